@@ -78,7 +78,7 @@ _RENAMED = {
     "one after the other": "the runs one after the other",
     "Lion step, ResNet-50": "optimizer step of Lion, ResNet-50",
     "SAM step, ResNet-50": "optimizer step of SAM, ResNet-50",
-    "fused AdamW; weights against timm's Lion": "time: fused AdamW; weights: Lion of timm",
+    "fused AdamW; weights against timm's Lion": "fused AdamW (time), Lion of timm (weights)",
     "a plain SAM loop": "plain SAM loop",
 }
 _LIBRARIES = ("numpy", "torch", "torchvision", "opencv-python-headless", "pillow", "numba")

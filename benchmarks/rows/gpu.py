@@ -274,7 +274,7 @@ BENCHMARKS: tuple[Benchmark, ...] = (
     Benchmark(
         "G4",
         "optimizer step of Lion, ResNet-50",
-        "time: fused AdamW; weights: Lion of timm",
+        "fused AdamW (time), Lion of timm (weights)",
         "<= 1.1",
         optimizer_step("Lion"),
     ),

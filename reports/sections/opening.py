@@ -9,6 +9,7 @@ from reports.report_data.hospitals_and_runs import Run
 from reports.report_data.report_data import ReportData
 from reports.sentences import main_findings as sentences
 from reports.sentences.verdicts import with_verdict
+from reports.summaries.gap_causes import finding_shares, marker_sentence
 
 # px: widths of the two versions of the figure; the page shows the version that fits, so the text keeps its size
 NARROW, WIDE = (328.0, 500.0)
@@ -28,6 +29,8 @@ def opening(board: ReportData) -> Section:
             headline=title(board),
             stand=_stand(board),
             best=_best(board),
+            share=_share(board),
+            markers=marker_sentence(board) if board.ranked else "",
             wide=gap_figure(board, WIDE),
             narrow=gap_figure(board, NARROW),
             num_runs=len(runs),
@@ -157,6 +160,12 @@ def _best(board: ReportData) -> str:
         smallest = min((r for r in board.ranked if r.gap.has_value), key=_gap_of, default=None)
         text += f" {sentences.smallest_gap(smallest.label, smallest.gap, smallest is first)}" if smallest else ""
     return text
+
+
+def _share(board: ReportData) -> str:
+    """Return the sentence on the finding with the largest share of the mean gap; "" if the gap is not clear."""
+    shares = finding_shares(board)
+    return sentences.largest_share(*next(iter(shares.items()))) if len(shares) > 1 else ""
 
 
 def _gap_of(run: Run) -> float:

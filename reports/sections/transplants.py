@@ -20,7 +20,8 @@ from reports.report_data.headline_rows import MISSING, Estimate
 from reports.report_data.hospitals_and_runs import Run
 from reports.report_data.report_data import EXTERNAL, MACRO, ReportData
 from reports.sentences import changes as change_sentences
-from reports.summaries.change_rules import CLAHE, JPEG, JPEG_LOW, MARGIN, MARKER, caught, changed, changes
+from reports.summaries.change_rules import CLAHE, JPEG, JPEG_LOW, MARGIN, MARKER, changed, changes
+from reports.summaries.gap_causes import marker_sentence, shortcut_findings, tested_runs
 from reports.summaries.missing_analyses import missing_analyses, section_without_results
 
 WIDTH, HEIGHT = 260.0, 22.0
@@ -89,31 +90,22 @@ def transplants(board: ReportData) -> Section:
     if not len(table):
         return nothing()
     internal = board.internal.key
-    findings_with_shortcut = {str(run_id): caught(rows, internal) for run_id, rows in table.groupby("run_id")}
+    findings_with_shortcut = shortcut_findings(board)
     findings_that_react = {str(run_id): changed(rows, internal) for run_id, rows in table.groupby("run_id")}
-    runs = [r for r in board.ranked_runs if r.id in findings_with_shortcut] or [
-        r for r in board.runs if r.id in findings_with_shortcut
-    ]
+    runs = tested_runs(board)
     if not runs:
         return nothing()
     cells: Cells = {
         (str(r["run_id"]), str(r["kind"]), str(r["donor"]), str(r["host"]), str(r["finding"]), str(r["measure"])): r
         for r in table[table["subset"] == "all"].to_dict("records")
     }
-    runs_by_finding = Counter(finding for r in runs for finding in findings_with_shortcut[r.id])
-    tested_runs = [r for r in runs if (r.id, MARKER, internal, EXTERNAL, MACRO, "abs_dp") in cells]
     first = next((r for r in runs if findings_with_shortcut[r.id]), runs[0])
     finding = _most_moved(changes(table[table["run_id"] == first.id]), internal)
     runs_in_scatter = [r for r in board.ranked if r.causal.has_value and r.gap.has_value]
     context = {
         "board": board,
         "relation": change_sentences.relation(_causal_correlation(board)),
-        "title": change_sentences.marker_shortcuts(
-            board.internal.short,
-            sum(bool(findings_with_shortcut[r.id]) for r in tested_runs),
-            len(tested_runs),
-            [f for f, _ in runs_by_finding.most_common()],
-        ),
+        "title": marker_sentence(board),
         "detail": _detail(board, cells, first, finding, findings_with_shortcut, findings_that_react),
         "whole_image": _whole_image(board, table, [r.id for r in runs]),
         "run": first,

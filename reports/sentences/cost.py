@@ -119,23 +119,18 @@ def resampling(num_others: int, num_sure: int, num_nondominated: int, num_runs: 
     `num_runs`: number of all compared runs.
 
     >>> resampling(0, 2, 2, 9)
-    'In 95 % or more of the bootstrap samples, both Pareto-optimal runs stay Pareto-optimal. No other run is Pareto-optimal in more than 5 %.'
+    'Each of the two Pareto-optimal runs stays Pareto-optimal in at least 95 % of the bootstrap samples. No other run is Pareto-optimal in more than 5 %.'
     >>> resampling(3, 1, 2, 9)
-    'In 95 % or more of the bootstrap samples, one of the two Pareto-optimal runs stays Pareto-optimal. 3 other runs are Pareto-optimal in more than 5 %.'
+    'One of the two Pareto-optimal runs stays Pareto-optimal in at least 95 % of the bootstrap samples. 3 other runs are Pareto-optimal in more than 5 %.'
     """
-    if num_sure == num_nondominated:
-        stable = (
-            f"the Pareto-optimal {unit} stays"
-            if num_sure == 1
-            else f"{'both' if num_sure == 2 else f'all {word(num_sure)}'} Pareto-optimal {unit}s stay"
-        )
+    if num_nondominated == 1:
+        text = f"The Pareto-optimal {unit} stays Pareto-optimal in {'at least' if num_sure else 'less than'} 95 % of the bootstrap samples."
     else:
-        verb = "stays" if num_sure < 2 else "stay"
-        stable = (
-            f"{word(num_sure) if num_sure else 'none'} of the {word(num_nondominated)} Pareto-optimal {unit}s {verb}"
+        many = {0: "none", num_nondominated: "each"}.get(num_sure, word(num_sure))
+        verb = "stay" if 1 < num_sure < num_nondominated else "stays"
+        text = sentence_case(
+            f"{many} of the {word(num_nondominated)} Pareto-optimal {unit}s {verb} Pareto-optimal in at least 95 % of the bootstrap samples."
         )
-        stable = f"the Pareto-optimal {unit} does not stay" if num_nondominated == 1 else stable
-    text = f"In 95 % or more of the bootstrap samples, {stable} Pareto-optimal."
     if num_others:
         text += f" {plural(num_others, f'other {unit}')} {'is' if num_others == 1 else 'are'} Pareto-optimal in more than 5 %."
     elif num_sure == num_nondominated < num_runs:

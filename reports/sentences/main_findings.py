@@ -158,6 +158,17 @@ def smallest_gap(label: str, gap: Estimate, is_first: bool) -> str:
     return f"{subject} the smallest measured gap, {with_verdict(gap)}."
 
 
+def largest_share(finding: str, share: float) -> str:
+    """Name the finding with the largest share of the mean gap; a share above 1 is possible if other shares are negative.
+
+    >>> largest_share("Edema", 0.314), largest_share("Edema", 1.2)
+    ('Edema has the largest share of the mean gap: 31 %', 'Without Edema, the mean gap would not be above 0')
+    """
+    if share >= 1:
+        return f"Without {finding}, the mean gap would not be above 0"
+    return f"{finding} has the largest share of the mean gap: {percent(share, 1)}"
+
+
 def group_caption(number: int, size: int, first_label: str, unit: str = "run") -> str:
     """Return the words that follow the title of a tie group in the ranking.
 

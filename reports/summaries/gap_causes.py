@@ -1,0 +1,63 @@
+"""Summarize two possible causes of the gap: the finding with the largest share, and markers that networks use as shortcuts."""
+
+from collections import Counter, defaultdict
+
+from reports.report_data.headline_rows import MACRO
+from reports.report_data.hospitals_and_runs import Run
+from reports.report_data.report_data import EXTERNAL, ReportData
+from reports.sentences import changes as change_sentences
+from reports.summaries.change_rules import MARKER, caught, changes
+
+
+def finding_shares(board: ReportData) -> dict[str, float]:
+    """Return the share of each finding in the mean gap over recipes and hospitals; largest first, the sum is 1.
+
+    The gap at a hospital is the mean over the findings that the hospital shares with the internal hospital. So a finding
+    contributes its gap, divided by the number of these findings. A negative share makes the gap smaller. The result is
+    empty if the mean gap is not clearly above 0.
+    """
+    if not board.mean_gap.clear_above:
+        return {}
+    sums: dict[str, float] = defaultdict(float)
+    for recipe in board.ranked:
+        of_recipe: dict[str, float] = defaultdict(float)
+        hospitals = [h for h in board.hospitals if recipe.hospital_gaps[h.key].has_value]
+        for hospital in hospitals:
+            gaps = {f: board.gaps[key] for f in board.findings if (key := (recipe.id, hospital.key, f)) in board.gaps}
+            measured = {f: gap.value for f, gap in gaps.items() if gap.has_value}
+            for finding, value in measured.items():
+                of_recipe[finding] += value / len(measured) / len(hospitals)
+        for finding, value in of_recipe.items():
+            sums[finding] += value
+    total = sum(sums.values())
+    return dict(sorted(((f, v / total) for f, v in sums.items()), key=lambda pair: -pair[1])) if total > 0 else {}
+
+
+def shortcut_findings(board: ReportData) -> dict[str, list[str]]:
+    """Return {run id: findings for which the region transplant test finds a marker as a shortcut}, for all tested runs."""
+    table = board.tables["transplants"]
+    return {str(run_id): caught(rows, board.internal.key) for run_id, rows in table.groupby("run_id")}
+
+
+def tested_runs(board: ReportData) -> list[Run]:
+    """Return the runs with a region transplant test: the ranked runs, or if none was tested, all other runs."""
+    tested = set(board.tables["transplants"]["run_id"].astype(str))
+    return [r for r in board.ranked_runs if r.id in tested] or [r for r in board.runs if r.id in tested]
+
+
+def marker_sentence(board: ReportData) -> str:
+    """State in how many runs a marker of the internal hospital is a shortcut; "" if no run was tested."""
+    runs = tested_runs(board)
+    if not runs:
+        return ""
+    table, found = changes(board.tables["transplants"]), shortcut_findings(board)
+    of_markers = table[(table["kind"] == MARKER) & (table["donor"] == board.internal.key) & (table["host"] == EXTERNAL)]
+    with_marker = set(of_markers.loc[of_markers["finding"] == MACRO, "run_id"].astype(str))
+    tested = [r for r in runs if r.id in with_marker]
+    findings = Counter(finding for r in runs for finding in found[r.id])
+    return change_sentences.marker_shortcuts(
+        board.internal.short,
+        sum(bool(found[r.id]) for r in tested),
+        len(tested),
+        [finding for finding, _ in findings.most_common()],
+    )
