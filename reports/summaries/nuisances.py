@@ -103,13 +103,12 @@ def meaning(nuisance_rows: list[dict[str, Any]], run: Run) -> list[str]:
     clear = [row for row in nuisance_rows if row["bought"].clear and row["bought"].value > 0]
     if clear:
         phrases = [
-            f"by {signed(row['bought'].value)} {_bounds(row['bought'])} for {row['bought_finding']} with the nuisance “{row['name']}”"
+            f"{signed(row['bought'].value)} {_bounds(row['bought'])} for {row['bought_finding']} and the nuisance “{row['name']}”"
             for row in sorted(clear, key=lambda row: -row["bought"].value)
         ]
         sentences.append(
-            f"At the internal hospital, the AUROC of {run.label} is higher over all images than among images "
-            f"with the same level of a nuisance: {listing(phrases)}. "
-            "A shortcut could explain this difference"
+            f"The internal AUROC of {run.label} may come partly from shortcuts: over all images, it is higher than among "
+            f"images with the same level of a nuisance. The difference is {listing(phrases)}"
         )
     elif any(row["bought"].has_value for row in nuisance_rows):
         sentences.append(

@@ -63,7 +63,7 @@ def first_run() -> str:
 def test_every_image_is_a_dot_and_the_most_important_descriptor_is_first() -> None:
     html = str(shortcuts(read(filled(descriptors=described()))).html)
     assert "Image properties that reveal the hospital: noise and flat" in html
-    assert "the figure shows 40 images" in html
+    assert "one of 40 held-out images" in html
     assert "File-header classifier" in html
     assert "nan" not in html
 
@@ -81,7 +81,7 @@ def test_a_nuisance_that_predicts_a_finding_is_named_with_its_external_auroc_and
         "Edema, predicted from the nuisance “view” alone: AUROC .800 at the internal hospital, .200 at external hospitals"
         in html
     )
-    assert "is higher over all images than among images with the same level of a nuisance" in html
+    assert "over all images, it is higher than among images with the same level of a nuisance" in html
     assert "from the network’s features better than before: view (AUROC .700 before training, .950 after)" in html
     weak = str(shortcuts(read(filled(nuisances=varying(first_run(), alone=0.55, gain=0.0)))).html)
     assert "No recorded nuisance predicts a finding well: AUROC at most .550" in weak
