@@ -248,7 +248,7 @@ def figure(value: float) -> str:
 def table(rows: Sequence[Row]) -> str:
     """Return the rows as a Markdown table, followed by a list of the machines and commits of the measurements."""
     sources = list(dict.fromkeys((row.machine, row.commit) for row in rows if row.measured))
-    lines = ["| | what | peer | figure | smallest to largest | goal | met | must also hold | note |", "|---" * 9 + "|"]
+    lines = ["| row | what | peer | figure | smallest to largest | goal | met | check | note |", "|---" * 9 + "|"]
     for row in rows:
         # for a ratio, say which time is divided by which: with a goal "<=", ours by the peer's, else the peer's by ours
         direction = "" if row.unit != "x" else " as long" if row.goal.startswith("<=") else " as fast"
@@ -257,7 +257,11 @@ def table(rows: Sequence[Row]) -> str:
         mark = f" [{sources.index((row.machine, row.commit)) + 1}]" if row.measured else ""
         cells = (row.what, row.peer, shown, bounds, row.goal, row.met, row.gate, row.note)
         lines.append(f"| {row.benchmark}{mark} | " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
-    lines += ["", *(f"[{number}] {machine}; commit {commit}  " for number, (machine, commit) in enumerate(sources, 1))]
+    # versions that are equal on all machines are written once
+    versions = {machine.partition(", Python ")[2] for machine, _ in sources}
+    shared = f", Python {min(versions)}" if len(sources) > 1 and len(versions) == 1 and min(versions) else ""
+    lines += [""] + [f"[{i}] {m.removesuffix(shared)}; commit {commit}  " for i, (m, commit) in enumerate(sources, 1)]
+    lines += [f"All with {shared.removeprefix(', ')}"] if shared else []
     return "\n".join(lines).rstrip() + "\n"
 
 

@@ -62,7 +62,10 @@ def gate(cache_folder: Place) -> str:
     decoded = [fit_to_square(read_gray(path, GEOMETRY.decode_at), GEOMETRY) for path in cache_folder.files]
     identical = all(np.array_equal(image, decoded[row % len(decoded)]) for image, row in zip(batch, rows, strict=True))
     return check(
-        identical, "batch bit-identical to its files, decoded again" if identical else "a batch is not what was stored"
+        identical,
+        "the batch has exactly the pixels that one gets by decoding its image files again"
+        if identical
+        else "the pixels of the batch differ from those of its image files",
     )
 
 
@@ -142,7 +145,7 @@ def against(implementation: Callable[[Place], Callable[[], object]]) -> Callable
             spent["peer"],
             spent["ours"],
             gate_text,
-            f"peer {microseconds['peer']:.3g} µs, ours {microseconds['ours']:.3g} µs per image; all data are in memory",
+            f"time per image: peer {_digits(microseconds['peer'])} µs, ours {_digits(microseconds['ours'])} µs; all data are in memory",
         )
 
     return run
@@ -165,17 +168,25 @@ def packed(quick: bool) -> Measured:
 
     for image, block in zip(images, blocks, strict=True):
         unpack(block, destination)
-        gate_text = check(np.array_equal(destination, image), "bit-identical")
+        identical = np.array_equal(destination, image)
+        gate_text = check(
+            identical, f"the unpacked pixels {'equal' if identical else 'differ from'} the original pixels"
+        )
     implementations = {"ours": ours, "peer": lambda: [cv2.imdecode(png, cv2.IMREAD_GRAYSCALE) for png in pngs]}
     spent = interleaved(implementations, 1 if quick else 7, items=dict.fromkeys(implementations, len(images)))
     share = {
         name: sum(map(len, blobs)) / (len(images) * images[0].size) for name, blobs in (("ours", blocks), ("PNG", pngs))
     }
     note = (
-        f"peer {ms(spent['peer'])}, ours {ms(spent['ours'])} per image; "
-        f"a packed image has {share['ours']:.2f} of the bytes of its pixels, a PNG {share['PNG']:.2f}"
+        f"time per image: peer {ms(spent['peer'])}, ours {ms(spent['ours'])}; "
+        f"size, divided by that of the raw pixels: {share['ours']:.2f} packed, {share['PNG']:.2f} as PNG"
     )
     return compared(spent["peer"], spent["ours"], gate_text, note)
+
+
+def _digits(value: float) -> str:
+    """Return a number as text with three significant digits and without an exponent."""
+    return f"{float(f'{value:.3g}'):,g}"
 
 
 def _cpu() -> "torch.device":  # noqa: F821  (imported where it is used)

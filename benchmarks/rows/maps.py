@@ -38,11 +38,11 @@ def against(implementation: str, *, peer_is_slower: bool) -> Callable[[bool], Me
         gate = "none: the peer computes no heat maps"
         if implementation != "forward":
             difference = float((peer_heat - heat).abs().max() / heat.abs().max())
-            gate = check(difference <= 1e-5, f"largest relative difference of the maps: {difference:.0e}")
+            gate = check(difference <= 1e-5, f"largest relative difference from the peer's maps: {difference:.0e}")
         implementations = {"ours": lambda: heat_maps(network, x_NCHW), "peer": lambda: peer_maps(network, x_NCHW)}
         spent = interleaved(implementations, 1 if quick else 5, items=dict.fromkeys(implementations, len(x_NCHW)))
         first, second = ("peer", "ours") if peer_is_slower else ("ours", "peer")
-        note = f"peer {ms(spent['peer'])}, ours {ms(spent['ours'])} per image"
+        note = f"time per image: peer {ms(spent['peer'])}, ours {ms(spent['ours'])}"
         return compared(spent[first], spent[second], gate, note)
 
     return run

@@ -49,7 +49,10 @@ def clahe(pictures: list[Image]) -> Case:
     return (
         ours,
         theirs,
-        check(correlation > 0.9, f"the peer uses another algorithm; correlation of the pixels {correlation:.2f}"),
+        check(
+            correlation > 0.9,
+            f"the peer uses another algorithm, so only the correlation of the pixels is checked: {correlation:.2f}",
+        ),
     )
 
 
@@ -85,7 +88,8 @@ def zscore(pictures: list[Image]) -> Case:
         lit = x[x > 0.02]
         return (x - lit.mean()) / (lit.std() + 1e-6)
 
-    return _held(_toned("zscore", pictures), lambda: [one(image) for image in pictures], 1 / 255)
+    unit = "/ 255 standard deviations"
+    return _held(_toned("zscore", pictures), lambda: [one(image) for image in pictures], 1 / 255, unit)
 
 
 def region(pictures: list[Image]) -> Case:
@@ -104,7 +108,11 @@ def region(pictures: list[Image]) -> Case:
     difference = max(
         max(abs(a[0].start - b[0]), abs(a[1].stop - 1 - b[1])) for a, b in zip(ours(), theirs(), strict=True)
     )
-    return ours, theirs, check(difference <= 1, f"edges of the border differ by {difference} px")
+    return (
+        ours,
+        theirs,
+        check(difference <= 1, f"largest difference from the peer's edges of the border: {difference} px"),
+    )
 
 
 def _toned(op: str, pictures: list[Image], learnt: list[float] | None = None) -> Way:
@@ -122,10 +130,14 @@ def _toned(op: str, pictures: list[Image], learnt: list[float] | None = None) ->
     return lambda: normalizer(batch)
 
 
-def _held(ours: Way, theirs: Way, gray: float) -> Case:
-    """Return a case whose gate allows differences of one gray level; `gray` is one gray level in the units of the results."""
+def _held(ours: Way, theirs: Way, gray: float, unit: str = "gray values") -> Case:
+    """Return a case whose gate allows differences of `gray`; the text states the largest difference divided by `gray`."""
     difference = max(float(np.abs(a.numpy()[0] - b).max()) for a, b in zip(ours(), theirs(), strict=True))
-    return ours, theirs, check(difference <= gray * 1.001, f"largest difference: {difference / gray:.2g} gray levels")
+    return (
+        ours,
+        theirs,
+        check(difference <= gray * 1.001, f"largest difference of a pixel: {difference / gray:.2g} {unit}"),
+    )
 
 
 CASES: dict[str, tuple[str, Callable[[list[Image]], Case]]] = {
@@ -144,7 +156,7 @@ def measured(case: Callable[[list[Image]], Case], quick: bool) -> Measured:
     implementations = {"ours": ours, "peer": theirs}
     spent = interleaved(implementations, 1 if quick else 7, items=dict.fromkeys(implementations, len(pictures)))
     return compared(
-        spent["peer"], spent["ours"], gate_text, f"peer {ms(spent['peer'])}, ours {ms(spent['ours'])} per image"
+        spent["peer"], spent["ours"], gate_text, f"time per image: peer {ms(spent['peer'])}, ours {ms(spent['ours'])}"
     )
 
 
@@ -154,7 +166,7 @@ def median(quick: bool) -> Measured:
     least, greatest = min(ratios, key=ratios.__getitem__), max(ratios, key=ratios.__getitem__)
     note = f"smallest ratio: {least}; largest ratio: {greatest}"
     return Measured(
-        statistics.median(ratios.values()), ratios[least], ratios[greatest], "conditions of all five operations", note
+        statistics.median(ratios.values()), ratios[least], ratios[greatest], "the checks of all five operations", note
     )
 
 

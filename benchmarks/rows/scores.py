@@ -41,9 +41,14 @@ def loop(prefix: str) -> Callable[[bool], Measured]:
             for comparison in loops(quick)
         ]
         worst = max(difference for *_, difference in rounds)
-        gate = check(worst <= (1e-4 if "numpy" in prefix else 1e-12), f"largest difference of a score: {worst:.0e}")
+        gate = check(
+            worst <= (1e-4 if "numpy" in prefix else 1e-12),
+            f"largest difference of a score from the peer's: {worst:.0e}",
+        )
         theirs, ours = (float(np.median([figures[k] for figures in rounds])) for k in (0, 1))
-        return spread([a / b for a, b, _ in rounds], gate, f"peer {theirs:.3g} ms, ours {ours:.3g} ms per replicate")
+        return spread(
+            [a / b for a, b, _ in rounds], gate, f"time per replicate: peer {theirs:.3g} ms, ours {ours:.3g} ms"
+        )
 
     return run
 
@@ -51,7 +56,7 @@ def loop(prefix: str) -> Callable[[bool], Measured]:
 def package(name: str) -> Callable[[bool], Measured]:
     """Return the benchmark against a package that resamples images.
 
-    We resample patients, so the gate compares only the AUROC of all images, not the replicates.
+    We resample patients, so the gate compares no replicates. It compares the package's AUROC of all images with scikit-learn's.
     """
 
     def run(quick: bool) -> Measured:
@@ -68,13 +73,15 @@ def package(name: str) -> Callable[[bool], Measured]:
             _torchmetrics(truth, prob, resamples) if name == "torchmetrics" else _interval(truth, prob, resamples)
         )
         difference = abs(value - float(roc_auc_score(truth, prob)))
-        gate = check(difference <= 1e-5, f"AUROC of all images differs by {difference:.0e}")
+        gate = check(
+            difference <= 1e-5, f"without resampling, the peer's AUROC differs from scikit-learn's by {difference:.1g}"
+        )
         spent = interleaved({name: bootstrap}, 1 if quick else 3, items={name: resamples})[name]
         ours = [next(iter(milliseconds.values()))[1] for milliseconds in loops(quick)]
         theirs = [1e3 * milliseconds for milliseconds in spent]
         note = (
-            f"peer {np.median(theirs):.3g} ms, ours {np.median(ours):.3g} ms per replicate; "
-            "the peer resamples images, ours resamples patients"
+            f"time per replicate: peer {np.median(theirs):.3g} ms, ours {np.median(ours):.3g} ms; "
+            "the peer resamples images, our code resamples patients"
         )
         return spread([milliseconds / float(np.median(ours)) for milliseconds in theirs], gate, note)
 
@@ -139,8 +146,8 @@ def memory(quick: bool) -> Measured:
     size = ("2500", "64") if quick else ("25000", str(RESAMPLES))
     process = subprocess.run([sys.executable, "-c", ALONE, *size], capture_output=True, text=True, check=True)
     identical, one, two, kilobytes = (float(number) for number in process.stdout.split())
-    gate = check(identical == 1, "bit-identical with one and two threads")
-    note = f"{two:.3g} ms of wall-clock time per replicate on two threads, {one:.3g} ms on one"
+    gate = check(identical == 1, f"one and two threads give {'identical' if identical == 1 else 'different'} bits")
+    note = f"wall-clock time per replicate: {two:.3g} ms on two threads, {one:.3g} ms on one"
     return spread([kilobytes / 1e6], gate, note)
 
 
@@ -153,11 +160,11 @@ def pairs(quick: bool) -> Measured:
     rounds = [measure_pairs(*size) for _ in range(1 if quick else ROUNDS)]
     shared, alone = (float(np.median([figures[k] for figures in rounds])) for k in (0, 1))
     worst = float(np.max([difference for *_, difference in rounds]))
-    gate = check(worst <= 1e-12, f"largest difference from a pair that is compared alone: {worst:.0e}")
+    gate = check(worst <= 1e-12, f"largest difference from comparing one pair alone: {worst:.0e}")
     return spread(
         [b / a for a, b, _ in rounds],
         gate,
-        f"peer {alone:.3g} CPU s (extrapolated from one pair), ours {shared:.2g} CPU s",
+        f"CPU time for all pairs: peer {alone:.3g} s (extrapolated from one pair), ours {shared:.2g} s",
     )
 
 

@@ -43,7 +43,9 @@ def clean(arguments: list[str], forbidden: tuple[str, ...], environment: dict[st
     """Check that a command does not import forbidden libraries, and return the text of the passed gate."""
     lines = started(PROBE.format(heavy=forbidden), arguments, environment).splitlines()
     imported = lines[-1] if lines else ""
-    return check(not imported, f"imported: {imported}" if imported else f"imports none of {', '.join(forbidden)}")
+    return check(
+        not imported, f"imported: {imported}" if imported else f"the command imports none of {', '.join(forbidden)}"
+    )
 
 
 def command(arguments: list[str]) -> Callable[[bool], Measured]:
@@ -57,7 +59,7 @@ def command(arguments: list[str]) -> Callable[[bool], Measured]:
             return spread(
                 interleaved(implementations, 2 if quick else 9, children)["ours"],
                 gate_text,
-                "CPU seconds; bytecode was compiled before",
+                "CPU time; Python's bytecode was compiled before",
             )
 
     return run
@@ -76,7 +78,7 @@ def against_eager(quick: bool) -> Measured:
             spent["peer"],
             spent["ours"],
             gate_text,
-            "CPU seconds; the peer imports torch, timm, scikit-learn, shap, pandas and plotly",
+            "ratio of CPU times; the peer imports torch, timm, scikit-learn, shap, pandas and plotly",
         )
 
 
@@ -89,7 +91,9 @@ def resumed(quick: bool) -> Measured:
         gate_text = clean(arguments, HEAVY, environment)
         implementations = {"ours": lambda: started(code, arguments, environment)}
         return spread(
-            interleaved(implementations, 1 if quick else 5, children)["ours"], gate_text, "CPU seconds; grid tiny"
+            interleaved(implementations, 1 if quick else 5, children)["ours"],
+            gate_text,
+            "CPU time with grid tiny; bench run trains nothing and writes the page again",
         )
 
 

@@ -160,7 +160,7 @@ def same_losses(task: Task) -> str:
         for i, p in enumerate(task.orders(e))
     ]
     num_different = sum(a != b for a, b in pairs)
-    return check(num_different == 0, f"{num_different} of {len(pairs)} losses differ in any bit")
+    return check(num_different == 0, f"{num_different} of {len(pairs)} losses differ from the peer's in any bit")
 
 
 def beside_bare(task: Task) -> Callable[[bool], Measured]:
@@ -177,7 +177,7 @@ def beside_bare(task: Task) -> Callable[[bool], Measured]:
             items=dict.fromkeys(implementations, num),
         )
         return compared(
-            spent["ours"], spent["bare"], gate, f"peer {ms(spent['bare'])}, ours {ms(spent['ours'])} per step"
+            spent["ours"], spent["bare"], gate, f"time per step: peer {ms(spent['bare'])}, ours {ms(spent['ours'])}"
         )
 
     return run
@@ -243,12 +243,17 @@ def beside_lightning(quick: bool) -> Measured:
     lightning_losses, _ = lightning_epochs(task, 2)
     our_losses = [float(step(p, e, i)) for e in (1, 2) for i, p in enumerate(task.orders(e))]
     difference = max(abs(a - b) for a, b in zip(our_losses, lightning_losses, strict=True))
-    gate = check(difference <= 1e-6, f"largest difference of {len(our_losses)} losses: {difference:.1g}")
+    gate = check(
+        difference <= 1e-6, f"largest difference of {len(our_losses)} losses from the peer's: {difference:.1g}"
+    )
     spent: dict[str, list[float]] = {"ours": [], "theirs": []}
     for _ in range(3 if quick else 9):
         spent["theirs"].append(lightning_epochs(task, 3 if quick else 6)[1])
         spent["ours"] += interleaved({"ours": lambda: epoch(1)}, 1, items={"ours": len(task.orders(1))})["ours"]
-    note = f"peer {ms(spent['theirs'])}, ours {ms(spent['ours'])} per step; both include the computation of the network"
+    note = (
+        f"time per step: peer {ms(spent['theirs'])}, ours {ms(spent['ours'])}; "
+        "both include the forward and backward pass of the network"
+    )
     return compared(spent["theirs"], spent["ours"], gate, note)
 
 
