@@ -62,12 +62,12 @@ def _caption(row: dict[Any, Any], kind: str) -> str:
     """
     phrases = [f"calibrated probability {places(row['probability'], 2)}"]
     if is_number(row["inside"]):
-        where = (
-            "is on the finding"
-            if kind not in ABSENT
-            else "is inside an outline of the finding, although the label says absent"
-        )
-        phrases.append(f"{percent(row['inside'], 1)} of the heat {where}")
+        inside = percent(row["inside"], 1)
+        if kind in ABSENT:
+            phrases.append("the image has an outline of the finding, but the label says absent")
+            phrases.append(f"{inside} of the heat is inside this outline")
+        else:
+            phrases.append(f"{inside} of the heat is on the finding")
     elif is_number(row["outside"]):
         phrases.append(f"{percent(row['outside'], 1)} of the heat is outside the lungs")
     return "; ".join(phrases)
