@@ -159,7 +159,7 @@ def _metric(
     metric, finding, word = metric_entry
     members = {attribute: _members(group_names, attribute) for attribute in attributes}
     rows = [
-        _row(cells, run, name, metric, finding, hospitals)
+        _row(cells, run, name, metric_entry, hospitals)
         for attribute, names in members.items()
         for name in ([*names, attribute] if names else [])
     ]
@@ -263,15 +263,18 @@ def _cut(text: str) -> str:
     return text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…"
 
 
-def _row(cells: Cells, run: Run, name: str, metric: str, finding: str, hospitals: Sequence[Hospital]) -> dict[str, Any]:
+def _row(
+    cells: Cells, run: Run, name: str, metric_entry: tuple[str, str, str], hospitals: Sequence[Hospital]
+) -> dict[str, Any]:
     """Return the table row of a group such as "sex=F" (its value at each hospital), or of an attribute such as "sex".
 
     The row of an attribute has the spread at each hospital: the largest minus the smallest value of its groups.
     """
+    metric, finding, word = metric_entry
     spread = "=" not in name
     values = [cells.get((run.id, h.key, name, metric + "_spread" * spread, finding), MISSING) for h in hospitals]
     return {
-        "name": f"{WORDS.get(name, name)}: difference between the highest and the lowest group"
+        "name": f"{WORDS.get(name, name)}: highest minus lowest {word if word.isupper() else word.lower()} of the groups"
         if spread
         else name.replace("=", " "),
         "spread": spread,

@@ -181,7 +181,7 @@ def test_groups_have_their_difference_and_missing_groups_a_dash() -> None:
     ]
     text = page(subgroups=rows)
     assert "differs by sex at CheXpert (.060" in text
-    assert "Sex: difference between the highest and the lowest group" in text
+    assert "Sex: highest minus lowest AUROC of the groups" in text
     assert ".123" in text
     assert "Sex F age &lt;40" in text
     assert "False negative rate" not in text
