@@ -9,11 +9,12 @@ import numpy as np
 from markupsafe import Markup
 
 from reports.drawing import svg
-from reports.formatting import is_number, places, plural
+from reports.formatting import is_number, percent, places, plural
 from reports.html.section import Section, write
 from reports.report_data.headline_rows import MISSING, Estimate
 from reports.report_data.report_data import EXTERNAL, ReportData
 from reports.sentences import main_findings as sentences
+from reports.summaries.gap_causes import finding_shares
 
 LANES = 6  # up to this number of runs, each run gets its own line with its interval
 WIDTH = 190.0  # px: width of a figure; a wider figure would not fit into half of a window of 1280 px
@@ -24,7 +25,7 @@ def findings(board: ReportData) -> Section:
 
     This finding is the one with the largest mean gap.
     """
-    rows = sorted((_row(board, f) for f in board.findings), key=_order)
+    rows, shares = sorted((_row(board, f) for f in board.findings), key=_order), finding_shares(board)
     measured = [r for r in rows if r["gaps"]]
     clear_findings = [r["finding"] for r in measured if r["num_clear"] == len(r["gaps"]) and r["mean"] > 0]
     scale, grid = _axis([b for r in measured for e in r["gaps"] for b in (e.value, *e.bounds)])
@@ -35,6 +36,7 @@ def findings(board: ReportData) -> Section:
         "board": board,
         "title": sentences.findings_title(clear_findings, len(measured), len(board.ranked), board.unit),
         "rows": rows,
+        "shares": {finding: percent(share, 1) if share > 0 else "" for finding, share in shares.items()},
         "axis": _axis_figure(scale, grid, WIDTH),
         "legend": f"each line is one {board.unit}, the best on top. Thick: 95 % interval; thin: corrected for the number of findings"
         if len(board.ranked) <= LANES

@@ -9,7 +9,7 @@ from reports.report_data.hospitals_and_runs import Run
 from reports.report_data.report_data import ReportData
 from reports.sentences import main_findings as sentences
 from reports.sentences.verdicts import with_verdict
-from reports.summaries.gap_causes import finding_shares, marker_sentence
+from reports.summaries.gap_causes import finding_shares, marker_sentence, shortcut_findings
 
 # px: widths of the two versions of the figure; the page shows the version that fits, so the text keeps its size
 NARROW, WIDE = (328.0, 500.0)
@@ -29,8 +29,7 @@ def opening(board: ReportData) -> Section:
             headline=title(board),
             stand=_stand(board),
             best=_best(board),
-            share=_share(board),
-            markers=marker_sentence(board) if board.ranked else "",
+            why=_why(board),
             wide=gap_figure(board, WIDE),
             narrow=gap_figure(board, NARROW),
             num_runs=len(runs),
@@ -162,10 +161,18 @@ def _best(board: ReportData) -> str:
     return text
 
 
-def _share(board: ReportData) -> str:
-    """Return the sentence on the finding with the largest share of the mean gap; "" if the gap is not clear."""
-    shares = finding_shares(board)
-    return sentences.largest_share(*next(iter(shares.items()))) if len(shares) > 1 else ""
+def _why(board: ReportData) -> list[tuple[str, str]]:
+    """Return the sentences on causes of the mean gap, each with the key of its section; [] if the gap is not clearly above 0.
+
+    The sentence on markers is left out if no ranked run uses a marker.
+    """
+    shares, shortcuts = finding_shares(board), shortcut_findings(board)
+    if not shares:
+        return []
+    causes = [("findings", sentences.largest_share(list(shares.items())))] if len(shares) > 1 else []
+    if any(shortcuts.get(run.id) for run in board.ranked_runs):
+        causes.append(("transplants", marker_sentence(board)))
+    return causes
 
 
 def _gap_of(run: Run) -> float:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from reports.formatting import interval, listing, percent, places, plural, sentence_case, word
 from reports.report_data.headline_rows import Estimate
+from reports.report_data.page_rows import HEALTHY
 from reports.sentences.verdicts import UNCLEAR, with_verdict
 
 NO_SCORE = "No run has a score at external hospitals"
@@ -158,15 +159,33 @@ def smallest_gap(label: str, gap: Estimate, is_first: bool) -> str:
     return f"{subject} the smallest measured gap, {with_verdict(gap)}."
 
 
-def largest_share(finding: str, share: float) -> str:
-    """Name the finding with the largest share of the mean gap; a share above 1 is possible if other shares are negative.
+def largest_share(shares: Sequence[tuple[str, float]]) -> str:
+    """Name the finding with the largest share of the mean gap; `shares`: all findings with their shares, largest first.
 
-    >>> largest_share("Edema", 0.314), largest_share("Edema", 1.2)
-    ('Edema has the largest share of the mean gap: 31 %', 'Without Edema, the mean gap would not be above 0')
+    A share above 1 is possible if other shares are negative.
+
+    >>> largest_share([("Edema", 0.314), ("Mass", 0.2)])
+    'Edema has the largest measured share of the mean gap: 31 %'
+    >>> largest_share([("Edema", 0.2), ("Mass", 0.199)])
+    'No finding stands out: the largest measured share of the mean gap is 20 %'
+    >>> largest_share([("Edema", 1.2), ("Mass", -0.2)])
+    'Edema contributes more than the whole mean gap; other findings make it smaller'
     """
-    if share >= 1:
-        return f"Without {finding}, the mean gap would not be above 0"
-    return f"{finding} has the largest share of the mean gap: {percent(share, 1)}"
+    (finding, share), *others = shares
+    if share > 1:
+        return f"{quoted(finding)} contributes more than the whole mean gap; other findings make it smaller"
+    if others and percent(share, 1) == percent(others[0][1], 1):
+        return f"No finding stands out: the largest measured share of the mean gap is {percent(share, 1)}"
+    return f"{quoted(finding)} has the largest measured share of the mean gap: {percent(share, 1)}"
+
+
+def quoted(finding: str) -> str:
+    """Return the name of a finding inside a sentence; the finding “No Finding” has quotation marks.
+
+    >>> quoted("Edema"), quoted("No Finding")
+    ('Edema', '“No Finding”')
+    """
+    return f"“{finding}”" if finding == HEALTHY else finding
 
 
 def group_caption(number: int, size: int, first_label: str, unit: str = "run") -> str:
@@ -266,8 +285,12 @@ def findings_title(clear: Sequence[str], num_findings: int, num_runs: int, unit:
         return "No finding has both an internal and an external score"
     runs = f"{'every' if num_runs > 1 else 'this'} {unit}"
     if not clear:
-        return f"AUROC drops clearly in {runs} for no finding"
-    names = listing(clear) if len(clear) < 3 else f"{word(len(clear))} of {word(num_findings)} findings"
+        return f"No finding with a clear drop of AUROC in {runs}"
+    names = (
+        listing([quoted(finding) for finding in clear])
+        if len(clear) < 3
+        else f"{word(len(clear))} of {word(num_findings)} findings"
+    )
     return f"AUROC drops clearly in {runs} for {names}"
 
 

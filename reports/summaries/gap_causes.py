@@ -2,35 +2,38 @@
 
 from collections import Counter, defaultdict
 
-from reports.report_data.headline_rows import MACRO
+from reports.report_data.headline_rows import MACRO, MISSING
 from reports.report_data.hospitals_and_runs import Run
 from reports.report_data.report_data import EXTERNAL, ReportData
 from reports.sentences import changes as change_sentences
 from reports.summaries.change_rules import MARKER, caught, changes
 
 
-def finding_shares(board: ReportData) -> dict[str, float]:
-    """Return the share of each finding in the mean gap over recipes and hospitals; largest first, the sum is 1.
+def gap_contributions(board: ReportData) -> dict[str, float]:
+    """Return the contribution of each finding to the mean gap over recipes and hospitals, largest first.
 
-    The gap at a hospital is the mean over the findings that the hospital shares with the internal hospital. So a finding
-    contributes its gap, divided by the number of these findings. A negative share makes the gap smaller. The result is
-    empty if the mean gap is not clearly above 0.
+    The contributions add up to the mean gap. The gap at a hospital is the mean over the findings that the hospital shares
+    with the internal hospital. So a finding contributes its gap, divided by the number of these findings.
     """
-    if not board.mean_gap.clear_above:
-        return {}
     sums: dict[str, float] = defaultdict(float)
     for recipe in board.ranked:
-        of_recipe: dict[str, float] = defaultdict(float)
-        hospitals = [h for h in board.hospitals if recipe.hospital_gaps[h.key].has_value]
+        hospitals = [h.key for h in board.hospitals if recipe.hospital_gaps[h.key].has_value]
         for hospital in hospitals:
-            gaps = {f: board.gaps[key] for f in board.findings if (key := (recipe.id, hospital.key, f)) in board.gaps}
+            gaps = {f: board.gaps.get((recipe.id, hospital, f), MISSING) for f in board.findings}
             measured = {f: gap.value for f, gap in gaps.items() if gap.has_value}
             for finding, value in measured.items():
-                of_recipe[finding] += value / len(measured) / len(hospitals)
-        for finding, value in of_recipe.items():
-            sums[finding] += value
-    total = sum(sums.values())
-    return dict(sorted(((f, v / total) for f, v in sums.items()), key=lambda pair: -pair[1])) if total > 0 else {}
+                sums[finding] += value / len(measured) / len(hospitals) / len(board.ranked)
+    return dict(sorted(sums.items(), key=lambda pair: -pair[1]))
+
+
+def finding_shares(board: ReportData) -> dict[str, float]:
+    """Return the share of each finding in the mean gap, largest first; the shares add up to 1.
+
+    A negative share makes the gap smaller. The result is empty if the mean gap is not clearly above 0.
+    """
+    contributions = gap_contributions(board)
+    total = sum(contributions.values())
+    return {f: value / total for f, value in contributions.items()} if board.mean_gap.clear_above and total > 0 else {}
 
 
 def shortcut_findings(board: ReportData) -> dict[str, list[str]]:

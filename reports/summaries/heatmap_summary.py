@@ -151,7 +151,7 @@ def title(table: pd.DataFrame) -> str:
     if not on_finding.has_value:
         return "Heat inside and outside the lungs"
     low, high = (_mean_bound(pick(table, "enrichment"), end) for end in ("low", "high"))
-    if low <= 1 <= high:
+    if not (low > 1 or high < 1):
         return f"Heat on the finding: not clearly above chance ({on_finding.text})"
     center = mean(pick(table, "enrichment", by="centre"))
     baseline = f" (a map of the center: {center.text})" if center.has_value else ""

@@ -245,7 +245,7 @@ def test_the_findings_sentence_names_only_findings_clear_in_every_run():
     assert sentences.findings_title(["Edema", "Pneumonia"], 9, 4) == (
         "AUROC drops clearly in every run for Edema and Pneumonia"
     )
-    assert sentences.findings_title([], 9, 1) == "AUROC drops clearly in this run for no finding"
+    assert sentences.findings_title([], 9, 1) == "No finding with a clear drop of AUROC in this run"
 
 
 @pytest.mark.parametrize(
