@@ -23,11 +23,14 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import numpy as np
+    import pandas as pd
     from numpy.typing import NDArray
 
     from bench.analyses.heatmaps.panel import Explanation
     from bench.config.run_config import RunConfig
     from bench.planning.manifest import Manifest
+    from bench.results.expected_at_hospital import ExpectedScores
+    from bench.results.label_needs import LabelNeeds
     from bench.runs.new_images import Inference
     from bench.runs.stored_run import StoredRun
     from bench.scoring.across_runs.paired_runs import ScoredRun
@@ -222,6 +225,37 @@ def score(logits: "ScoredRun", settings: "Settings | None" = None, *, run_id: st
     )
 
 
+def labels_needed(
+    grid: "Manifest",
+    run_id: str | None = None,
+    second: str | None = None,
+    *,
+    findings: Sequence[str] = (),
+    ece: float = 0.05,
+    sensitivity: float = 0.9,
+    share: float = 0.8,
+) -> "LabelNeeds":
+    """Estimate how many labeled patients a new hospital needs, from the external hospitals of a grid.
+
+    The labels are for three goals: a calibration error of at most `ece`, a threshold with at least `sensitivity`, and,
+    with a `second` run, an interval of the AUROC difference that excludes 0. `share`: share of random draws of patients
+    that must reach the goal. Without `run_id`, all finished trained runs are measured together. The result has the tables
+    `needs` (one answer per goal, finding and hospital) and `curves`. docs/labels-needed.md explains the method. Raises
+    the errors of `bench labels-needed`, and ValueError for a goal outside 0 to 1.
+
+    >>> answer = labels_needed(grid, run_id, findings=["No Finding"])
+    >>> answer.needs[["goal", "finding", "dataset", "largest"]]
+              goal     finding dataset  largest
+    0  calibration  No Finding     nih       10
+    1  sensitivity  No Finding     nih       10
+    """
+    from bench.results.label_needs import labels_needed as measure
+    from bench.scoring.label_needs import Goals
+
+    goals = Goals(ece, sensitivity, share)
+    return measure(grid.store, str(grid.content["name"]), run_id, second, findings, goals)
+
+
 def render(grid: "Manifest", page: AnyPath | None = None) -> Path:
     """Write the leaderboard page of a grid, which is one file; return its path.
 
@@ -265,8 +299,9 @@ def predict(run: "StoredRun", images: "Sequence[AnyPath | InMemory]") -> "Infere
     (`harmonize.images.image_header.InMemory(name, content)`).
 
     The `table` of the result has a row per image and finding: logit, probability, calibrated probability, warnings about
-    the image, and the call at each stored threshold (1 positive, 0 negative, NaN without a threshold). `skipped` lists
-    each unusable file with the reason.
+    the image, and the call at each stored threshold (1 positive, 0 negative, NaN without a threshold). `distance` is how
+    far the image is from internal images, as a percentile of internal validation images (NaN if the run has no distances).
+    `skipped` lists each unusable file with the reason.
 
     >>> inference = predict(stored, [data / "nih" / path for path in nih.table["path"][:2]])
     >>> inference.num_images, len(inference.skipped), inference.table["finding"].nunique()
@@ -280,6 +315,43 @@ def predict(run: "StoredRun", images: "Sequence[AnyPath | InMemory]") -> "Infere
     for image in images:
         files += [image] if isinstance(image, InMemory) else images_of([Path(image)])
     return infer(run, files)
+
+
+def estimate(
+    grid: "Manifest",
+    images: "Sequence[AnyPath]" = (),
+    *,
+    logits: "Mapping[str, pd.DataFrame] | None" = None,
+    runs: Sequence[str] = (),
+    estimator: str = "combination",
+    prevalence: "Mapping[str, float] | None" = None,
+    device: str = "cpu",
+) -> "ExpectedScores":
+    """Estimate the scores of a grid's runs at a hospital without labels, as `bench estimate` does.
+
+    Give `images` (files, folders, or CSV files that list image files), or `logits`: run id -> a table with `image_id` and
+    one column of logits for each finding. `runs`: starts of run ids, by default the ranked runs. `prevalence`: finding ->
+    its share of the images, where it is known. The `table` of the result has one row per run, finding (or "macro") and
+    quantity: value, low, high (90 % interval), and the reason if there is no value. Raises ConfigError for unknown runs
+    and estimators, and for images of a cohort of the grid. Raises DatasetError for unusable images or logits.
+
+    >>> nih_logits = predict(stored, [data / "nih" / path for path in nih.table["path"]]).table
+    >>> wide = nih_logits.pivot(index="image", columns="finding", values="logit").rename_axis("image_id").reset_index()
+    >>> wide.iloc[:, 1:] += 0.5  # other images: those of a cohort of the grid are refused
+    >>> estimate(grid, logits={run_id: wide}).table["reason"].iloc[0]
+    '1 of 3 labeled hospitals needed'
+    """
+    from bench.results.expected_at_hospital import expected_scores, runs_to_estimate
+    from bench.runs.image_paths import images_of
+    from bench.study.hospital_logits import hospital_logits
+    from harmonize.errors import ConfigError
+
+    if bool(images) == (logits is not None):
+        raise ConfigError("give either images or logits", "estimate", "remove one of them")
+    if logits is None:
+        chosen = runs_to_estimate(grid, runs)
+        logits, _ = hospital_logits(grid, chosen, images_of([Path(p) for p in images]), device, lambda *_: None)
+    return expected_scores(grid, logits, estimator, prevalence=prevalence)
 
 
 def explain(
@@ -326,8 +398,10 @@ def overlay(explanation: "Explanation", finding: str) -> "NDArray[np.uint8]":
 
 
 __all__ = [
+    "estimate",
     "explain",
     "finished",
+    "labels_needed",
     "load_cohort",
     "load_logits",
     "load_run",

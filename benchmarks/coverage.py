@@ -5,7 +5,7 @@
 
 The column `command` of the table has the command of each row.
 
-A world is a simulated study; there are six. A patient has 1 to 6 images, which share the label and a random effect.
+A world is a simulated study; there are seven. A patient has 1 to 6 images, which share the label and a random effect.
   findings  two equally good runs, five findings; tests intervals, paired tests and Holm's correction
   runs      24 runs on the same patients; tests tie groups and rank intervals
   gap       one run; case mix, prevalence, labels and skill (the separation of positives and negatives) differ at the
@@ -14,6 +14,8 @@ A world is a simulated study; there are six. A patient has 1 to 6 images, which 
             intervals of recipes over patients and seeds
   ece       a calibrated run, a nearly calibrated run and an over-confident run; tests the intervals of ECE
   drift     runs of these three kinds at an internal and at an external hospital; tests the intervals of the drift of ECE
+  benefit   two equally good runs, five findings; tests the intervals of net benefit, of its paired difference, and of the shares of
+            images that are called positive and missed
 
 A prediction score is the mean of its stratum (patients of the same sex and label) + the patient's effect + noise, all normal.
 Therefore the true AUROC is the mean of Phi(difference of means / sqrt(2 variance)) over the pairs of strata, weighted with their
@@ -41,7 +43,7 @@ from scipy.stats import norm
 from bench.scoring.across_runs.paired_tests import holm, p_value
 from bench.scoring.across_runs.ranks import ranks
 from bench.scoring.across_runs.recipes import Recipes
-from bench.scoring.bootstrap.bootstrap import rank_metrics
+from bench.scoring.bootstrap.bootstrap import column_metrics, rank_metrics
 from bench.scoring.bootstrap.calibration_errors import calibration_metrics
 from bench.scoring.bootstrap.intervals import (
     area_interval,
@@ -49,16 +51,20 @@ from bench.scoring.bootstrap.intervals import (
     distance_interval,
     excess,
     mean_of,
+    normal_interval,
     percentile,
+    rare_share_interval,
     wilson,
 )
 from bench.scoring.bootstrap.resamples import Resamples
+from bench.scoring.bootstrap.sorted_images import Column
 from bench.scoring.calibration_metrics import BIASED, bin_of, ece
 from bench.scoring.delong import areas
 from bench.scoring.gaps import decomposition as decompose
 from bench.scoring.gaps.gap_component import COMPONENTS, MEASURED
 from bench.scoring.metrics import auroc
 from bench.scoring.metrics_of_split import measure
+from bench.scoring.net_benefit import measures_of
 from bench.scoring.scored_split import Settings
 
 Array = NDArray[np.float64]
@@ -70,7 +76,8 @@ NUM_FINDINGS = 5
 PREVALENCE = 0.25
 DISTANCE = {"internal": 1.5, "external": 1.0}
 NUM_RUNS = 24
-WORLDS = "findings runs recipes gap ece drift"
+WORLDS = "findings runs recipes gap ece drift benefit"
+THRESHOLDS = (0.1, 0.25, 0.5)  # of the probabilities of the world `benefit`; .25 is the prevalence
 LEVELS = {
     "equal": np.full(NUM_RUNS, 1.2),
     "halves": np.repeat([1.8, 0.8], NUM_RUNS // 2),
@@ -329,6 +336,63 @@ def drift(seen: Seen, seed: int, num_patients: int, num_resamples: int) -> None:
             note(seen, f"{claim}: percentile interval instead", *holds(value, draws, true))
 
 
+def benefit(seen: Seen, seed: int, num_patients: int, num_resamples: int) -> None:
+    """Record in `seen` whether intervals of net benefit, called and missed images hold for two equal, calibrated runs."""
+    generator = np.random.default_rng(seed)
+    patient = patients(num_patients, generator)
+    label = (generator.random((num_patients, NUM_FINDINGS)) < PREVALENCE).astype(np.int8)[patient]
+    shared = generator.normal(0, PATIENT_SD, (num_patients, NUM_FINDINGS))[patient]
+    resamples = Resamples.draw(patient.astype(object), num_resamples, "benefit", seed=seed)
+    threshold = np.array(THRESHOLDS)
+    cut = _score_at(threshold)
+    found = [PREVALENCE * norm.sf((cut - DISTANCE["internal"]) / SD), (1 - PREVALENCE) * norm.sf(cut / SD)]
+    true = measures_of(np.stack(found[::-1], 1)[..., None], np.array([[1 - PREVALENCE], [PREVALENCE]]), threshold)[
+        ..., 0
+    ]
+    measured = []
+    for _ in range(2):
+        score = DISTANCE["internal"] * label + shared + generator.normal(0, NOISE_SD, label.shape)
+        counts = [_calls(resamples, y, s, cut) for y, s in zip(label.T, score.T, strict=True)]
+        measured.append(np.stack([measures_of(called, total, threshold) for called, total in counts]))
+        if len(measured) > 1:
+            continue
+        rules = {"called": percentile, "missed": partial(rare_share_interval, num_patients=np.array(num_patients))}
+        shares = np.stack([[called.sum(1), total[1] - called[:, 1]] / total.sum(0) for called, total in counts])
+        for d, t in enumerate(THRESHOLDS):
+            for name, number, truth_of in (("called", 0, sum(found)[d]), ("missed", 1, PREVALENCE - found[0][d])):
+                values = shares[:, number, d]
+                claim = f"share of {name} images at t = {t}: interval"
+                note(seen, claim, *holds(values[:, 0], values[:, 1:], truth_of, rules[name]))
+    first, second = measured
+    for d, t in enumerate(THRESHOLDS):
+        for m, name in enumerate(("net benefit", "standardized net benefit", "net benefit minus treating all")):
+            values = first[:, m, d]
+            note(seen, f"{name} at t = {t}: interval", *holds(values[:, 0], values[:, 1:], true[m, d], normal_interval))
+            mean, replicates = mean_of(values[:, 0], values[:, 1:])
+            holding = holds(np.array([mean]), replicates[None], true[m, d], normal_interval)
+            note(seen, f"macro {name} at t = {t}: interval", *holding)
+        differences = first[:, 0, d] - second[:, 0, d]
+        p = p_value(differences[:, 0], differences[:, 1:])
+        note(seen, f"paired test of net benefit at t = {t}: false difference", *(p < 0.05))
+
+
+def _score_at(probability: Array) -> Array:
+    """Return the score at which the true probability of a positive label has this value; the inverse of `true_logit`."""
+    distance = DISTANCE["internal"]
+    return np.asarray((logit(probability) - logit(PREVALENCE)) * SD**2 / distance + distance / 2)
+
+
+def _calls(resamples: Resamples, label: Array, score: Array, cut: Array) -> tuple[Array, Array]:
+    """Return the images with scores >= cut, [D, 2, 1 + B], and all images, [2, 1 + B], in the data and in the replicates."""
+    column = Column.of(resamples.patient, label, score)
+    order = np.argsort(-cut)
+    cuts = np.append(column.reaching(cut[order]), len(column.rows))
+    reached = np.concatenate(
+        [column.counted(cuts)[..., None], column_metrics(resamples, column, cuts, with_auprc=False).reached], 2
+    )
+    return reached[np.argsort(order)], reached[-1]
+
+
 def mirrored(value: Array, replicates: Array) -> tuple[Array, Array]:
     """Compute percentile intervals mirrored at the value, extended to include the value, and at least 0."""
     low, high = percentile(value, replicates)
@@ -401,7 +465,7 @@ def simulate(num: int, num_patients: int, num_resamples: int, seed: int, worlds:
         for world in worlds.split():
             world_seed = int(np.random.SeedSequence([seed, simulation, len(world)]).generate_state(1)[0])
             simulation_of = {"findings": findings, "runs": runs, "recipes": recipes, "gap": gap, "ece": calibration}
-            (simulation_of | {"drift": drift})[world](
+            (simulation_of | {"drift": drift, "benefit": benefit})[world](
                 seen, world_seed, num_patients * (2 if world == "gap" else 1), num_resamples
             )
     return pd.DataFrame(rows_of(seen), columns=["claim", "measure", "nominal", "found", "low", "high", "cases"])
@@ -413,7 +477,7 @@ def main() -> None:
     defaults = {"simulations": 1000, "patients": 150, "resamples": 1000, "seed": 0}
     for name, default in defaults.items():
         parser.add_argument(f"--{name}", type=int, default=default)
-    parser.add_argument("--worlds", default=WORLDS, help="findings, runs, recipes, gap, ece, drift")
+    parser.add_argument("--worlds", default=WORLDS, help=WORLDS.replace(" ", ", "))
     parser.add_argument("--to", type=Path, default=Path(__file__).with_name("coverage.csv"))
     options = parser.parse_args()
     table = simulate(options.simulations, options.patients, options.resamples, options.seed, options.worlds)

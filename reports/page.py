@@ -25,6 +25,7 @@ from reports.sections.cohorts import cohorts
 from reports.sections.compare import compare
 from reports.sections.cost import cost
 from reports.sections.data_exposure import data_exposure
+from reports.sections.estimators import estimators
 from reports.sections.factors import factors
 from reports.sections.findings import findings
 from reports.sections.gap_components import gap_components
@@ -53,6 +54,7 @@ ORDER: tuple[Callable[[ReportData], Section], ...] = (
     compare,
     hospitals,
     robustness,
+    estimators,
     findings,
     groups,
     cost,
@@ -77,6 +79,7 @@ RANKED_ONLY = (
     findings,
     groups,
     robustness,
+    estimators,
     cost,
     calibration,
     factors,
@@ -99,6 +102,7 @@ SCRIPTS = (
     "view.js",
     "gallery.js",
     "calibration.js",
+    "predictive.js",
 )
 
 

@@ -5,11 +5,10 @@ from base64 import b64encode
 from pathlib import Path
 
 import pandas as pd
-from markupsafe import Markup
 
 from harmonize.disk_space import writing
 from reports.html.section import write
-from reports.html.shell import joined, policy
+from reports.html.shell import shell
 from reports.page import STYLES, render
 from reports.report_data import report_data
 from reports.sections.run_detail import Details
@@ -33,13 +32,11 @@ def _write_site(tables: Tables, folder: Path) -> Path:
     data = report_data.read(Tables({**tables.meta, "site": True}, tables.frames))
     (folder / "runs").mkdir(parents=True, exist_ok=True)
     details = Details.of(data, data.entries)
-    style, script = joined(STYLES), joined(("theme.js",))
+    style_and_script = shell(STYLES)
     for run in data.entries:
         page = write(
             "run_page.html.j2",
-            policy=policy([script], [style]),
-            style=Markup(style),  # noqa: S704  (our own files)
-            script=Markup(script),  # noqa: S704
+            **style_and_script,
             title=f"{run.label} · Unseen",
             headline=run.label,
             phantom=data.phantom,
@@ -51,9 +48,7 @@ def _write_site(tables: Tables, folder: Path) -> Path:
         (folder / "runs" / f"{run.id}.html").write_text(str(page) + "\n", encoding="utf-8", newline="\n")
     files = write(
         "data_files.html.j2",
-        policy=policy([script], [style]),
-        style=Markup(style),  # noqa: S704  (our own files)
-        script=Markup(script),  # noqa: S704
+        **style_and_script,
         title="Data · Unseen",
         headline="Tables of the leaderboard",
         phantom=data.phantom,

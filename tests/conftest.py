@@ -9,17 +9,25 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
+
+from bench.config.grid import Grid
+from bench.config.registry import Registry
+from bench.planning.read_cohorts import make_phantom
+from bench.store.store import Store
+from tests.forked import bench_forked
 
 Command = Callable[..., "subprocess.CompletedProcess[str]"]
+# `--doctest-modules` would import them: scripts of `tox -e wheel`, which check when they are imported, and modules of one name
+collect_ignore_glob = ["wheel", "conftest.py", "*/conftest.py"]
+Once = Callable[[str, Callable[[Path], object]], Path]
+Drawn = Callable[[str | Path, Path], Path]
 
 
 def bench(*arguments: str, cwd: Path, code: int | None = 0, **environment: str) -> "subprocess.CompletedProcess[str]":
     """Run `bench` and return what it printed; code None accepts any exit status."""
     own = {k: v for k, v in os.environ.items() if k not in {"BENCH_DATA", "BENCH_STORE"}}
-    done = subprocess.run(
-        [sys.executable, "-m", "bench.cli", *arguments],
-        cwd=cwd, env=own | {"HF_HUB_OFFLINE": "1"} | environment, capture_output=True, text=True, timeout=600, check=False,
-    )  # fmt: skip
+    done = bench_forked(arguments, cwd, own | {"HF_HUB_OFFLINE": "1"} | environment)
     assert code is None or done.returncode == code, f"exit {done.returncode}\n{done.stdout}\n{done.stderr}"
     return done
 
@@ -67,23 +75,62 @@ def here(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) ->
 
 
 @pytest.fixture(scope="session")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a store in which the grid `tiny` is finished. Tests read it; those that change it copy it."""
-    folder = tmp_path_factory.mktemp("finished")
-    bench("run", "--grid", "tiny", "--quiet", cwd=folder)
+def once(tmp_path_factory: pytest.TempPathFactory) -> Once:
+    """Return a folder by its name. The first process of the session that asks for the folder fills it; the others wait and read it."""
+    own = tmp_path_factory.getbasetemp()
+    shared = (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "once"
+
+    def folder(name: str, fill: Callable[[Path], object]) -> Path:
+        shared.mkdir(exist_ok=True)
+        whole = shared / f"{name}.whole"
+        with FileLock(shared / f"{name}.lock"):
+            if not whole.exists():
+                shutil.rmtree(shared / name, ignore_errors=True)
+                (shared / name).mkdir()
+                fill(shared / name)
+                whole.touch()
+        return shared / name
+
     return folder
 
 
 @pytest.fixture(scope="session")
-def small(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+def drawn(once: Once) -> Drawn:
+    """Return a function that puts the phantoms of a grid into the store of a folder, and returns the folder.
+
+    A phantom takes 20 ms of drawing: the phantoms of a small grid take as long as its training.
+    """
+
+    def put(grid: str | Path, folder: Path) -> Path:
+        read = Grid.read(str(grid), Registry.read())
+        key = read.phantom_settings.key
+
+        def draw(to: Path) -> None:
+            make_phantom(read, Store.open(to / "runs"), 1, lambda *_: None)
+
+        made = once(f"phantom-{key}", draw)
+        return shutil.copytree(made, folder, symlinks=True, dirs_exist_ok=True)
+
+    return put
+
+
+@pytest.fixture(scope="session")
+def finished(once: Once, drawn: Drawn, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a store in which the grid `tiny` is finished. Tests read it; those that change it copy it.
+
+    Each process of the session has a copy of its own, because a command on a finished grid writes the page again.
+    """
+    made = once("tiny", lambda folder: bench("run", "--grid", "tiny", "--quiet", cwd=drawn("tiny", folder)))
+    return shutil.copytree(made, tmp_path_factory.mktemp("finished") / "copy", symlinks=True)
+
+
+@pytest.fixture(scope="session")
+def small(once: Once, drawn: Drawn) -> Callable[[str], Path]:
     """Return the folder in which a recipe's twin in small is finished, by the recipe's name. Tests only read it."""
-    done: dict[str, Path] = {}
 
     def run(recipe: str) -> Path:
-        if recipe not in done:
-            done[recipe] = tmp_path_factory.mktemp(recipe)
-            bench("run", "--grid", f"{recipe}-smoke", "--quiet", cwd=done[recipe])
-        return done[recipe]
+        grid = f"{recipe}-smoke"
+        return once(recipe, lambda folder: bench("run", "--grid", grid, "--quiet", cwd=drawn(grid, folder)))
 
     return run
 

@@ -11,7 +11,7 @@ from harmonize.cohorts.hospital_names import HospitalName, hospital_name
 from harmonize.labels.findings import FINDINGS
 from reports.schemas.tables import SCHEMAS
 from reports.tables import Tables
-from tests import invented_more
+from tests import invented_decisions, invented_more
 
 HOSPITALS = {
     "chexpert": ("CheXpert", "Stanford, US", 0.0, 300),
@@ -64,6 +64,7 @@ def tables(settings: Invented | None = None) -> Tables:
         if not failed:
             macro[run_id] = _score(study, rng, rows, i, run_id, prevalence)
     order = sorted((r for r in macro if np.isfinite(macro[r]["external"])), key=lambda r: -macro[r]["external"])
+    rows |= invented_decisions.decisions(rows["scores"], study.noise)
     rows["ranks"] = _rankings(study, rows, order)
     for key in (*others, "external") if others else ():
         gaps = [macro[r]["internal"] - macro[r][key] for r in order]
@@ -121,9 +122,10 @@ def ranked_ids(made: Tables) -> list[str]:
 
 
 def _rankings(study: Invented, rows: dict[str, list[dict[str, Any]]], ranked_ids: list[str]) -> list[dict[str, Any]]:
-    """Make the rankings by AUROC, gap, AUPRC and ECE of every hospital, the ranking by the external mean first."""
+    """Make the rankings by AUROC, gap, AUPRC, ECE and net benefit of every hospital, the ranking by the external mean first."""
     scored = [row for row in rows["scores"] if (row["metric"], row["calibrator"]) in RANKED_BY]
     scored += [row | {"metric": "gap"} for row in rows["gaps"]]
+    scored += [row for row in rows["net_benefit"] if row["metric"] == "net_benefit"]
     by: dict[tuple[str, str, str], dict[str, dict[str, Any]]] = {("auroc", "external", "macro"): {}}
     for row in scored:
         if row["finding"] == "macro" and row["run_id"] in ranked_ids and np.isfinite(row["value"]):

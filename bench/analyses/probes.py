@@ -7,7 +7,6 @@ nuisance variable. Probes on untrained networks are the comparison.
 Shapes: N images, D features, F findings.
 """
 
-import io
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -33,6 +32,7 @@ from bench.planning.jobs import AnalysisJob
 from bench.planning.plan import CohortRef
 from bench.runs.networks import initial_network, normalization_of
 from bench.store.checked_folders import CheckedFolder
+from bench.store.features import read_features
 from bench.store.store import Progress, write_table
 from bench.training.train_modes import recalibrate_batch_norm
 from harmonize.cache.cache import ImageCache
@@ -120,9 +120,7 @@ def _cohort_features(job: AnalysisJob, ref: CohortRef) -> CohortFeatures:
         predicted.rows[headline],
         predicted.state_NK[headline],
     )
-    features = io.BytesIO(CheckedFolder(folder).read(f"features/{ref.name}.npz"))
-    with np.load(features, allow_pickle=False) as stored:
-        feature_ND = stored["feature"].astype(np.float32)
+    feature_ND = read_features(CheckedFolder(folder), ref.name)[0].astype(np.float32)
     ids = examples.image_id.astype(str)
     logits = CheckedFolder(folder).table(f"predictions/{ref.name}.parquet").set_index("image_id").loc[ids]
     logit_NF = logits[list(job.run.config.findings)].to_numpy(np.float32)

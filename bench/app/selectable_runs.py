@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from bench.planning.manifest import Manifest, read_manifest
+from bench.results.run_records import read_records
 from bench.results.run_table import histories, runs_table
 from bench.store.checked_folders import ScoresFolder
 from bench.store.store import Store
@@ -96,7 +97,7 @@ def runs_with_weights(store: Store) -> list[Choice]:
     for manifest in grids(store)[0]:
         if manifest.content.get("scored_from"):
             continue  # this grid scores the runs of another grid again, and the loop gets the runs from the other grid
-        for row in runs_table(manifest, histories(manifest)).to_dict("records"):
+        for row in runs_table(manifest, histories(manifest), read_records(manifest)).to_dict("records"):
             run_id = str(row["run_id"])
             ready = row["kind"] == "run" and row["state"] == "done" and run_id not in choice_of
             if ready and (store.run_dir(run_id) / "model.safetensors").is_file():

@@ -245,14 +245,20 @@ def _predict(ready: _Ready, image: InMemory) -> "Inference":
 
 
 def _remarks(inferences: "list[Inference]", truth: tuple[str, ...] | None) -> None:
-    """Show warnings if the image differs from a model's training images, and list the findings of a synthetic image.
+    """Show how the image differs from a model's training images, and list the findings of a synthetic image.
 
     `truth`: the findings of a synthetic image; None for an uploaded image.
     """
+    from bench.cli.predict import distance_line
+
     warnings = [w for inference in inferences for w in str(inference.table["warnings"].iloc[0]).split("; ") if w]
     if warnings:
         lines = "\n".join(f"- {_plain(warning)}" for warning in dict.fromkeys(warnings))
         st.warning(f"This image differs from the training images. Predictions may be unreliable.\n{lines}")
+    for letter, inference in zip(LETTERS, inferences, strict=False):
+        line = distance_line(inference, inference.table["distance"].iloc[0])
+        name = f"Model {letter}: " if len(inferences) > 1 else ""
+        st.caption(name + (line or f"distance: not available ({_plain(inference.no_distances)})"))
     if truth is not None:
         st.caption(
             f"Synthetic image with {listing(truth, len(truth))}." if truth else "Synthetic image without findings."

@@ -18,7 +18,9 @@ ORDER = (  # order of the commands in the help: the order in which a new user ne
     "weights",
     "report",
     "compare",
+    "labels-needed",
     "predict",
+    "estimate",
     "app",
     "explain",
     "errors",
@@ -48,9 +50,14 @@ NUMBERS = frozenset(
         "seed",
         "port",
         "min-count",
+        "widest",
         "sample",
         "stage",
         "n",
+        "ece",
+        "sensitivity",
+        "share",
+        "widest",
     ]
 )
 # the class UsageError. It is found as a base class, because its module depends on typer's version

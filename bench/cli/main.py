@@ -22,10 +22,12 @@ from bench.cli.check import CHECK_EXAMPLES, check
 from bench.cli.compare import EXAMPLES, compare
 from bench.cli.data import data_app
 from bench.cli.errors_and_card import CARD_EXAMPLES, ERRORS_EXAMPLES, card, errors
+from bench.cli.estimate import ESTIMATE_EXAMPLES, estimate
 from bench.cli.evaluate import EVALUATE_EXAMPLES, evaluate
 from bench.cli.explain import EXAMPLES as EXPLAIN_EXAMPLES
 from bench.cli.explain import explain
 from bench.cli.group import Commands, bench
+from bench.cli.labels_needed import LABELS_NEEDED_EXAMPLES, labels_needed
 from bench.cli.options import (
     DataOption,
     DeviceOption,
@@ -81,10 +83,12 @@ app.command("check", epilog=CHECK_EXAMPLES)(check)
 app.command("compare", epilog=EXAMPLES)(compare)
 add_app_command(app)
 app.command("explain", epilog=EXPLAIN_EXAMPLES)(explain)
+app.command("estimate", epilog=ESTIMATE_EXAMPLES)(estimate)
 app.command("evaluate", epilog=EVALUATE_EXAMPLES)(evaluate)
 app.command("predict", epilog=PREDICT_EXAMPLES)(predict)
 app.command("errors", epilog=ERRORS_EXAMPLES)(errors)
 app.command("card", epilog=CARD_EXAMPLES)(card)
+app.command("labels-needed", epilog=LABELS_NEEDED_EXAMPLES)(labels_needed)
 app.command("score", epilog=SCORE_EXAMPLES)(score)
 app.command("weights", epilog=WEIGHTS_EXAMPLES)(weights_command)
 add_bundle_commands(app)

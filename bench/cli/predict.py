@@ -55,7 +55,7 @@ def predict(
 ) -> None:
     """Predict images with a stored run.
 
-    Prints probabilities and positive calls. For research only, not for clinical use.
+    Prints probabilities, positive calls, and how far each image is from the internal images. For research only, not for clinical use.
     """
     from bench.cli.progress_bars import choose_display
     from bench.runs.image_paths import images_of
@@ -125,6 +125,7 @@ def json_document(inference: "Inference", table: Any, overlays: Mapping[str, str
 
     `table`: all or some rows of `inference.table`. `overlays`: image -> path of the picture that --cam draws.
     """
+    distance_columns = [name for name in table if str(name).startswith("distance")]
     images = []
     for name, rows in table.groupby("image", sort=False):
         findings = {}
@@ -133,18 +134,30 @@ def json_document(inference: "Inference", table: Any, overlays: Mapping[str, str
             numbers = {key: _number(row[key]) for key in ("logit", "probability", "calibrated")}
             findings[row["finding"]] = numbers | {"calls": calls}
         warnings = rows["warnings"].iloc[0]
+        distances = {key: _number(rows[key].iloc[0]) for key in distance_columns}
         drawn = {"overlay": overlays[name]} if name in overlays else {}
-        images.append(
-            {"image": name, "warnings": warnings.split("; ") if warnings else [], "findings": findings} | drawn
-        )
+        listed = {"warnings": warnings.split("; ") if warnings else []}
+        images.append({"image": name} | distances | listed | {"findings": findings} | drawn)
     skipped = inference.skipped.to_dict("records")
     return {
         "run": inference.run_id,
         "trained_on_synthetic": inference.synthetic,
         "notice": f"{TRAINED_ON_SYNTHETIC} {NOTICE}" if inference.synthetic else NOTICE,
+        "distances": {
+            "measured_by": inference.measured_by or None,
+            "validation_images": inference.num_validation,
+            "not_available": inference.no_distances or None,
+        },
         "images": images,
         "skipped": skipped,
     }
+
+
+def distance_line(inference: "Inference", percentile: float) -> str:
+    """Return the distance of an image as text, "" without a distance. `percentile`: from the column `distance`."""
+    if percentile != percentile:  # NaN
+        return ""
+    return f"distance: percentile {percentile:.1f} among {inference.num_validation} internal validation images"
 
 
 def _call(value: float) -> bool | None:
@@ -163,8 +176,11 @@ def _lines(inference: "Inference", table: Any, rule: str, overlays: Mapping[str,
     images = f"{inference.num_images} image{'s' if inference.num_images != 1 else ''}"
     lines = [TRAINED_ON_SYNTHETIC] if inference.synthetic else []
     lines += [f"run {inference.run_id}: {images}, {len(inference.skipped)} skipped"]
+    lines += [f"distances: not available ({inference.no_distances})"] if inference.no_distances else []
     for name, rows in table.groupby("image", sort=False):
         lines += ["", printable(name)]
+        if line := distance_line(inference, rows["distance"].iloc[0]):
+            lines.append(f"  {line}")
         warnings = rows["warnings"].iloc[0]
         lines += [f"  warning: {warning}" for warning in warnings.split("; ") if warning]
         cells = [["finding", "probability", "calibrated", f"call ({rule})"]]

@@ -52,7 +52,7 @@ def score(
     quiet: QuietOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Score a grid again, without images, or a table of predictions.
+    """Score a grid or a table of predictions, without images.
 
     A different label mapping, threshold or set of findings needs --as.
     """

@@ -26,7 +26,7 @@ def weights(
     quiet: QuietOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Check the starting weights of a grid; download missing ones.
+    """Check the starting weights of a grid; download them.
 
     Exit code 1 if a file is missing or damaged.
     """

@@ -26,6 +26,7 @@ SECTIONS = (
     "preprocessing",
     "augmentation",
     "metrics",
+    "estimators",
     "datasets",
 )
 _COMMON = {"use", "with", "paper", "code", "version", "title", "about", "licence"}
@@ -36,6 +37,7 @@ _FACTS = {  # section -> facts: keys that only entries of this section may have
     "uncertainty": {"states", "blank"},
     "preprocessing": {"size", "fit", "input", "ops"},
     "metrics": {"better", "headline", "given"},
+    "estimators": {"given"},
     "datasets": {"headline_split"},
 }
 # facts whose values are part of the run id
@@ -164,6 +166,11 @@ class Registry:
         """Return the metrics that a registry file or a plug-in adds, each with its own Python function (entries with the key `given`)."""
         return tuple(entry for entry in self.sections["metrics"].values() if "given" in entry.facts)
 
+    @property
+    def estimators(self) -> tuple[Entry, ...]:
+        """Return the estimators of scores at a hospital without labels."""
+        return tuple(self.sections["estimators"].values())
+
     def match(self, section: str, pattern: str, where: str) -> list[str]:
         """Return the names of a section that match a pattern with wildcards, in the order of the registry. A name without wildcards matches only itself."""
         if not any(c in pattern for c in "*?["):
@@ -267,10 +274,7 @@ def _entry(section: str, name: str, block: Mapping[str, Any], where: str, plugin
     _check_facts(facts, where)
     if section == "weights" and name not in BUILT_IN_WEIGHTS:
         _check_weights(facts, where)
-    given = facts.get("given", "" if section == "metrics" and not use.startswith("bench.scoring.") else "logit")
-    if given not in {"logit", "probability"}:
-        fix = "add `given: logit` or `given: probability`, the second argument of the function"
-        raise RegistryError("the metric does not state its input", where, fix)
+    _check_given(section, facts, use, where)
     version = block.get("version", 1)
     if type(version) is not int:
         raise RegistryError(f"version must be a whole number (got {version!r})", where, "write 1, 2, 3 ...")
@@ -280,6 +284,17 @@ def _entry(section: str, name: str, block: Mapping[str, Any], where: str, plugin
     return Entry(
         section, name, use, options, facts, str(block.get("title", name)), version=version, plugin=plugin, **texts
     )
+
+
+def _check_given(section: str, facts: Mapping[str, Any], use: str, where: str) -> None:
+    """Raise RegistryError if the entry of a custom metric or of an estimator does not state the input of its function."""
+    if section == "estimators" and facts.get("given") not in ("logits", "runs", "hospitals"):
+        fix = "add `given: logits` (of one run), `given: runs` (logits of several) or `given: hospitals` (what labels show)"
+        raise RegistryError("the estimator does not state its input", where, fix)
+    custom = section == "metrics" and ("given" in facts or not use.startswith("bench.scoring."))
+    if custom and facts.get("given") not in ("logit", "probability"):
+        fix = "add `given: logit` or `given: probability`, the second argument of the function"
+        raise RegistryError("the metric does not state its input", where, fix)
 
 
 def _check_facts(facts: Mapping[str, Any], where: str) -> None:

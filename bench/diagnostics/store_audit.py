@@ -6,7 +6,7 @@ not have. The seal of a run (seal.json) has hashes, for example of the weights, 
 
 import hashlib
 import re
-from collections.abc import Container, Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -29,8 +29,12 @@ from harmonize.errors import ConfigError, StoreError
 _FIX_RUN = "run its grid again with `bench run`: it makes missing files again"
 _FIX_IMPORTED = "evaluate the model again with `bench evaluate`: it makes missing files again"
 _FIX_BUNDLE = "merge the bundles again into a new store"
+_FIX_LOST_GRID = (
+    "make it again: `bench run --grid`, `bench evaluate`, `bench score --as` or `bench merge`; no run is trained again"
+)
 FINISHED_ANALYSES = ("[0-9a-f][0-9a-f]/*/*/KEY", "analyses/*/KEY")
 _ID = re.compile(r"[0-9a-f]{12}")
+_Records = Mapping[str, Mapping[str, Any]]  # name of a JSON file of a run -> its content; only the readable files
 
 
 @dataclass(slots=True)
@@ -109,7 +113,9 @@ def _left_overs(root: Path) -> Iterator[Check]:
 
 def _grids(store: Store, referenced: _Referenced) -> Iterator[Check]:
     """Yield the problems of the grids' manifests. Add the runs and cohorts of each readable grid to `referenced`."""
-    for path in sorted((store.root / "grids").glob("*.json")):
+    paths = sorted((store.root / "grids").glob("*.json"))
+    yield from _lost_grids(store, [path.stem for path in paths], referenced)
+    for path in paths:
         try:
             content = read_grid(store, path.stem)
             if content["schema"] != MANIFEST_SCHEMA and store.schema == SCHEMA:
@@ -138,6 +144,22 @@ def _grids(store: Store, referenced: _Referenced) -> Iterator[Check]:
                 )
 
 
+def _lost_grids(store: Store, names: Sequence[str], referenced: _Referenced) -> Iterator[Check]:
+    """Yield a fault for each page without the manifest of its grid, or if a store with runs has no manifest and no page.
+
+    A page cannot be made without the manifest. The lost manifest may plan any run, so no run is called superfluous. `names`: names
+    of the present manifests.
+    """
+    for folder in sorted((store.root / "report").glob("*/tables")):
+        if (name := folder.parent.name) not in names:
+            fix = f"{_FIX_LOST_GRID}; if nobody needs the grid, delete its page: rm -r '{folder.parent}'"
+            yield _check("fault", f"grid {name}", f"is missing: the store has its page, but no grids/{name}.json", fix)
+            referenced.complete = False
+    if not names and referenced.complete and store.run_ids():
+        yield _check("fault", "grids", "are missing: the store has runs, but no file grids/*.json", _FIX_LOST_GRID)
+        referenced.complete = False
+
+
 def examine_run(store: Store, run_id: str, from_bundle: bool, files: bool) -> Iterator[Check]:
     """Yield the problems of a run's files.
 
@@ -154,48 +176,54 @@ def examine_run(store: Store, run_id: str, from_bundle: bool, files: bool) -> It
         fix = f"read {folder / 'log.txt'}; `bench run` tries the run again"
         yield _check("warning", name, f"failed: {last_line(folder / 'FAILED')}", fix)
     if state == "done":
-        derived = "kind" in document
-        checksums = CheckedFolder(folder).checksums() if store.schema >= CHECKSUMS_SINCE else None
+        derived, stored = "kind" in document, CheckedFolder(folder).stored_files()
+        records = _read_records(folder) | {"run.json": document}
+        has_checksums = store.schema >= CHECKSUMS_SINCE
+        checksums = records.get(CHECKSUMS) if has_checksums else None
         required = [*(OF_DERIVED if derived else COMPLETE), *(file for file in checksums or () if file not in COMPLETE)]
-        optional = {CHECKSUMS} if store.schema < CHECKSUMS_SINCE else set()
+        optional = set() if has_checksums else {CHECKSUMS}
         optional |= {"model.safetensors"} if from_bundle else set()
         fix = _FIX_BUNDLE if from_bundle else _FIX_IMPORTED if document.get("kind") == IMPORTED else _FIX_RUN
         if missing := [file for file in required if file not in optional and not (folder / file).is_file()]:
             yield _check("fault", name, f"is done, but files are missing: {', '.join(missing)}", fix)
-        intact = _intact(folder, checksums, files) if checksums is not None else set()
-        checks = [*_records(folder, name, derived, files), *_tables(folder, name, derived, files, intact)]
+        intact = _intact(folder, checksums, stored if files else RECORDS) if checksums is not None else set()
+        checks = [*_records(folder, name, records, files), *_tables(folder, name, records, files, intact)]
         yield from checks
         if checksums is not None:
             reported = {check.found.partition(" ")[0] for check in checks}
-            yield from _changed(folder, name, checksums, {*reported, *intact}, fix, files)
+            checked = {*reported, *intact}
+            yield from _changed(folder, name, stored, checksums, checked, fix, files)
 
 
-def _intact(folder: Path, checksums: Mapping[str, str], files: bool) -> set[str]:
-    """Return the names of the files that match their checksums. Without `files`, only the small files RECORDS are read.
+def _read_records(folder: Path) -> dict[str, Mapping[str, Any]]:
+    """Return {file name: content} of the readable JSON files of a finished run, without run.json."""
+    contents = {file: _json(folder / file) for file in OF_DERIVED if file != CHECKSUMS}
+    contents[CHECKSUMS] = CheckedFolder(folder).checksums()
+    return {file: content for file, content in contents.items() if content is not None}
 
-    `checksums`: file name -> SHA-256.
-    """
-    names = CheckedFolder(folder).stored_files() if files else RECORDS
+
+def _intact(folder: Path, checksums: Mapping[str, str], names: Sequence[str]) -> set[str]:
+    """Return those of the files `names` that match their checksums. `checksums`: file name -> SHA-256."""
     present = (name for name in names if name in checksums and (folder / name).is_file())
     return {name for name in present if file_sha256(folder / name) == checksums[name]}
 
 
-def _records(folder: Path, name: str, derived: bool, files: bool) -> Iterator[Check]:
+def _records(folder: Path, name: str, records: _Records, files: bool) -> Iterator[Check]:
     """Yield the faults of a finished run's JSON files, and of its seal.
 
     A seal has a fault if its hashes before and after the test differ, or if a sealed file has another hash. `name`: the run's
     name in messages. `files`: also read the weights.
     """
     for file in OF_DERIVED:
-        content = CheckedFolder(folder).checksums() if file == CHECKSUMS else _json(folder / file)
-        if (folder / file).is_file() and content is None:
+        if file not in records and (folder / file).is_file():
             fix = f"delete it: rm '{folder / file}', then run the grid again"
             yield _check("fault", name, f"{file} is damaged", fix)
-    seal, fix = _json(folder / "seal.json") or {}, f"`bench remove {folder.name}`, then run the grid again"
+    seal, fix = records.get("seal.json", {}), f"`bench remove {folder.name}`, then run the grid again"
     if seal.get("weights_before") != seal.get("weights_after"):
         yield _check("fault", name, "the weights changed while the run was tested", fix)
-    checksums = (CheckedFolder(folder).checksums() or {}) if files else {}
-    for part, path in _sealed_files(folder):  # a seal of an older version has no hashes of these items
+    checksums = records.get(CHECKSUMS, {}) if files else {}
+    # a seal of an older version has no hashes of these items
+    for part, path in _sealed_files(folder, records["run.json"]):
         stated = seal.get(f"{part}_after")
         if stated != seal.get(f"{part}_before"):
             yield _check("fault", name, f"the {part.replace('_', ' ')} changed while the run was tested", fix)
@@ -204,14 +232,16 @@ def _records(folder: Path, name: str, derived: bool, files: bool) -> Iterator[Ch
             if checksums.get(file, stated) != stated:  # `_changed` checks whether the file itself matches its checksum
                 yield _check("fault", name, f"{file} is not what was sealed before the external test", fix)
     weights = folder / "model.safetensors"
-    comparable = files and not derived and weights.is_file() and "weights_after" in seal
+    comparable = files and "kind" not in records["run.json"] and weights.is_file() and "weights_after" in seal
     if comparable and (problem := _weights(weights, str(seal["weights_after"]))):
         yield _check("fault", name, f"model.safetensors {problem}", fix)
 
 
-def _sealed_files(folder: Path) -> list[tuple[str, Path | None]]:
-    """Return the items whose hashes are in a seal, except the weights: pairs (name in the seal, file, None if unknown)."""
-    document = _json(folder / "run.json") or {}
+def _sealed_files(folder: Path, document: Mapping[str, Any]) -> list[tuple[str, Path | None]]:
+    """Return the items whose hashes are in a seal, except the weights: pairs (name in the seal, file, None if unknown).
+
+    `document`: the content of run.json.
+    """
     unknown: list[tuple[str, Path | None]] = [("preprocessing", None), ("internal_logits", None)]
     if "kind" in document:  # a derived run has the hashes of its sources, not of its own files
         return unknown
@@ -225,17 +255,17 @@ def _sealed_files(folder: Path) -> list[tuple[str, Path | None]]:
     ]
 
 
-def _tables(folder: Path, name: str, derived: bool, files: bool, intact: Container[str]) -> Iterator[Check]:
+def _tables(folder: Path, name: str, records: _Records, files: bool, intact: Container[str]) -> Iterator[Check]:
     """Yield the faults of the tables of a finished run: damaged tables, no predictions, or predictions with other weights.
 
     `intact`: names of files that match their checksums; these tables are not read again.
     """
-    tested_weights = (_json(folder / "seal.json") or {}).get("weights_after")
+    tested_weights, derived = records.get("seal.json", {}).get("weights_after"), "kind" in records["run.json"]
     predictions = sorted(folder.glob("predictions/*.parquet"))
     if not predictions:
         yield _check("fault", name, "is done, but has no predictions", _FIX_RUN)
     for path in (*predictions, *sorted(folder.glob("*.parquet"))):
-        problem = file_damage(path, read=files and path.relative_to(folder).as_posix() not in intact)
+        problem = "" if path.relative_to(folder).as_posix() in intact else file_damage(path, read=files)
         if not problem and path in predictions and not derived and table_facts(path).get("weights") != tested_weights:
             problem = "was made with other weights than seal.json states"
         if problem:
@@ -244,14 +274,20 @@ def _tables(folder: Path, name: str, derived: bool, files: bool, intact: Contain
 
 
 def _changed(
-    folder: Path, name: str, checksums: Mapping[str, str], checked: Container[str], fix: str, files: bool
+    folder: Path,
+    name: str,
+    stored: Sequence[str],
+    checksums: Mapping[str, str],
+    checked: Container[str],
+    fix: str,
+    files: bool,
 ) -> Iterator[Check]:
     """Yield a fault for each file of a run that differs from its checksum or has no checksum.
 
-    `checked`: names of the files that match their checksums or have a fault already. Without `files`, only small files are
-    compared, and npz files are checked for damage. `fix`: the fix that the faults suggest.
+    `stored`: names of the run's files. `checked`: names of the files that match their checksums or have a fault already. Without
+    `files`, only small files are compared, and npz files are checked for damage. `fix`: the fix that the faults suggest.
     """
-    for file in CheckedFolder(folder).stored_files():
+    for file in stored:
         problem = "" if file in checksums else "did not exist when the run finished"
         if not problem and file not in checked and (files or file in RECORDS):
             problem = "is not what was stored: its checksum differs"
@@ -296,7 +332,7 @@ def _weights(path: Path, expected: str) -> str:
         with safe_open(path, "numpy") as stored:
             for name in sorted(stored.keys()):
                 digest.update(name.encode())
-                digest.update(stored.get_tensor(name).tobytes())
+                digest.update(stored.get_tensor(name).reshape(-1).view("uint8"))
     except (SafetensorError, OSError, ValueError, TypeError) as error:
         return f"is damaged: {str(error)[:120]}"
     return "" if digest.hexdigest() == expected else "is not what was tested: its hash differs from the seal"
@@ -313,9 +349,11 @@ def _scores(folder: Path, files: bool) -> Iterator[Check]:
         yield _check("fault", name, f"{CHECKSUMS} is damaged", fix)
     elif checksums is None:
         yield _check("note", name, NO_CHECKSUMS, f"a changed value is not detected; {fix}")
-    problems = {path.name: file_damage(path) for path in sorted((*folder.glob("*.parquet"), *folder.glob("*.npz")))}
+    present = sorted(path for ending in ("parquet", "safetensors") for path in folder.glob(f"*.{ending}"))
+    compared = checksums if files and checksums else {}  # a file that equals its checksum needs no other check
+    problems = {path.name: file_damage(path) for path in present if path.name not in compared}
     problems |= {file: "is missing" for file in checksums or () if not (folder / file).is_file()}
-    problems |= CheckedFolder(folder).problems(sorted(checksums)) if files and checksums else {}
+    problems |= CheckedFolder(folder).problems(sorted(compared))
     for file, problem in problems.items():
         if problem:
             yield _check("fault", name, f"{file} {problem}", fix)

@@ -55,7 +55,13 @@ class Manifest:
             mapping=self.content["mapping"],
             threshold=str(self.content.get("threshold", "f1_max")),
             custom_metrics=tuple(Entry(**entry) for entry in self.content.get("metrics", ())),
+            estimators=tuple(entry for entry in self.estimators if entry.facts["given"] == "logits"),
         )
+
+    @property
+    def estimators(self) -> tuple[Entry, ...]:
+        """Return the estimators of scores at a hospital without labels; none in a grid of an older version."""
+        return tuple(Entry(**entry) for entry in self.content.get("estimators", ()))
 
     @property
     def of_bundles(self) -> bool:
@@ -123,6 +129,11 @@ class Manifest:
     def cohorts(self) -> list[Mapping[str, Any]]:
         """Return the cohorts, the internal hospital first."""
         return list(self.content["cohorts"])
+
+    @property
+    def external(self) -> list[Mapping[str, Any]]:
+        """Return the cohorts of external hospitals."""
+        return [cohort for cohort in self.cohorts if cohort["role"] == "external"]
 
     @property
     def analyses(self) -> list[Mapping[str, Any]]:
@@ -386,6 +397,7 @@ def contents(plan: Plan, caches: Mapping[tuple[str, str], "ImageCache"], doubles
         "bins": plan.bins,
         "mapping": plan.runs[0].config.mapping,
         "metrics": [asdict(entry) for entry in plan.metrics],
+        "estimators": [asdict(entry) for entry in plan.estimators],
         "doubles": doubles,
         "compared": _compared(plan, images=bool(caches)),
         "links": links_of(pair for run in plan.runs for pair in run.entries.items()),

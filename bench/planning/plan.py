@@ -60,6 +60,7 @@ class Plan:
     command: str
     bins: int  # number of bins of the calibration error
     metrics: tuple[Entry, ...] = ()  # custom metrics of the registry
+    estimators: tuple[Entry, ...] = ()  # the registry's estimators of scores without labels
     derived: tuple[Derived, ...] = ()  # TTA runs first, then panels, then ensembles
     overlaps: tuple[Overlap, ...] = ()  # one for each pair of external cohorts
     left_out: tuple[Overlap, ...] = ()  # the first cohort of an overlap contains the second, which is not in the plan
@@ -184,7 +185,7 @@ def make_plan(
         # a stored table is written again if it is damaged, or if an older version wrote it without a checksum
         if cohort_problem(ref.table):
             write_cohort(ref.table, cohorts[ref.name].table, ref.id)
-    plan = Plan(grid, store, cohorts, refs, runs, command, bins, registry.custom_metrics, derived)
+    plan = Plan(grid, store, cohorts, refs, runs, command, bins, registry.custom_metrics, registry.estimators, derived)
     plan = plan.without(find_equal_tables(external, plan.scored_tables))
     return replace(plan, overlaps=compare_patients(list(plan.cohorts.values())[1:], plan.scored_tables))
 

@@ -22,7 +22,7 @@ def grid_of(manifest: Manifest, runs: Sequence[Mapping[str, Any]]) -> Grid:
         str(content["name"]),
         where,
         str(content["title"]),
-        tuple(str(cohort["name"]) for cohort in manifest.cohorts if cohort["role"] == "external"),
+        tuple(str(cohort["name"]) for cohort in manifest.external),
         manifest.settings.min_count,
         tuple(from_dict(RunConfig, run["config"], where) for run in runs),
         phantom=from_dict(PhantomChoice, content["phantom_settings"], where),

@@ -1,13 +1,14 @@
 """Build the report tables that compare recipes, such as ranks, paired differences and ablations."""
 
-from collections.abc import Mapping
-from typing import Any, NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
-from bench.planning.imported_run import KIND as IMPORTED
 from bench.planning.manifest import Manifest
+from bench.results.errors_of_estimators import errors_of_estimators
+from bench.results.grid_recipes import recipes_of
 from bench.results.run_table import recipe_rows
 from bench.scoring.across_runs.ablation_tables import MetricOfRuns, ablation, frontier, metrics
 from bench.scoring.across_runs.agreement import agreement
@@ -20,7 +21,7 @@ from bench.scoring.across_runs.ranks import Replicates, mean_gaps, rankings, sta
 from bench.scoring.across_runs.recipes import Recipes, seed_variance
 from bench.scoring.across_runs.robustness import robustness
 from bench.scoring.across_runs.run_selection import selection
-from bench.scoring.gaps.gap import MACRO
+from bench.scoring.gaps.gap import EXTERNAL, MACRO
 from bench.scoring.gaps.label_mappings import reversals
 from reports.schemas.tables import SCHEMAS
 
@@ -34,15 +35,19 @@ class Compared(NamedTuple):
     metrics: dict[str, MetricOfRuns]  # "auroc" and "gap": the external macro values of the recipes
 
 
-def across(manifest: Manifest, frames: Mapping[str, pd.DataFrame], replicates: Replicates) -> Compared:
+def across(
+    manifest: Manifest, frames: Mapping[str, pd.DataFrame], replicates: Replicates, findings: Sequence[str]
+) -> Compared:
     """Compute the report tables that compare recipes; a recipe is the mean of the runs that differ only in the seed.
 
-    `frames`: {name: table} of scores, gaps, mappings, costs, history and runs. `replicates`: bootstrap replicates by
-    run id. The compared runs must have learned the same findings.
+    `frames`: {name: table} of scores, gaps, net_benefit, mappings, costs, estimates, history and runs. `replicates`: bootstrap
+    replicates by run id. `findings`: those of the grid. The compared runs must have learned the same findings.
     """
     internal = str(manifest.content["source"])
     runs = [run for run in manifest.ranked if run["id"] in replicates]
     recipes = recipes_of(manifest, replicates)
+    rows_of_recipes = recipe_rows(recipes.joined, frames["runs"])
+    estimators = errors_of_estimators(manifest, frames["estimates"], findings, replicates)
     # A hundred runs have half a million rows of scores, so only the rows that the tables need are kept.
     scores = frames["scores"]
     needed = ((scores["finding"] == MACRO) | (scores["metric"] == "auroc")) & (scores["subgroup"] == "all")
@@ -52,11 +57,11 @@ def across(manifest: Manifest, frames: Mapping[str, pd.DataFrame], replicates: R
         "gaps": recipes.of_gaps(frames["gaps"]),
         "mappings": recipes.averaged(frames["mappings"], ("dataset", "mapping", "finding")),
         "costs": _mean_costs(frames["costs"], recipes),
+        "net_benefit": recipes.averaged(_compared_benefits(frames["net_benefit"]), ("dataset", "finding", "metric")),
     }
     rows = {name: recipes.replaced(frames[name], of_recipes[name]) for name in of_recipes}
-    of_recipes["runs"] = recipe_rows(recipes.joined, frames["runs"])
-    plain = rows["scores"]
-    plain = plain[(plain["finding"] == MACRO) & (plain["metric"] == "auroc") & (plain["calibrator"] == "none")]
+    of_recipes["runs"] = rows_of_recipes
+    plain = _macro_auroc(rows["scores"])
     drawn = recipes.replicates(replicates)
     custom = manifest.settings.custom_metrics
     of_findings = external_of_findings(frames["gaps"], replicates, recipes)
@@ -72,20 +77,21 @@ def across(manifest: Manifest, frames: Mapping[str, pd.DataFrame], replicates: R
             columns=list(SCHEMAS["recipes"]),
         ),
         "ranks": rankings(
-            scores_to_rank_by(rows["scores"], rows["gaps"], of_findings, internal, custom),
+            scores_to_rank_by(rows["scores"], rows["gaps"], rows["net_benefit"], of_findings, internal, custom),
             drawn,
             SMALLEST_FIRST | {entry.name for entry in custom if entry.facts.get("better") == "lower"},
         ),
-        "pairs": pairs(plain, rows["gaps"], drawn, internal),
+        "pairs": pairs(plain, rows["gaps"], rows["net_benefit"], drawn, internal),
         "mean_gaps": mean_gaps(rows["gaps"], drawn),
         "agreement": agreement(plain, drawn, internal),
-        "seeds": seed_variance(recipes.joined, scores, replicates, internal),
+        "seeds": seed_variance(recipes.joined, _macro_auroc(scores), replicates, internal),
         "ablation": effects,
         "surrogate": importance,
         "factor_shap": single,
         "reversals": reversals(rows["mappings"], manifest.settings.mapping),
         "robustness": robustness(rows["gaps"], drawn),
         "selection": selection(plain, internal, drawn),
+        "estimators": estimators,
         "policies": matrix(list(configs.values()), _evaluations(plain, list(configs), internal, drawn)),
     }
     if "auroc" in values:
@@ -98,19 +104,15 @@ def across(manifest: Manifest, frames: Mapping[str, pd.DataFrame], replicates: R
     return Compared(out, of_recipes, recipes, values)
 
 
-def recipes_of(manifest: Manifest, replicates: Replicates) -> Recipes:
-    """Return the recipes of the ranked runs that have replicates."""
-    runs = [run for run in manifest.ranked if run["id"] in replicates]
-    return Recipes.of_configs({run["id"]: _configuration(run) for run in runs}, replicates)
+def _macro_auroc(scores: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows with the macro AUROC, with texts in place of categories."""
+    rows = scores[(scores["finding"] == MACRO) & (scores["metric"] == "auroc") & (scores["calibrator"] == "none")]
+    return rows.astype(dict.fromkeys(rows.select_dtypes("category"), "str"))
 
 
-def _configuration(run: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the configuration and the kind of a run; the runs of one recipe differ only in the seed of this result.
-
-    The result of an imported model also has the model's id, so that each imported model is a recipe of its own.
-    """
-    kind = run.get("kind", "run")
-    return dict(run["config"]) | {"kind": kind} | ({"model": run["id"]} if kind == IMPORTED else {})
+def _compared_benefits(benefits: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows of net benefit by which recipes are compared: macros, and the external mean of each finding."""
+    return benefits[(benefits["finding"] == MACRO) | (benefits["dataset"] == EXTERNAL)]
 
 
 def _mean_costs(costs: pd.DataFrame, recipes: Recipes) -> pd.DataFrame:

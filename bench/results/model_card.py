@@ -198,7 +198,7 @@ def _aurocs(
     """
     plain = scores[(scores["metric"] == "auroc") & (scores["calibrator"] == "none") & (scores["subgroup"] == "all")]
     internal = str(manifest.content["source"])
-    columns = [(internal, "test"), *((str(c["name"]), "") for c in manifest.cohorts if c["role"] == "external")]
+    columns = [(internal, "test"), *((str(c["name"]), "") for c in manifest.external)]
     names = {str(c["name"]): _text(manifest.hospital(c).short) for c in manifest.cohorts}
     rows = []
     for finding in (*findings, "macro"):

@@ -14,13 +14,13 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
 from numpy.typing import NDArray
 from scipy.special import logit as logit_of
 
 from bench.runs.imported_predictions import LEAST, MOST
 from bench.scoring.across_runs.paired_runs import ScoredRun
 from bench.scoring.scored_split import ScoredSplit
+from harmonize.datasets.user_table import is_parquet, read_user_table
 from harmonize.errors import ConfigError, DatasetError
 from harmonize.labels.findings import UNMAPPED_CODE
 
@@ -56,7 +56,7 @@ def read_labeled_predictions(
     prediction. Raises ConfigError for a missing column and for a cell without a valid value. The error message gives the
     row and the column.
     """
-    predicted, labeled = _table(predictions), _table(labels)
+    predicted, labeled = read_table(predictions), read_table(labels)
     notes: list[str] = []
     names = _findings(predicted, labeled, findings, predictions, labels, notes)
     row = pd.Index(predicted[IMAGE]).get_indexer(pd.Index(labeled[IMAGE]))
@@ -74,7 +74,7 @@ def read_labeled_predictions(
     outputs = _outputs(value_NK, predicted, names, outputs, predictions, notes)
     if outputs == "probability":
         value_NK = logit_of(value_NK.clip(LEAST, MOST))
-    state_NK = np.stack([_states(labeled, name, labels) for name in names], 1)
+    state_NK = np.stack([label_states(labeled, name, labels) for name in names], 1)
     patient = _patients(predicted, labeled, row, predictions, labels)
     if patient is None:
         notes.append(
@@ -97,19 +97,18 @@ def _row(index: int) -> str:
     return f"row {index + 2:,}"
 
 
-def _table(path: Path) -> pd.DataFrame:
+def read_table(path: Path) -> pd.DataFrame:
     """Read a table as text, with "" for an empty cell.
 
     Raises DatasetError for a file that cannot be read, a table without rows, and an empty or repeated image_id. Raises
     ConfigError if a column name occurs twice or the column image_id is missing.
     """
     try:
-        if path.suffix == ".parquet":
-            stored = pd.read_parquet(path)
-            table = stored.astype(object).where(stored.notna(), "").astype(str)
-        else:
-            table = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig", skip_blank_lines=False)
-    except (OSError, ValueError, pa.ArrowException) as error:
+        text = {"dtype": str, "keep_default_na": False, "encoding": "utf-8-sig", "skip_blank_lines": False}
+        table = read_user_table(path, **text)
+        if is_parquet(path):
+            table = table.astype(object).where(table.notna(), "").astype(str)
+    except (OSError, ValueError) as error:
         message = str(error).splitlines()[0][:200]
         raise DatasetError(f"cannot read the table: {message}", str(path), "give a CSV or Parquet table") from error
     table = table.rename(columns=lambda name: str(name).strip()).apply(lambda column: column.fillna("").str.strip())
@@ -209,7 +208,7 @@ def _outputs(
 _PLURAL = {"probability": "probabilities", "logit": "logits"}
 
 
-def _states(table: pd.DataFrame, name: str, path: Path) -> NDArray[np.int8]:
+def label_states(table: pd.DataFrame, name: str, path: Path) -> NDArray[np.int8]:
     """Return the label states [N] of a finding.
 
     Raises ConfigError for a cell that is not a label.

@@ -3,7 +3,6 @@
 The inputs are a grid's manifest, cohort tables, prediction files and records of runs. No image, GPU or torch is needed.
 """
 
-import io
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -14,7 +13,9 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
+import safetensors.numpy
 from numpy.typing import NDArray
+from safetensors import SafetensorError
 
 from bench.config.run_config import RunConfig
 from bench.planning.manifest import Manifest
@@ -26,8 +27,9 @@ from bench.store.checked_folders import CheckedFolder, ScoresFolder
 from harmonize.cohorts import label_mapping as labelmap
 from harmonize.errors import StoreError
 
-DETAIL = ("decomposition", "references", "subgroups", "curves")
-SCORING_VERSION = 16  # increase this number if a change of the code may change the scores of the same predictions
+DECISIONS = ("net_benefit", "decision_curves", "workload", "probabilities")
+DETAIL = ("decomposition", "references", "subgroups", "curves", "estimates", *DECISIONS)
+SCORING_VERSION = 19  # increase this number if a change of the code may change the scores of the same predictions
 FRAMES = (
     "scores",
     "gaps",
@@ -42,7 +44,7 @@ FRAMES = (
     "mappings",
     *DETAIL,
 )
-REPLICATES = "replicates.npz"
+REPLICATES = "replicates.safetensors"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -178,11 +180,20 @@ def unfinished(manifest: Manifest, run: Mapping[str, Any]) -> str:
     if state == "done" and (problems := CheckedFolder(folder).problems()):
         return " ".join(next(iter(problems.items())))
     required = {"predictions": "parquet"} | ({} if "kind" in run or manifest.of_bundles else {"features": "npz"})
+    stored = {kind: _names_in(folder / kind) for kind in required} if state == "done" else {}
     for cohort in manifest.cohorts if state == "done" else ():
         for kind, ending in required.items():
-            if not (folder / kind / f"{cohort['name']}.{ending}").is_file():
+            if f"{cohort['name']}.{ending}" not in stored[kind]:
                 return f"no {kind} on {cohort['name']}"
     return "" if state == "done" else "not finished"
+
+
+def _names_in(folder: Path) -> set[str]:
+    """Return the names in a folder; no names if it is missing. One listing is faster than a question for each file."""
+    try:
+        return {path.name for path in folder.iterdir()}
+    except FileNotFoundError:
+        return set()
 
 
 def load_scored_splits(
@@ -227,19 +238,27 @@ def scored_ids(manifest: Manifest, runs: Sequence[Mapping[str, Any]] | None = No
     return [
         r["id"]
         for r in (manifest.runs if runs is None else runs)
-        if not unfinished(manifest, r) and (manifest.scores / r["id"] / "KEY").is_file()
+        if not unfinished(manifest, r) and has_scores(manifest, r["id"])
     ]
 
 
-def _stored(path: Path, content: bytes, columns: Sequence[str] | None = None) -> pa.Table:
+def has_scores(manifest: Manifest, run_id: str) -> bool:
+    """Return whether the scores of a run are complete; they may be outdated."""
+    return (manifest.scores / run_id / "KEY").is_file()
+
+
+def _stored(
+    path: Path, content: bytes, columns: Sequence[str] | None = None, dictionaries: Sequence[str] = ()
+) -> pa.Table:
     """Return the given columns of a Parquet file, by default all, from the bytes of the file.
 
-    This takes half as long as opening the file as a pyarrow data set. Raises StoreError, with `path` in the message, for
-    a damaged file or a missing column.
+    `dictionaries`: text columns that are returned as Arrow dictionaries. This function takes half as long as opening the
+    file as a pyarrow data set. Raises StoreError, with `path` in the message, for a damaged file or a missing column.
     """
     try:
-        with pq.ParquetFile(pa.BufferReader(content)) as file:
-            return file.read(columns, use_threads=False).select(columns or file.schema_arrow.names)
+        with pq.ParquetFile(pa.BufferReader(content), read_dictionary=list(dictionaries)) as file:
+            table = file.read(columns, use_threads=False)
+            return table.select(columns) if columns else table
     except (OSError, KeyError, ValueError) as error:
         raise StoreError.unreadable(path, error) from error
 
@@ -252,10 +271,13 @@ def load_scores(manifest: Manifest, run_ids: Sequence[str], name: str) -> pd.Dat
     return as_frame([stacked_scores(manifest, run_ids, name)]) if run_ids else pd.DataFrame()
 
 
-def stacked_scores(manifest: Manifest, run_ids: Sequence[str], name: str) -> pa.Table:
-    """Return the stored score table `name` of one or several runs as one Arrow table; errors as in `load_scores`."""
+def stacked_scores(manifest: Manifest, run_ids: Sequence[str], name: str, dictionaries: Sequence[str] = ()) -> pa.Table:
+    """Return the stored score table `name` of one or several runs as one Arrow table; errors as in `load_scores`.
+
+    `dictionaries`: text columns that are returned as Arrow dictionaries, which are read up to seven times as fast.
+    """
     folders, file = [manifest.scores / run_id for run_id in run_ids], f"{name}.parquet"
-    return _stacked([_stored(folder / file, ScoresFolder(folder).read(file)) for folder in folders])
+    return _stacked([_stored(folder / file, ScoresFolder(folder).read(file), None, dictionaries) for folder in folders])
 
 
 def as_frame(tables: Sequence[pa.Table]) -> pd.DataFrame:
@@ -290,6 +312,28 @@ def load_replicates(manifest: Manifest, run_id: str) -> dict[str, NDArray[np.flo
     Raises StoreError if the file is missing or damaged, or differs from its checksum.
     """
     content = ScoresFolder(manifest.scores / run_id).read(REPLICATES)
-    # One read of the file is faster than a read for each array.
-    with np.load(io.BytesIO(content), allow_pickle=False) as stored:
-        return {name: stored[name] for name in stored.files}
+    try:
+        arrays = safetensors.numpy.load(content)
+    except SafetensorError as error:
+        raise StoreError.unreadable(manifest.scores / run_id / REPLICATES, error) from error
+    return {name: arrays[name] for name in sorted(arrays)}  # safetensors returns another order each time
+
+
+def load_all_replicates(manifest: Manifest, run_ids: Sequence[str]) -> dict[str, dict[str, NDArray[Any]]]:
+    """Return {run id: replicates} of several runs; see `load_replicates`.
+
+    The replicates are rows of a few large arrays in Arrow's memory, which returns to the operating system when the arrays are
+    deleted. The memory of 80,000 small arrays would stay with the process.
+    """
+    arrays: dict[tuple[object, ...], NDArray[Any]] = {}
+    out: dict[str, dict[str, NDArray[Any]]] = {}
+    for i, run_id in enumerate(run_ids):
+        out[run_id] = {}
+        for name, values in load_replicates(manifest, run_id).items():
+            key = (name, values.shape, values.dtype)
+            if key not in arrays:
+                memory = pa.allocate_buffer(len(run_ids) * values.nbytes)
+                arrays[key] = np.frombuffer(memory, values.dtype).reshape(len(run_ids), *values.shape)
+            arrays[key][i] = values
+            out[run_id][name] = arrays[key][i]
+    return out

@@ -1,8 +1,7 @@
 """Collect the tables of a report from the store."""
 
 import time
-from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict
 from importlib.metadata import metadata
 
@@ -16,8 +15,10 @@ from bench.planning.manifest import Manifest
 from bench.results.analysis_tables import map_folders, stored_analyses
 from bench.results.cohort_tables import CohortTables, cohort_tables, findings_of
 from bench.results.cross_run_tables import across
+from bench.results.errors_of_estimators import MOST_ESTIMATED
 from bench.results.long_tables import LongTables
-from bench.results.read_predictions import FRAMES, load_replicates, load_scores, scored_ids
+from bench.results.read_predictions import FRAMES, load_all_replicates, load_scores
+from bench.results.run_records import RunRecords, read_records
 from bench.results.run_table import histories, learns, ranked_ids, runs_table, unlearnt_by
 from bench.scoring.across_runs.epoch_selection import audit
 from bench.scoring.across_runs.frontier import anytime
@@ -25,13 +26,20 @@ from bench.scoring.across_runs.pareto import goals, maps_on_finding
 from bench.scoring.across_runs.recipes import Recipes
 from bench.scoring.cooccurrence import cooccurrence
 from bench.scoring.gaps.gap import MACRO
-from bench.store.checked_folders import CheckedFolder
+from reports.report_data.page_rows import DETAILS
 from reports.schemas.tables import SCHEMAS
 from reports.tables import Tables
 
 # columns of the table `costs` that come from the file cost.json of a run
 _COST = tuple(c for c in SCHEMAS["costs"] if c not in {"run_id", "seconds_per_epoch"})
-_COMPARED = ("scores", "gaps", "mappings", "costs")  # tables from which the comparisons of runs are computed
+_COMPARED = (
+    "scores",
+    "gaps",
+    "net_benefit",
+    "mappings",
+    "costs",
+)  # tables from which the comparisons of runs are computed
+AVERAGED = "decomposition"  # the table of DETAILS whose rows are averaged over the runs of a recipe
 
 
 def tables(manifest: Manifest, with_images: bool = False, long_tables: LongTables | None = None) -> Tables:
@@ -41,39 +49,44 @@ def tables(manifest: Manifest, with_images: bool = False, long_tables: LongTable
     synthetic radiographs are always allowed. `long_tables` writes all rows of the long tables to files; the result then
     has only those rows of the long tables that the page shows.
     """
-    scored = ranked_ids(manifest)
-    all_scored = scored_ids(manifest, [*manifest.runs, *manifest.derived])
+    records = read_records(manifest)
+    scored = ranked_ids(manifest, records)
+    all_scored = [run_id for run_id, record in records.items() if record.is_scored]
     all_ids = [*scored, *(run_id for run_id in all_scored if run_id not in scored)]  # ranked runs first
     findings = findings_of(manifest)
-    unlearnt, learned = unlearnt_by(manifest, all_ids), learns(manifest, findings, all_ids, scored)
-    pool = ThreadPoolExecutor(2)  # threads read score files while this thread builds other tables
-    try:
-        load = long_tables.load if long_tables else load_scores
-        stored = {name: pool.submit(load, manifest, all_ids, name) for name in FRAMES if all_ids}
-        history = histories(manifest)
-        data = cohort_tables(manifest, findings)
-        frames = {"runs": runs_table(manifest, history), "published": _published(manifest), **data.frames}
-        if all_ids:
-            frames["costs"] = _costs(manifest, all_ids, history)
-        replicates = {run_id: load_replicates(manifest, run_id) for run_id in scored}
-        # futures are removed here, because each keeps its table in memory
-        frames |= {name: stored.pop(name).result() for name in list(stored)}
-    finally:
-        pool.shutdown(cancel_futures=True)
+    unlearnt = unlearnt_by(manifest, all_ids, records)
+    learned = learns(manifest, findings, all_ids, scored, records)
+    history = histories(manifest)
+    data = cohort_tables(manifest, findings)
+    frames = {"runs": runs_table(manifest, history, records), "published": _published(manifest), **data.frames}
+    load = long_tables.load if long_tables else _load_all
+    if all_ids:
+        frames["costs"] = _costs(records, all_ids, history)
+        frames |= {name: load(manifest, all_ids, name) for name in FRAMES if name not in (*DETAILS, "estimates")}
+        frames["estimates"] = load_scores(manifest, scored[:MOST_ESTIMATED], "estimates")
+    replicates = load_all_replicates(manifest, scored)
     analyses = manifest.analysis_states()
     of_analyses = stored_analyses(manifest, all_ids, analyses)
     folders_of_maps = map_folders(manifest, analyses)
-    # All files except heat maps and pictures have been read; the following statements compute tables.
     if scored:
         history = {run["id"]: history[run["id"]] for run in manifest.runs if run["id"] in all_scored}
         empty = pd.DataFrame(columns=list(SCHEMAS["history"]))  # the history of a grid without trained runs
         frames["history"] = pd.concat([h.assign(run_id=r) for r, h in history.items()] or [empty], ignore_index=True)
         compared = {name: _of_runs(frames[name], scored) for name in _COMPARED}
-        across_runs = across(manifest, compared | {"history": frames["history"], "runs": frames["runs"]}, replicates)
-        del compared, replicates  # free the memory of both before the page is made
+        others = {name: frames[name] for name in ("history", "runs", "estimates")}
+        across_runs = across(manifest, compared | others, replicates, findings)
+        del compared, replicates  # free the memory of both before further tables are read
         frames |= across_runs.tables
+        if long_tables:  # the other rows were compared, and are in the files
+            frames["scores"] = long_tables.shown(frames["scores"])
         frames["epochs"] = _audits(manifest, history)
         frames["anytime"] = _anytime(manifest, history, frames["runs"])
+    # The page shows the tables DETAILS of a few runs only, so they are read when the ranking is known.
+    of_recipes = across_runs.of_recipes if scored else {}
+    detailed = long_tables.detailed(frames, of_recipes, len(all_ids)) if long_tables else None
+    if all_ids:
+        runs_of = dict.fromkeys(DETAILS, detailed) | {AVERAGED: None}
+        frames |= {name: load(manifest, all_ids, name, runs_of[name]) for name in DETAILS}
     frames["cooccurrence"] = _cooccurrence(data, findings)
     for name, table in of_analyses.items():
         frames[name] = pd.concat([frames[name], table], ignore_index=True) if name in frames else table
@@ -96,11 +109,10 @@ def tables(manifest: Manifest, with_images: bool = False, long_tables: LongTable
         frames["gallery"], no_pictures = with_pictures(manifest, frames, with_images)
     if scored:
         frames["associations"] = associations(_families(manifest, scored), frames)
-        of_recipes = across_runs.of_recipes | _shortcut_scores(frames, recipes) | _components(frames, recipes)
-        for name, rows in of_recipes.items():
-            frames[name] = pd.concat([frames[name], rows], ignore_index=True) if len(rows) else frames[name]
-            if long_tables:
-                long_tables.append(name, rows)
+        of_recipes = of_recipes | _shortcut_scores(frames, recipes) | _components(frames, recipes)
+        frames |= _with_recipes(frames, of_recipes, long_tables)
+        if detailed is not None:
+            frames[AVERAGED] = _of_runs(frames[AVERAGED], detailed)
     meta = {
         "title": manifest.content["title"],
         "grid": manifest.content["name"],
@@ -145,6 +157,24 @@ def tables(manifest: Manifest, with_images: bool = False, long_tables: LongTable
     return Tables(meta, {name: _in_order(name, frame) for name, frame in frames.items() if len(frame.columns)})
 
 
+def _load_all(manifest: Manifest, run_ids: Sequence[str], name: str, _shown: object = None) -> pd.DataFrame:
+    """Return all rows of the score table `name`, as if the page showed all rows of all runs."""
+    return load_scores(manifest, run_ids, name)
+
+
+def _with_recipes(
+    frames: Mapping[str, pd.DataFrame], of_recipes: Mapping[str, pd.DataFrame], long_tables: LongTables | None
+) -> dict[str, pd.DataFrame]:
+    """Return the tables of runs with the rows of recipes, of which long tables get only those that the page shows."""
+    out = {}
+    for name, rows in of_recipes.items():
+        if long_tables:
+            long_tables.append(name, rows)
+        shown = long_tables.shown(rows) if long_tables and name == "scores" else rows
+        out[name] = pd.concat([frames[name], shown], ignore_index=True) if len(shown) else frames[name]
+    return out
+
+
 def _compared(manifest: Manifest) -> dict[str, object]:
     """Return the grid's record of patients and images that several cohorts share; {} for merged and older grids.
 
@@ -178,9 +208,9 @@ def _shortcut_scores(frames: Mapping[str, pd.DataFrame], recipes: Recipes) -> di
 
 def _components(frames: Mapping[str, pd.DataFrame], recipes: Recipes) -> dict[str, pd.DataFrame]:
     """Return the rows of recipes for the table `decomposition`: components of the macro gaps."""
-    rows = frames["decomposition"]
+    rows = frames[AVERAGED]
     key = ("dataset", "metric", "finding", "part")
-    return {"decomposition": recipes.averaged(rows[rows["finding"] == MACRO], key, ("value", "least", "most"))}
+    return {AVERAGED: recipes.averaged(rows[rows["finding"] == MACRO], key, ("value", "least", "most"))}
 
 
 def _cooccurrence(data: CohortTables, findings: Sequence[str]) -> pd.DataFrame:
@@ -191,9 +221,9 @@ def _cooccurrence(data: CohortTables, findings: Sequence[str]) -> pd.DataFrame:
     return pd.DataFrame(pairs, columns=list(SCHEMAS["cooccurrence"]))
 
 
-def _of_runs(frame: pd.DataFrame, run_ids: Sequence[str]) -> pd.DataFrame:
+def _of_runs(frame: pd.DataFrame, run_ids: Collection[str]) -> pd.DataFrame:
     """Return the rows of the given runs; if no other run has rows, return the table itself without a copy."""
-    own = frame["run_id"].isin(run_ids)
+    own = frame["run_id"].isin(list(run_ids))
     return frame if own.all() else frame[own]
 
 
@@ -254,10 +284,10 @@ def _not_compared(gaps: pd.DataFrame) -> dict[str, list[str]]:
     return out
 
 
-def _costs(manifest: Manifest, scored: list[str], history: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+def _costs(records: RunRecords, scored: list[str], history: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     rows = []
     for run_id in scored:
-        cost, spent = CheckedFolder(manifest.store.run_dir(run_id)).facts()["cost"], history[run_id]["seconds"]
+        cost, spent = records[run_id].facts["cost"], history[run_id]["seconds"]
         seconds = float(spent.median()) if len(spent) else np.nan
         rows.append({"run_id": run_id, **{k: cost.get(k) for k in _COST}, "seconds_per_epoch": seconds})
     frame = pd.DataFrame(rows)

@@ -69,6 +69,7 @@ def rescored(manifest: Manifest, name: str, change: Change, command: str) -> Man
         registry = Registry.read(change.registry)
         entries = registry.sections["metrics"].values()
         content["metrics"] = [asdict(entry) for entry in registry.custom_metrics]
+        content["estimators"] = [asdict(entry) for entry in registry.estimators]
         content["bins"] = next((int(e.options.get("bins", 15)) for e in entries if e.name == "ece"), content["bins"])
         changes.append("metrics of another registry")
     origin = str(content.get("scored_from") or content["name"])
@@ -105,7 +106,7 @@ def _check_same_way(store: Store, path: Path, content: Mapping[str, Any]) -> Non
             raise ConfigError(what, "--as", f"choose another name, or delete {path} to reuse this name")
 
 
-_SETTINGS = ("scored_from", "mapping", "counted", "min_count", "threshold", "metrics", "bins")
+_SETTINGS = ("scored_from", "mapping", "counted", "min_count", "threshold", "metrics", "estimators", "bins")
 
 
 def _check(value: str, choices: Sequence[str], where: str, what: str) -> None:

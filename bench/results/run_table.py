@@ -12,7 +12,7 @@ from bench.config.run_config import NAMED
 from bench.config.run_names import RunName
 from bench.planning.imported_run import FORMATS, KIND
 from bench.planning.manifest import Manifest
-from bench.results.read_predictions import scored_ids, unfinished
+from bench.results.run_records import RunRecord, RunRecords
 from bench.store.checked_folders import FILE as CHECKSUMS
 from bench.store.checked_folders import CheckedFolder
 
@@ -77,22 +77,21 @@ def histories(manifest: Manifest) -> dict[str, pd.DataFrame]:
     return {run["id"]: read_history(manifest, run["id"]) for run in (*manifest.runs, *manifest.derived)}
 
 
-def runs_table(manifest: Manifest, history: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+def runs_table(manifest: Manifest, history: Mapping[str, pd.DataFrame], records: RunRecords) -> pd.DataFrame:
     """Build the table `runs`: one row per run of the grid, also for failed runs; trained runs come first.
 
-    `history`: the result of `histories`.
+    `history`: the result of `histories`. `records`: the result of `read_records`.
     """
     ranked = {run["id"] for run in manifest.ranked}
     in_panels = {run_id for run in manifest.derived if run["kind"] == "panel" for run_id in run["of"]}
     rows = []
     for run in manifest.runs:
-        reason = unfinished(manifest, run)
-        state = manifest.store.state(run["id"])
+        record, epochs = records[run["id"]], history[run["id"]]
+        reason, state, facts = record.reason, record.state, record.facts
         only_in_panel = run["id"] in in_panels and run["id"] not in ranked
         panel_note = ""
         if only_in_panel and not reason:
             panel_note = f"learns only {run['config']['finding']}: part of a panel, see the panel's row"
-        facts, epochs = CheckedFolder(manifest.store.run_dir(run["id"])).facts(), history[run["id"]]
         env, config, titles = facts["env"], run["config"], run["titles"]
         rows.append(
             {
@@ -122,9 +121,9 @@ def runs_table(manifest: Manifest, history: Mapping[str, pd.DataFrame]) -> pd.Da
         )
     trained = {row["run_id"]: row for row in rows}
     derived = [
-        _external_row(manifest, run)
+        _external_row(manifest, run, records[run["id"]])
         if run["kind"] == KIND
-        else _derived_row(manifest, run, [trained[i] for i in run["of"]])
+        else _derived_row(manifest, run, records[run["id"]], [trained[i] for i in run["of"]])
         for run in manifest.derived
     ]
     return pd.DataFrame(rows + derived)
@@ -171,10 +170,10 @@ def _without_seed(config: str) -> str:
     return json.dumps({k: v for k, v in json.loads(config).items() if k != "seed"}, sort_keys=True)
 
 
-def _external_row(manifest: Manifest, run: Mapping[str, Any]) -> dict[str, Any]:
+def _external_row(manifest: Manifest, run: Mapping[str, Any], record: RunRecord) -> dict[str, Any]:
     """Return the row of an imported model: the facts that its owner declares, and the grid's cohorts on which it was trained."""
-    facts, passport, config = CheckedFolder(manifest.store.run_dir(run["id"])).facts(), run["passport"], run["config"]
-    reason, state, env = unfinished(manifest, run), manifest.store.state(run["id"]), facts["env"]
+    facts, passport, config = record.facts, run["passport"], run["config"]
+    reason, state, env = record.reason, record.state, facts["env"]
     titles = {c["name"]: str(c["facts"].get("title", c["name"])) for c in manifest.cohorts}
     seen_cohorts = [titles.get(name, name) for name in passport["seen"]]
     return {
@@ -204,14 +203,15 @@ def _external_row(manifest: Manifest, run: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _derived_row(manifest: Manifest, run: Mapping[str, Any], of: list[dict[str, Any]]) -> dict[str, Any]:
+def _derived_row(
+    manifest: Manifest, run: Mapping[str, Any], record: RunRecord, of: list[dict[str, Any]]
+) -> dict[str, Any]:
     """Return the row of a derived run: values that its runs share, and "several" for text in which its runs differ.
 
     `of`: rows of the trained runs that the derived run combines.
     """
     shared = {k: v if all(row[k] == v for row in of) else "several" for k, v in of[0].items() if isinstance(v, str)}
-    reason, state = unfinished(manifest, run), manifest.store.state(run["id"])
-    env = CheckedFolder(manifest.store.run_dir(run["id"])).facts()["env"]
+    reason, state, env = record.reason, record.state, record.facts["env"]
     first_name = manifest.names[of[0]["run_id"]]
     what = {
         "tta": " · ".join(filter(None, [of[0]["what"], _TTA_TITLES.get(run["name"], run["name"])])),
@@ -242,26 +242,26 @@ def _derived_row(manifest: Manifest, run: Mapping[str, Any], of: list[dict[str, 
     }
 
 
-def unlearnt_by(manifest: Manifest, run_ids: Sequence[str]) -> dict[str, list[str]]:
+def unlearnt_by(manifest: Manifest, run_ids: Sequence[str], records: RunRecords) -> dict[str, list[str]]:
     """Return {run id: scored findings that the run could not learn}.
 
     A run cannot learn a finding if the finding is present in all training images, or absent in all. Runs that could
     learn all findings are left out. Imported models are left out, too, because their training is unknown.
     """
     imported = {run["id"] for run in manifest.imported}
-    by_run = {i: unlearnt(manifest, i) for i in run_ids if i not in imported}
+    by_run = {i: unlearnt(manifest, records[i].facts) for i in run_ids if i not in imported}
     return {run_id: names for run_id, names in by_run.items() if names}
 
 
-def unlearnt(manifest: Manifest, run_id: str) -> list[str]:
-    """Return the scored findings that a run did not learn, according to the run's record trained.json."""
-    stated = CheckedFolder(manifest.store.run_dir(run_id)).facts()["trained"].get("unlearnt", [])
+def unlearnt(manifest: Manifest, facts: Mapping[str, Any]) -> list[str]:
+    """Return the scored findings that a run did not learn, according to its facts (the result of `CheckedFolder.facts`)."""
+    stated = facts["trained"].get("unlearnt", [])
     uncounted = manifest.uncounted(stated)
     return [finding for finding in stated if finding not in uncounted]
 
 
 def learns(
-    manifest: Manifest, findings: Sequence[str], all_ids: Sequence[str], scored: Sequence[str]
+    manifest: Manifest, findings: Sequence[str], all_ids: Sequence[str], scored: Sequence[str], records: RunRecords
 ) -> dict[str, list[str]]:
     """Return {run id: learned findings} of the runs that do not learn all `findings` of the grid.
 
@@ -273,25 +273,25 @@ def learns(
     for run in manifest.runs:
         own = manifest.config(run).findings
         if run["id"] in all_ids and run["id"] not in scored:
-            not_learned = unlearnt(manifest, run["id"])
+            not_learned = unlearnt(manifest, records[run["id"]].facts)
             own = tuple(finding for finding in own if finding not in not_learned)
         if len(own) < len(findings):
             out[run["id"]] = list(own)
     for run in manifest.imported:
-        not_learned = unlearnt(manifest, run["id"])
+        not_learned = unlearnt(manifest, records[run["id"]].facts)
         if run["id"] in all_ids and not_learned:
             out[run["id"]] = [finding for finding in findings if finding not in not_learned]
     return out
 
 
-def ranked_ids(manifest: Manifest) -> list[str]:
+def ranked_ids(manifest: Manifest, records: RunRecords) -> list[str]:
     """Return the ids of the runs to rank: scored runs of `manifest.ranked` with macros over the same findings."""
-    ids = scored_ids(manifest, manifest.ranked)
+    ids = [run["id"] for run in manifest.ranked if records[run["id"]].is_scored]
     if len({manifest.config(run).findings for run in manifest.ranked if run["id"] in ids}) > 1:
         # `manifest.ranked` has runs with different findings only if no run learns all findings. Then all runs are
         # ranked, and a note on the page says that the runs learn different findings.
         return ids
-    return runs_with_most_findings({i: unlearnt(manifest, i) for i in ids})
+    return runs_with_most_findings({i: unlearnt(manifest, records[i].facts) for i in ids})
 
 
 def runs_with_most_findings(unlearnt: Mapping[str, Sequence[str]]) -> list[str]:

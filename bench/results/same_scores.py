@@ -12,8 +12,9 @@ from bench.results.read_predictions import FRAMES
 from bench.results.score_runs import PROBED
 from bench.store.store import short_hash
 
-# the tables of scores, without those of source probes, which need features; bundles have no features
-SCORED = tuple(name for name in FRAMES if name not in PROBED)
+# the tables of scores that a bundle has. It has no features, which source probes need, and it states no estimates: they
+# depend on the registry of the reader
+SCORED = tuple(name for name in FRAMES if name not in PROBED and name != "estimates")
 # versions of these packages can change the last digits of scores
 PACKAGES = ("unseen-cxr", "numpy", "pandas", "scipy", "scikit-learn", "numba", "netcal")
 ROUNDING = 1e-6  # tolerance for calibrated values, which differ slightly because calibrators are fitted iteratively

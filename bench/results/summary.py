@@ -7,8 +7,9 @@ import numpy as np
 import pandas as pd
 
 from bench.planning.manifest import Manifest
-from bench.results.cross_run_tables import recipes_of
+from bench.results.grid_recipes import recipes_of
 from bench.results.read_predictions import load_replicates, load_scores
+from bench.results.run_records import read_records
 from bench.results.run_table import ranked_ids, run_title
 from bench.scoring.gaps.gap import EXTERNAL, MACRO
 from harmonize.cohorts.hospital_names import SYNTHETIC_NOTICE
@@ -32,7 +33,7 @@ def summary(manifest: Manifest, tables: Tables | None = None) -> list[str]:
     `tables`: the tables of a report that was just written; with None, the recipes are computed from the stored scores.
     If the images are synthetic, the last line says so.
     """
-    ids = ranked_ids(manifest)
+    ids = ranked_ids(manifest, read_records(manifest))
     if not ids:
         seen = not manifest.runs and any(run["passport"]["seen"] for run in manifest.imported)
         return ["  nothing is ranked: the model had seen an external hospital" if seen else "  no run has a score yet"]

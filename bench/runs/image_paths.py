@@ -34,10 +34,10 @@ def images_of(given: Sequence[Path]) -> list[Path]:
 
 def _listed(path: Path) -> list[Path]:
     """Return the image files in the column `path` or `image` of a CSV file."""
-    import pandas as pd
+    from harmonize.datasets.user_table import read_user_table
 
     try:
-        table = pd.read_csv(path, dtype=str, keep_default_na=False)
+        table = read_user_table(path, dtype=str, keep_default_na=False)
     except (OSError, ValueError) as error:
         raise DatasetError(f"cannot read this CSV: {error}", str(path), "give a table with a column `path`") from error
     column = next((name for name in ("path", "image") if name in table), None)

@@ -9,13 +9,13 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
 
 from bench.config.imported_model import Declared
 from bench.config.run_config import RunConfig
 from bench.planning.plan import CohortRef
 from bench.store.file_integrity import file_sha256
 from bench.store.store import Store
+from harmonize.datasets.user_table import read_user_table
 from harmonize.errors import ConfigError, DatasetError
 
 LEAST, MOST = 1e-38, 1 - 2**-53  # probabilities are clipped to this range, so that logits are finite
@@ -53,7 +53,7 @@ def read_predictions(declared: Declared, refs: Sequence[CohortRef], config: RunC
         for ref in refs
         if ref not in given
     ]
-    frames, names = {ref.name: _table(declared.files[ref.name]) for ref in given}, None
+    frames, names = {ref.name: table_of_predictions(declared.files[ref.name]) for ref in given}, None
     for ref in given:
         columns = [str(column) for column in frames[ref.name].columns if column != "image_id"]
         names = names or columns
@@ -76,11 +76,11 @@ def read_predictions(declared: Declared, refs: Sequence[CohortRef], config: RunC
     return Predictions(declared, logits, digests, tuple(remarks))
 
 
-def _table(path: Path) -> pd.DataFrame:
+def table_of_predictions(path: Path) -> pd.DataFrame:
+    """Return a table of predictions with the column image_id as text. Raises DatasetError for an unreadable table."""
     try:
-        is_parquet = path.suffix == ".parquet"
-        frame = pd.read_parquet(path) if is_parquet else pd.read_csv(path, dtype={"image_id": str})
-    except (OSError, ValueError, pa.ArrowException) as error:
+        frame = read_user_table(path, dtype={"image_id": str})
+    except (OSError, ValueError) as error:
         message = str(error).splitlines()[0][:200]
         raise DatasetError(
             f"cannot read the predictions: {message}", str(path), "give a CSV or Parquet table"

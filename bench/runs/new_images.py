@@ -11,7 +11,7 @@ A prediction needs the folder of the run and, for thresholds and calibration, it
 also needs the folders of the runs that it combines. Nothing is fitted to the new images. For research, not for clinical
 use.
 
-Legend: N images, K findings, S side in pixels.
+Legend: N images, K findings, S side in pixels, X columns of distances, D features.
 """
 
 from collections.abc import Sequence
@@ -23,9 +23,10 @@ from numpy.typing import NDArray
 
 from bench.inputs.batches import BatchReader
 from bench.models.predict import images_per_pass
-from bench.runs.stored_run import StoredRun, load, logits
+from bench.runs.stored_run import StoredRun, load, logits_and_features
 from bench.runs.usual_gray_values import gray_values
 from bench.scoring.calibrators import Platt
+from bench.scoring.image_distances import DEFAULT, FAR, METHODS, ImageDistances
 from bench.store.store import Progress
 from harmonize.checks.non_cxr_checks import unlike_radiograph
 from harmonize.images.image_header import ImageFile
@@ -33,8 +34,16 @@ from harmonize.images.pixels import Geometry, UnreadableImage, fit_to_square, re
 
 # threshold rules; the thresholds are chosen on `val` at the internal hospital
 RULES = ("f1_max", "youden", "sens_90", "f1_grid")
-COLUMNS = ("image", "finding", "logit", "probability", "calibrated", *(f"call_{rule}" for rule in RULES), "warnings")
+# the percentile of the default distance, then the percentiles of all distances
+DISTANCES = ("distance", *(f"distance_{method}" for method in METHODS))
+COLUMNS = (
+    *("image", "finding", "logit", "probability", "calibrated"),
+    *(f"call_{rule}" for rule in RULES),
+    *DISTANCES,
+    "warnings",
+)
 _TOGETHER = 64  # number of images decoded at a time
+_FAR_IMAGE = f"the image is far from the images of the internal hospital (beyond the {FAR:.0f}th percentile)"
 _LONG = 2.0  # maximum ratio of the long side to the short side of a chest radiograph
 
 
@@ -42,13 +51,17 @@ _LONG = 2.0  # maximum ratio of the long side to the short side of a chest radio
 class Inference:
     """Predictions. `table` has the columns COLUMNS and one row per image and finding.
 
-    The columns `call_*` are 1 (positive), 0 (negative), or NaN without a threshold.
+    The columns `call_*` are 1 (positive), 0 (negative), or NaN without a threshold. The columns DISTANCES are percentiles of
+    internal validation images, from 0 to 100; all are NaN if the run has no distances.
     """
 
     run_id: str
     table: pd.DataFrame
     skipped: pd.DataFrame  # image, reason
     synthetic: bool = False  # whether the training images of the run are synthetic
+    measured_by: str = ""  # id of the trained run whose features measure the distances
+    num_validation: int = 0  # number of internal validation images behind the percentiles
+    no_distances: str = ""  # the reason why the run has no distances, "" if it has
 
     @property
     def num_images(self) -> int:
@@ -62,6 +75,8 @@ def infer(stored: StoredRun, paths: Sequence[ImageFile], progress: Progress | No
     The column `warnings` says how an image differs from the training images; predictions for such an image are less
     reliable. The use of memory does not grow with the number of images.
     """
+    measuring = stored.measuring
+    distances = stored.networks[0].fitted if measuring is None else measuring.fitted
     frames: list[pd.DataFrame] = []
     skipped: list[tuple[str, str]] = []
     # the first network of each geometry
@@ -84,12 +99,29 @@ def infer(stored: StoredRun, paths: Sequence[ImageFile], progress: Progress | No
         if names:
             rows = np.arange(len(names), dtype=np.int64)
             readers = {form: BatchReader(np.stack(images), stored.device) for form, images in pixels.items()}
-            logit_NK = logits(stored, {form: (reader, rows) for form, reader in readers.items()}.__getitem__)
-            frames.append(_frame(stored, names, logit_NK, warnings))
+            images = {form: (reader, rows) for form, reader in readers.items()}.__getitem__
+            logit_NK, feature_ND = logits_and_features(stored, images)
+            percentile_NX = _percentiles(distances, feature_ND, len(names))
+            for i in np.flatnonzero(percentile_NX[:, 0] > FAR):
+                warnings[i] = f"{warnings[i]}; {_FAR_IMAGE}" if warnings[i] else _FAR_IMAGE
+            frames.append(_frame(stored, names, logit_NK, percentile_NX, warnings))
         if progress:
             progress("predict", min(start + together, len(paths)), len(paths))
     table = pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=list(COLUMNS))
-    return Inference(stored.id, table, pd.DataFrame(skipped, columns=["image", "reason"]), stored.synthetic)
+    unusable = pd.DataFrame(skipped, columns=["image", "reason"])
+    if measuring is None or isinstance(distances, str):
+        return Inference(stored.id, table, unusable, stored.synthetic, no_distances=str(distances))
+    return Inference(stored.id, table, unusable, stored.synthetic, measuring.id, distances.num_validation)
+
+
+def _percentiles(
+    distances: ImageDistances | str, feature_ND: NDArray[np.float16] | None, num_images: int
+) -> NDArray[np.float64]:
+    """Return the columns DISTANCES of N images, [N, len(DISTANCES)]; NaN if the run has no distances."""
+    if feature_ND is None or isinstance(distances, str):
+        return np.full((num_images, len(DISTANCES)), np.nan)
+    percentile_N3 = distances.percentiles(feature_ND)
+    return np.column_stack([percentile_N3[:, METHODS.index(DEFAULT)], percentile_N3])
 
 
 def _decoded(path: ImageFile, stored: StoredRun) -> tuple[NDArray[np.uint8], list[str]]:
@@ -117,8 +149,13 @@ def _decoded(path: ImageFile, stored: StoredRun) -> tuple[NDArray[np.uint8], lis
 
 
 def _frame(
-    stored: StoredRun, names: Sequence[str], logit_NK: NDArray[np.float32], warnings: Sequence[str]
+    stored: StoredRun,
+    names: Sequence[str],
+    logit_NK: NDArray[np.float32],
+    percentile_NX: NDArray[np.float64],
+    warnings: Sequence[str],
 ) -> pd.DataFrame:
+    shared = dict(zip(DISTANCES, percentile_NX.T, strict=True)) | {"warnings": list(warnings)}
     columns = []
     for k, finding in enumerate(stored.findings):
         if finding in stored.unlearnt:
@@ -131,11 +168,11 @@ def _frame(
         for rule in RULES:
             threshold = thresholds.get(rule, np.nan)
             column[f"call_{rule}"] = np.where(np.isnan(threshold), np.nan, logit >= threshold)
-        columns.append(pd.DataFrame(column | {"warnings": list(warnings)}))
+        columns.append(pd.DataFrame(column | shared))
     if not columns:
         return pd.DataFrame(columns=list(COLUMNS))
     stacked = pd.concat(columns).sort_index(kind="stable")  # sorted by image, then by finding in the order of the run
     return stacked.reset_index(drop=True)[list(COLUMNS)]
 
 
-__all__ = ["COLUMNS", "RULES", "Inference", "StoredRun", "infer", "load"]
+__all__ = ["COLUMNS", "DISTANCES", "RULES", "Inference", "StoredRun", "infer", "load"]

@@ -30,6 +30,7 @@ from bench.planning.plan import CohortRef
 from bench.planning.run import Run
 from bench.runs.networks import normalization_of
 from bench.store.checked_folders import REFERENCE, CheckedFolder
+from bench.store.features import features_file
 from bench.store.file_integrity import file_sha256, is_intact
 from bench.store.store import Progress, Store, canonical_json, replacing, table_facts, write_bytes, write_table
 from bench.training.data_parallel import SINGLE_PROCESS, DataParallelGroup
@@ -63,7 +64,7 @@ class FrozenRun:
     def is_incomplete(self, ref: CohortRef, cache: ImageCache) -> bool:
         """Return whether stored predictions or features are missing, or were made from other images or weights."""
         stored = table_facts(self.folder / "predictions" / f"{ref.name}.parquet")
-        if not is_intact(self.folder / "features" / f"{ref.name}.npz"):
+        if not is_intact(self.folder / features_file(ref.name)):
             return True
         return [stored.get("fingerprint"), stored.get("weights")] != [cache.fingerprint, self.weights]
 
@@ -86,7 +87,7 @@ class FrozenRun:
             raise TrainingError(f"{int((~np.isfinite(logit_NK)).sum())} logits on {ref.name} are not finite numbers")
         if weights_sha256(self.network) != self.weights:
             raise TrainingError(f"zero-shot seal broken: the weights changed while predicting {ref.name}")
-        config, features, predictions = self.run.config, f"features/{ref.name}.npz", f"predictions/{ref.name}.parquet"
+        config, features, predictions = self.run.config, features_file(ref.name), f"predictions/{ref.name}.parquet"
         self.store.reopen(self.run.id)
         CheckedFolder(self.folder).drop_checksums([features, predictions])
         write_features(self.folder / features, examples, feature_rows, feature_FD)

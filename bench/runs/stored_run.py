@@ -33,7 +33,9 @@ from bench.planning.manifest import planned, trained_on_synthetic
 from bench.planning.run import Run, find_run, read_run
 from bench.runs.make_derived import view_transform
 from bench.runs.networks import trained_network
+from bench.runs.stored_features import NO_FEATURES, fitted_distances
 from bench.runs.usual_gray_values import usual_gray_values
+from bench.scoring.image_distances import ImageDistances
 from bench.store.checked_folders import CheckedFolder, ScoresFolder
 from bench.store.store import Progress, Store, canonical_json, short_hash
 from harmonize.errors import StoreError
@@ -69,6 +71,13 @@ class StoredRun:
     # name of a value in `gray_values` -> its lowest and highest value among internal images
     usual: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     synthetic: bool = False  # whether the training images are synthetic
+    # distances of images to internal images, or the reason why they are not available; of trained runs only
+    fitted: ImageDistances | str = NO_FEATURES
+
+    @property
+    def measuring(self) -> "StoredRun | None":
+        """Return the trained run whose features measure distances: the first network with stored features."""
+        return next((network for network in self.networks if isinstance(network.fitted, ImageDistances)), None)
 
     @property
     def networks(self) -> tuple["StoredRun", ...]:
@@ -192,6 +201,7 @@ def load(store: Store, prefix: str, device: str = "cpu") -> StoredRun:
         TrainedNetwork.of(run, network, stored_reference(run, folder)),
         usual=usual_gray_values(store, run),
         synthetic=trained_on_synthetic(store, run_id),
+        fitted=fitted_distances(CheckedFolder(folder), run.config.train_on),
     )
 
 
@@ -259,6 +269,22 @@ def logits(
     columns = {source.run.config.finding: part[:, 0] for source, part in zip(stored.sources, parts, strict=True)}
     blank = np.zeros(len(parts[0]), np.float32)
     return np.stack([columns.get(finding, blank) for finding in stored.findings], axis=1)
+
+
+def logits_and_features(stored: StoredRun, images: Images) -> tuple[NDArray[np.float32], NDArray[np.float16] | None]:
+    """Return logit_NK of images, and their features [N, D] in the network that measures distances (None without it).
+
+    For a trained run, one pass gives both. For a combination, the features need one more pass of one network.
+    """
+    network = stored.measuring
+    if network is None:
+        return logits(stored, images), None
+    own = network.first
+    reader, rows = images(own.run.geometry)
+    logit_NK, feature_ND = predict(
+        own.network, own.normalizer, reader, rows, network.device, features_of=np.arange(len(rows))
+    )
+    return (logit_NK if network is stored else logits(stored, images)), feature_ND
 
 
 def no_points() -> pd.DataFrame:

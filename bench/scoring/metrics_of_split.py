@@ -23,8 +23,9 @@ from bench.scoring.bootstrap.resamples import FOR_DETAIL, LANES, Resamples
 from bench.scoring.bootstrap.sorted_images import Column
 from bench.scoring.calibration_metrics import BinnedProbabilities
 from bench.scoring.calibrators import FITS, Calibrator, Platt, Temperature, sigmoid
+from bench.scoring.decision_counts import DecisionCounts, DecisionCuts, DecisionThresholds
 from bench.scoring.scored_split import DROPPED, Counts, ScoredSplit, Settings, count
-from bench.scoring.thresholds import RULES
+from bench.scoring.thresholds import GOALS, RULES, for_goals
 from reports.schemas.tables import SCHEMAS
 
 Array = NDArray[np.float64]
@@ -41,6 +42,7 @@ class Key(NamedTuple):
 AUROC = Key("auroc")
 RANKED = (AUROC, Key("auprc"))
 AS_GIVEN = "none"  # the calibrator of unchanged probabilities
+DECIDING = "platt"  # the calibrator whose probabilities are compared with the thresholds of net benefit
 HEADLINES = tuple(Key(name, AS_GIVEN) for name in calibration.HEADLINES)
 
 
@@ -64,12 +66,14 @@ class OperatingPoints:
 
     threshold [R, K]: a threshold for the logit by rule (in the order of RULES) and finding. fits: name of the
     calibrator -> fitted calibrator of each finding. num_patients [2, K]: row 0 has the number of validation patients
-    with a positive image, row 1 the number of validation patients with a negative image.
+    with a positive image, row 1 the number of validation patients with a negative image. decisions: thresholds of net
+    benefit and of stated goals.
     """
 
     threshold: Array
     fits: Mapping[str, Sequence[Calibrator]]
     num_patients: NDArray[np.int64]
+    decisions: DecisionThresholds
 
     @classmethod
     def choose(cls, scored: ScoredSplit | None, num_findings: int, min_count: int = 1) -> Self:
@@ -83,15 +87,18 @@ class OperatingPoints:
         fits: dict[str, list[Calibrator]] = {name: [] for name in FITS}
         no_patients = np.zeros((2, num_findings), np.int64)
         num_patients = scored.cached("patients by class", partial(_by_class, scored)) if scored else no_patients
+        decisions = DecisionThresholds.unknown(len(GOALS), num_findings)
         for k in range(num_findings):
             label = scored.labels()[:, k] if scored else np.empty(0, np.int8)
             logit = scored.logit[:, k] if scored else np.empty(0, np.float32)
             labeled = label != DROPPED
             if num_patients[:, k].min() >= min_count:
                 threshold[:, k] = [rule(label[labeled], logit[labeled]) for rule in RULES.values()]
+                decisions.goal[:, k] = for_goals(label[labeled], logit[labeled])
+                decisions.prevalence[k] = float(np.mean(label[labeled] == 1))
             for name, fit in FITS.items():
                 fits[name].append(fit(label[labeled], logit[labeled]))
-        return cls(threshold, fits, num_patients)
+        return cls(threshold, fits, num_patients, decisions)
 
     def frame(self, run_id: str, findings: Sequence[str]) -> pd.DataFrame:
         """Build the table `operating_points`: one row per finding and rule, with platt_a, platt_b and temperature.
@@ -148,6 +155,8 @@ class SplitMetrics:
     columns: tuple[Column, ...]  # one per finding: its scored images, from the highest logit to the lowest
     # one per finding: calibrator -> probabilities of the images in the finding's column, in the same order
     probabilities: tuple[Mapping[str, BinnedProbabilities], ...]
+    # one per finding: calls at the thresholds of decisions; empty on the split that chooses thresholds
+    decisions: tuple[DecisionCounts, ...] = ()
 
     @property
     def calibrators(self) -> tuple[str, ...]:
@@ -162,6 +171,7 @@ class _Request:
     ranked: Sequence[Key]  # ranking metrics to compute: none, AUROC, or AUROC and AUPRC
     calls: bool  # whether to compute the metrics of positive calls
     calibrators: Sequence[str]  # calibrators whose calibration errors are computed
+    decisions: DecisionThresholds | None  # the thresholds of decisions; None if calls there are not counted
     detail: int  # number of replicates of calibration errors that are not in HEADLINES; 0 means all
 
     def num(self, key: Key, resamples: Resamples) -> int:
@@ -186,9 +196,13 @@ class _Request:
         probabilities: Mapping[str, BinnedProbabilities],
         resamples: Resamples,
         bins: int,
+        k: int,
     ) -> "_Pass":
-        """Return a `_Pass` for one finding: its method `fill` computes the metrics, its method `numbers` returns them."""
-        rules, cut = bootstrap.cuts_of(column, threshold_R if self.calls else np.empty(0))
+        """Return a `_Pass` for finding k: its method `fill` computes the metrics, its method `numbers` returns them."""
+        decisions = DecisionCuts.of(column, probabilities[DECIDING], self.decisions, k) if self.decisions else None
+        rules, cut_of_rule = bootstrap.cuts_of(column, threshold_R if self.calls else np.empty(0))
+        cut, row = np.unique(np.append(decisions.cut, cut_of_rule) if decisions else cut_of_rule, return_inverse=True)
+        num_decisions = len(decisions.cut) if decisions else 0
         fitted = {name: binned for name, binned in probabilities.items() if binned.fitted}
         errors = None
         if fitted:
@@ -200,6 +214,9 @@ class _Request:
         return _Pass(
             self,
             tuple(list(RULES)[rule] for rule in rules),
+            row[num_decisions:-1],
+            decisions,
+            row[:num_decisions],
             tuple(fitted),
             walk,
             errors,
@@ -214,6 +231,9 @@ class _Pass:
 
     request: _Request
     rules: tuple[str, ...]
+    row_of_rule: NDArray[np.intp]  # index of each rule's cut among the cuts of `walk`; the last cut has all images
+    decisions: DecisionCuts | None  # None if decisions are not counted
+    row_of_decision: NDArray[np.intp]
     calibrators: tuple[str, ...]
     walk: bootstrap.Walk
     errors: calibration_errors.Errors | None  # None if no calibration errors are computed
@@ -233,8 +253,8 @@ class _Pass:
         areas = zip(self.request.ranked, self.walk.column.areas(), walked[:2], strict=False)
         numbers |= {key: np.append(area, replicates) for key, area, replicates in areas}
         if self.request.calls:
-            counts = np.concatenate([self.walk.column.counted(self.walk.cut)[..., None], walked.reached], 2)
-            call_metrics = bootstrap.call_metrics(counts[:-1].transpose(1, 0, 2), counts[-1][:, None])
+            counts = self._counts(walked)
+            call_metrics = bootstrap.call_metrics(counts[self.row_of_rule].transpose(1, 0, 2), counts[-1][:, None])
             numbers |= {
                 Key(name, operating_point=rule): metric[r]
                 for name, metric in call_metrics.items()
@@ -247,6 +267,17 @@ class _Pass:
                 further = self.errors.later_headlines(self.num - self.num_detailed)
                 numbers |= {key: np.append(numbers[key], further[key.metric]) for key in HEADLINES}
         return numbers
+
+    def decided(self) -> DecisionCounts | None:
+        """Return the calls at the thresholds of decisions; None if they are not counted."""
+        if self.decisions is None:
+            return None
+        counts = self._counts(self.walk.results(self.num))
+        return self.decisions.counts(counts[self.row_of_decision], counts[-1])
+
+    def _counts(self, walked: bootstrap.ColumnMetrics) -> Array:
+        """Return the numbers of negatives and positives before each cut [Q, 2, 1 + B]: in the data, then in each replicate."""
+        return np.concatenate([self.walk.column.counted(self.walk.cut)[..., None], walked.reached], 2)
 
 
 def labels_and_counts(scored: ScoredSplit, resamples: Resamples, min_count: int) -> tuple[NDArray[np.int8], Counts]:
@@ -285,6 +316,7 @@ def measure(
             for name in calibrators
             if only is None or (only.calibrator == name and only.metric in calibration.ERRORS)
         ],
+        decisions=points.decisions if points and only is None else None,
         detail=FOR_DETAIL if only is None else 0,
     )
     num_findings = label.shape[1]
@@ -302,7 +334,7 @@ def measure(
             name: BinnedProbabilities.of(_probability(column, name, points, k), settings.bins)
             for name in request.calibrators
         }
-        passes[k] = request.start(column, threshold[:, k], probabilities[k], resamples, settings.bins)
+        passes[k] = request.start(column, threshold[:, k], probabilities[k], resamples, settings.bins, k)
 
     def fill(tile: int) -> None:
         """Compute the metrics of all findings for one tile (a group of replicates), while its weights are in the processor's cache."""
@@ -328,7 +360,16 @@ def measure(
         raise KeyError(f"no metric {only}")
     columns_K = tuple(columns[k] for k in range(num_findings))
     probabilities_K = tuple(probabilities[k] for k in range(num_findings))
-    return SplitMetrics(scored, label, resamples, counts, value, replicates, threshold, columns_K, probabilities_K)
+    decided_K = _decided([passes[k] for k in range(num_findings)])
+    return SplitMetrics(
+        scored, label, resamples, counts, value, replicates, threshold, columns_K, probabilities_K, decided_K
+    )
+
+
+def _decided(passes: Sequence[_Pass]) -> tuple[DecisionCounts, ...]:
+    """Return the calls of each finding at the thresholds of decisions; empty if they are not counted."""
+    counts = (one.decided() for one in passes)
+    return tuple(of_finding for of_finding in counts if of_finding is not None)
 
 
 def _probability(column: Column, calibrator: str, points: OperatingPoints | None, k: int) -> Array:

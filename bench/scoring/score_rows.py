@@ -25,6 +25,13 @@ Row = tuple[Any, ...]
 FLOATS: tuple[str, ...] = ("value", "low", "high", "internal", "external", "confidence", "observed")
 FLOATS += ("threshold", "se_image", "se_patient", "se_bootstrap", "effective_positive", "effective_negative", "covered")
 FLOATS += ("least", "most", "paired", "bin_low", "bin_high")
+FLOATS += ("standardized", "standardized_low", "standardized_high", "treat_all", "level", "mean")
+FLOATS += ("q05", "q25", "q50", "q75", "q95")
+FLOATS += tuple(
+    f"{name}{end}"
+    for name in ("sensitivity", "specificity", "called", "missed", "ppv", "npv")
+    for end in ("", "_low", "_high")
+)
 INTEGERS: tuple[str, ...] = ("n", "num_positive", "num_negative", "num_patients", "num_findings", "bin", "count")
 INTEGERS += ("true_positive", "false_positive", "false_negative", "true_negative", "present", "absent")
 
@@ -80,7 +87,9 @@ def macro(measured: SplitMetrics, key: Key, used: NDArray[np.bool_] | None = Non
         return Macro(mean, replicates, Sizes())
     # The sizes are cached, because most metrics have values for the same findings.
     key_of_sizes = ("least", finite.tobytes())
-    return Macro(mean, replicates, measured.scored.cached(key_of_sizes, lambda: _least(counts, finite, num), counts))
+    return Macro(
+        mean, replicates, measured.scored.cached(key_of_sizes, lambda: least_sizes(counts, finite, num), counts)
+    )
 
 
 def mean_of_macros(macros: Sequence[Macro]) -> Macro:
@@ -159,7 +168,7 @@ class Writer:
     def add_split(self, findings: Sequence[str], measured: SplitMetrics, macros: Mapping[Key, Macro]) -> None:
         """Add the rows of one split: for each metric, the rows of the findings, then the macro."""
         cohort, counts = _cohort_of([measured]), measured.counts
-        sizes = [_least(counts, np.array([k]), 1) for k in range(len(findings))]
+        sizes = [least_sizes(counts, np.array([k]), 1) for k in range(len(findings))]
         for key, value in measured.value.items():
             self._added.append(_Block(self._prefix(cohort, key), key, findings, value, measured.replicates[key], sizes))
             self._add_macro(cohort, key, macros[key])
@@ -193,7 +202,7 @@ class Writer:
             self._added.append([(*prefix, gap.finding, key.metric, gap.value, gap.low, gap.high, *sizes)])
 
 
-def _least(counts: Counts, selected: NDArray[np.integer | np.bool_], num_findings: int) -> Sizes:
+def least_sizes(counts: Counts, selected: NDArray[np.integer | np.bool_], num_findings: int) -> Sizes:
     """Compute the minimum over the selected findings of each count: images, positives, negatives and patients."""
     columns = np.array((counts.n, counts.num_positive, counts.num_negative, counts.num_patients))
     n, num_positive, num_negative, num_patients = columns[:, selected].min(1).tolist()

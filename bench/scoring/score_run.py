@@ -12,10 +12,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from bench.scoring import curves, reliability, subgroups
+from bench.scoring import curves, net_benefit, probability_distributions, reliability, subgroups, workload
 from bench.scoring.bootstrap.intervals import mean_of
 from bench.scoring.bootstrap.resamples import FOR_DETAIL
 from bench.scoring.confusion_and_delong import confusion_rows, delong_rows
+from bench.scoring.estimators import estimate_rows
 from bench.scoring.gaps import decomposition as decompose
 from bench.scoring.gaps import label_references as references
 from bench.scoring.gaps.calibration_drift import drifts
@@ -37,11 +38,11 @@ class RunScores:
 
     replicates: name -> replicates [B] of a macro. Names of float64 arrays: "auroc/<dataset>" (internal test split and
     each hospital), "auroc/<internal>/expert_*", "auroc/external", "gap/<dataset>", "gap/external". Names of float32
-    arrays, which further rankings need: "<metric>/<dataset>" of the metrics in `RANKING_METRICS` and of custom metrics,
-    and "auroc/external/<finding>" (of a finding, not a macro). The entry "draws", a few uint32 numbers, identifies the
+    arrays, which further rankings need: "<metric>/<dataset>" of the metrics in `RANKING_METRICS`, of net benefit and of custom metrics, and
+    "auroc/external/<finding>" and "net_benefit/external/<finding>" (of a finding, not a macro). The entry "draws", a few uint32 numbers, identifies the
     resamples: replicates of runs with equal "draws" can be paired. detail: name -> table, with the tables
-    decomposition, references, subgroups and curves. measured: the metrics of each split with all replicates, in the
-    order of `scored_splits`.
+    decomposition, references, subgroups, curves, estimates, and those of decisions: net_benefit, decision_curves, workload and
+    probabilities. measured: the metrics of each split with all replicates, in the order of `scored_splits`.
     """
 
     scores: pd.DataFrame
@@ -154,6 +155,9 @@ def score_run(
         for row in subgroups.rows(run_id, findings, brief[split.scored.name], threshold, settings, num_threads)
     ]
     curve_rows = [row for split in headline for row in curves.rows(run_id, findings, split)]
+    estimates = _estimates(run_id, findings, val, points, headline, external, settings)
+    of_decisions, of_benefit = _decisions(run_id, findings, points, test, external, used)
+    replicates |= of_benefit
     replicates["draws"] = np.array([split.resamples.digest for split in headline], np.uint32)
     return RunScores(
         frame(writer.rows, SCORES),
@@ -168,9 +172,58 @@ def score_run(
             "references": frame(reference_rows, SCHEMAS["references"]),
             "subgroups": frame(subgroup_rows, SCORES),
             "curves": frame(curve_rows, SCHEMAS["curves"]),
+            "estimates": estimate_rows.frame_of(estimates),
+            **of_decisions,
         },
         measured,
     )
+
+
+def _decisions(
+    run_id: str,
+    findings: Sequence[str],
+    points: OperatingPoints,
+    test: SplitMetrics | None,
+    external: Sequence[SplitMetrics],
+    used: NDArray[np.bool_] | None,
+) -> tuple[dict[str, pd.DataFrame], dict[str, NDArray[np.float32]]]:
+    """Return the tables of decisions by name, and the replicates of net benefit; used [K]: findings of external macros."""
+    internal = [test] if test else []
+    thresholds = points.decisions
+    benefits = [net_benefit.benefits_of(findings, split, thresholds.prevalence, None) for split in internal]
+    of_hospitals = [net_benefit.benefits_of(findings, split, thresholds.prevalence, used) for split in external]
+    benefits += [*of_hospitals, *([net_benefit.mean_over_hospitals(of_hospitals)] if of_hospitals else [])]
+    stated_rows, curve_rows = net_benefit.rows(run_id, benefits)
+    rows = {
+        "net_benefit": stated_rows,
+        "decision_curves": curve_rows,
+        "workload": workload.rows(run_id, findings, thresholds.goal, internal, external),
+        "probabilities": [
+            row for split in (*internal, *external) for row in probability_distributions.rows(run_id, findings, split)
+        ],
+    }
+    frames = {name: frame(of_table, SCHEMAS[name]) for name, of_table in rows.items()}
+    return frames, net_benefit.replicates_of(benefits)
+
+
+def _estimates(
+    run_id: str,
+    findings: Sequence[str],
+    val: ScoredSplit | None,
+    points: OperatingPoints,
+    headline: Sequence[SplitMetrics],
+    external: Sequence[SplitMetrics],
+    settings: Settings,
+) -> list[estimate_rows.Row]:
+    """Return the rows of the table `estimates`; no rows without estimators or without a validation split."""
+    if val is None or not settings.estimators:
+        return []
+    known = estimate_rows.internal_findings(val, points, settings)
+    rows = [row for split in headline for row in estimate_rows.measured_rows(run_id, findings, split, settings)]
+    for split in external:
+        scored = split.scored
+        rows += estimate_rows.rows(run_id, findings, known, scored.dataset, scored.logit, settings.estimators)
+    return rows
 
 
 def _for_further_rankings(

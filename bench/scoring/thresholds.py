@@ -8,6 +8,7 @@ Shapes: label [N] of 0 and 1, score [N].
 
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +19,16 @@ from bench.scoring.metrics import Label, Score, require_finite
 Counts = NDArray[np.int64]
 SENSITIVITY = 0.90  # minimum sensitivity of the rule sens_90
 GRID = np.arange(5, 96) / 100  # thresholds (probabilities) that the rule f1_grid tries
+
+
+class Goal(NamedTuple):
+    """A stated sensitivity or specificity that a threshold must reach on the internal validation split."""
+
+    goal: str  # sensitivity or specificity
+    level: float
+
+
+GOALS = (Goal("sensitivity", 0.90), Goal("sensitivity", 0.95), Goal("specificity", 0.90), Goal("specificity", 0.95))
 
 
 def _candidates(label: Label, score: Score) -> tuple[NDArray[np.float64], Counts, Counts, int, int]:
@@ -81,9 +92,38 @@ def sens_90(label: Label, score: Score) -> float:
     candidate, hit, _, num_positive, num_negative = _candidates(label, score)
     if num_positive == 0 or num_negative == 0:
         return float("nan")
+    return _at_sensitivity(candidate, hit, num_positive, SENSITIVITY)
+
+
+def _at_sensitivity(candidate: NDArray[np.float64], hit: Counts, num_positive: int, level: float) -> float:
+    """Choose the highest threshold with a sensitivity of at least `level`."""
     # 1e-9 is subtracted, so that a rounding error cannot make the result of ceil too large by 1.
-    hits_needed = np.ceil(SENSITIVITY * num_positive - 1e-9)
-    return float(candidate[np.argmax(hit >= hits_needed)])
+    return float(candidate[np.argmax(hit >= np.ceil(level * num_positive - 1e-9))])
+
+
+def _at_specificity(candidate: NDArray[np.float64], false: Counts, num_negative: int, level: float) -> float:
+    """Choose the lowest threshold with a specificity of at least `level`; NaN if no score reaches this specificity."""
+    reaching = np.flatnonzero(false <= np.floor((1 - level) * num_negative + 1e-9))
+    return float(candidate[reaching[-1]]) if len(reaching) else float("nan")
+
+
+def for_goals(label: Label, score: Score) -> NDArray[np.float64]:
+    """Choose a threshold for each of GOALS [G].
+
+    For a sensitivity, the highest threshold that reaches it; for a specificity, the lowest. NaN if a class is absent, or
+    if even the highest score is given to too many negative images for the specificity.
+    """
+    candidate, hit, false, num_positive, num_negative = _candidates(label, score)
+    if num_positive == 0 or num_negative == 0:
+        return np.full(len(GOALS), np.nan)
+    return np.array(
+        [
+            _at_sensitivity(candidate, hit, num_positive, level)
+            if goal == "sensitivity"
+            else _at_specificity(candidate, false, num_negative, level)
+            for goal, level in GOALS
+        ]
+    )
 
 
 RULES: Mapping[str, Callable[[Label, Score], float]] = MappingProxyType(

@@ -6,8 +6,10 @@ on which a score or a page depends are read through the classes of this module. 
 and cohort tables.
 """
 
+import errno
 import hashlib
 import json
+import stat
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -99,9 +101,7 @@ class CheckedFolder:
         problem, only this problem is returned. If a folder may have no checksums (unfinished run or old store), missing files
         are not reported.
         """
-        stats = [path.stat() if (path := self.path / name).is_file() else None for name in (*names, FILE)]
-        states = [stat and (stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns) for stat in stats]
-        return _problems(self, tuple(names), tuple(states))
+        return _problems(self, tuple(names), tuple(_file_state(self.path / name) for name in (*names, FILE)))
 
     def read_with_problem(self, name: str) -> tuple[bytes, str]:
         """Return the bytes of a file, and the file's problem: "" or a text such as "is not what was stored".
@@ -109,13 +109,12 @@ class CheckedFolder:
         The returned bytes are the bytes that were compared with the checksum. A missing file has no bytes.
         """
         path = self.path / name
-        content = path.read_bytes() if path.is_file() else b""
-        checksums = self.checksums()
-        if checksums is None and (problem := self.missing_checksums()):
-            return content, f"cannot be checked: {FILE} {problem}"
-        checksum = (checksums or {}).get(name)
+        content = path.read_bytes() if _file_state(path) else b""
+        checksum = _known_checksums(self, _file_state(self.path / FILE)).get(name)
         if checksum == hashlib.sha256(content).hexdigest():
             return content, ""
+        if self.checksums() is None and (problem := self.missing_checksums()):
+            return content, f"cannot be checked: {FILE} {problem}"
         return content, self.problems([name]).get(name, "is not what was stored" if checksum else "")
 
     def read(self, name: str) -> bytes:
@@ -131,13 +130,13 @@ class CheckedFolder:
         `what`: the beginning of the error message. `fix`: the fix that the error suggests.
         """
         content, problem = self.read_with_problem(name)
-        if problem or not (self.path / name).is_file():
+        if problem or not (content or (self.path / name).is_file()):
             raise StoreError(f"{what} {name} {problem or 'is missing'}", str(self.path / name), fix)
         return content
 
-    def table(self, name: str) -> "pd.DataFrame":
-        """Return a Parquet file as a data frame. Raises StoreError if it is missing or changed."""
-        return table_of(self.path / name, self.read(name))
+    def table(self, name: str, columns: Sequence[str] | None = None) -> "pd.DataFrame":
+        """Return all or some columns of a Parquet file as a data frame. Raises StoreError if it is missing or changed."""
+        return table_of(self.path / name, self.read(name), columns)
 
     def json(self, name: str) -> dict[str, Any]:
         """Return the JSON object in a file, such as run.json. Raises StoreError if the file is missing, damaged or changed."""
@@ -216,10 +215,13 @@ class ScoresFolder(CheckedFolder):
         """Return the content of a file. Raises StoreError if the file is missing or changed."""
         return self._read(name, f"the scores of run {self.path.name} are damaged:", "`bench score` makes them again")
 
-    def table(self, name: str) -> "pd.DataFrame":
-        """Return a table as a data frame. `name`: file name without ".parquet". Raises StoreError if it is missing or changed."""
+    def table(self, name: str, columns: Sequence[str] | None = None) -> "pd.DataFrame":
+        """Return all or some columns of a table as a data frame. Raises StoreError if the table is missing or changed.
+
+        `name`: file name without ".parquet".
+        """
         file = f"{name}.parquet"
-        return table_of(self.path / file, self.read(file))
+        return table_of(self.path / file, self.read(file), columns)
 
     def damage(self, names: Sequence[str]) -> str:
         """Return the first problem of the scores as text; "" if the files `names` have checksums, and all files with checksums are intact."""
@@ -229,6 +231,23 @@ class ScoresFolder(CheckedFolder):
         if unlisted := [name for name in names if name not in checksums]:
             return f"{unlisted[0]} has no checksum"
         return next((f"{name} {problem}" for name, problem in self.problems(sorted(checksums)).items()), "")
+
+
+def _file_state(path: Path) -> tuple[int, int, int, int] | None:
+    """Return device, inode, size and time of a file; None if there is no file with this path (but a folder or a pipe)."""
+    try:
+        found = path.stat()
+    except OSError as error:
+        if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
+            return None
+        raise
+    return (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns) if stat.S_ISREG(found.st_mode) else None
+
+
+@lru_cache(10_000)
+def _known_checksums(folder: CheckedFolder, state: object) -> Mapping[str, str]:  # noqa: ARG001
+    """Return {file name: SHA-256}, {} without a readable checksums.json. `state`: its `_file_state`, so that changes are seen."""
+    return folder.checksums() or {}
 
 
 @lru_cache(100_000)

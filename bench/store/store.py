@@ -246,7 +246,7 @@ def _temporary(path: Path) -> Iterator[Path]:
     descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=prefix(path), suffix=SUFFIX)
     os.close(descriptor)
     try:
-        remove_once(path.parent)
+        remove_once(path.parent.absolute())
         yield Path(name)
     finally:
         Path(name).unlink(missing_ok=True)

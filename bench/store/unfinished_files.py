@@ -24,7 +24,7 @@ def prefix(target: Path) -> str:
 
 @lru_cache(100_000)
 def remove_once(folder: Path) -> None:
-    """Remove the half-written files of dead processes from a folder, at most once per process.
+    """Remove the half-written files of dead processes from a folder (absolute path), at most once per process.
 
     A later call for the same folder does nothing, because a folder may have 900,000 files. The caller must have created a file
     in the folder just now. Then the folder's time of change is the current time of the file server. The times of all files in

@@ -60,7 +60,8 @@ def reproduce(
     plan = make_plan(
         request.grid, request.registry, Store.open(into), data, weights, workers, command, display.progress
     )
-    plan = replace(plan, bins=int(manifest.content["bins"]), metrics=manifest.settings.custom_metrics)
+    settings = manifest.settings
+    plan = replace(plan, bins=settings.bins, metrics=settings.custom_metrics, estimators=manifest.estimators)
     _check_same(stored.document, plan, manifest)
     result = execute(plan, plan.runs, [], Local(device, workers), workers, display)
     if result.failed:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from harmonize.datasets.user_table import read_user_table
 from harmonize.errors import ConfigError
 
 STEP = "listed_in_exclude"  # name of this filter in the flow, which counts the removed images by filter
@@ -39,7 +40,7 @@ def remove_listed(table: pd.DataFrame, lists: Sequence[Path], flow: dict[str, in
 def _read_list(path: Path) -> tuple[str, set[str]]:
     """Return the name of the column of ids in a list, and its ids without blank cells."""
     try:
-        rows = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig")
+        rows = read_user_table(path, dtype=str, keep_default_na=False, encoding="utf-8-sig")
     except (
         OSError,
         ValueError,

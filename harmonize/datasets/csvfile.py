@@ -5,6 +5,7 @@ A fault is a text that states why a cell or a row cannot be used.
 
 import gzip
 import lzma
+import zipfile
 import zlib
 from array import array
 from collections.abc import Iterator, Mapping, Sequence
@@ -20,7 +21,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from harmonize.datasets import FAULT
-from harmonize.datasets.csvrows import as_csv, check_unpacked_size, column_names, count_regular_rows, rows
+from harmonize.datasets.csvrows import as_csv, check_unpacked_size, column_names, count_regular_rows, open_bytes, rows
 from harmonize.errors import DatasetError
 from harmonize.labels.findings import ABSENT, NOT_MENTIONED, PRESENT, UNCERTAIN
 
@@ -133,7 +134,8 @@ def _lines_and_faults(path: Path) -> tuple[NDArray[np.int64], dict[int, str]]:
 
 
 def _read_csv(source: Path | StringIO, options: Mapping[str, object]) -> pd.DataFrame:
-    frame: pd.DataFrame = pd.read_csv(source, encoding="utf-8-sig", **options)  # type: ignore[call-overload]
+    with open_bytes(source) if isinstance(source, Path) else source as file:
+        frame: pd.DataFrame = pd.read_csv(file, encoding="utf-8-sig", **options)  # type: ignore[call-overload]
     return frame
 
 
@@ -150,6 +152,7 @@ def _readable(path: Path) -> Iterator[None]:
         gzip.BadGzipFile,
         zlib.error,
         lzma.LZMAError,
+        zipfile.BadZipFile,
     ) as error:
         raise DatasetError(f"not a readable CSV file: {error}", str(path), "download the file again") from error
     except OSError as error:

@@ -12,15 +12,17 @@ import bz2
 import csv
 import gzip
 import lzma
+import zipfile
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
-from io import StringIO
+from io import StringIO, TextIOWrapper
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
+import pyarrow as pa
+
 from harmonize.errors import DatasetError
 
-_OPENERS: dict[str, Any] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
 MAX_CELL_CHARACTERS = 2**24  # a longer cell is the result of an unclosed quote
 # maximum number of bytes of a compressed table after decompression: enough for 900,000 rows of 1,000 characters. The
 # limit is necessary because a damaged or hostile file of 10 MB can unpack to 10 GB
@@ -49,25 +51,50 @@ class _Record(NamedTuple):
 
 
 @contextmanager
-def open_text(path: Path) -> Iterator[IO[str]]:
-    """Open a plain or compressed (.gz, .bz2, .xz) text file without changing its line ends."""
-    opener = _OPENERS.get(path.suffix.lower(), open)
-    with opener(path, "rt", encoding="utf-8-sig", newline="") as file:
+def _open_zip(path: Path) -> Iterator[IO[bytes]]:
+    """Open the only file in a zip file."""
+    with zipfile.ZipFile(path) as archive:
+        if len(archive.namelist()) != 1:
+            what = f"the zip file has {len(archive.namelist())} files, but a single table was expected"
+            raise DatasetError(what, str(path), "unpack it, and give the table")
+        with archive.open(archive.namelist()[0]) as file:
+            yield file
+
+
+def _open_zst(path: Path) -> Any:
+    return pa.input_stream(str(path), compression="zstd")
+
+
+# suffix of a compressed file -> function that opens the unpacked bytes
+_OPENERS: dict[str, Any] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open, ".zip": _open_zip, ".zst": _open_zst}
+
+
+@contextmanager
+def open_bytes(path: Path) -> Iterator[IO[bytes]]:
+    """Open a plain or compressed (.gz, .bz2, .xz, .zip, .zst) file; the bytes are unpacked when they are read."""
+    opener = _OPENERS.get(path.suffix.lower())
+    with opener(path) if opener else path.open("rb") as file:
         yield file
+
+
+@contextmanager
+def open_text(path: Path) -> Iterator[IO[str]]:
+    """Open a plain or compressed text file, see `open_bytes`, without changing its line ends."""
+    with open_bytes(path) as file, TextIOWrapper(file, encoding="utf-8-sig", newline="") as text:
+        yield text
 
 
 def check_unpacked_size(path: Path) -> None:
     """Raise DatasetError if a compressed file unpacks to more than MAX_UNPACKED_BYTES; needs only 1 MB of memory."""
-    opener = _OPENERS.get(path.suffix.lower())
-    if opener is None:
+    if path.suffix.lower() not in _OPENERS:
         return
     size = 0
-    with opener(path, "rb") as file:
+    with open_bytes(path) as file:
         while chunk := file.read(_CHUNK_BYTES):
             size += len(chunk)
             if size > MAX_UNPACKED_BYTES:
                 what = f"the compressed table unpacks to more than {MAX_UNPACKED_BYTES:,} bytes"
-                raise DatasetError(what, str(path), "if its content is right, unpack it; plain tables have no limit")
+                raise DatasetError(what, str(path), "if its content is right, unpack it: plain tables have no limit")
 
 
 def column_names(path: Path) -> list[str]:

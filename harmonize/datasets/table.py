@@ -32,6 +32,7 @@ from harmonize.datasets import FAULT, SPLITS, VIEWS, native
 from harmonize.datasets.columns import base_columns
 from harmonize.datasets.csvfile import MAX_AGE_YEARS, faults, first_fault, header, numbers, read_text, states_array
 from harmonize.datasets.mapping import TableMapping, read_mapping
+from harmonize.datasets.user_table import is_parquet, read_user_table
 from harmonize.errors import ConfigError, DatasetError
 from harmonize.labels.findings import ABSENT, PRESENT
 
@@ -144,9 +145,8 @@ def _compared(unchanged: pd.DataFrame) -> pd.DataFrame:
 
 def _text(path: Path, meaning: TableMapping) -> pd.DataFrame:
     """Return the columns that the mapping uses, as unchanged text ("" for null), and the column FAULT."""
-    is_parquet = path.suffix.lower() in (".parquet", ".pq")
     try:
-        parquet = pd.read_parquet(path) if is_parquet else None
+        parquet = read_user_table(path) if is_parquet(path) else None
     except (OSError, ValueError) as error:  # the errors of pyarrow
         raise DatasetError(f"not a readable Parquet file: {error}", str(path), "write the file again") from error
     present = [str(name) for name in parquet.columns] if parquet is not None else header(path)

@@ -83,7 +83,7 @@ def swarms(points: pd.DataFrame, names: Sequence[str], phone: bool = False) -> M
     scale = svg.Scale(-limit, limit, 6 if phone else NAME, width - 6)
     height = row * len(names) + 24
     ticks = svg.ticks(-limit, limit, 4 if phone else 6)
-    body = "".join(svg.line(scale(t), 0, scale(t), height - 22, "z" if t == 0 else "g") for t in ticks)
+    body = svg.grid_lines(scale, ticks, height - 22)
     body += "".join(svg.text(scale(t), height - 6, _tick(t, ticks), "tk", "middle") for t in ticks)
     for i, name in enumerate(names):
         descriptor_points = points[points["descriptor"] == name]

@@ -13,6 +13,7 @@ import pandas as pd
 from markupsafe import Markup
 
 from reports.drawing import svg
+from reports.drawing.decision_figures import decision_panels, probability_panels
 from reports.formatting import is_number, places
 from reports.report_data.headline_rows import MISSING
 from reports.report_data.hospitals_and_runs import Run
@@ -33,12 +34,14 @@ class Curves:
     """The rows of the tables from which the figures of runs are drawn; each field is a dict: run id -> rows of the run.
 
     points: rows of the table `curves`. reliability: rows of the Platt-scaled curves over all findings. history: rows of
-    the table `history`.
+    the table `history`. decisions: rows of the table `decision_curves`. probabilities: rows of the table `probabilities`.
     """
 
     points: Mapping[str, pd.DataFrame]
     reliability: Mapping[str, pd.DataFrame]
     history: Mapping[str, pd.DataFrame]
+    decisions: Mapping[str, pd.DataFrame]
+    probabilities: Mapping[str, pd.DataFrame]
 
     @classmethod
     def of(cls, board: ReportData, runs: Iterable[Run]) -> "Curves":
@@ -47,15 +50,24 @@ class Curves:
         reliability = board.tables["reliability"]
         pooled_platt = (reliability["finding"] == POOLED) & (reliability["calibrator"] == "platt")
         pooled = reliability.loc[pooled_platt & reliability["run_id"].isin(ids), ["run_id", "dataset", *OF_BIN]]
-        return cls(*(_by_run(t, ids) for t in (board.tables["curves"], pooled, board.tables["history"])))
+        names = ("history", "decision_curves", "probabilities")
+        tables = (board.tables["curves"], pooled, *(board.tables[name] for name in names))
+        return cls(*(_by_run(table, ids) for table in tables))
 
 
 def figures(board: ReportData, run: Run, curves: Curves) -> dict[str, Any]:
-    """Return {kind: figures of a run}, [] for missing data; kinds: ranked (ROC and precision-recall), reliability, learning."""
+    """Return {kind: figures of a run}, [] for missing data.
+
+    Kinds: ranked (ROC and precision-recall), reliability, decisions (decision curves), probabilities, learning.
+    """
     points, history = curves.points.get(run.id), curves.history.get(run.id)
     return {
         "ranked": [] if points is None else _ranked(board, run, points),
         "reliability": [] if run.id not in curves.reliability else _reliability(board, curves.reliability[run.id]),
+        "decisions": decision_panels(board, curves.decisions[run.id]) if run.id in curves.decisions else [],
+        "probabilities": probability_panels(board, curves.probabilities[run.id])
+        if run.id in curves.probabilities
+        else [],
         "learning": [] if history is None else _learning(run, history.sort_values("epoch")),
     }
 

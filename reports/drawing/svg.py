@@ -12,7 +12,7 @@ from itertools import pairwise
 
 from markupsafe import Markup, escape
 
-from reports.formatting import places
+from reports.formatting import is_number, places
 from reports.report_data.headline_rows import Estimate
 
 SHAPES = {  # architecture family -> shape of its mark, for readers who cannot distinguish the colors
@@ -129,6 +129,17 @@ def polyline(points: Sequence[tuple[float, float]], css: str) -> str:
     return f'<path d="M{number(tenths[0][0] / 10)} {number(tenths[0][1] / 10)}{path}" class="{css}"/>'
 
 
+def band(points: Sequence[tuple[float, float, float]], css: str) -> str:
+    """Draw the area between two lines; a point is (x, y of the one line, y of the other). Return "" for fewer than two points.
+
+    >>> band([(0, 1, 2), (5, 1, 3)], "bd")
+    '<path d="M0 1L5 1L5 3L0 2z" class="bd"/>'
+    """
+    corners = [(x, y) for x, y, _ in points] + [(x, y) for x, _, y in reversed(points)]
+    path = "L".join(f"{number(x)} {number(y)}" for x, y in corners)
+    return f'<path d="M{path}z" class="{css}"/>' if len(points) > 1 else ""
+
+
 def diamond(x: float, y: float, radius: float, css: str) -> str:
     """Draw a diamond with its center at (x, y); `radius`: distance from the center to each corner."""
     r = number(radius)
@@ -175,6 +186,31 @@ def marked(estimate: Estimate, scale: Scale, y: float, radius: float) -> str:
     return intervals(estimate, scale, y) + circle(
         scale(estimate.value), y, radius, "dot" if estimate.clear else "dot o"
     )
+
+
+def grid_lines(scale: Scale, grid: Sequence[float], height: float, reference: float = 0.0) -> str:
+    """Draw a vertical line from y = 0 to `height` at each value of `grid`; the line at the value `reference` is stronger."""
+    return "".join(line(scale(t), 0, scale(t), height, "z" if t == reference else "g") for t in grid)
+
+
+def tick_axis(scale: Scale, grid: Sequence[float]) -> Markup:
+    """Draw the tick numbers at the values of `grid`, for the head of a table column of figures."""
+    body = "".join(text(scale(t), 11, tick_text(t, grid), "tk", "middle") for t in grid)
+    return svg(scale.end + scale.start, 14, body)
+
+
+def difference_axis(differences: Sequence[Estimate], width: float) -> tuple[Scale, list[float]]:
+    """Return an axis with 0 and with the bounds of all differences, and the values at its grid lines."""
+    ends = [0.0, *(v for e in differences for v in (e.value, *e.bounds) if is_number(v))]
+    margin = 0.03 * (max(ends) - min(ends)) + 0.002
+    scale = Scale(min(ends) - margin, max(ends) + margin, 6, width - 6)
+    return scale, ticks(scale.low, scale.high, 5)
+
+
+def difference_mark(difference: Estimate, scale: Scale, grid: Sequence[float], height: float) -> Markup:
+    """Draw one difference as a dot with its intervals on an axis with grid lines, for one row of a table."""
+    body = grid_lines(scale, grid, height) + marked(difference, scale, height / 2, 3.4)
+    return svg(scale.end + scale.start, height, body, difference.with_interval, "st")
 
 
 def strip_grid(scale: Scale, grid: Sequence[float]) -> str:

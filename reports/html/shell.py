@@ -1,8 +1,11 @@
 """Style sheets, scripts and the content security policy that all pages share."""
 
 import base64
+from functools import cache
 from hashlib import sha256
 from importlib.resources import files
+
+from markupsafe import Markup
 
 
 def policy(scripts: list[str], styles: list[str]) -> str:
@@ -18,6 +21,20 @@ def policy(scripts: list[str], styles: list[str]) -> str:
     )
 
 
+def shell(styles: tuple[str, ...]) -> dict[str, str]:
+    """Return what the template of a page without further scripts needs: its policy, style sheet and script.
+
+    The only script switches between the light and the dark theme.
+    """
+    style, script = joined(styles), joined(("theme.js",))
+    return {
+        "policy": policy([script], [style]),
+        "style": Markup(style),  # noqa: S704  (our own files)
+        "script": Markup(script),  # noqa: S704
+    }
+
+
+@cache
 def joined(names: tuple[str, ...]) -> str:
     """Return the texts of files in `reports/templates`, joined by line breaks."""
     folder = files("reports") / "templates"

@@ -139,16 +139,15 @@ def _bonferroni(num_compared: int) -> float:
 
 @dataclass(frozen=True, slots=True)
 class HeadlineRows:
-    """The rows of `scores` that the page shows.
+    """The rows of `scores` that the page shows: the grid's mapping, all patients, one split per cohort, one selected epoch.
 
-    They have the grid's mapping, all patients, one split per cohort, and one selected epoch. selection: the rule that
-    selects the epoch, best_val or last.
+    scores: these rows with the columns SCORE_COLUMNS; rows of the preferred label source come first. rows: (metric,
+    threshold rule) -> positions of its rows in `scores`. selection: the rule that selects the epoch, one of SELECTIONS.
     """
 
-    scores: pd.DataFrame  # all rows of the table, with only the columns SCORE_COLUMNS
-    # (metric, threshold rule) -> positions of the shown rows in `scores`; rows of the preferred label source come first
+    scores: pd.DataFrame
     rows: Mapping[tuple[str, str], NDArray[np.intp]]
-    selection: str  # the selected epoch of the shown rows: one of SELECTIONS
+    selection: str
 
     @classmethod
     def of(cls, tables: Tables, source: str) -> Self:
@@ -165,10 +164,11 @@ class HeadlineRows:
         )
         # A study may have millions of rows, so the texts of the column `split` are compared for selected rows only.
         rows = np.flatnonzero(selected)
-        # The dataset "external" (mean over hospitals) is not in the table `cohorts`, so `split` is NaN in its rows. All
+        # The dataset "external" (mean over hospitals) is not in the table `cohorts`, so `shown_split` is NaN in its rows. All
         # these rows are kept.
-        split = scores["dataset"].iloc[rows].map(splits)
-        rows = rows[(split.isna() | (split == scores["split"].iloc[rows])).to_numpy(bool)]
+        dataset, split = (scores[name].iloc[rows].astype(object) for name in ("dataset", "split"))
+        shown_split = dataset.map(splits)
+        rows = rows[(shown_split.isna() | (shown_split == split)).to_numpy(bool)]
         code, references = pd.factorize(scores["reference"].iloc[rows])
         order = [REFERENCES.index(name) if name in REFERENCES else len(REFERENCES) for name in references]
         # `order` gets one more element for the rows without a label source, because their code is -1 (the last
@@ -177,8 +177,8 @@ class HeadlineRows:
         rows = rows[np.argsort(np.array(order)[code], kind="stable")]
         names = ["metric", "operating_point"]
         groups: Mapping[Any, Any] = scores[names].iloc[rows].groupby(names).indices
-        rows_of_metric = {(str(m), str(p)): rows[members] for (m, p), members in groups.items()}
-        return cls(scores[list(SCORE_COLUMNS)], rows_of_metric, selection)
+        rows_of_metric = {(str(m), str(p)): members for (m, p), members in groups.items()}
+        return cls(pd.DataFrame({name: scores[name].iloc[rows] for name in SCORE_COLUMNS}), rows_of_metric, selection)
 
     @property
     def operating_points(self) -> set[str]:
@@ -223,11 +223,11 @@ def gap_lookup(gaps: pd.DataFrame) -> dict[tuple[str, str, str], Estimate]:
         *_numbers(gaps, "internal", "external"),
     )
     found = {row[0]: Estimate(*row[1:]) for row in zip(_keys(gaps), *numbers, strict=True)}
-    sizes = Counter(_compared_with(key) for key, gap in found.items() if gap.has_interval)
-    return {key: gap.corrected(sizes[_compared_with(key)]) for key, gap in found.items()}
+    sizes = Counter(compared_with(key) for key, gap in found.items() if gap.has_interval)
+    return {key: gap.corrected(sizes[compared_with(key)]) for key, gap in found.items()}
 
 
-def _compared_with(key: tuple[str, str, str]) -> tuple[str, str, str]:
+def compared_with(key: tuple[str, str, str]) -> tuple[str, str, str]:
     """Return a key that is equal for all gaps that are compared with each other.
 
     `key`: run id, dataset and finding of a gap. The gap of a finding is compared with the gaps of the other findings at

@@ -13,8 +13,10 @@ import pandas as pd
 from reports.report_data import headline_rows
 from reports.report_data.headline_rows import MISSING, Estimate
 from reports.report_data.hospitals_and_runs import Hospital, Run
+from reports.report_data.net_benefits import NO_BENEFIT, Benefit
+from reports.report_data.net_benefits import lookup as benefit_lookup
 from reports.report_data.rankings import Rows, lead, rankings
-from reports.schemas.criterion import DEFAULT, MEAN_GAP, Criterion
+from reports.schemas.criterion import DEFAULT, MEAN_BENEFIT, MEAN_GAP, Criterion
 from reports.tables import Tables, records_of, rows_of
 
 EXTERNAL, MACRO = headline_rows.EXTERNAL, headline_rows.MACRO
@@ -43,6 +45,7 @@ class ReportData:
     findings: tuple[str, ...]
     cells: Mapping[tuple[str, str, str], Estimate]  # (run id, dataset, finding) -> AUROC
     gaps: Mapping[tuple[str, str, str], Estimate]  # (run id, dataset, finding) -> gap
+    benefits: Mapping[tuple[str, str, str], Benefit]  # (run id, dataset, "macro") -> net benefit
     rankings: Mapping[Criterion, Rows]  # all rankings of the recipes; `ranked` has the order of the ranking DEFAULT
     labeled: frozenset[tuple[str, str]]  # pairs (dataset, finding) for which any image has a label
     num_external: int  # external hospitals, including those without a score
@@ -88,6 +91,11 @@ class ReportData:
                 which = "the best recipe" if recipe is self.ranked[0] else "its recipe"
                 return f"{run.label}, one run of {which}; other runs below"
         return run.label
+
+    @property
+    def has_benefits(self) -> bool:
+        """Return whether a ranked recipe has a net benefit at external hospitals."""
+        return any(r.benefit.value.has_value for r in self.ranked)
 
     @property
     def over_seeds(self) -> bool:
@@ -277,6 +285,8 @@ def read(tables: Tables) -> ReportData:
     )
     by_criterion = rankings(tables["ranks"])
     ranks, of_gaps = (by_criterion.get(criterion, {}) for criterion in (DEFAULT, MEAN_GAP))
+    macro_benefits = tables["net_benefit"][tables["net_benefit"]["finding"] == MACRO]
+    benefits = benefit_lookup(macro_benefits, by_criterion.get(MEAN_BENEFIT, {}))
     costs = {row["run_id"]: row for row in records_of(tables["costs"])}
     probes = headline_rows.probe_lookup(tables["sources"])
     run_ids_of: dict[str, list[str]] = {}
@@ -309,6 +319,7 @@ def read(tables: Tables) -> ReportData:
                 internal_common=headline_rows.gap_side(gap, gap.internal, internal),
                 external_common=headline_rows.gap_side(gap, gap.external, external),
                 ece=ece.get((run_id, EXTERNAL, MACRO), MISSING),
+                benefit=benefits.get((run_id, EXTERNAL, MACRO), NO_BENEFIT),
                 probe=probes.get((run_id, "none"), MISSING),
                 causal=causal.get(run_id, MISSING),
                 hospitals={h.key: _shared_auroc(cells, gaps, (run_id, h.key, MACRO)) for h in hospitals},
@@ -349,6 +360,7 @@ def read(tables: Tables) -> ReportData:
         findings=tuple(str(f) for f in meta.get("findings", ())),
         cells=cells,
         gaps=gaps,
+        benefits=benefits,
         rankings=by_criterion,
         labeled=labeled | {(dataset, finding) for _, dataset, finding in cells},
         num_external=len(external_keys),

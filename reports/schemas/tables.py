@@ -55,6 +55,8 @@ SCORES = (
 # In rows with the dataset "external", num_findings is the minimum over the hospitals; the other numbers are sums.
 _GAP = ("finding", "value", "low", "high", "internal", "external", "num_findings", "n", "num_positive", "num_patients")
 
+# the quantities that are estimated for a hospital without labels
+ESTIMATED = ("auroc", "sensitivity", "specificity", "accuracy", "ece", "prevalence")
 _DECOMPOSED = (
     "reason",
     "effective_positive",
@@ -77,6 +79,13 @@ _FITTED = (
 _BEST = ("best_run", "best", "regret")
 _VALUE = ("value", "low", "high")
 _LINE = ("slope", "intercept", "num_runs")
+_SIZES = ("n", "num_positive", "num_negative", "num_patients", "num_findings")
+# each with the bounds of its interval
+_WORKLOAD = tuple(
+    f"{name}{end}"
+    for name in ("sensitivity", "specificity", "called", "missed", "ppv", "npv")
+    for end in ("", "_low", "_high")
+)
 # bounds of a 95 % interval that holds for several rows at once (simultaneous interval); the comment of the table names
 # these rows
 _SIMULTANEOUS = ("all_low", "all_high")
@@ -133,7 +142,8 @@ SCHEMAS: dict[str, tuple[str, ...]] = {
     "recipes": ("recipe_id", "run_id"),
     # rankings of the recipes: one row per criterion and recipe, the best recipe first
     # A criterion is a combination of metric, dataset and finding. The page first shows auroc, external, macro.
-    # metric: auroc, auprc, ece (after Platt scaling), gap (the gap in AUROC), or a custom metric
+    # metric: auroc, auprc, ece (after Platt scaling), gap (the gap in AUROC), net_benefit (at the stated thresholds), or a
+    #     custom metric
     # value, low, high: the score and its own interval
     # mean_rank: mean rank over the resamples, 1 is best; rank_low, rank_high: 95 % interval of the rank
     # p_best: share of the resamples in which the recipe ranks first
@@ -163,7 +173,7 @@ SCHEMAS: dict[str, tuple[str, ...]] = {
     ),
     # paired differences between the best recipes: macro score of the recipe `first` minus macro score of the recipe
     #     `second`, on the same patients; `bench.scoring.across_runs.all_pairs.MOST` limits the number of recipes
-    # first, second: ids of recipes; metric: auroc or gap
+    # first, second: ids of recipes; metric: auroc, gap or net_benefit (at the stated thresholds)
     # all_low, all_high: interval that is adjusted for all pairs of ranked recipes (Holm); the page calls the difference
     #     clear if this interval excludes 0
     "pairs": ("first", "second", "dataset", "metric", "value", "low", "high", *_SIMULTANEOUS),
@@ -202,6 +212,74 @@ SCHEMAS: dict[str, tuple[str, ...]] = {
     # paired (may be empty): only for the component `labels`, which compares two sets of labels: share of findings for
     #     which both sets are labels of the same images; 0 means that the sets are from different patients
     "decomposition": ("run_id", "dataset", "metric", "finding", "part", "value", "low", "high", *_DECOMPOSED),
+    # net benefit at the stated threshold of each finding, in the internal test split, at each external hospital, and as the
+    #     mean over the external hospitals. A call is positive if the probability after Platt scaling is at least the threshold.
+    # metric: net_benefit (true positives per image minus false positives per image times threshold / (1 - threshold)),
+    #     standardized (net benefit divided by the prevalence), over_all (net benefit minus that of treating all images as
+    #     positive); the net benefit of treating none is 0
+    # threshold (may be empty): share of the internal validation images with the finding; NaN for the macro, and if there are
+    #     too few patients
+    # value (may be empty): NaN without a threshold, and if the cohort has too few patients
+    # A recipe has only the rows of the macro and of the dataset "external".
+    "net_benefit": ("run_id", "dataset", "finding", "metric", "threshold", *_VALUE, *_SIZES),
+    # decision curves: net benefit (value) and standardized net benefit by threshold; a curve without a value has no rows
+    # treat_all: net benefit of treating all images as positive
+    "decision_curves": (
+        *("run_id", "dataset", "finding", "threshold", *_VALUE),
+        *("standardized", "standardized_low", "standardized_high", "treat_all"),
+    ),
+    # what a threshold that is fixed on the internal validation split gives at each hospital; dataset "external": the
+    #     unweighted mean over the external hospitals. A finding without a value has no rows.
+    # goal, level: the sensitivity or specificity that the threshold reaches on the internal validation split
+    # threshold: a logit
+    # called: share of all images that are called positive; missed: share of all images that have the finding and are not
+    #     called positive
+    # ppv, npv (may be empty): predictive values at the prevalence of the cohort
+    "workload": ("run_id", "dataset", "finding", "goal", "level", "threshold", *_WORKLOAD),
+    # distribution of the probability after Platt scaling, for images with the finding (outcome present) and without it
+    #     (absent); a finding without a score or a calibrator has no rows
+    # mean, q05 to q95: mean and quantiles; there are no intervals
+    # edges, shares: lists; shares has the share of the images of this outcome between two neighboring edges
+    "probabilities": (
+        *("run_id", "dataset", "finding", "outcome", "n", "mean", "q05", "q25", "q50", "q75", "q95"),
+        *("edges", "shares"),
+    ),
+    # measured scores of the internal test split and of each external hospital, and estimates of the external scores that were
+    # made without the labels of the hospital
+    # estimator: name in the registry, or "measured"; sensitivity, specificity, accuracy: at the threshold of the grid; ece: of uncalibrated
+    #     probabilities; prevalence: share of images with the finding (all six may be empty: not estimated)
+    "estimates": ("run_id", "dataset", "finding", "estimator", *ESTIMATED),
+    # how wrong each estimator of scores without labels is: each labeled hospital is left out and estimated
+    # finding: "all" for all cells (a cell is one run and finding at one hospital), or "macro" for the means over findings
+    # value: mean absolute error; low, high (may be empty): only for the macro AUROC
+    # bias: mean error; positive if the estimates are too high
+    # difference: value minus that of the estimator mean_gap, negative if the estimator is better; difference_low,
+    #     difference_high (may be empty): its 95 % interval over patients (these three only in rows with the finding "macro")
+    # coverage: share of cells whose true score is inside the 90 % interval; half_width: mean half width of these intervals
+    # stated: share of cells with a number, others have a reason; coverage_stated: coverage of these cells
+    # num_large, num_large_stated: number of cells with an error above 0.1, and of those with a number
+    # tau (may be empty): mean rank correlation (Kendall) of estimated and true scores of the runs at a hospital
+    "estimators": (
+        "estimator",
+        "title",  # of the registry entry
+        "quantity",
+        "finding",
+        "value",
+        "low",
+        "high",
+        "bias",
+        "difference",
+        "difference_low",
+        "difference_high",
+        "coverage",
+        "half_width",
+        "stated",
+        "coverage_stated",
+        "num_large",
+        "num_large_stated",
+        "tau",
+        "n",
+    ),
     # scores of patient groups; subgroup: a group such as "sex=F" or "sex=F age=<40", or "all" (all images). The AUROC
     #     of "all" is only in the table `scores`.
     # If `subgroup` is an attribute such as "sex", the metric is a spread (such as auroc_spread): largest minus smallest

@@ -26,7 +26,7 @@ from reports.tables import rows_of
 
 DRAWN = 10  # maximum number of runs with curves
 LISTED = 60  # maximum number of runs in the table of ECE; the ranking has the ECE of the other runs
-# USUAL_BINS: the numbers of bins that `_num_bins` tries first; then it tries the numbers below MOST_BINS
+# USUAL_BINS: the numbers of bins that `_num_bins` tries first; then it tries the numbers up to MOST_BINS
 USUAL_BINS, MOST_BINS = (15, 10), 100
 SIDE, LEFT, TOP = 168.0, 20.0, 22.0  # px: side, left margin and top margin of a panel
 X, Y = svg.Scale(0, 1, LEFT, LEFT + SIDE), svg.Scale(0, 1, TOP + SIDE, TOP)
@@ -173,7 +173,7 @@ def _num_bins(rows: pd.DataFrame) -> int:
     fewest = int(bin_index.max()) + 1
     consistent = (
         num
-        for num in (*USUAL_BINS, *range(fewest, MOST_BINS))
+        for num in (*USUAL_BINS, *range(fewest, MOST_BINS + 1))
         if (np.abs(mean * num - bin_index - 0.5) <= 0.5 + 1e-6).all()
     )
     return next(consistent, max(fewest, 10))

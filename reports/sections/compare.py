@@ -31,10 +31,12 @@ def compare(board: ReportData) -> Section:
 
 def _measures(board: ReportData) -> list[tuple[tuple[str, str], dict[str, str]]]:
     """Return, for each compared metric, the pair (dataset, metric), and a dict with its title and a note."""
+    benefit = ((EXTERNAL, "net_benefit"), {"title": "Net benefit", "note": "external mean, at the stated thresholds"})
     return [
         ((EXTERNAL, "auroc"), {"title": "External", "note": "AUROC, mean"}),
         ((board.internal.key, "auroc"), {"title": "Internal", "note": "AUROC, every finding"}),
         ((EXTERNAL, "gap"), {"title": "Gap", "note": "internal − external, shared findings"}),
+        *[benefit] * board.has_benefits,
         *(((h.key, "auroc"), {"title": h.title, "note": "AUROC"}) for h in board.hospitals),
     ]
 
@@ -81,5 +83,11 @@ def _cells(board: ReportData, run: Run) -> list[list[str] | None]:
     The text of an unknown interval is "". Python formats the numbers, not the script, so that all sections show the
     same digits.
     """
-    estimates = (run.external, run.internal, run.gap, *(run.hospitals[h.key] for h in board.hospitals))
+    estimates = (
+        run.external,
+        run.internal,
+        run.gap,
+        *[run.benefit.value] * board.has_benefits,
+        *(run.hospitals[h.key] for h in board.hospitals),
+    )
     return [[estimate.text, estimate.span] if estimate.has_value else None for estimate in estimates]

@@ -37,7 +37,7 @@ def findings(board: ReportData) -> Section:
         "title": sentences.findings_title(clear_findings, len(measured), len(board.ranked), board.unit),
         "rows": rows,
         "shares": {finding: percent(share, 1) if share > 0 else "" for finding, share in shares.items()},
-        "axis": _axis_figure(scale, grid, WIDTH),
+        "axis": svg.tick_axis(scale, grid),
         "legend": f"each line is one {board.unit}, the best on top. Thick: 95 % interval; thin: corrected for the number of findings"
         if len(board.ranked) <= LANES
         else f"each dot is one {board.unit}; hollow: its gap is unclear, corrected for the number of findings",
@@ -50,7 +50,7 @@ def findings(board: ReportData) -> Section:
     if top:
         numbers = [b for row in context["hospital_rows"] for e in row["values"] for b in (e.value, e.low, e.high)]
         hospital_scale, hospital_grid = _axis(numbers, include_zero=False)
-        context["hospital_axis"] = _axis_figure(hospital_scale, hospital_grid, WIDTH)
+        context["hospital_axis"] = svg.tick_axis(hospital_scale, hospital_grid)
         context["chance_drawn"] = 0.5 in hospital_grid
         for row in context["hospital_rows"]:
             row["figure"] = _value_figure(row["values"], row["internal"], hospital_scale, hospital_grid)
@@ -89,11 +89,6 @@ def _axis(numbers: list[float], include_zero: bool = True) -> tuple[svg.Scale, l
     return scale, svg.ticks(scale.low, scale.high, 5)
 
 
-def _axis_figure(scale: svg.Scale, grid: list[float], width: float) -> Markup:
-    body = "".join(svg.text(scale(t), 11, svg.tick_text(t, grid), "tk", "middle") for t in grid)
-    return svg.svg(width, 14, body)
-
-
 def _gap_figure(gaps: list[Estimate], scale: svg.Scale, grid: list[float], unit: str) -> Markup:
     """Draw the gaps of a finding: up to LANES runs as marks with intervals, more runs as a swarm of dots.
 
@@ -103,7 +98,7 @@ def _gap_figure(gaps: list[Estimate], scale: svg.Scale, grid: list[float], unit:
         return Markup("")
     lanes = len(gaps) <= LANES
     height = max(24.0, 9.0 * len(gaps) + 6) if lanes else 38.0
-    body = "".join(svg.line(scale(t), 0, scale(t), height, "z" if t == 0 else "g") for t in grid)
+    body = svg.grid_lines(scale, grid, height)
     if lanes:
         for k, gap in enumerate(gaps):
             y = height / 2 + (k - (len(gaps) - 1) / 2) * 9
@@ -146,7 +141,7 @@ def _value_figure(values: list[Estimate], internal: bool, scale: svg.Scale, grid
         return Markup("")
     lanes = len(values) <= LANES
     height = max(24.0, 9.0 * len(values) + 6) if lanes else 38.0
-    body = "".join(svg.line(scale(t), 0, scale(t), height, "z" if t == 0.5 else "g") for t in grid)
+    body = svg.grid_lines(scale, grid, height, reference=0.5)
     if not lanes:
         spots = [(x, height / 2 + lane * 3.2) for x, lane in svg.swarm([v.value for v in values], scale, 4.4)]
         body += svg.dots(spots, "sw fine internal" if internal else "sw fine")

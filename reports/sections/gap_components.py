@@ -117,12 +117,11 @@ def _figure(board: ReportData, cells: Cells, run: Run, metric: str) -> dict[str,
     grid = svg.ticks(scale.low, scale.high, 6)
     for row in rows:
         row["figure"] = _bar(row["gap"], row["parts"], scale, grid) if row["gap"].has_value else ""
-    axis = "".join(svg.text(scale(t), 11, svg.tick_text(t, grid), "tk", "middle") for t in grid)
     return {
         "name": METRICS[metric],
         "words": [PARTS[p] for p in USED[metric]],
         "rows": rows,
-        "axis": svg.svg(WIDTH, 14, axis),
+        "axis": svg.tick_axis(scale, grid),
     }
 
 
@@ -144,7 +143,7 @@ def _bar(gap: Estimate, components: Mapping[str, Estimate], scale: svg.Scale, gr
 
     Negative components are left of 0, positive components right of 0.
     """
-    body = "".join(svg.line(scale(t), 0, scale(t), HEIGHT, "z" if t == 0 else "g") for t in grid)
+    body = svg.grid_lines(scale, grid, HEIGHT)
     ends = {1: 0.0, -1: 0.0}
     for component, estimate in components.items():
         if estimate.has_value and estimate.value:

@@ -16,7 +16,7 @@ from reports.formatting import is_number
 from reports.html.section import Section, write
 from reports.report_data.headline_rows import MISSING, Estimate, count
 from reports.report_data.hospitals_and_runs import Hospital, Run
-from reports.report_data.page_rows import HEALTHY
+from reports.report_data.page_rows import GROUP_METRICS, HEALTHY
 from reports.report_data.report_data import MACRO, ReportData
 from reports.sentences import groups as group_sentences
 from reports.sentences.groups import GroupDifference
@@ -25,12 +25,14 @@ from reports.tables import rows_of
 ATTRIBUTES = ("sex", "age", "view")
 FOLDED = ("device", "sex age")  # attributes that are folded at first; "sex age" combines sex and age
 WORDS = {"sex age": "sex and age combined"}
-METRICS = (  # (metric, finding, name on the page); the page shows the first metric, the other metrics are folded
-    ("auroc", MACRO, "AUROC"),
-    ("underdiagnosis", HEALTHY, "Underdiagnosis rate"),
-    ("fnr", MACRO, "False negative rate"),
-    ("fpr", MACRO, "False positive rate"),
-)
+TITLES = {
+    "auroc": "AUROC",
+    "underdiagnosis": "Underdiagnosis rate",
+    "fnr": "False negative rate",
+    "fpr": "False positive rate",
+}
+# (metric, finding, name on the page); the page shows the first metric, the other metrics are folded
+METRICS = tuple((metric, finding, TITLES[metric]) for metric, finding in GROUP_METRICS.items())
 SPREAD = "auroc_spread"  # metric of the table that lists the first SHOWN runs; all other tables are about the first run
 COLUMNS = ("run_id", "dataset", "subgroup", "metric", "finding", "value", "low", "high", "n", "num_findings")
 SHOWN = 40

@@ -20,8 +20,11 @@ from reports.report_data.report_data import ReportData
 from reports.schemas.criterion import Criterion
 from reports.sentences import main_findings as sentences
 
-METRICS = {"auroc": "AUROC", "gap": "gap in AUROC", "auprc": "AUPRC", "ece": "ECE"}
-HEADS = {"gap": "Gap"}  # metric -> its name in the column head, if this is not its name in METRICS
+METRICS = {"auroc": "AUROC", "gap": "gap in AUROC", "auprc": "AUPRC", "ece": "ECE", "net_benefit": "net benefit"}
+HEADS = {
+    "gap": "Gap",
+    "net_benefit": "Net benefit",
+}  # metric -> its name in the column head, if this is not its name in METRICS
 SMALLEST_FIRST = frozenset({"gap", "ece"})
 OPEN = 10  # number of tie groups with visible rows at first
 # number of rows of a tie group that are visible at first, if the page has more than FIRST recipes; the style sheet has the
@@ -76,9 +79,11 @@ def choices(board: ReportData) -> dict[str, list[Choice]]:
         for key, place in places_of.items():
             words = f"mean {name} at external hospitals" if key == EXTERNAL else f"{name} at {place}, every finding"
             add(title, Criterion(metric, key, MACRO), place, words)
-    for finding in board.findings:
-        words = f"mean AUROC of {finding} at external hospitals"
-        add("AUROC of one finding, external mean", Criterion("auroc", EXTERNAL, finding), finding, words)
+    for metric in ("auroc", "net_benefit"):
+        for finding in board.findings:
+            words = f"mean {METRICS[metric]} of {finding} at external hospitals"
+            title = f"{sentence_case(METRICS[metric])} of one finding, external mean"
+            add(title, Criterion(metric, EXTERNAL, finding), finding, words)
     return options if sum(map(len, options.values())) > 1 else {}
 
 
@@ -178,6 +183,9 @@ def _of_derived(board: ReportData, criterion: Criterion) -> list[Estimate]:
     if not board.derived:
         return []
     calibrator = "platt" if criterion.metric == "ece" else "none"
+    if criterion.metric == "net_benefit":
+        benefits = (board.benefits.get((run.id, criterion.dataset, criterion.finding)) for run in board.derived)
+        return [benefit.value if benefit else MISSING for benefit in benefits]
     other = {} if criterion.metric in ("auroc", "gap") else board.headline.lookup(criterion.metric, (calibrator,))
     estimates = {"auroc": board.cells, "gap": board.gaps}.get(criterion.metric, other)
     return [estimates.get((run.id, criterion.dataset, criterion.finding), MISSING) for run in board.derived]

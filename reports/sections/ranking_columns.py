@@ -13,9 +13,11 @@ from reports.drawing import svg
 from reports.formatting import integer, is_number, signed, two_figures
 from reports.report_data.headline_rows import MISSING, Estimate
 from reports.report_data.hospitals_and_runs import Run
+from reports.report_data.net_benefits import Benefit
 from reports.report_data.report_data import EXTERNAL, MACRO, ReportData
 from reports.sections.ranking_choices import p_best_text
 from reports.sections.robustness import effective
+from reports.sentences.net_benefit import BETTER, benefit_verdict
 from reports.sentences.verdicts import verdict
 
 CUSTOM_COLUMNS = 6  # maximum number of columns for custom metrics: ranking.css has style rules for this number
@@ -60,6 +62,9 @@ def columns_of(board: ReportData) -> list[Column]:
         text_of = more.pop("shown", two_figures)
         return Column(key, head, unit, lambda r: r.quantity(name), lambda r: text_of(r.quantity(name) / per), **more)
 
+    benefit = estimate_column(
+        "benefit", "Net benefit", "external", lambda r: r.benefit.value, note=lambda r: _unless_better(r.benefit)
+    )
     mean = f"mean of {num_external}" if num_external != 1 else "one hospital"
     further = (
         Column(
@@ -104,6 +109,7 @@ def columns_of(board: ReportData) -> list[Column]:
             axis=svg.micro_axis(low, high),
         ),
         estimate_column("ece", "ECE", "external", lambda r: r.ece, low_first=True),
+        *[benefit] * board.has_benefits,
         estimate_column(
             "shortcut",
             "Shortcut",
@@ -126,11 +132,17 @@ def columns_of(board: ReportData) -> list[Column]:
             figure=lambda r: svg.micro(r.probe, 0.0, 1.0, chance) if r.probe.has_value else Markup(""),
             axis=svg.micro_axis(0.0, 1.0),
         ),
-        cost_column("params", "Params", "million", "params", 1e6, low_first=True),
         cost_column("gmacs", "GMACs", "per image", "macs", 1e9, low_first=True),
-        cost_column("speed", "Speed", "images/s", "images_per_second", 1.0, shown=integer),
+        cost_column("params", "Params", "million", "params", 1e6, low_first=True, first=False),
+        cost_column("speed", "Speed", "images/s", "images_per_second", 1.0, shown=integer, first=False),
         *(c for c in (*further, *_custom_metrics(board)) if any(is_number(c.value(r)) for r in board.ranked)),
     ]
+
+
+def _unless_better(benefit: Benefit) -> str:
+    """Return the verdict on a net benefit, "" if the network is better than treating all images or none."""
+    words = benefit_verdict(benefit)
+    return "" if words == BETTER else words
 
 
 def _custom_metrics(board: ReportData) -> list[Column]:

@@ -25,6 +25,9 @@ SHOWN = 12
 def robustness(board: ReportData) -> Section:
     """Write the section: effective robustness of runs, and regret of selection rules; empty if there is neither."""
     line, audit = _line(board), _audit(board)
+    scale, grid = svg.difference_axis([row["distance"] for row in line], WIDTH)
+    for row in line:
+        row["figure"] = svg.difference_mark(row["distance"], scale, grid, HEIGHT)
     if not line and not audit:
         return Section("robustness", "", Markup(""))
     above = [row["run"].label for row in line if row["distance"].clear_above]
@@ -34,7 +37,7 @@ def robustness(board: ReportData) -> Section:
         "title": gap_sentences.effective_robustness(above, below, len(line), len(board.ranked), board.unit),
         "line": line[:SHOWN],
         "folded": line[SHOWN:],
-        "axis": _axis_figure(line),
+        "axis": svg.tick_axis(scale, grid),
         "slope": float(board.tables["robustness"]["slope"].iloc[0]) if line else 0.0,
         "audit": audit,
         "audit_title": _audit_title(audit, board.unit),
@@ -54,9 +57,6 @@ def _line(board: ReportData) -> list[dict[str, Any]]:
             numbers = {k: float(cell[k]) for k in ("internal", "external", "expected")}
             rows.append({"run": run, "distance": distance, **numbers})
     rows.sort(key=lambda row: -row["distance"].value)
-    scale, grid = _axis(rows)
-    for row in rows:
-        row["figure"] = _dot(row["distance"], scale, grid)
     return rows
 
 
@@ -64,24 +64,6 @@ def effective(row: Mapping[Any, Any]) -> Estimate:
     """Return the effective robustness in a row of the table `robustness`, with bounds simultaneous over recipes."""
     value, low, high, *bounds = (float(row[column]) for column in ("value", "low", "high", "all_low", "all_high"))
     return Estimate(value, low, high).simultaneous(*bounds)
-
-
-def _axis(rows: list[dict[str, Any]]) -> tuple[svg.Scale, list[float]]:
-    ends = [0.0, *(v for row in rows for e in [row["distance"]] for v in (e.value, *e.bounds) if is_number(v))]
-    margin = 0.03 * (max(ends) - min(ends)) + 0.002
-    scale = svg.Scale(min(ends) - margin, max(ends) + margin, 6, WIDTH - 6)
-    return scale, svg.ticks(scale.low, scale.high, 5)
-
-
-def _axis_figure(rows: list[dict[str, Any]]) -> Markup:
-    scale, grid = _axis(rows)
-    return svg.svg(WIDTH, 14, "".join(svg.text(scale(t), 11, svg.tick_text(t, grid), "tk", "middle") for t in grid))
-
-
-def _dot(distance: Estimate, scale: svg.Scale, grid: list[float]) -> Markup:
-    body = "".join(svg.line(scale(t), 0, scale(t), HEIGHT, "z" if t == 0 else "g") for t in grid)
-    body += svg.marked(distance, scale, 11, 3.4)
-    return svg.svg(WIDTH, HEIGHT, body, distance.with_interval, "st")
 
 
 def _audit(board: ReportData) -> list[dict[str, Any]]:

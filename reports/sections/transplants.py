@@ -207,12 +207,11 @@ def _figure(board: ReportData, cells: Cells, run: Run, finding: str) -> dict[str
     largest = max([0.1, *(v for row in measured for v in (row.value, row.control) if is_number(v))])
     scale = svg.Scale(0.0, 1.06 * largest, 8, WIDTH - 8)
     grid = svg.ticks(0.0, scale.high, 5)
-    axis = "".join(svg.text(scale(t), 11, svg.tick_text(t, grid), "tk", "middle") for t in grid)
     rows_with_figure = [
         Change(r.words, r.value, r.control, r.effect, r.flips, r.area, _dots(r, scale, grid)) for r in measured
     ]
     name = "Mean over findings" if finding == MACRO else finding
-    return {"name": name, "rows": rows_with_figure, "axis": svg.svg(WIDTH, 14, axis)}
+    return {"name": name, "rows": rows_with_figure, "axis": svg.tick_axis(scale, grid)}
 
 
 def _change(cells: Cells, run: Run, kind: str, donor: str, finding: str, words: str) -> Change | None:
@@ -227,7 +226,7 @@ def _change(cells: Cells, run: Run, kind: str, donor: str, finding: str, words: 
 def _dots(row: Change, scale: svg.Scale, grid: list[float]) -> Markup:
     """Draw the change as a dot, its control as a ring, and the interval of the difference as a line around the dot."""
     y = HEIGHT / 2
-    body = "".join(svg.line(scale(t), 0, scale(t), HEIGHT, "z" if t == 0 else "g") for t in grid)
+    body = svg.grid_lines(scale, grid, HEIGHT)
     base = row.control if is_number(row.control) else 0.0
     body += svg.line(scale(base), y, scale(row.value), y, "span")
     if row.effect.has_interval:

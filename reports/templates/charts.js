@@ -29,20 +29,32 @@ const charts = (() => {
     font: { size: 12, color: 'var(--paper)' }, bgcolor: 'var(--ink)', borderpad: 2 }] : []));
 
   const SIDES = [['left', 1], ['right', 1], ['left', -1], ['right', -1]]; // anchor of the text, and whether the text is above (1) or below (-1) its mark
-  const placed = (spec, { annotations = [], xaxis, yaxis }, room, tall) => { // the label of a run gets the first side that is free; without room, there is no label
+  const placed = (spec, { annotations = [], xaxis, yaxis }, room, tall) => { // the label of a run gets a side that is free; else one where it hides lines only; else there is no label
     const across = x => (x - xaxis.range[0]) / (xaxis.range[1] - xaxis.range[0]) * room, up = y => (y - yaxis.range[0]) / (yaxis.range[1] - yaxis.range[0]) * tall;
-    const marks = spec.data.flatMap(t => Array.isArray(t.customdata) ? t.x.map((x, i) => [across(xaxis.type === 'log' ? Math.log10(x) : x), up(t.y[i])]) : []);
+    const at = (x, y) => [across(xaxis.type === 'log' ? Math.log10(x) : x), up(y)];
+    const marks = spec.data.flatMap(t => Array.isArray(t.customdata) ? t.x.map((x, i) => at(x, t.y[i])) : []);
+    const lines = yaxis.zeroline ? [[[0, up(0)], [room, up(0)]]] : [];
+    for (const { x, y, mode, line, error_x: wide, error_y: high } of spec.data) {
+      if (mode === 'lines') x.slice(1).forEach((next, i) => lines.push(...(line.shape === 'hv' ? [[at(x[i], y[i]), at(next, y[i])], [at(next, y[i]), at(next, y[i + 1])]] : [[at(x[i], y[i]), at(next, y[i + 1])]])));
+      if (high) x.forEach((v, i) => lines.push([at(v, y[i] - high.arrayminus[i]), at(v, y[i] + high.array[i])]));
+      if (wide) x.forEach((v, i) => lines.push([at(v - wide.arrayminus[i], y[i]), at(v + wide.array[i], y[i])]));
+    }
+    const crosses = ([left, right, low, high], [[x1, y1], [x2, y2]]) => { // points on the line, at most 4 px apart
+      const steps = Math.ceil(Math.hypot(x2 - x1, y2 - y1) / 4) || 1;
+      return Array.from({ length: steps + 1 }, (_, k) => [x1 + (x2 - x1) * k / steps, y1 + (y2 - y1) * k / steps]).some(([x, y]) => left < x && x < right && low < y && y < high);
+    };
     const taken = [];
     const isFree = ([left, right, low, high], own) => left >= 0 && right <= room && low >= 0 && high <= tall
       && marks.every(([x, y]) => Math.hypot(x - own[0], y - own[1]) < 1 || x < left - 8 || right + 8 < x || y < low - 6 || high + 6 < y) && taken.every(t => right < t[0] || t[1] < left || high < t[2] || t[3] < low);
-    const put = (note, [anchor, side]) => {
+    const put = (note, [anchor, side], without) => {
       const long = 6.9 * note.text.length, x = across(note.x) + (anchor === 'left' ? 6 : -6 - long), y = up(note.y) + (side > 0 ? 4 : -20), box = [x, x + long, y, y + 16];
-      if (!isFree(box, [across(note.x), up(note.y)])) return null;
+      if (!isFree(box, [across(note.x), up(note.y)]) || without.some(line => crosses(box, line))) return null;
       taken.push(box);
       return { ...note, xanchor: anchor, yanchor: side > 0 ? 'bottom' : 'top', xshift: anchor === 'left' ? 6 : -6, yshift: 4 * side };
     };
-    const fixed = annotations.filter(note => note.xanchor).map(note => put(note, [note.xanchor, 1])); // labels of lines keep their side
-    const runs = annotations.filter(note => !note.xanchor).map(note => SIDES.reduce((found, side) => found || put(note, side), null));
+    const first = (note, without) => SIDES.reduce((found, side) => found || put(note, side, without), null);
+    const fixed = annotations.filter(note => note.xanchor).map(note => put(note, [note.xanchor, 1], [])); // labels of lines keep their side
+    const runs = annotations.filter(note => !note.xanchor).map(note => first(note, lines) || first({ ...note, bgcolor: 'var(--paper)' }, []));
     return [...fixed, ...runs].filter(Boolean);
   };
 
@@ -158,6 +170,7 @@ const charts = (() => {
     }
   };
   const boxes = [...document.querySelectorAll('.plot')];
+  for (const box of boxes) box.firstElementChild.textContent = 'Drawing the chart …';
   const all = () => Promise.all(boxes.map(draw));
   const again = () => { const seen = boxes.filter(b => drawn.has(b.id)); drawn.clear(); seen.forEach(draw); };
   if ('IntersectionObserver' in window) {

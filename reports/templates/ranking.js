@@ -11,7 +11,7 @@ const ranking = (() => {
     return { key: menu.dataset.factor, place, menu, boxes, words: boxes.map(box => box.parentElement.textContent) };
   });
   const chooser = $('choose') ? [...$('choose').querySelectorAll('input')] : [], room = table.parentElement;
-  if (matchMedia('(min-width: 761px) and (max-width: 1340px)').matches) for (const box of chooser) if (box.value === 'speed') { box.checked = false; box.dataset.first = '0'; } // without this column, the table fits into 1280 px
+  if (matchMedia('(min-width: 761px) and (max-width: 1340px)').matches) for (const box of chooser) if (box.value === 'worst') { box.checked = false; box.dataset.first = '0'; } // without this column, the table fits into 1280 px
   const fade = () => room.classList.toggle('over', room.scrollWidth - room.clientWidth - room.scrollLeft > 1); // a fade shows that the box scrolls
   room.addEventListener('scroll', fade, { passive: true });
   addEventListener('resize', fade);

@@ -54,7 +54,7 @@ def test_tables_that_are_not_folded_show_all_columns(browser, page, width):
     with Visit(browser, page, width) as visit:
         assert visit.page.evaluate("document.querySelectorAll('#findings table').length") == 2
         assert visit.page.evaluate(CUT_TABLES) == []
-        assert visit.page.locator("#rank thead .c-speed").is_visible() == (width == 1440)
+        assert visit.page.locator("#rank thead .c-worst").is_visible() == (width == 1440)
         assert visit.page.locator(".rankbox.over").count() == 0
 
 

@@ -17,7 +17,11 @@ FLAGS = [
 CONTRAST = """() => {
   const parse = c => c.match(/[\\d.]+/g).map(Number);
   const lum = ([r, g, b]) => [r, g, b].map(v => { v /= 255; return v <= .03928 ? v / 12.92 : ((v + .055) / 1.055) ** 2.4; }).reduce((s, v, i) => s + v * [.2126, .7152, .0722][i], 0);
-  const back = e => { for (; e; e = e.parentElement) { const c = parse(getComputedStyle(e).backgroundColor); if (c.length < 4 || c[3] > 0) return c; } return [255, 255, 255]; };
+  const known = new Map([[null, [255, 255, 255]]]);  // what is behind an element, once for all texts in it
+  const back = e => {
+    if (!known.has(e)) { const c = parse(getComputedStyle(e).backgroundColor); known.set(e, c.length < 4 || c[3] > 0 ? c : back(e.parentElement)); }
+    return known.get(e);
+  };
   const low = new Set();
   for (const e of document.querySelectorAll('body *')) {
     if (![...e.childNodes].some(n => n.nodeType === 3 && n.textContent.trim()) || !e.getClientRects().length || e.closest('.skip, .vh, .js-plotly-plot, script')) continue;

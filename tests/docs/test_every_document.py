@@ -20,6 +20,7 @@ RUN_BY = {
     "check.md": "test_sharing_commands.py",
     "commands.md": "test_sharing_commands.py",
     "explanations.md": "test_every_document.py",
+    "image-distance.md": "test_every_document.py",
     "library.md": "test_library.py",
     "migrate.md": "test_sharing_commands.py",
     "one-run.md": "test_every_document.py",
@@ -34,8 +35,10 @@ NOT_RUN = {  # they are held to the commands' options by test_docs.py all the sa
     "benchmarks.md": "benchmarks take an hour; test_harness.py runs some in small",
     "clusters.md": "needs a cluster, or the datasets; test_executors.py and test_team.py run each executor",
     "datasets.md": "needs the datasets; test_check.py runs the check on tables made here",
+    "estimates.md": "needs three labeled hospitals; test_estimate.py runs the command on a small store",
     "faq.md": "needs the datasets; test_tutorial.py holds its quotes to the program",
     "forecast.md": "test_forecast.py runs the dry run",
+    "labels-needed.md": "needs two runs; test_labels_needed.py runs the same on a small grid",
     "predecessors.md": "needs the datasets; test_whole_studies.py runs the twins in small",
     "real-data.md": "needs real radiographs; test_cohort_wiring.py runs the same on tables made here",
 }
@@ -74,7 +77,7 @@ def inbox(store_copy: Path) -> Path:
 
 
 @pytest.mark.grid
-@pytest.mark.parametrize("document", ["one-run.md", "explanations.md", "rescore.md"])
+@pytest.mark.parametrize("document", ["one-run.md", "image-distance.md", "explanations.md", "rescore.md"])
 def test_the_commands_of_a_document_run_in_their_order(
     document: str, inbox: Path, here: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:

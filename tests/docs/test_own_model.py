@@ -12,6 +12,7 @@ import pytest
 from bench.config.imported_model import Declared
 from bench.planning.manifest import read_manifest
 from bench.store.store import Store
+from tests.conftest import Drawn
 
 DOCUMENT = (Path(__file__).parents[2] / "docs" / "your-own-model.md").read_text()
 SNIPPETS = re.findall(r"```(?:yaml|python)\n(.*?)```", DOCUMENT, re.DOTALL)
@@ -31,7 +32,8 @@ def test_every_model_yaml_can_be_read(tmp_path: Path) -> None:
 
 
 @pytest.mark.grid
-def test_the_commands_run_and_a_model_that_saw_a_hospital_external_is_not_ranked(tmp_path: Path) -> None:
+def test_the_commands_run_and_a_model_that_saw_a_hospital_external_is_not_ranked(tmp_path: Path, drawn: Drawn) -> None:
+    drawn("tiny", tmp_path)
     for name in ("make.py", "model.yaml"):
         (tmp_path / name).write_text(NAMED[name])
     (text,) = re.findall(r"```bash\n(.*?)```", DOCUMENT, re.DOTALL)

@@ -36,6 +36,7 @@ from bench.app.selectable_runs import (
     sample_sites,
 )
 from bench.cli import app as appcli
+from bench.cli.predict import distance_line
 from bench.runs.new_images import infer, load
 from bench.store.store import Store
 from bench.system.disclaimer import NOTICE, TRAINED_ON_SYNTHETIC
@@ -109,7 +110,11 @@ def test_the_page_shows_the_same_predictions_as_the_command(finished: Path, monk
     assert drawn
     assert any(f"Synthetic image with {listing(drawn, len(drawn))}." in text.value for text in page.caption)
     stored = load(runs[0].store, runs[0].run_id)
-    table = infer(stored, [image]).table
+    inference = infer(stored, [image])
+    table = inference.table
+    line = distance_line(inference, table["distance"].iloc[0])
+    assert line in [text.value for text in page.caption]
+    assert " internal validation images" in line
     chance = table["calibrated"].fillna(table["probability"])
     assert page.selectbox(key="finding").options[0] == table["finding"][chance.idxmax()]
     shown = answer_html(

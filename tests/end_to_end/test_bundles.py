@@ -429,6 +429,23 @@ def test_a_forgery_with_recomputed_checksums_is_detected(
     assert not (tmp_path / "escaped").exists()
 
 
+def test_a_bundle_of_an_older_scoring_version_has_no_tables_of_decisions_and_is_verified(
+    bundles: dict[str, Path], tmp_path: Path
+) -> None:
+    folder = members(bundles["one"], tmp_path / "m")
+    (folder / CHECKSUMS).unlink()
+    for name in ("net_benefit", "decision_curves", "workload", "probabilities"):
+        next(folder.glob(f"scores/*/{name}.parquet")).unlink()
+    on_json(folder / "bundle.json", lambda about: about.update(scoring=18))
+    pack(folder, tmp_path / "older.zip")
+    assert 1000 < verified_rows(tmp_path / "older.zip") < verified_rows(bundles["one"])
+    on_json(folder / "bundle.json", lambda about: about.update(scoring=19))
+    (folder / CHECKSUMS).unlink(missing_ok=True)
+    pack(folder, tmp_path / "incomplete.zip")
+    with pytest.raises(StoreError, match="is missing"):
+        verified_rows(tmp_path / "incomplete.zip")
+
+
 def test_ensembles_and_tta_are_exported_with_their_source_runs_and_must_match_them(
     store_copy: Path, tmp_path: Path, here: Command
 ) -> None:

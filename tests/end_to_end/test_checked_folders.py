@@ -88,7 +88,7 @@ def test_a_record_reaches_no_file_outside_of_the_run(tmp_path: Path) -> None:
 
 
 def test_a_run_that_goes_on_makes_again_what_was_changed_behind_its_back(
-    store_copy: Path, finished: Path, command: Command
+    store_copy: Path, finished: Path, here: Command
 ) -> None:
     store = Store.open(store_copy / "runs")
     folder = store.run_dir(store.run_ids()[0])
@@ -97,7 +97,7 @@ def test_a_run_that_goes_on_makes_again_what_was_changed_behind_its_back(
     pq.write_table(reversed_rows, folder / "predictions" / "nih.parquet")  # whole, of these images and these weights
     np.savez(folder / "features" / "brax.npz", patient_id=np.array(["1"]), feature=np.zeros((1, 2), np.float16))
     (folder / "env.json").unlink()  # so that the grid takes it up
-    command("run", "--grid", "tiny", "--quiet", cwd=store_copy)
+    here("run", "--grid", "tiny", "--quiet", cwd=store_copy)
     assert_same_bytes(store_copy, finished)
     features = folder.relative_to(store_copy) / "features" / "brax.npz"
     assert (store_copy / features).read_bytes() == (finished / features).read_bytes()

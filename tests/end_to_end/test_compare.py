@@ -21,14 +21,14 @@ def ids(folder: Path) -> list[str]:
     return Store(folder / "runs").run_ids()
 
 
-def test_two_runs_are_compared_by_the_beginning_of_their_ids(finished: Path, command: Command) -> None:
+def test_two_runs_are_compared_by_the_beginning_of_their_ids(finished: Path, here: Command) -> None:
     first, second = ids(finished)
-    said = command("compare", first[:6], second, "--cohort", "vindr", cwd=finished).stdout
+    said = here("compare", first[:6], second, "--cohort", "vindr", cwd=finished).stdout
     assert f"first   {first}" in said
     assert "Hospital E (VinDr layout), test  auroc" in said
     assert "Pleural Effusion" in said
     assert "nih" not in said
-    table = pd.read_csv(io.StringIO(command("compare", first, second, "--csv", cwd=finished).stdout))
+    table = pd.read_csv(io.StringIO(here("compare", first, second, "--csv", cwd=finished).stdout))
     assert tuple(table.columns) == (*COLUMNS, "synthetic")
     assert table["synthetic"].all()
     scores = pd.read_parquet(finished / "runs" / "scores" / first / "scores.parquet")
@@ -36,9 +36,9 @@ def test_two_runs_are_compared_by_the_beginning_of_their_ids(finished: Path, com
     assert table.query("dataset == 'external'")["first"].item() == pytest.approx(external)
 
 
-def test_a_comparison_can_be_read_by_programs(finished: Path, command: Command) -> None:
+def test_a_comparison_can_be_read_by_programs(finished: Path, here: Command) -> None:
     options = ("--metric", "sensitivity", "--at", "youden", "--json")
-    found = json.loads(command("compare", *ids(finished), *options, cwd=finished).stdout)
+    found = json.loads(here("compare", *ids(finished), *options, cwd=finished).stdout)
     assert found["metric"] == "sensitivity"
     rows = found["rows"]
     assert {"chexpert", "mimic", "external"} <= {row["dataset"] for row in rows}
@@ -60,10 +60,10 @@ def test_a_comparison_can_be_read_by_programs(finished: Path, command: Command) 
     ],
 )
 def test_a_wrong_comparison_says_what_to_do(
-    arguments: list[str], what: str, fix: str, finished: Path, command: Command
+    arguments: list[str], what: str, fix: str, finished: Path, here: Command
 ) -> None:
     first, second = ids(finished)
-    said = command("compare", *(a.format(first=first, second=second) for a in arguments), cwd=finished, code=2).stderr
+    said = here("compare", *(a.format(first=first, second=second) for a in arguments), cwd=finished, code=2).stderr
     assert what in said
     assert fix.format(second=second) in said
     assert "Traceback" not in said

@@ -33,7 +33,7 @@ DAMAGES: dict[str, Callable[[bytes], bytes]] = {
 }
 RECORDS = ("run.json", "trained.json", "cost.json", "seal.json", "env.json", "history.parquet", "checksums.json")
 NAMED = ("grids/tiny.json", "cohorts/nih-*.parquet", "RUN/predictions/nih.parquet", "store.json")
-MADE_AGAIN = ("scores/ID/KEY", "scores/ID/scores.parquet", "scores/ID/gaps.parquet", "scores/ID/replicates.npz")
+MADE_AGAIN = ("scores/ID/KEY", "scores/ID/scores.parquet", "scores/ID/gaps.parquet", "scores/ID/replicates.safetensors")
 NOT_READ = ("RUN/features/nih.npz", "RUN/log.txt", "RUN/DONE", "RUN/MODEL_CARD.md")
 
 
@@ -183,14 +183,14 @@ def test_a_damaged_analysis_is_not_done(how: str, store: Store, here: Command) -
     assert [a["state"] for a in json.loads(meta.read_text())["analyses"]] == ["absent"]
 
 
-def test_the_grid_makes_all_damaged_records_again(store_copy: Path, finished: Path, command: Command) -> None:
+def test_the_grid_makes_all_damaged_records_again(store_copy: Path, finished: Path, here: Command) -> None:
     store = Store.open(store_copy / "runs")
     one, two = (store.run_dir(run_id) for run_id in store.run_ids())
     for name in ("seal.json", "env.json", "cost.json"):
         (one / name).write_bytes(b"{}")
     for name in RECORDS:
         (two / name).write_bytes((two / name).read_bytes()[:-9])
-    said = command("run", "--grid", "tiny", "--quiet", cwd=store_copy).stdout
+    said = here("run", "--grid", "tiny", "--quiet", cwd=store_copy).stdout
     assert "2 of 2 runs done (2 now), 0 failed" in said
     assert_same_bytes(store_copy, finished)
-    assert "0 faults" in command("check", "--quiet", cwd=store_copy).stdout
+    assert "0 faults" in here("check", "--quiet", cwd=store_copy).stdout

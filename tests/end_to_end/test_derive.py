@@ -201,7 +201,7 @@ def test_a_derived_run_is_stale_when_one_of_its_runs_predicts_anew(copy: Path) -
 
 
 @pytest.mark.grid
-def test_an_ensemble_of_a_failed_run_is_listed_with_the_reason_and_not_made(copy: Path, command: Command) -> None:
+def test_an_ensemble_of_a_failed_run_is_listed_with_the_reason_and_not_made(copy: Path, here: Command) -> None:
     plan = plan_of(copy)
     both, alone = named(plan, "both"), named(plan, "alone")
     broken = next(s for s in both.sources if s not in alone.sources)
@@ -213,7 +213,7 @@ def test_an_ensemble_of_a_failed_run_is_listed_with_the_reason_and_not_made(copy
     )
     with pytest.raises(StoreError, match="needs run"):
         derive_one(DerivedJob(both, plan.store, plan.refs, "cpu"), nothing)
-    command("report", "--grid", "made", "--quiet", cwd=copy)
+    here("report", "--grid", "made", "--quiet", cwd=copy)
     report = copy / "runs" / "report" / "made"
     listed = pd.read_parquet(report / "tables" / "runs.parquet").set_index("run_id")
     assert listed.loc[both.id, "reason"].startswith(f"needs run {broken}")
@@ -222,12 +222,12 @@ def test_an_ensemble_of_a_failed_run_is_listed_with_the_reason_and_not_made(copy
 
 
 @pytest.mark.grid
-def test_a_dry_run_lists_what_is_derived_and_a_finished_grid_makes_nothing_again(copy: Path, command: Command) -> None:
+def test_a_dry_run_lists_what_is_derived_and_a_finished_grid_makes_nothing_again(copy: Path, here: Command) -> None:
     (copy / "made.yaml").write_text(GRID.format(tiny=os.path.relpath(TINY, copy)))
-    told = command("run", "--grid", "made.yaml", "--dry-run", "--quiet", cwd=copy).stdout
+    told = here("run", "--grid", "made.yaml", "--dry-run", "--quiet", cwd=copy).stdout
     assert told.count("  tta ") == 2
     assert told.count("  ensemble ") == 3
-    listed = json.loads(command("run", "--grid", "made.yaml", "--dry-run", "--quiet", "--json", cwd=copy).stdout)
+    listed = json.loads(here("run", "--grid", "made.yaml", "--dry-run", "--quiet", "--json", cwd=copy).stdout)
     assert [row.get("kind", "run") for row in listed].count("ensemble") == 3
 
 

@@ -26,12 +26,15 @@ MAKES_ITS_STORE = {
 }  # the page of `app` says what to do where there is none
 OWN_MEANING = {  # options that mean another thing under the same name, where no other name would be plainer
     "--as": "a grid's name: of scores read otherwise, of a merged store",
+    "--cohort": "a cohort of the data to estimate, or the hospitals of a grid to show",
     "--data": "verify compares labels with it and takes no variable of the shell; check makes no synthetic cohorts without it",
     "--dry-run": "each command says what it would do",
     "--finding": "the one that a phantom's shortcut goes with",
     "--grid": "a file or a shipped name to run, a name in the store to read, label spaces for statistics",
+    "--labels": "of all images that are scored, or of some images of a hospital",
     "--output": "what is written differs",
     "--registry": "score: without it the metrics that the grid was run with",
+    "--run": "one run whose labels are counted, or several to estimate",
     "--seed": "of phantoms, or of a sample",
     "--store": "merge: a new one",
     "--with-images": "small pictures in the gallery, or on the page about data",

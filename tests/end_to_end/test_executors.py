@@ -141,7 +141,7 @@ def test_a_task_that_is_preempted_goes_on_from_its_checkpoint_to_the_same_bytes(
 @pytest.mark.grid
 @pytest.mark.parametrize("executor", ["local", "slurm:cluster=local,gpus=0"])
 def test_an_interrupt_ends_the_tasks_too_and_the_same_command_goes_on_to_the_same_bytes(
-    executor: str, untrained: Path, finished: Path, command: Command
+    executor: str, untrained: Path, finished: Path, here: Command
 ) -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)  # in a shell's background it is ignored, by children, too
     process = begun(untrained, "--executor", executor)
@@ -155,7 +155,7 @@ def test_an_interrupt_ends_the_tasks_too_and_the_same_command_goes_on_to_the_sam
             break
         time.sleep(0.1)
     assert not psutil.pid_exists(task), "the task goes on"
-    command("run", "--grid", "tiny", "--quiet", cwd=untrained)
+    here("run", "--grid", "tiny", "--quiet", cwd=untrained)
     assert_same_bytes(untrained, finished)
 
 

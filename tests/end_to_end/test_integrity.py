@@ -1,6 +1,7 @@
 """`bench check` of a store, `bench list runs --failed`, `bench remove`: what is damaged is named with its mend, and nothing else is touched."""
 
 import json
+import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -139,6 +140,8 @@ DAMAGES: dict[str, tuple[Damage, str, str, str]] = {
     "scores of no run": (lambda r, f: (r / "scores" / "abcdefabcdef").mkdir(), "warning", "the store has no such run", "rm -r"),
     "unfinished scores": (lambda r, f: (r / "scores" / f.name / "KEY").unlink(), "warning", "are not finished", "bench score"),
     "an older grid": (lambda r, f: older_grid(r), "fault", "has version 2", "no run is trained again"),
+    "a lost grid without a page": (lambda r, f: (shutil.rmtree(r / "report"), (r / "grids" / "tiny.json").unlink()), "fault", "no file grids/*.json", "no run is trained again"),
+    "a lost grid with a page": (lambda r, f: (r / "grids" / "tiny.json").unlink(), "fault", "has its page, but no grids/tiny.json", "no run is trained again"),
     "a damaged grid": (lambda r, f: (r / "grids" / "tiny.json").write_text("{"), "fault", "cannot be read", "bench run --grid"),
     "a truncated cohort": (lambda r, f: half(next((r / "cohorts").glob("nih-*"))), "fault", "is not what was stored: its checksum differs", "run the grid again"),
     "a cohort of no grid": (lambda r, f: pq.write_table(pa.table({"a": [1]}), r / "cohorts" / "old-000000000000.parquet"), "note", "no grid of the store uses it", "rm"),

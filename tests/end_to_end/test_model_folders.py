@@ -22,6 +22,7 @@ from bench.sharing import hub
 from bench.sharing.bundle.archive import pack, unpack
 from bench.sharing.bundle.export import export
 from bench.sharing.bundle.verify import opened
+from bench.store.checked_folders import CheckedFolder
 from bench.store.store import Store
 from harmonize.errors import ConfigError, SetupError, StoreError
 
@@ -120,6 +121,29 @@ def test_a_folder_predicts_what_the_store_predicted(
     pd.testing.assert_frame_equal(*results, check_exact=True)
 
 
+def test_a_combination_measures_distances_with_its_first_run_with_features(
+    mixed: Path, manifest: Manifest, tmp_path: Path
+) -> None:
+    shutil.copytree(mixed / "runs", tmp_path / "runs", symlinks=True)
+    store = Store.open(tmp_path / "runs", create=False)
+    ensemble = next(row for row in manifest.derived if row["name"] == "both")
+    sources = [str(source) for source in store.read_json(ensemble["id"][:2], ensemble["id"], "run.json")["sources"]]
+    folder = store.run_dir(sources[1])
+    width = np.load(folder / "features" / "nih.npz")["feature"].shape[1]
+    feature = np.random.default_rng(0).normal(50, 1, (400, width)).astype(np.float16)
+    np.savez(folder / "features" / "chexpert.npz", patient_id=np.arange(400).astype("U"), feature=feature)
+    CheckedFolder(folder).record_checksums()
+    path = images(mixed, 1)
+    found = infer(load(store, ensemble["id"]), path)
+    assert (found.measured_by, found.num_validation) == (sources[1], 200)
+    alone = infer(load(store, sources[1]), path)
+    pd.testing.assert_series_equal(found.table["distance"], alone.table["distance"])
+    assert "far from the images of the internal hospital" in found.table["warnings"].iloc[0]
+    first = infer(load(store, sources[0]), path)
+    assert "at least 40 internal patients are needed" in first.no_distances
+    assert first.table["distance"].isna().all()
+
+
 def test_the_commands_take_a_folder_without_a_store(
     mixed: Path, manifest: Manifest, tmp_path: Path, here: Command
 ) -> None:
@@ -131,7 +155,10 @@ def test_the_commands_take_a_folder_without_a_store(
     image = str(images(mixed, 1)[0])
     arguments = (image, "--json", "--quiet")
     own = json.loads(here("predict", str(tmp_path / "model"), *arguments, cwd=empty).stdout)
-    assert own == json.loads(here("predict", run_id, *arguments, "--store", str(mixed / "runs"), cwd=empty).stdout)
+    stored = json.loads(here("predict", run_id, *arguments, "--store", str(mixed / "runs"), cwd=empty).stdout)
+    assert own.pop("distances")["not_available"] == "there are no stored features of internal images"
+    stored.pop("distances")  # only the store has features, here of too few patients
+    assert own == stored
     said = here("explain", "../model", image, "--finding", "Edema", "-o", str(tmp_path / "out"), cwd=empty).stdout
     assert "each map is the mean of 6 heat maps" in said
     assert pd.read_csv(tmp_path / "out" / "explained.csv")["mean_of"].tolist() == [6]

@@ -15,7 +15,9 @@ import pytest
 
 from bench.results.worst_errors import mistakes
 from bench.runs.image_paths import images_of
-from bench.runs.new_images import COLUMNS, RULES, infer, load
+from bench.runs.new_images import COLUMNS, DISTANCES, RULES, infer, load
+from bench.scoring.image_distances import DEFAULT, ImageDistances
+from bench.store.checked_folders import CheckedFolder
 from bench.store.store import Store
 from bench.system.disclaimer import NOTICE, TRAINED_ON_SYNTHETIC
 from harmonize.errors import ConfigError, DatasetError, StoreError
@@ -68,7 +70,7 @@ def test_files_get_the_logits_that_the_grid_predicted_and_the_calls_of_its_thres
 
 
 @pytest.mark.grid
-def test_a_run_that_trained_in_bf16_stores_what_fp32_predicts(store_copy: Path, command: Command) -> None:
+def test_a_run_that_trained_in_bf16_stores_what_fp32_predicts(store_copy: Path, here: Command) -> None:
     """The logits of its images one file at a time, in fp32: in bf16 they would be off in the third digit."""
     text = (
         TINY.read_text()
@@ -78,7 +80,7 @@ def test_a_run_that_trained_in_bf16_stores_what_fp32_predicts(store_copy: Path, 
     )
     (store_copy / "half.yaml").write_text(text.replace("name: tiny", "name: half"))
     before = set(Store.open(store_copy / "runs", create=False).run_ids())
-    command("run", "--grid", "half.yaml", "--quiet", cwd=store_copy)
+    here("run", "--grid", "half.yaml", "--quiet", cwd=store_copy)
     store = Store.open(store_copy / "runs", create=False)
     (run_id,) = set(store.run_ids()) - before
     stored = load(store, run_id)
@@ -92,7 +94,7 @@ def test_a_run_that_trained_in_bf16_stores_what_fp32_predicts(store_copy: Path, 
 
 @pytest.mark.grid
 def test_files_that_cannot_be_used_are_named_and_the_others_go_on(
-    store: Store, finished: Path, command: Command, tmp_path: Path
+    store: Store, finished: Path, here: Command, tmp_path: Path
 ) -> None:
     _, paths = of_nih(store, 1)
     whole = paths[0].read_bytes()
@@ -107,7 +109,7 @@ def test_files_that_cannot_be_used_are_named_and_the_others_go_on(
     cv2.imwrite(str(tmp_path / "wide.png"), np.random.default_rng(0).integers(0, 256, (20, 90)).astype(np.uint8))
     (tmp_path / "notes.txt").write_text("no image")
     os.mkfifo(tmp_path / "pipe.png")
-    said = command("predict", first_of(store), str(tmp_path), "--json", "--quiet", cwd=finished)
+    said = here("predict", first_of(store), str(tmp_path), "--json", "--quiet", cwd=finished)
     answer = json.loads(said.stdout)
     assert answer["trained_on_synthetic"] is True
     assert answer["notice"] == f"{TRAINED_ON_SYNTHETIC} {NOTICE}"
@@ -125,7 +127,7 @@ def test_files_that_cannot_be_used_are_named_and_the_others_go_on(
     assert "90 x 20 pixels is not a shape of a chest radiograph" in wide
     assert "enlarged from 20" in wide
     assert "(training images: " in wide
-    said = command("predict", first_of(store), str(tmp_path), "--csv", "--finding", "Edema", "--quiet", cwd=finished)
+    said = here("predict", first_of(store), str(tmp_path), "--csv", "--finding", "Edema", "--quiet", cwd=finished)
     table = pd.read_csv(io.StringIO(said.stdout))
     assert tuple(table.columns) == (*COLUMNS, "trained_on_synthetic")
     assert table["trained_on_synthetic"].all()
@@ -133,9 +135,73 @@ def test_files_that_cannot_be_used_are_named_and_the_others_go_on(
     assert table["finding"].unique().tolist() == ["Edema"]
     assert "not for clinical use" in said.stderr
     assert "skipped" in said.stderr
-    said = command("predict", first_of(store), str(tmp_path / "cut.png"), cwd=finished, code=1)
+    said = here("predict", first_of(store), str(tmp_path / "cut.png"), cwd=finished, code=1)
     assert "not for clinical use" in said.stdout
     assert said.stdout.startswith(TRAINED_ON_SYNTHETIC)
+
+
+def with_features(run: Path, feature_ND: np.ndarray) -> None:
+    """Replace the stored internal features of a run; each image is of another patient."""
+    ids = np.array([f"p{number}" for number in range(len(feature_ND))])
+    np.savez(run / "features" / "chexpert.npz", patient_id=ids, feature=feature_ND.astype(np.float16))
+    CheckedFolder(run).record_checksums()
+
+
+@pytest.mark.grid
+def test_the_distance_of_an_image_is_that_of_its_stored_features(
+    store_copy: Path, here: Command, tmp_path: Path
+) -> None:
+    store = Store.open(store_copy / "runs", create=False)
+    run_id = first_of(store)
+    features = store.run_dir(run_id) / "features"
+    with np.load(features / "nih.npz") as stored:
+        of_patient = dict(zip(stored["patient_id"], stored["feature"], strict=True))
+    # internal features like those of nih, so that the percentiles of its images are anywhere between 0 and 100
+    some = np.stack(list(of_patient.values())).astype(np.float64)
+    random = np.random.default_rng(0)
+    with_features(
+        store.run_dir(run_id),
+        some[random.integers(0, len(some), 400)] + random.normal(0, some.std() / 3, (400, some.shape[1])),
+    )
+    with np.load(features / "chexpert.npz") as stored:
+        distances = ImageDistances.fit(stored["feature"], stored["patient_id"])
+    table, paths = of_nih(store, 20)
+    first = table.assign(path=paths).drop_duplicates("patient_id")  # the stored features are those of this image
+    said = here("predict", run_id, *map(str, first["path"]), "--csv", "--quiet", cwd=store_copy).stdout
+    found = pd.read_csv(io.StringIO(said)).drop_duplicates("image")
+    expected = distances.percentiles(np.stack([of_patient[patient] for patient in first["patient_id"]]))
+    one_rank = 100 / (distances.num_validation + 1)  # rounding to float16 may move an image by one rank
+    np.testing.assert_allclose(found[list(DISTANCES[1:])].to_numpy(), expected, rtol=0, atol=one_rank + 1e-9)
+    np.testing.assert_array_equal(found["distance"], found[f"distance_{DEFAULT}"])
+    assert expected.std() > 5
+    answer = json.loads(here("predict", run_id, str(paths[0]), "--json", "--quiet", cwd=store_copy).stdout)
+    assert answer["distances"] == {"measured_by": run_id, "validation_images": 200, "not_available": None}
+    assert [answer["images"][0][name] for name in DISTANCES] == found[list(DISTANCES)].iloc[0].tolist()
+    said = here("predict", run_id, str(paths[0]), "--quiet", cwd=store_copy).stdout
+    assert f"distance: percentile {answer['images'][0]['distance']:.1f} among 200 internal validation images" in said
+
+
+@pytest.mark.grid
+def test_a_far_image_has_a_warning_and_a_run_without_features_says_so(store_copy: Path, here: Command) -> None:
+    store = Store.open(store_copy / "runs", create=False)
+    run_id = first_of(store)
+    folder, (_, (path,)) = store.run_dir(run_id), of_nih(store, 1)
+    width = np.load(folder / "features" / "nih.npz")["feature"].shape[1]
+    with_features(folder, np.random.default_rng(0).normal(50, 1, (400, width)))  # no image has such features
+    said = here("predict", run_id, str(path), "--quiet", cwd=store_copy).stdout
+    assert "distance: percentile 99.5 among 200 internal validation images" in said
+    assert "warning: the image is far from the images of the internal hospital (beyond the 99th percentile)" in said
+    with_features(folder, np.ones((400, width)))
+    said = here("predict", run_id, str(path), "--quiet", cwd=store_copy).stdout
+    assert "distances: not available (all internal images have the same features)" in said
+    (folder / "features" / "chexpert.npz").write_bytes(b"damaged")
+    said = here("predict", run_id, str(path), "--quiet", cwd=store_copy).stdout
+    assert "distances: not available (run " in said
+    (folder / "features" / "chexpert.npz").unlink()
+    answer = json.loads(here("predict", run_id, str(path), "--json", "--quiet", cwd=store_copy).stdout)
+    assert answer["distances"]["not_available"] == "there are no stored features of internal images"
+    assert [answer["images"][0][name] for name in DISTANCES] == [None] * 4
+    assert answer["images"][0]["findings"]
 
 
 @pytest.mark.grid
@@ -228,17 +294,17 @@ def test_the_listed_errors_are_those_of_the_confusion_matrix_and_the_surest_come
 
 
 @pytest.mark.grid
-def test_errors_are_printed_for_people_and_programs(store: Store, finished: Path, command: Command) -> None:
+def test_errors_are_printed_for_people_and_programs(store: Store, finished: Path, here: Command) -> None:
     run_id = first_of(store)
-    lines = command("errors", run_id, "-n", "4", cwd=finished).stdout.splitlines()
+    lines = here("errors", run_id, "-n", "4", cwd=finished).stdout.splitlines()
     assert len(lines) == 5
-    table = pd.read_csv(io.StringIO(command("errors", run_id, "-n", "4", "--csv", cwd=finished).stdout), dtype=str)
-    rows = json.loads(command("errors", run_id, "-n", "4", "--json", cwd=finished).stdout)
+    table = pd.read_csv(io.StringIO(here("errors", run_id, "-n", "4", "--csv", cwd=finished).stdout), dtype=str)
+    rows = json.loads(here("errors", run_id, "-n", "4", "--json", cwd=finished).stdout)
     assert table["image_id"].tolist() == [row["image_id"] for row in rows]
 
 
 @pytest.mark.grid
-def test_every_run_has_a_card_beside_its_weights(store: Store, finished: Path, command: Command) -> None:
+def test_every_run_has_a_card_beside_its_weights(store: Store, finished: Path, here: Command) -> None:
     run_id = first_of(store)
     path = store.run_dir(run_id) / "MODEL_CARD.md"
     text = path.read_text()
@@ -254,7 +320,7 @@ def test_every_run_has_a_card_beside_its_weights(store: Store, finished: Path, c
     for table in re.split(r"\n\n", text):
         if table.startswith("|"):
             assert len({len(re.findall(r"(?<!\\)\|", line)) for line in table.splitlines()}) == 1
-    assert str(path.relative_to(finished)) in command("card", run_id, cwd=finished).stdout
+    assert str(path.relative_to(finished)) in here("card", run_id, cwd=finished).stdout
     assert path.read_text() == text
 
 

@@ -186,6 +186,23 @@ def test_internal_thresholds_that_do_not_fit_external_hospitals(store: Store, ru
     assert "chexpert" not in check.found
 
 
+def test_an_external_hospital_whose_images_are_far(store: Store, run_id: str) -> None:
+    folder, random = store.run_dir(run_id), np.random.default_rng(0)
+    for path in (folder / "features").glob("*.npz"):
+        shift = {"nih": 30.0, "mimic": 0.3}.get(path.stem, 0.0)  # mimic differs, but few of its images are far
+        num = 400 if path.stem == INTERNAL else 60
+        ids = np.array([f"{path.stem}{number}" for number in range(num)])
+        np.savez(path, patient_id=ids, feature=(random.normal(size=(num, 16)) + shift).astype(np.float16))
+    CheckedFolder(folder).record_checksums()
+    check = notes_of(store, run_id)["images far from the internal images"]
+    assert "nih, 100 % of 60 images (p = 0.001); random halves of the internal images: " in check.found
+    assert "(expected 1 %)" in check.found
+    assert not any(name in check.found for name in ("mimic", "padchest", "vindr", "brax"))
+    (folder / "features" / f"{INTERNAL}.npz").unlink()
+    check = notes_of(store, run_id)["distances of images"]
+    assert check.found == "not available (there are no stored features of internal images)"
+
+
 def test_heat_maps_on_the_tag_of_the_internal_hospital(store: Store, run_id: str) -> None:
     """Evidence on markers, borders or padding is a symptom; evidence on the region of the finding is not."""
     path = store.root / "grids" / "tiny.json"

@@ -72,33 +72,33 @@ def test_page_site_and_card_of_an_older_store_name_no_real_hospital(older: Store
     assert licences(manifest, manifest.runs[0]["id"])[0] == "internal: Hospital A (CheXpert layout), synthetic images"
 
 
-def test_commands_state_that_the_images_are_synthetic(finished: Path, command: Command) -> None:
+def test_commands_state_that_the_images_are_synthetic(finished: Path, here: Command) -> None:
     first, second = Store.open(finished / "runs", create=False).run_ids()[:2]
     pair = ("compare", first, second, "--cohort", "nih")
-    printed = command(*pair, cwd=finished).stdout
+    printed = here(*pair, cwd=finished).stdout
     assert printed.startswith(SYNTHETIC_NOTICE)
     assert "\nHospital C (NIH layout), all  auroc\n" in printed
-    every = command("compare", first, second, cwd=finished).stdout
+    every = here("compare", first, second, cwd=finished).stdout
     assert real_names(every) == []
     assert not [name for name in DATASETS if re.search(rf"\b{name}\b", every)]  # keys of real datasets, such as mimic
-    assert json.loads(command(*pair, "--json", cwd=finished).stdout)["synthetic"] is True
-    assert command(*pair, "--csv", cwd=finished).stdout.splitlines()[1].endswith(",True")
+    assert json.loads(here(*pair, "--json", cwd=finished).stdout)["synthetic"] is True
+    assert here(*pair, "--csv", cwd=finished).stdout.splitlines()[1].endswith(",True")
     (data,) = (finished / "runs" / "phantom").iterdir()
-    said = command("data", "stats", "--data", str(data), "--no-images", "--html", "data.html", cwd=finished).stdout
+    said = here("data", "stats", "--data", str(data), "--no-images", "--html", "data.html", cwd=finished).stdout
     assert said.startswith(SYNTHETIC_NOTICE)
     assert "nih is Hospital C (NIH layout)" in said
     assert real_names((finished / "data.html").read_text()) == []
-    assert SYNTHETIC_NOTICE in command("score", "--grid", "tiny", cwd=finished).stdout
+    assert SYNTHETIC_NOTICE in here("score", "--grid", "tiny", cwd=finished).stdout
 
 
 def test_heat_maps_of_a_run_that_learned_from_drawings_say_so_first(
-    finished: Path, command: Command, tmp_path: Path
+    finished: Path, here: Command, tmp_path: Path
 ) -> None:
     run_id = Store.open(finished / "runs", create=False).run_ids()[0]
     image = next((finished / "runs" / "phantom").glob("*/nih/images_001/images/*.png"))
     words = ("explain", run_id, str(image), "--finding", "Edema", "-o", str(tmp_path), "--quiet")
-    assert command(*words, cwd=finished).stdout.startswith(TRAINED_ON_SYNTHETIC)
-    (row,) = json.loads(command(*words, "--json", cwd=finished).stdout)
+    assert here(*words, cwd=finished).stdout.startswith(TRAINED_ON_SYNTHETIC)
+    (row,) = json.loads(here(*words, "--json", cwd=finished).stdout)
     assert row["trained_on_synthetic"] is True
     assert row["notice"].startswith(TRAINED_ON_SYNTHETIC)
     assert pd.read_csv(tmp_path / "explained.csv")["trained_on_synthetic"].all()

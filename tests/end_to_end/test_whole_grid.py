@@ -74,43 +74,43 @@ def test_a_finished_grid_trains_nothing_again(finished: Path, command: Command) 
     assert {p: p.stat().st_mtime_ns for run in runs(finished) for p in run.rglob("*") if p.is_file()} == before
 
 
-def test_scores_and_page_come_from_the_store_alone_and_are_the_same_bytes(store_copy: Path, command: Command) -> None:
+def test_scores_and_page_come_from_the_store_alone_and_are_the_same_bytes(store_copy: Path, here: Command) -> None:
     store = store_copy / "runs"
     files = [store / "report" / "tiny" / "leaderboard.html", *(store / "scores").glob("*/*")]
     before = {p: p.read_bytes() for p in files}
     for part in ("phantom", "cache", "scores", "report"):
         shutil.rmtree(store / part)
-    command("score", "--quiet", cwd=store_copy)
-    command("report", "--quiet", cwd=store_copy)
+    here("score", "--quiet", cwd=store_copy)
+    here("report", "--quiet", cwd=store_copy)
     assert {p: p.read_bytes() for p in files} == before
 
 
 @pytest.mark.parametrize(
     "lost", ["features/nih.npz", "cost.json", "seal.json", "env.json", "predictions/mimic.parquet"]
 )
-def test_what_is_lost_of_a_run_is_made_again_without_training(lost: str, store_copy: Path, command: Command) -> None:
+def test_what_is_lost_of_a_run_is_made_again_without_training(lost: str, store_copy: Path, here: Command) -> None:
     run = runs(store_copy)[0]
     model = (run / "model.safetensors").stat().st_mtime_ns
     (run / lost).unlink()
-    assert f"{run.name}" in command("run", "--grid", "tiny", cwd=store_copy).stderr
+    assert f"{run.name}" in here("run", "--grid", "tiny", cwd=store_copy).stderr
     assert (run / lost).is_file()
     assert (run / "model.safetensors").stat().st_mtime_ns == model
 
 
-def test_a_damaged_score_table_is_made_again(store_copy: Path, command: Command) -> None:
+def test_a_damaged_score_table_is_made_again(store_copy: Path, here: Command) -> None:
     path = next((store_copy / "runs" / "scores").glob("*/scores.parquet"))
     whole = path.read_bytes()
     path.write_bytes(whole[:200])
-    command("score", "--quiet", cwd=store_copy)
+    here("score", "--quiet", cwd=store_copy)
     assert path.read_bytes() == whole
 
 
 def test_a_run_without_predictions_on_a_cohort_is_listed_and_does_not_block_the_page(
-    store_copy: Path, command: Command
+    store_copy: Path, here: Command
 ) -> None:
     run = runs(store_copy)[0]
     (run / "predictions" / "brax.parquet").unlink()
-    command("report", "--quiet", cwd=store_copy)
+    here("report", "--quiet", cwd=store_copy)
     tables = store_copy / "runs" / "report" / "tiny" / "tables"
     listed = pd.read_parquet(tables / "runs.parquet").set_index("run_id")
     assert listed.loc[run.name, "reason"] == "no predictions on brax"
@@ -126,7 +126,7 @@ def start(folder: Path, grid: str) -> "subprocess.Popen[bytes]":
 
 @pytest.mark.parametrize("moment", ["*/*/last.pt", "*/*/predictions/nih.parquet"])
 def test_a_grid_killed_in_mid_work_goes_on_to_the_same_bytes(
-    moment: str, finished: Path, tmp_path: Path, command: Command
+    moment: str, finished: Path, tmp_path: Path, here: Command
 ) -> None:
     (tmp_path / "runs").mkdir()
     shutil.copytree(finished / "runs" / "phantom", tmp_path / "runs" / "phantom")
@@ -135,7 +135,7 @@ def test_a_grid_killed_in_mid_work_goes_on_to_the_same_bytes(
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
     assert not all((run / "DONE").is_file() for run in runs(tmp_path)) or len(runs(tmp_path)) < 2
-    command("run", "--grid", "tiny", "--quiet", cwd=tmp_path)
+    here("run", "--grid", "tiny", "--quiet", cwd=tmp_path)
     for run in runs(finished):
         other = Store(tmp_path / "runs").run_dir(run.name)
         for path in (run / "predictions").iterdir():
@@ -144,17 +144,17 @@ def test_a_grid_killed_in_mid_work_goes_on_to_the_same_bytes(
     pd.testing.assert_frame_equal(scores(tmp_path), scores(finished))
 
 
-def test_a_run_that_fails_is_listed_with_its_reason_and_the_others_finish(store_copy: Path, command: Command) -> None:
+def test_a_run_that_fails_is_listed_with_its_reason_and_the_others_finish(store_copy: Path, here: Command) -> None:
     text = TINY.read_text().replace("- {seed: [0, 1]}", "- {seed: [0, 1]}\n  - {optimizer: sgd, schedule.lr: 1.0e+30}")
     (store_copy / "broken.yaml").write_text(text.replace("expect: {runs: 2,", "expect: {runs: 3,"))
-    done = command("run", "--grid", "broken.yaml", "--quiet", cwd=store_copy, code=1)
+    done = here("run", "--grid", "broken.yaml", "--quiet", cwd=store_copy, code=1)
     assert "2 of 3 runs done (0 now), 1 failed" in done.stdout
     assert "TrainingError" in done.stdout
     page = (store_copy / "runs" / "report" / "tiny" / "leaderboard.html").read_text()
     assert "TrainingError" in page
 
 
-def test_bad_images_are_quarantined_counted_and_never_scored(store_copy: Path, command: Command) -> None:
+def test_bad_images_are_quarantined_counted_and_never_scored(store_copy: Path, here: Command) -> None:
     (phantom,) = (store_copy / "runs" / "phantom").iterdir()
     data = store_copy / "data"
     shutil.copytree(phantom, data)
@@ -162,7 +162,7 @@ def test_bad_images_are_quarantined_counted_and_never_scored(store_copy: Path, c
     images[0].unlink()
     images[1].write_bytes(images[1].read_bytes()[:300])
     images[2].write_bytes(b"")
-    command("run", "--grid", "tiny", "--data", "data", "--quiet", cwd=store_copy)
+    here("run", "--grid", "tiny", "--data", "data", "--quiet", cwd=store_copy)
     bad = pd.read_csv(store_copy / "runs" / "cohorts" / "quarantine-nih.csv")
     assert len(bad) == 3
     assert bad["reason"].str.len().gt(0).all()

@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 
 from bench.store.store import Store
+from tests.conftest import Drawn
 
 pytestmark = pytest.mark.grid
 Command = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -31,8 +32,11 @@ sweeps:
 """
 
 
-def test_runs_that_learn_different_things_train_score_and_stand_on_one_page(tmp_path: Path, command: Command) -> None:
+def test_runs_that_learn_different_things_train_score_and_stand_on_one_page(
+    tmp_path: Path, command: Command, drawn: Drawn
+) -> None:
     (tmp_path / "mixed.yaml").write_text(MIXED)
+    drawn(tmp_path / "mixed.yaml", tmp_path)
     assert "4 of 4 runs done (4 now)" in command("run", "--grid", "mixed.yaml", "--quiet", cwd=tmp_path).stdout
     report = tmp_path / "runs" / "report" / "mixed"
     listed = pd.read_parquet(report / "tables" / "runs.parquet")
@@ -54,5 +58,5 @@ def test_runs_that_learn_different_things_train_score_and_stand_on_one_page(tmp_
     assert "trained only for Pleural Effusion: external" in page
     ranks = pd.read_parquet(report / "tables" / "ranks.parquet")
     assert (ranks.groupby(["metric", "dataset", "finding"])["run_id"].nunique() == 3).all()
-    assert {"auroc", "auprc", "ece", "gap"} == set(ranks["metric"])
+    assert {"auroc", "auprc", "ece", "gap", "net_benefit"} == set(ranks["metric"])
     assert {"external", "macro"} < {*ranks["dataset"], *ranks["finding"]}

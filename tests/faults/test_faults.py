@@ -43,7 +43,7 @@ def num_files(folder: Path) -> int:
 
 @pytest.mark.parametrize("seed", range(KILLS // 5))
 def test_a_grid_killed_at_random_moments_ends_with_the_same_bytes(
-    seed: int, finished: Path, tmp_path: Path, command: Command
+    seed: int, finished: Path, tmp_path: Path, here: Command
 ) -> None:
     folder, draw, killed = with_parts(finished, tmp_path / "killed", ["phantom"]), random.Random(seed), 0
     for moment in sorted(
@@ -58,13 +58,13 @@ def test_a_grid_killed_at_random_moments_ends_with_the_same_bytes(
             os.killpg(process.pid, signal.SIGKILL)
         process.communicate()
     assert killed > 2
-    command("run", "--grid", "tiny", "--quiet", cwd=folder)
+    here("run", "--grid", "tiny", "--quiet", cwd=folder)
     assert_same_bytes(folder, finished)
 
 
 @pytest.mark.parametrize("limit", [30_000, 1_000_000, 2_000_000])
 def test_a_disk_that_is_full_is_named_and_the_grid_goes_on_when_there_is_room(
-    limit: int, finished: Path, tmp_path: Path, command: Command
+    limit: int, finished: Path, tmp_path: Path, here: Command
 ) -> None:
     folder = with_parts(finished, tmp_path / "full", [] if limit < 100_000 else ["phantom"])
     process = begun(folder, limit=limit)
@@ -72,7 +72,7 @@ def test_a_disk_that_is_full_is_named_and_the_grid_goes_on_when_there_is_room(
     assert process.returncode in (1, 2), said + error
     assert "File too large" in said + error
     assert "Traceback" not in said + error
-    command("run", "--grid", "tiny", "--quiet", cwd=folder)
+    here("run", "--grid", "tiny", "--quiet", cwd=folder)
     assert_same_bytes(folder, finished)
 
 
@@ -107,25 +107,25 @@ def test_a_store_that_cannot_be_written_is_named_and_can_still_be_read(store_cop
         ("[0-9a-f][0-9a-f]/*/trained.json", 0.0),
         ("[0-9a-f][0-9a-f]/*/run.json", 0.5),
         ("scores/*/scores.parquet", 0.0),
-        ("scores/*/replicates.npz", 0.5),
+        ("scores/*/replicates.safetensors", 0.5),
         ("scores/*/KEY", 0.0),
         ("grids/tiny.json", 0.5),
         ("report/tiny/tables/ranks.parquet", 0.0),
     ],
 )
 def test_a_file_cut_off_is_made_again(
-    pattern: str, left: float, store_copy: Path, finished: Path, command: Command
+    pattern: str, left: float, store_copy: Path, finished: Path, here: Command
 ) -> None:
     damaged = list((store_copy / "runs").glob(pattern))
     assert damaged, "nothing has this name"
     for path in damaged:
         path.write_bytes(path.read_bytes()[: int(path.stat().st_size * left)])
-    command("run", "--grid", "tiny", "--quiet", cwd=store_copy)
+    here("run", "--grid", "tiny", "--quiet", cwd=store_copy)
     assert_same_bytes(store_copy, finished)
 
 
 def test_a_worker_that_dies_takes_one_run_with_it_and_the_next_command_makes_it_good(
-    finished: Path, tmp_path: Path, command: Command
+    finished: Path, tmp_path: Path, here: Command
 ) -> None:
     folder = with_parts(finished, tmp_path / "worker", ["phantom", "cache"])
     process = begun(folder)
@@ -135,15 +135,15 @@ def test_a_worker_that_dies_takes_one_run_with_it_and_the_next_command_makes_it_
     assert process.returncode == 1, said + error
     assert "1 of 2 runs done (1 now), 1 failed" in said
     assert "the worker process died (exit code -9): killed, or out of memory" in said
-    assert "2 of 2 runs done (1 now), 0 failed" in command("run", "--grid", "tiny", "--quiet", cwd=folder).stdout
+    assert "2 of 2 runs done (1 now), 0 failed" in here("run", "--grid", "tiny", "--quiet", cwd=folder).stdout
     assert_same_bytes(folder, finished)
 
 
-def test_two_commands_at_once_on_one_store_do_each_run_once(finished: Path, tmp_path: Path, command: Command) -> None:
+def test_two_commands_at_once_on_one_store_do_each_run_once(finished: Path, tmp_path: Path, here: Command) -> None:
     folder = with_parts(finished, tmp_path / "two", ["phantom"])
     both = [begun(folder), begun(folder)]
     said = [process.communicate(timeout=400) for process in both]
     assert all(process.returncode in (0, 1) for process in both), said
     assert "Traceback" not in str(said)
-    assert "2 of 2 runs done (0 now), 0 failed" in command("run", "--grid", "tiny", "--quiet", cwd=folder).stdout
+    assert "2 of 2 runs done (0 now), 0 failed" in here("run", "--grid", "tiny", "--quiet", cwd=folder).stdout
     assert_same_bytes(folder, finished)

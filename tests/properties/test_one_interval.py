@@ -17,7 +17,7 @@ from reports.formatting import places
 from reports.page import render
 from reports.report_data.report_data import read
 from reports.sections import factors
-from reports.sentences import main_findings, verdicts
+from reports.sentences import main_findings, net_benefit, verdicts
 from reports.tables import Tables
 from tests.synthetic import Invented, tables
 
@@ -116,7 +116,8 @@ def collect(page, board):
     tied = len(board.groups[0]) > 1
     printed.add("lead", "{} [{}, {}]".format(*map(places, of_pair[:3])), "unclear" if tied else "clear")
     for run, cells in data["runs"].items():
-        keys = [("external", run), None, ("gap", run), *(("auroc", run, h.key) for h in board.hospitals)]
+        keys = [("external", run), None, ("gap", run), ("benefit", run)]
+        keys += [("auroc", run, h.key) for h in board.hospitals]
         for key, cell in zip(keys, cells, strict=True):
             if key and cell:
                 printed.add(key, " ".join(c if isinstance(c, str) else f"{c:.3f}".removeprefix("0") for c in cell))
@@ -131,12 +132,20 @@ def of_ranking(printed, page):
     """Add the cells of the ranking, and the intervals that the copy buttons use."""
     for row in page.all("tr", "row"):
         run = row.attributes["data-id"]
-        for key in ("internal", "external", "gap", "ece"):
+        for key in ("internal", "external", "gap", "ece", "benefit"):
             [cell] = row.all("td", f"c-{key}")
             printed.add((key, run), cell.text, marks(cell)[0] if key == "gap" else "")
+            if key == "benefit":
+                printed.verdicts[key, run].add(of_benefit(cell.text))
             printed.add((key, run), cell.all("", "v")[0].text)
             if "data-ci" in cell.attributes:
                 printed.intervals[key, run].add(tuple(cell.attributes["data-ci"].split()))
+
+
+def of_benefit(text):
+    """Return the verdict on a net benefit; the ranking prints no word if the network is better."""
+    words = (net_benefit.NO_BETTER, net_benefit.WORSE_THAN_NONE, net_benefit.WORSE_THAN_ALL)
+    return next((word for word in words if word in text), net_benefit.BETTER)
 
 
 def of_rankings(printed, page, board):
@@ -144,6 +153,7 @@ def of_rankings(printed, page, board):
     rankings, ranked = (page.all("script", id=name)[0].children[0] for name in ("rankings", "ranked"))
     rankings, ids = json.loads(gzip.decompress(base64.b64decode(rankings))), [run["id"] for run in json.loads(ranked)]
     places_of = {"auroc.external": ("external",), "gap.external": ("gap",), "ece.external": ("ece",)}
+    places_of |= {"net_benefit.external": ("benefit",)}
     for key in (h.key for h in board.hospitals):
         # the section on hospitals shows the AUROC over the findings that the internal hospital has, too
         places_of |= {f"auroc.{key}": ("auroc, every finding", key), f"gap.{key}": ("gap", key)}
@@ -157,6 +167,10 @@ def of_drawer(printed, drawer, run, board):
     [summary] = drawer.all("p", "sum")
     printed.add(("gap", run), summary.text.partition("gap ")[2])
     printed.add(("external", run), summary.text.removeprefix("External AUROC "))
+    [benefits] = [table for table in drawer.all("div", "scroll") if table.attributes["aria-label"] == "Net benefit"]
+    of_macro = benefits.all("tr")[-1].all("td")[-1].text
+    printed.add(("benefit", run), of_macro)
+    printed.verdicts["benefit", run].add(of_benefit(of_macro))
     for row in drawer.all("table", "cells")[0].all("tr")[1:]:
         name, cells = row.all("th")[0].text, row.all("td")
         if name.startswith("Gap"):
@@ -241,7 +255,7 @@ def with_tested_pairs(study, noise):
     effects, _, _ = ablation_tables.ablation(configs, metrics, dict.fromkeys(configs, 3))
     computed = {
         "ranks": ranks(scores, replicates),
-        "pairs": pairs(scores, gaps, replicates, study.hospitals[0]),
+        "pairs": pairs(scores, gaps, made["net_benefit"], replicates, study.hospitals[0]),
         "ablation": effects,
     }
     return Tables(made.meta, {**made.frames, **computed}), {c["architecture"]: run for run, c in configs.items()}

@@ -15,7 +15,6 @@ from itertools import combinations
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy.stats import rankdata
 
 from bench.analyses.heatmaps.summary import ALL, LEAST
 from bench.scoring.bootstrap.intervals import percentile
@@ -126,6 +125,9 @@ def _unit_ranks(heats: "pd.Series[bytes]", num_cells: int) -> Array:
     The unit ranks of a constant map are 0. The rank correlation of two maps is the dot product of their unit ranks.
     """
     heat_MP = np.frombuffer(b"".join(heats), np.float16).reshape(len(heats), num_cells)
+    # imported here because the import takes over a second, and most commands need only the name of the stored file
+    from scipy.stats import rankdata
+
     rank_MP = rankdata(heat_MP.astype(np.float64), axis=1)
     rank_MP -= rank_MP.mean(1, keepdims=True)
     norm = np.linalg.norm(rank_MP, axis=1, keepdims=True)

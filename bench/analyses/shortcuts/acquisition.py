@@ -17,6 +17,7 @@ from sklearn.ensemble import RandomForestClassifier
 
 from bench.analyses.shortcuts.jpeg_quality import mean_quantization
 from bench.analyses.shortcuts.sample import NUM_FOLDS, Sample
+from bench.scoring.import_shap import import_shap
 from harmonize.images import roi
 from harmonize.images.image_header import UnreadableImage, jpeg_size, png_size
 from harmonize.seeds import stream
@@ -172,9 +173,7 @@ def _shap_of_own(forest: RandomForestClassifier, x_ND: Array, source: NDArray[np
 
     Raises ValueError if the SHAP values of an image, plus the expected value, differ from the probability.
     """
-    import shap
-
-    explainer = shap.TreeExplainer(forest)
+    explainer = import_shap().TreeExplainer(forest)
     shap_NDK = np.asarray(explainer.shap_values(x_ND, check_additivity=False))
     error = np.abs(shap_NDK.sum(1) + np.asarray(explainer.expected_value) - forest.predict_proba(x_ND)).max(initial=0.0)
     if error > TOLERANCE:

@@ -22,8 +22,8 @@ def logit_symptoms(where: str, manifest: Manifest, run: Mapping[str, Any], confi
     Logits between 0 and 1 are most likely probabilities. `where`: text such as "run 3fa94c1e02bd". `run`: its manifest entry.
     """
     internal = str(manifest.content["source"])
-    predictions = CheckedFolder(manifest.store.run_dir(run["id"])).table(f"predictions/{internal}.parquet")
-    logit_NK = predictions[list(config.findings)].to_numpy(np.float64)
+    folder = CheckedFolder(manifest.store.run_dir(run["id"]))
+    logit_NK = folder.table(f"predictions/{internal}.parquet", config.findings).to_numpy(np.float64)
     num_invalid = int((~np.isfinite(logit_NK)).sum())
     if num_invalid:
         observation = f"{num_invalid:,} of {logit_NK.size:,} logits on {internal} are not finite numbers"

@@ -116,10 +116,10 @@ def prediction_symptoms(
         yield symptom(where, "constant output", "fault", observation, causes)
     for scored_split in splits.values():
         permuted = diagnostics.other_order(scored_split, findings, MIN_IMAGES)
-        aurocs = finding_aurocs(scored_split, findings)
+        aurocs = finding_aurocs(scored_split, findings) if permuted else None
         # another order of the outputs is reported only if it raises the macro AUROC more than inverting all outputs does;
         # inverting raises the AUROC by 1 - 2 * AUROC
-        if permuted and aurocs is not None and permuted[0].value > 1 - 2 * aurocs.macro:
+        if aurocs is not None and permuted[0].value > 1 - 2 * aurocs.macro:
             causes = (
                 "labels or outputs are in another order than `findings`: align them by name, never by position",
                 "the weights belong to a network with another list of findings: configure that list",
@@ -197,7 +197,10 @@ def external_symptoms(where: str, manifest: Manifest, run_id: str) -> Iterator[C
         return
     table = ScoresFolder(folder).table("diagnostics")
     internal = str(manifest.content["source"])
-    below = table[(table["kind"] == diagnostics.INVERTED) & (table["dataset"] != internal)]
+    below = table[table["kind"] == diagnostics.INVERTED]
+    if below.empty:
+        return
+    below = below[below["dataset"] != internal]
     far_below = below[below["value"] + (below["high"] - below["low"]) < 0.5]
     for dataset, rows in far_below.groupby("dataset"):
         observation = ", ".join(f"{r.finding} {r.value:.3f} [{r.low:.3f}, {r.high:.3f}]" for r in rows.itertuples())

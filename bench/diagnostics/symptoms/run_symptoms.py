@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from bench.config.run_config import RunConfig
+from bench.diagnostics.symptoms.distances import distance_notes
 from bench.diagnostics.symptoms.failures import failure_symptoms
 from bench.diagnostics.symptoms.heat_maps import heat_map_symptoms
 from bench.diagnostics.symptoms.logits import logit_symptoms
@@ -19,7 +20,7 @@ from bench.diagnostics.symptoms.predictions_and_labels import (
     prediction_symptoms,
 )
 from bench.diagnostics.symptoms.thresholds import external_threshold_notes, half_threshold_notes
-from bench.diagnostics.symptoms.training import epoch_symptoms, loss_symptoms
+from bench.diagnostics.symptoms.training import epoch_symptoms, loss_symptoms, read_history
 from bench.planning.manifest import Manifest, planned, read_manifest
 from bench.results.read_predictions import labels_of
 from bench.store.store import Store
@@ -63,14 +64,15 @@ def symptoms(store: Store, run_id: str, grids: Grids | None = None) -> list[Chec
     try:
         manifest, run, labels = (grids or Grids(store)).planned(run_id)
         config = manifest.config(run)
-        of_loss = list(loss_symptoms(where, store.run_dir(run_id)))
+        history = read_history(store.run_dir(run_id))
+        of_loss = list(loss_symptoms(where, history)) if history is not None else []
         of_logits = list(logit_symptoms(where, manifest, run, config))
         checks = [*of_loss, *of_logits]
         if not any(check.level == "fault" for check in of_logits):  # the other checks need finite logits
             loss_stuck = any("loss does not" in check.what for check in of_loss)
             findings, splits = learned_splits(manifest, run, config, labels)
-            if "val" in splits and not manifest.content.get("scored_from"):
-                checks += epoch_symptoms(where, splits["val"], store.run_dir(run_id))
+            if history is not None and "val" in splits and not manifest.content.get("scored_from"):
+                checks += epoch_symptoms(where, splits["val"], history, store.run_dir(run_id))
             checks += prediction_symptoms(where, run, findings, splits, loss_stuck)
         checks += [*external_symptoms(where, manifest, run_id), *heat_map_symptoms(where, manifest, run_id)]
     except StoreError:
@@ -81,7 +83,7 @@ def symptoms(store: Store, run_id: str, grids: Grids | None = None) -> list[Chec
 
 
 def notes(store: Store, run_id: str, sound: bool) -> list[Check]:
-    """Return notes on a finished run: findings without AUROC, and thresholds with far too many or far too few positive calls.
+    """Return notes on a finished run: findings without AUROC, thresholds that do not fit, and hospitals with far images.
 
     A note does not mean that there is a mistake. `sound`: whether the run has no fault; thresholds are checked only if it is True.
     """
@@ -93,7 +95,7 @@ def notes(store: Store, run_id: str, sound: bool) -> list[Check]:
         if "test" in splits:
             checks += half_threshold_notes(where, splits["test"], findings)
         checks += external_threshold_notes(where, manifest, run_id)
-    return checks
+    return [*checks, *distance_notes(where, manifest, run_id)]
 
 
 def _too_few(where: str, manifest: Manifest, config: RunConfig) -> Iterator[Check]:

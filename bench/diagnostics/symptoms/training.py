@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from bench.diagnostics.symptoms.failures import NO_NUMBER, causes_of, symptom
@@ -13,19 +14,22 @@ from bench.scoring.scored_split import ScoredSplit
 from bench.store.checked_folders import CheckedFolder
 from harmonize.checks.release import Check
 
-_HISTORY = "history.parquet"
+HISTORY = "history.parquet"
 _MAX_DIFFERENCE = 0.05  # maximum difference between the `val` AUROC of stored predictions and of the selected epoch
 _FLAT = 0.02  # a loss does not fall if it falls by less than this share of its first value
 
 
-def loss_symptoms(where: str, folder: Path) -> Iterator[Check]:
-    """Yield a symptom if the training loss is not finite, never changes, or does not fall. `folder`: the run's folder.
+def read_history(folder: Path) -> pd.DataFrame | None:
+    """Return the training history in a run's folder, one row per epoch; None for a derived run, which has no history."""
+    return CheckedFolder(folder).table(HISTORY) if (folder / HISTORY).is_file() else None
 
-    `where`: text such as "run 3fa94c1e02bd".
+
+def loss_symptoms(where: str, history: pd.DataFrame) -> Iterator[Check]:
+    """Yield a symptom if the training loss is not finite, never changes, or does not fall.
+
+    `history`: the result of `read_history`. `where`: text such as "run 3fa94c1e02bd".
     """
-    if not (folder / _HISTORY).is_file():  # derived runs have no history
-        return
-    loss = CheckedFolder(folder).table(_HISTORY)["train_loss"].to_numpy(np.float64)
+    loss = history["train_loss"].to_numpy(np.float64)
     if not np.isfinite(loss).all():
         yield symptom(where, NO_NUMBER, "fault", f"training loss {_numbers(loss)}", causes_of(NO_NUMBER))
     elif len(loss) > 1 and np.ptp(loss) == 0:
@@ -43,18 +47,19 @@ def loss_symptoms(where: str, folder: Path) -> Iterator[Check]:
         yield symptom(where, "the loss does not fall", "warning", f"training loss {_numbers(loss)}", causes)
 
 
-def epoch_symptoms(where: str, val: ScoredSplit, folder: Path) -> Iterator[Check]:
+def epoch_symptoms(where: str, val: ScoredSplit, history: pd.DataFrame, folder: Path) -> Iterator[Check]:
     """Yield a symptom if the AUROC of the stored predictions on `val` differs from the AUROC when the epoch was selected.
 
-    `val`: the stored predictions and labels of `val`. `folder`: the run's folder. `where`: text such as "run 3fa94c1e02bd".
+    `val`: the stored predictions and labels of `val`. `history`: the result of `read_history`. `folder`: the run's folder.
+    `where`: text such as "run 3fa94c1e02bd".
     """
-    if not (folder / _HISTORY).is_file() or not (folder / "trained.json").is_file():
+    if not (folder / "trained.json").is_file() or "val_auroc" not in history:
         return
-    history = CheckedFolder(folder).table(_HISTORY).set_index("epoch")
     best: Any = CheckedFolder(folder).json("trained.json").get("best_epoch")
-    if best not in history.index or "val_auroc" not in history:
+    of_best = history["val_auroc"].to_numpy(np.float64)[history["epoch"].to_numpy() == best]
+    if not len(of_best):
         return
-    in_training, stored = float(history.loc[best, "val_auroc"]), _macro(val)
+    in_training, stored = float(of_best[0]), _macro(val)
     if abs(in_training - stored) > _MAX_DIFFERENCE:
         causes = (
             "the checkpoint was not loaded: predictions come from other weights or a new head (`bench check RUN` compares them)",

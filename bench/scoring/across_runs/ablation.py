@@ -13,6 +13,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from bench.scoring.across_runs.paired_tests import differences_of, error_of, holm, pair_tests
+from bench.scoring.import_shap import import_shap
 
 Array = NDArray[np.float64]
 Config = Mapping[str, object]  # configuration of a run: factor -> level
@@ -153,7 +154,6 @@ def surrogate(configs: Sequence[Config], value: Array, seed: int = 0) -> Surroga
     num_groups = len(set(groups))
     if len(finite) < 10 or len(names) < 2 or num_groups < 5:
         return Surrogate(np.nan, np.nan, len(finite), {})
-    from shap import TreeExplainer  # imported here because the import takes seconds, and only a fitted forest needs it
     from sklearn.ensemble import RandomForestRegressor
     from sklearn.model_selection import GroupKFold, cross_val_predict
 
@@ -165,7 +165,7 @@ def surrogate(configs: Sequence[Config], value: Array, seed: int = 0) -> Surroga
     r2, low = _r2(value, prediction, label, seed)
     if not low > 0:
         return Surrogate(r2, low, len(finite), {})
-    shap_values = np.asarray(TreeExplainer(forest.fit(table, value)).shap_values(table))
+    shap_values = np.asarray(import_shap().TreeExplainer(forest.fit(table, value)).shap_values(table))
     factor_of_column = [column.split("\x00")[0] for column in table.columns]
     # a factor's SHAP value is the sum of the SHAP values of its levels
     by_factor = {name: shap_values[:, [f == name for f in factor_of_column]].sum(1) for name in names}

@@ -95,7 +95,7 @@ def agreement(scores: pd.DataFrame, replicates: Replicates, internal: str) -> pd
     cohorts are resampled independently. Resampling adds noise, which moves tau towards 0, so the interval is
     conservative.
     """
-    value, run_ids = macros_in_every_cohort(scores, replicates, internal)
+    value, run_ids = macros_in_every_cohort(macros_by_cohort(scores, replicates, internal), internal)
     rows = []
     datasets = [dataset for dataset in value if dataset != EXTERNAL]
     replicates_of_dataset = (
@@ -120,16 +120,24 @@ def agreement(scores: pd.DataFrame, replicates: Replicates, internal: str) -> pd
     return pd.DataFrame(rows, columns=list(SCHEMAS["agreement"]))
 
 
-def macros_in_every_cohort(
-    scores: pd.DataFrame, replicates: Replicates, internal: str
-) -> tuple[dict[str, Array], list[str]]:
+def macros_in_every_cohort(macros: pd.DataFrame, internal: str) -> tuple[dict[str, Array], list[str]]:
     """Return the macro AUROCs, cohort -> [R] (internal first, "external" last), and the ids of these R runs.
 
-    The R runs have a value in every cohort. A cohort in which no run has a value is left out.
+    macros: the result of `macros_by_cohort`, or some of its rows. The R runs have a value in every cohort. A cohort in
+    which no run has a value is left out.
+    """
+    table = macros.dropna(axis="columns", how="all").dropna()
+    datasets = sorted(table.columns, key=lambda d: (d == EXTERNAL, d != internal, d))
+    return {str(d): table[d].to_numpy(np.float64) for d in datasets}, [str(run) for run in table.index]
+
+
+def macros_by_cohort(scores: pd.DataFrame, replicates: Replicates, internal: str) -> pd.DataFrame:
+    """Return the macro AUROCs of the runs with replicates: a row for each run (sorted by id), a column for each cohort.
+
+    A missing value is NaN. A run or a cohort without any value is left out.
     """
     rows = scores[(scores["finding"] == MACRO) & (scores["metric"] == "auroc") & (scores["calibrator"] == "none")]
     rows = rows[(rows["dataset"] != internal) | (rows["split"] == "test")]
     rows = rows[rows["run_id"].isin(list(replicates)) & np.isfinite(rows["value"].to_numpy(np.float64))]
-    table = rows.pivot_table("value", "run_id", "dataset", aggfunc="first").dropna()
-    datasets = sorted(table.columns, key=lambda d: (d == EXTERNAL, d != internal, d))
-    return {str(d): table[d].to_numpy(np.float64) for d in datasets}, [str(run) for run in table.index]
+    table: pd.DataFrame = rows.pivot_table("value", "run_id", "dataset", aggfunc="first")
+    return table

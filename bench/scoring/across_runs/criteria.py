@@ -18,22 +18,30 @@ from bench.scoring.score_run import RANKING_METRICS
 from reports.schemas.criterion import Criterion
 
 GAP = "gap"  # the metric of gaps in AUROC
+NET_BENEFIT = "net_benefit"  # the metric of net benefit at the stated thresholds
 SMALLEST_FIRST = frozenset({GAP, "ece"})  # metrics whose smallest value is best
 
 
 def scores_to_rank_by(
-    scores: pd.DataFrame, gaps: pd.DataFrame, of_findings: pd.DataFrame, internal: str, custom: Sequence[Entry]
+    scores: pd.DataFrame,
+    gaps: pd.DataFrame,
+    benefits: pd.DataFrame,
+    of_findings: pd.DataFrame,
+    internal: str,
+    custom: Sequence[Entry],
 ) -> pd.DataFrame:
     """Return all scores by which recipes can be ranked: a table with the columns of Criterion, run_id, value, low, high.
 
-    scores, gaps: rows of recipes, as in the tables `scores` and `gaps`. of_findings: the result of
+    scores, gaps, benefits: rows of recipes, as in the tables `scores`, `gaps` and `net_benefit`. of_findings: the result of
     `external_of_findings`. custom: the custom metrics that the registry adds.
     """
     macros = scores[(scores["finding"] == MACRO) & (scores["subgroup"] == "all") & (scores["operating_point"] == "")]
     macros = macros[(macros["dataset"] != internal) | (macros["split"] == "test")]
     keys = (AUROC, *RANKING_METRICS, *(Key(entry.name) for entry in custom if entry.name != GAP))
     tables = [macros[(macros["metric"] == key.metric) & (macros["calibrator"] == key.calibrator)] for key in keys]
-    tables += [gaps[gaps["finding"] == MACRO].assign(metric=GAP), of_findings]
+    of_benefit = benefits[benefits["metric"] == NET_BENEFIT]
+    of_benefit = of_benefit[(of_benefit["finding"] == MACRO) | (of_benefit["dataset"] == EXTERNAL)]
+    tables += [gaps[gaps["finding"] == MACRO].assign(metric=GAP), of_findings, of_benefit]
     columns = [*Criterion._fields, "run_id", "value", "low", "high"]
     return pd.concat([table[columns] for table in tables if len(table)] or [macros[columns]], ignore_index=True)
 
@@ -51,8 +59,11 @@ def external_of_findings(gaps: pd.DataFrame, replicates: Replicates, recipes: Re
     rows = rows.assign(metric=AUROC.metric, value=rows["external"])
     if not len(rows):
         return rows
-    names = [name for name, keep in zip(names, known, strict=True) if keep]
-    replicates_RB = np.stack([replicates[run][name] for run, name in zip(rows["run_id"], names, strict=True)])
-    low, high = area_interval(rows["value"].to_numpy(np.float64), replicates_RB.astype(np.float64))
+    value, low, high = rows["value"].to_numpy(np.float64), np.empty(len(rows)), np.empty(len(rows))
+    # one finding at a time: the replicates of all findings would need gigabytes in a study of many runs
+    for finding, positions in rows.groupby("finding", sort=False).indices.items():
+        name = f"auroc/{EXTERNAL}/{finding}"
+        replicates_RB = np.stack([replicates[run][name] for run in rows["run_id"].iloc[positions]])
+        low[positions], high[positions] = area_interval(value[positions], replicates_RB.astype(np.float64))
     rows = rows.assign(low=low, high=high)
     return recipes.replaced(rows, recipes.averaged(rows, ("finding",), shares=True))

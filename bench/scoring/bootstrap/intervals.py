@@ -190,6 +190,36 @@ def area_interval(value: Array, replicates: Array) -> tuple[Array, Array]:
     return low, high
 
 
+def normal_interval(value: Array, replicates: Array) -> tuple[Array, Array]:
+    """Compute the interval value +- 1.96 standard deviations of the replicates.
+
+    Net benefit divided by the prevalence has rare large replicates, so percentiles contain the truth in only 92 % of cases
+    (`benchmarks/coverage.py`, simulation `benefit`).
+
+    >>> low, high = normal_interval(np.array([0.5]), np.array([[0.4, 0.5, 0.6]]))
+    >>> low.round(3), high.round(3)
+    (array([0.304]), array([0.696]))
+    """
+    valid = enough(replicates) & np.isfinite(value)
+    half = np.where(valid, float(ndtri((1 + LEVEL) / 2)) * _of_rows(replicates)[1], np.nan)
+    return value - half, value + half
+
+
+def rare_share_interval(value: Array, replicates: Array, num_patients: NDArray[np.integer]) -> tuple[Array, Array]:
+    """Compute Wilson's interval of shares that may be close to 0, for an effective number of images.
+
+    This number is the number of independent images that gives the variance of the replicates, but at most the number of
+    patients: if only a few patients have an event, the replicates vary too little.
+    """
+    variance = _of_rows(replicates)[1] ** 2
+    num = np.array(np.broadcast_to(num_patients, np.shape(value)), np.float64)
+    varies = (variance > 0) & (value > 0) & (value < 1)
+    num[varies] = np.minimum(num[varies], (value * (1 - value))[varies] / variance[varies])
+    low, high = wilson(value, np.maximum(num, 1))
+    valid = enough(replicates) & np.isfinite(value)
+    return np.where(valid, low, np.nan), np.where(valid, high, np.nan)
+
+
 def distance_interval(value: Array, replicates: Array) -> tuple[Array, Array]:
     """Compute the interval of a calibration error, which is never negative and which noise increases.
 

@@ -138,6 +138,7 @@ def read_bundle(folder: Path, root: Path, where: str, registry: Registry) -> Man
             _run(folder, store, content, run, registry, where)
         _check_runs(store, content, where)
         take_titles(store, content, registry)
+        content["estimators"] = [asdict(entry) for entry in registry.estimators]  # a bundle has none
         write_grid(store, content["name"], content)
         return Manifest(store, content)
     except StoreError:

@@ -64,7 +64,7 @@ def unlearned_without_evidence(manifest: Manifest) -> Contested:
         config = manifest.config(run)
         split = CohortRole.of(manifest.cohorts[0]).split_of(internal, config)
         held_out = internal[split.isin(("val", "test"))]
-        for finding in unlearnt(manifest, run["id"]):
+        for finding in unlearnt(manifest, CheckedFolder(manifest.store.run_dir(run["id"])).facts()):
             if min(_count(held_out, config, finding, "patient_id")) >= least:
                 out.append((run, finding))
     return out
@@ -120,7 +120,7 @@ def _check_derived(manifest: Manifest, run: Mapping[str, Any], where: str) -> No
 
 def _check_imported(manifest: Manifest, run: Mapping[str, Any], where: str) -> None:
     """Raise StoreError if an imported model states that it does not predict a finding, but has a logit other than 0 for it."""
-    stated = unlearnt(manifest, run["id"])
+    stated = unlearnt(manifest, CheckedFolder(manifest.store.run_dir(run["id"])).facts())
     folder = manifest.store.run_dir(run["id"])
     for cohort in manifest.cohorts if stated else ():
         logits = CheckedFolder(folder).table(f"predictions/{cohort['name']}.parquet")

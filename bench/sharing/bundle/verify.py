@@ -33,7 +33,9 @@ from harmonize.errors import ConfigError
 
 # Bundles of other scoring versions are refused. The numbers of these versions agree within ROUNDING, except the interval
 # bounds of calibration errors and of differences between calibration errors.
-COMPARABLE = (11, 12, 13, 14, 15, 16)
+COMPARABLE = (11, 12, 13, 14, 15, 16, 17, 18, 19)
+# table of scores -> scoring version that added it; bundles of older versions do not have it
+_ADDED = {"net_benefit": 19, "decision_curves": 19, "workload": 19, "probabilities": 19}
 # the scoring versions that changed the bounds of calibration errors, and the bounds of differences between them
 BOUNDS_OF_ERRORS, BOUNDS_OF_DIFFERENCES = 14, 15
 # columns with sentences; they are compared only if bundle and installation have the same scoring version
@@ -76,12 +78,17 @@ def opened(path: Path, registry: Registry) -> Iterator[Opened]:
             raise refused(what, str(path), fix)
         check_readable(folder, str(path))
         manifest = read_bundle(folder, root, str(path), registry)
-        _check_members(folder, manifest, str(path))
+        _check_members(folder, manifest, about["scoring"], str(path))
         yield Opened(path, bundle_id, manifest, about, folder, take_costs(manifest, registry, str(path)))
 
 
-def _check_members(folder: Path, manifest: Manifest, where: str) -> None:
-    """Raise StoreError for missing members, and for members that a bundle of these runs does not have.
+def _tables_of(version: int) -> list[str]:
+    """Return the names of the tables of scores that bundles of a scoring version have."""
+    return [name for name in SCORED if _ADDED.get(name, 0) <= version]
+
+
+def _check_members(folder: Path, manifest: Manifest, version: int, where: str) -> None:
+    """Raise StoreError for missing members, and for members that a bundle of these runs and scoring version does not have.
 
     Unexpected members are refused, because nothing else would check them before the bundle is passed on.
     """
@@ -90,7 +97,7 @@ def _check_members(folder: Path, manifest: Manifest, where: str) -> None:
     for run in (*manifest.runs, *manifest.derived):
         expected |= {f"runs/{run['id']}/{name}.json" for name in ("run", *RECORDS)}
         expected |= {f"runs/{run['id']}/predictions/{cohort['name']}.parquet" for cohort in manifest.cohorts}
-        expected |= {f"scores/{run['id']}/{name}.parquet" for name in SCORED}
+        expected |= {f"scores/{run['id']}/{name}.parquet" for name in _tables_of(version)}
         expected |= set() if "kind" in run else {f"runs/{run['id']}/history.parquet"}
     members = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
     optional = {f"runs/{run['id']}/{name}" for run in manifest.runs for name in (WEIGHTS, REFERENCE)}
@@ -117,7 +124,7 @@ def verify(bundle: Opened, threads: int, progress: Progress, data: Path | None =
     for run in manifest.derived:
         _check_derived(manifest, run, exact, where)
     for run in (*manifest.runs, *manifest.derived):
-        for name in SCORED:
+        for name in _tables_of(bundle.about["scoring"]):
             computed = ScoresFolder(manifest.scores / run["id"]).table(name)
             path = bundle.folder / "scores" / run["id"] / f"{name}.parquet"
             if facts_in(path, where) != {"made_of": made_of(manifest, run["id"])}:

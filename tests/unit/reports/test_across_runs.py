@@ -3,6 +3,7 @@
 import re
 
 import pandas as pd
+import pytest
 import synthetic
 
 from reports.page import render
@@ -77,11 +78,13 @@ def test_agreement_of_hospitals_and_variation_of_seeds_are_below_the_ranking() -
     assert "Variation of AUROC between seeds" not in few
 
 
-def test_the_bars_below_a_reliability_curve_are_at_their_probabilities_even_with_empty_bins() -> None:
-    bins = [0, 3, 9, 13]
-    rows = pd.DataFrame({"bin": bins, "confidence": [(b + 0.4) / 15 for b in bins], "count": [40, 20, 10, 5]})
+@pytest.mark.parametrize(("num", "bins"), [(15, [0, 3, 9, 13]), (100, [0, 3, 50, 97])])
+def test_the_bars_below_a_reliability_curve_are_at_their_probabilities_even_with_empty_bins(
+    num: int, bins: list[int]
+) -> None:
+    rows = pd.DataFrame({"bin": bins, "confidence": [(b + 0.4) / num for b in bins], "count": [40, 20, 10, 5]})
     left = [float(x) for x in re.findall(r'x="([\d.]+)"', _counts(rows))]
-    assert left == [round(LEFT + b * SIDE / 15 + 0.5, 1) for b in bins]
+    assert left == [round(LEFT + b * SIDE / num + 0.5, 1) for b in bins]
 
 
 def test_standard_errors_confusion_counts_and_costs_are_on_the_page() -> None:

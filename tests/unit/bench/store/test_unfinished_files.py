@@ -67,6 +67,16 @@ def test_the_next_write_into_a_folder_removes_what_a_killed_process_left(tmp_pat
     assert (tmp_path / "leaderboard.html").read_bytes() == b"whole"
 
 
+def test_folders_with_one_relative_path_below_two_working_folders_are_both_cleaned(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("one", "other"):
+        part_of({**claim(), "born": "1"}, tmp_path / name / "page.html")
+        monkeypatch.chdir(tmp_path / name)
+        write_bytes(Path("page.html"), b"whole")
+    assert parts(tmp_path) == []
+
+
 @pytest.mark.parametrize(
     ("entry", "age", "kept"),
     [

@@ -1,0 +1,208 @@
+"""`bench labels-needed`: how many labeled patients a new hospital needs."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from bench.cli.completion import run_ids
+from bench.cli.options import (
+    CsvOption,
+    FindingsOption,
+    JsonOption,
+    QuietOption,
+    StoredGridOption,
+    StoreOption,
+    examples,
+)
+from bench.cli.text_tables import number, table_lines, wrapped
+from harmonize.errors import ConfigError
+
+if TYPE_CHECKING:
+    from bench.results.label_needs import LabelNeeds
+
+LABELS_NEEDED_EXAMPLES = examples(
+    "bench labels-needed --grid demo",
+    "bench labels-needed --grid demo --finding Edema --sensitivity .85",
+    "bench labels-needed --run 3fa9 --second 81c2 --plot labels.svg",
+)
+
+
+def labels_needed(
+    grid: StoredGridOption = None,
+    run: Annotated[
+        str | None,
+        typer.Option(
+            "--run", help="A run id, or its first characters. Default: all runs of the grid.", autocompletion=run_ids
+        ),
+    ] = None,
+    second: Annotated[
+        str | None,
+        typer.Option("--second", help="A second run: how many labels tell the two apart?", autocompletion=run_ids),
+    ] = None,
+    finding: FindingsOption = None,
+    ece: Annotated[float, typer.Option("--ece", help="Highest calibration error (ECE) after recalibration.")] = 0.05,
+    sensitivity: Annotated[
+        float, typer.Option("--sensitivity", help="Lowest sensitivity at the chosen threshold.")
+    ] = 0.9,
+    share: Annotated[float, typer.Option("--share", help="Share of draws that must reach the goal.")] = 0.8,
+    plot: Annotated[Path | None, typer.Option("--plot", help="Draw the curves into this SVG file.")] = None,
+    store: StoreOption = Path("runs"),
+    quiet: QuietOption = False,
+    as_json: JsonOption = False,
+    as_csv: CsvOption = False,
+) -> None:
+    """Estimate how many labeled patients a new hospital needs.
+
+    Each external hospital of the grid plays the new hospital: labels of a few of its patients are drawn at random. They
+    recalibrate the run, set a threshold, or compare two runs. Other patients show the result.
+    """
+    from bench.cli.progress_bars import choose_display
+    from bench.results.label_needs import labels_needed as measure
+    from bench.scoring.label_needs import Goals
+    from bench.store.safe_csv import csv_text
+    from bench.store.store import Store, write_bytes
+
+    try:
+        goals = Goals(ece, sensitivity, share)
+    except ValueError as error:
+        raise ConfigError(str(error), f"--{str(error).split()[0]}", "give a share such as .05 or .9") from error
+    if plot is not None and plot.suffix.lower() != ".svg":
+        raise ConfigError(f"{plot.name} is not an SVG file", "--plot", f"name it {plot.with_suffix('.svg').name}")
+    opened = Store.open(store, create=False)
+    with choose_display(quiet) as display:
+        result = measure(opened, grid, run, second, finding or (), goals, display.progress)
+    if plot is not None:
+        from reports.drawing.label_curves import label_curves
+
+        write_bytes(plot, label_curves(result.curves, result.needs, result.synthetic).encode())
+    if as_json:
+        tables = {
+            name: json.loads(table.to_json(orient="records", double_precision=15))
+            for name, table in (("needed", result.needs), ("curves", result.curves))
+        }
+        facts = {"runs": list(result.runs), "pair": list(result.pair), "hospitals": dict(result.hospitals)}
+        typer.echo(json.dumps({**facts, "synthetic": result.synthetic, "left_out": list(result.left_out), **tables}))
+    elif as_csv:
+        typer.echo(csv_text(result.curves.assign(synthetic=result.synthetic)), nl=False)
+    else:
+        typer.echo("\n".join(lines(result)))
+        if plot is not None:
+            typer.echo(f"curves: {plot}")
+
+
+def lines(result: "LabelNeeds") -> list[str]:
+    """Return the answer as lines of text: runs, one table per goal, the curve of a single finding, and notes."""
+    from harmonize.cohorts.hospital_names import SYNTHETIC_NOTICE
+
+    needs, curves = (table[table["dataset"] == table["dataset"].iloc[0]] for table in (result.needs, result.curves))
+    runs = [f"run     {name}" for name in result.runs]
+    out = [SYNTHETIC_NOTICE, ""] if result.synthetic else []
+    out += [*runs, *(f"second  {name}" for name in result.pair[1:]), ""]
+    headings = _headings(result)
+    for goal in needs["goal"].unique():
+        rows = needs[needs["goal"] == goal].to_dict("records")
+        curve = curves[curves["goal"] == goal]
+        out += [headings[goal], *_indented([_HEADERS[goal], *(_answer(row, _at(curve, row)) for row in rows)]), ""]
+        if needs["finding"].nunique() == 1:
+            steps = [_step(row) for row in curve.to_dict("records")]
+            out += _indented([_CURVE_HEADER, *steps])
+            out.append("")
+    return [*out, *wrapped([*_notes(result), *result.left_out])]
+
+
+def _headings(result: "LabelNeeds") -> dict[str, str]:
+    goals, share = result.goals, f"in {result.goals.share:.0%} of the draws".replace("%", " %")
+    return {
+        "calibration": f"Recalibrate to an ECE of at most {goals.ece:g} {share} (Platt scaling)",
+        "sensitivity": f"Set a threshold that keeps a sensitivity of at least {goals.sensitivity:g} {share}",
+        "difference": f"Tell the two runs apart by AUROC {share} (95 % interval)",
+    }
+
+
+_HEADERS = {
+    "calibration": [
+        "finding",
+        "patients needed",
+        "share",
+        "ECE",
+        "10-90 %",
+        "with 0 labels",
+        "best possible",
+        "hospitals",
+    ],
+    "sensitivity": [
+        "finding",
+        "patients needed",
+        "share",
+        "sensitivity",
+        "10-90 %",
+        "specificity",
+        "best possible",
+        "hospitals",
+    ],
+    "difference": ["finding", "patients needed", "share", "difference", "10-90 %", "hospitals"],
+}
+_CURVE_HEADER = ["patients", "share", "share by hospital", "median", "10-90 %", "specificity", "hospitals", "draws"]
+
+
+def _at(curve: Any, row: Mapping[Any, Any]) -> dict[str, Any]:
+    """Return the row of the curve that an answer is about, and the median without labels as `start`."""
+    of_finding = curve[curve["finding"] == row["finding"]]
+    n = row["largest"] if row["needed"] != row["needed"] else row["needed"]
+    start = of_finding.loc[of_finding["n"] == 0, "median"]
+    return {**of_finding[of_finding["n"] == n].iloc[0].to_dict(), "start": start.iloc[0] if len(start) else None}
+
+
+def _answer(row: Mapping[Any, Any], at: Mapping[str, Any]) -> list[str]:
+    """Return the cells of a finding's answer; share, median and spread are those with the needed or the most labels."""
+    needed = row["note"] or f"{row['needed']:,.0f}"
+    form = "+.3f" if row["goal"] == "difference" else ".3f"
+    cells = [row["finding"], needed, number(at["share"], ".2f"), number(at["median"], form), _spread(at, form)]
+    if row["goal"] == "calibration":
+        cells += [number(at["start"]), number(row["best"])]
+    if row["goal"] == "sensitivity":
+        cells += [number(at["specificity"]), number(row["best"])]
+    return [*cells, str(at["hospitals"])]
+
+
+def _step(row: Mapping[Any, Any]) -> list[str]:
+    """Return the cells of one point of a curve."""
+    form = "+.3f" if row["goal"] == "difference" else ".3f"
+    hospitals = f"{row['share_low']:.2f} to {row['share_high']:.2f}"
+    values = [f"{row['share']:.2f}", hospitals, number(row["median"], form), _spread(row, form)]
+    return [f"{row['n']:,}", *values, number(row["specificity"]), str(row["hospitals"]), f"{row['draws']:,}"]
+
+
+def _spread(row: Mapping[Any, Any], form: str) -> str:
+    return f"{number(row['low'], form)} to {number(row['high'], form)}"
+
+
+def _indented(rows: list[list[str]]) -> list[str]:
+    return [f"  {line}" for line in table_lines(rows)]
+
+
+def _notes(result: "LabelNeeds") -> list[str]:
+    """Return sentences that explain the columns."""
+    notes = [
+        "patients needed: the smallest number of labeled patients with enough draws at the goal. 0: the run as it is.",
+        "share, and all columns after it: with this number of patients, or with the most that were tried.",
+    ]
+    goals = set(result.needs["goal"])
+    if "calibration" in goals:
+        notes.append("best possible ECE: that of perfectly calibrated probabilities on the same images.")
+        notes.append(
+            "too few patients to measure: even perfectly calibrated probabilities have an ECE above the goal too often."
+        )
+    if "sensitivity" in goals:
+        notes += [
+            "specificity: the mean at the chosen threshold. The threshold has a safety margin, which costs specificity.",
+            "best possible specificity: at the threshold that the labels of the measured patients themselves give.",
+        ]
+    if "difference" in goals:
+        notes.append("not clear with all patients: at no hospital does the interval over all patients exclude 0.")
+    else:
+        notes.append("--run RUN --second RUN: how many labeled patients tell the two runs apart.")
+    return notes

@@ -1,0 +1,73 @@
+"""What the text and the page of `bench estimate` say: order of the runs, reasons, and what the estimates rest on."""
+
+from collections import Counter
+from typing import Any
+
+from bench.planning.manifest import Manifest
+from bench.results.expected_at_hospital import ExpectedScores
+from bench.scoring.estimators.expected_scores import LEAST_HOSPITALS
+
+# quantities that are shown, with their titles
+SHOWN = {
+    "auroc": "AUROC",
+    "sensitivity": "Sensitivity",
+    "specificity": "Specificity",
+    "ece": "ECE",
+    "prevalence": "Prevalence",
+}
+
+
+def order_of(result: ExpectedScores) -> list[int]:
+    """Return the indices of the runs, the highest expected macro AUROC first."""
+    value = result.means["auroc"].value
+    return sorted(range(len(result.run_ids)), key=lambda r: (-value[r], result.run_ids[r]))
+
+
+def names_of(manifest: Manifest) -> dict[str, str]:
+    """Return {run id: name} of trained and derived runs."""
+    return {**{i: str(name) for i, name in manifest.names.items()}, **{r["id"]: r["name"] for r in manifest.derived}}
+
+
+def measured_rows(result: ExpectedScores, r: int) -> list[dict[Any, Any]]:
+    """Return the rows of a run's scores from local labels that are shown."""
+    table = result.measured
+    return table[(table["run_id"] == result.run_ids[r]) & table["quantity"].isin(list(SHOWN))].to_dict("records")
+
+
+def reasons_of(result: ExpectedScores, r: int) -> list[str]:
+    """Return why numbers of a run are missing, each reason once with the number of cells."""
+    count: Counter[str] = Counter()
+    for quantity in SHOWN:
+        for reason in result.results[quantity].reason[r]:
+            count[reason.split(":")[0]] += bool(reason)
+    return [f"{reason} ({num} {'values' if num > 1 else 'value'})" for reason, num in count.items() if num]
+
+
+def basis_of(result: ExpectedScores) -> list[str]:
+    """Return sentences: what the estimates were learned from, how wrong they were there, and what to do next."""
+    num = len(result.learned_from)
+    if num < LEAST_HOSPITALS:
+        return [f"The grid has {num} labeled {'hospital' if num == 1 else 'hospitals'}; {LEAST_HOSPITALS} are needed."]
+    out = [f"Learned from {num} labeled hospitals: {', '.join(result.learned_from)}."]
+    rows = result.accuracy[result.accuracy["finding"] == "macro"].set_index("estimator")
+    if result.estimator.name in rows.index:
+        own = rows.loc[result.estimator.name]
+        out.append(
+            f"When each of them was left out, the expected macro AUROC was wrong by {own['value']:.3f} on average"
+            f" [{own['low']:.3f}, {own['high']:.3f}]."
+        )
+        if "mean_gap" in rows.index and result.estimator.name != "mean_gap":
+            out.append(_against_mean_gap(own))
+    return out
+
+
+def _against_mean_gap(row: Any) -> str:
+    """Return a sentence: whether the estimator was better than the mean gap at the labeled hospitals."""
+    columns = ("difference", "difference_low", "difference_high")
+    value, low, high = (f"{round(row[name], 3) + 0.0:+.3f}" for name in columns)
+    difference = f"{value} [{low}, {high}]"
+    if row["difference_high"] < 0:
+        return f"That is better than the mean gap (difference {difference})."
+    if row["difference_low"] > 0:
+        return f"That is worse than the mean gap (difference {difference})."
+    return f"That is not better than the mean gap (difference {difference})."

@@ -1,0 +1,219 @@
+"""Learn from the stored logits of a grid how many labeled patients a new hospital needs."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from bench.planning.manifest import Manifest, planned, read_manifest
+from bench.planning.run import find_run
+from bench.results.read_predictions import Labels, load_scored_splits, unfinished
+from bench.results.run_table import run_title
+from bench.scoring.across_runs.paired_runs import ScoredRun
+from bench.scoring.gaps.gap import MACRO
+from bench.scoring.label_needs import (
+    DRAWS,
+    LEAST_DRAWS,
+    Goals,
+    LabeledColumn,
+    Outcome,
+    recalibrated,
+    summarize,
+    told_apart,
+)
+from bench.scoring.scored_split import ScoredSplit
+from bench.store.checked_folders import CheckedFolder
+from bench.store.store import Store
+from harmonize.errors import ConfigError, StoreError
+
+Progress = Callable[[str, int, int], None]
+STEP = "labels needed"  # name of the work in the progress display
+
+
+@dataclass(frozen=True, slots=True)
+class LabelNeeds:
+    """The numbers of labeled patients that are needed, with the curves behind them.
+
+    needs, curves: tables with the columns NEEDS and CURVES of bench.scoring.label_needs. runs: id and name of each run
+    behind the goals calibration and sensitivity. pair: id and name of the two runs that are told apart, () without
+    this goal. hospitals: dataset -> title. left_out: sentences that name findings and hospitals without a result.
+    """
+
+    goals: Goals
+    runs: Sequence[str]
+    pair: Sequence[str]
+    needs: pd.DataFrame
+    curves: pd.DataFrame
+    hospitals: Mapping[str, str]
+    left_out: Sequence[str]
+    synthetic: bool
+
+
+def labels_needed(
+    store: Store,
+    grid: str | None = None,
+    run: str | None = None,
+    second: str | None = None,
+    findings: Sequence[str] = (),
+    goals: Goals = Goals(),  # noqa: B008  (frozen)
+    progress: Progress = lambda *_: None,
+) -> LabelNeeds:
+    """Draw labeled patients of each external hospital of a grid, and measure what their labels are good for.
+
+    `run`: the start of a run's id; with None, all finished trained runs of the grid are measured together. `second`:
+    the run that is told apart from `run`. A finding of a hospital is used if at least 2 x min_count patients have an
+    image with the finding, and as many an image without: one half of the patients is measured.
+
+    Raises ConfigError if `second` is given without `run` or is the same run, and for a finding that no run has. Raises
+    StoreError for a run that is missing or unfinished, and if no finding of an external hospital has enough patients.
+    """
+    manifest, chosen = _chosen(store, grid, run, second)
+    main = chosen[:1] if run else chosen
+    known = dict.fromkeys(name for entry in chosen for name in manifest.config(entry).findings)
+    for name in findings:
+        if name not in known:
+            fix = f"choose from: {', '.join(known)}"
+            raise ConfigError(f"the runs have no finding {name!r}", "--finding", fix)
+    external = [str(cohort["name"]) for cohort in manifest.external]
+    if not external:
+        raise ConfigError(
+            f"the grid {manifest.content['name']} has no external hospital",
+            "evaluate_on",
+            "add a cohort to `evaluate_on` of the grid and run it again: nothing is trained again",
+        )
+    draws = DRAWS if len(main) == 1 else max(LEAST_DRAWS, 2 * DRAWS // len(main))
+    work = _Work(manifest, external, findings, goals, draws)
+    outcomes: list[Outcome] = []
+    total = (len(main) + bool(second)) * len(external)
+    for done, found in enumerate(work.outcomes(main, chosen if second else ()), 1):
+        outcomes += found
+        progress(STEP, done, total)
+    if not outcomes:
+        raise StoreError(
+            f"no finding has {2 * manifest.settings.min_count} patients with it and without it at an external hospital",
+            str(store.root / "grids" / f"{manifest.content['name']}.json"),
+            f"{'remove --finding, or ' if findings else ''}lower the number: `bench score --as NAME --min-count N`, "
+            "then use --grid NAME",
+        )
+    order = [*known, MACRO]
+    curves, needs = summarize(sorted(outcomes, key=lambda outcome: order.index(outcome.finding)), goals)
+    names = [f"{entry['id']} {run_title(manifest, entry)}" for entry in chosen]
+    return LabelNeeds(
+        goals,
+        names[: len(main)],
+        names if second else (),
+        needs,
+        curves,
+        manifest.titles,
+        work.sentences(),
+        bool(manifest.content["phantom"]),
+    )
+
+
+def _chosen(
+    store: Store, grid: str | None, run: str | None, second: str | None
+) -> tuple[Manifest, list[Mapping[str, Any]]]:
+    """Return the grid and its runs: `run` and `second`, or all finished trained runs."""
+    if second and not run:
+        raise ConfigError("--second has no first run", "--second", "name the first run with --run")
+    if run is None:
+        manifest = read_manifest(store, grid)
+        finished = [entry for entry in manifest.runs if not unfinished(manifest, entry)]
+        if not finished:
+            raise StoreError(
+                f"the grid {manifest.content['name']} has no finished run",
+                str(store.root),
+                "finish it with `bench run`",
+            )
+        return manifest, finished
+    ids = [find_run(store, prefix) for prefix in (run, second) if prefix]
+    if len(set(ids)) < len(ids):
+        raise ConfigError(f"both ids belong to run {ids[0]}", "--second", "name another run: `bench list runs`")
+    manifest, first = planned(store, ids[0], grid)
+    entries = [first, *(planned(store, other, str(manifest.content["name"]))[1] for other in ids[1:])]
+    for entry in entries:
+        if reason := unfinished(manifest, entry):
+            where = str(store.run_dir(entry["id"]))
+            raise StoreError(f"run {entry['id']}: {reason}", where, "finish it with `bench run`")
+    return manifest, entries
+
+
+class _Work:
+    """The measurement of the runs of a grid, one run at a time, so that memory does not grow with the number of runs."""
+
+    def __init__(
+        self, manifest: Manifest, external: Sequence[str], findings: Sequence[str], goals: Goals, draws: int
+    ) -> None:
+        self.manifest, self.external, self.findings, self.goals, self.draws = manifest, external, findings, goals, draws
+        self.labels: dict[tuple[str, str, str], Labels] = {}
+        self.too_few: dict[tuple[str, str], int] = {}  # (dataset, finding) -> patients in the smaller class
+
+    def outcomes(self, runs: Sequence[Mapping[str, Any]], pair: Sequence[Mapping[str, Any]]) -> Iterator[list[Outcome]]:
+        """Yield the outcomes of each run at each hospital, then those of the pair at each hospital."""
+        for entry in runs:
+            scored = self._load(entry)
+            for dataset in self.external:
+                yield self._recalibrated(scored, dataset)
+        if pair:
+            first, second = (self._load(entry) for entry in pair)
+            for dataset in self.external:
+                yield self._told_apart(first, second, dataset)
+
+    def sentences(self) -> list[str]:
+        """Name the findings that a hospital has too few patients for."""
+        least = 2 * self.manifest.settings.min_count
+        out = []
+        for dataset in self.external:
+            names = [f"{finding} ({num})" for (place, finding), num in self.too_few.items() if place == dataset]
+            if names:
+                out.append(f"Left out at {self.manifest.titles[dataset]}: {', '.join(names)}.")
+        if out:
+            out.append(f"In brackets: patients with or without the finding, the smaller number. {least} are needed.")
+        return out
+
+    def _load(self, entry: Mapping[str, Any]) -> ScoredRun:
+        config = self.manifest.config(entry)
+        splits = load_scored_splits(self.manifest, entry, config, self.labels)
+        facts = CheckedFolder(self.manifest.store.run_dir(entry["id"])).facts()
+        return ScoredRun(config.findings, self.manifest.content["source"], splits, facts["trained"].get("unlearnt", []))
+
+    def _usable(self, run: ScoredRun, scored: ScoredSplit) -> dict[str, LabeledColumn]:
+        """Return the findings of a hospital with enough patients, with their images; remember the others."""
+        columns = {}
+        for k, finding in enumerate(run.findings):
+            if finding in run.unlearned or (self.findings and finding not in self.findings):
+                continue
+            column = LabeledColumn.of(scored, k)
+            if (num := column.smaller_class()) >= 2 * self.manifest.settings.min_count:
+                columns[finding] = column
+            elif len(column.label):  # without any label, the hospital does not state the finding at all
+                self.too_few[scored.dataset, finding] = num
+        return columns
+
+    def _recalibrated(self, run: ScoredRun, dataset: str) -> list[Outcome]:
+        val = _split(run, run.internal, "val")
+        outcomes: list[Outcome] = []
+        for scored in (split for split in run.scored_splits if split.dataset == dataset):
+            for finding, column in self._usable(run, scored).items():
+                internal = LabeledColumn.of(val, list(run.findings).index(finding)) if val else None
+                bins = self.manifest.settings.bins
+                outcomes += recalibrated(finding, dataset, column, internal, self.goals, self.draws, bins)
+        return outcomes
+
+    def _told_apart(self, first: ScoredRun, second: ScoredRun, dataset: str) -> list[Outcome]:
+        ours, theirs = (next(s for s in run.scored_splits if s.dataset == dataset) for run in (first, second))
+        both = self._usable(first, ours).keys() & self._usable(second, theirs).keys()
+        findings = [name for name in first.findings if name in both]
+        rows = pd.Index(theirs.image_id).get_indexer(pd.Index(ours.image_id))  # an imported model may lack some images
+        common = rows >= 0
+        if not findings or not common.any():
+            return []
+        of_first, of_second = ([list(run.findings).index(name) for name in findings] for run in (first, second))
+        logits = np.stack([ours.logit[common][:, of_first], theirs.logit[rows[common]][:, of_second]])
+        return told_apart(dataset, findings, ours.labels()[common][:, of_first], logits, ours.patient_id[common])
+
+
+def _split(run: ScoredRun, dataset: str, name: str) -> ScoredSplit | None:
+    return next((s for s in run.scored_splits if (s.dataset, s.split) == (dataset, name)), None)

@@ -1,0 +1,88 @@
+"""Counts of positive calls at the thresholds of decisions: those of net benefit, and those that reach a stated goal.
+
+A threshold of net benefit is a probability after Platt scaling on the internal validation split. A threshold of a goal is
+a logit. Both are fixed before external labels are read.
+Shapes: K findings, D thresholds of one finding, G goals, B replicates, Q cuts.
+"""
+
+from dataclasses import dataclass
+from typing import NamedTuple, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bench.scoring.bootstrap.sorted_images import Column
+from bench.scoring.calibration_metrics import BinnedProbabilities
+
+Array = NDArray[np.float64]
+
+# The thresholds of decision curves. A threshold t states how many false alarms one found case is worth: (1 - t) / t.
+# Most findings of chest X-rays are rare, so there are more thresholds among the small probabilities.
+CURVE = np.array([1, 2, 3, 5, 7, 10, 15, 20, 25, 30, 35, 40, 45, 50, 60, 70, 80, 90]) / 100
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class DecisionThresholds:
+    """The thresholds of each finding at which decisions are counted.
+
+    prevalence [K]: share of the internal validation images with the finding; it is the stated threshold of the finding.
+    goal [G, K]: thresholds of logits, in the order of `thresholds.GOALS`. NaN if the validation split has too few patients.
+    """
+
+    prevalence: Array
+    goal: Array
+
+    @classmethod
+    def unknown(cls, num_goals: int, num_findings: int) -> Self:
+        """Return thresholds that are all NaN."""
+        return cls(np.full(num_findings, np.nan), np.full((num_goals, num_findings), np.nan))
+
+
+class DecisionCounts(NamedTuple):
+    """Numbers of images of one finding, in the data (index 0 of the last axis) and in each replicate.
+
+    called [D, 2, 1 + B]: negatives and positives that are called positive; NaN for an unknown threshold. The thresholds are
+    CURVE, then the stated threshold, then the goals. total [2, 1 + B]: all negatives, all positives.
+    """
+
+    called: Array
+    total: Array
+
+    @property
+    def goals(self) -> Array:
+        """Return the counts at the thresholds of the goals [G, 2, 1 + B]."""
+        goals: Array = self.called[len(CURVE) + 1 :]
+        return goals
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class DecisionCuts:
+    """The thresholds of one finding as cuts of its column; a cut is a number of images with the highest logits.
+
+    cut [D]: 0 for an unknown threshold. known [D]: whether the threshold is known. behind [D]: whether the images behind the
+    cut are called positive, not those before it: this is so for probabilities that fall while the logit rises.
+    """
+
+    cut: NDArray[np.int64]
+    known: NDArray[np.bool_]
+    behind: NDArray[np.bool_]
+
+    @classmethod
+    def of(cls, column: Column, platt: BinnedProbabilities, thresholds: DecisionThresholds, k: int) -> Self:
+        """Return the cuts of finding k. `platt`: probabilities of the images of the column, after Platt scaling."""
+        prob, num = platt.prob, len(column.rows)
+        goal = thresholds.goal[:, k]
+        at = np.append(CURVE, thresholds.prevalence[k])
+        known = np.append(np.isfinite(at) & platt.fitted, np.isfinite(goal)) & (num > 0)
+        falls = num == 0 or prob[0] >= prob[-1]
+        below = np.searchsorted(prob[::-1] if falls else prob, at, side="left")  # images with prob < threshold
+        cut = num - below if falls else below
+        cuts = np.where(known, np.append(cut, column.reaching(goal)), 0)
+        behind = np.append(np.full(len(at), not falls), np.zeros(len(goal), bool))
+        return cls(cuts.astype(np.int64), known, behind)
+
+    def counts(self, reached: Array, total: Array) -> DecisionCounts:
+        """Return the counts, from the images before each cut, reached [D, 2, 1 + B], and all images, total [2, 1 + B]."""
+        called = np.where(self.behind[:, None, None], total - reached, reached)
+        called[~self.known] = np.nan
+        return DecisionCounts(called, total)

@@ -1,0 +1,474 @@
+"""How many labeled patients a new hospital needs, learned from hospitals whose labels are known.
+
+A hospital with all its labels plays the part of a hospital with few labels. One draw gives the labels of n of its
+patients to a method and measures the result on other patients of the same hospital. The same draw is made for a rising
+number n, so the results form a curve. Patients are drawn, not images. There are three goals:
+
+- CALIBRATION: Platt scaling is fitted on the n patients; the goal is an ECE of at most `Goals.ece`.
+- SENSITIVITY: a threshold is chosen on the n patients; the goal is a sensitivity of at least `Goals.sensitivity`.
+- DIFFERENCE: two runs are compared on the n patients; the goal is an interval of the AUROC difference that excludes 0,
+  on the same side as the difference over all patients.
+
+One random half of the patients is measured on, for every n: the ECE of few images is too high, so a number of measured
+images that changes with n would bend the curve. The n patients come from the other half.
+
+Shapes: N images, P patients, D draws; label [N] of 0 and 1, logit [N], patient [N] codes from 0.
+"""
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import NamedTuple, Self
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy.special import betainc, stdtrit
+
+from bench.scoring.bootstrap.compiled import compiled
+from bench.scoring.bootstrap.intervals import LEVEL
+from bench.scoring.calibration_metrics import binned_ece
+from bench.scoring.calibrators import Platt
+from bench.scoring.delong import influence
+from bench.scoring.gaps.gap import EXTERNAL, MACRO
+from bench.scoring.metrics import Label, Score
+from bench.scoring.scored_split import DROPPED, ScoredSplit
+from harmonize.seeds import stream
+
+Array = NDArray[np.float64]
+Codes = NDArray[np.int64]
+
+CALIBRATION, SENSITIVITY, DIFFERENCE = "calibration", "sensitivity", "difference"
+NUM_LABELED = (
+    10,
+    20,
+    50,
+    100,
+    200,
+    500,
+    1000,
+    2000,
+    5000,
+)  # values of n; only those up to half of the patients are used
+DRAWS = 100  # draws of one run at one hospital
+LEAST_DRAWS = 20  # of each run, if many runs are measured together
+CONFIDENCE = 0.95  # of the threshold rule: the probability that the sensitivity of other patients reaches the goal
+LEAST_IN_CLASS = 5  # patients with and without the finding; with fewer, an AUROC difference has no interval
+QUANTILES = (0.1, 0.5, 0.9)  # the spread and the median of a curve
+
+CURVES = (
+    "goal",
+    "finding",
+    "dataset",  # a hospital, or EXTERNAL for all hospitals together
+    "n",  # labeled patients; 0 is the run as it is, with calibrator and threshold of the internal validation split
+    "median",  # of ECE, sensitivity or AUROC difference, over hospitals, runs and draws
+    "low",  # 10th percentile
+    "high",  # 90th percentile
+    "share",  # share of draws that reach the goal
+    "share_low",  # smallest share of a hospital
+    "share_high",  # largest share of a hospital
+    "specificity",  # mean specificity at the threshold; only for the goal SENSITIVITY
+    "plain_share",  # share of draws that reach the goal if the threshold has no safety margin; only for SENSITIVITY
+    "hospitals",
+    "draws",
+)
+NEEDS = (
+    "goal",
+    "finding",
+    "dataset",
+    "target",  # largest ECE, smallest sensitivity, or, for DIFFERENCE, smallest share of draws
+    "needed",  # smallest n at which enough draws reach the goal; NaN if there is none
+    "largest",  # largest n that was tried
+    "share",  # share of draws that reach the goal at n = needed, or at the largest n
+    "note",  # reason why `needed` has no value, "" otherwise
+    # CALIBRATION: median ECE of perfectly calibrated probabilities on the measured patients. SENSITIVITY: mean
+    # specificity at the threshold that the labels of the measured patients themselves give. DIFFERENCE: NaN
+    "best",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Goals:
+    """What the labels are for. `share`: share of draws that must reach a goal."""
+
+    ece: float = 0.05
+    sensitivity: float = 0.9
+    share: float = 0.8
+
+    def __post_init__(self) -> None:
+        for name in ("ece", "sensitivity", "share"):
+            value = getattr(self, name)
+            if not 0 < value < 1:
+                raise ValueError(f"{name} must be between 0 and 1, not {value}")
+
+
+class Outcome(NamedTuple):
+    """The draws of one run with the labels of n patients, for one goal, finding and hospital; arrays [D]."""
+
+    goal: str
+    finding: str
+    dataset: str
+    n: int
+    value: Array  # NaN if the labels do not suffice, for example because none is positive
+    reached: NDArray[np.bool_]
+    specificity: Array | None = None
+    plain: NDArray[np.bool_] | None = None  # whether a threshold without safety margin reaches the goal
+    best: Array | None = None  # the column `best` of NEEDS, for each draw
+    clear: bool = True  # whether the labels of all patients of the hospital reach the goal
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LabeledColumn:
+    """The images of a split that have a label for one finding, sorted by logit."""
+
+    label: Label
+    logit: Score
+    patient: Codes
+
+    @classmethod
+    def of(cls, scored: ScoredSplit, k: int) -> Self:
+        """Return the labeled images of finding k of a split."""
+        label = scored.labels()[:, k]
+        rows = np.flatnonzero(label != DROPPED)
+        rows = rows[np.argsort(scored.logit[rows, k], kind="stable")]
+        patient = np.unique(scored.patient_id[rows].astype(str), return_inverse=True)[1]
+        return cls(label[rows], scored.logit[rows, k], patient.astype(np.int64))
+
+    @property
+    def num_patients(self) -> int:
+        """Return the number of patients."""
+        return int(self.patient.max(initial=-1)) + 1
+
+    def smaller_class(self) -> int:
+        """Return the number of patients with a positive image or with a negative image, whichever is smaller."""
+        return min(_num_patients(self.patient[self.label == value]) for value in (0, 1))
+
+    def part(self, rows: NDArray[np.bool_]) -> "LabeledColumn":
+        """Return some of the images; the order stays."""
+        return LabeledColumn(self.label[rows], self.logit[rows], self.patient[rows])
+
+
+def _num_patients(patient: Codes) -> int:
+    return int(np.count_nonzero(np.bincount(patient)))
+
+
+def numbers_of_patients(num_patients: int) -> list[int]:
+    """Return the numbers n for a hospital: those of NUM_LABELED up to half of the patients."""
+    return [n for n in NUM_LABELED if n <= num_patients // 2]
+
+
+def ranks(num_patients: int, draws: int, *names: object) -> Iterator[Codes]:
+    """Yield the random rank [P] of each patient for each draw; the n patients of a draw are those with ranks below n.
+
+    The measured half has the ranks from P - P // 2. `names`: names of the random stream, such as hospital and finding.
+    """
+    generator = stream(0, "label needs", *names)
+    for _ in range(draws):
+        yield generator.permutation(num_patients)
+
+
+# ---- calibration and thresholds
+
+
+def thresholds(labeled: LabeledColumn, sensitivity: float) -> tuple[float, float]:
+    """Choose two thresholds, with and without safety margin; NaN when a class is absent.
+
+    Without margin: the highest threshold at which the sensitivity of the labeled images is at least `sensitivity`, as
+    in `thresholds.sens_90`. On other patients, about half of such thresholds miss the goal, however many labels there
+    are. With margin: the highest threshold at which the sensitivity on other patients is at least `sensitivity` with
+    CONFIDENCE. The sensitivity at the j-th lowest positive score has a beta distribution, whatever the distribution of
+    the scores. Images of one patient are alike, so the number of positive patients takes the place of the number of
+    positive images (Korn and Graubard 1998). If no threshold is certain enough, the lowest positive score is chosen.
+    """
+    positive = labeled.label == 1
+    score = labeled.logit[positive]  # sorted, as all images are
+    if len(score) in (0, len(positive)):
+        return float("nan"), float("nan")
+    misses = _misses_allowed(len(score), _num_patients(labeled.patient[positive]), sensitivity)
+    # 1e-9 is subtracted, so that a rounding error cannot make the result of ceil too large by 1.
+    return float(score[misses]), float(score[len(score) - math.ceil(sensitivity * len(score) - 1e-9)])
+
+
+@cache
+def _misses_allowed(num_images: int, num_patients: int, sensitivity: float) -> int:
+    """Return how many of the positive images may be below the threshold."""
+    misses = np.arange(int((1 - sensitivity) * num_images) + 1)
+    scale = num_patients / num_images
+    too_low = betainc((num_images - misses) * scale, misses * scale + 1, sensitivity)
+    return max(int(np.count_nonzero(too_low <= 1 - CONFIDENCE)) - 1, 0)
+
+
+def recalibrated(
+    finding: str,
+    dataset: str,
+    column: LabeledColumn,
+    internal: LabeledColumn | None,
+    goals: Goals,
+    draws: int = DRAWS,
+    bins: int = 15,
+) -> list[Outcome]:
+    """Draw patients of one hospital, and measure calibrator and threshold on other patients.
+
+    `internal`: the internal validation split; its calibrator and threshold give the outcomes for n = 0. Without this
+    split there are none.
+    """
+    numbers = numbers_of_patients(column.num_patients)
+    methods: list[int] = ([0] if internal is not None else []) + numbers
+    shape = len(methods), draws
+    errors, (lowest, highest) = np.full(shape, np.nan), np.full((2, draws), np.nan)
+    careful, plain, specificity = (np.full(shape, np.nan) for _ in range(3))
+    best = platt(column.label, column.logit).apply(column.logit)
+    generator = stream(0, "perfect calibration", dataset, finding)
+    fixed = None if internal is None else _Fit.of(internal, goals.sensitivity)
+    for d, rank in enumerate(ranks(column.num_patients, draws, dataset, finding)):
+        of_image = rank[column.patient]
+        measured_rows = of_image >= column.num_patients - column.num_patients // 2
+        measured, prob = column.part(measured_rows), best[measured_rows]
+        lowest[d] = binned_ece((generator.random(len(prob)) < prob).astype(np.int8), prob, bins)
+        positive, negative = (measured.logit[measured.label == value] for value in (1, 0))
+        if len(positive) and len(negative):
+            highest[d] = 1 - _share_called(negative, thresholds(measured, goals.sensitivity)[1])
+        for i, n in enumerate(methods):
+            fit = fixed if n == 0 and fixed else _Fit.of(column.part(of_image < n), goals.sensitivity)
+            if not np.isnan(fit.platt.a):
+                errors[i, d] = binned_ece(measured.label, fit.platt.apply(measured.logit), bins)
+            if len(positive) and len(negative) and not np.isnan(fit.careful):
+                careful[i, d], plain[i, d] = (_share_called(positive, t) for t in (fit.careful, fit.plain))
+                specificity[i, d] = 1 - _share_called(negative, fit.careful)
+    outcomes = []
+    for i, n in enumerate(methods):
+        where = finding, dataset, n
+        outcomes.append(Outcome(CALIBRATION, *where, errors[i], errors[i] <= goals.ece, best=lowest))
+        kept, plainly = (sensitivity[i] >= goals.sensitivity for sensitivity in (careful, plain))
+        outcomes.append(Outcome(SENSITIVITY, *where, careful[i], kept, specificity[i], plainly, highest))
+    return outcomes
+
+
+def platt(label: Label, logit: Score) -> Platt:
+    """Fit Platt scaling; equal to `calibrators.fit_platt` to 1e-6 in the probabilities, and twenty times as fast."""
+    positive = label == 1
+    return Platt(*_platt(positive, np.asarray(logit, np.float64), int(positive.sum())))
+
+
+@compiled
+def _platt(positive: NDArray[np.bool_], logit: Array, num_positive: int) -> tuple[float, float]:
+    """Return slope and offset by Newton's method, each step halved until the loss falls; NaN when a class is absent."""
+    num = logit.shape[0]
+    if num_positive == 0 or num_positive == num:
+        return np.nan, np.nan
+    mean, spread = logit.mean(), logit.std()
+    high, low = (num_positive + 1) / (num_positive + 2), 1 / (num - num_positive + 2)
+    share = (num_positive * high + (num - num_positive) * low) / num
+    slope, offset = 0.0, math.log(share / (1 - share))
+    if spread <= 1e-12 * max(1.0, abs(mean)):
+        return 0.0, offset
+    step_slope, step_offset, size, best = 0.0, 0.0, 1.0, np.inf
+    for _ in range(200):
+        loss, by_slope, by_offset, h_slope, h_cross, h_offset = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
+        at_slope, at_offset = slope - size * step_slope, offset - size * step_offset
+        for i in range(num):
+            z = (logit[i] - mean) / spread
+            value = at_slope * z + at_offset
+            small = math.exp(-abs(value))
+            target = high if positive[i] else low
+            loss += math.log1p(small) + max(value, 0.0) - target * value
+            prob = 1 / (1 + small) if value >= 0 else small / (1 + small)
+            residual, weight = prob - target, max(prob * (1 - prob), 1e-12)
+            by_slope += residual * z
+            by_offset += residual
+            h_slope += weight * z * z
+            h_cross += weight * z
+            h_offset += weight
+        if loss >= best:
+            size /= 2
+            if size < 1e-6:
+                break
+            continue
+        slope, offset, best, size = at_slope, at_offset, loss, 1.0
+        if max(abs(by_slope), abs(by_offset)) <= 1e-9 * num:
+            break
+        determinant = h_slope * h_offset - h_cross * h_cross + 1e-12
+        step_slope = (h_offset * by_slope - h_cross * by_offset) / determinant
+        step_offset = (h_slope * by_offset - h_cross * by_slope) / determinant
+    return slope / spread, offset - slope * mean / spread
+
+
+class _Fit(NamedTuple):
+    """What the labels of some patients give: a calibrator, and thresholds with and without safety margin."""
+
+    platt: Platt
+    careful: float
+    plain: float
+
+    @classmethod
+    def of(cls, labeled: LabeledColumn, sensitivity: float) -> Self:
+        return cls(platt(labeled.label, labeled.logit), *thresholds(labeled, sensitivity))
+
+
+def _share_called(sorted_logit: Score, threshold: float) -> float:
+    return 1 - float(np.searchsorted(sorted_logit, threshold, "left")) / len(sorted_logit)
+
+
+# ---- the difference of two runs
+
+
+def told_apart(
+    dataset: str,
+    findings: Sequence[str],
+    label_NK: NDArray[np.int8],
+    logit_2NK: Score,
+    patient_ids: NDArray[np.object_],
+    draws: int = DRAWS,
+) -> list[Outcome]:
+    """Draw patients of one hospital, and test the AUROC difference of two runs on them: each finding, then the macro.
+
+    label_NK: 1, 0 or DROPPED for each image and finding; logit_2NK: those of the two runs. The macro of a draw is the
+    mean over the findings with enough patients in this draw. There is no macro of a single finding.
+    """
+    patient = np.unique(patient_ids.astype(str), return_inverse=True)[1].astype(np.int64)
+    num_patients = int(patient.max(initial=-1)) + 1
+    names = [*findings, MACRO] if len(findings) > 1 else list(findings)
+    truth = _differences(label_NK, logit_2NK, patient, num_patients)[: len(names)]
+    numbers = numbers_of_patients(num_patients)
+    value, reached = (np.full((len(names), len(numbers), draws), fill) for fill in (np.nan, False))
+    for d, rank in enumerate(ranks(num_patients, draws, dataset)):
+        of_image = rank[patient]
+        for i, n in enumerate(numbers):
+            rows = np.flatnonzero(of_image < n)
+            found = _differences(label_NK[rows], logit_2NK[:, rows], of_image[rows], n)[: len(names)]
+            value[:, i, d] = [difference.value for difference in found]
+            reached[:, i, d] = [
+                difference.excludes_zero and difference.value * true.value > 0
+                for difference, true in zip(found, truth, strict=True)
+            ]
+    return [
+        Outcome(DIFFERENCE, name, dataset, n, value[k, i], reached[k, i] == 1, clear=truth[k].excludes_zero)
+        for k, name in enumerate(names)
+        for i, n in enumerate(numbers)
+    ]
+
+
+class _Difference(NamedTuple):
+    """An AUROC difference with its 95 % interval; NaN with too few patients."""
+
+    value: float
+    half: float
+
+    @property
+    def excludes_zero(self) -> bool:
+        return abs(self.value) > self.half
+
+
+def _differences(label_NK: NDArray[np.int8], logit_2NK: Score, patient: Codes, num_patients: int) -> list[_Difference]:
+    """Compute the AUROC difference of two runs for each finding, then for the macro."""
+    values, influences, out = [], [], []
+    for k in range(label_NK.shape[1]):
+        rows = label_NK[:, k] != DROPPED
+        label, codes = label_NK[rows, k], patient[rows]
+        if min(_num_patients(codes[label == value]) for value in (0, 1)) < LEAST_IN_CLASS:
+            out.append(_Difference(float("nan"), float("nan")))
+            continue
+        (first, of_first), (second, of_second) = (influence(label, logit_2NK[run, rows, k]) for run in (0, 1))
+        values.append(first - second)
+        change = np.bincount(codes, of_first - of_second, minlength=num_patients)
+        influences.append(np.asarray(change, np.float64))
+        out.append(_tested(values[-1], influences[-1]))
+    if not values:
+        return [*out, _Difference(float("nan"), float("nan"))]
+    return [*out, _tested(float(np.mean(values)), np.mean(influences, axis=0))]
+
+
+def _tested(value: float, influence_P: Array) -> _Difference:
+    """Return a difference with the half width of its interval, from the influence of each patient.
+
+    Student's t replaces the normal distribution, because few patients may carry most of the variance. The number of
+    patients that carry it gives the degrees of freedom (Fay and Graubard 2001).
+    """
+    square = influence_P**2
+    variance = float(square.sum())
+    if variance == 0:
+        return _Difference(value, 0.0)
+    freedom = max(variance**2 / float((square**2).sum()) - 1, 1.0)
+    correction = len(influence_P) / (len(influence_P) - 1)
+    return _Difference(value, float(stdtrit(freedom, (1 + LEVEL) / 2) * np.sqrt(variance * correction)))
+
+
+# ---- curves and answers
+
+
+def summarize(outcomes: Sequence[Outcome], goals: Goals) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return the curves (columns CURVES) and the numbers of patients that are needed (columns NEEDS).
+
+    Rows of all hospitals together come first. A hospital is in a curve only up to half of its patients, so the right
+    end of such a row may have fewer hospitals; the column `hospitals` states their number.
+    """
+    places: dict[tuple[str, str, str], dict[int, list[Outcome]]] = {}
+    several = len({outcome.dataset for outcome in outcomes}) > 1
+    for together in (True, False) if several else (False,):
+        for outcome in outcomes:
+            where = outcome.goal, outcome.finding, EXTERNAL if together else outcome.dataset
+            places.setdefault(where, {}).setdefault(outcome.n, []).append(outcome)
+    curves = [_curve_row(where, n, group) for where, by_n in places.items() for n, group in sorted(by_n.items())]
+    table = pd.DataFrame(curves, columns=list(CURVES))
+    needs = [_need_row(where, by_n, goals) for where, by_n in places.items()]
+    return table, pd.DataFrame(needs, columns=list(NEEDS))
+
+
+def _curve_row(where: tuple[str, str, str], n: int, group: Sequence[Outcome]) -> tuple[object, ...]:
+    worst = np.inf if where[0] == CALIBRATION else -np.inf
+    value = np.concatenate([outcome.value for outcome in group])
+    # A draw whose labels do not suffice counts as the worst value; "nearest" never averages with infinity.
+    low, median, high = np.quantile(np.where(np.isnan(value), worst, value), QUANTILES, method="nearest")
+    spread = [v if np.isfinite(v) else float("nan") for v in (median, low, high)]
+    shares = _shares(group)
+    specificity = [outcome.specificity for outcome in group if outcome.specificity is not None]
+    plain = [outcome.plain for outcome in group if outcome.plain is not None]
+    paid = np.concatenate(specificity) if specificity else np.empty(0)
+    return (
+        *where,
+        n,
+        *spread,
+        _reached(group),
+        min(shares),
+        max(shares),
+        float(np.nanmean(paid)) if np.isfinite(paid).any() else float("nan"),
+        float(np.concatenate(plain).mean()) if plain else float("nan"),
+        len(shares),
+        len(value),
+    )
+
+
+def _reached(group: Sequence[Outcome]) -> float:
+    return float(np.concatenate([outcome.reached for outcome in group]).mean())
+
+
+def _shares(group: Sequence[Outcome]) -> list[float]:
+    """Return the share of draws that reach the goal, for each hospital."""
+    datasets = dict.fromkeys(outcome.dataset for outcome in group)
+    return [_reached([outcome for outcome in group if outcome.dataset == dataset]) for dataset in datasets]
+
+
+def _need_row(where: tuple[str, str, str], by_n: dict[int, list[Outcome]], goals: Goals) -> tuple[object, ...]:
+    share = {n: _reached(by_n[n]) for n in sorted(by_n)}
+    largest = max(share)
+    needed = next((n for n, reached in share.items() if reached >= goals.share), None)
+    every = [outcome for group in by_n.values() for outcome in group]
+    best = np.concatenate([np.empty(0), *(outcome.best for outcome in every if outcome.best is not None)])
+    best = best[np.isfinite(best)]
+    note = ""
+    if needed is None:
+        note = f"more than {largest:,}"
+        if where[0] == CALIBRATION and (best <= goals.ece).mean() < goals.share:
+            note = "too few patients to measure"
+        elif not any(outcome.clear for outcome in every):
+            note = "not clear with all patients"
+    return (
+        *where,
+        {CALIBRATION: goals.ece, SENSITIVITY: goals.sensitivity, DIFFERENCE: goals.share}[where[0]],
+        float("nan") if needed is None else float(needed),
+        largest,
+        share[largest if needed is None else needed],
+        note,
+        float(np.median(best) if where[0] == CALIBRATION else best.mean()) if len(best) else float("nan"),
+    )

@@ -1,0 +1,322 @@
+"""Prediction-powered estimates: combine few labels of a hospital with the predictions for its unlabeled images.
+
+Every estimate starts from the labels alone. A second quantity is computed from predictions, so it is known for labeled
+and unlabeled images: the influence that an image would have if its label were the predicted probability. The mean of
+this quantity over the labeled images differs from its mean over the unlabeled images only by chance. A multiple of the
+difference is therefore added to the estimate, which removes a part of the chance of drawing these labeled images:
+
+    estimate = labels alone + power x (mean over unlabeled - mean over labeled images)
+
+`power` minimizes the variance of the estimate. If predictions do not help, it is 0, and the result is that of the labels
+alone. The estimate is correct for poor predictions, too; poor predictions only make the interval wider. Labeled patients
+must be a random sample of the hospital's patients.
+
+For the mean of labels, estimate and interval are those of ppi-python. All other scores use the first-order influence of
+an image on the score (a one-step estimate). Patients are the units: influences are summed over the images of a patient.
+
+Source: Angelopoulos et al. 2023, Science 382, 669 (arXiv:2301.09633); PPI++, Angelopoulos, Duchi and Zrnic 2023
+(arXiv:2311.01453), section 6.1 for the power.
+Shapes: n labeled images, N unlabeled images.
+"""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import ndtri
+
+from bench.scoring.delong import influence
+from bench.scoring.metrics import require_finite
+
+Array = NDArray[np.float64]
+Codes = NDArray[np.integer]
+
+LEVEL = 0.9  # of the intervals
+# A score without two patients in each class has no variance.
+LEAST_PATIENTS = 2
+SCORES = ("prevalence", "sensitivity", "specificity", "accuracy", "calibration_in_the_large", "auroc")
+
+
+@dataclass(frozen=True, slots=True)
+class Combined:
+    """An estimate from labels and predictions, beside the estimate from the labels alone.
+
+    Both intervals have the same level. power: weight of the predictions; 0 means that they are not used. The bounds are
+    NaN if the labels show no variance, for example if all are 0, or if there is one patient only: the predictions are
+    then not used. The values are also NaN if a class that the score needs has fewer than two patients.
+    """
+
+    value: float
+    low: float
+    high: float
+    labels_value: float
+    labels_low: float
+    labels_high: float
+    power: float
+    num_labeled_patients: int
+    num_unlabeled_patients: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Images:
+    """Predictions for images [n]: calibrated probability of the finding, score, positive call, patient code.
+
+    score: any number that rises with the probability, such as the logit; only AUROC uses it. called: None leaves out
+    the scores that need calls. patient: the same code for all images of a patient, also in the other set of images.
+    Raises ValueError for different lengths, and for a probability outside [0, 1].
+    """
+
+    probability: Array
+    score: Array
+    patient: Codes
+    called: NDArray[np.bool_] | None = None
+
+    def __post_init__(self) -> None:
+        lengths = {len(a) for a in (self.probability, self.score, self.patient, self.called) if a is not None}
+        if len(lengths) > 1:
+            raise ValueError(f"the arrays have different lengths: {sorted(lengths)}")
+        require_finite(self.probability, "probabilities")
+        require_finite(self.score, "scores")
+        if ((self.probability < 0) | (self.probability > 1)).any():
+            raise ValueError("a probability is outside [0, 1]: calibrate logits first")
+
+    def part(self, rows: NDArray[np.bool_]) -> "Images":
+        """Return some of the images."""
+        called = None if self.called is None else self.called[rows]
+        return Images(self.probability[rows], self.score[rows], self.patient[rows], called)
+
+
+def combined_scores(
+    label: NDArray[np.integer], labeled: Images, unlabeled: Images, level: float = LEVEL
+) -> dict[str, Combined]:
+    """Estimate the scores of a hospital from labels [n] of some images and the predictions for all images.
+
+    The scores (SCORES): prevalence; sensitivity, specificity and accuracy of the calls (only with calls);
+    calibration_in_the_large, the mean probability minus the prevalence; and AUROC. label: 0 or 1 for each labeled image.
+    Unlabeled images of labeled patients are left out, because the two samples must be independent. With fewer than
+    about 20 labeled patients with the finding (or without it), intervals of the scores that need this class are too
+    narrow, those of the labels alone as well.
+
+    Raises ValueError if a label is neither 0 nor 1, if there are no unlabeled patients, or if `level` is not in (0, 1).
+
+    >>> labels = np.array([1, 0, 0, 1, 0, 0])
+    >>> seen = Images(np.array([0.7, 0.2, 0.1, 0.6, 0.4, 0.1]), np.array([1, -1, -2, 0, 0, -2.0]), np.arange(6))
+    >>> more = Images(np.array([0.3, 0.1, 0.8, 0.2]), np.array([-1, -2, 1, -1.0]), np.arange(6, 10))
+    >>> prevalence = combined_scores(labels, seen, more)["prevalence"]
+    >>> round(prevalence.labels_value, 3), round(prevalence.value, 3), round(prevalence.power, 2)
+    (0.333, 0.333, 0.58)
+    """
+    if not np.isin(label, (0, 1)).all() or len(label) != len(labeled.patient):
+        raise ValueError("label must have a 0 or a 1 for each labeled image")
+    if not 0 < level < 1:
+        raise ValueError(f"level must be between 0 and 1, not {level}")
+    unlabeled = unlabeled.part(~np.isin(unlabeled.patient, labeled.patient))
+    if not len(unlabeled.patient):
+        raise ValueError("every unlabeled image belongs to a labeled patient: use the labels alone")
+    target = label.astype(np.float64)
+    means: dict[str, tuple[Array, Array, Array, float]] = {}  # the outcome, its two predictions, and the lowest power
+    p, q = labeled.probability, unlabeled.probability
+    means["prevalence"] = (target, p, q, 0.0)
+    # The error of a calibrated probability does not depend on the probability; of another probability, it may rise or
+    # fall with it, so the power may be negative.
+    means["calibration_in_the_large"] = (p - target, p, q, -1.0)
+    out = {name: _mean(*arrays, labeled, unlabeled, level) for name, arrays in means.items()}
+    if labeled.called is not None and unlabeled.called is not None:
+        calls, other = labeled.called.astype(np.float64), unlabeled.called.astype(np.float64)
+        right, right_p, right_q = (t * c + (1 - t) * (1 - c) for t, c in ((target, calls), (p, calls), (q, other)))
+        out["accuracy"] = _mean(right, right_p, right_q, 0.0, labeled, unlabeled, level)
+        out["sensitivity"] = _share(target, p, q, calls, other, labeled, unlabeled, level)
+        out["specificity"] = _share(1 - target, 1 - p, 1 - q, 1 - calls, 1 - other, labeled, unlabeled, level)
+    out["auroc"] = _auroc(label, labeled, unlabeled, level)
+    bounds = {name: (-1.0 if name == "calibration_in_the_large" else 0.0, 1.0) for name in SCORES}
+    return {name: _clipped(out[name], *bounds[name]) for name in SCORES if name in out}
+
+
+def mean(
+    outcome: Array,
+    predicted: Array,
+    predicted_unlabeled: Array,
+    patient: Codes | None = None,
+    patient_unlabeled: Codes | None = None,
+    level: float = LEVEL,
+    lowest_power: float = 0.0,
+) -> Combined:
+    """Estimate the mean of an outcome [n] with its predictions for labeled [n] and unlabeled images [N].
+
+    Without patient codes, each image is a patient of its own, and the result is that of ppi-python's `ppi_mean_ci` and
+    `ppi_mean_pointestimate`. There is one exception: if the interval were wider than that of the labels alone, the
+    power is 0.
+    """
+    codes = np.arange(len(outcome)) if patient is None else patient
+    others = np.arange(len(predicted_unlabeled)) if patient_unlabeled is None else patient_unlabeled
+    value = float(outcome.mean())
+    return _combine(value, outcome - value, predicted, predicted_unlabeled, codes, others, level, lowest_power)
+
+
+def _mean(
+    outcome: Array, predicted: Array, other: Array, lowest: float, labeled: Images, unlabeled: Images, level: float
+) -> Combined:
+    return mean(outcome, predicted, other, labeled.patient, unlabeled.patient, level, lowest)
+
+
+def _share(
+    member: Array, p: Array, q: Array, calls: Array, other: Array, labeled: Images, unlabeled: Images, level: float
+) -> Combined:
+    """Estimate the share of positive calls among the members of a class, such as the sensitivity.
+
+    member [n]: 1 for images of the class. p [n], q [N]: probability of the class.
+    """
+    if not member.any() or _too_few(member == 1, labeled.patient):
+        return _without_interval(float("nan"), labeled.patient, unlabeled.patient)
+    value = float(member @ calls / member.sum())
+    # The predictions' own estimate is the center, so that the quantity depends on predictions alone.
+    center = (p @ calls + q @ other) / (p.sum() + q.sum())
+    scale = np.concatenate([p, q]).mean()
+    of_labels = member * (calls - value) / member.mean()
+    return _combine(
+        value,
+        of_labels,
+        p * (calls - center) / scale,
+        q * (other - center) / scale,
+        labeled.patient,
+        unlabeled.patient,
+        level,
+    )
+
+
+def _auroc(label: NDArray[np.integer], labeled: Images, unlabeled: Images, level: float) -> Combined:
+    """Estimate AUROC: the influence is that of the U statistic's first-order (Hajek) projection.
+
+    The predictions of all images give the distribution of the scores in each class: an image counts as positive with
+    its probability, and as negative with the rest.
+    """
+    if any(_too_few(label == value, labeled.patient) for value in (0, 1)):
+        return _without_interval(float("nan"), labeled.patient, unlabeled.patient)
+    value, of_labels = influence(label, labeled.score)
+    num = len(label)
+    of_predictions = _predicted_influence(
+        np.concatenate([labeled.probability, unlabeled.probability]), np.concatenate([labeled.score, unlabeled.score])
+    )
+    return _combine(
+        value,
+        of_labels * num,
+        of_predictions[:num],
+        of_predictions[num:],
+        labeled.patient,
+        unlabeled.patient,
+        level,
+    )
+
+
+def _predicted_influence(probability: Array, score: Array) -> Array:
+    """Compute each image's influence on AUROC if its label were drawn with its probability, times the number of images."""
+    _, place = np.unique(score, return_inverse=True)
+    positive, negative = (np.bincount(place, weight) for weight in (probability, 1 - probability))
+    if not positive.sum() or not negative.sum():
+        return np.zeros(len(score))
+    # the shares of the other class with a lower (for a positive) or a higher score (for a negative); ties count half
+    below = ((np.cumsum(negative) - negative / 2) / negative.sum())[place]
+    above = (1 - (np.cumsum(positive) - positive / 2) / positive.sum())[place]
+    area = float(probability @ below / probability.sum())
+    prevalence = probability.mean()
+    return np.asarray(
+        probability * (below - area) / prevalence + (1 - probability) * (above - area) / (1 - prevalence), np.float64
+    )
+
+
+def _too_few(member: NDArray[np.bool_], patient: Codes) -> bool:
+    return len(np.unique(patient[member])) < LEAST_PATIENTS
+
+
+def _combine(
+    value: float,
+    of_labels: Array,
+    predicted: Array,
+    predicted_unlabeled: Array,
+    patient: Codes,
+    patient_unlabeled: Codes,
+    level: float,
+    lowest_power: float = 0.0,
+) -> Combined:
+    """Combine an estimate from labels with its predicted influence.
+
+    value: estimate from the labels. of_labels [n]: influence of each labeled image times n, with mean 0. predicted [n],
+    predicted_unlabeled [N]: the same from predictions; their mean need not be 0.
+    """
+    num, other = len(of_labels), len(predicted_unlabeled)
+    sums = [
+        _patient_sums(values - values.mean(), codes)
+        for values, codes in (
+            (of_labels, patient),
+            (predicted, patient),
+            (predicted_unlabeled, patient_unlabeled),
+        )
+    ]
+    of_labels_P, predicted_P, unlabeled_P = sums
+    variance = _variance(of_labels_P, num)
+    if len(of_labels_P) < LEAST_PATIENTS or variance <= 1e-24:
+        return _without_interval(value, patient, patient_unlabeled)
+    power = _power(of_labels_P, predicted_P, predicted, predicted_unlabeled, patient, patient_unlabeled)
+    power = float(np.clip(power, lowest_power, 1.0))
+    error = np.sqrt(_variance(of_labels_P - power * predicted_P, num) + _variance(power * unlabeled_P, other))
+    of_labels_alone = np.sqrt(variance)
+    if error > of_labels_alone:  # rare: the power is estimated from all images, the variances from each sample
+        power, error = 0.0, of_labels_alone
+    shifted = value + power * float(predicted_unlabeled.mean() - predicted.mean())
+    half, labels_half = (float(ndtri((1 + level) / 2) * width) for width in (error, of_labels_alone))
+    return Combined(
+        shifted,
+        shifted - half,
+        shifted + half,
+        value,
+        value - labels_half,
+        value + labels_half,
+        power,
+        len(of_labels_P),
+        len(unlabeled_P),
+    )
+
+
+def _power(
+    of_labels_P: Array,
+    predicted_P: Array,
+    predicted: Array,
+    predicted_unlabeled: Array,
+    patient: Codes,
+    patient_unlabeled: Codes,
+) -> float:
+    """Estimate the weight of the predictions that minimizes the variance, as ppi-python does (its `_calc_lam_glm`).
+
+    The variance of the predictions comes from the labeled and the unlabeled images together.
+    """
+    num, other = len(predicted), len(predicted_unlabeled)
+    covariance = float(of_labels_P @ predicted_P) / num
+    center = np.concatenate([predicted, predicted_unlabeled]).mean()
+    pooled_P = np.concatenate(
+        [_patient_sums(predicted - center, patient), _patient_sums(predicted_unlabeled - center, patient_unlabeled)]
+    )
+    variance = float(pooled_P @ pooled_P) / (num + other) * len(pooled_P) / (len(pooled_P) - 1)
+    return covariance / ((1 + num / other) * variance) if variance > 1e-24 else 0.0
+
+
+def _patient_sums(value: Array, patient: Codes) -> Array:
+    """Sum values [n] over the images of each patient."""
+    codes = np.unique(patient, return_inverse=True)[1]
+    return np.asarray(np.bincount(codes, value), np.float64)
+
+
+def _variance(influence_P: Array, num: int) -> float:
+    """Compute the variance of a mean over `num` images from the summed influences of the patients."""
+    return float(influence_P @ influence_P) / num**2
+
+
+def _without_interval(value: float, patient: Codes, patient_unlabeled: Codes) -> Combined:
+    """Return the value from the labels alone without an interval, for labels that do not suffice for an interval."""
+    nan = float("nan")
+    return Combined(value, nan, nan, value, nan, nan, 0.0, len(np.unique(patient)), len(np.unique(patient_unlabeled)))
+
+
+def _clipped(found: Combined, least: float, most: float) -> Combined:
+    """Return an estimate whose values and bounds are in the range of the score."""
+    names = ("value", "low", "high", "labels_value", "labels_low", "labels_high")
+    return replace(found, **{name: min(max(getattr(found, name), least), most) for name in names})

@@ -1,0 +1,38 @@
+"""Predict the images of a hospital with several runs of a grid."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from bench.planning.manifest import Manifest
+from bench.runs.new_images import infer, load
+from bench.store.store import Progress
+from harmonize.errors import DatasetError
+
+
+def hospital_logits(
+    manifest: Manifest, runs: Sequence[Mapping[str, Any]], images: Sequence[Path], device: str, progress: Progress
+) -> tuple[dict[str, pd.DataFrame], list[str]]:
+    """Return {run id: image_id, and a column of logits for each finding}, and notes about unusable files.
+
+    Findings that a run could not learn have the logit 0. Raises DatasetError if no image can be used.
+    """
+    logits: dict[str, pd.DataFrame] = {}
+    skipped = pd.DataFrame(columns=["image", "reason"])
+    for number, run in enumerate(runs):
+        done = number * len(images)
+
+        def shown(what: str, now: int, _all: int, done: int = done) -> None:
+            progress(what, done + now, len(runs) * len(images))
+
+        inference = infer(load(manifest.store, str(run["id"]), device), images, shown)
+        if not inference.num_images:
+            raise DatasetError("no image can be used", str(images[0]), str(inference.skipped["reason"].iloc[0]))
+        wide = inference.table.pivot_table(index="image", columns="finding", values="logit", sort=False)
+        findings = list(manifest.config(run).findings)
+        logits[str(run["id"])] = wide.reindex(columns=findings, fill_value=0.0).rename_axis("image_id").reset_index()
+        skipped = inference.skipped
+    first = skipped.head(1).to_dict("records")
+    return logits, [f"{len(skipped):,} files are left out, e.g. {row['image']}: {row['reason']}" for row in first]

@@ -1,0 +1,108 @@
+"""Measure CPU time and memory of expected scores at a hospital without labels, from logits.
+
+    OMP_NUM_THREADS=1 python benchmarks/estimate_speed.py                 # 25,000 images, 9 findings, 20 runs
+    OMP_NUM_THREADS=1 python benchmarks/estimate_speed.py --images 1000 --runs 2
+
+The script draws the logits and the scores of six labeled hospitals, and calls the parts of `bench estimate --logits`: reading
+the tables, the comparison with the images of the grid, the estimators, intervals, ranks, and the errors at labeled hospitals.
+Reading the grid's own tables is not measured.
+"""
+
+import argparse
+import resource
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from scipy.special import expit
+
+from bench.config.registry import Registry
+from bench.results.expected_at_hospital import compared_with
+from bench.scoring.calibrators import fit_platt
+from bench.scoring.estimators import estimate_rows
+from bench.scoring.estimators.accuracy_of_estimators import estimator_table
+from bench.scoring.estimators.expected_scores import expected, macros, outside
+from bench.scoring.estimators.from_hospitals import Known
+from bench.scoring.estimators.known_values import by_estimator
+from bench.scoring.estimators.quantities import QUANTITIES, InternalFinding
+
+NUM_HOSPITALS, NUM_RESAMPLES = 6, 1000
+
+
+def internal_findings(draw: np.random.Generator, num_val: int, num_findings: int) -> list[InternalFinding | None]:
+    """Draw validation images of each finding."""
+    known: list[InternalFinding | None] = []
+    for _ in range(num_findings):
+        logit = draw.normal(-1.5, 1.5, num_val)
+        label = (draw.random(num_val) < expit(logit)).astype(np.int8)
+        known.append(InternalFinding(label, logit, 0.0, fit_platt(label, logit)))
+    return known
+
+
+def labeled(draw: np.random.Generator, num_runs: int, num_findings: int) -> dict[str, Known]:
+    """Draw scores and estimates at the labeled hospitals."""
+    shape = (NUM_HOSPITALS, num_runs, num_findings)
+    names = [entry.name for entry in Registry.read().estimators if entry.facts["given"] == "logits"]
+    values = {}
+    for quantity in QUANTITIES:
+        internal = draw.uniform(0.7, 0.9, shape[1:])
+        truth = (internal - draw.uniform(0, 0.1, shape)).clip(0, 1)
+        values[quantity] = Known(internal, truth, {name: truth + draw.normal(0, 0.05, shape) for name in names})
+    return values
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    for name, usual in (("images", 25_000), ("findings", 9), ("runs", 20), ("val", 20_000), ("grid-images", 100_000)):
+        parser.add_argument(f"--{name}", type=int, default=usual)
+    size = parser.parse_args()
+    draw, findings = np.random.default_rng(0), [f"finding {k}" for k in range(size.findings)]
+    known, registry = labeled(draw, size.runs, size.findings), Registry.read()
+    of_logits = [entry for entry in registry.estimators if entry.facts["given"] == "logits"]
+    of_grid = draw.normal(-1.5, 1.5, (size.grid_images, size.findings)).astype(np.float32)
+    replicates = known["auroc"].truth.mean(2)[..., None] + draw.normal(
+        0, 0.01, (NUM_HOSPITALS, size.runs, NUM_RESAMPLES)
+    )
+    at_internal = internal_findings(draw, size.val, size.findings)
+    run_ids, rows, spent = (
+        [f"run {r}" for r in range(size.runs)],
+        [],
+        dict.fromkeys(("read", "logits", "hospitals"), 0.0),
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "logits.csv"
+        for run_id in run_ids:
+            logit = draw.normal(-1.3, 1.6, (size.images, size.findings)).astype(np.float32)
+            table = pd.DataFrame(logit, columns=findings)
+            table.insert(0, "image_id", [f"image {i}" for i in range(size.images)])
+            table.to_csv(path, index=False)
+            start = time.process_time()
+            logit_NK = pd.read_csv(path, dtype={"image_id": str})[findings].to_numpy(np.float32)
+            spent["read"] += time.process_time() - start
+            start = time.process_time()
+            if run_id == run_ids[0]:
+                compared_with(of_grid, logit_NK)
+            rows += estimate_rows.rows(run_id, findings, at_internal, "here", logit_NK, of_logits)
+            spent["logits"] += time.process_time() - start
+    start = time.process_time()
+    stated = by_estimator(estimate_rows.frame_of(rows), run_ids, findings, ["here"])
+    here = {q: {name: value[0] for name, value in of.items()} for q, of in stated.items()}
+    reasons, entry = outside(known, here, size.images), registry.sections["estimators"]["combination"]
+    for quantity in QUANTITIES:
+        result = expected(entry, known[quantity], here[quantity], reasons)
+        macros(entry, known[quantity], result, reasons == "")
+    both = [entry, registry.sections["estimators"]["mean_gap"]]
+    estimator_table(known, both, [size.images] * NUM_HOSPITALS, replicates, ["auroc"])
+    spent["hospitals"] += time.process_time() - start
+    megabytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    parts = ", ".join(f"{name} {seconds:.1f}" for name, seconds in spent.items())
+    print(
+        f"{size.images:,} images x {size.findings} findings x {size.runs} runs:"
+        f" {sum(spent.values()):.1f} s CPU ({parts}), {megabytes:.0f} MB"
+    )
+
+
+if __name__ == "__main__":
+    main()

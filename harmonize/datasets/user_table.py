@@ -1,0 +1,48 @@
+"""Read a table that a user gives, such as predictions, labels or a list of images, with bounded memory."""
+
+import lzma
+import zipfile
+import zlib
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from harmonize.datasets.csvrows import check_unpacked_size, open_bytes
+from harmonize.errors import DatasetError
+
+# maximum number of rows times columns of a Parquet table: 2 GB as numbers. The largest cohort, 900,000 images, may have 290
+# columns. The limit is necessary because a Parquet file of 1 kB can state a billion equal rows
+MAX_PARQUET_CELLS = 2**28
+
+
+def is_parquet(path: Path) -> bool:
+    """Return whether the name of a file ends in .parquet or .pq."""
+    return path.suffix.lower() in (".parquet", ".pq")
+
+
+def read_user_table(path: Path, **options: Any) -> pd.DataFrame:
+    """Return a Parquet table, or a CSV table, which may be compressed (.gz, .bz2, .xz, .zip, .zst).
+
+    `options`: arguments of `pandas.read_csv`. Raises DatasetError for a table above `csvrows.MAX_UNPACKED_BYTES` or
+    MAX_PARQUET_CELLS, before the table is read. Raises OSError or ValueError for a file that cannot be read.
+    """
+    try:
+        if is_parquet(path):
+            return _read_parquet(path)
+        check_unpacked_size(path)
+        with open_bytes(path) as file:
+            table: pd.DataFrame = pd.read_csv(file, **options)
+    except (EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile, pa.ArrowException) as error:
+        raise ValueError(str(error) or type(error).__name__) from error
+    return table
+
+
+def _read_parquet(path: Path) -> pd.DataFrame:
+    stated = pq.read_metadata(path)
+    if stated.num_rows * stated.num_columns > MAX_PARQUET_CELLS:
+        what = f"the table has more than {MAX_PARQUET_CELLS:,} cells: {stated.num_rows:,} rows, {stated.num_columns} columns"
+        raise DatasetError(what, str(path), "write only the columns and rows that are needed")
+    return pd.read_parquet(path)

@@ -1,0 +1,141 @@
+"""Render the page of `bench estimate`: what to expect at a hospital without labels, for the person who decides.
+
+All intervals of this page are 90 % intervals over hospitals.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from markupsafe import Markup
+
+from reports.drawing import svg
+from reports.formatting import is_number, plural
+from reports.html.section import write
+from reports.html.shell import shell
+from reports.report_data.headline_rows import Estimate
+
+STYLES = ("base.css", "ranking.css", "figures.css", "phone.css", "print.css")
+WIDTH, HEIGHT = 260.0, 24.0
+
+
+@dataclass(frozen=True, slots=True)
+class ExpectedRun:
+    """A run with its expected macro AUROC, and the interval of its rank. may_be_best: no other run is clearly better."""
+
+    name: str
+    id: str
+    auroc: Estimate
+    rank_low: int
+    rank_high: int
+    may_be_best: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ExpectedFinding:
+    """One finding of the first run: quantity -> expected value, without value if it is too uncertain."""
+
+    finding: str
+    values: Mapping[str, Estimate]
+
+
+@dataclass(frozen=True, slots=True)
+class LocalScore:
+    """A score of the first run from labels of this hospital: with the predictions for all images, and from labels alone."""
+
+    finding: str
+    score: str
+    combined: Estimate
+    labels_alone: Estimate
+    num_patients: int
+
+
+@dataclass(frozen=True, slots=True)
+class LabelNeeds:
+    """How many labeled patients of this hospital are needed, learned from the hospitals with labels.
+
+    goals: what the labels are for. findings: finding -> for each goal, the number of patients or why there is none.
+    pair: a sentence on the labels that tell two runs apart, "" without one.
+    """
+
+    goals: Sequence[str]
+    findings: Mapping[str, Sequence[str]]
+    pair: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class EstimatePage:
+    """The content of the page.
+
+    runs: the run with the highest expected value first. findings: of the first run. quantities: quantity -> title.
+    reasons: why values are missing. basis: sentences about what the estimates rest on. notes: further remarks. measured:
+    scores from labels of this hospital. needs: None if the labeled hospitals are too small to learn it.
+    """
+
+    study: str
+    synthetic: bool
+    num_images: int
+    learned_from: Sequence[str]
+    runs: Sequence[ExpectedRun]
+    findings: Sequence[ExpectedFinding]
+    quantities: Mapping[str, str]
+    reasons: Sequence[str]
+    basis: Sequence[str]
+    notes: Sequence[str]
+    measured: Sequence[LocalScore] = ()
+    needs: LabelNeeds | None = None
+
+
+def render(page: EstimatePage) -> str:
+    """Return the page as one HTML text, which makes no network requests. Equal content gives equal bytes."""
+    macro = [run.auroc for run in page.runs]
+    scale, grid = _axis(macro)
+    aurocs = [row.values["auroc"] for row in page.findings]
+    scale_of_findings, grid_of_findings = _axis(aurocs)
+    text = write(
+        "estimate_page.html.j2",
+        **shell(STYLES),
+        title="Unseen: expected scores",
+        headline=headline(page),
+        phantom=page.synthetic,
+        page=page,
+        sections=[],
+        runs=[{"run": run, "figure": _dot(run.auroc, scale, grid)} for run in page.runs],
+        axis=svg.tick_axis(scale, grid),
+        findings=[
+            {"row": row, "figure": _dot(row.values["auroc"], scale_of_findings, grid_of_findings)}
+            for row in page.findings
+        ],
+        axis_of_findings=svg.tick_axis(scale_of_findings, grid_of_findings),
+    )
+    return str(text) + "\n"
+
+
+def headline(page: EstimatePage) -> str:
+    """Return the headline: which run to choose, or that runs cannot be told apart.
+
+    >>> best = ExpectedRun("A", "1", Estimate(0.8, 0.7, 0.9), 1, 1, True)
+    >>> second = ExpectedRun("B", "2", Estimate(0.6, 0.5, 0.7), 2, 2, False)
+    >>> headline(EstimatePage("", False, 100, (), [best, second], (), {}, (), (), ()))
+    'A is expected to be the best run at this hospital'
+    """
+    if not page.runs[0].auroc.has_value:
+        return "No run can be recommended for this hospital"
+    best = [run.name for run in page.runs if run.may_be_best]
+    if len(page.runs) == 1:
+        return f"{best[0]}: expected scores at this hospital"
+    if len(best) == 1:
+        return f"{best[0]} is expected to be the best run at this hospital"
+    return f"{len(best)} of {plural(len(page.runs), 'run')} cannot be told apart at this hospital"
+
+
+def _axis(estimates: Sequence[Estimate]) -> tuple[svg.Scale, list[float]]:
+    ends = [v for e in estimates for v in (e.value, e.low, e.high) if is_number(v)] or [0.5, 1.0]
+    scale = svg.Scale(max(0.0, min(ends) - 0.01), min(1.0, max(ends) + 0.01), 6, WIDTH - 6)
+    return scale, svg.ticks(scale.low, scale.high, 5)
+
+
+def _dot(estimate: Estimate, scale: svg.Scale, grid: Sequence[float]) -> Markup:
+    body = svg.grid_lines(scale, grid, HEIGHT)
+    if estimate.has_value:
+        body += svg.intervals(estimate, scale, 12) + svg.circle(scale(estimate.value), 12, 3.4, "dot")
+    return svg.svg(WIDTH, HEIGHT, body, estimate.with_interval if estimate.has_value else "no value", "st")

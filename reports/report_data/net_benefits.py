@@ -1,0 +1,67 @@
+"""Net benefit at the stated thresholds, read from the table `net_benefit`."""
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from reports.formatting import is_number
+from reports.report_data.headline_rows import EXTERNAL, MACRO, MISSING, Estimate, compared_with
+from reports.tables import rows_of
+
+Key = tuple[str, str, str]  # run id, dataset, finding
+_NUMBERS = ("value", "low", "high", "n", "num_positive", "num_patients", "num_findings")
+
+
+@dataclass(frozen=True, slots=True)
+class Benefit:
+    """Net benefit of a run with its comparison to the two alternatives that need no network.
+
+    value: net benefit, which is also its difference from treating none. over_all: its difference from treating all.
+    threshold: the stated threshold of the finding; NaN for the macro.
+    """
+
+    value: Estimate = MISSING
+    standardized: Estimate = MISSING
+    over_all: Estimate = MISSING
+    threshold: float = float("nan")
+
+
+NO_BENEFIT = Benefit()
+
+
+def lookup(table: pd.DataFrame, ranks: Mapping[str, Mapping[str, Any]]) -> dict[Key, Benefit]:
+    """Return {(run id, dataset, finding): benefit} with simultaneous bounds.
+
+    As for gaps, the bounds of a finding hold for all findings of the run at this hospital, and those of a macro for all
+    hospitals. The bounds of the external mean hold for all ranked recipes: those of the net benefit are in `ranks`, the
+    ranking of the recipes by net benefit.
+    """
+    estimates: dict[str, dict[Key, Estimate]] = {"net_benefit": {}, "standardized": {}, "over_all": {}}
+    thresholds: dict[Key, float] = {}
+    columns = ("run_id", "dataset", "finding", "metric", "threshold", *_NUMBERS)
+    for run, dataset, finding, metric, threshold, value, low, high, *sizes in rows_of(table, *columns):
+        key = (str(run), str(dataset), str(finding))
+        estimates[metric][key] = Estimate(float(value), float(low), float(high), *map(int, sizes))
+        thresholds[key] = float(threshold)
+    for metric in ("net_benefit", "over_all"):
+        found = estimates[metric]
+        num = Counter(compared_with(key) for key, estimate in found.items() if estimate.has_interval)
+        estimates[metric] = {key: estimate.corrected(num[compared_with(key)]) for key, estimate in found.items()}
+    for run_id, row in ranks.items():
+        if (key := (run_id, EXTERNAL, MACRO)) in thresholds:
+            low, high = (float(row.get(f"all_{end}", float("nan"))) for end in ("low", "high"))
+            value, over_all = estimates["net_benefit"][key], estimates["over_all"][key]
+            estimates["net_benefit"][key] = value.simultaneous(low, high) if is_number(low) else value
+            estimates["over_all"][key] = over_all.corrected(len(ranks))
+    return {
+        key: Benefit(
+            estimates["net_benefit"].get(key, MISSING),
+            estimates["standardized"].get(key, MISSING),
+            estimates["over_all"].get(key, MISSING),
+            threshold if is_number(threshold) else NO_BENEFIT.threshold,  # one NaN, so that equal benefits are equal
+        )
+        for key, threshold in thresholds.items()
+    }

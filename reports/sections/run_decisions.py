@@ -1,0 +1,148 @@
+"""Write what the decisions of a run are worth: net benefit, and the workload at thresholds that reach a goal."""
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+from markupsafe import Markup, escape
+
+from reports.formatting import DASH, integer, is_number, places, span
+from reports.html.section import write
+from reports.report_data.hospitals_and_runs import Run
+from reports.report_data.net_benefits import NO_BENEFIT, Benefit, Key, lookup
+from reports.report_data.report_data import EXTERNAL, MACRO, ReportData
+from reports.sections import run_cells as runcells
+from reports.sentences.net_benefit import benefit_verdict
+from reports.tables import records_of
+
+LEVEL = 0.9  # the page shows the goals of this level; the table has further goals
+PREVALENCES = (0.01, 0.05, 0.1, 0.2, 0.5)
+NO_THRESHOLD = "no threshold: too few internal validation patients"
+
+
+@dataclass(frozen=True, slots=True)
+class Decisions:
+    """Net benefit and workload of some runs. workload: (run id, finding, goal) -> cohort -> row of the table `workload`."""
+
+    board: ReportData
+    benefits: Mapping[Key, Benefit]
+    workload: Mapping[tuple[str, str, str], Mapping[str, Mapping[str, Any]]]
+
+    @classmethod
+    def of(cls, board: ReportData, run_ids: Collection[str]) -> "Decisions":
+        """Select the rows of these runs."""
+        table, workload = (_of_runs(board.tables[name], run_ids) for name in ("net_benefit", "workload"))
+        rows: dict[tuple[str, str, str], dict[str, Mapping[str, Any]]] = {}
+        for row in records_of(workload[workload["level"] == LEVEL]):
+            rows.setdefault((row["run_id"], row["finding"], row["goal"]), {})[row["dataset"]] = row
+        benefits = lookup(table, {})
+        return cls(board, benefits | {key: board.benefits[key] for key in benefits if key in board.benefits}, rows)
+
+    def html(self, run: Run) -> Markup:
+        """Return the HTML of a run; empty without a net benefit and without a workload."""
+        benefits, goals = self._benefits(run), self._goals(run)
+        heads = [*(h.short for h in self.board.all_hospitals), "External, mean"]
+        return write(
+            "run_decisions.html.j2", benefits=benefits, goals=goals, heads=heads, prevalences=PREVALENCES, run=run
+        )
+
+    def _keys(self) -> list[str]:
+        return [*(h.key for h in self.board.all_hospitals), EXTERNAL]
+
+    def _benefits(self, run: Run) -> list[tuple[str, str, Markup]]:
+        """Return (finding, its threshold in words, cells of the cohorts) for each finding with a row, and for the macro."""
+        rows = []
+        for finding in (*self.board.findings, MACRO):
+            cells = [self.benefits.get((run.id, key, finding), NO_BENEFIT) for key in self._keys()]
+            if not any(cell.value.has_value for cell in cells) and not _rows_exist(self.benefits, run, finding):
+                continue
+            threshold = next((cell.threshold for cell in cells if is_number(cell.threshold)), float("nan"))
+            known = finding == MACRO or is_number(threshold)
+            reasons = [self.board.why_missing(key, finding) if known else NO_THRESHOLD for key in self._keys()[:-1]]
+            texts = [_benefit(cell, why) for cell, why in zip(cells, [*reasons, ""], strict=True)]
+            words = "" if finding == MACRO or not known else f"threshold {places(threshold)}"
+            rows.append(("Macro mean" if finding == MACRO else finding, words, runcells.row(texts)))
+        return rows if any(self.benefits[key].value.has_value for key in self.benefits if key[0] == run.id) else []
+
+    def _goals(self, run: Run) -> list[dict[str, Any]]:
+        """Return for each goal: its name, the rows of the workload, and the rows of predictive values."""
+        goals = []
+        for goal in ("sensitivity", "specificity"):
+            of_finding = {f: self.workload.get((run.id, f, goal), {}) for f in self.board.findings}
+            rows = [
+                (finding, runcells.row([_load(cohorts.get(key)) for key in self._keys()]))
+                for finding, cohorts in of_finding.items()
+                if cohorts
+            ]
+            if rows:
+                goals.append({"name": f"{goal} .90", "rows": rows, "predictive": _predictive(of_finding)})
+        return goals
+
+
+def _of_runs(table: pd.DataFrame, run_ids: Collection[str]) -> pd.DataFrame:
+    return table[table["run_id"].isin(list(run_ids))]
+
+
+def _rows_exist(benefits: Mapping[Key, Benefit], run: Run, finding: str) -> bool:
+    return any(key[0] == run.id and key[2] == finding for key in benefits)
+
+
+def _benefit(benefit: Benefit, reason: str) -> str:
+    """Return the HTML of a net benefit with its interval and verdict, or the reason why it is missing."""
+    if not benefit.value.has_value:
+        return f"{DASH}<i>{escape(reason)}</i>"
+    words = benefit_verdict(benefit)
+    return runcells.number(benefit.value) + (f'<i class="w">{words}</i>' if words else "")
+
+
+def _load(row: Mapping[str, Any] | None) -> str:
+    """Return the HTML of one threshold at one cohort: sensitivity, specificity, and images per 1,000."""
+    if row is None:
+        return DASH
+    shares = [
+        f"{word} {places(row[name])}{_bounds(span(row[f'{name}_low'], row[f'{name}_high']))}"
+        for word, name in (("sens.", "sensitivity"), ("spec.", "specificity"))
+    ]
+    counts = [f"{word} {_per_1000(row, name)}" for word, name in (("read", "called"), ("missed", "missed"))]
+    return "".join(f"<div>{words}</div>" for words in (*shares, *counts))
+
+
+def _bounds(words: str) -> str:
+    return f"<i>{words}</i>" if words else ""
+
+
+def _per_1000(row: Mapping[str, Any], name: str) -> str:
+    """Return a share as a number of images per 1,000, with its interval."""
+    number, low, high = (1000 * row[name + end] for end in ("", "_low", "_high"))
+    known = is_number(low) and is_number(high)
+    return f"{integer(round(number))}{_bounds(f'{integer(round(low))}–{integer(round(high))}' if known else '')}"
+
+
+def _predictive(of_finding: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> list[dict[str, Any]]:
+    """Return for each finding the mean external sensitivity and specificity, and the predictive values at PREVALENCES."""
+    rows = []
+    for finding, cohorts in of_finding.items():
+        row = cohorts.get(EXTERNAL) or next(iter(cohorts.values()), None)
+        if row is not None and is_number(row["sensitivity"]) and is_number(row["specificity"]):
+            sensitivity, specificity = float(row["sensitivity"]), float(row["specificity"])
+            values = [predictive_values(sensitivity, specificity, prevalence) for prevalence in PREVALENCES]
+            rows.append({"finding": finding, "sensitivity": sensitivity, "specificity": specificity, "values": values})
+    return rows
+
+
+def predictive_values(sensitivity: float, specificity: float, prevalence: float) -> tuple[float, float]:
+    """Return the positive and the negative predictive value at a prevalence, by Bayes' rule; NaN for a call that never happens.
+
+    The result assumes that sensitivity and specificity do not change with the prevalence. Raises ValueError for a prevalence
+    outside 0 to 1.
+
+    >>> [round(value, 3) for value in predictive_values(0.9, 0.8, 0.1)]
+    [0.333, 0.986]
+    """
+    if not 0 <= prevalence <= 1:
+        raise ValueError(f"a prevalence must be from 0 to 1, not {prevalence:g}")
+    found, missed = sensitivity * prevalence, (1 - sensitivity) * prevalence
+    alarm, cleared = (1 - specificity) * (1 - prevalence), specificity * (1 - prevalence)
+    positive, negative = found + alarm, cleared + missed
+    return found / positive if positive else float("nan"), cleared / negative if negative else float("nan")

@@ -1,0 +1,81 @@
+"""`bench labels-needed`, as a user starts it."""
+
+import io
+import json
+import subprocess
+import xml.etree.ElementTree as ET
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from bench import api
+from bench.scoring.label_needs import CURVES, NEEDS
+from bench.store.store import Store
+
+pytestmark = pytest.mark.grid
+Command = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+def ids(folder: Path) -> list[str]:
+    return Store(folder / "runs").run_ids()
+
+
+def test_the_answers_of_a_grid_and_the_findings_without_an_answer(finished: Path, here: Command) -> None:
+    said = here("labels-needed", "--quiet", cwd=finished).stdout
+    assert said.startswith("Synthetic images")
+    assert all(f"run     {run_id}" in said for run_id in ids(finished))
+    assert "Recalibrate to an ECE of at most 0.05 in 80 % of the draws" in said
+    assert "Left out at Hospital C (NIH layout): " in said
+    assert "10 are needed." in said  # 2 x min_count of this grid
+    assert "--second RUN" in said
+
+
+def test_two_runs_a_finding_and_its_curves(finished: Path, tmp_path: Path, here: Command) -> None:
+    first, second = ids(finished)
+    options = ("--run", first[:6], "--second", second, "--finding", "No Finding", "--quiet")
+    picture = tmp_path / "labels.svg"
+    said = here("labels-needed", *options, "--ece", ".2", "--plot", str(picture), cwd=finished).stdout
+    assert "Tell the two runs apart" in said
+    assert "share by hospital" in said
+    assert ET.fromstring(picture.read_text()).tag.endswith("svg")
+    read = json.loads(here("labels-needed", *options, "--json", cwd=finished).stdout)
+    assert [name.split()[0] for name in read["pair"]] == [first, second]
+    assert all(tuple(row) == NEEDS for row in read["needed"])
+    assert {row["goal"] for row in read["needed"]} == {"calibration", "sensitivity", "difference"}
+    table = pd.read_csv(io.StringIO(here("labels-needed", *options, "--csv", cwd=finished).stdout))
+    assert tuple(table.columns) == (*CURVES, "synthetic")
+    assert table["share"].between(0, 1).all()
+    assert set(table["finding"]) == {"No Finding"}
+
+
+def test_the_library_gives_the_same_and_twice_the_same(finished: Path, here: Command) -> None:
+    run_id = ids(finished)[0]
+    answer = api.labels_needed(api.open_grid(finished / "runs"), run_id, findings=["No Finding"])
+    options = ("--run", run_id, "--finding", "No Finding", "--quiet", "--csv")
+    table = pd.read_csv(io.StringIO(here("labels-needed", *options, cwd=finished).stdout))
+    np.testing.assert_allclose(table["median"], answer.curves["median"], atol=1e-12)
+    np.testing.assert_array_equal(table["draws"], answer.curves["draws"])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "what", "fix"),
+    [
+        (["--finding", "Edem"], "the runs have no finding 'Edem'", "Edema"),
+        (["--second", "{first}"], "--second has no first run", "--run"),
+        (["--run", "{first}", "--second", "{first}"], "both ids belong to run", "bench list runs"),
+        (["--run", "nonsense"], "no run 'nonsense'", "bench list runs"),
+        (["--ece", "5"], "ece must be between 0 and 1", ".05"),
+        (["--plot", "a.png"], "a.png is not an SVG file", "a.svg"),
+        (["--finding", "Pneumothorax"], "no finding has 10 patients", "remove --finding"),
+    ],
+)
+def test_a_wrong_request_is_refused_with_a_fix(
+    arguments: list[str], what: str, fix: str, finished: Path, here: Command
+) -> None:
+    first = ids(finished)[0]
+    said = here("labels-needed", *(a.format(first=first) for a in arguments), cwd=finished, code=2).stderr
+    assert what in said
+    assert fix in said.split("fix:")[1]

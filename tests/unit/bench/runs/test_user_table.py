@@ -1,0 +1,102 @@
+"""Tables that a user gives, plain or compressed: the content is the same, and a small file cannot fill the memory."""
+
+import bz2
+import gzip
+import lzma
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from bench.results.prediction_files import read_table
+from bench.runs.image_paths import images_of
+from bench.runs.imported_predictions import table_of_predictions
+from harmonize.cohorts.exclude_list import remove_listed
+from harmonize.datasets import csvrows, user_table
+from harmonize.datasets.user_table import read_user_table
+from harmonize.errors import ConfigError, CxrError, DatasetError
+
+ROWS = pd.DataFrame({"image_id": ["007", "a b", "ä"], "Edema": [0.25, 1.0, -2.5]})
+SUFFIXES = (".gz", ".bz2", ".xz", ".zip", ".zst")
+
+
+def packed(path: Path, content: bytes) -> Path:
+    """Write bytes to a file, compressed as the suffix of the file says."""
+    if path.suffix == ".zip":
+        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+            archive.writestr("table.csv", content)
+    elif path.suffix == ".zst":
+        with pa.CompressedOutputStream(str(path), "zstd") as file:
+            file.write(content)
+    else:
+        compress = {".gz": gzip.compress, ".bz2": bz2.compress, ".xz": lzma.compress}.get(path.suffix, bytes)
+        path.write_bytes(compress(content))
+    return path
+
+
+@pytest.mark.parametrize("suffix", ["", *SUFFIXES])
+def test_a_table_is_the_same_plain_and_compressed(suffix: str, tmp_path: Path) -> None:
+    path = packed(tmp_path / f"table.csv{suffix}", ROWS.to_csv(index=False).encode())
+    pd.testing.assert_frame_equal(read_user_table(path, dtype={"image_id": str}), ROWS)
+    assert read_table(path)["image_id"].tolist() == ["007", "a b", "ä"]
+    assert remove_listed(ROWS, [path], {})[0].empty
+
+
+@pytest.mark.parametrize("read", [read_table, table_of_predictions, lambda path: remove_listed(ROWS, [path], {})])
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_a_compression_bomb_is_refused_before_it_is_read(
+    suffix: str, read: Callable[[Path], object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(csvrows, "MAX_UNPACKED_BYTES", 100_000)
+    monkeypatch.setattr(pd, "read_csv", lambda *_, **__: pytest.fail("the table was read"))
+    path = packed(tmp_path / f"table.csv{suffix}", b"image_id\n" + b"a" * 2_000_000)
+    assert path.stat().st_size < 5_000
+    with pytest.raises(DatasetError, match="unpacks to more than 100,000 bytes") as refused:
+        read(path)
+    assert refused.value.where == str(path)
+    assert "unpack it" in refused.value.fix
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+@pytest.mark.parametrize("damage", ["cut", "other content"])
+def test_a_damaged_compressed_table_is_refused_in_words(suffix: str, damage: str, tmp_path: Path) -> None:
+    path = packed(tmp_path / f"table.csv{suffix}", ROWS.to_csv(index=False).encode() * 100)
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) // 2] if damage == "cut" else b"no such format" * 9)
+    for read in (read_table, table_of_predictions):
+        with pytest.raises(DatasetError, match="cannot read"):
+            read(path)
+    with pytest.raises(ConfigError, match="cannot be read"):
+        remove_listed(ROWS, [path], {})
+
+
+def test_a_zip_file_with_several_tables_is_refused(tmp_path: Path) -> None:
+    path = packed(tmp_path / "table.csv.zip", b"image_id\na\n")
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr("second.csv", b"image_id\nb\n")
+    with pytest.raises(DatasetError, match="2 files"):
+        read_table(path)
+
+
+def test_a_parquet_table_of_too_many_cells_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "table.parquet"
+    pq.write_table(pa.table({"image_id": pa.array(["a"] * 1_000_000), "Edema": np.zeros(1_000_000)}), path)
+    assert path.stat().st_size < 10_000
+    assert len(read_user_table(path)) == 1_000_000
+    monkeypatch.setattr(user_table, "MAX_PARQUET_CELLS", 1_999_999)
+    for read in (read_table, table_of_predictions):
+        with pytest.raises(DatasetError, match="more than 1,999,999 cells") as refused:
+            read(path)
+        assert refused.value.where == str(path)
+
+
+def test_a_list_of_images_is_read_as_before(tmp_path: Path) -> None:
+    (tmp_path / "list.csv").write_text("path,note\na.png,1\n,2\n")
+    assert images_of([tmp_path / "list.csv"]) == [tmp_path / "a.png"]
+    with pytest.raises(CxrError, match="cannot read this CSV"):
+        images_of([packed(tmp_path / "empty.csv", b"")])

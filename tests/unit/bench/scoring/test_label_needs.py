@@ -1,0 +1,256 @@
+"""How many labeled patients are needed: known truth, drawn from hospitals whose shift is known."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.stats import binom
+
+from bench.scoring.calibration_metrics import binned_ece, errors
+from bench.scoring.calibrators import fit_platt
+from bench.scoring.label_needs import (
+    CALIBRATION,
+    CURVES,
+    DIFFERENCE,
+    NEEDS,
+    SENSITIVITY,
+    Goals,
+    LabeledColumn,
+    Outcome,
+    numbers_of_patients,
+    platt,
+    recalibrated,
+    summarize,
+    thresholds,
+    told_apart,
+)
+from bench.scoring.scored_split import ScoredSplit
+from bench.scoring.thresholds import sens_90
+from reports.drawing.label_curves import label_curves
+
+DRAWS = 40
+
+
+def column(seed: int, num_patients: int, slope: float = 1.0, shift: float = 0.0) -> LabeledColumn:
+    """Draw patients with one to three images; sigmoid(slope * logit + shift) is the true probability."""
+    random = np.random.default_rng(seed)
+    patient = np.repeat(np.arange(num_patients), random.integers(1, 4, num_patients))
+    logit = np.sort(random.normal(-1, 2, len(patient)))
+    patient = random.permutation(patient)
+    label = (random.random(len(logit)) < 1 / (1 + np.exp(-slope * logit - shift))).astype(np.int8)
+    return LabeledColumn(label, logit.astype(np.float32), patient)
+
+
+@pytest.fixture(scope="module")
+def shifted() -> list[Outcome]:
+    """A hospital of 4,400 patients where the network is overconfident and the finding more frequent than internally."""
+    return recalibrated("Edema", "nih", column(1, 4400, 0.5, 1.5), column(0, 2000), Goals(), DRAWS)
+
+
+def medians(outcomes: list[Outcome], goal: str) -> dict[int, float]:
+    return {o.n: float(np.nanmedian(o.value)) for o in outcomes if o.goal == goal}
+
+
+def test_recalibration_needs_patients_and_the_error_falls_with_their_number(shifted: list[Outcome]) -> None:
+    error = medians(shifted, CALIBRATION)
+    assert list(error) == [0, 10, 20, 50, 100, 200, 500, 1000, 2000]
+    assert error[0] > 0.2  # the internal calibrator is wrong by up to 1.5 on the logit scale
+    assert error[10] > error[50] > error[200] > error[1000]
+    assert error[2000] < 0.025
+    best = next(o.best for o in shifted if o.goal == CALIBRATION)
+    assert best is not None
+    assert error[2000] == pytest.approx(np.median(best), abs=0.006)  # no better than perfect calibration can look
+
+
+def test_a_stricter_goal_needs_more_patients() -> None:
+    hospital, internal = column(1, 4400, 0.5, 1.5), column(0, 2000)
+
+    def needed(goal: str, goals: Goals) -> float:
+        _, needs = summarize(recalibrated("Edema", "nih", hospital, internal, goals, DRAWS), goals)
+        answer = needs.loc[needs["goal"] == goal, "needed"].item()
+        return float("inf") if np.isnan(answer) else float(answer)
+
+    by_error = [needed(CALIBRATION, Goals(ece=goal)) for goal in (0.5, 0.1, 0.05, 0.025, 0.001)]
+    assert by_error == sorted(by_error)
+    assert by_error[0] == 0
+    assert 10 < by_error[1] < by_error[3] < by_error[4] == float("inf")
+    by_sensitivity = [needed(SENSITIVITY, Goals(sensitivity=goal)) for goal in (0.5, 0.8, 0.95, 0.99)]
+    assert by_sensitivity == sorted(by_sensitivity)
+    assert by_sensitivity[0] < by_sensitivity[3]
+    by_share = [needed(CALIBRATION, Goals(share=share)) for share in (0.3, 0.8, 0.99)]
+    assert by_share == sorted(by_share)
+
+
+def test_the_careful_threshold_keeps_the_sensitivity_and_pays_with_specificity(shifted: list[Outcome]) -> None:
+    at = {o.n: o for o in shifted if o.goal == SENSITIVITY}
+    assert at[0].reached.mean() in (0.0, 1.0)  # one threshold, and many patients to measure it on
+    for n in (200, 500, 1000):
+        assert at[n].reached.mean() >= 0.85
+        plain = at[n].plain
+        assert plain is not None
+        assert 0.2 < plain.mean() < 0.8  # without a margin, about half of the thresholds miss the goal
+    costs = [float(np.nanmean(o.specificity)) for n in (50, 200, 1000) if (o := at[n]).specificity is not None]
+    assert costs == sorted(costs)
+    best = at[10].best
+    assert best is not None
+    assert costs[-1] < np.mean(best)
+
+
+@pytest.mark.parametrize(("num", "least"), [(20, 0.9), (29, 0.9), (80, 0.9), (200, 0.8)])
+def test_the_careful_threshold_is_the_tolerance_limit_of_the_binomial_distribution(num: int, least: float) -> None:
+    """The number of misses j is the largest with P(Binomial(num, 1 - least) <= j) <= .05 (Wilks 1941); at least 0."""
+    label, logit = np.append(0, np.ones(num, np.int8)), np.arange(-1.0, num)
+    careful, plain = thresholds(LabeledColumn(label, logit, np.arange(num + 1)), least)
+    misses = [j for j in range(num) if binom.cdf(j, num, 1 - least) <= 0.05]
+    assert careful == max([*misses, 0])
+    assert careful <= plain == num - np.ceil(least * num - 1e-9)
+
+
+@settings(deadline=None)
+@given(st.integers(0, 300))
+def test_the_quick_paths_equal_the_functions_of_scoring(seed: int) -> None:
+    hospital = column(seed, 30, 0.5, 0.3)
+    _, plain = thresholds(hospital, 0.9)
+    np.testing.assert_equal(plain, sens_90(hospital.label, hospital.logit))
+    quick, slow = (fit(hospital.label, hospital.logit).apply(hospital.logit) for fit in (platt, fit_platt))
+    np.testing.assert_allclose(quick, slow, atol=1e-6)
+    if np.isfinite(slow).all():
+        assert binned_ece(hospital.label, slow, 15) == pytest.approx(errors(hospital.label, slow)["ece"], abs=1e-12)
+
+
+def test_constant_logits_and_absent_classes_have_the_calibrators_of_scoring() -> None:
+    constant, label = np.zeros(5, np.float32), np.array([0, 1, 0, 0, 1], np.int8)
+    ours, theirs = platt(label, constant), fit_platt(label, constant)
+    assert (ours.a, ours.b) == pytest.approx((theirs.a, theirs.b), abs=1e-12)
+    absent = np.zeros(5, np.int8)
+    assert np.isnan(platt(absent, constant).a)
+    assert np.isnan(thresholds(LabeledColumn(absent, constant, np.arange(5)), 0.9)).all()
+
+
+@settings(deadline=None)
+@given(st.integers(0, 100))
+def test_fewer_patients_with_the_same_images_make_the_threshold_more_careful(seed: int) -> None:
+    hospital = column(seed, 120)
+    grouped = LabeledColumn(hospital.label, hospital.logit, hospital.patient // 3)
+    assert thresholds(grouped, 0.8)[0] <= thresholds(hospital, 0.8)[0]
+
+
+def split(hospital: LabeledColumn, order: Any, names: Any) -> ScoredSplit:
+    logit = hospital.logit.astype(np.float32)[:, None]
+    ids = np.array([f"i{i}" for i in range(len(logit))], object)
+    patients = np.array([f"{names}{code:05}" for code in hospital.patient], object)
+    arrays = (ids, patients, logit, hospital.label[:, None])
+    return ScoredSplit("nih", "all", "report", *(a[order] for a in arrays))
+
+
+@settings(max_examples=8, deadline=None)
+@given(st.integers(0, 50), st.randoms(use_true_random=False))
+def test_the_order_of_images_and_the_names_of_patients_change_nothing(seed: int, random: Any) -> None:
+    hospital = column(seed, 60)
+    order = list(range(len(hospital.label)))
+    before = LabeledColumn.of(split(hospital, order, "a"), 0)
+    random.shuffle(order)
+    after = LabeledColumn.of(split(hospital, order, "b"), 0)
+    for old, new in zip(*(recalibrated("Edema", "nih", c, None, Goals(), 5) for c in (before, after)), strict=True):
+        assert (old.goal, old.n) == (new.goal, new.n)
+        np.testing.assert_allclose(old.value, new.value, atol=1e-9)
+
+
+def test_labels_that_are_not_scored_are_not_drawn() -> None:
+    hospital = column(3, 50)
+    state = hospital.label.copy()
+    state[::2] = -1  # uncertain
+    scored = split(LabeledColumn(state, hospital.logit, hospital.patient), slice(None), "a")
+    kept = LabeledColumn.of(scored, 0)
+    assert kept.label.tolist() == hospital.label[1::2].tolist()
+    assert kept.num_patients == len(set(hospital.patient[1::2]))
+
+
+def runs(seed: int, num_patients: int, advantage: float) -> tuple[np.ndarray[Any, Any], ...]:
+    """Return labels [N, 2], logits [2, N, 2] and patients; the first run sees the finding better by `advantage`."""
+    random = np.random.default_rng(seed)
+    patient = np.repeat(np.arange(num_patients), random.integers(1, 3, num_patients))
+    label = (random.random((len(patient), 2)) < 0.3).astype(np.int8)
+    shared = random.normal(size=label.shape)
+    own = random.normal(size=(2, *label.shape)) * 0.5
+    means = np.array([1.0 + advantage, 1.0])[:, None, None] * label
+    return label, means + shared + own, np.array([f"p{code:05}" for code in patient], object)
+
+
+def test_a_large_difference_is_told_with_few_patients_and_a_small_one_with_many() -> None:
+    names = ["Edema", "Pneumonia"]
+    share = {}
+    for advantage in (0.4, 1.2):
+        outcomes = told_apart("nih", names, *runs(0, 2400, advantage), DRAWS)
+        share[advantage] = {o.n: o.reached.mean() for o in outcomes if o.finding == "Edema"}
+        macro = {o.n: o.reached.mean() for o in outcomes if o.finding == "macro"}
+        assert macro[500] >= share[advantage][500] - 0.05  # two findings show more than one
+        assert {o.goal for o in outcomes} == {DIFFERENCE}
+        assert all(o.clear for o in outcomes)
+    assert share[1.2][100] > 0.8 > share[0.4][100]
+    assert share[0.4][1000] > 0.95
+    assert share[0.4][10] == 0
+
+
+def test_two_runs_without_a_difference_are_rarely_told_apart() -> None:
+    found = []
+    for seed in range(15):
+        outcomes = told_apart("nih", ["Edema", "Pneumonia"], *runs(seed, 400, 0.0), DRAWS)
+        found += [o.reached.mean() for o in outcomes if o.n in (50, 100)]
+    assert np.mean(found) < 0.05  # at most 2.5 % on the side of the difference over all patients, and what that adds
+
+
+def outcome(n: int, value: list[float], reached: list[bool], dataset: str = "nih", **more: Any) -> Outcome:
+    return Outcome(more.pop("goal", CALIBRATION), "Edema", dataset, n, np.array(value), np.array(reached), **more)
+
+
+def test_the_answer_is_the_smallest_number_with_enough_draws() -> None:
+    good = np.array([0.01, 0.01])
+    outcomes = [
+        outcome(10, [0.2, np.nan], [False, False], best=good),
+        outcome(20, [0.04, 0.2], [True, False], best=good),
+        outcome(50, [0.02, 0.03], [True, True], best=good),
+        outcome(10, [0.1, 0.1], [False, False], "vindr", best=good),
+        outcome(20, [0.03, 0.03], [True, True], "vindr", best=good),
+    ]
+    curves, needs = summarize(outcomes, Goals(share=0.75))
+    assert tuple(curves.columns) == CURVES
+    assert tuple(needs.columns) == NEEDS
+    assert dict(zip(needs["dataset"], needs["needed"], strict=True)) == {"external": 20, "nih": 50, "vindr": 20}
+    together = curves[curves["dataset"] == "external"].set_index("n")
+    assert together["hospitals"].tolist() == [2, 2, 1]
+    assert (together.loc[20, "share"], together.loc[20, "share_low"], together.loc[20, "share_high"]) == (0.75, 0.5, 1)
+    assert np.isnan(curves.query("dataset == 'nih' and n == 10")["high"].item())  # some labels did not suffice
+    _, stricter = summarize(outcomes[:2], Goals(share=0.75))
+    assert stricter["note"].tolist() == ["more than 20"]
+
+
+def test_an_answer_that_no_number_of_labels_can_give_has_its_reason() -> None:
+    noisy = [outcome(10, [0.2], [False], best=np.array([0.09]))]
+    assert summarize(noisy, Goals())[1]["note"].tolist() == ["too few patients to measure"]
+    equal = [outcome(10, [0.0], [False], goal=DIFFERENCE, clear=False)]
+    assert summarize(equal, Goals())[1]["note"].tolist() == ["not clear with all patients"]
+
+
+def test_half_of_the_patients_are_never_drawn() -> None:
+    assert numbers_of_patients(19) == []
+    assert numbers_of_patients(100) == [10, 20, 50]
+    assert numbers_of_patients(25_000)[-1] == 5000
+
+
+@pytest.mark.parametrize("wrong", [{"ece": 0.0}, {"sensitivity": 1.0}, {"share": 80}])
+def test_a_goal_is_a_share(wrong: dict[str, float]) -> None:
+    with pytest.raises(ValueError, match=f"{next(iter(wrong))} must be between 0 and 1"):
+        Goals(**wrong)
+
+
+def test_the_picture_has_a_panel_for_each_curve_and_states_the_answer(shifted: list[Outcome]) -> None:
+    pair = told_apart("nih", ["Edema"], *(a[..., :1] if a.ndim > 1 else a for a in runs(0, 400, 1.2)), 10)
+    picture = label_curves(*summarize([*shifted, *pair], Goals()), True)
+    assert picture.startswith('<svg xmlns="http://www.w3.org/2000/svg"')
+    assert picture.count('class="curve"') == picture.count('class="target"') == 3
+    assert " needed</text>" in picture
+    assert "Synthetic images" in picture
+    assert "nan" not in picture

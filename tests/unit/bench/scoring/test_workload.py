@@ -1,0 +1,172 @@
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.special import expit
+from statsmodels.stats.proportion import proportion_confint
+
+from bench.scoring.bootstrap.intervals import rare_share_interval
+from bench.scoring.metrics_of_split import OperatingPoints
+from bench.scoring.probability_distributions import EDGES, LEVELS, quantiles, shares
+from bench.scoring.score_run import RunScores, score_run
+from bench.scoring.thresholds import GOALS, for_goals, sens_90
+from tests.unit.bench.scoring.test_score_run import FINDINGS, QUICK, parts
+
+QUANTITIES = ("sensitivity", "specificity", "called", "missed", "ppv", "npv")
+
+
+@pytest.fixture(scope="module")
+def scored() -> RunScores:
+    return score_run("abc", FINDINGS, "chexpert", parts(), QUICK)
+
+
+def test_a_threshold_reaches_its_goal_and_the_next_score_does_not() -> None:
+    label = np.array([0] * 20 + [1] * 20, np.int8)
+    score = np.concatenate([np.arange(20), np.arange(10, 30)]).astype(np.float32)
+    at = dict(zip(GOALS, for_goals(label, score), strict=True))
+    assert at["sensitivity", 0.9] == sens_90(label, score) == 12
+    assert at["sensitivity", 0.95] == 11
+    assert at["specificity", 0.9] == 18
+    assert at["specificity", 0.95] == 19
+
+
+@given(st.integers(0, 10_000))
+def test_goals_hold_on_the_images_that_set_the_threshold(seed: int) -> None:
+    draw = np.random.default_rng(seed)
+    label, score = (draw.random(40) < 0.4).astype(np.int8), draw.normal(size=40).round(1)
+    for (goal, level), at in zip(GOALS, for_goals(label, score), strict=True):
+        if np.isnan(at):
+            # a class is absent, or the highest score already has too many negatives
+            top = np.mean(score[label == 0] < score.max()) if (label == 0).any() else 0
+            assert label.min() == label.max() or (goal == "specificity" and top < level)
+            continue
+        called = score >= at
+        reached = called[label == 1].mean() if goal == "sensitivity" else (~called)[label == 0].mean()
+        assert reached >= level - 1e-9
+        other = score[score > at] if goal == "sensitivity" else score[score < at]
+        if len(other):
+            nearest = other.min() if goal == "sensitivity" else other.max()
+            called = score >= nearest
+            further = called[label == 1].mean() if goal == "sensitivity" else (~called)[label == 0].mean()
+            assert further < level
+
+
+def test_a_class_that_is_absent_gives_no_threshold() -> None:
+    assert np.isnan(for_goals(np.ones(5, np.int8), np.arange(5.0))).all()
+
+
+def test_the_workload_has_the_shares_of_the_images_at_the_internal_threshold(scored: RunScores) -> None:
+    splits, table = parts(), scored.detail["workload"].set_index(["dataset", "finding", "goal", "level"])
+    points = OperatingPoints.choose(splits[0], len(FINDINGS))
+    for g, (goal, level) in enumerate(GOALS):
+        for k, finding in enumerate(FINDINGS):
+            row, label, logit = (
+                table.loc[("vindr", finding, goal, level)],
+                splits[3].labels()[:, k],
+                splits[3].logit[:, k],
+            )
+            called, positive = logit[label >= 0] >= points.decisions.goal[g, k], label[label >= 0] == 1
+            assert row["threshold"] == points.decisions.goal[g, k]
+            expected = {
+                "sensitivity": called[positive].mean(),
+                "specificity": (~called)[~positive].mean(),
+                "called": called.mean(),
+                "missed": (positive & ~called).mean(),
+                "ppv": positive[called].mean(),
+                "npv": (~positive)[~called].mean(),
+            }
+            assert row[list(expected)].to_list() == pytest.approx(list(expected.values()), abs=1e-12)
+            assert all(row[f"{name}_low"] <= row[name] <= row[f"{name}_high"] for name in expected)
+
+
+def test_sensitivity_90_has_the_value_and_the_interval_of_the_rule_sens_90(scored: RunScores) -> None:
+    table = scored.detail["workload"].query("goal == 'sensitivity' and level == .9 and dataset != 'external'")
+    scores = scored.scores[scored.scores["operating_point"] == "sens_90"]
+    scores = scores[(scores["dataset"] != "chexpert") | (scores["split"] == "test")]
+    assert len(table) == 8
+    for row in table.to_dict("records"):
+        same = scores[(scores["dataset"] == row["dataset"]) & (scores["finding"] == row["finding"])].set_index("metric")
+        for ours, theirs in (("sensitivity", "sensitivity"), ("specificity", "specificity"), ("ppv", "precision")):
+            assert row[ours] == same.loc[theirs, "value"]
+            bounds = same.loc[theirs, ["low", "high"]].to_list()
+            if 0 < row[ours] < 1:
+                assert [row[f"{ours}_low"], row[f"{ours}_high"]] == pytest.approx(bounds, abs=1e-12)
+
+
+def test_a_share_of_one_or_zero_has_an_interval_with_a_width() -> None:
+    splits = parts()
+    separated = [replace(split, logit=(3 * split.labels()).astype(np.float32)) for split in splits]
+    found = score_run("abc", FINDINGS, "chexpert", separated, QUICK).detail["workload"]
+    row = found[(found["dataset"] == "vindr") & (found["goal"] == "sensitivity") & (found["level"] == 0.95)].iloc[0]
+    label = splits[3].labels()[:, FINDINGS.index(row["finding"])]
+    assert row["sensitivity"] == row["specificity"] == row["ppv"] == row["npv"] == 1
+    for name, num in (
+        ("sensitivity", label == 1),
+        ("specificity", label == 0),
+        ("ppv", label == 1),
+        ("npv", label == 0),
+    ):
+        patients = len(np.unique(splits[3].patient_id[label >= 0]))
+        low, high = proportion_confint(min(num.sum(), patients), min(num.sum(), patients), method="wilson")
+        assert [row[f"{name}_low"], row[f"{name}_high"]] == pytest.approx([low, high], abs=1e-12)
+
+
+def test_few_missed_images_have_an_interval_that_is_at_least_as_wide_as_with_one_image_per_patient() -> None:
+    none, one = np.zeros((1, 50)), np.tile([0.0, 0.002], 25)[None]
+    low, high = rare_share_interval(np.array([0.0]), none, np.array([100]))
+    assert low.item() == 0
+    assert high.item() == pytest.approx(proportion_confint(0, 100, method="wilson")[1], abs=1e-12)
+    low, high = rare_share_interval(np.array([0.01]), one, np.array([100]))
+    assert [low.item(), high.item()] == pytest.approx(list(proportion_confint(1, 100, method="wilson")), abs=1e-12)
+    wide = np.tile([0.0, 0.2], 25)[None]
+    assert rare_share_interval(np.array([0.1]), wide, np.array([1000]))[1] > high
+    assert np.isnan(rare_share_interval(np.array([np.nan]), none, np.array([0]))[0]).all()
+
+
+def test_the_external_row_is_the_mean_over_hospitals(scored: RunScores) -> None:
+    table = scored.detail["workload"].set_index(["dataset", "finding", "goal", "level"])
+    key = (FINDINGS[0], "specificity", 0.9)
+    for name in QUANTITIES:
+        mean = (table.loc[("nih", *key), name] + table.loc[("vindr", *key), name]) / 2
+        assert table.loc[("external", *key), name] == pytest.approx(mean, abs=1e-12)
+
+
+def test_the_distribution_of_an_outcome_has_the_quantiles_of_its_probabilities(scored: RunScores) -> None:
+    splits, table = parts(), scored.detail["probabilities"].set_index(["dataset", "finding", "outcome"])
+    fits = OperatingPoints.choose(splits[0], len(FINDINGS)).fits["platt"]
+    for k, finding in enumerate(FINDINGS):
+        for outcome, sign in (("present", 1), ("absent", 0)):
+            row = table.loc[("vindr", finding, outcome)]
+            prob = fits[k].apply(splits[3].logit[splits[3].labels()[:, k] == sign, k])
+            assert row["n"] == len(prob)
+            assert row["mean"] == pytest.approx(prob.mean(), abs=1e-12)
+            found = row[["q05", "q25", "q50", "q75", "q95"]].to_list()
+            assert found == pytest.approx(list(np.quantile(prob, LEVELS)), abs=1e-12)
+            counts, _ = np.histogram(prob, EDGES)
+            np.testing.assert_allclose(row["shares"], counts / len(prob), atol=1e-6)
+
+
+@given(st.lists(st.floats(0, 1), max_size=30))
+def test_quantiles_and_shares_of_any_probabilities(probabilities: list[float]) -> None:
+    rising = np.sort(np.array(probabilities, float))
+    if not len(rising):
+        assert np.isnan(quantiles(rising)).all()
+        assert shares(rising).sum() == 0
+        return
+    np.testing.assert_allclose(quantiles(rising), np.quantile(rising, LEVELS), atol=1e-12)
+    np.testing.assert_allclose(shares(rising) * len(rising), np.histogram(rising, EDGES)[0], atol=1e-9)
+
+
+def test_bins_have_equal_widths_on_the_logit_scale() -> None:
+    assert EDGES[0] == 0
+    assert EDGES[-1] == 1
+    np.testing.assert_allclose(EDGES[1:-1], expit(np.arange(-6, 6.1, 0.5)))
+
+
+def test_a_cohort_that_cannot_state_a_finding_has_no_rows(scored: RunScores) -> None:
+    for name in ("workload", "probabilities"):
+        table: pd.DataFrame = scored.detail[name]
+        assert table[(table["dataset"] == "nih") & (table["finding"] == FINDINGS[2])].empty
