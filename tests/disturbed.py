@@ -4,15 +4,18 @@ import contextlib
 import json
 import os
 import shutil
+import signal
 import subprocess
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from bench.store.checked_folders import CheckedFolder
 from bench.store.file_integrity import file_sha256
+from bench.store.lease import holder_of
 from bench.store.store import Store
 
 WITH_IMAGES = ("phantom", "cache", "store.json")  # what a grid makes before its first run
@@ -36,6 +39,15 @@ def wait_for(pattern: str, folder: Path, process: "subprocess.Popen[str]") -> Pa
         assert process.poll() is None, f"the grid ended before {pattern}:\n{process.communicate()}"
         time.sleep(0.05)
     raise AssertionError(f"no {pattern} after 120 s")
+
+
+def kill(process: "subprocess.Popen[Any]", folder: Path) -> None:
+    """Kill a grid with all its processes, and wait until none of them holds a run: the kernel ends them one after the other."""
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    for lock in (folder / "runs").rglob("LOCK"):
+        while holder_of(lock).alive_here:
+            time.sleep(0.01)
 
 
 def holder(run: Path) -> int:

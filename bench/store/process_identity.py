@@ -8,6 +8,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, Self
 
+_ENDED = "ZXx"  # states in /proc/PID/stat: zombie, dead
+
 
 @dataclass(frozen=True, slots=True)
 class ProcessIdentity:
@@ -43,7 +45,11 @@ class ProcessIdentity:
         return f"{_digest(self.place)}-{self.pid}-{self.born}"
 
     def is_alive(self) -> bool | None:
-        """Return whether the process exists; None for a process of another machine or container, because this can be checked only there."""
+        """Return whether the process runs; None for a process of another machine or container, because this can be checked only there.
+
+        A process that has ended does not run, even if its parent never asks for its exit status (a zombie), as in containers
+        whose first process adopts the others and does not wait for them.
+        """
         if self.place != _place():
             return None
         return self.pid > 0 and self.born == _born(self.pid)
@@ -69,20 +75,22 @@ def _place() -> str:
 
 
 def _born(pid: int) -> str:
-    """Return the start time of a process as text; "" if the process does not exist.
+    """Return the start time of a process as text; "" if the process does not exist or has ended.
 
     On Linux, the unit is clock ticks since the boot of the machine. On other systems, the unit is seconds since 1970 (from
     psutil); this value changes when the clock is set.
     """
     if Path("/proc/self/stat").is_file():
         try:
-            return Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()[19]
+            state, *others = Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()
         except OSError:
             return ""
+        return "" if state in _ENDED else others[18]
     import psutil
 
     try:
-        return str(round(psutil.Process(pid).create_time()))
+        process = psutil.Process(pid)
+        return "" if process.status() == psutil.STATUS_ZOMBIE else str(round(process.create_time()))
     except psutil.NoSuchProcess:
         return ""
 

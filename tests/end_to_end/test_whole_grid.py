@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 import shutil
 import signal
 import subprocess
@@ -15,7 +14,7 @@ import numpy as np
 import pandas as pd
 import psutil
 import pytest
-from disturbed import wait_for
+from disturbed import kill, wait_for
 
 from bench.store.store import Store, short_hash, table_facts
 
@@ -132,8 +131,7 @@ def test_a_grid_killed_in_mid_work_goes_on_to_the_same_bytes(
     shutil.copytree(finished / "runs" / "phantom", tmp_path / "runs" / "phantom")
     process = start(tmp_path, "tiny")
     wait_for(moment, tmp_path, process)
-    os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
+    kill(process, tmp_path)
     assert not all((run / "DONE").is_file() for run in runs(tmp_path)) or len(runs(tmp_path)) < 2
     here("run", "--grid", "tiny", "--quiet", cwd=tmp_path)
     for run in runs(finished):

@@ -7,7 +7,6 @@ is done before its moment comes is not, and at least three of five are.
 import os
 import random
 import resource
-import signal
 import subprocess
 import sys
 import time
@@ -16,7 +15,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from disturbed import assert_same_bytes, bound_by_permissions, holder, read_only, wait_for, with_parts
+from disturbed import assert_same_bytes, bound_by_permissions, holder, kill, read_only, wait_for, with_parts
 
 pytestmark = pytest.mark.grid
 Command = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -55,7 +54,7 @@ def test_a_grid_killed_at_random_moments_ends_with_the_same_bytes(
         time.sleep(draw.uniform(0, 0.5))
         if process.poll() is None:
             killed += 1
-            os.killpg(process.pid, signal.SIGKILL)
+            kill(process, folder)
         process.communicate()
     assert killed > 2
     here("run", "--grid", "tiny", "--quiet", cwd=folder)

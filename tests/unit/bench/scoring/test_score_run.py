@@ -139,8 +139,12 @@ def test_replicates_reproduce_the_intervals(scored: RunScores) -> None:
         "gap/vindr",
         "gap/external",
         "draws",
-        *(f"{metric}/{name}" for metric in ("auprc", "ece") for name in ("chexpert", "nih", "vindr", "external")),
-        *(f"auroc/external/{finding}" for finding in FINDINGS),
+        *(
+            f"{metric}/{name}"
+            for metric in ("auprc", "ece", "net_benefit")
+            for name in ("chexpert", "nih", "vindr", "external")
+        ),
+        *(f"{metric}/external/{finding}" for metric in ("auroc", "net_benefit") for finding in FINDINGS),
     }
 
 
