@@ -23,10 +23,15 @@ NO_THRESHOLD = "no threshold: too few internal validation patients"
 
 @dataclass(frozen=True, slots=True)
 class Decisions:
-    """Net benefit and workload of some runs. workload: (run id, finding, goal) -> cohort -> row of the table `workload`."""
+    """Net benefit and workload of some runs.
+
+    findings: (run id, finding) with a net benefit or its counts. workload: (run id, finding, goal) -> cohort -> row of the
+    table `workload`.
+    """
 
     board: ReportData
     benefits: Mapping[Key, Benefit]
+    findings: Collection[tuple[str, str]]
     workload: Mapping[tuple[str, str, str], Mapping[str, Mapping[str, Any]]]
 
     @classmethod
@@ -37,7 +42,8 @@ class Decisions:
         for row in records_of(workload[workload["level"] == LEVEL]):
             rows.setdefault((row["run_id"], row["finding"], row["goal"]), {})[row["dataset"]] = row
         benefits = lookup(table, {})
-        return cls(board, benefits | {key: board.benefits[key] for key in benefits if key in board.benefits}, rows)
+        benefits |= {key: board.benefits[key] for key in benefits if key in board.benefits}
+        return cls(board, benefits, {(run_id, finding) for run_id, _, finding in benefits}, rows)
 
     def html(self, run: Run) -> Markup:
         """Return the HTML of a run; empty without a net benefit and without a workload."""
@@ -52,18 +58,19 @@ class Decisions:
 
     def _benefits(self, run: Run) -> list[tuple[str, str, Markup]]:
         """Return (finding, its threshold in words, cells of the cohorts) for each finding with a row, and for the macro."""
-        rows = []
+        rows, measured = [], False
         for finding in (*self.board.findings, MACRO):
             cells = [self.benefits.get((run.id, key, finding), NO_BENEFIT) for key in self._keys()]
-            if not any(cell.value.has_value for cell in cells) and not _rows_exist(self.benefits, run, finding):
+            if (run.id, finding) not in self.findings:
                 continue
+            measured |= any(cell.value.has_value for cell in cells)
             threshold = next((cell.threshold for cell in cells if is_number(cell.threshold)), float("nan"))
             known = finding == MACRO or is_number(threshold)
             reasons = [self.board.why_missing(key, finding) if known else NO_THRESHOLD for key in self._keys()[:-1]]
             texts = [_benefit(cell, why) for cell, why in zip(cells, [*reasons, ""], strict=True)]
             words = "" if finding == MACRO or not known else f"threshold {places(threshold)}"
             rows.append(("Macro mean" if finding == MACRO else finding, words, runcells.row(texts)))
-        return rows if any(self.benefits[key].value.has_value for key in self.benefits if key[0] == run.id) else []
+        return rows if measured else []
 
     def _goals(self, run: Run) -> list[dict[str, Any]]:
         """Return for each goal: its name, the rows of the workload, and the rows of predictive values."""
@@ -82,10 +89,6 @@ class Decisions:
 
 def _of_runs(table: pd.DataFrame, run_ids: Collection[str]) -> pd.DataFrame:
     return table[table["run_id"].isin(list(run_ids))]
-
-
-def _rows_exist(benefits: Mapping[Key, Benefit], run: Run, finding: str) -> bool:
-    return any(key[0] == run.id and key[2] == finding for key in benefits)
 
 
 def _benefit(benefit: Benefit, reason: str) -> str:
