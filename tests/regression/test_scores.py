@@ -25,9 +25,9 @@ def test_scoring_gives_the_committed_numbers() -> None:
 def test_training_gives_the_committed_scores(tmp_path: Path, drawn: Drawn) -> None:
     """Counts are equal: phantom, labels and splits are the same files everywhere.
 
-    Rounding differs between processors. With these small steps, it moved no area by more than .003 (AVX2, AVX and plain
-    instructions). Another seed, batch size, learning rate, loss of uncertain labels or optimizer moved areas by .008 to
-    .05 on average.
+    Rounding differs between processors. With these small steps, it moved areas by at most .0035 on average, and no area by
+    more than .019 (plain instructions, AVX, AVX2 and AVX-512). Another seed, batch size, learning rate, loss of uncertain
+    labels or optimizer moved areas by .008 to .05 on average.
     """
     golden.run_grid(drawn(golden.GRID, tmp_path))
     now = golden.grid_table(tmp_path)
@@ -38,5 +38,5 @@ def test_training_gives_the_committed_scores(tmp_path: Path, drawn: Drawn) -> No
     areas = now["metric"].isin(["auroc", "auroc_gap"])  # thresholds chosen on 60 images may jump; areas may not
     difference = (now["value"] - before["value"].astype(float)).abs()[areas]
     assert difference.max() <= 0.03, now.loc[difference.idxmax()].to_dict()
-    assert difference.mean() <= 0.003
+    assert difference.mean() <= 0.005
     assert (now["value"].isna() == before["value"].isna()).all()
