@@ -25,6 +25,7 @@ ORDER = (  # order of the commands in the help: the order in which a new user ne
     "explain",
     "errors",
     "card",
+    "checklist",
     "score",
     "evaluate",
     "data",

@@ -19,6 +19,7 @@ from bench.cli import completion, signals
 from bench.cli.app import add_app_command
 from bench.cli.bundle import add_bundle_commands
 from bench.cli.check import CHECK_EXAMPLES, check
+from bench.cli.checklist import CHECKLIST_EXAMPLES, checklist
 from bench.cli.compare import EXAMPLES, compare
 from bench.cli.data import data_app
 from bench.cli.errors_and_card import CARD_EXAMPLES, ERRORS_EXAMPLES, card, errors
@@ -88,6 +89,7 @@ app.command("evaluate", epilog=EVALUATE_EXAMPLES)(evaluate)
 app.command("predict", epilog=PREDICT_EXAMPLES)(predict)
 app.command("errors", epilog=ERRORS_EXAMPLES)(errors)
 app.command("card", epilog=CARD_EXAMPLES)(card)
+app.command("checklist", epilog=CHECKLIST_EXAMPLES)(checklist)
 app.command("labels-needed", epilog=LABELS_NEEDED_EXAMPLES)(labels_needed)
 app.command("score", epilog=SCORE_EXAMPLES)(score)
 app.command("weights", epilog=WEIGHTS_EXAMPLES)(weights_command)

@@ -33,6 +33,7 @@ RUN_BY = {
 NOT_RUN = {  # they are held to the commands' options by test_docs.py all the same
     "README.md": "installs and tests the project, as CI does, or needs the datasets; `tox -e wheel` runs the demo of the wheel",
     "benchmarks.md": "benchmarks take an hour; test_harness.py runs some in small",
+    "checklists.md": "names the grid main-study; test_checklist.py runs the command on a small store",
     "clusters.md": "needs a cluster, or the datasets; test_executors.py and test_team.py run each executor",
     "datasets.md": "needs the datasets; test_check.py runs the check on tables made here",
     "estimates.md": "needs three labeled hospitals; test_estimate.py runs the command on a small store",

@@ -39,7 +39,7 @@ OWN_MEANING = {  # options that mean another thing under the same name, where no
     "--store": "merge: a new one",
     "--with-images": "small pictures in the gallery, or on the page about data",
 }
-QUICK = {"app", "compare", "errors", "card", "remove", "upload", "list"}  # no progress to be quiet about
+QUICK = {"app", "compare", "errors", "card", "checklist", "remove", "upload", "list"}  # no progress to be quiet about
 TEXT_ONLY = {
     "app",
     "card",

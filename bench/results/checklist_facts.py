@@ -1,0 +1,532 @@
+"""What a store knows about a study: one function for each fact that a reporting checklist asks for.
+
+Each function returns a `Fact` (a short text and the places of the stored values), or None if the store does not know it.
+No function states what is not stored: who paid for the study, or when the images were taken, is written by people.
+"""
+
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow.parquet as pq
+
+from bench.planning.manifest import Manifest
+from bench.store.checked_folders import CheckedFolder
+from bench.store.file_integrity import json_object
+from harmonize.errors import StoreError
+
+_MOST = 6  # number of values that a text names; the place has all of them
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a value is stored: a file of the store, and a key of its JSON object or a column of its table."""
+
+    file: str  # path inside the store
+    key: str
+
+    def exists(self, root: Path) -> bool:
+        """Return whether the file has this key or this column."""
+        path = root / self.file
+        if path.suffix == ".parquet":
+            return self.key in pq.read_schema(path).names
+        return self.key in json_object(path)
+
+
+@dataclass(frozen=True, slots=True)
+class Fact:
+    """A short text for people, and the places of the stored values that it says."""
+
+    text: str
+    places: tuple[Place, ...]
+
+
+@dataclass(frozen=True)  # without slots, because `meta` is cached
+class Stored:
+    """A grid in a store with its report. `folder`: path of the report's tables inside the store."""
+
+    manifest: Manifest
+    folder: str
+
+    @classmethod
+    def of(cls, manifest: Manifest) -> "Stored":
+        """Find the report of a grid. Raises StoreError if the report was not written."""
+        name = str(manifest.content["name"])
+        folder = f"report/{name}/tables"
+        path = manifest.store.root / folder
+        if not (path / "meta.json").is_file():
+            raise StoreError("the grid has no report", str(path), f"write it with `bench report --grid {name}`")
+        return cls(manifest, folder)
+
+    @cached_property
+    def meta(self) -> Mapping[str, Any]:
+        """Return the metadata of the report. Raises StoreError if the file is damaged."""
+        path = self.manifest.store.root / self.folder / "meta.json"
+        try:
+            return json_object(path)
+        except ValueError as error:
+            raise StoreError.unreadable(path, error) from error
+
+    def table(self, name: str, columns: Sequence[str], **only: Any) -> pd.DataFrame:
+        """Return columns of a table of the report, with those rows whose other columns have the given values.
+
+        Raises StoreError if the table is missing or damaged.
+        """
+        path = self.manifest.store.root / self.folder / f"{name}.parquet"
+        filters = [(key, "==", value) for key, value in only.items()] or None
+        try:
+            table: pd.DataFrame = pq.read_table(path, columns=list(columns), filters=filters).to_pandas()
+        except (OSError, ValueError) as error:
+            fix = f"write it again with `bench report --grid {self.manifest.content['name']}`"
+            raise StoreError(f"cannot read the table: {str(error)[:200]}", str(path), fix) from error
+        return table
+
+    def in_grid(self, *keys: str) -> tuple[Place, ...]:
+        """Return places in the manifest of the grid."""
+        return tuple(Place(f"grids/{self.manifest.content['name']}.json", key) for key in keys)
+
+    def in_table(self, name: str, *columns: str) -> tuple[Place, ...]:
+        """Return places in a table of the report."""
+        return tuple(Place(f"{self.folder}/{name}.parquet", column) for column in columns)
+
+    def in_meta(self, *keys: str) -> tuple[Place, ...]:
+        """Return places in the metadata of the report."""
+        return tuple(Place(f"{self.folder}/meta.json", key) for key in keys)
+
+    def in_runs(self, file: str, *keys: str) -> tuple[Place, ...]:
+        """Return places in a JSON file of the first finished run that has these keys; empty without such a run."""
+        for run in self.manifest.runs:
+            folder = self.manifest.store.run_dir(run["id"])
+            if set(keys) <= set(CheckedFolder(folder).facts().get(Path(file).stem, {})):
+                return tuple(Place(f"{run['id'][:2]}/{run['id']}/{file}", key) for key in keys)
+        return ()
+
+    def settings(self, *keys: str) -> dict[str, list[Any]]:
+        """Return {key: its different values} in the configurations of the trained runs; keys with dots."""
+        configs = [self.manifest.flat_config(run) for run in self.manifest.runs]
+        return {key: _different(config[key] for config in configs if key in config) for key in keys}
+
+    def titles(self, key: str) -> list[str]:
+        """Return the different titles of a registry entry in the runs, such as those of the key "optimizer"."""
+        return _different(str(run["titles"][key]) for run in self.manifest.runs if key in run["titles"])
+
+
+def data_sources(stored: Stored) -> Fact | None:
+    """Name the hospitals, with their role, their place and the source that describes them."""
+    manifest, texts = stored.manifest, []
+    for cohort in manifest.cohorts:
+        facts, use = cohort["facts"], "training and internal test" if cohort["role"] == "internal" else "external test"
+        known = [str(facts[key]) for key in ("place", "source") if facts.get(key)]
+        texts.append(f"{manifest.hospital(cohort).title}: {', '.join([use, *known])}")
+    return Fact("; ".join(texts), stored.in_grid("cohorts"))
+
+
+def licences(stored: Stored) -> Fact | None:
+    """Name the licences of the images."""
+    manifest = stored.manifest
+    texts = [
+        f"{manifest.hospital(cohort).title}: {manifest.licence(cohort) or 'not stated'}" for cohort in manifest.cohorts
+    ]
+    known = any(manifest.licence(cohort) for cohort in manifest.cohorts)
+    return Fact("; ".join(texts), stored.in_table("cohorts", "licence")) if known else None
+
+
+def eligibility(stored: Stored) -> Fact | None:
+    """Count the images that are left out at each hospital, by reason."""
+    manifest, texts = stored.manifest, []
+    for cohort in manifest.cohorts:
+        left_out = {key: number for key, number in cohort["flow"].items() if key not in {"found", "kept"} and number}
+        counts = ", ".join(f"{number:,} {key.replace('_', ' ')}" for key, number in left_out.items())
+        texts.append(f"{manifest.hospital(cohort).short}: {counts or 'none'}")
+    return Fact(f"Images left out. {'; '.join(texts)}", stored.in_grid("cohorts"))
+
+
+def chosen_images(stored: Stored) -> Fact | None:
+    """State the views, the ages and the number of images that the runs use."""
+    if not stored.manifest.runs:
+        return None
+    keys = ("cohort.views", "cohort.per_study", "cohort.min_age", "cohort.max_age", "cohort.limit")
+    views, per_study, youngest, oldest, limit = (stored.settings(key)[key] for key in keys)
+    ages = [f"from age {age:g}" for age in youngest if age] + [f"to age {age:g}" for age in oldest if age]
+    most = [f"at most {number:,} images of a hospital" for number in limit if number]
+    text = f"Views: {_named(views)}. Images of one study: {_named(per_study)}. Ages: {_named(ages or ['all'])}"
+    return Fact(". ".join([text, *most]), stored.in_grid("runs"))
+
+
+def preprocessing(stored: Stored) -> Fact | None:
+    """Name preprocessing and augmentation, which are the same for all images of a run."""
+    steps, augmentation = stored.titles("preprocessing"), stored.titles("augmentation")
+    if not steps:
+        return None
+    text = f"The same steps for every image: {_named(steps)}. Augmentation in training: {_named(augmentation)}"
+    return Fact(text, stored.in_grid("runs"))
+
+
+def labels(stored: Stored) -> Fact | None:
+    """Name the findings, and where the labels of each hospital come from."""
+    rows = stored.table("cohorts", ["title", "label_source"])
+    sources = "; ".join(f"{title}: {source}" for title, source in rows.itertuples(index=False))
+    findings_ = ", ".join(map(str, stored.meta["findings"]))
+    text = f"Findings: {findings_}. Source of the labels: {sources}. Mapping to the findings: {stored.meta['mapping']}"
+    return Fact(text, (*stored.in_table("cohorts", "label_source"), *stored.in_meta("findings", "mapping")))
+
+
+def missing_labels(stored: Stored) -> Fact | None:
+    """State how uncertain and missing labels are treated, and how many images are unreadable."""
+    policies, blank = stored.titles("uncertainty"), stored.settings("blank")["blank"]
+    if not policies:
+        return None
+    unreadable = int(stored.table("cohorts", ["unreadable"])["unreadable"].sum())
+    text = (
+        f"Uncertain labels in training: {_named(policies)}. A finding that is not mentioned: {_named(blank)}."
+        f" An image without a label of a finding is not counted for this finding. Unreadable images left out: {unreadable:,}"
+    )
+    return Fact(text, (*stored.in_grid("runs"), *stored.in_table("cohorts", "unreadable")))
+
+
+def partitions(stored: Stored) -> Fact | None:
+    """State the shares of the internal splits. External hospitals are for tests only."""
+    shares = stored.meta["split"]
+    if not shares:
+        return None
+    text = ", ".join(f"{name} {share:.0%}" for name, share in shares.items())
+    text = f"Patients of the internal hospital: {text}. External hospitals: test only; nothing is fitted to them"
+    return Fact(text, (*stored.in_meta("split"), *stored.in_table("splits", "split", "images", "patients")))
+
+
+def disjoint(stored: Stored) -> Fact | None:
+    """State the level at which splits and hospitals are disjoint, and what was compared."""
+    compared = stored.meta.get("compared") or {}
+    text = f"Splits are disjoint by patient. Patients in the internal and an external hospital: {stored.meta['shared_patients']:,}."
+    text += " Images were compared, too" if compared.get("images") else " Images were not compared"
+    return Fact(text, stored.in_meta("shared_patients", *["compared"] * ("compared" in stored.meta)))
+
+
+def sizes(stored: Stored) -> Fact | None:
+    """Count the images and patients of each split."""
+    rows = stored.table("splits", ["dataset", "split", "images", "patients"])
+    titles = stored.manifest.titles
+    texts = [
+        f"{titles.get(str(dataset), dataset)} {split}: {images:,} images of {patients:,} patients"
+        for dataset, split, images, patients in rows.itertuples(index=False)
+    ]
+    return Fact("; ".join(texts), stored.in_table("splits", "images", "patients")) if texts else None
+
+
+def flow(stored: Stored) -> Fact | None:
+    """Count the images found and used, and the patients, at each hospital."""
+    rows = stored.table("cohorts", ["title", "found", "used", "patients"])
+    texts = [
+        f"{title}: {used:,} of {found:,} images used, {patients:,} patients"
+        for title, found, used, patients in rows.itertuples(index=False)
+    ]
+    return Fact("; ".join(texts), stored.in_table("cohorts", "found", "used", "patients")) if texts else None
+
+
+def characteristics(stored: Stored) -> Fact | None:
+    """State sex, age and views at each hospital."""
+    rows = stored.table("cohorts", ["title", "female", "male", "age_median", "ap", "pa"])
+    texts = []
+    for title, female, male, age, ap, pa in rows.itertuples(index=False):
+        known = [f"{female:,} images of women, {male:,} of men"] * bool(female + male)
+        known += [f"median age {age:.0f}"] * bool(pd.notna(age)) + [f"{ap:,} AP, {pa:,} PA"] * bool(ap + pa)
+        texts.append(f"{title}: {', '.join(known) or 'not stated'}")
+    known_at_all = any(not text.endswith("not stated") for text in texts)
+    places = stored.in_table("cohorts", "female", "male", "age_median", "ap", "pa")
+    return Fact("; ".join(texts), places) if known_at_all else None
+
+
+def findings(stored: Stored) -> Fact | None:
+    """Count the images with and without each finding."""
+    rows = stored.table("prevalence", ["finding", "present", "absent"])
+    totals = rows.groupby("finding", sort=False)[["present", "absent"]].sum()
+    texts = [f"{finding}: {present:,} with, {absent:,} without" for finding, present, absent in totals.itertuples()]
+    text = f"Images of all hospitals. {'; '.join(texts)}"
+    return Fact(text, stored.in_table("prevalence", "present", "absent")) if texts else None
+
+
+def models(stored: Stored) -> Fact | None:
+    """Name the architectures, and the range of their sizes."""
+    architectures = stored.titles("architecture")
+    costs = stored.table("costs", ["params", "macs"]).dropna()
+    if not architectures or costs.empty:
+        return None
+    text = (
+        f"{_named(architectures)}; {_range(costs['params'] / 1e6, '.2f')} million parameters,"
+        f" {_range(costs['macs'] / 1e9, '.3f')} GMACs for one image"
+    )
+    return Fact(text, (*stored.in_grid("runs"), *stored.in_table("costs", "params", "macs")))
+
+
+def initialization(stored: Stored) -> Fact | None:
+    """Name the starting weights and the seeds."""
+    weights, seeds = stored.titles("weights"), stored.settings("seed")["seed"]
+    return (
+        Fact(f"Starting weights: {_named(weights)}. Seeds: {_named(seeds)}", stored.in_grid("runs")) if seeds else None
+    )
+
+
+def training(stored: Stored) -> Fact | None:
+    """Name optimizers, losses and schedules."""
+    keys = ("schedule.epochs", "schedule.batch_size", "schedule.lr", "schedule.kind")
+    values = stored.settings(*keys)
+    if not any(values.values()):
+        return None
+    schedule = [
+        f"{key.removeprefix('schedule.').replace('_', ' ')}: {_named(values[key])}" for key in keys if values[key]
+    ]
+    text = (
+        f"optimizer: {_named(stored.titles('optimizer'))}; loss: {_named(stored.titles('loss'))}; {'; '.join(schedule)}"
+    )
+    return Fact(text, stored.in_grid("runs"))
+
+
+def imbalance(stored: Stored) -> Fact | None:
+    """Name losses and sampling, which may act against class imbalance."""
+    losses, sampling = stored.titles("loss"), stored.settings("schedule.sampling")["schedule.sampling"]
+    if not losses:
+        return None
+    text = f"loss: {_named(losses)}; sampling of training images: {_named(sampling)}; calibrators: see `scores`"
+    return Fact(text, (*stored.in_grid("runs"), *stored.in_table("scores", "calibrator")))
+
+
+def model_selection(stored: Stored) -> Fact | None:
+    """State the rule that chooses the epoch."""
+    rules = stored.settings("selection", "schedule.select_on")
+    if not rules["selection"]:
+        return None
+    text = f"Epoch: {_named(rules['selection'])}, chosen on: {_named(rules['schedule.select_on'])}. No external image is used"
+    return Fact(text, stored.in_grid("runs"))
+
+
+def ensembles(stored: Stored) -> Fact | None:
+    """Count the ensembles, TTAs and panels of the grid."""
+    kinds = [str(run["kind"]) for run in stored.manifest.derived]
+    counts = ", ".join(f"{kinds.count(kind)} of the kind {kind}" for kind in _different(kinds))
+    return Fact(counts or "The grid has no ensemble, TTA or panel", stored.in_grid("derived"))
+
+
+def software(stored: Stored) -> Fact | None:
+    """Name the versions of the libraries and the commit of the program."""
+    places = stored.in_runs("env.json", "versions", "commit")
+    if not places:
+        return None
+    path = stored.manifest.store.root / places[0].file
+    env = json.loads(path.read_text())
+    versions = ", ".join(f"{name} {version}" for name, version in sorted(env["versions"].items()))
+    return Fact(f"{versions}; commit {env['commit'] or 'unknown'}", (*places, *stored.in_meta("software")))
+
+
+def command(stored: Stored) -> Fact | None:
+    """State the shell command that repeats the study."""
+    text = f"`{stored.manifest.content['command']}` repeats the study; the manifest has all settings"
+    return Fact(text, stored.in_grid("command", "runs"))
+
+
+def metrics(stored: Stored) -> Fact | None:
+    """Name the metrics in the tables."""
+    names = _different(stored.table("scores", ["metric"])["metric"])
+    return Fact(", ".join(names), stored.in_table("scores", "metric", "value")) if names else None
+
+
+def intervals(stored: Stored) -> Fact | None:
+    """State the kind of the intervals, and the smallest number of patients."""
+    meta = stored.meta
+    text = (
+        f"95 % intervals from {meta['num_resamples']:,} resamples of patients; no score with fewer than"
+        f" {meta['min_count']} patients with or without a finding"
+    )
+    return Fact(text, (*stored.in_table("scores", "low", "high"), *stored.in_meta("num_resamples", "min_count")))
+
+
+def comparisons(stored: Stored) -> Fact | None:
+    """Count the paired differences between recipes."""
+    pairs = stored.table("pairs", ["first", "second"])
+    if pairs.empty:
+        return None
+    text = f"{len(pairs.drop_duplicates()):,} pairs of recipes on the same patients, corrected for the number of pairs"
+    return Fact(text, stored.in_table("pairs", "value", "low", "high", "all_low", "all_high"))
+
+
+def thresholds(stored: Stored) -> Fact | None:
+    """State the output of the networks, and the rules of the thresholds."""
+    rules = _different(stored.table("operating_points", ["rule"])["rule"])
+    if not rules:
+        return None
+    text = (
+        f"A probability for each finding. Thresholds are chosen on internal validation images; rules: {', '.join(rules)};"
+        f" the report uses {stored.meta['threshold']}"
+    )
+    return Fact(text, (*stored.in_table("operating_points", "rule", "threshold"), *stored.in_meta("threshold")))
+
+
+def recalibration(stored: Stored) -> Fact | None:
+    """Name the calibrators with scores; none is fitted to an external hospital."""
+    names = [name for name in _different(stored.table("scores", ["calibrator"])["calibrator"]) if name != "none"]
+    if not names:
+        return None
+    text = f"{', '.join(names)}, fitted on internal validation images; no model is updated with external images"
+    return Fact(text, stored.in_table("scores", "calibrator", "value"))
+
+
+def net_benefit(stored: Stored) -> Fact | None:
+    """State whether there is a net benefit at one threshold of each finding."""
+    rows = stored.table("net_benefit", ["value"]).dropna()
+    text = "Net benefit at one threshold of each finding, and decision curves"
+    places = (*stored.in_table("net_benefit", "value"), *stored.in_table("decision_curves", "value"))
+    return Fact(text, places) if len(rows) else None
+
+
+def prediction(stored: Stored) -> Fact | None:
+    """State the command that predicts an image; the SHA-256 of the weights is stored."""
+    places = stored.in_runs("seal.json", "weights_after")
+    if not places:
+        return None
+    run_id = places[0].file.split("/")[1]
+    text = f"`bench predict {run_id} IMAGE` computes predictions with the stored weights, whose SHA-256 is recorded"
+    return Fact(text, places)
+
+
+def internal_results(stored: Stored) -> Fact | None:
+    """State the macro AUROC of the recipes on internal test patients."""
+    return _aurocs(stored, str(stored.manifest.content["source"]), "internal test patients", "test")
+
+
+def external_results(stored: Stored) -> Fact | None:
+    """State the macro AUROC of the recipes, the mean over external hospitals."""
+    return _aurocs(stored, "external", "external hospitals, mean")
+
+
+def heterogeneity(stored: Stored) -> Fact | None:
+    """State the gap between the internal and each external hospital, for the best recipe."""
+    ranked = _ranked(stored)
+    if not ranked:
+        return None
+    best = ranked[0]
+    rows = stored.table("gaps", ["dataset", "value", "low", "high"], run_id=best, finding="macro").dropna()
+    names, titles = _names(stored), stored.manifest.titles
+    texts = [
+        f"{titles[dataset]} {_interval(*numbers)}"
+        for dataset, *numbers in rows.drop_duplicates("dataset").itertuples(index=False)
+        if dataset in titles
+    ]
+    text = f"Gap in macro AUROC of {names.get(best, best)}: {'; '.join(texts)}"
+    return Fact(text, stored.in_table("gaps", "value", "low", "high")) if texts else None
+
+
+def groups(stored: Stored) -> Fact | None:
+    """Name the groups of patients that have scores."""
+    names = [name for name in _different(stored.table("subgroups", ["subgroup"])["subgroup"]) if "=" in name]
+    return (
+        Fact(f"Scores of groups: {_named(names)}", stored.in_table("subgroups", "subgroup", "value")) if names else None
+    )
+
+
+def diagnostic_performance(stored: Stored) -> Fact | None:
+    """Name sensitivity, specificity and predictive values, as far as there are any."""
+    wanted = ("sensitivity", "specificity", "precision", "npv")
+    present = set(stored.table("scores", ["metric"])["metric"])
+    names = [name for name in wanted if name in present]
+    if not names:
+        return None
+    text = (
+        f"{', '.join(names)} of each finding and hospital, with intervals, at the thresholds of the internal hospital"
+    )
+    return Fact(text, stored.in_table("scores", "metric", "operating_point", "value", "low", "high"))
+
+
+def robustness(stored: Stored) -> Fact | None:
+    """Name the finished analyses of shortcuts, other than heat maps."""
+    finished = [str(row["name"]) for row in stored.meta.get("analyses", ()) if row["state"] == "done"]
+    names = [name for name in _different(finished) if name != "attention"]
+    return Fact(f"Finished analyses: {', '.join(names)}", stored.in_meta("analyses")) if names else None
+
+
+def heat_maps(stored: Stored) -> Fact | None:
+    """State whether there are heat maps."""
+    rows = stored.table("attention", ["metric"])
+    if rows.empty:
+        return None
+    text = "Heat maps, and how much of them lies on the finding and on markers"
+    return Fact(text, stored.in_table("attention", "region", "metric", "value", "low", "high"))
+
+
+def failures(stored: Stored) -> Fact | None:
+    """Name the kinds of errors in the gallery."""
+    kinds = _different(stored.table("gallery", ["kind"])["kind"])
+    if not kinds:
+        return None
+    text = f"Gallery with: {', '.join(kinds)}. `bench errors RUN` lists the most confident errors of a run"
+    return Fact(text, stored.in_table("gallery", "kind", "probability"))
+
+
+FACTS: Mapping[str, Callable[[Stored], Fact | None]] = {
+    function.__name__: function
+    for function in (
+        *(data_sources, licences, eligibility, chosen_images, preprocessing, labels, missing_labels, partitions),
+        *(disjoint, sizes, flow, characteristics, findings, models, initialization, training, imbalance),
+        *(model_selection, ensembles, software, command, metrics, intervals, comparisons, thresholds, recalibration),
+        *(net_benefit, prediction, internal_results, external_results, heterogeneity, groups),
+        *(diagnostic_performance, robustness, heat_maps, failures),
+    )
+}
+
+
+def _aurocs(stored: Stored, dataset: str, where: str, split: str = "") -> Fact | None:
+    """Return the macro AUROC of the ranked recipes at a hospital, the first recipes of the ranking first."""
+    only = {"split": split} if split else {}
+    rows = stored.table(
+        "scores",
+        ["run_id", "value", "low", "high", "calibrator"],
+        dataset=dataset,
+        finding="macro",
+        metric="auroc",
+        **only,
+    )
+    plain = rows[rows["calibrator"] == "none"].dropna().drop_duplicates("run_id")
+    numbers = {run_id: own for run_id, *own in plain[["run_id", "value", "low", "high"]].itertuples(index=False)}
+    names = _names(stored)
+    texts = [f"{names.get(id_, id_)} {_interval(*numbers[id_])}" for id_ in _ranked(stored) if id_ in numbers]
+    text = f"Macro AUROC, {where}: {_named(texts, '; ')}"
+    return Fact(text, stored.in_table("scores", "value", "low", "high")) if texts else None
+
+
+def _ranked(stored: Stored) -> list[str]:
+    """Return the ids of the ranked recipes, the highest external macro AUROC first."""
+    ranks = stored.table("ranks", ["run_id"], metric="auroc", dataset="external", finding="macro")
+    return _different(ranks["run_id"])
+
+
+def _names(stored: Stored) -> dict[str, str]:
+    """Return {id of a run or recipe: its name with the number of seeds}."""
+    runs = stored.table("runs", ["run_id", "name"])
+    name_of = dict(zip(runs["run_id"].astype(str), runs["name"].astype(str), strict=True))
+    runs_of: dict[str, list[str]] = {}
+    for recipe, run_id in stored.table("recipes", ["recipe_id", "run_id"]).itertuples(index=False):
+        runs_of.setdefault(str(recipe), []).append(str(run_id))
+    of_recipes = {recipe: f"{name_of[ids[0]]} ({len(ids)} seeds)" for recipe, ids in runs_of.items() if len(ids) > 1}
+    return name_of | of_recipes
+
+
+def _different(values: Iterable[Any]) -> list[Any]:
+    return list(dict.fromkeys(values))
+
+
+def _named(values: Sequence[Any], separator: str = ", ") -> str:
+    """Join values to a text; of more than a few values, state the number of the others."""
+    texts = [str(value) for value in values]
+    others = [f"and {len(texts) - _MOST} more"] * (len(texts) > _MOST)
+    return separator.join([*texts[:_MOST], *others]) or "none"
+
+
+def _interval(value: float, low: float, high: float) -> str:
+    return f"{value:.3f} [{low:.3f}, {high:.3f}]"
+
+
+def _range(values: "pd.Series[float]", form: str) -> str:
+    low, high = format(values.min(), form), format(values.max(), form)
+    return low if low == high else f"{low} to {high}"

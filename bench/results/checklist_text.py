@@ -1,0 +1,109 @@
+"""Write filled checklists as Markdown, or as values for JSON."""
+
+import html
+import os
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from bench.planning.manifest import Manifest
+from bench.results.checklist_facts import Place
+from bench.results.checklists import BLANK, NOT_APPLICABLE, FilledChecklist, FilledItem
+from bench.store.store import write_bytes
+from harmonize.cohorts.hospital_names import SYNTHETIC_NOTICE
+
+FILE = "checklists.md"
+_INTRODUCTION = (
+    "This program filled each item that a stored value answers; the links lead to these values. Authors and data owners"
+    " write the rest, and check what is filled."
+)
+
+
+def write_checklists(manifest: Manifest, checklists: Sequence[FilledChecklist], output: Path | None = None) -> Path:
+    """Write filled checklists as Markdown; return the path, by default checklists.md in the folder of the grid's report."""
+    path = output or manifest.store.root / "report" / str(manifest.content["name"]) / FILE
+    write_bytes(path, markdown(manifest, checklists, path.parent).encode())
+    return path
+
+
+def markdown(manifest: Manifest, checklists: Sequence[FilledChecklist], folder: Path) -> str:
+    """Return filled checklists as a Markdown text with a table for each; links are relative to `folder`."""
+    root = manifest.store.root
+    blocks = [
+        f"# Reporting checklists of {_text(manifest.content['title'])}",
+        *[SYNTHETIC_NOTICE] * bool(manifest.content["phantom"]),
+        _INTRODUCTION,
+    ]
+    for checklist in checklists:
+        rows = [
+            (item.id, _text(item.section), _text(item.asks), item.state, _answer(item, root, folder), _rest(item))
+            for item in checklist.items
+        ]
+        blocks += [
+            f"## {_text(checklist.title)}",
+            f"Source: {_text(checklist.source)}. The items are in our own words.",
+            f"{_text(checklist.summary)}.",
+            _table(("Item", "Section", "What is asked", "State", "From the store", "To write"), rows),
+        ]
+    return "\n\n".join(blocks) + "\n"
+
+
+def json_document(manifest: Manifest, checklists: Sequence[FilledChecklist]) -> dict[str, Any]:
+    """Return filled checklists as values for JSON: paths of places are inside the store."""
+    return {
+        "grid": str(manifest.content["name"]),
+        "synthetic": bool(manifest.content["phantom"]),
+        "checklists": [
+            {
+                "name": checklist.name,
+                "title": checklist.title,
+                "source": checklist.source,
+                "items": [_values(item) for item in checklist.items],
+            }
+            for checklist in checklists
+        ],
+    }
+
+
+def _values(item: FilledItem) -> dict[str, Any]:
+    facts = [
+        {"text": fact.text, "places": [{"file": place.file, "key": place.key} for place in fact.places]}
+        for fact in item.facts
+    ]
+    names = {"id": item.id, "section": item.section, "asks": item.asks, "state": item.state}
+    return {**names, "facts": facts, "rest": item.rest, "by": item.by}
+
+
+def _answer(item: FilledItem, root: Path, folder: Path) -> str:
+    """Return the facts of an item, each with links to its places."""
+    texts = []
+    for fact in item.facts:
+        files: dict[str, list[str]] = {}
+        for place in fact.places:
+            files.setdefault(place.file, []).append(place.key)
+        links = ", ".join(_link(Place(file, ", ".join(keys)), root, folder) for file, keys in files.items())
+        texts.append(f"{_text(fact.text)} ({links})")
+    return "<br>".join(texts)
+
+
+def _link(place: Place, root: Path, folder: Path) -> str:
+    path = Path(os.path.relpath(root / place.file, folder)).as_posix()
+    return f"[{_text(Path(place.file).name)}: {_text(place.key)}](<{path}>)"
+
+
+def _rest(item: FilledItem) -> str:
+    if item.state == NOT_APPLICABLE:
+        return f"– ({_text(item.rest)})"
+    if item.state == BLANK:
+        return f"**{item.by}**: everything"
+    return f"**{item.by}**: {_text(item.rest)}" if item.by else ""
+
+
+def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    return "\n".join(f"| {' | '.join(line)} |" for line in (header, ["---"] * len(header), *rows))
+
+
+def _text(value: object) -> str:
+    """Escape a value for one cell of a Markdown table."""
+    return re.sub(r"([\\`*_|\[\]])", r"\\\1", html.escape(" ".join(str(value).split()), quote=False))
