@@ -73,12 +73,12 @@ def _head(board: ReportData, key: str) -> dict[str, Any]:
 
 
 def _narrow(name: str) -> Markup:
-    """Return the name of a hospital for a column of a phone: a line may also break before an inner capital.
+    """Return the name of a hospital for a narrow column: a line may break before an inner capital, and ends after "Hosp.".
 
     >>> _narrow("PadChest"), _narrow("Hospital A")
-    (Markup('Pad<wbr>Chest'), Markup('Hosp. A'))
+    (Markup('Pad<wbr>Chest'), Markup('Hosp.<br>A'))
     """
-    return Markup(re.sub("(?<=[a-z])(?=[A-Z])", "<wbr>", str(escape(name.replace("Hospital ", "Hosp. ")))))  # noqa: S704
+    return Markup(re.sub("(?<=[a-z])(?=[A-Z])", "<wbr>", str(escape(name))).replace("Hospital ", "Hosp.<br>"))  # noqa: S704
 
 
 def _row(board: ReportData, run: Run) -> dict[str, Any]:
