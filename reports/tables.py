@@ -51,7 +51,7 @@ class Tables:
     Optional keys:
         date: day on which the last scored run was finished, such as 2026-11-22 (UTC)
         software: dict with version and repository (web address) of the software that collected the tables
-        links: configuration key -> registry entry -> dict with the web addresses paper and code
+        links: configuration key -> registry entry -> dict with the web addresses paper, code and weights
         custom_metrics: for each metric that the registry adds, a dict with name, title and better (higher or lower)
         analyses: for each analysis, a dict with name, run_id ("" for an analysis of the cohorts), options other than
             the defaults, state (done, failed or absent), reason

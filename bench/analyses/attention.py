@@ -21,7 +21,7 @@ from bench.analyses.heatmaps.gradcam import heat_maps, upsampled
 from bench.analyses.heatmaps.image_sample import RULE, OperatingPoint, ScoredImages, cases, points_of, positives
 from bench.analyses.heatmaps.localization import energy
 from bench.analyses.heatmaps.measure import Row, measure
-from bench.analyses.heatmaps.pictures import pair, picture_name, png
+from bench.analyses.heatmaps.pictures import picture_name, png, views
 from bench.analyses.heatmaps.sanity_table import sanity_table
 from bench.analyses.heatmaps.seed_stability import MAP_COLUMNS, MAPS, map_row
 from bench.analyses.heatmaps.summary import MEASURES, summarize
@@ -262,4 +262,4 @@ def gallery_picture(gray: Gray, heat: Heats, finding: str, regions: Scene | None
     outline = regions.findings.get(finding) if regions is not None else None
     outside_lungs = regions.regions.get(OUTSIDE) if regions is not None else None
     shares = [energy(heat, mask) if mask is not None else float("nan") for mask in (outline, outside_lungs)]
-    return GalleryPicture(png(pair(gray, heat, outline)), *shares)
+    return GalleryPicture(png(views(gray, heat, outline)), *shares)

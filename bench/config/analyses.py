@@ -88,7 +88,7 @@ class Kind:
 
 
 KINDS: dict[str, Kind] = {
-    "attention": Kind("bench.analyses.attention:attention", Attention, version=3),
+    "attention": Kind("bench.analyses.attention:attention", Attention, version=4),
     "transplants": Kind("bench.analyses.transplants:transplants", Transplants, version=3),
     "probes": Kind("bench.analyses.probes:probes", Probes),
     "acquisition": Kind("bench.analyses.acquisition:acquisition", Acquisition, per_run=False),

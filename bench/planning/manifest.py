@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from harmonize.cache.cache import ImageCache  # this module imports OpenCV
 
 SYNTHETIC = "synthetic"  # key of env.json: whether a program drew the training images
+TIMM, TIMM_WEIGHTS = "https://github.com/huggingface/pytorch-image-models", "https://huggingface.co/timm/"
 SCHEMA = 4  # new in 2: derived runs and references; in 3: analyses; in 4: the roles internal and external
 _ROLES = {"home": "internal", "away": "external"}  # role in schema 3 -> role in schema 4
 
@@ -430,15 +431,19 @@ def _compared(plan: Plan, *, images: bool) -> dict[str, Any]:
 
 
 def links_of(entries: Iterable[tuple[str, Entry]]) -> dict[str, dict[str, dict[str, str]]]:
-    """Return the publications of registry entries: {configuration key: {entry: {"paper" or "code": text}}}.
+    """Return the publications of registry entries: {configuration key: {entry: {"paper", "code" or "weights": text}}}.
 
-    `entries`: pairs (configuration key, registry entry).
+    `entries`: pairs (configuration key, registry entry). A network of timm has the page of its pinned weights.
     """
     links: dict[str, dict[str, dict[str, str]]] = {}
     for key, entry in entries:
-        stated = {
-            kind: text for kind, text in (("paper", entry.paper), ("code", str(entry.facts.get("code", "")))) if text
+        of_timm = entry.use.partition(":")[2] == "timm_model"
+        texts = {
+            "paper": entry.paper,
+            "code": str(entry.facts.get("code", "") or (TIMM if of_timm else "")),
+            "weights": f"{TIMM_WEIGHTS}{entry.options['name']}" if of_timm else "",
         }
+        stated = {kind: text for kind, text in texts.items() if text}
         if stated:
             links.setdefault(key, {})[entry.name] = stated
     return links

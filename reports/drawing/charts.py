@@ -336,7 +336,7 @@ def points(
     The mark of a run is at its x and y in `xs` and `ys`. The estimates `x_of` and `y_of` have the
     horizontal and the vertical intervals; if `x_of` is None, there are no horizontal intervals.
     `words` is a function that returns the hover text of a run. Runs that are not in `filled` have hollow marks; None: all
-    marks are filled. With more than CROSSES runs, no interval is drawn.
+    marks are filled. With more than CROSSES runs, marks are small and no interval is drawn.
     """
     traces: list[Chart] = []
     if len(runs) <= CROSSES:
@@ -357,7 +357,7 @@ def points(
         hollow = [filled is not None and runs[i].id not in filled for i in indices]
         marker = {
             "symbol": SYMBOLS[svg.SHAPES.get(family, "circle")],
-            "size": 10,
+            "size": 10 if len(runs) <= CROSSES else 6,
             "opacity": 1,
             "color": ["var(--paper)" if h else color for h in hollow],
             "line": {"color": color, "width": 1.5},

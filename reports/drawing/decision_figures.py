@@ -118,7 +118,12 @@ def _densities(
     step = inner[1] - inner[0]
     bounds = [inner[0] - step, *inner, inner[-1] + step]
     x, y = svg.Scale(bounds[0], bounds[-1], LEFT, LEFT + WIDTH), svg.Scale(0, top, TOP + HEIGHT, TOP)
-    body = svg.line(LEFT, y(0), LEFT + WIDTH, y(0), "z")
+    grid = svg.ticks(0, top, 3)
+    body = "".join(
+        svg.line(LEFT, y(t), LEFT + WIDTH, y(t), "g" if t else "z")
+        + svg.text(LEFT - 5, y(t) + 4, svg.tick_text(t, grid), "tk", "end")
+        for t in grid
+    )
     for tick in PROBABILITIES:
         at = x(float(np.log(tick / (1 - tick))))
         body += svg.line(at, TOP, at, TOP + HEIGHT, "g") + svg.text(

@@ -3,8 +3,11 @@
 A gap is the internal minus the external AUROC. The axes of the scatter are the internal and the external AUROC.
 """
 
+import re
 from collections.abc import Sequence
 from typing import Any
+
+from markupsafe import Markup, escape
 
 from reports.drawing import charts
 from reports.formatting import plural
@@ -62,11 +65,20 @@ def _head(board: ReportData, key: str) -> dict[str, Any]:
     return {
         "hospital": hospital,
         "name": "Internal" if internal else hospital.short,
-        "narrow": "Int." if internal else hospital.short.replace("Hospital ", "Hosp. "),  # fits on a phone
+        "narrow": Markup("Int.") if internal else _narrow(hospital.short),
         "internal": internal,
         "findings": "shared findings" if internal and board.num_common != (smallest, largest) else num_findings,
         "n": min((e.n for e in estimates), default=0),
     }
+
+
+def _narrow(name: str) -> Markup:
+    """Return the name of a hospital for a narrow column: a line may break before an inner capital, and ends after "Hosp.".
+
+    >>> _narrow("PadChest"), _narrow("Hospital A")
+    (Markup('Pad<wbr>Chest'), Markup('Hosp.<br>A'))
+    """
+    return Markup(re.sub("(?<=[a-z])(?=[A-Z])", "<wbr>", str(escape(name))).replace("Hospital ", "Hosp.<br>"))  # noqa: S704
 
 
 def _row(board: ReportData, run: Run) -> dict[str, Any]:

@@ -43,7 +43,10 @@ class Column:
 
 
 def columns_of(board: ReportData) -> list[Column]:
-    """Return the columns after the dot strip, without columns that are hidden at first and have no value for any recipe."""
+    """Return the columns after the dot strip: what decides first (external AUROC, gap, calibration, net benefit, cost).
+
+    Columns that are hidden at first are left out if no recipe has a value.
+    """
     gaps = [b for r in board.ranked if r.gap.has_value for b in (r.gap.value, *r.gap.bounds) if is_number(b)]
     low, high = min([0.0, *gaps]), max([0.05, *gaps])
     chance = next((r.probe.chance for r in board.ranked if r.probe.has_value), 0.0)
@@ -63,7 +66,12 @@ def columns_of(board: ReportData) -> list[Column]:
         return Column(key, head, unit, lambda r: r.quantity(name), lambda r: text_of(r.quantity(name) / per), **more)
 
     benefit = estimate_column(
-        "benefit", "Net benefit", "external", lambda r: r.benefit.value, note=lambda r: _unless_better(r.benefit)
+        "benefit",
+        "Net benefit",
+        "external",
+        lambda r: r.benefit.value,
+        css="",
+        note=lambda r: _unless_better(r.benefit),
     )
     mean = f"mean of {num_external}" if num_external != 1 else "one hospital"
     further = (
@@ -92,11 +100,7 @@ def columns_of(board: ReportData) -> list[Column]:
         ),
     )
     return [
-        estimate_column("internal", "Internal", _internal_findings(board), lambda r: r.internal_common, css=""),
         estimate_column("external", "External", mean, lambda r: r.external, css="", note=_other_findings),
-        estimate_column(
-            "worst", "Worst", "hospital", lambda r: r.worst_auroc, css="", small=lambda r: board.short(r.worst)
-        ),
         estimate_column(
             "gap",
             "Gap",
@@ -108,8 +112,13 @@ def columns_of(board: ReportData) -> list[Column]:
             figure=lambda r: svg.micro(r.gap, low, high, 0.0) if r.gap.has_value else Markup(""),
             axis=svg.micro_axis(low, high),
         ),
-        estimate_column("ece", "ECE", "external", lambda r: r.ece, low_first=True),
+        estimate_column("ece", "ECE", "external", lambda r: r.ece, css="", low_first=True),
         *[benefit] * board.has_benefits,
+        cost_column("gmacs", "GMACs", "per image", "macs", 1e9, css="", low_first=True),
+        estimate_column(
+            "worst", "Worst", "hospital", lambda r: r.worst_auroc, css="", small=lambda r: board.short(r.worst)
+        ),
+        estimate_column("internal", "Internal", _internal_findings(board), lambda r: r.internal_common),
         estimate_column(
             "shortcut",
             "Shortcut",
@@ -132,7 +141,6 @@ def columns_of(board: ReportData) -> list[Column]:
             figure=lambda r: svg.micro(r.probe, 0.0, 1.0, chance) if r.probe.has_value else Markup(""),
             axis=svg.micro_axis(0.0, 1.0),
         ),
-        cost_column("gmacs", "GMACs", "per image", "macs", 1e9, low_first=True),
         cost_column("params", "Params", "million", "params", 1e6, low_first=True, first=False),
         cost_column("speed", "Speed", "images/s", "images_per_second", 1.0, shown=integer, first=False),
         *(c for c in (*further, *_custom_metrics(board)) if any(is_number(c.value(r)) for r in board.ranked)),

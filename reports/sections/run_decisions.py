@@ -83,7 +83,10 @@ class Decisions:
                 if cohorts
             ]
             if rows:
-                goals.append({"name": f"{goal} .90", "rows": rows, "predictive": _predictive(of_finding)})
+                basis = EXTERNAL if self.board.hospitals else self.board.internal.key
+                predictive = _predictive({f: cohorts[basis] for f, cohorts in of_finding.items() if basis in cohorts})
+                place = "mean external" if self.board.hospitals else "internal"
+                goals.append({"name": f"{goal} .90", "rows": rows, "predictive": predictive, "place": place})
         return goals
 
 
@@ -122,12 +125,11 @@ def _per_1000(row: Mapping[str, Any], name: str) -> str:
     return f"{integer(round(number))}{_bounds(f'{integer(round(low))}–{integer(round(high))}' if known else '')}"
 
 
-def _predictive(of_finding: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> list[dict[str, Any]]:
-    """Return for each finding the mean external sensitivity and specificity, and the predictive values at PREVALENCES."""
+def _predictive(of_finding: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Return for each finding the sensitivity and specificity of its row, and the predictive values at PREVALENCES."""
     rows = []
-    for finding, cohorts in of_finding.items():
-        row = cohorts.get(EXTERNAL) or next(iter(cohorts.values()), None)
-        if row is not None and is_number(row["sensitivity"]) and is_number(row["specificity"]):
+    for finding, row in of_finding.items():
+        if is_number(row["sensitivity"]) and is_number(row["specificity"]):
             sensitivity, specificity = float(row["sensitivity"]), float(row["specificity"])
             values = [predictive_values(sensitivity, specificity, prevalence) for prevalence in PREVALENCES]
             rows.append({"finding": finding, "sensitivity": sensitivity, "specificity": specificity, "values": values})

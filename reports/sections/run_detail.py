@@ -333,7 +333,10 @@ def _facts(run: Run, links: Mapping[str, Any]) -> list[tuple[str, str, list[tupl
 
     def publications(key: str) -> list[tuple[str, str, str]]:
         stated = links.get(key, {}).get(_fact_text(run.facts.get(key)), {}) if not run.is_imported else {}
-        return [(kind, source, address(source)) for kind, source in stated.items()]
+        pretrained = run.facts.get("weights") == "imagenet"
+        kinds = {"weights": "starting weights"}
+        shown = [(kind, source) for kind, source in stated.items() if kind != "weights" or pretrained]
+        return [(kinds.get(kind, kind), source, address(source)) for kind, source in shown]
 
     is_mean = run.is_derived or run.kind == "recipe"
     origin = "Model file" if run.is_imported else "Mean of" if is_mean else "Combined from"

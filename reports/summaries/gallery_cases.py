@@ -21,6 +21,7 @@ KIND_TITLES = {
     "sure false alarm": "absent, probability at least .9 (confident error)",
     "true negative": "absent, called negative (true negative)",
 }
+VIEWS = "the image, with its heat map, the map alone, and with the outline if one is known"
 MOST = 12  # maximum number of pictures in the details of a run
 
 
@@ -44,7 +45,7 @@ def pictures_of(board: ReportData, gallery: pd.DataFrame) -> list[dict[str, Any]
                 "kind": KIND_TITLES.get(kind, kind),
                 "facts": caption,
                 "data": base64.b64encode(bytes(row["picture"])).decode(),
-                "alt": f"{finding} at {hospital}, {KIND_TITLES.get(kind, kind)} of {run}: the image, and its heat map. {caption}",
+                "alt": f"{finding} at {hospital}, {KIND_TITLES.get(kind, kind)} of {run}: {VIEWS}. {caption}",
                 "order": (
                     *(position[key][row[key]] for key in position),
                     KINDS.index(kind) if kind in KINDS else 9,

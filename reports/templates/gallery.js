@@ -17,5 +17,7 @@
     document.getElementById('gcount').textContent = fits.size === 1 ? '1 picture' : `${fits.size} pictures`;
   };
   for (const p of picks) p.addEventListener('change', show);
+  const whole = document.getElementById('whole');
+  whole.addEventListener('change', () => document.getElementById('gallery').classList.toggle('whole', whole.checked));
   show();
 })();

@@ -10,6 +10,7 @@ from reports.page import render
 from tests.browser.test_accessibility import every_section
 from tests.browser.visit import Visit, wait_until
 from tests.synthetic import Invented, tables
+from tests.unit.reports.test_words_of_recipes import with_seeds
 
 pytestmark = pytest.mark.browser
 SCRIPT = Path(__file__).parents[2] / "scripts" / "page_size.py"
@@ -21,10 +22,12 @@ CONTRAST_OF_MARKS = """() => {
   const parse = c => c.match(/[\\d.]+/g).map(Number);
   const lum = rgb => rgb.slice(0, 3).map(v => { v /= 255; return v <= .03928 ? v / 12.92 : ((v + .055) / 1.055) ** 2.4; }).reduce((s, v, i) => s + v * [.2126, .7152, .0722][i], 0);
   const paper = parse(getComputedStyle(document.body).backgroundColor), low = new Set();
-  for (const mark of document.querySelectorAll('main svg :is(.sw, .sw-o, .m-int, .m-ext, .m-wst, .dot, .iv, .i-int, .i-ext, .i-wst)')) {
+  const marks = '.sw, .sw-o, .m-int, .m-ext, .m-wst, .dot, .iv, .i-int, .i-ext, .i-wst, .cv-internal, .cv-external, .cv-mean, .bd-internal, .bd-external, .area';
+  for (const mark of document.querySelectorAll(`:is(main, #drawer) svg :is(${marks})`)) {
     if (!mark.getClientRects().length) continue;
-    const style = getComputedStyle(mark), share = +style.opacity;
-    const colors = [style.fill, style.stroke].filter(c => c !== 'none').map(c => parse(c).map((v, i) => share * v + (1 - share) * paper[i]));
+    const style = getComputedStyle(mark), all = +style.opacity;
+    const paints = [[style.fill, all * style.fillOpacity], [style.stroke, all * style.strokeOpacity]].filter(([c]) => c !== 'none');
+    const colors = paints.map(([c, share]) => parse(c).map((v, i) => share * v + (1 - share) * paper[i]));
     const best = Math.max(...colors.map(c => { const [a, b] = [lum(c), lum(paper)]; return (Math.max(a, b) + .05) / (Math.min(a, b) + .05); }));
     if (best < 3) low.add(`${mark.getAttribute('class')} ${best.toFixed(2)}`);
   }
@@ -90,3 +93,20 @@ def test_titles_are_short_and_the_menu_has_the_headings_of_the_sections(browser,
 def test_every_mark_of_a_figure_can_be_seen(browser, few, scheme):
     with Visit(browser, few, color_scheme=scheme) as visit:
         assert visit.page.evaluate(CONTRAST_OF_MARKS) == []
+        visit.page.locator("#rank .c-run a").first.click()
+        visit.page.wait_for_selector("#drawer .panels")
+        for css in (".cv-mean", ".bd-external", ".area"):
+            assert visit.page.locator(f"#drawer {css}").count()
+        assert visit.page.evaluate(CONTRAST_OF_MARKS) == []
+
+
+def test_the_first_row_of_the_ranking_is_on_the_first_screen(browser, tmp_path):
+    file = tmp_path / "page.html"  # synthetic images, so a banner; several seeds; net benefit with words below it
+    file.write_text(render(with_seeds(tables(Invented(runs=4, phantom=True)))), encoding="utf-8")
+    with Visit(browser, file) as visit:
+        row = visit.page.locator("#rank tr.row").first.bounding_box()
+        assert row["y"] + row["height"] <= 900
+        shown = visit.page.evaluate(
+            "[...document.querySelectorAll('#rank thead th')].filter(e => e.checkVisibility()).map(e => e.className.split(' ')[0])"
+        )
+        assert shown[3:9] == ["c-strip", "c-external", "c-gap", "c-ece", "c-benefit", "c-gmacs"]

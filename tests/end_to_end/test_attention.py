@@ -124,7 +124,7 @@ def test_the_analysis_measures_every_cohort_and_its_gallery_shows_cases_of_each_
         picture = cv2.imread(
             str(jobs[0].folder / "gallery" / picture_name(row.dataset, row.finding, row.kind, row.rank))
         )
-        assert picture.shape == (112, 228, 3)
+        assert picture.shape == (228, 228, 3)
     checks = pd.read_parquet(jobs[0].folder / "cascade.parquet")
     assert set(checks["check"]) == {"weights", "noise", "pixels"}
     assert checks.loc[checks["metric"] == "spearman", "value"].dropna().between(-1, 1).all()

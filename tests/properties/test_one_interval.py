@@ -8,6 +8,7 @@ from collections import defaultdict
 from html.parser import HTMLParser
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from bench.scoring.across_runs import ablation_tables
@@ -16,6 +17,7 @@ from bench.scoring.across_runs.ranks import ranks
 from reports.formatting import places
 from reports.page import render
 from reports.report_data.report_data import read
+from reports.schemas.tables import SCHEMAS
 from reports.sections import factors
 from reports.sentences import main_findings, net_benefit, verdicts
 from reports.tables import Tables
@@ -157,6 +159,7 @@ def of_rankings(printed, page, board):
     for key in (h.key for h in board.hospitals):
         # the section on hospitals shows the AUROC over the findings that the internal hospital has, too
         places_of |= {f"auroc.{key}": ("auroc, every finding", key), f"gap.{key}": ("gap", key)}
+        places_of |= {f"net_benefit.{key}": ("benefit", key)}
     for name, (quantity, *hospital) in places_of.items():
         for row, (value, *bounds) in zip(rankings[name]["row"], rankings[name]["score"], strict=True):
             printed.add((quantity, ids[row], *hospital), f"{value} [{', '.join(bounds)}]")
@@ -168,9 +171,11 @@ def of_drawer(printed, drawer, run, board):
     printed.add(("gap", run), summary.text.partition("gap ")[2])
     printed.add(("external", run), summary.text.removeprefix("External AUROC "))
     [benefits] = [table for table in drawer.all("div", "scroll") if table.attributes["aria-label"] == "Net benefit"]
-    of_macro = benefits.all("tr")[-1].all("td")[-1].text
+    *of_hospitals, of_macro = [cell.text for cell in benefits.all("tr")[-1].all("td")]
     printed.add(("benefit", run), of_macro)
     printed.verdicts["benefit", run].add(of_benefit(of_macro))
+    for hospital, cell in zip(board.all_hospitals, of_hospitals, strict=True):
+        printed.add(("benefit", run, hospital.key), cell)
     for row in drawer.all("table", "cells")[0].all("tr")[1:]:
         name, cells = row.all("th")[0].text, row.all("td")
         if name.startswith("Gap"):
@@ -201,6 +206,64 @@ def test_a_number_has_one_value_one_interval_and_one_verdict_wherever_it_is_prin
     assert len(printed.values) > 20
     for name, texts in (("values", printed.values), ("intervals", printed.intervals), ("verdicts", printed.verdicts)):
         assert {key: found for key, found in texts.items() if len(found) > 1} == {}, name
+
+
+@pytest.mark.parametrize("goal", ["sensitivity", "specificity"])
+def test_the_workload_and_the_predictive_values_of_a_run_have_the_same_sensitivity_and_specificity(goal):
+    made = tables(STUDIES[0])
+    board, page = read(made), Element(page=render(made))
+    for run in board.ranked:
+        drawer = page.all("details", id=run.anchor)[0]
+        of_words = {box.attributes.get("aria-label"): box for box in drawer.all("div", "scroll")}
+        loads = {row.all("th")[0].text: row for row in of_words[f"Workload with {goal} .90"].all("tr")[1:]}
+        values = of_words[f"Predictive values with {goal} .90"].all("tr")[1:]
+        assert set(loads) == set(board.findings)
+        # a finding that no external hospital labels has no external mean, so it has no predictive values
+        assert [row.all("th")[0].text for row in values] == [f for f in loads if loads[f].all("td")[-1].text != "–"]
+        for row in values:
+            external = loads[row.all("th")[0].text].all("td")[-1].text
+            for words, name in (("sens.", "data-se"), ("spec.", "data-sp")):
+                value, low, high = re.search(rf"{words} ({NUMBER}) ({NUMBER})–({NUMBER})", external).groups()
+                assert value == places(float(row.attributes[name]))
+                assert low <= value <= high
+            chosen, *of_prevalence = [cell.text for cell in row.all("td")]
+            assert chosen == of_prevalence[2]  # 10 %, where the slider stands at first
+
+
+def of_estimators(differences, hospitals=("mimic", "padchest", "nih")):
+    """Return a study with a table of estimators: errors of .05 plus a difference, with an interval of ± .01."""
+    made = tables(Invented(runs=3, hospitals=("chexpert", *hospitals)))
+    common = {"quantity": "auroc", "finding": "macro", "bias": 0.01, "tau": 0.4, "n": 9}
+    rows = [
+        common
+        | {"estimator": name, "title": name, "value": 0.05 + d, "low": 0.03 + d, "high": 0.07 + d}
+        | {"difference": d, "difference_low": d - 0.01, "difference_high": d + 0.01}
+        for name, d in {"mean_gap": 0.0, **differences}.items()
+    ]
+    estimators = pd.DataFrame(rows, columns=list(SCHEMAS["estimators"]))
+    return Tables(made.meta, {**made.frames, "estimators": estimators})
+
+
+@pytest.mark.parametrize(
+    ("differences", "better"),
+    [
+        ({"one": -0.03, "two": -0.02, "three": 0.03}, "one"),
+        ({"one": -0.011, "two": 0.004}, ""),  # clear alone, not clear among two
+        ({"one": -0.011}, "one"),
+        ({"one": 0.03}, ""),
+    ],
+)
+def test_the_title_on_estimators_follows_the_filled_marks(differences, better):
+    section = Element(page=render(of_estimators(differences))).all("section", id="estimators")[0]
+    rows = {row.all("th")[0].text.lower(): row.all("td") for row in section.all("table")[0].all("tr")[1:]}
+    clear = [name for name, cells in rows.items() if marks(cells[1]) == ["clear"] and differences[name] < 0]
+    assert clear[:1] == ([better] if better else [])
+    title = section.all("h3")[0].text
+    assert title == f"Without labels, {better or 'no estimator of AUROC'} is better than the mean gap"
+    baseline = float(re.search(NUMBER, rows.pop("mean_gap")[0].text).group())
+    for name, (error, _, difference, *_) in rows.items():
+        own, apart = (float(re.search(NUMBER, cell.text).group().replace("−", "-")) for cell in (error, difference))
+        assert own - baseline == pytest.approx(apart, abs=0.0011), name
 
 
 @pytest.mark.parametrize("study", STUDIES, ids=lambda study: f"seed{study.seed}")

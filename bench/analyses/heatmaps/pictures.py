@@ -1,4 +1,4 @@
-"""Small gallery pictures: an image, and next to it the same image with its heat map. This module does not use torch."""
+"""Small gallery pictures: an image, its heat map, both together, and the outline of the finding. This module does not use torch."""
 
 import re
 from typing import Any
@@ -7,31 +7,36 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-SIDE = 112  # side in pixels of each half of the picture
+SIDE, GAP = 112, 4  # pixels: side of each view in the picture, and white space between two views
 COVER = 0.7  # opacity of the heat map at its maximum
 OUTLINE = (255, 208, 0)  # color (BGR) of the finding's outline: light blue, which is not in the color map
 
 Gray = NDArray[np.uint8]
 
 
-def pair(image: Gray, heat: NDArray[np.float32], outline: NDArray[np.bool_] | None) -> NDArray[np.uint8]:
-    """Return a picture in BGR, [SIDE, 2 * SIDE + 4, 3], with two halves: the image, and the image with its heat map.
+def views(image: Gray, heat: NDArray[np.float32], outline: NDArray[np.bool_] | None) -> NDArray[np.uint8]:
+    """Return a picture in BGR, [2 * SIDE + 4, 2 * SIDE + 4, 3], with four views of a case.
 
-    The right half also has the outline of the finding, if an outline is known. Each map is scaled to its own maximum,
-    so colors of two pictures cannot be compared. A map that is zero everywhere is not drawn.
+    Top: the image, and the image with its heat map and the outline of the finding. Bottom: the heat map alone, and the
+    image with the outline. Without a known outline, no outline is drawn. Each map is scaled to its own maximum, so colors
+    of two pictures cannot be compared. A map that is zero everywhere is not drawn over the image.
     """
-    plain = _sized(image)
+    plain = cv2.cvtColor(_sized(image), cv2.COLOR_GRAY2BGR)
     share = _sized(heat / heat.max() if heat.max() > 0 else heat).clip(0, 1)
-    color = cv2.applyColorMap((80 + 160 * share).astype(np.uint8), cv2.COLORMAP_INFERNO).astype(np.float32)
+    color = cv2.applyColorMap((80 + 160 * share).astype(np.uint8), cv2.COLORMAP_INFERNO)
     cover = (COVER * share)[..., None]
-    gray = cv2.cvtColor(plain, cv2.COLOR_GRAY2BGR).astype(np.float32)
-    overlay = (gray * (1 - cover) + color * cover).round().astype(np.uint8)
+    overlay = (plain * (1 - cover) + color.astype(np.float32) * cover).round().astype(np.uint8)
+    outlined = plain.copy()
     if outline is not None:
         large = cv2.resize(outline.astype(np.uint8), (SIDE, SIDE), interpolation=cv2.INTER_NEAREST)
         edges, _ = cv2.findContours(large, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
-        cv2.drawContours(overlay, edges, -1, OUTLINE, 1)
-    gap = np.full((SIDE, 4, 3), 255, np.uint8)
-    return np.asarray(np.hstack([cv2.cvtColor(plain, cv2.COLOR_GRAY2BGR), gap, overlay]), np.uint8)
+        for view in (overlay, outlined):
+            cv2.drawContours(view, edges, -1, OUTLINE, 1)
+    picture = np.full((2 * SIDE + GAP, 2 * SIDE + GAP, 3), 255, np.uint8)
+    first, second = slice(SIDE), slice(SIDE + GAP, None)
+    picture[first, first], picture[first, second] = plain, overlay
+    picture[second, first], picture[second, second] = color, outlined
+    return picture
 
 
 def png(picture: NDArray[np.uint8]) -> bytes:

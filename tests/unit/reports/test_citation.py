@@ -63,6 +63,16 @@ def test_the_details_of_a_run_link_to_the_publications_of_its_entries():
     assert expected in page
 
 
+@pytest.mark.parametrize("weights", ["imagenet", "none"])
+def test_the_details_of_a_run_link_to_its_starting_weights_if_it_has_any(weights):
+    study = tables(Invented(runs=1))
+    network = str(study["runs"]["architecture"].iloc[0])
+    links = {"architecture": {network: {"weights": "https://huggingface.co/timm/some.tag"}}}
+    runs = study["runs"].assign(weights=weights)
+    page = render(Tables({**study.meta, "links": links}, {**study.frames, "runs": runs}))
+    assert ('<a href="https://huggingface.co/timm/some.tag">starting weights</a>' in page) is (weights == "imagenet")
+
+
 def test_the_details_of_a_run_name_its_submitter_and_what_was_checked():
     study = tables(Invented(runs=3))
     signed, unsigned, own = study["runs"]["run_id"]

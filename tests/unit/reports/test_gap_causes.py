@@ -51,7 +51,9 @@ def test_the_first_screen_and_the_table_of_findings_have_the_same_shares():
     board = report_data.read(asked(4))
     finding, share = next(iter(finding_shares(board).items()))
     assert f"{100 * share:.0f} %" in str(opening(board).html)
-    assert f'<span class="s">{100 * share:.0f} %</span>' in str(findings(board).html)
+    assert f'<span class="s">{100 * share:.0f} %<span class="onlyphone"> of the mean gap</span></span>' in str(
+        findings(board).html
+    )
     assert finding in str(findings(board).html)
 
 

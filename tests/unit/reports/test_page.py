@@ -245,7 +245,7 @@ def test_internal_and_external_auroc_are_drawn_and_listed_on_shared_findings():
     assert sorted(marks["x"]) == pytest.approx(sorted(means["internal"]), rel=1e-5)
     assert sorted(marks["y"]) == pytest.approx(sorted(means["external"]), rel=1e-5)
     assert "(2 shared findings)" in _plain(page)
-    shown = re.findall(r'class="c-internal" data-l="Internal"[^>]*><span class="v">([^<]+)', page)
+    shown = re.findall(r'class="c-internal more"[^>]*><span class="v">([^<]+)', page)
     assert sorted(shown) == sorted(places(v) for v in means["internal"])
 
 

@@ -9,7 +9,7 @@ from hypothesis.extra.numpy import arrays
 
 from bench.analyses.heatmaps.image_sample import KINDS, OperatingPoint, ScoredImages, cases, positives
 from bench.analyses.heatmaps.localization import above, energy, hottest, localization_metrics, near, overlap, pointing
-from bench.analyses.heatmaps.pictures import SIDE, pair, png, webp
+from bench.analyses.heatmaps.pictures import SIDE, png, views, webp
 from bench.analyses.heatmaps.summary import MEASURES, OVERLAPS, summarize
 from tests.twins.enrichment import enrichment
 
@@ -82,15 +82,32 @@ def test_a_point_outside_a_mask_hits_it_only_within_the_tolerance() -> None:
     assert not near(np.zeros((224, 224), bool)).any()
 
 
-def test_a_picture_is_small_and_an_empty_map_leaves_the_image_as_it_is() -> None:
+def four(picture: np.ndarray) -> tuple[np.ndarray, ...]:
+    """Return the views of a gallery picture: image, image with map, map alone, image with outline."""
+    assert picture.shape == (2 * SIDE + 4, 2 * SIDE + 4, 3)
+    first, second = slice(SIDE), slice(SIDE + 4, None)
+    return picture[first, first], picture[first, second], picture[second, first], picture[second, second]
+
+
+def test_a_picture_has_four_views_and_an_empty_map_leaves_the_image_as_it_is() -> None:
     image = np.arange(64, dtype=np.uint8).repeat(64).reshape(64, 64)
-    picture = pair(image, np.zeros((64, 64), np.float32), None)
-    assert picture.shape == (SIDE, 2 * SIDE + 4, 3)
-    assert (picture[:, :SIDE] == picture[:, SIDE + 4 :]).all()
-    hot = pair(image, np.eye(64, dtype=np.float32), np.eye(64, dtype=bool))
-    assert (hot[:, :SIDE] == picture[:, :SIDE]).all()
-    assert (hot[:, SIDE + 4 :] != picture[:, SIDE + 4 :]).any()
-    assert len(webp(png(hot))) < len(png(hot))
+    plain, overlay, cold, outlined = four(views(image, np.zeros((64, 64), np.float32), None))
+    assert (plain == overlay).all()
+    assert (plain == outlined).all()
+    assert (cold == cold[0, 0]).all()
+    heat, square = np.zeros((64, 64), np.float32), np.zeros((64, 64), bool)
+    heat[:32], square[40:50, 40:50] = 1, True
+    picture = views(image, heat, square)
+    same, overlay, hot, outlined = four(picture)
+    assert (same == plain).all()
+    assert (hot[:48] != cold[:48]).any(-1).all()  # the heated half of the map
+    assert (hot[64:] == cold[64:]).all()
+    edge = (outlined != plain).any(-1)
+    assert edge.any()
+    assert np.nonzero(edge)[0].min() >= 40 * SIDE // 64 - 1
+    assert (overlay[edge] == outlined[edge]).all()  # the same outline in both views
+    assert not edge[45 * SIDE // 64, 45 * SIDE // 64]  # an outline, not an area
+    assert len(webp(png(picture))) < len(png(picture))
 
 
 def scored_images(num: int = 300) -> ScoredImages:

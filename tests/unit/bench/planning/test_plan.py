@@ -12,7 +12,7 @@ from bench.config.registry import Registry
 from bench.config.run_config import RunConfig
 from bench.planning import plan as planning
 from bench.planning import read_cohorts
-from bench.planning.manifest import contents
+from bench.planning.manifest import contents, links_of
 from bench.planning.plan import Plan, make_plan
 from bench.planning.protocol import internal_split
 from bench.store.store import Store
@@ -176,3 +176,12 @@ def test_the_manifest_has_the_publications_of_the_entries_that_runs_use(tmp_path
     links, entries = contents(made, {}, 0)["links"], made.runs[0].entries
     assert links["architecture"][entries["architecture"].name] == {"paper": entries["architecture"].paper}
     assert set(links) == {key for key, entry in entries.items() if entry.paper}
+
+
+def test_a_network_of_timm_has_links_to_its_code_and_its_pinned_weights() -> None:
+    entry = Registry.read().find("architectures", "densenet121", "")
+    assert links_of([("architecture", entry)])["architecture"]["densenet121"] == {
+        "paper": "arXiv:1608.06993",
+        "code": "https://github.com/huggingface/pytorch-image-models",
+        "weights": "https://huggingface.co/timm/densenet121.ra_in1k",
+    }
