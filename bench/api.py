@@ -150,7 +150,7 @@ def run(
 
 
 def register(
-    grid: str,
+    grid: AnyPath,
     *,
     data: AnyPath | None = None,
     hypotheses: AnyPath | None = None,
@@ -167,7 +167,7 @@ def register(
     external hospital, and if the grid is registered already. Raises the errors of `bench run` for an invalid request, and
     ConfigError for invalid hypotheses.
 
-    >>> len(register("tiny", store=work / "registered"))
+    >>> len(register(store / "grids" / "documented.yaml", data=data, store=work / "registered"))
     64
     """
     from bench.planning.plan import make_plan
@@ -175,10 +175,10 @@ def register(
     from bench.study.register import register as write
     from bench.study.request import Request
 
-    paths = [None if path is None else Path(path) for path in (registry, data, weights, hypotheses)]
-    request = Request.read(grid, *paths[:3])
+    paths = [None if path is None else Path(path) for path in (data, weights, registry, hypotheses)]
+    request = Request.read(str(grid), paths[2], paths[0], paths[1])
     opened = Store.open(Path(store))
-    plan = make_plan(request.grid, request.registry, opened, paths[1], paths[2], 1, request.command, lambda *_: None)
+    plan = make_plan(request.grid, request.registry, opened, paths[0], paths[1], 1, request.command, lambda *_: None)
     return write(plan, paths[3], amend=amend).registration.sha256
 
 

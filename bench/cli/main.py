@@ -152,6 +152,10 @@ def run(
         chosen, derived = plan.select(only)
         if not as_json:
             typer.echo(plan.heading(chosen))
+        if opened.has_registration(plan.grid.name):
+            from bench.results.registration import remarks
+
+            _say(remarks(plan))
         if dry_run or estimate:
             from bench.cli.dry_run import say_plan
 

@@ -13,7 +13,8 @@ from typing import Any
 from bench.config.run_config import RunConfig, differing, flat, from_dict
 from bench.config.run_names import RunName
 from bench.planning.imported_run import KIND
-from bench.planning.manifest import Manifest
+from bench.planning.manifest import Manifest, contents
+from bench.planning.plan import Plan
 from bench.results.cohort_tables import findings_of
 from bench.results.hypotheses import LONGEST, LONGEST_NAME, MOST, in_words
 from bench.results.read_predictions import SCORING_VERSION
@@ -85,6 +86,9 @@ def differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[Row
     for key, field in (("runs", "run"), ("derived", "combination of runs"), ("hospitals", "hospital")):
         key_of = "name" if key == "hospitals" else "id"
         old, new = ({item[key_of]: item for item in plan.get(key, ())} for plan in (before, after))
+        if key == "hospitals":  # a hospital keeps its name if `bench merge --rename` gave its table another one
+            own_names = {item["table"]: name for name, item in old.items()}
+            new = {own_names.get(item["table"], name): item for name, item in new.items()}
         kinds = {item.get("kind") for item in new.values()}
         missing = [_label(item) for name, item in old.items() if name not in new]
         added = [item for name, item in new.items() if name not in old]
@@ -148,6 +152,7 @@ def registrations_of(manifest: Manifest) -> list[tuple[str, list[Registration], 
     """
     store, content = manifest.store, manifest.content
     if manifest.of_bundles:
+        # a bundle that is being read has no bundles yet
         return [
             (str(bundle["file"]), [registered_by_hash(store, sha256) for sha256 in hashes], list(bundle["run_ids"]))
             for bundle in content["bundles"]
@@ -160,6 +165,10 @@ def registrations_of(manifest: Manifest) -> list[tuple[str, list[Registration], 
         where = str(store.root / "registrations" / f"{name}.json")
         fix = "restore the file from a copy, such as the one that you published"
         raise StoreError(f"the grid was registered with the hash {known}, but this registration is missing", where, fix)
+    for registration in chain:
+        if problem := form_problem(registration.content):
+            fix = "read it with the version that wrote it"
+            raise StoreError(problem, str(store.root / "registrations"), fix)
     return [("", chain, None)] if chain else []
 
 
@@ -193,6 +202,20 @@ def registration_facts(manifest: Manifest, records: RunRecords) -> list[dict[str
             }
         )
     return facts
+
+
+def remarks(plan: Plan) -> list[str]:
+    """Return lines for the user who runs a registered grid: the hash, and how plan and registration differ; [] without one.
+
+    Raises StoreError if a registration is damaged or changed.
+    """
+    chain = registered(plan.store, plan.grid.name)
+    if not chain:
+        return []
+    rows = differences(chain[-1].content["plan"], plan_of(Manifest(plan.store, contents(plan, {}, 0))))
+    changes = [f"  {row['field']}: {row['registered'] or 'none'} -> {row['reported'] or 'none'}" for row in rows]
+    state = "the page will list these deviations:" if changes else "the plan is as registered"
+    return [f"registered on {chain[-1].content['date']} ({chain[-1].sha256}): {state}", *changes]
 
 
 def amendments(before: Registration, after: Registration) -> list[Row]:

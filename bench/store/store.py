@@ -116,6 +116,10 @@ class Store:
         """Return whether the store has the manifest of a grid, which `bench run` writes when it plans the grid."""
         return (self.root / "grids" / f"{name}.json").is_file()
 
+    def has_registration(self, name: str) -> bool:
+        """Return whether the store has a registration of a grid, which `bench register` writes."""
+        return (self.root / "registrations" / f"{name}.json").is_file()
+
     def phantom_dir(self, key: str) -> Path:
         """Return the folder of the synthetic cohorts with certain settings. `key`: the hash of the settings."""
         return self.root / "phantom" / key
