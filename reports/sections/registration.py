@@ -172,7 +172,10 @@ def _answered(estimate: Estimate, words: str, above: str, below: str, note: str)
     """Return the answer that follows from a verdict of the page."""
     if not words:
         return Answer(UNANSWERED, estimate, reason=note or "the number has no interval")
-    return Answer({above: SUPPORTED, below: CONTRADICTED}.get(words, UNCLEAR), estimate, words, note)
+    found = {above: SUPPORTED, below: CONTRADICTED}.get(words, UNCLEAR)
+    corrected = found == UNCLEAR and (estimate.low > 0 or estimate.high < 0)
+    notes = filter(None, ("the corrected interval contains 0" if corrected else "", note))
+    return Answer(found, estimate, words, "; ".join(notes))
 
 
 def _negative(e: Estimate) -> Estimate:

@@ -101,3 +101,14 @@ def test_a_file_that_is_no_list_of_hypotheses_is_refused(tmp_path: Path, four: M
     (tmp_path / "h.yaml").write_text(text)
     with pytest.raises(ConfigError, match=said):
         read_hypotheses(tmp_path / "h.yaml", four)
+
+
+def test_the_hypotheses_of_the_document_can_be_registered(tmp_path: Path, four: Manifest) -> None:
+    document = (Path(__file__).parents[4] / "docs" / "registration.md").read_text()
+    (tmp_path / "h.yaml").write_text(document.partition("```yaml\n")[2].partition("```")[0])
+    runs = [
+        {**run, "config": {**run["config"], "architecture": architecture, "loss": "bce"}, "titles": {}}
+        for run, architecture in zip(four.runs, ("seresnet_tiny", "regnety_002"), strict=False)
+    ]
+    found = read_hypotheses(tmp_path / "h.yaml", replace(four, content={**four.content, "runs": runs}))
+    assert [item["question"].get("kind") for item in found] == ["pair", "gap", None]
