@@ -38,6 +38,7 @@ from reports.sections.opening import opening, title
 from reports.sections.policies import policies
 from reports.sections.published import published
 from reports.sections.ranking import ranking
+from reports.sections.registration import registration
 from reports.sections.robustness import robustness
 from reports.sections.runs import runs
 from reports.sections.shortcuts import shortcuts
@@ -69,6 +70,7 @@ ORDER: tuple[Callable[[ReportData], Section], ...] = (
     mappings,
     policies,
     published,
+    registration,
     method,
     data_exposure,
     runs,

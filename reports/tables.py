@@ -71,6 +71,10 @@ class Tables:
             `reports.sentences.data.overlap`)
             left_out (for each external cohort that another external cohort contains, a dict with cohorts, num_images,
             images and title: see `ReportData.left_out`)
+        registrations: for each registration of the grid, or of a bundle with its runs, a dict with bundle (file of the
+            bundle; "" for a grid of the store), grid, sha256, date, version, commit, amended (earlier registrations: date,
+            sha256 and changes), plan (what was registered), deviations (dicts with field, registered and reported) and
+            hypotheses (dicts with name, statement, question and asked, see `bench.results.hypotheses`)
         duplicates: number of internal images that have a duplicate of another patient in another internal split
     """
 

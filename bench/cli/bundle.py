@@ -167,6 +167,7 @@ def verify(
     if as_json:
         runs = [run["id"] for run in (*content["runs"], *content["derived"])]
         facts = {"bundle": str(bundle), "id": opened.id, "runs": runs, "scores": rows, "bit_by_bit": exact}
+        facts["registrations"] = list(content["registrations"])
         typer.echo(json.dumps(facts | {"stated": opened.stated, "signed_by": signed_by, "data": data_lines}))
         return
     cohorts = ", ".join(cohort["name"] for cohort in content["cohorts"])
@@ -174,6 +175,10 @@ def verify(
     precision = "exactly" if exact else "up to rounding (other package versions or another processor)"
     typer.echo(f"{bundle}: {num_runs} runs of the grid {content['name']}, cohorts {cohorts}")
     typer.echo(f"{rows:,} rows of scores were recomputed from logits and labels: all agree {precision}")
+    for sha256 in content["registrations"]:
+        typer.echo(
+            f"registered before the first external test: {sha256} (compare it with the hash that its author published)"
+        )
     typer.echo(f"stated by the submitter, not checked: {'; '.join(opened.stated)}")
     for line in data_lines:
         typer.echo(line)

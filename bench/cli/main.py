@@ -51,6 +51,7 @@ from bench.cli.options import (
     examples,
 )
 from bench.cli.predict import PREDICT_EXAMPLES, predict
+from bench.cli.register import REGISTER_EXAMPLES, register
 from bench.cli.score import SCORE_EXAMPLES, score
 from bench.cli.share import add_share_commands
 from bench.cli.store import add_store_commands
@@ -91,6 +92,7 @@ app.command("errors", epilog=ERRORS_EXAMPLES)(errors)
 app.command("card", epilog=CARD_EXAMPLES)(card)
 app.command("checklist", epilog=CHECKLIST_EXAMPLES)(checklist)
 app.command("labels-needed", epilog=LABELS_NEEDED_EXAMPLES)(labels_needed)
+app.command("register", epilog=REGISTER_EXAMPLES)(register)
 app.command("score", epilog=SCORE_EXAMPLES)(score)
 app.command("weights", epilog=WEIGHTS_EXAMPLES)(weights_command)
 add_bundle_commands(app)
@@ -150,6 +152,10 @@ def run(
         chosen, derived = plan.select(only)
         if not as_json:
             typer.echo(plan.heading(chosen))
+        if opened.has_registration(plan.grid.name):
+            from bench.results.registration import remarks
+
+            _say(remarks(plan))
         if dry_run or estimate:
             from bench.cli.dry_run import say_plan
 

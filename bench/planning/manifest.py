@@ -25,6 +25,7 @@ from bench.scoring.scored_split import Settings
 from bench.store.checked_files import read_cohort, read_grid, write_grid
 from bench.store.checked_folders import AnalysisFolder
 from bench.store.file_integrity import json_object
+from bench.store.registrations import registered
 from bench.store.schema import require_present
 from bench.store.store import Store, canonical_json, short_hash
 from harmonize.cohorts.hospital_names import HospitalName, hospital_name
@@ -411,7 +412,14 @@ def contents(plan: Plan, caches: Mapping[tuple[str, str], "ImageCache"], doubles
         "label_sources": [list(pair) for pair in grid.label_sources],
         **({"training_sources": list(grid.training_sources)} if grid.training_sources else {}),
         "phantom_settings": asdict(grid.phantom) if plan.phantom else {},
+        **_registration(plan),
     }
+
+
+def _registration(plan: Plan) -> dict[str, str]:
+    """Return the hash of the grid's last registration, so that a deleted registration is noticed; {} without one."""
+    found = registered(plan.store, plan.grid.name)
+    return {"registration": found[-1].sha256} if found else {}
 
 
 def _compared(plan: Plan, *, images: bool) -> dict[str, Any]:

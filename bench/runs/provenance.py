@@ -45,7 +45,7 @@ def environment(device: torch.device, threads: int, began: float) -> dict[str, A
     return {
         "versions": versions,
         "device": device_name(device, threads),
-        "commit": _commit(),
+        "commit": source_commit(),
         "diff": diff if len(diff) <= MOST_DIFF else "",
         "diff_sha256": hashlib.sha256(diff.encode(errors="surrogateescape")).hexdigest() if diff else "",
         "seconds": time.time() - began,
@@ -96,7 +96,7 @@ def _own() -> bool:
         return False
 
 
-def _commit() -> str:
+def source_commit() -> str:
     """Return the git commit of the sources, 12 digits, with "+" if there are uncommitted changes; "" without a checkout."""
     if not _own():
         return ""

@@ -2,6 +2,7 @@
 
 store.json                     {"schema": 3}, see bench.store.schema
 grids/<name>.json              manifest of a grid: its planned runs, cohorts and settings (enough to score and report again)
+registrations/<name>.json      registration of a grid (bench.store.registrations)
 cohorts/<cohort>-<id>.parquet  table of a cohort after harmonization;  NAME.parquet.sha256  its checksum;  quarantine-<cohort>.csv
                                copies-<cohort>.csv patients-<cohort>.csv (bench.planning.overlap)
                                shared-<cohort>+<cohort>.csv patients-<cohort>+<cohort>.csv compared-<key>.json
@@ -115,6 +116,10 @@ class Store:
         """Return whether the store has the manifest of a grid, which `bench run` writes when it plans the grid."""
         return (self.root / "grids" / f"{name}.json").is_file()
 
+    def has_registration(self, name: str) -> bool:
+        """Return whether the store has a registration of a grid, which `bench register` writes."""
+        return (self.root / "registrations" / f"{name}.json").is_file()
+
     def phantom_dir(self, key: str) -> Path:
         """Return the folder of the synthetic cohorts with certain settings. `key`: the hash of the settings."""
         return self.root / "phantom" / key
@@ -217,11 +222,12 @@ def write_bytes(path: Path, content: bytes | memoryview, mode: int = 0o644) -> N
 
 
 @contextlib.contextmanager
-def replacing(path: Path, mode: int = 0o644, *, needed: int = 0) -> Iterator[Path]:
+def replacing(path: Path, mode: int = 0o644, *, needed: int = 0, new: bool = False) -> Iterator[Path]:
     """Yield the path of an empty temporary file in the folder of `path`; the block writes into this file.
 
-    At the end of the block, the temporary file replaces `path`. After an error in the block, the temporary file is removed. If
-    this process is killed, the temporary file stays until another process writes into the folder.
+    At the end of the block, the temporary file replaces `path`. With `new`, an existing file stays, and FileExistsError is
+    raised. After an error in the block, the temporary file is removed. If this process is killed, the temporary file stays
+    until another process writes into the folder.
 
     Only the owner can read the temporary file. `mode`: permissions of the final file. `needed`: size of the file in
     bytes for the error message, 0 if unknown. Raises DiskFullError if the disk is full.
@@ -232,11 +238,23 @@ def replacing(path: Path, mode: int = 0o644, *, needed: int = 0) -> Iterator[Pat
             with temporary.open("rb+") as file:
                 os.fsync(file.fileno())
             temporary.chmod(mode)
-            temporary.replace(path)
+            _rename_new(temporary, path) if new else temporary.replace(path)
     except OSError as error:
         if full := DiskFullError.of(error, path, needed):
             raise full from error
         raise
+
+
+def _rename_new(temporary: Path, path: Path) -> None:
+    """Give a file its final name. Raises FileExistsError if a file has this name."""
+    try:
+        os.link(temporary, path)  # unlike a rename, a link never replaces a file
+    except FileExistsError:
+        raise
+    except OSError:  # a file system without hard links
+        if path.exists():
+            raise FileExistsError(path) from None
+        temporary.replace(path)
 
 
 @contextlib.contextmanager

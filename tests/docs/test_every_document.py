@@ -41,6 +41,7 @@ NOT_RUN = {  # they are held to the commands' options by test_docs.py all the sa
     "forecast.md": "test_forecast.py runs the dry run",
     "labels-needed.md": "needs two runs; test_labels_needed.py runs the same on a small grid",
     "predecessors.md": "needs the datasets; test_whole_studies.py runs the twins in small",
+    "registration.md": "names the grid demo; test_registration.py runs the commands on a small grid",
     "real-data.md": "needs real radiographs; test_cohort_wiring.py runs the same on tables made here",
 }
 SERVES = "bench app"  # it runs until it is ended: test_app_page.py starts it

@@ -19,6 +19,7 @@ Command = Callable[..., "subprocess.CompletedProcess[str]"]
 ROOT = Path(__file__).parents[2]
 MAKES_ITS_STORE = {
     "run",
+    "register",
     "evaluate",
     "data stats",
     "merge",

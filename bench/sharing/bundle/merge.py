@@ -13,6 +13,7 @@ from bench.sharing.bundle.match_images import same_images
 from bench.sharing.bundle.verify import Opened
 from bench.store.checked_files import read_cohort, write_cohort, write_grid
 from bench.store.checked_folders import REFERENCE, WEIGHTS, CheckedFolder
+from bench.store.registrations import registered_by_hash, write_by_hash
 from bench.store.store import Store, table_facts, write_bytes, write_table
 from harmonize.errors import ConfigError, StoreError
 
@@ -75,6 +76,10 @@ def add(
         merged.links.setdefault(key, {}).update(entries)
     run_ids = [run["id"] for run in (*content["runs"], *content["derived"])]
     facts = {"file": bundle.path.name, "id": bundle.id, "runs": len(run_ids), "stated": list(bundle.stated)}
+    hashes = list(content["registrations"])
+    for sha256 in hashes:
+        write_by_hash(merged.store, registered_by_hash(bundle.manifest.store, sha256))
+    facts |= {"registrations": hashes} if hashes else {}
     merged.bundles.append(facts | {"run_ids": run_ids, "signed_by": signed_by})
 
 
@@ -207,6 +212,7 @@ def finish(merged: Merged, name: str, title: str, first: Mapping[str, Any], coho
             f"choose cohorts with --cohort ({sets})",
         )
     content = {**first, "name": name, "title": title, "cohorts": chosen}
+    del content["registrations"]  # those of the first bundle; each entry of `bundles` names its own
     content |= {"bundles": merged.bundles, "links": merged.links}
     content |= {"runs": list(merged.runs.values()), "derived": list(merged.derived.values())}
     write_grid(merged.store, name, content)

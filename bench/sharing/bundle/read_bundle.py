@@ -16,6 +16,7 @@ from bench.config.tta_and_ensembles import TTA
 from bench.planning.imported_run import KIND
 from bench.planning.manifest import SCHEMA, Manifest, upgraded
 from bench.planning.run import read_run
+from bench.results.registration import form_problem
 from bench.scoring.patient_groups import SEXES
 from bench.sharing.bundle.archive import read_json, refused
 from bench.sharing.bundle.imported_models import is_passport, same_model
@@ -25,6 +26,8 @@ from bench.sharing.bundle.tables import facts_in, read_columns
 from bench.sharing.bundle.weights import read_weights
 from bench.store.checked_files import read_cohort, write_cohort, write_grid
 from bench.store.checked_folders import CheckedFolder
+from bench.store.registrations import FOLDER as REGISTRATIONS
+from bench.store.registrations import parsed, write_by_hash
 from bench.store.store import Store, canonical_json, short_hash, table_facts, write_bytes, write_table
 from harmonize.cohorts import label_mapping as labelmap
 from harmonize.datasets import LAYOUTS, SPLITS, VIEWS
@@ -138,6 +141,7 @@ def read_bundle(folder: Path, root: Path, where: str, registry: Registry) -> Man
             _run(folder, store, content, run, registry, where)
         _check_runs(store, content, where)
         take_titles(store, content, registry)
+        content["registrations"] = _registrations(folder / REGISTRATIONS, store, where)
         content["estimators"] = [asdict(entry) for entry in registry.estimators]  # a bundle has none
         write_grid(store, content["name"], content)
         return Manifest(store, content)
@@ -376,6 +380,28 @@ def made_of(manifest: Manifest, run_id: str) -> str:
     folder = manifest.store.run_dir(run_id) / "predictions"
     facts = [table_facts(folder / f"{cohort['name']}.parquet") for cohort in manifest.cohorts]
     return short_hash(canonical_json([[f["cohort"], f["logits"]] for f in facts]))
+
+
+def _registrations(folder: Path, store: Store, where: str) -> list[str]:
+    """Check the registrations of a bundle and write them into the store; return their hashes, the first one first.
+
+    Raises StoreError for a registration whose content does not have its hash, or that does not name the hash of the one before.
+    """
+    hashes: list[str] = []
+    for number in range(1, len(list(folder.glob("*"))) + 1):
+        content = read_json(folder / f"{number}.json", where)
+        try:
+            read = parsed(content)
+        except ValueError as error:
+            raise refused(f"registration {number} {error}", where) from error
+        _check_texts(read.content, where)
+        problem = form_problem(read.content)
+        _require(not problem, problem, where)
+        before = hashes[-1] if hashes else ""
+        _require(read.content["amends"] == before, f"registration {number} does not name the one before", where)
+        write_by_hash(store, read)
+        hashes.append(read.sha256)
+    return hashes
 
 
 def _check_runs(store: Store, content: Mapping[str, Any], where: str) -> None:

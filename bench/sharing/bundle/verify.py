@@ -27,6 +27,7 @@ from bench.sharing.bundle.recompute import take_costs
 from bench.sharing.bundle.tables import facts_in, kinds_of, read_columns
 from bench.sharing.bundle.unlearned import check_unlearned
 from bench.store.checked_folders import REFERENCE, WEIGHTS, CheckedFolder, ScoresFolder
+from bench.store.registrations import FOLDER as REGISTRATIONS
 from bench.store.store import Progress, read_table, table_facts
 from harmonize.cohorts.cohort import Cohort
 from harmonize.errors import ConfigError
@@ -93,6 +94,8 @@ def _check_members(folder: Path, manifest: Manifest, version: int, where: str) -
     Unexpected members are refused, because nothing else would check them before the bundle is passed on.
     """
     expected = {"bundle.json", "manifest.json", "checksums.json"}
+    numbers = range(1, len(manifest.content["registrations"]) + 1)
+    expected |= {f"{REGISTRATIONS}/{number}.json" for number in numbers}
     expected |= {f"cohorts/{cohort['name']}.parquet" for cohort in manifest.cohorts}
     for run in (*manifest.runs, *manifest.derived):
         expected |= {f"runs/{run['id']}/{name}.json" for name in ("run", *RECORDS)}

@@ -1,0 +1,112 @@
+"""`bench register`: write the plan and the hypotheses of a grid before the first prediction at an external hospital."""
+
+import importlib.metadata
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bench.planning.manifest import Manifest, contents
+from bench.planning.plan import Plan
+from bench.results.hypotheses import in_words, read_hypotheses
+from bench.results.read_predictions import SCORING_VERSION
+from bench.results.registration import SCHEMA, amendments, plan_of
+from bench.runs.provenance import source_commit
+from bench.store.checked_files import read_grid
+from bench.store.registrations import Registration, hash_of, registered, write_next
+from harmonize.errors import ConfigError, StoreError
+
+
+@dataclass(frozen=True, slots=True)
+class Registered:
+    """The result of `register`: the registration and its file (None if nothing was written), and lines about it."""
+
+    registration: Registration
+    path: Path | None
+    lines: Sequence[str]
+
+
+def register(plan: Plan, hypotheses: Path | None, *, amend: bool = False, dry_run: bool = False) -> Registered:
+    """Write the next registration of a grid into the store.
+
+    `hypotheses`: YAML file, see `bench.results.hypotheses`. With `amend`, an earlier registration is amended: the new one
+    names its hash. With `dry_run`, everything is checked and nothing is written.
+
+    Raises StoreError if a run of the grid was already tested at an external hospital, and if a registration exists without
+    `amend`. Raises ConfigError for invalid hypotheses, and for an amendment that changes nothing or amends nothing.
+    """
+    store, name = plan.store, plan.grid.name
+    manifest = Manifest(store, contents(plan, {}, 0))
+    _refuse_external_predictions(plan)
+    earlier = registered(store, name)
+    if earlier and not amend:
+        fix = "look at it; to change the plan before the first external test, register again with --amend"
+        raise StoreError(
+            f"the grid {name} is registered already ({earlier[-1].content['date']}, {earlier[-1].sha256})",
+            str(store.root / "registrations"),
+            fix,
+        )
+    if amend and not earlier:
+        raise ConfigError(f"the grid {name} has no registration to amend", "--amend", "register without --amend")
+    content = {
+        "schema": SCHEMA,
+        "grid": name,
+        "title": plan.grid.title,
+        "date": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "version": importlib.metadata.version("unseen-cxr"),
+        "commit": source_commit(),
+        "scoring": SCORING_VERSION,
+        "command": plan.command,
+        "phantom": plan.phantom,
+        "amends": earlier[-1].sha256 if earlier else "",
+        "plan": plan_of(manifest),
+        "hypotheses": read_hypotheses(hypotheses, manifest) if hypotheses else [],
+    }
+    made = Registration(content, hash_of(content))
+    changes = amendments(earlier[-1], made) if earlier else []
+    if earlier and not changes:
+        fix = "nothing has to be registered: the last registration has the same plan and hypotheses"
+        raise ConfigError("the amendment changes nothing", "--amend", fix)
+    path = None if dry_run else write_next(store, name, content)[0]
+    return Registered(made, path, [*_lines(content), *(_change(row) for row in changes)])
+
+
+def _refuse_external_predictions(plan: Plan) -> None:
+    """Raise StoreError if a run of the grid, or of its stored manifest, has a prediction of another cohort than the internal."""
+    store, internal = plan.store, plan.grid.train_on
+    ids = [*(run.id for run in plan.runs), *(derived.id for derived in plan.derived)]
+    if store.has_grid(plan.grid.name):
+        stored = read_grid(store, plan.grid.name)
+        ids += [str(run["id"]) for run in (*stored["runs"], *stored["derived"])]
+    for run_id in dict.fromkeys(ids):
+        folder = store.run_dir(run_id) / "predictions"
+        tested = sorted(path.stem for path in folder.glob("*.parquet") if path.stem != internal)
+        if tested:
+            fix = (
+                "a registration has to come before the first external test. Results that exist are exploratory: "
+                "report them without registration, and register the next study"
+            )
+            raise StoreError(f"run {run_id} was already tested at {', '.join(tested)}", str(folder), fix)
+
+
+def _lines(content: dict[str, Any]) -> list[str]:
+    """Return lines that show what is registered, so that its author can check it."""
+    plan = content["plan"]
+    names = {run["id"]: run["name"] for run in plan["runs"]}
+    external = [hospital["name"] for hospital in plan["hospitals"] if hospital["role"] == "external"]
+    lines = [
+        f"{len(plan['runs'])} runs, {len(plan['derived'])} combinations of runs",
+        f"external hospitals: {', '.join(external) or 'none'}",
+        f"{len(plan['findings'])} findings, label mapping {plan['mapping']}, min_count {plan['min_count']}",
+    ]
+    for item in content["hypotheses"]:
+        asked = in_words(item["question"], names)
+        lines.append(
+            f"hypothesis {item['name']}: {item['statement']}" + (f" [{asked}]" if asked else " [in words only]")
+        )
+    return lines if content["hypotheses"] else [*lines, "no hypotheses (--hypotheses FILE adds some)"]
+
+
+def _change(row: dict[str, str]) -> str:
+    return f"changed: {row['field']}: {row['registered'] or 'none'} -> {row['reported'] or 'none'}"
