@@ -1,4 +1,4 @@
-"""Tables of decisions of the invented study, made from its AUROCs: net benefit, decision curves, workload, probabilities."""
+"""Tables of decisions of the invented study, made from its AUROCs: net benefit, decision curves, workload, probabilities, triage."""
 
 import math
 from typing import Any
@@ -14,9 +14,9 @@ EDGES = np.concatenate([[0.0], 1 / (1 + np.exp(-np.linspace(-6, 6, 25))), [1.0]]
 
 
 def decisions(scores: list[Row], noise: float) -> dict[str, list[Row]]:
-    """Invent the rows of all four tables: {name: rows}."""
+    """Invent the rows of all tables of decisions: {name: rows}."""
     tables: dict[str, list[Row]] = {
-        name: [] for name in ("net_benefit", "decision_curves", "workload", "probabilities")
+        name: [] for name in ("net_benefit", "decision_curves", "workload", "triage", "triage_repair", "probabilities")
     }
     for row in scores:
         if row["metric"] != "auroc":
@@ -31,6 +31,7 @@ def decisions(scores: list[Row], noise: float) -> dict[str, list[Row]]:
             curve = {"threshold": t, "value": benefit, "low": benefit - 0.02, "high": benefit + 0.02}
             curve |= {"standardized": benefit / 0.16, "standardized_low": 0.0, "standardized_high": 0.9}
             tables["decision_curves"].append(place | curve | {"treat_all": of_all})
+        _triaged(tables, place, row["value"])
         if not macro:
             tables["workload"] += [
                 place | {"goal": goal, "level": level, "threshold": -1.5} | _workload(row["value"], goal)
@@ -39,7 +40,7 @@ def decisions(scores: list[Row], noise: float) -> dict[str, list[Row]]:
             ]
             tables["probabilities"] += [] if row["dataset"] == "external" else _outcomes(place, row["value"])
     # the tables of scores have no external mean of a finding
-    for name in ("decision_curves", "workload"):
+    for name in ("decision_curves", "workload", "triage"):
         internal = [row for row in tables[name] if row["dataset"] == "mimic" and row["finding"] != "macro"]
         tables[name] += [row | {"dataset": "external"} for row in internal]
     return tables
@@ -62,6 +63,29 @@ def _workload(auroc: float, goal: str) -> Row:
         for name, value in values.items()
         for end, shift in (("", 0.0), ("_low", -0.02), ("_high", 0.02))
     }
+
+
+def _triaged(tables: dict[str, list[Row]], place: Row, auroc: float) -> None:
+    macro, miss = place["finding"] == "macro", max(0.95 - auroc, 0.0)
+    shares = {"miss_rate": miss, "false_positive_rate": 0.08, "released": 0.5, "flagged": 0.2, "deferred": 0.3}
+    values = {
+        f"{name}{end}": min(max(value + shift, 0), 1)
+        for name, value in shares.items()
+        for end, shift in (("", 0.0), ("_low", -0.03), ("_high", 0.05))
+    }
+    at = {f"{name}_threshold": math.nan if macro else logit for name, logit in (("release", -2.0), ("flag", 1.0))}
+    sizes = {"num_internal_positive": 40, "num_internal_negative": 300, "num_positive": 30, "num_negative": 200}
+    chance = {"miss_rate_by_chance": 0.2, "false_positive_rate_by_chance": 0.14}
+    for level in (0.05, 0.1):
+        tables["triage"].append(place | {"level": level} | at | values | sizes | chance | {"n": 260})
+        if place["dataset"] != "mimic":
+            tables["triage_repair"] += [
+                place
+                | {"level": level, "n": n, "num_positive": n / 5, "num_negative": n * 4 / 5, "draws": 20}
+                | values
+                | {"without_release": 1.0 if n == 50 else 0.0, "without_flag": 0.0, "num_hospitals": 2}
+                for n in (50, 100)
+            ]
 
 
 def _outcomes(place: Row, auroc: float) -> list[Row]:

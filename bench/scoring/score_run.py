@@ -12,7 +12,16 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from bench.scoring import curves, net_benefit, probability_distributions, reliability, subgroups, workload
+from bench.scoring import (
+    curves,
+    net_benefit,
+    probability_distributions,
+    reliability,
+    subgroups,
+    triage,
+    triage_repair,
+    workload,
+)
 from bench.scoring.bootstrap.intervals import mean_of
 from bench.scoring.bootstrap.resamples import FOR_DETAIL
 from bench.scoring.confusion_and_delong import confusion_rows, delong_rows
@@ -41,8 +50,8 @@ class RunScores:
     arrays, which further rankings need: "<metric>/<dataset>" of the metrics in `RANKING_METRICS`, of net benefit and of custom metrics, and
     "auroc/external/<finding>" and "net_benefit/external/<finding>" (of a finding, not a macro). The entry "draws", a few uint32 numbers, identifies the
     resamples: replicates of runs with equal "draws" can be paired. detail: name -> table, with the tables
-    decomposition, references, subgroups, curves, estimates, and those of decisions: net_benefit, decision_curves, workload and
-    probabilities. measured: the metrics of each split with all replicates, in the order of `scored_splits`.
+    decomposition, references, subgroups, curves, estimates, and those of decisions: net_benefit, decision_curves, workload, triage,
+    triage_repair and probabilities. measured: the metrics of each split with all replicates, in the order of `scored_splits`.
     """
 
     scores: pd.DataFrame
@@ -156,7 +165,7 @@ def score_run(
     ]
     curve_rows = [row for split in headline for row in curves.rows(run_id, findings, split)]
     estimates = _estimates(run_id, findings, val, points, headline, external, settings)
-    of_decisions, of_benefit = _decisions(run_id, findings, points, test, external, used)
+    of_decisions, of_benefit = _decisions(run_id, findings, val, points, test, external, used)
     replicates |= of_benefit
     replicates["draws"] = np.array([split.resamples.digest for split in headline], np.uint32)
     return RunScores(
@@ -182,6 +191,7 @@ def score_run(
 def _decisions(
     run_id: str,
     findings: Sequence[str],
+    val: ScoredSplit | None,
     points: OperatingPoints,
     test: SplitMetrics | None,
     external: Sequence[SplitMetrics],
@@ -198,6 +208,10 @@ def _decisions(
         "net_benefit": stated_rows,
         "decision_curves": curve_rows,
         "workload": workload.rows(run_id, findings, thresholds.goal, internal, external),
+        "triage": triage.rows(
+            run_id, findings, triage.TriageThresholds.choose(val, len(findings)), internal, external, used
+        ),
+        "triage_repair": triage_repair.rows(run_id, findings, external),
         "probabilities": [
             row for split in (*internal, *external) for row in probability_distributions.rows(run_id, findings, split)
         ],

@@ -14,6 +14,7 @@ from markupsafe import Markup
 
 from reports.drawing import svg
 from reports.drawing.decision_figures import decision_panels, probability_panels
+from reports.drawing.triage_figures import triage_panels
 from reports.formatting import is_number, places
 from reports.report_data.headline_rows import MISSING
 from reports.report_data.hospitals_and_runs import Run
@@ -35,6 +36,7 @@ class Curves:
 
     points: rows of the table `curves`. reliability: rows of the Platt-scaled curves over all findings. history: rows of
     the table `history`. decisions: rows of the table `decision_curves`. probabilities: rows of the table `probabilities`.
+    triage, repair: rows of the tables `triage` and `triage_repair`.
     """
 
     points: Mapping[str, pd.DataFrame]
@@ -42,6 +44,8 @@ class Curves:
     history: Mapping[str, pd.DataFrame]
     decisions: Mapping[str, pd.DataFrame]
     probabilities: Mapping[str, pd.DataFrame]
+    triage: Mapping[str, pd.DataFrame]
+    repair: Mapping[str, pd.DataFrame]
 
     @classmethod
     def of(cls, board: ReportData, runs: Iterable[Run]) -> "Curves":
@@ -50,7 +54,7 @@ class Curves:
         reliability = board.tables["reliability"]
         pooled_platt = (reliability["finding"] == POOLED) & (reliability["calibrator"] == "platt")
         pooled = reliability.loc[pooled_platt & reliability["run_id"].isin(ids), ["run_id", "dataset", *OF_BIN]]
-        names = ("history", "decision_curves", "probabilities")
+        names = ("history", "decision_curves", "probabilities", "triage", "triage_repair")
         tables = (board.tables["curves"], pooled, *(board.tables[name] for name in names))
         return cls(*(_by_run(table, ids) for table in tables))
 
@@ -58,9 +62,11 @@ class Curves:
 def figures(board: ReportData, run: Run, curves: Curves) -> dict[str, Any]:
     """Return {kind: figures of a run}, [] for missing data.
 
-    Kinds: ranked (ROC and precision-recall), reliability, decisions (decision curves), probabilities, learning.
+    Kinds: ranked (ROC and precision-recall), reliability, decisions (decision curves), probabilities, triage, learning.
     """
     points, history = curves.points.get(run.id), curves.history.get(run.id)
+    triage = curves.triage.get(run.id, board.tables["triage"][:0])
+    repair = curves.repair.get(run.id, board.tables["triage_repair"][:0])
     return {
         "ranked": [] if points is None else _ranked(board, run, points),
         "reliability": [] if run.id not in curves.reliability else _reliability(board, curves.reliability[run.id]),
@@ -68,6 +74,7 @@ def figures(board: ReportData, run: Run, curves: Curves) -> dict[str, Any]:
         "probabilities": probability_panels(board, curves.probabilities[run.id])
         if run.id in curves.probabilities
         else [],
+        "triage": triage_panels(board, run.id, triage, repair),
         "learning": [] if history is None else _learning(run, history.sort_values("epoch")),
     }
 

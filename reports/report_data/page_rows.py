@@ -23,7 +23,7 @@ GROUP_METRICS = {"auroc": MACRO, "underdiagnosis": HEALTHY, "fnr": MACRO, "fpr":
 # DETAILED runs, the page shows them for all runs.
 DETAILS = (
     *("subgroups", "reliability", "decomposition", "references", "confusion", "curves"),
-    *("decision_curves", "workload", "probabilities"),
+    *("decision_curves", "workload", "triage", "triage_repair", "probabilities"),
 )
 DETAILED = 40
 UNSHOWN_METRICS = ("mce", "ace", "nll", "brier_reliability", "brier_resolution", "brier_uncertainty", "brier_drift")

@@ -86,6 +86,10 @@ _WORKLOAD = tuple(
     for name in ("sensitivity", "specificity", "called", "missed", "ppv", "npv")
     for end in ("", "_low", "_high")
 )
+_TRIAGE = ("miss_rate", "false_positive_rate", "released", "flagged", "deferred")
+_TRIAGED = tuple(f"{name}{end}" for name in _TRIAGE for end in ("", "_low", "_high"))
+_INTERNAL_PATIENTS = ("num_internal_positive", "num_internal_negative")
+_BY_CHANCE = ("miss_rate_by_chance", "false_positive_rate_by_chance")
 # bounds of a 95 % interval that holds for several rows at once (simultaneous interval); the comment of the table names
 # these rows
 _SIMULTANEOUS = ("all_low", "all_high")
@@ -236,6 +240,34 @@ SCHEMAS: dict[str, tuple[str, ...]] = {
     #     called positive
     # ppv, npv (may be empty): predictive values at the prevalence of the cohort
     "workload": ("run_id", "dataset", "finding", "goal", "level", "threshold", *_WORKLOAD),
+    # triage with conformal thresholds from the internal validation split: an image is released (called negative) below one
+    #     threshold, flagged (called positive) above another, and deferred to a radiologist in between
+    # level: stated miss rate, and stated false positive rate
+    # release_threshold, flag_threshold (may be empty): logits; NaN for the macro, and if there are fewer than 1 / level - 1
+    #     internal patients of the class: then no image is released, or none is flagged
+    # num_internal_*: internal validation patients with a positive image, and with a negative image; the macro has the smallest
+    #     numbers of a finding
+    # miss_rate: share of the positive images that are released; false_positive_rate: share of the negative images that are
+    #     flagged; both are shares of each patient, averaged over the patients of the class
+    # released, flagged, deferred: shares of all images
+    # *_by_chance (may be empty): 97.5 % quantile of the true rate of thresholds from so many patients, if the patients of the
+    #     hospital were exchangeable with the internal patients; NaN if no image is released, or none flagged
+    # num_positive, num_negative: patients of the cohort with a positive image, and with a negative image; n: images
+    # A finding without a value has no rows.
+    "triage": (
+        *("run_id", "dataset", "finding", "level", "release_threshold", "flag_threshold"),
+        *(*_INTERNAL_PATIENTS, *_TRIAGED, *_BY_CHANCE, "num_positive", "num_negative", "n"),
+    ),
+    # the same with thresholds from n labeled patients of the hospital itself, drawn at random; the other patients are measured.
+    #     dataset "external": all hospitals; finding "macro": all findings
+    # n: labeled patients; miss_rate to deferred: means over the draws, and 10th and 90th percentile (low, high)
+    # num_positive, num_negative: mean number of labeled patients with a positive image, and with a negative image
+    # without_release, without_flag: share of draws with too few of these patients to release, or to flag, any image
+    # num_hospitals: number of hospitals with at least 2 n patients; draws: number of draws
+    "triage_repair": (
+        *("run_id", "dataset", "finding", "level", "n", *_TRIAGED, "num_positive", "num_negative"),
+        *("without_release", "without_flag", "num_hospitals", "draws"),
+    ),
     # distribution of the probability after Platt scaling, for images with the finding (outcome present) and without it
     #     (absent); a finding without a score or a calibrator has no rows
     # mean, q05 to q95: mean and quantiles; there are no intervals

@@ -19,6 +19,7 @@ from reports.report_data.hospitals_and_runs import Run
 from reports.report_data.report_data import EXTERNAL, MACRO, ReportData, config_lines
 from reports.sections import run_cells as runcells
 from reports.sections.run_decisions import Decisions
+from reports.sections.run_triage import Triage
 from reports.sections.symptoms import symptom_anchor
 from reports.sentences import data as data_sentences
 from reports.sentences.verdicts import verdict
@@ -70,6 +71,7 @@ class Details:
     groups: Mapping[str, pd.DataFrame]  # run id -> rows of the table `subgroups`: macro AUROC and its spread
     curves: Curves
     decisions: Decisions
+    triage: Triage
     pictures: Mapping[str, Sequence[Mapping[str, Any]]]  # cases of the heat-map gallery that have a picture, by run
     symptoms: frozenset[str]  # ids of runs with a symptom
 
@@ -104,6 +106,7 @@ class Details:
             {str(run_id): rows for run_id, rows in subgroups.groupby("run_id")},
             Curves.of(board, full_runs),
             Decisions.of(board, ids),
+            Triage.of(board, ids),
             _pictures(board),
             frozenset(map(str, board.tables["diagnostics"]["run_id"])),
         )
@@ -125,7 +128,7 @@ class Details:
             "exposure": _exposure(board, run),
             "config": config_lines(run.facts),
             "gaps": _gaps(board, run),
-            "decisions": self.decisions.html(run),
+            "decisions": self.decisions.html(run) + self.triage.html(run),
             "not_learned": data_sentences.not_learned({run.id: board.not_learned.get(run.id, ())}, 1),
             "figures": self.figures(run) if drawn else "",
             "pictures": self.pictures.get(run.id, ()),

@@ -18,6 +18,7 @@ import pytest
 
 from bench.config.registry import Registry
 from bench.planning.manifest import Manifest, read_manifest
+from bench.results.read_predictions import DECISIONS
 from bench.results.same_scores import SCORED, differs
 from bench.sharing.bundle import export as exporting
 from bench.sharing.bundle import merge
@@ -434,12 +435,12 @@ def test_a_bundle_of_an_older_scoring_version_has_no_tables_of_decisions_and_is_
 ) -> None:
     folder = members(bundles["one"], tmp_path / "m")
     (folder / CHECKSUMS).unlink()
-    for name in ("net_benefit", "decision_curves", "workload", "probabilities"):
+    for name in DECISIONS:
         next(folder.glob(f"scores/*/{name}.parquet")).unlink()
     on_json(folder / "bundle.json", lambda about: about.update(scoring=18))
     pack(folder, tmp_path / "older.zip")
     assert 1000 < verified_rows(tmp_path / "older.zip") < verified_rows(bundles["one"])
-    on_json(folder / "bundle.json", lambda about: about.update(scoring=19))
+    on_json(folder / "bundle.json", lambda about: about.update(scoring=20))
     (folder / CHECKSUMS).unlink(missing_ok=True)
     pack(folder, tmp_path / "incomplete.zip")
     with pytest.raises(StoreError, match="is missing"):

@@ -34,9 +34,12 @@ from harmonize.errors import ConfigError
 
 # Bundles of other scoring versions are refused. The numbers of these versions agree within ROUNDING, except the interval
 # bounds of calibration errors and of differences between calibration errors.
-COMPARABLE = (11, 12, 13, 14, 15, 16, 17, 18, 19)
+COMPARABLE = (11, 12, 13, 14, 15, 16, 17, 18, 19, 20)
 # table of scores -> scoring version that added it; bundles of older versions do not have it
-_ADDED = {"net_benefit": 19, "decision_curves": 19, "workload": 19, "probabilities": 19}
+_ADDED = {
+    **dict.fromkeys(("net_benefit", "decision_curves", "workload", "probabilities"), 19),
+    **dict.fromkeys(("triage", "triage_repair"), 20),
+}
 # the scoring versions that changed the bounds of calibration errors, and the bounds of differences between them
 BOUNDS_OF_ERRORS, BOUNDS_OF_DIFFERENCES = 14, 15
 # columns with sentences; they are compared only if bundle and installation have the same scoring version

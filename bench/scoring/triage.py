@@ -1,0 +1,220 @@
+"""Triage with a guarantee: what conformal thresholds of the internal hospital give at each hospital.
+
+The thresholds come from the internal validation split (`bench.scoring.conformal`). Where the patients of another hospital are
+not exchangeable with those of the internal hospital, the guarantee may be broken.
+Shapes: P patients, K findings, L stated rates, V quantities, S cohorts, B replicates. Index 0 of an axis 1 + B is the value.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bench.scoring.bootstrap.bootstrap import divide
+from bench.scoring.bootstrap.intervals import mean_of, rare_share_interval
+from bench.scoring.bootstrap.resamples import FOR_DETAIL, Resamples
+from bench.scoring.bootstrap.sorted_images import Column
+from bench.scoring.conformal import LEVELS, highest_by_chance, thresholds
+from bench.scoring.gaps.gap import EXTERNAL, MACRO
+from bench.scoring.metrics_of_split import SplitMetrics
+from bench.scoring.scored_split import DROPPED, ScoredSplit
+
+Array = NDArray[np.float64]
+Row = tuple[Any, ...]
+
+# miss_rate: mean over patients of the share of a patient's positive images that are released; false_positive_rate: mean over
+# patients of the share of a patient's negative images that are flagged; the others are shares of all images
+QUANTITIES = ("miss_rate", "false_positive_rate", "released", "flagged", "deferred")
+RATES = 2  # the first two quantities are means over the patients of one class
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TriageThresholds:
+    """The thresholds of a run for its findings.
+
+    logit [L, 2, K]: release and flag; infinite if the internal hospital has too few patients; NaN without a validation split, or
+    if a class is absent. num_patients [2, K]: internal validation patients with a positive image, and with a negative image.
+    """
+
+    logit: Array
+    num_patients: NDArray[np.int64]
+
+    @classmethod
+    def choose(cls, val: ScoredSplit | None, num_findings: int) -> Self:
+        """Choose the thresholds on the internal validation split; NaN without this split."""
+        logit = np.full((len(LEVELS), 2, num_findings), np.nan)
+        num_patients = np.zeros((2, num_findings), np.int64)
+        if val is None:
+            return cls(logit, num_patients)
+        patient = val.cached("patient codes", lambda: np.unique(val.patient_id.astype(str), return_inverse=True)[1])
+        for k in range(num_findings):
+            label = val.labels()[:, k]
+            rows = label != DROPPED
+            num_patients[:, k] = [len(np.unique(patient[label == sign])) for sign in (1, 0)]
+            if num_patients[:, k].all():
+                logit[:, :, k] = thresholds(label[rows], val.logit[rows, k].astype(np.float64), patient[rows])
+        return cls(logit, num_patients)
+
+    def by_chance(self) -> Array:
+        """Return the highest error rates by chance [L, 2, K] (`highest_by_chance`)."""
+        cells = [
+            [[highest_by_chance(int(num), level) for num in of_class] for of_class in self.num_patients]
+            for level in LEVELS
+        ]
+        return np.array(cells, np.float64)
+
+
+def cuts_of(column: Column, logit: Array) -> tuple[int, int]:
+    """Return the number of flagged images, and the index of the first released image, for the logits (release, flag)."""
+    release, flag = logit
+    flagged = int(np.searchsorted(-column.score, -flag, side="left"))
+    return flagged, max(flagged, int(column.reaching(np.array([release]))[0]))
+
+
+def tallies(column: Column, logit: Array, num_patients: int) -> Array:
+    """Return sums of each patient [P, 3 + 4 L], for `quantities_of`.
+
+    The first three are 1 for a patient with a positive image, 1 for a patient with a negative image, and the number of images. Then
+    for each level: share of positive images that are released, share of negative images that are flagged, number of released
+    images, number of flagged images.
+    logit [L, 2]: thresholds.
+    """
+    positive = column.positive
+    by_class = [np.bincount(column.patient[mask], minlength=num_patients) for mask in (positive, ~positive)]
+    sums = [(num > 0).astype(np.float64) for num in by_class] + [(by_class[0] + by_class[1]).astype(np.float64)]
+    for of_level in logit:
+        flagged, kept = cuts_of(column, of_level)
+        before = slice(None, flagged), slice(kept, None)
+        alarms, misses = (
+            np.bincount(column.patient[part][mask[part]], minlength=num_patients)
+            for part, mask in zip(before, (~positive, positive), strict=True)
+        )
+        called = [np.bincount(column.patient[part], minlength=num_patients) for part in before[::-1]]
+        sums += [misses / np.maximum(by_class[0], 1), alarms / np.maximum(by_class[1], 1), *called]
+    return np.stack(sums, 1)
+
+
+def quantities_of(sums: Array) -> Array:
+    """Compute the QUANTITIES [L, V, 1 + B] from sums over patients [3 + 4 L, 1 + B]; NaN where a denominator is 0."""
+    positives, negatives, images = sums[:3]
+    out = []
+    for misses, alarms, released, flagged in sums[3:].reshape(-1, 4, sums.shape[1]):
+        shares = [
+            divide(misses, positives),
+            divide(alarms, negatives),
+            divide(released, images),
+            divide(flagged, images),
+        ]
+        out.append(np.stack([*shares, 1 - shares[2] - shares[3]]))
+    return np.stack(out)
+
+
+def _summed(of_patients: Array, resamples: Resamples) -> Array:
+    """Return sums over patients [C, 1 + B] of numbers [P, C]: in the data, then in the first FOR_DETAIL replicates."""
+    some = resamples.first(FOR_DETAIL)
+    sums = [of_patients.sum(0)[:, None]]
+    of_patients = np.ascontiguousarray(of_patients.T, np.float32)  # twice as fast; the intervals need no more digits
+    sums += [of_patients @ tile.astype(np.float32) for tile in some.weight]
+    return np.concatenate(sums, 1)[:, : 1 + some.num]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Triaged:
+    """The quantities of one cohort [K + 1, L, V, 1 + B]: of each finding, then of the macro; NaN for a finding without scores.
+
+    counted [K]: mask of the findings in the macro. num_patients [K + 1, 3]: patients with a positive image, with a negative image,
+    and all; the macro has the smallest numbers of a finding. num_images [K + 1].
+    """
+
+    dataset: str
+    quantities: Array
+    counted: NDArray[np.bool_]
+    num_patients: NDArray[np.int64]
+    num_images: NDArray[np.int64]
+
+    @classmethod
+    def of(cls, split: SplitMetrics, chosen: TriageThresholds, used: NDArray[np.bool_] | None) -> Self:
+        """Compute the quantities of one split. used [K]: mask of the findings of the macro (None: all)."""
+        resamples, num_findings = split.resamples, len(split.columns)
+        known = np.array([len(column.rows) > 0 for column in split.columns]) & ~np.isnan(chosen.logit).any((0, 1))
+        num = 1 + min(resamples.num, FOR_DETAIL)
+        quantities = np.full((num_findings + 1, len(LEVELS), len(QUANTITIES), num), np.nan)
+        num_patients = np.zeros((num_findings + 1, 3), np.int64)
+        num_images = np.zeros(num_findings + 1, np.int64)
+        if known.any():
+            of_patients = [
+                tallies(split.columns[k], chosen.logit[:, :, k], resamples.num_patients) for k in np.flatnonzero(known)
+            ]
+            sums = _summed(np.concatenate(of_patients, 1), resamples).reshape(len(of_patients), -1, num)
+            for k, of_finding in zip(np.flatnonzero(known), sums, strict=True):
+                quantities[k] = quantities_of(of_finding)
+                num_patients[k] = *of_finding[:2, 0].astype(np.int64), split.counts.num_patients[k]
+                num_images[k] = int(of_finding[2, 0])
+        counted = known if used is None else known & used
+        if counted.any():
+            quantities[-1] = _mean(quantities[:-1][counted])
+            num_patients[-1], num_images[-1] = num_patients[:-1][counted].min(0), num_images[:-1][counted].min()
+        return cls(split.scored.dataset, quantities, counted, num_patients, num_images)
+
+    @classmethod
+    def mean(cls, hospitals: Sequence[Self]) -> Self:
+        """Return the unweighted mean over hospitals; a hospital without a value is left out. Counts are sums."""
+        quantities = _mean(np.stack([hospital.quantities for hospital in hospitals]))
+        counted = np.any([hospital.counted for hospital in hospitals], 0)
+        sizes = (np.sum([getattr(h, name) for h in hospitals], 0) for name in ("num_patients", "num_images"))
+        return cls(EXTERNAL, quantities, counted, *sizes)
+
+    def bounds(self) -> Array:
+        """Return value, low and high of each quantity [K + 1, L, V, 3]."""
+        value = self.quantities[..., 0]
+        positives, negatives, patients = self.num_patients.T
+        num = np.stack([positives, negatives, *[patients] * (len(QUANTITIES) - RATES)], 1)[:, None]
+        interval = rare_share_interval(value, self.quantities[..., 1:], np.maximum(num, 1))
+        return np.stack([value, *interval], -1)
+
+
+def _mean(quantities: Array) -> Array:
+    """Return the mean over the first axis of quantities [S, ..., 1 + B]; numbers that are NaN are left out."""
+    out = np.empty(quantities.shape[1:])
+    for index in np.ndindex(*out.shape[:-1]):
+        numbers = quantities[(slice(None), *index)]
+        center, replicates = mean_of(numbers[:, 0], numbers[:, 1:])
+        out[index] = np.append(center, replicates)
+    return out
+
+
+def rows(
+    run_id: str,
+    findings: Sequence[str],
+    chosen: TriageThresholds,
+    internal: Sequence[SplitMetrics],
+    external: Sequence[SplitMetrics],
+    used: NDArray[np.bool_] | None,
+) -> list[Row]:
+    """Return the rows of the table `triage`: each split, then the mean over the external hospitals; no row without a value.
+
+    used [K]: mask of the findings of external macros (None: all).
+    """
+    cohorts = [Triaged.of(split, chosen, None) for split in internal]
+    hospitals = [Triaged.of(split, chosen, used) for split in external]
+    cohorts += [*hospitals, *([Triaged.mean(hospitals)] if hospitals else [])]
+    by_chance = chosen.by_chance()  # [L, 2, K]
+    at = np.where(np.isfinite(chosen.logit), chosen.logit, np.nan)
+    out: list[Row] = []
+    for cohort in cohorts:
+        numbers, findings_of_macro = cohort.bounds(), np.flatnonzero(cohort.counted)
+        for k, finding in enumerate((*findings, MACRO)):
+            averaged = findings_of_macro if finding == MACRO else [k]
+            for index, level in enumerate(LEVELS):
+                if not np.isfinite(numbers[k, index, 0, 0]):
+                    continue
+                thresholds_of_finding = [np.nan, np.nan] if finding == MACRO else at[index, :, k].tolist()
+                of_internal = chosen.num_patients[:, averaged].min(1).tolist()
+                chance = by_chance[index][:, averaged].mean(1).tolist()
+                of_cohort = (*cohort.num_patients[k, :2].tolist(), int(cohort.num_images[k]))
+                values = numbers[k, index].ravel().tolist()
+                prefix = (run_id, cohort.dataset, finding, level, *thresholds_of_finding, *of_internal)
+                out.append((*prefix, *values, *chance, *of_cohort))
+    return out

@@ -1,0 +1,238 @@
+"""Triage with a guarantee: thresholds against crepes and a slow twin, tables, bad input."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from bench.scoring.bootstrap.sorted_images import Column
+from bench.scoring.conformal import LEVELS, decide, flag_threshold, highest_by_chance, release_threshold, thresholds
+from bench.scoring.score_run import RunScores, score_run
+from bench.scoring.scored_split import ScoredSplit
+from bench.scoring.triage_repair import draws_of, random_orders
+from reports.schemas.tables import SCHEMAS
+from tests.unit.bench.scoring.test_score_run import FINDINGS, QUICK, parts
+
+ORACLE = json.loads((Path(__file__).parents[3] / "oracles" / "conformal.json").read_text())
+NAMES = ("triage", "triage_repair")
+SHARES = ("miss_rate", "false_positive_rate", "released", "flagged", "deferred")
+
+
+@pytest.fixture(scope="module")
+def scored() -> RunScores:
+    return score_run("abc", FINDINGS, "chexpert", parts(), QUICK)
+
+
+@pytest.mark.parametrize("case", ORACLE["cases"])
+def test_calls_equal_the_prediction_sets_of_crepes(case: dict[str, list[object]]) -> None:
+    label, score, test, p, sets = (np.array(case[name]) for name in ("label", "score", "test", "p", "sets"))
+    patient = np.arange(len(label))
+    for level, found in zip(ORACLE["levels"], sets, strict=True):
+        release = release_threshold(score[label == 1], patient[label == 1], level)
+        flag = flag_threshold(score[label == 0], patient[label == 0], level)
+        # a class is left out of the prediction set where the image is beyond the threshold of the class
+        np.testing.assert_array_equal(test > flag, found[:, 0] == 0)
+        np.testing.assert_array_equal(test < release, found[:, 1] == 0)
+        np.testing.assert_array_equal(np.stack([test > flag, test < release], 1), p <= level)
+
+
+def slow_release(score: NDArray[np.float64], patient: NDArray[np.int64], level: float, at: float) -> bool:
+    """Return whether an image with the score `at` is released: the weighted conformal p-value, as published."""
+    people = np.unique(patient)
+    as_low = sum(np.mean(score[patient == person] <= at) for person in people)
+    return bool((1 + as_low) / (len(people) + 1) <= level + 1e-12)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 10_000), st.sampled_from([0.05, 0.1, 0.25, 0.5]))
+def test_a_patient_with_many_images_counts_once(seed: int, level: float) -> None:
+    draw = np.random.default_rng(seed)
+    patient = np.repeat(np.arange(30), draw.integers(1, 5, 30))
+    score = draw.normal(size=len(patient)).round(1)
+    threshold = release_threshold(score, patient, level)
+    for at in np.append(score, [score.min() - 1, score.max() + 1]):
+        assert (at < threshold) == slow_release(score, patient, level, at)
+    assert flag_threshold(score, patient, level) == -release_threshold(-score, patient, level)
+
+
+@pytest.mark.parametrize("level", [0.0, 1.0, -0.1, 1.5, float("nan")])
+def test_a_stated_rate_outside_0_to_1_is_refused(level: float) -> None:
+    for function in (release_threshold, flag_threshold):
+        with pytest.raises(ValueError, match="above 0 and below 1"):
+            function(np.array([0.0, 1.0]), np.array([0, 1]), level)
+    with pytest.raises(ValueError, match="above 0 and below 1"):
+        highest_by_chance(100, level)
+
+
+def test_too_few_patients_and_no_patients_release_and_flag_nothing() -> None:
+    score, patient = np.arange(18.0), np.arange(18)
+    assert release_threshold(score, patient, 0.05) == -np.inf
+    assert flag_threshold(score, patient, 0.05) == np.inf
+    assert release_threshold(np.empty(0), np.empty(0, np.int64), 0.05) == -np.inf
+    images_of_few = np.repeat(np.arange(18), 5)  # 90 images, but 18 patients
+    assert release_threshold(np.arange(90.0), images_of_few, 0.05) == -np.inf
+    with pytest.raises(ValueError, match="scores"):
+        release_threshold(np.array([np.nan]), np.array([0]), 0.05)
+
+
+def test_the_guarantee_holds_on_average_over_calibration_and_test_patients() -> None:
+    draw = np.random.default_rng(0)
+    for num in (19, 30, 50):  # .05 (n + 1) is an integer only for the first
+        score = draw.normal(size=(4000, num + 1))
+        missed = [row[-1] < release_threshold(row[:-1], np.arange(num), 0.05) for row in score]
+        expected = np.floor(0.05 * (num + 1)) / (num + 1)
+        assert abs(np.mean(missed) - expected) < 3.5 * np.sqrt(expected / len(missed))
+
+
+def test_the_table_has_what_the_internal_thresholds_give(scored: RunScores) -> None:
+    splits, table = parts(), scored.detail["triage"].set_index(["dataset", "finding", "level"])
+    for k, finding in enumerate(FINDINGS):
+        val_label, codes = splits[0].labels()[:, k], np.unique(splits[0].patient_id.astype(str), return_inverse=True)[1]
+        at = thresholds(val_label, splits[0].logit[:, k].astype(float), codes)
+        label, patient = splits[3].labels()[:, k], splits[3].patient_id
+        rows = label >= 0
+        for (release, flag), level in zip(at, LEVELS, strict=True):
+            call, row = decide(splits[3].logit[:, k], release, flag), table.loc[("vindr", finding, level)]
+            assert (row["release_threshold"], row["flag_threshold"]) == pytest.approx((release, flag))
+            frame = pd.DataFrame({"patient": patient, "label": label, "missed": call == -1, "alarm": call == 1})
+            expected = {
+                "miss_rate": frame[label == 1].groupby("patient")["missed"].mean().mean(),
+                "false_positive_rate": frame[label == 0].groupby("patient")["alarm"].mean().mean(),
+                "released": np.mean(call[rows] == -1),
+                "flagged": np.mean(call[rows] == 1),
+                "deferred": np.mean(call[rows] == 0),
+            }
+            for name, value in expected.items():
+                assert row[name] == pytest.approx(value, abs=1e-12)
+                assert 0 <= row[f"{name}_low"] <= row[name] <= row[f"{name}_high"] <= 1
+            assert row["num_positive"] == len(set(patient[label == 1]))
+            assert row["num_internal_positive"] == len(set(codes[val_label == 1]))
+            assert row["miss_rate_by_chance"] == highest_by_chance(row["num_internal_positive"], level)
+    at_vindr = scored.detail["triage"].query("dataset == 'vindr' and level == .1").set_index("finding")["miss_rate"]
+    assert at_vindr["macro"] == pytest.approx(at_vindr.drop("macro").mean())
+
+
+def test_tables_have_the_columns_of_the_report_and_no_number_is_missing_without_a_reason(scored: RunScores) -> None:
+    for name in NAMES:
+        table = scored.detail[name]
+        assert tuple(table.columns) == SCHEMAS[name]
+        assert np.isfinite(table[[f"{share}{end}" for share in SHARES for end in ("", "_low", "_high")]]).all(axis=None)
+    assert set(scored.detail["triage"]["dataset"]) == {"chexpert", "nih", "vindr", "external"}
+    assert set(scored.detail["triage_repair"]["dataset"]) == {"nih", "vindr", "external"}
+
+
+def test_the_external_macro_is_the_mean_of_the_hospitals(scored: RunScores) -> None:
+    table = scored.detail["triage"].query("finding == 'macro' and level == .1").set_index("dataset")
+    assert table.loc["external", "miss_rate"] == pytest.approx(table.loc[["nih", "vindr"], "miss_rate"].mean())
+
+
+def test_with_too_few_internal_positives_nothing_is_released_and_images_are_still_flagged() -> None:
+    splits = parts()
+    positives = np.flatnonzero(splits[0].state[:, 0] == 1)  # `labels` would be cached
+    splits[0].state[positives[12:], 0] = -1
+    table = score_run("abc", FINDINGS, "chexpert", splits, QUICK).detail["triage"]
+    row = table[(table["dataset"] == "vindr") & (table["finding"] == FINDINGS[0]) & (table["level"] == 0.05)].iloc[0]
+    assert row["num_internal_positive"] < 19
+    assert row["released"] == row["miss_rate"] == 0
+    assert np.isnan(row["release_threshold"])
+    assert np.isnan(row["miss_rate_by_chance"])
+    assert row["flagged"] > 0
+    assert row["deferred"] == pytest.approx(1 - row["flagged"])
+
+
+@pytest.mark.parametrize("state", [0, 1])
+def test_a_finding_without_a_class_has_no_rows(state: int) -> None:
+    splits = parts()
+    splits[0].state[:, 1] = state  # no calibrator can be fitted, either
+    splits[3].state[:, 0] = state
+    tables = score_run("abc", FINDINGS, "chexpert", splits, QUICK).detail
+    triage, repair = (tables[name] for name in NAMES)
+    assert triage[triage["finding"] == FINDINGS[1]].empty
+    assert triage[(triage["finding"] == FINDINGS[0]) & (triage["dataset"] == "vindr")].empty
+    assert repair[(repair["finding"] == FINDINGS[0]) & (repair["dataset"] == "vindr")].empty
+    assert not repair[repair["finding"] == FINDINGS[1]].empty  # local labels need no internal labels
+
+
+def test_without_a_validation_split_there_are_only_local_thresholds() -> None:
+    tables = score_run("abc", FINDINGS, "chexpert", parts()[1:], QUICK).detail
+    assert tables["triage"].empty
+    assert not tables["triage_repair"].empty
+
+
+def test_the_number_of_threads_changes_nothing(scored: RunScores) -> None:
+    again = score_run("abc", FINDINGS, "chexpert", parts(), QUICK, num_threads=2)
+    for name in NAMES:
+        pd.testing.assert_frame_equal(scored.detail[name], again.detail[name], check_exact=True)
+
+
+def test_a_rising_transformation_of_the_logits_changes_no_call(scored: RunScores) -> None:
+    bent = [replace(split, logit=np.arctan(split.logit).astype(np.float32)) for split in parts()]
+    again = score_run("abc", FINDINGS, "chexpert", bent, QUICK).detail
+    for name in NAMES:
+        columns = [*SHARES, *(f"{share}_low" for share in SHARES)]
+        pd.testing.assert_frame_equal(scored.detail[name][columns], again[name][columns])
+
+
+def column_of(split: ScoredSplit, k: int) -> Column:
+    codes = np.unique(split.patient_id.astype(str), return_inverse=True)[1].astype(np.int32)
+    return Column.of(codes, split.labels()[:, k], split.logit[:, k])
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(0, 10_000), st.integers(0, 1), st.sampled_from([0.5, 2.0, 5.0]))
+def test_a_draw_equals_thresholds_of_the_labeled_patients_on_the_others(
+    seed: int, decimals: int, distance: float
+) -> None:
+    draw = np.random.default_rng(seed)
+    patient = np.repeat(np.arange(60), draw.integers(1, 5, 60)).astype(np.int32)
+    label = (draw.random(len(patient)) < 0.4).astype(np.int8)
+    score = (draw.normal(size=len(patient)) + distance * label).round(decimals).astype(np.float32)
+    order, levels = random_orders(60, str(seed), 2), (0.1, 0.4)
+    found, counted = draws_of(Column.of(patient, label, score), order, (5, 30), levels)
+    for d, m in np.ndindex(2, 2):
+        labeled = np.isin(patient, order[d, : (5, 30)[m]])
+        at = thresholds(label[labeled], score[labeled].astype(float), patient[labeled], levels)
+        frame = pd.DataFrame({"patient": patient, "label": label})[~labeled]
+        for k in range(2):
+            call = decide(score[~labeled], *at[k])
+            rates = [(call == sign)[frame["label"] == own].astype(float) for sign, own in ((-1, 1), (1, 0))]
+            means = [
+                pd.Series(rate).groupby(frame["patient"][frame["label"] == own].to_numpy()).mean().mean()
+                for rate, own in zip(rates, (1, 0), strict=True)
+            ]
+            shares = [np.mean(call == sign) for sign in (-1, 1, 0)]
+            np.testing.assert_allclose(found[d, m, k], [*means, *shares], atol=1e-9)
+        people = [len(set(patient[labeled & (label == own)])) for own in (1, 0)]
+        assert counted[d, m].tolist() == people
+
+
+def test_local_labels_keep_the_stated_rates_at_a_hospital_that_breaks_the_internal_guarantee() -> None:
+    draw = np.random.default_rng(5)
+    patient = np.repeat(np.arange(400), draw.integers(1, 4, 400)).astype(np.int32)
+    label = (draw.random(400) < 0.3).astype(np.int8)[patient]
+    shared = draw.normal(size=400)[patient]
+    score = (shared + draw.normal(size=len(patient)) + label).astype(np.float32)
+    drawn, _ = draws_of(Column.of(patient, label, score), random_orders(400, "x", 300), (50, 200))
+    means = drawn.mean(0)  # [M, L, V]
+    for k, level in enumerate(LEVELS):
+        # 300 draws of the same 400 patients: their mean is known to about .006
+        assert (means[:, k, :2] < level + 0.012).all()
+    assert means[1, 1, 0] > 0.07  # not so low that images are deferred without need
+    assert (means[1, :, 4] < means[0, :, 4]).all()
+
+
+def test_few_labeled_patients_release_nothing() -> None:
+    splits = parts()
+    rare = np.flatnonzero(splits[3].state[:, 0] == 1)[15:]
+    splits[3].state[rare, 0] = 0
+    table = score_run("abc", FINDINGS, "chexpert", splits, QUICK).detail["triage_repair"]
+    row = table[(table["dataset"] == "vindr") & (table["finding"] == FINDINGS[0]) & (table["level"] == 0.05)].iloc[0]
+    assert row["num_positive"] < 19
+    assert row["without_release"] == 1
+    assert row["released"] == row["miss_rate"] == 0
