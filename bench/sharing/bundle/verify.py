@@ -20,7 +20,11 @@ from bench.results.same_scores import ROUNDING, SCORED, differs, versions
 from bench.results.score_runs import score_all
 from bench.scoring.calibration_metrics import BIASED
 from bench.sharing.bundle.archive import read_json, refused, unpack
+from bench.sharing.bundle.citation_file import normalized
 from bench.sharing.bundle.crash_test import check_readable
+from bench.sharing.bundle.described import CROISSANT, RO_CRATE, Described
+from bench.sharing.bundle.metadata import VERSION as METADATA_VERSION
+from bench.sharing.bundle.metadata import documents
 from bench.sharing.bundle.pseudonyms import Ordinals, columns_of, image_names, patient_names
 from bench.sharing.bundle.read_bundle import RECORDS, made_of, read_bundle
 from bench.sharing.bundle.recompute import take_costs
@@ -69,7 +73,7 @@ def opened(path: Path, registry: Registry) -> Iterator[Opened]:
         folder.mkdir()
         bundle_id = unpack(path, folder)
         about = read_json(folder / "bundle.json", str(path))
-        if set(about) != {"schema", "order", "scoring", "versions"} or about["schema"] not in (1, 2):
+        if set(about) - {"metadata"} != {"schema", "order", "scoring", "versions"} or about["schema"] not in (1, 2):
             raise refused("bundle.json has another version", str(path), "use the version that wrote the bundle")
         if about["scoring"] not in COMPARABLE:
             versions_read = ", ".join(map(str, COMPARABLE))
@@ -78,8 +82,11 @@ def opened(path: Path, registry: Registry) -> Iterator[Opened]:
             raise refused(what, str(path), fix)
         check_readable(folder, str(path))
         manifest = read_bundle(folder, root, str(path), registry)
-        _check_members(folder, manifest, about["scoring"], str(path))
-        yield Opened(path, bundle_id, manifest, about, folder, take_costs(manifest, registry, str(path)))
+        _check_members(folder, manifest, about, str(path))
+        stated = take_costs(manifest, registry, str(path))
+        if "metadata" in about:
+            stated += _check_metadata(folder, about["metadata"], str(path))
+        yield Opened(path, bundle_id, manifest, about, folder, stated)
 
 
 def _tables_of(version: int) -> list[str]:
@@ -87,22 +94,39 @@ def _tables_of(version: int) -> list[str]:
     return [name for name in SCORED if _ADDED.get(name, 0) <= version]
 
 
-def _check_members(folder: Path, manifest: Manifest, version: int, where: str) -> None:
+def _check_members(folder: Path, manifest: Manifest, about: Mapping[str, Any], where: str) -> None:
     """Raise StoreError for missing members, and for members that a bundle of these runs and scoring version does not have.
 
     Unexpected members are refused, because nothing else would check them before the bundle is passed on.
     """
     expected = {"bundle.json", "manifest.json", "checksums.json"}
+    expected |= {CROISSANT, RO_CRATE} if "metadata" in about else set()
     expected |= {f"cohorts/{cohort['name']}.parquet" for cohort in manifest.cohorts}
     for run in (*manifest.runs, *manifest.derived):
         expected |= {f"runs/{run['id']}/{name}.json" for name in ("run", *RECORDS)}
         expected |= {f"runs/{run['id']}/predictions/{cohort['name']}.parquet" for cohort in manifest.cohorts}
-        expected |= {f"scores/{run['id']}/{name}.parquet" for name in _tables_of(version)}
+        expected |= {f"scores/{run['id']}/{name}.parquet" for name in _tables_of(about["scoring"])}
         expected |= set() if "kind" in run else {f"runs/{run['id']}/history.parquet"}
     members = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
     optional = {f"runs/{run['id']}/{name}" for run in manifest.runs for name in (WEIGHTS, REFERENCE)}
     if different := sorted((members - optional) ^ expected):
         raise refused(f"{different[0]} is {'unexpected' if different[0] in members else 'missing'}", where)
+
+
+def _check_metadata(folder: Path, stated: Any, where: str) -> tuple[str, ...]:
+    """Make the metadata of a bundle again from its other members; raise StoreError if a byte differs.
+
+    `stated`: the version of the metadata, and what the citation file states. Return the facts that nobody can check.
+    """
+    if not isinstance(stated, dict) or set(stated) != {"version", "citation"} or stated["version"] != METADATA_VERSION:
+        raise refused("its metadata have another version", where, "use the version that wrote the bundle")
+    citation = stated["citation"]
+    if not isinstance(citation, dict) or normalized(citation, where) != citation:
+        raise refused("bundle.json states a citation that `bench export` does not write", where)
+    for name, content in documents(Described(folder, citation)).items():
+        if (folder / name).read_bytes() != content:
+            raise refused(f"{name} does not follow from the other files", where)
+    return (f"metadata ({', '.join(citation)})",) if citation else ()
 
 
 def verify(bundle: Opened, threads: int, progress: Progress, data: Path | None = None) -> tuple[int, bool]:
