@@ -23,6 +23,8 @@ LABEL_SOURCES = {  # source of labels in the tables -> the words for readers
     "phantom": "the program that drew the images",
     "stated": "stated by the owner of the data",
 }
+# keys of the report's metadata that the facts need
+_META = ("findings", "mapping", "split", "shared_patients", "num_resamples", "min_count", "threshold")
 _MOST = 6  # number of values that a text names; the place has all of them
 
 
@@ -61,12 +63,19 @@ class Stored:
 
     @cached_property
     def meta(self) -> Mapping[str, Any]:
-        """Return the metadata of the report. Raises StoreError if the file is damaged."""
+        """Return the metadata of the report. Raises StoreError if the file is damaged or does not have the keys _META."""
         path = self.manifest.store.root / self.folder / "meta.json"
         try:
-            return json_object(path)
+            meta = json_object(path)
         except ValueError as error:
-            raise StoreError.unreadable(path, error) from error
+            raise StoreError(f"cannot read the metadata of the report: {error}", str(path), self._fix) from error
+        if missing := sorted(set(_META) - set(meta)):
+            raise StoreError(f"the metadata of the report have no {missing[0]!r}", str(path), self._fix)
+        return meta
+
+    @property
+    def _fix(self) -> str:
+        return f"write it again with `bench report --grid {self.manifest.content['name']}`"
 
     def table(self, name: str, columns: Sequence[str], **only: Any) -> pd.DataFrame:
         """Return columns of a table of the report, with those rows whose other columns have the given values.
@@ -78,8 +87,7 @@ class Stored:
         try:
             table: pd.DataFrame = pq.read_table(path, columns=list(columns), filters=filters).to_pandas()
         except (OSError, ValueError) as error:
-            fix = f"write it again with `bench report --grid {self.manifest.content['name']}`"
-            raise StoreError(f"cannot read the table: {str(error)[:200]}", str(path), fix) from error
+            raise StoreError(f"cannot read the table: {str(error)[:200]}", str(path), self._fix) from error
         return table
 
     def in_grid(self, *keys: str) -> tuple[Place, ...]:

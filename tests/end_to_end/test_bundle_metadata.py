@@ -14,7 +14,10 @@ from rocrate.rocrate import ROCrate
 from bench.config.registry import Registry
 from bench.planning.manifest import read_manifest
 from bench.sharing.bundle.archive import pack, unpack
+from bench.sharing.bundle.citation_file import read_citation
 from bench.sharing.bundle.described import CROISSANT, RO_CRATE
+from bench.sharing.bundle.export import export
+from bench.sharing.bundle.metadata import check_metadata
 from bench.sharing.bundle.verify import opened, verify
 from bench.store.file_integrity import file_sha256
 from bench.store.store import Store, canonical_json
@@ -40,16 +43,21 @@ keywords: [radiography, "<b>"]
 """
 
 
+def quiet(what: str, done: int, total: int) -> None:
+    assert done <= total, what
+
+
 @pytest.fixture(scope="module")
-def bundle(finished: Path, tmp_path_factory: pytest.TempPathFactory, command: Command) -> Path:
-    """A bundle of both runs of the grid `tiny` with metadata, and the file CITATION.cff beside it."""
+def bundle(finished: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bundle of both runs of the grid `tiny` with metadata."""
     folder = tmp_path_factory.mktemp("metadata")
     shutil.copytree(finished / "runs", folder / "runs", symlinks=True)
     (folder / "CITATION.cff").write_text(CITATION)
-    said = command("export", "-o", "a.zip", "--crate", "--citation", "CITATION.cff", "--quiet", cwd=folder).stdout
-    assert "metadata: croissant.json, ro-crate-metadata.json" in said
-    assert "not in the metadata" not in said
-    return folder / "a.zip"
+    manifest, citation = read_manifest(Store.open(folder / "runs"), None), read_citation(folder / "CITATION.cff")
+    ids = [run["id"] for run in manifest.runs]
+    made = export(manifest, ids, folder / "a.zip", False, Registry.read(), 1, quiet, citation=citation)
+    assert made.unstated == ()
+    return made.path
 
 
 @pytest.fixture(scope="module")
@@ -61,8 +69,13 @@ def members(bundle: Path) -> Path:
     return folder
 
 
-def test_the_validator_of_croissant_finds_no_error_and_no_warning(members: Path) -> None:
-    dataset = mlcroissant.Dataset(str(members / CROISSANT))
+@pytest.fixture(scope="module")
+def dataset(members: Path) -> mlcroissant.Dataset:
+    """The bundle, as mlcroissant reads it."""
+    return mlcroissant.Dataset(str(members / CROISSANT))
+
+
+def test_the_validator_of_croissant_finds_no_error_and_no_warning(dataset: mlcroissant.Dataset) -> None:
     assert not dataset.metadata.ctx.issues.errors
     assert not dataset.metadata.ctx.issues.warnings
     assert dataset.metadata.name == "Lungs | <script>alert(1)</script> {x} & 100 %"
@@ -83,14 +96,15 @@ def test_the_validator_of_croissant_finds_no_error_and_no_warning(members: Path)
         ("curves", "scores/*/curves.parquet"),
     ],
 )
-def test_records_read_through_croissant_equal_the_tables(members: Path, records: str, pattern: str) -> None:
+def test_records_read_through_croissant_equal_the_tables(
+    members: Path, dataset: mlcroissant.Dataset, records: str, pattern: str
+) -> None:
     files = sorted(members.glob(pattern))
     tables = [pd.read_parquet(path) for path in files]
     expected = pd.concat(tables, ignore_index=True)
     if "run_id" not in expected and len(files) > 1:
         run_ids = [path.relative_to(members).parts[1] for path in files]
         expected.insert(0, "run", [run for run, table in zip(run_ids, tables, strict=True) for _ in range(len(table))])
-    dataset = mlcroissant.Dataset(str(members / CROISSANT))
     (described,) = (each for each in dataset.metadata.record_sets if each.id == records)
     assert [field.name for field in described.fields] == list(expected.columns)
     rows = [list(row.values()) for row in dataset.records(records)]
@@ -104,8 +118,7 @@ def test_records_read_through_croissant_equal_the_tables(members: Path, records:
                 assert text is None if pd.isna(own) else text == own
 
 
-def test_every_table_has_a_record_set(members: Path) -> None:
-    dataset = mlcroissant.Dataset(str(members / CROISSANT))
+def test_every_table_has_a_record_set(members: Path, dataset: mlcroissant.Dataset) -> None:
     described = {each.id for each in dataset.metadata.record_sets}
     tables = {path.stem for path in members.glob("scores/*/*.parquet")}
     cohorts = {path.stem for path in members.glob("cohorts/*.parquet")}
@@ -150,9 +163,6 @@ def test_the_crate_states_what_the_citation_file_states_and_the_datasets(members
 
 
 def test_a_bundle_with_metadata_is_verified_and_states_who_says_what(bundle: Path) -> None:
-    def quiet(what: str, done: int, total: int) -> None:
-        assert done <= total, what
-
     with opened(bundle, Registry.read()) as found:
         assert verify(found, 1, quiet)[0] > 1000
         assert any(line.startswith("metadata (") and "authors" in line for line in found.stated)
@@ -174,18 +184,11 @@ def restated(path: Path, change: Callable[[dict[str, Any]], object]) -> None:
     ("damage", "why"),
     [
         (lambda m: changed(m / CROISSANT, "CC-BY-4.0", "CC0-1.0"), "croissant.json does not follow"),
-        (lambda m: changed(m / RO_CRATE, "Ada van", "Eve van"), "ro-crate-metadata.json does not follow"),
-        (lambda m: changed(m / CROISSANT, "Synthetic images", "Real images"), "croissant.json does not follow"),
         (lambda m: (m / RO_CRATE).unlink(), "ro-crate-metadata.json is missing"),
-        (lambda m: restated(m / "bundle.json", lambda a: a.pop("metadata")), "croissant.json is unexpected"),
-        (lambda m: restated(m / "bundle.json", lambda a: a["metadata"].update(version=99)), "another version"),
-        (lambda m: restated(m / "bundle.json", lambda a: a["metadata"]["citation"].update(mail="x")), "does not write"),
-        (lambda m: restated(m / "bundle.json", lambda a: a["metadata"]["citation"].update(doi="x")), "doi"),
-        (lambda m: restated(m / "bundle.json", lambda a: a["metadata"]["citation"].update(title="\x1b[2J")), "title"),
-        (lambda m: restated(m / "bundle.json", lambda a: a["metadata"].update(citation=[1])), "does not write"),
+        (lambda m: restated(m / "bundle.json", lambda about: about.pop("metadata")), "croissant.json is unexpected"),
     ],
 )
-def test_a_change_is_refused_although_all_checksums_fit(
+def test_a_bundle_with_other_metadata_is_refused_although_all_checksums_fit(
     members: Path, tmp_path: Path, damage: Callable[[Path], object], why: str
 ) -> None:
     folder = shutil.copytree(members, tmp_path / "members")
@@ -195,17 +198,51 @@ def test_a_change_is_refused_although_all_checksums_fit(
         pass
 
 
+@pytest.mark.parametrize(
+    ("name", "old", "new"),
+    [
+        (RO_CRATE, "Ada van", "Eve van"),
+        (RO_CRATE, "license: synthetic images", "license: CC0"),
+        (CROISSANT, "Synthetic images", "Real images"),
+        (CROISSANT, '"cohorts/nih.parquet"', '"https://example.org/nih.parquet"'),
+        (CROISSANT, "\n", ""),
+    ],
+)
+def test_a_changed_byte_is_refused(members: Path, tmp_path: Path, name: str, old: str, new: str) -> None:
+    folder = shutil.copytree(members, tmp_path / "members")
+    stated = json.loads((folder / "bundle.json").read_bytes())["metadata"]
+    assert check_metadata(folder, stated, "") == (f"metadata ({', '.join(stated['citation'])})",)
+    changed(folder / name, old, new)
+    with pytest.raises(StoreError, match=f"{name} does not follow"):
+        check_metadata(folder, stated, "")
+
+
+@pytest.mark.parametrize(
+    ("stated", "why"),
+    [
+        ({"version": 99, "citation": {}}, "another version"),
+        ({"version": 1}, "another version"),
+        ([], "another version"),
+        ({"version": 1, "citation": []}, "does not write"),
+        ({"version": 1, "citation": {"mail": "x"}}, "does not write"),
+        ({"version": 1, "citation": {"doi": "x"}}, "doi"),
+        ({"version": 1, "citation": {"title": "\x1b[2J"}}, "title"),
+        ({"version": 1, "citation": {"authors": [{"name": "A", "mail": "x"}]}}, "does not write"),
+    ],
+)
+def test_a_statement_that_export_does_not_write_is_refused(tmp_path: Path, stated: object, why: str) -> None:
+    with pytest.raises(StoreError, match=why):
+        check_metadata(tmp_path, stated, "")
+
+
 def test_metadata_without_a_citation_file_leave_unknown_facts_out_and_name_them(
     finished: Path, tmp_path: Path, here: Command
 ) -> None:
     shutil.copytree(finished / "runs", tmp_path / "runs", symlinks=True)
     run_id = read_manifest(Store.open(tmp_path / "runs"), None).runs[0]["id"]
-    out = [
-        here("export", run_id, "-o", f"{n}.zip", "--crate", "--keep-order", "--quiet", cwd=tmp_path).stdout
-        for n in "ab"
-    ]
-    assert "not in the metadata: authors, license, date-released, version, doi or url (write a CITATION.cff" in out[0]
-    assert (tmp_path / "a.zip").read_bytes() == (tmp_path / "b.zip").read_bytes()
+    said = here("export", run_id, "-o", "a.zip", "--crate", "--quiet", cwd=tmp_path).stdout
+    assert "metadata: croissant.json, ro-crate-metadata.json" in said
+    assert "not in the metadata: authors, license, date-released, version, doi or url (write a CITATION.cff" in said
     (tmp_path / "m").mkdir()
     unpack(tmp_path / "a.zip", tmp_path / "m")
     issues = mlcroissant.Dataset(str(tmp_path / "m" / CROISSANT)).metadata.ctx.issues

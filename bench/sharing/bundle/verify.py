@@ -20,11 +20,9 @@ from bench.results.same_scores import ROUNDING, SCORED, differs, versions
 from bench.results.score_runs import score_all
 from bench.scoring.calibration_metrics import BIASED
 from bench.sharing.bundle.archive import read_json, refused, unpack
-from bench.sharing.bundle.citation_file import normalized
 from bench.sharing.bundle.crash_test import check_readable
-from bench.sharing.bundle.described import CROISSANT, RO_CRATE, Described
-from bench.sharing.bundle.metadata import VERSION as METADATA_VERSION
-from bench.sharing.bundle.metadata import documents
+from bench.sharing.bundle.described import CROISSANT, RO_CRATE
+from bench.sharing.bundle.metadata import check_metadata
 from bench.sharing.bundle.pseudonyms import Ordinals, columns_of, image_names, patient_names
 from bench.sharing.bundle.read_bundle import RECORDS, made_of, read_bundle
 from bench.sharing.bundle.recompute import take_costs
@@ -85,7 +83,7 @@ def opened(path: Path, registry: Registry) -> Iterator[Opened]:
         _check_members(folder, manifest, about, str(path))
         stated = take_costs(manifest, registry, str(path))
         if "metadata" in about:
-            stated += _check_metadata(folder, about["metadata"], str(path))
+            stated += check_metadata(folder, about["metadata"], str(path))
         yield Opened(path, bundle_id, manifest, about, folder, stated)
 
 
@@ -111,22 +109,6 @@ def _check_members(folder: Path, manifest: Manifest, about: Mapping[str, Any], w
     optional = {f"runs/{run['id']}/{name}" for run in manifest.runs for name in (WEIGHTS, REFERENCE)}
     if different := sorted((members - optional) ^ expected):
         raise refused(f"{different[0]} is {'unexpected' if different[0] in members else 'missing'}", where)
-
-
-def _check_metadata(folder: Path, stated: Any, where: str) -> tuple[str, ...]:
-    """Make the metadata of a bundle again from its other members; raise StoreError if a byte differs.
-
-    `stated`: the version of the metadata, and what the citation file states. Return the facts that nobody can check.
-    """
-    if not isinstance(stated, dict) or set(stated) != {"version", "citation"} or stated["version"] != METADATA_VERSION:
-        raise refused("its metadata have another version", where, "use the version that wrote the bundle")
-    citation = stated["citation"]
-    if not isinstance(citation, dict) or normalized(citation, where) != citation:
-        raise refused("bundle.json states a citation that `bench export` does not write", where)
-    for name, content in documents(Described(folder, citation)).items():
-        if (folder / name).read_bytes() != content:
-            raise refused(f"{name} does not follow from the other files", where)
-    return (f"metadata ({', '.join(citation)})",) if citation else ()
 
 
 def verify(bundle: Opened, threads: int, progress: Progress, data: Path | None = None) -> tuple[int, bool]:
