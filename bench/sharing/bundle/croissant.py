@@ -48,6 +48,10 @@ _CONTEXT: dict[str, Any] = {  # as the specification of Croissant 1.0 prescribes
 _PARQUET = "application/x-parquet"  # the only name of Parquet that mlcroissant knows
 _FORMATS = {"json": "application/json", "parquet": _PARQUET}
 _TYPES = {"text": "sc:Text", "yes": "sc:Boolean", "logit": "sc:Float", "number": "sc:Float", "numbers": "sc:Float"}
+_RUN_OF_PATH = {  # the id of a run, from the path of its table
+    "extract": {"fileProperty": "fullpath"},
+    "transform": {"regex": r"(?:runs|scores)/([0-9a-f]{12})/.*"},
+}
 _COLUMNS = {  # column -> description
     "image": "number of the image in its cohort; the same in labels and predictions",
     "patient": "number of the patient in the cohort",
@@ -62,40 +66,8 @@ _COLUMNS = {  # column -> description
 
 def croissant(described: Described) -> dict[str, Any]:
     """Return the Croissant document of a bundle: all files, and record sets with the columns of all tables."""
-    citation, manifest = described.citation, described.manifest
-    sets, records = [], []
-    for cohort in (str(cohort["name"]) for cohort in manifest["cohorts"]):
-        name = f"cohorts/{cohort}.parquet"
-        source = {"fileObject": {"@id": name}}
-        records.append(
-            _record_set(f"labels-{cohort}", f"Scored images of the cohort {cohort}: patient and label states", [
-                _field(f"labels-{cohort}", column, kind, source) for column, kind in described.columns(name)
-            ])
-        )  # fmt: skip
-    for name, pattern, about in _families(described):
-        groups = _same_columns(described, pattern)
-        for number, (columns, files) in enumerate(groups.items(), 1):
-            key = name if len(groups) == 1 else f"{name}-{number}"
-            includes = pattern if len(groups) == 1 else [file.name for file in files]
-            sets.append(
-                {
-                    "@type": "cr:FileSet",
-                    "@id": f"{key}-files",
-                    "name": f"{key}-files",
-                    "description": f"{len(files)} files, one for each run",
-                    "encodingFormat": _PARQUET,
-                    "includes": includes,
-                }
-            )
-            source = {"fileSet": {"@id": f"{key}-files"}}
-            run_id = {
-                "extract": {"fileProperty": "fullpath"},
-                "transform": {"regex": r"(?:runs|scores)/([0-9a-f]{12})/.*"},
-            }
-            fields = [_field(key, "run", "text", {**source, **run_id}, extract=False)] * (columns[0][0] != "run_id")
-            records.append(
-                _record_set(key, about, [*fields, *(_field(key, column, kind, source) for column, kind in columns)])
-            )
+    citation = described.citation
+    sets, of_runs = _run_tables(described)
     return {
         "@context": _CONTEXT,
         "@type": "sc:Dataset",
@@ -111,8 +83,45 @@ def croissant(described: Described) -> dict[str, Any]:
         **stated("version", citation.get("version")),
         **_responsible(described),
         "distribution": [*map(_file_object, described.files), *sets],
-        "recordSet": records,
+        "recordSet": [*_labels(described), *of_runs],
     }
+
+
+def _labels(described: Described) -> list[dict[str, Any]]:
+    """Return a record set for the table of each cohort."""
+    records = []
+    for cohort in described.manifest["cohorts"]:
+        key, name = f"labels-{cohort['name']}", f"cohorts/{cohort['name']}.parquet"
+        source = {"fileObject": {"@id": name}}
+        fields = [_field(key, column, kind, source) for column, kind in described.columns(name)]
+        about = f"Scored images of the cohort {cohort['name']}: patient and label states"
+        records.append(_record_set(key, about, fields))
+    return records
+
+
+def _run_tables(described: Described) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Return file sets and record sets for the tables of the runs: one for each family of tables with equal columns."""
+    sets, records = [], []
+    for name, pattern, about in _families(described):
+        groups = _same_columns(described, pattern)
+        for number, (columns, files) in enumerate(groups.items(), 1):
+            key = name if len(groups) == 1 else f"{name}/{number}"
+            sets.append(
+                {
+                    "@type": "cr:FileSet",
+                    "@id": f"files/{key}",
+                    "name": f"files/{key}",
+                    "description": f"{len(files)} files, one for each run",
+                    "encodingFormat": _PARQUET,
+                    "includes": pattern if len(groups) == 1 else [file.name for file in files],
+                }
+            )
+            source = {"fileSet": {"@id": f"files/{key}"}}
+            fields = [_field(key, column, kind, source) for column, kind in columns]
+            if "run_id" not in dict(columns):
+                fields.insert(0, _field(key, "run", "text", source | _RUN_OF_PATH))
+            records.append(_record_set(key, about, fields))
+    return sets, records
 
 
 def _families(described: Described) -> list[tuple[str, str, str]]:
@@ -120,17 +129,16 @@ def _families(described: Described) -> list[tuple[str, str, str]]:
     cohorts = [str(cohort["name"]) for cohort in described.manifest["cohorts"]]
     tables = dict.fromkeys(file.name.split("/")[2] for file in described.files if file.name.startswith("scores/"))
     history = any(file.name.endswith("/history.parquet") for file in described.files)
-    return [
-        *(
-            (f"predictions-{name}", f"runs/*/predictions/{name}.parquet", f"Logits of each run for the cohort {name}")
-            for name in cohorts
-        ),
-        *[("history", "runs/*/history.parquet", "Learning curves: one row for each epoch of a run")] * history,
-        *(
-            (f"{name.removesuffix('.parquet')}", f"scores/*/{name}", f"Table {name.removesuffix('.parquet')} of each run's scores")
-            for name in tables
-        ),
-    ]  # fmt: skip
+    families = [
+        (f"predictions-{name}", f"runs/*/predictions/{name}.parquet", f"Logits of each run for the cohort {name}")
+        for name in cohorts
+    ]
+    if history:
+        families.append(("history", "runs/*/history.parquet", "Learning curves: one row for each epoch of a run"))
+    for file in tables:
+        name = file.removesuffix(".parquet")
+        families.append((name, f"scores/*/{file}", f"Table {name} of each run's scores"))
+    return families
 
 
 def _same_columns(described: Described, pattern: str) -> dict[tuple[tuple[str, str], ...], list[File]]:
@@ -147,8 +155,8 @@ def _record_set(key: str, description: str, fields: Sequence[dict[str, Any]]) ->
     return {"@type": "cr:RecordSet", "@id": key, "name": key, "description": description, "field": list(fields)}
 
 
-def _field(key: str, column: str, kind: str, source: dict[str, Any], extract: bool = True) -> dict[str, Any]:
-    """Return a field of a record set, with the column `column` of its source."""
+def _field(key: str, column: str, kind: str, source: dict[str, Any]) -> dict[str, Any]:
+    """Return a field of a record set: the column `column` of its source, unless the source states what to extract."""
     about = _COLUMNS.get(column, "")
     if kind == "state":
         mapping, _, finding = column.rpartition(":")
@@ -163,7 +171,7 @@ def _field(key: str, column: str, kind: str, source: dict[str, Any], extract: bo
         **stated("description", about),
         "dataType": _TYPES.get(kind, "sc:Integer"),
         **stated("repeated", kind == "numbers"),
-        "source": {**source, "extract": {"column": column}} if extract else source,
+        "source": {"extract": {"column": column}} | source,
     }
 
 
