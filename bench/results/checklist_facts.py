@@ -176,6 +176,9 @@ def labels(stored: Stored) -> Fact | None:
     sources = "; ".join(
         f"{title}: {LABEL_SOURCES.get(source, source)}" for title, source in rows.itertuples(index=False)
     )
+    by_experts = [name for name in stored.table("splits", ["split"])["split"] if name.startswith("expert_")]
+    if by_experts and not stored.manifest.content["phantom"]:
+        sources += f"; internal splits {_named(by_experts)}: {LABEL_SOURCES['radiologist']}"
     findings_ = ", ".join(map(str, stored.meta["findings"]))
     text = f"Findings: {findings_}. Source of the labels: {sources}. Mapping to the findings: {stored.meta['mapping']}"
     return Fact(text, (*stored.in_table("cohorts", "label_source"), *stored.in_meta("findings", "mapping")))

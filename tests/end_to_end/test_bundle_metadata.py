@@ -18,7 +18,7 @@ from bench.sharing.bundle.citation_file import read_citation
 from bench.sharing.bundle.described import CROISSANT, RO_CRATE
 from bench.sharing.bundle.export import export
 from bench.sharing.bundle.metadata import check_metadata
-from bench.sharing.bundle.verify import opened, verify
+from bench.sharing.bundle.verify import opened
 from bench.store.file_integrity import file_sha256
 from bench.store.store import Store, canonical_json
 from harmonize.errors import StoreError
@@ -162,9 +162,8 @@ def test_the_crate_states_what_the_citation_file_states_and_the_datasets(members
         assert "ada@example.org" not in (members / name).read_text()
 
 
-def test_a_bundle_with_metadata_is_verified_and_states_who_says_what(bundle: Path) -> None:
+def test_a_bundle_with_metadata_is_accepted_and_states_what_nobody_can_check(bundle: Path) -> None:
     with opened(bundle, Registry.read()) as found:
-        assert verify(found, 1, quiet)[0] > 1000
         assert any(line.startswith("metadata (") and "authors" in line for line in found.stated)
 
 

@@ -110,7 +110,7 @@ class Described:
             if self.synthetic:
                 out.append(Source(name, title, use, LABEL_SOURCES["phantom"], "synthetic images", ""))
                 continue
-            reference, licence = str(facts.get("reference", "")), str(facts.get("licence", ""))
+            reference, licence = str(facts.get("reference", "stated")), str(facts.get("licence", ""))
             labels = LABEL_SOURCES.get(reference, reference)
             out.append(Source(name, title, use, labels, licence, address(str(facts.get("source", "")))))
         return tuple(out)
