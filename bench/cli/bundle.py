@@ -3,8 +3,9 @@
 import json
 import shutil
 import tempfile
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -20,6 +21,10 @@ from bench.cli.options import (
 )
 from harmonize.errors import ConfigError
 
+if TYPE_CHECKING:
+    from bench.planning.manifest import Manifest
+    from bench.sharing.bundle.export import Exported
+
 _THREADS = 2  # threads for scoring
 
 
@@ -31,7 +36,11 @@ SignersOption = Annotated[
 def add_bundle_commands(app: typer.Typer) -> None:
     """Add the commands `bench export`, `bench verify` and `bench merge` to the application."""
     app.command(
-        epilog=examples("bench export -o ours.zip", "bench export 3fa9 17f7 -o two.zip --sign ~/.ssh/id_ed25519")
+        epilog=examples(
+            "bench export -o ours.zip",
+            "bench export 3fa9 17f7 -o two.zip --sign ~/.ssh/id_ed25519",
+            "bench export -o ours.zip --crate --citation CITATION.cff",
+        )
     )(export)
     app.command(epilog=examples("bench verify ours.zip", "bench verify ours.zip --data /data --signers signers.txt"))(
         verify
@@ -60,6 +69,13 @@ def export(
     with_weights: Annotated[
         bool, typer.Option("--with-weights", help="Also write the weights: others can predict with the runs.")
     ] = False,
+    crate: Annotated[
+        bool, typer.Option("--crate", help="Also write metadata for catalogs of data: RO-Crate and Croissant.")
+    ] = False,
+    citation: Annotated[
+        Path | None,
+        typer.Option("--citation", help="CITATION.cff with authors, license, date and version for --crate."),
+    ] = None,
     sign: Annotated[Path | None, typer.Option("--sign", help="Sign with this SSH key; writes BUNDLE.sig.")] = None,
     registry: RegistryOption = None,
     quiet: QuietOption = False,
@@ -72,37 +88,25 @@ def export(
     from bench.cli.progress_bars import choose_display
     from bench.config.registry import Registry
     from bench.planning.manifest import read_manifest
-    from bench.planning.run import find_run
-    from bench.results.read_predictions import unfinished
     from bench.sharing.bundle import export as exporting
+    from bench.sharing.bundle.citation_file import read_citation
     from bench.sharing.bundle.sign import sign as signed
-    from bench.sharing.bundle.unlearned import LEAVE_OUT
     from bench.store.store import Store
 
     if output.suffix != ".zip":
         raise ConfigError(f"{output.name!r} does not end in .zip", "--output", "use a name like ours.zip")
     if not output.parent.is_dir():
         raise ConfigError("the folder does not exist", str(output.parent), "create it, or write to another folder")
-    opened = Store.open(store, create=False)
-    manifest = read_manifest(opened, grid)
-    planned = [run["id"] for run in (*manifest.runs, *manifest.derived)]
-    ids = [find_run(opened, name) for name in runs or ()]
-    for run_id in ids:
-        if run_id not in planned:
-            raise ConfigError(
-                f"run {run_id} does not belong to the grid {manifest.content['name']}",
-                "bench export",
-                "name the run's grid with --grid",
-            )
-    ids = ids or [run["id"] for run in (*manifest.runs, *manifest.derived) if not unfinished(manifest, run)]
-    if not ids:
-        raise ConfigError(
-            f"no run of the grid {manifest.content['name']} is finished", str(store), "finish the runs with `bench run`"
-        )
+    if citation is not None and not crate:
+        raise ConfigError("--citation is only valid with --crate", "bench export", "add --crate, or omit --citation")
+    stated = read_citation(citation) if citation is not None else {} if crate else None
+    manifest = read_manifest(Store.open(store, create=False), grid)
+    ids = _exported_ids(manifest, runs or ())
     with choose_display(quiet) as display:
         bundle = exporting.export(
-            manifest, ids, output, keep_order, Registry.read(registry), _THREADS, display.progress, with_weights
+            manifest, ids, output, keep_order, Registry.read(registry), _THREADS, display.progress, with_weights, stated
         )
+    signature = str(signed(output, sign)) if sign is not None else ""
     if as_json:
         facts = {
             "bundle": str(bundle.path),
@@ -111,28 +115,61 @@ def export(
             "runs": ids,
             "scores": bundle.scores,
             "contested": bundle.contested,
+            "unstated": bundle.unstated,
+            "signature": signature,
         }
-        typer.echo(json.dumps(facts | {"signature": str(signed(output, sign)) if sign is not None else ""}))
+        typer.echo(json.dumps(facts))
         return
     counts = f"{bundle.runs} runs x {bundle.cohorts} cohorts, {bundle.images:,} images, {bundle.scores:,} scores"
     typer.echo(f"bundle: {bundle.path}: {counts}")
     typer.echo(f"id: {bundle.id}")
     typer.echo(f"key: {bundle.key} (identifies patients: keep it private)")
-    order = (
-        "patients were numbered in the order of their ids: intervals are the same as in the store"
-        if keep_order
-        else "patients were renumbered at random, so intervals differ slightly from the store"
-    )
-    typer.echo(order)
+    for line in _export_notes(bundle, keep_order, crate):
+        typer.echo(line)
+    if signature:
+        typer.echo(f"signature: {signature}")
+
+
+def _exported_ids(manifest: "Manifest", names: Sequence[str]) -> list[str]:
+    """Return the ids of the named runs, or of all finished runs of the grid without names.
+
+    `names`: first characters of run ids. Raises ConfigError for a run of another grid, and if no run is finished.
+    """
+    from bench.planning.run import find_run
+    from bench.results.read_predictions import unfinished
+
+    grid, planned = manifest.content["name"], [*manifest.runs, *manifest.derived]
+    ids = [find_run(manifest.store, name) for name in names]
+    for run_id in ids:
+        if run_id not in [run["id"] for run in planned]:
+            what = f"run {run_id} does not belong to the grid {grid}"
+            raise ConfigError(what, "bench export", "name the run's grid with --grid")
+    ids = ids or [run["id"] for run in planned if not unfinished(manifest, run)]
+    if not ids:
+        where = str(manifest.store.root)
+        raise ConfigError(f"no run of the grid {grid} is finished", where, "finish the runs with `bench run`")
+    return ids
+
+
+def _export_notes(bundle: "Exported", keep_order: bool, crate: bool) -> Iterator[str]:
+    """Yield what the owner of a bundle should know: order of the patients, metadata, and findings that were not learned."""
+    from bench.sharing.bundle.unlearned import LEAVE_OUT
+
+    if keep_order:
+        yield "patients were numbered in the order of their ids: intervals are the same as in the store"
+    else:
+        yield "patients were renumbered at random, so intervals differ slightly from the store"
+    if crate:
+        yield "metadata: croissant.json, ro-crate-metadata.json"
+    if bundle.unstated:
+        yield f"not in the metadata: {', '.join(bundle.unstated)} (write a CITATION.cff and add --citation CITATION.cff)"
     for run_id, finding in bundle.contested:
-        typer.echo(
+        yield (
             f"run {run_id} could not learn {finding}, but the validation and test labels have both classes: "
             "others can verify and merge the bundle only with --data"
         )
     if bundle.contested:
-        typer.echo(f"to leave these findings out: {LEAVE_OUT}")
-    if sign is not None:
-        typer.echo(f"signature: {signed(output, sign)}")
+        yield f"to leave these findings out: {LEAVE_OUT}"
 
 
 def verify(

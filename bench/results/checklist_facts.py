@@ -4,21 +4,27 @@ Each function returns a `Fact` (a short text and the places of the stored values
 No function states what is not stored: who paid for the study, or when the images were taken, is written by people.
 """
 
-import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pyarrow.parquet as pq
 
 from bench.planning.manifest import Manifest
-from bench.store.checked_folders import CheckedFolder
+from bench.store.checked_folders import WEIGHTS, CheckedFolder
 from bench.store.file_integrity import json_object
 from harmonize.errors import StoreError
 
+LABEL_SOURCES = {  # source of labels in the tables -> the words for readers
+    "report": "a program that reads reports",
+    "radiologist": "radiologists",
+    "phantom": "the program that drew the images",
+    "stated": "stated by the owner of the data",
+}
+# keys of the report's metadata that the facts need
+_META = ("findings", "mapping", "split", "shared_patients", "num_resamples", "min_count", "threshold")
 _MOST = 6  # number of values that a text names; the place has all of them
 
 
@@ -28,13 +34,6 @@ class Place:
 
     file: str  # path inside the store
     key: str
-
-    def exists(self, root: Path) -> bool:
-        """Return whether the file has this key or this column."""
-        path = root / self.file
-        if path.suffix == ".parquet":
-            return self.key in pq.read_schema(path).names
-        return self.key in json_object(path)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,12 +63,19 @@ class Stored:
 
     @cached_property
     def meta(self) -> Mapping[str, Any]:
-        """Return the metadata of the report. Raises StoreError if the file is damaged."""
+        """Return the metadata of the report. Raises StoreError if the file is damaged or does not have the keys _META."""
         path = self.manifest.store.root / self.folder / "meta.json"
         try:
-            return json_object(path)
+            meta = json_object(path)
         except ValueError as error:
-            raise StoreError.unreadable(path, error) from error
+            raise StoreError(f"cannot read the metadata of the report: {error}", str(path), self._fix) from error
+        if missing := sorted(set(_META) - set(meta)):
+            raise StoreError(f"the metadata of the report have no {missing[0]!r}", str(path), self._fix)
+        return meta
+
+    @property
+    def _fix(self) -> str:
+        return f"write it again with `bench report --grid {self.manifest.content['name']}`"
 
     def table(self, name: str, columns: Sequence[str], **only: Any) -> pd.DataFrame:
         """Return columns of a table of the report, with those rows whose other columns have the given values.
@@ -81,8 +87,7 @@ class Stored:
         try:
             table: pd.DataFrame = pq.read_table(path, columns=list(columns), filters=filters).to_pandas()
         except (OSError, ValueError) as error:
-            fix = f"write it again with `bench report --grid {self.manifest.content['name']}`"
-            raise StoreError(f"cannot read the table: {str(error)[:200]}", str(path), fix) from error
+            raise StoreError(f"cannot read the table: {str(error)[:200]}", str(path), self._fix) from error
         return table
 
     def in_grid(self, *keys: str) -> tuple[Place, ...]:
@@ -97,22 +102,18 @@ class Stored:
         """Return places in the metadata of the report."""
         return tuple(Place(f"{self.folder}/meta.json", key) for key in keys)
 
-    def in_runs(self, file: str, *keys: str) -> tuple[Place, ...]:
-        """Return places in a JSON file of the first finished run that has these keys; empty without such a run."""
-        for run in self.manifest.runs:
-            folder = self.manifest.store.run_dir(run["id"])
-            if set(keys) <= set(CheckedFolder(folder).facts().get(Path(file).stem, {})):
-                return tuple(Place(f"{run['id'][:2]}/{run['id']}/{file}", key) for key in keys)
-        return ()
-
     def settings(self, *keys: str) -> dict[str, list[Any]]:
         """Return {key: its different values} in the configurations of the trained runs; keys with dots."""
         configs = [self.manifest.flat_config(run) for run in self.manifest.runs]
         return {key: _different(config[key] for config in configs if key in config) for key in keys}
 
     def titles(self, key: str) -> list[str]:
-        """Return the different titles of a registry entry in the runs, such as those of the key "optimizer"."""
-        return _different(str(run["titles"][key]) for run in self.manifest.runs if key in run["titles"])
+        """Return the different titles of a registry entry in the trained runs, such as those of the key "optimizer".
+
+        In a grid without trained runs, these are the titles of the imported models.
+        """
+        runs = self.manifest.runs or self.manifest.imported
+        return _different(str(run["titles"][key]) for run in runs if key in run["titles"])
 
 
 def data_sources(stored: Stored) -> Fact | None:
@@ -121,6 +122,7 @@ def data_sources(stored: Stored) -> Fact | None:
     for cohort in manifest.cohorts:
         facts, use = cohort["facts"], "training and internal test" if cohort["role"] == "internal" else "external test"
         known = [str(facts[key]) for key in ("place", "source") if facts.get(key)]
+        known = ["synthetic"] if manifest.content["phantom"] else known  # a phantom has only the layout of the source
         texts.append(f"{manifest.hospital(cohort).title}: {', '.join([use, *known])}")
     return Fact("; ".join(texts), stored.in_grid("cohorts"))
 
@@ -162,14 +164,21 @@ def preprocessing(stored: Stored) -> Fact | None:
     steps, augmentation = stored.titles("preprocessing"), stored.titles("augmentation")
     if not steps:
         return None
-    text = f"The same steps for every image: {_named(steps)}. Augmentation in training: {_named(augmentation)}"
+    text = (
+        f"Each run has the same steps for all images: {_named(steps)}. Augmentation in training: {_named(augmentation)}"
+    )
     return Fact(text, stored.in_grid("runs"))
 
 
 def labels(stored: Stored) -> Fact | None:
     """Name the findings, and where the labels of each hospital come from."""
     rows = stored.table("cohorts", ["title", "label_source"])
-    sources = "; ".join(f"{title}: {source}" for title, source in rows.itertuples(index=False))
+    sources = "; ".join(
+        f"{title}: {LABEL_SOURCES.get(source, source)}" for title, source in rows.itertuples(index=False)
+    )
+    by_experts = [name for name in stored.table("splits", ["split"])["split"] if name.startswith("expert_")]
+    if by_experts and not stored.manifest.content["phantom"]:
+        sources += f"; internal splits {_named(by_experts)}: {LABEL_SOURCES['radiologist']}"
     findings_ = ", ".join(map(str, stored.meta["findings"]))
     text = f"Findings: {findings_}. Source of the labels: {sources}. Mapping to the findings: {stored.meta['mapping']}"
     return Fact(text, (*stored.in_table("cohorts", "label_source"), *stored.in_meta("findings", "mapping")))
@@ -183,7 +192,8 @@ def missing_labels(stored: Stored) -> Fact | None:
     unreadable = int(stored.table("cohorts", ["unreadable"])["unreadable"].sum())
     text = (
         f"Uncertain labels in training: {_named(policies)}. A finding that is not mentioned: {_named(blank)}."
-        f" An image without a label of a finding is not counted for this finding. Unreadable images left out: {unreadable:,}"
+        " Tests leave out images whose label of the finding is uncertain or missing in the dataset, and count a finding"
+        f" that is not mentioned as absent. Unreadable images left out: {unreadable:,}"
     )
     return Fact(text, (*stored.in_grid("runs"), *stored.in_table("cohorts", "unreadable")))
 
@@ -201,8 +211,11 @@ def partitions(stored: Stored) -> Fact | None:
 def disjoint(stored: Stored) -> Fact | None:
     """State the level at which splits and hospitals are disjoint, and what was compared."""
     compared = stored.meta.get("compared") or {}
-    text = f"Splits are disjoint by patient. Patients in the internal and an external hospital: {stored.meta['shared_patients']:,}."
-    text += " Images were compared, too" if compared.get("images") else " Images were not compared"
+    shared, titles = stored.meta["shared_patients"], stored.manifest.titles
+    same_ids = [titles.get(str(name), str(name)) for name in compared.get("patients", ())]
+    text = f"Splits are made by patient; patients in more than one split of the internal hospital: {shared:,}."
+    text += f" Patient ids that were compared with the internal hospital: {_named(same_ids)}."
+    text += " Internal and external images were compared" if compared.get("images") else " Images were not compared"
     return Fact(text, stored.in_meta("shared_patients", *["compared"] * ("compared" in stored.meta)))
 
 
@@ -241,12 +254,17 @@ def characteristics(stored: Stored) -> Fact | None:
 
 
 def findings(stored: Stored) -> Fact | None:
-    """Count the images with and without each finding."""
-    rows = stored.table("prevalence", ["finding", "present", "absent"])
-    totals = rows.groupby("finding", sort=False)[["present", "absent"]].sum()
-    texts = [f"{finding}: {present:,} with, {absent:,} without" for finding, present, absent in totals.itertuples()]
-    text = f"Images of all hospitals. {'; '.join(texts)}"
-    return Fact(text, stored.in_table("prevalence", "present", "absent")) if texts else None
+    """Count the images with and without each finding: in each split of the internal hospital, and at the external hospitals."""
+    rows = stored.table("prevalence", ["dataset", "split", "finding", "present", "absent"])
+    internal = rows["dataset"] == stored.manifest.content["source"]
+    part = rows["split"].where(internal, "external")
+    totals = rows.groupby(["finding", part], sort=False)[["present", "absent"]].sum()
+    texts: dict[str, list[str]] = {}
+    for (finding, split), present, absent in totals.itertuples():
+        texts.setdefault(finding, []).append(f"{split} {present:,}/{absent:,}")
+    text = "; ".join(f"{finding}: {', '.join(counts)}" for finding, counts in texts.items())
+    place = stored.in_table("prevalence", "split", "present", "absent")
+    return Fact(f"Images with/without the finding. {text}", place) if texts else None
 
 
 def models(stored: Stored) -> Fact | None:
@@ -272,16 +290,12 @@ def initialization(stored: Stored) -> Fact | None:
 
 def training(stored: Stored) -> Fact | None:
     """Name optimizers, losses and schedules."""
-    keys = ("schedule.epochs", "schedule.batch_size", "schedule.lr", "schedule.kind")
-    values = stored.settings(*keys)
-    if not any(values.values()):
+    names = {"epochs": "epochs", "batch_size": "batch size", "lr": "learning rate", "kind": "schedule"}
+    values = {text: stored.settings(f"schedule.{key}")[f"schedule.{key}"] for key, text in names.items()}
+    if not stored.manifest.runs:
         return None
-    schedule = [
-        f"{key.removeprefix('schedule.').replace('_', ' ')}: {_named(values[key])}" for key in keys if values[key]
-    ]
-    text = (
-        f"optimizer: {_named(stored.titles('optimizer'))}; loss: {_named(stored.titles('loss'))}; {'; '.join(schedule)}"
-    )
+    values = {"optimizer": stored.titles("optimizer"), "loss": stored.titles("loss"), **values}
+    text = "; ".join(f"{name}: {_named(different)}" for name, different in values.items() if different)
     return Fact(text, stored.in_grid("runs"))
 
 
@@ -311,19 +325,20 @@ def ensembles(stored: Stored) -> Fact | None:
 
 
 def software(stored: Stored) -> Fact | None:
-    """Name the versions of the libraries and the commit of the program."""
-    places = stored.in_runs("env.json", "versions", "commit")
-    if not places:
-        return None
-    path = stored.manifest.store.root / places[0].file
-    env = json.loads(path.read_text())
-    versions = ", ".join(f"{name} {version}" for name, version in sorted(env["versions"].items()))
-    return Fact(f"{versions}; commit {env['commit'] or 'unknown'}", (*places, *stored.in_meta("software")))
+    """Name the different versions of the libraries, and the commits of the program, with which the runs were made."""
+    rows = stored.table("runs", ["versions", "commit"])
+    versions, commits = (_different(text for text in rows[name].dropna() if text) for name in ("versions", "commit"))
+    text = f"{_named(versions, '; ')}. Commit: {_named(commits) if commits else 'unknown'}"
+    return (
+        Fact(text, (*stored.in_table("runs", "versions", "commit"), *stored.in_meta("software"))) if versions else None
+    )
 
 
 def command(stored: Stored) -> Fact | None:
-    """State the shell command that repeats the study."""
-    text = f"`{stored.manifest.content['command']}` repeats the study; the manifest has all settings"
+    """State the shell command that trains the runs again; a store made from bundles has no such command."""
+    if stored.manifest.of_bundles or not stored.manifest.runs:
+        return None
+    text = f"`{stored.manifest.content['command']}` repeats the trained runs; the manifest has all settings"
     return Fact(text, stored.in_grid("command", "runs"))
 
 
@@ -348,7 +363,9 @@ def comparisons(stored: Stored) -> Fact | None:
     pairs = stored.table("pairs", ["first", "second"])
     if pairs.empty:
         return None
-    text = f"{len(pairs.drop_duplicates()):,} pairs of recipes on the same patients, corrected for the number of pairs"
+    text = (
+        f"Differences of {len(pairs.drop_duplicates()):,} pairs of recipes on the same patients, with Holm's correction"
+    )
     return Fact(text, stored.in_table("pairs", "value", "low", "high", "all_low", "all_high"))
 
 
@@ -382,13 +399,17 @@ def net_benefit(stored: Stored) -> Fact | None:
 
 
 def prediction(stored: Stored) -> Fact | None:
-    """State the command that predicts an image; the SHA-256 of the weights is stored."""
-    places = stored.in_runs("seal.json", "weights_after")
-    if not places:
-        return None
-    run_id = places[0].file.split("/")[1]
-    text = f"`bench predict {run_id} IMAGE` computes predictions with the stored weights, whose SHA-256 is recorded"
-    return Fact(text, places)
+    """State the command that predicts an image with stored weights; the store has a hash of the weights.
+
+    A store made from bundles without weights cannot predict.
+    """
+    for run in stored.manifest.runs:
+        seal = f"{run['id'][:2]}/{run['id']}/seal.json"
+        folder = stored.manifest.store.run_dir(run["id"])
+        if (folder / WEIGHTS).is_file() and "weights_after" in CheckedFolder(folder).facts().get("seal", {}):
+            text = f"`bench predict RUN IMAGE` predicts with stored weights, for example of the run {run['id']}, whose SHA-256 is recorded"
+            return Fact(text, (Place(seal, "weights_after"),))
+    return None
 
 
 def internal_results(stored: Stored) -> Fact | None:
@@ -414,7 +435,9 @@ def heterogeneity(stored: Stored) -> Fact | None:
         for dataset, *numbers in rows.drop_duplicates("dataset").itertuples(index=False)
         if dataset in titles
     ]
-    text = f"Gap in macro AUROC of {names.get(best, best)}: {'; '.join(texts)}"
+    text = (
+        f"Gap (internal minus external macro AUROC, with 95 % interval) of {names.get(best, best)}: {'; '.join(texts)}"
+    )
     return Fact(text, stored.in_table("gaps", "value", "low", "high")) if texts else None
 
 

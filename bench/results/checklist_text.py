@@ -3,13 +3,14 @@
 import html
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from bench.planning.manifest import Manifest
-from bench.results.checklist_facts import Place
-from bench.results.checklists import BLANK, NOT_APPLICABLE, FilledChecklist, FilledItem
+from bench.results.checklist_facts import Fact, Place
+from bench.results.checklists import NOT_APPLICABLE, FilledChecklist, FilledItem
 from bench.store.store import write_bytes
 from harmonize.cohorts.hospital_names import SYNTHETIC_NOTICE
 
@@ -36,8 +37,18 @@ def markdown(manifest: Manifest, checklists: Sequence[FilledChecklist], folder: 
         _INTRODUCTION,
     ]
     for checklist in checklists:
+        first: dict[Fact, str] = {}  # fact -> the first item that it answers; the others refer to this item
+        for item in checklist.items:
+            first = dict.fromkeys(item.facts, item.id) | first
         rows = [
-            (item.id, _text(item.section), _text(item.asks), item.state, _answer(item, root, folder), _rest(item))
+            (
+                item.id,
+                _text(item.section),
+                _text(item.asks),
+                item.state,
+                _answer(item, first, root, folder),
+                _rest(item),
+            )
             for item in checklist.items
         ]
         blocks += [
@@ -75,28 +86,29 @@ def _values(item: FilledItem) -> dict[str, Any]:
     return {**names, "facts": facts, "rest": item.rest, "by": item.by}
 
 
-def _answer(item: FilledItem, root: Path, folder: Path) -> str:
-    """Return the facts of an item, each with links to its places."""
+def _answer(item: FilledItem, first: Mapping[Fact, str], root: Path, folder: Path) -> str:
+    """Return the facts of an item, each with links to its places. `first`: fact -> the item that states it in full."""
     texts = []
     for fact in item.facts:
+        if first[fact] != item.id:
+            texts.append(f"see item {first[fact]}")
+            continue
         files: dict[str, list[str]] = {}
         for place in fact.places:
             files.setdefault(place.file, []).append(place.key)
         links = ", ".join(_link(Place(file, ", ".join(keys)), root, folder) for file, keys in files.items())
         texts.append(f"{_text(fact.text)} ({links})")
-    return "<br>".join(texts)
+    return "<br>".join(dict.fromkeys(texts))
 
 
 def _link(place: Place, root: Path, folder: Path) -> str:
     path = Path(os.path.relpath(root / place.file, folder)).as_posix()
-    return f"[{_text(Path(place.file).name)}: {_text(place.key)}](<{path}>)"
+    return f"[{_text(Path(place.file).name)}: {_text(place.key)}]({quote(path)})"
 
 
 def _rest(item: FilledItem) -> str:
     if item.state == NOT_APPLICABLE:
         return f"– ({_text(item.rest)})"
-    if item.state == BLANK:
-        return f"**{item.by}**: everything"
     return f"**{item.by}**: {_text(item.rest)}" if item.by else ""
 
 

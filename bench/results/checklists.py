@@ -84,8 +84,9 @@ def _filled(item: Mapping[str, Any], known: Mapping[str, Fact], synthetic: bool)
     if reason:
         return FilledItem(*names, NOT_APPLICABLE, rest=reason)
     facts = tuple(known[name] for name in item.get("facts", ()) if name in known)
+    unknown = ", ".join(name.replace("_", " ") for name in item.get("facts", ()) if name not in known)
+    missing = [f"not in the store: {unknown}"] * bool(unknown)
     if not facts:
-        return FilledItem(*names, BLANK, by=item.get("by", "authors"))
-    unknown = [name.replace("_", " ") for name in item.get("facts", ()) if name not in known]
-    rest = "; ".join([*filter(None, [item.get("rest", "")]), *(f"not in the store: {name}" for name in unknown)])
+        return FilledItem(*names, BLANK, rest="; ".join(["everything", *missing]), by=item.get("by", "authors"))
+    rest = "; ".join([*filter(None, [item.get("rest", "")]), *missing])
     return FilledItem(*names, PARTLY if rest else FILLED, facts, rest, item.get("by", "authors") if rest else "")

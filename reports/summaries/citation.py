@@ -29,8 +29,8 @@ def bibtex(meta: Mapping[str, Any], commits: list[str], internal: str) -> str:
     }
     return "\n\n".join(
         (
-            _entry("software", "unseen", {"author": AUTHORS, "title": TITLE, "version": version, "url": repository}),
-            _entry("misc", "unseen-leaderboard", board),
+            entry("software", "unseen", {"author": AUTHORS, "title": TITLE, "version": version, "url": repository}),
+            entry("misc", "unseen-leaderboard", board),
         )
     )
 
@@ -47,7 +47,8 @@ def address(source: str) -> str:
     return source if source.startswith("https://") else ""
 
 
-def _entry(kind: str, key: str, fields: dict[str, str]) -> str:
+def entry(kind: str, key: str, fields: dict[str, str]) -> str:
+    """Return a BibTeX entry as text. Fields without a value are left out; the characters of LaTeX are escaped, except in the field `url`."""
     lines = [f'  {name} = "{{{value if name == "url" else _tex(value)}}}",' for name, value in fields.items() if value]
     return "\n".join([f"@{kind}{{{key},", *lines, "}"])
 

@@ -17,6 +17,9 @@ from bench.results.same_scores import ROUNDING, SCORED, differs, versions
 from bench.results.score_runs import score_all
 from bench.scoring.scored_split import ScoredSplit
 from bench.sharing.bundle.archive import pack
+from bench.sharing.bundle.described import Described
+from bench.sharing.bundle.metadata import VERSION as METADATA_VERSION
+from bench.sharing.bundle.metadata import documents
 from bench.sharing.bundle.pseudonyms import Ordinals, assign_ordinals, columns_of, kinds, table_id
 from bench.sharing.bundle.read_bundle import COHORT, COHORT_NAME, HISTORY, KEPT, RECORDS, made_of, read_bundle
 from bench.sharing.bundle.tables import kinds_of, write_columns
@@ -43,6 +46,7 @@ class Exported:
     runs, cohorts, images, scores  numbers of exported items
     contested  pairs (run id, finding): the run states that it could not learn the finding, but the labels in the bundle
                contradict this. Others can check such a statement only with the training labels
+    unstated   facts that catalogs of data require and the citation file does not state; empty without metadata
     """
 
     path: Path
@@ -53,6 +57,7 @@ class Exported:
     images: int
     scores: int
     contested: tuple[tuple[str, str], ...]
+    unstated: tuple[str, ...] = ()
 
 
 def export(
@@ -64,6 +69,7 @@ def export(
     threads: int,
     progress: Progress,
     with_weights: bool = False,
+    citation: Mapping[str, Any] | None = None,
 ) -> Exported:
     """Write finished runs of a grid as the bundle `output`, and write the bundle's key file into the same folder.
 
@@ -73,7 +79,8 @@ def export(
     `keep_order`, ordinals keep the order of the ids, and all scores must be equal to the last bit. Without `keep_order`, the
     order of patients is random. Then only values that do not depend on this order must be equal, up to rounding.
 
-    `threads`: threads for scoring. `with_weights` adds the weights of the trained runs. Raises StoreError for an unfinished run
+    `threads`: threads for scoring. `with_weights` adds the weights of the trained runs. `citation`, which may be empty, adds the
+    metadata of RO-Crate and Croissant (see `metadata.documents`). Raises StoreError for an unfinished run
     and for scores that differ. Raises ConfigError for a store made from bundles, and for an invalid cohort name.
     """
     if manifest.of_bundles:
@@ -83,7 +90,7 @@ def export(
     score_all(manifest, progress, threads)
     with tempfile.TemporaryDirectory() as temporary:
         folder, again = Path(temporary) / "members", Path(temporary) / "store"
-        key, images = _write_members(manifest, chosen, folder, keep_order)
+        key, images = _write_members(manifest, chosen, folder, keep_order, citation)
         for run in chosen if with_weights else ():
             if "kind" not in run:
                 write_weights(manifest.store.run_dir(run["id"]), folder / "runs" / run["id"])
@@ -93,12 +100,19 @@ def export(
         num_scores = 0
         for run in chosen:
             num_scores += _write_scores(manifest, read, run["id"], folder, exact=keep_order)
+        unstated: tuple[str, ...] = ()
+        if citation is not None:
+            described = Described(folder, citation)
+            unstated = tuple(described.unstated)
+            for name, content in documents(described).items():
+                write_bytes(folder / name, content)
         with replacing(output) as unfinished_file:
             bundle_id = pack(folder, unfinished_file)
             key_path = output.with_suffix(".key.parquet")
             # the key file is written before the bundle gets its final name, so that no bundle exists without its key
             write_table(key_path, key, {"bundle": bundle_id}, mode=0o600)
-    return Exported(output, bundle_id, key_path, len(chosen), len(manifest.cohorts), images, num_scores, contested)
+    counts = (len(chosen), len(manifest.cohorts), images, num_scores)
+    return Exported(output, bundle_id, key_path, *counts, contested, unstated)
 
 
 def _with_sources(manifest: Manifest, run_ids: Sequence[str]) -> list[Mapping[str, Any]]:
@@ -126,9 +140,16 @@ def _with_sources(manifest: Manifest, run_ids: Sequence[str]) -> list[Mapping[st
 
 
 def _write_members(
-    manifest: Manifest, chosen: Sequence[Mapping[str, Any]], folder: Path, keep_order: bool
+    manifest: Manifest,
+    chosen: Sequence[Mapping[str, Any]],
+    folder: Path,
+    keep_order: bool,
+    citation: Mapping[str, Any] | None = None,
 ) -> tuple[pd.DataFrame, int]:
-    """Write all members of a bundle into `folder`, except scores and weights. Return the key table and the number of images."""
+    """Write all members of a bundle into `folder`, except scores, weights and metadata.
+
+    Return the key table and the number of images. `citation`: see `export`.
+    """
     labels_cache: dict[tuple[str, str, str], Labels] = {}
     splits: dict[str, dict[str, str]] = {str(c["name"]): {} for c in manifest.cohorts}
     for run in chosen:
@@ -164,6 +185,8 @@ def _write_members(
         "scoring": SCORING_VERSION,
         "versions": versions(),
     }
+    if citation is not None:
+        about["metadata"] = {"version": METADATA_VERSION, "citation": citation}
     write_bytes(folder / "bundle.json", canonical_json(about))
     key = pd.concat(keys, ignore_index=True)
     return key, len(key)

@@ -21,6 +21,8 @@ from bench.results.score_runs import score_all
 from bench.scoring.calibration_metrics import BIASED
 from bench.sharing.bundle.archive import read_json, refused, unpack
 from bench.sharing.bundle.crash_test import check_readable
+from bench.sharing.bundle.described import CROISSANT, RO_CRATE
+from bench.sharing.bundle.metadata import check_metadata
 from bench.sharing.bundle.pseudonyms import Ordinals, columns_of, image_names, patient_names
 from bench.sharing.bundle.read_bundle import RECORDS, made_of, read_bundle
 from bench.sharing.bundle.recompute import take_costs
@@ -73,7 +75,7 @@ def opened(path: Path, registry: Registry) -> Iterator[Opened]:
         folder.mkdir()
         bundle_id = unpack(path, folder)
         about = read_json(folder / "bundle.json", str(path))
-        if set(about) != {"schema", "order", "scoring", "versions"} or about["schema"] not in (1, 2):
+        if set(about) - {"metadata"} != {"schema", "order", "scoring", "versions"} or about["schema"] not in (1, 2):
             raise refused("bundle.json has another version", str(path), "use the version that wrote the bundle")
         if about["scoring"] not in COMPARABLE:
             versions_read = ", ".join(map(str, COMPARABLE))
@@ -82,8 +84,11 @@ def opened(path: Path, registry: Registry) -> Iterator[Opened]:
             raise refused(what, str(path), fix)
         check_readable(folder, str(path))
         manifest = read_bundle(folder, root, str(path), registry)
-        _check_members(folder, manifest, about["scoring"], str(path))
-        yield Opened(path, bundle_id, manifest, about, folder, take_costs(manifest, registry, str(path)))
+        _check_members(folder, manifest, about, str(path))
+        stated = take_costs(manifest, registry, str(path))
+        if "metadata" in about:
+            stated += check_metadata(folder, about["metadata"], str(path))
+        yield Opened(path, bundle_id, manifest, about, folder, stated)
 
 
 def _tables_of(version: int) -> list[str]:
@@ -91,7 +96,7 @@ def _tables_of(version: int) -> list[str]:
     return [name for name in SCORED if _ADDED.get(name, 0) <= version]
 
 
-def _check_members(folder: Path, manifest: Manifest, version: int, where: str) -> None:
+def _check_members(folder: Path, manifest: Manifest, about: Mapping[str, Any], where: str) -> None:
     """Raise StoreError for missing members, and for members that a bundle of these runs and scoring version does not have.
 
     Unexpected members are refused, because nothing else would check them before the bundle is passed on.
@@ -99,11 +104,12 @@ def _check_members(folder: Path, manifest: Manifest, version: int, where: str) -
     expected = {"bundle.json", "manifest.json", "checksums.json"}
     numbers = range(1, len(manifest.content["registrations"]) + 1)
     expected |= {f"{REGISTRATIONS}/{number}.json" for number in numbers}
+    expected |= {CROISSANT, RO_CRATE} if "metadata" in about else set()
     expected |= {f"cohorts/{cohort['name']}.parquet" for cohort in manifest.cohorts}
     for run in (*manifest.runs, *manifest.derived):
         expected |= {f"runs/{run['id']}/{name}.json" for name in ("run", *RECORDS)}
         expected |= {f"runs/{run['id']}/predictions/{cohort['name']}.parquet" for cohort in manifest.cohorts}
-        expected |= {f"scores/{run['id']}/{name}.parquet" for name in _tables_of(version)}
+        expected |= {f"scores/{run['id']}/{name}.parquet" for name in _tables_of(about["scoring"])}
         expected |= set() if "kind" in run else {f"runs/{run['id']}/history.parquet"}
     members = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
     optional = {f"runs/{run['id']}/{name}" for run in manifest.runs for name in (WEIGHTS, REFERENCE)}
