@@ -135,10 +135,11 @@ def uncollected() -> Iterator[None]:
         yield
     finally:
         if was_on:
-            # freeze and unfreeze move all live objects to the oldest generation, which the next collection does not
-            # scan
-            gc.freeze()
-            gc.unfreeze()
+            if gc.get_freeze_count() == 0:  # `unfreeze` would undo what a caller has frozen
+                # freeze and unfreeze move all live objects to the oldest generation, which the next collection does not
+                # scan
+                gc.freeze()
+                gc.unfreeze()
             gc.enable()
 
 

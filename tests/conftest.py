@@ -1,5 +1,6 @@
 """What several tests share: a finished tiny grid, and the `bench` command in a process of its own."""
 
+import gc
 import os
 import shutil
 import subprocess
@@ -22,6 +23,9 @@ Command = Callable[..., "subprocess.CompletedProcess[str]"]
 collect_ignore_glob = ["wheel", "conftest.py", "*/conftest.py"]
 Once = Callable[[str, Callable[[Path], object]], Path]
 Drawn = Callable[[str | Path, Path], Path]
+_imported: list[
+    int
+] = []  # numbers of modules that were imported when their objects were last left out of garbage collection
 
 
 def bench(*arguments: str, cwd: Path, code: int | None = 0, **environment: str) -> "subprocess.CompletedProcess[str]":
@@ -39,6 +43,23 @@ def pytest_configure(config: pytest.Config) -> None:
         os.environ["PYTHONPYCACHEPREFIX"] = sys.pycache_prefix = folder.name
         sys.dont_write_bytecode = False
         config.add_cleanup(folder.cleanup)
+    gc.disable()  # until all tests are collected: what is imported until then lives to the end of the session
+    config.add_cleanup(gc.unfreeze)
+
+
+def pytest_collection_finish() -> None:
+    """Let garbage be collected again, but not among what is imported."""
+    gc.freeze()
+    gc.enable()
+    _imported.append(len(sys.modules))
+
+
+def pytest_runtest_setup() -> None:
+    """Leave libraries that tests have imported out of each later collection: it would take .2 CPU s, and statsmodels asks for one a call."""
+    if len(sys.modules) > _imported[-1] + 100:
+        gc.collect()
+        gc.freeze()
+        _imported.append(len(sys.modules))
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

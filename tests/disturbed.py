@@ -32,13 +32,13 @@ def with_parts(finished: Path, folder: Path, parts: Sequence[str]) -> Path:
 
 def wait_for(pattern: str, folder: Path, process: "subprocess.Popen[str]") -> Path:
     """Return the first file of the store that fits, as soon as there is one."""
-    for _ in range(2400):
+    for _ in range(12000):
         found = next((folder / "runs").glob(pattern), None)
         if found is not None:
             return found
         assert process.poll() is None, f"the grid ended before {pattern}:\n{process.communicate()}"
         time.sleep(0.05)
-    raise AssertionError(f"no {pattern} after 120 s")
+    raise AssertionError(f"no {pattern} after 600 s")
 
 
 def kill(process: "subprocess.Popen[Any]", folder: Path) -> None:

@@ -88,7 +88,7 @@ def warm_up() -> None:
     if _METHOD == "forkserver":
         from multiprocessing import forkserver
 
-        multiprocessing.get_context(_METHOD).set_forkserver_preload(["bench.runs.run_one"])
+        multiprocessing.get_context(_METHOD).set_forkserver_preload(["bench.executors.worker_imports"])
         with _threads(1):
             forkserver.ensure_running()
 

@@ -14,7 +14,7 @@ from tests.browser.visit import Visit
 
 pytest.importorskip("streamlit", reason="streamlit is not installed")
 pytestmark = [pytest.mark.browser, pytest.mark.grid]
-SLOW = 90_000  # ms: the first answer waits for torch
+SLOW = 300_000  # ms: the first answer waits for torch
 ROOT = __file__.rpartition("/tests/")[0]
 
 
@@ -33,7 +33,7 @@ def address(finished):
             yield f"http://127.0.0.1:{port}"
         finally:
             command.send_signal(signal.SIGTERM)
-            command.wait(30)
+            command.wait(300)
     with pytest.raises(OSError):  # noqa: PT011  (whatever kind of refusal: the server went with its command)
         urllib.request.urlopen(f"http://127.0.0.1:{port}", timeout=2)
 

@@ -53,6 +53,7 @@ class Visit:
 
     def __init__(self, browser, file: Path | str, width=1440, height=900, **options):
         self.context = browser.new_context(viewport={"width": width, "height": height}, **options)
+        self.context.set_default_timeout(300_000)  # ms
         self.page = self.context.new_page()
         self.said, self.asked = [], []
         self.page.on("console", lambda m: self.said.append(m.text))

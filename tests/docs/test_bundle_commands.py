@@ -4,11 +4,11 @@ import os
 import re
 import shlex
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+
+from tests.forked import shell
 
 pytestmark = pytest.mark.grid
 DOCS = Path(__file__).parents[2] / "docs"
@@ -26,10 +26,7 @@ def test_the_commands_of_the_documents_run_in_their_order(store_copy: Path) -> N
         "DATA", shlex.quote(str(phantom))
     )
     assert text.count("bench ") >= 9
-    shell = f'set -e\nbench() {{ {shlex.quote(sys.executable)} -m bench.cli "$@"; }}\n{text}'
-    done = subprocess.run(
-        ["bash", "-c", shell], cwd=store_copy, env={**os.environ, "HF_HUB_OFFLINE": "1"}, capture_output=True, text=True, check=False
-    )  # fmt: skip
+    done = shell(text, store_copy, {**os.environ, "HF_HUB_OFFLINE": "1"})
     assert done.returncode == 0, done.stderr
     for said in (
         "images as in the data",

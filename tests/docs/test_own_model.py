@@ -3,7 +3,6 @@
 import os
 import re
 import shlex
-import subprocess
 import sys
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from bench.config.imported_model import Declared
 from bench.planning.manifest import read_manifest
 from bench.store.store import Store
 from tests.conftest import Drawn
+from tests.forked import shell
 
 DOCUMENT = (Path(__file__).parents[2] / "docs" / "your-own-model.md").read_text()
 SNIPPETS = re.findall(r"```(?:yaml|python)\n(.*?)```", DOCUMENT, re.DOTALL)
@@ -37,14 +37,11 @@ def test_the_commands_run_and_a_model_that_saw_a_hospital_external_is_not_ranked
     for name in ("make.py", "model.yaml"):
         (tmp_path / name).write_text(NAMED[name])
     (text,) = re.findall(r"```bash\n(.*?)```", DOCUMENT, re.DOTALL)
-    python = shlex.quote(sys.executable)
-    shell = f'set -e\nbench() {{ {python} -m bench.cli "$@"; }}\npython() {{ {python} "$@"; }}\n{text}'
+    script = f'python() {{ {shlex.quote(sys.executable)} "$@"; }}\n{text}'
     environment = {k: v for k, v in os.environ.items() if k not in {"BENCH_DATA", "BENCH_STORE"}} | {
         "HF_HUB_OFFLINE": "1"
     }
-    done = subprocess.run(
-        ["bash", "-c", shell], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
-    )
+    done = shell(script, tmp_path, environment)
     assert done.returncode == 0, done.stderr
     assert "trained on it: not external" in done.stdout
     manifest = read_manifest(Store.open(tmp_path / "runs"), "tiny")

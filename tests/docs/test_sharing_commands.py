@@ -2,14 +2,12 @@
 
 import os
 import re
-import shlex
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from bench.store.store import Store
+from tests.forked import shell
 
 pytestmark = pytest.mark.grid
 DOCS = Path(__file__).parents[2] / "docs"
@@ -31,9 +29,7 @@ def test_the_commands_of_the_documents_run_in_their_order(store_copy: Path) -> N
     (first, *_) = Store.open(store_copy / "runs", create=False).run_ids()
     script = "\n".join(lines).replace("3fa9", first)
     assert script.count("bench ") == 6
-    shell = f'set -e\nbench() {{ {shlex.quote(sys.executable)} -m bench.cli "$@"; }}\n{script}'
-    own = {**os.environ, "HF_HUB_OFFLINE": "1"}
-    done = subprocess.run(["bash", "-c", shell], cwd=store_copy, env=own, capture_output=True, text=True, check=False)
+    done = shell(script, store_copy, {**os.environ, "HF_HUB_OFFLINE": "1"})
     assert done.returncode == 0, done.stderr
     for said in ("2 new", '"new": []', "nothing was sent", "symptoms: none seen", "0 faults"):
         assert said in done.stdout

@@ -2,12 +2,11 @@
 
 import os
 import re
-import shlex
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+
+from tests.forked import shell
 
 ROOT = Path(__file__).parents[2]
 TUTORIAL = (ROOT / "docs" / "tutorial.md").read_text()
@@ -19,11 +18,8 @@ def test_the_tutorial_runs_from_an_empty_folder_to_its_answers(tmp_path: Path) -
     (tmp_path / grid[0]).write_text(grid[1])
     text = "\n".join(re.findall(r"```bash\n(.*?)```", TUTORIAL, re.DOTALL))
     assert text.count("bench ") >= 9
-    shell = f'set -e\nbench() {{ {shlex.quote(sys.executable)} -m bench.cli "$@"; }}\n{text}'
     chosen = {key: value for key, value in os.environ.items() if key not in {"BENCH_DATA", "BENCH_STORE"}}
-    done = subprocess.run(
-        ["bash", "-c", shell], cwd=tmp_path, env=chosen, capture_output=True, text=True, timeout=600, check=False
-    )  # fmt: skip
+    done = shell(text, tmp_path, chosen)
     assert done.returncode == 0, done.stdout + done.stderr
     for said in (
         "4 of 4 runs done",

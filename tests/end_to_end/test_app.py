@@ -54,7 +54,7 @@ Command = Callable[..., "subprocess.CompletedProcess[str]"]
 
 def opened(store: Path, monkeypatch: pytest.MonkeyPatch) -> AppTest:
     monkeypatch.setenv("BENCH_STORE", str(store))
-    page = AppTest.from_file(str(PAGE), default_timeout=180).run()
+    page = AppTest.from_file(str(PAGE), default_timeout=600).run()
     assert not page.exception
     assert any(NOTICE in text.value for text in page.markdown)
     return page
@@ -86,7 +86,7 @@ def test_a_damaged_store_is_reported_as_damaged_not_as_missing(tmp_path: Path, m
     assert not page.info
     assert not page.code
     monkeypatch.setenv("BENCH_STORE", str(root / "store.json"))
-    page = AppTest.from_file(str(PAGE), default_timeout=180).run()
+    page = AppTest.from_file(str(PAGE), default_timeout=600).run()
     assert "this is a file" in page.error[0].value
 
 

@@ -147,10 +147,10 @@ def test_an_interrupt_ends_the_tasks_too_and_the_same_command_goes_on_to_the_sam
     process = begun(untrained, "--executor", executor)
     task = holder(wait_for("*/*/last.pt", untrained, process).parent)
     process.send_signal(signal.SIGINT)
-    _, said = process.communicate(timeout=60)
+    _, said = process.communicate(timeout=300)
     assert process.returncode == 130
     assert "run the same command again" in said
-    for _ in range(200):
+    for _ in range(1200):
         if not psutil.pid_exists(task):
             break
         time.sleep(0.1)

@@ -125,7 +125,7 @@ def test_processes_that_score_end_when_the_command_is_killed(store_copy: Path, t
         children = [int(pid) for pid in process.stdout.readline().split()]
         assert len(children) == 2
         os.kill(process.pid, signal.SIGKILL)
-    until = time.monotonic() + 20
+    until = time.monotonic() + 120
     while any(_runs(pid) for pid in children) and time.monotonic() < until:
         time.sleep(0.1)
     assert not [pid for pid in children if _runs(pid)]

@@ -184,7 +184,7 @@ def test_a_killed_build_continues_and_leaves_no_process(tmp_path: Path) -> None:
             break
     child.wait()
     assert not list((tmp_path / "cache").rglob("index.parquet"))
-    for _ in range(200):  # the children exit when they notice that their parent has ended
+    for _ in range(1200):  # the children exit when they notice that their parent has ended
         try:
             os.killpg(child.pid, 0)
         except ProcessLookupError:
@@ -215,7 +215,7 @@ def test_two_processes_that_open_one_cache_decode_each_image_once(tmp_path: Path
     path = os.pathsep.join([str(Path(cachebuild.__file__).parents[2]), os.environ.get("PYTHONPATH", "")])
     command, environment = [sys.executable, str(script), str(tmp_path)], os.environ | {"PYTHONPATH": path}
     children = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) for _ in range(2)]
-    outputs = [child.communicate(timeout=120)[0].split("\n")[:-1] for child in children]
+    outputs = [child.communicate(timeout=600)[0].split("\n")[:-1] for child in children]
     assert sorted(map(len, outputs)) == [1, 8], (
         "one prints seven images and the fingerprint, the other only the fingerprint"
     )
