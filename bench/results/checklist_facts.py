@@ -15,7 +15,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 
 from bench.planning.manifest import Manifest
-from bench.store.checked_folders import CheckedFolder
+from bench.store.checked_folders import CheckedFolder, ReportFolder
 from bench.store.file_integrity import json_object
 from harmonize.errors import StoreError
 
@@ -47,43 +47,39 @@ class Fact:
 
 @dataclass(frozen=True)  # without slots, because `meta` is cached
 class Stored:
-    """A grid in a store with its report. `folder`: path of the report's tables inside the store."""
+    """A grid in a store with its report. `folder`: the tables of the report."""
 
     manifest: Manifest
-    folder: str
+    folder: ReportFolder
 
     @classmethod
     def of(cls, manifest: Manifest) -> "Stored":
         """Find the report of a grid. Raises StoreError if the report was not written."""
         name = str(manifest.content["name"])
-        folder = f"report/{name}/tables"
-        path = manifest.store.root / folder
-        if not (path / "meta.json").is_file():
-            raise StoreError("the grid has no report", str(path), f"write it with `bench report --grid {name}`")
+        folder = ReportFolder.of(manifest.store.root, name)
+        if not (folder.path / "meta.json").is_file():
+            raise StoreError("the grid has no report", str(folder.path), f"write it with `bench report --grid {name}`")
         return cls(manifest, folder)
+
+    @property
+    def place(self) -> str:
+        """Return the path of the report's tables inside the store."""
+        return self.folder.path.relative_to(self.manifest.store.root).as_posix()
 
     @cached_property
     def meta(self) -> Mapping[str, Any]:
-        """Return the metadata of the report. Raises StoreError if the file is damaged."""
-        path = self.manifest.store.root / self.folder / "meta.json"
-        try:
-            return json_object(path)
-        except ValueError as error:
-            raise StoreError.unreadable(path, error) from error
+        """Return the metadata of the report. Raises StoreError if the file is damaged or changed."""
+        return self.folder.json("meta.json")
 
     def table(self, name: str, columns: Sequence[str], **only: Any) -> pd.DataFrame:
         """Return columns of a table of the report, with those rows whose other columns have the given values.
 
-        Raises StoreError if the table is missing or damaged.
+        Raises StoreError if the table is missing, damaged or changed.
         """
-        path = self.manifest.store.root / self.folder / f"{name}.parquet"
-        filters = [(key, "==", value) for key, value in only.items()] or None
-        try:
-            table: pd.DataFrame = pq.read_table(path, columns=list(columns), filters=filters).to_pandas()
-        except (OSError, ValueError) as error:
-            fix = f"write it again with `bench report --grid {self.manifest.content['name']}`"
-            raise StoreError(f"cannot read the table: {str(error)[:200]}", str(path), fix) from error
-        return table
+        table = self.folder.table(f"{name}.parquet", [*columns, *only])
+        for key, value in only.items():
+            table = table[table[key] == value]
+        return table[list(columns)]
 
     def in_grid(self, *keys: str) -> tuple[Place, ...]:
         """Return places in the manifest of the grid."""
@@ -91,11 +87,11 @@ class Stored:
 
     def in_table(self, name: str, *columns: str) -> tuple[Place, ...]:
         """Return places in a table of the report."""
-        return tuple(Place(f"{self.folder}/{name}.parquet", column) for column in columns)
+        return tuple(Place(f"{self.place}/{name}.parquet", column) for column in columns)
 
     def in_meta(self, *keys: str) -> tuple[Place, ...]:
         """Return places in the metadata of the report."""
-        return tuple(Place(f"{self.folder}/meta.json", key) for key in keys)
+        return tuple(Place(f"{self.place}/meta.json", key) for key in keys)
 
     def in_runs(self, file: str, *keys: str) -> tuple[Place, ...]:
         """Return places in a JSON file of the first finished run that has these keys; empty without such a run."""
