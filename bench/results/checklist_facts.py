@@ -10,11 +10,9 @@ from functools import cached_property
 from typing import Any
 
 import pandas as pd
-import pyarrow.parquet as pq
 
 from bench.planning.manifest import Manifest
-from bench.store.checked_folders import WEIGHTS, CheckedFolder
-from bench.store.file_integrity import json_object
+from bench.store.checked_folders import WEIGHTS, CheckedFolder, ReportFolder
 from harmonize.errors import StoreError
 
 LABEL_SOURCES = {  # source of labels in the tables -> the words for readers
@@ -46,49 +44,44 @@ class Fact:
 
 @dataclass(frozen=True)  # without slots, because `meta` is cached
 class Stored:
-    """A grid in a store with its report. `folder`: path of the report's tables inside the store."""
+    """A grid in a store with its report. `folder`: the tables of the report."""
 
     manifest: Manifest
-    folder: str
+    folder: ReportFolder
 
     @classmethod
     def of(cls, manifest: Manifest) -> "Stored":
         """Find the report of a grid. Raises StoreError if the report was not written."""
         name = str(manifest.content["name"])
-        folder = f"report/{name}/tables"
-        path = manifest.store.root / folder
-        if not (path / "meta.json").is_file():
-            raise StoreError("the grid has no report", str(path), f"write it with `bench report --grid {name}`")
+        folder = ReportFolder.of(manifest.store.root, name)
+        if not (folder.path / "meta.json").is_file():
+            raise StoreError("the grid has no report", str(folder.path), f"write it with `bench report --grid {name}`")
         return cls(manifest, folder)
+
+    @property
+    def place(self) -> str:
+        """Return the path of the report's tables inside the store."""
+        return self.folder.path.relative_to(self.manifest.store.root).as_posix()
 
     @cached_property
     def meta(self) -> Mapping[str, Any]:
-        """Return the metadata of the report. Raises StoreError if the file is damaged or does not have the keys _META."""
-        path = self.manifest.store.root / self.folder / "meta.json"
-        try:
-            meta = json_object(path)
-        except ValueError as error:
-            raise StoreError(f"cannot read the metadata of the report: {error}", str(path), self._fix) from error
+        """Return the metadata of the report. Raises StoreError if the file is damaged, changed or without the keys _META."""
+        meta = self.folder.json("meta.json")
         if missing := sorted(set(_META) - set(meta)):
-            raise StoreError(f"the metadata of the report have no {missing[0]!r}", str(path), self._fix)
+            path, name = self.folder.path / "meta.json", self.manifest.content["name"]
+            fix = f"write it again with `bench report --grid {name}`"
+            raise StoreError(f"the metadata of the report have no {missing[0]!r}", str(path), fix)
         return meta
-
-    @property
-    def _fix(self) -> str:
-        return f"write it again with `bench report --grid {self.manifest.content['name']}`"
 
     def table(self, name: str, columns: Sequence[str], **only: Any) -> pd.DataFrame:
         """Return columns of a table of the report, with those rows whose other columns have the given values.
 
-        Raises StoreError if the table is missing or damaged.
+        Raises StoreError if the table is missing, damaged or changed.
         """
-        path = self.manifest.store.root / self.folder / f"{name}.parquet"
-        filters = [(key, "==", value) for key, value in only.items()] or None
-        try:
-            table: pd.DataFrame = pq.read_table(path, columns=list(columns), filters=filters).to_pandas()
-        except (OSError, ValueError) as error:
-            raise StoreError(f"cannot read the table: {str(error)[:200]}", str(path), self._fix) from error
-        return table
+        table = self.folder.table(f"{name}.parquet", [*columns, *only])
+        for key, value in only.items():
+            table = table[table[key] == value]
+        return table[list(columns)]
 
     def in_grid(self, *keys: str) -> tuple[Place, ...]:
         """Return places in the manifest of the grid."""
@@ -96,11 +89,11 @@ class Stored:
 
     def in_table(self, name: str, *columns: str) -> tuple[Place, ...]:
         """Return places in a table of the report."""
-        return tuple(Place(f"{self.folder}/{name}.parquet", column) for column in columns)
+        return tuple(Place(f"{self.place}/{name}.parquet", column) for column in columns)
 
     def in_meta(self, *keys: str) -> tuple[Place, ...]:
         """Return places in the metadata of the report."""
-        return tuple(Place(f"{self.folder}/meta.json", key) for key in keys)
+        return tuple(Place(f"{self.place}/meta.json", key) for key in keys)
 
     def settings(self, *keys: str) -> dict[str, list[Any]]:
         """Return {key: its different values} in the configurations of the trained runs; keys with dots."""

@@ -15,7 +15,7 @@ from bench.scoring.across_runs.paired_runs import GAP, ScoredRun, differences, s
 from bench.scoring.gaps.gap import EXTERNAL, MACRO
 from bench.scoring.metrics_of_split import AUROC, BUILT_IN, Key, MetricNeeds
 from bench.scoring.scored_split import Settings
-from bench.store.checked_folders import CheckedFolder
+from bench.store.checked_folders import CheckedFolder, ReportFolder
 from bench.store.store import Store
 from harmonize.errors import ConfigError, StoreError
 from reports.report_data.headline_rows import Estimate
@@ -230,12 +230,12 @@ def verdicts_on_page(manifest: Manifest, ids: tuple[str, str], key: Key, table: 
 
     The leaderboard compares recipes (means over seeds), and its intervals are adjusted for all pairs of recipes. A
     cohort is left out if the difference in the stored report is not the difference in `table`. This happens if the
-    report is older, or if a recipe has several seeds.
+    report is older, or if a recipe has several seeds. Raises StoreError if the table of the report is damaged or changed.
     """
-    path = manifest.store.root / "report" / str(manifest.content["name"]) / "tables" / "pairs.parquet"
-    if key not in (AUROC, GAP) or not path.is_file():
+    folder = ReportFolder.of(manifest.store.root, str(manifest.content["name"]))
+    if key not in (AUROC, GAP) or not (folder.path / "pairs.parquet").is_file():
         return {}
-    stored = pd.read_parquet(path)
+    stored = folder.table("pairs.parquet")
     metric = "gap" if key == GAP else "auroc"
     if not set(SCHEMAS["pairs"]) <= set(stored.columns):
         return {}

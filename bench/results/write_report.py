@@ -8,6 +8,7 @@ from bench.planning.manifest import Manifest
 from bench.results.long_tables import LongTables
 from bench.results.report_tables import tables
 from bench.results.score_runs import score_all
+from bench.store.checked_folders import ReportFolder
 from bench.store.store import Progress, replacing
 from reports.tables import Tables
 
@@ -44,7 +45,11 @@ def write_report(
 def report_and_tables(
     manifest: Manifest, output: Path | None, progress: Progress, with_images: bool = False, site: Path | None = None
 ) -> tuple[Path, Tables]:
-    """Write a report like `write_report`; return the path of the page, and the tables of the page."""
+    """Write a report like `write_report`; return the path of the page, and the tables of the page.
+
+    The tables get their checksums last. After a kill, the older checksums do not match the new tables, so commands refuse
+    a mixture of old and new tables.
+    """
     from reports.page import render
 
     progress("write the leaderboard", 0, 1)
@@ -64,5 +69,6 @@ def report_and_tables(
             if saved:
                 # if saving the tables failed, raise the error here, before the page replaces the old page
                 saved.result()
+                ReportFolder(folder / "tables").record_checksums()
     progress("write the leaderboard", 1, 1)
     return page, collected

@@ -1,7 +1,7 @@
-"""Read the folders of runs, analyses and scores, and compare each file with its SHA-256 in checksums.json.
+"""Read the folders of runs, analyses, scores and reports, and compare each file with its SHA-256 in checksums.json.
 
-checksums.json has the SHA-256 of every file that a run, an analysis or the scores of a run have stored. A folder gets its
-checksums.json just before the file that marks the folder as complete: DONE for a run, KEY for an analysis or scores. All files
+checksums.json has the SHA-256 of every file that a run, an analysis, the scores of a run or a report have stored. A folder gets
+its checksums.json just before the file that marks the folder as complete: DONE for a run, KEY for an analysis or scores. All files
 on which a score or a page depends are read through the classes of this module. `bench.store.checked_files` handles grids
 and cohort tables.
 """
@@ -231,6 +231,21 @@ class ScoresFolder(CheckedFolder):
         if unlisted := [name for name in names if name not in checksums]:
             return f"{unlisted[0]} has no checksum"
         return next((f"{name} {problem}" for name, problem in self.problems(sorted(checksums)).items()), "")
+
+
+@dataclass(frozen=True, slots=True)
+class ReportFolder(CheckedFolder):
+    """The folder `report/<grid>/tables` with the tables of a page."""
+
+    @classmethod
+    def of(cls, root: Path, grid: str) -> "ReportFolder":
+        """Return the folder of a grid's report in the store at `root`."""
+        return cls(root / "report" / grid / "tables")
+
+    def read(self, name: str) -> bytes:
+        """Return the content of a file. Raises StoreError if the file is missing or changed."""
+        fix = f"write it again with `bench report --grid {self.path.parent.name}`"
+        return self._read(name, f"the report of grid {self.path.parent.name}:", fix)
 
 
 def _file_state(path: Path) -> tuple[int, int, int, int] | None:

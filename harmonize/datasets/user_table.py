@@ -1,8 +1,10 @@
 """Read a table that a user gives, such as predictions, labels or a list of images, with bounded memory."""
 
+import csv
 import lzma
 import zipfile
 import zlib
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +12,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from harmonize.datasets.csvrows import check_unpacked_size, open_bytes
+from harmonize.datasets.csvrows import check_unpacked_size, column_names, count_regular_rows, open_bytes, rows
 from harmonize.errors import DatasetError
 
 # maximum number of rows times columns of a Parquet table: 2 GB as numbers. The largest cohort, 900,000 images, may have 290
@@ -27,17 +29,36 @@ def read_user_table(path: Path, **options: Any) -> pd.DataFrame:
     """Return a Parquet table, or a CSV table, which may be compressed (.gz, .bz2, .xz, .zip, .zst).
 
     `options`: arguments of `pandas.read_csv`. Raises DatasetError for a table above `csvrows.MAX_UNPACKED_BYTES` or
-    MAX_PARQUET_CELLS, before the table is read. Raises OSError or ValueError for a file that cannot be read.
+    MAX_PARQUET_CELLS, before the table is read. Raises DatasetError for a CSV table with a row whose cells cannot be
+    assigned to columns (see `csvrows`), or with two columns of one name. Raises OSError or ValueError for a file that
+    cannot be read.
     """
     try:
         if is_parquet(path):
             return _read_parquet(path)
         check_unpacked_size(path)
+        _check_rows(path)
         with open_bytes(path) as file:
-            table: pd.DataFrame = pd.read_csv(file, **options)
-    except (EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile, pa.ArrowException) as error:
+            table: pd.DataFrame = pd.read_csv(file, index_col=False, **options)
+    except (csv.Error, EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile, pa.ArrowException) as error:
         raise ValueError(str(error) or type(error).__name__) from error
     return table
+
+
+def _check_rows(path: Path) -> None:
+    """Raise DatasetError for a row whose cells cannot be assigned to columns, and for a column name that occurs twice.
+
+    pandas does not report these faults: it fills missing cells with blanks, and gives the second column another name.
+    """
+    numbers = Counter(name.strip() for name in column_names(path))
+    if repeated := [name for name, number in numbers.items() if name and number > 1]:
+        fix = "remove the wrong column, or give it another name"
+        raise DatasetError(f"the column {repeated[0]!r} occurs twice", str(path), fix)
+    if count_regular_rows(path) is None:
+        for row in rows(path):
+            if row.fault:
+                what, _, _ = row.fault.rpartition(" at ")
+                raise DatasetError(what, f"{path}:{row.line}", "give each row one cell for each column")
 
 
 def _read_parquet(path: Path) -> pd.DataFrame:

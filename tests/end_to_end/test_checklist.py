@@ -82,6 +82,7 @@ def test_a_fact_is_stated_once_and_other_items_refer_to_it(store_copy: Path, her
 
 def test_names_that_break_tables_or_pages_are_escaped(store_copy: Path, here: Command) -> None:
     folder = store_copy / "runs" / "report" / "tiny"
+    (folder / "tables" / "checksums.json").unlink()  # otherwise a changed table is refused
     cohorts = pd.read_parquet(folder / "tables" / "cohorts.parquet")
     cohorts.assign(title="H|<script>alert(1)</script>\n| x").to_parquet(folder / "tables" / "cohorts.parquet")
     here("checklist", cwd=store_copy)
@@ -99,12 +100,38 @@ def test_what_is_compared_is_not_called_shared(store_copy: Path, here: Command) 
     assert text.endswith("Internal and external images were compared")
 
 
+@pytest.mark.parametrize("table", ["meta.json", "cohorts.parquet"])
+def test_a_changed_table_of_the_report_is_named_and_written_again(table: str, store_copy: Path, here: Command) -> None:
+    path = store_copy / "runs" / "report" / "tiny" / "tables" / table
+    before = here("checklist", "--json", cwd=store_copy).stdout
+    stored = path.read_bytes()
+    if path.suffix == ".json":
+        path.write_text(json.dumps({**json.loads(stored), "shared_patients": 7}))
+    else:
+        frame = pd.read_parquet(path)
+        column = frame.select_dtypes("number").columns[0]
+        frame.assign(**{column: frame[column] + 1}).to_parquet(path)
+    said = here("checklist", cwd=store_copy, code=2).stderr
+    assert f"{table} is not what was stored" in said
+    assert "bench report --grid tiny" in said
+    here("report", "--grid", "tiny", cwd=store_copy)
+    assert path.read_bytes() == stored
+    assert here("checklist", "--json", cwd=store_copy).stdout == before
+
+
+def test_a_report_of_an_older_version_has_no_checksums(store_copy: Path, here: Command) -> None:
+    before = here("checklist", "--json", cwd=store_copy).stdout
+    (store_copy / "runs" / "report" / "tiny" / "tables" / "checksums.json").unlink()
+    assert here("checklist", "--json", cwd=store_copy).stdout == before
+
+
 def test_what_is_missing_is_named(store_copy: Path, here: Command) -> None:
     folder = store_copy / "runs" / "report" / "tiny"
     (folder / "tables" / "prevalence.parquet").write_bytes(b"no table")
     said = here("checklist", cwd=store_copy, code=2).stderr
     assert "prevalence.parquet" in said
     assert "bench report --grid tiny" in said
+    (folder / "tables" / "checksums.json").unlink()  # otherwise a changed file is refused
     meta = json.loads((folder / "tables" / "meta.json").read_bytes())
     del meta["mapping"]
     (folder / "tables" / "meta.json").write_text(json.dumps(meta))

@@ -9,6 +9,8 @@ import pytest
 from bench.results.compare_two_runs import verdicts_on_page
 from bench.scoring.across_runs.paired_runs import GAP
 from bench.scoring.metrics_of_split import AUROC, Key
+from bench.store.checked_folders import ReportFolder
+from harmonize.errors import StoreError
 from reports.schemas.tables import SCHEMAS
 
 TABLE = pd.DataFrame(
@@ -42,6 +44,19 @@ def test_the_verdict_follows_the_interval_over_all_pairs_and_older_differences_a
     assert verdicts_on_page(grid, ("a", "b"), AUROC, TABLE) == {"external": "higher", "internal": "unclear"}
     reversed_table = TABLE.assign(difference=-TABLE["difference"])
     assert verdicts_on_page(grid, ("b", "a"), AUROC, reversed_table)["external"] == "lower"
+
+
+@pytest.mark.parametrize("damage", ["value", "no table"])
+def test_a_changed_table_of_the_report_is_refused_by_name(damage: str, grid: SimpleNamespace) -> None:
+    folder = ReportFolder.of(grid.store.root, "demo")
+    folder.record_checksums()
+    path = folder.path / "pairs.parquet"
+    frame = pd.read_parquet(path)
+    frame.assign(low=frame["low"] + 0.1).to_parquet(path) if damage == "value" else path.write_bytes(b"no table")
+    with pytest.raises(StoreError, match=r"the report of grid demo: pairs\.parquet is") as refused:
+        verdicts_on_page(grid, ("a", "b"), AUROC, TABLE)
+    assert refused.value.where == str(path)
+    assert "bench report --grid demo" in refused.value.fix
 
 
 def test_other_metrics_other_runs_and_a_store_without_report_have_no_verdict(

@@ -24,6 +24,26 @@ from harmonize.errors import ConfigError, CxrError, DatasetError
 ROWS = pd.DataFrame({"image_id": ["007", "a b", "ä"], "Edema": [0.25, 1.0, -2.5]})
 SUFFIXES = (".gz", ".bz2", ".xz", ".zip", ".zst")
 
+# kind of fault -> text of a table, line of the first unusable row, and what the error says
+UNEVEN = {
+    "missing cell": ("image_id,path,Edema\na,a.png,1\nb,b.png\nc,c.png,0\n", 3, "2 cells in a table of 3 columns"),
+    "additional cell": ("image_id,path,Edema\na,a.png,1\nb,b.png,x,1\n", 3, "4 cells in a table of 3 columns"),
+    "additional cell in each row": ("image_id,path,Edema\na,a.png,1,0\nb,b.png,0,1\n", 2, "4 cells in a table of 3"),
+    "unclosed quote": ('image_id,path,Edema\na,a.png,"1\nb,b.png,0\nc,c.png,1"\n', 2, "an unclosed quote"),
+    "NUL": ("image_id,path,Edema\na,a.png,1\nb\0,b.png,1\n", 3, "a NUL character"),
+    "truncated": ("image_id,path,Edema\na,a.png,1\nb,b.p", 3, "truncated"),
+}
+
+
+def exclude_listed(path: Path) -> object:
+    """Read a list of the key `exclude`."""
+    return remove_listed(ROWS, [path], {})
+
+
+def images_listed(path: Path) -> object:
+    """Read a list of images."""
+    return images_of([path])
+
 
 def packed(path: Path, content: bytes) -> Path:
     """Write bytes to a file, compressed as the suffix of the file says."""
@@ -100,3 +120,38 @@ def test_a_list_of_images_is_read_as_before(tmp_path: Path) -> None:
     assert images_of([tmp_path / "list.csv"]) == [tmp_path / "a.png"]
     with pytest.raises(CxrError, match="cannot read this CSV"):
         images_of([packed(tmp_path / "empty.csv", b"")])
+
+
+@pytest.mark.parametrize("read", [read_table, table_of_predictions, exclude_listed, images_listed])
+@pytest.mark.parametrize("uneven", UNEVEN)
+def test_a_row_with_missing_or_additional_cells_is_refused_by_its_line(
+    uneven: str, read: Callable[[Path], object], tmp_path: Path
+) -> None:
+    text, line, what = UNEVEN[uneven]
+    (tmp_path / "table.csv").write_text(text)
+    with pytest.raises(CxrError, match=what) as refused:
+        read(tmp_path / "table.csv")
+    assert refused.value.where == f"{tmp_path / 'table.csv'}:{line}"
+    packed(tmp_path / "table.csv.gz", text.encode())
+    if read != images_listed:  # a list of images is a plain file
+        with pytest.raises(CxrError, match=what):
+            read(tmp_path / "table.csv.gz")
+
+
+def test_blank_lines_and_text_in_quotes_are_no_faults(tmp_path: Path) -> None:
+    path = tmp_path / "table.csv"
+    path.write_text('image_id,Edema,note\na,1,"two lines,\nand a comma"\n\nb,0,\n')
+    assert read_user_table(path)["Edema"].tolist() == [1, 0]
+    path.write_text("image_id\r\na\r\n\r\nb")
+    assert read_user_table(path)["image_id"].tolist() == ["a", "b"]
+    pd.DataFrame({"image_id": ["a", "b"]}).to_csv(path)  # pandas writes its index as a column without a name
+    assert read_user_table(path)["image_id"].tolist() == ["a", "b"]
+
+
+def test_a_column_name_that_occurs_twice_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "table.csv"
+    path.write_text("image_id,Edema, Edema\na,1,0\n")
+    for read in (read_table, table_of_predictions):
+        with pytest.raises(DatasetError, match="'Edema' occurs twice") as refused:
+            read(path)
+        assert refused.value.where == str(path)
