@@ -173,7 +173,7 @@ def _write_members(
     content |= {"cohorts": cohorts, "references": [], "analyses": [], "bundles": []}
     content |= {kind: [run for run in manifest.content[kind] if run["id"] in run_ids] for kind in ("runs", "derived")}
     write_bytes(folder / "manifest.json", canonical_json(content))
-    about = {
+    about: dict[str, Any] = {
         "schema": SCHEMA,
         "order": "kept" if keep_order else "drawn",
         "scoring": SCORING_VERSION,
