@@ -179,7 +179,7 @@ def _write_members(
     for _, chain, _ in registrations_of(manifest):
         for number, registration in enumerate(chain, 1):
             write_bytes(folder / REGISTRATIONS / f"{number}.json", document(registration))
-    about = {
+    about: dict[str, Any] = {
         "schema": SCHEMA,
         "order": "kept" if keep_order else "drawn",
         "scoring": SCORING_VERSION,
