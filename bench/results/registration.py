@@ -270,7 +270,7 @@ def form_problem(content: Mapping[str, Any]) -> str:
         return "its registration amends an invalid hash"
     if not isinstance(plan, dict) or set(plan) != {*_LISTS, *_SETTINGS}:
         return "the registered plan has missing or unknown keys"
-    named = [(item, ("name", "id")) for item in (*plan["runs"], *plan["derived"])]
+    named: list[tuple[Any, tuple[str, ...]]] = [(item, ("name", "id")) for item in (*plan["runs"], *plan["derived"])]
     named += [(item, ("name", "role", "table", "headline_split")) for item in plan["hospitals"]]
     named += [(item, ("name", "statement")) for item in hypotheses]
     texts = [item.get(key) if isinstance(item, dict) else None for item, keys in named for key in keys]

@@ -14,8 +14,8 @@ from reports.html.section import Section, write
 from reports.report_data.headline_rows import MISSING, Estimate
 from reports.report_data.hospitals_and_runs import Run
 from reports.report_data.report_data import EXTERNAL, ReportData
-from reports.sections.factors import UNCLEAR_MEAN, VERDICTS, mean_change
-from reports.sentences.verdicts import CLEAR, HIGHER, LOWER, UNCLEAR, verdict
+from reports.sections.factors import VERDICTS, mean_change
+from reports.sentences.verdicts import CLEAR, HIGHER, LOWER, UNCLEAR, UNCLEAR_MEAN, verdict
 from reports.tables import records_of
 
 SUPPORTED, CONTRADICTED, UNANSWERED = "supported", "contradicted", "not answered"

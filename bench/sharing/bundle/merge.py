@@ -212,7 +212,7 @@ def finish(merged: Merged, name: str, title: str, first: Mapping[str, Any], coho
             f"choose cohorts with --cohort ({sets})",
         )
     content = {**first, "name": name, "title": title, "cohorts": chosen}
-    del content["registrations"]  # those of the first bundle; each entry of `bundles` names its own
+    content.pop("registrations", None)  # those of the first bundle; each entry of `bundles` names its own
     content |= {"bundles": merged.bundles, "links": merged.links}
     content |= {"runs": list(merged.runs.values()), "derived": list(merged.derived.values())}
     write_grid(merged.store, name, content)
