@@ -92,7 +92,7 @@ def main() -> None:
     reasons, entry = outside(known, here, size.images), registry.sections["estimators"]["combination"]
     for quantity in QUANTITIES:
         result = expected(entry, known[quantity], here[quantity], reasons)
-        macros(entry, known[quantity], result, reasons == "")
+        macros(known[quantity], result, reasons == "")
     both = [entry, registry.sections["estimators"]["mean_gap"]]
     estimator_table(known, both, [size.images] * NUM_HOSPITALS, replicates, ["auroc"])
     spent["hospitals"] += time.process_time() - start

@@ -26,7 +26,16 @@ from bench.results.local_labels import COLUMNS, measured, read_local_labels
 from bench.results.read_predictions import load_replicates, load_scores, scored_ids
 from bench.scoring.estimators import estimate_rows
 from bench.scoring.estimators.accuracy_of_estimators import BASELINE, estimator_table
-from bench.scoring.estimators.expected_scores import WIDEST, Expected, Macros, expected, macros, outside, with_stated
+from bench.scoring.estimators.expected_scores import (
+    WIDEST,
+    Expected,
+    Macros,
+    differences,
+    expected,
+    macros,
+    outside,
+    with_stated,
+)
 from bench.scoring.estimators.from_hospitals import Known
 from bench.scoring.estimators.known_values import by_estimator, known_values
 from bench.scoring.estimators.quantities import QUANTITIES
@@ -128,7 +137,9 @@ def expected_scores(
     known = known_at_hospitals(manifest, run_ids, findings, internal_of_runs)
     here = estimates_here(manifest, findings, internal_of_runs, logit_of)
     no_number = outside(known, here, len(logit_of[run_ids[0]]))
-    results = {q: expected(entry, known[q], here[q], no_number, widest) for q in QUANTITIES}
+    num_images = [len(manifest.table(cohort)) for cohort in manifest.external]
+    differing = differences(entry, known, here, num_images, len(logit_of[run_ids[0]]), stated)
+    results = {q: expected(entry, known[q], here[q], no_number, widest, q, differing) for q in QUANTITIES}
     results["prevalence"] = with_stated(results["prevalence"], stated)
     means = {q: macros(known[q], results[q], no_number == "", q in SMALLEST_FIRST) for q in QUANTITIES}
     if stated:
@@ -136,7 +147,6 @@ def expected_scores(
         notes.append(f"Stated, not estimated: the prevalence of {names}.")
     listed = [e for e in manifest.estimators if e.name in {estimator, BASELINE}]
     hospitals = [str(cohort["name"]) for cohort in manifest.external]
-    num_images = [len(manifest.table(cohort)) for cohort in manifest.external]
     of_runs = [load_replicates(manifest, run_id) for run_id in run_ids]
     replicates = (
         np.array([[of_run[f"auroc/{name}"] for of_run in of_runs] for name in hospitals]) if hospitals else None
