@@ -24,6 +24,7 @@ LEAST_IMAGES = 50  # images of the new hospital that an estimate needs
 WIDEST = 0.10  # maximum distance of a bound from the estimate
 MARGIN = 0.25  # share of the range of the labeled hospitals by which this range is widened on each side
 MANY = 0.3  # share of a run's findings with unlike logits from which on all findings of the run count as unlike
+TOO_UNCERTAIN = "too uncertain"  # start of the reason of a wide interval
 LEAST_SHARE = 0.25  # least share of the mean square error that does not count as sampling error
 # the quantities of `cbpe` that show whether the logits are like those of the labeled hospitals
 _SHOWS_SHIFT = ("prevalence", "auroc")
@@ -121,12 +122,9 @@ def differences(
     here: Mapping[str, Mapping[str, Array]],
     labeled_images: Sequence[int],
     images: int,
-    stated: Mapping[int, float] | None = None,
 ) -> Differences:
-    """Return how a new hospital differs from the labeled hospitals; stated: prevalences that are known (index -> share)."""
-    prevalence = estimate(entry, known["prevalence"], here["prevalence"]).copy()
-    for k, share in (stated or {}).items():
-        prevalence[:, k] = share
+    """Return how a new hospital differs from the labeled hospitals. Errors as in `estimate`."""
+    prevalence = estimate(entry, known["prevalence"], here["prevalence"])
     num_labeled = np.asarray(labeled_images, np.float64)
     return Differences(widening(known, here), num_labeled, known["prevalence"].truth, images, prevalence)
 
@@ -221,7 +219,7 @@ def expected(
     wide = np.isfinite(half) & (half > widest)
     for r, k in np.argwhere(wide):
         if not reason[r, k]:
-            reason[r, k] = f"too uncertain: interval ±{half[r, k]:.2f}"
+            reason[r, k] = f"{TOO_UNCERTAIN}: interval ±{half[r, k]:.2f}"
     return Expected(value, np.asarray(half), reason, error, growth)
 
 

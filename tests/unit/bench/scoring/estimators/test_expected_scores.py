@@ -344,12 +344,3 @@ def test_intervals_contain_measured_scores_of_hospitals_with_fewer_images() -> N
             into.append((np.abs(result.value - truth[6]) <= result.half).mean())
     assert 0.86 <= np.mean(inside) <= 0.98
     assert np.mean(plain) < 0.75
-
-
-def test_a_stated_prevalence_gives_the_number_of_positive_images() -> None:
-    values = known(num_hospitals=4)
-    of = described(values, np.full(values.truth.shape, 0.3), np.full(values.truth.shape, 0.7))
-    here: dict[str, dict[str, Array]] = {"auroc": {}, "prevalence": {}}
-    found = differences(GAP, of, here, [100] * 4, 100, {1: 0.01})
-    assert (found.prevalence[:, 1] == 0.01).all()
-    assert (found.prevalence[:, [0, 2]] != 0.01).all()
