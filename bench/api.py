@@ -358,13 +358,15 @@ def estimate(
     runs: Sequence[str] = (),
     estimator: str = "combination",
     prevalence: "Mapping[str, float] | None" = None,
+    labels: "AnyPath | None" = None,
     device: str = "cpu",
 ) -> "ExpectedScores":
     """Estimate the scores of a grid's runs at a hospital without labels, as `bench estimate` does.
 
     Give `images` (files, folders, or CSV files that list image files), or `logits`: run id -> a table with `image_id` and
     one column of logits for each finding. `runs`: starts of run ids, by default the ranked runs. `prevalence`: finding ->
-    its share of the images, where it is known. The `table` of the result has one row per run, finding (or "macro") and
+    its share of the images, where it is known. `labels`: a table with labels of some of the images, as for
+    `bench estimate --labels`; the scores from these labels are in `measured`. The `table` of the result has one row per run, finding (or "macro") and
     quantity: value, low, high (90 % interval), and the reason if there is no value. Raises ConfigError for unknown runs
     and estimators, and for images of a cohort of the grid. Raises DatasetError for unusable images or logits.
 
@@ -384,7 +386,8 @@ def estimate(
     if logits is None:
         chosen = runs_to_estimate(grid, runs)
         logits, _ = hospital_logits(grid, chosen, images_of([Path(p) for p in images]), device, lambda *_: None)
-    return expected_scores(grid, logits, estimator, prevalence=prevalence)
+    of_labels = None if labels is None else Path(labels)
+    return expected_scores(grid, logits, estimator, labels=of_labels, prevalence=prevalence)
 
 
 def explain(

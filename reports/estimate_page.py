@@ -68,7 +68,8 @@ class EstimatePage:
 
     runs: the run with the highest expected value first. findings: of the first run. quantities: quantity -> title.
     reasons: why values are missing. basis: sentences about what the estimates rest on. notes: further remarks. measured:
-    scores from labels of this hospital. needs: None if the labeled hospitals are too small to learn it.
+    scores from labels of this hospital. needs: None if the labeled hospitals are too small to learn it. left_out: findings
+    that the means over findings leave out.
     """
 
     study: str
@@ -83,6 +84,7 @@ class EstimatePage:
     notes: Sequence[str]
     measured: Sequence[LocalScore] = ()
     needs: LabelNeeds | None = None
+    left_out: Sequence[str] = ()
 
 
 def render(page: EstimatePage) -> str:
@@ -99,6 +101,7 @@ def render(page: EstimatePage) -> str:
         phantom=page.synthetic,
         page=page,
         sections=[],
+        words={title: title if title.isupper() else title.lower() for title in page.quantities.values()},
         runs=[{"run": run, "figure": _dot(run.auroc, scale, grid)} for run in page.runs],
         axis=svg.tick_axis(scale, grid),
         findings=[

@@ -5,8 +5,17 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from bench.cli.text_tables import interval, number, table_lines
-from bench.results.estimate_summary import SHOWN, basis_of, measured_rows, names_of, order_of, reasons_of
+from bench.results.estimate_summary import (
+    SHOWN,
+    basis_of,
+    left_out_of_means,
+    measured_rows,
+    names_of,
+    order_of,
+    reasons_of,
+)
 from bench.results.expected_at_hospital import ExpectedScores
+from bench.scoring.estimators.expected_scores import TOO_UNCERTAIN
 from harmonize.cohorts.hospital_names import SYNTHETIC_NOTICE
 
 _WRONG_IF = "The estimates are wrong if this hospital differs from the internal hospital in another way than those do."
@@ -51,15 +60,17 @@ def lines(result: ExpectedScores, notes: Sequence[str]) -> list[str]:
             ]
         )
     out += ["", *(f"  {line}" for line in table_lines(cells)), "", _choice(result, order, names)]
-    if len(mean.findings) < len(result.findings):
-        left = [f for k, f in enumerate(result.findings) if k not in mean.findings]
-        out.append(f"The means leave out: {', '.join(left)}.")
+    if left := left_out_of_means(result):
+        out.append(f"The means leave out findings without an estimate for every run: {', '.join(left)}.")
     best = order[0]
     out += ["", f"Findings of {names[result.run_ids[best]]} ({result.run_ids[best]}):"]
     out += [f"  {line}" for line in table_lines(_finding_rows(result, best))]
-    out += [f"  -: {reason}" for reason in reasons_of(result, best)]
+    reasons = reasons_of(result, best)
+    out += [f"  -: {reason}" for reason in reasons]
+    if any(reason.startswith(TOO_UNCERTAIN) for reason in reasons):
+        out.append("  --widest prints wider intervals, too; --csv has the reason of each value")
     out += _measured_lines(result, best)
-    out += ["", *basis_of(result), _WRONG_IF]
+    out += ["", *basis_of(result, number, _signed), _WRONG_IF]
     return [*out, *(f"note: {note}" for note in notes)]
 
 
@@ -100,3 +111,7 @@ def _measured_lines(result: ExpectedScores, r: int) -> list[str]:
         alone = f"{row['labels_value']:.2f} {interval(row['labels_low'], row['labels_high'], '.2f')}"
         cells.append([row["finding"], SHOWN[row["quantity"]], both, alone, str(row["num_patients"])])
     return ["", "From labels of this hospital [90 %]:", *(f"  {line}" for line in table_lines(cells))]
+
+
+def _signed(value: float) -> str:
+    return number(round(value, 3) + 0.0, "+.3f")

@@ -3,14 +3,22 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from bench.results.estimate_summary import SHOWN, basis_of, measured_rows, names_of, order_of, reasons_of
+from bench.results.estimate_summary import (
+    SHOWN,
+    basis_of,
+    left_out_of_means,
+    measured_rows,
+    names_of,
+    order_of,
+    reasons_of,
+)
 from bench.results.expected_at_hospital import ExpectedScores
 from bench.results.label_needs import labels_needed
 from bench.scoring.gaps.gap import MACRO
 from bench.scoring.label_needs import CALIBRATION, DIFFERENCE, SENSITIVITY
 from harmonize.errors import StoreError
 from reports.estimate_page import EstimatePage, ExpectedFinding, ExpectedRun, LabelNeeds, LocalScore
-from reports.formatting import places
+from reports.formatting import places, signed
 from reports.report_data.headline_rows import MISSING, Estimate
 
 
@@ -41,7 +49,7 @@ def page_of(result: ExpectedScores, notes: Sequence[str]) -> EstimatePage:
         findings,
         SHOWN,
         reasons_of(result, order[0]),
-        basis_of(result),
+        basis_of(result, places, signed),
         notes,
         [
             LocalScore(
@@ -54,6 +62,7 @@ def page_of(result: ExpectedScores, notes: Sequence[str]) -> EstimatePage:
             for row in measured_rows(result, order[0])
         ],
         _label_needs(result, order, names),
+        left_out_of_means(result),
     )
 
 

@@ -1,11 +1,14 @@
 """What the text and the page of `bench estimate` say: order of the runs, reasons, and what the estimates rest on."""
 
 from collections import Counter
+from collections.abc import Callable
 from typing import Any
 
 from bench.planning.manifest import Manifest
 from bench.results.expected_at_hospital import ExpectedScores
 from bench.scoring.estimators.expected_scores import LEAST_HOSPITALS
+
+Write = Callable[[float], str]
 
 # quantities that are shown, with their titles
 SHOWN = {
@@ -43,8 +46,16 @@ def reasons_of(result: ExpectedScores, r: int) -> list[str]:
     return [f"{reason} ({num} {'values' if num > 1 else 'value'})" for reason, num in count.items() if num]
 
 
-def basis_of(result: ExpectedScores) -> list[str]:
-    """Return sentences: what the estimates were learned from, how wrong they were there, and what to do next."""
+def left_out_of_means(result: ExpectedScores) -> list[str]:
+    """Return the findings that the means over findings leave out: at least one run has no estimate of them."""
+    return [finding for k, finding in enumerate(result.findings) if k not in result.means["auroc"].findings]
+
+
+def basis_of(result: ExpectedScores, write: Write, write_signed: Write) -> list[str]:
+    """Return sentences: what the estimates were learned from, and how wrong they were there.
+
+    write, write_signed: format a share and a difference; text and page have different formats.
+    """
     num = len(result.learned_from)
     if num < LEAST_HOSPITALS:
         return [f"The grid has {num} labeled {'hospital' if num == 1 else 'hospitals'}; {LEAST_HOSPITALS} are needed."]
@@ -52,19 +63,19 @@ def basis_of(result: ExpectedScores) -> list[str]:
     rows = result.accuracy[result.accuracy["finding"] == "macro"].set_index("estimator")
     if result.estimator.name in rows.index:
         own = rows.loc[result.estimator.name]
+        value, low, high = (write(own[name]) for name in ("value", "low", "high"))
         out.append(
-            f"When each of them was left out, the expected macro AUROC was wrong by {own['value']:.3f} on average"
-            f" [{own['low']:.3f}, {own['high']:.3f}]."
+            f"When each of them was left out, the expected macro AUROC was wrong by {value} on average [{low}, {high}]."
         )
         if "mean_gap" in rows.index and result.estimator.name != "mean_gap":
-            out.append(_against_mean_gap(own))
+            out.append(_against_mean_gap(own, write_signed))
     return out
 
 
-def _against_mean_gap(row: Any) -> str:
+def _against_mean_gap(row: Any, write: Write) -> str:
     """Return a sentence: whether the estimator was better than the mean gap at the labeled hospitals."""
     columns = ("difference", "difference_low", "difference_high")
-    value, low, high = (f"{round(row[name], 3) + 0.0:+.3f}" for name in columns)
+    value, low, high = (write(row[name]) for name in columns)
     difference = f"{value} [{low}, {high}]"
     if row["difference_high"] < 0:
         return f"That is better than the mean gap (difference {difference})."

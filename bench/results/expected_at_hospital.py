@@ -26,7 +26,17 @@ from bench.results.local_labels import COLUMNS, measured, read_local_labels
 from bench.results.read_predictions import load_replicates, load_scores, scored_ids
 from bench.scoring.estimators import estimate_rows
 from bench.scoring.estimators.accuracy_of_estimators import BASELINE, estimator_table
-from bench.scoring.estimators.expected_scores import WIDEST, Expected, Macros, expected, macros, outside, with_stated
+from bench.scoring.estimators.expected_scores import (
+    LEAST_IMAGES,
+    WIDEST,
+    Expected,
+    Macros,
+    differences,
+    expected,
+    macros,
+    outside,
+    with_stated,
+)
 from bench.scoring.estimators.from_hospitals import Known
 from bench.scoring.estimators.known_values import by_estimator, known_values
 from bench.scoring.estimators.quantities import QUANTITIES
@@ -34,7 +44,7 @@ from bench.scoring.metrics import require_finite
 from bench.store.checked_folders import CheckedFolder
 from harmonize.datasets.user_table import read_user_table
 from harmonize.errors import ConfigError, DatasetError
-from reports.formatting import places
+from reports.formatting import places, plural
 
 Array = NDArray[np.float64]
 Logits = Mapping[str, pd.DataFrame]  # run id -> image_id, and one column of logits for each finding
@@ -43,7 +53,10 @@ HERE = "here"  # name of the hospital without labels in the table `estimates`
 DEFAULT = "combination"  # the estimator that is used unless another one is chosen
 SMALLEST_FIRST = ("ece",)  # quantities of which the smallest value is best
 _SAME_LOGIT = 1e-3  # logits of one image on two devices differ less
+_NEAR = 0.25  # logits of a re-encoded image differ by less than this share of the distance between different images
 _MANY = 0.5  # share of images that a hospital of the grid may not have
+_SOME = 0.1  # a smaller share of similar images is a matter of chance
+_LEAST_COMPARED = 10  # fewer images are similar by chance
 _LEAST_FINDINGS = 3  # logits of fewer findings are equal by chance
 
 
@@ -128,7 +141,9 @@ def expected_scores(
     known = known_at_hospitals(manifest, run_ids, findings, internal_of_runs)
     here = estimates_here(manifest, findings, internal_of_runs, logit_of)
     no_number = outside(known, here, len(logit_of[run_ids[0]]))
-    results = {q: expected(entry, known[q], here[q], no_number, widest) for q in QUANTITIES}
+    num_images = [len(manifest.table(cohort)) for cohort in manifest.external]
+    differing = differences(entry, known, here, num_images, len(logit_of[run_ids[0]]))
+    results = {q: expected(entry, known[q], here[q], no_number, widest, q, differing) for q in QUANTITIES}
     results["prevalence"] = with_stated(results["prevalence"], stated)
     means = {q: macros(known[q], results[q], no_number == "", q in SMALLEST_FIRST) for q in QUANTITIES}
     if stated:
@@ -136,7 +151,6 @@ def expected_scores(
         notes.append(f"Stated, not estimated: the prevalence of {names}.")
     listed = [e for e in manifest.estimators if e.name in {estimator, BASELINE}]
     hospitals = [str(cohort["name"]) for cohort in manifest.external]
-    num_images = [len(manifest.table(cohort)) for cohort in manifest.external]
     of_runs = [load_replicates(manifest, run_id) for run_id in run_ids]
     replicates = (
         np.array([[of_run[f"auroc/{name}"] for of_run in of_runs] for name in hospitals]) if hospitals else None
@@ -236,6 +250,9 @@ def _checked(run_id: str, table: pd.DataFrame, findings: Sequence[str], first: p
         raise DatasetError(
             "all images have the same logits", where, "check the images and the model that predicted them"
         )
+    if logit_NK.size >= LEAST_IMAGES and logit_NK.min() >= 0 and logit_NK.max() <= 1:
+        fix = "give logits, log(p / (1 - p)) of a probability p"
+        raise DatasetError("all values are from 0 to 1: these are probabilities, not logits", where, fix)
     return logit_NK
 
 
@@ -250,26 +267,41 @@ def _compare_with_cohorts(
     folder = CheckedFolder(manifest.store.run_dir(run_id))
     for cohort in manifest.cohorts:
         known_MK = folder.table(f"predictions/{cohort['name']}.parquet")[list(findings)].to_numpy(np.float64)
-        share = compared_with(known_MK, logit_NK)
+        equal, similar = compared_with(known_MK, logit_NK)
         title = manifest.titles[cohort["name"]]
-        if share >= _MANY:
+        if max(equal, similar) >= _MANY:
+            belong = "belong to" if equal >= _MANY else "have almost the same logits as images of"
             raise ConfigError(
-                f"{share:.0%} of the images belong to {title}, a cohort of the grid, whose true scores are known",
+                f"{max(equal, similar):.0%} of the images {belong} {title}, a cohort of the grid, whose true scores are known",
                 "bench estimate",
                 f"`bench report --grid {manifest.content['name']}` shows its true scores",
             )
-        if share > 0:
-            notes.append(f"{round(share * len(logit_NK)):,} images belong to {title}, a cohort of the grid.")
+        if equal > 0:
+            notes.append(f"{round(equal * len(logit_NK)):,} images belong to {title}, a cohort of the grid.")
+        elif similar >= _SOME:
+            number = f"{round(similar * len(logit_NK)):,} images"
+            notes.append(f"{number} have almost the same logits as images of {title}, a cohort of the grid.")
     return notes
 
 
-def compared_with(known_MK: NDArray[Any], logit_NK: NDArray[np.float32]) -> float:
-    """Return the share of the N images whose logits equal those of one of M known images, up to the difference of devices."""
+def compared_with(known_MK: NDArray[Any], logit_NK: NDArray[np.float32]) -> tuple[float, float]:
+    """Compare the logits of N images with those of M known images of one cohort.
+
+    Returns two shares of the N images: those whose logits equal those of a known image, up to the difference of devices,
+    and those whose logits are similar. Files that were resized or compressed again have similar logits: the largest
+    difference is less than a quarter of the median distance between a known image and the nearest other one. Few images,
+    and few findings, are similar by chance, so their second share is 0.
+    """
     from scipy.spatial import cKDTree
 
-    near = _SAME_LOGIT if logit_NK.shape[1] >= _LEAST_FINDINGS else 1e-9
-    distance, _ = cKDTree(known_MK).query(logit_NK.astype(np.float64), p=np.inf, distance_upper_bound=near)
-    return float(np.isfinite(distance).mean())
+    tree, many = cKDTree(known_MK), logit_NK.shape[1] >= _LEAST_FINDINGS
+    distance, _ = tree.query(logit_NK.astype(np.float64), p=np.inf)
+    equal = float((distance < (_SAME_LOGIT if many else 1e-9)).mean())
+    if not many or min(len(known_MK), len(logit_NK)) < _LEAST_COMPARED:
+        return equal, 0.0
+    rows = known_MK[:: max(1, len(known_MK) // 2000)]
+    spacing, _ = tree.query(rows, k=2, p=np.inf)
+    return equal, float((distance < _NEAR * np.median(spacing[:, 1])).mean())
 
 
 def known_at_hospitals(
@@ -303,7 +335,11 @@ def read_logits(folder: Path, runs: Sequence[Mapping[str, Any]], findings: Seque
 
     Raises DatasetError for a missing or unreadable file.
     """
-    logits, notes = {}, []
+    if not folder.is_dir():
+        fix = f"give a folder with {runs[0]['id']}.csv or .parquet, and one file for each other run"
+        raise DatasetError("there is no such folder of logits", str(folder), fix)
+    logits: dict[str, pd.DataFrame] = {}
+    ignored_in: dict[str, list[str]] = {}
     for run in runs:
         path = next((p for end in ("parquet", "csv") if (p := folder / f"{run['id']}.{end}").is_file()), None)
         if path is None:
@@ -313,6 +349,10 @@ def read_logits(folder: Path, runs: Sequence[Mapping[str, Any]], findings: Seque
         except (OSError, ValueError) as error:
             raise DatasetError(f"cannot read the table: {str(error)[:200]}", str(path), "write it again") from error
         if ignored := [str(name) for name in table.columns if name not in {"image_id", *findings}]:
-            notes.append(f"{path.name}: ignored columns {', '.join(ignored)}; labels are never read.")
+            ignored_in.setdefault(", ".join(ignored), []).append(path.name)
         logits[str(run["id"])] = table
+    notes = [
+        f"{files[0] if len(files) == 1 else plural(len(files), 'file')}: ignored columns {columns}; labels are never read."
+        for columns, files in ignored_in.items()
+    ]
     return logits, notes

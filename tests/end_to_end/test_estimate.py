@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 
 from bench.planning.manifest import Manifest, read_manifest
-from bench.results.expected_at_hospital import expected_scores
+from bench.results.expected_at_hospital import compared_with, expected_scores
 from bench.store.checked_files import read_grid, write_grid
 from bench.store.store import Store
 from tests.conftest import Command
@@ -30,13 +30,13 @@ def predictions(folder: Path, run_id: str, cohort: str) -> pd.DataFrame:
 
 
 def new_hospital(folder: Path, into: Path) -> Path:
-    """Write logits like those of labeled hospitals, but of other images."""
-    draw = np.random.default_rng(0)
+    """Write logits like those of labeled hospitals, but of other images: mixtures of the logits of two images each."""
     into.mkdir()
     for run in manifest_of(folder).runs:
         table = predictions(folder, run["id"], "nih")
         findings = [name for name in table if name != "image_id"]
-        table[findings] += draw.normal(0, 0.02, (len(table), len(findings))).astype(np.float32)
+        mean, other = table[findings].mean(), table[findings].sample(frac=1, random_state=0).to_numpy()
+        table[findings] = (mean + 0.8 * (table[findings] - mean) + 0.6 * (other - mean.to_numpy())).astype(np.float32)
         table.assign(image_id=[f"new{i}" for i in range(len(table))]).to_csv(into / f"{run['id']}.csv", index=False)
     return into
 
@@ -147,13 +147,13 @@ def test_each_kind_of_estimator_can_be_chosen(name: str, finished: Path, logits:
         (["--logits", "{logits}", "--run", ""], ["2 finished runs of the grid match ''", "{first}"]),
         (["--logits", "{logits}", "--estimator", "cbpr"], ["unknown estimator 'cbpr'", "choose from: cbpe, "]),
         (["missing.png", "--estimator", "cbpr"], ["unknown estimator 'cbpr'"]),
-        (["--logits", "nowhere"], ["no logits of run {first}", "nowhere", "add {first}.csv or .parquet"]),
         (["--logits", "{logits}", "--grid", "other"], ["no grid 'other'", "tiny"]),
         (["--logits", "{logits}", "--device", "gpu"], ["gpu"]),
         (["--logits", "{logits}", "--prevalence", "Edema=2"], ["the prevalence of Edema is 2", "from 0 to 1"]),
         (["--logits", "{logits}", "--prevalence", "Edema=nan"], ["the prevalence of Edema is nan"]),
         (["--logits", "{logits}", "--prevalence", "Odema=.1"], ["no finding 'Odema'", "Edema"]),
         (["--logits", "{logits}", "--prevalence", "Edema"], ["no number", "FINDING=SHARE"]),
+        (["--logits", "nowhere"], ["no such folder of logits", "nowhere", "{first}.csv or .parquet"]),
     ],
 )
 def test_a_wrong_request_says_what_to_do(
@@ -188,6 +188,10 @@ DAMAGES = {
     "too large": (edited(lambda t: t.assign(Edema=1e300)), ["give a finite number"]),
     "constant": (
         edited(lambda t: t.assign(**{c: 0.3 for c in t if c != "image_id"})), ["all images have the same logits", "check"]
+    ),
+    "probabilities": (
+        edited(lambda t: t.assign(**{c: 1 / (1 + np.exp(-t[c])) for c in t if c != "image_id"})),
+        ["probabilities, not logits", "log(p / (1 - p))"],
     ),
     "repeated image": (edited(lambda t: pd.concat([t, t[:1]])), ["the image 'new0' is listed twice", "give each image once"]),
     "fewer images": (edited(lambda t: t[1:]), ["the runs have different images", "predict the same images"]),
@@ -231,6 +235,10 @@ def test_labels_beside_the_logits_are_ignored_and_said(finished: Path, own_logit
     assert after["notes"] == [
         *before["notes"], f"{path.name}: ignored columns label_Edema, sex; labels are never read."
     ]  # fmt: skip
+    for other in own_logits.glob("*.csv"):
+        edited(lambda t: t.assign(label_Edema=1, sex="F"))(other)
+    notes = json.loads(here(*arguments, cwd=finished).stdout)["notes"]
+    assert notes == [*before["notes"], "2 files: ignored columns label_Edema, sex; labels are never read."]
 
 
 def test_constant_logits_of_one_finding_are_no_error(finished: Path, own_logits: Path, here: Command) -> None:
@@ -264,6 +272,30 @@ def test_images_of_a_hospital_of_the_grid_are_refused_and_it_is_named(
         table.to_csv(own_logits / f"{run['id']}.csv", index=False)
     said = here("estimate", "--logits", str(own_logits), cwd=finished, code=2).stderr
     refused(said, f"100% of the images belong to {title}", "whose true scores are known", "bench report --grid tiny")
+
+
+def test_images_that_were_compressed_again_are_recognized(finished: Path, own_logits: Path, here: Command) -> None:
+    draw = np.random.default_rng(0)
+    for run in manifest_of(finished).runs:
+        table = predictions(finished, run["id"], "nih").sample(frac=1, random_state=1)
+        findings = [name for name in table if name != "image_id"]
+        table[findings] += draw.normal(0, 0.02, (len(table), len(findings))) * table[findings].std().to_numpy()
+        table.assign(image_id=np.arange(len(table))).to_csv(own_logits / f"{run['id']}.csv", index=False)
+    said = here("estimate", "--logits", str(own_logits), cwd=finished, code=2).stderr
+    refused(said, "almost the same logits as images of Hospital C (NIH layout)", "whose true scores are known")
+
+
+def test_logits_are_similar_only_with_many_images_and_findings() -> None:
+    draw = np.random.default_rng(0)
+    known = draw.normal(size=(400, 6))
+    close = (known[:100] + draw.uniform(-0.05, 0.05, (100, 6))).astype(np.float32)
+    assert compared_with(known, known[:100].astype(np.float32)) == (1.0, 1.0)
+    assert compared_with(known, close) == (0.0, 1.0)
+    half = np.concatenate([close[:50], draw.normal(size=(50, 6))]).astype(np.float32)
+    assert compared_with(known, half) == (0.0, pytest.approx(0.5, abs=0.02))
+    assert compared_with(known, draw.normal(size=(500, 6)).astype(np.float32))[1] < 0.02
+    assert compared_with(known[:, :2], close[:, :2]) == (0.0, 0.0)  # two findings
+    assert compared_with(known, close[:9]) == (0.0, 0.0)  # nine images
 
 
 def test_a_few_images_of_a_hospital_of_the_grid_are_stated(finished: Path, own_logits: Path, here: Command) -> None:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from bench.config.registry import Entry
 from bench.scoring.bootstrap.intervals import percentile
-from bench.scoring.estimators.expected_scores import LEAST_HOSPITALS, expected, left_out, outside
+from bench.scoring.estimators.expected_scores import LEAST_HOSPITALS, differences, expected, left_out, outside
 from bench.scoring.estimators.from_hospitals import Known
 from bench.scoring.estimators.quantities import QUANTITIES, Array, finite_mean
 from reports.schemas.tables import SCHEMAS
@@ -52,7 +52,7 @@ def estimator_table(
             error = estimates[entry.name] - values.truth
             if np.isfinite(error).any():
                 name = {"estimator": entry.name, "title": entry.title, "quantity": quantity}
-                rows.append({**name, **_cells(entry, values, error, reasons)})
+                rows.append({**name, **_cells(entry, quantity, known, error, reasons, num_images)})
                 replicates = replicates_HRB if quantity == "auroc" else None
                 rows.append({**name, **_macros(values, estimates[entry.name], base, replicates)})
     table = pd.DataFrame(rows, columns=columns)
@@ -60,11 +60,20 @@ def estimator_table(
     return table.astype({name: "float64" for name in columns if name not in texts})
 
 
-def _cells(entry: Entry, known: Known, error: Array, reasons: Sequence[NDArray[np.object_]]) -> dict[str, object]:
+def _cells(
+    entry: Entry,
+    quantity: str,
+    known: Mapping[str, Known],
+    error: Array,
+    reasons: Sequence[NDArray[np.object_]],
+    num_images: Sequence[int],
+) -> dict[str, object]:
     """Return the row of all cells of an estimator; a cell is one run and finding at one hospital."""
     inside, stated, width = np.zeros(error.shape, bool), np.zeros(error.shape, bool), np.full(error.shape, np.nan)
-    for h in range(len(known.truth)):
-        result = expected(entry, known.without(h), known.at(h), reasons[h])
+    for h, num in enumerate(num_images):
+        others, at = {q: v.without(h) for q, v in known.items()}, {q: v.at(h) for q, v in known.items()}
+        differing = differences(entry, others, at, [*num_images[:h], *num_images[h + 1 :]], num)
+        result = expected(entry, others[quantity], at[quantity], reasons[h], quantity=quantity, differing=differing)
         width[h] = result.half
         inside[h] = np.abs(error[h]) <= result.half
         stated[h] = result.stated

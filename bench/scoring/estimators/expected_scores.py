@@ -1,12 +1,13 @@
 """Expected scores at a hospital without labels, with intervals, abstentions and a ranking of the runs.
 
 The error of an estimator is measured at hospitals with labels: each is left out in turn, and estimated from the others. The
-interval of a new hospital follows from these errors. Where they say too little, there is no number but a reason.
+interval of a new hospital follows from these errors. It is an interval for the score that labels of the hospital's images
+would give, so few images make it wider. Where the errors say too little, there is no number but a reason.
 Shapes: R runs, K findings, H labeled hospitals.
 """
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,6 +24,8 @@ LEAST_IMAGES = 50  # images of the new hospital that an estimate needs
 WIDEST = 0.10  # maximum distance of a bound from the estimate
 MARGIN = 0.25  # share of the range of the labeled hospitals by which this range is widened on each side
 MANY = 0.3  # share of a run's findings with unlike logits from which on all findings of the run count as unlike
+TOO_UNCERTAIN = "too uncertain"  # start of the reason of a wide interval
+LEAST_SHARE = 0.25  # least share of the mean square error that does not count as sampling error
 # the quantities of `cbpe` that show whether the logits are like those of the labeled hospitals
 _SHOWS_SHIFT = ("prevalence", "auroc")
 
@@ -32,13 +35,15 @@ class Expected:
     """Expected values [R, K] of one quantity at a new hospital.
 
     half [R, K]: half widths of the intervals. reason [R, K]: "", or why the value is not stated. error [H, R, K]: errors
-    of the estimator at the labeled hospitals, each left out in turn.
+    of the estimator at the labeled hospitals, each left out in turn. growth [R, K]: by which factor the intervals are
+    wider than the errors alone imply, because of the number of images and of the distance to the labeled hospitals.
     """
 
     value: Array
     half: Array
     reason: NDArray[np.object_]
     error: Array
+    growth: Array
 
     @property
     def low(self) -> Array:
@@ -76,32 +81,135 @@ def left_out(entry: Entry, known: Known) -> Array:
 def half_widths(error_HRK: Array) -> Array:
     """Compute the half width [K] of the interval of a new hospital from the errors at labeled hospitals that were left out.
 
-    The mean square error of a finding is averaged with that of all findings, each with the same weight, because a
-    finding has errors at few hospitals. The quantile is that of Student's t with 2 (H - 1) degrees of freedom: errors
-    of several findings at one hospital are neither independent nor equal. NaN with fewer than 2 hospitals.
+    The square is the pooled mean square error (see `_pooled`). The quantile is that of Student's t with 2 (H - 1) degrees
+    of freedom: errors of several findings at one hospital are neither independent nor equal. NaN with fewer than 2 hospitals.
     """
     from scipy.stats import t
 
     num_hospitals = int(np.isfinite(error_HRK).any((1, 2)).sum())
     if num_hospitals < 2:
         return np.full(error_HRK.shape[2], np.nan)
-    square = error_HRK**2
-    of_finding = finite_mean(square.reshape(-1, square.shape[2]))
-    pooled = np.nanmean(square)
-    spread = np.sqrt(np.where(np.isfinite(of_finding), (of_finding + pooled) / 2, np.nan))
-    return np.asarray(spread * t.ppf((1 + LEVEL) / 2, 2 * (num_hospitals - 1)))
+    return np.asarray(np.sqrt(_pooled(error_HRK**2)) * t.ppf((1 + LEVEL) / 2, 2 * (num_hospitals - 1)))
+
+
+def _pooled(square_HRK: Array) -> Array:
+    """Return the mean square of each finding [K], averaged with that of all findings; NaN for a finding without values.
+
+    Both have the same weight, because a finding has errors at few hospitals.
+    """
+    of_finding = finite_mean(square_HRK.reshape(-1, square_HRK.shape[2]))
+    return np.asarray((of_finding + finite_mean(square_HRK, (0, 1, 2))) / 2)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Differences:
+    """How a new hospital differs from the labeled hospitals, without its labels.
+
+    widening [R, K]: factor of the intervals, at least 1 (see `widening`). labeled_images [H], images: number of images of
+    each labeled hospital, and of the new hospital. labeled_prevalence [H, R, K]: measured. prevalence [R, K]: expected.
+    """
+
+    widening: Array
+    labeled_images: Array
+    labeled_prevalence: Array
+    images: int
+    prevalence: Array
+
+
+def differences(
+    entry: Entry,
+    known: Mapping[str, Known],
+    here: Mapping[str, Mapping[str, Array]],
+    labeled_images: Sequence[int],
+    images: int,
+) -> Differences:
+    """Return how a new hospital differs from the labeled hospitals. Errors as in `estimate`."""
+    prevalence = estimate(entry, known["prevalence"], here["prevalence"])
+    num_labeled = np.asarray(labeled_images, np.float64)
+    return Differences(widening(known, here), num_labeled, known["prevalence"].truth, images, prevalence)
+
+
+def widening(known: Mapping[str, Known], here: Mapping[str, Mapping[str, Array]]) -> Array:
+    """Compute the factor [R, K] by which intervals are wider at a hospital that differs from the labeled hospitals.
+
+    The logits are described as in `outside`. The distance of a description is its difference from the mean of the labeled
+    hospitals, divided by their standard deviation. The factor is the root mean square distance of the finding and of all
+    findings of the run, and at least 1: errors as large as those at the labeled hospitals are expected within one
+    standard deviation, and errors grow in proportion to the distance.
+    """
+    distances = []
+    for quantity in _SHOWS_SHIFT:
+        labeled, new = known[quantity].estimates.get("cbpe"), here[quantity].get("cbpe")
+        if labeled is None or new is None or len(labeled) < 2:
+            continue
+        has = np.isfinite(labeled).sum(0)
+        center = finite_mean(labeled)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            variance = finite_mean((labeled - center) ** 2) * has / (has - 1)
+            distances.append(np.where(variance > 0, (new - center) ** 2 / variance, np.nan))
+    if not distances:
+        return np.ones(known["auroc"].internal.shape)
+    square = finite_mean(np.stack(distances))
+    both = finite_mean(np.stack([square, np.broadcast_to(finite_mean(square, 1)[:, None], square.shape)]))
+    return np.sqrt(np.fmax(both, 1.0))
+
+
+def sampling_variance(quantity: str, value: Array, prevalence: Array, num_images: Array) -> Array:
+    """Compute the variance of a measured score that is due to the number of images.
+
+    AUROC: Hanley and McNeil 1982, doi:10.1148/radiology.143.1.7063747. Sensitivity, specificity, accuracy and prevalence:
+    binomial. ECE: the variance of the prevalence, because a large ECE is mostly a difference between mean probability and
+    prevalence. At least one image of each class is assumed, and a score of at least .01 and at most .99.
+    """
+    positive = np.maximum(num_images * prevalence, 1.0)
+    negative = np.maximum(num_images * (1 - prevalence), 1.0)
+    score = np.clip(value, 0.01, 0.99)
+    if quantity == "auroc":
+        both_positive, both_negative = score / (2 - score), 2 * score**2 / (1 + score)
+        pairs = (positive - 1) * (both_positive - score**2) + (negative - 1) * (both_negative - score**2)
+        return np.asarray((score * (1 - score) + pairs) / (positive * negative))
+    if quantity in ("ece", "prevalence"):
+        score = np.clip(prevalence, 0.01, 0.99)
+    num = {"sensitivity": positive, "specificity": negative}.get(quantity, positive + negative)
+    return np.asarray(score * (1 - score) / num)
+
+
+def _growth(quantity: str, value: Array, truth: Array, error: Array, differing: Differences) -> Array:
+    """Compute by which factor [R, K] intervals are wider than the errors at labeled hospitals imply.
+
+    The mean square error minus the mean sampling variance at the labeled hospitals is the error of the estimator; at least
+    LEAST_SHARE of the mean square error is. The sampling variance at the new hospital is added, where it is known.
+    """
+    num_H = differing.labeled_images[:, None, None]
+    of_labeled = sampling_variance(quantity, truth, differing.labeled_prevalence, num_H)
+    square = _pooled(error**2)
+    sampling = _pooled(np.where(np.isfinite(error), of_labeled, np.nan))
+    own = np.fmax(square - sampling, LEAST_SHARE * square)
+    here = sampling_variance(quantity, value, differing.prevalence, np.asarray(float(differing.images)))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        factor = np.sqrt((own + here) / square)
+    return np.asarray(np.where(np.isfinite(factor), factor, 1.0) * differing.widening)
 
 
 def expected(
-    entry: Entry, known: Known, here: Mapping[str, Array], no_number: NDArray[np.object_], widest: float = WIDEST
+    entry: Entry,
+    known: Known,
+    here: Mapping[str, Array],
+    no_number: NDArray[np.object_],
+    widest: float = WIDEST,
+    quantity: str = "",
+    differing: Differences | None = None,
 ) -> Expected:
     """Return the expected values of one quantity at a new hospital.
 
     no_number [R, K]: reasons that are known already, "" without a reason (see `outside`). There is no number, either,
     if the interval's half width is above `widest`, and without enough labeled hospitals, which replaces other reasons.
+    quantity, differing: widen the intervals for few images and for a hospital unlike the labeled ones; without them, the
+    intervals are those of a hospital like the labeled ones, with as many images.
     """
     value, error = estimate(entry, known, here), left_out(entry, known) - known.truth
-    half = np.broadcast_to(half_widths(error), value.shape)
+    growth = np.ones(value.shape) if differing is None else _growth(quantity, value, known.truth, error, differing)
+    half = half_widths(error) * growth
     num_hospitals = np.isfinite(known.truth).any(1).sum(0)
     reason = no_number.copy()
     for k, num in enumerate(num_hospitals):
@@ -111,8 +219,8 @@ def expected(
     wide = np.isfinite(half) & (half > widest)
     for r, k in np.argwhere(wide):
         if not reason[r, k]:
-            reason[r, k] = f"too uncertain: interval ±{half[r, k]:.2f}"
-    return Expected(value, np.asarray(half), reason, error)
+            reason[r, k] = f"{TOO_UNCERTAIN}: interval ±{half[r, k]:.2f}"
+    return Expected(value, np.asarray(half), reason, error, growth)
 
 
 def with_stated(result: Expected, stated: Mapping[int, float]) -> Expected:
@@ -121,7 +229,7 @@ def with_stated(result: Expected, stated: Mapping[int, float]) -> Expected:
     reason, error = result.reason.copy(), result.error.copy()
     for k, share in stated.items():
         value[:, k], half[:, k], reason[:, k], error[:, :, k] = share, 0.0, "", 0.0
-    return Expected(value, half, reason, error)
+    return Expected(value, half, reason, error, result.growth)
 
 
 def outside(
@@ -159,12 +267,12 @@ def outside(
 class Macros:
     """Expected means over findings [R] of one quantity, with half widths of their intervals, and ranks.
 
-    findings: indices of the findings in the means. best [R]: whether no other run is clearly better. rank_low, rank_high
+    half [R]: half widths. findings: indices of the findings in the means. best [R]: whether no other run is clearly better. rank_low, rank_high
     [R]: interval of the rank, from 1; two runs change places unless the interval of their difference excludes 0.
     """
 
     value: Array
-    half: float
+    half: Array
     findings: tuple[int, ...]
     rank_low: NDArray[np.int64]
     rank_high: NDArray[np.int64]
@@ -190,7 +298,8 @@ def macros(known: Known, result: Expected, valid: NDArray[np.bool_], smallest_fi
 
     The means are over the findings that have a value for every run, enough labeled hospitals, and logits like those at
     these hospitals (`valid` [R, K]: see `outside`). Single findings may be too uncertain to be stated. The errors of the
-    means, and of the differences between two runs, are measured at the labeled hospitals as in `expected`.
+    means, and of the differences between two runs, are measured at the labeled hospitals as in `expected`. They grow as
+    the intervals of single findings do, on average over findings (root mean square).
     """
     enough = np.isfinite(known.truth).any(1).sum(0) >= LEAST_HOSPITALS
     used = (np.isfinite(result.value) & np.isfinite(result.half) & valid).all(0) & enough
@@ -198,11 +307,12 @@ def macros(known: Known, result: Expected, valid: NDArray[np.bool_], smallest_fi
     num_runs = len(result.value)
     if not findings:
         none = np.full(num_runs, np.nan)
-        return Macros(none, float("nan"), (), np.ones(num_runs, np.int64), np.full(num_runs, num_runs))
+        return Macros(none, none, (), np.ones(num_runs, np.int64), np.full(num_runs, num_runs))
     error_HR = finite_mean(result.error[:, :, used], 2)
     value = result.value[:, used].mean(1)
-    half = float(half_widths(error_HR[:, :, None])[0])
-    between = _half_of_differences(error_HR)
+    growth = np.sqrt((result.growth[:, used] ** 2).mean(1))
+    half = half_widths(error_HR[:, :, None])[0] * growth
+    between = _half_of_differences(error_HR) * np.maximum(growth[:, None], growth[None, :])
     sign = -1.0 if smallest_first else 1.0
     lead_RR = sign * (value[:, None] - value[None, :])
     better, worse = (lead_RR > between).sum(1), (lead_RR < -between).sum(1)

@@ -61,6 +61,20 @@ def test_the_headline_says_which_run_to_choose(runs: tuple[ExpectedRun, ...], wo
     assert headline(replace(PAGE, runs=runs)) == words
 
 
+def test_findings_that_the_means_leave_out_are_named() -> None:
+    assert "leave out" not in shown(PAGE).get_text()
+    text = shown(replace(PAGE, left_out=("Edema", HOSTILE))).get_text()
+    assert f"without an estimate for every run: Edema, {HOSTILE}." in text
+    empty = replace(PAGE, runs=(replace(FIRST, auroc=MISSING),), left_out=("Edema",))
+    assert "leave out" not in shown(empty).get_text()
+
+
+def test_phones_show_abbreviations_in_capitals() -> None:
+    page = replace(PAGE, quantities={"auroc": "AUROC", "ece": "Sensitivity"})
+    cells = shown(page).find_all("td", attrs={"data-l": True})
+    assert {str(cell["data-l"]) for cell in cells} == {"expected", "rank", "AUROC", "sensitivity"}
+
+
 def test_scores_from_local_labels_have_a_table_only_if_there_are_labels() -> None:
     assert shown(PAGE).find(id="h-measured") is None
     score = LocalScore("Edema", "AUROC", Estimate(0.7, 0.6, 0.8), Estimate(0.71, 0.5, 0.9), 89)

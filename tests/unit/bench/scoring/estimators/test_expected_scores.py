@@ -13,15 +13,19 @@ from bench.config.registry import Entry
 from bench.scoring.estimators.expected_scores import (
     Expected,
     Macros,
+    differences,
     estimate,
     expected,
     half_widths,
     left_out,
     macros,
     outside,
+    sampling_variance,
+    widening,
     with_stated,
 )
 from bench.scoring.estimators.from_hospitals import Known
+from bench.scoring.metrics import auroc
 from harmonize.errors import RegistryError
 from tests.hospitals import entry, known
 
@@ -96,7 +100,11 @@ def test_intervals_contain_about_90_percent_of_new_hospitals() -> None:
 
 def test_bounds_are_within_0_and_1() -> None:
     result = Expected(
-        np.array([[0.02, 0.98]]), np.array([[0.1, 0.1]]), np.array([["", ""]], object), np.empty((0, 1, 2))
+        np.array([[0.02, 0.98]]),
+        np.array([[0.1, 0.1]]),
+        np.array([["", ""]], object),
+        np.empty((0, 1, 2)),
+        np.ones((1, 2)),
     )
     assert result.low == pytest.approx(np.array([[0.0, 0.88]]))
     assert result.high == pytest.approx(np.array([[0.12, 1.0]]))
@@ -208,7 +216,7 @@ def test_a_common_error_of_all_runs_does_not_hide_their_order() -> None:
     fall = np.random.default_rng(0).uniform(0.0, 0.4, (5, 1, 2))  # hospitals differ much, runs do not
     internal = np.array([0.8, 0.85])[:, None] * np.ones(2)
     found = ranked(Known(internal, internal - fall, {}))
-    assert found.half > 0.2
+    assert (found.half > 0.2).all()
     assert found.best.tolist() == [False, True]
 
 
@@ -230,7 +238,7 @@ def test_without_findings_there_is_no_mean_and_no_order() -> None:
     found = ranked(values)
     assert found.findings == ()
     assert np.isnan(found.value).all()
-    assert np.isnan(found.half)
+    assert np.isnan(found.half).all()
     assert found.best.all()
     assert set(found.rank_high) == {len(values.internal)}
 
@@ -238,3 +246,101 @@ def test_without_findings_there_is_no_mean_and_no_order() -> None:
 def test_one_run_has_rank_1() -> None:
     found = ranked(known(num_runs=1, noise=0.01))
     assert (found.rank_low.tolist(), found.rank_high.tolist()) == ([1], [1])
+
+
+def described(values: Known, prevalence: Array, auroc: Array) -> dict[str, Known]:
+    """Return what is known if `cbpe` describes the logits of the labeled hospitals [H, R, K] in this way."""
+    return {
+        "auroc": Known(values.internal, values.truth, {"cbpe": auroc}),
+        "prevalence": Known(values.internal, np.full(values.truth.shape, 0.2), {"cbpe": prevalence}),
+    }
+
+
+def test_intervals_are_as_many_times_wider_as_the_logits_are_standard_deviations_away() -> None:
+    values = known(num_hospitals=3, num_runs=2, num_findings=2, noise=0.02)
+    three = np.array([0.1, 0.2, 0.3])[:, None, None] + np.zeros((3, 2, 2))  # mean .2, standard deviation .1
+    of = described(values, three, three + 0.4)
+    at_mean = {"prevalence": {"cbpe": np.full((2, 2), 0.2)}, "auroc": {"cbpe": np.full((2, 2), 0.6)}}
+    assert widening(of, at_mean).tolist() == [[1, 1], [1, 1]]
+    far = {**at_mean, "prevalence": {"cbpe": np.array([[0.8, 0.2], [0.2, 0.25]])}}  # 6 and .5 standard deviations
+    own, other = np.sqrt((18 + 9) / 2), np.sqrt((0 + 9) / 2)  # means over 2 quantities and over 2 findings
+    assert widening(of, far) == pytest.approx(np.array([[own, other], [1.0, 1.0]]))
+    labeled, here = values.truth.shape[0] * [100_000], {"auroc": {}, "prevalence": {}}
+    differing = differences(GAP, of, {**here, **far}, labeled, 100_000)
+    plain = expected(GAP, of["auroc"], {}, no_reason(values))
+    wide = expected(GAP, of["auroc"], {}, no_reason(values), quantity="auroc", differing=differing)
+    assert wide.half / plain.half == pytest.approx(differing.widening, rel=0.02)
+    assert wide.half == pytest.approx(half_widths(wide.error) * wide.growth)
+
+
+def test_hospitals_without_a_description_or_without_spread_do_not_widen() -> None:
+    values = known(num_hospitals=3)
+    here = {"prevalence": {}, "auroc": {}}
+    nothing = {name: Known(values.internal, values.truth, {}) for name in here}
+    assert (widening(nothing, here) == 1).all()
+    constant = np.full(values.truth.shape, 0.3)
+    new = {name: {"cbpe": constant[0] + 0.1} for name in here}
+    assert (widening(described(values, constant, constant), new) == 1).all()
+    missing = np.full(values.truth.shape, np.nan)
+    assert (widening(described(values, missing, missing), new) == 1).all()
+
+
+@pytest.mark.parametrize("quantity", ["auroc", "sensitivity", "specificity", "accuracy", "prevalence"])
+def test_the_sampling_variance_is_that_of_drawn_hospitals(quantity: str) -> None:
+    draw, share, num, distance = np.random.default_rng(0), 0.15, 200, 1.2
+    values = []
+    for _ in range(2000):
+        label = (draw.random(num) < share).astype(np.int8)
+        logit = draw.normal(distance * label)
+        called = logit > 0.6
+        scores = {
+            "auroc": auroc(label, logit),
+            "sensitivity": called[label == 1].mean(),
+            "specificity": 1 - called[label == 0].mean(),
+            "accuracy": (called == label).mean(),
+            "prevalence": label.mean(),
+        }
+        values.append(scores[quantity])
+    variance = sampling_variance(quantity, np.array([np.mean(values)]), np.array([share]), np.array([num]))
+    # Hanley and McNeil assume exponential densities: for two normal densities, their value is up to a fifth too large
+    assert 0.93 <= np.sqrt(variance[0]) / np.std(values) <= (1.2 if quantity == "auroc" else 1.07)
+
+
+def test_few_images_widen_the_interval_and_many_images_make_it_narrower() -> None:
+    draw = np.random.default_rng(3)
+    truth = 0.8 + draw.normal(
+        0, np.sqrt(sampling_variance("auroc", np.array(0.8), np.array(0.2), np.array(400.0))), (6, 2, 3)
+    )
+    values = Known(np.full((2, 3), 0.8), truth, {})
+    of = {"auroc": values, "prevalence": Known(np.full((2, 3), 0.2), np.full(truth.shape, 0.2), {})}
+    here: dict[str, dict[str, Array]] = {"auroc": {}, "prevalence": {}}
+
+    def half(images: int) -> float:
+        differing = differences(GAP, of, here, [400] * 6, images)
+        result = expected(GAP, values, {}, no_reason(values), quantity="auroc", differing=differing)
+        assert macros(values, result, no_reason(values) == "").half == pytest.approx(
+            half_widths(result.error.mean(2, keepdims=True))[0] * np.sqrt((result.growth**2).mean(1))
+        )
+        return float(result.half.mean())
+
+    plain = float(expected(GAP, values, {}, no_reason(values)).half.mean())
+    assert half(400) == pytest.approx(plain, rel=0.15)
+    assert half(100) > 1.5 * plain
+    assert plain > half(100_000) > 0.4 * plain  # at least a quarter of the mean square error remains
+
+
+def test_intervals_contain_measured_scores_of_hospitals_with_fewer_images() -> None:
+    inside, plain = [], []
+    for seed in range(60):
+        draw = np.random.default_rng(seed)
+        num, share = np.array([800.0] * 6 + [150.0])[:, None, None], 0.1
+        fair = 0.85 - draw.normal(0.1, 0.01, (7, 1, 4)) + np.zeros((7, 3, 4))
+        truth = fair + draw.normal(size=(7, 1, 4)) * np.sqrt(sampling_variance("auroc", fair, np.array(share), num))
+        values = Known(np.full((3, 4), 0.85), truth[:6], {})
+        of = {"auroc": values, "prevalence": Known(np.full((3, 4), share), np.full((6, 3, 4), share), {})}
+        differing = differences(GAP, of, {"auroc": {}, "prevalence": {}}, [800] * 6, 150)
+        for into, options in ((inside, {"quantity": "auroc", "differing": differing}), (plain, {})):
+            result = expected(GAP, values, {}, no_reason(values), widest=1.0, **options)
+            into.append((np.abs(result.value - truth[6]) <= result.half).mean())
+    assert 0.86 <= np.mean(inside) <= 0.98
+    assert np.mean(plain) < 0.75
