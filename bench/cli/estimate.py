@@ -84,9 +84,11 @@ def estimate(
     require_device(device)
     manifest = read_manifest(Store.open(store, create=False), grid)
     _check_sources({"IMAGE": images, "--logits": logits, "--cohort": cohort}, data)
+    if output is not None and output.is_dir():
+        raise ConfigError("the output is a folder", str(output), "name a file, such as estimate.html")
     shares = _shares(prevalence or ())
     runs = runs_to_estimate(manifest, run or ())
-    _, findings = checked_request(manifest, [str(chosen["id"]) for chosen in runs], estimator)
+    _, findings = checked_request(manifest, [str(chosen["id"]) for chosen in runs], estimator, labels, shares)
     with choose_display(quiet) as display:
         if logits is not None:
             of_runs, notes = read_logits(logits, runs, findings)

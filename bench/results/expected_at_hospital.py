@@ -22,7 +22,7 @@ from bench.results.compared_runs import (
     compared_at_hospitals,
     internal_findings_of,
 )
-from bench.results.local_labels import COLUMNS, measured, read_local_labels
+from bench.results.local_labels import COLUMNS, check_local_labels, measured, read_local_labels
 from bench.results.read_predictions import load_replicates, load_scores, scored_ids
 from bench.scoring.estimators import estimate_rows
 from bench.scoring.estimators.accuracy_of_estimators import BASELINE, estimator_table
@@ -175,7 +175,13 @@ def _stated(prevalence: Mapping[str, float], findings: Sequence[str]) -> dict[in
     return {list(findings).index(finding): float(share) for finding, share in prevalence.items()}
 
 
-def checked_request(manifest: Manifest, run_ids: Sequence[str], estimator: str) -> tuple[Entry, tuple[str, ...]]:
+def checked_request(
+    manifest: Manifest,
+    run_ids: Sequence[str],
+    estimator: str,
+    labels: Path | None = None,
+    prevalence: Mapping[str, float] | None = None,
+) -> tuple[Entry, tuple[str, ...]]:
     """Return the estimator and the findings of a request, before images are predicted; errors as in `expected_scores`."""
     entries, name = {entry.name: entry for entry in manifest.estimators}, manifest.content["name"]
     if not entries:
@@ -184,7 +190,11 @@ def checked_request(manifest: Manifest, run_ids: Sequence[str], estimator: str) 
     if estimator not in entries:
         fix = f"choose from: {', '.join(entries)}; `bench run --grid {name}` adds new entries of the registry"
         raise ConfigError(f"unknown estimator {estimator!r}", "--estimator", fix)
-    return entries[estimator], _findings(manifest, run_ids)
+    findings = _findings(manifest, run_ids)
+    _stated(prevalence or {}, findings)
+    if labels is not None:
+        check_local_labels(labels, findings)
+    return entries[estimator], findings
 
 
 def runs_to_estimate(manifest: Manifest, chosen: Sequence[str] = ()) -> list[Mapping[str, Any]]:

@@ -54,7 +54,7 @@ def read_local_labels(path: Path, image_ids: Sequence[str], findings: Sequence[s
     unlabeled image. Raises DatasetError for an unreadable table and a repeated image. Raises ConfigError for an unknown
     image, for a cell that is no label, and if no column is a finding of the runs.
     """
-    table = read_table(path)
+    table, state = _labels(path, findings)
     rows = pd.Index(image_ids).get_indexer(pd.Index(table[IMAGE]))
     names = pd.Index([Path(image_id).name for image_id in image_ids])
     if (rows < 0).any() and names.is_unique:
@@ -63,12 +63,7 @@ def read_local_labels(path: Path, image_ids: Sequence[str], findings: Sequence[s
         first = table[IMAGE].iloc[int(np.flatnonzero(rows < 0)[0])]
         what = f"{int((rows < 0).sum()):,} of {len(rows):,} images are not among the images of the hospital, e.g. {first!r}"
         raise ConfigError(what, str(path), "give labels of the images that are estimated")
-    labeled = [finding for finding in findings if finding in table]
-    if not labeled:
-        raise ConfigError("no column is a finding of the runs", str(path), f"choose from: {', '.join(findings)}")
-    state = {finding: label_states(table, finding, path) for finding in labeled}
-    state = {finding: np.where(value == -2, 0, value).astype(np.int8) for finding, value in state.items()}
-    notes = [f"{len(rows):,} images have labels or patient ids, of {', '.join(labeled)}."]
+    notes = [f"{len(rows):,} images have labels or patient ids, of {', '.join(state)}."]
     ids = np.array([f"image {i}" for i in range(len(image_ids))], object)
     if PATIENT in table:
         ids[rows] = [
@@ -77,6 +72,21 @@ def read_local_labels(path: Path, image_ids: Sequence[str], findings: Sequence[s
     else:
         notes.append(f"There is no column {PATIENT}: each image counts as a patient.")
     return LocalLabels(rows, state, np.unique(ids, return_inverse=True)[1].astype(np.int64), tuple(notes))
+
+
+def check_local_labels(path: Path, findings: Sequence[str]) -> None:
+    """Check a table of labels before the images are predicted; errors as in `read_local_labels`, except for unknown images."""
+    _labels(path, findings)
+
+
+def _labels(path: Path, findings: Sequence[str]) -> tuple[pd.DataFrame, dict[str, NDArray[np.int8]]]:
+    """Return the table as text, and finding -> label states [n]; -2 (not mentioned) becomes 0."""
+    table = read_table(path)
+    labeled = [finding for finding in findings if finding in table]
+    if not labeled:
+        raise ConfigError("no column is a finding of the runs", str(path), f"choose from: {', '.join(findings)}")
+    state = {finding: label_states(table, finding, path) for finding in labeled}
+    return table, {finding: np.where(value == -2, 0, value).astype(np.int8) for finding, value in state.items()}
 
 
 def measured(
