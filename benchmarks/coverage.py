@@ -5,7 +5,7 @@
 
 The column `command` of the table has the command of each row.
 
-A world is a simulated study; there are seven. A patient has 1 to 6 images, which share the label and a random effect.
+A world is a simulated study; there are eight. A patient has 1 to 6 images, which share the label and a random effect.
   findings  two equally good runs, five findings; tests intervals, paired tests and Holm's correction
   runs      24 runs on the same patients; tests tie groups and rank intervals
   gap       one run; case mix, prevalence, labels and skill (the separation of positives and negatives) differ at the
@@ -16,6 +16,8 @@ A world is a simulated study; there are seven. A patient has 1 to 6 images, whic
   drift     runs of these three kinds at an internal and at an external hospital; tests the intervals of the drift of ECE
   benefit   two equally good runs, five findings; tests the intervals of net benefit, of its paired difference, and of the shares of
             images that are called positive and missed
+  triage    one run, five findings; conformal thresholds from an internal hospital, used at an exchangeable hospital and at one where the
+            findings are harder to see; sicker patients have more images; tests the guarantee, its intervals and its verdict
 
 A prediction score is the mean of its stratum (patients of the same sex and label) + the patient's effect + noise, all normal.
 Therefore the true AUROC is the mean of Phi(difference of means / sqrt(2 variance)) over the pairs of strata, weighted with their
@@ -59,6 +61,8 @@ from bench.scoring.bootstrap.intervals import (
 from bench.scoring.bootstrap.resamples import Resamples
 from bench.scoring.bootstrap.sorted_images import Column
 from bench.scoring.calibration_metrics import BIASED, bin_of, ece
+from bench.scoring.conformal import LEVELS as STATED
+from bench.scoring.conformal import highest_by_chance, release_threshold, thresholds
 from bench.scoring.delong import areas
 from bench.scoring.gaps import decomposition as decompose
 from bench.scoring.gaps.gap_component import COMPONENTS, MEASURED
@@ -66,6 +70,9 @@ from bench.scoring.metrics import auroc
 from bench.scoring.metrics_of_split import measure
 from bench.scoring.net_benefit import measures_of
 from bench.scoring.scored_split import Settings
+from bench.scoring.triage import quantities_of, summed, tallies
+from reports.report_data.headline_rows import Estimate
+from reports.report_data.triage_rates import Rate
 
 Array = NDArray[np.float64]
 # claim (a row of the table) -> one value per simulated case: whether the claim held, or a measured number
@@ -76,7 +83,7 @@ NUM_FINDINGS = 5
 PREVALENCE = 0.25
 DISTANCE = {"internal": 1.5, "external": 1.0}
 NUM_RUNS = 24
-WORLDS = "findings runs recipes gap ece drift benefit"
+WORLDS = "findings runs recipes gap ece drift benefit triage"
 THRESHOLDS = (0.1, 0.25, 0.5)  # of the probabilities of the world `benefit`; .25 is the prevalence
 LEVELS = {
     "equal": np.full(NUM_RUNS, 1.2),
@@ -376,6 +383,47 @@ def benefit(seen: Seen, seed: int, num_patients: int, num_resamples: int) -> Non
         note(seen, f"paired test of net benefit at t = {t}: false difference", *(p < 0.05))
 
 
+def triage(seen: Seen, seed: int, num_patients: int, num_resamples: int) -> None:
+    """Record in `seen` the true error rates of conformal thresholds, and whether their intervals and verdicts hold."""
+    generator = np.random.default_rng(seed)
+    patient, label, score = _hospital(num_patients, DISTANCE["internal"], generator)
+    at = np.stack([thresholds(y, s, patient) for y, s in zip(label.T, score.T, strict=True)])  # [K, L, 2]
+    num_internal = [len(np.unique(patient[y == 1])) for y in label.T]
+    for (kind, distance), words in zip(DISTANCE.items(), ("exchangeable", "other"), strict=True):
+        there, is_positive, scores = _hospital(num_patients, distance, generator)
+        resamples = Resamples.draw(there.astype(object), num_resamples, "triage", seed=seed)
+        for k, level_at in np.ndindex(NUM_FINDINGS, len(STATED)):
+            (release, flag), stated = at[k, level_at], STATED[level_at]
+            missed = float(norm.cdf((min(release, flag) - distance) / SD))
+            if kind == "internal":
+                note(seen, f"rate triage, exchangeable patients: miss rate, stated {stated}", missed)
+                false = float(norm.sf(flag / SD))
+                note(seen, f"rate triage, exchangeable patients: false positive rate, stated {stated}", false)
+                ours = score[label[:, k] == 1, k]  # a rule that counts images as if each were another patient
+                cut = release_threshold(ours, np.arange(len(ours)), stated)
+                missed_by_rule = float(norm.cdf((cut - distance) / SD))
+                note(seen, f"rate triage, images counted instead: miss rate, stated {stated}", missed_by_rule)
+            column = Column.of(resamples.patient, is_positive[:, k], scores[:, k])
+            quantities = quantities_of(summed(tallies(column, at[k], num_patients), resamples))[level_at, 0]
+            num = np.array([len(np.unique(there[is_positive[:, k] == 1]))])
+            low, high = rare_share_interval(quantities[:1], quantities[None, 1:], num)
+            claim = f"triage, {words} patients, stated {stated}"
+            note(seen, f"{claim}: interval of the miss rate", bool(low[0] <= missed <= high[0]))
+            estimate = Estimate(float(quantities[0]), float(low[0]), float(high[0]))
+            rate = Rate(estimate, stated, highest_by_chance(num_internal[k], stated), True)
+            end = ": false difference" if kind == "internal" else ""
+            note(seen, f"{claim}: guarantee broken{end}", rate.is_beyond_chance)
+
+
+def _hospital(num: int, distance: float, generator: np.random.Generator) -> tuple[NDArray[np.int64], Array, Array]:
+    """Return patient [N], label [N, K] and score [N, K]; patients with higher scores of the first finding have more images."""
+    shared = generator.normal(0, PATIENT_SD, (num, NUM_FINDINGS))
+    num_images = np.clip(np.round(3 + 2 * shared[:, 0] + generator.normal(size=num)), 1, 6).astype(np.int64)
+    patient = np.repeat(np.arange(num), num_images)
+    label = (generator.random((num, NUM_FINDINGS)) < PREVALENCE).astype(np.int8)[patient]
+    return patient, label, distance * label + shared[patient] + generator.normal(0, NOISE_SD, label.shape)
+
+
 def _score_at(probability: Array) -> Array:
     """Return the score at which the true probability of a positive label has this value; the inverse of `true_logit`."""
     distance = DISTANCE["internal"]
@@ -434,6 +482,10 @@ def rows_of(seen: Seen) -> Rows:
                     num_cases,
                 )
             )
+        elif claim.startswith("rate "):
+            half = 1.96 * float(np.std(cases, ddof=1)) / np.sqrt(num_cases)
+            stated = float(claim.rsplit(" ", 1)[1])
+            out.append((claim.removeprefix("rate "), "mean", stated, mean, mean - half, mean + half, num_cases))
         elif claim.startswith("value "):
             _, metric, component = claim.split()
             half = 1.96 * float(np.std(cases, ddof=1)) / np.sqrt(num_cases)
@@ -450,7 +502,13 @@ def rows_of(seen: Seen) -> Rows:
             )
         else:
             low, high = wilson(np.array(mean), np.array(float(num_cases)))
-            nominal = 0.05 if "false difference" in claim else 1.0 if "share no tie group" in claim else 0.95
+            nominal = (
+                0.05
+                if "false difference" in claim
+                else 1.0
+                if claim.endswith(("share no tie group", "guarantee broken"))
+                else 0.95
+            )
             out.append((claim, "share", nominal, mean, float(low), float(high), num_cases))
     return out
 
@@ -465,7 +523,7 @@ def simulate(num: int, num_patients: int, num_resamples: int, seed: int, worlds:
         for world in worlds.split():
             world_seed = int(np.random.SeedSequence([seed, simulation, len(world)]).generate_state(1)[0])
             simulation_of = {"findings": findings, "runs": runs, "recipes": recipes, "gap": gap, "ece": calibration}
-            (simulation_of | {"drift": drift, "benefit": benefit})[world](
+            (simulation_of | {"drift": drift, "benefit": benefit, "triage": triage})[world](
                 seen, world_seed, num_patients * (2 if world == "gap" else 1), num_resamples
             )
     return pd.DataFrame(rows_of(seen), columns=["claim", "measure", "nominal", "found", "low", "high", "cases"])

@@ -111,7 +111,7 @@ def quantities_of(sums: Array) -> Array:
     return np.stack(out)
 
 
-def _summed(of_patients: Array, resamples: Resamples) -> Array:
+def summed(of_patients: Array, resamples: Resamples) -> Array:
     """Return sums over patients [C, 1 + B] of numbers [P, C]: in the data, then in the first FOR_DETAIL replicates."""
     some = resamples.first(FOR_DETAIL)
     sums = [of_patients.sum(0)[:, None]]
@@ -125,7 +125,7 @@ class Triaged:
     """The quantities of one cohort [K + 1, L, V, 1 + B]: of each finding, then of the macro; NaN for a finding without scores.
 
     counted [K]: mask of the findings in the macro. num_patients [K + 1, 3]: patients with a positive image, with a negative image,
-    and all; the macro has the smallest numbers of a finding. num_images [K + 1].
+    and all; the macro has the sums over its findings. num_images [K + 1].
     """
 
     dataset: str
@@ -147,7 +147,7 @@ class Triaged:
             of_patients = [
                 tallies(split.columns[k], chosen.logit[:, :, k], resamples.num_patients) for k in np.flatnonzero(known)
             ]
-            sums = _summed(np.concatenate(of_patients, 1), resamples).reshape(len(of_patients), -1, num)
+            sums = summed(np.concatenate(of_patients, 1), resamples).reshape(len(of_patients), -1, num)
             for k, of_finding in zip(np.flatnonzero(known), sums, strict=True):
                 quantities[k] = quantities_of(of_finding)
                 num_patients[k] = *of_finding[:2, 0].astype(np.int64), split.counts.num_patients[k]
@@ -155,7 +155,7 @@ class Triaged:
         counted = known if used is None else known & used
         if counted.any():
             quantities[-1] = _mean(quantities[:-1][counted])
-            num_patients[-1], num_images[-1] = num_patients[:-1][counted].min(0), num_images[:-1][counted].min()
+            num_patients[-1], num_images[-1] = num_patients[:-1][counted].sum(0), num_images[:-1][counted].sum()
         return cls(split.scored.dataset, quantities, counted, num_patients, num_images)
 
     @classmethod

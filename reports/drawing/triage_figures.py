@@ -10,7 +10,6 @@ from reports.drawing import svg
 from reports.formatting import integer, is_number, places
 from reports.report_data.report_data import EXTERNAL, MACRO, ReportData
 from reports.report_data.triage_rates import LEVEL, Rate, lookup
-from reports.sentences.triage import triage_verdict
 from reports.tables import rows_of
 
 NAME, WIDTH, ROW, TOP = 150.0, 190.0, 20.0, 8.0  # px: width of the names and of the axis, height of a row, top margin
@@ -52,7 +51,7 @@ def _by_hospital(rates: list[tuple[str, Rate]]) -> Markup:
         body += (
             svg.text(0, y + 4, name, "tk") + svg.intervals(estimate, x, y) + svg.circle(x(estimate.value), y, 3.4, css)
         )
-        words.append(f"{name} {estimate.with_interval} {triage_verdict(rate)}".strip())
+        words.append(f"{name} {estimate.with_interval}")
     label = f"Miss rate by hospital; stated: {places(LEVEL, 2)}; {'; '.join(words)}"
     return svg.svg(NAME + WIDTH + 12, bottom + 20, body, label)
 
