@@ -60,7 +60,7 @@ def lookup(table: pd.DataFrame) -> tuple[dict[tuple[str, Key], Rate], dict[Key, 
 
     The bounds of a finding hold for all findings of the run at this hospital, and those of a macro for all hospitals.
     """
-    rows = {
+    rows: dict[Key, Mapping[str, Any]] = {
         (str(row["run_id"]), str(row["dataset"]), str(row["finding"])): row
         for row in records_of(table[table["level"] == LEVEL])
     }
