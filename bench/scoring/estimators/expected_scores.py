@@ -151,7 +151,7 @@ def widening(known: Mapping[str, Known], here: Mapping[str, Mapping[str, Array]]
         return np.ones(known["auroc"].internal.shape)
     square = finite_mean(np.stack(distances))
     both = finite_mean(np.stack([square, np.broadcast_to(finite_mean(square, 1)[:, None], square.shape)]))
-    return np.sqrt(np.fmax(both, 1.0))
+    return np.asarray(np.sqrt(np.fmax(both, 1.0)))
 
 
 def sampling_variance(quantity: str, value: Array, prevalence: Array, num_images: Array) -> Array:
