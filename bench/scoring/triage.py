@@ -91,8 +91,10 @@ def tallies(column: Column, logit: Array, num_patients: int) -> Array:
             np.bincount(column.patient[part][mask[part]], minlength=num_patients)
             for part, mask in zip(before, (~positive, positive), strict=True)
         )
-        called = [np.bincount(column.patient[part], minlength=num_patients) for part in before[::-1]]
-        sums += [misses / np.maximum(by_class[0], 1), alarms / np.maximum(by_class[1], 1), *called]
+        released, called = (
+            np.bincount(column.patient[part], minlength=num_patients).astype(np.float64) for part in before[::-1]
+        )
+        sums += [misses / np.maximum(by_class[0], 1), alarms / np.maximum(by_class[1], 1), released, called]
     return np.stack(sums, 1)
 
 
