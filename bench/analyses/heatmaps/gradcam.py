@@ -93,9 +93,7 @@ def heat_maps(
         gradients = torch.autograd.grad(logit_NK, leaves, direction_KNK, is_grads_batched=True)
     if chosen is not None:
         leaves = [chosen.maps(leaf, network.backbone) for leaf in leaves]
-        gradients = tuple(
-            chosen.maps(g.flatten(0, 1), network.backbone).unflatten(0, (len(indices), -1)) for g in gradients
-        )
+        gradients = tuple(torch.stack([chosen.maps(g_N, network.backbone) for g_N in g_KN]) for g_KN in gradients)
     A_NChw, G_KNChw = torch.cat(leaves, 1).detach(), torch.cat(gradients, 2)
     return HeatMaps(logit_NK.detach()[:, indices], METHODS[method](A_NChw, G_KNChw))
 
