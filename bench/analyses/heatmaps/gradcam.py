@@ -1,4 +1,4 @@
-"""Grad-CAM, Grad-CAM++ and HiResCAM of all findings at once, for any convolutional architecture.
+"""Grad-CAM, Grad-CAM++ and HiResCAM of all findings at once, for convolutional networks and transformers.
 
 The network runs once. Gradients are computed only for the layers after the chosen feature maps, for all findings in one
 vectorized backward pass. So heat maps of the last stage take about as long as the prediction.
@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate, relu
 
-from bench.analyses.heatmaps.stages import Stage, check_maps, frozen, stages
+from bench.analyses.heatmaps.stages import Stage, frozen, is_maps, stages
 from bench.models.network import Network
 from harmonize.errors import ConfigError
 
@@ -86,11 +86,14 @@ def heat_maps(
     if method not in METHODS:
         raise ConfigError(f"unknown heat map method {method!r}", "method", f"choose one of {', '.join(METHODS)}")
     with torch.inference_mode(mode=False), frozen(network):
-        leaves, logit_NK = _cut(network, x_NCHW, stage)
+        leaves, logit_NK, chosen = _cut(network, x_NCHW, stage)
         indices = list(range(logit_NK.shape[1])) if findings is None else list(findings)
         one_hot_KK = torch.eye(logit_NK.shape[1], dtype=logit_NK.dtype, device=logit_NK.device)[indices]
         direction_KNK = one_hot_KK[:, None].expand(-1, len(logit_NK), -1)
         gradients = torch.autograd.grad(logit_NK, leaves, direction_KNK, is_grads_batched=True)
+    if chosen is not None:
+        leaves = [chosen.maps(leaf, network.backbone) for leaf in leaves]
+        gradients = tuple(torch.stack([chosen.maps(g_N, network.backbone) for g_N in g_KN]) for g_KN in gradients)
     A_NChw, G_KNChw = torch.cat(leaves, 1).detach(), torch.cat(gradients, 2)
     return HeatMaps(logit_NK.detach()[:, indices], METHODS[method](A_NChw, G_KNChw))
 
@@ -119,21 +122,21 @@ def chosen_stage(network: Network, height: int, width: int, stage: int | None = 
     return available[stage]
 
 
-def _cut(network: Network, x_NCHW: Tensor, stage: int | None) -> tuple[list[Tensor], Tensor]:
-    """Run the network; return the chosen feature maps as leaves of the autograd graph, and the logits [N, K].
+def _cut(network: Network, x_NCHW: Tensor, stage: int | None) -> tuple[list[Tensor], Tensor, Stage | None]:
+    """Run the network; return leaves of the autograd graph at the chosen stage, the logits [N, K], and the stage.
 
-    The feature maps are one tensor, or two tensors in a dual-path network.
+    A leaf is the output of the stage's module: feature maps (two tensors in a dual-path network) or tokens. The stage is
+    None if the leaf is the output of the backbone and has the layout of feature maps.
     """
     backbone, (height, width) = network.backbone, x_NCHW.shape[2:]
     features: Tensor
     if stage in (None, -1):  # common case: the last stage is the output of the backbone, so no search is needed
         with torch.no_grad():
             features = backbone.forward_features(x_NCHW)  # type: ignore[operator]
-        check_maps(network, features)
-        if stage == -1 or min(features.shape[2:]) >= SMALLEST:
+        if is_maps(network, features) and (stage == -1 or min(features.shape[2:]) >= SMALLEST):
             leaf = _leaf(features)
-            return [leaf], _logits(network, leaf)
-    module = chosen_stage(network, height, width, stage).module
+            return [leaf], _logits(network, leaf), None
+    chosen = chosen_stage(network, height, width, stage)
     leaves: list[Tensor] = []
 
     def replace_by_leaves(
@@ -144,17 +147,17 @@ def _cut(network: Network, x_NCHW: Tensor, stage: int | None) -> tuple[list[Tens
         copies = tuple(leaf.clone() for leaf in leaves)
         return copies if isinstance(output, tuple) else copies[0]
 
-    if not module:
+    if not chosen.module:
         with torch.no_grad():
             leaf = _leaf(backbone.forward_features(x_NCHW))  # type: ignore[operator]
-        return [leaf], _logits(network, leaf)
-    hook = backbone.get_submodule(module).register_forward_hook(replace_by_leaves)
+        return [leaf], _logits(network, leaf), chosen
+    hook = backbone.get_submodule(chosen.module).register_forward_hook(replace_by_leaves)
     try:
         with torch.enable_grad():
             features = backbone.forward_features(x_NCHW)  # type: ignore[operator]
     finally:
         hook.remove()
-    return leaves, _logits(network, features)
+    return leaves, _logits(network, features), chosen
 
 
 def _leaf(maps: Tensor) -> Tensor:

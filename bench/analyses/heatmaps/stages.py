@@ -2,7 +2,11 @@
 
 Feature maps inside a residual block are not a stage: their heat maps would miss the evidence in the skip connection.
 
-Shapes: N images, C channels, h and w pixels of the feature maps.
+The feature maps of a transformer are its patch tokens, arranged like the patches in the image. Prefix tokens (class
+token, registers) have no position and are left out. If the head reads only the class token, the patch tokens of the last
+block do not affect the logits. The last stage is then the output of the last block whose patch tokens do.
+
+Shapes: N images, C channels, h and w pixels of the feature maps, T tokens.
 """
 
 from bisect import bisect_left
@@ -10,7 +14,8 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from re import fullmatch
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -27,28 +32,53 @@ class Stage:
     module: str  # name of the module that outputs the maps, "" for the backbone itself
     height: int
     width: int
+    layout: Literal["NCHW", "NHWC", "tokens"] = "NCHW"  # of the module's output
+
+    def maps(self, output: Tensor, backbone: nn.Module) -> Tensor:
+        """Return a copy of the module's output, or of its gradient, as maps [N, C, h, w]."""
+        if self.layout == "NCHW":
+            return output
+        if self.layout == "NHWC":
+            return output.permute(0, 3, 1, 2)
+        patches_NTC = output[:, output.shape[1] - self.height * self.width :]
+        if hasattr(backbone, "reroll"):  # Hiera sorts its tokens by mask units
+            block = int(self.module.rpartition(".")[2]) if self.module else len(backbone.blocks) - 1  # type: ignore[arg-type]
+            arranged: Tensor = backbone.reroll(patches_NTC, block)  # type: ignore[operator]
+            return arranged.permute(0, 3, 1, 2)
+        return patches_NTC.transpose(1, 2).reshape(len(output), output.shape[2], self.height, self.width)
+
+
+@dataclass(frozen=True, slots=True)
+class _Trace:
+    """What one forward pass shows about a backbone."""
+
+    stages: tuple[Stage, ...]  # largest maps first
+    depths: tuple[tuple[str, str], ...]  # (name of a depth, module at which it begins), from the first to the last
+    calls: tuple[str, ...]  # names of the modules before the head, in the order in which they finish
 
 
 def stages(network: Network, height: int, width: int) -> tuple[Stage, ...]:
     """Return the stages for images of height x width, largest maps first; the last stage is the input of the head.
 
-    The backbone runs once on torch's meta device, which computes only shapes. A module qualifies if every path in the
-    autograd graph from the features to the image passes the module's output. Of the qualified modules with maps of one
-    size, the last module ends the stage. Raises ConfigError for a network without feature maps, such as a transformer.
+    A backbone with feature maps runs once on torch's meta device, which computes only shapes. A module qualifies if every
+    path in the autograd graph from the features to the image passes the module's output. Of the qualified modules with
+    maps of one size, the last module ends the stage. A backbone with tokens runs once with values: a module qualifies only
+    if its patch tokens affect the input of the last linear layer. Raises ConfigError for a network without feature maps.
     """
-    return _trace(network, height, width)[0]
+    return _trace(network, height, width).stages
 
 
 def modules_by_depth(network: Network, height: int, width: int) -> dict[str, list[nn.Module]]:
     """Return the modules with weights, grouped by depth: name of the group -> modules, from "head" to "stem".
 
     "after 8 x 8" has the modules between the stage with 8 x 8 maps and the next stage. "stem" has the modules up to the
-    first stage.
+    first stage. In a transformer whose maps all have one size, "after blocks.5" has the modules between this block and the
+    next named block; four such blocks share the depth equally.
     """
-    stage_list, module_order = _trace(network, height, width)
-    call_index = {name: k for k, name in enumerate(module_order)}
-    ends = [call_index[stage.module] for stage in stage_list[:-1]]
-    names = ["stem", *(f"after {stage.height} x {stage.width}" for stage in stage_list[:-1]), "head"]
+    trace = _trace(network, height, width)
+    call_index = {name: k for k, name in enumerate(trace.calls)}
+    ends = [call_index[module] for _, module in trace.depths]
+    names = ["stem", *(name for name, _ in trace.depths), "head"]
     by_depth: dict[str, list[nn.Module]] = {name: [] for name in reversed(names)}
     for name, module in network.backbone.named_modules():
         if any(True for _ in module.parameters(recurse=False)):
@@ -56,51 +86,155 @@ def modules_by_depth(network: Network, height: int, width: int) -> dict[str, lis
     return {name: modules for name, modules in by_depth.items() if modules}
 
 
-def _trace(network: Network, height: int, width: int) -> tuple[tuple[Stage, ...], list[str]]:
-    """Return the stages, and the names of the modules before the head in the order in which they finish."""
+def _trace(network: Network, height: int, width: int) -> _Trace:
+    """Run the backbone once and return its stages; see `stages`."""
     image = torch.empty(1, network.in_channels, height, width, device="meta", requires_grad=True)
     tensors = {**dict(network.named_parameters()), **dict(network.named_buffers())}
     shadow = {name: torch.empty_like(tensor, device="meta") for name, tensor in tensors.items()}
-    maps_by_module: dict[str, tuple[Tensor, ...]] = {}
-    nodes: dict[str, list[Any]] = {}
-    calls: Counter[str] = Counter()
-
-    def record(name: str, output: object) -> None:
-        calls[name] += 1
-        # A dual-path block returns two tensors.
-        maps = output if isinstance(output, tuple) else (output,)
-        if all(isinstance(m, Tensor) and m.ndim == 4 and m.shape[2:] == maps[0].shape[2:] for m in maps):
-            maps_by_module[name] = maps
-            nodes[name] = [m.grad_fn for m in maps]  # read now, because in-place operations change grad_fn
-
-    names = {module: name for name, module in network.backbone.named_modules() if name}
-    hooks = [m.register_forward_hook(lambda module, _, out: record(names[module], out)) for m in names]
     try:
-        with frozen(network), torch.enable_grad():
+        with frozen(network), torch.enable_grad(), _recorded(network.backbone) as record:
             features: Tensor = functional_call(_Features(network.backbone), shadow, (image,))
+    except RuntimeError:  # the backbone makes a tensor on another device than that of its weights
+        return _trace_tokens(network, height, width)
+    if not is_maps(network, features):
+        return _trace_tokens(network, height, width)
+    paths_from_end, paths_to_image = _paths(features.grad_fn)
+    stage_of_size: dict[tuple[int, int], Stage] = {}
+    for name, maps in record.outputs.items():
+        if not all(m.ndim == 4 and m.shape[2:] == maps[0].shape[2:] for m in maps):
+            continue
+        num_paths = sum(paths_from_end.get(node, 0) * paths_to_image.get(node, 0) for node in record.nodes[name])
+        rows, columns = int(maps[0].shape[2]), int(maps[0].shape[3])
+        # some blocks of convolutional transformers return [1, h, w, C], so their last sizes have another aspect ratio
+        is_image = abs(rows * width - columns * height) <= max(height, width)
+        if record.calls[name] == 1 and num_paths == paths_to_image[features.grad_fn] and is_image:
+            stage_of_size[rows, columns] = Stage(name, rows, columns)
+    return _by_size(stage_of_size, Stage("", int(features.shape[2]), int(features.shape[3])), record)
+
+
+def _trace_tokens(network: Network, height: int, width: int) -> _Trace:
+    """Return the stages of a backbone with tokens, from a forward and a backward pass of one random image."""
+    backbone, parameter = network.backbone, next(network.parameters(), torch.empty(0))
+    generator = torch.Generator().manual_seed(0)
+    image = torch.randn(1, network.in_channels, height, width, generator=generator).to(parameter)
+    with frozen(network), torch.enable_grad():
+        with _recorded(backbone, keep=True) as record:
+            features: Tensor = backbone.forward_features(image.requires_grad_())  # type: ignore[operator]
+        if not isinstance(features, Tensor) or features.grad_fn is None:
+            raise _no_maps(network, features)
+        pooled: Tensor = backbone.forward_head(features, pre_logits=True)  # type: ignore[operator]
+    paths_from_end, paths_to_image = _paths(features.grad_fn)
+    cuts: list[tuple[Stage, Tensor]] = []
+    for name, outputs in record.outputs.items():
+        node = record.nodes[name][0]
+        num_paths = paths_from_end.get(node, 0) * paths_to_image.get(node, 0)
+        stage = _token_stage(name, outputs[0], backbone, height, width) if len(outputs) == 1 else None
+        if record.calls[name] == 1 and num_paths == paths_to_image[features.grad_fn] and stage is not None:
+            cuts.append((stage, outputs[0]))
+    final = _token_stage("", features, backbone, height, width)
+    if final is not None:
+        cuts.append((final, features))
+    direction = torch.randn(pooled.shape, generator=generator).to(pooled)
+    gradients = torch.autograd.grad(pooled, [t for _, t in cuts], direction, allow_unused=True) if cuts else ()
+    usable = [
+        stage
+        for (stage, _), gradient in zip(cuts, gradients, strict=True)
+        if gradient is not None and bool(stage.maps(gradient, backbone).any())
+    ]
+    if not usable:
+        raise _no_maps(network, features)
+    last = usable[-1]
+    stage_of_size = {(stage.height, stage.width): stage for stage in usable}
+    if len(stage_of_size) > 1:
+        return _by_size(stage_of_size, last, record)
+    modules = [stage.module for stage in usable if stage.module]
+    quarters = dict.fromkeys(modules[len(modules) * k // 4 - 1] for k in range(1, 5) if len(modules) * k // 4)
+    return _Trace((last,), tuple((f"after {module}", module) for module in quarters), tuple(record.calls))
+
+
+def _by_size(stage_of_size: dict[tuple[int, int], Stage], last: Stage, record: "_Record") -> _Trace:
+    inner = [stage for size, stage in stage_of_size.items() if size != (last.height, last.width)]
+    inner.sort(key=lambda s: -s.height * s.width)
+    depths = tuple((f"after {stage.height} x {stage.width}", stage.module) for stage in inner)
+    return _Trace((*inner, last), depths, tuple(record.calls))
+
+
+def _token_stage(module: str, output: Tensor, backbone: nn.Module, height: int, width: int) -> Stage | None:
+    """Return the stage with this output of a module; None if the output is not one token for each patch."""
+    reductions = {int(info["reduction"]) for info in getattr(backbone, "feature_info", ()) if "reduction" in info}
+
+    def is_grid(rows: int, columns: int) -> bool:
+        if reductions:
+            return any(
+                (rows, columns) in {(height // r, width // r), (-(-height // r), -(-width // r))} for r in reductions
+            )
+        return rows * width == columns * height
+
+    if len(output) != 1:
+        return None
+    if output.ndim == 4:
+        layout: Literal["NCHW", "NHWC"] = "NHWC" if getattr(backbone, "output_fmt", "NCHW") == "NHWC" else "NCHW"
+        rows, columns = output.shape[1:3] if layout == "NHWC" else output.shape[2:]
+        return Stage(module, int(rows), int(columns), layout) if is_grid(int(rows), int(columns)) else None
+    if output.ndim != 3 or (hasattr(backbone, "reroll") and module and not fullmatch(r"blocks\.\d+", module)):
+        return None
+    for prefix in dict.fromkeys((int(getattr(backbone, "num_prefix_tokens", 0) or 0), 0, 1)):
+        num = output.shape[1] - prefix
+        rows = round((max(num, 0) * height / width) ** 0.5)
+        if rows and num % rows == 0 and is_grid(rows, num // rows):
+            return Stage(module, rows, num // rows, "tokens")
+    return None
+
+
+@dataclass(frozen=True, slots=True)
+class _Record:
+    """Outputs of the modules of a backbone in one forward pass; a dual-path block returns two tensors."""
+
+    outputs: dict[str, tuple[Tensor, ...]]
+    nodes: dict[str, list[Any]]  # of the autograd graph
+    calls: Counter[str]
+
+
+@contextmanager
+def _recorded(backbone: nn.Module, keep: bool = False) -> Iterator[_Record]:
+    """Record the tensors that the modules return inside the `with` block.
+
+    `keep`: later layers get views of the tensors, so that in-place operations do not hide the recorded tensors' gradients.
+    """
+    record = _Record({}, {}, Counter())
+    names = {module: name for name, module in backbone.named_modules() if name}
+
+    def note(module: nn.Module, _inputs: object, output: object) -> object:
+        name = names[module]
+        record.calls[name] += 1
+        outputs = output if isinstance(output, tuple) else (output,)
+        if all(isinstance(o, Tensor) for o in outputs):
+            record.outputs[name] = outputs
+            record.nodes[name] = [o.grad_fn for o in outputs]  # read now, because in-place operations change grad_fn
+            return output.clone() if keep and isinstance(output, Tensor) else None
+        return None
+
+    hooks = [module.register_forward_hook(note) for module in names]
+    try:
+        yield record
     finally:
         for hook in hooks:
             hook.remove()
-    check_maps(network, features)
-    paths_from_end, paths_to_image = _paths(features.grad_fn)
-    stage_of_size: dict[tuple[int, int], Stage] = {}
-    for name, maps in maps_by_module.items():
-        num_paths = sum(paths_from_end.get(node, 0) * paths_to_image.get(node, 0) for node in nodes[name])
-        if calls[name] == 1 and num_paths == paths_to_image[features.grad_fn]:
-            size = (int(maps[0].shape[2]), int(maps[0].shape[3]))
-            stage_of_size[size] = Stage(name, *size)
-    final = (int(features.shape[2]), int(features.shape[3]))
-    inner_stages = [stage for size, stage in stage_of_size.items() if size != final]
-    return (*sorted(inner_stages, key=lambda s: -s.height * s.width), Stage("", *final)), list(calls)
 
 
-def check_maps(network: Network, features: Tensor) -> None:
-    """Raise ConfigError unless the features of a network are maps [N, C, h, w]."""
+def is_maps(network: Network, features: object) -> bool:
+    """Return whether the features of a backbone are maps [N, C, h, w]; they may also be tokens."""
+    if not isinstance(features, Tensor) or features.ndim != 4:
+        return False
     channels = getattr(network.backbone, "num_features", None)
-    if features.ndim != 4 or (isinstance(channels, int) and channels not in features.shape[1:2]):
-        kind = type(network.backbone).__name__
-        fix = "heat maps are made for convolutional networks; use an architecture of `bench list architectures`"
-        raise ConfigError(f"{kind} has no feature maps: its features have the shape {[*features.shape]}", kind, fix)
+    return not isinstance(channels, int) or channels == features.shape[1]
+
+
+def _no_maps(network: Network, features: object) -> ConfigError:
+    kind = type(network.backbone).__name__
+    shown = f"the shape {[*features.shape]}" if isinstance(features, Tensor) else f"the type {type(features).__name__}"
+    fix = "use an architecture of `bench list architectures`, or a timm model with feature maps or patch tokens"
+    return ConfigError(f"{kind} has no feature maps and no patch tokens: its features have {shown}", kind, fix)
 
 
 @contextmanager

@@ -159,11 +159,18 @@ class ChannelsLast(Bright):
         return super().forward_features(x_NCHW).permute(0, 2, 3, 1)
 
 
-def test_a_network_without_feature_maps_is_rejected() -> None:
-    transformer = build("bench.models.network:timm_model", {"name": "test_vit", "img_size": 64}, 2)
-    for network in (transformer, Network(ChannelsLast(), *SCALE, 3)):
-        with pytest.raises(ConfigError, match="has no feature maps"):
-            heat_maps(network, images(1, 64))
+class Pooled(Bright):
+    def forward_features(self, x_NCHW: Tensor) -> Tensor:
+        return super().forward_features(x_NCHW).mean((2, 3))
+
+    def forward_head(self, maps: Tensor, pre_logits: bool = False) -> Tensor:
+        return maps
+
+
+def test_a_network_without_feature_maps_and_tokens_is_rejected() -> None:
+    for backbone in (Pooled(), ChannelsLast()):
+        with pytest.raises(ConfigError, match="has no feature maps and no patch tokens"):
+            heat_maps(Network(backbone, *SCALE, 3), images(1, 64))
 
 
 def test_constant_images_and_an_empty_batch_give_finite_maps() -> None:

@@ -1,0 +1,111 @@
+"""Heat maps of transformers: the maps are the patch tokens of the image, in the order of the image."""
+
+import pytest
+import torch
+from torch import Tensor
+
+from bench.analyses.heatmaps.gradcam import METHODS, chosen_stage, heat_maps
+from bench.analyses.heatmaps.sanity import cascade, deletion_insertion, noise_stability
+from bench.analyses.heatmaps.stages import modules_by_depth, stages
+from bench.models.network import Network, build
+
+# kind of network -> timm model, its options, pixels of the image, rows of the last maps
+KINDS = {
+    "class token": ("test_vit", {"img_size": 64}, 64, 4),
+    "class token and registers": ("vit_tiny_patch16_224", {"img_size": 64, "depth": 3, "reg_tokens": 4}, 64, 4),
+    "mean of tokens": ("eva02_tiny_patch14_224", {"img_size": 56, "depth": 3}, 56, 4),
+    "rotary positions": ("vit_small_patch16_dinov3", {"img_size": 64, "depth": 2}, 64, 4),
+    "attention pooling": ("vit_base_patch16_siglip_224", {"img_size": 64, "depth": 2, "embed_dim": 192}, 64, 4),
+    "channels last": (
+        "swin_tiny_patch4_window7_224",
+        {"img_size": 112, "window_size": 4, "depths": (1, 1, 1, 1)},
+        112,
+        4,
+    ),
+    "class attention": ("xcit_nano_12_p16_224", {"img_size": 64, "depth": 2}, 64, 4),
+    "mask units": ("hiera_tiny_224", {"img_size": (128, 128), "stages": (1, 1, 1, 1)}, 128, 4),
+}
+
+
+def made(kind: str) -> tuple[Network, Tensor, int]:
+    name, options, size, rows = KINDS[kind]
+    network = build("bench.models.network:timm_model", {"name": name, **options}, num_outputs=2)
+    return network, torch.randn(2, 3, size, size, generator=torch.Generator().manual_seed(1)), rows
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_transformer_has_heat_maps_of_every_method_and_is_left_as_it_was(kind: str) -> None:
+    network, x_NCHW, rows = made(kind)
+    before = {key: (value.data_ptr(), value._version) for key, value in network.state_dict().items()}
+    with torch.inference_mode():
+        by_method = {method: heat_maps(network, x_NCHW, method) for method in METHODS}
+    assert {key: (value.data_ptr(), value._version) for key, value in network.state_dict().items()} == before
+    assert all(module.training for module in network.modules())
+    assert all(p.requires_grad and p.grad is None for p in network.parameters())
+    assert not any(module._forward_hooks or module._backward_hooks for module in network.modules())
+    logit_NK = network.eval()(x_NCHW).detach()
+    for method, found in by_method.items():
+        assert found.heat_NKhw.shape == (2, 2, rows, rows), method
+        assert (found.heat_NKhw >= 0).all(), method
+        assert found.heat_NKhw.isfinite().all(), method
+        torch.testing.assert_close(found.logit_NK, logit_NK, atol=1e-5, rtol=1e-4)
+    assert (by_method["hirescam"].heat_NKhw > 0).any()  # the patch tokens affect the logits
+
+
+# without class attention: its convolutions move the evidence of a token by half a patch
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "class attention"])
+def test_each_cell_belongs_to_its_patch_of_the_image(kind: str) -> None:
+    """In a random network, a token depends most on its own patch: its values reach the token through skip connections."""
+    network, x_NCHW, _ = made(kind)
+    network.eval()
+    x_NCHW = x_NCHW[:1].clone().requires_grad_()
+    for stage in stages(network, *x_NCHW.shape[2:]):
+        noted: list[Tensor] = []
+        if stage.module:
+            module = network.backbone.get_submodule(stage.module)
+            hook = module.register_forward_hook(lambda _m, _i, out, noted=noted: noted.append(out))
+        features = network.backbone.forward_features(x_NCHW)
+        if stage.module:
+            hook.remove()
+        maps_NChw = stage.maps(noted[0] if noted else features, network.backbone)
+        assert maps_NChw.shape[2:] == (stage.height, stage.width)
+        side = x_NCHW.shape[2] // stage.height
+        for row, column in ((1, 1), (1, 2), (2, 1)):
+            direction = torch.randn(maps_NChw.shape[1], generator=torch.Generator().manual_seed(3))
+            (gradient,) = torch.autograd.grad(maps_NChw[0, :, row, column] @ direction, x_NCHW, retain_graph=True)
+            energy = torch.nn.functional.avg_pool2d(gradient.square().sum(1, keepdim=True), side)[0, 0]
+            assert divmod(int(energy.argmax()), stage.width) == (row, column), (stage, row, column)
+
+
+def test_the_last_stage_with_a_class_token_is_the_input_of_the_last_block() -> None:
+    network, x_NCHW, _ = made("class token")
+    blocks = len(network.backbone.blocks)  # type: ignore[arg-type]
+    stage = chosen_stage(network, *x_NCHW.shape[2:])
+    assert (stage.module, stage.layout) == (f"blocks.{blocks - 2}", "tokens")
+    network.eval()
+    noted: list[Tensor] = []
+    hook = network.backbone.get_submodule(stage.module).register_forward_hook(lambda _m, _i, out: noted.append(out))
+    logit_NK = network(x_NCHW)
+    hook.remove()
+    for k in range(2):
+        (gradient,) = torch.autograd.grad(logit_NK[:, k].sum(), noted[0], retain_graph=True)
+        A, G = (t[:, 1:].transpose(1, 2).reshape(2, -1, 4, 4) for t in (noted[0].detach(), gradient))
+        for name, method in METHODS.items():
+            found = heat_maps(network, x_NCHW, name).heat_NKhw[:, k]
+            torch.testing.assert_close(found, method(A, G[None])[:, 0], atol=1e-7, rtol=1e-4)
+
+
+def test_the_sanity_checks_of_a_transformer_are_those_of_a_convolutional_network() -> None:
+    network, x_NCHW, _ = made("class token")
+    depths = modules_by_depth(network, *x_NCHW.shape[2:])
+    assert next(iter(depths)) == "head"
+    assert list(depths)[-1] == "stem"
+    assert len(depths) >= 4
+    with_weights = {m for m in network.backbone.modules() if any(True for _ in m.parameters(recurse=False))}
+    assert {m for modules in depths.values() for m in modules} == with_weights
+    shuffled = cascade(network, x_NCHW, 0, seed=0)
+    assert list(shuffled["stage"].unique()) == list(depths)
+    assert shuffled.groupby("step")["spearman"].mean().iloc[-1] < 0.9
+    assert noise_stability(network, x_NCHW, 0, seed=0)["spearman"].notna().all()
+    heat_NHW = torch.rand(2, 64, 64, generator=torch.Generator().manual_seed(2))
+    assert len(deletion_insertion(network, x_NCHW, heat_NHW, 0, seed=0, steps=2)) == 6
