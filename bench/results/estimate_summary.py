@@ -62,7 +62,7 @@ def basis_of(result: ExpectedScores, write: Write, write_signed: Write) -> list[
     out = [f"Learned from {num} labeled hospitals: {', '.join(result.learned_from)}."]
     rows = result.accuracy[result.accuracy["finding"] == "macro"].set_index("estimator")
     if result.estimator.name in rows.index:
-        own = rows.loc[result.estimator.name]
+        own: Any = rows.loc[result.estimator.name]
         value, low, high = (write(own[name]) for name in ("value", "low", "high"))
         out.append(
             f"When each of them was left out, the expected macro AUROC was wrong by {value} on average [{low}, {high}]."
