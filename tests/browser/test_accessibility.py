@@ -51,6 +51,9 @@ def test_axe_finds_nothing_serious_on_the_page_side_by_side_and_in_the_drawer(br
         assert visit.page.locator("#compare").is_visible()
         for section in ("shortcuts", "transplants", "attention", "cases"):
             assert visit.page.locator(f"#{section}").is_visible()
+        visit.page.evaluate(
+            "window.scrollTo(0, 0)"
+        )  # elsewhere the menu at the top covers whatever is scrolled below it
         assert serious(axe, visit.page) == []
         visit.page.locator("#rank .c-run a").first.click()
         visit.page.wait_for_selector("#drawer .panels")

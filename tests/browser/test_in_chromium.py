@@ -159,7 +159,9 @@ def test_copied_csv_has_plain_numbers_and_defuses_formulas(browser, pages):
             visit.page.click("summary:text-is('Copy')")
             visit.page.click(f'[data-copy="{kind}"]')
         csv, markdown, tex = visit.page.evaluate("copied")
-        assert csv.splitlines()[0].startswith("rank,group,run,what,Internal,Internal low,Internal high")
+        assert csv.splitlines()[0].startswith(
+            "rank,group,run,what,External,External low,External high,Gap,Gap low,Gap high,ECE"
+        )
         assert ",0.8" in csv
         assert "−" not in csv
         assert "\\<img" in markdown

@@ -158,7 +158,7 @@ def test_the_address_keeps_sort_filters_columns_pins_section_and_the_open_run(br
     address, order = shown.url, names(shown)
     fragment = address.partition("#")[2]
     assert re.search(
-        r"sort=gap&optimizer=sam&columns=internal,external,worst,gap,benefit,shortcut,gmacs&pin=[0-9a-f]{12}&run=",
+        r"sort=gap&optimizer=sam&columns=external,gap,benefit,gmacs,worst,internal,shortcut&pin=[0-9a-f]{12}&run=",
         fragment,
     )
     with Visit(browser, page) as again:
