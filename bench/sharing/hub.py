@@ -72,7 +72,8 @@ def files_of(store: Store, run_prefix: str, grid: str | None = None) -> tuple[st
         **block,
         "name": run_title(manifest, run),
         "outputs": "logits, one per finding in this order",
-        "operating_points": json.loads(points.to_json(orient="records", double_precision=15)),
+        # pandas' own JSON has at most 15 decimals, which would change the last bits of probabilities
+        "operating_points": points.astype(object).where(points.notna(), None).to_dict("records"),
         "trained_on": _trained_on(manifest, run),
     }
     texts = {

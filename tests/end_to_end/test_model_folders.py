@@ -117,7 +117,7 @@ def test_a_folder_predicts_what_the_store_predicted(
             assert row.logit == pytest.approx(logit, abs=2e-6)  # a batch of a different size rounds differently
         results.append(result)
         points = pd.read_parquet(manifest.store.root / "scores" / run_id / "operating_points.parquet")
-        pd.testing.assert_frame_equal(stored.points[POINTS], points[POINTS], check_dtype=False, rtol=0, atol=1e-14)
+        pd.testing.assert_frame_equal(stored.points[POINTS], points[POINTS], check_dtype=False, check_exact=True)
     pd.testing.assert_frame_equal(*results, check_exact=True)
 
 
