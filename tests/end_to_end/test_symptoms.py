@@ -322,15 +322,33 @@ def test_another_checkpoint(store: Store, run_id: str) -> None:
     assert "bench run" in one(repredict_symptoms(store, run_id), "checkpoint not loaded").fix
 
 
+def internal_images(store: Store, run_id: str) -> torch.Tensor:
+    """Return the predicted internal images [N, H, W], uint8."""
+    path, frame = predictions(store, run_id)
+    geometry = load(store, run_id).geometry
+    cache = finished_cache(store.root / "cache", INTERNAL, geometry, table_facts(path)["fingerprint"])
+    assert cache is not None
+    return torch.from_numpy(np.array(cache.images[cache.rows(frame["image_id"])]))
+
+
 def shown(store: Store, run_id: str, scale: Callable[[torch.Tensor], torch.Tensor]) -> np.ndarray:
     """Return the network's logits of the predicted internal images after applying `scale`."""
-    stored = load(store, run_id)
-    path, frame = predictions(store, run_id)
-    cache = finished_cache(store.root / "cache", INTERNAL, stored.geometry, table_facts(path)["fingerprint"])
-    assert cache is not None
-    image_NHW = torch.from_numpy(np.array(cache.images[cache.rows(frame["image_id"])]))
     with torch.inference_mode():
-        return stored.network.eval()(scale(image_NHW)).numpy()
+        return load(store, run_id).network.eval()(scale(internal_images(store, run_id))).numpy()
+
+
+def head_for(store: Store, run_id: str) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return weights and biases of an output layer that separates the predicted internal images well (least squares).
+
+    The network of the small grid has hardly learned anything, and how much depends on the processor.
+    """
+    stored = load(store, run_id)
+    with torch.inference_mode():
+        feature_ND = stored.network.eval().embed(stored.normalizer(internal_images(store, run_id))).double()
+    feature_ND = torch.nn.functional.pad(feature_ND, (0, 1), value=1.0)
+    target_NK = torch.from_numpy(good_logits(store, run_id))
+    solution_DK = torch.linalg.lstsq(feature_ND, target_NK, driver="gelsd").solution.float()
+    return solution_DK[:-1].T.contiguous(), solution_DK[-1].contiguous()
 
 
 def test_predictions_of_images_in_another_scale(store: Store, run_id: str) -> None:
@@ -348,6 +366,9 @@ def test_a_network_tested_on_another_scale_than_in_training(store: Store, run_id
     norm = next(name for name in state if name.endswith("running_mean") and state[name].shape[0] == len(state[stem]))
     state[norm] = state[norm] + state[stem].sum((1, 2, 3)) * mean / std
     state[stem] = state[stem] / (255 * std)
+    head, bias = head_for(store, run_id)
+    name = next(name for name, value in state.items() if value.shape == head.shape)
+    state |= {name: head, name.replace("weight", "bias"): bias}
     save_file(state, path)
     CheckedFolder(path.parent).record_checksums()
     plant(store, run_id, shown(store, run_id, stored.normalizer))
