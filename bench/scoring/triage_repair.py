@@ -83,17 +83,18 @@ def _decided(
     own: int,
     room: float,
     limit: int,
+    rounding: float,
 ) -> tuple[int, float, int]:
     """Return where decisions end, and the weight of class `own` and number of labeled images among the decided images.
 
     labeled: positions of the labeled images, in the order in which they are decided. edge [N]: where decisions end if the labeled
-    image there uses up `room`. limit: where they end if no image does; also the furthest end.
+    image there uses up `room`. limit: where they end if no image does; also the furthest end. rounding: see `conformal.ROUNDING`.
     """
     end, total = limit, 0.0
     for position in labeled:
         if positive[position] == own:
             total += weight[position]
-            if total > room + ROUNDING:
+            if total > room + rounding:
                 end = max(edge[position], limit) if own else min(edge[position], limit)
                 break
     found, num = 0.0, 0
@@ -114,6 +115,7 @@ def _draw(
     labeled: NDArray[np.int64],
     patients: Array,
     levels: Array,
+    rounding: float,
 ) -> Array:
     """Return the QUANTITIES [L, V] of measured patients. labeled: positions of the labeled images, rising.
 
@@ -124,11 +126,11 @@ def _draw(
     for k in range(levels.shape[0]):
         room = levels[k] * (patients[0] + 1) - 1
         cut, start, false, missed, flagged, released = 0, num_images, 0.0, 0.0, 0, 0
-        if room[0] >= -ROUNDING:
-            cut, found, num = _decided(positive, first, weight, labeled, 0, room[0], num_images)
+        if room[0] >= -rounding:
+            cut, found, num = _decided(positive, first, weight, labeled, 0, room[0], num_images, rounding)
             false, flagged = reached[0, cut] - found, cut - num
-        if room[1] >= -ROUNDING:  # an image that both thresholds allow is flagged
-            start, found, num = _decided(positive, last, weight, labeled[::-1], 1, room[1], cut)
+        if room[1] >= -rounding:  # an image that both thresholds allow is flagged
+            start, found, num = _decided(positive, last, weight, labeled[::-1], 1, room[1], cut, rounding)
             missed, released = reached[1, -1] - reached[1, start] - found, num_images - start - num
         measured = patients[1] - patients[0]
         out[k, 0] = max(missed, 0.0) / measured[1] if measured[1] else np.nan
@@ -137,7 +139,7 @@ def _draw(
         out[k, 3] = flagged / num_measured if num_measured else np.nan
         out[k, 4] = 1 - out[k, 2] - out[k, 3]
         for index in range(2):  # sums of weights have rounding errors
-            out[k, index] = 0.0 if out[k, index] < ROUNDING else out[k, index]
+            out[k, index] = 0.0 if out[k, index] < rounding else out[k, index]
     return out
 
 
@@ -154,6 +156,7 @@ def _draws(
     order: Orders,
     num_labeled: NDArray[np.int64],
     levels: Array,
+    rounding: float,
 ) -> tuple[Array, Array]:
     """Return the quantities [D, M, L, V], and the labeled patients with a positive and with a negative image [D, M, 2]."""
     num_draws, num = order.shape[0], num_labeled.shape[0]
@@ -174,7 +177,7 @@ def _draws(
                     size += 1
             before = num_labeled[m]
             labeled = np.sort(positions[:size])
-            out[d, m] = _draw(positive, first, last, weight, reached, labeled, patients, levels)
+            out[d, m] = _draw(positive, first, last, weight, reached, labeled, patients, levels, rounding)
             labeled_patients[d, m] = patients[0, ::-1]
     return out, labeled_patients
 
@@ -187,7 +190,7 @@ def draws_of(
     order [D, P]: the patients in random order; the first n patients of a draw are labeled. num_labeled [M]: values of n, rising.
     """
     images = _Images.of(column, order.shape[1])
-    drawn: tuple[Array, Array] = _draws(*images, order, np.array(num_labeled, np.int64), np.array(levels))
+    drawn: tuple[Array, Array] = _draws(*images, order, np.array(num_labeled, np.int64), np.array(levels), ROUNDING)
     return drawn
 
 
