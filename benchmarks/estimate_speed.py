@@ -23,7 +23,7 @@ from bench.results.expected_at_hospital import compared_with
 from bench.scoring.calibrators import fit_platt
 from bench.scoring.estimators import estimate_rows
 from bench.scoring.estimators.accuracy_of_estimators import estimator_table
-from bench.scoring.estimators.expected_scores import differences, expected, macros, outside
+from bench.scoring.estimators.expected_scores import Differences, expected, macros, outside
 from bench.scoring.estimators.from_hospitals import Known
 from bench.scoring.estimators.known_values import by_estimator
 from bench.scoring.estimators.quantities import QUANTITIES, InternalFinding
@@ -90,7 +90,7 @@ def main() -> None:
     stated = by_estimator(estimate_rows.frame_of(rows), run_ids, findings, ["here"])
     here = {q: {name: value[0] for name, value in of.items()} for q, of in stated.items()}
     reasons, entry = outside(known, here, size.images), registry.sections["estimators"]["combination"]
-    differing = differences(entry, known, here, [size.images] * NUM_HOSPITALS, size.images)
+    differing = Differences.of(entry, known, here, [size.images] * NUM_HOSPITALS, size.images)
     for quantity in QUANTITIES:
         result = expected(entry, known[quantity], here[quantity], reasons, quantity=quantity, differing=differing)
         macros(known[quantity], result, reasons == "")

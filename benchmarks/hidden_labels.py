@@ -35,7 +35,7 @@ from bench.results.expected_at_hospital import DEFAULT, estimates_here, known_at
 from bench.results.read_predictions import load_scores
 from bench.scoring import calibration_metrics, metrics
 from bench.scoring.calibrators import sigmoid
-from bench.scoring.estimators.expected_scores import differences, estimate, expected, outside
+from bench.scoring.estimators.expected_scores import Differences, estimate, expected, outside
 from bench.scoring.estimators.quantities import QUANTITIES
 from bench.store.store import Store
 from bench.study.hospital_logits import hospital_logits
@@ -101,7 +101,7 @@ def _cells(
         here = estimates_here(grid, findings, internal_of_runs, logits)
         no_number = outside(known, here, len(label_NK))
         default = next(entry for entry in entries if entry.name == DEFAULT)
-        differing = differences(default, known, here, num_labeled, len(label_NK))
+        differing = Differences.of(default, known, here, num_labeled, len(label_NK))
         truth = np.array([_truth(label_NK, logits[run_id], thresholds[run_id]) for run_id in run_ids])
         for q, quantity in enumerate(QUANTITIES):
             for entry in entries:

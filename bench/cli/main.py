@@ -153,9 +153,9 @@ def run(
         if not as_json:
             typer.echo(plan.heading(chosen))
         if opened.has_registration(plan.grid.name):
-            from bench.results.registration import remarks
+            from bench.results.registration import GridRegistrations
 
-            _say(remarks(plan))
+            _say(GridRegistrations.of_plan(plan).remarks())
         if dry_run or estimate:
             from bench.cli.dry_run import say_plan
 

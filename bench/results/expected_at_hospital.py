@@ -29,9 +29,9 @@ from bench.scoring.estimators.accuracy_of_estimators import BASELINE, estimator_
 from bench.scoring.estimators.expected_scores import (
     LEAST_IMAGES,
     WIDEST,
+    Differences,
     Expected,
     Macros,
-    differences,
     expected,
     macros,
     outside,
@@ -142,7 +142,7 @@ def expected_scores(
     here = estimates_here(manifest, findings, internal_of_runs, logit_of)
     no_number = outside(known, here, len(logit_of[run_ids[0]]))
     num_images = [len(manifest.table(cohort)) for cohort in manifest.external]
-    differing = differences(entry, known, here, num_images, len(logit_of[run_ids[0]]))
+    differing = Differences.of(entry, known, here, num_images, len(logit_of[run_ids[0]]))
     results = {q: expected(entry, known[q], here[q], no_number, widest, q, differing) for q in QUANTITIES}
     results["prevalence"] = with_stated(results["prevalence"], stated)
     means = {q: macros(known[q], results[q], no_number == "", q in SMALLEST_FIRST) for q in QUANTITIES}

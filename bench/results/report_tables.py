@@ -18,7 +18,7 @@ from bench.results.cross_run_tables import across
 from bench.results.errors_of_estimators import MOST_ESTIMATED
 from bench.results.long_tables import LongTables
 from bench.results.read_predictions import FRAMES, load_all_replicates, load_scores
-from bench.results.registration import registration_facts
+from bench.results.registration import GridRegistrations
 from bench.results.run_records import RunRecords, read_records
 from bench.results.run_table import histories, learns, ranked_ids, runs_table, unlearnt_by
 from bench.scoring.across_runs.epoch_selection import audit
@@ -145,7 +145,7 @@ def tables(manifest: Manifest, with_images: bool = False, long_tables: LongTable
         "bundles": _submissions(manifest),
         "duplicates": int(manifest.content["doubles"]),
         "compared": _compared(manifest),
-        "registrations": registration_facts(manifest, records),
+        "registrations": GridRegistrations(manifest).facts(records),
         "datasets": {
             c["name"]: {
                 **asdict(manifest.hospital(c)),

@@ -182,22 +182,27 @@ def _draws(
     return out, labeled_patients
 
 
-def draws_of(
-    column: Column, order: Orders, num_labeled: Sequence[int], levels: Sequence[float] = LEVELS
-) -> tuple[Array, Array]:
-    """Return the QUANTITIES of all draws [D, M, L, V], and the labeled patients with and without the finding [D, M, 2].
+class LabeledDraws(NamedTuple):
+    """Random draws of labeled patients. order [D, P]: the patients in random order; the first n patients of a draw are labeled."""
 
-    order [D, P]: the patients in random order; the first n patients of a draw are labeled. num_labeled [M]: values of n, rising.
-    """
-    images = _Images.of(column, order.shape[1])
-    drawn: tuple[Array, Array] = _draws(*images, order, np.array(num_labeled, np.int64), np.array(levels), ROUNDING)
-    return drawn
+    order: Orders
 
+    @classmethod
+    def of(cls, num_patients: int, name: str, draws: int = DRAWS) -> Self:
+        """Draw the orders; `name` names the random stream."""
+        generator = stream(0, "triage repair", name)
+        return cls(np.stack([generator.permutation(num_patients) for _ in range(draws)]))
 
-def random_orders(num_patients: int, name: str, draws: int = DRAWS) -> Orders:
-    """Return the patients in a random order for each draw [D, P]; `name` names the random stream."""
-    generator = stream(0, "triage repair", name)
-    return np.stack([generator.permutation(num_patients) for _ in range(draws)])
+    def quantities(
+        self, column: Column, num_labeled: Sequence[int], levels: Sequence[float] = LEVELS
+    ) -> tuple[Array, Array]:
+        """Return the QUANTITIES of all draws [D, M, L, V], and the labeled patients with and without the finding [D, M, 2].
+
+        num_labeled [M]: values of n, rising.
+        """
+        images, num = _Images.of(column, self.order.shape[1]), np.array(num_labeled, np.int64)
+        drawn: tuple[Array, Array] = _draws(*images, self.order, num, np.array(levels), ROUNDING)
+        return drawn
 
 
 def rows(run_id: str, findings: Sequence[str], external: Sequence[SplitMetrics]) -> list[Row]:
@@ -209,11 +214,11 @@ def rows(run_id: str, findings: Sequence[str], external: Sequence[SplitMetrics])
         num_labeled = [n for n in NUM_LABELED if 2 * n <= num_patients]
         if not num_labeled:
             continue
-        order = scored.cached("triage orders", lambda: random_orders(num_patients, scored.name))  # noqa: B023
+        draws = scored.cached("triage draws", lambda: LabeledDraws.of(num_patients, scored.name))  # noqa: B023
         for finding, column in zip(findings, split.columns, strict=True):
             if not len(column.rows):
                 continue
-            quantities, labeled = draws_of(column, order, num_labeled)
+            quantities, labeled = draws.quantities(column, num_labeled)
             for m, n in enumerate(num_labeled):
                 for key in ((scored.dataset, finding), (scored.dataset, MACRO), (EXTERNAL, finding), (EXTERNAL, MACRO)):
                     drawn.setdefault((*key, n), []).append((scored.dataset, quantities[:, m], labeled[:, m]))

@@ -14,7 +14,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from bench.store.file_integrity import json_object
 from bench.store.store import Store, canonical_json, replacing, write_bytes
@@ -35,10 +35,23 @@ class Registration:
     content: Mapping[str, Any]
     sha256: str
 
+    @classmethod
+    def of(cls, content: Mapping[str, Any]) -> Self:
+        """Return the registration with this content; its hash is the SHA-256 of the content as canonical JSON."""
+        return cls(content, hashlib.sha256(canonical_json(content)).hexdigest())
 
-def hash_of(content: Mapping[str, Any]) -> str:
-    """Return the hash of a registration: the SHA-256 of its content (without the key `sha256`) as canonical JSON."""
-    return hashlib.sha256(canonical_json(content)).hexdigest()
+    @classmethod
+    def parsed(cls, content: Mapping[str, Any]) -> Self:
+        """Return the registration of a file's JSON object. Raises ValueError if its hash is missing or differs."""
+        made = cls.of({key: value for key, value in content.items() if key != KEY})
+        if content.get(KEY) != made.sha256:
+            raise ValueError(CHANGED)
+        return made
+
+    @property
+    def document(self) -> bytes:
+        """Return the bytes of the registration's file."""
+        return canonical_json({**self.content, KEY: self.sha256})
 
 
 def registered(store: Store, grid: str) -> list[Registration]:
@@ -75,10 +88,10 @@ def write_next(store: Store, grid: str, content: Mapping[str, Any]) -> tuple[Pat
     """
     number = len(_numbered(store, grid)) + 1
     path = store.root / FOLDER / (f"{grid}.json" if number == 1 else f"{grid}.{number}.json")
-    made = Registration(content, hash_of(content))
+    made = Registration.of(content)
     try:
         with replacing(path, new=True) as temporary:
-            temporary.write_bytes(document(made))
+            temporary.write_bytes(made.document)
     except FileExistsError as error:
         fix = "look at it; a registration is never replaced"
         raise StoreError("another process has registered this grid just now", str(path), fix) from error
@@ -87,20 +100,7 @@ def write_next(store: Store, grid: str, content: Mapping[str, Any]) -> tuple[Pat
 
 def write_by_hash(store: Store, registration: Registration) -> None:
     """Write a registration that a bundle brought, under its hash."""
-    write_bytes(store.root / FOLDER / f"{registration.sha256}.json", document(registration))
-
-
-def parsed(content: Mapping[str, Any]) -> Registration:
-    """Return the registration of a file's JSON object. Raises ValueError if its hash is missing or differs."""
-    own = {key: value for key, value in content.items() if key != KEY}
-    if content.get(KEY) != hash_of(own):
-        raise ValueError(CHANGED)
-    return Registration(own, str(content[KEY]))
-
-
-def document(registration: Registration) -> bytes:
-    """Return the bytes of a registration's file."""
-    return canonical_json({**registration.content, KEY: registration.sha256})
+    write_bytes(store.root / FOLDER / f"{registration.sha256}.json", registration.document)
 
 
 def registration_hashes(store: Store) -> set[str]:
@@ -147,7 +147,7 @@ def _numbered(store: Store, grid: str) -> dict[int, Path]:
 
 def _read(path: Path) -> Registration:
     try:
-        return parsed(json_object(path))
+        return Registration.parsed(json_object(path))
     except (OSError, ValueError, RecursionError) as error:
         what = str(error) if str(error) == CHANGED else f"cannot be read: {error}"
         raise StoreError(f"registration {path.name} {what}", str(path), _FIX) from error

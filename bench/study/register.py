@@ -14,7 +14,7 @@ from bench.results.read_predictions import SCORING_VERSION
 from bench.results.registration import SCHEMA, amendments, plan_of
 from bench.runs.provenance import source_commit
 from bench.store.checked_files import read_grid
-from bench.store.registrations import Registration, hash_of, registered, write_next
+from bench.store.registrations import Registration, registered, write_next
 from harmonize.errors import ConfigError, StoreError
 
 
@@ -63,7 +63,7 @@ def register(plan: Plan, hypotheses: Path | None, *, amend: bool = False, dry_ru
         "plan": plan_of(manifest),
         "hypotheses": read_hypotheses(hypotheses, manifest) if hypotheses else [],
     }
-    made = Registration(content, hash_of(content))
+    made = Registration.of(content)
     changes = amendments(earlier[-1], made) if earlier else []
     if earlier and not changes:
         fix = "nothing has to be registered: the last registration has the same plan and hypotheses"

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from bench.config.registry import Entry
 from bench.scoring.bootstrap.intervals import percentile
-from bench.scoring.estimators.expected_scores import LEAST_HOSPITALS, differences, expected, left_out, outside
+from bench.scoring.estimators.expected_scores import LEAST_HOSPITALS, Differences, expected, left_out, outside
 from bench.scoring.estimators.from_hospitals import Known
 from bench.scoring.estimators.quantities import QUANTITIES, Array, finite_mean
 from reports.schemas.tables import SCHEMAS
@@ -72,7 +72,7 @@ def _cells(
     inside, stated, width = np.zeros(error.shape, bool), np.zeros(error.shape, bool), np.full(error.shape, np.nan)
     for h, num in enumerate(num_images):
         others, at = {q: v.without(h) for q, v in known.items()}, {q: v.at(h) for q, v in known.items()}
-        differing = differences(entry, others, at, [*num_images[:h], *num_images[h + 1 :]], num)
+        differing = Differences.of(entry, others, at, [*num_images[:h], *num_images[h + 1 :]], num)
         result = expected(entry, others[quantity], at[quantity], reasons[h], quantity=quantity, differing=differing)
         width[h] = result.half
         inside[h] = np.abs(error[h]) <= result.half

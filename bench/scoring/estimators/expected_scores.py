@@ -9,6 +9,7 @@ Shapes: R runs, K findings, H labeled hospitals.
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -115,18 +116,19 @@ class Differences:
     images: int
     prevalence: Array
 
-
-def differences(
-    entry: Entry,
-    known: Mapping[str, Known],
-    here: Mapping[str, Mapping[str, Array]],
-    labeled_images: Sequence[int],
-    images: int,
-) -> Differences:
-    """Return how a new hospital differs from the labeled hospitals. Errors as in `estimate`."""
-    prevalence = estimate(entry, known["prevalence"], here["prevalence"])
-    num_labeled = np.asarray(labeled_images, np.float64)
-    return Differences(widening(known, here), num_labeled, known["prevalence"].truth, images, prevalence)
+    @classmethod
+    def of(
+        cls,
+        entry: Entry,
+        known: Mapping[str, Known],
+        here: Mapping[str, Mapping[str, Array]],
+        labeled_images: Sequence[int],
+        images: int,
+    ) -> Self:
+        """Return how a new hospital differs from the labeled hospitals. Errors as in `estimate`."""
+        prevalence = estimate(entry, known["prevalence"], here["prevalence"])
+        num_labeled = np.asarray(labeled_images, np.float64)
+        return cls(widening(known, here), num_labeled, known["prevalence"].truth, images, prevalence)
 
 
 def widening(known: Mapping[str, Known], here: Mapping[str, Mapping[str, Array]]) -> Array:

@@ -12,7 +12,7 @@ import pandas as pd
 from bench.config.registry import Registry
 from bench.planning.manifest import Manifest
 from bench.results.read_predictions import SCORING_VERSION, Labels, load_scored_splits, unfinished
-from bench.results.registration import registrations_of
+from bench.results.registration import GridRegistrations
 from bench.results.same_scores import ROUNDING, SCORED, differs, versions
 from bench.results.score_runs import score_all
 from bench.scoring.scored_split import ScoredSplit
@@ -27,7 +27,6 @@ from bench.sharing.bundle.unlearned import unlearned_without_evidence
 from bench.sharing.bundle.weights import write_weights
 from bench.store.checked_folders import CheckedFolder, ScoresFolder
 from bench.store.registrations import FOLDER as REGISTRATIONS
-from bench.store.registrations import document
 from bench.store.store import Progress, canonical_json, replacing, table_facts, write_bytes, write_table
 from harmonize.errors import ConfigError, StoreError
 
@@ -176,9 +175,9 @@ def _write_members(
     content |= {"cohorts": cohorts, "references": [], "analyses": [], "bundles": []}
     content |= {kind: [run for run in manifest.content[kind] if run["id"] in run_ids] for kind in ("runs", "derived")}
     write_bytes(folder / "manifest.json", canonical_json(content))
-    for _, chain, _ in registrations_of(manifest):
+    for _, chain, _ in GridRegistrations(manifest).chains():
         for number, registration in enumerate(chain, 1):
-            write_bytes(folder / REGISTRATIONS / f"{number}.json", document(registration))
+            write_bytes(folder / REGISTRATIONS / f"{number}.json", registration.document)
     about: dict[str, Any] = {
         "schema": SCHEMA,
         "order": "kept" if keep_order else "drawn",

@@ -27,7 +27,7 @@ from bench.sharing.bundle.weights import read_weights
 from bench.store.checked_files import read_cohort, write_cohort, write_grid
 from bench.store.checked_folders import CheckedFolder
 from bench.store.registrations import FOLDER as REGISTRATIONS
-from bench.store.registrations import parsed, write_by_hash
+from bench.store.registrations import Registration, write_by_hash
 from bench.store.store import Store, canonical_json, short_hash, table_facts, write_bytes, write_table
 from harmonize.cohorts import label_mapping as labelmap
 from harmonize.datasets import LAYOUTS, SPLITS, VIEWS
@@ -391,7 +391,7 @@ def _registrations(folder: Path, store: Store, where: str) -> list[str]:
     for number in range(1, len(list(folder.glob("*"))) + 1):
         content = read_json(folder / f"{number}.json", where)
         try:
-            read = parsed(content)
+            read = Registration.parsed(content)
         except ValueError as error:
             raise refused(f"registration {number} {error}", where) from error
         _check_texts(read.content, where)

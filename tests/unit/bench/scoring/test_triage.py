@@ -15,7 +15,7 @@ from bench.scoring.bootstrap.sorted_images import Column
 from bench.scoring.conformal import LEVELS, decide, flag_threshold, highest_by_chance, release_threshold, thresholds
 from bench.scoring.score_run import RunScores, score_run
 from bench.scoring.scored_split import ScoredSplit
-from bench.scoring.triage_repair import draws_of, random_orders
+from bench.scoring.triage_repair import LabeledDraws
 from reports.schemas.tables import SCHEMAS
 from tests.unit.bench.scoring.test_score_run import FINDINGS, QUICK, parts
 
@@ -193,10 +193,10 @@ def test_a_draw_equals_thresholds_of_the_labeled_patients_on_the_others(
     patient = np.repeat(np.arange(60), draw.integers(1, 5, 60)).astype(np.int32)
     label = (draw.random(len(patient)) < 0.4).astype(np.int8)
     score = (draw.normal(size=len(patient)) + distance * label).round(decimals).astype(np.float32)
-    order, levels = random_orders(60, str(seed), 2), (0.1, 0.4)
-    found, counted = draws_of(Column.of(patient, label, score), order, (5, 30), levels)
+    draws, levels = LabeledDraws.of(60, str(seed), 2), (0.1, 0.4)
+    found, counted = draws.quantities(Column.of(patient, label, score), (5, 30), levels)
     for d, m in np.ndindex(2, 2):
-        labeled = np.isin(patient, order[d, : (5, 30)[m]])
+        labeled = np.isin(patient, draws.order[d, : (5, 30)[m]])
         at = thresholds(label[labeled], score[labeled].astype(float), patient[labeled], levels)
         frame = pd.DataFrame({"patient": patient, "label": label})[~labeled]
         for k in range(2):
@@ -218,7 +218,7 @@ def test_local_labels_keep_the_stated_rates_at_a_hospital_that_breaks_the_intern
     label = (draw.random(400) < 0.3).astype(np.int8)[patient]
     shared = draw.normal(size=400)[patient]
     score = (shared + draw.normal(size=len(patient)) + label).astype(np.float32)
-    drawn, _ = draws_of(Column.of(patient, label, score), random_orders(400, "x", 300), (50, 200))
+    drawn, _ = LabeledDraws.of(400, "x", 300).quantities(Column.of(patient, label, score), (50, 200))
     means = drawn.mean(0)  # [M, L, V]
     for k, level in enumerate(LEVELS):
         # 300 draws of the same 400 patients: their mean is known to about .006

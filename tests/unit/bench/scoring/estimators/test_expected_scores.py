@@ -11,9 +11,9 @@ from scipy.stats import t
 
 from bench.config.registry import Entry
 from bench.scoring.estimators.expected_scores import (
+    Differences,
     Expected,
     Macros,
-    differences,
     estimate,
     expected,
     half_widths,
@@ -265,7 +265,7 @@ def test_intervals_are_as_many_times_wider_as_the_logits_are_standard_deviations
     far = {**at_mean, "prevalence": {"cbpe": np.array([[0.8, 0.2], [0.2, 0.25]])}}  # 6 and .5 standard deviations
     own, other = np.sqrt((18 + 9) / 2), np.sqrt((0 + 9) / 2)  # means over 2 quantities and over 2 findings
     assert widening(of, far) == pytest.approx(np.array([[own, other], [1.0, 1.0]]))
-    differing = differences(GAP, of, far, [100_000] * 3, 100_000)
+    differing = Differences.of(GAP, of, far, [100_000] * 3, 100_000)
     plain = expected(GAP, of["auroc"], {}, no_reason(values))
     wide = expected(GAP, of["auroc"], {}, no_reason(values), quantity="auroc", differing=differing)
     assert wide.half / plain.half == pytest.approx(differing.widening, rel=0.02)
@@ -315,7 +315,7 @@ def test_few_images_widen_the_interval_and_many_images_make_it_narrower() -> Non
     here: dict[str, dict[str, Array]] = {"auroc": {}, "prevalence": {}}
 
     def half(images: int) -> float:
-        differing = differences(GAP, of, here, [400] * 6, images)
+        differing = Differences.of(GAP, of, here, [400] * 6, images)
         result = expected(GAP, values, {}, no_reason(values), quantity="auroc", differing=differing)
         assert macros(values, result, no_reason(values) == "").half == pytest.approx(
             half_widths(result.error.mean(2, keepdims=True))[0] * np.sqrt((result.growth**2).mean(1))
@@ -338,7 +338,7 @@ def test_intervals_contain_measured_scores_of_hospitals_with_fewer_images() -> N
         truth = fair + draw.normal(size=(7, 1, 4)) * np.sqrt(sampling_variance("auroc", fair, np.array(share), num))
         values = Known(np.full((3, 4), 0.85), truth[:6], {})
         of = {"auroc": values, "prevalence": Known(np.full((3, 4), share), np.full((6, 3, 4), share), {})}
-        differing = differences(GAP, of, {"auroc": {}, "prevalence": {}}, [800] * 6, 150)
+        differing = Differences.of(GAP, of, {"auroc": {}, "prevalence": {}}, [800] * 6, 150)
         wide = expected(GAP, values, {}, no_reason(values), widest=1.0, quantity="auroc", differing=differing)
         usual = expected(GAP, values, {}, no_reason(values), widest=1.0)
         for into, result in ((inside, wide), (plain, usual)):
