@@ -175,11 +175,22 @@ def register(
     from bench.study.register import register as write
     from bench.study.request import Request
 
-    paths = [None if path is None else Path(path) for path in (data, weights, registry, hypotheses)]
-    request = Request.read(str(grid), paths[2], paths[0], paths[1])
-    opened = Store.open(Path(store))
-    plan = make_plan(request.grid, request.registry, opened, paths[0], paths[1], 1, request.command, lambda *_: None)
-    return write(plan, paths[3], amend=amend).registration.sha256
+    images, starting_weights, entries, stated = (
+        None if path is None else Path(path) for path in (data, weights, registry, hypotheses)
+    )
+    request = Request.read(str(grid), entries, images, starting_weights)
+    opened, num_workers = Store.open(Path(store)), 1
+    plan = make_plan(
+        request.grid,
+        request.registry,
+        opened,
+        images,
+        starting_weights,
+        num_workers,
+        request.command,
+        lambda *_: None,
+    )
+    return write(plan, stated, amend=amend).registration.sha256
 
 
 def open_grid(store: AnyPath = "runs", name: str | None = None) -> "Manifest":

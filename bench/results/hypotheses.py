@@ -194,9 +194,7 @@ def _check_keys(block: object, allowed: Sequence[str], where: str) -> None:
         raise ConfigError(f"expected a block of keys (got {block!r})", where, f"keys: {', '.join(allowed)}")
     for key in block:
         if key not in allowed:
-            close = get_close_matches(str(key), allowed, n=1)
-            fix = f"did you mean {close[0]!r}?" if close else f"choose from: {', '.join(allowed)}"
-            raise ConfigError(f"unknown key {key!r}", f"{where}.{key}", fix)
+            raise ConfigError(f"unknown key {key!r}", f"{where}.{key}", _nearest(key, allowed))
 
 
 def _text(item: Mapping[str, Any], key: str, longest: int, where: str) -> str:
@@ -212,9 +210,13 @@ def _text(item: Mapping[str, Any], key: str, longest: int, where: str) -> str:
 def _choose(value: object, choices: Sequence[str], where: str, what: str) -> None:
     """Raise ConfigError with a suggestion unless the value is one of the choices."""
     if value not in choices:
-        close = get_close_matches(str(value), choices, n=1)
-        fix = f"did you mean {close[0]!r}?" if close else f"choose from: {', '.join(choices)}"
-        raise ConfigError(f"no {what}: {value!r}", where, f"{fix} {_IN_WORDS}")
+        raise ConfigError(f"no {what}: {value!r}", where, f"{_nearest(value, choices)} {_IN_WORDS}")
+
+
+def _nearest(value: object, choices: Sequence[str]) -> str:
+    """Return a fix that names the choice most like the value, or all choices if none is like it."""
+    close = get_close_matches(str(value), choices, n=1)
+    return f"did you mean {close[0]!r}?" if close else f"choose from: {', '.join(choices)}"
 
 
 def in_words(question: Mapping[str, Any], names: Mapping[str, str]) -> str:

@@ -85,16 +85,14 @@ def tallies(column: Column, logit: Array, num_patients: int) -> Array:
     by_class = [np.bincount(column.patient[mask], minlength=num_patients) for mask in (positive, ~positive)]
     sums = [(num > 0).astype(np.float64) for num in by_class] + [(by_class[0] + by_class[1]).astype(np.float64)]
     for of_level in logit:
-        flagged, kept = cuts_of(column, of_level)
-        before = slice(None, flagged), slice(kept, None)
-        alarms, misses = (
-            np.bincount(column.patient[part][mask[part]], minlength=num_patients)
-            for part, mask in zip(before, (~positive, positive), strict=True)
-        )
-        released, called = (
-            np.bincount(column.patient[part], minlength=num_patients).astype(np.float64) for part in before[::-1]
-        )
-        sums += [misses / np.maximum(by_class[0], 1), alarms / np.maximum(by_class[1], 1), released, called]
+        num_flagged, first_released = cuts_of(column, of_level)
+        flagged, released = slice(None, num_flagged), slice(first_released, None)
+        misses = np.bincount(column.patient[released][positive[released]], minlength=num_patients)
+        alarms = np.bincount(column.patient[flagged][~positive[flagged]], minlength=num_patients)
+        sums += [misses / np.maximum(by_class[0], 1), alarms / np.maximum(by_class[1], 1)]
+        sums += [
+            np.bincount(column.patient[rows], minlength=num_patients).astype(np.float64) for rows in (released, flagged)
+        ]
     return np.stack(sums, 1)
 
 

@@ -35,7 +35,7 @@ class Stage:
     layout: Literal["NCHW", "NHWC", "tokens"] = "NCHW"  # of the module's output
 
     def maps(self, output: Tensor, backbone: nn.Module) -> Tensor:
-        """Return a copy of the module's output, or of its gradient, as maps [N, C, h, w]."""
+        """Return the module's output, or its gradient, as maps [N, C, h, w]."""
         if self.layout == "NCHW":
             return output
         if self.layout == "NHWC":
