@@ -202,7 +202,7 @@ def examine_run(store: Store, run_id: str, from_bundle: bool, files: bool) -> It
         if missing := [file for file in required if file not in optional and not (folder / file).is_file()]:
             yield _check("fault", name, f"is done, but files are missing: {', '.join(missing)}", fix)
         intact = _intact(folder, checksums, stored if files else RECORDS) if checksums is not None else set()
-        checks = [*_records(folder, name, records, files), *_tables(folder, name, records, files, intact)]
+        checks = [*_records(folder, name, records, files, intact), *_tables(folder, name, records, files, intact)]
         yield from checks
         if checksums is not None:
             reported = {check.found.partition(" ")[0] for check in checks}
@@ -223,11 +223,12 @@ def _intact(folder: Path, checksums: Mapping[str, str], names: Sequence[str]) ->
     return {name for name in present if file_sha256(folder / name) == checksums[name]}
 
 
-def _records(folder: Path, name: str, records: _Records, files: bool) -> Iterator[Check]:
+def _records(folder: Path, name: str, records: _Records, files: bool, intact: set[str]) -> Iterator[Check]:
     """Yield the faults of a finished run's JSON files, and of its seal.
 
     A seal has a fault if its hashes before and after the test differ, or if a sealed file has another hash. `name`: the run's
-    name in messages. `files`: also read the weights.
+    name in messages. `files`: also read the weights. `intact`: names of files that equal their checksums. If weights and seal
+    are intact, the weights are not hashed a second time, tensor by tensor: in large stores, this would take a fifth of the time.
     """
     for file in OF_DERIVED:
         if file not in records and (folder / file).is_file():
@@ -247,8 +248,9 @@ def _records(folder: Path, name: str, records: _Records, files: bool) -> Iterato
             if checksums.get(file, stated) != stated:  # `_changed` checks whether the file itself matches its checksum
                 yield _check("fault", name, f"{file} is not what was sealed before the external test", fix)
     weights = folder / "model.safetensors"
-    comparable = files and "kind" not in records["run.json"] and weights.is_file() and "weights_after" in seal
-    if comparable and (problem := _weights(weights, str(seal["weights_after"]))):
+    is_sealed = "kind" not in records["run.json"] and weights.is_file() and "weights_after" in seal
+    unchecked = files and not intact >= {weights.name, "seal.json"}
+    if is_sealed and unchecked and (problem := _weights(weights, str(seal["weights_after"]))):
         yield _check("fault", name, f"model.safetensors {problem}", fix)
 
 
