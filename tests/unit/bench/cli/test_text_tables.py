@@ -30,6 +30,22 @@ def test_text_is_wrapped_and_numbers_stay_whole() -> None:
 
 
 @pytest.mark.usefixtures("terminal")
+@pytest.mark.parametrize("cell", ["0.025 to 0.066", "- to 0.900", "[-0.020, +0.030]"])
+def test_a_range_is_never_broken(cell: str) -> None:
+    lines = table_lines([["finding", "10-90 %", "about", "p"], ["Edema", cell, "word " * 40, "<.001"]])
+    assert max(map(len, lines)) <= 80
+    assert any(cell in line for line in lines)
+
+
+@pytest.mark.usefixtures("terminal")
+def test_a_long_file_name_leaves_space_for_other_columns() -> None:
+    row = ["patient/" + "7" * 100, "padchest", "Pleural Effusion", "fp", "0.981"]
+    lines = table_lines([["image_id", "dataset", "finding", "kind", "calibrated"], row])
+    assert max(map(len, lines)) <= 80
+    assert any("0.981" in line for line in lines)
+
+
+@pytest.mark.usefixtures("terminal")
 def test_columns_without_space_are_named_below_the_table() -> None:
     number = "123,456,789.123456"
     lines = table_lines([list("abcde"), [number] * 5])
