@@ -40,13 +40,18 @@ def interval(low: float | None, high: float | None, form: str = ".3f") -> str:
     return "-" if "-" in bounds else f"[{', '.join(bounds)}]"
 
 
-def wrapped(lines: Sequence[str], indent: int = 7) -> list[str]:
+def wrapped(lines: Sequence[str], indent: int = 7, *, stderr: bool = False) -> list[str]:
     """Wrap lines that are wider than the terminal. In a pipe or a file, return the lines unchanged.
+
+    Lines with escape sequences, such as the bold header of a table, are not wrapped: they fit, but have more characters.
+
+    `stderr`: the lines will be written to standard error, not to standard output.
 
     `indent`: number of spaces before the continuation of a line. If the line itself is indented, its continuation is indented
     by three spaces more than the line.
     """
-    return list(_wrapped(lines, indent)) if sys.stdout.isatty() else list(lines)
+    stream = sys.stderr if stderr else sys.stdout
+    return list(_wrapped(lines, indent)) if stream.isatty() else list(lines)
 
 
 def printable(text: object) -> str:
@@ -77,7 +82,7 @@ def _wrapped(lines: Sequence[str], indent: int) -> Iterator[str]:
         own = " " * (len(line) - len(line.lstrip()))
         later = own + " " * (3 if own else indent)
         short = textwrap.TextWrapper(width, subsequent_indent=later, break_long_words=False, break_on_hyphens=False)
-        yield from short.wrap(line) if len(line) > width else [line]
+        yield from short.wrap(line) if len(line) > width and "\x1b" not in line else [line]
 
 
 def _plain(rows: Table) -> list[str]:

@@ -71,6 +71,22 @@ def test_notes_are_wrapped_and_numbered_causes_have_their_own_lines() -> None:
     assert [line.strip()[:2] for line in lines if line.strip()[1:2] == "."] == ["1.", "2."]
 
 
+def test_errors_are_wrapped_if_standard_error_is_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    error = f"error: no grid 'x'\nwhere: --grid\n  fix: choose {'from ' * 30}"
+    assert max(map(len, wrapped([error], stderr=True))) <= 80
+    assert wrapped([error]) == [error], "standard output is no terminal"
+
+
+@pytest.mark.usefixtures("terminal")
+def test_the_bold_header_of_a_table_is_not_wrapped() -> None:
+    header = "  ".join(
+        f"\x1b[1m{name}\x1b[0m" for name in ("finding", "probability", "calibrated", "call (f1_max)", "p")
+    )
+    assert wrapped([header]) == [header]
+
+
 def test_in_a_pipe_each_row_is_one_line() -> None:
     assert len(table_lines(SHOWN)) == 2
 
