@@ -60,6 +60,7 @@ _STYLE = """<style>
 [data-testid="stMainBlockContainer"] { padding: 2.5rem 2rem 5rem; max-width: 76rem; }
 [data-testid="stSidebarContent"] { padding-bottom: 4rem; }
 [data-testid="stCaptionContainer"], [data-testid="stImageCaption"] { color: inherit; opacity: .8; }
+[data-testid="stImageCaption"] * { color: inherit; opacity: 1; }
 </style>"""
 
 
