@@ -179,5 +179,8 @@ def unbroken_names(text: str) -> Markup:
 
     >>> unbroken_names("DenseNet-121 has a gap")
     Markup('<span class="nw">DenseNet-121</span> has a gap')
+    >>> unbroken_names("SE-ResNet-10 (tiny)")
+    Markup('<span class="nw">SE-ResNet-10</span> (tiny)')
     """
-    return Markup(re.sub(r"(?<!\S)\w{1,12}-\w{1,6}(?!\S)", r'<span class="nw">\g<0></span>', str(escape(text))))  # noqa: S704
+    name = r"(?<!\S)\w{1,12}-\w{1,6}(-\w{1,6})?(?!\S)"
+    return Markup(re.sub(name, r'<span class="nw">\g<0></span>', str(escape(text))))  # noqa: S704

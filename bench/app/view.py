@@ -59,6 +59,8 @@ _STYLE = """<style>
 .st-key-notice [data-testid="stMarkdownContainer"] { margin: 0; }
 [data-testid="stMainBlockContainer"] { padding: 2.5rem 2rem 5rem; max-width: 76rem; }
 [data-testid="stSidebarContent"] { padding-bottom: 4rem; }
+[data-testid="stCaptionContainer"], [data-testid="stImageCaption"] { color: inherit; opacity: .8; }
+[data-testid="stImageCaption"] * { color: inherit; opacity: 1; }
 </style>"""
 
 
@@ -258,7 +260,8 @@ def _remarks(inferences: "list[Inference]", truth: tuple[str, ...] | None) -> No
     for letter, inference in zip(LETTERS, inferences, strict=False):
         line = distance_line(inference, inference.table["distance"].iloc[0])
         name = f"Model {letter}: " if len(inferences) > 1 else ""
-        st.caption(name + (line or f"distance: not available ({_plain(inference.no_distances)})"))
+        missing = f"distance: not available ({_plain(inference.no_distances)})"
+        st.caption(f"{name}Image {line}. Near 100: unlike the training images." if line else f"{name}Image {missing}.")
     if truth is not None:
         st.caption(
             f"Synthetic image with {listing(truth, len(truth))}." if truth else "Synthetic image without findings."

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from bench.cli.options import JsonOption, StoredGridOption, StoreOption, examples
+from bench.cli.text_tables import wrapped
 
 CHECKLIST_EXAMPLES = examples("bench checklist --grid main-study", "bench checklist --grid main-study -o methods.md")
 
@@ -35,5 +36,5 @@ def checklist(
     if as_json:
         typer.echo(json.dumps(json_document(manifest, filled), indent=1))
     else:
-        typer.echo("\n".join(each.summary for each in filled))
+        typer.echo("\n".join(wrapped([each.summary for each in filled])))
     typer.echo(f"checklists: {path}", err=as_json)

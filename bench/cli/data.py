@@ -125,6 +125,7 @@ def stats(
     """Describe cohorts: images, labels, patients, splits and pixels."""
     from bench.cli.data_tables import lines
     from bench.cli.progress_bars import choose_display
+    from bench.cli.text_tables import wrapped
     from bench.config.grid import Grid
     from bench.config.registry import Registry
 
@@ -141,7 +142,7 @@ def stats(
     if as_json:
         typer.echo(json.dumps(_document(described, samples, failed), allow_nan=False))
     else:
-        typer.echo("\n".join(lines(list(described.values()), samples)))
+        typer.echo("\n".join(wrapped(lines(list(described.values()), samples))))
     if html is not None:
         _write(html, cohorts, described, samples, seed, registry, failed)
         typer.echo(f"page: {html}", err=as_json)

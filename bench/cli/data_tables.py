@@ -88,7 +88,7 @@ def _prevalence(described: Sequence[Stats]) -> list[str]:
     def cell(row: dict[str, Any]) -> str:
         counted = int(row["present"] + row["absent"] + row["not_mentioned"])
         if not counted:
-            return "not labelled"
+            return "not labeled"
         mark = "~" if row["grade"] == "approximate" else ""
         return f"{mark}{100 * row['present'] / counted:.1f} % {row['present']:,}/{counted:,}"
 
@@ -100,7 +100,7 @@ def _states_without_label(described: Sequence[Stats]) -> list[str]:
     def cell(row: dict[str, Any]) -> str:
         total = sum(int(row[state]) for state in STATE_NAMES)
         if row["unmapped"] == total:
-            return "not labelled"
+            return "not labeled"
         return " / ".join(_share(int(row[name]), total) for name in ("uncertain", "not_mentioned", "unmapped"))
 
     return ["No clear label: % uncertain / not mentioned / unmapped", *_by_finding(described, cell)]

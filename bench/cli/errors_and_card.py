@@ -22,6 +22,7 @@ from bench.cli.text_tables import printable, table_lines
 
 ERRORS_EXAMPLES = examples("bench errors 3fa9 --cohort nih --finding Edema --kind fn -n 50 --csv")
 CARD_EXAMPLES = examples("bench card 3fa9")
+_FIRST_COLUMNS = ("image_id", "dataset", "finding", "kind", "calibrated")  # a narrow terminal shows only these
 
 
 def errors(
@@ -54,8 +55,9 @@ def errors(
     elif as_csv:
         typer.echo(csv_text(table), nl=False)
     elif len(table):
+        table = table[[*_FIRST_COLUMNS, *(name for name in COLUMNS if name not in _FIRST_COLUMNS)]]
         rows = [[printable(v) if isinstance(v, str) else f"{v:.3f}" for v in row] for row in table.to_numpy(object)]
-        typer.echo("\n".join(table_lines([list(COLUMNS), *rows])))
+        typer.echo("\n".join(table_lines([list(table.columns), *rows])))
     else:
         typer.echo("no such errors")
 

@@ -116,7 +116,7 @@ def estimate(
         typer.echo("\n".join(wrapped(estimate_text.lines(result, notes))))
     if output is not None:
         typer.echo(f"page: {output}", err=as_csv or as_json)
-    typer.echo(NOTICE, err=as_csv or as_json)
+    typer.echo("\n".join(wrapped([NOTICE], 0, stderr=as_csv or as_json)), err=as_csv or as_json)
 
 
 def _shares(texts: Sequence[str]) -> dict[str, float]:

@@ -59,6 +59,7 @@ def explain(
 
     from bench.analyses.explain_image import chosen_findings, explainer_of, parse_box, table
     from bench.cli.progress_bars import choose_display
+    from bench.cli.text_tables import wrapped
     from bench.runs.model_folder import load_model
     from bench.store.safe_csv import csv_text
 
@@ -94,7 +95,7 @@ def explain(
             typer.echo(rows.assign(notice=notice).to_json(orient="records", double_precision=15))
         else:
             notice_lines = [TRAINED_ON_SYNTHETIC] if explainer.stored.synthetic else []
-            typer.echo("\n".join([*notice_lines, *_lines(rows)]))
+            typer.echo("\n".join([*wrapped(notice_lines, 0), *_lines(rows)]))
             if explainer.stored.num_maps > 1:
                 typer.echo(f"each map is the mean of {explainer.stored.num_maps} heat maps (networks and views)")
             typer.echo(f"pictures and explained.csv: {output}")

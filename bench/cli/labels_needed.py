@@ -107,8 +107,11 @@ def lines(result: "LabelNeeds") -> list[str]:
         curve = curves[curves["goal"] == goal]
         out += [headings[goal], *_indented([_HEADERS[goal], *(_answer(row, _at(curve, row)) for row in rows)]), ""]
         if needs["finding"].nunique() == 1:
-            steps = [_step(row) for row in curve.to_dict("records")]
-            out += _indented([_CURVE_HEADER, *steps])
+            steps = [_CURVE_HEADER, *(_step(row) for row in curve.to_dict("records"))]
+            if goal != "sensitivity":  # only thresholds have a specificity
+                at = _CURVE_HEADER.index("specificity")
+                steps = [[*cells[:at], *cells[at + 1 :]] for cells in steps]
+            out += _indented(steps)
             out.append("")
     return [*out, *wrapped([*_notes(result), *result.left_out])]
 

@@ -55,6 +55,7 @@ from bench.cli.register import REGISTER_EXAMPLES, register
 from bench.cli.score import SCORE_EXAMPLES, score
 from bench.cli.share import add_share_commands
 from bench.cli.store import add_store_commands
+from bench.cli.text_tables import wrapped
 from bench.cli.weights import WEIGHTS_EXAMPLES
 from bench.cli.weights import weights as weights_command
 from harmonize.errors import ConfigError, CxrError, StoreError
@@ -315,6 +316,10 @@ def report(
     typer.echo(json.dumps({"page": str(page)}) if as_json else f"leaderboard: {page}")
 
 
+def _say_error(error: CxrError) -> None:
+    typer.echo("\n".join(wrapped([f"error: {error}"], stderr=True)), err=True)
+
+
 def main() -> None:
     """Run the command line and turn errors into messages and exit codes.
 
@@ -324,7 +329,7 @@ def main() -> None:
     try:
         app()
     except CxrError as error:
-        typer.echo(f"error: {error}", err=True)
+        _say_error(error)
         sys.exit(2)
     except OSError as error:
         from harmonize.disk_space import DiskFullError
@@ -337,7 +342,7 @@ def main() -> None:
             message = StoreError(f"cannot {verb}: {error.strerror}", where, _FIXES[error.errno])
         else:
             raise
-        typer.echo(f"error: {message}", err=True)
+        _say_error(message)
         sys.exit(2)
     except KeyboardInterrupt:
         signals.report_interrupt()

@@ -20,7 +20,7 @@ from bench.cli.options import (
     TrustOption,
     examples,
 )
-from bench.cli.text_tables import number, printable, table_lines
+from bench.cli.text_tables import number, printable, table_lines, wrapped
 from bench.system.disclaimer import NOTICE, TRAINED_ON_SYNTHETIC
 from harmonize.errors import ConfigError
 
@@ -95,11 +95,11 @@ def predict(
             typer.echo(TRAINED_ON_SYNTHETIC, err=True)
         typer.echo(csv_document(inference, table), nl=False)
     else:
-        typer.echo("\n".join(_lines(inference, table, at, overlays)))
+        typer.echo("\n".join(wrapped(_lines(inference, table, at, overlays), 0)))
     for row in inference.skipped.itertuples() if as_csv or not as_json else ():
         typer.echo(f"skipped {printable(row.image)}: {row.reason}", err=True)
     if not as_json:
-        typer.echo(NOTICE, err=as_csv)
+        typer.echo("\n".join(wrapped([NOTICE], 0, stderr=as_csv)), err=as_csv)
     if not inference.num_images:
         raise typer.Exit(1)
 

@@ -40,13 +40,18 @@ def interval(low: float | None, high: float | None, form: str = ".3f") -> str:
     return "-" if "-" in bounds else f"[{', '.join(bounds)}]"
 
 
-def wrapped(lines: Sequence[str], indent: int = 7) -> list[str]:
+def wrapped(lines: Sequence[str], indent: int = 7, *, stderr: bool = False) -> list[str]:
     """Wrap lines that are wider than the terminal. In a pipe or a file, return the lines unchanged.
+
+    Lines with escape sequences, such as the bold header of a table, are not wrapped: they fit, but have more characters.
+
+    `stderr`: the lines will be written to standard error, not to standard output.
 
     `indent`: number of spaces before the continuation of a line. If the line itself is indented, its continuation is indented
     by three spaces more than the line.
     """
-    return list(_wrapped(lines, indent)) if sys.stdout.isatty() else list(lines)
+    stream = sys.stderr if stderr else sys.stdout
+    return list(_wrapped(lines, indent)) if stream.isatty() else list(lines)
 
 
 def printable(text: object) -> str:
@@ -77,7 +82,7 @@ def _wrapped(lines: Sequence[str], indent: int) -> Iterator[str]:
         own = " " * (len(line) - len(line.lstrip()))
         later = own + " " * (3 if own else indent)
         short = textwrap.TextWrapper(width, subsequent_indent=later, break_long_words=False, break_on_hyphens=False)
-        yield from short.wrap(line) if len(line) > width else [line]
+        yield from short.wrap(line) if len(line) > width and "\x1b" not in line else [line]
 
 
 def _plain(rows: Table) -> list[str]:
@@ -116,11 +121,12 @@ def _widths(columns: Sequence[Sequence[str]], most: int) -> list[int]:
     """Return the widths of the columns that fit into a line of `most` characters; the last columns may be left out.
 
     Between two columns are three characters. The widest columns are made narrower until the line fits. A column stays at least
-    as wide as its longest number or word (but not more than half the line), and at least as wide as the words of its header.
+    as wide as its longest number, range or word (a word: at most a third of the line), and at least as wide as the words of its header.
     """
     widths = [max(map(len, column)) for column in columns]
     least = [
-        min(max(map(len, column[1:])) if _numeric(column) else _longest_word(column), most // 2) for column in columns
+        min(max(map(len, column[1:])), most // 2) if _numeric(column) else min(_longest_word(column), most // 3)
+        for column in columns
     ]
     least = [max(small, _longest_word(column[:1])) for small, column in zip(least, columns, strict=True)]
     while len(least) > 1 and sum(least) + 3 * (len(least) - 1) > most:
@@ -137,9 +143,13 @@ def _longest_word(column: Sequence[str]) -> int:
 
 
 def _numeric(column: Sequence[str]) -> bool:
-    """Return whether all cells below the header are numbers, bounds of intervals, or empty."""
-    return len(column) > 1 and all(_is_number(cell) for cell in column[1:] if cell)
+    """Return whether all cells below the header are numbers, ranges such as "0.1 to 0.2" or "[0.1, 0.2]", or empty."""
+    return len(column) > 1 and all(_is_range(cell) for cell in column[1:] if cell)
+
+
+def _is_range(cell: str) -> bool:
+    return all(map(_is_number, cell.strip("[]").replace(", ", " to ").split(" to ")))
 
 
 def _is_number(cell: str) -> bool:
-    return cell.lstrip("+-").replace(",", "").replace(".", "", 1).isdigit() or cell == "-"
+    return cell.lstrip("<+-").replace(",", "").replace(".", "", 1).isdigit() or cell == "-"

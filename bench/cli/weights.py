@@ -31,7 +31,7 @@ def weights(
     Exit code 1 if a file is missing or damaged.
     """
     from bench.cli.progress_bars import choose_display
-    from bench.cli.text_tables import table_lines
+    from bench.cli.text_tables import table_lines, wrapped
     from bench.config.grid import Grid
     from bench.config.registry import Registry
     from bench.study.starting_weights import fetch, needed
@@ -45,7 +45,7 @@ def weights(
     if as_json:
         typer.echo(json.dumps([asdict(file) for file in files], indent=1))
     else:
-        typer.echo("\n".join([*(table_lines(rows(files)) if files else []), sentence(files)]))
+        typer.echo("\n".join([*(table_lines(rows(files)) if files else []), *wrapped([sentence(files)])]))
     if any(file.state != "present" for file in files):
         raise typer.Exit(1)
 

@@ -144,7 +144,11 @@ class Grid:
         from harmonize.datasets import PUBLISHED
 
         if not self.synthetic:
-            cohorts = ", ".join(self.cohort_names)
+            close = {name: get_close_matches(name, PUBLISHED, 1, 0.8) for name in self.cohort_names}
+            misspelled = {name for name, published in close.items() if published not in ([], [name])}
+            cohorts = ", ".join(
+                f"{name} (did you mean {close[name][0]}?)" if name in misspelled else name for name in self.cohort_names
+            )
             fix = f"give --data FOLDER or --data data.yaml, with the hospitals {cohorts} (docs/real-data.md)"
             twins = [name for name in shipped_grids() if name.endswith("-smoke")]
             twin = max((t for t in twins if self.name.startswith(t.removesuffix("-smoke"))), key=len, default="demo")

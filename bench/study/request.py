@@ -90,8 +90,9 @@ class Request:
         return [
             f"{len(missing)} of {len(files)} files of starting weights are not on this machine:",
             *(f"  {file.name}: {file.path}" for file in missing),
-            f"`bench run` downloads them. Without a network: run `bench weights GRID` on another machine and copy {cache_folder()},",
-            "or put files TAG.safetensors into a folder and give --weights FOLDER",
+            "`bench run` downloads them. Without a network:",
+            f"  run `bench weights GRID` on another machine and copy {cache_folder()}",
+            "  or put files TAG.safetensors into a folder and give --weights FOLDER",
         ]
 
 

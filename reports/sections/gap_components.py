@@ -63,10 +63,6 @@ def gap_components(board: ReportData) -> Section:
         "shown": first,
         "unit": board.unit,
         "figures": [_figure(board, cells, first, metric) for metric in METRICS],
-        "legend": [
-            (word, svg.svg(12, 12, svg.rect(1, 1, 10, 10, f"pt-{component}"), "", "ky"))
-            for component, word in PARTS.items()
-        ],
         "all": [_numbers(board, cells, recipe) for recipe in recipes],
         "against": _against(board, board.ranked_runs[:SHOWN]),
         "heads": [(h, _label_source(board, h.key)) for h in board.hospitals],
@@ -120,6 +116,7 @@ def _figure(board: ReportData, cells: Cells, run: Run, metric: str) -> dict[str,
     return {
         "name": METRICS[metric],
         "words": [PARTS[p] for p in USED[metric]],
+        "legend": [(PARTS[p], svg.svg(12, 12, svg.rect(1, 1, 10, 10, f"pt-{p}"), "", "ky")) for p in USED[metric]],
         "rows": rows,
         "axis": svg.tick_axis(scale, grid),
     }

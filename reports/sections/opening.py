@@ -7,9 +7,10 @@ from reports.formatting import places, plural
 from reports.html.section import Section, write
 from reports.report_data.hospitals_and_runs import Run
 from reports.report_data.report_data import ReportData
+from reports.sentences import changes as change_sentences
 from reports.sentences import main_findings as sentences
 from reports.sentences.verdicts import with_verdict
-from reports.summaries.gap_causes import finding_shares, marker_sentence, shortcut_findings
+from reports.summaries.gap_causes import finding_shares, marker_runs, marker_sentence, shortcut_findings
 
 # px: widths of the two versions of the figure; the page shows the version that fits, so the text keeps its size
 NARROW, WIDE = (328.0, 500.0)
@@ -164,14 +165,16 @@ def _best(board: ReportData) -> str:
 def _why(board: ReportData) -> list[tuple[str, str]]:
     """Return the sentences on causes of the mean gap, each with the key of its section; [] if the gap is not clearly above 0.
 
-    The sentence on markers is left out if no ranked run uses a marker.
+    The sentence on markers is left out if no ranked run uses a marker. A sentence after it states how many ranked runs have no
+    result of the region transplant test.
     """
     shares, shortcuts = finding_shares(board), shortcut_findings(board)
     if not shares:
         return []
     causes = [("findings", sentences.largest_share(list(shares.items())))] if len(shares) > 1 else []
     if any(shortcuts.get(run.id) for run in board.ranked_runs):
-        causes.append(("transplants", marker_sentence(board)))
+        not_tested = change_sentences.untested(len(marker_runs(board)[1]), len(board.ranked_runs))
+        causes += [("transplants", sentence) for sentence in (marker_sentence(board), not_tested) if sentence]
     return causes
 
 

@@ -37,7 +37,7 @@ def symptoms(board: ReportData) -> Section:
                 "anchor": anchor,
                 "hospital": board.title(str(row["dataset"])),
                 "finding": "" if row["finding"] == "all" else str(row["finding"]),
-                "kind": str(row["kind"]),
+                "kind": str(row["kind"]).replace("mislabelled", "mislabeled"),  # scores keep the former spelling
                 "value": places(row["value"]),
                 "interval": interval,
                 "advice": str(row["advice"]),

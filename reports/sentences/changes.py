@@ -11,11 +11,14 @@ from reports.formatting import interval, is_number, listing, places, sentence_ca
 from reports.report_data.headline_rows import Estimate
 
 
-def marker_shortcuts(internal: str, num_with: int, num_tested: int, findings: Sequence[str]) -> str:
+def marker_shortcuts(
+    internal: str, num_with: int, num_tested: int, findings: Sequence[str], num_untested: int = 0
+) -> str:
     """State in how many runs a marker of the internal hospital is a shortcut, and for which findings.
 
     `internal`: name of the internal hospital. `num_with`: number of runs with the shortcut. `num_tested`: number of tested
-    runs. `findings`: the findings for which any run uses the shortcut.
+    runs. `findings`: the findings for which any run uses the shortcut. `num_untested`: number of runs whose test failed or
+    is not finished; if there are any, the sentence says "tested runs".
 
     >>> marker_shortcuts("A", 0, 4, [])
     'No marker of A is a shortcut in any of four runs'
@@ -25,20 +28,36 @@ def marker_shortcuts(internal: str, num_with: int, num_tested: int, findings: Se
     'The run uses a marker of A to predict three findings'
     >>> marker_shortcuts("A", 0, 0, [])
     'Markers of A could not be tested: too few images have one'
+    >>> marker_shortcuts("A", 1, 1, ["Edema"], 3), marker_shortcuts("A", 2, 2, ["Edema"], 1)
+    ('The only tested run uses a marker of A to predict Edema', 'All two tested runs use a marker of A to predict Edema')
     """
     if not num_tested:
         return f"Markers of {internal} could not be tested: too few images have one"
+    tested = "tested " if num_untested else ""
     if not num_with:
-        in_runs = "" if num_tested == 1 else f" in any of {word(num_tested)} runs"
+        in_runs = f" in any of {word(num_tested)} {tested}runs"
+        if num_tested == 1:
+            in_runs = " in the only tested run" if num_untested else ""
         return f"No marker of {internal} is a shortcut{in_runs}"
     if num_tested == 1:
-        runs = "the run uses"
+        runs = f"the {'only tested ' if num_untested else ''}run uses"
     elif num_with == num_tested:
-        runs = f"all {word(num_tested)} runs use"
+        runs = f"all {word(num_tested)} {tested}runs use"
     else:
-        runs = f"{word(num_with)} of {word(num_tested)} runs {'uses' if num_with == 1 else 'use'}"
+        runs = f"{word(num_with)} of {word(num_tested)} {tested}runs {'uses' if num_with == 1 else 'use'}"
     names = listing(findings) if len(findings) < 3 else f"{word(len(findings))} findings"
     return sentence_case(f"{runs} a marker of {internal} to predict {names}")
+
+
+def untested(num_untested: int, num_ranked: int) -> str:
+    """State for how many ranked runs the region transplant test has no result; "" for none.
+
+    >>> untested(3, 4), untested(1, 4), untested(0, 4)
+    ('Three of four runs are not tested', 'One of four runs is not tested', '')
+    """
+    if not num_untested:
+        return ""
+    return f"{sentence_case(word(num_untested))} of {word(num_ranked)} runs {'is' if num_untested == 1 else 'are'} not tested"
 
 
 def relation(rho: Estimate) -> str:

@@ -48,19 +48,27 @@ def tested_runs(board: ReportData) -> list[Run]:
     return [r for r in board.ranked_runs if r.id in tested] or [r for r in board.runs if r.id in tested]
 
 
+def marker_runs(board: ReportData) -> tuple[list[Run], list[Run]]:
+    """Return the runs for which markers of the internal hospital were tested, and the ranked runs for which they were not."""
+    table = changes(board.tables["transplants"])
+    of_markers = table[(table["kind"] == MARKER) & (table["donor"] == board.internal.key) & (table["host"] == EXTERNAL)]
+    with_marker = set(of_markers.loc[of_markers["finding"] == MACRO, "run_id"].astype(str))
+    tested = [r for r in tested_runs(board) if r.id in with_marker]
+    return tested, [r for r in board.ranked_runs if r not in tested]
+
+
 def marker_sentence(board: ReportData) -> str:
     """State in how many runs a marker of the internal hospital is a shortcut; "" if no run was tested."""
     runs = tested_runs(board)
     if not runs:
         return ""
-    table, found = changes(board.tables["transplants"]), shortcut_findings(board)
-    of_markers = table[(table["kind"] == MARKER) & (table["donor"] == board.internal.key) & (table["host"] == EXTERNAL)]
-    with_marker = set(of_markers.loc[of_markers["finding"] == MACRO, "run_id"].astype(str))
-    tested = [r for r in runs if r.id in with_marker]
+    found = shortcut_findings(board)
+    tested, not_tested = marker_runs(board)
     findings = Counter(finding for r in runs for finding in found[r.id])
     return change_sentences.marker_shortcuts(
         board.internal.short,
         sum(bool(found[r.id]) for r in tested),
         len(tested),
         [finding for finding, _ in findings.most_common()],
+        len(not_tested),
     )

@@ -87,10 +87,8 @@ def title(nuisance_rows: list[dict[str, Any]]) -> str:
     first = max(single, key=lambda row: row["alone"].value)
     if first["alone"].value < 0.6:
         return f"No recorded nuisance predicts a finding well: AUROC at most {first['alone'].text}"
-    external_range = f", {first['external_range']} at external hospitals" if first["external_range"] else ""
-    return sentence_case(
-        f"{first['finding']}, predicted from the nuisance “{first['name']}” alone: AUROC {first['alone'].text} at the internal hospital{external_range}"
-    )
+    external_range = f", {first['external_range']} external" if first["external_range"] else ""
+    return f"“{sentence_case(first['name'])}” alone predicts {first['finding']}: AUROC {first['alone'].text} internal{external_range}"
 
 
 def meaning(nuisance_rows: list[dict[str, Any]], run: Run) -> list[str]:

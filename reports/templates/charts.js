@@ -44,7 +44,7 @@ const charts = (() => {
       return Array.from({ length: steps + 1 }, (_, k) => [x1 + (x2 - x1) * k / steps, y1 + (y2 - y1) * k / steps]).some(([x, y]) => left < x && x < right && low < y && y < high);
     };
     const taken = [];
-    const isFree = ([left, right, low, high], own) => left >= 0 && right <= room && low >= 0 && high <= tall
+    const isFree = ([left, right, low, high], own) => left >= 4 && right <= room && low >= 0 && high <= tall
       && marks.every(([x, y]) => Math.hypot(x - own[0], y - own[1]) < 1 || x < left - 8 || right + 8 < x || y < low - 6 || high + 6 < y) && taken.every(t => right < t[0] || t[1] < left || high < t[2] || t[3] < low);
     const put = (note, [anchor, side], without) => {
       const long = 6.9 * note.text.length, x = across(note.x) + (anchor === 'left' ? 6 : -6 - long), y = up(note.y) + (side > 0 ? 4 : -20), box = [x, x + long, y, y + 16];

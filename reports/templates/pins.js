@@ -93,7 +93,7 @@ const pins = (() => {
     tray.hidden = !list.length;
     document.body.classList.toggle('pinned', list.length > 0);
     $('traynames').replaceChildren(...list.map((id, k) => {
-      const off = el('button', 'btn', el('span', 'letter', LETTERS[k]), ' ' + named.get(id).name, el('span', 'x', ' \u00d7'));
+      const off = el('button', 'btn', el('span', 'letter', LETTERS[k]), ' ', el('span', 'name', named.get(id).name), el('span', 'x', ' \u00d7'));
       off.type = 'button'; off.dataset.pin = id; off.setAttribute('aria-label', `Unpin ${named.get(id).label}`);
       return off;
     }));

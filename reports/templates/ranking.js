@@ -136,7 +136,7 @@ const ranking = (() => {
     $('none').hidden = list.length > 0;
     const by = heads.get(state.key).firstChild.textContent.trim();
     $('status').textContent = `${list.length} of ${rows.length} ${table.dataset.unit}s${isOther() ? `, ranked by ${ranked.words}` : ''}.`
-      + (flat ? ` Sorted by ${by.toLowerCase() === by || by.length < 4 ? by : by[0].toLowerCase() + by.slice(1)}; tie groups are shown when sorted by rank.` : '')
+      + (flat ? ` Sorted by ${/^[A-Z][a-z]/.test(by) ? by[0].toLowerCase() + by.slice(1) : by}; tie groups are shown when sorted by rank.` : '')
       + (any ? ` Ranks and groups are over all ${table.dataset.unit}s and do not change.` : '');
   };
 

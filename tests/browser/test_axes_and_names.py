@@ -63,6 +63,19 @@ def test_the_menu_of_columns_is_above_the_tray_of_pins(browser, page):
         }""")
 
 
+def test_a_long_name_in_the_tray_of_a_phone_keeps_its_cross(browser, page):
+    with Visit(browser, page, 360) as visit:
+        visit.page.locator("#rank .pin").first.click()
+        visit.page.evaluate(
+            "document.querySelector('#traynames .name').textContent = 'A network with a long name, seed 0'"
+        )
+        inside = """() => {
+          const [chip, cross] = ['#traynames button', '#traynames .x'].map(name => document.querySelector(name).getBoundingClientRect());
+          return cross.width > 0 && cross.right <= chip.right && chip.right <= innerWidth;
+        }"""
+        assert visit.page.evaluate(inside)
+
+
 def test_number_and_color_of_the_heat_map_are_the_gap_at_first(visit):
     cell = visit.page.locator("#heat td.q0, #heat td.q7, #heat td.q3").first
     assert cell.locator(".vg").is_visible()

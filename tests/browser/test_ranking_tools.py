@@ -37,6 +37,12 @@ def test_a_column_head_sorts_by_keyboard_and_keeps_the_focus(visit):
     assert "Sorted by ECE; tie groups are shown when sorted by rank." in visit.page.locator("#status").inner_text()
 
 
+@pytest.mark.parametrize(("column", "name"), [("gmacs", "GMACs"), ("external", "external"), ("run", "run")])
+def test_the_status_line_writes_an_abbreviation_as_the_column_does(visit, column, name):
+    visit.page.click(f'[data-sort="{column}"]')
+    assert f"Sorted by {name};" in visit.page.locator("#status").inner_text()
+
+
 def test_sorting_by_name_orders_the_names(visit):
     visit.page.click('[data-sort="run"]')
     first = [name.split()[0].lower() for name in names(visit.page)]

@@ -37,6 +37,7 @@ def test_symptoms_come_before_the_ranking_with_their_advice_and_histogram() -> N
     text = page(diagnostics=frame("diagnostics", found), histograms=frame("histograms", *bins))
     assert text.index("Check 1 run first") < text.index('id="ranking"')
     assert ".360–.460" in text
+    assert "inverted or mislabeled<" in text
     assert text.count('class="bar1"/>') >= 20
     assert HOSTILE not in text
 

@@ -7,6 +7,7 @@ from reports.report_data.headline_rows import MACRO
 from reports.report_data.report_data import ReportData
 from reports.sections.findings import findings
 from reports.sections.opening import opening
+from reports.sections.transplants import transplants
 from reports.sentences.main_findings import findings_title, largest_share
 from reports.summaries.gap_causes import finding_shares, gap_contributions
 from reports.tables import Tables
@@ -61,6 +62,24 @@ def test_a_marker_that_runs_use_is_a_cause():
     text = str(opening(with_mean_gap(asked(4), 0.02, 0.06)).html)
     assert "<b>Why?</b>" in text
     assert 'href="#transplants">All four runs use a marker of' in text
+
+
+@pytest.mark.parametrize(
+    ("num_tested", "uses", "missing"),
+    [
+        (1, "The only tested run uses a marker of", "Three of four runs are not tested"),
+        (3, "All three tested runs use a marker of", "One of four runs is not tested"),
+    ],
+)
+def test_runs_whose_transplants_are_not_finished_are_counted(num_tested: int, uses: str, missing: str):
+    made = asked(4)
+    ranked = [run.id for run in report_data.read(made).ranked_runs]
+    done = made["transplants"][made["transplants"]["run_id"].isin(ranked[:num_tested])].reset_index(drop=True)
+    board = with_mean_gap(Tables(made.meta, {**made.frames, "transplants": done}), 0.02, 0.06)
+    first_screen = str(opening(board).html)
+    assert f'href="#transplants">{uses}' in first_screen
+    assert f'href="#transplants">{missing}</a>.' in first_screen
+    assert f"{uses} {board.internal.short}" in str(transplants(board).html)
 
 
 @pytest.mark.parametrize("bounds", [(-0.06, -0.02), (-0.02, 0.06)])

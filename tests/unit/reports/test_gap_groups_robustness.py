@@ -93,7 +93,10 @@ def test_the_gap_of_the_first_run_is_drawn_in_components_and_unknown_components_
     assert re.search(r"he gap of [^;]* includes −\.020 [^;]*from case mix", text)
     assert "age is not recorded &lt;script&gt;" in text
     assert HOSTILE not in text
-    assert text.count('class="pt-case_mix"') == 1 + 2 * 2  # the legend; NIH and the mean, for two metrics
+    assert text.count('class="pt-case_mix"') == 2 + 2 * 2  # two legends; NIH and the mean, for two metrics
+    auroc, auprc = text.index('id="components"'), text.index("Components of the AUPRC gap")
+    assert 'class="pt-prevalence"' not in text[auroc:auprc], "AUROC has no component of prevalence"
+    assert 'class="pt-prevalence"' in text[auprc:]
     assert "gap .080 [.070, .090]: case mix −.020, remainder .100" in text
 
 

@@ -270,6 +270,12 @@ finally:
         ("run --grid main-study-losses", "the grid main-study-losses needs data", "--data", "main-study-smoke"),
         ("run --grid real-mini", "the grid real-mini needs data", "--data", "nih-mini, covid-real"),
         ("run --grid own.yaml", "the grid own needs data", "--data", "or add `phantom: {}` to the grid"),
+        (
+            "run --grid misspelled.yaml",
+            "needs data",
+            "--data",
+            "hospitals chexprt (did you mean chexpert?), mimic (docs",
+        ),
         ("run --grid inside.yaml", "'chexprt' has no synthetic images", "inside.yaml:3: base.train_on", "'chexpert'"),
         ("run --grid outside.yaml", "'mimc' has no synthetic images", "outside.yaml:2: evaluate_on[1]", "'mimic'"),
         ("run --grid own.yaml --data data", "'nih' has no entry", "own.yaml:1: base.train_on", "chexpert"),
@@ -294,6 +300,9 @@ def test_a_wrong_request_is_refused_before_torch_is_imported_or_an_image_is_draw
     run_id = Store.open(store_copy / "runs").run_ids()[0]
     (store_copy / "own.yaml").write_text(
         "base: {train_on: nih, architecture: resnet18, optimizer: adamw, loss: bce, uncertainty: u_ignore, preprocessing: imagenet_64}\n"
+    )
+    (store_copy / "misspelled.yaml").write_text(
+        "evaluate_on: [mimic]\n" + (store_copy / "own.yaml").read_text().replace("train_on: nih", "train_on: chexprt")
     )
     tiny = Path(__file__).parents[4] / "grids" / "tiny.yaml"
     (store_copy / "inside.yaml").write_text(f"include: {tiny}\nbase:\n  train_on: chexprt\n")

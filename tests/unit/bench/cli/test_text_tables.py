@@ -30,6 +30,22 @@ def test_text_is_wrapped_and_numbers_stay_whole() -> None:
 
 
 @pytest.mark.usefixtures("terminal")
+@pytest.mark.parametrize("cell", ["0.025 to 0.066", "- to 0.900", "[-0.020, +0.030]"])
+def test_a_range_is_never_broken(cell: str) -> None:
+    lines = table_lines([["finding", "10-90 %", "about", "p"], ["Edema", cell, "word " * 40, "<.001"]])
+    assert max(map(len, lines)) <= 80
+    assert any(cell in line for line in lines)
+
+
+@pytest.mark.usefixtures("terminal")
+def test_a_long_file_name_leaves_space_for_other_columns() -> None:
+    row = ["patient/" + "7" * 100, "padchest", "Pleural Effusion", "fp", "0.981"]
+    lines = table_lines([["image_id", "dataset", "finding", "kind", "calibrated"], row])
+    assert max(map(len, lines)) <= 80
+    assert any("0.981" in line for line in lines)
+
+
+@pytest.mark.usefixtures("terminal")
 def test_columns_without_space_are_named_below_the_table() -> None:
     number = "123,456,789.123456"
     lines = table_lines([list("abcde"), [number] * 5])
@@ -53,6 +69,22 @@ def test_notes_are_wrapped_and_numbered_causes_have_their_own_lines() -> None:
     lines = wrapped(["warn run 3fa9: " + "word " * 40 + "\n       1. first cause\n       2. second " + "cause " * 20])
     assert max(map(len, lines)) <= 80
     assert [line.strip()[:2] for line in lines if line.strip()[1:2] == "."] == ["1.", "2."]
+
+
+def test_errors_are_wrapped_if_standard_error_is_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    error = f"error: no grid 'x'\nwhere: --grid\n  fix: choose {'from ' * 30}"
+    assert max(map(len, wrapped([error], stderr=True))) <= 80
+    assert wrapped([error]) == [error], "standard output is no terminal"
+
+
+@pytest.mark.usefixtures("terminal")
+def test_the_bold_header_of_a_table_is_not_wrapped() -> None:
+    header = "  ".join(
+        f"\x1b[1m{name}\x1b[0m" for name in ("finding", "probability", "calibrated", "call (f1_max)", "p")
+    )
+    assert wrapped([header]) == [header]
 
 
 def test_in_a_pipe_each_row_is_one_line() -> None:
