@@ -163,6 +163,20 @@ class SplitMetrics:
         """Return the names of the calibrators; the first name is "none"."""
         return tuple(self.probabilities[0]) if self.probabilities else ()
 
+    @property
+    def images_of_patients(self) -> NDArray[np.int64]:
+        """Return the numbers of positive (row 0) and negative images of each finding and patient [2, K, P]."""
+        return self.scored.cached("images of patients", self._images_of_patients, self.counts)
+
+    def _images_of_patients(self) -> NDArray[np.int64]:
+        patient, num_patients = self.resamples.patient, self.resamples.num_patients
+        return np.stack(
+            [
+                [np.bincount(patient[of_finding == sign], minlength=num_patients) for of_finding in self.label.T]
+                for sign in (1, 0)
+            ]
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class _Request:
