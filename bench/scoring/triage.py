@@ -168,9 +168,11 @@ class Triaged:
         """Return the unweighted mean over hospitals; a hospital without a value is left out. Counts are sums."""
         quantities = mean_over(np.stack([hospital.quantities for hospital in hospitals]))
         counted = np.any([hospital.counted for hospital in hospitals], 0)
-        sizes = (np.sum([getattr(h, name) for h in hospitals], 0) for name in ("num_patients", "num_images"))
+        num_patients, num_images = (
+            np.sum([getattr(h, name) for h in hospitals], 0) for name in ("num_patients", "num_images")
+        )
         effective = independent(np.stack([hospital.effective for hospital in hospitals]))
-        return cls(EXTERNAL, quantities, counted, *sizes, effective)
+        return cls(EXTERNAL, quantities, counted, num_patients, num_images, effective)
 
     def bounds(self) -> Array:
         """Return value, low and high of each quantity [K + 1, L, V, 3]."""

@@ -244,7 +244,7 @@ def independent(num: Array) -> Array:
     """
     known = num > 0
     inverse = np.divide(1.0, num, out=np.zeros(num.shape), where=known).sum(0)
-    return np.divide(known.sum(0) ** 2.0, inverse, out=np.zeros(inverse.shape), where=inverse > 0)
+    return np.asarray(np.divide(known.sum(0) ** 2.0, inverse, out=np.zeros(inverse.shape), where=inverse > 0))
 
 
 def interval_of_difference(values: Array, lows: Array, highs: Array, correlation: Array) -> tuple[Array, Array]:
