@@ -14,8 +14,8 @@ A world is a simulated study; there are eight. A patient has 1 to 6 images, whic
             intervals of recipes over patients and seeds
   ece       a calibrated run, a nearly calibrated run and an over-confident run; tests the intervals of ECE
   drift     runs of these three kinds at an internal and at an external hospital; tests the intervals of the drift of ECE
-  benefit   two equally good runs, five findings; tests the intervals of net benefit, of its paired difference, and of the shares of
-            images that are called positive and missed
+  benefit   two equally good runs, five findings; tests the intervals of net benefit, of its paired difference, and of the table
+            `workload`
   triage    one run, five findings; conformal thresholds from an internal hospital, used at an exchangeable hospital and at one where the
             findings are harder to see; sicker patients have more images; tests the guarantee, its intervals and its verdict
 
@@ -33,6 +33,7 @@ the logit scale.
 import argparse
 from collections.abc import Callable, Iterable
 from functools import partial
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -42,6 +43,7 @@ from planted import INTERNAL, NOISE_SD, PATIENT_SD, SD, THERE, patients, planted
 from scipy.special import expit, logit
 from scipy.stats import norm
 
+from bench.scoring import workload
 from bench.scoring.across_runs.paired_tests import holm, p_value
 from bench.scoring.across_runs.ranks import ranks
 from bench.scoring.across_runs.recipes import Recipes
@@ -55,7 +57,7 @@ from bench.scoring.bootstrap.intervals import (
     mean_of,
     normal_interval,
     percentile,
-    rare_share_interval,
+    share_interval,
     wilson,
 )
 from bench.scoring.bootstrap.resamples import Resamples
@@ -63,14 +65,15 @@ from bench.scoring.bootstrap.sorted_images import Column
 from bench.scoring.calibration_metrics import BIASED, bin_of, ece
 from bench.scoring.conformal import LEVELS as STATED
 from bench.scoring.conformal import highest_by_chance, release_threshold, thresholds
+from bench.scoring.decision_counts import CURVE, DecisionCounts
 from bench.scoring.delong import areas
 from bench.scoring.gaps import decomposition as decompose
 from bench.scoring.gaps.gap_component import COMPONENTS, MEASURED
 from bench.scoring.metrics import auroc
 from bench.scoring.metrics_of_split import measure
-from bench.scoring.net_benefit import measures_of
+from bench.scoring.net_benefit import OVER_ALL, measures_of, over_all_interval
 from bench.scoring.scored_split import Settings
-from bench.scoring.triage import quantities_of, summed, tallies
+from bench.scoring.triage import GROUP_OF_QUANTITY, effective_sizes, quantities_of, summed, tallies
 from reports.report_data.headline_rows import Estimate
 from reports.report_data.triage_rates import Rate
 
@@ -344,7 +347,7 @@ def drift(seen: Seen, seed: int, num_patients: int, num_resamples: int) -> None:
 
 
 def benefit(seen: Seen, seed: int, num_patients: int, num_resamples: int) -> None:
-    """Record in `seen` whether intervals of net benefit, called and missed images hold for two equal, calibrated runs."""
+    """Record in `seen` whether intervals of net benefit and of the table `workload` hold for two equal, calibrated runs."""
     generator = np.random.default_rng(seed)
     patient = patients(num_patients, generator)
     label = (generator.random((num_patients, NUM_FINDINGS)) < PREVALENCE).astype(np.int8)[patient]
@@ -356,31 +359,56 @@ def benefit(seen: Seen, seed: int, num_patients: int, num_resamples: int) -> Non
     true = measures_of(np.stack(found[::-1], 1)[..., None], np.array([[1 - PREVALENCE], [PREVALENCE]]), threshold)[
         ..., 0
     ]
-    measured = []
+    measured, counted = [], []
     for _ in range(2):
         score = DISTANCE["internal"] * label + shared + generator.normal(0, NOISE_SD, label.shape)
-        counts = [_calls(resamples, y, s, cut) for y, s in zip(label.T, score.T, strict=True)]
-        measured.append(np.stack([measures_of(called, total, threshold) for called, total in counts]))
-        if len(measured) > 1:
-            continue
-        rules = {"called": percentile, "missed": partial(rare_share_interval, num_patients=np.array(num_patients))}
-        shares = np.stack([[called.sum(1), total[1] - called[:, 1]] / total.sum(0) for called, total in counts])
-        for d, t in enumerate(THRESHOLDS):
-            for name, number, truth_of in (("called", 0, sum(found)[d]), ("missed", 1, PREVALENCE - found[0][d])):
-                values = shares[:, number, d]
-                claim = f"share of {name} images at t = {t}: interval"
-                note(seen, claim, *holds(values[:, 0], values[:, 1:], truth_of, rules[name]))
+        counted.append([_calls(resamples, y, s, cut) for y, s in zip(label.T, score.T, strict=True)])
+        measured.append(np.stack([measures_of(called, total, threshold) for called, total in counted[-1]]))
+    called, total = (np.stack(numbers) for numbers in zip(*counted[0], strict=True))  # [K, D, 2, 1 + B], [K, 2, 1 + B]
+    num_images, everyone = total[:, :, 0].sum(1), np.full(NUM_FINDINGS, float(num_patients))
+    truths = workload.quantities_of(_counts(np.stack(found[::-1], 1)[..., None], np.array([[0.75], [0.25]])))[..., 0]
+    shares = np.stack([workload.quantities_of(_counts(*of_finding)) for of_finding in counted[0]])  # [K, V, D, 1 + B]
+    sizes = [
+        workload.sizes_of(_counts(*of_finding), *(len(np.unique(patient[y == sign])) for sign in (1, 0)), num_patients)
+        for of_finding, y in zip(counted[0], label.T, strict=True)
+    ]
+    low, high = share_interval(shares[..., 0], shares[..., 1:], *np.maximum(np.stack(sizes, 1), 1.0))
+    for (v, name), (d, t) in product(enumerate(workload.QUANTITIES), enumerate(THRESHOLDS)):
+        name = f"share of {name} images" if name in ("called", "missed") else name
+        true_share = truths[v, d]
+        note(seen, f"{name} at t = {t}: interval", *((low[:, v, d] <= true_share) & (true_share <= high[:, v, d])))
+        note(
+            seen,
+            f"{name} at t = {t}: percentile interval instead",
+            *holds(shares[:, v, d, 0], shares[:, v, d, 1:], true_share),
+        )
     first, second = measured
     for d, t in enumerate(THRESHOLDS):
+        spared_and_missed = np.swapaxes((total - called[:, d]) / total.sum(1, keepdims=True), 0, 1)
+        low, high = over_all_interval(spared_and_missed, np.full(NUM_FINDINGS, t), num_images, everyone)
         for m, name in enumerate(("net benefit", "standardized net benefit", "net benefit minus treating all")):
             values = first[:, m, d]
-            note(seen, f"{name} at t = {t}: interval", *holds(values[:, 0], values[:, 1:], true[m, d], normal_interval))
+            holding = holds(values[:, 0], values[:, 1:], true[m, d], normal_interval)
+            if m == OVER_ALL:
+                note(seen, f"{name} at t = {t}: normal interval instead", *holding)
+                holding = (low <= true[m, d]) & (true[m, d] <= high)
+            note(seen, f"{name} at t = {t}: interval", *holding)
             mean, replicates = mean_of(values[:, 0], values[:, 1:])
             holding = holds(np.array([mean]), replicates[None], true[m, d], normal_interval)
             note(seen, f"macro {name} at t = {t}: interval", *holding)
         differences = first[:, 0, d] - second[:, 0, d]
         p = p_value(differences[:, 0], differences[:, 1:])
         note(seen, f"paired test of net benefit at t = {t}: false difference", *(p < 0.05))
+        note(
+            seen,
+            f"paired difference of net benefit at t = {t}: interval",
+            *holds(differences[:, 0], differences[:, 1:], 0.0, normal_interval),
+        )
+
+
+def _counts(called: Array, total: Array) -> DecisionCounts:
+    """Return counts whose thresholds of goals [D, 2, 1 + B] are those of `called`."""
+    return DecisionCounts(np.concatenate([np.zeros((len(CURVE) + 1, *called.shape[1:])), called]), total)
 
 
 def triage(seen: Seen, seed: int, num_patients: int, num_resamples: int) -> None:
@@ -394,22 +422,25 @@ def triage(seen: Seen, seed: int, num_patients: int, num_resamples: int) -> None
         resamples = Resamples.draw(there.astype(object), num_resamples, "triage", seed=seed)
         for k, level_at in np.ndindex(NUM_FINDINGS, len(STATED)):
             (release, flag), stated = at[k, level_at], STATED[level_at]
-            missed = float(norm.cdf((min(release, flag) - distance) / SD))
+            missed, false = float(norm.cdf((min(release, flag) - distance) / SD)), float(norm.sf(flag / SD))
             if kind == "internal":
                 note(seen, f"rate triage, exchangeable patients: miss rate, stated {stated}", missed)
-                false = float(norm.sf(flag / SD))
                 note(seen, f"rate triage, exchangeable patients: false positive rate, stated {stated}", false)
                 ours = score[label[:, k] == 1, k]  # a rule that counts images as if each were another patient
                 cut = release_threshold(ours, np.arange(len(ours)), stated)
                 missed_by_rule = float(norm.cdf((cut - distance) / SD))
                 note(seen, f"rate triage, images counted instead: miss rate, stated {stated}", missed_by_rule)
             column = Column.of(resamples.patient, is_positive[:, k], scores[:, k])
-            quantities = quantities_of(summed(tallies(column, at[k], num_patients), resamples))[level_at, 0]
-            num = np.array([len(np.unique(there[is_positive[:, k] == 1]))])
-            low, high = rare_share_interval(quantities[:1], quantities[None, 1:], num)
+            images = np.stack(
+                [np.bincount(there[is_positive[:, k] == sign], minlength=num_patients) for sign in (1, 0)]
+            )
+            quantities = quantities_of(summed(tallies(column, at[k], images), resamples))[level_at]
+            sizes = effective_sizes(images)[:, GROUP_OF_QUANTITY]
+            low, high = share_interval(quantities[:, 0], quantities[:, 1:], *sizes)
             claim = f"triage, {words} patients, stated {stated}"
-            note(seen, f"{claim}: interval of the miss rate", bool(low[0] <= missed <= high[0]))
-            estimate = Estimate(float(quantities[0]), float(low[0]), float(high[0]))
+            for index, (name, rate) in enumerate((("miss rate", missed), ("false positive rate", false))):
+                note(seen, f"{claim}: interval of the {name}", bool(low[index] <= rate <= high[index]))
+            estimate = Estimate(float(quantities[0, 0]), float(low[0]), float(high[0]))
             rate = Rate(estimate, stated, highest_by_chance(num_internal[k], stated), True)
             end = ": false difference" if kind == "internal" else ""
             note(seen, f"{claim}: guarantee broken{end}", rate.is_beyond_chance)

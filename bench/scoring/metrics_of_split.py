@@ -163,6 +163,20 @@ class SplitMetrics:
         """Return the names of the calibrators; the first name is "none"."""
         return tuple(self.probabilities[0]) if self.probabilities else ()
 
+    @property
+    def images_of_patients(self) -> NDArray[np.int64]:
+        """Return the numbers of positive (row 0) and negative images of each finding and patient [2, K, P]."""
+        return self.scored.cached("images of patients", self._images_of_patients, self.counts)
+
+    def _images_of_patients(self) -> NDArray[np.int64]:
+        patient, num_patients = self.resamples.patient, self.resamples.num_patients
+        return np.stack(
+            [
+                [np.bincount(patient[of_finding == sign], minlength=num_patients) for of_finding in self.label.T]
+                for sign in (1, 0)
+            ]
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class _Request:
@@ -246,14 +260,18 @@ class _Pass:
         if self.errors:
             self.errors.fill(tile, weight, self.walk.reached[tile, -1])
 
-    def numbers(self) -> dict[Key, Array]:
-        """Return {metric: array [1 + B]} for each metric that could be computed: first the value, then the replicates."""
+    def numbers(self) -> tuple[dict[Key, Array], DecisionCounts | None]:
+        """Return {metric: array [1 + B]} for each metric that could be computed, and the calls at the thresholds of decisions.
+
+        An array has first the value, then the replicates. The calls are None if they are not counted.
+        """
         numbers: dict[Key, Array] = {}
         walked = self.walk.results(self.num)
+        # numbers of negatives and positives before each cut [Q, 2, 1 + B]: in the data, then in each replicate
+        counts = np.concatenate([self.walk.column.counted(self.walk.cut)[..., None], walked.reached], 2)
         areas = zip(self.request.ranked, self.walk.column.areas(), walked[:2], strict=False)
         numbers |= {key: np.append(area, replicates) for key, area, replicates in areas}
         if self.request.calls:
-            counts = self._counts(walked)
             call_metrics = bootstrap.call_metrics(counts[self.row_of_rule].transpose(1, 0, 2), counts[-1][:, None])
             numbers |= {
                 Key(name, operating_point=rule): metric[r]
@@ -266,18 +284,9 @@ class _Pass:
             if self.errors.headlines.size:  # HEADLINES have more replicates than the other errors
                 further = self.errors.later_headlines(self.num - self.num_detailed)
                 numbers |= {key: np.append(numbers[key], further[key.metric]) for key in HEADLINES}
-        return numbers
-
-    def decided(self) -> DecisionCounts | None:
-        """Return the calls at the thresholds of decisions; None if they are not counted."""
         if self.decisions is None:
-            return None
-        counts = self._counts(self.walk.results(self.num))
-        return self.decisions.counts(counts[self.row_of_decision], counts[-1])
-
-    def _counts(self, walked: bootstrap.ColumnMetrics) -> Array:
-        """Return the numbers of negatives and positives before each cut [Q, 2, 1 + B]: in the data, then in each replicate."""
-        return np.concatenate([self.walk.column.counted(self.walk.cut)[..., None], walked.reached], 2)
+            return numbers, None
+        return numbers, self.decisions.counts(counts[self.row_of_decision], counts[-1])
 
 
 def labels_and_counts(scored: ScoredSplit, resamples: Resamples, min_count: int) -> tuple[NDArray[np.int8], Counts]:
@@ -326,6 +335,7 @@ def measure(
     columns: dict[int, Column] = {}
     probabilities: dict[int, dict[str, BinnedProbabilities]] = {}
     passes: dict[int, _Pass] = {}
+    decided: dict[int, DecisionCounts | None] = {}
 
     def begin(k: int) -> None:
         """Sort the images of a finding and prepare its metrics."""
@@ -344,7 +354,7 @@ def measure(
 
     def end(k: int) -> None:
         """Store the values and replicates of a finding."""
-        numbers = passes[k].numbers()
+        numbers, decided[k] = passes[k].numbers()
         for key, replicates_KB in replicates.items():
             if key in numbers:
                 value[key][k], replicates_KB[k] = numbers[key][0], numbers[key][1:]
@@ -360,16 +370,10 @@ def measure(
         raise KeyError(f"no metric {only}")
     columns_K = tuple(columns[k] for k in range(num_findings))
     probabilities_K = tuple(probabilities[k] for k in range(num_findings))
-    decided_K = _decided([passes[k] for k in range(num_findings)])
+    decided_K = tuple(calls for _, calls in sorted(decided.items()) if calls is not None)
     return SplitMetrics(
         scored, label, resamples, counts, value, replicates, threshold, columns_K, probabilities_K, decided_K
     )
-
-
-def _decided(passes: Sequence[_Pass]) -> tuple[DecisionCounts, ...]:
-    """Return the calls of each finding at the thresholds of decisions; empty if they are not counted."""
-    counts = (one.decided() for one in passes)
-    return tuple(of_finding for of_finding in counts if of_finding is not None)
 
 
 def _probability(column: Column, calibrator: str, points: OperatingPoints | None, k: int) -> Array:

@@ -14,7 +14,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.scoring.bootstrap.bootstrap import divide
-from bench.scoring.bootstrap.intervals import mean_of, normal_interval
+from bench.scoring.bootstrap.intervals import (
+    deviation,
+    independent,
+    interval_of_difference,
+    mean_over,
+    normal_interval,
+    share_interval,
+)
 from bench.scoring.decision_counts import CURVE
 from bench.scoring.gaps.gap import EXTERNAL, MACRO
 from bench.scoring.metrics import Label, Score, require_finite
@@ -74,18 +81,38 @@ def measures_of(called: Array, total: Array, threshold: Array) -> Array:
     return np.stack([benefit, standardized, benefit - of_all])
 
 
+def over_all_interval(shares: Array, threshold: Array, num_images: Array, num_patients: Array) -> tuple[Array, Array]:
+    """Compute the intervals of `over_all` [K] from the shares of spared and of missed images [2, K, 1 + B].
+
+    The measure is cost x spared - missed. Spared images are negative and not called; treating all would call them. Missed
+    images are positive and not called. At a small threshold few images are missed, and the distribution of the measure is then
+    skewed. So its interval comes from those of the two shares (`interval_of_difference`). NaN where a number is NaN.
+    """
+    cost = threshold / (1 - threshold)
+    value, replicates = shares[..., 0], shares[..., 1:]
+    low, high = share_interval(value, replicates, np.maximum(num_images, 1.0), np.maximum(num_patients, 1.0))
+    spared, missed = cost * deviation(replicates[0]), deviation(replicates[1])
+    together = deviation(cost[:, None] * replicates[0] - replicates[1])
+    correlation = np.nan_to_num(divide(spared**2 + missed**2 - together**2, 2 * spared * missed))
+    scale = np.array([cost, np.ones(len(cost))])
+    return interval_of_difference(scale * value, scale * low, scale * high, correlation)
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Benefits:
     """The measures of one cohort or of the mean over hospitals, with replicates, for each finding and for the macro.
 
     measures: finding or "macro" -> [M, D, 1 + B]; the thresholds D are CURVE, then the stated threshold of the finding.
-    threshold: finding or "macro" -> stated threshold, NaN for the macro.
+    threshold: finding or "macro" -> stated threshold, NaN for the macro. shares [2, K, 1 + B]: spared and missed images at the
+    stated threshold of each finding (`over_all_interval`). effective [2, K]: numbers of images and of patients that they are shares of.
     """
 
     dataset: str
     measures: Mapping[str, Array]
     threshold: Mapping[str, float]
     sizes: Mapping[str, Sizes]
+    shares: Array
+    effective: Array
 
 
 def benefits_of(
@@ -102,8 +129,12 @@ def benefits_of(
     sizes[MACRO] = least_sizes(split.counts, in_macro, int(in_macro.sum())) if in_macro.any() else Sizes()
     averaged = [measures[finding] for finding, counts in zip(findings, in_macro, strict=True) if counts]
     threshold = dict(zip(findings, stated.tolist(), strict=True)) | {MACRO: float("nan")}
-    macro = _mean(averaged) if averaged else np.full_like(measures[findings[0]], np.nan)
-    return Benefits(split.scored.dataset, measures | {MACRO: macro}, threshold, sizes)
+    macro = mean_over(np.stack(averaged)) if averaged else np.full_like(measures[findings[0]], np.nan)
+    shares = np.stack(
+        [divide(counts.total - counts.called[STATED], counts.total.sum(0)[None]) for counts in split.decisions], 1
+    )
+    effective = np.array([split.counts.n, split.counts.num_patients], np.float64)
+    return Benefits(split.scored.dataset, measures | {MACRO: macro}, threshold, sizes, shares, effective)
 
 
 def mean_over_hospitals(hospitals: Sequence[Benefits]) -> Benefits:
@@ -111,7 +142,9 @@ def mean_over_hospitals(hospitals: Sequence[Benefits]) -> Benefits:
     measures, sizes = {}, {}
     for finding, empty in hospitals[0].measures.items():
         known = [h for h in hospitals if np.isfinite(h.measures[finding][NET_BENEFIT, :, 0]).any()]
-        measures[finding] = _mean([h.measures[finding] for h in known]) if known else np.full_like(empty, np.nan)
+        measures[finding] = (
+            mean_over(np.stack([h.measures[finding] for h in known])) if known else np.full_like(empty, np.nan)
+        )
         numbers = [h.sizes[finding] for h in known]
         if numbers:
             n, num_positive, num_negative, num_patients, _ = (sum(column) for column in zip(*numbers, strict=True))
@@ -119,17 +152,9 @@ def mean_over_hospitals(hospitals: Sequence[Benefits]) -> Benefits:
             sizes[finding] = Sizes(n, num_positive, num_negative, num_patients, fewest_findings)
         else:
             sizes[finding] = Sizes()
-    return Benefits(EXTERNAL, measures, hospitals[0].threshold, sizes)
-
-
-def _mean(measures: Sequence[Array]) -> Array:
-    """Return the mean of measures [M, D, 1 + B]; `mean_of` explains replicates that are NaN."""
-    stacked = np.stack(measures)
-    out = np.empty(stacked.shape[1:])
-    for m, d in np.ndindex(*out.shape[:2]):
-        center, replicates = mean_of(stacked[:, m, d, 0], stacked[:, m, d, 1:])
-        out[m, d] = np.append(center, replicates)
-    return out
+    shares = mean_over(np.stack([h.shares for h in hospitals]))
+    counted = [np.where(np.isfinite(h.shares[0, :, 0]), h.effective, 0.0) for h in hospitals]
+    return Benefits(EXTERNAL, measures, hospitals[0].threshold, sizes, shares, independent(np.stack(counted)))
 
 
 def rows(run_id: str, benefits: Sequence[Benefits]) -> tuple[list[Row], list[Row]]:
@@ -140,6 +165,10 @@ def rows(run_id: str, benefits: Sequence[Benefits]) -> tuple[list[Row], list[Row
         stacked = np.stack(list(cohort.measures.values()))
         value = stacked[..., 0]
         low, high = normal_interval(value, stacked[..., 1:])
+        findings = [finding for finding in cohort.measures if finding != MACRO]
+        at_stated = np.array([cohort.threshold[finding] for finding in findings])
+        of_findings = np.flatnonzero([finding != MACRO for finding in cohort.measures]), OVER_ALL, STATED
+        low[of_findings], high[of_findings] = over_all_interval(cohort.shares, at_stated, *cohort.effective)
         for f, finding in enumerate(cohort.measures):
             prefix, size = (run_id, cohort.dataset, finding), cohort.sizes[finding]
             numbers = np.stack([value[f], low[f], high[f]], -1)  # [M, D, 3]

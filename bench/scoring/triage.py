@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.scoring.bootstrap.bootstrap import divide
-from bench.scoring.bootstrap.intervals import mean_of, rare_share_interval
+from bench.scoring.bootstrap.intervals import independent, mean_over, share_interval
 from bench.scoring.bootstrap.resamples import FOR_DETAIL, Resamples
 from bench.scoring.bootstrap.sorted_images import Column
 from bench.scoring.conformal import LEVELS, highest_by_chance, thresholds
@@ -27,7 +27,7 @@ Row = tuple[Any, ...]
 # miss_rate: mean over patients of the share of a patient's positive images that are released; false_positive_rate: mean over
 # patients of the share of a patient's negative images that are flagged; the others are shares of all images
 QUANTITIES = ("miss_rate", "false_positive_rate", "released", "flagged", "deferred")
-RATES = 2  # the first two quantities are means over the patients of one class
+GROUP_OF_QUANTITY = (0, 1, 2, 2, 2)  # images that a quantity is a share of: with the finding, without it, all
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -73,23 +73,22 @@ def cuts_of(column: Column, logit: Array) -> tuple[int, int]:
     return flagged, max(flagged, int(column.reaching(np.array([release]))[0]))
 
 
-def tallies(column: Column, logit: Array, num_patients: int) -> Array:
+def tallies(column: Column, logit: Array, images: NDArray[np.int64]) -> Array:
     """Return sums of each patient [P, 3 + 4 L], for `quantities_of`.
 
     The first three are 1 for a patient with a positive image, 1 for a patient with a negative image, and the number of images. Then
     for each level: share of positive images that are released, share of negative images that are flagged, number of released
     images, number of flagged images.
-    logit [L, 2]: thresholds.
+    logit [L, 2]: thresholds. images [2, P]: numbers of positive and of negative images of each patient.
     """
-    positive = column.positive
-    by_class = [np.bincount(column.patient[mask], minlength=num_patients) for mask in (positive, ~positive)]
-    sums = [(num > 0).astype(np.float64) for num in by_class] + [(by_class[0] + by_class[1]).astype(np.float64)]
+    positive, num_patients = column.positive, images.shape[1]
+    sums = [*(images > 0).astype(np.float64), images.sum(0).astype(np.float64)]
     for of_level in logit:
         num_flagged, first_released = cuts_of(column, of_level)
         flagged, released = slice(None, num_flagged), slice(first_released, None)
         misses = np.bincount(column.patient[released][positive[released]], minlength=num_patients)
         alarms = np.bincount(column.patient[flagged][~positive[flagged]], minlength=num_patients)
-        sums += [misses / np.maximum(by_class[0], 1), alarms / np.maximum(by_class[1], 1)]
+        sums += [misses / np.maximum(images[0], 1), alarms / np.maximum(images[1], 1)]
         sums += [
             np.bincount(column.patient[rows], minlength=num_patients).astype(np.float64) for rows in (released, flagged)
         ]
@@ -125,7 +124,8 @@ class Triaged:
     """The quantities of one cohort [K + 1, L, V, 1 + B]: of each finding, then of the macro; NaN for a finding without scores.
 
     counted [K]: mask of the findings in the macro. num_patients [K + 1, 3]: patients with a positive image, with a negative image,
-    and all; the macro has the sums over its findings. num_images [K + 1].
+    and all; the macro has the sums over its findings. num_images [K + 1]. effective [2, K + 1, 3]: numbers of independent images that
+    say as much as these images, if the images of a patient are independent (row 0), and if they are alike (row 1).
     """
 
     dataset: str
@@ -133,6 +133,7 @@ class Triaged:
     counted: NDArray[np.bool_]
     num_patients: NDArray[np.int64]
     num_images: NDArray[np.int64]
+    effective: Array
 
     @classmethod
     def of(cls, split: SplitMetrics, chosen: TriageThresholds, used: NDArray[np.bool_] | None) -> Self:
@@ -143,46 +144,56 @@ class Triaged:
         quantities = np.full((num_findings + 1, len(LEVELS), len(QUANTITIES), num), np.nan)
         num_patients = np.zeros((num_findings + 1, 3), np.int64)
         num_images = np.zeros(num_findings + 1, np.int64)
+        effective = np.zeros((2, num_findings + 1, 3))
+        images = split.images_of_patients
         if known.any():
             of_patients = [
-                tallies(split.columns[k], chosen.logit[:, :, k], resamples.num_patients) for k in np.flatnonzero(known)
+                tallies(split.columns[k], chosen.logit[:, :, k], images[:, k]) for k in np.flatnonzero(known)
             ]
             sums = summed(np.concatenate(of_patients, 1), resamples).reshape(len(of_patients), -1, num)
             for k, of_finding in zip(np.flatnonzero(known), sums, strict=True):
                 quantities[k] = quantities_of(of_finding)
                 num_patients[k] = *of_finding[:2, 0].astype(np.int64), split.counts.num_patients[k]
                 num_images[k] = int(of_finding[2, 0])
+                effective[:, k] = effective_sizes(images[:, k])
         counted = known if used is None else known & used
         if counted.any():
-            quantities[-1] = _mean(quantities[:-1][counted])
+            quantities[-1] = mean_over(quantities[:-1][counted])
+            effective[:, -1] = independent(effective[:, :-1][:, counted].swapaxes(0, 1))
             num_patients[-1], num_images[-1] = num_patients[:-1][counted].sum(0), num_images[:-1][counted].sum()
-        return cls(split.scored.dataset, quantities, counted, num_patients, num_images)
+        return cls(split.scored.dataset, quantities, counted, num_patients, num_images, effective)
 
     @classmethod
     def mean(cls, hospitals: Sequence[Self]) -> Self:
         """Return the unweighted mean over hospitals; a hospital without a value is left out. Counts are sums."""
-        quantities = _mean(np.stack([hospital.quantities for hospital in hospitals]))
+        quantities = mean_over(np.stack([hospital.quantities for hospital in hospitals]))
         counted = np.any([hospital.counted for hospital in hospitals], 0)
-        sizes = (np.sum([getattr(h, name) for h in hospitals], 0) for name in ("num_patients", "num_images"))
-        return cls(EXTERNAL, quantities, counted, *sizes)
+        num_patients, num_images = (
+            np.sum([getattr(h, name) for h in hospitals], 0) for name in ("num_patients", "num_images")
+        )
+        effective = independent(np.stack([hospital.effective for hospital in hospitals]))
+        return cls(EXTERNAL, quantities, counted, num_patients, num_images, effective)
 
     def bounds(self) -> Array:
         """Return value, low and high of each quantity [K + 1, L, V, 3]."""
         value = self.quantities[..., 0]
-        positives, negatives, patients = self.num_patients.T
-        num = np.stack([positives, negatives, *[patients] * (len(QUANTITIES) - RATES)], 1)[:, None]
-        interval = rare_share_interval(value, self.quantities[..., 1:], np.maximum(num, 1))
-        return np.stack([value, *interval], -1)
+        images, patients = np.maximum(self.effective[:, :, None, GROUP_OF_QUANTITY], 1.0)
+        return np.stack([value, *share_interval(value, self.quantities[..., 1:], images, patients)], -1)
 
 
-def _mean(quantities: Array) -> Array:
-    """Return the mean over the first axis of quantities [S, ..., 1 + B]; numbers that are NaN are left out."""
-    out = np.empty(quantities.shape[1:])
-    for index in np.ndindex(*out.shape[:-1]):
-        numbers = quantities[(slice(None), *index)]
-        center, replicates = mean_of(numbers[:, 0], numbers[:, 1:])
-        out[index] = np.append(center, replicates)
-    return out
+def effective_sizes(images: NDArray[np.int64]) -> Array:
+    """Return the rows of `Triaged.effective` [2, 3] of one finding, from its positive and negative images of each patient [2, P].
+
+    A rate is a mean over patients, so each patient is a sample for `independent`.
+    """
+    both = images.sum(0)
+    return np.array(
+        [
+            [*(float(independent(of_class.astype(np.float64))) for of_class in images), both.sum()],
+            [np.count_nonzero(of_group) for of_group in (*images, both)],
+        ],
+        np.float64,
+    )
 
 
 def rows(

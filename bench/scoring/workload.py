@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.scoring.bootstrap.bootstrap import divide
-from bench.scoring.bootstrap.intervals import mean_of, percentile, rare_share_interval, wilson
+from bench.scoring.bootstrap.intervals import independent, mean_over, share_interval
 from bench.scoring.decision_counts import DecisionCounts
 from bench.scoring.gaps.gap import EXTERNAL
 from bench.scoring.metrics_of_split import SplitMetrics
@@ -23,7 +23,6 @@ Row = tuple[Any, ...]
 # called: share of all images that are called positive, which a reader then reads
 # missed: share of all images that have the finding and are not called positive
 QUANTITIES = ("sensitivity", "specificity", "called", "missed", "ppv", "npv")
-MISSED = QUANTITIES.index("missed")
 
 
 def quantities_of(counts: DecisionCounts) -> Array:
@@ -43,6 +42,25 @@ def quantities_of(counts: DecisionCounts) -> Array:
     )
 
 
+def sizes_of(counts: DecisionCounts, num_positive: int, num_negative: int, num_patients: int) -> Array:
+    """Return the numbers of images and of patients that each of the QUANTITIES is a share of [2, V, G]; 0 where unknown.
+
+    num_positive, num_negative, num_patients: patients with a positive image, with a negative image, and all. Predictive values
+    have the share of the patients that is equal to the share of called (or not called) images, as if all images of a patient were alike.
+    """
+    called = np.nan_to_num(counts.goals[..., 0].sum(1))
+    negatives, positives = counts.total[:, 0]
+    num = negatives + positives
+    images = np.stack(np.broadcast_arrays(positives, negatives, num, num, called, num - called)).astype(np.float64)
+    called_patients = num_patients * called / max(num, 1.0)
+    patients = np.stack(
+        np.broadcast_arrays(
+            num_positive, num_negative, num_patients, num_patients, called_patients, num_patients - called_patients
+        )
+    )
+    return np.stack([images, np.minimum(images, patients)])
+
+
 def rows(
     run_id: str,
     findings: Sequence[str],
@@ -59,23 +77,15 @@ def rows(
         for split in (*internal, *external)
     }
     if external:
-        of_split[EXTERNAL] = _mean(np.stack([of_split[split.scored.dataset] for split in external]))
-    num_patients = {split.scored.dataset: split.counts.num_patients for split in (*internal, *external)}
-    num_images = {split.scored.dataset: _num_images(split) for split in (*internal, *external)}
+        of_split[EXTERNAL] = mean_over(np.stack([of_split[split.scored.dataset] for split in external]))
+    sizes = {split.scored.dataset: _sizes(split) for split in (*internal, *external)}
     if external:
-        num_images[EXTERNAL] = np.stack([num_images[split.scored.dataset] for split in external]).sum(0)
+        sizes[EXTERNAL] = independent(np.stack([sizes[split.scored.dataset] for split in external]))
     out: list[Row] = []
     for dataset, quantities in of_split.items():
         value = quantities[..., 0]
-        bounds = np.stack([value, *percentile(value, quantities[..., 1:])], -1)  # [K, V, G, 3]
-        # a share of 0 or 1 is the same in all resamples, but it is not known exactly
-        certain = ((value == 0) | (value == 1)) & np.isfinite(bounds[..., 1])
-        low, high = wilson(value, np.maximum(num_images[dataset], 1))
-        bounds[certain, 1:] = np.stack([low, high], -1)[certain]
-        if dataset in num_patients:  # the mean over hospitals has enough missed images
-            missed = quantities[:, MISSED]
-            rare = rare_share_interval(missed[..., 0], missed[..., 1:], num_patients[dataset][:, None])
-            bounds[:, MISSED, :, 1:] = np.stack(rare, -1)
+        interval = share_interval(value, quantities[..., 1:], *np.maximum(sizes[dataset], 1.0))
+        bounds = np.stack([value, *interval], -1)  # [K, V, G, 3]
         for k, finding in enumerate(findings):
             for g, (goal, level) in enumerate(GOALS):
                 numbers = bounds[k, :, g]
@@ -85,23 +95,10 @@ def rows(
     return out
 
 
-def _num_images(split: SplitMetrics) -> Array:
-    """Return the number of images that each of the QUANTITIES is a share of [K, V, G], at most the number of patients."""
+def _sizes(split: SplitMetrics) -> Array:
+    """Return the `sizes_of` each finding [2, K, V, G]."""
     of_findings = []
-    for counts, num_patients in zip(split.decisions, split.counts.num_patients, strict=True):
-        called = counts.goals[..., 0].sum(1)
-        negatives, positives = counts.total[:, 0]
-        num = negatives + positives
-        numbers = [positives, negatives, num, num, called, num - called]
-        of_findings.append(np.minimum(np.stack(np.broadcast_arrays(*numbers)), num_patients))
-    return np.stack(of_findings)
-
-
-def _mean(quantities: Array) -> Array:
-    """Return the mean over hospitals of quantities [H, K, V, G, 1 + B]; a hospital without a value is left out."""
-    out = np.empty(quantities.shape[1:])
-    for index in np.ndindex(*out.shape[:3]):
-        numbers = quantities[(slice(None), *index)]
-        center, replicates = mean_of(numbers[:, 0], numbers[:, 1:])
-        out[index] = np.append(center, replicates)
-    return out
+    for k, counts in enumerate(split.decisions):
+        positive, negative = np.count_nonzero(split.images_of_patients[:, k], axis=1).tolist()
+        of_findings.append(sizes_of(counts, positive, negative, int(split.counts.num_patients[k])))
+    return np.stack(of_findings, 1)

@@ -3,6 +3,7 @@
 import json
 import shutil
 from collections.abc import Callable
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
@@ -220,13 +221,18 @@ def test_a_changed_byte_is_refused(members: Path, tmp_path: Path, name: str, old
     ("stated", "why"),
     [
         ({"version": 99, "citation": {}}, "another version"),
-        ({"version": 1}, "another version"),
+        ({"version": 2}, "another version"),
         ([], "another version"),
-        ({"version": 1, "citation": []}, "does not write"),
-        ({"version": 1, "citation": {"mail": "x"}}, "does not write"),
-        ({"version": 1, "citation": {"doi": "x"}}, "doi"),
-        ({"version": 1, "citation": {"title": "\x1b[2J"}}, "title"),
-        ({"version": 1, "citation": {"authors": [{"name": "A", "mail": "x"}]}}, "does not write"),
+        ({"version": 2, "citation": []}, "does not write"),
+        ({"version": 2, "citation": {}}, "date that"),
+        ({"version": 2, "citation": {}, "written": "20261124"}, "date that"),
+        ({"version": 2, "citation": {}, "written": 5}, "date that"),
+        ({"version": 2, "citation": {"date-released": "2026-11-24"}, "written": "2026-11-24"}, "date that"),
+        ({"version": 2, "citation": {}, "written": "2026-11-24", "place": "x"}, "another version"),
+        ({"version": 2, "citation": {"mail": "x"}}, "does not write"),
+        ({"version": 2, "citation": {"doi": "x"}}, "doi"),
+        ({"version": 2, "citation": {"title": "\x1b[2J"}}, "title"),
+        ({"version": 2, "citation": {"authors": [{"name": "A", "mail": "x"}]}}, "does not write"),
     ],
 )
 def test_a_statement_that_export_does_not_write_is_refused(tmp_path: Path, stated: object, why: str) -> None:
@@ -247,5 +253,14 @@ def test_metadata_without_a_citation_file_leave_unknown_facts_out_and_name_them(
     issues = mlcroissant.Dataset(str(tmp_path / "m" / CROISSANT)).metadata.ctx.issues
     assert not issues.errors
     assert all("is recommended, but does not exist" in warning for warning in issues.warnings)
-    assert ROCrate(str(tmp_path / "m")).root_dataset.get("license") is None
+    root = ROCrate(str(tmp_path / "m")).root_dataset
+    assert root.get("license") is None
+    # RO-Crate 1.1 requires a date of the root
+    written = json.loads((tmp_path / "m" / "bundle.json").read_bytes())["metadata"]["written"]
+    stated = json.loads((tmp_path / "m" / RO_CRATE).read_bytes())["@graph"][1]
+    assert stated["datePublished"] == written
+    assert "datePublished is the date on which the bundle was written" in stated["description"]
+    assert abs((date.fromisoformat(written) - datetime.now(UTC).date()).days) <= 1
+    with opened(tmp_path / "a.zip", Registry.read()) as found:
+        assert not any(line.startswith("metadata (") for line in found.stated)
     here("export", "-o", "c.zip", "--citation", "CITATION.cff", cwd=tmp_path, code=2)

@@ -14,6 +14,7 @@ Array = NDArray[np.float64]
 
 LEVEL = 0.95
 VALID_SHARE = 0.95
+HALF = 0.5  # weight of the worst case in `share_interval`
 GUESS = 64  # number of replicates from which `_candidates` guesses a bound
 
 
@@ -205,19 +206,64 @@ def normal_interval(value: Array, replicates: Array) -> tuple[Array, Array]:
     return value - half, value + half
 
 
-def rare_share_interval(value: Array, replicates: Array, num_patients: NDArray[np.integer]) -> tuple[Array, Array]:
-    """Compute Wilson's interval of shares that may be close to 0, for an effective number of images.
+def share_interval(value: Array, replicates: Array, num_images: Array, num_patients: Array) -> tuple[Array, Array]:
+    """Compute Wilson's interval of shares, for an effective number of independent images.
 
-    This number is the number of independent images that gives the variance of the replicates, but at most the number of
-    patients: if only a few patients have an event, the replicates vary too little.
+    The effective number is the number of independent images that would give the variance of the replicates, at most
+    `num_images`, because the images of one patient say no more than independent images (Korn and Graubard 1998, Survey
+    Methodology 24:193; Franco et al. 2019, PMC6690503, who recommend Wilson's interval). If a share is near 0 or 1, the variance
+    comes from few patients and is often too small. So the inverse of this number is averaged with that of the worst
+    case, in which all images of a patient are alike and only `num_patients` counts. The weights are the number of patients with
+    an event that value and `num_patients` imply, value (1 - value) num_patients, and 1/2. Without an event, the worst case alone counts.
+    num_images, num_patients [...]: at least 1 where the value is not NaN.
+
+    >>> low, high = share_interval(np.array([0.0]), np.zeros((1, 9)), np.array([90.0]), np.array([30.0]))
+    >>> low.round(3), high.round(3)
+    (array([0.]), array([0.114]))
     """
-    variance = _of_rows(replicates)[1] ** 2
-    num = np.array(np.broadcast_to(num_patients, np.shape(value)), np.float64)
-    varies = (variance > 0) & (value > 0) & (value < 1)
-    num[varies] = np.minimum(num[varies], (value * (1 - value))[varies] / variance[varies])
-    low, high = wilson(value, np.maximum(num, 1))
+    variance, spread = _of_rows(replicates)[1] ** 2, value * (1 - value)
+    images, patients = (np.broadcast_to(num, np.shape(value)).astype(np.float64) for num in (num_images, num_patients))
+    patients = np.minimum(patients, images)
+    estimate = np.minimum(np.divide(spread, variance, out=images.copy(), where=variance > 0), images)
+    deciding = spread * patients
+    with np.errstate(invalid="ignore", divide="ignore"):  # a share that is NaN
+        # a share of 0 or 1 has an estimate of 0 images; its weight is 0
+        of_estimate = np.where(deciding > 0, deciding / estimate, 0.0)
+        low, high = wilson(value, np.maximum((deciding + HALF) / (of_estimate + HALF / patients), 1.0))
     valid = enough(replicates) & np.isfinite(value)
     return np.where(valid, low, np.nan), np.where(valid, high, np.nan)
+
+
+def independent(num: Array) -> Array:
+    """Return how many images of one sample say as much as the unweighted mean over S samples of num [S, ...] images.
+
+    This is Kish's effective number (Kish 1965, Survey Sampling). Samples of 0 images are left out; 0 if all are.
+
+    >>> independent(np.array([[100.0], [100.0], [0.0]])), independent(np.array([[100.0], [10000.0]])).round()
+    (array([200.]), array([396.]))
+    """
+    known = num > 0
+    inverse = np.divide(1.0, num, out=np.zeros(num.shape), where=known).sum(0)
+    return np.asarray(np.divide(known.sum(0) ** 2.0, inverse, out=np.zeros(inverse.shape), where=inverse > 0))
+
+
+def interval_of_difference(values: Array, lows: Array, highs: Array, correlation: Array) -> tuple[Array, Array]:
+    """Compute the interval of a difference first - second [...] from values, bounds [2, ...] and correlation of both numbers.
+
+    The interval is as asymmetric as those of the two numbers. Source: Zou and Donner 2008, doi:10.1002/sim.3095.
+
+    >>> low, high = interval_of_difference(np.array([0.5, 0.1]), np.array([0.2, 0.1]), np.array([0.9, 0.5]), np.array(0.0))
+    >>> round(float(low), 3), round(float(high), 3)
+    (-0.1, 0.8)
+    """
+    (first, second), (first_low, second_low), (first_high, second_high) = values, lows, highs
+
+    def distance(one: Array, two: Array) -> Array:
+        return np.asarray(np.sqrt(np.maximum(one**2 + two**2 - 2 * correlation * one * two, 0.0)))
+
+    difference = first - second
+    low = difference - distance(first - first_low, second_high - second)
+    return low, difference + distance(first_high - first, second - second_low)
 
 
 def distance_interval(value: Array, replicates: Array) -> tuple[Array, Array]:
@@ -261,6 +307,11 @@ def excess(value: Array, replicates: Array) -> Array:
     return np.asarray(_of_rows(replicates)[0] - value)
 
 
+def deviation(replicates: Array) -> Array:
+    """Compute the standard deviation [...] of the finite numbers among replicates [..., B]."""
+    return _of_rows(replicates)[1]
+
+
 def _of_rows(replicates: Array) -> tuple[Array, Array]:
     """Compute mean [...] and standard deviation [...] of the finite numbers among replicates [..., B]."""
     *shape, num = replicates.shape
@@ -302,6 +353,28 @@ def mean_of(value: Array, replicates: Array) -> tuple[float, Array]:
         return float("nan"), np.full(replicates.shape[-1], np.nan)
     center = float(value[not_nan].sum()) / num
     return center, _mean(np.ascontiguousarray(value, np.float64), np.ascontiguousarray(replicates), not_nan, center)
+
+
+def mean_over(numbers: Array) -> Array:
+    """Compute the mean [..., 1 + B] over the first axis of numbers [S, ..., 1 + B]: values, then replicates, as `mean_of`."""
+    rows = np.ascontiguousarray(numbers, np.float64).reshape(len(numbers), -1, numbers.shape[-1])
+    return _means(rows).reshape(numbers.shape[1:])
+
+
+@compiled
+def _means(numbers: Array) -> Array:
+    """Compute the means [R, 1 + B] of numbers [S, R, 1 + B]."""
+    out = np.full(numbers.shape[1:], np.nan)
+    for r in range(numbers.shape[1]):
+        value = numbers[:, r, 0].copy()
+        not_nan, center, num = np.isfinite(value), 0.0, 0
+        for k in range(value.shape[0]):
+            center += value[k] if not_nan[k] else 0.0
+            num += not_nan[k]
+        if num:
+            out[r, 0] = center / num
+            out[r, 1:] = _mean(value, numbers[:, r, 1:], not_nan, center / num)
+    return out
 
 
 @compiled

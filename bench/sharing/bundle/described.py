@@ -55,6 +55,12 @@ class Described:
         return content
 
     @cached_property
+    def written(self) -> str:
+        """Return the date on which the bundle was written (YYYY-MM-DD); "" if people state the date of its release."""
+        about = json.loads((self.folder / "bundle.json").read_bytes())
+        return str(about["metadata"].get("written", ""))
+
+    @cached_property
     def files(self) -> tuple[File, ...]:
         """Return the files that the documents describe, sorted by name."""
         names = sorted(p.relative_to(self.folder).as_posix() for p in self.folder.rglob("*") if p.is_file())

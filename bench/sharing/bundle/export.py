@@ -18,8 +18,7 @@ from bench.results.score_runs import score_all
 from bench.scoring.scored_split import ScoredSplit
 from bench.sharing.bundle.archive import pack
 from bench.sharing.bundle.described import Described
-from bench.sharing.bundle.metadata import VERSION as METADATA_VERSION
-from bench.sharing.bundle.metadata import documents
+from bench.sharing.bundle.metadata import documents, statement
 from bench.sharing.bundle.pseudonyms import Ordinals, assign_ordinals, columns_of, kinds, table_id
 from bench.sharing.bundle.read_bundle import COHORT, COHORT_NAME, HISTORY, KEPT, RECORDS, made_of, read_bundle
 from bench.sharing.bundle.tables import kinds_of, write_columns
@@ -185,7 +184,7 @@ def _write_members(
         "versions": versions(),
     }
     if citation is not None:
-        about["metadata"] = {"version": METADATA_VERSION, "citation": citation}
+        about["metadata"] = statement(citation)
     write_bytes(folder / "bundle.json", canonical_json(about))
     key = pd.concat(keys, ignore_index=True)
     return key, len(key)

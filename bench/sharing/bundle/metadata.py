@@ -5,6 +5,7 @@ Both documents follow from the other files of the bundle. So `bench verify` make
 
 import json
 from collections.abc import Mapping
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from bench.sharing.bundle.described import CROISSANT, RO_CRATE, Described
 from bench.sharing.bundle.ro_crate import ro_crate
 from harmonize.errors import ConfigError
 
-VERSION = 1  # raise this version if the same files give other documents
+VERSION = 2  # raise this version if the same files give other documents
 
 
 def documents(described: Described) -> dict[str, bytes]:
@@ -24,13 +25,24 @@ def documents(described: Described) -> dict[str, bytes]:
     return {CROISSANT: first, RO_CRATE: _bytes(ro_crate(described, first))}
 
 
+def statement(citation: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what bundle.json states about metadata: version, citation and, without a date of release, today's date (UTC)."""
+    written = {} if "date-released" in citation else {"written": datetime.now(UTC).date().isoformat()}
+    return {"version": VERSION, "citation": citation, **written}
+
+
 def check_metadata(folder: Path, stated: Any, where: str) -> tuple[str, ...]:
     """Make the metadata of a bundle again from its other members in `folder`; raise StoreError if a byte differs.
 
-    `stated`: the version of the metadata, and what the citation file states, as in bundle.json. `where`: path of the bundle.
+    `stated`: the version of the metadata, what the citation file states and, if it states no date of release, the date on which
+    the bundle was written, as in bundle.json. `where`: path of the bundle.
     Return the facts that nobody can check.
     """
-    if not isinstance(stated, dict) or set(stated) != {"version", "citation"} or stated["version"] != VERSION:
+    if (
+        not isinstance(stated, dict)
+        or set(stated) - {"written"} != {"version", "citation"}
+        or stated["version"] != VERSION
+    ):
         raise refused("its metadata have another version", where, "use the version that wrote the bundle")
     citation = stated["citation"]
     try:
@@ -39,10 +51,21 @@ def check_metadata(folder: Path, stated: Any, where: str) -> tuple[str, ...]:
         raise refused(f"bundle.json states an invalid citation ({error.what})", where) from error
     if not valid:
         raise refused("bundle.json states a citation that `bench export` does not write", where)
+    written = stated.get("written", "")
+    if bool(written) == ("date-released" in citation) or ("written" in stated and not _is_date(written)):
+        raise refused("bundle.json states a date that `bench export` does not write", where)
     for name, content in documents(Described(folder, citation)).items():
         if (folder / name).read_bytes() != content:
             raise refused(f"{name} does not follow from the other files", where)
     return (f"metadata ({', '.join(citation)})",) if citation else ()
+
+
+def _is_date(text: Any) -> bool:
+    """Return whether a text is a date, as YYYY-MM-DD."""
+    try:
+        return bool(date.fromisoformat(text).isoformat() == text)
+    except (TypeError, ValueError):
+        return False
 
 
 def _bytes(document: Mapping[str, Any]) -> bytes:

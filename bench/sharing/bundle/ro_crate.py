@@ -9,6 +9,7 @@ from bench.sharing.bundle.croissant import CONFORMS_TO
 from bench.sharing.bundle.described import CROISSANT, RO_CRATE, Described, File, Source, stated
 
 _CONTEXT = ["https://w3id.org/ro/crate/1.1/context", {"sha256": "https://schema.org/sha256"}]
+_DATE = "No date of release is stated: datePublished is the date on which the bundle was written."
 _FORMATS = {"json": "application/json", "parquet": "application/vnd.apache.parquet"}
 _FOLDERS = {  # first folder of a file's name -> description
     "cohorts": "scored images of each cohort: patients and label states",
@@ -42,8 +43,8 @@ def ro_crate(described: Described, croissant: bytes) -> dict[str, Any]:
         "@id": "./",
         "@type": "Dataset",
         "name": described.name,
-        "description": described.description,
-        **stated("datePublished", described.citation.get("date-released")),
+        "description": f"{described.description} {_DATE}" if described.written else described.description,
+        "datePublished": described.citation.get("date-released") or described.written,  # RO-Crate requires a date
         **stated("license", _links(licences)),
         **stated("author", _links(authors)),
         **stated("keywords", described.citation.get("keywords")),

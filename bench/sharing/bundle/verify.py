@@ -35,15 +35,15 @@ from harmonize.cohorts.cohort import Cohort
 from harmonize.errors import ConfigError
 
 # Bundles of other scoring versions are refused. The numbers of these versions agree within ROUNDING, except the interval
-# bounds of calibration errors and of differences between calibration errors.
-COMPARABLE = (11, 12, 13, 14, 15, 16, 17, 18, 19, 20)
+# bounds of calibration errors, of differences between calibration errors, and of decisions.
+COMPARABLE = (11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21)
 # table of scores -> scoring version that added it; bundles of older versions do not have it
 _ADDED = {
     **dict.fromkeys(("net_benefit", "decision_curves", "workload", "probabilities"), 19),
     **dict.fromkeys(("triage", "triage_repair"), 20),
 }
-# the scoring versions that changed the bounds of calibration errors, and the bounds of differences between them
-BOUNDS_OF_ERRORS, BOUNDS_OF_DIFFERENCES = 14, 15
+# the scoring versions that changed the bounds of calibration errors, of differences between them, and of decisions
+BOUNDS_OF_ERRORS, BOUNDS_OF_DIFFERENCES, BOUNDS_OF_DECISIONS = 14, 15, 21
 # columns with sentences; they are compared only if bundle and installation have the same scoring version
 _TEXT_COLUMNS = ("reason", "advice")
 _NAMES_IN_SCHEMA_1 = {"internal": "home", "external": "away"}  # current name -> name in bundles of schema 1
@@ -153,15 +153,19 @@ def verify(bundle: Opened, threads: int, progress: Progress, data: Path | None =
 def _with_new_bounds(stated: pd.DataFrame, computed: pd.DataFrame, version: int) -> pd.DataFrame:
     """Replace interval bounds in the stated scores by the computed bounds, if the bundle's scoring version computed other bounds.
 
-    This concerns only calibration errors and differences between calibration errors. `version`: scoring version of the
-    bundle.
+    This concerns calibration errors, differences between calibration errors, net benefit minus that of treating all, and the
+    tables `workload` and `triage`. `version`: scoring version of the bundle.
     """
+    if version < BOUNDS_OF_DECISIONS and {"called", "release_threshold"} & set(computed.columns):
+        names = [name for name in computed.columns if name.endswith(("_low", "_high"))]
+        return stated.assign(**computed[names]) if len(stated) == len(computed) else stated
     if not {"metric", "low", "high"} <= set(stated.columns) or len(stated) != len(computed):
         return stated
     errors, differences = list(BIASED), [f"{metric}_drift" for metric in BIASED]
     if "part" in computed.columns:  # in this table, each row is a component of a difference
         errors, differences = [], [*differences, *errors]
     changed = (errors if version < BOUNDS_OF_ERRORS else []) + (differences if version < BOUNDS_OF_DIFFERENCES else [])
+    changed += ["over_all"] if version < BOUNDS_OF_DECISIONS else []
     replaced = computed["metric"].isin(changed)
     bounds = {end: stated[end].mask(replaced, computed[end]) for end in ("low", "high")}
     return stated.assign(**bounds)

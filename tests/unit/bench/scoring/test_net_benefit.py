@@ -9,10 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from bench.scoring.bootstrap.intervals import mean_of, mean_over, normal_interval
 from bench.scoring.bootstrap.resamples import Resamples
 from bench.scoring.decision_counts import CURVE
 from bench.scoring.metrics_of_split import OperatingPoints
-from bench.scoring.net_benefit import measures_of, net_benefit, odds
+from bench.scoring.net_benefit import measures_of, net_benefit, odds, over_all_interval
 from bench.scoring.score_run import RunScores, score_run
 from bench.scoring.scored_split import ScoredSplit, Settings
 from reports.schemas.tables import SCHEMAS
@@ -127,6 +128,36 @@ def test_intervals_are_normal_with_the_deviation_over_resampled_patients(scored:
     )
     half = 1.959963984540054 * np.std(drawn, ddof=1)
     assert [row["low"], row["high"]] == pytest.approx([row["value"] - half, row["value"] + half], abs=1e-12)
+
+
+def test_the_difference_from_treating_all_has_a_normal_interval_with_many_images_and_a_skewed_one_with_few() -> None:
+    draw, threshold = np.random.default_rng(0), np.array([0.2])
+
+    def bounds(spared: float, missed: float, num: int) -> tuple[float, float, float, float]:
+        counts = draw.multinomial(num, [spared, missed, 1 - spared - missed], 2000)[:, :2] / num
+        shares = np.concatenate([[[spared, missed]], counts]).T[:, None]  # [2, 1, 1 + B]
+        low, high = over_all_interval(shares, threshold, np.array([num]), np.array([num]))
+        value = 0.25 * shares[0] - shares[1]
+        normal = normal_interval(value[:, 0], value[:, 1:])
+        return float(low[0]), float(high[0]), float(normal[0][0]), float(normal[1][0])
+
+    low, high, normal_low, normal_high = bounds(0.4, 0.1, 20_000)
+    assert [low, high] == pytest.approx([normal_low, normal_high], abs=0.05 * (normal_high - normal_low))
+    low, high, normal_low, normal_high = bounds(0.5, 0.005, 200)
+    center = 0.25 * 0.5 - 0.005
+    assert center - low > 1.1 * (high - center)  # more images may be missed than were seen
+    assert low < normal_low
+
+
+@given(st.integers(0, 10_000), st.integers(1, 4))
+def test_means_of_many_numbers_equal_the_mean_of_each(seed: int, num: int) -> None:
+    draw = np.random.default_rng(seed)
+    numbers = draw.normal(size=(num, 2, 3, 41))
+    numbers[draw.random(numbers.shape) < 0.02] = np.nan
+    found = mean_over(numbers)
+    for index in np.ndindex(2, 3):
+        center, replicates = mean_of(numbers[(slice(None), *index)][:, 0], numbers[(slice(None), *index)][:, 1:])
+        np.testing.assert_array_equal(found[index], np.append(center, replicates))
 
 
 def test_macro_and_external_are_unweighted_means_over_the_findings_of_the_gap(scored: RunScores) -> None:

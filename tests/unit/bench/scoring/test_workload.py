@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from scipy.special import expit
 from statsmodels.stats.proportion import proportion_confint
 
-from bench.scoring.bootstrap.intervals import rare_share_interval
+from bench.scoring.bootstrap.intervals import share_interval, wilson
+from bench.scoring.bootstrap.resamples import Resamples
 from bench.scoring.metrics_of_split import OperatingPoints
 from bench.scoring.probability_distributions import EDGES, LEVELS, quantiles, shares
 from bench.scoring.score_run import RunScores, score_run
@@ -82,7 +83,7 @@ def test_the_workload_has_the_shares_of_the_images_at_the_internal_threshold(sco
             assert all(row[f"{name}_low"] <= row[name] <= row[f"{name}_high"] for name in expected)
 
 
-def test_sensitivity_90_has_the_value_and_the_interval_of_the_rule_sens_90(scored: RunScores) -> None:
+def test_sensitivity_90_has_the_value_of_the_rule_sens_90(scored: RunScores) -> None:
     table = scored.detail["workload"].query("goal == 'sensitivity' and level == .9 and dataset != 'external'")
     scores = scored.scores[scored.scores["operating_point"] == "sens_90"]
     scores = scores[(scores["dataset"] != "chexpert") | (scores["split"] == "test")]
@@ -91,9 +92,21 @@ def test_sensitivity_90_has_the_value_and_the_interval_of_the_rule_sens_90(score
         same = scores[(scores["dataset"] == row["dataset"]) & (scores["finding"] == row["finding"])].set_index("metric")
         for ours, theirs in (("sensitivity", "sensitivity"), ("specificity", "specificity"), ("ppv", "precision")):
             assert row[ours] == same.loc[theirs, "value"]
-            bounds = same.loc[theirs, ["low", "high"]].to_list()
-            if 0 < row[ours] < 1:
-                assert [row[f"{ours}_low"], row[f"{ours}_high"]] == pytest.approx(bounds, abs=1e-12)
+
+
+def test_an_interval_has_the_effective_number_of_images_that_resampled_patients_imply(scored: RunScores) -> None:
+    split = parts()[3]
+    label, row = split.labels()[:, 0] == 1, scored.detail["workload"].query("dataset == 'vindr'").iloc[0]
+    called, patient = split.logit[:, 0] >= row["threshold"], split.patient_id
+    resamples = Resamples.draw(patient, QUICK.num_resamples, split.name, QUICK.seed)
+    weights = np.stack([resamples.counts(replicate) for replicate in range(QUICK.num_resamples)])
+    for name, event, of in (("sensitivity", called, label), ("missed", label & ~called, split.labels()[:, 0] >= 0)):
+        share, variance = event[of].mean(), np.var((weights * event)[:, of].sum(1) / weights[:, of].sum(1), ddof=1)
+        people = len(set(patient[of]))
+        events = share * (1 - share) * people
+        estimate = min(share * (1 - share) / variance, of.sum())
+        low, high = wilson(np.array(share), np.array((events + 0.5) / (events / estimate + 0.5 / people)))
+        assert [row[f"{name}_low"], row[f"{name}_high"]] == pytest.approx([low, high], abs=1e-9)
 
 
 def test_a_share_of_one_or_zero_has_an_interval_with_a_width() -> None:
@@ -103,27 +116,37 @@ def test_a_share_of_one_or_zero_has_an_interval_with_a_width() -> None:
     row = found[(found["dataset"] == "vindr") & (found["goal"] == "sensitivity") & (found["level"] == 0.95)].iloc[0]
     label = splits[3].labels()[:, FINDINGS.index(row["finding"])]
     assert row["sensitivity"] == row["specificity"] == row["ppv"] == row["npv"] == 1
-    for name, num in (
-        ("sensitivity", label == 1),
-        ("specificity", label == 0),
-        ("ppv", label == 1),
-        ("npv", label == 0),
+    # all images of a patient can have one label: a share of 1 is known from no more than the patients
+    for name, num, of in (
+        ("sensitivity", label == 1, label == 1),
+        ("specificity", label == 0, label == 0),
+        ("ppv", label == 1, label >= 0),
+        ("npv", label == 0, label >= 0),
     ):
-        patients = len(np.unique(splits[3].patient_id[label >= 0]))
-        low, high = proportion_confint(min(num.sum(), patients), min(num.sum(), patients), method="wilson")
+        patients = len(np.unique(splits[3].patient_id[of])) * num.sum() / of.sum()
+        low, high = proportion_confint(patients, patients, method="wilson")
         assert [row[f"{name}_low"], row[f"{name}_high"]] == pytest.approx([low, high], abs=1e-12)
 
 
-def test_few_missed_images_have_an_interval_that_is_at_least_as_wide_as_with_one_image_per_patient() -> None:
-    none, one = np.zeros((1, 50)), np.tile([0.0, 0.002], 25)[None]
-    low, high = rare_share_interval(np.array([0.0]), none, np.array([100]))
-    assert low.item() == 0
-    assert high.item() == pytest.approx(proportion_confint(0, 100, method="wilson")[1], abs=1e-12)
-    low, high = rare_share_interval(np.array([0.01]), one, np.array([100]))
-    assert [low.item(), high.item()] == pytest.approx(list(proportion_confint(1, 100, method="wilson")), abs=1e-12)
-    wide = np.tile([0.0, 0.2], 25)[None]
-    assert rare_share_interval(np.array([0.1]), wide, np.array([1000]))[1] > high
-    assert np.isnan(rare_share_interval(np.array([np.nan]), none, np.array([0]))[0]).all()
+def test_a_share_without_events_counts_patients_and_one_with_many_events_counts_images() -> None:
+    def bounds(share: float, deviation: float, images: float, patients: float) -> list[float]:
+        drawn = share + deviation * np.tile([-1.0, 1.0], 5000)
+        both = share_interval(*(np.array([x]) for x in (share, drawn, images, patients)))
+        return [float(bound[0]) for bound in both]
+
+    assert bounds(0.0, 0.0, 300.0, 100.0) == pytest.approx(proportion_confint(0, 100, method="wilson"), abs=1e-12)
+    assert bounds(1.0, 0.0, 300.0, 100.0) == pytest.approx(proportion_confint(100, 100, method="wilson"), abs=1e-12)
+    independent_images = (0.3 * 0.7 / 30_000) ** 0.5
+    expected = proportion_confint(9000, 30_000, method="wilson")
+    assert bounds(0.3, independent_images, 30_000.0, 10_000.0) == pytest.approx(expected, rel=1e-3)
+    # a variance that is too small for this number of images is not believed
+    assert bounds(0.3, independent_images / 9, 30_000.0, 10_000.0) == pytest.approx(expected, rel=1e-3)
+    few = bounds(0.01, 0.001, 300.0, 100.0)
+    wilson_of_images, wilson_of_patients = (
+        proportion_confint(0.01 * num, num, method="wilson")[1] for num in (300, 100)
+    )
+    assert wilson_of_images < few[1] < wilson_of_patients
+    assert np.isnan(bounds(float("nan"), 0.0, 1.0, 1.0)).all()
 
 
 def test_the_external_row_is_the_mean_over_hospitals(scored: RunScores) -> None:

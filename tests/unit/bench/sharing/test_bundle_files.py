@@ -348,3 +348,15 @@ def test_only_bounds_that_an_older_scoring_version_computed_differently_are_repl
     components = _with_new_bounds(stated.assign(part="gap"), computed.assign(part="gap"), version)
     of_gap = {"ece", "ece_drift"} if version < 15 else set()
     assert set(components.loc[components["low"] == 0.2, "metric"]) == of_gap
+
+
+@pytest.mark.parametrize(("version", "replaced"), [(20, True), (21, False)])
+def test_only_bounds_of_decisions_of_an_older_scoring_version_are_replaced(version: int, replaced: bool) -> None:
+    workload = pd.DataFrame({"called": [0.5], "called_low": [0.1], "called_high": [0.9]})
+    computed = workload.assign(called=0.6, called_low=0.2, called_high=0.8)
+    found = _with_new_bounds(workload, computed, version).iloc[0].tolist()
+    assert found == ([0.5, 0.2, 0.8] if replaced else [0.5, 0.1, 0.9])
+    benefit = pd.DataFrame({"metric": ["net_benefit", "over_all"], "value": 0.5, "low": 0.1, "high": 0.9})
+    found = _with_new_bounds(benefit, benefit.assign(value=0.6, low=0.2, high=0.8), version)
+    assert found["low"].tolist() == [0.1, 0.2 if replaced else 0.1]
+    assert (found["value"] == 0.5).all()

@@ -1,0 +1,150 @@
+"""Net benefit and triage of one finding from a table of predictions, without a store.
+
+A table has one row per image with the columns `label` (1 finding present, 0 absent), `patient_id`, and `probability` or `score`.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from bench.scoring.across_runs.paired_tests import p_value
+from bench.scoring.bootstrap.bootstrap import column_metrics
+from bench.scoring.bootstrap.intervals import normal_interval, share_interval
+from bench.scoring.bootstrap.resamples import Resamples
+from bench.scoring.bootstrap.sorted_images import Column
+from bench.scoring.conformal import LEVELS, highest_by_chance, thresholds
+from bench.scoring.decision_counts import CURVE
+from bench.scoring.net_benefit import OVER_ALL, measures_of, odds, over_all_interval
+from bench.scoring.triage import GROUP_OF_QUANTITY, QUANTITIES, effective_sizes, quantities_of, summed, tallies
+from harmonize.errors import ConfigError
+
+Array = NDArray[np.float64]
+# prefixes of the columns, in the order of `net_benefit.MEASURES`; their own suffixes are "", _low and _high
+_MEASURES = ("net_benefit", "standardized", "over_all")
+_RATES = ("miss_rate", "false_positive_rate")
+
+
+def checked(table: pd.DataFrame, column: str, of: str) -> pd.DataFrame:
+    """Return the columns `label`, `patient_id` and `column` of a table of predictions.
+
+    Raises ConfigError for a missing column, no rows, a label other than 0 and 1, a missing patient, and a number in `column` that
+    is not finite, or is no probability if `column` is "probability". `of` names the table in messages.
+    """
+    if missing := [name for name in ("label", "patient_id", column) if name not in table]:
+        raise ConfigError(f"the table has no column {missing[0]!r}", of, f"name it among {', '.join(map(str, table))}")
+    if not len(table):
+        raise ConfigError("the table has no rows", of, "give one row for each image")
+    if not table["label"].isin([0, 1]).all():
+        raise ConfigError("a label is neither 0 nor 1", of, "leave out images without a certain label")
+    if table["patient_id"].isna().any():
+        raise ConfigError("a patient_id is missing", of, "give each image the id of its patient")
+    numbers = pd.to_numeric(table[column], errors="coerce").to_numpy(np.float64)
+    if not np.isfinite(numbers).all():
+        raise ConfigError(f"a {column} is missing or not finite", of, "leave out images without a prediction")
+    if column == "probability" and (numbers.min() < 0 or numbers.max() > 1):
+        raise ConfigError(
+            "a probability is outside 0 to 1", of, "apply a calibrator or the logistic function to logits"
+        )
+    return pd.DataFrame(
+        {"label": table["label"].to_numpy(np.int8), "patient_id": table["patient_id"].astype(str), column: numbers}
+    )
+
+
+def net_benefit_of(
+    predictions: pd.DataFrame,
+    at: Sequence[float],
+    minus: pd.DataFrame | None = None,
+    num_resamples: int = 1000,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """Return one row for each threshold; `bench.api.net_benefit` lists the columns. Raises its errors."""
+    threshold = np.array(CURVE if not len(at) else at, np.float64)
+    for number in threshold.tolist():
+        try:
+            odds(number)
+        except ValueError as error:
+            raise ConfigError(str(error), "net_benefit", "choose thresholds such as 0.05 and 0.2") from error
+    first = checked(predictions, "probability", "net_benefit, predictions")
+    resamples = Resamples.draw(first["patient_id"].to_numpy(object), num_resamples, "predictions", seed)
+    called, total = _calls(resamples, first, threshold)
+    measures = measures_of(called, total, threshold)
+    value = measures[..., 0]
+    low, high = normal_interval(value, measures[..., 1:])
+    shares = np.moveaxis((total - called) / total.sum(0), 1, 0)
+    num_patients = np.full(len(threshold), float(resamples.num_patients))
+    low[OVER_ALL], high[OVER_ALL] = over_all_interval(
+        shares, threshold, np.full(len(threshold), float(len(first))), num_patients
+    )
+    out = pd.DataFrame({"threshold": threshold})
+    for m, name in enumerate(_MEASURES):
+        out[name], out[f"{name}_low"], out[f"{name}_high"] = value[m], low[m], high[m]
+    out["treat_all"] = value[0] - value[OVER_ALL]
+    if minus is not None:
+        second = checked(minus, "probability", "net_benefit, minus")
+        if not (
+            len(first) == len(second)
+            and (first["label"].to_numpy() == second["label"].to_numpy()).all()
+            and (first["patient_id"].to_numpy() == second["patient_id"].to_numpy()).all()
+        ):
+            raise ConfigError(
+                "the two tables do not have the same images", "net_benefit", "sort both tables by the same image id"
+            )
+        difference = measures[0] - measures_of(*_calls(resamples, second, threshold), threshold)[0]
+        out["difference"] = difference[:, 0]
+        out["difference_low"], out["difference_high"] = normal_interval(difference[:, 0], difference[:, 1:])
+        out["p"] = p_value(difference[:, 0], difference[:, 1:])
+    positive = int(first["label"].sum())
+    return out.assign(
+        n=len(first), num_positive=positive, num_negative=len(first) - positive, num_patients=resamples.num_patients
+    )
+
+
+def _calls(resamples: Resamples, table: pd.DataFrame, threshold: Array) -> tuple[Array, Array]:
+    """Return negatives and positives with a probability of at least each threshold [D, 2, 1 + B], and all of them [2, 1 + B]."""
+    column = Column.of(resamples.patient, table["label"].to_numpy(np.int8), table["probability"].to_numpy(np.float64))
+    order = np.argsort(-threshold, kind="stable")
+    cuts = np.append(column.reaching(threshold[order]), len(column.rows))
+    reached = np.concatenate(
+        [column.counted(cuts)[..., None], column_metrics(resamples, column, cuts, with_auprc=False).reached], 2
+    )
+    return reached[np.argsort(order)], reached[-1]
+
+
+def triage_of(
+    internal: pd.DataFrame,
+    hospital: pd.DataFrame,
+    levels: Sequence[float] = LEVELS,
+    num_resamples: int = 1000,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """Return one row for each stated rate; `bench.api.triage` lists the columns. Raises its errors."""
+    own, there = (
+        checked(table, "score", f"triage, {name}") for table, name in ((internal, "internal"), (hospital, "hospital"))
+    )
+    patient = np.unique(own["patient_id"].to_numpy(str), return_inverse=True)[1]
+    label, score = own["label"].to_numpy(np.int8), own["score"].to_numpy(np.float64)
+    num_internal = [len(np.unique(patient[label == sign])) for sign in (1, 0)]
+    if not all(num_internal):
+        raise ConfigError("a class is absent", "triage, internal", "give images with the finding and images without it")
+    try:
+        at = thresholds(label, score, patient, levels)
+    except ValueError as error:
+        raise ConfigError(str(error), "triage", "choose levels such as 0.05 and 0.1") from error
+    resamples = Resamples.draw(there["patient_id"].to_numpy(object), num_resamples, "predictions", seed)
+    label, num_patients = there["label"].to_numpy(np.int8), resamples.num_patients
+    column = Column.of(resamples.patient, label, there["score"].to_numpy(np.float64))
+    images = np.stack([np.bincount(resamples.patient[label == sign], minlength=num_patients) for sign in (1, 0)])
+    quantities = quantities_of(summed(tallies(column, at, images), resamples))  # [L, V, 1 + B]
+    low, high = share_interval(
+        quantities[..., 0], quantities[..., 1:], *np.maximum(effective_sizes(images)[:, GROUP_OF_QUANTITY], 1.0)
+    )
+    out = pd.DataFrame({"level": list(levels), "release_threshold": at[:, 0], "flag_threshold": at[:, 1]})
+    out["num_internal_positive"], out["num_internal_negative"] = num_internal
+    for v, name in enumerate(QUANTITIES):
+        out[name], out[f"{name}_low"], out[f"{name}_high"] = quantities[:, v, 0], low[:, v], high[:, v]
+    for name, num in zip(_RATES, num_internal, strict=True):
+        out[f"{name}_by_chance"] = [highest_by_chance(num, level) for level in levels]
+    num_positive, num_negative = np.count_nonzero(images, axis=1).tolist()
+    return out.assign(num_positive=num_positive, num_negative=num_negative, n=len(there))

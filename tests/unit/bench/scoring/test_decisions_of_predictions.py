@@ -1,0 +1,112 @@
+"""`api.net_benefit` and `api.triage`: equal to the tables of a run, intervals over patients, bad tables."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.special import expit
+
+from bench import api
+from bench.scoring.net_benefit import net_benefit
+from bench.scoring.score_run import score_run
+from bench.scoring.scored_split import ScoredSplit
+from harmonize.errors import ConfigError
+from reports.schemas.tables import SCHEMAS
+from tests.unit.bench.scoring.test_score_run import FINDINGS, QUICK, parts
+
+
+def table(split: ScoredSplit, k: int = 0) -> pd.DataFrame:
+    columns = {"label": split.labels()[:, k], "score": split.logit[:, k], "patient_id": split.patient_id}
+    out = pd.DataFrame(columns).query("label >= 0")
+    return out.assign(probability=expit(out["score"].astype(float)))
+
+
+def test_triage_of_predictions_equals_the_table_of_the_run() -> None:
+    splits = parts()
+    found = api.triage(table(splits[0]), table(splits[3]))
+    rows = score_run("abc", FINDINGS, "chexpert", splits, QUICK).detail["triage"]
+    rows = rows[(rows["dataset"] == "vindr") & (rows["finding"] == FINDINGS[0])]
+    assert tuple(found.columns) == SCHEMAS["triage"][3:]
+    for name in (name for name in found if not name.endswith(("_low", "_high"))):
+        # without a threshold, the table has no value, and the function says which images are released: none
+        np.testing.assert_allclose(found[name].replace([np.inf, -np.inf], np.nan), rows[name], err_msg=name)
+    for end in ("low", "high"):  # other resamples
+        np.testing.assert_allclose(found[f"deferred_{end}"], rows[f"deferred_{end}"], atol=0.03)
+        np.testing.assert_allclose(found[f"miss_rate_{end}"], rows[f"miss_rate_{end}"], atol=0.03)
+
+
+def test_net_benefit_of_predictions_equals_its_definition_in_any_order_of_thresholds() -> None:
+    predictions = table(parts()[3])
+    found = api.net_benefit(predictions, [0.5, 0.05, 0.2])
+    assert found["threshold"].tolist() == [0.5, 0.05, 0.2]
+    label, prob = predictions["label"].to_numpy(np.int8), predictions["probability"].to_numpy()
+    expected = np.array([net_benefit(label, prob, t) for t in (0.5, 0.05, 0.2)])
+    np.testing.assert_allclose(found["net_benefit"], expected, atol=1e-12)
+    np.testing.assert_allclose(found["standardized"], expected / label.mean(), atol=1e-12)
+    of_all = [net_benefit(label, np.ones(len(label)), t) for t in (0.5, 0.05, 0.2)]
+    np.testing.assert_allclose(found["treat_all"], of_all, atol=1e-12)
+    for name in ("net_benefit", "standardized", "over_all"):
+        assert (found[f"{name}_low"] <= found[name]).all()
+        assert (found[name] <= found[f"{name}_high"]).all()
+    assert len(api.net_benefit(predictions, num_resamples=50)) == 18
+
+
+def test_paired_differences_are_exact_and_narrower_than_those_of_other_patients() -> None:
+    first = table(parts()[3])
+    noise = np.random.default_rng(0).normal(0, 0.3, len(first))
+    second = first.assign(probability=expit(first["score"].astype(float) + noise))
+    found = api.net_benefit(first, [0.3], minus=second).iloc[0]
+    alone = api.net_benefit(second, [0.3]).iloc[0]
+    assert found["difference"] == pytest.approx(found["net_benefit"] - alone["net_benefit"], abs=1e-12)
+    width = found["difference_high"] - found["difference_low"]
+    assert 0 < width < found["net_benefit_high"] - found["net_benefit_low"]
+    assert (found["p"] < 0.05) == (found["difference_low"] > 0 or found["difference_high"] < 0)
+    same = api.net_benefit(first, [0.3], minus=first).iloc[0]
+    assert same["difference"] == same["difference_low"] == same["difference_high"] == 0
+
+
+def test_a_hospital_without_positive_images_has_no_miss_rate_and_no_standardized_net_benefit() -> None:
+    splits = parts()
+    negative = table(splits[3]).query("label == 0")
+    found = api.triage(table(splits[0]), negative)
+    assert found[["miss_rate", "miss_rate_low", "miss_rate_high"]].isna().all(axis=None)
+    assert found["false_positive_rate"].notna().all()
+    of_benefit = api.net_benefit(negative, [0.2])
+    assert of_benefit[["standardized", "standardized_low"]].isna().all(axis=None)
+    assert of_benefit["net_benefit"].notna().all()
+
+
+@pytest.mark.parametrize("threshold", [0.0, 1.0, -0.1, 1.5, float("nan")])
+def test_a_threshold_or_level_outside_0_to_1_is_refused(threshold: float) -> None:
+    predictions = table(parts()[3])
+    with pytest.raises(ConfigError, match="above 0 and below 1"):
+        api.net_benefit(predictions, [0.2, threshold])
+    with pytest.raises(ConfigError, match="above 0 and below 1"):
+        api.triage(predictions, predictions, [threshold])
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"label": 2}, "neither 0 nor 1"),
+        ({"patient_id": None}, "patient_id is missing"),
+        ({"probability": 1.2}, "outside 0 to 1"),
+        ({"probability": "high"}, "not finite"),
+    ],
+)
+def test_a_bad_cell_is_refused(change: dict[str, object], message: str) -> None:
+    predictions = table(parts()[3]).astype(object)
+    predictions.loc[predictions.index[3], list(change)] = list(change.values())
+    with pytest.raises(ConfigError, match=message):
+        api.net_benefit(predictions, [0.2])
+
+
+def test_missing_columns_rows_classes_and_other_images_are_refused() -> None:
+    predictions = table(parts()[3])
+    with pytest.raises(ConfigError, match="no column 'patient_id'"):
+        api.net_benefit(predictions.drop(columns="patient_id"), [0.2])
+    with pytest.raises(ConfigError, match="no rows"):
+        api.triage(predictions, predictions.iloc[:0])
+    with pytest.raises(ConfigError, match="a class is absent"):
+        api.triage(predictions.query("label == 0"), predictions)
+    with pytest.raises(ConfigError, match="do not have the same images"):
+        api.net_benefit(predictions, [0.2], minus=predictions.iloc[::-1])
