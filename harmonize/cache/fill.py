@@ -29,7 +29,7 @@ from harmonize.cache.build import (
     stored,
 )
 from harmonize.cache.packed import Images, PackedImages
-from harmonize.disk_space import DiskFullError
+from harmonize.disk_space import DiskFullError, size
 from harmonize.errors import SetupError
 from harmonize.images.pixels import Geometry
 
@@ -244,6 +244,6 @@ def check_disk(path: Path, needed: int) -> None:
     written = path.stat().st_blocks * 512 if path.exists() else 0
     free = shutil.disk_usage(path.parent).free + written
     if needed > free:
-        problem = f"the image cache needs {needed / 1e9:.1f} GB, {free / 1e9:.1f} GB are free"
+        problem = f"the image cache needs {size(needed)}, {size(free)} are free"
         fix = "free some space, put the store on another disk, or choose a smaller size"
         raise SetupError(problem, str(path.parent), fix)
