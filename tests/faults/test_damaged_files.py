@@ -69,7 +69,7 @@ KINDS = (
 )
 RESULTS = ("refused", "made again", "stated on the page", "unchanged")
 # Functions whose result depends on nothing but their arguments and files of these kinds. Most damages do not change what such a
-# function reads. Then its result for the undamaged store is used again, so that 5,000 damages take a quarter of the time.
+# function reads. Then its result for the undamaged store is used again, which saves a third of the CPU time.
 _RECORDS = (
     "grids/*.json",
     "cohorts/*.parquet",
