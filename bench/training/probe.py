@@ -58,18 +58,18 @@ def fit_probe(
     best = max(range(len(regressions)), key=lambda i: scores[i]["val"][0])  # of equal ones, the strongest penalty
     chosen = regressions[best]
     set_output_layer(network, chosen)
-    evaluations = sum(r.evaluations for r in regressions)
+    passes = sum(r.passes for r in regressions)
     row: dict[str, float] = {"epoch": 1, "train_loss": _mean_loss(chosen.logits(feature_ND), target_NK, weight_NK)}
     row["seconds"] = time.perf_counter() - began
     for split, (auroc, loss) in scores[best].items():
         row[f"{split}_auroc"], row[f"{split}_loss"] = auroc, loss
-    row |= {"lr": 0.0, "gradient_evaluations": evaluations}
+    row |= {"lr": 0.0, "gradient_evaluations": passes}
     facts: dict[str, Any] = {
         "penalty": chosen.penalty,
         "val_auroc": {f"{r.penalty:g}": score["val"][0] for r, score in zip(regressions, scores, strict=True)},
         "labels": [int(n) for n in (weight_NK > 0).sum(0)],
     }
-    return Trained(network, pd.DataFrame([row]), 1, evaluations, targets.unlearnt(), probe=facts)
+    return Trained(network, pd.DataFrame([row]), 1, passes, targets.unlearnt(), probe=facts)
 
 
 def few_shots(
