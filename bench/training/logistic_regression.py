@@ -179,7 +179,7 @@ class _Problem:
             total_XK += x_NX.T @ value_NK.to(x_NX.dtype)
         return total_XK
 
-    def first_hessians(self) -> list[Tensor]:
+    def first_hessians(self) -> Sequence[Tensor]:
         """Return one matrix for all findings: the Hessian at coefficients 0 with equal weights of all images."""
         num_images = max(1, len(self.x_NX))
         return [self.hessian(torch.full((len(self.x_NX),), 0.25 / num_images).double())]
