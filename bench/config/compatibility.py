@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from bench.config.registry import Entry
-from bench.config.run_config import RunConfig
+from bench.config.run_config import Limit, RunConfig, Schedule
 from harmonize.errors import ConfigError
 
 
@@ -15,6 +15,34 @@ def with_required_kind(config: RunConfig, optimizer: Entry) -> RunConfig:
     """
     kind = optimizer.facts.get("schedule", config.schedule.kind)
     return replace(config, schedule=replace(config.schedule, kind=kind))
+
+
+def without_training(config: RunConfig) -> RunConfig:
+    """Return the configuration of a probe with the default of each setting that only the training of a network uses.
+
+    Optimizer and loss become `adamw` and `bce`. So a grid can have probes beside trained networks, and a probe has one
+    run id whatever the training of its neighbors. Other configurations are returned unchanged.
+    """
+    if config.head != "probe":
+        return config
+    return replace(
+        config,
+        optimizer="adamw",
+        loss="bce",
+        augmentation="none",
+        schedule=Schedule(),
+        limit=Limit(),
+        selection="best_val",
+        precision="mixed",
+        compile=False,
+    )
+
+
+def check_probe(config: RunConfig, uncertainty: Entry, where: str) -> None:
+    """Raise ConfigError for a probe whose label policy needs three outputs per finding."""
+    if config.head == "probe" and uncertainty.facts.get("states", 1) != 1:
+        fix = "choose another policy, such as u_ignore, or `head: own`"
+        raise ConfigError(f"a probe cannot learn with {config.uncertainty}", f"{where}.uncertainty", fix)
 
 
 def check_trainable(config: RunConfig, optimizer: Entry, loss: Entry, where: str) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from bench.config.analyses import Analysis, read_analyses
 from bench.config.auxiliary_heads import check_heads
-from bench.config.compatibility import check_trainable, with_required_kind
+from bench.config.compatibility import check_probe, check_trainable, with_required_kind, without_training
 from bench.config.grid_file import check_name, find, load, location, merge, shipped_grids
 from bench.config.preprocessing_ops import check_augmentation, geometry, input_size
 from bench.config.published_results import Published, read_published
@@ -467,6 +467,8 @@ def _nested(key: str, value: Any, where: str) -> dict[str, Any]:
 
 def _config(block: Mapping[str, Any], registry: Registry, where: str) -> RunConfig:
     """Return the configuration of a block of settings. Names and values are checked, but not whether they can be combined."""
+    if block.get("shots") == "all":
+        block = {**block, "shots": 0}
     config = from_dict(RunConfig, block, where)
     for key, section in NAMED.items():
         registry.find(section, getattr(config, key), f"{where}.{key}")
@@ -474,7 +476,7 @@ def _config(block: Mapping[str, Any], registry: Registry, where: str) -> RunConf
     check_augmentation(registry.find("augmentation", config.augmentation, where))
     if "kind" not in block.get("schedule", {}):
         config = with_required_kind(config, registry.find("optimizers", config.optimizer, where))
-    return config
+    return without_training(config)
 
 
 def _check_combination(config: RunConfig, registry: Registry, where: str) -> None:
@@ -482,6 +484,7 @@ def _check_combination(config: RunConfig, registry: Registry, where: str) -> Non
     optimizer = registry.find("optimizers", config.optimizer, where)
     loss = registry.find("losses", config.loss, where)
     check_trainable(config, optimizer, loss, where)
+    check_probe(config, registry.find("uncertainty", config.uncertainty, where), where)
     architecture = registry.find("architectures", config.architecture, where)
     size = input_size(registry.find("preprocessing", config.preprocessing, where).facts)
     if size < (smallest := architecture.facts.get("min_px", 1)):

@@ -240,6 +240,8 @@ class RunConfig:
     seed: int = 0
     compile: bool = False  # train with torch.compile if that is faster on this machine
     threads: int = 1  # CPU threads of a run; the same number gives the same weights
+    head: str = "own"  # own: all weights are trained; probe: logistic regression on the features of the frozen network
+    shots: int = 0  # only for a probe: number of present and of absent training images of each finding; 0: all
 
     def __post_init__(self) -> None:
         one_of("mapping", self.mapping, ("default", "strict", "broad"))
@@ -261,6 +263,11 @@ class RunConfig:
         one_of("selection", self.selection, ("best_val", "last"))
         if self.selection == "last" and self.schedule.select_on != "val":
             raise ValueError("schedule.select_on has no effect with `selection: last`")
+        one_of("head", self.head, ("own", "probe"))
+        if self.shots < 0 or (self.shots and self.head != "probe"):
+            raise ValueError("shots must not be negative (0: all images), and needs `head: probe`")
+        if self.head == "probe" and self.heads != "multilabel":
+            raise ValueError(f"`head: probe` has no auxiliary heads: remove `heads: {self.heads}`")
         if self.threads < 1 or self.seed < 0:
             raise ValueError("threads must be at least 1 and seed at least 0")
 

@@ -28,6 +28,7 @@ from bench.models.predict import PredictionRequest, predict_many, weights_sha256
 from bench.planning.image_caches import open_images
 from bench.planning.plan import CohortRef
 from bench.planning.run import Run
+from bench.runs.encoder_features import encoder_features
 from bench.runs.networks import normalization_of
 from bench.store.checked_folders import REFERENCE, CheckedFolder
 from bench.store.features import features_file
@@ -35,6 +36,7 @@ from bench.store.file_integrity import file_sha256, is_intact
 from bench.store.store import Progress, Store, canonical_json, replacing, table_facts, write_bytes, write_table
 from bench.training.data_parallel import SINGLE_PROCESS, DataParallelGroup
 from bench.training.errors import TrainingError
+from bench.training.probe import probe_logits
 from harmonize.cache.cache import ImageCache
 
 
@@ -149,13 +151,20 @@ def predict_all(
             continue
         examples = Examples.predicted(ref, run.config, cache)
         rows = examples.feature_indices
+        probes = [network for network in incomplete if network.run.config.head == "probe"]
+        incomplete = [network for network in incomplete if network not in probes]
+        failed |= _write_probes(probes if processes.is_main else (), ref, cache, examples, device, progress)
         share = processes.own_slice(len(examples))
         own = rows[(rows >= share.start) & (rows < share.stop)] - share.start
         requests = [
             PredictionRequest(network.network, network.normalization, own, auxiliary=True) for network in incomplete
         ]
         reader = BatchReader(cache.images, device)
-        results = predict_many(requests, reader, examples.rows[share], device, "fp32", progress, f"predict {ref.name}")
+        results = (
+            predict_many(requests, reader, examples.rows[share], device, "fp32", progress, f"predict {ref.name}")
+            if requests
+            else []
+        )
         for network, (logit_NK, feature_FD) in zip(incomplete, results, strict=True):
             gathered = processes.all_gather(logit_NK), processes.all_gather(feature_FD)
             if not processes.is_main:
@@ -170,6 +179,29 @@ def predict_all(
                 network.seal(refs[0], internal_before.get(network.run.id, network.internal_logits(refs[0])))
             except TrainingError as error:
                 failed[network.run.id] = error
+    return failed
+
+
+def _write_probes(
+    probes: Sequence[FrozenRun],
+    ref: CohortRef,
+    cache: ImageCache,
+    examples: Examples,
+    device: torch.device,
+    progress: Progress,
+) -> dict[str, TrainingError]:
+    """Write the predictions of probes from the features that they share; return {run id: error} as `predict_all` does."""
+    failed: dict[str, TrainingError] = {}
+    for probe in probes:
+        features = encoder_features(
+            probe.run, probe.store, ref, cache, probe.network, probe.normalization, device, progress
+        )
+        feature_ND, rows = features.of(examples.image_id), examples.feature_indices
+        logit_NK = probe_logits(probe.network, feature_ND)
+        try:
+            probe.write(ref, cache, examples, logit_NK, rows, feature_ND[rows].astype(np.float16))
+        except TrainingError as error:
+            failed[probe.run.id] = error
     return failed
 
 

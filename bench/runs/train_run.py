@@ -7,11 +7,13 @@ from bench.inputs.examples import Examples
 from bench.planning.image_caches import open_images
 from bench.planning.plan import CohortRef
 from bench.planning.run import Run
+from bench.runs.encoder_features import encoder_features
 from bench.runs.networks import initial_network, normalization_of
 from bench.store.store import Progress, Store, canonical_json, write_bytes, write_table
 from bench.system.peak_memory import PeakMemory
 from bench.training.data_parallel import DataParallelGroup
 from bench.training.fit import fit
+from bench.training.probe import fit_probe
 
 
 def train(
@@ -25,21 +27,22 @@ def train(
     training, watched = Examples.training(internal, config, cache)
     network = initial_network(run, run.weights_file or ("hub" if config.weights == "imagenet" else None))
     memory = PeakMemory.start(device)
-    normalization, reader = normalization_of(run, store, internal, network), BatchReader(cache.images, device)
-    trained = fit(
-        run,
-        network,
-        normalization,
-        reader,
-        training,
-        watched,
-        device,
-        folder / "last.pt",
-        progress,
-        processes=processes,
-    )
-    if not processes.is_main:
-        return
+    normalization = normalization_of(run, store, internal, network)
+    if config.head == "probe":
+        if not processes.is_main:
+            return
+        network.to(device).to(memory_format=torch.channels_last)
+        features = encoder_features(run, store, internal, cache, network, normalization, device, progress)
+        val = {split: (examples, features.of(examples.image_id)) for split, examples in watched.items()}
+        trained = fit_probe(run, network, training, features.of(training.image_id), val)
+    else:
+        reader = BatchReader(cache.images, device)
+        checkpoint = folder / "last.pt"
+        trained = fit(
+            run, network, normalization, reader, training, watched, device, checkpoint, progress, processes=processes
+        )
+        if not processes.is_main:
+            return
     write_table(folder / "history.parquet", trained.history)
     facts = {
         "best_epoch": trained.best_epoch,
@@ -47,7 +50,7 @@ def train(
         "unlearnt": [config.findings[k] for k in trained.unlearnt],
         "peak_memory_bytes": memory.bytes,
     }
-    for name in ("stopped", "compiled", "micro_batch"):
+    for name in ("stopped", "compiled", "micro_batch", "probe"):
         if fact := getattr(trained, name):
             facts[name] = fact
     write_bytes(folder / "trained.json", canonical_json(facts))

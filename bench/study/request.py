@@ -12,14 +12,14 @@ from bench.config.grid import Grid
 from bench.config.imported_model import Declared
 from bench.config.preprocessing_ops import input_size
 from bench.config.registry import BUILT_IN_WEIGHTS, Entry, Registry, installed
-from bench.config.run_config import NAMED
+from bench.config.run_config import NAMED, RunConfig
 from bench.planning.run import Run, own_weights_path, starting_weights, weights_path
 from bench.runs.model_reference import folder_of
 from bench.store.store import Progress, Store
 from bench.study.starting_weights import StartingWeights, fetch, hub_weights
 from bench.system.hub_client import cache_folder, is_reachable
 from harmonize.cohorts.specs import read_data, with_gold
-from harmonize.errors import SetupError
+from harmonize.errors import ConfigError, SetupError
 
 
 @dataclass(frozen=True)
@@ -208,6 +208,8 @@ def check_foreign(grid: Grid, registry: Registry) -> None:
             entry.check()
     for config in grid.configs:
         entry = registry.find("architectures", config.architecture, grid.path)
+        if config.head == "probe":
+            _check_probe(entry, config, f"{grid.path}: {config.architecture}")
         if entry.use == "bench.models.network:timm_model" and "params" not in entry.facts:
             from bench.models.network import (
                 check_timm,  # importing timm takes seconds
@@ -215,3 +217,22 @@ def check_foreign(grid: Grid, registry: Registry) -> None:
 
             size = input_size(registry.find("preprocessing", config.preprocessing, grid.path).facts)
             check_timm(entry.options, config.channels, size, f"{grid.path}: {config.architecture}")
+
+
+def _check_probe(architecture: Entry, config: RunConfig, where: str) -> None:
+    """Raise ConfigError for a network that cannot be probed. The network is built without weights, on torch's meta device."""
+    import torch  # takes a second, and is only needed here
+
+    from bench.models.network import Network
+    from bench.training.errors import TrainingError
+    from bench.training.probe import output_layer
+
+    with torch.device("meta"):
+        backbone = architecture.load()(
+            num_outputs=len(config.findings), in_channels=config.channels, **architecture.options
+        )
+    try:
+        output_layer(Network(backbone, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0), config.channels))
+    except TrainingError as error:
+        fix = "use `head: own`, or a network whose output layer is one linear layer"
+        raise ConfigError(f"a probe is impossible: {error}", where, fix) from error

@@ -9,8 +9,9 @@ Legend: N images, K findings.
 import math
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -51,6 +52,7 @@ class Trained:
     stopped: str = ""  # a text with the time limit that ended training early and the number of epochs, else ""
     compiled: str = ""  # a text that says whether torch.compile was used, and why; "" without `compile: true`
     micro_batch: int = 0  # final micro-batch size if memory was too small for the configured one, else 0
+    probe: Mapping[str, Any] = field(default_factory=dict)  # of a probe: penalty, candidates, number of labels
 
 
 def fit(
@@ -77,7 +79,7 @@ def fit(
     """
     config, schedule = run.config, run.config.schedule
     network.to(device=device).to(memory_format=torch.channels_last)
-    _check_labels(train, watched)
+    check_labels(train, watched)
     train, targets = _training_set(run, train, device)
     network.set_biases(targets.initial_biases(run.states))
     step = Step(run, network, normalizer, reader, train.rows, TrainingLoss(run, targets), device, processes)
@@ -164,7 +166,7 @@ def _limit_reached(clock: Callable[[], float], deadline: float, processes: DataP
     return math.isfinite(deadline) and processes.broadcast(clock() >= deadline)
 
 
-def _check_labels(train: Examples, watched: Mapping[str, Examples]) -> None:
+def check_labels(train: Examples, watched: Mapping[str, Examples]) -> None:
     """Raise TrainingError when a split has too few images or labels to train on or to select an epoch."""
     for split, examples in watched.items():
         if not _has_both_classes(examples.state_NK):

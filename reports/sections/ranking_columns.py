@@ -134,7 +134,7 @@ def columns_of(board: ReportData) -> list[Column]:
         else estimate_column(
             "shortcut",
             "Shortcut",
-            "probe accuracy",
+            "source probe accuracy",
             lambda r: r.probe,
             css="more mc",
             low_first=True,

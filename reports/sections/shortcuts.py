@@ -1,6 +1,6 @@
 """Section on shortcuts: source classifiers with controls, image properties that they use, and nuisances.
 
-A source classifier predicts the hospital of an image; if its input is a run's features, it is called a probe. A control
+A source classifier predicts the hospital of an image; if its input is a run's features, it is called a source probe. A control
 is the same classifier with changed data, such as shuffled hospitals. A nuisance is a property that varies inside a
 hospital and that a network may use in place of a finding, such as view.
 """
@@ -26,9 +26,9 @@ SHOWN = 40  # number of runs in the table of selectivity
 
 
 def shortcuts(board: ReportData) -> Section:
-    """Write the section: source classifiers, image properties, nuisances, and a scatter of probe accuracy and gap.
+    """Write the section: source classifiers, image properties, nuisances, and a scatter of source probe accuracy and gap.
 
-    The rank correlation of probe accuracy and gap is computed only for NEEDED or more runs.
+    The rank correlation of source probe accuracy and gap is computed only for NEEDED or more runs.
     """
     probes = probe_lookup(board.tables["sources"])
     runs = [r for r in board.ranked if r.probe.has_value and r.gap.has_value]

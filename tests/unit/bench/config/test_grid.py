@@ -353,3 +353,38 @@ def test_an_error_in_an_included_file_names_that_file_and_its_line(tmp_path: Pat
     with pytest.raises(ConfigError) as error:
         Grid.read(str(tmp_path / "mine.yaml"), registry)
     assert error.value.where == f"{tmp_path / 'study.yaml'}:5: base.loss"
+
+
+def test_a_probe_has_one_configuration_whatever_trains_beside_it(tmp_path: Path, registry: Registry) -> None:
+    sweep = "sweeps: [{head: [own, probe], optimizer: [adamw, sgd], schedule.epochs: [1, 2], shots: all}]\n"
+    configs = read(tmp_path, sweep, registry).configs
+    probes = [config for config in configs if config.head == "probe"]
+    assert (len(configs), len(probes)) == (5, 1)
+    assert probes[0].schedule == Schedule()
+    assert {"head": "probe"}.items() <= differing(probes[0]).items()
+    assert not {"head", "shots"} & differing(configs[0]).keys()  # so the ids of other runs do not change
+
+
+@pytest.mark.parametrize(
+    ("sweep", "message"),
+    [
+        ("shots: 10", "needs `head: probe`"),
+        ("head: probe, shots: -1", "must not be negative"),
+        ("head: probe, shots: many", "shots must be a whole number"),
+        ("head: linear", "head must be one of own, probe"),
+        ("head: probe, heads: auxiliary", "has no auxiliary heads"),
+        ("head: probe, uncertainty: u_multiclass", "a probe cannot learn with u_multiclass"),
+    ],
+)
+def test_a_probe_that_cannot_be_fitted_is_refused(tmp_path: Path, registry: Registry, sweep: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        read(tmp_path, f"sweeps: [{{{sweep}}}]\n", registry)
+
+
+def test_a_probe_of_a_network_without_one_linear_output_layer_is_refused(tmp_path: Path, registry: Registry) -> None:
+    both = "{head: probe, channels: 3, preprocessing: imagenet_224, architecture: ['timm:deit_tiny_distilled_patch16_224']}"
+    grid = read(tmp_path, f"sweeps: [{both}]\n", registry)
+    with pytest.raises(ConfigError, match="no single linear output layer") as error:
+        check_foreign(grid, registry)
+    assert "head: own" in error.value.fix
+    check_foreign(read(tmp_path, "sweeps: [{head: probe}]\n", registry), registry)
