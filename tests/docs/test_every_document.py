@@ -7,6 +7,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import pandas as pd
 import pytest
 
 from bench.store.store import Store
@@ -19,6 +20,7 @@ RUN_BY = {
     "bundles.md": "test_bundle_commands.py",
     "check.md": "test_sharing_commands.py",
     "commands.md": "test_sharing_commands.py",
+    "decisions.md": "test_every_document.py",
     "explanations.md": "test_every_document.py",
     "image-distance.md": "test_every_document.py",
     "library.md": "test_library.py",
@@ -95,3 +97,22 @@ def test_the_commands_of_a_document_run_in_their_order(
     monkeypatch.chdir(inbox)
     for block in blocks(DOCS / document, "python"):
         exec(compile(block.replace("3fa9", run_id), document, "exec"), {})
+
+
+def test_the_code_of_the_decisions_runs_on_tables_of_predictions(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    label = np.arange(80) % 4 == 0
+    for name, shift in {"hospital": 1.0, "other_model": 0.5, "internal": 2.0}.items():
+        score = np.random.default_rng(7).normal(shift * label)
+        probability = 1 / (1 + np.exp(-score))
+        rows = {
+            "label": label.astype(int),
+            "score": score,
+            "probability": probability,
+            "patient_id": np.arange(80) // 2,
+        }
+        pd.DataFrame(rows).to_csv(f"{name}.csv", index=False)
+    (block,) = blocks(DOCS / "decisions.md", "python")
+    exec(compile(block, "decisions.md", "exec"), {})
