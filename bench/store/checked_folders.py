@@ -153,8 +153,10 @@ class CheckedFolder:
         """
         out, problems = dict[str, Any](), self.problems()
         for name in ("env", "cost", "seal", "trained"):
-            path = self.path / f"{name}.json"
-            out[name] = json.loads(path.read_text()) if path.is_file() and path.name not in problems else {}
+            try:
+                out[name] = {} if f"{name}.json" in problems else json_object(self.path / f"{name}.json")
+            except (OSError, ValueError):  # missing; or damaged, together with checksums.json
+                out[name] = {}
         return out
 
     def check_weights(self) -> None:

@@ -52,6 +52,12 @@ PAGE = Path(appcli.__file__).parents[1] / "app" / "page.py"
 Command = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
+@pytest.fixture(autouse=True)
+def main_module(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Restore `__main__` after a test: AppTest replaces it by the page, which child processes of later tests would then run."""
+    monkeypatch.setitem(sys.modules, "__main__", sys.modules["__main__"])
+
+
 def opened(store: Path, monkeypatch: pytest.MonkeyPatch) -> AppTest:
     monkeypatch.setenv("BENCH_STORE", str(store))
     page = AppTest.from_file(str(PAGE), default_timeout=600).run()

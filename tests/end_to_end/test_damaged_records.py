@@ -183,6 +183,15 @@ def test_a_damaged_analysis_is_not_done(how: str, store: Store, here: Command) -
     assert [a["state"] for a in json.loads(meta.read_text())["analyses"]] == ["absent"]
 
 
+def test_a_report_survives_damaged_records_beside_damaged_checksums(store_copy: Path, here: Command) -> None:
+    store = Store.open(store_copy / "runs")
+    folder = store.run_dir(store.run_ids()[0])
+    for name in RECORDS:
+        (folder / name).write_bytes((folder / name).read_bytes()[:-9])
+    here("report", "--quiet", cwd=store_copy)
+    assert "checksums.json is damaged" in " ".join(here("check", "--quiet", cwd=store_copy, code=1).stdout.split())
+
+
 def test_the_grid_makes_all_damaged_records_again(store_copy: Path, finished: Path, here: Command) -> None:
     store = Store.open(store_copy / "runs")
     one, two = (store.run_dir(run_id) for run_id in store.run_ids())
