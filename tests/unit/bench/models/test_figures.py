@@ -56,6 +56,9 @@ def test_pretrained_weights_have_a_pinned_tag_a_corpus_and_a_licence(key: str) -
     if entry.use == "bench.models.network:timm_model":
         tag = entry.options["name"].partition(".")[2]
         config = shapes_of(key).backbone.pretrained_cfg
+        if entry.facts["corpus"] == "none":  # a network of other sizes, which the published weights do not fit
+            assert not tag
+            return
         assert tag == config["tag"]
         assert entry.facts["corpus"] in tag
         assert entry.licence == config["license"]
