@@ -71,7 +71,7 @@ from bench.scoring.gaps import decomposition as decompose
 from bench.scoring.gaps.gap_component import COMPONENTS, MEASURED
 from bench.scoring.metrics import auroc
 from bench.scoring.metrics_of_split import measure
-from bench.scoring.net_benefit import OVER_ALL, measures_of, over_all_interval
+from bench.scoring.net_benefit import OVER_ALL, SparedAndMissed, measures_of
 from bench.scoring.scored_split import Settings
 from bench.scoring.triage import GROUP_OF_QUANTITY, effective_sizes, quantities_of, summed, tallies
 from reports.report_data.headline_rows import Estimate
@@ -369,7 +369,7 @@ def benefit(seen: Seen, seed: int, num_patients: int, num_resamples: int) -> Non
     truths = workload.quantities_of(_counts(np.stack(found[::-1], 1)[..., None], np.array([[0.75], [0.25]])))[..., 0]
     shares = np.stack([workload.quantities_of(_counts(*of_finding)) for of_finding in counted[0]])  # [K, V, D, 1 + B]
     sizes = [
-        workload.sizes_of(_counts(*of_finding), *(len(np.unique(patient[y == sign])) for sign in (1, 0)), num_patients)
+        _counts(*of_finding).sizes_of_shares(*(len(np.unique(patient[y == sign])) for sign in (1, 0)), num_patients)
         for of_finding, y in zip(counted[0], label.T, strict=True)
     ]
     low, high = share_interval(shares[..., 0], shares[..., 1:], *np.maximum(np.stack(sizes, 1), 1.0))
@@ -385,7 +385,7 @@ def benefit(seen: Seen, seed: int, num_patients: int, num_resamples: int) -> Non
     first, second = measured
     for d, t in enumerate(THRESHOLDS):
         spared_and_missed = np.swapaxes((total - called[:, d]) / total.sum(1, keepdims=True), 0, 1)
-        low, high = over_all_interval(spared_and_missed, np.full(NUM_FINDINGS, t), num_images, everyone)
+        low, high = SparedAndMissed(spared_and_missed, num_images, everyone).interval(np.full(NUM_FINDINGS, t))
         for m, name in enumerate(("net benefit", "standardized net benefit", "net benefit minus treating all")):
             values = first[:, m, d]
             holding = holds(values[:, 0], values[:, 1:], true[m, d], normal_interval)

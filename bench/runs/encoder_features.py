@@ -7,6 +7,7 @@ import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 import pandas as pd
@@ -33,6 +34,33 @@ class EncoderFeatures:
     image_id: "pd.Index[str]"  # [N], sorted
     feature_ND: NDArray[np.float32]
 
+    @classmethod
+    def stored(
+        cls,
+        run: Run,
+        store: Store,
+        ref: CohortRef,
+        cache: ImageCache,
+        network: Network,
+        normalizer: Normalizer,
+        device: torch.device,
+        progress: Progress,
+    ) -> Self:
+        """Return the features of a cohort's images: from the store if they are there, otherwise computed and stored.
+
+        The output layer of `network` does not matter. A damaged file is made again.
+        """
+        readable = cache.index.loc[cache.index["reason"] == "", "image_id"].astype(str)
+        image_id = pd.Index(sorted(readable))
+        path = store.root / FOLDER / encoder_id(run) / f"{ref.name}-{cache.fingerprint}.safetensors"
+        found = _read(path, len(image_id))
+        if found is not None:
+            return cls(image_id, found)
+        rows = cache.rows(list(image_id))
+        feature_ND = _computed(network, normalizer, BatchReader(cache.images, device), rows, progress, ref.name)
+        _write(path, feature_ND)
+        return cls(image_id, feature_ND)
+
     def of(self, image_id: NDArray[np.object_]) -> NDArray[np.float32]:
         """Return the features of the images with these ids, which must be readable."""
         return self.feature_ND[self.image_id.get_indexer(pd.Index(image_id.astype(str)))]
@@ -54,32 +82,6 @@ def encoder_id(run: Run) -> str:
         "home": [document["home"], document["config"].get("split")] if run.histogram_op else None,
     }
     return short_hash(canonical_json(parts))
-
-
-def encoder_features(
-    run: Run,
-    store: Store,
-    ref: CohortRef,
-    cache: ImageCache,
-    network: Network,
-    normalizer: Normalizer,
-    device: torch.device,
-    progress: Progress,
-) -> EncoderFeatures:
-    """Return the features of a cohort's images: from the store if they are there, otherwise computed and stored.
-
-    The output layer of `network` does not matter. A damaged file is made again.
-    """
-    readable = cache.index.loc[cache.index["reason"] == "", "image_id"].astype(str)
-    image_id = pd.Index(sorted(readable))
-    path = store.root / FOLDER / encoder_id(run) / f"{ref.name}-{cache.fingerprint}.safetensors"
-    stored = _read(path, len(image_id))
-    if stored is not None:
-        return EncoderFeatures(image_id, stored)
-    rows = cache.rows(list(image_id))
-    feature_ND = _computed(network, normalizer, BatchReader(cache.images, device), rows, progress, ref.name)
-    _write(path, feature_ND)
-    return EncoderFeatures(image_id, feature_ND)
 
 
 @torch.inference_mode()

@@ -28,7 +28,7 @@ from bench.models.predict import PredictionRequest, predict_many, weights_sha256
 from bench.planning.image_caches import open_images
 from bench.planning.plan import CohortRef
 from bench.planning.run import Run
-from bench.runs.encoder_features import encoder_features
+from bench.runs.encoder_features import EncoderFeatures
 from bench.runs.networks import normalization_of
 from bench.store.checked_folders import REFERENCE, CheckedFolder
 from bench.store.features import features_file
@@ -193,7 +193,7 @@ def _write_probes(
     """Write the predictions of probes from the features that they share; return {run id: error} as `predict_all` does."""
     failed: dict[str, TrainingError] = {}
     for probe in probes:
-        features = encoder_features(
+        features = EncoderFeatures.stored(
             probe.run, probe.store, ref, cache, probe.network, probe.normalization, device, progress
         )
         feature_ND, rows = features.of(examples.image_id), examples.feature_indices

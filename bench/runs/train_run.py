@@ -7,7 +7,7 @@ from bench.inputs.examples import Examples
 from bench.planning.image_caches import open_images
 from bench.planning.plan import CohortRef
 from bench.planning.run import Run
-from bench.runs.encoder_features import encoder_features
+from bench.runs.encoder_features import EncoderFeatures
 from bench.runs.networks import initial_network, normalization_of
 from bench.store.store import Progress, Store, canonical_json, write_bytes, write_table
 from bench.system.peak_memory import PeakMemory
@@ -32,7 +32,7 @@ def train(
         if not processes.is_main:
             return
         network.to(device).to(memory_format=torch.channels_last)
-        features = encoder_features(run, store, internal, cache, network, normalization, device, progress)
+        features = EncoderFeatures.stored(run, store, internal, cache, network, normalization, device, progress)
         val = {split: (examples, features.of(examples.image_id)) for split, examples in watched.items()}
         trained = fit_probe(run, network, training, features.of(training.image_id), val)
     else:

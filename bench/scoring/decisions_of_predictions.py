@@ -16,7 +16,7 @@ from bench.scoring.bootstrap.resamples import Resamples
 from bench.scoring.bootstrap.sorted_images import Column
 from bench.scoring.conformal import LEVELS, highest_by_chance, thresholds
 from bench.scoring.decision_counts import CURVE
-from bench.scoring.net_benefit import OVER_ALL, measures_of, odds, over_all_interval
+from bench.scoring.net_benefit import OVER_ALL, SparedAndMissed, measures_of, odds
 from bench.scoring.triage import GROUP_OF_QUANTITY, QUANTITIES, effective_sizes, quantities_of, summed, tallies
 from harmonize.errors import ConfigError
 
@@ -74,9 +74,8 @@ def net_benefit_of(
     low, high = normal_interval(value, measures[..., 1:])
     shares = np.moveaxis((total - called) / total.sum(0), 1, 0)
     num_patients = np.full(len(threshold), float(resamples.num_patients))
-    low[OVER_ALL], high[OVER_ALL] = over_all_interval(
-        shares, threshold, np.full(len(threshold), float(len(first))), num_patients
-    )
+    num_images = np.full(len(threshold), float(len(first)))
+    low[OVER_ALL], high[OVER_ALL] = SparedAndMissed(shares, num_images, num_patients).interval(threshold)
     out = pd.DataFrame({"threshold": threshold})
     for m, name in enumerate(_MEASURES):
         out[name], out[f"{name}_low"], out[f"{name}_high"] = value[m], low[m], high[m]

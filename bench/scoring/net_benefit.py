@@ -8,7 +8,7 @@ Shapes: N images, K findings, M measures, D thresholds, H hospitals, B replicate
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -81,21 +81,33 @@ def measures_of(called: Array, total: Array, threshold: Array) -> Array:
     return np.stack([benefit, standardized, benefit - of_all])
 
 
-def over_all_interval(shares: Array, threshold: Array, num_images: Array, num_patients: Array) -> tuple[Array, Array]:
-    """Compute the intervals of `over_all` [K] from the shares of spared and of missed images [2, K, 1 + B].
+@dataclass(frozen=True, slots=True, eq=False)
+class SparedAndMissed:
+    """The two shares of which `over_all` consists, at a threshold: cost x spared - missed, for K findings or thresholds.
 
-    The measure is cost x spared - missed. Spared images are negative and not called; treating all would call them. Missed
-    images are positive and not called. At a small threshold few images are missed, and the distribution of the measure is then
-    skewed. So its interval comes from those of the two shares (`interval_of_difference`). NaN where a number is NaN.
+    Spared images are negative and not called; treating all would call them. Missed images are positive and not called.
+    shares [2, K, 1 + B]: spared, missed. num_images, num_patients [K]: numbers of images and of patients that they are shares of.
     """
-    cost = threshold / (1 - threshold)
-    value, replicates = shares[..., 0], shares[..., 1:]
-    low, high = share_interval(value, replicates, np.maximum(num_images, 1.0), np.maximum(num_patients, 1.0))
-    spared, missed = cost * deviation(replicates[0]), deviation(replicates[1])
-    together = deviation(cost[:, None] * replicates[0] - replicates[1])
-    correlation = np.nan_to_num(divide(spared**2 + missed**2 - together**2, 2 * spared * missed))
-    scale = np.array([cost, np.ones(len(cost))])
-    return interval_of_difference(scale * value, scale * low, scale * high, correlation)
+
+    shares: Array
+    num_images: Array
+    num_patients: Array
+
+    def interval(self, threshold: Array) -> tuple[Array, Array]:
+        """Compute the intervals of `over_all` [K] at the thresholds [K]; NaN where a number is NaN.
+
+        At a small threshold few images are missed, and the distribution of the measure is then skewed. So its interval comes from
+        those of the two shares (`interval_of_difference`).
+        """
+        cost = threshold / (1 - threshold)
+        value, replicates = self.shares[..., 0], self.shares[..., 1:]
+        num_images, num_patients = np.maximum(self.num_images, 1.0), np.maximum(self.num_patients, 1.0)
+        low, high = share_interval(value, replicates, num_images, num_patients)
+        spared, missed = cost * deviation(replicates[0]), deviation(replicates[1])
+        together = deviation(cost[:, None] * replicates[0] - replicates[1])
+        correlation = np.nan_to_num(divide(spared**2 + missed**2 - together**2, 2 * spared * missed))
+        scale = np.array([cost, np.ones(len(cost))])
+        return interval_of_difference(scale * value, scale * low, scale * high, correlation)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -103,58 +115,60 @@ class Benefits:
     """The measures of one cohort or of the mean over hospitals, with replicates, for each finding and for the macro.
 
     measures: finding or "macro" -> [M, D, 1 + B]; the thresholds D are CURVE, then the stated threshold of the finding.
-    threshold: finding or "macro" -> stated threshold, NaN for the macro. shares [2, K, 1 + B]: spared and missed images at the
-    stated threshold of each finding (`over_all_interval`). effective [2, K]: numbers of images and of patients that they are shares of.
+    threshold: finding or "macro" -> stated threshold, NaN for the macro. spared_and_missed: shares of each finding at its stated
+    threshold.
     """
 
     dataset: str
     measures: Mapping[str, Array]
     threshold: Mapping[str, float]
     sizes: Mapping[str, Sizes]
-    shares: Array
-    effective: Array
+    spared_and_missed: SparedAndMissed
 
-
-def benefits_of(
-    findings: Sequence[str], split: SplitMetrics, stated: Array, used: NDArray[np.bool_] | None
-) -> Benefits:
-    """Return the benefits of one split. stated [K]: stated thresholds. used [K]: mask of the findings of the macro."""
-    measures = {
-        finding: measures_of(counts.called[: STATED + 1], counts.total, np.append(CURVE, stated[k]))
-        for k, (finding, counts) in enumerate(zip(findings, split.decisions, strict=True))
-    }
-    finite = np.array([np.isfinite(measures[finding][NET_BENEFIT, :, 0]).any() for finding in findings])
-    in_macro = finite if used is None else finite & used
-    sizes = {finding: least_sizes(split.counts, np.array([k]), 1) for k, finding in enumerate(findings)}
-    sizes[MACRO] = least_sizes(split.counts, in_macro, int(in_macro.sum())) if in_macro.any() else Sizes()
-    averaged = [measures[finding] for finding, counts in zip(findings, in_macro, strict=True) if counts]
-    threshold = dict(zip(findings, stated.tolist(), strict=True)) | {MACRO: float("nan")}
-    macro = mean_over(np.stack(averaged)) if averaged else np.full_like(measures[findings[0]], np.nan)
-    shares = np.stack(
-        [divide(counts.total - counts.called[STATED], counts.total.sum(0)[None]) for counts in split.decisions], 1
-    )
-    effective = np.array([split.counts.n, split.counts.num_patients], np.float64)
-    return Benefits(split.scored.dataset, measures | {MACRO: macro}, threshold, sizes, shares, effective)
-
-
-def mean_over_hospitals(hospitals: Sequence[Benefits]) -> Benefits:
-    """Return the unweighted mean over hospitals, for each finding and for the macro; a hospital without a value is left out."""
-    measures, sizes = {}, {}
-    for finding, empty in hospitals[0].measures.items():
-        known = [h for h in hospitals if np.isfinite(h.measures[finding][NET_BENEFIT, :, 0]).any()]
-        measures[finding] = (
-            mean_over(np.stack([h.measures[finding] for h in known])) if known else np.full_like(empty, np.nan)
+    @classmethod
+    def of(cls, findings: Sequence[str], split: SplitMetrics, stated: Array, used: NDArray[np.bool_] | None) -> Self:
+        """Return the benefits of one split. stated [K]: stated thresholds. used [K]: mask of the findings of the macro."""
+        measures = {
+            finding: measures_of(counts.called[: STATED + 1], counts.total, np.append(CURVE, stated[k]))
+            for k, (finding, counts) in enumerate(zip(findings, split.decisions, strict=True))
+        }
+        finite = np.array([np.isfinite(measures[finding][NET_BENEFIT, :, 0]).any() for finding in findings])
+        in_macro = finite if used is None else finite & used
+        sizes = {finding: least_sizes(split.counts, np.array([k]), 1) for k, finding in enumerate(findings)}
+        sizes[MACRO] = least_sizes(split.counts, in_macro, int(in_macro.sum())) if in_macro.any() else Sizes()
+        averaged = [measures[finding] for finding, counts in zip(findings, in_macro, strict=True) if counts]
+        threshold = dict(zip(findings, stated.tolist(), strict=True)) | {MACRO: float("nan")}
+        macro = mean_over(np.stack(averaged)) if averaged else np.full_like(measures[findings[0]], np.nan)
+        shares = np.stack(
+            [divide(counts.total - counts.called[STATED], counts.total.sum(0)[None]) for counts in split.decisions], 1
         )
-        numbers = [h.sizes[finding] for h in known]
-        if numbers:
-            n, num_positive, num_negative, num_patients, _ = (sum(column) for column in zip(*numbers, strict=True))
-            fewest_findings = min(size.num_findings for size in numbers)
-            sizes[finding] = Sizes(n, num_positive, num_negative, num_patients, fewest_findings)
-        else:
-            sizes[finding] = Sizes()
-    shares = mean_over(np.stack([h.shares for h in hospitals]))
-    counted = [np.where(np.isfinite(h.shares[0, :, 0]), h.effective, 0.0) for h in hospitals]
-    return Benefits(EXTERNAL, measures, hospitals[0].threshold, sizes, shares, independent(np.stack(counted)))
+        effective = np.array([split.counts.n, split.counts.num_patients], np.float64)
+        spared_and_missed = SparedAndMissed(shares, *effective)
+        return cls(split.scored.dataset, measures | {MACRO: macro}, threshold, sizes, spared_and_missed)
+
+    @classmethod
+    def mean(cls, hospitals: Sequence[Self]) -> Self:
+        """Return the unweighted mean over hospitals, for each finding and for the macro; a hospital without a value is left out."""
+        measures, sizes = {}, {}
+        for finding, empty in hospitals[0].measures.items():
+            known = [h for h in hospitals if np.isfinite(h.measures[finding][NET_BENEFIT, :, 0]).any()]
+            measures[finding] = (
+                mean_over(np.stack([h.measures[finding] for h in known])) if known else np.full_like(empty, np.nan)
+            )
+            numbers = [h.sizes[finding] for h in known]
+            if numbers:
+                n, num_positive, num_negative, num_patients, _ = (sum(column) for column in zip(*numbers, strict=True))
+                fewest_findings = min(size.num_findings for size in numbers)
+                sizes[finding] = Sizes(n, num_positive, num_negative, num_patients, fewest_findings)
+            else:
+                sizes[finding] = Sizes()
+        parts = [h.spared_and_missed for h in hospitals]
+        shares = mean_over(np.stack([part.shares for part in parts]))
+        counted = [
+            np.where(np.isfinite(part.shares[0, :, 0]), [part.num_images, part.num_patients], 0.0) for part in parts
+        ]
+        spared_and_missed = SparedAndMissed(shares, *independent(np.stack(counted)))
+        return cls(EXTERNAL, measures, hospitals[0].threshold, sizes, spared_and_missed)
 
 
 def rows(run_id: str, benefits: Sequence[Benefits]) -> tuple[list[Row], list[Row]]:
@@ -168,7 +182,7 @@ def rows(run_id: str, benefits: Sequence[Benefits]) -> tuple[list[Row], list[Row
         findings = [finding for finding in cohort.measures if finding != MACRO]
         at_stated = np.array([cohort.threshold[finding] for finding in findings])
         of_findings = np.flatnonzero([finding != MACRO for finding in cohort.measures]), OVER_ALL, STATED
-        low[of_findings], high[of_findings] = over_all_interval(cohort.shares, at_stated, *cohort.effective)
+        low[of_findings], high[of_findings] = cohort.spared_and_missed.interval(at_stated)
         for f, finding in enumerate(cohort.measures):
             prefix, size = (run_id, cohort.dataset, finding), cohort.sizes[finding]
             numbers = np.stack([value[f], low[f], high[f]], -1)  # [M, D, 3]

@@ -200,9 +200,9 @@ def _decisions(
     """Return the tables of decisions by name, and the replicates of net benefit; used [K]: findings of external macros."""
     internal = [test] if test else []
     thresholds = points.decisions
-    benefits = [net_benefit.benefits_of(findings, split, thresholds.prevalence, None) for split in internal]
-    of_hospitals = [net_benefit.benefits_of(findings, split, thresholds.prevalence, used) for split in external]
-    benefits += [*of_hospitals, *([net_benefit.mean_over_hospitals(of_hospitals)] if of_hospitals else [])]
+    benefits = [net_benefit.Benefits.of(findings, split, thresholds.prevalence, None) for split in internal]
+    of_hospitals = [net_benefit.Benefits.of(findings, split, thresholds.prevalence, used) for split in external]
+    benefits += [*of_hospitals, *([net_benefit.Benefits.mean(of_hospitals)] if of_hospitals else [])]
     stated_rows, curve_rows = net_benefit.rows(run_id, benefits)
     rows = {
         "net_benefit": stated_rows,

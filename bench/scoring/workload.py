@@ -42,25 +42,6 @@ def quantities_of(counts: DecisionCounts) -> Array:
     )
 
 
-def sizes_of(counts: DecisionCounts, num_positive: int, num_negative: int, num_patients: int) -> Array:
-    """Return the numbers of images and of patients that each of the QUANTITIES is a share of [2, V, G]; 0 where unknown.
-
-    num_positive, num_negative, num_patients: patients with a positive image, with a negative image, and all. Predictive values
-    have the share of the patients that is equal to the share of called (or not called) images, as if all images of a patient were alike.
-    """
-    called = np.nan_to_num(counts.goals[..., 0].sum(1))
-    negatives, positives = counts.total[:, 0]
-    num = negatives + positives
-    images = np.stack(np.broadcast_arrays(positives, negatives, num, num, called, num - called)).astype(np.float64)
-    called_patients = num_patients * called / max(num, 1.0)
-    patients = np.stack(
-        np.broadcast_arrays(
-            num_positive, num_negative, num_patients, num_patients, called_patients, num_patients - called_patients
-        )
-    )
-    return np.stack([images, np.minimum(images, patients)])
-
-
 def rows(
     run_id: str,
     findings: Sequence[str],
@@ -96,9 +77,9 @@ def rows(
 
 
 def _sizes(split: SplitMetrics) -> Array:
-    """Return the `sizes_of` each finding [2, K, V, G]."""
+    """Return the sizes of the shares of each finding [2, K, V, G], see `DecisionCounts.sizes_of_shares`."""
     of_findings = []
     for k, counts in enumerate(split.decisions):
         positive, negative = np.count_nonzero(split.images_of_patients[:, k], axis=1).tolist()
-        of_findings.append(sizes_of(counts, positive, negative, int(split.counts.num_patients[k])))
+        of_findings.append(counts.sizes_of_shares(positive, negative, int(split.counts.num_patients[k])))
     return np.stack(of_findings, 1)

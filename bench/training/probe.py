@@ -57,7 +57,7 @@ def fit_probe(
     ]
     best = max(range(len(regressions)), key=lambda i: scores[i]["val"][0])  # of equal ones, the strongest penalty
     chosen = regressions[best]
-    set_output_layer(network, chosen)
+    _set_output_layer(network, chosen)
     passes = sum(r.passes for r in regressions)
     row: dict[str, float] = {"epoch": 1, "train_loss": _mean_loss(chosen.logits(feature_ND), target_NK, weight_NK)}
     row["seconds"] = time.perf_counter() - began
@@ -90,7 +90,7 @@ def few_shots(
     return keep_NK
 
 
-def set_output_layer(network: Network, regression: Regression) -> None:
+def _set_output_layer(network: Network, regression: Regression) -> None:
     """Write the weights and biases of a regression into the output layer of a network."""
     layer = output_layer(network)
     with torch.no_grad():

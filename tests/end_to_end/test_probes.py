@@ -19,7 +19,7 @@ from bench.models.predict import predict, weights_sha256
 from bench.planning.image_caches import open_images, prepare
 from bench.planning.jobs import Job
 from bench.planning.plan import make_plan
-from bench.runs.encoder_features import encoder_features, encoder_id
+from bench.runs.encoder_features import EncoderFeatures, encoder_id
 from bench.runs.networks import initial_network, normalization_of, trained_network
 from bench.runs.run_one import run_one
 from bench.store.store import Store
@@ -84,7 +84,7 @@ def test_probes_share_features_and_are_stored_predicted_and_sealed_like_other_ru
     network = trained_network(every, store, CPU)
     cache = open_images(store, internal, every.geometry)
     normalizer = normalization_of(every, store, internal, network)
-    features = encoder_features(every, store, internal, cache, network, normalizer, CPU, silent)
+    features = EncoderFeatures.stored(every, store, internal, cache, network, normalizer, CPU, silent)
     train, _ = Examples.training(internal, every.config, cache)
     x_ND = features.of(train.image_id).astype(float)
     x_ND = (x_ND - x_ND.mean(0)) / x_ND.std(0).clip(1e-12)
@@ -102,5 +102,5 @@ def test_probes_share_features_and_are_stored_predicted_and_sealed_like_other_ru
     content[-1] ^= 1
     damaged.write_bytes(content)
     cache = open_images(store, external, every.geometry)
-    encoder_features(every, store, external, cache, network, normalizer, CPU, silent)
+    EncoderFeatures.stored(every, store, external, cache, network, normalizer, CPU, silent)
     assert damaged.read_bytes() != bytes(content)  # made again

@@ -13,7 +13,7 @@ from bench.scoring.bootstrap.intervals import mean_of, mean_over, normal_interva
 from bench.scoring.bootstrap.resamples import Resamples
 from bench.scoring.decision_counts import CURVE
 from bench.scoring.metrics_of_split import OperatingPoints
-from bench.scoring.net_benefit import measures_of, net_benefit, odds, over_all_interval
+from bench.scoring.net_benefit import SparedAndMissed, measures_of, net_benefit, odds
 from bench.scoring.score_run import RunScores, score_run
 from bench.scoring.scored_split import ScoredSplit, Settings
 from reports.schemas.tables import SCHEMAS
@@ -136,7 +136,7 @@ def test_the_difference_from_treating_all_has_a_normal_interval_with_many_images
     def bounds(spared: float, missed: float, num: int) -> tuple[float, float, float, float]:
         counts = draw.multinomial(num, [spared, missed, 1 - spared - missed], 2000)[:, :2] / num
         shares = np.concatenate([[[spared, missed]], counts]).T[:, None]  # [2, 1, 1 + B]
-        low, high = over_all_interval(shares, threshold, np.array([num]), np.array([num]))
+        low, high = SparedAndMissed(shares, np.array([num]), np.array([num])).interval(threshold)
         value = 0.25 * shares[0] - shares[1]
         normal = normal_interval(value[:, 0], value[:, 1:])
         return float(low[0]), float(high[0]), float(normal[0][0]), float(normal[1][0])
