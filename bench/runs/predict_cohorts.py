@@ -28,7 +28,7 @@ from bench.models.predict import PredictionRequest, predict_many, weights_sha256
 from bench.planning.image_caches import open_images
 from bench.planning.plan import CohortRef
 from bench.planning.run import Run
-from bench.runs.encoder_features import EncoderFeatures
+from bench.runs.encoder_features import EncoderFeatures, encoder_id
 from bench.runs.networks import normalization_of
 from bench.store.checked_folders import REFERENCE, CheckedFolder
 from bench.store.features import features_file
@@ -192,11 +192,15 @@ def _write_probes(
 ) -> dict[str, TrainingError]:
     """Write the predictions of probes from the features that they share; return {run id: error} as `predict_all` does."""
     failed: dict[str, TrainingError] = {}
+    features: dict[str, NDArray[np.float32]] = {}  # encoder id -> features of `examples`, read once for all its probes
     for probe in probes:
-        features = EncoderFeatures.stored(
-            probe.run, probe.store, ref, cache, probe.network, probe.normalization, device, progress
-        )
-        feature_ND, rows = features.of(examples.image_id), examples.feature_indices
+        encoder = encoder_id(probe.run)
+        if encoder not in features:
+            of_cohort = EncoderFeatures.stored(
+                probe.run, probe.store, ref, cache, probe.network, probe.normalization, device, progress
+            )
+            features[encoder] = of_cohort.of(examples.image_id)
+        feature_ND, rows = features[encoder], examples.feature_indices
         logit_NK = probe_logits(probe.network, feature_ND)
         try:
             probe.write(ref, cache, examples, logit_NK, rows, feature_ND[rows].astype(np.float16))

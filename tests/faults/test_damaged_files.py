@@ -48,14 +48,17 @@ pytestmark = pytest.mark.grid
 Command = Callable[..., object]
 NUM_DAMAGES = int(os.environ.get("UNSEEN_DAMAGES", "36"))
 SEED = int(os.environ.get("UNSEEN_DAMAGES_SEED", "0"))
-KINDS = (
-    "store.json",
+_RECORDS = (
     "grids/*.json",
     "cohorts/*.parquet",
     "cohorts/*.sha256",
     "??/*/*.json",
     "??/*/*.parquet",
     "??/*/DONE",
+)  # of grids, cohorts and runs
+KINDS = (
+    "store.json",
+    *_RECORDS,
     "??/*/model.safetensors",
     "??/*/predictions/*",
     "??/*/features/*",
@@ -70,19 +73,11 @@ KINDS = (
 RESULTS = ("refused", "made again", "stated on the page", "unchanged")
 # Functions whose result depends on nothing but their arguments and files of these kinds. Most damages do not change what such a
 # function reads. Then its result for the undamaged store is used again, which saves a third of the CPU time.
-_RECORDS = (
-    "grids/*.json",
-    "cohorts/*.parquet",
-    "cohorts/*.sha256",
-    "??/*/*.json",
-    "??/*/*.parquet",
-    "??/*/DONE",
-    "??/*/predictions/*",
-)
+_COMPARED = (*_RECORDS, "??/*/predictions/*")
 READ: dict[tuple[ModuleType, str], tuple[str, ...]] = {
     (sys.modules[__name__], "tables"): KINDS,
-    (bench.results.report_tables, "across"): _RECORDS,
-    (bench.results.report_tables, "cohort_tables"): _RECORDS,
+    (bench.results.report_tables, "across"): _COMPARED,
+    (bench.results.report_tables, "cohort_tables"): _COMPARED,
     (bench.scoring.score_run, "score_run"): (),
     (bench.scoring.gaps.label_mappings, "sensitivity"): (),
     (bench.scoring.diagnostics, "symptoms"): (),

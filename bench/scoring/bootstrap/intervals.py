@@ -221,7 +221,7 @@ def share_interval(value: Array, replicates: Array, num_images: Array, num_patie
     >>> low.round(3), high.round(3)
     (array([0.]), array([0.114]))
     """
-    variance, spread = _of_rows(replicates)[1] ** 2, value * (1 - value)
+    variance, spread = deviation(replicates) ** 2, value * (1 - value)
     images, patients = (np.broadcast_to(num, np.shape(value)).astype(np.float64) for num in (num_images, num_patients))
     patients = np.minimum(patients, images)
     estimate = np.minimum(np.divide(spread, variance, out=images.copy(), where=variance > 0), images)
