@@ -5,10 +5,12 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 
 from bench.planning.manifest import Manifest
 from bench.results.errors_of_estimators import errors_of_estimators
 from bench.results.grid_recipes import recipes_of
+from bench.results.read_predictions import load_all_replicates
 from bench.results.run_table import recipe_rows
 from bench.scoring.across_runs.ablation_tables import MetricOfRuns, ablation, frontier, metrics
 from bench.scoring.across_runs.agreement import agreement
@@ -35,19 +37,29 @@ class Compared(NamedTuple):
     metrics: dict[str, MetricOfRuns]  # "auroc" and "gap": the external macro values of the recipes
 
 
+class Resampled(NamedTuple):
+    """Recipes, their replicates, and the tables that need the replicates of the runs."""
+
+    estimators: pd.DataFrame
+    seeds: pd.DataFrame
+    of_findings: pd.DataFrame  # the result of `external_of_findings`
+    recipes: Recipes
+    replicates: Replicates  # those of the recipes
+
+
 def across(
-    manifest: Manifest, frames: Mapping[str, pd.DataFrame], replicates: Replicates, findings: Sequence[str]
+    manifest: Manifest, frames: Mapping[str, pd.DataFrame], run_ids: Sequence[str], findings: Sequence[str]
 ) -> Compared:
     """Compute the report tables that compare recipes; a recipe is the mean of the runs that differ only in the seed.
 
-    `frames`: {name: table} of scores, gaps, net_benefit, mappings, costs, estimates, history and runs. `replicates`: bootstrap
-    replicates by run id. `findings`: those of the grid. The compared runs must have learned the same findings.
+    `frames`: {name: table} of scores, gaps, net_benefit, mappings, costs, estimates, history and runs. `run_ids`: the compared
+    runs, which must have learned the same findings. `findings`: those of the grid.
     """
     internal = str(manifest.content["source"])
-    runs = [run for run in manifest.ranked if run["id"] in replicates]
-    recipes = recipes_of(manifest, replicates)
+    resampled = _resampled(manifest, frames, run_ids, findings)
+    pa.default_memory_pool().release_unused()  # return the memory of the runs' replicates to the operating system
+    recipes, drawn = resampled.recipes, resampled.replicates
     rows_of_recipes = recipe_rows(recipes.joined, frames["runs"])
-    estimators = errors_of_estimators(manifest, frames["estimates"], findings, replicates)
     # A hundred runs have half a million rows of scores, so only the rows that the tables need are kept.
     scores = frames["scores"]
     needed = ((scores["finding"] == MACRO) | (scores["metric"] == "auroc")) & (scores["subgroup"] == "all")
@@ -62,10 +74,8 @@ def across(
     rows = {name: recipes.replaced(frames[name], of_recipes[name]) for name in of_recipes}
     of_recipes["runs"] = rows_of_recipes
     plain = _macro_auroc(rows["scores"])
-    drawn = recipes.replicates(replicates)
     custom = manifest.settings.custom_metrics
-    of_findings = external_of_findings(frames["gaps"], replicates, recipes)
-    by_id = {run["id"]: run for run in runs}
+    by_id = {run["id"]: run for run in manifest.ranked}
     firsts = {recipe: by_id[run_ids[0]] for recipe, run_ids in recipes.runs_of.items()}
     configs = {recipe: manifest.flat_config(run) | dict(run["titles"]) for recipe, run in firsts.items()}
     values = metrics(plain, rows["gaps"], drawn)
@@ -77,21 +87,23 @@ def across(
             columns=list(SCHEMAS["recipes"]),
         ),
         "ranks": rankings(
-            scores_to_rank_by(rows["scores"], rows["gaps"], rows["net_benefit"], of_findings, internal, custom),
+            scores_to_rank_by(
+                rows["scores"], rows["gaps"], rows["net_benefit"], resampled.of_findings, internal, custom
+            ),
             drawn,
             SMALLEST_FIRST | {entry.name for entry in custom if entry.facts.get("better") == "lower"},
         ),
         "pairs": pairs(plain, rows["gaps"], rows["net_benefit"], drawn, internal),
         "mean_gaps": mean_gaps(rows["gaps"], drawn),
         "agreement": agreement(plain, drawn, internal),
-        "seeds": seed_variance(recipes.joined, _macro_auroc(scores), replicates, internal),
+        "seeds": resampled.seeds,
         "ablation": effects,
         "surrogate": importance,
         "factor_shap": single,
         "reversals": reversals(rows["mappings"], manifest.settings.mapping),
         "robustness": robustness(rows["gaps"], drawn),
         "selection": selection(plain, internal, drawn),
-        "estimators": estimators,
+        "estimators": resampled.estimators,
         "policies": matrix(list(configs.values()), _evaluations(plain, list(configs), internal, drawn)),
     }
     if "auroc" in values:
@@ -102,6 +114,25 @@ def across(
         out["frontier"] = frontier(by_recipe, *values["auroc"])
         out["compute_forecast"] = compute_forecast(by_recipe, *values["auroc"])
     return Compared(out, of_recipes, recipes, values)
+
+
+def _resampled(
+    manifest: Manifest, frames: Mapping[str, pd.DataFrame], run_ids: Sequence[str], findings: Sequence[str]
+) -> Resampled:
+    """Read the replicates of the runs, and compute everything that needs them. See `across` for the arguments.
+
+    The replicates of the runs, which take half a gigabyte in a study of 2,000 runs, are in memory in this function only.
+    """
+    replicates = load_all_replicates(manifest, run_ids)
+    recipes = recipes_of(manifest, replicates)
+    internal = str(manifest.content["source"])
+    return Resampled(
+        errors_of_estimators(manifest, frames["estimates"], findings, replicates),
+        seed_variance(recipes.joined, _macro_auroc(frames["scores"]), replicates, internal),
+        external_of_findings(frames["gaps"], replicates, recipes),
+        recipes,
+        recipes.replicates(replicates),
+    )
 
 
 def _macro_auroc(scores: pd.DataFrame) -> pd.DataFrame:

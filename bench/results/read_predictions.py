@@ -21,6 +21,7 @@ from bench.config.run_config import RunConfig
 from bench.planning.manifest import Manifest
 from bench.planning.plan import states
 from bench.planning.protocol import CohortRole
+from bench.scoring.across_runs.replicate_rows import ReplicateRows
 from bench.scoring.patient_groups import PatientGroups
 from bench.scoring.scored_split import ScoredSplit
 from bench.store.checked_folders import CheckedFolder, ScoresFolder
@@ -319,21 +320,9 @@ def load_replicates(manifest: Manifest, run_id: str) -> dict[str, NDArray[np.flo
     return {name: arrays[name] for name in sorted(arrays)}  # safetensors returns another order each time
 
 
-def load_all_replicates(manifest: Manifest, run_ids: Sequence[str]) -> dict[str, dict[str, NDArray[Any]]]:
-    """Return {run id: replicates} of several runs; see `load_replicates`.
-
-    The replicates are rows of a few large arrays in Arrow's memory, which returns to the operating system when the arrays are
-    deleted. The memory of 80,000 small arrays would stay with the process.
-    """
-    arrays: dict[tuple[object, ...], NDArray[Any]] = {}
-    out: dict[str, dict[str, NDArray[Any]]] = {}
-    for i, run_id in enumerate(run_ids):
-        out[run_id] = {}
-        for name, values in load_replicates(manifest, run_id).items():
-            key = (name, values.shape, values.dtype)
-            if key not in arrays:
-                memory = pa.allocate_buffer(len(run_ids) * values.nbytes)
-                arrays[key] = np.frombuffer(memory, values.dtype).reshape(len(run_ids), *values.shape)
-            arrays[key][i] = values
-            out[run_id][name] = arrays[key][i]
+def load_all_replicates(manifest: Manifest, run_ids: Sequence[str]) -> ReplicateRows:
+    """Return {run id: replicates} of several runs; see `load_replicates`."""
+    out = ReplicateRows(len(run_ids))
+    for run_id in run_ids:
+        out.add(run_id, load_replicates(manifest, run_id))
     return out

@@ -17,7 +17,7 @@ from bench.results.cohort_tables import CohortTables, cohort_tables, findings_of
 from bench.results.cross_run_tables import across
 from bench.results.errors_of_estimators import MOST_ESTIMATED
 from bench.results.long_tables import LongTables
-from bench.results.read_predictions import FRAMES, load_all_replicates, load_scores
+from bench.results.read_predictions import FRAMES, load_scores
 from bench.results.registration import GridRegistrations
 from bench.results.run_records import RunRecords, read_records
 from bench.results.run_table import histories, learns, ranked_ids, runs_table, unlearnt_by
@@ -65,7 +65,6 @@ def tables(manifest: Manifest, with_images: bool = False, long_tables: LongTable
         frames["costs"] = _costs(records, all_ids, history)
         frames |= {name: load(manifest, all_ids, name) for name in FRAMES if name not in (*DETAILS, "estimates")}
         frames["estimates"] = load_scores(manifest, scored[:MOST_ESTIMATED], "estimates")
-    replicates = load_all_replicates(manifest, scored)
     analyses = manifest.analysis_states()
     of_analyses = stored_analyses(manifest, all_ids, analyses)
     folders_of_maps = map_folders(manifest, analyses)
@@ -75,8 +74,8 @@ def tables(manifest: Manifest, with_images: bool = False, long_tables: LongTable
         frames["history"] = pd.concat([h.assign(run_id=r) for r, h in history.items()] or [empty], ignore_index=True)
         compared = {name: _of_runs(frames[name], scored) for name in _COMPARED}
         others = {name: frames[name] for name in ("history", "runs", "estimates")}
-        across_runs = across(manifest, compared | others, replicates, findings)
-        del compared, replicates  # free the memory of both before further tables are read
+        across_runs = across(manifest, compared | others, scored, findings)
+        del compared  # free its memory before further tables are read
         frames |= across_runs.tables
         if long_tables:  # the other rows were compared, and are in the files
             frames["scores"] = long_tables.shown(frames["scores"])

@@ -25,6 +25,7 @@ from scipy.special import digamma, expit, logit, ndtri, polygamma, stdtrit
 
 from bench.scoring.across_runs.agreement import macros_by_cohort, macros_in_every_cohort
 from bench.scoring.across_runs.ranks import Replicates, stack_replicates
+from bench.scoring.across_runs.replicate_rows import ReplicateRows
 from bench.scoring.bootstrap.intervals import LEVEL, enough
 from reports.schemas.tables import SCHEMAS
 
@@ -137,7 +138,7 @@ class Recipes:
         degrees = min(max(own, LEAST_DEGREES), self.degrees)
         return float(stdtrit(degrees, (1 + LEVEL) / 2))
 
-    def replicates(self, replicates: Replicates) -> dict[str, dict[str, NDArray[Any]]]:
+    def replicates(self, replicates: Replicates) -> ReplicateRows:
         """Return the replicates of each recipe: means over its runs, with random deviations for new seeds.
 
         The deviations are normal, with the moderated variance divided by the number of seeds, and stretched so that the
@@ -145,7 +146,10 @@ class Recipes:
         weights. So the deviations of several hospitals' scores are correlated like the observed deviations between
         seeds.
         """
-        return {recipe: self._drawn(recipe, run_ids, replicates) for recipe, run_ids in self.runs_of.items()}
+        out = ReplicateRows(len(self.runs_of))
+        for recipe, run_ids in self.runs_of.items():
+            out.add(recipe, self._drawn(recipe, run_ids, replicates))
+        return out
 
     def _drawn(self, recipe: str, run_ids: Sequence[str], replicates: Replicates) -> dict[str, NDArray[Any]]:
         first = replicates[run_ids[0]]
@@ -248,14 +252,13 @@ class Recipes:
         return averages
 
     def of_scores(self, scores: pd.DataFrame) -> pd.DataFrame:
-        """Return the rows of recipes for the table `scores`."""
-        # metrics that can be below 0 or above 1; all other metrics are shares
-        differs = scores["metric"].str.endswith(("_gap", "_drift")) | (scores["metric"] == "nll")
+        """Return the rows of recipes for the table `scores`, metric by metric, which needs little memory."""
         parts = [
-            self.averaged(scores[mask], SCORE_KEY, shares=shares)
-            for mask, shares in ((differs, False), (~differs, True))
+            # metrics that can be below 0 or above 1; all other metrics are shares
+            self.averaged(rows, SCORE_KEY, shares=not (str(metric).endswith(("_gap", "_drift")) or metric == "nll"))
+            for metric, rows in scores.groupby("metric", sort=False, observed=True)
         ]
-        return pd.concat([part for part in parts if len(part)] or parts[:1], ignore_index=True)
+        return pd.concat([part for part in parts if len(part)] or [scores[:0]], ignore_index=True)
 
     def of_gaps(self, gaps: pd.DataFrame) -> pd.DataFrame:
         """Return the rows of recipes for the table `gaps`."""
