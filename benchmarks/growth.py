@@ -11,13 +11,12 @@ The script enlarges a finished store:
 A new process then computes the scores and writes the page. A second process does the same again, but reuses the scores
 of the source probes (classifiers of the hospital). CPU seconds are those of the process and its children; memory is
 the peak memory of the largest of these processes.
-`--across N` measures only the tables over all runs, for N runs; `--scan N` measures the check of N run folders.
+`--scan N` measures the check of N run folders.
 """
 
 import argparse
 import copy
 import hashlib
-import json
 import multiprocessing
 import resource
 import shutil
@@ -32,8 +31,7 @@ import pandas as pd
 
 from bench.cli.progress_bars import choose_display
 from bench.planning.manifest import Manifest, read_manifest
-from bench.results.cross_run_tables import across
-from bench.results.read_predictions import load_replicates, load_scores, scored_ids, unfinished
+from bench.results.read_predictions import unfinished
 from bench.store.checked_files import write_cohort, write_grid
 from bench.store.checked_folders import RECORDS, CheckedFolder
 from bench.store.store import Store, write_table
@@ -192,40 +190,6 @@ def rebuilt(manifest: Manifest, threads: int, everything: bool) -> tuple[dict[st
     return cost, hashed(root / "scores") + hashed(root / "report")
 
 
-def over_runs(source: Path, num: int) -> float:
-    """Return the CPU seconds of the tables over `num` runs; the scores of these runs are scores of the store plus noise."""
-    old = read_manifest(Store.open(source, create=False), None)
-    ids, draw = scored_ids(old), np.random.default_rng(0)
-    content = {**old.content, "runs": planned(dict(old.content), num)}
-    run_ids = [run["id"] for run in content["runs"]]
-    stacked = {name: load_scores(old, ids, name) for name in ("scores", "gaps", "mappings")}
-    frames, noise = {}, draw.normal(scale=0.01, size=num)
-    for name, frame in stacked.items():
-        copies = [
-            frame[frame["run_id"] == ids[i % len(ids)]].assign(
-                run_id=run_ids[i],
-                value=lambda f, i=i: f["value"] + noise[i],  # type: ignore[misc]
-            )
-            for i in range(num)
-        ]
-        frames[name] = pd.concat(copies, ignore_index=True)
-    source_replicates = [load_replicates(old, run_id) for run_id in ids]
-    replicates = {
-        name: {
-            key: values if key == "draws" else values + noise[i] + draw.normal(scale=0.005, size=values.shape)
-            for key, values in source_replicates[i % len(ids)].items()
-        }
-        for i, name in enumerate(run_ids)
-    }
-    costs = [json.loads((old.store.run_dir(ids[i % len(ids)]) / "cost.json").read_text()) for i in range(num)]
-    frames["costs"] = pd.DataFrame([{"run_id": n, **c} for n, c in zip(run_ids, costs, strict=True)])
-    frames["runs"] = pd.DataFrame({"run_id": run_ids, "device": "cpu"})
-    frames["history"] = pd.DataFrame({"run_id": run_ids, "seconds": draw.uniform(10, 100, num)})
-    start = cpu()
-    across(Manifest(old.store, content), frames, replicates)
-    return cpu() - start
-
-
 def scanned(manifest: Manifest, root: Path, num: int) -> tuple[float, float]:
     """Return the wall-clock and CPU seconds of checking that `num` runs are finished, in a new store under `root`.
 
@@ -257,11 +221,8 @@ def main() -> None:
     parser.add_argument("store", type=Path)
     for name, default in (("runs", 10), ("images", 25_000), ("width", 1024), ("threads", 2), ("again", 1)):
         parser.add_argument(f"--{name}", type=int, default=default)
-    parser.add_argument("--across", type=int, nargs="*", default=[])
     parser.add_argument("--scan", type=int, default=0)
     options = parser.parse_args()
-    for num in options.across:
-        print(f"tables over {num} runs: {over_runs(options.store, num):.1f} CPU s", flush=True)
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         if options.scan:
             wall, cpu_seconds = scanned(read_manifest(Store(options.store), None), Path(folder), options.scan)

@@ -165,7 +165,7 @@ def _render(tables: Tables) -> str:
         pictures_notice=pictures_notice(data.phantom, int(tables["gallery"]["picture"].notna().sum())),
         pins=len(data.ranked) > 1,
         unit=data.unit,
-        details=Markup("".join(s.packed.text() for s in sections)),  # noqa: S704  (base64)
+        details=Markup("".join(s.packed for s in sections)),  # noqa: S704  (base64)
         sections=sections,
         style=Markup(style),  # noqa: S704  (our own files)
         plotly_style=Markup(plotly_style),  # noqa: S704

@@ -1,7 +1,7 @@
 """The class of a section of the page, and functions that fill templates."""
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
@@ -9,7 +9,6 @@ import jinja2
 from markupsafe import Markup
 
 from reports import formatting as text
-from reports.html.compression import Packed
 
 # number of characters of HTML; if a folded table is longer, a browser parses it only when the reader opens it
 LATER = 16_000
@@ -26,7 +25,7 @@ class Section:
     nav: str
     html: Markup
     charts: tuple[dict[str, Any], ...] = ()  # plotly charts of the section, made by `reports.drawing.charts`
-    packed: Packed = field(default_factory=Packed)  # HTML fragments that a script unpacks when a reader needs them
+    packed: str = ""  # the result of `packed_fragments`: a script unpacks these fragments when a reader needs them
 
 
 @cache

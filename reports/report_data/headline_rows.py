@@ -240,12 +240,8 @@ def compared_with(key: tuple[str, str, str]) -> tuple[str, str, str]:
 
 
 def _keys(rows: pd.DataFrame) -> Iterator[tuple[str, str, str]]:
-    """Yield (run id, dataset, finding) of each row. Equal texts are one object, which saves memory in large studies."""
-    columns = []
-    for column in ("run_id", "dataset", "finding"):
-        code, texts = pd.factorize(rows[column], use_na_sentinel=False)
-        columns.append(map(list(map(str, texts)).__getitem__, code.tolist()))
-    return zip(*columns, strict=True)
+    """Yield (run id, dataset, finding) of each row."""
+    return (tuple(map(str, key)) for key in rows_of(rows, "run_id", "dataset", "finding"))  # type: ignore[misc]
 
 
 def _numbers(rows: pd.DataFrame, *columns: str) -> list[list[float]]:

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from reports.html.compression import Packed
+from reports.html.compression import packed_fragments
 from reports.html.section import Section, write
 from reports.report_data.report_data import ReportData
 from reports.sections.run_detail import Details
@@ -20,13 +20,13 @@ def runs(board: ReportData) -> Section:
     drawn_runs = [*best, *board.derived[:DRAWN]] if packed else list(board.entries)
     details = Details.of(board, drawn_runs)
     entries: list[dict[str, Any]] = []
-    packed_fragments: dict[str, str] = {run.anchor + "/figures": str(details.figures(run)) for run in drawn_runs}
+    fragments: dict[str, str] = {run.anchor + "/figures": str(details.figures(run)) for run in drawn_runs}
     for run in board.entries:
         body = details.body(run, drawn=False)
         if packed:
-            packed_fragments[run.anchor] = str(body)
+            fragments[run.anchor] = str(body)
         entries.append({"run": run, "body": "" if packed else body})
     html = write(
         "runs.html.j2", board=board, entries=entries, packed=packed, most=WRITTEN, site=bool(board.meta.get("site"))
     )
-    return Section("runs", "Runs", html, packed=Packed(packed_fragments))
+    return Section("runs", "Runs", html, packed=packed_fragments(fragments))
