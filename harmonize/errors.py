@@ -50,3 +50,11 @@ class StoreError(CxrError):
 
 class SetupError(CxrError):
     """A package, a device or a weights file is missing on this machine."""
+
+
+def not_a_file(path: Path) -> str:
+    """Return that a path is no file, as text; "" for a file, and for a path that does not exist.
+
+    Programs check this before they open a path: opening a pipe waits for a writer, and a device may have no end.
+    """
+    return "this is not a file, but a folder, pipe, socket or device" if path.exists() and not path.is_file() else ""

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.config.registry import shipped
-from harmonize.errors import ConfigError
+from harmonize.errors import ConfigError, not_a_file
 from harmonize.yaml_file import line_of_key, read_yaml
 
 # Maximum length in bytes of the name of a grid; bundles have the same limit. The name becomes part of file names, and a
@@ -30,6 +30,10 @@ def find(name_or_path: str) -> Path:
     path = Path(name_or_path)
     if path.is_file():
         return path
+    if (path.suffix in {".yaml", ".yml"} or len(path.parts) > 1) and (what := not_a_file(path)):
+        raise ConfigError(
+            what, name_or_path, "give the path of a grid file, or name a shipped grid: `bench list grids`"
+        )
     if path.suffix in {".yaml", ".yml"} or len(path.parts) > 1:
         raise ConfigError(
             "the grid file does not exist", name_or_path, "check the path, or name a shipped grid: `bench list grids`"
