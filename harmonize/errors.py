@@ -10,6 +10,7 @@
 Code that reads user input raises these errors. Any other exception is a bug.
 """
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Self
 
@@ -50,3 +51,36 @@ class StoreError(CxrError):
 
 class SetupError(CxrError):
     """A package, a device or a weights file is missing on this machine."""
+
+
+def suggestion(name: object, choices: Iterable[object], otherwise: str = "") -> str:
+    """Return a fix for an unknown name: the most similar choice. If no choice is similar, return `otherwise` or all choices.
+
+    >>> suggestion("edma", ["Edema", "Mass"]), suggestion("x", ["Edema", "Mass"]), suggestion("x", ["Mass"], "see the list")
+    ("did you mean 'Edema'?", 'choose from: Edema, Mass', 'see the list')
+    """
+    names = [str(choice) for choice in choices]
+    return hint(name, names).rstrip() or otherwise or f"choose from: {', '.join(names)}"
+
+
+def hint(name: object, choices: Iterable[object]) -> str:
+    """Return the question whether the most similar choice is meant, with a space at its end, to begin a fix; "" if none is similar.
+
+    Upper and lower case are not distinguished.
+
+    >>> hint("edma", ["Edema", "Mass"]), hint("x", ["Edema", "Mass"])
+    ("did you mean 'Edema'? ", '')
+    """
+    from difflib import get_close_matches  # needed for errors only
+
+    names = {str(choice).casefold(): str(choice) for choice in choices}
+    close = get_close_matches(str(name).casefold(), names, n=1)
+    return f"did you mean {names[close[0]]!r}? " if close else ""
+
+
+def not_a_file(path: Path) -> str:
+    """Return that a path is no file, as text; "" for a file, and for a path that does not exist.
+
+    Programs check this before they open a path: opening a pipe waits for a writer, and a device may have no end.
+    """
+    return "this is not a file, but a folder, pipe, socket or device" if path.exists() and not path.is_file() else ""

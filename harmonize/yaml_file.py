@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from harmonize.errors import ConfigError
+from harmonize.errors import ConfigError, not_a_file
 
 # maximum size of a file: 80 times the largest shipped file; PyYAML needs about a second for each million bytes
 MAX_BYTES = 2_000_000
@@ -59,15 +59,20 @@ def read_yaml(path: Path) -> Any:
     YAML is invalid, for example because of a repeated key.
     """
     try:
+        if what := not_a_file(path):
+            raise ConfigError(what, str(path), "give the path of a YAML file")
         # check the size before the file is read; `parse_yaml` checks the number of characters
         if path.stat().st_size > MAX_BYTES:
             raise _too_large(str(path))
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = (error.strerror or "").lower() if isinstance(error, OSError) else error
-        raise ConfigError(
-            f"cannot read the file: {reason}", str(path), "check the file's name; the file must be UTF-8 text"
-        ) from error
+        content = path.read_bytes()
+    except OSError as error:
+        reason = (error.strerror or "").lower()
+        raise ConfigError(f"cannot read the file: {reason}", str(path), "check the file's name") from error
+    try:
+        text = content.decode("utf-8").replace("\r\n", "\n").replace("\r", "\n")
+    except UnicodeDecodeError as error:
+        line = content[: error.start].count(b"\n") + 1
+        raise ConfigError("the file is not UTF-8 text", f"{path}:{line}", "save it as UTF-8") from error
     return parse_yaml(text, str(path))
 
 

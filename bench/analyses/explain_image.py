@@ -10,7 +10,6 @@ Shapes: D side of the displayed picture in pixels, K findings.
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +26,7 @@ from bench.planning.derived_runs import logit_of_mean
 from bench.runs.make_derived import view_transform
 from bench.runs.stored_run import StoredRun, TrainedNetwork, load
 from bench.store.store import Progress, Store, write_bytes
-from harmonize.errors import ConfigError, DatasetError
+from harmonize.errors import ConfigError, DatasetError, suggestion
 from harmonize.images.image_header import ImageFile
 from harmonize.images.pixels import Geometry, UnreadableImage, read_gray, to_geometry
 from harmonize.images.regions import InputTransform
@@ -242,13 +241,7 @@ def chosen_findings(stored: StoredRun, requested: Sequence[str]) -> list[str]:
     finding_by_lowercase = {finding.lower(): finding for finding in known}
     for name in requested:
         if name.lower() not in finding_by_lowercase:
-            close = get_close_matches(name.lower(), finding_by_lowercase, n=1)
-            fix = (
-                f"did you mean {finding_by_lowercase[close[0]]!r}?"
-                if close
-                else f"choose from: {', '.join(finding_by_lowercase.values())}"
-            )
-            raise ConfigError(f"run {stored.id} has not learned {name!r}", "--finding", fix)
+            raise ConfigError(f"run {stored.id} has not learned {name!r}", "--finding", suggestion(name, known))
     return list(dict.fromkeys(finding_by_lowercase[name.lower()] for name in requested)) or list(
         finding_by_lowercase.values()
     )

@@ -8,7 +8,6 @@ import json
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
-from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Annotated
@@ -58,7 +57,7 @@ from bench.cli.store import add_store_commands
 from bench.cli.text_tables import wrapped
 from bench.cli.weights import WEIGHTS_EXAMPLES
 from bench.cli.weights import weights as weights_command
-from harmonize.errors import ConfigError, CxrError, StoreError
+from harmonize.errors import ConfigError, CxrError, StoreError, hint
 
 # _FIXES: errors of the file system that the user can fix, with the fix. Any other OSError is a bug and keeps its traceback
 _WRITE_ERRORS = (errno.EACCES, errno.EPERM, errno.EROFS)
@@ -243,8 +242,8 @@ def list_(
             names = [row[0] for row in rows]
     else:
         sections = (*SECTIONS, "grids", "runs")
-        hint = "".join(f"did you mean {close!r}? " for close in get_close_matches(section, sections, n=1))
-        raise ConfigError(f"unknown section {section!r}", "bench list", f"{hint}sections: {', '.join(sections)}")
+        fix = f"{hint(section, sections)}sections: {', '.join(sections)}"
+        raise ConfigError(f"unknown section {section!r}", "bench list", fix)
     if rows or as_json:
         typer.echo(json.dumps(names) if as_json else "\n".join(table_lines(rows, header=bool(section))))
 

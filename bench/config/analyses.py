@@ -6,11 +6,10 @@ An analysis reads the images of a finished run again and stores tables. Statisti
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from difflib import get_close_matches
 from typing import Any
 
 from bench.config.run_config import differing, from_dict, one_of
-from harmonize.errors import ConfigError
+from harmonize.errors import ConfigError, suggestion
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,9 +128,7 @@ def read_analyses(raw: object, where: str) -> tuple[Analysis, ...]:
         raise ConfigError(f"analyses must be a block of keys (got {raw!r})", where, fix)
     for name in raw:
         if name not in KINDS:
-            close = get_close_matches(str(name), KINDS, n=1)
-            fix = f"did you mean {close[0]!r}?" if close else f"choose from: {', '.join(KINDS)}"
-            raise ConfigError(f"unknown analysis {name!r}", f"{where}.{name}", fix)
+            raise ConfigError(f"unknown analysis {name!r}", f"{where}.{name}", suggestion(name, KINDS))
     options = {name: raw.get(name, True) for name in KINDS}
     return tuple(
         Analysis(name, from_dict(KINDS[name].options, {} if block is True else block, f"{where}.{name}"))

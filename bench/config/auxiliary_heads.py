@@ -8,10 +8,8 @@ and adds no output. The loss of the head then replaces the loss of the finding, 
 finding.
 """
 
-from difflib import get_close_matches
-
 from bench.config.run_config import ABNORMAL, HEADS, RunConfig
-from harmonize.errors import ConfigError
+from harmonize.errors import ConfigError, hint
 from harmonize.labels.findings import NO_FINDING, space
 
 
@@ -19,9 +17,7 @@ def check_heads(config: RunConfig, where: str) -> None:
     """Raise ConfigError if the task or the heads do not fit the label space."""
     findings = space(config.space)
     if config.task == "binary" and config.finding not in findings:
-        close = get_close_matches(config.finding, findings, n=1)
-        hint = f"did you mean {close[0]!r}? " if close else ""
-        fix = f"{hint}choose one of {', '.join(findings)}, or another `space`"
+        fix = f"{hint(config.finding, findings)}choose one of {', '.join(findings)}, or another `space`"
         raise ConfigError(f"the label space {config.space} has no finding {config.finding!r}", f"{where}.finding", fix)
     if "abnormal" not in HEADS[config.heads]:
         return

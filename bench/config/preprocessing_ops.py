@@ -5,10 +5,9 @@ values with one table per image. This module does not import torch.
 """
 
 from collections.abc import Mapping, Sequence
-from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
-from harmonize.errors import ConfigError
+from harmonize.errors import ConfigError, suggestion
 
 if TYPE_CHECKING:
     from bench.config.registry import Entry
@@ -175,9 +174,7 @@ def _named(item: object, kind: str, names: Mapping[str, Any], where: str) -> tup
     """Return the name and the options of an item written `name` or `{name: {option: value}}`."""
     name, options = next(iter(item.items())) if isinstance(item, Mapping) and len(item) == 1 else (item, {})
     if not isinstance(name, str) or name not in names:
-        close = get_close_matches(str(name), names, n=1)
-        fix = f"did you mean {close[0]!r}?" if close else f"choose from: {', '.join(names)}"
-        raise ConfigError(f"unknown {kind} {name!r}", where, fix)
+        raise ConfigError(f"unknown {kind} {name!r}", where, suggestion(name, names))
     return name, dict(options or {})
 
 

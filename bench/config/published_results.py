@@ -3,11 +3,10 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from harmonize.errors import ConfigError
+from harmonize.errors import ConfigError, suggestion
 from harmonize.labels.findings import labels_yaml
 from harmonize.yaml_file import read_yaml
 
@@ -81,8 +80,7 @@ def _numbers(dataset_split: str, values: Any, where: str) -> list[tuple[str, str
     rows = []
     for finding, value in values.items():
         if finding not in names:
-            close = get_close_matches(str(finding), names, n=1)
-            fix = f"did you mean {close[0]!r}?" if close else "name a finding of harmonize/labels/labels.yaml, or macro"
+            fix = suggestion(finding, names, "name a finding of harmonize/labels/labels.yaml, or macro")
             raise ConfigError(f"unknown finding {finding!r}", where, fix)
         if type(value) not in (int, float) or not math.isfinite(value) or not 0 <= value <= 1:
             raise ConfigError(f"{finding} must be a number from 0 to 1 (got {value!r})", where, "correct the number")

@@ -5,7 +5,6 @@ The code is imported only when the entry is used.
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from importlib import import_module
 from inspect import Parameter, signature
@@ -14,7 +13,7 @@ from typing import Any, Self
 
 from bench.config.plugins import installed_plugins
 from bench.config.stable_names import current_name, stable_name
-from harmonize.errors import ConfigError, CxrError, RegistryError
+from harmonize.errors import ConfigError, CxrError, RegistryError, hint, suggestion
 from harmonize.yaml_file import read_yaml
 
 SECTIONS = (
@@ -93,7 +92,9 @@ class Entry:
         for option in self.options if self.use else ():
             if option not in parameters:
                 where = f"{self.section}.{self.name}: with"
-                raise RegistryError(f"{self.use} has no option {option!r}", where, _hint(option, parameters))
+                raise RegistryError(
+                    f"{self.use} has no option {option!r}", where, suggestion(option, sorted(parameters))
+                )
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -153,12 +154,10 @@ class Registry:
             return entries[name]
         if section == "architectures" and name.startswith("timm:"):
             return _entry(section, name, {"timm": name.removeprefix("timm:"), "family": "other"}, where)
-        close = get_close_matches(name, entries, n=1)
-        hint = f"did you mean {close[0]!r}? " if close else ""
         unread_plugins = "".join(
             f"; plug-in {plugin} was not read: {error.what}" for plugin, error in self.refused.items()
         )
-        fix = f"{hint}`bench list {section}` shows all {len(entries)}{unread_plugins}"
+        fix = f"{hint(name, entries)}`bench list {section}` shows all {len(entries)}{unread_plugins}"
         raise ConfigError(f"unknown name {name!r} in {section}", where, fix)
 
     @property
@@ -222,7 +221,7 @@ def _sections(raw: object, where: str, plugin: str = "") -> dict[str, dict[str, 
         if section == "schema":
             continue
         if section not in sections:
-            raise RegistryError(f"unknown section {section!r}", where, _hint(section, SECTIONS))
+            raise RegistryError(f"unknown section {section!r}", where, suggestion(section, sorted(SECTIONS)))
         if not isinstance(entries or {}, Mapping):
             what = f"a section must be a block of names (got {entries!r})"
             raise RegistryError(what, f"{where}: {section}", "write `name: {...}`")
@@ -246,12 +245,6 @@ def _clash(clashes: list[tuple[str, str]], where: str) -> RegistryError:
     return RegistryError(f"names already in use: {names}", where, fix)
 
 
-def _hint(name: object, choices: Any) -> str:
-    """Return a suggestion for a misspelled name: the most similar choice, or all choices."""
-    close = get_close_matches(str(name), list(choices), n=1)
-    return f"did you mean {close[0]!r}?" if close else f"choose from: {', '.join(sorted(choices))}"
-
-
 def _entry(section: str, name: str, block: Mapping[str, Any], where: str, plugin: str = "") -> Entry:
     """Return the checked entry of one block."""
     if not isinstance(block, Mapping):
@@ -261,7 +254,7 @@ def _entry(section: str, name: str, block: Mapping[str, Any], where: str, plugin
     allowed = _COMMON | _FACTS.get(section, set())
     for key in block:
         if key not in allowed:
-            raise RegistryError(f"unknown key {key!r}", where, _hint(key, allowed))
+            raise RegistryError(f"unknown key {key!r}", where, suggestion(key, sorted(allowed)))
     given_options = block.get("with") or {}
     if not isinstance(given_options, Mapping):
         raise RegistryError(

@@ -10,11 +10,10 @@ import math
 import typing
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, fields, is_dataclass, replace
-from difflib import get_close_matches
 from typing import Any, Self, TypeVar
 
 from harmonize.cohorts.cohort_choice import CohortChoice
-from harmonize.errors import ConfigError
+from harmonize.errors import ConfigError, suggestion
 
 T = TypeVar("T")
 
@@ -348,9 +347,7 @@ def from_dict(kind: type[T], raw: object, where: str) -> T:
     values: dict[str, Any] = {}
     for key, value in raw.items():
         if key not in keys:
-            close = get_close_matches(str(key), keys, n=1)
-            fix = f"did you mean {close[0]!r}?" if close else f"choose from: {', '.join(keys)}"
-            raise ConfigError(f"unknown key {key!r}", f"{where}.{key}", fix)
+            raise ConfigError(f"unknown key {key!r}", f"{where}.{key}", suggestion(key, keys))
         expected = hints[key]
         if is_dataclass(expected):
             values[key] = from_dict(typing.cast("type[Any]", expected), value, f"{where}.{key}")

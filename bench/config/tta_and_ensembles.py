@@ -2,12 +2,11 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 from typing import Any
 
 from bench.config.registry import Entry, Registry
 from bench.config.run_config import RunConfig
-from harmonize.errors import ConfigError
+from harmonize.errors import ConfigError, suggestion
 
 View = tuple[bool, float]  # whether the image is mirrored; rotation in degrees counterclockwise
 
@@ -97,9 +96,7 @@ def _checked(block: Mapping[str, Any], tta: Sequence[str], where: str) -> tuple[
     """Return the name, the conditions and the TTA of one ensemble."""
     for key in block:
         if key not in _KEYS:
-            close = get_close_matches(str(key), _KEYS, n=1)
-            fix = f"did you mean {close[0]!r}?" if close else f"choose from: {', '.join(_KEYS)}"
-            raise ConfigError(f"unknown key {key!r}", where, fix)
+            raise ConfigError(f"unknown key {key!r}", where, suggestion(key, _KEYS))
     name, conditions, views = block.get("name"), block.get("of", {}), block.get("tta", "")
     if not isinstance(name, str) or not name.strip():
         raise ConfigError(f"invalid ensemble name {name!r}", f"{where}.name", "write a short text")

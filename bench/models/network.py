@@ -6,7 +6,6 @@ uncertain, present). The first K x S outputs belong to the findings, the others 
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -23,7 +22,7 @@ from torch.hub import get_dir, load_state_dict_from_url
 from bench.config.registry import Entry
 from bench.models.output_layers import output_layers
 from bench.system.hub_client import download
-from harmonize.errors import ConfigError, SetupError
+from harmonize.errors import ConfigError, SetupError, suggestion
 
 Triple = tuple[float, float, float]
 
@@ -193,8 +192,8 @@ def timm_model(name: str, num_outputs: int, in_channels: int, **options: Any) ->
     except RuntimeError as error:
         if not str(error).startswith(("Unknown model", "Invalid pretrained tag")):
             raise
-        close = get_close_matches(name, timm.list_models() + timm.list_pretrained(), n=1)
-        fix = f"did you mean {close[0]!r}?" if close else "`timm.list_pretrained()` lists all names"
+        names = timm.list_models() + timm.list_pretrained()
+        fix = suggestion(name, names, "`timm.list_pretrained()` lists all names")
         raise ConfigError(f"timm {timm.__version__} has no model {name!r}", name, fix) from error
     return model
 

@@ -8,7 +8,6 @@ imported models, except those that were trained on an external hospital.
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from difflib import get_close_matches
 from typing import Any
 
 from bench.config.imported_model import Declared
@@ -17,7 +16,7 @@ from bench.config.run_config import RunConfig, differing
 from bench.planning.run import Run
 from bench.store.store import Store, canonical_json, short_hash
 from harmonize.datasets import LAYOUTS
-from harmonize.errors import ConfigError
+from harmonize.errors import ConfigError, hint
 
 KIND = "external"
 # settings that an imported model takes over from the grid's runs
@@ -71,9 +70,8 @@ def row(run: Run, declared: Declared, cohorts: Sequence[Mapping[str, Any]]) -> d
     cohort_names = dict.fromkeys([*(str(c["name"]) for c in cohorts), *(name for name in LAYOUTS if name != "table")])
     for name in seen.cohorts:
         if name not in cohort_names:
-            close = get_close_matches(name, cohort_names, n=1)
-            hint = f"did you mean {close[0]!r}? " if close else ""
-            fix = f"{hint}choose from: {', '.join(cohort_names)}; list other data under `others`"
+            names = ", ".join(cohort_names)
+            fix = f"{hint(name, cohort_names)}choose from: {names}; list other data under `others`"
             raise ConfigError(f"no cohort {name!r}", f"{declared.where}: trained_on.cohorts", fix)
     overlap = [str(c["name"]) for c in cohorts if {str(c["name"]), str(c["layout"])} & set(seen.cohorts)]
     passport = {**json.loads(canonical_json(asdict(seen))), "format": declared.kind, "seen": overlap}

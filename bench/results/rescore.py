@@ -6,7 +6,6 @@ the threshold rule, the metrics, and min_count (the minimum number of patients p
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,7 @@ from bench.scoring.thresholds import RULES
 from bench.store.checked_files import read_grid, write_grid
 from bench.store.store import Store
 from harmonize.cohorts import label_mapping as labelmap
-from harmonize.errors import ConfigError
+from harmonize.errors import ConfigError, suggestion
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +111,4 @@ _SETTINGS = ("scored_from", "mapping", "counted", "min_count", "threshold", "met
 def _check(value: str, choices: Sequence[str], where: str, what: str) -> None:
     """Raise ConfigError with a suggestion unless the value is one of the choices."""
     if value not in choices:
-        close = get_close_matches(value, choices, n=1)
-        fix = f"did you mean {close[0]!r}?" if close else f"choose from: {', '.join(choices)}"
-        raise ConfigError(f"no {what} {value!r}", where, fix)
+        raise ConfigError(f"no {what} {value!r}", where, suggestion(value, choices))

@@ -8,6 +8,7 @@ import html
 import json
 import os
 import re
+import unicodedata
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -186,7 +187,7 @@ def _private(table: pd.DataFrame) -> Iterator[str]:
     """Yield the ids and image paths of a cohort table that are long enough to search for, in the form of `_plain`."""
     for column in ("image_id", "patient_id", "study_id", "path"):
         for value in table[column].unique() if column in table else ():
-            name = " ".join(str(value).replace("\\", "").split())
+            name = _plain(str(value))
             if len(name) >= (_MIN_DIGITS if _is_number(name) and name[0] != "0" else _MIN_LENGTH):
                 yield name
 
@@ -194,11 +195,13 @@ def _private(table: pd.DataFrame) -> Iterator[str]:
 def _plain(text: str) -> str:
     r"""Replace the escapes of JSON, HTML and Markdown in a text by the characters that they mean; join all spaces to one.
 
+    Characters that mean the same (forms of one letter or digit) become the same character.
+
     >>> _plain("Doe,  J\\u00fcrgen &amp; patient\\_01")
     'Doe, Jürgen & patient_01'
     """
-    text = re.sub(r"\\u([0-9a-f]{4})", lambda found: chr(int(found[1], 16)), text)
-    return html.unescape(" ".join(text.replace("\\", "").split()))
+    text = re.sub(r"\\u([0-9a-fA-F]{4})", lambda found: chr(int(found[1], 16)), text)
+    return " ".join(unicodedata.normalize("NFKC", html.unescape(text.replace("\\", ""))).split())
 
 
 def ids_in(text: str, ids: Collection[str]) -> set[str]:
@@ -223,10 +226,13 @@ def ids_in(text: str, ids: Collection[str]) -> set[str]:
 def _is_apart(text: str, start: int, end: int) -> bool:
     """Return whether text[start:end] is not a part of a longer word or number.
 
-    A long text (see _LONG) may have a letter next to its digit, or a digit next to its letter.
+    A comma is a part of a number only next to a group of at most three digits, as in 90,001. A long text (see _LONG) may have a
+    letter next to its digit, or a digit next to its letter.
     """
     before, after = text[max(start - 2, 0) : start], text[end : end + 2]
-    if _is_number(text[start:end]) and (re.fullmatch(r"\d[.,]", before) or re.fullmatch(r"[.,]\d", after)):
+    separators = "[.,]" if end - start <= 3 else "[.]"
+    is_part = re.fullmatch(rf"\d{separators}", before) or re.fullmatch(rf"{separators}\d", after)
+    if _is_number(text[start:end]) and is_part:
         return False
     pairs = ((before[-1:], text[start]), (text[end - 1], after[:1]))
     if end - start < _LONG:

@@ -245,9 +245,17 @@ class ReportFolder(CheckedFolder):
         return cls(root / "report" / grid / "tables")
 
     def read(self, name: str) -> bytes:
-        """Return the content of a file. Raises StoreError if the file is missing or changed."""
+        """Return the content of a file. Raises StoreError if the file is missing or changed, or has no checksum.
+
+        The checksums are written last. So tables without checksums may be a mixture of two reports.
+        """
+        report = f"the report of grid {self.path.parent.name}:"
         fix = f"write it again with `bench report --grid {self.path.parent.name}`"
-        return self._read(name, f"the report of grid {self.path.parent.name}:", fix)
+        content = self._read(name, report, fix)
+        if name not in (self.checksums() or ()):
+            reason = "`bench report` was interrupted, or an older version wrote the report"
+            raise StoreError(f"{report} {name} has no checksum ({reason})", str(self.path / name), fix)
+        return content
 
 
 def _file_state(path: Path) -> tuple[int, int, int, int] | None:

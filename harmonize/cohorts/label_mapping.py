@@ -5,7 +5,6 @@ family, one column contains the labels of each image, joined with "|".
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from difflib import get_close_matches
 from typing import Any
 
 import numpy as np
@@ -13,7 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from harmonize.datasets import LABELS, native
-from harmonize.errors import ConfigError
+from harmonize.errors import ConfigError, suggestion
 from harmonize.labels.findings import ABSENT, FINDINGS, NOT_MENTIONED, PRESENT, UNCERTAIN, label_sources, labels_yaml
 
 MAPPINGS = ("default", "strict", "broad")
@@ -26,9 +25,8 @@ def block(layout: str) -> dict[str, Any]:
     """Return the block of labels.yaml for a published layout."""
     datasets = labels_yaml()["datasets"]
     if layout not in datasets:
-        close = get_close_matches(layout, datasets, n=1)
-        hint = f"did you mean {close[0]!r}?" if close else f"use one of {', '.join(datasets)}"
-        raise ConfigError(f"no layout {layout!r}", "harmonize/labels/labels.yaml: datasets", hint)
+        fix = suggestion(layout, datasets)
+        raise ConfigError(f"no layout {layout!r}", "harmonize/labels/labels.yaml: datasets", fix)
     layout_block: dict[str, Any] = datasets[layout]
     return layout_block
 

@@ -21,7 +21,15 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from harmonize.datasets import FAULT
-from harmonize.datasets.csvrows import as_csv, check_unpacked_size, column_names, count_regular_rows, open_bytes, rows
+from harmonize.datasets.csvrows import (
+    as_csv,
+    check_unpacked_size,
+    column_names,
+    count_regular_rows,
+    not_utf8,
+    open_bytes,
+    rows,
+)
 from harmonize.errors import DatasetError
 from harmonize.labels.findings import ABSENT, NOT_MENTIONED, PRESENT, UNCERTAIN
 
@@ -144,10 +152,11 @@ def _readable(path: Path) -> Iterator[None]:
     """Raise DatasetError instead of the errors of a file that cannot be read."""
     try:
         yield
+    except UnicodeDecodeError as error:
+        raise not_utf8(path) from error
     except (
         pd.errors.ParserError,
         pd.errors.EmptyDataError,
-        UnicodeDecodeError,
         EOFError,
         gzip.BadGzipFile,
         zlib.error,

@@ -7,12 +7,11 @@ The layout `table` is any table of a user. The mapping file states what the tabl
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 from harmonize.datasets import SPLITS, VIEWS
-from harmonize.errors import ConfigError
+from harmonize.errors import ConfigError, suggestion
 from harmonize.labels.findings import labels_yaml
 from harmonize.yaml_file import read_yaml
 
@@ -54,7 +53,11 @@ class TableMapping:
         """Raise ConfigError if the mapping uses a column that the table does not have."""
         for key, column in self._uses():
             if column not in present:
-                raise ConfigError(f"{table} has no column {column!r}", f"{self.file}: {key}", _hint(column, present))
+                raise ConfigError(
+                    f"{table} has no column {column!r}",
+                    f"{self.file}: {key}",
+                    suggestion(column, present, f"choose from: {', '.join(present[:30])}"),
+                )
 
     def _uses(self) -> Iterator[tuple[str, str]]:
         yield from (("image", column) for column in re.findall(r"\{([^{}]*)\}", self.image))
@@ -77,7 +80,7 @@ def read_mapping(path: Path) -> TableMapping:
         raise ConfigError("the mapping file has no keys", str(path), "write the keys image, patient and findings")
     for key in raw:
         if key not in _KEYS:
-            raise ConfigError(f"unknown key {key!r}", f"{path}: {key}", _hint(str(key), _KEYS))
+            raise ConfigError(f"unknown key {key!r}", f"{path}: {key}", suggestion(key, _KEYS))
     for key in ("image", "patient", "findings"):
         if not raw.get(key):
             raise ConfigError(f"the key {key} is missing", str(path), f"add `{key}:`")
@@ -140,7 +143,7 @@ def _rule(raw: Mapping[str, Any], key: str, names: Sequence[str], path: Path) ->
         raise ConfigError("the key column is missing", where, "add `column:`")
     for name in rule:
         if name != "column" and name not in names:
-            raise ConfigError(f"unknown name {name!r}", f"{where}.{name}", _hint(str(name), ("column", *names)))
+            raise ConfigError(f"unknown name {name!r}", f"{where}.{name}", suggestion(name, ("column", *names)))
     lists = {name: _values(values, f"{where}.{name}") for name, values in rule.items() if name != "column"}
     return {"column": rule["column"], **lists}
 
@@ -150,7 +153,7 @@ def _finding(name: str, rule: Any, path: Path) -> tuple[str, Values | None, Valu
     where = f"{path}: findings.{name}"
     findings = list(dict.fromkeys(finding for space in labels_yaml()["spaces"].values() for finding in space))
     if name not in findings:
-        raise ConfigError(f"no finding {name!r}", where, _hint(name, findings))
+        raise ConfigError(f"no finding {name!r}", where, suggestion(name, findings))
     if not isinstance(rule, Mapping):
         raise ConfigError(
             "the rule is not a block of keys", where, "write {column: finding, present: [...], absent: [...]}"
@@ -158,7 +161,7 @@ def _finding(name: str, rule: Any, path: Path) -> tuple[str, Values | None, Valu
     for key in rule:
         if key not in ("column", "present", "absent"):
             raise ConfigError(
-                f"unknown key {key!r}", f"{where}.{key}", _hint(str(key), ("column", "present", "absent"))
+                f"unknown key {key!r}", f"{where}.{key}", suggestion(key, ("column", "present", "absent"))
             )
     if not isinstance(rule.get("column"), str):
         raise ConfigError("the key column is missing", where, "add `column:`")
@@ -183,9 +186,3 @@ def _values(values: Any, where: str) -> Values:
             raise ConfigError(f"{value!r} is not text or a number", where, "put the value of the table in quotes")
         texts.append(str(int(value)) if isinstance(value, float) and value.is_integer() else str(value).strip())
     return tuple(texts)
-
-
-def _hint(word: str, valid: Sequence[str]) -> str:
-    """Return a hint with the most similar valid word, or with the first 30 valid words."""
-    close = get_close_matches(word, valid, n=1)
-    return f"did you mean {close[0]!r}?" if close else f"use one of {', '.join(valid[:30])}"

@@ -12,7 +12,14 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from harmonize.datasets.csvrows import check_unpacked_size, column_names, count_regular_rows, open_bytes, rows
+from harmonize.datasets.csvrows import (
+    check_unpacked_size,
+    column_names,
+    count_regular_rows,
+    not_utf8,
+    open_bytes,
+    rows,
+)
 from harmonize.errors import DatasetError
 
 # maximum number of rows times columns of a Parquet table: 2 GB as numbers. The largest cohort, 900,000 images, may have 290
@@ -30,8 +37,8 @@ def read_user_table(path: Path, **options: Any) -> pd.DataFrame:
 
     `options`: arguments of `pandas.read_csv`. Raises DatasetError for a table above `csvrows.MAX_UNPACKED_BYTES` or
     MAX_PARQUET_CELLS, before the table is read. Raises DatasetError for a CSV table with a row whose cells cannot be
-    assigned to columns (see `csvrows`), or with two columns of one name. Raises OSError or ValueError for a file that
-    cannot be read.
+    assigned to columns (see `csvrows`), or with two columns of one name, and for a CSV table that is not UTF-8 text.
+    Raises OSError or ValueError for a file that cannot be read.
     """
     try:
         if is_parquet(path):
@@ -40,6 +47,8 @@ def read_user_table(path: Path, **options: Any) -> pd.DataFrame:
         _check_rows(path)
         with open_bytes(path) as file:
             table: pd.DataFrame = pd.read_csv(file, index_col=False, **options)
+    except UnicodeDecodeError as error:
+        raise not_utf8(path) from error
     except (csv.Error, EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile, pa.ArrowException) as error:
         raise ValueError(str(error) or type(error).__name__) from error
     return table
@@ -62,7 +71,8 @@ def _check_rows(path: Path) -> None:
 
 
 def _read_parquet(path: Path) -> pd.DataFrame:
-    stated = pq.read_metadata(path)
+    with open_bytes(path) as file:
+        stated = pq.read_metadata(file)
     if stated.num_rows * stated.num_columns > MAX_PARQUET_CELLS:
         what = f"the table has more than {MAX_PARQUET_CELLS:,} cells: {stated.num_rows:,} rows, {stated.num_columns} columns"
         raise DatasetError(what, str(path), "write only the columns and rows that are needed")

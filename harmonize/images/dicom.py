@@ -15,9 +15,12 @@ from pydicom.uid import JPEGTransferSyntaxes, RLELossless
 from harmonize.images.gray_levels import percentiles_to_uint8, window_to_uint8
 from harmonize.images.image_header import DEFLATED, UnreadableImage, check_size, jpeg_size
 
+_NO_NUMBERS = "damaged DICOM: pixel values that are no numbers, e.g. because of RescaleSlope"
 # A window is ignored if it is more than this many times as wide as the range of the pixel values. The ratio is 16 if a
 # file with 8-bit values declares a 12-bit window.
 _MAX_WINDOW_RATIO = 16
+
+_CHUNK = 2**22  # pixels; their values take 8 bytes each while they are converted
 
 # The first byte of an RLE run has 256 possible values. For each value: the number of bytes from this run to the next,
 # and the number of bytes of the run after decompression. A run that begins with 128 has no data.
@@ -115,27 +118,43 @@ def _to_gray(data: Any, stored: NDArray[Any]) -> NDArray[np.uint8]:
         stored = stored[0]
     values = apply_modality_lut(stored, data)
     if values.dtype.kind == "f" and not np.isfinite([values.min(), values.max()]).all():
-        raise UnreadableImage("damaged DICOM: pixel values that are no numbers, e.g. because of RescaleSlope")
+        raise UnreadableImage(_NO_NUMBERS)
     if "VOILUTSequence" in data:
         mapped = apply_voi_lut(values, data, index=0)
         gray = window_to_uint8(mapped, float(mapped.min()), float(mapped.max()))
     elif (window := _window(data)) is not None and _shows_image(*window, values):
         gray = window_to_uint8(_apply_window(data, values, *window), 0.0, 1.0)
     else:
-        floor = values.min()
-        gray = percentiles_to_uint8(np.clip(values - floor, 0, 65535).astype(np.uint16))
+        gray = percentiles_to_uint8(_to_uint16(values))
     if data.get("PhotometricInterpretation", "MONOCHROME2") == "MONOCHROME1":
         gray = 255 - gray
     return np.ascontiguousarray(gray)
+
+
+def _to_uint16(values: NDArray[Any]) -> NDArray[np.uint16]:
+    """Return values as uint16, the smallest value as 0.
+
+    Values with fractions, or over a larger range than uint16 has, are stretched to the range of uint16, so that they keep their
+    gray levels: pixels from 0.0 to 1.0 would otherwise become black.
+    """
+    low = np.float64(values.min())  # a difference of two int16 may be larger than int16
+    span = np.float64(values.max()) - low
+    if not np.isfinite(span):
+        raise UnreadableImage(_NO_NUMBERS)
+    rows = np.array_split(values, -(-values.size // _CHUNK))
+    has_fractions = values.dtype.kind == "f" and any(((chunk - low) % 1).any() for chunk in rows)
+    stretch = 65535 / span if has_fractions or span > 65535 else 1.0
+    return np.concatenate([np.round((chunk - low) * stretch).astype(np.uint16) for chunk in rows])
 
 
 def _window(data: Any) -> tuple[float, float] | None:
     """Return center and width of the first window, or None if the file has no valid window."""
     center, width = (data.get(name) for name in ("WindowCenter", "WindowWidth"))
     first = [value[0] if isinstance(value, pydicom.multival.MultiValue) else value for value in (center, width)]
-    if any(value is None or value == "" for value in first) or not float(first[1]) > 1:
+    if any(value is None or value == "" for value in first):
         return None
-    return float(first[0]), float(first[1])
+    window = float(first[0]), float(first[1])
+    return window if np.isfinite(window).all() and window[1] > 1 else None
 
 
 def _shows_image(center: float, width: float, values: NDArray[Any]) -> bool:

@@ -22,8 +22,9 @@ from harmonize.images.image_header import JPEG_SCAN, ImageFile, UnreadableImage,
 from harmonize.images.limits import MAX_FILE_BYTES
 
 # Since version 2, DICOM windows that would show a black image are ignored. Since version 3, damaged JPEG data, images
-# without contrast and tiny images are unreadable, and PNG files are turned by their EXIF data.
-PIXELS_VERSION = 3
+# without contrast and tiny images are unreadable, and PNG files are turned by their EXIF data. Since version 4, DICOM values
+# with fractions or over a large range keep their gray levels.
+PIXELS_VERSION = 4
 FITS = ("squash", "letterbox", "smallest_crop")
 REGIONS = ("roi", "adaptive_roi")
 _REDUCED = {

@@ -3,12 +3,11 @@
 Each image has one state per finding: an Int8, or null if the image's labels do not express the finding.
 """
 
-from difflib import get_close_matches
 from functools import cache
 from importlib.resources import files
 from typing import Any
 
-from harmonize.errors import ConfigError
+from harmonize.errors import ConfigError, hint
 from harmonize.yaml_file import parse_yaml
 
 PRESENT, ABSENT, UNCERTAIN, NOT_MENTIONED = 1, 0, -1, -2
@@ -34,9 +33,7 @@ def space(name: str = "shared-9") -> tuple[str, ...]:
     """
     spaces = labels_yaml()["spaces"]
     if name not in spaces:
-        close = get_close_matches(name, spaces, n=1)
-        hint = f"did you mean {close[0]!r}? " if close else ""
-        raise ConfigError(f"no label space {name!r}", "space", f"{hint}available: {', '.join(spaces)}")
+        raise ConfigError(f"no label space {name!r}", "space", f"{hint(name, spaces)}available: {', '.join(spaces)}")
     return tuple(spaces[name])
 
 

@@ -8,10 +8,9 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from difflib import get_close_matches
 from typing import Any, Self
 
-from harmonize.errors import ConfigError
+from harmonize.errors import ConfigError, suggestion
 from harmonize.phantom.sites import DRAWN, SITES
 
 VERSION = 1  # increase after a change with which equal settings give different files
@@ -45,10 +44,10 @@ class PhantomSettings:
         if self.seed < 0:
             raise ValueError(f"seed must not be negative: {self.seed}")
         if self.source not in SITES:
-            raise ValueError(f"no hospital {self.source!r}{_hint(self.source, SITES)}")
+            raise ValueError(f"no hospital {self.source!r}; {suggestion(self.source, SITES)}")
         for site, number in self.images.items():
             if site not in SITES:
-                raise ValueError(f"no hospital {site!r}{_hint(site, SITES)}")
+                raise ValueError(f"no hospital {site!r}; {suggestion(site, SITES)}")
             if not 1 <= number < 1_000_000:
                 raise ValueError(f"images of {site} must be between 1 and 999,999, not {number}")
         if not self.images:
@@ -58,7 +57,7 @@ class PhantomSettings:
         if not 0 <= self.shortcut <= 1:
             raise ValueError(f"shortcut must be in [0, 1], not {self.shortcut}")
         if self.finding not in DRAWN:
-            raise ValueError(f"no finding {self.finding!r} in the phantom{_hint(self.finding, DRAWN)}")
+            raise ValueError(f"no finding {self.finding!r} in the phantom; {suggestion(self.finding, DRAWN)}")
         ordered = {site: int(self.images[site]) for site in SITES if site in self.images}
         object.__setattr__(self, "images", ordered)
         object.__setattr__(self, "shortcut", float(self.shortcut))  # 0 and 0.0 must give the same `key`
@@ -76,7 +75,7 @@ class PhantomSettings:
         }
         for key, value in raw.items():
             if key not in types:
-                raise ConfigError(f"unknown key {key!r}", f"{where}.{key}", _hint(key, types).removeprefix("; "))
+                raise ConfigError(f"unknown key {key!r}", f"{where}.{key}", suggestion(key, types))
             if isinstance(value, bool) or not isinstance(value, types[key]):
                 raise ConfigError(
                     f"{key} is {value!r}, which has the wrong type",
@@ -97,9 +96,3 @@ class PhantomSettings:
         """Return 12 hexadecimal digits that name these settings and this version of the phantom."""
         text = json.dumps([VERSION, self.as_dict()], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:12]
-
-
-def _hint(name: str, valid: Any) -> str:
-    """Return a hint with the most similar valid name, or with all valid names."""
-    close = get_close_matches(str(name), list(valid), n=1)
-    return f"; did you mean {close[0]!r}?" if close else f"; use one of {', '.join(valid)}"

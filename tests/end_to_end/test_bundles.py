@@ -380,7 +380,7 @@ def wrong_type(folder: Path) -> None:
 FORGERIES = {
     score: "gaps of run .* value of",
     bound: "scores of run .* low of",
-    fewer_rows: "subgroups of run .* rows",
+    fewer_rows: "subgroups.parquet has .* rows instead of",
     logit: "a logit or an image was changed",
     logits_with_their_ids: "of run .* is ",
     infinite_logit: "a logit or an image was changed",

@@ -12,6 +12,9 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
+from bench.store.checked_folders import ReportFolder
+from bench.store.store import Store
+
 pytestmark = pytest.mark.grid
 Command = Callable[..., Any]
 
@@ -82,9 +85,9 @@ def test_a_fact_is_stated_once_and_other_items_refer_to_it(store_copy: Path, her
 
 def test_names_that_break_tables_or_pages_are_escaped(store_copy: Path, here: Command) -> None:
     folder = store_copy / "runs" / "report" / "tiny"
-    (folder / "tables" / "checksums.json").unlink()  # otherwise a changed table is refused
     cohorts = pd.read_parquet(folder / "tables" / "cohorts.parquet")
     cohorts.assign(title="H|<script>alert(1)</script>\n| x").to_parquet(folder / "tables" / "cohorts.parquet")
+    ReportFolder(folder / "tables").record_checksums()
     here("checklist", cwd=store_copy)
     text = (folder / "checklists.md").read_text()
     assert r"H\|&lt;script&gt;alert(1)&lt;/script&gt; \| x" in text
@@ -119,9 +122,19 @@ def test_a_changed_table_of_the_report_is_named_and_written_again(table: str, st
     assert here("checklist", "--json", cwd=store_copy).stdout == before
 
 
-def test_a_report_of_an_older_version_has_no_checksums(store_copy: Path, here: Command) -> None:
+def test_a_report_that_was_killed_before_it_wrote_checksums_is_refused_until_it_is_written_again(
+    store_copy: Path, here: Command
+) -> None:
+    """Its tables may be those of two reports: some were written before the kill, others by an older report."""
     before = here("checklist", "--json", cwd=store_copy).stdout
+    ids = Store.open(store_copy / "runs").run_ids()
     (store_copy / "runs" / "report" / "tiny" / "tables" / "checksums.json").unlink()
+    for words in (("checklist",), ("compare", *ids)):
+        said = here(*words, cwd=store_copy, code=2).stderr
+        assert "has no checksum (`bench report` was interrupted" in " ".join(said.split())
+        assert "bench report --grid tiny" in said
+    here("report", "--grid", "tiny", cwd=store_copy)
+    here("compare", *ids, cwd=store_copy)
     assert here("checklist", "--json", cwd=store_copy).stdout == before
 
 
@@ -131,10 +144,10 @@ def test_what_is_missing_is_named(store_copy: Path, here: Command) -> None:
     said = here("checklist", cwd=store_copy, code=2).stderr
     assert "prevalence.parquet" in said
     assert "bench report --grid tiny" in said
-    (folder / "tables" / "checksums.json").unlink()  # otherwise a changed file is refused
     meta = json.loads((folder / "tables" / "meta.json").read_bytes())
     del meta["mapping"]
     (folder / "tables" / "meta.json").write_text(json.dumps(meta))
+    ReportFolder(folder / "tables").record_checksums()
     assert "no 'mapping'" in here("checklist", cwd=store_copy, code=2).stderr
     shutil.rmtree(folder)
     said = here("checklist", cwd=store_copy, code=2).stderr

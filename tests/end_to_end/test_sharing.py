@@ -166,6 +166,10 @@ IDS = [
     ("a_1;b", "Net a_1;b"),
     ("Müller 7", "Net Müller  7"),
     ("0042", "Net 0042"),
+    ("90001", "Net 90001,90002"),
+    ("Doe, Jane", "Net Doe,&nbsp;Jane"),
+    ("M\u00fcller 7", "Net Mu\u0308ller 7"),  # the same letters in another Unicode form
+    ("90001", "Net \uff19\uff10\uff10\uff10\uff11"),
 ]
 
 

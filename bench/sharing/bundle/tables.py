@@ -81,19 +81,26 @@ def facts_in(path: Path, where: str) -> dict[str, str]:
 
 
 def read_columns(
-    path: Path, kinds: Mapping[str, str], where: str, words: Mapping[str, Collection[str]] | None = None
+    path: Path,
+    kinds: Mapping[str, str],
+    where: str,
+    words: Mapping[str, Collection[str]] | None = None,
+    rows: int | None = None,
 ) -> pd.DataFrame:
     """Read a table that must have exactly the columns of `kinds` ({column: kind}), in this order.
 
-    `words`: column -> allowed texts. Raises StoreError for other columns, kinds or texts, for nulls in a column of _NOT_NULL,
-    for texts beyond the limits, and for files that `open_table` refuses. Texts are checked before they become Python objects,
-    which take more memory.
+    `words`: column -> allowed texts. `rows`: the number of rows that the table must have; None allows any number. Raises
+    StoreError for other columns, kinds, texts or numbers of rows, for nulls in a column of _NOT_NULL, for texts beyond the
+    limits, and for files that `open_table` refuses. Rows are checked before any value is read, and texts are checked before they
+    become Python objects, which take more memory.
     """
     name = path.relative_to(path.parents[1]).as_posix()
     stored = open_table(path, where)
     schema = stored.schema_arrow
     if schema.names != list(kinds) or any(schema.field(n).type != KINDS[kinds[n]] for n in kinds):
         raise refused(f"{name} has missing or unknown columns, or columns of wrong types", where)
+    if rows is not None and stored.metadata.num_rows != rows:
+        raise refused(f"{name} has {stored.metadata.num_rows:,} rows instead of {rows:,}", where)
     try:
         texts = [n for n, kind in kinds.items() if kind == "text"]
         table = pq.read_table(path, read_dictionary=texts, memory_map=False, use_threads=False)

@@ -141,7 +141,7 @@ def verify(bundle: Opened, threads: int, progress: Progress, data: Path | None =
             path = bundle.folder / "scores" / run["id"] / f"{name}.parquet"
             if facts_in(path, where) != {"made_of": made_of(manifest, run["id"])}:
                 raise refused(f"{name} of run {run['id']} were computed from other logits or labels", where)
-            stated = _stated_scores(path, kinds_of(computed), old_names, where)
+            stated = _stated_scores(path, computed, old_names, where)
             stated = _with_new_bounds(stated, computed, bundle.about["scoring"])
             columns = [name for name in computed.columns if same_version or name not in _TEXT_COLUMNS]
             if why := differs(stated, computed, columns, 0 if exact else ROUNDING):
@@ -171,18 +171,19 @@ def _with_new_bounds(stated: pd.DataFrame, computed: pd.DataFrame, version: int)
     return stated.assign(**bounds)
 
 
-def _stated_scores(path: Path, kinds: Mapping[str, str], old_names: Mapping[str, str], where: str) -> pd.DataFrame:
+def _stated_scores(path: Path, computed: pd.DataFrame, old_names: Mapping[str, str], where: str) -> pd.DataFrame:
     """Read a table of scores in a bundle, and give its columns and datasets their current names.
 
-    `kinds`: column -> kind, with current names. `old_names`: current name -> name in the bundle.
+    `computed`: the same table as computed here; the table must have its columns and its number of rows. `old_names`: current
+    name -> name in the bundle.
     """
     stored_kinds = {}
-    for name, kind in kinds.items():
+    for name, kind in kinds_of(computed).items():
         for current, old in old_names.items():
             name = name.replace(current, old)
         stored_kinds[name] = kind
-    stated = read_columns(path, stored_kinds, where)
-    stated.columns = pd.Index(kinds)
+    stated = read_columns(path, stored_kinds, where, rows=len(computed))
+    stated.columns = computed.columns
     if "dataset" in stated:
         stated["dataset"] = stated["dataset"].replace({old: current for current, old in old_names.items()})
     return stated

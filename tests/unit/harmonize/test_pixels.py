@@ -281,6 +281,34 @@ def test_a_dicom_with_values_that_are_no_numbers_is_unreadable(value: float, tmp
     assert "no numbers" in reason(save_float_dicom(tmp_path / "a.dcm", image))
 
 
+@pytest.mark.parametrize("unit", [1e-6, 1 / 4095, 0.37, 1000, 8e34])
+def test_a_dicom_with_fractions_or_large_values_keeps_its_gray_levels(unit: float, tmp_path: Path) -> None:
+    image = ramp(40, 40, 4095)
+    expected = read_gray(save_dicom(tmp_path / "a.dcm", image)).astype(int)
+    found = read_gray(save_float_dicom(tmp_path / "b.dcm", image.astype(np.float32) * np.float32(unit)))
+    np.testing.assert_allclose(found, expected, atol=1)
+    rescaled = save_dicom(tmp_path / "c.dcm", image, RescaleSlope=f"{unit:.6g}", RescaleIntercept="0")
+    np.testing.assert_allclose(read_gray(rescaled), expected, atol=1)
+    around_zero = (image.astype(np.float32) - 2048) * np.float32(unit)
+    np.testing.assert_allclose(read_gray(save_float_dicom(tmp_path / "d.dcm", around_zero)), expected, atol=1)
+
+
+def test_signed_values_over_the_full_range_keep_their_gray_levels(tmp_path: Path) -> None:
+    image = ramp(40, 40, 65535)
+    signed = (image.astype(np.int32) - 32768).astype(np.int16)
+    expected = read_gray(save_dicom(tmp_path / "a.dcm", image))
+    np.testing.assert_array_equal(read_gray(save_dicom(tmp_path / "b.dcm", signed)), expected)
+
+
+@pytest.mark.parametrize(("center", "width"), [("nan", "100"), ("100", "nan"), ("inf", "100"), ("100", "inf")])
+def test_a_window_that_is_no_number_is_ignored(center: str, width: str, tmp_path: Path) -> None:
+    image = ramp(20, 20, 4095)
+    path = save_dicom(tmp_path / "a.dcm", image, WindowCenter="7.125", WindowWidth="8.125")
+    content = path.read_bytes().replace(b"7.125", center.ljust(5).encode()).replace(b"8.125", width.ljust(5).encode())
+    path.write_bytes(content)  # pydicom refuses to write such a value
+    np.testing.assert_array_equal(read_gray(path), read_gray(save_dicom(tmp_path / "b.dcm", image)))
+
+
 @pytest.mark.parametrize(("slope", "problem"), [("0", "no contrast"), ("nan", "no numbers"), ("1e400", "no numbers")])
 def test_a_dicom_with_an_invalid_rescale_slope_is_unreadable(slope: str, problem: str, tmp_path: Path) -> None:
     path = save_dicom(tmp_path / "a.dcm", ramp(20, 20, 4095), RescaleSlope="7.125", RescaleIntercept=0)

@@ -54,3 +54,27 @@ def test_an_error_of_the_syntax_names_its_line() -> None:
     with pytest.raises(ConfigError) as error:
         parse_yaml("a: 1\nb: [1\n", "grid.yaml")
     assert error.value.where == "grid.yaml:3"
+
+
+@pytest.mark.parametrize(("encoding", "line"), [("latin-1", 2), ("utf-16", 1)])
+def test_a_file_that_is_not_utf8_is_named_with_its_line(encoding: str, line: int, tmp_path: Path) -> None:
+    path = tmp_path / "data.yaml"
+    path.write_bytes("name: a\ntitle: Zürich\n".encode(encoding))
+    with pytest.raises(ConfigError, match="not UTF-8 text") as refused:
+        read_yaml(path)
+    assert (refused.value.where, refused.value.fix) == (f"{path}:{line}", "save it as UTF-8")
+
+
+def test_every_line_end_gives_the_same_content(tmp_path: Path) -> None:
+    path = tmp_path / "data.yaml"
+    for end in (b"\n", b"\r\n", b"\r"):
+        path.write_bytes(end.join([b"a: |", b"  one", b"  two", b"b: 2", b""]))
+        assert read_yaml(path) == {"a": "one\ntwo\n", "b": 2}
+
+
+def test_a_pipe_is_not_opened(tmp_path: Path) -> None:
+    """Reading a pipe without a writer would wait forever."""
+    os.mkfifo(tmp_path / "data.yaml")
+    for path in (tmp_path / "data.yaml", tmp_path):
+        with pytest.raises(ConfigError, match="not a file, but a folder, pipe, socket or device"):
+            read_yaml(path)

@@ -1,11 +1,12 @@
 """Grid files: sweeps, includes, skips, and errors with location and fix."""
 
+import os
 from pathlib import Path
 
 import pytest
 
 from bench.config.grid import Grid
-from bench.config.grid_file import shipped_grids
+from bench.config.grid_file import find, shipped_grids
 from bench.config.registry import Registry
 from bench.config.run_config import HeadWeights, RunConfig, Schedule, differing, from_dict
 from bench.study.request import check_foreign
@@ -388,3 +389,14 @@ def test_a_probe_of_a_network_without_one_linear_output_layer_is_refused(tmp_pat
         check_foreign(grid, registry)
     assert "head: own" in error.value.fix
     check_foreign(read(tmp_path, "sweeps: [{head: probe}]\n", registry), registry)
+
+
+@pytest.mark.parametrize("name", ["grid.yaml", "folder/grid"])
+def test_a_pipe_or_folder_is_no_grid_file(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    os.mkfifo(name)
+    with pytest.raises(ConfigError, match="not a file, but a folder, pipe, socket or device"):
+        find(name)
+    (tmp_path / "demo").mkdir()  # a folder does not hide a shipped grid
+    assert find("demo").name == "demo.yaml"

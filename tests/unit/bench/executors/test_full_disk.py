@@ -11,7 +11,10 @@ import pytest
 import bench.executors.execute_job
 from bench.executors.execute_job import attempt
 from bench.planning.jobs import Job
-from bench.store.store import replacing, write_bytes
+from bench.planning.manifest import read_manifest
+from bench.results.write_report import write_report
+from bench.store.store import Store, replacing, write_bytes
+from harmonize.disk_space import DiskFullError
 from tests.jobs import tiny_job
 
 
@@ -65,3 +68,17 @@ def test_an_error_inside_a_nested_write_keeps_the_name_of_its_file(tmp_path: Pat
     ):
         raise OSError(errno.ENOSPC, "No space left on device")
     assert raised.value.filename == str(tmp_path / "inner")
+
+
+@pytest.mark.grid
+def test_a_page_on_a_full_disk_names_its_size(store_copy: Path) -> None:
+    manifest = read_manifest(Store.open(store_copy / "runs"), "tiny")
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limits[1]))
+    try:
+        with pytest.raises(DiskFullError, match=r"File too large \(\d.* MB needed, .* free\)") as full:
+            write_report(manifest, store_copy / "page.html", lambda *_: None)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert full.value.filename == str(store_copy / "page.html")
+    assert list(store_copy.glob(".*.part")) == []

@@ -35,6 +35,7 @@ def grid(tmp_path: Path) -> SimpleNamespace:
     folder = tmp_path / "report" / "demo" / "tables"
     folder.mkdir(parents=True)
     pd.DataFrame(rows, columns=list(SCHEMAS["pairs"])).to_parquet(folder / "pairs.parquet")
+    ReportFolder(folder).record_checksums()
     return SimpleNamespace(store=SimpleNamespace(root=tmp_path), content={"name": "demo"})
 
 
@@ -49,13 +50,22 @@ def test_the_verdict_follows_the_interval_over_all_pairs_and_older_differences_a
 @pytest.mark.parametrize("damage", ["value", "no table"])
 def test_a_changed_table_of_the_report_is_refused_by_name(damage: str, grid: SimpleNamespace) -> None:
     folder = ReportFolder.of(grid.store.root, "demo")
-    folder.record_checksums()
     path = folder.path / "pairs.parquet"
     frame = pd.read_parquet(path)
     frame.assign(low=frame["low"] + 0.1).to_parquet(path) if damage == "value" else path.write_bytes(b"no table")
     with pytest.raises(StoreError, match=r"the report of grid demo: pairs\.parquet is") as refused:
         verdicts_on_page(grid, ("a", "b"), AUROC, TABLE)
     assert refused.value.where == str(path)
+    assert "bench report --grid demo" in refused.value.fix
+
+
+def test_a_report_that_was_killed_before_it_wrote_its_checksums_is_refused(grid: SimpleNamespace) -> None:
+    """Without checksums, nobody can tell whether all tables are of one report."""
+    path = ReportFolder.of(grid.store.root, "demo").path
+    (path / "checksums.json").unlink()
+    with pytest.raises(StoreError, match=r"the report of grid demo: pairs\.parquet has no checksum") as refused:
+        verdicts_on_page(grid, ("a", "b"), AUROC, TABLE)
+    assert refused.value.where == str(path / "pairs.parquet")
     assert "bench report --grid demo" in refused.value.fix
 
 

@@ -3,6 +3,7 @@
 import bz2
 import gzip
 import lzma
+import os
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -18,11 +19,18 @@ from bench.runs.image_paths import images_of
 from bench.runs.imported_predictions import table_of_predictions
 from harmonize.cohorts.exclude_list import remove_listed
 from harmonize.datasets import csvrows, user_table
+from harmonize.datasets.csvfile import read_text
 from harmonize.datasets.user_table import read_user_table
 from harmonize.errors import ConfigError, CxrError, DatasetError
 
 ROWS = pd.DataFrame({"image_id": ["007", "a b", "ä"], "Edema": [0.25, 1.0, -2.5]})
 SUFFIXES = (".gz", ".bz2", ".xz", ".zip", ".zst")
+
+
+def read_columns(path: Path) -> object:
+    """Read the columns of a table as the layouts do."""
+    return read_text(path, ["image_id", "Edema"])
+
 
 # kind of fault -> text of a table, line of the first unusable row, and what the error says
 UNEVEN = {
@@ -154,4 +162,32 @@ def test_a_column_name_that_occurs_twice_is_refused(tmp_path: Path) -> None:
     for read in (read_table, table_of_predictions):
         with pytest.raises(DatasetError, match="'Edema' occurs twice") as refused:
             read(path)
+        assert refused.value.where == str(path)
+
+
+LATIN = "image_id,Edema\na,0\nä,1\n".encode("latin-1")
+
+
+@pytest.mark.parametrize(
+    ("content", "line"), [(LATIN, 3), ("image_id,Edema\nä,1\n".encode("utf-16"), 1), (gzip.compress(LATIN), 3)]
+)
+@pytest.mark.parametrize("read", [read_user_table, read_table, exclude_listed, read_columns])
+def test_a_table_that_is_not_utf8_is_named_with_its_line_and_the_fix(
+    read: Callable[[Path], object], content: bytes, line: int, tmp_path: Path
+) -> None:
+    path = tmp_path / ("t.csv.gz" if content[:2] == b"\x1f\x8b" else "t.csv")
+    path.write_bytes(content)
+    with pytest.raises(CxrError, match="not UTF-8 text") as refused:
+        read(path)
+    assert refused.value.where == f"{path}:{line}"
+    assert "UTF-8" in refused.value.fix
+
+
+@pytest.mark.parametrize("name", ["t.csv", "t.parquet"])
+def test_a_pipe_is_not_opened(name: str, tmp_path: Path) -> None:
+    """Reading a pipe without a writer would wait forever."""
+    os.mkfifo(tmp_path / name)
+    for path in (tmp_path / name, tmp_path):
+        with pytest.raises(DatasetError, match="not a file, but a folder, pipe") as refused:
+            read_user_table(path)
         assert refused.value.where == str(path)

@@ -281,6 +281,17 @@ def test_hostile_tables_are_refused(kind: str, tmp_path: Path) -> None:
     assert "id-1" not in str(refusal.value)
 
 
+def test_a_table_with_another_number_of_rows_is_refused_before_its_values_are_read(tmp_path: Path) -> None:
+    path = written(tmp_path / "t.parquet")
+    assert len(read_columns(path, KINDS, "here", rows=2)) == 2
+    content = path.read_bytes()
+    footer = len(content) - 8 - struct.unpack("<I", content[-8:-4])[0]
+    path.write_bytes(b"PAR1" + bytes(footer - 4) + content[footer:])  # no value of this file can be read
+    for rows, what in ((2, "cannot be read"), (3, "has 2 rows instead of 3")):
+        with pytest.raises(StoreError, match=f"refused.*{what}"):
+            read_columns(path, KINDS, "here", rows=rows)
+
+
 def test_lists_and_repeated_texts_are_read_as_they_were_written(tmp_path: Path) -> None:
     written_kinds = {"name": "text", "curve": "numbers"}
     frame = pd.DataFrame({"name": ["b", "a", "b"], "curve": [np.array([1.0, 2.5]), np.array([]), np.array([np.nan])]})
