@@ -175,7 +175,7 @@ def run(
         typer.echo(json.dumps(facts, default=str))
     else:
         lines = [*result.lines(plan.grid.name, len(chosen), len(derived)), *result.summary]
-        typer.echo("\n".join([*wrapped(lines), f"leaderboard: {result.page}"]))
+        typer.echo("\n".join([*lines, f"leaderboard: {result.page}"]))
     if result.failed or result.held:
         raise typer.Exit(1)
 
