@@ -3,7 +3,7 @@
 The HTML needs no script and loads no files. The colors come from the theme of streamlit (`currentColor`).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from html import escape
 from typing import Any
 
@@ -69,12 +69,13 @@ def reversed_at_internal(points: pd.DataFrame) -> set[str]:
 
 
 def answer_html(
-    table: pd.DataFrame, points: pd.DataFrame, rule: str, auroc_head: str, auroc_of: Callable[[str], str]
+    table: pd.DataFrame, points: pd.DataFrame, rule: str, auroc_head: str, auroc_of: Callable[[str], Sequence[str]]
 ) -> str:
     """Return the result table of one image as HTML.
 
     `table`: predictions, one row per finding. `points`: as in `thresholds`. `rule`: threshold rule, a key of RULES.
-    `auroc_head`: heading of the AUROC column. `auroc_of(finding)` returns the AUROC as text, "" if unknown.
+    `auroc_head`: heading of the AUROC column. `auroc_of(finding)` returns the texts of this column; none if the AUROC is
+    unknown. A line breaks only between two texts.
     """
     lines, threshold_of, reversed_findings = [], thresholds(points, rule), reversed_at_internal(points)
     for row in most_probable_first(table).to_dict("records"):
@@ -83,11 +84,12 @@ def answer_html(
         mark = "" if threshold is None else f'<b style="left:calc({100 * threshold:.2f}% - 1px)"></b>'
         note = "" if row["calibrated"] == row["calibrated"] else " <small>uncalibrated</small>"
         note = " <small>reversed</small>" if row["finding"] in reversed_findings else note
-        auroc = escape(auroc_of(row["finding"])) or "unknown"
+        texts = auroc_of(row["finding"]) or ["unknown"]
+        auroc = " ".join(f'<span class="n">{escape(text)}</span>' for text in texts)
         lines.append(
             f'<tr><th scope="row">{name}</th><td>{row["chance"]:.3f}{note}</td>'
             f'<td class="wide"><span class="bar" aria-hidden="true"><i style="width:{100 * row["chance"]:.2f}%"></i>{mark}</span></td>'
-            f'<td class="{"yes" if call == "positive" else "no"}">{call}</td><td class="n">{auroc}</td></tr>'
+            f'<td class="{"yes" if call == "positive" else "no"}">{call}</td><td>{auroc}</td></tr>'
         )
     head = (
         "<th scope=col>Finding<th scope=col>Probability<th scope=col class=wide>0 to 1 (line = threshold)"

@@ -136,19 +136,24 @@ def macro_auroc_text(choice: Choice, origin: str) -> str:
     return f"{text}, mean over findings and external hospitals; from {each.min():.2f} to {each.max():.2f}"
 
 
-def auroc_text(choice: Choice, origin: str, finding: str) -> str:
-    """Return, as text, a finding's AUROC and interval at the hospital from which an image comes (`origin`); "" if unknown.
+def auroc_texts(choice: Choice, origin: str, finding: str) -> list[str]:
+    """Return a finding's AUROC with its interval at the hospital from which an image comes (`origin`), as a list of one text.
 
-    For the origin ANYWHERE, the text has the lowest and highest AUROC of the external cohorts, and the number of cohorts.
+    For the origin ANYWHERE, the list has the lowest and the highest AUROC of the external cohorts, each with its interval, and
+    the number of cohorts. The list is empty if no AUROC is known.
     """
     rows = choice.auroc[choice.auroc["finding"] == finding]
     if origin != ANYWHERE:
-        rows = rows[rows["dataset"] == origin]
-        return "" if rows.empty else "{:.2f} [{:.2f}, {:.2f}]".format(*rows[["value", "low", "high"]].iloc[0])
-    rows = rows[~rows["dataset"].isin([choice.internal, "external"])]
+        return [_with_interval(row) for _, row in rows[rows["dataset"] == origin].iterrows()]
+    rows = rows[~rows["dataset"].isin([choice.internal, "external"])].sort_values("value", kind="stable")
     if rows.empty:
-        return ""
-    return f"{rows['value'].min():.2f} – {rows['value'].max():.2f} ({len(rows)})"
+        return []
+    lowest, highest = _with_interval(rows.iloc[0]), _with_interval(rows.iloc[-1])
+    return [highest, "(1)"] if len(rows) == 1 else [f"{lowest} –", highest, f"({len(rows)})"]
+
+
+def _with_interval(row: "pd.Series[float]") -> str:
+    return "{:.2f} [{:.2f}, {:.2f}]".format(*row[["value", "low", "high"]])
 
 
 def sample_sites(choice: Choice) -> list[str]:

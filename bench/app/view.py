@@ -25,7 +25,7 @@ from bench.app.result_table import RULES, answer_html, most_probable_first, perf
 from bench.app.selectable_runs import (
     ANYWHERE,
     Choice,
-    auroc_text,
+    auroc_texts,
     grids,
     macro_auroc_text,
     runs_with_weights,
@@ -216,9 +216,9 @@ def _answer(
     table = most_probable_first(inference.table)
     _remarks([inference], truth)
     head = "AUROC at other hospitals" if origin == ANYWHERE else "AUROC at this hospital"
-    st.html(answer_html(table, ready.stored.points, rule, head, lambda finding: auroc_text(choice, origin, finding)))
+    st.html(answer_html(table, ready.stored.points, rule, head, lambda finding: auroc_texts(choice, origin, finding)))
     st.caption(
-        "AUROC for this finding in the external hospitals: lowest to highest (number of hospitals)."
+        "AUROC for this finding in the external hospitals: lowest and highest, with 95 % intervals (number of hospitals)."
         if origin == ANYWHERE
         else "AUROC for this finding, with its 95 % interval."
     )

@@ -19,6 +19,7 @@ from bench.cli.options import (
     StoreOption,
     examples,
 )
+from bench.cli.text_tables import wrapped
 from harmonize.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -93,12 +94,7 @@ def export(
     from bench.sharing.bundle.sign import sign as signed
     from bench.store.store import Store
 
-    if output.suffix != ".zip":
-        raise ConfigError(f"{output.name!r} does not end in .zip", "--output", "use a name like ours.zip")
-    if not output.parent.is_dir():
-        raise ConfigError("the folder does not exist", str(output.parent), "create it, or write to another folder")
-    if citation is not None and not crate:
-        raise ConfigError("--citation is only valid with --crate", "bench export", "add --crate, or omit --citation")
+    _check_export(output, citation, crate, sign)
     stated = read_citation(citation) if citation is not None else {} if crate else None
     manifest = read_manifest(Store.open(store, create=False), grid)
     ids = _exported_ids(manifest, runs or ())
@@ -121,13 +117,27 @@ def export(
         typer.echo(json.dumps(facts))
         return
     counts = f"{bundle.runs} runs x {bundle.cohorts} cohorts, {bundle.images:,} images, {bundle.scores:,} scores"
-    typer.echo(f"bundle: {bundle.path}: {counts}")
-    typer.echo(f"id: {bundle.id}")
-    typer.echo(f"key: {bundle.key} (identifies patients: keep it private)")
-    for line in _export_notes(bundle, keep_order, crate):
-        typer.echo(line)
+    lines = [
+        f"bundle: {bundle.path}: {counts}",
+        f"id: {bundle.id}",
+        f"key: {bundle.key} (identifies patients: keep it private)",
+        *_export_notes(bundle, keep_order, crate),
+    ]
     if signature:
-        typer.echo(f"signature: {signature}")
+        lines.append(f"signature: {signature}")
+    typer.echo("\n".join(wrapped(lines)))
+
+
+def _check_export(output: Path, citation: Path | None, crate: bool, key: Path | None) -> None:
+    """Raise ConfigError for options of `bench export` that cannot work, before anything is written; `key`: SSH key."""
+    if output.suffix != ".zip":
+        raise ConfigError(f"{output.name!r} does not end in .zip", "--output", "use a name like ours.zip")
+    if not output.parent.is_dir():
+        raise ConfigError("the folder does not exist", str(output.parent), "create it, or write to another folder")
+    if citation is not None and not crate:
+        raise ConfigError("--citation is only valid with --crate", "bench export", "add --crate, or omit --citation")
+    if key is not None and not key.is_file():
+        raise ConfigError("cannot sign: no such key file", str(key), "give an SSH key: --sign ~/.ssh/id_ed25519")
 
 
 def _exported_ids(manifest: "Manifest", names: Sequence[str]) -> list[str]:
@@ -195,6 +205,8 @@ def verify(
     from bench.sharing.bundle import verify as verifying
     from bench.sharing.bundle.sign import signer
 
+    if key is not None and data is None:
+        raise ConfigError("--key is only valid with --data", "bench verify", "add --data, or omit --key")
     signed_by = signer(bundle, signers) if signers is not None else ""
     with verifying.opened(bundle, Registry.read(registry)) as opened, choose_display(quiet) as display:
         rows, exact = verifying.verify(opened, _THREADS, display.progress, data)
@@ -210,19 +222,21 @@ def verify(
     cohorts = ", ".join(cohort["name"] for cohort in content["cohorts"])
     num_runs = len(content["runs"]) + len(content["derived"])
     precision = "exactly" if exact else "up to rounding (other package versions or another processor)"
-    typer.echo(f"{bundle}: {num_runs} runs of the grid {content['name']}, cohorts {cohorts}")
-    typer.echo(f"{rows:,} rows of scores were recomputed from logits and labels: all agree {precision}")
-    for sha256 in content["registrations"]:
-        typer.echo(
+    lines = [
+        f"{bundle}: {num_runs} runs of the grid {content['name']}, cohorts {cohorts}",
+        f"{rows:,} rows of scores were recomputed from logits and labels: all agree {precision}",
+        *(
             f"registered before the first external test: {sha256} (compare it with the hash that its author published)"
-        )
-    typer.echo(f"stated by the submitter, not checked: {'; '.join(opened.stated)}")
-    for line in data_lines:
-        typer.echo(line)
-    typer.echo(f"id: {opened.id}")
-    typer.echo(f"signed by {signed_by}" if signed_by else "signature not checked (use --signers)")
+            for sha256 in content["registrations"]
+        ),
+        f"stated by the submitter, not checked: {'; '.join(opened.stated)}",
+        *data_lines,
+        f"id: {opened.id}",
+        f"signed by {signed_by}" if signed_by else "signature not checked (use --signers)",
+    ]
     if data is None:
-        typer.echo("labels not checked against the data (use --data and --key)")
+        lines.append("labels not checked against the data (use --data and --key)")
+    typer.echo("\n".join(wrapped(lines)))
 
 
 def merge(
@@ -302,9 +316,9 @@ def merge(
         shutil.rmtree(building, ignore_errors=True)
     num_runs, cohorts = len(manifest.runs) + len(manifest.derived), ", ".join(c["name"] for c in manifest.cohorts)
     source = f"{len(bundles)} bundle{'s' * (len(bundles) != 1)}"
-    typer.echo(f"{store}: {len(scored)} of {num_runs} runs tested on {cohorts}, from {source}")
-    typer.echo("\n".join(summary(Manifest(Store.open(store), manifest.content))))
-    typer.echo(f"page: bench report --store {store}")
+    tested = f"{store}: {len(scored)} of {num_runs} runs tested on {cohorts}, from {source}"
+    lines = [tested, *summary(Manifest(Store.open(store), manifest.content))]
+    typer.echo("\n".join([*wrapped(lines), f"page: bench report --store {store}"]))
 
 
 def _new_names(renames: list[str], bundles: list[str]) -> dict[str, dict[str, str]]:

@@ -104,7 +104,7 @@ def _rows(result: "Evaluated") -> "pd.DataFrame":
 
 def _lines(result: "Evaluated", rows: "pd.DataFrame") -> list[str]:
     """Return the result as lines of text: a table with one row per cohort, remarks, and the path of the page."""
-    from bench.cli.text_tables import interval, number, table_lines
+    from bench.cli.text_tables import interval, number, table_lines, wrapped
     from harmonize.cohorts.hospital_names import SYNTHETIC_NOTICE
 
     titles = result.manifest.titles
@@ -126,4 +126,5 @@ def _lines(result: "Evaluated", rows: "pd.DataFrame") -> list[str]:
     notice = [SYNTHETIC_NOTICE] if result.manifest.content["phantom"] else []
     lines = [*notice, f"run {result.run_id}: {result.row['name']}, trained elsewhere"]
     lines += [f"  {line}" for line in table_lines(cells)]
-    return [*lines, *(f"note: {remark}" for remark in result.remarks), f"leaderboard: {result.page}"]
+    notes = [f"note: {remark}" for remark in result.remarks]
+    return [*wrapped([*lines, *notes]), f"leaderboard: {result.page}"]

@@ -136,7 +136,9 @@ def _usage_errors(group: Any) -> Iterator[None]:
                 f"{group.command_path} {group.invoked_subcommand}",
                 group.command.commands[group.invoked_subcommand],
             )
-        what, epilog = usage.format_message().rstrip("."), (command.epilog if command else "") or ""
+        # typer reports the message of pydantic, for example: Input should be a valid integer, unable to parse string as an integer
+        what = usage.format_message().rstrip(".").replace("Input should", "must").split(", unable to parse")[0]
+        epilog = (command.epilog if command else "") or ""
         example = next((line.strip() for line in epilog.splitlines() if line.startswith("  ")), "")
         fix = f"see `{path} --help`" + (f"; for example: {example}" if example else "")
         raise ConfigError(what[:1].lower() + what[1:], path, fix) from error

@@ -34,7 +34,7 @@ def register(
     registry: RegistryOption = None,
     weights: WeightsOption = None,
     amend: Annotated[
-        bool, typer.Option("--amend", help="Register a changed plan; names the hash of the registration before.")
+        bool, typer.Option("--amend", help="Register a changed plan; names the hash of the previous registration.")
     ] = False,
     workers: WorkersOption = 0,
     dry_run: Annotated[
@@ -55,10 +55,13 @@ def register(
 
     with choose_display(quiet) as display:
         request = Request.read(grid, registry, data, weights)
-        opened = Store.open(store)
         from bench.planning.plan import make_plan  # slow imports: a wrong request was refused above
+        from bench.results.hypotheses import read_items
         from bench.study.register import register as write
 
+        if hypotheses is not None:
+            read_items(hypotheses)  # before images are drawn or read, which may take minutes
+        opened = Store.open(store)
         plan = make_plan(
             request.grid,
             request.registry,

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from bench.cli.options import JsonOption, QuietOption, StoredGridOption, StoreOption, examples
+from bench.cli.text_tables import wrapped
 from harmonize.errors import ConfigError
 
 OUTPUTS = ("auto", "probability", "logit")
@@ -102,7 +103,7 @@ def score(
         return
     resamples = f"{manifest.settings.num_resamples:,} bootstrap samples of patients"
     typer.echo(f"scored {len(scored)} runs x {len(manifest.cohorts)} cohorts ({resamples})")
-    typer.echo("\n".join(summary(manifest)))
+    typer.echo("\n".join(wrapped(summary(manifest))))
     if name is not None:
         typer.echo(f"page: bench report --grid {name}")
 

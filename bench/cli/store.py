@@ -132,7 +132,7 @@ def remove(
     if not yes:
         if not sys.stdin.isatty():
             raise ConfigError("cannot ask for confirmation: this is not a terminal", "bench remove", "add --yes")
-        typer.confirm(f"Delete {len(runs)} runs from {store} permanently?", abort=True)
+        typer.confirm(f"Delete {len(runs)} run{'s' * (len(runs) != 1)} from {store} permanently?", abort=True)
     for run_id in runs:
         delete(opened, run_id)
         typer.echo(f"removed {run_id}")

@@ -235,11 +235,14 @@ def read_manifest(store: Store, name: str | None) -> Manifest:
     if name is None and len(names) == 1:
         name = names[0]
     if name is None or name not in names:
+        if not names:
+            fix = "run a grid in this store (`bench run --store`), or give another store"
+            raise StoreError("the store has no grid", str(store.root), fix)
         what = f"no grid {name!r} in the store" if name else f"{len(names)} grids in the store"
         raise StoreError(
             what,
             str(store.root / "grids" / f"{name}.json" if name else store.root / "grids"),
-            f"name one with --grid: {', '.join(names) or 'none yet; `bench run` makes one'}",
+            f"name one with --grid: {', '.join(names)}",
         )
     require_present(store.root)
     content = read_grid(store, name)

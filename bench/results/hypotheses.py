@@ -36,12 +36,10 @@ _EXAMPLE = "write {metric: auroc, higher: RECIPE, lower: RECIPE} or {metric: gap
 _IN_WORDS = "or leave `check` out: the hypothesis is then registered in words"
 
 
-def read_hypotheses(path: Path, manifest: Manifest) -> list[dict[str, Any]]:
-    """Return the hypotheses of a YAML file, as a registration stores them; `manifest`: of the planned grid.
+def read_items(path: Path) -> list[dict[str, Any]]:
+    """Return the entries of a YAML file of hypotheses, each with name, statement and perhaps check.
 
-    Each has name, statement, check (as in the file; {} without a check) and question: what the check asks for, with the
-    ids of the runs that it names; {} without a check. Raises ConfigError for an invalid file, for recipes that the grid does
-    not have, and for a check that no number of the page answers.
+    Reads only the file: a plan of the grid is not needed. Raises ConfigError for an invalid file; checks are not looked at.
     """
     raw = read_yaml(path)
     if not isinstance(raw, list) or not raw:
@@ -50,18 +48,33 @@ def read_hypotheses(path: Path, manifest: Manifest) -> list[dict[str, Any]]:
         )
     if len(raw) > MOST:
         raise ConfigError(f"{len(raw)} hypotheses", str(path), f"register at most {MOST}")
-    recipes = _Recipes(manifest)
-    hypotheses: list[dict[str, Any]] = []
+    items: list[dict[str, Any]] = []
     for number, item in enumerate(raw):
         where = f"{path}: [{number}]"
         _check_keys(item, KEYS, where)
         name = _text(item, "name", LONGEST_NAME, where)
         statement = _text(item, "statement", LONGEST, where)
-        if name in {hypothesis["name"] for hypothesis in hypotheses}:
+        if name in {earlier["name"] for earlier in items}:
             raise ConfigError(f"two hypotheses have the name {name!r}", where, "give each hypothesis its own name")
+        items.append({**item, "name": name, "statement": statement})
+    return items
+
+
+def read_hypotheses(path: Path, manifest: Manifest) -> list[dict[str, Any]]:
+    """Return the hypotheses of a YAML file, as a registration stores them; `manifest`: of the planned grid.
+
+    Each has name, statement, check (as in the file; {} without a check) and question: what the check asks for, with the
+    ids of the runs that it names; {} without a check. Raises ConfigError for an invalid file, for recipes that the grid does
+    not have, and for a check that no number of the page answers.
+    """
+    recipes = _Recipes(manifest)
+    hypotheses: list[dict[str, Any]] = []
+    for number, item in enumerate(read_items(path)):
         check = item.get("check")
-        question = {} if check is None else _question(check, manifest, recipes, f"{where}.check")
-        hypotheses.append({"name": name, "statement": statement, "check": check or {}, "question": question})
+        question = {} if check is None else _question(check, manifest, recipes, f"{path}: [{number}].check")
+        hypotheses.append(
+            {"name": item["name"], "statement": item["statement"], "check": check or {}, "question": question}
+        )
     return hypotheses
 
 

@@ -109,7 +109,7 @@ def read_table(path: Path) -> pd.DataFrame:
         if is_parquet(path):
             table = table.astype(object).where(table.notna(), "").astype(str)
     except (OSError, ValueError) as error:
-        message = str(error).splitlines()[0][:200]
+        message = getattr(error, "strerror", None) or str(error).splitlines()[0][:200]
         raise DatasetError(f"cannot read the table: {message}", str(path), "give a CSV or Parquet table") from error
     table = table.rename(columns=lambda name: str(name).strip()).apply(lambda column: column.fillna("").str.strip())
     if repeated := table.columns[table.columns.duplicated()].tolist():

@@ -15,6 +15,8 @@ from bench.scoring.gaps.gap import EXTERNAL, MACRO
 from harmonize.cohorts.hospital_names import SYNTHETIC_NOTICE
 from reports.tables import Tables
 
+WIDTH = 80  # characters of a line; a longer result takes two lines
+
 
 class _RankedRecipes(NamedTuple):
     """The ranked recipes, with their rows of two tables.
@@ -52,10 +54,11 @@ def summary(manifest: Manifest, tables: Tables | None = None) -> list[str]:
             run_ids = recipes.runs_of[str(top["run_id"])]
             name = run_title(manifest, runs[run_ids[0]], len(run_ids))
             interval = f" [{top['low']:.3f}, {top['high']:.3f}]" if np.isfinite(top["low"]) else ""
-            lines.append(f"  {what:<30} {name:<24} {top['value']:.3f}{interval}")
+            line = f"  {what:<30} {name:<24} {top['value']:.3f}{interval}"
+            lines += [line] if len(line) <= WIDTH else [f"  {what}", f"    {name} {top['value']:.3f}{interval}"]
     if not lines:
         lines.append("  no run has a score at an external hospital: nothing is ranked")
-    return [*lines, f"  {SYNTHETIC_NOTICE}"] if manifest.content["phantom"] else lines
+    return [*lines, SYNTHETIC_NOTICE] if manifest.content["phantom"] else lines
 
 
 def _from_scores(manifest: Manifest, ids: Sequence[str]) -> _RankedRecipes:

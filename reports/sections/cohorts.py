@@ -32,6 +32,9 @@ def cohorts(board: ReportData) -> Section:
             (split_name(str(s)), int(i), int(p))
             for s, i, p in zip(split_rows["split"], split_rows["images"], split_rows["patients"], strict=True)
         ]
+        # an external cohort with a test split has further splits, which no score uses
+        known = row["role"] != "internal" and is_number(row["used"])
+        row["not_scored"] = int(row["used"] - split_rows["images"].sum()) if known else 0
         flow = board.meta.get("datasets", {}).get(row["dataset"], {}).get("flow", {})
         row["left_out"], row["unlabelled"] = _left_out(flow), int(flow.get("unlabelled", 0))
         row["women"] = (

@@ -83,7 +83,9 @@ def gap_figure(board: ReportData, width: float) -> Markup:
         scored = [r for r in board.ranked if r.hospital_gaps[hospital.key].has_value] if len(board.ranked) > 1 else []
         dots = [r.hospital_gaps[hospital.key].value for r in scored]
         step_y = min(5.4, 26 / max(1, _depth(dots, scale)))
-        spots = [(x, y + 12 + lane * step_y) for x, lane in svg.swarm(dots, scale)]
+        # a shallow swarm is closer to its own mean than to the mean of the next hospital
+        y_dots = y + min(12.0, 1 + step_y * _depth(dots, scale) / 2)
+        spots = [(x, y_dots + lane * step_y) for x, lane in svg.swarm(dots, scale)]
         if len(dots) <= NAMED:
             names = [f"{r.label}, {hospital.title}: {places(v)}" for r, v in zip(scored, dots, strict=True)]
             body += svg.named_dots([(*spot, name) for spot, name in zip(spots, names, strict=True)], "sw")

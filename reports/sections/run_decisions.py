@@ -111,7 +111,7 @@ def _load(row: Mapping[str, Any] | None) -> str:
         for word, name in (("sens.", "sensitivity"), ("spec.", "specificity"))
     ]
     counts = [f"{word} {_per_1000(row, name)}" for word, name in (("read", "called"), ("missed", "missed"))]
-    return "".join(f"<div>{words}</div>" for words in (*shares, *counts))
+    return "".join(f'<div class="nw">{words}</div>' for words in (*shares, *counts))
 
 
 def _bounds(words: str) -> str:

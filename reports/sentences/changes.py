@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 from reports.formatting import interval, is_number, listing, places, sentence_case, signed, word
 from reports.report_data.headline_rows import Estimate
+from reports.sentences.main_findings import quoted
 
 
 def marker_shortcuts(
@@ -24,6 +25,8 @@ def marker_shortcuts(
     'No marker of A is a shortcut in any of four runs'
     >>> marker_shortcuts("A", 3, 4, ["Edema"])
     'Three of four runs use a marker of A to predict Edema'
+    >>> marker_shortcuts("A", 1, 2, ["No Finding"])
+    'One of two runs uses a marker of A to predict “No Finding”'
     >>> marker_shortcuts("A", 1, 1, ["Edema", "Pneumonia", "Mass"])
     'The run uses a marker of A to predict three findings'
     >>> marker_shortcuts("A", 0, 0, [])
@@ -45,7 +48,9 @@ def marker_shortcuts(
         runs = f"all {word(num_tested)} {tested}runs use"
     else:
         runs = f"{word(num_with)} of {word(num_tested)} {tested}runs {'uses' if num_with == 1 else 'use'}"
-    names = listing(findings) if len(findings) < 3 else f"{word(len(findings))} findings"
+    names = (
+        listing([quoted(finding) for finding in findings]) if len(findings) < 3 else f"{word(len(findings))} findings"
+    )
     return sentence_case(f"{runs} a marker of {internal} to predict {names}")
 
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from reports.formatting import interval, listing, percent, places, plural, sentence_case, word
 from reports.report_data.headline_rows import Estimate
 from reports.report_data.page_rows import HEALTHY
-from reports.sentences.verdicts import UNCLEAR, with_verdict
+from reports.sentences.verdicts import UNCLEAR, unclear, with_verdict
 
 NO_SCORE = "No run has a score at external hospitals"
 LOWER, HIGHER = "a lower AUROC", "a higher AUROC"
@@ -148,7 +148,7 @@ def best_run(
         ties = f"{sentence_case(runs)} {_verb(num_tied, 'are', 'is')} tied with it"
     samples = "samples of patients and seeds" if over_seeds else "samples of patients"
     # The lead is clear if the second run is not in the tie group of the first run.
-    doubt = f" ({UNCLEAR})" if num_tied else ""
+    doubt = f" ({unclear(lead[1])})" if lead and num_tied else ""
     second = f" It leads {lead[0]} by {lead[1].with_interval}{doubt}." if lead else ""
     return f"{first}{second} {ties}. {label} ranks first in {_resample_share(p_best)} of the bootstrap {samples}."
 

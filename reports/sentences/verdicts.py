@@ -7,6 +7,8 @@ interval, which holds for all these numbers at once. So the same number has the 
 from reports.report_data.headline_rows import Estimate
 
 CLEAR, UNCLEAR = "clear", "unclear"
+# follows an interval that lies on one side of 0, if the simultaneous interval, which decides, does not
+UNCLEAR_AFTER_CORRECTION = "unclear after correction"
 HIGHER, LOWER = "higher", "lower"
 # verdicts on a mean over pairs of recipes; they are not verdicts on a single pair
 HIGHER_MEAN, LOWER_MEAN = "higher mean", "lower mean"
@@ -33,9 +35,21 @@ def verdict(estimate: Estimate, above: str = CLEAR, below: str = CLEAR) -> str:
 
 
 def with_verdict(estimate: Estimate) -> str:
-    """Return a number with its own interval as text, followed by UNCLEAR if its difference from 0 is unclear.
+    """Return a number with its own interval as text, followed by a word if its difference from 0 is unclear.
 
-    >>> with_verdict(Estimate(0.1, 0.05, 0.15)), with_verdict(Estimate(0.1, 0.05, 0.15, all_low=-0.02, all_high=0.22))
-    ('.100 [.050, .150]', '.100 [.050, .150] (unclear)')
+    >>> with_verdict(Estimate(0.1, 0.05, 0.15)), with_verdict(Estimate(0.1, -0.05, 0.25))
+    ('.100 [.050, .150]', '.100 [−.050, .250] (unclear)')
+    >>> with_verdict(Estimate(0.1, 0.05, 0.15, all_low=-0.02, all_high=0.22))
+    '.100 [.050, .150] (unclear after correction)'
     """
-    return f"{estimate.with_interval} ({UNCLEAR})" if verdict(estimate) == UNCLEAR else estimate.with_interval
+    doubt = f" ({unclear(estimate)})" if verdict(estimate) == UNCLEAR else ""
+    return f"{estimate.with_interval}{doubt}"
+
+
+def unclear(estimate: Estimate) -> str:
+    """Return the word for an unclear difference: whether its own interval already includes 0, or only the corrected one.
+
+    >>> unclear(Estimate(0.1, -0.05, 0.25)), unclear(Estimate(0.1, 0.05, 0.15, all_low=-0.02, all_high=0.22))
+    ('unclear', 'unclear after correction')
+    """
+    return UNCLEAR if estimate.low <= 0 <= estimate.high else UNCLEAR_AFTER_CORRECTION

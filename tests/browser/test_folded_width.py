@@ -7,7 +7,7 @@ from reports.schemas.tables import SCHEMAS
 from reports.tables import Tables
 from tests.browser.test_accessibility import every_section
 from tests.browser.visit import Visit, wait_until
-from tests.synthetic import HOSPITALS
+from tests.synthetic import HOSPITALS, Invented, tables
 from tests.unit.reports.test_shortcuts import described, varying
 
 pytestmark = pytest.mark.browser
@@ -67,3 +67,12 @@ def test_a_ranking_with_more_columns_fades_until_it_is_scrolled_to_its_end(brows
         visit.page.locator(".rankbox").evaluate("e => { e.scrollLeft = e.scrollWidth; }")
         wait_until(visit.page, "!document.querySelector('.rankbox.over')")
         assert visit.said == []
+
+
+@pytest.mark.parametrize("width", [1280, 1440])
+def test_the_first_columns_of_the_ranking_fit_a_laptop_without_a_scroll_bar(browser, tmp_path, width):
+    file = tmp_path / "page.html"
+    file.write_text(render(tables(Invented(runs=4))), encoding="utf-8")
+    with Visit(browser, file, width) as visit:
+        assert visit.page.locator("#rank thead .c-shortcut").is_visible()
+        assert visit.page.locator(".rankbox").evaluate("box => box.scrollWidth - box.clientWidth") == 0

@@ -92,7 +92,7 @@ def test_a_printed_page_has_every_chart_and_parts_no_row(browser, tmp_path):
         visit.page.evaluate("charts.ready()")
         visit.page.emulate_media(media="print")
         kept = visit.page.evaluate(
-            "[...document.querySelectorAll('tr, figure:not(:has(tr)), .plot, h2, h3')].filter(e => e.getClientRects().length)"
+            "[...document.querySelectorAll('tr, figure:not(:has(tr)), .plot, h2, h3, h4')].filter(e => e.getClientRects().length)"
             ".every(e => getComputedStyle(e).breakInside === 'avoid')"
         )
         assert kept
@@ -100,6 +100,18 @@ def test_a_printed_page_has_every_chart_and_parts_no_row(browser, tmp_path):
             visit.page.evaluate("getComputedStyle(document.querySelector('#rank thead')).display")
             == "table-header-group"
         )
+        # Chromium leaves buttons with a box of their own out of the heads that it repeats on the next pages
+        assert (
+            visit.page.evaluate("getComputedStyle(document.querySelector('#rank thead button')).display") == "contents"
+        )
+        # the banner is on every page, and every page has space for it: no text is below the banner
+        banner, space, repeated = visit.page.evaluate(
+            "[document.querySelector('.banner').getBoundingClientRect(), parseFloat(getComputedStyle(document.body).paddingTop),"
+            "getComputedStyle(document.body).boxDecorationBreak]"
+        )
+        assert banner["top"] == 0
+        assert banner["height"] / visit.page.evaluate("+getComputedStyle(document.body).zoom") <= space
+        assert repeated == "clone"
         visit.page.pdf(path=printed, prefer_css_page_size=True)
         assert visit.page.locator(".plot .wait:visible").count() == 0
         assert visit.said == []

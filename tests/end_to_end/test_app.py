@@ -28,7 +28,7 @@ from bench.app.result_table import answer_html, reversed_at_internal, thresholds
 from bench.app.selectable_runs import (
     ANYWHERE,
     Choice,
-    auroc_text,
+    auroc_texts,
     external_auroc,
     macro_auroc_text,
     runs_with_weights,
@@ -124,7 +124,7 @@ def test_the_page_shows_the_same_predictions_as_the_command(finished: Path, monk
     chance = table["calibrated"].fillna(table["probability"])
     assert page.selectbox(key="finding").options[0] == table["finding"][chance.idxmax()]
     shown = answer_html(
-        table, stored.points, "f1_max", "AUROC at other hospitals", lambda name: auroc_text(runs[0], ANYWHERE, name)
+        table, stored.points, "f1_max", "AUROC at other hospitals", lambda name: auroc_texts(runs[0], ANYWHERE, name)
     )
     for row, number in zip(table.to_dict("records"), chance, strict=True):
         assert f"{row['finding']}</th><td>{number:.3f}" in shown
@@ -139,7 +139,28 @@ def test_the_page_shows_the_same_predictions_as_the_command(finished: Path, monk
     rows = runs[0].auroc.set_index(["dataset", "finding"])
     finding = next(name for data, name in rows.index if data == "nih" and name != "macro")
     value, low, high = rows.loc[("nih", finding), ["value", "low", "high"]]
-    assert auroc_text(runs[0], "nih", finding) == f"{value:.2f} [{low:.2f}, {high:.2f}]"
+    assert auroc_texts(runs[0], "nih", finding) == [f"{value:.2f} [{low:.2f}, {high:.2f}]"]
+
+
+@pytest.mark.grid
+def test_an_image_from_an_unknown_hospital_has_the_lowest_and_the_highest_auroc_with_intervals(finished: Path) -> None:
+    run = runs_with_weights(Store.open(finished / "runs", create=False))[0]
+    external = run.auroc[~run.auroc["dataset"].isin([run.internal, "external"])]
+    for finding, rows in external.groupby("finding"):
+        texts = auroc_texts(run, ANYWHERE, str(finding))
+        ends = [rows.loc[rows["value"].idxmin()], rows.loc[rows["value"].idxmax()]]
+        lowest, highest = (f"{end.value:.2f} [{end.low:.2f}, {end.high:.2f}]" for end in ends)
+        assert texts == ([f"{lowest} –"] if len(rows) > 1 else []) + [highest, f"({len(rows)})"]
+    row = pd.DataFrame({"finding": ["Edema"], "probability": [0.5], "calibrated": [0.5], "call_f1_max": [1.0]})
+    shown = answer_html(
+        row,
+        pd.DataFrame(columns=["rule", "platt_a", "finding"]),
+        "f1_max",
+        "AUROC",
+        lambda _: ["0.6 [0.5, 0.7]", "(1)"],
+    )
+    assert '<span class="n">0.6 [0.5, 0.7]</span> <span class="n">(1)</span>' in shown
+    assert auroc_texts(run, ANYWHERE, "no such finding") == []
 
 
 @pytest.mark.grid

@@ -88,7 +88,9 @@ def test_commands_state_that_the_images_are_synthetic(finished: Path, here: Comm
     assert said.startswith(SYNTHETIC_NOTICE)
     assert "nih is Hospital C (NIH layout)" in said
     assert real_names((finished / "data.html").read_text()) == []
-    assert SYNTHETIC_NOTICE in here("score", "--grid", "tiny", cwd=finished).stdout
+    scored = here("score", "--grid", "tiny", cwd=finished).stdout
+    assert SYNTHETIC_NOTICE in scored
+    assert max(map(len, scored.splitlines())) <= 80
 
 
 def test_heat_maps_of_a_run_that_learned_from_drawings_say_so_first(

@@ -16,6 +16,8 @@ import pytest
 
 from reports.formatting import places
 from reports.page import ORDER, render, style_ids
+from reports.report_data.report_data import read
+from reports.sections.opening import WIDE, gap_figure
 from reports.tables import Tables
 from tests.synthetic import FINDINGS, Invented, tables
 
@@ -185,6 +187,31 @@ def test_images_excluded_by_each_filter_are_in_the_cohort_table():
     assert "contradictory 99" not in page
 
 
+def cohort_section(page):
+    return page[page.index('id="cohorts"') : page.index('id="method"')]
+
+
+def test_images_of_a_split_that_is_not_scored_are_counted_in_the_cohort_table():
+    made = tables(Invented(runs=2))
+    assert "not scored" not in cohort_section(render(made))
+    splits = made["splits"]
+    splits.loc[splits["dataset"] == "vindr", "images"] -= 60
+    rows = [row for row in cohort_section(render(made)).split("<tr>") if "not scored" in row]
+    assert len(rows) == 1
+    assert "VinDr" in rows[0]
+    assert "<br>not scored 60</td>" in rows[0]
+
+
+def test_the_dots_of_a_hospital_are_closer_to_its_own_mean_than_to_the_mean_of_the_next_hospital():
+    figure = gap_figure(read(tables(Invented(runs=2))), WIDE)
+    means = [float(y) for y in re.findall(r'cy="([\d.]+)"', figure)]
+    swarms = re.findall(r'<g class="sw">(.*?)</g>', figure)
+    assert len(means) == len(swarms) == 5
+    for mean, following, swarm in zip(means, means[1:], swarms, strict=False):
+        for y in map(float, re.findall(r"M[\d.]+ ([\d.]+)h0", swarm)):
+            assert y - mean < (following - mean) / 2
+
+
 def test_failed_runs_come_last_without_a_rank_and_with_their_reason():
     page = render(tables(Invented(runs=4, failed=1)))
     body = page[page.index('class="failed"') :]
@@ -274,7 +301,7 @@ def test_excluded_findings_are_in_the_method_section_and_in_the_run():
     entry = page[page.index(f'id="run-{run_id}"') :]
     assert "is not compared: Edema." in entry[: entry.index("Reproduce this run")]
     assert page.count("NIH-14: No Finding.") == 1 + 2
-    cohorts = page[page.index('id="cohorts"') : page.index('id="method"')]
+    cohorts = cohort_section(page)
     assert "no patient in two splits; 3 images have duplicates in another split" in cohorts
 
 

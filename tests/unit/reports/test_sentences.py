@@ -157,7 +157,7 @@ def test_the_verdict_follows_the_simultaneous_interval_which_is_never_the_narrow
 def test_a_title_about_hospitals_and_a_sentence_follow_the_same_interval():
     least = Estimate(0.05, 0.01, 0.09).simultaneous(-0.01, 0.11)
     said = sentences.mean_gap("A", 2, 3, CLEAR, [("B", least), ("C", CLEAR)])
-    assert said.endswith("at B, .050 [.010, .090] (unclear).")
+    assert said.endswith("at B, .050 [.010, .090] (unclear after correction).")
     assert not Hospital("b", "B", "", least).is_costly
 
 
@@ -223,6 +223,18 @@ def test_the_first_run_is_never_called_best_without_its_ties(tied, runs, part):
     assert said.startswith("RegNetY-4GF has the highest measured mean external AUROC, .825 [.816, .832]")
     assert part in said
     assert said.endswith("RegNetY-4GF ranks first in 49 % of the bootstrap samples of patients.")
+
+
+@pytest.mark.parametrize(
+    ("lead", "tied", "words"),
+    [
+        (CLEAR, 0, ".061 [.050, .072]. No other"),
+        (UNCLEAR, 1, ".012 [−.010, .034] (unclear). The other"),
+        (CLEAR, 1, ".061 [.050, .072] (unclear after correction). The other"),
+    ],
+)
+def test_an_unclear_lead_whose_own_interval_excludes_zero_is_unclear_after_correction(lead, tied, words):
+    assert f"It leads B by {words}" in sentences.best_run("A", CLEAR, tied, 0.9, 2, lead=("B", lead))
 
 
 def test_a_probability_from_resamples_is_never_certain():

@@ -36,6 +36,7 @@ Command = Callable[..., "subprocess.CompletedProcess[str]"]
         (["--store", "x", "list"], "no such option: --store", "bench --help"),
         (["data", "phantm", "x"], "no such command 'phantm'", "bench data --help"),
         (["run", "--grid", "tiny", "--workers", "many"], "invalid value for '--workers'", "bench run --grid demo"),
+        (["app", "--port", "99999"], "invalid value for '--port'", "bench app"),
     ],
 )
 def test_a_misspelt_command_is_answered_with_what_where_and_fix(
@@ -46,6 +47,7 @@ def test_a_misspelt_command_is_answered_with_what_where_and_fix(
     assert what in said.splitlines()[0]
     assert "where: bench" in said
     assert fix in said.splitlines()[2]
+    assert "Input should be" not in said  # the words of pydantic, which some versions of typer pass on
     assert not (tmp_path / "runs").exists()
 
 
@@ -71,6 +73,16 @@ def test_a_misspelt_command_is_answered_with_what_where_and_fix(
         ),
         (
             ["evaluate", "--model", "no.yaml", "--grid", "tiny"],
+            "cannot read the file: no such file",
+            "check the file's name",
+        ),
+        (
+            ["score", "--predictions", "none.csv", "--labels", "none.csv"],
+            "cannot read the table: No such file or directory\nwhere: none.csv",
+            "CSV or Parquet",
+        ),
+        (
+            ["register", "--grid", "tiny", "--hypotheses", "none.yaml"],
             "cannot read the file: no such file",
             "check the file's name",
         ),
@@ -108,6 +120,17 @@ def test_an_error_of_the_file_system_says_what_where_and_how_to_mend_it(
     said = here("list", "runs", cwd=tmp_path, code=2).stderr
     assert said.startswith(f"error: cannot use this path: {os.strerror(number)}\nwhere: runs/store.json")
     assert fix in said
+
+
+def test_a_store_without_a_grid_says_so_and_wrong_hypotheses_draw_no_image(tmp_path: Path, here: Command) -> None:
+    Store.open(tmp_path / "runs")
+    said = here("report", cwd=tmp_path, code=2).stderr
+    assert said.startswith("error: the store has no grid\nwhere: runs\n")
+    assert "bench run" in said
+    (tmp_path / "wrong.yaml").write_text("- {name: gap, statment: The gap is above 0.}\n")
+    said = here("register", "--grid", "tiny", "--hypotheses", "wrong.yaml", cwd=tmp_path, code=2).stderr
+    assert "statment" in said
+    assert not (tmp_path / "runs" / "phantom").exists()
 
 
 def test_a_store_json_with_deep_nesting_is_unreadable(tmp_path: Path, here: Command) -> None:
