@@ -66,11 +66,15 @@ class Decisions:
             measured |= any(cell.value.has_value for cell in cells)
             threshold = next((cell.threshold for cell in cells if is_number(cell.threshold)), float("nan"))
             known = finding == MACRO or is_number(threshold)
-            reasons = [self.board.why_missing(key, finding) if known else NO_THRESHOLD for key in self._keys()[:-1]]
+            reasons = [self._why_missing(run, key, finding) if known else NO_THRESHOLD for key in self._keys()[:-1]]
             texts = [_benefit(cell, why) for cell, why in zip(cells, [*reasons, ""], strict=True)]
             words = "" if finding == MACRO or not known else f"threshold {places(threshold)}"
             rows.append(("Macro mean" if finding == MACRO else finding, words, runcells.row(texts)))
         return rows if measured else []
+
+    def _why_missing(self, run: Run, key: str, finding: str) -> str:
+        """Return why a net benefit is missing; "" for a finding of a recipe at a hospital, which only its runs have."""
+        return "" if run.kind == "recipe" and finding != MACRO else self.board.why_missing(key, finding)
 
     def _goals(self, run: Run) -> list[dict[str, Any]]:
         """Return for each goal: its name, the rows of the workload, and the rows of predictive values."""

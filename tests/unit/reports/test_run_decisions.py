@@ -1,0 +1,58 @@
+"""The decisions of a run on the page: why a number is missing, and the predictive values at a prevalence."""
+
+import math
+import re
+from dataclasses import replace
+
+import pandas as pd
+import pytest
+
+from reports.report_data.report_data import read
+from reports.sections.run_decisions import Decisions, predictive_values
+from reports.tables import Tables
+from tests.synthetic import Invented, tables
+
+OF_RUNS = "A dash: the details of each run have this number"
+
+
+def test_a_recipe_does_not_say_that_a_hospital_has_too_few_patients() -> None:
+    made = tables(Invented(runs=2))
+    table = made["net_benefit"]
+    # a recipe has the macro of each hospital, and the external mean of each finding
+    table = table[(table["run_id"] != table["run_id"].iloc[0]) | (table["finding"] == "macro")]
+    board = read(Tables(made.meta, made.frames | {"net_benefit": _with_external_means(table)}))
+    recipe_id = made["net_benefit"]["run_id"].iloc[0]
+    run = next(run for run in board.ranked if run.id == recipe_id)
+    recipe = replace(run, runs=(run,), kind="recipe")
+    page = str(Decisions.of(board, [recipe.id]).html(recipe))
+    assert "Net benefit at the stated threshold" in page
+    assert "patients</i>" not in page
+    assert OF_RUNS in page
+    other = next(run for run in board.ranked if run.id != recipe_id)
+    assert OF_RUNS not in str(Decisions.of(board, [other.id]).html(other))
+
+
+def _with_external_means(table: pd.DataFrame) -> pd.DataFrame:
+    """Add the external means of findings to all runs, with the values of another run at one hospital."""
+    found = table[(table["dataset"] == "mimic") & (table["finding"] != "macro")]
+    found = found[found["run_id"] == found["run_id"].iloc[0]]
+    means = [found.assign(run_id=run_id, dataset="external") for run_id in table["run_id"].unique()]
+    return pd.concat([table, *means], ignore_index=True)
+
+
+@pytest.mark.parametrize("prevalence", [-0.01, 1.01, math.nan, math.inf])
+def test_a_prevalence_outside_0_to_1_is_refused(prevalence: float) -> None:
+    with pytest.raises(ValueError, match="a prevalence must be from 0 to 1"):
+        predictive_values(0.9, 0.8, prevalence)
+
+
+def test_predictive_values_of_calls_that_never_happen_are_dashes_on_the_page() -> None:
+    ppv, npv = predictive_values(0.0, 1.0, 0.1)  # no image is called positive
+    assert math.isnan(ppv)
+    assert npv == pytest.approx(0.9)
+    made = tables(Invented(runs=1))
+    load = made["workload"].assign(sensitivity=0.0, specificity=1.0)
+    board = read(Tables(made.meta, made.frames | {"workload": load}))
+    page = str(Decisions.of(board, [board.ranked[0].id]).html(board.ranked[0]))
+    assert re.search(r"PPV –<br>NPV \.900", page)
+    assert "nan" not in page.lower()
