@@ -9,6 +9,7 @@ import pytest
 
 from reports.report_data.report_data import read
 from reports.sections.run_decisions import Decisions, predictive_values
+from reports.sections.run_triage import Triage
 from reports.tables import Tables
 from tests.synthetic import Invented, tables
 
@@ -24,7 +25,7 @@ def test_a_recipe_does_not_say_that_a_hospital_has_too_few_patients() -> None:
     recipe_id = made["net_benefit"]["run_id"].iloc[0]
     run = next(run for run in board.ranked if run.id == recipe_id)
     recipe = replace(run, runs=(run,), kind="recipe")
-    page = str(Decisions.of(board, [recipe.id]).html(recipe))
+    page = str(Decisions.of(board, [recipe.id]).html(recipe)).split("Thresholds of a stated goal")[0]
     assert "Net benefit at the stated threshold" in page
     assert "patients</i>" not in page
     assert OF_RUNS in page
@@ -56,3 +57,32 @@ def test_predictive_values_of_calls_that_never_happen_are_dashes_on_the_page() -
     page = str(Decisions.of(board, [board.ranked[0].id]).html(board.ranked[0]))
     assert re.search(r"PPV –<br>NPV \.900", page)
     assert "nan" not in page.lower()
+
+
+def test_a_missing_workload_or_triage_has_a_reason() -> None:
+    made = tables(Invented(runs=1))
+    first, second = read(made).findings[:2]
+    frames = {}
+    for name in ("workload", "triage"):
+        table = made[name]
+        few = (table["finding"] == first) & (table["dataset"] == "mimic")
+        frames[name] = table[~few & (table["finding"] != second)]
+    board = read(Tables({**made.meta, "min_count": 7}, made.frames | frames))
+    run = board.ranked[0]
+    decisions, triage = str(Decisions.of(board, [run.id]).html(run)), str(Triage.of(board, [run.id]).html(run))
+    workload = decisions[decisions.index("Workload with sensitivity") :]
+    assert "–<i>&lt; 7 patients</i>" in workload
+    assert f"No threshold: {second} (too few internal validation patients, or no score reaches the goal)." in workload
+    assert "–<i>&lt; 7 patients</i>" in triage
+    assert f"No threshold: {second} (all internal validation images have the finding, or all lack it)." in triage
+    whole = read(made)
+    assert "No threshold" not in str(Decisions.of(whole, [run.id]).html(run)) + str(
+        Triage.of(whole, [run.id]).html(run)
+    )
+
+
+def test_fewer_than_one_patient_is_no_patient() -> None:
+    made = tables(Invented(runs=1))
+    board = read(Tables({**made.meta, "min_count": 1}, made.frames))
+    key, finding = next(iter(board.labeled))
+    assert board.why_missing(key, finding) == "no patient"
