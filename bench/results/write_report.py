@@ -64,8 +64,9 @@ def report_and_tables(
         collected = tables(manifest, with_images, long_tables)
     with ThreadPoolExecutor(1) as pool:  # the pool's thread saves the other tables while this thread builds the page
         saved = pool.submit(collected.save, folder / "tables", long_tables.written) if output is None else None
-        with replacing(page) as temporary:
-            temporary.write_text(render(collected), encoding="utf-8")
+        content = render(collected).encode()
+        with replacing(page, needed=len(content)) as temporary:
+            temporary.write_bytes(content)
             if saved:
                 # if saving the tables failed, raise the error here, before the page replaces the old page
                 saved.result()

@@ -86,3 +86,15 @@ def test_fewer_than_one_patient_is_no_patient() -> None:
     board = read(Tables({**made.meta, "min_count": 1}, made.frames))
     key, finding = next(iter(board.labeled))
     assert board.why_missing(key, finding) == "no patient"
+
+
+def test_a_macro_without_any_threshold_says_that_nothing_is_released() -> None:
+    made = tables(Invented(runs=1))
+    table = made["triage"].assign(miss_rate=0.0, miss_rate_low=math.nan, miss_rate_high=math.nan, released=0.0)
+    table = table.assign(release_threshold=math.nan, miss_rate_by_chance=math.nan)
+    board = read(Tables(made.meta, made.frames | {"triage": table}))
+    page = str(Triage.of(board, [board.ranked[0].id]).html(board.ranked[0]))
+    macro = page[page.index("Macro mean") :]
+    assert "miss rate –" in macro
+    assert "nothing is released" in macro
+    assert "miss rate .000" not in page
