@@ -286,8 +286,9 @@ def net_benefit(
     Columns: net_benefit (found cases per image, below the prevalence), standardized (divided by the prevalence; at most 1;
     NaN without positive images), over_all (net benefit minus treat_all), each with _low and _high (95 %, patients are
     resampled); treat_all; with `minus`, the paired difference with _low, _high and its p value; n, num_positive and
-    num_negative (images), num_patients. docs/decisions.md explains them. Raises ConfigError for a threshold that is not between 0 and 1, and for tables
-    with missing columns, other labels, numbers that are no probabilities, or (`minus`) other images.
+    num_negative (images), num_patients; note (why a number is missing or not reliable, else ""). docs/decisions.md explains them.
+    Raises ConfigError for a threshold that is not between 0 and 1, fewer than 2 resamples, and tables with missing columns, other
+    labels, numbers that are no probabilities, or (`minus`) other images.
 
     >>> import pandas as pd
     >>> columns = {"label": [1, 0, 0, 1], "probability": [0.9, 0.4, 0.1, 0.2], "patient_id": ["a", "b", "c", "d"]}
@@ -318,10 +319,11 @@ def triage(
     (images above it are flagged; inf); miss_rate, false_positive_rate, released, flagged and deferred (shares from 0 to 1; NaN if
     the hospital has no image of the class), each with _low and _high (95 %, patients are resampled); miss_rate_by_chance and
     false_positive_rate_by_chance (what thresholds from so few internal patients can have by chance);
-    num_internal_positive, num_internal_negative, num_positive and num_negative (patients with an image of the class), n (images).
+    num_internal_positive, num_internal_negative, num_positive and num_negative (patients with an image of the class), n (images);
+    note (why a threshold or rate is missing or not reliable, else "").
     The guarantee is broken if the interval of a rate lies above the level, by more than this chance (docs/decisions.md).
-    Raises ConfigError for a level outside 0 to 1, a class that is absent in `internal`, and tables with missing columns, other
-    labels, or numbers that are not finite.
+    Raises ConfigError for a level that is not between 0 and 1, fewer than 2 resamples, a class that is absent in `internal`, and
+    tables with missing columns, other labels, or numbers that are not finite.
 
     >>> import pandas as pd
     >>> columns = {"label": [0, 1] * 20, "score": range(40), "patient_id": range(40)}

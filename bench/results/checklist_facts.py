@@ -147,7 +147,7 @@ def chosen_images(stored: Stored) -> Fact | None:
     keys = ("cohort.views", "cohort.per_study", "cohort.min_age", "cohort.max_age", "cohort.limit")
     views, per_study, youngest, oldest, limit = (stored.settings(key)[key] for key in keys)
     ages = [f"from age {age:g}" for age in youngest if age] + [f"to age {age:g}" for age in oldest if age]
-    most = [f"at most {number:,} images of a hospital" for number in limit if number]
+    most = [f"At most {number:,} training patients" for number in limit if number]
     text = f"Views: {_named(views)}. Images of one study: {_named(per_study)}. Ages: {_named(ages or ['all'])}"
     return Fact(". ".join([text, *most]), stored.in_grid("runs"))
 
@@ -183,8 +183,10 @@ def missing_labels(stored: Stored) -> Fact | None:
     if not policies:
         return None
     unreadable = int(stored.table("cohorts", ["unreadable"])["unreadable"].sum())
+    treated = {"zero": "counts as absent", "ignore": "has no label"}
+    in_training = " or ".join(treated.get(str(value), str(value)) for value in blank)
     text = (
-        f"Uncertain labels in training: {_named(policies)}. A finding that is not mentioned: {_named(blank)}."
+        f"Uncertain labels in training: {_named(policies)}. In training, a finding that is not mentioned {in_training}."
         " Tests leave out images whose label of the finding is uncertain or missing in the dataset, and count a finding"
         f" that is not mentioned as absent. Unreadable images left out: {unreadable:,}"
     )
@@ -197,7 +199,7 @@ def partitions(stored: Stored) -> Fact | None:
     if not shares:
         return None
     text = ", ".join(f"{name} {share:.0%}" for name, share in shares.items())
-    text = f"Patients of the internal hospital: {text}. External hospitals: test only; nothing is fitted to them"
+    text = f"Patients of the internal hospital: {text}. External hospitals: test only; no network, calibrator or threshold of a ranking is fitted to them"
     return Fact(text, (*stored.in_meta("split"), *stored.in_table("splits", "split", "images", "patients")))
 
 
@@ -224,40 +226,51 @@ def sizes(stored: Stored) -> Fact | None:
 
 
 def flow(stored: Stored) -> Fact | None:
-    """Count the images found and used, and the patients, at each hospital."""
-    rows = stored.table("cohorts", ["title", "found", "used", "patients"])
-    texts = [
-        f"{title}: {used:,} of {found:,} images used, {patients:,} patients"
-        for title, found, used, patients in rows.itertuples(index=False)
-    ]
-    return Fact("; ".join(texts), stored.in_table("cohorts", "found", "used", "patients")) if texts else None
+    """Count the images found and used, and the patients, at each hospital, and the tested ones if an external hospital has others."""
+    rows = stored.table("cohorts", ["dataset", "role", "headline_split", "title", "found", "used", "patients"])
+    splits = stored.table("splits", ["dataset", "split", "images", "patients"])
+    tested = {(dataset, split): counts for dataset, split, *counts in splits.itertuples(index=False)}
+    texts = []
+    for dataset, role, split, title, found, used, patients in rows.itertuples(index=False):
+        texts.append(f"{title}: {used:,} of {found:,} images used, {patients:,} patients")
+        images, of_patients = tested.get((dataset, split), (used, patients))
+        if role == "external" and images != used:
+            texts[-1] += f" (tested: {images:,} images of {of_patients:,} patients)"
+    places = (
+        *stored.in_table("cohorts", "found", "used", "patients"),
+        *stored.in_table("splits", "images", "patients"),
+    )
+    return Fact("; ".join(texts), places) if texts else None
 
 
 def characteristics(stored: Stored) -> Fact | None:
-    """State sex, age and views at each hospital."""
-    rows = stored.table("cohorts", ["title", "female", "male", "age_median", "ap", "pa"])
-    texts = []
-    for title, female, male, age, ap, pa in rows.itertuples(index=False):
-        known = [f"{female:,} images of women, {male:,} of men"] * bool(female + male)
-        known += [f"median age {age:.0f}"] * bool(pd.notna(age)) + [f"{ap:,} AP, {pa:,} PA"] * bool(ap + pa)
-        texts.append(f"{title}: {', '.join(known) or 'not stated'}")
-    known_at_all = any(not text.endswith("not stated") for text in texts)
-    places = stored.in_table("cohorts", "female", "male", "age_median", "ap", "pa")
+    """State sex, age and views at each hospital, and which of them are not stated."""
+    rows = stored.table("cohorts", ["title", "used", "female", "male", "age_median", "ap", "pa"])
+    texts, known_at_all = [], False
+    for title, used, female, male, age, ap, pa in rows.itertuples(index=False):
+        unknown = used - female - male
+        sex = f"{female:,} images of women, {male:,} of men" + f", {unknown:,} without sex" * bool(unknown)
+        known = {"sex": bool(female + male), "age": bool(pd.notna(age)), "view": bool(ap + pa)}
+        known_at_all |= any(known.values())
+        words = {"sex": sex, "age": f"median age {age:.0f}", "view": f"{ap:,} AP, {pa:,} PA"}
+        texts.append(f"{title}: {', '.join(words[key] if known[key] else f'{key} not stated' for key in words)}")
+    places = stored.in_table("cohorts", "used", "female", "male", "age_median", "ap", "pa")
     return Fact("; ".join(texts), places) if known_at_all else None
 
 
 def findings(stored: Stored) -> Fact | None:
-    """Count the images with and without each finding: in each split of the internal hospital, and at the external hospitals."""
-    rows = stored.table("prevalence", ["dataset", "split", "finding", "present", "absent"])
+    """Count the images by label of each finding: in each split of the internal hospital, and at the external hospitals."""
+    labels_ = ["present", "absent", "not_mentioned", "uncertain"]
+    rows = stored.table("prevalence", ["dataset", "split", "finding", *labels_])
     internal = rows["dataset"] == stored.manifest.content["source"]
     part = rows["split"].where(internal, "external")
-    totals = rows.groupby(["finding", part], sort=False)[["present", "absent"]].sum()
+    totals = rows.groupby(["finding", part], sort=False)[labels_].sum()
     texts: dict[str, list[str]] = {}
-    for (finding, split), present, absent in totals.itertuples():
-        texts.setdefault(finding, []).append(f"{split} {present:,}/{absent:,}")
+    for (finding, split), *counts in totals.itertuples():
+        texts.setdefault(finding, []).append(f"{split} {'/'.join(f'{count:,}' for count in counts)}")
     text = "; ".join(f"{finding}: {', '.join(counts)}" for finding, counts in texts.items())
-    place = stored.in_table("prevalence", "split", "present", "absent")
-    return Fact(f"Images with/without the finding. {text}", place) if texts else None
+    head = "Images present/absent/not mentioned/uncertain. Tests count not mentioned as absent, and leave out uncertain"
+    return Fact(f"{head}. {text}", stored.in_table("prevalence", "split", *labels_)) if texts else None
 
 
 def models(stored: Stored) -> Fact | None:
@@ -306,7 +319,10 @@ def model_selection(stored: Stored) -> Fact | None:
     rules = stored.settings("selection", "schedule.select_on")
     if not rules["selection"]:
         return None
-    text = f"Epoch: {_named(rules['selection'])}, chosen on: {_named(rules['schedule.select_on'])}. No external image is used"
+    splits = " or ".join(map(str, rules["schedule.select_on"]))
+    words = {"best_val": f"the epoch with the highest AUROC on the split {splits}", "last": "the last epoch"}
+    chosen = " or ".join(words.get(str(rule), str(rule)) for rule in rules["selection"])
+    text = f"The weights are those of {chosen}. No external image is used"
     return Fact(text, stored.in_grid("runs"))
 
 
@@ -321,7 +337,7 @@ def software(stored: Stored) -> Fact | None:
     """Name the different versions of the libraries, and the commits of the program, with which the runs were made."""
     rows = stored.table("runs", ["versions", "commit"])
     versions, commits = (_different(text for text in rows[name].dropna() if text) for name in ("versions", "commit"))
-    text = f"{_named(versions, '; ')}. Commit: {_named(commits) if commits else 'unknown'}"
+    text = f"{_named(versions, '; ')}. Commit of the program: {_named(commits) if commits else 'unknown'}"
     return (
         Fact(text, (*stored.in_table("runs", "versions", "commit"), *stored.in_meta("software"))) if versions else None
     )
@@ -356,14 +372,13 @@ def comparisons(stored: Stored) -> Fact | None:
     pairs = stored.table("pairs", ["first", "second"])
     if pairs.empty:
         return None
-    text = (
-        f"Differences of {len(pairs.drop_duplicates()):,} pairs of recipes on the same patients, with Holm's correction"
-    )
+    num = len(pairs.drop_duplicates())
+    text = f"Differences of {num:,} pair{'s' * (num > 1)} of recipes on the same patients, with Holm's correction"
     return Fact(text, stored.in_table("pairs", "value", "low", "high", "all_low", "all_high"))
 
 
 def thresholds(stored: Stored) -> Fact | None:
-    """State the output of the networks, and the rules of the thresholds."""
+    """State the output of the networks, and the rules of the thresholds: of calls, of stated goals, and of a triage."""
     rules = _different(stored.table("operating_points", ["rule"])["rule"])
     if not rules:
         return None
@@ -371,7 +386,16 @@ def thresholds(stored: Stored) -> Fact | None:
         f"A probability for each finding. Thresholds are chosen on internal validation images; rules: {', '.join(rules)};"
         f" the report uses {stored.meta['threshold']}"
     )
-    return Fact(text, (*stored.in_table("operating_points", "rule", "threshold"), *stored.in_meta("threshold")))
+    places = (*stored.in_table("operating_points", "rule", "threshold"), *stored.in_meta("threshold"))
+    goals, rates = stored.table("workload", ["goal", "level"]), stored.table("triage", ["level"])["level"]
+    if len(goals):
+        levels = goals.groupby("goal")["level"].unique()
+        text += f"; goals: {'; '.join(f'{goal} {_levels(values)}' for goal, values in levels.items())}"
+        places += stored.in_table("workload", "goal", "level", "threshold")
+    if len(rates):
+        text += f". Triage: stated rates {_levels(rates.unique())}"
+        places += stored.in_table("triage", "level", "release_threshold", "flag_threshold")
+    return Fact(text, places)
 
 
 def recalibration(stored: Stored) -> Fact | None:
@@ -379,8 +403,14 @@ def recalibration(stored: Stored) -> Fact | None:
     names = [name for name in _different(stored.table("scores", ["calibrator"])["calibrator"]) if name != "none"]
     if not names:
         return None
-    text = f"{', '.join(names)}, fitted on internal validation images; no model is updated with external images"
-    return Fact(text, stored.in_table("scores", "calibrator", "value"))
+    text = f"{', '.join(names)}, fitted on internal validation images; no ranked model is updated with external images"
+    places = stored.in_table("scores", "calibrator", "value")
+    numbers = sorted(stored.table("triage_repair", ["n"])["n"].unique())
+    if numbers:
+        patients = " or ".join(f"{n:,}" for n in numbers)
+        text += f". In an experiment, {patients} labeled patients of an external hospital set its triage thresholds"
+        places += stored.in_table("triage_repair", "n", "miss_rate", "false_positive_rate")
+    return Fact(text, places)
 
 
 def net_benefit(stored: Stored) -> Fact | None:
@@ -537,6 +567,10 @@ def _named(values: Sequence[Any], separator: str = ", ") -> str:
     texts = [str(value) for value in values]
     others = [f"and {len(texts) - _MOST} more"] * (len(texts) > _MOST)
     return separator.join([*texts[:_MOST], *others]) or "none"
+
+
+def _levels(values: Iterable[float]) -> str:
+    return ", ".join(f"{value:.2f}".removeprefix("0") for value in sorted(values))
 
 
 def _interval(value: float, low: float, high: float) -> str:

@@ -17,6 +17,16 @@ from harmonize.yaml_file import read_yaml
 ITEMS = Path(__file__).parent / "checklist_items.yaml"
 FILLED, PARTLY, BLANK, NOT_APPLICABLE = STATES = ("filled", "partly", "blank", "not applicable")
 
+# name of a fact -> what a store without the fact lacks, where the name of the fact does not say so
+NOT_STORED = {
+    "command": "the command that trains the runs",
+    "failures": "a gallery of single cases (analysis `attention`)",
+    "groups": "scores of patient groups",
+    "heat_maps": "heat maps (analysis `attention`)",
+    "prediction": "weights with which others can predict",
+    "robustness": "an analysis of shortcuts, such as `transplants`",
+}
+
 
 @dataclass(frozen=True, slots=True)
 class FilledItem:
@@ -84,7 +94,8 @@ def _filled(item: Mapping[str, Any], known: Mapping[str, Fact], synthetic: bool)
     if reason:
         return FilledItem(*names, NOT_APPLICABLE, rest=reason)
     facts = tuple(known[name] for name in item.get("facts", ()) if name in known)
-    unknown = ", ".join(name.replace("_", " ") for name in item.get("facts", ()) if name not in known)
+    absent = [name for name in item.get("facts", ()) if name not in known]
+    unknown = ", ".join(NOT_STORED.get(name, name.replace("_", " ")) for name in absent)
     missing = [f"not in the store: {unknown}"] * bool(unknown)
     if not facts:
         return FilledItem(*names, BLANK, rest="; ".join(["everything", *missing]), by=item.get("by", "authors"))

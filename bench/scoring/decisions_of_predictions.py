@@ -1,6 +1,7 @@
 """Net benefit and triage of one finding from a table of predictions, without a store.
 
 A table has one row per image with the columns `label` (1 finding present, 0 absent), `patient_id`, and `probability` or `score`.
+The column `note` of a result says why a number is missing, infinite or not reliable; it is "" if there is nothing to say.
 """
 
 from collections.abc import Sequence
@@ -14,7 +15,7 @@ from bench.scoring.bootstrap.bootstrap import column_metrics
 from bench.scoring.bootstrap.intervals import normal_interval, share_interval
 from bench.scoring.bootstrap.resamples import Resamples
 from bench.scoring.bootstrap.sorted_images import Column
-from bench.scoring.conformal import LEVELS, highest_by_chance, thresholds
+from bench.scoring.conformal import LEVELS, ROUNDING, highest_by_chance, thresholds
 from bench.scoring.decision_counts import CURVE
 from bench.scoring.net_benefit import OVER_ALL, SparedAndMissed, measures_of, odds
 from bench.scoring.triage import GROUP_OF_QUANTITY, QUANTITIES, effective_sizes, quantities_of, summed, tallies
@@ -24,6 +25,7 @@ Array = NDArray[np.float64]
 # prefixes of the columns, in the order of `net_benefit.MEASURES`; their own suffixes are "", _low and _high
 _MEASURES = ("net_benefit", "standardized", "over_all")
 _RATES = ("miss_rate", "false_positive_rate")
+FEW_PATIENTS = 10  # intervals of fewer patients of a class are not reliable, as with the default `min_count` of a grid
 
 
 def checked(table: pd.DataFrame, column: str, of: str) -> pd.DataFrame:
@@ -32,6 +34,8 @@ def checked(table: pd.DataFrame, column: str, of: str) -> pd.DataFrame:
     Raises ConfigError for a missing column, no rows, a label other than 0 and 1, a missing patient, and a number in `column` that
     is not finite, or is no probability if `column` is "probability". `of` names the table in messages.
     """
+    if not isinstance(table, pd.DataFrame):
+        raise ConfigError(f"a {type(table).__name__} is no table", of, "give a pandas DataFrame")
     if missing := [name for name in ("label", "patient_id", column) if name not in table]:
         raise ConfigError(f"the table has no column {missing[0]!r}", of, f"name it among {', '.join(map(str, table))}")
     if not len(table):
@@ -60,12 +64,14 @@ def net_benefit_of(
     seed: int = 0,
 ) -> pd.DataFrame:
     """Return one row for each threshold; `bench.api.net_benefit` lists the columns. Raises its errors."""
-    threshold = np.array(CURVE if not len(at) else at, np.float64)
+    threshold = _numbers(at, "thresholds", "net_benefit", "choose thresholds such as 0.05 and 0.2")
+    threshold = threshold if len(threshold) else np.array(CURVE)
     for number in threshold.tolist():
         try:
             odds(number)
         except ValueError as error:
             raise ConfigError(str(error), "net_benefit", "choose thresholds such as 0.05 and 0.2") from error
+    _require_resamples(num_resamples, "net_benefit")
     first = checked(predictions, "probability", "net_benefit, predictions")
     resamples = Resamples.draw(first["patient_id"].to_numpy(object), num_resamples, "predictions", seed)
     called, total = _calls(resamples, first, threshold)
@@ -76,6 +82,8 @@ def net_benefit_of(
     num_patients = np.full(len(threshold), float(resamples.num_patients))
     num_images = np.full(len(threshold), float(len(first)))
     low[OVER_ALL], high[OVER_ALL] = SparedAndMissed(shares, num_images, num_patients).interval(threshold)
+    if resamples.num_patients == 1:
+        low[:], high[:] = np.nan, np.nan
     out = pd.DataFrame({"threshold": threshold})
     for m, name in enumerate(_MEASURES):
         out[name], out[f"{name}_low"], out[f"{name}_high"] = value[m], low[m], high[m]
@@ -95,9 +103,74 @@ def net_benefit_of(
         out["difference_low"], out["difference_high"] = normal_interval(difference[:, 0], difference[:, 1:])
         out["p"] = p_value(difference[:, 0], difference[:, 1:])
     positive = int(first["label"].sum())
+    of_class = [first.loc[first["label"] == sign, "patient_id"].nunique() for sign in (1, 0)]
+    notes = _notes_of_images(*of_class) + ["one patient has no interval"] * (resamples.num_patients == 1)
     return out.assign(
-        n=len(first), num_positive=positive, num_negative=len(first) - positive, num_patients=resamples.num_patients
+        n=len(first),
+        num_positive=positive,
+        num_negative=len(first) - positive,
+        num_patients=resamples.num_patients,
+        note="; ".join(notes),
     )
+
+
+def _numbers(values: object, name: str, where: str, fix: str) -> Array:
+    """Return numbers as an array; one number is an array of one. Raises ConfigError for anything else."""
+    try:
+        numbers = np.atleast_1d(np.asarray(values, np.float64))
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"the {name} are not numbers", where, fix) from error
+    if numbers.ndim != 1:
+        raise ConfigError(f"the {name} are not a list of numbers", where, fix)
+    return numbers
+
+
+def _require_resamples(num: object, where: str) -> None:
+    """Raise ConfigError for a number of resamples from which there is no interval."""
+    if not isinstance(num, int | np.integer) or num < 2:
+        raise ConfigError(f"num_resamples must be a whole number of at least 2, not {num!r}", where, "try 1000")
+
+
+def _notes_of_images(num_positive: int, num_negative: int) -> list[str]:
+    """Return what few images of a class mean for a net benefit. The numbers count patients."""
+    notes = []
+    if not num_positive:
+        notes.append("no image has the finding, so there is no standardized net benefit")
+    if not num_negative:
+        notes.append("no image is without the finding, so these images do not show false alarms")
+    return notes + _few(num_positive, num_negative, "")
+
+
+def _few(num_positive: int, num_negative: int, place: str) -> list[str]:
+    """Return a note for each class with images of few patients; `place` stands behind the word for patients."""
+    notes = []
+    for num, one, many in (
+        (num_positive, "has the finding", "have the finding"),
+        (num_negative, "has an image without the finding", "have an image without the finding"),
+    ):
+        if 0 < num < FEW_PATIENTS:
+            who = f"only 1 patient{place} {one}" if num == 1 else f"only {num} patients{place} {many}"
+            notes.append(f"{who}, so intervals are missing or not reliable")
+    return notes
+
+
+def _notes_of_triage(level: float, num_internal: Sequence[int], num_positive: int, num_negative: int) -> str:
+    """Return why thresholds or rates are missing at a stated rate. The numbers count patients: with the finding, without it."""
+    needed = int(np.ceil(1 / level - 1 - ROUNDING))
+    with_and_without = (
+        ("released", num_internal[0], "has the finding", "have the finding"),
+        ("flagged", num_internal[1], "has an image without the finding", "have an image without the finding"),
+    )
+    notes = [
+        f"nothing is {call}: {num} internal {f'patient {one}' if num == 1 else f'patients {many}'}, and {needed} are needed"
+        for call, num, one, many in with_and_without
+        if num < needed
+    ]
+    if not num_positive:
+        notes.append("no image of the hospital has the finding, so there is no miss rate")
+    if not num_negative:
+        notes.append("no image of the hospital is without the finding, so there is no false positive rate")
+    return "; ".join(notes + _few(num_positive, num_negative, " of the hospital"))
 
 
 def _calls(resamples: Resamples, table: pd.DataFrame, threshold: Array) -> tuple[Array, Array]:
@@ -119,6 +192,11 @@ def triage_of(
     seed: int = 0,
 ) -> pd.DataFrame:
     """Return one row for each stated rate; `bench.api.triage` lists the columns. Raises its errors."""
+    fix = "choose levels such as 0.05 and 0.1"
+    levels = _numbers(levels, "levels", "triage", fix).tolist()
+    if not levels:
+        raise ConfigError("there are no levels", "triage", fix)
+    _require_resamples(num_resamples, "triage")
     own, there = (
         checked(table, "score", f"triage, {name}") for table, name in ((internal, "internal"), (hospital, "hospital"))
     )
@@ -130,7 +208,7 @@ def triage_of(
     try:
         at = thresholds(label, score, patient, levels)
     except ValueError as error:
-        raise ConfigError(str(error), "triage", "choose levels such as 0.05 and 0.1") from error
+        raise ConfigError(str(error), "triage", fix) from error
     resamples = Resamples.draw(there["patient_id"].to_numpy(object), num_resamples, "predictions", seed)
     label, num_patients = there["label"].to_numpy(np.int8), resamples.num_patients
     column = Column.of(resamples.patient, label, there["score"].to_numpy(np.float64))
@@ -139,11 +217,12 @@ def triage_of(
     low, high = share_interval(
         quantities[..., 0], quantities[..., 1:], *np.maximum(effective_sizes(images)[:, GROUP_OF_QUANTITY], 1.0)
     )
-    out = pd.DataFrame({"level": list(levels), "release_threshold": at[:, 0], "flag_threshold": at[:, 1]})
+    out = pd.DataFrame({"level": levels, "release_threshold": at[:, 0], "flag_threshold": at[:, 1]})
     out["num_internal_positive"], out["num_internal_negative"] = num_internal
     for v, name in enumerate(QUANTITIES):
         out[name], out[f"{name}_low"], out[f"{name}_high"] = quantities[:, v, 0], low[:, v], high[:, v]
     for name, num in zip(_RATES, num_internal, strict=True):
         out[f"{name}_by_chance"] = [highest_by_chance(num, level) for level in levels]
     num_positive, num_negative = np.count_nonzero(images, axis=1).tolist()
-    return out.assign(num_positive=num_positive, num_negative=num_negative, n=len(there))
+    notes = [_notes_of_triage(level, num_internal, num_positive, num_negative) for level in levels]
+    return out.assign(num_positive=num_positive, num_negative=num_negative, n=len(there), note=notes)

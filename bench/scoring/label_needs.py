@@ -100,7 +100,7 @@ class Goals:
         for name in ("ece", "sensitivity", "share"):
             value = getattr(self, name)
             if not 0 < value < 1:
-                raise ValueError(f"{name} must be between 0 and 1, not {value}")
+                raise ValueError(f"{name} must be above 0 and below 1, not {value:g}")
 
 
 class Outcome(NamedTuple):

@@ -254,7 +254,13 @@ class ReportData:
 
     def why_missing(self, key: str, finding: str) -> str:
         """Return why a hospital has no score for a finding: too few patients, or not labeled. `key`: cohort name."""
-        return f"< {self.min_count} patients" if (key, finding) in self.labeled else "not labeled"
+        few = f"< {self.min_count} patients" if self.min_count > 1 else "no patient"
+        return few if (key, finding) in self.labeled else "not labeled"
+
+    def learned(self, run_id: str) -> list[str]:
+        """Return the findings that a run predicts and could learn."""
+        predicted = self.meta.get("learns", {}).get(run_id, self.findings)
+        return [finding for finding in predicted if finding not in self.not_learned.get(run_id, ())]
 
     def title(self, key: str) -> str:
         """Return the name of a hospital in full."""

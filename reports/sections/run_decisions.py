@@ -66,11 +66,15 @@ class Decisions:
             measured |= any(cell.value.has_value for cell in cells)
             threshold = next((cell.threshold for cell in cells if is_number(cell.threshold)), float("nan"))
             known = finding == MACRO or is_number(threshold)
-            reasons = [self.board.why_missing(key, finding) if known else NO_THRESHOLD for key in self._keys()[:-1]]
+            reasons = [self._why_missing(run, key, finding) if known else NO_THRESHOLD for key in self._keys()[:-1]]
             texts = [_benefit(cell, why) for cell, why in zip(cells, [*reasons, ""], strict=True)]
             words = "" if finding == MACRO or not known else f"threshold {places(threshold)}"
             rows.append(("Macro mean" if finding == MACRO else finding, words, runcells.row(texts)))
         return rows if measured else []
+
+    def _why_missing(self, run: Run, key: str, finding: str) -> str:
+        """Return why a net benefit is missing; "" for a finding of a recipe at a hospital, which only its runs have."""
+        return "" if run.kind == "recipe" and finding != MACRO else self.board.why_missing(key, finding)
 
     def _goals(self, run: Run) -> list[dict[str, Any]]:
         """Return for each goal: its name, the rows of the workload, and the rows of predictive values."""
@@ -78,7 +82,7 @@ class Decisions:
         for goal in ("sensitivity", "specificity"):
             of_finding = {f: self.workload.get((run.id, f, goal), {}) for f in self.board.findings}
             rows = [
-                (finding, runcells.row([_load(cohorts.get(key)) for key in self._keys()]))
+                (finding, runcells.row([self._load(cohorts.get(key), key, finding) for key in self._keys()]))
                 for finding, cohorts in of_finding.items()
                 if cohorts
             ]
@@ -86,8 +90,16 @@ class Decisions:
                 basis = EXTERNAL if self.board.hospitals else self.board.internal.key
                 predictive = _predictive({f: cohorts[basis] for f, cohorts in of_finding.items() if basis in cohorts})
                 place = "mean external" if self.board.hospitals else "internal"
-                goals.append({"name": f"{goal} .90", "rows": rows, "predictive": predictive, "place": place})
+                without = [finding for finding in self.board.learned(run.id) if not of_finding.get(finding)]
+                words = {"name": f"{goal} .90", "place": place, "without": ", ".join(without)}
+                goals.append({**words, "rows": rows, "predictive": predictive})
         return goals
+
+    def _load(self, row: Mapping[str, Any] | None, key: str, finding: str) -> str:
+        """Return the HTML of one threshold at one cohort, or the reason why it is missing."""
+        if row is None:
+            return DASH + ("" if key == EXTERNAL else f"<i>{escape(self.board.why_missing(key, finding))}</i>")
+        return _load(row)
 
 
 def _of_runs(table: pd.DataFrame, run_ids: Collection[str]) -> pd.DataFrame:
@@ -102,10 +114,8 @@ def _benefit(benefit: Benefit, reason: str) -> str:
     return runcells.number(benefit.value) + (f'<i class="w">{words}</i>' if words else "")
 
 
-def _load(row: Mapping[str, Any] | None) -> str:
+def _load(row: Mapping[str, Any]) -> str:
     """Return the HTML of one threshold at one cohort: sensitivity, specificity, and images per 1,000."""
-    if row is None:
-        return DASH
     shares = [
         f"{word} {places(row[name])}{_bounds(span(row[f'{name}_low'], row[f'{name}_high']))}"
         for word, name in (("sens.", "sensitivity"), ("spec.", "specificity"))

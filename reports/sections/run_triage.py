@@ -46,7 +46,9 @@ class Triage:
                 cells = [self._cell(key, reason) for key, reason in zip(of_finding, reasons, strict=True)]
                 rows.append(("Macro mean" if finding == MACRO else finding, runcells.row(cells)))
         heads = [*(h.short for h in self.board.all_hospitals), "External, mean"]
-        return write("run_triage.html.j2", rows=rows, heads=heads, level=places(LEVEL, 2))
+        shown = {finding for finding, _ in rows}
+        without = ", ".join(finding for finding in self.board.learned(run.id) if finding not in shown)
+        return write("run_triage.html.j2", rows=rows, heads=heads, level=places(LEVEL, 2), without=without)
 
     def _cell(self, key: Key, reason: str) -> str:
         """Return the HTML of one finding at one cohort: both rates with their verdicts, and images per 1,000."""

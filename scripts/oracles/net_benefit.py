@@ -38,4 +38,5 @@ def case(seed: int, num: int, prevalence: float, decimals: int) -> dict[str, Any
 
 if __name__ == "__main__":
     settings = [(0, 60, 0.3, 6), (1, 200, 0.1, 2), (2, 150, 0.5, 1), (3, 80, 0.8, 4), (4, 300, 0.03, 6)]
-    main("net_benefit", {"thresholds": THRESHOLDS, "cases": [case(*setting) for setting in settings]})
+    # the tests allow the same tolerance, and compare with the values of this table
+    main("net_benefit", {"thresholds": THRESHOLDS, "cases": [case(*setting) for setting in settings]}, tolerance=1e-12)

@@ -264,3 +264,16 @@ def test_metadata_without_a_citation_file_leave_unknown_facts_out_and_name_them(
     with opened(tmp_path / "a.zip", Registry.read()) as found:
         assert not any(line.startswith("metadata (") for line in found.stated)
     here("export", "-o", "c.zip", "--citation", "CITATION.cff", cwd=tmp_path, code=2)
+
+
+def test_each_table_of_scores_says_what_it_has(members: Path) -> None:
+    records = json.loads((members / CROISSANT).read_bytes())["recordSet"]
+    tables = {path.stem for path in members.glob("scores/*/*.parquet")}
+    assert {"scores", "net_benefit", "workload", "triage"} <= tables
+    about = {record["@id"].partition("/")[0]: record["description"] for record in records}
+    assert tables <= set(about)
+    assert not [name for name in tables if f"Table {name}" in about[name]]
+    fields = {field["name"]: field for record in records if record["@id"] == "net_benefit" for field in record["field"]}
+    assert all(
+        fields[name]["description"] for name in ("run_id", "dataset", "finding", "metric", "value", "low", "high")
+    )

@@ -62,6 +62,38 @@ def test_numbers_are_those_of_the_tables(store_copy: Path, here: Command) -> Non
     assert f"{best.value:.3f} [{best.low:.3f}, {best.high:.3f}]" in found["CLAIM", "33"]["facts"][0]["text"]
 
 
+def test_counts_of_findings_are_those_of_the_scores(store_copy: Path, here: Command) -> None:
+    text = items(here, store_copy)["TRIPOD+AI", "21"]["facts"][1]["text"]
+    scores = pd.read_parquet(store_copy / "runs" / "report" / "tiny" / "tables" / "scores.parquet")
+    scores = scores[(scores["metric"] == "auroc") & (scores["run_id"] == scores["run_id"].iloc[0])]
+    scores = scores[(scores["finding"] == "Edema") & (scores["split"] == "test") & (scores["dataset"] == "chexpert")]
+    (counts,) = re.findall(r"Edema: [^;]*\btest ([\d,]+)/([\d,]+)/([\d,]+)/([\d,]+)", text)
+    present, absent, not_mentioned, _ = (int(count.replace(",", "")) for count in counts)
+    assert not_mentioned > 0
+    assert (scores["num_positive"].iloc[0], scores["num_negative"].iloc[0]) == (present, absent + not_mentioned)
+    assert "Images present/absent/not mentioned/uncertain. Tests count not mentioned as absent" in text
+
+
+def test_texts_say_what_is_done(store_copy: Path, here: Command) -> None:
+    found = items(here, store_copy)
+    texts = {key: " ".join(fact["text"] for fact in item["facts"]) for key, item in found.items()}
+    assert "1 pair of recipes" in texts["CLAIM", "29"] or "pairs" not in texts["CLAIM", "29"]
+    assert "the epoch with the highest AUROC on the split val" in texts["CLAIM", "26"]
+    assert "In training, a finding that is not mentioned counts as absent." in texts["CLAIM", "12"]
+    assert "no network, calibrator or threshold of a ranking is fitted to them" in texts["CLAIM", "19"]
+    assert "goals: sensitivity .90, .95; specificity .90, .95" in texts["TRIPOD+AI", "15"]
+    assert "Triage: stated rates .05, .10" in texts["TRIPOD+AI", "15"]
+    tables = store_copy / "runs" / "report" / "tiny" / "tables"
+    repaired = len(pd.read_parquet(tables / "triage_repair.parquet")) > 0
+    said = "labeled patients of an external hospital set its triage thresholds" in texts["TRIPOD+AI", "24"]
+    assert said == repaired
+    cohorts, splits = (pd.read_parquet(tables / f"{name}.parquet") for name in ("cohorts", "splits"))
+    tested = splits[splits["dataset"] == "vindr"]["images"].item()
+    used = cohorts[cohorts["dataset"] == "vindr"]["used"].item()
+    assert (f"patients (tested: {tested:,} images of" in texts["CLAIM", "35"]) == (tested != used)
+    assert "sex not stated" in texts["CLAIM", "36"]  # the layout of VinDr has no sex
+
+
 def test_the_same_store_gives_the_same_bytes(store_copy: Path, here: Command) -> None:
     path = store_copy / "runs" / "report" / "tiny" / "checklists.md"
     here("checklist", cwd=store_copy)

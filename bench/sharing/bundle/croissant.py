@@ -55,12 +55,43 @@ _RUN_OF_PATH = {  # the id of a run, from the path of its table
 _COLUMNS = {  # column -> description
     "image": "number of the image in its cohort; the same in labels and predictions",
     "patient": "number of the patient in the cohort",
-    "split": "split of the image; empty in a cohort without splits",
+    "split": "split of the images; empty in a cohort without splits",
     "view": "view of the image",
     "sex": "sex of the patient; empty if it is unknown",
     "device": "device as the dataset states it",
     "age": "middle of the decade of the patient's age in years; 95 for all ages from 90 on; empty if it is unknown",
     "run": "id of the run",
+    "run_id": "id of the run",
+    "dataset": "name of the cohort; external: the mean over the external hospitals",
+    "finding": "name of the finding; macro: the mean over findings",
+    "metric": "name of the score",
+    "calibrator": "calibrator of the probabilities, fitted on internal validation; none: uncalibrated",
+    "operating_point": "rule of the threshold, which is set on internal validation; empty if the score needs no threshold",
+    "value": "estimate; empty if it cannot be computed",
+    "low": "lower bound of the 95 % interval over patients; empty without an interval",
+    "high": "upper bound of the 95 % interval over patients; empty without an interval",
+}
+_TABLES = {  # table of scores -> description
+    "confusion": "True and false calls at the thresholds of the internal hospital",
+    "curves": "Points of ROC and precision-recall curves",
+    "decision_curves": "Net benefit by threshold of the probability, and that of treating all images as positive",
+    "decomposition": "Components of the gap between the internal and an external hospital",
+    "delong": "Intervals of AUROC by DeLong's method, which treats images as independent",
+    "diagnostics": "Signs of technical faults of the run",
+    "estimates": "Scores at external hospitals that were estimated without their labels",
+    "gaps": "Internal minus external score",
+    "histograms": "Histograms of predicted probabilities",
+    "mappings": "Scores with other label mappings",
+    "net_benefit": "Net benefit of calls at the stated threshold of each finding",
+    "operating_points": "Thresholds of calls, with the internal validation images that set them",
+    "probabilities": "Distribution of the calibrated probability, for images with the finding and without it",
+    "references": "Scores against the labels of radiologists",
+    "reliability": "Observed share of the finding by predicted probability",
+    "scores": "All scores, with intervals over patients",
+    "subgroups": "Scores of groups of patients",
+    "triage": "Released, flagged and deferred images with conformal thresholds of the internal hospital, and the error rates",
+    "triage_repair": "The same with thresholds from a few labeled patients of the external hospital",
+    "workload": "Images to read and missed findings at thresholds with a stated internal sensitivity or specificity",
 }
 
 
@@ -137,7 +168,8 @@ def _families(described: Described) -> list[tuple[str, str, str]]:
         families.append(("history", "runs/*/history.parquet", "Learning curves: one row for each epoch of a run"))
     for file in tables:
         name = file.removesuffix(".parquet")
-        families.append((name, f"scores/*/{file}", f"Table {name} of each run's scores"))
+        about = _TABLES.get(name, f"Table {name} of the scores")
+        families.append((name, f"scores/*/{file}", f"{about} (one file for each run)"))
     return families
 
 

@@ -6,7 +6,17 @@ import pytest
 
 from bench.results.checklist_facts import FACTS, Fact, Place
 from bench.results.checklist_text import _text
-from bench.results.checklists import BLANK, FILLED, NOT_APPLICABLE, PARTLY, STATES, FilledChecklist, _filled, checklists
+from bench.results.checklists import (
+    BLANK,
+    FILLED,
+    NOT_APPLICABLE,
+    NOT_STORED,
+    PARTLY,
+    STATES,
+    FilledChecklist,
+    _filled,
+    checklists,
+)
 
 BY = {"authors", "data owner"}
 FACT = Fact("a fact", (Place("grids/a.json", "runs"),))
@@ -54,6 +64,14 @@ def test_an_item_is_answered_by_facts_or_by_people(item: dict[str, object]) -> N
 def test_every_fact_answers_an_item() -> None:
     asked = {name for checklist in checklists() for item in checklist["items"] for name in item.get("facts", ())}
     assert asked == set(FACTS)
+
+
+def test_a_blank_item_says_in_words_what_the_store_lacks() -> None:
+    assert set(NOT_STORED) <= set(FACTS)
+    item = _filled({"id": "1", "section": "s", "asks": "what", "facts": ["robustness", "heat_maps"]}, {}, False)
+    assert item.rest == (
+        "everything; not in the store: an analysis of shortcuts, such as `transplants`, heat maps (analysis `attention`)"
+    )
 
 
 @pytest.mark.parametrize(

@@ -25,8 +25,8 @@ def test_triage_of_predictions_equals_the_table_of_the_run() -> None:
     found = api.triage(table(splits[0]), table(splits[3]))
     rows = score_run("abc", FINDINGS, "chexpert", splits, QUICK).detail["triage"]
     rows = rows[(rows["dataset"] == "vindr") & (rows["finding"] == FINDINGS[0])]
-    assert tuple(found.columns) == SCHEMAS["triage"][3:]
-    for name in (name for name in found if not name.endswith(("_low", "_high"))):
+    assert tuple(found.columns) == (*SCHEMAS["triage"][3:], "note")
+    for name in (name for name in found if not name.endswith(("_low", "_high", "note"))):
         # without a threshold, the table has no value, and the function says which images are released: none
         np.testing.assert_allclose(found[name].replace([np.inf, -np.inf], np.nan), rows[name], err_msg=name)
     for end in ("low", "high"):  # other resamples
@@ -70,9 +70,92 @@ def test_a_hospital_without_positive_images_has_no_miss_rate_and_no_standardized
     found = api.triage(table(splits[0]), negative)
     assert found[["miss_rate", "miss_rate_low", "miss_rate_high"]].isna().all(axis=None)
     assert found["false_positive_rate"].notna().all()
+    assert found["note"].str.startswith("no image of the hospital has the finding, so there is no miss rate").all()
     of_benefit = api.net_benefit(negative, [0.2])
     assert of_benefit[["standardized", "standardized_low"]].isna().all(axis=None)
     assert of_benefit["net_benefit"].notna().all()
+    assert of_benefit["note"].str.startswith("no image has the finding, so there is no standardized net benefit").all()
+
+
+def of_patients(num_positive: int, num_negative: int) -> pd.DataFrame:
+    """Return a table with one image for each patient."""
+    label = np.repeat([1, 0], [num_positive, num_negative])
+    score = np.random.default_rng(0).normal(2.0 * label)
+    return pd.DataFrame({"label": label, "score": score, "probability": expit(score), "patient_id": range(len(label))})
+
+
+@pytest.mark.parametrize(
+    ("num_positive", "num_negative", "words"),
+    [
+        (30, 30, ""),
+        (1, 60, "only 1 patient has the finding, so intervals are missing or not reliable"),
+        (60, 4, "only 4 patients have an image without the finding, so intervals are missing or not reliable"),
+        (
+            1,
+            0,
+            "no image is without the finding, so these images do not show false alarms; only 1 patient has the finding",
+        ),
+    ],
+)
+def test_a_net_benefit_of_few_patients_says_so(num_positive: int, num_negative: int, words: str) -> None:
+    found = api.net_benefit(of_patients(num_positive, num_negative), [0.2])
+    assert found["note"].item() == words or found["note"].item().startswith(words + ",")
+
+
+def test_a_net_benefit_of_one_patient_has_no_interval() -> None:
+    found = api.net_benefit(of_patients(1, 0), [0.2])
+    assert found.filter(regex="_(low|high)$").isna().all(axis=None)
+    assert found["note"].item().endswith("one patient has no interval")
+
+
+@pytest.mark.parametrize(
+    ("internal", "hospital", "level", "words"),
+    [
+        ((30, 30), (30, 30), 0.1, ""),
+        ((5, 30), (30, 30), 0.1, "nothing is released: 5 internal patients have the finding, and 9 are needed"),
+        ((30, 1), (30, 30), 0.05, "nothing is flagged: 1 internal patient has an image without the finding, and 19 are needed"),
+        ((30, 30), (0, 30), 0.1, "no image of the hospital has the finding, so there is no miss rate"),
+        ((30, 30), (30, 0), 0.1, "no image of the hospital is without the finding, so there is no false positive rate"),
+        ((30, 30), (2, 30), 0.1, "only 2 patients of the hospital have the finding, so intervals are missing or not reliable"),
+    ],
+)  # fmt: skip
+def test_a_triage_says_why_a_threshold_or_rate_is_missing(
+    internal: tuple[int, int], hospital: tuple[int, int], level: float, words: str
+) -> None:
+    found = api.triage(of_patients(*internal), of_patients(*hospital), [level])
+    assert found["note"].item() == words
+    assert words or np.isfinite(found.drop(columns="note").astype(float)).all(axis=None)
+
+
+@pytest.mark.parametrize("numbers", ["high", ["high"], [[0.1]], {"a": 0.1}, [None], object()])
+def test_thresholds_and_levels_that_are_no_numbers_are_refused(numbers: object) -> None:
+    predictions = table(parts()[3])
+    with pytest.raises(ConfigError, match=r"thresholds|above 0 and below 1"):
+        api.net_benefit(predictions, numbers)  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match=r"levels|above 0 and below 1"):
+        api.triage(predictions, predictions, numbers)  # type: ignore[arg-type]
+
+
+def test_one_number_is_one_threshold_or_level_and_no_level_is_refused() -> None:
+    predictions = of_patients(30, 30)
+    assert api.net_benefit(predictions, 0.2)["threshold"].tolist() == [0.2]  # type: ignore[arg-type]
+    assert api.triage(predictions, predictions, 0.1)["level"].tolist() == [0.1]  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match="there are no levels"):
+        api.triage(predictions, predictions, [])
+
+
+@pytest.mark.parametrize("num", [0, 1, -5, 2.5, "x"])
+def test_a_number_of_resamples_without_intervals_is_refused(num: int) -> None:
+    predictions = of_patients(30, 30)
+    with pytest.raises(ConfigError, match="num_resamples must be a whole number of at least 2"):
+        api.net_benefit(predictions, [0.2], num_resamples=num)
+    with pytest.raises(ConfigError, match="num_resamples must be a whole number of at least 2"):
+        api.triage(predictions, predictions, [0.1], num_resamples=num)
+
+
+def test_what_is_no_table_is_refused() -> None:
+    with pytest.raises(ConfigError, match="is no table"):
+        api.net_benefit("hospital.csv", [0.2])  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("threshold", [0.0, 1.0, -0.1, 1.5, float("nan")])

@@ -1,0 +1,63 @@
+"""The prevalence of the predictive values: a slider and a field, which refuses what is no prevalence."""
+
+import pytest
+
+from reports.page import render
+from reports.sections.run_decisions import predictive_values
+from tests.browser.visit import wait_until
+from tests.synthetic import Invented, tables
+
+pytestmark = pytest.mark.browser
+PART = "#drawer-body details.predictive"
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory):
+    file = tmp_path_factory.mktemp("page") / "page.html"
+    file.write_text(render(tables(Invented(runs=2))), encoding="utf-8")
+    return file
+
+
+@pytest.fixture
+def part(visit):
+    """The opened predictive values of the first run."""
+    visit.page.locator("#rank .c-run a").first.click()
+    wait_until(visit.page, f"document.querySelector('{PART}')")
+    part = visit.page.locator(PART).first
+    part.locator("summary").click()
+    return part
+
+
+def chosen(part):
+    return part.locator("[data-chosen]").first.inner_text().split("\n")
+
+
+def expected(part, prevalence):
+    row = part.locator("tr[data-se]").first
+    values = predictive_values(*(float(row.get_attribute(name)) for name in ("data-se", "data-sp")), prevalence)
+    return [f"{word} {value:.3f}".replace(" 0.", " .") for word, value in zip(("PPV", "NPV"), values, strict=True)]
+
+
+@pytest.mark.parametrize("percent", ["0", "0.2", "12.5", "37", "100"])
+def test_the_slider_and_the_field_choose_the_prevalence_and_agree(part, percent):
+    slider, field = part.locator("input[type=range]"), part.locator("input[type=number]")
+    field.fill(percent)
+    assert float(slider.input_value()) == float(percent)
+    assert chosen(part) == expected(part, float(percent) / 100)
+    assert part.locator("output").inner_text() == ""
+    slider.fill("5")
+    assert field.input_value() == "5"
+    assert chosen(part) == expected(part, 0.05)
+
+
+@pytest.mark.parametrize("typed", ["-1", "101", "1e9", "", "e"])
+def test_what_is_no_prevalence_has_words_and_no_values(part, typed):
+    field = part.locator("input[type=number]")
+    field.fill("")
+    field.press_sequentially(typed)
+    field.dispatch_event("input")
+    assert part.locator("output").inner_text() == "Enter a number from 0 to 100."
+    assert chosen(part) == ["PPV –", "NPV –"]
+    field.fill("10")
+    assert part.locator("output").inner_text() == ""
+    assert chosen(part) == expected(part, 0.1)

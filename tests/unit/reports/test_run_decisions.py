@@ -1,0 +1,100 @@
+"""The decisions of a run on the page: why a number is missing, and the predictive values at a prevalence."""
+
+import math
+import re
+from dataclasses import replace
+
+import pandas as pd
+import pytest
+
+from reports.report_data.report_data import read
+from reports.sections.run_decisions import Decisions, predictive_values
+from reports.sections.run_triage import Triage
+from reports.tables import Tables
+from tests.synthetic import Invented, tables
+
+OF_RUNS = "A dash: the details of each run have this number"
+
+
+def test_a_recipe_does_not_say_that_a_hospital_has_too_few_patients() -> None:
+    made = tables(Invented(runs=2))
+    table = made["net_benefit"]
+    # a recipe has the macro of each hospital, and the external mean of each finding
+    table = table[(table["run_id"] != table["run_id"].iloc[0]) | (table["finding"] == "macro")]
+    board = read(Tables(made.meta, made.frames | {"net_benefit": _with_external_means(table)}))
+    recipe_id = made["net_benefit"]["run_id"].iloc[0]
+    run = next(run for run in board.ranked if run.id == recipe_id)
+    recipe = replace(run, runs=(run,), kind="recipe")
+    page = str(Decisions.of(board, [recipe.id]).html(recipe)).split("Thresholds of a stated goal")[0]
+    assert "Net benefit at the stated threshold" in page
+    assert "patients</i>" not in page
+    assert OF_RUNS in page
+    other = next(run for run in board.ranked if run.id != recipe_id)
+    assert OF_RUNS not in str(Decisions.of(board, [other.id]).html(other))
+
+
+def _with_external_means(table: pd.DataFrame) -> pd.DataFrame:
+    """Add the external means of findings to all runs, with the values of another run at one hospital."""
+    found = table[(table["dataset"] == "mimic") & (table["finding"] != "macro")]
+    found = found[found["run_id"] == found["run_id"].iloc[0]]
+    means = [found.assign(run_id=run_id, dataset="external") for run_id in table["run_id"].unique()]
+    return pd.concat([table, *means], ignore_index=True)
+
+
+@pytest.mark.parametrize("prevalence", [-0.01, 1.01, math.nan, math.inf])
+def test_a_prevalence_outside_0_to_1_is_refused(prevalence: float) -> None:
+    with pytest.raises(ValueError, match="a prevalence must be from 0 to 1"):
+        predictive_values(0.9, 0.8, prevalence)
+
+
+def test_predictive_values_of_calls_that_never_happen_are_dashes_on_the_page() -> None:
+    ppv, npv = predictive_values(0.0, 1.0, 0.1)  # no image is called positive
+    assert math.isnan(ppv)
+    assert npv == pytest.approx(0.9)
+    made = tables(Invented(runs=1))
+    load = made["workload"].assign(sensitivity=0.0, specificity=1.0)
+    board = read(Tables(made.meta, made.frames | {"workload": load}))
+    page = str(Decisions.of(board, [board.ranked[0].id]).html(board.ranked[0]))
+    assert re.search(r"PPV –<br>NPV \.900", page)
+    assert "nan" not in page.lower()
+
+
+def test_a_missing_workload_or_triage_has_a_reason() -> None:
+    made = tables(Invented(runs=1))
+    first, second = read(made).findings[:2]
+    frames = {}
+    for name in ("workload", "triage"):
+        table = made[name]
+        few = (table["finding"] == first) & (table["dataset"] == "mimic")
+        frames[name] = table[~few & (table["finding"] != second)]
+    board = read(Tables({**made.meta, "min_count": 7}, made.frames | frames))
+    run = board.ranked[0]
+    decisions, triage = str(Decisions.of(board, [run.id]).html(run)), str(Triage.of(board, [run.id]).html(run))
+    workload = decisions[decisions.index("Workload with sensitivity") :]
+    assert "–<i>&lt; 7 patients</i>" in workload
+    assert f"No threshold: {second} (too few internal validation patients, or no score reaches the goal)." in workload
+    assert "–<i>&lt; 7 patients</i>" in triage
+    assert f"No threshold: {second} (all internal validation images have the finding, or all lack it)." in triage
+    whole = read(made)
+    assert "No threshold" not in str(Decisions.of(whole, [run.id]).html(run)) + str(
+        Triage.of(whole, [run.id]).html(run)
+    )
+
+
+def test_fewer_than_one_patient_is_no_patient() -> None:
+    made = tables(Invented(runs=1))
+    board = read(Tables({**made.meta, "min_count": 1}, made.frames))
+    key, finding = next(iter(board.labeled))
+    assert board.why_missing(key, finding) == "no patient"
+
+
+def test_a_macro_without_any_threshold_says_that_nothing_is_released() -> None:
+    made = tables(Invented(runs=1))
+    table = made["triage"].assign(miss_rate=0.0, miss_rate_low=math.nan, miss_rate_high=math.nan, released=0.0)
+    table = table.assign(release_threshold=math.nan, miss_rate_by_chance=math.nan)
+    board = read(Tables(made.meta, made.frames | {"triage": table}))
+    page = str(Triage.of(board, [board.ranked[0].id]).html(board.ranked[0]))
+    macro = page[page.index("Macro mean") :]
+    assert "miss rate –" in macro
+    assert "nothing is released" in macro
+    assert "miss rate .000" not in page
