@@ -4,7 +4,7 @@ import pytest
 
 from reports.page import render
 from reports.sections.run_decisions import predictive_values
-from tests.browser.visit import wait_until
+from tests.browser.visit import Visit, wait_until
 from tests.synthetic import Invented, tables
 
 pytestmark = pytest.mark.browser
@@ -61,3 +61,13 @@ def test_what_is_no_prevalence_has_words_and_no_values(part, typed):
     field.fill("10")
     assert part.locator("output").inner_text() == ""
     assert chosen(part) == expected(part, 0.1)
+
+
+def test_without_scripts_there_are_tables_and_a_line_on_the_missing_curves(browser, page):
+    with Visit(browser, page, java_script_enabled=False) as visit:
+        details = visit.page.locator("details.run").first
+        details.locator("> summary").click()
+        assert details.locator("noscript p", has_text="The curves of a run need JavaScript.").is_visible()
+        details.locator("details.predictive > summary").first.click()
+        assert details.locator("details.predictive table").first.is_visible()
+        assert details.locator(".needs-js:visible").count() == 0
