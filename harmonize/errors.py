@@ -26,6 +26,42 @@ class CxrError(Exception):
     def __str__(self) -> str:
         return f"{self.what}\nwhere: {self.where}\n  fix: {self.fix}"
 
+    @staticmethod
+    def suggestion(name: object, choices: Iterable[object], otherwise: str = "") -> str:
+        """Return a fix for an unknown name: the most similar choice. If no choice is similar, return `otherwise` or all choices.
+
+        >>> choices = ["Edema", "Mass"]
+        >>> [CxrError.suggestion("edma", choices), CxrError.suggestion("x", choices), CxrError.suggestion("x", choices, "see the list")]
+        ["did you mean 'Edema'?", 'choose from: Edema, Mass', 'see the list']
+        """
+        names = [str(choice) for choice in choices]
+        return CxrError.hint(name, names).rstrip() or otherwise or f"choose from: {', '.join(names)}"
+
+    @staticmethod
+    def hint(name: object, choices: Iterable[object]) -> str:
+        """Return the question whether the most similar choice is meant, with a space at its end, to begin a fix; "" if none is similar.
+
+        Upper and lower case are not distinguished.
+
+        >>> CxrError.hint("edma", ["Edema", "Mass"]), CxrError.hint("x", ["Edema", "Mass"])
+        ("did you mean 'Edema'? ", '')
+        """
+        from difflib import get_close_matches  # needed for errors only
+
+        names = {str(choice).casefold(): str(choice) for choice in choices}
+        close = get_close_matches(str(name).casefold(), names, n=1)
+        return f"did you mean {names[close[0]]!r}? " if close else ""
+
+    @staticmethod
+    def not_a_file(path: Path) -> str:
+        """Return that a path is no file, as text; "" for a file, and for a path that does not exist.
+
+        Programs check this before they open a path: opening a pipe waits for a writer, and a device may have no end.
+        """
+        return (
+            "this is not a file, but a folder, pipe, socket or device" if path.exists() and not path.is_file() else ""
+        )
+
 
 class ConfigError(CxrError):
     """A grid, an option or a mapping file has an invalid value."""
@@ -37,6 +73,18 @@ class RegistryError(CxrError):
 
 class DatasetError(CxrError):
     """A dataset on disk does not have its published layout."""
+
+    @classmethod
+    def not_utf8(cls, path: Path, lines: Iterable[bytes]) -> Self:
+        """Return the error for a table that is not UTF-8 text. The error names the first of the `lines` that cannot be read."""
+        number = 1
+        for number, line in enumerate(lines, 1):  # noqa: B007  (used after the loop)
+            try:
+                line.decode("utf-8")
+            except UnicodeDecodeError:
+                break
+        fix = "save the table as UTF-8 (in Excel: CSV UTF-8); download a published table again"
+        return cls("the table is not UTF-8 text", f"{path}:{number}", fix)
 
 
 class StoreError(CxrError):
@@ -51,36 +99,3 @@ class StoreError(CxrError):
 
 class SetupError(CxrError):
     """A package, a device or a weights file is missing on this machine."""
-
-
-def suggestion(name: object, choices: Iterable[object], otherwise: str = "") -> str:
-    """Return a fix for an unknown name: the most similar choice. If no choice is similar, return `otherwise` or all choices.
-
-    >>> suggestion("edma", ["Edema", "Mass"]), suggestion("x", ["Edema", "Mass"]), suggestion("x", ["Mass"], "see the list")
-    ("did you mean 'Edema'?", 'choose from: Edema, Mass', 'see the list')
-    """
-    names = [str(choice) for choice in choices]
-    return hint(name, names).rstrip() or otherwise or f"choose from: {', '.join(names)}"
-
-
-def hint(name: object, choices: Iterable[object]) -> str:
-    """Return the question whether the most similar choice is meant, with a space at its end, to begin a fix; "" if none is similar.
-
-    Upper and lower case are not distinguished.
-
-    >>> hint("edma", ["Edema", "Mass"]), hint("x", ["Edema", "Mass"])
-    ("did you mean 'Edema'? ", '')
-    """
-    from difflib import get_close_matches  # needed for errors only
-
-    names = {str(choice).casefold(): str(choice) for choice in choices}
-    close = get_close_matches(str(name).casefold(), names, n=1)
-    return f"did you mean {names[close[0]]!r}? " if close else ""
-
-
-def not_a_file(path: Path) -> str:
-    """Return that a path is no file, as text; "" for a file, and for a path that does not exist.
-
-    Programs check this before they open a path: opening a pipe waits for a writer, and a device may have no end.
-    """
-    return "this is not a file, but a folder, pipe, socket or device" if path.exists() and not path.is_file() else ""

@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from harmonize.errors import ConfigError, not_a_file
+from harmonize.errors import ConfigError
 
 # maximum size of a file: 80 times the largest shipped file; PyYAML needs about a second for each million bytes
 MAX_BYTES = 2_000_000
@@ -59,7 +59,7 @@ def read_yaml(path: Path) -> Any:
     YAML is invalid, for example because of a repeated key.
     """
     try:
-        if what := not_a_file(path):
+        if what := ConfigError.not_a_file(path):
             raise ConfigError(what, str(path), "give the path of a YAML file")
         # check the size before the file is read; `parse_yaml` checks the number of characters
         if path.stat().st_size > MAX_BYTES:

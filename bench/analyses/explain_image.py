@@ -26,7 +26,7 @@ from bench.planning.derived_runs import logit_of_mean
 from bench.runs.make_derived import view_transform
 from bench.runs.stored_run import StoredRun, TrainedNetwork, load
 from bench.store.store import Progress, Store, write_bytes
-from harmonize.errors import ConfigError, DatasetError, suggestion
+from harmonize.errors import ConfigError, DatasetError
 from harmonize.images.image_header import ImageFile
 from harmonize.images.pixels import Geometry, UnreadableImage, read_gray, to_geometry
 from harmonize.images.regions import InputTransform
@@ -241,7 +241,9 @@ def chosen_findings(stored: StoredRun, requested: Sequence[str]) -> list[str]:
     finding_by_lowercase = {finding.lower(): finding for finding in known}
     for name in requested:
         if name.lower() not in finding_by_lowercase:
-            raise ConfigError(f"run {stored.id} has not learned {name!r}", "--finding", suggestion(name, known))
+            raise ConfigError(
+                f"run {stored.id} has not learned {name!r}", "--finding", ConfigError.suggestion(name, known)
+            )
     return list(dict.fromkeys(finding_by_lowercase[name.lower()] for name in requested)) or list(
         finding_by_lowercase.values()
     )

@@ -57,7 +57,7 @@ from bench.cli.store import add_store_commands
 from bench.cli.text_tables import wrapped
 from bench.cli.weights import WEIGHTS_EXAMPLES
 from bench.cli.weights import weights as weights_command
-from harmonize.errors import ConfigError, CxrError, StoreError, hint
+from harmonize.errors import ConfigError, CxrError, StoreError
 
 # _FIXES: errors of the file system that the user can fix, with the fix. Any other OSError is a bug and keeps its traceback
 _WRITE_ERRORS = (errno.EACCES, errno.EPERM, errno.EROFS)
@@ -246,7 +246,7 @@ def list_(
             names = [row[0] for row in rows]
     else:
         sections = (*SECTIONS, "grids", "runs")
-        fix = f"{hint(section, sections)}sections: {', '.join(sections)}"
+        fix = f"{ConfigError.hint(section, sections)}sections: {', '.join(sections)}"
         raise ConfigError(f"unknown section {section!r}", "bench list", fix)
     if rows or as_json:
         typer.echo(json.dumps(names) if as_json else "\n".join(table_lines(rows, header=bool(section))))

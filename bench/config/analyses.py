@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from bench.config.run_config import differing, from_dict, one_of
-from harmonize.errors import ConfigError, suggestion
+from harmonize.errors import ConfigError
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +128,7 @@ def read_analyses(raw: object, where: str) -> tuple[Analysis, ...]:
         raise ConfigError(f"analyses must be a block of keys (got {raw!r})", where, fix)
     for name in raw:
         if name not in KINDS:
-            raise ConfigError(f"unknown analysis {name!r}", f"{where}.{name}", suggestion(name, KINDS))
+            raise ConfigError(f"unknown analysis {name!r}", f"{where}.{name}", ConfigError.suggestion(name, KINDS))
     options = {name: raw.get(name, True) for name in KINDS}
     return tuple(
         Analysis(name, from_dict(KINDS[name].options, {} if block is True else block, f"{where}.{name}"))

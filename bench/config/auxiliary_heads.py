@@ -9,7 +9,7 @@ finding.
 """
 
 from bench.config.run_config import ABNORMAL, HEADS, RunConfig
-from harmonize.errors import ConfigError, hint
+from harmonize.errors import ConfigError
 from harmonize.labels.findings import NO_FINDING, space
 
 
@@ -17,7 +17,7 @@ def check_heads(config: RunConfig, where: str) -> None:
     """Raise ConfigError if the task or the heads do not fit the label space."""
     findings = space(config.space)
     if config.task == "binary" and config.finding not in findings:
-        fix = f"{hint(config.finding, findings)}choose one of {', '.join(findings)}, or another `space`"
+        fix = f"{ConfigError.hint(config.finding, findings)}choose one of {', '.join(findings)}, or another `space`"
         raise ConfigError(f"the label space {config.space} has no finding {config.finding!r}", f"{where}.finding", fix)
     if "abnormal" not in HEADS[config.heads]:
         return

@@ -18,7 +18,7 @@ from bench.config.published_results import Published, read_published
 from bench.config.registry import Registry
 from bench.config.run_config import NAMED, RunConfig, differing, from_dict
 from bench.config.tta_and_ensembles import Ensemble, read_ensembles, read_tta
-from harmonize.errors import ConfigError, CxrError, hint, suggestion
+from harmonize.errors import ConfigError, CxrError
 from harmonize.labels.findings import HYBRID, check_source, labels_yaml
 
 if TYPE_CHECKING:
@@ -174,7 +174,7 @@ class Grid:
         for i, name in enumerate(self.cohort_names):
             if name not in known:
                 key = f"evaluate_on[{i - 1}]" if i else "base.train_on"
-                fix = f"{hint(name, known)}choose from: {', '.join(known)}"
+                fix = f"{ConfigError.hint(name, known)}choose from: {', '.join(known)}"
                 raise ConfigError(f"the hospital {name!r} has {lacks}", self.location(key), fix)
 
     def location(self, key: str) -> str:
@@ -234,7 +234,7 @@ class Grid:
         """
         for key in raw:
             if key not in _KEYS:
-                raise ConfigError(f"unknown key {key!r}", f"{path}: {key}", suggestion(key, _KEYS))
+                raise ConfigError(f"unknown key {key!r}", f"{path}: {key}", ConfigError.suggestion(key, _KEYS))
         configs = _expand(raw, registry, str(path))
         for key, values in {
             **{k: {getattr(c, k) for c in configs} for k in ("train_on", "split", "space", "mapping")},
@@ -303,7 +303,7 @@ def _label_sources(raw: object, where: str) -> tuple[tuple[str, str], ...]:
     findings = {finding for names in labels_yaml()["spaces"].values() for finding in names}
     for finding in raw:
         if finding not in findings:
-            fix = suggestion(finding, findings, "name a finding of harmonize/labels/labels.yaml")
+            fix = ConfigError.suggestion(finding, findings, "name a finding of harmonize/labels/labels.yaml")
             raise ConfigError(f"unknown finding {finding!r}", where, fix)
     return tuple((str(finding), source) for finding, source in raw.items())
 
@@ -451,7 +451,7 @@ def _nested(key: str, value: Any, where: str) -> dict[str, Any]:
     head, _, rest = str(key).partition(".")
     keys = [f.name for f in fields(RunConfig)]
     if head not in keys:
-        raise ConfigError(f"unknown key {head!r}", f"{where}.{key}", suggestion(head, keys))
+        raise ConfigError(f"unknown key {head!r}", f"{where}.{key}", ConfigError.suggestion(head, keys))
     return {head: {rest: value}} if rest else {head: value}
 
 

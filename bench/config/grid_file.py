@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.config.registry import shipped
-from harmonize.errors import ConfigError, hint, not_a_file
+from harmonize.errors import ConfigError
 from harmonize.yaml_file import line_of_key, read_yaml
 
 # Maximum length in bytes of the name of a grid; bundles have the same limit. The name becomes part of file names, and a
@@ -29,7 +29,7 @@ def find(name_or_path: str) -> Path:
     path = Path(name_or_path)
     if path.is_file():
         return path
-    if (path.suffix in {".yaml", ".yml"} or len(path.parts) > 1) and (what := not_a_file(path)):
+    if (path.suffix in {".yaml", ".yml"} or len(path.parts) > 1) and (what := ConfigError.not_a_file(path)):
         raise ConfigError(
             what, name_or_path, "give the path of a grid file, or name a shipped grid: `bench list grids`"
         )
@@ -40,7 +40,7 @@ def find(name_or_path: str) -> Path:
     names = shipped_grids()
     if name_or_path in names:
         return shipped(f"grids/{name_or_path}.yaml")
-    fix = f"{hint(name_or_path, names)}shipped grids: {', '.join(names)}; or give the path of a grid file"
+    fix = f"{ConfigError.hint(name_or_path, names)}shipped grids: {', '.join(names)}; or give the path of a grid file"
     raise ConfigError(f"no grid {name_or_path!r}", "--grid", fix)
 
 

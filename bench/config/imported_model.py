@@ -12,7 +12,7 @@ from typing import Any
 
 from bench.config.preprocessing_ops import TABLE_OPS, geometry, parse
 from bench.config.run_config import from_dict
-from harmonize.errors import ConfigError, hint, suggestion
+from harmonize.errors import ConfigError
 from harmonize.labels.findings import labels_yaml
 from harmonize.yaml_file import read_yaml
 
@@ -156,7 +156,7 @@ def _block(raw: Any, where: str) -> Mapping[str, Any]:
 def _check_keys(raw: Mapping[str, Any], keys: Sequence[str], where: str) -> None:
     for key in raw:
         if key not in keys:
-            raise ConfigError(f"unknown key {key!r}", f"{where}: {key}", suggestion(key, keys))
+            raise ConfigError(f"unknown key {key!r}", f"{where}: {key}", ConfigError.suggestion(key, keys))
 
 
 def _model(raw: Mapping[str, Any], folder: Path, where: str) -> tuple[str, str, Mapping[str, Any], Mapping[str, Path]]:
@@ -285,7 +285,7 @@ def _findings(output_names: list[str], rename: Mapping[str, str], drop: Sequence
     renamed = ["" if name in drop else rename.get(name, name) for name in output_names]
     if unknown := [name for name in renamed if name and name not in findings]:
         fix = f"map it with `rename: {{{unknown[0]}: FINDING}}`, or drop it with `drop: [{unknown[0]}]`"
-        fix = hint(unknown[0], findings) + fix
+        fix = ConfigError.hint(unknown[0], findings) + fix
         raise ConfigError(f"unknown findings {', '.join(map(repr, unknown))}", f"{where}.names", fix)
     if repeated := [name for name in renamed if name and renamed.count(name) > 1]:
         raise ConfigError(f"two outputs have the name {repeated[0]!r}", where, "drop one of them")

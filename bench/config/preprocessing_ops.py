@@ -7,7 +7,7 @@ values with one table per image. This module does not import torch.
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from harmonize.errors import ConfigError, suggestion
+from harmonize.errors import ConfigError
 
 if TYPE_CHECKING:
     from bench.config.registry import Entry
@@ -174,7 +174,7 @@ def _named(item: object, kind: str, names: Mapping[str, Any], where: str) -> tup
     """Return the name and the options of an item written `name` or `{name: {option: value}}`."""
     name, options = next(iter(item.items())) if isinstance(item, Mapping) and len(item) == 1 else (item, {})
     if not isinstance(name, str) or name not in names:
-        raise ConfigError(f"unknown {kind} {name!r}", where, suggestion(name, names))
+        raise ConfigError(f"unknown {kind} {name!r}", where, ConfigError.suggestion(name, names))
     return name, dict(options or {})
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from harmonize.errors import ConfigError, suggestion
+from harmonize.errors import ConfigError
 from harmonize.labels.findings import labels_yaml
 from harmonize.yaml_file import read_yaml
 
@@ -80,7 +80,7 @@ def _numbers(dataset_split: str, values: Any, where: str) -> list[tuple[str, str
     rows = []
     for finding, value in values.items():
         if finding not in names:
-            fix = suggestion(finding, names, "name a finding of harmonize/labels/labels.yaml, or macro")
+            fix = ConfigError.suggestion(finding, names, "name a finding of harmonize/labels/labels.yaml, or macro")
             raise ConfigError(f"unknown finding {finding!r}", where, fix)
         if type(value) not in (int, float) or not math.isfinite(value) or not 0 <= value <= 1:
             raise ConfigError(f"{finding} must be a number from 0 to 1 (got {value!r})", where, "correct the number")

@@ -13,7 +13,7 @@ from typing import Any, Self
 
 from bench.config.plugins import installed_plugins
 from bench.config.stable_names import current_name, stable_name
-from harmonize.errors import ConfigError, CxrError, RegistryError, hint, suggestion
+from harmonize.errors import ConfigError, CxrError, RegistryError
 from harmonize.yaml_file import read_yaml
 
 SECTIONS = (
@@ -93,7 +93,7 @@ class Entry:
             if option not in parameters:
                 where = f"{self.section}.{self.name}: with"
                 raise RegistryError(
-                    f"{self.use} has no option {option!r}", where, suggestion(option, sorted(parameters))
+                    f"{self.use} has no option {option!r}", where, ConfigError.suggestion(option, sorted(parameters))
                 )
 
     @property
@@ -157,7 +157,7 @@ class Registry:
         unread_plugins = "".join(
             f"; plug-in {plugin} was not read: {error.what}" for plugin, error in self.refused.items()
         )
-        fix = f"{hint(name, entries)}`bench list {section}` shows all {len(entries)}{unread_plugins}"
+        fix = f"{ConfigError.hint(name, entries)}`bench list {section}` shows all {len(entries)}{unread_plugins}"
         raise ConfigError(f"unknown name {name!r} in {section}", where, fix)
 
     @property
@@ -221,7 +221,9 @@ def _sections(raw: object, where: str, plugin: str = "") -> dict[str, dict[str, 
         if section == "schema":
             continue
         if section not in sections:
-            raise RegistryError(f"unknown section {section!r}", where, suggestion(section, sorted(SECTIONS)))
+            raise RegistryError(
+                f"unknown section {section!r}", where, ConfigError.suggestion(section, sorted(SECTIONS))
+            )
         if not isinstance(entries or {}, Mapping):
             what = f"a section must be a block of names (got {entries!r})"
             raise RegistryError(what, f"{where}: {section}", "write `name: {...}`")
@@ -254,7 +256,7 @@ def _entry(section: str, name: str, block: Mapping[str, Any], where: str, plugin
     allowed = _COMMON | _FACTS.get(section, set())
     for key in block:
         if key not in allowed:
-            raise RegistryError(f"unknown key {key!r}", where, suggestion(key, sorted(allowed)))
+            raise RegistryError(f"unknown key {key!r}", where, ConfigError.suggestion(key, sorted(allowed)))
     given_options = block.get("with") or {}
     if not isinstance(given_options, Mapping):
         raise RegistryError(

@@ -13,7 +13,7 @@ from dataclasses import MISSING, dataclass, field, fields, is_dataclass, replace
 from typing import Any, Self, TypeVar
 
 from harmonize.cohorts.cohort_choice import CohortChoice
-from harmonize.errors import ConfigError, suggestion
+from harmonize.errors import ConfigError
 
 T = TypeVar("T")
 
@@ -347,7 +347,7 @@ def from_dict(kind: type[T], raw: object, where: str) -> T:
     values: dict[str, Any] = {}
     for key, value in raw.items():
         if key not in keys:
-            raise ConfigError(f"unknown key {key!r}", f"{where}.{key}", suggestion(key, keys))
+            raise ConfigError(f"unknown key {key!r}", f"{where}.{key}", ConfigError.suggestion(key, keys))
         expected = hints[key]
         if is_dataclass(expected):
             values[key] = from_dict(typing.cast("type[Any]", expected), value, f"{where}.{key}")

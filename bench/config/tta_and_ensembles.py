@@ -6,7 +6,7 @@ from typing import Any
 
 from bench.config.registry import Entry, Registry
 from bench.config.run_config import RunConfig
-from harmonize.errors import ConfigError, suggestion
+from harmonize.errors import ConfigError
 
 View = tuple[bool, float]  # whether the image is mirrored; rotation in degrees counterclockwise
 
@@ -96,7 +96,7 @@ def _checked(block: Mapping[str, Any], tta: Sequence[str], where: str) -> tuple[
     """Return the name, the conditions and the TTA of one ensemble."""
     for key in block:
         if key not in _KEYS:
-            raise ConfigError(f"unknown key {key!r}", where, suggestion(key, _KEYS))
+            raise ConfigError(f"unknown key {key!r}", where, ConfigError.suggestion(key, _KEYS))
     name, conditions, views = block.get("name"), block.get("of", {}), block.get("tta", "")
     if not isinstance(name, str) or not name.strip():
         raise ConfigError(f"invalid ensemble name {name!r}", f"{where}.name", "write a short text")

@@ -22,7 +22,7 @@ from torch.hub import get_dir, load_state_dict_from_url
 from bench.config.registry import Entry
 from bench.models.output_layers import output_layers
 from bench.system.hub_client import download
-from harmonize.errors import ConfigError, SetupError, suggestion
+from harmonize.errors import ConfigError, SetupError
 
 Triple = tuple[float, float, float]
 
@@ -193,7 +193,7 @@ def timm_model(name: str, num_outputs: int, in_channels: int, **options: Any) ->
         if not str(error).startswith(("Unknown model", "Invalid pretrained tag")):
             raise
         names = timm.list_models() + timm.list_pretrained()
-        fix = suggestion(name, names, "`timm.list_pretrained()` lists all names")
+        fix = ConfigError.suggestion(name, names, "`timm.list_pretrained()` lists all names")
         raise ConfigError(f"timm {timm.__version__} has no model {name!r}", name, fix) from error
     return model
 

@@ -16,7 +16,7 @@ from bench.config.run_config import RunConfig, differing
 from bench.planning.run import Run
 from bench.store.store import Store, canonical_json, short_hash
 from harmonize.datasets import LAYOUTS
-from harmonize.errors import ConfigError, hint
+from harmonize.errors import ConfigError
 
 KIND = "external"
 # settings that an imported model takes over from the grid's runs
@@ -71,7 +71,7 @@ def row(run: Run, declared: Declared, cohorts: Sequence[Mapping[str, Any]]) -> d
     for name in seen.cohorts:
         if name not in cohort_names:
             names = ", ".join(cohort_names)
-            fix = f"{hint(name, cohort_names)}choose from: {names}; list other data under `others`"
+            fix = f"{ConfigError.hint(name, cohort_names)}choose from: {names}; list other data under `others`"
             raise ConfigError(f"no cohort {name!r}", f"{declared.where}: trained_on.cohorts", fix)
     overlap = [str(c["name"]) for c in cohorts if {str(c["name"]), str(c["layout"])} & set(seen.cohorts)]
     passport = {**json.loads(canonical_json(asdict(seen))), "format": declared.kind, "seen": overlap}

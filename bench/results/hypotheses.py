@@ -23,7 +23,7 @@ from bench.results.cohort_tables import findings_of
 from bench.results.grid_recipes import configuration
 from bench.scoring.across_runs.ablation import references
 from bench.scoring.across_runs.recipes import seed_groups
-from harmonize.errors import ConfigError, hint, suggestion
+from harmonize.errors import ConfigError
 from harmonize.yaml_file import read_yaml
 
 EXTERNAL, MACRO = "external", "macro"
@@ -101,7 +101,7 @@ class _Recipes:
             for key in raw:
                 if key == "seed" or not any(key in settings for settings in self.names):
                     differ = ", ".join(self.varying) or "nothing"
-                    fix = f"{hint(key, self.varying)}recipes of this grid differ in: {differ}"
+                    fix = f"{ConfigError.hint(key, self.varying)}recipes of this grid differ in: {differ}"
                     raise ConfigError(f"{key!r} is not a setting of a recipe", where, fix)
             return dict(raw)
         keys = [key for key in self.varying if any(self._has(i, key, raw) for i in range(len(self.of)))]
@@ -205,7 +205,7 @@ def _check_keys(block: object, allowed: Sequence[str], where: str) -> None:
         raise ConfigError(f"expected a block of keys (got {block!r})", where, f"keys: {', '.join(allowed)}")
     for key in block:
         if key not in allowed:
-            raise ConfigError(f"unknown key {key!r}", f"{where}.{key}", suggestion(key, allowed))
+            raise ConfigError(f"unknown key {key!r}", f"{where}.{key}", ConfigError.suggestion(key, allowed))
 
 
 def _text(item: Mapping[str, Any], key: str, longest: int, where: str) -> str:
@@ -221,7 +221,7 @@ def _text(item: Mapping[str, Any], key: str, longest: int, where: str) -> str:
 def _choose(value: object, choices: Sequence[str], where: str, what: str) -> None:
     """Raise ConfigError with a suggestion unless the value is one of the choices."""
     if value not in choices:
-        raise ConfigError(f"no {what}: {value!r}", where, f"{suggestion(value, choices)} {_IN_WORDS}")
+        raise ConfigError(f"no {what}: {value!r}", where, f"{ConfigError.suggestion(value, choices)} {_IN_WORDS}")
 
 
 def in_words(question: Mapping[str, Any], names: Mapping[str, str]) -> str:

@@ -21,7 +21,7 @@ from bench.runs.imported_predictions import LEAST, MOST
 from bench.scoring.across_runs.paired_runs import ScoredRun
 from bench.scoring.scored_split import ScoredSplit
 from harmonize.datasets.user_table import is_parquet, read_user_table
-from harmonize.errors import ConfigError, DatasetError, suggestion
+from harmonize.errors import ConfigError, DatasetError
 from harmonize.labels.findings import UNMAPPED_CODE
 
 IMAGE, PATIENT = "image_id", "patient_id"
@@ -151,7 +151,7 @@ def _findings(
     for name in chosen:
         for columns, path in ((own, predictions), (other, labels)):
             if name not in columns:
-                fix = suggestion(name, columns or ["no column"])
+                fix = ConfigError.suggestion(name, columns or ["no column"])
                 raise ConfigError(f"no column {name!r}", str(path), fix)
     names = tuple(chosen) or tuple(name for name in own if name in other)
     if not names:

@@ -16,7 +16,7 @@ from bench.scoring.thresholds import RULES
 from bench.store.checked_files import read_grid, write_grid
 from bench.store.store import Store
 from harmonize.cohorts import label_mapping as labelmap
-from harmonize.errors import ConfigError, suggestion
+from harmonize.errors import ConfigError
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,4 +111,4 @@ _SETTINGS = ("scored_from", "mapping", "counted", "min_count", "threshold", "met
 def _check(value: str, choices: Sequence[str], where: str, what: str) -> None:
     """Raise ConfigError with a suggestion unless the value is one of the choices."""
     if value not in choices:
-        raise ConfigError(f"no {what} {value!r}", where, suggestion(value, choices))
+        raise ConfigError(f"no {what} {value!r}", where, ConfigError.suggestion(value, choices))

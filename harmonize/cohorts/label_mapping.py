@@ -12,7 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from harmonize.datasets import LABELS, native
-from harmonize.errors import ConfigError, suggestion
+from harmonize.errors import ConfigError
 from harmonize.labels.findings import ABSENT, FINDINGS, NOT_MENTIONED, PRESENT, UNCERTAIN, label_sources, labels_yaml
 
 MAPPINGS = ("default", "strict", "broad")
@@ -25,7 +25,7 @@ def block(layout: str) -> dict[str, Any]:
     """Return the block of labels.yaml for a published layout."""
     datasets = labels_yaml()["datasets"]
     if layout not in datasets:
-        fix = suggestion(layout, datasets)
+        fix = ConfigError.suggestion(layout, datasets)
         raise ConfigError(f"no layout {layout!r}", "harmonize/labels/labels.yaml: datasets", fix)
     layout_block: dict[str, Any] = datasets[layout]
     return layout_block

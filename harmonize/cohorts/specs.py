@@ -9,7 +9,7 @@ from typing import Any
 from harmonize.cohorts.cohort_choice import CohortChoice
 from harmonize.cohorts.confound_choice import Confound
 from harmonize.datasets import LAYOUTS, PUBLISHED, TABLE, adapter
-from harmonize.errors import ConfigError, DatasetError, suggestion
+from harmonize.errors import ConfigError, DatasetError
 from harmonize.labels.findings import check_source, labels_yaml
 from harmonize.yaml_file import read_yaml
 
@@ -113,7 +113,7 @@ def _spec(name: str, entry: Any, path: Path) -> CohortSpec:
     _check_keys(entry, where)
     layout = entry["layout"]
     if layout not in LAYOUTS:
-        raise ConfigError(f"no layout {layout!r}", f"{where}.layout", suggestion(layout, LAYOUTS))
+        raise ConfigError(f"no layout {layout!r}", f"{where}.layout", ConfigError.suggestion(layout, LAYOUTS))
     table_keys = [key for key in ("table", "mapping") if key in entry]
     if layout == TABLE and len(table_keys) < 2:
         raise ConfigError(
@@ -148,7 +148,7 @@ def _confound(value: Any, where: str) -> Confound:
         raise ConfigError(f"confound is {value!r}, not a block of keys", where, example)
     for key in value:
         if key not in _CONFOUND_KEYS:
-            raise ConfigError(f"unknown key {key!r}", f"{where}.{key}", suggestion(key, _CONFOUND_KEYS))
+            raise ConfigError(f"unknown key {key!r}", f"{where}.{key}", ConfigError.suggestion(key, _CONFOUND_KEYS))
     if missing := [key for key in _CONFOUND_KEYS if key not in value and key != "seed"]:
         raise ConfigError(f"the key {missing[0]} is missing", where, example)
     for key, kind in _CONFOUND_KEYS.items():
@@ -201,7 +201,7 @@ def _check_finding(finding: Any, where: str) -> None:
     """Raise ConfigError if no label space has the finding."""
     findings = {name for names in labels_yaml()["spaces"].values() for name in names}
     if finding not in findings:
-        raise ConfigError(f"no finding {finding!r}", where, suggestion(finding, sorted(findings)))
+        raise ConfigError(f"no finding {finding!r}", where, ConfigError.suggestion(finding, sorted(findings)))
 
 
 def _choice(entry: Mapping[Any, Any], where: str) -> CohortChoice:
@@ -229,7 +229,7 @@ def _check_keys(entry: Mapping[Any, Any], where: str) -> None:
     """Raise ConfigError for a key that is unknown, missing or not text."""
     for key, value in entry.items():
         if key not in _KEYS:
-            raise ConfigError(f"unknown key {key!r}", f"{where}.{key}", suggestion(key, _KEYS))
+            raise ConfigError(f"unknown key {key!r}", f"{where}.{key}", ConfigError.suggestion(key, _KEYS))
         if key in _TEXTS and (not isinstance(value, str) or not value):
             raise ConfigError(f"{key} is {value!r}, not text", f"{where}.{key}", "put the value in quotes")
     for key in ("layout", "root"):

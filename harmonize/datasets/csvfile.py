@@ -26,7 +26,6 @@ from harmonize.datasets.csvrows import (
     check_unpacked_size,
     column_names,
     count_regular_rows,
-    not_utf8,
     open_bytes,
     rows,
 )
@@ -153,7 +152,8 @@ def _readable(path: Path) -> Iterator[None]:
     try:
         yield
     except UnicodeDecodeError as error:
-        raise not_utf8(path) from error
+        with open_bytes(path) as file:
+            raise DatasetError.not_utf8(path, file) from error
     except (
         pd.errors.ParserError,
         pd.errors.EmptyDataError,

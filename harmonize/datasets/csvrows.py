@@ -21,7 +21,7 @@ from typing import IO, Any, NamedTuple
 
 import pyarrow as pa
 
-from harmonize.errors import DatasetError, not_a_file
+from harmonize.errors import DatasetError
 
 MAX_CELL_CHARACTERS = 2**24  # a longer cell is the result of an unclosed quote
 # maximum number of bytes of a compressed table after decompression: enough for 900,000 rows of 1,000 characters. The
@@ -75,7 +75,7 @@ def open_bytes(path: Path) -> Iterator[IO[bytes]]:
 
     Raises DatasetError for a pipe, which would wait for a writer, and for a folder, socket or device.
     """
-    if what := not_a_file(path):
+    if what := DatasetError.not_a_file(path):
         raise DatasetError(what, str(path), "give the path of a file; tables are read several times")
     opener = _OPENERS.get(path.suffix.lower())
     with opener(path) if opener else path.open("rb") as file:
@@ -87,19 +87,6 @@ def open_text(path: Path) -> Iterator[IO[str]]:
     """Open a plain or compressed text file, see `open_bytes`, without changing its line ends."""
     with open_bytes(path) as file, TextIOWrapper(file, encoding="utf-8-sig", newline="") as text:
         yield text
-
-
-def not_utf8(path: Path) -> DatasetError:
-    """Return (not raise) the error for a table that is not UTF-8 text. The error names the first line that cannot be read."""
-    line = 1
-    with open_bytes(path) as file:
-        for line, text in enumerate(file, 1):  # noqa: B007  (used after the loop)
-            try:
-                text.decode("utf-8")
-            except UnicodeDecodeError:
-                break
-    fix = "save the table as UTF-8 (in Excel: CSV UTF-8); if you have not changed it, download it again"
-    return DatasetError("the table is not UTF-8 text", f"{path}:{line}", fix)
 
 
 def check_unpacked_size(path: Path) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from harmonize.datasets import SPLITS, VIEWS
-from harmonize.errors import ConfigError, suggestion
+from harmonize.errors import ConfigError
 from harmonize.labels.findings import labels_yaml
 from harmonize.yaml_file import read_yaml
 
@@ -56,7 +56,7 @@ class TableMapping:
                 raise ConfigError(
                     f"{table} has no column {column!r}",
                     f"{self.file}: {key}",
-                    suggestion(column, present, f"choose from: {', '.join(present[:30])}"),
+                    ConfigError.suggestion(column, present, f"choose from: {', '.join(present[:30])}"),
                 )
 
     def _uses(self) -> Iterator[tuple[str, str]]:
@@ -80,7 +80,7 @@ def read_mapping(path: Path) -> TableMapping:
         raise ConfigError("the mapping file has no keys", str(path), "write the keys image, patient and findings")
     for key in raw:
         if key not in _KEYS:
-            raise ConfigError(f"unknown key {key!r}", f"{path}: {key}", suggestion(key, _KEYS))
+            raise ConfigError(f"unknown key {key!r}", f"{path}: {key}", ConfigError.suggestion(key, _KEYS))
     for key in ("image", "patient", "findings"):
         if not raw.get(key):
             raise ConfigError(f"the key {key} is missing", str(path), f"add `{key}:`")
@@ -143,7 +143,9 @@ def _rule(raw: Mapping[str, Any], key: str, names: Sequence[str], path: Path) ->
         raise ConfigError("the key column is missing", where, "add `column:`")
     for name in rule:
         if name != "column" and name not in names:
-            raise ConfigError(f"unknown name {name!r}", f"{where}.{name}", suggestion(name, ("column", *names)))
+            raise ConfigError(
+                f"unknown name {name!r}", f"{where}.{name}", ConfigError.suggestion(name, ("column", *names))
+            )
     lists = {name: _values(values, f"{where}.{name}") for name, values in rule.items() if name != "column"}
     return {"column": rule["column"], **lists}
 
@@ -153,7 +155,7 @@ def _finding(name: str, rule: Any, path: Path) -> tuple[str, Values | None, Valu
     where = f"{path}: findings.{name}"
     findings = list(dict.fromkeys(finding for space in labels_yaml()["spaces"].values() for finding in space))
     if name not in findings:
-        raise ConfigError(f"no finding {name!r}", where, suggestion(name, findings))
+        raise ConfigError(f"no finding {name!r}", where, ConfigError.suggestion(name, findings))
     if not isinstance(rule, Mapping):
         raise ConfigError(
             "the rule is not a block of keys", where, "write {column: finding, present: [...], absent: [...]}"
@@ -161,7 +163,7 @@ def _finding(name: str, rule: Any, path: Path) -> tuple[str, Values | None, Valu
     for key in rule:
         if key not in ("column", "present", "absent"):
             raise ConfigError(
-                f"unknown key {key!r}", f"{where}.{key}", suggestion(key, ("column", "present", "absent"))
+                f"unknown key {key!r}", f"{where}.{key}", ConfigError.suggestion(key, ("column", "present", "absent"))
             )
     if not isinstance(rule.get("column"), str):
         raise ConfigError("the key column is missing", where, "add `column:`")

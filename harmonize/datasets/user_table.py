@@ -16,7 +16,6 @@ from harmonize.datasets.csvrows import (
     check_unpacked_size,
     column_names,
     count_regular_rows,
-    not_utf8,
     open_bytes,
     rows,
 )
@@ -48,7 +47,8 @@ def read_user_table(path: Path, **options: Any) -> pd.DataFrame:
         with open_bytes(path) as file:
             table: pd.DataFrame = pd.read_csv(file, index_col=False, **options)
     except UnicodeDecodeError as error:
-        raise not_utf8(path) from error
+        with open_bytes(path) as file:
+            raise DatasetError.not_utf8(path, file) from error
     except (csv.Error, EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile, pa.ArrowException) as error:
         raise ValueError(str(error) or type(error).__name__) from error
     return table

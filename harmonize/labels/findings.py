@@ -7,7 +7,7 @@ from functools import cache
 from importlib.resources import files
 from typing import Any
 
-from harmonize.errors import ConfigError, hint
+from harmonize.errors import ConfigError
 from harmonize.yaml_file import parse_yaml
 
 PRESENT, ABSENT, UNCERTAIN, NOT_MENTIONED = 1, 0, -1, -2
@@ -33,7 +33,9 @@ def space(name: str = "shared-9") -> tuple[str, ...]:
     """
     spaces = labels_yaml()["spaces"]
     if name not in spaces:
-        raise ConfigError(f"no label space {name!r}", "space", f"{hint(name, spaces)}available: {', '.join(spaces)}")
+        raise ConfigError(
+            f"no label space {name!r}", "space", f"{ConfigError.hint(name, spaces)}available: {', '.join(spaces)}"
+        )
     return tuple(spaces[name])
 
 

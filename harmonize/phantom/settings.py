@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Self
 
-from harmonize.errors import ConfigError, suggestion
+from harmonize.errors import ConfigError
 from harmonize.phantom.sites import DRAWN, SITES
 
 VERSION = 1  # increase after a change with which equal settings give different files
@@ -44,10 +44,10 @@ class PhantomSettings:
         if self.seed < 0:
             raise ValueError(f"seed must not be negative: {self.seed}")
         if self.source not in SITES:
-            raise ValueError(f"no hospital {self.source!r}; {suggestion(self.source, SITES)}")
+            raise ValueError(f"no hospital {self.source!r}; {ConfigError.suggestion(self.source, SITES)}")
         for site, number in self.images.items():
             if site not in SITES:
-                raise ValueError(f"no hospital {site!r}; {suggestion(site, SITES)}")
+                raise ValueError(f"no hospital {site!r}; {ConfigError.suggestion(site, SITES)}")
             if not 1 <= number < 1_000_000:
                 raise ValueError(f"images of {site} must be between 1 and 999,999, not {number}")
         if not self.images:
@@ -57,7 +57,9 @@ class PhantomSettings:
         if not 0 <= self.shortcut <= 1:
             raise ValueError(f"shortcut must be in [0, 1], not {self.shortcut}")
         if self.finding not in DRAWN:
-            raise ValueError(f"no finding {self.finding!r} in the phantom; {suggestion(self.finding, DRAWN)}")
+            raise ValueError(
+                f"no finding {self.finding!r} in the phantom; {ConfigError.suggestion(self.finding, DRAWN)}"
+            )
         ordered = {site: int(self.images[site]) for site in SITES if site in self.images}
         object.__setattr__(self, "images", ordered)
         object.__setattr__(self, "shortcut", float(self.shortcut))  # 0 and 0.0 must give the same `key`
@@ -75,7 +77,7 @@ class PhantomSettings:
         }
         for key, value in raw.items():
             if key not in types:
-                raise ConfigError(f"unknown key {key!r}", f"{where}.{key}", suggestion(key, types))
+                raise ConfigError(f"unknown key {key!r}", f"{where}.{key}", ConfigError.suggestion(key, types))
             if isinstance(value, bool) or not isinstance(value, types[key]):
                 raise ConfigError(
                     f"{key} is {value!r}, which has the wrong type",

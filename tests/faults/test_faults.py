@@ -59,6 +59,7 @@ def test_a_grid_killed_at_random_moments_ends_with_the_same_bytes(
     assert killed > 2
     here("run", "--grid", "tiny", "--quiet", cwd=folder)
     assert_same_bytes(folder, finished)
+    assert list(folder.rglob("*.part")) == []  # half-written files of the killed processes
 
 
 @pytest.mark.parametrize("limit", [30_000, 1_000_000, 2_000_000])
@@ -73,6 +74,7 @@ def test_a_disk_that_is_full_is_named_and_the_grid_goes_on_when_there_is_room(
     assert "Traceback" not in said + error
     here("run", "--grid", "tiny", "--quiet", cwd=folder)
     assert_same_bytes(folder, finished)
+    assert list(folder.rglob("*.part")) == []
 
 
 def test_a_store_that_cannot_be_written_is_named_and_can_still_be_read(store_copy: Path, tmp_path: Path) -> None:
