@@ -16,6 +16,7 @@ Key = tuple[str, str, str]  # run id, dataset, finding
 LEVEL = 0.1  # the page shows this stated rate; the tables have .05, too
 RATES = ("miss_rate", "false_positive_rate")
 _THRESHOLDS = {"miss_rate": "release_threshold", "false_positive_rate": "flag_threshold"}
+_DECIDED = {"miss_rate": "released", "false_positive_rate": "flagged"}  # share of images that the threshold decides
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +25,7 @@ class Rate:
 
     estimate: the rate, with simultaneous bounds. level: the stated rate. by_chance: the highest true rate that the number of
     internal patients allows if the patients of the cohort are exchangeable with them; NaN without a threshold.
-    has_threshold: whether there were enough internal patients for a threshold.
+    has_threshold: whether there were enough internal patients for a threshold; for the macro, of any finding.
     """
 
     estimate: Estimate
@@ -70,6 +71,9 @@ def lookup(table: pd.DataFrame) -> tuple[dict[tuple[str, Key], Rate], dict[Key, 
         for name in RATES:
             value, low, high, by_chance = (float(row[f"{name}{end}"]) for end in ("", "_low", "_high", "_by_chance"))
             estimate = Estimate(value, low, high).corrected(sizes[compared_with(key)])
-            has_threshold = key[2] == MACRO or is_number(row[_THRESHOLDS[name]])
+            if key[2] == MACRO:  # it has no threshold of its own
+                has_threshold = is_number(by_chance) or float(row[_DECIDED[name]]) > 0
+            else:
+                has_threshold = is_number(row[_THRESHOLDS[name]])
             rates[name, key] = Rate(estimate, LEVEL, by_chance, has_threshold)
     return rates, rows
