@@ -40,6 +40,7 @@ class Compared(NamedTuple):
 class Resampled(NamedTuple):
     """Recipes, their replicates, and the tables that need the replicates of the runs."""
 
+    runs: pd.DataFrame  # the rows of recipes for the table `runs`
     estimators: pd.DataFrame
     seeds: pd.DataFrame
     of_findings: pd.DataFrame  # the result of `external_of_findings`
@@ -59,7 +60,6 @@ def across(
     resampled = _resampled(manifest, frames, run_ids, findings)
     pa.default_memory_pool().release_unused()  # return the memory of the runs' replicates to the operating system
     recipes, drawn = resampled.recipes, resampled.replicates
-    rows_of_recipes = recipe_rows(recipes.joined, frames["runs"])
     # A hundred runs have half a million rows of scores, so only the rows that the tables need are kept.
     scores = frames["scores"]
     needed = ((scores["finding"] == MACRO) | (scores["metric"] == "auroc")) & (scores["subgroup"] == "all")
@@ -72,7 +72,7 @@ def across(
         "net_benefit": recipes.averaged(_compared_benefits(frames["net_benefit"]), ("dataset", "finding", "metric")),
     }
     rows = {name: recipes.replaced(frames[name], of_recipes[name]) for name in of_recipes}
-    of_recipes["runs"] = rows_of_recipes
+    of_recipes["runs"] = resampled.runs
     plain = _macro_auroc(rows["scores"])
     custom = manifest.settings.custom_metrics
     by_id = {run["id"]: run for run in manifest.ranked}
@@ -127,6 +127,7 @@ def _resampled(
     recipes = recipes_of(manifest, replicates)
     internal = str(manifest.content["source"])
     return Resampled(
+        recipe_rows(recipes.joined, frames["runs"]),
         errors_of_estimators(manifest, frames["estimates"], findings, replicates),
         seed_variance(recipes.joined, _macro_auroc(frames["scores"]), replicates, internal),
         external_of_findings(frames["gaps"], replicates, recipes),

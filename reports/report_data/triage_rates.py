@@ -71,9 +71,8 @@ def lookup(table: pd.DataFrame) -> tuple[dict[tuple[str, Key], Rate], dict[Key, 
         for name in RATES:
             value, low, high, by_chance = (float(row[f"{name}{end}"]) for end in ("", "_low", "_high", "_by_chance"))
             estimate = Estimate(value, low, high).corrected(sizes[compared_with(key)])
+            has_threshold = is_number(row[_THRESHOLDS[name]])
             if key[2] == MACRO:  # it has no threshold of its own
                 has_threshold = is_number(by_chance) or float(row[_DECIDED[name]]) > 0
-            else:
-                has_threshold = is_number(row[_THRESHOLDS[name]])
             rates[name, key] = Rate(estimate, LEVEL, by_chance, has_threshold)
     return rates, rows
