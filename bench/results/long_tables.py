@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import pandas as pd
 import pyarrow as pa
@@ -123,8 +123,11 @@ class LongTables:
             as_text = pa.Schema.from_pandas(_decoded(table.slice(0, 1)).to_pandas(), preserve_index=False)
             metadata = {**as_text.metadata, SYNTHETIC_KEY: json.dumps(self.synthetic)}
             temporary = self._files.enter_context(replacing(path))
+            # Scores rarely repeat, so that dictionaries of them would only cost time: a third of the writing.
+            repeated = [field.name for field in table.schema if not pa.types.is_floating(field.type)]
             # with `store_schema`, readers of the file would get Arrow dictionaries instead of texts
-            writer = self._files.enter_context(pq.ParquetWriter(temporary, table.schema, store_schema=False))
+            options: dict[str, Any] = {"store_schema": False, "use_dictionary": repeated, "write_statistics": ["run_id"]}
+            writer = self._files.enter_context(pq.ParquetWriter(temporary, table.schema, **options))
             writer.add_key_value_metadata(metadata)
             self.written[name] = writer
         writer = self.written[name]
