@@ -65,7 +65,7 @@ def test_several_lists_apply_together(tmp_path: Path) -> None:
     assert cohort.flow["listed_in_exclude"] == 2
 
 
-@pytest.mark.parametrize("content", [b"", b"id\n1\n", b"image_id;patient_id\n1;2\n", b"image_id\n\xff\xfe\n"])
+@pytest.mark.parametrize("content", [b"", b"id\n1\n", b"image_id;patient_id\n1;2\n"])
 def test_a_file_without_a_list_is_refused(tmp_path: Path, content: bytes) -> None:
     spec = on_disk(LAYOUT, tmp_path / "nih")
     path = tmp_path / "list.csv"
@@ -73,6 +73,15 @@ def test_a_file_without_a_list_is_refused(tmp_path: Path, content: bytes) -> Non
     with pytest.raises(ConfigError, match="the list of `exclude`") as error:
         harmonize.load(replace(spec, exclude=(path,)))
     assert error.value.where == str(path)
+
+
+def test_the_line_of_a_list_that_is_not_utf_8_is_named(tmp_path: Path) -> None:
+    spec = on_disk(LAYOUT, tmp_path / "nih")
+    path = tmp_path / "list.csv"
+    path.write_bytes(b"image_id\n\xff\xfe\n")
+    with pytest.raises(DatasetError, match="not UTF-8") as error:
+        harmonize.load(replace(spec, exclude=(path,)))
+    assert error.value.where == f"{path}:2"
 
 
 def test_a_list_of_all_images_leaves_no_cohort(tmp_path: Path) -> None:
