@@ -126,7 +126,11 @@ class LongTables:
             # Scores rarely repeat, so that dictionaries of them would only cost time: a third of the writing.
             repeated = [field.name for field in table.schema if not pa.types.is_floating(field.type)]
             # with `store_schema`, readers of the file would get Arrow dictionaries instead of texts
-            options: dict[str, Any] = {"store_schema": False, "use_dictionary": repeated, "write_statistics": ["run_id"]}
+            options: dict[str, Any] = {
+                "store_schema": False,
+                "use_dictionary": repeated,
+                "write_statistics": ["run_id"],
+            }
             writer = self._files.enter_context(pq.ParquetWriter(temporary, table.schema, **options))
             writer.add_key_value_metadata(metadata)
             self.written[name] = writer

@@ -242,8 +242,9 @@ def _audits(manifest: Manifest, history: Mapping[str, pd.DataFrame]) -> pd.DataF
     runs = [run for run in manifest.runs if run["id"] in history and len(history[run["id"]])]
     audits = []
     for run in runs:
-        schedule, epochs = manifest.config(run).schedule, history[run["id"]]
-        audits.append(audit(run["id"], epochs[epochs["epoch"] > schedule.pretrain_epochs], schedule.select_on))
+        schedule, epochs = run["config"]["schedule"], history[run["id"]]
+        trained = epochs[epochs["epoch"] > schedule["pretrain_epochs"]]
+        audits.append(audit(run["id"], trained, str(schedule["select_on"])))
     return pd.concat(audits, ignore_index=True) if audits else pd.DataFrame(columns=list(SCHEMAS["epochs"]))
 
 
