@@ -127,9 +127,9 @@ def test_a_store_without_a_grid_says_so_and_wrong_hypotheses_draw_no_image(tmp_p
     said = here("report", cwd=tmp_path, code=2).stderr
     assert said.startswith("error: the store has no grid\nwhere: runs\n")
     assert "bench run" in said
-    (tmp_path / "wrong.yaml").write_text("- {name: gap, statment: The gap is above 0.}\n")
+    (tmp_path / "wrong.yaml").write_text("- {name: gap, claim_text: The gap is above 0.}\n")
     said = here("register", "--grid", "tiny", "--hypotheses", "wrong.yaml", cwd=tmp_path, code=2).stderr
-    assert "statment" in said
+    assert "claim_text" in said
     assert not (tmp_path / "runs" / "phantom").exists()
 
 
