@@ -153,7 +153,10 @@ def auroc_texts(choice: Choice, origin: str, finding: str) -> list[str]:
 
 
 def _with_interval(row: "pd.Series[float]") -> str:
-    return "{:.2f} [{:.2f}, {:.2f}]".format(*row[["value", "low", "high"]])
+    value, low, high = row[["value", "low", "high"]]
+    return (
+        f"{value:.2f} [{low:.2f}, {high:.2f}]" if low <= high else f"{value:.2f}"
+    )  # the bounds are NaN without an interval
 
 
 def sample_sites(choice: Choice) -> list[str]:

@@ -234,7 +234,7 @@ def flow(stored: Stored) -> Fact | None:
     for dataset, role, split, title, found, used, patients in rows.itertuples(index=False):
         texts.append(f"{title}: {used:,} of {found:,} images used, {patients:,} patients")
         images, of_patients = tested.get((dataset, split), (used, patients))
-        if role == "external" and images != used:
+        if role == "external" and split != "all":
             texts[-1] += f" (tested: {images:,} images of {of_patients:,} patients)"
     places = (
         *stored.in_table("cohorts", "found", "used", "patients"),
@@ -245,16 +245,16 @@ def flow(stored: Stored) -> Fact | None:
 
 def characteristics(stored: Stored) -> Fact | None:
     """State sex, age and views at each hospital, and which of them are not stated."""
-    rows = stored.table("cohorts", ["title", "used", "female", "male", "age_median", "ap", "pa"])
+    rows = stored.table("cohorts", ["title", "used", "unreadable", "female", "male", "age_median", "ap", "pa"])
     texts, known_at_all = [], False
-    for title, used, female, male, age, ap, pa in rows.itertuples(index=False):
-        unknown = used - female - male
+    for title, used, unreadable, female, male, age, ap, pa in rows.itertuples(index=False):
+        unknown = used + unreadable - female - male  # sex is also known of images that cannot be read
         sex = f"{female:,} images of women, {male:,} of men" + f", {unknown:,} without sex" * bool(unknown)
         known = {"sex": bool(female + male), "age": bool(pd.notna(age)), "view": bool(ap + pa)}
         known_at_all |= any(known.values())
         words = {"sex": sex, "age": f"median age {age:.0f}", "view": f"{ap:,} AP, {pa:,} PA"}
         texts.append(f"{title}: {', '.join(words[key] if known[key] else f'{key} not stated' for key in words)}")
-    places = stored.in_table("cohorts", "used", "female", "male", "age_median", "ap", "pa")
+    places = stored.in_table("cohorts", "used", "unreadable", "female", "male", "age_median", "ap", "pa")
     return Fact("; ".join(texts), places) if known_at_all else None
 
 

@@ -230,7 +230,8 @@ def verdicts_on_page(manifest: Manifest, ids: tuple[str, str], key: Key, table: 
 
     The leaderboard compares recipes (means over seeds), and its intervals are adjusted for all pairs of recipes. A
     cohort is left out if the difference in the stored report is not the difference in `table`. This happens if the
-    report is older, or if a recipe has several seeds. Raises StoreError if the table of the report is damaged or changed.
+    report is older, or if a recipe has several seeds. Raises StoreError if the table of the report is damaged or changed,
+    or has no checksum.
     """
     folder = ReportFolder.of(manifest.store.root, str(manifest.content["name"]))
     if key not in (AUROC, GAP) or not (folder.path / "pairs.parquet").is_file():

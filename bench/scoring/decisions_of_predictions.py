@@ -102,6 +102,8 @@ def net_benefit_of(
         out["difference"] = difference[:, 0]
         out["difference_low"], out["difference_high"] = normal_interval(difference[:, 0], difference[:, 1:])
         out["p"] = p_value(difference[:, 0], difference[:, 1:])
+        if resamples.num_patients == 1:
+            out[["difference_low", "difference_high", "p"]] = np.nan
     positive = int(first["label"].sum())
     of_class = [first.loc[first["label"] == sign, "patient_id"].nunique() for sign in (1, 0)]
     notes = _notes_of_images(*of_class) + ["one patient has no interval"] * (resamples.num_patients == 1)

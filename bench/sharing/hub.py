@@ -226,14 +226,16 @@ def ids_in(text: str, ids: Collection[str]) -> set[str]:
 def _is_apart(text: str, start: int, end: int) -> bool:
     """Return whether text[start:end] is not a part of a longer word or number.
 
-    A comma is a part of a number only next to a group of at most three digits, as in 90,001. A long text (see _LONG) may have a
-    letter next to its digit, or a digit next to its letter.
+    A comma is a part of a number only between groups of digits as in 90,001; 007,008 is a list. A long text (see _LONG) may have
+    a letter next to its digit, or a digit next to its letter.
     """
-    before, after = text[max(start - 2, 0) : start], text[end : end + 2]
-    separators = "[.,]" if end - start <= 3 else "[.]"
-    is_part = re.fullmatch(rf"\d{separators}", before) or re.fullmatch(rf"{separators}\d", after)
-    if _is_number(text[start:end]) and is_part:
-        return False
+    before, after = text[max(start - _LONG, 0) : start], text[end : end + _LONG]
+    if _is_number(text[start:end]):
+        if re.search(r"\d[.]$", before) or re.match(r"[.]\d", after):
+            return False
+        digits = re.search(r"[\d,]*$", before)[0] + text[start:end] + re.match(r"[\d,]*", after)[0]  # type: ignore[index]
+        if re.fullmatch(r"[1-9]\d{0,2}(,\d{3})+", digits.strip(",")):
+            return False
     pairs = ((before[-1:], text[start]), (text[end - 1], after[:1]))
     if end - start < _LONG:
         return not any(left.isalnum() and right.isalnum() for left, right in pairs)

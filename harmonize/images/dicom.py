@@ -12,7 +12,7 @@ from pydicom.encaps import generate_frames
 from pydicom.pixels.processing import apply_modality_lut, apply_voi_lut
 from pydicom.uid import JPEGTransferSyntaxes, RLELossless
 
-from harmonize.images.gray_levels import percentiles_to_uint8, window_to_uint8
+from harmonize.images.gray_levels import HIGH_PERCENT, LOW_PERCENT, percentiles_to_uint8, window_to_uint8
 from harmonize.images.image_header import DEFLATED, UnreadableImage, check_size, jpeg_size
 
 _NO_NUMBERS = "damaged DICOM: pixel values that are no numbers, e.g. because of RescaleSlope"
@@ -125,35 +125,44 @@ def _to_gray(data: Any, stored: NDArray[Any]) -> NDArray[np.uint8]:
     elif (window := _window(data)) is not None and _shows_image(*window, values):
         gray = window_to_uint8(_apply_window(data, values, *window), 0.0, 1.0)
     else:
-        gray = percentiles_to_uint8(_to_uint16(values))
+        gray = _without_window(values)
     if data.get("PhotometricInterpretation", "MONOCHROME2") == "MONOCHROME1":
         gray = 255 - gray
     return np.ascontiguousarray(gray)
 
 
-def _to_uint16(values: NDArray[Any]) -> NDArray[np.uint16]:
-    """Return values as uint16, the smallest value as 0.
+def _without_window(values: NDArray[Any]) -> NDArray[np.uint8]:
+    """Return the gray levels of a file without a window, as `percentiles_to_uint8` defines them for uint16.
 
-    Values with fractions, or over a larger range than uint16 has, are stretched to the range of uint16, so that they keep their
-    gray levels: pixels from 0.0 to 1.0 would otherwise become black.
+    Values with fractions, or over a larger range than uint16 has, are scaled from their own percentiles, so that they keep their
+    gray levels: pixels from 0.0 to 1.0 would otherwise become black, and a marker with a large value would hide the image.
     """
     low = np.float64(values.min())  # a difference of two int16 may be larger than int16
     span = np.float64(values.max()) - low
     if not np.isfinite(span):
         raise UnreadableImage(_NO_NUMBERS)
-    rows = np.array_split(values, -(-values.size // _CHUNK))
-    has_fractions = values.dtype.kind == "f" and any(((chunk - low) % 1).any() for chunk in rows)
-    stretch = 65535 / span if has_fractions or span > 65535 else 1.0
-    return np.concatenate([np.round((chunk - low) * stretch).astype(np.uint16) for chunk in rows])
+    chunks = np.array_split(values, -(-values.size // _CHUNK))
+    has_fractions = values.dtype.kind == "f" and any(((chunk - low) % 1).any() for chunk in chunks)
+    if not has_fractions and span <= 65535:
+        return percentiles_to_uint8(np.concatenate([np.round(chunk - low).astype(np.uint16) for chunk in chunks]))
+    sample = values.ravel()[:: max(1, values.size // _CHUNK)].astype(np.float64)
+    above = sample[sample > low]
+    if not above.size:
+        return np.zeros(values.shape, np.uint8)
+    bottom, top = np.percentile(above, [LOW_PERCENT, HIGH_PERCENT])
+    width = max(top - bottom, np.finfo(np.float64).tiny)
+    with np.errstate(over="ignore"):  # far above the percentiles, infinity is white, too
+        return np.concatenate([window_to_uint8((chunk - bottom) / width, 0.0, 1.0) for chunk in chunks])
 
 
 def _window(data: Any) -> tuple[float, float] | None:
     """Return center and width of the first window, or None if the file has no valid window."""
     center, width = (data.get(name) for name in ("WindowCenter", "WindowWidth"))
-    first = [value[0] if isinstance(value, pydicom.multival.MultiValue) else value for value in (center, width)]
-    if any(value is None or value == "" for value in first):
+    try:
+        first = [value[0] if isinstance(value, pydicom.multival.MultiValue) else value for value in (center, width)]
+        window = float(first[0]), float(first[1])
+    except (TypeError, ValueError, IndexError):  # missing, empty or no numbers
         return None
-    window = float(first[0]), float(first[1])
     return window if np.isfinite(window).all() and window[1] > 1 else None
 
 

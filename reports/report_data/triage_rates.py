@@ -16,7 +16,6 @@ Key = tuple[str, str, str]  # run id, dataset, finding
 LEVEL = 0.1  # the page shows this stated rate; the tables have .05, too
 RATES = ("miss_rate", "false_positive_rate")
 _THRESHOLDS = {"miss_rate": "release_threshold", "false_positive_rate": "flag_threshold"}
-_DECIDED = {"miss_rate": "released", "false_positive_rate": "flagged"}  # share of images that the threshold decides
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,13 +65,13 @@ def lookup(table: pd.DataFrame) -> tuple[dict[tuple[str, Key], Rate], dict[Key, 
         for row in records_of(table[table["level"] == LEVEL])
     }
     sizes = Counter(map(compared_with, rows))
+    # a macro has no threshold of its own: (name of a rate, run and dataset) with a threshold of a finding
+    decided = {(name, key[:2]) for key, row in rows.items() for name in RATES if is_number(row[_THRESHOLDS[name]])}
     rates = {}
     for key, row in rows.items():
         for name in RATES:
             value, low, high, by_chance = (float(row[f"{name}{end}"]) for end in ("", "_low", "_high", "_by_chance"))
             estimate = Estimate(value, low, high).corrected(sizes[compared_with(key)])
-            has_threshold = is_number(row[_THRESHOLDS[name]])
-            if key[2] == MACRO:  # it has no threshold of its own
-                has_threshold = is_number(by_chance) or float(row[_DECIDED[name]]) > 0
+            has_threshold = (name, key[:2]) in decided if key[2] == MACRO else is_number(row[_THRESHOLDS[name]])
             rates[name, key] = Rate(estimate, LEVEL, by_chance, has_threshold)
     return rates, rows

@@ -34,7 +34,7 @@ def cohorts(board: ReportData) -> Section:
         ]
         # an external cohort with a test split has further splits, which no score uses
         known = row["role"] != "internal" and is_number(row["used"])
-        row["not_scored"] = int(row["used"] - split_rows["images"].sum()) if known else 0
+        row["not_scored"] = int(row["used"] + row["unreadable"] - split_rows["images"].sum()) if known else 0
         flow = board.meta.get("datasets", {}).get(row["dataset"], {}).get("flow", {})
         row["left_out"], row["unlabelled"] = _left_out(flow), int(flow.get("unlabelled", 0))
         row["women"] = (

@@ -73,8 +73,9 @@ class Decisions:
         return rows if measured else []
 
     def _why_missing(self, run: Run, key: str, finding: str) -> str:
-        """Return why a net benefit is missing; "" for a finding of a recipe at a hospital, which only its runs have."""
-        return "" if run.kind == "recipe" and finding != MACRO else self.board.why_missing(key, finding)
+        """Return why a net benefit is missing; "" for a labeled finding of a recipe, because only its runs have the number."""
+        only_runs = run.kind == "recipe" and finding != MACRO and (key, finding) in self.board.labeled
+        return "" if only_runs else self.board.why_missing(key, finding)
 
     def _goals(self, run: Run) -> list[dict[str, Any]]:
         """Return for each goal: its name, the rows of the workload, and the rows of predictive values."""

@@ -192,6 +192,8 @@ def test_ids_with_separators_and_short_ids_are_found(store_copy: Path) -> None:
 def test_numbers_and_words_that_only_resemble_ids_do_not_stop_an_upload() -> None:
     text = "AUROC 0.90001 on 90,002 images; sha256 a90003b; version 2.90004; subject12 and Bobby; 30 epochs"
     assert not hub.ids_in(text, {"90001", "002", "90003", "90004", "bob", "Bob", "ubject12"})
+    assert hub.ids_in("patients 007,008 of 1,007", {"007", "008"}) == {"007", "008"}
+    assert not hub.ids_in("1,007 images", {"007"})
     assert hub.ids_in(text, {"subject12", "images; sha256"}) == {"subject12", "images; sha256"}
     table = pd.DataFrame({"image_id": ["12", "2024", "a", "90001", "x_1"], "patient_id": ["1", "007", "ab", "6", "7"]})
     assert set(hub._private(table)) == {"90001", "x_1", "007"}

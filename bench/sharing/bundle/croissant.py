@@ -78,7 +78,6 @@ _TABLES = {  # table of scores -> description
     "decomposition": "Components of the gap between the internal and an external hospital",
     "delong": "Intervals of AUROC by DeLong's method, which treats images as independent",
     "diagnostics": "Signs of technical faults of the run",
-    "estimates": "Scores at external hospitals that were estimated without their labels",
     "gaps": "Internal minus external score",
     "histograms": "Histograms of predicted probabilities",
     "mappings": "Scores with other label mappings",

@@ -293,6 +293,26 @@ def test_a_dicom_with_fractions_or_large_values_keeps_its_gray_levels(unit: floa
     np.testing.assert_allclose(read_gray(save_float_dicom(tmp_path / "d.dcm", around_zero)), expected, atol=1)
 
 
+@pytest.mark.parametrize(("unit", "marker"), [(1 / 4095, 1e9), (1000, 3e38)])
+def test_a_marker_with_a_large_value_does_not_hide_the_image(unit: float, marker: float, tmp_path: Path) -> None:
+    image = ramp(80, 80, 4095)
+    expected = read_gray(save_dicom(tmp_path / "a.dcm", image)).astype(int)
+    marked = image.astype(np.float32) * np.float32(unit)
+    marked[3, 4:7] = marker
+    found = read_gray(save_float_dicom(tmp_path / "b.dcm", marked)).astype(int)
+    assert (found[3, 4:7] == 255).all()
+    expected[3, 4:7] = 255
+    np.testing.assert_allclose(found, expected, atol=2)
+
+
+@pytest.mark.parametrize(("center", "width"), [("abc  ", "100  "), ("1,500", "8.125")])
+def test_a_window_that_is_a_text_is_ignored(center: str, width: str, tmp_path: Path) -> None:
+    image = ramp(20, 20, 4095)
+    path = save_dicom(tmp_path / "a.dcm", image, WindowCenter="7.125", WindowWidth="8.125")
+    path.write_bytes(path.read_bytes().replace(b"7.125", center.encode()).replace(b"8.125", width.encode()))
+    np.testing.assert_array_equal(read_gray(path), read_gray(save_dicom(tmp_path / "b.dcm", image)))
+
+
 def test_signed_values_over_the_full_range_keep_their_gray_levels(tmp_path: Path) -> None:
     image = ramp(40, 40, 65535)
     signed = (image.astype(np.int32) - 32768).astype(np.int16)

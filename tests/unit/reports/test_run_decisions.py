@@ -13,7 +13,7 @@ from reports.sections.run_triage import Triage
 from reports.tables import Tables
 from tests.synthetic import Invented, tables
 
-OF_RUNS = "A dash: the details of each run have this number"
+OF_RUNS = "A dash: see the details of each run"
 
 
 def test_a_recipe_does_not_say_that_a_hospital_has_too_few_patients() -> None:
@@ -72,13 +72,11 @@ def test_a_missing_workload_or_triage_has_a_reason() -> None:
     decisions, triage = str(Decisions.of(board, [run.id]).html(run)), str(Triage.of(board, [run.id]).html(run))
     workload = decisions[decisions.index("Workload with sensitivity") :]
     assert "–<i>&lt; 7 patients</i>" in workload
-    assert f"No threshold: {second} (too few internal validation patients, or no score reaches the goal)." in workload
+    assert f"Not shown: {second} (no threshold, or too few patients at every hospital)." in workload
     assert "–<i>&lt; 7 patients</i>" in triage
-    assert f"No threshold: {second} (all internal validation images have the finding, or all lack it)." in triage
+    assert f"Not shown: {second} (no threshold, or too few patients at every hospital)." in triage
     whole = read(made)
-    assert "No threshold" not in str(Decisions.of(whole, [run.id]).html(run)) + str(
-        Triage.of(whole, [run.id]).html(run)
-    )
+    assert "Not shown" not in str(Decisions.of(whole, [run.id]).html(run)) + str(Triage.of(whole, [run.id]).html(run))
 
 
 def test_fewer_than_one_patient_is_no_patient() -> None:
@@ -98,3 +96,13 @@ def test_a_macro_without_any_threshold_says_that_nothing_is_released() -> None:
     assert "miss rate –" in macro
     assert "nothing is released" in macro
     assert "miss rate .000" not in page
+
+
+def test_a_macro_has_a_threshold_if_one_finding_has_one_although_it_releases_nothing() -> None:
+    made = tables(Invented(runs=1))
+    table = made["triage"].assign(released=0.0, miss_rate_by_chance=math.nan)
+    everywhere = table[table["finding"] != "macro"].groupby("finding")["dataset"].nunique().idxmax()
+    table["release_threshold"] = table["release_threshold"].where(table["finding"] == everywhere)
+    board = read(Tables(made.meta, made.frames | {"triage": table}))
+    page = str(Triage.of(board, [board.ranked[0].id]).html(board.ranked[0]))
+    assert "nothing is released" not in page[page.index("Macro mean") :]

@@ -106,6 +106,9 @@ def test_a_net_benefit_of_one_patient_has_no_interval() -> None:
     found = api.net_benefit(of_patients(1, 0), [0.2])
     assert found.filter(regex="_(low|high)$").isna().all(axis=None)
     assert found["note"].item().endswith("one patient has no interval")
+    one = of_patients(1, 0)
+    minus = api.net_benefit(one, [0.2], minus=one.assign(probability=0.1))
+    assert minus[["difference_low", "difference_high", "p"]].isna().all(axis=None)
 
 
 @pytest.mark.parametrize(
