@@ -196,8 +196,11 @@ def test_images_of_a_split_that_is_not_scored_are_counted_in_the_cohort_table():
     assert "not scored" not in cohort_section(render(made))
     splits = made["splits"]
     splits.loc[splits["dataset"] == "vindr", "images"] -= 60
+    made["cohorts"]["unreadable"] = 5  # the splits count unreadable images, too
+    made["cohorts"]["used"] -= 5
     rows = [row for row in cohort_section(render(made)).split("<tr>") if "not scored" in row]
     assert len(rows) == 1
+    assert "not scored 60" in rows[0]
     assert "VinDr" in rows[0]
     assert "<br>not scored 60</td>" in rows[0]
 
