@@ -58,9 +58,8 @@ class CxrError(Exception):
 
         Programs check this before they open a path: opening a pipe waits for a writer, and a device may have no end.
         """
-        return (
-            "this is not a file, but a folder, pipe, socket or device" if path.exists() and not path.is_file() else ""
-        )
+        is_other = path.exists() and not path.is_file()
+        return "this is not a file, but a folder, pipe, socket or device" if is_other else ""
 
 
 class ConfigError(CxrError):

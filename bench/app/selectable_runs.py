@@ -154,9 +154,8 @@ def auroc_texts(choice: Choice, origin: str, finding: str) -> list[str]:
 
 def _with_interval(row: "pd.Series[float]") -> str:
     value, low, high = row[["value", "low", "high"]]
-    return (
-        f"{value:.2f} [{low:.2f}, {high:.2f}]" if low <= high else f"{value:.2f}"
-    )  # the bounds are NaN without an interval
+    has_interval = low <= high  # without an interval, the bounds are NaN
+    return f"{value:.2f} [{low:.2f}, {high:.2f}]" if has_interval else f"{value:.2f}"
 
 
 def sample_sites(choice: Choice) -> list[str]:

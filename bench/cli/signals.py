@@ -1,8 +1,8 @@
 """Handle Ctrl-C (SIGINT) and SIGTERM: print one sentence, no traceback, and exit with code 130 or 143.
 
 This module imports only modules that Python has already loaded, because it must handle signals before other modules are loaded.
-So it uses `_signal`, the part of `signal` that is written in C: with `signal` and `typing`, twice the time would pass in which
-Ctrl-C has Python's own answer, a traceback.
+So it uses `_signal`, the part of `signal` that is written in C. With `signal` and `typing`, it would start to handle signals
+later, and until then Ctrl-C causes a traceback of Python.
 """
 
 import _signal as signal  # type: ignore[import-not-found]

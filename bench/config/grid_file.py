@@ -29,11 +29,10 @@ def find(name_or_path: str) -> Path:
     path = Path(name_or_path)
     if path.is_file():
         return path
-    if (path.suffix in {".yaml", ".yml"} or len(path.parts) > 1) and (what := ConfigError.not_a_file(path)):
-        raise ConfigError(
-            what, name_or_path, "give the path of a grid file, or name a shipped grid: `bench list grids`"
-        )
     if path.suffix in {".yaml", ".yml"} or len(path.parts) > 1:
+        if what := ConfigError.not_a_file(path):
+            fix = "give the path of a grid file, or name a shipped grid: `bench list grids`"
+            raise ConfigError(what, name_or_path, fix)
         raise ConfigError(
             "the grid file does not exist", name_or_path, "check the path, or name a shipped grid: `bench list grids`"
         )

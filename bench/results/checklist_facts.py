@@ -14,6 +14,7 @@ import pandas as pd
 from bench.planning.manifest import Manifest
 from bench.store.checked_folders import WEIGHTS, CheckedFolder, ReportFolder
 from harmonize.errors import StoreError
+from reports import formatting
 
 LABEL_SOURCES = {  # source of labels in the tables -> the words for readers
     "report": "a program that reads reports",
@@ -570,7 +571,7 @@ def _named(values: Sequence[Any], separator: str = ", ") -> str:
 
 
 def _levels(values: Iterable[float]) -> str:
-    return ", ".join(f"{value:.2f}".removeprefix("0") for value in sorted(values))
+    return ", ".join(formatting.places(value, 2) for value in sorted(values))
 
 
 def _interval(value: float, low: float, high: float) -> str:

@@ -25,6 +25,7 @@ Array = NDArray[np.float64]
 # prefixes of the columns, in the order of `net_benefit.MEASURES`; their own suffixes are "", _low and _high
 _MEASURES = ("net_benefit", "standardized", "over_all")
 _RATES = ("miss_rate", "false_positive_rate")
+_CLASSES = ("the finding", "an image without the finding")  # what patients of the two classes have
 FEW_PATIENTS = 10  # intervals of fewer patients of a class are not reliable, as with the default `min_count` of a grid
 
 
@@ -64,13 +65,14 @@ def net_benefit_of(
     seed: int = 0,
 ) -> pd.DataFrame:
     """Return one row for each threshold; `bench.api.net_benefit` lists the columns. Raises its errors."""
-    threshold = _numbers(at, "thresholds", "net_benefit", "choose thresholds such as 0.05 and 0.2")
+    fix = "choose thresholds such as 0.05 and 0.2"
+    threshold = _numbers(at, "thresholds", "net_benefit", fix)
     threshold = threshold if len(threshold) else np.array(CURVE)
     for number in threshold.tolist():
         try:
             odds(number)
         except ValueError as error:
-            raise ConfigError(str(error), "net_benefit", "choose thresholds such as 0.05 and 0.2") from error
+            raise ConfigError(str(error), "net_benefit", fix) from error
     _require_resamples(num_resamples, "net_benefit")
     first = checked(predictions, "probability", "net_benefit, predictions")
     resamples = Resamples.draw(first["patient_id"].to_numpy(object), num_resamples, "predictions", seed)
@@ -82,8 +84,6 @@ def net_benefit_of(
     num_patients = np.full(len(threshold), float(resamples.num_patients))
     num_images = np.full(len(threshold), float(len(first)))
     low[OVER_ALL], high[OVER_ALL] = SparedAndMissed(shares, num_images, num_patients).interval(threshold)
-    if resamples.num_patients == 1:
-        low[:], high[:] = np.nan, np.nan
     out = pd.DataFrame({"threshold": threshold})
     for m, name in enumerate(_MEASURES):
         out[name], out[f"{name}_low"], out[f"{name}_high"] = value[m], low[m], high[m]
@@ -102,11 +102,12 @@ def net_benefit_of(
         out["difference"] = difference[:, 0]
         out["difference_low"], out["difference_high"] = normal_interval(difference[:, 0], difference[:, 1:])
         out["p"] = p_value(difference[:, 0], difference[:, 1:])
-        if resamples.num_patients == 1:
-            out[["difference_low", "difference_high", "p"]] = np.nan
     positive = int(first["label"].sum())
     of_class = [first.loc[first["label"] == sign, "patient_id"].nunique() for sign in (1, 0)]
-    notes = _notes_of_images(*of_class) + ["one patient has no interval"] * (resamples.num_patients == 1)
+    notes = _notes_of_images(*of_class)
+    if resamples.num_patients == 1:  # all resamples are equal
+        out[out.filter(regex="(_low|_high)$|^p$").columns] = np.nan
+        notes.append("one patient has no interval")
     return out.assign(
         n=len(first),
         num_positive=positive,
@@ -145,27 +146,24 @@ def _notes_of_images(num_positive: int, num_negative: int) -> list[str]:
 
 def _few(num_positive: int, num_negative: int, place: str) -> list[str]:
     """Return a note for each class with images of few patients; `place` stands behind the word for patients."""
-    notes = []
-    for num, one, many in (
-        (num_positive, "has the finding", "have the finding"),
-        (num_negative, "has an image without the finding", "have an image without the finding"),
-    ):
-        if 0 < num < FEW_PATIENTS:
-            who = f"only 1 patient{place} {one}" if num == 1 else f"only {num} patients{place} {many}"
-            notes.append(f"{who}, so intervals are missing or not reliable")
-    return notes
+    return [
+        f"only {_patients(num, of_class, place=place)}, so intervals are missing or not reliable"
+        for num, of_class in zip((num_positive, num_negative), _CLASSES, strict=True)
+        if 0 < num < FEW_PATIENTS
+    ]
+
+
+def _patients(num: int, of_class: str, kind: str = "", place: str = "") -> str:
+    """Return how many patients have images of a class, such as "2 patients have the finding"."""
+    return f"{num} {kind}patient{place} has {of_class}" if num == 1 else f"{num} {kind}patients{place} have {of_class}"
 
 
 def _notes_of_triage(level: float, num_internal: Sequence[int], num_positive: int, num_negative: int) -> str:
     """Return why thresholds or rates are missing at a stated rate. The numbers count patients: with the finding, without it."""
     needed = int(np.ceil(1 / level - 1 - ROUNDING))
-    with_and_without = (
-        ("released", num_internal[0], "has the finding", "have the finding"),
-        ("flagged", num_internal[1], "has an image without the finding", "have an image without the finding"),
-    )
     notes = [
-        f"nothing is {call}: {num} internal {f'patient {one}' if num == 1 else f'patients {many}'}, and {needed} are needed"
-        for call, num, one, many in with_and_without
+        f"nothing is {call}: {_patients(num, of_class, 'internal ')}, and {needed} are needed"
+        for call, num, of_class in zip(("released", "flagged"), num_internal, _CLASSES, strict=True)
         if num < needed
     ]
     if not num_positive:

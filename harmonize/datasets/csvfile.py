@@ -21,14 +21,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from harmonize.datasets import FAULT
-from harmonize.datasets.csvrows import (
-    as_csv,
-    check_unpacked_size,
-    column_names,
-    count_regular_rows,
-    open_bytes,
-    rows,
-)
+from harmonize.datasets.csvrows import as_csv, check_unpacked_size, column_names, count_regular_rows, open_bytes, rows
 from harmonize.errors import DatasetError
 from harmonize.labels.findings import ABSENT, NOT_MENTIONED, PRESENT, UNCERTAIN
 

@@ -12,13 +12,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from harmonize.datasets.csvrows import (
-    check_unpacked_size,
-    column_names,
-    count_regular_rows,
-    open_bytes,
-    rows,
-)
+from harmonize.datasets.csvrows import check_unpacked_size, column_names, count_regular_rows, open_bytes, rows
 from harmonize.errors import DatasetError
 
 # maximum number of rows times columns of a Parquet table: 2 GB as numbers. The largest cohort, 900,000 images, may have 290

@@ -83,7 +83,7 @@ class Decisions:
         for goal in ("sensitivity", "specificity"):
             of_finding = {f: self.workload.get((run.id, f, goal), {}) for f in self.board.findings}
             rows = [
-                (finding, runcells.row([self._load(cohorts.get(key), key, finding) for key in self._keys()]))
+                (finding, runcells.row([self._cell(cohorts.get(key), key, finding) for key in self._keys()]))
                 for finding, cohorts in of_finding.items()
                 if cohorts
             ]
@@ -96,7 +96,7 @@ class Decisions:
                 goals.append({**words, "rows": rows, "predictive": predictive})
         return goals
 
-    def _load(self, row: Mapping[str, Any] | None, key: str, finding: str) -> str:
+    def _cell(self, row: Mapping[str, Any] | None, key: str, finding: str) -> str:
         """Return the HTML of one threshold at one cohort, or the reason why it is missing."""
         if row is None:
             return DASH + ("" if key == EXTERNAL else f"<i>{escape(self.board.why_missing(key, finding))}</i>")
