@@ -12,6 +12,7 @@ from typing import Any
 
 from bench.config.preprocessing_ops import TABLE_OPS, geometry, parse
 from bench.config.run_config import from_dict
+from bench.config.seen import OTHERS, Seen
 from harmonize.errors import ConfigError
 from harmonize.labels.findings import labels_yaml
 from harmonize.yaml_file import read_yaml
@@ -54,11 +55,12 @@ class Outputs:
 class DataExposure:
     """The data exposure of the model, as the owner of the model declares it. The declaration cannot be checked."""
 
-    cohorts: tuple[str, ...]  # training cohorts, by the names that this project uses
+    cohorts: tuple[str, ...]  # cohorts whose data it had seen, by the names that this project uses
     others: tuple[str, ...] = ()  # other training data, described in words
     pretraining: str = "unknown"
     licence: str = "not stated"
     source: str = ""
+    seen: Mapping[str, Seen] = field(default_factory=dict)  # the block `seen`; {} if `cohorts` lists the training data
 
 
 @dataclass(frozen=True)  # without slots, because `output_index` is cached
@@ -300,9 +302,15 @@ def _exposure(raw: Any, where: str) -> DataExposure:
     """
     location = f"{where}: trained_on"
     block = dict(_block(raw, location))
-    _check_keys(block, ("cohorts", "others", "pretraining", "licence", "source"), location)
+    _check_keys(block, ("cohorts", "seen", "others", "pretraining", "licence", "source"), location)
+    if "seen" in block and "cohorts" in block:
+        fix = "remove `cohorts`: `seen` states the same for each hospital"
+        raise ConfigError("cohorts and seen are both given", location, fix)
+    seen = Seen.parse(block.pop("seen"), Path(where).parent, f"{location}.seen") if "seen" in block else {}
+    if seen:
+        block["cohorts"] = [name for name, entry in seen.items() if entry.had_seen and name != OTHERS]
     if not isinstance(block.get("cohorts"), list):
-        fix = "list its datasets, e.g. `cohorts: [nih, padchest]`; write `cohorts: []` if none of them is a dataset of this project"
+        fix = "list its datasets, e.g. `cohorts: [nih, padchest]`, or `cohorts: []` if none is a dataset of this project; or write `seen`"
         raise ConfigError("the training data of the model are missing", f"{location}.cohorts", fix)
     if not isinstance(block.get("others") or [], list):
         raise ConfigError(
@@ -314,4 +322,4 @@ def _exposure(raw: Any, where: str) -> DataExposure:
         if len(text) > 500 or not text.isprintable():
             what = "a text has more than 500 characters, or has control characters"
             raise ConfigError(what, location, "shorten the text to one line")
-    return DataExposure(cohorts, others, **texts)
+    return DataExposure(cohorts, others, **texts, seen=seen)

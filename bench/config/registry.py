@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from bench.config.plugins import installed_plugins
+from bench.config.seen import Seen
 from bench.config.stable_names import current_name, stable_name
 from harmonize.errors import ConfigError, CxrError, RegistryError
 from harmonize.yaml_file import read_yaml
@@ -30,8 +31,8 @@ SECTIONS = (
 )
 _COMMON = {"use", "with", "paper", "code", "version", "title", "about", "licence"}
 _FACTS = {  # section -> facts: keys that only entries of this section may have
-    "architectures": {"timm", "family", "imagenet", "corpus", "min_px", "params", "gmacs"},
-    "weights": {"file", "keys", "corpus", "sha256", "mean", "std"},
+    "architectures": {"timm", "family", "imagenet", "corpus", "min_px", "params", "gmacs", "seen"},
+    "weights": {"file", "keys", "corpus", "sha256", "mean", "std", "seen"},
     "optimizers": {"schedule", "closure"},
     "uncertainty": {"states", "blank"},
     "preprocessing": {"size", "fit", "input", "ops"},
@@ -299,6 +300,8 @@ def _check_facts(facts: Mapping[str, Any], where: str) -> None:
         if key in facts and type(facts[key]) not in ((int,) if integer else (int, float)):
             kind = "a whole number" if integer else "a number"
             raise RegistryError(f"{key} must be {kind} (got {facts[key]!r})", where, f"write a number: `{key}: 8`")
+    if "seen" in facts:
+        Seen.parse(facts["seen"], Path(), f"{where}: seen")
     for key, allowed_values in _VALUES.items():
         if key in facts and facts[key] not in allowed_values:
             choice = ", ".join(map(str, allowed_values))

@@ -15,6 +15,7 @@ from bench.inputs.batches import BatchReader
 from bench.inputs.examples import Examples
 from bench.models import cost
 from bench.models.predict import predict
+from bench.planning.exposure import Exposure
 from bench.planning.external_overlap import from_json
 from bench.planning.image_caches import open_images, prepare
 from bench.planning.imported_run import comparable, config_of, external_run, planned_row, row
@@ -88,6 +89,8 @@ def evaluate(
         stored = load_folder(request.folder, device, trust=trust)
         declared = declared_run(request.folder, stored, plan.cohorts, synthetic=plan.phantom)
     config = config_of(declared.name, plan.runs[0].config)
+    seen = declared.exposure.seen
+    exposure = Exposure.of(seen, plan.cohorts) if seen else None
     files = read_predictions(declared, plan.refs, config, store) if no_network else None
     declared = files.declared if files else declared
     missing = [finding for finding in config.findings if finding not in declared.predicted(config.findings)]
@@ -112,12 +115,14 @@ def evaluate(
         images.write_lists()
     caches, doubles = (images.caches, images.count_duplicates()) if images else ({}, 0)
     content = before or {**contents(plan, caches, doubles), "runs": []}
-    new_row = row(run, declared, content["cohorts"])
+    new_row = row(run, declared, content["cohorts"], exposure)
     remarks = (
         [f"the model does not predict these findings, so they have no scores: {', '.join(missing)}"] if missing else []
     )
     remarks += _do(plan, run, source, weights, on, display)
     content = {**content, "derived": planned_row(content, new_row)}
+    if exposure:
+        exposure.write(store)
     write_grid(store, grid.name, content)
     manifest = read_manifest(store, grid.name)
     page = score_and_report(manifest, None, display.progress, say=display.say)
