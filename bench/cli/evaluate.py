@@ -29,6 +29,7 @@ EVALUATE_EXAMPLES = examples(
     "bench evaluate --model model.yaml --grid main-study --data data.yaml",
     "bench evaluate --model exported.yaml --grid demo --trust",
     "bench evaluate --model lab/densenet-cxr --grid demo",
+    "bench evaluate --model model.yaml --grid demo --write-golden golden",
 )
 
 
@@ -47,6 +48,14 @@ def evaluate(
     device: DeviceOption = "auto",
     workers: WorkersOption = 0,
     trust: TrustOption = False,
+    write_golden: Annotated[
+        Path | None,
+        typer.Option(
+            "--write-golden",
+            metavar="FOLDER",
+            help="Only write the model's outputs on a few synthetic images, for the key golden of model.yaml.",
+        ),
+    ] = None,
     quiet: QuietOption = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -61,6 +70,12 @@ def evaluate(
 
     check_device(device)
     request = EvaluationRequest.read(model, grid, registry, data)
+    if write_golden is not None:
+        from bench.study.evaluate_imported import write_golden as write  # imports torch
+
+        chosen = choose_devices(device, 1, 1)[0]
+        typer.echo(f"golden outputs: {write(request, write_golden, chosen, trust)}")
+        return
     opened = Store.open(store)
     number = workers or default_workers()
     chosen_device = choose_devices(device, number, 1)[0]

@@ -18,7 +18,7 @@ from harmonize.labels.findings import labels_yaml
 from harmonize.yaml_file import read_yaml
 
 SOURCES = ("timm", "onnx", "export", "function", "predictions")  # keys of `model:`; exactly one is required
-_KEYS = ("name", "model", "preprocessing", "outputs", "trained_on")
+_KEYS = ("name", "model", "preprocessing", "outputs", "trained_on", "golden")
 _SEE = "docs/your-own-model.md shows a model.yaml for each kind"
 
 
@@ -80,6 +80,7 @@ class Declared:
     outputs: Outputs
     exposure: DataExposure
     where: str  # path of model.yaml, for errors
+    golden: Path | None = None  # folder with golden outputs
 
     @classmethod
     def read(cls, path: Path) -> "Declared":
@@ -100,9 +101,9 @@ class Declared:
         if model_input is None and "preprocessing" in raw:
             raise ConfigError("predictions cannot have preprocessing", f"{where}: preprocessing", "remove the block")
         outputs = _outputs(raw.get("outputs"), kind != "predictions", f"{where}: outputs")
-        return cls(
-            name, kind, target, options, files, model_input, outputs, _exposure(raw.get("trained_on"), where), where
-        )
+        exposure = _exposure(raw.get("trained_on"), where)
+        golden = _golden(raw, path.parent, kind, where)
+        return cls(name, kind, target, options, files, model_input, outputs, exposure, where, golden)
 
     @cached_property
     def output_index(self) -> dict[str, int]:
@@ -201,6 +202,19 @@ def _predictions(raw: Any, base: Path, where: str) -> dict[str, Path]:
             "name a folder with a file for each cohort, COHORT.csv or COHORT.parquet",
         )
     return files
+
+
+def _golden(raw: Mapping[str, Any], base: Path, kind: str, where: str) -> Path | None:
+    """Return the folder with golden outputs, None if model.yaml names none."""
+    if "golden" not in raw:
+        return None
+    if kind == "predictions":
+        raise ConfigError("predictions cannot have golden outputs", f"{where}: golden", "remove the key")
+    folder = base / str(raw["golden"])
+    if not folder.is_dir():
+        fix = "make it with `bench evaluate --write-golden FOLDER`"
+        raise ConfigError(f"the folder {folder} does not exist", f"{where}: golden", fix)
+    return folder
 
 
 def _file(raw: Any, folder: Path, where: str) -> Path:
