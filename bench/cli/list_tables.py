@@ -89,7 +89,8 @@ def _target(entry: Entry) -> str:
         ops = ", ".join(
             f"{name} ({_plain(options)})" if options else name for name, options in parse(entry.facts.get("ops", ()))
         )
-        return f"{entry.facts.get('size')} px, {entry.facts.get('fit', 'squash')}: {ops}"
+        fit = ", ".join(filter(None, (entry.facts.get("fit", "squash"), entry.facts.get("interpolation"))))
+        return f"{entry.facts.get('size')} px, {fit}: {ops}"
     return f"{entry.use} ({_plain(entry.options)})" if entry.options else entry.use
 
 

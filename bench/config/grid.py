@@ -11,7 +11,14 @@ from typing import TYPE_CHECKING, Any, Self
 
 from bench.config.analyses import Analysis, read_analyses
 from bench.config.auxiliary_heads import check_heads
-from bench.config.compatibility import check_probe, check_trainable, with_required_kind, without_training
+from bench.config.compatibility import (
+    OWN,
+    check_probe,
+    check_trainable,
+    with_own_preprocessing,
+    with_required_kind,
+    without_training,
+)
 from bench.config.grid_file import check_name, find, load, location, merge, shipped_grids
 from bench.config.preprocessing_ops import check_augmentation, geometry, input_size
 from bench.config.published_results import Published, read_published
@@ -443,6 +450,8 @@ def _named(key: str, value: Any, registry: Registry, where: str) -> list[str]:
     """Return the names of registry entries that a value (a name, or a pattern with wildcards) matches."""
     if not isinstance(value, str):
         raise ConfigError(f"{key} must be a name (got {value!r})", where, f"`bench list {NAMED[key]}` shows the names")
+    if (key, value) == ("preprocessing", OWN):
+        return [OWN]
     return registry.match(NAMED[key], value, where)
 
 
@@ -459,7 +468,7 @@ def _config(block: Mapping[str, Any], registry: Registry, where: str) -> RunConf
     """Return the configuration of a block of settings. Names and values are checked, but not whether they can be combined."""
     if block.get("shots") == "all":
         block = {**block, "shots": 0}
-    config = from_dict(RunConfig, block, where)
+    config = with_own_preprocessing(from_dict(RunConfig, block, where), registry, where)
     for key, section in NAMED.items():
         registry.find(section, getattr(config, key), f"{where}.{key}")
     geometry(registry.find("preprocessing", config.preprocessing, where).facts)

@@ -31,6 +31,7 @@ class Input:
     channels: int = 3
     input: int = 0  # side in pixels of the center crop; 0: no crop
     ops: tuple[Any, ...] = ()
+    interpolation: str = ""  # bicubic, or "" for the default
     mean: tuple[float, float, float] = (0.0, 0.0, 0.0)
     std: tuple[float, float, float] = (1.0, 1.0, 1.0)
 
@@ -38,7 +39,8 @@ class Input:
     def facts(self) -> dict[str, Any]:
         """Return the declared preprocessing in the form of a preprocessing entry of the registry."""
         entry: dict[str, Any] = {"size": self.size, "fit": self.fit, "ops": [*self.ops, "imagenet"]}
-        return entry | ({"input": self.input} if self.input else {})
+        optional = {"input": self.input, "interpolation": self.interpolation}
+        return entry | {key: value for key, value in optional.items() if value}
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,7 +233,7 @@ def _input(raw: Any, where: str) -> Input:
     is converted to mean and std.
     """
     block = dict(_block(raw, where))
-    _check_keys(block, ("size", "fit", "channels", "input", "ops", "mean", "std", "range"), where)
+    _check_keys(block, ("size", "fit", "channels", "input", "ops", "interpolation", "mean", "std", "range"), where)
     scaled = {"mean", "std"} & block.keys()
     if ("range" in block) == bool(scaled) or len(scaled) == 1:
         fix = "add either `mean:` and `std:` for images in [0, 1], or `range: [low, high]`"

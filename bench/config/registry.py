@@ -31,17 +31,17 @@ SECTIONS = (
 )
 _COMMON = {"use", "with", "paper", "code", "version", "title", "about", "licence"}
 _FACTS = {  # section -> facts: keys that only entries of this section may have
-    "architectures": {"timm", "family", "imagenet", "corpus", "min_px", "params", "gmacs", "seen"},
-    "weights": {"file", "keys", "corpus", "sha256", "mean", "std", "seen"},
+    "architectures": {"timm", "family", "imagenet", "corpus", "min_px", "params", "gmacs", "seen", "preprocessing"},
+    "weights": {"file", "keys", "corpus", "sha256", "mean", "std", "seen", "preprocessing"},
     "optimizers": {"schedule", "closure"},
     "uncertainty": {"states", "blank"},
-    "preprocessing": {"size", "fit", "input", "ops"},
+    "preprocessing": {"size", "fit", "input", "ops", "interpolation"},
     "metrics": {"better", "headline", "given"},
     "estimators": {"given"},
     "datasets": {"headline_split"},
 }
 # facts whose values are part of the run id
-_HASHED_FACTS = {"size", "fit", "input", "ops", "states", "keys", "mean", "std"}
+_HASHED_FACTS = {"size", "fit", "input", "ops", "interpolation", "states", "keys", "mean", "std"}
 _VALUES: Mapping[str, tuple[Any, ...]] = {  # fact -> its allowed values
     "schedule": ("cosine", "constant", "plateau"),
     "states": (1, 3),
