@@ -61,6 +61,7 @@ class PhantomChoice:
 
 # Maximum number of combinations in a grid. The largest leaderboards have 500 runs, a twentieth of this maximum. A grid
 # with the maximum number of combinations is expanded in seconds.
+ENCODER = "encoder"  # key of a grid that stands for architecture, weights and preprocessing
 MAX_COMBINATIONS = 10_000
 RESERVED = {"external"}  # names that no cohort may have
 _KEYS = (
@@ -458,7 +459,7 @@ def _named(key: str, value: Any, registry: Registry, where: str) -> list[str]:
 def _nested(key: str, value: Any, where: str) -> dict[str, Any]:
     """Turn `schedule.lr: 1` into {schedule: {lr: 1}}. Raises ConfigError for an unknown key."""
     head, _, rest = str(key).partition(".")
-    keys = [f.name for f in fields(RunConfig)]
+    keys = [*(f.name for f in fields(RunConfig)), ENCODER]
     if head not in keys:
         raise ConfigError(f"unknown key {head!r}", f"{where}.{key}", ConfigError.suggestion(head, keys))
     return {head: {rest: value}} if rest else {head: value}
@@ -468,6 +469,9 @@ def _config(block: Mapping[str, Any], registry: Registry, where: str) -> RunConf
     """Return the configuration of a block of settings. Names and values are checked, but not whether they can be combined."""
     if block.get("shots") == "all":
         block = {**block, "shots": 0}
+    if ENCODER in block:
+        # a preprocessing in the same block is a factor; the encoder's own is the default
+        block = {**registry.of_encoder(str(block[ENCODER]), f"{where}.{ENCODER}"), **_without_encoder(block)}
     config = with_own_preprocessing(from_dict(RunConfig, block, where), registry, where)
     for key, section in NAMED.items():
         registry.find(section, getattr(config, key), f"{where}.{key}")
@@ -476,6 +480,11 @@ def _config(block: Mapping[str, Any], registry: Registry, where: str) -> RunConf
     if "kind" not in block.get("schedule", {}):
         config = with_required_kind(config, registry.find("optimizers", config.optimizer, where))
     return without_training(config)
+
+
+def _without_encoder(block: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a block without the key `encoder`, and without architecture and weights, which the encoder gives."""
+    return {key: value for key, value in block.items() if key not in (ENCODER, "architecture", "weights")}
 
 
 def _check_combination(config: RunConfig, registry: Registry, where: str) -> None:
@@ -489,7 +498,8 @@ def _check_combination(config: RunConfig, registry: Registry, where: str) -> Non
     if size < (smallest := architecture.facts.get("min_px", 1)):
         fix = f"choose a preprocessing of {smallest} pixels or more"
         raise ConfigError(f"{config.architecture} cannot take images of {size} pixels", f"{where}.preprocessing", fix)
-    if config.weights == "imagenet" and not architecture.use.endswith(":timm_model"):
+    never_pretrained = architecture.facts.get("corpus") == "none" or not architecture.use.endswith(":timm_model")
+    if config.weights == "imagenet" and never_pretrained:
         raise ConfigError(f"{config.architecture} has no ImageNet weights", f"{where}.weights", "set `weights: none`")
     check_heads(config, where)
     policy = registry.find("uncertainty", config.uncertainty, where)

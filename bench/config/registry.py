@@ -4,7 +4,7 @@ The code is imported only when the entry is used.
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from importlib import import_module
 from inspect import Parameter, signature
@@ -20,6 +20,7 @@ from harmonize.yaml_file import read_yaml
 SECTIONS = (
     "architectures",
     "weights",
+    "encoders",
     "optimizers",
     "losses",
     "uncertainty",
@@ -33,6 +34,19 @@ _COMMON = {"use", "with", "paper", "code", "version", "title", "about", "licence
 _FACTS = {  # section -> facts: keys that only entries of this section may have
     "architectures": {"timm", "family", "imagenet", "corpus", "min_px", "params", "gmacs", "seen", "preprocessing"},
     "weights": {"file", "keys", "corpus", "sha256", "mean", "std", "seen", "preprocessing"},
+    "encoders": {
+        "timm",
+        "family",
+        "file",
+        "keys",
+        "corpus",
+        "sha256",
+        "mean",
+        "std",
+        "seen",
+        "preprocessing",
+        "source",
+    },
     "optimizers": {"schedule", "closure"},
     "uncertainty": {"states", "blank"},
     "preprocessing": {"size", "fit", "input", "ops", "interpolation"},
@@ -49,6 +63,9 @@ _VALUES: Mapping[str, tuple[Any, ...]] = {  # fact -> its allowed values
     "blank": ("zero", "ignore"),
     "better": ("higher", "lower"),
 }
+# facts of an encoder that belong to the network, and to its starting weights
+_OF_NETWORK = {"family", "corpus", "seen", "preprocessing", "code"}
+_OF_WEIGHTS = {"file", "keys", "corpus", "sha256", "mean", "std", "seen", "preprocessing"}
 BUILT_IN_WEIGHTS = ("none", "imagenet")  # names in the section `weights` that do not stand for a file
 _WITHOUT_CODE = {"weights", "preprocessing", "augmentation"}  # sections whose entries need no `use`
 
@@ -153,6 +170,8 @@ class Registry:
             raise self.refused[self.contested[section, name]]
         if name in entries:
             return entries[name]
+        if section in ("architectures", "weights") and name in self.sections["encoders"]:
+            return self._part_of_encoder(section, name, where)
         if section == "architectures" and name.startswith("timm:"):
             return _entry(section, name, {"timm": name.removeprefix("timm:"), "family": "other"}, where)
         unread_plugins = "".join(
@@ -160,6 +179,26 @@ class Registry:
         )
         fix = f"{ConfigError.hint(name, entries)}`bench list {section}` shows all {len(entries)}{unread_plugins}"
         raise ConfigError(f"unknown name {name!r} in {section}", where, fix)
+
+    def _part_of_encoder(self, section: str, name: str, where: str) -> Entry:
+        """Return the network of an encoder, or its starting weights, as an entry of this section."""
+        encoder = self.sections["encoders"][name]
+        if section == "architectures":
+            return replace(encoder, section=section, facts={k: v for k, v in encoder.facts.items() if k in _OF_NETWORK})
+        if "file" not in encoder.facts:
+            fix = "write `weights: imagenet`, which stands for the pinned tag of timm, or `encoder:` alone"
+            raise ConfigError(f"the weights of {name} are those of timm", where, fix)
+        facts = {k: v for k, v in encoder.facts.items() if k in _OF_WEIGHTS}
+        return replace(encoder, section=section, use="", options={}, facts=facts)
+
+    def of_encoder(self, name: str, where: str) -> dict[str, str]:
+        """Return the keys of a run for which `encoder: NAME` stands: architecture, weights and preprocessing."""
+        encoder = self.find("encoders", name, where)
+        return {
+            "architecture": name,
+            "weights": name if "file" in encoder.facts else "imagenet",
+            "preprocessing": "own",
+        }
 
     @property
     def custom_metrics(self) -> tuple[Entry, ...]:
@@ -268,7 +307,7 @@ def _entry(section: str, name: str, block: Mapping[str, Any], where: str, plugin
         use, options = "bench.models.network:timm_model", {"name": str(block["timm"]), **options}
     facts = {k: v for k, v in block.items() if k in (_FACTS.get(section, set()) | {"code"}) - {"timm"}}
     _check_facts(facts, where)
-    if section == "weights" and name not in BUILT_IN_WEIGHTS:
+    if (section == "weights" and name not in BUILT_IN_WEIGHTS) or (section == "encoders" and "file" in facts):
         _check_weights(facts, where)
     _check_given(section, facts, use, where)
     version = block.get("version", 1)
