@@ -2,9 +2,12 @@
 
 from dataclasses import replace
 
-from bench.config.registry import Entry
+from bench.config.registry import Entry, Registry
 from bench.config.run_config import Limit, RunConfig, Schedule
 from harmonize.errors import ConfigError
+
+OWN = "own"  # value of `preprocessing` in a grid: that of the encoder
+_ENCODER = (("weights", "weights"), ("architecture", "architectures"))  # key of a run -> section; the first decides
 
 
 def with_required_kind(config: RunConfig, optimizer: Entry) -> RunConfig:
@@ -15,6 +18,22 @@ def with_required_kind(config: RunConfig, optimizer: Entry) -> RunConfig:
     """
     kind = optimizer.facts.get("schedule", config.schedule.kind)
     return replace(config, schedule=replace(config.schedule, kind=kind))
+
+
+def with_own_preprocessing(config: RunConfig, registry: Registry, where: str) -> RunConfig:
+    """Return the configuration with the preprocessing of its encoder in place of `preprocessing: own`.
+
+    The key `preprocessing` of the starting weights names it, or that of the architecture. The run id is the same as with
+    the name itself. Raises ConfigError if neither entry has this key.
+    """
+    if config.preprocessing != OWN:
+        return config
+    entries = [registry.find(section, getattr(config, key), f"{where}.{key}") for key, section in _ENCODER]
+    own = next((str(entry.facts["preprocessing"]) for entry in entries if "preprocessing" in entry.facts), "")
+    if not own:
+        fix = f"name an entry of `bench list preprocessing`, or add `preprocessing:` to the registry entry of {config.architecture}"
+        raise ConfigError(f"{config.architecture} has no preprocessing of its own", f"{where}.preprocessing", fix)
+    return replace(config, preprocessing=own)
 
 
 def without_training(config: RunConfig) -> RunConfig:

@@ -4,7 +4,7 @@ The code is imported only when the entry is used.
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from importlib import import_module
 from inspect import Parameter, signature
@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from bench.config.plugins import installed_plugins
+from bench.config.seen import Seen
 from bench.config.stable_names import current_name, stable_name
 from harmonize.errors import ConfigError, CxrError, RegistryError
 from harmonize.yaml_file import read_yaml
@@ -19,6 +20,7 @@ from harmonize.yaml_file import read_yaml
 SECTIONS = (
     "architectures",
     "weights",
+    "encoders",
     "optimizers",
     "losses",
     "uncertainty",
@@ -30,17 +32,30 @@ SECTIONS = (
 )
 _COMMON = {"use", "with", "paper", "code", "version", "title", "about", "licence"}
 _FACTS = {  # section -> facts: keys that only entries of this section may have
-    "architectures": {"timm", "family", "imagenet", "corpus", "min_px", "params", "gmacs"},
-    "weights": {"file", "keys", "corpus", "sha256", "mean", "std"},
+    "architectures": {"timm", "family", "imagenet", "corpus", "min_px", "params", "gmacs", "seen", "preprocessing"},
+    "weights": {"file", "keys", "corpus", "sha256", "mean", "std", "seen", "preprocessing"},
+    "encoders": {
+        "timm",
+        "family",
+        "file",
+        "keys",
+        "corpus",
+        "sha256",
+        "mean",
+        "std",
+        "seen",
+        "preprocessing",
+        "source",
+    },
     "optimizers": {"schedule", "closure"},
     "uncertainty": {"states", "blank"},
-    "preprocessing": {"size", "fit", "input", "ops"},
+    "preprocessing": {"size", "fit", "input", "ops", "interpolation"},
     "metrics": {"better", "headline", "given"},
     "estimators": {"given"},
     "datasets": {"headline_split"},
 }
 # facts whose values are part of the run id
-_HASHED_FACTS = {"size", "fit", "input", "ops", "states", "keys", "mean", "std"}
+_HASHED_FACTS = {"size", "fit", "input", "ops", "interpolation", "states", "keys", "mean", "std"}
 _VALUES: Mapping[str, tuple[Any, ...]] = {  # fact -> its allowed values
     "schedule": ("cosine", "constant", "plateau"),
     "states": (1, 3),
@@ -48,6 +63,9 @@ _VALUES: Mapping[str, tuple[Any, ...]] = {  # fact -> its allowed values
     "blank": ("zero", "ignore"),
     "better": ("higher", "lower"),
 }
+# facts of an encoder that belong to the network, and to its starting weights
+_OF_NETWORK = {"family", "corpus", "seen", "preprocessing", "code"}
+_OF_WEIGHTS = {"file", "keys", "corpus", "sha256", "mean", "std", "seen", "preprocessing"}
 BUILT_IN_WEIGHTS = ("none", "imagenet")  # names in the section `weights` that do not stand for a file
 _WITHOUT_CODE = {"weights", "preprocessing", "augmentation"}  # sections whose entries need no `use`
 
@@ -152,6 +170,8 @@ class Registry:
             raise self.refused[self.contested[section, name]]
         if name in entries:
             return entries[name]
+        if section in ("architectures", "weights") and name in self.sections["encoders"]:
+            return self._part_of_encoder(section, name, where)
         if section == "architectures" and name.startswith("timm:"):
             return _entry(section, name, {"timm": name.removeprefix("timm:"), "family": "other"}, where)
         unread_plugins = "".join(
@@ -159,6 +179,26 @@ class Registry:
         )
         fix = f"{ConfigError.hint(name, entries)}`bench list {section}` shows all {len(entries)}{unread_plugins}"
         raise ConfigError(f"unknown name {name!r} in {section}", where, fix)
+
+    def _part_of_encoder(self, section: str, name: str, where: str) -> Entry:
+        """Return the network of an encoder, or its starting weights, as an entry of this section."""
+        encoder = self.sections["encoders"][name]
+        if section == "architectures":
+            return replace(encoder, section=section, facts={k: v for k, v in encoder.facts.items() if k in _OF_NETWORK})
+        if "file" not in encoder.facts:
+            fix = "write `weights: imagenet`, which stands for the pinned tag of timm, or `encoder:` alone"
+            raise ConfigError(f"the weights of {name} are those of timm", where, fix)
+        facts = {k: v for k, v in encoder.facts.items() if k in _OF_WEIGHTS}
+        return replace(encoder, section=section, use="", options={}, facts=facts)
+
+    def of_encoder(self, name: str, where: str) -> dict[str, str]:
+        """Return the keys of a run for which `encoder: NAME` stands: architecture, weights and preprocessing."""
+        encoder = self.find("encoders", name, where)
+        return {
+            "architecture": name,
+            "weights": name if "file" in encoder.facts else "imagenet",
+            "preprocessing": "own",
+        }
 
     @property
     def custom_metrics(self) -> tuple[Entry, ...]:
@@ -267,7 +307,7 @@ def _entry(section: str, name: str, block: Mapping[str, Any], where: str, plugin
         use, options = "bench.models.network:timm_model", {"name": str(block["timm"]), **options}
     facts = {k: v for k, v in block.items() if k in (_FACTS.get(section, set()) | {"code"}) - {"timm"}}
     _check_facts(facts, where)
-    if section == "weights" and name not in BUILT_IN_WEIGHTS:
+    if (section == "weights" and name not in BUILT_IN_WEIGHTS) or (section == "encoders" and "file" in facts):
         _check_weights(facts, where)
     _check_given(section, facts, use, where)
     version = block.get("version", 1)
@@ -299,6 +339,8 @@ def _check_facts(facts: Mapping[str, Any], where: str) -> None:
         if key in facts and type(facts[key]) not in ((int,) if integer else (int, float)):
             kind = "a whole number" if integer else "a number"
             raise RegistryError(f"{key} must be {kind} (got {facts[key]!r})", where, f"write a number: `{key}: 8`")
+    if "seen" in facts:
+        Seen.parse(facts["seen"], Path(), f"{where}: seen")
     for key, allowed_values in _VALUES.items():
         if key in facts and facts[key] not in allowed_values:
             choice = ", ".join(map(str, allowed_values))

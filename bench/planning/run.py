@@ -107,6 +107,16 @@ class Run:
         return self.config.weights == "imagenet" and self.weights_file is None
 
     @property
+    def weights_entry(self) -> Entry:
+        """Return the registry entry that describes the starting weights (license, images of pretraining, exposure).
+
+        If the entry of the weights names a file, the result is this entry. If not, and for an imported model, the result
+        is the entry of the architecture.
+        """
+        weights = self.entries.get("weights")
+        return weights if weights and "file" in weights.facts else self.entries["architecture"]
+
+    @property
     def states(self) -> int:
         """Return the number of outputs per finding: 3 if the run learns "uncertain" as a separate class, else 1."""
         return int(self.entries["uncertainty"].facts.get("states", 1))

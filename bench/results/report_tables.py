@@ -16,6 +16,7 @@ from bench.results.analysis_tables import map_folders, stored_analyses
 from bench.results.cohort_tables import CohortTables, cohort_tables, findings_of
 from bench.results.cross_run_tables import across
 from bench.results.errors_of_estimators import MOST_ESTIMATED
+from bench.results.exposure_table import ExposureTable
 from bench.results.long_tables import LongTables
 from bench.results.read_predictions import FRAMES, load_scores
 from bench.results.registration import GridRegistrations
@@ -113,6 +114,7 @@ def tables(manifest: Manifest, with_images: bool = False, long_tables: LongTable
         frames |= _with_recipes(frames, of_recipes, long_tables)
         if detailed is not None:
             frames[AVERAGED] = _of_runs(frames[AVERAGED], detailed)
+    frames["exposure"] = ExposureTable.of(manifest, frames)
     meta = {
         "title": manifest.content["title"],
         "grid": manifest.content["name"],

@@ -35,10 +35,12 @@ def summary(manifest: Manifest, tables: Tables | None = None) -> list[str]:
     `tables`: the tables of a report that was just written; with None, the recipes are computed from the stored scores.
     If the images are synthetic, the last line says so.
     """
-    ids = ranked_ids(manifest, read_records(manifest))
+    records = read_records(manifest)
+    ids = ranked_ids(manifest, records)
     if not ids:
-        seen = not manifest.runs and any(run["passport"]["seen"] for run in manifest.imported)
-        return ["  nothing is ranked: the model had seen an external hospital" if seen else "  no run has a score yet"]
+        if any(manifest.exposed(run) and records[run["id"]].is_scored for run in (*manifest.runs, *manifest.imported)):
+            return ["  nothing is ranked: each model had seen an external hospital, or may have seen it"]
+        return ["  no run has a score yet"]
     if len({manifest.config(r).findings for r in manifest.ranked if r["id"] in ids}) > 1:
         return ["  the runs learn different findings: the page compares them finding by finding"]
     runs = {str(run["id"]): run for run in manifest.ranked}

@@ -157,7 +157,7 @@ def check_weights_files(grid: Grid, registry: Registry, folder: Path | None) -> 
     missing_own = [path for entry in own if not (path := own_weights_path(entry, folder, registry.path)).is_file()]
     if missing_own:
         what = f"{len(missing_own)} of {len(own)} files of starting weights in the registry are missing"
-        fix = "put each file there, or correct `file:` of its entry in the section `weights`"
+        fix = "put each file there or into the folder of --weights, or correct `file:` of its registry entry"
         raise SetupError(what, ", ".join(map(str, missing_own)), fix)
     if folder is None:
         return

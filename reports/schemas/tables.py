@@ -548,6 +548,29 @@ SCHEMAS: dict[str, tuple[str, ...]] = {
     # name: name of the result; setting: how the numbers were obtained, in words; source: the publication
     # split (may be empty): test split; "" if the authors do not state it
     "published": ("name", "setting", "source", "dataset", "split", "finding", "metric", "value"),
+    # what each model had seen of each external hospital before it was trained here, one row per model and hospital
+    # Empty if every network started from random weights and no model is imported. run_id: a recipe, a run that is in no
+    #     recipe, or an imported model
+    # answer: no, images, text (images and reports), labels (images and labels), or unknown
+    # value (may be empty): macro AUROC at the hospital. rank: rank of the value among the models whose answer is no;
+    #     0 for all other models. num_ranked: number of these models
+    # listed: number of images of the cohort that the list of seen images names; 0 without a list
+    # clean_value, clean_low, clean_high (may be empty): macro AUROC without the listed images, with its 95 % interval over
+    #     patients. clean_n: number of these images. clean_findings: number of averaged findings
+    "exposure": (
+        "run_id",
+        "dataset",
+        "answer",
+        "value",
+        "rank",
+        "num_ranked",
+        "listed",
+        "clean_value",
+        "clean_low",
+        "clean_high",
+        "clean_n",
+        "clean_findings",
+    ),
     # one row per cohort
     "cohorts": (
         "dataset",
