@@ -45,6 +45,18 @@ def check_probe(config: RunConfig, uncertainty: Entry, where: str) -> None:
         raise ConfigError(f"a probe cannot learn with {config.uncertainty}", f"{where}.uncertainty", fix)
 
 
+def check_given_vectors(config: RunConfig, architecture: Entry, where: str) -> None:
+    """Raise ConfigError for a run on tables of vectors that would need the network of these vectors."""
+    if not architecture.has_given_vectors:
+        return
+    if config.head != "probe":
+        what = f"{config.architecture} has vectors and no network, so only an output layer can be trained"
+        raise ConfigError(what, f"{where}.head", "set `head: probe`")
+    if config.weights != "none":
+        what = f"{config.architecture} has vectors and no network, so it has no starting weights"
+        raise ConfigError(what, f"{where}.weights", "set `weights: none`")
+
+
 def check_trainable(config: RunConfig, optimizer: Entry, loss: Entry, where: str) -> None:
     """Raise ConfigError for an optimizer, loss, schedule and precision that cannot be combined."""
     schedule, only_kind, sam = (

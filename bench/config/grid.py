@@ -11,7 +11,13 @@ from typing import TYPE_CHECKING, Any, Self
 
 from bench.config.analyses import Analysis, read_analyses
 from bench.config.auxiliary_heads import check_heads
-from bench.config.compatibility import check_probe, check_trainable, with_required_kind, without_training
+from bench.config.compatibility import (
+    check_given_vectors,
+    check_probe,
+    check_trainable,
+    with_required_kind,
+    without_training,
+)
 from bench.config.grid_file import check_name, find, load, location, merge, shipped_grids
 from bench.config.preprocessing_ops import check_augmentation, geometry, input_size
 from bench.config.published_results import Published, read_published
@@ -476,6 +482,7 @@ def _check_combination(config: RunConfig, registry: Registry, where: str) -> Non
     check_trainable(config, optimizer, loss, where)
     check_probe(config, registry.find("uncertainty", config.uncertainty, where), where)
     architecture = registry.find("architectures", config.architecture, where)
+    check_given_vectors(config, architecture, where)
     size = input_size(registry.find("preprocessing", config.preprocessing, where).facts)
     if size < (smallest := architecture.facts.get("min_px", 1)):
         fix = f"choose a preprocessing of {smallest} pixels or more"

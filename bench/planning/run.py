@@ -1,7 +1,7 @@
 """A run: one configuration with everything that determines its weights, and its id."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from functools import cache
 from pathlib import Path
@@ -12,6 +12,7 @@ from bench.config.registry import Entry, Registry
 from bench.config.run_config import NAMED, RunConfig, differing, from_dict
 from bench.config.run_names import RunName
 from bench.config.stable_names import current_name
+from bench.planning.embeddings import EmbeddingTables
 from bench.store.file_integrity import file_sha256, is_intact
 from bench.store.store import Store, canonical_json, short_hash
 from harmonize.errors import ConfigError, SetupError, StoreError
@@ -44,12 +45,19 @@ class Run:
 
         `internal_id`, the id of the training cohort, is part of the run id, so phantom and real data never share a run.
         Raises SetupError if the file of starting weights is missing or has another SHA-256 than its registry entry
-        states, and for weights of timm's hub without a tag.
+        states, and for weights of timm's hub without a tag. An architecture with tables of vectors gets their width as an
+        option, and the hash of the tables identifies the weights.
         """
         entries = {key: registry.find(section, getattr(config, key), key) for key, section in NAMED.items()}
         weights_file, weights_id = starting_weights(
             entries["architecture"], entries["weights"], weights_dir, registry.path
         )
+        if entries["architecture"].has_given_vectors:
+            tables = EmbeddingTables.of(entries["architecture"], weights_dir, registry.path)
+            options, facts = {"width": tables.width(config.train_on)}, {"embeddings": str(tables.folder)}
+            own = entries["architecture"]
+            entries["architecture"] = replace(own, options=options, facts={**own.facts, **facts})
+            weights_id = f"embeddings:{tables.sha256}"
         document = canonical_json(
             {
                 "schema": 1,
@@ -105,6 +113,16 @@ class Run:
     def starts_from_hub(self) -> bool:
         """Return whether training starts from weights of timm's hub."""
         return self.config.weights == "imagenet" and self.weights_file is None
+
+    @property
+    def has_given_vectors(self) -> bool:
+        """Return whether the features of the run are tables of vectors, so that no network reads images."""
+        return self.entries["architecture"].has_given_vectors
+
+    @property
+    def embeddings(self) -> EmbeddingTables:
+        """Return the tables of vectors of a planned run with `has_given_vectors`."""
+        return EmbeddingTables(Path(str(self.entries["architecture"].facts["embeddings"])))
 
     @property
     def states(self) -> int:

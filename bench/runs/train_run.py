@@ -50,6 +50,8 @@ def train(
         "unlearnt": [config.findings[k] for k in trained.unlearnt],
         "peak_memory_bytes": memory.bytes,
     }
+    if run.has_given_vectors:
+        facts["given_vectors"] = run.entries["architecture"].title
     for name in ("stopped", "compiled", "micro_batch", "probe"):
         if fact := getattr(trained, name):
             facts[name] = fact
