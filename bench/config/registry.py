@@ -30,7 +30,7 @@ SECTIONS = (
 )
 _COMMON = {"use", "with", "paper", "code", "version", "title", "about", "licence"}
 _FACTS = {  # section -> facts: keys that only entries of this section may have
-    "architectures": {"timm", "embeddings", "family", "imagenet", "corpus", "min_px", "params", "gmacs"},
+    "architectures": {"timm", "embeddings", "prompts", "family", "imagenet", "corpus", "min_px", "params", "gmacs"},
     "weights": {"file", "keys", "corpus", "sha256", "mean", "std"},
     "optimizers": {"schedule", "closure"},
     "uncertainty": {"states", "blank"},

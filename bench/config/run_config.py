@@ -239,7 +239,9 @@ class RunConfig:
     seed: int = 0
     compile: bool = False  # train with torch.compile if that is faster on this machine
     threads: int = 1  # CPU threads of a run; the same number gives the same weights
-    head: str = "own"  # own: all weights are trained; probe: logistic regression on the features of the frozen network
+    # own: all weights are trained; probe: logistic regression on the features of the frozen network; prompts: zero-shot, the
+    # features of the frozen network are compared with vectors of texts
+    head: str = "own"
     shots: int = 0  # only for a probe: number of present and of absent training images of each finding; 0: all
 
     def __post_init__(self) -> None:
@@ -262,11 +264,11 @@ class RunConfig:
         one_of("selection", self.selection, ("best_val", "last"))
         if self.selection == "last" and self.schedule.select_on != "val":
             raise ValueError("schedule.select_on has no effect with `selection: last`")
-        one_of("head", self.head, ("own", "probe"))
+        one_of("head", self.head, ("own", "probe", "prompts"))
         if self.shots < 0 or (self.shots and self.head != "probe"):
             raise ValueError("shots must not be negative (0: all images), and needs `head: probe`")
-        if self.head == "probe" and self.heads != "multilabel":
-            raise ValueError(f"`head: probe` has no auxiliary heads: remove `heads: {self.heads}`")
+        if self.is_frozen and self.heads != "multilabel":
+            raise ValueError(f"`head: {self.head}` has no auxiliary heads: remove `heads: {self.heads}`")
         if self.threads < 1 or self.seed < 0:
             raise ValueError("threads must be at least 1 and seed at least 0")
 
@@ -276,6 +278,11 @@ class RunConfig:
         from harmonize.labels.findings import space
 
         return (self.finding,) if self.task == "binary" else space(self.space)
+
+    @property
+    def is_frozen(self) -> bool:
+        """Return whether the run uses the features of its network without training the network."""
+        return self.head in ("probe", "prompts")
 
     @property
     def labeled_images_only(self) -> bool:

@@ -13,6 +13,7 @@ from bench.config.run_config import NAMED, RunConfig, differing, from_dict
 from bench.config.run_names import RunName
 from bench.config.stable_names import current_name
 from bench.planning.embeddings import EmbeddingTables
+from bench.planning.prompts import Prompts
 from bench.store.file_integrity import file_sha256, is_intact
 from bench.store.store import Store, canonical_json, short_hash
 from harmonize.errors import ConfigError, SetupError, StoreError
@@ -58,8 +59,14 @@ class Run:
             own = entries["architecture"]
             entries["architecture"] = replace(own, options=options, facts={**own.facts, **facts})
             weights_id = f"embeddings:{tables.sha256}"
+        prompts: dict[str, Any] = {}
+        if config.head == "prompts":
+            own, file = entries["architecture"], Prompts.path_of(entries["architecture"], weights_dir, registry.path)
+            prompts["prompts"] = Prompts.read(file).stated(config.findings, config.seed)
+            entries["architecture"] = replace(own, facts={**own.facts, "prompts": str(file)})
         document = canonical_json(
             {
+                **prompts,
                 "schema": 1,
                 "config": differing(config),
                 "entries": {key: entry.identity for key, entry in entries.items()},
@@ -113,6 +120,11 @@ class Run:
     def starts_from_hub(self) -> bool:
         """Return whether training starts from weights of timm's hub."""
         return self.config.weights == "imagenet" and self.weights_file is None
+
+    @property
+    def prompts(self) -> Prompts:
+        """Return the prompts of a planned run with `head: prompts`."""
+        return Prompts.read(Path(str(self.entries["architecture"].facts["prompts"])))
 
     @property
     def has_given_vectors(self) -> bool:

@@ -13,7 +13,7 @@ from bench.store.store import Progress, Store, canonical_json, write_bytes, writ
 from bench.system.peak_memory import PeakMemory
 from bench.training.data_parallel import DataParallelGroup
 from bench.training.fit import fit
-from bench.training.probe import fit_probe
+from bench.training.probe import fit_probe, fit_prompts
 
 
 def train(
@@ -28,13 +28,17 @@ def train(
     network = initial_network(run, run.weights_file or ("hub" if config.weights == "imagenet" else None))
     memory = PeakMemory.start(device)
     normalization = normalization_of(run, store, internal, network)
-    if config.head == "probe":
+    if config.is_frozen:
         if not processes.is_main:
             return
         network.to(device).to(memory_format=torch.channels_last)
         features = EncoderFeatures.stored(run, store, internal, cache, network, normalization, device, progress)
         val = {split: (examples, features.of(examples.image_id)) for split, examples in watched.items()}
-        trained = fit_probe(run, network, training, features.of(training.image_id), val)
+        trained = (
+            fit_prompts(run, network, val)
+            if config.head == "prompts"
+            else fit_probe(run, network, training, features.of(training.image_id), val)
+        )
     else:
         reader = BatchReader(cache.images, device)
         checkpoint = folder / "last.pt"
@@ -52,7 +56,7 @@ def train(
     }
     if run.has_given_vectors:
         facts["given_vectors"] = run.entries["architecture"].title
-    for name in ("stopped", "compiled", "micro_batch", "probe"):
+    for name in ("stopped", "compiled", "micro_batch", "probe", "prompts"):
         if fact := getattr(trained, name):
             facts[name] = fact
     write_bytes(folder / "trained.json", canonical_json(facts))

@@ -53,6 +53,7 @@ class Trained:
     compiled: str = ""  # a text that says whether torch.compile was used, and why; "" without `compile: true`
     micro_batch: int = 0  # final micro-batch size if memory was too small for the configured one, else 0
     probe: Mapping[str, Any] = field(default_factory=dict)  # of a probe: penalty, candidates, number of labels
+    prompts: Mapping[str, Any] = field(default_factory=dict)  # of a run with prompts: number and texts of the wording
 
 
 def fit(
