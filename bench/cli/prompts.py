@@ -20,7 +20,7 @@ def prompts(
             "--model", exists=True, file_okay=False, help="Folder of a CLIP or SigLIP model (transformers, open_clip)."
         ),
     ],
-    output: Annotated[Path, typer.Option("-o", "--output", help="File to write.")] = Path("prompts.safetensors"),
+    output: Annotated[Path, typer.Option("--output", "-o", help="File to write.")] = Path("prompts.safetensors"),
 ) -> None:
     """Encode the texts of findings for `head: prompts`.
 

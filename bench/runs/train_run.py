@@ -56,7 +56,7 @@ def train(
     }
     if run.has_given_vectors:
         facts["given_vectors"] = run.entries["architecture"].title
-    for name in ("stopped", "compiled", "micro_batch", "probe", "prompts"):
+    for name in ("stopped", "compiled", "micro_batch", "probe", "prompts", "lora"):
         if fact := getattr(trained, name):
             facts[name] = fact
     write_bytes(folder / "trained.json", canonical_json(facts))

@@ -213,6 +213,8 @@ def check_foreign(grid: Grid, registry: Registry) -> None:
         entry = registry.find("architectures", config.architecture, grid.path)
         if config.is_frozen and not entry.has_given_vectors:
             _features_of(entry, config, f"{grid.path}: {config.architecture}")
+        if config.head == "lora":
+            _check_lora(entry, config, f"{grid.path}: {config.architecture}")
         if entry.use == "bench.models.network:timm_model" and "params" not in entry.facts:
             from bench.models.network import (
                 check_timm,  # importing timm takes seconds
@@ -235,6 +237,23 @@ def _check_prompts(grid: Grid, registry: Registry, weights: Path | None) -> None
             else:
                 features = _features_of(entry, config, where)
             prompts.check_features(features, where)
+
+
+def _check_lora(architecture: Entry, config: RunConfig, where: str) -> None:
+    """Raise ConfigError for a network without linear layers to change. The network is built on torch's meta device."""
+    import torch
+
+    from bench.models.output_layers import output_layers
+
+    with torch.device("meta"):
+        backbone = architecture.load()(
+            num_outputs=len(config.findings), in_channels=config.channels, **architecture.options
+        )
+    outputs = output_layers(backbone)
+    linear = [module for module in backbone.modules() if isinstance(module, torch.nn.Linear)]
+    if all(any(module is layer for layer in outputs) for module in linear):
+        fix = "use `head: own` or `head: probe`, or a transformer"
+        raise ConfigError("`head: lora` is impossible: the network has no linear layers to change", where, fix)
 
 
 def _features_of(architecture: Entry, config: RunConfig, where: str) -> int:

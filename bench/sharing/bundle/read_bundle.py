@@ -88,6 +88,7 @@ RECORDS: dict[str, dict[str, tuple[type, ...]]] = {  # JSON file of a run, witho
         "given_vectors": _TEXT,
         "probe": (dict,),
         "prompts": (dict,),
+        "lora": (dict,),
     },
     "cost": {
         **dict.fromkeys(
