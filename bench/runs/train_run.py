@@ -34,11 +34,8 @@ def train(
         network.to(device).to(memory_format=torch.channels_last)
         features = EncoderFeatures.stored(run, store, internal, cache, network, normalization, device, progress)
         val = {split: (examples, features.of(examples.image_id)) for split, examples in watched.items()}
-        trained = (
-            fit_prompts(run, network, val)
-            if config.head == "prompts"
-            else fit_probe(run, network, training, features.of(training.image_id), val)
-        )
+        finish = fit_prompts if config.head == "prompts" else fit_probe
+        trained = finish(run, network, training, features.of(training.image_id), val)
     else:
         reader = BatchReader(cache.images, device)
         checkpoint = folder / "last.pt"

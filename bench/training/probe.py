@@ -111,18 +111,27 @@ def output_layer(network: Network) -> nn.Linear | nn.Conv2d:
     return layers[0]
 
 
-def fit_prompts(run: Run, network: Network, watched: Mapping[str, tuple[Examples, NDArray[np.float32]]]) -> Trained:
+def fit_prompts(
+    run: Run,
+    network: Network,
+    train: Examples,
+    feature_ND: NDArray[np.float32],
+    watched: Mapping[str, tuple[Examples, NDArray[np.float32]]],
+) -> Trained:
     """Write the prompts of a run into the output layer of its network. Nothing is learned from images or labels.
 
-    `watched`: {split: (images, their features)}, for the history. Raises ConfigError for prompts that do not fit the
-    features.
+    The arguments are those of `fit_probe`; images and labels are only used for the numbers of the history. Raises
+    ConfigError for prompts that do not fit the features.
     """
     began = time.perf_counter()
     prompts, (head,) = run.prompts, output_layers(network)
     assert isinstance(head, PromptHead)
-    prompts.check_features(next(iter(watched.values()))[1].shape[1], str(prompts.path))
+    prompts.check_features(feature_ND.shape[1], str(prompts.path))
     head.load(prompts, run.config.findings, run.config.seed)
-    row: dict[str, float] = {"epoch": 1, "train_loss": float("nan")}
+    check_labels(train, {split: examples for split, (examples, _) in watched.items()})
+    targets = TrainingTargets.of(run, train, torch.device("cpu"))
+    loss = _mean_loss(probe_logits(network, feature_ND), targets.target_NK.numpy(), targets.weight_NK.numpy())
+    row: dict[str, float] = {"epoch": 1, "train_loss": loss}
     for split, (examples, feature_ND) in watched.items():
         row[f"{split}_auroc"], row[f"{split}_loss"] = validate(probe_logits(network, feature_ND), examples.state_NK)
     row |= {"seconds": time.perf_counter() - began, "lr": 0.0, "gradient_evaluations": 0}

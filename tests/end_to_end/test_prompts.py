@@ -14,6 +14,7 @@ from safetensors.numpy import save_file
 from bench.config.grid import Grid
 from bench.config.registry import Registry
 from bench.config.run_config import RunConfig
+from bench.diagnostics.symptoms.training import loss_symptoms
 from bench.inputs.batches import BatchReader
 from bench.inputs.examples import Examples
 from bench.models.predict import predict
@@ -91,6 +92,8 @@ def test_each_seed_is_a_wording_and_predictions_are_cosines_with_its_prompts(
         assert facts["prompts"] == {"wording": seed + 1, "of": 2, "text": (" / ").join(WORDINGS[seed].values())}
         assert facts["unlearnt"] == []
         assert store.remark(run.id).startswith(f"wording {seed + 1} of 2: {WORDINGS[seed]['positive']} / ")
+        history = pd.read_parquet(folder / "history.parquet")
+        assert not list(loss_symptoms("run", history))
         stored = load(store, run.id)
         (head,) = [module for module in stored.network.modules() if isinstance(module, PromptHead)]
         np.testing.assert_array_equal(head.text_K2D.numpy(), prompts.arrays["text"][seed])
