@@ -32,7 +32,19 @@ SECTIONS = (
 )
 _COMMON = {"use", "with", "paper", "code", "version", "title", "about", "licence"}
 _FACTS = {  # section -> facts: keys that only entries of this section may have
-    "architectures": {"timm", "family", "imagenet", "corpus", "min_px", "params", "gmacs", "seen", "preprocessing"},
+    "architectures": {
+        "timm",
+        "embeddings",
+        "prompts",
+        "family",
+        "imagenet",
+        "corpus",
+        "min_px",
+        "params",
+        "gmacs",
+        "seen",
+        "preprocessing",
+    },
     "weights": {"file", "keys", "corpus", "sha256", "mean", "std", "seen", "preprocessing"},
     "encoders": {
         "timm",
@@ -66,6 +78,7 @@ _VALUES: Mapping[str, tuple[Any, ...]] = {  # fact -> its allowed values
 # facts of an encoder that belong to the network, and to its starting weights
 _OF_NETWORK = {"family", "corpus", "seen", "preprocessing", "code"}
 _OF_WEIGHTS = {"file", "keys", "corpus", "sha256", "mean", "std", "seen", "preprocessing"}
+GIVEN_VECTORS = "bench.models.embeddings:GivenVectors"  # code of architectures with the key `embeddings`
 BUILT_IN_WEIGHTS = ("none", "imagenet")  # names in the section `weights` that do not stand for a file
 _WITHOUT_CODE = {"weights", "preprocessing", "augmentation"}  # sections whose entries need no `use`
 
@@ -101,6 +114,11 @@ class Entry:
         except (ImportError, AttributeError, ValueError) as error:
             fix = "correct `use`, or install the package it needs"
             raise RegistryError(f"cannot load {self.use!r}: {error}", f"{self.section}.{self.name}", fix) from error
+
+    @property
+    def has_given_vectors(self) -> bool:
+        """Return whether this is an architecture whose features are tables of vectors (key `embeddings`)."""
+        return self.use == GIVEN_VECTORS
 
     def check(self) -> None:
         """Raise RegistryError if `use` cannot be imported, or does not accept the options under `with`."""
@@ -305,6 +323,8 @@ def _entry(section: str, name: str, block: Mapping[str, Any], where: str, plugin
     use, options = current_name(str(block.get("use", ""))), dict(given_options)
     if "timm" in block:
         use, options = "bench.models.network:timm_model", {"name": str(block["timm"]), **options}
+    if "embeddings" in block:
+        use = _given_vectors(block, where)
     facts = {k: v for k, v in block.items() if k in (_FACTS.get(section, set()) | {"code"}) - {"timm"}}
     _check_facts(facts, where)
     if (section == "weights" and name not in BUILT_IN_WEIGHTS) or (section == "encoders" and "file" in facts):
@@ -319,6 +339,17 @@ def _entry(section: str, name: str, block: Mapping[str, Any], where: str, plugin
     return Entry(
         section, name, use, options, facts, str(block.get("title", name)), version=version, plugin=plugin, **texts
     )
+
+
+def _given_vectors(block: Mapping[str, Any], where: str) -> str:
+    """Return the code of an architecture with the key `embeddings`. Raises RegistryError if the block has other code, too."""
+    if others := [key for key in ("use", "timm", "with", "imagenet") if key in block]:
+        what = f"`embeddings` and `{others[0]}` are both sources of features"
+        raise RegistryError(what, where, f"remove `{others[0]}`: the tables of vectors replace the network")
+    if not isinstance(block["embeddings"], str) or not block["embeddings"].strip():
+        what = f"embeddings must be the name of a folder (got {block['embeddings']!r})"
+        raise RegistryError(what, where, "write `embeddings: FOLDER`")
+    return GIVEN_VECTORS
 
 
 def _check_given(section: str, facts: Mapping[str, Any], use: str, where: str) -> None:

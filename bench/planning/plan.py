@@ -182,6 +182,9 @@ def make_plan(
     for config in {_training_data(config): config for config in grid.configs}.values():
         _check_internal(refs[0], cohorts[grid.train_on], config)
     runs = tuple(Run.of(config, registry, refs[0].id, weights) for config in grid.configs)
+    images = {name: cohort.table["image_id"].astype(str).tolist() for name, cohort in cohorts.items()}
+    for tables in dict.fromkeys(run.embeddings for run in runs if run.has_given_vectors):
+        tables.check(grid.train_on, images)
     derived = derived_runs(runs, grid.tta, grid.ensembles)
     refuse_shared_patients(store, internal, external)
     bins = int(registry.find("metrics", "ece", "metrics").options.get("bins", 15))

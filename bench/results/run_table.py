@@ -160,7 +160,7 @@ def recipe_rows(recipes: Mapping[str, Sequence[str]], runs: pd.DataFrame) -> pd.
                 "what": " · ".join(part for part in str(of[0]["what"]).split(" · ") if not part.startswith("seed ")),
                 "state": "done",
                 "reason": "",
-                "remark": "",
+                "remark": of[0]["remark"] if all(row["remark"] == of[0]["remark"] for row in of) else "",
                 "best_epoch": 0,
                 "command": f"{of[0]['command'].rpartition(' --only ')[0]}",
                 "config": _without_seed(str(of[0]["config"])),

@@ -33,6 +33,7 @@ OWN_MEANING = {  # options that mean another thing under the same name, where no
     "--finding": "the one that a phantom's shortcut goes with",
     "--grid": "a file or a shipped name to run, a name in the store to read, label spaces for statistics",
     "--labels": "of all images that are scored, or of some images of a hospital",
+    "--model": "a model to test, or the folder of a text model",
     "--output": "what is written differs",
     "--registry": "score: without it the metrics that the grid was run with",
     "--run": "one run whose labels are counted, or several to estimate",
@@ -40,11 +41,22 @@ OWN_MEANING = {  # options that mean another thing under the same name, where no
     "--store": "merge: a new one",
     "--with-images": "small pictures in the gallery, or on the page about data",
 }
-QUICK = {"app", "compare", "errors", "card", "checklist", "remove", "upload", "list"}  # no progress to be quiet about
+QUICK = {
+    "app",
+    "compare",
+    "errors",
+    "card",
+    "checklist",
+    "prompts",
+    "remove",
+    "upload",
+    "list",
+}  # no progress to be quiet about
 TEXT_ONLY = {
     "app",
     "card",
     "merge",
+    "prompts",
     "remove",
     "data phantom",
     "data people",

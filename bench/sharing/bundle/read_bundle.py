@@ -85,6 +85,10 @@ RECORDS: dict[str, dict[str, tuple[type, ...]]] = {  # JSON file of a run, witho
         "stopped": _TEXT,
         "compiled": _TEXT,
         "elsewhere": _TEXT,
+        "given_vectors": _TEXT,
+        "probe": (dict,),
+        "prompts": (dict,),
+        "lora": (dict,),
     },
     "cost": {
         **dict.fromkeys(
