@@ -84,7 +84,8 @@ def _choice(result: ExpectedScores, order: Sequence[int], names: Mapping[str, st
         return "There is only one run, so there is no choice."
     if len(best) == 1:
         return f"Recommended: {best[0]}. No other run is expected to be as good."
-    return f"{len(best)} of {len(order)} runs cannot be told apart: each of them may be the best at this hospital."
+    number = "The" if len(best) == len(order) else f"{len(best)} of"
+    return f"{number} {len(order)} runs cannot be told apart: each of them may be the best at this hospital."
 
 
 def _finding_rows(result: ExpectedScores, r: int) -> list[list[str]]:

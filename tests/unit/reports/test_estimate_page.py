@@ -48,10 +48,18 @@ def test_runs_and_findings_have_their_numbers() -> None:
     assert rows(PAGE, "h-findings")[1][2:] == [".810 .710–.910", "–"]
 
 
+def test_a_row_without_a_value_has_no_empty_figure() -> None:
+    none = replace(EDEMA, values={"auroc": MISSING, "ece": MISSING})
+    table = shown(replace(PAGE, findings=(EDEMA, none))).find(id="findings")
+    assert isinstance(table, Tag)
+    assert [cell.svg is not None for cell in table.find_all("td", class_="fg")] == [True, False]
+
+
 @pytest.mark.parametrize(
     ("runs", "words"),
     [
-        ((FIRST, SECOND), "2 of 2 runs cannot be told apart at this hospital"),
+        ((FIRST, SECOND), "The 2 runs cannot be told apart at this hospital"),
+        ((FIRST, SECOND, replace(SECOND, may_be_best=False)), "2 of 3 runs cannot be told apart at this hospital"),
         ((FIRST, replace(SECOND, may_be_best=False)), "first is expected to be the best run at this hospital"),
         ((FIRST,), "first: expected scores at this hospital"),
         ((replace(FIRST, auroc=MISSING), SECOND), "No run can be recommended for this hospital"),
