@@ -15,6 +15,8 @@ from bench.planning.manifest import Manifest, read_manifest
 from bench.results.expected_at_hospital import compared_with, expected_scores
 from bench.store.checked_files import read_grid, write_grid
 from bench.store.store import Store
+from bench.study.hospital_logits import hospital_logits
+from harmonize.errors import ConfigError
 from tests.conftest import Command
 
 pytestmark = pytest.mark.grid
@@ -443,6 +445,14 @@ def test_images_are_predicted_and_their_logits_can_be_used_again(finished: Path,
     pd.testing.assert_frame_equal(one, two, atol=1e-5)
     said = here("estimate", "--cohort", "nhi", "--data", str(tmp_path / "new"), cwd=finished, code=2).stderr
     refused(said, "the data have no cohort 'nhi'", "choose from:", "nih")
+
+
+def test_an_imported_model_needs_logits(finished: Path) -> None:
+    grid = manifest_of(finished)
+    imported = [{"id": "123456789abc", "kind": "external"}]
+    with pytest.raises(ConfigError, match="123456789abc was trained elsewhere") as refused:
+        hospital_logits(grid, imported, [finished / "a.png"], "cpu", lambda *_: None)
+    assert "--logits FOLDER with 123456789abc.csv" in refused.value.fix
 
 
 def test_files_that_are_no_images_are_refused(finished: Path, tmp_path: Path, here: Command) -> None:
