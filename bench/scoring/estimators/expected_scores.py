@@ -67,6 +67,20 @@ class Expected:
         """Return half the distance between the bounds."""
         return np.asarray(self.half + np.abs(self.extra) / 2)
 
+    @staticmethod
+    def toward_internal(error_HRK: Array, error_RK: Array, to_internal_RK: Array, growth_RK: Array) -> Array:
+        """Compute by how much [R, K] the bound on the side of the internal value is further away, negative for the lower bound.
+
+        error_HRK, error_RK: errors at the labeled hospitals and at the internal hospital. to_internal_RK: internal minus
+        expected value. The internal hospital is one more hospital with a known score. The bound on its side has the
+        distance that follows from the errors at all these hospitals, but is not beyond the internal value. 0 if the
+        interval contains the internal value anyway, and without errors.
+        """
+        known = np.where(np.isfinite(error_HRK).any((0, 1)), error_RK, np.nan)
+        distance = half_widths(np.concatenate([error_HRK, known[None]])) * growth_RK
+        extra = np.minimum(distance, np.abs(to_internal_RK)) - half_widths(error_HRK) * growth_RK
+        return np.asarray(np.where(extra > 0, np.sign(to_internal_RK) * extra, 0.0))
+
     def contains(self, truth: Array) -> NDArray[np.bool_]:
         """Return whether true values [R, K] are inside the intervals; False for NaN."""
         difference = truth - self.value
@@ -108,27 +122,6 @@ def half_widths(error_HRK: Array) -> Array:
     if num_hospitals < 2:
         return np.full(error_HRK.shape[2], np.nan)
     return np.asarray(np.sqrt(_pooled(error_HRK**2)) * t.ppf((1 + LEVEL) / 2, 2 * (num_hospitals - 1)))
-
-
-def error_at_internal(entry: Entry, known: Known, here: Mapping[str, Array]) -> Array:
-    """Return the error [R, K] of an estimator at the internal hospital, learned from the labeled hospitals.
-
-    Estimators from logits are fitted to internal images, so their estimates there are the internal values.
-    """
-    return estimate(entry, known, dict.fromkeys(here, known.internal)) - known.internal
-
-
-def toward_internal(error_HRK: Array, error_RK: Array, to_internal_RK: Array, growth_RK: Array) -> Array:
-    """Compute by how much [R, K] the bound on the side of the internal value is further away, negative for the lower bound.
-
-    error_RK: see `error_at_internal`. to_internal_RK: internal minus expected value. The internal hospital is one more
-    hospital with a known score. The bound on its side has the distance that follows from the errors at all these hospitals,
-    but is not beyond the internal value. 0 if the interval contains the internal value anyway, and without errors.
-    """
-    known = np.where(np.isfinite(error_HRK).any((0, 1)), error_RK, np.nan)
-    distance = half_widths(np.concatenate([error_HRK, known[None]])) * growth_RK
-    extra = np.minimum(distance, np.abs(to_internal_RK)) - half_widths(error_HRK) * growth_RK
-    return np.asarray(np.where(extra > 0, np.sign(to_internal_RK) * extra, 0.0))
 
 
 def _pooled(square_HRK: Array) -> Array:
@@ -250,8 +243,9 @@ def expected(
     value, error = estimate(entry, known, here), left_out(entry, known) - known.truth
     growth = np.ones(value.shape) if differing is None else _growth(quantity, value, known.truth, error, differing)
     half = half_widths(error) * growth
-    at_internal = error_at_internal(entry, known, here)
-    extra = toward_internal(error, at_internal, known.internal - value, growth)
+    # estimators from logits are fitted to internal images, so their estimates there are the internal values
+    at_internal = estimate(entry, known, dict.fromkeys(here, known.internal)) - known.internal
+    extra = Expected.toward_internal(error, at_internal, known.internal - value, growth)
     num_hospitals = np.isfinite(known.truth).any(1).sum(0)
     reason = no_number.copy()
     for k, num in enumerate(num_hospitals):
@@ -360,7 +354,7 @@ def macros(known: Known, result: Expected, valid: NDArray[np.bool_], smallest_fi
         result.at_internal[:, used].mean(1)[:, None],
         known.internal[:, used].mean(1)[:, None] - value[:, None],
     )
-    extra = toward_internal(error_HR[:, :, None], *of_internal, growth[:, None])[:, 0]
+    extra = Expected.toward_internal(error_HR[:, :, None], *of_internal, growth[:, None])[:, 0]
     between = _half_of_differences(error_HR) * np.maximum(growth[:, None], growth[None, :])
     sign = -1.0 if smallest_first else 1.0
     lead_RR = sign * (value[:, None] - value[None, :])

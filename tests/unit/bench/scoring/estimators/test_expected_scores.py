@@ -21,7 +21,6 @@ from bench.scoring.estimators.expected_scores import (
     macros,
     outside,
     sampling_variance,
-    toward_internal,
     widening,
     with_stated,
 )
@@ -105,7 +104,7 @@ def test_the_internal_hospital_is_one_more_hospital_for_the_bound_on_its_side() 
     internal = np.array([[0.95, 0.62, 0.3], [np.nan, 0.61, 0.6]])
     growth = np.array([[1.0, 2.0, 1.5], [1.0, 1.0, 1.0]])
     wrong, away = value - internal, internal - value
-    extra = toward_internal(error, wrong, away, growth)
+    extra = Expected.toward_internal(error, wrong, away, growth)
     with_internal = half_widths(np.concatenate([error, (value - internal)[None]])) * growth
     half = half_widths(error) * growth
     assert extra[0, 0] == pytest.approx(with_internal[0, 0] - half[0, 0])  # the upper bound, below the internal value
@@ -115,15 +114,15 @@ def test_the_internal_hospital_is_one_more_hospital_for_the_bound_on_its_side() 
     assert extra[0, 1] == 0
     assert (extra[1] == 0).all()
     assert (
-        toward_internal(error, 0 * wrong, away, growth) == 0
+        Expected.toward_internal(error, 0 * wrong, away, growth) == 0
     ).all()  # the estimator is right at the internal hospital
-    near = toward_internal(error, value - 0.75, 0.75 - value, 3 * growth)
+    near = Expected.toward_internal(error, value - 0.75, 0.75 - value, 3 * growth)
     assert (
         0.6 + half_widths(error) * 3 * growth + near <= np.maximum(0.75, 0.6 + half_widths(error) * 3 * growth)
     ).all()
     error[:, :, 0] = np.nan
-    assert (toward_internal(error, wrong, away, growth)[:, 0] == 0).all()
-    assert (toward_internal(error[:1], wrong, away, growth) == 0).all()
+    assert (Expected.toward_internal(error, wrong, away, growth)[:, 0] == 0).all()
+    assert (Expected.toward_internal(error[:1], wrong, away, growth) == 0).all()
 
 
 def test_intervals_contain_scores_of_a_hospital_where_a_shortcut_of_the_internal_hospital_works() -> None:
