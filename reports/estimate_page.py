@@ -101,6 +101,7 @@ def render(page: EstimatePage) -> str:
         phantom=page.synthetic,
         page=page,
         sections=[],
+        has_values=any(value.has_value for row in page.findings for value in row.values.values()),
         words={title: title if title.isupper() else title.lower() for title in page.quantities.values()},
         runs=[{"run": run, "figure": _dot(run.auroc, scale, grid)} for run in page.runs],
         axis=svg.tick_axis(scale, grid),

@@ -55,6 +55,19 @@ def test_a_row_without_a_value_has_no_empty_figure() -> None:
     assert [cell.svg is not None for cell in table.find_all("td", class_="fg")] == [True, False]
 
 
+def test_without_any_value_the_reasons_replace_the_table() -> None:
+    none = replace(EDEMA, values={"auroc": MISSING, "ece": MISSING})
+    page = replace(PAGE, findings=(none,), runs=(replace(FIRST, auroc=MISSING), replace(SECOND, auroc=MISSING)))
+    section = shown(page).find(id="findings")
+    assert isinstance(section, Tag)
+    assert section.find("table") is None
+    assert "too uncertain (1 value)" in section.get_text()
+    text = shown(page).get_text()
+    assert "No score of first can be estimated." in text
+    assert "they are expected" not in text
+    assert [row[2:] for row in rows(page, "runs-h")[1:]] == [["–", "–"]] * 2
+
+
 @pytest.mark.parametrize(
     ("runs", "words"),
     [
