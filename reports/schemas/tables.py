@@ -55,6 +55,10 @@ SCORES = (
 # In rows with the dataset "external", num_findings is the minimum over the hospitals; the other numbers are sums.
 _GAP = ("finding", "value", "low", "high", "internal", "external", "num_findings", "n", "num_positive", "num_patients")
 
+# minimum number of runs, recipes or architectures for a rank correlation or a line over them: with fewer, the interval of a
+# correlation contains nearly all values, and a line hardly predicts the run that was left out
+LEAST_RELATED = 8
+
 # the quantities that are estimated for a hospital without labels
 ESTIMATED = ("auroc", "sensitivity", "specificity", "accuracy", "ece", "prevalence")
 _DECOMPOSED = (
