@@ -1,6 +1,7 @@
 """The page of a grid while its runs are still training."""
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -69,11 +70,8 @@ def test_a_second_page_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = [1000.0]
     monkeypatch.setattr(page_so_far.time, "monotonic", lambda: clock[0])
 
-    class Root:
-        store = type("S", (), {"root": Path("runs")})
-        content = {"name": "g"}
-
-    so_far = PageSoFar(Root(), False, Said())  # type: ignore[arg-type]
+    manifest: Any = SimpleNamespace(store=SimpleNamespace(root=Path("runs")), content={"name": "g"})
+    so_far = PageSoFar(manifest, False, Said())  # type: ignore[arg-type]
     for now, pages in ((1000.0, 1), (1500.0, 1), (1700.0, 2)):
         clock[0] = now
         so_far.update(ended(), 1, 40)
