@@ -141,9 +141,25 @@ def find(board: Path, name: str) -> Path:
     return board / FOLDER / name
 
 
+def bundle_id(folder: Path, may_be_unknown: bool) -> str:
+    """Return the id of the bundle that a submission states.
+
+    may_be_unknown: return zeros for a submission.json that cannot be read, so that such a submission can be refused.
+    Otherwise raises StoreError.
+    """
+    try:
+        return Submission.read(folder).bundle
+    except StoreError:
+        if may_be_unknown:
+            return "0" * 64
+        raise
+
+
 def unexpected(folder: Path) -> list[str]:
     """Return the names of files that no submission has, and of links; they could hide content that nobody checks."""
-    allowed = {FILE, BUNDLE, f"{BUNDLE}.sig", "README.md"}
+    if folder.is_symlink():
+        return [folder.name]
+    allowed = {FILE, BUNDLE, f"{BUNDLE}.sig"}
     out: Sequence[Path] = sorted(path for path in folder.rglob("*") if path.is_symlink() or path.is_file())
     names: Mapping[str, Path] = {path.relative_to(folder).as_posix(): path for path in out}
     signed = re.compile(rf"{REPRODUCTIONS}/[0-9a-f]{{12}}(-[a-z0-9-]{{1,40}})?\.json(\.sig)?")

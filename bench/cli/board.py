@@ -123,7 +123,7 @@ def decide(
     from bench.board import decisions
     from bench.board.check import entries
     from bench.board.rules import Rules
-    from bench.board.submission import Submission, find
+    from bench.board.submission import bundle_id, find
     from bench.cli.progress_bars import choose_display
     from bench.config.registry import Registry
 
@@ -131,8 +131,10 @@ def decide(
         fix = ConfigError.suggestion(action, decisions.ACTIONS)
         raise ConfigError(f"unknown decision {action!r}", "bench decide", fix)
     rules, earlier = Rules.read(board), decisions.latest(decisions.read(board))
-    gone = action == decisions.WITHDRAWN and submission in earlier
-    bundle = earlier[submission].bundle if gone else Submission.read(find(board, submission)).bundle
+    if action == decisions.WITHDRAWN and submission in earlier:
+        bundle = earlier[submission].bundle  # its folder may be gone
+    else:
+        bundle = bundle_id(find(board, submission), may_be_unknown=action == decisions.REFUSED)
     if action in (decisions.ACCEPTED, decisions.RESCORED):
         with choose_display(quiet) as display:
             for _ in entries(board, rules, Registry.read(registry), display.progress):

@@ -117,6 +117,13 @@ def test_a_submission_waits_until_somebody_decides(board: Path, tmp_path: Path, 
     here("decide", "refused", "lab-a", "--board", "board", "--by", "M", "--why", "a copy", "--quiet", cwd=tmp_path)
     said = here("board", "board", "--before", "earlier.jsonl", "--quiet", cwd=tmp_path).stdout
     assert "0 rows, 0 ranked" in said
+    other = folder / "submissions" / "lab-x"
+    other.mkdir()
+    (other / "submission.json").write_text("{}")
+    assert "is invalid" in here("board", "board", "--quiet", cwd=tmp_path, code=2).stderr
+    words = ("decide", "refused", "lab-x", "--board", "board", "--by", "M", "--quiet")
+    here(*words, "--why", "its file is damaged", cwd=tmp_path)
+    here("board", "board", "--quiet", cwd=tmp_path)
     (folder / "decisions.jsonl").write_bytes(b"")
     said = here("board", "board", "--before", "earlier.jsonl", "--quiet", cwd=tmp_path, code=2).stderr
     assert "changed or removed" in said

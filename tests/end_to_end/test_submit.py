@@ -7,8 +7,11 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from bench.board.rules import missing_registered
 from bench.board.submission import Submission
-from bench.store.store import canonical_json
+from bench.planning.manifest import Manifest
+from bench.store.registrations import Registration, write_by_hash
+from bench.store.store import Store, canonical_json
 from harmonize.errors import StoreError
 from tests.conftest import Command, Once
 from tests.laboratories import bundle, laboratories, rules, with_model
@@ -120,3 +123,13 @@ def test_a_changed_statement_is_refused(changed: dict[str, object], said: str, t
     with pytest.raises(StoreError, match=r"submission|invalid|character|licence|division") as raised:
         Submission.read(folder)
     assert said in raised.value.what
+
+
+def test_a_registered_run_that_the_bundle_lacks_is_named(tmp_path: Path) -> None:
+    store = Store.open(tmp_path)
+    plans = [Registration.of({"plan": {"runs": [{"id": run} for run in ids]}}) for ids in (["a1"], ["a1", "b2", "c3"])]
+    for plan in plans:
+        write_by_hash(store, plan)
+    content = {"runs": [{"id": "a1"}], "derived": [{"id": "c3"}], "registrations": [plan.sha256 for plan in plans]}
+    assert missing_registered(Manifest(store, content)) == ["b2"], "the last registration counts"
+    assert missing_registered(Manifest(store, {**content, "registrations": []})) == []
