@@ -50,7 +50,12 @@ class Entry:
         return RERUN if again else VERIFIED
 
     def moved(self, number: Number) -> float | None:
-        """Return by how much the AUROC of a row moved with a new scoring version; None if the version is the same."""
+        """Return by how much the AUROC of a row moved with a new scoring version.
+
+        None if the version is the same, or if there is no bundle that can be scored again.
+        """
+        if not self.report:
+            return None
         before = [row.auroc for row in self.stated.numbers if row.runs == number.runs]
         return number.auroc - before[0] if before and self.stated.scoring != SCORING_VERSION else None
 

@@ -105,8 +105,18 @@ def _check_types(read: Submission) -> None:
         raise ValueError("the id of the bundle or the date is invalid")
     if not all(type(value) in (int, float, type(None)) for value in numbers):
         raise ValueError("a number is not a number")
+    if not all(_is_auroc(row) for row in read.numbers):
+        raise ValueError("an AUROC is not between 0 and 1, or its interval is invalid")
     if not all(re.fullmatch(r"[0-9a-f]{12}", run) for row in read.numbers for run in row.runs):
         raise ValueError("a run id is invalid")
+
+
+def _is_auroc(row: Number) -> bool:
+    """Return whether AUROC and interval of a row are between 0 and 1; an interval has both bounds or none."""
+    value, low, high = row.auroc, row.auroc_low, row.auroc_high
+    if value is None or not 0 <= value <= 1:
+        return False
+    return low is None and high is None if low is None or high is None else 0 <= low <= high <= 1
 
 
 def text_problems(what: str, text: str, most: int = 80) -> list[str]:

@@ -82,6 +82,8 @@ def test_one_command_builds_the_site_of_three_laboratories(board: Path, labs: Pa
 def test_a_self_reported_row_is_shown_below_the_ranking(board: Path, tmp_path: Path, here: Command) -> None:
     folder = shutil.copytree(board, tmp_path / "board")
     (folder / "submissions" / "lab-b" / "bundle.zip").unlink()
+    path = folder / "submissions" / "lab-b" / "submission.json"
+    path.write_bytes(canonical_json(json.loads(path.read_bytes()) | {"scoring": SCORING_VERSION - 1}))
     shutil.rmtree(folder / "submissions" / "lab-c")
     decisions.append(folder, "withdrawn", "lab-c", "0" * 64, "A Maintainer", "asked by the laboratory")
     said = here("board", "board", "-o", "site", "--quiet", cwd=tmp_path).stdout
@@ -90,6 +92,7 @@ def test_a_self_reported_row_is_shown_below_the_ranking(board: Path, tmp_path: P
     assert [(row["submission"], row["status"], row["group"]) for row in rows] == [
         ("lab-a", "bundle verified", 1), ("lab-b", "self-reported", None),
     ]  # fmt: skip
+    assert [row["moved"] for row in rows] == ["", ""], "without a bundle, nothing can be scored again"
     page = (tmp_path / "site" / "index.html").read_text()
     assert page.index("Laboratory A") < page.index("Not ranked") < page.index("Laboratory B")
     assert "withdrawn" in page

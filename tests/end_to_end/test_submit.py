@@ -17,6 +17,10 @@ from tests.conftest import Command, Once
 from tests.laboratories import bundle, laboratories, rules, with_model
 
 pytestmark = pytest.mark.grid
+NUMBER = dict.fromkeys(("auroc", "auroc_low", "auroc_high", "gap", "gap_low", "gap_high"), 0.5) | {
+    "recipe": "x",
+    "runs": ["0" * 12],
+}
 STATED = ("--laboratory", "Laboratory A", "--licence", "CC-BY-4.0", "--quiet")
 
 
@@ -107,13 +111,17 @@ def test_a_model_that_had_seen_an_external_hospital_is_not_ranked(
         ({"name": "lab-b"}, "the folder lab-a has the submission lab-b"),
         ({"rank": 1}, "is invalid"),
         ({"numbers": [{"recipe": "x"}]}, "is invalid"),
+        ({"numbers": [{**NUMBER, "auroc": None}]}, "an AUROC is not between 0 and 1"),
+        ({"numbers": [{**NUMBER, "auroc": 2}]}, "an AUROC is not between 0 and 1"),
+        ({"numbers": [{**NUMBER, "auroc_low": 0.6}]}, "its interval is invalid"),
+        ({"numbers": [{**NUMBER, "auroc_high": None}]}, "its interval is invalid"),
+        ({"numbers": [{**NUMBER, "gap": "x"}]}, "a number is not a number"),
     ],
 )
 def test_a_changed_statement_is_refused(changed: dict[str, object], said: str, tmp_path: Path) -> None:
-    number = dict.fromkeys(("auroc", "auroc_low", "auroc_high", "gap", "gap_low", "gap_high"), 0.5)
     content = {
         "schema": 1, "name": "lab-a", "laboratory": "A", "licence": "CC-BY-4.0", "division": "open", "bundle": "0" * 64,
-        "scoring": 21, "date": "2026-11-25", "numbers": [{**number, "recipe": "x", "runs": ["0" * 12]}],
+        "scoring": 21, "date": "2026-11-25", "numbers": [NUMBER],
     }  # fmt: skip
     folder = tmp_path / "lab-a"
     folder.mkdir()
