@@ -1,7 +1,7 @@
 """Measure CPU time and memory of expected scores at a hospital without labels, from logits.
 
-    OMP_NUM_THREADS=1 python benchmarks/estimate_speed.py                 # 25,000 images, 9 findings, 20 runs
-    OMP_NUM_THREADS=1 python benchmarks/estimate_speed.py --images 1000 --runs 2
+    OMP_NUM_THREADS=1 python -m benchmarks.estimate_speed                 # 25,000 images, 9 findings, 20 runs
+    OMP_NUM_THREADS=1 python -m benchmarks.estimate_speed --images 1000 --runs 2
 
 The script draws the logits and the scores of six labeled hospitals, and calls the parts of `bench estimate --logits`: reading
 the tables, the comparison with the images of the grid, the estimators, intervals, ranks, and the errors at labeled hospitals.
@@ -9,10 +9,11 @@ Reading the grid's own tables is not measured.
 """
 
 import argparse
-import resource
 import tempfile
 import time
+from collections.abc import Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -27,6 +28,7 @@ from bench.scoring.estimators.expected_scores import Differences, expected, macr
 from bench.scoring.estimators.from_hospitals import Known
 from bench.scoring.estimators.known_values import by_estimator
 from bench.scoring.estimators.quantities import QUANTITIES, InternalFinding
+from benchmarks.harness import largest_memory
 
 NUM_HOSPITALS, NUM_RESAMPLES = 6, 1000
 
@@ -53,30 +55,42 @@ def labeled(draw: np.random.Generator, num_runs: int, num_findings: int) -> dict
     return values
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    for name, usual in (("images", 25_000), ("findings", 9), ("runs", 20), ("val", 20_000), ("grid-images", 100_000)):
-        parser.add_argument(f"--{name}", type=int, default=usual)
-    size = parser.parse_args()
-    draw, findings = np.random.default_rng(0), [f"finding {k}" for k in range(size.findings)]
-    known, registry = labeled(draw, size.runs, size.findings), Registry.read()
+class Measured(NamedTuple):
+    """CPU seconds by part, peak memory in MB, and the number of expected values with an interval.
+
+    Parts: read (tables of logits), logits (comparison with the images of the grid, estimators from logits), hospitals (all
+    that is learned from the labeled hospitals).
+    """
+
+    seconds: Mapping[str, float]
+    megabytes: float
+    num_values: int
+
+
+def measure(
+    num_images: int = 25_000,
+    num_findings: int = 9,
+    num_runs: int = 20,
+    num_val: int = 20_000,
+    num_grid_images: int = 100_000,
+) -> Measured:
+    """Estimate the scores of a hospital, and measure CPU time and memory of this process. num_val: validation images."""
+    draw, findings = np.random.default_rng(0), [f"finding {k}" for k in range(num_findings)]
+    known, registry = labeled(draw, num_runs, num_findings), Registry.read()
     of_logits = [entry for entry in registry.estimators if entry.facts["given"] == "logits"]
-    of_grid = draw.normal(-1.5, 1.5, (size.grid_images, size.findings)).astype(np.float32)
+    of_grid = draw.normal(-1.5, 1.5, (num_grid_images, num_findings)).astype(np.float32)
     replicates = known["auroc"].truth.mean(2)[..., None] + draw.normal(
-        0, 0.01, (NUM_HOSPITALS, size.runs, NUM_RESAMPLES)
+        0, 0.01, (NUM_HOSPITALS, num_runs, NUM_RESAMPLES)
     )
-    at_internal = internal_findings(draw, size.val, size.findings)
-    run_ids, rows, spent = (
-        [f"run {r}" for r in range(size.runs)],
-        [],
-        dict.fromkeys(("read", "logits", "hospitals"), 0.0),
-    )
+    at_internal = internal_findings(draw, num_val, num_findings)
+    run_ids, rows = [f"run {r}" for r in range(num_runs)], []
+    spent = dict.fromkeys(("read", "logits", "hospitals"), 0.0)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "logits.csv"
         for run_id in run_ids:
-            logit = draw.normal(-1.3, 1.6, (size.images, size.findings)).astype(np.float32)
+            logit = draw.normal(-1.3, 1.6, (num_images, num_findings)).astype(np.float32)
             table = pd.DataFrame(logit, columns=findings)
-            table.insert(0, "image_id", [f"image {i}" for i in range(size.images)])
+            table.insert(0, "image_id", [f"image {i}" for i in range(num_images)])
             table.to_csv(path, index=False)
             start = time.process_time()
             logit_NK = pd.read_csv(path, dtype={"image_id": str})[findings].to_numpy(np.float32)
@@ -89,19 +103,29 @@ def main() -> None:
     start = time.process_time()
     stated = by_estimator(estimate_rows.frame_of(rows), run_ids, findings, ["here"])
     here = {q: {name: value[0] for name, value in of.items()} for q, of in stated.items()}
-    reasons, entry = outside(known, here, size.images), registry.sections["estimators"]["combination"]
-    differing = Differences.of(entry, known, here, [size.images] * NUM_HOSPITALS, size.images)
+    reasons, entry = outside(known, here, num_images), registry.sections["estimators"]["combination"]
+    differing = Differences.of(entry, known, here, [num_images] * NUM_HOSPITALS, num_images)
+    num_values = 0
     for quantity in QUANTITIES:
         result = expected(entry, known[quantity], here[quantity], reasons, quantity=quantity, differing=differing)
         macros(known[quantity], result, reasons == "")
+        num_values += int(np.isfinite(result.low + result.high).sum())
     both = [entry, registry.sections["estimators"]["mean_gap"]]
-    estimator_table(known, both, [size.images] * NUM_HOSPITALS, replicates, ["auroc"])
+    estimator_table(known, both, [num_images] * NUM_HOSPITALS, replicates, ["auroc"])
     spent["hospitals"] += time.process_time() - start
-    megabytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    parts = ", ".join(f"{name} {seconds:.1f}" for name, seconds in spent.items())
+    return Measured(spent, largest_memory() / 1e3, num_values)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    for name, usual in (("images", 25_000), ("findings", 9), ("runs", 20), ("val", 20_000), ("grid-images", 100_000)):
+        parser.add_argument(f"--{name}", type=int, default=usual)
+    size = parser.parse_args()
+    found = measure(size.images, size.findings, size.runs, size.val, size.grid_images)
+    parts = ", ".join(f"{name} {seconds:.1f}" for name, seconds in found.seconds.items())
     print(
         f"{size.images:,} images x {size.findings} findings x {size.runs} runs:"
-        f" {sum(spent.values()):.1f} s CPU ({parts}), {megabytes:.0f} MB"
+        f" {sum(found.seconds.values()):.1f} s CPU ({parts}), {found.megabytes:.0f} MB"
     )
 
 

@@ -101,6 +101,7 @@ def render(page: EstimatePage) -> str:
         phantom=page.synthetic,
         page=page,
         sections=[],
+        has_values=any(value.has_value for row in page.findings for value in row.values.values()),
         words={title: title if title.isupper() else title.lower() for title in page.quantities.values()},
         runs=[{"run": run, "figure": _dot(run.auroc, scale, grid)} for run in page.runs],
         axis=svg.tick_axis(scale, grid),
@@ -120,6 +121,9 @@ def headline(page: EstimatePage) -> str:
     >>> second = ExpectedRun("B", "2", Estimate(0.6, 0.5, 0.7), 2, 2, False)
     >>> headline(EstimatePage("", False, 100, (), [best, second], (), {}, (), (), ()))
     'A is expected to be the best run at this hospital'
+    >>> equal = ExpectedRun("B", "2", Estimate(0.8, 0.7, 0.9), 1, 2, True)
+    >>> headline(EstimatePage("", False, 100, (), [equal, equal], (), {}, (), (), ()))
+    'The 2 runs cannot be told apart at this hospital'
     """
     if not page.runs[0].auroc.has_value:
         return "No run can be recommended for this hospital"
@@ -128,7 +132,8 @@ def headline(page: EstimatePage) -> str:
         return f"{best[0]}: expected scores at this hospital"
     if len(best) == 1:
         return f"{best[0]} is expected to be the best run at this hospital"
-    return f"{len(best)} of {plural(len(page.runs), 'run')} cannot be told apart at this hospital"
+    number = "The" if len(best) == len(page.runs) else f"{len(best)} of"
+    return f"{number} {plural(len(page.runs), 'run')} cannot be told apart at this hospital"
 
 
 def _axis(estimates: Sequence[Estimate]) -> tuple[svg.Scale, list[float]]:
@@ -138,7 +143,8 @@ def _axis(estimates: Sequence[Estimate]) -> tuple[svg.Scale, list[float]]:
 
 
 def _dot(estimate: Estimate, scale: svg.Scale, grid: Sequence[float]) -> Markup:
+    if not estimate.has_value:
+        return Markup("")
     body = svg.grid_lines(scale, grid, HEIGHT)
-    if estimate.has_value:
-        body += svg.intervals(estimate, scale, 12) + svg.circle(scale(estimate.value), 12, 3.4, "dot")
-    return svg.svg(WIDTH, HEIGHT, body, estimate.with_interval if estimate.has_value else "no value", "st")
+    body += svg.intervals(estimate, scale, 12) + svg.circle(scale(estimate.value), 12, 3.4, "dot")
+    return svg.svg(WIDTH, HEIGHT, body, estimate.with_interval, "st")

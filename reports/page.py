@@ -31,6 +31,7 @@ from reports.sections.findings import findings
 from reports.sections.gap_components import gap_components
 from reports.sections.groups import groups
 from reports.sections.hospitals import hospitals
+from reports.sections.label_efficiency import label_efficiency
 from reports.sections.learning import learning
 from reports.sections.mappings import mappings
 from reports.sections.method import method
@@ -59,6 +60,7 @@ ORDER: tuple[Callable[[ReportData], Section], ...] = (
     findings,
     groups,
     cost,
+    label_efficiency,
     learning,
     calibration,
     factors,
@@ -89,6 +91,7 @@ RANKED_ONLY = (
     gap_components,
     mappings,
     policies,
+    label_efficiency,
     learning,
 )
 STYLES = ("base.css", "ranking.css", "figures.css", "phone.css", "print.css")

@@ -9,7 +9,7 @@ Shapes: D side of the displayed picture in pixels, K findings.
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,7 @@ from bench.runs.stored_run import StoredRun, TrainedNetwork, load
 from bench.store.store import Progress, Store, write_bytes
 from harmonize.errors import ConfigError, DatasetError
 from harmonize.images.image_header import ImageFile
-from harmonize.images.pixels import Geometry, UnreadableImage, read_gray, to_geometry
+from harmonize.images.pixels import UnreadableImage, read_gray, to_geometry
 from harmonize.images.regions import InputTransform
 
 # smallest divisor, so that the division of an empty map by its maximum gives 0 and not NaN
@@ -68,7 +68,7 @@ class Explainer:
         _refuse_different_frames(self.stored)
         input_side = self.stored.run.input_size
         factor = -(-SHOWN // input_side)  # the picture has this many times the side of the network input
-        shown_geometry = Geometry(min(geometry.size * factor, 4096), geometry.fit, geometry.clahe, geometry.region)
+        shown_geometry = replace(geometry, size=min(geometry.size * factor, 4096))
         gray = self._centre(to_geometry(image, shown_geometry))
         mask = None
         if reference is not None:

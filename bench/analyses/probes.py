@@ -131,8 +131,11 @@ def _cohort_features(job: AnalysisJob, ref: CohortRef) -> CohortFeatures:
 def _untrained(job: AnalysisJob) -> dict[str, Network]:
     """Return untrained copies of the run's network: name -> network.
 
-    `random` has random weights. If the run's training began with ImageNet weights, `imagenet` has these weights.
+    `random` has random weights. If the run's training began with ImageNet weights, `imagenet` has these weights. A run on
+    given vectors has no network to copy.
     """
+    if job.run.has_given_vectors:
+        return {}
     networks = {"random": initial_network(job.run, None)}
     if job.run.config.weights == "imagenet":
         networks["imagenet"] = initial_network(job.run, job.run.weights_file or "hub")

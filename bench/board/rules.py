@@ -13,7 +13,7 @@ from bench.sharing.bundle.recompute import known_entries
 from bench.store.registrations import registered_by_hash
 from harmonize.errors import ConfigError
 from harmonize.yaml_file import read_yaml
-from reports.summaries.data_exposure import CORPORA
+from reports.schemas.exposure import CORPORA, IMAGES, LABELS, TEXT
 
 FILE = "board.yaml"
 CLOSED, OPEN = DIVISIONS = ("closed", "open")
@@ -146,6 +146,9 @@ def _open_reasons(row: Mapping[str, Any], manifest: Manifest, registry: Registry
     out = [f"the registry of the board has another entry or version of its {key}" for key in unknown]
     if row["config"]["weights"] != "none" and row["corpus"] not in CORPORA:
         out.append(f"its starting weights may have seen radiographs (corpus {row['corpus'] or 'not stated'})")
+    answers = {name: answer["answer"] for name, answer in row.get("exposure", {}).items()}
+    seen = [name for name, answer in answers.items() if answer in (IMAGES, TEXT, LABELS)]
+    out += [f"its starting weights had seen {name}" for name in seen]
     schedule = row["config"]["schedule"]
     if {schedule["select_on"], schedule["stop_on"]} != {"val"}:
         out.append("its epoch was not chosen on the split val")

@@ -60,11 +60,14 @@ def lines(result: ExpectedScores, notes: Sequence[str]) -> list[str]:
             ]
         )
     out += ["", *(f"  {line}" for line in table_lines(cells)), "", _choice(result, order, names)]
-    if left := left_out_of_means(result):
+    if mean.findings and (left := left_out_of_means(result)):
         out.append(f"The means leave out findings without an estimate for every run: {', '.join(left)}.")
     best = order[0]
-    out += ["", f"Findings of {names[result.run_ids[best]]} ({result.run_ids[best]}):"]
-    out += [f"  {line}" for line in table_lines(_finding_rows(result, best))]
+    if any(result.results[quantity].stated[best].any() for quantity in SHOWN):
+        out += ["", f"Findings of {names[result.run_ids[best]]} ({result.run_ids[best]}):"]
+        out += [f"  {line}" for line in table_lines(_finding_rows(result, best))]
+    else:
+        out += ["", f"No score of {names[result.run_ids[best]]} ({result.run_ids[best]}) is estimated:"]
     reasons = reasons_of(result, best)
     out += [f"  -: {reason}" for reason in reasons]
     if any(reason.startswith(TOO_UNCERTAIN) for reason in reasons):
@@ -84,7 +87,8 @@ def _choice(result: ExpectedScores, order: Sequence[int], names: Mapping[str, st
         return "There is only one run, so there is no choice."
     if len(best) == 1:
         return f"Recommended: {best[0]}. No other run is expected to be as good."
-    return f"{len(best)} of {len(order)} runs cannot be told apart: each of them may be the best at this hospital."
+    number = "The" if len(best) == len(order) else f"{len(best)} of"
+    return f"{number} {len(order)} runs cannot be told apart: each of them may be the best at this hospital."
 
 
 def _finding_rows(result: ExpectedScores, r: int) -> list[list[str]]:

@@ -29,6 +29,7 @@ EVALUATE_EXAMPLES = examples(
     "bench evaluate --model model.yaml --grid main-study --data data.yaml",
     "bench evaluate --model exported.yaml --grid demo --trust",
     "bench evaluate --model lab/densenet-cxr --grid demo",
+    "bench evaluate --model model.yaml --grid demo --write-golden golden",
 )
 
 
@@ -47,6 +48,14 @@ def evaluate(
     device: DeviceOption = "auto",
     workers: WorkersOption = 0,
     trust: TrustOption = False,
+    write_golden: Annotated[
+        Path | None,
+        typer.Option(
+            "--write-golden",
+            metavar="FOLDER",
+            help="Only write the model's outputs on a few synthetic images, for the key golden of model.yaml.",
+        ),
+    ] = None,
     quiet: QuietOption = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -61,6 +70,12 @@ def evaluate(
 
     check_device(device)
     request = EvaluationRequest.read(model, grid, registry, data)
+    if write_golden is not None:
+        from bench.study.evaluate_imported import write_golden as write  # imports torch
+
+        chosen = choose_devices(device, 1, 1)[0]
+        typer.echo(f"golden outputs: {write(request, write_golden, chosen, trust)}")
+        return
     opened = Store.open(store)
     number = workers or default_workers()
     chosen_device = choose_devices(device, number, 1)[0]
@@ -73,6 +88,7 @@ def evaluate(
     if as_json:
         facts = {"run": result.run_id, "name": result.row["name"], "seen": result.row["passport"]["seen"]}
         facts |= {
+            "answers": {name: stated["answer"] for name, stated in result.manifest.exposure(result.row).items()},
             "synthetic": bool(result.manifest.content["phantom"]),
             "remarks": list(result.remarks),
             "rows": json.loads(rows.to_json(orient="records")),
@@ -83,11 +99,19 @@ def evaluate(
     typer.echo("\n".join(_lines(result, rows)))
 
 
+REMARKS = {  # what a model had seen of a hospital -> remark on its score there
+    "labels": "trained on it: not external",
+    "text": "had seen its images and reports: not ranked there",
+    "images": "had seen its images: not ranked there",
+    "unknown": "may have seen it: not ranked there",
+}
+
+
 def _rows(result: "Evaluated") -> "pd.DataFrame":
     """Return the macro AUROC of the imported model, one row for the internal test split and for each external cohort.
 
     One more row, with the dataset "external", has the mean over the external cohorts. The columns are dataset, value, low, high,
-    num_findings, and seen (whether the model was trained on the cohort).
+    num_findings, seen (whether the model had seen data of the cohort), and answer (what it had seen, "" for "external").
     """
     from bench.results.read_predictions import load_scores
 
@@ -96,8 +120,9 @@ def _rows(result: "Evaluated") -> "pd.DataFrame":
     internal = result.manifest.content["source"]
     auroc = auroc[(auroc["subgroup"] == "all") & ((auroc["dataset"] != internal) | (auroc["split"] == "test"))]
     seen = result.row["passport"]["seen"]
+    answers = {name: stated["answer"] for name, stated in result.manifest.exposure(result.row).items()}
     rows: pd.DataFrame = auroc[["dataset", "value", "low", "high", "num_findings"]].assign(
-        seen=auroc["dataset"].isin(seen)
+        seen=auroc["dataset"].isin(seen), answer=[answers.get(dataset, "") for dataset in auroc["dataset"]]
     )
     return rows
 
@@ -112,7 +137,7 @@ def _lines(result: "Evaluated", rows: "pd.DataFrame") -> list[str]:
     for row in rows.to_dict("records"):
         scored = row["value"] == row["value"]  # not NaN
         bounds = interval(row["low"], row["high"]) if scored else "too few patients"
-        remark = "trained on it: not external" if row["seen"] else ""
+        remark = REMARKS.get(row["answer"], "")
         # a row with the mean over hospitals belongs to no cohort, so it has no title
         cells.append(
             [

@@ -16,6 +16,7 @@ ORDER = (  # order of the commands in the help: the order in which a new user ne
     "list",
     "check",
     "weights",
+    "prompts",
     "register",
     "report",
     "compare",

@@ -89,7 +89,8 @@ def _target(entry: Entry) -> str:
         ops = ", ".join(
             f"{name} ({_plain(options)})" if options else name for name, options in parse(entry.facts.get("ops", ()))
         )
-        return f"{entry.facts.get('size')} px, {entry.facts.get('fit', 'squash')}: {ops}"
+        fit = ", ".join(filter(None, (entry.facts.get("fit", "squash"), entry.facts.get("interpolation"))))
+        return f"{entry.facts.get('size')} px, {fit}: {ops}"
     return f"{entry.use} ({_plain(entry.options)})" if entry.options else entry.use
 
 
@@ -107,9 +108,9 @@ def _number(entry: Entry, fact: str) -> str:
 
 
 def _source(entry: Entry) -> str:
-    """Return the publication of a registry entry; "this project" for the project's own code, "" if unknown."""
+    """Return the publication of a registry entry, else the source of its facts; "this project" for the project's own code, "" if unknown."""
     ours = not entry.plugin and (not entry.use or entry.use.startswith(("bench.", "harmonize.")))
-    return entry.paper or ("this project" if ours else "")
+    return entry.paper or str(entry.facts.get("source", "")) or ("this project" if ours else "")
 
 
 def _licence(section: str, entry: Entry) -> str:

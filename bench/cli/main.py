@@ -51,6 +51,7 @@ from bench.cli.options import (
     examples,
 )
 from bench.cli.predict import PREDICT_EXAMPLES, predict
+from bench.cli.prompts import PROMPTS_EXAMPLES, prompts
 from bench.cli.register import REGISTER_EXAMPLES, register
 from bench.cli.score import SCORE_EXAMPLES, score
 from bench.cli.sealed import sealed_app
@@ -98,6 +99,7 @@ app.command("labels-needed", epilog=LABELS_NEEDED_EXAMPLES)(labels_needed)
 app.command("register", epilog=REGISTER_EXAMPLES)(register)
 app.command("score", epilog=SCORE_EXAMPLES)(score)
 app.command("weights", epilog=WEIGHTS_EXAMPLES)(weights_command)
+app.command("prompts", epilog=PROMPTS_EXAMPLES)(prompts)
 add_bundle_commands(app)
 add_board_commands(app)
 add_store_commands(app)

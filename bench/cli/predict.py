@@ -157,7 +157,7 @@ def distance_line(inference: "Inference", percentile: float) -> str:
     """Return the distance of an image as text, "" without a distance. `percentile`: from the column `distance`."""
     if percentile != percentile:  # NaN
         return ""
-    return f"distance: percentile {percentile:.1f} among {inference.num_validation} internal validation images"
+    return f"distance: percentile {percentile:.1f} among {inference.num_validation} internal validation images (near 100: unlike them)"
 
 
 def _call(value: float) -> bool | None:

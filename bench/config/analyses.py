@@ -84,11 +84,14 @@ class Kind:
     # all runs with the same image geometry (size and crop of the images).
     per_run: bool = True
     version: int = 1  # increase this number if a change of the code may change results
+    reads_images: bool = (
+        False  # whether the run's network must read images, so that a run on given vectors has no result
+    )
 
 
 KINDS: dict[str, Kind] = {
-    "attention": Kind("bench.analyses.attention:attention", Attention, version=4),
-    "transplants": Kind("bench.analyses.transplants:transplants", Transplants, version=3),
+    "attention": Kind("bench.analyses.attention:attention", Attention, version=4, reads_images=True),
+    "transplants": Kind("bench.analyses.transplants:transplants", Transplants, version=3, reads_images=True),
     "probes": Kind("bench.analyses.probes:probes", Probes),
     "acquisition": Kind("bench.analyses.acquisition:acquisition", Acquisition, per_run=False),
 }

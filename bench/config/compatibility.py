@@ -2,9 +2,12 @@
 
 from dataclasses import replace
 
-from bench.config.registry import Entry
+from bench.config.registry import Entry, Registry
 from bench.config.run_config import Limit, RunConfig, Schedule
 from harmonize.errors import ConfigError
+
+OWN = "own"  # value of `preprocessing` in a grid: that of the encoder
+_ENCODER = (("weights", "weights"), ("architecture", "architectures"))  # key of a run -> section; the first decides
 
 
 def with_required_kind(config: RunConfig, optimizer: Entry) -> RunConfig:
@@ -17,13 +20,29 @@ def with_required_kind(config: RunConfig, optimizer: Entry) -> RunConfig:
     return replace(config, schedule=replace(config.schedule, kind=kind))
 
 
+def with_own_preprocessing(config: RunConfig, registry: Registry, where: str) -> RunConfig:
+    """Return the configuration with the preprocessing of its encoder in place of `preprocessing: own`.
+
+    The key `preprocessing` of the starting weights names it, or that of the architecture. The run id is the same as with
+    the name itself. Raises ConfigError if neither entry has this key.
+    """
+    if config.preprocessing != OWN:
+        return config
+    entries = [registry.find(section, getattr(config, key), f"{where}.{key}") for key, section in _ENCODER]
+    own = next((str(entry.facts["preprocessing"]) for entry in entries if "preprocessing" in entry.facts), "")
+    if not own:
+        fix = f"name an entry of `bench list preprocessing`, or add `preprocessing:` to the registry entry of {config.architecture}"
+        raise ConfigError(f"{config.architecture} has no preprocessing of its own", f"{where}.preprocessing", fix)
+    return replace(config, preprocessing=own)
+
+
 def without_training(config: RunConfig) -> RunConfig:
-    """Return the configuration of a probe with the default of each setting that only the training of a network uses.
+    """Return the configuration of a probe, or of a run with prompts, with the default of each setting that only the training of a network uses.
 
     Optimizer and loss become `adamw` and `bce`. So a grid can have probes beside trained networks, and a probe has one
     run id whatever the training of its neighbors. Other configurations are returned unchanged.
     """
-    if config.head != "probe":
+    if not config.is_frozen:
         return config
     return replace(
         config,
@@ -39,10 +58,24 @@ def without_training(config: RunConfig) -> RunConfig:
 
 
 def check_probe(config: RunConfig, uncertainty: Entry, where: str) -> None:
-    """Raise ConfigError for a probe whose label policy needs three outputs per finding."""
-    if config.head == "probe" and uncertainty.facts.get("states", 1) != 1:
+    """Raise ConfigError for a probe, or a run with prompts, whose label policy needs three outputs per finding."""
+    if config.is_frozen and uncertainty.facts.get("states", 1) != 1:
         fix = "choose another policy, such as u_ignore, or `head: own`"
-        raise ConfigError(f"a probe cannot learn with {config.uncertainty}", f"{where}.uncertainty", fix)
+        raise ConfigError(
+            f"`head: {config.head}` is not possible with {config.uncertainty}", f"{where}.uncertainty", fix
+        )
+
+
+def check_given_vectors(config: RunConfig, architecture: Entry, where: str) -> None:
+    """Raise ConfigError for a run on tables of vectors that would need the network of these vectors."""
+    if not architecture.has_given_vectors:
+        return
+    if not config.is_frozen:
+        what = f"{config.architecture} has vectors and no network, so only an output layer can be trained"
+        raise ConfigError(what, f"{where}.head", "set `head: probe`, or `head: prompts`")
+    if config.weights != "none":
+        what = f"{config.architecture} has vectors and no network, so it has no starting weights"
+        raise ConfigError(what, f"{where}.weights", "set `weights: none`")
 
 
 def check_trainable(config: RunConfig, optimizer: Entry, loss: Entry, where: str) -> None:

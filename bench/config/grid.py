@@ -11,7 +11,15 @@ from typing import TYPE_CHECKING, Any, Self
 
 from bench.config.analyses import Analysis, read_analyses
 from bench.config.auxiliary_heads import check_heads
-from bench.config.compatibility import check_probe, check_trainable, with_required_kind, without_training
+from bench.config.compatibility import (
+    OWN,
+    check_given_vectors,
+    check_probe,
+    check_trainable,
+    with_own_preprocessing,
+    with_required_kind,
+    without_training,
+)
 from bench.config.grid_file import check_name, find, load, location, merge, shipped_grids
 from bench.config.preprocessing_ops import check_augmentation, geometry, input_size
 from bench.config.published_results import Published, read_published
@@ -54,6 +62,7 @@ class PhantomChoice:
 
 # Maximum number of combinations in a grid. The largest leaderboards have 500 runs, a twentieth of this maximum. A grid
 # with the maximum number of combinations is expanded in seconds.
+ENCODER = "encoder"  # key of a grid that stands for architecture, weights and preprocessing
 MAX_COMBINATIONS = 10_000
 RESERVED = {"external"}  # names that no cohort may have
 _KEYS = (
@@ -443,13 +452,15 @@ def _named(key: str, value: Any, registry: Registry, where: str) -> list[str]:
     """Return the names of registry entries that a value (a name, or a pattern with wildcards) matches."""
     if not isinstance(value, str):
         raise ConfigError(f"{key} must be a name (got {value!r})", where, f"`bench list {NAMED[key]}` shows the names")
+    if (key, value) == ("preprocessing", OWN):
+        return [OWN]
     return registry.match(NAMED[key], value, where)
 
 
 def _nested(key: str, value: Any, where: str) -> dict[str, Any]:
     """Turn `schedule.lr: 1` into {schedule: {lr: 1}}. Raises ConfigError for an unknown key."""
     head, _, rest = str(key).partition(".")
-    keys = [f.name for f in fields(RunConfig)]
+    keys = [*(f.name for f in fields(RunConfig)), ENCODER]
     if head not in keys:
         raise ConfigError(f"unknown key {head!r}", f"{where}.{key}", ConfigError.suggestion(head, keys))
     return {head: {rest: value}} if rest else {head: value}
@@ -459,7 +470,10 @@ def _config(block: Mapping[str, Any], registry: Registry, where: str) -> RunConf
     """Return the configuration of a block of settings. Names and values are checked, but not whether they can be combined."""
     if block.get("shots") == "all":
         block = {**block, "shots": 0}
-    config = from_dict(RunConfig, block, where)
+    if ENCODER in block:
+        # a preprocessing in the same block is a factor; the encoder's own is the default
+        block = {**registry.of_encoder(str(block[ENCODER]), f"{where}.{ENCODER}"), **_without_encoder(block)}
+    config = with_own_preprocessing(from_dict(RunConfig, block, where), registry, where)
     for key, section in NAMED.items():
         registry.find(section, getattr(config, key), f"{where}.{key}")
     geometry(registry.find("preprocessing", config.preprocessing, where).facts)
@@ -469,6 +483,11 @@ def _config(block: Mapping[str, Any], registry: Registry, where: str) -> RunConf
     return without_training(config)
 
 
+def _without_encoder(block: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a block without the key `encoder`, and without architecture and weights, which the encoder gives."""
+    return {key: value for key, value in block.items() if key not in (ENCODER, "architecture", "weights")}
+
+
 def _check_combination(config: RunConfig, registry: Registry, where: str) -> None:
     """Raise ConfigError if the values of a run are valid but cannot be combined. Runs that a `skip` removes are not checked."""
     optimizer = registry.find("optimizers", config.optimizer, where)
@@ -476,11 +495,13 @@ def _check_combination(config: RunConfig, registry: Registry, where: str) -> Non
     check_trainable(config, optimizer, loss, where)
     check_probe(config, registry.find("uncertainty", config.uncertainty, where), where)
     architecture = registry.find("architectures", config.architecture, where)
+    check_given_vectors(config, architecture, where)
     size = input_size(registry.find("preprocessing", config.preprocessing, where).facts)
     if size < (smallest := architecture.facts.get("min_px", 1)):
         fix = f"choose a preprocessing of {smallest} pixels or more"
         raise ConfigError(f"{config.architecture} cannot take images of {size} pixels", f"{where}.preprocessing", fix)
-    if config.weights == "imagenet" and not architecture.use.endswith(":timm_model"):
+    never_pretrained = architecture.facts.get("corpus") == "none" or not architecture.use.endswith(":timm_model")
+    if config.weights == "imagenet" and never_pretrained:
         raise ConfigError(f"{config.architecture} has no ImageNet weights", f"{where}.weights", "set `weights: none`")
     check_heads(config, where)
     policy = registry.find("uncertainty", config.uncertainty, where)

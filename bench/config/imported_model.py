@@ -12,12 +12,13 @@ from typing import Any
 
 from bench.config.preprocessing_ops import TABLE_OPS, geometry, parse
 from bench.config.run_config import from_dict
+from bench.config.seen import OTHERS, Seen
 from harmonize.errors import ConfigError
 from harmonize.labels.findings import labels_yaml
 from harmonize.yaml_file import read_yaml
 
 SOURCES = ("timm", "onnx", "export", "function", "predictions")  # keys of `model:`; exactly one is required
-_KEYS = ("name", "model", "preprocessing", "outputs", "trained_on")
+_KEYS = ("name", "model", "preprocessing", "outputs", "trained_on", "golden")
 _SEE = "docs/your-own-model.md shows a model.yaml for each kind"
 
 
@@ -30,6 +31,7 @@ class Input:
     channels: int = 3
     input: int = 0  # side in pixels of the center crop; 0: no crop
     ops: tuple[Any, ...] = ()
+    interpolation: str = ""  # bicubic, or "" for the default
     mean: tuple[float, float, float] = (0.0, 0.0, 0.0)
     std: tuple[float, float, float] = (1.0, 1.0, 1.0)
 
@@ -37,7 +39,8 @@ class Input:
     def facts(self) -> dict[str, Any]:
         """Return the declared preprocessing in the form of a preprocessing entry of the registry."""
         entry: dict[str, Any] = {"size": self.size, "fit": self.fit, "ops": [*self.ops, "imagenet"]}
-        return entry | ({"input": self.input} if self.input else {})
+        optional = {"input": self.input, "interpolation": self.interpolation}
+        return entry | {key: value for key, value in optional.items() if value}
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,11 +57,12 @@ class Outputs:
 class DataExposure:
     """The data exposure of the model, as the owner of the model declares it. The declaration cannot be checked."""
 
-    cohorts: tuple[str, ...]  # training cohorts, by the names that this project uses
+    cohorts: tuple[str, ...]  # cohorts whose data it had seen, by the names that this project uses
     others: tuple[str, ...] = ()  # other training data, described in words
     pretraining: str = "unknown"
     licence: str = "not stated"
     source: str = ""
+    seen: Mapping[str, Seen] = field(default_factory=dict)  # the block `seen`; {} if `cohorts` lists the training data
 
 
 @dataclass(frozen=True)  # without slots, because `output_index` is cached
@@ -78,6 +82,7 @@ class Declared:
     outputs: Outputs
     exposure: DataExposure
     where: str  # path of model.yaml, for errors
+    golden: Path | None = None  # folder with golden outputs
 
     @classmethod
     def read(cls, path: Path) -> "Declared":
@@ -98,9 +103,9 @@ class Declared:
         if model_input is None and "preprocessing" in raw:
             raise ConfigError("predictions cannot have preprocessing", f"{where}: preprocessing", "remove the block")
         outputs = _outputs(raw.get("outputs"), kind != "predictions", f"{where}: outputs")
-        return cls(
-            name, kind, target, options, files, model_input, outputs, _exposure(raw.get("trained_on"), where), where
-        )
+        exposure = _exposure(raw.get("trained_on"), where)
+        golden = _golden(raw, path.parent, kind, where)
+        return cls(name, kind, target, options, files, model_input, outputs, exposure, where, golden)
 
     @cached_property
     def output_index(self) -> dict[str, int]:
@@ -201,6 +206,19 @@ def _predictions(raw: Any, base: Path, where: str) -> dict[str, Path]:
     return files
 
 
+def _golden(raw: Mapping[str, Any], base: Path, kind: str, where: str) -> Path | None:
+    """Return the folder with golden outputs, None if model.yaml names none."""
+    if "golden" not in raw:
+        return None
+    if kind == "predictions":
+        raise ConfigError("predictions cannot have golden outputs", f"{where}: golden", "remove the key")
+    folder = base / str(raw["golden"])
+    if not folder.is_dir():
+        fix = "make it with `bench evaluate --write-golden FOLDER`"
+        raise ConfigError(f"the folder {folder} does not exist", f"{where}: golden", fix)
+    return folder
+
+
 def _file(raw: Any, folder: Path, where: str) -> Path:
     path = folder / str(raw)
     if not path.is_file():
@@ -215,7 +233,7 @@ def _input(raw: Any, where: str) -> Input:
     is converted to mean and std.
     """
     block = dict(_block(raw, where))
-    _check_keys(block, ("size", "fit", "channels", "input", "ops", "mean", "std", "range"), where)
+    _check_keys(block, ("size", "fit", "channels", "input", "ops", "interpolation", "mean", "std", "range"), where)
     scaled = {"mean", "std"} & block.keys()
     if ("range" in block) == bool(scaled) or len(scaled) == 1:
         fix = "add either `mean:` and `std:` for images in [0, 1], or `range: [low, high]`"
@@ -300,9 +318,15 @@ def _exposure(raw: Any, where: str) -> DataExposure:
     """
     location = f"{where}: trained_on"
     block = dict(_block(raw, location))
-    _check_keys(block, ("cohorts", "others", "pretraining", "licence", "source"), location)
+    _check_keys(block, ("cohorts", "seen", "others", "pretraining", "licence", "source"), location)
+    if "seen" in block and "cohorts" in block:
+        fix = "remove `cohorts`: `seen` states the same for each hospital"
+        raise ConfigError("cohorts and seen are both given", location, fix)
+    seen = Seen.parse(block.pop("seen"), Path(where).parent, f"{location}.seen") if "seen" in block else {}
+    if seen:
+        block["cohorts"] = [name for name, entry in seen.items() if entry.had_seen and name != OTHERS]
     if not isinstance(block.get("cohorts"), list):
-        fix = "list its datasets, e.g. `cohorts: [nih, padchest]`; write `cohorts: []` if none of them is a dataset of this project"
+        fix = "list its datasets, e.g. `cohorts: [nih, padchest]`, or `cohorts: []` if none is a dataset of this project; or write `seen`"
         raise ConfigError("the training data of the model are missing", f"{location}.cohorts", fix)
     if not isinstance(block.get("others") or [], list):
         raise ConfigError(
@@ -314,4 +338,4 @@ def _exposure(raw: Any, where: str) -> DataExposure:
         if len(text) > 500 or not text.isprintable():
             what = "a text has more than 500 characters, or has control characters"
             raise ConfigError(what, location, "shorten the text to one line")
-    return DataExposure(cohorts, others, **texts)
+    return DataExposure(cohorts, others, **texts, seen=seen)

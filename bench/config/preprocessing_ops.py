@@ -80,7 +80,8 @@ def geometry(options: Mapping[str, Any]) -> "Geometry":
             if name in REGION_OPS:
                 ((option, usual),) = REGION_OPS[name].items()
                 region = (name, float(given.get(option, usual)))
-        return Geometry(int(options["size"]), str(options.get("fit", "squash")), clahe, region)
+        fit, interpolation = str(options.get("fit", "squash")), str(options.get("interpolation", ""))
+        return Geometry(int(options["size"]), fit, clahe, region, interpolation)
     except (ValueError, TypeError) as error:
         raise ConfigError(
             str(error), "preprocessing", "correct the value; docs/grids.md lists what each key takes"

@@ -4,7 +4,7 @@ The code is imported only when the entry is used.
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from importlib import import_module
 from inspect import Parameter, signature
@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from bench.config.plugins import installed_plugins
+from bench.config.seen import Seen
 from bench.config.stable_names import current_name, stable_name
 from harmonize.errors import ConfigError, CxrError, RegistryError
 from harmonize.yaml_file import read_yaml
@@ -19,6 +20,7 @@ from harmonize.yaml_file import read_yaml
 SECTIONS = (
     "architectures",
     "weights",
+    "encoders",
     "optimizers",
     "losses",
     "uncertainty",
@@ -30,17 +32,42 @@ SECTIONS = (
 )
 _COMMON = {"use", "with", "paper", "code", "version", "title", "about", "licence"}
 _FACTS = {  # section -> facts: keys that only entries of this section may have
-    "architectures": {"timm", "family", "imagenet", "corpus", "min_px", "params", "gmacs"},
-    "weights": {"file", "keys", "corpus", "sha256", "mean", "std"},
+    "architectures": {
+        "timm",
+        "embeddings",
+        "prompts",
+        "family",
+        "imagenet",
+        "corpus",
+        "min_px",
+        "params",
+        "gmacs",
+        "seen",
+        "preprocessing",
+    },
+    "weights": {"file", "keys", "corpus", "sha256", "mean", "std", "seen", "preprocessing"},
+    "encoders": {
+        "timm",
+        "family",
+        "file",
+        "keys",
+        "corpus",
+        "sha256",
+        "mean",
+        "std",
+        "seen",
+        "preprocessing",
+        "source",
+    },
     "optimizers": {"schedule", "closure"},
     "uncertainty": {"states", "blank"},
-    "preprocessing": {"size", "fit", "input", "ops"},
+    "preprocessing": {"size", "fit", "input", "ops", "interpolation"},
     "metrics": {"better", "headline", "given"},
     "estimators": {"given"},
     "datasets": {"headline_split"},
 }
 # facts whose values are part of the run id
-_HASHED_FACTS = {"size", "fit", "input", "ops", "states", "keys", "mean", "std"}
+_HASHED_FACTS = {"size", "fit", "input", "ops", "interpolation", "states", "keys", "mean", "std"}
 _VALUES: Mapping[str, tuple[Any, ...]] = {  # fact -> its allowed values
     "schedule": ("cosine", "constant", "plateau"),
     "states": (1, 3),
@@ -48,6 +75,10 @@ _VALUES: Mapping[str, tuple[Any, ...]] = {  # fact -> its allowed values
     "blank": ("zero", "ignore"),
     "better": ("higher", "lower"),
 }
+# facts of an encoder that belong to the network, and to its starting weights
+_OF_NETWORK = {"family", "corpus", "seen", "preprocessing", "code"}
+_OF_WEIGHTS = {"file", "keys", "corpus", "sha256", "mean", "std", "seen", "preprocessing"}
+GIVEN_VECTORS = "bench.models.embeddings:GivenVectors"  # code of architectures with the key `embeddings`
 BUILT_IN_WEIGHTS = ("none", "imagenet")  # names in the section `weights` that do not stand for a file
 _WITHOUT_CODE = {"weights", "preprocessing", "augmentation"}  # sections whose entries need no `use`
 
@@ -83,6 +114,11 @@ class Entry:
         except (ImportError, AttributeError, ValueError) as error:
             fix = "correct `use`, or install the package it needs"
             raise RegistryError(f"cannot load {self.use!r}: {error}", f"{self.section}.{self.name}", fix) from error
+
+    @property
+    def has_given_vectors(self) -> bool:
+        """Return whether this is an architecture whose features are tables of vectors (key `embeddings`)."""
+        return self.use == GIVEN_VECTORS
 
     def check(self) -> None:
         """Raise RegistryError if `use` cannot be imported, or does not accept the options under `with`."""
@@ -152,6 +188,8 @@ class Registry:
             raise self.refused[self.contested[section, name]]
         if name in entries:
             return entries[name]
+        if section in ("architectures", "weights") and name in self.sections["encoders"]:
+            return self._part_of_encoder(section, name, where)
         if section == "architectures" and name.startswith("timm:"):
             return _entry(section, name, {"timm": name.removeprefix("timm:"), "family": "other"}, where)
         unread_plugins = "".join(
@@ -159,6 +197,26 @@ class Registry:
         )
         fix = f"{ConfigError.hint(name, entries)}`bench list {section}` shows all {len(entries)}{unread_plugins}"
         raise ConfigError(f"unknown name {name!r} in {section}", where, fix)
+
+    def _part_of_encoder(self, section: str, name: str, where: str) -> Entry:
+        """Return the network of an encoder, or its starting weights, as an entry of this section."""
+        encoder = self.sections["encoders"][name]
+        if section == "architectures":
+            return replace(encoder, section=section, facts={k: v for k, v in encoder.facts.items() if k in _OF_NETWORK})
+        if "file" not in encoder.facts:
+            fix = "write `weights: imagenet`, which stands for the pinned tag of timm, or `encoder:` alone"
+            raise ConfigError(f"the weights of {name} are those of timm", where, fix)
+        facts = {k: v for k, v in encoder.facts.items() if k in _OF_WEIGHTS}
+        return replace(encoder, section=section, use="", options={}, facts=facts)
+
+    def of_encoder(self, name: str, where: str) -> dict[str, str]:
+        """Return the keys of a run for which `encoder: NAME` stands: architecture, weights and preprocessing."""
+        encoder = self.find("encoders", name, where)
+        return {
+            "architecture": name,
+            "weights": name if "file" in encoder.facts else "imagenet",
+            "preprocessing": "own",
+        }
 
     @property
     def custom_metrics(self) -> tuple[Entry, ...]:
@@ -265,9 +323,11 @@ def _entry(section: str, name: str, block: Mapping[str, Any], where: str, plugin
     use, options = current_name(str(block.get("use", ""))), dict(given_options)
     if "timm" in block:
         use, options = "bench.models.network:timm_model", {"name": str(block["timm"]), **options}
+    if "embeddings" in block:
+        use = _given_vectors(block, where)
     facts = {k: v for k, v in block.items() if k in (_FACTS.get(section, set()) | {"code"}) - {"timm"}}
     _check_facts(facts, where)
-    if section == "weights" and name not in BUILT_IN_WEIGHTS:
+    if (section == "weights" and name not in BUILT_IN_WEIGHTS) or (section == "encoders" and "file" in facts):
         _check_weights(facts, where)
     _check_given(section, facts, use, where)
     version = block.get("version", 1)
@@ -279,6 +339,17 @@ def _entry(section: str, name: str, block: Mapping[str, Any], where: str, plugin
     return Entry(
         section, name, use, options, facts, str(block.get("title", name)), version=version, plugin=plugin, **texts
     )
+
+
+def _given_vectors(block: Mapping[str, Any], where: str) -> str:
+    """Return the code of an architecture with the key `embeddings`. Raises RegistryError if the block has other code, too."""
+    if others := [key for key in ("use", "timm", "with", "imagenet") if key in block]:
+        what = f"`embeddings` and `{others[0]}` are both sources of features"
+        raise RegistryError(what, where, f"remove `{others[0]}`: the tables of vectors replace the network")
+    if not isinstance(block["embeddings"], str) or not block["embeddings"].strip():
+        what = f"embeddings must be the name of a folder (got {block['embeddings']!r})"
+        raise RegistryError(what, where, "write `embeddings: FOLDER`")
+    return GIVEN_VECTORS
 
 
 def _check_given(section: str, facts: Mapping[str, Any], use: str, where: str) -> None:
@@ -299,6 +370,8 @@ def _check_facts(facts: Mapping[str, Any], where: str) -> None:
         if key in facts and type(facts[key]) not in ((int,) if integer else (int, float)):
             kind = "a whole number" if integer else "a number"
             raise RegistryError(f"{key} must be {kind} (got {facts[key]!r})", where, f"write a number: `{key}: 8`")
+    if "seen" in facts:
+        Seen.parse(facts["seen"], Path(), f"{where}: seen")
     for key, allowed_values in _VALUES.items():
         if key in facts and facts[key] not in allowed_values:
             choice = ", ".join(map(str, allowed_values))

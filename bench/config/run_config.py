@@ -171,6 +171,20 @@ class Limit:
 
 
 @dataclass(frozen=True, slots=True)
+class LoraSize:
+    """The size of the trained matrices with `head: lora`."""
+
+    rank: int = 8
+    alpha: float = 16.0  # the product of the two matrices is multiplied by alpha / rank
+
+    def __post_init__(self) -> None:
+        if self.rank < 1 or self.alpha <= 0:
+            raise ValueError(
+                f"lora.rank must be at least 1, and lora.alpha above 0 (got {self.rank} and {self.alpha:g})"
+            )
+
+
+@dataclass(frozen=True, slots=True)
 class HeadWeights:
     """Loss weights of the findings and of the auxiliary heads (additional outputs). The weight 0 removes an auxiliary head."""
 
@@ -239,7 +253,11 @@ class RunConfig:
     seed: int = 0
     compile: bool = False  # train with torch.compile if that is faster on this machine
     threads: int = 1  # CPU threads of a run; the same number gives the same weights
-    head: str = "own"  # own: all weights are trained; probe: logistic regression on the features of the frozen network
+    # own: all weights are trained; probe: logistic regression on the features of the frozen network; prompts: zero-shot, the
+    # features of the frozen network are compared with vectors of texts; lora: low-rank changes of the linear layers, and the
+    # output layer, are trained
+    head: str = "own"
+    lora: LoraSize = field(default_factory=LoraSize)  # only with `head: lora`
     shots: int = 0  # only for a probe: number of present and of absent training images of each finding; 0: all
 
     def __post_init__(self) -> None:
@@ -262,11 +280,13 @@ class RunConfig:
         one_of("selection", self.selection, ("best_val", "last"))
         if self.selection == "last" and self.schedule.select_on != "val":
             raise ValueError("schedule.select_on has no effect with `selection: last`")
-        one_of("head", self.head, ("own", "probe"))
+        one_of("head", self.head, ("own", "probe", "prompts", "lora"))
+        if self.head != "lora" and self.lora != LoraSize():
+            raise ValueError("lora is only valid with `head: lora`")
         if self.shots < 0 or (self.shots and self.head != "probe"):
             raise ValueError("shots must not be negative (0: all images), and needs `head: probe`")
-        if self.head == "probe" and self.heads != "multilabel":
-            raise ValueError(f"`head: probe` has no auxiliary heads: remove `heads: {self.heads}`")
+        if self.is_frozen and self.heads != "multilabel":
+            raise ValueError(f"`head: {self.head}` has no auxiliary heads: remove `heads: {self.heads}`")
         if self.threads < 1 or self.seed < 0:
             raise ValueError("threads must be at least 1 and seed at least 0")
 
@@ -276,6 +296,11 @@ class RunConfig:
         from harmonize.labels.findings import space
 
         return (self.finding,) if self.task == "binary" else space(self.space)
+
+    @property
+    def is_frozen(self) -> bool:
+        """Return whether the run uses the features of its network without training the network."""
+        return self.head in ("probe", "prompts")
 
     @property
     def labeled_images_only(self) -> bool:

@@ -13,6 +13,7 @@ from typing import Protocol
 
 from bench.planning.jobs import AnalysisJob, DerivedJob, Job, PassJob
 from bench.store.store import Progress, write_bytes
+from bench.system.freed_memory import keep_freed_memory
 from harmonize.disk_space import DiskFullError
 
 Work = Job | DerivedJob | PassJob | AnalysisJob
@@ -91,6 +92,7 @@ def _do(job: Work, progress: Progress) -> bool:
 
     The function contains imports, so that torch is loaded only when a job begins.
     """
+    keep_freed_memory()
     if isinstance(job, DerivedJob):
         from bench.runs.make_derived import derive_one
 

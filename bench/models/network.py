@@ -6,6 +6,7 @@ uncertain, present). The first K x S outputs belong to the findings, the others 
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -287,10 +288,25 @@ def _load_mapped(
         "used twice": twice,
     }
     if any(problems.values()):
-        texts = [f"{len(names)} {word}: {', '.join(names[:3])}" for word, names in problems.items() if names]
+        others = {"missing": problems["unexpected"], "unexpected": list(expected)}
+        texts = [
+            f"{len(names)} {word}: {', '.join(_with_nearest(name, others.get(word, ())) for name in names[:3])}"
+            for word, names in problems.items()
+            if names
+        ]
         fix = "correct `keys:` of the weights in the registry, or choose the architecture of this file"
         raise SetupError(f"the names in the file do not fit the network ({'; '.join(texts)})", source, fix)
     backbone.load_state_dict(state, strict=False)
+
+
+def _with_nearest(name: str, others: Sequence[str]) -> str:
+    """Return a name, with the most similar of the other names in brackets if one is similar.
+
+    >>> _with_nearest("blocks.0.norm.weight", ["blocks.0.norm1.weight", "head"])
+    'blocks.0.norm.weight (nearest: blocks.0.norm1.weight)'
+    """
+    near = get_close_matches(name, others, 1)
+    return f"{name} (nearest: {near[0]})" if near else name
 
 
 def _renamed(name: str, keys: Mapping[str, str | None]) -> str | None:

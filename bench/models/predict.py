@@ -14,6 +14,7 @@ from torch import Tensor
 
 from bench.inputs.batches import BatchReader
 from bench.store.store import Progress
+from bench.system.freed_memory import keep_freed_memory
 
 _log = logging.getLogger(__name__)
 
@@ -111,6 +112,8 @@ def predict_many(
     """
     for request in requests:
         request.network.eval()
+    if device.type == "cpu":
+        keep_freed_memory()
     dtype = autocast_dtype(precision, device)
     context = torch.autocast(device.type, dtype) if dtype else contextlib.nullcontext()
     size = images_per_pass(256 if device.type == "cuda" else 64, reader.images.shape[-1])

@@ -7,12 +7,14 @@ imported models, except those that were trained on an external hospital.
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 from bench.config.imported_model import Declared
 from bench.config.registry import Entry
 from bench.config.run_config import RunConfig, differing
+from bench.config.seen import OTHERS
+from bench.planning.exposure import Exposure
 from bench.planning.run import Run
 from bench.store.store import Store, canonical_json, short_hash
 from harmonize.datasets import LAYOUTS
@@ -59,22 +61,30 @@ def external_run(declared: Declared, config: RunConfig, internal_id: str, weight
     return Run(short_hash(document), config, entries, document, None)
 
 
-def row(run: Run, declared: Declared, cohorts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def row(
+    run: Run, declared: Declared, cohorts: Sequence[Mapping[str, Any]], exposure: Exposure | None = None
+) -> dict[str, Any]:
     """Return the row of an imported model in a manifest. `cohorts` are the cohorts of the manifest.
 
-    The key `passport` has the declared data exposure of the model; its key `seen` has the cohorts of this grid on which
-    the model was trained. Raises ConfigError if the model declares a cohort that is neither in the grid nor a known
-    dataset.
+    The key `passport` has the declared data exposure of the model; its key `seen` has the cohorts of this grid whose
+    data the model had seen. If the owner answers for each hospital, `exposure` has the answers, and the passport has the
+    key `answers`. Raises ConfigError if the model declares a cohort that is neither in the grid nor a known dataset.
     """
     seen = declared.exposure
     cohort_names = dict.fromkeys([*(str(c["name"]) for c in cohorts), *(name for name in LAYOUTS if name != "table")])
-    for name in seen.cohorts:
+    for name in (*seen.cohorts, *(name for name in seen.seen if name != OTHERS)):
         if name not in cohort_names:
             names = ", ".join(cohort_names)
             fix = f"{ConfigError.hint(name, cohort_names)}choose from: {names}; list other data under `others`"
-            raise ConfigError(f"no cohort {name!r}", f"{declared.where}: trained_on.cohorts", fix)
+            raise ConfigError(
+                f"no cohort {name!r}", f"{declared.where}: trained_on.{'seen' if seen.seen else 'cohorts'}", fix
+            )
     overlap = [str(c["name"]) for c in cohorts if {str(c["name"]), str(c["layout"])} & set(seen.cohorts)]
-    passport = {**json.loads(canonical_json(asdict(seen))), "format": declared.kind, "seen": overlap}
+    stated = {key: value for key, value in asdict(replace(seen, seen={})).items() if key != "seen"}
+    passport = {**json.loads(canonical_json(stated)), "format": declared.kind, "seen": overlap}
+    if exposure is not None:
+        planned = {str(c["name"]) for c in cohorts}
+        passport["answers"] = {name: answer for name, answer in exposure.document.items() if name in planned}
     return {
         "id": run.id,
         "kind": KIND,

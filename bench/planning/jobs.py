@@ -163,8 +163,16 @@ def analysis_key(identity: Sequence[Any], facts: Sequence[Sequence[Any]], per_ru
 
 
 def analysis_jobs(plan: Plan, runs: Sequence[Run]) -> list[AnalysisJob]:
-    """Return one job for each analysis of the plan and each of `runs`; for an analysis of the cohorts, one per geometry."""
-    jobs = [AnalysisJob(a, run, plan.store, plan.refs) for a in plan.grid.analyses for run in runs]
+    """Return one job for each analysis of the plan and each of `runs`; for an analysis of the cohorts, one per geometry.
+
+    A run on given vectors has no job for an analysis in which its network would read images.
+    """
+    jobs = [
+        AnalysisJob(a, run, plan.store, plan.refs)
+        for a in plan.grid.analyses
+        for run in runs
+        if not (a.kind.reads_images and run.has_given_vectors)
+    ]
     return list({job.folder: job for job in reversed(jobs)}.values())[::-1]
 
 

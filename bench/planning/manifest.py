@@ -16,11 +16,11 @@ import pandas as pd
 from bench.config.registry import Entry
 from bench.config.run_config import RunConfig, flat, from_dict
 from bench.config.run_names import RunName
+from bench.planning.exposure import Exposure
 from bench.planning.imported_run import KIND, dropped_models, kept_models
 from bench.planning.jobs import analysis_jobs, analysis_key, predicted
 from bench.planning.overlap import compared_cohorts
 from bench.planning.plan import Plan
-from bench.planning.run import Run
 from bench.scoring.scored_split import Settings
 from bench.store.checked_files import read_cohort, read_grid, write_grid
 from bench.store.checked_folders import AnalysisFolder
@@ -31,6 +31,7 @@ from bench.store.store import Store, canonical_json, short_hash
 from harmonize.cohorts.hospital_names import HospitalName, hospital_name
 from harmonize.cohorts.label_mapping import grade
 from harmonize.errors import CxrError, StoreError
+from reports.schemas.exposure import LABELS, NO
 
 if TYPE_CHECKING:
     from harmonize.cache.cache import ImageCache  # this module imports OpenCV
@@ -91,17 +92,39 @@ class Manifest:
         """Return the ranked runs: runs and panels that learn all findings of the grid.
 
         A finding belongs to the grid if at least one run learns it. If no run or panel learns all findings, the panels
-        are ranked or, without panels, all runs. In a grid without trained runs, the imported models are ranked, except
-        those that were trained on an external hospital.
+        are ranked or, without panels, all runs. In a grid without trained runs, the imported models are ranked. A model
+        that had seen an external hospital, or may have seen it, is never ranked.
         """
         if not self.runs:
-            internal = self.content["source"]
-            return [run for run in self.imported if not set(run["passport"]["seen"]) - {internal}]
+            return [run for run in self.imported if not self.exposed(run)]
         learns = {run["id"]: set(self.config(run).findings) for run in self.runs}
         panels = [run for run in self.derived if run["kind"] == "panel"]
         learns |= {panel["id"]: set().union(*(learns[run_id] for run_id in panel["of"])) for panel in panels}
         everything = set().union(*learns.values())
-        return [run for run in (*self.runs, *panels) if learns[run["id"]] == everything] or panels or self.runs
+        ranked = [run for run in (*self.runs, *panels) if learns[run["id"]] == everything] or panels or self.runs
+        return [run for run in ranked if not self.exposed(run)]
+
+    def exposure(self, run: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+        """Return what a run or an imported model had seen of each cohort before it was trained here.
+
+        The result is {cohort: {"answer", ...}}, see `Exposure.document`. A derived run has the strongest answers of its
+        runs, without lists.
+        """
+        names = [str(cohort["name"]) for cohort in self.cohorts]
+        if run.get("kind") == KIND:
+            stated = run["passport"].get("answers", {})
+            seen = {name: {"answer": LABELS if name in run["passport"]["seen"] else NO} for name in names}
+            return {name: dict(stated.get(name, seen[name])) for name in names}
+        if "kind" not in run:
+            stated = run.get("exposure", {})
+            return {name: dict(stated.get(name, {"answer": NO})) for name in names}
+        parts = [self.exposure(part) for part in self.runs if part["id"] in run["of"]]
+        return {name: {"answer": Exposure.strongest(part[name]["answer"] for part in parts)} for name in names}
+
+    def exposed(self, run: Mapping[str, Any]) -> list[str]:
+        """Return the external cohorts whose answer is not "no": the model had seen them, or nobody knows."""
+        answers = self.exposure(run)
+        return [str(c["name"]) for c in self.external if answers[str(c["name"])]["answer"] != NO]
 
     @cached_property
     def names(self) -> dict[str, RunName]:
@@ -340,6 +363,8 @@ def write_manifest(
         before = read_grid(plan.store, plan.grid.name)
         if before.get("schema") == SCHEMA:
             manifest, dropped = manifest.with_imported_models(before)
+    for exposure in plan.exposures.values():
+        exposure.write(plan.store)
     write_grid(plan.store, plan.grid.name, manifest.content)
     return Manifest(plan.store, json.loads(canonical_json(manifest.content))), dropped
 
@@ -374,8 +399,9 @@ def contents(plan: Plan, caches: Mapping[tuple[str, str], "ImageCache"], doubles
             "config": asdict(run.config),
             "titles": {key: entry.title for key, entry in run.entries.items()},
             "family": run.entries["architecture"].facts.get("family", "other"),
-            "licence": _weights_entry(run).licence,  # license of the pretrained weights
-            "corpus": _weights_entry(run).facts.get("corpus", ""),  # images on which the weights were pretrained
+            "licence": run.weights_entry.licence,  # license of the pretrained weights
+            "corpus": run.weights_entry.facts.get("corpus", ""),  # images on which the weights were pretrained
+            **({"exposure": plan.exposures[run.id].document} if run.id in plan.exposures else {}),
         }
         for run in plan.runs
     ]
@@ -458,16 +484,6 @@ def links_of(entries: Iterable[tuple[str, Entry]]) -> dict[str, dict[str, dict[s
         if stated:
             links.setdefault(key, {})[entry.name] = stated
     return links
-
-
-def _weights_entry(run: Run) -> Entry:
-    """Return the registry entry that states license and pretraining images of a run's starting weights.
-
-    If the entry of the weights names a file, the result is this entry. If not, and for an imported model, the result is
-    the entry of the architecture.
-    """
-    weights = run.entries.get("weights")
-    return weights if weights and "file" in weights.facts else run.entries["architecture"]
 
 
 def _no_lungs(plan: Plan, caches: Mapping[str, "ImageCache"]) -> dict[str, float]:

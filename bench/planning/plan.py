@@ -5,7 +5,7 @@ Every error that can be detected before training is raised here. This module doe
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from bench.config.registry import Entry, Registry
 from bench.config.run_config import RunConfig
 from bench.planning.auxiliary_targets import check_targets
 from bench.planning.derived_runs import Derived, derived_runs
+from bench.planning.exposure import Exposure
 from bench.planning.external_overlap import Overlap, compare_patients, find_equal_tables
 from bench.planning.overlap import refuse_internal_again, refuse_shared_patients
 from bench.planning.protocol import CohortRole
@@ -64,6 +65,9 @@ class Plan:
     derived: tuple[Derived, ...] = ()  # TTA runs first, then panels, then ensembles
     overlaps: tuple[Overlap, ...] = ()  # one for each pair of external cohorts
     left_out: tuple[Overlap, ...] = ()  # the first cohort of an overlap contains the second, which is not in the plan
+    exposures: Mapping[str, Exposure] = field(
+        default_factory=dict
+    )  # run id -> what its starting weights had seen, if anything
 
     @property
     def phantom(self) -> bool:
@@ -178,6 +182,9 @@ def make_plan(
     for config in {_training_data(config): config for config in grid.configs}.values():
         _check_internal(refs[0], cohorts[grid.train_on], config)
     runs = tuple(Run.of(config, registry, refs[0].id, weights) for config in grid.configs)
+    images = {name: cohort.table["image_id"].astype(str).tolist() for name, cohort in cohorts.items()}
+    for tables in dict.fromkeys(run.embeddings for run in runs if run.has_given_vectors):
+        tables.check(grid.train_on, images)
     derived = derived_runs(runs, grid.tta, grid.ensembles)
     refuse_shared_patients(store, internal, external)
     bins = int(registry.find("metrics", "ece", "metrics").options.get("bins", 15))
@@ -186,6 +193,8 @@ def make_plan(
         if cohort_problem(ref.table):
             write_cohort(ref.table, cohorts[ref.name].table, ref.id)
     plan = Plan(grid, store, cohorts, refs, runs, command, bins, registry.custom_metrics, registry.estimators, derived)
+    exposures = {run.id: Exposure.of_run(run, cohorts, registry.path, weights) for run in runs}
+    plan = replace(plan, exposures={run: found for run, found in exposures.items() if not found.saw_nothing})
     plan = plan.without(find_equal_tables(external, plan.scored_tables))
     return replace(plan, overlaps=compare_patients(list(plan.cohorts.values())[1:], plan.scored_tables))
 

@@ -1,7 +1,7 @@
 """A run: one configuration with everything that determines its weights, and its id."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from functools import cache
 from pathlib import Path
@@ -12,6 +12,8 @@ from bench.config.registry import Entry, Registry
 from bench.config.run_config import NAMED, RunConfig, differing, from_dict
 from bench.config.run_names import RunName
 from bench.config.stable_names import current_name
+from bench.planning.embeddings import EmbeddingTables
+from bench.planning.prompts import Prompts
 from bench.store.file_integrity import file_sha256, is_intact
 from bench.store.store import Store, canonical_json, short_hash
 from harmonize.errors import ConfigError, SetupError, StoreError
@@ -44,14 +46,27 @@ class Run:
 
         `internal_id`, the id of the training cohort, is part of the run id, so phantom and real data never share a run.
         Raises SetupError if the file of starting weights is missing or has another SHA-256 than its registry entry
-        states, and for weights of timm's hub without a tag.
+        states, and for weights of timm's hub without a tag. An architecture with tables of vectors gets their width as an
+        option, and the hash of the tables identifies the weights.
         """
         entries = {key: registry.find(section, getattr(config, key), key) for key, section in NAMED.items()}
         weights_file, weights_id = starting_weights(
             entries["architecture"], entries["weights"], weights_dir, registry.path
         )
+        if entries["architecture"].has_given_vectors:
+            tables = EmbeddingTables.of(entries["architecture"], weights_dir, registry.path)
+            options, facts = {"width": tables.width(config.train_on)}, {"embeddings": str(tables.folder)}
+            own = entries["architecture"]
+            entries["architecture"] = replace(own, options=options, facts={**own.facts, **facts})
+            weights_id = f"embeddings:{tables.sha256}"
+        prompts: dict[str, Any] = {}
+        if config.head == "prompts":
+            own, file = entries["architecture"], Prompts.path_of(entries["architecture"], weights_dir, registry.path)
+            prompts["prompts"] = Prompts.read(file).stated(config.findings, config.seed)
+            entries["architecture"] = replace(own, facts={**own.facts, "prompts": str(file)})
         document = canonical_json(
             {
+                **prompts,
                 "schema": 1,
                 "config": differing(config),
                 "entries": {key: entry.identity for key, entry in entries.items()},
@@ -105,6 +120,31 @@ class Run:
     def starts_from_hub(self) -> bool:
         """Return whether training starts from weights of timm's hub."""
         return self.config.weights == "imagenet" and self.weights_file is None
+
+    @property
+    def weights_entry(self) -> Entry:
+        """Return the registry entry that describes the starting weights (license, images of pretraining, exposure).
+
+        If the entry of the weights names a file, the result is this entry. If not, and for an imported model, the result
+        is the entry of the architecture.
+        """
+        weights = self.entries.get("weights")
+        return weights if weights and "file" in weights.facts else self.entries["architecture"]
+
+    @property
+    def prompts(self) -> Prompts:
+        """Return the prompts of a planned run with `head: prompts`."""
+        return Prompts.read(Path(str(self.entries["architecture"].facts["prompts"])))
+
+    @property
+    def has_given_vectors(self) -> bool:
+        """Return whether the features of the run are tables of vectors, so that no network reads images."""
+        return self.entries["architecture"].has_given_vectors
+
+    @property
+    def embeddings(self) -> EmbeddingTables:
+        """Return the tables of vectors of a planned run with `has_given_vectors`."""
+        return EmbeddingTables(Path(str(self.entries["architecture"].facts["embeddings"])))
 
     @property
     def states(self) -> int:

@@ -40,7 +40,6 @@ from bench.scoring.estimators.expected_scores import (
 from bench.scoring.estimators.from_hospitals import Known
 from bench.scoring.estimators.known_values import by_estimator, known_values
 from bench.scoring.estimators.quantities import QUANTITIES
-from bench.scoring.metrics import require_finite
 from bench.store.checked_folders import CheckedFolder
 from harmonize.datasets.user_table import read_user_table
 from harmonize.errors import ConfigError, DatasetError
@@ -51,6 +50,7 @@ Logits = Mapping[str, pd.DataFrame]  # run id -> image_id, and one column of log
 
 HERE = "here"  # name of the hospital without labels in the table `estimates`
 DEFAULT = "combination"  # the estimator that is used unless another one is chosen
+CONSTANT = "all images have the same logit"  # a reason why nothing is estimated
 SMALLEST_FIRST = ("ece",)  # quantities of which the smallest value is best
 _SAME_LOGIT = 1e-3  # logits of one image on two devices differ less
 _NEAR = 0.25  # logits of a re-encoded image differ by less than this share of the distance between different images
@@ -141,6 +141,9 @@ def expected_scores(
     known = known_at_hospitals(manifest, run_ids, findings, internal_of_runs)
     here = estimates_here(manifest, findings, internal_of_runs, logit_of)
     no_number = outside(known, here, len(logit_of[run_ids[0]]))
+    for r, logit_NK in enumerate(logit_of.values()):
+        if len(logit_NK) >= LEAST_IMAGES:
+            no_number[r, np.ptp(logit_NK, 0) == 0] = CONSTANT
     num_images = [len(manifest.table(cohort)) for cohort in manifest.external]
     differing = Differences.of(entry, known, here, num_images, len(logit_of[run_ids[0]]))
     results = {q: expected(entry, known[q], here[q], no_number, widest, q, differing) for q in QUANTITIES}
@@ -249,12 +252,16 @@ def _checked(run_id: str, table: pd.DataFrame, findings: Sequence[str], first: p
     row = pd.Index(images).get_indexer(pd.Index(first["image_id"].astype(str)))
     if len(table) != len(first) or (row < 0).any():
         raise DatasetError("the runs have different images", where, "predict the same images with every run")
-    try:
-        with np.errstate(over="ignore"):  # a number above the range of float32 becomes infinite
-            logit_NK = table[list(findings)].to_numpy(np.float32)[row]
-        require_finite(logit_NK, "logits")
-    except ValueError as error:
-        raise DatasetError(str(error), where, "give a finite number for each image and finding") from error
+    with np.errstate(over="ignore"):  # a number above the range of float32 becomes infinite
+        logit_NK: NDArray[np.float32] = (
+            table[list(findings)].apply(pd.to_numeric, errors="coerce").to_numpy(np.float32)[row]
+        )
+    missing_NK = ~np.isfinite(logit_NK)
+    if missing_NK.any():
+        n, k = np.argwhere(missing_NK)[0]
+        image, cell = images.iloc[row[n]], table[findings[k]].iloc[row[n]]
+        what = f"{int(missing_NK.sum()):,} of {missing_NK.size:,} logits are no finite numbers, first {cell!s} ({findings[k]} of {image})"
+        raise DatasetError(what, where, "give a finite number for each image and finding")
     constant = [name for name, logit in zip(findings, logit_NK.T, strict=True) if len(logit) > 1 and np.ptp(logit) == 0]
     if len(constant) == len(findings):
         raise DatasetError(

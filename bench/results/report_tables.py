@@ -4,6 +4,7 @@ import time
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict
 from importlib.metadata import metadata
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -11,11 +12,13 @@ import pandas as pd
 from bench.analyses.heatmaps.gallery import with_pictures
 from bench.analyses.heatmaps.seed_stability import FILE, stability
 from bench.analyses.shortcuts.association import associations
+from bench.config.run_names import RunName
 from bench.planning.manifest import Manifest
 from bench.results.analysis_tables import map_folders, stored_analyses
 from bench.results.cohort_tables import CohortTables, cohort_tables, findings_of
 from bench.results.cross_run_tables import across
 from bench.results.errors_of_estimators import MOST_ESTIMATED
+from bench.results.exposure_table import ExposureTable
 from bench.results.long_tables import LongTables
 from bench.results.read_predictions import FRAMES, load_scores
 from bench.results.registration import GridRegistrations
@@ -80,6 +83,7 @@ def tables(manifest: Manifest, with_images: bool = False, long_tables: LongTable
         if long_tables:  # the other rows were compared, and are in the files
             frames["scores"] = long_tables.shown(frames["scores"])
         frames["epochs"] = _audits(manifest, history)
+        frames["label_efficiency"] = _label_efficiency(manifest, across_runs.recipes, records)
         frames["anytime"] = _anytime(manifest, history, frames["runs"])
     # The page shows the tables DETAILS of a few runs only, so they are read when the ranking is known.
     of_recipes = across_runs.of_recipes if scored else {}
@@ -113,6 +117,7 @@ def tables(manifest: Manifest, with_images: bool = False, long_tables: LongTable
         frames |= _with_recipes(frames, of_recipes, long_tables)
         if detailed is not None:
             frames[AVERAGED] = _of_runs(frames[AVERAGED], detailed)
+    frames["exposure"] = ExposureTable.of(manifest, frames)
     meta = {
         "title": manifest.content["title"],
         "grid": manifest.content["name"],
@@ -246,6 +251,36 @@ def _audits(manifest: Manifest, history: Mapping[str, pd.DataFrame]) -> pd.DataF
         trained = epochs[epochs["epoch"] > schedule["pretrain_epochs"]]
         audits.append(audit(run["id"], trained, str(schedule["select_on"])))
     return pd.concat(audits, ignore_index=True) if audits else pd.DataFrame(columns=list(SCHEMAS["epochs"]))
+
+
+def _label_efficiency(manifest: Manifest, recipes: Recipes, records: RunRecords) -> pd.DataFrame:
+    """Build the table `label_efficiency`: probes of the same encoder that learn from different numbers of labels."""
+    planned = {str(run["id"]): run for run in manifest.runs}
+    lines: dict[str, list[str]] = {}  # settings without shots and seed -> recipes
+    for recipe, (first, *_) in recipes.runs_of.items():
+        config = manifest.flat_config(planned[first]) if first in planned else {}
+        if config.get("head") == "probe":
+            settings = {key: value for key, value in config.items() if key not in ("shots", "seed")}
+            lines.setdefault(repr(sorted(settings.items())), []).append(recipe)
+    kept = [of for of in lines.values() if len(of) > 1]
+    firsts = [planned[recipes.runs_of[of[0]][0]] for of in kept]
+    configs = [manifest.flat_config(run) | {"shots": 0, "seed": 0} for run in firsts]
+    names = RunName.among(configs, [run["titles"] for run in firsts])
+    rows = []
+    for name, of in zip(names, kept, strict=True):
+        for recipe in of:
+            run_ids = recipes.runs_of[recipe]
+            used = [n for run_id in run_ids for n in _labels_used(records[run_id].facts["trained"])]
+            labels = float(np.mean(used)) if used else float("nan")
+            rows.append((recipe, name.recipe, int(manifest.flat_config(planned[run_ids[0]])["shots"]), labels))
+    return pd.DataFrame(rows, columns=list(SCHEMAS["label_efficiency"]))
+
+
+def _labels_used(trained: Mapping[str, Any]) -> list[int]:
+    """Return how many labels a probe used, for each finding with labels; [] if its trained.json does not state it."""
+    facts = trained.get("probe")
+    stated = facts.get("labels") if isinstance(facts, Mapping) else None
+    return [n for n in stated if type(n) is int and n > 0] if isinstance(stated, list) else []
 
 
 def _anytime(manifest: Manifest, history: Mapping[str, pd.DataFrame], runs: pd.DataFrame) -> pd.DataFrame:

@@ -15,6 +15,7 @@ from bench.planning.manifest import Manifest
 from bench.results.run_records import RunRecord, RunRecords
 from bench.store.checked_folders import FILE as CHECKSUMS
 from bench.store.checked_folders import CheckedFolder
+from reports.schemas.exposure import IMAGES, TEXT, UNKNOWN
 
 LONGEST_MEMBERS = 60  # maximum number of characters for the members' names in the title of an ensemble
 _TTA_TITLES = {"four_views": "TTA, four views", "three_views": "TTA, three views"}
@@ -89,9 +90,12 @@ def runs_table(manifest: Manifest, history: Mapping[str, pd.DataFrame], records:
         record, epochs = records[run["id"]], history[run["id"]]
         reason, state, facts = record.reason, record.state, record.facts
         only_in_panel = run["id"] in in_panels and run["id"] not in ranked
-        panel_note = ""
+        note = ""
         if only_in_panel and not reason:
-            panel_note = f"learns only {run['config']['finding']}: part of a panel, see the panel's row"
+            note = f"learns only {run['config']['finding']}: part of a panel, see the panel's row"
+        exposed = manifest.exposed(run)
+        if exposed and not reason:
+            note = _not_unseen(manifest, run, exposed)
         env, config, titles = facts["env"], run["config"], run["titles"]
         rows.append(
             {
@@ -105,7 +109,7 @@ def runs_table(manifest: Manifest, history: Mapping[str, pd.DataFrame], records:
                 "weights_licence": run["licence"] if config["weights"] != "none" else "",
                 "what": manifest.names[run["id"]].differences,
                 "state": "started" if reason and state == "done" else state,
-                "reason": reason or panel_note,
+                "reason": reason or note,
                 "remark": manifest.store.remark(run["id"]),
                 "epochs": len(epochs),
                 "best_epoch": facts["trained"].get("best_epoch", len(epochs)),
@@ -156,7 +160,7 @@ def recipe_rows(recipes: Mapping[str, Sequence[str]], runs: pd.DataFrame) -> pd.
                 "what": " · ".join(part for part in str(of[0]["what"]).split(" · ") if not part.startswith("seed ")),
                 "state": "done",
                 "reason": "",
-                "remark": "",
+                "remark": of[0]["remark"] if all(row["remark"] == of[0]["remark"] for row in of) else "",
                 "best_epoch": 0,
                 "command": f"{of[0]['command'].rpartition(' --only ')[0]}",
                 "config": _without_seed(str(of[0]["config"])),
@@ -176,6 +180,9 @@ def _external_row(manifest: Manifest, run: Mapping[str, Any], record: RunRecord)
     reason, state, env = record.reason, record.state, facts["env"]
     titles = {c["name"]: str(c["facts"].get("title", c["name"])) for c in manifest.cohorts}
     seen_cohorts = [titles.get(name, name) for name in passport["seen"]]
+    unknown = [name for name in manifest.exposed(run) if name not in passport["seen"]]
+    what = [f"had seen {', '.join(seen_cohorts)}"] if seen_cohorts else []
+    what += [f"may have seen {', '.join(titles.get(name, name) for name in unknown)}"] if unknown else []
     return {
         "run_id": run["id"],
         "kind": KIND,
@@ -186,7 +193,7 @@ def _external_row(manifest: Manifest, run: Mapping[str, Any], record: RunRecord)
         "train_on": ", ".join([*passport["cohorts"], *passport["others"]]),
         "corpus": passport["pretraining"],
         "weights_licence": passport["licence"],
-        "what": f"trained elsewhere, had seen {', '.join(seen_cohorts)}" if seen_cohorts else "trained elsewhere",
+        "what": ", ".join(["trained elsewhere", *what]),
         "state": "started" if reason and state == "done" else state,
         "reason": reason,
         "remark": "",
@@ -201,6 +208,17 @@ def _external_row(manifest: Manifest, run: Mapping[str, Any], record: RunRecord)
         "device": env.get("device", ""),
         "weights_sha256": facts["seal"].get("weights_after", ""),
     }
+
+
+def _not_unseen(manifest: Manifest, run: Mapping[str, Any], exposed: Sequence[str]) -> str:
+    """Return why a run whose starting weights had seen external hospitals, or may have seen them, is not ranked."""
+    answers = manifest.exposure(run)
+    words = {UNKNOWN: "may have seen", IMAGES: "had seen images of", TEXT: "had seen images and reports of"}
+    parts = []
+    for answer in dict.fromkeys(answers[name]["answer"] for name in exposed):
+        names = [manifest.titles[name] for name in exposed if answers[name]["answer"] == answer]
+        parts.append(f"{words.get(answer, 'had seen images and labels of')} {', '.join(names)}")
+    return f"not ranked: the starting weights {'; '.join(parts)}"
 
 
 def _derived_row(

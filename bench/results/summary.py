@@ -35,10 +35,12 @@ def summary(manifest: Manifest, tables: Tables | None = None) -> list[str]:
     `tables`: the tables of a report that was just written; with None, the recipes are computed from the stored scores.
     If the images are synthetic, the last line says so.
     """
-    ids = ranked_ids(manifest, read_records(manifest))
+    records = read_records(manifest)
+    ids = ranked_ids(manifest, records)
     if not ids:
-        seen = not manifest.runs and any(run["passport"]["seen"] for run in manifest.imported)
-        return ["  nothing is ranked: the model had seen an external hospital" if seen else "  no run has a score yet"]
+        if any(manifest.exposed(run) and records[run["id"]].is_scored for run in (*manifest.runs, *manifest.imported)):
+            return ["  nothing is ranked: each model had seen an external hospital, or may have seen it"]
+        return ["  no run has a score yet"]
     if len({manifest.config(r).findings for r in manifest.ranked if r["id"] in ids}) > 1:
         return ["  the runs learn different findings: the page compares them finding by finding"]
     runs = {str(run["id"]): run for run in manifest.ranked}
@@ -53,7 +55,9 @@ def summary(manifest: Manifest, tables: Tables | None = None) -> list[str]:
             top = rows.sort_values("value", ascending=smallest_first).iloc[0]
             run_ids = recipes.runs_of[str(top["run_id"])]
             name = run_title(manifest, runs[run_ids[0]], len(run_ids))
-            interval = f" [{top['low']:.3f}, {top['high']:.3f}]" if np.isfinite(top["low"]) else ""
+            # resamples of few patients often lack a class, so there is no interval
+            known = np.isfinite(top["low"])
+            interval = f" [{top['low']:.3f}, {top['high']:.3f}]" if known else " (no interval: too few patients)"
             line = f"  {what:<30} {name:<24} {top['value']:.3f}{interval}"
             lines += [line] if len(line) <= WIDTH else [f"  {what}", f"    {name} {top['value']:.3f}{interval}"]
     if not lines:

@@ -48,7 +48,8 @@ class EncoderFeatures:
     ) -> Self:
         """Return the features of a cohort's images: from the store if they are there, otherwise computed and stored.
 
-        The output layer of `network` does not matter. A damaged file is made again.
+        The output layer of `network` does not matter. A damaged file is made again. The features of a run with given
+        vectors are those of its tables.
         """
         readable = cache.index.loc[cache.index["reason"] == "", "image_id"].astype(str)
         image_id = pd.Index(sorted(readable))
@@ -56,8 +57,11 @@ class EncoderFeatures:
         found = _read(path, len(image_id))
         if found is not None:
             return cls(image_id, found)
-        rows = cache.rows(list(image_id))
-        feature_ND = _computed(network, normalizer, BatchReader(cache.images, device), rows, progress, ref.name)
+        if run.has_given_vectors:
+            feature_ND = run.embeddings.of_images(ref.name, list(image_id))
+        else:
+            rows = cache.rows(list(image_id))
+            feature_ND = _computed(network, normalizer, BatchReader(cache.images, device), rows, progress, ref.name)
         _write(path, feature_ND)
         return cls(image_id, feature_ND)
 

@@ -13,7 +13,9 @@ from bench.config.registry import BUILT_IN_WEIGHTS
 from bench.inputs.histogram_reference import reference
 from bench.inputs.normalize import Normalizer
 from bench.models.network import Network, Triple, build
+from bench.models.prompts import PromptHead
 from bench.planning.plan import CohortRef
+from bench.planning.prompts import PromptShape
 from bench.planning.run import Run
 from bench.store.checked_folders import WEIGHTS, CheckedFolder
 from bench.store.store import Store
@@ -30,6 +32,8 @@ def initial_network(run: Run, weights: Path | Literal["hub"] | None) -> Network:
     network = build(
         architecture.use, architecture.options, num_outputs, config.channels, weights, seed, num_findings, states, keys
     )
+    if config.head == "prompts":
+        PromptHead.replacing(network.backbone, num_findings, PromptShape.of(run.document))
     # mean and standard deviation of the images on which the user's own file of weights was trained
     if "mean" in start.facts:
         network.mean, network.std = (_triple(start.facts[key]) for key in ("mean", "std"))

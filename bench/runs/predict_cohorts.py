@@ -151,7 +151,7 @@ def predict_all(
             continue
         examples = Examples.predicted(ref, run.config, cache)
         rows = examples.feature_indices
-        probes = [network for network in incomplete if network.run.config.head == "probe"]
+        probes = [network for network in incomplete if network.run.config.is_frozen]
         incomplete = [network for network in incomplete if network not in probes]
         failed |= _write_probes(probes if processes.is_main else (), ref, cache, examples, device, progress)
         share = processes.own_slice(len(examples))

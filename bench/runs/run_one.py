@@ -139,6 +139,10 @@ def _train_and_predict(
 
 
 def _write_cost(run: Run, folder: Path, network: Network, device: torch.device) -> None:
+    """Write cost.json. Without a network that reads images, it is empty, because nothing can be measured."""
+    if run.has_given_vectors:
+        write_bytes(folder / "cost.json", canonical_json({}))
+        return
     facts = json.loads((folder / "trained.json").read_text())
     deployed = network.deployed()  # network with merged layers, for counting operations and measuring speed
     measured = {

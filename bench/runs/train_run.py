@@ -13,7 +13,7 @@ from bench.store.store import Progress, Store, canonical_json, write_bytes, writ
 from bench.system.peak_memory import PeakMemory
 from bench.training.data_parallel import DataParallelGroup
 from bench.training.fit import fit
-from bench.training.probe import fit_probe
+from bench.training.probe import fit_probe, fit_prompts
 
 
 def train(
@@ -28,13 +28,14 @@ def train(
     network = initial_network(run, run.weights_file or ("hub" if config.weights == "imagenet" else None))
     memory = PeakMemory.start(device)
     normalization = normalization_of(run, store, internal, network)
-    if config.head == "probe":
+    if config.is_frozen:
         if not processes.is_main:
             return
         network.to(device).to(memory_format=torch.channels_last)
         features = EncoderFeatures.stored(run, store, internal, cache, network, normalization, device, progress)
         val = {split: (examples, features.of(examples.image_id)) for split, examples in watched.items()}
-        trained = fit_probe(run, network, training, features.of(training.image_id), val)
+        finish = fit_prompts if config.head == "prompts" else fit_probe
+        trained = finish(run, network, training, features.of(training.image_id), val)
     else:
         reader = BatchReader(cache.images, device)
         checkpoint = folder / "last.pt"
@@ -50,7 +51,9 @@ def train(
         "unlearnt": [config.findings[k] for k in trained.unlearnt],
         "peak_memory_bytes": memory.bytes,
     }
-    for name in ("stopped", "compiled", "micro_batch", "probe"):
+    if run.has_given_vectors:
+        facts["given_vectors"] = run.entries["architecture"].title
+    for name in ("stopped", "compiled", "micro_batch", "probe", "prompts", "lora"):
         if fact := getattr(trained, name):
             facts[name] = fact
     write_bytes(folder / "trained.json", canonical_json(facts))

@@ -120,6 +120,11 @@ def _block(store: Store, manifest: Manifest, run_id: str, folder: str) -> tuple[
         block |= {"findings": list(manifest.config(row).findings), "sources": [part for part, _ in parts]}
         return block, [file for _, files in parts for file in files]
     run, weights = read_run(store, run_id), own / WEIGHTS
+    if run.has_given_vectors:
+        what = f"run {run_id} has vectors of its images, and no network that others could use"
+        raise StoreError(
+            what, str(own), "upload a run with its own encoder; `bench export` shares the scores of this run"
+        )
     if not weights.is_file():
         fix = "upload from the store that trained the run"
         raise StoreError(f"run {run_id} has no weights in this store", str(weights), fix)

@@ -193,15 +193,24 @@ class Store:
 
 
 def remark(trained: Mapping[str, Any]) -> str:
-    """Return how a training deviated from its configuration, as text; "" if there was no deviation.
+    """Return how a training deviated from its configuration or from that of other runs, as text; "" if it did not.
 
-    `trained`: the content of trained.json. Examples of a deviation: the time limit stopped the training, or memory ran out.
+    `trained`: the content of trained.json. Examples: the time limit stopped the training, memory ran out, or the features
+    are tables of vectors.
 
     >>> remark({"stopped": "stopped by its limit of 2 hours after 3 of 8 epochs", "best_epoch": 2})
     'limit reached: stopped by its limit of 2 hours after 3 of 8 epochs'
     """
     titles = {"elsewhere": "trained elsewhere", "stopped": "limit reached"}
     remarks = [f"{title}: {trained[key]}" for key, title in titles.items() if key in trained]
+    if isinstance(prompts := trained.get("prompts"), Mapping):
+        text = str(prompts.get("text")).replace("; ", ", ")  # "; " separates remarks
+        remarks.append(f"wording {prompts.get('wording')} of {prompts.get('of')}: {text}, where {{}} is the finding")
+    if "given_vectors" in trained:
+        remarks.append(
+            "given vectors: the owner of the encoder computed the features, so this run has no heat maps, no transplant "
+            "tests and no costs"
+        )
     if "micro_batch" in trained:
         remarks.append(
             f"memory ran out: the last forward passes, and so batch norm, used {trained['micro_batch']} images at a time"

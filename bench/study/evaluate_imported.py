@@ -15,6 +15,7 @@ from bench.inputs.batches import BatchReader
 from bench.inputs.examples import Examples
 from bench.models import cost
 from bench.models.predict import predict
+from bench.planning.exposure import Exposure
 from bench.planning.external_overlap import from_json
 from bench.planning.image_caches import open_images, prepare
 from bench.planning.imported_run import comparable, config_of, external_run, planned_row, row
@@ -22,6 +23,7 @@ from bench.planning.manifest import Manifest, contents, read_manifest
 from bench.planning.plan import CohortRef, Plan, make_plan
 from bench.planning.run import Run
 from bench.results.write_report import score_and_report
+from bench.runs.golden_outputs import TABLE, GoldenOutputs
 from bench.runs.imported_network import ImportedNetwork, declared_normalization, open_model, sha256_of
 from bench.runs.imported_predictions import Predictions, read_predictions
 from bench.runs.imported_run import cost_of_run, declared_run, fingerprint_of, geometries, predict_run, weights_of
@@ -37,7 +39,7 @@ from bench.store.remove_run import delete
 from bench.store.store import Store, canonical_json, table_facts, write_bytes, write_table
 from bench.study.job_progress import Display
 from bench.study.request import EvaluationRequest
-from harmonize.errors import CxrError, StoreError
+from harmonize.errors import ConfigError, CxrError, StoreError
 
 if TYPE_CHECKING:
     from bench.models.network import Network
@@ -88,10 +90,14 @@ def evaluate(
         stored = load_folder(request.folder, device, trust=trust)
         declared = declared_run(request.folder, stored, plan.cohorts, synthetic=plan.phantom)
     config = config_of(declared.name, plan.runs[0].config)
+    seen = declared.exposure.seen
+    exposure = Exposure.of(seen, plan.cohorts) if seen else None
     files = read_predictions(declared, plan.refs, config, store) if no_network else None
     declared = files.declared if files else declared
     missing = [finding for finding in config.findings if finding not in declared.predicted(config.findings)]
     network = None if files or stored else open_model(declared, config.findings, on, trust)
+    if network is not None and declared.golden is not None:
+        GoldenOutputs.read(declared).check(network)
     source = _Source(declared, network, files, missing, stored)
     weights = source.current_weights()
     run = external_run(declared, config, plan.refs[0].id, weights)
@@ -112,16 +118,33 @@ def evaluate(
         images.write_lists()
     caches, doubles = (images.caches, images.count_duplicates()) if images else ({}, 0)
     content = before or {**contents(plan, caches, doubles), "runs": []}
-    new_row = row(run, declared, content["cohorts"])
+    new_row = row(run, declared, content["cohorts"], exposure)
     remarks = (
         [f"the model does not predict these findings, so they have no scores: {', '.join(missing)}"] if missing else []
     )
     remarks += _do(plan, run, source, weights, on, display)
     content = {**content, "derived": planned_row(content, new_row)}
+    if exposure:
+        exposure.write(store)
     write_grid(store, grid.name, content)
     manifest = read_manifest(store, grid.name)
     page = score_and_report(manifest, None, display.progress, say=display.say)
     return Evaluated(run.id, new_row, tuple(remarks), manifest, page)
+
+
+def write_golden(request: EvaluationRequest, folder: Path, device: str, trust: bool) -> Path:
+    """Write golden outputs of a declared model into a folder; return the path of their table.
+
+    Raises ConfigError for a model without a network: predictions, or a run of another store. Other errors are those of
+    `open_model`.
+    """
+    declared = request.declared
+    if declared is None or declared.kind == "predictions":
+        fix = "remove --write-golden, or give the model.yaml of a network"
+        raise ConfigError("only a network with a model.yaml has golden outputs", "--write-golden", fix)
+    network = open_model(declared, request.grid.configs[0].findings, torch.device(device), trust)
+    GoldenOutputs.of(network).write(folder)
+    return folder / TABLE
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -156,7 +156,7 @@ def _with_networks(
     For the other networks, the rough times are multiplied by the median ratio of measured time to rough time of a step.
     `empty_bytes`: memory of a worker without a network.
     """
-    different = {step_key(run.config): run for run in runs}
+    different = {step_key(run.config): run for run in runs if not run.has_given_vectors}
     measured: dict[tuple[object, ...], NetworkRate] = {}
     for i, (key, run) in enumerate(different.items()):
         progress(f"rehearse: train {run.config.architecture}", i, len(different))

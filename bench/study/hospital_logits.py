@@ -6,10 +6,11 @@ from typing import Any
 
 import pandas as pd
 
+from bench.planning.imported_run import KIND as IMPORTED
 from bench.planning.manifest import Manifest
 from bench.runs.new_images import infer, load
 from bench.store.store import Progress
-from harmonize.errors import DatasetError
+from harmonize.errors import ConfigError, DatasetError
 
 
 def hospital_logits(
@@ -17,8 +18,15 @@ def hospital_logits(
 ) -> tuple[dict[str, pd.DataFrame], list[str]]:
     """Return {run id: image_id, and a column of logits for each finding}, and notes about unusable files.
 
-    Findings that a run could not learn have the logit 0. Raises DatasetError if no image can be used.
+    Findings that a run could not learn have the logit 0. Raises DatasetError if no image can be used, and ConfigError for an
+    imported model, whose network is not stored.
     """
+    for run in runs:
+        if run.get("kind") == IMPORTED:
+            fix = f"give its logits: --logits FOLDER with {run['id']}.csv, and a file for each other run"
+            raise ConfigError(
+                f"run {run['id']} was trained elsewhere: its network is not stored", "bench estimate", fix
+            )
     logits: dict[str, pd.DataFrame] = {}
     skipped = pd.DataFrame(columns=["image", "reason"])
     for number, run in enumerate(runs):

@@ -13,6 +13,8 @@ from bench.config.imported_model import Declared
 from bench.config.preprocessing_ops import input_size
 from bench.config.registry import BUILT_IN_WEIGHTS, Entry, Registry, installed
 from bench.config.run_config import NAMED, RunConfig
+from bench.planning.embeddings import EmbeddingTables
+from bench.planning.prompts import Prompts
 from bench.planning.run import Run, own_weights_path, starting_weights, weights_path
 from bench.runs.model_reference import folder_of
 from bench.store.store import Progress, Store
@@ -52,6 +54,7 @@ class Request:
         for entry in request.hub_architectures:
             starting_weights(entry, registry.find("weights", "imagenet", grid.path), None, registry.path)
         check_foreign(grid, registry)
+        _check_prompts(grid, registry, weights)
         return request
 
     @property
@@ -157,7 +160,7 @@ def check_weights_files(grid: Grid, registry: Registry, folder: Path | None) -> 
     missing_own = [path for entry in own if not (path := own_weights_path(entry, folder, registry.path)).is_file()]
     if missing_own:
         what = f"{len(missing_own)} of {len(own)} files of starting weights in the registry are missing"
-        fix = "put each file there, or correct `file:` of its entry in the section `weights`"
+        fix = "put each file there or into the folder of --weights, or correct `file:` of its registry entry"
         raise SetupError(what, ", ".join(map(str, missing_own)), fix)
     if folder is None:
         return
@@ -208,8 +211,10 @@ def check_foreign(grid: Grid, registry: Registry) -> None:
             entry.check()
     for config in grid.configs:
         entry = registry.find("architectures", config.architecture, grid.path)
-        if config.head == "probe":
-            _check_probe(entry, config, f"{grid.path}: {config.architecture}")
+        if config.is_frozen and not entry.has_given_vectors:
+            _features_of(entry, config, f"{grid.path}: {config.architecture}")
+        if config.head == "lora":
+            _check_lora(entry, config, f"{grid.path}: {config.architecture}")
         if entry.use == "bench.models.network:timm_model" and "params" not in entry.facts:
             from bench.models.network import (
                 check_timm,  # importing timm takes seconds
@@ -219,8 +224,44 @@ def check_foreign(grid: Grid, registry: Registry) -> None:
             check_timm(entry.options, config.channels, size, f"{grid.path}: {config.architecture}")
 
 
-def _check_probe(architecture: Entry, config: RunConfig, where: str) -> None:
-    """Raise ConfigError for a network that cannot be probed. The network is built without weights, on torch's meta device."""
+def _check_prompts(grid: Grid, registry: Registry, weights: Path | None) -> None:
+    """Raise ConfigError or SetupError for prompts that are missing, or do not fit findings or network of a run."""
+    for config in grid.configs:
+        if config.head == "prompts":
+            entry = registry.find("architectures", config.architecture, grid.path)
+            prompts = Prompts.read(Prompts.path_of(entry, weights, registry.path))
+            prompts.stated(config.findings, config.seed)
+            where = f"{grid.path}: {config.architecture}"
+            if entry.has_given_vectors:
+                features = EmbeddingTables.of(entry, weights, registry.path).width(config.train_on)
+            else:
+                features = _features_of(entry, config, where)
+            prompts.check_features(features, where)
+
+
+def _check_lora(architecture: Entry, config: RunConfig, where: str) -> None:
+    """Raise ConfigError for a network without linear layers to change. The network is built on torch's meta device."""
+    import torch
+
+    from bench.models.output_layers import output_layers
+
+    with torch.device("meta"):
+        backbone = architecture.load()(
+            num_outputs=len(config.findings), in_channels=config.channels, **architecture.options
+        )
+    outputs = output_layers(backbone)
+    linear = [module for module in backbone.modules() if isinstance(module, torch.nn.Linear)]
+    if all(any(module is layer for layer in outputs) for module in linear):
+        fix = "use `head: own` or `head: probe`, or a transformer"
+        raise ConfigError("`head: lora` is impossible: the network has no linear layers to change", where, fix)
+
+
+def _features_of(architecture: Entry, config: RunConfig, where: str) -> int:
+    """Return the number of features of a network that is used without training it.
+
+    The network is built without weights, on torch's meta device. Raises ConfigError for a network whose output layer is not
+    one linear layer.
+    """
     import torch  # takes a second, and is only needed here
 
     from bench.models.network import Network
@@ -232,7 +273,8 @@ def _check_probe(architecture: Entry, config: RunConfig, where: str) -> None:
             num_outputs=len(config.findings), in_channels=config.channels, **architecture.options
         )
     try:
-        output_layer(Network(backbone, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0), config.channels))
+        layer = output_layer(Network(backbone, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0), config.channels))
     except TrainingError as error:
         fix = "use `head: own`, or a network whose output layer is one linear layer"
-        raise ConfigError(f"a probe is impossible: {error}", where, fix) from error
+        raise ConfigError(f"`head: {config.head}` is impossible: {error}", where, fix) from error
+    return int(layer.weight.shape[1])

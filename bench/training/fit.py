@@ -22,6 +22,7 @@ from bench.config.run_config import RunConfig
 from bench.inputs.batches import BatchReader
 from bench.inputs.examples import Examples
 from bench.inputs.normalize import Normalizer
+from bench.models.lora import Lora
 from bench.models.network import Network
 from bench.models.predict import predict
 from bench.planning.run import Run
@@ -32,7 +33,9 @@ from bench.training.data_parallel import SINGLE_PROCESS, DataParallelGroup
 from bench.training.errors import TrainingError
 from bench.training.step import Step
 from bench.training.torch_compile import compile_if_faster
+from bench.training.train_modes import freeze_backbone
 from bench.training.training_loss import TrainingLoss, TrainingTargets
+from harmonize.seeds import seed_for
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +56,10 @@ class Trained:
     compiled: str = ""  # a text that says whether torch.compile was used, and why; "" without `compile: true`
     micro_batch: int = 0  # final micro-batch size if memory was too small for the configured one, else 0
     probe: Mapping[str, Any] = field(default_factory=dict)  # of a probe: penalty, candidates, number of labels
+    prompts: Mapping[str, Any] = field(default_factory=dict)  # of a run with prompts: number and texts of the wording
+    lora: Mapping[str, int] = field(
+        default_factory=dict
+    )  # of a run with LoRA: numbers of changed layers and of trained weights
 
 
 def fit(
@@ -78,6 +85,7 @@ def fit(
     validated with the labels, or when the limit is reached before an epoch can be selected.
     """
     config, schedule = run.config, run.config.schedule
+    changed = _add_lora(run, network)
     network.to(device=device).to(memory_format=torch.channels_last)
     check_labels(train, watched)
     train, targets = _training_set(run, train, device)
@@ -126,6 +134,7 @@ def fit(
     if stopped and not state.best:
         raise TrainingError(f"{stopped}: no epoch can be selected; raise limit.hours")
     network.load_state_dict(state.best)
+    Lora.merge(network)
     return Trained(
         network,
         pd.DataFrame(state.history),
@@ -135,7 +144,24 @@ def fit(
         stopped,
         compiled,
         step.micro if step.halved else 0,
+        lora=changed,
     )
+
+
+def _add_lora(run: Run, network: Network) -> dict[str, int]:
+    """Add low-rank changes to the network of a run with `head: lora`; return the numbers of layers and trained weights.
+
+    Other networks stay as they are. Raises TrainingError for a network without linear layers.
+    """
+    config = run.config
+    if config.head != "lora":
+        return {}
+    layers = Lora.add(network, config.lora.rank, config.lora.alpha, seed_for(config.seed, "lora"))
+    if not layers:
+        kind = type(network.backbone).__name__
+        raise TrainingError(f"{kind} has no linear layers except its output layer: use `head: own` or `head: probe`")
+    freeze_backbone(network, frozen=False)
+    return {"layers": layers, "weights": sum(p.numel() for p in network.parameters() if p.requires_grad)}
 
 
 def _training_set(run: Run, train: Examples, device: torch.device) -> tuple[Examples, TrainingTargets]:

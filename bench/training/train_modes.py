@@ -6,15 +6,20 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from bench.models.lora import Lora
 from bench.models.output_layers import output_layers
 
 
 def freeze_backbone(network: nn.Module, frozen: bool) -> None:
-    """Freeze all weights except those of the output layers; with `frozen` False, let every weight learn."""
+    """Freeze all weights except those of the output layers; with `frozen` False, let every weight learn.
+
+    In a network with low-rank changes (LoRA), `frozen` False lets these changes and the output layers learn.
+    """
+    changes = [module for module in network.modules() if isinstance(module, Lora)]
     for weight in network.parameters():
-        weight.requires_grad_(not frozen)
-    for layer in output_layers(network) if frozen else ():
-        for weight in layer.parameters():
+        weight.requires_grad_(not frozen and not changes)
+    for module in (*changes * (not frozen), *(output_layers(network) if frozen or changes else ())):
+        for weight in module.parameters():
             weight.requires_grad_(True)
 
 

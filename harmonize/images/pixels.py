@@ -26,6 +26,7 @@ from harmonize.images.limits import MAX_FILE_BYTES
 # with fractions or over a large range keep their gray levels.
 PIXELS_VERSION = 4
 FITS = ("squash", "letterbox", "smallest_crop")
+INTERPOLATIONS = ("", "bicubic")
 REGIONS = ("roi", "adaptive_roi")
 _REDUCED = {
     1: cv2.IMREAD_GRAYSCALE,
@@ -159,6 +160,8 @@ class Geometry:
     fit     squash: both sides become `size`; letterbox: the long side becomes `size`, and padding fills the rest;
             smallest_crop: the short side becomes `size`, then center crop (an image with height 320 and width 390 loses
             18 % of its width). In a letterbox, only padding has the gray value 0: black pixels of the image become 1
+    interpolation  "": INTER_AREA for sides that shrink, INTER_LINEAR for sides that grow; bicubic: the resize of Pillow,
+            transformers and torchvision, which smooths before it shrinks. JPEG files are then decoded at full size
     clahe   clip limit and tiles per side of a contrast-limited equalization of the resized image, or None
     region  crop before the resize: (roi, share of each side to keep inside the black border), (adaptive_roi, margin
             around the lungs), or None. If no lungs are detected, adaptive_roi uses the default crop of roi
@@ -168,12 +171,15 @@ class Geometry:
     fit: str = "squash"
     clahe: tuple[float, int] | None = None
     region: tuple[str, float] | None = None
+    interpolation: str = ""
 
     def __post_init__(self) -> None:
         if not 8 <= self.size <= 4096:
             raise ValueError(f"size must be 8 to 4096 pixels, not {self.size}")
         if self.fit not in FITS:
             raise ValueError(f"fit must be one of {', '.join(FITS)}, not {self.fit!r}")
+        if self.interpolation not in INTERPOLATIONS:
+            raise ValueError(f"interpolation must be bicubic, or not given, not {self.interpolation!r}")
         if self.clahe is not None and (self.clahe[0] <= 0 or self.clahe[1] < 1):
             raise ValueError(f"clahe must be (clip limit > 0, tiles >= 1), not {self.clahe}")
         if self.region is not None and (
@@ -194,7 +200,12 @@ class Geometry:
 
     @property
     def decode_at(self) -> int:
-        """Return the minimum side at which a JPEG is decoded: `size`, or twice `size` if a region is cropped."""
+        """Return the minimum side at which a JPEG is decoded: `size`, or twice `size` if a region is cropped.
+
+        With another interpolation than the default, the result is 0: full size.
+        """
+        if self.interpolation:
+            return 0
         return self.size if self.region is None else 2 * self.size
 
     @property
@@ -213,7 +224,8 @@ class Geometry:
         region = f"-{self.region[0]}{self.region[1]:g}" if self.region else ""
         # in this version of letterbox, image pixels are 1 to 255
         fit = "letterbox-from1" if self.fit == "letterbox" else self.fit
-        return f"{self.size}-{fit}{clahe}{region}"
+        interpolation = f"-{self.interpolation}" if self.interpolation else ""
+        return f"{self.size}-{fit}{interpolation}{clahe}{region}"
 
 
 def crop_box(image: Gray, geometry: Geometry) -> tuple[roi.Box, bool]:
@@ -237,14 +249,15 @@ def to_geometry(image: Gray, geometry: Geometry) -> Gray:
 
 
 def fit_to_square(image: Gray, geometry: Geometry) -> Gray:
-    """Fit an image to uint8 [size, size]: INTER_AREA for sides that shrink, INTER_LINEAR for sides that grow."""
+    """Fit an image to uint8 [size, size], with the interpolation of the geometry."""
     height, width = image.shape
     size = geometry.size
+    resize = _resize_bicubic if geometry.interpolation == "bicubic" else _resize
     if geometry.fit == "squash":
-        resized = _resize(image, size, size)
+        resized = resize(image, size, size)
     else:
         side = max(height, width) if geometry.fit == "letterbox" else min(height, width)
-        resized = _resize(image, max(1, round(height * size / side)), max(1, round(width * size / side)))
+        resized = resize(image, max(1, round(height * size / side)), max(1, round(width * size / side)))
     if geometry.clahe is not None:  # equalization comes before padding, so that padding stays black
         clip, tiles = geometry.clahe
         resized = _gray(cv2.createCLAHE(clipLimit=clip, tileGridSize=(tiles, tiles)).apply(resized))
@@ -286,3 +299,44 @@ __all__ = [
     "region",
     "to_geometry",
 ]
+
+
+def _resize_bicubic(image: Gray, height: int, width: int) -> Gray:
+    """Resize an image as Pillow does with BICUBIC: the width first, then the height, each rounded to uint8.
+
+    The height comes first if it shrinks while the width grows. Where a side shrinks, the kernel is as much wider, so
+    that fine lines are averaged and not skipped.
+    Source: Keys 1981, doi:10.1109/TASSP.1981.1163711 (kernel with a = -0.5).
+    """
+    height_first = height < image.shape[0] and width > image.shape[1]
+    if height_first:
+        image = _resize_columns(image.T, height).T
+    if width != image.shape[1]:
+        image = _resize_columns(image, width)
+    if height != image.shape[0]:
+        image = _resize_columns(image.T, height).T
+    return np.ascontiguousarray(image)
+
+
+def _resize_columns(image: Gray, width: int) -> Gray:
+    """Return the image with another width: each new column is a weighted sum of neighboring columns."""
+    scale = image.shape[1] / width
+    stretch = max(scale, 1.0)
+    center = (np.arange(width) + 0.5) * scale
+    first = np.maximum((center - 2 * stretch + 0.5).astype(np.int64), 0)
+    last = np.minimum((center + 2 * stretch + 0.5).astype(np.int64), image.shape[1])
+    column = first[:, None] + np.arange(int((last - first).max()))
+    weight = np.where(column < last[:, None], _keys((column - center[:, None] + 0.5) / stretch), 0.0)
+    weight /= weight.sum(1, keepdims=True)
+    source = np.ascontiguousarray(image.T, np.float32)
+    total = np.zeros((width, image.shape[0]), np.float32)
+    for tap, share in zip(column.T.clip(max=image.shape[1] - 1), weight.T.astype(np.float32), strict=True):
+        total += share[:, None] * source[tap]
+    return _gray(np.floor(total + 0.5).clip(0, 255).astype(np.uint8).T)
+
+
+def _keys(distance: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the weights of the cubic kernel with a = -0.5 at some distances in pixels."""
+    x = np.abs(distance)
+    near, far = (1.5 * x - 2.5) * x * x + 1, ((-0.5 * x + 2.5) * x - 4) * x + 2
+    return np.where(x < 1, near, np.where(x < 2, far, 0.0))

@@ -100,6 +100,11 @@ class Run:
         return ", ".join(note.partition(":")[0] for note in self.remark.split("; ") if note)
 
     @property
+    def has_given_vectors(self) -> bool:
+        """Return whether the owner of an encoder computed the features, so that there are no heat maps and no costs."""
+        return "given vectors" in self.marks
+
+    @property
     def members(self) -> tuple["Run", ...]:
         """The runs of a recipe; for a single run, only this run."""
         return self.runs or (self,)

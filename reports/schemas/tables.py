@@ -55,6 +55,10 @@ SCORES = (
 # In rows with the dataset "external", num_findings is the minimum over the hospitals; the other numbers are sums.
 _GAP = ("finding", "value", "low", "high", "internal", "external", "num_findings", "n", "num_positive", "num_patients")
 
+# minimum number of runs, recipes or architectures for a rank correlation or a line over them: with fewer, the interval of a
+# correlation contains nearly all values, and a line hardly predicts the run that was left out
+LEAST_RELATED = 8
+
 # the quantities that are estimated for a hospital without labels
 ESTIMATED = ("auroc", "sensitivity", "specificity", "accuracy", "ece", "prevalence")
 _DECOMPOSED = (
@@ -529,6 +533,11 @@ SCHEMAS: dict[str, tuple[str, ...]] = {
     #     run selects its last epoch
     # on_front: no run on the same type of device reached at least this AUROC in less time
     "anytime": ("run_id", "device", "epoch", "hours", "auroc", "reached", "on_front"),
+    # label efficiency: recipes with linear probes whose numbers of labels differ; empty without such recipes
+    # line: name of the encoder, with the settings in which the encoders differ; the points of a line differ only in shots
+    # shots: number of present and of absent training images of each finding; 0: all images
+    # labels: number of labeled training images of a finding, mean over the findings with labels and over the seeds
+    "label_efficiency": ("run_id", "line", "shots", "labels"),
     # training history, one row per epoch; val_auroc: macro AUROC on the split val; lr: learning rate at the end of the
     #     epoch
     # seconds: time of training and validation, summed over the devices
@@ -548,6 +557,29 @@ SCHEMAS: dict[str, tuple[str, ...]] = {
     # name: name of the result; setting: how the numbers were obtained, in words; source: the publication
     # split (may be empty): test split; "" if the authors do not state it
     "published": ("name", "setting", "source", "dataset", "split", "finding", "metric", "value"),
+    # what each model had seen of each external hospital before it was trained here, one row per model and hospital
+    # Empty if every network started from random weights and no model is imported. run_id: a recipe, a run that is in no
+    #     recipe, or an imported model
+    # answer: no, images, text (images and reports), labels (images and labels), or unknown
+    # value (may be empty): macro AUROC at the hospital. rank: rank of the value among the models whose answer is no;
+    #     0 for all other models. num_ranked: number of these models
+    # listed: number of images of the cohort that the list of seen images names; 0 without a list
+    # clean_value, clean_low, clean_high (may be empty): macro AUROC without the listed images, with its 95 % interval over
+    #     patients. clean_n: number of these images. clean_findings: number of averaged findings
+    "exposure": (
+        "run_id",
+        "dataset",
+        "answer",
+        "value",
+        "rank",
+        "num_ranked",
+        "listed",
+        "clean_value",
+        "clean_low",
+        "clean_high",
+        "clean_n",
+        "clean_findings",
+    ),
     # one row per cohort
     "cohorts": (
         "dataset",

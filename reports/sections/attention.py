@@ -59,6 +59,7 @@ def attention(board: ReportData) -> Section:
         "why": str(board.meta.get("no_pictures") or ""),
         "missing": missing_analyses(board, "attention"),
         "num_runs": table["run_id"].nunique(),
+        "without_maps": sum(r.has_given_vectors for r in board.ranked),
         "method": METHODS.get(name := _method(board), name),
     }
     return Section("attention", "Heat maps", write("attention.html.j2", **context))

@@ -62,6 +62,7 @@ def cost(board: ReportData) -> Section:
         }
         if chart
         else {},
+        "unmeasured": sum(r.has_given_vectors for r in board.ranked),
         "devices": sorted({str(r.cost.get("throughput_device", "")) for r in runs} - {""}),
         "curves": _anytime(board),
         "goals": at_once(board),

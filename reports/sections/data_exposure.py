@@ -3,11 +3,17 @@
 A leakage check tests whether test images were also used for training.
 """
 
+from collections.abc import Mapping
+from typing import Any
+
+from reports.formatting import DASH, integer, is_number, places, plural, span
 from reports.html.section import Section, write
 from reports.report_data.report_data import ReportData
-from reports.summaries.data_exposure import grouped_exposures, leakage_checks, title
+from reports.schemas.exposure import NO
+from reports.summaries.data_exposure import WORDS, grouped_exposures, leakage_checks, models_and_hospitals, title
 
 SYNTHETIC = "synthetic images, no license needed"
+MOST_MODELS = 40  # number of models in the table of models and hospitals; all are in the table `exposure`
 
 
 def data_exposure(board: ReportData) -> Section:
@@ -19,14 +25,40 @@ def data_exposure(board: ReportData) -> Section:
         zip(*(cohorts[c] for c in ("dataset", "role", "licence", "used")), strict=True),
         key=lambda row: (order.get(str(row[0]), len(order)), str(row[0])),
     )
+    models = models_and_hospitals(board)
     context = {
         "board": board,
+        "seen": [
+            (model.name, [(h.short, _cell(c)) for h, c in zip(board.hospitals, model.cells, strict=True)])
+            for model in models[:MOST_MODELS]
+        ],
+        "exposed": sum(any(cell["answer"] != NO for cell in model.cells) for model in models),
+        "more": len(models) - MOST_MODELS,
         "title": title(board.internal.short, exposures),
         "exposures": exposures,
         "checks": leakage_checks(board),
         "data": [(board.title(str(d)), str(role), _license(board, licence), used) for d, role, licence, used in rows],
     }
     return Section("exposure", "Data exposure", write("data_exposure.html.j2", **context))
+
+
+def _cell(row: Mapping[str, Any]) -> list[str]:
+    """Return the lines of a cell: the answer, the score with its rank, and the score without the listed images."""
+    value = float(row["value"])
+    if not is_number(value):
+        score = DASH
+    elif row["rank"]:
+        score = f"{places(value)}, rank {row['rank']} of {row['num_ranked']}"
+    else:
+        score = f"{places(value)}, not ranked"
+    lines = [WORDS[str(row["answer"])], score]
+    if row["listed"] and is_number(float(row["clean_value"])):
+        interval = span(float(row["clean_low"]), float(row["clean_high"]))
+        images = plural(int(row["clean_n"]), "clean image")
+        lines.append(f"{places(float(row['clean_value']))} ({interval}) on {images}, that is, without listed images")
+    elif row["listed"]:
+        lines.append(f"{integer(row['listed'])} images listed; no score without them")
+    return lines
 
 
 def _license(board: ReportData, licence: object) -> str:

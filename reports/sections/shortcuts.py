@@ -16,26 +16,28 @@ from reports.html.section import Section, write
 from reports.report_data.headline_rows import MISSING, Estimate, probe_lookup
 from reports.report_data.hospitals_and_runs import Run
 from reports.report_data.report_data import ReportData
+from reports.schemas.tables import LEAST_RELATED
 from reports.sentences import main_findings as sentences
 from reports.summaries import nuisances
 from reports.summaries import source_classifiers as sources
 from reports.summaries.missing_analyses import missing_analyses
 
-NEEDED = 8  # minimum number of recipes for a rank correlation; with fewer, its interval covers nearly all values
 SHOWN = 40  # number of runs in the table of selectivity
 
 
 def shortcuts(board: ReportData) -> Section:
     """Write the section: source classifiers, image properties, nuisances, and a scatter of source probe accuracy and gap.
 
-    The rank correlation of source probe accuracy and gap is computed only for NEEDED or more runs.
+    The rank correlation of source probe accuracy and gap is computed only for LEAST_RELATED or more runs.
     """
     probes = probe_lookup(board.tables["sources"])
     runs = [r for r in board.ranked if r.probe.has_value and r.gap.has_value]
     probed = [r for r in board.runs if r.probe.has_value]  # runs without a gap are included
     table = board.tables["sources"]
     num_sources = int(table["num_sources"].max()) if len(table) else 0
-    rho = spearman([r.probe.value for r in runs], [r.gap.value for r in runs]) if len(runs) >= NEEDED else MISSING
+    rho = (
+        spearman([r.probe.value for r in runs], [r.gap.value for r in runs]) if len(runs) >= LEAST_RELATED else MISSING
+    )
     visible = math.tanh(Z / math.sqrt(len(runs) - 3)) if len(runs) > 3 else 1.0
     chance = probed[0].probe.chance if probed else float("nan")
     context = {
@@ -43,8 +45,10 @@ def shortcuts(board: ReportData) -> Section:
         "board": board,
         "missing": missing_analyses(board, "probes", "acquisition"),
         "title": sentences.probe_title([r.probe.value for r in probed], chance, num_sources),
-        "association": sentences.probe_and_gap(rho, len(runs), NEEDED, board.unit) if runs else "",
-        "relation": sentences.relation_power(len(runs), NEEDED, visible, board.unit) if runs and not rho.clear else "",
+        "association": sentences.probe_and_gap(rho, len(runs), LEAST_RELATED, board.unit) if runs else "",
+        "relation": sentences.relation_power(len(runs), LEAST_RELATED, visible, board.unit)
+        if runs and not rho.clear
+        else "",
         "runs": runs,
         "shuffled": {r.id: probes.get((r.id, "shuffled"), MISSING) for r in runs},
         "legend": charts.families(runs),

@@ -19,6 +19,7 @@ from reports.html.section import Section, write
 from reports.report_data.headline_rows import MISSING, Estimate
 from reports.report_data.hospitals_and_runs import Run
 from reports.report_data.report_data import EXTERNAL, MACRO, ReportData
+from reports.schemas.tables import LEAST_RELATED
 from reports.sentences import changes as change_sentences
 from reports.summaries.change_rules import CLAHE, JPEG, JPEG_LOW, MARGIN, MARKER, changed, changes
 from reports.summaries.gap_causes import marker_sentence, shortcut_findings, tested_runs
@@ -26,8 +27,6 @@ from reports.summaries.missing_analyses import missing_analyses, section_without
 
 WIDTH, HEIGHT = 260.0, 22.0
 SHOWN = 40  # number of runs in the table below the figure
-# minimum number of architectures for a rank correlation; `bench.analyses.shortcuts.association` has the same number
-LEAST = 4
 # kinds of change with a donor -> words
 INTO = {
     "marker": "a marker",
@@ -298,7 +297,7 @@ def _associations(board: ReportData) -> list[str]:
                 str(r.facts.get("architecture")) for r in board.ranked if _has(r, score) and r.gap.has_value
             }
             if architectures:
-                sentences.append(change_sentences.too_few_architectures(score_name, len(architectures), LEAST))
+                sentences.append(change_sentences.too_few_architectures(score_name, len(architectures), LEAST_RELATED))
     return sentences
 
 

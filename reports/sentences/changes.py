@@ -154,8 +154,8 @@ def erased_markers(finding: str, internal: float, external: float) -> str:
 def too_few_architectures(score: str, num: int, num_needed: int) -> str:
     """State that `num` architectures are too few to correlate a score with the gap; `num_needed` are needed.
 
-    >>> too_few_architectures("the change in predictions", 2, 4)
-    'Two architectures are too few to relate the change in predictions to the gap: a rank correlation needs at least four'
+    >>> too_few_architectures("the change in predictions", 2, 8)
+    'Two architectures are too few to relate the change in predictions to the gap: a rank correlation needs at least eight'
     """
     noun = "architecture is" if num == 1 else "architectures are"
     count = sentence_case(word(num))

@@ -7,8 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from reports.formatting import interval, listing, plural, sentence_case, signed, word
 from reports.report_data.headline_rows import Estimate
-
-NUM_NEEDED = 8  # minimum number of runs to fit a line; bench.scoring.across_runs.robustness has the same number
+from reports.schemas.tables import LEAST_RELATED
 
 
 def gap_components(label: str, components: Mapping[str, Estimate]) -> str:
@@ -72,7 +71,7 @@ def effective_robustness(
     'No line can be fitted to 2 runs: at least eight are needed'
     """
     if not num_fitted:
-        return f"No line can be fitted to {plural(num_runs, unit)}: at least {word(NUM_NEEDED)} are needed"
+        return f"No line can be fitted to {plural(num_runs, unit)}: at least {word(LEAST_RELATED)} are needed"
     if above and below:
         return f"External AUROC: {_above_or_below(above, 'higher', unit)}, {_above_or_below(below, 'lower', unit)}"
     if above or below:

@@ -3,18 +3,23 @@
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from reports.formatting import integer, listing, plural, word
 from reports.report_data.hospitals_and_runs import Run
 from reports.report_data.report_data import ReportData
+from reports.schemas.exposure import CORPORA, NO
+from reports.tables import records_of, rows_of
 
-CORPORA = {  # key of a corpus in the registry -> its name and kind of images
-    "in1k": "ImageNet-1k, photographs",
-    "in12k": "ImageNet-12k, photographs",
-    "in21k": "ImageNet-21k, photographs",
-    "in22k": "ImageNet-22k, photographs",
-}
 RESEARCH = "research, not for clinical use"
+WORDS = {  # answer -> text of a cell
+    "no": "not seen",
+    "images": "images seen",
+    "text": "images and reports seen",
+    "labels": "images and labels seen",
+    "unknown": "unknown",
+}
+NOTHING = "none, as declared by its owner"
 RANDOM = "none"  # registry name of random starting weights
 
 
@@ -51,6 +56,9 @@ def exposure(board: ReportData, run: Run) -> Exposure:
             _text(run, "weights_licence") or "not stated",
             "none known: photographs; not compared image by image" if photographs else "unknown",
         )
+    declared = _declared(board, run.id) if start != RANDOM else ""
+    if declared and (declared != NOTHING or corpus not in CORPORA):
+        weights_corpus_licence_overlap = (*weights_corpus_licence_overlap[:3], declared)
     restricted = "-nc" in weights_corpus_licence_overlap[2].lower()
     return Exposure(
         run.name, trained_on, *weights_corpus_licence_overlap, f"non-commercial {RESEARCH}" if restricted else RESEARCH
@@ -62,7 +70,8 @@ def _imported(board: ReportData, run: Run) -> Exposure:
     declaration = json.loads(_text(run, "config") or "{}")
     trained_on = [*(board.title(name) for name in declaration.get("cohorts", ())), *declaration.get("others", ())]
     overlapping = [board.title(name) for name in declaration.get("seen", ())]
-    overlap = f"{listing(overlapping)}: used to train this model" if overlapping else "none, as declared by its owner"
+    overlap = f"{listing(overlapping)}: used to train this model" if overlapping else NOTHING
+    overlap = ("answers" in declaration and _declared(board, run.id)) or overlap
     licence = _text(run, "weights_licence")
     restricted = "-nc" in licence.lower() or "non-commercial" in licence.lower()
     return Exposure(
@@ -75,6 +84,46 @@ def _imported(board: ReportData, run: Run) -> Exposure:
         f"non-commercial {RESEARCH}" if restricted else RESEARCH,
         elsewhere=True,
     )
+
+
+def _declared(board: ReportData, run_id: str) -> str:
+    """Return the external hospitals whose data a model had seen, or may have seen, as text.
+
+    The text is NOTHING if there are none, and "" if nothing is declared.
+    """
+    recipes = {str(run): str(recipe) for recipe, run in rows_of(board.tables["recipes"], "recipe_id", "run_id")}
+    answers: dict[str, list[str]] = {}
+    for row, dataset, answer in rows_of(board.tables["exposure"], "run_id", "dataset", "answer"):
+        if str(row) in (run_id, recipes.get(run_id)):
+            answers.setdefault(str(answer), []).append(board.title(str(dataset)))
+    if set(answers) == {NO}:
+        return NOTHING
+    return "; ".join(f"{listing(names)}: {WORDS[answer]}" for answer, names in answers.items() if answer != NO)
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSeen:
+    """A row of the table of models and hospitals: the name of a model, and one cell for each external hospital."""
+
+    name: str
+    cells: tuple[dict[str, Any], ...]  # rows of the table `exposure`, in the order of the hospitals
+
+
+def models_and_hospitals(board: ReportData) -> list[ModelSeen]:
+    """Return what each model had seen of each external hospital; models that had seen one, or may have, come first.
+
+    The list is empty if every network started from random weights and no model is imported.
+    """
+    of_model: dict[str, dict[str, dict[str, Any]]] = {}
+    for row in records_of(board.tables["exposure"]):
+        of_model.setdefault(str(row["run_id"]), {})[str(row["dataset"])] = dict(row)
+    keys, names = [hospital.key for hospital in board.hospitals], board.labels
+    models = [
+        ModelSeen(names.get(run_id, run_id), tuple(cells[key] for key in keys))
+        for run_id, cells in of_model.items()
+        if set(keys) <= set(cells)
+    ]
+    return sorted(models, key=lambda model: all(cell["answer"] == NO for cell in model.cells))
 
 
 def grouped_exposures(board: ReportData) -> list[tuple[Exposure, int]]:

@@ -15,6 +15,8 @@ from bench.planning.manifest import Manifest, read_manifest
 from bench.results.expected_at_hospital import compared_with, expected_scores
 from bench.store.checked_files import read_grid, write_grid
 from bench.store.store import Store
+from bench.study.hospital_logits import hospital_logits
+from harmonize.errors import ConfigError
 from tests.conftest import Command
 
 pytestmark = pytest.mark.grid
@@ -184,7 +186,7 @@ DAMAGES = {
     "no finding": (edited(lambda t: t.drop(columns="Edema")), ["no column 'Edema'", "a column of logits for each"]),
     "NaN": (edited(lambda t: t.assign(Edema=np.nan)), ["logits", "give a finite number for each image and finding"]),
     "infinite": (edited(lambda t: t.assign(Edema=np.inf)), ["give a finite number"]),
-    "text": (edited(lambda t: t.assign(Edema="high")), ["could not convert", "give a finite number"]),
+    "text": (edited(lambda t: t.assign(Edema="high")), ["logits are no finite numbers, first high (Edema of new0)", "give a finite number"]),
     "too large": (edited(lambda t: t.assign(Edema=1e300)), ["give a finite number"]),
     "constant": (
         edited(lambda t: t.assign(**{c: 0.3 for c in t if c != "image_id"})), ["all images have the same logits", "check"]
@@ -248,7 +250,8 @@ def test_constant_logits_of_one_finding_are_no_error(finished: Path, own_logits:
     rows = json.loads(here("estimate", "--logits", str(own_logits), *options, cwd=finished).stdout)["rows"]
     assert {row["finding"] for row in rows if row["value"] is not None} - {"macro"}
     edema = [row for row in rows if row["finding"] == "Edema"]
-    assert all((row["value"] is None) == bool(row["reason"]) for row in edema)
+    assert {row["reason"] for row in edema} <= {"all images have the same logit", "2 of 3 labeled hospitals needed"}
+    assert any(row["reason"].startswith("all images") for row in edema)
 
 
 def test_with_few_images_no_cell_has_a_number(finished: Path, own_logits: Path, here: Command) -> None:
@@ -332,6 +335,9 @@ def test_with_fewer_than_three_labeled_hospitals_every_cell_says_so(
     assert f"The grid has {num} labeled hospital{'' if num == 1 else 's'}; 3 are needed." in text
     assert "No run can be recommended" in text
     assert "nan" not in text.lower().split()
+    assert "is estimated:\n  -: " in text
+    assert "Edema" not in text  # no table without a number
+    assert "leave out" not in text
 
 
 def test_runs_with_different_findings_are_refused(store_copy: Path, logits: Path, here: Command) -> None:
@@ -439,6 +445,14 @@ def test_images_are_predicted_and_their_logits_can_be_used_again(finished: Path,
     pd.testing.assert_frame_equal(one, two, atol=1e-5)
     said = here("estimate", "--cohort", "nhi", "--data", str(tmp_path / "new"), cwd=finished, code=2).stderr
     refused(said, "the data have no cohort 'nhi'", "choose from:", "nih")
+
+
+def test_an_imported_model_needs_logits(finished: Path) -> None:
+    grid = manifest_of(finished)
+    imported = [{"id": "123456789abc", "kind": "external"}]
+    with pytest.raises(ConfigError, match="123456789abc was trained elsewhere") as refused:
+        hospital_logits(grid, imported, [finished / "a.png"], "cpu", lambda *_: None)
+    assert "--logits FOLDER with 123456789abc.csv" in refused.value.fix
 
 
 def test_files_that_are_no_images_are_refused(finished: Path, tmp_path: Path, here: Command) -> None:

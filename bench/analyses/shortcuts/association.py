@@ -22,13 +22,12 @@ from scipy.special import logit, stdtrit
 
 from bench.scoring.bootstrap.intervals import percentile
 from harmonize.seeds import stream
-from reports.schemas.tables import SCHEMAS
+from reports.schemas.tables import LEAST_RELATED, SCHEMAS
 
 Array = NDArray[np.float64]
 
 SCORES = ("source_bits", "causal")
 EXTERNAL, MACRO = "external", "macro"
-LEAST = 4  # minimum number of architectures: the ranks of three architectures agree by chance in one of six cases
 EXACT = 8  # up to this number of architectures, all orders are enumerated (40,320 orders of 8)
 NUM_PERMUTATIONS, NUM_RESAMPLES, NUM_SIMULATED = 10_000, 5_000, 4_000
 ASSUMED = 0.5  # the true rank correlation for which the power is computed
@@ -38,7 +37,7 @@ def associations(runs: Sequence[Mapping[str, str]], frames: Mapping[str, pd.Data
     """Return the table `associations`: correlations of both shortcut scores with gap and external AUROC over architectures.
 
     Each item of `runs` has id, architecture and family (of the architecture). Runs of one architecture are averaged. A
-    shortcut score has no rows if fewer than four architectures have this score, a gap and both AUROCs.
+    shortcut score has no rows if fewer than LEAST_RELATED architectures have this score, a gap and both AUROCs.
     """
     by_run = scores_by_run(runs, frames)
     columns = [*SCORES, "gap", EXTERNAL, "internal"]
@@ -47,7 +46,7 @@ def associations(runs: Sequence[Mapping[str, str]], frames: Mapping[str, pd.Data
     rows = []
     for score in SCORES:
         complete = means[means[[score, "gap", EXTERNAL, "internal"]].notna().all(axis=1)]
-        if len(complete) < LEAST:
+        if len(complete) < LEAST_RELATED:
             continue
         families = complete["family"].to_numpy(str)
         detectable, power = detectable_correlation(len(complete))

@@ -59,11 +59,14 @@ def repredict_symptoms(store: Store, run_id: str, device: str = "cpu", progress:
     title = f"{where}: predictions repeated"
     try:
         # raises StoreError for a derived run, whose source runs have to be checked
-        read_run(store, run_id)
+        run = read_run(store, run_id)
         stored = load(store, run_id, device)
     except StoreError as error:
         checks = list(failure_symptoms(where, error.what))
         return checks or [Check("", title, "note", "", f"not done: {error.what}", error.fix)]
+    if run.has_given_vectors:
+        problem = "not done: the run has vectors of its images, and no network that reads images"
+        return [Check("", title, "note", "", problem, "compare its vectors with those of the owner of the encoder")]
     sample = _sample(store, run_id, stored)
     if sample is None:
         problem = "not done: the decoded images of the internal hospital are missing"

@@ -19,10 +19,9 @@ from bench.scoring.across_runs.paired_tests import simultaneous
 from bench.scoring.across_runs.ranks import Replicates, stack_replicates
 from bench.scoring.bootstrap.intervals import percentile
 from bench.scoring.gaps.gap import MACRO
-from reports.schemas.tables import SCHEMAS
+from reports.schemas.tables import LEAST_RELATED, SCHEMAS
 
 Array = NDArray[np.float64]
-LEAST_RUNS = 8  # minimum number of runs; a line through fewer runs hardly predicts the run that was left out
 
 
 class Line(NamedTuple):
@@ -86,7 +85,7 @@ def robustness(gaps: pd.DataFrame, replicates: Replicates) -> pd.DataFrame:
     macro = gaps[(gaps["finding"] == MACRO) & np.isfinite(gaps["value"].to_numpy(np.float64))]
     macro = macro[macro["run_id"].isin(list(replicates))].sort_values("run_id", kind="stable")
     for dataset, of_hospital in macro.groupby("dataset", sort=True):
-        if len(of_hospital) < LEAST_RUNS:
+        if len(of_hospital) < LEAST_RELATED:
             continue
         run_ids = of_hospital["run_id"].tolist()
         internal, external = (of_hospital[side].to_numpy(np.float64) for side in ("internal", "external"))

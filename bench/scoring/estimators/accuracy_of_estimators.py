@@ -74,8 +74,8 @@ def _cells(
         others, at = {q: v.without(h) for q, v in known.items()}, {q: v.at(h) for q, v in known.items()}
         differing = Differences.of(entry, others, at, [*num_images[:h], *num_images[h + 1 :]], num)
         result = expected(entry, others[quantity], at[quantity], reasons[h], quantity=quantity, differing=differing)
-        width[h] = result.half
-        inside[h] = np.abs(error[h]) <= result.half
+        width[h] = result.mean_half
+        inside[h] = result.contains(known[quantity].truth[h])
         stated[h] = result.stated
     has = np.isfinite(error) & np.isfinite(width)
     stated &= has

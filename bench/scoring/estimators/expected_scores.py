@@ -2,7 +2,9 @@
 
 The error of an estimator is measured at hospitals with labels: each is left out in turn, and estimated from the others. The
 interval of a new hospital follows from these errors. It is an interval for the score that labels of the hospital's images
-would give, so few images make it wider. Where the errors say too little, there is no number but a reason.
+would give, so few images make it wider. The new hospital may resemble the internal hospital more than the labeled ones, so
+the interval reaches further on the side of the internal value. Where the errors say too little, there is no number but a
+reason.
 Shapes: R runs, K findings, H labeled hospitals.
 """
 
@@ -35,26 +37,55 @@ _SHOWS_SHIFT = ("prevalence", "auroc")
 class Expected:
     """Expected values [R, K] of one quantity at a new hospital.
 
-    half [R, K]: half widths of the intervals. reason [R, K]: "", or why the value is not stated. error [H, R, K]: errors
-    of the estimator at the labeled hospitals, each left out in turn. growth [R, K]: by which factor the intervals are
-    wider than the errors alone imply, because of the number of images and of the distance to the labeled hospitals.
+    half [R, K]: distance of both bounds from the value. extra [R, K]: by how much the bound on the side of the internal value
+    is further away, negative for the lower bound (see `toward_internal`). reason [R, K]: "", or why the value is not
+    stated. error [H, R, K]: errors of the estimator at the labeled hospitals, each left out in turn. at_internal [R, K]: its
+    errors at the internal hospital. growth [R, K]: by which factor the intervals are wider than the errors alone imply,
+    because of the number of images and of the distance to the labeled hospitals.
     """
 
     value: Array
     half: Array
+    extra: Array
     reason: NDArray[np.object_]
     error: Array
+    at_internal: Array
     growth: Array
 
     @property
     def low(self) -> Array:
         """Return the lower bounds, at least 0."""
-        return np.asarray((self.value - self.half).clip(0, 1))
+        return np.asarray((self.value - self.half + self.extra.clip(max=0)).clip(0, 1))
 
     @property
     def high(self) -> Array:
         """Return the upper bounds, at most 1."""
-        return np.asarray((self.value + self.half).clip(0, 1))
+        return np.asarray((self.value + self.half + self.extra.clip(min=0)).clip(0, 1))
+
+    @property
+    def mean_half(self) -> Array:
+        """Return half the distance between the bounds."""
+        return np.asarray(self.half + np.abs(self.extra) / 2)
+
+    @staticmethod
+    def toward_internal(error_HRK: Array, error_RK: Array, to_internal_RK: Array, growth_RK: Array) -> Array:
+        """Compute by how much [R, K] the bound on the side of the internal value is further away, negative for the lower bound.
+
+        error_HRK, error_RK: errors at the labeled hospitals and at the internal hospital. to_internal_RK: internal minus
+        expected value. The internal hospital is one more hospital with a known score. The bound on its side has the
+        distance that follows from the errors at all these hospitals, but is not beyond the internal value. 0 if the
+        interval contains the internal value anyway, and without errors.
+        """
+        known = np.where(np.isfinite(error_HRK).any((0, 1)), error_RK, np.nan)
+        distance = half_widths(np.concatenate([error_HRK, known[None]])) * growth_RK
+        extra = np.minimum(distance, np.abs(to_internal_RK)) - half_widths(error_HRK) * growth_RK
+        return np.asarray(np.where(extra > 0, np.sign(to_internal_RK) * extra, 0.0))
+
+    def contains(self, truth: Array) -> NDArray[np.bool_]:
+        """Return whether true values [R, K] are inside the intervals; False for NaN."""
+        difference = truth - self.value
+        above, below = self.half + self.extra.clip(min=0), self.half - self.extra.clip(max=0)
+        return np.asarray((difference <= above) & (difference >= -below))
 
     @property
     def stated(self) -> NDArray[np.bool_]:
@@ -205,33 +236,37 @@ def expected(
     """Return the expected values of one quantity at a new hospital.
 
     no_number [R, K]: reasons that are known already, "" without a reason (see `outside`). There is no number, either,
-    if the interval's half width is above `widest`, and without enough labeled hospitals, which replaces other reasons.
+    if a bound's distance from the value is above `widest`, and without enough labeled hospitals, which replaces other reasons.
     quantity, differing: widen the intervals for few images and for a hospital unlike the labeled ones; without them, the
     intervals are those of a hospital like the labeled ones, with as many images.
     """
     value, error = estimate(entry, known, here), left_out(entry, known) - known.truth
     growth = np.ones(value.shape) if differing is None else _growth(quantity, value, known.truth, error, differing)
     half = half_widths(error) * growth
+    # estimators from logits are fitted to internal images, so their estimates there are the internal values
+    at_internal = estimate(entry, known, dict.fromkeys(here, known.internal)) - known.internal
+    extra = Expected.toward_internal(error, at_internal, known.internal - value, growth)
     num_hospitals = np.isfinite(known.truth).any(1).sum(0)
     reason = no_number.copy()
     for k, num in enumerate(num_hospitals):
         if num < LEAST_HOSPITALS:
             reason[:, k] = f"{num} of {LEAST_HOSPITALS} labeled hospitals needed"
     _state(reason, ~np.isfinite(value) | ~np.isfinite(half), "the estimator has no value")
-    wide = np.isfinite(half) & (half > widest)
-    for r, k in np.argwhere(wide):
+    distance = half + np.abs(extra)
+    for r, k in np.argwhere(np.isfinite(half) & (distance > widest)):
         if not reason[r, k]:
-            reason[r, k] = f"{TOO_UNCERTAIN}: interval ±{half[r, k]:.2f}"
-    return Expected(value, np.asarray(half), reason, error, growth)
+            reason[r, k] = f"{TOO_UNCERTAIN}: a bound is {distance[r, k]:.2f} away"
+    return Expected(value, np.asarray(half), extra, reason, error, at_internal, growth)
 
 
 def with_stated(result: Expected, stated: Mapping[int, float]) -> Expected:
     """Return expected values in which some findings (index -> value) are known and not estimated: without any error."""
-    value, half = result.value.copy(), result.half.copy()
-    reason, error = result.reason.copy(), result.error.copy()
+    value, half, extra = result.value.copy(), result.half.copy(), result.extra.copy()
+    reason, error, at_internal = result.reason.copy(), result.error.copy(), result.at_internal.copy()
     for k, share in stated.items():
-        value[:, k], half[:, k], reason[:, k], error[:, :, k] = share, 0.0, "", 0.0
-    return Expected(value, half, reason, error, result.growth)
+        value[:, k], half[:, k], extra[:, k], reason[:, k] = share, 0.0, 0.0, ""
+        error[:, :, k], at_internal[:, k] = 0.0, 0.0
+    return Expected(value, half, extra, reason, error, at_internal, result.growth)
 
 
 def outside(
@@ -269,12 +304,13 @@ def outside(
 class Macros:
     """Expected means over findings [R] of one quantity, with half widths of their intervals, and ranks.
 
-    half [R]: half widths. findings: indices of the findings in the means. best [R]: whether no other run is clearly better. rank_low, rank_high
+    half, extra [R]: as in `Expected`. findings: indices of the findings in the means. best [R]: whether no other run is clearly better. rank_low, rank_high
     [R]: interval of the rank, from 1; two runs change places unless the interval of their difference excludes 0.
     """
 
     value: Array
     half: Array
+    extra: Array
     findings: tuple[int, ...]
     rank_low: NDArray[np.int64]
     rank_high: NDArray[np.int64]
@@ -282,12 +318,12 @@ class Macros:
     @property
     def low(self) -> Array:
         """Return the lower bounds [R], at least 0."""
-        return np.asarray((self.value - self.half).clip(0, 1))
+        return np.asarray((self.value - self.half + self.extra.clip(max=0)).clip(0, 1))
 
     @property
     def high(self) -> Array:
         """Return the upper bounds [R], at most 1."""
-        return np.asarray((self.value + self.half).clip(0, 1))
+        return np.asarray((self.value + self.half + self.extra.clip(min=0)).clip(0, 1))
 
     @property
     def best(self) -> NDArray[np.bool_]:
@@ -309,16 +345,21 @@ def macros(known: Known, result: Expected, valid: NDArray[np.bool_], smallest_fi
     num_runs = len(result.value)
     if not findings:
         none = np.full(num_runs, np.nan)
-        return Macros(none, none, (), np.ones(num_runs, np.int64), np.full(num_runs, num_runs))
+        return Macros(none, none, none, (), np.ones(num_runs, np.int64), np.full(num_runs, num_runs))
     error_HR = finite_mean(result.error[:, :, used], 2)
     value = result.value[:, used].mean(1)
     growth = np.sqrt((result.growth[:, used] ** 2).mean(1))
     half = half_widths(error_HR[:, :, None])[0] * growth
+    of_internal = (
+        result.at_internal[:, used].mean(1)[:, None],
+        known.internal[:, used].mean(1)[:, None] - value[:, None],
+    )
+    extra = Expected.toward_internal(error_HR[:, :, None], *of_internal, growth[:, None])[:, 0]
     between = _half_of_differences(error_HR) * np.maximum(growth[:, None], growth[None, :])
     sign = -1.0 if smallest_first else 1.0
     lead_RR = sign * (value[:, None] - value[None, :])
     better, worse = (lead_RR > between).sum(1), (lead_RR < -between).sum(1)
-    return Macros(value, half, findings, 1 + worse, num_runs - better)
+    return Macros(value, half, extra, findings, 1 + worse, num_runs - better)
 
 
 def _half_of_differences(error_HR: Array) -> float:

@@ -12,8 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import expit, logit
 
-from bench.scoring.across_runs.robustness import LEAST_RUNS, fit
+from bench.scoring.across_runs.robustness import fit
 from bench.scoring.estimators.quantities import Array, finite_mean
+from reports.schemas.tables import LEAST_RELATED
 
 PENALTIES = (0.03, 0.1, 0.3, 1.0, 3.0)  # ridge penalties that `combination` tries, relative to the number of rows
 _COMPLETE = 0.95  # least share of cells with a value of an estimator that `combination` uses
@@ -57,7 +58,7 @@ def robustness_line(known: Known, here: Mapping[str, Array]) -> Array:  # noqa: 
 
     At each labeled hospital, a line over runs gives the external score on the logit scale as a function of the internal
     score; the estimate is the mean over the lines. A score of 0 or 1 has no logit, so its run is not on the line and has
-    no estimate. NaN with fewer than LEAST_RUNS runs on a line.
+    no estimate. NaN with fewer than LEAST_RELATED runs on a line.
     Source: Miller et al. 2021, arXiv:2107.04649.
     """
     estimate = np.full(known.internal.shape, np.nan)
@@ -66,7 +67,7 @@ def robustness_line(known: Known, here: Mapping[str, Array]) -> Array:  # noqa: 
         inside = (known.internal[:, k] > 0) & (known.internal[:, k] < 1)
         for truth in known.truth:
             runs = inside & (truth[:, k] > 0) & (truth[:, k] < 1)
-            if runs.sum() >= LEAST_RUNS:
+            if runs.sum() >= LEAST_RELATED:
                 of_hospitals.append(fit(known.internal[runs, k], truth[runs, k]).expected(known.internal[:, k]))
         if of_hospitals:
             with np.errstate(divide="ignore"):

@@ -1,11 +1,13 @@
 """Check the entries of imported models in a bundle."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
 from bench.config.run_config import RunConfig, from_dict
 from bench.planning.imported_run import FORMATS
+from reports.schemas.exposure import ANSWERS
 
 PASSPORT = {  # key of a passport (the declaration of a model's data exposure) -> type of its value
     "cohorts": list,
@@ -19,11 +21,28 @@ PASSPORT = {  # key of a passport (the declaration of a model's data exposure) -
 
 
 def is_passport(value: Any) -> bool:
-    """Return whether a value is a valid passport: it has the keys and types of PASSPORT, and a known file format."""
-    if not isinstance(value, dict) or {key: type(content) for key, content in value.items()} != PASSPORT:
+    """Return whether a value is a valid passport: it has the keys and types of PASSPORT, and a known file format.
+
+    The key `answers` is optional (see `is_exposure`).
+    """
+    if not isinstance(value, dict) or not is_exposure(value.get("answers", {})):
+        return False
+    if {key: type(content) for key, content in value.items() if key != "answers"} != PASSPORT:
         return False
     names = [name for key in ("cohorts", "others", "seen") for name in value[key]]
     return value["format"] in FORMATS and all(isinstance(name, str) for name in names)
+
+
+def is_exposure(value: Any) -> bool:
+    """Return whether a value is a valid exposure: {cohort: {"answer"}}, with a list also "listed" and "list"."""
+    return isinstance(value, dict) and all(isinstance(row, dict) and _is_answer(row) for row in value.values())
+
+
+def _is_answer(row: Mapping[str, Any]) -> bool:
+    if set(row) not in ({"answer"}, {"answer", "listed", "list"}) or row["answer"] not in ANSWERS:
+        return False
+    listed = "list" not in row or (type(row["listed"]) is int and re.fullmatch(r"[0-9a-f]{64}", str(row["list"])))
+    return bool(listed)
 
 
 def same_model(run: Mapping[str, Any], document: Mapping[str, Any], internal: str) -> bool:

@@ -19,7 +19,7 @@ from bench.planning.run import read_run
 from bench.results.registration import form_problem
 from bench.scoring.patient_groups import SEXES
 from bench.sharing.bundle.archive import read_json, refused
-from bench.sharing.bundle.imported_models import is_passport, same_model
+from bench.sharing.bundle.imported_models import is_exposure, is_passport, same_model
 from bench.sharing.bundle.pseudonyms import image_names, kinds, patient_names, table_id
 from bench.sharing.bundle.recompute import take_titles
 from bench.sharing.bundle.tables import facts_in, read_columns
@@ -85,6 +85,10 @@ RECORDS: dict[str, dict[str, tuple[type, ...]]] = {  # JSON file of a run, witho
         "stopped": _TEXT,
         "compiled": _TEXT,
         "elsewhere": _TEXT,
+        "given_vectors": _TEXT,
+        "probe": (dict,),
+        "prompts": (dict,),
+        "lora": (dict,),
     },
     "cost": {
         **dict.fromkeys(
@@ -289,13 +293,18 @@ def _run(
     derived = "kind" in run
     imported = run.get("kind") == KIND
     keys = (*DERIVED, "passport") if imported else DERIVED if derived else RUN
-    valid_keys = set(run) == set(keys) and (not imported or is_passport(run["passport"]))
+    optional = set() if derived else {"exposure"}
+    valid_keys = set(run) - optional == set(keys) and (not imported or is_passport(run["passport"]))
+    valid_keys = valid_keys and is_exposure(run.get("exposure", {}))
     _require(valid_keys, f"run {run_id!r} has missing or unknown keys", where)
     _require(re.fullmatch(r"[0-9a-f]{12}", run_id), f"{run_id!r} is not a valid run id", where)
     titled = set(run["titles"]) == ({"architecture"} if derived else set(NAMED)) and _is_mapping_to(run["titles"], str)
     _require(
         titled
-        and all(isinstance(run[key], str) for key in set(run) - {"config", "titles", "sources", "of", "passport"}),
+        and all(
+            isinstance(run[key], str)
+            for key in set(run) - {"config", "titles", "sources", "of", "passport", "exposure"}
+        ),
         f"{run_id}: invalid titles or texts",
         where,
     )

@@ -48,10 +48,31 @@ def test_runs_and_findings_have_their_numbers() -> None:
     assert rows(PAGE, "h-findings")[1][2:] == [".810 .710–.910", "–"]
 
 
+def test_a_row_without_a_value_has_no_empty_figure() -> None:
+    none = replace(EDEMA, values={"auroc": MISSING, "ece": MISSING})
+    table = shown(replace(PAGE, findings=(EDEMA, none))).find(id="findings")
+    assert isinstance(table, Tag)
+    assert [cell.svg is not None for cell in table.find_all("td", class_="fg")] == [True, False]
+
+
+def test_without_any_value_the_reasons_replace_the_table() -> None:
+    none = replace(EDEMA, values={"auroc": MISSING, "ece": MISSING})
+    page = replace(PAGE, findings=(none,), runs=(replace(FIRST, auroc=MISSING), replace(SECOND, auroc=MISSING)))
+    section = shown(page).find(id="findings")
+    assert isinstance(section, Tag)
+    assert section.find("table") is None
+    assert "too uncertain (1 value)" in section.get_text()
+    text = shown(page).get_text()
+    assert "No score of first can be estimated." in text
+    assert "they are expected" not in text
+    assert [row[2:] for row in rows(page, "runs-h")[1:]] == [["–", "–"]] * 2
+
+
 @pytest.mark.parametrize(
     ("runs", "words"),
     [
-        ((FIRST, SECOND), "2 of 2 runs cannot be told apart at this hospital"),
+        ((FIRST, SECOND), "The 2 runs cannot be told apart at this hospital"),
+        ((FIRST, SECOND, replace(SECOND, may_be_best=False)), "2 of 3 runs cannot be told apart at this hospital"),
         ((FIRST, replace(SECOND, may_be_best=False)), "first is expected to be the best run at this hospital"),
         ((FIRST,), "first: expected scores at this hospital"),
         ((replace(FIRST, auroc=MISSING), SECOND), "No run can be recommended for this hospital"),

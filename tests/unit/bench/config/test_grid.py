@@ -374,7 +374,7 @@ def test_a_probe_has_one_configuration_whatever_trains_beside_it(tmp_path: Path,
         ("head: probe, shots: many", "shots must be a whole number"),
         ("head: linear", "head must be one of own, probe"),
         ("head: probe, heads: auxiliary", "has no auxiliary heads"),
-        ("head: probe, uncertainty: u_multiclass", "a probe cannot learn with u_multiclass"),
+        ("head: probe, uncertainty: u_multiclass", "`head: probe` is not possible with u_multiclass"),
     ],
 )
 def test_a_probe_that_cannot_be_fitted_is_refused(tmp_path: Path, registry: Registry, sweep: str, message: str) -> None:

@@ -1,7 +1,9 @@
-"""The two main results of a grid that has no external hospital: a sentence, never an empty line."""
+"""The two main results of a grid: never an empty line, and never a number without its interval or a reason."""
 
 import shutil
+from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from bench.planning.manifest import Manifest, read_manifest
@@ -14,13 +16,28 @@ from tests.unit.bench.results.test_compare_across import MakeRun, make_run, sile
 
 @pytest.mark.parametrize("external", [[], ["west"]])
 def test_a_grid_without_an_external_hospital_says_so(store: Store, make_run: MakeRun, external: list[str]) -> None:  # noqa: F811
-    folder = store.run_dir(make_run("one", evaluate_on=external))
-    shutil.rmtree(folder / "features")
-    CheckedFolder(folder).mark_done()
-    # runs of merged bundles have no features
-    manifest = Manifest(store, {**read_manifest(store, "one").content, "bundles": {}})
-    score_all(manifest, silent)
-    lines = summary(manifest)
+    lines = summary(scored(store, make_run, external))
     assert lines
     assert all(line.strip() for line in lines)
     assert any("no run has a score at an external hospital" in line for line in lines) is not bool(external)
+
+
+def test_a_number_without_interval_has_a_reason(store: Store, make_run: MakeRun, tmp_path: Path) -> None:  # noqa: F811
+    few = tmp_path / "west" / "table.csv"
+    table = pd.read_csv(few)
+    table[["edema", "cardiomegaly"]] = 0
+    table.loc[:3, ["edema", "cardiomegaly"]] = 1  # two patients: many resamples have neither
+    table.to_csv(few, index=False)
+    text = " ".join(" ".join(summary(scored(store, make_run, ["west"]))).split())
+    assert text.count("(no interval: too few patients)") == 2
+    assert "[" not in text
+
+
+def scored(store: Store, make_run: MakeRun, external: list[str]) -> Manifest:  # noqa: F811
+    """Return a scored grid with one run. The run has no features, as runs of merged bundles."""
+    folder = store.run_dir(make_run("one", evaluate_on=external))
+    shutil.rmtree(folder / "features")
+    CheckedFolder(folder).mark_done()
+    manifest = Manifest(store, {**read_manifest(store, "one").content, "bundles": {}})
+    score_all(manifest, silent)
+    return manifest

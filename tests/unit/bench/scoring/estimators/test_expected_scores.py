@@ -98,12 +98,74 @@ def test_intervals_contain_about_90_percent_of_new_hospitals() -> None:
     assert 0.85 <= np.mean(inside) <= 0.97
 
 
+def test_the_internal_hospital_is_one_more_hospital_for_the_bound_on_its_side() -> None:
+    error = np.random.default_rng(0).normal(0, 0.03, (5, 2, 3))
+    value = np.full((2, 3), 0.6)
+    internal = np.array([[0.95, 0.62, 0.3], [np.nan, 0.61, 0.6]])
+    growth = np.array([[1.0, 2.0, 1.5], [1.0, 1.0, 1.0]])
+    wrong, away = value - internal, internal - value
+    extra = Expected.toward_internal(error, wrong, away, growth)
+    with_internal = half_widths(np.concatenate([error, (value - internal)[None]])) * growth
+    half = half_widths(error) * growth
+    assert extra[0, 0] == pytest.approx(with_internal[0, 0] - half[0, 0])  # the upper bound, below the internal value
+    assert 0 < extra[0, 0] < 0.35 - half[0, 0]
+    assert extra[0, 2] == pytest.approx(-(min(with_internal[0, 2], 0.3) - half[0, 2]))  # the lower bound
+    # the interval contains the internal value anyway, or there is none
+    assert extra[0, 1] == 0
+    assert (extra[1] == 0).all()
+    assert (
+        Expected.toward_internal(error, 0 * wrong, away, growth) == 0
+    ).all()  # the estimator is right at the internal hospital
+    near = Expected.toward_internal(error, value - 0.75, 0.75 - value, 3 * growth)
+    assert (
+        0.6 + half_widths(error) * 3 * growth + near <= np.maximum(0.75, 0.6 + half_widths(error) * 3 * growth)
+    ).all()
+    error[:, :, 0] = np.nan
+    assert (Expected.toward_internal(error, wrong, away, growth)[:, 0] == 0).all()
+    assert (Expected.toward_internal(error[:1], wrong, away, growth) == 0).all()
+
+
+def test_intervals_contain_scores_of_a_hospital_where_a_shortcut_of_the_internal_hospital_works() -> None:
+    inside, plain, usual = [], [], []
+    for seed in range(40):
+        draw = np.random.default_rng(seed)
+        fall = draw.normal([0.3, 0.05, 0.05, 0.05], 0.03, (7, 1, 4)) * np.ones((7, 2, 1))
+        fall[6, :, 0] -= 0.1  # the shortcut works a third as often as at the internal hospital
+        internal = np.full((2, 4), 0.92)
+        values = of_truth(internal - fall[:6], 0.92)
+        result = expected(GAP, values, {}, no_reason(values), widest=1.0)
+        truth = internal - fall[6]
+        inside.append(result.contains(truth)[:, 0].mean())
+        plain.append((np.abs(truth - result.value) <= result.half)[:, 0].mean())
+        usual.append(np.abs(result.extra)[:, 1:].mean())
+        assert np.array_equal(result.contains(truth), (result.low <= truth) & (truth <= result.high))
+        assert result.mean_half == pytest.approx((result.high - result.low) / 2)
+    assert np.mean(inside) >= 0.85
+    assert np.mean(plain) < 0.5
+    assert np.mean(usual) < 0.01  # findings with a small gap
+
+
+def test_a_number_that_may_be_that_of_the_internal_hospital_is_too_uncertain() -> None:
+    truth = np.array([0.6, 0.61, 0.59, 0.6]).reshape(4, 1, 1) * np.ones((4, 2, 2))
+    values = of_truth(truth, 0.95)
+    result = expected(GAP, values, {}, no_reason(values))
+    assert (result.half < 0.1).all()
+    distance = result.high - result.value
+    assert (distance > 0.1).all()
+    assert set(result.reason.ravel()) == {f"too uncertain: a bound is {distance[0, 0]:.2f} away"}
+    found = macros(values, result, no_reason(values) == "")
+    assert found.value - found.low == pytest.approx(found.half)
+    assert (found.high - found.value > 0.1).all()
+
+
 def test_bounds_are_within_0_and_1() -> None:
     result = Expected(
         np.array([[0.02, 0.98]]),
         np.array([[0.1, 0.1]]),
+        np.zeros((1, 2)),
         np.array([["", ""]], object),
         np.empty((0, 1, 2)),
+        np.zeros((1, 2)),
         np.ones((1, 2)),
     )
     assert result.low == pytest.approx(np.array([[0.0, 0.88]]))
@@ -125,7 +187,7 @@ def test_each_cell_without_a_number_has_its_reason() -> None:
     assert (result.reason[:, 2] == "0 of 3 labeled hospitals needed").all()
     half = result.half[0, 3]
     assert half > 0.3
-    assert (result.reason[:, 3] == f"too uncertain: interval ±{half:.2f}").all()
+    assert (result.reason[:, 3] == f"too uncertain: a bound is {half:.2f} away").all()
     wide = expected(GAP, values, {}, no_reason(values), widest=1.0)
     assert (wide.reason[:, 3] == "").all()
 

@@ -1,0 +1,186 @@
+"""What a model had seen of each cohort of a grid: the declared answers, and the listed images that are in the cohort.
+
+The answers are stored in the manifest of the grid. Lists of images are stored in the folder `seen` of the store; the
+name of a list is its hash, so equal lists are stored once.
+"""
+
+import hashlib
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import pandas as pd
+
+from bench.config.registry import Entry
+from bench.config.seen import OTHERS, Seen
+from bench.planning.run import Run
+from bench.store.file_integrity import file_sha256
+from bench.store.store import Store, write_bytes
+from harmonize.cohorts.cohort import Cohort
+from harmonize.datasets import TABLE
+from harmonize.datasets.user_table import read_user_table
+from harmonize.errors import ConfigError, StoreError
+from reports.schemas.exposure import CORPORA, IMAGES, LABELS, NO, TEXT, UNKNOWN
+
+FOLDER = "seen"  # folder of the store with the lists of images
+_COLUMNS = ("image_id", "sha256")  # if a list has both columns, only the first is used
+_STRENGTH = (NO, UNKNOWN, IMAGES, TEXT, LABELS)  # of several answers, a combination of models gets the last
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Exposure:
+    """What a model had seen of each cohort of a grid.
+
+    `answers`: cohort -> answer (see reports.schemas.exposure). `images`: cohort -> sorted ids of the listed images that
+    the cohort has; only cohorts with a list.
+    """
+
+    answers: Mapping[str, str]
+    images: Mapping[str, tuple[str, ...]]
+
+    @classmethod
+    def of(cls, seen: Mapping[str, Seen], cohorts: Mapping[str, Cohort]) -> Self:
+        """Return the exposure to some cohorts; `seen` is the result of `Seen.parse`.
+
+        The name of a cohort comes before its layout, so `seen` can name "nih" or the user's own name for a copy of it.
+        Raises ConfigError for a list that cannot be read, and for a list without any image of the cohort.
+        """
+        answers, images = {}, {}
+        for name, cohort in cohorts.items():
+            keys = (name, *((cohort.layout,) if cohort.layout != TABLE else ()), OTHERS)
+            own = next(seen[key] for key in keys if key in seen)
+            answers[name] = own.answer
+            if own.images:
+                images[name] = _listed(own.images, cohort)
+        return cls(answers, images)
+
+    @classmethod
+    def of_run(cls, run: Run, cohorts: Mapping[str, Cohort], registry: Path, weights: Path | None) -> Self:
+        """Return what the starting weights of a run had seen of some cohorts.
+
+        Random weights and weights of photographs had seen no hospital. Other weights need the key `seen` in their
+        registry entry; without it, all answers are unknown. `registry`: path of the registry file. `weights`: folder of
+        --weights. Relative paths of lists begin there if the file exists there, else at the folder of the registry.
+        """
+        entry = run.weights_entry
+        if run.config.weights == "none" or ("seen" not in entry.facts and _of_photographs(entry)):
+            return cls(dict.fromkeys(cohorts, NO), {})
+        seen = Seen.parse(entry.facts.get("seen", UNKNOWN), registry.parent, f"{entry.section}.{entry.name}: seen")
+        if weights is not None:
+            moved = {name: own for name, own in seen.items() if own.images and (weights / own.images.name).is_file()}
+            seen |= {name: Seen(own.answer, weights / own.images.name) for name, own in moved.items() if own.images}
+        return cls.of(seen, cohorts)
+
+    @property
+    def document(self) -> dict[str, dict[str, Any]]:
+        """Return the exposure for a manifest: {cohort: {"answer"}}, with a list also {"listed", "list"}.
+
+        listed: number of listed images in the cohort. list: hash of these images, which names their file in the store.
+        """
+        rows: dict[str, dict[str, Any]] = {name: {"answer": answer} for name, answer in self.answers.items()}
+        for name, images in self.images.items():
+            rows[name] |= {"listed": len(images), "list": _hash(images)}
+        return rows
+
+    @property
+    def saw_nothing(self) -> bool:
+        """Return whether all answers are "no"."""
+        return set(self.answers.values()) <= {NO}
+
+    def write(self, store: Store) -> None:
+        """Write the lists of images into the store."""
+        for images in self.images.values():
+            path = _path(store, _hash(images))
+            if not path.is_file() or file_sha256(path) != path.stem:
+                path.parent.mkdir(exist_ok=True)
+                write_bytes(path, _content(images))
+
+    @staticmethod
+    def listed(store: Store, name: str) -> frozenset[str] | None:
+        """Return the ids of a stored list; None if the store does not have it, as in a store made from bundles.
+
+        Raises StoreError for a list that differs from its hash.
+        """
+        path = _path(store, name)
+        if not path.is_file():
+            return None
+        if file_sha256(path) != name:
+            fix = "run the grid or evaluate the model again"
+            raise StoreError("this list of images differs from its hash", str(path), fix)
+        return frozenset(path.read_text(encoding="utf-8").splitlines()[1:])
+
+    @staticmethod
+    def strongest(answers: Iterable[str]) -> str:
+        """Return the answer for a combination of models.
+
+        >>> Exposure.strongest(["no", "images", "unknown"])
+        'images'
+        """
+        return max(answers, key=_STRENGTH.index, default=UNKNOWN)
+
+
+def _of_photographs(entry: Entry) -> bool:
+    """Return whether starting weights were trained on photographs, as their corpus or the end of their timm tag states."""
+    tag = str(entry.options.get("name", "")).partition(".")[2]
+    return str(entry.facts.get("corpus", tag.rpartition("_")[2])) in CORPORA
+
+
+def _listed(path: Path, cohort: Cohort) -> tuple[str, ...]:
+    """Return the sorted ids of the cohort's images that a list names by id or by the SHA-256 of the file.
+
+    Folder names and endings such as .png do not matter in ids unless the cohort needs them to tell images apart.
+    """
+    column, entries = _read(path)
+    ids = cohort.table["image_id"].astype(str)
+    if column == "sha256":
+        files = [cohort.root / name for name in cohort.table["path"]]
+        keys = pd.Series([file_sha256(file) if file.is_file() else "" for file in files], ids.index)
+        entries = {entry.lower() for entry in entries}
+    elif ids.isin(entries).any():
+        keys = ids
+    else:
+        keys = ids.map(_short)
+        entries = {_short(entry) for entry in entries}
+        if keys.duplicated().any():
+            keys = ids
+    found = tuple(sorted(set(ids[keys.isin(entries)])))
+    if not found:
+        example = next(iter(ids), "")
+        what = f"none of the {len(entries):,} entries is an image of {cohort.name}, e.g. {min(entries, default='')!r}"
+        fix = f"list its image ids, such as {example!r}, or the SHA-256 of its files in the column sha256"
+        raise ConfigError(what, str(path), fix)
+    return found
+
+
+def _short(image_id: str) -> str:
+    """Return an image id without folders and without the ending of an image file."""
+    return re.sub(r"\.(png|jpe?g|dcm|dicom)$", "", image_id.replace("\\", "/").rpartition("/")[2], flags=re.IGNORECASE)
+
+
+def _read(path: Path) -> tuple[str, set[str]]:
+    """Return the name of the column of a list, and its entries without blank cells."""
+    try:
+        rows = read_user_table(path, dtype=str, keep_default_na=False, encoding="utf-8-sig")
+    except (OSError, ValueError) as error:
+        fix = "name a CSV file with the column image_id or sha256"
+        raise ConfigError(f"the list of images cannot be read: {error}", str(path), fix) from error
+    for column in _COLUMNS:
+        if column in rows:
+            return column, set(rows[column].str.strip()) - {""}
+    present = ", ".join(map(str, rows.columns[:10]))
+    fix = f"name the column of the ids image_id, or that of the hashes sha256; the file has: {present}"
+    raise ConfigError("the list of images has no column image_id or sha256", str(path), fix)
+
+
+def _content(images: tuple[str, ...]) -> bytes:
+    return "\n".join(["image_id", *images, ""]).encode()
+
+
+def _hash(images: tuple[str, ...]) -> str:
+    return hashlib.sha256(_content(images)).hexdigest()
+
+
+def _path(store: Store, name: str) -> Path:
+    return store.root / FOLDER / f"{name}.csv"

@@ -1,0 +1,63 @@
+"""The score of a run on the images of a hospital that it had not seen, if a list names the seen images.
+
+Shapes: N images, K findings, B replicates.
+"""
+
+from collections.abc import Collection, Sequence
+from dataclasses import replace
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bench.scoring.bootstrap.intervals import area_interval, mean_of
+from bench.scoring.bootstrap.resamples import Resamples
+from bench.scoring.metrics_of_split import AUROC, labels_and_counts, measure
+from bench.scoring.score_rows import Macro, Sizes, macro
+from bench.scoring.scored_split import ScoredSplit, Settings
+
+
+class CleanScore(NamedTuple):
+    """Macro AUROC on the clean images, with its 95 % interval over patients, and the numbers behind it."""
+
+    value: float
+    low: float
+    high: float
+    n: int  # clean images
+    num_findings: int
+
+
+def clean_macro(
+    scored: ScoredSplit, seen: Collection[str], internal_test: ScoredSplit | None, settings: Settings
+) -> tuple[Macro, int]:
+    """Return the macro AUROC of a split without the images in `seen`, and the number of remaining images.
+
+    The macro is over findings that the internal test split scores, too, as every external macro.
+    """
+    clean = without_images(scored, seen)
+    if not len(clean.image_id):
+        return Macro(np.nan, np.full(settings.num_resamples, np.nan), Sizes()), 0
+    used = _scored_findings(internal_test, settings) if internal_test else None
+    return macro(measure(clean, None, settings, only=AUROC), AUROC, used), len(clean.image_id)
+
+
+def clean_score(macros: Sequence[tuple[Macro, int]]) -> CleanScore:
+    """Return the mean over the runs of a recipe; `macros` are the results of `clean_macro`."""
+    values = np.array([one.value for one, _ in macros])
+    value, replicates_B = mean_of(values, np.stack([one.replicates for one, _ in macros]))
+    low, high = area_interval(np.array([value]), replicates_B[None])
+    num_findings = min(one.sizes.num_findings for one, _ in macros)
+    return CleanScore(value, float(low[0]), float(high[0]), min(num for _, num in macros), num_findings)
+
+
+def without_images(scored: ScoredSplit, images: Collection[str]) -> ScoredSplit:
+    """Return the split without some images."""
+    kept = ~np.isin(scored.image_id.astype(str), list(images))
+    columns = {name: getattr(scored, name)[kept] for name in ("image_id", "patient_id", "logit", "state")}
+    return replace(scored, **columns, patient_groups=None)
+
+
+def _scored_findings(scored: ScoredSplit, settings: Settings) -> NDArray[np.bool_]:
+    """Return for each finding [K] whether the split has enough patients to score it."""
+    resamples = Resamples.draw(scored.patient_id, settings.num_resamples, scored.name, settings.seed)
+    return labels_and_counts(scored, resamples, settings.min_count)[1].available

@@ -1,0 +1,268 @@
+"""Make a file of prompts with the text model of a local folder: `bench prompts`.
+
+    texts = PromptTexts.read(Path("prompts.yaml"))
+    texts.encoded(open_text_model(Path("MODEL")), Path("prompts.safetensors"))
+
+The folder is that of a CLIP or SigLIP model of transformers (`config.json`) or of open_clip (`open_clip_config.json`), with
+weights as safetensors and the files of the tokenizer. No code of the folder is run, and nothing is downloaded.
+
+Legend: T texts, D numbers of a text vector.
+"""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from bench.planning.prompts import RULES, Prompts, metadata
+from bench.store.store import write_bytes
+from harmonize.errors import ConfigError, SetupError
+from harmonize.labels.findings import labels_yaml
+from harmonize.yaml_file import read_yaml
+
+_SIDES = ("positive", "negative")
+_INSTALL = "pip install 'unseen-cxr[text]'"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TextModel:
+    """A text model, and what its image network needs so that both can be compared."""
+
+    encode: Callable[[Sequence[str]], Tensor]  # T texts -> vectors [T, D]
+    scale: float
+    bias: float
+    projection_DF: Tensor | None
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
+class PromptTexts:
+    """The content of prompts.yaml."""
+
+    findings: tuple[str, ...]
+    wordings: tuple[Mapping[str, str], ...]
+    rule: str
+    names: Mapping[str, str] = field(default_factory=dict)  # finding -> its name in the texts
+
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        """Read prompts.yaml. Raises ConfigError for unknown keys, findings and rules, and for texts without {}."""
+        raw, where = read_yaml(path), str(path)
+        if not isinstance(raw, Mapping):
+            raise ConfigError("the file is not a block of keys", where, "write `space: shared-9` and `wordings: [...]`")
+        keys = ("space", "wordings", "rule", "names")
+        for key in raw:
+            if key not in keys:
+                raise ConfigError(f"unknown key {key!r}", f"{where}: {key}", ConfigError.suggestion(key, keys))
+        spaces = labels_yaml()["spaces"]
+        space = raw.get("space")
+        if space not in spaces:
+            raise ConfigError(
+                f"unknown label space {space!r}", f"{where}: space", ConfigError.suggestion(space, spaces)
+            )
+        findings = tuple(map(str, spaces[space]))
+        wordings = _wordings(raw.get("wordings"), f"{where}: wordings")
+        rule = raw.get("rule", "softmax" if "negative" in wordings[0] else "sigmoid")
+        if rule not in RULES or (rule == "softmax" and any("negative" not in wording for wording in wordings)):
+            fix = "write `rule: softmax` (needs `negative:` in each wording) or `rule: sigmoid`"
+            raise ConfigError(f"invalid rule {rule!r}", f"{where}: rule", fix)
+        names = raw.get("names") or {}
+        if not isinstance(names, Mapping) or not all(isinstance(name, str) for name in names.values()):
+            raise ConfigError("names must be a block of texts", f"{where}: names", "write `Edema: pulmonary edema`")
+        for finding in names:
+            if finding not in findings:
+                fix = ConfigError.suggestion(finding, findings)
+                raise ConfigError(f"{finding!r} is not a finding of {space}", f"{where}: names", fix)
+        return cls(findings, wordings, rule, {str(finding): str(name) for finding, name in names.items()})
+
+    def texts(self, wording: Mapping[str, str]) -> list[str]:
+        """Return the texts of a wording: the positive and the negative prompt of each finding in turn.
+
+        Without a negative text, the positive text stands in its place; the rule sigmoid does not use it.
+        """
+        return [
+            wording.get(side, wording["positive"]).replace("{}", self.names.get(finding, finding.lower()))
+            for finding in self.findings
+            for side in _SIDES
+        ]
+
+    @torch.inference_mode()
+    def encoded(self, model: TextModel, path: Path) -> Prompts:
+        """Encode all texts, write the file of prompts, and return its content."""
+        from safetensors.numpy import save
+
+        text = []
+        for wording in self.wordings:
+            vector_TD = model.encode(self.texts(wording)).float()
+            unit_TD = vector_TD / vector_TD.norm(dim=1, keepdim=True)
+            text.append(unit_TD.numpy().reshape(len(self.findings), 2, -1))
+        arrays: dict[str, NDArray[np.float32]] = {
+            "text": np.stack(text).astype(np.float32),
+            "scale": np.array(model.scale, np.float32),
+            "bias": np.array(model.bias, np.float32),
+        }
+        if model.projection_DF is not None:
+            arrays["projection"] = np.ascontiguousarray(model.projection_DF.float().numpy())
+        facts = metadata(self.findings, self.wordings, self.rule, model.source)
+        write_bytes(path, save(arrays, facts))
+        return Prompts.read(path)
+
+
+def _wordings(raw: object, where: str) -> tuple[Mapping[str, str], ...]:
+    """Return the wordings: blocks with the text `positive` and, in all or in none, the text `negative`."""
+    fix = 'write `- {positive: "{}", negative: "no {}"}`: {} stands for the finding'
+    if not isinstance(raw, list) or not raw:
+        raise ConfigError("the wordings are missing", where, fix)
+    for i, wording in enumerate(raw):
+        valid = isinstance(wording, Mapping) and "positive" in wording and set(wording) <= set(_SIDES)
+        if not valid or not all(isinstance(text, str) and "{}" in text for text in wording.values()):
+            raise ConfigError(f"invalid wording {wording!r}", f"{where}[{i}]", fix)
+    return tuple({side: str(wording[side]) for side in _SIDES if side in wording} for wording in raw)
+
+
+def open_text_model(folder: Path) -> TextModel:
+    """Load the text model of a folder.
+
+    Raises SetupError if packages or files are missing, if the folder has another kind of model, or if weights do not fit
+    completely: then some would be random.
+    """
+    if (folder / "open_clip_config.json").is_file():
+        return _open_clip(folder)
+    if (folder / "config.json").is_file():
+        return _transformers(folder)
+    what = "the folder has no model of transformers (config.json) or of open_clip (open_clip_config.json)"
+    raise SetupError(what, str(folder), "give the folder of a CLIP or SigLIP model")
+
+
+def _require_safetensors(folder: Path, names: Sequence[str]) -> Path:
+    file = next((folder / name for name in names if (folder / name).is_file()), None)
+    if file is None:
+        fix = f"add {names[0]}; convert a pickle in an isolated environment, because loading it can run code"
+        raise SetupError("the folder has no weights as safetensors", str(folder), fix)
+    return file
+
+
+def _transformers(folder: Path) -> TextModel:
+    try:
+        from transformers import AutoModel, AutoTokenizer
+    except ImportError as error:
+        raise SetupError("transformers is not installed", str(folder), _INSTALL) from error
+    _require_safetensors(folder, ("model.safetensors", "model.safetensors.index.json"))
+    local: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
+    try:
+        model, info = AutoModel.from_pretrained(
+            folder, use_safetensors=True, output_loading_info=True, dtype=torch.float32, **local
+        )
+        tokenizer = AutoTokenizer.from_pretrained(folder, **local)
+    except (OSError, ValueError, RuntimeError, KeyError) as error:
+        fix = "give the complete folder of a CLIP or SigLIP model, with its tokenizer"
+        raise SetupError(f"cannot load the model: {_short(error)}", str(folder), fix) from error
+    _require_complete(info, folder)
+    if not hasattr(model, "get_text_features"):
+        what = f"{type(model).__name__} has no text features in the space of images"
+        raise SetupError(what, str(folder), "give the folder of a CLIP or SigLIP model")
+    model.eval()
+    config = model.config.text_config
+    longest = int(config.max_position_embeddings)
+    siglip = "siglip" in str(model.config.model_type)
+
+    def encode(texts: Sequence[str]) -> Tensor:
+        _check_lengths(texts, [len(ids) for ids in tokenizer(list(texts))["input_ids"]], longest, folder)
+        tokens = tokenizer(
+            list(texts),
+            padding="max_length" if siglip else True,
+            max_length=longest if siglip else None,
+            return_tensors="pt",
+        )
+        if siglip:
+            tokens.pop("attention_mask", None)  # SigLIP was trained without a mask
+        found = model.get_text_features(**tokens)
+        vectors: Tensor = found if isinstance(found, Tensor) else found.pooler_output
+        return vectors
+
+    projection = getattr(model, "visual_projection", None)
+    bias = getattr(model, "logit_bias", None)
+    return TextModel(
+        encode,
+        float(model.logit_scale.detach().exp()),
+        0.0 if bias is None else float(bias.detach()),
+        None if projection is None else projection.weight.detach(),
+        f"transformers {type(model).__name__}",
+    )
+
+
+def _require_complete(info: Mapping[str, Any], folder: Path) -> None:
+    """Raise SetupError if weights of a transformers model are missing in the file, or the file has others."""
+    for kind, words in (
+        ("missing_keys", "missing"),
+        ("unexpected_keys", "not known to the model"),
+        ("mismatched_keys", "of another shape"),
+    ):
+        if names := sorted(str(name) for name in info.get(kind) or ()):
+            what = f"{len(names)} weights are {words}: {', '.join(names[:3])}"
+            raise SetupError(what, str(folder), "give the weights that belong to config.json: nothing may stay random")
+
+
+def _open_clip(folder: Path) -> TextModel:
+    try:
+        import open_clip
+    except ImportError as error:
+        raise SetupError("open_clip is not installed", str(folder), _INSTALL) from error
+    file = _require_safetensors(folder, ("open_clip_model.safetensors", "model.safetensors"))
+    name = f"local-dir:{folder.resolve()}"
+    try:
+        from safetensors.torch import load_file
+
+        model = open_clip.create_model(name, load_weights=False)
+        model.load_state_dict(load_file(file))
+        tokenizer = open_clip.get_tokenizer(name)
+    except (OSError, ValueError, RuntimeError, KeyError) as error:
+        fix = "give the complete folder of an open_clip model: open_clip_config.json, weights and tokenizer"
+        raise SetupError(f"cannot load the model: {_short(error)}", str(folder), fix) from error
+    model.eval()
+    projection = getattr(model.visual, "proj", None)
+    head = getattr(model.visual, "head", None)  # towers of timm: a projection without a bias
+    linear = getattr(head, "proj", None)
+    if hasattr(head, "mlp") or (isinstance(linear, torch.nn.Linear) and linear.bias is not None):
+        what = "the projection of the image network is more than one matrix"
+        raise SetupError(what, str(folder), "use another model")
+    if projection is None and isinstance(linear, torch.nn.Linear):
+        projection = linear.weight.T
+    bias = getattr(model, "logit_bias", None)
+
+    longest = int(model.context_length)
+    padding = getattr(getattr(tokenizer, "tokenizer", None), "pad_token_id", 0)
+
+    def encode(texts: Sequence[str]) -> Tensor:
+        lengths = (tokenizer(list(texts), context_length=2 * longest) != padding).sum(1)
+        _check_lengths(texts, lengths.tolist(), longest, folder)
+        tokens = tokenizer(list(texts), context_length=longest)
+        vectors: Tensor = model.encode_text(tokens)
+        return vectors
+
+    return TextModel(
+        encode,
+        float(model.logit_scale.detach().exp()),
+        0.0 if bias is None else float(bias.detach()),
+        None if projection is None else projection.detach().T,
+        f"open_clip {json.loads((folder / 'open_clip_config.json').read_bytes()).get('model_cfg', {}).get('embed_dim', '')}",
+    )
+
+
+def _check_lengths(texts: Sequence[str], lengths: Sequence[int], longest: int, folder: Path) -> None:
+    """Raise ConfigError for a text that the model would cut off."""
+    for text, length in zip(texts, lengths, strict=True):
+        if length > longest:
+            what = f"a text has {length} tokens, but the model reads {longest}: {text[:80]!r}"
+            raise ConfigError(what, str(folder), "shorten the text: its end would be ignored")
+
+
+def _short(error: Exception) -> str:
+    text = " ".join(str(error).split())
+    return text if len(text) < 300 else f"{text[:300]} ..."

@@ -1,0 +1,240 @@
+"""What a model had seen: its cell is not ranked, and the score without the listed images stands beside."""
+
+import hashlib
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+import yaml
+from safetensors.torch import save_file
+from sklearn.metrics import roc_auc_score
+
+from bench.cli.progress_bars import QuietDisplay
+from bench.models.se_resnet import se_resnet
+from bench.planning.manifest import read_manifest
+from bench.results.exposure_table import ExposureTable
+from bench.results.read_predictions import load_scores
+from bench.results.summary import summary
+from bench.store.store import Store
+from bench.study.evaluate_imported import Evaluated, evaluate
+from bench.study.request import EvaluationRequest
+from harmonize.errors import ConfigError, StoreError
+from harmonize.labels.findings import space
+from tests.conftest import Command, Drawn
+
+pytestmark = pytest.mark.grid
+FINDINGS = list(space("shared-9"))
+
+
+def perfect_on(manifest: Any, cohort: str, images: set[str]) -> dict[str, pd.DataFrame]:
+    """Predictions of a model that is right on some images of a cohort, and guesses elsewhere."""
+    tables = {}
+    for entry in manifest.cohorts:
+        table, draw = manifest.table(entry), np.random.default_rng(5)
+        value_NK = draw.random((len(table), len(FINDINGS)))
+        known = table["image_id"].isin(images).to_numpy() & (entry["name"] == cohort)
+        value_NK[known] = (table[FINDINGS].fillna(0).to_numpy() == 1)[known]
+        tables[entry["name"]] = pd.DataFrame(value_NK, columns=FINDINGS).assign(image_id=table["image_id"])
+    return tables
+
+
+def ask(folder: Path, seen: Any, tables: dict[str, pd.DataFrame] | None = None) -> Evaluated:
+    for name, table in (tables or {}).items():
+        (folder / "p").mkdir(exist_ok=True)
+        table.to_csv(folder / "p" / f"{name}.csv", index=False)
+    content = {"name": "Saw some", "model": {"predictions": "p"}, "outputs": {"kind": "probability"}}
+    (folder / "model.yaml").write_text(yaml.safe_dump({**content, "trained_on": {"seen": seen}}))
+    request = EvaluationRequest.read(folder / "model.yaml", "tiny", None, None)
+    return evaluate(request, Store.open(folder / "runs"), None, "cpu", 1, False, QuietDisplay())
+
+
+@pytest.fixture(scope="module")
+def asked(finished: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, Evaluated, set[str]]]:
+    """The finished grid with a model that had seen 20 images of NIH, with their ids in a list."""
+    folder = tmp_path_factory.mktemp("seen")
+    shutil.copytree(finished, folder, symlinks=True, dirs_exist_ok=True)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        manifest = read_manifest(Store.open(folder / "runs"), "tiny")
+        nih = next(cohort for cohort in manifest.cohorts if cohort["name"] == "nih")
+        listed = set(manifest.table(nih)["image_id"].astype(str)[:20])
+        pd.DataFrame({"image_id": [f"train/{name}" for name in sorted(listed)]}).to_csv(folder / "ids.csv", index=False)
+        seen = {"nih": {"answer": "images", "images": "ids.csv"}, "vindr": "unknown", "others": "no"}
+        yield folder, ask(folder, seen, perfect_on(manifest, "nih", listed)), listed
+
+
+def exposure(found: Evaluated) -> pd.DataFrame:
+    table = pd.read_parquet(found.page.parent / "tables" / "exposure.parquet")
+    return table[table["run_id"] == found.run_id].set_index("dataset")
+
+
+def test_only_cells_with_the_answer_no_are_ranked(asked: tuple[Path, Evaluated, set[str]]) -> None:
+    _, found, _ = asked
+    table = exposure(found)
+    assert table["answer"].to_dict() == {
+        "mimic": "no",
+        "nih": "images",
+        "padchest": "no",
+        "vindr": "unknown",
+        "brax": "no",
+    }
+    assert ((table["rank"] > 0) == (table["answer"] == "no")).all()
+    assert found.manifest.exposed(found.row) == ["nih", "vindr"]
+    others = pd.read_parquet(found.page.parent / "tables" / "exposure.parquet")
+    at_nih = others[(others["dataset"] == "nih") & (others["run_id"] != found.run_id)]
+    assert sorted(at_nih["rank"]) == list(range(1, len(at_nih) + 1))
+
+
+def test_the_clean_score_is_that_of_the_other_images(asked: tuple[Path, Evaluated, set[str]]) -> None:
+    _, found, listed = asked
+    row = exposure(found).loc["nih"]
+    nih = next(cohort for cohort in found.manifest.cohorts if cohort["name"] == "nih")
+    table = found.manifest.table(nih)
+    logits = pd.read_parquet(found.manifest.store.run_dir(found.run_id) / "predictions" / "nih.parquet")
+    both = table[["image_id", *FINDINGS]].merge(logits, on="image_id", suffixes=("", " logit"))
+    clean = both[~both["image_id"].isin(listed)]
+    scores = load_scores(found.manifest, [found.run_id], "scores")
+    own = scores[(scores["dataset"] == "nih") & (scores["metric"] == "auroc") & (scores["subgroup"] == "all")]
+    scored = [name for name in own[np.isfinite(own["value"])]["finding"].unique() if name in FINDINGS]
+    areas = []
+    for name in scored:
+        label = clean[name].astype("Float64")
+        kept = label.isin([0, 1, -2])
+        positive = (label[kept] == 1).to_numpy(bool)
+        if min(positive.sum(), (~positive).sum()) >= found.manifest.settings.min_count:
+            areas.append(roc_auc_score(positive, clean.loc[kept, f"{name} logit"]))
+    assert (row["listed"], row["clean_n"], row["clean_findings"]) == (20, len(clean), len(areas))
+    assert row["clean_value"] == pytest.approx(np.mean(areas), abs=1e-9)
+    assert row["clean_value"] < row["value"]
+
+
+def test_the_page_and_the_command_line_state_it(asked: tuple[Path, Evaluated, set[str]]) -> None:
+    _, found, _ = asked
+    page = re.sub(r"\s+", " ", found.page.read_text())
+    assert "What each model had seen of each external hospital before the test" in page
+    assert "without listed images" in page
+    assert "rank 1 of" in page
+    assert "may have seen" in page
+
+
+def test_a_changed_list_in_the_store_is_refused(asked: tuple[Path, Evaluated, set[str]], tmp_path: Path) -> None:
+    folder, found, _ = asked
+    shutil.copytree(folder / "runs", tmp_path / "runs", symlinks=True)
+    (path,) = (tmp_path / "runs" / "seen").iterdir()
+    path.write_text("image_id\nother\n")
+    manifest = read_manifest(Store.open(tmp_path / "runs"), "tiny")
+    scores = load_scores(manifest, [found.run_id], "scores")
+    with pytest.raises(StoreError, match="differs from its hash"):
+        ExposureTable.of(manifest, {"scores": scores})
+
+
+def test_a_bundle_keeps_the_answers_but_has_no_list(
+    asked: tuple[Path, Evaluated, set[str]], here: Command, tmp_path: Path
+) -> None:
+    folder, found, _ = asked
+    here("export", found.run_id, "-o", str(tmp_path / "a.zip"), "--store", "runs", "--quiet", cwd=folder)
+    here("merge", str(tmp_path / "a.zip"), "--store", str(tmp_path / "m"), "--quiet", cwd=folder)
+    merged = read_manifest(Store.open(tmp_path / "m"), None)
+    assert [merged.exposed(run) for run in merged.imported] == [["nih", "vindr"]]
+    assert "nothing is ranked" in summary(merged)[0]
+    scores = load_scores(merged, [found.run_id], "scores")
+    assert ExposureTable.of(merged, {"scores": scores})["clean_value"].isna().all()
+
+
+def test_files_can_be_named_by_their_hash(
+    asked: tuple[Path, Evaluated, set[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, first, listed = asked
+    monkeypatch.chdir(folder)
+    nih = next(cohort for cohort in first.manifest.cohorts if cohort["name"] == "nih")
+    table = first.manifest.table(nih)
+    (root,) = (path for path in (folder / "runs" / "phantom").glob("**/nih") if path.is_dir())
+    paths = table.loc[table["image_id"].isin(listed), "path"]
+    hashes = [hashlib.sha256((root / path).read_bytes()).hexdigest().upper() for path in paths]
+    pd.DataFrame({"sha256": hashes}).to_csv(folder / "hashes.csv", index=False)
+    found = ask(folder, {"nih": {"answer": "labels", "images": "hashes.csv"}, "others": "no"})
+    assert exposure(found).loc["nih", "listed"] == len(set(hashes))
+    assert exposure(found).loc["nih", "answer"] == "labels"
+
+
+def test_a_list_of_other_ids_is_refused(
+    asked: tuple[Path, Evaluated, set[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, _, _ = asked
+    monkeypatch.chdir(folder)
+    pd.DataFrame({"image_id": ["abc", "def"]}).to_csv(folder / "wrong.csv", index=False)
+    with pytest.raises(ConfigError, match="none of the 2 entries is an image of nih"):
+        ask(folder, {"nih": {"answer": "images", "images": "wrong.csv"}})
+
+
+def test_unknown_hospitals_in_seen_are_refused(
+    asked: tuple[Path, Evaluated, set[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, _, _ = asked
+    monkeypatch.chdir(folder)
+    with pytest.raises(ConfigError, match="no cohort 'nhi'"):
+        ask(folder, {"nhi": "images"})
+
+
+REGISTRY = """
+schema: 1
+include: shipped
+weights:
+  exposed: {file: w.safetensors, corpus: radiographs, licence: mit, seen: {nih: {answer: images, images: ids.csv}, brax: text, others: no}}
+  clean: {file: w.safetensors, corpus: radiographs, licence: mit, seen: no}
+  silent: {file: w.safetensors, corpus: radiographs, licence: mit}
+"""
+
+
+@pytest.fixture(scope="module")
+def probed(drawn: Drawn, tmp_path_factory: pytest.TempPathFactory, command: Command) -> Path:
+    """A folder with a grid of four probes that differ in what their starting weights had seen."""
+    folder = drawn("tiny", tmp_path_factory.mktemp("probed"))
+    torch.manual_seed(0)
+    network = se_resnet(num_outputs=9, in_channels=1, depths=[1, 1, 1, 1], widths=[16, 32, 64, 128], dropout=0.1)
+    save_file(network.state_dict(), folder / "w.safetensors")
+    (folder / "registry.yaml").write_text(REGISTRY)
+    grid = yaml.safe_load((Path(__file__).parents[2] / "grids" / "tiny.yaml").read_text())
+    grid |= {"name": "probed", "expect": {}, "sweeps": [{"weights": ["none", "exposed", "clean", "silent"]}]}
+    grid["base"] |= {"head": "probe"}
+    grid.pop("expect")
+    (folder / "probed.yaml").write_text(yaml.safe_dump(grid))
+    ids = [path.name for path in sorted((folder / "runs" / "phantom").glob("**/nih/**/*.png"))][:15]
+    pd.DataFrame({"image_id": ids}).to_csv(folder / "ids.csv", index=False)
+    command("run", "--grid", "probed.yaml", "--quiet", cwd=folder)
+    return folder
+
+
+def test_probes_of_exposed_or_silent_encoders_are_not_ranked(probed: Path) -> None:
+    manifest = read_manifest(Store.open(probed / "runs"), "probed")
+    by_weights = {run["config"]["weights"]: run for run in manifest.runs}
+    everywhere = ["mimic", "nih", "padchest", "vindr", "brax"]
+    assert {name: manifest.exposed(run) for name, run in by_weights.items()} == {
+        "none": [], "clean": [], "exposed": ["nih", "brax"], "silent": everywhere,
+    }  # fmt: skip
+    assert [run["config"]["weights"] for run in manifest.ranked] == ["none", "clean"]
+    assert "exposure" not in by_weights["none"]
+    table = pd.read_parquet(probed / "runs/report/probed/tables/exposure.parquet")
+    of = table[table["run_id"] == by_weights["exposed"]["id"]].set_index("dataset")
+    assert of["answer"].to_dict() == {"mimic": "no", "nih": "images", "padchest": "no", "vindr": "no", "brax": "text"}
+    assert of["rank"].gt(0).to_dict() == {"mimic": True, "nih": False, "padchest": True, "vindr": True, "brax": False}
+    assert of.loc["nih", "clean_n"] == 60 - of.loc["nih", "listed"] == 45
+    page = re.sub(r"\s+", " ", (probed / "runs/report/probed/leaderboard.html").read_text())
+    assert "none, as declared by its owner" in page
+    assert "not ranked: the starting weights may have seen Hospital B (MIMIC layout)" in page
+    assert "had seen images of Hospital C (NIH layout); had seen images and reports of Hospital F (BRAX layout)" in page
+
+
+def test_a_bundle_of_exposed_probes_keeps_what_they_had_seen(probed: Path, here: Command, tmp_path: Path) -> None:
+    here("export", "-o", str(tmp_path / "a.zip"), "--store", "runs", "--quiet", cwd=probed)
+    here("merge", str(tmp_path / "a.zip"), "--store", str(tmp_path / "m"), "--quiet", cwd=probed)
+    merged = read_manifest(Store.open(tmp_path / "m"), None)
+    exposed = {run["config"]["weights"]: merged.exposed(run) for run in merged.runs}
+    assert exposed["exposed"] == ["nih", "brax"]
+    assert exposed["none"] == []

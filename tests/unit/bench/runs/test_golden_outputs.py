@@ -1,0 +1,166 @@
+"""Golden outputs: written for a model that its owner can run, and compared before a model is tested."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+import timm
+import torch
+import yaml
+from safetensors.torch import save_file
+
+from bench.config.imported_model import Declared
+from bench.runs.golden_outputs import TABLE, GoldenOutputs
+from bench.runs.imported_network import ImportedNetwork, open_model
+from bench.study.evaluate_imported import write_golden
+from bench.study.request import EvaluationRequest
+from harmonize.errors import ConfigError
+
+NAMES = ["Atelectasis", "Effusion", "Edema", "Mass"]
+CPU = torch.device("cpu")
+Model = Callable[..., Path]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a small network of three channels, and golden outputs of its correct model.yaml."""
+    folder = tmp_path_factory.mktemp("golden")
+    torch.manual_seed(0)
+    network = timm.create_model("resnet10t", num_classes=4, in_chans=3)
+    for module in network.modules():  # random statistics, so that the outputs depend on the scale of the input
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.running_mean.normal_(0, 0.2)
+            module.running_var.uniform_(0.5, 1.5)
+    save_file(network.state_dict(), folder / "w.safetensors")
+    GoldenOutputs.of(opened(declared(folder))).write(folder / "golden")
+    return folder
+
+
+def declared(
+    folder: Path, preprocessing: dict[str, Any] | None = None, names: list[str] = NAMES, **more: Any
+) -> Declared:
+    content = {
+        "name": "A network",
+        "model": {"timm": "resnet10t", "weights": "w.safetensors"},
+        "preprocessing": {"size": 64, "mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225], **(preprocessing or {})},
+        "outputs": {"kind": "logit", "names": names, "rename": {"Effusion": "Pleural Effusion"}, "drop": ["Mass"]},
+        "trained_on": {"seen": "no"},
+        **more,
+    }  # fmt: skip
+    path = folder / "model.yaml"
+    path.write_text(yaml.safe_dump(content))
+    return Declared.read(path)
+
+
+def opened(declared: Declared) -> ImportedNetwork:
+    return open_model(declared, ["Edema"], CPU, trust=False)
+
+
+def refusal(found: Declared) -> ConfigError:
+    with pytest.raises(ConfigError) as raised:
+        GoldenOutputs.read(found).check(opened(found))
+    return raised.value
+
+
+def test_the_outputs_that_the_owner_wrote_are_accepted(folder: Path) -> None:
+    found = declared(folder, golden="golden")
+    golden = GoldenOutputs.read(found)
+    golden.check(opened(found))
+    assert golden.columns == ("Atelectasis", "Pleural Effusion", "Edema")
+    assert len(golden.images) == 6
+    assert len({image.shape for image in golden.images}) > 1  # so that a wrong fit is noticed
+
+
+@pytest.mark.parametrize(
+    ("preprocessing", "cause", "key"),
+    [
+        ({"mean": 0.5, "std": 0.5}, "wrong normalization; the golden outputs fit ImageNet's mean and std", "mean"),
+        ({"mean": [0.406, 0.456, 0.485], "std": [0.225, 0.224, 0.229]}, "wrong channel order (RGB or BGR)", "mean"),
+        ({"fit": "letterbox"}, "wrong fit; the golden outputs fit `fit: squash`", "fit"),
+        ({"fit": "smallest_crop"}, "wrong fit; the golden outputs fit `fit: squash`", "fit"),
+    ],
+)
+def test_a_wrong_input_is_refused_with_its_cause(
+    folder: Path, preprocessing: dict[str, Any], cause: str, key: str
+) -> None:
+    error = refusal(declared(folder, preprocessing, golden="golden"))
+    assert "differ from the golden outputs" in error.what
+    assert cause in error.what
+    assert error.where.endswith(f"preprocessing.{key}")
+
+
+def test_a_wrong_order_of_names_is_refused_and_named(folder: Path) -> None:
+    error = refusal(declared(folder, names=["Effusion", "Atelectasis", "Edema", "Mass"], golden="golden"))
+    assert "another order" in error.what
+    assert "Atelectasis in place of Pleural Effusion" in error.what
+    assert error.where.endswith("outputs.names")
+
+
+def test_two_mistakes_at_once_are_both_named(folder: Path) -> None:
+    error = refusal(
+        declared(folder, {"mean": 0.0, "std": 1.0}, ["Edema", "Effusion", "Atelectasis", "Mass"], golden="golden")
+    )
+    assert "fit ImageNet's mean and std; the order of the outputs is wrong, too" in error.what
+
+
+def test_probabilities_in_place_of_logits_are_named(folder: Path, tmp_path: Path) -> None:
+    found = declared(folder, golden="golden")
+    golden = GoldenOutputs.read(found)
+    golden.write(tmp_path / "p")
+    table = pd.read_csv(tmp_path / "p" / TABLE)
+    table.iloc[:, 1:] = 1 / (1 + (-table.iloc[:, 1:]).map(torch.tensor).map(torch.exp).map(float))
+    table.to_csv(tmp_path / "p" / TABLE, index=False)
+    assert "golden outputs are probabilities" in refusal(declared(folder, golden=str(tmp_path / "p"))).what
+
+
+def test_other_weights_are_refused_without_a_guess(folder: Path, tmp_path: Path) -> None:
+    torch.manual_seed(1)
+    save_file(timm.create_model("resnet10t", num_classes=4, in_chans=3).state_dict(), tmp_path / "w.safetensors")
+    error = refusal(declared(tmp_path, golden=str(folder / "golden")))
+    assert "Likely cause" not in error.what
+
+
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [
+        (lambda t: t.rename(columns={"Edema": "Oedema"}), "no output 'Oedema'"),
+        (lambda t: t.assign(Edema="x"), "not all numbers"),
+        (lambda t: t.assign(image="absent.png"), "cannot be read"),
+        (lambda t: t.drop(columns="image"), "cannot be read"),
+    ],
+)
+def test_unusable_golden_outputs_are_refused(folder: Path, tmp_path: Path, spoil: Any, said: str) -> None:
+    GoldenOutputs.read(declared(folder, golden="golden")).write(tmp_path / "g")
+    spoil(pd.read_csv(tmp_path / "g" / TABLE)).to_csv(tmp_path / "g" / TABLE, index=False)
+    with pytest.raises(ConfigError, match=said):
+        GoldenOutputs.read(declared(folder, golden=str(tmp_path / "g")))
+
+
+def test_names_before_the_renaming_are_accepted_too(folder: Path, tmp_path: Path) -> None:
+    found = declared(folder, golden="golden")
+    GoldenOutputs.read(found).write(tmp_path / "g")
+    table = pd.read_csv(tmp_path / "g" / TABLE).rename(columns={"Pleural Effusion": "Effusion"}).assign(Mass=3.0)
+    table.to_csv(tmp_path / "g" / TABLE, index=False)
+    GoldenOutputs.read(declared(folder, golden=str(tmp_path / "g"))).check(opened(found))
+
+
+def test_the_option_writes_the_folder_that_the_key_names(folder: Path, tmp_path: Path) -> None:
+    declared(folder)
+    request = EvaluationRequest.read(folder / "model.yaml", "tiny", None, None)
+    assert write_golden(request, tmp_path / "new", "cpu", False) == tmp_path / "new" / TABLE
+    assert pd.read_csv(tmp_path / "new" / TABLE).equals(pd.read_csv(folder / "golden" / TABLE))
+
+
+def test_predictions_have_no_golden_outputs(tmp_path: Path) -> None:
+    (tmp_path / "p").mkdir()
+    (tmp_path / "p" / "nih.csv").write_text("image_id,Edema\n")
+    content = {"name": "x", "model": {"predictions": "p"}, "outputs": {"kind": "logit"}, "trained_on": {"seen": "no"}}
+    (tmp_path / "model.yaml").write_text(yaml.safe_dump({**content, "golden": "p"}))
+    with pytest.raises(ConfigError, match="predictions cannot have golden outputs"):
+        Declared.read(tmp_path / "model.yaml")
+    (tmp_path / "model.yaml").write_text(yaml.safe_dump(content))
+    request = EvaluationRequest.read(tmp_path / "model.yaml", "tiny", None, None)
+    with pytest.raises(ConfigError, match="only a network"):
+        write_golden(request, tmp_path / "g", "cpu", False)
