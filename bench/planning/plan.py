@@ -193,8 +193,12 @@ def make_plan(
         if cohort_problem(ref.table):
             write_cohort(ref.table, cohorts[ref.name].table, ref.id)
     plan = Plan(grid, store, cohorts, refs, runs, command, bins, registry.custom_metrics, registry.estimators, derived)
-    exposures = {run.id: Exposure.of_run(run, cohorts, registry.path, weights) for run in runs}
-    plan = replace(plan, exposures={run: found for run, found in exposures.items() if not found.saw_nothing})
+    # once for all runs with the same starting weights, because a list of images may have a million rows
+    start_of = {run.id: (run.config.architecture, run.config.weights) for run in runs}
+    one_of_each = {start_of[run.id]: run for run in runs}
+    found = {start: Exposure.of_run(run, cohorts, registry.path, weights) for start, run in one_of_each.items()}
+    exposures = {run_id: found[start] for run_id, start in start_of.items() if not found[start].saw_nothing}
+    plan = replace(plan, exposures=exposures)
     plan = plan.without(find_equal_tables(external, plan.scored_tables))
     return replace(plan, overlaps=compare_patients(list(plan.cohorts.values())[1:], plan.scored_tables))
 

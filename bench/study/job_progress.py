@@ -1,7 +1,7 @@
 """Send the jobs of a grid to an executor; report and count the outcomes."""
 
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol, Self
@@ -11,6 +11,7 @@ from bench.planning.jobs import Job, PassJob
 from bench.planning.plan import Plan
 from bench.planning.run import Run
 
+Each = Callable[[Outcome, int, int], None]
 TRAINING = 0.95  # share of a run's progress that is reached when its last epoch ends; the rest is for its predictions
 
 
@@ -91,10 +92,13 @@ class Tally:
         out = {job.id for job in jobs} - self.work(jobs, names, "trained")
         return [run for run in runs if run.id not in out]
 
-    def work(self, jobs: Sequence[Work], names: Mapping[str, str], done: str = "done") -> set[str]:
+    def work(
+        self, jobs: Sequence[Work], names: Mapping[str, str], done: str = "done", each: Each | None = None
+    ) -> set[str]:
         """Run the jobs, report how each job ends, and return the ids of the successful jobs.
 
-        `names`: job id -> name of its run. `done`: word that reports a success, such as "trained". If a shared pass (one pass
+        `names`: job id -> name of its run. `done`: word that reports a success, such as "trained". `each` is called with the
+        outcome of each job, the number of jobs that have ended, and the number of all jobs. If a shared pass (one pass
         over the images for several runs) fails, its runs do not fail: each run then predicts by itself.
         """
         well, shared = set(), {job.id: job for job in jobs if isinstance(job, PassJob)}
@@ -118,6 +122,8 @@ class Tally:
             else:
                 well.add(outcome.job_id)
                 self.display.say(f"{name} {done} {took}")
+            if each:
+                each(outcome, self.overall.finished, self.overall.total)
         return well
 
     def _say_pass(self, job: PassJob, outcome: Outcome, took: str) -> None:

@@ -17,6 +17,7 @@ from bench.results.summary import summary
 from bench.results.write_report import report_and_tables
 from bench.runs.shared_passes import passes
 from bench.study.job_progress import Display, Tally
+from bench.study.page_so_far import PageSoFar
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,8 +90,10 @@ def execute(
     jobs = [Job(run, plan.store, plan.refs) for run in todo]
     if jobs:
         tally.expect("runs", len(runs) - len(jobs), len(runs))
-    ended = tally.work([*together, *(job for job in jobs if job.id not in later)], names)
-    ended |= tally.work([job for job in jobs if job.id in later], names)
+    so_far = PageSoFar(manifest, with_images, display)
+    ended = tally.work([*together, *(job for job in jobs if job.id not in later)], names, each=so_far.update)
+    ended |= tally.work([job for job in jobs if job.id in later], names, each=so_far.update)
+    so_far.finish()
     _derive(plan, derived, tally, names)
     score_all(manifest, display.progress, say=display.say)
     write_cards(manifest)

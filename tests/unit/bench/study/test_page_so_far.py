@@ -1,0 +1,78 @@
+"""The page of a grid while its runs are still training."""
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from bench.executors.execute_job import Outcome
+from bench.planning.manifest import read_manifest
+from bench.store.store import Store
+from bench.study import page_so_far
+from bench.study.page_so_far import PageSoFar
+
+
+class Said:
+    """A display that keeps what is said."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def say(self, text: str) -> None:
+        self.lines.append(text)
+
+
+def ended(seconds: float = 30.0, state: str = "done") -> Outcome:
+    return Outcome("3fa9", state, "", seconds, Path("log.txt"))
+
+
+@pytest.mark.grid
+def test_a_page_is_written_while_other_runs_are_missing(store_copy: Path) -> None:
+    store, said = Store.open(store_copy / "runs"), Said()
+    page = store.root / "report" / "tiny" / "leaderboard.html"
+    page.unlink()
+    so_far = PageSoFar(read_manifest(store, "tiny"), False, said)  # type: ignore[arg-type]
+    so_far.update(ended(), 1, 2)
+    so_far.finish()
+    assert page.is_file()
+    assert said.lines == [f"leaderboard of 1 of 2 runs, in a few seconds: {page}"]
+
+
+@pytest.mark.parametrize(
+    ("outcome", "finished", "total"),
+    [(ended(5.0), 1, 3), (ended(state="failed"), 1, 3), (ended(), 3, 3)],
+    ids=["a short run", "a failed run", "the last run"],
+)
+def test_no_page_is_begun_for(outcome: Outcome, finished: int, total: int) -> None:
+    manifest: Any = None  # it is not read
+    said = Said()
+    so_far = PageSoFar(manifest, False, said)  # type: ignore[arg-type]
+    so_far.update(outcome, finished, total)
+    assert (so_far.child, said.lines) == (None, [])
+
+
+def test_a_second_page_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    started: list[Any] = []
+
+    class Child:
+        def start(self) -> None:
+            started.append(self)
+
+        def is_alive(self) -> bool:
+            return False
+
+    class Context:
+        def Process(self, **_: Any) -> Child:  # noqa: N802
+            return Child()
+
+    monkeypatch.setattr(page_so_far.multiprocessing, "get_context", lambda _: Context())
+    clock = [1000.0]
+    monkeypatch.setattr(page_so_far.time, "monotonic", lambda: clock[0])
+
+    manifest: Any = SimpleNamespace(store=SimpleNamespace(root=Path("runs")), content={"name": "g"})
+    so_far = PageSoFar(manifest, False, Said())  # type: ignore[arg-type]
+    for now, pages in ((1000.0, 1), (1500.0, 1), (1700.0, 2)):
+        clock[0] = now
+        so_far.update(ended(), 1, 40)
+        assert len(started) == pages
