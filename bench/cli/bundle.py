@@ -77,7 +77,7 @@ def export(
         Path | None,
         typer.Option("--citation", help="CITATION.cff with authors, license, date and version for --crate."),
     ] = None,
-    sign: Annotated[Path | None, typer.Option("--sign", help="Sign with this SSH key; writes BUNDLE.sig.")] = None,
+    sign: Annotated[Path | None, typer.Option("--sign", help="Sign with this SSH key; writes a .sig file.")] = None,
     registry: RegistryOption = None,
     quiet: QuietOption = False,
     as_json: JsonOption = False,

@@ -34,6 +34,10 @@ ORDER = (  # order of the commands in the help: the order in which a new user ne
     "export",
     "verify",
     "merge",
+    "submit",
+    "decide",
+    "board",
+    "sealed",
     "track",
     "upload",
     "reproduce",
@@ -60,7 +64,10 @@ NUMBERS = frozenset(
         "ece",
         "sensitivity",
         "share",
-        "widest",
+        "quota",
+        "step",
+        "least",
+        "call-at",
     ]
 )
 # the class UsageError. It is found as a base class, because its module depends on typer's version

@@ -16,6 +16,7 @@ import typer
 
 from bench.cli import completion, signals
 from bench.cli.app import add_app_command
+from bench.cli.board import add_board_commands
 from bench.cli.bundle import add_bundle_commands
 from bench.cli.check import CHECK_EXAMPLES, check
 from bench.cli.checklist import CHECKLIST_EXAMPLES, checklist
@@ -53,6 +54,7 @@ from bench.cli.predict import PREDICT_EXAMPLES, predict
 from bench.cli.prompts import PROMPTS_EXAMPLES, prompts
 from bench.cli.register import REGISTER_EXAMPLES, register
 from bench.cli.score import SCORE_EXAMPLES, score
+from bench.cli.sealed import sealed_app
 from bench.cli.share import add_share_commands
 from bench.cli.store import add_store_commands
 from bench.cli.text_tables import wrapped
@@ -82,6 +84,7 @@ app = typer.Typer(
 )
 app.callback()(bench)
 app.add_typer(data_app, name="data")
+app.add_typer(sealed_app, name="sealed")
 app.command("check", epilog=CHECK_EXAMPLES)(check)
 app.command("compare", epilog=EXAMPLES)(compare)
 add_app_command(app)
@@ -98,6 +101,7 @@ app.command("score", epilog=SCORE_EXAMPLES)(score)
 app.command("weights", epilog=WEIGHTS_EXAMPLES)(weights_command)
 app.command("prompts", epilog=PROMPTS_EXAMPLES)(prompts)
 add_bundle_commands(app)
+add_board_commands(app)
 add_store_commands(app)
 add_share_commands(app)
 

@@ -46,6 +46,7 @@ def reproduce(
     weights: WeightsOption = None,
     device: DeviceOption = "auto",
     workers: WorkersOption = 0,
+    sign: Annotated[Path | None, typer.Option("--sign", help="Sign with this SSH key; writes a .sig file.")] = None,
     quiet: QuietOption = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -66,9 +67,15 @@ def reproduce(
 
     with choose_display(quiet) as display:
         result = reproducing.reproduce(request, data, weights, into, device, workers or default_workers(), display)
+    if sign is not None:
+        from bench.sharing.bundle.sign import sign as signed
+        from bench.study.reproduction_record import NAMESPACE
+
+        signed(result.record, sign, NAMESPACE)
     if as_json:
         rows = json.loads(result.rows.to_json(orient="records", double_precision=15))
         facts = {"run": result.run_id, "verdict": result.verdict, "checked": result.checked, "rows": rows}
+        facts["record"] = str(result.record)
         typer.echo(json.dumps(facts))
     else:
         typer.echo("\n".join(_lines(result)))
@@ -82,7 +89,8 @@ def _lines(result: "Reproduction") -> list[str]:
     The lines are the checks, a table of the main scores, the number of scores with each verdict, and the verdict on the run.
     """
     from bench.cli.text_tables import interval, number, table_lines
-    from bench.study.reproduce import ENOUGH, VERDICTS, headline
+    from bench.study.reproduce import ENOUGH, headline
+    from bench.study.reproduction_record import VERDICTS
 
     cells = [["hospital", "metric", "stored", "again", "difference", "seeds apart", "interval", "verdict"]]
     cells += [
@@ -104,6 +112,7 @@ def _lines(result: "Reproduction") -> list[str]:
     seeds = f"{result.num_seeds} seed{'s' * (result.num_seeds != 1)}{few}"
     lines = [f"run {result.run_id}, trained again", *(f"  {line}" for line in result.checked), ""]
     lines += [*table_lines(cells), "", f"all {len(result.rows)} scores ({seeds}): {verdicts}", f"rows: {result.path}"]
+    lines.append(f"record: {result.record}")
     return [*lines, f"verdict: {result.verdict}"]
 
 

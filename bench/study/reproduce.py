@@ -18,13 +18,12 @@ from bench.results.score_runs import score_all
 from bench.store.checked_folders import CheckedFolder, ScoresFolder
 from bench.store.store import Store, write_table
 from bench.study.job_progress import Display
+from bench.study.reproduction_record import KEYS, write_record
 from bench.study.reproduction_request import ReproductionRequest
 from bench.study.run_grid import execute
 from harmonize.errors import ConfigError, StoreError
 
-KEYS = ("dataset", "split", "metric", "finding", "calibrator", "operating_point")
 ENOUGH = 3  # minimum number of seeds to estimate how much scores vary with the seed; two seeds are too few
-VERDICTS = ("same bits", "within the seed spread", "within the interval", "outside", "no number")
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +36,7 @@ class Reproduction:
     checked: tuple[str, ...]  # results of the other checks, one line of text per check
     num_seeds: int  # number of runs that differ only in their seed, including this run
     path: Path  # file with the rows
+    record: Path  # file with the headline rows, which can be signed
     hospitals: Mapping[str, str]  # cohort -> title of its hospital
 
 
@@ -73,7 +73,8 @@ def reproduce(
     path = into / f"reproduction-{run_id}.parquet"
     write_table(path, rows)
     verdict, checked = _verdict(rows, len(seeds) >= ENOUGH), _checked(manifest, again, run_id)
-    return Reproduction(run_id, verdict, rows, checked, len(seeds), path, manifest.titles)
+    record = write_record(into / f"reproduction-{run_id}.json", run_id, verdict, headline(rows), checked)
+    return Reproduction(run_id, verdict, rows, checked, len(seeds), path, record, manifest.titles)
 
 
 def _check_same(document: bytes, plan: Plan, manifest: Manifest) -> None:

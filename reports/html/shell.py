@@ -21,12 +21,12 @@ def policy(scripts: list[str], styles: list[str]) -> str:
     )
 
 
-def shell(styles: tuple[str, ...]) -> dict[str, str]:
-    """Return what the template of a page without further scripts needs: its policy, style sheet and script.
+def shell(styles: tuple[str, ...], scripts: tuple[str, ...] = ("theme.js",)) -> dict[str, str]:
+    """Return what the template of a page needs: its policy, style sheet and script.
 
-    The only script switches between the light and the dark theme.
+    By default, the only script switches between the light and the dark theme.
     """
-    style, script = joined(styles), joined(("theme.js",))
+    style, script = joined(styles), joined(scripts)
     return {
         "policy": policy([script], [style]),
         "style": Markup(style),  # noqa: S704  (our own files)

@@ -34,6 +34,7 @@ RUN_BY = {
 }
 NOT_RUN = {  # they are held to the commands' options by test_docs.py all the same
     "README.md": "installs and tests the project, as CI does, or needs the datasets; `tox -e wheel` runs the demo of the wheel",
+    "boards.md": "names a board of other laboratories; test_submit.py and test_board_site.py run the commands on a small store",
     "benchmarks.md": "benchmarks take an hour; test_harness.py runs some in small",
     "checklists.md": "names the grid main-study; test_checklist.py runs the command on a small store",
     "clusters.md": "needs a cluster, or the datasets; test_executors.py and test_team.py run each executor",
@@ -44,6 +45,7 @@ NOT_RUN = {  # they are held to the commands' options by test_docs.py all the sa
     "labels-needed.md": "needs two runs; test_labels_needed.py runs the same on a small grid",
     "predecessors.md": "needs the datasets; test_whole_studies.py runs the twins in small",
     "registration.md": "names the grid demo; test_registration.py runs the commands on a small grid",
+    "sealed.md": "needs labels of a hospital; test_sealed_hospital.py runs the commands on labels made there",
     "real-data.md": "needs real radiographs; test_cohort_wiring.py runs the same on tables made here",
 }
 SERVES = "bench app"  # it runs until it is ended: test_app_page.py starts it

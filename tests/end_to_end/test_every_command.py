@@ -35,6 +35,7 @@ OWN_MEANING = {  # options that mean another thing under the same name, where no
     "--labels": "of all images that are scored, or of some images of a hospital",
     "--model": "a model to test, or the folder of a text model",
     "--output": "what is written differs",
+    "--predictions": "of a model on images with labels, or of a laboratory on the hashed ids of a sealed hospital",
     "--registry": "score: without it the metrics that the grid was run with",
     "--run": "one run whose labels are counted, or several to estimate",
     "--seed": "of phantoms, or of a sample",
@@ -51,6 +52,10 @@ QUICK = {
     "remove",
     "upload",
     "list",
+    "sealed open",
+    "sealed answer",
+    "sealed aggregate",
+    "sealed bounds",
 }  # no progress to be quiet about
 TEXT_ONLY = {
     "app",
@@ -103,7 +108,7 @@ def test_the_help_of_every_command_ends_with_examples_that_it_understands(name: 
             assert {word for word in words if word.startswith("-") and word != "-"} <= known
 
 
-@pytest.mark.parametrize("words", [[], ["data"]])
+@pytest.mark.parametrize("words", [[], ["data"], ["sealed"]])
 def test_the_list_of_commands_begins_with_the_first_one_needed_and_cuts_no_sentence_off(
     words: list[str], tmp_path: Path, here: Command
 ) -> None:

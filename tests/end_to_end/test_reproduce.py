@@ -130,6 +130,9 @@ def test_a_run_is_trained_again_and_comes_out_the_same_or_it_is_said_that_it_doe
     rows = pd.read_parquet(store_copy / "reproduced" / f"reproduction-{run}.parquet")
     assert set(rows["verdict"]) == {"same bits"}
     assert set(headline(rows)["dataset"]) >= {"chexpert", "nih", "external"}
+    record = json.loads((store_copy / "reproduced" / f"reproduction-{run}.json").read_bytes())
+    assert (record["run"], record["verdict"], len(record["scores"])) == (run, "same bits", len(headline(rows)))
+    assert all(row["stored"] == row["again"] for row in record["scores"])
 
     path = store_copy / "runs" / "scores" / run / "scores.parquet"  # as if it had been published otherwise
     table = pq.read_table(path)

@@ -62,9 +62,10 @@ class Opened:
 
 
 @contextlib.contextmanager
-def opened(path: Path, registry: Registry) -> Iterator[Opened]:
+def opened(path: Path, registry: Registry, older: bool = False) -> Iterator[Opened]:
     """Unpack, check and read a bundle without scoring it; delete the unpacked files at the end of the block.
 
+    `older`: also open bundles of older scoring versions, whose scores cannot be compared but only computed again.
     Titles, numbers of parameters and MACs are computed again for networks that `registry` has (see `recompute`). Raises
     ConfigError if the file is missing, and StoreError for anything that is wrong with the bundle.
     """
@@ -77,7 +78,7 @@ def opened(path: Path, registry: Registry) -> Iterator[Opened]:
         about = read_json(folder / "bundle.json", str(path))
         if set(about) - {"metadata"} != {"schema", "order", "scoring", "versions"} or about["schema"] not in (1, 2):
             raise refused("bundle.json has another version", str(path), "use the version that wrote the bundle")
-        if about["scoring"] not in COMPARABLE:
+        if about["scoring"] not in (range(1, SCORING_VERSION + 1) if older else COMPARABLE):
             versions_read = ", ".join(map(str, COMPARABLE))
             fix = "use the version that wrote the bundle, or ask its maker to export it again"
             what = f"its scores have scoring version {about['scoring']}; this version verifies {versions_read}"

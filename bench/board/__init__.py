@@ -1,0 +1,1 @@
+"""A public leaderboard that several laboratories share: submissions, rules, decisions, and the static site."""

@@ -1,0 +1,175 @@
+"""Check the submissions of a board, and collect what its site shows."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from bench.board.copies import Fingerprint, differences, fingerprint
+from bench.board.decisions import ACCEPTED, Decision, latest, read
+from bench.board.examine import Examined, Line, examined, passports
+from bench.board.reproductions import Reproduction, reproductions
+from bench.board.rules import Rules
+from bench.board.submission import BUNDLE, Number, Submission, folders, unexpected
+from bench.board.submit import SIGNERS
+from bench.config.registry import Registry
+from bench.results.read_predictions import SCORING_VERSION
+from bench.results.same_scores import ROUNDING
+from bench.sharing.bundle.sign import signer
+from bench.store.store import Progress
+from harmonize.errors import StoreError
+from reports.page import render
+
+SELF_REPORTED, VERIFIED, RERUN = STATUSES = ("self-reported", "bundle verified", "re-run")
+_FIX = "ask the submitter, or record it: bench decide refused NAME"
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A submission that passed its check, with what the site shows of it.
+
+    numbers: computed here, or as stated without a bundle. report: the report of its bundle as HTML, "" without a bundle.
+    """
+
+    folder: Path
+    stated: Submission
+    numbers: tuple[Number, ...]
+    lines: tuple[Line, ...]
+    reasons: tuple[str, ...]
+    passports: tuple[str, ...]
+    signed_by: str
+    reproductions: tuple[Reproduction, ...]
+    hospitals: tuple[tuple[str, str, tuple[float, float, float]], ...]  # recipe, hospital, AUROC with its bounds
+    report: str
+    decision: Decision | None
+
+    def status(self, number: Number) -> str:
+        """Return the status of a row, one of STATUSES."""
+        if not self.report:
+            return SELF_REPORTED
+        again = any(each.agrees and each.run in number.runs for each in self.reproductions)
+        return RERUN if again else VERIFIED
+
+    def moved(self, number: Number) -> float | None:
+        """Return by how much the AUROC of a row moved with a new scoring version.
+
+        None if the version is the same, or if there is no bundle that can be scored again.
+        """
+        if not self.report:
+            return None
+        before = [row.auroc for row in self.stated.numbers if row.runs == number.runs]
+        return number.auroc - before[0] if before and self.stated.scoring != SCORING_VERSION else None
+
+
+def entries(board: Path, rules: Rules, registry: Registry, progress: Progress) -> Iterator[Entry]:
+    """Check each submission that is accepted or waits for a decision, and yield it; accepted ones first, oldest first.
+
+    Raises StoreError for the first submission that is not what it states, with the reason. Refused and withdrawn
+    submissions are left out.
+    """
+    decisions = read(board)
+    last = latest(decisions)
+    place = {decision.submission: number for number, decision in enumerate(decisions) if decision.action == ACCEPTED}
+    present = {folder.name: folder for folder in folders(board)}
+    for name, decision in last.items():
+        if decision.action == ACCEPTED and name not in present:
+            raise StoreError(f"the accepted submission {name} is missing", str(board), "restore it, or withdraw it")
+    open_ = [f for n, f in present.items() if n not in last or last[n].action == ACCEPTED]
+    open_.sort(key=lambda folder: (place.get(folder.name, len(decisions)), folder.name))
+    known: dict[str, Fingerprint] = {}
+    ids: dict[str, str] = {}
+    for folder in open_:
+        yield _entry(folder, board, rules, registry, progress, last.get(folder.name), known, ids)
+
+
+def _entry(
+    folder: Path,
+    board: Path,
+    rules: Rules,
+    registry: Registry,
+    progress: Progress,
+    decision: Decision | None,
+    known: dict[str, Fingerprint],
+    ids: dict[str, str],
+) -> Entry:
+    """Check one submission. `known` and `ids`: fingerprints and bundle ids of those before; this one is added."""
+    if extra := unexpected(folder):
+        raise StoreError(f"the file {extra[0][:100]!r} belongs to no submission", str(folder), _FIX)
+    stated = Submission.read(folder)
+    if decision is not None and decision.bundle != stated.bundle:
+        what = f"the bundle was replaced: {decision.bundle[:12]} was accepted, this is {stated.bundle[:12]}"
+        raise StoreError(what, str(folder), _FIX)
+    if stated.bundle in ids:
+        what = f"the bundle is a copy of the submission {ids[stated.bundle]} under another name"
+        raise StoreError(what, str(folder), _FIX)
+    ids[stated.bundle] = folder.name
+    bundle = folder / BUNDLE
+    if not bundle.is_file():
+        return Entry(folder, stated, stated.numbers, (), (), (), "", (), (), "", decision)
+    signed_by = signer(bundle, board / SIGNERS) if bundle.with_name(f"{BUNDLE}.sig").is_file() else ""
+    with examined(bundle, rules, registry, progress) as found:
+        _check_stated(stated, found, str(folder))
+        own = fingerprint(found.opened.manifest)
+        for name, other in known.items():
+            if problems := differences(own, other, name):
+                raise StoreError(problems[0], str(folder), _FIX)
+        known[folder.name] = own
+        again = tuple(reproductions(folder, found.opened.manifest, board / SIGNERS))
+        exposure = tuple(passports(found.opened.manifest))
+        page = render(found.tables)
+        at_hospitals = tuple(_hospitals(found))
+        lines, reasons = found.lines, found.reasons
+    return Entry(
+        folder, stated, found.numbers, lines, reasons, exposure, signed_by, again, at_hospitals, page, decision
+    )
+
+
+def _check_stated(stated: Submission, found: Examined, where: str) -> None:
+    """Raise StoreError if submission.json states what its bundle does not have."""
+    if stated.bundle != found.opened.id:
+        what = (
+            f"submission.json names the bundle {stated.bundle[:12]}, but the bundle has the id {found.opened.id[:12]}"
+        )
+        raise StoreError(what, where, _FIX)
+    if found.missing:
+        raise StoreError(f"{found.missing[0].what}: {found.missing[0].text}", where, _FIX)
+    if stated.division != found.division:
+        why = f" ({found.reasons[0]})" if found.reasons else ""
+        raise StoreError(f"submission.json states {stated.division}, the facts give {found.division}{why}", where, _FIX)
+    if stated.scoring > SCORING_VERSION:
+        raise StoreError(
+            f"its scoring version {stated.scoring} is newer than this program", where, "update the program"
+        )
+    if stated.scoring == SCORING_VERSION and (what := _other_numbers(stated.numbers, found.numbers)):
+        raise StoreError(what, where, _FIX)
+
+
+def _other_numbers(stated: Sequence[Number], computed: Sequence[Number]) -> str:
+    """Return the first difference between stated and computed numbers, "" if they agree."""
+    ours: Mapping[tuple[str, ...], Number] = {row.runs: row for row in computed}
+    if len(stated) != len(computed) or {row.runs for row in stated} != set(ours):
+        return "submission.json has other rows than the bundle"
+    for row in stated:
+        for key, value in asdict(row).items():
+            own = getattr(ours[row.runs], key)
+            numbers = isinstance(value, int | float) and isinstance(own, int | float)
+            if (abs(value - own) > ROUNDING) if numbers else value != own:
+                return f"submission.json states {key} {value}, the bundle gives {own}"
+    return ""
+
+
+def _hospitals(found: Examined) -> Iterator[tuple[str, str, tuple[float, float, float]]]:
+    """Yield recipe, title of the hospital and macro AUROC with its bounds, for each row and hospital."""
+    scores, titles = found.tables.frames["scores"], found.opened.manifest.titles
+    splits = {str(c["name"]): str(c["headline_split"]) for c in found.opened.manifest.external}
+    chosen = scores[
+        (scores["metric"] == "auroc")
+        & (scores["finding"] == "macro")
+        & (scores["calibrator"] == "none")
+        & (scores["subgroup"] == "all")
+    ]
+    for number in found.numbers:
+        recipe = {*number.runs} if len(number.runs) == 1 else {f"{number.runs[0]}-seeds"}
+        for row in chosen[chosen["run_id"].isin(recipe)].to_dict("records"):
+            if splits.get(row["dataset"]) == row["split"]:
+                bounds = (float(row["value"]), float(row["low"]), float(row["high"]))
+                yield number.recipe, titles[row["dataset"]], bounds

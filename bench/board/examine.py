@@ -1,0 +1,204 @@
+"""Check a bundle for a board, line by line, and compute its headline numbers."""
+
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from bench.board.rules import Rules, division_of
+from bench.board.submission import Number
+from bench.config.registry import Registry
+from bench.planning.manifest import Manifest
+from bench.results.report_tables import tables
+from bench.results.score_runs import score_all
+from bench.sharing.bundle import verify as verifying
+from bench.sharing.bundle.verify import Opened
+from bench.store.store import Progress
+from reports.formatting import is_number, plural
+from reports.tables import Tables
+
+THREADS = 2  # threads for scoring
+OK, MISSING, NOTE = "ok", "missing", "note"
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A line of the check: ok, missing (the submission is refused) or note, what was checked, and the result as a sentence."""
+
+    state: str
+    what: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Examined:
+    """A bundle that was checked for a board. Its files exist until the block of `examined` ends."""
+
+    opened: Opened
+    lines: tuple[Line, ...]
+    division: str
+    reasons: tuple[str, ...]  # why the division is not closed
+    tables: Tables  # tables of its report
+    numbers: tuple[Number, ...]  # of the ranked recipes, highest AUROC first
+
+    @property
+    def missing(self) -> list[Line]:
+        """Return the lines because of which the submission is refused."""
+        return [line for line in self.lines if line.state == MISSING]
+
+
+@contextlib.contextmanager
+def examined(bundle: Path, rules: Rules, registry: Registry, progress: Progress) -> Iterator[Examined]:
+    """Open a bundle, compute every number again, and check it against the rules of a board.
+
+    A bundle of a scoring version whose numbers cannot be compared is only scored again. Raises StoreError if the bundle is
+    damaged, or if a number differs; what the board asks for and the bundle lacks is a line of the result.
+    """
+    with verifying.opened(bundle, registry, older=True) as opened:
+        manifest = opened.manifest
+        if opened.about["scoring"] in verifying.COMPARABLE:
+            rows, exact = verifying.verify(opened, THREADS, progress)
+            how = "exactly" if exact else "up to rounding"
+            numbers = f"{rows:,} rows of scores computed again from logits and labels: all agree {how}"
+        else:
+            score_all(manifest, progress, THREADS)
+            numbers = f"scored again, because scoring version {opened.about['scoring']} is older than this one"
+        runs = [*manifest.runs, *manifest.derived]
+        lines = [
+            Line(OK, "bundle", "form, checksums, run ids and hashes are right"),
+            Line(
+                OK,
+                "cells",
+                f"{plural(len(runs), 'run')} at {len(manifest.cohorts)} hospitals, every cell has logits and scores",
+            ),
+            Line(OK, "numbers", numbers),
+        ]
+        for what, problems in rules.problems(manifest).items():
+            lines += [Line(MISSING, what, problem) for problem in problems] or [Line(OK, what, "as the board requires")]
+        contradictions = passport_problems(manifest)
+        lines += [Line(MISSING, "passport", text) for text in contradictions]
+        lines += [] if contradictions else [Line(OK, "passport", text) for text in passports(manifest)]
+        collected = tables(manifest)
+        found = numbers_of(manifest, collected)
+        if not found:
+            lines.append(Line(MISSING, "ranking", _no_rank(manifest)))
+        division, reasons = division_of(rules, manifest, registry)
+        yield Examined(opened, tuple(lines), division, tuple(reasons), collected, found)
+
+
+def _no_rank(manifest: Manifest) -> str:
+    """Return why no run of a bundle can be ranked."""
+    seen = {name for run in manifest.imported for name in run["passport"]["seen"]} - {manifest.content["source"]}
+    if seen:
+        return f"no run can be ranked: the model had seen the external hospitals {', '.join(sorted(seen))}"
+    return "no run can be ranked: no macro AUROC at the external hospitals could be computed"
+
+
+def numbers_of(manifest: Manifest, collected: Tables) -> tuple[Number, ...]:
+    """Return the headline numbers of the ranked recipes of a report, highest AUROC first."""
+    frames = collected.frames
+    if "ranks" not in frames or not len(frames["ranks"]):
+        return ()
+    ranks = frames["ranks"]
+    ranks = ranks[(ranks["metric"] == "auroc") & (ranks["dataset"] == "external") & (ranks["finding"] == "macro")]
+    runs, gaps = frames["runs"].set_index("run_id"), frames["gaps"]
+    gaps = gaps[(gaps["dataset"] == "external") & (gaps["finding"] == "macro")].set_index("run_id")
+    out = []
+    for row in ranks.sort_values("value", ascending=False, kind="stable").to_dict("records"):
+        recipe = str(row["run_id"])
+        of_gap = gaps.loc[recipe] if recipe in gaps.index else pd.Series(dtype=float)
+        bounds = [
+            _number(value) for value in (row["low"], row["high"], *(of_gap.get(k) for k in ("value", "low", "high")))
+        ]
+        seeds = frames["recipes"]
+        ids = tuple(map(str, seeds[seeds["recipe_id"] == recipe]["run_id"])) or (recipe,)
+        low, high, gap, gap_low, gap_high = bounds
+        title = _title(manifest, runs, recipe)
+        out.append(Number(title, float(row["value"]), low, high, gap, gap_low, gap_high, ids))
+    return tuple(out)
+
+
+def _number(value: Any) -> float | None:
+    return float(value) if value is not None and is_number(value) else None
+
+
+def _title(manifest: Manifest, runs: pd.DataFrame, recipe: str) -> str:
+    """Return the name of a recipe: architecture, optimizer, loss and label policy, because other bundles vary them."""
+    row = runs.loc[recipe]
+    first = next((run for run in manifest.runs if recipe in (run["id"], f"{run['id']}-seeds")), None)
+    if first is None:  # an imported model, or a panel
+        return str(row["name"])
+    parts = [str(row["name"]), *(str(first["titles"][key]) for key in ("optimizer", "loss", "uncertainty"))]
+    return ", ".join(dict.fromkeys(parts))
+
+
+def passports(manifest: Manifest) -> list[str]:
+    """Return the data exposure of the runs of a bundle as sentences, each once."""
+    source = str(manifest.content["source"])
+    out = []
+    for run in manifest.runs:
+        start = run["config"]["weights"]
+        before = (
+            "random weights" if start == "none" else f"weights {start}, trained on {run['corpus'] or 'unknown data'}"
+        )
+        out.append(f"trained on the split train of {source}, from {before}")
+    for run in manifest.imported:
+        facts = run["passport"]
+        data = ", ".join([*facts["cohorts"], *facts["others"]]) or "no data set of this project"
+        licence, before = facts["licence"], facts["pretraining"]
+        out.append(f"{run['name']}: trained on {data}; pretraining {before}; licence of the weights {licence}")
+    return list(dict.fromkeys(out))
+
+
+def passport_problems(manifest: Manifest) -> list[str]:
+    """Return the contradictions in the data exposure that a bundle states; [] if there is none.
+
+    The facts come from the passport, the list of cohorts, and the numbers of listed training images, if there are any.
+    """
+    out = []
+    for run in manifest.imported:
+        passport = run["passport"]
+        declared = set(passport["cohorts"])
+        seen = {str(c["name"]) for c in manifest.cohorts if {str(c["name"]), str(c["layout"])} & declared}
+        out += [
+            f"{run['name']}: {cohort} is training data, but the passport states that it was not seen"
+            for cohort in sorted(seen - set(passport["seen"]))
+        ]
+        out += _listed(str(run["name"]), passport.get("answers", {}))
+    for run in manifest.runs:
+        out += _listed(f"run {run['id']}", run.get("exposure", {}))
+    return out
+
+
+def _listed(name: str, answers: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Return a sentence for each hospital that a passport calls unseen although a list of training images has some of it."""
+    return [
+        f"{name}: the passport states that {cohort} was not seen, but {row['listed']} of its images are in the id list"
+        for cohort, row in answers.items()
+        if row.get("answer") == "no" and row.get("listed")
+    ]
+
+
+def id_list_problems(manifest: Manifest, key: pd.DataFrame, lists: Mapping[str, Sequence[str]]) -> list[str]:
+    """Compare lists of training ids with the scored images. Return a sentence for each passport that a list contradicts.
+
+    `key`: the key file of the bundle. `lists`: cohort -> ids of images or patients that a model was trained on.
+    """
+    out = []
+    for cohort, ids in lists.items():
+        own = key[key["cohort"] == cohort]
+        found = int((own["image_id"].isin(set(ids)) | own["patient_id"].isin(set(ids))).sum())
+        external = cohort != manifest.content["source"]
+        unseen = [run for run in manifest.imported if found and cohort not in run["passport"]["seen"]]
+        out += [
+            f"{run['name']}: the passport states that {cohort} was not seen, but {found} of its scored images are in"
+            " the id list"
+            for run in unseen
+        ]
+        if found and external and manifest.runs:
+            what = f"{found} scored images of {cohort} are in the id list"
+            out += [f"{what}, but a trained run has seen no external image"]
+    return out

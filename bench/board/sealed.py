@@ -1,0 +1,184 @@
+"""A sealed hospital: its owner keeps the labels, and answers how good predictions are, rounded and under a quota.
+
+Whoever may ask often can fit the labels. The Ladder mechanism (Blum and Hardt, ICML 2015, arXiv:1502.04585) limits this: an
+answer changes only if the score is better than the best earlier answer by at least a step, and it is rounded to the step.
+
+sealed.json     the settings: step, quota, findings, and the hash of the labels
+labels.csv      private: the labels, with hashed ids in place of the ids
+ids.csv         private: id -> hashed id, for the owner, who gives out images under the hashed ids
+answers.jsonl   every answer, as a chain of lines (`bench.board.chain`); it has no score that was not answered
+"""
+
+import csv
+import json
+import math
+import os
+import secrets
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, Self
+
+from bench.board.chain import START, append_line, line_hash, read_chain
+from bench.board.submission import text_problems
+from bench.results.prediction_files import IMAGE, PATIENT, read_labeled_predictions, read_table
+from bench.scoring.metrics import auroc
+from bench.store.file_integrity import file_sha256
+from bench.store.store import canonical_json, write_bytes
+from harmonize.errors import ConfigError, StoreError
+
+SETTINGS, LABELS, IDS, ANSWERS = "sealed.json", "labels.csv", "ids.csv", "answers.jsonl"
+
+
+@dataclass(frozen=True, slots=True)
+class Sealed:
+    """The settings of a sealed hospital. step: of the Ladder, in AUROC. quota: number of answers for one laboratory."""
+
+    findings: tuple[str, ...]
+    step: float
+    quota: int
+    labels: str  # SHA-256 of labels.csv
+    schema: int = 1
+
+    @classmethod
+    def read(cls, folder: Path) -> Self:
+        """Read the settings. Raises ConfigError if the folder is no sealed hospital, StoreError if its labels were changed."""
+        path = folder / SETTINGS
+        if not path.is_file():
+            raise ConfigError("the folder is no sealed hospital", str(folder), "make one with `bench sealed open`")
+        content = json.loads(path.read_bytes())
+        read = cls(**{**content, "findings": tuple(content["findings"])})
+        if file_sha256(folder / LABELS) != read.labels:
+            raise StoreError("the labels were changed", str(folder / LABELS), "restore the file from a copy")
+        return read
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A line of answers.jsonl. auroc: the rounded answer. predictions: SHA-256 of the file. left: answers that remain."""
+
+    date: str
+    laboratory: str
+    predictions: str
+    auroc: float
+    left: int
+    before: str
+
+    @property
+    def hash(self) -> str:
+        """Return the SHA-256 of the line, 64 hex digits."""
+        return line_hash(asdict(self))
+
+
+def open_hospital(folder: Path, labels: Path, step: float, quota: int) -> Sealed:
+    """Make the folder of a sealed hospital from a table of labels, and return its settings.
+
+    Raises ConfigError for an existing folder, a wrong step or quota, and a table without findings.
+    """
+    if folder.exists():
+        raise ConfigError("the folder exists already", str(folder), "choose another folder")
+    if not 0 < step <= 0.1 or quota < 1:
+        raise ConfigError(
+            "--step must be above 0 and at most 0.1, --quota at least 1", "bench sealed open", "e.g. .01, 20"
+        )
+    table = read_table(labels)
+    findings = tuple(name for name in table.columns if name not in (IMAGE, PATIENT))
+    if not findings:
+        raise ConfigError("the table has no column of a finding", str(labels), "add a column for each finding")
+    salt = secrets.token_bytes(32)  # without it, known ids would reveal the hashed ids
+
+    def hashed(text: str) -> str:
+        return sha256(salt + text.encode()).hexdigest()[:16]
+
+    ids = table[IMAGE].map(hashed)
+    private = table.assign(**{IMAGE: ids} | ({PATIENT: table[PATIENT].map(hashed)} if PATIENT in table else {}))
+    folder.mkdir(parents=True)
+    for name, rows in ((LABELS, private.sort_values(IMAGE)), (IDS, table[[IMAGE]].assign(hashed=ids))):
+        rows.to_csv(folder / name, index=False, quoting=csv.QUOTE_MINIMAL, lineterminator="\n")
+        (folder / name).chmod(0o600)
+    made = Sealed(findings, step, quota, file_sha256(folder / LABELS))
+    write_bytes(folder / SETTINGS, canonical_json({**asdict(made), "findings": list(findings)}))
+    return made
+
+
+def answers(folder: Path) -> list[Answer]:
+    """Return all answers, the oldest first. Raises StoreError if the chain of answers is broken."""
+    return [Answer(**line) for line in read_chain(folder / ANSWERS, _is_valid)]
+
+
+def answer(folder: Path, predictions: Path, laboratory: str) -> Answer:
+    """Answer how good predictions are, log the answer, and return it.
+
+    predictions: a table with hashed image ids and one column for each finding. The same file of the same laboratory gets its
+    earlier answer again and costs nothing. Raises ConfigError if the quota is spent, if a finding is missing, or if no finding
+    has both classes.
+    """
+    if problems := text_problems("the laboratory", laboratory):
+        raise ConfigError(problems[0], "--laboratory", "name the laboratory in plain text")
+    settings = Sealed.read(folder)
+    with _alone(folder):
+        own = [each for each in answers(folder) if each.laboratory == laboratory]
+        digest = file_sha256(predictions) if predictions.is_file() else ""
+        for earlier in own:
+            if earlier.predictions == digest:
+                return earlier
+        if len(own) >= settings.quota:
+            what = f"the quota of {laboratory} is spent: {settings.quota} answers"
+            raise ConfigError(what, str(folder / ANSWERS), "no further answer is given; the owner may open a new set")
+        best = max((each.auroc for each in own), default=-math.inf)
+        value = ladder(best, macro_auroc(folder, predictions, settings), settings.step)
+        date = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        made = Answer(date, laboratory, digest, value, settings.quota - len(own) - 1, START)
+        return Answer(**append_line(folder / ANSWERS, asdict(made), _is_valid))
+
+
+def ladder(best: float, score: float, step: float) -> float:
+    """Return the answer of the Ladder: the score rounded to the step if it is better than `best` by a step, else `best`.
+
+    >>> ladder(-float("inf"), 0.8149, 0.01), ladder(0.81, 0.8199, 0.01), ladder(0.81, 0.7, 0.01), ladder(0.81, 0.8349, 0.01)
+    (0.81, 0.81, 0.81, 0.83)
+    """
+    if round(score - best - step, 10) < 0:  # rounded, because .81 + .01 is not .82 in binary
+        return best
+    return round(round(score / step) * step, 10)
+
+
+def macro_auroc(folder: Path, predictions: Path, settings: Sealed) -> float:
+    """Return the mean AUROC over the findings that have both classes. Raises ConfigError if there is none."""
+    given = read_labeled_predictions(predictions, folder / LABELS, settings.findings)
+    [split] = given.run.scored_splits
+    values = []
+    for k in range(len(given.run.findings)):
+        state_N, logit_N = split.state[:, k], split.logit[:, k]
+        scored_N = (state_N == 1) | (state_N == 0) | (state_N == -2)
+        label_N = (state_N[scored_N] == 1).astype("int8")
+        if 0 < label_N.sum() < len(label_N):
+            values.append(auroc(label_N, logit_N[scored_N]))
+    if not values:
+        raise ConfigError("no finding has images with and without it", str(folder / LABELS), "seal other labels")
+    return sum(values) / len(values)
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Refuse a second answer at the same time: both could pass the quota."""
+    path = folder / "LOCK"
+    try:
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL))
+    except FileExistsError as error:
+        fix = "wait, then ask again; if no other command runs, remove the file"
+        raise StoreError("another answer is being computed", str(path), fix) from error
+    try:
+        yield
+    finally:
+        path.unlink()
+
+
+def _is_valid(line: Mapping[str, Any]) -> bool:
+    found = Answer(**line)
+    return (
+        type(found.auroc) is float and type(found.left) is int and not text_problems("the laboratory", found.laboratory)
+    )

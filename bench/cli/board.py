@@ -1,0 +1,184 @@
+"""`bench submit`, `bench decide`, `bench board` and `bench sealed`: a leaderboard that several laboratories share."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from bench.cli.options import JsonOption, QuietOption, RegistryOption, examples
+from bench.cli.text_tables import table_lines
+from harmonize.errors import ConfigError
+from reports.formatting import plural
+
+if TYPE_CHECKING:
+    from bench.board.examine import Line
+
+
+BoardOption = Annotated[Path, typer.Option("--board", help="Folder of the board: a copy of its repository.")]
+
+LaboratoryOption = Annotated[str, typer.Option("--laboratory", help="Name of the laboratory, shown in public.")]
+
+
+def add_board_commands(app: typer.Typer) -> None:
+    """Add the commands of a shared leaderboard to the application."""
+    app.command(
+        epilog=examples(
+            "bench submit ours.zip --board board --name our-lab \\",
+            '    --laboratory "Our Laboratory" --licence CC-BY-4.0',
+        )
+    )(submit)
+    app.command(
+        epilog=examples(
+            'bench decide accepted our-lab --board board --by "A Maintainer" \\',
+            '    --why "every number computed again"',
+        )
+    )(decide)
+    app.command(epilog=examples("bench board board -o site", "bench board board --before earlier.jsonl"))(board)
+
+
+def submit(
+    bundle: Annotated[Path, typer.Argument(help="Bundle written by `bench export`.")],
+    board: BoardOption,
+    name: Annotated[str, typer.Option("--name", help="Name of the submission: a-z, 0-9 and -.")],
+    laboratory: LaboratoryOption = "",
+    licence: Annotated[str, typer.Option("--licence", help="License of the predictions (SPDX), e.g. CC-BY-4.0.")] = "",
+    seen_ids: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--seen-ids",
+            metavar="COHORT=FILE",
+            help="Ids of images or patients that the model was trained on, one a line; repeat for several.",
+        ),
+    ] = None,
+    keep_bundle: Annotated[
+        bool, typer.Option("--keep-bundle", help="Submit the numbers only; the row is self-reported and not ranked.")
+    ] = False,
+    registry: RegistryOption = None,
+    quiet: QuietOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Check a bundle for a shared board, and write its folder.
+
+    The folder is for a pull request to the board's repository. Prints one line for each check. Exit code 1: something is
+    missing, and nothing was written. The facts of the runs decide the division: closed (trained on the internal hospital
+    alone) or open (anything, with its data exposure).
+    """
+    from bench.board.submit import Request
+    from bench.board.submit import submit as submitting
+    from bench.cli.progress_bars import choose_display
+    from bench.config.registry import Registry
+
+    lists = _id_lists(seen_ids or ())
+    request = Request(bundle, board, name, laboratory, licence, lists, keep_bundle)
+    with choose_display(quiet) as display:
+        done = submitting(request, Registry.read(registry), display.progress)
+    if as_json:
+        checks = [{"state": line.state, "what": line.what, "text": line.text} for line in done.lines]
+        facts = {"checks": checks, "division": done.division, "not_closed": done.reasons}
+        typer.echo(json.dumps(facts | {"folder": str(done.folder) if done.folder else ""}))
+    else:
+        typer.echo("\n".join(_check_lines(done.lines)))
+        typer.echo(f"division: {done.division}{''.join(f'; {reason}' for reason in done.reasons)}")
+        if done.folder:
+            typer.echo(f"submission: {done.folder} (commit this folder and open a pull request)")
+        else:
+            missing = sum(line.state == "missing" for line in done.lines)
+            typer.echo(f"{missing} missing: nothing was written", err=True)
+    if not done.folder:
+        raise typer.Exit(1)
+
+
+def _id_lists(texts: Sequence[str]) -> dict[str, Path]:
+    """Return the values of --seen-ids as {cohort: file}. Raises ConfigError for a text of another form."""
+    out = {}
+    for text in texts:
+        cohort, separator, file = text.partition("=")
+        if not separator or not cohort or not file:
+            raise ConfigError(f"{text!r} is not of the form COHORT=FILE", "--seen-ids", "e.g. --seen-ids nih=ids.txt")
+        out[cohort] = Path(file)
+    return out
+
+
+def _check_lines(lines: Sequence["Line"]) -> list[str]:
+    return table_lines([[line.state, line.what, line.text] for line in lines], header=False)
+
+
+def decide(
+    action: Annotated[str, typer.Argument(help="accepted, refused, re-scored or withdrawn.")],
+    submission: Annotated[str, typer.Argument(help="Name of the submission.")],
+    board: BoardOption,
+    by: Annotated[str, typer.Option("--by", help="Who decides.")],
+    why: Annotated[str, typer.Option("--why", help="The reason, in one line.")],
+    registry: RegistryOption = None,
+    quiet: QuietOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Append a decision on a submission to a board's hash chain.
+
+    The file decisions.jsonl only grows: each line has the SHA-256 of the line before. Before an acceptance, all
+    submissions of the board are checked as `bench board` checks them.
+    """
+    from bench.board import decisions
+    from bench.board.check import entries
+    from bench.board.rules import Rules
+    from bench.board.submission import bundle_id, find
+    from bench.cli.progress_bars import choose_display
+    from bench.config.registry import Registry
+
+    if action not in decisions.ACTIONS:
+        fix = ConfigError.suggestion(action, decisions.ACTIONS)
+        raise ConfigError(f"unknown decision {action!r}", "bench decide", fix)
+    rules, earlier = Rules.read(board), decisions.latest(decisions.read(board))
+    if action == decisions.WITHDRAWN and submission in earlier:
+        bundle = earlier[submission].bundle  # its folder may be gone
+    else:
+        bundle = bundle_id(find(board, submission), may_be_unknown=action == decisions.REFUSED)
+    if action in (decisions.ACCEPTED, decisions.RESCORED):
+        with choose_display(quiet) as display:
+            for _ in entries(board, rules, Registry.read(registry), display.progress):
+                pass
+    made = decisions.append(board, action, submission, bundle, by, why)
+    if as_json:
+        typer.echo(json.dumps({"action": action, "submission": submission, "bundle": bundle, "hash": made.hash}))
+    else:
+        typer.echo(f"{board / decisions.FILE}: {submission} {action}, hash {made.hash}")
+
+
+def board(
+    folder: Annotated[Path, typer.Argument(metavar="BOARD", help="Folder of the board: board.yaml, submissions/.")],
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Folder for the site. Default: only check the board.")
+    ] = None,
+    before: Annotated[
+        Path | None, typer.Option("--before", help="Earlier copy of decisions.jsonl, which the file must continue.")
+    ] = None,
+    registry: RegistryOption = None,
+    quiet: QuietOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Check a shared board, and build its public site.
+
+    Every number is computed again from the bundles. Exit code 2: a submission is not what it states, or the chain of
+    decisions is broken; then no site is written.
+    """
+    from bench.board.chain import check_continues
+    from bench.board.decisions import FILE
+    from bench.board.site import build
+    from bench.cli.progress_bars import choose_display
+    from bench.config.registry import Registry
+
+    if before is not None:
+        check_continues(folder / FILE, before)
+    with choose_display(quiet) as display:
+        built = build(folder, output, Registry.read(registry), display.progress)
+    if as_json:
+        facts = {"rows": built.rows, "ranked": built.ranked, "waiting": built.waiting, "moved": built.moved}
+        typer.echo(json.dumps(facts | {"index": str(built.index) if built.index else ""}))
+        return
+    lines = [f"{folder}: {plural(built.rows, 'row')}, {built.ranked} ranked; every submission is what it states"]
+    lines += [f"waiting for a decision: {', '.join(built.waiting)}"] if built.waiting else []
+    lines += built.moved
+    lines += [f"site: {built.index}"] if built.index else []
+    typer.echo("\n".join(lines))

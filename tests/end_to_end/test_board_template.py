@@ -1,0 +1,73 @@
+"""The repository template of a board: its scripts check, accept and build as they stand there."""
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+import yaml
+
+from bench.board.decisions import read
+from bench.board.rules import Rules
+from bench.board.submit import Request, submit
+from bench.config.grid import Grid
+from bench.config.registry import Registry
+from tests.conftest import Once
+from tests.forked import shell
+from tests.laboratories import RULES, laboratories, quiet, rules
+
+TEMPLATE = Path(__file__).parents[2] / "templates" / "board"
+
+
+def git(folder: Path, *words: str) -> str:
+    who = ["-c", "user.name=M", "-c", "user.email=m@example.org", "-c", "commit.gpgsign=false"]
+    return subprocess.run(["git", *who, *words], cwd=folder, check=True, capture_output=True, text=True).stdout
+
+
+@pytest.mark.grid
+def test_the_scripts_accept_a_pull_request_and_build_the_site(finished: Path, once: Once, tmp_path: Path) -> None:
+    labs = once("laboratories", lambda folder: laboratories(finished, folder))
+    board = shutil.copytree(TEMPLATE, tmp_path / "board")
+    rules(board, url="")
+    git(board, "init", "--quiet", "--initial-branch", "main")
+    git(board, "add", ".")
+    git(board, "commit", "--quiet", "-m", "Begin")
+    git(board, "checkout", "--quiet", "-b", "theirs")
+    request = Request(labs / "a.zip", board, "lab-a", "Laboratory A", "CC-BY-4.0", {})
+    assert submit(request, Registry.read(), quiet).folder is not None
+    git(board, "add", ".")
+    git(board, "commit", "--quiet", "-m", "Submit")
+    git(board, "checkout", "--quiet", "main")
+    identity = dict.fromkeys(("GIT_AUTHOR_NAME", "GIT_COMMITTER_NAME"), "M")
+    identity |= dict.fromkeys(("GIT_AUTHOR_EMAIL", "GIT_COMMITTER_EMAIL"), "m@example.org")
+    environment = {**os.environ, "HF_HUB_OFFLINE": "1", **identity}
+    script = 'export -f bench\n./accept.sh lab-a theirs M "every number agrees"\n./check.sh HEAD~1\n'
+    done = shell(script, board, environment)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "1 row, 1 ranked" in done.stdout
+    assert [each.why for each in read(board)] == ["every number agrees"]
+    assert "Laboratory A" in (board / "site" / "index.html").read_text()
+    assert git(board, "status", "--porcelain") == "", "the site is ignored, everything else is committed"
+    (board / "decisions.jsonl").write_bytes(b"")
+    done = shell("export -f bench\n./check.sh HEAD\n", board, environment)
+    assert done.returncode == 2
+    assert "changed or removed" in done.stderr
+    done = shell("export -f bench\n./accept.sh ../x theirs M why\n", board, environment)
+    assert "no name of a submission" in done.stderr
+
+
+def test_the_rules_of_the_template_are_those_of_the_demo_and_the_workflows_can_be_read() -> None:
+    board, grid = Rules.read(TEMPLATE), Grid.read("demo", Registry.read())
+    assert (board.internal, list(board.external)) == (grid.train_on, list(grid.evaluate_on))
+    assert board.min_count == grid.min_count
+    assert len({config.seed for config in grid.configs}) >= board.seeds
+    assert set(yaml.safe_load((TEMPLATE / "board.yaml").read_text())) <= {*RULES, "about"}
+    for path in (TEMPLATE / ".github").rglob("*.yml"):
+        content = yaml.safe_load(path.read_text())
+        assert content["name"]
+        if "jobs" in content:
+            steps = [step for job in content["jobs"].values() for step in job["steps"]]
+            assert not [step for step in steps if "${{" in step.get("run", "")], (
+                "inputs go through variables, not into code"
+            )
