@@ -12,13 +12,13 @@ from bench.config.registry import Entry, Registry
 from bench.config.run_config import NAMED, RunConfig, differing, from_dict
 from bench.config.run_names import RunName
 from bench.config.stable_names import current_name
-from bench.planning.embeddings import EmbeddingTables
 from bench.planning.prompts import Prompts
 from bench.store.file_integrity import file_sha256, is_intact
 from bench.store.store import Store, canonical_json, short_hash
 from harmonize.errors import ConfigError, SetupError, StoreError
 
 if TYPE_CHECKING:
+    from bench.planning.embeddings import EmbeddingTables  # this module imports pandas
     from harmonize.images.pixels import Geometry  # this module imports OpenCV
 
 
@@ -54,6 +54,8 @@ class Run:
             entries["architecture"], entries["weights"], weights_dir, registry.path
         )
         if entries["architecture"].has_given_vectors:
+            from bench.planning.embeddings import EmbeddingTables
+
             tables = EmbeddingTables.of(entries["architecture"], weights_dir, registry.path)
             options, facts = {"width": tables.width(config.train_on)}, {"embeddings": str(tables.folder)}
             own = entries["architecture"]
@@ -142,8 +144,10 @@ class Run:
         return self.entries["architecture"].has_given_vectors
 
     @property
-    def embeddings(self) -> EmbeddingTables:
+    def embeddings(self) -> "EmbeddingTables":
         """Return the tables of vectors of a planned run with `has_given_vectors`."""
+        from bench.planning.embeddings import EmbeddingTables
+
         return EmbeddingTables(Path(str(self.entries["architecture"].facts["embeddings"])))
 
     @property

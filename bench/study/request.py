@@ -13,7 +13,6 @@ from bench.config.imported_model import Declared
 from bench.config.preprocessing_ops import input_size
 from bench.config.registry import BUILT_IN_WEIGHTS, Entry, Registry, installed
 from bench.config.run_config import NAMED, RunConfig
-from bench.planning.embeddings import EmbeddingTables
 from bench.planning.prompts import Prompts
 from bench.planning.run import Run, own_weights_path, starting_weights, weights_path
 from bench.runs.model_reference import folder_of
@@ -233,6 +232,8 @@ def _check_prompts(grid: Grid, registry: Registry, weights: Path | None) -> None
             prompts.stated(config.findings, config.seed)
             where = f"{grid.path}: {config.architecture}"
             if entry.has_given_vectors:
+                from bench.planning.embeddings import EmbeddingTables  # imports pandas
+
                 features = EmbeddingTables.of(entry, weights, registry.path).width(config.train_on)
             else:
                 features = _features_of(entry, config, where)
