@@ -36,9 +36,11 @@ Array = NDArray[np.float64]
 TABLE = "outputs.csv"
 SITES = ("chexpert", "mimic", "nih", "padchest", "vindr", "brax")  # one image of each synthetic hospital
 SIDE = 512  # long side of the images, px
-# Two outputs are equal if they differ by less than this share of the standard deviation of the golden outputs. Devices
-# and libraries change the sixth digit, and another interpolation less than this; each of the mistakes changes more.
+# Two outputs of a finding are equal if they differ by less than this share of the standard deviation of its golden outputs
+# over the images. Devices and libraries change the sixth digit, and another interpolation less than this; each of the
+# mistakes changes more. The levels of findings differ much more than the images, so findings are not taken together.
 TOLERANCE = 0.02
+_LEAST_SPREAD = 1e-3  # least standard deviation, as a share of the largest output of the finding: above rounding errors
 SCALES = {  # usual input scales: name -> mean, std of images in [0, 1]
     "ImageNet's mean and std": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
     "CLIP's mean and std": ((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)),
@@ -123,8 +125,15 @@ class GoldenOutputs:
         raise ConfigError(f"{what}. {cause[0]}" if cause else what, cause[1] if cause else self.where, fix)
 
     def _same(self, output_NK: Array) -> bool:
-        scale = max(float(self.output_NK.std()), 1e-6)
-        return bool(np.abs(output_NK - self.output_NK).max() <= TOLERANCE * scale)
+        return bool((np.abs(output_NK - self.output_NK) <= self._tolerance()).all())
+
+    def _tolerance(self) -> Array:
+        """Return the largest difference of equal outputs, for each finding."""
+        # one image has no spread over images, so the findings are compared with each other
+        spread = self.output_NK.std(0) if len(self.output_NK) > 1 else self.output_NK.std()
+        least_K = np.maximum(_LEAST_SPREAD * np.abs(self.output_NK).max(0), 1e-6)
+        tolerance_K: Array = TOLERANCE * np.maximum(spread, least_K)
+        return tolerance_K
 
     def _cause(self, network: ImportedNetwork, given: Input, output_NK: Array) -> tuple[str, str] | None:
         """Return the likely cause as a sentence, and the key to correct; None if no usual mistake explains the outputs."""
@@ -151,12 +160,10 @@ class GoldenOutputs:
 
     def _order(self, output_NK: Array) -> str:
         """Return another order of the findings with which the outputs are equal to the golden outputs, "" if there is none."""
-        scale = TOLERANCE * max(float(self.output_NK.std()), 1e-6)
-        apart_KK = np.abs(self.output_NK[:, :, None] - output_NK[:, None, :]).max(
-            0
-        )  # golden finding, network's finding
+        # golden finding, network's finding
+        apart_KK = np.abs(self.output_NK[:, :, None] - output_NK[:, None, :]).max(0)
         chosen = apart_KK.argmin(1)
-        equal = len(set(chosen.tolist())) == len(chosen) and (apart_KK.min(1) <= scale).all()
+        equal = len(set(chosen.tolist())) == len(chosen) and (apart_KK.min(1) <= self._tolerance()).all()
         if not equal or (chosen == np.arange(len(chosen))).all():
             return ""
         moved = [(self.columns[k], self.columns[j]) for k, j in enumerate(chosen.tolist()) if k != j]

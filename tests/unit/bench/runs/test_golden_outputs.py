@@ -9,7 +9,7 @@ import pytest
 import timm
 import torch
 import yaml
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 from bench.config.imported_model import Declared
 from bench.runs.golden_outputs import TABLE, GoldenOutputs
@@ -89,6 +89,17 @@ def test_a_wrong_input_is_refused_with_its_cause(
     assert "differ from the golden outputs" in error.what
     assert cause in error.what
     assert error.where.endswith(f"preprocessing.{key}")
+
+
+def test_different_levels_of_the_findings_do_not_hide_a_wrong_normalization(folder: Path, tmp_path: Path) -> None:
+    state = load_file(folder / "w.safetensors")
+    state["fc.bias"] += torch.tensor([-200.0, 0.0, 200.0, 0.0])
+    save_file(state, tmp_path / "w.safetensors")
+    GoldenOutputs.of(opened(declared(tmp_path))).write(tmp_path / "golden")
+    right = declared(tmp_path, golden="golden")
+    GoldenOutputs.read(right).check(opened(right))
+    error = refusal(declared(tmp_path, {"mean": 0.5, "std": 0.5}, golden="golden"))
+    assert "wrong normalization; the golden outputs fit ImageNet's mean and std" in error.what
 
 
 def test_a_wrong_order_of_names_is_refused_and_named(folder: Path) -> None:
