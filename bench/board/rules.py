@@ -144,7 +144,7 @@ def _open_reasons(row: Mapping[str, Any], manifest: Manifest, registry: Registry
     run = read_run(manifest.store, str(row["id"]))
     unknown = sorted(set(NAMED) - set(known_entries(run, registry)))
     out = [f"the registry of the board has another entry or version of its {key}" for key in unknown]
-    if row["config"]["weights"] != "none" and row["corpus"] not in CORPORA:
+    if (row["config"]["weights"] != "none" or "exposure" in row) and row["corpus"] not in CORPORA:
         out.append(f"its starting weights may have seen radiographs (corpus {row['corpus'] or 'not stated'})")
     answers = {name: answer["answer"] for name, answer in row.get("exposure", {}).items()}
     seen = [name for name, answer in answers.items() if answer in (IMAGES, TEXT, LABELS)]

@@ -1,6 +1,6 @@
 """The key `seen`: what a model, or starting weights, had seen of each hospital. Used in model.yaml and in the registry."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -34,6 +34,14 @@ class Seen:
         block = raw if isinstance(raw, Mapping) else {OTHERS: raw}
         seen = {str(name): cls(*_one(value, folder, f"{where}.{name}")) for name, value in block.items()}
         return {OTHERS: cls(UNKNOWN)} | seen
+
+    @staticmethod
+    def check_names(seen: Iterable[str], known: Sequence[str], where: str) -> None:
+        """Raise ConfigError for a hospital in `seen` that is not one of the known names of cohorts and layouts."""
+        for name in seen:
+            if name not in (*known, OTHERS):
+                fix = f"{ConfigError.hint(name, known)}choose from: {', '.join((*known, OTHERS))}"
+                raise ConfigError(f"no cohort {name!r}", where, fix)
 
 
 def _one(raw: Any, folder: Path, where: str) -> tuple[str, Path | None]:

@@ -19,7 +19,7 @@ from bench.planning.run import Run
 from bench.store.file_integrity import file_sha256
 from bench.store.store import Store, write_bytes
 from harmonize.cohorts.cohort import Cohort
-from harmonize.datasets import TABLE
+from harmonize.datasets import PUBLISHED, TABLE
 from harmonize.datasets.user_table import read_user_table
 from harmonize.errors import ConfigError, StoreError
 from reports.schemas.exposure import CORPORA, IMAGES, LABELS, NO, TEXT, UNKNOWN
@@ -57,21 +57,40 @@ class Exposure:
         return cls(answers, images)
 
     @classmethod
-    def of_run(cls, run: Run, cohorts: Mapping[str, Cohort], registry: Path, weights: Path | None) -> Self:
-        """Return what the starting weights of a run had seen of some cohorts.
+    def of_run(
+        cls, run: Run, cohorts: Mapping[str, Cohort], registry: Path, weights: Path | None, known: Iterable[str] = ()
+    ) -> Self:
+        """Return what the starting weights, or the given vectors, of a run had seen of some cohorts.
 
-        Random weights and weights of photographs had seen no hospital. Other weights need the key `seen` in their
-        registry entry; without it, all answers are unknown. `registry`: path of the registry file. `weights`: folder of
-        --weights. Relative paths of lists begin there if the file exists there, else at the folder of the registry.
+        Random weights and weights of photographs had seen no hospital. Other weights and given vectors need the key
+        `seen` in their registry entry; without it, all answers are unknown. `registry`: path of the registry file.
+        `weights`: folder of --weights. Relative paths of lists begin there if the file exists there, else at the folder
+        of the registry. `known`: names of other cohorts that `seen` may have. Raises ConfigError for a name in `seen`
+        that is no cohort and no layout, because a typing error would let OTHERS answer for the hospital.
         """
         entry = run.weights_entry
-        if run.config.weights == "none" or ("seen" not in entry.facts and _of_photographs(entry)):
+        if cls.saw_no_data(run) or ("seen" not in entry.facts and _of_photographs(entry)):
             return cls(dict.fromkeys(cohorts, NO), {})
-        seen = Seen.parse(entry.facts.get("seen", UNKNOWN), registry.parent, f"{entry.section}.{entry.name}: seen")
+        where = f"{entry.section}.{entry.name}: seen"
+        seen = Seen.parse(entry.facts.get("seen", UNKNOWN), registry.parent, where)
+        Seen.check_names(seen, [*dict.fromkeys((*cohorts, *known, *PUBLISHED))], where)
         if weights is not None:
             moved = {name: own for name, own in seen.items() if own.images and (weights / own.images.name).is_file()}
             seen |= {name: Seen(own.answer, weights / own.images.name) for name, own in moved.items() if own.images}
         return cls.of(seen, cohorts)
+
+    @staticmethod
+    def saw_no_data(run: Run) -> bool:
+        """Return whether a run starts from random weights, so that it learned from no data before it is trained here.
+
+        Given vectors come from a network that was trained elsewhere. So do the features of a network of another package
+        whose entry states `seen`: it may load weights of its own. A timm network without starting weights is random.
+        """
+        own = run.entries["architecture"]
+        brings_weights = "seen" in own.facts and (
+            not own.use.endswith(":timm_model") or "checkpoint_path" in own.options
+        )
+        return run.config.weights == "none" and not run.has_given_vectors and not brings_weights
 
     @property
     def document(self) -> dict[str, dict[str, Any]]:
@@ -137,15 +156,12 @@ def _listed(path: Path, cohort: Cohort) -> tuple[str, ...]:
     if column == "sha256":
         files = [cohort.root / name for name in cohort.table["path"]]
         keys = pd.Series([file_sha256(file) if file.is_file() else "" for file in files], ids.index)
-        entries = {entry.lower() for entry in entries}
-    elif ids.isin(entries).any():
-        keys = ids
+        is_listed = keys.isin({entry.lower() for entry in entries})
     else:
-        keys = ids.map(_short)
-        entries = {_short(entry) for entry in entries}
-        if keys.duplicated().any():
-            keys = ids
-    found = tuple(sorted(set(ids[keys.isin(entries)])))
+        is_listed, short = ids.isin(entries), ids.map(_short)
+        if not short.duplicated().any():
+            is_listed |= short.isin({_short(entry) for entry in entries})
+    found = tuple(sorted(set(ids[is_listed])))
     if not found:
         example = next(iter(ids), "")
         what = f"none of the {len(entries):,} entries is an image of {cohort.name}, e.g. {min(entries, default='')!r}"
@@ -168,7 +184,8 @@ def _read(path: Path) -> tuple[str, set[str]]:
         raise ConfigError(f"the list of images cannot be read: {error}", str(path), fix) from error
     for column in _COLUMNS:
         if column in rows:
-            return column, set(rows[column].str.strip()) - {""}
+            cells = rows[column].dropna().convert_dtypes()  # a Parquet column of whole numbers with a null has floats
+            return column, set(cells.astype(str).str.strip()) - {""}
     present = ", ".join(map(str, rows.columns[:10]))
     fix = f"name the column of the ids image_id, or that of the hashes sha256; the file has: {present}"
     raise ConfigError("the list of images has no column image_id or sha256", str(path), fix)

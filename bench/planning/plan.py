@@ -27,6 +27,7 @@ from bench.planning.run import Run
 from bench.store.checked_files import cohort_problem, read_cohort, write_cohort
 from bench.store.store import Progress, Store
 from harmonize.cohorts.cohort import Cohort, training_column
+from harmonize.cohorts.specs import read_data
 from harmonize.cohorts.splits import shared_patients
 from harmonize.errors import ConfigError, DatasetError
 from harmonize.labels.findings import UNMAPPED_CODE, space
@@ -196,8 +197,14 @@ def make_plan(
     # once for all runs with the same starting weights, because a list of images may have a million rows
     start_of = {run.id: (run.config.architecture, run.config.weights) for run in runs}
     one_of_each = {start_of[run.id]: run for run in runs}
-    found = {start: Exposure.of_run(run, cohorts, registry.path, weights) for start, run in one_of_each.items()}
-    exposures = {run_id: found[start] for run_id, start in start_of.items() if not found[start].saw_nothing}
+    named = read_data(data) if data else ()  # `seen` may name cohorts that this grid does not have
+    found = {start: Exposure.of_run(run, cohorts, registry.path, weights, named) for start, run in one_of_each.items()}
+    declared = {  # given vectors that saw nothing are stated, too: without starting weights, they would look random
+        start
+        for start, run in one_of_each.items()
+        if not found[start].saw_nothing or (run.config.weights == "none" and not Exposure.saw_no_data(run))
+    }
+    exposures = {run_id: found[start] for run_id, start in start_of.items() if start in declared}
     plan = replace(plan, exposures=exposures)
     plan = plan.without(find_equal_tables(external, plan.scored_tables))
     return replace(plan, overlaps=compare_patients(list(plan.cohorts.values())[1:], plan.scored_tables))

@@ -44,7 +44,7 @@ class ExposureTable:
 
 def _has_history(run: Mapping[str, Any]) -> bool:
     """Return whether a model learned from other data before it came to this grid."""
-    return run.get("kind") == KIND or run["config"]["weights"] != "none"
+    return run.get("kind") == KIND or run["config"]["weights"] != "none" or "exposure" in run
 
 
 def _entries(

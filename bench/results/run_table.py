@@ -105,8 +105,7 @@ def runs_table(manifest: Manifest, history: Mapping[str, pd.DataFrame], records:
                 "name": titles["architecture"],
                 "family": run["family"],
                 **{k: config[k] for k in (*NAMED, "seed", "train_on")},
-                "corpus": run.get("corpus", "") if config["weights"] != "none" else "",
-                "weights_licence": run["licence"] if config["weights"] != "none" else "",
+                **_history(run),
                 "what": manifest.names[run["id"]].differences,
                 "state": "started" if reason and state == "done" else state,
                 "reason": reason or note,
@@ -170,6 +169,17 @@ def recipe_rows(recipes: Mapping[str, Sequence[str]], runs: pd.DataFrame) -> pd.
     return pd.DataFrame(rows, columns=list(runs.columns))
 
 
+def _history(run: Mapping[str, Any]) -> dict[str, str]:
+    """Return the columns on the data and the license of starting weights; "" for random weights.
+
+    Given vectors, and a network that loads its own weights, have no starting weights in the grid, but an exposure.
+    """
+    if run["config"]["weights"] != "none":
+        return {"corpus": run.get("corpus", ""), "weights_licence": run["licence"]}
+    own = "exposure" in run
+    return {"corpus": (run.get("corpus") or UNKNOWN) if own else "", "weights_licence": run["licence"] if own else ""}
+
+
 def _without_seed(config: str) -> str:
     return json.dumps({k: v for k, v in json.loads(config).items() if k != "seed"}, sort_keys=True)
 
@@ -218,7 +228,8 @@ def _not_unseen(manifest: Manifest, run: Mapping[str, Any], exposed: Sequence[st
     for answer in dict.fromkeys(answers[name]["answer"] for name in exposed):
         names = [manifest.titles[name] for name in exposed if answers[name]["answer"] == answer]
         parts.append(f"{words.get(answer, 'had seen images and labels of')} {', '.join(names)}")
-    return f"not ranked: the starting weights {'; '.join(parts)}"
+    subject = "starting weights" if run["config"]["weights"] != "none" else "encoder"
+    return f"not ranked: the {subject} {'; '.join(parts)}"
 
 
 def _derived_row(

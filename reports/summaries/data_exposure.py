@@ -44,7 +44,10 @@ def exposure(board: ReportData, run: Run) -> Exposure:
     start, corpus = _text(run, "weights"), _text(run, "corpus")
     key = _text(run, "train_on") or board.internal.key
     trained_on = f"{board.short(key)} only" if key != "several" else "several cohorts"
-    if start == RANDOM:
+    is_random = start == RANDOM and not corpus  # given vectors have a corpus, and no starting weights
+    if start == RANDOM and corpus:
+        start = "vectors of their owner" if run.has_given_vectors else "weights that the network loads"
+    if is_random:
         weights_corpus_licence_overlap = ("random weights", "none", "", "nothing to compare")
     elif start == "several" or corpus == "several":
         weights_corpus_licence_overlap = ("several", "several", "several", "see its runs")
@@ -56,7 +59,7 @@ def exposure(board: ReportData, run: Run) -> Exposure:
             _text(run, "weights_licence") or "not stated",
             "none known: photographs; not compared image by image" if photographs else "unknown",
         )
-    declared = _declared(board, run.id) if start != RANDOM else ""
+    declared = _declared(board, run.id) if not is_random else ""
     if declared and (declared != NOTHING or corpus not in CORPORA):
         weights_corpus_licence_overlap = (*weights_corpus_licence_overlap[:3], declared)
     restricted = "-nc" in weights_corpus_licence_overlap[2].lower()

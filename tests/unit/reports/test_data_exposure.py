@@ -66,6 +66,20 @@ def test_unrecorded_facts_of_the_weights_are_unknown(nothing):
     assert own.trained_on == "CheXpert only"
 
 
+@pytest.mark.parametrize(
+    ("remark", "start"),
+    [("given vectors: no heat maps", "vectors of their owner"), ("", "weights that the network loads")],
+)
+def test_given_vectors_are_not_random_weights(remark: str, start: str) -> None:
+    made = changed(
+        tables(Invented(runs=2)), weights="none", corpus="unknown", weights_licence="on request", remark=remark
+    )
+    board = read(made)
+    own = exposure(board, board.runs[0])
+    assert (own.start, own.corpus, own.licence, own.corpus_overlap) == (start, "unknown", "on request", "unknown")
+    assert "random weights" not in title("X", grouped_exposures(board))
+
+
 def test_random_weights_have_no_corpus_and_equal_runs_share_a_row():
     board = read(changed(tables(Invented(runs=3)), weights="none", corpus="", weights_licence="", name="One"))
     ((own, count),) = grouped_exposures(board)
