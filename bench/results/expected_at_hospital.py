@@ -138,13 +138,15 @@ def expected_scores(
         local = read_local_labels(labels, logits[run_ids[0]]["image_id"].astype(str).tolist(), findings)
         from_labels = measured(local, findings, internal_of_runs, logit_of)
         notes += local.notes
-    known = known_at_hospitals(manifest, run_ids, findings, internal_of_runs)
+    hospitals, not_unseen = _labeled_hospitals(manifest, run_ids)
+    notes += not_unseen
+    known = known_at_hospitals(manifest, run_ids, findings, internal_of_runs, hospitals)
     here = estimates_here(manifest, findings, internal_of_runs, logit_of)
     no_number = outside(known, here, len(logit_of[run_ids[0]]))
     for r, logit_NK in enumerate(logit_of.values()):
         if len(logit_NK) >= LEAST_IMAGES:
             no_number[r, np.ptp(logit_NK, 0) == 0] = CONSTANT
-    num_images = [len(manifest.table(cohort)) for cohort in manifest.external]
+    num_images = [len(manifest.table(cohort)) for cohort in manifest.external if str(cohort["name"]) in hospitals]
     differing = Differences.of(entry, known, here, num_images, len(logit_of[run_ids[0]]))
     results = {q: expected(entry, known[q], here[q], no_number, widest, q, differing) for q in QUANTITIES}
     results["prevalence"] = with_stated(results["prevalence"], stated)
@@ -153,7 +155,6 @@ def expected_scores(
         names = ", ".join(f"{findings[k]} ({places(share, 3)})" for k, share in stated.items())
         notes.append(f"Stated, not estimated: the prevalence of {names}.")
     listed = [e for e in manifest.estimators if e.name in {estimator, BASELINE}]
-    hospitals = [str(cohort["name"]) for cohort in manifest.external]
     of_runs = [load_replicates(manifest, run_id) for run_id in run_ids]
     replicates = (
         np.array([[of_run[f"auroc/{name}"] for of_run in of_runs] for name in hospitals]) if hospitals else None
@@ -211,9 +212,14 @@ def runs_to_estimate(manifest: Manifest, chosen: Sequence[str] = ()) -> list[Map
     if not chosen:
         ranked = [run for run in manifest.ranked if run["id"] in finished]
         if not ranked:
-            raise ConfigError(
-                "the grid has no finished run", str(manifest.store.root), f"bench run --grid {manifest.content['name']}"
-            )
+            where = str(manifest.store.root)
+            if exposed := [str(run["id"]) for run in runs if run["id"] in finished and manifest.exposed(run)]:
+                what = "no finished run is ranked: each had seen an external hospital, or may have seen it"
+                fix = (
+                    f"`bench run --grid {manifest.content['name']}` finishes the others; or " if manifest.ranked else ""
+                )
+                raise ConfigError(what, where, f"{fix}choose runs with --run: {', '.join(exposed)}")
+            raise ConfigError("the grid has no finished run", where, f"bench run --grid {manifest.content['name']}")
         return ranked
     found = []
     for text in dict.fromkeys(chosen):
@@ -321,11 +327,32 @@ def compared_with(known_MK: NDArray[Any], logit_NK: NDArray[np.float32]) -> tupl
     return equal, float((distance < _NEAR * np.median(spacing[:, 1])).mean())
 
 
+def _labeled_hospitals(manifest: Manifest, run_ids: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Return the external hospitals that no run had seen, and notes about the others.
+
+    The score at a hospital that a run had seen does not show what to expect at a hospital that it had not seen. A hospital
+    is left out for all runs, so that runs are compared at equal hospitals.
+    """
+    runs = [run for run in (*manifest.runs, *manifest.derived) if run["id"] in run_ids]
+    exposed = {str(run["id"]): manifest.exposed(run) for run in runs}
+    hospitals, notes = [], []
+    for name in (str(cohort["name"]) for cohort in manifest.external):
+        if ids := [run_id for run_id in run_ids if name in exposed[run_id]]:
+            who = f"run {ids[0]}" if len(ids) == 1 else plural(len(ids), "run")
+            notes.append(f"Not used: scores at {manifest.titles[name]}, which {who} had seen, or may have seen.")
+        else:
+            hospitals.append(name)
+    return hospitals, notes
+
+
 def known_at_hospitals(
-    manifest: Manifest, run_ids: Sequence[str], findings: Sequence[str], internal_of_runs: InternalFindings
+    manifest: Manifest,
+    run_ids: Sequence[str],
+    findings: Sequence[str],
+    internal_of_runs: InternalFindings,
+    hospitals: Sequence[str],
 ) -> dict[str, Known]:
-    """Return what is known at the internal hospital and at the labeled hospitals: quantity -> `Known`."""
-    hospitals = [str(cohort["name"]) for cohort in manifest.external]
+    """Return what is known at the internal hospital and at labeled external hospitals: quantity -> `Known`."""
     estimates = load_scores(manifest, run_ids, "estimates")
     estimates = pd.concat([estimates, compared_at_hospitals(manifest, findings, internal_of_runs)], ignore_index=True)
     return known_values(estimates, run_ids, findings, str(manifest.content["source"]), hospitals)

@@ -68,6 +68,8 @@ def labels_needed(
 
     Raises ConfigError if `second` is given without `run` or is the same run, and for a finding that no run has. Raises
     StoreError for a run that is missing or unfinished, and if no finding of an external hospital has enough patients.
+    A hospital that a run had seen, or may have seen, is left out for this run: its labels say little about a new
+    hospital. Raises ConfigError if no hospital is left.
     """
     manifest, chosen = _chosen(store, grid, run, second)
     main = chosen[:1] if run else chosen
@@ -90,6 +92,9 @@ def labels_needed(
     for done, found in enumerate(work.outcomes(main, chosen if second else ()), 1):
         outcomes += found
         progress(STEP, done, total)
+    if not outcomes and not work.measured:
+        what = "the runs had seen each external hospital, or may have seen it"
+        raise ConfigError(what, f"grid {manifest.content['name']}", "choose a run that had not, with --run")
     if not outcomes:
         raise StoreError(
             f"no finding has {2 * manifest.settings.min_count} patients with it and without it at an external hospital",
@@ -148,6 +153,8 @@ class _Work:
     ) -> None:
         self.manifest, self.external, self.findings, self.goals, self.draws = manifest, external, findings, goals, draws
         self.labels: dict[tuple[str, str, str], Labels] = {}
+        self.exposed: dict[str, list[str]] = {}  # dataset -> runs that are not measured there, because they had seen it
+        self.measured = False  # whether a run was measured at a hospital
         self.too_few: dict[tuple[str, str], int] = {}  # (dataset, finding) -> patients in the smaller class
 
     def outcomes(self, runs: Sequence[Mapping[str, Any]], pair: Sequence[Mapping[str, Any]]) -> Iterator[list[Outcome]]:
@@ -155,14 +162,22 @@ class _Work:
         for entry in runs:
             scored = self._load(entry)
             for dataset in self.external:
-                yield self._recalibrated(scored, dataset)
+                yield self._recalibrated(scored, dataset) if self._is_unseen([entry], dataset) else []
         if pair:
             first, second = (self._load(entry) for entry in pair)
             for dataset in self.external:
-                yield self._told_apart(first, second, dataset)
+                yield self._told_apart(first, second, dataset) if self._is_unseen(pair, dataset) else []
+
+    def _is_unseen(self, entries: Sequence[Mapping[str, Any]], dataset: str) -> bool:
+        """Return whether no run had seen a hospital; remember those that had, or may have."""
+        exposed = [str(entry["id"]) for entry in entries if dataset in self.manifest.exposed(entry)]
+        known = self.exposed.setdefault(dataset, [])
+        known += [run_id for run_id in exposed if run_id not in known]
+        self.measured |= not exposed
+        return not exposed
 
     def sentences(self) -> list[str]:
-        """Name the findings that a hospital has too few patients for."""
+        """Name the findings that a hospital has too few patients for, and the runs that had seen a hospital."""
         least = 2 * self.manifest.settings.min_count
         out = []
         for dataset in self.external:
@@ -171,6 +186,10 @@ class _Work:
                 out.append(f"Left out at {self.manifest.titles[dataset]}: {', '.join(names)}.")
         if out:
             out.append(f"In brackets: patients with or without the finding, the smaller number. {least} are needed.")
+        for dataset, ids in self.exposed.items():
+            if ids:
+                runs = f"run{'s' if len(ids) > 1 else ''} {', '.join(ids)}"
+                out.append(f"Not measured at {self.manifest.titles[dataset]}: {runs}, which had or may have seen it.")
         return out
 
     def _load(self, entry: Mapping[str, Any]) -> ScoredRun:

@@ -9,7 +9,7 @@ import pandas as pd
 from bench.planning.manifest import Manifest
 from bench.results.grid_recipes import recipes_of
 from bench.results.read_predictions import load_replicates, load_scores
-from bench.results.run_records import read_records
+from bench.results.run_records import RunRecords, read_records
 from bench.results.run_table import ranked_ids, run_title
 from bench.scoring.gaps.gap import EXTERNAL, MACRO
 from harmonize.cohorts.hospital_names import SYNTHETIC_NOTICE
@@ -38,9 +38,7 @@ def summary(manifest: Manifest, tables: Tables | None = None) -> list[str]:
     records = read_records(manifest)
     ids = ranked_ids(manifest, records)
     if not ids:
-        if any(manifest.exposed(run) and records[run["id"]].is_scored for run in (*manifest.runs, *manifest.imported)):
-            return ["  nothing is ranked: each model had seen an external hospital, or may have seen it"]
-        return ["  no run has a score yet"]
+        return [_nothing_ranked(manifest, records)]
     if len({manifest.config(r).findings for r in manifest.ranked if r["id"] in ids}) > 1:
         return ["  the runs learn different findings: the page compares them finding by finding"]
     runs = {str(run["id"]): run for run in manifest.ranked}
@@ -63,6 +61,16 @@ def summary(manifest: Manifest, tables: Tables | None = None) -> list[str]:
     if not lines:
         lines.append("  no run has a score at an external hospital: nothing is ranked")
     return [*lines, SYNTHETIC_NOTICE] if manifest.content["phantom"] else lines
+
+
+def _nothing_ranked(manifest: Manifest, records: RunRecords) -> str:
+    """Return why no run is ranked."""
+    models = [run for run in (*manifest.runs, *manifest.imported) if records[run["id"]].is_scored]
+    if not any(manifest.exposed(run) for run in models):
+        return "  no run has a score yet"
+    if manifest.ranked:
+        return "  nothing is ranked yet: the runs that had seen no external hospital have no score"
+    return "  nothing is ranked: each model had seen an external hospital, or may have seen it"
 
 
 def _from_scores(manifest: Manifest, ids: Sequence[str]) -> _RankedRecipes:
