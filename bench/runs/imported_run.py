@@ -8,6 +8,7 @@ Legend: N images, K findings of the grid.
 
 import json
 from collections.abc import Collection, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ import torch
 from numpy.typing import NDArray
 
 from bench.config.imported_model import DataExposure, Declared, Outputs
+from bench.config.seen import OTHERS, Seen
 from bench.inputs.batches import BatchReader
 from bench.inputs.examples import Examples
 from bench.models import cost
@@ -31,6 +33,7 @@ from bench.store.store import Progress, Store, canonical_json, short_hash
 from harmonize.cache.cache import ImageCache
 from harmonize.datasets import LAYOUTS
 from harmonize.images.pixels import Geometry
+from reports.schemas.exposure import CORPORA, LABELS, NO, UNKNOWN
 
 _MOST_NAME = 60  # maximum number of characters in a model's name
 
@@ -40,24 +43,49 @@ def declared_run(folder: Path, stored: StoredRun, cohorts: Collection[str], *, s
 
     `cohorts`: names of the grid's cohorts. `synthetic`: whether the grid has synthetic images. A run that was trained
     on synthetic images has seen no real cohort, and a run that was trained on real images has seen no synthetic cohort. So
-    if only the run or only the grid is synthetic, the declared data exposure names no cohort.
+    if only the run or only the grid is synthetic, the training cohort is not among the seen cohorts. What its starting
+    weights had seen holds in any case.
     """
     stated = json.loads((folder / CONFIG).read_bytes()) if (folder / CONFIG).is_file() else {}
     document = json.loads(stored.run.document)
     seen = {"cohort": stored.run.config.train_on, "layout": "", "title": stored.run.config.train_on}
     seen |= {"licence": "not stated", "pretraining": str(document.get("weights", "unknown"))}
-    seen |= {key: str(value) for key, value in dict(stated.get("trained_on", {})).items()}
+    trained_on = dict(stated.get("trained_on", {}))
+    answers = trained_on.pop("seen", None)
+    seen |= {key: str(value) for key, value in trained_on.items()}
     known = [name for name in (seen["layout"], seen["cohort"]) if name in {*cohorts, *LAYOUTS} - {"table"}]
+    trained, others = tuple(dict.fromkeys(known)), ()
     if stored.synthetic != synthetic or not known:
         kind = "synthetic images" if stored.synthetic else "images"
-        exposure = DataExposure((), (f"{kind} of {seen['title']}",), seen["pretraining"], seen["licence"])
-    else:
-        exposure = DataExposure(tuple(dict.fromkeys(known)), (), seen["pretraining"], seen["licence"])
+        trained, others = (), (f"{kind} of {seen['title']}",)
+    exposure = DataExposure(trained, others, seen["pretraining"], seen["licence"])
+    start = _seen_before(answers, stored, seen["pretraining"], str(folder))
+    start = {key: own for key, own in start.items() if key in {*cohorts, *LAYOUTS, OTHERS}}
+    if any(own.answer != NO for own in start.values()):
+        start |= dict.fromkeys(trained, Seen(LABELS))
+        had_seen = tuple(key for key, own in start.items() if own.had_seen and key != OTHERS)
+        exposure = replace(exposure, cohorts=had_seen, seen=start)
     name = str(stated.get("name", "")) or stored.title
     names = tuple(finding if finding in stored.learned else "" for finding in stored.findings)
     files = {str(path.relative_to(folder)): path for path in model_files(folder)}
     short = name if len(name) <= _MOST_NAME else f"{name[: _MOST_NAME - 3]}..."
     return Declared(short, "run", stored.id, {}, files, None, Outputs("logit", names), exposure, str(folder))
+
+
+def _seen_before(answers: Any, stored: StoredRun, pretraining: str, where: str) -> dict[str, Seen]:
+    """Return what the starting weights of a run had seen; `answers`: the key `seen` of the folder, None if it is missing.
+
+    Older folders have no answers. Then only random weights and weights of photographs had seen nothing.
+    """
+    if answers is not None:
+        return Seen.parse(answers, Path(where), f"{where}: trained_on.seen")
+    photographs = set(pretraining.split(", ")) <= {*CORPORA}
+    clean = all(
+        json.loads(network.run.document)["weights"] == "none"
+        or (network.run.config.weights == "imagenet" and photographs)
+        for network in stored.networks
+    )
+    return Seen.parse(NO if clean else UNKNOWN, Path(where), where)
 
 
 def geometries(stored: StoredRun) -> list[Run]:

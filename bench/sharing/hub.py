@@ -16,6 +16,8 @@ from typing import Any
 
 import pandas as pd
 
+from bench.config.seen import OTHERS
+from bench.planning.exposure import Exposure
 from bench.planning.imported_run import KIND
 from bench.planning.manifest import Manifest, planned
 from bench.planning.run import find_run, read_run
@@ -27,7 +29,9 @@ from bench.store.checked_folders import REFERENCE, WEIGHTS, CheckedFolder, Score
 from bench.store.file_integrity import file_sha256
 from bench.store.store import Store, write_bytes
 from bench.system.hub_client import api
+from harmonize.datasets import TABLE
 from harmonize.errors import ConfigError, SetupError, StoreError
+from reports.schemas.exposure import CORPORA, NO, UNKNOWN
 
 _REPO = re.compile(r"\w[\w.-]{0,94}/\w[\w.-]{0,94}", re.ASCII)
 _MIN_LENGTH = 3  # minimum number of characters of the ids to search for; shorter ids would match ordinary words
@@ -141,10 +145,11 @@ def _block(store: Store, manifest: Manifest, run_id: str, folder: str) -> tuple[
     return block, files
 
 
-def _trained_on(manifest: Manifest, run: Mapping[str, Any]) -> dict[str, str]:
+def _trained_on(manifest: Manifest, run: Mapping[str, Any]) -> dict[str, Any]:
     """Return the data exposure of a run: its training cohort with layout, title and license, and the images of pretraining.
 
-    `pretraining` is "none" if all networks started from random weights.
+    `pretraining` is "none" if all networks started from random weights. `seen` is what the starting weights had seen of
+    each cohort of the grid, by layout, or by name for the user's own tables.
     """
     internal = manifest.cohorts[0]
     own = [row for row in manifest.runs if row["id"] in (run["id"], *run.get("of", ()))]
@@ -156,7 +161,26 @@ def _trained_on(manifest: Manifest, run: Mapping[str, Any]) -> dict[str, str]:
         "title": manifest.hospital(internal).title,
         "licence": manifest.licence(internal) or "not stated",
         "pretraining": ", ".join(stated) or "none",
+        "seen": _seen(manifest, run, own),
     }
+
+
+def _seen(manifest: Manifest, run: Mapping[str, Any], own: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    """Return the answers of a run's starting weights; `own`: the trained runs that it combines, or the run itself.
+
+    Hospitals outside the grid are unknown, unless all weights are random or of photographs.
+    """
+    answers: dict[str, list[str]] = {}
+    stated = manifest.exposure(run)
+    for cohort in manifest.cohorts:
+        key = str(cohort["name"] if cohort["layout"] == TABLE else cohort["layout"])
+        answers.setdefault(key, []).append(str(stated[str(cohort["name"])]["answer"]))
+    saw_no_hospital = all(
+        "exposure" not in row and (manifest.config(row).weights == "none" or row.get("corpus") in CORPORA)
+        for row in own
+    )
+    seen = {key: Exposure.strongest(of_key) for key, of_key in answers.items()}
+    return {**seen, OTHERS: NO if saw_no_hospital else UNKNOWN}
 
 
 def write_folder(files: Sequence[HubFile], folder: Path) -> None:

@@ -1,0 +1,70 @@
+"""A model folder of `bench upload` keeps what the starting weights of its run had seen."""
+
+import json
+import shutil
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from bench.config.imported_model import Declared
+from bench.config.seen import OTHERS, Seen
+from bench.planning.manifest import read_manifest
+from bench.runs.imported_run import _seen_before, declared_run
+from bench.runs.model_folder import load_folder
+from bench.sharing import hub
+from bench.store.checked_files import write_grid
+from bench.store.store import Store
+
+COHORTS = ("chexpert", "mimic", "nih", "padchest", "vindr", "brax")
+
+
+def declared(folder: Path, *, synthetic: bool = True) -> Declared:
+    return declared_run(folder, load_folder(folder), COHORTS, synthetic=synthetic)
+
+
+@pytest.mark.grid
+def test_an_uploaded_folder_states_what_the_starting_weights_had_seen(finished: Path, tmp_path: Path) -> None:
+    shutil.copytree(finished / "runs", tmp_path / "runs", symlinks=True)
+    store = Store.open(tmp_path / "runs")
+    content = read_manifest(store, "tiny").content
+    exposed, clean = content["runs"]
+    exposure = {"nih": {"answer": "images"}, "vindr": {"answer": "unknown"}}
+    write_grid(store, "tiny", {**content, "runs": [{**exposed, "exposure": exposure}, clean]})
+    for row in (exposed, clean):
+        hub.write_folder(hub.files_of(store, row["id"])[2], tmp_path / row["id"])
+
+    found = declared(tmp_path / exposed["id"]).exposure
+    assert {name: own.answer for name, own in found.seen.items()} == {
+        "chexpert": "labels", "mimic": "no", "nih": "images", "padchest": "no", "vindr": "unknown", "brax": "no",
+        OTHERS: "unknown",
+    }  # fmt: skip
+    assert set(found.cohorts) == {"chexpert", "nih"}
+    real = declared(tmp_path / exposed["id"], synthetic=False).exposure  # synthetic training images are no real cohort
+    assert (real.seen["chexpert"].answer, real.seen["nih"].answer) == ("no", "images")
+
+    assert declared(tmp_path / clean["id"]).exposure.cohorts == ("chexpert",)
+    assert declared(tmp_path / clean["id"]).exposure.seen == {}
+    path = tmp_path / clean["id"] / "config.json"
+    older = json.loads(path.read_text())
+    assert older["trained_on"].pop("seen")[OTHERS] == "no"
+    path.write_text(json.dumps(older))
+    assert declared(tmp_path / clean["id"]).exposure.seen == {}  # its weights were random
+
+
+@pytest.mark.parametrize(
+    ("weights", "name", "pretraining", "answer"),
+    [
+        ("none", "none", "none", "no"),
+        ("hub:resnet18.a1_in1k", "imagenet", "in1k", "no"),
+        ("sha256:1", "mine", "radiographs", "unknown"),
+        ("sha256:1", "mine", "in1k", "unknown"),
+        ("embeddings:1", "none", "unknown", "unknown"),
+    ],
+)
+def test_a_folder_without_answers_is_unknown_unless_its_weights_saw_no_radiograph(
+    weights: str, name: str, pretraining: str, answer: str
+) -> None:
+    run = SimpleNamespace(document=json.dumps({"weights": weights}), config=SimpleNamespace(weights=name))
+    stored = SimpleNamespace(networks=[SimpleNamespace(run=run)])
+    assert _seen_before(None, stored, pretraining, "folder") == {OTHERS: Seen(answer)}  # type: ignore[arg-type]
