@@ -7,7 +7,7 @@ Legend: N images, K findings of the grid.
 """
 
 import json
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -54,7 +54,8 @@ def declared_run(folder: Path, stored: StoredRun, cohorts: Collection[str], *, s
     answers = trained_on.pop("seen", None)
     seen |= {key: str(value) for key, value in trained_on.items()}
     known = [name for name in (seen["layout"], seen["cohort"]) if name in {*cohorts, *LAYOUTS} - {"table"}]
-    trained, others = tuple(dict.fromkeys(known)), ()
+    trained: tuple[str, ...] = tuple(dict.fromkeys(known))
+    others: tuple[str, ...] = ()
     if stored.synthetic != synthetic or not known:
         kind = "synthetic images" if stored.synthetic else "images"
         trained, others = (), (f"{kind} of {seen['title']}",)
@@ -78,7 +79,9 @@ def _seen_before(answers: Any, stored: StoredRun, pretraining: str, where: str) 
     Older folders have no answers. Then only random weights and weights of photographs had seen nothing.
     """
     if answers is not None:
-        return Seen.parse(answers, Path(where), f"{where}: trained_on.seen")
+        # as texts, because a list of images in a folder from elsewhere could name any file of this machine
+        texts = {key: str(value) for key, value in answers.items()} if isinstance(answers, Mapping) else str(answers)
+        return Seen.parse(texts, Path(where), f"{where}: trained_on.seen")
     photographs = set(pretraining.split(", ")) <= {*CORPORA}
     clean = all(
         json.loads(network.run.document)["weights"] == "none"

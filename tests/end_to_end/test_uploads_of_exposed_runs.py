@@ -15,6 +15,7 @@ from bench.runs.model_folder import load_folder
 from bench.sharing import hub
 from bench.store.checked_files import write_grid
 from bench.store.store import Store
+from harmonize.errors import ConfigError
 
 COHORTS = ("chexpert", "mimic", "nih", "padchest", "vindr", "brax")
 
@@ -50,6 +51,11 @@ def test_an_uploaded_folder_states_what_the_starting_weights_had_seen(finished: 
     assert older["trained_on"].pop("seen")[OTHERS] == "no"
     path.write_text(json.dumps(older))
     assert declared(tmp_path / clean["id"]).exposure.seen == {}  # its weights were random
+
+
+def test_a_folder_cannot_name_a_file_of_this_machine() -> None:
+    with pytest.raises(ConfigError, match="unknown answer"):
+        _seen_before({"nih": {"answer": "images", "images": "/etc/hosts"}}, SimpleNamespace(), "none", "folder")  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
