@@ -130,7 +130,7 @@ def _count(run: Run, known: Mapping[str, Entry], registry: Registry) -> dict[str
                 if sum(p.numel() for p in initial_network(run, None).parameters()) > limits.MOST_PARAMS:
                     return {}
         network = initial_network(run, None)
-        return counts(network, network.deployed(), run.input_size)
+        return counts(network, network.deployed(), run.input_size, run.config)
     except (CxrError, RuntimeError, AssertionError, TypeError, ValueError):
         return {}
 
