@@ -4,6 +4,7 @@ These values are computed from the configurations of the runs and this installat
 the bundle states. `STATED` lists the facts that cannot be computed from a bundle.
 """
 
+import json
 import re
 from collections.abc import Mapping
 from dataclasses import replace
@@ -92,7 +93,8 @@ def take_costs(manifest: Manifest, registry: Registry, where: str) -> tuple[str,
         if len(known) < len(NAMED):
             unknown.append(run.id)
         outputs = [len(run.config.findings), len(run.config.own_heads), run.config.channels]
-        key = canonical_json([outputs, *(run.entries[name].identity for name in _NETWORK)])
+        head = [run.config.head, run.config.lora.rank, json.loads(run.document).get("prompts")]
+        key = canonical_json([outputs, head, *(run.entries[name].identity for name in _NETWORK)])
         if key not in found:
             found[key] = _count(run, known, registry) if set(_NETWORK) <= set(known) else {}
         if found[key]:

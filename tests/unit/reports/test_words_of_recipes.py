@@ -57,6 +57,7 @@ def test_runs_with_prompts_are_called_wordings_and_others_seeds(page: str) -> No
             of_recipes = runs["run_id"].isin([f"{recipe}{k}" for recipe in recipes])
             runs.loc[of_recipes, "remark"] = f"wording {k + 1} of 2: {{}} / no {{}}, where {{}} is the finding"
         html = render(Tables(study.meta, {**study.frames, "runs": runs, "seeds": luck}))
+        assert html.count("mean of 2 wordings<") == len(set(recipes))
         return html[html.index("<main") : html.index('<section id="hospitals"')]
 
     recipes = list(study["ranks"]["run_id"])
