@@ -61,7 +61,7 @@ def test_an_encoder_of_images_of_the_web_says_of_no_hospital_that_it_is_unseen(n
     [("rad_dino", "vindr"), ("chexzero", "nih"), ("chexzero", "padchest"), ("chexzero", "vindr")],
 )
 def test_an_encoder_has_seen_what_its_starting_weights_may_have_seen(name: str, hospital: str) -> None:
-    """RAD-DINO started from DINOv2, CheXzero from CLIP: they saw images of the web."""
+    """RAD-DINO started from DINOv2 and CheXzero from CLIP, which learned from images of the web."""
     assert Seen.parse(ENCODERS[name].facts["seen"], Path(), name)[hospital].answer == UNKNOWN
 
 
