@@ -10,6 +10,7 @@ import pandas as pd
 
 from bench.board.rules import Rules, division_of
 from bench.board.submission import Number
+from bench.config.imported_model import GOLDEN_TOLERANCE
 from bench.config.registry import Registry
 from bench.planning.manifest import Manifest
 from bench.results.report_tables import tables
@@ -18,6 +19,7 @@ from bench.sharing.bundle import verify as verifying
 from bench.sharing.bundle.verify import Opened
 from bench.store.store import Progress
 from reports.formatting import is_number, plural
+from reports.schemas.exposure import NO, UNKNOWN
 from reports.tables import Tables
 
 THREADS = 2  # threads for scoring
@@ -81,6 +83,7 @@ def examined(bundle: Path, rules: Rules, registry: Registry, progress: Progress)
         contradictions = passport_problems(manifest)
         lines += [Line(MISSING, "passport", text) for text in contradictions]
         lines += [] if contradictions else [Line(OK, "passport", text) for text in passports(manifest)]
+        lines += _golden(manifest)
         collected = tables(manifest)
         found = numbers_of(manifest, collected)
         if not found:
@@ -135,6 +138,24 @@ def _title(manifest: Manifest, runs: pd.DataFrame, recipe: str) -> str:
     return ", ".join(dict.fromkeys(parts))
 
 
+def _golden(manifest: Manifest) -> Iterator[Line]:
+    """Yield a line for each imported model: whether its outputs were compared with golden outputs before it was tested."""
+    if not manifest.imported:
+        yield Line(OK, "golden", "not needed: no model was trained elsewhere")
+    for run in manifest.imported:
+        found = run["passport"].get("golden")
+        if found is None:
+            yield Line(NOTE, "golden", f"{run['name']}: none given, so no outputs of its owner were compared")
+            continue
+        difference = f"{found['difference']:.2g} of their standard deviation"
+        if found["difference"] > GOLDEN_TOLERANCE:
+            text = f"the outputs differ from the golden outputs by {difference}, more than {GOLDEN_TOLERANCE}"
+            yield Line(MISSING, "golden", f"{run['name']}: {text}")
+        else:
+            size = f"{plural(found['images'], 'image')}, {plural(found['outputs'], 'output')} each"
+            yield Line(OK, "golden", f"{run['name']}: golden outputs compared ({size}): equal up to {difference}")
+
+
 def passports(manifest: Manifest) -> list[str]:
     """Return the data exposure of the runs of a bundle as sentences, each once."""
     source = str(manifest.content["source"])
@@ -167,7 +188,13 @@ def passport_problems(manifest: Manifest) -> list[str]:
             f"{run['name']}: {cohort} is training data, but the passport states that it was not seen"
             for cohort in sorted(seen - set(passport["seen"]))
         ]
-        out += _listed(str(run["name"]), passport.get("answers", {}))
+        answers = passport.get("answers", {})
+        out += [
+            f"{run['name']}: {cohort} is training data, but the answer there is {answers[cohort]['answer']}"
+            for cohort in sorted(declared & set(answers))
+            if answers[cohort]["answer"] in (NO, UNKNOWN)
+        ]
+        out += _listed(str(run["name"]), answers)
     for run in manifest.runs:
         out += _listed(f"run {run['id']}", run.get("exposure", {}))
     return out
