@@ -44,7 +44,7 @@ class Examined:
     division: str
     reasons: tuple[str, ...]  # why the division is not closed
     tables: Tables  # tables of its report
-    numbers: tuple[Number, ...]  # of the ranked recipes, highest AUROC first
+    numbers: tuple[Number, ...]  # highest AUROC first; also of recipes that had seen an external hospital
 
     @property
     def missing(self) -> list[Line]:
@@ -86,27 +86,44 @@ def examined(bundle: Path, rules: Rules, registry: Registry, progress: Progress)
         lines += _golden(manifest)
         collected = tables(manifest)
         found = numbers_of(manifest, collected)
-        if not found:
-            lines.append(Line(MISSING, "ranking", _no_rank(manifest)))
+        lines += _ranking(found)
         division, reasons = division_of(rules, manifest, registry)
         yield Examined(opened, tuple(lines), division, tuple(reasons), collected, found)
 
 
-def _no_rank(manifest: Manifest) -> str:
-    """Return why no run of a bundle can be ranked."""
-    seen = {name for run in manifest.imported for name in run["passport"]["seen"]} - {manifest.content["source"]}
-    if seen:
-        return f"no run can be ranked: the model had seen the external hospitals {', '.join(sorted(seen))}"
-    return "no run can be ranked: no macro AUROC at the external hospitals could be computed"
+def _ranking(numbers: Sequence[Number]) -> Iterator[Line]:
+    """Yield a line for each recipe that is not ranked, and one if there is no number at all."""
+    if not numbers:
+        what = "no run can be shown: no macro AUROC at the external hospitals could be computed"
+        yield Line(MISSING, "ranking", what)
+    for number in numbers:
+        if number.seen:
+            what = f"it had seen, or may have seen, {', '.join(number.seen)}"
+            yield Line(NOTE, "ranking", f"{number.recipe}: shown, but not ranked: {what}")
+
+
+def _unranked(frames: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+    """Return the external macro AUROC of each recipe that had seen an external hospital, or may have seen one."""
+    exposure, scores = frames["exposure"], frames["scores"]
+    exposed = exposure[exposure["answer"] != NO]["run_id"]
+    chosen = (scores["metric"] == "auroc") & (scores["dataset"] == "external") & (scores["finding"] == "macro")
+    chosen &= (scores["calibrator"] == "none") & (scores["subgroup"] == "all") & scores["value"].notna()
+    return scores[chosen & scores["run_id"].isin(exposed)]
 
 
 def numbers_of(manifest: Manifest, collected: Tables) -> tuple[Number, ...]:
-    """Return the headline numbers of the ranked recipes of a report, highest AUROC first."""
+    """Return the headline numbers of the recipes of a report, highest AUROC first.
+
+    A recipe that had seen an external hospital, or may have seen one, has the names of these hospitals in `seen`.
+    """
     frames = collected.frames
-    if "ranks" not in frames or not len(frames["ranks"]):
+    if "ranks" not in frames:
         return ()
     ranks = frames["ranks"]
     ranks = ranks[(ranks["metric"] == "auroc") & (ranks["dataset"] == "external") & (ranks["finding"] == "macro")]
+    columns = ["run_id", "value", "low", "high"]
+    ranks = pd.concat([table for table in (ranks[columns], _unranked(frames)[columns]) if len(table)] or [ranks])
+    answers = frames["exposure"]
     runs, gaps = frames["runs"].set_index("run_id"), frames["gaps"]
     gaps = gaps[(gaps["dataset"] == "external") & (gaps["finding"] == "macro")].set_index("run_id")
     out = []
@@ -120,7 +137,8 @@ def numbers_of(manifest: Manifest, collected: Tables) -> tuple[Number, ...]:
         ids = tuple(map(str, seeds[seeds["recipe_id"] == recipe]["run_id"])) or (recipe,)
         low, high, gap, gap_low, gap_high = bounds
         title = _title(manifest, runs, recipe)
-        out.append(Number(title, float(row["value"]), low, high, gap, gap_low, gap_high, ids))
+        seen = answers[(answers["run_id"] == recipe) & (answers["answer"] != NO)]["dataset"]
+        out.append(Number(title, float(row["value"]), low, high, gap, gap_low, gap_high, ids, tuple(map(str, seen))))
     return tuple(out)
 
 

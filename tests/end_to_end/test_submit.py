@@ -1,6 +1,7 @@
 """`bench submit`: what a bundle lacks is listed line by line, and the facts of its runs decide the division."""
 
 import json
+import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +13,7 @@ import yaml
 
 from bench.board.examine import examined
 from bench.board.rules import Rules, missing_registered
+from bench.board.site import build
 from bench.board.submission import Submission
 from bench.cli.progress_bars import QuietDisplay
 from bench.config.registry import Entry, Registry
@@ -26,12 +28,13 @@ from harmonize.errors import StoreError
 from harmonize.labels.findings import space
 from tests.conftest import Command, Once
 from tests.end_to_end.test_bundles import on_json
-from tests.laboratories import bundle, laboratories, quiet, rules, with_model, with_other_runs
+from tests.laboratories import accept, bundle, laboratories, quiet, rules, with_model, with_other_runs
 
 pytestmark = pytest.mark.grid
 NUMBER = dict.fromkeys(("auroc", "auroc_low", "auroc_high", "gap", "gap_low", "gap_high"), 0.5) | {
     "recipe": "x",
     "runs": ["0" * 12],
+    "seen": [],
 }
 STATED = ("--laboratory", "Laboratory A", "--licence", "CC-BY-4.0", "--quiet")
 
@@ -104,14 +107,27 @@ def test_a_list_of_training_ids_must_not_contradict_the_passport(labs: Path, tmp
     assert "do not contradict" in submitted(here, tmp_path, tmp_path, "c", *STATED, "--seen-ids", "nih=ids.txt")
 
 
-def test_a_model_that_had_seen_an_external_hospital_is_not_ranked(
+def test_a_model_that_had_seen_an_external_hospital_is_shown_but_not_ranked(
     finished: Path, tmp_path: Path, here: Command
 ) -> None:
     shutil.copytree(finished, tmp_path / "d", symlinks=True)
     bundle(tmp_path / "d" / "runs", tmp_path / "d.zip", with_model(tmp_path / "d", ["nih"]))
-    rules(tmp_path / "board")
-    said = submitted(here, tmp_path, tmp_path, "d", *STATED, code=1)
-    assert "no run can be ranked: the model had seen the external hospitals nih" in said
+    board = rules(tmp_path / "board")
+    said = submitted(here, tmp_path, tmp_path, "d", *STATED)
+    assert "Foreign network: shown, but not ranked: it had seen, or may have seen, nih" in said
+    accept(board, "lab-d")
+    assert "1 row, 0 ranked" in here("board", "board", "-o", "site", "--quiet", cwd=tmp_path).stdout
+    [row] = json.loads((tmp_path / "site" / "rows.json").read_text())["rows"]
+    assert (row["group"], row["seen"], row["division"]) == (None, "nih", "open")
+    assert "had seen, or may have seen: nih" in (tmp_path / "site" / "index.html").read_text()
+    answers = re.findall(r'data-l="seen before">(\w+)<', (tmp_path / "site" / "submissions" / "lab-d.html").read_text())
+    assert sorted(answers) == ["labels", "no", "no", "no", "no"]
+    path = board / "submissions" / "lab-d" / "submission.json"
+    content = json.loads(path.read_bytes())
+    content["numbers"][0]["seen"] = []  # as if it had seen nothing
+    path.write_bytes(canonical_json(content))
+    [broken] = build(board, None, Registry.read(), quiet).broken
+    assert "states seen (), the bundle gives ('nih',)" in broken.error.what
 
 
 def with_weights(registry: Registry, corpus: str, seen: Any) -> Registry:
@@ -194,6 +210,8 @@ def test_golden_outputs_that_were_compared_at_intake_have_a_line(finished: Path,
         ({"numbers": [{**NUMBER, "auroc_low": 0.6}]}, "its interval is invalid"),
         ({"numbers": [{**NUMBER, "auroc_high": None}]}, "its interval is invalid"),
         ({"numbers": [{**NUMBER, "gap": "x"}]}, "a number is not a number"),
+        ({"numbers": [{**NUMBER, "seen": [1]}]}, "a text is not a text"),
+        ({"numbers": [{**NUMBER, "seen": ["<b>"]}]}, "has the character '<'"),
     ],
 )
 def test_a_changed_statement_is_refused(changed: dict[str, object], said: str, tmp_path: Path) -> None:
