@@ -53,6 +53,16 @@ def known_entries(run: Run, registry: Registry) -> dict[str, Entry]:
     return known
 
 
+def starting_weights(known: Mapping[str, Entry]) -> Entry | None:
+    """Return the registry entry that describes the starting weights of a run, None if the registry does not have it.
+
+    known: result of `known_entries`. As in `Run.weights_entry`, it is the entry of the weights if these are a file, else the
+    entry of the architecture.
+    """
+    weights = known.get("weights")
+    return weights if weights is None or "file" in weights.facts else known.get("architecture")
+
+
 def take_titles(store: Store, content: dict[str, Any], registry: Registry) -> None:
     """Replace titles, family, license and corpus of the runs in `content` by those of the registry.
 
@@ -66,9 +76,9 @@ def take_titles(store: Store, content: dict[str, Any], registry: Registry) -> No
         entries += known.items()
         row["titles"] |= {key: entry.title for key, entry in known.items()}
         if architecture := known.get("architecture"):
-            facts = architecture.facts
-            row |= {"family": str(facts.get("family", "other")), "corpus": str(facts.get("corpus", ""))}
-            row["licence"] = architecture.licence
+            row["family"] = str(architecture.facts.get("family", "other"))
+        if start := starting_weights(known):
+            row |= {"corpus": str(start.facts.get("corpus", "")), "licence": start.licence}
         of_run[row["id"]] = row["titles"]["architecture"]
     for row in content["derived"]:
         if row["kind"] != KIND:
