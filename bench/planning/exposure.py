@@ -69,7 +69,9 @@ class Exposure:
         that is no cohort and no layout, because a typing error would let OTHERS answer for the hospital.
         """
         entry = run.weights_entry
-        if cls.saw_no_data(run) or ("seen" not in entry.facts and _of_photographs(entry)):
+        if cls.saw_no_data(run.config.weights, run.entries["architecture"]) or (
+            "seen" not in entry.facts and _of_photographs(entry)
+        ):
             return cls(dict.fromkeys(cohorts, NO), {})
         where = f"{entry.section}.{entry.name}: seen"
         seen = Seen.parse(entry.facts.get("seen", UNKNOWN), registry.parent, where)
@@ -80,17 +82,17 @@ class Exposure:
         return cls.of(seen, cohorts)
 
     @staticmethod
-    def saw_no_data(run: Run) -> bool:
+    def saw_no_data(weights: str, own: Entry) -> bool:
         """Return whether a run starts from random weights, so that it learned from no data before it is trained here.
 
         Given vectors come from a network that was trained elsewhere. So do the features of a network of another package
         whose entry states `seen`: it may load weights of its own. A timm network without starting weights is random.
+        `weights`: name of the starting weights in the configuration. `own`: the entry of the architecture.
         """
-        own = run.entries["architecture"]
         brings_weights = "seen" in own.facts and (
             not own.use.endswith(":timm_model") or "checkpoint_path" in own.options
         )
-        return run.config.weights == "none" and not run.has_given_vectors and not brings_weights
+        return weights == "none" and not own.has_given_vectors and not brings_weights
 
     @property
     def document(self) -> dict[str, dict[str, Any]]:

@@ -200,9 +200,10 @@ def make_plan(
     named = read_data(data) if data else ()  # `seen` may name cohorts that this grid does not have
     found = {start: Exposure.of_run(run, cohorts, registry.path, weights, named) for start, run in one_of_each.items()}
     declared = {  # given vectors that saw nothing are stated, too: without starting weights, they would look random
-        start
-        for start, run in one_of_each.items()
-        if not found[start].saw_nothing or (run.config.weights == "none" and not Exposure.saw_no_data(run))
+        (name, start)
+        for (name, start), run in one_of_each.items()
+        if not found[name, start].saw_nothing
+        or (start == "none" and not Exposure.saw_no_data(start, run.entries["architecture"]))
     }
     exposures = {run_id: found[start] for run_id, start in start_of.items() if start in declared}
     plan = replace(plan, exposures=exposures)

@@ -10,7 +10,7 @@ Legend: N images, C channels, K findings with golden outputs, O outputs of the n
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import cv2
 import numpy as np
@@ -18,7 +18,7 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
-from bench.config.imported_model import Declared, Input
+from bench.config.imported_model import GOLDEN_TOLERANCE, Declared, Input
 from bench.config.preprocessing_ops import geometry
 from bench.runs.imported_network import ImportedNetwork, declared_normalization
 from bench.store.safe_csv import csv_text
@@ -36,10 +36,6 @@ Array = NDArray[np.float64]
 TABLE = "outputs.csv"
 SITES = ("chexpert", "mimic", "nih", "padchest", "vindr", "brax")  # one image of each synthetic hospital
 SIDE = 512  # long side of the images, px
-# Two outputs of a finding are equal if they differ by less than this share of the standard deviation of its golden outputs
-# over the images. Devices and libraries change the sixth digit, and another interpolation less than this; each of the
-# mistakes changes more. The levels of findings differ much more than the images, so findings are not taken together.
-TOLERANCE = 0.02
 _LEAST_SPREAD = 1e-3  # least standard deviation, as a share of the largest output of the finding: above rounding errors
 SCALES = {  # usual input scales: name -> mean, std of images in [0, 1]
     "ImageNet's mean and std": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
@@ -110,13 +106,18 @@ class GoldenOutputs:
         table.insert(0, "image", names)
         write_bytes(folder / TABLE, csv_text(table).encode())
 
-    def check(self, network: ImportedNetwork) -> None:
-        """Raise ConfigError, with the likely cause, if the network's outputs differ from the golden outputs."""
+    def check(self, network: ImportedNetwork) -> dict[str, Any]:
+        """Compare the network's outputs with the golden outputs, and return the record of the comparison for the passport.
+
+        Raises ConfigError, with the likely cause, if they differ. The record has the number of images, of outputs for each
+        image, and the largest difference as a share of the standard deviation of the golden outputs of the finding.
+        """
         given = network.declared.input
         assert given is not None
         output_NK = self.outputs(network, given)
         if self._same(output_NK):
-            return
+            difference = round(self._difference(output_NK), 6)
+            return {"images": len(self.images), "outputs": len(self.columns), "difference": difference}
         cause = self._cause(network, given, output_NK)
         worst = np.unravel_index(np.abs(output_NK - self.output_NK).argmax(), output_NK.shape)
         example = f"{self.columns[worst[1]]} is {output_NK[worst]:.4g} instead of {self.output_NK[worst]:.4g}"
@@ -125,15 +126,22 @@ class GoldenOutputs:
         raise ConfigError(f"{what}. {cause[0]}" if cause else what, cause[1] if cause else self.where, fix)
 
     def _same(self, output_NK: Array) -> bool:
-        return bool((np.abs(output_NK - self.output_NK) <= self._tolerance()).all())
+        return self._difference(output_NK) <= GOLDEN_TOLERANCE
 
-    def _tolerance(self) -> Array:
-        """Return the largest difference of equal outputs, for each finding."""
-        # one image has no spread over images, so the findings are compared with each other
+    def _difference(self, output_NK: Array) -> float:
+        """Return the largest difference from the golden outputs as a share of the standard deviation of the finding."""
+        return float((np.abs(output_NK - self.output_NK) / self._spread()).max())
+
+    def _spread(self) -> Array:
+        """Return the standard deviation [K] of the golden outputs over the images.
+
+        Levels of findings differ much more than images, so findings taken together would hide a wrong normalization.
+        """
+        # one image has no spread over images, so its findings are compared with each other
         spread = self.output_NK.std(0) if len(self.output_NK) > 1 else self.output_NK.std()
         least_K = np.maximum(_LEAST_SPREAD * np.abs(self.output_NK).max(0), 1e-6)
-        tolerance_K: Array = TOLERANCE * np.maximum(spread, least_K)
-        return tolerance_K
+        spread_K: Array = np.maximum(spread, least_K)
+        return spread_K
 
     def _cause(self, network: ImportedNetwork, given: Input, output_NK: Array) -> tuple[str, str] | None:
         """Return the likely cause as a sentence, and the key to correct; None if no usual mistake explains the outputs."""
@@ -163,7 +171,9 @@ class GoldenOutputs:
         # golden finding, network's finding
         apart_KK = np.abs(self.output_NK[:, :, None] - output_NK[:, None, :]).max(0)
         chosen = apart_KK.argmin(1)
-        equal = len(set(chosen.tolist())) == len(chosen) and (apart_KK.min(1) <= self._tolerance()).all()
+        equal = (
+            len(set(chosen.tolist())) == len(chosen) and (apart_KK.min(1) <= GOLDEN_TOLERANCE * self._spread()).all()
+        )
         if not equal or (chosen == np.arange(len(chosen))).all():
             return ""
         moved = [(self.columns[k], self.columns[j]) for k, j in enumerate(chosen.tolist()) if k != j]
