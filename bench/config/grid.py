@@ -15,6 +15,7 @@ from bench.config.compatibility import (
     OWN,
     check_given_vectors,
     check_probe,
+    check_prompts,
     check_trainable,
     with_own_preprocessing,
     with_required_kind,
@@ -500,6 +501,7 @@ def _check_combination(config: RunConfig, registry: Registry, where: str) -> Non
     check_probe(config, registry.find("uncertainty", config.uncertainty, where), where)
     architecture = registry.find("architectures", config.architecture, where)
     check_given_vectors(config, architecture, where)
+    check_prompts(config, architecture, where)
     size = input_size(registry.find("preprocessing", config.preprocessing, where).facts)
     if size < (smallest := architecture.facts.get("min_px", 1)):
         fix = f"choose a preprocessing of {smallest} pixels or more"
