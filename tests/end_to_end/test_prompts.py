@@ -4,6 +4,7 @@ import json
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -66,8 +67,7 @@ def registry(tmp_path: Path) -> Registry:
         "with: {widths: [16, 32, 64, 128], depths: [1, 1, 1, 1]}, prompts: p.safetensors, title: CLIP}\n"
         "weights:\n  own: {file: own.safetensors, corpus: a test}\n"
     )
-    options = {"widths": [16, 32, 64, 128], "depths": [1, 1, 1, 1]}
-    network = se_resnet(num_outputs=len(FINDINGS), in_channels=3, **options)
+    network = se_resnet(len(FINDINGS), 3, widths=[16, 32, 64, 128], depths=[1, 1, 1, 1])
     save_tensors(network.state_dict(), tmp_path / "own.safetensors")
     return Registry.read(path)
 
@@ -191,6 +191,45 @@ def test_damaged_files_of_prompts_are_refused(tmp_path: Path, change: dict[str, 
     save_file(kept, tmp_path / "q.safetensors")
     with pytest.raises(SetupError, match="cannot read the prompts"):
         Prompts.read(tmp_path / "q.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("change", "what"),
+    [
+        ({"findings": [*FINDINGS[:-1], FINDINGS[0]]}, f"the finding {FINDINGS[0]!r} is repeated"),
+        ({"findings": "ABCDEFGHI"}, "findings must be a list of texts"),
+        ({"findings": [*FINDINGS[:-1], 3]}, "findings must be a list of texts"),
+        (
+            {"wordings": [{"positive": "{}"}, WORDINGS[1]]},
+            "wording 1 has no text 'negative'",
+        ),
+        ({"wordings": [WORDINGS[0], {"positive": 3, "negative": "{}"}]}, "wording 2 has no text 'positive'"),
+        ({"wordings": [WORDINGS[0], {"negative": "no {}"}]}, "wording 2 has no text 'positive'"),
+        ({"wordings": [WORDINGS[0], {"positive": "{}", "negative": 3}]}, "wording 2 has no text 'negative'"),
+        (
+            {"wordings": [WORDINGS[0], {"positive": "{}", "negative": 3}], "rule": "sigmoid"},
+            "wording 2 has no text 'negative'",
+        ),
+        ({"wordings": [*WORDINGS[:1], "{}"]}, "wordings must be a list of blocks"),
+        ({"wordings": "{}"}, "wordings must be a list of blocks"),
+        ({"rule": "max"}, "unknown rule 'max'"),
+        ({"text": 2.0}, "vectors of length 1"),
+        ({"text": 0.0}, "vectors of length 1"),
+    ],
+)
+def test_prompts_with_wrong_texts_or_lengths_are_refused(tmp_path: Path, change: dict[str, Any], what: str) -> None:
+    path = tmp_path / "p.safetensors"
+    prompts = write(path)
+    arrays = dict(prompts.arrays)
+    arrays["text"] = arrays["text"].copy()
+    arrays["text"][1, 2, 0] *= change.get("text", 1)
+    stated = {"findings": list(FINDINGS), "wordings": WORDINGS, "rule": "softmax"} | change
+    save_file(arrays, path, {"prompts": json.dumps(stated)})
+    with pytest.raises(SetupError) as error:
+        Prompts.read(path)
+    assert what in error.value.what
+    assert error.value.where == str(path)
+    assert error.value.fix
 
 
 def test_settings_of_training_do_not_change_a_run_with_prompts() -> None:
