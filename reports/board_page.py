@@ -11,16 +11,24 @@ from reports.formatting import is_number, plural
 from reports.html.section import write
 from reports.html.shell import shell
 from reports.report_data.headline_rows import Estimate
+from reports.schemas.exposure import NO
 
 STYLES = ("base.css", "ranking.css", "figures.css", "phone.css", "print.css")
 SCRIPTS = ("theme.js", "board.js")
 WIDTH, HEIGHT = 260.0, 24.0
-UNRANKED = 0  # in place of the number of a tie group
+UNRANKED, EXPOSED = (
+    0,
+    -1,
+)  # in place of the number of a tie group: self-reported, or not tested at unseen hospitals alone
 
 
 @dataclass(frozen=True, slots=True)
 class BoardRow:
-    """A row of a board. group: number of its tie group, or UNRANKED. moved: what a new scoring version changed, "" if nothing."""
+    """A row of a board. group: number of its tie group, UNRANKED or EXPOSED.
+
+    moved: what a new scoring version changed, "" if nothing. seen: names of the external hospitals that the model had seen, or
+    may have seen, "" if none.
+    """
 
     group: int
     recipe: str
@@ -31,6 +39,7 @@ class BoardRow:
     gap: Estimate
     num_seeds: int
     moved: str = ""
+    seen: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +56,10 @@ class Made:
 
 @dataclass(frozen=True, slots=True)
 class BoardPage:
-    """The content of the board. divisions: name -> rows, ranked ones first. waiting: names of submissions without decision."""
+    """The content of the board. divisions: name -> rows, ranked ones first. waiting: names of submissions without decision.
+
+    broken: name and reason of each submission that is left out, because it is not what it states.
+    """
 
     title: str
     about: str
@@ -58,11 +70,12 @@ class BoardPage:
     decisions: Sequence[Made]
     waiting: Sequence[str]
     hospitals: Sequence[str]
+    broken: Sequence[tuple[str, str]] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class SubmissionPage:
-    """The content of a submission's page. facts: name -> text. checks: state, what, text. at_hospitals: recipe, hospital, AUROC."""
+    """The content of a submission's page. facts: name -> text. checks: state, what, text. at_hospitals: recipe, hospital, AUROC, answer."""
 
     board: str
     synthetic: bool
@@ -71,7 +84,7 @@ class SubmissionPage:
     rows: Sequence[BoardRow]
     facts: Mapping[str, str]
     checks: Sequence[tuple[str, str, str]]
-    at_hospitals: Sequence[tuple[str, str, Estimate]]
+    at_hospitals: Sequence[tuple[str, str, Estimate, str]]
     decisions: Sequence[Made]
     files: Sequence[str]
     has_report: bool
@@ -103,7 +116,7 @@ def render_board(page: BoardPage) -> str:
 
 def render_submission(page: SubmissionPage) -> str:
     """Return the page of a submission as HTML; it makes no network requests."""
-    estimates = [estimate for _, _, estimate in page.at_hospitals]
+    estimates = [estimate for _, _, estimate, _ in page.at_hospitals]
     scale, grid = _axis(estimates)
     text = write(
         "submission_page.html.j2",
@@ -113,8 +126,14 @@ def render_submission(page: SubmissionPage) -> str:
         phantom=page.synthetic,
         page=page,
         hospitals=[
-            {"recipe": recipe, "hospital": hospital, "auroc": estimate, "figure": _dot(estimate, scale, grid)}
-            for recipe, hospital, estimate in page.at_hospitals
+            {
+                "recipe": recipe,
+                "hospital": hospital,
+                "auroc": estimate,
+                "answer": answer,
+                "figure": _dot(estimate, scale, grid, hollow=answer != NO),
+            }
+            for recipe, hospital, estimate, answer in page.at_hospitals
         ],
         axis=svg.tick_axis(scale, grid),
         sections=[],
@@ -131,7 +150,7 @@ def headline(page: BoardPage) -> str:
     """
     for name, rows in page.divisions.items():
         first = [row for row in rows if row.group == 1]
-        if len(first) == 1 and len([row for row in rows if row.group != UNRANKED]) > 1:
+        if len(first) == 1 and len([row for row in rows if row.group > 0]) > 1:
             return f"{name.capitalize()} division: {first[0].laboratory} has the highest AUROC"
         if len(first) == 1:
             return f"{name.capitalize()} division: one ranked row, of {first[0].laboratory}"
@@ -143,13 +162,15 @@ def headline(page: BoardPage) -> str:
 def _group_title(number: int, rows: Sequence[BoardRow]) -> str:
     if number == UNRANKED:
         return "Not ranked · nobody else has computed these numbers"
+    if number == EXPOSED:
+        return "Not ranked · the model had seen an external hospital, or may have seen one"
     if len(rows) == 1:
         return f"Group {number}"
     return f"Group {number} · {plural(len(rows), 'row')} that the data cannot distinguish"
 
 
 def _cells(row: BoardRow, scale: svg.Scale, grid: Sequence[float]) -> dict[str, object]:
-    return {"row": row, "figure": _dot(row.auroc, scale, grid, hollow=row.group == UNRANKED)}
+    return {"row": row, "figure": _dot(row.auroc, scale, grid, hollow=row.group <= 0)}
 
 
 def _axis(estimates: Sequence[Estimate]) -> tuple[svg.Scale, list[float]]:

@@ -16,7 +16,7 @@ from bench.results.read_predictions import SCORING_VERSION
 from bench.results.same_scores import ROUNDING
 from bench.sharing.bundle.sign import signer
 from bench.store.store import Progress
-from harmonize.errors import StoreError
+from harmonize.errors import ConfigError, CxrError, DatasetError, StoreError
 from reports.page import render
 
 SELF_REPORTED, VERIFIED, RERUN = STATUSES = ("self-reported", "bundle verified", "re-run")
@@ -38,7 +38,8 @@ class Entry:
     passports: tuple[str, ...]
     signed_by: str
     reproductions: tuple[Reproduction, ...]
-    hospitals: tuple[tuple[str, str, tuple[float, float, float]], ...]  # recipe, hospital, AUROC with its bounds
+    # recipe, hospital, AUROC with its bounds, answer to what the model had seen of the hospital
+    hospitals: tuple[tuple[str, str, tuple[float, float, float], str], ...]
     report: str
     decision: Decision | None
 
@@ -60,11 +61,19 @@ class Entry:
         return number.auroc - before[0] if before and self.stated.scoring != SCORING_VERSION else None
 
 
-def entries(board: Path, rules: Rules, registry: Registry, progress: Progress) -> Iterator[Entry]:
+@dataclass(frozen=True, slots=True)
+class Broken:
+    """A submission that is not what it states. error: why."""
+
+    name: str
+    error: CxrError
+
+
+def entries(board: Path, rules: Rules, registry: Registry, progress: Progress) -> Iterator[Entry | Broken]:
     """Check each submission that is accepted or waits for a decision, and yield it; accepted ones first, oldest first.
 
-    Raises StoreError for the first submission that is not what it states, with the reason. Refused and withdrawn
-    submissions are left out.
+    Refused and withdrawn submissions are left out. Raises StoreError for a broken chain of decisions, and if the folder of an
+    accepted submission is missing.
     """
     decisions = read(board)
     last = latest(decisions)
@@ -78,7 +87,11 @@ def entries(board: Path, rules: Rules, registry: Registry, progress: Progress) -
     known: dict[str, Fingerprint] = {}
     ids: dict[str, str] = {}
     for folder in open_:
-        yield _entry(folder, board, rules, registry, progress, last.get(folder.name), known, ids)
+        try:
+            entry: Entry | Broken = _entry(folder, board, rules, registry, progress, last.get(folder.name), known, ids)
+        except (StoreError, ConfigError, DatasetError) as error:
+            entry = Broken(folder.name, error)
+        yield entry
 
 
 def _entry(
@@ -91,7 +104,10 @@ def _entry(
     known: dict[str, Fingerprint],
     ids: dict[str, str],
 ) -> Entry:
-    """Check one submission. `known` and `ids`: fingerprints and bundle ids of those before; this one is added."""
+    """Check one submission. `known` and `ids`: fingerprints and bundle ids of those before.
+
+    This one is added if it is what it states: otherwise a wrong submission could make a right one look like its copy.
+    """
     if extra := unexpected(folder):
         raise StoreError(f"the file {extra[0][:100]!r} belongs to no submission", str(folder), _FIX)
     stated = Submission.read(folder)
@@ -101,7 +117,6 @@ def _entry(
     if stated.bundle in ids:
         what = f"the bundle is a copy of the submission {ids[stated.bundle]} under another name"
         raise StoreError(what, str(folder), _FIX)
-    ids[stated.bundle] = folder.name
     bundle = folder / BUNDLE
     if not bundle.is_file():
         return Entry(folder, stated, stated.numbers, (), (), (), "", (), (), "", decision)
@@ -112,12 +127,12 @@ def _entry(
         for name, other in known.items():
             if problems := differences(own, other, name):
                 raise StoreError(problems[0], str(folder), _FIX)
-        known[folder.name] = own
         again = tuple(reproductions(folder, found.opened.manifest, board / SIGNERS))
         exposure = tuple(passports(found.opened.manifest))
         page = render(found.tables)
         at_hospitals = tuple(_hospitals(found))
         lines, reasons = found.lines, found.reasons
+        known[folder.name], ids[stated.bundle] = own, folder.name
     return Entry(
         folder, stated, found.numbers, lines, reasons, exposure, signed_by, again, at_hospitals, page, decision
     )
@@ -157,8 +172,8 @@ def _other_numbers(stated: Sequence[Number], computed: Sequence[Number]) -> str:
     return ""
 
 
-def _hospitals(found: Examined) -> Iterator[tuple[str, str, tuple[float, float, float]]]:
-    """Yield recipe, title of the hospital and macro AUROC with its bounds, for each row and hospital."""
+def _hospitals(found: Examined) -> Iterator[tuple[str, str, tuple[float, float, float], str]]:
+    """Yield recipe, title of the hospital, macro AUROC with its bounds, and answer, for each row and hospital."""
     scores, titles = found.tables.frames["scores"], found.opened.manifest.titles
     splits = {str(c["name"]): str(c["headline_split"]) for c in found.opened.manifest.external}
     chosen = scores[
@@ -167,9 +182,12 @@ def _hospitals(found: Examined) -> Iterator[tuple[str, str, tuple[float, float, 
         & (scores["calibrator"] == "none")
         & (scores["subgroup"] == "all")
     ]
+    manifest = found.opened.manifest
+    by_id = {str(run["id"]): run for run in (*manifest.runs, *manifest.derived)}
     for number in found.numbers:
+        answers = manifest.exposure(by_id[number.runs[0]])
         recipe = {*number.runs} if len(number.runs) == 1 else {f"{number.runs[0]}-seeds"}
         for row in chosen[chosen["run_id"].isin(recipe)].to_dict("records"):
             if splits.get(row["dataset"]) == row["split"]:
                 bounds = (float(row["value"]), float(row["low"]), float(row["high"]))
-                yield number.recipe, titles[row["dataset"]], bounds
+                yield number.recipe, titles[row["dataset"]], bounds, str(answers[row["dataset"]]["answer"])

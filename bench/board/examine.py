@@ -10,6 +10,7 @@ import pandas as pd
 
 from bench.board.rules import Rules, division_of
 from bench.board.submission import Number
+from bench.config.imported_model import GOLDEN_TOLERANCE
 from bench.config.registry import Registry
 from bench.planning.manifest import Manifest
 from bench.results.report_tables import tables
@@ -18,6 +19,7 @@ from bench.sharing.bundle import verify as verifying
 from bench.sharing.bundle.verify import Opened
 from bench.store.store import Progress
 from reports.formatting import is_number, plural
+from reports.schemas.exposure import NO, UNKNOWN
 from reports.tables import Tables
 
 THREADS = 2  # threads for scoring
@@ -42,7 +44,7 @@ class Examined:
     division: str
     reasons: tuple[str, ...]  # why the division is not closed
     tables: Tables  # tables of its report
-    numbers: tuple[Number, ...]  # of the ranked recipes, highest AUROC first
+    numbers: tuple[Number, ...]  # highest AUROC first; also of recipes that had seen an external hospital
 
     @property
     def missing(self) -> list[Line]:
@@ -81,29 +83,47 @@ def examined(bundle: Path, rules: Rules, registry: Registry, progress: Progress)
         contradictions = passport_problems(manifest)
         lines += [Line(MISSING, "passport", text) for text in contradictions]
         lines += [] if contradictions else [Line(OK, "passport", text) for text in passports(manifest)]
+        lines += _golden(manifest)
         collected = tables(manifest)
         found = numbers_of(manifest, collected)
-        if not found:
-            lines.append(Line(MISSING, "ranking", _no_rank(manifest)))
+        lines += _ranking(found)
         division, reasons = division_of(rules, manifest, registry)
         yield Examined(opened, tuple(lines), division, tuple(reasons), collected, found)
 
 
-def _no_rank(manifest: Manifest) -> str:
-    """Return why no run of a bundle can be ranked."""
-    seen = {name for run in manifest.imported for name in run["passport"]["seen"]} - {manifest.content["source"]}
-    if seen:
-        return f"no run can be ranked: the model had seen the external hospitals {', '.join(sorted(seen))}"
-    return "no run can be ranked: no macro AUROC at the external hospitals could be computed"
+def _ranking(numbers: Sequence[Number]) -> Iterator[Line]:
+    """Yield a line for each recipe that is not ranked, and one if there is no number at all."""
+    if not numbers:
+        what = "no run can be shown: no macro AUROC at the external hospitals could be computed"
+        yield Line(MISSING, "ranking", what)
+    for number in numbers:
+        if number.seen:
+            what = f"it had seen, or may have seen, {', '.join(number.seen)}"
+            yield Line(NOTE, "ranking", f"{number.recipe}: shown, but not ranked: {what}")
+
+
+def _unranked(frames: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+    """Return the external macro AUROC of each recipe that had seen an external hospital, or may have seen one."""
+    exposure, scores = frames["exposure"], frames["scores"]
+    exposed = exposure[exposure["answer"] != NO]["run_id"]
+    chosen = (scores["metric"] == "auroc") & (scores["dataset"] == "external") & (scores["finding"] == "macro")
+    chosen &= (scores["calibrator"] == "none") & (scores["subgroup"] == "all") & scores["value"].notna()
+    return scores[chosen & scores["run_id"].isin(exposed)]
 
 
 def numbers_of(manifest: Manifest, collected: Tables) -> tuple[Number, ...]:
-    """Return the headline numbers of the ranked recipes of a report, highest AUROC first."""
+    """Return the headline numbers of the recipes of a report, highest AUROC first.
+
+    A recipe that had seen an external hospital, or may have seen one, has the names of these hospitals in `seen`.
+    """
     frames = collected.frames
-    if "ranks" not in frames or not len(frames["ranks"]):
+    if "ranks" not in frames:
         return ()
     ranks = frames["ranks"]
     ranks = ranks[(ranks["metric"] == "auroc") & (ranks["dataset"] == "external") & (ranks["finding"] == "macro")]
+    columns = ["run_id", "value", "low", "high"]
+    ranks = pd.concat([table for table in (ranks[columns], _unranked(frames)[columns]) if len(table)] or [ranks])
+    answers = frames["exposure"]
     runs, gaps = frames["runs"].set_index("run_id"), frames["gaps"]
     gaps = gaps[(gaps["dataset"] == "external") & (gaps["finding"] == "macro")].set_index("run_id")
     out = []
@@ -117,7 +137,8 @@ def numbers_of(manifest: Manifest, collected: Tables) -> tuple[Number, ...]:
         ids = tuple(map(str, seeds[seeds["recipe_id"] == recipe]["run_id"])) or (recipe,)
         low, high, gap, gap_low, gap_high = bounds
         title = _title(manifest, runs, recipe)
-        out.append(Number(title, float(row["value"]), low, high, gap, gap_low, gap_high, ids))
+        seen = answers[(answers["run_id"] == recipe) & (answers["answer"] != NO)]["dataset"]
+        out.append(Number(title, float(row["value"]), low, high, gap, gap_low, gap_high, ids, tuple(map(str, seen))))
     return tuple(out)
 
 
@@ -133,6 +154,24 @@ def _title(manifest: Manifest, runs: pd.DataFrame, recipe: str) -> str:
         return str(row["name"])
     parts = [str(row["name"]), *(str(first["titles"][key]) for key in ("optimizer", "loss", "uncertainty"))]
     return ", ".join(dict.fromkeys(parts))
+
+
+def _golden(manifest: Manifest) -> Iterator[Line]:
+    """Yield a line for each imported model: whether its outputs were compared with golden outputs before it was tested."""
+    if not manifest.imported:
+        yield Line(OK, "golden", "not needed: no model was trained elsewhere")
+    for run in manifest.imported:
+        found = run["passport"].get("golden")
+        if found is None:
+            yield Line(NOTE, "golden", f"{run['name']}: none given, so no outputs of its owner were compared")
+            continue
+        difference = f"{found['difference']:.2g} of their standard deviation"
+        if found["difference"] > GOLDEN_TOLERANCE:
+            text = f"the outputs differ from the golden outputs by {difference}, more than {GOLDEN_TOLERANCE}"
+            yield Line(MISSING, "golden", f"{run['name']}: {text}")
+        else:
+            size = f"{plural(found['images'], 'image')}, {plural(found['outputs'], 'output')} each"
+            yield Line(OK, "golden", f"{run['name']}: golden outputs compared ({size}): equal up to {difference}")
 
 
 def passports(manifest: Manifest) -> list[str]:
@@ -167,7 +206,13 @@ def passport_problems(manifest: Manifest) -> list[str]:
             f"{run['name']}: {cohort} is training data, but the passport states that it was not seen"
             for cohort in sorted(seen - set(passport["seen"]))
         ]
-        out += _listed(str(run["name"]), passport.get("answers", {}))
+        answers = passport.get("answers", {})
+        out += [
+            f"{run['name']}: {cohort} is training data, but the answer there is {answers[cohort]['answer']}"
+            for cohort in sorted(declared & set(answers))
+            if answers[cohort]["answer"] in (NO, UNKNOWN)
+        ]
+        out += _listed(str(run["name"]), answers)
     for run in manifest.runs:
         out += _listed(f"run {run['id']}", run.get("exposure", {}))
     return out

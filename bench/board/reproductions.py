@@ -63,8 +63,11 @@ def _checked(path: Path, by: str, manifest: Manifest) -> Reproduction:
         raise StoreError(f"the bundle has no run {run[:12]}, or the verdict is unknown", str(path), _FIX)
     scores = ScoresFolder(manifest.scores / run).table("scores")
     scores = scores[scores["subgroup"] == "all"]
-    joined = rows.merge(scores[[*KEYS, "value"]], on=list(KEYS), how="left")
-    stored = joined["stored"].astype(float)
+    try:
+        joined = rows.merge(scores[[*KEYS, "value"]], on=list(KEYS), how="left")
+        stored = joined["stored"].astype(float)
+    except (ValueError, TypeError) as error:
+        raise StoreError("a score is not a number, or its key is not a text", str(path), _FIX) from error
     same = (stored - joined["value"]).abs() <= ROUNDING
     if not len(rows) or not (same | (stored.isna() & joined["value"].isna())).all():
         raise StoreError(f"the stored scores of {run} are not those of the bundle", str(path), _FIX)

@@ -7,13 +7,14 @@ from typing import Any, Self
 
 from bench.config.registry import Registry
 from bench.config.run_config import NAMED
+from bench.config.seen import OTHERS, Seen
 from bench.planning.manifest import Manifest
 from bench.planning.run import read_run
-from bench.sharing.bundle.recompute import known_entries
+from bench.sharing.bundle.recompute import known_entries, starting_weights
 from bench.store.registrations import registered_by_hash
 from harmonize.errors import ConfigError
 from harmonize.yaml_file import read_yaml
-from reports.schemas.exposure import CORPORA, IMAGES, LABELS, TEXT
+from reports.schemas.exposure import CORPORA, NO, UNKNOWN
 
 FILE = "board.yaml"
 CLOSED, OPEN = DIVISIONS = ("closed", "open")
@@ -142,13 +143,23 @@ def division_of(rules: Rules, manifest: Manifest, registry: Registry) -> tuple[s
 
 def _open_reasons(row: Mapping[str, Any], manifest: Manifest, registry: Registry) -> list[str]:
     run = read_run(manifest.store, str(row["id"]))
-    unknown = sorted(set(NAMED) - set(known_entries(run, registry)))
+    known = known_entries(run, registry)
+    unknown = sorted(set(NAMED) - set(known))
     out = [f"the registry of the board has another entry or version of its {key}" for key in unknown]
     if row["config"]["weights"] != "none" and row["corpus"] not in CORPORA:
         out.append(f"its starting weights may have seen radiographs (corpus {row['corpus'] or 'not stated'})")
     answers = {name: answer["answer"] for name, answer in row.get("exposure", {}).items()}
-    seen = [name for name, answer in answers.items() if answer in (IMAGES, TEXT, LABELS)]
-    out += [f"its starting weights had seen {name}" for name in seen]
+    start = starting_weights(known)
+    if (
+        row["config"]["weights"] != "none" and start is not None and "seen" in start.facts
+    ):  # the bundle may leave it out
+        seen = Seen.parse(start.facts["seen"], registry.path.parent, f"{start.section}.{start.name}: seen")
+        answers |= {str(c["name"]): seen.get(str(c["name"]), seen[OTHERS]).answer for c in manifest.cohorts}
+    out += [
+        f"its starting weights {'may have' if answer == UNKNOWN else 'had'} seen {name} (answer {answer})"
+        for name, answer in answers.items()
+        if answer != NO
+    ]
     schedule = row["config"]["schedule"]
     if {schedule["select_on"], schedule["stop_on"]} != {"val"}:
         out.append("its epoch was not chosen on the split val")

@@ -3,7 +3,8 @@
 Whoever may ask often can fit the labels. The Ladder mechanism (Blum and Hardt, ICML 2015, arXiv:1502.04585) limits this: an
 answer changes only if the score is better than the best earlier answer by at least a step, and it is rounded to the step.
 
-sealed.json     the settings: step, quota, findings, and the hash of the labels
+sealed.json     the settings: step, quota, findings, the hash of the labels, and the hash of the last answer: without it, nobody
+                would notice that answers.jsonl was deleted, and all quotas were whole again
 labels.csv      private: the labels, with hashed ids in place of the ids
 ids.csv         private: id -> hashed id, for the owner, who gives out images under the hashed ids
 answers.jsonl   every answer, as a chain of lines (`bench.board.chain`); it has no score that was not answered
@@ -14,9 +15,10 @@ import json
 import math
 import os
 import secrets
-from collections.abc import Iterator, Mapping
+import unicodedata
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
@@ -24,13 +26,14 @@ from typing import Any, Self
 
 from bench.board.chain import START, append_line, line_hash, read_chain
 from bench.board.submission import text_problems
-from bench.results.prediction_files import IMAGE, PATIENT, read_labeled_predictions, read_table
+from bench.results.prediction_files import IMAGE, PATIENT, label_states, read_labeled_predictions, read_table
 from bench.scoring.metrics import auroc
 from bench.store.file_integrity import file_sha256
 from bench.store.store import canonical_json, write_bytes
 from harmonize.errors import ConfigError, StoreError
 
 SETTINGS, LABELS, IDS, ANSWERS = "sealed.json", "labels.csv", "ids.csv", "answers.jsonl"
+_FIX = "restore the file from a copy"
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,19 +44,34 @@ class Sealed:
     step: float
     quota: int
     labels: str  # SHA-256 of labels.csv
+    last: str = START  # hash of the last answer
     schema: int = 1
 
     @classmethod
     def read(cls, folder: Path) -> Self:
-        """Read the settings. Raises ConfigError if the folder is no sealed hospital, StoreError if its labels were changed."""
+        """Read the settings.
+
+        Raises ConfigError if the folder is no sealed hospital, StoreError if its settings or its labels were changed.
+        """
         path = folder / SETTINGS
         if not path.is_file():
             raise ConfigError("the folder is no sealed hospital", str(folder), "make one with `bench sealed open`")
-        content = json.loads(path.read_bytes())
-        read = cls(**{**content, "findings": tuple(content["findings"])})
-        if file_sha256(folder / LABELS) != read.labels:
-            raise StoreError("the labels were changed", str(folder / LABELS), "restore the file from a copy")
+        try:
+            content = json.loads(path.read_bytes())
+            read = cls(**{**content, "findings": tuple(content["findings"])})
+            valid = read.document == path.read_bytes()
+        except (ValueError, KeyError, TypeError, RecursionError):
+            valid = False
+        if not valid:
+            raise StoreError("the settings were not written by the program", str(path), _FIX)
+        if not (folder / LABELS).is_file() or file_sha256(folder / LABELS) != read.labels:
+            raise StoreError("the labels were changed, or are missing", str(folder / LABELS), _FIX)
         return read
+
+    @property
+    def document(self) -> bytes:
+        """Return the bytes of sealed.json."""
+        return canonical_json({**asdict(self), "findings": list(self.findings)})
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +94,7 @@ class Answer:
 def open_hospital(folder: Path, labels: Path, step: float, quota: int) -> Sealed:
     """Make the folder of a sealed hospital from a table of labels, and return its settings.
 
-    Raises ConfigError for an existing folder, a wrong step or quota, and a table without findings.
+    Raises ConfigError for an existing folder, a wrong step or quota, a table without findings, and a value that is no label.
     """
     if folder.exists():
         raise ConfigError("the folder exists already", str(folder), "choose another folder")
@@ -88,6 +106,9 @@ def open_hospital(folder: Path, labels: Path, step: float, quota: int) -> Sealed
     findings = tuple(name for name in table.columns if name not in (IMAGE, PATIENT))
     if not findings:
         raise ConfigError("the table has no column of a finding", str(labels), "add a column for each finding")
+    states = [label_states(table, name, labels) for name in findings]
+    if not any((state_N == 1).any() and ((state_N == 0) | (state_N == -2)).any() for state_N in states):
+        raise ConfigError("no finding has images with and without it", str(labels), "seal other labels")
     salt = secrets.token_bytes(32)  # without it, known ids would reveal the hashed ids
 
     def hashed(text: str) -> str:
@@ -100,7 +121,7 @@ def open_hospital(folder: Path, labels: Path, step: float, quota: int) -> Sealed
         rows.to_csv(folder / name, index=False, quoting=csv.QUOTE_MINIMAL, lineterminator="\n")
         (folder / name).chmod(0o600)
     made = Sealed(findings, step, quota, file_sha256(folder / LABELS))
-    write_bytes(folder / SETTINGS, canonical_json({**asdict(made), "findings": list(findings)}))
+    write_bytes(folder / SETTINGS, made.document)
     return made
 
 
@@ -118,9 +139,15 @@ def answer(folder: Path, predictions: Path, laboratory: str) -> Answer:
     """
     if problems := text_problems("the laboratory", laboratory):
         raise ConfigError(problems[0], "--laboratory", "name the laboratory in plain text")
-    settings = Sealed.read(folder)
+    Sealed.read(folder)  # before the lock, which needs the folder
     with _alone(folder):
-        own = [each for each in answers(folder) if each.laboratory == laboratory]
+        settings = Sealed.read(folder)
+        given = answers(folder)
+        _check_last(given, settings, folder)
+        own = [each for each in given if _key(each.laboratory) == _key(laboratory)]
+        if [each.left for each in own] != [settings.quota - 1 - place for place in range(len(own))]:
+            what = "the quota was changed after the first answer"
+            raise StoreError(what, str(folder / SETTINGS), _FIX)
         digest = file_sha256(predictions) if predictions.is_file() else ""
         for earlier in own:
             if earlier.predictions == digest:
@@ -132,7 +159,28 @@ def answer(folder: Path, predictions: Path, laboratory: str) -> Answer:
         value = ladder(best, macro_auroc(folder, predictions, settings), settings.step)
         date = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
         made = Answer(date, laboratory, digest, value, settings.quota - len(own) - 1, START)
-        return Answer(**append_line(folder / ANSWERS, asdict(made), _is_valid))
+        done = Answer(**append_line(folder / ANSWERS, asdict(made), _is_valid))
+        write_bytes(folder / SETTINGS, replace(settings, last=done.hash).document)
+        return done
+
+
+def _check_last(given: Sequence[Answer], settings: Sealed, folder: Path) -> None:
+    """Raise StoreError if answers are missing at the end of the chain.
+
+    The last answer may be newer than the settings, because a process can end after it appended the answer.
+    """
+    if settings.last not in [START, *(each.hash for each in given)][-2:]:
+        what = "answers are missing: the settings name another last answer"
+        raise StoreError(what, str(folder / ANSWERS), _FIX)
+
+
+def _key(laboratory: str) -> str:
+    """Return the name of a laboratory without the differences that would give it a second quota: case and spaces.
+
+    >>> _key("Lab  A ") == _key("lab a")
+    True
+    """
+    return " ".join(unicodedata.normalize("NFKC", laboratory).casefold().split())
 
 
 def ladder(best: float, score: float, step: float) -> float:
@@ -179,6 +227,5 @@ def _alone(folder: Path) -> Iterator[None]:
 
 def _is_valid(line: Mapping[str, Any]) -> bool:
     found = Answer(**line)
-    return (
-        type(found.auroc) is float and type(found.left) is int and not text_problems("the laboratory", found.laboratory)
-    )
+    valid = type(found.auroc) is float and 0 <= found.auroc <= 1 and type(found.left) is int and found.left >= 0
+    return valid and not text_problems("the laboratory", found.laboratory)

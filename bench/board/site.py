@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from bench.board.check import RERUN, SELF_REPORTED, VERIFIED, Entry, entries
+from bench.board.check import RERUN, SELF_REPORTED, VERIFIED, Broken, Entry, entries
 from bench.board.decisions import ACCEPTED, FILE, Decision, read
 from bench.board.ranking import groups_of
 from bench.board.rules import CLOSED, DIVISIONS, OPEN, Rules
@@ -21,6 +21,7 @@ from bench.store.store import Progress, canonical_json
 from harmonize.disk_space import writing
 from harmonize.errors import ConfigError
 from reports.board_page import (
+    EXPOSED,
     UNRANKED,
     BoardPage,
     BoardRow,
@@ -47,31 +48,38 @@ _ATOM = "http://www.w3.org/2005/Atom"
 
 @dataclass(frozen=True, slots=True)
 class Built:
-    """The result of `build`. index: path of the site's first page, None if only the check ran."""
+    """The result of `build`. index: path of the site's first page, None if only the check ran.
+
+    broken: submissions that are not what they state; the site leaves them out.
+    """
 
     index: Path | None
     rows: int
     ranked: int
     waiting: tuple[str, ...]
     moved: tuple[str, ...]  # lines of text: what a new scoring version changed
+    broken: tuple[Broken, ...] = ()
 
 
 def build(board: Path, output: Path | None, registry: Registry, progress: Progress) -> Built:
     """Check every submission of a board; with `output`, write its site into this folder, which is replaced as a whole.
 
-    Raises ConfigError for a wrong board.yaml, and if `output` is another folder than the site of a board. Raises StoreError
-    for the first submission that is not what it states, and for a broken chain of decisions; then nothing is written.
+    A submission that is not what it states is left out, and named in the result and on the site. Raises ConfigError for a wrong
+    board.yaml, and if `output` is another folder than the site of a board. Raises StoreError for a broken chain of decisions,
+    and if the folder of an accepted submission is missing; then nothing is written.
     """
     rules, decisions = Rules.read(board), read(board)
     if output is not None and output.exists() and not (output / ROWS).is_file() and any(output.iterdir()):
         raise ConfigError("the folder is not empty, and is no site of a board", str(output), "choose another --output")
-    found = list(entries(board, rules, registry, progress))
+    checked = list(entries(board, rules, registry, progress))
+    found = [each for each in checked if isinstance(each, Entry)]
+    broken = tuple(each for each in checked if isinstance(each, Broken))
     accepted = [entry for entry in found if entry.decision is not None and entry.decision.action == ACCEPTED]
     waiting = tuple(entry.stated.name for entry in found if entry not in accepted)
     divisions = {name: _rows([e for e in accepted if e.stated.division == name]) for name in DIVISIONS}
     rows = [row for each in divisions.values() for row in each]
     moved = tuple(f"{row.submission}: {row.recipe}: {row.moved}" for row in rows if row.moved)
-    ranked = sum(row.group != UNRANKED for row in rows)
+    ranked = sum(row.group > 0 for row in rows)
     index = None
     if output is not None:
         page = BoardPage(
@@ -83,19 +91,22 @@ def build(board: Path, output: Path | None, registry: Registry, progress: Progre
             MEANINGS,
             [_made(decision) for decision in reversed(decisions)],
             waiting,
-            list(dict.fromkeys(hospital for entry in found for _, hospital, _ in entry.hospitals)) or rules.external,
+            list(dict.fromkeys(hospital for entry in found for _, hospital, *_ in entry.hospitals)) or rules.external,
+            [(each.name, each.error.what) for each in broken],
         )
         index = _replace(output, lambda folder: _write(folder, rules, page, accepted, decisions))
-    return Built(index, len(rows), ranked, waiting, moved)
+    return Built(index, len(rows), ranked, waiting, moved, broken)
 
 
 def _rows(found: Sequence[Entry]) -> list[BoardRow]:
-    """Return the rows of a division: verified rows by AUROC with their tie groups, then self-reported rows."""
+    """Return the rows of a division: ranked rows by AUROC with their tie groups, then exposed rows, then self-reported rows."""
     pairs = [(entry, number) for entry in found for number in entry.numbers]
     pairs.sort(key=lambda pair: -pair[1].auroc)
-    ranked = [(entry, number) for entry, number in pairs if entry.status(number) != SELF_REPORTED]
+    verified = [(entry, number) for entry, number in pairs if entry.status(number) != SELF_REPORTED]
+    ranked = [(entry, number) for entry, number in verified if not number.seen]
     groups = groups_of([number for _, number in ranked])
     out = [_row(entry, number, group) for (entry, number), group in zip(ranked, groups, strict=True)]
+    out += [_row(entry, number, EXPOSED) for entry, number in verified if number.seen]
     return out + [_row(entry, number, UNRANKED) for entry, number in pairs if entry.status(number) == SELF_REPORTED]
 
 
@@ -109,7 +120,8 @@ def _row(entry: Entry, number: Number, group: int) -> BoardRow:
     auroc = Estimate(number.auroc, _float(number.auroc_low), _float(number.auroc_high))
     gap = Estimate(_float(number.gap), _float(number.gap_low), _float(number.gap_high))
     stated = entry.stated
-    return BoardRow(group, number.recipe, stated.laboratory, stated.name, status, auroc, gap, len(number.runs), what)
+    seen, seeds = ", ".join(number.seen), len(number.runs)
+    return BoardRow(group, number.recipe, stated.laboratory, stated.name, status, auroc, gap, seeds, what, seen)
 
 
 def _float(value: float | None) -> float:
@@ -184,7 +196,7 @@ def _submission(
         rows,
         facts,
         [(line.state, line.what, line.text) for line in entry.lines],
-        [(recipe, hospital, Estimate(*bounds)) for recipe, hospital, bounds in entry.hospitals],
+        [(recipe, hospital, Estimate(*bounds), answer) for recipe, hospital, bounds, answer in entry.hospitals],
         [_made(decision) for decision in decisions if decision.submission == stated.name],
         files,
         bool(entry.report),
@@ -200,7 +212,7 @@ def _record(division: str, row: BoardRow) -> dict[str, object]:
             continue
         for end, name in (("value", key), ("low", f"{key}_low"), ("high", f"{key}_high")):
             record[name] = None if value[end] != value[end] else value[end]
-    record["group"] = row.group or None
+    record["group"] = row.group if row.group > 0 else None
     return record
 
 

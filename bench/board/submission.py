@@ -23,6 +23,7 @@ REPRODUCTIONS = "reproductions"
 NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,59}")
 LICENCE = re.compile(r"[A-Za-z0-9][A-Za-z0-9.+-]{1,59}")  # an SPDX identifier
 _UNSTATED = ("none", "unknown", "not-stated", "noassertion")
+_TEXTS = ("recipe", "runs", "seen")  # fields of Number that are texts
 _MARKUP = "<>&\"'`\\"
 _FIX = "write the folder again with `bench submit`"
 
@@ -39,6 +40,7 @@ class Number:
     gap_low: float | None
     gap_high: float | None
     runs: tuple[str, ...]  # ids of its runs, one for each seed
+    seen: tuple[str, ...] = ()  # external hospitals that the model had seen, or may have seen; ranked only without any
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +65,9 @@ class Submission:
             raise StoreError(f"{FILE} is missing or too large", str(path), _FIX)
         try:
             content = json.loads(path.read_bytes())
-            content["numbers"] = tuple(Number(**{**row, "runs": tuple(row["runs"])}) for row in content["numbers"])
+            content["numbers"] = tuple(
+                Number(**{**row, "runs": tuple(row["runs"]), "seen": tuple(row["seen"])}) for row in content["numbers"]
+            )
             read = cls(**content)
             _check_types(read)
             same = read.document == path.read_bytes()
@@ -90,14 +94,17 @@ class Submission:
         out += licence_problems(self.licence)
         for number in self.numbers:
             out += text_problems("a recipe", number.recipe, 200)
+            out += [problem for name in number.seen for problem in text_problems("a hospital", name)]
         return out
 
 
 def _check_types(read: Submission) -> None:
     """Raise ValueError for a value of another type than `bench submit` writes."""
     texts = (read.name, read.laboratory, read.licence, read.bundle, read.date)
-    numbers = [getattr(row, key) for row in read.numbers for key in Number.__slots__ if key not in ("recipe", "runs")]
-    if not all(isinstance(text, str) for text in (*texts, *(row.recipe for row in read.numbers))):
+    numbers = [getattr(row, key) for row in read.numbers for key in Number.__slots__ if key not in _TEXTS]
+    if not all(
+        isinstance(text, str) for text in (*texts, *(name for row in read.numbers for name in (row.recipe, *row.seen)))
+    ):
         raise ValueError("a text is not a text")
     if read.division not in DIVISIONS or read.schema != 1 or type(read.scoring) is not int:
         raise ValueError("wrong division, schema or scoring version")

@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from bench.cli.options import JsonOption, QuietOption, RegistryOption, examples
-from bench.cli.text_tables import table_lines
+from bench.cli.text_tables import printable, table_lines
 from harmonize.errors import ConfigError
 from reports.formatting import plural
 
 if TYPE_CHECKING:
     from bench.board.examine import Line
+    from bench.board.site import Built
 
 
 BoardOption = Annotated[Path, typer.Option("--board", help="Folder of the board: a copy of its repository.")]
@@ -117,11 +118,11 @@ def decide(
 ) -> None:
     """Append a decision on a submission to a board's hash chain.
 
-    The file decisions.jsonl only grows: each line has the SHA-256 of the line before. Before an acceptance, all
-    submissions of the board are checked as `bench board` checks them.
+    The file decisions.jsonl only grows: each line has the SHA-256 of the line before. Before an acceptance, the submission
+    is checked as `bench board` checks it, and compared with the others.
     """
     from bench.board import decisions
-    from bench.board.check import entries
+    from bench.board.check import Broken, entries
     from bench.board.rules import Rules
     from bench.board.submission import bundle_id, find
     from bench.cli.progress_bars import choose_display
@@ -137,8 +138,9 @@ def decide(
         bundle = bundle_id(find(board, submission), may_be_unknown=action == decisions.REFUSED)
     if action in (decisions.ACCEPTED, decisions.RESCORED):
         with choose_display(quiet) as display:
-            for _ in entries(board, rules, Registry.read(registry), display.progress):
-                pass
+            for each in entries(board, rules, Registry.read(registry), display.progress):
+                if isinstance(each, Broken) and each.name == submission:
+                    raise each.error
     made = decisions.append(board, action, submission, bundle, by, why)
     if as_json:
         typer.echo(json.dumps({"action": action, "submission": submission, "bundle": bundle, "hash": made.hash}))
@@ -160,8 +162,8 @@ def board(
 ) -> None:
     """Check a shared board, and build its public site.
 
-    Every number is computed again from the bundles. Exit code 2: a submission is not what it states, or the chain of
-    decisions is broken; then no site is written.
+    Every number is computed again from the bundles. Exit code 2: a submission is not what it states, so that the site leaves
+    it out; or the chain of decisions is broken, then no site is written.
     """
     from bench.board.chain import check_continues
     from bench.board.decisions import FILE
@@ -175,10 +177,24 @@ def board(
         built = build(folder, output, Registry.read(registry), display.progress)
     if as_json:
         facts = {"rows": built.rows, "ranked": built.ranked, "waiting": built.waiting, "moved": built.moved}
-        typer.echo(json.dumps(facts | {"index": str(built.index) if built.index else ""}))
-        return
-    lines = [f"{folder}: {plural(built.rows, 'row')}, {built.ranked} ranked; every submission is what it states"]
+        broken = [
+            {"name": each.name, "what": each.error.what, "where": each.error.where, "fix": each.error.fix}
+            for each in built.broken
+        ]
+        typer.echo(json.dumps(facts | {"broken": broken, "index": str(built.index) if built.index else ""}))
+    else:
+        typer.echo("\n".join(_board_lines(folder, built)))
+    for each in built.broken:
+        lines = f"{each.name} is left out: {each.error}".split("\n")
+        typer.echo("\n".join(map(printable, lines)), err=True)  # names of files can have control characters
+    if built.broken:
+        raise typer.Exit(2)
+
+
+def _board_lines(folder: Path, built: "Built") -> list[str]:
+    """Return what a check of a board found, as lines of text."""
+    all_right = "" if built.broken else "; every submission is what it states"
+    lines = [f"{folder}: {plural(built.rows, 'row')}, {built.ranked} ranked{all_right}"]
     lines += [f"waiting for a decision: {', '.join(built.waiting)}"] if built.waiting else []
     lines += built.moved
-    lines += [f"site: {built.index}"] if built.index else []
-    typer.echo("\n".join(lines))
+    return lines + ([f"site: {built.index}"] if built.index else [])

@@ -18,6 +18,9 @@ from harmonize.labels.findings import labels_yaml
 from harmonize.yaml_file import read_yaml
 
 SOURCES = ("timm", "onnx", "export", "function", "predictions")  # keys of `model:`; exactly one is required
+# Two outputs are equal if they differ by less than this share of the standard deviation of the golden outputs. Devices
+# and libraries change the sixth digit, and another interpolation less than this; each of the usual mistakes changes more.
+GOLDEN_TOLERANCE = 0.02
 _KEYS = ("name", "model", "preprocessing", "outputs", "trained_on", "golden")
 _SEE = "docs/your-own-model.md shows a model.yaml for each kind"
 

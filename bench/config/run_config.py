@@ -255,7 +255,8 @@ class RunConfig:
     threads: int = 1  # CPU threads of a run; the same number gives the same weights
     # own: all weights are trained; probe: logistic regression on the features of the frozen network; prompts: zero-shot, the
     # features of the frozen network are compared with vectors of texts; lora: low-rank changes of the linear layers, and the
-    # output layer, are trained
+    # output layer, are trained; attention: the pooling over the patches of a frozen transformer, and the output layer, are
+    # trained
     head: str = "own"
     lora: LoraSize = field(default_factory=LoraSize)  # only with `head: lora`
     shots: int = 0  # only for a probe: number of present and of absent training images of each finding; 0: all
@@ -280,7 +281,7 @@ class RunConfig:
         one_of("selection", self.selection, ("best_val", "last"))
         if self.selection == "last" and self.schedule.select_on != "val":
             raise ValueError("schedule.select_on has no effect with `selection: last`")
-        one_of("head", self.head, ("own", "probe", "prompts", "lora"))
+        one_of("head", self.head, ("own", "probe", "prompts", "lora", "attention"))
         if self.head != "lora" and self.lora != LoraSize():
             raise ValueError("lora is only valid with `head: lora`")
         if self.shots < 0 or (self.shots and self.head != "probe"):

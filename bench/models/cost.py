@@ -17,7 +17,11 @@ from typing import Any, Self
 import torch
 from torch import nn
 
+from bench.config.run_config import RunConfig
+from bench.models.attentive_pooling import AttentivePooling
+from bench.models.lora import Lora
 from bench.models.network import Network
+from bench.models.output_layers import output_layers
 from bench.models.predict import images_per_pass
 
 
@@ -26,7 +30,6 @@ class Cost:
     """Size of a network, and operations of one forward pass with one image."""
 
     params: int
-    trainable_params: int
     macs: int  # multiply-accumulates, as counted by fvcore (which calls them flops)
     unsupported: tuple[str, ...]  # ops that fvcore cannot count, each as "name:number of calls"
 
@@ -48,10 +51,21 @@ class Cost:
             unsupported = analysis.unsupported_ops()
         return cls(
             params=sum(p.numel() for p in params),
-            trainable_params=sum(p.numel() for p in params if p.requires_grad),
             macs=macs,
             unsupported=tuple(f"{name}:{times}" for name, times in sorted(unsupported.items())),
         )
+
+    @staticmethod
+    def trained(network: Network, config: RunConfig) -> int:
+        """Return the number of parameters that training changes in a network of a run; 0 with prompts.
+
+        With LoRA, these are the entries of the trained matrices, which the stored network does not have.
+        """
+        if config.head == "own":
+            return sum(p.numel() for p in network.parameters())
+        learned = [*output_layers(network), *(m for m in network.modules() if isinstance(m, AttentivePooling))]
+        changes = [m.in_features + m.out_features for m in Lora.layers(network)] if config.head == "lora" else []
+        return config.lora.rank * sum(changes) + sum(p.numel() for module in learned for p in module.parameters())
 
     @property
     def flops(self) -> int:
@@ -59,8 +73,8 @@ class Cost:
         return 2 * self.macs
 
 
-def counts(network: Network, deployed: Network, size: int) -> dict[str, Any]:
-    """Return the entries of cost.json that depend only on the network and on the size of its input. Nothing is timed.
+def counts(network: Network, deployed: Network, size: int, config: RunConfig) -> dict[str, Any]:
+    """Return the entries of cost.json that depend only on the network of a run and on the size of its input. Nothing is timed.
 
     Operations (macs, flops, not_counted) are those of the deployed form.
     """
@@ -68,7 +82,7 @@ def counts(network: Network, deployed: Network, size: int) -> dict[str, Any]:
     trained = in_use if deployed is network else Cost.of(network, size)
     return {
         "params": trained.params,
-        "trainable_params": trained.trainable_params,
+        "trainable_params": Cost.trained(network, config),
         "deployed_params": in_use.params,
         "macs": in_use.macs,
         "flops": in_use.flops,

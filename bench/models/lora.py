@@ -42,11 +42,16 @@ class Lora(nn.Module):
         The same seed gives the same first values.
         """
         generator = torch.Generator().manual_seed(seed)
-        outputs = output_layers(network)
-        layers = [m for m in network.modules() if isinstance(m, nn.Linear) and not any(m is layer for layer in outputs)]
+        layers = Lora.layers(network)
         for layer in layers:
             parametrize.register_parametrization(layer, "weight", Lora(layer, rank, alpha, generator))
         return len(layers)
+
+    @staticmethod
+    def layers(network: nn.Module) -> list[nn.Linear]:
+        """Return the linear layers of a network except its output layers: those that get a change."""
+        outputs = output_layers(network)
+        return [m for m in network.modules() if isinstance(m, nn.Linear) and not any(m is layer for layer in outputs)]
 
     @staticmethod
     def merge(network: nn.Module) -> None:

@@ -62,13 +62,18 @@ def external_run(declared: Declared, config: RunConfig, internal_id: str, weight
 
 
 def row(
-    run: Run, declared: Declared, cohorts: Sequence[Mapping[str, Any]], exposure: Exposure | None = None
+    run: Run,
+    declared: Declared,
+    cohorts: Sequence[Mapping[str, Any]],
+    exposure: Exposure | None = None,
+    golden: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Return the row of an imported model in a manifest. `cohorts` are the cohorts of the manifest.
 
     The key `passport` has the declared data exposure of the model; its key `seen` has the cohorts of this grid whose
     data the model had seen. If the owner answers for each hospital, `exposure` has the answers, and the passport has the
-    key `answers`. Raises ConfigError if the model declares a cohort that is neither in the grid nor a known dataset.
+    key `answers`. `golden`: record of the comparison with golden outputs, None if model.yaml names none. Raises ConfigError
+    if the model declares a cohort that is neither in the grid nor a known dataset.
     """
     seen = declared.exposure
     cohort_names = dict.fromkeys([*(str(c["name"]) for c in cohorts), *(name for name in LAYOUTS if name != "table")])
@@ -85,6 +90,8 @@ def row(
     if exposure is not None:
         planned = {str(c["name"]) for c in cohorts}
         passport["answers"] = {name: answer for name, answer in exposure.document.items() if name in planned}
+    if golden is not None:
+        passport["golden"] = dict(golden)
     return {
         "id": run.id,
         "kind": KIND,

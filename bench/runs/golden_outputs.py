@@ -10,7 +10,7 @@ Legend: N images, C channels, K findings with golden outputs, O outputs of the n
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import cv2
 import numpy as np
@@ -18,7 +18,7 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
-from bench.config.imported_model import Declared, Input
+from bench.config.imported_model import GOLDEN_TOLERANCE, Declared, Input
 from bench.config.preprocessing_ops import geometry
 from bench.runs.imported_network import ImportedNetwork, declared_normalization
 from bench.store.safe_csv import csv_text
@@ -36,9 +36,6 @@ Array = NDArray[np.float64]
 TABLE = "outputs.csv"
 SITES = ("chexpert", "mimic", "nih", "padchest", "vindr", "brax")  # one image of each synthetic hospital
 SIDE = 512  # long side of the images, px
-# Two outputs are equal if they differ by less than this share of the standard deviation of the golden outputs. Devices
-# and libraries change the sixth digit, and another interpolation less than this; each of the mistakes changes more.
-TOLERANCE = 0.02
 SCALES = {  # usual input scales: name -> mean, std of images in [0, 1]
     "ImageNet's mean and std": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
     "CLIP's mean and std": ((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)),
@@ -108,13 +105,18 @@ class GoldenOutputs:
         table.insert(0, "image", names)
         write_bytes(folder / TABLE, csv_text(table).encode())
 
-    def check(self, network: ImportedNetwork) -> None:
-        """Raise ConfigError, with the likely cause, if the network's outputs differ from the golden outputs."""
+    def check(self, network: ImportedNetwork) -> dict[str, Any]:
+        """Compare the network's outputs with the golden outputs, and return the record of the comparison for the passport.
+
+        Raises ConfigError, with the likely cause, if they differ. The record has the number of images, of outputs for each
+        image, and the largest difference as a share of the standard deviation of the golden outputs.
+        """
         given = network.declared.input
         assert given is not None
         output_NK = self.outputs(network, given)
         if self._same(output_NK):
-            return
+            difference = round(self._difference(output_NK), 6)
+            return {"images": len(self.images), "outputs": len(self.columns), "difference": difference}
         cause = self._cause(network, given, output_NK)
         worst = np.unravel_index(np.abs(output_NK - self.output_NK).argmax(), output_NK.shape)
         example = f"{self.columns[worst[1]]} is {output_NK[worst]:.4g} instead of {self.output_NK[worst]:.4g}"
@@ -123,8 +125,11 @@ class GoldenOutputs:
         raise ConfigError(f"{what}. {cause[0]}" if cause else what, cause[1] if cause else self.where, fix)
 
     def _same(self, output_NK: Array) -> bool:
-        scale = max(float(self.output_NK.std()), 1e-6)
-        return bool(np.abs(output_NK - self.output_NK).max() <= TOLERANCE * scale)
+        return self._difference(output_NK) <= GOLDEN_TOLERANCE
+
+    def _difference(self, output_NK: Array) -> float:
+        """Return the largest difference from the golden outputs as a share of their standard deviation."""
+        return float(np.abs(output_NK - self.output_NK).max()) / max(float(self.output_NK.std()), 1e-6)
 
     def _cause(self, network: ImportedNetwork, given: Input, output_NK: Array) -> tuple[str, str] | None:
         """Return the likely cause as a sentence, and the key to correct; None if no usual mistake explains the outputs."""
@@ -151,7 +156,7 @@ class GoldenOutputs:
 
     def _order(self, output_NK: Array) -> str:
         """Return another order of the findings with which the outputs are equal to the golden outputs, "" if there is none."""
-        scale = TOLERANCE * max(float(self.output_NK.std()), 1e-6)
+        scale = GOLDEN_TOLERANCE * max(float(self.output_NK.std()), 1e-6)
         apart_KK = np.abs(self.output_NK[:, :, None] - output_NK[:, None, :]).max(
             0
         )  # golden finding, network's finding

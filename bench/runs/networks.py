@@ -12,6 +12,7 @@ import torch
 from bench.config.registry import BUILT_IN_WEIGHTS
 from bench.inputs.histogram_reference import reference
 from bench.inputs.normalize import Normalizer
+from bench.models.attentive_pooling import AttentivePooling
 from bench.models.network import Network, Triple, build
 from bench.models.prompts import PromptHead
 from bench.planning.plan import CohortRef
@@ -34,6 +35,8 @@ def initial_network(run: Run, weights: Path | Literal["hub"] | None) -> Network:
     )
     if config.head == "prompts":
         PromptHead.replacing(network.backbone, num_findings, PromptShape.of(run.document))
+    if config.head == "attention":
+        AttentivePooling.replacing(network.backbone)
     # mean and standard deviation of the images on which the user's own file of weights was trained
     if "mean" in start.facts:
         network.mean, network.std = (_triple(start.facts[key]) for key in ("mean", "std"))

@@ -146,7 +146,7 @@ def _write_cost(run: Run, folder: Path, network: Network, device: torch.device) 
     facts = json.loads((folder / "trained.json").read_text())
     deployed = network.deployed()  # network with merged layers, for counting operations and measuring speed
     measured = {
-        **cost.counts(network, deployed, run.input_size),
+        **cost.counts(network, deployed, run.input_size, run.config),
         "images_per_second": cost.throughput(deployed, run.input_size, device),
         "throughput_device": device_name(device, run.config.threads),
         # peak memory during training: of the GPU or, without a GPU, of the process

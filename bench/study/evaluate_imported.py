@@ -96,8 +96,7 @@ def evaluate(
     declared = files.declared if files else declared
     missing = [finding for finding in config.findings if finding not in declared.predicted(config.findings)]
     network = None if files or stored else open_model(declared, config.findings, on, trust)
-    if network is not None and declared.golden is not None:
-        GoldenOutputs.read(declared).check(network)
+    golden = GoldenOutputs.read(declared).check(network) if network is not None and declared.golden else None
     source = _Source(declared, network, files, missing, stored)
     weights = source.current_weights()
     run = external_run(declared, config, plan.refs[0].id, weights)
@@ -118,7 +117,7 @@ def evaluate(
         images.write_lists()
     caches, doubles = (images.caches, images.count_duplicates()) if images else ({}, 0)
     content = before or {**contents(plan, caches, doubles), "runs": []}
-    new_row = row(run, declared, content["cohorts"], exposure)
+    new_row = row(run, declared, content["cohorts"], exposure, golden)
     remarks = (
         [f"the model does not predict these findings, so they have no scores: {', '.join(missing)}"] if missing else []
     )

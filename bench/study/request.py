@@ -6,7 +6,7 @@ This module imports neither pandas nor torch, so that a wrong request is refused
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from bench.config.grid import Grid
 from bench.config.imported_model import Declared
@@ -21,6 +21,9 @@ from bench.study.starting_weights import StartingWeights, fetch, hub_weights
 from bench.system.hub_client import cache_folder, is_reachable
 from harmonize.cohorts.specs import read_data, with_gold
 from harmonize.errors import ConfigError, SetupError
+
+if TYPE_CHECKING:
+    from torch import nn
 
 
 @dataclass(frozen=True)
@@ -214,6 +217,8 @@ def check_foreign(grid: Grid, registry: Registry) -> None:
             _features_of(entry, config, f"{grid.path}: {config.architecture}")
         if config.head == "lora":
             _check_lora(entry, config, f"{grid.path}: {config.architecture}")
+        if config.head == "attention":
+            _check_attention(entry, config, f"{grid.path}: {config.architecture}")
         if entry.use == "bench.models.network:timm_model" and "params" not in entry.facts:
             from bench.models.network import (
                 check_timm,  # importing timm takes seconds
@@ -240,16 +245,35 @@ def _check_prompts(grid: Grid, registry: Registry, weights: Path | None) -> None
             prompts.check_features(features, where)
 
 
+def _check_attention(architecture: Entry, config: RunConfig, where: str) -> None:
+    """Raise ConfigError for a network whose pooling cannot be replaced by attentive pooling."""
+    from bench.models.attentive_pooling import AttentivePooling  # imports torch
+
+    try:
+        AttentivePooling.replacing(_without_weights(architecture, config))
+    except ValueError as error:
+        fix = "use a ViT, DINOv2, SigLIP or EVA of timm, or another head, such as `head: probe`"
+        raise ConfigError(f"`head: attention` is impossible: {error}", where, fix) from error
+
+
+def _without_weights(architecture: Entry, config: RunConfig) -> "nn.Module":
+    """Return the network of an architecture, built without weights on torch's meta device."""
+    import torch  # takes a second, and is only needed here
+
+    with torch.device("meta"):
+        backbone: nn.Module = architecture.load()(
+            num_outputs=len(config.findings), in_channels=config.channels, **architecture.options
+        )
+    return backbone
+
+
 def _check_lora(architecture: Entry, config: RunConfig, where: str) -> None:
-    """Raise ConfigError for a network without linear layers to change. The network is built on torch's meta device."""
+    """Raise ConfigError for a network without linear layers to change."""
     import torch
 
     from bench.models.output_layers import output_layers
 
-    with torch.device("meta"):
-        backbone = architecture.load()(
-            num_outputs=len(config.findings), in_channels=config.channels, **architecture.options
-        )
+    backbone = _without_weights(architecture, config)
     outputs = output_layers(backbone)
     linear = [module for module in backbone.modules() if isinstance(module, torch.nn.Linear)]
     if all(any(module is layer for layer in outputs) for module in linear):
@@ -260,19 +284,13 @@ def _check_lora(architecture: Entry, config: RunConfig, where: str) -> None:
 def _features_of(architecture: Entry, config: RunConfig, where: str) -> int:
     """Return the number of features of a network that is used without training it.
 
-    The network is built without weights, on torch's meta device. Raises ConfigError for a network whose output layer is not
-    one linear layer.
+    Raises ConfigError for a network whose output layer is not one linear layer.
     """
-    import torch  # takes a second, and is only needed here
-
     from bench.models.network import Network
     from bench.training.errors import TrainingError
     from bench.training.probe import output_layer
 
-    with torch.device("meta"):
-        backbone = architecture.load()(
-            num_outputs=len(config.findings), in_channels=config.channels, **architecture.options
-        )
+    backbone = _without_weights(architecture, config)
     try:
         layer = output_layer(Network(backbone, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0), config.channels))
     except TrainingError as error:

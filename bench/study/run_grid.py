@@ -90,10 +90,9 @@ def execute(
     jobs = [Job(run, plan.store, plan.refs) for run in todo]
     if jobs:
         tally.expect("runs", len(runs) - len(jobs), len(runs))
-    so_far = PageSoFar(manifest, with_images, display)
-    ended = tally.work([*together, *(job for job in jobs if job.id not in later)], names, each=so_far.update)
-    ended |= tally.work([job for job in jobs if job.id in later], names, each=so_far.update)
-    so_far.finish()
+    with PageSoFar(manifest, with_images, display) as so_far:
+        ended = tally.work([*together, *(job for job in jobs if job.id not in later)], names, each=so_far.update)
+        ended |= tally.work([job for job in jobs if job.id in later], names, each=so_far.update)
     _derive(plan, derived, tally, names)
     score_all(manifest, display.progress, say=display.say)
     write_cards(manifest)

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from bench.models.attentive_pooling import AttentivePooling
 from bench.models.lora import Lora
 from bench.models.output_layers import output_layers
 
@@ -13,9 +14,10 @@ from bench.models.output_layers import output_layers
 def freeze_backbone(network: nn.Module, frozen: bool) -> None:
     """Freeze all weights except those of the output layers; with `frozen` False, let every weight learn.
 
-    In a network with low-rank changes (LoRA), `frozen` False lets these changes and the output layers learn.
+    In a network with low-rank changes (LoRA) or with attentive pooling, `frozen` False lets these changes or the pooling,
+    and the output layers, learn.
     """
-    changes = [module for module in network.modules() if isinstance(module, Lora)]
+    changes = [module for module in network.modules() if isinstance(module, Lora | AttentivePooling)]
     for weight in network.parameters():
         weight.requires_grad_(not frozen and not changes)
     for module in (*changes * (not frozen), *(output_layers(network) if frozen or changes else ())):

@@ -105,6 +105,11 @@ class Run:
         return "given vectors" in self.marks
 
     @property
+    def has_prompts(self) -> bool:
+        """Return whether the runs of a recipe are wordings of prompts, and not seeds."""
+        return all(run.marks.startswith("wording ") for run in self.members)
+
+    @property
     def members(self) -> tuple["Run", ...]:
         """The runs of a recipe; for a single run, only this run."""
         return self.runs or (self,)

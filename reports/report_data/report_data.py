@@ -103,6 +103,12 @@ class ReportData:
         return bool(self.ranked) and all(r.runs for r in self.ranked) and len(self.ranked_runs) > len(self.ranked) + 1
 
     @property
+    def seeds(self) -> str:
+        """Return what the runs of the ranked recipes differ in, in the plural: seeds, wordings (of prompts), or both."""
+        kinds = {"wordings" if r.has_prompts else "seeds" for r in self.ranked if len(r.members) > 1}
+        return " and ".join(sorted(kinds)) or "seeds"
+
+    @property
     def imported(self) -> tuple[Run, ...]:
         """All imported models, with or without a rank."""
         return tuple(r for r in self.entries if r.is_imported)

@@ -363,8 +363,8 @@ SCHEMAS: dict[str, tuple[str, ...]] = {
     #     interval is equal to low and high
     "mean_gaps": ("dataset", "value", "low", "high", "num_runs", "num_worse", "num_better", *_SIMULTANEOUS),
     # cost of each scored run
-    # params, trainable_params: number of parameters; macs: multiply-accumulate operations for one image; flops: 2 x
-    #     macs
+    # params: number of parameters; trainable_params: number of those that training changes (with LoRA: entries of the
+    #     trained matrices; of imported models: all); macs: multiply-accumulate operations for one image; flops: 2 x macs
     # images_per_second (may be empty): inference speed on the device throughput_device
     # peak_memory_bytes (may be empty): peak memory in training
     # seconds_per_epoch (may be empty): median training time of an epoch, summed over devices

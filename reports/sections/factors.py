@@ -47,6 +47,7 @@ def factors(board: ReportData) -> Section:
         "title": _title(table, board.unit),
         "unit": board.unit,
         "over_seeds": board.over_seeds,
+        "seeds": board.seeds,
         "heads": heads,
         "few": any(int(num) < LEAST_PAIRS for num in table["num_run_pairs"]),
         "parts": factor_tables,

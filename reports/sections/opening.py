@@ -156,7 +156,7 @@ def _best(board: ReportData) -> str:
         len(board.ranked),
         board.unit,
         (board.ranked[1].label, first.lead) if first.lead.has_interval else None,
-        board.over_seeds,
+        board.seeds if board.over_seeds else "",
     )
     if len(board.ranked) > 1:
         smallest = min((r for r in board.ranked if r.gap.has_value), key=_gap_of, default=None)

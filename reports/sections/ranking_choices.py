@@ -171,7 +171,7 @@ def _leader(board: ReportData, choice: Choice, rows: list[tuple[Run, Mapping[str
         len(rows),
         board.unit,
         (second.label, to_second) if to_second.has_interval else None,
-        board.over_seeds,
+        board.seeds if board.over_seeds else "",
         choice.words,
         choice.smallest_first,
     )

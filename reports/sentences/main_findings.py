@@ -124,15 +124,15 @@ def best_run(
     num_runs: int,
     unit: str = "run",
     lead: tuple[str, Estimate] | None = None,
-    over_seeds: bool = False,
+    seeds: str = "",
     score: str = "mean external AUROC",
     smallest_first: bool = False,
 ) -> str:
     """Name the run that ranks first, and state how many other runs are tied with this run (`num_tied`).
 
     `score`: name of the score that decides the ranking. `external`: value of this score. `smallest_first`: whether the
-    smallest value is best. `p_best`: share of bootstrap samples in which this run ranks first. `over_seeds`: whether the
-    samples are of patients and seeds, or only of patients. `lead`: label of the second run in the ranking, and the paired
+    smallest value is best. `p_best`: share of bootstrap samples in which this run ranks first. `seeds`: what the
+    samples are of besides patients, such as "seeds"; "" if they are only of patients. `lead`: label of the second run in the ranking, and the paired
     difference between the first and the second run.
     """
     if num_runs == 1:
@@ -146,7 +146,7 @@ def best_run(
     else:
         runs = f"one other {unit}" if num_tied == 1 else f"{word(num_tied)} other {unit}s"
         ties = f"{sentence_case(runs)} {_verb(num_tied, 'are', 'is')} tied with it"
-    samples = "samples of patients and seeds" if over_seeds else "samples of patients"
+    samples = f"samples of patients and {seeds}" if seeds else "samples of patients"
     # The lead is clear if the second run is not in the tie group of the first run.
     doubt = f" ({unclear(lead[1])})" if lead and num_tied else ""
     second = f" It leads {lead[0]} by {lead[1].with_interval}{doubt}." if lead else ""

@@ -1,8 +1,19 @@
 """The page of a shared board in a real browser: silent, self-contained, readable, and the filter of statuses."""
 
+from dataclasses import replace
+
 import pytest
 
-from reports.board_page import UNRANKED, BoardPage, BoardRow, Made, SubmissionPage, render_board, render_submission
+from reports.board_page import (
+    EXPOSED,
+    UNRANKED,
+    BoardPage,
+    BoardRow,
+    Made,
+    SubmissionPage,
+    render_board,
+    render_submission,
+)
 from reports.report_data.headline_rows import Estimate
 from tests.browser.visit import CONTRAST, Visit
 
@@ -18,6 +29,7 @@ ROWS = [
     row(1, "A", "re-run", 0.82),
     row(1, "B", "bundle verified", 0.81, "scoring version 20 to 21 moved its AUROC by −.013"),
     row(2, "C", "bundle verified", 0.74),
+    replace(row(EXPOSED, "E", "bundle verified", 0.85), seen="nih, brax"),
     row(UNRANKED, "D", "self-reported", 0.9),
 ]
 MADE = [Made("2026-11-25T01:02:03Z", "accepted", "lab-a", "A Maintainer", "every number was computed again", "ab" * 32)]
@@ -32,7 +44,7 @@ PAGES = {
         SubmissionPage(
             "A board", False, "lab-a", "Laboratory A", ROWS[:1], {"Licence": "CC-BY-4.0", "Bundle": "ab" * 32},
             [("ok", "bundle", "form, checksums, run ids and hashes are right")],
-            [("Network A", "NIH", Estimate(0.8, 0.78, 0.82)), ("Network A", "BRAX", Estimate(0.7, 0.6, 0.8))], MADE, ["bundle.zip"], True,
+            [("Network A", "NIH", Estimate(0.8, 0.78, 0.82), "no"), ("Network A", "BRAX", Estimate(0.7, 0.6, 0.8), "unknown")], MADE, ["bundle.zip"], True,
         )
     ),
 }  # fmt: skip
@@ -60,10 +72,10 @@ def test_the_status_filters_rows_and_leaves_the_groups(browser, folder):
     with Visit(browser, folder / "board.html") as visit:
         shown = "[...document.querySelectorAll('tr[data-status]')].filter(r => r.getClientRects().length).map(r => r.innerText.split('\\n')[0].split('\\t')[0])"
         heads = "[...document.querySelectorAll('tr.grp')].filter(r => r.getClientRects().length).length"
-        assert len(visit.page.evaluate(shown)) == 4
+        assert len(visit.page.evaluate(shown)) == 5
         visit.page.select_option("#status", "bundle verified|re-run")
-        assert visit.page.evaluate(shown) == ["Network A", "Network B", "Network C"]
-        assert "3 of 4 rows" in visit.page.inner_text("#count")
+        assert visit.page.evaluate(shown) == ["Network A", "Network B", "Network C", "Network E"]
+        assert "4 of 5 rows" in visit.page.inner_text("#count")
         visit.page.select_option("#status", "self-reported")
         assert visit.page.evaluate(shown) == ["Network D"]
         assert visit.page.evaluate(heads) == 1
@@ -83,3 +95,6 @@ def test_text_of_submissions_is_escaped_and_the_headline_follows_the_rows():
     assert "two rows" not in PAGES["board"]
     assert "Closed division: 2 rows cannot be told apart" in PAGES["board"]
     assert "2 rows that the data cannot distinguish" in PAGES["board"]
+    assert "Not ranked · the model had seen an external hospital, or may have seen one" in PAGES["board"]
+    assert "had seen, or may have seen: nih, brax" in PAGES["board"]
+    assert '<td class="l" data-l="seen before">unknown</td>' in PAGES["submission"]

@@ -159,12 +159,16 @@ def test_a_run_that_somebody_else_trained_again_is_re_run(labs: Path, tmp_path: 
         f"run {run} by other@example.org: within the interval" in (tmp_path / "site/submissions/lab-a.html").read_text()
     )
     sign(record, tmp_path / "lab-a", NAMESPACE)
-    with pytest.raises(StoreError, match="that is not somebody else"):
-        build(folder, None, REGISTRY, quiet)
+    [broken] = build(folder, None, REGISTRY, quiet).broken
+    assert "that is not somebody else" in broken.error.what
     write_record(record, run, "same bits", rows.assign(stored=rows["stored"] + 0.1), [])
     sign(record, tmp_path / "other", NAMESPACE)
-    with pytest.raises(StoreError, match="are not those of the bundle"):
-        build(folder, None, REGISTRY, quiet)
+    [broken] = build(folder, None, REGISTRY, quiet).broken
+    assert "are not those of the bundle" in broken.error.what
+    write_record(record, run, "same bits", rows.astype({"stored": object}).assign(stored="x"), [])
+    sign(record, tmp_path / "other", NAMESPACE)
+    [broken] = build(folder, None, REGISTRY, quiet).broken
+    assert "a score is not a number" in broken.error.what
 
 
 def test_a_new_scoring_version_scores_old_rows_again_and_says_what_moved(

@@ -53,8 +53,55 @@ def test_the_scripts_accept_a_pull_request_and_build_the_site(finished: Path, on
     done = shell("export -f bench\n./check.sh HEAD\n", board, environment)
     assert done.returncode == 2
     assert "changed or removed" in done.stderr
+    done = shell(f"export -f bench\n./check.sh {'1' * 40}\n", board, environment)
+    assert done.returncode == 2
+    assert "cannot be compared with it" in done.stderr, "an unknown commit is no reason to skip the comparison"
     done = shell("export -f bench\n./accept.sh ../x theirs M why\n", board, environment)
     assert "no name of a submission" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("change", "code"),
+    [
+        ("mkdir submissions/lab-b && echo x > submissions/lab-b/submission.json", 0),
+        ("echo key >> signers.txt && echo x > submissions/new", 0),
+        ("echo x >> check.sh", 1),
+        ("git mv check.sh submissions/moved", 1),
+        ("echo x >> submissions/lab-a", 1),
+        ("git rm -q submissions/lab-a", 1),
+    ],
+)
+def test_a_pull_request_from_outside_only_adds_submissions(change: str, code: int, tmp_path: Path) -> None:
+    workflow = yaml.safe_load((TEMPLATE / ".github" / "workflows" / "board.yml").read_text())
+    [step] = [step for step in workflow["jobs"]["check"]["steps"] if "from outside" in step.get("name", "")]
+    board = shutil.copytree(TEMPLATE, tmp_path / "board")
+    (board / "submissions").mkdir()
+    (board / "submissions" / "lab-a").write_text("accepted\n")
+    git(board, "init", "--quiet", "--initial-branch", "main")
+    git(board, "add", ".")
+    git(board, "commit", "--quiet", "-m", "Begin")
+    git(board, "checkout", "--quiet", "-b", "theirs")
+    subprocess.run(["bash", "-ec", change], cwd=board, check=True)
+    git(board, "add", ".")
+    git(board, "commit", "--quiet", "-m", "Change")
+    git(board, "checkout", "--quiet", "main")
+    (board / "later").touch()  # the main branch has moved since the pull request was opened
+    git(board, "add", ".")
+    git(board, "commit", "--quiet", "-m", "Later")
+    git(board, "merge", "--quiet", "--no-ff", "-m", "Merge", "theirs")
+    done = subprocess.run(["bash", "-e", "-c", step["run"]], cwd=board, capture_output=True, text=True, check=False)
+    assert done.returncode == code, done.stdout + done.stderr
+
+
+def test_workflows_give_no_secret_to_pull_requests() -> None:
+    for path in (TEMPLATE / ".github" / "workflows").glob("*.yml"):
+        text = path.read_text()
+        assert "pull_request_target" not in text
+        assert "secrets." not in text
+        for job in yaml.safe_load(text)["jobs"].values():
+            for step in job["steps"]:
+                reads = any(name in step.get("run", "") for name in ("bench ", "accept.sh", "check.sh"))
+                assert not (reads and "GH_TOKEN" in step.get("env", {})), "who reads a submission has no token"
 
 
 def test_the_rules_of_the_template_are_those_of_the_demo_and_the_workflows_can_be_read() -> None:

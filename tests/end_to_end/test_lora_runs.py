@@ -54,6 +54,7 @@ def test_a_run_with_lora_stores_a_plain_network_with_low_rank_changes(
         assert name.endswith(("qkv.weight", "proj.weight", "fc1.weight", "fc2.weight"))
         assert torch.linalg.matrix_rank(change, rtol=1e-3) <= 2
     outputs = sum(start[name].numel() for name in start if ".head." in name)
+    assert store.read_json(run.id[:2], run.id, "cost.json")["trainable_params"] == facts["weights"]
     assert facts["weights"] == outputs + sum(2 * sum(change.shape) for change in matrices.values())
 
 

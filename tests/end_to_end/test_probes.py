@@ -67,6 +67,8 @@ def test_probes_share_features_and_are_stored_predicted_and_sealed_like_other_ru
         ]
         own = [name for name, tensor in network.named_parameters() if tensor is layer.weight or tensor is layer.bias]
         assert sorted(changed) == sorted(own)  # the encoder is frozen
+        cost = store.read_json(run.id[:2], run.id, "cost.json")
+        assert cost["trainable_params"] == sum(start.state_dict()[name].numel() for name in own) < cost["params"]
         seal = json.loads((store.run_dir(run.id) / "seal.json").read_text())
         assert seal["weights_before"] == seal["weights_after"] == weights_sha256(network)
         examples = Examples.predicted(external, run.config, cache)

@@ -21,7 +21,7 @@ from bench.sharing.bundle.sign import sign
 from bench.store.checked_files import read_grid
 from bench.store.store import Store, canonical_json
 from harmonize.errors import StoreError
-from tests.conftest import Once
+from tests.conftest import Command, Once
 from tests.end_to_end.test_bundles import _score_anew, flipped, keyed, on_json, on_table, run_of, shifted
 from tests.laboratories import accept, board_of, bundle, laboratories, quiet, with_other_runs
 
@@ -54,12 +54,14 @@ def add(board: Path, boards: dict[str, Path], name: str) -> Path:
 
 
 def refused(board: Path) -> str:
-    """Return why a board is refused. Nothing may be written."""
-    with pytest.raises(StoreError) as raised:
-        build(board, board.parent / "site", REGISTRY, quiet)
-    assert not (board.parent / "site").exists()
-    assert raised.value.fix
-    return raised.value.what
+    """Return why the one wrong submission of a board is left out of the site."""
+    site = board.parent / "site"
+    [broken] = build(board, site, REGISTRY, quiet).broken
+    assert not (site / "submissions" / broken.name).exists()
+    assert f"<li>{broken.name}: " in (site / "index.html").read_text()
+    shutil.rmtree(site)
+    assert broken.error.fix
+    return broken.error.what
 
 
 def repacked(folder: Path, tmp_path: Path, change: Callable[[Path], None]) -> None:
@@ -252,7 +254,9 @@ def test_11_a_chain_with_a_line_removed(board: Path, boards: dict[str, Path]) ->
     accept(board, "lab-a")
     first, _, third = (board / "decisions.jsonl").read_bytes().splitlines(keepends=True)
     (board / "decisions.jsonl").write_bytes(first + third)
-    assert "the chain is broken at line 2" in refused(board)
+    with pytest.raises(StoreError, match="the chain is broken at line 2"):
+        build(board, board.parent / "site", REGISTRY, quiet)
+    assert not (board.parent / "site").exists()
 
 
 def test_12_a_copied_bundle_under_another_name(board: Path, labs: Path, tmp_path: Path) -> None:
@@ -270,3 +274,27 @@ def test_12_a_copied_bundle_under_another_name(board: Path, labs: Path, tmp_path
     path.write_bytes(canonical_json(json.loads(path.read_bytes()) | {"bundle": made, "numbers": numbers}))
     what = refused(board)
     assert "are those of the submission lab-a: it is a copy" in what
+
+
+def test_a_wrong_submission_leaves_the_right_ones_on_the_site(
+    board: Path, boards: dict[str, Path], tmp_path: Path, here: Command
+) -> None:
+    add(board, boards, "b")
+    wrong = shutil.copytree(board / "submissions" / "lab-b", board / "submissions" / "a-wrong")  # comes before lab-b
+    restated(wrong, name="a-wrong")
+    (wrong / "bundle.zip").write_bytes(b"PK")
+    (board / "submissions" / "x\x1b[31m").mkdir()  # a name that would color a terminal
+    done = here("board", "board", "-o", "site", "--quiet", cwd=tmp_path, code=2)
+    assert "1 row, 1 ranked\nwaiting for a decision: lab-b\n" in done.stdout
+    assert "a-wrong is left out: " in done.stderr
+    assert "lab-b" not in done.stderr
+    assert "\x1b" not in done.stderr
+    assert (tmp_path / "site" / "submissions" / "lab-a.html").is_file()
+    assert "a-wrong: " in (tmp_path / "site" / "index.html").read_text()
+    found = json.loads(here("board", "board", "--quiet", "--json", cwd=tmp_path, code=2).stdout)
+    assert [each["name"] for each in found["broken"]] == ["a-wrong", "x\x1b[31m"]
+    assert all(each["fix"] for each in found["broken"])
+    words = ("--board", "board", "--by", "M", "--why", "every number agrees", "--quiet")
+    assert here("decide", "accepted", "a-wrong", *words, cwd=tmp_path, code=2).stderr
+    here("decide", "accepted", "lab-b", *words, cwd=tmp_path)
+    assert "2 rows, 2 ranked" in here("board", "board", "--quiet", cwd=tmp_path, code=2).stdout

@@ -1,5 +1,6 @@
 """Check the entries of imported models in a bundle."""
 
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -23,14 +24,26 @@ PASSPORT = {  # key of a passport (the declaration of a model's data exposure) -
 def is_passport(value: Any) -> bool:
     """Return whether a value is a valid passport: it has the keys and types of PASSPORT, and a known file format.
 
-    The key `answers` is optional (see `is_exposure`).
+    The keys `answers` (see `is_exposure`) and `golden` (see `GoldenOutputs.check`) are optional.
     """
     if not isinstance(value, dict) or not is_exposure(value.get("answers", {})):
         return False
-    if {key: type(content) for key, content in value.items() if key != "answers"} != PASSPORT:
+    if "golden" in value and not _is_golden(value["golden"]):
+        return False
+    if {key: type(content) for key, content in value.items() if key not in ("answers", "golden")} != PASSPORT:
         return False
     names = [name for key in ("cohorts", "others", "seen") for name in value[key]]
     return value["format"] in FORMATS and all(isinstance(name, str) for name in names)
+
+
+def _is_golden(value: Any) -> bool:
+    """Return whether a value is a valid record of a comparison with golden outputs."""
+    if not isinstance(value, dict) or set(value) != {"images", "outputs", "difference"}:
+        return False
+    if any(type(value[key]) is not int or value[key] < 1 for key in ("images", "outputs")):
+        return False
+    number = type(value["difference"]) in (int, float)
+    return number and math.isfinite(value["difference"]) and value["difference"] >= 0
 
 
 def is_exposure(value: Any) -> bool:

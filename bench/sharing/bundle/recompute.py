@@ -4,6 +4,7 @@ These values are computed from the configurations of the runs and this installat
 the bundle states. `STATED` lists the facts that cannot be computed from a bundle.
 """
 
+import json
 import re
 from collections.abc import Mapping
 from dataclasses import replace
@@ -52,6 +53,16 @@ def known_entries(run: Run, registry: Registry) -> dict[str, Entry]:
     return known
 
 
+def starting_weights(known: Mapping[str, Entry]) -> Entry | None:
+    """Return the registry entry that describes the starting weights of a run, None if the registry does not have it.
+
+    known: result of `known_entries`. As in `Run.weights_entry`, it is the entry of the weights if these are a file, else the
+    entry of the architecture.
+    """
+    weights = known.get("weights")
+    return weights if weights is None or "file" in weights.facts else known.get("architecture")
+
+
 def take_titles(store: Store, content: dict[str, Any], registry: Registry) -> None:
     """Replace titles, family, license and corpus of the runs in `content` by those of the registry.
 
@@ -65,9 +76,9 @@ def take_titles(store: Store, content: dict[str, Any], registry: Registry) -> No
         entries += known.items()
         row["titles"] |= {key: entry.title for key, entry in known.items()}
         if architecture := known.get("architecture"):
-            facts = architecture.facts
-            row |= {"family": str(facts.get("family", "other")), "corpus": str(facts.get("corpus", ""))}
-            row["licence"] = architecture.licence
+            row["family"] = str(architecture.facts.get("family", "other"))
+        if start := starting_weights(known):
+            row |= {"corpus": str(start.facts.get("corpus", "")), "licence": start.licence}
         of_run[row["id"]] = row["titles"]["architecture"]
     for row in content["derived"]:
         if row["kind"] != KIND:
@@ -92,7 +103,8 @@ def take_costs(manifest: Manifest, registry: Registry, where: str) -> tuple[str,
         if len(known) < len(NAMED):
             unknown.append(run.id)
         outputs = [len(run.config.findings), len(run.config.own_heads), run.config.channels]
-        key = canonical_json([outputs, *(run.entries[name].identity for name in _NETWORK)])
+        head = [run.config.head, run.config.lora.rank, json.loads(run.document).get("prompts")]
+        key = canonical_json([outputs, head, *(run.entries[name].identity for name in _NETWORK)])
         if key not in found:
             found[key] = _count(run, known, registry) if set(_NETWORK) <= set(known) else {}
         if found[key]:
@@ -130,7 +142,7 @@ def _count(run: Run, known: Mapping[str, Entry], registry: Registry) -> dict[str
                 if sum(p.numel() for p in initial_network(run, None).parameters()) > limits.MOST_PARAMS:
                     return {}
         network = initial_network(run, None)
-        return counts(network, network.deployed(), run.input_size)
+        return counts(network, network.deployed(), run.input_size, run.config)
     except (CxrError, RuntimeError, AssertionError, TypeError, ValueError):
         return {}
 

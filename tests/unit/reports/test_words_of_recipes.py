@@ -46,6 +46,32 @@ def test_a_section_that_compares_recipes_calls_them_recipes(page: str, section: 
     assert not re.findall(r".{30}\bruns?\b.{20}", compared, re.IGNORECASE)
 
 
+def test_runs_with_prompts_are_called_wordings_and_others_seeds(page: str) -> None:
+    study = with_seeds(tables(Invented(runs=6)))
+    rows = [(r, d, 2, 0.01, 0.01) for r in study["ranks"]["run_id"] for d in ("chexpert", "nih", "external")]
+    luck = pd.DataFrame(rows, columns=list(SCHEMAS["seeds"]))
+
+    def with_wordings(recipes: list[str]) -> str:
+        runs = study["runs"].copy()
+        for k in (0, 1):
+            of_recipes = runs["run_id"].isin([f"{recipe}{k}" for recipe in recipes])
+            runs.loc[of_recipes, "remark"] = f"wording {k + 1} of 2: {{}} / no {{}}, where {{}} is the finding"
+        html = render(Tables(study.meta, {**study.frames, "runs": runs, "seeds": luck}))
+        assert html.count("mean of 2 wordings<") == len(set(recipes))
+        return html[html.index("<main") : html.index('<section id="hospitals"')]
+
+    recipes = list(study["ranks"]["run_id"])
+    assert page.count(">2 seeds<") == 6
+    every = with_wordings(recipes)
+    assert every.count(">2 wordings<") == 6
+    assert every.count(">wording 2 of 2</a>") == 6
+    assert "mean over wordings" in every
+    assert not re.findall(r".{40}[^-_.]\bseeds?\b[^-_\"=].{20}", re.sub(r"<[^>]*>", " ", every))
+    mixed = with_wordings(recipes[:2])
+    assert (mixed.count(">2 wordings<"), mixed.count(">2 seeds<")) == (2, 4)
+    assert "mean over seeds and wordings" in mixed
+
+
 def test_the_details_say_whether_an_entry_is_a_recipe_or_a_run(page: str) -> None:
     assert page.count("Reproduce these runs") == page.count("<dt>Recipe id</dt>") == 6
     assert page.count("Reproduce this run") == page.count("<dt>Run id</dt>") == 12

@@ -5,14 +5,16 @@ import re
 import shlex
 import shutil
 import stat
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 
 from bench.board.sealed import Sealed, answer, answers, ladder, macro_auroc, open_hospital
-from harmonize.errors import ConfigError, StoreError
+from harmonize.errors import ConfigError, CxrError, StoreError
 from tests.conftest import Command
 
 FINDINGS = ["Edema", "Pneumonia"]
@@ -77,6 +79,91 @@ def test_a_removed_answer_and_changed_labels_are_noticed(hospital: Path, tmp_pat
     (hospital / "labels.csv").write_text(labels.replace(",1", ",0"))
     with pytest.raises(StoreError, match="the labels were changed"):
         answer(hospital, tmp_path / "p3.csv", "B")
+
+
+def test_a_quota_cannot_be_reset_unnoticed(hospital: Path, tmp_path: Path) -> None:
+    for number in range(3):
+        answer(hospital, tmp_path / f"p{number}.csv", "Lab A")
+    for name in ("lab a", "Lab  A", " Lab A"):
+        with pytest.raises(ConfigError, match="is spent: 3 answers"):
+            answer(hospital, tmp_path / "p3.csv", name)
+    log, settings = hospital / "answers.jsonl", hospital / "sealed.json"
+    whole, before = log.read_bytes(), settings.read_bytes()
+    lines = whole.splitlines(keepends=True)
+    for shorter in (None, b"", b"".join(lines[:1]), b"".join(lines[:2])):
+        log.unlink()
+        if shorter is not None:
+            log.write_bytes(shorter)
+        with pytest.raises(StoreError, match="answers are missing"):
+            answer(hospital, tmp_path / "p3.csv", "Lab A")
+        log.write_bytes(whole)
+    settings.write_bytes(before.replace(b'"quota":3', b'"quota":9'))
+    with pytest.raises(StoreError, match="the quota was changed"):
+        answer(hospital, tmp_path / "p3.csv", "Lab A")
+    for damaged in (b"", b"[]", b"{}", before[:-1], before.replace(b'"quota"', b'"quotas"')):
+        settings.write_bytes(damaged)
+        with pytest.raises(StoreError, match="settings were not written by the program"):
+            answer(hospital, tmp_path / "p3.csv", "B")
+    settings.write_bytes(before)
+    assert answer(hospital, tmp_path / "p3.csv", "B").left == 2
+    settings.write_bytes(before)  # as after a process that ended between its two files
+    assert answer(hospital, tmp_path / "p4.csv", "B").left == 1
+    (hospital / "labels.csv").unlink()
+    with pytest.raises(StoreError, match="labels were changed, or are missing"):
+        answer(hospital, tmp_path / "p4.csv", "B")
+
+
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [
+        (lambda t: t.assign(Edema=["nan", *t["Edema"][1:]]), "Edema"),
+        (lambda t: t.assign(Edema=["inf", *t["Edema"][1:]]), "Edema"),
+        (lambda t: t.head(0), "no rows"),
+        (lambda t: t.iloc[1:], "1 of 400 labeled images have no prediction"),
+        (lambda t: pd.concat([t, t.head(1)]), "occurs twice"),
+        (lambda t: t.drop(columns="Edema"), "Edema"),
+    ],
+)
+def test_a_wrong_table_is_refused_and_costs_nothing(spoil: Any, said: str, hospital: Path, tmp_path: Path) -> None:
+    table = pd.read_csv(tmp_path / "p0.csv", dtype=str)
+    spoil(table).to_csv(tmp_path / "wrong.csv", index=False)
+    with pytest.raises(CxrError, match=said):
+        answer(hospital, tmp_path / "wrong.csv", "A")
+    assert answers(hospital) == []
+    more = pd.concat([table, table.head(1).assign(image_id="unknown")])
+    more.to_csv(tmp_path / "more.csv", index=False)
+    first = answer(hospital, tmp_path / "more.csv", "A")
+    assert first.auroc == answer(hospital, tmp_path / "p0.csv", "A").auroc, (
+        "a prediction of an unknown image counts nothing"
+    )
+
+
+def test_only_labels_can_be_sealed(tmp_path: Path) -> None:
+    for cells, said in ((["1", "x"], "Edema"), (["1", "1"], "with and without it"), (["", ""], "with and without it")):
+        pd.DataFrame({"image_id": ["a", "b"], "Edema": cells}).to_csv(tmp_path / "labels.csv", index=False)
+        with pytest.raises(ConfigError, match=said):
+            open_hospital(tmp_path / "new", tmp_path / "labels.csv", 0.01, 3)
+        assert not (tmp_path / "new").exists()
+
+
+def test_only_one_of_two_askers_gets_the_last_answer(hospital: Path, tmp_path: Path) -> None:
+    """Both ask until their own question is refused or answered."""
+    for number in range(2):
+        answer(hospital, tmp_path / f"p{number}.csv", "A")
+
+    def ask(number: int) -> str:
+        while True:
+            try:
+                return str(answer(hospital, tmp_path / f"p{number}.csv", "A").left)
+            except StoreError:  # another answer is being computed
+                continue
+            except ConfigError as error:
+                return error.what
+
+    with ThreadPoolExecutor(2) as pool:
+        said = sorted(pool.map(ask, (3, 4)))
+    assert said == ["0", "the quota of A is spent: 3 answers"]
+    assert len(answers(hospital)) == 3
 
 
 def test_the_folder_has_no_id_that_others_know_and_two_answers_do_not_run_at_once(

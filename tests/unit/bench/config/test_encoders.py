@@ -13,6 +13,7 @@ from bench.config.seen import OTHERS, Seen
 from bench.models.network import build, check_timm
 from bench.planning.run import Run
 from harmonize.errors import ConfigError, RegistryError
+from reports.schemas.exposure import NO, UNKNOWN
 
 REGISTRY = Registry.read(Path(__file__).parents[4] / "registry.yaml")
 ENCODERS = REGISTRY.sections["encoders"]
@@ -42,6 +43,36 @@ def test_an_encoder_states_its_facts_with_their_source(encoder: Entry) -> None:
     assert encoder.facts["preprocessing"] in REGISTRY.sections["preprocessing"]
     seen = Seen.parse(encoder.facts["seen"], Path(), encoder.name)
     assert set(seen) <= {*HOSPITALS, OTHERS}
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["dinov2_s14", "dinov2_b14", "dinov3_s16", "dinov3_b16", "siglip2_b16_384", "siglip2_so400m_14", "eva02_b14", "biomedclip", "medsiglip"],
+)  # fmt: skip
+def test_an_encoder_of_images_of_the_web_says_of_no_hospital_that_it_is_unseen(name: str) -> None:
+    answers = {
+        hospital: seen.answer for hospital, seen in Seen.parse(ENCODERS[name].facts["seen"], Path(), name).items()
+    }
+    assert NO not in answers.values(), answers
+
+
+@pytest.mark.parametrize(
+    ("name", "hospital"),
+    [("rad_dino", "vindr"), ("chexzero", "nih"), ("chexzero", "padchest"), ("chexzero", "vindr")],
+)
+def test_an_encoder_has_seen_what_its_starting_weights_may_have_seen(name: str, hospital: str) -> None:
+    """RAD-DINO started from DINOv2 and CheXzero from CLIP, which learned from images of the web."""
+    assert Seen.parse(ENCODERS[name].facts["seen"], Path(), name)[hospital].answer == UNKNOWN
+
+
+def test_chexfound_has_seen_the_hospitals_of_its_readme() -> None:
+    seen = Seen.parse(ENCODERS["chexfound"].facts["seen"], Path(), "chexfound")
+    assert {hospital for hospital, answer in seen.items() if answer.had_seen} == {
+        "mimic",
+        "chexpert",
+        "padchest",
+        "brax",
+    }
 
 
 def test_its_network_exists_and_takes_images_of_its_own_preprocessing(encoder: Entry) -> None:

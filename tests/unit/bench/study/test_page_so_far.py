@@ -1,5 +1,6 @@
 """The page of a grid while its runs are still training."""
 
+import time
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -32,11 +33,31 @@ def test_a_page_is_written_while_other_runs_are_missing(store_copy: Path) -> Non
     store, said = Store.open(store_copy / "runs"), Said()
     page = store.root / "report" / "tiny" / "leaderboard.html"
     page.unlink()
-    so_far = PageSoFar(read_manifest(store, "tiny"), False, said)  # type: ignore[arg-type]
-    so_far.update(ended(), 1, 2)
-    so_far.finish()
+    with PageSoFar(read_manifest(store, "tiny"), False, said) as so_far:  # type: ignore[arg-type]
+        so_far.update(ended(), 1, 2)
     assert page.is_file()
-    assert said.lines == [f"leaderboard of 1 of 2 runs, in a few seconds: {page}"]
+    for _ in range(100):  # the line follows when the process has ended
+        if said.lines:
+            break
+        time.sleep(0.1)
+    assert said.lines == [f"leaderboard of 1 of 2 runs: {page}"]
+
+
+@pytest.mark.grid
+def test_an_interrupt_stops_the_page_and_says_nothing(store_copy: Path) -> None:
+    store, said = Store.open(store_copy / "runs"), Said()
+    so_far = PageSoFar(read_manifest(store, "tiny"), False, said)  # type: ignore[arg-type]
+
+    def interrupted() -> None:
+        with so_far:
+            so_far.update(ended(), 1, 2)
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert so_far.process is not None
+    assert so_far.process.poll() is not None
+    assert not said.lines
 
 
 @pytest.mark.parametrize(
@@ -49,24 +70,23 @@ def test_no_page_is_begun_for(outcome: Outcome, finished: int, total: int) -> No
     said = Said()
     so_far = PageSoFar(manifest, False, said)  # type: ignore[arg-type]
     so_far.update(outcome, finished, total)
-    assert (so_far.child, said.lines) == (None, [])
+    assert (so_far.process, said.lines) == (None, [])
 
 
 def test_a_second_page_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     started: list[Any] = []
 
-    class Child:
-        def start(self) -> None:
-            started.append(self)
+    class Process:
+        def __init__(self, command: list[str], **_: Any) -> None:
+            started.append(command)
 
-        def is_alive(self) -> bool:
-            return False
+        def poll(self) -> int:
+            return 0
 
-    class Context:
-        def Process(self, **_: Any) -> Child:  # noqa: N802
-            return Child()
+        def wait(self) -> int:
+            return 1
 
-    monkeypatch.setattr(page_so_far.multiprocessing, "get_context", lambda _: Context())
+    monkeypatch.setattr(page_so_far.subprocess, "Popen", Process)
     clock = [1000.0]
     monkeypatch.setattr(page_so_far.time, "monotonic", lambda: clock[0])
 
