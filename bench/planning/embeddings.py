@@ -6,7 +6,9 @@ COHORT.parquet or COHORT.csv: the column `image_id`, and the vector of the image
 Legend: N images, D numbers of a vector.
 """
 
+import csv
 import hashlib
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -177,7 +179,12 @@ def _layout(path: Path, stamp: tuple[int, int]) -> _Layout:  # noqa: ARG001
     where = str(path)
     with _refusing(where):
         if not is_parquet(path):
-            names = _of_vectors(column_names(path), where)
+            try:
+                columns = column_names(path)
+            except UnicodeDecodeError as error:
+                with path.open("rb") as binary:
+                    raise DatasetError.not_utf8(path, binary) from error
+            names = _of_vectors(columns, where)
             return _Layout(names, len(names), False)
         with pq.ParquetFile(path, buffer_size=_BUFFER_BYTES, pre_buffer=False) as file:
             schema = file.schema_arrow
@@ -198,7 +205,7 @@ def _of_vectors(columns: Sequence[str], where: str) -> tuple[str, ...]:
     """Return the columns of a table except `image_id`."""
     if "image_id" not in columns:
         raise DatasetError("no column image_id", where, "name the column of the image ids image_id")
-    if twice := [name for i, name in enumerate(columns) if name in columns[:i]]:
+    if twice := [name for name, number in Counter(columns).items() if number > 1]:
         raise DatasetError(f"the column {twice[0]!r} occurs twice", where, "give each column a name of its own")
     names = tuple(name for name in columns if name != "image_id")
     if numbers := [name for name in names if name in _ROW_NUMBERS]:
@@ -250,7 +257,7 @@ def _refusing(where: str) -> Iterator[None]:
         yield
     except CxrError:
         raise
-    except (OSError, ValueError, pa.ArrowException) as error:
+    except (OSError, ValueError, csv.Error, pa.ArrowException) as error:
         what = f"cannot read the vectors: {(str(error) or type(error).__name__).splitlines()[0][:200]}"
         raise DatasetError(what, where, "give a CSV or Parquet table") from error
 
@@ -301,6 +308,8 @@ def _of_parquet(path: Path, layout: _Layout) -> tuple["pd.Index[str]", NDArray[n
                         for i, name in enumerate(names, first):
                             part_ND[:, i] = batch.column(name).to_numpy(zero_copy_only=False)
                 start += len(batch)
+            if start != len(ids):
+                raise ValueError(f"the column {names[0]!r} has {start:,} rows, image_id has {len(ids):,}")
     return ids, vector_ND
 
 

@@ -183,6 +183,25 @@ def test_a_missing_second_or_unreadable_table_is_refused(tmp_path: Path) -> None
         checked(read)
 
 
+def test_a_csv_table_that_is_not_utf8_is_refused_with_the_line(tmp_path: Path) -> None:
+    read = tables(tmp_path, columns())
+    (tmp_path / "b.parquet").unlink()
+    (tmp_path / "b.csv").write_bytes("image_id,v0\na,1\n\u00e9,2\n".encode("latin-1"))
+    with pytest.raises(DatasetError, match="UTF-8") as error:
+        read.width("b")
+    assert "b.csv" in error.value.where
+
+
+def test_names_with_dots_and_repeated_names_of_parquet(tmp_path: Path) -> None:
+    ids, numbers = pa.array(IDS), [pa.array(VECTORS[:, i]) for i in range(2)]
+    pq.write_table(pa.table([ids, *numbers], names=["image_id", "v.0", "v.1"]), tmp_path / "a.parquet")
+    pq.write_table(pa.table([ids, *numbers], names=["image_id", "v", "v"]), tmp_path / "b.parquet")
+    read = EmbeddingTables(tmp_path)
+    np.testing.assert_array_equal(read.read("a")[1], VECTORS[:, :2])
+    with pytest.raises(DatasetError, match="the column 'v' occurs twice"):
+        read.read("b")
+
+
 def test_the_hash_changes_with_each_table_and_with_nothing_else(tmp_path: Path) -> None:
     read = tables(tmp_path, columns())
     first = read.sha256
