@@ -12,6 +12,7 @@ the format of the file, and those that --drop names. Tensors that do not fit are
 
 import argparse
 import re
+import struct
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from difflib import get_close_matches
@@ -20,6 +21,7 @@ from pathlib import Path
 from pickle import UnpicklingError
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
@@ -33,6 +35,11 @@ State = dict[str, Tensor]
 CONTAINERS = ("teacher", "model_ema", "model", "module", "state_dict", "model_state_dict")  # keys of a checkpoint
 PREFIXES = ("module.", "backbone.")  # starts that all names of a network may have
 SAFE_CLASSES = ("torch.nn.modules.", "torchxrayvision.models.")  # starts of classes whose code is installed here
+# what torch and safetensors raise for damaged files, and for files of another kind
+DAMAGED = (
+    *(EOFError, UnpicklingError, SafetensorError, RuntimeError, ValueError, LookupError, TypeError, AttributeError),
+    *(AssertionError, struct.error),
+)
 DROPPED = {  # format -> starts of tensors without a place in an image network: text networks, heads, buffers
     "transformers Dinov2": ("embeddings.mask_token", "classifier."),
     "transformers SigLIP": ("text_model.", "logit_scale", "logit_bias"),
@@ -83,7 +90,22 @@ def converted(state: Mapping[str, Tensor], network: nn.Module, drop: Iterable[st
 
 
 def read(path: Path) -> State:
-    """Return the tensors of a file: safetensors, or a pickle of torch, which is opened without running its code."""
+    """Return the tensors of a file: safetensors, or a pickle of torch, which is opened without running its code.
+
+    Raises ConversionError for a file that is damaged, of another kind, or without tensors.
+    """
+    try:
+        return _opened(path)
+    except DAMAGED as error:
+        if "TorchScript" in str(error):
+            fix = "load it with torch.jit.load on an isolated machine, and give the file of torch.save(model.state_dict(), FILE)"
+            raise ConversionError(f"{path} is a TorchScript file, which is a program\n{fix}") from error
+        reason = (str(error) or type(error).__name__).splitlines()[0][:200]
+        fix = "give a file of torch.save or safetensors; if it is one, it is damaged: download it again"
+        raise ConversionError(f"{path} cannot be opened: {reason}\n{fix}") from error
+
+
+def _opened(path: Path) -> State:
     if path.suffix == ".safetensors":
         return dict(load_file(path))
     try:
@@ -301,7 +323,7 @@ def main(arguments: list[str] | None = None) -> int:
     given = parser.parse_args(arguments)
     try:
         print(_convert(given.encoder, given.file, given.to, given.drop, given.registry))
-    except (ConversionError, CxrError, OSError, UnpicklingError) as error:
+    except (ConversionError, CxrError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     return 0

@@ -66,6 +66,14 @@ def check_probe(config: RunConfig, uncertainty: Entry, where: str) -> None:
         )
 
 
+def check_prompts(config: RunConfig, architecture: Entry, where: str) -> None:
+    """Raise ConfigError for a run that compares prompts with the features of random weights. Given vectors have no weights."""
+    if config.head == "prompts" and config.weights == "none" and not architecture.has_given_vectors:
+        fix = "name the starting weights that were trained with the text model of the prompts, e.g. `weights: imagenet`"
+        what = "the features of random weights cannot be compared with prompts"
+        raise ConfigError(what, f"{where}.weights", fix)
+
+
 def check_given_vectors(config: RunConfig, architecture: Entry, where: str) -> None:
     """Raise ConfigError for a run on tables of vectors that would need the network of these vectors."""
     if not architecture.has_given_vectors:

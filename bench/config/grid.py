@@ -15,6 +15,7 @@ from bench.config.compatibility import (
     OWN,
     check_given_vectors,
     check_probe,
+    check_prompts,
     check_trainable,
     with_own_preprocessing,
     with_required_kind,
@@ -60,9 +61,11 @@ class PhantomChoice:
     seed: int = 0
 
 
+ENCODER = "encoder"  # key of a grid that stands for architecture, weights and preprocessing
+# key of a sweep -> keys of `base` that it replaces
+_REPLACED = {ENCODER: ("architecture", "weights"), "architecture": (ENCODER,)}
 # Maximum number of combinations in a grid. The largest leaderboards have 500 runs, a twentieth of this maximum. A grid
 # with the maximum number of combinations is expanded in seconds.
-ENCODER = "encoder"  # key of a grid that stands for architecture, weights and preprocessing
 MAX_COMBINATIONS = 10_000
 RESERVED = {"external"}  # names that no cohort may have
 _KEYS = (
@@ -398,13 +401,15 @@ def _combinations(
     num_combinations = 0
     for i, sweep in enumerate(sweeps):
         location = f"{where}: sweeps[{i}]"
+        replaced = {name for key in sweep for name in _REPLACED.get(key, ())}
+        kept = {key: value for key, value in base.items() if key not in replaced}
         axes = [[(key, v) for v in _values(key, value, registry, location)] for key, value in sweep.items()]
         num_combinations += math.prod(map(len, axes))
         if num_combinations > MAX_COMBINATIONS:
             what = f"the sweeps have {num_combinations:,} combinations or more, the maximum is {MAX_COMBINATIONS:,}"
             raise ConfigError(what, location, "list fewer values, or write several grids")
         for combination in itertools.product(*axes):
-            block = dict(base)
+            block = dict(kept)
             for key, value in combination:
                 block = merge(block, _nested(key, value, location))
             yield i, block
@@ -442,7 +447,7 @@ def _values(key: str, value: Any, registry: Registry, where: str) -> list[Any]:
     values = value if isinstance(value, list) else [value]
     if not values:
         raise ConfigError(f"{key} is an empty list", f"{where}.{key}", "add at least one value")
-    if key not in NAMED:
+    if key not in (*NAMED, ENCODER):
         return values
     matches = [_named(key, v, registry, f"{where}.{key}") for v in values]
     return [name for names in matches for name in names]
@@ -450,11 +455,12 @@ def _values(key: str, value: Any, registry: Registry, where: str) -> list[Any]:
 
 def _named(key: str, value: Any, registry: Registry, where: str) -> list[str]:
     """Return the names of registry entries that a value (a name, or a pattern with wildcards) matches."""
+    section = NAMED.get(key, "encoders")
     if not isinstance(value, str):
-        raise ConfigError(f"{key} must be a name (got {value!r})", where, f"`bench list {NAMED[key]}` shows the names")
+        raise ConfigError(f"{key} must be a name (got {value!r})", where, f"`bench list {section}` shows the names")
     if (key, value) == ("preprocessing", OWN):
         return [OWN]
-    return registry.match(NAMED[key], value, where)
+    return registry.match(section, value, where)
 
 
 def _nested(key: str, value: Any, where: str) -> dict[str, Any]:
@@ -471,8 +477,12 @@ def _config(block: Mapping[str, Any], registry: Registry, where: str) -> RunConf
     if block.get("shots") == "all":
         block = {**block, "shots": 0}
     if ENCODER in block:
-        # a preprocessing in the same block is a factor; the encoder's own is the default
-        block = {**registry.of_encoder(str(block[ENCODER]), f"{where}.{ENCODER}"), **_without_encoder(block)}
+        if "architecture" in block:
+            fix = "remove one of them; an encoder or an architecture of a sweep replaces that of `base`"
+            raise ConfigError("`encoder` and `architecture` both name the network", f"{where}.{ENCODER}", fix)
+        # the encoder's weights and preprocessing are the defaults: others beside it are factors
+        own = registry.of_encoder(str(block[ENCODER]), f"{where}.{ENCODER}")
+        block = {**own, **{key: value for key, value in block.items() if key != ENCODER}}
     config = with_own_preprocessing(from_dict(RunConfig, block, where), registry, where)
     for key, section in NAMED.items():
         registry.find(section, getattr(config, key), f"{where}.{key}")
@@ -483,11 +493,6 @@ def _config(block: Mapping[str, Any], registry: Registry, where: str) -> RunConf
     return without_training(config)
 
 
-def _without_encoder(block: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a block without the key `encoder`, and without architecture and weights, which the encoder gives."""
-    return {key: value for key, value in block.items() if key not in (ENCODER, "architecture", "weights")}
-
-
 def _check_combination(config: RunConfig, registry: Registry, where: str) -> None:
     """Raise ConfigError if the values of a run are valid but cannot be combined. Runs that a `skip` removes are not checked."""
     optimizer = registry.find("optimizers", config.optimizer, where)
@@ -496,6 +501,7 @@ def _check_combination(config: RunConfig, registry: Registry, where: str) -> Non
     check_probe(config, registry.find("uncertainty", config.uncertainty, where), where)
     architecture = registry.find("architectures", config.architecture, where)
     check_given_vectors(config, architecture, where)
+    check_prompts(config, architecture, where)
     size = input_size(registry.find("preprocessing", config.preprocessing, where).facts)
     if size < (smallest := architecture.facts.get("min_px", 1)):
         fix = f"choose a preprocessing of {smallest} pixels or more"
@@ -519,7 +525,8 @@ def _meets(config: RunConfig, conditions: Mapping[str, Any], registry: Registry,
     for key, value in conditions.items():
         _nested(key, value, where)
         actual: Any = config
-        for name in str(key).split("."):
+        # an encoder is the network of its entry, whatever the weights
+        for name in ("architecture",) if key == ENCODER else str(key).split("."):
             if name not in getattr(actual, "__dataclass_fields__", {}):
                 raise ConfigError(f"unknown key {key!r}", f"{where}.{key}", "docs/grids.md lists all keys")
             actual = getattr(actual, name)

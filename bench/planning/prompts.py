@@ -23,6 +23,7 @@ from bench.store.store import canonical_json
 from harmonize.errors import ConfigError, SetupError
 
 RULES = ("softmax", "sigmoid")
+_TOLERANCE = 1e-3  # of the length of a vector: float16 has three digits
 _AGAIN = "make the file again with `bench prompts`"
 
 
@@ -79,17 +80,19 @@ class Prompts:
             with safe_open(path, "numpy") as file:
                 stated = json.loads((file.metadata() or {})["prompts"])
                 arrays = {name: np.asarray(file.get_tensor(name), np.float32) for name in file.keys()}  # noqa: SIM118
-            findings, wordings = tuple(map(str, stated["findings"])), tuple(dict(each) for each in stated["wordings"])
-            rule = str(stated["rule"])
+            findings, wordings, rule = stated["findings"], stated["wordings"], stated["rule"]
         except (OSError, SafetensorError, KeyError, ValueError, TypeError) as error:
             raise SetupError(f"cannot read the prompts: {type(error).__name__}: {error}", str(path), _AGAIN) from error
-        prompts = cls(path, findings, wordings, rule, arrays)
-        if problem := prompts._problem():
+        problem = _problem_of_texts(findings, wordings, rule)
+        if not problem:
+            prompts = cls(path, tuple(findings), tuple(wordings), rule, arrays)
+            problem = prompts._problem()
+        if problem:
             raise SetupError(f"the prompts are damaged: {problem}", str(path), _AGAIN)
         return prompts
 
     def _problem(self) -> str:
-        """Return what is wrong with tensors and rule, "" if nothing is."""
+        """Return what is wrong with the tensors, "" if nothing is."""
         shapes = {name: array.shape for name, array in self.arrays.items()}
         text = shapes.get("text", ())
         expected: dict[str, tuple[Any, ...]] = {
@@ -109,7 +112,10 @@ class Prompts:
             return f"unknown tensor {unknown[0]!r}"
         if bad := [name for name, array in self.arrays.items() if not np.isfinite(array).all()]:
             return f"the tensor {bad[0]!r} has numbers that are missing or infinite"
-        return "" if self.rule in RULES else f"unknown rule {self.rule!r}"
+        length = np.linalg.norm(self.arrays["text"], axis=-1)
+        if abs(length - 1).max() > _TOLERANCE:
+            return f"the lengths in the tensor 'text' are {length.min():.4g} to {length.max():.4g}, but it must have vectors of length 1"
+        return ""
 
     @property
     def shape(self) -> PromptShape:
@@ -150,6 +156,24 @@ class Prompts:
         return " / ".join(
             self.wordings[wording][side] for side in ("positive", "negative") if side in self.wordings[wording]
         )
+
+
+def _problem_of_texts(findings: object, wordings: object, rule: object) -> str:
+    """Return what is wrong with the metadata of a file, "" if nothing is."""
+    if rule not in RULES:
+        return f"unknown rule {rule!r}"
+    if not isinstance(findings, list) or not all(isinstance(finding, str) for finding in findings):
+        return f"findings must be a list of texts (got {findings!r})"
+    if repeated := [finding for i, finding in enumerate(findings) if finding in findings[:i]]:
+        return f"the finding {repeated[0]!r} is repeated"
+    if not isinstance(wordings, list) or not all(isinstance(wording, dict) for wording in wordings):
+        return f"wordings must be a list of blocks (got {wordings!r})"
+    for i, wording in enumerate(wordings, 1):
+        sides = ("positive", "negative") if rule == "softmax" or "negative" in wording else ("positive",)
+        for side in sides:
+            if not isinstance(wording.get(side), str):
+                return f"wording {i} has no text {side!r} (got {wording!r}, rule {rule})"
+    return ""
 
 
 def metadata(findings: Sequence[str], wordings: Sequence[Mapping[str, str]], rule: str, source: str) -> dict[str, str]:

@@ -4,12 +4,14 @@ import json
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 from safetensors.numpy import save_file
+from safetensors.torch import save_file as save_tensors
 
 from bench.config.grid import Grid
 from bench.config.registry import Registry
@@ -19,6 +21,7 @@ from bench.inputs.batches import BatchReader
 from bench.inputs.examples import Examples
 from bench.models.predict import predict
 from bench.models.prompts import PromptHead
+from bench.models.se_resnet import se_resnet
 from bench.planning.image_caches import open_images, prepare
 from bench.planning.jobs import Job
 from bench.planning.plan import make_plan
@@ -62,8 +65,20 @@ def registry(tmp_path: Path) -> Registry:
     path.write_text(
         "schema: 1\ninclude: shipped\narchitectures:\n  clip: {use: 'bench.models.se_resnet:se_resnet', "
         "with: {widths: [16, 32, 64, 128], depths: [1, 1, 1, 1]}, prompts: p.safetensors, title: CLIP}\n"
+        "weights:\n  own: {file: own.safetensors, corpus: a test}\n"
     )
+    network = se_resnet(len(FINDINGS), 3, widths=[16, 32, 64, 128], depths=[1, 1, 1, 1])
+    save_tensors(network.state_dict(), tmp_path / "own.safetensors")
     return Registry.read(path)
+
+
+def test_given_vectors_need_no_weights_for_prompts(tmp_path: Path) -> None:
+    path = tmp_path / "registry.yaml"
+    path.write_text(
+        "schema: 1\ninclude: shipped\narchitectures:\n  theirs: {embeddings: x, prompts: p.safetensors, title: T}\n"
+    )
+    sweep = grid(tmp_path, "{architecture: theirs, head: prompts, weights: none}", 1)
+    assert len(Grid.read(str(sweep), Registry.read(path)).configs) == 1
 
 
 def grid(folder: Path, sweep: str, runs: int) -> Path:
@@ -79,7 +94,7 @@ def test_each_seed_is_a_wording_and_predictions_are_cosines_with_its_prompts(
     drawn: Callable[[str | Path, Path], Path], tmp_path: Path, registry: Registry
 ) -> None:
     prompts = write(tmp_path / "p.safetensors")
-    path = grid(tmp_path, "{architecture: clip, head: prompts, seed: [0, 1]}", 2)
+    path = grid(tmp_path, "{architecture: clip, weights: own, head: prompts, seed: [0, 1]}", 2)
     Request.read(str(path), registry.path, None, None)
     store = Store.open(drawn(TINY, tmp_path) / "runs")
     plan = make_plan(Grid.read(str(path), registry), registry, store, None, None, 1, "", silent)
@@ -122,12 +137,18 @@ def test_prompts_that_do_not_fit_are_refused_before_images_are_read(tmp_path: Pa
     file = tmp_path / "p.safetensors"
 
     def refused(
-        error: type[Exception], what: str, sweep: str = "{architecture: clip, head: prompts}", runs: int = 1
+        error: type[Exception],
+        what: str,
+        sweep: str = "{architecture: clip, weights: own, head: prompts}",
+        runs: int = 1,
     ) -> None:
         with pytest.raises(error, match=what) as caught:
             Request.read(str(grid(tmp_path, sweep, runs)), registry.path, None, None)
         assert caught.value.fix  # type: ignore[attr-defined]
 
+    refused(
+        ConfigError, "features of random weights cannot be compared with prompts", "{architecture: clip, head: prompts}"
+    )
     refused(SetupError, "no prompts of clip")
     write(file, FINDINGS[:-1])
     refused(ConfigError, "another label space: 1 of 9 findings are missing")
@@ -137,13 +158,13 @@ def test_prompts_that_do_not_fit_are_refused_before_images_are_read(tmp_path: Pa
     refused(
         ConfigError,
         "seed 1 selects wording 2, but the file has 1 wording",
-        "{architecture: clip, head: prompts, seed: [0, 1]}",
+        "{architecture: clip, weights: own, head: prompts, seed: [0, 1]}",
         2,
     )
     write(file)
-    refused(ConfigError, "the architecture has no prompts", "{head: prompts}")
-    refused(ConfigError, "shots must not be negative", "{architecture: clip, head: prompts, shots: 5}")
-    refused(ConfigError, "no auxiliary heads", "{architecture: clip, head: prompts, heads: dual}")
+    refused(ConfigError, "the architecture has no prompts", "{weights: own, head: prompts}")
+    refused(ConfigError, "shots must not be negative", "{architecture: clip, weights: own, head: prompts, shots: 5}")
+    refused(ConfigError, "no auxiliary heads", "{architecture: clip, weights: own, head: prompts, heads: dual}")
     file.write_bytes(b"no tensors")
     refused(SetupError, "cannot read the prompts")
 
@@ -170,6 +191,45 @@ def test_damaged_files_of_prompts_are_refused(tmp_path: Path, change: dict[str, 
     save_file(kept, tmp_path / "q.safetensors")
     with pytest.raises(SetupError, match="cannot read the prompts"):
         Prompts.read(tmp_path / "q.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("change", "what"),
+    [
+        ({"findings": [*FINDINGS[:-1], FINDINGS[0]]}, f"the finding {FINDINGS[0]!r} is repeated"),
+        ({"findings": "ABCDEFGHI"}, "findings must be a list of texts"),
+        ({"findings": [*FINDINGS[:-1], 3]}, "findings must be a list of texts"),
+        (
+            {"wordings": [{"positive": "{}"}, WORDINGS[1]]},
+            "wording 1 has no text 'negative'",
+        ),
+        ({"wordings": [WORDINGS[0], {"positive": 3, "negative": "{}"}]}, "wording 2 has no text 'positive'"),
+        ({"wordings": [WORDINGS[0], {"negative": "no {}"}]}, "wording 2 has no text 'positive'"),
+        ({"wordings": [WORDINGS[0], {"positive": "{}", "negative": 3}]}, "wording 2 has no text 'negative'"),
+        (
+            {"wordings": [WORDINGS[0], {"positive": "{}", "negative": 3}], "rule": "sigmoid"},
+            "wording 2 has no text 'negative'",
+        ),
+        ({"wordings": [*WORDINGS[:1], "{}"]}, "wordings must be a list of blocks"),
+        ({"wordings": "{}"}, "wordings must be a list of blocks"),
+        ({"rule": "max"}, "unknown rule 'max'"),
+        ({"text": 2.0}, "vectors of length 1"),
+        ({"text": 0.0}, "vectors of length 1"),
+    ],
+)
+def test_prompts_with_wrong_texts_or_lengths_are_refused(tmp_path: Path, change: dict[str, Any], what: str) -> None:
+    path = tmp_path / "p.safetensors"
+    prompts = write(path)
+    arrays = dict(prompts.arrays)
+    arrays["text"] = arrays["text"].copy()
+    arrays["text"][1, 2, 0] *= change.get("text", 1)
+    stated = {"findings": list(FINDINGS), "wordings": WORDINGS, "rule": "softmax"} | change
+    save_file(arrays, path, {"prompts": json.dumps(stated)})
+    with pytest.raises(SetupError) as error:
+        Prompts.read(path)
+    assert what in error.value.what
+    assert error.value.where == str(path)
+    assert error.value.fix
 
 
 def test_settings_of_training_do_not_change_a_run_with_prompts() -> None:

@@ -293,3 +293,38 @@ encoders:
     assert "does not fit" in capsys.readouterr().err
     assert script.main(["dinov2_b14", str(tmp_path / "a.pt")]) == 2
     assert "those of timm" in capsys.readouterr().err
+
+
+def test_files_that_cannot_be_opened_are_named_with_a_fix(
+    script: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    whole, old = tmp_path / "whole.pt", tmp_path / "old.pt"
+    torch.save({"a": torch.zeros(1000)}, whole)
+    torch.save({"a": torch.zeros(1000)}, old, _use_new_zipfile_serialization=False)
+    damaged = {
+        "empty.pt": b"",
+        "page.pt": b"<html>not found</html>",
+        "cut.pt": whole.read_bytes()[:2000],
+        "old_cut.pt": old.read_bytes()[:2000],
+        "old_start.pt": old.read_bytes()[:60],
+        "empty.safetensors": b"",
+        "damaged.safetensors": b"\xff" * 40,
+    }
+    for name, content in damaged.items():
+        (tmp_path / name).write_bytes(content)
+        assert script.main(["eva_x_ti", str(tmp_path / name), "--to", str(tmp_path / "weights")]) == 2, name
+        error = capsys.readouterr().err
+        assert f"{tmp_path / name} cannot be opened: " in error
+        assert "download it again" in error
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit")
+def test_a_torchscript_file_is_refused_with_its_fix(
+    script: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "scripted.pt"
+    torch.jit.save(torch.jit.trace(nn.Linear(2, 2), torch.zeros(1, 2)), path)
+    assert script.main(["eva_x_ti", str(path), "--to", str(tmp_path / "weights")]) == 2
+    error = capsys.readouterr().err
+    assert f"{path} is a TorchScript file" in error
+    assert "torch.save(model.state_dict(), FILE)" in error

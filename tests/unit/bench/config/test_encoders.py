@@ -107,6 +107,57 @@ def test_encoders_can_be_swept_beside_a_fine_tuned_network(tmp_path: Path) -> No
     assert {c.preprocessing for c in configs} == {"imagenet_224"}  # a stated preprocessing is a factor
 
 
+@pytest.mark.parametrize(
+    ("base", "sweeps", "starts"),
+    [
+        ("encoder: rad_dino, weights: none", "", [("rad_dino", "none")]),
+        (
+            "seed: 0",
+            "sweeps:\n  - {encoder: rad_dino, weights: [none, rad_dino]}\n",
+            [("rad_dino", "none"), ("rad_dino", "rad_dino")],
+        ),
+        (
+            "encoder: rad_dino",
+            "sweeps:\n  - {weights: [none, rad_dino]}\n",
+            [("rad_dino", "none"), ("rad_dino", "rad_dino")],
+        ),
+        (
+            "encoder: rad_dino, preprocessing: imagenet_224",
+            "sweeps:\n  - {architecture: [dinov2_tiny, resnet18], weights: none}\n  - {seed: 1}\n",
+            [("dinov2_tiny", "none"), ("resnet18", "none"), ("rad_dino", "rad_dino")],
+        ),
+    ],
+)
+def test_architecture_and_weights_of_a_sweep_are_kept_beside_an_encoder(
+    tmp_path: Path, base: str, sweeps: str, starts: list[tuple[str, str]]
+) -> None:
+    assert [(c.architecture, c.weights) for c in grid(tmp_path, base, sweeps).configs] == starts
+
+
+@pytest.mark.parametrize(
+    ("base", "sweeps", "where"),
+    [
+        ("encoder: rad_dino, architecture: resnet18", "", "base.encoder"),
+        ("seed: 0", "sweeps:\n  - {encoder: rad_dino, architecture: resnet18}\n", "sweeps[0].encoder"),
+    ],
+)
+def test_an_encoder_beside_an_architecture_is_refused(tmp_path: Path, base: str, sweeps: str, where: str) -> None:
+    with pytest.raises(ConfigError, match="`encoder` and `architecture` both name the network") as error:
+        grid(tmp_path, base, sweeps)
+    assert error.value.where.endswith(where)
+    assert error.value.fix
+
+
+def test_a_skip_can_name_encoders(tmp_path: Path) -> None:
+    sweeps = "sweeps:\n  - {encoder: [rad_dino, 'eva_x_*'], weights: none}\nskip: [{encoder: %s}]\n"
+    kept = {c.architecture for c in grid(tmp_path, "seed: 0", sweeps % "rad_dino").configs}
+    assert len(kept) > 1
+    assert all(name.startswith("eva_x_") for name in kept)
+    assert [c.architecture for c in grid(tmp_path, "seed: 0", sweeps % "'eva_x_*'").configs] == ["rad_dino"]
+    with pytest.raises(ConfigError, match="unknown name 'rad_dine' in encoders"):
+        grid(tmp_path, "seed: 0", sweeps % "rad_dine")
+
+
 def test_an_encoder_is_no_match_of_a_wildcard(tmp_path: Path) -> None:
     assert not set(REGISTRY.match("architectures", "*", "here")) & set(ENCODERS)
 

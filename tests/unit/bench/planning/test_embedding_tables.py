@@ -1,14 +1,19 @@
 """Tables of vectors: both layouts are read, and damaged or foreign tables are refused with what, where and fix."""
 
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from bench.config.registry import Entry, Registry
+from bench.planning import embeddings
 from bench.planning.embeddings import EmbeddingTables
+from harmonize.datasets import user_table
 from harmonize.errors import DatasetError, RegistryError, SetupError
 
 N, D = 6, 4
@@ -80,6 +85,9 @@ def of_lists(change: Callable[[int, np.ndarray], object]) -> Change:
         ),
         (lambda t: pd.concat([t, t.iloc[:1]]), "1 rows repeat an image, e.g. 0000.png"),
         (lambda t: t.drop(columns="v3"), "the vectors of b have 3 numbers, those of a have 4"),
+        (lambda t: t.rename(columns={"v3": "age"}), "vector column 4 of b is 'age', that of a is 'v3'"),
+        (lambda t: t.assign(age=60), "the vectors of b have 5 numbers, those of a have 4"),
+        (lambda t: t[["image_id", "v1", "v0", "v2", "v3"]], "vector column 1 of b is 'v1', that of a is 'v0'"),
         (lambda t: t.drop(columns=["v0", "v1", "v2", "v3"]), "the table has no vectors"),
         (with_cell(float("nan")), "the vectors of 1 images have missing or infinite numbers, e.g. 0003.png"),
         (with_cell(float("inf")), "the vectors of 1 images have missing or infinite numbers, e.g. 0003.png"),
@@ -93,9 +101,9 @@ def of_lists(change: Callable[[int, np.ndarray], object]) -> Change:
         (lambda t: t.assign(image_id=[None, *IDS[1:]]), "1 rows have no image_id, the first is row 1"),
         (lambda t: t.assign(image_id=np.arange(N) + 0.5), "the image ids are numbers with fractions"),
         (of_lists(lambda i, v: v if i else v[:-1]), "the vectors have between 3 and 4 numbers"),
-        (of_lists(lambda i, v: v if i != 4 else None), "1 rows have no list of numbers, the first is row 5"),
-        (of_lists(lambda _, v: [str(x) for x in v]), "6 rows have no list of numbers, the first is row 1"),
-        (of_lists(lambda _, v: [v, v]), "6 rows have no list of numbers, the first is row 1"),
+        (of_lists(lambda i, v: v if i != 4 else None), "row 5 has no list of numbers"),
+        (of_lists(lambda _, v: [str(x) for x in v]), "the lists of the column 'vector' have no numbers"),
+        (of_lists(lambda _, v: [v, v]), "the lists of the column 'vector' have no numbers"),
         (lambda t: t.iloc[:0], "6 of 6 images of b have no vector"),
     ],
 )
@@ -106,6 +114,60 @@ def test_other_tables_are_refused(tmp_path: Path, change: Change, what: str) -> 
     assert what in error.value.what
     assert error.value.where == str(tmp_path / "b.parquet")
     assert error.value.fix
+
+
+def test_the_width_is_known_without_reading_the_vectors(tmp_path: Path) -> None:
+    for name in ("b.parquet", "b.csv"):
+        folder = tmp_path / name.replace(".", "_")
+        folder.mkdir()
+        read = tables(folder, with_cell(float("nan"))(columns()), name)
+        assert read.width("b") == D
+        with pytest.raises(DatasetError, match="missing or infinite numbers"):
+            read.read("b")
+
+
+@pytest.mark.parametrize("table", [columns(), lists()])
+def test_batches_of_parquet_are_joined_in_order(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, table: pd.DataFrame
+) -> None:
+    monkeypatch.setattr(embeddings, "_BATCH_NUMBERS", 2 * D)
+    ids, vector_ND = tables(tmp_path, table).read("b")
+    assert ids.tolist() == IDS
+    np.testing.assert_array_equal(vector_ND, VECTORS)
+
+
+@pytest.mark.parametrize("as_lists", [False, True])
+def test_a_large_table_needs_the_memory_of_its_vectors_in_float32(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, as_lists: bool
+) -> None:
+    monkeypatch.setattr(user_table, "MAX_PARQUET_CELLS", 1000)  # the limit of other tables
+    monkeypatch.setattr(embeddings, "_BATCH_NUMBERS", 2**16)
+    vector_ND = np.random.default_rng(0).normal(size=(20_000, 128)).astype(np.float32)
+    ids = pa.array([str(i) for i in range(len(vector_ND))])
+    numbers = {"v": list(vector_ND)} if as_lists else {f"v{i}": vector_ND[:, i] for i in range(vector_ND.shape[1])}
+    pq.write_table(pa.table({"image_id": ids, **numbers}), tmp_path / "b.parquet", use_dictionary=False)
+    tracemalloc.start()
+    try:
+        _, found_ND = EmbeddingTables(tmp_path).read("b")
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    np.testing.assert_array_equal(found_ND, vector_ND)
+    assert peak < 1.6 * vector_ND.nbytes
+
+
+@pytest.mark.parametrize("table", [columns(), lists()])
+def test_a_table_above_the_limits_is_refused_with_the_limit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, table: pd.DataFrame
+) -> None:
+    monkeypatch.setattr(embeddings, "MAX_NUMBERS", 20)
+    with pytest.raises(DatasetError, match="6 x 4 = 24 numbers, the maximum is 20") as error:
+        tables(tmp_path, table).read("b")
+    assert "with 6 images, give vectors of at most 3 numbers" in error.value.fix
+    monkeypatch.setattr(embeddings, "MAX_ROWS", 5)
+    (tmp_path / "more").mkdir()
+    with pytest.raises(DatasetError, match="6 rows, the maximum is 5"):
+        tables(tmp_path / "more", table).read("b")
 
 
 def test_a_missing_second_or_unreadable_table_is_refused(tmp_path: Path) -> None:
@@ -119,6 +181,25 @@ def test_a_missing_second_or_unreadable_table_is_refused(tmp_path: Path) -> None
     (tmp_path / "b.parquet").write_bytes(b"PAR1 is not a table")
     with pytest.raises(DatasetError, match="cannot read the vectors"):
         checked(read)
+
+
+def test_a_csv_table_that_is_not_utf8_is_refused_with_the_line(tmp_path: Path) -> None:
+    read = tables(tmp_path, columns())
+    (tmp_path / "b.parquet").unlink()
+    (tmp_path / "b.csv").write_bytes("image_id,v0\na,1\n\u00e9,2\n".encode("latin-1"))
+    with pytest.raises(DatasetError, match="UTF-8") as error:
+        read.width("b")
+    assert "b.csv" in error.value.where
+
+
+def test_names_with_dots_and_repeated_names_of_parquet(tmp_path: Path) -> None:
+    ids, numbers = pa.array(IDS), [pa.array(VECTORS[:, i]) for i in range(2)]
+    pq.write_table(pa.table([ids, *numbers], names=["image_id", "v.0", "v.1"]), tmp_path / "a.parquet")
+    pq.write_table(pa.table([ids, *numbers], names=["image_id", "v", "v"]), tmp_path / "b.parquet")
+    read = EmbeddingTables(tmp_path)
+    np.testing.assert_array_equal(read.read("a")[1], VECTORS[:, :2])
+    with pytest.raises(DatasetError, match="the column 'v' occurs twice"):
+        read.read("b")
 
 
 def test_the_hash_changes_with_each_table_and_with_nothing_else(tmp_path: Path) -> None:
