@@ -113,8 +113,8 @@ def test_a_submission_waits_until_somebody_decides(board: Path, tmp_path: Path, 
     words = ("decide", "accepted", "lab-a", "--board", "board", "--by", "M", "--quiet")
     here(*words, "--why", "every number agrees", cwd=tmp_path)
     assert "1 row, 1 ranked" in here("board", "board", "--quiet", cwd=tmp_path).stdout
-    assert "unknown decision 'acepted'" in here(
-        "decide", "acepted", "lab-a", "--board", "board", "--by", "M", "--why", "x", cwd=tmp_path, code=2
+    assert "unknown decision 'axepted'" in here(
+        "decide", "axepted", "lab-a", "--board", "board", "--by", "M", "--why", "x", cwd=tmp_path, code=2
     ).stderr  # fmt: skip
     shutil.copy(folder / "decisions.jsonl", tmp_path / "earlier.jsonl")
     here("decide", "refused", "lab-a", "--board", "board", "--by", "M", "--why", "a copy", "--quiet", cwd=tmp_path)

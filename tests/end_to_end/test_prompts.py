@@ -123,7 +123,7 @@ def test_each_seed_is_a_wording_and_predictions_are_cosines_with_its_prompts(
         np.testing.assert_allclose(frame[list(run.config.findings)].to_numpy(), logit_NK, atol=1e-3, rtol=1e-3)
         z_ND = feature_ND.astype(float) @ prompts.arrays["projection"].T
         z_ND /= np.linalg.norm(z_ND, axis=1, keepdims=True)
-        cosine_NK2 = np.einsum("nd,kpd->nkp", z_ND, prompts.arrays["text"][seed])
+        cosine_NK2 = np.einsum("nf,kpf->nkp", z_ND, prompts.arrays["text"][seed])
         np.testing.assert_allclose(20 * (cosine_NK2[..., 0] - cosine_NK2[..., 1]), logit_NK, atol=0.05)  # float16
     before = {run.id for run in plan.runs}
     write(tmp_path / "p.safetensors", features=F)
