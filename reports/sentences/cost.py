@@ -37,8 +37,8 @@ def label_efficiency(line: str, few: tuple[float, Estimate], many: tuple[float, 
     """State the external AUROC of a linear probe with few and with many labels: pairs (labels per finding, AUROC).
 
     >>> few, many = Estimate(0.7012, 0.65, 0.75), Estimate(0.8, 0.78, 0.82)
-    >>> label_efficiency("RAD-DINO", (20.0, few), (1800.4, many)).replace("\u2009", " ")
-    'RAD-DINO: mean external AUROC .701 [.650, .750] with 20 labeled images per finding, .800 [.780, .820] with 1 800'
+    >>> label_efficiency("RAD-DINO", (20.0, few), (800.4, many))
+    'RAD-DINO: mean external AUROC .701 [.650, .750] with 20 labeled images per finding, .800 [.780, .820] with 800'
     """
     start, end = (integer(labels) for labels, _ in (few, many))
     return (
