@@ -189,17 +189,16 @@ def main() -> None:
         for name in given.architectures:
             compare(name, random_network(name), torch.rand(BATCH, 3, 224, 224), None)
             subprocess.run([sys.executable, __file__, name, "--returned"], check=True)
-        for stored in trained(given.store) if given.store else ():
-            store = Store.open(given.store, create=False)
+        store = Store.open(given.store, create=False) if given.store else None
+        for stored in trained(store) if store else ():
             for path in sorted((store.run_dir(stored.id) / "predictions").glob("*.parquet")):
                 if found := images_of(store, stored, path.stem):
                     compare(f"{stored.title}, {path.stem}", stored.network, *found)
 
 
-def trained(root: Path) -> Iterator[StoredRun]:
+def trained(store: Store) -> Iterator[StoredRun]:
     """Yield the trained runs of a store."""
-    store = Store.open(root, create=False)
-    for path in sorted(root.glob("*/*/DONE")):
+    for path in sorted(store.root.glob("*/*/DONE")):
         with contextlib.suppress(StoreError):
             stored = load(store, path.parent.name)
             if stored.trained is not None:

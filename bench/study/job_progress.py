@@ -11,7 +11,8 @@ from bench.planning.jobs import Job, PassJob
 from bench.planning.plan import Plan
 from bench.planning.run import Run
 
-Each = Callable[[Outcome, int, int], None]
+# arguments: outcome of a job, number of jobs that have ended, number of all jobs
+OnOutcome = Callable[[Outcome, int, int], None]
 TRAINING = 0.95  # share of a run's progress that is reached when its last epoch ends; the rest is for its predictions
 
 
@@ -93,12 +94,12 @@ class Tally:
         return [run for run in runs if run.id not in out]
 
     def work(
-        self, jobs: Sequence[Work], names: Mapping[str, str], done: str = "done", each: Each | None = None
+        self, jobs: Sequence[Work], names: Mapping[str, str], done: str = "done", on_outcome: OnOutcome | None = None
     ) -> set[str]:
         """Run the jobs, report how each job ends, and return the ids of the successful jobs.
 
-        `names`: job id -> name of its run. `done`: word that reports a success, such as "trained". `each` is called with the
-        outcome of each job, the number of jobs that have ended, and the number of all jobs. If a shared pass (one pass
+        `names`: job id -> name of its run. `done`: word that reports a success, such as "trained". `on_outcome` is called after
+        each job. If a shared pass (one pass
         over the images for several runs) fails, its runs do not fail: each run then predicts by itself.
         """
         well, shared = set(), {job.id: job for job in jobs if isinstance(job, PassJob)}
@@ -122,8 +123,8 @@ class Tally:
             else:
                 well.add(outcome.job_id)
                 self.display.say(f"{name} {done} {took}")
-            if each:
-                each(outcome, self.overall.finished, self.overall.total)
+            if on_outcome:
+                on_outcome(outcome, self.overall.finished, self.overall.total)
         return well
 
     def _say_pass(self, job: PassJob, outcome: Outcome, took: str) -> None:

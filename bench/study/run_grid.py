@@ -91,8 +91,8 @@ def execute(
     if jobs:
         tally.expect("runs", len(runs) - len(jobs), len(runs))
     with PageSoFar(manifest, with_images, display) as so_far:
-        ended = tally.work([*together, *(job for job in jobs if job.id not in later)], names, each=so_far.update)
-        ended |= tally.work([job for job in jobs if job.id in later], names, each=so_far.update)
+        ended = tally.work([*together, *(job for job in jobs if job.id not in later)], names, on_outcome=so_far.update)
+        ended |= tally.work([job for job in jobs if job.id in later], names, on_outcome=so_far.update)
     _derive(plan, derived, tally, names)
     score_all(manifest, display.progress, say=display.say)
     write_cards(manifest)

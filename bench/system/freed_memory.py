@@ -12,8 +12,8 @@ def keep_freed_memory() -> None:
     """Let this process keep the memory that it frees. Runs of a grid and all predictions on a CPU call it.
 
     A layer's output of a batch has up to 100 MB. The GNU C library gets a block of more than 32 MB from the system each time, and
-    returns it at once, so the system clears all its pages in every layer of every batch. This takes more time than some
-    networks: 14 of 23 ms per image of EfficientNet-Lite0, and 32 of 70 ms of DenseNet-121. Numbers stay the same, bit by bit.
+    returns it at once. The system clears all pages of a new block, for every layer of every batch. This can take longer than
+    the network itself: 14 of 23 ms per image of EfficientNet-Lite0, and 32 of 70 ms of DenseNet-121. Numbers stay the same, bit by bit.
     The process keeps its largest size until it ends. With another C library, nothing changes.
     """
     if sys.platform != "linux":

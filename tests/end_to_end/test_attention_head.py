@@ -1,6 +1,5 @@
 """Runs with attentive pooling: only the query and the output layer differ from the start; costs beside other heads."""
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -21,16 +20,7 @@ from bench.sharing.bundle.recompute import take_costs
 from bench.store.store import Store
 from bench.study.request import Request
 from harmonize.errors import ConfigError
-
-TINY = Path(__file__).parents[2] / "grids" / "tiny.yaml"
-
-
-def grid(folder: Path, sweep: str, runs: int = 1) -> Path:
-    path = folder / "attention.yaml"
-    path.write_text(
-        f"include: {os.path.relpath(TINY, folder)}\nname: attention\nexpect: {{runs: {runs}}}\nsweeps:\n  - {sweep}\n"
-    )
-    return path
+from tests.tiny_grids import TINY, tiny_with
 
 
 @pytest.mark.grid
@@ -38,7 +28,7 @@ def test_the_encoder_of_a_run_stays_the_same_bit_by_bit(
     drawn: Callable[[str | Path, Path], Path], tmp_path: Path
 ) -> None:
     sweep = "{architecture: dinov2_tiny, head: attention, schedule.epochs: 2, schedule.lr: 1.0e-2, schedule.ema: 0.5}"
-    registry, path = Registry.read(), grid(tmp_path, sweep)
+    registry, path = Registry.read(), tiny_with(tmp_path, "attention", sweep)
     Request.read(str(path), None, None, None)
     store = Store.open(drawn(TINY, tmp_path) / "runs")
     plan = make_plan(Grid.read(str(path), registry), registry, store, None, None, 1, "", lambda *_: None)
@@ -59,7 +49,7 @@ def test_a_bundle_may_have_runs_of_one_network_with_several_heads(
     drawn: Callable[[str | Path, Path], Path], tmp_path: Path
 ) -> None:
     sweep = "{architecture: dinov2_tiny, head: [own, probe, attention, lora], schedule.epochs: 1}"
-    registry, path = Registry.read(), grid(tmp_path, sweep, 4)
+    registry, path = Registry.read(), tiny_with(tmp_path, "attention", sweep, 4)
     store = Store.open(drawn(TINY, tmp_path) / "runs")
     plan = make_plan(Grid.read(str(path), registry), registry, store, None, None, 1, "", lambda *_: None)
     prepare(plan, 1, lambda *_: None)
@@ -88,6 +78,9 @@ def test_networks_and_settings_that_do_not_fit_are_refused(
 ) -> None:
     with pytest.raises(ConfigError) as error:
         Request.read(
-            str(grid(tmp_path, f"{{architecture: '{architecture}', head: attention{other}}}")), None, None, None
+            str(tiny_with(tmp_path, "attention", f"{{architecture: '{architecture}', head: attention{other}}}")),
+            None,
+            None,
+            None,
         )
     assert what in error.value.what

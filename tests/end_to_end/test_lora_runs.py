@@ -1,7 +1,6 @@
 """Runs with LoRA: the stored network has its usual form, and differs from its start by low-rank changes."""
 
 import json
-import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,16 +17,7 @@ from bench.runs.run_one import run_one
 from bench.store.store import Store
 from bench.study.request import Request
 from harmonize.errors import ConfigError
-
-TINY = Path(__file__).parents[2] / "grids" / "tiny.yaml"
-
-
-def grid(folder: Path, sweep: str) -> Path:
-    path = folder / "lora.yaml"
-    path.write_text(
-        f"include: {os.path.relpath(TINY, folder)}\nname: lora\nexpect: {{runs: 1}}\nsweeps:\n  - {sweep}\n"
-    )
-    return path
+from tests.tiny_grids import TINY, tiny_with
 
 
 @pytest.mark.grid
@@ -35,7 +25,7 @@ def test_a_run_with_lora_stores_a_plain_network_with_low_rank_changes(
     drawn: Callable[[str | Path, Path], Path], tmp_path: Path
 ) -> None:
     sweep = "{architecture: dinov2_tiny, head: lora, lora.rank: 2, schedule.epochs: 2, schedule.ema: 0.5}"
-    registry, path = Registry.read(), grid(tmp_path, sweep)
+    registry, path = Registry.read(), tiny_with(tmp_path, "lora", sweep)
     Request.read(str(path), None, None, None)
     store = Store.open(drawn(TINY, tmp_path) / "runs")
     plan = make_plan(Grid.read(str(path), registry), registry, store, None, None, 1, "", lambda *_: None)
@@ -70,5 +60,5 @@ def test_a_run_with_lora_stores_a_plain_network_with_low_rank_changes(
 )
 def test_settings_and_networks_that_do_not_fit_are_refused(tmp_path: Path, sweep: str, what: str) -> None:
     with pytest.raises(ConfigError) as error:
-        Request.read(str(grid(tmp_path, sweep)), None, None, None)
+        Request.read(str(tiny_with(tmp_path, "lora", sweep)), None, None, None)
     assert what in error.value.what

@@ -1,7 +1,6 @@
 """Zero-shot runs: prompts in place of an output layer, one run for each wording, and prompts that do not fit."""
 
 import json
-import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -33,8 +32,8 @@ from bench.store.store import Store
 from bench.study.request import Request
 from harmonize.errors import ConfigError, SetupError
 from harmonize.labels.findings import space
+from tests.tiny_grids import TINY, tiny_with
 
-TINY = Path(__file__).parents[2] / "grids" / "tiny.yaml"
 FINDINGS = space("shared-9")
 D, F = 8, 128
 CPU = torch.device("cpu")
@@ -77,16 +76,8 @@ def test_given_vectors_need_no_weights_for_prompts(tmp_path: Path) -> None:
     path.write_text(
         "schema: 1\ninclude: shipped\narchitectures:\n  theirs: {embeddings: x, prompts: p.safetensors, title: T}\n"
     )
-    sweep = grid(tmp_path, "{architecture: theirs, head: prompts, weights: none}", 1)
+    sweep = tiny_with(tmp_path, "prompts", "{architecture: theirs, head: prompts, weights: none}", 1)
     assert len(Grid.read(str(sweep), Registry.read(path)).configs) == 1
-
-
-def grid(folder: Path, sweep: str, runs: int) -> Path:
-    path = folder / "prompts.yaml"
-    path.write_text(
-        f"include: {os.path.relpath(TINY, folder)}\nname: prompts\nexpect: {{runs: {runs}}}\nsweeps:\n  - {sweep}\n"
-    )
-    return path
 
 
 @pytest.mark.grid
@@ -94,7 +85,7 @@ def test_each_seed_is_a_wording_and_predictions_are_cosines_with_its_prompts(
     drawn: Callable[[str | Path, Path], Path], tmp_path: Path, registry: Registry
 ) -> None:
     prompts = write(tmp_path / "p.safetensors")
-    path = grid(tmp_path, "{architecture: clip, weights: own, head: prompts, seed: [0, 1]}", 2)
+    path = tiny_with(tmp_path, "prompts", "{architecture: clip, weights: own, head: prompts, seed: [0, 1]}", 2)
     Request.read(str(path), registry.path, None, None)
     store = Store.open(drawn(TINY, tmp_path) / "runs")
     plan = make_plan(Grid.read(str(path), registry), registry, store, None, None, 1, "", silent)
@@ -143,7 +134,7 @@ def test_prompts_that_do_not_fit_are_refused_before_images_are_read(tmp_path: Pa
         runs: int = 1,
     ) -> None:
         with pytest.raises(error, match=what) as caught:
-            Request.read(str(grid(tmp_path, sweep, runs)), registry.path, None, None)
+            Request.read(str(tiny_with(tmp_path, "prompts", sweep, runs)), registry.path, None, None)
         assert caught.value.fix  # type: ignore[attr-defined]
 
     refused(

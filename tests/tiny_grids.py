@@ -1,0 +1,15 @@
+"""Grids that differ from the shipped grid `tiny` in their sweeps."""
+
+import os
+from pathlib import Path
+
+TINY = Path(__file__).parents[1] / "grids" / "tiny.yaml"
+
+
+def tiny_with(folder: Path, name: str, sweep: str, runs: int = 1) -> Path:
+    """Write a grid `name` of `runs` runs into a folder, with one sweep in place of those of `tiny`; return its path."""
+    path = folder / f"{name}.yaml"
+    path.write_text(
+        f"include: {os.path.relpath(TINY, folder)}\nname: {name}\nexpect: {{runs: {runs}}}\nsweeps:\n  - {sweep}\n"
+    )
+    return path
