@@ -25,6 +25,8 @@ _SHARE = ("a number from 0 to 1", 0.0, 1.0)
 _HALF = ("a number from 0 to 0.5", 0.0, 0.5)
 _BELOW_1 = ("a number from 0 to 0.99", 0.0, 0.99)
 _DEGREES = ("degrees from 0 to 180", 0.0, 180.0)
+_STRENGTH = ("a number from 0 to 5", 0.0, 5.0)
+_PART = ("a number from 0.05 to 1", 0.05, 1.0)
 _ABOVE_0 = ("a number above 0", 1e-3, 1e3)
 # step of `bench.inputs.augmentation:chain` -> its options -> allowed values
 AUGMENT_STEPS: Mapping[str, Mapping[str, Any]] = {
@@ -36,6 +38,9 @@ AUGMENT_STEPS: Mapping[str, Mapping[str, Any]] = {
     "blur": {"sigma": _SHARE, "p": _SHARE},
     "erase": {"area": _SHARE, "ratio": _ABOVE_0, "p": _SHARE},
     "border": {"most": _HALF, "p": _SHARE},
+    "markers": {"most": _HALF, "p": _SHARE},
+    "tones": {"strength": _STRENGTH, "p": _SHARE},
+    "resolutions": {"least": _PART, "p": _SHARE},
 }
 # augmentations that accept uint8 images
 READ_BYTES = {"bench.inputs.augmentation:affine", "bench.inputs.augmentation:chain"}

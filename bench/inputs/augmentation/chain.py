@@ -19,6 +19,9 @@ STEPS: Mapping[str, Callable[..., Tensor]] = {
     "blur": step.blur,
     "erase": step.erase,
     "border": step.border,
+    "markers": step.markers,
+    "tones": step.tones,
+    "resolutions": step.resolutions,
 }
 _ON_BYTES = {"crop", "hflip", "warp"}  # steps that also accept uint8 images, because they only move pixels
 

@@ -9,10 +9,14 @@ import math
 
 import torch
 from torch import Tensor
-from torch.nn.functional import conv2d, pad
+from torch.nn.functional import conv2d, interpolate, pad
 
 from bench.inputs.augmentation import warp as warps
 from bench.inputs.device_transfer import to_device
+
+_CELLS = (3, 8)  # rows and columns of the grid that makes the letters of a tag
+_NUM_VALUES = 2 + 8 + _CELLS[0] * _CELLS[1]  # random numbers for a corner: its size, the tag, the letters
+_NUM_SLOPES = 8  # linear pieces of a tone curve
 
 
 def crop(x_N1HW: Tensor, seed: int, *, share: float = 0.125, p: float = 1.0) -> Tensor:
@@ -138,6 +142,92 @@ def border(x_N1HW: Tensor, seed: int, *, most: float = 0.1, p: float = 0.5) -> T
     """
     rows, value_M4 = _select(x_N1HW, seed, p, 4)
     return _blacken(x_N1HW, rows, value_M4[:, :2] * most, 1 - value_M4[:, 2:] * most, inside=False)
+
+
+def markers(x_N1HW: Tensor, seed: int, *, most: float = 0.3, p: float = 0.5) -> Tensor:
+    """Return images whose four corners are replaced, and half of the corners have a bright tag.
+
+    A corner is replaced by the pixels below it (lower corners: above it). This removes markers that were there. The
+    width of a replaced corner is between 2/3 and 1 times `most` times the image width; its height is half to three
+    quarters of this share of the image height. Size, gray values, place and pattern of a tag are random, and
+    independent of the labels. So in changed images, a tag in a corner has no information about a finding.
+    """
+    rows, value = _select(x_N1HW, seed, p, 4 * _NUM_VALUES)
+    if not len(rows):
+        return x_N1HW
+    height, width = x_N1HW.shape[2:]
+    value_M4V = value.view(-1, 4, _NUM_VALUES)
+    x_M1HW, source_MHW = _pick(x_N1HW, rows), torch.arange(height)[:, None].expand(len(rows), height, width).clone()
+    tags = []
+    for corner, value_MV in enumerate(value_M4V.unbind(1)):
+        left, top = corner % 2 == 0, corner < 2
+        value_MV11 = value_MV[:, :, None, None]
+        wide = most * (2 + value_MV11[:, 0]) / 3  # [M, 1, 1], like all positions and sizes here
+        high = wide * (2 + value_MV11[:, 1]) / 4
+        x = (torch.arange(width) + 0.5) / width - (0 if left else 1 - wide)
+        y = ((torch.arange(height) + 0.5) / height)[:, None] - (0 if top else 1 - high)
+        replaced_MHW = (x >= 0) & (x < wide) & (y >= 0) & (y < high)
+        shift = (high * height).ceil().long()
+        source_MHW += torch.where(replaced_MHW, shift if top else -shift, 0)
+        tags.append(_tag(x / wide, y / high, value_MV11[:, 2:]))
+    changed = x_M1HW.gather(2, to_device(source_MHW.clamp(0, height - 1), x_N1HW.device)[:, None])
+    for covered_MHW, gray_MHW in tags:
+        covered, gray = (to_device(tensor, x_N1HW.device)[:, None] for tensor in (covered_MHW, gray_MHW))
+        changed = torch.where(covered, gray.to(changed.dtype), changed)
+    return _put(x_N1HW, rows, changed)
+
+
+def tones(x_N1HW: Tensor, seed: int, *, strength: float = 1.0, p: float = 0.5) -> Tensor:
+    """Return images whose gray values are mapped through a random increasing curve. Black and white stay.
+
+    The curve is linear in each of eight equal ranges of gray values. Before the curve is scaled to end at 1, its slopes
+    are exp(u), with u drawn uniformly between -`strength` and `strength`.
+    """
+    rows, value_MS = _select(x_N1HW, seed, p, _NUM_SLOPES)
+    rise_MS = torch.softmax(strength * (2 * value_MS - 1), 1)
+    start_MS = rise_MS.cumsum(1) - rise_MS
+    x = _pick(x_N1HW, rows)
+    segment = (x * _NUM_SLOPES).long().clamp(0, _NUM_SLOPES - 1)
+    start, rise = (
+        to_device(curve.to(x.dtype), x.device).gather(1, segment.flatten(1)).view_as(x) for curve in (start_MS, rise_MS)
+    )
+    return _put(x_N1HW, rows, (start + rise * (x * _NUM_SLOPES - segment)).clamp(0, 1))
+
+
+def resolutions(x_N1HW: Tensor, seed: int, *, least: float = 0.4, p: float = 0.5) -> Tensor:
+    """Return images resampled to fewer pixels (antialiased) and back to their size, both bilinear.
+
+    The share of the side that is left is drawn uniformly between `least` and 1.
+    """
+    rows, value_M1 = _select(x_N1HW, seed, p, 1)
+    x = _pick(x_N1HW, rows)
+    height, width = x.shape[2:]
+    share_M1 = least + value_M1 * (1 - least)
+    side_M2 = (share_M1 * torch.tensor([height, width])).round().long().clamp(min=1)
+    changed = x.clone()
+    for side_2 in torch.unique(side_M2, dim=0):
+        alike = to_device((side_M2 == side_2).all(1).nonzero()[:, 0], x.device)
+        small = interpolate(x[alike], side_2.tolist(), mode="bilinear", antialias=True)
+        changed[alike] = interpolate(small, (height, width), mode="bilinear").clamp(0, 1)
+    return _put(x_N1HW, rows, changed)
+
+
+def _tag(x: Tensor, y: Tensor, value_MV11: Tensor) -> tuple[Tensor, Tensor]:
+    """Return which pixels a tag covers [M, H, W], and their gray values [M, H, W]; an image has a tag with probability 1/2.
+
+    `x` and `y`: position of the pixels, as shares of the sides of a corner. Half of the tags are dark letters on a
+    bright plate, the others bright letters. A letter pattern is a grid of random cells.
+    """
+    drawn, plate, paper, ink, share_x, share_y, at_x, at_y = value_MV11[:, :8].unbind(1)
+    share_x, share_y = 0.4 + 0.5 * share_x, 0.25 + 0.35 * share_y
+    x, y = (x - at_x * (1 - share_x)) / share_x, (y - at_y * (1 - share_y)) / share_y
+    inside = (x >= 0) & (x < 1) & (y >= 0) & (y < 1) & (drawn < 0.5)
+    rows, columns = _CELLS
+    cell = (y * rows).long().clamp(0, rows - 1) * columns + (x * columns).long().clamp(0, columns - 1)
+    letters = value_MV11[:, 8:, 0, 0].gather(1, cell.flatten(1)).view_as(inside) < 0.5
+    has_plate, paper, dark = plate < 0.5, 0.6 + 0.4 * paper, 0.4 * ink
+    gray = torch.where(has_plate & letters, dark, paper)
+    return inside & (has_plate | letters), gray
 
 
 def _select(x_N1HW: Tensor, seed: int, p: float, num: int) -> tuple[Tensor, Tensor]:

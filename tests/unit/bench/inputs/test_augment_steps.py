@@ -11,7 +11,19 @@ from torch import Tensor
 
 from bench.config.preprocessing_ops import AUGMENT_STEPS, augment_steps
 from bench.inputs.augmentation.chain import STEPS, chain
-from bench.inputs.augmentation.steps import blur, border, crop, erase, gamma, hflip, jitter, warp
+from bench.inputs.augmentation.steps import (
+    blur,
+    border,
+    crop,
+    erase,
+    gamma,
+    hflip,
+    jitter,
+    markers,
+    resolutions,
+    tones,
+    warp,
+)
 from bench.inputs.normalize import Normalizer
 from harmonize.errors import ConfigError
 
@@ -155,6 +167,59 @@ def test_a_border_is_black_at_the_edges_only() -> None:
     for edge in (y[:, 0, 0], y[:, 0, -1], y[:, 0, :, 0], y[:, 0, :, -1]):
         assert bool((edge == 0).all(1).any())
         assert bool((edge == 1).any())
+
+
+CORNERS = ((slice(0, 12), slice(0, 12)), (slice(0, 12), slice(-12, None)), (slice(-12, None), slice(0, 12)), (slice(-12, None), slice(-12, None)))  # fmt: skip
+
+
+def test_tags_are_as_frequent_with_a_tag_in_the_image_as_without() -> None:
+    """The upper left corner of half of the images has a tag; afterwards the corner is as bright in both halves."""
+    plain = torch.full((1200, 1, 64, 64), 0.2)
+    marked = plain.clone()
+    marked[:, :, 3:7, 3:13] = 0.95
+    for rows, columns in CORNERS:
+        bright = [
+            (markers(x, seed, p=1.0)[:, 0, rows, columns] > 0.5).flatten(1).any(1).float().mean()
+            for seed, x in enumerate((plain, marked))
+        ]
+        assert float(bright[0]) == pytest.approx(0.5, abs=0.06)
+        assert float(bright[1]) == pytest.approx(float(bright[0]), abs=0.06)
+    assert float((marked[:, 0, :12, :12] > 0.5).flatten(1).any(1).float().mean()) == 1
+
+
+def test_tags_differ_and_leave_the_middle_unchanged() -> None:
+    x = torch.full((300, 1, 64, 64), 0.2)
+    x[:, :, 20:44] = torch.rand(300, 1, 24, 64, generator=torch.Generator().manual_seed(0)) / 2
+    y = markers(x, 3, p=1.0)
+    assert torch.equal(y[:, :, 20:44], x[:, :, 20:44])
+    assert torch.equal(y[:, :, :, 20:44], x[:, :, :, 20:44])
+    changed = [y[:, 0, rows, columns].flatten(1) > 0.5 for rows, columns in CORNERS]
+    assert all(len(corner.unique(dim=0)) > 100 for corner in changed)
+
+
+def test_a_tone_curve_increases_and_keeps_black_and_white() -> None:
+    ramp = torch.linspace(0, 1, 257).view(1, 1, 1, -1).expand(200, 1, 1, 257)
+    y = tones(ramp, 4, strength=2.0, p=1.0)[:, 0, 0]
+    assert float(y.diff(dim=1).min()) > 0
+    assert bool((y[:, 0] == 0).all())
+    torch.testing.assert_close(y[:, -1], torch.ones(200))
+    slope = y.diff(dim=1)[:, ::32] * 256  # of each of the eight lines
+    assert float(slope.max()) > 2
+    assert float(slope.min()) < 0.4
+    both = (slope[:, 0] > slope[:, 4]) & (slope[:, 4] < slope[:, 7])
+    assert 0.1 < float(both.float().mean()) < 0.6, "a gamma curve bends only one way"
+
+
+def test_a_lower_resolution_keeps_flat_images_and_the_mean_and_removes_detail() -> None:
+    flat = torch.full((20, 1, 32, 32), 0.4)
+    torch.testing.assert_close(resolutions(flat, 0, p=1.0), flat)
+    x = images(100, 48)
+    y = resolutions(x, 1, least=0.3, p=1.0)
+    torch.testing.assert_close(y.mean((2, 3)), x.mean((2, 3)), atol=0.02, rtol=0)
+    left = y.flatten(1).std(1) / x.flatten(1).std(1)
+    assert float(left.max()) < 1 + 1e-6
+    assert float(left.min()) < 0.4
+    assert float(left.max() - left.min()) > 0.3
 
 
 def test_jitter_and_warp_are_those_of_the_light_augmentation() -> None:

@@ -124,6 +124,9 @@ def test_a_weighted_cross_entropy_may_follow_a_plain_one(tmp_path: Path) -> None
         ({"erase": {"area": [0.3, 0.1]}}, r"erase.area must be .*got \[0.3, 0.1\]"),
         ({"erase": {"ratio": [0.3, 1.0, 2.0]}}, "erase.ratio must be"),
         ({"border": {"most": 0.6}}, r"border.most must be .*got 0.6"),
+        ({"markers": {"most": 0.6}}, r"markers.most must be .*got 0.6"),
+        ({"tones": {"strength": 9}}, r"tones.strength must be .*got 9"),
+        ({"resolutions": {"least": 0}}, r"resolutions.least must be .*got 0"),
         ({"crop": {"share": None}}, r"crop.share must be .*got None"),
     ],
 )
