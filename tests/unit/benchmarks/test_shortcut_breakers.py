@@ -4,7 +4,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from benchmarks.shortcut_breakers import CONTROL, fieller, markdown, summary
+from benchmarks.shortcut_breakers import CONDITIONS, CONTROL, HERE, fieller, markdown, summary
+
+TABLE = HERE / "shortcut_breakers.csv"
+RESULTS = HERE / "RESULTS.md"
 
 
 def rows_of(planted: dict[str, list[float]], price: float) -> pd.DataFrame:
@@ -50,3 +53,19 @@ def test_the_interval_of_a_ratio_covers_the_true_ratio_in_95_percent_of_samples(
 def test_a_ratio_to_a_mean_that_may_be_0_has_no_bounds() -> None:
     _, low, high = fieller(np.array([0.1, 0.2, 0.1]), np.array([0.1, -0.1, 0.05]))
     assert (low, high) == (-np.inf, np.inf)
+
+
+def test_the_results_are_those_of_the_stored_rows() -> None:
+    rows = summary(pd.read_csv(TABLE))
+    assert markdown(rows) in RESULTS.read_text()
+    assert set(rows["condition"]) == set(CONDITIONS)
+    assert rows["seeds"].min() >= 5
+
+
+def test_only_random_tags_remove_the_gap_of_a_planted_tag() -> None:
+    rows = summary(pd.read_csv(TABLE)).set_index("condition")
+    assert rows["planted"][CONTROL] > 0.1
+    for name in ("markers", "breakers"):
+        assert rows["removed_low"][name] > 0.8
+    for name in ("borders", "tones", "resolutions", "lung crop"):
+        assert rows["removed_high"][name] < 0.2
