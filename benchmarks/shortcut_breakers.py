@@ -52,7 +52,7 @@ CONDITIONS: Mapping[str, tuple[str, str, str]] = {
     "borders": ("borders", "imagenet_64", "borders of a hospital"),
     "tones": ("tones", "imagenet_64", "gray values of a device"),
     "resolutions": ("resolutions", "imagenet_64", "sharpness of a device"),
-    "lung crop": ("none", "adaptive_roi_64", "all that is outside the lungs"),
+    "lung crop": ("none", "adaptive_roi_64", "marks far from the lungs"),
     "breakers": ("breakers", "imagenet_64", "all of the above but the crop"),
 }
 GRID = """
@@ -86,17 +86,26 @@ def main() -> None:
     parser.add_argument("--table", action="store_true", help="print the table of the stored rows, without training")
     parser.add_argument("--first", type=int, default=0, help="first seed")
     parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--source", type=int, default=1000, help="images of the training hospital")
+    parser.add_argument(
+        "--source",
+        type=int,
+        default=1000,
+        help="images of the training hospital; for other sizes or epochs, use another --out",
+    )
     parser.add_argument("--external", type=int, default=200, help="images of each external hospital")
     parser.add_argument("--epochs", type=int, default=6)
     parser.add_argument("--conditions", nargs="+", choices=CONDITIONS, default=list(CONDITIONS))
     options = parser.parse_args()
     table = pd.read_csv(options.out) if options.out.is_file() else pd.DataFrame()
-    finished = set(zip(table["seed"], table["strength"], strict=True)) if len(table) else set()
+    finished = {
+        world_of: set(rows["condition"])
+        for world_of, rows in (table.groupby(["seed", "strength"]) if len(table) else ())
+    }
     for seed in range(options.first, options.first + options.seeds) if not options.table else ():
         for strength in STRENGTHS:
-            if (seed, strength) not in finished:
-                rows = world(seed, strength, options.source, options.external, options.epochs, options.conditions)
+            missing = [name for name in options.conditions if name not in finished.get((seed, strength), ())]
+            if missing:
+                rows = world(seed, strength, options.source, options.external, options.epochs, missing)
                 table = pd.concat([table, pd.DataFrame(list(rows))], ignore_index=True)
                 table.to_csv(options.out, index=False, float_format="%.4f")
                 print(f"seed {seed}, strength {strength:g}: {len(table)} rows", flush=True)

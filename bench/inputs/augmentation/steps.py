@@ -147,10 +147,11 @@ def border(x_N1HW: Tensor, seed: int, *, most: float = 0.1, p: float = 0.5) -> T
 def markers(x_N1HW: Tensor, seed: int, *, most: float = 0.3, p: float = 0.5) -> Tensor:
     """Return images whose four corners are replaced, and half of the corners have a bright tag.
 
-    A corner is replaced by the pixels below it (lower corners: above it). This removes markers that were there. The
+    A corner is replaced by the pixels below it (lower corners: above it). This removes a marker that lies inside the
+    corner; a larger one stays in part, and one just below an upper corner is copied into it. The
     width of a replaced corner is between 2/3 and 1 times `most` times the image width; its height is half to three
     quarters of this share of the image height. Size, gray values, place and pattern of a tag are random, and
-    independent of the labels. So in changed images, a tag in a corner has no information about a finding.
+    independent of the labels.
     """
     rows, value = _select(x_N1HW, seed, p, 4 * _NUM_VALUES)
     if not len(rows):
