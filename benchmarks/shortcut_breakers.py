@@ -29,21 +29,13 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.stats import t as student
 
-from bench.config.grid import Grid
-from bench.config.registry import Registry
-from bench.planning.image_caches import prepare
 from bench.planning.jobs import Job
-from bench.planning.manifest import read_manifest, write_manifest
-from bench.planning.plan import make_plan
 from bench.results.read_predictions import Labels, load_scored_splits
 from bench.runs.run_one import run_one
 from bench.scoring.metrics import auroc
-from bench.scoring.scored_split import ScoredSplit
-from bench.store.store import Store
+from bench.scoring.scored_split import DROPPED, ScoredSplit
+from benchmarks.shortcut_power import FINDING, GRID, HERE, STRENGTHS, prepared, silent
 
-HERE = Path(__file__).parent
-FINDING = "Pleural Effusion"
-STRENGTHS = (0.9, 0.0)
 CONTROL = "control"
 # condition -> (augmentation, preprocessing, what the condition is meant for)
 CONDITIONS: Mapping[str, tuple[str, str, str]] = {
@@ -55,27 +47,6 @@ CONDITIONS: Mapping[str, tuple[str, str, str]] = {
     "lung crop": ("none", "adaptive_roi_64", "marks far from the lungs"),
     "breakers": ("breakers", "imagenet_64", "all of the above but the crop"),
 }
-GRID = """
-name: breakers
-evaluate_on: [mimic, nih]
-split: {{train: 0.65, val: 0.1, test: 0.25}}
-phantom: {{source: {source}, external: {external}, size: 64, shortcut: {strength}, finding: Pleural Effusion, seed: {seed}}}
-analyses: false
-base:
-  train_on: chexpert
-  architecture: seresnet_tiny
-  weights: none
-  channels: 1
-  optimizer: adamw
-  loss: bce
-  uncertainty: u_ignore
-  preprocessing: imagenet_64
-  augmentation: none
-  schedule: {{epochs: {epochs}, batch_size: 48, lr: 6.0e-3, warmup: 0.1}}
-  seed: {seed}
-sweeps:
-{sweeps}
-"""
 Values = NDArray[np.float64]
 
 
@@ -98,8 +69,8 @@ def main() -> None:
     options = parser.parse_args()
     table = pd.read_csv(options.out) if options.out.is_file() else pd.DataFrame()
     finished = {
-        world_of: set(rows["condition"])
-        for world_of, rows in (table.groupby(["seed", "strength"]) if len(table) else ())
+        seed_and_strength: set(rows["condition"])
+        for seed_and_strength, rows in (table.groupby(["seed", "strength"]) if len(table) else ())
     }
     for seed in range(options.first, options.first + options.seeds) if not options.table else ():
         for strength in STRENGTHS:
@@ -116,20 +87,14 @@ def world(
     seed: int, strength: float, source: int, external: int, epochs: int, conditions: list[str]
 ) -> Iterator[dict[str, Any]]:
     """Train a network for each condition on the same phantom hospitals, and yield its AUROCs."""
-    registry = Registry.read()
     sweeps = "\n".join(f"  - {{augmentation: {a}, preprocessing: {p}}}" for a, p, _ in map(CONDITIONS.get, conditions))  # type: ignore[misc]
-    text = GRID.format(seed=seed, strength=strength, source=source, external=external, epochs=epochs, sweeps=sweeps)
+    grid = GRID.format(seed=seed, strength=strength, source=source, external=external, epochs=epochs)
     with tempfile.TemporaryDirectory() as folder:
-        grid = Path(folder) / "breakers.yaml"
-        grid.write_text(text)
-        store = Store.open(Path(folder) / "runs")
-        plan = make_plan(Grid.read(str(grid), registry), registry, store, None, None, 1, "", _silent)
-        write_manifest(plan, prepare(plan, 1, _silent).caches, 0)
-        manifest = read_manifest(store, "breakers")
+        plan, manifest = prepared(Path(folder), f"{grid}sweeps:\n{sweeps}\n")
         names = {CONDITIONS[name][:2]: name for name in conditions}
         labels: dict[tuple[str, str, str], Labels] = {}
         for run in plan.runs:
-            run_one(Job(run, store, plan.refs, "cpu"), _silent)
+            run_one(Job(run, plan.store, plan.refs, "cpu"), silent)
             document = next(entry for entry in manifest.runs if entry["id"] == run.id)
             splits = load_scored_splits(manifest, document, run.config, labels)
             condition = names[str(run.config.augmentation), str(run.config.preprocessing)]
@@ -143,7 +108,7 @@ def _aurocs(splits: list[ScoredSplit], findings: tuple[str, ...]) -> dict[str, f
     for split in splits:
         if split.split != "test" and split.dataset == "chexpert":
             continue
-        score = [_auroc(split.state[:, k], split.logit[:, k]) for k in range(len(findings))]
+        score = [_auroc(label_N, logit_N) for label_N, logit_N in zip(split.labels().T, split.logit.T, strict=True)]
         tagged = findings.index(FINDING)
         # No Finding depends on the finding with the tag
         others = [value for k, value in enumerate(score) if findings[k] not in (FINDING, "No Finding")]
@@ -157,10 +122,10 @@ def _aurocs(splits: list[ScoredSplit], findings: tuple[str, ...]) -> dict[str, f
     }
 
 
-def _auroc(state_N: NDArray[np.int8], logit_N: NDArray[np.float32]) -> float:
-    """Return the AUROC over the images with a certain label; "not mentioned" (-2) is absent."""
-    labeled = np.isin(state_N, (1, 0, -2))
-    return auroc((state_N[labeled] == 1).astype(np.int8), logit_N[labeled])
+def _auroc(label_N: NDArray[np.int8], logit_N: NDArray[np.float32]) -> float:
+    """Return the AUROC over the images with a certain label."""
+    labeled = label_N != DROPPED
+    return auroc(label_N[labeled], logit_N[labeled])
 
 
 def summary(table: pd.DataFrame) -> pd.DataFrame:
@@ -229,10 +194,6 @@ def _cell(row: Mapping[Any, Any], name: str, *, percent: bool = False) -> str:
     values = [row[name], row[f"{name}_low"], row[f"{name}_high"]]
     texts = [f"{100 * v:.0f}" if percent else f"{v:+.3f}".replace("0.", ".") for v in values]
     return f"{texts[0]}{' %' if percent else ''} [{texts[1]}, {texts[2]}]"
-
-
-def _silent(what: str, done: int, total: int) -> None:
-    """Ignore progress."""
 
 
 if __name__ == "__main__":

@@ -32,8 +32,8 @@ from bench.config.grid import Grid
 from bench.config.registry import Registry
 from bench.planning.image_caches import prepare
 from bench.planning.jobs import Job, analysis_jobs
-from bench.planning.manifest import read_manifest, write_manifest
-from bench.planning.plan import make_plan
+from bench.planning.manifest import Manifest, read_manifest, write_manifest
+from bench.planning.plan import Plan, make_plan
 from bench.results.read_predictions import load_scores
 from bench.results.score_runs import score_all
 from bench.runs.run_one import run_one
@@ -45,12 +45,10 @@ HERE = Path(__file__).parent
 FINDING = "Pleural Effusion"
 STRENGTHS = (0.9, 0.0)
 GRID = """
-name: power
-title: Power of the transplants
+name: planted
 evaluate_on: [mimic, nih]
 split: {{train: 0.65, val: 0.1, test: 0.25}}
 phantom: {{source: {source}, external: {external}, size: 64, shortcut: {strength}, finding: Pleural Effusion, seed: {seed}}}
-analyses: {{transplants: {{images: {images}}}}}
 base:
   train_on: chexpert
   architecture: seresnet_tiny
@@ -88,20 +86,24 @@ def silent(what: str, done: int, total: int) -> None:
     """Ignore progress."""
 
 
+def prepared(folder: Path, grid: str) -> tuple[Plan, Manifest]:
+    """Draw and decode the phantom hospitals of a grid in a folder; return the plan and the manifest. `grid`: text of the grid."""
+    path, registry = folder / "planted.yaml", Registry.read()
+    path.write_text(grid)
+    store = Store.open(folder / "runs")
+    plan = make_plan(Grid.read(str(path), registry), registry, store, None, None, 1, "", silent)
+    write_manifest(plan, prepare(plan, 1, silent).caches, 0)
+    return plan, read_manifest(store, plan.grid.name)
+
+
 def model(seed: int, strength: float, source: int, external: int, epochs: int, images: int) -> Model:
     """Train one network in a temporary folder and return the result of its region transplant test."""
     start = time.time()
-    registry = Registry.read()
-    with tempfile.TemporaryDirectory() as name:
-        grid = Path(name) / "power.yaml"
-        text = GRID.format(seed=seed, strength=strength, source=source, external=external, epochs=epochs, images=images)
-        grid.write_text(text)
-        store = Store.open(Path(name) / "runs")
-        plan = make_plan(Grid.read(str(grid), registry), registry, store, None, None, 1, "", silent)
-        write_manifest(plan, prepare(plan, 1, silent).caches, 0)
+    grid = GRID.format(seed=seed, strength=strength, source=source, external=external, epochs=epochs)
+    with tempfile.TemporaryDirectory() as folder:
+        plan, manifest = prepared(Path(folder), f"{grid}analyses: {{transplants: {{images: {images}}}}}\n")
         (run,) = plan.runs
-        run_one(Job(run, store, plan.refs, "cpu"), silent)
-        manifest = read_manifest(store, "power")
+        run_one(Job(run, plan.store, plan.refs, "cpu"), silent)
         score_all(manifest, silent, 1)
         (job,) = (job for job in analysis_jobs(plan, plan.runs) if job.analysis.name == "transplants")
         job.begin()

@@ -148,9 +148,10 @@ def markers(x_N1HW: Tensor, seed: int, *, most: float = 0.3, p: float = 0.5) -> 
     """Return images whose four corners are replaced, and half of the corners have a bright tag.
 
     A corner is replaced by the pixels below it (lower corners: above it). This removes a marker that lies inside the
-    corner; a larger one stays in part, and one just below an upper corner is copied into it. The
-    width of a replaced corner is between 2/3 and 1 times `most` times the image width; its height is half to three
-    quarters of this share of the image height. Size, gray values, place and pattern of a tag are random, and
+    corner. A part of a larger marker stays, and a marker just below an upper corner is copied into the corner.
+
+    The width of a replaced corner is 2/3 to 1 times `most`, as a share of the image width. Its height, as a share of the
+    image height, is half to three quarters of that share. Size, gray values, place and pattern of a tag are random, and
     independent of the labels.
     """
     rows, value = _select(x_N1HW, seed, p, 4 * _NUM_VALUES)
@@ -214,7 +215,7 @@ def resolutions(x_N1HW: Tensor, seed: int, *, least: float = 0.4, p: float = 0.5
 
 
 def _tag(x: Tensor, y: Tensor, value_MV11: Tensor) -> tuple[Tensor, Tensor]:
-    """Return which pixels a tag covers [M, H, W], and their gray values [M, H, W]; an image has a tag with probability 1/2.
+    """Return which pixels a tag covers [M, H, W], and their gray values [M, H, W]; a corner has a tag with probability 1/2.
 
     `x` and `y`: position of the pixels, as shares of the sides of a corner. Half of the tags are dark letters on a
     bright plate, the others bright letters. A letter pattern is a grid of random cells.
