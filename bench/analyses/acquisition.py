@@ -168,7 +168,7 @@ def _nuisances(job: AnalysisJob, progress: Progress) -> pd.DataFrame:
         table = table[nuisance.patient_sample(table["patient_id"].to_numpy(str))]
         state = states(table, findings)
         label_NF = np.select([state == PRESENT, np.isin(state, (ABSENT, NOT_MENTIONED))], [1, 0], -1).astype(np.int8)
-        nuisances = nuisance.levels(table, nuisance.phantom_marker(ref.root, table["image_id"]))
+        nuisances = nuisance.levels(table, nuisance.phantom_marker(ref.places, table["image_id"]))
         patient = table["patient_id"].to_numpy(str)
         if internal is None:
             internal = nuisance.Association(findings, nuisances, label_NF)

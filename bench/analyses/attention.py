@@ -37,7 +37,7 @@ from bench.runs.networks import normalization_of, trained_network
 from bench.store.checked_folders import CheckedFolder, ScoresFolder
 from bench.store.store import Progress, canonical_json, replacing, short_hash, write_bytes, write_table
 from harmonize.cache.cache import ImageCache
-from harmonize.ground_truth.ground_truth import OUTSIDE, Scene, Truth, scene, truth_of
+from harmonize.ground_truth.ground_truth import OUTSIDE, Scene, Truth, scene, truth_of_places
 from harmonize.images.image_header import UnreadableImage
 from harmonize.images.pixels import Geometry, Gray
 from harmonize.labels.findings import NO_FINDING
@@ -105,7 +105,7 @@ class HeatMapper:
         cache = open_images(self.job.store, ref, self.run.geometry)
         table = ref.read()
         scored, rows = self.scored_images(ref, table, cache)
-        truth = truth_of(ref.layout, ref.root, table)
+        truth = truth_of_places(ref.places, table)
         regions_of = self.region_cache(ref, truth, cache, table)
         sample = positives(scored, truth.located, self.options.images)
         gallery = cases(scored, self.points, self.options.gallery)

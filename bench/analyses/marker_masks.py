@@ -28,7 +28,7 @@ def image_masks(ref: CohortRef, image_ids: Sequence[str], geometry: Geometry) ->
     `harmonize.images.markers` detects markers. `harmonize.images.lungs` detects the lungs in all cohorts.
     """
     path_by_image = ref.read(["image_id", "path"]).set_index("image_id")["path"]
-    tags = tag_boxes(ref.root)
+    tags = tag_boxes(ref.places)
     masks = []
     for image_id in image_ids:
         path = ref.root / str(path_by_image[image_id])

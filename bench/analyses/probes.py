@@ -96,7 +96,7 @@ def probes(job: AnalysisJob, folder: Path, progress: Progress) -> None:
     for i, (name, cohort) in enumerate(cohorts.items()):
         progress("nuisances", i, len(cohorts))
         split = cohort.ref.headline_name
-        nuisances = nuisance.levels(cohort.table, nuisance.phantom_marker(cohort.ref.root, cohort.table["image_id"]))
+        nuisances = nuisance.levels(cohort.table, nuisance.phantom_marker(cohort.ref.places, cohort.table["image_id"]))
         label_NF, patient = cohort.labels, cohort.examples.patient_id
         nuisance_rows = nuisance.stratified(job.run.config.findings, label_NF, cohort.logit_NF, patient, nuisances)
         if not isinstance(sample, str) and name in sample.names:

@@ -27,6 +27,7 @@ from bench.config.published_results import Published, read_published
 from bench.config.registry import Registry
 from bench.config.run_config import NAMED, RunConfig, differing, from_dict
 from bench.config.tta_and_ensembles import Ensemble, read_ensembles, read_tta
+from harmonize.cohorts.pool_names import hospitals_of, is_pool, pool_name
 from harmonize.errors import ConfigError, CxrError
 from harmonize.labels.findings import HYBRID, check_source, labels_yaml
 
@@ -114,13 +115,13 @@ class Grid:
 
     @property
     def train_on(self) -> str:
-        """Return the name of the internal cohort. A grid has exactly one internal cohort."""
+        """Return the name of the internal cohort, a training hospital or a pool of several. A grid has one internal cohort."""
         return self.configs[0].train_on
 
     @property
-    def cohort_names(self) -> tuple[str, ...]:
-        """Return the names of the cohorts, the internal cohort first."""
-        return (self.train_on, *self.evaluate_on)
+    def hospitals(self) -> tuple[str, ...]:
+        """Return the names of all hospitals: the training hospitals, then the external cohorts."""
+        return (*hospitals_of(self.train_on), *self.evaluate_on)
 
     @property
     def phantom_settings(self) -> "PhantomSettings":
@@ -135,10 +136,11 @@ class Grid:
         choice = self.phantom
         external = (name.removesuffix(GOLD) for name in self.evaluate_on)
         try:
+            training = hospitals_of(self.train_on)
             return PhantomSettings(
                 seed=choice.seed,
-                source=self.train_on,
-                images={self.train_on: choice.source, **dict.fromkeys(external, choice.external)},
+                source=training[0],
+                images={**dict.fromkeys(training, choice.source), **dict.fromkeys(external, choice.external)},
                 size=choice.size,
                 shortcut=choice.shortcut,
                 finding=choice.finding,
@@ -156,10 +158,10 @@ class Grid:
         from harmonize.datasets import PUBLISHED
 
         if not self.synthetic:
-            close = {name: get_close_matches(name, PUBLISHED, 1, 0.8) for name in self.cohort_names}
+            close = {name: get_close_matches(name, PUBLISHED, 1, 0.8) for name in self.hospitals}
             misspelled = {name for name, published in close.items() if published not in ([], [name])}
             cohorts = ", ".join(
-                f"{name} (did you mean {close[name][0]}?)" if name in misspelled else name for name in self.cohort_names
+                f"{name} (did you mean {close[name][0]}?)" if name in misspelled else name for name in self.hospitals
             )
             fix = f"give --data FOLDER or --data data.yaml, with the hospitals {cohorts} (docs/real-data.md)"
             twins = [name for name in shipped_grids() if name.endswith("-smoke")]
@@ -168,7 +170,7 @@ class Grid:
             if not self.is_shipped:
                 fix += ", or add `phantom: {}` to the grid"
             raise ConfigError(f"the grid {self.name} needs data", "--data", fix)
-        gold = [name for name in self.cohort_names if name.endswith(GOLD)]
+        gold = [name for name in self.hospitals if name.endswith(GOLD)]
         self._check_known([*PUBLISHED, *(n for n in gold if n.removesuffix(GOLD) in PUBLISHED)], "no synthetic images")
 
     def check_cohorts(self, specs: "Mapping[str, CohortSpec]", data: Path) -> None:
@@ -183,9 +185,10 @@ class Grid:
 
         `lacks` completes the sentence "the hospital NAME has ..." of the error.
         """
-        for i, name in enumerate(self.cohort_names):
+        num_training = len(hospitals_of(self.train_on))
+        for i, name in enumerate(self.hospitals):
             if name not in known:
-                key = f"evaluate_on[{i - 1}]" if i else "base.train_on"
+                key = f"evaluate_on[{i - num_training}]" if i >= num_training else "base.train_on"
                 fix = f"{ConfigError.hint(name, known)}choose from: {', '.join(known)}"
                 raise ConfigError(f"the hospital {name!r} has {lacks}", self.location(key), fix)
 
@@ -201,10 +204,10 @@ class Grid:
     def cohort_spec(self, spec: "CohortSpec") -> "CohortSpec":
         """Return the settings for reading a cohort: the settings `spec` of the data file, changed by the grid's settings.
 
-        The grid changes only the internal cohort: its selection of images and its label sources. An external cohort is
-        read as the data file states.
+        The grid changes only the training hospitals: their selection of images and their label sources. An external cohort
+        is read as the data file states.
         """
-        if spec.name != self.train_on:
+        if spec.name not in hospitals_of(self.train_on):
             return spec
         config = self.configs[0]
         # The limit of training patients is set to 0 here, because `bench.planning.protocol` applies the limit.
@@ -347,16 +350,17 @@ def _training_sources(
 def _cohorts(names: object, internal: str, where: str) -> tuple[str, ...]:
     """Return the names of the external cohorts of a grid.
 
-    Raises ConfigError for a reserved or repeated name, and for the name of the internal cohort.
+    Raises ConfigError for a reserved or repeated name, and for the name of a training hospital.
     """
     if not isinstance(names, list) or not all(isinstance(n, str) for n in names):
         raise ConfigError("evaluate_on must be a list of cohort names", where, "write [mimic, nih]")
-    for name in (internal, *names):
+    training = hospitals_of(internal)
+    for name in (*training, *names):
         if name in RESERVED:
             raise ConfigError(f"{name!r} is reserved and cannot be the name of a cohort", where, "rename the cohort")
-        if [internal, *names].count(name) > 1:
-            fix = "name each external cohort once; do not name the training cohort, which is always evaluated"
-            raise ConfigError(f"{name!r} is repeated, or is the training cohort", where, fix)
+        if [*training, *names].count(name) > 1:
+            fix = "name each external cohort once; do not name a training hospital, which is always evaluated"
+            raise ConfigError(f"{name!r} is repeated, or is a training hospital", where, fix)
     return tuple(names)
 
 
@@ -476,6 +480,8 @@ def _config(block: Mapping[str, Any], registry: Registry, where: str) -> RunConf
     """Return the configuration of a block of settings. Names and values are checked, but not whether they can be combined."""
     if block.get("shots") == "all":
         block = {**block, "shots": 0}
+    if isinstance(hospitals := block.get("train_on"), list):
+        block = {**block, "train_on": _pool(hospitals, f"{where}.train_on")}
     if ENCODER in block:
         if "architecture" in block:
             fix = "remove one of them; an encoder or an architecture of a sweep replaces that of `base`"
@@ -491,6 +497,15 @@ def _config(block: Mapping[str, Any], registry: Registry, where: str) -> RunConf
     if "kind" not in block.get("schedule", {}):
         config = with_required_kind(config, registry.find("optimizers", config.optimizer, where))
     return without_training(config)
+
+
+def _pool(hospitals: list[object], where: str) -> str:
+    """Return the name of the pool of a list of training hospitals. Raises ConfigError for anything but different names."""
+    names = [name for name in hospitals if isinstance(name, str) and name and not is_pool(name)]
+    if not names or len(names) != len(hospitals) or len(set(names)) != len(names):
+        fix = "write one name, or a list of different names such as [chexpert, mimic]"
+        raise ConfigError(f"train_on must name different hospitals (got {hospitals!r})", where, fix)
+    return pool_name(names)
 
 
 def _check_combination(config: RunConfig, registry: Registry, where: str) -> None:

@@ -13,6 +13,7 @@ from dataclasses import MISSING, dataclass, field, fields, is_dataclass, replace
 from typing import Any, Self, TypeVar
 
 from harmonize.cohorts.cohort_choice import CohortChoice
+from harmonize.cohorts.pool_names import check_pool, hospitals_of
 from harmonize.errors import ConfigError
 
 T = TypeVar("T")
@@ -231,6 +232,7 @@ class RunConfig:
     loss: str
     uncertainty: str
     preprocessing: str
+    # the internal cohort: one training hospital, or a pool of several (`[chexpert, mimic]` in a grid, then chexpert+mimic)
     train_on: str = "chexpert"
     space: str = "shared-9"  # label space: the findings that are learned
     mapping: str = "default"  # default, strict or broad label mapping, for internal and external cohorts
@@ -262,6 +264,7 @@ class RunConfig:
     shots: int = 0  # only for a probe: number of present and of absent training images of each finding; 0: all
 
     def __post_init__(self) -> None:
+        check_pool(self.train_on)
         one_of("mapping", self.mapping, ("default", "strict", "broad"))
         one_of("task", self.task, ("multilabel", "binary"))
         if (self.task == "binary") != bool(self.finding):
@@ -297,6 +300,11 @@ class RunConfig:
         from harmonize.labels.findings import space
 
         return (self.finding,) if self.task == "binary" else space(self.space)
+
+    @property
+    def hospitals(self) -> tuple[str, ...]:
+        """Return the names of the training hospitals: one, or those of a pool in alphabetical order."""
+        return hospitals_of(self.train_on)
 
     @property
     def is_frozen(self) -> bool:

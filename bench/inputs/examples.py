@@ -18,6 +18,7 @@ from bench.planning.auxiliary_targets import targets
 from bench.planning.plan import CohortRef, states, training_labels
 from bench.planning.protocol import FEATURE_PATIENTS
 from harmonize.cache.cache import ImageCache
+from harmonize.cohorts.pooled import hospital_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +73,11 @@ class Examples:
 
     def __len__(self) -> int:
         return len(self.rows)
+
+    def by_hospital(self, config: RunConfig) -> dict[str, NDArray[np.int64]]:
+        """Return {training hospital: indices of its images} for images of the internal cohort."""
+        hospital = hospital_of(config.train_on, self.image_id)
+        return {name: np.flatnonzero(hospital == name) for name in config.hospitals}
 
     @property
     def headline_indices(self) -> NDArray[np.int64]:

@@ -19,6 +19,7 @@ from bench.planning.run import Run
 from bench.store.file_integrity import file_sha256
 from bench.store.store import Store, write_bytes
 from harmonize.cohorts.cohort import Cohort
+from harmonize.cohorts.pooled import members_of, places_of
 from harmonize.datasets import PUBLISHED, TABLE
 from harmonize.datasets.user_table import read_user_table
 from harmonize.errors import ConfigError, StoreError
@@ -45,15 +46,21 @@ class Exposure:
         """Return the exposure to some cohorts; `seen` is the result of `Seen.parse`.
 
         The name of a cohort comes before its layout, so `seen` can name "nih" or the user's own name for a copy of it.
+        A pool gets the strongest answer of its hospitals.
         Raises ConfigError for a list that cannot be read, and for a list without any image of the cohort.
         """
         answers, images = {}, {}
         for name, cohort in cohorts.items():
-            keys = (name, *((cohort.layout,) if cohort.layout != TABLE else ()), OTHERS)
-            own = next(seen[key] for key in keys if key in seen)
-            answers[name] = own.answer
-            if own.images:
-                images[name] = _listed(own.images, cohort)
+            of_hospitals, listed = [], list[str]()
+            for place, hospital in zip(places_of(cohort), members_of(cohort), strict=True):
+                keys = (hospital.name, *((hospital.layout,) if hospital.layout != TABLE else ()), OTHERS)
+                own = next(seen[key] for key in keys if key in seen)
+                of_hospitals.append(own.answer)
+                if own.images:
+                    listed += [place.prefix + image for image in _listed(own.images, hospital)]
+            answers[name] = cls.strongest(of_hospitals)
+            if listed:
+                images[name] = tuple(sorted(listed))
         return cls(answers, images)
 
     @classmethod
@@ -75,7 +82,8 @@ class Exposure:
             return cls(dict.fromkeys(cohorts, NO), {})
         where = f"{entry.section}.{entry.name}: seen"
         seen = Seen.parse(entry.facts.get("seen", UNKNOWN), registry.parent, where)
-        Seen.check_names(seen, [*dict.fromkeys((*cohorts, *known, *PUBLISHED))], where)
+        hospitals = [member.name for cohort in cohorts.values() for member in members_of(cohort)]
+        Seen.check_names(seen, [*dict.fromkeys((*hospitals, *known, *PUBLISHED))], where)
         if weights is not None:
             moved = {name: own for name, own in seen.items() if own.images and (weights / own.images.name).is_file()}
             seen |= {name: Seen(own.answer, weights / own.images.name) for name, own in moved.items() if own.images}

@@ -17,6 +17,7 @@ import pandas as pd
 from bench.store.safe_csv import csv_text
 from bench.store.store import Store, write_bytes
 from harmonize.cohorts.cohort import Cohort
+from harmonize.cohorts.pooled import members_of
 from harmonize.cohorts.specs import CohortSpec
 from harmonize.datasets import TABLE
 from harmonize.errors import ConfigError, DatasetError
@@ -52,7 +53,8 @@ def shares_patient_ids(one: CohortSpec, other: CohortSpec) -> bool:
 
 def compared_cohorts(internal: Cohort, external: Sequence[Cohort]) -> list[str]:
     """Return the names of the external cohorts whose patient ids can be compared with the internal patient ids."""
-    return [cohort.name for cohort in external if shares_patient_ids(internal.spec, cohort.spec)]
+    training = members_of(internal)
+    return [cohort.name for cohort in external if any(shares_patient_ids(h.spec, cohort.spec) for h in training)]
 
 
 def refuse_shared_patients(store: Store, internal: Cohort, external: Sequence[Cohort]) -> None:

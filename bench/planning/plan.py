@@ -27,6 +27,8 @@ from bench.planning.run import Run
 from bench.store.checked_files import cohort_problem, read_cohort, write_cohort
 from bench.store.store import Progress, Store
 from harmonize.cohorts.cohort import Cohort, training_column
+from harmonize.cohorts.pool_names import hospitals_of
+from harmonize.cohorts.pooled import Place, hospital_of, members_of, places_of
 from harmonize.cohorts.specs import read_data
 from harmonize.cohorts.splits import shared_patients
 from harmonize.errors import ConfigError, DatasetError
@@ -44,6 +46,9 @@ class CohortRef(CohortRole):
     root: Path
     table: Path
     synthetic: bool = False  # whether a program drew the images
+    places: tuple[
+        Place, ...
+    ] = ()  # where the hospitals of the cohort are: one place, or one for each hospital of a pool
 
     def read(self, columns: Sequence[str] | None = None) -> pd.DataFrame:
         """Return all or some columns of the cohort table. Raises StoreError if the table differs from its checksum."""
@@ -177,7 +182,9 @@ def make_plan(
     """
     cohorts = read_cohorts(grid, store, data, workers, progress, tables_alone=tables_alone)
     internal, *external = cohorts.values()
-    refuse_internal_again(internal, external)
+    training = members_of(internal)
+    for i, hospital in enumerate(training):
+        refuse_internal_again(hospital, [*training[i + 1 :], *external])
     refs = tuple(_ref(store, registry, cohort, grid.train_on) for cohort in cohorts.values())
     # one check for all runs with the same training data, because a split of a large cohort takes more than a second
     for config in {_training_data(config): config for config in grid.configs}.values():
@@ -187,7 +194,8 @@ def make_plan(
     for tables in dict.fromkeys(run.embeddings for run in runs if run.has_given_vectors):
         tables.check(grid.train_on, images)
     derived = derived_runs(runs, grid.tta, grid.ensembles)
-    refuse_shared_patients(store, internal, external)
+    for i, hospital in enumerate(training):
+        refuse_shared_patients(store, hospital, [*training[i + 1 :], *external])
     bins = int(registry.find("metrics", "ece", "metrics").options.get("bins", 15))
     for ref in refs:
         # a stored table is written again if it is damaged, or if an older version wrote it without a checksum
@@ -224,25 +232,29 @@ def _check_internal(ref: CohortRef, cohort: Cohort, config: RunConfig) -> None:
     """Raise DatasetError when a run cannot be trained or tested on the internal cohort.
 
     The reasons are an empty split, a patient in two splits, a split in which no finding has both present and absent
-    images, or missing targets of auxiliary heads.
+    images, or missing targets of auxiliary heads. In a pool, every hospital needs its own splits.
     """
     split = ref.split_of(cohort.table, config)
     where = str(cohort.root)
+    hospital = hospital_of(cohort.name, cohort.table["image_id"])
+    for name in hospitals_of(cohort.name):
+        _check_splits(name, cohort.table[hospital == name], split[hospital == name], config, where)
+    check_targets(training_labels(cohort.table[split == "train"], config), config, where)
+
+
+def _check_splits(hospital: str, table: pd.DataFrame, split: "pd.Series[str]", config: RunConfig, where: str) -> None:
+    """Raise DatasetError when a split of a training hospital is empty, shares a patient or lacks a class."""
     for name in ("train", "val", "test"):
         if not (split == name).any():
             fix = "give the cohort more patients, or change `split` in the grid"
-            raise DatasetError(
-                f"the {name} split of {cohort.name} is empty ({len(cohort.table)} images in all)", where, fix
-            )
-    shared_patients(cohort.table, split, where)
+            raise DatasetError(f"the {name} split of {hospital} is empty ({len(table)} images in all)", where, fix)
+    shared_patients(table, split, where)
     for name in config.schedule.watched:
         if not (split == name).any():
             fix = "remove schedule.stop_on and schedule.select_on: the split val is then used"
-            raise DatasetError(
-                f"{cohort.name} has no {name} split, which schedule.stop_on or select_on names", where, fix
-            )
+            raise DatasetError(f"{hospital} has no {name} split, which schedule.stop_on or select_on names", where, fix)
     for name in ("train", *config.schedule.watched):
-        rows = cohort.table[split == name]
+        rows = table[split == name]
         state_NK = states(training_labels(rows, config) if name == "train" else rows, config.findings)
         # With `blank: ignore`, "not mentioned" does not count as absent in training, but "uncertain" (-1) may count.
         silent = name == "train" and config.blank == "ignore"
@@ -251,8 +263,7 @@ def _check_internal(ref: CohortRef, cohort: Cohort, config: RunConfig) -> None:
         if not both:
             fix = "choose a cohort or label space with present and absent images of at least one finding"
             fix += ", or `blank: zero`" if silent else ""
-            raise DatasetError(f"no finding has both classes in the {name} split of {cohort.name}", where, fix)
-    check_targets(training_labels(cohort.table[split == "train"], config), config, where)
+            raise DatasetError(f"no finding has both classes in the {name} split of {hospital}", where, fix)
 
 
 def _ref(store: Store, registry: Registry, cohort: Cohort, internal: str) -> CohortRef:
@@ -273,4 +284,5 @@ def _ref(store: Store, registry: Registry, cohort: Cohort, internal: str) -> Coh
         table=store.root / "cohorts" / f"{cohort.name}-{cohort.id}.parquet",
         headline_split=headline,
         synthetic=cohort.phantom,
+        places=places_of(cohort),
     )

@@ -21,6 +21,8 @@ from numpy.typing import NDArray
 
 from bench.config.run_config import RunConfig
 from harmonize.cohorts.cohort_filters import patients_within_limit
+from harmonize.cohorts.pool_names import hospitals_of, is_pool, prefix_of
+from harmonize.cohorts.pooled import hospital_of
 from harmonize.cohorts.splits import assign
 
 INTERNAL_SPLITS = ("val", "test", "expert_valid", "expert_test")  # scored at the internal hospital
@@ -85,8 +87,21 @@ def internal_split(table: pd.DataFrame, config: RunConfig) -> "pd.Series[str]":
     """Return the split of each row of the internal cohort; training patients beyond `cohort.limit` are in "unused".
 
     If the dataset has only the split "test", this split is ignored: the patients are divided as if the dataset had no
-    splits.
+    splits. In a pool, every hospital has the splits that it has as the only training hospital.
     """
+    if not is_pool(config.train_on):
+        return _split_of_hospital(table, config)
+    hospital = hospital_of(config.train_on, table["image_id"])
+    split = pd.Series("", table.index, dtype=object, name="split")
+    for name in hospitals_of(config.train_on):
+        rows = table[hospital == name]
+        patients = rows["patient_id"].astype(str).str.removeprefix(prefix_of(name))
+        split.loc[rows.index] = _split_of_hospital(rows.assign(patient_id=patients), config)
+    return split.astype(str)
+
+
+def _split_of_hospital(table: pd.DataFrame, config: RunConfig) -> "pd.Series[str]":
+    """Return the split of each row of one training hospital."""
     if (table["split"] == "test").all():
         table = table.assign(split="")
     split = assign(table, asdict(config.split))

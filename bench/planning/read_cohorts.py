@@ -6,6 +6,8 @@ from pathlib import Path
 from bench.config.grid import Grid
 from bench.store.store import Progress, Store
 from harmonize.cohorts.cohort import Cohort, load
+from harmonize.cohorts.pool_names import hospitals_of
+from harmonize.cohorts.pooled import pooled
 from harmonize.cohorts.specs import CohortSpec, read_data, with_gold
 from harmonize.errors import ConfigError
 from harmonize.labels.findings import space
@@ -16,16 +18,19 @@ def read_cohorts(
 ) -> dict[str, Cohort]:
     """Return the cohorts of a grid by name, the internal cohort first, with the images and labels that the grid selects.
 
+    Several training hospitals become one cohort, their pool.
+
     `data` is a folder with one folder per dataset, or a data file. Without `data`, the synthetic cohorts of the grid
     are made in the store. With `tables_alone`, a cohort needs no image files. Raises ConfigError when a cohort is
-    missing, when an external cohort has the files of the internal cohort, or when the grid mixes phantom and real
+    missing, when a cohort has the files of a training hospital, or when the grid mixes phantom and real
     cohorts.
     """
     folder = data or make_phantom(grid, store, workers, progress)
-    names = grid.cohort_names
+    names = grid.hospitals
     specs = with_gold(read_data(folder), names)
     grid.check_cohorts(specs, folder)
-    _check_apart([specs[name] for name in names], str(folder))
+    training = hospitals_of(grid.train_on)
+    _check_apart([specs[name] for name in names], len(training), str(folder))
     first = grid.configs[0]
     cohorts: dict[str, Cohort] = {}
     for i, name in enumerate(names):
@@ -37,16 +42,19 @@ def read_cohorts(
         raise ConfigError(
             "the grid mixes phantom and real cohorts", str(folder), "use only phantoms or only real cohorts"
         )
-    return cohorts
+    if len(training) == 1:
+        return cohorts
+    members = [cohorts.pop(name) for name in training]
+    return {grid.train_on: pooled(members), **cohorts}
 
 
-def _check_apart(specs: Sequence[CohortSpec], where: str) -> None:
-    """Raise ConfigError when an external cohort has the same root and table as the internal cohort, `specs[0]`."""
-    internal, *external = specs
-    for spec in external:
-        if (spec.root.resolve(), spec.table) == (internal.root.resolve(), internal.table):
-            fix = "give each cohort its own root (or table)"
-            raise ConfigError(f"the cohorts {internal.name!r} and {spec.name!r} are the same files", where, fix)
+def _check_apart(specs: Sequence[CohortSpec], num_training: int, where: str) -> None:
+    """Raise ConfigError when a cohort has the same root and table as a training hospital, one of the first `specs`."""
+    for i, hospital in enumerate(specs[:num_training]):
+        for spec in specs[i + 1 :]:
+            if (spec.root.resolve(), spec.table) == (hospital.root.resolve(), hospital.table):
+                fix = "give each cohort its own root (or table)"
+                raise ConfigError(f"the cohorts {hospital.name!r} and {spec.name!r} are the same files", where, fix)
 
 
 def make_phantom(grid: Grid, store: Store, workers: int, progress: Progress) -> Path:

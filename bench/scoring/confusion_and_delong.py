@@ -7,6 +7,7 @@ import numpy as np
 
 from bench.scoring.delong import of_column
 from bench.scoring.metrics_of_split import AUROC, SplitMetrics
+from bench.scoring.pooled_hospitals import hospital_parts
 from bench.scoring.thresholds import RULES
 
 Row = tuple[Any, ...]
@@ -37,9 +38,11 @@ def delong_rows(run_id: str, findings: Sequence[str], measured: SplitMetrics) ->
     the standard deviation of the replicates and should be close to se_patient. If images of one patient are correlated,
     se_patient and se_bootstrap exceed se_image. low and high are the bounds of DeLong's interval, computed on the logit
     scale. DeLong's interval is only a check of the bootstrap interval that reports show. A finding without an AUROC has
-    no row.
+    no row. A split of a pool has no rows, because its AUROC is a mean over hospitals; the splits of its hospitals have.
     """
     rows: list[Row] = []
+    if hospital_parts(measured.scored):
+        return rows
     for k, finding in enumerate(findings):
         column = measured.columns[k]
         over_images, over_patients = of_column(column.kind, column.patient, column.placements())

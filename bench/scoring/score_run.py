@@ -30,7 +30,8 @@ from bench.scoring.gaps import decomposition as decompose
 from bench.scoring.gaps import label_references as references
 from bench.scoring.gaps.calibration_drift import drifts
 from bench.scoring.gaps.gap import EXTERNAL, gaps, replicates_by_dataset
-from bench.scoring.metrics_of_split import AUROC, Key, OperatingPoints, SplitMetrics, measure
+from bench.scoring.metrics_of_split import AUROC, Key, OperatingPoints, SplitMetrics
+from bench.scoring.pooled_hospitals import measure_hospitals
 from bench.scoring.score_rows import Macro, Writer, frame, macro, mean_of_macros
 from bench.scoring.scored_split import ScoredSplit, Settings
 from bench.scoring.thresholds import RULES
@@ -80,7 +81,8 @@ def score_run(
     External macros use only findings that the internal test split scores, so that internal and external macros can be
     compared. The finding "core" is the mean over the findings that the internal test split and every hospital score.
     Without the split `val` of the internal cohort, thresholds and calibrators are NaN. Without the split `test` of the
-    internal cohort, there are no gaps. `num_threads` does not change values; the order of the images changes values
+    internal cohort, there are no gaps. If the internal cohort is a pool, its scores are means over its hospitals, and each
+    hospital also has a split of its own, such as "test:mimic". `num_threads` does not change values; the order of the images changes values
     only by rounding errors.
     Raises ValueError for a repeated split, two splits of an external cohort, logits that do not match the findings, and
     a cohort named "external".
@@ -90,7 +92,11 @@ def score_run(
     scored_splits = [without(scored, unlearned, findings) for scored in scored_splits]
     val = next((scored for scored in scored_splits if (scored.dataset, scored.split) == (internal, "val")), None)
     points = OperatingPoints.choose(val, len(findings), settings.min_count)
-    measured = [measure(scored, None if scored is val else points, settings, num_threads) for scored in scored_splits]
+    measured, of_hospitals = [], list[SplitMetrics]()  # of each split; of each hospital in the splits of a pool
+    for scored in scored_splits:
+        of_split, *parts = measure_hospitals(scored, None if scored is val else points, settings, num_threads)
+        measured.append(of_split)
+        of_hospitals += parts
     test = next((split for split in measured if (split.scored.dataset, split.scored.split) == (internal, "test")), None)
     external = [split for split in measured if split.scored.dataset != internal]
     # external macros use the findings of the internal test split
@@ -110,6 +116,8 @@ def score_run(
     writer = Writer(run_id, settings)
     for split, macros in split_and_macros:
         writer.add_split(findings, split, macros)
+    for split in of_hospitals:
+        writer.add_split(findings, split, {key: macro(split, key) for key in split.value})
     writer.add_external(external, means)
     writer.add_gaps([(Key("auroc_gap"), gap) for gap in auroc_gaps], external)
     if test and external:
@@ -165,6 +173,7 @@ def score_run(
     ]
     curve_rows = [row for split in headline for row in curves.rows(run_id, findings, split)]
     estimates = _estimates(run_id, findings, val, points, headline, external, settings)
+    each = [*measured, *of_hospitals]
     of_decisions, of_benefit = _decisions(run_id, findings, val, points, test, external, used)
     replicates |= of_benefit
     replicates["draws"] = np.array([split.resamples.digest for split in headline], np.uint32)
@@ -172,8 +181,8 @@ def score_run(
         frame(writer.rows, SCORES),
         frame(gap_rows, SCHEMAS["gaps"]),
         frame(reliability_rows, SCHEMAS["reliability"]),
-        frame([row for split in measured for row in confusion_rows(run_id, findings, split)], SCHEMAS["confusion"]),
-        frame([row for split in measured for row in delong_rows(run_id, findings, split)], SCHEMAS["delong"]),
+        frame([row for split in each for row in confusion_rows(run_id, findings, split)], SCHEMAS["confusion"]),
+        frame([row for split in each for row in delong_rows(run_id, findings, split)], SCHEMAS["delong"]),
         points.frame(run_id, findings),
         replicates,
         {

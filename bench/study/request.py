@@ -145,7 +145,7 @@ def _check_data(grid: Grid, data: Path | None) -> None:
     if data is None:
         grid.check_synthetic()
     else:
-        grid.check_cohorts(with_gold(read_data(data), grid.cohort_names), data)
+        grid.check_cohorts(with_gold(read_data(data), grid.hospitals), data)
 
 
 def check_weights_files(grid: Grid, registry: Registry, folder: Path | None) -> None:

@@ -87,7 +87,7 @@ def fit(
     config, schedule = run.config, run.config.schedule
     changed = _add_lora(run, network)
     network.to(device=device).to(memory_format=torch.channels_last)
-    check_labels(train, watched)
+    check_labels(train, watched, config)
     train, targets = _training_set(run, train, device)
     network.set_biases(targets.initial_biases(run.states))
     step = Step(run, network, normalizer, reader, train.rows, TrainingLoss(run, targets), device, processes)
@@ -121,7 +121,7 @@ def fit(
             own_rows = examples.rows[processes.own_slice(len(examples.rows))]
             own_logit_NK, _ = predict(evaluated, normalizer, reader, own_rows, device, config.precision)
             logit_NK = processes.all_gather(own_logit_NK)
-            row[f"{split}_auroc"], row[f"{split}_loss"] = validate(logit_NK, examples.state_NK)
+            row[f"{split}_auroc"], row[f"{split}_loss"] = validate_hospitals(logit_NK, examples, config)
         row["lr"] = float(step.optimizer.param_groups[0]["lr"])
         row["gradient_evaluations"] = step.gradient_evaluations
         state.add(row, evaluated, config.selection, schedule)
@@ -192,11 +192,18 @@ def _limit_reached(clock: Callable[[], float], deadline: float, processes: DataP
     return math.isfinite(deadline) and processes.broadcast(clock() >= deadline)
 
 
-def check_labels(train: Examples, watched: Mapping[str, Examples]) -> None:
-    """Raise TrainingError when a split has too few images or labels to train on or to select an epoch."""
+def check_labels(train: Examples, watched: Mapping[str, Examples], config: RunConfig) -> None:
+    """Raise TrainingError when a split has too few images or labels to train on or to select an epoch.
+
+    In a pool, the watched splits of every training hospital need labels.
+    """
     for split, examples in watched.items():
-        if not _has_both_classes(examples.state_NK):
-            raise TrainingError(f"no finding of the {split} split has both classes: no epoch can be selected")
+        for hospital, indices in examples.by_hospital(config).items():
+            if not _has_both_classes(examples.state_NK[indices]):
+                of_hospital = f" of {hospital}" if len(config.hospitals) > 1 else ""
+                raise TrainingError(
+                    f"no finding of the {split} split{of_hospital} has both classes: no epoch can be selected"
+                )
     if len(train) < 2:
         raise TrainingError(f"the training split has {len(train)} readable images; batch norm needs 2")
 
@@ -206,6 +213,18 @@ def _has_both_classes(state_NK: NDArray[np.int8]) -> bool:
     present = (state_NK == 1).any(axis=0)
     absent = ((state_NK == 0) | (state_NK == -2)).any(axis=0)
     return bool((present & absent).any())
+
+
+def validate_hospitals(logit_NK: NDArray[np.float32], examples: Examples, config: RunConfig) -> tuple[float, float]:
+    """Return the two numbers of `validate`; in a pool, their means over the training hospitals.
+
+    The AUROC of pooled images would also reward a network that tells the hospitals apart.
+    """
+    numbers = [
+        validate(logit_NK[indices], examples.state_NK[indices]) for indices in examples.by_hospital(config).values()
+    ]
+    auroc_of, loss_of = zip(*numbers, strict=True)
+    return float(np.mean(auroc_of)), float(np.mean(loss_of))
 
 
 def validate(logit_NK: NDArray[np.float32], state_NK: NDArray[np.int8]) -> tuple[float, float]:

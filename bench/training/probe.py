@@ -22,7 +22,7 @@ from bench.models.output_layers import output_layers
 from bench.models.prompts import PromptHead
 from bench.planning.run import Run
 from bench.training.errors import TrainingError
-from bench.training.fit import Trained, check_labels, validate
+from bench.training.fit import Trained, check_labels, validate_hospitals
 from bench.training.logistic_regression import Regression, logistic_regressions
 from bench.training.training_loss import TrainingTargets
 from harmonize.seeds import stream
@@ -46,14 +46,17 @@ def fit_probe(
     linear output layer on these features, and when no finding can be trained or validated with the labels.
     """
     began = time.perf_counter()
-    check_labels(train, {split: examples for split, (examples, _) in watched.items()})
+    check_labels(train, {split: examples for split, (examples, _) in watched.items()}, run.config)
     targets = TrainingTargets.of(run, train, torch.device("cpu"))
     target_NK, weight_NK = targets.target_NK.numpy(), targets.weight_NK.numpy()
     if run.config.shots:
         weight_NK = weight_NK * few_shots(target_NK, weight_NK, run.config.shots, run.config.seed)
     regressions = logistic_regressions(feature_ND, target_NK, weight_NK, PENALTIES)
     scores = [
-        {split: validate(r.logits(feature), examples.state_NK) for split, (examples, feature) in watched.items()}
+        {
+            split: validate_hospitals(r.logits(feature), examples, run.config)
+            for split, (examples, feature) in watched.items()
+        }
         for r in regressions
     ]
     best = max(range(len(regressions)), key=lambda i: scores[i]["val"][0])  # of equal ones, the strongest penalty
@@ -128,12 +131,13 @@ def fit_prompts(
     assert isinstance(head, PromptHead)
     prompts.check_features(feature_ND.shape[1], str(prompts.path))
     head.load(prompts, run.config.findings, run.config.seed)
-    check_labels(train, {split: examples for split, (examples, _) in watched.items()})
+    check_labels(train, {split: examples for split, (examples, _) in watched.items()}, run.config)
     targets = TrainingTargets.of(run, train, torch.device("cpu"))
     loss = _mean_loss(probe_logits(network, feature_ND), targets.target_NK.numpy(), targets.weight_NK.numpy())
     row: dict[str, float] = {"epoch": 1, "train_loss": loss}
     for split, (examples, feature_ND) in watched.items():
-        row[f"{split}_auroc"], row[f"{split}_loss"] = validate(probe_logits(network, feature_ND), examples.state_NK)
+        logit_NK = probe_logits(network, feature_ND)
+        row[f"{split}_auroc"], row[f"{split}_loss"] = validate_hospitals(logit_NK, examples, run.config)
     row |= {"seconds": time.perf_counter() - began, "lr": 0.0, "gradient_evaluations": 0}
     facts = {"wording": run.config.seed + 1, "of": len(prompts.wordings), "text": prompts.text(run.config.seed)}
     return Trained(network, pd.DataFrame([row]), 1, 0, (), prompts=facts)

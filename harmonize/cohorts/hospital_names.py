@@ -28,7 +28,7 @@ def hospital_name(name: str, layout: str, texts: Mapping[str, object], phantom: 
     name of its layout gets the title of the dataset; any other real cohort keeps its name. A synthetic cohort with the
     name of its layout (also with "-gold" at the end) gets "Hospital" and a letter, which depends only on the layout;
     any other synthetic cohort keeps its name. The title of a synthetic cohort ends with the layout in parentheses if
-    the layout is a published one.
+    the layout is a published one. The texts of a pool of hospitals already have all three names.
 
     >>> hospital_name("mimic", "mimic", {"title": "MIMIC-CXR", "place": "Boston, US"}, phantom=False)
     HospitalName(title='MIMIC-CXR', short='MIMIC-CXR', place='Boston, US')
@@ -39,6 +39,8 @@ def hospital_name(name: str, layout: str, texts: Mapping[str, object], phantom: 
     >>> hospital_name("clinic", "mimic", {}, phantom=True)
     HospitalName(title='clinic (MIMIC layout)', short='clinic', place='synthetic')
     """
+    if "+" in name and "short" in texts:
+        return HospitalName(*(str(texts[key]) for key in ("title", "short", "place")))
     if not phantom:
         title = str(texts.get("title", name)) if name == layout else name
         return HospitalName(title, title, str(texts.get("place", "")))

@@ -10,7 +10,7 @@ The tag of a phantom is a white tag with text (`token` in names). A network may 
 """
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from hashlib import sha256
@@ -20,6 +20,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from harmonize.cohorts.pooled import Place
 from harmonize.datasets import adapter
 from harmonize.datasets.outlines import Outlines
 from harmonize.images.image_header import jpeg_size
@@ -112,6 +113,29 @@ def truth_of(layout: str, root: Path, table: pd.DataFrame) -> Truth:
     return Truth("", lung_masks=lungs)
 
 
+def truth_of_places(places: Sequence[Place], table: pd.DataFrame) -> Truth:
+    """Return the locations in the images of a cohort that may have several hospitals; errors as in `truth_of`."""
+    truths = {}
+    for place in places:
+        rows = table[table["image_id"].astype(str).str.startswith(place.prefix)]
+        rows = rows.assign(image_id=rows["image_id"].astype(str).str.removeprefix(place.prefix))
+        truths[place.prefix] = truth_of(place.layout, place.root, rows)
+    if len(truths) == 1:
+        return next(iter(truths.values()))
+
+    def masks(image_id: str, frame: tuple[int, int]) -> Masks:
+        prefix = next(prefix for prefix in truths if image_id.startswith(prefix))
+        return truths[prefix].masks(image_id.removeprefix(prefix), frame)
+
+    return Truth(
+        "/".join(dict.fromkeys(truth.source for truth in truths.values() if truth.source)),
+        frozenset((prefix + image, finding) for prefix, truth in truths.items() for image, finding in truth.located),
+        masks,
+        {prefix + image: path for prefix, truth in truths.items() for image, path in truth.lung_masks.items()},
+        "/".join(truth.stamp for truth in truths.values()),
+    )
+
+
 def scene(path: Path, image_id: str, geometry: Geometry, center: int, truth: Truth) -> Scene:
     """Return one image of a cohort as a network gets it, with its masks.
 
@@ -176,17 +200,20 @@ def _phantom(root: Path, site: str, ids: frozenset[str]) -> Truth:
     return Truth("phantom", _pairs(boxes), masks, stamp=settings.key)
 
 
-def tag_boxes(root: Path) -> dict[str, NDArray[np.float64]] | None:
+def tag_boxes(places: Sequence[Place]) -> dict[str, NDArray[np.float64]] | None:
     """Return the boxes of tags in a phantom cohort, image id -> [n boxes, 4], or None for any other cohort.
 
     A box is x_min, y_min, x_max, y_max in pixels.
     """
-    boxes = root.parent / "truth" / f"{root.name}-boxes.parquet"
-    if not (root.parent / SETTINGS_FILE).is_file() or not boxes.is_file():
-        return None
-    table = pd.read_parquet(boxes)
-    tags = table[table["finding"] == TAG].groupby("image_id")[["x_min", "y_min", "x_max", "y_max"]]
-    return {str(image): rows.to_numpy(np.float64) for image, rows in tags}
+    boxes_of: dict[str, NDArray[np.float64]] = {}
+    for place in places:
+        boxes = place.root.parent / "truth" / f"{place.root.name}-boxes.parquet"
+        if not (place.root.parent / SETTINGS_FILE).is_file() or not boxes.is_file():
+            return None
+        table = pd.read_parquet(boxes)
+        tags = table[table["finding"] == TAG].groupby("image_id")[["x_min", "y_min", "x_max", "y_max"]]
+        boxes_of |= {f"{place.prefix}{image}": rows.to_numpy(np.float64) for image, rows in tags}
+    return boxes_of
 
 
 def _pairs(boxes: pd.DataFrame) -> frozenset[tuple[str, str]]:

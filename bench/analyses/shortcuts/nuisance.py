@@ -8,7 +8,6 @@ Shapes: N images, F findings, L levels of a nuisance variable, B replicates of p
 """
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,6 +22,7 @@ from bench.scoring.bootstrap.resamples import FOR_DETAIL, Resamples
 from bench.scoring.gaps.gap import MACRO
 from bench.scoring.metrics import auroc
 from bench.scoring.patient_groups import PatientGroups
+from harmonize.cohorts.pooled import Place
 from harmonize.datasets import native
 from harmonize.ground_truth.ground_truth import tag_boxes
 from harmonize.labels.findings import ABSENT, NOT_MENTIONED, PRESENT, UNMAPPED_CODE
@@ -68,9 +68,9 @@ def levels(table: pd.DataFrame, marker: NDArray[np.bool_] | None = None) -> dict
     }
 
 
-def phantom_marker(root: Path, image_id: "pd.Series[str]") -> NDArray[np.bool_] | None:
+def phantom_marker(places: Sequence[Place], image_id: "pd.Series[str]") -> NDArray[np.bool_] | None:
     """Return the mask of the images with the drawn marker in a phantom cohort; None for other cohorts."""
-    tags = tag_boxes(root)
+    tags = tag_boxes(places)
     return None if tags is None else image_id.astype(str).isin(tags).to_numpy(bool)
 
 

@@ -16,7 +16,8 @@ from bench.scoring.bootstrap.intervals import mean_of
 from bench.scoring.bootstrap.sort_scores import labeled_rows
 from bench.scoring.delong import areas
 from bench.scoring.gaps.gap import EXTERNAL, MACRO, gaps
-from bench.scoring.metrics_of_split import AUROC, Key, OperatingPoints, SplitMetrics, measure
+from bench.scoring.metrics_of_split import AUROC, Key, OperatingPoints, SplitMetrics
+from bench.scoring.pooled_hospitals import hospital_parts, measure_hospitals
 from bench.scoring.scored_split import ScoredSplit, Settings
 from harmonize.errors import ConfigError
 
@@ -169,10 +170,11 @@ def _pairs(
                 scored_second, split=name, state=scored_first.state, patient_id=scored_first.patient_id
             )
             metrics = [
-                measure(scored, operating_points, settings, num_threads, key)
+                measure_hospitals(scored, operating_points, settings, num_threads, key)
                 for scored, operating_points in zip((scored_first, scored_second), points, strict=True)
             ]
-            yield Pair(metrics[0], metrics[1], first_split.dataset in {first.internal, second.internal})
+            for of_first, of_second in zip(*metrics, strict=True):
+                yield Pair(of_first, of_second, first_split.dataset in {first.internal, second.internal})
 
 
 def _match(first: ScoredRun, first_split: ScoredSplit, second: ScoredRun, second_split: ScoredSplit) -> bool:
@@ -286,7 +288,7 @@ def _analytic(pair: Pair, k: int) -> tuple[float, float]:
     DeLong's test assumes independent images; Obuchowski's variance assumes independent patients.
     """
     rows = labeled_rows(pair.first.label[:, k])
-    if not len(rows):
+    if not len(rows) or hospital_parts(pair.first.scored):  # the AUROC of a pool is a mean over hospitals
         return float("nan"), float("nan")
     label = pair.first.label[rows, k]
     score = np.stack([pair.first.scored.logit[rows, k], pair.second.scored.logit[rows, k]], 1)

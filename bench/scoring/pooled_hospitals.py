@@ -1,0 +1,85 @@
+"""Metrics of a pool of training hospitals: the mean over its hospitals, each of which is scored alone.
+
+A metric of the pooled images would also measure how well a network tells the hospitals apart: a finding that is more
+frequent at one hospital can be predicted from the hospital alone. So a pool is scored like the external hospitals: each
+hospital alone, then the unweighted mean. Replicates are averaged, too, which is a bootstrap within hospitals.
+Shapes: N images, K findings, B replicates.
+"""
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bench.scoring.metrics_of_split import Key, OperatingPoints, SplitMetrics, measure
+from bench.scoring.scored_split import ScoredSplit, Settings
+from harmonize.cohorts.pool_names import hospitals_of, is_pool
+from harmonize.cohorts.pooled import hospital_of
+
+
+def split_of_hospital(split: str, hospital: str) -> str:
+    """Return the name of the split of one hospital of a pool.
+
+    >>> split_of_hospital("test", "mimic")
+    'test:mimic'
+    """
+    return f"{split}:{hospital}"
+
+
+def hospital_parts(scored: ScoredSplit) -> list[ScoredSplit]:
+    """Return the images of each hospital of a pool as a split of its own; nothing for a cohort of one hospital.
+
+    A hospital without images in the split is left out.
+    """
+    if not is_pool(scored.dataset) or ":" in scored.split:
+        return []
+    return [part for name in hospitals_of(scored.dataset) if len((part := _part(scored, name)).image_id)]
+
+
+def _part(scored: ScoredSplit, hospital: str) -> ScoredSplit:
+    """Return the images of one hospital, without patient groups; runs with the same images share its cache."""
+
+    def selected() -> tuple[NDArray[np.intp], ScoredSplit]:
+        rows = np.flatnonzero(hospital_of(scored.dataset, scored.image_id) == hospital)
+        arrays: dict[str, Any] = {
+            name: getattr(scored, name)[rows] for name in ("image_id", "patient_id", "logit", "state")
+        }
+        name = split_of_hospital(scored.split, hospital)
+        return rows, replace(scored, split=name, patient_groups=None, **arrays)
+
+    rows, part = scored.cached(("hospital", hospital), selected)
+    return part.of_run(scored.logit[rows])
+
+
+def measure_hospitals(
+    scored: ScoredSplit,
+    points: OperatingPoints | None,
+    settings: Settings,
+    num_threads: int = 1,
+    only: Key | None = None,
+) -> list[SplitMetrics]:
+    """Return the metrics of a split, then those of each hospital if the split is of a pool; see `measure`.
+
+    In a pool, values and replicates of the split are the means over the hospitals that have them. Counts, labels, and
+    the images behind curves and tables are those of all hospitals.
+    """
+    measured = measure(scored, points, settings, num_threads, only)
+    of_hospitals = [measure(part, points, settings, num_threads, only) for part in hospital_parts(scored)]
+    return [mean_over_hospitals(measured, of_hospitals), *of_hospitals] if of_hospitals else [measured]
+
+
+def mean_over_hospitals(measured: SplitMetrics, of_hospitals: Sequence[SplitMetrics]) -> SplitMetrics:
+    """Return `measured` with the means over hospitals as values [K] and replicates [K, B]; NaN where no hospital has one."""
+    value, replicates = {}, {}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # a mean of only NaN is NaN
+        for key in measured.value:
+            value[key] = np.nanmean([of.value[key] for of in of_hospitals], axis=0)
+            has_value = np.isfinite([of.value[key] for of in of_hospitals])[:, :, None]
+            drawn = np.stack([of.replicates[key] for of in of_hospitals])
+            # a replicate counts only if every hospital with a value has it: the mean is over the same hospitals
+            replicates[key] = np.where(has_value, drawn, 0).sum(0) / has_value.sum(0)
+    return replace(measured, value=value, replicates=replicates)
