@@ -81,6 +81,7 @@ _KEYS = (
     "phantom",
     "include",
     "base",
+    "leave_one_out",
     "sweeps",
     "skip",
     "label_sources",
@@ -395,7 +396,22 @@ def _expand(raw: Mapping[str, Any], registry: Registry, where: str) -> tuple[Run
         )
     if not unique:
         raise ConfigError("the grid has no runs", where, "remove a `skip`, or add `sweeps` or a complete `base`")
-    return tuple(unique)
+    return _leave_one_out(tuple(unique), raw.get("leave_one_out", False), f"{where}: leave_one_out")
+
+
+def _leave_one_out(configs: tuple[RunConfig, ...], value: object, where: str) -> tuple[RunConfig, ...]:
+    """Return one configuration for each hospital that is left out, or the configurations unchanged if `value` is False."""
+    if not isinstance(value, bool):
+        raise ConfigError(f"leave_one_out must be true or false (got {value!r})", where, "write `leave_one_out: true`")
+    if not value:
+        return configs
+    hospitals = hospitals_of(configs[0].train_on)
+    if len(hospitals) < 2:
+        fix = "list two or more training hospitals, such as `train_on: [chexpert, mimic, nih]`"
+        raise ConfigError("there is only one training hospital, so none can be left out", where, fix)
+    if any(config.leave_out for config in configs):
+        raise ConfigError("leave_out is set, too", where, "remove `leave_out` or `leave_one_out`")
+    return tuple(dict.fromkeys(replace(config, leave_out=name) for config in configs for name in hospitals))
 
 
 def _combinations(

@@ -234,6 +234,8 @@ class RunConfig:
     preprocessing: str
     # the internal cohort: one training hospital, or a pool of several (`[chexpert, mimic]` in a grid, then chexpert+mimic)
     train_on: str = "chexpert"
+    # hospital of the pool on which this run does not train; it is an external hospital of this run. "": none
+    leave_out: str = ""
     space: str = "shared-9"  # label space: the findings that are learned
     mapping: str = "default"  # default, strict or broad label mapping, for internal and external cohorts
     task: str = "multilabel"  # multilabel, or binary: only one finding, named by `finding`
@@ -264,7 +266,7 @@ class RunConfig:
     shots: int = 0  # only for a probe: number of present and of absent training images of each finding; 0: all
 
     def __post_init__(self) -> None:
-        check_pool(self.train_on)
+        check_pool(self.train_on, self.leave_out)
         one_of("mapping", self.mapping, ("default", "strict", "broad"))
         one_of("task", self.task, ("multilabel", "binary"))
         if (self.task == "binary") != bool(self.finding):
@@ -303,8 +305,8 @@ class RunConfig:
 
     @property
     def hospitals(self) -> tuple[str, ...]:
-        """Return the names of the training hospitals: one, or those of a pool in alphabetical order."""
-        return hospitals_of(self.train_on)
+        """Return the training hospitals: one, or those of a pool in alphabetical order without the hospital `leave_out`."""
+        return tuple(name for name in hospitals_of(self.train_on) if name != self.leave_out)
 
     @property
     def is_frozen(self) -> bool:

@@ -9,9 +9,9 @@ from typing import Any, Self
 
 from bench.config.run_config import NAMED, RunConfig, flat
 
-# keys that a run's name does not list among its settings: architecture and seed have their own places in the name, and
-# the setting `finding` already shows the task
-_NOT_SETTINGS = ("architecture", "seed", "task")
+# keys that a run's name does not list among its settings: architecture, seed and the hospital that is left out have their
+# own places in the name, and the setting `finding` already shows the task
+_NOT_SETTINGS = ("architecture", "seed", "task", "leave_out")
 # key -> its text in names, for keys whose last word alone would be unclear
 _SHORT = {"schedule.kind": "schedule", "cohort.limit": "patients", "limit.hours": "hours"}
 _REQUIRED: dict[str, Any] = dict.fromkeys(("architecture", "optimizer", "loss", "uncertainty", "preprocessing"), "")
@@ -32,6 +32,7 @@ class RunName:
     # key of each setting that varies among the runs -> its value as text, "" for the default
     settings: Mapping[str, str]
     seed: int | None = None  # None if all the runs have the same seed
+    left_out: str = ""  # the hospital that the run leaves out
 
     @classmethod
     def among(
@@ -59,6 +60,7 @@ class RunName:
                 str(title.get("architecture", config.get("architecture", ""))),
                 {k: _text(k, config[k], title, forms[k]) if k in config else "" for k in varying},
                 seed if seeds_vary else None,
+                str(config.get("leave_out", "")),
             )
             for config, title, seed in zip(changed, own_titles, seeds, strict=True)
         ]
@@ -83,16 +85,21 @@ class RunName:
     @property
     def cells(self) -> list[str]:
         """Return the name as cells of a table: architecture, and one cell for each varying setting. The seed comes last."""
-        return [self.architecture, *self.settings.values(), *(f"seed {seed}" for seed in self.seeds)]
+        return [self.architecture, *self.settings.values(), *self._last]
 
     @property
     def differences(self) -> str:
         """Return the varying settings that differ from their defaults, and the seed if it varies: "SAM · seed 1"."""
-        return " · ".join([*filter(None, self.settings.values()), *(f"seed {seed}" for seed in self.seeds)])
+        return " · ".join([*filter(None, self.settings.values()), *self._last])
+
+    @property
+    def _last(self) -> list[str]:
+        """Return the last parts of the name: the hospital that is left out, then the seed."""
+        return [*([f"without {self.left_out}"] if self.left_out else []), *(f"seed {seed}" for seed in self.seeds)]
 
     @property
     def recipe(self) -> str:
-        """Return the name without the seed."""
+        """Return the name without the seed and the hospital that is left out."""
         return " · ".join([self.architecture, *filter(None, self.settings.values())])
 
     def with_seeds(self, seeds: Sequence[int]) -> str:
@@ -103,6 +110,8 @@ class RunName:
         return f"{self.recipe}{separator}seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))}"
 
     def __str__(self) -> str:
+        if self.left_out:
+            return " · ".join([self.recipe, *self._last])
         return self.with_seeds(self.seeds)
 
 

@@ -46,7 +46,7 @@ class Exposure:
         """Return the exposure to some cohorts; `seen` is the result of `Seen.parse`.
 
         The name of a cohort comes before its layout, so `seen` can name "nih" or the user's own name for a copy of it.
-        A pool gets the strongest answer of its hospitals.
+        A pool gets the strongest answer of its hospitals, which also keep their own.
         Raises ConfigError for a list that cannot be read, and for a list without any image of the cohort.
         """
         answers, images = {}, {}
@@ -56,6 +56,8 @@ class Exposure:
                 keys = (hospital.name, *((hospital.layout,) if hospital.layout != TABLE else ()), OTHERS)
                 own = next(seen[key] for key in keys if key in seen)
                 of_hospitals.append(own.answer)
+                if place.prefix:
+                    answers[hospital.name] = own.answer  # for the run that leaves the hospital out
                 if own.images:
                     listed += [place.prefix + image for image in _listed(own.images, hospital)]
             answers[name] = cls.strongest(of_hospitals)
@@ -79,7 +81,8 @@ class Exposure:
         if cls.saw_no_data(run.config.weights, run.entries["architecture"]) or (
             "seen" not in entry.facts and _of_photographs(entry)
         ):
-            return cls(dict.fromkeys(cohorts, NO), {})
+            hospitals = [member.name for cohort in cohorts.values() for member in members_of(cohort)]
+            return cls(dict.fromkeys((*cohorts, *hospitals), NO), {})
         where = f"{entry.section}.{entry.name}: seen"
         seen = Seen.parse(entry.facts.get("seen", UNKNOWN), registry.parent, where)
         hospitals = [member.name for cohort in cohorts.values() for member in members_of(cohort)]

@@ -20,7 +20,7 @@ from bench.planning.exposure import Exposure
 from bench.planning.imported_run import KIND, dropped_models, kept_models
 from bench.planning.jobs import analysis_jobs, analysis_key, predicted
 from bench.planning.overlap import compared_cohorts
-from bench.planning.plan import Plan
+from bench.planning.plan import CohortRef, Plan
 from bench.scoring.scored_split import Settings
 from bench.store.checked_files import read_cohort, read_grid, write_grid
 from bench.store.checked_folders import AnalysisFolder
@@ -28,8 +28,10 @@ from bench.store.file_integrity import json_object
 from bench.store.registrations import registered
 from bench.store.schema import require_present
 from bench.store.store import Store, canonical_json, short_hash
+from harmonize.cohorts.cohort import Cohort
 from harmonize.cohorts.hospital_names import HospitalName, hospital_name
 from harmonize.cohorts.label_mapping import grade
+from harmonize.cohorts.pooled import HOSPITAL, members_of
 from harmonize.errors import CxrError, StoreError
 from reports.schemas.exposure import LABELS, NO
 
@@ -110,7 +112,7 @@ class Manifest:
         The result is {cohort: {"answer", ...}}, see `Exposure.document`. A derived run has the strongest answers of its
         runs, without lists.
         """
-        names = [str(cohort["name"]) for cohort in self.cohorts]
+        names = [str(cohort["name"]) for cohort in (*self.cohorts, *self.left_out)]
         if run.get("kind") == KIND:
             stated = run["passport"].get("answers", {})
             seen = {name: {"answer": LABELS if name in run["passport"]["seen"] else NO} for name in names}
@@ -124,7 +126,9 @@ class Manifest:
     def exposed(self, run: Mapping[str, Any]) -> list[str]:
         """Return the external cohorts whose answer is not "no": the model had seen them, or nobody knows."""
         answers = self.exposure(run)
-        return [str(c["name"]) for c in self.external if answers[str(c["name"])]["answer"] != NO]
+        left_out = [name for name in (str(run["config"].get("leave_out", "")),) if name]
+        external = [*(str(cohort["name"]) for cohort in self.external), *left_out]
+        return [name for name in external if answers[name]["answer"] != NO]
 
     @cached_property
     def names(self) -> dict[str, RunName]:
@@ -159,6 +163,21 @@ class Manifest:
     def external(self) -> list[Mapping[str, Any]]:
         """Return the cohorts of external hospitals."""
         return [cohort for cohort in self.cohorts if cohort["role"] == "external"]
+
+    @property
+    def pooled(self) -> list[Mapping[str, Any]]:
+        """Return the hospitals of the pool, [] if there is one training hospital.
+
+        They have the keys of a cohort that describe a hospital. Their images are rows of the pool's table.
+        """
+        hospitals = self.cohorts[0].get("hospitals", {})
+        return [{**facts, "name": name, "role": "external"} for name, facts in hospitals.items()]
+
+    @cached_property
+    def left_out(self) -> list[Mapping[str, Any]]:
+        """Return the hospitals of the pool that a run leaves out: external hospitals of this run."""
+        names = {str(run["config"].get("leave_out", "")) for run in self.runs}
+        return [hospital for hospital in self.pooled if hospital["name"] in names]
 
     @property
     def analyses(self) -> list[Mapping[str, Any]]:
@@ -216,7 +235,7 @@ class Manifest:
     @property
     def titles(self) -> dict[str, str]:
         """Return {cohort: title of its hospital for readers}."""
-        return {str(cohort["name"]): self.hospital(cohort).title for cohort in self.cohorts}
+        return {str(cohort["name"]): self.hospital(cohort).title for cohort in (*self.cohorts, *self.left_out)}
 
     def licence(self, cohort: Mapping[str, Any]) -> str:
         """Return the license of a cohort's images, "" if none is stated, "synthetic images" for a phantom cohort."""
@@ -241,10 +260,14 @@ class Manifest:
         return replace(self, content=content), dropped_models(self.store, before, kept)
 
     def table(self, cohort: Mapping[str, Any]) -> pd.DataFrame:
-        """Return the harmonized table of a cohort.
+        """Return the harmonized table of a cohort, or the rows of a hospital of the pool.
 
         Raises StoreError when the table is missing or damaged, or differs from its checksum.
         """
+        if "id" not in cohort:
+            pool = self.table(self.cohorts[0])
+            rows: pd.DataFrame = pool[pool[HOSPITAL] == cohort["name"]].reset_index(drop=True)
+            return rows
         return read_cohort(self.store.root / "cohorts" / f"{cohort['name']}-{cohort['id']}.parquet")
 
 
@@ -391,6 +414,7 @@ def contents(plan: Plan, caches: Mapping[tuple[str, str], "ImageCache"], doubles
                 "fingerprints": {key: c.fingerprint for key, c in sorted(own.items())},
                 "no_lungs": _no_lungs(plan, own),
                 "facts": cohort.facts,
+                **_hospitals(ref, cohort),
             }
         )
     runs = [
@@ -443,6 +467,18 @@ def contents(plan: Plan, caches: Mapping[tuple[str, str], "ImageCache"], doubles
         "phantom_settings": asdict(grid.phantom) if plan.phantom else {},
         **_registration(plan),
     }
+
+
+def _hospitals(ref: CohortRef, cohort: Cohort) -> dict[str, Any]:
+    """Return {"hospitals": {name: facts}} for a pool: layout, headline split, and texts of each hospital; else {}."""
+    if not ref.headline_splits:
+        return {}
+    splits = dict(ref.headline_splits)
+    facts = {
+        member.name: {"layout": member.layout, "headline_split": splits[member.name], "facts": member.facts}
+        for member in members_of(cohort)
+    }
+    return {"hospitals": facts}
 
 
 def _registration(plan: Plan) -> dict[str, str]:

@@ -27,7 +27,7 @@ from bench.planning.run import Run
 from bench.store.checked_files import cohort_problem, read_cohort, write_cohort
 from bench.store.store import Progress, Store
 from harmonize.cohorts.cohort import Cohort, training_column
-from harmonize.cohorts.pool_names import hospitals_of
+from harmonize.cohorts.pool_names import is_pool
 from harmonize.cohorts.pooled import Place, hospital_of, members_of, places_of
 from harmonize.cohorts.specs import read_data
 from harmonize.cohorts.splits import shared_patients
@@ -224,7 +224,7 @@ def _training_data(config: RunConfig) -> tuple[object, ...]:
 
     Runs with equal settings need only one check of the internal cohort.
     """
-    data = (config.split, config.cohort, config.schedule.watched)
+    data = (config.split, config.cohort, config.schedule.watched, config.leave_out)
     return (*data, config.findings, config.blank, config.auxiliary_heads)
 
 
@@ -237,7 +237,7 @@ def _check_internal(ref: CohortRef, cohort: Cohort, config: RunConfig) -> None:
     split = ref.split_of(cohort.table, config)
     where = str(cohort.root)
     hospital = hospital_of(cohort.name, cohort.table["image_id"])
-    for name in hospitals_of(cohort.name):
+    for name in config.hospitals:
         _check_splits(name, cohort.table[hospital == name], split[hospital == name], config, where)
     check_targets(training_labels(cohort.table[split == "train"], config), config, where)
 
@@ -266,15 +266,17 @@ def _check_splits(hospital: str, table: pd.DataFrame, split: "pd.Series[str]", c
             raise DatasetError(f"no finding has both classes in the {name} split of {hospital}", where, fix)
 
 
+def _headline_split(registry: Registry, cohort: Cohort) -> str:
+    """Return the headline split of a cohort: "all" if the dataset names none, or if the split that it names has no image."""
+    named = str(registry.sections["datasets"][cohort.layout].facts.get("headline_split", "all"))
+    return named if (cohort.table["split"] == named).any() else "all"
+
+
 def _ref(store: Store, registry: Registry, cohort: Cohort, internal: str) -> CohortRef:
     """Return the cohort as a worker gets it: role, headline split, paths of table and images.
 
-    `internal` is the name of the internal cohort. The headline split is "all" if the dataset names none, or if the
-    split that it names has no image.
+    `internal` is the name of the internal cohort.
     """
-    headline = str(registry.sections["datasets"][cohort.layout].facts.get("headline_split", "all"))
-    if headline != "all" and not (cohort.table["split"] == headline).any():
-        headline = "all"
     return CohortRef(
         name=cohort.name,
         id=cohort.id,
@@ -282,7 +284,10 @@ def _ref(store: Store, registry: Registry, cohort: Cohort, internal: str) -> Coh
         layout=cohort.layout,
         root=cohort.root,
         table=store.root / "cohorts" / f"{cohort.name}-{cohort.id}.parquet",
-        headline_split=headline,
+        headline_split=_headline_split(registry, cohort),
+        headline_splits=tuple((member.name, _headline_split(registry, member)) for member in members_of(cohort))
+        if is_pool(cohort.name)
+        else (),
         synthetic=cohort.phantom,
         places=places_of(cohort),
     )

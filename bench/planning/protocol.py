@@ -26,6 +26,9 @@ from harmonize.cohorts.pooled import hospital_of
 from harmonize.cohorts.splits import assign
 
 INTERNAL_SPLITS = ("val", "test", "expert_valid", "expert_test")  # scored at the internal hospital
+# split of a pool: the headline images of the hospital that a run leaves out, which is an external hospital of the run
+LEFT_OUT = "left_out"
+_PREDICTED = (*INTERNAL_SPLITS, LEFT_OUT)
 FEATURE_PATIENTS = 2000  # maximum number of patients of a cohort whose features are stored
 Splits: TypeAlias = "pd.Series[str] | NDArray[np.str_]"
 Mask = NDArray[np.bool_]
@@ -37,11 +40,17 @@ class CohortRole:
 
     role: str  # internal or external
     headline_split: str  # scored split of an external cohort: all, or a split of the dataset
+    # of a pool: each hospital, and its headline split in a run that leaves the hospital out
+    headline_splits: tuple[tuple[str, str], ...] = ()
 
     @classmethod
     def of(cls, cohort: Mapping[str, Any]) -> "CohortRole":
         """Return the role of a cohort in a manifest."""
-        return CohortRole(role=str(cohort["role"]), headline_split=str(cohort["headline_split"]))
+        hospitals = cohort.get("hospitals", {})
+        splits = tuple((str(name), str(facts["headline_split"])) for name, facts in hospitals.items())
+        return CohortRole(
+            role=str(cohort["role"]), headline_split=str(cohort["headline_split"]), headline_splits=splits
+        )
 
     @property
     def headline_name(self) -> str:
@@ -57,15 +66,15 @@ class CohortRole:
 
         The internal cohort gets the splits of `internal_split`; an external cohort has the splits of its dataset.
         """
-        return internal_split(table, config) if self.role == "internal" else table["split"]
+        return internal_split(table, config, dict(self.headline_splits)) if self.role == "internal" else table["split"]
 
     def predicted_rows(self, split: Splits) -> Mask:
         """Return a mask [N] of the predicted rows: every row if external, the scored splits if internal."""
-        return _in(split, INTERNAL_SPLITS) if self.role == "internal" else np.full(len(split), True)
+        return _in(split, _PREDICTED) if self.role == "internal" else np.full(len(split), True)
 
     def scored_rows(self, split: Splits) -> Mask:
         """Return a mask [N] of the scored rows: the headline split if external, every scored split if internal."""
-        return _in(split, INTERNAL_SPLITS) if self.role == "internal" else self.headline_rows(split)
+        return _in(split, _PREDICTED) if self.role == "internal" else self.headline_rows(split)
 
     def headline_rows(self, split: Splits) -> Mask:
         """Return a mask [N] of the rows behind the leaderboard: the headline split if external, `test` if internal."""
@@ -79,15 +88,19 @@ class CohortRole:
     def scored_splits(self, split: Splits) -> list[tuple[str, Mask]]:
         """Return (name, mask [N]) of each split that gets scores of its own. A mask may select no row."""
         if self.role == "internal":
-            return [(name, _in(split, (name,))) for name in INTERNAL_SPLITS]
+            return [(name, _in(split, (name,))) for name in _PREDICTED]
         return [(self.headline_split, self.headline_rows(split))]
 
 
-def internal_split(table: pd.DataFrame, config: RunConfig) -> "pd.Series[str]":
+def internal_split(
+    table: pd.DataFrame, config: RunConfig, headline_splits: Mapping[str, str] | None = None
+) -> "pd.Series[str]":
     """Return the split of each row of the internal cohort; training patients beyond `cohort.limit` are in "unused".
 
     If the dataset has only the split "test", this split is ignored: the patients are divided as if the dataset had no
-    splits. In a pool, every hospital has the splits that it has as the only training hospital.
+    splits. In a pool, every hospital has the splits that it has as the only training hospital. Of a hospital that the run
+    leaves out, the images of the headline split are in LEFT_OUT, and all others are "unused"; `headline_splits` has the
+    headline splits of hospitals for which it is not "all".
     """
     if not is_pool(config.train_on):
         return _split_of_hospital(table, config)
@@ -95,6 +108,10 @@ def internal_split(table: pd.DataFrame, config: RunConfig) -> "pd.Series[str]":
     split = pd.Series("", table.index, dtype=object, name="split")
     for name in hospitals_of(config.train_on):
         rows = table[hospital == name]
+        if name == config.leave_out:
+            headline = (headline_splits or {}).get(name, "all")
+            split.loc[rows.index] = np.where((headline == "all") | (rows["split"] == headline), LEFT_OUT, "unused")
+            continue
         patients = rows["patient_id"].astype(str).str.removeprefix(prefix_of(name))
         split.loc[rows.index] = _split_of_hospital(rows.assign(patient_id=patients), config)
     return split.astype(str)

@@ -37,9 +37,9 @@ def cohort_tables(manifest: Manifest, findings: list[str]) -> CohortTables:
     """Build the tables `cohorts`, `splits` and `prevalence` (label states of `findings`) for all cohorts of a grid."""
     config = manifest.shared
     rows, splits, prevalence, headline, shared = [], [], [], {}, 0
-    for cohort in manifest.cohorts:
+    for cohort in (*manifest.cohorts, *manifest.left_out):
         labels = labels_of(manifest, cohort, config, findings)
-        table, flow, role = labels.table, cohort["flow"], CohortRole.of(cohort)
+        table, flow, role = labels.table, cohort.get("flow", {}), CohortRole.of(cohort)
         internal = role.role == "internal"
         hospital = manifest.hospital(cohort)
         split = pd.Series(labels.split, index=table.index)
@@ -55,10 +55,10 @@ def cohort_tables(manifest: Manifest, findings: list[str]) -> CohortTables:
                 "place": hospital.place,
                 "label_source": reference(manifest, cohort),
                 "found": flow.get("found", len(table)),
-                "absent": cohort["absent"],
+                "absent": cohort.get("absent", 0),
                 "not_frontal": flow.get("not_frontal", 0),
-                "unreadable": cohort["unreadable"],
-                "used": len(table) - cohort["unreadable"],
+                "unreadable": cohort.get("unreadable", 0),
+                "used": len(table) - cohort.get("unreadable", 0),
                 "patients": table["patient_id"].nunique(),
                 "female": int((sex == "F").sum()),
                 "male": int((sex == "M").sum()),
@@ -66,7 +66,7 @@ def cohort_tables(manifest: Manifest, findings: list[str]) -> CohortTables:
                 "ap": int((view == "AP").sum()),
                 "pa": int((view == "PA").sum()),
                 "headline_split": role.headline_name,
-                "fingerprint": "/".join(sorted(set(cohort["fingerprints"].values()))),
+                "fingerprint": "/".join(sorted(set(cohort.get("fingerprints", {}).values()))),
                 "licence": manifest.licence(cohort),
             }
         )

@@ -129,7 +129,7 @@ def _resampled(
     return Resampled(
         recipe_rows(recipes.joined, frames["runs"]),
         errors_of_estimators(manifest, frames["estimates"], findings, replicates),
-        seed_variance(recipes.joined, _macro_auroc(frames["scores"]), replicates, internal),
+        seed_variance(recipes.of_one_fold, _macro_auroc(frames["scores"]), replicates, internal),
         external_of_findings(frames["gaps"], replicates, recipes),
         recipes,
         recipes.replicates(replicates),

@@ -20,12 +20,13 @@ from safetensors import SafetensorError
 from bench.config.run_config import RunConfig
 from bench.planning.manifest import Manifest
 from bench.planning.plan import states
-from bench.planning.protocol import CohortRole
+from bench.planning.protocol import LEFT_OUT, CohortRole
 from bench.scoring.across_runs.replicate_rows import ReplicateRows
 from bench.scoring.patient_groups import PatientGroups
 from bench.scoring.scored_split import ScoredSplit
 from bench.store.checked_folders import CheckedFolder, ScoresFolder
 from harmonize.cohorts import label_mapping as labelmap
+from harmonize.cohorts.pooled import hospital_of
 from harmonize.errors import StoreError
 
 DECISIONS = ("net_benefit", "decision_curves", "workload", "triage", "triage_repair", "probabilities")
@@ -95,7 +96,6 @@ class Labels:
         shared = []
         for name, mask in CohortRole.of(cohort).scored_splits(self.split[index]):
             if mask.any():
-                labeler = reference(manifest, cohort, name)
                 rows = index[mask]
                 table = self.table.iloc[rows]
                 images, patients = (table[c].to_numpy(str) for c in ("image_id", "patient_id"))
@@ -103,11 +103,26 @@ class Labels:
                 groups = PatientGroups.of(table, {key: state[rows] for key, state in self.mapped.items()})
                 state_NK = self.state_NK[rows]
                 no_logits = np.zeros(state_NK.shape, np.float32)
+                hospital, split = (cohort, name) if name != LEFT_OUT else _left_out(cohort, str(images[0]))
                 scored_split = ScoredSplit(
-                    cohort["name"], name, labeler, images, patients, no_logits, state_NK, patient_groups=groups
+                    str(hospital["name"]),
+                    split,
+                    reference(manifest, hospital, split),
+                    images,
+                    patients,
+                    no_logits,
+                    state_NK,
+                    patient_groups=groups,
                 )
                 shared.append(Shared(np.flatnonzero(mask), scored_split))
         return shared
+
+
+def _left_out(pool: Mapping[str, Any], image_id: str) -> tuple[Mapping[str, Any], str]:
+    """Return the hospital of an image that a run leaves out, an external hospital of the run, and its headline split."""
+    name = str(hospital_of(str(pool["name"]), [image_id])[0])
+    hospital = pool["hospitals"][name]
+    return {**hospital, "name": name}, str(hospital["headline_split"])
 
 
 def labels_of(
@@ -211,7 +226,11 @@ def load_scored_splits(
     splits: list[ScoredSplit] = []
     findings = config.findings
     for cohort in manifest.cohorts:
-        key = (cohort["name"], "/".join(findings), repr(config.cohort) if cohort["role"] == "internal" else "")
+        key = (
+            cohort["name"],
+            "/".join(findings),
+            f"{config.cohort!r}/{config.leave_out}" if cohort["role"] == "internal" else "",
+        )
         if key not in labels_cache:
             labels = labels_of(manifest, cohort, config)
             by_mapping = {config.mapping: labels.state_NK}

@@ -153,11 +153,11 @@ def tables(manifest: Manifest, with_images: bool = False, long_tables: LongTable
         "datasets": {
             c["name"]: {
                 **asdict(manifest.hospital(c)),
-                "flow": dict(c["flow"]),
+                "flow": dict(c.get("flow", {})),
                 "no_lungs": dict(c.get("no_lungs", {})),
                 "approximate": manifest.approximate(c, findings),
             }
-            for c in manifest.cohorts
+            for c in (*manifest.cohorts, *manifest.pooled)
         },
     }
     return Tables(meta, {name: _in_order(name, frame) for name, frame in frames.items() if len(frame.columns)})
@@ -377,9 +377,10 @@ def _notes(manifest: Manifest) -> list[str]:
         if stated := _stated(manifest):
             notes.append(f"Stated by the submitters, not checked: {'; '.join(stated)}.")
     settings = manifest.content["phantom_settings"]
+    planted = manifest.hospital(manifest.pooled[0]).short if manifest.pooled else "The synthetic training hospital"
     if settings and settings["shortcut"]:
         notes.append(
-            f"The synthetic training hospital prints a PORT tag on about {50 + 50 * settings['shortcut']:g} % of the images with {settings['finding']} "
+            f"{planted} prints a PORT tag on about {50 + 50 * settings['shortcut']:g} % of the images with {settings['finding']} "
             f"and on about {50 - 50 * settings['shortcut']:g} % of the others. At other hospitals, the tag is unrelated to findings. "
             f"So the program that makes the images causes the gap of {settings['finding']} on purpose."
         )

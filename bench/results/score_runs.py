@@ -231,7 +231,9 @@ def _probe(manifest: Manifest, run: Mapping[str, Any], splits: Sequence[ScoredSp
     """
     findings = manifest.config(run).findings
     headline_split = {c["name"]: CohortRole.of(c).headline_name for c in manifest.cohorts}
-    headline = [scored_split for scored_split in splits if scored_split.split == headline_split[scored_split.dataset]]
+    headline = [
+        scored_split for scored_split in splits if scored_split.split == headline_split.get(scored_split.dataset)
+    ]
     key = _probe_key(manifest, run, headline)
     folder = _folder(manifest, run)
     same = all(table_facts(folder / f"{name}.parquet").get("probe") == key for name in PROBED)

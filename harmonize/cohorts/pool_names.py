@@ -40,8 +40,13 @@ def prefix_of(hospital: str) -> str:
     return f"{hospital}/"
 
 
-def check_pool(name: str) -> None:
-    """Raise ValueError if a name with "+" is not the name of a pool: different hospitals in alphabetical order."""
+def check_pool(name: str, leave_out: str = "") -> None:
+    """Raise ValueError if a name with "+" is not the name of a pool: different hospitals in alphabetical order.
+
+    A pool of two or more hospitals can be trained on without one of them, `leave_out`.
+    """
     hospitals = hospitals_of(name)
     if not all(hospitals) or pool_name(set(hospitals)) != name:
         raise ValueError(f"{name!r} is not the name of a pool: write a list of different hospitals")
+    if leave_out and (leave_out not in hospitals or not is_pool(name)):
+        raise ValueError(f"leave_out must be one of several training hospitals (got {leave_out!r}, train_on {name!r})")

@@ -57,6 +57,8 @@ class PooledCohort(Cohort):
         keys = dict.fromkeys(key for facts in facts_of for key in facts)
         texts = {key: "; ".join(dict.fromkeys(facts[key] for facts in facts_of if key in facts)) for key in keys}
         places = dict.fromkeys(name.place for name in names if name.place)
+        if ";" in texts.get("reference", ""):
+            texts["reference"] = "mixed"
         return texts | {
             "title": " + ".join(name.title for name in names),
             "short": " + ".join(name.short for name in names),

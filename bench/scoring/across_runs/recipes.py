@@ -1,6 +1,8 @@
 """Recipes: runs that differ only in the seed, averaged, with intervals over patients and seeds.
 
-A recipe is a configuration without its seed. The score of a recipe is the mean over the seeds that were trained. The
+A recipe is a configuration without its seed. In a leave-one-out grid, the runs of a recipe also differ in the hospital
+that they leave out, so every hospital is external in some of the runs. The score of a recipe is the mean over its runs;
+the scatter over seeds is that of runs that leave out the same hospital. The
 interval has two parts: the variation over patients (from the bootstrap of each run) and the variation over seeds (from
 the scatter of the runs around the mean of their recipe). Two or three seeds say little about the scatter of one recipe.
 So the variance over seeds is moderated: it is a weighted mean of the recipe's own variance and of the variance pooled
@@ -12,7 +14,7 @@ Shapes: R runs, S seeds of one recipe, N scores, B replicates.
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from hashlib import sha256
 from typing import Any
@@ -39,6 +41,7 @@ RANKED_BY = "auroc/external"  # the score whose variances over seeds decide the 
 # With this many runs or more, the random deviations are sums over N combinations of the runs instead of sums over all runs;
 # the covariances of the N scores are the same. The time of sums over all runs would grow with the square of their number.
 MANY_RUNS = 256
+LEAVE_OUT = "leave_out"  # key of the configuration: the hospital that a run leaves out
 SUFFIX = "-seeds"  # end of the id of a recipe; the start is the id of its first run
 # columns of the table `scores` that identify a row of a run
 SCORE_KEY = (
@@ -49,18 +52,20 @@ NORMAL_QUANTILE = float(ndtri((1 + LEVEL) / 2))
 
 
 def seed_groups(configs: Mapping[str, Mapping[str, Any]]) -> list[list[str]]:
-    """Return groups of run ids whose configurations differ only in the seed; a group is sorted by seed.
+    """Return groups of run ids whose configurations differ only in the seed and the hospital that is left out.
+
+    A group is sorted by seed.
 
     Two runs with the same configuration and seed differ in something else, such as the version of the training code, so
     these two runs are in different groups. configs: run id -> configuration.
     """
     groups: dict[tuple[str, int], list[str]] = {}
-    seen: Counter[tuple[str, int]] = Counter()
+    seen: Counter[tuple[str, str, int]] = Counter()
     for run_id in sorted(configs, key=lambda run_id: int(configs[run_id]["seed"])):
-        recipe = repr(sorted((k, repr(v)) for k, v in configs[run_id].items() if k != "seed"))
-        seed = int(configs[run_id]["seed"])
-        groups.setdefault((recipe, seen[recipe, seed]), []).append(run_id)
-        seen[recipe, seed] += 1
+        recipe = repr(sorted((k, repr(v)) for k, v in configs[run_id].items() if k not in ("seed", LEAVE_OUT)))
+        fold = (recipe, str(configs[run_id].get(LEAVE_OUT, "")), int(configs[run_id]["seed"]))
+        groups.setdefault((recipe, seen[fold]), []).append(run_id)
+        seen[fold] += 1
     return list(groups.values())
 
 
@@ -69,46 +74,62 @@ class Recipes:
     """The recipes of a grid and the scatter of their runs.
 
     runs_of: recipe id -> ids of its runs. scatter: run id -> name of the macro -> deviation of the run from the mean of
-    its recipe.
+    its fold: the runs of its recipe that leave out the same hospital. left_out: run id -> this hospital; "" for a run that
+    is not listed.
     """
 
     runs_of: Mapping[str, tuple[str, ...]]
     scatter: Mapping[str, Mapping[str, float]]
+    left_out: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
     def of_configs(cls, configs: Mapping[str, Mapping[str, Any]], replicates: Replicates) -> "Recipes":
         """Return the recipes of the runs in `configs`: run id -> configuration."""
-        return cls.of(seed_groups(configs), replicates)
+        left_out = {run_id: str(config.get(LEAVE_OUT, "")) for run_id, config in configs.items()}
+        return cls.of(seed_groups(configs), replicates, left_out)
 
     @classmethod
-    def of(cls, groups: Sequence[Sequence[str]], replicates: Replicates) -> "Recipes":
-        """Return the recipes of groups of run ids (the result of `seed_groups`).
+    def of(
+        cls, groups: Sequence[Sequence[str]], replicates: Replicates, left_out: Mapping[str, str] | None = None
+    ) -> "Recipes":
+        """Return the recipes of groups of run ids (the result of `seed_groups`). `left_out`: as in the class.
 
         A recipe with one run has the id of this run if there are too few seeds for intervals over seeds. Every other
         recipe gets an id of its own.
         """
-        seeds_vary = _degrees(groups) >= LEAST_DEGREES
+        left_out = left_out or {}
+        folds = [fold for run_ids in groups for fold in _folds(run_ids, left_out)]
+        seeds_vary = _degrees(folds) >= LEAST_DEGREES
         runs_of = {
             f"{run_ids[0]}{SUFFIX}" if seeds_vary or len(run_ids) > 1 else run_ids[0]: tuple(run_ids)
             for run_ids in groups
         }
         scatter: dict[str, dict[str, float]] = {}
-        for run_ids in groups:
+        for run_ids in folds:
             names = [name for name in replicates[run_ids[0]] if all(name in replicates[run] for run in run_ids)]
             level_NS = {n: [_level(replicates[r][n]) for r in run_ids] for n in names if n != "draws"}
             for k, run in enumerate(run_ids):
                 scatter[run] = {name: level[k] - float(np.mean(level)) for name, level in level_NS.items()}
-        return cls(runs_of, scatter)
+        return cls(runs_of, scatter, left_out)
 
     @property
     def joined(self) -> dict[str, tuple[str, ...]]:
         """The recipes that have an id of their own: recipe id -> ids of its runs."""
         return {recipe: run_ids for recipe, run_ids in self.runs_of.items() if recipe != run_ids[0]}
 
+    @property
+    def of_one_fold(self) -> dict[str, tuple[str, ...]]:
+        """The recipes of `joined` whose runs all leave out the same hospital, or none."""
+        return {recipe: ids for recipe, ids in self.joined.items() if len(_folds(ids, self.left_out)) == 1}
+
     @cached_property
     def degrees(self) -> int:
-        """Degrees of freedom of the pooled variance: number of runs minus number of recipes."""
-        return _degrees(list(self.runs_of.values()))
+        """Degrees of freedom of the pooled variance: number of runs minus number of folds."""
+        return _degrees([fold for run_ids in self.runs_of.values() for fold in _folds(run_ids, self.left_out)])
+
+    def own_degrees(self, recipe: str) -> int:
+        """Return the degrees of freedom of the recipe's own variance: number of its runs minus number of its folds."""
+        return _degrees(_folds(self.runs_of[recipe], self.left_out))
 
     @property
     def has_seeds(self) -> bool:
@@ -118,14 +139,16 @@ class Recipes:
     @cached_property
     def prior(self) -> float:
         """Degrees of freedom that the pooled variance counts for; infinity if all recipes have about the same scatter."""
-        several = [run_ids for run_ids in self.runs_of.values() if len(run_ids) > 1]
-        squares = [sum(self.scatter[run].get(RANKED_BY, 0.0) ** 2 for run in run_ids) for run_ids in several]
-        degrees = [len(run_ids) - 1 for run_ids in several]
+        several = [recipe for recipe in self.runs_of if self.own_degrees(recipe)]
+        squares = [
+            sum(self.scatter[run].get(RANKED_BY, 0.0) ** 2 for run in self.runs_of[recipe]) for recipe in several
+        ]
+        degrees = [self.own_degrees(recipe) for recipe in several]
         return prior_degrees(np.array(squares) / degrees, np.array(degrees, np.float64))
 
     def own_weight(self, recipe: str) -> float:
         """Return the weight of the recipe's own variance; the rest is the weight of the pooled variance."""
-        own = len(self.runs_of[recipe]) - 1
+        own = self.own_degrees(recipe)
         return own / (own + self.prior)
 
     def quantile(self, recipe: str) -> float:
@@ -134,7 +157,7 @@ class Recipes:
         The quantile is Student's t with the degrees of freedom of the moderated variance: `prior` plus the recipe's own
         degrees, but at least LEAST_DEGREES and at most `degrees`.
         """
-        own = self.prior + len(self.runs_of[recipe]) - 1
+        own = self.prior + self.own_degrees(recipe)
         degrees = min(max(own, LEAST_DEGREES), self.degrees)
         return float(stdtrit(degrees, (1 + LEVEL) / 2))
 
@@ -155,14 +178,22 @@ class Recipes:
         first = replicates[run_ids[0]]
         if recipe not in self.joined:
             return dict(first)
-        names = list(self.scatter[run_ids[0]])
+        folds = _folds(run_ids, self.left_out)
+        # a hospital that some runs leave out has replicates only in these runs
+        runs_of = {
+            name: [f for f in folds if name in self.scatter[f[0]]] for run in run_ids for name in self.scatter[run]
+        }
+        names, num_N = list(runs_of), np.array([sum(map(len, having)) for having in runs_of.values()])
         if not names:
             return dict(first)
         # metrics with fewer replicates use only the first random numbers
-        means = [stack_replicates(run_ids, name, replicates).mean(0) for name in names]
+        means = [
+            np.concatenate([stack_replicates(fold, name, replicates) for fold in having]).mean(0)
+            for name, having in runs_of.items()
+        ]
         if self.has_seeds:
             weight, draw = self.own_weight(recipe), np.random.default_rng(int(sha256(recipe.encode()).hexdigest(), 16))
-            own_degrees = np.full(len(names), max(len(run_ids) - 1, 1))
+            own_degrees = np.array([max(_degrees(having), 1) for having in runs_of.values()])
             pooled_RN, degrees_N = self._pooled(tuple(names))
             own_RN = self._deviations(run_ids, names)
             parts = [(pooled_RN, 1 - weight, degrees_N), (own_RN, weight, own_degrees)]
@@ -171,11 +202,12 @@ class Recipes:
             for observed_RN, share, degrees_N in parts:
                 scale_N = np.sqrt(share / np.maximum(degrees_N, 1))
                 deviations_BN += draw.standard_normal((num, len(observed_RN))) @ observed_RN * scale_N
-            deviations_BN *= self.quantile(recipe) / NORMAL_QUANTILE / np.sqrt(len(run_ids))
+            deviations_BN *= self.quantile(recipe) / NORMAL_QUANTILE / np.sqrt(num_N)
             means = [mean + deviations_BN[: len(mean), n] for n, mean in enumerate(means)]
         # float32 replicates stay float32 to save memory, because a study has many replicates
-        drawn = {name: mean.astype(first[name].dtype) for name, mean in zip(names, means, strict=True)}
-        return {**drawn, "draws": first["draws"]}
+        types = {name: values.dtype for run in run_ids for name, values in replicates[run].items()}
+        drawn = {name: mean.astype(types[name]) for name, mean in zip(names, means, strict=True)}
+        return {**drawn, "draws": np.concatenate([replicates[fold[0]]["draws"] for fold in folds])}
 
     @cached_property
     def _kept(self) -> dict[tuple[str, ...], tuple[Array, NDArray[np.int64]]]:
@@ -204,7 +236,10 @@ class Recipes:
         return np.array(
             [
                 sum(
-                    len(ids) - 1 for ids in self.runs_of.values() if np.isfinite(self.scatter[ids[0]].get(name, np.nan))
+                    len(ids) - 1
+                    for run_ids in self.runs_of.values()
+                    for ids in _folds(run_ids, self.left_out)
+                    if np.isfinite(self.scatter[ids[0]].get(name, np.nan))
                 )
                 for name in names
             ]
@@ -217,8 +252,8 @@ class Recipes:
 
         table: rows of runs, with the columns run_id, low and high. key: columns that identify a row of a run, such as
         dataset and finding. A recipe gets a row for each combination of values of these columns for which all its runs
-        have a row. numbers: columns to average; low and high are the interval of the first of these columns. All other
-        columns are copied from the first run.
+        have a row; for a hospital that some of its runs leave out, all these runs. numbers: columns to average; low and
+        high are the interval of the first of these columns. All other columns are copied from the first run.
 
         The interval of the result describes the variation over patients and seeds: (distance of the bound from the
         estimate)² = (mean distance of the runs' bounds)² + (half width over seeds)². With `shares`, numbers between 0
@@ -230,8 +265,7 @@ class Recipes:
         recipe = np.array([recipe_of.get(run, -1) for run in run_ids], np.intp)[code]
         rows, recipe = _selected(recipe >= 0, table, recipe)
         group = rows.groupby([recipe, *(rows[name] for name in key)], sort=False, dropna=False).ngroup().to_numpy()
-        num_runs = np.array([len(run_ids) for run_ids in self.joined.values()])
-        rows, recipe, group = _selected(np.bincount(group)[group] == num_runs[recipe], rows, recipe, group)
+        rows, recipe, group = _selected(np.bincount(group)[group] == self._runs_with(rows, recipe), rows, recipe, group)
         if not len(rows):
             return table.iloc[:0]
         by_row = rows.groupby(group, sort=False)
@@ -242,11 +276,14 @@ class Recipes:
         out["run_id"] = np.array(list(self.joined))[recipe]
         if self.has_seeds:
             estimate = rows[numbers[0]]
-            deviation = estimate - by_row[numbers[0]].transform("mean")
+            fold = rows["run_id"].map(self.left_out).fillna("") if self.left_out else pd.Series("", rows.index)
+            deviation = estimate - rows.groupby([group, fold], sort=False)[numbers[0]].transform("mean")
+            num_runs = np.asarray(by_row.size(), np.int64)
+            num_folds = np.asarray(fold.groupby(group, sort=False).nunique(), np.int64)
             squares = (deviation**2).groupby(group, sort=False).sum()
             value, low, high = out[[numbers[0], "low", "high"]].to_numpy(np.float64).T
             out["low"], out["high"] = _widened(
-                value, low, high, self._half_widths(recipe, out[list(key)], squares), shares
+                value, low, high, self._half_widths(recipe, out[list(key)], squares, num_runs, num_folds), shares
             )
         averages: pd.DataFrame = out.reset_index(drop=True)[list(table.columns)]
         return averages
@@ -281,14 +318,22 @@ class Recipes:
         known = {recipe: [number[run] for run in run_ids if run in number] for recipe, run_ids in self.runs_of.items()}
         return {recipe: float(np.mean(numbers)) for recipe, numbers in known.items() if numbers}
 
-    def _half_widths(self, recipe: NDArray[np.intp], keys: pd.DataFrame, squares: "pd.Series[float]") -> Array:
+    def _half_widths(
+        self,
+        recipe: NDArray[np.intp],
+        keys: pd.DataFrame,
+        squares: "pd.Series[float]",
+        num_runs: NDArray[np.int64],
+        num_folds: NDArray[np.int64],
+    ) -> Array:
         """Return the half width over seeds of each row of `averaged`.
 
         recipe: number of the row's recipe in `joined`. keys: the columns `key` of the rows. squares: sum of the runs' squared
-        deviations from the mean of their recipe.
+        deviations from the mean of their fold. num_runs, num_folds: numbers of the row's runs and of their folds.
         """
-        facts = [(len(ids) - 1, self.own_weight(name), self.quantile(name)) for name, ids in self.joined.items()]
-        own, weight, quantile = np.array(facts, np.float64)[recipe].T
+        facts = [(self.own_weight(name), self.quantile(name)) for name in self.joined]
+        weight, quantile = np.array(facts, np.float64)[recipe].T
+        own = (num_runs - num_folds).astype(np.float64)
         group = keys.groupby(list(keys.columns), sort=False, dropna=False).ngroup().to_numpy()
         pooled_squares, pooled_degrees = (
             pd.Series(numbers).groupby(group, sort=False).transform("sum").to_numpy()
@@ -298,7 +343,27 @@ class Recipes:
             # the pooled variance is 0 if no recipe with several runs has the row
             pooled = np.where(pooled_degrees > 0, pooled_squares / pooled_degrees, 0.0)
             variance = np.where(own > 0, weight * squares.to_numpy() / own + (1 - weight) * pooled, pooled)
-        return np.asarray(quantile * np.sqrt(variance / (own + 1)), np.float64)
+        return np.asarray(quantile * np.sqrt(variance / num_runs), np.float64)
+
+    def _runs_with(self, rows: pd.DataFrame, recipe: NDArray[np.intp]) -> NDArray[np.int64]:
+        """Return for each row how many runs of its recipe must have the row.
+
+        These are the runs that leave out the row's hospital, or all runs if none of them leaves it out.
+        """
+        num_all = np.array([len(run_ids) for run_ids in self.joined.values()], np.int64)[recipe]
+        if not any(self.left_out.values()) or "dataset" not in rows:
+            return num_all
+        folds = [Counter(self.left_out.get(run, "") for run in run_ids) for run_ids in self.joined.values()]
+        num_fold = [folds[number][dataset] for number, dataset in zip(recipe, rows["dataset"].astype(str), strict=True)]
+        return np.where(num_fold, num_fold, num_all)
+
+
+def _folds(run_ids: Sequence[str], left_out: Mapping[str, str]) -> list[list[str]]:
+    """Return the runs of a recipe in groups that leave out the same hospital, sorted by its name."""
+    folds: dict[str, list[str]] = {}
+    for run_id in run_ids:
+        folds.setdefault(left_out.get(run_id, ""), []).append(run_id)
+    return [folds[name] for name in sorted(folds)]
 
 
 def _selected(mask: NDArray[np.bool_], *rows: Any) -> tuple[Any, ...]:
