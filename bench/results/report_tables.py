@@ -148,6 +148,8 @@ def tables(manifest: Manifest, with_images: bool = False, long_tables: LongTable
         "stated": _stated(manifest),
         "bundles": _submissions(manifest),
         "duplicates": int(manifest.content["doubles"]),
+        "pool": [str(hospital["name"]) for hospital in manifest.pooled],
+        "leave_one_out": bool(manifest.left_out),
         "compared": _compared(manifest),
         "registrations": GridRegistrations(manifest).facts(records),
         "datasets": {

@@ -29,7 +29,8 @@ def run_title(manifest: Manifest, run: Mapping[str, Any], num_seeds: int = 1) ->
     """
     name = manifest.names.get(str(run["id"]))
     if num_seeds > 1:
-        return f"{name.recipe if name else run['titles']['architecture']}, {num_seeds} seeds"
+        runs = "runs" if name and name.left_out else "seeds"
+        return f"{name.recipe if name else run['titles']['architecture']}, {num_seeds} {runs}"
     if name:
         return str(name)
     if run["kind"] == "tta":
@@ -142,6 +143,7 @@ def recipe_rows(recipes: Mapping[str, Sequence[str]], runs: pd.DataFrame) -> pd.
     rows = []
     for recipe, run_ids in recipes.items():
         of = [row_of[run_id] for run_id in run_ids]
+        seeds = dict.fromkeys(row["seed"] for row in of)
         shared: dict[Any, Any] = {
             k: v if all(row[k] == v for row in of) else "several" for k, v in of[0].items() if isinstance(v, str)
         }
@@ -155,8 +157,10 @@ def recipe_rows(recipes: Mapping[str, Sequence[str]], runs: pd.DataFrame) -> pd.
                 **means,
                 "run_id": recipe,
                 "kind": "recipe",
-                "of": f"seed{'s' if len(of) > 1 else ''} {', '.join(str(row['seed']) for row in of)}",
-                "what": " · ".join(part for part in str(of[0]["what"]).split(" · ") if not part.startswith("seed ")),
+                "of": f"seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))}",
+                "what": " · ".join(
+                    part for part in str(of[0]["what"]).split(" · ") if not part.startswith(("seed ", "without "))
+                ),
                 "state": "done",
                 "reason": "",
                 "remark": of[0]["remark"] if all(row["remark"] == of[0]["remark"] for row in of) else "",
@@ -181,7 +185,7 @@ def _history(run: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _without_seed(config: str) -> str:
-    return json.dumps({k: v for k, v in json.loads(config).items() if k != "seed"}, sort_keys=True)
+    return json.dumps({k: v for k, v in json.loads(config).items() if k not in ("seed", "leave_out")}, sort_keys=True)
 
 
 def _external_row(manifest: Manifest, run: Mapping[str, Any], record: RunRecord) -> dict[str, Any]:

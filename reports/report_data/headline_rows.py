@@ -128,6 +128,7 @@ class Estimate:
         return span(self.low, self.high)
 
 
+TEST_OF = "test:"  # start of the name of a training hospital's test split in a pool
 MISSING = Estimate(float("nan"))
 
 
@@ -209,6 +210,20 @@ class HeadlineRows:
                 if key not in estimates:
                     estimates[key] = Estimate(*numbers)
         return estimates
+
+
+def training_lookup(tables: Tables, source: str) -> dict[tuple[str, str], Estimate]:
+    """Return {(run id, training hospital): macro AUROC on its internal test split} for a pool of training hospitals.
+
+    `source` is the name of the pool, whose hospitals have the splits "test:<hospital>" in the table `scores`.
+    """
+    scores = tables["scores"]
+    rows = scores[(scores["dataset"] == source) & (scores["finding"] == MACRO) & (scores["metric"] == "auroc")]
+    rows = rows[rows["split"].astype(str).str.startswith(TEST_OF)]
+    hospitals = rows["split"].astype(str).str.removeprefix(TEST_OF)
+    numbers = zip(*_numbers(rows, "value", "low", "high"), *_counts(rows), strict=True)
+    keys = zip(rows["run_id"].astype(str), hospitals, strict=True)
+    return {key: Estimate(*row) for key, row in zip(keys, numbers, strict=True)}
 
 
 def gap_lookup(gaps: pd.DataFrame) -> dict[tuple[str, str, str], Estimate]:

@@ -49,12 +49,28 @@ class ReportData:
     rankings: Mapping[Criterion, Rows]  # all rankings of the recipes; `ranked` has the order of the ranking DEFAULT
     labeled: frozenset[tuple[str, str]]  # pairs (dataset, finding) for which any image has a label
     num_external: int  # external hospitals, including those without a score
+    at_training: Mapping[tuple[str, str], Estimate]  # (run id, hospital of a pool) -> AUROC on its internal test split
     has_common: bool  # whether any external hospital labels a finding that the internal hospital labels too
 
     @property
     def meta(self) -> Mapping[str, Any]:
         """The metadata of the tables; `Tables` lists the keys."""
         return self.tables.meta
+
+    @property
+    def pool(self) -> tuple[Hospital, ...]:
+        """The training hospitals if there are several; () for one training hospital."""
+        return tuple(_hospital(self.tables, str(key), MISSING) for key in self.meta.get("pool") or ())
+
+    @property
+    def leaves_one_out(self) -> bool:
+        """Return whether every run leaves out one of the training hospitals, which is then external to this run."""
+        return bool(self.meta.get("leave_one_out"))
+
+    @property
+    def num_hospitals(self) -> int:
+        """Number of hospitals on the page: training hospitals and external hospitals."""
+        return max(len(self.pool), 1) + self.num_external - (len(self.pool) if self.leaves_one_out else 0)
 
     @property
     def phantom(self) -> bool:
@@ -376,6 +392,7 @@ def read(tables: Tables) -> ReportData:
         rankings=by_criterion,
         labeled=labeled | {(dataset, finding) for _, dataset, finding in cells},
         num_external=len(external_keys),
+        at_training=headline_rows.training_lookup(tables, source) if meta.get("pool") else {},
         has_common=any((source, finding) in labeled for key, finding in labeled if key in external_keys)
         or any(e.has_value for e in gaps.values()),
     )

@@ -12,8 +12,9 @@ from markupsafe import Markup, escape
 from reports.drawing import charts
 from reports.formatting import plural
 from reports.html.section import Section, write
+from reports.report_data.headline_rows import MISSING
 from reports.report_data.hospitals_and_runs import Run
-from reports.report_data.report_data import EXTERNAL, ReportData
+from reports.report_data.report_data import EXTERNAL, MACRO, ReportData
 from reports.sentences import data as data_sentences
 from reports.sentences import main_findings as sentences
 
@@ -41,10 +42,26 @@ def hospitals(board: ReportData) -> Section:
         "say": _scatter_words(board, compared),
         "shared": sentences.shared_findings(*board.num_common),
         "legend": charts.families(compared),
+        "at_training": _at_training(board),
         "absent": data_sentences.without_score(board.without_score) if board.hospitals else "",
     }
     chart = (charts.internal_against_external(board),) if len(compared) > 1 else ()
     return Section("hospitals", "Hospitals", write("hospitals.html.j2", **context), chart)
+
+
+def _at_training(board: ReportData) -> list[dict[str, Any]]:
+    """Return a row for each recipe and run: the AUROC at each hospital of the pool, internal or external to the run."""
+    rows = []
+    for run in board.entries:
+        cells = []
+        for hospital in board.pool:
+            internal = board.at_training.get((run.id, hospital.key), MISSING)
+            external = board.cells.get((run.id, hospital.key, MACRO), MISSING)
+            value, role = (external, "external") if external.has_value else (internal, "internal")
+            cells.append({"value": value, "role": role if value.has_value else ""})
+        if any(cell["role"] for cell in cells):
+            rows.append({"run": run, "cells": cells})
+    return rows
 
 
 def step(gap: float) -> int:

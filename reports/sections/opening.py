@@ -122,7 +122,7 @@ def _kick(board: ReportData) -> str:
         else sentences.run_count(
             len(board.runs), len(board.scored), len(board.ranked) if board.unit == "recipe" else 0
         ),
-        plural(1 + board.num_external, "hospital"),
+        plural(board.num_hospitals, "hospital"),
         plural(len(board.findings), "finding"),
     ]
     return " · ".join([*counts_in_words, plural(images, "test image")] if images else counts_in_words)
