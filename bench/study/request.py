@@ -12,7 +12,7 @@ from bench.config.grid import Grid
 from bench.config.imported_model import Declared
 from bench.config.preprocessing_ops import input_size
 from bench.config.registry import BUILT_IN_WEIGHTS, Entry, Registry, installed
-from bench.config.run_config import NAMED, RunConfig
+from bench.config.run_config import RunConfig
 from bench.planning.prompts import Prompts
 from bench.planning.run import Run, own_weights_path, starting_weights, weights_path
 from bench.runs.model_reference import folder_of
@@ -206,7 +206,7 @@ def check_foreign(grid: Grid, registry: Registry) -> None:
     """
     shipped = installed("registry.yaml")
     own = (registry if registry.path.resolve() == shipped.resolve() else Registry.read(shipped)).sections
-    named = {(section, getattr(config, key)) for config in grid.configs for key, section in NAMED.items()}
+    named = {(section, getattr(config, key)) for config in grid.configs for key, section in config.named.items()}
     for section, name in sorted(named):
         entry = registry.find(section, name, grid.path)
         if entry.plugin or entry != own[section].get(name):

@@ -1,0 +1,282 @@
+"""Training algorithms: the losses of DomainBed on the same batches, state that a resumed run keeps, and ERM unchanged."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn.functional import binary_cross_entropy_with_logits
+
+from bench.config.registry import Entry
+from bench.inputs.examples import Examples
+from bench.inputs.normalize import Normalizer
+from bench.models.network import build
+from bench.models.predict import weights_sha256
+from bench.planning.run import Run
+from bench.training.algorithms.batch import Algorithm, Batch
+from bench.training.algorithms.build import build_algorithm
+from bench.training.batch_sampling import group_balanced
+from bench.training.checkpoint import load_checkpoint
+from bench.training.errors import TrainingError
+from bench.training.fit import Trained, fit
+from bench.training.step import TooLargeError
+from bench.training.training_loss import TrainingTargets
+from tests.unit.bench.training.test_train import CPU, REGISTRY, K, a_cohort, a_run, train
+
+ORACLE = json.loads((Path(__file__).parents[3] / "oracles" / "training_algorithms.json").read_text())
+CASES = {case["algorithm"]: case for case in ORACLE["cases"]}
+GROUPED = [name for name, entry in REGISTRY.sections["algorithms"].items() if entry.facts.get("groups")]
+SAME_AS_DOMAINBED = ["groupdro", "vrex"]
+# option of DomainBed -> option of the registry
+OPTIONS = {"groupdro_eta": "eta", "vrex_lambda": "weight", "vrex_penalty_anneal_iters": "anneal"}
+
+
+@pytest.fixture
+def doubles() -> Iterator[None]:
+    torch.set_default_dtype(torch.float64)
+    yield
+    torch.set_default_dtype(torch.float32)
+
+
+def networks_of(case: dict[str, Any]) -> tuple[nn.Sequential, nn.Linear]:
+    """Return the features and the classifier of a case; our one output is the difference of DomainBed's two."""
+    features, classifier = nn.Sequential(nn.Linear(4, 3), nn.Tanh()), nn.Linear(3, 1)
+    features.load_state_dict({name: torch.tensor(values) for name, values in case["start"]["features"].items()})
+    with torch.no_grad():
+        for name, parameter in classifier.named_parameters():
+            absent, present = torch.tensor(case["start"]["classifier"][name])
+            parameter.copy_((present - absent).view_as(parameter))
+    return features, classifier
+
+
+def batch_of(case: dict[str, Any], step: int, network: nn.Module, classifier: nn.Module) -> Batch:
+    x, y = torch.tensor(case["x"][step]), torch.tensor(case["y"][step]).double()
+    group_N = torch.arange(len(x)).repeat_interleave(x.shape[1])
+
+    def loss(output_NO: Tensor, index_N: Tensor) -> Tensor:
+        return binary_cross_entropy_with_logits(output_NO[:, 0], y.flatten()[index_N])
+
+    images, index_N = x.flatten(0, 1), torch.arange(y.numel())
+    return Batch(images, index_N, group_N, network, classifier, loss, step)  # type: ignore[arg-type]
+
+
+def adam(features: nn.Module, classifier: nn.Module, lr: float) -> torch.optim.Adam:
+    """Return Adam as DomainBed's: its two outputs move by one rate in opposite directions, so their difference by two."""
+    groups = [{"params": features.parameters()}, {"params": classifier.parameters(), "lr": 2 * lr}]
+    return torch.optim.Adam(groups, lr=lr, weight_decay=0.0)
+
+
+def algorithm_of(case: dict[str, Any], classifier: nn.Module) -> Algorithm:
+    entry = REGISTRY.sections["algorithms"][case["algorithm"]]
+    options = dict(entry.options) | {OPTIONS[k]: v for k, v in case["options"].items() if k in OPTIONS}
+    chosen = Entry(entry.section, entry.name, entry.use, options, entry.facts)
+    return build_algorithm(chosen, len(case["x"][0]), classifier)
+
+
+@pytest.mark.usefixtures("doubles")
+@pytest.mark.parametrize("name", SAME_AS_DOMAINBED)
+def test_the_losses_of_each_step_and_the_last_weights_equal_those_of_domainbed(name: str) -> None:
+    """With the change of the penalty's weight, and of Adam's state, after the second of five steps."""
+    case = CASES[name]
+    features, classifier = networks_of(case)
+    network, algorithm = nn.Sequential(features, classifier), algorithm_of(case, classifier)
+    optimizer = adam(features, classifier, case["lr"])
+    for step, expected in enumerate(case["results"]):
+        optimizer.zero_grad()
+        batch = batch_of(case, step, network, classifier)
+        loss = algorithm(batch)
+        loss.backward()
+        optimizer.step()
+        if algorithm.after_step():
+            optimizer = adam(features, classifier, case["lr"])
+        stated = expected["loss"] + case["options"].get("mmd_gamma", 0) * expected.get("penalty", 0)
+        assert float(loss.detach()) == pytest.approx(stated, abs=1e-6)
+    for key, values in case["end"]["features"].items():
+        torch.testing.assert_close(features.state_dict()[key], torch.tensor(values), atol=1e-6, rtol=1e-6)
+
+
+def random_losses(num_groups: int = 3, each: int = 5, seed: int = 0) -> tuple[Batch, NDArray[np.float64]]:
+    """Return a batch with random outputs, and the losses of its groups computed with numpy."""
+    draw = np.random.default_rng(seed)
+    logit, y = draw.normal(size=(num_groups * each, 1)), draw.integers(0, 2, num_groups * each).astype(float)
+    of_image = np.logaddexp(0, logit[:, 0]) - y * logit[:, 0]
+    group = draw.permutation(np.arange(num_groups).repeat(each))
+    targets = torch.tensor(y)
+
+    def loss(output_NO: Tensor, index_N: Tensor) -> Tensor:
+        return binary_cross_entropy_with_logits(output_NO[:, 0], targets[index_N])
+
+    outputs = torch.tensor(logit)
+    batch = Batch(outputs, torch.arange(len(y)), torch.tensor(group), nn.Identity(), nn.Identity(), loss, 0)  # type: ignore[arg-type]
+    return batch, np.array([of_image[group == g].mean() for g in range(num_groups)])
+
+
+def built(name: str, num_groups: int = 3, **options: object) -> Algorithm:
+    entry = REGISTRY.sections["algorithms"][name]
+    return build_algorithm(Entry("algorithms", name, entry.use, dict(entry.options) | options, entry.facts), num_groups, nn.Linear(3, 1))  # fmt: skip
+
+
+def test_groupdro_weighs_the_groups_by_their_losses_so_far() -> None:
+    algorithm, q = built("groupdro", eta=0.7).double(), np.ones(3)
+    for seed in range(4):
+        batch, losses = random_losses(seed=seed)
+        q = q * np.exp(0.7 * losses)
+        q /= q.sum()
+        assert float(algorithm(batch)) == pytest.approx(q @ losses, abs=1e-9)
+        algorithm.after_step()
+        np.testing.assert_allclose(algorithm.get_buffer("q").numpy(), q)
+
+
+def test_groupdro_keeps_the_weight_of_a_group_that_the_batch_does_not_have() -> None:
+    algorithm = built("groupdro", num_groups=4, eta=0.7).double()
+    batch, losses = random_losses()
+    grown = np.append(np.exp(0.7 * losses), 1.0)
+    assert float(algorithm(batch)) == pytest.approx((grown / grown.sum())[:3] @ losses, abs=1e-9)
+
+
+def test_vrex_adds_the_variance_of_the_losses_and_changes_its_weight_once() -> None:
+    algorithm, resets = built("vrex", weight=7.0, anneal=2), []
+    for step in range(4):
+        batch, losses = random_losses(seed=step)
+        weight = 7.0 if step >= 2 else 1.0
+        assert float(algorithm(batch)) == pytest.approx(losses.mean() + weight * losses.var(), abs=1e-9)
+        resets.append(algorithm.after_step())
+    assert resets == [False, True, False, False]
+
+
+def grouped_cohort(num_groups: int = 2, n: int = 40) -> tuple[Any, Examples, Examples]:
+    """Return images, training examples in groups of unequal size, and validation examples."""
+    reader, internal, val = a_cohort(n)
+    group_N = np.minimum(np.arange(len(internal)) // 4, num_groups - 1).astype(np.int64)
+    examples = Examples(internal.image_id, internal.patient_id, internal.rows, internal.state_NK, group_N=group_N)
+    return reader, examples, val
+
+
+def train_groups(run: Run, checkpoint: Path, stop_at: int | None = None, num_groups: int = 2) -> Trained:
+    torch.set_num_threads(1)
+    reader, internal, val = grouped_cohort(num_groups)
+    network = build(run.entries["architecture"].use, run.entries["architecture"].options, K, 1, None, 0)
+
+    def progress(what: str, done: int, total: int) -> None:
+        if done == stop_at:
+            raise KeyboardInterrupt
+
+    normalizer = Normalizer(["imagenet"], network.mean, network.std, 1)
+    return fit(run, network, normalizer, reader, internal, {"val": val}, CPU, checkpoint, progress)
+
+
+def with_anneal(run: Run, steps: int) -> Run:
+    """Return the run with another step at which the penalty's weight changes."""
+    own = run.entries["algorithm"]
+    options = dict(own.options) | ({"anneal": steps} if "anneal" in own.options else {})
+    changed = Entry(own.section, own.name, own.use, options, own.facts)
+    return Run(run.id, run.config, {**run.entries, "algorithm": changed}, run.document, None)
+
+
+@pytest.mark.parametrize("name", [n for n in REGISTRY.sections["algorithms"] if n != "erm"])
+def test_a_run_with_an_algorithm_that_was_stopped_ends_with_the_same_bits(name: str, tmp_path: Path) -> None:
+    """Stopped in the second epoch of three steps; the penalty's weight changes in the third epoch."""
+    run = with_anneal(a_run(algorithm=name, groups="sex"), 7)
+    whole = train_groups(run, tmp_path / "whole.pt")
+    with pytest.raises(KeyboardInterrupt):
+        train_groups(run, tmp_path / "stopped.pt", stop_at=5)
+    saved = load_checkpoint(tmp_path / "stopped.pt", run.id)
+    assert "algorithm" in saved
+    resumed = train_groups(run, tmp_path / "stopped.pt")
+    assert weights_sha256(resumed.network) == weights_sha256(whole.network)
+    assert resumed.history.drop(columns="seconds").equals(whole.history.drop(columns="seconds"))
+    assert resumed.gradient_evaluations == whole.gradient_evaluations
+
+
+@pytest.mark.parametrize("name", GROUPED)
+def test_an_algorithm_that_compares_groups_gives_other_weights_than_erm(name: str, tmp_path: Path) -> None:
+    plain = weights_sha256(train_groups(a_run(), tmp_path / "erm.pt").network)
+    assert weights_sha256(train_groups(a_run(algorithm=name), tmp_path / f"{name}.pt").network) != plain
+
+
+def test_a_checkpoint_of_erm_has_no_algorithm_and_its_run_no_entry(tmp_path: Path) -> None:
+    run = a_run(algorithm="erm", groups="hospital")
+    assert run.id == a_run().id
+    assert b"algorithm" not in run.document
+    assert b"groups" not in run.document
+    train(run, tmp_path / "c.pt")
+    assert "algorithm" not in load_checkpoint(tmp_path / "c.pt", run.id)
+
+
+def test_the_entry_erm_is_training_without_an_algorithm(tmp_path: Path) -> None:
+    """A user's algorithm that returns the loss of the batch trains the same weights, bit by bit."""
+    plain, entry = a_run(), REGISTRY.sections["algorithms"]["erm"]
+    explicit = Run(plain.id, plain.config, {**plain.entries, "algorithm": entry}, plain.document, None)
+    found = [weights_sha256(train(run, tmp_path / f"{i}.pt").network) for i, run in enumerate((plain, explicit))]
+    assert found[0] == found[1]
+
+
+@pytest.mark.parametrize(("sizes", "batch"), [((5, 23), 8), ((3, 11, 20), 8), ((1, 30), 7)])
+def test_every_batch_has_the_same_number_of_images_of_each_group(sizes: tuple[int, ...], batch: int) -> None:
+    group_N = np.random.default_rng(0).permutation(np.repeat(np.arange(len(sizes)), sizes))
+    order = group_balanced(group_N, batch, 0, 1)
+    batches = order.reshape(-1, batch)
+    assert len(batches) == len(group_N) // batch
+    counts = np.array([[(group_N[images] == g).sum() for g in range(len(sizes))] for images in batches])
+    assert counts.max() - counts.min() <= 1
+    assert np.ptp(counts.sum(axis=0)) <= len(sizes)
+    for g in range(len(sizes)):  # all images of a group are shown before one is shown again
+        shown = np.bincount(order[group_N[order] == g], minlength=len(group_N))[group_N == g]
+        assert np.ptp(shown) <= 1
+    assert not np.array_equal(order, group_balanced(group_N, batch, 0, 2))
+    assert not np.array_equal(order, group_balanced(group_N, batch, 1, 1))
+
+
+def test_an_epoch_of_an_algorithm_has_as_many_steps_as_one_of_erm(tmp_path: Path) -> None:
+    counts = {
+        name: train_groups(a_run(algorithm=name), tmp_path / f"{name}.pt").gradient_evaluations
+        for name in ("erm", "groupdro")
+    }
+    assert counts["groupdro"] == counts["erm"]
+
+
+def test_groups_that_cannot_be_compared_end_the_run_before_its_first_step(tmp_path: Path) -> None:
+    steps: list[int] = []
+    with pytest.raises(TrainingError, match="groupdro compares groups, and the readable training images have 1"):
+        train_groups(a_run(algorithm="groupdro"), tmp_path / "c.pt", num_groups=1)
+    reader, internal, val = grouped_cohort()
+    missing = Examples(internal.image_id, internal.patient_id, internal.rows, internal.state_NK, group_N=internal.group_N * 2)  # fmt: skip
+    run = a_run(algorithm="groupdro")
+    network = build(run.entries["architecture"].use, run.entries["architecture"].options, K, 1, None, 0)
+    normalizer = Normalizer(["imagenet"], network.mean, network.std, 1)
+    with pytest.raises(TrainingError, match="algorithm: groupdro: a group has no training images"):
+        fit(run, network, normalizer, reader, missing, {"val": val}, CPU, tmp_path / "d.pt", lambda *_: steps.append(1))
+    assert not steps
+
+
+def test_a_batch_of_an_algorithm_is_never_split(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def too_large(self: nn.Module, x_NCHW: Tensor) -> Tensor:
+        raise torch.OutOfMemoryError("out of memory")
+
+    monkeypatch.setattr("bench.models.network.Network.outputs", too_large)
+    with pytest.raises(TooLargeError, match="the algorithm needs whole batches"):
+        train_groups(a_run(algorithm="vrex"), tmp_path / "c.pt")
+
+
+def test_a_repeated_step_does_not_change_the_state_of_an_algorithm_twice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    algorithm = built("groupdro", eta=0.7).double()
+    batch, _ = random_losses()
+    first, again = float(algorithm(batch)), float(algorithm(batch))
+    assert first == again
+    assert algorithm.get_buffer("q").tolist() == [1.0, 1.0, 1.0]
+
+
+def test_targets_keep_the_groups_of_the_images_that_are_trained_on() -> None:
+    _, internal, _ = grouped_cohort()
+    targets = TrainingTargets.of(a_run(), internal, CPU)
+    assert internal.group_N is not None
+    taken = targets.take(np.array([9, 0, 3]))
+    assert taken.group_N is not None
+    assert taken.group_N.tolist() == internal.group_N[[9, 0, 3]].tolist()
