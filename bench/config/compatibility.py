@@ -70,8 +70,11 @@ def without_unused_groups(config: RunConfig, registry: Registry) -> RunConfig:
     return replace(config, groups="hospital")
 
 
-def check_algorithm(config: RunConfig, algorithm: Entry, optimizer: Entry, where: str) -> None:
-    """Raise ConfigError for settings that cannot be combined with an algorithm that compares groups."""
+def check_algorithm(config: RunConfig, algorithm: Entry, optimizer: Entry, states: int, where: str) -> None:
+    """Raise ConfigError for settings that cannot be combined with the algorithm. `states`: outputs per finding."""
+    if states != 1 and algorithm.use == "bench.training.algorithms.inputs:label_smoothing":
+        fix = "choose a label policy with one output per finding, such as u_ignore"
+        raise ConfigError("three states of a finding have no smoothed labels", f"{where}.algorithm", fix)
     if not algorithm.facts.get("groups"):
         return
     name, schedule = config.algorithm, config.schedule

@@ -515,8 +515,6 @@ def _check_combination(config: RunConfig, registry: Registry, where: str) -> Non
     optimizer = registry.find("optimizers", config.optimizer, where)
     loss = registry.find("losses", config.loss, where)
     check_trainable(config, optimizer, loss, where)
-    if "algorithm" in config.named:
-        check_algorithm(config, registry.find("algorithms", config.algorithm, where), optimizer, where)
     check_probe(config, registry.find("uncertainty", config.uncertainty, where), where)
     architecture = registry.find("architectures", config.architecture, where)
     check_given_vectors(config, architecture, where)
@@ -534,7 +532,11 @@ def _check_combination(config: RunConfig, registry: Registry, where: str) -> Non
     if needed != config.blank:
         what = f"{config.uncertainty} needs `blank: {needed}` (got {config.blank})"
         raise ConfigError(what, f"{where}.blank", f"set `blank: {needed}`")
-    if policy.facts.get("states", 1) != 1 and (loss.use != "bench.training.losses:bce" or loss.options):
+    states = int(policy.facts.get("states", 1))
+    if "algorithm" in config.named:
+        algorithm = registry.find("algorithms", config.algorithm, where)
+        check_algorithm(config, algorithm, optimizer, states, where)
+    if states != 1 and (loss.use != "bench.training.losses:bce" or loss.options):
         fix = "use `loss: bce` without options: this policy turns bce into a cross-entropy over three states"
         raise ConfigError(f"{config.uncertainty} cannot be trained with {config.loss}", f"{where}.loss", fix)
 

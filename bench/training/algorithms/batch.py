@@ -31,15 +31,15 @@ class Batch:
     seed: int  # of random draws of the algorithm; differs from step to step
 
     def outputs(self) -> Tensor:
-        """Return output_NO of the images."""
-        return self.forward(self.x_NCHW)
+        """Return output_NO of the images, in float32 or better."""
+        return _precise(self.forward(self.x_NCHW))
 
     def outputs_and_features(self) -> tuple[Tensor, Tensor]:
-        """Return output_NO and feature_ND (float32), the input of the output layer, of one forward pass."""
+        """Return output_NO and feature_ND, the input of the output layer, of one forward pass; in float32 or better."""
         features: list[Tensor] = []
 
         def keep(layer: nn.Module, inputs: tuple[Tensor, ...]) -> None:  # noqa: ARG001
-            features.append(inputs[0].flatten(1).float())
+            features.append(_precise(inputs[0].flatten(1)))
 
         hook = self.output_layer.register_forward_pre_hook(keep)
         try:
@@ -48,15 +48,15 @@ class Batch:
             hook.remove()
         return output_NO, features[0]
 
-    def loss(self, output_NO: Tensor, rows: Tensor | None = None) -> Tensor:
+    def loss(self, output_NO: Tensor, rows: Tensor | None = None, smoothing: float = 0.0) -> Tensor:
         """Return the loss of the run of the images at `rows` of the batch (default: all).
 
-        `output_NO`: the outputs of all images of the batch.
+        `output_NO`: the outputs of all images of the batch. `smoothing` moves the targets towards 1/2.
         """
         if rows is None:
-            value: Tensor = self.training_loss(output_NO, self.index_N)
+            value: Tensor = self.training_loss(output_NO, self.index_N, smoothing)
         else:
-            value = self.training_loss(output_NO[rows], self.index_N[rows])
+            value = self.training_loss(output_NO[rows], self.index_N[rows], smoothing)
         return value
 
     @cached_property
@@ -73,6 +73,11 @@ class Batch:
     def generator(self) -> np.random.Generator:
         """Return the random generator of this step."""
         return np.random.default_rng(self.seed)
+
+
+def _precise(values: Tensor) -> Tensor:
+    """Return values of half precision as float32."""
+    return values.to(torch.promote_types(values.dtype, torch.float32))
 
 
 class Algorithm(nn.Module):

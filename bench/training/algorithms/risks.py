@@ -52,3 +52,29 @@ class VREx(Annealed):
         """Return mean and penalty of the losses of the groups."""
         losses = batch.group_losses(batch.outputs())
         return losses.mean() + self.penalty_weight * losses.var(correction=0)
+
+
+class IRM(Annealed):
+    """Minimize the mean loss of the groups plus `weight` times the mean of their penalties.
+
+    The penalty of a group is the product of two derivatives of the loss by a factor of the outputs, at factor 1: of its images with
+    even and with odd positions in the batch. Its expected value is the square of the derivative, which is 0 if no factor lowers the
+    loss of the group. A penalty may be negative.
+    Source: Arjovsky et al. 2019, arXiv:1907.02893, appendix D.
+    """
+
+    def forward(self, batch: Batch) -> Tensor:
+        """Return mean loss and penalty of the groups."""
+        output_NO = batch.outputs()
+        penalties = [
+            _slope(batch, output_NO, rows[::2]) * _slope(batch, output_NO, rows[1::2])
+            for rows in batch.rows_of_group.values()
+        ]
+        return batch.group_losses(output_NO).mean() + self.penalty_weight * torch.stack(penalties).mean()
+
+
+def _slope(batch: Batch, output_NO: Tensor, rows: Tensor) -> Tensor:
+    """Return the derivative of the loss of some images by a factor of their outputs, at factor 1."""
+    factor = torch.ones((), device=output_NO.device, dtype=output_NO.dtype, requires_grad=True)
+    (slope,) = torch.autograd.grad(batch.loss(output_NO * factor, rows), factor, create_graph=True)
+    return slope

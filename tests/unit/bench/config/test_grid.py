@@ -146,6 +146,8 @@ def test_a_grid_of_one_network_per_finding_is_valid(tmp_path: Path, registry: Re
         ),
         ("sweeps:\n  - {algorithm: vrex, schedule.sampling: balanced}\n", "fill the batches", "sampling", "remove"),
         ("sweeps:\n  - {algorithm: vrex, optimizer: [adamw, sam]}\n", "several times", "optimizer", "adamw"),
+        ("sweeps:\n  - {algorithm: coral, compile: true}\n", "the features", "sweeps[0].compile", "remove `compile`"),
+        ("sweeps:\n  - {algorithm: label_smoothing, uncertainty: u_multiclass}\n", "smoothed", "algorithm", "u_ignore"),
         ('sweeps:\n  - {algorithm: vrex, groups: ""}\n', "needs groups", "sweeps[0].groups", "name a column"),
         ("evaluate_on: [nih]\n", "repeated", "grid.yaml", ""),
         ("sweeps:\n  - {mapping: [default, strict]}\n", "the same mapping", "mapping", "one grid for each"),
@@ -167,6 +169,16 @@ def test_an_invalid_grid_is_refused_with_location_and_fix(
     assert what in error.value.what
     assert where in error.value.where
     assert fix in error.value.fix
+
+
+def test_a_network_without_one_output_layer_has_no_features_for_an_algorithm(
+    tmp_path: Path, registry: Registry
+) -> None:
+    text = "sweeps:\n  - {algorithm: %s, architecture: timm:deit_tiny_distilled_patch16_224, preprocessing: imagenet_224}\n"
+    check_foreign(read(tmp_path, text % "vrex", registry), registry)
+    with pytest.raises(ConfigError, match="`algorithm: coral` is impossible") as error:
+        check_foreign(read(tmp_path, text % "coral", registry), registry)
+    assert "algorithm: erm" in error.value.fix
 
 
 def test_groups_count_only_for_algorithms_that_compare_groups(tmp_path: Path, registry: Registry) -> None:

@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
@@ -20,20 +22,29 @@ from bench.models.predict import weights_sha256
 from bench.planning.run import Run
 from bench.training.algorithms.batch import Algorithm, Batch
 from bench.training.algorithms.build import build_algorithm
+from bench.training.algorithms.features import kernel_distance, mean_and_covariance_distance
+from bench.training.algorithms.inputs import label_smoothing, mixed_loss, mixup
 from bench.training.batch_sampling import group_balanced
 from bench.training.checkpoint import load_checkpoint
 from bench.training.errors import TrainingError
 from bench.training.fit import Trained, fit
 from bench.training.step import TooLargeError
-from bench.training.training_loss import TrainingTargets
+from bench.training.training_loss import TrainingLoss, TrainingTargets
 from tests.unit.bench.training.test_train import CPU, REGISTRY, K, a_cohort, a_run, train
 
 ORACLE = json.loads((Path(__file__).parents[3] / "oracles" / "training_algorithms.json").read_text())
 CASES = {case["algorithm"]: case for case in ORACLE["cases"]}
 GROUPED = [name for name, entry in REGISTRY.sections["algorithms"].items() if entry.facts.get("groups")]
-SAME_AS_DOMAINBED = ["groupdro", "vrex"]
+SAME_AS_DOMAINBED = ["groupdro", "vrex", "irm", "coral", "mmd", "mixup"]
 # option of DomainBed -> option of the registry
-OPTIONS = {"groupdro_eta": "eta", "vrex_lambda": "weight", "vrex_penalty_anneal_iters": "anneal"}
+OPTIONS = {
+    "groupdro_eta": "eta",
+    "vrex_lambda": "weight",
+    "vrex_penalty_anneal_iters": "anneal",
+    "irm_lambda": "weight",
+    "irm_penalty_anneal_iters": "anneal",
+    "mmd_gamma": "weight",
+}
 
 
 @pytest.fixture
@@ -58,7 +69,7 @@ def batch_of(case: dict[str, Any], step: int, network: nn.Module, classifier: nn
     x, y = torch.tensor(case["x"][step]), torch.tensor(case["y"][step]).double()
     group_N = torch.arange(len(x)).repeat_interleave(x.shape[1])
 
-    def loss(output_NO: Tensor, index_N: Tensor) -> Tensor:
+    def loss(output_NO: Tensor, index_N: Tensor, smoothing: float = 0.0) -> Tensor:
         return binary_cross_entropy_with_logits(output_NO[:, 0], y.flatten()[index_N])
 
     images, index_N = x.flatten(0, 1), torch.arange(y.numel())
@@ -89,15 +100,19 @@ def test_the_losses_of_each_step_and_the_last_weights_equal_those_of_domainbed(n
     for step, expected in enumerate(case["results"]):
         optimizer.zero_grad()
         batch = batch_of(case, step, network, classifier)
-        loss = algorithm(batch)
+        if name == "mixup":
+            order, weights = case["draws"][step]["order"], case["draws"][step]["weights"]
+            loss = mixed_loss(batch, list(zip(order, [*order[1:], order[0]], weights, strict=True)))
+        else:
+            loss = algorithm(batch)
         loss.backward()
         optimizer.step()
         if algorithm.after_step():
             optimizer = adam(features, classifier, case["lr"])
         stated = expected["loss"] + case["options"].get("mmd_gamma", 0) * expected.get("penalty", 0)
-        assert float(loss.detach()) == pytest.approx(stated, abs=1e-6)
+        assert float(loss.detach()) == pytest.approx(stated, abs=1e-10)
     for key, values in case["end"]["features"].items():
-        torch.testing.assert_close(features.state_dict()[key], torch.tensor(values), atol=1e-6, rtol=1e-6)
+        torch.testing.assert_close(features.state_dict()[key], torch.tensor(values), atol=1e-9, rtol=1e-9)
 
 
 def random_losses(num_groups: int = 3, each: int = 5, seed: int = 0) -> tuple[Batch, NDArray[np.float64]]:
@@ -108,7 +123,7 @@ def random_losses(num_groups: int = 3, each: int = 5, seed: int = 0) -> tuple[Ba
     group = draw.permutation(np.arange(num_groups).repeat(each))
     targets = torch.tensor(y)
 
-    def loss(output_NO: Tensor, index_N: Tensor) -> Tensor:
+    def loss(output_NO: Tensor, index_N: Tensor, smoothing: float = 0.0) -> Tensor:
         return binary_cross_entropy_with_logits(output_NO[:, 0], targets[index_N])
 
     outputs = torch.tensor(logit)
@@ -149,6 +164,84 @@ def test_vrex_adds_the_variance_of_the_losses_and_changes_its_weight_once() -> N
     assert resets == [False, True, False, False]
 
 
+def test_irm_multiplies_the_slopes_of_two_halves_of_each_group() -> None:
+    """Of the binary cross-entropy, the slope by a factor of the logits z at factor 1 is the mean of (sigmoid(z) - y) z."""
+    algorithm = built("irm", weight=7.0, anneal=0)
+    draw = np.random.default_rng(3)
+    z, y = draw.normal(size=(3, 6)), draw.integers(0, 2, (3, 6)).astype(float)
+    slope = (1 / (1 + np.exp(-z)) - y) * z
+    penalty = np.mean([part[::2].mean() * part[1::2].mean() for part in slope])
+    targets, group_N = torch.tensor(y.flatten()), torch.arange(3).repeat_interleave(6)
+
+    def loss(output_NO: Tensor, index_N: Tensor, smoothing: float = 0.0) -> Tensor:
+        return binary_cross_entropy_with_logits(output_NO[:, 0], targets[index_N])
+
+    batch = Batch(torch.tensor(z.reshape(-1, 1)), torch.arange(18), group_N, nn.Identity(), nn.Identity(), loss, 0)  # type: ignore[arg-type]
+    mean = (np.logaddexp(0, z) - y * z).mean()
+    assert float(algorithm(batch).detach()) == pytest.approx(mean + 7.0 * penalty, abs=1e-9)
+
+
+@settings(max_examples=30, deadline=None)
+@given(seed=st.integers(0, 2**31), n=st.integers(2, 7), m=st.integers(2, 7), d=st.integers(1, 4))
+def test_distances_of_features_are_those_of_the_definitions(seed: int, n: int, m: int, d: int) -> None:
+    draw = np.random.default_rng(seed)
+    x, y = draw.normal(size=(n, d)), 2 * draw.normal(size=(m, d)) + 1
+    covariances = [np.cov(side, rowvar=False).reshape(d, d) for side in (x, y)]
+    expected = ((x.mean(0) - y.mean(0)) ** 2).mean() + ((covariances[0] - covariances[1]) ** 2).mean()
+    found = mean_and_covariance_distance(torch.tensor(x), torch.tensor(y))
+    assert float(found) == pytest.approx(expected, rel=1e-9, abs=1e-12)
+
+    def kernel(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
+        square = ((a[:, None] - b[None]) ** 2).sum(-1)
+        return float(sum(np.exp(-(10.0**power) * square).mean() for power in range(-3, 4)))
+
+    expected = kernel(x, x) + kernel(y, y) - 2 * kernel(x, y)
+    assert float(kernel_distance(torch.tensor(x), torch.tensor(y))) == pytest.approx(expected, abs=1e-7)
+
+
+def test_mixup_mixes_each_group_with_the_next_of_a_circle_by_weights_of_its_seed() -> None:
+    seen: list[Tensor] = []
+
+    def forward(x: Tensor) -> Tensor:
+        seen.append(x)
+        return x
+
+    group_N = torch.tensor([0, 1, 2, 0, 1, 2, 0])
+    x = torch.eye(7).double()
+
+    def loss(output_NO: Tensor, index_N: Tensor, smoothing: float = 0.0) -> Tensor:
+        return output_NO[torch.arange(len(index_N)), index_N].mean()
+
+    for seed in (1, 2):
+        batch = Batch(x, torch.arange(7), group_N, forward, nn.Identity(), loss, seed)  # type: ignore[arg-type]
+        value = float(mixup(batch, 0.2))
+        assert float(mixup(batch, 0.2)) == value
+    first, again, second, _ = seen
+    assert torch.equal(first, again)
+    assert not torch.equal(first, second)
+    assert first.shape == (6, 7)  # three pairs of two images; the third image of group 0 has no partner
+    torch.testing.assert_close(first.sum(1), torch.ones(6).double())
+    for mixed in first:
+        groups = {int(group_N[i]) for i in torch.nonzero(mixed).flatten()}
+        assert len(groups) == 2
+    squares = (second**2).sum(1).mean()  # the loss of each side is its weight: w w + (1 - w) (1 - w)
+    assert value == pytest.approx(float(squares), abs=1e-12)
+
+
+def test_label_smoothing_moves_targets_towards_one_half_and_leaves_unlabeled_pairs_out() -> None:
+    run = a_run(algorithm="label_smoothing")
+    _, internal, _ = a_cohort()
+    targets = TrainingTargets.of(run, internal, CPU)
+    loss, index_N = TrainingLoss(run, targets), torch.arange(len(internal))
+    output_NO = torch.randn(len(internal), K, generator=torch.Generator().manual_seed(0))
+    z, t, w = (tensor.double().numpy() for tensor in (output_NO, targets.target_NK, targets.weight_NK))
+    smooth = 0.7 * np.where(w > 0, t, 0) + 0.15
+    expected = (w * (np.logaddexp(0, z) - smooth * z)).sum() / w.sum()
+    batch = Batch(output_NO, index_N, None, nn.Identity(), nn.Identity(), loss, 0)
+    assert float(label_smoothing(batch, 0.3)) == pytest.approx(expected, rel=1e-6)
+    assert float(label_smoothing(batch, 0.0)) == float(loss(output_NO, index_N))
+
+
 def grouped_cohort(num_groups: int = 2, n: int = 40) -> tuple[Any, Examples, Examples]:
     """Return images, training examples in groups of unequal size, and validation examples."""
     reader, internal, val = a_cohort(n)
@@ -159,7 +252,7 @@ def grouped_cohort(num_groups: int = 2, n: int = 40) -> tuple[Any, Examples, Exa
 
 def train_groups(run: Run, checkpoint: Path, stop_at: int | None = None, num_groups: int = 2) -> Trained:
     torch.set_num_threads(1)
-    reader, internal, val = grouped_cohort(num_groups)
+    reader, internal, val = grouped_cohort(num_groups) if run.group_column else a_cohort()
     network = build(run.entries["architecture"].use, run.entries["architecture"].options, K, 1, None, 0)
 
     def progress(what: str, done: int, total: int) -> None:
