@@ -90,7 +90,9 @@ class Step:
             self.group_N = self.training_loss.targets.group_N
             num_groups = 0 if self.group_N is None else int(self.group_N.max()) + 1
             layer = output_layers(network)[0]
-            self.algorithm = build_algorithm(run.entries["algorithm"], num_groups, layer).to(device)
+            self.algorithm = build_algorithm(
+                run.entries["algorithm"], num_groups, layer, seed_for(self.seed, "algorithm")
+            ).to(device)
         self.buffers = [*network.buffers(), *self.training_loss.buffers()]
         self.saved = [buffer.clone() for buffer in self.buffers]  # values of the buffers before the step
         self.in_pass = False  # whether a forward or backward pass is running

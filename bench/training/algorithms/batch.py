@@ -83,7 +83,7 @@ def _precise(values: Tensor) -> Tensor:
 class Algorithm(nn.Module):
     """An algorithm that a class of the registry implements: `forward` returns the loss of a batch.
 
-    The constructor may have the parameters `num_groups` and `num_features`, besides the options of the registry entry. Buffers
+    The constructor may have the parameters `num_groups`, `num_features` and `num_outputs`, besides the options of the registry entry. Buffers
     and parameters are in the checkpoint; parameters learn together with the network's. `forward` must not change the state of
     the algorithm, because a step may be repeated; `after_step` does.
     """
@@ -98,20 +98,20 @@ class Algorithm(nn.Module):
 
 
 class Annealed(Algorithm):
-    """An algorithm whose penalty has weight 1 in the first `anneal` steps and `weight` afterwards.
+    """An algorithm whose penalty has the weight `before` in the first `anneal` steps, and `weight` afterwards.
 
     The state of the optimizer is reset where the weight changes, because Adam's moments do not fit the new size of the
     gradients.
     """
 
-    def __init__(self, weight: float, anneal: int) -> None:
+    def __init__(self, weight: float, anneal: int, before: float = 1.0) -> None:
         super().__init__()
-        self.weight, self.anneal, self.steps = weight, anneal, 0
+        self.weight, self.anneal, self.before, self.steps = weight, anneal, before, 0
 
     @property
     def penalty_weight(self) -> float:
         """Return the weight of the penalty in the next step."""
-        return self.weight if self.steps >= self.anneal else 1.0
+        return self.weight if self.steps >= self.anneal else self.before
 
     def after_step(self) -> bool:
         """Count the step; return whether the weight changes now."""

@@ -7,6 +7,7 @@ from typing import Any, cast
 from torch import Tensor, nn
 
 from bench.config.registry import Entry
+from bench.models.network import seeded
 from bench.training.algorithms.batch import Algorithm, Batch
 from bench.training.errors import TrainingError
 
@@ -23,11 +24,11 @@ class FunctionAlgorithm(Algorithm):
         return self.function(batch, **self.options)
 
 
-def build_algorithm(entry: Entry, num_groups: int, output_layer: nn.Module) -> Algorithm:
+def build_algorithm(entry: Entry, num_groups: int, output_layer: nn.Module, seed: int = 0) -> Algorithm:
     """Return the algorithm of an entry: an instance of its class, or its function.
 
-    A constructor with the parameter `num_groups` gets the number of groups, with `num_features` the number of features of
-    `output_layer`. Raises TrainingError if an algorithm with groups gets fewer than two.
+    A constructor with the parameter `num_groups` gets the number of groups; with `num_features` and `num_outputs`, the numbers of
+    inputs and outputs of `output_layer`. `seed`: of the random weights of an algorithm. Raises TrainingError if an algorithm with groups gets fewer than two.
     """
     if entry.facts.get("groups") and num_groups < 2:
         raise TrainingError(f"{entry.name} compares groups, and the readable training images have {num_groups}")
@@ -37,6 +38,8 @@ def build_algorithm(entry: Entry, num_groups: int, output_layer: nn.Module) -> A
     parameters = inspect.signature(code).parameters
     if "num_groups" in parameters:
         options["num_groups"] = num_groups
-    if "num_features" in parameters:
-        options["num_features"] = int(output_layer.get_parameter("weight").shape[1])
-    return cast("Algorithm", code(**options))
+    for axis, name in enumerate(("num_outputs", "num_features")):
+        if name in parameters:
+            options[name] = int(output_layer.get_parameter("weight").shape[axis])
+    with seeded(seed):
+        return cast("Algorithm", code(**options))

@@ -164,6 +164,73 @@ def test_vrex_adds_the_variance_of_the_losses_and_changes_its_weight_once() -> N
     assert resets == [False, True, False, False]
 
 
+@pytest.mark.usefixtures("doubles")
+def test_dann_takes_the_steps_of_domainbed_where_network_and_discriminator_take_turns() -> None:
+    case = CASES["dann"]
+    features, classifier = networks_of(case)
+    network = nn.Sequential(features, classifier)
+    entry = REGISTRY.sections["algorithms"]["dann"]
+    algorithm = build_algorithm(Entry("algorithms", "dann", entry.use, {"weight": 1.0, "width": 5}), 3, classifier)
+    discriminator = algorithm.get_submodule("discriminator")
+    start = case["start"]["discriminator"]
+    places = {"input": 0, "hiddens.0": 2, "output": 4}  # of the layers of DomainBed
+    named = {
+        f"{i}.{kind}": torch.tensor(start[f"{layer}.{kind}"])
+        for layer, i in places.items()
+        for kind in ("weight", "bias")
+    }
+    discriminator.load_state_dict(named)
+    groups = [{"params": features.parameters()}, {"params": classifier.parameters(), "lr": 2 * case["lr"]}]
+    of_network = torch.optim.Adam(groups, lr=case["lr"], betas=(0.9, 0.9))
+    of_discriminator = torch.optim.Adam(discriminator.parameters(), lr=case["lr"], betas=(0.9, 0.9))
+    for step, expected in enumerate(case["results"]):
+        batch = batch_of(case, step, network, classifier)
+        network.zero_grad()
+        discriminator.zero_grad()
+        algorithm(batch).backward()
+        outputs, feature_ND = batch.outputs_and_features()
+        own, of_groups = (
+            float(loss.detach()) for loss in (batch.loss(outputs), algorithm.group_loss(batch, feature_ND))
+        )  # type: ignore[operator]
+        if "gen_loss" in expected:
+            assert own - of_groups == pytest.approx(expected["gen_loss"], abs=1e-10)
+            of_network.step()
+        else:
+            assert of_groups == pytest.approx(expected["disc_loss"], abs=1e-10)
+            of_discriminator.step()
+    for key, values in case["end"]["features"].items():
+        torch.testing.assert_close(features.state_dict()[key], torch.tensor(values), atol=1e-9, rtol=1e-9)
+
+
+@pytest.mark.usefixtures("doubles")
+def test_fishr_compares_the_variances_of_the_gradients_of_single_images() -> None:
+    """The gradients come from one backward pass for each image."""
+    case = CASES["vrex"]
+    features, classifier = networks_of(case)
+    network, ema, weight = nn.Sequential(features, classifier), 0.8, 30.0
+    entry = REGISTRY.sections["algorithms"]["fishr"]
+    options = {"weight": weight, "anneal": 1, "ema": ema}
+    algorithm = build_algorithm(Entry("algorithms", "fishr", entry.use, options), 3, classifier)
+    average = np.zeros((3, 4))
+    for step in range(3):
+        batch = batch_of(case, step, network, classifier)
+        gradients = []
+        for row in range(18):
+            network.zero_grad()
+            batch.loss(batch.outputs(), torch.tensor([row])).backward()
+            assert classifier.weight.grad is not None
+            assert classifier.bias.grad is not None
+            gradients.append([*classifier.weight.grad[0].tolist(), *classifier.bias.grad.tolist()])
+        variances = np.array(gradients).reshape(3, 6, 4).var(axis=1)
+        average = ema * average + (1 - ema) * variances
+        scaled = average / (1 - ema)
+        penalty = ((scaled - scaled.mean(axis=0)) ** 2).mean()
+        plain = float(batch.loss(batch.outputs()).detach())
+        value = float(algorithm(batch).detach())
+        assert value == pytest.approx(plain + (weight * penalty if step else 0.0), abs=1e-12)
+        assert algorithm.after_step() == (step == 0)
+
+
 def test_irm_multiplies_the_slopes_of_two_halves_of_each_group() -> None:
     """Of the binary cross-entropy, the slope by a factor of the logits z at factor 1 is the mean of (sigmoid(z) - y) z."""
     algorithm = built("irm", weight=7.0, anneal=0)
