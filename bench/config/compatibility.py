@@ -75,6 +75,8 @@ def check_algorithm(config: RunConfig, algorithm: Entry, optimizer: Entry, state
     if states != 1 and algorithm.use == "bench.training.algorithms.inputs:label_smoothing":
         fix = "choose a label policy with one output per finding, such as u_ignore"
         raise ConfigError("three states of a finding have no smoothed labels", f"{where}.algorithm", fix)
+    if algorithm.use == "bench.training.algorithms.averages:SWA":
+        _check_swa(config, optimizer, where)
     if not algorithm.facts.get("groups"):
         return
     name, schedule = config.algorithm, config.schedule
@@ -96,6 +98,17 @@ def check_algorithm(config: RunConfig, algorithm: Entry, optimizer: Entry, state
     if config.compile and algorithm.facts.get("features"):
         fix = "remove `compile`: a compiled network returns no features"
         raise ConfigError(f"{name} compares the features of the groups", f"{where}.compile", fix)
+
+
+def _check_swa(config: RunConfig, optimizer: Entry, where: str) -> None:
+    """Raise ConfigError for another average of the weights, and for a training that may stop before the average begins."""
+    if config.schedule.ema or str(optimizer.use).startswith("schedulefree:"):
+        key = "schedule.ema" if config.schedule.ema else "optimizer"
+        what = f"{config.algorithm} and {'ema' if config.schedule.ema else config.optimizer} both average the weights"
+        raise ConfigError(what, f"{where}.{key}", f"choose one of them: remove `{key}` or `algorithm`")
+    if config.schedule.patience:
+        what = f"with patience, a training may stop before {config.algorithm} averages its weights"
+        raise ConfigError(what, f"{where}.schedule.patience", "remove `patience`")
 
 
 def check_probe(config: RunConfig, uncertainty: Entry, where: str) -> None:

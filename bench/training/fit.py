@@ -126,7 +126,7 @@ def fit(
             row[f"{split}_auroc"], row[f"{split}_loss"] = validate_hospitals(logit_NK, examples, config)
         row["lr"] = float(step.optimizer.param_groups[0]["lr"])
         row["gradient_evaluations"] = step.gradient_evaluations
-        state.add(row, evaluated, config.selection, schedule)
+        state.add(row, evaluated, config.selection, schedule, is_selectable=step.is_selectable)
         state.seconds += clock() - start
         if processes.is_main:
             state.save(checkpoint, run.id, step)

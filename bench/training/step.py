@@ -175,17 +175,36 @@ class Step:
         """
         if self._is_schedule_free:
             self.optimizer.eval()  # type: ignore[attr-defined]
-            seed_device(seed_for(self.seed, "recalibrate", epoch), self.device)
-            slices = list(micro_batches(min(len(order), RECALIBRATION_BATCHES * size), size, self.micro))
-            seeds = [seed_for(self.seed, "recalibrate", epoch, rows.start) for rows in slices]
-            recalibrate_batch_norm(
-                self.network,
-                (
-                    lambda rows=rows, seed=seed: self._outputs(self.reader(self.rows[order[rows]]), seed)  # type: ignore[misc]
-                    for rows, seed in zip(slices, seeds, strict=True)
-                ),
-            )
+            self._recalibrate(self.network, self.forward, order, size, epoch)
+        if self.algorithm is not None:
+            averaged = self.algorithm.end_epoch(self.network, (epoch - 1) / self.schedule.epochs)
+            if averaged is not None:
+                network = cast("Network", averaged)
+                self._recalibrate(network, network.outputs, order, size, epoch)
+                return network
         return cast("Network", self.ema.module) if self.ema else self.network
+
+    def _recalibrate(
+        self, network: Network, forward: Callable[[Tensor], Tensor], order: NDArray[np.int64], size: int, epoch: int
+    ) -> None:
+        """Compute the batch-norm statistics of a network, whose forward pass is `forward`, on the first batches of an epoch."""
+        seed_device(seed_for(self.seed, "recalibrate", epoch), self.device)
+        slices = list(micro_batches(min(len(order), RECALIBRATION_BATCHES * size), size, self.micro))
+        seeds = [seed_for(self.seed, "recalibrate", epoch, rows.start) for rows in slices]
+        recalibrate_batch_norm(
+            network,
+            (
+                lambda rows=rows, seed=seed: self._forward(
+                    self._inputs(self.reader(self.rows[order[rows]]), seed), forward
+                )  # type: ignore[misc]
+                for rows, seed in zip(slices, seeds, strict=True)
+            ),
+        )
+
+    @property
+    def is_selectable(self) -> bool:
+        """Return whether the algorithm allows that the epoch which has just ended is selected."""
+        return self.algorithm is None or self.algorithm.is_selectable
 
     @property
     def _is_schedule_free(self) -> bool:
@@ -402,6 +421,7 @@ class Step:
             memory_format=torch.channels_last
         )
 
-    def _forward(self, x_NCHW: Tensor) -> Tensor:
+    def _forward(self, x_NCHW: Tensor, forward: Callable[[Tensor], Tensor] | None = None) -> Tensor:
+        """Return the outputs of the trained network, or of another with the forward pass `forward`."""
         with torch.autocast(self.device.type, self.dtype) if self.dtype else contextlib.nullcontext():
-            return self.forward(x_NCHW)
+            return (forward or self.forward)(x_NCHW)

@@ -96,6 +96,18 @@ class Algorithm(nn.Module):
         """Update the state after an optimizer step; return whether the state of the optimizer is now to be reset."""
         return False
 
+    def end_epoch(self, network: nn.Module, share: float) -> nn.Module | None:  # noqa: ARG002
+        """Return the network to validate and store after an epoch, without valid batch-norm statistics; None: the trained one.
+
+        `share`: epochs before this one, as a share of all epochs.
+        """
+        return None
+
+    @property
+    def is_selectable(self) -> bool:
+        """Return whether the epoch that has just ended may be selected."""
+        return True
+
 
 class Annealed(Algorithm):
     """An algorithm whose penalty has the weight `before` in the first `anneal` steps, and `weight` afterwards.

@@ -1,5 +1,6 @@
 """Training algorithms: the losses of DomainBed on the same batches, state that a resumed run keeps, and ERM unchanged."""
 
+import contextlib
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from bench.config.registry import Entry
+from bench.config.run_config import Schedule
 from bench.inputs.examples import Examples
 from bench.inputs.normalize import Normalizer
 from bench.models.network import build
@@ -24,7 +26,7 @@ from bench.training.algorithms.batch import Algorithm, Batch
 from bench.training.algorithms.build import build_algorithm
 from bench.training.algorithms.features import kernel_distance, mean_and_covariance_distance
 from bench.training.algorithms.inputs import label_smoothing, mixed_loss, mixup
-from bench.training.batch_sampling import group_balanced
+from bench.training.batch_sampling import group_balanced, shuffled
 from bench.training.checkpoint import load_checkpoint
 from bench.training.errors import TrainingError
 from bench.training.fit import Trained, fit
@@ -357,6 +359,46 @@ def test_a_run_with_an_algorithm_that_was_stopped_ends_with_the_same_bits(name: 
 def test_an_algorithm_that_compares_groups_gives_other_weights_than_erm(name: str, tmp_path: Path) -> None:
     plain = weights_sha256(train_groups(a_run(), tmp_path / "erm.pt").network)
     assert weights_sha256(train_groups(a_run(algorithm=name), tmp_path / f"{name}.pt").network) != plain
+
+
+def test_swa_stores_the_mean_of_the_weights_after_its_epochs_with_statistics_of_these_weights(tmp_path: Path) -> None:
+    """Of four epochs with `start` 0.5, the last two are averaged; the weights after each epoch are in the checkpoint."""
+    run = a_run(
+        algorithm="swa", selection="last", schedule=Schedule(epochs=4, batch_size=8, lr=1e-3), augmentation="none"
+    )
+    ends: list[dict[str, Tensor]] = []
+    for last in (3, 4):
+        with contextlib.suppress(KeyboardInterrupt):
+            train(run, tmp_path / "c.pt", stop_at=3 * last + 1)
+        ends.append(load_checkpoint(tmp_path / "c.pt", run.id)["network"])
+    trained = train(run, tmp_path / "c.pt")
+    assert trained.best_epoch == 4
+    stored = trained.network.state_dict()
+    learned = [name for name, _ in trained.network.named_parameters()]
+    for name in learned:
+        torch.testing.assert_close(stored[name], (ends[0][name] + ends[1][name]) / 2, atol=1e-7, rtol=1e-6)
+    assert not torch.equal(stored[learned[0]], ends[1][learned[0]])
+    statistics = [name for name in stored if name.endswith("running_mean")]
+    assert any(not torch.allclose(stored[n], (ends[0][n] + ends[1][n]) / 2, atol=1e-5) for n in statistics)
+    reader, internal, _ = a_cohort()
+    trained.network.eval()
+    inputs: list[Tensor] = []
+    norm = next(m for m in trained.network.modules() if isinstance(m, nn.BatchNorm2d))
+    hook = norm.register_forward_pre_hook(lambda _, own: inputs.append(own[0]))
+    order = shuffled(0, 4, 28)
+    normalizer = Normalizer(["imagenet"], trained.network.mean, trained.network.std, 1)
+    with torch.no_grad():
+        for i in range(3):
+            trained.network(normalizer(reader(internal.rows[order[8 * i : 8 * i + 8]]), None, of_bytes=False))
+    hook.remove()
+    means = torch.stack([x.mean((0, 2, 3)) for x in inputs]).mean(0)
+    torch.testing.assert_close(norm.running_mean, means, atol=1e-5, rtol=1e-4)
+
+
+def test_epochs_before_the_mean_are_never_selected(tmp_path: Path) -> None:
+    schedule = Schedule(epochs=4, batch_size=8, lr=3e-3)
+    trained = train(a_run(algorithm="swa", schedule=schedule), tmp_path / "c.pt")
+    assert trained.best_epoch in (3, 4)
 
 
 def test_a_checkpoint_of_erm_has_no_algorithm_and_its_run_no_entry(tmp_path: Path) -> None:
