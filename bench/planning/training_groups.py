@@ -10,9 +10,9 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from bench.scoring.patient_groups import ATTRIBUTES, UNKNOWN, PatientGroups
+from harmonize.cohorts.pooled import HOSPITAL
 from harmonize.errors import ConfigError, DatasetError
 
-HOSPITAL = "hospital"  # column of a cohort that pools several training hospitals
 SMALLEST = 2  # images of each group in a batch: a covariance of features needs two
 
 
@@ -66,7 +66,7 @@ def _named(groups: list[str]) -> str:
 def _no_column(table: pd.DataFrame, column: str, place: str) -> DatasetError:
     """Return the error for a column that the table does not have."""
     if column == HOSPITAL:
-        fix = "set `groups` to sex, age, view or another column of the table, or use `algorithm: erm`"
+        fix = "name several hospitals in `train_on`, or set `groups` to sex, age, view or another column of the table"
         return DatasetError("an algorithm compares groups, and all training images are of one hospital", place, fix)
     names = [*ATTRIBUTES, *(str(name) for name in table)]
     return DatasetError(f"the cohort has no column {column!r}", place, ConfigError.suggestion(column, names))

@@ -41,12 +41,18 @@ def test_runs_with_algorithms_are_trained_stored_and_verified_as_a_bundle(
 
 
 @pytest.mark.grid
-def test_one_hospital_is_refused_for_an_algorithm_that_compares_hospitals(
+def test_hospitals_are_compared_in_a_pool_and_refused_where_there_is_one(
     drawn: Callable[[str | Path, Path], Path], tmp_path: Path
 ) -> None:
     folder = drawn(TINY, tmp_path)
-    path = tiny_with(folder, "hospitals", "{algorithm: groupdro}")
+    path = tiny_with(folder, "hospitals", "{algorithm: groupdro, schedule.epochs: 1}")
     refused = bench("run", "--grid", str(path), "--quiet", cwd=folder, code=2).stderr
     assert "all training images are of one hospital" in refused
-    assert "sex, age, view" in refused
+    assert "several hospitals in `train_on`" in refused
     assert not Store.open(folder / "runs").run_ids()
+    pool = "evaluate_on: [nih]\nbase: {train_on: [chexpert, mimic]}\n"
+    path.write_text(path.read_text() + pool)
+    bench("run", "--grid", str(path), "--quiet", cwd=folder)
+    store = Store.open(folder / "runs")
+    (run_id,) = store.run_ids()
+    assert read_run(store, run_id).group_column == "hospital"
