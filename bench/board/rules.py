@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any, Self
 
 from bench.config.registry import Registry
-from bench.config.run_config import NAMED
 from bench.config.seen import OTHERS, Seen
 from bench.planning.exposure import Exposure
 from bench.planning.manifest import Manifest
@@ -145,7 +144,7 @@ def division_of(rules: Rules, manifest: Manifest, registry: Registry) -> tuple[s
 def _open_reasons(row: Mapping[str, Any], manifest: Manifest, registry: Registry) -> list[str]:
     run = read_run(manifest.store, str(row["id"]))
     known = known_entries(run, registry)
-    unknown = sorted(set(NAMED) - set(known))
+    unknown = sorted(set(run.config.named) - set(known))
     out = [f"the registry of the board has another entry or version of its {key}" for key in unknown]
     weights, architecture = str(row["config"]["weights"]), known.get("architecture", run.entries["architecture"])
     pretrained = "exposure" in row or not Exposure.saw_no_data(weights, architecture)

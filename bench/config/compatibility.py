@@ -54,7 +54,61 @@ def without_training(config: RunConfig) -> RunConfig:
         selection="best_val",
         precision="mixed",
         compile=False,
+        algorithm="erm",
+        groups="hospital",
     )
+
+
+def without_unused_groups(config: RunConfig, registry: Registry) -> RunConfig:
+    """Return the configuration with the default of `groups` if its algorithm uses no groups.
+
+    So a sweep over algorithms can state groups for all its runs, and a run that ignores them keeps its id.
+    """
+    named = "algorithm" in config.named
+    if named and registry.find("algorithms", config.algorithm, "algorithm").facts.get("groups"):
+        return config
+    return replace(config, groups="hospital")
+
+
+def check_algorithm(config: RunConfig, algorithm: Entry, optimizer: Entry, states: int, where: str) -> None:
+    """Raise ConfigError for settings that cannot be combined with the algorithm. `states`: outputs per finding."""
+    if states != 1 and algorithm.use == "bench.training.algorithms.inputs:label_smoothing":
+        fix = "choose a label policy with one output per finding, such as u_ignore"
+        raise ConfigError("three states of a finding have no smoothed labels", f"{where}.algorithm", fix)
+    if algorithm.use == "bench.training.algorithms.averages:SWA":
+        _check_swa(config, optimizer, where)
+    if not algorithm.facts.get("groups"):
+        return
+    name, schedule = config.algorithm, config.schedule
+    if not config.groups.strip():
+        raise ConfigError(
+            f"{name} needs groups", f"{where}.groups", "name a column, such as hospital, sex, age or view"
+        )
+    if schedule.micro_batch not in (0, schedule.batch_size):
+        fix = f"remove `micro_batch`, or set `batch_size: {schedule.micro_batch}`"
+        what = f"{name} compares the groups of a whole batch, which micro-batches would split"
+        raise ConfigError(what, f"{where}.schedule.micro_batch", fix)
+    if schedule.sampling == "balanced":
+        fix = "remove `sampling`: each batch has the same number of images of each group"
+        raise ConfigError(f"{name} and balanced sampling both fill the batches", f"{where}.schedule.sampling", fix)
+    if optimizer.use == "bench.training.optimizers.sam:SAM" or optimizer.facts.get("closure"):
+        fix = "use an optimizer that computes one gradient in a step, such as adamw"
+        what = f"{config.optimizer} may compute the loss of a batch several times, and {name} computes it once"
+        raise ConfigError(what, f"{where}.optimizer", fix)
+    if config.compile and algorithm.facts.get("features"):
+        fix = "remove `compile`: a compiled network returns no features"
+        raise ConfigError(f"{name} compares the features of the groups", f"{where}.compile", fix)
+
+
+def _check_swa(config: RunConfig, optimizer: Entry, where: str) -> None:
+    """Raise ConfigError for another average of the weights, and for a training that may stop before the average begins."""
+    if config.schedule.ema or str(optimizer.use).startswith("schedulefree:"):
+        key = "schedule.ema" if config.schedule.ema else "optimizer"
+        what = f"{config.algorithm} and {'ema' if config.schedule.ema else config.optimizer} both average the weights"
+        raise ConfigError(what, f"{where}.{key}", f"choose one of them: remove `{key}` or `algorithm`")
+    if config.schedule.patience:
+        what = f"with patience, a training may stop before {config.algorithm} averages its weights"
+        raise ConfigError(what, f"{where}.schedule.patience", "remove `patience`")
 
 
 def check_probe(config: RunConfig, uncertainty: Entry, where: str) -> None:

@@ -13,6 +13,7 @@ from bench.config.analyses import Analysis, read_analyses
 from bench.config.auxiliary_heads import check_heads
 from bench.config.compatibility import (
     OWN,
+    check_algorithm,
     check_given_vectors,
     check_probe,
     check_prompts,
@@ -20,12 +21,13 @@ from bench.config.compatibility import (
     with_own_preprocessing,
     with_required_kind,
     without_training,
+    without_unused_groups,
 )
 from bench.config.grid_file import check_name, find, load, location, merge, shipped_grids
 from bench.config.preprocessing_ops import check_augmentation, geometry, input_size
 from bench.config.published_results import Published, read_published
 from bench.config.registry import Registry
-from bench.config.run_config import NAMED, RunConfig, differing, from_dict
+from bench.config.run_config import SECTION_OF, RunConfig, differing, from_dict
 from bench.config.tta_and_ensembles import Ensemble, read_ensembles, read_tta
 from harmonize.cohorts.pool_names import hospitals_of, is_pool, pool_name
 from harmonize.errors import ConfigError, CxrError
@@ -467,7 +469,7 @@ def _values(key: str, value: Any, registry: Registry, where: str) -> list[Any]:
     values = value if isinstance(value, list) else [value]
     if not values:
         raise ConfigError(f"{key} is an empty list", f"{where}.{key}", "add at least one value")
-    if key not in (*NAMED, ENCODER):
+    if key not in (*SECTION_OF, ENCODER):
         return values
     matches = [_named(key, v, registry, f"{where}.{key}") for v in values]
     return [name for names in matches for name in names]
@@ -475,7 +477,7 @@ def _values(key: str, value: Any, registry: Registry, where: str) -> list[Any]:
 
 def _named(key: str, value: Any, registry: Registry, where: str) -> list[str]:
     """Return the names of registry entries that a value (a name, or a pattern with wildcards) matches."""
-    section = NAMED.get(key, "encoders")
+    section = SECTION_OF.get(key, "encoders")
     if not isinstance(value, str):
         raise ConfigError(f"{key} must be a name (got {value!r})", where, f"`bench list {section}` shows the names")
     if (key, value) == ("preprocessing", OWN):
@@ -506,13 +508,13 @@ def _config(block: Mapping[str, Any], registry: Registry, where: str) -> RunConf
         own = registry.of_encoder(str(block[ENCODER]), f"{where}.{ENCODER}")
         block = {**own, **{key: value for key, value in block.items() if key != ENCODER}}
     config = with_own_preprocessing(from_dict(RunConfig, block, where), registry, where)
-    for key, section in NAMED.items():
+    for key, section in config.named.items():
         registry.find(section, getattr(config, key), f"{where}.{key}")
     geometry(registry.find("preprocessing", config.preprocessing, where).facts)
     check_augmentation(registry.find("augmentation", config.augmentation, where))
     if "kind" not in block.get("schedule", {}):
         config = with_required_kind(config, registry.find("optimizers", config.optimizer, where))
-    return without_training(config)
+    return without_training(without_unused_groups(config, registry))
 
 
 def _pool(hospitals: list[object], where: str) -> str:
@@ -546,7 +548,11 @@ def _check_combination(config: RunConfig, registry: Registry, where: str) -> Non
     if needed != config.blank:
         what = f"{config.uncertainty} needs `blank: {needed}` (got {config.blank})"
         raise ConfigError(what, f"{where}.blank", f"set `blank: {needed}`")
-    if policy.facts.get("states", 1) != 1 and (loss.use != "bench.training.losses:bce" or loss.options):
+    states = int(policy.facts.get("states", 1))
+    if "algorithm" in config.named:
+        algorithm = registry.find("algorithms", config.algorithm, where)
+        check_algorithm(config, algorithm, optimizer, states, where)
+    if states != 1 and (loss.use != "bench.training.losses:bce" or loss.options):
         fix = "use `loss: bce` without options: this policy turns bce into a cross-entropy over three states"
         raise ConfigError(f"{config.uncertainty} cannot be trained with {config.loss}", f"{where}.loss", fix)
 

@@ -23,6 +23,7 @@ SECTIONS = (
     "encoders",
     "optimizers",
     "losses",
+    "algorithms",
     "uncertainty",
     "preprocessing",
     "augmentation",
@@ -60,6 +61,7 @@ _FACTS = {  # section -> facts: keys that only entries of this section may have
         "source",
     },
     "optimizers": {"schedule", "closure"},
+    "algorithms": {"groups", "features"},
     "uncertainty": {"states", "blank"},
     "preprocessing": {"size", "fit", "input", "ops", "interpolation"},
     "metrics": {"better", "headline", "given"},
@@ -67,11 +69,13 @@ _FACTS = {  # section -> facts: keys that only entries of this section may have
     "datasets": {"headline_split"},
 }
 # facts whose values are part of the run id
-_HASHED_FACTS = {"size", "fit", "input", "ops", "interpolation", "states", "keys", "mean", "std"}
+_HASHED_FACTS = {"size", "fit", "input", "ops", "interpolation", "states", "keys", "mean", "std", "groups", "features"}
 _VALUES: Mapping[str, tuple[Any, ...]] = {  # fact -> its allowed values
     "schedule": ("cosine", "constant", "plateau"),
     "states": (1, 3),
     "closure": (True, False),
+    "groups": (True, False),
+    "features": (True, False),
     "blank": ("zero", "ignore"),
     "better": ("higher", "lower"),
 }

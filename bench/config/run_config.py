@@ -264,6 +264,12 @@ class RunConfig:
     head: str = "own"
     lora: LoraSize = field(default_factory=LoraSize)  # only with `head: lora`
     shots: int = 0  # only for a probe: number of present and of absent training images of each finding; 0: all
+    algorithm: str = (
+        "erm"  # how the loss of a batch is computed: erm (mean over the images), or an algorithm that compares groups
+    )
+    # the groups of the training images: hospital, sex, age (bands), view, device, or another column of the cohort's table;
+    # only with an algorithm that uses groups
+    groups: str = "hospital"
 
     def __post_init__(self) -> None:
         check_pool(self.train_on, self.leave_out)
@@ -307,6 +313,13 @@ class RunConfig:
     def hospitals(self) -> tuple[str, ...]:
         """Return the training hospitals: one, or those of a pool in alphabetical order without the hospital `leave_out`."""
         return tuple(name for name in hospitals_of(self.train_on) if name != self.leave_out)
+
+    @property
+    def named(self) -> dict[str, str]:
+        """Return the sections of the registry entries that the configuration names, by field."""
+        return NAMED | {
+            key: section for key, (section, default) in NAMED_UNLESS.items() if getattr(self, key) != default
+        }
 
     @property
     def is_frozen(self) -> bool:
@@ -357,6 +370,9 @@ NAMED = {
     "augmentation": "augmentation",
     "weights": "weights",
 }
+# The same for fields that name no entry at their default, so that run.json has no entry for them: field -> (section, default).
+NAMED_UNLESS = {"algorithm": ("algorithms", "erm")}
+SECTION_OF = NAMED | {key: section for key, (section, _) in NAMED_UNLESS.items()}
 
 
 _TYPE_NAMES: Mapping[Any, str] = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}

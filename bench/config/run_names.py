@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Self
 
-from bench.config.run_config import NAMED, RunConfig, flat
+from bench.config.run_config import SECTION_OF, RunConfig, flat
 
 # keys that a run's name does not list among its settings: architecture, seed and the hospital that is left out have their
 # own places in the name, and the setting `finding` already shows the task
@@ -123,7 +123,7 @@ def _form(values: Sequence[Any]) -> str:
 
 def _text(key: str, value: Any, titles: Mapping[str, str], form: str) -> str:
     """Return a setting as text: the name of a registry entry or finding, else key and value."""
-    if key in NAMED or key == "finding":
+    if key in SECTION_OF or key == "finding":
         return str(titles.get(key, value))
     name = _SHORT.get(
         key, key.rpartition(".")[2] if key.startswith(("schedule.", "cohort.")) else key.replace(".", " ")

@@ -15,6 +15,7 @@ from bench.planning.jobs import AnalysisJob, DerivedJob, Job, PassJob
 from bench.store.store import Progress, write_bytes
 from bench.system.freed_memory import keep_freed_memory
 from harmonize.disk_space import DiskFullError
+from harmonize.errors import ConfigError
 
 Work = Job | DerivedJob | PassJob | AnalysisJob
 # arguments: job id, name of the step, number of units done, total number of units
@@ -48,6 +49,14 @@ class Executor(Protocol):
 
     def submit(self, jobs: Sequence[Work], on_event: OnEvent) -> Iterator[Outcome]:
         """Run the jobs and yield their outcomes."""
+
+
+def check_devices(jobs: Sequence[Work], num_devices: int, where: str) -> None:
+    """Raise ConfigError if several devices would divide a batch whose groups an algorithm compares. `where`: the option."""
+    algorithms = [job.run.config.algorithm for job in jobs if isinstance(job, Job) and job.run.group_column]
+    if num_devices > 1 and algorithms:
+        what = f"{algorithms[0]} compares the groups of a whole batch, which {num_devices} devices would divide"
+        raise ConfigError(what, where, "train each run on one device, or use `algorithm: erm`")
 
 
 def placed(job: Work, devices: Sequence[str]) -> Work:

@@ -17,6 +17,7 @@ from bench.config.run_config import RunConfig
 from bench.planning.auxiliary_targets import targets
 from bench.planning.plan import CohortRef, states, training_labels
 from bench.planning.protocol import FEATURE_PATIENTS
+from bench.planning.training_groups import group_indices
 from harmonize.cache.cache import ImageCache
 from harmonize.cohorts.pooled import hospital_of
 
@@ -31,22 +32,34 @@ class Examples:
     state_NK: NDArray[np.int8]  # 1 present, 0 absent, -1 uncertain, -2 not mentioned, -3 null
     head_NT: NDArray[np.float32] | None = None  # targets of auxiliary heads: 1, 0, NaN (unknown); None: not read
     headline_N: NDArray[np.bool_] | None = None  # True for a headline image; None: not read
+    group_N: NDArray[np.int64] | None = None  # index of the group of a training image; None: not read
 
     @classmethod
-    def of(cls, table: pd.DataFrame, cache: ImageCache, config: RunConfig, *, with_targets: bool = False) -> Self:
+    def of(
+        cls, table: pd.DataFrame, cache: ImageCache, config: RunConfig, *, with_targets: bool = False, groups: str = ""
+    ) -> Self:
         """Return the images of a cohort table that are readable, in the order of the table.
 
-        With `with_targets`, the targets of the auxiliary heads are read, too.
+        With `with_targets`, the targets of the auxiliary heads are read, too. With `groups`, the values of this column are the
+        groups of the images, and images without a known value are left out.
         """
         rows = cache.rows(table["image_id"])
-        table = table[rows >= 0]
+        group_N = group_indices(table, groups) if groups else None
+        used_N = rows >= 0 if group_N is None else (rows >= 0) & (group_N >= 0)
+        table = table[used_N]
         auxiliary = targets(table, config) if with_targets else None
         ids, patients = (table[c].to_numpy(object) for c in ("image_id", "patient_id"))
-        return cls(ids, patients, rows[rows >= 0], states(table, config.findings), auxiliary)
+        group_N = None if group_N is None else group_N[used_N]
+        return cls(ids, patients, rows[used_N], states(table, config.findings), auxiliary, group_N=group_N)
 
     @classmethod
-    def training(cls, internal: CohortRef, config: RunConfig, cache: ImageCache) -> tuple[Self, dict[str, Self]]:
-        """Return the internal training images, and {split: images} for the splits that are predicted after each epoch."""
+    def training(
+        cls, internal: CohortRef, config: RunConfig, cache: ImageCache, groups: str = ""
+    ) -> tuple[Self, dict[str, Self]]:
+        """Return the internal training images, and {split: images} for the splits that are predicted after each epoch.
+
+        `groups`: column with the groups of the training images, "" for an algorithm without groups.
+        """
         table = internal.read()
         split_N = internal.split_of(table, config)
         by_split = {
@@ -54,7 +67,7 @@ class Examples:
             for split in config.schedule.watched
         }
         train = training_labels(table[split_N == "train"], config)
-        return cls.of(train, cache, config, with_targets=True), by_split
+        return cls.of(train, cache, config, with_targets=True, groups=groups), by_split
 
     @classmethod
     def predicted(cls, ref: CohortRef, config: RunConfig, cache: ImageCache) -> Self:

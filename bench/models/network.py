@@ -134,7 +134,7 @@ def build(
     factory = Entry("architectures", use, use).load() if isinstance(use, str) else use
     where = str(options.get("name", getattr(factory, "__name__", use)))
     try:
-        with _seeded(seed):
+        with seeded(seed):
             backbone = factory(num_outputs=num_outputs, in_channels=in_channels, **options)
             _initialize(output_layers(backbone))
     except (TypeError, ValueError) as error:
@@ -226,7 +226,7 @@ def check_timm(options: Mapping[str, Any], channels: int, size: int, where: str)
 
 
 @contextmanager
-def _seeded(seed: int) -> Iterator[None]:
+def seeded(seed: int) -> Iterator[None]:
     """Seed the CPU generator during the block; unlike torch.manual_seed, GPU generators keep their state."""
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)

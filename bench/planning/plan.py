@@ -24,6 +24,7 @@ from bench.planning.overlap import refuse_internal_again, refuse_shared_patients
 from bench.planning.protocol import CohortRole
 from bench.planning.read_cohorts import read_cohorts
 from bench.planning.run import Run
+from bench.planning.training_groups import check_groups
 from bench.store.checked_files import cohort_problem, read_cohort, write_cohort
 from bench.store.store import Progress, Store
 from harmonize.cohorts.cohort import Cohort, training_column
@@ -190,6 +191,9 @@ def make_plan(
     for config in {_training_data(config): config for config in grid.configs}.values():
         _check_internal(refs[0], cohorts[grid.train_on], config)
     runs = tuple(Run.of(config, registry, refs[0].id, weights) for config in grid.configs)
+    for run in {(run.group_column, _training_data(run.config), run.config.schedule): run for run in runs}.values():
+        if run.group_column:
+            _check_groups(refs[0], cohorts[grid.train_on], run)
     images = {name: cohort.table["image_id"].astype(str).tolist() for name, cohort in cohorts.items()}
     for tables in dict.fromkeys(run.embeddings for run in runs if run.has_given_vectors):
         tables.check(grid.train_on, images)
@@ -270,6 +274,13 @@ def _headline_split(registry: Registry, cohort: Cohort) -> str:
     """Return the headline split of a cohort: "all" if the dataset names none, or if the split that it names has no image."""
     named = str(registry.sections["datasets"][cohort.layout].facts.get("headline_split", "all"))
     return named if (cohort.table["split"] == named).any() else "all"
+
+
+def _check_groups(ref: CohortRef, cohort: Cohort, run: Run) -> None:
+    """Raise DatasetError when the internal cohort does not have the groups that the algorithm of a run compares."""
+    is_training_N = ref.split_of(cohort.table, run.config).to_numpy(str) == "train"
+    batch = run.config.schedule.effective_batch_size(int(is_training_N.sum()))
+    check_groups(cohort.table, is_training_N, run.group_column, batch, str(cohort.root))
 
 
 def _ref(store: Store, registry: Registry, cohort: Cohort, internal: str) -> CohortRef:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from bench.config.preprocessing_ops import geometry, input_size, learned_op, padded
 from bench.config.registry import Entry, Registry
-from bench.config.run_config import NAMED, RunConfig, differing, from_dict
+from bench.config.run_config import SECTION_OF, RunConfig, differing, from_dict
 from bench.config.run_names import RunName
 from bench.config.stable_names import current_name
 from bench.planning.prompts import Prompts
@@ -49,7 +49,7 @@ class Run:
         states, and for weights of timm's hub without a tag. An architecture with tables of vectors gets their width as an
         option, and the hash of the tables identifies the weights.
         """
-        entries = {key: registry.find(section, getattr(config, key), key) for key, section in NAMED.items()}
+        entries = {key: registry.find(section, getattr(config, key), key) for key, section in config.named.items()}
         weights_file, weights_id = starting_weights(
             entries["architecture"], entries["weights"], weights_dir, registry.path
         )
@@ -149,6 +149,12 @@ class Run:
         from bench.planning.embeddings import EmbeddingTables
 
         return EmbeddingTables(Path(str(self.entries["architecture"].facts["embeddings"])))
+
+    @property
+    def group_column(self) -> str:
+        """Return the column whose values are the groups of the training images; "" if the algorithm uses no groups."""
+        algorithm = self.entries.get("algorithm")
+        return self.config.groups if algorithm is not None and algorithm.facts.get("groups") else ""
 
     @property
     def states(self) -> int:
@@ -252,7 +258,7 @@ def parse_run(content: Mapping[str, Any], run_id: str, where: str) -> Run:
             facts = {k: v for k, v in entry.items() if k not in {"use", "with", "version"}}
             name = str(getattr(config, key))
             entries[key] = Entry(
-                NAMED[key], name, current_name(entry["use"]), entry["with"], facts, name, version=entry["version"]
+                SECTION_OF[key], name, current_name(entry["use"]), entry["with"], facts, name, version=entry["version"]
             )
     except (KeyError, TypeError, AttributeError, ConfigError) as error:
         fix = "predict with the version that trained it, or train it again"

@@ -24,7 +24,7 @@ def train(
 
     config, folder = run.config, store.run_dir(run.id)
     cache = open_images(store, internal, run.geometry)
-    training, watched = Examples.training(internal, config, cache)
+    training, watched = Examples.training(internal, config, cache, run.group_column)
     network = initial_network(run, run.weights_file or ("hub" if config.weights == "imagenet" else None))
     memory = PeakMemory.start(device)
     normalization = normalization_of(run, store, internal, network)

@@ -41,18 +41,23 @@ class PatientGroups:
         return cls(sex, table["age"].to_numpy(np.float64), view, device, mapped or {})
 
     @cached_property
+    def attributes(self) -> dict[str, Text]:
+        """Return the value of each attribute for each image [N]: sex, band of the age, view and device; "" where unknown."""
+        band_index = np.digitize(np.nan_to_num(self.age, nan=0.0), (40, 60, 80))
+        return {
+            "sex": np.where(np.isin(self.sex, SEXES), self.sex, UNKNOWN),
+            "age": np.where(np.isfinite(self.age), np.array(AGES, object)[band_index], UNKNOWN),
+            "view": np.where(np.isin(self.view, VIEWS), self.view, UNKNOWN),
+            "device": self.device,
+        }
+
+    @cached_property
     def groups(self) -> dict[str, dict[str, NDArray[np.bool_]]]:
         """Return the subgroups: attribute -> name of the group ("sex=F", "sex=F age=40-60") -> mask of its images [N].
 
         An image with an unknown value is in no group of this attribute. An attribute without known values is left out.
         """
-        band = self._age_bands()
-        columns = {
-            "sex": np.where(np.isin(self.sex, SEXES), self.sex, UNKNOWN),
-            "age": band,
-            "view": np.where(np.isin(self.view, VIEWS), self.view, UNKNOWN),
-            "device": self.device,
-        }
+        columns = self.attributes
         orders = {"sex": SEXES, "age": AGES, "view": VIEWS, "device": tuple(sorted(set(self.device) - {UNKNOWN}))}
         groups = {
             name: {
@@ -82,10 +87,6 @@ class PatientGroups:
                 codes[attribute, mask] = group
                 group += 1
         return codes
-
-    def _age_bands(self) -> Text:
-        band_index = np.digitize(np.nan_to_num(self.age, nan=0.0), (40, 60, 80))
-        return np.where(np.isfinite(self.age), np.array(AGES, object)[band_index], UNKNOWN)
 
     @cached_property
     def missing(self) -> list[str]:

@@ -112,6 +112,7 @@ def step_key(config: RunConfig) -> tuple[object, ...]:
         "uncertainty",
         "preprocessing",
         "augmentation",
+        "algorithm",
         "channels",
         "heads",
         "task",

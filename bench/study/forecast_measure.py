@@ -32,6 +32,7 @@ from bench.planning.derived_runs import Derived
 from bench.planning.image_caches import ImageFiles
 from bench.planning.plan import Plan, states, training_labels
 from bench.planning.run import Run
+from bench.planning.training_groups import group_indices
 from bench.runs.networks import initial_network
 from bench.store.store import Progress
 from bench.study.forecast import Forecast, NetworkRate, Rates, forecast, step_key
@@ -283,11 +284,15 @@ class NetworkRehearsal:
         internal, config = self.plan.refs[0], self.run.config
         table = self.plan.cohorts[internal.name].table
         table = training_labels(table[internal.split_of(table, config) == "train"], config)
+        column = self.run.group_column
+        table = table[group_indices(table, column) >= 0] if column else table
         size = config.schedule.effective_batch_size(len(table))
         table = table.iloc[: max(size, LABELED)]
         ids, patients = (table[column].to_numpy(object) for column in ("image_id", "patient_id"))
         rows = np.arange(len(table), dtype=np.int64) % DISTINCT
-        examples = Examples(ids, patients, rows, states(table, config.findings), targets(table, config))
+        group_N = group_indices(table, column) if column else None
+        state_NK, head_NT = states(table, config.findings), targets(table, config)
+        examples = Examples(ids, patients, rows, state_NK, head_NT, group_N=group_N)
         training_loss = TrainingLoss(self.run, TrainingTargets.of(self.run, examples, self.device))
         step = Step(self.run, self.network, self.normalizer, self.reader, examples.rows, training_loss, self.device)
         # In the last epoch no weights are frozen, so a step takes its full time.

@@ -12,7 +12,7 @@ from bench.config.grid import Grid
 from bench.config.imported_model import Declared
 from bench.config.preprocessing_ops import input_size
 from bench.config.registry import BUILT_IN_WEIGHTS, Entry, Registry, installed
-from bench.config.run_config import NAMED, RunConfig
+from bench.config.run_config import RunConfig
 from bench.planning.prompts import Prompts
 from bench.planning.run import Run, own_weights_path, starting_weights, weights_path
 from bench.runs.model_reference import folder_of
@@ -206,14 +206,14 @@ def check_foreign(grid: Grid, registry: Registry) -> None:
     """
     shipped = installed("registry.yaml")
     own = (registry if registry.path.resolve() == shipped.resolve() else Registry.read(shipped)).sections
-    named = {(section, getattr(config, key)) for config in grid.configs for key, section in NAMED.items()}
+    named = {(section, getattr(config, key)) for config in grid.configs for key, section in config.named.items()}
     for section, name in sorted(named):
         entry = registry.find(section, name, grid.path)
         if entry.plugin or entry != own[section].get(name):
             entry.check()
     for config in grid.configs:
         entry = registry.find("architectures", config.architecture, grid.path)
-        if config.is_frozen and not entry.has_given_vectors:
+        if (config.is_frozen and not entry.has_given_vectors) or _compares_features(config, registry):
             _features_of(entry, config, f"{grid.path}: {config.architecture}")
         if config.head == "lora":
             _check_lora(entry, config, f"{grid.path}: {config.architecture}")
@@ -281,8 +281,14 @@ def _check_lora(architecture: Entry, config: RunConfig, where: str) -> None:
         raise ConfigError("`head: lora` is impossible: the network has no linear layers to change", where, fix)
 
 
+def _compares_features(config: RunConfig, registry: Registry) -> bool:
+    """Return whether the algorithm of a run needs the features of the images."""
+    section = config.named.get("algorithm")
+    return bool(section and registry.find(section, config.algorithm, "algorithm").facts.get("features"))
+
+
 def _features_of(architecture: Entry, config: RunConfig, where: str) -> int:
-    """Return the number of features of a network that is used without training it.
+    """Return the number of features of a network that is used without training it, or whose features an algorithm needs.
 
     Raises ConfigError for a network whose output layer is not one linear layer.
     """
@@ -294,6 +300,11 @@ def _features_of(architecture: Entry, config: RunConfig, where: str) -> int:
     try:
         layer = output_layer(Network(backbone, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0), config.channels))
     except TrainingError as error:
-        fix = "use `head: own`, or a network whose output layer is one linear layer"
-        raise ConfigError(f"`head: {config.head}` is impossible: {error}", where, fix) from error
+        key, plain = (
+            (f"head: {config.head}", "head: own")
+            if config.is_frozen
+            else (f"algorithm: {config.algorithm}", "algorithm: erm")
+        )
+        fix = f"use `{plain}`, or a network whose output layer is one linear layer"
+        raise ConfigError(f"`{key}` is impossible: {error}", where, fix) from error
     return int(layer.weight.shape[1])

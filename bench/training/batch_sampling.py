@@ -26,6 +26,39 @@ def micro_batches(num_images: int, batch: int, micro: int) -> Iterator[slice]:
             yield slice(start, min(start + micro, batch_start + batch))
 
 
+def group_balanced(group_N: NDArray[np.int64], batch: int, seed: int, epoch: int) -> NDArray[np.int64]:
+    """Return the order of an epoch in which every batch has the same number of images of each group.
+
+    The number of batches is that of a shuffled epoch. If `batch` is no multiple of the number of groups, the groups take turns
+    with the images that remain. The images of a group are drawn without replacement until all were drawn, then again; so a
+    small group is shown more often than once in an epoch, and a large group not completely. Raises ValueError for a group
+    without images.
+
+    >>> group_balanced(np.array([0, 0, 0, 0, 1]), 4, 0, 1).tolist()
+    [1, 3, 4, 4]
+    """
+    num_groups, num_batches = int(group_N.max()) + 1, len(group_N) // batch
+    counts_BG = np.full((num_batches, num_groups), batch // num_groups)
+    for b in range(num_batches):
+        extra = batch % num_groups
+        counts_BG[b, [(b * extra + i) % num_groups for i in range(extra)]] += 1
+    generator = np.random.default_rng(seed_for(seed, "groups", epoch))
+    drawn = [_repeated(np.flatnonzero(group_N == g), int(counts_BG[:, g].sum()), generator) for g in range(num_groups)]
+    ends_BG = counts_BG.cumsum(axis=0)
+    batches = [
+        drawn[g][ends_BG[b, g] - counts_BG[b, g] : ends_BG[b, g]] for b in range(num_batches) for g in range(num_groups)
+    ]
+    return np.concatenate(batches) if batches else np.empty(0, np.int64)
+
+
+def _repeated(images: NDArray[np.int64], num: int, generator: np.random.Generator) -> NDArray[np.int64]:
+    """Return `num` images in random order: permutations of all images, one after the other."""
+    if not len(images):
+        raise ValueError("a group has no training images")
+    rounds = [generator.permutation(images) for _ in range(-(-num // len(images)))]
+    return np.concatenate([np.empty(0, np.int64), *rounds])[:num]
+
+
 def class_membership(target_NK: NDArray[np.float32], weight_NK: NDArray[np.float32]) -> NDArray[np.bool_]:
     """Return a mask [N, C] of the classes of each image: the present classes of all findings, then the absent classes.
 

@@ -29,14 +29,22 @@ class TrainingState:
     best_auroc: float = -math.inf
     seconds: float = 0.0  # wall-clock time of training and validation
 
-    def add(self, row: dict[str, float], network: nn.Module, selection: str, schedule: Schedule) -> None:
+    def add(
+        self,
+        row: dict[str, float],
+        network: nn.Module,
+        selection: str,
+        schedule: Schedule,
+        *,
+        is_selectable: bool = True,
+    ) -> None:
         """Append an epoch to the history; keep the network's weights if this epoch is selected.
 
         The epoch is selected if it is the best so far, or if `selection` is "last". Pretraining epochs, in which
-        cross-entropy replaces the run's own loss, are never selected.
+        cross-entropy replaces the run's own loss, are never selected, nor are those that an algorithm excludes.
         """
         self.history.append(row)
-        if row["epoch"] <= schedule.pretrain_epochs:
+        if row["epoch"] <= schedule.pretrain_epochs or not is_selectable:
             return
         value = row[f"{schedule.select_on}_auroc"]
         if selection == "last" or value > self.best_auroc:

@@ -95,6 +95,8 @@ def fit(
     # The incomplete last batch of an epoch is dropped; the dropped images differ from epoch to epoch.
     num_steps = len(train) // size
     processes.check_batch(size, min(schedule.micro_batch or size, size))
+    if processes.size > 1 and run.group_column:
+        raise TrainingError(f"{config.algorithm} compares the groups of a whole batch: train the run on one device")
     state = TrainingState()
     state.resume(checkpoint, run.id, step)
     passes_left = (schedule.epochs - len(state.history)) * num_steps * -(-size // min(step.micro, size))
@@ -124,7 +126,7 @@ def fit(
             row[f"{split}_auroc"], row[f"{split}_loss"] = validate_hospitals(logit_NK, examples, config)
         row["lr"] = float(step.optimizer.param_groups[0]["lr"])
         row["gradient_evaluations"] = step.gradient_evaluations
-        state.add(row, evaluated, config.selection, schedule)
+        state.add(row, evaluated, config.selection, schedule, is_selectable=step.is_selectable)
         state.seconds += clock() - start
         if processes.is_main:
             state.save(checkpoint, run.id, step)
@@ -179,12 +181,13 @@ def _training_set(run: Run, train: Examples, device: torch.device) -> tuple[Exam
 def _epoch_order(targets: TrainingTargets, config: RunConfig, epoch: int, size: int) -> NDArray[np.int64]:
     """Return the indices of the training images in the order of an epoch. `size`: images per batch.
 
-    Raises TrainingError when `sampling: balanced` is impossible with these micro-batches.
+    Raises TrainingError when the batches cannot be balanced: classes in micro-batches, or the groups of an algorithm.
     """
     try:
         return targets.epoch_order(config, epoch, size)
     except ValueError as error:
-        raise TrainingError(f"sampling: balanced: {error}") from error
+        what = "sampling: balanced" if targets.group_N is None else f"algorithm: {config.algorithm}"
+        raise TrainingError(f"{what}: {error}") from error
 
 
 def _limit_reached(clock: Callable[[], float], deadline: float, processes: DataParallelGroup) -> bool:

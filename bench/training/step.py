@@ -20,9 +20,12 @@ from bench.inputs.batches import BatchReader
 from bench.inputs.device_transfer import seed_device, to_device
 from bench.inputs.normalize import Normalizer
 from bench.models.network import Network
+from bench.models.output_layers import output_layers
 from bench.models.predict import autocast_dtype
 from bench.planning.run import Run
 from bench.store.store import Progress
+from bench.training.algorithms.batch import Algorithm, Batch
+from bench.training.algorithms.build import build_algorithm
 from bench.training.batch_sampling import micro_batches
 from bench.training.data_parallel import SINGLE_PROCESS, DataParallelGroup, SharedBatchNorm
 from bench.training.lr_schedule import lr_multiplier
@@ -79,6 +82,17 @@ class Step:
         self.gradient_evaluations = 0  # number of forward and backward passes over a batch
         has_weight_N = self.training_loss.has_weight()
         self.has_weight_N = None if has_weight_N.all() else has_weight_N  # mask [N]; None if all are True
+        self.algorithm: Algorithm | None = None  # None: ERM
+        self.group_N: Tensor | None = (
+            None  # index of the group of each training image; None for an algorithm without groups
+        )
+        if "algorithm" in run.entries:
+            self.group_N = self.training_loss.targets.group_N
+            num_groups = 0 if self.group_N is None else int(self.group_N.max()) + 1
+            layer = output_layers(network)[0]
+            self.algorithm = build_algorithm(
+                run.entries["algorithm"], num_groups, layer, seed_for(self.seed, "algorithm")
+            ).to(device)
         self.buffers = [*network.buffers(), *self.training_loss.buffers()]
         self.saved = [buffer.clone() for buffer in self.buffers]  # values of the buffers before the step
         self.in_pass = False  # whether a forward or backward pass is running
@@ -90,27 +104,34 @@ class Step:
         train_mode(self.network)
         index_N = to_device(torch.arange(min(self.micro, len(self.rows))), self.device)
         image_NHW = self.reader(self.rows[: len(index_N)])
-        loss = self.training_loss(self._outputs(image_NHW, seed_for(self.seed, "augment", 0)), index_N)
-        loss.backward()
+        loss = self._loss(image_NHW, index_N, seed_for(self.seed, "augment", 0), 0, 0)
+        loss.backward()  # type: ignore[no-untyped-call]
         self.drop_gradients()
 
     def drop_gradients(self) -> None:
         """Delete all gradients."""
         self.network.zero_grad(set_to_none=True)
         self.training_loss.zero_grad(set_to_none=True)
+        if self.algorithm is not None:
+            self.algorithm.zero_grad(set_to_none=True)
 
     def _begin_phase(self, first: int) -> None:
         """Begin the phase whose first epoch is `first`: make a new optimizer for the weights that learn in this phase."""
-        entry, schedule = self.run.entries["optimizer"], self.schedule
-        decay = schedule.weight_decay if schedule.weight_decay >= 0 else None
+        schedule = self.schedule
         freeze_backbone(self.network, first <= schedule.freeze_epochs)
-        self.training_loss.pretraining = pretraining = first <= schedule.pretrain_epochs
-        loss_parameters = [] if pretraining else list(self.training_loss.parameters())
-        self.optimizer = build_optimizer(
-            entry.use, entry.options, self.network, schedule.lr or None, decay, loss_parameters
-        )
+        self.training_loss.pretraining = first <= schedule.pretrain_epochs
+        self.optimizer = self._new_optimizer()
         self.phase = first
         self.peak_lr = [float(group["lr"]) * schedule.lr_scale for group in self.optimizer.param_groups]
+
+    def _new_optimizer(self) -> torch.optim.Optimizer:
+        """Return a new optimizer for the weights that learn in this phase."""
+        entry, schedule = self.run.entries["optimizer"], self.schedule
+        decay = schedule.weight_decay if schedule.weight_decay >= 0 else None
+        parameters = [] if self.training_loss.pretraining else list(self.training_loss.parameters())
+        if self.algorithm is not None:
+            parameters += self.algorithm.parameters()
+        return build_optimizer(entry.use, entry.options, self.network, schedule.lr or None, decay, parameters)
 
     def begin_epoch(self, epoch: int) -> None:
         """Begin an epoch: switch to training mode, and begin the phase of this epoch if it is a new phase."""
@@ -154,17 +175,36 @@ class Step:
         """
         if self._is_schedule_free:
             self.optimizer.eval()  # type: ignore[attr-defined]
-            seed_device(seed_for(self.seed, "recalibrate", epoch), self.device)
-            slices = list(micro_batches(min(len(order), RECALIBRATION_BATCHES * size), size, self.micro))
-            seeds = [seed_for(self.seed, "recalibrate", epoch, rows.start) for rows in slices]
-            recalibrate_batch_norm(
-                self.network,
-                (
-                    lambda rows=rows, seed=seed: self._outputs(self.reader(self.rows[order[rows]]), seed)  # type: ignore[misc]
-                    for rows, seed in zip(slices, seeds, strict=True)
-                ),
-            )
+            self._recalibrate(self.network, self.forward, order, size, epoch)
+        if self.algorithm is not None:
+            averaged = self.algorithm.end_epoch(self.network, (epoch - 1) / self.schedule.epochs)
+            if averaged is not None:
+                network = cast("Network", averaged)
+                self._recalibrate(network, network.outputs, order, size, epoch)
+                return network
         return cast("Network", self.ema.module) if self.ema else self.network
+
+    def _recalibrate(
+        self, network: Network, forward: Callable[[Tensor], Tensor], order: NDArray[np.int64], size: int, epoch: int
+    ) -> None:
+        """Compute the batch-norm statistics of a network, whose forward pass is `forward`, on the first batches of an epoch."""
+        seed_device(seed_for(self.seed, "recalibrate", epoch), self.device)
+        slices = list(micro_batches(min(len(order), RECALIBRATION_BATCHES * size), size, self.micro))
+        seeds = [seed_for(self.seed, "recalibrate", epoch, rows.start) for rows in slices]
+        recalibrate_batch_norm(
+            network,
+            (
+                lambda rows=rows, seed=seed: self._forward(
+                    self._inputs(self.reader(self.rows[order[rows]]), seed), forward
+                )  # type: ignore[misc]
+                for rows, seed in zip(slices, seeds, strict=True)
+            ),
+        )
+
+    @property
+    def is_selectable(self) -> bool:
+        """Return whether the algorithm allows that the epoch which has just ended is selected."""
+        return self.algorithm is None or self.algorithm.is_selectable
 
     @property
     def _is_schedule_free(self) -> bool:
@@ -193,9 +233,20 @@ class Step:
         while (loss := self._try_step(image_NHW, own_N, batch_N, has_weight, epoch, step)) is None:
             self._halve(len(indices), epoch, step)
         self.training_loss.after_step()
+        if self.algorithm is not None and self.algorithm.after_step():
+            self._reset_optimizer()
         if self.ema:
             self.ema.update(self.network)
         return loss
+
+    def _reset_optimizer(self) -> None:
+        """Replace the optimizer by a new one with the same learning rates."""
+        rates = [group["lr"] for group in self.optimizer.param_groups]
+        self.optimizer = self._new_optimizer()
+        for group, lr in zip(self.optimizer.param_groups, rates, strict=True):
+            group["lr"] = lr
+        if self._is_schedule_free:
+            self.optimizer.train()  # type: ignore[attr-defined]
 
     def own_indices(self, indices: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return those `indices` of a batch that this process of the data-parallel group handles."""
@@ -254,7 +305,7 @@ class Step:
                 own_rows = slice(num_done, num_done + rows.stop - rows.start)
                 num_done = own_rows.stop
                 image, index_N = (image_NHW, own_N) if len(slices) == 1 else (image_NHW[own_rows], own_N[own_rows])
-                loss = cast("Tensor", self.training_loss(self._outputs(image, seed), index_N))
+                loss = self._loss(image, index_N, seed, epoch, step)
                 if total_weight is not None:
                     loss = loss * (self.training_loss.weight(index_N) / total_weight)
                 (self.scaler.scale(loss) if self.scaler else loss).backward()  # type: ignore[no-untyped-call]
@@ -293,8 +344,13 @@ class Step:
         if self.processes.size > 1:
             raise TooLargeError(f"memory ran out in a forward pass of {before} images; lower schedule.micro_batch")
         smaller = [micro for micro in range(before // 2, 1, -1) if size % micro != 1]
-        if self.schedule.sampling == "balanced" or not smaller:
-            why = "balanced sampling fixes the micro-batch" if smaller else "the batch cannot be split further"
+        if self.schedule.sampling == "balanced" or self.group_N is not None or not smaller:
+            fixed = (
+                "balanced sampling fixes the micro-batch"
+                if self.group_N is None
+                else "the algorithm needs whole batches"
+            )
+            why = fixed if smaller else "the batch cannot be split further"
             raise TooLargeError(
                 f"memory ran out in a forward pass of {before} images, and {why}; "
                 "lower schedule.micro_batch or the image size"
@@ -318,6 +374,7 @@ class Step:
             "average": self.ema.module.state_dict() if self.ema else {},
             "gradient_evaluations": self.gradient_evaluations,
             "micro": self.micro,
+            **({} if self.algorithm is None else {"algorithm": self.algorithm.state_dict()}),
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -327,6 +384,8 @@ class Step:
         self.network.load_state_dict(state["network"])
         self.training_loss.load_state_dict(state["objective"])
         load_optimizer_state(self.optimizer, state["optimizer"])
+        if self.algorithm is not None:
+            self.algorithm.load_state_dict(state["algorithm"])
         if self.scaler:
             self.scaler.load_state_dict(state["scaler"])
         if self.ema:
@@ -337,10 +396,32 @@ class Step:
         if self.schedule.clip:
             torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.schedule.clip)
 
+    def _loss(self, image_NHW: Tensor, index_N: Tensor, augment_seed: int, epoch: int, step: int) -> Tensor:
+        """Return the loss of the training images at the indices `index_N`, as the algorithm of the run computes it."""
+        if self.algorithm is None:
+            return cast("Tensor", self.training_loss(self._outputs(image_NHW, augment_seed), index_N))
+        batch = Batch(
+            self._inputs(image_NHW, augment_seed),
+            index_N,
+            None if self.group_N is None else self.group_N[index_N],
+            self._forward,
+            output_layers(self.network)[0],
+            self.training_loss,
+            seed_for(self.seed, "algorithm", epoch, step),
+        )
+        return cast("Tensor", self.algorithm(batch))
+
     def _outputs(self, image_NHW: Tensor, augment_seed: int) -> Tensor:
+        return self._forward(self._inputs(image_NHW, augment_seed))
+
+    def _inputs(self, image_NHW: Tensor, augment_seed: int) -> Tensor:
+        """Return the augmented and normalized images [N, C, H, W]."""
         changed = partial(self.augment, seed=augment_seed, **self.augment_options) if self.augment else None
-        x_NCHW = self.normalizer(image_NHW, changed, of_bytes=self.augments_bytes).contiguous(
+        return self.normalizer(image_NHW, changed, of_bytes=self.augments_bytes).contiguous(
             memory_format=torch.channels_last
         )
+
+    def _forward(self, x_NCHW: Tensor, forward: Callable[[Tensor], Tensor] | None = None) -> Tensor:
+        """Return the outputs of the trained network, or of another with the forward pass `forward`."""
         with torch.autocast(self.device.type, self.dtype) if self.dtype else contextlib.nullcontext():
-            return self.forward(x_NCHW)
+            return (forward or self.forward)(x_NCHW)

@@ -18,7 +18,7 @@ from bench.config.run_config import RunConfig
 from bench.inputs.examples import Examples
 from bench.models.network import finding_logits
 from bench.planning.run import Run
-from bench.training.batch_sampling import balanced, class_membership, shuffled
+from bench.training.batch_sampling import balanced, class_membership, group_balanced, shuffled
 from bench.training.errors import TrainingError
 from bench.training.losses import bce, masked_targets, three_states
 from bench.training.uncertainty import Labels, blank
@@ -31,6 +31,7 @@ class TrainingTargets:
     target_NK: Tensor  # in [0, 1]
     weight_NK: Tensor  # 0 excludes the pair of image and finding
     head_NT: Tensor  # targets of the auxiliary heads: 1, 0, or NaN where unknown
+    group_N: Tensor | None = None  # index of each image's group; None for an algorithm without groups
 
     @classmethod
     def of(cls, run: Run, train: Examples, device: torch.device) -> Self:
@@ -43,7 +44,8 @@ class TrainingTargets:
         labels = Labels(state_NK, train.image_id.astype(str).tolist(), config.findings, config.seed)
         target_NK, weight_NK = policy.load()(labels, **policy.options)
         head_NT = torch.empty(len(train), 0) if train.head_NT is None else torch.from_numpy(train.head_NT)
-        targets = cls(target_NK.to(device), weight_NK.to(device), head_NT.to(device))
+        group_N = None if train.group_N is None else torch.from_numpy(train.group_N).to(device)
+        targets = cls(target_NK.to(device), weight_NK.to(device), head_NT.to(device), group_N)
         if len(targets.unlearnt()) == target_NK.shape[1]:
             raise TrainingError("after the uncertainty and blank policies no finding has both classes in training")
         return targets
@@ -56,7 +58,8 @@ class TrainingTargets:
     def take(self, indices: NDArray[np.int64]) -> Self:
         """Return the targets of the training images at `indices`."""
         index = torch.from_numpy(indices).to(self.weight_NK.device)
-        return type(self)(self.target_NK[index], self.weight_NK[index], self.head_NT[index])
+        group_N = None if self.group_N is None else self.group_N[index]
+        return type(self)(self.target_NK[index], self.weight_NK[index], self.head_NT[index], group_N)
 
     def initial_biases(self, states: int) -> Tensor:
         """Return the biases [K x states] with which a network whose features are all 0 outputs the training prevalences.
@@ -80,6 +83,8 @@ class TrainingTargets:
 
         Raises ValueError when micro-batches cannot be balanced.
         """
+        if self.group_N is not None:
+            return group_balanced(self.group_N.cpu().numpy(), size, config.seed, epoch)
         order = shuffled(config.seed, epoch, len(self.target_NK))
         if config.schedule.sampling == "shuffled":
             return order
@@ -116,15 +121,19 @@ class TrainingLoss(nn.Module):
         if self.states == 1:
             self.loss = build_loss(run.entries["loss"], targets.target_NK, self.weight_NK)
 
-    def forward(self, output_NO: Tensor, index_N: Tensor) -> Tensor:
+    def forward(self, output_NO: Tensor, index_N: Tensor, smoothing: float = 0.0) -> Tensor:
         """Return the loss of the training images at the indices `index_N`, whose outputs are `output_NO`.
 
-        The loss is the weighted mean of the loss of the findings, plus one term for each auxiliary head.
+        The loss is the weighted mean of the loss of the findings, plus one term for each auxiliary head. `smoothing` is the share
+        of 1/2 in the targets of the findings.
         """
         output_NO, targets, width = output_NO.float(), self.targets, self.weight_NK.shape[1] * self.states
         finding_NX = output_NO if output_NO.shape[1] == width else output_NO[:, :width]
         loss = bce if self.pretraining else self.loss
-        total = loss(finding_NX, targets.target_NK[index_N], self.weight_NK[index_N])
+        target_NK = targets.target_NK[index_N]
+        if smoothing:
+            target_NK = target_NK.lerp(torch.full_like(target_NK, 0.5), smoothing)
+        total = loss(finding_NX, target_NK, self.weight_NK[index_N])
         if self.heads:
             total = self.findings_weight * total
             logit_NK, logit_NT = finding_logits(finding_NX, self.states), iter(output_NO[:, width:].T)

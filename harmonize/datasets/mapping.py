@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from harmonize.datasets import SPLITS, VIEWS
+from harmonize.datasets import BASE, SPLITS, VIEWS, native
 from harmonize.errors import ConfigError
 from harmonize.labels.findings import labels_yaml
 from harmonize.yaml_file import read_yaml
 
-_KEYS = ("image", "patient", "view", "sex", "age", "where", "findings", "split", "lung_mask")
+_KEYS = ("image", "patient", "view", "sex", "age", "where", "findings", "split", "lung_mask", "keep")
 Values = tuple[str, ...]
 
 
@@ -28,6 +28,7 @@ class TableMapping:
     image, lung_mask   path of a file, with column names in braces
     patient, age       column name
     view, sex, split   rule {column: ..., name: (cell values)}, such as name F of sex, or rule {constant: name}
+    keep               names of further columns of the table
     where, findings    dict with the columns that select rows, and dict with the columns of findings
     """
 
@@ -43,6 +44,7 @@ class TableMapping:
     findings: Mapping[str, tuple[str, Values | None, Values | None]]
     split: Mapping[str, Any]
     lung_mask: str = ""
+    keep: Values = ()
 
     def columns(self) -> Iterator[str]:
         """Yield the columns of the table that the mapping uses."""
@@ -67,6 +69,7 @@ class TableMapping:
         if self.age:
             yield "age", self.age
         yield from (("where", column) for column in self.where)
+        yield from (("keep", column) for column in self.keep)
         yield from ((f"findings.{finding}", column) for finding, (column, _, _) in self.findings.items())
 
     def _rules(self) -> dict[str, Mapping[str, Any]]:
@@ -114,7 +117,19 @@ def read_mapping(path: Path) -> TableMapping:
         findings={str(name): _finding(str(name), rule, path) for name, rule in _dict(raw, "findings", path).items()},
         split=_rule(raw, "split", SPLITS, path),
         lung_mask=mask,
+        keep=_kept(raw, path),
     )
+
+
+def _kept(raw: Mapping[str, Any], path: Path) -> Values:
+    """Return the columns of the key `keep`, () if the key is missing."""
+    names = _values(raw.get("keep", []), f"{path}: keep")
+    findings = {finding for space in labels_yaml()["spaces"].values() for finding in space}
+    for name in names:
+        if name in {*BASE, *findings, "drop", "lung_mask"} or name.startswith(native("")):
+            fix = "give the column of your table another name"
+            raise ConfigError(f"a cohort has a column {name!r} of its own", f"{path}: keep", fix)
+    return names
 
 
 def _dict(raw: Mapping[str, Any], key: str, path: Path) -> Mapping[str, Any]:

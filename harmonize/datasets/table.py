@@ -11,10 +11,11 @@
       No Finding: {column: finding, present: [No Finding], absent: "*"}     # values in neither list are null
     split: {column: split, train: [train], test: [test]}     # default: all rows are `test`
     lung_mask: "lung_masks/{filename}"                       # masks of the lungs, 0 or 255; files may be missing
+    keep: [scanner]                  # further columns that the cohort gets, such as groups of training images
 
 Only image, patient and findings are required. Values are compared as text (1, 1.0 and "1" are equal). Patient ids are
 never changed: 12, 12.0 and 012 are three patients. An age that is not a number from 0 to 120 is unknown.
-Additional columns: lung_mask (if the mapping has this key), and drop ("not selected" if `where` does not select the
+Additional columns: those of `keep` ("" for no value), lung_mask (if the mapping has this key), and drop ("not selected" if `where` does not select the
 row; "no split" if `split` does not list the row's value).
 """
 
@@ -66,6 +67,8 @@ def read(root: Path, table: str = TABLE, mapping: str | Path = MAPPING) -> pd.Da
         "path": image,
         "drop": drop,
     }
+    for name in meaning.keep:
+        columns[name] = raw[name].mask(raw[name].isin(UNSTATED), "")
     if meaning.lung_mask:
         columns["lung_mask"] = _paths(raw, meaning.lung_mask)
     # rows without a patient id must not all become one patient with the id ""

@@ -11,6 +11,7 @@ SECTION = {
     "architecture": "architectures",
     "optimizer": "optimizers",
     "loss": "losses",
+    "algorithm": "algorithms",
     "policy": "uncertainty",
     "preprocessing": "preprocessing",
     "augmentation": "augmentation",

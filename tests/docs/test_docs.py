@@ -95,6 +95,13 @@ def test_every_loss_and_policy_is_documented(section: str) -> None:
         assert f"`{name}`" in text, name
 
 
+def test_every_training_algorithm_is_documented() -> None:
+    text = (ROOT / "docs" / "algorithms.md").read_text()
+    for name, entry in Registry.read().sections["algorithms"].items():
+        assert f"| `{name}` |" in text
+        assert all(f"`{option}`" in text for option in entry.options), name
+
+
 def test_every_error_and_registry_section_is_in_the_documents() -> None:
     text = "".join(p.read_text() for p in [*DOCUMENTS, ROOT / "ARCHITECTURE.md", ROOT / "registry.yaml"])
     for name in vars(harmonize.errors):

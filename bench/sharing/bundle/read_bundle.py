@@ -11,7 +11,7 @@ import numpy as np
 
 from bench.config.grid import PhantomChoice
 from bench.config.registry import Registry
-from bench.config.run_config import NAMED, RunConfig, from_dict
+from bench.config.run_config import RunConfig, from_dict
 from bench.config.tta_and_ensembles import TTA
 from bench.planning.imported_run import KIND
 from bench.planning.manifest import SCHEMA, Manifest, upgraded
@@ -298,7 +298,9 @@ def _run(
     valid_keys = valid_keys and is_exposure(run.get("exposure", {}))
     _require(valid_keys, f"run {run_id!r} has missing or unknown keys", where)
     _require(re.fullmatch(r"[0-9a-f]{12}", run_id), f"{run_id!r} is not a valid run id", where)
-    titled = set(run["titles"]) == ({"architecture"} if derived else set(NAMED)) and _is_mapping_to(run["titles"], str)
+    config = from_dict(RunConfig, run["config"], f"run {run_id}")
+    titles = {"architecture"} if derived else set(config.named)
+    titled = _is_mapping_to(run["titles"], str) and set(run["titles"]) == titles
     _require(
         titled
         and all(
@@ -310,7 +312,6 @@ def _run(
     )
     document = read_json(source / "run.json", where)
     _require(short_hash(canonical_json(document)) == run_id, f"run.json of {run_id} does not hash to its id", where)
-    config = from_dict(RunConfig, run["config"], f"run {run_id}")
     run["config"] = asdict(config)  # with defaults for settings that did not exist when the bundle was made
     target = store.begin(run_id, canonical_json(document))
     for name, types in RECORDS.items():

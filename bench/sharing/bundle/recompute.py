@@ -11,7 +11,6 @@ from dataclasses import replace
 from typing import Any
 
 from bench.config.registry import Entry, Registry
-from bench.config.run_config import NAMED
 from bench.planning.imported_run import KIND
 from bench.planning.manifest import Manifest, links_of
 from bench.planning.run import Run, read_run
@@ -43,12 +42,12 @@ def known_entries(run: Run, registry: Registry) -> dict[str, Entry]:
     An entry counts only if its code, options and version in the registry are those that the run states.
     """
     known = {}
-    for key, section in NAMED.items():
+    for key, section in run.config.named.items():
         try:
             entry = registry.find(section, str(getattr(run.config, key)), run.id)
         except CxrError:  # this registry does not have the entry
             continue
-        if canonical_json(entry.identity) == canonical_json(run.entries[key].identity):
+        if key in run.entries and canonical_json(entry.identity) == canonical_json(run.entries[key].identity):
             known[key] = entry
     return known
 
@@ -100,7 +99,7 @@ def take_costs(manifest: Manifest, registry: Registry, where: str) -> tuple[str,
     for row in manifest.runs:
         run = read_run(manifest.store, row["id"])
         known = known_entries(run, registry)
-        if len(known) < len(NAMED):
+        if len(known) < len(run.config.named):
             unknown.append(run.id)
         outputs = [len(run.config.findings), len(run.config.own_heads), run.config.channels]
         head = [run.config.head, run.config.lora.rank, json.loads(run.document).get("prompts")]

@@ -1,6 +1,7 @@
 """Grid files: sweeps, includes, skips, and errors with location and fix."""
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ from bench.config.grid import Grid
 from bench.config.grid_file import find, shipped_grids
 from bench.config.registry import Registry
 from bench.config.run_config import HeadWeights, RunConfig, Schedule, differing, from_dict
+from bench.config.run_names import RunName
 from bench.study.request import check_foreign
 from harmonize.errors import ConfigError, RegistryError
 
@@ -135,6 +137,21 @@ def test_a_grid_of_one_network_per_finding_is_valid(tmp_path: Path, registry: Re
             "sweeps[0].loss",
             "bce",
         ),
+        ("sweeps:\n  - {algorithm: groupdr0}\n", "groupdr0", "sweeps[0].algorithm", "groupdro"),
+        (
+            "sweeps:\n  - {algorithm: vrex, schedule: {batch_size: 32, micro_batch: 8}}\n",
+            "micro-batches",
+            "sweeps[0].schedule.micro_batch",
+            "batch_size: 8",
+        ),
+        ("sweeps:\n  - {algorithm: vrex, schedule.sampling: balanced}\n", "fill the batches", "sampling", "remove"),
+        ("sweeps:\n  - {algorithm: vrex, optimizer: [adamw, sam]}\n", "several times", "optimizer", "adamw"),
+        ("sweeps:\n  - {algorithm: coral, compile: true}\n", "the features", "sweeps[0].compile", "remove `compile`"),
+        ("sweeps:\n  - {algorithm: label_smoothing, uncertainty: u_multiclass}\n", "smoothed", "algorithm", "u_ignore"),
+        ("sweeps:\n  - {algorithm: swa, schedule.ema: 0.9}\n", "both average", "sweeps[0].schedule.ema", "remove"),
+        ("sweeps:\n  - {algorithm: swa, optimizer: schedulefree}\n", "both average", "optimizer", "remove"),
+        ("sweeps:\n  - {algorithm: swa, schedule.patience: 1}\n", "may stop before", "schedule.patience", "remove"),
+        ('sweeps:\n  - {algorithm: vrex, groups: ""}\n', "needs groups", "sweeps[0].groups", "name a column"),
         ("evaluate_on: [nih]\n", "repeated", "grid.yaml", ""),
         ("sweeps:\n  - {mapping: [default, strict]}\n", "the same mapping", "mapping", "one grid for each"),
         ("sweeps:\n  - {schedule.lr: .nan}\n", "nan", "sweeps[0].schedule.lr", "finite"),
@@ -155,6 +172,41 @@ def test_an_invalid_grid_is_refused_with_location_and_fix(
     assert what in error.value.what
     assert where in error.value.where
     assert fix in error.value.fix
+
+
+def test_a_network_without_one_output_layer_has_no_features_for_an_algorithm(
+    tmp_path: Path, registry: Registry
+) -> None:
+    text = "sweeps:\n  - {algorithm: %s, architecture: timm:deit_tiny_distilled_patch16_224, preprocessing: imagenet_224}\n"
+    check_foreign(read(tmp_path, text % "vrex", registry), registry)
+    with pytest.raises(ConfigError, match="`algorithm: coral` is impossible") as error:
+        check_foreign(read(tmp_path, text % "coral", registry), registry)
+    assert "algorithm: erm" in error.value.fix
+
+
+def test_groups_count_only_for_algorithms_that_compare_groups(tmp_path: Path, registry: Registry) -> None:
+    text = "sweeps:\n  - {groups: [sex, age], algorithm: [erm, groupdro]}\n  - {algorithm: vrex, groups: sex, head: probe}\n"
+    grid = read(tmp_path, text, registry)
+    found = [(config.algorithm, config.groups, config.head) for config in grid.configs]
+    assert found == [
+        ("erm", "hospital", "own"),
+        ("groupdro", "sex", "own"),
+        ("groupdro", "age", "own"),
+        ("erm", "hospital", "probe"),
+    ]
+    plain = read(tmp_path, "", registry).configs[0]
+    assert grid.configs[0] == plain
+    assert (
+        str(RunName.among([config.settings for config in grid.configs[:2]])[1])
+        == "seresnet_tiny · groupdro · groups sex"
+    )
+
+
+def test_an_older_registry_file_without_algorithms_trains_erm(tmp_path: Path, registry: Registry) -> None:
+    older = replace(registry, sections={**registry.sections, "algorithms": {}})
+    assert read(tmp_path, "", older).configs == read(tmp_path, "", registry).configs
+    with pytest.raises(ConfigError, match="unknown name 'groupdro' in algorithms"):
+        read(tmp_path, "sweeps:\n  - {algorithm: groupdro}\n", older)
 
 
 def test_a_sweep_with_too_many_combinations_is_refused_before_it_is_expanded(

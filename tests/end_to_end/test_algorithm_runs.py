@@ -1,0 +1,58 @@
+"""Runs with a training algorithm: trained by the command, read again from the store, and in a bundle that others verify."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from bench.planning.run import read_run
+from bench.store.store import Store
+from tests.conftest import bench
+from tests.tiny_grids import TINY, tiny_with
+
+
+@pytest.mark.grid
+def test_runs_with_algorithms_are_trained_stored_and_verified_as_a_bundle(
+    drawn: Callable[[str | Path, Path], Path], tmp_path: Path
+) -> None:
+    folder = drawn(TINY, tmp_path)
+    path = tiny_with(folder, "grouped", "{groups: sex, algorithm: [erm, coral], schedule.epochs: 1}", 2)
+    bench("run", "--grid", str(path), "--quiet", cwd=folder)
+    store = Store.open(folder / "runs")
+    runs = {run.config.algorithm: run for run in (read_run(store, run_id) for run_id in store.run_ids())}
+    assert (runs["erm"].group_column, runs["coral"].group_column) == ("", "sex")
+    assert "algorithm" not in runs["erm"].entries
+    assert runs["coral"].entries["algorithm"].facts == {"groups": True, "features": True}
+    weights = [(store.run_dir(run.id) / "model.safetensors").read_bytes() for run in runs.values()]
+    assert weights[0] != weights[1]
+    steps = {
+        pd.read_parquet(store.run_dir(run.id) / "history.parquet")["gradient_evaluations"].iloc[-1]
+        for run in runs.values()
+    }
+    assert len(steps) == 1
+    manifest = json.loads((store.root / "grids" / "grouped.json").read_text())
+    titles = {row["config"]["algorithm"]: row["titles"].get("algorithm") for row in manifest["runs"]}
+    assert titles == {"erm": None, "coral": "CORAL"}
+    assert "CORAL" in (store.root / "report" / "grouped" / "leaderboard.html").read_text()
+    bench("export", "-o", "grouped.zip", "--quiet", cwd=folder)
+    bench("verify", "grouped.zip", "--quiet", cwd=folder)
+
+
+@pytest.mark.grid
+def test_hospitals_are_compared_in_a_pool_and_refused_where_there_is_one(
+    drawn: Callable[[str | Path, Path], Path], tmp_path: Path
+) -> None:
+    folder = drawn(TINY, tmp_path)
+    path = tiny_with(folder, "hospitals", "{algorithm: groupdro, schedule.epochs: 1}")
+    refused = bench("run", "--grid", str(path), "--quiet", cwd=folder, code=2).stderr
+    assert "all training images are of one hospital" in refused
+    assert "several hospitals in `train_on`" in refused
+    assert not Store.open(folder / "runs").run_ids()
+    pool = "evaluate_on: [nih]\nbase: {train_on: [chexpert, mimic]}\n"
+    path.write_text(path.read_text() + pool)
+    bench("run", "--grid", str(path), "--quiet", cwd=folder)
+    store = Store.open(folder / "runs")
+    (run_id,) = store.run_ids()
+    assert read_run(store, run_id).group_column == "hospital"
