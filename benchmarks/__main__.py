@@ -6,6 +6,8 @@
     python -m benchmarks --check B4 B7         # compare these with the committed figures; nothing written
     python -m benchmarks --trends              # write benchmarks/TRENDS.md from the committed figures
     python -m benchmarks --quick               # smoke test: small data, few rounds, nothing written
+    python -m benchmarks gpu                   # on a machine with a GPU: tests/cuda, then G1 to G4; less than nine minutes
+    python -m benchmarks gpu --device cpu      # the same code on a CPU with tiny sizes; nothing written
 
 The command writes benchmarks/results.csv and the table between two markers of benchmarks/RESULTS.md.
 
@@ -24,14 +26,13 @@ import importlib
 import os
 import pkgutil
 import sys
-import traceback
 from pathlib import Path
 
 # numpy reads this variable when it is imported. All ratios are measured on one thread.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-from benchmarks import results, rows
-from benchmarks.harness import Benchmark, GateFailed, Measured, NotMeasured
+from benchmarks import gpu, results, rows
+from benchmarks.harness import Benchmark, measured
 
 FOLDER = Path(__file__).parent
 
@@ -51,17 +52,6 @@ def listed() -> list[Benchmark]:
     return sorted(all_benchmarks, key=lambda benchmark: (benchmark.name[:1], int(benchmark.name[1:])))
 
 
-def measured(benchmark: Benchmark, quick: bool) -> Measured | Exception:
-    """Run a benchmark and return its result, or the exception that it raised, so that the other benchmarks still run."""
-    try:
-        return benchmark.run(quick)
-    except (NotMeasured, GateFailed) as reason:
-        return reason
-    except Exception as error:  # noqa: BLE001  (a peer may raise any exception)
-        traceback.print_exc()
-        return error
-
-
 def main(arguments: list[str] | None = None) -> int:
     """Run the selected benchmarks, print a line for each, write the table and return the exit status."""
     parser = argparse.ArgumentParser(
@@ -75,7 +65,10 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument("--list", action="store_true", help="names, peers and goals; runs nothing")
     parser.add_argument("--table", action="store_true", help="write the table from results.csv anew; runs nothing")
-    options = parser.parse_args(arguments)
+    words = sys.argv[1:] if arguments is None else arguments
+    if words[:1] == ["gpu"]:
+        return gpu.main(FOLDER, listed(), words[1:])
+    options = parser.parse_args(words)
     available = listed()
     unknown = set(options.names) - {benchmark.name for benchmark in available}
     if unknown:
@@ -99,33 +92,12 @@ def main(arguments: list[str] | None = None) -> int:
     if options.trends:
         (FOLDER / "TRENDS.md").write_text(results.trends(results.history(csv)), encoding="utf-8")
         return 0
-    commit, machine = results.commit(FOLDER.parent), results.machine()
-    tables = [] if options.quick else [results.committed(csv), *results.history(csv)]
-    committed_rows = results.pooled([row for table in tables for row in table], machine)
-    print(machine)
-    failed = False
-    for benchmark in selected:
-        row = results.row(benchmark, measured(benchmark, options.quick), commit, machine)
-        verdict = results.verdict(row, committed_rows, across_machines=options.check)
-        failed |= verdict.startswith(("worse", "failed"))
-        print(line(row, verdict), flush=True)
-        # The table is written after each benchmark, so that an interruption loses the result of at most one benchmark.
-        if not (options.quick or options.check):
-            old = results.read_csv(csv.read_text(encoding="utf-8")) if csv.is_file() else []
-            rows_now = results.merged([old_row for old_row in old if old_row.key in {b.key for b in available}], [row])
-            csv.write_text(results.write_csv(rows_now), encoding="utf-8")
-            document.write_text(results.rewritten(document.read_text(encoding="utf-8"), rows_now), encoding="utf-8")
-    return int(failed)
-
-
-def line(row: results.Row, verdict: str) -> str:
-    """Return the text of a row for the terminal."""
-    head = f"{row.benchmark:<4} {row.what}, against {row.peer}" if row.peer != "-" else f"{row.benchmark:<4} {row.what}"
-    if not row.measured:
-        return f"{head}\n     {row.gate}"
-    goal = f"; goal {row.goal}: {'met' if row.met == 'yes' else 'MISSED'}" if row.goal else ""
-    shown = f"{results.figure(row.ratio)} {row.unit} [{results.figure(row.low)}, {results.figure(row.high)}]"
-    return f"{head}\n     {shown}{goal}; {row.gate}; {row.note}" + (f"\n     {verdict.upper()}" if verdict else "")
+    session = results.Session.begin(
+        FOLDER, available, writes=not (options.quick or options.check), compares=not options.quick, in_ci=options.check
+    )
+    print(session.machine)
+    verdicts = [session.add(benchmark, measured(benchmark, options.quick)) for benchmark in selected]
+    return int(any(verdicts))
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ both implementations (the gate), then times them alternately in this process, an
         return compared(spent["peer"], spent["ours"], gate)
 
 Peers are imported inside `run`, so a missing peer does not affect other benchmarks. By default times are CPU times of this
-process, which other processes hardly change. GPU work is timed by `gpu_clock`.
+process, which other processes hardly change. `benchmarks/rows/gpu.py` has a clock for GPU work.
 """
 
 import importlib
@@ -20,6 +20,7 @@ import math
 import resource
 import statistics
 import time
+import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -106,20 +107,15 @@ def peer(module: str, install: str = "") -> ModuleType:
         raise NotMeasured(f"peer not installed: {install or module} ({error})") from error
 
 
-def need_gpu() -> None:
-    """Raise NotMeasured if torch finds no GPU."""
-    import torch
-
-    if not torch.cuda.is_available():
-        raise NotMeasured("no GPU here")
-
-
-def gpu_clock() -> float:
-    """Return the wall-clock seconds after waiting for the GPU."""
-    import torch
-
-    torch.cuda.synchronize()
-    return time.perf_counter()
+def measured(benchmark: Benchmark, quick: bool) -> Measured | Exception:
+    """Run a benchmark and return its result, or the exception that it raised, so that the other benchmarks still run."""
+    try:
+        return benchmark.run(quick)
+    except (NotMeasured, GateFailed) as reason:
+        return reason
+    except Exception as error:  # noqa: BLE001  (a peer may raise any exception)
+        traceback.print_exc()
+        return error
 
 
 def check(passed: bool, text: str) -> str:

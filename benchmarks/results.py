@@ -15,6 +15,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from importlib import metadata
 from pathlib import Path
+from typing import Self
 
 from benchmarks.harness import Benchmark, GateFailed, Measured, NotMeasured, parse_goal
 
@@ -168,7 +169,8 @@ def pooled(rows: Iterable[Row], machine: str) -> dict[tuple[str, str, str], Row]
     out = {}
     for key, by_measurement in measurements.items():
         found = list(by_measurement.values())
-        own = [row for row in found if cpu(row.machine) == cpu(machine)]
+        here = processor(replace(found[0], machine=machine))
+        own = [row for row in found if processor(row) == here]
         latest = (own or found)[:PAST]
         commit = latest[0].commit if len(latest) == 1 else f"{len(latest)} commits until {latest[0].commit}"
         ratio = statistics.median(row.ratio for row in latest)
@@ -192,7 +194,7 @@ def verdict(now: Row, before: Mapping[tuple[str, str, str], Row], *, across_mach
     if old is None or not worse(now, old):
         return ""
     old_figure = f"{figure(old.ratio)} [{figure(old.low)}, {figure(old.high)}] at {old.commit}"
-    same = cpu(old.machine) == cpu(now.machine)
+    same = processor(old) == processor(now)
     if same or (across_machines and now.unit == "x" and worse(now, old, WORSE_ELSEWHERE)):
         return f"worse: was {old_figure}"
     return f"less than on other machines: {old_figure}"
@@ -278,6 +280,56 @@ def rewritten(document: str, rows: Sequence[Row]) -> str:
     return head.rstrip() + f"\n\n{block}\n" + (mark + rest if mark else "")
 
 
+def line(row: Row, verdict: str) -> str:
+    """Return the text of a row for the terminal."""
+    head = f"{row.benchmark:<4} {row.what}, against {row.peer}" if row.peer != "-" else f"{row.benchmark:<4} {row.what}"
+    if not row.measured:
+        return f"{head}\n     {row.gate}"
+    goal = f"; goal {row.goal}: {'met' if row.met == 'yes' else 'MISSED'}" if row.goal else ""
+    shown = f"{figure(row.ratio)} {row.unit} [{figure(row.low)}, {figure(row.high)}]"
+    return f"{head}\n     {shown}{goal}; {row.gate}; {row.note}" + (f"\n     {verdict.upper()}" if verdict else "")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Session:
+    """The rows of one command: each is printed, compared with committed rows and, with `writes`, written at once."""
+
+    folder: Path
+    commit: str
+    machine: str
+    before: Mapping[tuple[str, str, str], Row]  # committed figures, pooled for this machine
+    known: frozenset[tuple[str, str, str]]  # keys of all benchmarks; other rows leave the table
+    writes: bool
+    in_ci: bool
+
+    @classmethod
+    def begin(
+        cls, folder: Path, available: Iterable[Benchmark], *, writes: bool, compares: bool = True, in_ci: bool = False
+    ) -> Self:
+        """Begin a session whose table is in `folder`. compares: read the committed figures."""
+        csv = folder / "results.csv"
+        tables = [committed(csv), *history(csv)] if compares else []
+        here, known = machine(), frozenset(benchmark.key for benchmark in available)
+        before = pooled([row for table in tables for row in table], here)
+        return cls(folder, commit(folder.parent), here, before, known, writes, in_ci)
+
+    def add(self, benchmark: Benchmark, result: Measured | Exception) -> bool:
+        """Print a result, and write it with `writes`; return whether the benchmark failed or became worse.
+
+        The table is written after each benchmark, so that an interruption loses the result of at most one benchmark.
+        """
+        new = row(benchmark, result, self.commit, self.machine)
+        found = verdict(new, self.before, across_machines=self.in_ci)
+        print(line(new, found), flush=True)
+        if self.writes:
+            csv, document = self.folder / "results.csv", self.folder / "RESULTS.md"
+            old = read_csv(csv.read_text(encoding="utf-8")) if csv.is_file() else []
+            rows = merged([old_row for old_row in old if old_row.key in self.known], [new])
+            csv.write_text(write_csv(rows), encoding="utf-8")
+            document.write_text(rewritten(document.read_text(encoding="utf-8"), rows), encoding="utf-8")
+        return found.startswith(("worse", "failed"))
+
+
 def committed(path: Path) -> list[Row]:
     """Return the rows of the last commit. Without git, return the rows of the file; without a file, none."""
     git = subprocess.run(
@@ -323,7 +375,7 @@ def trends(tables: Sequence[Sequence[Row]]) -> str:
         if row.measured:
             newest.setdefault(row.key, row)
     for row in merged([], newest.values()):
-        same = [other for other in rows if other.key == row.key and cpu(other.machine) == cpu(row.machine)]
+        same = [other for other in rows if other.key == row.key and processor(other) == processor(row)]
         figures = list(dict.fromkeys((other.commit, other.ratio) for other in same if other.measured))[:PAST]
         of_all = pooled(same, row.machine)[row.key]
         texts = ", ".join(figure(ratio) for _, ratio in reversed(figures))
@@ -374,6 +426,7 @@ def machine() -> str:
     return ", ".join([model, cores, *gpu, f"Python {platform.python_version()}", *versions])
 
 
-def cpu(machine: str) -> str:
-    """Return the processor from the description of a machine."""
-    return machine.split(",", 1)[0]
+def processor(row: Row) -> str:
+    """Return the part of a row's machine that decides its figures: the GPU for rows G1 to G4, else the processor."""
+    model, _, others = row.machine.partition(", ")
+    return others.partition(", ")[2].partition(", ")[0] if row.benchmark.startswith("G") else model

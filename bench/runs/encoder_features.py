@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from bench.inputs.batches import BatchReader
 from bench.inputs.normalize import Normalizer
 from bench.models.network import Network
-from bench.models.predict import images_per_pass
+from bench.models.predict import ExactFloat32, images_per_pass
 from bench.planning.plan import CohortRef
 from bench.planning.run import Run
 from bench.store.store import Progress, Store, canonical_json, short_hash, write_bytes
@@ -101,7 +101,7 @@ def _computed(
     size = images_per_pass(256 if reader.device.type == "cuda" else 64, reader.images.shape[-1])
     batches = [slice(start, min(start + size, len(rows))) for start in range(0, len(rows), size)]
     features = []
-    with reader.prefetch(rows[batch] for batch in batches):
+    with ExactFloat32(), reader.prefetch(rows[batch] for batch in batches):
         for batch in batches:
             x_NCHW = normalizer(reader(rows[batch])).contiguous(memory_format=torch.channels_last)
             features.append(network.embed(x_NCHW).float().cpu().numpy())

@@ -1,6 +1,7 @@
 """G1 to G4: benchmarks that need a GPU; without a GPU their rows are "not measured".
 
-A peer is an implementation that we compare with.
+A peer is an implementation that we compare with. `of(Scale.rehearsal())` has the same code with tiny sizes on a CPU. Its
+figures state nothing about a GPU; `python -m benchmarks gpu --device cpu` prints them and writes nothing.
 """
 
 import copy
@@ -10,7 +11,9 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 import pandas as pd
@@ -18,20 +21,62 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from benchmarks.harness import Benchmark, Measured, check, compared, gpu_clock, interleaved, ms, need_gpu, spread
+from benchmarks.harness import Benchmark, Measured, NotMeasured, check, compared, interleaved, ms, spread
 
-SIDE, BATCH, FINDINGS = 224, 64, 9
+FINDINGS = 9
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
-def training(name: str) -> Callable[[bool], Measured]:
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """The device and the sizes of the benchmarks."""
+
+    device: torch.device
+    side: int = 224  # pixels
+    batch: int = 64  # images of a training step
+    predicted: int = 1024  # images of a prediction, in batches of at most 256
+    rounds: int = 9
+    least_s: float = 0.5  # seconds of a timing
+    grid: str = "demo"  # grid of G3
+    end: float = math.inf  # time of `time.monotonic` at which G3 has to end
+
+    @classmethod
+    def rehearsal(cls) -> Self:
+        """Return the smallest sizes, on the CPU."""
+        return cls(torch.device("cpu"), 32, 4, 8, 1, 0.0, "tiny")
+
+    @property
+    def is_rehearsal(self) -> bool:
+        """Return whether the figures state nothing about a GPU."""
+        return self.device.type == "cpu"
+
+    def need_device(self) -> None:
+        """Raise NotMeasured if torch does not find the device."""
+        if self.device.type == "cuda" and not torch.cuda.is_available():
+            raise NotMeasured("no GPU here")
+
+    def clock(self) -> float:
+        """Return the wall-clock seconds after waiting for the device."""
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+        return time.perf_counter()
+
+    def timed(
+        self, implementations: dict[str, Callable[[], object]], quick: bool, num: int = 1
+    ) -> dict[str, list[float]]:
+        """Return the seconds of each implementation in each round, divided by `num` images."""
+        items = dict.fromkeys(implementations, num)
+        return interleaved(implementations, 1 if quick else self.rounds, self.clock, items, self.least_s)
+
+
+def training(name: str, scale: Scale) -> Callable[[bool], Measured]:
     """Return a benchmark of our training step for an architecture, against a plain step on one synthetic batch.
 
     Our step reads its images from GPU memory. The ratio is the plain step's time divided by ours.
     """
 
     def run(quick: bool) -> Measured:
-        need_gpu()
+        scale.need_device()
         from bench.config.registry import Registry
         from bench.config.run_config import RunConfig, Schedule
         from bench.inputs.batches import BatchReader
@@ -42,62 +87,66 @@ def training(name: str) -> Callable[[bool], Measured]:
         from bench.training.step import Step
         from bench.training.training_loss import TrainingLoss, TrainingTargets
 
-        gpu, num, draw = torch.device("cuda:0"), 16 * BATCH, np.random.default_rng(0)
+        device, num, draw = scale.device, 16 * scale.batch, np.random.default_rng(0)
         network = build("bench.models.network:timm_model", {"name": name}, FINDINGS).to(
-            gpu, memory_format=torch.channels_last
+            device, memory_format=torch.channels_last
         )
         plain = copy.deepcopy(network).train()
+        schedule = Schedule(batch_size=scale.batch)
         config = RunConfig(
-            "densenet121", "adamw", "bce", "u_ignore", "imagenet_224", schedule=Schedule(batch_size=BATCH)
+            "densenet121", "adamw", "bce", "u_ignore", "imagenet_224", schedule=schedule, precision="bf16"
         )
         run_, ids = Run.of(config, Registry.read(), "internal", None), np.arange(num).astype(str).astype(object)
         state = draw.choice(np.array([0, 1], np.int8), (num, FINDINGS))
         internal = Examples(ids, ids, np.arange(num), state)
-        reader = BatchReader(draw.integers(0, 256, (num, SIDE, SIDE)).astype(np.uint8), gpu)
+        reader = BatchReader(draw.integers(0, 256, (num, scale.side, scale.side)).astype(np.uint8), device)
         step = Step(
             run_,
             network,
             Normalizer(["imagenet"], MEAN, STD),
             reader,
             internal.rows,
-            TrainingLoss(run_, TrainingTargets.of(run_, internal, gpu)),
-            gpu,
+            TrainingLoss(run_, TrainingTargets.of(run_, internal, device)),
+            device,
         )
         step.begin_epoch(1)
         optimizer = torch.optim.AdamW(plain.parameters(), lr=1e-4, weight_decay=0.01, fused=True)
-        x_NCHW = torch.randn(BATCH, 3, SIDE, SIDE, device=gpu).contiguous(memory_format=torch.channels_last)
-        target = torch.randint(0, 2, (BATCH, FINDINGS), device=gpu).float()
+        x_NCHW = torch.randn(scale.batch, 3, scale.side, scale.side, device=device).contiguous(
+            memory_format=torch.channels_last
+        )
+        target = torch.randint(0, 2, (scale.batch, FINDINGS), device=device).float()
 
         def synthetic() -> None:
             optimizer.zero_grad(set_to_none=True)
-            with torch.autocast("cuda", torch.bfloat16):
+            with torch.autocast(device.type, torch.bfloat16):
                 logit = plain.outputs(x_NCHW)
             binary_cross_entropy_with_logits(logit.float(), target).backward()
             optimizer.step()
 
         step_numbers = iter(range(10**9))
-        losses = [float(step(draw.permutation(num)[:BATCH], 1, next(step_numbers))) for _ in range(4)]
+        losses = [float(step(draw.permutation(num)[: scale.batch], 1, next(step_numbers))) for _ in range(4)]
         gate = check(
             all(map(math.isfinite, losses)), "losses are finite; both have the same network, precision and optimizer"
         )
         implementations = {
-            "ours": lambda: step(draw.permutation(num)[:BATCH], 1, next(step_numbers)),
+            "ours": lambda: step(draw.permutation(num)[: scale.batch], 1, next(step_numbers)),
             "synthetic": synthetic,
         }
-        spent = interleaved(implementations, 5 if quick else 21, gpu_clock, least_s=1.0)
-        return compared(spent["synthetic"], spent["ours"], gate, f"{BATCH / np.median(spent['ours']):.0f} images/s")
+        spent = scale.timed(implementations, quick)
+        note = f"{scale.batch / np.median(spent['ours']):.0f} images/s"
+        return compared(spent["synthetic"], spent["ours"], gate, note)
 
     return run
 
 
-def inference(name: str) -> Callable[[bool], Measured]:
+def inference(name: str, scale: Scale) -> Callable[[bool], Measured]:
     """Return a benchmark of our prediction against the same timm model without our code, both in bf16 and channels_last.
 
     The ratio is the time of the timm model divided by ours.
     """
 
     def run(quick: bool) -> Measured:
-        need_gpu()
+        scale.need_device()
         import timm
 
         from bench.inputs.batches import BatchReader
@@ -105,73 +154,79 @@ def inference(name: str) -> Callable[[bool], Measured]:
         from bench.models.network import build
         from bench.models.predict import predict
 
-        gpu, num = torch.device("cuda:0"), 1024
+        device, num = scale.device, scale.predicted
+        pass_size = min(num, 256)
         network = (
             build("bench.models.network:timm_model", {"name": name}, FINDINGS)
-            .to(gpu, memory_format=torch.channels_last)
+            .to(device, memory_format=torch.channels_last)
             .eval()
         )
-        theirs = timm.create_model(name, num_classes=FINDINGS).to(gpu, memory_format=torch.channels_last).eval()
+        theirs = timm.create_model(name, num_classes=FINDINGS).to(device, memory_format=torch.channels_last).eval()
         theirs.load_state_dict(network.backbone.state_dict())
-        images = np.random.default_rng(0).integers(0, 256, (num, SIDE, SIDE)).astype(np.uint8)
-        reader, rows, normalizer = BatchReader(images, gpu), np.arange(num), Normalizer(["imagenet"], MEAN, STD)
-        x_NCHW = normalizer(reader(rows[:256])).contiguous(memory_format=torch.channels_last)
+        images = np.random.default_rng(0).integers(0, 256, (num, scale.side, scale.side)).astype(np.uint8)
+        reader, rows, normalizer = BatchReader(images, device), np.arange(num), Normalizer(["imagenet"], MEAN, STD)
+        x_NCHW = normalizer(reader(rows[:pass_size])).contiguous(memory_format=torch.channels_last)
 
         def timm_way() -> Tensor:
-            with torch.inference_mode(), torch.autocast("cuda", torch.bfloat16):
-                return [theirs(x_NCHW) for _ in range(num // 256)][-1]
+            with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16):
+                return [theirs(x_NCHW) for _ in range(num // pass_size)][-1]
 
-        logit = predict(network, normalizer, reader, rows[:256], gpu, "bf16")[0]
+        logit = predict(network, normalizer, reader, rows[:pass_size], device, "bf16")[0]
         difference = float(np.abs(logit - timm_way().float().cpu().numpy()).max() / logit.std())
         gate = check(difference <= 0.05, f"largest difference of a logit: {difference:.2g} standard deviations")
-        implementations = {"ours": lambda: predict(network, normalizer, reader, rows, gpu, "bf16"), "timm": timm_way}
-        spent = interleaved(
-            implementations, 5 if quick else 21, gpu_clock, least_s=1.0, items=dict.fromkeys(implementations, num)
-        )
+        implementations = {"ours": lambda: predict(network, normalizer, reader, rows, device, "bf16"), "timm": timm_way}
+        spent = scale.timed(implementations, quick, num)
         note = f"{1 / np.median(spent['ours']):.0f} images/s from uint8 to logits in CPU memory; the batch of the peer is already on the GPU"
         return compared(spent["timm"], spent["ours"], gate, note)
 
     return run
 
 
-def several_runs(quick: bool) -> Measured:
-    """Return the time of a small grid on one GPU with four runs at a time, divided by the time with one run at a time.
+def several_runs(scale: Scale) -> Callable[[bool], Measured]:
+    """Return a benchmark of a small grid with four runs at a time on one device, against one run at a time.
 
-    The scores of both must agree.
+    The ratio is the first time divided by the second. The scores of both must agree.
     """
-    need_gpu()
-    spent, areas = {}, {}
-    with tempfile.TemporaryDirectory() as name:
-        for num_concurrent in (1, 4):
-            store = Path(name) / str(num_concurrent)
-            command = [
-                sys.executable,
-                "-m",
-                "bench.cli",
-                "run",
-                "--grid",
-                "tiny" if quick else "demo",
-                "--store",
-                str(store),
-            ]
-            start = time.perf_counter()
-            subprocess.run(
-                [*command, "--device", "cuda:0", "--per-device", str(num_concurrent), "--quiet"],
-                check=True,
-                capture_output=True,
-            )
-            spent[num_concurrent] = time.perf_counter() - start
-            files = sorted(store.glob("scores/*/scores.parquet"))
-            table = pd.concat([pd.read_parquet(file) for file in files])
-            areas[num_concurrent] = table.loc[
-                (table["metric"] == "auroc") & (table["finding"] == "macro"), "value"
-            ].to_numpy()
-    difference = float(np.nanmax(np.abs(areas[1] - areas[4])))
-    gate = check(difference <= 0.02, f"largest difference of a macro AUROC: {difference:.2g}")
-    return spread([spent[4] / spent[1]], gate, f"{spent[1]:.0f} s one after the other, {spent[4]:.0f} s four at a time")
+
+    def run(quick: bool) -> Measured:
+        scale.need_device()
+        grid, spent, areas = "tiny" if quick else scale.grid, {}, {}
+        with tempfile.TemporaryDirectory() as name:
+            for num_concurrent in (1, 4):
+                store = Path(name) / str(num_concurrent)
+                spent[num_concurrent] = grid_seconds(grid, store, scale, num_concurrent)
+                table = pd.concat([pd.read_parquet(file) for file in sorted(store.glob("scores/*/scores.parquet"))])
+                macro = (table["metric"] == "auroc") & (table["finding"] == "macro")
+                areas[num_concurrent] = table.loc[macro, "value"].to_numpy()
+        difference = float(np.nanmax(np.abs(areas[1] - areas[4])))
+        gate = check(difference <= 0.02, f"largest difference of a macro AUROC: {difference:.2g}")
+        note = f"grid {grid}: {spent[1]:.0f} s one after the other, {spent[4]:.0f} s four at a time"
+        return spread([spent[4] / spent[1]], gate, note)
+
+    return run
 
 
-def optimizer_step(kind: str) -> Callable[[bool], Measured]:
+def grid_seconds(grid: str, store: Path, scale: Scale, num_concurrent: int) -> float:
+    """Return the wall-clock seconds of a grid. Raises NotMeasured if it does not finish in time."""
+    command = [sys.executable, "-m", "bench.cli", "run", "--grid", grid, "--store", str(store), "--quiet"]
+    options = ["--device", str(scale.device), "--per-device", str(num_concurrent)]
+    left, start = max(scale.end - time.monotonic(), 0.0), time.perf_counter()
+    try:
+        done = subprocess.run(
+            [*command, *options],
+            check=False,
+            capture_output=True,
+            text=True,
+            timeout=None if math.isinf(left) else left,
+        )
+    except subprocess.TimeoutExpired as error:
+        raise NotMeasured(f"grid {grid} did not finish in the time left ({left:.0f} s)") from error
+    if done.returncode:
+        raise RuntimeError(f"bench run --grid {grid} failed: {done.stderr.strip()}")
+    return time.perf_counter() - start
+
+
+def optimizer_step(kind: str, scale: Scale) -> Callable[[bool], Measured]:
     """Return a benchmark of our optimizer Lion or SAM (`kind`) on the weights of ResNet-50.
 
     The gate compares the weights after a step with those of timm's Lion, or of a plain SAM loop. The ratio is our time
@@ -179,7 +234,7 @@ def optimizer_step(kind: str) -> Callable[[bool], Measured]:
     """
 
     def run(quick: bool) -> Measured:
-        need_gpu()
+        scale.need_device()
         import timm
         from timm.optim import Lion as TimmLion
 
@@ -187,8 +242,8 @@ def optimizer_step(kind: str) -> Callable[[bool], Measured]:
         from bench.training.optimizers.sam import SAM
 
         torch.manual_seed(0)
-        first: nn.Module = timm.create_model("resnet50", num_classes=FINDINGS).cuda().eval()
-        x_NCHW = torch.randn(16, 3, SIDE, SIDE, device="cuda")
+        first: nn.Module = timm.create_model("resnet50", num_classes=FINDINGS).to(scale.device).eval()
+        x_NCHW = torch.randn(scale.batch // 4, 3, scale.side, scale.side, device=scale.device)
         weights = {name: copy.deepcopy(first) for name in ("ours", "peer", "fused")}
         options = {"lr": 1e-4, "weight_decay": 0.01}
         fused = torch.optim.AdamW(weights["fused"].parameters(), **options, fused=True)
@@ -222,9 +277,9 @@ def optimizer_step(kind: str) -> Callable[[bool], Measured]:
         for name in ("ours", "peer"):
             implementations[name]()
         pairs = zip(weights["ours"].parameters(), weights["peer"].parameters(), strict=True)
-        difference = max(float((a - b).abs().max()) for a, b in pairs)
+        difference = max(float((a - b).detach().abs().max()) for a, b in pairs)
         gate = check(difference <= 1e-5, f"largest difference of a weight after a step: {difference:.1g}")
-        spent = interleaved(implementations, 5 if quick else 21, gpu_clock, least_s=0.5)
+        spent = scale.timed(implementations, quick)
         against = "fused" if kind == "Lion" else "peer"
         note = ", ".join(f"{name} {ms(seconds)}" for name, seconds in spent.items())
         return compared(spent["ours"], spent[against], gate, note)
@@ -250,33 +305,22 @@ def plain_sam(
     base.step()
 
 
-BENCHMARKS: tuple[Benchmark, ...] = (
-    *(
-        Benchmark(
-            "G1", f"training, {title}, 224 px, bf16", "same network on a synthetic batch", ">= 0.97", training(name)
-        )
-        for name, title in (
-            ("resnet50", "ResNet-50"),
-            ("densenet121", "DenseNet-121"),
-            ("convnext_small", "ConvNeXt-S"),
-        )
-    ),
-    Benchmark(
-        "G2",
-        "inference, ResNet-50, 224 px, bf16",
-        "same network in timm, timed as timm does",
-        ">= 1.0",
-        inference("resnet50"),
-    ),
-    Benchmark(
-        "G3", "small grid, four runs at a time on one GPU", "the runs one after the other", "<= 0.7", several_runs
-    ),
-    Benchmark(
-        "G4",
-        "optimizer step of Lion, ResNet-50",
-        "fused AdamW (time), Lion of timm (weights)",
-        "<= 1.1",
-        optimizer_step("Lion"),
-    ),
-    Benchmark("G4", "optimizer step of SAM, ResNet-50", "plain SAM loop", "<= 1.1", optimizer_step("SAM")),
-)
+def of(scale: Scale) -> tuple[Benchmark, ...]:
+    """Return the benchmarks of a scale. Those of a rehearsal state it in their names, and have no goals."""
+    size = f"{scale.side} px, bf16"
+    networks = (("resnet50", "ResNet-50"), ("densenet121", "DenseNet-121"), ("convnext_small", "ConvNeXt-S"))
+    synthetic, device = "same network on a synthetic batch", "GPU" if scale.device.type == "cuda" else "CPU"
+    fused = "fused AdamW (time), Lion of timm (weights)"
+    rows = (
+        *(("G1", f"training, {title}, {size}", synthetic, ">= 0.97", training(name, scale)) for name, title in networks),
+        ("G2", f"inference, ResNet-50, {size}", "same network in timm, timed as timm does", ">= 1.0", inference("resnet50", scale)),
+        ("G3", f"small grid, four runs at a time on one {device}", "the runs one after the other", "<= 0.7", several_runs(scale)),
+        ("G4", "optimizer step of Lion, ResNet-50", fused, "<= 1.1", optimizer_step("Lion", scale)),
+        ("G4", "optimizer step of SAM, ResNet-50", "plain SAM loop", "<= 1.1", optimizer_step("SAM", scale)),
+    )  # fmt: skip
+    if not scale.is_rehearsal:
+        return tuple(Benchmark(*row) for row in rows)
+    return tuple(Benchmark(name, f"rehearsal on a CPU: {what}", peer, "", run) for name, what, peer, _, run in rows)
+
+
+BENCHMARKS = of(Scale(torch.device("cuda:0")))

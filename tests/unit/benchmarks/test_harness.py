@@ -23,6 +23,7 @@ from benchmarks.harness import (
     check,
     compared,
     interleaved,
+    measured,
     peer,
     spread,
     timed,
@@ -229,7 +230,7 @@ def test_the_table_is_rewritten_in_place_and_twice_is_once() -> None:
 
 
 def test_a_crash_stops_no_other_benchmark(capsys: pytest.CaptureFixture[str]) -> None:
-    found = command.measured(bench(run=lambda quick: 1 / 0), quick=True)
+    found = measured(bench(run=lambda quick: 1 / 0), quick=True)
     assert isinstance(found, ZeroDivisionError)
     assert results.row(bench(), found, "a", HERE).gate == "CRASHED: ZeroDivisionError: division by zero"
     assert "ZeroDivisionError" in capsys.readouterr().err
