@@ -3,10 +3,14 @@
 from collections.abc import Mapping
 from typing import Any
 
+from bench.config.run_names import RunName
 from bench.planning.imported_run import KIND as IMPORTED
 from bench.planning.manifest import Manifest
+from bench.scoring.across_runs.algorithms import ERM, Trained
 from bench.scoring.across_runs.ranks import Replicates
 from bench.scoring.across_runs.recipes import LEAVE_OUT, Recipes, seed_groups
+
+_OF_ALGORITHMS = ("algorithm", "groups")  # fields that say how the loss is computed from the images of a batch
 
 
 def recipes_of(manifest: Manifest, replicates: Replicates) -> Recipes:
@@ -32,3 +36,25 @@ def configuration(run: Mapping[str, Any]) -> dict[str, Any]:
     """
     kind = run.get("kind", "run")
     return dict(run["config"]) | {"kind": kind} | ({"model": run["id"]} if kind == IMPORTED else {})
+
+
+def trained_by(manifest: Manifest, recipes: Recipes) -> dict[str, Trained]:
+    """Return how each recipe of trained runs was trained: recipe id -> algorithm, all other settings, seeds.
+
+    The name of an algorithm includes its groups only if the grid compares several kinds of groups.
+    """
+    runs = {str(run["id"]): run for run in manifest.runs}
+    members = {recipe: [runs[r] for r in ids if r in runs] for recipe, ids in recipes.runs_of.items()}
+    firsts = {recipe: of[0] for recipe, of in members.items() if of}
+    flat = {recipe: manifest.flat_config(run) for recipe, run in firsts.items()}
+    others = [{key: v for key, v in config.items() if key not in (*_OF_ALGORITHMS, "seed")} for config in flat.values()]
+    settings = RunName.among(others, [run["titles"] for run in firsts.values()])
+    groups = {c["groups"] for c in flat.values() if c.get("algorithm", "erm") != "erm" and "groups" in c}
+    trained = {}
+    for (recipe, run), setting in zip(firsts.items(), settings, strict=True):
+        name = str(flat[recipe].get("algorithm", "erm"))
+        title = str(run["titles"].get("algorithm", ERM if name == "erm" else name))
+        by = f" by {flat[recipe]['groups']}" if len(groups) > 1 and title != ERM else ""
+        seeds = tuple(int(member["config"]["seed"]) for member in members[recipe])
+        trained[recipe] = Trained(f"{title}{by}", setting.recipe, seeds)
+    return trained
