@@ -180,9 +180,10 @@ def _training(manifest: Manifest, frames: Mapping[str, pd.DataFrame]) -> tuple[d
 def _evaluations(scores: pd.DataFrame, run_ids: list[str], internal: str, replicates: Replicates) -> list[Evaluation]:
     """List every labeled split on which all runs are scored, with the macro AUROC of each run.
 
-    Internal splits come first.
+    Internal splits come first. A pool has only its whole splits, which are means over its hospitals.
     """
     chosen = scores[(scores["finding"] == MACRO) & (scores["metric"] == "auroc") & (scores["subgroup"] == "all")]
+    chosen = chosen[~chosen["split"].str.contains(":")]
     labeled_splits: list[tuple[str, str, str]] = list(
         chosen[["dataset", "split", "reference"]].drop_duplicates().itertuples(index=False, name=None)
     )
