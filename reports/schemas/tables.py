@@ -509,7 +509,8 @@ SCHEMAS: dict[str, tuple[str, ...]] = {
     #     hospitals, "test" is the mean over them, and a split such as "test:mimic" is one of them
     # p: p-value of this row alone; p_holm, all_low, all_high: p-value and interval adjusted over the algorithms by Holm's
     #     method, separately for each setting, dataset and split
-    # num_pairs: number of pairs of recipes; num_run_pairs: number of pairs of runs with the same seed
+    # num_pairs: number of pairs of recipes; num_run_pairs: number of pairs of runs with the same seed (and
+    #     the same training hospitals)
     "algorithms": (
         *("setting", "algorithm", "dataset", "split", "value", "low", "high", "p", "p_holm"),
         *_SIMULTANEOUS,

@@ -19,16 +19,17 @@ from reports.schemas.tables import SCHEMAS
 
 Array = NDArray[np.float64]
 Pair = tuple[str, str]  # ids of two recipes: one of an algorithm, and one of ERM
+Fold = tuple[int, str]  # seed of a run, and the training hospital that the run leaves out; "" for none
 ERM = "ERM"  # title of the algorithm with which the others are compared
 ALL = ""  # in the column `setting`: the mean over the pairs of all settings
 
 
 class Trained(NamedTuple):
-    """How a recipe was trained: the title of its algorithm, the name of all other settings, and its seeds."""
+    """How a recipe was trained: the title of its algorithm, the name of all other settings, and the fold of each run."""
 
     algorithm: str
     setting: str
-    seeds: tuple[int, ...]
+    folds: frozenset[Fold]
 
 
 class _Mean(NamedTuple):
@@ -107,7 +108,7 @@ def _differences(pairs: Sequence[Pair], name: str, replicates: Replicates) -> Ar
 
 def _mean(pairs: Sequence[Pair], value: Mapping[str, float], drawn: Array, trained: Mapping[str, Trained]) -> _Mean:
     mean = float(np.mean([value[recipe] - value[erm] for recipe, erm in pairs]))
-    num_run_pairs = sum(len({*trained[recipe].seeds} & {*trained[erm].seeds}) for recipe, erm in pairs)
+    num_run_pairs = sum(len(trained[recipe].folds & trained[erm].folds) for recipe, erm in pairs)
     return _Mean(mean, float(error_of(np.array([mean]), drawn[None])[0]), len(pairs), num_run_pairs)
 
 

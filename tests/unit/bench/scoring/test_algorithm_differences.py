@@ -63,7 +63,7 @@ def study(
     ]
     columns = ["run_id", "dataset", "split", "finding", "metric", "subgroup", "value"]
     trained = {
-        recipe: Trained(named[run_ids[0]][1], named[run_ids[0]][0], tuple(range(seeds)))
+        recipe: Trained(named[run_ids[0]][1], named[run_ids[0]][0], frozenset((seed, "") for seed in range(seeds)))
         for recipe, run_ids in recipes.runs_of.items()
     }
     return trained, pd.DataFrame(rows, columns=columns), recipes.replicates(replicates)
@@ -140,7 +140,9 @@ def test_several_networks_have_a_mean_over_their_pairs_and_rows_of_their_own() -
 
 def test_only_runs_with_the_same_seed_count_as_pairs_of_runs() -> None:
     trained, scores, replicates = study({"better": 0.02}, seeds=3)
-    one_failed = {r: of._replace(seeds=(0, 2)) if of.algorithm == ERM else of for r, of in trained.items()}
+    one_failed = {
+        r: of._replace(folds=frozenset({(0, ""), (2, "")})) if of.algorithm == ERM else of for r, of in trained.items()
+    }
     assert set(algorithms(one_failed, scores, replicates, INTERNAL)["num_run_pairs"]) == {2}
 
 
