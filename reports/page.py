@@ -19,6 +19,7 @@ from reports.html.section import Section, compile_all, rounded, write
 from reports.html.shell import joined, policy
 from reports.report_data import report_data
 from reports.report_data.report_data import ReportData
+from reports.sections.algorithms import algorithms
 from reports.sections.attention import attention
 from reports.sections.calibration import calibration
 from reports.sections.cohorts import cohorts
@@ -63,6 +64,7 @@ ORDER: tuple[Callable[[ReportData], Section], ...] = (
     label_efficiency,
     learning,
     calibration,
+    algorithms,
     factors,
     shortcuts,
     transplants,
@@ -86,6 +88,7 @@ RANKED_ONLY = (
     estimators,
     cost,
     calibration,
+    algorithms,
     factors,
     shortcuts,
     gap_components,

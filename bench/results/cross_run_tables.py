@@ -9,11 +9,12 @@ import pyarrow as pa
 
 from bench.planning.manifest import Manifest
 from bench.results.errors_of_estimators import errors_of_estimators
-from bench.results.grid_recipes import recipes_of
+from bench.results.grid_recipes import recipes_of, trained_by
 from bench.results.read_predictions import load_all_replicates
 from bench.results.run_table import recipe_rows
 from bench.scoring.across_runs.ablation_tables import MetricOfRuns, ablation, frontier, metrics
 from bench.scoring.across_runs.agreement import agreement
+from bench.scoring.across_runs.algorithms import algorithms
 from bench.scoring.across_runs.all_pairs import pairs
 from bench.scoring.across_runs.compute_forecast import compute_forecast
 from bench.scoring.across_runs.criteria import SMALLEST_FIRST, external_of_findings, scores_to_rank_by
@@ -100,6 +101,7 @@ def across(
         "ablation": effects,
         "surrogate": importance,
         "factor_shap": single,
+        "algorithms": algorithms(trained_by(manifest, recipes), plain, drawn, internal),
         "reversals": reversals(rows["mappings"], manifest.settings.mapping),
         "robustness": robustness(rows["gaps"], drawn),
         "selection": selection(plain, internal, drawn),
@@ -178,9 +180,10 @@ def _training(manifest: Manifest, frames: Mapping[str, pd.DataFrame]) -> tuple[d
 def _evaluations(scores: pd.DataFrame, run_ids: list[str], internal: str, replicates: Replicates) -> list[Evaluation]:
     """List every labeled split on which all runs are scored, with the macro AUROC of each run.
 
-    Internal splits come first.
+    Internal splits come first. A pool has only its whole splits, which are means over its hospitals.
     """
     chosen = scores[(scores["finding"] == MACRO) & (scores["metric"] == "auroc") & (scores["subgroup"] == "all")]
+    chosen = chosen[~chosen["split"].str.contains(":")]
     labeled_splits: list[tuple[str, str, str]] = list(
         chosen[["dataset", "split", "reference"]].drop_duplicates().itertuples(index=False, name=None)
     )

@@ -3,10 +3,15 @@
 from collections.abc import Mapping
 from typing import Any
 
+from bench.config.run_names import RunName
 from bench.planning.imported_run import KIND as IMPORTED
 from bench.planning.manifest import Manifest
+from bench.scoring.across_runs.algorithms import ERM, Fold, Trained
 from bench.scoring.across_runs.ranks import Replicates
 from bench.scoring.across_runs.recipes import LEAVE_OUT, Recipes, seed_groups
+
+# fields in which recipes that are compared may differ: how the loss of a batch is computed, and what differs inside a recipe
+_NOT_SETTINGS = ("algorithm", "groups", "seed", LEAVE_OUT)
 
 
 def recipes_of(manifest: Manifest, replicates: Replicates) -> Recipes:
@@ -32,3 +37,34 @@ def configuration(run: Mapping[str, Any]) -> dict[str, Any]:
     """
     kind = run.get("kind", "run")
     return dict(run["config"]) | {"kind": kind} | ({"model": run["id"]} if kind == IMPORTED else {})
+
+
+def trained_by(manifest: Manifest, recipes: Recipes) -> dict[str, Trained]:
+    """Return how each recipe of trained runs was trained: recipe id -> algorithm, all other settings, folds.
+
+    The name of an algorithm includes its groups only if the grid has the algorithm with several kinds of groups.
+    """
+    runs = {str(run["id"]): run for run in manifest.runs}
+    members = {recipe: [runs[r] for r in ids if r in runs] for recipe, ids in recipes.runs_of.items()}
+    firsts = {recipe: of[0] for recipe, of in members.items() if of}
+    flat = [manifest.flat_config(run) for run in firsts.values()]
+    others = [{key: value for key, value in config.items() if key not in _NOT_SETTINGS} for config in flat]
+    settings = RunName.among(others, [run["titles"] for run in firsts.values()])
+    titles = [_algorithm(run) for run in firsts.values()]
+    groups = [str(config.get("groups", "")) for config in flat]
+    kinds = {title: {g for t, g in zip(titles, groups, strict=True) if t == title} for title in titles}
+    names = [t if len(kinds[t]) == 1 or t == ERM else f"{t} by {g}" for t, g in zip(titles, groups, strict=True)]
+    return {
+        recipe: Trained(name, setting.recipe, frozenset(_fold(run) for run in members[recipe]))
+        for recipe, name, setting in zip(firsts, names, settings, strict=True)
+    }
+
+
+def _algorithm(run: Mapping[str, Any]) -> str:
+    """Return the title of a run's algorithm. A run with ERM names no entry of the registry, and older runs no algorithm."""
+    name = str(run["config"].get("algorithm", "erm"))
+    return str(run["titles"].get("algorithm", ERM if name == "erm" else name))
+
+
+def _fold(run: Mapping[str, Any]) -> Fold:
+    return int(run["config"]["seed"]), str(run["config"].get(LEAVE_OUT, ""))

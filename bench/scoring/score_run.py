@@ -47,9 +47,10 @@ class RunScores:
     """Tables of one run (columns as in reports.schemas.tables), and the replicates that comparisons between runs need.
 
     replicates: name -> replicates [B] of a macro. Names of float64 arrays: "auroc/<dataset>" (internal test split and
-    each hospital), "auroc/<internal>/expert_*", "auroc/external", "gap/<dataset>", "gap/external". Names of float32
-    arrays, which further rankings need: "<metric>/<dataset>" of the metrics in `RANKING_METRICS`, of net benefit and of custom metrics, and
-    "auroc/external/<finding>" and "net_benefit/external/<finding>" (of a finding, not a macro). The entry "draws", a few uint32 numbers, identifies the
+    each hospital), "auroc/<internal>/test:<hospital>" (only for a pool: each of its hospitals), "auroc/<internal>/expert_*",
+    "auroc/external", "gap/<dataset>", "gap/external". Names of float32 arrays, which further rankings need:
+    "<metric>/<dataset>" of the metrics in `RANKING_METRICS`, of net benefit and of custom metrics, and "auroc/external/<finding>"
+    and "net_benefit/external/<finding>" (of a finding, not a macro). The entry "draws", a few uint32 numbers, identifies the
     resamples: replicates of runs with equal "draws" can be paired. detail: name -> table, with the tables
     decomposition, references, subgroups, curves, estimates, and those of decisions: net_benefit, decision_curves, workload, triage,
     triage_repair and probabilities. measured: the metrics of each split with all replicates, in the order of `scored_splits`.
@@ -149,6 +150,11 @@ def score_run(
         if split.scored.dataset == internal and split.scored.split.startswith("expert_"):
             replicates[f"auroc/{split.scored.name}"] = macros[AUROC].replicates
             experts.append(split)
+    replicates |= {
+        f"auroc/{split.scored.name}": macro(split, AUROC).replicates
+        for split in of_hospitals
+        if split.scored.split.startswith("test:")
+    }
     brief = {split.scored.name: _first_replicates(split) for split in measured}
     decomposition_rows = (
         decompose.rows(

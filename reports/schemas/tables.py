@@ -501,6 +501,21 @@ SCHEMAS: dict[str, tuple[str, ...]] = {
         *("num_pairs", "num_run_pairs", "pair_sd"),
         *_SIMULTANEOUS,
     ),
+    # value: difference of macro AUROC between a training algorithm and ERM (algorithm minus ERM), mean over pairs of
+    #     recipes that differ only in the algorithm
+    # setting: "" for the mean over all pairs; if the pairs have several settings (architecture and so on), the name of one
+    # algorithm: title of the algorithm, with its groups if the grid compares several kinds of groups
+    # dataset, split: the mean "external", an external cohort, or a test split of the internal cohort; in a pool of training
+    #     hospitals, "test" is the mean over them, and a split such as "test:mimic" is one of them
+    # p: p-value of this row alone; p_holm, all_low, all_high: p-value and interval adjusted over the algorithms by Holm's
+    #     method, separately for each setting, dataset and split
+    # num_pairs: number of pairs of recipes; num_run_pairs: number of pairs of runs with the same seed (and
+    #     the same training hospitals)
+    "algorithms": (
+        *("setting", "algorithm", "dataset", "split", "value", "low", "high", "p", "p_holm"),
+        *_SIMULTANEOUS,
+        *("num_pairs", "num_run_pairs"),
+    ),
     # importance of each factor for a metric (as in `ablation`), from a random forest that predicts the metric of a
     #     recipe from its levels; only for at least 10 recipes, 2 factors and 5 configurations
     # importance (may be empty): mean absolute SHAP value of the factor, in units of the metric

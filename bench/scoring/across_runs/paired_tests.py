@@ -63,6 +63,22 @@ def _p_of(value: Array, error: Array) -> Array:
     return np.asarray(2 * ndtr(-z), np.float64)
 
 
+def holm_tests(value: Array, error: Array) -> tuple[Array, Array]:
+    """Test m differences with Holm's adjustment, from the differences value [m] and their standard errors [m].
+
+    Return the adjusted p-values [m] and the half widths [m] of intervals with the same verdicts: an interval excludes 0
+    if and only if its p-value is below 1 - LEVEL. A difference without a standard error has NaN and is not counted.
+    """
+    plain = _p_of(value, error)
+    adjusted = holm(plain)
+    num = float(np.isfinite(plain).sum())
+    # number by which Holm's method multiplied each p-value; for a p-value that was cut to 1, this number is unknown, and
+    # the largest possible number is used
+    with np.errstate(divide="ignore", invalid="ignore"):
+        times = np.where((plain > 0) & (adjusted < 1), np.clip(adjusted / plain, 1.0, num), num)
+        return adjusted, ndtri(1 - (1 - LEVEL) / 2 / times) * error
+
+
 class PairTests(NamedTuple):
     """Tests of the differences between all pairs of R runs; NaN on the diagonal and if too few replicates are valid."""
 
@@ -90,18 +106,12 @@ def pair_tests(value: Array, replicates: Array) -> PairTests:
     variance = np.diag(covariance)
     first, second = np.triu_indices(len(usable), 1)
     error = np.sqrt(np.maximum(variance[first] + variance[second] - 2 * covariance[first, second], 0.0))
-    distance = np.abs(value[usable[first]] - value[usable[second]])
-    with np.errstate(divide="ignore", invalid="ignore"):
-        z = np.where(distance == 0, 0.0, distance / error)
-        plain = np.asarray(2 * ndtr(-z), np.float64)
-        adjusted = holm(plain)
-        # number by which Holm's method multiplied each p-value; for a p-value that was cut to 1, this number is unknown,
-        # and the largest possible number is used
-        times = np.where((plain > 0) & (adjusted < 1), np.clip(adjusted / plain, 1.0, len(plain)), float(len(plain)))
+    difference = value[usable[first]] - value[usable[second]]
+    adjusted, widths = holm_tests(difference, error)
     first, second = usable[first], usable[second]
     errors[first, second] = errors[second, first] = error
     p[first, second] = p[second, first] = adjusted
-    half[first, second] = half[second, first] = ndtri(1 - (1 - LEVEL) / 2 / times) * error
+    half[first, second] = half[second, first] = widths
     return PairTests(errors, p, half)
 
 

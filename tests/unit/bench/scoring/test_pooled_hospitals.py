@@ -93,3 +93,11 @@ def test_a_paired_comparison_of_pools_compares_the_means_over_hospitals() -> Non
     of_pool = table[(table["split"] == "test") & (table["finding"] != "macro")]
     assert of_pool["p_delong"].isna().all()
     assert table.loc[table["split"] == "test:a", "p_delong"].notna().any()
+
+
+def test_the_replicates_of_a_run_have_each_hospital_of_the_pool() -> None:
+    val, test = pooled_split("val", 7), pooled_split("test", 8)
+    found = score_run("r", FINDINGS, "a+b", [val, test], SETTINGS).replicates
+    of_hospitals = [found[f"auroc/a+b/test:{name}"] for name in HOSPITALS]
+    np.testing.assert_allclose(np.mean(of_hospitals, axis=0), found["auroc/a+b"])
+    assert {name for name in found if ":" in name} == {"auroc/a+b/test:a", "auroc/a+b/test:b"}

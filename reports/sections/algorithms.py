@@ -1,0 +1,95 @@
+"""Section on training algorithms: paired differences from ERM, at external hospitals and at the training hospitals."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import pandas as pd
+from markupsafe import Markup
+
+from reports.drawing import svg
+from reports.formatting import is_number, places
+from reports.html.section import Section, write
+from reports.report_data.headline_rows import TEST_OF, Estimate
+from reports.report_data.report_data import EXTERNAL, ReportData
+from reports.sections.factors import LEAST_PAIRS
+from reports.sentences import algorithms as sentences
+from reports.sentences.verdicts import HIGHER, LOWER, verdict
+
+WIDTH, HEIGHT = 260.0, 22.0
+TOO_FEW = "too few pairs"
+
+
+def algorithms(board: ReportData) -> Section:
+    """Write the section: a figure with the differences of each algorithm per hospital; empty if the grid has only ERM."""
+    table = board.tables["algorithms"]
+    means = table[table["setting"] == ""]
+    if not len(means):
+        return Section("algorithms", "", Markup(""))
+    scale, grid = svg.difference_axis([_difference(row) for row in means.to_dict("records")], WIDTH)
+    rows = [_row(board, row) for row in means.to_dict("records")]
+    for row in rows:
+        row["figure"] = svg.difference_mark(row["difference"], scale, grid, HEIGHT)
+    context: dict[str, Any] = {
+        "board": board,
+        "sentences": _sentences(board, means[means["num_run_pairs"] >= LEAST_PAIRS]),
+        "axis": svg.tick_axis(scale, grid),
+        "parts": [(name, [row for row in rows if row["algorithm"] == name]) for name in means["algorithm"].unique()],
+        "rows": rows,
+        "settings": [
+            (setting, [_row(board, row) for row in of.to_dict("records")])
+            for setting, of in table[table["setting"] != ""].groupby("setting", sort=False)
+        ],
+    }
+    return Section("algorithms", "Algorithms", write("algorithms.html.j2", **context))
+
+
+def _sentences(board: ReportData, rows: pd.DataFrame) -> list[str]:
+    """Return what the rows with enough pairs of runs show: outside, inside, and how large unclear differences may be."""
+    external = _changes(rows[rows["dataset"] == EXTERNAL])
+    internal = _changes(rows[(rows["dataset"] == board.internal.key) & (rows["split"] == "test")])
+    if not external:
+        return [sentences.too_few_pairs(LEAST_PAIRS)]
+    inside = f"at the training hospital{'s' if board.pool else ''}"
+    texts = [sentences.change(external, "at external hospitals"), sentences.resolution(external)]
+    return [*filter(None, texts), *([sentences.change(internal, inside)] if internal else [])]
+
+
+def _changes(rows: pd.DataFrame) -> dict[str, Estimate]:
+    """Return {algorithm: difference from ERM} of the rows of one cohort."""
+    return {str(row["algorithm"]): _difference(row) for row in rows.to_dict("records") if is_number(row["low"])}
+
+
+def _difference(row: Mapping[Any, Any]) -> Estimate:
+    """Return the difference from ERM in a row of the table `algorithms`, with bounds simultaneous over algorithms."""
+    value, low, high, *bounds = (float(row[column]) for column in ("value", "low", "high", "all_low", "all_high"))
+    return Estimate(value, low, high).simultaneous(*bounds)
+
+
+def _row(board: ReportData, row: Mapping[Any, Any]) -> dict[str, Any]:
+    difference = _difference(row)
+    enough = int(row["num_run_pairs"]) >= LEAST_PAIRS
+    return {
+        "algorithm": str(row["algorithm"]),
+        "hospital": _hospital(board, str(row["dataset"]), str(row["split"])),
+        "is_mean": row["dataset"] == EXTERNAL,
+        "difference": difference,
+        "verdict": verdict(difference, HIGHER, LOWER) if enough else TOO_FEW,
+        "p": _p_text(float(row["p"])),
+        "p_holm": _p_text(float(row["p_holm"])),
+        "num_pairs": int(row["num_pairs"]),
+        "num_run_pairs": int(row["num_run_pairs"]),
+    }
+
+
+def _hospital(board: ReportData, dataset: str, split: str) -> str:
+    """Return the name of a row: the mean over external hospitals, an external hospital, or a training hospital."""
+    if dataset == EXTERNAL:
+        return "External hospitals, mean"
+    if dataset != board.internal.key:
+        return board.short(dataset)
+    hospital = next((h for h in board.pool if split == f"{TEST_OF}{h.key}"), None if board.pool else board.internal)
+    return f"{hospital.short} (training)" if hospital else "Training hospitals, mean"
+
+
+def _p_text(p: float) -> str:
+    return "< .001" if p < 0.001 else places(p)
