@@ -61,7 +61,7 @@ _FACTS = {  # section -> facts: keys that only entries of this section may have
         "source",
     },
     "optimizers": {"schedule", "closure"},
-    "algorithms": {"groups", "features"},
+    "algorithms": {"groups", "features", "pretraining"},
     "uncertainty": {"states", "blank"},
     "preprocessing": {"size", "fit", "input", "ops", "interpolation"},
     "metrics": {"better", "headline", "given"},
@@ -76,6 +76,7 @@ _VALUES: Mapping[str, tuple[Any, ...]] = {  # fact -> its allowed values
     "closure": (True, False),
     "groups": (True, False),
     "features": (True, False),
+    "pretraining": (True, False),
     "blank": ("zero", "ignore"),
     "better": ("higher", "lower"),
 }
