@@ -64,9 +64,10 @@ def without_unused_groups(config: RunConfig, registry: Registry) -> RunConfig:
 
     So a sweep over algorithms can state groups for all its runs, and a run that ignores them keeps its id.
     """
-    named = "algorithm" in config.named
-    if named and registry.find("algorithms", config.algorithm, "algorithm").facts.get("groups"):
-        return config
+    if "algorithm" in config.named:
+        facts = registry.find("algorithms", config.algorithm, "algorithm").facts
+        if facts.get("groups") or facts.get("refit"):
+            return config
     return replace(config, groups="hospital")
 
 
@@ -79,8 +80,18 @@ def check_algorithm(config: RunConfig, algorithm: Entry, optimizer: Entry, state
         _check_two_trainings(config, where)
     if algorithm.use == "bench.training.algorithms.averages:SWA":
         _check_swa(config, optimizer, where)
-    if not algorithm.facts.get("groups"):
-        return
+    if algorithm.facts.get("refit") and (states != 1 or config.heads != "multilabel"):
+        what = f"{config.algorithm} fits an output layer with one output per finding, and nothing else"
+        key, fix = (
+            ("heads", "remove `heads`") if states == 1 else ("uncertainty", "use another policy, such as u_ignore")
+        )
+        raise ConfigError(what, f"{where}.{key}", fix)
+    if algorithm.facts.get("groups"):
+        _check_whole_batches(config, algorithm, optimizer, where)
+
+
+def _check_whole_batches(config: RunConfig, algorithm: Entry, optimizer: Entry, where: str) -> None:
+    """Raise ConfigError for settings that cannot be combined with an algorithm that compares the groups of a batch."""
     name, schedule = config.algorithm, config.schedule
     if not config.groups.strip():
         raise ConfigError(
