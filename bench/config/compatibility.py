@@ -64,9 +64,10 @@ def without_unused_groups(config: RunConfig, registry: Registry) -> RunConfig:
 
     So a sweep over algorithms can state groups for all its runs, and a run that ignores them keeps its id.
     """
-    named = "algorithm" in config.named
-    if named and registry.find("algorithms", config.algorithm, "algorithm").facts.get("groups"):
-        return config
+    if "algorithm" in config.named:
+        facts = registry.find("algorithms", config.algorithm, "algorithm").facts
+        if facts.get("groups") or facts.get("refit"):
+            return config
     return replace(config, groups="hospital")
 
 
@@ -75,10 +76,22 @@ def check_algorithm(config: RunConfig, algorithm: Entry, optimizer: Entry, state
     if states != 1 and algorithm.use == "bench.training.algorithms.inputs:label_smoothing":
         fix = "choose a label policy with one output per finding, such as u_ignore"
         raise ConfigError("three states of a finding have no smoothed labels", f"{where}.algorithm", fix)
+    if algorithm.facts.get("pretraining"):
+        _check_two_trainings(config, where)
     if algorithm.use == "bench.training.algorithms.averages:SWA":
         _check_swa(config, optimizer, where)
-    if not algorithm.facts.get("groups"):
-        return
+    if algorithm.facts.get("refit") and (states != 1 or config.heads != "multilabel"):
+        what = f"{config.algorithm} fits an output layer with one output per finding, and nothing else"
+        key, fix = (
+            ("heads", "remove `heads`") if states == 1 else ("uncertainty", "use another policy, such as u_ignore")
+        )
+        raise ConfigError(what, f"{where}.{key}", fix)
+    if algorithm.facts.get("groups"):
+        _check_whole_batches(config, algorithm, optimizer, where)
+
+
+def _check_whole_batches(config: RunConfig, algorithm: Entry, optimizer: Entry, where: str) -> None:
+    """Raise ConfigError for settings that cannot be combined with an algorithm that compares the groups of a batch."""
     name, schedule = config.algorithm, config.schedule
     if not config.groups.strip():
         raise ConfigError(
@@ -98,6 +111,16 @@ def check_algorithm(config: RunConfig, algorithm: Entry, optimizer: Entry, state
     if config.compile and algorithm.facts.get("features"):
         fix = "remove `compile`: a compiled network returns no features"
         raise ConfigError(f"{name} compares the features of the groups", f"{where}.compile", fix)
+
+
+def _check_two_trainings(config: RunConfig, where: str) -> None:
+    """Raise ConfigError for an algorithm that trains twice if the length of its first training is not stated."""
+    if not config.schedule.pretrain_epochs:
+        fix = "set `schedule.pretrain_epochs` to the epochs of the first training"
+        raise ConfigError(f"{config.algorithm} trains twice", f"{where}.schedule.pretrain_epochs", fix)
+    if config.schedule.freeze_epochs:
+        what = f"{config.algorithm} trains twice, and freeze_epochs applies to the first training only"
+        raise ConfigError(what, f"{where}.schedule.freeze_epochs", "remove `freeze_epochs`")
 
 
 def _check_swa(config: RunConfig, optimizer: Entry, where: str) -> None:
@@ -140,8 +163,8 @@ def check_given_vectors(config: RunConfig, architecture: Entry, where: str) -> N
         raise ConfigError(what, f"{where}.weights", "set `weights: none`")
 
 
-def check_trainable(config: RunConfig, optimizer: Entry, loss: Entry, where: str) -> None:
-    """Raise ConfigError for an optimizer, loss, schedule and precision that cannot be combined."""
+def check_trainable(config: RunConfig, optimizer: Entry, loss: Entry, algorithm: Entry | None, where: str) -> None:
+    """Raise ConfigError for an optimizer, loss, schedule and precision that cannot be combined. `algorithm`: None for ERM."""
     schedule, only_kind, sam = (
         config.schedule,
         optimizer.facts.get("schedule"),
@@ -150,7 +173,9 @@ def check_trainable(config: RunConfig, optimizer: Entry, loss: Entry, where: str
     if sam and str(optimizer.options.get("base", "")).startswith("schedulefree:"):
         fix = "use another base optimizer, e.g. torch.optim:AdamW"
         raise ConfigError(f"{config.optimizer}: SAM cannot wrap a schedule-free optimizer", f"{where}.optimizer", fix)
-    if schedule.pretrain_epochs and (loss.use, dict(loss.options)) == ("bench.training.losses:bce", {}):
+    starts_again = algorithm is not None and algorithm.facts.get("pretraining")
+    is_plain = (loss.use, dict(loss.options)) == ("bench.training.losses:bce", {})
+    if schedule.pretrain_epochs and is_plain and not starts_again:
         fix = "remove `pretrain_epochs`, or set `loss` to the loss of the epochs after pretraining"
         what = f"pretrain_epochs trains with cross-entropy, and {config.loss} is cross-entropy already"
         raise ConfigError(what, f"{where}.schedule.pretrain_epochs", fix)

@@ -530,7 +530,8 @@ def _check_combination(config: RunConfig, registry: Registry, where: str) -> Non
     """Raise ConfigError if the values of a run are valid but cannot be combined. Runs that a `skip` removes are not checked."""
     optimizer = registry.find("optimizers", config.optimizer, where)
     loss = registry.find("losses", config.loss, where)
-    check_trainable(config, optimizer, loss, where)
+    algorithm = registry.find("algorithms", config.algorithm, where) if "algorithm" in config.named else None
+    check_trainable(config, optimizer, loss, algorithm, where)
     check_probe(config, registry.find("uncertainty", config.uncertainty, where), where)
     architecture = registry.find("architectures", config.architecture, where)
     check_given_vectors(config, architecture, where)
@@ -549,8 +550,7 @@ def _check_combination(config: RunConfig, registry: Registry, where: str) -> Non
         what = f"{config.uncertainty} needs `blank: {needed}` (got {config.blank})"
         raise ConfigError(what, f"{where}.blank", f"set `blank: {needed}`")
     states = int(policy.facts.get("states", 1))
-    if "algorithm" in config.named:
-        algorithm = registry.find("algorithms", config.algorithm, where)
+    if algorithm is not None:
         check_algorithm(config, algorithm, optimizer, states, where)
     if states != 1 and (loss.use != "bench.training.losses:bce" or loss.options):
         fix = "use `loss: bce` without options: this policy turns bce into a cross-entropy over three states"

@@ -61,7 +61,7 @@ _FACTS = {  # section -> facts: keys that only entries of this section may have
         "source",
     },
     "optimizers": {"schedule", "closure"},
-    "algorithms": {"groups", "features"},
+    "algorithms": {"groups", "features", "pretraining", "refit"},
     "uncertainty": {"states", "blank"},
     "preprocessing": {"size", "fit", "input", "ops", "interpolation"},
     "metrics": {"better", "headline", "given"},
@@ -69,13 +69,28 @@ _FACTS = {  # section -> facts: keys that only entries of this section may have
     "datasets": {"headline_split"},
 }
 # facts whose values are part of the run id
-_HASHED_FACTS = {"size", "fit", "input", "ops", "interpolation", "states", "keys", "mean", "std", "groups", "features"}
+_HASHED_FACTS = {
+    "size",
+    "fit",
+    "input",
+    "ops",
+    "interpolation",
+    "states",
+    "keys",
+    "mean",
+    "std",
+    "groups",
+    "features",
+    "refit",
+}
 _VALUES: Mapping[str, tuple[Any, ...]] = {  # fact -> its allowed values
     "schedule": ("cosine", "constant", "plateau"),
     "states": (1, 3),
     "closure": (True, False),
     "groups": (True, False),
     "features": (True, False),
+    "pretraining": (True, False),
+    "refit": (True, False),
     "blank": ("zero", "ignore"),
     "better": ("higher", "lower"),
 }

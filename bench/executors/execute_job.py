@@ -53,7 +53,7 @@ class Executor(Protocol):
 
 def check_devices(jobs: Sequence[Work], num_devices: int, where: str) -> None:
     """Raise ConfigError if several devices would divide a batch whose groups an algorithm compares. `where`: the option."""
-    algorithms = [job.run.config.algorithm for job in jobs if isinstance(job, Job) and job.run.group_column]
+    algorithms = [job.run.config.algorithm for job in jobs if isinstance(job, Job) and job.run.compares_groups]
     if num_devices > 1 and algorithms:
         what = f"{algorithms[0]} compares the groups of a whole batch, which {num_devices} devices would divide"
         raise ConfigError(what, where, "train each run on one device, or use `algorithm: erm`")

@@ -153,8 +153,21 @@ class Run:
     @property
     def group_column(self) -> str:
         """Return the column whose values are the groups of the training images; "" if the algorithm uses no groups."""
+        return self.config.groups if self._has("groups") or self.refits_output_layer else ""
+
+    @property
+    def compares_groups(self) -> bool:
+        """Return whether the algorithm compares the groups of each batch."""
+        return self._has("groups")
+
+    @property
+    def refits_output_layer(self) -> bool:
+        """Return whether the output layer is fitted again after training, on balanced groups."""
+        return self._has("refit")
+
+    def _has(self, fact: str) -> bool:
         algorithm = self.entries.get("algorithm")
-        return self.config.groups if algorithm is not None and algorithm.facts.get("groups") else ""
+        return algorithm is not None and bool(algorithm.facts.get(fact))
 
     @property
     def states(self) -> int:

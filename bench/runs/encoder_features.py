@@ -61,7 +61,9 @@ class EncoderFeatures:
             feature_ND = run.embeddings.of_images(ref.name, list(image_id))
         else:
             rows = cache.rows(list(image_id))
-            feature_ND = _computed(network, normalizer, BatchReader(cache.images, device), rows, progress, ref.name)
+            feature_ND = compute_features(
+                network, normalizer, BatchReader(cache.images, device), rows, progress, ref.name
+            )
         _write(path, feature_ND)
         return cls(image_id, feature_ND)
 
@@ -89,7 +91,7 @@ def encoder_id(run: Run) -> str:
 
 
 @torch.inference_mode()
-def _computed(
+def compute_features(
     network: Network,
     normalizer: Normalizer,
     reader: BatchReader,
@@ -97,6 +99,7 @@ def _computed(
     progress: Progress,
     cohort: str,
 ) -> NDArray[np.float32]:
+    """Return the features [N, D] that a network computes for the cached images at `rows`."""
     network.eval()
     size = images_per_pass(256 if reader.device.type == "cuda" else 64, reader.images.shape[-1])
     batches = [slice(start, min(start + size, len(rows))) for start in range(0, len(rows), size)]

@@ -284,7 +284,8 @@ def _check_lora(architecture: Entry, config: RunConfig, where: str) -> None:
 def _compares_features(config: RunConfig, registry: Registry) -> bool:
     """Return whether the algorithm of a run needs the features of the images."""
     section = config.named.get("algorithm")
-    return bool(section and registry.find(section, config.algorithm, "algorithm").facts.get("features"))
+    facts = registry.find(section, config.algorithm, "algorithm").facts if section else {}
+    return bool(facts.get("features") or facts.get("refit"))
 
 
 def _features_of(architecture: Entry, config: RunConfig, where: str) -> int:

@@ -95,7 +95,7 @@ def fit(
     # The incomplete last batch of an epoch is dropped; the dropped images differ from epoch to epoch.
     num_steps = len(train) // size
     processes.check_batch(size, min(schedule.micro_batch or size, size))
-    if processes.size > 1 and run.group_column:
+    if processes.size > 1 and run.compares_groups:
         raise TrainingError(f"{config.algorithm} compares the groups of a whole batch: train the run on one device")
     state = TrainingState()
     state.resume(checkpoint, run.id, step)

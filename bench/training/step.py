@@ -6,6 +6,7 @@ Legend: N images, O outputs, C channels, H height, W width.
 import contextlib
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from copy import deepcopy
 from functools import partial
 from typing import Any, cast
 
@@ -21,7 +22,7 @@ from bench.inputs.device_transfer import seed_device, to_device
 from bench.inputs.normalize import Normalizer
 from bench.models.network import Network
 from bench.models.output_layers import output_layers
-from bench.models.predict import autocast_dtype
+from bench.models.predict import autocast_dtype, predict
 from bench.planning.run import Run
 from bench.store.store import Progress
 from bench.training.algorithms.batch import Algorithm, Batch
@@ -93,6 +94,8 @@ class Step:
             self.algorithm = build_algorithm(
                 run.entries["algorithm"], num_groups, layer, seed_for(self.seed, "algorithm")
             ).to(device)
+        restarts = self.algorithm is not None and self.algorithm.restarts
+        self.start = deepcopy(network.state_dict()) if restarts else None  # weights of the first step
         self.buffers = [*network.buffers(), *self.training_loss.buffers()]
         self.saved = [buffer.clone() for buffer in self.buffers]  # values of the buffers before the step
         self.in_pass = False  # whether a forward or backward pass is running
@@ -137,10 +140,31 @@ class Step:
         """Begin an epoch: switch to training mode, and begin the phase of this epoch if it is a new phase."""
         first = self.schedule.phase(epoch)[0]
         if first != self.phase:
+            if self.start is not None and first == self.schedule.pretrain_epochs + 1:
+                self._restart()
             self._begin_phase(first)
         train_mode(self.network)
         if self._is_schedule_free:
             self.optimizer.train()  # type: ignore[attr-defined]
+
+    def _restart(self) -> None:
+        """Give the logits of the training images to the algorithm, change the loss weights, and reset the network."""
+        assert self.algorithm is not None
+        assert self.start is not None
+        logit_NK, _ = predict(
+            self.network, self.normalizer, self.reader, self.rows, self.device, self.run.config.precision
+        )
+        targets = self.training_loss.targets
+        self.algorithm.end_pretraining(torch.from_numpy(logit_NK), targets.target_NK.cpu())
+        self._multiply_weights()
+        self.network.load_state_dict(self.start)
+        if self.ema:
+            self.ema.set(self.network)  # type: ignore[no-untyped-call]
+
+    def _multiply_weights(self) -> None:
+        """Multiply the loss weights by the factors of the algorithm."""
+        if self.algorithm is not None and self.algorithm.loss_factors is not None:
+            self.training_loss.multiply_weights(self.algorithm.loss_factors)
 
     def train_epoch(
         self,
@@ -386,6 +410,7 @@ class Step:
         load_optimizer_state(self.optimizer, state["optimizer"])
         if self.algorithm is not None:
             self.algorithm.load_state_dict(state["algorithm"])
+            self._multiply_weights()
         if self.scaler:
             self.scaler.load_state_dict(state["scaler"])
         if self.ema:

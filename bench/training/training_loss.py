@@ -146,6 +146,10 @@ class TrainingLoss(nn.Module):
         """Return the sum of the loss weights over all findings and over the training images at the indices `index_N`."""
         return self.weight_NK[index_N].sum()
 
+    def multiply_weights(self, factor_NK: Tensor) -> None:
+        """Multiply the loss weight of each pair of image and finding by a factor."""
+        self.weight_NK = self.weight_NK * factor_NK.to(self.weight_NK)
+
     def has_weight(self) -> NDArray[np.bool_]:
         """Return a mask [N] of the training images with a positive total weight."""
         return (self.weight_NK.sum(dim=1) > 1e-6).cpu().numpy()

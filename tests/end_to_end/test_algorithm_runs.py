@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import torch
+from safetensors.torch import load_file
 
 from bench.planning.run import read_run
 from bench.store.store import Store
@@ -18,7 +20,7 @@ def test_runs_with_algorithms_are_trained_stored_and_verified_as_a_bundle(
     drawn: Callable[[str | Path, Path], Path], tmp_path: Path
 ) -> None:
     folder = drawn(TINY, tmp_path)
-    path = tiny_with(folder, "grouped", "{groups: sex, algorithm: [erm, coral], schedule.epochs: 1}", 2)
+    path = tiny_with(folder, "grouped", "{groups: sex, algorithm: [erm, coral, dfr], schedule.epochs: 1}", 3)
     bench("run", "--grid", str(path), "--quiet", cwd=folder)
     store = Store.open(folder / "runs")
     runs = {run.config.algorithm: run for run in (read_run(store, run_id) for run_id in store.run_ids())}
@@ -32,9 +34,13 @@ def test_runs_with_algorithms_are_trained_stored_and_verified_as_a_bundle(
         for run in runs.values()
     }
     assert len(steps) == 1
+    erm, refitted = (load_file(store.run_dir(runs[name].id) / "model.safetensors") for name in ("erm", "dfr"))
+    changed = {name for name in erm if not torch.equal(erm[name], refitted[name])}
+    assert changed == {"backbone.fc.weight", "backbone.fc.bias"}  # DFR trains as ERM, then fits the output layer again
+    assert json.loads((store.run_dir(runs["dfr"].id) / "trained.json").read_text())["probe"]["penalty"] > 0
     manifest = json.loads((store.root / "grids" / "grouped.json").read_text())
     titles = {row["config"]["algorithm"]: row["titles"].get("algorithm") for row in manifest["runs"]}
-    assert titles == {"erm": None, "coral": "CORAL"}
+    assert titles == {"erm": None, "coral": "CORAL", "dfr": "DFR"}
     assert "CORAL" in (store.root / "report" / "grouped" / "leaderboard.html").read_text()
     bench("export", "-o", "grouped.zip", "--quiet", cwd=folder)
     bench("verify", "grouped.zip", "--quiet", cwd=folder)

@@ -88,6 +88,8 @@ class Algorithm(nn.Module):
     the algorithm, because a step may be repeated; `after_step` does.
     """
 
+    restarts = False  # whether the network starts again after `schedule.pretrain_epochs`, with other loss weights
+
     def forward(self, batch: Batch) -> Tensor:
         """Return the loss of a batch."""
         raise NotImplementedError
@@ -95,6 +97,14 @@ class Algorithm(nn.Module):
     def after_step(self) -> bool:
         """Update the state after an optimizer step; return whether the state of the optimizer is now to be reset."""
         return False
+
+    def end_pretraining(self, logit_NK: Tensor, target_NK: Tensor) -> None:
+        """Take the logits and targets of all training images before the network starts again (only with `restarts`)."""
+
+    @property
+    def loss_factors(self) -> Tensor | None:
+        """Return the factor of the loss weight of each pair of training image and finding; None if all are 1."""
+        return None
 
     def end_epoch(self, network: nn.Module, share: float) -> nn.Module | None:  # noqa: ARG002
         """Return the network to validate and store after an epoch, without valid batch-norm statistics; None: the trained one.

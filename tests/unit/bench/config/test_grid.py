@@ -151,6 +151,16 @@ def test_a_grid_of_one_network_per_finding_is_valid(tmp_path: Path, registry: Re
         ("sweeps:\n  - {algorithm: swa, schedule.ema: 0.9}\n", "both average", "sweeps[0].schedule.ema", "remove"),
         ("sweeps:\n  - {algorithm: swa, optimizer: schedulefree}\n", "both average", "optimizer", "remove"),
         ("sweeps:\n  - {algorithm: swa, schedule.patience: 1}\n", "may stop before", "schedule.patience", "remove"),
+        ("sweeps:\n  - {algorithm: jtt}\n", "trains twice", "sweeps[0].schedule.pretrain_epochs", "first training"),
+        (
+            "sweeps:\n  - {algorithm: jtt, schedule.pretrain_epochs: 1, schedule.freeze_epochs: 1}\n",
+            "first training only",
+            "schedule.freeze_epochs",
+            "remove",
+        ),
+        ("sweeps:\n  - {schedule.pretrain_epochs: 1}\n", "cross-entropy already", "schedule.pretrain_epochs", "remove"),
+        ("sweeps:\n  - {algorithm: dfr, heads: auxiliary}\n", "one output per finding", "sweeps[0].heads", "remove"),
+        ("sweeps:\n  - {algorithm: dfr, uncertainty: u_multiclass}\n", "one output per", "uncertainty", "u_ignore"),
         ('sweeps:\n  - {algorithm: vrex, groups: ""}\n', "needs groups", "sweeps[0].groups", "name a column"),
         ("evaluate_on: [nih]\n", "repeated", "grid.yaml", ""),
         ("sweeps:\n  - {mapping: [default, strict]}\n", "the same mapping", "mapping", "one grid for each"),
@@ -172,6 +182,13 @@ def test_an_invalid_grid_is_refused_with_location_and_fix(
     assert what in error.value.what
     assert where in error.value.where
     assert fix in error.value.fix
+
+
+def test_an_algorithm_that_trains_twice_states_its_first_training_as_pretraining(
+    tmp_path: Path, registry: Registry
+) -> None:
+    grid = read(tmp_path, "sweeps:\n  - {algorithm: jtt, schedule.pretrain_epochs: [1, 2]}\n", registry)
+    assert [config.schedule.pretrain_epochs for config in grid.configs] == [1, 2]
 
 
 def test_a_network_without_one_output_layer_has_no_features_for_an_algorithm(

@@ -249,6 +249,7 @@ def test_halving_never_leaves_one_image_alone_and_always_ends(size: int, micro: 
 
     step = object.__new__(Step)
     step.micro, step.schedule, step.device, step.processes = micro, Schedule(), CPU, SINGLE_PROCESS
+    step.group_N = None
     seen = [min(micro, size)]
     while True:
         try:

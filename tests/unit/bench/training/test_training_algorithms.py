@@ -20,7 +20,7 @@ from bench.config.run_config import Schedule
 from bench.inputs.examples import Examples
 from bench.inputs.normalize import Normalizer
 from bench.models.network import build
-from bench.models.predict import weights_sha256
+from bench.models.predict import predict, weights_sha256
 from bench.planning.run import Run
 from bench.training.algorithms.batch import Algorithm, Batch
 from bench.training.algorithms.build import build_algorithm
@@ -33,6 +33,7 @@ from bench.training.fit import Trained, fit
 from bench.training.step import TooLargeError
 from bench.training.training_loss import TrainingLoss, TrainingTargets
 from tests.unit.bench.training.test_train import CPU, REGISTRY, K, a_cohort, a_run, train
+from tests.unit.bench.training.test_training_policies import a_step, epoch_of
 
 ORACLE = json.loads((Path(__file__).parents[3] / "oracles" / "training_algorithms.json").read_text())
 CASES = {case["algorithm"]: case for case in ORACLE["cases"]}
@@ -393,6 +394,45 @@ def test_swa_stores_the_mean_of_the_weights_after_its_epochs_with_statistics_of_
     hook.remove()
     means = torch.stack([x.mean((0, 2, 3)) for x in inputs]).mean(0)
     torch.testing.assert_close(norm.running_mean, means, atol=1e-5, rtol=1e-4)
+
+
+JTT = {
+    "algorithm": "jtt",
+    "augmentation": "none",
+    "schedule": Schedule(epochs=3, batch_size=8, lr=1e-3, pretrain_epochs=1),
+}
+
+
+def test_jtt_starts_again_with_more_weight_on_the_errors_of_its_first_training() -> None:
+    step, internal = a_step(a_run(**JTT))
+    start = {name: tensor.clone() for name, tensor in step.network.state_dict().items()}
+    before = step.training_loss.weight_NK.clone()
+    epoch_of(step, 1)
+    assert not torch.equal(step.network.state_dict()["backbone.fc.weight"], start["backbone.fc.weight"])
+    reader, _, _ = a_cohort()
+    logit_NK, _ = predict(step.network, step.normalizer, reader, internal.rows, CPU)
+    target_NK = step.training_loss.targets.target_NK.numpy()
+    wrong_NK = (before.numpy() > 0) & ((logit_NK > 0) != (target_NK > 0.5))
+    assert 0 < wrong_NK.sum() < (before > 0).sum()
+    step.begin_epoch(2)
+    assert all(torch.equal(tensor, start[name]) for name, tensor in step.network.state_dict().items())
+    np.testing.assert_array_equal(step.training_loss.weight_NK.numpy(), before.numpy() * np.where(wrong_NK, 5, 1))
+    assert not step.optimizer.state
+    step.begin_epoch(3)
+    np.testing.assert_array_equal(step.training_loss.weight_NK.numpy(), before.numpy() * np.where(wrong_NK, 5, 1))
+
+
+@pytest.mark.parametrize("stop_at", [5, 8])
+def test_jtt_that_was_stopped_ends_with_the_same_bits_and_never_selects_its_first_training(
+    stop_at: int, tmp_path: Path
+) -> None:
+    """Stopped in the first and in the second epoch of the second training."""
+    whole = train(a_run(**JTT), tmp_path / "whole.pt")
+    assert whole.best_epoch > 1
+    with pytest.raises(KeyboardInterrupt):
+        train(a_run(**JTT), tmp_path / "stopped.pt", stop_at=stop_at)
+    resumed = train(a_run(**JTT), tmp_path / "stopped.pt")
+    assert weights_sha256(resumed.network) == weights_sha256(whole.network)
 
 
 def test_epochs_before_the_mean_are_never_selected(tmp_path: Path) -> None:
