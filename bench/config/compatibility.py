@@ -80,23 +80,27 @@ def check_algorithm(config: RunConfig, algorithm: Entry, optimizer: Entry, state
         _check_two_trainings(config, where)
     if algorithm.use == "bench.training.algorithms.averages:SWA":
         _check_swa(config, optimizer, where)
-    if algorithm.facts.get("refit") and (states != 1 or config.heads != "multilabel"):
-        what = f"{config.algorithm} fits an output layer with one output per finding, and nothing else"
-        key, fix = (
-            ("heads", "remove `heads`") if states == 1 else ("uncertainty", "use another policy, such as u_ignore")
-        )
-        raise ConfigError(what, f"{where}.{key}", fix)
+    if algorithm.facts.get("refit"):
+        _check_refit(config, states, where)
+    if not config.groups.strip():
+        fix = "name a column, such as hospital, sex, age or view"
+        raise ConfigError(f"{config.algorithm} needs groups", f"{where}.groups", fix)
     if algorithm.facts.get("groups"):
         _check_whole_batches(config, algorithm, optimizer, where)
+
+
+def _check_refit(config: RunConfig, states: int, where: str) -> None:
+    """Raise ConfigError for a network with other outputs than one for each finding."""
+    if states == 1 and config.heads == "multilabel":
+        return
+    what = f"{config.algorithm} fits an output layer with one output per finding, and nothing else"
+    key, fix = ("heads", "remove `heads`") if states == 1 else ("uncertainty", "use another policy, such as u_ignore")
+    raise ConfigError(what, f"{where}.{key}", fix)
 
 
 def _check_whole_batches(config: RunConfig, algorithm: Entry, optimizer: Entry, where: str) -> None:
     """Raise ConfigError for settings that cannot be combined with an algorithm that compares the groups of a batch."""
     name, schedule = config.algorithm, config.schedule
-    if not config.groups.strip():
-        raise ConfigError(
-            f"{name} needs groups", f"{where}.groups", "name a column, such as hospital, sex, age or view"
-        )
     if schedule.micro_batch not in (0, schedule.batch_size):
         fix = f"remove `micro_batch`, or set `batch_size: {schedule.micro_batch}`"
         what = f"{name} compares the groups of a whole batch, which micro-batches would split"

@@ -161,7 +161,7 @@ def test_a_grid_of_one_network_per_finding_is_valid(tmp_path: Path, registry: Re
         ("sweeps:\n  - {schedule.pretrain_epochs: 1}\n", "cross-entropy already", "schedule.pretrain_epochs", "remove"),
         ("sweeps:\n  - {algorithm: dfr, heads: auxiliary}\n", "one output per finding", "sweeps[0].heads", "remove"),
         ("sweeps:\n  - {algorithm: dfr, uncertainty: u_multiclass}\n", "one output per", "uncertainty", "u_ignore"),
-        ('sweeps:\n  - {algorithm: vrex, groups: ""}\n', "needs groups", "sweeps[0].groups", "name a column"),
+        ('sweeps:\n  - {algorithm: [vrex, dfr], groups: ""}\n', "needs groups", "sweeps[0].groups", "name a column"),
         ("evaluate_on: [nih]\n", "repeated", "grid.yaml", ""),
         ("sweeps:\n  - {mapping: [default, strict]}\n", "the same mapping", "mapping", "one grid for each"),
         ("sweeps:\n  - {schedule.lr: .nan}\n", "nan", "sweeps[0].schedule.lr", "finite"),
