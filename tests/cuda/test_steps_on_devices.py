@@ -19,7 +19,7 @@ from bench.training.optimizers.lion import Lion
 from bench.training.optimizers.sam import SAM
 from bench.training.torch_compile import compile_if_faster
 from benchmarks.rows.gpu import plain_sam
-from tests.cuda.on_device import NORMALIZER, SIDE, Plain, Reference, losses_of, memory_for, network_on, step_on
+from tests.cuda.on_device import NORMALIZER, SIDE, WIDE, Plain, Reference, losses_of, memory_for, network_on, step_on
 from tests.unit.bench.training.test_train import a_cohort, a_run
 
 LR = 0.1
@@ -104,7 +104,7 @@ def test_a_compiled_pass_takes_the_steps_of_one_that_is_not(device: torch.device
 
 
 def test_a_batch_that_does_not_fit_is_split_and_the_step_stays_that_of_the_parts(device: torch.device) -> None:
-    width = 1024 if device.type == "cuda" else 8  # a GPU's memory is reserved in blocks of megabytes
+    width = WIDE if device.type == "cuda" else 8
     backbone = Plain(dropout=0.3, width=width)
     schedule = Schedule(epochs=1, batch_size=16, lr=LR, kind="constant", warmup=0.0)
     asked = step_on(device, sgd(schedule=replace(schedule, micro_batch=8)), Plain(dropout=0.3, width=width))
@@ -123,7 +123,7 @@ def test_a_batch_that_does_not_fit_is_split_and_the_step_stays_that_of_the_parts
 
 
 def test_predictions_that_do_not_fit_are_split_and_stay_what_they_are(device: torch.device) -> None:
-    backbone = Plain(width=1024 if device.type == "cuda" else 8)
+    backbone = Plain(width=WIDE if device.type == "cuda" else 8)
     network, rows = network_on(device, backbone), np.arange(40)
     reader = step_on(device, sgd()).reader
     expected, _ = predict(network, NORMALIZER, reader, rows, device)
