@@ -20,17 +20,8 @@ from harmonize.cohorts.pool_names import hospitals_of, is_pool
 from harmonize.cohorts.pooled import hospital_of
 
 
-def split_of_hospital(split: str, hospital: str) -> str:
-    """Return the name of the split of one hospital of a pool.
-
-    >>> split_of_hospital("test", "mimic")
-    'test:mimic'
-    """
-    return f"{split}:{hospital}"
-
-
 def hospital_parts(scored: ScoredSplit) -> list[ScoredSplit]:
-    """Return the images of each hospital of a pool as a split of its own; nothing for a cohort of one hospital.
+    """Return the images of each hospital of a pool as a split of its own, such as "test:mimic"; nothing for one hospital.
 
     A hospital without images in the split is left out.
     """
@@ -47,8 +38,7 @@ def _part(scored: ScoredSplit, hospital: str) -> ScoredSplit:
         arrays: dict[str, Any] = {
             name: getattr(scored, name)[rows] for name in ("image_id", "patient_id", "logit", "state")
         }
-        name = split_of_hospital(scored.split, hospital)
-        return rows, replace(scored, split=name, patient_groups=None, **arrays)
+        return rows, replace(scored, split=f"{scored.split}:{hospital}", patient_groups=None, **arrays)
 
     rows, part = scored.cached(("hospital", hospital), selected)
     return part.of_run(scored.logit[rows])

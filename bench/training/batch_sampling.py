@@ -35,7 +35,7 @@ def group_balanced(group_N: NDArray[np.int64], batch: int, seed: int, epoch: int
     without images.
 
     >>> group_balanced(np.array([0, 0, 0, 0, 1]), 4, 0, 1).tolist()
-    [1, 3, 4, 4]
+    [2, 3, 4, 4]
     """
     num_groups, num_batches = int(group_N.max()) + 1, len(group_N) // batch
     counts_BG = np.full((num_batches, num_groups), batch // num_groups)

@@ -9,6 +9,7 @@ from scipy.stats.contingency import association as scipy_association
 from sklearn.metrics import roc_auc_score
 
 from bench.analyses.shortcuts.nuisance import COLUMNS, Association, cramers_v, levels, phantom_marker, stratified
+from harmonize.cohorts.pooled import Place
 
 
 def table(num: int, seed: int) -> tuple[pd.DataFrame, np.ndarray]:
@@ -103,4 +104,4 @@ def test_a_cohort_of_three_patients_has_shares_but_no_association() -> None:
 
 
 def test_only_phantoms_have_a_marker(tmp_path: Path) -> None:
-    assert phantom_marker(tmp_path / "nih", pd.Series(["a"])) is None
+    assert phantom_marker((Place("nih", tmp_path / "nih"),), pd.Series(["a"])) is None
