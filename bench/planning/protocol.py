@@ -88,7 +88,8 @@ class CohortRole:
     def scored_splits(self, split: Splits) -> list[tuple[str, Mask]]:
         """Return (name, mask [N]) of each split that gets scores of its own. A mask may select no row."""
         if self.role == "internal":
-            return [(name, _in(split, (name,))) for name in _PREDICTED]
+            names = _PREDICTED if self.headline_splits else INTERNAL_SPLITS  # only a pool can leave a hospital out
+            return [(name, _in(split, (name,))) for name in names]
         return [(self.headline_split, self.headline_rows(split))]
 
 
