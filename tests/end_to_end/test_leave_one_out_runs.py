@@ -53,7 +53,7 @@ def test_a_hospital_is_external_in_the_run_that_leaves_it_out(
     manifest = json.loads((store.root / "grids" / "folds.json").read_text())
     assert [cohort["name"] for cohort in manifest["cohorts"]] == [POOL]
     refused = bench("export", "-o", "folds.zip", "--quiet", cwd=folder, code=2).stderr
-    assert "not a valid cohort name in a bundle" in refused
+    assert "a bundle cannot hold a pool" in refused
 
 
 @pytest.mark.grid

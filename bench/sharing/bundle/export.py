@@ -116,7 +116,7 @@ def export(
 def _with_sources(manifest: Manifest, run_ids: Sequence[str]) -> list[Mapping[str, Any]]:
     """Return the manifest's entries of the given runs and of all their source runs, in the order of the grid.
 
-    Raises StoreError for an unfinished run, and ConfigError for a cohort name that is not allowed in a bundle.
+    Raises StoreError for an unfinished run, and ConfigError for a pool or a cohort name that is not allowed in a bundle.
     """
     planned = {run["id"]: run for run in (*manifest.runs, *manifest.derived)}
     selected, remaining = set(), list(run_ids)
@@ -127,6 +127,9 @@ def _with_sources(manifest: Manifest, run_ids: Sequence[str]) -> list[Mapping[st
             raise StoreError(f"run {run['id']}: {reason}", str(manifest.store.run_dir(run["id"])), fix)
         selected.add(run["id"])
         remaining += [i for i in (*run.get("sources", ()), *run.get("of", ())) if i not in selected]
+    if manifest.pooled:
+        what = f"a bundle cannot hold a pool of training hospitals ({manifest.content['source']}) yet"
+        raise ConfigError(what, "bench export", "share the store or the page, or export a grid with one training hospital")
     for cohort in manifest.cohorts:
         if not COHORT_NAME.fullmatch(str(cohort["name"])):
             raise ConfigError(
