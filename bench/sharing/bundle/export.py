@@ -129,7 +129,9 @@ def _with_sources(manifest: Manifest, run_ids: Sequence[str]) -> list[Mapping[st
         remaining += [i for i in (*run.get("sources", ()), *run.get("of", ())) if i not in selected]
     if manifest.pooled:
         what = f"a bundle cannot hold a pool of training hospitals ({manifest.content['source']}) yet"
-        raise ConfigError(what, "bench export", "share the store or the page, or export a grid with one training hospital")
+        raise ConfigError(
+            what, "bench export", "share the store or the page, or export a grid with one training hospital"
+        )
     for cohort in manifest.cohorts:
         if not COHORT_NAME.fullmatch(str(cohort["name"])):
             raise ConfigError(
