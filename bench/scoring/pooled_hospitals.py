@@ -58,10 +58,10 @@ def measure_hospitals(
     """
     measured = measure(scored, points, settings, num_threads, only)
     of_hospitals = [measure(part, points, settings, num_threads, only) for part in hospital_parts(scored)]
-    return [mean_over_hospitals(measured, of_hospitals), *of_hospitals] if of_hospitals else [measured]
+    return [_mean_over_hospitals(measured, of_hospitals), *of_hospitals] if of_hospitals else [measured]
 
 
-def mean_over_hospitals(measured: SplitMetrics, of_hospitals: Sequence[SplitMetrics]) -> SplitMetrics:
+def _mean_over_hospitals(measured: SplitMetrics, of_hospitals: Sequence[SplitMetrics]) -> SplitMetrics:
     """Return `measured` with the means over hospitals as values [K] and replicates [K, B]; NaN where no hospital has one."""
     value, replicates = {}, {}
     with warnings.catch_warnings():

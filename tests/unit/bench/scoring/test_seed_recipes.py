@@ -137,8 +137,8 @@ def test_a_row_that_a_run_lacks_is_left_out_and_a_missing_number_stays_missing()
 @settings(deadline=None, max_examples=20)
 def test_the_prior_degrees_are_those_that_the_variances_were_drawn_with(prior: float, seed: int) -> None:
     draw, own = np.random.default_rng(seed), 6.0
-    true = prior / draw.chisquare(prior, 4000)
-    found = prior_degrees(true * draw.chisquare(own, 4000) / own, np.full(4000, own))
+    true = prior / draw.chisquare(prior, 40_000)
+    found = prior_degrees(true * draw.chisquare(own, 40_000) / own, np.full(40_000, own))
     assert polygamma(1, found / 2) == pytest.approx(polygamma(1, prior / 2), abs=0.06, rel=0.1)
 
 
