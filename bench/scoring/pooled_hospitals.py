@@ -56,8 +56,8 @@ def measure_hospitals(
     In a pool, values and replicates of the split are the means over the hospitals that have them. Counts, labels, and
     the images behind curves and tables are those of all hospitals.
     """
-    measured = measure(scored, points, settings, num_threads, only)
-    of_hospitals = [measure(part, points, settings, num_threads, only) for part in hospital_parts(scored)]
+    parts = hospital_parts(scored)
+    measured, *of_hospitals = [measure(split, points, settings, num_threads, only) for split in (scored, *parts)]
     return [_mean_over_hospitals(measured, of_hospitals), *of_hospitals] if of_hospitals else [measured]
 
 
