@@ -47,9 +47,8 @@ class CohortRef(CohortRole):
     root: Path
     table: Path
     synthetic: bool = False  # whether a program drew the images
-    places: tuple[
-        Place, ...
-    ] = ()  # where the hospitals of the cohort are: one place, or one for each hospital of a pool
+    # where the hospitals of the cohort are: one place, or one for each hospital of a pool
+    places: tuple[Place, ...] = ()
 
     def read(self, columns: Sequence[str] | None = None) -> pd.DataFrame:
         """Return all or some columns of the cohort table. Raises StoreError if the table differs from its checksum."""
@@ -278,9 +277,10 @@ def _headline_split(registry: Registry, cohort: Cohort) -> str:
 
 def _check_groups(ref: CohortRef, cohort: Cohort, run: Run) -> None:
     """Raise DatasetError when the internal cohort does not have the groups that the algorithm of a run compares."""
-    is_training_N = ref.split_of(cohort.table, run.config).to_numpy(str) == "train"
+    trained = np.isin(hospital_of(cohort.name, cohort.table["image_id"]), run.config.hospitals)
+    is_training_N = ref.split_of(cohort.table, run.config).to_numpy(str)[trained] == "train"
     batch = run.config.schedule.effective_batch_size(int(is_training_N.sum()))
-    check_groups(cohort.table, is_training_N, run.group_column, batch, str(cohort.root))
+    check_groups(cohort.table[trained], is_training_N, run.group_column, batch, str(cohort.root))
 
 
 def _ref(store: Store, registry: Registry, cohort: Cohort, internal: str) -> CohortRef:

@@ -29,7 +29,7 @@ def group_indices(table: pd.DataFrame, column: str) -> NDArray[np.int64]:
 def check_groups(table: pd.DataFrame, is_training_N: NDArray[np.bool_], column: str, batch: int, where: str) -> None:
     """Raise DatasetError if the training images do not have the groups that an algorithm needs.
 
-    `table`: all images of the internal cohort. `batch`: images of a batch. An algorithm needs two groups, two training images
+    `table`: all images of the hospitals on which the run trains. `batch`: images of a batch. An algorithm needs two groups, two training images
     of each group, and batches with two images of each group.
     """
     place = f"{where}: groups: {column}"

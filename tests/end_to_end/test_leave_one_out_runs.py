@@ -72,3 +72,19 @@ def test_impossible_pools_are_refused_before_anything_is_made(keys: str, message
     path.write_text(path.read_text() + keys + "\n")
     assert message in bench("run", "--grid", str(path), "--quiet", cwd=tmp_path, code=2).stderr
     assert not (tmp_path / "runs" / "runs").exists()
+
+
+@pytest.mark.grid
+def test_an_algorithm_compares_the_hospitals_on_which_a_run_trains(
+    drawn: Callable[[str | Path, Path], Path], tmp_path: Path
+) -> None:
+    folder = drawn(TINY, tmp_path)
+    path = tiny_with(folder, "compared", "{algorithm: groupdro, schedule.epochs: 1}", 3)
+    pool = "evaluate_on: []\nleave_one_out: true\nphantom: {source: 160}\nbase: {train_on: [mimic, nih, chexpert]}\n"
+    path.write_text(path.read_text() + pool)
+    bench("run", "--grid", str(path), "--quiet", cwd=folder)
+    assert len(Store.open(folder / "runs").run_ids()) == 3
+    two = pool.replace("nih, ", "")
+    path.write_text(path.read_text().replace(pool, two).replace("runs: 3", "runs: 2"))
+    refused = bench("run", "--grid", str(path), "--quiet", cwd=folder, code=2).stderr
+    assert "an algorithm compares groups, and the images have only the group" in refused
