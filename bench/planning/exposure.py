@@ -77,15 +77,13 @@ class Exposure:
         of the registry. `known`: names of other cohorts that `seen` may have. Raises ConfigError for a name in `seen`
         that is no cohort and no layout, because a typing error would let OTHERS answer for the hospital.
         """
-        entry = run.weights_entry
+        entry, hospitals = run.weights_entry, [m.name for cohort in cohorts.values() for m in members_of(cohort)]
         if cls.saw_no_data(run.config.weights, run.entries["architecture"]) or (
             "seen" not in entry.facts and _of_photographs(entry)
         ):
-            hospitals = [member.name for cohort in cohorts.values() for member in members_of(cohort)]
             return cls(dict.fromkeys((*cohorts, *hospitals), NO), {})
         where = f"{entry.section}.{entry.name}: seen"
         seen = Seen.parse(entry.facts.get("seen", UNKNOWN), registry.parent, where)
-        hospitals = [member.name for cohort in cohorts.values() for member in members_of(cohort)]
         Seen.check_names(seen, [*dict.fromkeys((*hospitals, *known, *PUBLISHED))], where)
         if weights is not None:
             moved = {name: own for name, own in seen.items() if own.images and (weights / own.images.name).is_file()}

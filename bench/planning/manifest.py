@@ -126,8 +126,8 @@ class Manifest:
     def exposed(self, run: Mapping[str, Any]) -> list[str]:
         """Return the external cohorts whose answer is not "no": the model had seen them, or nobody knows."""
         answers = self.exposure(run)
-        left_out = [name for name in (str(run["config"].get("leave_out", "")),) if name]
-        external = [*(str(cohort["name"]) for cohort in self.external), *left_out]
+        left_out = [hospital for hospital in self.left_out if hospital["name"] == run["config"].get("leave_out")]
+        external = [str(hospital["name"]) for hospital in (*self.external, *left_out)]
         return [name for name in external if answers[name]["answer"] != NO]
 
     @cached_property

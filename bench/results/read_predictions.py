@@ -103,7 +103,7 @@ class Labels:
                 groups = PatientGroups.of(table, {key: state[rows] for key, state in self.mapped.items()})
                 state_NK = self.state_NK[rows]
                 no_logits = np.zeros(state_NK.shape, np.float32)
-                hospital, split = (cohort, name) if name != LEFT_OUT else _left_out(cohort, str(images[0]))
+                hospital, split = (cohort, name) if name != LEFT_OUT else _left_out(manifest, str(images[0]))
                 scored_split = ScoredSplit(
                     str(hospital["name"]),
                     split,
@@ -118,11 +118,11 @@ class Labels:
         return shared
 
 
-def _left_out(pool: Mapping[str, Any], image_id: str) -> tuple[Mapping[str, Any], str]:
+def _left_out(manifest: Manifest, image_id: str) -> tuple[Mapping[str, Any], str]:
     """Return the hospital of an image that a run leaves out, an external hospital of the run, and its headline split."""
-    name = str(hospital_of(str(pool["name"]), [image_id])[0])
-    hospital = pool["hospitals"][name]
-    return {**hospital, "name": name}, str(hospital["headline_split"])
+    [name] = hospital_of(str(manifest.content["source"]), [image_id])
+    hospital = next(hospital for hospital in manifest.left_out if hospital["name"] == name)
+    return hospital, str(hospital["headline_split"])
 
 
 def labels_of(

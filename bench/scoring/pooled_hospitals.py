@@ -6,7 +6,6 @@ hospital alone, then the unweighted mean. Replicates are averaged, too, which is
 Shapes: N images, K findings, B replicates.
 """
 
-import warnings
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -14,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from bench.scoring.bootstrap.intervals import mean_over
 from bench.scoring.metrics_of_split import Key, OperatingPoints, SplitMetrics, measure
 from bench.scoring.scored_split import ScoredSplit, Settings
 from harmonize.cohorts.pool_names import hospitals_of, is_pool
@@ -64,12 +64,8 @@ def measure_hospitals(
 def _mean_over_hospitals(measured: SplitMetrics, of_hospitals: Sequence[SplitMetrics]) -> SplitMetrics:
     """Return `measured` with the means over hospitals as values [K] and replicates [K, B]; NaN where no hospital has one."""
     value, replicates = {}, {}
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # a mean of only NaN is NaN
-        for key in measured.value:
-            value[key] = np.nanmean([of.value[key] for of in of_hospitals], axis=0)
-            has_value = np.isfinite([of.value[key] for of in of_hospitals])[:, :, None]
-            drawn = np.stack([of.replicates[key] for of in of_hospitals])
-            # a replicate counts only if every hospital with a value has it: the mean is over the same hospitals
-            replicates[key] = np.where(has_value, drawn, 0).sum(0) / has_value.sum(0)
+    for key in measured.value:
+        numbers = [np.column_stack([of.value[key], of.replicates[key]]) for of in of_hospitals]
+        mean_KB = mean_over(np.stack(numbers))
+        value[key], replicates[key] = mean_KB[:, 0], mean_KB[:, 1:]
     return replace(measured, value=value, replicates=replicates)

@@ -83,8 +83,8 @@ def score_run(
     compared. The finding "core" is the mean over the findings that the internal test split and every hospital score.
     Without the split `val` of the internal cohort, thresholds and calibrators are NaN. Without the split `test` of the
     internal cohort, there are no gaps. If the internal cohort is a pool, its scores are means over its hospitals, and each
-    hospital also has a split of its own, such as "test:mimic". `num_threads` does not change values; the order of the images changes values
-    only by rounding errors.
+    hospital also has a split of its own, such as "test:mimic". `num_threads` does not change values; the order of the
+    images changes values only by rounding errors.
     Raises ValueError for a repeated split, two splits of an external cohort, logits that do not match the findings, and
     a cohort named "external".
     """
@@ -117,8 +117,9 @@ def score_run(
     writer = Writer(run_id, settings)
     for split, macros in split_and_macros:
         writer.add_split(findings, split, macros)
-    for split in of_hospitals:
-        writer.add_split(findings, split, {key: macro(split, key) for key in split.value})
+    macros_of_hospitals = [{key: macro(split, key) for key in split.value} for split in of_hospitals]
+    for split, macros in zip(of_hospitals, macros_of_hospitals, strict=True):
+        writer.add_split(findings, split, macros)
     writer.add_external(external, means)
     writer.add_gaps([(Key("auroc_gap"), gap) for gap in auroc_gaps], external)
     if test and external:
@@ -151,8 +152,8 @@ def score_run(
             replicates[f"auroc/{split.scored.name}"] = macros[AUROC].replicates
             experts.append(split)
     replicates |= {
-        f"auroc/{split.scored.name}": macro(split, AUROC).replicates
-        for split in of_hospitals
+        f"auroc/{split.scored.name}": macros[AUROC].replicates
+        for split, macros in zip(of_hospitals, macros_of_hospitals, strict=True)
         if split.scored.split.startswith("test:")
     }
     brief = {split.scored.name: _first_replicates(split) for split in measured}

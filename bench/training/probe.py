@@ -42,10 +42,10 @@ def fit_probe(
 ) -> Trained:
     """Set the output layer of `network` to the regression with the highest AUROC on the split `val`.
 
-    `feature_ND`: features of the images `train`. `watched`: {split: (images, their features)}. If the images have groups, all cells
-    of a group and a class count equally (`balancing_factors`). A finding that lacks
-    present or absent images gets weights 0 and a constant logit. Raises TrainingError for a network without a single
-    linear output layer on these features, and when no finding can be trained or validated with the labels.
+    `feature_ND`: features of the images `train`. `watched`: {split: (images, their features)}. If the images have groups,
+    all cells of a group and a class count equally (`balancing_factors`). A finding that lacks present or absent images
+    gets weights 0 and a constant logit. Raises TrainingError for a network without a single linear output layer on these
+    features, and when no finding can be trained or validated with the labels.
     """
     began = time.perf_counter()
     check_labels(train, {split: examples for split, (examples, _) in watched.items()}, run.config)

@@ -84,9 +84,8 @@ class Step:
         has_weight_N = self.training_loss.has_weight()
         self.has_weight_N = None if has_weight_N.all() else has_weight_N  # mask [N]; None if all are True
         self.algorithm: Algorithm | None = None  # None: ERM
-        self.group_N: Tensor | None = (
-            None  # index of the group of each training image; None for an algorithm without groups
-        )
+        # index of the group of each training image; None for an algorithm without groups
+        self.group_N: Tensor | None = None
         if "algorithm" in run.entries:
             self.group_N = self.training_loss.targets.group_N
             num_groups = 0 if self.group_N is None else int(self.group_N.max()) + 1

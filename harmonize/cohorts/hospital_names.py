@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from string import ascii_uppercase
 
+from harmonize.cohorts.pool_names import is_pool
 from harmonize.cohorts.specs import GOLD
 from harmonize.datasets import PUBLISHED
 from harmonize.labels.findings import labels_yaml
@@ -39,7 +40,7 @@ def hospital_name(name: str, layout: str, texts: Mapping[str, object], phantom: 
     >>> hospital_name("clinic", "mimic", {}, phantom=True)
     HospitalName(title='clinic (MIMIC layout)', short='clinic', place='synthetic')
     """
-    if "+" in name and "short" in texts:
+    if is_pool(name) and "short" in texts:
         return HospitalName(*(str(texts[key]) for key in ("title", "short", "place")))
     if not phantom:
         title = str(texts.get("title", name)) if name == layout else name

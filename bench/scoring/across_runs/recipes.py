@@ -180,20 +180,19 @@ class Recipes:
             return dict(first)
         folds = _folds(run_ids, self.left_out)
         # a hospital that some runs leave out has replicates only in these runs
-        runs_of = {
-            name: [f for f in folds if name in self.scatter[f[0]]] for run in run_ids for name in self.scatter[run]
-        }
-        names, num_N = list(runs_of), np.array([sum(map(len, having)) for having in runs_of.values()])
+        names = list(dict.fromkeys(name for fold in folds for name in self.scatter[fold[0]]))
+        folds_of = [[fold for fold in folds if name in self.scatter[fold[0]]] for name in names]
+        num_N = np.array([sum(map(len, having)) for having in folds_of])
         if not names:
             return dict(first)
         # metrics with fewer replicates use only the first random numbers
         means = [
             np.concatenate([stack_replicates(fold, name, replicates) for fold in having]).mean(0)
-            for name, having in runs_of.items()
+            for name, having in zip(names, folds_of, strict=True)
         ]
         if self.has_seeds:
             weight, draw = self.own_weight(recipe), np.random.default_rng(int(sha256(recipe.encode()).hexdigest(), 16))
-            own_degrees = np.array([max(_degrees(having), 1) for having in runs_of.values()])
+            own_degrees = np.array([max(_degrees(having), 1) for having in folds_of])
             pooled_RN, degrees_N = self._pooled(tuple(names))
             own_RN = self._deviations(run_ids, names)
             parts = [(pooled_RN, 1 - weight, degrees_N), (own_RN, weight, own_degrees)]
