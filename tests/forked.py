@@ -26,7 +26,7 @@ bench() {
     env -0 > "$MEETING/environment"
     printf '%s\\0' "$#" "$PWD" "$@" > "$MEETING/asked"
     local status
-    read -r status < "$MEETING/answered"
+    read -r status <> "$MEETING/answered"  # its own end for writing: the end of an earlier writer is no end of file
     cat "$MEETING/out"
     cat "$MEETING/err" >&2
     return "$status"
