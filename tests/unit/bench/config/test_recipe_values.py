@@ -237,6 +237,22 @@ def test_an_ablation_changes_one_factor_and_each_optimizer_gets_the_same_rates()
     assert {e for _, o, e in budgets if o in halved} == {base.schedule.epochs, base.schedule.epochs // 2}
 
 
+def test_every_training_algorithm_and_every_augmentation_against_shortcuts_has_its_control() -> None:
+    """Each differs from a run with ERM, or from one without augmentation, in nothing else."""
+    configs = grid("robust-study").configs
+    settings = {(c.architecture, c.algorithm, c.augmentation, c.preprocessing, c.seed) for c in configs}
+    assert len(settings) == len(configs)
+    assert {c.algorithm for c in configs} == {entry.name for entry in REGISTRY if entry.section == "algorithms"}
+    assert {c.groups for c in configs} == {"hospital"}
+    for architecture, algorithm, augmentation, preprocessing, seed in settings:
+        if algorithm == "erm" and augmentation != "light":
+            assert (architecture, "erm", "none", preprocessing, seed) in settings
+        else:
+            assert (architecture, "erm", "light", "imagenet_224", seed) in settings
+        changed = [algorithm != "erm", augmentation != "light", preprocessing != "imagenet_224"]
+        assert sum(changed) <= 1
+
+
 def test_tta_and_ensemble_rows_are_named() -> None:
     """V19, V20."""
     recipe = grid("chexvision")
