@@ -24,6 +24,7 @@ from bench.results.read_predictions import FRAMES, load_scores
 from bench.results.registration import GridRegistrations
 from bench.results.run_records import RunRecords, read_records
 from bench.results.run_table import histories, learns, ranked_ids, runs_table, unlearnt_by
+from bench.results.trials import trials_table, with_chosen_runs
 from bench.scoring.across_runs.epoch_selection import audit
 from bench.scoring.across_runs.frontier import anytime
 from bench.scoring.across_runs.pareto import goals, maps_on_finding
@@ -53,6 +54,8 @@ def tables(manifest: Manifest, with_images: bool = False, long_tables: LongTable
     synthetic radiographs are always allowed. `long_tables` writes all rows of the long tables to files; the result then
     has only those rows of the long tables that the page shows.
     """
+    tried, search = trials_table(manifest), manifest.content.get("search")
+    manifest = with_chosen_runs(manifest)
     records = read_records(manifest)
     scored = ranked_ids(manifest, records)
     all_scored = [run_id for run_id, record in records.items() if record.is_scored]
@@ -118,6 +121,7 @@ def tables(manifest: Manifest, with_images: bool = False, long_tables: LongTable
         if detailed is not None:
             frames[AVERAGED] = _of_runs(frames[AVERAGED], detailed)
     frames["exposure"] = ExposureTable.of(manifest, frames)
+    frames["trials"] = tried
     meta = {
         "title": manifest.content["title"],
         "grid": manifest.content["name"],
@@ -152,6 +156,7 @@ def tables(manifest: Manifest, with_images: bool = False, long_tables: LongTable
         "leave_one_out": bool(manifest.left_out),
         "compared": _compared(manifest),
         "registrations": GridRegistrations(manifest).facts(records),
+        **({"search": {key: search[key] for key in ("trials", "seed", "over")}} if search else {}),
         "datasets": {
             c["name"]: {
                 **asdict(manifest.hospital(c)),

@@ -140,6 +140,14 @@ SCHEMAS: dict[str, tuple[str, ...]] = {
         "device",  # may be empty: name of the device that the run used: "cpu (1 thread)", "NVIDIA H200"
         "weights_sha256",  # may be empty: hash of the trained weights
     ),
+    # the runs of each trial of a grid with `search`; all other tables have the runs of the chosen trials only
+    # recipe: name of the recipe; recipe_id: id of the first run of its trial 0
+    # trial: number of the trial, 0 for the settings of the grid itself; settings: what was drawn, "" for trial 0
+    # val_auroc, gradient_evaluations: NaN if the run is not finished; chosen: whether the report shows the trial
+    "trials": (
+        *("recipe", "recipe_id", "trial", "settings", "run_id", "seed", "leave_out"),
+        *("state", "val_auroc", "gradient_evaluations", "chosen"),
+    ),
     # the runs of each ranked recipe, in the order of their seeds
     # A recipe has an id of its own. Only if the grid has too few seeds for intervals over seeds, a recipe with one run
     # has the id of this run.
