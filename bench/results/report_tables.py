@@ -24,7 +24,7 @@ from bench.results.read_predictions import FRAMES, load_scores
 from bench.results.registration import GridRegistrations
 from bench.results.run_records import RunRecords, read_records
 from bench.results.run_table import histories, learns, ranked_ids, runs_table, unlearnt_by
-from bench.results.trials import trials_table, with_chosen_runs
+from bench.results.trials import budgets, trials_table, with_chosen_runs
 from bench.scoring.across_runs.epoch_selection import audit
 from bench.scoring.across_runs.frontier import anytime
 from bench.scoring.across_runs.pareto import goals, maps_on_finding
@@ -65,7 +65,12 @@ def tables(manifest: Manifest, with_images: bool = False, long_tables: LongTable
     learned = learns(manifest, findings, all_ids, scored, records)
     history = histories(manifest)
     data = cohort_tables(manifest, findings)
-    frames = {"runs": runs_table(manifest, history, records), "published": _published(manifest), **data.frames}
+    frames = {
+        "runs": runs_table(manifest, history, records),
+        "published": _published(manifest),
+        **data.frames,
+        "trials": tried,
+    }
     load = long_tables.load if long_tables else _load_all
     if all_ids:
         frames["costs"] = _costs(records, all_ids, history)
@@ -115,13 +120,13 @@ def tables(manifest: Manifest, with_images: bool = False, long_tables: LongTable
     if "gallery" in frames:
         frames["gallery"], no_pictures = with_pictures(manifest, frames, with_images)
     if scored:
+        frames["budgets"] = budgets(manifest, recipes, frames)
         frames["associations"] = associations(_families(manifest, scored), frames)
         of_recipes = of_recipes | _shortcut_scores(frames, recipes) | _components(frames, recipes)
         frames |= _with_recipes(frames, of_recipes, long_tables)
         if detailed is not None:
             frames[AVERAGED] = _of_runs(frames[AVERAGED], detailed)
     frames["exposure"] = ExposureTable.of(manifest, frames)
-    frames["trials"] = tried
     meta = {
         "title": manifest.content["title"],
         "grid": manifest.content["name"],

@@ -13,10 +13,11 @@ import pandas as pd
 
 from bench.config.run_names import RunName
 from bench.planning.manifest import Manifest
-from bench.results.grid_recipes import configuration
+from bench.results.grid_recipes import configuration, trained_by
 from bench.results.read_predictions import unfinished
 from bench.results.run_table import read_history
-from bench.scoring.across_runs.recipes import seed_groups
+from bench.scoring.across_runs.algorithms import ERM
+from bench.scoring.across_runs.recipes import Recipes, seed_groups
 from bench.store.checked_folders import CheckedFolder
 from reports.schemas.tables import SCHEMAS
 
@@ -70,6 +71,40 @@ def trials_table(manifest: Manifest) -> pd.DataFrame:
     of_runs = zip(table["recipe_id"], table["trial"], table["val_auroc"], strict=True)
     chosen = chosen_trials(Tried(str(recipe), int(trial), float(value)) for recipe, trial, value in of_runs)
     return table.assign(chosen=table["trial"].eq(table["recipe_id"].map(chosen)))
+
+
+def budgets(manifest: Manifest, recipes: Recipes, frames: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+    """Build the table `budgets`: what each training algorithm could spend. ERM comes first.
+
+    `manifest`: with the chosen runs only. `frames`: the tables algorithms, runs, splits and trials.
+    """
+    named = [ERM, *frames["algorithms"]["algorithm"].unique()] if len(frames["algorithms"]) else []
+    splits, internal = frames["splits"], manifest.content["source"]
+    num_images = int(splits.loc[(splits["dataset"] == internal) & (splits["split"] == "train"), "images"].sum())
+    passes = dict(frames["runs"][["run_id", "gradient_evaluations"]].itertuples(index=False, name=None))
+    sizes = {str(run["id"]): manifest.config(run).schedule.effective_batch_size(num_images) for run in manifest.runs}
+    tried = _settings_tried(frames["trials"])
+    of_algorithm: dict[str, list[str]] = {}
+    for recipe, trained in trained_by(manifest, recipes).items():
+        of_algorithm.setdefault(trained.algorithm, []).extend(recipes.runs_of[recipe])
+    rows = []
+    for name in named:
+        run_ids = of_algorithm[name]
+        spent = float(np.mean([passes[run_id] * sizes[run_id] for run_id in run_ids]))
+        rows.append((name, spent, min(tried.get(run_id, 1) for run_id in run_ids)))
+    return pd.DataFrame(rows, columns=list(SCHEMAS["budgets"]))
+
+
+def _settings_tried(trials: pd.DataFrame) -> dict[str, int]:
+    """Return {chosen run: number of different settings of its recipe that have finished runs}."""
+    done = trials.dropna(subset=["val_auroc"])
+    # equal settings are one run, so the first run of a trial stands for its settings
+    firsts = done.drop_duplicates(["recipe_id", "trial"]).groupby("recipe_id")["run_id"].nunique()
+    chosen = trials[trials["chosen"].astype(bool)]
+    return {
+        str(run): int(firsts.get(recipe, 0))
+        for recipe, run in chosen[["recipe_id", "run_id"]].itertuples(index=False, name=None)
+    }
 
 
 def with_chosen_runs(manifest: Manifest) -> Manifest:
