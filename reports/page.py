@@ -43,6 +43,7 @@ from reports.sections.ranking import ranking
 from reports.sections.registration import registration
 from reports.sections.robustness import robustness
 from reports.sections.runs import runs
+from reports.sections.search import search
 from reports.sections.shortcuts import shortcuts
 from reports.sections.symptoms import symptoms
 from reports.sections.transplants import transplants
@@ -65,6 +66,7 @@ ORDER: tuple[Callable[[ReportData], Section], ...] = (
     learning,
     calibration,
     algorithms,
+    search,
     factors,
     shortcuts,
     transplants,
@@ -89,6 +91,7 @@ RANKED_ONLY = (
     cost,
     calibration,
     algorithms,
+    search,
     factors,
     shortcuts,
     gap_components,

@@ -56,6 +56,7 @@ class Tables:
         analyses: for each analysis, a dict with name, run_id ("" for an analysis of the cohorts), options other than
             the defaults, state (done, failed or absent), reason
         no_pictures: why the gallery has no pictures, or which pictures are damaged; "" if neither is the case
+        search: trials, seed and over (key -> kind and bounds, or values) of the grid's search; missing without a search
         learns: run id -> findings for which the run was trained; only for runs that were trained for fewer findings
             than `findings`
         unlearnt: run id -> findings that are present in all or in none of the run's training images

@@ -28,6 +28,7 @@ from bench.config.preprocessing_ops import check_augmentation, geometry, input_s
 from bench.config.published_results import Published, read_published
 from bench.config.registry import Registry
 from bench.config.run_config import SECTION_OF, RunConfig, differing, from_dict
+from bench.config.search import Search, read_search, refuse_binary
 from bench.config.tta_and_ensembles import Ensemble, read_ensembles, read_tta
 from harmonize.cohorts.pool_names import hospitals_of, is_pool, pool_name
 from harmonize.errors import ConfigError, CxrError
@@ -91,6 +92,7 @@ _KEYS = (
     "ensembles",
     "references",
     "analyses",
+    "search",
 )
 
 
@@ -115,6 +117,7 @@ class Grid:
     ensembles: tuple[Ensemble, ...] = ()
     references: tuple[Published, ...] = ()
     analyses: tuple[Analysis, ...] = ()
+    search: Search | None = None
 
     @property
     def train_on(self) -> str:
@@ -253,7 +256,7 @@ class Grid:
         for key in raw:
             if key not in _KEYS:
                 raise ConfigError(f"unknown key {key!r}", f"{path}: {key}", ConfigError.suggestion(key, _KEYS))
-        configs = _expand(raw, registry, str(path))
+        search, configs = _with_trials(raw, registry, str(path))
         for key, values in {
             **{k: {getattr(c, k) for c in configs} for k in ("train_on", "split", "space", "mapping")},
             "cohort": {replace(c.cohort, limit=0) for c in configs},
@@ -308,6 +311,7 @@ class Grid:
             ensembles,
             read_published([Path(name) for name in references]),
             read_analyses(raw.get("analyses", {}), f"{path}: analyses"),
+            search,
         )
 
 
@@ -367,8 +371,47 @@ def _cohorts(names: object, internal: str, where: str) -> tuple[str, ...]:
     return tuple(names)
 
 
-def _expand(raw: Mapping[str, Any], registry: Registry, where: str) -> tuple[RunConfig, ...]:
-    """Return the distinct configurations of all sweeps, except those that a `skip` removes."""
+def _with_trials(raw: Mapping[str, Any], registry: Registry, where: str) -> tuple[Search | None, tuple[RunConfig, ...]]:
+    """Return the search of a grid (None without one), and all its distinct configurations, those of trial 0 first."""
+    search = read_search(raw, where)
+    blocks = _expand(raw, registry, where)
+    left_out, place = raw.get("leave_one_out", False), f"{where}: leave_one_out"
+    if search is None:
+        return None, _leave_one_out(tuple(blocks), left_out, place)
+    refuse_binary(blocks, where)
+    if len(blocks) * search.trials > MAX_COMBINATIONS:
+        what = f"{len(blocks):,} settings with {search.trials:,} trials are more than {MAX_COMBINATIONS:,} runs"
+        raise ConfigError(what, f"{where}: search.trials", "lower `trials`, or list fewer values in `sweeps`")
+    later = (
+        tuple(_trial(block, search, trial, registry, where) for block in blocks.values())
+        for trial in range(1, search.trials)
+    )
+    columns = [_leave_one_out(column, left_out, place) for column in (tuple(blocks), *later)]
+    distinct = tuple(dict.fromkeys(config for column in columns for config in column))
+    return replace(search, configs=tuple(zip(*columns, strict=True))), distinct
+
+
+def _trial(block: Mapping[str, Any], search: Search, trial: int, registry: Registry, where: str) -> RunConfig:
+    """Return the configuration of a trial. Raises ConfigError at `search` if the drawn values and the settings do not fit."""
+    place, drawn = f"{where}: base", search.drawn(trial)
+    for key, value in drawn.items():
+        block = merge(block, _nested(key, value, place))
+    try:
+        config = _config(block, registry, place)
+        _check_combination(config, registry, place)
+    except CxrError as error:
+        key = error.where.removeprefix(place).removeprefix(".")
+        where_drawn = f"{where}: search.over" + (f".{key}" if key in drawn else "")
+        values = ", ".join(f"{name} {value}" for name, value in drawn.items())
+        raise type(error)(f"trial {trial} ({values}): {error.what}", where_drawn, error.fix) from error
+    return config
+
+
+def _expand(raw: Mapping[str, Any], registry: Registry, where: str) -> dict[RunConfig, Mapping[str, Any]]:
+    """Return the distinct configurations of all sweeps, each with its block of settings.
+
+    Configurations that a `skip` removes are left out.
+    """
     base = {key: raw[key] for key in ("split", "limit") if key in raw} | (raw.get("base") or {})
     sweeps = raw.get("sweeps") or [{}]
     skips = raw.get("skip") or []
@@ -379,7 +422,7 @@ def _expand(raw: Mapping[str, Any], registry: Registry, where: str) -> tuple[Run
                 f"{where}: {label}",
                 "write `- {architecture: [a, b], seed: [0, 1]}`",
             )
-    unique: dict[RunConfig, None] = {}
+    unique: dict[RunConfig, Mapping[str, Any]] = {}
     unused_skips = set(range(len(skips)))
     for i, block in _combinations(sweeps, base, registry, where):
         try:
@@ -388,7 +431,7 @@ def _expand(raw: Mapping[str, Any], registry: Registry, where: str) -> tuple[Run
             unused_skips -= set(skipped)
             if not skipped:
                 _check_combination(config, registry, f"{where}: base")
-                unique[config] = None
+                unique.setdefault(config, block)
         except CxrError as error:
             place = _place(error, base, i, sweeps[i], _error_of(base, registry, f"{where}: base"), where)
             raise type(error)(error.what, place, error.fix) from error
@@ -398,7 +441,7 @@ def _expand(raw: Mapping[str, Any], registry: Registry, where: str) -> tuple[Run
         )
     if not unique:
         raise ConfigError("the grid has no runs", where, "remove a `skip`, or add `sweeps` or a complete `base`")
-    return _leave_one_out(tuple(unique), raw.get("leave_one_out", False), f"{where}: leave_one_out")
+    return unique
 
 
 def _leave_one_out(configs: tuple[RunConfig, ...], value: object, where: str) -> tuple[RunConfig, ...]:
@@ -413,7 +456,7 @@ def _leave_one_out(configs: tuple[RunConfig, ...], value: object, where: str) ->
         raise ConfigError("there is only one training hospital, so none can be left out", where, fix)
     if any(config.leave_out for config in configs):
         raise ConfigError("leave_out is set, too", where, "remove `leave_out` or `leave_one_out`")
-    return tuple(dict.fromkeys(replace(config, leave_out=name) for config in configs for name in hospitals))
+    return tuple(replace(config, leave_out=name) for config in configs for name in hospitals)
 
 
 def _combinations(

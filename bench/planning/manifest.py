@@ -221,8 +221,11 @@ class Manifest:
         return rows
 
     def flat_config(self, run: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the configuration of a planned run without nesting: keys with dots, such as "cohort.limit"."""
-        return flat(run["config"])
+        """Return the configuration of a planned run without nesting: keys with dots, such as "cohort.limit".
+
+        A chosen run of a search has the configuration of its trial 0 here.
+        """
+        return flat(run.get("recipe", run["config"]))
 
     def config(self, run: Mapping[str, Any]) -> RunConfig:
         """Return the configuration of a planned run."""
@@ -337,6 +340,9 @@ def _missing(content: Mapping[str, Any]) -> str:
     missing = [key for key, kind in _FORM.items() if not isinstance(content.get(key), kind)]
     if not missing:
         missing = [f"{key}: {k}" for key, keys in _ROWS.items() for k in keys for row in content[key] if k not in row]
+    if not missing and "search" in content:
+        known = {row["id"] for row in content["runs"]}
+        missing = [f"runs: {i}" for trials in content["search"]["runs"] for i in trials if i not in known]
     return f"{', '.join(dict.fromkeys(missing))} missing" if missing else ""
 
 
@@ -465,8 +471,20 @@ def contents(plan: Plan, caches: Mapping[tuple[str, str], "ImageCache"], doubles
         "label_sources": [list(pair) for pair in grid.label_sources],
         **({"training_sources": list(grid.training_sources)} if grid.training_sources else {}),
         "phantom_settings": asdict(grid.phantom) if plan.phantom else {},
+        **_search(plan),
         **_registration(plan),
     }
+
+
+def _search(plan: Plan) -> dict[str, Any]:
+    """Return {"search": block of the grid, settings of each trial, and run ids by trial}; {} for a grid without `search`."""
+    search = plan.grid.search
+    if search is None:
+        return {}
+    id_of = {run.config: run.id for run in plan.runs}
+    settings = [search.drawn(trial) for trial in range(search.trials)]
+    runs = [[id_of[config] for config in trials] for trials in search.configs]
+    return {"search": {**search.document, "settings": settings, "runs": runs}}
 
 
 def _hospitals(ref: CohortRef, cohort: Cohort) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from typing import Any
 import pandas as pd
 
 from bench.planning.manifest import Manifest
+from bench.results.trials import with_chosen_runs
 from bench.store.checked_folders import WEIGHTS, CheckedFolder, ReportFolder
 from harmonize.errors import StoreError
 from reports import formatting
@@ -57,7 +58,7 @@ class Stored:
         folder = ReportFolder.of(manifest.store.root, name)
         if not (folder.path / "meta.json").is_file():
             raise StoreError("the grid has no report", str(folder.path), f"write it with `bench report --grid {name}`")
-        return cls(manifest, folder)
+        return cls(with_chosen_runs(manifest), folder)
 
     @property
     def place(self) -> str:

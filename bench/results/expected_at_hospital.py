@@ -24,6 +24,7 @@ from bench.results.compared_runs import (
 )
 from bench.results.local_labels import COLUMNS, check_local_labels, measured, read_local_labels
 from bench.results.read_predictions import load_replicates, load_scores, scored_ids
+from bench.results.trials import with_chosen_runs
 from bench.scoring.estimators import estimate_rows
 from bench.scoring.estimators.accuracy_of_estimators import BASELINE, estimator_table
 from bench.scoring.estimators.expected_scores import (
@@ -207,6 +208,7 @@ def runs_to_estimate(manifest: Manifest, chosen: Sequence[str] = ()) -> list[Map
     Imported models are included if they are chosen. Raises ConfigError if a text matches no run or several runs, and if
     no run is finished.
     """
+    manifest = with_chosen_runs(manifest)
     runs = [*manifest.runs, *manifest.derived]
     finished = set(scored_ids(manifest, runs))
     if not chosen:

@@ -33,10 +33,11 @@ def recipes_of(manifest: Manifest, replicates: Replicates) -> Recipes:
 def configuration(run: Mapping[str, Any]) -> dict[str, Any]:
     """Return the configuration and the kind of a run; the runs of one recipe differ only in the seed of this result.
 
-    The result of an imported model also has the model's id, so that each imported model is a recipe of its own.
+    The result of an imported model also has the model's id, so that each imported model is a recipe of its own. A chosen
+    run of a search has the configuration of its trial 0 here.
     """
     kind = run.get("kind", "run")
-    return dict(run["config"]) | {"kind": kind} | ({"model": run["id"]} if kind == IMPORTED else {})
+    return dict(run.get("recipe", run["config"])) | {"kind": kind} | ({"model": run["id"]} if kind == IMPORTED else {})
 
 
 def trained_by(manifest: Manifest, recipes: Recipes) -> dict[str, Trained]:

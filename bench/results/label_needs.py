@@ -11,6 +11,7 @@ from bench.planning.manifest import Manifest, planned, read_manifest
 from bench.planning.run import find_run
 from bench.results.read_predictions import Labels, load_scored_splits, unfinished
 from bench.results.run_table import run_title
+from bench.results.trials import with_chosen_runs
 from bench.scoring.across_runs.paired_runs import ScoredRun
 from bench.scoring.gaps.gap import MACRO
 from bench.scoring.label_needs import (
@@ -124,7 +125,7 @@ def _chosen(
     if second and not run:
         raise ConfigError("--second has no first run", "--second", "name the first run with --run")
     if run is None:
-        manifest = read_manifest(store, grid)
+        manifest = with_chosen_runs(read_manifest(store, grid))
         finished = [entry for entry in manifest.runs if not unfinished(manifest, entry)]
         if not finished:
             raise StoreError(

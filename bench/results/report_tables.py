@@ -24,6 +24,7 @@ from bench.results.read_predictions import FRAMES, load_scores
 from bench.results.registration import GridRegistrations
 from bench.results.run_records import RunRecords, read_records
 from bench.results.run_table import histories, learns, ranked_ids, runs_table, unlearnt_by
+from bench.results.trials import budgets, trials_table, with_chosen_runs
 from bench.scoring.across_runs.epoch_selection import audit
 from bench.scoring.across_runs.frontier import anytime
 from bench.scoring.across_runs.pareto import goals, maps_on_finding
@@ -53,6 +54,8 @@ def tables(manifest: Manifest, with_images: bool = False, long_tables: LongTable
     synthetic radiographs are always allowed. `long_tables` writes all rows of the long tables to files; the result then
     has only those rows of the long tables that the page shows.
     """
+    tried, search = trials_table(manifest), manifest.content.get("search")
+    manifest = with_chosen_runs(manifest)
     records = read_records(manifest)
     scored = ranked_ids(manifest, records)
     all_scored = [run_id for run_id, record in records.items() if record.is_scored]
@@ -62,7 +65,12 @@ def tables(manifest: Manifest, with_images: bool = False, long_tables: LongTable
     learned = learns(manifest, findings, all_ids, scored, records)
     history = histories(manifest)
     data = cohort_tables(manifest, findings)
-    frames = {"runs": runs_table(manifest, history, records), "published": _published(manifest), **data.frames}
+    frames = {
+        "runs": runs_table(manifest, history, records),
+        "published": _published(manifest),
+        **data.frames,
+        "trials": tried,
+    }
     load = long_tables.load if long_tables else _load_all
     if all_ids:
         frames["costs"] = _costs(records, all_ids, history)
@@ -112,6 +120,7 @@ def tables(manifest: Manifest, with_images: bool = False, long_tables: LongTable
     if "gallery" in frames:
         frames["gallery"], no_pictures = with_pictures(manifest, frames, with_images)
     if scored:
+        frames["budgets"] = budgets(manifest, recipes, frames)
         frames["associations"] = associations(_families(manifest, scored), frames)
         of_recipes = of_recipes | _shortcut_scores(frames, recipes) | _components(frames, recipes)
         frames |= _with_recipes(frames, of_recipes, long_tables)
@@ -152,6 +161,7 @@ def tables(manifest: Manifest, with_images: bool = False, long_tables: LongTable
         "leave_one_out": bool(manifest.left_out),
         "compared": _compared(manifest),
         "registrations": GridRegistrations(manifest).facts(records),
+        **({"search": {key: search[key] for key in ("trials", "seed", "over")}} if search else {}),
         "datasets": {
             c["name"]: {
                 **asdict(manifest.hospital(c)),

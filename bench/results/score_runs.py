@@ -29,6 +29,7 @@ from bench.results.read_predictions import (
     load_scored_splits,
     unfinished,
 )
+from bench.results.trials import with_chosen_runs
 from bench.scoring.scored_split import ScoredSplit
 from bench.store.checked_folders import NO_CHECKSUMS, CheckedFolder, ScoresFolder
 from bench.store.features import features_file, read_features
@@ -60,8 +61,9 @@ def score_all(
 
     Large inputs are scored by up to `threads` processes, small inputs by one process with `threads` threads. Both ways
     write files with the same bytes. `say` is called with a line of text for each run with damaged scores, and with one
-    line for all scores without checksums.
+    line for all scores without checksums. Runs of trials that a search does not choose are not scored.
     """
+    manifest = with_chosen_runs(manifest)
     done = [run for run in (*manifest.runs, *manifest.derived) if not unfinished(manifest, run)]
     damage = {run["id"]: ScoresFolder(_folder(manifest, run)).damage(FILES) for run in done if _has_key(manifest, run)}
     pending = [run for run in done if damage.get(run["id"], "outdated")]

@@ -11,6 +11,7 @@ from bench.results.grid_recipes import recipes_of
 from bench.results.read_predictions import load_replicates, load_scores
 from bench.results.run_records import RunRecords, read_records
 from bench.results.run_table import ranked_ids, run_title
+from bench.results.trials import with_chosen_runs
 from bench.scoring.gaps.gap import EXTERNAL, MACRO
 from harmonize.cohorts.hospital_names import SYNTHETIC_NOTICE
 from reports.tables import Tables
@@ -35,6 +36,7 @@ def summary(manifest: Manifest, tables: Tables | None = None) -> list[str]:
     `tables`: the tables of a report that was just written; with None, the recipes are computed from the stored scores.
     If the images are synthetic, the last line says so.
     """
+    manifest = with_chosen_runs(manifest)
     records = read_records(manifest)
     ids = ranked_ids(manifest, records)
     if not ids:

@@ -34,9 +34,12 @@ def register(plan: Plan, hypotheses: Path | None, *, amend: bool = False, dry_ru
     names its hash. With `dry_run`, everything is checked and nothing is written.
 
     Raises StoreError if a run of the grid was already tested at an external hospital, and if a registration exists without
-    `amend`. Raises ConfigError for invalid hypotheses, and for an amendment that changes nothing or amends nothing.
+    `amend`. Raises ConfigError for a grid with `search`, for invalid hypotheses, and for an amendment that changes nothing or amends nothing.
     """
     store, name = plan.store, plan.grid.name
+    if plan.grid.search is not None:
+        fix = "run the search first, then register a grid with the chosen settings and other seeds"
+        raise ConfigError("a grid with `search` cannot be registered", plan.grid.location("search"), fix)
     manifest = Manifest(store, contents(plan, {}, 0))
     _refuse_external_predictions(plan)
     earlier = registered(store, name)

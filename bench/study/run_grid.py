@@ -14,6 +14,7 @@ from bench.planning.run import Run
 from bench.results.model_card import write_cards
 from bench.results.score_runs import score_all
 from bench.results.summary import summary
+from bench.results.trials import with_chosen_runs
 from bench.results.write_report import report_and_tables
 from bench.runs.shared_passes import passes
 from bench.study.job_progress import Display, Tally
@@ -96,7 +97,8 @@ def execute(
     _derive(plan, derived, tally, names)
     score_all(manifest, display.progress, say=display.say)
     write_cards(manifest)
-    _analyse(plan, runs, tally, names)
+    chosen = {run["id"] for run in with_chosen_runs(manifest).runs}
+    _analyse(plan, [run for run in runs if run.id in chosen], tally, names)
     page, tables = report_and_tables(manifest, None, display.progress, with_images)
     lines = summary(manifest, tables)
     done = sum(plan.store.state(r.id) == "done" for r in runs)

@@ -140,6 +140,14 @@ SCHEMAS: dict[str, tuple[str, ...]] = {
         "device",  # may be empty: name of the device that the run used: "cpu (1 thread)", "NVIDIA H200"
         "weights_sha256",  # may be empty: hash of the trained weights
     ),
+    # the runs of each trial of a grid with `search`; all other tables have the runs of the chosen trials only
+    # recipe: name of the recipe; recipe_id: id of the first run of its trial 0
+    # trial: number of the trial, 0 for the settings of the grid itself; settings: what was drawn, "" for trial 0
+    # val_auroc, gradient_evaluations: NaN if the run is not finished; chosen: whether the report shows the trial
+    "trials": (
+        *("recipe", "recipe_id", "trial", "settings", "run_id", "seed", "leave_out"),
+        *("state", "val_auroc", "gradient_evaluations", "chosen"),
+    ),
     # the runs of each ranked recipe, in the order of their seeds
     # A recipe has an id of its own. Only if the grid has too few seeds for intervals over seeds, a recipe with one run
     # has the id of this run.
@@ -516,6 +524,10 @@ SCHEMAS: dict[str, tuple[str, ...]] = {
         *_SIMULTANEOUS,
         *("num_pairs", "num_run_pairs"),
     ),
+    # what each algorithm of the table `algorithms`, and ERM, could spend; empty if that table is empty
+    # gradient_evaluations (may be empty): forward and backward passes of a run, each over one image; mean over the runs
+    # settings_tried: number of different settings with finished runs, the smallest over the recipes of the algorithm
+    "budgets": ("algorithm", "gradient_evaluations", "settings_tried"),
     # importance of each factor for a metric (as in `ablation`), from a random forest that predicts the metric of a
     #     recipe from its levels; only for at least 10 recipes, 2 factors and 5 configurations
     # importance (may be empty): mean absolute SHAP value of the factor, in units of the metric

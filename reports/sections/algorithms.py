@@ -35,6 +35,7 @@ def algorithms(board: ReportData) -> Section:
         "axis": svg.tick_axis(scale, grid),
         "parts": [(name, [row for row in rows if row["algorithm"] == name]) for name in means["algorithm"].unique()],
         "rows": rows,
+        "budgets": board.tables["budgets"].to_dict("records"),
         "settings": [
             (setting, [_row(board, row) for row in of.to_dict("records")])
             for setting, of in table[table["setting"] != ""].groupby("setting", sort=False)

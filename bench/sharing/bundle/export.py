@@ -79,11 +79,15 @@ def export(
 
     `threads`: threads for scoring. `with_weights` adds the weights of the trained runs. `citation`, which may be empty, adds the
     metadata of RO-Crate and Croissant (see `metadata.documents`). Raises StoreError for an unfinished run
-    and for scores that differ. Raises ConfigError for a store made from bundles, and for an invalid cohort name.
+    and for scores that differ. Raises ConfigError for a store made from bundles, a grid with `search`, and an invalid cohort
+    name.
     """
     if manifest.of_bundles:
         fix = "share the original bundles: `bench verify` accepts them"
         raise ConfigError("this store was made from bundles", str(manifest.store.root), fix)
+    if "search" in manifest.content:
+        fix = "write a grid with the chosen settings (table `trials`), run it in the same store, and export that grid"
+        raise ConfigError("a bundle cannot hold a grid with `search`", str(manifest.content["name"]), fix)
     chosen = _with_sources(manifest, run_ids)
     score_all(manifest, progress, threads)
     with tempfile.TemporaryDirectory() as temporary:
