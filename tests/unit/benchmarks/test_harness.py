@@ -283,6 +283,7 @@ def test_what_a_benchmark_imports_of_the_project_is_there(path: Path) -> None:
                 )
 
 
+@pytest.mark.slow
 def test_listing_benchmarks_imports_no_peer_that_may_be_missing() -> None:
     code = "import sys; from benchmarks.__main__ import main; main(['--list']); print(sorted({'lightning', 'torchmetrics', 'torchxrayvision', 'webdataset', 'skimage', 'pytorch_grad_cam'} & set(sys.modules)))"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)

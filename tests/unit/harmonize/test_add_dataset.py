@@ -88,6 +88,7 @@ def run(root: Path, *arguments: str) -> str:
     return result.stdout
 
 
+@pytest.mark.slow
 def test_a_new_dataset_can_be_loaded_with_gold_subset_and_boxes(project: Path) -> None:
     assert run(project, "-c", LOADED).splitlines() == [
         "['mercy', 'mercy-gold'] 16 8 True",
@@ -98,6 +99,7 @@ def test_a_new_dataset_can_be_loaded_with_gold_subset_and_boxes(project: Path) -
     assert "published.yaml has no facts" in run(project, "-m", "bench.cli", "check", "--data", "data", "--quick")
 
 
+@pytest.mark.slow
 def test_the_tests_of_every_layout_pass_for_a_new_dataset(project: Path) -> None:
     files = ("layouts", "labelmap", "spaces", "cohorts", "cohort_choices", "inspect", "specs_and_splits")
     selection = "mercy or every_layout or published_fact or data_folder or without_a_gold"

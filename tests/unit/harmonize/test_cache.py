@@ -85,6 +85,7 @@ def test_opening_a_finished_cache_decodes_nothing(tmp_path: Path, monkeypatch: p
     assert {path: path.stat().st_ino for path in (tmp_path / "cache").rglob("*")} == before, "no file is written again"
 
 
+@pytest.mark.slow
 def test_two_processes_give_the_same_cache_as_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     table = write_images(tmp_path)
     cache_of_one = build(tmp_path, table)
@@ -159,6 +160,7 @@ def test_an_interrupted_build_continues_where_it_stopped(tmp_path: Path, monkeyp
         )
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="SIGKILL")
 def test_a_killed_build_continues_and_leaves_no_process(tmp_path: Path) -> None:
     table = write_images(tmp_path, 60)  # the script is the same for plain and packed images
@@ -200,6 +202,7 @@ def test_a_killed_build_continues_and_leaves_no_process(tmp_path: Path) -> None:
     child.stdout.close()
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="locks among processes")
 def test_two_processes_that_open_one_cache_decode_each_image_once(tmp_path: Path) -> None:
     write_images(tmp_path).to_csv(tmp_path / "t.csv", index=False)

@@ -51,6 +51,7 @@ def test_decoding_undoes_encoding(mask: NDArray[np.bool_]) -> None:
     np.testing.assert_array_equal(decode_rle({"size": list(mask.shape), "counts": runs_of(mask)}), mask)
 
 
+@pytest.mark.slow
 def test_a_mask_of_the_size_of_a_radiograph_is_decoded() -> None:
     y, x = np.mgrid[:2320, :2828]
     mask = ((y - 1500) / 600) ** 2 + ((x - 1300) / 900) ** 2 < 1

@@ -37,6 +37,7 @@ def odds_ratio(table: pd.DataFrame, state: "pd.Series[int]", column: str, level:
     return float(counts[1, 1] * counts[0, 0] / (counts[1, 0] * counts[0, 1]))
 
 
+@pytest.mark.slow
 @given(target=st.floats(0.1, 10), seed=st.integers(0, 3))
 def test_finding_and_level_have_the_stated_odds_ratio(target: float, seed: int) -> None:
     table, state = images(seed=seed)

@@ -147,6 +147,7 @@ def test_every_published_fact_has_a_mark_and_a_source() -> None:
             assert facts["source"]
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")  # those of torchxrayvision and what it imports
 @pytest.mark.parametrize(
     ("layout", "theirs", "ours"),

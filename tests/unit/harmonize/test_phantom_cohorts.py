@@ -175,6 +175,7 @@ def test_twelve_bits_in_a_16_bit_png_give_the_image_back(phantoms: Path) -> None
     assert np.corrcoef(stored.ravel(), radiograph.image.ravel())[0, 1] > 0.99
 
 
+@pytest.mark.slow
 def test_the_bytes_do_not_depend_on_the_number_of_workers(tmp_path: Path) -> None:
     write_cohorts(tmp_path / "one", TINY, workers=1, masks=True)
     calls: list[tuple[str, int, int]] = []

@@ -16,7 +16,8 @@ from native_tables import TABLES
 from harmonize.cohorts import label_mapping as labelmap
 from harmonize.datasets import adapter, chexpert, mimic, native, nih, padchest
 
-pytestmark = pytest.mark.filterwarnings("ignore")  # warnings of torchxrayvision and its imports
+# warnings of torchxrayvision and its imports; the tables have up to 377,000 rows
+pytestmark = [pytest.mark.filterwarnings("ignore"), pytest.mark.slow]
 
 CHEXPERT = {  # label: 1, 0, -1, blank
     "No Finding": (22381, 0, 0, 201033),

@@ -50,6 +50,7 @@ def test_the_document_has_a_function_a_template_and_two_lines() -> None:
     ]
 
 
+@pytest.mark.slow
 def test_the_section_is_on_the_page_after_the_ranking_and_in_the_navigation(page: str) -> None:
     order = re.findall(r'<section id="([\w-]+)"', page)
     assert order.index("lowest") == order.index("ranking") + 1

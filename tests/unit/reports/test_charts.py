@@ -14,7 +14,7 @@ from reports.sections.shortcuts import spearman
 from tests.synthetic import Invented, tables
 
 
-@pytest.mark.parametrize("runs", [2, 4, 24, 70])
+@pytest.mark.parametrize("runs", [2, 4, 24, pytest.param(70, marks=pytest.mark.slow)])
 def test_every_chart_is_valid_for_plotly(runs):
     board = read(tables(Invented(runs=runs)))
     drawn = [chart for section in ORDER for chart in section(board).charts]

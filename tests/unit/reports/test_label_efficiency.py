@@ -19,8 +19,9 @@ from bench.results.run_records import RunRecord
 from bench.scoring.across_runs.recipes import Recipes
 from bench.store.store import Store
 from reports.page import render
+from reports.report_data.report_data import read
 from reports.schemas.tables import SCHEMAS
-from reports.sections.label_efficiency import DRAWN
+from reports.sections.label_efficiency import DRAWN, label_efficiency
 from reports.tables import Tables
 
 STUDY = synthetic.tables(synthetic.Invented(runs=20))
@@ -30,9 +31,17 @@ Row = tuple[str, str, int, float]
 
 def section(rows: list[Row]) -> Tag | None:
     table = pd.DataFrame(rows, columns=list(SCHEMAS["label_efficiency"]))
-    page = BeautifulSoup(render(Tables(STUDY.meta, {**STUDY.frames, "label_efficiency": table})), "html.parser")
-    found = page.find(id="labels")
-    return found if isinstance(found, Tag) else None
+    written = label_efficiency(read(Tables(STUDY.meta, {**STUDY.frames, "label_efficiency": table})))
+    found = BeautifulSoup(f"<section>{written.html}</section>", "html.parser").section
+    return found if written.html else None
+
+
+def on_page(num_points: int) -> bool:
+    """Return whether the page of four runs has the section, if so many runs are points of a line."""
+    few = synthetic.tables(synthetic.Invented(runs=4))
+    rows = [(run, "Encoder", 10 * k, 20.0 + k) for k, run in enumerate(synthetic.ranked_ids(few)[:num_points])]
+    table = pd.DataFrame(rows, columns=list(SCHEMAS["label_efficiency"]))
+    return 'id="labels"' in render(Tables(few.meta, {**few.frames, "label_efficiency": table}))
 
 
 def lines(number: int) -> list[Row]:
@@ -70,6 +79,8 @@ def test_each_encoder_is_a_line_from_few_to_many_labels_in_both_panels() -> None
 
 def test_a_grid_without_label_efficiency_has_no_section_and_a_line_needs_two_points() -> None:
     assert section([]) is None
+    assert not on_page(0)
+    assert on_page(2)
     assert section([(RUNS[0], "Encoder", 0, 300.0)]) is None
     assert section([(RUNS[0], "Encoder", 0, 300.0), ("absent", "Encoder", 10, 20.0)]) is None
     assert section([(RUNS[0], "Encoder", 0, 300.0), (RUNS[1], "Encoder", 10, float("nan"))]) is None

@@ -69,6 +69,7 @@ def test_header_descriptors_have_size_depth_and_quantization(tmp_path: Path) -> 
     assert np.isnan(header_descriptors(tmp_path / "absent.png")).all()
 
 
+@pytest.mark.slow
 def test_trees_identify_the_descriptor_that_differs_and_shap_values_add_up() -> None:
     sample = three_sources()
     x = np.random.default_rng(1).normal(size=(len(sample.source), 4))

@@ -54,6 +54,7 @@ def test_every_weight_belongs_to_one_depth_and_depths_go_from_head_to_stem() -> 
     assert sorted(weight_ids) == sorted(id(p) for p in network.parameters())
 
 
+@pytest.mark.slow
 def test_shuffling_weights_changes_the_map_and_leaves_the_original_network_unchanged() -> None:
     network = build("bench.models.se_resnet:se_resnet", TINY, 2).eval()
     before = {key: value.clone() for key, value in network.state_dict().items()}

@@ -91,6 +91,7 @@ def test_the_external_mean_gives_each_hospital_the_same_weight() -> None:
     assert row(result, "external")["low"] < expected < row(result, "external")["high"]
 
 
+@pytest.mark.slow
 def test_the_interval_contains_the_true_mean_in_most_samples_although_maps_of_a_patient_are_alike() -> None:
     generator, covered, narrow = np.random.default_rng(0), 0, 0
     num, patients, per_patient, truth = 300, 40, 4, 0.5

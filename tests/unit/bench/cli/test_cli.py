@@ -17,7 +17,10 @@ from typer.testing import CliRunner
 from bench.cli import list_tables
 from bench.cli.main import app
 from bench.config.registry import SECTIONS, Registry
+from bench.config.run_config import RunConfig
 from bench.models.network import hub_repository
+from bench.planning.run import Run
+from bench.store.checked_folders import CheckedFolder
 from bench.store.store import Store
 from bench.study import request, starting_weights
 from harmonize.errors import ConfigError, SetupError
@@ -140,6 +143,7 @@ def test_a_store_json_with_deep_nesting_is_unreadable(tmp_path: Path, here: Comm
     assert "store.json is unreadable: too many nested values" in said
 
 
+@pytest.mark.grid
 def test_a_folder_in_the_place_of_a_scores_file_is_named(store_copy: Path, here: Command) -> None:
     path = next((store_copy / "runs" / "scores").glob("*/scores.parquet"))
     path.unlink()
@@ -241,6 +245,7 @@ def test_phantoms_are_not_written_over_other_files(tmp_path: Path, here: Command
     assert "other files" in here("data", "phantom", "mine", cwd=tmp_path, code=2).stderr
 
 
+@pytest.mark.slow
 def test_phantoms_of_a_command_are_data_of_another(tmp_path: Path, here: Command) -> None:
     small = ["--source", "30", "--external", "6", "--size", "64", "--quiet"]
     here("data", "phantom", "p", *small, "--masks", cwd=tmp_path)
@@ -248,6 +253,7 @@ def test_phantoms_of_a_command_are_data_of_another(tmp_path: Path, here: Command
     assert len(list((tmp_path / "p" / "masks").rglob("*.png"))) > 100
 
 
+@pytest.mark.grid
 def test_listed_runs_say_what_they_are(store_copy: Path, here: Command) -> None:
     header, *lines = here("list", "runs", cwd=store_copy).stdout.splitlines()
     assert header.split() == ["run", "state", "architecture", "seed", "external", "AUROC", "grid", "date"]
@@ -262,6 +268,7 @@ def test_listed_runs_say_what_they_are(store_copy: Path, here: Command) -> None:
     assert f"{damaged.parent.name}  done" in here("list", "runs", cwd=store_copy).stdout
 
 
+@pytest.mark.grid
 def test_listed_runs_have_scores_for_programs(store_copy: Path, here: Command) -> None:
     listed = json.loads(here("list", "runs", "--json", cwd=store_copy).stdout)
     assert sorted((run["seed"], run["grids"]) for run in listed) == [(0, ["tiny"]), (1, ["tiny"])]
@@ -283,6 +290,15 @@ try:
 finally:
     print(sorted({"torch", "pandas"} & set(sys.modules)), file=sys.stderr)
 """
+
+
+@pytest.fixture
+def requested(tmp_path: Path) -> Path:
+    """A folder with a store that has one finished run without predictions: refused requests read no further."""
+    config = RunConfig("seresnet_tiny", "adamw", "bce", "u_ignore", "imagenet_64", channels=1)
+    run = Run.of(config, Registry.read(), "internal", None)
+    CheckedFolder(Store.open(tmp_path / "runs").begin(run.id, run.document)).mark_done()
+    return tmp_path
 
 
 @pytest.mark.parametrize(
@@ -313,45 +329,59 @@ finally:
             "--data",
             "main-study-smoke",
         ),
-        ("reproduce 3fa9 --into runs", "cannot be reproduced in its own store", "runs", "--into"),
         ("reproduce ffff", "no run 'ffff' in the store", "runs", "bench list runs"),
     ],
 )
 def test_a_wrong_request_is_refused_before_torch_is_imported_or_an_image_is_drawn(
-    arguments: str, what: str, where: str, fix: str, store_copy: Path
+    arguments: str, what: str, where: str, fix: str, requested: Path
 ) -> None:
-    run_id = Store.open(store_copy / "runs").run_ids()[0]
-    (store_copy / "own.yaml").write_text(
+    run_id = Store.open(requested / "runs").run_ids()[0]
+    (requested / "own.yaml").write_text(
         "base: {train_on: nih, architecture: resnet18, optimizer: adamw, loss: bce, uncertainty: u_ignore, preprocessing: imagenet_64}\n"
     )
-    (store_copy / "misspelled.yaml").write_text(
-        "evaluate_on: [mimic]\n" + (store_copy / "own.yaml").read_text().replace("train_on: nih", "train_on: chexprt")
+    (requested / "misspelled.yaml").write_text(
+        "evaluate_on: [mimic]\n" + (requested / "own.yaml").read_text().replace("train_on: nih", "train_on: chexprt")
     )
     tiny = Path(__file__).parents[4] / "grids" / "tiny.yaml"
-    (store_copy / "inside.yaml").write_text(f"include: {tiny}\nbase:\n  train_on: chexprt\n")
-    (store_copy / "outside.yaml").write_text(f"include: {tiny}\nevaluate_on: [nih, mimc]\n")
-    (store_copy / "model.yaml").write_text(
+    (requested / "inside.yaml").write_text(f"include: {tiny}\nbase:\n  train_on: chexprt\n")
+    (requested / "outside.yaml").write_text(f"include: {tiny}\nevaluate_on: [nih, mimc]\n")
+    (requested / "model.yaml").write_text(
         "name: ours\nmodel: {predictions: {chexpert: p.csv}}\noutputs: {kind: logit}\ntrained_on: {cohorts: []}\n"
     )
-    (store_copy / "p.csv").touch()
-    (store_copy / "data" / "chexpert").mkdir(parents=True)
+    (requested / "p.csv").touch()
+    (requested / "data" / "chexpert").mkdir(parents=True)
     if "--weights" in arguments:
-        (store_copy / "data" / "nih").mkdir()
-        (store_copy / "own.yaml").write_text(
-            (store_copy / "own.yaml").read_text().replace("_64}", "_64, weights: imagenet}")
+        (requested / "data" / "nih").mkdir()
+        (requested / "own.yaml").write_text(
+            (requested / "own.yaml").read_text().replace("_64}", "_64, weights: imagenet}")
         )
         what, fix = "1 of 1 files of starting weights are missing: resnet18", "put them into this folder"
-    done = subprocess.run(
-        [sys.executable, "-c", NO_TORCH, *arguments.replace("3fa9", run_id[:4]).split()],
-        cwd=store_copy, capture_output=True, text=True, check=False,
-        env={k: v for k, v in os.environ.items() if k not in {"BENCH_DATA", "BENCH_STORE"}} | {"HF_HUB_OFFLINE": "1"},
-    )  # fmt: skip
-    said, place, mend, imported = done.stderr.splitlines()[-4:]
-    assert done.returncode == 2
+    said, place, mend, imported = refused(arguments.replace("3fa9", run_id[:4]), requested)
     assert what in said
     assert where in place
     assert fix in mend
     assert imported == ("['pandas']" if arguments.startswith("reproduce") else "[]")
+
+
+@pytest.mark.grid
+def test_a_run_is_not_reproduced_in_its_own_store_and_torch_is_not_imported(store_copy: Path) -> None:
+    run_id = Store.open(store_copy / "runs").run_ids()[0]
+    said, place, mend, imported = refused(f"reproduce {run_id[:4]} --into runs", store_copy)
+    assert "cannot be reproduced in its own store" in said
+    assert "runs" in place
+    assert "--into" in mend
+    assert imported == "['pandas']"
+
+
+def refused(arguments: str, folder: Path) -> list[str]:
+    """Return the last four lines of a refused command: what, where and how to mend it, and which of torch and pandas it imports."""
+    environment = {k: v for k, v in os.environ.items() if k not in {"BENCH_DATA", "BENCH_STORE"}}
+    done = subprocess.run(
+        [sys.executable, "-c", NO_TORCH, *arguments.split()],
+        cwd=folder, capture_output=True, text=True, check=False, env=environment | {"HF_HUB_OFFLINE": "1"},
+    )  # fmt: skip
+    assert done.returncode == 2
+    return done.stderr.splitlines()[-4:]
 
 
 def test_starting_weights_without_a_network_are_refused_once_with_all_their_names(

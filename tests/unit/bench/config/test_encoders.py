@@ -75,6 +75,7 @@ def test_chexfound_has_seen_the_hospitals_of_its_readme() -> None:
     }
 
 
+@pytest.mark.slow
 def test_its_network_exists_and_takes_images_of_its_own_preprocessing(encoder: Entry) -> None:
     facts = REGISTRY.find("preprocessing", str(encoder.facts["preprocessing"]), "here").facts
     size = input_size(facts)

@@ -8,14 +8,17 @@ from pathlib import Path
 
 import pytest
 
+from harmonize.phantom import PhantomSettings, write_cohorts
+
 Command = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
 @pytest.fixture(scope="module")
-def made(command: Command, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Six phantom cohorts with 8 to 30 images."""
     folder = tmp_path_factory.mktemp("made")
-    command("data", "phantom", "p", "--source", "30", "--external", "8", "--size", "64", "--quiet", cwd=folder)
+    images = {"chexpert": 30, **dict.fromkeys(("mimic", "nih", "padchest", "vindr", "brax"), 8)}
+    write_cohorts(folder / "p", PhantomSettings(images=images, size=64, shortcut=0.0))
     return folder / "p"
 
 
@@ -60,6 +63,7 @@ def test_planted_mistakes_are_faults_and_exit_1(phantom: Path, tmp_path: Path, h
     assert any(cut.name in c["found"] for c in found)
 
 
+@pytest.mark.slow
 def test_a_quick_check_opens_no_image(phantom: Path, tmp_path: Path, here: Command) -> None:
     for path in (phantom / "nih").rglob("*.png"):
         path.write_bytes(b"no image")

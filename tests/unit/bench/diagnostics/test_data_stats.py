@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from bench.diagnostics.data_pictures import caption
+from harmonize.phantom import PhantomSettings, write_cohorts
 from tests.hand import cohort
 
 Command = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -16,9 +17,10 @@ DEMO = Path(__file__).parents[4] / "grids" / "demo.yaml"
 
 
 @pytest.fixture(scope="module")
-def phantoms(tmp_path_factory: pytest.TempPathFactory, command: Command) -> Path:
+def phantoms(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("phantoms")
-    command("data", "phantom", "p", "--source", "60", "--external", "12", "--size", "64", "--quiet", cwd=folder)
+    images = {"chexpert": 60, **dict.fromkeys(("mimic", "nih", "padchest", "vindr", "brax"), 12)}
+    write_cohorts(folder / "p", PhantomSettings(images=images, size=64, shortcut=0.0))
     return folder / "p"
 
 
@@ -65,6 +67,7 @@ def test_no_images_needs_only_the_tables(phantoms: Path, here: Command, tmp_path
     assert "the cohort has no images" in here("data", "stats", "--data", "data", cwd=tmp_path, code=2).stderr
 
 
+@pytest.mark.slow
 def test_a_page_shows_pictures_of_phantoms(phantoms: Path, here: Command, tmp_path: Path) -> None:
     here("data", "stats", "--data", str(phantoms), "--html", "page.html", "--quiet", cwd=tmp_path)
     page = (tmp_path / "page.html").read_text()
@@ -102,6 +105,7 @@ def test_contradictory_options_and_missing_data_are_refused(here: Command, tmp_p
     assert not (tmp_path / "runs").exists()
 
 
+@pytest.mark.slow
 def test_without_data_the_phantoms_of_the_demo_grid_are_described(here: Command, tmp_path: Path) -> None:
     large, few = "source: 2250, external: 320, size: 128", "source: 60, external: 12, size: 64"
     assert large in DEMO.read_text()

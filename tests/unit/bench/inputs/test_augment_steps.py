@@ -172,6 +172,7 @@ def test_a_border_is_black_at_the_edges_only() -> None:
 CORNERS = ((slice(0, 12), slice(0, 12)), (slice(0, 12), slice(-12, None)), (slice(-12, None), slice(0, 12)), (slice(-12, None), slice(-12, None)))  # fmt: skip
 
 
+@pytest.mark.slow
 def test_tags_are_as_frequent_with_a_tag_in_the_image_as_without() -> None:
     """The upper left corner of half of the images has a tag; afterwards the corner is as bright in both halves."""
     plain = torch.full((1200, 1, 64, 64), 0.2)

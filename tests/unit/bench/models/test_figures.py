@@ -82,6 +82,7 @@ def test_stated_figures_that_are_not_the_measured_ones_are_a_deviation() -> None
     assert said[-1] == "count 5/5"
 
 
+@pytest.mark.slow
 def test_repvgg_is_deployed_smaller_and_computes_the_same() -> None:
     entry = ENTRIES["repvgg_b0"]
     network = build(entry.use, entry.options, 9)
@@ -113,6 +114,7 @@ def test_a_network_of_one_form_is_deployed_as_it_is() -> None:
     assert measure(tiny()).row()[3:5] == ["", ""]
 
 
+@pytest.mark.slow
 def test_any_re_parameterisable_model_of_timm_is_deployed_fused() -> None:
     network = build("bench.models.network:timm_model", {"name": "mobileone_s0"}, 9).eval()
     fused = network.deployed()

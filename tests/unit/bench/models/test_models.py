@@ -144,7 +144,9 @@ def test_scaling_is_that_of_the_pretraining() -> None:
     assert build(SCRATCH, TINY, 9).std == (0.229, 0.224, 0.225)
 
 
-@pytest.mark.parametrize("name", ["legacy_xception", "dpn68b", "repvgg_b0", "tresnet_m"])
+@pytest.mark.parametrize(
+    "name", ["legacy_xception", "dpn68b", "repvgg_b0", pytest.param("tresnet_m", marks=pytest.mark.slow)]
+)
 def test_networks_of_other_stems_and_heads_start_from_their_file(tmp_path: Path, name: str) -> None:
     torch.manual_seed(3)
     original = timm.create_model(name).eval()

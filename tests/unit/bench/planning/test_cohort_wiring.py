@@ -109,6 +109,7 @@ def test_a_gold_subset_is_tested_on_by_its_name_alone(tmp_path: Path) -> None:
     assert {name: found[name] for name in specs} == specs
 
 
+@pytest.mark.slow
 def test_a_grid_on_phantoms_may_test_on_the_relabelled_studies(tmp_path: Path) -> None:
     path = tmp_path / "grid.yaml"
     form = GRID.replace("train_on: internal", "train_on: chexpert").replace(

@@ -52,6 +52,7 @@ def write_tables(folder: Path, radiographs: dict[str, list[np.ndarray]], near: l
     (folder / "mapping.yaml").write_text(MAPPING)
 
 
+@pytest.mark.slow
 def test_external_cohorts_that_share_images_are_both_scored_and_the_images_are_counted_and_listed(
     tmp_path: Path, radiographs: dict[str, list[np.ndarray]]
 ) -> None:

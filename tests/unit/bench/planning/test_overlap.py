@@ -82,6 +82,7 @@ def images_of(folder: Path, **far: object) -> DecodedImages:
     return prepare(plan, 1, silent)
 
 
+@pytest.mark.slow
 def test_images_that_were_encoded_again_stop_the_grid_until_they_are_excluded(
     tmp_path: Path, radiographs: dict[str, list[np.ndarray]]
 ) -> None:

@@ -47,6 +47,7 @@ GRID: Mapping[str, Any] = {
     "base": BASE,
 }
 MakeRun = Callable[..., str]
+pytestmark = pytest.mark.slow  # each test plans and scores two grids
 
 
 def silent(what: str, done: int, total: int) -> None:

@@ -163,6 +163,7 @@ def _installed(name: str) -> bool:
     return importlib.util.find_spec(name) is not None
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 @pytest.mark.parametrize("batch", [None, 1])
 def test_torch_onnx_and_export_say_the_same(write: Write, tmp_path: Path, batch: int | None) -> None:

@@ -62,6 +62,7 @@ def test_runs_that_differ_in_two_factors_are_not_a_pair_and_missing_values_are_l
     assert one_factor(configs, value, np.tile(value[:, None], 50)) == []
 
 
+@pytest.mark.slow
 def test_the_surrogate_identifies_the_factor_that_matters() -> None:
     configs = full_grid()
     value = np.array([0.8 + 0.05 * (c["loss"] == "focal") for c in configs]) + DRAW.normal(0, 0.002, len(configs))
@@ -71,6 +72,7 @@ def test_the_surrogate_identifies_the_factor_that_matters() -> None:
     assert found.importance["loss"] == pytest.approx(0.025, abs=0.006)  # half of the step, on both sides of the mean
 
 
+@pytest.mark.slow
 def test_a_factor_of_many_numbers_is_one_column_and_is_explained() -> None:
     draw, axes = (
         np.random.default_rng(1),
@@ -84,6 +86,7 @@ def test_a_factor_of_many_numbers_is_one_column_and_is_explained() -> None:
     assert len(found.shap["lr"]) == len(configs)
 
 
+@pytest.mark.slow
 def test_a_surrogate_without_predictive_value_reports_no_importance() -> None:
     configs = full_grid()
     found = [surrogate(configs, np.random.default_rng(i).normal(0.8, 0.01, len(configs))) for i in range(5)]

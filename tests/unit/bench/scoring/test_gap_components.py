@@ -285,6 +285,7 @@ def test_too_few_similar_external_images_are_reported() -> None:
     )
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(
     st.lists(

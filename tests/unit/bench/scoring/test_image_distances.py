@@ -157,6 +157,7 @@ def test_the_two_sample_test_finds_a_shift_and_a_change_of_spread() -> None:
     assert two_sample_test(home, ids(120), wider, ids(80, 500)).p == 0.001
 
 
+@pytest.mark.slow
 def test_the_two_sample_test_rejects_equal_distributions_as_often_as_it_states() -> None:
     p = np.array(
         [
@@ -182,6 +183,7 @@ def test_many_images_of_a_patient_do_not_make_the_test_reject() -> None:
     assert (np.array(p) <= 0.05).sum() <= 9
 
 
+@pytest.mark.slow
 def test_the_shuffled_control_rejects_as_often_as_it_states() -> None:
     p = np.array([shuffled_control(features(60, 6, seed), ids(60), seed) for seed in range(10)])
     assert p.shape == (10, NUM_HALVINGS)

@@ -53,6 +53,7 @@ def medians(outcomes: list[Outcome], goal: str) -> dict[int, float]:
     return {o.n: float(np.nanmedian(o.value)) for o in outcomes if o.goal == goal}
 
 
+@pytest.mark.slow
 def test_recalibration_needs_patients_and_the_error_falls_with_their_number(shifted: list[Outcome]) -> None:
     error = medians(shifted, CALIBRATION)
     assert list(error) == [0, 10, 20, 50, 100, 200, 500, 1000, 2000]
@@ -64,6 +65,7 @@ def test_recalibration_needs_patients_and_the_error_falls_with_their_number(shif
     assert error[2000] == pytest.approx(np.median(best), abs=0.006)  # no better than perfect calibration can look
 
 
+@pytest.mark.slow
 def test_a_stricter_goal_needs_more_patients() -> None:
     hospital, internal = column(1, 4400, 0.5, 1.5), column(0, 2000)
 
@@ -194,6 +196,7 @@ def test_a_large_difference_is_told_with_few_patients_and_a_small_one_with_many(
     assert share[0.4][10] == 0
 
 
+@pytest.mark.slow
 def test_two_runs_without_a_difference_are_rarely_told_apart() -> None:
     found = []
     for seed in range(15):

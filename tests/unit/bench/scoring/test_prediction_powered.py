@@ -43,6 +43,7 @@ def test_the_mean_is_that_of_ppi_python(case: dict[str, Any]) -> None:
     assert [found.labels_low, found.labels_high] == pytest.approx(case["labels_alone"], abs=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("of_hospital", [{}, {"slope": 0.4, "shift": 1.0}, {"slope": -1.0}])
 def test_intervals_contain_the_truth_as_often_as_stated_and_are_no_wider_than_those_of_the_labels(
     of_hospital: dict[str, float],

@@ -177,6 +177,7 @@ def test_equal_mass_bins_have_equal_sizes_and_never_separate_equal_probabilities
     )
 
 
+@pytest.mark.slow
 def test_brier_terms_add_up_and_equal_murphys_for_forecasts_equal_in_each_bin() -> None:
     label, prob = cohort(0.3)
     found = errors(label, prob)

@@ -67,6 +67,7 @@ def call(package: Path, **environment: str) -> tuple[float, str, int]:
     return float(value), folder, int(hits)
 
 
+@pytest.mark.slow
 def test_an_edit_of_a_called_function_is_noticed_at_the_same_file_size_and_time_stamp(package: Path) -> None:
     first, folder, _ = call(package)
     again, same, hits = call(package)
@@ -101,6 +102,7 @@ def test_a_read_only_installation_uses_the_next_writable_folder_or_none(
     assert writable_folder([tmp_path / "file"], "kernels-1") is None
 
 
+@pytest.mark.slow
 def test_without_a_folder_each_process_compiles_and_the_folder_set_by_the_user_comes_first(
     package: Path, tmp_path: Path
 ) -> None:

@@ -19,6 +19,7 @@ def simulated(monkeypatch: pytest.MonkeyPatch, num: int, worlds: str) -> pd.Seri
     return simulate(num=num, num_patients=120, num_resamples=200, seed=1, worlds=worlds).set_index("claim")["found"]
 
 
+@pytest.mark.slow
 def test_clustered_intervals_cover_the_truth_and_tests_keep_their_level_on_simulated_patients(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -29,6 +30,7 @@ def test_clustered_intervals_cover_the_truth_and_tests_keep_their_level_on_simul
     assert found["paired bootstrap test: false difference"] <= 0.10
 
 
+@pytest.mark.slow
 def test_equal_runs_share_a_group_and_different_runs_are_separated_on_simulated_patients(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -38,6 +40,7 @@ def test_equal_runs_share_a_group_and_different_runs_are_separated_on_simulated_
     assert found["rank interval, AUROC of neighboring runs differs by 0.005"] >= 0.9
 
 
+@pytest.mark.slow
 def test_simulated_causes_of_a_gap_are_identified_and_sum_to_it(monkeypatch: pytest.MonkeyPatch) -> None:
     found = simulated(monkeypatch, 40, "gap")
     assert found["AUROC gap, sum of components minus gap: largest difference"] < 1e-6
@@ -46,6 +49,7 @@ def test_simulated_causes_of_a_gap_are_identified_and_sum_to_it(monkeypatch: pyt
     assert found["AUROC gap, case mix: interval"] >= 0.85
 
 
+@pytest.mark.slow
 def test_intervals_of_ece_allow_for_its_bias_on_simulated_patients(monkeypatch: pytest.MonkeyPatch) -> None:
     found = simulated(monkeypatch, 20, "ece")
     for run in ("calibrated run (0.000)", "nearly calibrated run (0.049)", "over-confident run (0.083)"):
@@ -54,6 +58,7 @@ def test_intervals_of_ece_allow_for_its_bias_on_simulated_patients(monkeypatch: 
     assert found["ECE, calibrated run (0.000): percentile interval instead"] < 0.1
 
 
+@pytest.mark.slow
 def test_intervals_of_a_drift_allow_for_the_bias_of_both_errors_on_simulated_patients(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -65,6 +70,7 @@ def test_intervals_of_a_drift_allow_for_the_bias_of_both_errors_on_simulated_pat
         assert found[f"{claim}: percentile interval instead"] < 0.6
 
 
+@pytest.mark.slow
 def test_intervals_of_decisions_contain_the_truth_where_few_images_decide(monkeypatch: pytest.MonkeyPatch) -> None:
     found = simulated(monkeypatch, 60, "benefit triage")
     claims = [
@@ -80,6 +86,7 @@ def test_intervals_of_decisions_contain_the_truth_where_few_images_decide(monkey
         assert found[f"{claim}: interval"] > found[rivals].max()
 
 
+@pytest.mark.slow
 def test_the_true_components_are_those_of_a_very_large_sample(monkeypatch: pytest.MonkeyPatch) -> None:
     """The integrals against scikit-learn on 600,000 images of one normal per stratum."""
     from sklearn.metrics import average_precision_score, roc_auc_score

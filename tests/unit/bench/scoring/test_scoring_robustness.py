@@ -104,6 +104,7 @@ def test_the_regret_of_internal_selection_is_the_distance_to_the_best_run() -> N
     assert np.isnan(honest["optimism"])
 
 
+@pytest.mark.slow
 def test_the_regret_among_equal_runs_is_rarely_significant() -> None:
     draw, clear = np.random.default_rng(4), 0
     for _ in range(60):

@@ -56,6 +56,7 @@ def test_a_recipe_is_the_mean_of_its_runs_with_an_interval_over_patients_and_see
         assert drawn["auroc/nih"] == pytest.approx(drawn["auroc/external"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("sizes", "seed_sd"),
     [([2, 2], [0.02] * 2), ([3] * 6, [0.02] * 6), ([1, 3, 3, 2], [0.02] * 4), ([3] * 6, [0.005, 0.01, 0.03] * 2)],

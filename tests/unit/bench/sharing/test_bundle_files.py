@@ -328,6 +328,7 @@ def test_damaged_tables_cannot_crash_this_process(tmp_path: Path) -> None:
     assert survives(read_all, tmp_path) in (True, False)
 
 
+@pytest.mark.slow
 def test_a_table_that_crashes_the_child_process_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     assert survives(int, "3")
     assert not survives(os._exit, 3)

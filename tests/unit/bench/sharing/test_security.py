@@ -80,6 +80,7 @@ print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)
 """
 
 
+@pytest.mark.slow
 def test_a_deflated_dicom_is_not_decompressed(tmp_path: Path) -> None:
     path = tmp_path / "bomb.dcm"
     path.write_bytes(dicom(DeflatedExplicitVRLittleEndian, bytes(300_000_000)))

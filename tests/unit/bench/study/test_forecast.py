@@ -78,6 +78,7 @@ def size(folder: Path, pattern: str) -> int:
     return sum(path.stat().st_size for path in folder.glob(pattern))
 
 
+@pytest.mark.slow
 def test_steps_images_and_bytes_are_those_of_the_run_that_is_then_made(plan: Plan, rates: Rates) -> None:
     form = plan.runs[0].geometry
     assert set(rates.decoding) == {(ref.name, form.key) for ref in plan.refs}
@@ -100,12 +101,14 @@ def test_steps_images_and_bytes_are_those_of_the_run_that_is_then_made(plan: Pla
     assert rate.weights_bytes == size(folder, "model.safetensors")
 
 
+@pytest.mark.slow
 def test_the_checkpoint_is_as_large_as_the_one_that_training_writes(plan: Plan, rates: Rates) -> None:
     """Network, average, one buffer of Lion, and the best epoch so far: four times the weights."""
     rate = rates.networks[step_key(plan.runs[0].config)]
     assert rate.checkpoint_bytes == pytest.approx(4 * rate.weights_bytes, rel=0.1)
 
 
+@pytest.mark.slow
 def test_every_run_is_covered_and_runs_that_are_alike_are_measured_once(plan: Plan, rates: Rates) -> None:
     assert len(plan.runs) == 3
     assert len(rates.networks) == 2
@@ -198,8 +201,11 @@ def test_a_grid_that_is_too_short_is_forecast_without_a_rehearsal(plan: Plan, mo
 
 
 @pytest.mark.parametrize("allowed_networks", [0, 1])
-def test_a_rehearsal_ends_with_its_budget_and_the_rest_stays_rough(plan: Plan, allowed_networks: int) -> None:
+def test_a_rehearsal_ends_with_its_budget_and_the_rest_stays_rough(
+    plan: Plan, allowed_networks: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     built: list[str] = []
+    monkeypatch.setattr(forecast_measure, "worker", lambda: (1.0, 10**8))  # the start of a process takes seconds
 
     class Limited(Budget):
         """Allows the start and some networks, and nothing more."""
@@ -218,6 +224,7 @@ def test_a_rehearsal_ends_with_its_budget_and_the_rest_stays_rough(plan: Plan, a
     assert set(found.networks) == set(rough.networks)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("epochs", "still_rough"), [(200, ("training and prediction", "scoring")), (400, ("scoring",)), (800, ())]
 )
@@ -271,6 +278,7 @@ def test_a_large_batch_is_extrapolated_from_a_few_images(plan: Plan, monkeypatch
 
     monkeypatch.setattr(forecast_measure, "Step", Counted)
     monkeypatch.setattr(forecast_measure, "REHEARSED_PIXELS", 6 * 64 * 64)
+    monkeypatch.setattr(forecast_measure, "worker", lambda: (1.0, 10**8))
     rate = rehearse(plan, plan.runs[:1], "cpu", lambda *_: None, None, OnlyNetworks())
     assert set(sizes) == {3, 6}
     assert next(iter(rate.networks.values())).step_s > 0

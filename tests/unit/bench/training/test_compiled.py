@@ -38,6 +38,7 @@ def ticking(*seconds: float) -> Callable[[], float]:
     return clock
 
 
+@pytest.mark.slow
 def test_a_compiled_pass_is_used_where_it_is_faster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     passes: list[int] = []
 

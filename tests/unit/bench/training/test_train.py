@@ -73,7 +73,13 @@ def train(run: Run, checkpoint: Path, stop_at: int | None = None) -> Trained:
     )
 
 
-@pytest.mark.parametrize("optimizer", REGISTRY.sections["optimizers"])
+@pytest.mark.parametrize(
+    "optimizer",
+    [
+        pytest.param(name, marks=[] if name in {"adamw", "sam", "schedulefree"} else pytest.mark.slow)
+        for name in REGISTRY.sections["optimizers"]
+    ],
+)
 def test_a_run_that_was_stopped_and_went_on_ends_with_the_same_bits(optimizer: str, tmp_path: Path) -> None:
     whole = train(a_run(optimizer), tmp_path / "whole.pt")
     with pytest.raises(KeyboardInterrupt):

@@ -72,7 +72,9 @@ POLICIES = {
 }
 
 
-@pytest.mark.parametrize("name", POLICIES)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow if "muon" in name else []) for name in POLICIES]
+)
 def test_a_policy_goes_on_where_it_was_stopped(name: str, tmp_path: Path) -> None:
     """Stopped in the second epoch: after the first phase of a run with one frozen epoch, in it with three."""
     whole = train(a_run(**POLICIES[name]), tmp_path / "whole.pt")
@@ -220,7 +222,7 @@ class Offset(nn.Module):
             self.offset.clamp_(min=0.0)
 
 
-@pytest.mark.parametrize("optimizer", ["adamw", "sam", "muon"])
+@pytest.mark.parametrize("optimizer", ["adamw", "sam", pytest.param("muon", marks=pytest.mark.slow)])
 def test_parameters_of_the_objective_learn_are_kept_in_range_and_survive_a_resume(optimizer: str) -> None:
     run = a_run(optimizer, schedule=Schedule(epochs=3, batch_size=8, lr=1e-3))
     step, _ = a_step(run, Offset())
