@@ -47,6 +47,7 @@ NOT_RUN = {  # they are held to the commands' options by test_docs.py all the sa
     "registration.md": "names the grid demo; test_registration.py runs the commands on a small grid",
     "sealed.md": "needs labels of a hospital; test_sealed_hospital.py runs the commands on labels made there",
     "real-data.md": "needs real radiographs; test_cohort_wiring.py runs the same on tables made here",
+    "training-that-travels.md": "takes minutes; test_algorithm_runs.py compares algorithms on a small grid",
 }
 SERVES = "bench app"  # it runs until it is ended: test_app_page.py starts it
 
