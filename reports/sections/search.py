@@ -17,17 +17,18 @@ def search(board: ReportData) -> Section:
     if not facts or not len(table):
         return Section("search", "", Markup(""))
     rows: list[dict[str, Any]] = []
-    for (recipe, _, trial), of in table.groupby(["recipe", "recipe_id", "trial"], sort=False):
+    for _, of in table.groupby(["recipe_id", "trial"], sort=False):
         values = [float(value) for value in of["val_auroc"] if is_number(value)]
+        first = of.iloc[0]
         rows.append(
             {
-                "recipe": str(recipe),
-                "trial": int(trial),
-                "settings": str(of["settings"].iloc[0]) or "as in the grid",
+                "recipe": str(first["recipe"]),
+                "trial": int(first["trial"]),
+                "settings": str(first["settings"]) or "as in the grid",
                 "num_runs": len(of),
                 "num_finished": len(values),
                 "auroc": sum(values) / len(values) if values else None,
-                "chosen": bool(of["chosen"].any()),
+                "chosen": bool(first["chosen"]),
             }
         )
     context = {
