@@ -39,6 +39,7 @@ def test_a_seed_without_all_rows_is_left_out() -> None:
     assert summary(table[~last])["seeds"].tolist() == [2, 2]
 
 
+@pytest.mark.slow
 def test_the_interval_of_a_ratio_covers_the_true_ratio_in_95_percent_of_samples() -> None:
     generator = np.random.default_rng(0)
     covered = 0

@@ -44,6 +44,7 @@ def rle(mask: NDArray[np.bool_]) -> dict[str, object]:
     return {"size": list(mask.shape), "counts": text_of(runs_of(mask))}
 
 
+@pytest.mark.slow
 @settings(max_examples=200, deadline=None)
 @given(arrays(bool, array_shapes(min_dims=2, max_dims=2, max_side=40)))
 def test_decoding_undoes_encoding(mask: NDArray[np.bool_]) -> None:

@@ -45,6 +45,7 @@ def test_all_removed_images_are_counted(layout: str, choice: dict[str, object], 
         assert cohort.flow["found"] - num_removed(cohort) == cohort.flow["kept"] == len(cohort.table)
 
 
+@pytest.mark.slow
 def test_views_selects_frontal_all_or_pa_images(tmp_path: Path) -> None:
     spec = on_disk("chexpert", tmp_path)
     views = {views: sorted(set(load_with(spec, views=views).table["view"])) for views in ("frontal", "all", "pa")}

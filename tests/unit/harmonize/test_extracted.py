@@ -13,6 +13,7 @@ WORDS = st.sampled_from(
 )
 
 
+@pytest.mark.slow
 @settings(deadline=None)
 @given(st.lists(st.lists(WORDS, max_size=6).map("".join), min_size=1, max_size=8), st.sampled_from(["str", "object"]))
 def test_groups_equal_those_of_pandas(cells: list[str], dtype: str) -> None:

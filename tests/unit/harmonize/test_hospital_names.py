@@ -41,6 +41,7 @@ def test_a_real_cohort_keeps_the_title_of_its_dataset_or_the_name_that_the_user_
     assert hospital_name("clinic", "table", {}, phantom=False).place == ""
 
 
+@pytest.mark.slow
 def test_a_phantom_cohort_and_its_statistics_have_the_synthetic_name(tmp_path: Path) -> None:
     write_cohorts(tmp_path, PhantomSettings(source="chexpert", images={"chexpert": 12, "nih": 6}, size=64))
     cohort = load(read_data(tmp_path)["nih"])

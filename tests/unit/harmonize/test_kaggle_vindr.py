@@ -4,6 +4,7 @@ import random
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -33,6 +34,7 @@ def rows(votes: dict[str, dict[str, frozenset[str]]]) -> list[str]:
     return written
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=25)
 @given(VOTES)
 def test_boxes_of_readers_give_the_labels_of_each_source(votes: dict[str, dict[str, frozenset[str]]]) -> None:

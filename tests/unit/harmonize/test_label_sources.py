@@ -24,6 +24,7 @@ def write_other_labels(root: Path, name: str, edema: str, bare: bool = False) ->
     raw.to_csv(root / name, index=False)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("source", "name"), [(s, n) for s, n in chexpert.TRAIN.items() if s != "default"])
 @pytest.mark.parametrize("bare", [False, True])
 def test_another_labeler_of_chexpert_changes_only_the_training_labels(
@@ -97,6 +98,7 @@ def test_padchest_can_be_loaded_with_the_rows_of_one_label_method(source: str, m
     assert cohort.flow[f"not_by_{source}"] > 0
 
 
+@pytest.mark.slow
 def test_vindr_has_three_ways_to_combine_readers(tmp_path: Path) -> None:
     written("vindr", tmp_path)
     path = tmp_path / "annotations/image_labels_train.csv"
@@ -119,6 +121,7 @@ def test_vindr_has_three_ways_to_combine_readers(tmp_path: Path) -> None:
     pd.testing.assert_frame_equal(*test)
 
 
+@pytest.mark.slow
 def test_hybrid_labels_take_each_finding_from_its_source(tmp_path: Path) -> None:
     spec = on_disk("chexpert", tmp_path)
     write_other_labels(tmp_path, "train_cheXbert.csv", "-1.0")

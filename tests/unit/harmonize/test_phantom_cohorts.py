@@ -22,6 +22,7 @@ from harmonize.phantom.writers import write_dicom
 
 SMALL = PhantomSettings(seed=1, size=64, images={"chexpert": 120, **dict.fromkeys(list(SITES)[1:], 60)})
 TINY = PhantomSettings(seed=1, size=64, images={"chexpert": 8, "nih": 8, "vindr": 4})
+pytestmark = pytest.mark.slow  # the cohorts that they share are drawn for ten seconds
 
 
 @pytest.fixture(scope="module")
@@ -175,7 +176,6 @@ def test_twelve_bits_in_a_16_bit_png_give_the_image_back(phantoms: Path) -> None
     assert np.corrcoef(stored.ravel(), radiograph.image.ravel())[0, 1] > 0.99
 
 
-@pytest.mark.slow
 def test_the_bytes_do_not_depend_on_the_number_of_workers(tmp_path: Path) -> None:
     write_cohorts(tmp_path / "one", TINY, workers=1, masks=True)
     calls: list[tuple[str, int, int]] = []

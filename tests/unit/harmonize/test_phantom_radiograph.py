@@ -31,6 +31,7 @@ def test_another_seed_gives_another_image() -> None:
     assert not np.array_equal(twin(STRONG, "nih", 4).image, twin(other, "nih", 4).image)
 
 
+@pytest.mark.slow
 def test_the_strength_of_the_shortcut_changes_only_the_token() -> None:
     toggled = 0
     for number in range(24):
@@ -52,6 +53,7 @@ def _token_rates(settings: PhantomSettings, site: str) -> tuple[float, float]:
     return float(np.mean(tokens[True])), float(np.mean(tokens[False]))
 
 
+@pytest.mark.slow
 def test_the_token_goes_with_the_finding_at_the_source_only() -> None:
     with_finding, without_finding = _token_rates(STRONG, "chexpert")
     assert abs(with_finding - 0.95) < 0.04
@@ -106,6 +108,7 @@ def test_masks_are_aligned_with_the_image() -> None:
         assert radiograph.image[lungs].mean() < radiograph.image[heart].mean() - 0.2
 
 
+@pytest.mark.slow
 def test_the_heart_is_wider_than_half_the_thorax_only_with_cardiomegaly() -> None:
     for number in range(40):
         normal = twin(NONE, "padchest", number, findings=NOTHING)

@@ -47,6 +47,7 @@ def test_near_pairs_agrees_with_the_comparison_of_all_pairs(distance: int) -> No
     assert found_pairs(hashes, distance) == all_pairs(hashes, distance)
 
 
+@pytest.mark.slow
 def test_near_pairs_finds_all_pairs_among_crowded_hashes() -> None:
     hashes = np.random.default_rng(0).integers(0, 2**9, 800, dtype=np.uint64)
     assert found_pairs(hashes, 4) == all_pairs(hashes, 4)

@@ -135,6 +135,7 @@ def test_the_masks_of_a_phantom_equal_its_files(phantoms: Path, site: str) -> No
         assert {(image_id, f) for f in phantom_scene.findings} >= {k for k in truth.located if k[0] == image_id}
 
 
+@pytest.mark.slow
 def test_boxes_of_nih_and_vindr_cover_the_findings_of_the_phantom(phantoms: Path, tmp_path: Path) -> None:
     for site in ("nih", "vindr"):
         # without phantom.json in the parent folder

@@ -51,6 +51,7 @@ def test_the_adaptive_region_is_the_lung_box_plus_ten_percent_on_each_side() -> 
     np.testing.assert_allclose(box, expected, atol=3 * 0.02 * 200)  # the low-pass blurs an edge by three sigmas
 
 
+@pytest.mark.slow
 @given(st.integers(0, 60))
 def test_a_black_border_does_not_move_the_lungs(by: int) -> None:
     inside, outside = adaptive(chest()), adaptive(framed(chest(), by))
@@ -131,6 +132,7 @@ def test_decode_at_is_twice_the_size_with_a_region() -> None:
     assert Geometry(64, region=("roi", 0.9)).decode_at == 128
 
 
+@pytest.mark.slow
 def test_the_lungs_of_most_phantoms_are_detected(tmp_path: Path) -> None:
     images = {"chexpert": 24, **dict.fromkeys(("mimic", "nih", "padchest", "vindr", "brax"), 2)}
     write_cohorts(tmp_path, PhantomSettings(images=images, size=128))

@@ -44,6 +44,7 @@ def test_a_320_by_390_image_loses_18_per_cent_to_a_square_crop(tmp_path):
     assert draw(cohort(root=tmp_path)).cropped_away == pytest.approx(70 / 390)
 
 
+@pytest.mark.slow
 def test_the_seed_selects_the_images_in_any_order_of_rows(six_images):
     def sizes(table, seed):
         changed = cohort(root=six_images.root)

@@ -88,6 +88,7 @@ def test_a_label_space_changes_only_the_ids_of_cohorts_that_use_it(
 any_state = st.sampled_from([1, 0, -1, -2, None])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("layout", ["chexpert", "mimic", "vindr", "brax"])
 @settings(max_examples=30, deadline=None)
 @given(data=st.data())
@@ -111,6 +112,7 @@ def test_a_column_family_is_absent_only_if_a_cell_is_absent(layout: str, data: s
             assert bool(pd.isna(states[finding])) == all(cell is None for cell in cells), finding
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("layout", ["nih", "padchest"])
 @settings(max_examples=30, deadline=None)
 @given(data=st.data())

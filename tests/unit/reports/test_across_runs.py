@@ -17,6 +17,7 @@ HOSPITALS = ("chexpert", "mimic", "padchest", "vindr", "nih", "brax")
 NAN = float("nan")
 
 
+@pytest.mark.slow
 def test_the_gap_to_each_labeled_internal_split_has_the_worst_hospital_and_its_label_source() -> None:
     rows = [
         (
@@ -49,6 +50,7 @@ def test_the_gap_to_each_labeled_internal_split_has_the_worst_hospital_and_its_l
     assert "gap from each internal split" not in page(decomposition=decomposition())
 
 
+@pytest.mark.slow
 def test_training_policies_are_scored_by_label_source_and_none_is_called_better() -> None:
     rows = [
         (policy, dataset, split, by, 0.8, 0.78, 0.82, 3)
@@ -67,6 +69,7 @@ def test_training_policies_are_scored_by_label_source_and_none_is_called_better(
     assert 'id="policies"' not in page()
 
 
+@pytest.mark.slow
 def test_agreement_of_hospitals_and_variation_of_seeds_are_below_the_ranking() -> None:
     pairs = [(a, b, 0.61, 0.2, 0.9, 5) for i, a in enumerate(HOSPITALS) for b in HOSPITALS[i + 1 :]]
     luck = [(RUNS[0], d, 2, 0.0123, 0.0061) for d in (*HOSPITALS, "external")]
@@ -87,6 +90,7 @@ def test_the_bars_below_a_reliability_curve_are_at_their_probabilities_even_with
     assert left == [round(LEFT + b * SIDE / num + 0.5, 1) for b in bins]
 
 
+@pytest.mark.slow
 def test_standard_errors_confusion_counts_and_costs_are_on_the_page() -> None:
     errors = [(r, "nih", "all", "Edema", 0.8, 0.7, 0.9, 0.0201, 0.0252, 0.0263) for r in RUNS]
     calls = [(RUNS[0], "nih", "all", "f1_max", "Edema", 0.0, 31, 42, 13, 224)]
@@ -110,6 +114,7 @@ def test_standard_errors_confusion_counts_and_costs_are_on_the_page() -> None:
     assert not any(word in plain for word in ("by three methods", "External AUROC by training time"))
 
 
+@pytest.mark.slow
 def test_the_forecast_of_more_compute_has_its_interval_and_its_check() -> None:
     rows = [
         ("macs", 8e9, 0.85, 0.82, 0.88, 0.01, 0.004, 0.016, 0.83, 0.80, 0.86, 0.841, 8),

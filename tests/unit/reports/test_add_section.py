@@ -12,6 +12,7 @@ import pytest
 PROJECT = Path(__file__).parents[3]
 SECTION = (PROJECT / "CONTRIBUTING.md").read_text().partition("\n## Add a report section\n")[2].partition("\n## ")[0]
 BLOCKS = re.findall(r"```\w+\n# (\S+): ([^\n]*)\n(.*?)```", SECTION, re.DOTALL)
+pytestmark = pytest.mark.slow  # a page of a copy of the project
 
 RENDERED = """
 from pathlib import Path
@@ -50,7 +51,6 @@ def test_the_document_has_a_function_a_template_and_two_lines() -> None:
     ]
 
 
-@pytest.mark.slow
 def test_the_section_is_on_the_page_after_the_ranking_and_in_the_navigation(page: str) -> None:
     order = re.findall(r'<section id="([\w-]+)"', page)
     assert order.index("lowest") == order.index("ranking") + 1

@@ -23,6 +23,7 @@ def test_every_chart_is_valid_for_plotly(runs):
         go.Figure(data=chart["data"], layout=chart["layout"])  # raises on an unknown or impossible property
 
 
+@pytest.mark.slow
 def test_charts_use_only_colors_of_the_theme():
     board = read(tables(Invented(runs=4)))
     text = str([chart for section in ORDER for chart in section(board).charts])
@@ -30,6 +31,7 @@ def test_charts_use_only_colors_of_the_theme():
     assert not re.search(r"#[0-9a-f]{6}|rgb", text)
 
 
+@pytest.mark.slow
 def test_up_to_four_runs_have_labels_and_of_more_runs_those_with_extreme_values():
     few, many = (list(read(tables(Invented(runs=number))).ranked) for number in (4, 9))
     assert len(charts.labels(few, [0.5] * 4, [0.1, 0.2, 0.3, 0.4])) == 4

@@ -44,6 +44,7 @@ def test_missing_facts_leave_no_empty_field():
     assert "year" not in text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("phantom", [True, False])
 def test_the_page_has_the_citation_and_names_real_datasets_to_cite(phantom):
     study = tables(Invented(runs=3, phantom=phantom))
@@ -54,6 +55,7 @@ def test_the_page_has_the_citation_and_names_real_datasets_to_cite(phantom):
     assert "<dt>Last run</dt><dd>2026-11-22</dd>" in page
 
 
+@pytest.mark.slow
 def test_the_details_of_a_run_link_to_the_publications_of_its_entries():
     study = tables(Invented(runs=3))
     optimizer = str(study["runs"]["optimizer"].iloc[0])
@@ -63,6 +65,7 @@ def test_the_details_of_a_run_link_to_the_publications_of_its_entries():
     assert expected in page
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("weights", ["imagenet", "none"])
 def test_the_details_of_a_run_link_to_its_starting_weights_if_it_has_any(weights):
     study = tables(Invented(runs=1))
@@ -73,6 +76,7 @@ def test_the_details_of_a_run_link_to_its_starting_weights_if_it_has_any(weights
     assert ('<a href="https://huggingface.co/timm/some.tag">starting weights</a>' in page) is (weights == "imagenet")
 
 
+@pytest.mark.slow
 def test_the_details_of_a_run_name_its_submitter_and_what_was_checked():
     study = tables(Invented(runs=3))
     signed, unsigned, own = study["runs"]["run_id"]

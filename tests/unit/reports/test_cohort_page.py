@@ -131,6 +131,7 @@ def test_only_the_hashed_script_and_style_are_allowed(page):
     assert re.findall(r"(?:https?:)?//[\w.-]+\.\w+/", re.sub(r"data:image/[^\"]*", "", page)) == []
 
 
+@pytest.mark.slow
 def test_the_same_cohorts_give_the_same_bytes(page):
     assert page in [render(again) for again in pages().values()]
 
@@ -154,6 +155,7 @@ def test_names_are_escaped_everywhere():
     assert "<script>alert(1)</script>" in " ".join(found.text)
 
 
+@pytest.mark.slow
 def test_the_page_states_its_contents():
     text = {name: " ".join(checked(render(page)).text) for name, page in PAGES.items()}
     assert "Synthetic images." in text["tables"]

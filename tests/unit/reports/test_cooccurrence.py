@@ -65,6 +65,7 @@ def test_with_many_comparisons_a_small_difference_is_not_named():
     assert "do not show" in answer("X", [weak, *[(f"C and {k}", far, "H", far) for k in range(60)]])
 
 
+@pytest.mark.slow
 def test_no_finding_is_left_out_and_the_table_is_on_the_page():
     made = tables(Invented(runs=2))
     found = come_together(read(made))

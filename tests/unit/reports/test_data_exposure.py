@@ -87,6 +87,7 @@ def test_random_weights_have_no_corpus_and_equal_runs_share_a_row():
     assert all("pretraining" not in what for what, _ in leakage_checks(board))
 
 
+@pytest.mark.slow
 def test_each_leakage_check_has_its_result():
     made = tables(Invented(runs=2))
     found = dict(leakage_checks(read(made)))
@@ -121,6 +122,7 @@ def overlap(images: list[int] | None, patients: int | None, other: str = "nih") 
     return {"cohorts": ["mimic", other], "num_images": [300, 400], "images": images, "patients": patients}
 
 
+@pytest.mark.slow
 def test_what_two_external_hospitals_share_is_stated_with_counts():
     image, patient = "Same image at two external hospitals", "Same patient at two external hospitals"
     board = with_overlaps(overlap([12, 13], 4))
@@ -146,6 +148,7 @@ def test_a_cohort_that_is_left_out_is_named_with_the_reason():
     assert "again&lt;b&gt; is left out, because 385 of its 390 scored images are also in NIH-14." in page
 
 
+@pytest.mark.slow
 def test_cohorts_have_their_licenses_and_phantoms_need_none():
     assert "research only" in data_exposure(read(tables(Invented(runs=2)))).html
     synthetic = data_exposure(read(tables(Invented(runs=2, phantom=True)))).html
@@ -153,6 +156,7 @@ def test_cohorts_have_their_licenses_and_phantoms_need_none():
     assert "synthetic images, no license needed" in synthetic
 
 
+@pytest.mark.slow
 def test_the_details_of_a_run_have_its_exposure_and_hostile_licenses_are_escaped():
     made = changed(tables(Invented(runs=2)), weights_licence="<script>x</script>", corpus="<b>")
     board = read(made)

@@ -42,6 +42,7 @@ def first_screen(page: str) -> str:
     return page[page.index('id="top"') : page.index('id="ranking"')]
 
 
+@pytest.mark.slow
 def test_derived_runs_change_no_rank_and_not_the_first_screen() -> None:
     plain = tables(Invented(runs=6))
     both = with_derived(plain)
@@ -50,6 +51,7 @@ def test_derived_runs_change_no_rank_and_not_the_first_screen() -> None:
     assert [r.id for r in board.read(both).runs] == [r.id for r in board.read(plain).runs]
 
 
+@pytest.mark.slow
 def test_derived_runs_are_below_the_ranking_with_scores_and_a_label() -> None:
     page = render(with_derived(tables(Invented(runs=3)), "ensemble"))
     below = page[page.rindex('data-group="') :]
@@ -59,15 +61,18 @@ def test_derived_runs_are_below_the_ranking_with_scores_and_a_label() -> None:
     assert len(re.findall(r'data-l="External"', apart)) == 3
 
 
+@pytest.mark.slow
 def test_the_entry_of_a_derived_run_names_its_source_runs() -> None:
     page = render(with_derived(tables(Invented(runs=2))))
     assert page.count("<dt>Mean of</dt><dd>the run above</dd>") == 2
 
 
+@pytest.mark.slow
 def test_a_page_without_published_numbers_has_no_such_section() -> None:
     assert 'id="published"' not in render(tables(Invented(runs=2)))
 
 
+@pytest.mark.slow
 def test_published_numbers_are_shown_as_printed_with_their_source() -> None:
     page = render(with_published(tables(Invented(runs=2)), ROW, (*ROW[:5], "macro", "auprc", 0.93)))
     section = page[page.index('id="published"') : page.index('id="method"')]
@@ -78,6 +83,7 @@ def test_published_numbers_are_shown_as_printed_with_their_source() -> None:
     assert "[" not in re.sub(r"<[^>]*>", "", section)  # no interval
 
 
+@pytest.mark.slow
 def test_published_numbers_change_no_other_section() -> None:
     plain = tables(Invented(runs=3))
     page = render(with_published(plain, ROW)).replace('<a href="#published">Published</a>', "")
@@ -85,12 +91,14 @@ def test_published_numbers_change_no_other_section() -> None:
     assert without.split() == render(plain).split()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("phantom", [True, False])
 def test_only_phantom_pages_say_that_published_numbers_are_not_comparable(phantom: bool) -> None:
     page = render(with_published(tables(Invented(runs=2, phantom=phantom)), ROW))
     assert ("cannot be compared with the synthetic images" in page) == phantom
 
 
+@pytest.mark.slow
 def test_an_imported_model_is_below_the_ranking_with_the_declaration_of_its_owner() -> None:
     made = with_derived(tables(Invented(runs=3)), "external")
     runs = made["runs"]

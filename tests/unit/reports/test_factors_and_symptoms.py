@@ -4,6 +4,7 @@ import re
 
 import numpy as np
 import pandas as pd
+import pytest
 import synthetic
 
 from reports.drawing import svg
@@ -24,12 +25,14 @@ def page(**frames: pd.DataFrame) -> str:
     return render(Tables(tables.meta, {**tables.frames, **frames}))
 
 
+@pytest.mark.slow
 def test_a_grid_without_factors_and_symptoms_has_neither_section() -> None:
     text = page()
     assert 'id="symptoms"' not in text
     assert 'id="factors"' not in text
 
 
+@pytest.mark.slow
 def test_symptoms_come_before_the_ranking_with_their_advice_and_histogram() -> None:
     run_id = str(synthetic.tables(synthetic.Invented(runs=3))["runs"]["run_id"].iloc[0])
     found = (run_id, "nih", "Edema", "inverted or mislabelled", 0.41, 0.36, 0.46, f"compare {HOSTILE}")
@@ -42,6 +45,7 @@ def test_symptoms_come_before_the_ranking_with_their_advice_and_histogram() -> N
     assert HOSTILE not in text
 
 
+@pytest.mark.slow
 def test_only_levels_that_clearly_change_the_auroc_are_in_the_title() -> None:
     rows = [
         ("auroc", "loss", "focal", "bce", 0.012, 0.004, 0.020, 0.003, 6, 6, 0.004, np.nan, np.nan),
@@ -52,6 +56,7 @@ def test_only_levels_that_clearly_change_the_auroc_are_in_the_title() -> None:
     assert HOSTILE not in text
 
 
+@pytest.mark.slow
 def test_a_level_with_one_pair_or_with_large_variation_between_pairs_is_not_in_the_title() -> None:
     for num_pairs, spread in ((1, np.nan), (2, 0.001), (6, 0.012)):
         row = (
@@ -76,6 +81,7 @@ def test_a_level_with_one_pair_or_with_large_variation_between_pairs_is_not_in_t
         ) in text
 
 
+@pytest.mark.slow
 def test_one_pair_of_recipes_with_three_seeds_each_may_be_clear_and_fewer_pairs_of_runs_have_no_verdict() -> None:
     effect = ("auroc", "loss", "focal", "bce", 0.012, 0.004, 0.020, 0.003, 1)
     three = page(ablation=frame("ablation", (*effect, 3, np.nan, 0.002, 0.022)))
@@ -86,6 +92,7 @@ def test_one_pair_of_recipes_with_three_seeds_each_may_be_clear_and_fewer_pairs_
     assert ">higher mean<" not in two
 
 
+@pytest.mark.slow
 def test_one_pair_of_recipes_is_clear_only_if_it_is_clear_among_all_pairs_of_the_ranking() -> None:
     effect = ("auroc", "loss", "focal", "bce", 0.012, 0.004, 0.020, 0.003, 1, 3, np.nan)
     text = page(ablation=frame("ablation", (*effect, -0.001, 0.025)))
@@ -94,6 +101,7 @@ def test_one_pair_of_recipes_is_clear_only_if_it_is_clear_among_all_pairs_of_the
     assert ">higher mean<" not in text
 
 
+@pytest.mark.slow
 def test_a_surrogate_without_predictive_value_shows_no_importance() -> None:
     effect = ("auroc", "loss", "focal", "bce", 0.001, -0.004, 0.006, 0.8, 2, 2, 0.004, np.nan, np.nan)
     good = frame("surrogate", ("auroc", "loss", 0.01, 0.6, 0.4, 24), ("auroc", "size", 0.02, 0.6, 0.4, 24))
@@ -102,6 +110,7 @@ def test_a_surrogate_without_predictive_value_shows_no_importance() -> None:
     assert "this page does not rank the factors" in page(ablation=frame("ablation", effect), surrogate=poor)
 
 
+@pytest.mark.slow
 def test_shap_values_are_drawn_for_a_surrogate_with_predictive_value() -> None:
     effect = frame(
         "ablation", ("auroc", "loss", "focal", "bce", 0.001, -0.004, 0.006, 0.8, 2, 2, 0.004, np.nan, np.nan)
@@ -123,6 +132,7 @@ def test_shap_values_are_drawn_for_a_surrogate_with_predictive_value() -> None:
     assert "explains the random forest" not in none
 
 
+@pytest.mark.slow
 def test_other_label_mappings_have_the_number_of_reversed_pairs() -> None:
     run_id = str(synthetic.tables(synthetic.Invented(runs=3))["runs"]["run_id"].iloc[0])
     found = frame(
@@ -136,6 +146,7 @@ def test_other_label_mappings_have_the_number_of_reversed_pairs() -> None:
     assert 'id="mappings"' not in page()
 
 
+@pytest.mark.slow
 def test_an_audit_shows_the_optimism_of_choosing_the_epoch_on_the_test_split() -> None:
     run_id = str(synthetic.tables(synthetic.Invented(runs=3))["runs"]["run_id"].iloc[0])
     rows = [
@@ -151,6 +162,7 @@ def test_an_audit_shows_the_optimism_of_choosing_the_epoch_on_the_test_split() -
     assert "Optimism of selecting the epoch on test data" not in page()
 
 
+@pytest.mark.slow
 def test_without_an_audit_the_last_and_the_best_epoch_are_compared_and_the_page_names_the_option() -> None:
     run_id = str(synthetic.tables(synthetic.Invented(runs=3))["runs"]["run_id"].iloc[0])
     rows = [(run_id, "best_val", 2, 0.75, np.nan, np.nan), (run_id, "last", 3, 0.73, np.nan, np.nan)]

@@ -64,6 +64,7 @@ def test_a_marker_that_runs_use_is_a_cause():
     assert 'href="#transplants">All four runs use a marker of' in text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("num_tested", "uses", "missing"),
     [

@@ -3,6 +3,7 @@
 import re
 
 import pandas as pd
+import pytest
 import synthetic
 
 from reports.page import render
@@ -82,11 +83,13 @@ def subgroup(
     return tuple(cells.values())
 
 
+@pytest.mark.slow
 def test_without_their_tables_the_sections_are_missing() -> None:
     text = page(subgroups=[])
     assert not any(f'id="{key}"' in text for key in ("components", "groups", "robustness"))
 
 
+@pytest.mark.slow
 def test_the_gap_of_the_first_run_is_drawn_in_components_and_unknown_components_are_named() -> None:
     text = page(decomposition=decomposition())
     assert "The gap of .080 is the sum of case mix −.020" in text
@@ -100,6 +103,7 @@ def test_the_gap_of_the_first_run_is_drawn_in_components_and_unknown_components_
     assert "gap .080 [.070, .090]: case mix −.020, remainder .100" in text
 
 
+@pytest.mark.slow
 def test_the_labels_component_names_its_mapping_its_range_and_other_patients() -> None:
     def labels(run: str, how: str, *more: float) -> tuple[object, ...]:
         return (run, "external", "auroc", "macro", "labels", 0.02, 0.01, 0.03, how, NAN, NAN, NAN, 2, *more)
@@ -134,6 +138,7 @@ def test_the_labels_component_names_its_mapping_its_range_and_other_patients() -
     assert "from label source (other internal patients)" in other
 
 
+@pytest.mark.slow
 def test_runs_are_compared_with_the_line_of_the_other_runs() -> None:
     rows = [
         (
@@ -159,6 +164,7 @@ def test_runs_are_compared_with_the_line_of_the_other_runs() -> None:
     assert "slope of the line over all runs is .812" in text
 
 
+@pytest.mark.slow
 def test_oracles_are_named_and_the_best_run_has_no_interval_of_its_regret() -> None:
     rows = [
         ("internal val", False, RUNS[1], "external", 0.80, RUNS[0], 0.82, 0.02, 0.01, 0.03, NAN, 5),
@@ -171,6 +177,7 @@ def test_oracles_are_named_and_the_best_run_has_no_interval_of_its_regret() -> N
     assert ".000–.000" not in text
 
 
+@pytest.mark.slow
 def test_groups_have_their_difference_and_missing_groups_a_dash() -> None:
     rows = [
         subgroup("chexpert", "sex=F", "auroc", 0.80, 0.78),
@@ -192,6 +199,7 @@ def test_groups_have_their_difference_and_missing_groups_a_dash() -> None:
     assert HOSTILE not in text
 
 
+@pytest.mark.slow
 def test_error_rates_are_drawn_by_group_and_groups_with_few_patients_are_named() -> None:
     rows = [
         subgroup("chexpert", "sex=F", "auroc", 0.8, 0.78),

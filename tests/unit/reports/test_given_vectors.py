@@ -11,6 +11,7 @@ from tests.unit.reports.test_heatmaps import with_looks
 
 STUDY = with_looks(tables(Invented(runs=4)), 2.0)
 GIVEN = ranked_ids(STUDY)[1]
+pytestmark = pytest.mark.slow  # two whole pages
 
 
 @pytest.fixture(scope="module", params=[False, True], ids=["networks", "given vectors"])

@@ -47,10 +47,12 @@ def with_looks(found: Tables, value: float, name: str = "Edema", wide: float = 0
     return Tables(found.meta, {**found.frames, "attention": table, "gallery": gallery})
 
 
+@pytest.mark.slow
 def test_without_the_analysis_there_is_no_section() -> None:
     assert 'id="attention"' not in render(tables())
 
 
+@pytest.mark.slow
 def test_the_sentence_follows_from_the_numbers_and_pictures_of_patients_carry_a_warning() -> None:
     page = render(with_looks(tables(Invented(runs=2)), 2.0))
     assert "2.0× the finding’s share of the image area. This is clearly more than chance" in page
@@ -63,6 +65,7 @@ def test_the_sentence_follows_from_the_numbers_and_pictures_of_patients_carry_a_
     assert "radiographs of patients" not in other
 
 
+@pytest.mark.slow
 def test_the_method_of_the_maps_is_that_of_the_grid() -> None:
     found = with_looks(tables(Invented(runs=2)), 2.0)
     assert "A heat map is Grad-CAM of the finding" in render(found)
@@ -70,16 +73,19 @@ def test_the_method_of_the_maps_is_that_of_the_grid() -> None:
     assert "A heat map is HiResCAM of the finding" in render(Tables({**found.meta, "analyses": [chosen]}, found.frames))
 
 
+@pytest.mark.slow
 def test_without_several_seeds_the_page_says_so() -> None:
     assert "Seeds were not varied" in render(with_looks(tables(Invented(runs=2)), 2.0))
 
 
+@pytest.mark.slow
 def test_hostile_names_are_escaped_and_missing_numbers_are_accepted() -> None:
     page = render(with_looks(tables(Invented(runs=1)), float("nan"), "<script>alert(1)</script>"))
     assert "<script>alert(1)" not in page
     assert ">nan<" not in page
 
 
+@pytest.mark.slow
 def test_pictures_are_in_the_details_of_their_run_and_the_footer_names_their_origin() -> None:
     made = with_looks(tables(Invented(runs=2)), 2.0)
     page = render(made)
@@ -132,6 +138,7 @@ def test_heat_on_the_finding_is_claimed_only_if_the_interval_supports_it(value, 
     assert said in looks.answer(made["attention"], runs)
 
 
+@pytest.mark.slow
 def test_a_site_has_the_pictures_as_base64_in_its_data(tmp_path) -> None:
     write_site(with_looks(tables(Invented(runs=2)), 2.0), tmp_path)
     table = json.loads((tmp_path / "data" / "gallery.json").read_text())

@@ -77,6 +77,7 @@ def test_each_encoder_is_a_line_from_few_to_many_labels_in_both_panels() -> None
     assert body[0][5].startswith(f"{external:.3f}".removeprefix("0"))
 
 
+@pytest.mark.slow
 def test_a_grid_without_label_efficiency_has_no_section_and_a_line_needs_two_points() -> None:
     assert section([]) is None
     assert not on_page(0)

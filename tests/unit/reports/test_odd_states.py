@@ -33,6 +33,7 @@ def test_without_a_match_the_page_says_that_ranks_have_not_changed():
     assert "Remove filters" in page
 
 
+@pytest.mark.slow
 def test_one_run_has_no_groups_no_search_and_no_fit():
     page = render(tables(Invented(runs=1)))
     assert "Only one run: no ranking." in page
@@ -41,6 +42,7 @@ def test_one_run_has_no_groups_no_search_and_no_fit():
     assert 'id="c-internal"' not in page
 
 
+@pytest.mark.slow
 def test_a_missing_cohort_has_no_column_and_is_named_in_the_note():
     page = render(tables(Invented(runs=3, hospitals=("chexpert", "mimic"))))
     assert "BRAX is absent: no folder brax/ in the data." in page
@@ -56,11 +58,13 @@ def test_a_hospital_without_scores_has_no_column_and_is_named():
     assert "Not shown" not in told(str(hospitals(read(made)).html))
 
 
+@pytest.mark.slow
 def test_a_finding_with_few_patients_is_a_dash_with_the_reason_and_never_zero():
     page = render(tables(Invented(runs=2, patients=0.15, noise=3)))
     assert re.search(r"<td>–<i>&lt; 10 patients</i>", page)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("diagnosed", [True, False])
 def test_an_auroc_below_half_is_questioned_and_linked_to_its_histograms(diagnosed):
     made = tables(Invented(runs=3, below_half=True))
@@ -129,6 +133,7 @@ def test_a_run_whose_transplants_failed_has_a_dash_with_the_reason():
     assert not re.search("it failed|not run", cells[first])
 
 
+@pytest.mark.slow
 def test_groups_after_the_tenth_start_closed_and_keep_their_heads():
     made = tables(Invented(runs=30))
     ranks = made["ranks"][:30].assign(group=range(1, 31))  # the first ranking
@@ -138,6 +143,7 @@ def test_groups_after_the_tenth_start_closed_and_keep_their_heads():
     assert page.count('class="row" data-id') == 30
 
 
+@pytest.mark.slow
 def test_without_javascript_every_chart_refers_to_its_numbers():
     page = render(tables(Invented(runs=4)))
     charts = page.count('class="plot"')
@@ -145,6 +151,7 @@ def test_without_javascript_every_chart_refers_to_its_numbers():
     assert page.count("This chart needs JavaScript; its numbers are below.") == charts
 
 
+@pytest.mark.slow
 def test_a_run_stopped_by_its_limit_is_ranked_with_a_remark():
     made = tables(Invented(runs=3))
     runs = made["runs"].copy()

@@ -84,7 +84,13 @@ def unpacked(page, block):
     return gzip.decompress(base64.b64decode(re.search(rf'id="{block}">([^<]+)<', page).group(1))).decode()
 
 
-@pytest.fixture(scope="module", params=list(STATES))
+@pytest.fixture(
+    scope="module",
+    params=[
+        pytest.param(name, marks=pytest.mark.slow if name in {"many", "more rows than at once"} else [])
+        for name in STATES
+    ],
+)
 def page(request):
     return render(tables(STATES[request.param]))
 
@@ -137,6 +143,7 @@ def test_the_same_tables_give_the_same_bytes(state, tmp_path):
     assert render(made) == render(tables(STATES[state])) == render(Tables.load(tmp_path))
 
 
+@pytest.mark.slow
 def test_names_are_escaped_everywhere():
     made = tables(Invented(runs=3, failed=1, name=HOSTILE))
     made.meta["title"] = made.meta["grid"] = HOSTILE
@@ -159,6 +166,7 @@ def test_names_are_escaped_everywhere():
     assert "<script" not in json.dumps(charts)
 
 
+@pytest.mark.slow
 def test_the_share_of_images_without_detected_lungs_is_in_the_cohort_section():
     made = tables(Invented(runs=2))
     assert "No lungs were detected" not in render(made)
@@ -171,6 +179,7 @@ def test_the_share_of_images_without_detected_lungs_is_in_the_cohort_section():
     assert "<td>0.4 %</td>" in page
 
 
+@pytest.mark.slow
 def test_images_excluded_by_each_filter_are_in_the_cohort_table():
     made = tables(Invented(runs=2))
     flow = {
@@ -192,6 +201,7 @@ def cohort_section(page):
     return page[page.index('id="cohorts"') : page.index('id="method"')]
 
 
+@pytest.mark.slow
 def test_images_of_a_split_that_is_not_scored_are_counted_in_the_cohort_table():
     made = tables(Invented(runs=2))
     assert "not scored" not in cohort_section(render(made))
@@ -216,6 +226,7 @@ def test_the_dots_of_a_hospital_are_closer_to_its_own_mean_than_to_the_mean_of_t
             assert y - mean < (following - mean) / 2
 
 
+@pytest.mark.slow
 def test_failed_runs_come_last_without_a_rank_and_with_their_reason():
     page = render(tables(Invented(runs=4, failed=1)))
     body = page[page.index('class="failed"') :]
@@ -223,6 +234,7 @@ def test_failed_runs_come_last_without_a_rank_and_with_their_reason():
     assert page.index('class="failed"') > page.rindex('data-group="')
 
 
+@pytest.mark.slow
 def test_a_phantom_page_is_marked_in_banner_headline_and_footer():
     page = render(tables(STATES["phantom"]))
     assert '<div class="banner"' in page
@@ -230,6 +242,7 @@ def test_a_phantom_page_is_marked_in_banner_headline_and_footer():
     assert '<div class="banner"' not in render(tables(STATES["many"]))
 
 
+@pytest.mark.slow
 def test_the_finding_with_the_shortcut_is_named_with_its_gap():
     page = render(tables(STATES["phantom"]))
     assert "Pleural Effusion: mean AUROC .98" in page
@@ -249,6 +262,7 @@ def test_without_an_external_hospital_no_sentence_mentions_patients_or_missing_r
     assert not re.findall(r"too few patients|0 runs|\bno hospitals\b|of this run|No learning curve|Group 1", said)
 
 
+@pytest.mark.slow
 def test_without_a_shared_finding_the_page_says_so_and_shows_the_internal_scores():
     said = _plain(render(tables(STATES["nothing in common"])))
     assert "2 runs · 6 hospitals" in said
@@ -261,11 +275,13 @@ def test_without_a_shared_finding_the_page_says_so_and_shows_the_internal_scores
     assert "too few patients" not in said
 
 
+@pytest.mark.slow
 def test_runs_and_scored_runs_are_counted_separately():
     assert "4 runs, 2 with scores · 6 hospitals" in _plain(render(tables(STATES["failed"])))
     assert "2 runs, none with scores · 6 hospitals" in _plain(render(tables(STATES["all failed"])))
 
 
+@pytest.mark.slow
 def test_internal_and_external_auroc_are_drawn_and_listed_on_shared_findings():
     made = tables(STATES["two in common"])
     page = render(made)
@@ -280,6 +296,7 @@ def test_internal_and_external_auroc_are_drawn_and_listed_on_shared_findings():
     assert sorted(shown) == sorted(places(v) for v in means["internal"])
 
 
+@pytest.mark.slow
 def test_every_gap_has_a_verdict():
     made = tables(Invented(runs=4, noise=2))
     page, gaps = render(made), made["ranks"].query("metric == 'gap' and dataset == 'external'")
@@ -291,6 +308,7 @@ def test_every_gap_has_a_verdict():
     assert len(in_detail) == 4 * per_run
 
 
+@pytest.mark.slow
 def test_excluded_findings_are_in_the_method_section_and_in_the_run():
     made = tables(Invented(runs=2))
     run_id = str(made["runs"]["run_id"][0])
@@ -309,6 +327,7 @@ def test_excluded_findings_are_in_the_method_section_and_in_the_run():
     assert "no patient in two splits; 3 images have duplicates in another split" in cohorts
 
 
+@pytest.mark.slow
 def test_optional_facts_may_be_empty():
     made = tables(Invented(runs=2))
     plain = render(made)
@@ -316,12 +335,14 @@ def test_optional_facts_may_be_empty():
     assert render(made) == plain
 
 
+@pytest.mark.slow
 def test_a_finding_with_few_patients_has_the_reason_instead_of_a_number():
     page = render(tables(STATES["few patients"]))
     assert "&lt; 10 patients" in page
     assert "not labeled" in page
 
 
+@pytest.mark.slow
 def test_every_cell_of_a_run_has_its_number_of_images():
     page = render(tables(Invented(runs=1)))
     table = page[page.index("AUROC by finding and hospital") : page.index("Other metrics")]
@@ -330,11 +351,13 @@ def test_every_cell_of_a_run_has_its_number_of_images():
     assert len(numbers) + table.count("not labeled") + table.count("&lt; 10 patients") == 6 * 9
 
 
+@pytest.mark.slow
 def test_one_run_is_not_ranked_and_a_run_below_half_is_questioned():
     assert "Only one run, so no ranking" in render(tables(Invented(runs=1)))
     assert "inverted or mislabeled?" in render(tables(STATES["below half"]))
 
 
+@pytest.mark.slow
 def test_the_navigation_has_every_section_except_the_opening_and_folded_sections():
     page = render(tables(Invented(runs=2)))
     nav = re.search(r"<nav.*?</nav>", page, re.DOTALL).group()
@@ -349,6 +372,7 @@ def test_the_style_ids_of_plotly_are_extracted_from_its_source():
     assert style_ids(f'if(!document.getElementById("{"a1" * 32}")){{}}') == ["a1" * 32]
 
 
+@pytest.mark.slow
 def test_the_module_writes_a_page_and_reports_a_missing_folder(tmp_path):
     tables(Invented(runs=2)).save(tmp_path / "tables")
     root = Path(__file__).parents[3]

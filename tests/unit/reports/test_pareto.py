@@ -38,6 +38,7 @@ def with_goals(made: Tables, **columns: object) -> Tables:
     return Tables(made.meta, made.frames | {"goals": made["goals"].assign(**columns)})
 
 
+@pytest.mark.slow
 def test_every_nondominated_run_has_one_strip_per_goal_with_dots_of_all_runs():
     made = tables(Invented(runs=12))
     found = at_once(read(made))
@@ -53,6 +54,7 @@ def test_every_nondominated_run_has_one_strip_per_goal_with_dots_of_all_runs():
     assert "nan" not in page[page.index("goal-auroc") : page.index("goal-auroc") + 20_000].lower()
 
 
+@pytest.mark.slow
 def test_right_is_better_in_every_strip():
     made = tables(Invented(runs=12))
     found = at_once(read(with_goals(made, on_front=True)))
@@ -81,6 +83,7 @@ def test_equal_runs_are_all_nondominated_and_drawn():
     assert found["doubt"] == ""
 
 
+@pytest.mark.slow
 def test_a_run_with_a_missing_goal_is_counted_as_left_out():
     made = tables(Invented(runs=5))
     fewer = Tables(made.meta, made.frames | {"goals": pd.DataFrame(made["goals"].iloc[:3])})

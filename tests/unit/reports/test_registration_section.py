@@ -105,6 +105,7 @@ def registered(**changes: Any) -> dict[str, Any]:
     return facts | made | changes
 
 
+@pytest.mark.slow
 def test_texts_of_a_registration_are_escaped() -> None:
     page = render(Tables({**MADE.meta, "registrations": [registered()]}, MADE.frames))
     assert HOSTILE not in page
@@ -112,6 +113,7 @@ def test_texts_of_a_registration_are_escaped() -> None:
     assert "1 deviation from the registered plan" in page
 
 
+@pytest.mark.slow
 def test_a_page_without_registration_says_so_in_one_place() -> None:
     page = render(MADE)
     assert 'id="registration"' not in page

@@ -34,6 +34,7 @@ def test_headline_rows_have_default_mapping_all_patients_headline_split_and_sele
     assert board.cells == pytest.approx(plain.cells, nan_ok=True) or _same(board.cells, plain.cells)
 
 
+@pytest.mark.slow
 def test_findings_whose_labels_match_only_approximately_are_marked_where_they_are_shown():
     made = tables(Invented(runs=3))
     plain = read(made)
@@ -59,6 +60,7 @@ def _same(a, b):
     return all(np.allclose([a[k].value], [b[k].value], equal_nan=True) for k in a)
 
 
+@pytest.mark.slow
 def test_runs_are_ordered_by_mean_external_auroc_and_unscored_runs_are_separate():
     board = read(tables(Invented(runs=24, failed=2)))
     values = [r.external.value for r in board.ranked]
@@ -67,6 +69,7 @@ def test_runs_are_ordered_by_mean_external_auroc_and_unscored_runs_are_separate(
     assert [r for group in board.groups for r in group] == list(board.ranked)
 
 
+@pytest.mark.slow
 def test_hospitals_are_ordered_by_their_mean_gap():
     mean_gaps = [h.mean_gap.value for h in read(tables(Invented())).hospitals]
     assert mean_gaps == sorted(mean_gaps)
@@ -96,11 +99,13 @@ def test_hospitals_and_shared_findings_are_counted_without_scored_runs():
     assert (apart.num_external, apart.has_common, len(apart.scored), apart.ranked) == (5, False, 2, ())
 
 
+@pytest.mark.slow
 def test_the_worst_hospital_is_the_one_with_the_lowest_auroc():
     for run in read(tables(Invented())).ranked:
         assert run.worst_auroc.value == min(e.value for e in run.hospitals.values())
 
 
+@pytest.mark.slow
 def test_tables_are_equal_after_saving_and_loading(tmp_path):
     made = tables(Invented(runs=3))
     made.save(tmp_path)

@@ -75,6 +75,7 @@ def test_descriptors_of_zero_or_one_image_or_hospital_are_accepted(images: int) 
     assert "nan" not in html
 
 
+@pytest.mark.slow
 def test_a_nuisance_that_predicts_a_finding_is_named_with_its_external_auroc_and_its_effect() -> None:
     html = str(shortcuts(read(filled(nuisances=varying(first_run())))).html)
     assert "“View” alone predicts Edema: AUROC .800 internal, .200 external" in html
@@ -85,12 +86,14 @@ def test_a_nuisance_that_predicts_a_finding_is_named_with_its_external_auroc_and
     assert "no sign of a shortcut in the internal AUROC" in weak
 
 
+@pytest.mark.slow
 def test_names_of_descriptors_and_nuisances_are_escaped() -> None:
     page = render(filled(descriptors=described(HOSTILE), nuisances=varying(first_run(), HOSTILE)))
     assert HOSTILE not in page
     assert "&lt;script&gt;" in page
 
 
+@pytest.mark.slow
 def test_a_failed_analysis_is_reported_in_its_section_and_an_unrequested_analysis_is_not() -> None:
     made = tables(Invented(runs=2))
     runs = made["runs"]["run_id"].tolist()

@@ -23,6 +23,7 @@ def site(tmp_path_factory):
     return folder, made
 
 
+@pytest.mark.slow
 def test_every_link_is_relative_and_leads_to_a_file_of_the_site(site):
     folder, made = site
     pages = [folder / "index.html", folder / "data.html", *sorted((folder / "runs").glob("*.html"))]

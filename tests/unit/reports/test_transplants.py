@@ -2,6 +2,7 @@
 
 import numpy as np
 import pandas as pd
+import pytest
 
 from reports.page import render
 from reports.report_data.report_data import read
@@ -75,6 +76,7 @@ def test_a_simulated_shortcut_is_named_with_its_control_and_its_cost() -> None:
     assert "nan" not in html
 
 
+@pytest.mark.slow
 def test_without_a_shortcut_the_page_says_so() -> None:
     html = str(transplants(read(asked(caught=False))).html)
     assert "No marker of CheXpert is a shortcut in any of four runs" in html
@@ -96,6 +98,7 @@ def test_a_reaction_to_jpeg_or_clahe_is_stated_and_is_no_shortcut() -> None:
     assert "No marker of CheXpert is a shortcut in any of four runs" in html
 
 
+@pytest.mark.slow
 def test_without_transplants_there_is_no_section_and_the_ranking_shows_the_probe() -> None:
     made = tables(Invented(runs=3))
     assert transplants(read(made)).html == ""
@@ -103,11 +106,13 @@ def test_without_transplants_there_is_no_section_and_the_ranking_shows_the_probe
     assert "change in p" in render(asked(3))
 
 
+@pytest.mark.slow
 def test_a_hostile_finding_is_escaped() -> None:
     html = str(transplants(read(asked(finding="<script>alert(1)</script>"))).html)
     assert "<script>" not in html
 
 
+@pytest.mark.slow
 def test_the_correlation_has_its_uncertainty_and_no_causal_words() -> None:
     made = asked(6)
     rows = [

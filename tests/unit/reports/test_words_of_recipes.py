@@ -46,6 +46,7 @@ def test_a_section_that_compares_recipes_calls_them_recipes(page: str, section: 
     assert not re.findall(r".{30}\bruns?\b.{20}", compared, re.IGNORECASE)
 
 
+@pytest.mark.slow
 def test_runs_with_prompts_are_called_wordings_and_others_seeds(page: str) -> None:
     study = with_seeds(tables(Invented(runs=6)))
     rows = [(r, d, 2, 0.01, 0.01) for r in study["ranks"]["run_id"] for d in ("chexpert", "nih", "external")]
@@ -77,6 +78,7 @@ def test_the_details_say_whether_an_entry_is_a_recipe_or_a_run(page: str) -> Non
     assert page.count("Reproduce this run") == page.count("<dt>Run id</dt>") == 12
 
 
+@pytest.mark.slow
 def test_a_figure_of_one_run_states_that_its_recipe_has_others() -> None:
     board = read(with_seeds(tables(Invented(runs=6))))
     best, second = (recipe.members[0] for recipe in board.ranked[:2])
@@ -86,6 +88,7 @@ def test_a_figure_of_one_run_states_that_its_recipe_has_others() -> None:
     assert alone.run_shown(alone.ranked[0]) == alone.ranked[0].label
 
 
+@pytest.mark.slow
 def test_components_are_those_of_the_best_recipe_not_of_one_of_its_runs() -> None:
     study = with_seeds(tables(Invented(runs=6)))
     best = read(study).ranked[0]
@@ -128,6 +131,7 @@ def with_similar_maps(study: Tables, num: int) -> Tables:
     return Tables(study.meta, dict(study.frames) | frames)
 
 
+@pytest.mark.slow
 def test_the_similarity_of_heat_maps_over_seeds_has_an_interval_and_a_reference() -> None:
     study = with_seeds(tables(Invented(runs=3)))
     assert "maps of different seeds cannot be compared" in render(with_similar_maps(study, 0))

@@ -82,6 +82,7 @@ def test_a_name_that_is_no_function_is_refused(tree: Path) -> None:
     assert "bench.cli.main.walk is not a function" in refused.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("function", "stops", "climbs"),
     [

@@ -211,6 +211,7 @@ def test_a_whole_module_of_torchxrayvision_is_read_without_its_code(script: Modu
     assert torch.equal(state["features.conv0.weight"], model.state_dict()["features.conv0.weight"])
 
 
+@pytest.mark.slow
 def test_the_densenet_of_torchxrayvision_fits_the_network_of_the_registry(script: ModuleType) -> None:
     xrv = pytest.importorskip("torchxrayvision")
     torch.manual_seed(0)

@@ -101,6 +101,7 @@ def test_views_of_an_image_hide_what_they_say_they_hide() -> None:
     assert all(len(image.unique()) <= 64 for image in small)
 
 
+@pytest.mark.slow
 def test_a_network_names_sources_by_their_border_and_not_where_it_is_hidden() -> None:
     sample = three_sources(30)
     images = np.random.default_rng(3).integers(0, 256, (len(sample.source), 16, 16)).astype(np.uint8)

@@ -44,6 +44,7 @@ def test_at_the_last_maps_they_are_the_class_activation_map_of_the_linear_layer(
     torch.testing.assert_close(heat_maps(network, x_NCHW, "hirescam").heat_NKhw, cam / 16, atol=1e-7, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_the_slow_way_gives_the_same_maps_at_every_stage_for_every_method() -> None:
     network, x_NCHW = tiny().eval(), images()
     for index, stage in enumerate(stages(network, 64, 64)):

@@ -155,6 +155,7 @@ def test_the_center_prior_has_its_maximum_in_the_center_and_is_symmetric() -> No
     assert 0 < float(prior.min()) < float(prior.max()) <= 1
 
 
+@pytest.mark.slow
 def test_deletion_accepts_upsampled_maps_of_a_network() -> None:
     network, x_NCHW = build("bench.models.se_resnet:se_resnet", TINY, 2).eval(), images(2, 64)
     heat = upsampled(heat_maps(network, x_NCHW).heat_NKhw, 64)[:, 1]

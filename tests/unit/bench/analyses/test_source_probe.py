@@ -33,6 +33,7 @@ def numbers(sources: dict[str, Source], **options: int) -> "pd.Series[float]":
     return table.set_index(["probe", "control", "shots", "metric"])["value"].sort_index()
 
 
+@pytest.mark.slow
 def test_sources_with_distinct_features_are_identified_and_shuffled_sources_are_not() -> None:
     table, confusion_table = source_probe(cohorts(2.0), FINDINGS)
     clear = table.set_index(["probe", "control", "shots", "metric"]).loc[("features", "none", 0, "balanced_accuracy")]
@@ -49,6 +50,7 @@ def test_sources_with_distinct_features_are_identified_and_shuffled_sources_are_
     assert confusion_table["count"].sum() == 240
 
 
+@pytest.mark.slow
 def test_shuffled_sources_of_six_hospitals_are_predicted_at_chance() -> None:
     generator = np.random.default_rng(1)
     centers = 3 * np.eye(6)
@@ -71,11 +73,13 @@ def test_features_without_source_information_are_at_chance_for_any_training_size
         assert value["features", "none", shots, "bits"] > 1.9
 
 
+@pytest.mark.slow
 def test_more_training_images_give_a_better_probe() -> None:
     value = numbers(cohorts(0.6, num=90))
     assert value["features", "none", 32, "bits"] < value["features", "none", 8, "bits"]
 
 
+@pytest.mark.slow
 def test_the_labels_probe_detects_differences_in_findings_and_matching_removes_them() -> None:
     sources = cohorts(0.0, num=480, prevalence=0.25)
     sources = {  # features with the labels and without the hospital
@@ -118,6 +122,7 @@ def test_folds_separate_patients_and_shuffling_keeps_every_fold_balanced() -> No
         assert np.bincount(shuffled(sample, 0)[inside]).tolist() == [12] * 4
 
 
+@pytest.mark.slow
 def test_the_probe_is_reproducible_for_a_seed() -> None:
     first, second = (source_probe(cohorts(0.5), FINDINGS, seed=3) for _ in range(2))
     for a, b in zip(first, second, strict=True):

@@ -104,6 +104,7 @@ def test_the_quality_of_a_file_is_read_from_its_quantization_table(tmp_path: Pat
     assert jpeg_quality(tmp_path / "missing.jpg") == 0
 
 
+@pytest.mark.slow
 def test_a_network_that_uses_jpeg_blocks_is_reported_and_a_different_one_is_not() -> None:
     table = table_of(blocks, 15, 95)
     assert changed(table, "a", JPEG) == ["Edema"]

@@ -188,6 +188,7 @@ def said(*arguments: str, code: int = 0) -> str:
     return done.stdout
 
 
+@pytest.mark.slow
 def test_a_list_says_what_each_entry_is_where_it_comes_from_and_what_it_costs() -> None:
     header, line = said("list", "architectures", "xception", "--registry", str(OURS)).splitlines()
     for word in ("title", "million params", "GMACs at 224", "licence", "source", "about"):
@@ -212,6 +213,7 @@ def test_every_entry_says_what_it_is_where_it_comes_from_and_under_which_licence
             assert float(shown["million params"]) > 0 < float(shown["GMACs at 224"]), entry.name
 
 
+@pytest.mark.slow
 def test_figures_that_do_not_hold_are_an_exit_status_of_1(tmp_path: Path) -> None:
     tiny = "use: 'bench.models.se_resnet:se_resnet', with: {depths: [1, 1, 1, 1], widths: [16, 32, 64, 128]}"
     path = tmp_path / "mine.yaml"
@@ -301,6 +303,7 @@ def requested(tmp_path: Path) -> Path:
     return tmp_path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "what", "where", "fix"),
     [
@@ -408,6 +411,7 @@ def test_timm_has_the_shipped_starting_weights_where_the_check_looks_for_them() 
     assert elsewhere == set(starting_weights.RELEASES)
 
 
+@pytest.mark.slow
 def test_a_dry_run_lists_the_runs_and_draws_nothing(tmp_path: Path, here: Command) -> None:
     text = here("run", "--grid", "tiny", "--dry-run", cwd=tmp_path).stdout
     assert text.count("seresnet_tiny") == 2

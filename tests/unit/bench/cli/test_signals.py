@@ -40,6 +40,7 @@ def test_little_is_imported_before_signals_are_handled() -> None:
     assert set(done.stdout.split()) <= allowed
 
 
+@pytest.mark.slow
 def test_a_signal_that_the_caller_ignores_stays_ignored() -> None:
     """A shell starts background jobs with Ctrl-C ignored."""
     probe = PROBE.format(module="typer", number=int(signal.SIGINT)).replace(

@@ -226,6 +226,7 @@ def test_an_older_registry_file_without_algorithms_trains_erm(tmp_path: Path, re
         read(tmp_path, "sweeps:\n  - {algorithm: groupdro}\n", older)
 
 
+@pytest.mark.slow
 def test_a_sweep_with_too_many_combinations_is_refused_before_it_is_expanded(
     tmp_path: Path, registry: Registry
 ) -> None:

@@ -33,6 +33,7 @@ def records(store: Path) -> int:
     return sum(path.stat().st_size for path in (store / "check").glob("*.records"))
 
 
+@pytest.mark.slow
 def test_sound_phantoms_have_no_fault_and_a_second_check_reads_no_image_again(
     phantom: Path, tmp_path: Path, here: Command
 ) -> None:
@@ -45,6 +46,7 @@ def test_sound_phantoms_have_no_fault_and_a_second_check_reads_no_image_again(
     assert records(tmp_path / "runs") == size
 
 
+@pytest.mark.slow
 def test_planted_mistakes_are_faults_and_exit_1(phantom: Path, tmp_path: Path, here: Command) -> None:
     chexpert = sorted((phantom / "chexpert").rglob("view1_frontal.jpg"))
     train = next(path for path in chexpert if "/train/" in str(path))
@@ -73,6 +75,7 @@ def test_a_quick_check_opens_no_image(phantom: Path, tmp_path: Path, here: Comma
     assert "BAD  nih: unreadable images" in here("check", "--data", "p", "--quiet", cwd=tmp_path, code=1).stdout
 
 
+@pytest.mark.slow
 def test_one_refused_dataset_does_not_hide_the_others(phantom: Path, tmp_path: Path, here: Command) -> None:
     entries = phantom / "nih" / "Data_Entry_2017_v2020.csv"
     entries.write_text(entries.read_text().replace("View Position", "Position"))
@@ -81,6 +84,7 @@ def test_one_refused_dataset_does_not_hide_the_others(phantom: Path, tmp_path: P
     assert "ok   vindr: images: " in said
 
 
+@pytest.mark.slow
 def test_a_warning_alone_exits_with_0(phantom: Path, tmp_path: Path, here: Command) -> None:
     brax = phantom / "brax" / "master_spreadsheet_update.csv"
     brax.write_text(brax.read_text().replace("StudyDate", "Date"))
@@ -89,6 +93,7 @@ def test_a_warning_alone_exits_with_0(phantom: Path, tmp_path: Path, here: Comma
     assert said.splitlines()[-1] == "0 faults, 1 warning"
 
 
+@pytest.mark.slow
 def test_patients_of_two_cohorts_of_one_layout_are_compared(phantom: Path, tmp_path: Path, here: Command) -> None:
     shutil.copytree(phantom / "nih", phantom / "again")
     data = phantom / "data.yaml"

@@ -32,6 +32,7 @@ def as_real(phantoms: Path, target: Path) -> Path:
     return target / "data"
 
 
+@pytest.mark.slow
 def test_the_text_lists_every_cohort_and_every_part(phantoms: Path, here: Command, tmp_path: Path) -> None:
     said = here("data", "stats", "--data", str(phantoms), "--quiet", cwd=tmp_path).stdout
     for name in ("chexpert", "mimic", "nih", "padchest", "vindr", "brax"):
@@ -41,6 +42,7 @@ def test_the_text_lists_every_cohort_and_every_part(phantoms: Path, here: Comman
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_json_has_consistent_counts(phantoms: Path, here: Command, tmp_path: Path) -> None:
     stats = json.loads(here("data", "stats", "--data", str(phantoms), "--json", "--sample", "5", cwd=tmp_path).stdout)
     assert stats["schema"] == 1
@@ -54,6 +56,7 @@ def test_json_has_consistent_counts(phantoms: Path, here: Command, tmp_path: Pat
         assert len(cohort_stats["findings"]) == 9
 
 
+@pytest.mark.slow
 def test_no_images_needs_only_the_tables(phantoms: Path, here: Command, tmp_path: Path) -> None:
     data = as_real(phantoms, tmp_path)
     for image in data.rglob("*.png"):
@@ -77,6 +80,7 @@ def test_a_page_shows_pictures_of_phantoms(phantoms: Path, here: Command, tmp_pa
     assert "clahe_224" in page
 
 
+@pytest.mark.slow
 def test_images_of_patients_need_with_images_and_then_the_page_warns(
     phantoms: Path, here: Command, tmp_path: Path
 ) -> None:
@@ -124,6 +128,7 @@ def test_the_caption_lists_present_and_uncertain_findings(row: int, words: str) 
     assert caption(cohort(), row) == words
 
 
+@pytest.mark.slow
 def test_a_grid_gives_the_splits_and_the_label_space(phantoms: Path, here: Command, tmp_path: Path) -> None:
     (tmp_path / "grid.yaml").write_text(
         "evaluate_on: [mimic]\nsplit: {train: 0.6, val: 0.2, test: 0.2}\nbase: {train_on: chexpert, architecture: resnet18, "

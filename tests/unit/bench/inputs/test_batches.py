@@ -151,6 +151,7 @@ CASES: dict[str, dict[str, Any]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CASES)
 def test_a_step_never_waits_for_the_device(name: str) -> None:
     """On the meta device every read of a value, such as item(), bool() or nonzero(), raises an error."""

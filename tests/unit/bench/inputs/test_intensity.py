@@ -82,6 +82,7 @@ def test_landmarks_equal_numpy_percentiles_of_the_foreground(images: Images) -> 
         np.testing.assert_allclose(own, np.percentile(foreground, LANDMARKS), atol=1e-9)
 
 
+@pytest.mark.slow
 @settings(deadline=None)
 @given(arrays(np.uint8, (2, 6, 8)), arrays(np.uint8, (1, 6, 8)))
 def test_histmatch_equals_scikit_image(images: Images, other: Images) -> None:
@@ -100,6 +101,7 @@ def test_an_image_matched_to_itself_is_unchanged() -> None:
     torch.testing.assert_close(computed[:, 0], image.float() / 255, atol=1e-6, rtol=0)
 
 
+@pytest.mark.slow
 @settings(deadline=None)
 @given(arrays(np.uint8, (2, 5, 5)))
 def test_every_table_is_monotonic_and_between_0_and_1(images: Images) -> None:
@@ -161,6 +163,7 @@ def extra(schedule: dict[str, object]) -> str:
     return f"sweeps:\n  - {{schedule: {json.dumps(schedule)}}}\n" if schedule else ""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("preprocessing", ["histstd_64", "histmatch_64", "adaptive_roi_hist_64"])
 def test_the_reference_depends_only_on_internal_training_images(preprocessing: str, tmp_path: Path) -> None:
     made = planned(tmp_path, preprocessing)
@@ -192,6 +195,7 @@ def test_an_internal_cohort_without_contrast_gives_an_error_with_its_folder(tmp_
         reference(made.runs[0], made.store, made.refs[0], tmp_path / "run")
 
 
+@pytest.mark.slow
 def test_a_lost_reference_is_learned_again(tmp_path: Path) -> None:
     made = planned(tmp_path, epochs=1, batch_size=16)
     prepare(made, 1, silent)
@@ -206,6 +210,7 @@ def test_a_lost_reference_is_learned_again(tmp_path: Path) -> None:
     pd.testing.assert_frame_equal(pd.read_parquet(folder / "predictions" / "far.parquet"), before)
 
 
+@pytest.mark.slow
 def test_cost_is_measured_at_the_input_size_of_the_network(tmp_path: Path) -> None:
     made = planned(tmp_path, "crop_72_64, augmentation: chexnet", epochs=1, batch_size=16)
     prepare(made, 1, silent)

@@ -11,6 +11,7 @@ from bench.models.network import build
 TINY = {"depths": [1, 1, 1, 1], "widths": [16, 32, 64, 128]}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("use", "options", "millions", "gmacs"),
     [  # measured with torch 2.15.0, timm 1.0.31, fvcore 0.1.5

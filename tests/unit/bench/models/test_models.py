@@ -41,6 +41,7 @@ def test_the_scratch_network_has_the_parameters_of_its_source() -> None:
     assert sum(p.numel() for p in build(SCRATCH, {}, 9).parameters()) == 21_446_473
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("channels", [1, 3])
 def test_starting_weights_fill_everything_but_the_classifier(tmp_path: Path, channels: int) -> None:
     file = imagenet_file(tmp_path)
@@ -103,6 +104,7 @@ def test_a_failed_download_raises_and_random_weights_never_stand_in(
         build(TIMM, SMALL, 9, weights="hub")
 
 
+@pytest.mark.slow
 def test_a_downloaded_file_is_loaded_as_a_local_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = imagenet_file(tmp_path)
     asked: list[tuple[str, str]] = []
@@ -161,6 +163,7 @@ def test_networks_of_other_stems_and_heads_start_from_their_file(tmp_path: Path,
             torch.testing.assert_close(feature, expected, atol=1e-4, rtol=1e-3)
 
 
+@pytest.mark.slow
 def test_weights_of_a_release_are_checked_by_their_hash_and_loaded_without_running_code(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -185,6 +188,7 @@ def test_weights_of_a_release_are_checked_by_their_hash_and_loaded_without_runni
             start(path)
 
 
+@pytest.mark.slow
 def test_a_timm_model_is_looked_at_before_anything_trains() -> None:
     check_timm({"name": "resnet18"}, 1, 64, "here")
     check_timm({"name": "vit_tiny_patch16_224"}, 3, 224, "here")

@@ -89,6 +89,7 @@ def test_external_cohorts_that_share_images_are_both_scored_and_the_images_are_c
     assert images_of(tmp_path, TWO, exclude=str(path)).compared()[1] == []
 
 
+@pytest.mark.slow
 def test_a_cohort_that_was_encoded_again_is_the_same_cohort_and_is_left_out(
     tmp_path: Path, radiographs: dict[str, list[np.ndarray]]
 ) -> None:
@@ -117,6 +118,7 @@ def test_a_cohort_that_was_encoded_again_is_the_same_cohort_and_is_left_out(
     assert content["compared"]["left_out"][0]["cohorts"] == ("far", "near")
 
 
+@pytest.mark.slow
 def test_a_cohort_that_another_one_contains_is_left_out_whatever_their_order(
     tmp_path: Path, radiographs: dict[str, list[np.ndarray]]
 ) -> None:
@@ -130,6 +132,7 @@ def test_a_cohort_that_another_one_contains_is_left_out_whatever_their_order(
         assert left_out.images == (COPIES, COPIES)
 
 
+@pytest.mark.slow
 def test_images_that_one_cohort_does_not_score_are_not_counted(
     tmp_path: Path, radiographs: dict[str, list[np.ndarray]]
 ) -> None:
@@ -170,6 +173,7 @@ def plan_of_nih(folder: Path, grid: str, **entries: dict[str, object]) -> Plan:
     return planned(folder, grid, internal=nih_entry("internal"), **entries)
 
 
+@pytest.mark.slow
 def test_one_table_under_two_names_is_scored_once(tmp_path: Path) -> None:
     for name, patient in (("internal", 1), ("far", 100), ("near", 100), ("third", 200)):
         write_nih(tmp_path / name, patient)
@@ -192,6 +196,7 @@ def test_the_internal_table_under_another_name_is_refused(tmp_path: Path) -> Non
         plan_of_nih(tmp_path, GRID, far=nih_entry("far"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("population", "patients"), [("", 5), ("one", None)])
 def test_patients_of_external_cohorts_are_compared_within_a_layout_or_population(
     tmp_path: Path, population: str, patients: int | None
@@ -217,6 +222,7 @@ def test_patients_of_external_cohorts_are_compared_within_a_layout_or_population
     assert images.plan.overlaps[0].images == (0, 0)
 
 
+@pytest.mark.slow
 def test_of_three_equal_cohorts_the_first_stays(tmp_path: Path, radiographs: dict[str, list[np.ndarray]]) -> None:
     near = [encoded_again(image, i) for i, image in enumerate(radiographs["nih"])]
     write_tables(tmp_path, radiographs, near)

@@ -174,6 +174,7 @@ def test_three_states_and_further_heads_lie_beside_each_other_in_the_outputs() -
     assert predict(network, normalizer, reader, val.rows, CPU, auxiliary=True)[0].shape == (12, 3)
 
 
+@pytest.mark.slow
 def test_a_run_whose_loss_has_weights_of_its_own_goes_on_to_the_same_bits(tmp_path: Path) -> None:
     run = a_run("sam", loss="aucm")
     whole = train(run, tmp_path / "whole.pt")

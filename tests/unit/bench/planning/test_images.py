@@ -109,6 +109,7 @@ def test_a_title_in_the_label_table_does_not_re_key_a_cohort(tmp_path: Path, mon
     assert before
 
 
+@pytest.mark.slow
 def test_where_no_lungs_were_found_is_said_of_every_cohort(tmp_path: Path) -> None:
     grid = GRID.replace("imagenet_64", "adaptive_roi_hist_64")
     planned = plan(tmp_path, patients(60), grid=grid)
@@ -119,6 +120,7 @@ def test_where_no_lungs_were_found_is_said_of_every_cohort(tmp_path: Path) -> No
     assert all(re.search(r"no lungs found in \d+\.\d % of the images", line) for line in said)
 
 
+@pytest.mark.slow
 def test_size_and_time_are_said_once_before_anything_is_decoded(tmp_path: Path) -> None:
     planned, said = made(tmp_path), []
     total = sum(len(cohort.table) for cohort in planned.cohorts.values())

@@ -110,6 +110,7 @@ def test_images_that_were_encoded_again_stop_the_grid_until_they_are_excluded(
     assert content["compared"] == {"patients": [], "images": True, "external": [], "left_out": []}
 
 
+@pytest.mark.slow
 def test_a_list_that_is_in_use_is_not_overwritten(tmp_path: Path, radiographs: dict[str, list[np.ndarray]]) -> None:
     write_cohorts(tmp_path, radiographs)
     with pytest.raises(DatasetError):
@@ -124,6 +125,7 @@ def test_a_list_that_is_in_use_is_not_overwritten(tmp_path: Path, radiographs: d
     assert images_of(tmp_path, exclude=both).compared()[1] == []
 
 
+@pytest.mark.slow
 def test_hashes_are_computed_once_for_each_build(tmp_path: Path, radiographs: dict[str, list[np.ndarray]]) -> None:
     write_cohorts(tmp_path, radiographs)
 
@@ -189,6 +191,7 @@ def test_patients_of_different_populations_are_not_compared(tmp_path: Path) -> N
     assert contents(planned(tmp_path, **entries), {}, 0)["compared"]["patients"] == []
 
 
+@pytest.mark.slow
 def test_patients_of_one_population_are_compared_across_tables(tmp_path: Path) -> None:
     for name, number in (("internal", 60), ("far", 4)):
         write(tmp_path / name, [bytes([i]) for i in range(number)], "")

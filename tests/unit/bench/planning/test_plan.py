@@ -154,6 +154,7 @@ def test_more_patients_do_not_move_the_others(tmp_path: Path) -> None:
     assert internal_split(fewer, config).equals(internal_split(table, config)[table.index % 3 > 0])
 
 
+@pytest.mark.slow
 def test_labels_of_the_internal_cohort_are_part_of_the_run_id(tmp_path: Path) -> None:
     (tmp_path / "a").mkdir()
     (tmp_path / "b").mkdir()

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pytest
 import yaml
 
 from bench.config.grid import Grid
@@ -47,6 +48,7 @@ def planned(folder: Path, **keys: Any) -> Plan:
     return make_plan(grid, registry, store, folder / "data.yaml", None, 1, "bench run", lambda *_: None)
 
 
+@pytest.mark.slow
 def test_the_page_states_the_association_and_the_runs_have_other_ids(tmp_path: Path) -> None:
     confound = {"finding": "Pneumonia", "with": "view", "level": "AP", "odds_ratio": 6}
     plain, sampled = planned(tmp_path / "plain"), planned(tmp_path / "sampled", confound=confound)

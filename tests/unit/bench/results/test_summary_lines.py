@@ -14,6 +14,7 @@ from bench.store.store import Store
 from tests.unit.bench.results.test_compare_across import MakeRun, make_run, silent, store  # noqa: F401
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("external", [[], ["west"]])
 def test_a_grid_without_an_external_hospital_says_so(store: Store, make_run: MakeRun, external: list[str]) -> None:  # noqa: F811
     lines = summary(scored(store, make_run, external))
@@ -22,6 +23,7 @@ def test_a_grid_without_an_external_hospital_says_so(store: Store, make_run: Mak
     assert any("no run has a score at an external hospital" in line for line in lines) is not bool(external)
 
 
+@pytest.mark.slow
 def test_a_number_without_interval_has_a_reason(store: Store, make_run: MakeRun, tmp_path: Path) -> None:  # noqa: F811
     few = tmp_path / "west" / "table.csv"
     table = pd.read_csv(few)

@@ -91,6 +91,7 @@ def test_a_wrong_input_is_refused_with_its_cause(
     assert error.where.endswith(f"preprocessing.{key}")
 
 
+@pytest.mark.slow
 def test_different_levels_of_the_findings_do_not_hide_a_wrong_normalization(folder: Path, tmp_path: Path) -> None:
     state = load_file(folder / "w.safetensors")
     state["fc.bias"] += torch.tensor([-200.0, 0.0, 200.0, 0.0])
@@ -126,6 +127,7 @@ def test_probabilities_in_place_of_logits_are_named(folder: Path, tmp_path: Path
     assert "golden outputs are probabilities" in refusal(declared(folder, golden=str(tmp_path / "p"))).what
 
 
+@pytest.mark.slow
 def test_other_weights_are_refused_without_a_guess(folder: Path, tmp_path: Path) -> None:
     torch.manual_seed(1)
     save_file(timm.create_model("resnet10t", num_classes=4, in_chans=3).state_dict(), tmp_path / "w.safetensors")
@@ -157,6 +159,7 @@ def test_names_before_the_renaming_are_accepted_too(folder: Path, tmp_path: Path
     GoldenOutputs.read(declared(folder, golden=str(tmp_path / "g"))).check(opened(found))
 
 
+@pytest.mark.slow
 def test_the_option_writes_the_folder_that_the_key_names(folder: Path, tmp_path: Path) -> None:
     declared(folder)
     request = EvaluationRequest.read(folder / "model.yaml", "tiny", None, None)

@@ -181,6 +181,7 @@ def runs(seed: int, num_patients: int, advantage: float) -> tuple[np.ndarray[Any
     return label, means + shared + own, np.array([f"p{code:05}" for code in patient], object)
 
 
+@pytest.mark.slow
 def test_a_large_difference_is_told_with_few_patients_and_a_small_one_with_many() -> None:
     names = ["Edema", "Pneumonia"]
     share = {}

@@ -109,6 +109,7 @@ def test_unlabeled_images_of_labeled_patients_are_left_out() -> None:
         combined_scores(label[rows], images.part(rows), images.part(~of_others & ~rows))
 
 
+@pytest.mark.slow
 @settings(deadline=None)
 @given(st.permutations(range(40)), st.integers(0, 50), st.floats(0.1, 10))
 def test_the_order_of_images_and_an_increasing_transform_of_scores_change_nothing(

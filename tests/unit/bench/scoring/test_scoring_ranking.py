@@ -1,4 +1,5 @@
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -39,6 +40,7 @@ def test_a_sorted_column_has_the_plain_metrics(values: list[float]) -> None:
         np.testing.assert_allclose(areas_found.covariance, expected.covariance, rtol=0, atol=1e-12)
 
 
+@pytest.mark.slow
 @settings(deadline=None)  # the first example compiles
 @given(SCORES.filter(bool))
 def test_numbers_of_groups_of_two_attributes_equal_those_of_their_images_alone(values: list[float]) -> None:

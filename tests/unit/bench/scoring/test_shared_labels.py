@@ -55,6 +55,7 @@ def same(first: RunScores, second: RunScores) -> bool:
     )
 
 
+@pytest.mark.slow
 def test_a_run_has_the_same_scores_before_and_after_other_runs() -> None:
     shared = cohorts()
     scored(shared, 0)
@@ -63,6 +64,7 @@ def test_a_run_has_the_same_scores_before_and_after_other_runs() -> None:
         assert same(scored(shared, run, unlearned), scored(cohorts(), run, unlearned))
 
 
+@pytest.mark.slow
 def test_weights_are_computed_again_for_another_internal_hospital() -> None:
     shared, other = cohorts(), cohort("internal", "test", 300)
     scored(shared, 0)

@@ -54,6 +54,7 @@ def test_unpacking_and_packing_again_gives_the_same_bundle(good: Path, tmp_path:
     assert (tmp_path.parent / "again.zip").read_bytes() == good.read_bytes()
 
 
+@pytest.mark.slow
 @given(data=st.data())
 @settings(max_examples=150, deadline=None)
 def test_a_changed_byte_is_refused(good: Path, tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
@@ -318,6 +319,7 @@ def test_the_id_of_a_table_does_not_depend_on_how_many_rows_are_hashed_at_once(m
     assert table_id(frame) == hashlib.sha256(whole).hexdigest()[:12]
 
 
+@pytest.mark.slow
 def test_damaged_tables_cannot_crash_this_process(tmp_path: Path) -> None:
     """Flipped bytes in a footer can make pyarrow abort. Only the child process ends."""
     content, random = written(tmp_path / "t.parquet").read_bytes(), np.random.default_rng(0)

@@ -82,6 +82,7 @@ def outcome(read: Callable[[], object], value: object, name: str) -> str:
     return "same" if str(found) == str(value) else str(found)
 
 
+@pytest.mark.slow
 def test_a_damaged_file_is_refused_or_reads_as_before(store: Store) -> None:
     draw, outcomes = random.Random(0), Counter[str]()
     read_by_file = readers(store)

@@ -266,6 +266,7 @@ def test_a_rehearsal_takes_at_most_a_tenth_of_the_work_that_it_foretells(
     assert found.rough == still_rough
 
 
+@pytest.mark.slow
 def test_a_large_batch_is_extrapolated_from_a_few_images(plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
     """No step of the rehearsal has more images than the limit of pixels allows, so its memory is bounded."""
     sizes: list[int] = []

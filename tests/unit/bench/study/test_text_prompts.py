@@ -72,6 +72,7 @@ def transformers_folder(folder: Path, wanted: PromptTexts, kind: str) -> Any:
     return model
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["clip", "siglip"])
 @torch.inference_mode()
 def test_prompts_of_transformers_give_the_logits_of_the_whole_model(tmp_path: Path, kind: str) -> None:
@@ -141,6 +142,7 @@ def test_a_text_that_the_model_would_cut_off_is_refused(tmp_path: Path) -> None:
         wanted.encoded(open_text_model(tmp_path), tmp_path / "prompts.safetensors")
 
 
+@pytest.mark.slow
 @torch.inference_mode()
 def test_prompts_of_open_clip_give_the_logits_of_its_zero_shot_classifier(tmp_path: Path) -> None:
     open_clip = pytest.importorskip("open_clip", reason="needs the extra `text`")

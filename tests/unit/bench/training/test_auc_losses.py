@@ -88,6 +88,7 @@ def test_at_its_saddle_the_auc_margin_loss_is_the_mean_square_over_pairs() -> No
     assert aucm(0.75, 0.45, 0.7) == pytest.approx(0.25 * square, abs=1e-6)
 
 
+@pytest.mark.slow
 def test_going_down_finds_the_saddle_for_the_dual_variable_goes_up() -> None:
     loss = AUCM(TARGET, ALL)
     optimizer = torch.optim.SGD(loss.parameters(), lr=0.3)

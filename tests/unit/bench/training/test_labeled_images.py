@@ -58,6 +58,7 @@ def test_a_run_on_explicit_labels_leaves_out_images_without_one(tmp_path: Path) 
     assert trained(run, reader, train, val, tmp_path / "c.pt").gradient_evaluations == 2 * (8 // 4)
 
 
+@pytest.mark.slow
 def test_other_runs_use_all_images(tmp_path: Path) -> None:
     reader, train, val = a_cohort()
     state_NK = train.state_NK.copy()

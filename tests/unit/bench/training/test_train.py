@@ -90,11 +90,13 @@ def test_a_run_that_was_stopped_and_went_on_ends_with_the_same_bits(optimizer: s
     assert resumed.history[same].equals(whole.history[same])
 
 
+@pytest.mark.slow
 def test_another_seed_gives_other_weights(tmp_path: Path) -> None:
     first, second = (train(a_run(seed=seed), tmp_path / f"{seed}.pt") for seed in (0, 1))
     assert weights_sha256(first.network) != weights_sha256(second.network)
 
 
+@pytest.mark.slow
 def test_the_network_learns_what_can_be_seen(tmp_path: Path) -> None:
     trained = train(a_run(schedule=Schedule(epochs=6, batch_size=8, lr=3e-3)), tmp_path / "c.pt")
     reader, _, val = a_cohort()
@@ -110,6 +112,7 @@ def test_micro_batches_take_the_same_share_of_the_step(tmp_path: Path) -> None:
     assert np.isfinite(train(run, tmp_path / "c.pt").history["train_loss"]).all()
 
 
+@pytest.mark.slow
 def test_best_val_keeps_the_best_epoch_and_last_keeps_the_last(tmp_path: Path) -> None:
     best = train(a_run(), tmp_path / "best.pt")
     assert best.best_epoch == 1 + int(best.history["val_auroc"].to_numpy().argmax())

@@ -255,6 +255,7 @@ def test_batches_too_small_to_balance_end_the_run_with_the_number_that_is_needed
         train(a_run(schedule=Schedule(epochs=1, batch_size=4, sampling="balanced")), tmp_path / "c.pt")
 
 
+@pytest.mark.slow
 def test_one_set_can_stop_and_another_select(tmp_path: Path) -> None:
     """The second set has the labels of the first turned round: what is best on one is worst on the other."""
     run = a_run(schedule=Schedule(epochs=4, batch_size=8, lr=3e-3, select_on="expert_valid"))
@@ -270,6 +271,7 @@ def test_one_set_can_stop_and_another_select(tmp_path: Path) -> None:
     assert trained.best_epoch == 1 + int(both[:, 0].argmin())
 
 
+@pytest.mark.slow
 def test_patience_stops_a_run_that_keeps_its_last_epoch(tmp_path: Path) -> None:
     schedule = Schedule(epochs=9, batch_size=8, lr=1e-9, patience=2, kind="constant")
     trained = train(a_run(selection="last", schedule=schedule), tmp_path / "c.pt")

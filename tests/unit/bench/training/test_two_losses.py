@@ -41,6 +41,7 @@ def test_the_first_epochs_minimise_cross_entropy_and_the_rest_the_runs_own_loss(
     assert step.optimizer is not first  # with a state of its own
 
 
+@pytest.mark.slow
 def test_such_a_run_goes_on_where_it_was_stopped_and_keeps_an_epoch_of_its_own_loss(tmp_path: Path) -> None:
     whole = train(a_run(**TWO), tmp_path / "whole.pt")
     for stop_at in (5, 8):  # in the second epoch of cross-entropy, in the first after it
@@ -52,6 +53,7 @@ def test_such_a_run_goes_on_where_it_was_stopped_and_keeps_an_epoch_of_its_own_l
     assert len(whole.history) == 4
 
 
+@pytest.mark.slow
 def test_the_first_epochs_are_those_of_a_run_with_cross_entropy_alone(tmp_path: Path) -> None:
     constant = {"batch_size": 8, "lr": 1e-3, "kind": "constant", "warmup": 0.0}
     two = train(a_run(loss="aucm", schedule=Schedule(epochs=3, pretrain_epochs=2, **constant)), tmp_path / "two.pt")

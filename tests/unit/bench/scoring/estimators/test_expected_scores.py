@@ -346,6 +346,7 @@ def test_hospitals_without_a_description_or_without_spread_do_not_widen() -> Non
     assert (widening(described(values, missing, missing), new) == 1).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("quantity", ["auroc", "sensitivity", "specificity", "accuracy", "prevalence"])
 def test_the_sampling_variance_is_that_of_drawn_hospitals(quantity: str) -> None:
     draw, share, num, distance = np.random.default_rng(0), 0.15, 200, 1.2

@@ -93,6 +93,7 @@ def test_measured_values_are_those_of_the_table_of_scores() -> None:
     assert measured["accuracy"].to_dict() == pytest.approx(accuracy.to_dict())
 
 
+@pytest.mark.slow
 def test_labels_of_external_hospitals_have_no_effect_on_their_estimates() -> None:
     before = said(estimates_of(splits()))
     for state in (0, 1, -1, -2, -3):
@@ -105,6 +106,7 @@ def test_labels_of_external_hospitals_have_no_effect_on_their_estimates() -> Non
     assert not said(estimates_of(others)).equals(before)
 
 
+@pytest.mark.slow
 def test_a_finding_with_few_validation_patients_has_no_estimates() -> None:
     few = splits()
     few[0].state[:, 1] = 0

@@ -12,6 +12,7 @@ from tests.hospitals import ENTRIES, calibrated, internal
 
 FROM_LOGITS = [entry for entry in ENTRIES.values() if entry.facts["given"] == "logits"]
 each = pytest.mark.parametrize("entry", FROM_LOGITS, ids=[entry.name for entry in FROM_LOGITS])
+pytestmark = pytest.mark.slow  # up to 150 drawn examples for each estimator
 
 # few values: many images have the same logit; the far ones have probabilities of exactly 0 and 1
 some_logits = st.one_of(
