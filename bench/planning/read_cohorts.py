@@ -4,8 +4,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bench.config.grid import Grid
+from bench.planning.parsed_tables import ParsedTable
 from bench.store.store import Progress, Store
-from harmonize.cohorts.cohort import Cohort, load
+from harmonize.cohorts.cohort import Cohort
 from harmonize.cohorts.pool_names import hospitals_of
 from harmonize.cohorts.pooled import pooled
 from harmonize.cohorts.specs import CohortSpec, read_data, with_gold
@@ -35,8 +36,9 @@ def read_cohorts(
     cohorts: dict[str, Cohort] = {}
     for i, name in enumerate(names):
         progress(f"read {name}", i, len(names))
-        spec = grid.cohort_spec(specs[name])
-        cohorts[name] = load(spec, first.mapping, space(first.space), tables_alone=tables_alone)
+        spec, findings = grid.cohort_spec(specs[name]), space(first.space)
+        parsed = ParsedTable(store.root / "cache" / "tables", spec, first.mapping, findings, tables_alone)
+        cohorts[name] = parsed.cohort()
     progress("read cohorts", len(names), len(names))
     if len({cohort.phantom for cohort in cohorts.values()}) > 1:
         raise ConfigError(

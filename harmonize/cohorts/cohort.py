@@ -1,8 +1,6 @@
 """Load a dataset as a validated table with one row per image, and count every excluded row."""
 
 import hashlib
-import os
-import stat
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -21,6 +19,7 @@ from harmonize.cohorts.hospital_names import hospital_name
 from harmonize.cohorts.specs import CohortSpec
 from harmonize.cohorts.splits import shared_patients
 from harmonize.datasets import FAULT, TABLE, adapter
+from harmonize.datasets.file_access import are_files, is_file, will_read
 from harmonize.errors import DatasetError
 from harmonize.labels.findings import (
     FINDINGS,
@@ -117,7 +116,7 @@ def load(
     shared_patients(native, native["split"], where)
     native, unknown = remove_listed(native, spec.exclude, flow)
     native = filter_rows(native, spec.choice, spec.layout, spec.root, flow)
-    on_disk = _on_disk(spec.root, native["path"]) if images else np.ones(len(native), bool)
+    on_disk = are_files(spec.root, native["path"]) if images else np.ones(len(native), bool)
     if tables_alone and not on_disk.any():
         on_disk = np.ones(len(native), bool)
     absent = native.loc[~on_disk, ["image_id", "path"]].assign(reason=ABSENT)
@@ -146,7 +145,7 @@ def load(
     remarks |= {"contradictory_sex": len(two_sex_rows), "unknown_label": len(unknown_label_rows)}
     flow |= {name: number for name, number in remarks.items() if number}
     doubts = pd.concat([two_sex_rows, unknown_label_rows])
-    phantom = any((folder / "phantom.json").is_file() for folder in (spec.root, spec.root.parent))
+    phantom = any(is_file(folder / "phantom.json") for folder in (spec.root, spec.root.parent))
     quarantine, doubts = pd.concat([bad_rows, absent], ignore_index=True), doubts.reset_index(drop=True)
     return Cohort(spec.name, spec.layout, spec.root, table, quarantine, flow, phantom, spec, doubts, unknown)
 
@@ -216,36 +215,6 @@ def _training_states(native: pd.DataFrame, states: pd.DataFrame, spec: CohortSpe
     return tables
 
 
-def _on_disk(root: Path, path: pd.Series) -> NDArray[np.bool_]:
-    """Return the mask of paths that are files below root.
-
-    The function lists the files of each folder once. If folders have few files, the function checks each path instead.
-    """
-    if path.empty:
-        return np.zeros(0, bool)
-    base = f"{root}/"
-    split_paths = path.str.rpartition("/")
-    codes, folders = pd.factorize(split_paths[0])
-    # If folders have few files (MIMIC has a folder per study), checking each file is faster.
-    if len(folders) * 3 > len(path):
-        return np.fromiter((_is_file(base + name) for name in path.tolist()), bool, len(path))
-    names: list[frozenset[str]] = []
-    for folder in folders:
-        try:
-            with os.scandir(base + folder) as entries:
-                names.append(frozenset(entry.name for entry in entries if entry.is_file()))
-        except OSError:  # the folder is missing or unreadable, so its images are missing
-            names.append(frozenset())
-    return np.fromiter((name in names[code] for code, name in zip(codes, split_paths[2], strict=True)), bool, len(path))
-
-
-def _is_file(path: str) -> bool:
-    try:
-        return stat.S_ISREG(os.stat(path).st_mode)  # noqa: PTH116  (three times as fast as Path.is_file)
-    except OSError:
-        return False
-
-
 def _contradictory(states: pd.DataFrame) -> int:
     """Return the number of images for which "No Finding" and another finding are present."""
     if NO_FINDING not in states:
@@ -270,6 +239,7 @@ def _rules(spec: CohortSpec, columns: Sequence[str]) -> bytes:
     without its findings.
     """
     if spec.layout == TABLE:
+        will_read(Path(spec.mapping))
         return Path(spec.mapping).read_bytes()
     block = labels_yaml()["datasets"][spec.layout]
     rules = {**labels_yaml()["beyond"].get(spec.layout, {}).get("findings", {}), **block["findings"]}

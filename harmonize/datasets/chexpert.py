@@ -33,6 +33,7 @@ from harmonize.datasets.csvfile import (
     require,
     unmatched_faults,
 )
+from harmonize.datasets.file_access import is_dir, matching
 from harmonize.datasets.outlines import Outlines
 from harmonize.errors import DatasetError
 
@@ -78,7 +79,7 @@ def read(root: Path, source: str = "default") -> pd.DataFrame:
         images = read_images(release, "train", source != "default")
         tables.append(_with_root_paths(_with_demographics(images, release), release.parent, root))
     release_folder = root if release is None else release.parent
-    folders = [folder for folder in (release_folder, root / "CheXpert") if folder.is_dir()]
+    folders = [folder for folder in (release_folder, root / "CheXpert") if is_dir(folder)]
     valid = find_in(folders, "valid.csv") or find_in(folders, "val_labels.csv", "val/val_labels.csv")
     test = find_in(
         folders, "test_labels.csv", "groundtruth.csv", "test.csv", "test/test_labels.csv", "test/groundtruth.csv"
@@ -109,8 +110,8 @@ def _base_folder(path: Path, folders: list[Path]) -> Path:
 
 def _with_root_paths(table: pd.DataFrame, folder: Path, root: Path) -> pd.DataFrame:
     """Return the table with paths relative to the root."""
-    if (
-        not (folder / "valid").is_dir() and (folder / "val").is_dir()
+    if not is_dir(folder / "valid") and is_dir(
+        folder / "val"
     ):  # CheXlocalize renamed the folder of the images, but its label file has the old paths
         table["path"] = table["path"].str.replace(r"^valid/", "val/", regex=True)
     if folder != root:
@@ -154,9 +155,7 @@ def _read_studies(path: Path, folder: Path) -> pd.DataFrame:
     raw = read_text(path, ["Study"], LABELS).rename(columns={"Study": "study"})
     study = raw["study"].str.replace(_PREFIXES, "", regex=True).str.strip("/")
     images = [
-        (row, f"{name}/{image.name}")
-        for row, name in enumerate(study)
-        for image in sorted((folder / name).glob("view*.*"))
+        (row, f"{name}/{image.name}") for row, name in enumerate(study) for image in matching(folder / name, "view*.*")
     ]
     if not images:
         fix = "add the test images (test/patient64741/study1/view1_frontal.jpg), or remove the file"

@@ -9,7 +9,6 @@ Boxes: in pixels of the 1024 x 1024 original, for any size of the file on disk.
 Source: Wang et al. 2017, arXiv:1705.02315. Free to download, with attribution.
 """
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +29,7 @@ from harmonize.datasets.csvfile import (
     require,
     require_whole,
 )
+from harmonize.datasets.file_access import is_dir, matching, names_in, will_read
 from harmonize.errors import DatasetError
 
 SIGNATURE = ("Data_Entry_2017*",)
@@ -116,17 +116,19 @@ def _splits(root: Path, image: "pd.Series[str]") -> Any:
 
 def _listed(path: Path | None, image: "pd.Series[str]") -> "pd.Series[bool]":
     """Return the mask of images that are in a list file, one image per line; without a file (None), no image is listed."""
-    return image.isin(path.read_text(encoding="utf-8").split() if path else [])
+    if path is None:
+        return image.isin([])
+    will_read(path)
+    return image.isin(path.read_text(encoding="utf-8").split())
 
 
 def _images(root: Path) -> dict[str, str]:
     """Return file name -> path for every image in images*/ and images*/images/."""
     paths: dict[str, str] = {}
-    for folder in [root, *sorted(root.glob("images*")), *sorted(root.glob("images*/images"))]:
-        if folder.is_dir():
+    for folder in [root, *matching(root, "images*"), *matching(root, "images*/images")]:
+        if is_dir(folder):
             prefix = "" if folder == root else f"{folder.relative_to(root).as_posix()}/"
-            with os.scandir(folder) as entries:
-                paths |= {entry.name: prefix + entry.name for entry in entries if entry.name.endswith((".png", ".jpg"))}
+            paths |= {name: prefix + name for name in names_in(folder) if name.endswith((".png", ".jpg"))}
     return paths
 
 

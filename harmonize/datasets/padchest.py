@@ -21,6 +21,7 @@ import pandas as pd
 from harmonize.datasets import FAULT, LABELS
 from harmonize.datasets.columns import base_columns
 from harmonize.datasets.csvfile import faults, first_fault, numbers, read_text, recode, require
+from harmonize.datasets.file_access import is_dir
 
 SIGNATURE = ("PADCHEST_*",)
 FILE = "PADCHEST_chest_x_ray_images_labels_160K_01.02.19.csv"
@@ -63,12 +64,12 @@ def read(root: Path, source: str = "default") -> pd.DataFrame:
         table["drop"] = table["drop"].where(~from_other_source, f"not by {source}")
     folder = table.pop("folder")
     name = table["image_id"]
-    if any((root / "images" / number).is_dir() for number in folder.unique()):
+    if any(is_dir(root / "images" / number) for number in folder.unique()):
         table["path"] = "images/" + folder + "/" + name
-    elif any((root / number).is_dir() for number in folder.unique() if number):
+    elif any(is_dir(root / number) for number in folder.unique() if number):
         table["path"] = folder + "/" + name
     else:
-        table["path"] = ("images/" if (root / "images").is_dir() else "") + name
+        table["path"] = ("images/" if is_dir(root / "images") else "") + name
     return table
 
 

@@ -32,6 +32,7 @@ from numpy.typing import NDArray
 from harmonize.datasets import FAULT, SPLITS, VIEWS, native
 from harmonize.datasets.columns import base_columns
 from harmonize.datasets.csvfile import MAX_AGE_YEARS, faults, first_fault, header, numbers, read_text, states_array
+from harmonize.datasets.file_access import is_dir, is_file
 from harmonize.datasets.mapping import TableMapping, read_mapping
 from harmonize.datasets.user_table import is_parquet, read_user_table
 from harmonize.errors import ConfigError, DatasetError
@@ -117,12 +118,12 @@ def is_unlisted(
 
 def _files(root: Path, table: str, mapping: str | Path) -> tuple[Path, TableMapping]:
     """Return the path of the table and the content of the mapping file."""
-    if not root.is_dir():
+    if not is_dir(root):
         raise DatasetError("no such folder", str(root), "correct `root:`")
     mapping_path = Path(mapping)
-    meaning = read_mapping(mapping_path if mapping_path.is_file() else root / mapping_path)
+    meaning = read_mapping(mapping_path if is_file(mapping_path) else root / mapping_path)
     path = root / table
-    if not path.is_file():
+    if not is_file(path):
         raise DatasetError(f"no {table}", str(root), "correct `table:`, which is relative to `root:`")
     return path, meaning
 

@@ -12,7 +12,6 @@ The Kaggle challenge (one train.csv with boxes) has no test split, and only 15 l
 Edema, are null.
 """
 
-import os
 import zlib
 from pathlib import Path
 from typing import Any
@@ -35,6 +34,7 @@ from harmonize.datasets.csvfile import (
     require_whole,
     states_array,
 )
+from harmonize.datasets.file_access import is_dir, names_in
 from harmonize.errors import DatasetError
 from harmonize.labels.findings import ABSENT, NOT_MENTIONED, PRESENT
 
@@ -123,7 +123,7 @@ def kaggle(root: Path) -> Path | None:
 
 def require_folder(root: Path) -> None:
     """Raise DatasetError if the root is missing."""
-    if not root.is_dir():
+    if not is_dir(root):
         raise DatasetError("no such folder", str(root), "correct `root:`, or use --data with the parent of vindr/")
 
 
@@ -234,11 +234,10 @@ def images(root: Path) -> list[Path]:
 
 def _suffixes(folder: Path) -> dict[str, str]:
     """Return image id -> suffix (one of _SUFFIXES) of every image in the folder."""
-    if not folder.is_dir():
+    if not is_dir(folder):
         return {}
-    with os.scandir(folder) as entries:
-        names = [entry.name.rpartition(".") for entry in entries]
-    return {stem: f".{suffix}" for stem, _, suffix in names if f".{suffix}" in _SUFFIXES}
+    parts = [name.rpartition(".") for name in names_in(folder)]
+    return {stem: f".{suffix}" for stem, _, suffix in parts if f".{suffix}" in _SUFFIXES}
 
 
 def boxes(root: Path) -> pd.DataFrame:

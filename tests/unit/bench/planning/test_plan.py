@@ -10,8 +10,8 @@ import pytest
 from bench.config.grid import Grid
 from bench.config.registry import Registry
 from bench.config.run_config import RunConfig
+from bench.planning import parsed_tables
 from bench.planning import plan as planning
-from bench.planning import read_cohorts
 from bench.planning.manifest import contents, links_of
 from bench.planning.plan import Plan, make_plan
 from bench.planning.protocol import internal_split
@@ -96,9 +96,11 @@ def test_a_plan_reads_each_table_once_and_no_image_for_any_number_of_runs(
     for name in ("imread", "imdecode"):
         monkeypatch.setattr(cv2, name, lambda *_: pytest.fail("an image was decoded"))
     read: list[str] = []
-    loaded = read_cohorts.load
+    loaded = parsed_tables.load
     monkeypatch.setattr(
-        read_cohorts, "load", lambda spec, *more, **options: (read.append(spec.name), loaded(spec, *more, **options))[1]
+        parsed_tables,
+        "load",
+        lambda spec, *more, **options: (read.append(spec.name), loaded(spec, *more, **options))[1],
     )
     grid = GRID + "sweeps: [{seed: [0, 1, 2], optimizer: [adamw, lion, sgd, sam], loss: [bce, focal]}]"
     assert len(plan(tmp_path, patients(60), grid=grid).runs) == 24
