@@ -86,7 +86,7 @@ def test_a_name_that_is_no_function_is_refused(tree: Path) -> None:
 @pytest.mark.parametrize(
     ("function", "stops", "climbs"),
     [
-        ("bench.cli.main.run", 420, 26),
+        ("bench.cli.main.run", 420, 30),
         ("bench.runs.run_one.run_one", 66, 22),
         ("bench.scoring.score_run.score_run", 81, 2),
     ],
