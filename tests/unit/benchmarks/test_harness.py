@@ -290,6 +290,7 @@ def test_listing_benchmarks_imports_no_peer_that_may_be_missing() -> None:
     assert found.stdout.strip().endswith("[]")
 
 
+@pytest.mark.slow
 def test_the_largest_memory_is_of_the_program_and_not_of_its_parent() -> None:
     if not Path("/proc/self/status").is_file():
         pytest.skip("only Linux says it")

@@ -32,6 +32,7 @@ def members(data: Path) -> list[Cohort]:
     return [load(specs[name]) for name in ("mimic", "chexpert")]
 
 
+@pytest.mark.slow
 @given(NAMES)
 def test_the_name_of_a_pool_does_not_depend_on_the_order_and_tells_the_hospitals(names: list[str]) -> None:
     pool = pool_name(names)

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pandas as pd
+import pytest
 import synthetic
 from bs4 import BeautifulSoup
 
@@ -50,10 +51,12 @@ def as_pool(made: Tables) -> Tables:
     return Tables(made.meta | {"source": "a+b", "datasets": datasets, "pool": ["a", "b"]}, frames)
 
 
+@pytest.mark.slow
 def test_a_grid_with_only_erm_has_no_such_section() -> None:
     assert section() == ""
 
 
+@pytest.mark.slow
 def test_the_title_names_the_algorithms_with_a_clear_difference_and_the_price_inside() -> None:
     inside = [row("GroupDRO", -0.02, 0.01, "chexpert", "test"), row("V-REx", 0.001, 0.01, "chexpert", "test")]
     text = section(row("GroupDRO", 0.02), row("V-REx", 0.001), *inside)
@@ -62,6 +65,7 @@ def test_the_title_names_the_algorithms_with_a_clear_difference_and_the_price_in
     assert "V-REx gains" not in text
 
 
+@pytest.mark.slow
 def test_a_difference_that_is_clear_only_before_the_correction_is_not_named_as_clear() -> None:
     text = section(row("GroupDRO", 0.007, 0.006), row("V-REx", -0.001))
     assert "No algorithm differs clearly from ERM at external hospitals" in text
@@ -72,6 +76,7 @@ def test_a_difference_that_is_clear_only_before_the_correction_is_not_named_as_c
     assert "unclear" in text
 
 
+@pytest.mark.slow
 def test_with_two_pairs_of_runs_there_is_no_verdict() -> None:
     text = section(row("GroupDRO", 0.05, pairs=2))
     assert "Too few pairs of runs to compare algorithms with ERM" in text
@@ -79,6 +84,7 @@ def test_with_two_pairs_of_runs_there_is_no_verdict() -> None:
     assert "gains" not in text
 
 
+@pytest.mark.slow
 def test_a_value_without_an_interval_gives_no_verdict() -> None:
     nothing = ("", "GroupDRO", "external", "all", 0.05, *(np.nan,) * 6, 1, 3)
     text = section(nothing)
@@ -86,6 +92,7 @@ def test_a_value_without_an_interval_gives_no_verdict() -> None:
     assert "+.050" in text
 
 
+@pytest.mark.slow
 def test_each_training_hospital_of_a_pool_has_a_row_with_its_own_name() -> None:
     rows = [row("V-REx", 0.02, dataset=d, split=s) for d, s in (("external", "all"), ("nih", "all"))]
     rows += [row("V-REx", -0.02, dataset="a+b", split=s) for s in ("test", "test:a", "test:b")]
@@ -95,6 +102,7 @@ def test_each_training_hospital_of_a_pool_has_a_row_with_its_own_name() -> None:
     assert "V-REx loses .020 [.014, .026] AUROC at the training hospitals" in text
 
 
+@pytest.mark.slow
 def test_each_network_has_a_table_of_its_own_and_names_are_escaped() -> None:
     text = section(row(HOSTILE, 0.02), row(HOSTILE, 0.03, setting="ResNet-18"), row(HOSTILE, 0.01, setting="ViT"))
     assert "Only ResNet-18" in text

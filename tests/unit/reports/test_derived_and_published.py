@@ -112,6 +112,7 @@ def test_an_imported_model_is_below_the_ranking_with_the_declaration_of_its_owne
     assert first_screen(page) == first_screen(render(tables(Invented(runs=3))))
 
 
+@pytest.mark.slow
 def test_a_page_of_only_imported_models_describes_them_correctly() -> None:
     made = with_derived(tables(Invented(runs=3)), "external")
     runs = made["runs"]

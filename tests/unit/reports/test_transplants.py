@@ -68,6 +68,7 @@ def asked(num: int = 4, finding: str = "Pleural Effusion", *, caught: bool = Tru
     return Tables(made.meta, made.frames | {"transplants": frame})
 
 
+@pytest.mark.slow
 def test_a_simulated_shortcut_is_named_with_its_control_and_its_cost() -> None:
     html = str(transplants(read(asked())).html)
     assert "All four runs use a marker of CheXpert to predict Pleural Effusion" in html
@@ -83,6 +84,7 @@ def test_without_a_shortcut_the_page_says_so() -> None:
     assert "use a marker" not in html
 
 
+@pytest.mark.slow
 def test_a_reaction_to_jpeg_or_clahe_is_stated_and_is_no_shortcut() -> None:
     made = asked(4, caught=False)
     rows = made["transplants"].copy()

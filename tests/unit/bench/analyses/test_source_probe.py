@@ -66,6 +66,7 @@ def test_shuffled_sources_of_six_hospitals_are_predicted_at_chance() -> None:
     assert value["features", "shuffled", 0] == pytest.approx(1 / 6, abs=0.03)
 
 
+@pytest.mark.slow
 def test_features_without_source_information_are_at_chance_for_any_training_size() -> None:
     value = numbers(cohorts(0.0))
     for shots in (0, 8):
@@ -103,6 +104,7 @@ def test_labels_that_one_source_never_states_do_not_identify_it() -> None:
     assert numbers(sources)["labels", "none", 0, "balanced_accuracy"] == pytest.approx(0.25, abs=0.1)
 
 
+@pytest.mark.slow
 def test_sources_have_equally_many_images_and_one_per_patient() -> None:
     sources = cohorts(1.0)
     small = sources["hospital0"]
@@ -129,6 +131,7 @@ def test_the_probe_is_reproducible_for_a_seed() -> None:
         pd.testing.assert_frame_equal(a, b)
 
 
+@pytest.mark.slow
 def test_a_source_with_too_few_patients_is_left_out_and_too_few_sources_give_a_reason() -> None:
     sources = cohorts(1.0)
     small = sources["hospital3"]

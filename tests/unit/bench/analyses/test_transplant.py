@@ -43,6 +43,7 @@ def test_an_image_matched_to_itself_is_unchanged(host: Gray) -> None:
     assert np.abs(transplant.resolution_matched(host, host).astype(int) - host).max() <= 1
 
 
+@pytest.mark.slow
 @given(host=images, donor=images)
 def test_matching_gray_values_keeps_ranks_and_takes_only_gray_values_of_the_donor(host: Gray, donor: Gray) -> None:
     out = transplant.intensity_matched(host, donor)

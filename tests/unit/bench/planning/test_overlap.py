@@ -170,6 +170,7 @@ def nih_entry(root: str, **more: object) -> dict[str, object]:
     return {"layout": "nih", "root": root, **more}
 
 
+@pytest.mark.slow
 def test_patients_of_two_cohorts_of_one_layout_must_differ(tmp_path: Path) -> None:
     write_nih(tmp_path / "internal", 1)
     write_nih(tmp_path / "far", 16)  # shares the patients 16 to 20

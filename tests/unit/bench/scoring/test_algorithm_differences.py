@@ -103,6 +103,7 @@ def test_intervals_are_those_of_the_paired_replicates_and_narrower_than_unpaired
     assert half < 0.6 * 1.959964 * np.hypot(better.std(), erm.std())  # the shared patients cancel
 
 
+@pytest.mark.slow
 def test_p_values_are_adjusted_over_the_algorithms_like_statsmodels_does() -> None:
     true = {f"a{i}": 0.004 * i for i in range(6)}
     table = algorithms(*study(true, networks=("small", "large")), INTERNAL)
@@ -169,6 +170,7 @@ def test_a_hospital_without_a_value_or_replicates_has_no_row() -> None:
     assert set(of_mean(table).index) == {"better", "equal"}
 
 
+@pytest.mark.slow
 def test_intervals_contain_the_true_difference_and_equal_algorithms_rarely_seem_different() -> None:
     rng, num, true = np.random.default_rng(5), 200, 0.006
     covered, wrong = 0, 0

@@ -20,6 +20,7 @@ def table(split: ScoredSplit, k: int = 0) -> pd.DataFrame:
     return out.assign(probability=expit(out["score"].astype(float)))
 
 
+@pytest.mark.slow
 def test_triage_of_predictions_equals_the_table_of_the_run() -> None:
     splits = parts()
     found = api.triage(table(splits[0]), table(splits[3]))

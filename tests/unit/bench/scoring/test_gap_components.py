@@ -327,6 +327,7 @@ def test_weighted_ranks_equal_scikit_learn_and_calibration_errors_the_loop_over_
                 assert ours[replicate] == pytest.approx(sum(abs(excess[where == b].sum()) for b in range(15)))
 
 
+@pytest.mark.slow
 def test_a_replicate_without_positives_has_no_reweighted_metrics() -> None:
     patient, label, score = np.array(["a", "b", "c"], object), np.array([1, 0, 0], np.int8), np.array([0.9, 0.5, 0.1])
     resamples = Resamples.draw(patient, 100, "x")

@@ -110,6 +110,7 @@ def test_the_careful_threshold_is_the_tolerance_limit_of_the_binomial_distributi
     assert careful <= plain == num - np.ceil(least * num - 1e-9)
 
 
+@pytest.mark.slow
 @settings(deadline=None)
 @given(st.integers(0, 300))
 def test_the_quick_paths_equal_the_functions_of_scoring(seed: int) -> None:

@@ -37,6 +37,7 @@ def test_the_rank_correlation_of_a_worked_example() -> None:
     assert taus(np.array([internal, external]))[0, 1] == pytest.approx(0.8)
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 4), st.integers(0, 4)), min_size=2, max_size=12))
 def test_the_rank_correlation_equals_scipys_with_ties(rows: list[tuple[int, int]]) -> None:

@@ -204,6 +204,7 @@ def test_temperature_reverses_scale_but_not_bias() -> None:
     assert fit_temperature(plain.astype(np.int8), logit).t == pytest.approx(1, abs=0.1)
 
 
+@pytest.mark.slow
 def test_isotonic_equals_scikit_learns() -> None:
     label, logit = simulated()
     for score in (logit, logit.round(0)):

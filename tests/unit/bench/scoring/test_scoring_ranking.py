@@ -21,6 +21,7 @@ def test_falling_sorts_stably(values: list[float]) -> None:
     np.testing.assert_array_equal(falling(score.astype(np.float64)), np.argsort(-score, kind="stable"))
 
 
+@pytest.mark.slow
 @settings(deadline=None)  # the first example compiles
 @given(SCORES.filter(bool))
 def test_a_sorted_column_has_the_plain_metrics(values: list[float]) -> None:

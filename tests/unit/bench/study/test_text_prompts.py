@@ -97,6 +97,7 @@ def test_prompts_of_transformers_give_the_logits_of_the_whole_model(tmp_path: Pa
     assert again.path.read_bytes() == prompts.path.read_bytes()  # reproducible
 
 
+@pytest.mark.slow
 @torch.inference_mode()
 def test_the_rule_sigmoid_is_siglips_own_probability(tmp_path: Path) -> None:
     wanted = texts(tmp_path, 'space: shared-9\nwordings:\n  - {positive: "chest radiograph with {}"}\n')

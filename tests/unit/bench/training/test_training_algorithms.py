@@ -341,6 +341,7 @@ def with_anneal(run: Run, steps: int) -> Run:
     return Run(run.id, run.config, {**run.entries, "algorithm": changed}, run.document, None)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [n for n in REGISTRY.sections["algorithms"] if n != "erm"])
 def test_a_run_with_an_algorithm_that_was_stopped_ends_with_the_same_bits(name: str, tmp_path: Path) -> None:
     """Stopped in the second epoch of three steps; the penalty's weight changes in the third epoch."""
@@ -356,12 +357,14 @@ def test_a_run_with_an_algorithm_that_was_stopped_ends_with_the_same_bits(name: 
     assert resumed.gradient_evaluations == whole.gradient_evaluations
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", GROUPED)
 def test_an_algorithm_that_compares_groups_gives_other_weights_than_erm(name: str, tmp_path: Path) -> None:
     plain = weights_sha256(train_groups(a_run(), tmp_path / "erm.pt").network)
     assert weights_sha256(train_groups(a_run(algorithm=name), tmp_path / f"{name}.pt").network) != plain
 
 
+@pytest.mark.slow
 def test_swa_stores_the_mean_of_the_weights_after_its_epochs_with_statistics_of_these_weights(tmp_path: Path) -> None:
     """Of four epochs with `start` 0.5, the last two are averaged; the weights after each epoch are in the checkpoint."""
     run = a_run(
@@ -422,6 +425,7 @@ def test_jtt_starts_again_with_more_weight_on_the_errors_of_its_first_training()
     np.testing.assert_array_equal(step.training_loss.weight_NK.numpy(), before.numpy() * np.where(wrong_NK, 5, 1))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stop_at", [5, 8])
 def test_jtt_that_was_stopped_ends_with_the_same_bits_and_never_selects_its_first_training(
     stop_at: int, tmp_path: Path
@@ -450,6 +454,7 @@ def test_a_checkpoint_of_erm_has_no_algorithm_and_its_run_no_entry(tmp_path: Pat
     assert "algorithm" not in load_checkpoint(tmp_path / "c.pt", run.id)
 
 
+@pytest.mark.slow
 def test_the_entry_erm_is_training_without_an_algorithm(tmp_path: Path) -> None:
     """A user's algorithm that returns the loss of the batch trains the same weights, bit by bit."""
     plain, entry = a_run(), REGISTRY.sections["algorithms"]["erm"]
@@ -474,6 +479,7 @@ def test_every_batch_has_the_same_number_of_images_of_each_group(sizes: tuple[in
     assert not np.array_equal(order, group_balanced(group_N, batch, 1, 1))
 
 
+@pytest.mark.slow
 def test_an_epoch_of_an_algorithm_has_as_many_steps_as_one_of_erm(tmp_path: Path) -> None:
     counts = {
         name: train_groups(a_run(algorithm=name), tmp_path / f"{name}.pt").gradient_evaluations
