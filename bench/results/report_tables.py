@@ -19,12 +19,14 @@ from bench.results.cohort_tables import CohortTables, cohort_tables, findings_of
 from bench.results.cross_run_tables import across
 from bench.results.errors_of_estimators import MOST_ESTIMATED
 from bench.results.exposure_table import ExposureTable
+from bench.results.grid_recipes import trained_by
 from bench.results.long_tables import LongTables
 from bench.results.read_predictions import FRAMES, load_scores
 from bench.results.registration import GridRegistrations
 from bench.results.run_records import RunRecords, read_records
 from bench.results.run_table import histories, learns, ranked_ids, runs_table, unlearnt_by
-from bench.results.trials import budgets, trials_table, with_chosen_runs
+from bench.results.trials import trials_table, with_chosen_runs
+from bench.scoring.across_runs.algorithms import ERM
 from bench.scoring.across_runs.epoch_selection import audit
 from bench.scoring.across_runs.frontier import anytime
 from bench.scoring.across_runs.pareto import goals, maps_on_finding
@@ -90,6 +92,7 @@ def tables(manifest: Manifest, with_images: bool = False, long_tables: LongTable
         frames |= across_runs.tables
         if long_tables:  # the other rows were compared, and are in the files
             frames["scores"] = long_tables.shown(frames["scores"])
+        frames["budgets"] = _budgets(manifest, across_runs.recipes, frames)
         frames["epochs"] = _audits(manifest, history)
         frames["label_efficiency"] = _label_efficiency(manifest, across_runs.recipes, records)
         frames["anytime"] = _anytime(manifest, history, frames["runs"])
@@ -120,7 +123,6 @@ def tables(manifest: Manifest, with_images: bool = False, long_tables: LongTable
     if "gallery" in frames:
         frames["gallery"], no_pictures = with_pictures(manifest, frames, with_images)
     if scored:
-        frames["budgets"] = budgets(manifest, recipes, frames)
         frames["associations"] = associations(_families(manifest, scored), frames)
         of_recipes = of_recipes | _shortcut_scores(frames, recipes) | _components(frames, recipes)
         frames |= _with_recipes(frames, of_recipes, long_tables)
@@ -293,6 +295,40 @@ def _labels_used(trained: Mapping[str, Any]) -> list[int]:
     facts = trained.get("probe")
     stated = facts.get("labels") if isinstance(facts, Mapping) else None
     return [n for n in stated if type(n) is int and n > 0] if isinstance(stated, list) else []
+
+
+def _budgets(manifest: Manifest, recipes: Recipes, frames: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+    """Build the table `budgets`: what each training algorithm could spend. ERM comes first.
+
+    `manifest`: with the chosen runs only. `frames`: the tables algorithms, runs, splits and trials.
+    """
+    named = [ERM, *frames["algorithms"]["algorithm"].unique()] if len(frames["algorithms"]) else []
+    splits, internal = frames["splits"], manifest.content["source"]
+    num_images = int(splits.loc[(splits["dataset"] == internal) & (splits["split"] == "train"), "images"].sum())
+    passes = dict(frames["runs"][["run_id", "gradient_evaluations"]].itertuples(index=False, name=None))
+    sizes = {str(run["id"]): manifest.config(run).schedule.effective_batch_size(num_images) for run in manifest.runs}
+    tried = _settings_tried(frames["trials"])
+    of_algorithm: dict[str, list[str]] = {}
+    for recipe, trained in trained_by(manifest, recipes).items():
+        of_algorithm.setdefault(trained.algorithm, []).extend(recipes.runs_of[recipe])
+    rows = []
+    for name in named:
+        run_ids = of_algorithm[name]
+        spent = float(np.mean([passes[run_id] * sizes[run_id] for run_id in run_ids]))
+        rows.append((name, spent, min(tried.get(run_id, 1) for run_id in run_ids)))
+    return pd.DataFrame(rows, columns=list(SCHEMAS["budgets"]))
+
+
+def _settings_tried(trials: pd.DataFrame) -> dict[str, int]:
+    """Return {chosen run: number of different settings of its recipe that have finished runs}."""
+    done = trials.dropna(subset=["val_auroc"])
+    # equal settings are one run, so the first run of a trial stands for its settings
+    firsts = done.drop_duplicates(["recipe_id", "trial"]).groupby("recipe_id")["run_id"].nunique()
+    chosen = trials[trials["chosen"].astype(bool)]
+    return {
+        str(run): int(firsts.get(recipe, 0))
+        for recipe, run in chosen[["recipe_id", "run_id"]].itertuples(index=False, name=None)
+    }
 
 
 def _anytime(manifest: Manifest, history: Mapping[str, pd.DataFrame], runs: pd.DataFrame) -> pd.DataFrame:

@@ -13,11 +13,10 @@ import pandas as pd
 
 from bench.config.run_names import RunName
 from bench.planning.manifest import Manifest
-from bench.results.grid_recipes import configuration, trained_by
+from bench.results.grid_recipes import configuration
 from bench.results.read_predictions import unfinished
 from bench.results.run_table import read_history
-from bench.scoring.across_runs.algorithms import ERM
-from bench.scoring.across_runs.recipes import Recipes, seed_groups
+from bench.scoring.across_runs.recipes import seed_groups
 from bench.store.checked_folders import CheckedFolder
 from reports.schemas.tables import SCHEMAS
 
@@ -29,25 +28,27 @@ class Tried(NamedTuple):
     trial: int
     val_auroc: float  # macro AUROC on the split `val` of the selected epoch; NaN if the run is not finished
 
+    @staticmethod
+    def chosen(tried: "Iterable[Tried]") -> dict[str, int]:
+        """Return {recipe: chosen trial}: the trial with the highest mean validation AUROC over its runs.
 
-def chosen_trials(tried: Iterable[Tried]) -> dict[str, int]:
-    """Return {recipe: chosen trial}: the trial with the highest mean validation AUROC over its runs.
+        A trial with fewer finished runs than another trial of the recipe is left out. The smallest number wins a tie, and
+        trial 0 if no run is finished.
 
-    A trial with fewer finished runs than another trial of the recipe is left out. The smallest number wins a tie, and
-    trial 0 if no run is finished.
-
-    >>> chosen_trials([Tried("a", 0, 0.7), Tried("a", 0, 0.7), Tried("a", 1, 0.8), Tried("a", 1, float("nan"))])
-    {'a': 0}
-    """
-    finished: dict[str, dict[int, list[float]]] = {}
-    for recipe, trial, val_auroc in tried:
-        finished.setdefault(recipe, {}).setdefault(trial, []).extend([val_auroc] if np.isfinite(val_auroc) else [])
-    out = {}
-    for recipe, of_trial in finished.items():
-        most = max(map(len, of_trial.values()))
-        means = {trial: float(np.mean(of)) if of else 0.0 for trial, of in sorted(of_trial.items()) if len(of) == most}
-        out[recipe] = max(means, key=lambda trial: means[trial])  # the first of equal means
-    return out
+        >>> Tried.chosen([Tried("a", 0, 0.7), Tried("a", 0, 0.7), Tried("a", 1, 0.8), Tried("a", 1, float("nan"))])
+        {'a': 0}
+        """
+        finished: dict[str, dict[int, list[float]]] = {}
+        for recipe, trial, val_auroc in tried:
+            finished.setdefault(recipe, {}).setdefault(trial, []).extend([val_auroc] if np.isfinite(val_auroc) else [])
+        out = {}
+        for recipe, of_trial in finished.items():
+            most = max(map(len, of_trial.values()))
+            means = {
+                trial: float(np.mean(of)) if of else 0.0 for trial, of in sorted(of_trial.items()) if len(of) == most
+            }
+            out[recipe] = max(means, key=lambda trial: means[trial])  # the first of equal means
+        return out
 
 
 def trials_table(manifest: Manifest) -> pd.DataFrame:
@@ -69,42 +70,8 @@ def trials_table(manifest: Manifest) -> pd.DataFrame:
                 rows.append((*key, int(config["seed"]), str(config.get("leave_out", "")), *facts[run_id]))
     table = pd.DataFrame([(*row, False) for row in rows], columns=columns)
     of_runs = zip(table["recipe_id"], table["trial"], table["val_auroc"], strict=True)
-    chosen = chosen_trials(Tried(str(recipe), int(trial), float(value)) for recipe, trial, value in of_runs)
+    chosen = Tried.chosen(Tried(str(recipe), int(trial), float(value)) for recipe, trial, value in of_runs)
     return table.assign(chosen=table["trial"].eq(table["recipe_id"].map(chosen)))
-
-
-def budgets(manifest: Manifest, recipes: Recipes, frames: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
-    """Build the table `budgets`: what each training algorithm could spend. ERM comes first.
-
-    `manifest`: with the chosen runs only. `frames`: the tables algorithms, runs, splits and trials.
-    """
-    named = [ERM, *frames["algorithms"]["algorithm"].unique()] if len(frames["algorithms"]) else []
-    splits, internal = frames["splits"], manifest.content["source"]
-    num_images = int(splits.loc[(splits["dataset"] == internal) & (splits["split"] == "train"), "images"].sum())
-    passes = dict(frames["runs"][["run_id", "gradient_evaluations"]].itertuples(index=False, name=None))
-    sizes = {str(run["id"]): manifest.config(run).schedule.effective_batch_size(num_images) for run in manifest.runs}
-    tried = _settings_tried(frames["trials"])
-    of_algorithm: dict[str, list[str]] = {}
-    for recipe, trained in trained_by(manifest, recipes).items():
-        of_algorithm.setdefault(trained.algorithm, []).extend(recipes.runs_of[recipe])
-    rows = []
-    for name in named:
-        run_ids = of_algorithm[name]
-        spent = float(np.mean([passes[run_id] * sizes[run_id] for run_id in run_ids]))
-        rows.append((name, spent, min(tried.get(run_id, 1) for run_id in run_ids)))
-    return pd.DataFrame(rows, columns=list(SCHEMAS["budgets"]))
-
-
-def _settings_tried(trials: pd.DataFrame) -> dict[str, int]:
-    """Return {chosen run: number of different settings of its recipe that have finished runs}."""
-    done = trials.dropna(subset=["val_auroc"])
-    # equal settings are one run, so the first run of a trial stands for its settings
-    firsts = done.drop_duplicates(["recipe_id", "trial"]).groupby("recipe_id")["run_id"].nunique()
-    chosen = trials[trials["chosen"].astype(bool)]
-    return {
-        str(run): int(firsts.get(recipe, 0))
-        for recipe, run in chosen[["recipe_id", "run_id"]].itertuples(index=False, name=None)
-    }
 
 
 def with_chosen_runs(manifest: Manifest) -> Manifest:

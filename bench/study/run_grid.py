@@ -14,7 +14,6 @@ from bench.planning.run import Run
 from bench.results.model_card import write_cards
 from bench.results.score_runs import score_all
 from bench.results.summary import summary
-from bench.results.trials import with_chosen_runs
 from bench.results.write_report import report_and_tables
 from bench.runs.shared_passes import passes
 from bench.study.job_progress import Display, Tally
@@ -95,10 +94,9 @@ def execute(
         ended = tally.work([*together, *(job for job in jobs if job.id not in later)], names, on_outcome=so_far.update)
         ended |= tally.work([job for job in jobs if job.id in later], names, on_outcome=so_far.update)
     _derive(plan, derived, tally, names)
-    score_all(manifest, display.progress, say=display.say)
+    scored = set(score_all(manifest, display.progress, say=display.say))
     write_cards(manifest)
-    chosen = {run["id"] for run in with_chosen_runs(manifest).runs}
-    _analyse(plan, [run for run in runs if run.id in chosen], tally, names)
+    _analyse(plan, [run for run in runs if run.id in scored], tally, names)
     page, tables = report_and_tables(manifest, None, display.progress, with_images)
     lines = summary(manifest, tables)
     done = sum(plan.store.state(r.id) == "done" for r in runs)

@@ -14,7 +14,7 @@ from bench.config.grid import Grid
 from bench.config.registry import Registry
 from bench.planning.manifest import Manifest, contents
 from bench.planning.plan import Plan, make_plan
-from bench.results.trials import Tried, chosen_trials, trials_table, with_chosen_runs
+from bench.results.trials import Tried, trials_table, with_chosen_runs
 from bench.store.store import Store
 from bench.study.register import register
 from harmonize.errors import ConfigError
@@ -35,7 +35,7 @@ def by_pandas(tried: list[Tried]) -> dict[str, int]:
 
 @given(RUNS)
 def test_the_trial_with_the_best_mean_over_most_seeds_is_chosen(tried: list[Tried]) -> None:
-    chosen, expected = chosen_trials(tried), by_pandas(tried)
+    chosen, expected = Tried.chosen(tried), by_pandas(tried)
     assert chosen.keys() == expected.keys()
     for recipe in chosen:
         if chosen[recipe] != expected[recipe]:  # two means that differ in the last bit, because their sums do
