@@ -300,19 +300,24 @@ def _labels_used(trained: Mapping[str, Any]) -> list[int]:
 def _budgets(manifest: Manifest, recipes: Recipes, frames: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     """Build the table `budgets`: what each training algorithm could spend. ERM comes first.
 
-    `manifest`: with the chosen runs only. `frames`: the tables algorithms, runs, splits and trials.
+    `manifest`: with the chosen runs only. `frames`: the tables algorithms, runs, splits and trials. A store made from
+    bundles does not have the number of training images, and then the gradient evaluations are NaN.
     """
-    named = [ERM, *frames["algorithms"]["algorithm"].unique()] if len(frames["algorithms"]) else []
+    if not len(frames["algorithms"]):
+        return pd.DataFrame(columns=list(SCHEMAS["budgets"]))
     splits, internal = frames["splits"], manifest.content["source"]
     num_images = int(splits.loc[(splits["dataset"] == internal) & (splits["split"] == "train"), "images"].sum())
     passes = dict(frames["runs"][["run_id", "gradient_evaluations"]].itertuples(index=False, name=None))
-    sizes = {str(run["id"]): manifest.config(run).schedule.effective_batch_size(num_images) for run in manifest.runs}
+    sizes = {
+        str(run["id"]): manifest.config(run).schedule.effective_batch_size(num_images) if num_images else np.nan
+        for run in manifest.runs
+    }
     tried = _settings_tried(frames["trials"])
     of_algorithm: dict[str, list[str]] = {}
     for recipe, trained in trained_by(manifest, recipes).items():
         of_algorithm.setdefault(trained.algorithm, []).extend(recipes.runs_of[recipe])
     rows = []
-    for name in named:
+    for name in (ERM, *frames["algorithms"]["algorithm"].unique()):
         run_ids = of_algorithm[name]
         spent = float(np.mean([passes[run_id] * sizes[run_id] for run_id in run_ids]))
         rows.append((name, spent, min(tried.get(run_id, 1) for run_id in run_ids)))
