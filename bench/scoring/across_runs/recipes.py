@@ -29,6 +29,7 @@ from bench.scoring.across_runs.agreement import macros_by_cohort, macros_in_ever
 from bench.scoring.across_runs.ranks import Replicates, stack_replicates
 from bench.scoring.across_runs.replicate_rows import ReplicateRows
 from bench.scoring.bootstrap.intervals import LEVEL, enough
+from bench.scoring.gaps.gap import EXTERNAL
 from reports.schemas.tables import SCHEMAS
 
 Array = NDArray[np.float64]
@@ -289,12 +290,33 @@ class Recipes:
 
     def of_scores(self, scores: pd.DataFrame) -> pd.DataFrame:
         """Return the rows of recipes for the table `scores`, metric by metric, which needs little memory."""
+        scores = self._with_mixed_splits(scores)
         parts = [
             # metrics that can be below 0 or above 1; all other metrics are shares
             self.averaged(rows, SCORE_KEY, shares=not (str(metric).endswith(("_gap", "_drift")) or metric == "nll"))
             for metric, rows in scores.groupby("metric", sort=False, observed=True)
         ]
         return pd.concat([part for part in parts if len(part)] or [scores[:0]], ignore_index=True)
+
+    def _with_mixed_splits(self, scores: pd.DataFrame) -> pd.DataFrame:
+        """Return the table `scores` with equal splits and label sources in the external means that a recipe averages.
+
+        Runs that leave out different hospitals have different external hospitals. If their external means name different
+        splits or label sources, the name is "mixed", as for hospitals that differ in a run.
+        """
+        recipe_of = {run: recipe for recipe in {*self.joined} - {*self.of_one_fold} for run in self.runs_of[recipe]}
+        external = scores["dataset"].eq(EXTERNAL) & scores["run_id"].isin(recipe_of)
+        if not external.any():
+            return scores
+        rows = scores.loc[external, [name for name in SCORE_KEY if name in scores]].astype(str)
+        others = [rows[name] for name in rows if name not in ("split", "reference")]
+        recipe = scores.loc[external, "run_id"].map(recipe_of).astype(str)
+        for name in ("split", "reference"):
+            differ = rows[name].groupby([recipe, *others]).transform("nunique") > 1
+            named = scores[name].astype(object)
+            named[differ.index[differ]] = "mixed"
+            scores = scores.assign(**{name: named})
+        return scores
 
     def of_gaps(self, gaps: pd.DataFrame) -> pd.DataFrame:
         """Return the rows of recipes for the table `gaps`."""

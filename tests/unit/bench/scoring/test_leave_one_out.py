@@ -85,6 +85,20 @@ def test_scores_are_means_over_the_runs_that_have_them(recipes: Recipes) -> None
         assert 0.04 <= (high - low) / 2 < 0.0405
 
 
+def test_external_means_over_hospitals_with_different_splits_are_averaged(recipes: Recipes) -> None:
+    """One hospital is scored on its own test split, the others on all images."""
+    rows = table().assign(reference="labels", metric="auroc", finding="macro")
+    for name in ("mapping", "subgroup", "selection", "calibrator", "operating_point"):
+        rows[name] = "none"
+    of_c = rows["run_id"].str.contains("-c-")
+    found = recipes.of_scores(rows.assign(split=of_c.map({True: "test", False: "all"})))
+    split_of = found.groupby("dataset")["split"].agg(set)
+    assert split_of.to_dict() == {"a": {"all"}, "b": {"all"}, "c": {"test"}, "external": {"mixed"}}
+    assert len(found[found["dataset"] == "external"]) == len(recipes.runs_of)
+    same = recipes.of_scores(rows.assign(split="all"))
+    assert set(same["split"]) == {"all"}
+
+
 def test_a_hospital_without_one_of_its_runs_has_no_mean(recipes: Recipes) -> None:
     rows = table()
     lost = rows[~((rows["run_id"] == "bce-b-1") & (rows["dataset"] == "b"))]
