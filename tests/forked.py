@@ -26,7 +26,7 @@ bench() {
     env -0 > "$MEETING/environment"
     printf '%s\\0' "$#" "$PWD" "$@" > "$MEETING/asked"
     local status
-    read -r status <> "$MEETING/answered"  # its own end for writing: the end of an earlier writer is no end of file
+    read -r status <> "$MEETING/answered"  # open for writing, too: an earlier writer that closes late does not end it
     cat "$MEETING/out"
     cat "$MEETING/err" >&2
     return "$status"

@@ -57,7 +57,7 @@ def tables(manifest: Manifest, with_images: bool = False, long_tables: LongTable
     has only those rows of the long tables that the page shows.
     """
     tried, search = trials_table(manifest), manifest.content.get("search")
-    manifest = with_chosen_runs(manifest)
+    manifest = with_chosen_runs(manifest, tried)
     records = read_records(manifest)
     scored = ranked_ids(manifest, records)
     all_scored = [run_id for run_id, record in records.items() if record.is_scored]

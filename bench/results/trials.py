@@ -74,16 +74,17 @@ def trials_table(manifest: Manifest) -> pd.DataFrame:
     return table.assign(chosen=table["trial"].eq(table["recipe_id"].map(chosen)))
 
 
-def with_chosen_runs(manifest: Manifest) -> Manifest:
+def with_chosen_runs(manifest: Manifest, table: pd.DataFrame | None = None) -> Manifest:
     """Return the manifest with the runs of the chosen trials only; a manifest without `search` itself.
 
+    `table`: the result of `trials_table` if the caller has it; otherwise the histories of all runs are read here.
     A run keeps its configuration. Its key `recipe` has the configuration of trial 0, by which recipes are named and
     compared: the settings that were searched are no difference between recipes.
     """
     search = manifest.content.get("search")
     if not search:
         return manifest
-    table = trials_table(manifest)
+    table = trials_table(manifest) if table is None else table
     trial_of = dict(table.loc[table["chosen"], ["recipe_id", "trial"]].itertuples(index=False, name=None))
     runs = {str(run["id"]): run for run in manifest.runs}
     chosen = {}

@@ -308,7 +308,7 @@ class Recipes:
         external = scores["dataset"].eq(EXTERNAL) & scores["run_id"].isin(recipe_of)
         if not external.any():
             return scores
-        rows = scores.loc[external, [name for name in SCORE_KEY if name in scores]].astype(str)
+        rows = scores.loc[external, list(SCORE_KEY)].astype(str)
         others = [rows[name] for name in rows if name not in ("split", "reference")]
         recipe = scores.loc[external, "run_id"].map(recipe_of).astype(str)
         for name in ("split", "reference"):
