@@ -78,8 +78,8 @@ def check_algorithm(config: RunConfig, algorithm: Entry, optimizer: Entry, state
         raise ConfigError("three states of a finding have no smoothed labels", f"{where}.algorithm", fix)
     if algorithm.facts.get("pretraining"):
         _check_two_trainings(config, where)
-    if algorithm.use == "bench.training.algorithms.averages:SWA":
-        _check_swa(config, optimizer, where)
+    if str(algorithm.use).startswith("bench.training.algorithms.averages:"):
+        _check_average(config, algorithm, optimizer, where)
     if algorithm.facts.get("refit"):
         _check_refit(config, states, where)
     if not config.groups.strip():
@@ -127,8 +127,8 @@ def _check_two_trainings(config: RunConfig, where: str) -> None:
         raise ConfigError(what, f"{where}.schedule.freeze_epochs", "remove `freeze_epochs`")
 
 
-def _check_swa(config: RunConfig, optimizer: Entry, where: str) -> None:
-    """Raise ConfigError for another average of the weights, and for a training that may stop before the average begins."""
+def _check_average(config: RunConfig, algorithm: Entry, optimizer: Entry, where: str) -> None:
+    """Raise ConfigError for another average of the weights, and for a training that is or may become too short for the average."""
     if config.schedule.ema or str(optimizer.use).startswith("schedulefree:"):
         key = "schedule.ema" if config.schedule.ema else "optimizer"
         what = f"{config.algorithm} and {'ema' if config.schedule.ema else config.optimizer} both average the weights"
@@ -136,6 +136,15 @@ def _check_swa(config: RunConfig, optimizer: Entry, where: str) -> None:
     if config.schedule.patience:
         what = f"with patience, a training may stop before {config.algorithm} averages its weights"
         raise ConfigError(what, f"{where}.schedule.patience", "remove `patience`")
+    if "n_converge" not in algorithm.options:
+        return
+    if config.schedule.pretrain_epochs:
+        what = f"{config.algorithm} compares the validation losses of all epochs, which must have the same loss"
+        raise ConfigError(what, f"{where}.schedule.pretrain_epochs", "remove `pretrain_epochs`")
+    least = algorithm.options["n_converge"]
+    if config.schedule.epochs < least:
+        what = f"{config.algorithm} looks for the lowest loss of {least} epochs, and there are {config.schedule.epochs}"
+        raise ConfigError(what, f"{where}.schedule.epochs", f"train for at least {least} epochs")
 
 
 def check_probe(config: RunConfig, uncertainty: Entry, where: str) -> None:

@@ -118,15 +118,14 @@ def fit(
             raise TrainingError(
                 f"the loss became {row['train_loss']} in epoch {epoch}; lower schedule.lr or set schedule.clip"
             )
-        evaluated = step.end_epoch(order, size, epoch)
-        for split, examples in watched.items():
-            own_rows = examples.rows[processes.own_slice(len(examples.rows))]
-            own_logit_NK, _ = predict(evaluated, normalizer, reader, own_rows, device, config.precision)
-            logit_NK = processes.all_gather(own_logit_NK)
-            row[f"{split}_auroc"], row[f"{split}_loss"] = validate_hospitals(logit_NK, examples, config)
+        trained_loss = math.nan
+        if step.needs_trained_loss:
+            trained_loss = _validate_watched(step, step.network, watched)[f"{schedule.select_on}_loss"]
+        evaluated = step.end_epoch(order, size, epoch, trained_loss)
+        row |= _validate_watched(step, evaluated, watched)
         row["lr"] = float(step.optimizer.param_groups[0]["lr"])
         row["gradient_evaluations"] = step.gradient_evaluations
-        state.add(row, evaluated, config.selection, schedule, is_selectable=step.is_selectable)
+        state.add(row, evaluated, step.selection, schedule, is_selectable=step.is_selectable)
         state.seconds += clock() - start
         if processes.is_main:
             state.save(checkpoint, run.id, step)
@@ -216,6 +215,18 @@ def _has_both_classes(state_NK: NDArray[np.int8]) -> bool:
     present = (state_NK == 1).any(axis=0)
     absent = ((state_NK == 0) | (state_NK == -2)).any(axis=0)
     return bool((present & absent).any())
+
+
+def _validate_watched(step: Step, network: Network, watched: Mapping[str, Examples]) -> dict[str, float]:
+    """Return AUROC and loss of a network on each watched split; the processes of a data-parallel group share the images."""
+    processes, config = step.processes, step.run.config
+    row: dict[str, float] = {}
+    for split, examples in watched.items():
+        own_rows = examples.rows[processes.own_slice(len(examples.rows))]
+        own_logit_NK, _ = predict(network, step.normalizer, step.reader, own_rows, step.device, config.precision)
+        logit_NK = processes.all_gather(own_logit_NK)
+        row[f"{split}_auroc"], row[f"{split}_loss"] = validate_hospitals(logit_NK, examples, config)
+    return row
 
 
 def validate_hospitals(logit_NK: NDArray[np.float32], examples: Examples, config: RunConfig) -> tuple[float, float]:

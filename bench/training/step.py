@@ -5,6 +5,7 @@ Legend: N images, O outputs, C channels, H height, W width.
 
 import contextlib
 import logging
+import math
 from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
 from functools import partial
@@ -189,18 +190,19 @@ class Step:
                 progress(f"epoch {epoch}/{schedule.epochs}{so_far}", done, schedule.epochs * num_steps)
         return total
 
-    def end_epoch(self, order: NDArray[np.int64], size: int, epoch: int) -> Network:
+    def end_epoch(self, order: NDArray[np.int64], size: int, epoch: int, trained_loss: float = math.nan) -> Network:
         """Return the network to validate and store after the epoch: the network with averaged weights if `ema` is set.
 
         A schedule-free optimizer first switches to its evaluation weights. The batch-norm statistics of these weights are
         computed on the first batches of the epoch, augmented as in training. `order`: indices of the training images in the
-        order of the epoch. `size`: images per batch.
+        order of the epoch. `size`: images per batch. `trained_loss`: validation loss of the trained network, if
+        `needs_trained_loss`.
         """
         if self._is_schedule_free:
             self.optimizer.eval()  # type: ignore[attr-defined]
             self._recalibrate(self.network, self.forward, order, size, epoch)
         if self.algorithm is not None:
-            averaged = self.algorithm.end_epoch(self.network, (epoch - 1) / self.schedule.epochs)
+            averaged = self.algorithm.end_epoch(self.network, (epoch - 1) / self.schedule.epochs, trained_loss)
             if averaged is not None:
                 network = cast("Network", averaged)
                 self._recalibrate(network, network.outputs, order, size, epoch)
@@ -230,6 +232,18 @@ class Step:
         return self.algorithm is None or self.algorithm.is_selectable
 
     @property
+    def needs_trained_loss(self) -> bool:
+        """Return whether the algorithm needs the validation loss of the trained network after each epoch."""
+        return self.algorithm is not None and self.algorithm.needs_trained_loss
+
+    @property
+    def selection(self) -> str:
+        """Return which epoch is stored: "best_val" or "last"."""
+        if self.algorithm is not None and self.algorithm.stores_last:
+            return "last"
+        return self.run.config.selection
+
+    @property
     def _is_schedule_free(self) -> bool:
         """Return whether the optimizer uses different weights for training and for evaluation."""
         return hasattr(self.optimizer, "eval")
@@ -256,7 +270,7 @@ class Step:
         while (loss := self._try_step(image_NHW, own_N, batch_N, has_weight, epoch, step)) is None:
             self._halve(len(indices), epoch, step)
         self.training_loss.after_step()
-        if self.algorithm is not None and self.algorithm.after_step():
+        if self.algorithm is not None and self.algorithm.after_step(self.network):
             self._reset_optimizer()
         if self.ema:
             self.ema.update(self.network)

@@ -50,7 +50,7 @@ def trained(algorithm: Entry, steps: int = 80) -> tuple[nn.Sequential, Algorithm
         own = batch(network, step)
         made(own).backward()
         optimizer.step()
-        made.after_step()
+        made.after_step(network)
         losses.append(float(own.loss(own.outputs()).detach()))
     return network, made, losses
 

@@ -89,13 +89,15 @@ class Algorithm(nn.Module):
     """
 
     restarts = False  # whether the network starts again after `schedule.pretrain_epochs`, with other loss weights
+    stores_last = False  # whether the network of the last epoch is stored, whatever `selection` says
+    needs_trained_loss = False  # whether `end_epoch` needs the validation loss of the trained network
 
     def forward(self, batch: Batch) -> Tensor:
         """Return the loss of a batch."""
         raise NotImplementedError
 
-    def after_step(self) -> bool:
-        """Update the state after an optimizer step; return whether the state of the optimizer is now to be reset."""
+    def after_step(self, network: nn.Module) -> bool:  # noqa: ARG002
+        """Update the state after an optimizer step of the network; return whether the state of the optimizer is now to be reset."""
         return False
 
     def end_pretraining(self, logit_NK: Tensor, target_NK: Tensor) -> None:
@@ -106,10 +108,11 @@ class Algorithm(nn.Module):
         """Return the factor of the loss weight of each pair of training image and finding; None if all are 1."""
         return None
 
-    def end_epoch(self, network: nn.Module, share: float) -> nn.Module | None:  # noqa: ARG002
+    def end_epoch(self, network: nn.Module, share: float, loss: float) -> nn.Module | None:  # noqa: ARG002
         """Return the network to validate and store after an epoch, without valid batch-norm statistics; None: the trained one.
 
-        `share`: epochs before this one, as a share of all epochs.
+        `share`: epochs before this one, as a share of all epochs. `loss`: validation loss of the trained network; NaN
+        without `needs_trained_loss`.
         """
         return None
 
@@ -135,7 +138,7 @@ class Annealed(Algorithm):
         """Return the weight of the penalty in the next step."""
         return self.weight if self.steps >= self.anneal else self.before
 
-    def after_step(self) -> bool:
+    def after_step(self, network: nn.Module) -> bool:  # noqa: ARG002
         """Count the step; return whether the weight changes now."""
         self.steps += 1
         return self.steps == self.anneal

@@ -4,7 +4,7 @@ Legend: N images, O outputs, D features, P = O x (D + 1) weights and biases of t
 """
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from bench.training.algorithms.batch import Annealed, Batch
 
@@ -40,10 +40,10 @@ class Fishr(Annealed):
         averaged_GP = averaged_GP / (1 - self.ema)
         return loss + self.penalty_weight * (averaged_GP - averaged_GP.mean(0)).square().mean()
 
-    def after_step(self) -> bool:
+    def after_step(self, network: nn.Module) -> bool:
         """Keep the averages and count the step; return whether the weight changes now."""
         self.get_buffer("average").copy_(self.next_average)
-        return super().after_step()
+        return super().after_step(network)
 
 
 def _variance(slope_NO: Tensor, feature_ND: Tensor) -> Tensor:

@@ -5,7 +5,7 @@ cross-entropy. G groups, L_g: mean loss of the images of group g in the batch.
 """
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from bench.training.algorithms.batch import Algorithm, Annealed, Batch
 
@@ -36,7 +36,7 @@ class GroupDRO(Algorithm):
         self.next_q = q / q.sum()
         return self.next_q[groups] @ losses
 
-    def after_step(self) -> bool:
+    def after_step(self, network: nn.Module) -> bool:  # noqa: ARG002
         """Keep the new weights."""
         self.get_buffer("q").copy_(self.next_q)
         return False

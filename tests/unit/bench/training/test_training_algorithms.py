@@ -22,6 +22,7 @@ from bench.inputs.normalize import Normalizer
 from bench.models.network import build
 from bench.models.predict import predict, weights_sha256
 from bench.planning.run import Run
+from bench.training.algorithms.averages import SWAD
 from bench.training.algorithms.batch import Algorithm, Batch
 from bench.training.algorithms.build import build_algorithm
 from bench.training.algorithms.features import kernel_distance, mean_and_covariance_distance
@@ -29,7 +30,7 @@ from bench.training.algorithms.inputs import label_smoothing, mixed_loss, mixup
 from bench.training.batch_sampling import group_balanced, shuffled
 from bench.training.checkpoint import load_checkpoint
 from bench.training.errors import TrainingError
-from bench.training.fit import Trained, fit
+from bench.training.fit import Trained, fit, validate
 from bench.training.step import TooLargeError
 from bench.training.training_loss import TrainingLoss, TrainingTargets
 from tests.unit.bench.training.test_train import CPU, REGISTRY, K, a_cohort, a_run, train
@@ -110,7 +111,7 @@ def test_the_losses_of_each_step_and_the_last_weights_equal_those_of_domainbed(n
             loss = algorithm(batch)
         loss.backward()
         optimizer.step()
-        if algorithm.after_step():
+        if algorithm.after_step(network):
             optimizer = adam(features, classifier, case["lr"])
         stated = expected["loss"] + case["options"].get("mmd_gamma", 0) * expected.get("penalty", 0)
         assert float(loss.detach()) == pytest.approx(stated, abs=1e-10)
@@ -146,7 +147,7 @@ def test_groupdro_weighs_the_groups_by_their_losses_so_far() -> None:
         q = q * np.exp(0.7 * losses)
         q /= q.sum()
         assert float(algorithm(batch)) == pytest.approx(q @ losses, abs=1e-9)
-        algorithm.after_step()
+        algorithm.after_step(nn.Module())
         np.testing.assert_allclose(algorithm.get_buffer("q").numpy(), q)
 
 
@@ -163,7 +164,7 @@ def test_vrex_adds_the_variance_of_the_losses_and_changes_its_weight_once() -> N
         batch, losses = random_losses(seed=step)
         weight = 7.0 if step >= 2 else 1.0
         assert float(algorithm(batch)) == pytest.approx(losses.mean() + weight * losses.var(), abs=1e-9)
-        resets.append(algorithm.after_step())
+        resets.append(algorithm.after_step(nn.Module()))
     assert resets == [False, True, False, False]
 
 
@@ -231,7 +232,7 @@ def test_fishr_compares_the_variances_of_the_gradients_of_single_images() -> Non
         plain = float(batch.loss(batch.outputs()).detach())
         value = float(algorithm(batch).detach())
         assert value == pytest.approx(plain + (weight * penalty if step else 0.0), abs=1e-12)
-        assert algorithm.after_step() == (step == 0)
+        assert algorithm.after_step(network) == (step == 0)
 
 
 def test_irm_multiplies_the_slopes_of_two_halves_of_each_group() -> None:
@@ -397,6 +398,68 @@ def test_swa_stores_the_mean_of_the_weights_after_its_epochs_with_statistics_of_
     hook.remove()
     means = torch.stack([x.mean((0, 2, 3)) for x in inputs]).mean(0)
     torch.testing.assert_close(norm.running_mean, means, atol=1e-5, rtol=1e-4)
+
+
+def valley(losses: list[float], n_converge: int, n_tolerance: int, tolerance: float) -> tuple[int, int]:
+    """Return first and last epoch that SWAD averages, by algorithm 1 of its paper; without a valley, the last epoch."""
+    begin, limit = None, 0.0
+    for i in range(len(losses)):
+        if begin is None:
+            window = [losses[i - k] for k in range(n_converge)] if i >= n_converge - 1 else []
+            if window and losses[i - n_converge + 1] == min(window):
+                begin, limit = i - n_converge + 1, (1 + tolerance) / n_converge * sum(window)
+        elif i >= n_tolerance - 1 and limit < min(losses[i - k] for k in range(n_tolerance)):
+            return begin, i - n_tolerance
+    return (len(losses) - 1 if begin is None else begin), len(losses) - 1
+
+
+@settings(deadline=None, max_examples=200)
+@given(
+    losses=st.lists(st.integers(1, 9), min_size=1, max_size=12),
+    n_converge=st.integers(1, 4),
+    n_tolerance=st.integers(1, 6),
+    tolerance=st.sampled_from([0.05, 0.35, 1.05]),
+    stop=st.integers(0, 12),
+)
+def test_swad_averages_the_weights_of_all_steps_in_the_valley_of_the_losses(
+    losses: list[int], n_converge: int, n_tolerance: int, tolerance: float, stop: int
+) -> None:
+    """After every epoch, also if the state was restored in between."""
+    options = {"n_converge": n_converge, "n_tolerance": n_tolerance, "tolerance": tolerance}
+    algorithm, network = SWAD(**options), nn.Linear(1, 1).double()
+    draw, means = np.random.default_rng(len(losses)), []
+    for epoch, loss in enumerate(losses):
+        steps = draw.normal(size=3)
+        for value in steps:
+            nn.init.constant_(network.weight, value)
+            algorithm.after_step(network)
+        means.append(steps.mean())
+        averaged = algorithm.end_epoch(network, 0.0, float(loss))
+        first, last = valley(losses[: epoch + 1], **options)
+        assert isinstance(averaged, nn.Linear)
+        assert averaged.weight.item() == pytest.approx(np.mean(means[first : last + 1]), abs=1e-12)
+        assert len(algorithm.recent) <= max(n_converge, n_tolerance)
+        if epoch == stop:
+            state, algorithm = algorithm.state_dict(), SWAD(**options)
+            algorithm.load_state_dict(state)
+
+
+@pytest.mark.slow
+def test_swad_looks_at_the_loss_of_the_trained_network_and_stores_the_mean_of_the_last_epoch(tmp_path: Path) -> None:
+    """Trained like ERM, so the losses of ERM say where its valley is; what is validated and stored is the mean."""
+    schedule = Schedule(epochs=4, batch_size=8, lr=3e-3)
+    plain = train(a_run(schedule=schedule), tmp_path / "erm.pt")
+    run = a_run(algorithm="swad", schedule=schedule, selection="best_val")
+    trained = train(run, tmp_path / "swad.pt")
+    saved = load_checkpoint(tmp_path / "swad.pt", run.id)
+    assert saved["algorithm"]["_extra_state"]["losses"] == plain.history["val_loss"].tolist()
+    assert trained.best_epoch == 4
+    assert trained.history["train_loss"].tolist() == plain.history["train_loss"].tolist()
+    assert trained.history["val_loss"].tolist() != plain.history["val_loss"].tolist()
+    reader, _, val = a_cohort()
+    normalizer = Normalizer(["imagenet"], trained.network.mean, trained.network.std, 1)
+    logit_NK, _ = predict(trained.network, normalizer, reader, val.rows, CPU, "fp32")
+    assert validate(logit_NK, val.state_NK)[1] == pytest.approx(trained.history["val_loss"].iloc[-1], abs=1e-6)
 
 
 JTT = {
