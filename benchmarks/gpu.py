@@ -21,6 +21,7 @@ from benchmarks.harness import Benchmark, Measured, NotMeasured, measured
 
 LIMIT_S = 530  # seconds of the whole command: less than nine minutes
 TESTS_S = 200  # seconds of them that the tests may take
+WORKERS = "4"  # processes of the tests: most of their time is that of compilers and of starting commands
 ROW_S = 45  # seconds that a row needs at most, but G3
 _ROOT = Path(__file__).parents[1]
 
@@ -77,7 +78,7 @@ def in_time(benchmark: Benchmark, end: float) -> Measured | Exception:
 
 def tests_pass() -> bool:
     """Run the tests of `tests/cuda` and print what they print; return whether all pass that do not skip."""
-    command = [sys.executable, "-m", "pytest", "-q", "-rs", "-p", "no:cacheprovider", "tests/cuda"]
+    command = [sys.executable, "-m", "pytest", "-q", "-rs", "-n", WORKERS, "-p", "no:cacheprovider", "tests/cuda"]
     environment = os.environ | {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
     try:
         return subprocess.run(command, cwd=_ROOT, env=environment, check=False, timeout=TESTS_S).returncode == 0

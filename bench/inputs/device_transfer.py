@@ -36,5 +36,6 @@ def seed_device(seed: int, device: torch.device) -> None:
     """
     torch.default_generator.manual_seed(seed)
     if device.type == "cuda":
+        torch.cuda.init()  # type: ignore[no-untyped-call]  # there are no generators before
         index = torch.cuda.current_device() if device.index is None else device.index
         torch.cuda.default_generators[index].manual_seed(seed)

@@ -33,6 +33,7 @@ from bench.training.data_parallel import SINGLE_PROCESS, DataParallelGroup, Shar
 from bench.training.lr_schedule import lr_multiplier
 from bench.training.optimizers.build import build as build_optimizer
 from bench.training.optimizers.build import load_optimizer_state
+from bench.training.saved_tensors import SavedTensors
 from bench.training.train_modes import freeze_backbone, recalibrate_batch_norm, train_mode
 from bench.training.training_loss import TrainingLoss
 from harmonize.seeds import seed_for
@@ -96,8 +97,7 @@ class Step:
             ).to(device)
         restarts = self.algorithm is not None and self.algorithm.restarts
         self.start = deepcopy(network.state_dict()) if restarts else None  # weights of the first step
-        self.buffers = [*network.buffers(), *self.training_loss.buffers()]
-        self.saved = [buffer.clone() for buffer in self.buffers]  # values of the buffers before the step
+        self.buffers = SavedTensors([*network.buffers(), *self.training_loss.buffers()])  # saved before each step
         self.in_pass = False  # whether a forward or backward pass is running
         self.forward: Callable[[Tensor], Tensor] = network.outputs  # `compile_if_faster` may replace it
         self._begin_phase(1)
@@ -301,8 +301,7 @@ class Step:
     ) -> Tensor | None:
         """Return the loss of the step; if memory runs out in a pass, restore the state before the step and return None."""
         evaluations = self.gradient_evaluations
-        if self.buffers:
-            torch._foreach_copy_(self.saved, self.buffers)
+        self.buffers.save()
         rank = () if self.processes.is_main else (self.processes.rank,)
         seed_device(seed_for(self.seed, "dropout", epoch, step, *rank), self.device)
         try:
@@ -313,8 +312,7 @@ class Step:
                 raise
         self.in_pass, self.gradient_evaluations = False, evaluations
         self.optimizer.zero_grad(set_to_none=True)
-        if self.buffers:
-            torch._foreach_copy_(self.buffers, self.saved)
+        self.buffers.restore()
         return None
 
     def _take_step(

@@ -35,7 +35,8 @@ def compile_if_faster(
     """
     if step.processes.size > 1:
         return "not compiled: several devices train this run"
-    buffers, plain = [buffer.clone() for buffer in step.buffers], step.forward
+    plain = step.forward
+    step.buffers.save()
     try:
         eager = _seconds(step, clock)
         if eager * num_passes < min_seconds:
@@ -54,8 +55,7 @@ def compile_if_faster(
         faster, decision = False, f"not compiled: {type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
     finally:
         step.drop_gradients()
-        for buffer, before in zip(step.buffers, buffers, strict=True):
-            buffer.copy_(before)
+        step.buffers.restore()
     if not faster:
         step.forward = plain
     _log.info("torch.compile: %s", decision)

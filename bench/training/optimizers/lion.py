@@ -28,16 +28,21 @@ class Lion(Optimizer):
             with torch.enable_grad():
                 loss = closure()
         for group in self.param_groups:
-            lr, (beta1, beta2) = group["lr"], group["betas"]
-            for p in group["params"]:
-                if p.grad is None:
-                    continue
-                state = self.state[p]
-                if not state:
-                    state["momentum"] = torch.zeros_like(p)
-                momentum = state["momentum"]
-                direction = momentum.lerp(p.grad, 1 - beta1).sign_()
-                p.mul_(1 - lr * group["weight_decay"]).add_(direction, alpha=-lr)
-                # The momentum changes after the weights, with the slower decay beta2.
-                momentum.lerp_(p.grad, 1 - beta2)
+            params = [p for p in group["params"] if p.grad is not None]
+            if params:
+                self._step_group(group, params, [p.grad for p in params])
         return loss
+
+    def _step_group(self, group: dict[str, Any], params: list[Tensor], grads: list[Tensor]) -> None:
+        """Take the step of a parameter group: each operation on all weights at once, which a GPU does in few kernels."""
+        lr, (beta1, beta2) = group["lr"], group["betas"]
+        for p in params:
+            if not self.state[p]:
+                self.state[p]["momentum"] = torch.zeros_like(p)
+        momenta = [self.state[p]["momentum"] for p in params]
+        directions = torch._foreach_lerp(momenta, grads, 1 - beta1)
+        torch._foreach_sign_(directions)
+        torch._foreach_mul_(params, 1 - lr * group["weight_decay"])
+        torch._foreach_add_(params, directions, alpha=-lr)
+        # The momenta change after the weights, with the slower decay beta2.
+        torch._foreach_lerp_(momenta, grads, 1 - beta2)

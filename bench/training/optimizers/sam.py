@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from bench.config.registry import Entry
+from bench.training.saved_tensors import SavedTensors
 
 
 class SAM(Optimizer):
@@ -66,8 +67,9 @@ class SAM(Optimizer):
         random_state = _random_state(params)
         with torch.enable_grad():
             loss = closure()
-        originals = [(p, p.detach().clone()) for p in params if p.grad is not None]
-        self._perturb([p for p, _ in originals if self.perturbed_ids is None or id(p) in self.perturbed_ids])
+        with_grad = [p for p in params if p.grad is not None]
+        originals = SavedTensors(with_grad)
+        self._perturb([p for p in with_grad if self.perturbed_ids is None or id(p) in self.perturbed_ids])
         _set_random_state(random_state)
         try:
             with _unchanged_buffers(self.network), torch.enable_grad():
@@ -75,8 +77,7 @@ class SAM(Optimizer):
         finally:
             # The original weights are restored even if the closure fails. They are copied, because subtracting the
             # perturbation would leave a rounding error.
-            for p, original in originals:
-                p.copy_(original)
+            originals.restore()
             torch.clear_autocast_cache()
         self.base.step()
         return loss
@@ -90,10 +91,13 @@ class SAM(Optimizer):
         if not params:
             return
         grads = [cast("Tensor", p.grad) for p in params]
-        scales = [p.abs() + self.eta if self.adaptive else torch.ones((), device=p.device) for p in params]
-        norm = torch.nn.utils.get_total_norm([t * g for t, g in zip(scales, grads, strict=True)])
-        for p, t, g in zip(params, scales, grads, strict=True):
-            p.add_(t * t * g * (self.rho / (norm + 1e-12)).to(p.device))
+        if self.adaptive:  # with the scale t = |w| + eta: the norm of t g, and the direction t^2 g
+            scales = torch._foreach_add(torch._foreach_abs(params), self.eta)
+            norm = torch.nn.utils.get_total_norm(torch._foreach_mul(scales, grads))
+            grads = list(torch._foreach_mul(torch._foreach_mul(scales, scales), grads))
+        else:
+            norm = torch.nn.utils.get_total_norm(grads)
+        torch._foreach_add_(params, torch._foreach_mul(grads, self.rho / (norm + 1e-12)))
         torch.clear_autocast_cache()  # the cache may contain bf16 copies of the unperturbed weights
 
     def state_dict(self) -> dict[str, Any]:
@@ -109,13 +113,11 @@ class SAM(Optimizer):
 @contextmanager
 def _unchanged_buffers(network: nn.Module | None) -> Iterator[None]:
     """Restore every buffer of the network after the block: running mean, variance and number of batches."""
-    buffers = [] if network is None else list(network.buffers())
-    saved = [buffer.clone() for buffer in buffers]
+    saved = SavedTensors([] if network is None else network.buffers())
     try:
         yield
     finally:
-        for buffer, value in zip(buffers, saved, strict=True):
-            buffer.copy_(value)
+        saved.restore()
 
 
 def _random_state(params: list[Tensor]) -> dict[torch.device | None, Tensor]:
