@@ -27,7 +27,8 @@ _FIX = "ask the submitter, or record it: bench decide refused NAME"
 class Entry:
     """A submission that passed its check, with what the site shows of it.
 
-    numbers: computed here, or as stated without a bundle. report: the report of its bundle as HTML, "" without a bundle.
+    numbers: computed here, or as stated without a bundle. report: the report of its bundle as HTML, "" without a bundle, and
+    where no pages were asked for.
     """
 
     folder: Path
@@ -40,12 +41,13 @@ class Entry:
     reproductions: tuple[Reproduction, ...]
     # recipe, hospital, AUROC with its bounds, answer to what the model had seen of the hospital
     hospitals: tuple[tuple[str, str, tuple[float, float, float], str], ...]
+    has_bundle: bool
     report: str
     decision: Decision | None
 
     def status(self, number: Number) -> str:
         """Return the status of a row, one of STATUSES."""
-        if not self.report:
+        if not self.has_bundle:
             return SELF_REPORTED
         again = any(each.agrees and each.run in number.runs for each in self.reproductions)
         return RERUN if again else VERIFIED
@@ -55,7 +57,7 @@ class Entry:
 
         None if the version is the same, or if there is no bundle that can be scored again.
         """
-        if not self.report:
+        if not self.has_bundle:
             return None
         before = [row.auroc for row in self.stated.numbers if row.runs == number.runs]
         return number.auroc - before[0] if before and self.stated.scoring != SCORING_VERSION else None
@@ -69,11 +71,13 @@ class Broken:
     error: CxrError
 
 
-def entries(board: Path, rules: Rules, registry: Registry, progress: Progress) -> Iterator[Entry | Broken]:
+def entries(
+    board: Path, rules: Rules, registry: Registry, progress: Progress, pages: bool = False
+) -> Iterator[Entry | Broken]:
     """Check each submission that is accepted or waits for a decision, and yield it; accepted ones first, oldest first.
 
-    Refused and withdrawn submissions are left out. Raises StoreError for a broken chain of decisions, and if the folder of an
-    accepted submission is missing.
+    Refused and withdrawn submissions are left out. `pages`: with the report of each bundle as HTML. Raises StoreError for a
+    broken chain of decisions, and if the folder of an accepted submission is missing.
     """
     decisions = read(board)
     last = latest(decisions)
@@ -88,7 +92,8 @@ def entries(board: Path, rules: Rules, registry: Registry, progress: Progress) -
     ids: dict[str, str] = {}
     for folder in open_:
         try:
-            entry: Entry | Broken = _entry(folder, board, rules, registry, progress, last.get(folder.name), known, ids)
+            decision = last.get(folder.name)
+            entry: Entry | Broken = _entry(folder, board, rules, registry, progress, decision, known, ids, pages)
         except (StoreError, ConfigError, DatasetError) as error:
             entry = Broken(folder.name, error)
         yield entry
@@ -103,6 +108,7 @@ def _entry(
     decision: Decision | None,
     known: dict[str, Fingerprint],
     ids: dict[str, str],
+    pages: bool,
 ) -> Entry:
     """Check one submission. `known` and `ids`: fingerprints and bundle ids of those before.
 
@@ -119,7 +125,7 @@ def _entry(
         raise StoreError(what, str(folder), _FIX)
     bundle = folder / BUNDLE
     if not bundle.is_file():
-        return Entry(folder, stated, stated.numbers, (), (), (), "", (), (), "", decision)
+        return Entry(folder, stated, stated.numbers, (), (), (), "", (), (), False, "", decision)
     signed_by = signer(bundle, board / SIGNERS) if bundle.with_name(f"{BUNDLE}.sig").is_file() else ""
     with examined(bundle, rules, registry, progress) as found:
         _check_stated(stated, found, str(folder))
@@ -129,12 +135,12 @@ def _entry(
                 raise StoreError(problems[0], str(folder), _FIX)
         again = tuple(reproductions(folder, found.opened.manifest, board / SIGNERS))
         exposure = tuple(passports(found.opened.manifest))
-        page = render(found.tables)
+        page = render(found.tables) if pages else ""
         at_hospitals = tuple(_hospitals(found))
         lines, reasons = found.lines, found.reasons
         known[folder.name], ids[stated.bundle] = own, folder.name
     return Entry(
-        folder, stated, found.numbers, lines, reasons, exposure, signed_by, again, at_hospitals, page, decision
+        folder, stated, found.numbers, lines, reasons, exposure, signed_by, again, at_hospitals, True, page, decision
     )
 
 

@@ -71,7 +71,7 @@ def build(board: Path, output: Path | None, registry: Registry, progress: Progre
     rules, decisions = Rules.read(board), read(board)
     if output is not None and output.exists() and not (output / ROWS).is_file() and any(output.iterdir()):
         raise ConfigError("the folder is not empty, and is no site of a board", str(output), "choose another --output")
-    checked = list(entries(board, rules, registry, progress))
+    checked = list(entries(board, rules, registry, progress, pages=output is not None))
     found = [each for each in checked if isinstance(each, Entry)]
     broken = tuple(each for each in checked if isinstance(each, Broken))
     accepted = [entry for entry in found if entry.decision is not None and entry.decision.action == ACCEPTED]

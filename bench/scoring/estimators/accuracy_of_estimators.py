@@ -6,6 +6,8 @@ Shapes: R runs, K findings, H labeled hospitals, B replicates.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 import pandas as pd
@@ -13,7 +15,14 @@ from numpy.typing import NDArray
 
 from bench.config.registry import Entry
 from bench.scoring.bootstrap.intervals import percentile
-from bench.scoring.estimators.expected_scores import LEAST_HOSPITALS, Differences, expected, left_out, outside
+from bench.scoring.estimators.expected_scores import (
+    LEAST_HOSPITALS,
+    Differences,
+    expected,
+    left_out,
+    outside,
+    widening,
+)
 from bench.scoring.estimators.from_hospitals import Known
 from bench.scoring.estimators.quantities import QUANTITIES, Array, finite_mean
 from reports.schemas.tables import SCHEMAS
@@ -21,6 +30,31 @@ from reports.schemas.tables import SCHEMAS
 BASELINE = "mean_gap"
 LARGE = 0.1  # an absolute error above this is large
 _LEAST_RUNS = 3  # a rank correlation of fewer runs is 1, 0 or -1
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Place:
+    """A labeled hospital that is left out: what is the same for all estimators and quantities.
+
+    others: quantity -> values at the other hospitals. here: quantity -> estimates at this hospital. reasons, widening: see
+    `outside` and `Differences`. labeled_images, images: number of images of the other hospitals, and of this one.
+    """
+
+    others: Mapping[str, Known]
+    here: Mapping[str, Mapping[str, Array]]
+    reasons: NDArray[np.object_]
+    widening: Array
+    labeled_images: Array
+    images: int
+
+    @classmethod
+    def of(cls, known: Mapping[str, Known], num_images: Sequence[int], hospital: int) -> Self:
+        """Return what is known when a hospital is left out."""
+        others = {quantity: values.without(hospital) for quantity, values in known.items()}
+        at = {quantity: values.at(hospital) for quantity, values in known.items()}
+        labeled_images = np.asarray([*num_images[:hospital], *num_images[hospital + 1 :]], np.float64)
+        images = num_images[hospital]
+        return cls(others, at, outside(others, at, images), widening(others, at), labeled_images, images)
 
 
 def estimator_table(
@@ -39,20 +73,21 @@ def estimator_table(
     columns = list(SCHEMAS["estimators"])
     if len(num_images) < LEAST_HOSPITALS:
         return pd.DataFrame(columns=columns)
-    reasons = [
-        outside({q: v.without(h) for q, v in known.items()}, {q: v.at(h) for q, v in known.items()}, num)
-        for h, num in enumerate(num_images)
-    ]
+    places = [_Place.of(known, num_images, h) for h in range(len(num_images))]
+    prevalences = {entry.name: left_out(entry, known["prevalence"]) for entry in entries}
     rows = []
     for quantity in quantities:
         values = known[quantity]
-        estimates = {entry.name: left_out(entry, values) for entry in entries}
+        estimates = prevalences
+        if quantity != "prevalence":
+            estimates = {entry.name: left_out(entry, values) for entry in entries}
         base = estimates.get(BASELINE)
         for entry in entries:
             error = estimates[entry.name] - values.truth
             if np.isfinite(error).any():
                 name = {"estimator": entry.name, "title": entry.title, "quantity": quantity}
-                rows.append({**name, **_cells(entry, quantity, known, error, reasons, num_images)})
+                cells = _cells(entry, quantity, values.truth, error, places, prevalences[entry.name])
+                rows.append({**name, **cells})
                 replicates = replicates_HRB if quantity == "auroc" else None
                 rows.append({**name, **_macros(values, estimates[entry.name], base, replicates)})
     table = pd.DataFrame(rows, columns=columns)
@@ -63,19 +98,22 @@ def estimator_table(
 def _cells(
     entry: Entry,
     quantity: str,
-    known: Mapping[str, Known],
+    truth_HRK: Array,
     error: Array,
-    reasons: Sequence[NDArray[np.object_]],
-    num_images: Sequence[int],
+    places: Sequence[_Place],
+    prevalence_HRK: Array,
 ) -> dict[str, object]:
     """Return the row of all cells of an estimator; a cell is one run and finding at one hospital."""
     inside, stated, width = np.zeros(error.shape, bool), np.zeros(error.shape, bool), np.full(error.shape, np.nan)
-    for h, num in enumerate(num_images):
-        others, at = {q: v.without(h) for q, v in known.items()}, {q: v.at(h) for q, v in known.items()}
-        differing = Differences.of(entry, others, at, [*num_images[:h], *num_images[h + 1 :]], num)
-        result = expected(entry, others[quantity], at[quantity], reasons[h], quantity=quantity, differing=differing)
+    for h, place in enumerate(places):
+        labeled_prevalence = place.others["prevalence"].truth
+        differing = Differences(
+            place.widening, place.labeled_images, labeled_prevalence, place.images, prevalence_HRK[h]
+        )
+        others, at = place.others[quantity], place.here[quantity]
+        result = expected(entry, others, at, place.reasons, quantity=quantity, differing=differing)
         width[h] = result.mean_half
-        inside[h] = result.contains(known[quantity].truth[h])
+        inside[h] = result.contains(truth_HRK[h])
         stated[h] = result.stated
     has = np.isfinite(error) & np.isfinite(width)
     stated &= has

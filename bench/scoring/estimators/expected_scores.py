@@ -11,6 +11,7 @@ Shapes: R runs, K findings, H labeled hospitals.
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Self
 
 import numpy as np
@@ -105,6 +106,8 @@ def estimate(entry: Entry, known: Known, here: Mapping[str, Array]) -> Array:
 
 def left_out(entry: Entry, known: Known) -> Array:
     """Return the estimates [H, R, K] at each labeled hospital, learned from the other labeled hospitals."""
+    if entry.facts["given"] != "hospitals":  # nothing is learned
+        return known.estimates.get(entry.name, np.full(known.truth.shape, np.nan))
     hospitals = range(len(known.truth))
     estimates = [estimate(entry, known.without(h), known.at(h)) for h in hospitals]
     return np.stack(estimates) if estimates else np.empty((0, *known.internal.shape))
@@ -116,12 +119,18 @@ def half_widths(error_HRK: Array) -> Array:
     The square is the pooled mean square error (see `_pooled`). The quantile is that of Student's t with 2 (H - 1) degrees
     of freedom: errors of several findings at one hospital are neither independent nor equal. NaN with fewer than 2 hospitals.
     """
-    from scipy.stats import t
-
     num_hospitals = int(np.isfinite(error_HRK).any((1, 2)).sum())
     if num_hospitals < 2:
         return np.full(error_HRK.shape[2], np.nan)
-    return np.asarray(np.sqrt(_pooled(error_HRK**2)) * t.ppf((1 + LEVEL) / 2, 2 * (num_hospitals - 1)))
+    return np.asarray(np.sqrt(_pooled(error_HRK**2)) * _quantile(2 * (num_hospitals - 1)))
+
+
+@cache
+def _quantile(degrees: int) -> float:
+    """Return the quantile of Student's t that an interval of level LEVEL needs."""
+    from scipy.stats import t
+
+    return float(t.ppf((1 + LEVEL) / 2, degrees))
 
 
 def _pooled(square_HRK: Array) -> Array:

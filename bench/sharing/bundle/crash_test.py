@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 
 from bench.sharing.bundle import limits
 from bench.sharing.bundle.archive import refused
-from bench.sharing.bundle.tables import open_table
+from bench.sharing.bundle.open_table import open_table
 
 try:
     import resource

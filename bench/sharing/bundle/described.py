@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 
 from bench.results.checklist_facts import LABEL_SOURCES
 from bench.sharing.bundle.citation_file import author_name
-from bench.sharing.bundle.tables import KINDS
+from bench.sharing.bundle.open_table import KINDS
 from bench.store.file_integrity import file_sha256
 from harmonize.cohorts.hospital_names import SYNTHETIC_NOTICE, hospital_name
 from reports.summaries.citation import address, entry
