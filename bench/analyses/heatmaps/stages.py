@@ -19,7 +19,6 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 
 from bench.models.network import Network
 from harmonize.errors import ConfigError
@@ -60,10 +59,10 @@ class _Trace:
 def stages(network: Network, height: int, width: int) -> tuple[Stage, ...]:
     """Return the stages for images of height x width, largest maps first; the last stage is the input of the head.
 
-    A backbone with feature maps runs once on torch's meta device, which computes only shapes. A module qualifies if every
-    path in the autograd graph from the features to the image passes the module's output. Of the qualified modules with
-    maps of one size, the last module ends the stage. A backbone with tokens runs once with values: a module qualifies only
-    if its patch tokens affect the input of the last linear layer. Raises ConfigError for a network without feature maps.
+    The backbone runs once, on a random image. A module qualifies if every path in the autograd graph from the features
+    to the image passes the module's output. Of the qualified modules with maps of one size, the last module ends the
+    stage. In a backbone with tokens, a module qualifies only if its patch tokens also affect the input of the last linear
+    layer. Raises ConfigError for a network without feature maps.
     """
     return _trace(network, height, width).stages
 
@@ -88,16 +87,20 @@ def modules_by_depth(network: Network, height: int, width: int) -> dict[str, lis
 
 def _trace(network: Network, height: int, width: int) -> _Trace:
     """Run the backbone once and return its stages; see `stages`."""
-    image = torch.empty(1, network.in_channels, height, width, device="meta", requires_grad=True)
-    tensors = {**dict(network.named_parameters()), **dict(network.named_buffers())}
-    shadow = {name: torch.empty_like(tensor, device="meta") for name, tensor in tensors.items()}
-    try:
-        with frozen(network), torch.enable_grad(), _recorded(network.backbone) as record:
-            features: Tensor = functional_call(_Features(network.backbone), shadow, (image,))
-    except RuntimeError:  # the backbone makes a tensor on another device than that of its weights
-        return _trace_tokens(network, height, width)
-    if not is_maps(network, features):
-        return _trace_tokens(network, height, width)
+    backbone, parameter = network.backbone, next(network.parameters(), torch.empty(0))
+    image = torch.randn(1, network.in_channels, height, width, generator=torch.Generator().manual_seed(0))
+    with frozen(network), torch.enable_grad():
+        with _recorded(backbone) as record:
+            features: Tensor = backbone.forward_features(image.to(parameter).requires_grad_())  # type: ignore[operator]
+        if not isinstance(features, Tensor) or features.grad_fn is None:
+            raise _no_maps(network, features)
+        if is_maps(network, features):
+            return _trace_maps(features, record, height, width)
+        return _trace_tokens(network, features, record, height, width)
+
+
+def _trace_maps(features: Tensor, record: "_Record", height: int, width: int) -> _Trace:
+    """Return the stages of a backbone with feature maps, from its forward pass."""
     paths_from_end, paths_to_image = _paths(features.grad_fn)
     stage_of_size: dict[tuple[int, int], Stage] = {}
     for name, maps in record.outputs.items():
@@ -112,17 +115,10 @@ def _trace(network: Network, height: int, width: int) -> _Trace:
     return _by_size(stage_of_size, Stage("", int(features.shape[2]), int(features.shape[3])), record)
 
 
-def _trace_tokens(network: Network, height: int, width: int) -> _Trace:
-    """Return the stages of a backbone with tokens, from a forward and a backward pass of one random image."""
-    backbone, parameter = network.backbone, next(network.parameters(), torch.empty(0))
-    generator = torch.Generator().manual_seed(0)
-    image = torch.randn(1, network.in_channels, height, width, generator=generator).to(parameter)
-    with frozen(network), torch.enable_grad():
-        with _recorded(backbone, keep=True) as record:
-            features: Tensor = backbone.forward_features(image.requires_grad_())  # type: ignore[operator]
-        if not isinstance(features, Tensor) or features.grad_fn is None:
-            raise _no_maps(network, features)
-        pooled: Tensor = backbone.forward_head(features, pre_logits=True)  # type: ignore[operator]
+def _trace_tokens(network: Network, features: Tensor, record: "_Record", height: int, width: int) -> _Trace:
+    """Return the stages of a backbone with tokens, from its forward pass and one backward pass."""
+    backbone = network.backbone
+    pooled: Tensor = backbone.forward_head(features, pre_logits=True)  # type: ignore[operator]
     paths_from_end, paths_to_image = _paths(features.grad_fn)
     cuts: list[tuple[Stage, Tensor]] = []
     for name, outputs in record.outputs.items():
@@ -134,7 +130,7 @@ def _trace_tokens(network: Network, height: int, width: int) -> _Trace:
     final = _token_stage("", features, backbone, height, width)
     if final is not None:
         cuts.append((final, features))
-    direction = torch.randn(pooled.shape, generator=generator).to(pooled)
+    direction = torch.randn(pooled.shape, generator=torch.Generator().manual_seed(0)).to(pooled)
     gradients = torch.autograd.grad(pooled, [t for _, t in cuts], direction, allow_unused=True) if cuts else ()
     usable = [
         stage
@@ -196,10 +192,10 @@ class _Record:
 
 
 @contextmanager
-def _recorded(backbone: nn.Module, keep: bool = False) -> Iterator[_Record]:
+def _recorded(backbone: nn.Module) -> Iterator[_Record]:
     """Record the tensors that the modules return inside the `with` block.
 
-    `keep`: later layers get views of the tensors, so that in-place operations do not hide the recorded tensors' gradients.
+    Later layers get copies of single tensors, so that in-place operations do not hide the recorded tensors' gradients.
     """
     record = _Record({}, {}, Counter())
     names = {module: name for name, module in backbone.named_modules() if name}
@@ -211,7 +207,7 @@ def _recorded(backbone: nn.Module, keep: bool = False) -> Iterator[_Record]:
         if all(isinstance(o, Tensor) for o in outputs):
             record.outputs[name] = outputs
             record.nodes[name] = [o.grad_fn for o in outputs]  # read now, because in-place operations change grad_fn
-            return output.clone() if keep and isinstance(output, Tensor) else None
+            return output.clone() if isinstance(output, Tensor) else None
         return None
 
     hooks = [module.register_forward_hook(note) for module in names]
@@ -255,18 +251,6 @@ def frozen(network: nn.Module) -> Iterator[None]:
             module.training = training
         for parameter in learning:
             parameter.requires_grad_(True)
-
-
-class _Features(nn.Module):
-    """A backbone without its head."""
-
-    def __init__(self, backbone: nn.Module) -> None:
-        super().__init__()
-        self.backbone = backbone
-
-    def forward(self, x_NCHW: Tensor) -> Tensor:
-        features: Tensor = self.backbone.forward_features(x_NCHW)  # type: ignore[operator]
-        return features
 
 
 def _paths(end: Any) -> tuple[dict[Any, int], dict[Any, int]]:
