@@ -157,6 +157,13 @@ class SplitMetrics:
     probabilities: tuple[Mapping[str, BinnedProbabilities], ...]
     # one per finding: calls at the thresholds of decisions; empty on the split that chooses thresholds
     decisions: tuple[DecisionCounts, ...] = ()
+    # of a pool, whose values are means over hospitals: counts of the hospitals that have a value; else None
+    counts_of_means: Counts | None = None
+
+    @property
+    def counts_of_values(self) -> Counts:
+        """Return the numbers of images and patients behind each value."""
+        return self.counts_of_means or self.counts
 
     @property
     def calibrators(self) -> tuple[str, ...]:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from bench.scoring.bootstrap.intervals import mean_over
 from bench.scoring.metrics_of_split import Key, OperatingPoints, SplitMetrics, measure
-from bench.scoring.scored_split import ScoredSplit, Settings
+from bench.scoring.scored_split import Counts, ScoredSplit, Settings
 from harmonize.cohorts.pool_names import hospitals_of, is_pool
 from harmonize.cohorts.pooled import hospital_of
 
@@ -53,8 +53,9 @@ def measure_hospitals(
 ) -> list[SplitMetrics]:
     """Return the metrics of a split, then those of each hospital if the split is of a pool; see `measure`.
 
-    In a pool, values and replicates of the split are the means over the hospitals that have them. Counts, labels, and
-    the images behind curves and tables are those of all hospitals.
+    In a pool, values and replicates of the split are the means over the hospitals that have them, and `counts_of_values`
+    has the images of these hospitals. Other counts, labels, and the images behind curves and tables are those of all
+    hospitals.
     """
     parts = hospital_parts(scored)
     measured, *of_hospitals = [measure(split, points, settings, num_threads, only) for split in (scored, *parts)]
@@ -68,4 +69,18 @@ def _mean_over_hospitals(measured: SplitMetrics, of_hospitals: Sequence[SplitMet
         numbers = [np.column_stack([of.value[key], of.replicates[key]]) for of in of_hospitals]
         mean_KB = mean_over(np.stack(numbers))
         value[key], replicates[key] = mean_KB[:, 0], mean_KB[:, 1:]
-    return replace(measured, value=value, replicates=replicates)
+    counts = [of.counts for of in of_hospitals]
+    behind = measured.scored.cached("counts of means", lambda: _with_values(counts, measured.counts), measured.counts)
+    return replace(measured, value=value, replicates=replicates, counts_of_means=behind)
+
+
+def _with_values(counts: Sequence[Counts], whole: Counts) -> Counts:
+    """Return the sums of counts over the hospitals with enough patients; `whole`, those of the pool, if no hospital has."""
+    available_HK = np.array([of.available for of in counts])
+    available = available_HK.any(0)
+    sums = {
+        name: np.where(available, (np.array([getattr(of, name) for of in counts]) * available_HK).sum(0), number)
+        for name in ("n", "num_positive", "num_negative", "num_patients")
+        for number in [getattr(whole, name)]
+    }
+    return Counts(**sums, available=available)

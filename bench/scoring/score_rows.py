@@ -77,7 +77,7 @@ class Macro:
 
 def macro(measured: SplitMetrics, key: Key, used: NDArray[np.bool_] | None = None) -> Macro:
     """Compute the mean of a metric over the findings with a value; the mask `used` [K] limits the findings (None: all)."""
-    value, counts = measured.value[key], measured.counts
+    value, counts = measured.value[key], measured.counts_of_values
     if used is not None:
         value = np.where(used, value, np.nan)
     mean, replicates = mean_of(value, measured.replicates[key])
@@ -167,7 +167,7 @@ class Writer:
 
     def add_split(self, findings: Sequence[str], measured: SplitMetrics, macros: Mapping[Key, Macro]) -> None:
         """Add the rows of one split: for each metric, the rows of the findings, then the macro."""
-        cohort, counts = _cohort_of([measured]), measured.counts
+        cohort, counts = _cohort_of([measured]), measured.counts_of_values
         sizes = [least_sizes(counts, np.array([k]), 1) for k in range(len(findings))]
         for key, value in measured.value.items():
             self._added.append(_Block(self._prefix(cohort, key), key, findings, value, measured.replicates[key], sizes))

@@ -63,6 +63,22 @@ def test_a_finding_that_one_hospital_cannot_score_has_the_value_of_the_other() -
     np.testing.assert_array_equal(pool.replicates[AUROC][0], of_b.replicates[AUROC][0])
 
 
+def test_sizes_are_those_of_the_hospitals_behind_a_value() -> None:
+    val, test = pooled_split("val", 9), pooled_split("test", 10)
+    of_a = test.image_id.astype(str) < "b"
+    state = test.state.copy()
+    state[np.flatnonzero(of_a & (state[:, 0] == 1))[2:], 0] = 0  # hospital a has two patients with Edema: too few
+    test = ScoredSplit("a+b", "test", "report", test.image_id, test.patient_id, test.logit, state)
+    table = score_run("r", FINDINGS, "a+b", [val, test], SETTINGS).scores
+    rows = table[(table["split"] == "test") & (table["metric"] == "auroc")].set_index("finding")
+    assert rows.loc["Edema", ["n", "num_patients"]].tolist() == [60, 30]
+    assert rows.loc["Edema", "num_positive"] == (state[~of_a, 0] == 1).sum()
+    assert rows.loc["Consolidation", ["n", "num_patients"]].tolist() == [180, 90]
+    assert rows.loc["Consolidation", "num_positive"] == (state[:, 1] == 1).sum()
+    # of a mean over findings: the least number of images behind the value of a finding
+    assert rows.loc["macro", ["n", "num_findings"]].tolist() == [60, 2]
+
+
 def test_a_cohort_of_one_hospital_has_no_parts() -> None:
     scored = pooled_split("test", 2)
     alone = ScoredSplit("a", "test", "report", scored.image_id, scored.patient_id, scored.logit, scored.state)
