@@ -1,5 +1,7 @@
 """The classes Hospital and Run, which all sections use."""
 
+import contextlib
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -113,6 +115,20 @@ class Run:
     def members(self) -> tuple["Run", ...]:
         """The runs of a recipe; for a single run, only this run."""
         return self.runs or (self,)
+
+    @property
+    def left_out(self) -> str:
+        """Key of the training hospital on which the run did not train; "" for none.
+
+        It is also "" for a recipe whose runs leave out different hospitals.
+        """
+        if self.runs:
+            keys = {run.left_out for run in self.runs}
+            return keys.pop() if len(keys) == 1 else ""
+        config = self.facts.get("config")
+        with contextlib.suppress(ValueError, TypeError):  # the configuration of an imported model is no JSON object
+            return str(json.loads(config).get("leave_out") or "") if isinstance(config, str) and config else ""
+        return ""
 
     @property
     def is_derived(self) -> bool:

@@ -10,6 +10,7 @@ from typing import Any
 
 import pandas as pd
 
+from reports.formatting import listing
 from reports.report_data import headline_rows
 from reports.report_data.headline_rows import MISSING, Estimate
 from reports.report_data.hospitals_and_runs import Hospital, Run
@@ -61,6 +62,34 @@ class ReportData:
     def pool(self) -> tuple[Hospital, ...]:
         """The training hospitals if there are several; () for one training hospital."""
         return tuple(_hospital(self.tables, str(key), MISSING) for key in self.meta.get("pool") or ())
+
+    def training_hospitals(self, run: Run) -> tuple[Hospital, ...]:
+        """Return the hospitals of the pool on which a run trained; () if the page has one training hospital."""
+        return tuple(hospital for hospital in self.pool if hospital.key != run.left_out)
+
+    def of_run(self, run: Run) -> "ReportData":
+        """Return the data with the hospitals of one run, which differ from those of the page if the run leaves one out.
+
+        The internal hospital is then named after the hospitals on which the run trained, and these are not external.
+        """
+        if not run.left_out:
+            return self
+        trained = self.training_hospitals(run)
+        names = {name: " + ".join(getattr(hospital, name) for hospital in trained) for name in ("title", "short")}
+        external = tuple(hospital for hospital in self.hospitals if hospital.key not in {h.key for h in trained})
+        return replace(self, internal=replace(self.internal, **names), hospitals=external)
+
+    @property
+    def training_place(self) -> str:
+        """Name of the training hospitals for sentences; each run of a leave-one-out page trained on all but one."""
+        names = [hospital.short for hospital in self.pool]
+        return f"all but one of {listing(names, len(names))}" if self.leaves_one_out else self.internal.short
+
+    @property
+    def without_internal_score(self) -> list[str]:
+        """Names of the training hospitals that no internal score includes, because each finding has too few patients."""
+        scored = {hospital for (_, hospital), estimate in self.at_training.items() if estimate.has_value}
+        return [hospital.short for hospital in self.pool if scored and hospital.key not in scored]
 
     @property
     def leaves_one_out(self) -> bool:
@@ -180,8 +209,11 @@ class ReportData:
         """
         findings = dict(self.meta.get("not_compared") or {})
         order = [h.key for h in self.all_hospitals]
+        # at the hospitals of a pool that are not external to any shown run, nothing is compared
+        internal = {h.key for h in self.pool} - set(order)
         keys = sorted(
-            (k for k in findings if findings[k]), key=lambda k: (order.index(k) if k in order else len(order), k)
+            (k for k in findings if findings[k] and k not in internal),
+            key=lambda k: (order.index(k) if k in order else len(order), k),
         )
         return [(self.short(key), tuple(map(str, findings[key]))) for key in keys]
 

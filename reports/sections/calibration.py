@@ -58,7 +58,7 @@ def calibration(board: ReportData) -> Section:
                 "run": r,
                 "title": title(r),
                 "shown": board.run_shown(r),
-                "panels": _panels(board, r, bins, platt, uncalibrated),
+                "panels": _panels(board.of_run(r), r, bins, platt, uncalibrated),
             }
             for r in drawn_runs
         ],

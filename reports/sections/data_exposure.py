@@ -34,7 +34,7 @@ def data_exposure(board: ReportData) -> Section:
         ],
         "exposed": sum(any(cell["answer"] != NO for cell in model.cells) for model in models),
         "more": len(models) - MOST_MODELS,
-        "title": title(board.internal.short, exposures),
+        "title": title(board.training_place, exposures),
         "exposures": exposures,
         "checks": leakage_checks(board),
         "data": [(board.title(str(d)), str(role), _license(board, licence), used) for d, role, licence, used in rows],

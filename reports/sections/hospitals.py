@@ -44,6 +44,7 @@ def hospitals(board: ReportData) -> Section:
         "legend": charts.families(compared),
         "at_training": _at_training(board),
         "absent": data_sentences.without_score(board.without_score) if board.hospitals else "",
+        "not_internal": data_sentences.without_internal_score(board.without_internal_score, board.min_count),
     }
     chart = (charts.internal_against_external(board),) if len(compared) > 1 else ()
     return Section("hospitals", "Hospitals", write("hospitals.html.j2", **context), chart)
@@ -53,15 +54,23 @@ def _at_training(board: ReportData) -> list[dict[str, Any]]:
     """Return a row for each recipe and run: the AUROC at each hospital of the pool, internal or external to the run."""
     rows = []
     for run in board.entries:
-        cells = []
-        for hospital in board.pool:
-            internal = board.at_training.get((run.id, hospital.key), MISSING)
-            external = board.cells.get((run.id, hospital.key, MACRO), MISSING)
-            value, role = (external, "external") if external.has_value else (internal, "internal")
-            cells.append({"value": value, "role": role if value.has_value else ""})
-        if any(cell["role"] for cell in cells):
+        cells = [_at_hospital(board, run, hospital.key) for hospital in board.pool]
+        if any(cell["value"].has_value for cell in cells):
             rows.append({"run": run, "cells": cells})
     return rows
+
+
+def _at_hospital(board: ReportData, run: Run, key: str) -> dict[str, Any]:
+    """Return the AUROC of a run at a hospital of the pool, with a note: its role, and why there is no AUROC.
+
+    The recipe of a leave-one-out grid has only external scores of a single hospital.
+    """
+    external = board.cells.get((run.id, key, MACRO), MISSING)
+    value = external if external.has_value else board.at_training.get((run.id, key), MISSING)
+    several_folds = board.leaves_one_out and not run.left_out
+    role = "external" if external.has_value or several_folds or key == run.left_out else "internal"
+    few = plural(value.num_findings, "finding") if value.has_value else f"< {board.min_count} patients"
+    return {"value": value, "note": f"{role}, {few}"}
 
 
 def step(gap: float) -> int:

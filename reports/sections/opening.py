@@ -9,6 +9,7 @@ from reports.report_data.hospitals_and_runs import Run
 from reports.report_data.report_data import ReportData
 from reports.sentences import changes as change_sentences
 from reports.sentences import main_findings as sentences
+from reports.sentences.data import without_internal_score
 from reports.sentences.verdicts import with_verdict
 from reports.summaries.gap_causes import finding_shares, marker_runs, marker_sentence, shortcut_findings
 
@@ -30,6 +31,7 @@ def opening(board: ReportData) -> Section:
             headline=title(board),
             stand=_stand(board),
             best=_best(board),
+            not_internal=without_internal_score(board.without_internal_score, board.min_count),
             why=_why(board),
             wide=gap_figure(board, WIDE),
             narrow=gap_figure(board, NARROW),
@@ -133,7 +135,7 @@ def _stand(board: ReportData) -> str:
     if board.only_exposed_models:
         return "Their scores are listed below the ranking. The section on data exposure lists their training data."
     return sentences.mean_gap(
-        board.internal.short,
+        board.training_place,
         len(board.hospitals) or board.num_external,
         len(board.ranked),
         board.mean_gap,

@@ -5,7 +5,7 @@ The drawer (a panel at the side of the page) and the run's own page in a site sh
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pandas as pd
@@ -113,7 +113,8 @@ class Details:
 
     def body(self, run: Run, drawn: bool) -> Markup:
         """Return the HTML of a run's details: with the figures if `drawn`; else a script adds the figures later."""
-        board = self.board
+        board = self.board.of_run(run)
+        decisions = replace(self.decisions, board=board).html(run) + replace(self.triage, board=board).html(run)
         symptom = symptom_anchor(run.id) if run.id in self.symptoms and not drawn else ""
         entry = {
             "run": run,
@@ -128,7 +129,7 @@ class Details:
             "exposure": _exposure(board, run),
             "config": config_lines(run.facts),
             "gaps": _gaps(board, run),
-            "decisions": self.decisions.html(run) + self.triage.html(run),
+            "decisions": decisions,
             "not_learned": data_sentences.not_learned({run.id: board.not_learned.get(run.id, ())}, 1),
             "figures": self.figures(run) if drawn else "",
             "pictures": self.pictures.get(run.id, ()),
@@ -145,7 +146,7 @@ class Details:
 
     def figures(self, run: Run) -> Markup:
         """Return the curves of a run; empty if there are none."""
-        return write("run_figures.html.j2", f=figures(self.board, run, self.curves))
+        return write("run_figures.html.j2", f=figures(self.board.of_run(run), run, self.curves))
 
 
 def _pictures(board: ReportData) -> dict[str, list[Mapping[str, Any]]]:

@@ -8,6 +8,7 @@ from markupsafe import Markup
 from reports.drawing import svg
 from reports.formatting import places, plural
 from reports.html.section import Section, write
+from reports.report_data.hospitals_and_runs import Run
 from reports.report_data.report_data import ReportData
 from reports.tables import records_of
 
@@ -20,7 +21,7 @@ def symptoms(board: ReportData) -> Section:
     table = board.tables["diagnostics"]
     if not len(table):
         return Section("symptoms", "", Markup(""))
-    labels = board.labels
+    labels, run_of = board.labels, {run.id: run for run in board.entries}
     histograms = board.tables["histograms"]
     present, absent = (histograms[name].to_numpy() for name in ("present", "absent"))
     bins = histograms.groupby(["run_id", "dataset", "finding"]).indices
@@ -35,7 +36,7 @@ def symptoms(board: ReportData) -> Section:
             {
                 "run": labels.get(row["run_id"], str(row["run_id"])),
                 "anchor": anchor,
-                "hospital": board.title(str(row["dataset"])),
+                "hospital": _place(board, run_of.get(str(row["run_id"]))).title(str(row["dataset"])),
                 "finding": "" if row["finding"] == "all" else str(row["finding"]),
                 "kind": str(row["kind"]).replace("mislabelled", "mislabeled"),  # scores keep the former spelling
                 "value": places(row["value"]),
@@ -51,6 +52,11 @@ def symptoms(board: ReportData) -> Section:
     return Section(
         "symptoms", "Symptoms", write("symptoms.html.j2", title=title, rows=rows[:SHOWN], folded=rows[SHOWN:])
     )
+
+
+def _place(board: ReportData, run: Run | None) -> ReportData:
+    """Return the data with the hospitals of a run; those of the page for a run without details."""
+    return board.of_run(run) if run else board
 
 
 def symptom_anchor(run_id: str) -> str:

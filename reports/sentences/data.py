@@ -204,6 +204,19 @@ def without_score(hospitals: Sequence[str]) -> str:
     return f"Not shown: {listing(hospitals, len(hospitals))}, where every finding has too few patients for a score."
 
 
+def without_internal_score(hospitals: Sequence[str], min_count: int) -> str:
+    """Name the training hospitals that no internal score includes, with the reason; "" if there are none.
+
+    >>> without_internal_score(["BRAX"], 5)
+    'No internal score includes BRAX: no finding has at least 5 test patients with it and 5 without it there.'
+    """
+    if not hospitals:
+        return ""
+    names = listing(hospitals, len(hospitals))
+    few = f"at least {min_count} test patients with it and {min_count} without it"
+    return f"No internal score includes {names}: no finding has {few} {'there' if len(hospitals) == 1 else 'at any of them'}."
+
+
 # analysis -> its name on the page
 ANALYSES = {
     "attention": "heat maps of runs",

@@ -41,6 +41,7 @@ def exposure(board: ReportData, run: Run) -> Exposure:
     """Return the data exposure of a run; a fact that is not recorded is "unknown", a missing license is "not stated"."""
     if run.is_imported:
         return _imported(board, run)
+    board = board.of_run(run)
     start, corpus = _text(run, "weights"), _text(run, "corpus")
     key = _text(run, "train_on") or board.internal.key
     trained_on = f"{board.short(key)} only" if key != "several" else "several cohorts"

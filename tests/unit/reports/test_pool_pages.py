@@ -1,0 +1,130 @@
+"""Pages of pools of training hospitals and of leave-one-out grids: every number is named after the right hospitals."""
+
+import json
+from collections.abc import Mapping
+
+import pandas as pd
+import pytest
+import synthetic
+from bs4 import BeautifulSoup
+
+from reports.page import render
+from reports.report_data.report_data import ReportData, read
+from reports.sections.hospitals import _at_training
+from reports.tables import Tables
+
+TITLES = {"mimic": "North", "nih": "South", "vindr": "West"}
+
+
+def with_pool(made: Tables, hospitals: tuple[str, ...], unscored: tuple[str, ...] = ()) -> Tables:
+    """Return the tables with the pool of some hospitals in place of chexpert; `unscored` have too few test patients."""
+    pool = "+".join(hospitals)
+    frames = {name: frame.replace("chexpert", pool) for name, frame in made.frames.items()}
+    scores = frames["scores"]
+    parts = [
+        scores[(scores["dataset"] == pool) & (scores["finding"] == "macro")].assign(split=f"test:{h}")
+        for h in hospitals
+    ]
+    for part, hospital in zip(parts, hospitals, strict=True):
+        if hospital in unscored:
+            part[["value", "low", "high"]] = float("nan")
+    frames["scores"] = pd.concat([scores, *parts], ignore_index=True)
+    datasets = dict(made.meta["datasets"])
+    whole = " + ".join(TITLES[h] for h in hospitals)
+    datasets[pool] = datasets.pop("chexpert") | {"title": whole, "short": whole}
+    datasets |= {h: datasets.get(h, {}) | {"title": TITLES[h], "short": TITLES[h]} for h in hospitals}
+    return Tables(made.meta | {"source": pool, "datasets": datasets, "pool": list(hospitals)}, frames)
+
+
+def leaving_out(made: Tables, left_out: Mapping[str, str]) -> Tables:
+    """Return the tables of a leave-one-out grid: a run has scores at the hospital that it leaves out, and not inside it."""
+    frames, pool = dict(made.frames), list(made.meta["pool"])
+    for name in ("scores", "gaps", "net_benefit", "workload", "triage", "confusion", "subgroups", "reliability"):
+        frame = frames[name]
+        out = frame["run_id"].map(left_out)
+        trained = frame["dataset"].isin(pool) & (frame["dataset"] != out)
+        inside = frame["split"].eq("test:" + out.astype(str)) if "split" in frame else False
+        frames[name] = frame[~trained & ~inside]
+    runs = frames["runs"].copy()
+    runs["config"] = [json.dumps({"leave_out": left_out.get(run, "")}) for run in runs["run_id"]]
+    return Tables(made.meta | {"leave_one_out": True}, frames | {"runs": runs})
+
+
+@pytest.fixture(scope="module")
+def pool() -> Tables:
+    made = synthetic.tables(synthetic.Invented(runs=2, hospitals=("chexpert", "nih", "padchest")))
+    return with_pool(made, ("mimic", "vindr"), unscored=("vindr",))
+
+
+@pytest.fixture(scope="module")
+def folds() -> Tables:
+    made = synthetic.tables(synthetic.Invented(runs=2, hospitals=("chexpert", "mimic", "nih", "padchest")))
+    first, second = sorted(made["runs"]["run_id"])[:2]
+    return leaving_out(with_pool(made, ("mimic", "nih", "vindr"), ("vindr",)), {first: "mimic", second: "nih"})
+
+
+@pytest.fixture(scope="module")
+def page_of_pool(pool: Tables) -> BeautifulSoup:
+    return BeautifulSoup(render(pool), "html.parser")
+
+
+@pytest.fixture(scope="module")
+def page_of_folds(folds: Tables) -> BeautifulSoup:
+    return BeautifulSoup(render(folds), "html.parser")
+
+
+def data_of(tables: Tables, run: int = 0) -> tuple[ReportData, ReportData]:
+    """Return the data of the page, and those of one of its runs, in the order of their ids."""
+    data = read(tables)
+    return data, data.of_run(sorted(data.entries, key=lambda entry: entry.id)[run])
+
+
+def test_a_training_hospital_without_scores_is_named_with_the_reason(pool: Tables, page_of_pool: BeautifulSoup) -> None:
+    assert read(pool).without_internal_score == ["West"]
+    sentence = (
+        "No internal score includes West: no finding has at least 10 test patients with it and 10 without it there."
+    )
+    for anchor in ("top", "hospitals"):
+        assert sentence in page_of_pool.find(id=anchor).get_text(" ", strip=True)
+
+
+def test_a_cell_without_a_score_states_role_and_reason(pool: Tables, folds: Tables) -> None:
+    [mimic, vindr] = _at_training(read(pool))[0]["cells"]
+    assert mimic["note"].startswith("internal, ")
+    assert mimic["note"].endswith("findings")
+    assert vindr["note"] == "internal, < 10 patients"
+    assert not vindr["value"].has_value
+    rows = {row["run"].left_out: row["cells"] for row in _at_training(read(folds))}
+    assert [cell["note"].partition(",")[0] for cell in rows["mimic"]] == ["external", "internal", "internal"]
+    assert [cell["note"].partition(",")[0] for cell in rows["nih"]] == ["internal", "external", "internal"]
+
+
+def test_the_columns_of_a_run_are_its_own_internal_and_external_hospitals(folds: Tables) -> None:
+    page, of_run = data_of(folds)
+    assert {hospital.key for hospital in page.hospitals} == {"mimic", "nih", "padchest"}
+    assert of_run.internal.short == "South + West"
+    assert of_run.internal.key == "mimic+nih+vindr"
+    assert {hospital.key for hospital in of_run.hospitals} == {"mimic", "padchest"}
+    assert data_of(folds, 1)[1].internal.short == "North + West"
+
+
+def test_a_run_is_not_said_to_have_too_few_patients_where_it_trained(
+    page_of_folds: BeautifulSoup, folds: Tables
+) -> None:
+    for run in read(folds).entries:
+        trained = "South" if run.left_out == "mimic" else "North"
+        details = page_of_folds.find(id=run.anchor)
+        heads = [head.get_text(" ", strip=True) for head in details.find("table").find_all("th", scope="col")]
+        assert heads[1] == f"{trained} + West internal"
+        assert trained not in heads
+        text = details.get_text(" ", strip=True)
+        assert f"Trained on {trained} + West only" in text
+        left_out = TITLES[run.left_out]
+        assert f"Left out in training, so external to this run: {left_out}." in text
+        assert f"The other training hospitals ({trained}, West) are internal to this run" in text
+
+
+def test_sentences_of_a_leave_one_out_page_name_no_run_as_trained_everywhere(page_of_folds: BeautifulSoup) -> None:
+    text = page_of_folds.get_text(" ", strip=True)
+    assert "trained on all but one of North, South and West" in text.replace("Trained", "trained")
+    assert "before training on all but one of North, South and West" in text
