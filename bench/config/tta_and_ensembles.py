@@ -67,7 +67,7 @@ def read_ensembles(
 
     Raises ConfigError for an unknown key, a repeated name, conditions that no run meets, and a TTA that the grid does
     not make. Also raises ConfigError for two ensembles with the same runs and TTA, and for an ensemble of runs with
-    different findings.
+    different findings or different left-out hospitals.
     """
     if not isinstance(raw, list) or not all(isinstance(block, Mapping) for block in raw):
         raise ConfigError("ensembles must be a list of blocks", where, "write `- {name: both, of: {seed: [0, 1]}}`")
@@ -83,6 +83,12 @@ def read_ensembles(
         if len({(c.space, c.task, getattr(c, "finding", "")) for c in members}) > 1:
             fix = "choose runs that learn the same findings"
             raise ConfigError("the runs of an ensemble must have the same findings", f"{location}.of", fix)
+        if len({c.leave_out for c in members}) > 1:
+            what = (
+                "the runs of an ensemble leave out different hospitals: each left-out hospital trained the other runs"
+            )
+            fix = "write one ensemble for each hospital, with `leave_out: HOSPITAL` in `of`"
+            raise ConfigError(what, f"{location}.of", fix)
         for other in ensembles:
             if other.name == name:
                 raise ConfigError(f"two ensembles have the name {name!r}", f"{location}.name", "rename one of them")

@@ -129,12 +129,16 @@ class EvaluationRequest:
         """Read the model, registry and grid, and check that the grid can be evaluated on the given data, which may be None.
 
         `model`: path of a model.yaml, folder of an upload, or repository of the hub. Raises ConfigError, RegistryError or DatasetError
-        for an invalid request, StoreError for a folder without a model, SetupError for a repository that cannot be downloaded.
+        for an invalid request or a leave-one-out grid, StoreError for a folder without a model, SetupError for a repository that cannot be downloaded.
         """
         path = Path(model)
         is_declared = path.is_file() or path.suffix in (".yaml", ".yml")
         declared, registry = Declared.read(path) if is_declared else None, Registry.read(registry_file)
         grid = Grid.read(grid_name, registry)
+        if len({config.leave_out for config in grid.configs}) > 1:
+            what = f"the runs of {grid.name} leave out different hospitals, so no model trained elsewhere can be compared with them"
+            fix = "evaluate the model with another grid, whose runs all train on the same hospitals"
+            raise ConfigError(what, grid.location("leave_one_out"), fix)
         _check_data(grid, data)
         folder = None if is_declared else folder_of(str(model))
         return cls(declared, grid, registry, folder, path.name)

@@ -267,6 +267,11 @@ def registry() -> Registry:
             "must have the same findings",
             "ensembles[0].of",
         ),
+        (
+            "evaluate_on: []\nbase: {train_on: [chexpert, nih]}\nleave_one_out: true\nexpect: {runs: 4}\nensembles: [{name: x}]\n",
+            "leave out different hospitals",
+            "ensembles[0].of",
+        ),
     ],
 )
 def test_a_wrong_wish_is_refused_with_its_place(

@@ -25,6 +25,7 @@ from bench.planning.manifest import Manifest, planned, read_manifest
 from bench.results.read_predictions import labels_of
 from bench.store.store import Store
 from harmonize.checks.release import Check
+from harmonize.cohorts.pooled import hospital_of
 from harmonize.errors import CxrError, StoreError
 
 
@@ -99,17 +100,24 @@ def notes(store: Store, run_id: str, sound: bool) -> list[Check]:
 
 
 def _too_few(where: str, manifest: Manifest, config: RunConfig) -> Iterator[Check]:
-    """Yield a note that lists the findings that too few patients of the internal test split have for an AUROC."""
+    """Yield a note that lists the findings that too few patients of the internal test split have for an AUROC.
+
+    Each hospital of a pool is scored alone, so the patients of the hospital with most patients count.
+    """
     internal = next(cohort for cohort in manifest.cohorts if cohort["role"] == "internal")
     labels = labels_of(manifest, internal, config)
     test, patients = labels.split == "test", labels.table["patient_id"].to_numpy(str)
+    hospital = hospital_of(config.train_on, labels.table["image_id"])
+    tests = [test & (hospital == name) for name in config.hospitals]
     counts = [
-        (finding, len(set(patients[test & (labels.state_NK[:, k] == 1)]))) for k, finding in enumerate(config.findings)
+        (finding, max(len(set(patients[rows & (labels.state_NK[:, k] == 1)])) for rows in tests))
+        for k, finding in enumerate(config.findings)
     ]
     few = [f"{finding} ({number})" for finding, number in counts if number < manifest.settings.min_count]
     if not few:
         return
     minimum = manifest.settings.min_count
-    observation = f"fewer than {minimum} patients of the internal test split have the finding: {', '.join(few)}"
+    place = "the internal test split" if len(tests) == 1 else "the test split of each training hospital"
+    observation = f"fewer than {minimum} patients of {place} have the finding: {', '.join(few)}"
     fix = "use more data, or another internal hospital; `min_count` of the grid sets the minimum"
     yield Check("", f"{where}: findings without an AUROC", "note", "", observation, fix)

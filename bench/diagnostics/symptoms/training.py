@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from bench.diagnostics.symptoms.failures import NO_NUMBER, causes_of, symptom
 from bench.scoring.bootstrap.sort_scores import area, falling
+from bench.scoring.pooled_hospitals import hospital_parts
 from bench.scoring.scored_split import ScoredSplit
 from bench.store.checked_folders import CheckedFolder
 from harmonize.checks.release import Check
@@ -59,7 +60,7 @@ def epoch_symptoms(where: str, val: ScoredSplit, history: pd.DataFrame, folder: 
     of_best = history["val_auroc"].to_numpy(np.float64)[history["epoch"].to_numpy() == best]
     if not len(of_best):
         return
-    in_training, stored = float(of_best[0]), _macro(val)
+    in_training, stored = float(of_best[0]), macro_auroc(val)
     if abs(in_training - stored) > _MAX_DIFFERENCE:
         causes = (
             "the checkpoint was not loaded: predictions come from other weights or a new head (`bench check RUN` compares them)",
@@ -72,11 +73,16 @@ def epoch_symptoms(where: str, val: ScoredSplit, history: pd.DataFrame, folder: 
         yield symptom(where, "predictions do not match the selected epoch", "fault", observation, causes)
 
 
-def _macro(scored_split: ScoredSplit) -> float:
+def macro_auroc(scored_split: ScoredSplit) -> float:
     """Return the macro AUROC over the findings with positive and negative labels, as training computes the AUROC on `val`.
 
-    The result is NaN if no finding has both labels.
+    In a pool, this is the mean over the training hospitals. The result is NaN if no finding of a hospital has both labels.
     """
+    return float(np.mean([_macro(part) for part in hospital_parts(scored_split) or [scored_split]]))
+
+
+def _macro(scored_split: ScoredSplit) -> float:
+    """Return the macro AUROC of the images of one hospital."""
     label = scored_split.labels()
     values = []
     for k in range(label.shape[1]):
