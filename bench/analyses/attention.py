@@ -61,8 +61,9 @@ def attention(job: AnalysisJob, folder: Path, progress: Progress) -> None:
         torch.set_num_threads(job.run.config.threads)
     mapper = HeatMapper.load(job, device)
     attention_tables, gallery_tables, sanity_tables = [], [], []
-    for ref in job.refs:
-        table, gallery = mapper.explain_cohort(ref, folder / "gallery", progress)
+    pool = job.refs[:1] if job.run.config.leave_out else ()
+    for ref, left_out in (*((ref, "") for ref in job.refs), *((ref, job.run.config.leave_out) for ref in pool)):
+        table, gallery = mapper.explain_cohort(ref, folder / "gallery", progress, left_out)
         attention_tables.append(table)
         gallery_tables.append(gallery)
     if job.analysis.options.sanity:
@@ -100,11 +101,17 @@ class HeatMapper:
         stored = ScoresFolder(job.store.root / "scores" / job.run.id).table("operating_points")
         return cls(job, network, normalization, points_of(stored, RULE, job.run.config.findings))
 
-    def explain_cohort(self, ref: CohortRef, folder: Path, progress: Progress) -> tuple[pd.DataFrame, pd.DataFrame]:
-        """Return the tables `attention` and `gallery` of one cohort, and write the gallery's pictures into the folder."""
+    def explain_cohort(
+        self, ref: CohortRef, folder: Path, progress: Progress, left_out: str = ""
+    ) -> tuple[pd.DataFrame, pd.DataFrame]:
+        """Return the tables `attention` and `gallery` of one cohort, and write the gallery's pictures into the folder.
+
+        `left_out`: the hospital of a pool that the run leaves out, whose images are then explained; "" for the cohort `ref`.
+        """
+        name = left_out or ref.name
         cache = open_images(self.job.store, ref, self.run.geometry)
         table = ref.read()
-        scored, rows = self.scored_images(ref, table, cache)
+        scored, rows = self.scored_images(ref, table, cache, left_out)
         truth = truth_of_places(ref.places, table)
         regions_of = self.region_cache(ref, truth, cache, table)
         sample = positives(scored, truth.located, self.options.images)
@@ -121,13 +128,13 @@ class HeatMapper:
         column = {finding: k for k, finding in enumerate(scored.findings)}
         image_rows = np.array(sorted({*findings_of_row, *cases_of_row}), np.int64)
         for row, gray, small_Khw, heat_KHW in self.heat_maps(
-            image_rows, rows, BatchReader(cache.images, self.device), progress, ref.name
+            image_rows, rows, BatchReader(cache.images, self.device), progress, name
         ):
             image_id = str(scored.image_id[row])
             regions = regions_of(image_id)
             for finding in findings_of_row.get(row, ()):
                 heat_hw = small_Khw[column[finding]]
-                self.sampled_maps.append(map_row(ref.name, finding, image_id, str(scored.patient_id[row]), heat_hw))
+                self.sampled_maps.append(map_row(name, finding, image_id, str(scored.patient_id[row]), heat_hw))
             for finding in findings_of_row.get(row, ()):
                 if regions is None:
                     break
@@ -138,9 +145,9 @@ class HeatMapper:
                 )
         for i, picture in pictures.items():
             finding, kind, rank = (gallery[c][i] for c in ("finding", "kind", "rank"))
-            write_bytes(folder / picture_name(ref.name, str(finding), str(kind), int(rank)), picture.png)
+            write_bytes(folder / picture_name(name, str(finding), str(kind), int(rank)), picture.png)
         frame = pd.DataFrame(measurements, columns=list(MEASURES))
-        return summarize(frame, ref.name, self.run.id), self._gallery_table(ref, gallery, pictures)
+        return summarize(frame, name, self.run.id), self._gallery_table(name, gallery, pictures)
 
     def sanity_checks(self, internal: CohortRef, progress: Progress) -> pd.DataFrame:
         """Return the table `cascade`: sanity checks of heat maps on images with the most common finding.
@@ -165,18 +172,24 @@ class HeatMapper:
         return checks.assign(run_id=self.run.id, dataset=internal.name, finding=finding)[list(SCHEMAS["cascade"])]
 
     def scored_images(
-        self, ref: CohortRef, table: pd.DataFrame, cache: ImageCache
+        self, ref: CohortRef, table: pd.DataFrame, cache: ImageCache, left_out: str = ""
     ) -> tuple[ScoredImages, NDArray[np.int64]]:
-        """Return the scored images outside `train` and `val`, with logits and labels, and their rows in the cache."""
+        """Return the scored images outside `train` and `val`, with logits and labels, and their rows in the cache.
+
+        `left_out`: as in `explain_cohort`.
+        """
         examples = Examples.predicted(ref, self.run.config, cache)
         findings = tuple(self.run.config.findings)
         stored = CheckedFolder(self.job.store.run_dir(self.run.id)).table(f"predictions/{ref.name}.parquet")
         prediction_row = pd.Index(stored["image_id"].astype(str)).get_indexer(pd.Index(examples.image_id.astype(str)))
-        held_out = table["image_id"][ref.held_out_rows(ref.split_of(table, self.run.config))]
+        split = ref.split_of(table, self.run.config)
+        held_out = table["image_id"][ref.left_out_rows(split) if left_out else ref.held_out_rows(split)]
         keep = np.isin(examples.image_id.astype(str), held_out.to_numpy(str)) & (prediction_row >= 0)
         logit_NK = stored[list(findings)].to_numpy(np.float32)[prediction_row[keep]]
         ids, patients = (values[keep].astype(str) for values in (examples.image_id, examples.patient_id))
-        return ScoredImages(ref.name, ids, patients, examples.state_NK[keep], logit_NK, findings), examples.rows[keep]
+        return ScoredImages(
+            left_out or ref.name, ids, patients, examples.state_NK[keep], logit_NK, findings
+        ), examples.rows[keep]
 
     def heat_maps(
         self, image_rows: NDArray[np.int64], rows: NDArray[np.int64], reader: BatchReader, progress: Progress, name: str
@@ -209,13 +222,11 @@ class HeatMapper:
         return RegionCache(ref.root, paths, self.run.geometry, center, truth, folder)
 
     def _gallery_table(
-        self, ref: CohortRef, gallery: pd.DataFrame, pictures: Mapping[int, "GalleryPicture"]
+        self, name: str, gallery: pd.DataFrame, pictures: Mapping[int, "GalleryPicture"]
     ) -> pd.DataFrame:
         """Return the rows of the table `gallery`. The column `picture` stays empty until a report is written."""
         inside, outside = ([getattr(pictures[i], side) for i in range(len(gallery))] for side in ("inside", "outside"))
-        gallery_table = gallery.assign(
-            run_id=self.run.id, dataset=ref.name, inside=inside, outside=outside, picture=None
-        )
+        gallery_table = gallery.assign(run_id=self.run.id, dataset=name, inside=inside, outside=outside, picture=None)
         return gallery_table[list(SCHEMAS["gallery"])]
 
 

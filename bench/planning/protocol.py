@@ -82,8 +82,16 @@ class CohortRole:
         return np.full(len(split), True) if name == "all" else _in(split, (name,))
 
     def held_out_rows(self, split: Splits) -> Mask:
-        """Return a mask [N] of the scored rows without the internal split `val`, which chooses epoch and thresholds."""
-        return self.scored_rows(split) & ~((self.role == "internal") & _in(split, ("val",)))
+        """Return a mask [N] of the scored rows without the internal split `val`, which chooses epoch and thresholds.
+
+        The rows of a pool are those of the hospitals on which the run trained. `left_out_rows` has the others.
+        """
+        return self.scored_rows(split) & ~((self.role == "internal") & _in(split, ("val", LEFT_OUT)))
+
+    @staticmethod
+    def left_out_rows(split: Splits) -> Mask:
+        """Return a mask [N] of the scored rows of the hospital that a run leaves out, which is external to the run."""
+        return _in(split, (LEFT_OUT,))
 
     def scored_splits(self, split: Splits) -> list[tuple[str, Mask]]:
         """Return (name, mask [N]) of each split that gets scores of its own. A mask may select no row."""

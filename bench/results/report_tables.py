@@ -113,9 +113,10 @@ def tables(manifest: Manifest, with_images: bool = False, long_tables: LongTable
         frames["goals"] = goals(across_runs.metrics, recipes.means(macs), recipes.means(on_finding))
         frames["map_stability"] = stability(
             (
-                (recipe, [folders_of_maps[run].table(FILE) for run in run_ids if run in folders_of_maps])
-                for recipe, run_ids in recipes.runs_of.items()
-                if len(run_ids) > 1
+                (recipe, [folders_of_maps[run].table(FILE) for run in fold if run in folders_of_maps])
+                for recipe in recipes.runs_of
+                for fold in recipes.folds(recipe)
+                if len(fold) > 1
             ),
             str(manifest.content["source"]),
         )

@@ -11,6 +11,7 @@ from markupsafe import Markup
 from reports.formatting import is_number, percent, places
 from reports.html.section import Section, write
 from reports.report_data.headline_rows import Estimate
+from reports.report_data.hospitals_and_runs import Run
 from reports.report_data.report_data import EXTERNAL, ReportData
 from reports.summaries import heatmap_summary as heatmaps
 from reports.summaries.gallery_cases import KINDS, pictures_of
@@ -43,7 +44,7 @@ def attention(board: ReportData) -> Section:
         "tag": heatmaps.tag_sentence(table, board.internal.key),
         "trust": heatmaps.trust(heatmaps.rows_of_runs(board.tables["cascade"], [r.id for r in board.scored])),
         "stability": heatmaps.stability_sentence(
-            _of_recipes(board), max((len(r.members) for r in board.ranked), default=1)
+            _of_recipes(board), max((_num_seeds(board, r) for r in board.ranked), default=1)
         ),
         "seeds": _seeds(board),
         "columns": [WORDS[c] for c in columns],
@@ -63,6 +64,11 @@ def attention(board: ReportData) -> Section:
         "method": METHODS.get(name := _method(board), name),
     }
     return Section("attention", "Heat maps", write("attention.html.j2", **context))
+
+
+def _num_seeds(board: ReportData, recipe: Run) -> int:
+    """Return how many runs of a recipe differ only in the seed."""
+    return len({m.facts.get("seed") for m in recipe.members}) if board.leaves_one_out else len(recipe.members)
 
 
 def _method(board: ReportData) -> str:

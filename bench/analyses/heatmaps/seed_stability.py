@@ -44,12 +44,19 @@ def stability(maps_of_recipes: Iterable[tuple[str, Sequence[pd.DataFrame]]], int
     """Return the table `map_stability`: how similar the maps of a recipe are over its seeds.
 
     `maps_of_recipes` has pairs of a recipe id and the tables of the recipe's runs, with the columns MAP_COLUMNS. A
-    recipe with only one table has no rows.
+    recipe of a leave-one-out grid has a pair for each left-out hospital, because only runs on the same hospitals differ
+    in nothing but the seed. A pair with only one table gives no rows.
     """
-    rows: list[tuple[object, ...]] = []
+    folds_of: dict[str, list[pd.DataFrame]] = {}
+    num_seeds: dict[str, int] = {}
     for recipe, tables in maps_of_recipes:
         if len(tables) > 1:
-            rows += [(recipe, *row, len(tables)) for row in summarize(similarities(tables), internal)]
+            folds_of.setdefault(recipe, []).append(similarities(tables))
+            num_seeds[recipe] = max(len(tables), num_seeds.get(recipe, 0))
+    rows: list[tuple[object, ...]] = []
+    for recipe, folds in folds_of.items():
+        together = pd.concat(folds, ignore_index=True) if len(folds) > 1 else folds[0]
+        rows += [(recipe, *row, num_seeds[recipe]) for row in summarize(together, internal)]
     return pd.DataFrame(rows, columns=list(SCHEMAS["map_stability"]))
 
 

@@ -123,6 +123,10 @@ class Recipes:
         """The recipes of `joined` whose runs all leave out the same hospital, or none."""
         return {recipe: ids for recipe, ids in self.joined.items() if len(_folds(ids, self.left_out)) == 1}
 
+    def folds(self, recipe: str) -> list[list[str]]:
+        """Return the runs of a recipe in groups that leave out the same hospital; one group if none is left out."""
+        return _folds(self.runs_of[recipe], self.left_out)
+
     @cached_property
     def degrees(self) -> int:
         """Degrees of freedom of the pooled variance: number of runs minus number of folds."""

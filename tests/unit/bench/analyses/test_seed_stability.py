@@ -81,6 +81,19 @@ def test_only_images_of_every_run_count_and_few_patients_have_no_value() -> None
     assert stability({}.items(), "a").empty
 
 
+def test_only_runs_that_leave_out_the_same_hospital_are_compared() -> None:
+    """Fold 1 leaves out b, fold 2 leaves out c; seeds agree within a fold, and the folds have nothing in common."""
+    folds = [
+        pd.concat([table(heats(seed, 30), "pool"), table(heats(10 + seed, 20), left_out)])
+        for seed, left_out in enumerate("bc")
+    ]
+    result = stability([("r", [fold, fold]) for fold in folds], "pool")
+    assert {str(name) for name in result["dataset"]} == {"pool", "b", "c", "external"}
+    assert result["value"].to_numpy() == pytest.approx(1)
+    assert row(result, "pool")[["n", "num_patients", "num_seeds"]].tolist() == [60, 30, 2]
+    assert row(result, "b")["n"] == 20
+
+
 def test_the_external_mean_gives_each_hospital_the_same_weight() -> None:
     maps = heats(0, 40)
     first = pd.concat([table(maps), table(maps, "b"), table(maps[:20], "c")])

@@ -32,6 +32,14 @@ def test_rows_follow_from_role_and_split(rows, internal: str, external_all: str,
         assert list(split[rows(cohort, split.to_numpy(str))]) == names.split()
 
 
+def test_images_of_a_left_out_hospital_are_scored_and_not_held_out_internal_images() -> None:
+    pool = CohortRole(role="internal", headline_split="all", headline_splits=(("a", "all"), ("b", "all")))
+    split = np.array([*SPLITS, protocol.LEFT_OUT])
+    assert protocol.LEFT_OUT in split[pool.scored_rows(split)]
+    assert split[pool.held_out_rows(split)].tolist() == ["test", "expert_valid", "expert_test"]
+    assert split[pool.left_out_rows(split)].tolist() == [protocol.LEFT_OUT]
+
+
 def test_an_internal_hospital_has_four_scored_splits_and_an_external_one_has_one() -> None:
     split = np.array(SPLITS)
     internal = {name: split[mask].tolist() for name, mask in INTERNAL.scored_splits(split)}
