@@ -92,8 +92,8 @@ def entries(
     ids: dict[str, str] = {}
     for folder in open_:
         try:
-            decision = last.get(folder.name)
-            entry: Entry | Broken = _entry(folder, board, rules, registry, progress, decision, known, ids, pages)
+            own = last.get(folder.name)
+            entry: Entry | Broken = _entry(folder, board, rules, registry, progress, own, known, ids, pages)
         except (StoreError, ConfigError, DatasetError) as error:
             entry = Broken(folder.name, error)
         yield entry

@@ -77,7 +77,7 @@ def _mean_over_hospitals(measured: SplitMetrics, of_hospitals: Sequence[SplitMet
 def _with_values(counts: Sequence[Counts], whole: Counts) -> Counts:
     """Return the sums of counts over the hospitals with enough patients; `whole`, those of the pool, if no hospital has."""
     available_HK = np.array([of.available for of in counts])
-    available = available_HK.any(0)
+    available = np.asarray(available_HK.any(0))
     sums = {
         name: np.where(available, (np.array([getattr(of, name) for of in counts]) * available_HK).sum(0), number)
         for name in ("n", "num_positive", "num_negative", "num_patients")

@@ -35,9 +35,7 @@ def decision_panels(board: ReportData, rows: pd.DataFrame) -> list[dict[str, Any
         panels.append(
             {
                 "finding": title,
-                "internal": _decision_curve(
-                    internal, [], top, "internal", f"Decision curve at the internal hospital, {title}"
-                ),
+                "internal": _decision_curve(internal, [], top, "internal", f"Internal decision curve, {title}"),
                 "external": _decision_curve(
                     external, hospitals, top, "external", f"Decision curves at external hospitals, {title}"
                 ),
@@ -99,9 +97,9 @@ def probability_panels(board: ReportData, rows: pd.DataFrame) -> list[dict[str, 
         if not means:
             continue
         top = max(float(heights.max()) for heights in means.values())
-        words = {"internal": "the internal hospital", "external": "external hospitals"}
+        words = {"internal": "internal images", "external": "images of external hospitals"}
         figures = {
-            side: _densities(edges, means, side, top, f"Predicted probabilities at {words[side]}, {finding}")
+            side: _densities(edges, means, side, top, f"Predicted probabilities of {words[side]}, {finding}")
             for side in sides
         }
         panels.append({"finding": finding, **figures})

@@ -145,7 +145,7 @@ def _reliability(board: ReportData, rows: pd.DataFrame) -> list[dict[str, Any]]:
             for p, o, low, high in spots
         )
         path = {hospital.key: [(p, o) for p, o, _, _ in spots]}
-        label = f"Reliability at {hospital.title}, after Platt scaling at the internal hospital"
+        label = f"Reliability at {hospital.title}, after internal Platt scaling"
         figure = _square(
             board, path, label, diagonal=True, words=("predicted probability →", "↑ observed share"), marks=marks
         )

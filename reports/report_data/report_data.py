@@ -75,9 +75,9 @@ class ReportData:
         if not run.left_out:
             return self
         trained = self.training_hospitals(run)
-        names = {name: " + ".join(getattr(hospital, name) for hospital in trained) for name in ("title", "short")}
+        title, short = (" + ".join(names) for names in zip(*((h.title, h.short) for h in trained), strict=True))
         external = tuple(hospital for hospital in self.hospitals if hospital.key not in {h.key for h in trained})
-        return replace(self, internal=replace(self.internal, **names), hospitals=external)
+        return replace(self, internal=replace(self.internal, title=title, short=short), hospitals=external)
 
     @property
     def training_place(self) -> str:

@@ -67,7 +67,7 @@ def gap_components(board: ReportData) -> Section:
         "against": _against(board, board.ranked_runs[:SHOWN]),
         "heads": [(h, _label_source(board, h.key)) for h in board.hospitals],
     }
-    return Section("components", "Components", write("gap_components.html.j2", **context))
+    return Section("components", "Components", write("gap_components.html.j2", board=board, **context))
 
 
 def estimate(cells: Cells, run: Run, dataset: str, metric: str, component: str) -> Estimate:

@@ -88,7 +88,7 @@ def groups(board: ReportData) -> Section:
         "min_count": board.min_count,
         "no_threshold": no_threshold(board, first),
     }
-    return Section("groups", "Patient groups", write("groups.html.j2", **context))
+    return Section("groups", "Patient groups", write("groups.html.j2", board=board, **context))
 
 
 def _cells(rows: pd.DataFrame) -> Cells:

@@ -49,9 +49,8 @@ class Decisions:
         """Return the HTML of a run; empty without a net benefit and without a workload."""
         benefits, goals = self._benefits(run), self._goals(run)
         heads = [*(h.short for h in self.board.all_hospitals), "External, mean"]
-        return write(
-            "run_decisions.html.j2", benefits=benefits, goals=goals, heads=heads, prevalences=PREVALENCES, run=run
-        )
+        words = {"heads": heads, "prevalences": PREVALENCES}
+        return write("run_decisions.html.j2", board=self.board, benefits=benefits, goals=goals, run=run, **words)
 
     def _keys(self) -> list[str]:
         return [*(h.key for h in self.board.all_hospitals), EXTERNAL]

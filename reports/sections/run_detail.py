@@ -146,7 +146,7 @@ class Details:
 
     def figures(self, run: Run) -> Markup:
         """Return the curves of a run; empty if there are none."""
-        return write("run_figures.html.j2", f=figures(self.board.of_run(run), run, self.curves))
+        return write("run_figures.html.j2", board=self.board, f=figures(self.board.of_run(run), run, self.curves))
 
 
 def _pictures(board: ReportData) -> dict[str, list[Mapping[str, Any]]]:

@@ -141,13 +141,13 @@ def erased_markers(finding: str, internal: float, external: float) -> str:
     `internal`, `external`: the changes of the AUROC.
 
     >>> erased_markers("Edema", -0.25, 0.04)
-    'With all markers erased, the AUROC of Edema changes by −.250 at the internal hospital and by +.040 at external hospitals'
+    'With all markers erased, the internal AUROC of Edema changes by −.250, and the external AUROC by +.040'
     """
     if not (is_number(internal) and is_number(external)):
         return ""
     return (
-        f"With all markers erased, the AUROC of {finding} changes by {signed(internal)} at the internal hospital "
-        f"and by {signed(external)} at external hospitals"
+        f"With all markers erased, the internal AUROC of {finding} changes by {signed(internal)}, "
+        f"and the external AUROC by {signed(external)}"
     )
 
 

@@ -40,7 +40,7 @@ def headline(
         text = "no run has a score, and no external hospital was tested"
     elif num_external == 0:
         runs = f"{_headline_count(num_runs)} run{'' if num_runs == 1 else 's'}"
-        text = f"{runs} scored at the internal hospital; no external hospital was tested"
+        text = f"{runs} scored on internal images; no external hospital was tested"
     elif num_runs == 0:
         text = "no run has a score at external hospitals"
         text += "" if shared_findings else ": internal and external hospitals label no finding in common"

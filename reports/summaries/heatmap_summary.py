@@ -175,7 +175,7 @@ def tag_sentence(table: pd.DataFrame, internal: str) -> str:
     on_finding = mean(pick(table[table["dataset"] == internal], "enrichment", finding=finding))
     verb = "focus" if tag.value > 1 else "do not focus"
     text = (
-        f"At the internal hospital, maps of {finding} {verb} on the PORT tag, a white tag in synthetic images. There, the share of heat "
+        f"In internal images, maps of {finding} {verb} on the PORT tag, a white tag in synthetic images. There, the share of heat "
         f"on the tag is {tag.text} the tag’s share of the image area"
     )
     return text + (f"; on the finding, it is {on_finding.text} the finding’s share" if on_finding.has_value else "")
@@ -258,8 +258,8 @@ def stability_sentence(table: pd.DataFrame, num_seeds: int) -> str:
     rows = external if len(external) else rows
     if rows.empty:
         return "The maps of different seeds cannot be compared: fewer than five patients have stored maps of two seeds"
-    hospitals = "external hospitals" if len(external) else "the internal hospital"
-    start = f"the maps of two seeds for the same image at {hospitals} have a rank correlation of"
+    image = "image at external hospitals" if len(external) else "internal image"
+    start = f"the maps of two seeds for the same {image} have a rank correlation of"
     if len(rows) == 1:  # one recipe
         row = rows.iloc[0]
         same = f"{places(row['value'])} {interval(row['low'], row['high'])}".rstrip()

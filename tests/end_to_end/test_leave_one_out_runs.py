@@ -1,6 +1,5 @@
 """A leave-one-out grid from the command: every hospital is external in the run that leaves it out, and in no other."""
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,37 +8,57 @@ import pandas as pd
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from bench.planning.run import read_run
+from bench.diagnostics.symptoms.run_symptoms import symptoms
+from bench.planning.manifest import Manifest, read_manifest
 from bench.store.store import Store
 from tests.conftest import bench
 from tests.tiny_grids import TINY, tiny_with
 
 POOL = "chexpert+mimic+nih"
+HOSPITALS = {"chexpert", "mimic", "nih"}
 FINDING = "Pleural Effusion"
+KEYS = """evaluate_on: [padchest]
+leave_one_out: true
+phantom: {source: 160, external: 100}
+analyses: {attention: {images: 4, gallery: 1, sanity: 1}}
+tta: [three_views]
+base: {train_on: [mimic, nih, chexpert]}
+"""
+
+
+@pytest.fixture(scope="module")
+def folds(drawn: Callable[[str | Path, Path], Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder in which a leave-one-out grid `folds` with an external hospital is finished; tests only read it."""
+    folder = drawn(TINY, tmp_path_factory.mktemp("folds"))
+    path = tiny_with(folder, "folds", "{schedule.epochs: 1}", 3)
+    path.write_text(path.read_text() + KEYS)
+    bench("run", "--grid", str(path), "--quiet", cwd=folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def manifest(folds: Path) -> Manifest:
+    return read_manifest(Store.open(folds / "runs", create=False), "folds")
+
+
+def macros(manifest: Manifest, run_id: str) -> pd.DataFrame:
+    scores = pd.read_parquet(manifest.scores / run_id / "scores.parquet")
+    return scores[(scores["metric"] == "auroc") & (scores["calibrator"] == "none")]
 
 
 @pytest.mark.grid
-def test_a_hospital_is_external_in_the_run_that_leaves_it_out(
-    drawn: Callable[[str | Path, Path], Path], tmp_path: Path
-) -> None:
-    folder = drawn(TINY, tmp_path)
-    path = tiny_with(folder, "folds", "{schedule.epochs: 1}", 3)
-    pool = "evaluate_on: []\nleave_one_out: true\nphantom: {source: 160}\nbase: {train_on: [mimic, nih, chexpert]}\n"
-    path.write_text(path.read_text() + pool)
-    bench("run", "--grid", str(path), "--quiet", cwd=folder)
-    store = Store.open(folder / "runs")
-    [table_path] = (store.root / "cohorts").glob(f"{POOL}-*.parquet")
-    table = pd.read_parquet(table_path).set_index("image_id")
-    runs = [read_run(store, run_id) for run_id in store.run_ids()]
-    assert sorted(run.config.leave_out for run in runs) == ["chexpert", "mimic", "nih"]
-    for run in runs:
-        left_out = run.config.leave_out
-        scores = pd.read_parquet(store.root / "scores" / run.id / "scores.parquet")
-        scores = scores[(scores["metric"] == "auroc") & (scores["calibrator"] == "none")]
-        assert set(scores["dataset"]) == {POOL, left_out, "external"}
+def test_a_hospital_is_external_in_the_run_that_leaves_it_out(folds: Path, manifest: Manifest) -> None:
+    table = manifest.table(manifest.cohorts[0]).set_index("image_id")
+    assert [cohort["name"] for cohort in manifest.cohorts] == [POOL, "padchest"]
+    assert {run["config"]["leave_out"] for run in manifest.runs} == HOSPITALS
+    for run in (*manifest.runs, *manifest.derived):
+        left_out = run["config"]["leave_out"]
+        scores = macros(manifest, run["id"])
+        assert set(scores["dataset"]) == {POOL, left_out, "padchest", "external"}
         of_hospitals = {split.partition(":")[2] for split in scores["split"] if ":" in split}
-        assert of_hospitals == {"chexpert", "mimic", "nih"} - {left_out}
-        predicted = pd.read_parquet(store.run_dir(run.id) / "predictions" / f"{POOL}.parquet").set_index("image_id")
+        assert of_hospitals == HOSPITALS - {left_out}
+        folder = manifest.store.run_dir(run["id"])
+        predicted = pd.read_parquet(folder / "predictions" / f"{POOL}.parquet").set_index("image_id")
         state = table.loc[predicted.index, FINDING].fillna(-3).to_numpy(int)
         of_hospital = (table.loc[predicted.index, "hospital"] == left_out).to_numpy()
         assert of_hospital.sum() == (table["hospital"] == left_out).sum()
@@ -47,13 +66,34 @@ def test_a_hospital_is_external_in_the_run_that_leaves_it_out(
         expected = roc_auc_score(state[certain] == 1, predicted.loc[certain, FINDING])
         [found] = scores.loc[(scores["dataset"] == left_out) & (scores["finding"] == FINDING), "value"]
         assert found == pytest.approx(expected)
-    page = (store.root / "report" / "folds" / "leaderboard.html").read_text()
+        of_macro = scores[scores["finding"] == "macro"].set_index("dataset")["value"]
+        assert of_macro["external"] == pytest.approx((of_macro[left_out] + of_macro["padchest"]) / 2)
+    page = (manifest.store.root / "report" / "folds" / "leaderboard.html").read_text()
     assert "each run without one of these hospitals" in page
     assert "AUROC at each training hospital, run by run" in page
-    manifest = json.loads((store.root / "grids" / "folds.json").read_text())
-    assert [cohort["name"] for cohort in manifest["cohorts"]] == [POOL]
-    refused = bench("export", "-o", "folds.zip", "--quiet", cwd=folder, code=2).stderr
+    refused = bench("export", "-o", "folds.zip", "--quiet", cwd=folds, code=2).stderr
     assert "a bundle cannot hold a pool" in refused
+
+
+@pytest.mark.grid
+def test_heat_maps_of_a_left_out_hospital_are_not_those_of_the_training_hospitals(manifest: Manifest) -> None:
+    for run in manifest.runs:
+        left_out = run["config"]["leave_out"]
+        folder = manifest.store.run_dir(run["id"]) / "attention"
+        maps = pd.read_parquet(folder / "sampled_maps.parquet", columns=["dataset", "image_id"])
+        hospital_of_map = maps["image_id"].astype(str).str.partition("/")[0]
+        trained = set(hospital_of_map[maps["dataset"] == POOL])
+        assert trained
+        assert trained <= HOSPITALS - {left_out}
+        assert set(hospital_of_map[maps["dataset"] == left_out]) == {left_out}
+        measured = pd.read_parquet(folder / "attention.parquet")
+        assert set(measured["dataset"]) == {POOL, left_out, "padchest"}
+
+
+@pytest.mark.grid
+def test_sound_runs_have_no_fault(manifest: Manifest) -> None:
+    for run in manifest.runs:
+        assert not [check.what for check in symptoms(manifest.store, run["id"]) if check.level == "fault"]
 
 
 @pytest.mark.grid

@@ -35,12 +35,16 @@ from bench.scoring.gaps.gap_component import COMPONENTS, Estimate, GapComponent,
 from bench.scoring.metrics_of_split import AS_GIVEN, AUROC, Key, SplitMetrics
 from bench.scoring.score_rows import Row
 from bench.scoring.scored_split import Settings, count
+from harmonize.cohorts.pool_names import is_pool
 
 Array = NDArray[np.float64]
 MappingChanges = dict[str, dict[int, Estimate]]  # mapping -> index of the finding -> change in AUROC
 RADIOLOGIST = "radiologist"
 PREFERRED = ("strict", "default", "broad")  # label mappings; with the first, the hospitals' labels are most similar
-SAME_LABELS = "not measured, because a stricter label mapping gives the same labels"  # reason of a missing component
+# reasons of a missing component
+SAME_LABELS = "not measured, because a stricter label mapping gives the same labels"
+# a pool has no native labels, and only some of its hospitals have labels of radiologists
+OF_POOL = "not measured for a pool of training hospitals"
 METRICS = {"auroc": AUROC, "auprc": Key("auprc"), "ece": Key("ece")}
 
 
@@ -102,7 +106,8 @@ def of_hospital(
     `experts` and `external` have only the first FOR_DETAIL replicates.
     """
     common = np.flatnonzero(np.isfinite(internal.value[AUROC]) & np.isfinite(external.value[AUROC])).tolist()
-    labels = _labels(internal, experts, external, settings, internal_changes, num_threads)
+    of_pool = is_pool(internal.scored.dataset)
+    labels = {} if of_pool else _labels(internal, experts, external, settings, internal_changes, num_threads)
 
     walks: dict[int, tuple[Mix, WeightedWalk]] = {}
     components_of_finding: dict[int, dict[str, GapComponents]] = {}
@@ -124,7 +129,7 @@ def of_hospital(
             components = components_of_finding[k][name]
             components["gap"] = _change(outside, inside)
             replicates = components["gap"].replicates
-            reason = SAME_LABELS if name == "auroc" else "measured for AUROC only"
+            reason = "measured for AUROC only" if name != "auroc" else OF_POOL if of_pool else SAME_LABELS
             components["labels"] = labels[k] if name == "auroc" and k in labels else unknown(replicates, reason)
             components["remainder"] = remainder(components)
 

@@ -256,7 +256,7 @@ def _plain(page):
 def test_without_an_external_hospital_no_sentence_mentions_patients_or_missing_runs():
     said = _plain(render(tables(STATES["internal only"])))
     assert "2 runs · 1 hospital" in said
-    assert "Two runs scored at the internal hospital; no external hospital was tested" in said
+    assert "Two runs scored on internal images; no external hospital was tested" in said
     assert "No external hospital was tested, so the generalization gap" in said
     assert "no external hospital was tested; internal AUROC (mean of all internally scored findings) ." in said
     assert not re.findall(r"too few patients|0 runs|\bno hospitals\b|of this run|No learning curve|Group 1", said)

@@ -34,8 +34,8 @@ FORBIDDEN = ("significant", "outperform", "SOTA", "no difference", "equal", "nan
         ((4, 0, 4, 5), "All four runs have a higher AUROC at external hospitals"),
         ((4, 0, 1, 5), "One of four runs has a higher AUROC at external hospitals; three are unclear"),
         ((0, 0, 0, 5), "No run has a score at external hospitals"),
-        ((3, 0, 0, 0), "Three runs scored at the internal hospital; no external hospital was tested"),
-        ((1, 0, 0, 0), "One run scored at the internal hospital; no external hospital was tested"),
+        ((3, 0, 0, 0), "Three runs scored on internal images; no external hospital was tested"),
+        ((1, 0, 0, 0), "One run scored on internal images; no external hospital was tested"),
         ((0, 0, 0, 0), "No run has a score, and no external hospital was tested"),
     ],
 )

@@ -73,7 +73,7 @@ def test_a_simulated_shortcut_is_named_with_its_control_and_its_cost() -> None:
     html = str(transplants(read(asked())).html)
     assert "All four runs use a marker of CheXpert to predict Pleural Effusion" in html
     assert "a control patch without a marker" in html
-    assert "With all markers erased, the AUROC of Pleural Effusion changes by" in html
+    assert "With all markers erased, the internal AUROC of Pleural Effusion changes by" in html
     assert "nan" not in html
 
 
