@@ -192,6 +192,7 @@ def load_explainer(store: Store, run_id: str) -> Explainer:
 
 def explainer_of(stored: StoredRun) -> Explainer:
     """Return the explainer of a loaded run, and set torch's number of threads to that of the run."""
+    stored.refuse_test_time()
     torch.set_num_threads(stored.run.config.threads)
     return Explainer(stored)
 

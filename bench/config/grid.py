@@ -15,6 +15,7 @@ from bench.config.compatibility import (
     OWN,
     check_algorithm,
     check_given_vectors,
+    check_left_out,
     check_probe,
     check_prompts,
     check_trainable,
@@ -257,6 +258,8 @@ class Grid:
             if key not in _KEYS:
                 raise ConfigError(f"unknown key {key!r}", f"{path}: {key}", ConfigError.suggestion(key, _KEYS))
         search, configs = _with_trials(raw, registry, str(path))
+        for config in configs:
+            check_left_out(config, registry, str(path))
         for key, values in {
             **{k: {getattr(c, k) for c in configs} for k in ("train_on", "split", "space", "mapping")},
             "cohort": {replace(c.cohort, limit=0) for c in configs},

@@ -61,7 +61,7 @@ _FACTS = {  # section -> facts: keys that only entries of this section may have
         "source",
     },
     "optimizers": {"schedule", "closure"},
-    "algorithms": {"groups", "features", "pretraining", "refit"},
+    "algorithms": {"groups", "features", "pretraining", "refit", "test_time"},
     "uncertainty": {"states", "blank"},
     "preprocessing": {"size", "fit", "input", "ops", "interpolation"},
     "metrics": {"better", "headline", "given"},
@@ -82,6 +82,7 @@ _HASHED_FACTS = {
     "groups",
     "features",
     "refit",
+    "test_time",
 }
 _VALUES: Mapping[str, tuple[Any, ...]] = {  # fact -> its allowed values
     "schedule": ("cosine", "constant", "plateau"),
@@ -91,6 +92,7 @@ _VALUES: Mapping[str, tuple[Any, ...]] = {  # fact -> its allowed values
     "features": (True, False),
     "pretraining": (True, False),
     "refit": (True, False),
+    "test_time": (True, False),
     "blank": ("zero", "ignore"),
     "better": ("higher", "lower"),
 }

@@ -165,6 +165,11 @@ class Run:
         """Return whether the output layer is fitted again after training, on balanced groups."""
         return self._has("refit")
 
+    @property
+    def sees_external_images(self) -> bool:
+        """Return whether batch norm uses the statistics of the external images that are predicted: no zero-shot run."""
+        return self._has("test_time")
+
     def _has(self, fact: str) -> bool:
         algorithm = self.entries.get("algorithm")
         return algorithm is not None and bool(algorithm.facts.get(fact))

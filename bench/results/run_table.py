@@ -225,7 +225,7 @@ def _external_row(manifest: Manifest, run: Mapping[str, Any], record: RunRecord)
 
 
 def _not_unseen(manifest: Manifest, run: Mapping[str, Any], exposed: Sequence[str]) -> str:
-    """Return why a run whose starting weights had seen external hospitals, or may have seen them, is not ranked."""
+    """Return why a run is not ranked that had seen external hospitals, or may have seen them, such as by its starting weights."""
     answers = manifest.exposure(run)
     words = {UNKNOWN: "may have seen", IMAGES: "had seen images of", TEXT: "had seen images and reports of"}
     parts = []
@@ -233,6 +233,8 @@ def _not_unseen(manifest: Manifest, run: Mapping[str, Any], exposed: Sequence[st
         names = [manifest.titles[name] for name in exposed if answers[name]["answer"] == answer]
         parts.append(f"{words.get(answer, 'had seen images and labels of')} {', '.join(names)}")
     subject = "starting weights" if run["config"]["weights"] != "none" else "encoder"
+    if run["config"].get("algorithm", "erm") != "erm":  # the algorithm may use external images, too
+        subject = "run"
     return f"not ranked: the {subject} {'; '.join(parts)}"
 
 

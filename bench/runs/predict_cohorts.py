@@ -25,6 +25,7 @@ from bench.inputs.examples import Examples
 from bench.inputs.normalize import Normalizer
 from bench.models.network import Network
 from bench.models.predict import PredictionRequest, predict_many, weights_sha256
+from bench.models.test_time_statistics import with_statistics_of
 from bench.planning.image_caches import open_images
 from bench.planning.plan import CohortRef
 from bench.planning.run import Run
@@ -38,6 +39,7 @@ from bench.training.data_parallel import SINGLE_PROCESS, DataParallelGroup
 from bench.training.errors import TrainingError
 from bench.training.probe import probe_logits
 from harmonize.cache.cache import ImageCache
+from harmonize.seeds import seed_for
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -62,6 +64,18 @@ class FrozenRun:
     def folder(self) -> Path:
         """Return the run's folder."""
         return self.store.run_dir(self.run.id)
+
+    def network_for(self, ref: CohortRef, reader: BatchReader, examples: Examples) -> Network:
+        """Return the network that predicts the images of a cohort.
+
+        This is the frozen network, or, at an external hospital of a run that sees external images, a copy with other
+        batch-norm statistics. The copy lives until the cohort is predicted.
+        """
+        if not self.run.sees_external_images or ref.role == "internal":
+            return self.network
+        return with_statistics_of(
+            self.network, self.normalization, reader, examples.rows, seed_for(self.run.config.seed, ref.name)
+        )
 
     def is_incomplete(self, ref: CohortRef, cache: ImageCache) -> bool:
         """Return whether stored predictions or features are missing, or were made from other images or weights."""
@@ -156,10 +170,11 @@ def predict_all(
         failed |= _write_probes(probes if processes.is_main else (), ref, cache, examples, device, progress)
         share = processes.own_slice(len(examples))
         own = rows[(rows >= share.start) & (rows < share.stop)] - share.start
-        requests = [
-            PredictionRequest(network.network, network.normalization, own, auxiliary=True) for network in incomplete
-        ]
         reader = BatchReader(cache.images, device)
+        requests = [
+            PredictionRequest(network.network_for(ref, reader, examples), network.normalization, own, auxiliary=True)
+            for network in incomplete
+        ]
         results = (
             predict_many(requests, reader, examples.rows[share], device, "fp32", progress, f"predict {ref.name}")
             if requests

@@ -6,6 +6,7 @@ import torch
 
 from bench.inputs.batches import BatchReader
 from bench.inputs.examples import Examples
+from bench.models.test_time_statistics import batch_norms
 from bench.planning.image_caches import open_images
 from bench.planning.plan import CohortRef
 from bench.planning.run import Run
@@ -14,6 +15,7 @@ from bench.runs.networks import initial_network, normalization_of
 from bench.store.store import Progress, Store, canonical_json, write_bytes, write_table
 from bench.system.peak_memory import PeakMemory
 from bench.training.data_parallel import DataParallelGroup
+from bench.training.errors import TrainingError
 from bench.training.fit import fit
 from bench.training.probe import fit_probe, fit_prompts, refit_output_layer
 
@@ -28,6 +30,8 @@ def train(
     cache = open_images(store, internal, run.geometry)
     training, watched = Examples.training(internal, config, cache, run.group_column)
     network = initial_network(run, run.weights_file or ("hub" if config.weights == "imagenet" else None))
+    if run.sees_external_images and not batch_norms(network):
+        raise TrainingError(f"{config.algorithm} needs batch norm, and {config.architecture} has none")
     memory = PeakMemory.start(device)
     normalization = normalization_of(run, store, internal, network)
     if config.is_frozen:

@@ -1,0 +1,43 @@
+"""Rows of the table `algorithms` for runs that are not ranked because they see external images, such as for test-time statistics."""
+
+from collections.abc import Collection
+
+import pandas as pd
+
+from bench.planning.manifest import Manifest
+from bench.results.grid_recipes import configuration, trained_by
+from bench.results.read_predictions import load_all_replicates
+from bench.scoring.across_runs.algorithms import ERM, algorithms
+from bench.scoring.across_runs.recipes import Recipes
+from bench.scoring.gaps.gap import MACRO
+
+
+def with_exposed(
+    manifest: Manifest,
+    ranked_rows: pd.DataFrame,
+    scores: pd.DataFrame,
+    ranked: Collection[str],
+    scored: Collection[str],
+) -> pd.DataFrame:
+    """Return the table `algorithms` with the rows of unranked runs below those of ranked runs, which stay as they are.
+
+    An unranked recipe is compared with the ranked ERM recipe that has the same other settings. `scores`: rows of all scored
+    runs. `ranked`, `scored`: ids of the scored runs that are ranked, and of all scored runs. Holm's correction of the added rows is
+    over all algorithms.
+    """
+    exposed = [run for run in manifest.runs if run["id"] in scored and run["id"] not in ranked]
+    exposed = [run for run in exposed if run["config"].get("algorithm", "erm") != "erm"]
+    if not exposed:
+        return ranked_rows
+    runs = [*(run for run in manifest.runs if run["id"] in ranked), *exposed]
+    ids = [str(run["id"]) for run in runs]
+    replicates = load_all_replicates(manifest, ids)
+    recipes = Recipes.of_configs({str(run["id"]): configuration(run) for run in runs}, replicates)
+    trained = trained_by(manifest, recipes)
+    rows = scores[scores["run_id"].isin(ids) & (scores["finding"] == MACRO) & (scores["metric"] == "auroc")]
+    rows = rows[(rows["subgroup"] == "all") & (rows["calibrator"] == "none")]
+    plain = recipes.replaced(rows, recipes.of_scores(rows))
+    plain = plain.astype(dict.fromkeys(plain.select_dtypes("category"), "str"))
+    table = algorithms(trained, plain, recipes.replicates(replicates), str(manifest.content["source"]))
+    known = {ERM, *ranked_rows["algorithm"]}
+    return pd.concat([ranked_rows, table[~table["algorithm"].isin(known)]], ignore_index=True)

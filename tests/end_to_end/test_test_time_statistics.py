@@ -1,0 +1,79 @@
+"""Test-time statistics from the command: compared with ERM on the page, marked, and never ranked."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from bs4 import BeautifulSoup
+
+from bench.planning.manifest import read_manifest
+from bench.store.store import Store, table_facts
+from tests.conftest import bench
+from tests.tiny_grids import TINY, tiny_with
+
+TITLE = "ERM, test-time statistics (sees external images)"
+
+
+@pytest.fixture(scope="module")
+def finished(drawn: Callable[[str | Path, Path], Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = drawn(TINY, tmp_path_factory.mktemp("test_time"))
+    sweep = "{algorithm: [erm, test_time_statistics], seed: [0, 1], schedule.epochs: 1}"
+    path = tiny_with(folder, "adapted", sweep, 4)
+    path.write_text(path.read_text() + "analyses: false\n")
+    bench("run", "--grid", str(path), "--quiet", cwd=folder)
+    return folder
+
+
+@pytest.mark.grid
+def test_only_external_predictions_differ_from_those_of_erm_and_only_erm_is_ranked(finished: Path) -> None:
+    manifest = read_manifest(Store.open(finished / "runs", create=False), "adapted")
+    by_key = {(run["config"].get("algorithm", "erm"), run["config"]["seed"]): run for run in manifest.runs}
+    assert {run["config"].get("algorithm", "erm") for run in manifest.ranked} == {"erm"}
+    internal, *external = [str(cohort["name"]) for cohort in manifest.cohorts]
+    for seed in (0, 1):
+        files = [manifest.store.run_dir(by_key[name, seed]["id"]) / "predictions"
+                 for name in ("erm", "test_time_statistics")]  # fmt: skip
+        weights = [table_facts(folder / f"{internal}.parquet")["weights"] for folder in files]
+        assert weights[0] == weights[1], "the same training"
+        for name in (internal, *external):
+            ours, theirs = (pd.read_parquet(folder / f"{name}.parquet") for folder in files)
+            assert ours.equals(theirs) == (name == internal)
+
+
+@pytest.mark.grid
+def test_the_page_compares_the_algorithm_with_erm_and_says_what_it_sees(finished: Path) -> None:
+    page = (finished / "runs/report/adapted/leaderboard.html").read_text()
+    soup = BeautifulSoup(page, "html.parser")
+    assert TITLE in soup.select_one("#algorithms").get_text()  # type: ignore[union-attr]
+    status = soup.select_one("#ranking").get_text()  # type: ignore[union-attr]
+    assert status.count(TITLE) == status.count("not ranked: the run had seen images of Hospital B") == 2
+    assert "images seen" in soup.select_one("#exposure, #data-exposure").get_text()  # type: ignore[union-attr]
+
+
+@pytest.mark.grid
+def test_commands_on_single_images_refuse_the_run_and_name_the_one_to_use(finished: Path) -> None:
+    manifest = read_manifest(Store.open(finished / "runs", create=False), "adapted")
+    run_id = next(run["id"] for run in manifest.runs if run["config"]["algorithm"] != "erm")
+    image = next((finished / "runs" / "phantom").rglob("*.png"))
+    for command in ("predict", "explain"):
+        refused = bench(command, run_id, str(image), cwd=finished, code=2).stderr
+        assert "batch-norm statistics of this hospital's images" in refused
+        assert "algorithm: erm" in refused
+    checked = bench("check", run_id, cwd=finished, code=None)
+    assert "0 faults" in checked.stdout
+
+
+@pytest.mark.grid
+@pytest.mark.parametrize(
+    ("keys", "message"),
+    [
+        ("evaluate_on: []\nleave_one_out: true\nbase: {train_on: [mimic, chexpert]}\n", "no hospital can be left out"),
+        ("tta: [three_views]\n", "cannot have TTA"),
+    ],
+)
+def test_what_cannot_be_combined_is_refused_before_anything_is_made(keys: str, message: str, tmp_path: Path) -> None:
+    path = tiny_with(tmp_path, "impossible", "{algorithm: test_time_statistics}", 2 if "leave" in keys else 1)
+    path.write_text(path.read_text() + keys)
+    assert message in bench("run", "--grid", str(path), "--quiet", cwd=tmp_path, code=2).stderr
+    assert not (tmp_path / "runs" / "runs").exists()
