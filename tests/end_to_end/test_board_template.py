@@ -25,6 +25,7 @@ def git(folder: Path, *words: str) -> str:
     return subprocess.run(["git", *who, *words], cwd=folder, check=True, capture_output=True, text=True).stdout
 
 
+@pytest.mark.thorough
 @pytest.mark.grid
 def test_the_scripts_accept_a_pull_request_and_build_the_site(finished: Path, once: Once, tmp_path: Path) -> None:
     labs = once("laboratories", lambda folder: laboratories(finished, folder))

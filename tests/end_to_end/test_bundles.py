@@ -447,6 +447,7 @@ def test_a_bundle_of_an_older_scoring_version_has_no_tables_of_decisions_and_is_
         verified_rows(tmp_path / "incomplete.zip")
 
 
+@pytest.mark.thorough
 def test_ensembles_and_tta_are_exported_with_their_source_runs_and_must_match_them(
     store_copy: Path, tmp_path: Path, here: Command
 ) -> None:

@@ -85,6 +85,7 @@ def begun(folder: Path, *arguments: str, **environment: str) -> "subprocess.Pope
     return subprocess.Popen(asked, cwd=folder, env={**os.environ, **environment}, **pipes)
 
 
+@pytest.mark.thorough
 @pytest.mark.grid
 def test_tasks_of_submitit_give_the_same_bytes_and_one_that_is_killed_is_one_failed_run(
     untrained: Path, finished: Path
@@ -124,6 +125,7 @@ def test_a_task_that_is_killed_under_a_real_slurm_is_one_failed_run_and_the_rest
     assert_same_bytes(untrained, finished)
 
 
+@pytest.mark.thorough
 @pytest.mark.grid
 def test_a_task_that_is_preempted_goes_on_from_its_checkpoint_to_the_same_bytes(
     untrained: Path, finished: Path
@@ -172,6 +174,7 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     made.shutdown()
 
 
+@pytest.mark.thorough
 @pytest.mark.grid
 @pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
 def test_a_run_whose_ray_node_dies_goes_on_on_another_to_the_same_bytes(

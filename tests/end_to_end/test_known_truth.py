@@ -64,6 +64,7 @@ def gap(tables: dict[str, pd.DataFrame]) -> float:
     return float(rows[(rows["dataset"] == "external") & (rows["finding"] == FINDING)]["value"].iloc[0])
 
 
+@pytest.mark.thorough
 @pytest.mark.slow
 @pytest.mark.grid
 def test_raising_the_shortcut_raises_the_gap_and_the_flips(truth: Tables) -> None:
@@ -74,6 +75,7 @@ def test_raising_the_shortcut_raises_the_gap_and_the_flips(truth: Tables) -> Non
     assert clean < planted / 2
 
 
+@pytest.mark.thorough
 @pytest.mark.slow
 @pytest.mark.grid
 def test_erasing_the_marker_closes_a_part_of_the_gap(truth: Tables) -> None:
@@ -83,6 +85,7 @@ def test_erasing_the_marker_closes_a_part_of_the_gap(truth: Tables) -> None:
     assert abs(gap(truth[0.9]) + internal - external) < 0.85 * gap(truth[0.9])
 
 
+@pytest.mark.thorough
 @pytest.mark.slow
 @pytest.mark.grid
 def test_the_shortcut_is_called_where_it_was_planted_and_nowhere_else(truth: Tables) -> None:
@@ -90,6 +93,7 @@ def test_the_shortcut_is_called_where_it_was_planted_and_nowhere_else(truth: Tab
     assert caught(truth[0.0]["transplants"], "chexpert") == []
 
 
+@pytest.mark.thorough
 @pytest.mark.slow
 @pytest.mark.grid
 def test_raising_the_shortcut_moves_the_heat_onto_the_marker(truth: Tables) -> None:

@@ -107,6 +107,7 @@ def test_a_list_of_training_ids_must_not_contradict_the_passport(labs: Path, tmp
     assert "do not contradict" in submitted(here, tmp_path, tmp_path, "c", *STATED, "--seen-ids", "nih=ids.txt")
 
 
+@pytest.mark.thorough
 def test_a_model_that_had_seen_an_external_hospital_is_shown_but_not_ranked(
     finished: Path, tmp_path: Path, here: Command
 ) -> None:

@@ -99,6 +99,7 @@ def test_a_new_dataset_can_be_loaded_with_gold_subset_and_boxes(project: Path) -
     assert "published.yaml has no facts" in run(project, "-m", "bench.cli", "check", "--data", "data", "--quick")
 
 
+@pytest.mark.thorough
 @pytest.mark.slow
 def test_the_tests_of_every_layout_pass_for_a_new_dataset(project: Path) -> None:
     files = ("layouts", "labelmap", "spaces", "cohorts", "cohort_choices", "inspect", "specs_and_splits")

@@ -34,6 +34,7 @@ def _network() -> "torch.nn.Module":
     return torch.nn.Sequential(*blocks, *head)
 
 
+@pytest.mark.thorough
 @pytest.mark.slow
 def test_a_small_network_separates_every_finding_but_not_perfectly(tmp_path: Path) -> None:
     write_cohorts(tmp_path, PhantomSettings(seed=31, shortcut=0.0, images={"chexpert": 3200}), workers=2)
