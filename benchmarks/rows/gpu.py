@@ -222,7 +222,8 @@ def grid_seconds(grid: str, store: Path, scale: Scale, num_concurrent: int) -> f
     except subprocess.TimeoutExpired as error:
         raise NotMeasured(f"grid {grid} did not finish in the time left ({left:.0f} s)") from error
     if done.returncode:
-        raise RuntimeError(f"bench run --grid {grid} failed: {done.stdout[-2000:]}{done.stderr.strip()}")
+        said = f"{done.stdout[-2000:]}{done.stderr.strip()}"
+        raise RuntimeError(f"bench run --grid {grid} ended with status {done.returncode}: {said}")
     return time.perf_counter() - start
 
 
