@@ -147,10 +147,13 @@ def _open_reasons(row: Mapping[str, Any], manifest: Manifest, registry: Registry
     unknown = sorted(set(run.config.named) - set(known))
     out = [f"the registry of the board has another entry or version of its {key}" for key in unknown]
     weights, architecture = str(row["config"]["weights"]), known.get("architecture", run.entries["architecture"])
-    pretrained = "exposure" in row or not Exposure.saw_no_data(weights, architecture)
+    own = "exposure" in row and not run.sees_external_images
+    pretrained = own or not Exposure.saw_no_data(weights, architecture)
+    if run.sees_external_images:
+        out.append("it predicts a hospital with statistics of this hospital's images")
     if pretrained and row["corpus"] not in CORPORA:
         out.append(f"its starting weights may have seen radiographs (corpus {row['corpus'] or 'not stated'})")
-    answers = {name: answer["answer"] for name, answer in row.get("exposure", {}).items()}
+    answers = {name: answer["answer"] for name, answer in row.get("exposure", {}).items()} if own else {}
     start = starting_weights(known)
     if pretrained and start is not None and "seen" in start.facts:  # the bundle may leave it out
         seen = Seen.parse(start.facts["seen"], registry.path.parent, f"{start.section}.{start.name}: seen")

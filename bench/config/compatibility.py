@@ -73,7 +73,9 @@ def without_unused_groups(config: RunConfig, registry: Registry) -> RunConfig:
 
 def check_left_out(config: RunConfig, registry: Registry, where: str) -> None:
     """Raise ConfigError for a run that leaves a hospital out as unseen and uses its images all the same."""
-    if config.leave_out and registry.find("algorithms", config.algorithm, f"{where}.algorithm").facts.get("test_time"):
+    if not config.leave_out or "algorithm" not in config.named:
+        return
+    if registry.find("algorithms", config.algorithm, f"{where}.algorithm").facts.get("test_time"):
         what = f"{config.algorithm} uses images of the external hospital, so no hospital can be left out as unseen"
         raise ConfigError(what, where, "remove `leave_one_out` and `leave_out`, or use `algorithm: erm`")
 

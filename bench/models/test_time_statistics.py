@@ -48,8 +48,8 @@ def with_statistics_of(
         layer.train()
     drawn = stream(seed, "test-time statistics").permutation(rows)[:NUM_IMAGES]
     size = images_per_pass(64, reader.images.shape[-1])
-    # batches of about equal size: batch norm cannot compute the variance of a single image
-    batches = np.array_split(drawn, math.ceil(len(drawn) / max(2, size)))
+    # batches of about equal size, with at least two images: batch norm cannot compute the variance of a single image
+    batches = np.array_split(drawn, min(math.ceil(len(drawn) / size), len(drawn) // 2))
     with ExactFloat32(), reader.prefetch(batches):
         for batch in batches:
             changed.outputs(normalizer(reader(batch)).contiguous(memory_format=torch.channels_last))

@@ -432,6 +432,7 @@ def contents(plan: Plan, caches: Mapping[tuple[str, str], "ImageCache"], doubles
             "licence": run.weights_entry.licence,  # license of the pretrained weights
             "corpus": run.weights_entry.facts.get("corpus", ""),  # images on which the weights were pretrained
             **({"exposure": plan.exposures[run.id].document} if run.id in plan.exposures else {}),
+            **({"test_time": True} if run.sees_external_images else {}),
         }
         for run in plan.runs
     ]

@@ -7,7 +7,7 @@ import pandas as pd
 from bench.planning.manifest import Manifest
 from bench.results.grid_recipes import configuration, trained_by
 from bench.results.read_predictions import load_all_replicates
-from bench.scoring.across_runs.algorithms import ERM, algorithms
+from bench.scoring.across_runs.algorithms import algorithms
 from bench.scoring.across_runs.recipes import Recipes
 from bench.scoring.gaps.gap import MACRO
 
@@ -19,17 +19,17 @@ def with_exposed(
     ranked: Collection[str],
     scored: Collection[str],
 ) -> pd.DataFrame:
-    """Return the table `algorithms` with the rows of unranked runs below those of ranked runs, which stay as they are.
+    """Return the table `algorithms` with rows for test-time statistics below those of ranked runs, which stay as they are.
 
-    An unranked recipe is compared with the ranked ERM recipe that has the same other settings. `scores`: rows of all scored
-    runs. `ranked`, `scored`: ids of the scored runs that are ranked, and of all scored runs. Holm's correction of the added rows is
-    over all algorithms.
+    Such a recipe is compared with the ranked ERM recipe that has the same other settings. `scores`: rows of all scored runs.
+    `ranked`, `scored`: ids of the scored runs that are ranked, and of all scored runs. Holm's correction of the added rows is over the
+    added algorithms.
     """
-    exposed = [run for run in manifest.runs if run["id"] in scored and run["id"] not in ranked]
-    exposed = [run for run in exposed if run["config"].get("algorithm", "erm") != "erm"]
+    exposed = [run for run in manifest.runs if run["id"] in scored and run.get("test_time")]
     if not exposed:
         return ranked_rows
-    runs = [*(run for run in manifest.runs if run["id"] in ranked), *exposed]
+    erm = [run for run in manifest.runs if run["id"] in ranked and run["config"].get("algorithm", "erm") == "erm"]
+    runs = [*(run for run in erm if not run["config"].get("leave_out")), *exposed]
     ids = [str(run["id"]) for run in runs]
     replicates = load_all_replicates(manifest, ids)
     recipes = Recipes.of_configs({str(run["id"]): configuration(run) for run in runs}, replicates)
@@ -38,6 +38,7 @@ def with_exposed(
     rows = rows[(rows["subgroup"] == "all") & (rows["calibrator"] == "none")]
     plain = recipes.replaced(rows, recipes.of_scores(rows))
     plain = plain.astype(dict.fromkeys(plain.select_dtypes("category"), "str"))
-    table = algorithms(trained, plain, recipes.replicates(replicates), str(manifest.content["source"]))
-    known = {ERM, *ranked_rows["algorithm"]}
-    return pd.concat([ranked_rows, table[~table["algorithm"].isin(known)]], ignore_index=True)
+    internal = str(manifest.content["source"])
+    table = algorithms(trained, plain, recipes.replicates(replicates), internal)
+    # internal scores are those of ERM, and intervals over seeds would hide it
+    return pd.concat([ranked_rows, table[table["dataset"] != internal]], ignore_index=True)

@@ -180,7 +180,7 @@ def _history(run: Mapping[str, Any]) -> dict[str, str]:
     """
     if run["config"]["weights"] != "none":
         return {"corpus": run.get("corpus", ""), "weights_licence": run["licence"]}
-    own = "exposure" in run
+    own = "exposure" in run and not run.get("test_time")
     return {"corpus": (run.get("corpus") or UNKNOWN) if own else "", "weights_licence": run["licence"] if own else ""}
 
 
@@ -233,7 +233,7 @@ def _not_unseen(manifest: Manifest, run: Mapping[str, Any], exposed: Sequence[st
         names = [manifest.titles[name] for name in exposed if answers[name]["answer"] == answer]
         parts.append(f"{words.get(answer, 'had seen images and labels of')} {', '.join(names)}")
     subject = "starting weights" if run["config"]["weights"] != "none" else "encoder"
-    if run["config"].get("algorithm", "erm") != "erm":  # the algorithm may use external images, too
+    if run.get("test_time"):
         subject = "run"
     return f"not ranked: the {subject} {'; '.join(parts)}"
 
@@ -248,6 +248,7 @@ def _derived_row(
     shared = {k: v if all(row[k] == v for row in of) else "several" for k, v in of[0].items() if isinstance(v, str)}
     reason, state, env = record.reason, record.state, record.facts["env"]
     first_name = manifest.names[of[0]["run_id"]]
+    left_out = {"leave_out": run["config"]["leave_out"]} if run["config"].get("leave_out") else {}
     what = {
         "tta": " · ".join(filter(None, [of[0]["what"], _TTA_TITLES.get(run["name"], run["name"])])),
         "ensemble": _mean_of(manifest, run) if run["kind"] == "ensemble" else "",
@@ -270,7 +271,7 @@ def _derived_row(
         "seconds": np.nan,
         "gradient_evaluations": np.nan,
         "command": f"{manifest.content['command']} --only {run['id']}",
-        "config": json.dumps({k: run[k] for k in ("kind", "name", "sources", "of")}, sort_keys=True),
+        "config": json.dumps({k: run[k] for k in ("kind", "name", "sources", "of")} | left_out, sort_keys=True),
         "commit": env.get("commit", ""),
         "versions": ", ".join(f"{k} {v}" for k, v in env.get("versions", {}).items()),
         "device": env.get("device", ""),

@@ -88,6 +88,7 @@ def evaluate(
     if declared is None:
         assert request.folder is not None
         stored = load_folder(request.folder, device, trust=trust)
+        stored.refuse_test_time()
         declared = declared_run(request.folder, stored, plan.cohorts, synthetic=plan.phantom)
     config = config_of(declared.name, plan.runs[0].config)
     seen = declared.exposure.seen

@@ -67,7 +67,7 @@ def _at_hospital(board: ReportData, run: Run, key: str) -> dict[str, Any]:
     """
     external = board.cells.get((run.id, key, MACRO), MISSING)
     value = external if external.has_value else board.at_training.get((run.id, key), MISSING)
-    several_folds = board.leaves_one_out and not run.left_out
+    several_folds = len({member.left_out for member in run.members}) > 1
     role = "external" if external.has_value or several_folds or key == run.left_out else "internal"
     few = plural(value.num_findings, "finding") if value.has_value else f"< {board.min_count} patients"
     return {"value": value, "note": f"{role}, {few}"}

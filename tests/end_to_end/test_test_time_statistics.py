@@ -8,7 +8,10 @@ import pytest
 from bs4 import BeautifulSoup
 
 from bench.planning.manifest import read_manifest
+from bench.planning.run import read_run
+from bench.sharing.bundle.read_bundle import require_stated
 from bench.store.store import Store, table_facts
+from harmonize.errors import StoreError
 from tests.conftest import bench
 from tests.tiny_grids import TINY, tiny_with
 
@@ -48,6 +51,8 @@ def test_the_page_compares_the_algorithm_with_erm_and_says_what_it_sees(finished
     assert TITLE in soup.select_one("#algorithms").get_text()  # type: ignore[union-attr]
     status = soup.select_one("#ranking").get_text()  # type: ignore[union-attr]
     assert status.count(TITLE) == status.count("not ranked: the run had seen images of Hospital B") == 2
+    assert "pretrained before training" not in page
+    assert "weights that the network loads" not in page
     assert "images seen" in soup.select_one("#exposure, #data-exposure").get_text()  # type: ignore[union-attr]
 
 
@@ -60,8 +65,26 @@ def test_commands_on_single_images_refuse_the_run_and_name_the_one_to_use(finish
         refused = bench(command, run_id, str(image), cwd=finished, code=2).stderr
         assert "batch-norm statistics of this hospital's images" in refused
         assert "algorithm: erm" in refused
+    refused = bench("upload", run_id, "--folder", "folder", cwd=finished, code=2).stderr
+    assert "needs the images of a hospital" in refused
     checked = bench("check", run_id, cwd=finished, code=None)
     assert "0 faults" in checked.stdout
+
+
+@pytest.mark.grid
+def test_a_bundle_states_what_the_run_sees_and_cannot_hide_it(finished: Path, tmp_path: Path) -> None:
+    bundle = tmp_path / "whole.zip"
+    bench("export", "--grid", "adapted", "-o", str(bundle), "--quiet", cwd=finished)
+    bench("merge", str(bundle), "--store", "other", cwd=tmp_path)
+    manifest = read_manifest(Store.open(tmp_path / "other", create=False), "adapted")
+    for run in manifest.runs:
+        stored = read_run(manifest.store, str(run["id"]))
+        assert stored.sees_external_images == run.get("test_time", False)
+        require_stated(run, stored, manifest.content, "")
+        if stored.sees_external_images:
+            for hidden in ("exposure", "test_time"):
+                with pytest.raises(StoreError, match="does not state"):
+                    require_stated({k: v for k, v in run.items() if k != hidden}, stored, manifest.content, "")
 
 
 @pytest.mark.grid

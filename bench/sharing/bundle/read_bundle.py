@@ -15,7 +15,7 @@ from bench.config.run_config import RunConfig, from_dict
 from bench.config.tta_and_ensembles import TTA
 from bench.planning.imported_run import KIND
 from bench.planning.manifest import SCHEMA, Manifest, upgraded
-from bench.planning.run import read_run
+from bench.planning.run import Run, read_run
 from bench.results.registration import form_problem
 from bench.scoring.patient_groups import SEXES
 from bench.sharing.bundle.archive import read_json, refused
@@ -33,6 +33,7 @@ from harmonize.cohorts import label_mapping as labelmap
 from harmonize.datasets import LAYOUTS, SPLITS, VIEWS
 from harmonize.errors import CxrError, StoreError
 from harmonize.labels.findings import STATES, labels_yaml, space
+from reports.schemas.exposure import NO
 
 KEPT = (  # keys of manifest.json in a bundle
     "schema",
@@ -293,7 +294,7 @@ def _run(
     derived = "kind" in run
     imported = run.get("kind") == KIND
     keys = (*DERIVED, "passport") if imported else DERIVED if derived else RUN
-    optional = set() if derived else {"exposure"}
+    optional = set() if derived else {"exposure", "test_time"}
     valid_keys = set(run) - optional == set(keys) and (not imported or is_passport(run["passport"]))
     valid_keys = valid_keys and is_exposure(run.get("exposure", {}))
     _require(valid_keys, f"run {run_id!r} has missing or unknown keys", where)
@@ -305,7 +306,7 @@ def _run(
         titled
         and all(
             isinstance(run[key], str)
-            for key in set(run) - {"config", "titles", "sources", "of", "passport", "exposure"}
+            for key in set(run) - {"config", "titles", "sources", "of", "passport", "exposure", "test_time"}
         ),
         f"{run_id}: invalid titles or texts",
         where,
@@ -333,11 +334,25 @@ def _run(
             not facts_in(source / "history.parquet", where), f"the history of {run_id} has unknown metadata", where
         )
         write_table(target / "history.parquet", read_columns(source / "history.parquet", HISTORY, where))
-        read_weights(source, target, read_run(store, run_id), seal["weights_after"], registry, where)
+        stored = read_run(store, run_id)
+        require_stated(run, stored, content, where)
+        read_weights(source, target, stored, seal["weights_after"], registry, where)
     for cohort in content["cohorts"]:
         has_seal = imported or not derived
         _predictions(source, target, store, cohort, run_id, config, seal["weights_after"] if has_seal else None, where)
     CheckedFolder(target).mark_done()
+
+
+def require_stated(run: Mapping[str, Any], stored: Run, content: Mapping[str, Any], where: str) -> None:
+    """Raise StoreError if the manifest hides that a run sees the images of external hospitals, as its run.json says."""
+    external = [str(cohort["name"]) for cohort in content["cohorts"] if cohort["role"] != "internal"]
+    answers = {name: run.get("exposure", {}).get(name, {}).get("answer", NO) for name in external}
+    stated = run.get("test_time", False) is stored.sees_external_images
+    _require(
+        stated and not (stored.sees_external_images and NO in answers.values()),
+        f"the manifest does not state that {run['id']} sees the images of external hospitals",
+        where,
+    )
 
 
 def _predictions(
