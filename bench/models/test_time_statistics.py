@@ -10,8 +10,7 @@ from copy import deepcopy
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
+from torch import Tensor
 
 from bench.inputs.batches import BatchReader
 from bench.models.network import Network
@@ -19,12 +18,6 @@ from bench.models.predict import ExactFloat32, images_per_pass
 from harmonize.seeds import stream
 
 NUM_IMAGES = 4096  # maximum number of images for the statistics of a hospital
-
-
-def batch_norms(network: nn.Module) -> list[_BatchNorm]:
-    """Return the layers of a network that normalize by the statistics of training images."""
-    layers = [module for module in network.modules() if isinstance(module, _BatchNorm)]
-    return [layer for layer in layers if layer.running_mean is not None]
 
 
 @torch.no_grad()
@@ -40,7 +33,7 @@ def with_statistics_of(
     changed = deepcopy(network).eval()
     if len(rows) < 2:
         return changed
-    layers = batch_norms(changed)
+    layers = changed.batch_norms
     momenta = [layer.momentum for layer in layers]
     for layer in layers:
         layer.reset_running_stats()

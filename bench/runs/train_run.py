@@ -6,7 +6,6 @@ import torch
 
 from bench.inputs.batches import BatchReader
 from bench.inputs.examples import Examples
-from bench.models.test_time_statistics import batch_norms
 from bench.planning.image_caches import open_images
 from bench.planning.plan import CohortRef
 from bench.planning.run import Run
@@ -30,7 +29,7 @@ def train(
     cache = open_images(store, internal, run.geometry)
     training, watched = Examples.training(internal, config, cache, run.group_column)
     network = initial_network(run, run.weights_file or ("hub" if config.weights == "imagenet" else None))
-    if run.sees_external_images and not batch_norms(network):
+    if run.sees_external_images and not network.batch_norms:
         raise TrainingError(f"{config.algorithm} needs batch norm, and {config.architecture} has none")
     memory = PeakMemory.start(device)
     normalization = normalization_of(run, store, internal, network)

@@ -10,7 +10,7 @@ from bench.inputs.normalize import Normalizer
 from bench.models import test_time_statistics
 from bench.models.network import Network
 from bench.models.predict import weights_sha256
-from bench.models.test_time_statistics import batch_norms, with_statistics_of
+from bench.models.test_time_statistics import with_statistics_of
 
 MEAN = (0.5,) * 3
 NORMALIZER = Normalizer(["imagenet"], MEAN, MEAN, 1)
@@ -78,7 +78,6 @@ def test_a_single_image_keeps_the_statistics_of_training() -> None:
 
 
 def test_layers_without_statistics_of_training_are_no_batch_norms() -> None:
-    assert not batch_norms(
-        nn.Sequential(nn.LayerNorm(4), nn.BatchNorm2d(4, track_running_stats=False), nn.GroupNorm(2, 4))
-    )
-    assert len(batch_norms(Plain())) == 1
+    others = nn.Sequential(nn.LayerNorm(4), nn.BatchNorm2d(4, track_running_stats=False), nn.GroupNorm(2, 4))
+    assert not Network(others, MEAN, MEAN, 1, 2).batch_norms
+    assert len(Network(Plain(), MEAN, MEAN, 1, 2).batch_norms) == 1
