@@ -21,7 +21,7 @@ from bench.scoring.across_runs.criteria import SMALLEST_FIRST, external_of_findi
 from bench.scoring.across_runs.frontier import device_hours
 from bench.scoring.across_runs.label_policies import Evaluation, matrix
 from bench.scoring.across_runs.ranks import Replicates, mean_gaps, rankings, stack_replicates
-from bench.scoring.across_runs.recipes import Recipes, seed_variance
+from bench.scoring.across_runs.recipes import Recipes, macro_auroc, seed_variance
 from bench.scoring.across_runs.robustness import robustness
 from bench.scoring.across_runs.run_selection import selection
 from bench.scoring.gaps.gap import EXTERNAL, MACRO
@@ -74,7 +74,7 @@ def across(
     }
     rows = {name: recipes.replaced(frames[name], of_recipes[name]) for name in of_recipes}
     of_recipes["runs"] = resampled.runs
-    plain = _macro_auroc(rows["scores"])
+    plain = macro_auroc(rows["scores"])
     custom = manifest.settings.custom_metrics
     by_id = {run["id"]: run for run in manifest.ranked}
     firsts = {recipe: by_id[run_ids[0]] for recipe, run_ids in recipes.runs_of.items()}
@@ -131,17 +131,11 @@ def _resampled(
     return Resampled(
         recipe_rows(recipes.joined, frames["runs"]),
         errors_of_estimators(manifest, frames["estimates"], findings, replicates),
-        seed_variance(recipes.of_one_fold, _macro_auroc(frames["scores"]), replicates, internal),
+        seed_variance(recipes.of_one_fold, macro_auroc(frames["scores"]), replicates, internal),
         external_of_findings(frames["gaps"], replicates, recipes),
         recipes,
         recipes.replicates(replicates),
     )
-
-
-def _macro_auroc(scores: pd.DataFrame) -> pd.DataFrame:
-    """Return the rows with the macro AUROC, with texts in place of categories."""
-    rows = scores[(scores["finding"] == MACRO) & (scores["metric"] == "auroc") & (scores["calibrator"] == "none")]
-    return rows.astype(dict.fromkeys(rows.select_dtypes("category"), "str"))
 
 
 def _compared_benefits(benefits: pd.DataFrame) -> pd.DataFrame:

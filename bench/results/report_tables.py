@@ -18,7 +18,6 @@ from bench.results.analysis_tables import map_folders, stored_analyses
 from bench.results.cohort_tables import CohortTables, cohort_tables, findings_of
 from bench.results.cross_run_tables import across
 from bench.results.errors_of_estimators import MOST_ESTIMATED
-from bench.results.exposed_algorithms import with_exposed
 from bench.results.exposure_table import ExposureTable
 from bench.results.grid_recipes import trained_by
 from bench.results.long_tables import LongTables
@@ -27,6 +26,7 @@ from bench.results.registration import GridRegistrations
 from bench.results.run_records import RunRecords, read_records
 from bench.results.run_table import histories, learns, ranked_ids, runs_table, unlearnt_by
 from bench.results.trials import trials_table, with_chosen_runs
+from bench.results.unranked_algorithms import with_test_time
 from bench.scoring.across_runs.algorithms import ERM
 from bench.scoring.across_runs.epoch_selection import audit
 from bench.scoring.across_runs.frontier import anytime
@@ -91,11 +91,10 @@ def tables(manifest: Manifest, with_images: bool = False, long_tables: LongTable
         across_runs = across(manifest, compared | others, scored, findings)
         del compared  # free its memory before further tables are read
         frames |= across_runs.tables
-        budgets = _budgets(manifest, across_runs.recipes, frames)
-        frames["algorithms"] = with_exposed(manifest, frames["algorithms"], frames["scores"], scored, all_scored)
+        frames["budgets"] = _budgets(manifest, across_runs.recipes, frames)
+        frames["algorithms"] = with_test_time(manifest, frames["algorithms"], frames["scores"], scored, all_scored)
         if long_tables:  # the other rows were compared, and are in the files
             frames["scores"] = long_tables.shown(frames["scores"])
-        frames["budgets"] = budgets
         frames["epochs"] = _audits(manifest, history)
         frames["label_efficiency"] = _label_efficiency(manifest, across_runs.recipes, records)
         frames["anytime"] = _anytime(manifest, history, frames["runs"])

@@ -225,7 +225,7 @@ def _external_row(manifest: Manifest, run: Mapping[str, Any], record: RunRecord)
 
 
 def _not_unseen(manifest: Manifest, run: Mapping[str, Any], exposed: Sequence[str]) -> str:
-    """Return why a run is not ranked that had seen external hospitals, or may have seen them, such as by its starting weights."""
+    """Return why a run is not ranked: its starting weights, or the run itself, had seen external hospitals, or may have."""
     answers = manifest.exposure(run)
     words = {UNKNOWN: "may have seen", IMAGES: "had seen images of", TEXT: "had seen images and reports of"}
     parts = []

@@ -73,9 +73,8 @@ def _equal(p: Any, q: Any, slack: float) -> bool:
 
     Arrays are equal if all their elements differ by at most `slack`. Null and "" are equal.
     """
-    if isinstance(p, str | int) and isinstance(
-        q, str | int
-    ):  # nearly every cell; the checks below take 10 times as long
+    # nearly every cell; the checks below take 10 times as long
+    if isinstance(p, str | int) and isinstance(q, str | int):
         return p == q
     if isinstance(p, np.ndarray) and isinstance(q, np.ndarray):
         return p.shape == q.shape and bool(_close(p.astype(np.float64), q.astype(np.float64), slack).all())

@@ -23,9 +23,9 @@ from numpy.typing import NDArray
 from bench.inputs.batches import BatchReader
 from bench.inputs.examples import Examples
 from bench.inputs.normalize import Normalizer
+from bench.models.batch_statistics import with_statistics_of
 from bench.models.network import Network
 from bench.models.predict import PredictionRequest, predict_many, weights_sha256
-from bench.models.test_time_statistics import with_statistics_of
 from bench.planning.image_caches import open_images
 from bench.planning.plan import CohortRef
 from bench.planning.run import Run

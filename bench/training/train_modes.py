@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from bench.models.attentive_pooling import AttentivePooling
+from bench.models.batch_statistics import fresh_statistics
 from bench.models.lora import Lora
 from bench.models.output_layers import output_layers
 
@@ -44,13 +45,6 @@ def recalibrate_batch_norm(network: nn.Module, forward_passes: Iterable[Callable
     layers = [module for module in network.modules() if isinstance(module, _BatchNorm) and module.training]
     if not layers:
         return
-    momenta = [layer.momentum for layer in layers]
-    for layer in layers:
-        layer.reset_running_stats()
-        layer.momentum = None  # None selects a plain mean over all passes instead of a moving mean
-    try:
+    with fresh_statistics(layers):
         for forward in forward_passes:
             forward()
-    finally:
-        for layer, momentum in zip(layers, momenta, strict=True):
-            layer.momentum = momentum

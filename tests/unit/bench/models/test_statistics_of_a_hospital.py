@@ -7,10 +7,10 @@ from torch import nn
 
 from bench.inputs.batches import BatchReader
 from bench.inputs.normalize import Normalizer
-from bench.models import test_time_statistics
+from bench.models import batch_statistics
+from bench.models.batch_statistics import with_statistics_of
 from bench.models.network import Network
 from bench.models.predict import weights_sha256
-from bench.models.test_time_statistics import with_statistics_of
 
 MEAN = (0.5,) * 3
 NORMALIZER = Normalizer(["imagenet"], MEAN, MEAN, 1)
@@ -59,7 +59,7 @@ def test_statistics_are_those_of_the_images_and_nothing_else_changes() -> None:
 
 
 def test_many_images_are_sampled_by_the_seed_in_batches_without_a_single_image(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(test_time_statistics, "NUM_IMAGES", 65)  # 64 images per pass, and one would remain
+    monkeypatch.setattr(batch_statistics, "NUM_IMAGES", 65)  # 64 images per pass, and one would remain
     network, pixels = Network(Plain(), MEAN, MEAN, 1, 2), images(200)
     sizes: list[int] = []
 

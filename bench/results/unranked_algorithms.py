@@ -1,4 +1,4 @@
-"""Rows of the table `algorithms` for runs that are not ranked because they see external images, such as for test-time statistics."""
+"""Rows of the table `algorithms` for runs with test-time statistics, which see external images and are not ranked."""
 
 from collections.abc import Collection
 
@@ -8,11 +8,11 @@ from bench.planning.manifest import Manifest
 from bench.results.grid_recipes import configuration, trained_by
 from bench.results.read_predictions import load_all_replicates
 from bench.scoring.across_runs.algorithms import algorithms
-from bench.scoring.across_runs.recipes import Recipes
+from bench.scoring.across_runs.recipes import Recipes, macro_auroc
 from bench.scoring.gaps.gap import MACRO
 
 
-def with_exposed(
+def with_test_time(
     manifest: Manifest,
     ranked_rows: pd.DataFrame,
     scores: pd.DataFrame,
@@ -25,19 +25,17 @@ def with_exposed(
     `ranked`, `scored`: ids of the scored runs that are ranked, and of all scored runs. Holm's correction of the added rows is over the
     added algorithms.
     """
-    exposed = [run for run in manifest.runs if run["id"] in scored and run.get("test_time")]
-    if not exposed:
+    test_time = [run for run in manifest.runs if run["id"] in scored and run.get("test_time")]
+    if not test_time:
         return ranked_rows
     erm = [run for run in manifest.runs if run["id"] in ranked and run["config"].get("algorithm", "erm") == "erm"]
-    runs = [*(run for run in erm if not run["config"].get("leave_out")), *exposed]
+    runs = [*(run for run in erm if not run["config"].get("leave_out")), *test_time]
     ids = [str(run["id"]) for run in runs]
     replicates = load_all_replicates(manifest, ids)
     recipes = Recipes.of_configs({str(run["id"]): configuration(run) for run in runs}, replicates)
     trained = trained_by(manifest, recipes)
-    rows = scores[scores["run_id"].isin(ids) & (scores["finding"] == MACRO) & (scores["metric"] == "auroc")]
-    rows = rows[(rows["subgroup"] == "all") & (rows["calibrator"] == "none")]
-    plain = recipes.replaced(rows, recipes.of_scores(rows))
-    plain = plain.astype(dict.fromkeys(plain.select_dtypes("category"), "str"))
+    of_runs = scores[scores["run_id"].isin(ids) & (scores["finding"] == MACRO) & (scores["subgroup"] == "all")]
+    plain = macro_auroc(recipes.replaced(of_runs, recipes.of_scores(of_runs)))
     internal = str(manifest.content["source"])
     table = algorithms(trained, plain, recipes.replicates(replicates), internal)
     # internal scores are those of ERM, and intervals over seeds would hide it
