@@ -139,7 +139,7 @@ def drawn(once: Once) -> Drawn:
 def finished(once: Once, drawn: Drawn, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a store in which the grid `tiny` is finished. Tests read it; those that change it copy it.
 
-    Each process of the session has a copy of its own, because a command on a finished grid writes the page again.
+    Each process of the session has a copy of its own, because a command on a finished grid may write the page again.
     """
     made = once("tiny", lambda folder: bench("run", "--grid", "tiny", "--quiet", cwd=drawn("tiny", folder)))
     return shutil.copytree(made, tmp_path_factory.mktemp("finished") / "copy", symlinks=True)

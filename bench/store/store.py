@@ -11,7 +11,7 @@ cache/                         decoded images (harmonize.cache.cache);  phantom/
 3f/3fa94c1e02bd/               one run: run.json history.parquet last.pt model.safetensors cost.json
                                predictions/*.parquet features/*.npz env.json checksums.json DONE | FAILED  LOCK (bench.store.lease)  log.txt
 scores/<run id>/               scores of a run; can be deleted at any time, because `bench score` makes them again
-report/<grid>/                 tables/ and leaderboard.html
+report/<grid>/                 tables/ leaderboard.html  report.json (bench.results.report_state)
 """
 
 import contextlib

@@ -11,10 +11,8 @@ from bench.planning.jobs import DerivedJob, Job, analysis_jobs
 from bench.planning.manifest import write_manifest
 from bench.planning.plan import Plan
 from bench.planning.run import Run
-from bench.results.model_card import write_cards
+from bench.results.report_state import current_report
 from bench.results.score_runs import score_all
-from bench.results.summary import summary
-from bench.results.write_report import report_and_tables
 from bench.runs.shared_passes import passes
 from bench.study.job_progress import Display, Tally
 from bench.study.page_so_far import PageSoFar
@@ -95,10 +93,8 @@ def execute(
         ended |= tally.work([job for job in jobs if job.id in later], names, on_outcome=so_far.update)
     _derive(plan, derived, tally, names)
     scored = set(score_all(manifest, display.progress, say=display.say))
-    write_cards(manifest)
     _analyse(plan, [run for run in runs if run.id in scored], tally, names)
-    page, tables = report_and_tables(manifest, None, display.progress, with_images)
-    lines = summary(manifest, tables)
+    page, lines = current_report(manifest, display.progress, with_images)
     done = sum(plan.store.state(r.id) == "done" for r in runs)
     waiting = {d.id: reason for d in derived if (reason := plan.store.first_unfinished(d.sources, names))}
     finished = sum(plan.store.state(d.id) == "done" for d in derived if d.id not in waiting)

@@ -83,7 +83,7 @@ def against_eager(quick: bool) -> Measured:
 
 
 def resumed(quick: bool) -> Measured:
-    """Return the CPU seconds of `bench run` for a finished grid; this command trains nothing and writes the page again."""
+    """Return the CPU seconds of `bench run` for a finished grid; this command trains nothing and writes no page."""
     with compiled() as environment, tempfile.TemporaryDirectory() as folder:
         arguments = ["run", "--grid", "tiny", "--store", folder, "--quiet", "--device", "cpu"]
         code = "from bench.cli.main import main; main()"
@@ -93,7 +93,7 @@ def resumed(quick: bool) -> Measured:
         return spread(
             interleaved(implementations, 1 if quick else 5, children)["ours"],
             gate_text,
-            "CPU time with grid tiny; bench run trains nothing and writes the page again",
+            "CPU time with grid tiny; bench run trains nothing, and writes no page that is up to date",
         )
 
 

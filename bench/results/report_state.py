@@ -1,0 +1,109 @@
+"""The report of a grid, written again only if something that it shows may have changed since it was last written."""
+
+import os
+import sysconfig
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench.planning.manifest import Manifest
+from bench.store.file_integrity import json_object
+from bench.store.store import Progress, canonical_json, short_hash, write_bytes
+
+FILE = "report.json"
+CARD = "MODEL_CARD.md"
+_CODE = Path(__file__).parents[2]  # the folder of the packages bench, harmonize and reports
+_PACKAGES = ("bench", "harmonize", "reports")
+
+
+def current_report(manifest: Manifest, progress: Progress, with_images: bool = False) -> tuple[Path, Sequence[str]]:
+    """Return the path of a grid's page, and the grid's main results as lines (see `bench.results.summary`).
+
+    Model cards, page and tables are written only if they are not up to date, because that takes seconds for a few
+    runs and much longer for hundreds. `with_images`: see `write_report`.
+    """
+    report = _Report(manifest, with_images)
+    inputs = report.inputs()
+    lines = report.lines(inputs)
+    if lines is None:
+        from bench.results.model_card import write_cards  # slow imports
+        from bench.results.summary import summary
+        from bench.results.write_report import report_and_tables
+
+        write_cards(manifest)
+        lines = summary(manifest, report_and_tables(manifest, None, progress, with_images)[1])
+        report.record(inputs, lines)
+    else:
+        progress("write the leaderboard", 1, 1)
+    return report.page, lines
+
+
+@dataclass(frozen=True, slots=True)
+class _Report:
+    """The page, the tables and the model cards of a grid, and the files that they are made from.
+
+    Files are compared by inode, size and time, not by content: a store has gigabytes.
+    """
+
+    manifest: Manifest
+    with_images: bool
+
+    @property
+    def folder(self) -> Path:
+        return self.manifest.store.root / "report" / str(self.manifest.content["name"])
+
+    @property
+    def page(self) -> Path:
+        return self.folder / "leaderboard.html"
+
+    def inputs(self) -> str:
+        """Return a hash of all that the report is made from: plan, stored files, and code with its installed packages."""
+        root, installed = self.manifest.store.root, Path(sysconfig.get_path("purelib"))
+        folders = [root / name for name in ("cohorts", "registrations", "analyses")]
+        folders += [self.manifest.scores, *self._run_folders(), *(_CODE / name for name in _PACKAGES)]
+        stored = sorted(state for folder in folders for state in _states(folder) if not state[0].endswith(CARD))
+        # installing or removing a package changes the time of its parent folder
+        packages = installed.stat().st_mtime_ns if installed.is_dir() else 0
+        return short_hash(canonical_json([self.manifest.content, self.with_images, packages, stored]), 64)
+
+    def outputs(self) -> str:
+        """Return a hash of the states of page, tables and model cards."""
+        cards = [folder / CARD for folder in self._run_folders()]
+        files = [self.page, *cards]
+        written = [_state(path) for path in files if path.is_file()] + sorted(_states(self.folder / "tables"))
+        return short_hash(canonical_json(written), 64)
+
+    def lines(self, inputs: str) -> list[str] | None:
+        """Return the stored lines if the report was made from `inputs` and nobody changed it since; else None."""
+        try:
+            stored = json_object(self.folder / FILE)
+            is_current = (stored["inputs"], stored["outputs"]) == (inputs, self.outputs())
+            return [str(line) for line in stored["lines"]] if is_current else None
+        except (OSError, ValueError, KeyError, TypeError):  # missing or damaged
+            return None
+
+    def record(self, inputs: str, lines: Sequence[str]) -> None:
+        """Store that the report is made from `inputs`, unless a file has changed while the report was written."""
+        if self.inputs() == inputs:
+            content = {"inputs": inputs, "outputs": self.outputs(), "lines": list(lines)}
+            write_bytes(self.folder / FILE, canonical_json(content))
+
+    def _run_folders(self) -> list[Path]:
+        rows = (*self.manifest.runs, *self.manifest.derived)
+        return [self.manifest.store.run_dir(str(row["id"])) for row in rows]
+
+
+def _states(folder: Path) -> Iterator[tuple[str, int, int, int]]:
+    """Yield path, inode, size and time of all files in a folder and its subfolders, except bytecode; of none without a folder."""
+    for path, subfolders, names in os.walk(folder):
+        subfolders[:] = [name for name in subfolders if name != "__pycache__"]
+        yield from (_state(Path(path, name)) for name in names)
+
+
+def _state(path: Path) -> tuple[str, int, int, int]:
+    """Return path, inode, size and time of a file; zeros if another process has just deleted it."""
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        return str(path), 0, 0, 0
+    return str(path), found.st_ino, found.st_size, found.st_mtime_ns
