@@ -14,6 +14,7 @@ from bench.planning.manifest import Manifest
 from bench.study.job_progress import Display
 
 _WORTH_S = 20.0  # a page is worth its cost if a run takes at least this long
+_LONG_S = 300.0  # beside runs of this length, a page takes no time that a user feels
 _EVERY_S = 600.0  # least seconds between the beginnings of two pages
 
 
@@ -29,14 +30,20 @@ class PageSoFar:
     manifest: Manifest
     with_images: bool
     display: Display
+    places: int = 1  # how many runs are trained at a time
     process: "subprocess.Popen[bytes] | None" = None
     began: float = 0.0
 
     def update(self, outcome: Outcome, finished: int, total: int) -> None:
-        """Begin a page after a run has ended, if the run took long, others are missing, and the last page is old."""
+        """Begin a page after a run has ended, if the run took long, the last page is old, and the final page is not near.
+
+        The final page is near if no other run waits for a place, unless runs take minutes. A page would only delay it.
+        """
         now = time.monotonic()
         is_early = self.process is not None and (self.process.poll() is None or now - self.began < _EVERY_S)
-        if outcome.state != "done" or outcome.seconds < _WORTH_S or finished >= total or is_early:
+        left = total - finished
+        is_last = left == 0 or (left <= self.places and outcome.seconds < _LONG_S)
+        if outcome.state != "done" or outcome.seconds < _WORTH_S or is_last or is_early:
             return
         store, grid = self.manifest.store.root, str(self.manifest.content["name"])
         command = [

@@ -81,14 +81,15 @@ def execute(
     if one_pass:
         tally.expect("runs trained", len(runs) - sum(not run.is_trained(plan.store) for run in todo), len(runs))
         todo = tally.train(plan, todo, names)
-    together = passes(images, todo, executor.side_by_side(max(r.config.threads for r in todo))) if todo else []
+    places = executor.side_by_side(max(r.config.threads for r in todo)) if todo else 1
+    together = passes(images, todo, places) if todo else []
     later = {run.id for job in together for run in job.runs}
     if one_pass and todo and not together:
         display.say("no pass is shared: there are places for all runs, or they share no images")
     jobs = [Job(run, plan.store, plan.refs) for run in todo]
     if jobs:
         tally.expect("runs", len(runs) - len(jobs), len(runs))
-    with PageSoFar(manifest, with_images, display) as so_far:
+    with PageSoFar(manifest, with_images, display, places) as so_far:
         ended = tally.work([*together, *(job for job in jobs if job.id not in later)], names, on_outcome=so_far.update)
         ended |= tally.work([job for job in jobs if job.id in later], names, on_outcome=so_far.update)
     _derive(plan, derived, tally, names)

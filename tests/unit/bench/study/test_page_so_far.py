@@ -34,13 +34,13 @@ def test_a_page_is_written_while_other_runs_are_missing(store_copy: Path) -> Non
     page = store.root / "report" / "tiny" / "leaderboard.html"
     page.unlink()
     with PageSoFar(read_manifest(store, "tiny"), False, said) as so_far:  # type: ignore[arg-type]
-        so_far.update(ended(), 1, 2)
+        so_far.update(ended(), 1, 3)
     assert page.is_file()
     for _ in range(100):  # the line follows when the process has ended
         if said.lines:
             break
         time.sleep(0.1)
-    assert said.lines == [f"leaderboard of 1 of 2 runs: {page}"]
+    assert said.lines == [f"leaderboard of 1 of 3 runs: {page}"]
 
 
 @pytest.mark.grid
@@ -50,7 +50,7 @@ def test_an_interrupt_stops_the_page_and_says_nothing(store_copy: Path) -> None:
 
     def interrupted() -> None:
         with so_far:
-            so_far.update(ended(), 1, 2)
+            so_far.update(ended(), 1, 3)
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
@@ -62,13 +62,13 @@ def test_an_interrupt_stops_the_page_and_says_nothing(store_copy: Path) -> None:
 
 @pytest.mark.parametrize(
     ("outcome", "finished", "total"),
-    [(ended(5.0), 1, 3), (ended(state="failed"), 1, 3), (ended(), 3, 3)],
-    ids=["a short run", "a failed run", "the last run"],
+    [(ended(5.0), 1, 4), (ended(state="failed"), 1, 4), (ended(), 2, 4), (ended(), 3, 4), (ended(1e4), 4, 4)],
+    ids=["a short run", "a failed run", "two runs that are trained", "a last run that is trained", "the last run"],
 )
 def test_no_page_is_begun_for(outcome: Outcome, finished: int, total: int) -> None:
     manifest: Any = None  # it is not read
     said = Said()
-    so_far = PageSoFar(manifest, False, said)  # type: ignore[arg-type]
+    so_far = PageSoFar(manifest, False, said, places=2)  # type: ignore[arg-type]
     so_far.update(outcome, finished, total)
     assert (so_far.process, said.lines) == (None, [])
 
@@ -96,3 +96,6 @@ def test_a_second_page_waits(monkeypatch: pytest.MonkeyPatch) -> None:
         clock[0] = now
         so_far.update(ended(), 1, 40)
         assert len(started) == pages
+    clock[0] = 3000.0
+    so_far.update(ended(3600.0), 39, 40)  # the last run takes as long, so there is time for a page
+    assert len(started) == 3
