@@ -119,12 +119,13 @@ def _draw(
     patients: Array,
     levels: Array,
     rounding: float,
-) -> Array:
-    """Return the QUANTITIES [L, V] of measured patients. labeled: positions of the labeled images, rising.
+    out: Array,
+) -> None:
+    """Write the QUANTITIES of measured patients into out [L, V]. labeled: positions of the labeled images, rising.
 
     patients [2, 2]: labeled, then all patients with a negative image, and with a positive image.
     """
-    num_images, out = positive.shape[0], np.empty((levels.shape[0], NUM_QUANTITIES))
+    num_images = positive.shape[0]
     num_measured = num_images - labeled.shape[0]
     for k in range(levels.shape[0]):
         room = levels[k] * (patients[0] + 1) - 1
@@ -143,7 +144,6 @@ def _draw(
         out[k, 4] = 1 - out[k, 2] - out[k, 3]
         for index in range(2):  # sums of weights have rounding errors
             out[k, index] = 0.0 if out[k, index] < rounding else out[k, index]
-    return out
 
 
 @compiled
@@ -161,7 +161,10 @@ def _draws(
     levels: Array,
     rounding: float,
 ) -> tuple[Array, Array]:
-    """Return the quantities [D, M, L, V], and the labeled patients with a positive and with a negative image [D, M, 2]."""
+    """Return the quantities [D, M, L, V], and the labeled patients with a positive and with a negative image [D, M, 2].
+
+    Arrays are copied number by number, because numba takes seconds to compile an assignment of arrays.
+    """
     num_draws, num = order.shape[0], num_labeled.shape[0]
     out = np.empty((num_draws, num, levels.shape[0], NUM_QUANTITIES))
     labeled_patients = np.zeros((num_draws, num, 2))
@@ -180,16 +183,18 @@ def _draws(
                     keys[size] = (position[i] << BITS) | m
                     size += 1
             before = num_labeled[m]
-            labeled_patients[d, m] = patients[0, ::-1]
+            for own in range(2):
+                labeled_patients[d, m, own] = patients[0, 1 - own]
         rising = np.sort(keys[:size])  # once for all m: sorting takes most of the time
         for m in range(num):
             num_chosen = 0
             for key in rising:
                 chosen[num_chosen] = key >> BITS  # overwritten by the next key if its patient is not labeled yet
                 num_chosen += (key & MASK) <= m
-            patients[0] = labeled_patients[d, m, ::-1]
+            for own in range(2):
+                patients[0, own] = labeled_patients[d, m, 1 - own]
             labeled = chosen[:num_chosen]
-            out[d, m] = _draw(positive, first, last, weight, reached, labeled, patients, levels, rounding)
+            _draw(positive, first, last, weight, reached, labeled, patients, levels, rounding, out[d, m])
     return out, labeled_patients
 
 

@@ -373,7 +373,9 @@ def _means(numbers: Array) -> Array:
             num += not_nan[k]
         if num:
             out[r, 0] = center / num
-            out[r, 1:] = _mean(value, numbers[:, r, 1:], not_nan, center / num)
+            replicates = _mean(value, numbers[:, r, 1:], not_nan, center / num)
+            for b in range(replicates.shape[0]):  # assigning the array would take as long to compile as three functions
+                out[r, 1 + b] = replicates[b]
     return out
 
 
