@@ -183,16 +183,14 @@ def _draws(
                     keys[size] = (position[i] << BITS) | m
                     size += 1
             before = num_labeled[m]
-            for own in range(2):
-                labeled_patients[d, m, own] = patients[0, 1 - own]
+            labeled_patients[d, m, 0], labeled_patients[d, m, 1] = patients[0, 1], patients[0, 0]
         rising = np.sort(keys[:size])  # once for all m: sorting takes most of the time
         for m in range(num):
             num_chosen = 0
             for key in rising:
                 chosen[num_chosen] = key >> BITS  # overwritten by the next key if its patient is not labeled yet
                 num_chosen += (key & MASK) <= m
-            for own in range(2):
-                patients[0, own] = labeled_patients[d, m, 1 - own]
+            patients[0, 0], patients[0, 1] = labeled_patients[d, m, 1], labeled_patients[d, m, 0]
             labeled = chosen[:num_chosen]
             _draw(positive, first, last, weight, reached, labeled, patients, levels, rounding, out[d, m])
     return out, labeled_patients
