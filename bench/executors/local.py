@@ -117,6 +117,7 @@ def submit(jobs: Sequence[Work], slots: Sequence[tuple[str, ...]], on_event: OnE
 
     A slot is the group of devices that one job uses. Several slots may have the same device.
     """
+    warm_up()  # does nothing if `prepare` was called
     context = multiprocessing.get_context(_METHOD)
     waiting, free = list(jobs), list(slots)
     busy: dict[Connection, _Worker] = {}

@@ -64,8 +64,7 @@ def score_all(
     line for all scores without checksums. Runs of trials that a search does not choose are not scored.
     """
     manifest = with_chosen_runs(manifest)
-    done = [run for run in (*manifest.runs, *manifest.derived) if not unfinished(manifest, run)]
-    damage = {run["id"]: ScoresFolder(_folder(manifest, run)).damage(FILES) for run in done if _has_key(manifest, run)}
+    done, damage = _done_and_damage(manifest)
     pending = [run for run in done if damage.get(run["id"], "outdated")]
     if say:
         for line in _remarks(damage):
@@ -75,6 +74,18 @@ def score_all(
     for i, _ in enumerate(_each(manifest, pending, threads), ready + 1):
         progress("score", i, len(done))
     return [run["id"] for run in done]
+
+
+def remarks(manifest: Manifest) -> list[str]:
+    """Return what `score_all` would say: lines on damaged scores."""
+    return _remarks(_done_and_damage(with_chosen_runs(manifest))[1])
+
+
+def _done_and_damage(manifest: Manifest) -> tuple[list[Mapping[str, Any]], dict[str, str]]:
+    """Return the runs that can be scored, and {run id: damage of its scores, or ""} of those with scores that are not outdated."""
+    done = [run for run in (*manifest.runs, *manifest.derived) if not unfinished(manifest, run)]
+    damage = {run["id"]: ScoresFolder(_folder(manifest, run)).damage(FILES) for run in done if _has_key(manifest, run)}
+    return done, damage
 
 
 def _has_key(manifest: Manifest, run: Mapping[str, Any]) -> bool:

@@ -1,4 +1,4 @@
-"""Write the page of a grid while its runs are still training, so that first results can be seen early."""
+"""Score runs, and write the page of a grid, while other runs are still training."""
 
 import contextlib
 import subprocess
@@ -11,6 +11,7 @@ from typing import Self
 
 from bench.executors.execute_job import Outcome
 from bench.planning.manifest import Manifest
+from bench.results.score_runs import remarks
 from bench.study.job_progress import Display
 
 _WORTH_S = 20.0  # a page is worth its cost if a run takes at least this long
@@ -20,11 +21,12 @@ _EVERY_S = 600.0  # least seconds between the beginnings of two pages
 
 @dataclass(slots=True)
 class PageSoFar:
-    """The page of the runs that are finished so far. `bench report`, in a process of low priority, scores them and writes the page.
+    """The page of the runs that are finished so far, and their scores. One process at a time makes them.
 
-    Scores of finished runs are kept, so the final page does not need them again. A failure of this process is no failure of
-    the grid: the final page is written in any case. As a context manager, it waits for a page that is not complete, because
-    two processes must not write one page; after an error or Ctrl-C, it stops the process.
+    `bench report`, with low priority, scores the finished runs and writes the page. When no page is due, `bench score` only scores them. Scores are
+    kept, so the final page does not need them again, and the first run's scores leave compiled code for those of the others.
+    A failure of the process is no failure of the grid: the final page is written in any case. As a context manager, this class
+    waits for the process, because two processes must not write one page; after an error or Ctrl-C, it stops the process.
     """
 
     manifest: Manifest
@@ -32,42 +34,44 @@ class PageSoFar:
     display: Display
     places: int = 1  # how many runs are trained at a time
     process: "subprocess.Popen[bytes] | None" = None
-    began: float = 0.0
+    began: float = -_EVERY_S  # when the last page was begun
 
     def update(self, outcome: Outcome, finished: int, total: int) -> None:
-        """Begin a page after a run has ended, if the run took long, the last page is old, and the final page is not near.
+        """Begin to score after a run has ended, unless the process is still at work; begin a page if one is due.
 
-        The final page is near if no other run waits for a place, unless runs take minutes. A page would only delay it.
+        A page is due if the run took long, the last page is old, and the final page is not near. The final page is near if no
+        other run waits for a place, unless runs take minutes. In a search, nothing is scored before a page is due, because the
+        final choice of trials is not known.
         """
-        now = time.monotonic()
-        is_early = self.process is not None and (self.process.poll() is None or now - self.began < _EVERY_S)
-        left = total - finished
-        is_last = left == 0 or (left <= self.places and outcome.seconds < _LONG_S)
-        if outcome.state != "done" or outcome.seconds < _WORTH_S or is_last or is_early:
+        left, now = total - finished, time.monotonic()
+        if outcome.state != "done" or left == 0 or (self.process is not None and self.process.poll() is None):
             return
-        store, grid = self.manifest.store.root, str(self.manifest.content["name"])
-        command = [
-            "nice",
-            sys.executable,
-            "-m",
-            "bench.cli",
-            "report",
-            "--grid",
-            grid,
-            "--store",
-            str(store),
-            "--quiet",
-        ]
-        command += ["--with-images"] if self.with_images else []
-        nowhere = subprocess.DEVNULL
-        with contextlib.suppress(OSError):  # no memory for another process, say
-            self.process, self.began = subprocess.Popen(command, stdin=nowhere, stdout=nowhere, stderr=nowhere), now  # noqa: S603
-            page = store / "report" / grid / "leaderboard.html"
-            said = f"leaderboard of {finished} of {total} runs: {page}"
-            threading.Thread(target=self._say_when_written, args=(self.process, said), daemon=True).start()
+        is_near = left <= self.places and outcome.seconds < _LONG_S
+        if outcome.seconds >= _WORTH_S and now - self.began >= _EVERY_S and not is_near:
+            self.began = now
+            page = self.manifest.store.root / "report" / str(self.manifest.content["name"]) / "leaderboard.html"
+            options = ["--with-images"] if self.with_images else []
+            self._start(
+                ["nice", sys.executable], "report", options, f"leaderboard of {finished} of {total} runs: {page}"
+            )
+        elif not self.manifest.content.get("search"):
+            # not with low priority: scores are needed in any case, and one core would make them at the end while others wait
+            self._start([sys.executable], "score", [], "")
 
-    def _say_when_written(self, process: "subprocess.Popen[bytes]", said: str) -> None:
-        if process.wait() == 0:
+    def _start(self, python: list[str], command: str, options: list[str], said: str) -> None:
+        """Start `bench COMMAND` for the grid; say the text `said` when the command has ended without an error."""
+        of_grid = ["--grid", str(self.manifest.content["name"]), "--store", str(self.manifest.store.root), "--quiet"]
+        arguments = [*python, "-m", "bench.cli", command, *of_grid, *options]
+        nowhere = subprocess.DEVNULL
+        if self.process is None:  # the process remains silent on scores that it makes again
+            for line in remarks(self.manifest):
+                self.display.say(line)
+        with contextlib.suppress(OSError):  # no memory for another process, say
+            self.process = subprocess.Popen(arguments, stdin=nowhere, stdout=nowhere, stderr=nowhere)  # noqa: S603
+            threading.Thread(target=self._say_at_end, args=(self.process, said), daemon=True).start()
+
+    def _say_at_end(self, process: "subprocess.Popen[bytes]", said: str) -> None:
+        if process.wait() == 0 and said:
             self.display.say(said)
 
     def __enter__(self) -> Self:

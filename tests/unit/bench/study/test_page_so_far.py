@@ -60,42 +60,86 @@ def test_an_interrupt_stops_the_page_and_says_nothing(store_copy: Path) -> None:
     assert not said.lines
 
 
+@pytest.mark.grid
+def test_scores_are_made_while_other_runs_are_missing_and_damaged_ones_are_named(store_copy: Path) -> None:
+    store, said = Store.open(store_copy / "runs"), Said()
+    files = sorted((store.root / "scores").glob("*/gaps.parquet"))
+    whole = [file.read_bytes() for file in files]
+    files[0].write_bytes(whole[0][:-1])
+    (files[1].parent / "KEY").unlink()
+    with PageSoFar(read_manifest(store, "tiny"), False, said) as so_far:  # type: ignore[arg-type]
+        so_far.update(ended(5.0), 1, 3)
+    assert [file.read_bytes() for file in files] == whole
+    assert (files[1].parent / "KEY").is_file()
+    (line,) = said.lines
+    assert line.startswith(f"scores of run {files[0].parent.name}: gaps.parquet is ")
+
+
+class Started:
+    """Processes that were asked for, and that have ended."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.commands: list[str] = []
+        monkeypatch.setattr(page_so_far.subprocess, "Popen", self)
+        monkeypatch.setattr(page_so_far, "remarks", lambda _: [])
+
+    def __call__(self, command: list[str], **_: Any) -> "Started":
+        self.commands.append(command[command.index("bench.cli") + 1])
+        return self
+
+    def poll(self) -> int:
+        return 0
+
+    def wait(self) -> int:
+        return 1
+
+
+def so_far_of(places: int = 1, **content: Any) -> PageSoFar:
+    manifest: Any = SimpleNamespace(store=SimpleNamespace(root=Path("runs")), content={"name": "g", **content})
+    return PageSoFar(manifest, False, Said(), places)  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize(
-    ("outcome", "finished", "total"),
-    [(ended(5.0), 1, 4), (ended(state="failed"), 1, 4), (ended(), 2, 4), (ended(), 3, 4), (ended(1e4), 4, 4)],
-    ids=["a short run", "a failed run", "two runs that are trained", "a last run that is trained", "the last run"],
+    ("outcome", "finished", "command"),
+    [
+        (ended(5.0), 1, "score"),
+        (ended(), 1, "report"),
+        (ended(), 2, "score"),
+        (ended(), 3, "score"),
+        (ended(3600.0), 3, "report"),
+        (ended(state="failed"), 1, None),
+        (ended(1e4), 4, None),
+    ],
+    ids=[
+        "short",
+        "others wait",
+        "two are trained",
+        "one is trained",
+        "one is trained for an hour",
+        "failed",
+        "the last",
+    ],
 )
-def test_no_page_is_begun_for(outcome: Outcome, finished: int, total: int) -> None:
-    manifest: Any = None  # it is not read
-    said = Said()
-    so_far = PageSoFar(manifest, False, said, places=2)  # type: ignore[arg-type]
-    so_far.update(outcome, finished, total)
-    assert (so_far.process, said.lines) == (None, [])
+def test_what_is_begun_when_a_run_of_four_has_ended(
+    outcome: Outcome, finished: int, command: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started = Started(monkeypatch)
+    so_far_of(places=2).update(outcome, finished, 4)
+    assert started.commands == ([command] if command else [])
+
+
+def test_a_search_is_not_scored_before_its_page(monkeypatch: pytest.MonkeyPatch) -> None:
+    started, so_far = Started(monkeypatch), so_far_of(search={"trials": 2})
+    so_far.update(ended(5.0), 1, 40)
+    assert not started.commands
+    so_far.update(ended(), 2, 40)
+    assert started.commands == ["report"]
 
 
 def test_a_second_page_waits(monkeypatch: pytest.MonkeyPatch) -> None:
-    started: list[Any] = []
-
-    class Process:
-        def __init__(self, command: list[str], **_: Any) -> None:
-            started.append(command)
-
-        def poll(self) -> int:
-            return 0
-
-        def wait(self) -> int:
-            return 1
-
-    monkeypatch.setattr(page_so_far.subprocess, "Popen", Process)
-    clock = [1000.0]
+    started, so_far, clock = Started(monkeypatch), so_far_of(), [1000.0]
     monkeypatch.setattr(page_so_far.time, "monotonic", lambda: clock[0])
-
-    manifest: Any = SimpleNamespace(store=SimpleNamespace(root=Path("runs")), content={"name": "g"})
-    so_far = PageSoFar(manifest, False, Said())  # type: ignore[arg-type]
-    for now, pages in ((1000.0, 1), (1500.0, 1), (1700.0, 2)):
+    for now, command in ((1000.0, "report"), (1500.0, "score"), (1700.0, "report")):
         clock[0] = now
         so_far.update(ended(), 1, 40)
-        assert len(started) == pages
-    clock[0] = 3000.0
-    so_far.update(ended(3600.0), 39, 40)  # the last run takes as long, so there is time for a page
-    assert len(started) == 3
+        assert started.commands[-1] == command
