@@ -17,6 +17,7 @@ from bench.store.checked_folders import CheckedFolder
 from bench.store.file_integrity import file_sha256
 from bench.store.lease import holder_of
 from bench.store.store import Store
+from tests.forked import Begun
 
 WITH_IMAGES = ("phantom", "cache", "store.json")  # what a grid makes before its first run
 
@@ -30,7 +31,7 @@ def with_parts(finished: Path, folder: Path, parts: Sequence[str]) -> Path:
     return folder
 
 
-def wait_for(pattern: str, folder: Path, process: "subprocess.Popen[str]") -> Path:
+def wait_for(pattern: str, folder: Path, process: "subprocess.Popen[str] | Begun") -> Path:
     """Return the first file of the store that fits, as soon as there is one."""
     for _ in range(12000):
         found = next((folder / "runs").glob(pattern), None)

@@ -34,23 +34,42 @@ bench() {
 """
 
 
+class Begun:
+    """A `bench` command at work in a process of its own; it is asked like a `subprocess.Popen`."""
+
+    def __init__(self, arguments: Sequence[str], folder: Path, environment: Mapping[str, str]) -> None:
+        self.returncode: int | None = None
+        self._arguments, self._printed = arguments, tempfile.TemporaryDirectory()
+        context = multiprocessing.get_context("forkserver")
+        context.set_forkserver_preload(["tests.forked_imports"])
+        with _threads(1):  # as `bench run` starts it
+            forkserver.ensure_running()
+        self._process = context.Process(target=_bench, args=(arguments, folder, dict(environment), self._printed.name))
+        self._process.start()
+
+    def poll(self) -> int | None:
+        """Return the exit status, or None as long as the command is at work."""
+        return self._process.exitcode
+
+    def communicate(self, timeout: float = _LIMIT_S) -> tuple[str, str]:
+        """Return what the command printed, once it has ended; end it after `timeout` seconds."""
+        self._process.join(timeout)
+        if self._process.is_alive():
+            self._process.kill()
+            raise subprocess.TimeoutExpired(["bench", *self._arguments], timeout)
+        self.returncode = self._process.exitcode or 0
+        with self._printed as printed:
+            out, err = ((Path(printed) / name).read_text() for name in ("1", "2"))
+        return out, err
+
+
 def bench_forked(
     arguments: Sequence[str], folder: Path, environment: Mapping[str, str]
 ) -> "subprocess.CompletedProcess[str]":
     """Run `bench` in a folder and return what it printed and its exit status."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["tests.forked_imports"])
-    with _threads(1):  # as `bench run` starts it
-        forkserver.ensure_running()
-    with tempfile.TemporaryDirectory() as printed:
-        process = context.Process(target=_bench, args=(arguments, folder, dict(environment), printed))
-        process.start()
-        process.join(_LIMIT_S)
-        if process.is_alive():
-            process.kill()
-            raise subprocess.TimeoutExpired(["bench", *arguments], _LIMIT_S)
-        out, err = ((Path(printed) / name).read_text() for name in ("1", "2"))
-    return subprocess.CompletedProcess(["bench", *arguments], process.exitcode or 0, out, err)
+    begun = Begun(arguments, folder, environment)
+    out, err = begun.communicate()
+    return subprocess.CompletedProcess(["bench", *arguments], begun.returncode or 0, out, err)
 
 
 def shell(script: str, folder: Path, environment: Mapping[str, str]) -> "subprocess.CompletedProcess[str]":

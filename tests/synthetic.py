@@ -1,7 +1,9 @@
 """Seeded synthetic tables in the form that reports read, for any number of runs and hospitals, and for rare states."""
 
 import json
-from dataclasses import asdict, dataclass, field
+from copy import deepcopy
+from dataclasses import asdict, dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -9,6 +11,7 @@ import pandas as pd
 
 from harmonize.cohorts.hospital_names import HospitalName, hospital_name
 from harmonize.labels.findings import FINDINGS
+from reports.page import render
 from reports.schemas.tables import SCHEMAS
 from reports.tables import Tables
 from tests import invented_decisions, invented_more
@@ -41,7 +44,6 @@ class Invented:
     noise: float = 1.0  # factor for the width of intervals
     below_half: bool = False  # the last run has AUROCs below 0.5
     name: str = ""  # replaces the name of every run, to test hostile text
-    resources: dict[str, Any] = field(default_factory=dict)
     patients: float = 1.0  # factor for the number of patients; with few patients, findings are below min_count
     epochs: int = 5
     internal_labels: tuple[str, ...] = FINDINGS
@@ -49,8 +51,13 @@ class Invented:
 
 
 def tables(settings: Invented | None = None) -> Tables:
-    """Return the tables of a synthetic study."""
-    study = settings or Invented()
+    """Return the tables of a synthetic study, which the caller may change."""
+    made = _tables(settings or Invented())
+    return Tables(deepcopy(made.meta), {name: frame.copy() for name, frame in made.frames.items()})
+
+
+@lru_cache(maxsize=16)
+def _tables(study: Invented) -> Tables:
     rng = np.random.default_rng(study.seed)
     internal, others = study.hospitals[0], study.hospitals[1:]
     prevalence = _prevalence(study, rng)
@@ -112,6 +119,12 @@ def tables(settings: Invented | None = None) -> Tables:
         "datasets": {k: asdict(_named(study, k)) for k in study.hospitals},
     }
     return Tables(meta, frames)
+
+
+@lru_cache(maxsize=16)
+def page_of(study: Invented) -> str:
+    """Return the page of a synthetic study, drawn once in each process of the tests."""
+    return render(tables(study))
 
 
 def ranked_ids(made: Tables) -> list[str]:

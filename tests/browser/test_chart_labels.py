@@ -2,9 +2,8 @@
 
 import pytest
 
-from reports.page import render
 from tests.browser.visit import Visit
-from tests.synthetic import Invented, tables
+from tests.synthetic import Invented, page_of
 
 LABELS = """() => [...document.querySelectorAll('.plot')].flatMap(chart => {
   const box = e => { const r = e.getBoundingClientRect(); return [r.left, r.right, r.top, r.bottom]; };
@@ -24,7 +23,7 @@ LABELS = """() => [...document.querySelectorAll('.plot')].flatMap(chart => {
 @pytest.mark.parametrize("width", [1440, 360])
 def test_labels_of_a_chart_do_not_cover_its_marks(browser, width, tmp_path):
     page = tmp_path / "page.html"
-    page.write_text(render(tables(Invented(runs=4, phantom=True))), encoding="utf-8")
+    page.write_text(page_of(Invented(runs=4, phantom=True)), encoding="utf-8")
     with Visit(browser, page, width) as visit:
         visit.draw()
         assert visit.page.locator(".annotation").count() >= 3

@@ -4,9 +4,8 @@ import re
 
 import pytest
 
-from reports.page import render
 from tests.browser.visit import Visit, wait_until
-from tests.synthetic import Invented, tables
+from tests.synthetic import Invented, page_of
 
 pytestmark = pytest.mark.browser
 IS_SHUT = "!document.querySelector('#drawer').open && !location.hash.includes('run')"
@@ -15,7 +14,7 @@ IS_SHUT = "!document.querySelector('#drawer').open && !location.hash.includes('r
 @pytest.fixture(scope="module")
 def page(tmp_path_factory):
     file = tmp_path_factory.mktemp("page") / "page.html"
-    file.write_text(render(tables(Invented(runs=6))), encoding="utf-8")
+    file.write_text(page_of(Invented(runs=6)), encoding="utf-8")
     return file
 
 

@@ -7,7 +7,7 @@ from reports.schemas.tables import SCHEMAS
 from reports.tables import Tables
 from tests.browser.test_accessibility import every_section
 from tests.browser.visit import Visit, wait_until
-from tests.synthetic import HOSPITALS, Invented, tables
+from tests.synthetic import HOSPITALS, Invented, page_of
 from tests.unit.reports.test_shortcuts import described, varying
 
 pytestmark = pytest.mark.browser
@@ -72,7 +72,7 @@ def test_a_ranking_with_more_columns_fades_until_it_is_scrolled_to_its_end(brows
 @pytest.mark.parametrize("width", [1280, 1440])
 def test_the_first_columns_of_the_ranking_fit_a_laptop_without_a_scroll_bar(browser, tmp_path, width):
     file = tmp_path / "page.html"
-    file.write_text(render(tables(Invented(runs=4))), encoding="utf-8")
+    file.write_text(page_of(Invented(runs=4)), encoding="utf-8")
     with Visit(browser, file, width) as visit:
         assert visit.page.locator("#rank thead .c-shortcut").is_visible()
         assert visit.page.locator(".rankbox").evaluate("box => box.scrollWidth - box.clientWidth") == 0

@@ -2,9 +2,8 @@
 
 import pytest
 
-from reports.page import render
 from tests.browser.visit import CONTRAST, Visit, wait_until
-from tests.synthetic import Invented, tables
+from tests.synthetic import Invented, page_of
 
 pytestmark = pytest.mark.browser
 
@@ -19,7 +18,7 @@ def pages(tmp_path_factory):
         "hostile": Invented(runs=3, failed=1, below_half=True, name="<img src=x onerror=alert(1)>\"'=cmd"),
     }  # fmt: skip
     for name, asked in states.items():
-        (folder / f"{name}.html").write_text(render(tables(asked)), encoding="utf-8")
+        (folder / f"{name}.html").write_text(page_of(asked), encoding="utf-8")
     return folder
 
 
@@ -135,7 +134,7 @@ def test_the_drawer_holds_thresholds_calls_curves_reliability_subgroups_and_the_
 
 def test_beyond_forty_runs_the_drawer_unpacks_what_it_shows(browser, tmp_path):
     file = tmp_path / "page.html"
-    file.write_text(render(tables(Invented(runs=44, name="<b>&amp;"))), encoding="utf-8")
+    file.write_text(page_of(Invented(runs=44, name="<b>&amp;")), encoding="utf-8")
     with Visit(browser, file) as visit:
         assert visit.page.locator("details.run .rd").count() == 0
         link = visit.page.locator("#rank .c-run a").first
@@ -172,7 +171,7 @@ def test_copied_csv_has_plain_numbers_and_defuses_formulas(browser, pages):
 
 def test_a_cell_that_begins_like_a_formula_is_quoted_in_csv(browser, tmp_path):
     file = tmp_path / "page.html"
-    file.write_text(render(tables(Invented(runs=2, name="=cmd|' /C calc'!A0"))), encoding="utf-8")
+    file.write_text(page_of(Invented(runs=2, name="=cmd|' /C calc'!A0")), encoding="utf-8")
     with Visit(browser, file) as visit:
         visit.page.evaluate(
             "() => { window.copied = []; navigator.clipboard.writeText = async text => { copied.push(text); }; }"
@@ -204,9 +203,7 @@ def test_a_printed_page_keeps_the_banner_and_drops_the_controls(browser, pages):
 
 def test_copied_latex_and_markdown_escape_what_would_be_markup_and_part_the_groups(browser, tmp_path):
     file = tmp_path / "page.html"
-    file.write_text(
-        render(tables(Invented(runs=6, name="a_b & 50 % {x} ~ ^ \\c $1 #2 | *d* <e>\n`f`"))), encoding="utf-8"
-    )
+    file.write_text(page_of(Invented(runs=6, name="a_b & 50 % {x} ~ ^ \\c $1 #2 | *d* <e>\n`f`")), encoding="utf-8")
     with Visit(browser, file) as visit:
         visit.page.evaluate(
             "() => { window.copied = []; navigator.clipboard.writeText = async text => { copied.push(text); }; }"

@@ -9,7 +9,7 @@ import pytest
 from reports.page import render
 from tests.browser.test_accessibility import every_section
 from tests.browser.visit import Visit, wait_until
-from tests.synthetic import Invented, tables
+from tests.synthetic import Invented, page_of, tables
 from tests.unit.reports.test_words_of_recipes import with_seeds
 
 pytestmark = pytest.mark.browser
@@ -53,7 +53,7 @@ def few(tmp_path_factory):
 @pytest.fixture(scope="module")
 def many(tmp_path_factory):
     file = tmp_path_factory.mktemp("page") / "many.html"
-    file.write_text(render(tables(Invented(runs=500, failed=1))), encoding="utf-8")
+    file.write_text(page_of(Invented(runs=500, failed=1)), encoding="utf-8")
     return file
 
 

@@ -2,10 +2,9 @@
 
 import pytest
 
-from reports.page import render
 from reports.sections.run_decisions import predictive_values
 from tests.browser.visit import Visit, wait_until
-from tests.synthetic import Invented, tables
+from tests.synthetic import Invented, page_of
 
 pytestmark = pytest.mark.browser
 PART = "#drawer-body details.predictive"
@@ -14,7 +13,7 @@ PART = "#drawer-body details.predictive"
 @pytest.fixture(scope="module")
 def page(tmp_path_factory):
     file = tmp_path_factory.mktemp("page") / "page.html"
-    file.write_text(render(tables(Invented(runs=2))), encoding="utf-8")
+    file.write_text(page_of(Invented(runs=2)), encoding="utf-8")
     return file
 
 

@@ -7,7 +7,7 @@ import pytest
 from harmonize.cohorts.hospital_names import SYNTHETIC_NOTICE
 from reports.page import render
 from tests.browser.visit import Visit, wait_until
-from tests.synthetic import Invented, tables
+from tests.synthetic import Invented, page_of, tables
 
 pytestmark = pytest.mark.browser
 
@@ -17,7 +17,7 @@ ROWS = "#rank tbody[data-group] tr.row:visible"
 @pytest.fixture(scope="module")
 def page(tmp_path_factory):
     file = tmp_path_factory.mktemp("page") / "many.html"
-    file.write_text(render(tables(Invented(failed=1))), encoding="utf-8")
+    file.write_text(page_of(Invented(failed=1)), encoding="utf-8")
     return file
 
 
@@ -98,7 +98,7 @@ def test_copies_of_a_synthetic_study_say_that_it_is_synthetic(browser, tmp_path)
     copies = {}
     for phantom in (True, False):
         file = tmp_path / f"{phantom}.html"
-        file.write_text(render(tables(Invented(runs=3, phantom=phantom))), encoding="utf-8")
+        file.write_text(page_of(Invented(runs=3, phantom=phantom)), encoding="utf-8")
         with Visit(browser, file) as visit:
             visit.page.evaluate(
                 "() => { window.copied = []; navigator.clipboard.writeText = async text => { copied.push(text); }; }"

@@ -8,10 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from reports.page import render
 from reports.site import write_site
 from tests.browser.visit import CONTRAST, Visit
-from tests.synthetic import Invented, tables
+from tests.synthetic import Invented, page_of, tables
 
 pytestmark = pytest.mark.browser
 
@@ -86,7 +85,7 @@ def test_the_data_of_the_site_load_by_a_script_of_another_page(browser, site, se
 
 def test_a_printed_page_has_every_chart_and_parts_no_row(browser, tmp_path):
     file, printed = tmp_path / "page.html", tmp_path / "page.pdf"
-    file.write_text(render(tables(Invented(runs=6, phantom=True))), encoding="utf-8")
+    file.write_text(page_of(Invented(runs=6, phantom=True)), encoding="utf-8")
     with Visit(browser, file) as visit:
         assert visit.page.locator(".plot .wait").count() > 0
         visit.page.evaluate("charts.ready()")
@@ -121,7 +120,7 @@ def test_a_printed_page_has_every_chart_and_parts_no_row(browser, tmp_path):
 
 def test_without_scripts_every_chart_says_where_its_numbers_are_and_they_can_be_opened(browser, tmp_path):
     file = tmp_path / "page.html"
-    file.write_text(render(tables(Invented(runs=4))), encoding="utf-8")
+    file.write_text(page_of(Invented(runs=4)), encoding="utf-8")
     with Visit(browser, file, java_script_enabled=False) as visit:
         boxes = visit.page.locator(".plot")
         assert boxes.count() > 2

@@ -7,7 +7,7 @@ import pytest
 
 from reports.page import render
 from tests.browser.visit import CONTRAST, Visit, wait_until
-from tests.synthetic import Invented, tables
+from tests.synthetic import Invented, page_of, tables
 from tests.unit.reports.test_derived_and_published import with_derived
 from tests.unit.reports.test_page import STATES
 
@@ -22,7 +22,7 @@ TOO_WIDE = """width => [...document.querySelectorAll('main *, footer *')].filter
 def folder(tmp_path_factory):
     made = tmp_path_factory.mktemp("states")
     for name, state in STATES.items():
-        (made / f"{name}.html").write_text(render(tables(state)), encoding="utf-8")
+        (made / f"{name}.html").write_text(page_of(state), encoding="utf-8")
     return made
 
 

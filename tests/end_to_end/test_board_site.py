@@ -132,7 +132,6 @@ def test_a_submission_waits_until_somebody_decides(board: Path, tmp_path: Path, 
     assert "changed or removed" in said
 
 
-@pytest.mark.thorough
 def test_a_run_that_somebody_else_trained_again_is_re_run(labs: Path, tmp_path: Path) -> None:
     if not shutil.which("ssh-keygen"):
         pytest.skip("no ssh-keygen")

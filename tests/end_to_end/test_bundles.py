@@ -20,6 +20,7 @@ from bench.config.registry import Registry
 from bench.planning.manifest import Manifest, read_manifest
 from bench.results.read_predictions import DECISIONS
 from bench.results.same_scores import SCORED, differs
+from bench.results.score_runs import score_all
 from bench.sharing.bundle import export as exporting
 from bench.sharing.bundle import merge
 from bench.sharing.bundle.archive import CHECKSUMS, pack, unpack
@@ -679,6 +680,31 @@ def merged(folder: Path, *opened_bundles: Opened, rename: dict[str, str] | None 
     for number, bundle in enumerate(opened_bundles):
         merge.add(into, bundle, rename if rename and number else {}, first)
     return merge.finish(into, "together", "together", first, [])
+
+
+def test_scores_of_a_bundle_are_kept_while_its_cohorts_have_all_rows(bundles: dict[str, Path], tmp_path: Path) -> None:
+    ids = [run["id"] for run in read_manifest(Store.open(bundles["store"]), None).runs]
+    one, two = (unscored(bundles["store"], tmp_path / run_id, run_id, True) for run_id in ids)
+    into, first, scores = (
+        merge.Merged(Store.open(tmp_path / "s")),
+        dict(one.manifest.content),
+        tmp_path / "s" / "scores",
+    )
+    for bundle in (one, two):
+        score_all(bundle.manifest, quiet)
+    merge.add(into, one, {}, first)
+    assert (scores / ids[0] / "KEY").read_bytes() == (one.manifest.scores / ids[0] / "KEY").read_bytes()
+    [nih] = (tmp_path / "s" / "cohorts").glob("nih-*.parquet")
+    whole = read_cohort(nih)
+    write_cohort(nih, whole.iloc[1:], into.cohorts["nih"]["id"])  # as if the first bundle had fewer images
+    merge.add(into, two, {}, first)
+    assert read_cohort(nih)["image_id"].tolist() == whole["image_id"].tolist()
+    assert [path.name for path in scores.iterdir()] == [ids[1]]
+    shutil.rmtree(scores)
+    write_cohort(nih, pd.concat([whole, whole.iloc[:1].assign(image_id="another")]), into.cohorts["nih"]["id"])
+    shutil.rmtree(into.store.run_dir(ids[1]))  # as if the second bundle had fewer images
+    merge.add(into, two, {}, first)
+    assert not scores.exists()
 
 
 def test_bundles_that_cannot_be_merged_are_refused_with_a_fix(bundles: dict[str, Path], tmp_path: Path) -> None:

@@ -18,8 +18,10 @@ from bench.executors.choose_executor import choose_executor
 from bench.executors.local import Local
 from bench.executors.ray import Ray
 from bench.executors.slurm import Slurm
+from bench.store.store import Store
 from bench.system import devices
 from harmonize.errors import ConfigError, SetupError
+from tests.forked import Begun
 
 Command = Callable[..., "subprocess.CompletedProcess[str]"]
 
@@ -79,10 +81,16 @@ def untrained(finished: Path, tmp_path: Path) -> Path:
     return with_parts(finished, tmp_path, WITH_IMAGES)
 
 
-def begun(folder: Path, *arguments: str, **environment: str) -> "subprocess.Popen[str]":
+def begun(folder: Path, *arguments: str) -> Begun:
+    """Begin the grid in a process that the test leaves alone: what it kills are tasks and nodes."""
+    return Begun(("run", "--grid", "tiny", "--quiet", *arguments), folder, os.environ)
+
+
+def started(folder: Path, *arguments: str) -> "subprocess.Popen[str]":
+    """Begin the grid in a process that the test interrupts."""
     asked = [sys.executable, "-m", "bench.cli", "run", "--grid", "tiny", "--quiet", *arguments]
     pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    return subprocess.Popen(asked, cwd=folder, env={**os.environ, **environment}, **pipes)
+    return subprocess.Popen(asked, cwd=folder, **pipes)
 
 
 @pytest.mark.thorough
@@ -125,11 +133,12 @@ def test_a_task_that_is_killed_under_a_real_slurm_is_one_failed_run_and_the_rest
     assert_same_bytes(untrained, finished)
 
 
-@pytest.mark.thorough
 @pytest.mark.grid
 def test_a_task_that_is_preempted_goes_on_from_its_checkpoint_to_the_same_bytes(
     untrained: Path, finished: Path
 ) -> None:
+    done = Store(finished / "runs").run_ids()[0]  # one run is left
+    shutil.copytree(Store(finished / "runs").run_dir(done), Store(untrained / "runs").run_dir(done))
     process = begun(untrained, "--executor", "slurm:cluster=local,gpus=0", "--only", "seresnet*")
     checkpoint = wait_for("*/*/last.pt", untrained, process)
     os.kill(holder(checkpoint.parent), signal.SIGUSR2)  # what Slurm sends before it takes a node away
@@ -146,7 +155,7 @@ def test_an_interrupt_ends_the_tasks_too_and_the_same_command_goes_on_to_the_sam
     executor: str, untrained: Path, finished: Path, here: Command
 ) -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)  # in a shell's background it is ignored, by children, too
-    process = begun(untrained, "--executor", executor)
+    process = started(untrained, "--executor", executor)
     task = holder(wait_for("*/*/last.pt", untrained, process).parent)
     process.send_signal(signal.SIGINT)
     _, said = process.communicate(timeout=300)

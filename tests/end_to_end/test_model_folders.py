@@ -328,7 +328,6 @@ def bundle(manifest: Manifest, tmp_path_factory: pytest.TempPathFactory) -> Path
     return path
 
 
-@pytest.mark.thorough
 def test_a_run_in_a_bundle_with_weights_predicts(
     mixed: Path, manifest: Manifest, bundle: Path, tmp_path: Path, here: Command
 ) -> None:

@@ -244,7 +244,6 @@ def test_probes_of_exposed_or_silent_encoders_are_not_ranked(probed: Path) -> No
     assert "had seen images of Hospital C (NIH layout); had seen images and reports of Hospital F (BRAX layout)" in page
 
 
-@pytest.mark.thorough
 def test_a_bundle_of_exposed_probes_keeps_what_they_had_seen(probed: Path, here: Command, tmp_path: Path) -> None:
     here("export", "-o", str(tmp_path / "a.zip"), "--store", "runs", "--quiet", cwd=probed)
     here("merge", str(tmp_path / "a.zip"), "--store", str(tmp_path / "m"), "--quiet", cwd=probed)

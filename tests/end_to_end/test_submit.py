@@ -17,7 +17,7 @@ from bench.board.site import build
 from bench.board.submission import Submission
 from bench.cli.progress_bars import QuietDisplay
 from bench.config.registry import Entry, Registry
-from bench.planning.manifest import Manifest
+from bench.planning.manifest import Manifest, read_manifest
 from bench.sharing.bundle.archive import CHECKSUMS, pack, unpack
 from bench.store.checked_files import read_grid
 from bench.store.registrations import Registration, write_by_hash
@@ -107,7 +107,6 @@ def test_a_list_of_training_ids_must_not_contradict_the_passport(labs: Path, tmp
     assert "do not contradict" in submitted(here, tmp_path, tmp_path, "c", *STATED, "--seen-ids", "nih=ids.txt")
 
 
-@pytest.mark.thorough
 def test_a_model_that_had_seen_an_external_hospital_is_shown_but_not_ranked(
     finished: Path, tmp_path: Path, here: Command
 ) -> None:
@@ -145,7 +144,7 @@ def test_the_closed_division_refuses_starting_weights_of_radiographs(finished: P
         document["config"]["weights"] = "file"
 
     store = with_other_runs(tmp_path / "e" / "runs", change, {"weights": "file"}, {})
-    bundle(store, tmp_path / "e.zip")
+    bundle(store, tmp_path / "e.zip", read_manifest(Store.open(store), "tiny").runs[0]["id"])
     board = Rules.read(rules(tmp_path / "board"))
     for corpus, seen, reason in (
         ("9,000 chest radiographs", "no", "may have seen radiographs (corpus 9,000 chest radiographs)"),

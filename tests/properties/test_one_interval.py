@@ -5,6 +5,7 @@ import gzip
 import json
 import re
 from collections import defaultdict
+from functools import cache
 from html.parser import HTMLParser
 
 import numpy as np
@@ -21,7 +22,7 @@ from reports.schemas.tables import SCHEMAS
 from reports.sections import factors
 from reports.sentences import main_findings, net_benefit, verdicts
 from reports.tables import Tables
-from tests.synthetic import Invented, tables
+from tests.synthetic import Invented, page_of, tables
 
 VOID = {"meta", "input", "br", "wbr", "hr", "img", "line", "circle", "path", "rect", "polyline", "polygon", "link"}
 NUMBER = r"−?\d?\.\d{3}"
@@ -33,14 +34,12 @@ STUDIES = [
 ]
 
 
-class Element(HTMLParser):
-    """An element of the page with its attributes and children; a string child is text."""
+class Parser(HTMLParser):
+    """Collects the elements of a page below one without a name, the first of `path`."""
 
-    def __init__(self, tag="", attributes=(), page=""):
+    def __init__(self):
         super().__init__()
-        self.tag, self.attributes, self.children, self.path = tag, dict(attributes), [], [self]
-        if page:
-            self.feed(page)
+        self.path = [Element()]
 
     def handle_starttag(self, tag, attrs):
         element = Element(tag, attrs)
@@ -57,6 +56,20 @@ class Element(HTMLParser):
 
     def handle_data(self, data):
         self.path[-1].children.append(data)
+
+
+class Element:
+    """An element of the page with its attributes and children; a string child is text."""
+
+    def __init__(self, tag="", attributes=()):
+        self.tag, self.attributes, self.children = tag, dict(attributes), []
+
+    @classmethod
+    def of(cls, page):
+        """Return the page as an element."""
+        parser = Parser()
+        parser.feed(page)
+        return parser.path[0]
 
     def all(self, tag="", css="", **attributes):
         """Return the elements below this one, in order, by tag, class and attributes."""
@@ -91,6 +104,14 @@ class Printed:
         if bounds:
             self.intervals[key].add(bounds.groups())
         self.verdicts[key] |= {word for word in [verdict, *VERDICT.findall(text)] if word}
+
+
+@cache
+def shown(study):
+    """Return what the page reads from the tables of a study, the page, and what it prints; tests only read them."""
+    made = tables(study)
+    board, page = read(made), Element.of(page_of(study))
+    return board, page, collect(page, board)
 
 
 def marks(figure):
@@ -200,9 +221,7 @@ def of_hospitals(printed, section, board):
 
 @pytest.mark.parametrize("study", STUDIES, ids=lambda study: f"seed{study.seed}")
 def test_a_number_has_one_value_one_interval_and_one_verdict_wherever_it_is_printed(study):
-    made = tables(study)
-    board, page = read(made), Element(page=render(made))
-    printed = collect(page, board)
+    _, _, printed = shown(study)
     assert len(printed.values) > 20
     for name, texts in (("values", printed.values), ("intervals", printed.intervals), ("verdicts", printed.verdicts)):
         assert {key: found for key, found in texts.items() if len(found) > 1} == {}, name
@@ -210,8 +229,7 @@ def test_a_number_has_one_value_one_interval_and_one_verdict_wherever_it_is_prin
 
 @pytest.mark.parametrize("goal", ["sensitivity", "specificity"])
 def test_the_workload_and_the_predictive_values_of_a_run_have_the_same_sensitivity_and_specificity(goal):
-    made = tables(STUDIES[0])
-    board, page = read(made), Element(page=render(made))
+    board, page, _ = shown(STUDIES[0])
     for run in board.ranked:
         drawer = page.all("details", id=run.anchor)[0]
         of_words = {box.attributes.get("aria-label"): box for box in drawer.all("div", "scroll")}
@@ -254,7 +272,7 @@ def of_estimators(differences, hospitals=("mimic", "padchest", "nih")):
     ],
 )
 def test_the_title_on_estimators_follows_the_filled_marks(differences, better):
-    section = Element(page=render(of_estimators(differences))).all("section", id="estimators")[0]
+    section = Element.of(render(of_estimators(differences))).all("section", id="estimators")[0]
     rows = {row.all("th")[0].text.lower(): row.all("td") for row in section.all("table")[0].all("tr")[1:]}
     clear = [name for name, cells in rows.items() if marks(cells[1]) == ["clear"] and differences[name] < 0]
     assert clear[:1] == ([better] if better else [])
@@ -268,9 +286,7 @@ def test_the_title_on_estimators_follows_the_filled_marks(differences, better):
 
 @pytest.mark.parametrize("study", STUDIES, ids=lambda study: f"seed{study.seed}")
 def test_the_opening_sentences_print_the_intervals_of_figure_and_ranking(study):
-    made = tables(study)
-    board, page = read(made), Element(page=render(made))
-    printed = collect(page, board)
+    board, page, printed = shown(study)
     sentences = " ".join(paragraph.text for paragraph in page.all("p", "stand"))
     found = re.findall(rf"({NUMBER})(?: AUROC)? (\[.*?\])( \(unclear\))?", sentences)
     assert len(found) >= 4
@@ -286,9 +302,8 @@ def test_the_opening_sentences_print_the_intervals_of_figure_and_ranking(study):
 
 @pytest.mark.parametrize("study", STUDIES, ids=lambda study: f"seed{study.seed}")
 def test_the_headline_counts_the_runs_whose_mark_is_filled(study):
-    made = tables(study)
-    board, page = read(made), Element(page=render(made))
-    clear = [run for run in board.ranked if collect(page, board).verdicts["gap", run.id] == {"clear"}]
+    board, page, printed = shown(study)
+    clear = [run for run in board.ranked if printed.verdicts["gap", run.id] == {"clear"}]
     num_worse = sum(run.gap.value > 0 for run in clear)
     text = main_findings.headline(len(board.ranked), num_worse, len(clear) - num_worse, len(board.hospitals), False)
     assert page.all("h1")[0].text == text
@@ -305,6 +320,7 @@ def drawn_replicates(made, noise, seed):
     return replicates
 
 
+@cache
 def with_tested_pairs(study, noise):
     """Return the tables of a study whose ranks, pairs and ablation are computed from replicates.
 
@@ -324,16 +340,22 @@ def with_tested_pairs(study, noise):
     return Tables(made.meta, {**made.frames, **computed}), {c["architecture"]: run for run, c in configs.items()}
 
 
+@cache
+def page_of_tested_pairs(seed, noise):
+    made, _ = with_tested_pairs(Invented(runs=7, seed=seed), noise)
+    return Element.of(render(made))
+
+
 @pytest.mark.parametrize("noise", [0.002, 0.006, 0.02])
 @pytest.mark.parametrize("seed", [0, 1])
 def test_a_pair_of_recipes_has_one_verdict_in_groups_lead_comparison_and_ablation(noise, seed):
     made, run_of_level = with_tested_pairs(Invented(runs=7, seed=seed), noise)
-    board, page = read(made), Element(page=render(made))
-    shown = {tuple(key.split()): cells[0] for key, cells in pairs_of(page).items()}
+    board, page = read(made), page_of_tested_pairs(seed, noise)
+    differences = {tuple(key.split()): cells[0] for key, cells in pairs_of(page).items()}
 
     def compared(one, other):
         """The verdict on one - other in the comparison of pinned recipes: that of the thin line."""
-        sign, numbers = (1, shown[one, other]) if (one, other) in shown else (-1, shown[other, one])
+        sign, numbers = (1, differences[one, other]) if (one, other) in differences else (-1, differences[other, one])
         low, high = numbers[3:]
         assert low <= numbers[1] <= numbers[2] <= high
         return 0 if low <= 0 <= high else sign * (1 if low > 0 else -1)
@@ -363,7 +385,7 @@ def test_a_pair_of_recipes_has_one_verdict_in_groups_lead_comparison_and_ablatio
 def test_a_change_over_fewer_than_three_pairs_has_neither_word_nor_mark_of_a_verdict(seed):
     made, _ = with_tested_pairs(Invented(runs=7, seed=seed), 0.002)
     few = Tables(made.meta, {**made.frames, "ablation": made["ablation"].assign(num_run_pairs=1)})
-    section = Element(page=render(few)).all("section", id="factors")[0]
+    section = Element.of(render(few)).all("section", id="factors")[0]
     rows = [row.all("td") for row in section.all("tr") if len(row.all("td")) == 5]
     assert len(rows) == 6
     for change, verdict, *_ in rows:
@@ -372,7 +394,7 @@ def test_a_change_over_fewer_than_three_pairs_has_neither_word_nor_mark_of_a_ver
     [legend] = section.all("p", "key")
     assert marks(legend) == [""]
     assert legend.text == "gray: fewer than three pairs of runs, no verdict"
-    [with_pairs] = Element(page=render(made)).all("section", id="factors")
+    [with_pairs] = page_of_tested_pairs(seed, 0.002).all("section", id="factors")
     assert not with_pairs.all("p", "key")
 
 

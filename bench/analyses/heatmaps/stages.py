@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from re import fullmatch
 from typing import Any, Literal
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
@@ -56,15 +57,25 @@ class _Trace:
     calls: tuple[str, ...]  # names of the modules before the head, in the order in which they finish
 
 
+_known: "WeakKeyDictionary[Network, dict[tuple[int, int], tuple[Stage, ...]]]" = WeakKeyDictionary()
+
+
 def stages(network: Network, height: int, width: int) -> tuple[Stage, ...]:
     """Return the stages for images of height x width, largest maps first; the last stage is the input of the head.
 
     The backbone runs once, on a random image. A module qualifies if every path in the autograd graph from the features
     to the image passes the module's output. Of the qualified modules with maps of one size, the last module ends the
     stage. In a backbone with tokens, a module qualifies only if its patch tokens also affect the input of the last linear
-    layer. Raises ConfigError for a network without feature maps.
+    layer. Raises ConfigError for a network without feature maps. The stages of maps are kept as long as the network exists:
+    they do not depend on its weights.
     """
-    return _trace(network, height, width).stages
+    known = _known.setdefault(network, {})
+    if (height, width) in known:
+        return known[height, width]
+    found = _trace(network, height, width).stages
+    if all(stage.layout == "NCHW" for stage in found):
+        known[height, width] = found
+    return found
 
 
 def modules_by_depth(network: Network, height: int, width: int) -> dict[str, list[nn.Module]]:

@@ -130,9 +130,10 @@ def _corrected(known: Known, here: Mapping[str, Array], names: list[str], penalt
         return [base] * len(penalties)
     x = x[:, used] / scale[used]
     new = np.stack([here[name] for name in names], -1)[..., used] - center_RKC[..., used]
+    products, with_y, diagonal = x.T @ x, x.T @ y, len(x) * np.eye(x.shape[1])
     estimates = []
     for penalty in penalties:
-        slope = np.linalg.solve(x.T @ x + penalty * len(x) * np.eye(x.shape[1]), x.T @ y) / scale[used]
+        slope = np.linalg.solve(products + penalty * diagonal, with_y) / scale[used]
         correction = new @ slope
         estimates.append(np.asarray(np.where(np.isfinite(correction), base + correction, base).clip(0, 1)))
     return estimates

@@ -1,13 +1,17 @@
 """Read the tables of an untrusted bundle in a child process first.
 
-A malicious Parquet file can crash the process that reads the file. In this module, only the child process crashes.
+A malicious Parquet file can crash the process that reads the file. In this module, only the child process crashes. One child
+process reads all bundles that this process opens, because its start takes longer than reading; after a crash there is a new one.
 """
 
+import atexit
 import multiprocessing
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from functools import cache
 from pathlib import Path
+from threading import Lock
 from typing import TypeVar
 
 import psutil
@@ -17,6 +21,7 @@ import pyarrow.parquet as pq
 from bench.sharing.bundle import limits
 from bench.sharing.bundle.archive import refused
 from bench.sharing.bundle.open_table import open_table
+from bench.system.child_processes import end_with_parent
 
 try:
     import resource
@@ -24,6 +29,7 @@ except ImportError:  # Windows
     resource = None  # type: ignore[assignment]
 
 T = TypeVar("T")
+_lock = Lock()  # the child process reads one bundle at a time, so that a crash concerns only this bundle
 
 
 def check_readable(folder: Path, where: str) -> None:
@@ -41,12 +47,33 @@ def survives(work: Callable[[T], object], argument: T) -> bool:
 
     Returns False if the child process crashes or `work` raises MemoryError, else True. Other errors of `work` are raised here.
     """
-    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), limit_memory) as pool:
-        try:
-            pool.submit(work, argument).result()
-        except (BrokenProcessPool, MemoryError):
-            return False
+    with _lock:  # a child process may have less memory left after other bundles, so a new one has the last word
+        return _succeeds(work, argument) or _succeeds(work, argument)
+
+
+def _succeeds(work: Callable[[T], object], argument: T) -> bool:
+    """Call `work(argument)` in the child process; after a crash or a MemoryError, end the child process and return False."""
+    try:
+        _child().submit(work, argument).result()
+    except (BrokenProcessPool, MemoryError):
+        _child().shutdown()
+        _child.cache_clear()
+        return False
     return True
+
+
+@cache
+def _child() -> ProcessPoolExecutor:
+    """Return the pool with the child process, which starts with the first work and ends with this process."""
+    pool = ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), _prepare)
+    atexit.register(pool.shutdown)
+    return pool
+
+
+def _prepare() -> None:
+    """Prepare the child process."""
+    end_with_parent()
+    limit_memory()
 
 
 def limit_memory() -> None:
@@ -70,3 +97,4 @@ def read_all(folder: Path) -> None:
         except Exception as error:  # any error of a damaged file
             if isinstance(error, MemoryError):
                 raise
+    pa.default_memory_pool().release_unused()  # for the next bundle

@@ -1,5 +1,6 @@
 """`bench merge`: make one store and one leaderboard from the bundles of several laboratories."""
 
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -118,6 +119,7 @@ def _add_cohort(merged: Merged, bundle: Opened, cohort: Mapping[str, Any], name:
         fix = "one bundle is wrong, or has other findings: ask their makers, or merge them into separate stores"
         raise StoreError(f"the labels of {name!r} differ from those in {merged.origin[name]}", where, fix)
     if not is_stored.all():
+        shutil.rmtree(merged.store.root / "scores", ignore_errors=True)  # they were computed from fewer rows
         joined = pd.concat([stored, table[~is_stored]], ignore_index=True)
         _write_cohort(merged, name, joined.sort_values("image_id", ignore_index=True))
     return {}
@@ -148,6 +150,7 @@ def _add_run(
         merged.store.begin(run["id"], (source / "run.json").read_bytes())
         for path in sorted(source.glob("*.json")) + sorted(source.glob("*.parquet")):
             write_bytes(target / path.name, path.read_bytes())
+        _add_scores(merged, bundle, run["id"], renamed=bool(names) or any(images.values()))
     elif (target / "seal.json").read_bytes() != (source / "seal.json").read_bytes():
         fix = "the run was trained twice: merge only one of the bundles, or merge them into separate stores"
         raise StoreError(f"run {run['id']} has different weights in an earlier bundle", where, fix)
@@ -174,6 +177,18 @@ def _add_run(
         }
         write_table(path, frame, facts)
     CheckedFolder(target).mark_done()
+
+
+def _add_scores(merged: Merged, bundle: Opened, run_id: str, renamed: bool) -> None:
+    """Store the scores of a run that were computed to verify its bundle; they are computed again if their KEY is not that of the store.
+
+    `renamed`: whether cohorts or images have other names in the store. Then the scores are not stored, and neither are they if a
+    stored cohort has more rows than the bundle's.
+    """
+    source = bundle.manifest.scores / run_id
+    rows = ((len(bundle.manifest.table(c)), _path_of(merged, c["name"])) for c in bundle.manifest.cohorts)
+    if source.is_dir() and not renamed and all(num == len(read_cohort(path)) for num, path in rows):
+        shutil.copytree(source, merged.store.root / "scores" / run_id)
 
 
 def _same_logits(first: pd.DataFrame, second: pd.DataFrame) -> bool:

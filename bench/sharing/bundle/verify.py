@@ -130,12 +130,12 @@ def verify(bundle: Opened, threads: int, progress: Progress, data: Path | None =
     """
     manifest, where = bundle.manifest, str(bundle.path)
     check_unlearned(manifest, where, data)
-    score_all(manifest, progress, threads)
     exact, rows = bundle.about["versions"] == versions() and bundle.about["scoring"] == SCORING_VERSION, 0
     old_names = _NAMES_IN_SCHEMA_1 if bundle.about["schema"] == 1 else {}
     same_version = bundle.about["scoring"] == SCORING_VERSION
     for run in manifest.derived:
         _check_derived(manifest, run, exact, where)
+    score_all(manifest, progress, threads)
     for run in (*manifest.runs, *manifest.derived):
         for name in _tables_of(bundle.about["scoring"]):
             computed = ScoresFolder(manifest.scores / run["id"]).table(name)

@@ -28,7 +28,7 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> str:
     """Return the page that a copy of the project renders after the steps are done."""
     root = tmp_path_factory.mktemp("project")
     for folder in ("reports", "harmonize", "tests"):
-        shutil.copytree(PROJECT / folder, root / folder, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copytree(PROJECT / folder, root / folder, ignore=shutil.ignore_patterns("kernels-*", "*.pyc.*"))
     function, template, import_line, place = BLOCKS
     for path, _, text in (function, template):
         (root / path).write_text(text)

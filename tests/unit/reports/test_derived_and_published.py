@@ -9,7 +9,7 @@ from reports.page import render
 from reports.report_data import report_data as board
 from reports.schemas.tables import SCHEMAS
 from reports.tables import Tables
-from tests.synthetic import Invented, tables
+from tests.synthetic import Invented, page_of, tables
 
 
 def with_derived(invented: Tables, kind: str = "tta") -> Tables:
@@ -69,7 +69,7 @@ def test_the_entry_of_a_derived_run_names_its_source_runs() -> None:
 
 @pytest.mark.slow
 def test_a_page_without_published_numbers_has_no_such_section() -> None:
-    assert 'id="published"' not in render(tables(Invented(runs=2)))
+    assert 'id="published"' not in page_of(Invented(runs=2))
 
 
 @pytest.mark.slow
@@ -109,7 +109,7 @@ def test_an_imported_model_is_below_the_ranking_with_the_declaration_of_its_owne
     assert "ensembles, and imported models" in page
     assert "used in training" in page
     assert "a clinic" in page
-    assert first_screen(page) == first_screen(render(tables(Invented(runs=3))))
+    assert first_screen(page) == first_screen(page_of(Invented(runs=3)))
 
 
 @pytest.mark.slow

@@ -13,7 +13,7 @@ from reports.sections.run_detail import Details
 from reports.site import write_site
 from reports.summaries import heatmap_summary as looks
 from reports.tables import Tables
-from tests.synthetic import Invented, tables
+from tests.synthetic import Invented, page_of, tables
 
 WEBP = b"RIFF\x00\x00\x00\x00WEBP"
 
@@ -49,7 +49,7 @@ def with_looks(found: Tables, value: float, name: str = "Edema", wide: float = 0
 
 @pytest.mark.slow
 def test_without_the_analysis_there_is_no_section() -> None:
-    assert 'id="attention"' not in render(tables())
+    assert 'id="attention"' not in page_of(Invented())
 
 
 @pytest.mark.slow
@@ -98,7 +98,7 @@ def test_pictures_are_in_the_details_of_their_run_and_the_footer_names_their_ori
         in_page = str(Details.of(board, board.runs).body(run, drawn=False))
         assert "<img " not in in_page
         assert (f'data-pictures="{run.id}"' in in_page) == (run.id == with_picture)
-    assert "This file contains no image of a patient." in render(tables(Invented(runs=2)))
+    assert "This file contains no image of a patient." in page_of(Invented(runs=2))
 
 
 @pytest.mark.parametrize(

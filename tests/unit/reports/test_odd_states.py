@@ -14,7 +14,7 @@ from reports.sections.method import method
 from reports.sections.ranking import ranking
 from reports.sentences.data import analysis_states
 from reports.tables import Tables
-from tests.synthetic import FINDINGS, Invented, tables
+from tests.synthetic import FINDINGS, Invented, page_of, tables
 
 HOSTILE = "<script>alert(1)</script>"
 
@@ -35,7 +35,7 @@ def test_without_a_match_the_page_says_that_ranks_have_not_changed():
 
 @pytest.mark.slow
 def test_one_run_has_no_groups_no_search_and_no_fit():
-    page = render(tables(Invented(runs=1)))
+    page = page_of(Invented(runs=1))
     assert "Only one run: no ranking." in page
     assert "Group 1" not in page
     assert 'id="q"' not in page
@@ -44,7 +44,7 @@ def test_one_run_has_no_groups_no_search_and_no_fit():
 
 @pytest.mark.slow
 def test_a_missing_cohort_has_no_column_and_is_named_in_the_note():
-    page = render(tables(Invented(runs=3, hospitals=("chexpert", "mimic"))))
+    page = page_of(Invented(runs=3, hospitals=("chexpert", "mimic")))
     assert "BRAX is absent: no folder brax/ in the data." in page
     assert ">BRAX<" not in page
 
@@ -60,7 +60,7 @@ def test_a_hospital_without_scores_has_no_column_and_is_named():
 
 @pytest.mark.slow
 def test_a_finding_with_few_patients_is_a_dash_with_the_reason_and_never_zero():
-    page = render(tables(Invented(runs=2, patients=0.15, noise=3)))
+    page = page_of(Invented(runs=2, patients=0.15, noise=3))
     assert re.search(r"<td>–<i>&lt; 10 patients</i>", page)
 
 
@@ -145,7 +145,7 @@ def test_groups_after_the_tenth_start_closed_and_keep_their_heads():
 
 @pytest.mark.slow
 def test_without_javascript_every_chart_refers_to_its_numbers():
-    page = render(tables(Invented(runs=4)))
+    page = page_of(Invented(runs=4))
     charts = page.count('class="plot"')
     assert charts
     assert page.count("This chart needs JavaScript; its numbers are below.") == charts

@@ -19,7 +19,7 @@ from reports.page import ORDER, render, style_ids
 from reports.report_data.report_data import read
 from reports.sections.opening import WIDE, gap_figure
 from reports.tables import Tables
-from tests.synthetic import FINDINGS, Invented, tables
+from tests.synthetic import FINDINGS, Invented, page_of, tables
 
 HOSTILE = "<script>alert(1)</script>\"'=cmd|' /C calc'!A0 {{7*7}} %{x} </title>"
 STATES = {
@@ -92,7 +92,7 @@ def unpacked(page, block):
     ],
 )
 def page(request):
-    return render(tables(STATES[request.param]))
+    return page_of(STATES[request.param])
 
 
 def test_every_page_is_well_formed_with_unique_ids_and_no_broken_internal_link(page):
@@ -140,7 +140,7 @@ def test_only_hashed_scripts_and_styles_are_allowed(page):
 def test_the_same_tables_give_the_same_bytes(state, tmp_path):
     made = tables(STATES[state])
     made.save(tmp_path)
-    assert render(made) == render(tables(STATES[state])) == render(Tables.load(tmp_path))
+    assert render(made) == page_of(STATES[state]) == render(Tables.load(tmp_path))
 
 
 @pytest.mark.slow
@@ -169,7 +169,7 @@ def test_names_are_escaped_everywhere():
 @pytest.mark.slow
 def test_the_share_of_images_without_detected_lungs_is_in_the_cohort_section():
     made = tables(Invented(runs=2))
-    assert "No lungs were detected" not in render(made)
+    assert "No lungs were detected" not in page_of(Invented(runs=2))
     name = "adaptive <region>"
     for key, share in zip(made.meta["datasets"], (0.0, 0.125, 0.004), strict=False):
         made.meta["datasets"][key]["no_lungs"] = {name: share}
@@ -204,7 +204,7 @@ def cohort_section(page):
 @pytest.mark.slow
 def test_images_of_a_split_that_is_not_scored_are_counted_in_the_cohort_table():
     made = tables(Invented(runs=2))
-    assert "not scored" not in cohort_section(render(made))
+    assert "not scored" not in cohort_section(page_of(Invented(runs=2)))
     splits = made["splits"]
     splits.loc[splits["dataset"] == "vindr", "images"] -= 60
     made["cohorts"]["unreadable"] = 5  # the splits count unreadable images, too
@@ -228,7 +228,7 @@ def test_the_dots_of_a_hospital_are_closer_to_its_own_mean_than_to_the_mean_of_t
 
 @pytest.mark.slow
 def test_failed_runs_come_last_without_a_rank_and_with_their_reason():
-    page = render(tables(Invented(runs=4, failed=1)))
+    page = page_of(Invented(runs=4, failed=1))
     body = page[page.index('class="failed"') :]
     assert "the loss was not finite at step 40 of epoch 1" in body
     assert page.index('class="failed"') > page.rindex('data-group="')
@@ -236,15 +236,15 @@ def test_failed_runs_come_last_without_a_rank_and_with_their_reason():
 
 @pytest.mark.slow
 def test_a_phantom_page_is_marked_in_banner_headline_and_footer():
-    page = render(tables(STATES["phantom"]))
+    page = page_of(STATES["phantom"])
     assert '<div class="banner"' in page
     assert re.search("<h1[^>]*>On synthetic images, ", page)
-    assert '<div class="banner"' not in render(tables(STATES["many"]))
+    assert '<div class="banner"' not in page_of(STATES["many"])
 
 
 @pytest.mark.slow
 def test_the_finding_with_the_shortcut_is_named_with_its_gap():
-    page = render(tables(STATES["phantom"]))
+    page = page_of(STATES["phantom"])
     assert "Pleural Effusion: mean AUROC .98" in page
 
 
@@ -254,7 +254,7 @@ def _plain(page):
 
 
 def test_without_an_external_hospital_no_sentence_mentions_patients_or_missing_runs():
-    said = _plain(render(tables(STATES["internal only"])))
+    said = _plain(page_of(STATES["internal only"]))
     assert "2 runs · 1 hospital" in said
     assert "Two runs scored on internal images; no external hospital was tested" in said
     assert "No external hospital was tested, so the generalization gap" in said
@@ -264,7 +264,7 @@ def test_without_an_external_hospital_no_sentence_mentions_patients_or_missing_r
 
 @pytest.mark.slow
 def test_without_a_shared_finding_the_page_says_so_and_shows_the_internal_scores():
-    said = _plain(render(tables(STATES["nothing in common"])))
+    said = _plain(page_of(STATES["nothing in common"]))
     assert "2 runs · 6 hospitals" in said
     assert "internal and external hospitals label no finding in common" in said
     assert "CheXpert and the other hospitals label no finding in common" in said
@@ -277,14 +277,14 @@ def test_without_a_shared_finding_the_page_says_so_and_shows_the_internal_scores
 
 @pytest.mark.slow
 def test_runs_and_scored_runs_are_counted_separately():
-    assert "4 runs, 2 with scores · 6 hospitals" in _plain(render(tables(STATES["failed"])))
-    assert "2 runs, none with scores · 6 hospitals" in _plain(render(tables(STATES["all failed"])))
+    assert "4 runs, 2 with scores · 6 hospitals" in _plain(page_of(STATES["failed"]))
+    assert "2 runs, none with scores · 6 hospitals" in _plain(page_of(STATES["all failed"]))
 
 
 @pytest.mark.slow
 def test_internal_and_external_auroc_are_drawn_and_listed_on_shared_findings():
     made = tables(STATES["two in common"])
-    page = render(made)
+    page = page_of(STATES["two in common"])
     gaps = made["gaps"]
     means = gaps[(gaps["dataset"] == "external") & (gaps["finding"] == "macro")]
     charts = json.loads(unpacked(page, "charts"))
@@ -299,7 +299,7 @@ def test_internal_and_external_auroc_are_drawn_and_listed_on_shared_findings():
 @pytest.mark.slow
 def test_every_gap_has_a_verdict():
     made = tables(Invented(runs=4, noise=2))
-    page, gaps = render(made), made["ranks"].query("metric == 'gap' and dataset == 'external'")
+    page, gaps = page_of(Invented(runs=4, noise=2)), made["ranks"].query("metric == 'gap' and dataset == 'external'")
     in_ranking = re.findall(r'<span class="\w+ verdict">(\w+)</span>', page)
     assert in_ranking.count("clear") == int((gaps["all_low"] > 0).sum())
     assert in_ranking.count("unclear") == 4 - in_ranking.count("clear")
@@ -330,21 +330,20 @@ def test_excluded_findings_are_in_the_method_section_and_in_the_run():
 @pytest.mark.slow
 def test_optional_facts_may_be_empty():
     made = tables(Invented(runs=2))
-    plain = render(made)
     made.meta.update(unlearnt={"x": []}, not_compared={"nih": []}, duplicates=0)
-    assert render(made) == plain
+    assert render(made) == page_of(Invented(runs=2))
 
 
 @pytest.mark.slow
 def test_a_finding_with_few_patients_has_the_reason_instead_of_a_number():
-    page = render(tables(STATES["few patients"]))
+    page = page_of(STATES["few patients"])
     assert "&lt; 10 patients" in page
     assert "not labeled" in page
 
 
 @pytest.mark.slow
 def test_every_cell_of_a_run_has_its_number_of_images():
-    page = render(tables(Invented(runs=1)))
+    page = page_of(Invented(runs=1))
     table = page[page.index("AUROC by finding and hospital") : page.index("Other metrics")]
     assert all(f in table for f in FINDINGS)
     numbers = re.findall(r"<td>\.\d{3}<i>\.\d{3}–\.\d{3}</i><i>(\d+ of \d+)</i>", table)
@@ -353,13 +352,13 @@ def test_every_cell_of_a_run_has_its_number_of_images():
 
 @pytest.mark.slow
 def test_one_run_is_not_ranked_and_a_run_below_half_is_questioned():
-    assert "Only one run, so no ranking" in render(tables(Invented(runs=1)))
-    assert "inverted or mislabeled?" in render(tables(STATES["below half"]))
+    assert "Only one run, so no ranking" in page_of(Invented(runs=1))
+    assert "inverted or mislabeled?" in page_of(STATES["below half"])
 
 
 @pytest.mark.slow
 def test_the_navigation_has_every_section_except_the_opening_and_folded_sections():
-    page = render(tables(Invented(runs=2)))
+    page = page_of(Invented(runs=2))
     nav = re.search(r"<nav.*?</nav>", page, re.DOTALL).group()
     headed = set(re.findall(r'<section id="([a-z]+)" aria-labelledby', page)) - {"opening"}
     headed -= {"robustness", "components", "mappings", "policies", "training"}  # so many words would not fit

@@ -5,13 +5,16 @@ import json
 import os
 import stat
 import struct
+import subprocess
 import sys
 import zipfile
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import psutil
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -339,6 +342,21 @@ def test_a_table_that_crashes_the_child_process_is_refused(monkeypatch: pytest.M
     monkeypatch.setattr("bench.sharing.bundle.crash_test.survives", lambda work, argument: False)
     with pytest.raises(StoreError, match="crashes the program that reads it"):
         check_readable(Path(), "here")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("end", ["os._exit(0)", "sys.exit(0)", "os.kill(os.getpid(), 9)"])
+def test_the_child_process_that_reads_tables_ends_with_its_parent(end: str) -> None:
+    code = f"""
+import multiprocessing, os, sys
+from bench.sharing.bundle.crash_test import survives
+assert survives(int, "3")
+print(multiprocessing.active_children()[0].pid, flush=True)
+{end}
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    with suppress(psutil.NoSuchProcess):
+        psutil.Process(int(done.stdout)).wait(60)
 
 
 def test_ages_become_decades_and_names_sort_like_their_ordinals() -> None:
