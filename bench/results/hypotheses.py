@@ -4,7 +4,7 @@ A hypothesis has a name, a statement in words, and optionally a check, which the
 
     - name: regnet-higher
       statement: RegNetY has a higher AUROC than the SE-ResNet at external hospitals.
-      check: {metric: auroc, at: external, higher: regnety_002, lower: seresnet_tiny}
+      check: {metric: auroc, at: external, higher: regnety_tiny, lower: seresnet_tiny}
     - name: gap
       statement: The networks have a lower AUROC at external hospitals.
       check: {metric: gap, above: 0}

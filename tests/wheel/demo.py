@@ -1,7 +1,6 @@
 """What the demo must tell: run by `tox -e wheel` on the store that the installed wheel made in an empty folder.
 
-The planted finding is lost at external hospitals in every run, by more than .10 and surely in all but one at most. One of the four,
-RegNetY's first seed, loses .08 to .2, depending on how a processor rounds.
+The planted finding is lost at external hospitals in every run, by more than .10 and surely. The results depend a little on how a processor rounds.
 """
 
 import sys
@@ -15,9 +14,8 @@ recipes = set(pd.read_parquet(tables / "recipes.parquet")["recipe_id"])
 gaps = gaps[~gaps["run_id"].isin(recipes)]
 planted = gaps[(gaps["dataset"] == "external") & (gaps["finding"] == "Pleural Effusion")]
 assert len(planted) == 4
-assert (planted["value"] > 0.03).all(), planted
-assert (planted["value"] > 0.10).sum() >= 3, planted
-assert (planted["low"] > 0).sum() >= 3, planted
+assert (planted["value"] > 0.10).all(), planted
+assert (planted["low"] > 0).all(), planted
 internal = splits[splits["dataset"] == "chexpert"].set_index("split")["images"]
 assert internal["train"] >= 1500
 assert internal["test"] >= 300
