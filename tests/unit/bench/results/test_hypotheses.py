@@ -108,7 +108,7 @@ def test_the_hypotheses_of_the_document_can_be_registered(tmp_path: Path, four: 
     (tmp_path / "h.yaml").write_text(document.partition("```yaml\n")[2].partition("```")[0])
     runs = [
         {**run, "config": {**run["config"], "architecture": architecture, "loss": "bce"}, "titles": {}}
-        for run, architecture in zip(four.runs, ("seresnet_tiny", "regnety_002"), strict=False)
+        for run, architecture in zip(four.runs, ("seresnet_tiny", "regnety_tiny"), strict=False)
     ]
     found = read_hypotheses(tmp_path / "h.yaml", replace(four, content={**four.content, "runs": runs}))
     assert [item["question"].get("kind") for item in found] == ["pair", "gap", None]
