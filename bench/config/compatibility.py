@@ -71,6 +71,22 @@ def without_unused_groups(config: RunConfig, registry: Registry) -> RunConfig:
     return replace(config, groups="hospital")
 
 
+def with_stored_epoch(config: RunConfig, registry: Registry, where: str) -> RunConfig:
+    """Return the configuration with `selection: last` if its algorithm always stores the weights after the last epoch.
+
+    So the configuration of a stored run, and every page about it, states the epoch that was stored. Raises ConfigError
+    if the configuration names a split that selects the epoch.
+    """
+    if "algorithm" not in config.named:
+        return config
+    if not registry.find("algorithms", config.algorithm, f"{where}.algorithm").facts.get("stores_last"):
+        return config
+    if config.schedule.select_on != "val":
+        what = f"{config.algorithm} stores the weights after the last epoch, so no split selects the epoch"
+        raise ConfigError(what, f"{where}.schedule.select_on", "remove `select_on`")
+    return replace(config, selection="last")
+
+
 def check_left_out(config: RunConfig, registry: Registry, where: str) -> None:
     """Raise ConfigError for a run that leaves a hospital out as unseen and uses its images all the same."""
     if not config.leave_out or "algorithm" not in config.named:

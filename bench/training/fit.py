@@ -125,7 +125,7 @@ def fit(
         row |= _validate_watched(step, evaluated, watched)
         row["lr"] = float(step.optimizer.param_groups[0]["lr"])
         row["gradient_evaluations"] = step.gradient_evaluations
-        state.add(row, evaluated, step.selection, schedule, is_selectable=step.is_selectable)
+        state.add(row, evaluated, run.config.selection, schedule, is_selectable=step.is_selectable)
         state.seconds += clock() - start
         if processes.is_main:
             state.save(checkpoint, run.id, step)

@@ -237,13 +237,6 @@ class Step:
         return self.algorithm is not None and self.algorithm.needs_trained_loss
 
     @property
-    def selection(self) -> str:
-        """Return which epoch is stored: "best_val" or "last"."""
-        if self.algorithm is not None and self.algorithm.stores_last:
-            return "last"
-        return self.run.config.selection
-
-    @property
     def _is_schedule_free(self) -> bool:
         """Return whether the optimizer uses different weights for training and for evaluation."""
         return hasattr(self.optimizer, "eval")

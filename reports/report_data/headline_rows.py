@@ -23,7 +23,6 @@ REFERENCES = ("phantom", "report", "radiologist")
 CALIBRATORS = ("none", "platt")  # calibrators that the page shows
 EXTERNAL = "external"  # in the column `dataset`: mean over external hospitals
 MACRO = "macro"  # in the column `finding`: mean over findings
-SELECTIONS = ("best_val", "last")  # selected epochs by preference: the page shows the first one that has scores
 PROBE_METRIC = "balanced_accuracy"
 COUNTS = ("n", "num_positive", "num_patients", "num_findings")
 SCORE_COLUMNS = ("run_id", "dataset", "finding", "calibrator", "value", "low", "high", *COUNTS)
@@ -140,15 +139,14 @@ def _bonferroni(num_compared: int) -> float:
 
 @dataclass(frozen=True, slots=True)
 class HeadlineRows:
-    """The rows of `scores` that the page shows: the grid's mapping, all patients, one split per cohort, one selected epoch.
+    """The rows of `scores` that the page shows: the grid's mapping, all patients, and one split per cohort.
 
     scores: these rows with the columns SCORE_COLUMNS; rows of the preferred label source come first. rows: (metric,
-    threshold rule) -> positions of its rows in `scores`. selection: the rule that selects the epoch, one of SELECTIONS.
+    threshold rule) -> positions of its rows in `scores`.
     """
 
     scores: pd.DataFrame
     rows: Mapping[tuple[str, str], NDArray[np.intp]]
-    selection: str
 
     @classmethod
     def of(cls, tables: Tables, source: str) -> Self:
@@ -156,12 +154,10 @@ class HeadlineRows:
         scores, cohorts = tables["scores"], tables["cohorts"]
         splits = {str(d): str(s) for d, s in zip(cohorts["dataset"], cohorts["headline_split"], strict=True)}
         splits[source] = splits.get(source) or "test"
-        selection = next((s for s in SELECTIONS if (scores["selection"] == s).any()), SELECTIONS[0])
         selected = (
             scores["calibrator"].isin(CALIBRATORS)
             & (scores["mapping"] == str(tables.meta.get("mapping") or "default"))
             & (scores["subgroup"] == "all")
-            & (scores["selection"] == selection)
         )
         # A study may have millions of rows, so the texts of the column `split` are compared for selected rows only.
         rows = np.flatnonzero(selected)
@@ -179,7 +175,7 @@ class HeadlineRows:
         names = ["metric", "operating_point"]
         groups: Mapping[Any, Any] = scores[names].iloc[rows].groupby(names).indices
         rows_of_metric = {(str(m), str(p)): members for (m, p), members in groups.items()}
-        return cls(pd.DataFrame({name: scores[name].iloc[rows] for name in SCORE_COLUMNS}), rows_of_metric, selection)
+        return cls(pd.DataFrame({name: scores[name].iloc[rows] for name in SCORE_COLUMNS}), rows_of_metric)
 
     @property
     def operating_points(self) -> set[str]:

@@ -91,7 +91,6 @@ class SWAD(Algorithm):
     Source: Cha et al. 2021, arXiv:2102.08604, algorithm 1, with validation after each epoch.
     """
 
-    stores_last = True
     needs_trained_loss = True
 
     def __init__(self, n_converge: int, n_tolerance: int, tolerance: float) -> None:

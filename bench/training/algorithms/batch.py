@@ -89,7 +89,6 @@ class Algorithm(nn.Module):
     """
 
     restarts = False  # whether the network starts again after `schedule.pretrain_epochs`, with other loss weights
-    stores_last = False  # whether the network of the last epoch is stored, whatever `selection` says
     needs_trained_loss = False  # whether `end_epoch` needs the validation loss of the trained network
 
     def forward(self, batch: Batch) -> Tensor:

@@ -13,14 +13,13 @@ from reports.tables import Tables
 from tests.synthetic import FINDINGS, Invented, tables
 
 
-def test_headline_rows_have_default_mapping_all_patients_headline_split_and_selected_epoch():
+def test_headline_rows_have_default_mapping_all_patients_and_headline_split():
     made = tables(Invented(runs=1))
     scores = made["scores"]
     noise = []
     for column, other in (
         ("mapping", "strict"),
         ("subgroup", "sex=F"),
-        ("selection", "last"),
         ("split", "val"),
         ("operating_point", "f1_max"),
     ):
@@ -32,6 +31,16 @@ def test_headline_rows_have_default_mapping_all_patients_headline_split_and_sele
     frames["scores"] = pd.concat([*noise, scores], ignore_index=True)
     board, plain = read(Tables(made.meta, frames)), read(made)
     assert board.cells == pytest.approx(plain.cells, nan_ok=True) or _same(board.cells, plain.cells)
+
+
+def test_a_run_that_stores_its_last_epoch_stands_beside_runs_that_select_one():
+    made = tables(Invented(runs=2))
+    scores = made["scores"].copy()
+    scores["selection"] = scores["selection"].astype(object)
+    scores.loc[scores["run_id"] == scores["run_id"].iloc[0], "selection"] = "last"
+    board = read(Tables(made.meta, {**made.frames, "scores": scores}))
+    assert len(board.ranked) == 2
+    assert _same(board.cells, read(made).cells)
 
 
 @pytest.mark.slow

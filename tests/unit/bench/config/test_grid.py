@@ -159,6 +159,12 @@ def test_a_grid_of_one_network_per_finding_is_valid(tmp_path: Path, registry: Re
             "schedule.pretrain_epochs",
             "remove",
         ),
+        (
+            "sweeps:\n  - {algorithm: swad, schedule: {epochs: 4, select_on: expert_valid}}\n",
+            "no split selects the epoch",
+            "sweeps[0].schedule.select_on",
+            "remove `select_on`",
+        ),
         ("sweeps:\n  - {algorithm: jtt}\n", "trains twice", "sweeps[0].schedule.pretrain_epochs", "first training"),
         (
             "sweeps:\n  - {algorithm: jtt, schedule.pretrain_epochs: 1, schedule.freeze_epochs: 1}\n",
@@ -197,6 +203,14 @@ def test_an_algorithm_that_trains_twice_states_its_first_training_as_pretraining
 ) -> None:
     grid = read(tmp_path, "sweeps:\n  - {algorithm: jtt, schedule.pretrain_epochs: [1, 2]}\n", registry)
     assert [config.schedule.pretrain_epochs for config in grid.configs] == [1, 2]
+
+
+def test_swad_has_the_last_epoch_in_its_configuration(tmp_path: Path, registry: Registry) -> None:
+    """Pages and tables read from the configuration which epoch is stored."""
+    text = "sweeps:\n  - {algorithm: [erm, swad], schedule.epochs: 4}\n  - {algorithm: swad, selection: last, seed: 1, schedule.epochs: 4}\n"
+    grid = read(tmp_path, text, registry)
+    found = [(config.algorithm, config.selection) for config in grid.configs]
+    assert found == [("erm", "best_val"), ("swad", "last"), ("swad", "last")]
 
 
 def test_a_network_without_one_output_layer_has_no_features_for_an_algorithm(
