@@ -5,6 +5,8 @@ these problems, but it is two to ten times slower on registry.yaml, and accepts 
 """
 
 import re
+from copy import deepcopy
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -85,8 +87,7 @@ def parse_yaml(text: str, where: str) -> Any:
     if len(text) > MAX_BYTES:
         raise _too_large(where)
     try:
-        _check_depth(text, where)
-        return yaml.load(text, Loader=_FAST)  # noqa: S506  (a SafeLoader with stricter keys)
+        return deepcopy(_parsed(text, where))
     except _INVALID:
         pass  # the text is invalid; below, the Python parser parses this text again, for its better error messages
     try:
@@ -96,6 +97,13 @@ def parse_yaml(text: str, where: str) -> Any:
         if not problem:
             raise ConfigError(f"invalid value or character: {error}", where, "correct or quote it") from error
         raise ConfigError(problem, _location(where, mark), "correct the YAML at this line") from error
+
+
+@lru_cache(maxsize=16)
+def _parsed(text: str, where: str) -> Any:
+    """Return the content of YAML text; the registry is read several times by a command, and many times by a session of Python."""
+    _check_depth(text, where)
+    return yaml.load(text, Loader=_FAST)  # noqa: S506  (a SafeLoader with stricter keys)
 
 
 def line_of_key(path: Path, key: str) -> int:
