@@ -5,12 +5,14 @@ A case is a pair of an image and a finding. The kind of a case says how the pred
 """
 
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from bench.analyses.heatmaps.image_sample import KINDS
-from bench.analyses.heatmaps.pictures import is_picture, picture_name, webp
+from bench.analyses.heatmaps.pictures import picture_name, webp
 from bench.planning.manifest import Manifest
 from bench.store.checked_folders import CheckedFolder
 from reports.schemas.criterion import DEFAULT
@@ -21,6 +23,10 @@ AGAIN = "damaged pictures are left out; delete the folder `attention` of the run
 # A case's sum of ranks grows by this number for each earlier case of the same run, hospital, finding and kind, because
 # further cases of a kind show less that is new.
 LESS_TELLING = 4
+_THREADS, _TOGETHER = (
+    2,
+    16,
+)  # threads that convert pictures, and pictures that they convert before the limits are checked
 
 
 def with_pictures(
@@ -42,19 +48,32 @@ def with_pictures(
     pictures: dict[int, bytes] = {}
     damaged: list[str] = []
     size, ranks = 0, gallery["rank"].astype(int).tolist()
-    for i in range(len(gallery)):
-        run_id, dataset, finding, kind = (str(gallery[c].iloc[i]) for c in ("run_id", "dataset", "finding", "kind"))
-        name = f"gallery/{picture_name(dataset, finding, kind, ranks[i])}"
-        content, problem = CheckedFolder(folders[run_id]).read_with_problem(name)
-        if problem:
-            damaged.append(f"{name} of run {run_id} {problem}")
-        elif is_picture(content):
-            pictures[i] = webp(content)
-            size += len(pictures[i])
-        if len(pictures) >= MOST or size >= MOST_BYTES:
-            break
+    cases = gallery[["run_id", "dataset", "finding", "kind"]].astype(str).itertuples(index=False, name=None)
+    files = [
+        (run, f"gallery/{picture_name(dataset, finding, kind, rank)}")
+        for (run, dataset, finding, kind), rank in zip(cases, ranks, strict=True)
+    ]
+    with ThreadPoolExecutor(_THREADS) as threads:
+        for start in range(0, len(files), _TOGETHER):
+            some = files[start : start + _TOGETHER]
+            for i, (content, problem) in enumerate(
+                threads.map(lambda file: _small(folders[file[0]], file[1]), some), start
+            ):
+                if problem:
+                    damaged.append(f"{files[i][1]} of run {files[i][0]} {problem}")
+                elif content and len(pictures) < MOST and size < MOST_BYTES:
+                    pictures[i] = content
+                    size += len(content)
+            if len(pictures) >= MOST or size >= MOST_BYTES:
+                break
     column = pd.Series([pictures.get(i) for i in range(len(gallery))], gallery.index, dtype=object)
     return gallery.assign(picture=column), f"{AGAIN}: {'; '.join(damaged)}" if damaged else ""
+
+
+def _small(folder: Path, name: str) -> tuple[bytes, str]:
+    """Return a stored picture as WebP, and its damage or ""; no bytes if it is damaged or no picture."""
+    content, problem = CheckedFolder(folder).read_with_problem(name)
+    return (b"" if problem else webp(content)), problem
 
 
 def first(gallery: pd.DataFrame, runs: Sequence[str], hospitals: Sequence[str], findings: Sequence[str]) -> list[int]:

@@ -44,15 +44,13 @@ def png(picture: NDArray[np.uint8]) -> bytes:
     return bytes(cv2.imencode(".png", picture, [cv2.IMWRITE_PNG_COMPRESSION, 4])[1])
 
 
-def is_picture(content: bytes) -> bool:
-    """Return True if the bytes are a picture that OpenCV can decode."""
-    return len(content) > 0 and cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR) is not None
-
-
 def webp(content: bytes, quality: int = 60) -> bytes:
-    """Convert a PNG picture to WebP with about a tenth of the bytes, because a page may have up to 200 pictures."""
-    picture: Any = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
-    return bytes(cv2.imencode(".webp", picture, [cv2.IMWRITE_WEBP_QUALITY, quality])[1])
+    """Convert a PNG picture to WebP with about a tenth of the bytes, because a page may have up to 200 pictures.
+
+    Return no bytes if OpenCV cannot decode the content.
+    """
+    picture: Any = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR) if content else None
+    return b"" if picture is None else bytes(cv2.imencode(".webp", picture, [cv2.IMWRITE_WEBP_QUALITY, quality])[1])
 
 
 def picture_name(dataset: str, finding: str, kind: str, rank: int) -> str:
