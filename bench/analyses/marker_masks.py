@@ -1,16 +1,22 @@
 """Masks of markers and lungs in images. Markers of phantoms are known from a table; other markers are detected."""
 
+import contextlib
+import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
 from bench.planning.plan import CohortRef
+from bench.store.store import canonical_json, replacing, short_hash
 from harmonize.ground_truth.ground_truth import tag_boxes
 from harmonize.images.lungs import lung_field
 from harmonize.images.markers import markers
 from harmonize.images.pixels import Geometry, read_gray
 from harmonize.images.regions import InputTransform, Mask, box_mask
+
+MASK_VERSION = 1  # part of the key of stored masks; increase this number when the computation of masks changes
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -19,6 +25,38 @@ class ImageMasks:
 
     marker: Mask  # all False without a marker
     lungs: Mask | None  # None if two lungs are not detected
+
+
+def stored_masks(
+    ref: CohortRef, image_ids: Sequence[str], geometry: Geometry, fingerprint: str, folder: Path
+) -> list[ImageMasks]:
+    """Return `image_masks` of the images, read from a file in the folder, or computed and stored there.
+
+    The runs of a grid test the same sample of a cohort, so the first one computes the masks for all. `fingerprint`: that of
+    the decoded images.
+    """
+    key = [ref.id, fingerprint, geometry.key, list(image_ids), MASK_VERSION]
+    path = folder / f"{ref.name}-{short_hash(canonical_json(key))}.npz"
+    damages = (OSError, ValueError, KeyError, zipfile.BadZipFile)
+    with contextlib.suppress(*damages), path.open("rb") as file, np.load(file) as stored:
+        side, has_lungs = int(stored["side"]), stored["has_lungs"]
+        marker, lungs = (
+            np.unpackbits(stored[name], axis=1, count=side * side).reshape(-1, side, side).astype(bool)
+            for name in ("marker", "lungs")
+        )
+        return [ImageMasks(m, n if has else None) for m, n, has in zip(marker, lungs, has_lungs, strict=True)]
+    masks = image_masks(ref, image_ids, geometry)
+    if masks:
+        flat = {
+            "marker": [mask.marker.ravel() for mask in masks],
+            "lungs": [(np.zeros_like(mask.marker) if mask.lungs is None else mask.lungs).ravel() for mask in masks],
+        }
+        packed = {name: np.packbits(np.stack(rows), axis=1) for name, rows in flat.items()}
+        packed["has_lungs"] = np.array([mask.lungs is not None for mask in masks])
+        packed["side"] = np.array(len(masks[0].marker))
+        with replacing(path) as temporary, temporary.open("wb") as new:
+            np.savez_compressed(new, allow_pickle=False, **packed)
+    return masks
 
 
 def image_masks(ref: CohortRef, image_ids: Sequence[str], geometry: Geometry) -> list[ImageMasks]:

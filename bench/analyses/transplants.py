@@ -19,7 +19,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from bench.analyses.marker_masks import image_masks
+from bench.analyses.marker_masks import stored_masks
 from bench.analyses.shortcuts import effects, transplant
 from bench.analyses.shortcuts.effects import ChangedPredictions, Effects
 from bench.analyses.shortcuts.jpeg_quality import jpeg_quality
@@ -298,7 +298,7 @@ def _sample(job: AnalysisJob, ref: CohortRef, run: FrozenRun) -> Sample:
     rows = one_per_patient[balanced(examples.state_NK[one_per_patient], job.analysis.options.images, generator)]
     image = np.ascontiguousarray(cache.images[examples.rows[rows]])
     ids = [str(i) for i in examples.image_id[rows]]
-    masks = image_masks(ref, ids, job.run.geometry)
+    masks = stored_masks(ref, ids, job.run.geometry, cache.fingerprint, job.store.root / "cache" / "masks")
     path_of = ref.read(["image_id", "path"]).set_index("image_id")["path"]
     quality = np.array([jpeg_quality(ref.root / str(path_of[i])) for i in ids], np.int64)
     logit = run.predict_logits(image) if len(image) else np.empty((0, len(run.findings)), np.float32)

@@ -87,11 +87,16 @@ class Kind:
     reads_images: bool = (
         False  # whether the run's network must read images, so that a run on given vectors has no result
     )
+    reads_scores: bool = (
+        False  # whether the analysis needs the scores of the run; others may begin before the run is scored
+    )
 
 
 KINDS: dict[str, Kind] = {
-    "attention": Kind("bench.analyses.attention:attention", Attention, version=4, reads_images=True),
-    "transplants": Kind("bench.analyses.transplants:transplants", Transplants, version=3, reads_images=True),
+    "attention": Kind("bench.analyses.attention:attention", Attention, version=4, reads_images=True, reads_scores=True),
+    "transplants": Kind(
+        "bench.analyses.transplants:transplants", Transplants, version=3, reads_images=True, reads_scores=True
+    ),
     "probes": Kind("bench.analyses.probes:probes", Probes),
     "acquisition": Kind("bench.analyses.acquisition:acquisition", Acquisition, per_run=False),
 }

@@ -7,7 +7,7 @@ from pathlib import Path
 from bench.executors.execute_job import Executor
 from bench.planning.derived_runs import Derived
 from bench.planning.image_caches import prepare
-from bench.planning.jobs import DerivedJob, Job, analysis_jobs
+from bench.planning.jobs import AnalysisJob, DerivedJob, Job, analysis_jobs
 from bench.planning.manifest import write_manifest
 from bench.planning.plan import Plan
 from bench.planning.run import Run
@@ -92,9 +92,15 @@ def execute(
     with PageSoFar(manifest, with_images, display, places) as so_far:
         ended = tally.work([*together, *(job for job in jobs if job.id not in later)], names, on_outcome=so_far.update)
         ended |= tally.work([job for job in jobs if job.id in later], names, on_outcome=so_far.update)
-    _derive(plan, derived, tally, names)
+        _derive(plan, derived, tally, names)
+        analyses = _Analyses(tally, names)
+        if not manifest.content.get("search"):  # a search analyses only the runs that it chooses by their scores
+            analyses.find_missing(plan, runs)
+            analyses.work([job for job in analyses.missing if not job.analysis.kind.reads_scores])
     scored = set(score_all(manifest, display.progress, say=display.say))
-    _analyse(plan, [run for run in runs if run.id in scored], tally, names)
+    if manifest.content.get("search"):
+        analyses.find_missing(plan, [run for run in runs if run.id in scored])
+    analyses.work([job for job in analyses.missing if job.run.id in scored or not job.analysis.kind.per_run])
     page, lines = current_report(manifest, display.progress, with_images)
     done = sum(plan.store.state(r.id) == "done" for r in runs)
     waiting = {d.id: reason for d in derived if (reason := plan.store.first_unfinished(d.sources, names))}
@@ -120,12 +126,29 @@ def _derive(plan: Plan, derived: Sequence[Derived], tally: Tally, names: Mapping
         tally.work([DerivedJob(d, plan.store, plan.refs) for d in todo], titles)
 
 
-def _analyse(plan: Plan, runs: Sequence[Run], tally: Tally, names: Mapping[str, str]) -> None:
-    """Run the missing or outdated analyses of the finished runs."""
-    finished = [run for run in runs if plan.store.state(run.id) == "done"]
-    # the analyses of the cohorts are first, because they take longest
-    jobs = sorted(analysis_jobs(plan, finished), key=lambda job: job.analysis.kind.per_run)
-    todo = [job for job in jobs if not job.done]
-    if todo:
-        tally.expect("analyses", len(jobs) - len(todo), len(jobs))
-    tally.work(todo, {job.id: names[job.run.id] if job.analysis.kind.per_run else "" for job in todo})
+@dataclass(slots=True)
+class _Analyses:
+    """The missing or outdated analyses. Those that need no scores can be at work while another process scores."""
+
+    tally: Tally
+    names: Mapping[str, str]  # run id -> name
+    missing: list[AnalysisJob] = field(default_factory=list)
+    total: int = 0
+
+    def find_missing(self, plan: Plan, runs: Sequence[Run]) -> None:
+        """Find the missing analyses of the finished runs."""
+        finished = [run for run in runs if plan.store.state(run.id) == "done"]
+        # The analyses of the cohorts are first, because they take longest. Then each run has all its analyses one after the
+        # other: the first run computes regions and masks that the others read, so two runs at once would both compute them.
+        position = {run.id: i for i, run in enumerate(finished)}
+        jobs = analysis_jobs(plan, finished)
+        jobs.sort(key=lambda job: (job.analysis.kind.per_run, position[job.run.id]))
+        self.missing, self.total = [job for job in jobs if not job.done], len(jobs)
+
+    def work(self, jobs: Sequence[AnalysisJob]) -> None:
+        """Run some of the missing analyses; none of them is run again, also if it failed."""
+        if jobs:
+            self.tally.expect("analyses", self.total - len(self.missing), self.total)
+        self.tally.work(jobs, {job.id: self.names[job.run.id] if job.analysis.kind.per_run else "" for job in jobs})
+        worked = {job.folder for job in jobs}
+        self.missing = [job for job in self.missing if job.folder not in worked]

@@ -97,7 +97,7 @@ def _pair(dark: NDArray[np.bool_], body: NDArray[np.bool_]) -> tuple[int, NDArra
         edge[:] = True
     is_open = np.zeros(count, bool)
     # open components, which touch the air around the body or the edge of the image, cannot be lungs
-    is_open[np.unique(labels[air])] = True
+    is_open[labels[air]] = True
     is_open[0] = True  # label 0 is the background: pixels that are not dark
     area = np.where(is_open, 0, stats[:, cv2.CC_STAT_AREA])
     first, second = np.argsort(-area, kind="stable")[:2] if count > 2 else (0, 0)

@@ -7,7 +7,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from bench.analyses.marker_masks import image_masks
+from bench.analyses import marker_masks
+from bench.analyses.marker_masks import ImageMasks, image_masks, stored_masks
 from bench.analyses.run_analysis import run_one_analysis
 from bench.analyses.transplants import load_run_and_samples, marker_pasted, transplants
 from bench.config.analyses import Transplants, read_analyses
@@ -62,6 +63,30 @@ def test_the_same_run_gives_the_same_numbers_and_every_kind_is_there(store_copy:
     assert (table["low"] <= table["high"]).all()
     assert np.allclose((table["value"] - table["control"].fillna(0) - table["effect"]).abs(), 0, atol=1e-9)
     assert not moved.duplicated(["kind", "donor", "host", "finding"]).any()
+
+
+@pytest.mark.grid
+def test_masks_of_a_sample_are_computed_once_and_again_if_their_file_is_damaged(
+    store_copy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan, job = planned(store_copy, "{images: 40}")
+    ref, computed = plan.refs[1], []
+    ids = [str(i) for i in pd.read_parquet(ref.table)["image_id"][:12]]
+    expected = image_masks(ref, ids, job.run.geometry)
+    expected[3] = ImageMasks(expected[3].marker, None)
+    monkeypatch.setattr(marker_masks, "image_masks", lambda *_: computed.append(1) or expected)
+    for num in (1, 1, 2, 2):
+        if num == 2 and len(computed) == 1:
+            (file,) = tmp_path.glob("*.npz")
+            file.write_bytes(file.read_bytes()[:-40])
+        found = stored_masks(ref, ids, job.run.geometry, "f", tmp_path)
+        assert len(computed) == num
+        for ours, theirs in zip(found, expected, strict=True):
+            assert (ours.marker == theirs.marker).all()
+            assert (ours.lungs is None) == (theirs.lungs is None)
+            assert ours.lungs is None or (ours.lungs == theirs.lungs).all()
+    stored_masks(ref, ids, job.run.geometry, "other images", tmp_path)
+    assert len(computed) == 3
 
 
 @pytest.mark.grid

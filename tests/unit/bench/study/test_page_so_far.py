@@ -1,5 +1,6 @@
 """The page of a grid while its runs are still training."""
 
+import threading
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -143,3 +144,49 @@ def test_a_second_page_waits(monkeypatch: pytest.MonkeyPatch) -> None:
         clock[0] = now
         so_far.update(ended(), 1, 40)
         assert started.commands[-1] == command
+
+
+class AtWork(Started):
+    """Processes that end when the test says so; each test ends by letting all of them end."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        super().__init__(monkeypatch)
+        self.processes: list[threading.Event] = []
+
+    def __call__(self, command: list[str], **_: Any) -> Any:
+        super().__call__(command)
+        ends = threading.Event()
+        self.processes.append(ends)
+        return SimpleNamespace(
+            poll=lambda: 0 if ends.is_set() else None, wait=lambda: 0 if ends.wait(60) else 1, terminate=ends.set
+        )
+
+
+def test_runs_that_end_while_others_are_scored_are_scored_next_as_long_as_there_is_other_work(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    started = AtWork(monkeypatch)
+    with so_far_of() as so_far:
+        so_far.update(ended(5.0), 1, 3)
+        so_far.update(ended(5.0), 2, 3)
+        so_far.update(ended(5.0), 3, 3)
+        assert started.commands == ["score"]
+        started.processes[0].set()
+        for _ in range(600):
+            if len(started.processes) == 2:
+                break
+            time.sleep(0.1)
+        assert started.commands == ["score", "score"]
+        threading.Timer(0.2, started.processes[1].set).start()
+    time.sleep(0.5)
+    assert len(started.commands) == 2
+
+
+def test_nothing_more_is_scored_when_there_is_no_other_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    started = AtWork(monkeypatch)
+    with so_far_of() as so_far:
+        so_far.update(ended(5.0), 1, 2)
+        so_far.update(ended(5.0), 2, 2)
+        threading.Timer(0.2, started.processes[0].set).start()
+    time.sleep(0.5)
+    assert started.commands == ["score"]
