@@ -6,8 +6,6 @@ of an image, such as the border, or the pixels outside the lungs.
 Shapes: N images, K findings, H and W pixels of the network input, h and w pixels of its feature maps.
 """
 
-import contextlib
-import zipfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,8 +32,9 @@ from bench.planning.image_caches import open_images
 from bench.planning.jobs import AnalysisJob
 from bench.planning.plan import CohortRef
 from bench.runs.networks import normalization_of, trained_network
+from bench.store.array_files import read_arrays, write_arrays
 from bench.store.checked_folders import CheckedFolder, ScoresFolder
-from bench.store.store import Progress, canonical_json, replacing, short_hash, write_bytes, write_table
+from bench.store.store import Progress, canonical_json, short_hash, write_bytes, write_table
 from harmonize.cache.cache import ImageCache
 from harmonize.ground_truth.ground_truth import OUTSIDE, Scene, Truth, scene, truth_of_places
 from harmonize.images.image_header import UnreadableImage
@@ -249,15 +248,13 @@ class RegionCache:
     def __call__(self, image_id: str) -> Scene | None:
         """Return the regions of one image; None if its file can no longer be read."""
         path = self.folder / f"{short_hash(image_id.encode(), 24)}.npz"
-        if path.is_file():
-            with contextlib.suppress(OSError, ValueError, KeyError, zipfile.BadZipFile), np.load(path) as stored:
-                return Scene.unpacked({name: stored[name] for name in stored.files})
+        if (stored := read_arrays(path, Scene.unpacked)) is not None:
+            return stored
         try:
             regions = scene(self.root / self.paths[image_id], image_id, self.geometry, self.center, self.truth)
         except (UnreadableImage, OSError):
             return None
-        with replacing(path) as temporary, temporary.open("wb") as file:
-            np.savez_compressed(file, allow_pickle=False, **regions.packed())
+        write_arrays(path, regions.packed())
         return regions
 
 

@@ -1,15 +1,15 @@
 """Masks of markers and lungs in images. Markers of phantoms are known from a table; other markers are detected."""
 
-import contextlib
-import zipfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from bench.planning.plan import CohortRef
-from bench.store.store import canonical_json, replacing, short_hash
+from bench.store.array_files import read_arrays, write_arrays
+from bench.store.store import canonical_json, short_hash
 from harmonize.ground_truth.ground_truth import tag_boxes
 from harmonize.images.lungs import lung_field
 from harmonize.images.markers import markers
@@ -37,26 +37,20 @@ def stored_masks(
     """
     key = [ref.id, fingerprint, geometry.key, list(image_ids), MASK_VERSION]
     path = folder / f"{ref.name}-{short_hash(canonical_json(key))}.npz"
-    damages = (OSError, ValueError, KeyError, zipfile.BadZipFile)
-    with contextlib.suppress(*damages), path.open("rb") as file, np.load(file) as stored:
-        side, has_lungs = int(stored["side"]), stored["has_lungs"]
-        marker, lungs = (
-            np.unpackbits(stored[name], axis=1, count=side * side).reshape(-1, side, side).astype(bool)
-            for name in ("marker", "lungs")
-        )
-        return [ImageMasks(m, n if has else None) for m, n, has in zip(marker, lungs, has_lungs, strict=True)]
+    if (stored := read_arrays(path, _unstacked)) is not None:
+        return stored
     masks = image_masks(ref, image_ids, geometry)
     if masks:
-        flat = {
-            "marker": [mask.marker.ravel() for mask in masks],
-            "lungs": [(np.zeros_like(mask.marker) if mask.lungs is None else mask.lungs).ravel() for mask in masks],
-        }
-        packed = {name: np.packbits(np.stack(rows), axis=1) for name, rows in flat.items()}
-        packed["has_lungs"] = np.array([mask.lungs is not None for mask in masks])
-        packed["side"] = np.array(len(masks[0].marker))
-        with replacing(path) as temporary, temporary.open("wb") as new:
-            np.savez_compressed(new, allow_pickle=False, **packed)
+        lungs = [np.zeros_like(mask.marker) if mask.lungs is None else mask.lungs for mask in masks]
+        arrays = {"marker": np.stack([mask.marker for mask in masks]), "lungs": np.stack(lungs)}
+        write_arrays(path, arrays | {"has_lungs": np.array([mask.lungs is not None for mask in masks])})
     return masks
+
+
+def _unstacked(arrays: Mapping[str, NDArray[np.bool_]]) -> list[ImageMasks]:
+    """Return the masks of the arrays that `stored_masks` writes."""
+    columns = (arrays[name] for name in ("marker", "lungs", "has_lungs"))
+    return [ImageMasks(marker, lungs if has else None) for marker, lungs, has in zip(*columns, strict=True)]
 
 
 def image_masks(ref: CohortRef, image_ids: Sequence[str], geometry: Geometry) -> list[ImageMasks]:

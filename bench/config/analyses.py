@@ -84,12 +84,10 @@ class Kind:
     # all runs with the same image geometry (size and crop of the images).
     per_run: bool = True
     version: int = 1  # increase this number if a change of the code may change results
-    reads_images: bool = (
-        False  # whether the run's network must read images, so that a run on given vectors has no result
-    )
-    reads_scores: bool = (
-        False  # whether the analysis needs the scores of the run; others may begin before the run is scored
-    )
+    # whether the run's network must read images, so that a run on given vectors has no result
+    reads_images: bool = False
+    # whether the analysis reads the scores of the run; the others may begin before the run is scored
+    reads_scores: bool = False
 
 
 KINDS: dict[str, Kind] = {

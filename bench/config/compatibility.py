@@ -1,6 +1,8 @@
 """Check that optimizer, loss, schedule and precision can be combined."""
 
+from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 from bench.config.registry import Entry, Registry
 from bench.config.run_config import Limit, RunConfig, Schedule
@@ -64,11 +66,8 @@ def without_unused_groups(config: RunConfig, registry: Registry) -> RunConfig:
 
     So a sweep over algorithms can state groups for all its runs, and a run that ignores them keeps its id.
     """
-    if "algorithm" in config.named:
-        facts = registry.find("algorithms", config.algorithm, "algorithm").facts
-        if facts.get("groups") or facts.get("refit"):
-            return config
-    return replace(config, groups="hospital")
+    facts = _algorithm_facts(config, registry, "")
+    return config if facts.get("groups") or facts.get("refit") else replace(config, groups="hospital")
 
 
 def with_stored_epoch(config: RunConfig, registry: Registry, where: str) -> RunConfig:
@@ -77,9 +76,7 @@ def with_stored_epoch(config: RunConfig, registry: Registry, where: str) -> RunC
     So the configuration of a stored run, and every page about it, states the epoch that was stored. Raises ConfigError
     if the configuration names a split that selects the epoch.
     """
-    if "algorithm" not in config.named:
-        return config
-    if not registry.find("algorithms", config.algorithm, f"{where}.algorithm").facts.get("stores_last"):
+    if not _algorithm_facts(config, registry, where).get("stores_last"):
         return config
     if config.schedule.select_on != "val":
         what = f"{config.algorithm} stores the weights after the last epoch, so no split selects the epoch"
@@ -87,11 +84,16 @@ def with_stored_epoch(config: RunConfig, registry: Registry, where: str) -> RunC
     return replace(config, selection="last")
 
 
+def _algorithm_facts(config: RunConfig, registry: Registry, where: str) -> Mapping[str, Any]:
+    """Return the facts of the registry entry of the algorithm; {} for ERM, and for a run that trains no network."""
+    if "algorithm" not in config.named:
+        return {}
+    return registry.find("algorithms", config.algorithm, f"{where}.algorithm").facts
+
+
 def check_left_out(config: RunConfig, registry: Registry, where: str) -> None:
     """Raise ConfigError for a run that leaves a hospital out as unseen and uses its images all the same."""
-    if not config.leave_out or "algorithm" not in config.named:
-        return
-    if registry.find("algorithms", config.algorithm, f"{where}.algorithm").facts.get("test_time"):
+    if config.leave_out and _algorithm_facts(config, registry, where).get("test_time"):
         what = f"{config.algorithm} uses images of the external hospital, so no hospital can be left out as unseen"
         raise ConfigError(what, where, "remove `leave_one_out` and `leave_out`, or use `algorithm: erm`")
 

@@ -561,7 +561,7 @@ def _config(block: Mapping[str, Any], registry: Registry, where: str) -> RunConf
     check_augmentation(registry.find("augmentation", config.augmentation, where))
     if "kind" not in block.get("schedule", {}):
         config = with_required_kind(config, registry.find("optimizers", config.optimizer, where))
-    return without_training(with_stored_epoch(without_unused_groups(config, registry), registry, where))
+    return with_stored_epoch(without_training(without_unused_groups(config, registry)), registry, where)
 
 
 def _pool(hospitals: list[object], where: str) -> str:

@@ -86,9 +86,10 @@ class PageSoFar:
         self.is_behind = False
         with contextlib.suppress(OSError):  # no memory for another process, say
             self.process = subprocess.Popen(arguments, stdin=nowhere, stdout=nowhere, stderr=nowhere)  # noqa: S603
-            threading.Thread(target=self._say_at_end, args=(self.process, said), daemon=True).start()
+            threading.Thread(target=self._follow, args=(self.process, said), daemon=True).start()
 
-    def _say_at_end(self, process: "subprocess.Popen[bytes]", said: str) -> None:
+    def _follow(self, process: "subprocess.Popen[bytes]", said: str) -> None:
+        """Wait for a process; say the text if it ended without an error, and then score the runs that have ended since."""
         if process.wait() != 0:
             return
         if said:

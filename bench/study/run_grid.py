@@ -94,11 +94,12 @@ def execute(
         ended |= tally.work([job for job in jobs if job.id in later], names, on_outcome=so_far.update)
         _derive(plan, derived, tally, names)
         analyses = _Analyses(tally, names)
-        if not manifest.content.get("search"):  # a search analyses only the runs that it chooses by their scores
+        is_search = bool(manifest.content.get("search"))
+        if not is_search:  # a search analyses only the runs that it chooses by their scores
             analyses.find_missing(plan, runs)
             analyses.work([job for job in analyses.missing if not job.analysis.kind.reads_scores])
     scored = set(score_all(manifest, display.progress, say=display.say))
-    if manifest.content.get("search"):
+    if is_search:
         analyses.find_missing(plan, [run for run in runs if run.id in scored])
     analyses.work([job for job in analyses.missing if job.run.id in scored or not job.analysis.kind.per_run])
     page, lines = current_report(manifest, display.progress, with_images)

@@ -6,6 +6,7 @@ A case is a pair of an image and a finding. The kind of a case says how the pred
 
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -23,10 +24,8 @@ AGAIN = "damaged pictures are left out; delete the folder `attention` of the run
 # A case's sum of ranks grows by this number for each earlier case of the same run, hospital, finding and kind, because
 # further cases of a kind show less that is new.
 LESS_TELLING = 4
-_THREADS, _TOGETHER = (
-    2,
-    16,
-)  # threads that convert pictures, and pictures that they convert before the limits are checked
+_THREADS = 2  # threads that convert pictures
+_TOGETHER = 16  # number of pictures that are converted before the limits of the page are checked
 
 
 def with_pictures(
@@ -54,24 +53,22 @@ def with_pictures(
         for (run, dataset, finding, kind), rank in zip(cases, ranks, strict=True)
     ]
     with ThreadPoolExecutor(_THREADS) as threads:
-        for start in range(0, len(files), _TOGETHER):
-            some = files[start : start + _TOGETHER]
-            for i, (content, problem) in enumerate(
-                threads.map(lambda file: _small(folders[file[0]], file[1]), some), start
-            ):
-                if problem:
-                    damaged.append(f"{files[i][1]} of run {files[i][0]} {problem}")
-                elif content and len(pictures) < MOST and size < MOST_BYTES:
-                    pictures[i] = content
-                    size += len(content)
+        batches = (files[start : start + _TOGETHER] for start in range(0, len(files), _TOGETHER))
+        read = chain.from_iterable(threads.map(lambda file: _as_webp(folders[file[0]], file[1]), b) for b in batches)
+        for i, ((run_id, name), (picture, problem)) in enumerate(zip(files, read, strict=True)):
+            if problem:
+                damaged.append(f"{name} of run {run_id} {problem}")
+            elif picture:
+                pictures[i] = picture
+                size += len(picture)
             if len(pictures) >= MOST or size >= MOST_BYTES:
                 break
     column = pd.Series([pictures.get(i) for i in range(len(gallery))], gallery.index, dtype=object)
     return gallery.assign(picture=column), f"{AGAIN}: {'; '.join(damaged)}" if damaged else ""
 
 
-def _small(folder: Path, name: str) -> tuple[bytes, str]:
-    """Return a stored picture as WebP, and its damage or ""; no bytes if it is damaged or no picture."""
+def _as_webp(folder: Path, name: str) -> tuple[bytes, str]:
+    """Return a stored picture as WebP, and what is wrong with its file or ""; no bytes if the file is damaged or no picture."""
     content, problem = CheckedFolder(folder).read_with_problem(name)
     return (b"" if problem else webp(content)), problem
 

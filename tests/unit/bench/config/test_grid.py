@@ -211,6 +211,9 @@ def test_swad_has_the_last_epoch_in_its_configuration(tmp_path: Path, registry: 
     grid = read(tmp_path, text, registry)
     found = [(config.algorithm, config.selection) for config in grid.configs]
     assert found == [("erm", "best_val"), ("swad", "last"), ("swad", "last")]
+    probe = "sweeps:\n  - {head: probe, algorithm: swad, schedule.epochs: 4, schedule.select_on: expert_valid}\n"
+    (config,) = read(tmp_path, probe, registry).configs
+    assert (config.algorithm, config.selection) == ("erm", "best_val")  # a probe trains no network
 
 
 def test_a_network_without_one_output_layer_has_no_features_for_an_algorithm(
