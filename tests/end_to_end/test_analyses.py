@@ -106,6 +106,23 @@ def test_an_analysis_is_done_once_and_again_when_weights_options_or_images_chang
 
 @pytest.mark.grid
 @pytest.mark.usefixtures("toys")
+def test_analyses_of_the_same_cohorts_at_two_sizes_have_ids_of_their_own(
+    store_copy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(analyses.KINDS, "toy", Kind(f"{__name__}:count", Toy, per_run=False))
+    registry, grid = Registry.read(), store_copy / "toy.yaml"
+    grid.write_text(
+        f"include: {os.path.relpath(TINY, store_copy)}\nname: tiny\nanalyses: {{bad: false}}\n"
+        "sweeps: [{preprocessing: [imagenet_64, imagenet_96]}]\n"
+    )
+    plan = make_plan(Grid.read(str(grid), registry), registry, Store(store_copy / "runs"), None, None, 1, "", silent)
+    jobs = analysis_jobs(plan, plan.runs)
+    assert len({job.run.geometry for job in jobs}) == len({job.id for job in jobs}) == 2
+    assert all((plan.store.root / job.id) == job.folder for job in jobs)
+
+
+@pytest.mark.grid
+@pytest.mark.usefixtures("toys")
 def test_the_report_shows_what_is_whole_and_says_what_failed(store_copy: Path) -> None:
     from bench.planning.manifest import write_manifest
 
