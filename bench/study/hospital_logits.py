@@ -19,7 +19,7 @@ def hospital_logits(
     """Return {run id: image_id, and a column of logits for each finding}, and notes about unusable files.
 
     Findings that a run could not learn have the logit 0. Raises DatasetError if no image can be used, and ConfigError for an
-    imported model, whose network is not stored.
+    imported model, whose network is not stored, and for a run whose network changes at each hospital.
     """
     for run in runs:
         if run.get("kind") == IMPORTED:
@@ -27,6 +27,10 @@ def hospital_logits(
             raise ConfigError(
                 f"run {run['id']} was trained elsewhere: its network is not stored", "bench estimate", fix
             )
+        if run.get("test_time"):
+            what = f"run {run['id']} predicts a hospital with batch-norm statistics of this hospital's images"
+            fix = "choose the run with `algorithm: erm` and the same other settings, or give logits: --logits FOLDER"
+            raise ConfigError(what, "bench estimate", fix)
     logits: dict[str, pd.DataFrame] = {}
     skipped = pd.DataFrame(columns=["image", "reason"])
     for number, run in enumerate(runs):

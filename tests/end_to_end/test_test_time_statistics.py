@@ -11,7 +11,8 @@ from bench.planning.manifest import read_manifest
 from bench.planning.run import read_run
 from bench.sharing.bundle.read_bundle import require_stated
 from bench.store.store import Store, table_facts
-from harmonize.errors import StoreError
+from bench.study.hospital_logits import hospital_logits
+from harmonize.errors import ConfigError, StoreError
 from tests.conftest import bench
 from tests.tiny_grids import TINY, tiny_with
 
@@ -69,6 +70,14 @@ def test_commands_on_single_images_refuse_the_run_and_name_the_one_to_use(finish
     assert "needs the images of a hospital" in refused
     checked = bench("check", run_id, cwd=finished, code=None)
     assert "0 faults" in checked.stdout
+
+
+@pytest.mark.grid
+def test_an_estimate_refuses_the_run_before_any_run_predicts(finished: Path) -> None:
+    manifest = read_manifest(Store.open(finished / "runs", create=False), "adapted")
+    runs = sorted(manifest.runs, key=lambda run: run["config"]["algorithm"] != "erm")
+    with pytest.raises(ConfigError, match="batch-norm statistics of this hospital's images"):
+        hospital_logits(manifest, runs, [finished / "missing.png"], "cpu", lambda *_: None)
 
 
 @pytest.mark.grid
