@@ -147,13 +147,18 @@ def _number(value: Any) -> float | None:
 
 
 def _title(manifest: Manifest, runs: pd.DataFrame, recipe: str) -> str:
-    """Return the name of a recipe: architecture, optimizer, loss and label policy, because other bundles vary them."""
+    """Return the name of a recipe: architecture, optimizer, loss and label policy, because other bundles vary them.
+
+    The settings that vary in its own bundle, such as the algorithm, come last; then the seed of a single run.
+    """
     row = runs.loc[recipe]
     first = next((run for run in manifest.runs if recipe in (run["id"], f"{run['id']}-seeds")), None)
     if first is None:  # an imported model, or a panel
         return str(row["name"])
     parts = [str(row["name"]), *(str(first["titles"][key]) for key in ("optimizer", "loss", "uncertainty"))]
-    return ", ".join(dict.fromkeys(parts))
+    own = manifest.names[str(first["id"])]
+    seeds = [f"seed {seed}" for seed in own.seeds if recipe == first["id"]]
+    return ", ".join(dict.fromkeys([*parts, *filter(None, own.settings.values()), *seeds]))
 
 
 def _golden(manifest: Manifest) -> Iterator[Line]:

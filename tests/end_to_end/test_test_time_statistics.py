@@ -7,8 +7,10 @@ import pandas as pd
 import pytest
 from bs4 import BeautifulSoup
 
+from bench.board.examine import numbers_of
 from bench.planning.manifest import read_manifest
 from bench.planning.run import read_run
+from bench.results.report_tables import tables
 from bench.sharing.bundle.read_bundle import require_stated
 from bench.store.store import Store, table_facts
 from bench.study.hospital_logits import hospital_logits
@@ -94,6 +96,13 @@ def test_a_bundle_states_what_the_run_sees_and_cannot_hide_it(finished: Path, tm
             for hidden in ("exposure", "test_time"):
                 with pytest.raises(StoreError, match="does not state"):
                     require_stated({k: v for k, v in run.items() if k != hidden}, stored, manifest.content, "")
+
+
+@pytest.mark.grid
+def test_the_rows_of_a_board_have_the_algorithm_in_their_names(finished: Path) -> None:
+    manifest = read_manifest(Store.open(finished / "runs", create=False), "adapted")
+    erm, *adapted = sorted(row.recipe for row in numbers_of(manifest, tables(manifest)))
+    assert adapted == [f"{erm}, {TITLE}, seed {seed}" for seed in (0, 1)]
 
 
 @pytest.mark.grid
