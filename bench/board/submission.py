@@ -93,7 +93,7 @@ class Submission:
         out += text_problems("the laboratory", self.laboratory)
         out += licence_problems(self.licence)
         for number in self.numbers:
-            out += text_problems("a recipe", number.recipe, 200)
+            out += text_problems("a recipe", number.recipe, 600)
             out += [problem for name in number.seen for problem in text_problems("a hospital", name)]
         return out
 
