@@ -1,6 +1,5 @@
 """`bench app`: a local page to test one image, in the browser of this machine."""
 
-import http.client
 import importlib.util
 import os
 import signal
@@ -107,14 +106,16 @@ def _in_use(port: int) -> bool:
 
 def _answers(server: "subprocess.Popen[bytes]", port: int) -> bool:
     """Wait until the server answers; return True. Return False if the server stops, or does not answer within WAIT_S seconds."""
+    from http.client import HTTPConnection, HTTPException  # imported here: it would slow the start of every command
+
     deadline = time.monotonic() + WAIT_S
     while time.monotonic() < deadline and server.poll() is None:
-        connection = http.client.HTTPConnection(HOST, port, timeout=2)
+        connection = HTTPConnection(HOST, port, timeout=2)
         try:
             connection.request("GET", "/_stcore/health")
             connection.getresponse().read()
             return True
-        except (OSError, http.client.HTTPException):
+        except (OSError, HTTPException):
             time.sleep(0.2)
         finally:
             connection.close()
