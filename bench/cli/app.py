@@ -106,7 +106,7 @@ def _in_use(port: int) -> bool:
 
 def _answers(server: "subprocess.Popen[bytes]", port: int) -> bool:
     """Wait until the server answers; return True. Return False if the server stops, or does not answer within WAIT_S seconds."""
-    from http.client import HTTPConnection, HTTPException  # imported here: it would slow the start of every command
+    from http.client import HTTPConnection, HTTPException  # here, because it would slow the start of every command
 
     deadline = time.monotonic() + WAIT_S
     while time.monotonic() < deadline and server.poll() is None:

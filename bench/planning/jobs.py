@@ -115,7 +115,7 @@ class AnalysisJob:
 
     @property
     def id(self) -> str:
-        """Return the name of the job in progress reports and outcomes: "3fa94c1e02bd/attention", "analyses/acquisition-003fea0a64dd"."""
+        """Return the name of the job in progress reports and outcomes, e.g. "3fa94c1e02bd/attention" or "analyses/acquisition-003fea0a64dd"."""
         return f"{self.run.id if self.analysis.kind.per_run else 'analyses'}/{self.folder.name}"
 
     @property
