@@ -89,18 +89,22 @@ def _decided(
 ) -> tuple[int, float, int]:
     """Return where decisions end, and the weight of class `own` and number of labeled images among the decided images.
 
-    labeled: positions of the labeled images, in the order in which they are decided. edge [N]: where decisions end if the labeled
-    image there uses up `room`. limit: where they end if no image does; also the furthest end. rounding: see `conformal.ROUNDING`.
+    own: 0 if the images with the highest logits are decided (flagged), 1 if those with the lowest are (released). labeled: positions
+    of the labeled images, rising. edge [N]: where decisions end if the labeled image there uses up `room`. limit: where they end if
+    no image does; also the furthest end. rounding: see `conformal.ROUNDING`.
     """
+    num_labeled = labeled.shape[0]
     end, total = limit, 0.0
-    for position in labeled:
+    for i in range(num_labeled):
+        position = labeled[num_labeled - 1 - i if own else i]
         if positive[position] == own:
             total += weight[position]
             if total > room + rounding:
                 end = max(edge[position], limit) if own else min(edge[position], limit)
                 break
     found, num = 0.0, 0
-    for position in labeled:
+    for i in range(num_labeled):
+        position = labeled[num_labeled - 1 - i if own else i]
         if (position < end) if own else (position >= end):
             break
         found += weight[position] if positive[position] == own else 0.0
@@ -109,10 +113,9 @@ def _decided(
 
 
 @compiled
-def _draw(
+def _measure(
     positive: NDArray[np.bool_],
-    first: NDArray[np.int64],
-    last: NDArray[np.int64],
+    edge: NDArray[np.int64],
     weight: Array,
     reached: Array,
     labeled: NDArray[np.int64],
@@ -123,77 +126,67 @@ def _draw(
 ) -> None:
     """Write the QUANTITIES of measured patients into out [L, V]. labeled: positions of the labeled images, rising.
 
-    patients [2, 2]: labeled, then all patients with a negative image, and with a positive image.
+    edge [2, N]: `first` and `last` of `_Images`. patients [2, 2]: labeled, then all patients with a negative image, and with a
+    positive image.
     """
     num_images = positive.shape[0]
     num_measured = num_images - labeled.shape[0]
     for k in range(levels.shape[0]):
-        room = levels[k] * (patients[0] + 1) - 1
-        cut, start, false, missed, flagged, released = 0, num_images, 0.0, 0.0, 0, 0
-        if room[0] >= -rounding:
-            cut, found, num = _decided(positive, first, weight, labeled, 0, room[0], num_images, rounding)
-            false, flagged = reached[0, cut] - found, cut - num
-        if room[1] >= -rounding:  # an image that both thresholds allow is flagged
-            start, found, num = _decided(positive, last, weight, labeled[::-1], 1, room[1], cut, rounding)
-            missed, released = reached[1, -1] - reached[1, start] - found, num_images - start - num
-        measured = patients[1] - patients[0]
-        out[k, 0] = max(missed, 0.0) / measured[1] if measured[1] else np.nan
-        out[k, 1] = max(false, 0.0) / measured[0] if measured[0] else np.nan
-        out[k, 2] = released / num_measured if num_measured else np.nan
-        out[k, 3] = flagged / num_measured if num_measured else np.nan
+        cut, wrong, decided = 0, 0.0, 0
+        for own in range(2):  # images are flagged, and then released; an image that both thresholds allow is flagged
+            end, wrong, decided = num_images if own else 0, 0.0, 0
+            room = levels[k] * (patients[0, own] + 1) - 1
+            if room >= -rounding:
+                limit = cut if own else num_images
+                end, found, num = _decided(positive, edge[own], weight, labeled, own, room, limit, rounding)
+                wrong = (reached[1, num_images] - reached[1, end] if own else reached[0, end]) - found
+                decided = (num_images - end if own else end) - num
+            cut = end
+            measured = patients[1, own] - patients[0, own]
+            wrong = max(wrong, 0.0) / measured if measured else np.nan
+            out[k, 1 - own] = 0.0 if wrong < rounding else wrong  # sums of weights have rounding errors
+            out[k, 3 - own] = decided / num_measured if num_measured else np.nan
         out[k, 4] = 1 - out[k, 2] - out[k, 3]
-        for index in range(2):  # sums of weights have rounding errors
-            out[k, index] = 0.0 if out[k, index] < rounding else out[k, index]
 
 
 @compiled
-def _draws(
-    positive: NDArray[np.bool_],
-    first: NDArray[np.int64],
-    last: NDArray[np.int64],
-    weight: Array,
-    reached: Array,
+def _keys(
     start: NDArray[np.int64],
     position: NDArray[np.int64],
     images_of: NDArray[np.int64],
-    order: Orders,
+    order: NDArray[np.int64],
     num_labeled: NDArray[np.int64],
-    levels: Array,
-    rounding: float,
-) -> tuple[Array, Array]:
-    """Return the quantities [D, M, L, V], and the labeled patients with a positive and with a negative image [D, M, 2].
+    key: NDArray[np.int64],
+    patients: Array,
+) -> int:
+    """Write a key for each labeled image into `key`, and return the number of keys.
 
-    Arrays are copied number by number, because numba takes seconds to compile an assignment of arrays.
+    A key has the position of an image and the first m whose patients include the image's patient. order [P]: patients in random
+    order. patients [M, 2, 2] gets the numbers of labeled patients with a negative and with a positive image.
     """
-    num_draws, num = order.shape[0], num_labeled.shape[0]
-    out = np.empty((num_draws, num, levels.shape[0], NUM_QUANTITIES))
-    labeled_patients = np.zeros((num_draws, num, 2))
-    patients, keys = np.zeros((2, 2)), np.empty(positive.shape[0], np.int64)
-    chosen = np.empty(positive.shape[0], np.int64)
-    for own in range(2):
-        patients[1, own] = np.count_nonzero(images_of[own])
-    for d in range(num_draws):
-        patients[0] = 0
-        size, before = 0, 0
-        for m in range(num):  # a key has the position of an image and the first m whose patients include its patient
-            for p in order[d, before : num_labeled[m]]:
-                for own in range(2):
-                    patients[0, own] += images_of[own, p] > 0
-                for i in range(start[p], start[p + 1]):
-                    keys[size] = (position[i] << BITS) | m
-                    size += 1
-            before = num_labeled[m]
-            labeled_patients[d, m, 0], labeled_patients[d, m, 1] = patients[0, 1], patients[0, 0]
-        rising = np.sort(keys[:size])  # once for all m: sorting takes most of the time
-        for m in range(num):
-            num_chosen = 0
-            for key in rising:
-                chosen[num_chosen] = key >> BITS  # overwritten by the next key if its patient is not labeled yet
-                num_chosen += (key & MASK) <= m
-            patients[0, 0], patients[0, 1] = labeled_patients[d, m, 1], labeled_patients[d, m, 0]
-            labeled = chosen[:num_chosen]
-            _draw(positive, first, last, weight, reached, labeled, patients, levels, rounding, out[d, m])
-    return out, labeled_patients
+    size, before = 0, 0
+    for m in range(num_labeled.shape[0]):
+        for own in range(2):
+            patients[m, 0, own] = patients[m - 1, 0, own] if m else 0
+        for i in range(before, num_labeled[m]):
+            p = order[i]
+            for own in range(2):
+                patients[m, 0, own] += images_of[own, p] > 0
+            for j in range(start[p], start[p + 1]):
+                key[size] = (position[j] << BITS) | m
+                size += 1
+        before = num_labeled[m]
+    return size
+
+
+@compiled
+def _labeled(key: NDArray[np.int64], m: int, out: NDArray[np.int64]) -> int:
+    """Write the positions of the images that are labeled at `m` into `out`, and return their number. key: rising."""
+    num = 0
+    for i in range(key.shape[0]):
+        out[num] = key[i] >> BITS  # overwritten by the next key if its patient is not labeled yet
+        num += (key[i] & MASK) <= m
+    return num
 
 
 class LabeledDraws(NamedTuple):
@@ -214,9 +207,32 @@ class LabeledDraws(NamedTuple):
 
         num_labeled [M]: values of n, rising.
         """
-        images, num = _Images.of(column, self.order.shape[1]), np.array(num_labeled, np.int64)
-        drawn: tuple[Array, Array] = _draws(*images, self.order, num, np.array(levels), ROUNDING)
-        return drawn
+        images, labeled_at = _Images.of(column, self.order.shape[1]), np.array(num_labeled, np.int64)
+        num_draws, num, rates = len(self.order), len(num_labeled), np.array(levels)
+        out = np.empty((num_draws, num, len(rates), NUM_QUANTITIES))
+        patients = np.empty((num_draws, num, 2, 2))
+        patients[:, :, 1] = np.count_nonzero(images.images_of, axis=1)
+        edge = np.stack([images.first, images.last])
+        key, chosen = np.empty((2, len(images.positive)), np.int64)
+        for d, order in enumerate(self.order):
+            size = _keys(images.start, images.position, images.images_of, order, labeled_at, key, patients[d])
+            key[
+                :size
+            ].sort()  # once for all m. By numpy, because numba would compile its own sort for more than a second
+            for m in range(num):
+                labeled = chosen[: _labeled(key[:size], m, chosen)]
+                _measure(
+                    images.positive,
+                    edge,
+                    images.weight,
+                    images.reached,
+                    labeled,
+                    patients[d, m],
+                    rates,
+                    ROUNDING,
+                    out[d, m],
+                )
+        return out, patients[:, :, 0, ::-1]
 
 
 def rows(run_id: str, findings: Sequence[str], external: Sequence[SplitMetrics]) -> list[Row]:

@@ -96,7 +96,7 @@ def compiled(function: Function) -> Function:
         before = settings.CACHE_DIR
         settings.CACHE_DIR = str(folder or before)  # numba's njit reads this setting when it is applied to a function
         try:
-            make = numba.njit(cache=folder is not None, nogil=True, error_model="numpy")
+            make = numba.njit(cache=folder is not None, nogil=True, error_model="numpy", no_cfunc_wrapper=True)
             return cast("Function", make(function))
         finally:
             settings.CACHE_DIR = before

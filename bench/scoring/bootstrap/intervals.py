@@ -357,26 +357,25 @@ def mean_of(value: Array, replicates: Array) -> tuple[float, Array]:
 
 def mean_over(numbers: Array) -> Array:
     """Compute the mean [..., 1 + B] over the first axis of numbers [S, ..., 1 + B]: values, then replicates, as `mean_of`."""
-    rows = np.ascontiguousarray(numbers, np.float64).reshape(len(numbers), -1, numbers.shape[-1])
-    return _means(rows).reshape(numbers.shape[1:])
+    rows = np.moveaxis(np.asarray(numbers, np.float64).reshape(len(numbers), -1, numbers.shape[-1]), 0, 1)
+    out = np.full((len(rows), rows.shape[-1]), np.nan)
+    _means(np.ascontiguousarray(rows[..., 0]), np.ascontiguousarray(rows[..., 1:]), out)
+    return out.reshape(numbers.shape[1:])
 
 
 @compiled
-def _means(numbers: Array) -> Array:
-    """Compute the means [R, 1 + B] of numbers [S, R, 1 + B]."""
-    out = np.full(numbers.shape[1:], np.nan)
-    for r in range(numbers.shape[1]):
-        value = numbers[:, r, 0].copy()
-        not_nan, center, num = np.isfinite(value), 0.0, 0
-        for k in range(value.shape[0]):
-            center += value[k] if not_nan[k] else 0.0
+def _means(value: Array, replicates: Array, out: Array) -> None:
+    """Write the means of value [R, S] and of replicates [R, S, B] into out [R, 1 + B]; a mean of no finite value is left out."""
+    for r in range(value.shape[0]):
+        not_nan, center, num = np.isfinite(value[r]), 0.0, 0
+        for k in range(value.shape[1]):
+            center += value[r, k] if not_nan[k] else 0.0
             num += not_nan[k]
         if num:
             out[r, 0] = center / num
-            replicates = _mean(value, numbers[:, r, 1:], not_nan, center / num)
-            for b in range(replicates.shape[0]):  # assigning the array would take as long to compile as three functions
-                out[r, 1 + b] = replicates[b]
-    return out
+            mean = _mean(value[r], replicates[r], not_nan, center / num)
+            for b in range(mean.shape[0]):  # assigning the array would take as long to compile as three functions
+                out[r, 1 + b] = mean[b]
 
 
 @compiled

@@ -76,13 +76,13 @@ def _sort_images(
 def _starts(rows: Rows, code: NDArray[np.int32], num_groups: int) -> NDArray[np.int64]:
     """Return the index of the first image of each group, then the number of images [G + 1], for `Column.starts`.
 
-    code [A, N]: index of each image's group for each attribute, -1 for no group.
+    code [N, A]: index of each image's group for each attribute, -1 for no group.
     """
     start = np.zeros(num_groups + 1, np.int64)
-    for a in range(code.shape[0]):
-        for i in range(rows.shape[0]):
-            if code[a, rows[i]] >= 0:
-                start[code[a, rows[i]] + 1] += 1
+    for i in range(rows.shape[0]):
+        for a in range(code.shape[1]):
+            if code[rows[i], a] >= 0:
+                start[code[rows[i], a] + 1] += 1
     for g in range(num_groups):
         start[g + 1] += start[g]
     return start
@@ -254,7 +254,7 @@ class Column:
 
         The result depends on the labels, not on the scores, so all runs of a cohort can share it.
         """
-        start: NDArray[np.int64] = _starts(self.rows, code_AN, num_groups)
+        start: NDArray[np.int64] = _starts(self.rows, _by_image(code_AN), num_groups)
         return start
 
     def by_group(self, code_AN: NDArray[np.int32], start: NDArray[np.int64], cut: int) -> "GroupedImages":
@@ -263,9 +263,8 @@ class Column:
         cut: number of images with the highest scores that are before the cut. code_AN: index of each image's group for each
         attribute, -1 for no group. An image occurs once in each of its groups.
         """
-        # This copies nothing, because the indices of one image are already adjacent in `PatientGroups.codes`.
-        code_NA = np.ascontiguousarray(code_AN.T)
-        return GroupedImages(start, *_group_images(start, self.rows, self.patient, self.score, self.kind, code_NA, cut))
+        columns = (self.rows, self.patient, self.score, self.kind)
+        return GroupedImages(start, *_group_images(start, *columns, _by_image(code_AN), cut))
 
     @property
     def positive(self) -> NDArray[np.bool_]:
@@ -304,6 +303,11 @@ class Column:
         positive = self.positive
         positives = np.array([np.count_nonzero(positive[:cut]) for cut in cut_Q], np.int64)
         return np.stack([cut_Q - positives, positives], 1)
+
+
+def _by_image(code_AN: NDArray[np.int32]) -> NDArray[np.int32]:
+    """Return the indices image by image [N, A]. Nothing is copied if they are those of `PatientGroups.codes`."""
+    return np.ascontiguousarray(code_AN.T)
 
 
 class GroupedImages(NamedTuple):
