@@ -19,7 +19,7 @@ from bench.system.child_processes import end_with_parent
 from bench.system.devices import choose_devices
 from harmonize.errors import ConfigError, SetupError
 
-_METHOD = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
+START_METHOD = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
 
 # By default, an OpenMP thread that waits for other threads keeps its core busy for milliseconds. If several processes
 # share the cores, the waiting thread blocks the thread that it waits for. With these variables, a waiting thread soon
@@ -86,10 +86,10 @@ def teams(devices: Sequence[str], size: int) -> list[tuple[str, ...]]:
 
 def warm_up() -> None:
     """Start the process from which workers are forked, in the background. This process imports torch once for all workers."""
-    if _METHOD == "forkserver":
+    if START_METHOD == "forkserver":
         from multiprocessing import forkserver
 
-        multiprocessing.get_context(_METHOD).set_forkserver_preload(["bench.executors.worker_imports"])
+        multiprocessing.get_context(START_METHOD).set_forkserver_preload(["bench.executors.worker_imports"])
         with _threads(1):
             forkserver.ensure_running()
 
@@ -118,7 +118,7 @@ def submit(jobs: Sequence[Work], slots: Sequence[tuple[str, ...]], on_event: OnE
     A slot is the group of devices that one job uses. Several slots may have the same device.
     """
     warm_up()  # does nothing if `prepare` was called
-    context = multiprocessing.get_context(_METHOD)
+    context = multiprocessing.get_context(START_METHOD)
     waiting, free = list(jobs), list(slots)
     busy: dict[Connection, _Worker] = {}
     spare: dict[tuple[str, ...], list[_Worker]] = {}

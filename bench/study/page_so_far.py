@@ -1,30 +1,38 @@
 """Score runs, and write the page of a grid, while other runs are still training."""
 
 import contextlib
-import subprocess
-import sys
+import multiprocessing
+import os
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from bench.executors.execute_job import Outcome
+from bench.executors.local import START_METHOD
 from bench.planning.manifest import Manifest
-from bench.results.score_runs import remarks
+from bench.results.score_runs import remarks, score_all
 from bench.study.job_progress import Display
+from bench.system.child_processes import end_with_parent
 
 _WORTH_S = 20.0  # a page is worth its cost if a run takes at least this long
 _LONG_S = 300.0  # beside runs of this length, a page takes no time that a user feels
 _EVERY_S = 600.0  # least seconds between the beginnings of two pages
+_NICE = 10  # added to the niceness of a process that writes a page, so that it gives way to training
+_Work = Callable[[Manifest, bool], None]
 
 
 @dataclass(slots=True)
 class PageSoFar:
     """The page of the runs that are finished so far, and their scores. One process at a time makes them.
 
-    `bench report`, with low priority, scores the finished runs and writes the page. When no page is due, `bench score` only scores them. Scores are
-    kept, so the final page does not need them again, and the first run's scores leave compiled code for those of the others.
+    The process scores the finished runs and, if a page is due, writes it with low priority. Scores are kept, so the final page
+    does not need them again, and the first run's scores leave compiled code for those of the others. The process is forked
+    as workers are, because a new Python would import libraries for seconds.
     Runs that end while the process is at work are scored by a next one, as long as there is other work beside it. A failure
     of the process is no failure of the grid: the final page is written in any case. As a context manager, this class waits
     for the process, because two processes must not write one page; after an error or Ctrl-C, it stops the process.
@@ -34,7 +42,8 @@ class PageSoFar:
     with_images: bool
     display: Display
     places: int = 1  # how many runs are trained at a time
-    process: "subprocess.Popen[bytes] | None" = None
+    process: BaseProcess | None = None
+    follower: threading.Thread | None = None  # waits for the process
     began: float = -_EVERY_S  # when the last page was begun
     is_behind: bool = False  # whether a run has ended since the process began
     has_ended: bool = False  # whether there is no more work beside the process
@@ -53,7 +62,7 @@ class PageSoFar:
 
     def _update(self, outcome: Outcome, finished: int, total: int) -> None:
         left, now = total - finished, time.monotonic()
-        if self.process is not None and self.process.poll() is None:
+        if self.follower is not None and self.follower.is_alive():
             self.is_behind = True
             return
         if left == 0:
@@ -62,40 +71,36 @@ class PageSoFar:
         if outcome.seconds >= _WORTH_S and now - self.began >= _EVERY_S and not is_near:
             self.began = now
             page = self.manifest.store.root / "report" / str(self.manifest.content["name"]) / "leaderboard.html"
-            options = ["--with-images"] if self.with_images else []
-            self._start(
-                ["nice", sys.executable], "report", options, f"leaderboard of {finished} of {total} runs: {page}"
-            )
+            self._start(_report, f"leaderboard of {finished} of {total} runs: {page}")
         else:
             self._score()
 
     def _score(self) -> None:
         """Begin to score; in a search, do nothing."""
         if not self.manifest.content.get("search"):
-            # not with low priority: scores are needed in any case, and one core would make them at the end while others wait
-            self._start([sys.executable], "score", [], "")
+            self._start(_score, "")
 
-    def _start(self, python: list[str], command: str, options: list[str], said: str) -> None:
-        """Start `bench COMMAND` for the grid; say the text `said` when the command has ended without an error."""
-        of_grid = ["--grid", str(self.manifest.content["name"]), "--store", str(self.manifest.store.root), "--quiet"]
-        arguments = [*python, "-m", "bench.cli", command, *of_grid, *options]
-        nowhere = subprocess.DEVNULL
+    def _start(self, work: _Work, said: str) -> None:
+        """Start a process that does `work`; say the text `said` when it has ended without an error."""
         if self.process is None:  # the process remains silent on scores that it makes again
             for line in remarks(self.manifest):
                 self.display.say(line)
         self.is_behind = False
         with contextlib.suppress(OSError):  # no memory for another process, say
-            self.process = subprocess.Popen(arguments, stdin=nowhere, stdout=nowhere, stderr=nowhere)  # noqa: S603
-            threading.Thread(target=self._follow, args=(self.process, said), daemon=True).start()
+            self.process, connection = _begun(work, self.manifest, self.with_images)
+            self.follower = threading.Thread(target=self._follow, args=(connection, said), daemon=True)
+            self.follower.start()
 
-    def _follow(self, process: "subprocess.Popen[bytes]", said: str) -> None:
+    def _follow(self, connection: Connection, said: str) -> None:
         """Wait for a process; say the text if it ended without an error, and then score the runs that have ended since."""
-        if process.wait() != 0:
+        try:
+            connection.recv()
+        except (EOFError, OSError):
             return
         if said:
             self.display.say(said)
         with self.lock:
-            if self.is_behind and not self.has_ended and self.process is process:
+            if self.is_behind and not self.has_ended:
                 self._score()
 
     def __enter__(self) -> Self:
@@ -106,7 +111,45 @@ class PageSoFar:
     ) -> None:
         with self.lock:
             self.has_ended = True
-        if self.process is not None:
+        if self.process is not None and self.follower is not None:
             if kind is not None:
                 self.process.terminate()
-            self.process.wait()
+            self.follower.join()
+            self.process.join()
+
+
+def _begun(work: _Work, manifest: Manifest, with_images: bool) -> tuple[BaseProcess, Connection]:
+    """Start a process that does `work`, and return it with a connection. It sends True at its end, and nothing if it failed."""
+    context: Any = multiprocessing.get_context(START_METHOD)
+    ours, its = context.Pipe(duplex=False)
+    process = context.Process(target=_do, args=(its, work, manifest, with_images))
+    process.start()
+    its.close()
+    return process, ours
+
+
+def _do(connection: Connection, work: _Work, manifest: Manifest, with_images: bool) -> None:
+    """Do `work` in silence: the command reports failures when it makes scores and page at its end."""
+    end_with_parent()
+    nowhere = os.open(os.devnull, os.O_RDWR)
+    for stream in range(3):
+        os.dup2(nowhere, stream)
+    work(manifest, with_images)
+    connection.send(True)
+
+
+def _score(manifest: Manifest, _: bool) -> None:
+    """Score with normal priority: the scores are needed in any case, and later one core would make them while others wait."""
+    score_all(manifest, _show_nothing)
+
+
+def _report(manifest: Manifest, with_images: bool) -> None:
+    """Score, and write the page, with low priority."""
+    from bench.results.write_report import score_and_report  # slow imports
+
+    os.nice(_NICE)
+    score_and_report(manifest, None, _show_nothing, with_images)
+
+
+def _show_nothing(what: str, done: int, total: int) -> None:
+    """Show no progress."""

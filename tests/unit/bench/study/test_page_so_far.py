@@ -1,7 +1,10 @@
 """The page of a grid while its runs are still training."""
 
+import multiprocessing
 import threading
 import time
+from collections.abc import Callable
+from multiprocessing.connection import Connection
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -57,7 +60,7 @@ def test_an_interrupt_stops_the_page_and_says_nothing(store_copy: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         interrupted()
     assert so_far.process is not None
-    assert so_far.process.poll() is not None
+    assert not so_far.process.is_alive()
     assert not said.lines
 
 
@@ -77,22 +80,23 @@ def test_scores_are_made_while_other_runs_are_missing_and_damaged_ones_are_named
 
 
 class Started:
-    """Processes that were asked for, and that have ended."""
+    """Processes that were asked for, and that have failed at once."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.commands: list[str] = []
-        monkeypatch.setattr(page_so_far.subprocess, "Popen", self)
+        monkeypatch.setattr(page_so_far, "_begun", self)
         monkeypatch.setattr(page_so_far, "remarks", lambda _: [])
 
-    def __call__(self, command: list[str], **_: Any) -> "Started":
-        self.commands.append(command[command.index("bench.cli") + 1])
-        return self
+    def __call__(self, work: Callable[..., None], *_: Any) -> Any:
+        self.commands.append(work.__name__.strip("_"))
+        ours, its = multiprocessing.Pipe(duplex=False)
+        its.close()
+        return SimpleNamespace(join=lambda: None), ours
 
-    def poll(self) -> int:
-        return 0
 
-    def wait(self) -> int:
-        return 1
+def wait_for_its_end(so_far: PageSoFar) -> None:
+    if so_far.follower is not None:
+        so_far.follower.join()
 
 
 def so_far_of(places: int = 1, **content: Any) -> PageSoFar:
@@ -132,6 +136,7 @@ def test_what_is_begun_when_a_run_of_four_has_ended(
 def test_a_search_is_not_scored_before_its_page(monkeypatch: pytest.MonkeyPatch) -> None:
     started, so_far = Started(monkeypatch), so_far_of(search={"trials": 2})
     so_far.update(ended(5.0), 1, 40)
+    wait_for_its_end(so_far)
     assert not started.commands
     so_far.update(ended(), 2, 40)
     assert started.commands == ["report"]
@@ -143,6 +148,7 @@ def test_a_second_page_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     for now, command in ((1000.0, "report"), (1500.0, "score"), (1700.0, "report")):
         clock[0] = now
         so_far.update(ended(), 1, 40)
+        wait_for_its_end(so_far)
         assert started.commands[-1] == command
 
 
@@ -151,15 +157,16 @@ class AtWork(Started):
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         super().__init__(monkeypatch)
-        self.processes: list[threading.Event] = []
+        self.processes: list[Connection] = []
 
-    def __call__(self, command: list[str], **_: Any) -> Any:
-        super().__call__(command)
-        ends = threading.Event()
-        self.processes.append(ends)
-        return SimpleNamespace(
-            poll=lambda: 0 if ends.is_set() else None, wait=lambda: 0 if ends.wait(60) else 1, terminate=ends.set
-        )
+    def __call__(self, work: Callable[..., None], *_: Any) -> Any:
+        process, _ = super().__call__(work)
+        ours, its = multiprocessing.Pipe(duplex=False)
+        self.processes.append(its)
+        return process, ours
+
+    def end(self, index: int) -> None:
+        self.processes[index].send(True)
 
 
 def test_runs_that_end_while_others_are_scored_are_scored_next_as_long_as_there_is_other_work(
@@ -171,13 +178,13 @@ def test_runs_that_end_while_others_are_scored_are_scored_next_as_long_as_there_
         so_far.update(ended(5.0), 2, 3)
         so_far.update(ended(5.0), 3, 3)
         assert started.commands == ["score"]
-        started.processes[0].set()
+        started.end(0)
         for _ in range(600):
             if len(started.processes) == 2:
                 break
             time.sleep(0.1)
         assert started.commands == ["score", "score"]
-        threading.Timer(0.2, started.processes[1].set).start()
+        threading.Timer(0.2, started.end, [1]).start()
     time.sleep(0.5)
     assert len(started.commands) == 2
 
@@ -187,6 +194,6 @@ def test_nothing_more_is_scored_when_there_is_no_other_work(monkeypatch: pytest.
     with so_far_of() as so_far:
         so_far.update(ended(5.0), 1, 2)
         so_far.update(ended(5.0), 2, 2)
-        threading.Timer(0.2, started.processes[0].set).start()
+        threading.Timer(0.2, started.end, [0]).start()
     time.sleep(0.5)
     assert started.commands == ["score"]
