@@ -96,7 +96,8 @@ def compiled(function: Function) -> Function:
         before = settings.CACHE_DIR
         settings.CACHE_DIR = str(folder or before)  # numba's njit reads this setting when it is applied to a function
         try:
-            make = numba.njit(cache=folder is not None, nogil=True, error_model="numpy", no_cfunc_wrapper=True)
+            options = {"cache": folder is not None, "nogil": True, "error_model": "numpy", "no_cfunc_wrapper": True}
+            make = cast("Any", numba).njit(**options)
             return cast("Function", make(function))
         finally:
             settings.CACHE_DIR = before
