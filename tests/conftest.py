@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from filelock import FileLock
+from hypothesis import settings
 
 from bench.config.grid import Grid
 from bench.config.registry import Registry
@@ -23,6 +24,9 @@ Command = Callable[..., "subprocess.CompletedProcess[str]"]
 collect_ignore_glob = ["wheel", "conftest.py", "*/conftest.py"]
 Once = Callable[[str, Callable[[Path], object]], Path]
 Drawn = Callable[[str | Path, Path], Path]
+# an example may compile a function, or run while other processes use all cores
+settings.register_profile("unhurried", settings(), deadline=None)
+settings.load_profile("unhurried")
 _imported: list[
     int
 ] = []  # numbers of modules that were imported when their objects were last left out of garbage collection

@@ -18,7 +18,7 @@ table = st.lists(st.tuples(text, st.sampled_from(["1.0", "0.0", "-1.0", ""]), te
 damages = st.lists(st.sampled_from([0, 0, 0, 1, 2, -1, -4]), min_size=8, max_size=8)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(table, damages, st.sampled_from(["\n", "\r\n"]))
 def test_exactly_the_rows_with_another_number_of_cells_have_a_fault(
     rows: list[tuple[str, str, str]], damages: list[int], end: str

@@ -13,7 +13,7 @@ from harmonize.cohorts.exclude_list import remove_listed
 ID = st.text(st.sampled_from("aB01=+-@.,;\"'/ é"), min_size=1, max_size=6).filter(str.strip)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(
     st.lists(st.tuples(ID, st.sampled_from("pqrs")), unique_by=lambda row: row[0]),
     st.lists(ID),

@@ -19,7 +19,7 @@ def table_of(patients: list[str], official: dict[str, str]) -> pd.DataFrame:
     )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(names, min_size=1, max_size=30), st.dictionaries(names, officials), shares)
 def test_no_patient_is_ever_in_two_splits(
     patients: list[str], official: dict[str, str], parts: dict[str, float]
@@ -32,7 +32,7 @@ def test_no_patient_is_ever_in_two_splits(
     assert (split[stated] == table.loc[stated, "split"]).all()
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(names, min_size=1, max_size=20), st.lists(names, max_size=20), shares)
 def test_a_patient_stays_in_its_split_when_rows_are_added_or_moved(
     patients: list[str], others: list[str], parts: dict[str, float]
@@ -47,7 +47,7 @@ def test_a_position_is_in_the_unit_interval(patient: str) -> None:
     assert 0 <= position(patient) < 1
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(shares, st.integers(0, 1000))
 def test_shares_are_kept_among_many_patients(parts: dict[str, float], offset: int) -> None:
     split = assign(table_of([f"{offset}/{k}" for k in range(4000)], {}), parts)

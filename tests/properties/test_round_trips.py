@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from harmonize.cohorts.label_mapping import native_labels
 from harmonize.datasets import LABELS, adapter, brax, chexpert, mimic, native, nih, vindr
 
-quick = settings(max_examples=25, deadline=None)
+quick = settings(max_examples=25)
 Rows = list[dict[str, Any]]
 
 sexes = st.sampled_from(["F", "M", ""])

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from bench.training.batch_sampling import balanced, class_membership, micro_batches, shuffled
 
-quick = settings(max_examples=60, deadline=None)
+quick = settings(max_examples=60)
 
 
 @st.composite

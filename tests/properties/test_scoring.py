@@ -30,7 +30,7 @@ score = st.one_of(st.integers(-3, 3).map(float), st.floats(-50, 50, width=32))
 labelled = st.lists(st.tuples(st.booleans(), score), min_size=1, max_size=40)
 probability = st.one_of(st.sampled_from([0.0, 1.0, 0.5, 1 / 3, 1 / 15, 0.2, 0.6]), st.floats(0, 1))
 forecasts = st.lists(st.tuples(st.booleans(), probability), min_size=1, max_size=60)
-quick = settings(max_examples=80, deadline=None)
+quick = settings(max_examples=80)
 
 
 def arrays(rows: list[tuple[bool, float]]) -> tuple[np.ndarray, np.ndarray]:

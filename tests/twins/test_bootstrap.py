@@ -57,7 +57,7 @@ def test_rank_metrics_equal_scikit_learn_on_the_resampled_rows(distinct: int, nu
     np.testing.assert_allclose(auprc, plain_loop(average_precision_score, resamples, label, score), rtol=0, atol=1e-12)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     st.lists(
         st.tuples(st.integers(0, 5), st.sampled_from([0, 1, -1]), st.sampled_from([-1.0, -0.0, 0.0, 0.5, 2.0])),

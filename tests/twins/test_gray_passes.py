@@ -21,7 +21,7 @@ from harmonize.images import roi
 Images = NDArray[np.uint8]
 sides = st.tuples(st.integers(1, 4), st.integers(1, 37), st.integers(1, 70))
 batches = sides.flatmap(lambda shape: arrays(np.uint8, shape, elements=st.integers(0, 255)))
-quick = settings(max_examples=60, deadline=None)  # compiled at its first use
+quick = settings(max_examples=60)
 seeds = st.integers(0, 2**32 - 1)
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 

@@ -13,7 +13,7 @@ from bench.scoring.bootstrap.sort_scores import area, falling
 seeds = st.integers(0, 2**32 - 1)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(seed=seeds, num=st.integers(1, 400), rounded=st.booleans(), missing=st.booleans())
 def test_percentiles_are_numpys_to_the_last_bit(seed: int, num: int, rounded: bool, missing: bool) -> None:
     draw = np.random.default_rng(seed)
@@ -30,7 +30,7 @@ def test_percentiles_are_numpys_to_the_last_bit(seed: int, num: int, rounded: bo
         np.testing.assert_array_equal([low[row], high[row]], expected)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(seed=seeds, num=st.integers(0, 60))
 def test_the_area_along_falling_scores_is_that_of_ranks(seed: int, num: int) -> None:
     draw = np.random.default_rng(seed)
@@ -40,7 +40,7 @@ def test_the_area_along_falling_scores_is_that_of_ranks(seed: int, num: int) -> 
     assert area(label[order], score[order]) == pytest.approx(metrics.auroc(label[known], score[known]), nan_ok=True)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(seed=seeds, num=st.integers(4, 12), spoilt=st.integers(0, 3))
 def test_lines_without_one_run_are_fits_without_it(seed: int, num: int, spoilt: int) -> None:
     draw = np.random.default_rng(seed)

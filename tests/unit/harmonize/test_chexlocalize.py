@@ -45,7 +45,7 @@ def rle(mask: NDArray[np.bool_]) -> dict[str, object]:
 
 
 @pytest.mark.slow
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(arrays(bool, array_shapes(min_dims=2, max_dims=2, max_side=40)))
 def test_decoding_undoes_encoding(mask: NDArray[np.bool_]) -> None:
     np.testing.assert_array_equal(decode_rle(rle(mask)), mask)
@@ -84,7 +84,7 @@ def test_damaged_run_lengths_raise_an_error_with_their_location(bad: object, mes
     assert caught.value.where == "here.json: image.Edema"
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.text(st.characters(min_codepoint=40, max_codepoint=120), max_size=20))
 def test_any_text_is_decoded_or_raises_dataset_error(text: str) -> None:
     with contextlib.suppress(DatasetError):

@@ -2,7 +2,7 @@
 
 import pandas as pd
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from harmonize.datasets.chexpert import _STUDY
@@ -14,7 +14,6 @@ WORDS = st.sampled_from(
 
 
 @pytest.mark.slow
-@settings(deadline=None)
 @given(st.lists(st.lists(WORDS, max_size=6).map("".join), min_size=1, max_size=8), st.sampled_from(["str", "object"]))
 def test_groups_equal_those_of_pandas(cells: list[str], dtype: str) -> None:
     text = pd.Series(cells, index=range(5, 5 + len(cells)), dtype=dtype)

@@ -35,7 +35,7 @@ def rows(votes: dict[str, dict[str, frozenset[str]]]) -> list[str]:
 
 
 @pytest.mark.slow
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(VOTES)
 def test_boxes_of_readers_give_the_labels_of_each_source(votes: dict[str, dict[str, frozenset[str]]]) -> None:
     with TemporaryDirectory() as folder:

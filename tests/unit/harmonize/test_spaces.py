@@ -90,7 +90,7 @@ any_state = st.sampled_from([1, 0, -1, -2, None])
 
 @pytest.mark.slow
 @pytest.mark.parametrize("layout", ["chexpert", "mimic", "vindr", "brax"])
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(data=st.data())
 def test_a_column_family_is_absent_only_if_a_cell_is_absent(layout: str, data: st.DataObject) -> None:
     labels = adapter(layout).LABELS
@@ -114,7 +114,7 @@ def test_a_column_family_is_absent_only_if_a_cell_is_absent(layout: str, data: s
 
 @pytest.mark.slow
 @pytest.mark.parametrize("layout", ["nih", "padchest"])
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(data=st.data())
 def test_a_token_family_is_null_for_findings_without_a_label(layout: str, data: st.DataObject) -> None:
     labels = sorted(labelmap.vocabulary(layout) or nih.TOKENS)

@@ -35,7 +35,7 @@ def true_scores(given_: LabeledPredictions, threshold: float) -> tuple[NDArray[n
     return label, probability, net_benefit(label, probability, threshold)
 
 
-@settings(max_examples=40, deadline=None, derandomize=True)
+@settings(max_examples=40, derandomize=True)
 @given(st.integers(0, 1000), st.integers(80, 600), st.floats(0.2, 0.8), st.floats(-1, 4), st.floats(0.01, 0.99))
 def test_the_true_score_is_within_the_bounds(seed: int, num: int, share: float, pull: float, threshold: float) -> None:
     made = predictions(seed, num, share, pull)
@@ -67,7 +67,7 @@ def test_bounds_can_be_computed_by_hand() -> None:
     assert (inside.low, inside.high) == (pytest.approx((0 - 1.5 * 2) / 18), pytest.approx(6 / 18))
 
 
-@settings(max_examples=60, deadline=None, derandomize=True)
+@settings(max_examples=60, derandomize=True)
 @given(st.lists(st.lists(st.integers(0, 12), min_size=12, max_size=12), min_size=1, max_size=4), st.integers(2, 10))
 def test_merged_bins_have_no_small_count(counts: list[list[int]], least: int) -> None:
     table = np.array(counts, np.int64)

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
@@ -69,7 +69,6 @@ def test_the_result_depends_only_on_the_seed(name: str) -> None:
 
 
 @EACH
-@settings(deadline=None)  # compiled at its first use
 @given(seed=st.integers(0, 2**63 - 1), shape=st.tuples(st.integers(1, 5), st.integers(8, 20), st.integers(8, 20)))
 def test_a_step_keeps_shape_and_range(name: str, seed: int, shape: tuple[int, int, int]) -> None:
     x = torch.rand(shape[0], 1, *shape[1:], generator=torch.Generator().manual_seed(1))

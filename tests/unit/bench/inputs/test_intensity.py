@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from skimage.exposure import match_histograms
@@ -73,7 +73,6 @@ def test_histstd_equals_the_textbook() -> None:
     np.testing.assert_allclose(standardised(batch(*images), learned), expected, atol=1e-6)
 
 
-@settings(deadline=None)
 @given(arrays(np.uint8, (3, 7, 9)))
 def test_landmarks_equal_numpy_percentiles_of_the_foreground(images: Images) -> None:
     computed = landmarks(histograms(torch.from_numpy(images))).numpy()
@@ -83,7 +82,6 @@ def test_landmarks_equal_numpy_percentiles_of_the_foreground(images: Images) -> 
 
 
 @pytest.mark.slow
-@settings(deadline=None)
 @given(arrays(np.uint8, (2, 6, 8)), arrays(np.uint8, (1, 6, 8)))
 def test_histmatch_equals_scikit_image(images: Images, other: Images) -> None:
     learned = learn("histmatch", [torch.from_numpy(other)])
@@ -102,7 +100,6 @@ def test_an_image_matched_to_itself_is_unchanged() -> None:
 
 
 @pytest.mark.slow
-@settings(deadline=None)
 @given(arrays(np.uint8, (2, 5, 5)))
 def test_every_table_is_monotonic_and_between_0_and_1(images: Images) -> None:
     three = batch(*beta_images())
@@ -122,7 +119,6 @@ def test_interpolation_equals_numpy(points: list[int], x: list[float]) -> None:
     np.testing.assert_allclose(computed[0], np.interp(x, rising, y), atol=1e-9)
 
 
-@settings(deadline=None)
 @given(arrays(np.uint8, (4, 3, 5)))
 def test_histograms_count_every_pixel_of_every_image(images: Images) -> None:
     expected = [np.bincount(image.ravel(), minlength=256) for image in images]

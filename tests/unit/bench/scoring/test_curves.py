@@ -14,7 +14,7 @@ def column(label: np.ndarray, score: np.ndarray) -> Column:
     return Column.of(np.arange(len(label), dtype=np.int32), label.astype(np.int8), score.astype(np.float32))
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(st.lists(st.tuples(st.booleans(), st.integers(0, 6)), min_size=2, max_size=60))
 def test_every_point_lies_on_the_curve_that_scikit_learn_draws(images: list[tuple[bool, int]]) -> None:
     label, score = np.array([p for p, _ in images], int), np.array([s for _, s in images], float)

@@ -286,7 +286,7 @@ def test_too_few_similar_external_images_are_reported() -> None:
 
 
 @pytest.mark.slow
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.lists(
         st.tuples(st.integers(0, 3), st.booleans(), st.sampled_from([0.0, 0.1, 0.5, 0.9]), st.integers(0, 2)),

@@ -140,7 +140,7 @@ def test_a_new_image_without_finite_features_has_no_distance_and_others_keep_the
     np.testing.assert_array_equal(found[[0, 2]], home.percentiles(new)[[0, 2]])
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.integers(40, 90), st.integers(1, 60), st.integers(0, 1000))
 def test_percentiles_are_at_least_0_and_below_100_for_any_size(num: int, width: int, seed: int) -> None:
     home = ImageDistances.fit(np.maximum(features(num, width, seed), 0).astype(np.float16), ids(num))

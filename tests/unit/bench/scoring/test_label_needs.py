@@ -111,7 +111,6 @@ def test_the_careful_threshold_is_the_tolerance_limit_of_the_binomial_distributi
 
 
 @pytest.mark.slow
-@settings(deadline=None)
 @given(st.integers(0, 300))
 def test_the_quick_paths_equal_the_functions_of_scoring(seed: int) -> None:
     hospital = column(seed, 30, 0.5, 0.3)
@@ -132,7 +131,6 @@ def test_constant_logits_and_absent_classes_have_the_calibrators_of_scoring() ->
     assert np.isnan(thresholds(LabeledColumn(absent, constant, np.arange(5)), 0.9)).all()
 
 
-@settings(deadline=None)
 @given(st.integers(0, 100))
 def test_fewer_patients_with_the_same_images_make_the_threshold_more_careful(seed: int) -> None:
     hospital = column(seed, 120)
@@ -148,7 +146,7 @@ def split(hospital: LabeledColumn, order: Any, names: Any) -> ScoredSplit:
     return ScoredSplit("nih", "all", "report", *(a[order] for a in arrays))
 
 
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=8)
 @given(st.integers(0, 50), st.randoms(use_true_random=False))
 def test_the_order_of_images_and_the_names_of_patients_change_nothing(seed: int, random: Any) -> None:
     hospital = column(seed, 60)

@@ -216,7 +216,7 @@ def test_the_number_of_threads_changes_nothing(scored: RunScores) -> None:
         pd.testing.assert_frame_equal(scored.detail[name], again.detail[name], check_exact=True)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.integers(0, 10_000), st.sampled_from([0.05, 0.2, 0.5]))
 def test_net_benefit_is_at_most_the_prevalence_and_at_least_that_of_treating_none_correctly(
     seed: int, t: float

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.scoring.delong import areas, influence
@@ -110,7 +110,6 @@ def test_unlabeled_images_of_labeled_patients_are_left_out() -> None:
 
 
 @pytest.mark.slow
-@settings(deadline=None)
 @given(st.permutations(range(40)), st.integers(0, 50), st.floats(0.1, 10))
 def test_the_order_of_images_and_an_increasing_transform_of_scores_change_nothing(
     order: list[int], seed: int, scale: float

@@ -38,7 +38,7 @@ def test_the_rank_correlation_of_a_worked_example() -> None:
 
 
 @pytest.mark.slow
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(st.tuples(st.integers(0, 4), st.integers(0, 4)), min_size=2, max_size=12))
 def test_the_rank_correlation_equals_scipys_with_ties(rows: list[tuple[int, int]]) -> None:
     value = np.array(rows, float).T

@@ -37,7 +37,7 @@ def slowly(label: np.ndarray, score: np.ndarray) -> np.ndarray:
 labelled = st.lists(st.tuples(st.booleans(), st.integers(-3, 3), st.integers(-3, 3)), min_size=4, max_size=30)
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(labelled)
 def test_ranks_give_the_covariance_of_all_pairs_with_ties(rows: list[tuple[bool, int, int]]) -> None:
     label, score = np.array([row[0] for row in rows], np.int8), np.array([row[1:] for row in rows], float)
@@ -52,7 +52,7 @@ def test_ranks_give_the_covariance_of_all_pairs_with_ties(rows: list[tuple[bool,
             assert np.isnan(found.covariance).all()
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(labelled, st.randoms())
 def test_one_image_per_patient_gives_delongs_variance_in_any_order(
     rows: list[tuple[bool, int, int]], mixer: object

@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.scoring.bootstrap.bootstrap import group_metrics
@@ -13,7 +13,6 @@ from bench.scoring.metrics import auprc, auroc
 SCORES = st.lists(st.sampled_from([-3.0, -0.5, -0.0, 0.0, 1e-30, 0.25, 0.5, 7.0]), max_size=40)
 
 
-@settings(deadline=None)  # the first example compiles
 @given(st.lists(st.floats(width=32, allow_nan=False, allow_infinity=False), max_size=60) | SCORES)
 def test_falling_sorts_stably(values: list[float]) -> None:
     score = np.array(values, np.float32)
@@ -22,7 +21,6 @@ def test_falling_sorts_stably(values: list[float]) -> None:
 
 
 @pytest.mark.slow
-@settings(deadline=None)  # the first example compiles
 @given(SCORES.filter(bool))
 def test_a_sorted_column_has_the_plain_metrics(values: list[float]) -> None:
     score = np.array(values, np.float32)
@@ -42,7 +40,6 @@ def test_a_sorted_column_has_the_plain_metrics(values: list[float]) -> None:
 
 
 @pytest.mark.slow
-@settings(deadline=None)  # the first example compiles
 @given(SCORES.filter(bool))
 def test_numbers_of_groups_of_two_attributes_equal_those_of_their_images_alone(values: list[float]) -> None:
     score = np.array(values, np.float32)

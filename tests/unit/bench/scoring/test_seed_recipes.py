@@ -135,7 +135,7 @@ def test_a_row_that_a_run_lacks_is_left_out_and_a_missing_number_stays_missing()
 
 
 @given(st.floats(1.0, 60.0), st.integers(0, 1000))
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 def test_the_prior_degrees_are_those_that_the_variances_were_drawn_with(prior: float, seed: int) -> None:
     draw, own = np.random.default_rng(seed), 6.0
     true = prior / draw.chisquare(prior, 40_000)

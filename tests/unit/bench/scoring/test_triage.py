@@ -50,7 +50,7 @@ def slow_release(score: NDArray[np.float64], patient: NDArray[np.int64], level: 
 
 
 @pytest.mark.slow
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.integers(0, 10_000), st.sampled_from([0.05, 0.1, 0.25, 0.5]))
 def test_a_patient_with_many_images_counts_once(seed: int, level: float) -> None:
     draw = np.random.default_rng(seed)
@@ -186,7 +186,7 @@ def column_of(split: ScoredSplit, k: int) -> Column:
 
 
 @pytest.mark.slow
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.integers(0, 10_000), st.integers(0, 1), st.sampled_from([0.5, 2.0, 5.0]))
 def test_a_draw_equals_thresholds_of_the_labeled_patients_on_the_others(
     seed: int, decimals: int, distance: float

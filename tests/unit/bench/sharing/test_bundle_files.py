@@ -59,7 +59,7 @@ def test_unpacking_and_packing_again_gives_the_same_bundle(good: Path, tmp_path:
 
 @pytest.mark.slow
 @given(data=st.data())
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_a_changed_byte_is_refused(good: Path, tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
     content = bytearray(good.read_bytes())
     at = data.draw(st.integers(0, len(content) - 1))

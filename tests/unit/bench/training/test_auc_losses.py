@@ -47,7 +47,7 @@ def twin(logit: Tensor, target: Tensor, weight: Tensor, surrogate: str, margin: 
 
 
 @given(st.integers(1, 7), st.integers(1, 3), st.integers(0, 10_000), st.booleans(), st.sampled_from(sorted(SURROGATES)))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_pairwise_equals_its_twin_for_hard_and_soft_targets(
     n: int, k: int, seed: int, soft: bool, surrogate: str
 ) -> None:

@@ -16,7 +16,7 @@ from bench.training.optimizers.build import build
 losses = st.lists(st.floats(0.01, 2.0), max_size=30)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(losses, st.sampled_from([0.1, 0.5]), st.integers(0, 3))
 def test_a_plateau_is_what_torch_takes_for_one(seen: list[float], factor: float, patience: int) -> None:
     optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)

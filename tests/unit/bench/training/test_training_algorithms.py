@@ -252,7 +252,7 @@ def test_irm_multiplies_the_slopes_of_two_halves_of_each_group() -> None:
     assert float(algorithm(batch).detach()) == pytest.approx(mean + 7.0 * penalty, abs=1e-9)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(seed=st.integers(0, 2**31), n=st.integers(2, 7), m=st.integers(2, 7), d=st.integers(1, 4))
 def test_distances_of_features_are_those_of_the_definitions(seed: int, n: int, m: int, d: int) -> None:
     draw = np.random.default_rng(seed)
@@ -413,7 +413,7 @@ def valley(losses: list[float], n_converge: int, n_tolerance: int, tolerance: fl
     return (len(losses) - 1 if begin is None else begin), len(losses) - 1
 
 
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 @given(
     losses=st.lists(st.integers(1, 9), min_size=1, max_size=12),
     n_converge=st.integers(1, 4),

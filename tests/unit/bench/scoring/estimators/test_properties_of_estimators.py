@@ -31,7 +31,7 @@ def internal_of_runs(draw: st.DrawFn) -> InternalFinding:
 
 @each
 @given(internal_of_runs(), st.lists(some_logits, max_size=12))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_values_are_shares_or_nan_for_any_images(entry, here: InternalFinding, logits: list[float]) -> None:
     found = entry.load()(here, np.array(logits, np.float64), **entry.options)
     assert set(found) <= set(QUANTITIES)
@@ -43,7 +43,7 @@ def test_values_are_shares_or_nan_for_any_images(entry, here: InternalFinding, l
 
 @each
 @given(internal_of_runs(), st.lists(some_logits, min_size=1, max_size=12), st.randoms(use_true_random=False))
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 def test_the_order_of_images_has_no_effect(entry, here: InternalFinding, logits: list[float], chance) -> None:
     mixed = chance.sample(logits, len(logits))
     one, two = (entry.load()(here, np.array(order, np.float64), **entry.options) for order in (logits, mixed))
