@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import cv2
 import numpy as np
@@ -49,17 +50,31 @@ class Choice:
 
     @property
     def origins(self) -> dict[str, str]:
-        """Return {origin of an image: description for readers}. The origins are ANYWHERE and the names of the grid's cohorts."""
-        descriptions = {ANYWHERE: "Other or unknown"}
-        for cohort in self.manifest.cohorts:
-            role = "training hospital" if cohort["role"] == "internal" else "never seen in training"
-            descriptions[str(cohort["name"])] = f"{self.titles[str(cohort['name'])]}: {role}"
-        return descriptions
+        """Return {origin of an image: description for readers}.
+
+        The origins are ANYWHERE, the internal cohort, and the external hospitals of the run.
+        """
+        trained = "training hospital" if len(self.trained_at) == 1 else "training hospitals"
+        external = [str(hospital["name"]) for hospital in self.manifest.external_to(self._run)]
+        return {
+            ANYWHERE: "Other or unknown",
+            self.internal: f"{self.titles[self.internal]}: {trained}",
+            **{name: f"{self.titles[name]}: never seen in training" for name in external},
+        }
 
     @cached_property
     def titles(self) -> dict[str, str]:
-        """Return {cohort: name of its hospital for readers}."""
-        return {str(cohort["name"]): self.manifest.hospital(cohort).title for cohort in self.manifest.cohorts}
+        """Return {cohort: name of its hospital for readers}; the internal cohort has the hospitals on which the run trained."""
+        return self.manifest.titles_of(self._run)
+
+    @cached_property
+    def trained_at(self) -> list[str]:
+        """Return the names of the hospitals on which the run trained."""
+        return [str(hospital["name"]) for hospital in self.manifest.trained_at(self._run)]
+
+    @cached_property
+    def _run(self) -> Mapping[str, Any]:
+        return next(run for run in self.manifest.runs if run["id"] == self.run_id)
 
     @cached_property
     def auroc(self) -> pd.DataFrame:
@@ -164,7 +179,7 @@ def sample_sites(choice: Choice) -> list[str]:
     return [
         site
         for site in sorted(SITES, key=lambda site: planned.index(site) if site in planned else len(planned))
-        if site != choice.internal
+        if site not in choice.trained_at
     ]
 
 

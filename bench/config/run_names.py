@@ -67,14 +67,14 @@ class RunName:
 
     @staticmethod
     def joined(names: Sequence["RunName"]) -> str:
-        """Return the names of several runs as one text. Each recipe is named once, with the seeds of its runs.
+        """Return the names of several runs as one text. Each recipe is named once for each hospital that is left out, with the seeds of its runs.
 
         >>> RunName.joined([RunName("densenet121", {}, 0), RunName("densenet121", {}, 1), RunName("resnet50", {}, 0)])
         'densenet121 seeds 0, 1; resnet50 seed 0'
         """
-        of_recipe: dict[str, list[RunName]] = {}
+        of_recipe: dict[tuple[str, str], list[RunName]] = {}
         for name in names:
-            of_recipe.setdefault(name.recipe, []).append(name)
+            of_recipe.setdefault((name.recipe, name.left_out), []).append(name)
         return "; ".join(own[0].with_seeds([seed for name in own for seed in name.seeds]) for own in of_recipe.values())
 
     @property
@@ -85,17 +85,25 @@ class RunName:
     @property
     def cells(self) -> list[str]:
         """Return the name as cells of a table: architecture, and one cell for each varying setting. The seed comes last."""
-        return [self.architecture, *self.settings.values(), *self._last]
+        return [self.architecture, *self.settings.values(), *self._without, *self._seed]
+
+    @property
+    def settings_without_seed(self) -> str:
+        """Return the varying settings that differ from their defaults, and the hospital that is left out: "SAM · without nih"."""
+        return " · ".join([*filter(None, self.settings.values()), *self._without])
 
     @property
     def differences(self) -> str:
-        """Return the varying settings that differ from their defaults, and the seed if it varies: "SAM · seed 1"."""
-        return " · ".join([*filter(None, self.settings.values()), *self._last])
+        """Return `settings_without_seed`, and the seed if it varies: "SAM · seed 1"."""
+        return " · ".join([*filter(None, [self.settings_without_seed]), *self._seed])
 
     @property
-    def _last(self) -> list[str]:
-        """Return the last parts of the name: the hospital that is left out, then the seed."""
-        return [*([f"without {self.left_out}"] if self.left_out else []), *(f"seed {seed}" for seed in self.seeds)]
+    def _without(self) -> list[str]:
+        return [f"without {self.left_out}"] if self.left_out else []
+
+    @property
+    def _seed(self) -> list[str]:
+        return [f"seed {seed}" for seed in self.seeds]
 
     @property
     def recipe(self) -> str:
@@ -103,15 +111,14 @@ class RunName:
         return " · ".join([self.architecture, *filter(None, self.settings.values())])
 
     def with_seeds(self, seeds: Sequence[int]) -> str:
-        """Return the name with other seeds: "DenseNet-121 · SAM · seeds 0, 1". Without seeds, return the recipe's name."""
+        """Return the name with other seeds: "DenseNet-121 · SAM · seeds 0, 1". Without seeds, return the name without the seed."""
+        name = " · ".join([self.recipe, *self._without])
         if not seeds:
-            return self.recipe
-        separator = " · " if any(self.settings.values()) else " "
-        return f"{self.recipe}{separator}seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))}"
+            return name
+        separator = " · " if self.settings_without_seed else " "
+        return f"{name}{separator}seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))}"
 
     def __str__(self) -> str:
-        if self.left_out:
-            return " · ".join([self.recipe, *self._last])
         return self.with_seeds(self.seeds)
 
 

@@ -125,10 +125,21 @@ class Manifest:
 
     def exposed(self, run: Mapping[str, Any]) -> list[str]:
         """Return the external cohorts whose answer is not "no": the model had seen them, or nobody knows."""
-        answers = self.exposure(run)
-        left_out = [hospital for hospital in self.left_out if hospital["name"] == run["config"].get("leave_out")]
-        external = [str(hospital["name"]) for hospital in (*self.external, *left_out)]
+        answers, external = self.exposure(run), [str(hospital["name"]) for hospital in self.external_to(run)]
         return [name for name in external if answers[name]["answer"] != NO]
+
+    def external_to(self, run: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+        """Return the external hospitals of a run: the external cohorts, and the hospital of the pool that the run leaves out."""
+        left_out = [hospital for hospital in self.left_out if hospital["name"] == run["config"].get("leave_out")]
+        return [*self.external, *left_out]
+
+    def trained_at(self, *runs: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+        """Return the hospitals on which all given runs trained: the internal cohort, or hospitals of the pool.
+
+        If the runs share no hospital of the pool, the result is the whole pool as one cohort.
+        """
+        left_out = {run["config"].get("leave_out") for run in runs}
+        return [hospital for hospital in self.pooled if hospital["name"] not in left_out] or self.cohorts[:1]
 
     @cached_property
     def names(self) -> dict[str, RunName]:
@@ -239,6 +250,14 @@ class Manifest:
     def titles(self) -> dict[str, str]:
         """Return {cohort: title of its hospital for readers}."""
         return {str(cohort["name"]): self.hospital(cohort).title for cohort in (*self.cohorts, *self.left_out)}
+
+    def internal_name(self, *runs: Mapping[str, Any]) -> HospitalName:
+        """Return the name of the hospital on which the runs trained. Several hospitals have a joined name (see `trained_at`)."""
+        return HospitalName.joined([self.hospital(hospital) for hospital in self.trained_at(*runs)])
+
+    def titles_of(self, *runs: Mapping[str, Any]) -> dict[str, str]:
+        """Return `titles`, in which the internal cohort has the title of the hospitals on which the runs trained."""
+        return {**self.titles, str(self.content["source"]): self.internal_name(*runs).title}
 
     def licence(self, cohort: Mapping[str, Any]) -> str:
         """Return the license of a cohort's images, "" if none is stated, "synthetic images" for a phantom cohort."""

@@ -9,12 +9,13 @@ import yaml
 from bench.planning.manifest import Manifest
 from bench.planning.protocol import CohortRole
 from bench.results.run_table import run_label
+from harmonize.cohorts.pool_names import pool_name
 
 
 def front_matter(manifest: Manifest, run: Mapping[str, Any], scores: pd.DataFrame) -> str:
     """Return the YAML block at the top of a model card, with a line of dashes before and after the block.
 
-    The block gives the macro AUROCs of the internal test split and of each external cohort. Results on phantoms are
+    The block gives the macro AUROCs of the internal test split and of each external hospital of the run. Results on phantoms are
     marked as synthetic. `scores`: the table `scores` of the run.
     """
     store, internal = manifest.store, str(manifest.content["source"])
@@ -36,18 +37,21 @@ def front_matter(manifest: Manifest, run: Mapping[str, Any], scores: pd.DataFram
         & (scores["finding"] == "macro")
     ]
     results = []
-    for cohort in manifest.cohorts:
+    titles = manifest.titles_of(run)
+    for cohort in (manifest.cohorts[0], *manifest.external_to(run)):
         split = CohortRole.of(cohort).headline_name
         rows = plain[(plain["dataset"] == cohort["name"]) & (plain["split"] == split)]
         if len(rows) and pd.notna(rows["value"].iloc[0]):
             value = round(float(rows["value"].iloc[0]), 4)
-            title = manifest.hospital(cohort).title
+            title = titles[str(cohort["name"])]
             name = f"{title}, synthetic" if manifest.content["phantom"] else title
             role = "internal" if cohort["name"] == internal else "never trained on"
+            trained_at = [str(hospital["name"]) for hospital in manifest.trained_at(run)]
+            dataset = pool_name(trained_at) if role == "internal" else str(cohort["name"])
             results.append(
                 {
                     "task": {"type": "image-classification", "name": f"Findings on radiographs, {role}"},
-                    "dataset": {"type": str(cohort["name"]), "name": name, "split": split},
+                    "dataset": {"type": dataset, "name": name, "split": split},
                     "metrics": [{"type": "roc_auc", "name": "macro AUROC", "value": value}],
                 }
             )

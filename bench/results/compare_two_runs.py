@@ -132,7 +132,7 @@ def contrast(
     if planned[0].manifest is planned[1].manifest:
         notes += _verdict_note(planned[0].manifest, (ids[0], ids[1]), key, table)
     first_name, second_name = _names(planned)
-    hospitals = {**planned[0].manifest.titles, EXTERNAL: EXTERNAL_MEAN}
+    hospitals = {**planned[0].manifest.titles_of(*(entry.run for entry in planned)), EXTERNAL: EXTERNAL_MEAN}
     return Contrast(first_name, second_name, key, settings, table, synthetic, hospitals, notes)
 
 

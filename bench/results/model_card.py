@@ -77,7 +77,6 @@ def card(manifest: Manifest, run: Mapping[str, Any]) -> str:
     # a panel has no network for a finding that it could not learn, so it does not predict this finding
     predicted = [f for f in config.findings if f not in unlearnt] if run.get("kind") == "panel" else config.findings
     min_count = manifest.settings.min_count
-    internal = next(c for c in manifest.cohorts if c["role"] == "internal")
     blocks = [
         front_matter(manifest, run, scores),
         f"# {_text(run_label(run))}, run {run['id']}",
@@ -86,7 +85,7 @@ def card(manifest: Manifest, run: Mapping[str, Any]) -> str:
         "## What it does",
         f"It predicts a probability of each finding from one frontal chest radiograph: {', '.join(map(_text, predicted))}.",
         _COMBINED.get(str(run.get("kind", "")), ""),
-        f"Calibration and the thresholds below were fitted on the validation patients of {_text(manifest.hospital(internal).title)}.",
+        f"Calibration and the thresholds below were fitted on the validation patients of {_text(manifest.internal_name(run).title)}.",
         f"Training had only one class of {', '.join(map(_text, unlearnt))}. These outputs are meaningless."
         if unlearnt and run.get("kind") != "panel"
         else "",
@@ -94,12 +93,12 @@ def card(manifest: Manifest, run: Mapping[str, Any]) -> str:
         "## How it was made",
         _table(("", ""), _made(manifest, run, facts)),
         "## Data",
-        _table(("cohort", "role", "images", "patients", "labels by", "licence"), _data(manifest)),
+        _table(("cohort", "role", "images", "patients", "labels by", "licence"), _data(manifest, run)),
         "Nothing was fitted on an external cohort: no weights, thresholds or calibration.",
         "## How well it does",
         f"AUROC with its 95 % interval over resampled patients; – if fewer than {min_count} patients have the finding or do not have it.",
         "The gap is internal minus external AUROC, over the findings that both cohorts have.",
-        _table(*_aurocs(manifest, predicted, scores, gaps)),
+        _table(*_aurocs(manifest, run, predicted, scores, gaps)),
         "## Thresholds",
         "Chosen at the internal hospital (highest F1, highest Youden index, 90 % sensitivity), as uncalibrated probabilities.",
         _table(*_thresholds(points, [f for f in config.findings if f not in unlearnt])),
@@ -173,9 +172,11 @@ def _member(run: Mapping[str, Any]) -> str:
     return f"{run['titles']['architecture']} (run {run['id']}, {finding or 'seed ' + str(run['config']['seed'])})"
 
 
-def _data(manifest: Manifest) -> list[tuple[str, ...]]:
+def _data(manifest: Manifest, run: Mapping[str, Any]) -> list[tuple[str, ...]]:
+    """Return a row for each hospital on which the run trained, and for each external hospital."""
     rows: list[tuple[str, ...]] = []
-    for cohort in manifest.cohorts:
+    trained_at = manifest.trained_at(run)
+    for cohort in (*trained_at, *manifest.external_to(run)):
         table, facts = manifest.table(cohort), cohort["facts"]
         synthetic = bool(manifest.content["phantom"])
         labeler = "phantom" if synthetic else str(facts.get("reference", "stated"))
@@ -183,23 +184,29 @@ def _data(manifest: Manifest) -> list[tuple[str, ...]]:
         title = manifest.hospital(cohort).title
         if not synthetic and title != facts.get("title", title):  # the user chose the name
             title = f"{title} ({facts['title']})"
-        role = "internal: train, val, test" if cohort["role"] == "internal" else f"external: {cohort['headline_split']}"
+        role = "internal: train, val, test" if cohort in trained_at else f"external: {cohort['headline_split']}"
         counts = (f"{len(table):,}", f"{table['patient_id'].nunique():,}")
         rows.append((_text(title), role, *counts, labeler, _text(licence)))
     return rows
 
 
 def _aurocs(
-    manifest: Manifest, findings: Sequence[str], scores: pd.DataFrame, gaps: pd.DataFrame
+    manifest: Manifest,
+    run: Mapping[str, Any],
+    findings: Sequence[str],
+    scores: pd.DataFrame,
+    gaps: pd.DataFrame,
 ) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
     """Return the header and the rows of a table of AUROCs: one row per finding, and one row for the macro.
 
-    The columns of the table are the internal test split, each external cohort, and the mean gap.
+    The columns of the table are the internal test split, each external hospital of the run, and the mean gap.
     """
     plain = scores[(scores["metric"] == "auroc") & (scores["calibrator"] == "none") & (scores["subgroup"] == "all")]
     internal = str(manifest.content["source"])
-    columns = [(internal, "test"), *((str(c["name"]), "") for c in manifest.external)]
-    names = {str(c["name"]): _text(manifest.hospital(c).short) for c in manifest.cohorts}
+    external = manifest.external_to(run)
+    columns = [(internal, "test"), *((str(c["name"]), "") for c in external)]
+    names = {str(c["name"]): _text(manifest.hospital(c).short) for c in external}
+    names[internal] = _text(manifest.internal_name(run).short)
     rows = []
     for finding in (*findings, "macro"):
         cells = [_text("mean" if finding == "macro" else finding)]

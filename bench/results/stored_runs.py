@@ -105,7 +105,7 @@ def _stored_run(
     config, kind, folder = record.config, record.kind, store.run_dir(run_id)
     architecture, differences, title = str(config.get("architecture", "")), "", ""
     if name := names.get(run_id):
-        differences = " · ".join(filter(None, name.settings.values()))
+        differences = name.settings_without_seed
         title = str(name)
     elif kind != "run":
         row = derived.get(run_id, {})

@@ -48,17 +48,24 @@ def declared_run(folder: Path, stored: StoredRun, cohorts: Collection[str], *, s
     """
     stated = json.loads((folder / CONFIG).read_bytes()) if (folder / CONFIG).is_file() else {}
     document = json.loads(stored.run.document)
-    seen = {"cohort": stored.run.config.train_on, "layout": "", "title": stored.run.config.train_on}
-    seen |= {"licence": "not stated", "pretraining": str(document.get("weights", "unknown"))}
-    trained_on = dict(stated.get("trained_on", {}))
-    answers = trained_on.pop("seen", None)
+    trained_on = _block(stated, "trained_on")
+    answers, layouts = trained_on.pop("seen", None), _block(trained_on, "hospitals")
+    trained_on.pop("hospitals", None)
+    hospitals = stored.run.config.hospitals
+    if len(hospitals) == 1 and "layout" in trained_on:  # an older folder
+        layouts = {hospitals[0]: trained_on["layout"]}
+    seen = {
+        "title": " + ".join(hospitals),
+        "licence": "not stated",
+        "pretraining": str(document.get("weights", "unknown")),
+    }
     seen |= {key: str(value) for key, value in trained_on.items()}
-    known = [name for name in (seen["layout"], seen["cohort"]) if name in {*cohorts, *LAYOUTS} - {"table"}]
-    trained: tuple[str, ...] = tuple(dict.fromkeys(known))
+    names = {*cohorts, *LAYOUTS} - {"table"}
+    known = [[key for key in (str(layouts.get(name, "")), name) if key in names] for name in hospitals]
+    trained = tuple(dict.fromkeys(key for keys in known for key in keys)) if stored.synthetic == synthetic else ()
     others: tuple[str, ...] = ()
-    if stored.synthetic != synthetic or not known:
-        kind = "synthetic images" if stored.synthetic else "images"
-        trained, others = (), (f"{kind} of {seen['title']}",)
+    if stored.synthetic != synthetic or not all(known):
+        others = (f"{'synthetic images' if stored.synthetic else 'images'} of {seen['title']}",)
     exposure = DataExposure(trained, others, seen["pretraining"], seen["licence"])
     start = _seen_before(answers, stored, seen["pretraining"], str(folder))
     start = {key: own for key, own in start.items() if key in {*cohorts, *LAYOUTS, OTHERS}}
@@ -67,10 +74,16 @@ def declared_run(folder: Path, stored: StoredRun, cohorts: Collection[str], *, s
         had_seen = tuple(key for key, own in start.items() if own.had_seen and key != OTHERS)
         exposure = replace(exposure, cohorts=had_seen, seen=start)
     name = str(stated.get("name", "")) or stored.title
-    names = tuple(finding if finding in stored.learned else "" for finding in stored.findings)
+    outputs = tuple(finding if finding in stored.learned else "" for finding in stored.findings)
     files = {str(path.relative_to(folder)): path for path in model_files(folder)}
     short = name if len(name) <= _MOST_NAME else f"{name[: _MOST_NAME - 3]}..."
-    return Declared(short, "run", stored.id, {}, files, None, Outputs("logit", names), exposure, str(folder))
+    return Declared(short, "run", stored.id, {}, files, None, Outputs("logit", outputs), exposure, str(folder))
+
+
+def _block(document: Mapping[str, Any], key: str) -> dict[str, Any]:
+    """Return a copy of a block of a document, empty if it is missing or no block: a folder from elsewhere may have anything."""
+    block = document.get(key)
+    return dict(block) if isinstance(block, Mapping) else {}
 
 
 def _seen_before(answers: Any, stored: StoredRun, pretraining: str, where: str) -> dict[str, Seen]:

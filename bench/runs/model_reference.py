@@ -53,7 +53,7 @@ def folder_of(reference: str) -> Path:
             raise StoreError("this folder has no model", str(folder), fix)
         return folder
     if not REPOSITORY.fullmatch(reference):
-        fix = "give an existing folder, a hub repository OWNER/NAME, or the id of a run (`bench list runs`)"
+        fix = "give a folder or a hub repository OWNER/NAME; `bench upload RUN --folder FOLDER` makes a folder of a run"
         raise StoreError("no such folder", reference, fix)
     try:
         downloaded = Path(download_folder(reference, _DOWNLOADED))

@@ -149,33 +149,39 @@ def _block(store: Store, manifest: Manifest, run_id: str, folder: str) -> tuple[
 
 
 def _trained_on(manifest: Manifest, run: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the data exposure of a run: its training cohort with layout, title and license, and the images of pretraining.
+    """Return the data exposure of a run: its training hospitals, their title and license, and the images of pretraining.
 
-    `pretraining` is "none" if all networks started from random weights. `seen` is what the starting weights had seen of
-    each cohort of the grid, by layout, or by name for the user's own tables.
+    `hospitals` is {cohort: layout} of the hospitals on which the run trained. `pretraining` is "none" if all networks started
+    from random weights. `seen` is what the starting weights had seen of each cohort of the grid, by layout, or by name for the
+    user's own tables.
     """
-    internal = manifest.cohorts[0]
+    trained_at = manifest.trained_at(run)
     own = [row for row in manifest.runs if row["id"] in (run["id"], *run.get("of", ()))]
     pretrained = [row for row in own if manifest.config(row).weights != "none"]
     stated = dict.fromkeys(str(row.get("corpus") or "unknown") for row in pretrained)
     return {
-        "cohort": str(internal["name"]),
-        "layout": str(internal["layout"]),
-        "title": manifest.hospital(internal).title,
-        "licence": manifest.licence(internal) or "not stated",
+        "hospitals": {str(hospital["name"]): str(hospital["layout"]) for hospital in trained_at},
+        "title": manifest.internal_name(run).title,
+        "licence": _licence(manifest, trained_at) or "not stated",
         "pretraining": ", ".join(stated) or "none",
         "seen": _seen(manifest, run, own),
     }
 
 
+def _licence(manifest: Manifest, hospitals: Sequence[Mapping[str, Any]]) -> str:
+    """Return the licenses of the images of several hospitals, "" if none is stated."""
+    return "; ".join(dict.fromkeys(filter(None, map(manifest.licence, hospitals))))
+
+
 def _seen(manifest: Manifest, run: Mapping[str, Any], own: Sequence[Mapping[str, Any]]) -> dict[str, str]:
     """Return the answers of a run's starting weights; `own`: the trained runs that it combines, or the run itself.
 
-    Hospitals outside the grid are unknown, unless all weights are random or of photographs.
+    A pool has no answers for the hospitals on which the run trained. Hospitals outside the grid are unknown, unless all weights are random or of photographs.
     """
     answers: dict[str, list[str]] = {}
     stated = manifest.exposure(run)
-    for cohort in manifest.cohorts:
+    trained_at = [] if manifest.pooled else manifest.trained_at(run)
+    for cohort in (*trained_at, *manifest.external_to(run)):
         key = str(cohort["name"] if cohort["layout"] == TABLE else cohort["layout"])
         answers.setdefault(key, []).append(str(stated[str(cohort["name"])]["answer"]))
     saw_no_hospital = all(
@@ -315,9 +321,9 @@ def check_name(repo: str) -> None:
 
 def licences(manifest: Manifest, run_id: str) -> list[str]:
     """Return lines of text: the license of the training images, and the licenses of the pretrained weights, if there are any."""
-    internal = next(cohort for cohort in manifest.cohorts if cohort["role"] == "internal")
-    lines = [f"internal: {manifest.hospital(internal).title}, {manifest.licence(internal) or 'no license stated'}"]
     rows = {row["id"]: row for row in (*manifest.runs, *manifest.derived)}
+    licence = _licence(manifest, manifest.trained_at(rows[run_id])) or "no license stated"
+    lines = [f"internal: {manifest.internal_name(rows[run_id]).title}, {licence}"]
     networks = [rows[network] for network in rows[run_id].get("of", (run_id,))]
     pretrained = [run for run in networks if manifest.config(run).weights != "none"]
     lines += dict.fromkeys(f"starting weights: {run.get('licence') or 'not stated'}" for run in pretrained)

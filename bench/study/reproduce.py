@@ -74,7 +74,7 @@ def reproduce(
     write_table(path, rows)
     verdict, checked = _verdict(rows, len(seeds) >= ENOUGH), _checked(manifest, again, run_id)
     record = write_record(into / f"reproduction-{run_id}.json", run_id, verdict, headline(rows), checked)
-    return Reproduction(run_id, verdict, rows, checked, len(seeds), path, record, manifest.titles)
+    return Reproduction(run_id, verdict, rows, checked, len(seeds), path, record, manifest.titles_of(run))
 
 
 def _check_same(document: bytes, plan: Plan, manifest: Manifest) -> None:

@@ -1,8 +1,9 @@
 """Make the names of hospitals that reports show. A synthetic hospital never gets the name of a real hospital."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from string import ascii_uppercase
+from typing import Self
 
 from harmonize.cohorts.pool_names import is_pool
 from harmonize.cohorts.specs import GOLD
@@ -20,6 +21,17 @@ class HospitalName:
     title: str
     short: str
     place: str
+
+    @classmethod
+    def joined(cls, names: Sequence[Self]) -> Self:
+        """Return the name of several hospitals together.
+
+        >>> HospitalName.joined([HospitalName("A", "A", "Boston"), HospitalName("B", "B", "Boston")])
+        HospitalName(title='A + B', short='A + B', place='Boston')
+        """
+        places = dict.fromkeys(name.place for name in names if name.place)
+        title, short = (" + ".join(getattr(name, key) for name in names) for key in ("title", "short"))
+        return cls(title, short, "; ".join(places))
 
 
 def hospital_name(name: str, layout: str, texts: Mapping[str, object], phantom: bool) -> HospitalName:

@@ -3,7 +3,7 @@
 import hashlib
 import os
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from harmonize.cohorts.cohort import Cohort
-from harmonize.cohorts.hospital_names import hospital_name
+from harmonize.cohorts.hospital_names import HospitalName, hospital_name
 from harmonize.cohorts.pool_names import hospitals_of, pool_name, prefix_of
 from harmonize.datasets import TABLE
 
@@ -56,14 +56,9 @@ class PooledCohort(Cohort):
         ]
         keys = dict.fromkeys(key for facts in facts_of for key in facts)
         texts = {key: "; ".join(dict.fromkeys(facts[key] for facts in facts_of if key in facts)) for key in keys}
-        places = dict.fromkeys(name.place for name in names if name.place)
         if ";" in texts.get("reference", ""):
             texts["reference"] = "mixed"
-        return texts | {
-            "title": " + ".join(name.title for name in names),
-            "short": " + ".join(name.short for name in names),
-            "place": "; ".join(places),
-        }
+        return texts | asdict(HospitalName.joined(names))
 
 
 def pooled(members: Sequence[Cohort]) -> PooledCohort:

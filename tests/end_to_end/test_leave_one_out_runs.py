@@ -1,22 +1,34 @@
 """A leave-one-out grid from the command: every hospital is external in the run that leaves it out, and in no other."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 from sklearn.metrics import roc_auc_score
 
+from bench.app.selectable_runs import runs_with_weights
 from bench.diagnostics.symptoms.run_symptoms import symptoms
 from bench.planning.manifest import Manifest, read_manifest
+from bench.results.model_card import card
+from bench.runs.imported_run import declared_run
+from bench.runs.model_folder import load_folder
+from bench.sharing import hub
 from bench.store.store import Store
-from tests.conftest import bench
+from tests.conftest import Command, bench
 from tests.tiny_grids import TINY, tiny_with
 
 POOL = "chexpert+mimic+nih"
 HOSPITALS = {"chexpert", "mimic", "nih"}
 FINDING = "Pleural Effusion"
+TITLES = {
+    "chexpert": "Hospital A (CheXpert layout)",
+    "mimic": "Hospital B (MIMIC layout)",
+    "nih": "Hospital C (NIH layout)",
+}
 KEYS = """evaluate_on: [padchest]
 leave_one_out: true
 phantom: {source: 160, external: 100}
@@ -88,6 +100,69 @@ def test_heat_maps_of_a_left_out_hospital_are_not_those_of_the_training_hospital
         assert set(hospital_of_map[maps["dataset"] == left_out]) == {left_out}
         measured = pd.read_parquet(folder / "attention.parquet")
         assert set(measured["dataset"]) == {POOL, left_out, "padchest"}
+
+
+@pytest.mark.grid
+def test_the_model_card_names_the_hospitals_on_which_the_run_trained_and_the_other_as_external(
+    manifest: Manifest,
+) -> None:
+    for run in (*manifest.runs, *manifest.derived):
+        left_out = str(run["config"]["leave_out"])
+        text = card(manifest, run)
+        trained = [TITLES[name] for name in sorted(HOSPITALS - {left_out})]
+        assert f"validation patients of {' + '.join(trained)}." in text
+        metadata = yaml.safe_load(text.split("---")[1])["model-index"][0]["results"]
+        datasets = {result["dataset"]["type"]: result["task"]["name"] for result in metadata}
+        internal = "+".join(sorted(HOSPITALS - {left_out}))
+        assert set(datasets) <= {internal, left_out, "padchest"}
+        assert "internal" in datasets.get(internal, "internal")
+        assert "never trained on" in datasets[left_out]
+        rows = [line for line in text.splitlines() if line.endswith("synthetic images |")]
+        role = {line.split(" | ")[0].removeprefix("| "): line.split(" | ")[1].partition(":")[0] for line in rows}
+        assert role == {
+            **dict.fromkeys(trained, "internal"),
+            **dict.fromkeys((TITLES[left_out], "Hospital D (PadChest layout)"), "external"),
+        }
+
+
+@pytest.mark.grid
+def test_an_uploaded_run_has_seen_the_hospitals_on_which_it_trained_and_no_other(
+    manifest: Manifest, tmp_path: Path
+) -> None:
+    for run in (*manifest.runs, *manifest.derived):
+        folder, trained = tmp_path / run["id"], HOSPITALS - {run["config"]["leave_out"]}
+        hub.write_folder(hub.files_of(manifest.store, run["id"])[2], folder)
+        found = declared_run(folder, load_folder(folder), ("chexpert", "mimic", "padchest"), synthetic=True).exposure
+        assert set(found.cohorts) == trained
+        assert not found.others
+        config = json.loads((folder / "config.json").read_text())
+        stated = config["trained_on"]
+        assert stated["hospitals"] == {name: name for name in trained}
+        assert stated["title"] == " + ".join(TITLES[name] for name in sorted(trained))
+        # an older folder, or one from elsewhere that hides its hospitals: the configuration names them, too
+        config["trained_on"] = {"cohort": POOL, "layout": "table"}
+        (folder / "config.json").write_text(json.dumps(config))
+        again = declared_run(folder, load_folder(folder), ("chexpert", "mimic", "padchest"), synthetic=True)
+        assert set(again.exposure.cohorts) == trained
+
+
+@pytest.mark.grid
+def test_commands_name_the_hospitals_on_which_a_run_trained(folds: Path, manifest: Manifest, here: Command) -> None:
+    listed = json.loads(here("list", "runs", "--json", cwd=folds).stdout)
+    trained = [row for row in listed if row["kind"] == "run"]
+    assert {row["differences"] for row in trained} == {f"without {name}" for name in HOSPITALS}
+    assert {row["differences"].split("without ")[1] for row in listed if row["kind"] == "tta"} == HOSPITALS
+    run = {str(run["config"]["leave_out"]): str(run["id"]) for run in manifest.runs}
+    compared = here("compare", run["chexpert"], run["nih"], cwd=folds).stdout
+    assert f"\n{TITLES['mimic']}, test  auroc" in compared  # the only hospital on which both runs trained
+    assert " + " not in compared
+    choices = {choice.run_id: choice for choice in runs_with_weights(manifest.store)}
+    assert choices[run["nih"]].origins == {
+        "unseen": "Other or unknown",
+        POOL: f"{TITLES['chexpert']} + {TITLES['mimic']}: training hospitals",
+        "padchest": "Hospital D (PadChest layout): never seen in training",
+        "nih": f"{TITLES['nih']}: never seen in training",
+    }
 
 
 @pytest.mark.grid

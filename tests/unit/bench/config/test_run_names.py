@@ -50,6 +50,13 @@ def test_members_without_varying_seeds_are_joined_by_their_recipes() -> None:
     )
 
 
+def test_a_name_has_the_hospital_that_is_left_out_before_the_seed() -> None:
+    runs = RunName.among([{**BASE, "leave_out": name, "seed": seed} for name in ("mimic", "nih") for seed in (0, 1)])
+    assert str(runs[0]) == "densenet121 · without mimic · seed 0"
+    assert (runs[0].settings_without_seed, runs[0].recipe) == ("without mimic", "densenet121")
+    assert RunName.joined(runs[1:]) == "densenet121 · without mimic · seed 1; densenet121 · without nih · seeds 0, 1"
+
+
 def test_numbers_that_differ_after_four_digits_stay_different() -> None:
     first, second = names({"schedule.lr": 0.123451}, {"schedule.lr": 0.123452})
     assert (first, second) == ("densenet121 · lr 0.123451", "densenet121 · lr 0.123452")
