@@ -79,7 +79,7 @@ def labels_needed(
         if name not in known:
             fix = f"choose from: {', '.join(known)}"
             raise ConfigError(f"the runs have no finding {name!r}", "--finding", fix)
-    external = [str(cohort["name"]) for cohort in manifest.external]
+    external = [str(hospital["name"]) for hospital in (*manifest.external, *manifest.left_out)]
     if not external:
         raise ConfigError(
             f"the grid {manifest.content['name']} has no external hospital",
@@ -89,8 +89,12 @@ def labels_needed(
     draws = DRAWS if len(main) == 1 else max(LEAST_DRAWS, 2 * DRAWS // len(main))
     work = _Work(manifest, external, findings, goals, draws)
     outcomes: list[Outcome] = []
-    total = (len(main) + bool(second)) * len(external)
-    for done, found in enumerate(work.outcomes(main, chosen if second else ()), 1):
+    pair = chosen if second else []
+    if pair and not work.hospitals_of(pair):
+        fix = "choose runs that leave out the same hospital, or add a cohort to `evaluate_on` and run the grid again"
+        raise ConfigError("no hospital is external to both runs", "--second", fix)
+    total = sum(len(work.hospitals_of([entry])) for entry in main) + len(work.hospitals_of(pair) if pair else ())
+    for done, found in enumerate(work.outcomes(main, pair), 1):
         outcomes += found
         progress(STEP, done, total)
     if not outcomes and not work.measured:
@@ -162,12 +166,17 @@ class _Work:
         """Yield the outcomes of each run at each hospital, then those of the pair at each hospital."""
         for entry in runs:
             scored = self._load(entry)
-            for dataset in self.external:
+            for dataset in self.hospitals_of([entry]):
                 yield self._recalibrated(scored, dataset) if self._is_unseen([entry], dataset) else []
         if pair:
             first, second = (self._load(entry) for entry in pair)
-            for dataset in self.external:
+            for dataset in self.hospitals_of(pair):
                 yield self._told_apart(first, second, dataset) if self._is_unseen(pair, dataset) else []
+
+    def hospitals_of(self, runs: Sequence[Mapping[str, Any]]) -> list[str]:
+        """Return the hospitals that are external to all of the runs."""
+        external = [{str(hospital["name"]) for hospital in self.manifest.external_to(run)} for run in runs]
+        return [name for name in self.external if all(name in names for names in external)]
 
     def _is_unseen(self, entries: Sequence[Mapping[str, Any]], dataset: str) -> bool:
         """Return whether no run had seen a hospital; remember those that had, or may have."""

@@ -76,15 +76,21 @@ def register(plan: Plan, hypotheses: Path | None, *, amend: bool = False, dry_ru
 
 
 def _refuse_external_predictions(plan: Plan) -> None:
-    """Raise StoreError if a run of the grid, or of its stored manifest, has a prediction of another cohort than the internal."""
+    """Raise StoreError if a run of the grid, or of its stored manifest, has a prediction of an external hospital.
+
+    The internal predictions of a run that leaves out a hospital of the pool have this hospital's images, too.
+    """
     store, internal = plan.store, plan.grid.train_on
-    ids = [*(run.id for run in plan.runs), *(derived.id for derived in plan.derived)]
+    left_out = {run.id: run.config.leave_out for run in plan.runs}
+    left_out |= {derived.id: derived.runs[0].config.leave_out for derived in plan.derived}
     if store.has_grid(plan.grid.name):
         stored = read_grid(store, plan.grid.name)
-        ids += [str(run["id"]) for run in (*stored["runs"], *stored["derived"])]
-    for run_id in dict.fromkeys(ids):
+        rows = (*stored["runs"], *stored["derived"])
+        left_out |= {str(run["id"]): str(run["config"].get("leave_out", "")) for run in rows}
+    for run_id, hospital in left_out.items():
         folder = store.run_dir(run_id) / "predictions"
-        tested = sorted(path.stem for path in folder.glob("*.parquet") if path.stem != internal)
+        predicted = [path.stem for path in folder.glob("*.parquet")]
+        tested = sorted({hospital if name == internal else name for name in predicted} - {""})
         if tested:
             fix = (
                 "a registration has to come before the first external test. Results that exist are exploratory: "
@@ -98,9 +104,14 @@ def _lines(content: dict[str, Any]) -> list[str]:
     plan = content["plan"]
     names = {run["id"]: run["name"] for run in plan["runs"]}
     external = [hospital["name"] for hospital in plan["hospitals"] if hospital["role"] == "external"]
+    left_out = {
+        run["config"]["leave_out"]: f"{run['config']['leave_out']} (in the runs without it)"
+        for run in plan["runs"]
+        if run["config"].get("leave_out")
+    }
     lines = [
         f"{len(plan['runs'])} runs, {len(plan['derived'])} combinations of runs",
-        f"external hospitals: {', '.join(external) or 'none'}",
+        f"external hospitals: {', '.join([*external, *left_out.values()]) or 'none'}",
         f"{len(plan['findings'])} findings, label mapping {plan['mapping']}, min_count {plan['min_count']}",
     ]
     for item in content["hypotheses"]:

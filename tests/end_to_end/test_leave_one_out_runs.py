@@ -1,6 +1,7 @@
 """A leave-one-out grid from the command: every hospital is external in the run that leaves it out, and in no other."""
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 import yaml
 from sklearn.metrics import roc_auc_score
 
+from bench import api
 from bench.app.selectable_runs import runs_with_weights
 from bench.diagnostics.symptoms.run_symptoms import symptoms
 from bench.planning.manifest import Manifest, read_manifest
@@ -18,6 +20,7 @@ from bench.runs.imported_run import declared_run
 from bench.runs.model_folder import load_folder
 from bench.sharing import hub
 from bench.store.store import Store
+from bench.study.reproduce import headline
 from tests.conftest import Command, bench
 from tests.tiny_grids import TINY, tiny_with
 
@@ -163,6 +166,40 @@ def test_commands_name_the_hospitals_on_which_a_run_trained(folds: Path, manifes
         "padchest": "Hospital D (PadChest layout): never seen in training",
         "nih": f"{TITLES['nih']}: never seen in training",
     }
+
+
+@pytest.mark.grid
+def test_labels_are_drawn_at_the_left_out_hospital_of_each_run(folds: Path, manifest: Manifest) -> None:
+    grid = api.open_grid(folds / "runs")
+    run = {str(run["config"]["leave_out"]): str(run["id"]) for run in manifest.runs}
+    for left_out, run_id in run.items():
+        curves = api.labels_needed(grid, run_id).curves
+        assert set(curves["dataset"]) - {"external"} == {left_out, "padchest"}
+    both = api.labels_needed(grid, run["mimic"], second=run["nih"]).curves
+    told_apart = both[both["goal"] == "difference"]
+    assert set(told_apart["dataset"]) - {"external"} == {"padchest"}
+
+
+@pytest.mark.grid
+def test_a_run_that_is_tested_at_the_hospital_that_it_leaves_out_cannot_be_registered(
+    folds: Path, manifest: Manifest, here: Command, tmp_path: Path
+) -> None:
+    path = tiny_with(tmp_path, "alone", "{schedule.epochs: 1}", 3)
+    path.write_text(path.read_text() + KEYS.replace("[padchest]", "[]"))
+    (tmp_path / "runs").symlink_to(folds / "runs")
+    said = here("register", "--grid", str(path), "--dry-run", cwd=tmp_path, code=2).stderr
+    assert "was already tested at chexpert" in said
+    shutil.copytree(folds / "runs" / "phantom", tmp_path / "new" / "phantom")
+    said = here("register", "--grid", str(path), "--store", "new", "--dry-run", cwd=tmp_path).stdout
+    assert "external hospitals: chexpert (in the runs without it), mimic (in the runs without it), nih" in said
+
+
+@pytest.mark.grid
+def test_the_verdict_of_a_reproduction_uses_the_mean_over_the_training_hospitals(manifest: Manifest) -> None:
+    scores = pd.read_parquet(manifest.scores / str(manifest.runs[0]["id"]) / "scores.parquet")
+    assert scores["split"].str.startswith("test:").any()
+    rows = headline(scores[(scores["metric"] == "auroc") & (scores["subgroup"] == "all")])
+    assert rows.loc[rows["dataset"] == POOL, "split"].tolist() == ["test"]
 
 
 @pytest.mark.grid
