@@ -42,6 +42,9 @@ RANKED_BY = "auroc/external"  # the score whose variances over seeds decide the 
 # With this many runs or more, the random deviations are sums over N combinations of the runs instead of sums over all runs;
 # the covariances of the N scores are the same. The time of sums over all runs would grow with the square of their number.
 MANY_RUNS = 256
+ROWS_AT_ONCE = (
+    100_000  # of the table `scores`: a study of 500 runs has a million, and averaging copies them several times
+)
 LEAVE_OUT = "leave_out"  # key of the configuration: the hospital that a run leaves out
 SUFFIX = "-seeds"  # end of the id of a recipe; the start is the id of its first run
 # columns of the table `scores` that identify a row of a run
@@ -299,14 +302,24 @@ class Recipes:
         return averages
 
     def of_scores(self, scores: pd.DataFrame) -> pd.DataFrame:
-        """Return the rows of recipes for the table `scores`, metric by metric, which needs little memory."""
+        """Return the rows of recipes for the table `scores`, sorted by metric. About ROWS_AT_ONCE rows are averaged at a time."""
         scores = self._with_mixed_splits(scores)
+        metric_of_row, metrics = pd.factorize(scores["metric"])
+        # metrics that can be below 0 or above 1; all other metrics are shares
+        shares = np.array([not (str(name).endswith(("_gap", "_drift")) or name == "nll") for name in metrics])
+        batch_of = np.zeros(len(metrics), np.int64)
+        for of_kind in (np.flatnonzero(shares), np.flatnonzero(~shares)):
+            sizes = np.bincount(metric_of_row, minlength=len(metrics))[of_kind]
+            batch_of[of_kind] = batch_of.max(initial=0) + 1 + np.cumsum(sizes) // ROWS_AT_ONCE
         parts = [
-            # metrics that can be below 0 or above 1; all other metrics are shares
-            self.averaged(rows, SCORE_KEY, shares=not (str(metric).endswith(("_gap", "_drift")) or metric == "nll"))
-            for metric, rows in scores.groupby("metric", sort=False, observed=True)
+            self.averaged(
+                scores[batch_of[metric_of_row] == batch], SCORE_KEY, shares=bool(shares[batch_of == batch][0])
+            )
+            for batch in np.unique(batch_of)
         ]
-        return pd.concat([part for part in parts if len(part)] or [scores[:0]], ignore_index=True)
+        averages = pd.concat([part for part in parts if len(part)] or [scores[:0]], ignore_index=True)
+        order = np.argsort(pd.Index(metrics).get_indexer(averages["metric"]), kind="stable")
+        return averages.iloc[order].reset_index(drop=True)
 
     def _with_mixed_splits(self, scores: pd.DataFrame) -> pd.DataFrame:
         """Return the table `scores` with equal splits and label sources in the external means that a recipe averages.

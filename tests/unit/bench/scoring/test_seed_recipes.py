@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from scipy.special import polygamma
 from scipy.stats import t as student
 
-from bench.scoring.across_runs.recipes import MANY_RUNS, NORMAL_QUANTILE, Recipes, prior_degrees
+from bench.scoring.across_runs.recipes import MANY_RUNS, NORMAL_QUANTILE, SCORE_KEY, Recipes, prior_degrees
 from bench.scoring.bootstrap.intervals import percentile
 
 Drawn = dict[str, dict[str, NDArray[np.float64]]]
@@ -189,3 +189,21 @@ def test_a_share_whose_bound_is_1_stays_at_most_1() -> None:
     groups, rows, replicates = study(np.random.default_rng(10), [3, 3], [0.02] * 2)
     table = Recipes.of(groups, replicates).averaged(rows.assign(high=1.0), ["dataset"], shares=True)
     assert (table["high"] == 1).all()
+
+
+@pytest.mark.parametrize("at_once", [1, 12, 100_000])
+def test_the_recipes_of_a_table_are_those_of_each_metric_alone(at_once: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    groups, rows, replicates = study(np.random.default_rng(12), [3, 2], [0.02] * 2)
+    names = ["auroc", "auroc_gap", "ece", "nll"]  # shares, and numbers that can be below 0 or above 1
+    table = pd.concat(rows.assign(metric=name, value=rows["value"] / (k + 1)) for k, name in enumerate(names))
+    table = table.assign(**{name: "" for name in SCORE_KEY if name not in table})
+    table = table.sample(frac=1, random_state=0).astype({"metric": "category"})
+    recipes = Recipes.of(groups, replicates)
+    monkeypatch.setattr("bench.scoring.across_runs.recipes.ROWS_AT_ONCE", at_once)
+    found = recipes.of_scores(table)
+    metrics = table["metric"].unique()
+    alone = [
+        recipes.averaged(table[table["metric"] == name], SCORE_KEY, shares=name in ("auroc", "ece")) for name in metrics
+    ]
+    pd.testing.assert_frame_equal(found, pd.concat(alone, ignore_index=True), check_exact=True)
+    assert len(found) == 2 * 2 * len(names)
