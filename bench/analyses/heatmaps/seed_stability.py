@@ -74,12 +74,12 @@ def similarities(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
     for table in indexed[1:]:
         common = common.intersection(table.index)
     common = common.sort_values()
+    aligned = [table.loc[common] for table in indexed]
     rows = []
     of_finding = common.to_frame(index=False).groupby(["dataset", "finding", "height", "width"], sort=True)
     for _, group in of_finding:
-        keys = pd.MultiIndex.from_frame(group)
         num_cells = int(group["height"].iloc[0]) * int(group["width"].iloc[0])
-        unit_RMP = [_unit_ranks(table.loc[keys, "heat"], num_cells) for table in indexed]
+        unit_RMP = [_unit_ranks(table["heat"].iloc[group.index], num_cells) for table in aligned]
         pairs = list(combinations(range(len(tables)), 2))
         same_M = _mean([_correlation(unit_RMP[a], unit_RMP[b]) for a, b in pairs])
         other_M = np.full(len(group), np.nan)
@@ -88,7 +88,7 @@ def similarities(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
             both_ways = [*pairs, *((b, a) for a, b in pairs)]
             other_M = _mean([_correlation(unit_RMP[a], next_RMP[b]) for a, b in both_ways])
         frame = group[KEY].assign(same=same_M, other=other_M)
-        rows.append(frame.assign(patient_id=indexed[0].loc[keys, "patient_id"].to_numpy()))
+        rows.append(frame.assign(patient_id=aligned[0]["patient_id"].iloc[group.index].to_numpy()))
     columns = [*KEY, "patient_id", "same", "other"]
     return pd.concat(rows, ignore_index=True)[columns] if rows else pd.DataFrame(columns=columns)
 

@@ -56,15 +56,18 @@ def rankings(scores: pd.DataFrame, replicates: Replicates, smallest_first: Colle
     """
     rows_of = {Criterion(*map(str, key)): rows for key, rows in scores.groupby(list(Criterion._fields), sort=False)}
     default = ranks(rows_of.pop(DEFAULT, scores[:0]), replicates)
-    tables = [default]
+    others = []
     for criterion, all_rows in rows_of.items():
         rows = all_rows[
             all_rows["run_id"].isin(default["run_id"]) & np.isfinite(all_rows["value"].to_numpy(np.float64))
         ]
         run_ids = rows["run_id"]
         if len(run_ids) > 1 and all(criterion.replicates in replicates.get(run, ()) for run in run_ids):
-            tables.append(ranks(rows, replicates, criterion, criterion.metric in smallest_first))
-    return pd.concat(tables, ignore_index=True) if len(tables) > 1 else default
+            others.append(_columns(rows, replicates, criterion, criterion.metric in smallest_first))
+    if not others:
+        return default
+    columns = {name: np.concatenate([table[name] for table in others]) for name in SCHEMAS["ranks"]}
+    return pd.concat([default, _typed(pd.DataFrame(columns))], ignore_index=True)
 
 
 def ranks(
@@ -81,6 +84,13 @@ def ranks(
     better, with its own interval (lead_low, lead_high) and an interval that is adjusted for all pairs (lead_all_low,
     lead_all_high); NaN in the last row. Raises ValueError if `scores` has several rows of one run for the criterion.
     """
+    return _typed(pd.DataFrame(_columns(scores, replicates, criterion, smallest_first)))
+
+
+def _columns(
+    scores: pd.DataFrame, replicates: Replicates, criterion: Criterion, smallest_first: bool
+) -> dict[str, NDArray[Any]]:
+    """Return the columns of the table of `ranks`."""
     rows = criterion.rows(scores)
     if rows["run_id"].duplicated().any():
         raise ValueError(
@@ -93,7 +103,7 @@ def ranks(
         usable = enough(replicates_RB)
         rows, replicates_RB = rows[usable], replicates_RB[usable]
     if not len(rows):
-        return _frame([], SCHEMAS["ranks"])
+        return {name: np.empty(0, object) for name in SCHEMAS["ranks"]}
     value, sign = rows["value"].to_numpy(np.float64), -1.0 if smallest_first else 1.0
     # noise makes the replicates of the metrics in BIASED too large, so the replicates are shifted: their mean becomes
     # the value
@@ -108,10 +118,13 @@ def ranks(
     all_low, all_high = (simultaneous_areas if criterion.metric in AREAS else simultaneous)(value, replicates_RB)
     best = sign * replicates_RB == (sign * replicates_RB).max(0)
     columns = {
-        **criterion._asdict(),
+        **{name: np.full(len(rows), text, object) for name, text in criterion._asdict().items()},
         "run_id": rows["run_id"].to_numpy(object),
         "value": value,
-        **{name: rows[name].to_numpy(np.float64) if name in rows else np.nan for name in ("low", "high")},
+        **{
+            name: rows[name].to_numpy(np.float64) if name in rows else np.full(len(rows), np.nan)
+            for name in ("low", "high")
+        },
         "mean_rank": rank_RB.mean(1),
         "rank_low": np.floor(low),
         "rank_high": np.ceil(high),
@@ -122,7 +135,7 @@ def ranks(
         "all_high": all_high,
         **lead,
     }
-    return _typed(pd.DataFrame(columns)[list(SCHEMAS["ranks"])])
+    return {name: columns[name] for name in SCHEMAS["ranks"]}
 
 
 def tie_groups(p: Array) -> tuple[NDArray[np.int64], Array]:
