@@ -176,7 +176,8 @@ def _licence(manifest: Manifest, hospitals: Sequence[Mapping[str, Any]]) -> str:
 def _seen(manifest: Manifest, run: Mapping[str, Any], own: Sequence[Mapping[str, Any]]) -> dict[str, str]:
     """Return the answers of a run's starting weights; `own`: the trained runs that it combines, or the run itself.
 
-    A pool has no answers for the hospitals on which the run trained. Hospitals outside the grid are unknown, unless all weights are random or of photographs.
+    There are no answers for the hospitals of a pool on which the run trained. Hospitals outside the grid are unknown, unless all
+    weights are random or of photographs.
     """
     answers: dict[str, list[str]] = {}
     stated = manifest.exposure(run)

@@ -86,7 +86,7 @@ def _refuse_external_predictions(plan: Plan) -> None:
     if store.has_grid(plan.grid.name):
         stored = read_grid(store, plan.grid.name)
         rows = (*stored["runs"], *stored["derived"])
-        left_out |= {str(run["id"]): str(run["config"].get("leave_out", "")) for run in rows}
+        left_out |= {str(run["id"]): str(run.get("config", {}).get("leave_out", "")) for run in rows}
     for run_id, hospital in left_out.items():
         folder = store.run_dir(run_id) / "predictions"
         predicted = [path.stem for path in folder.glob("*.parquet")]
