@@ -124,14 +124,12 @@ def _each(manifest: Manifest, runs: Sequence[Mapping[str, Any]], threads: int) -
     try:
         for future in as_completed([pool.submit(_score_in_worker, run) for run in runs]):
             yield future.result()
-        # The worker processes have no more work and end by themselves. Waiting for their end would take 0.1 s.
-        pool.shutdown(wait=False)
     except BrokenProcessPool as error:
         what = "a scoring process died: it was killed, or memory ran out"
         fix = "score again with `bench score`: finished scores are kept"
         raise SetupError(what, str(manifest.store.root / "scores"), fix) from error
     finally:
-        pool.shutdown(cancel_futures=True)
+        pool.shutdown(cancel_futures=True)  # waits: a process of multiprocessing that does not would never end
 
 
 def _size(manifest: Manifest, run: Mapping[str, Any]) -> int:

@@ -12,7 +12,9 @@ from typing import Any
 import pytest
 
 from bench.executors.execute_job import Outcome
-from bench.planning.manifest import read_manifest
+from bench.planning.manifest import Manifest, read_manifest
+from bench.results import score_runs
+from bench.results.score_runs import score_all
 from bench.store.store import Store
 from bench.study import page_so_far
 from bench.study.page_so_far import PageSoFar
@@ -77,6 +79,28 @@ def test_scores_are_made_while_other_runs_are_missing_and_damaged_ones_are_named
     assert (files[1].parent / "KEY").is_file()
     (line,) = said.lines
     assert line.startswith(f"scores of run {files[0].parent.name}: gaps.parquet is ")
+
+
+def score_in_processes(manifest: Manifest, _: bool) -> None:
+    """Score in worker processes, as large predictions are scored."""
+    score_runs.WORTH = 0
+    score_all(manifest, lambda *_: None)
+
+
+@pytest.mark.grid
+def test_a_process_that_scores_with_workers_ends(store_copy: Path) -> None:
+    store = Store.open(store_copy / "runs")
+    keys = list((store.root / "scores").glob("*/KEY"))
+    assert len(keys) > 1  # one run alone needs no workers
+    for key in keys:
+        key.unlink()
+    process, connection = page_so_far._begun(score_in_processes, read_manifest(store, "tiny"), False)
+    assert connection.recv() is True
+    process.join(60)
+    ended = not process.is_alive()
+    process.kill()
+    assert ended
+    assert all(key.is_file() for key in keys)
 
 
 class Started:
