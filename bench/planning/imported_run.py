@@ -76,7 +76,8 @@ def row(
     if the model declares a cohort that is neither in the grid nor a known dataset.
     """
     seen = declared.exposure
-    cohort_names = dict.fromkeys([*(str(c["name"]) for c in cohorts), *(name for name in LAYOUTS if name != "table")])
+    known = [name for c in cohorts for name in (str(c["name"]), *c.get("hospitals", ()))]
+    cohort_names = dict.fromkeys([*known, *(name for name in LAYOUTS if name != "table")])
     for name in (*seen.cohorts, *(name for name in seen.seen if name != OTHERS)):
         if name not in cohort_names:
             names = ", ".join(cohort_names)
@@ -84,7 +85,7 @@ def row(
             raise ConfigError(
                 f"no cohort {name!r}", f"{declared.where}: trained_on.{'seen' if seen.seen else 'cohorts'}", fix
             )
-    overlap = [str(c["name"]) for c in cohorts if {str(c["name"]), str(c["layout"])} & set(seen.cohorts)]
+    overlap = [str(c["name"]) for c in cohorts if _names_of(c) & set(seen.cohorts)]
     stated = {key: value for key, value in asdict(replace(seen, seen={})).items() if key != "seen"}
     passport = {**json.loads(canonical_json(stated)), "format": declared.kind, "seen": overlap}
     if exposure is not None:
@@ -102,6 +103,12 @@ def row(
         "titles": {"architecture": declared.name},
         "passport": passport,
     }
+
+
+def _names_of(cohort: Mapping[str, Any]) -> set[str]:
+    """Return name and layout of a cohort and, of a pool, those of its hospitals: who saw one of them saw the pool."""
+    hospitals = {**cohort.get("hospitals", {}), str(cohort["name"]): cohort}
+    return {text for name, facts in hospitals.items() for text in (str(name), str(facts["layout"]))}
 
 
 def kept_models(store: Store, before: Mapping[str, Any], after: Mapping[str, Any]) -> list[dict[str, Any]]:

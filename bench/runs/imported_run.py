@@ -31,6 +31,7 @@ from bench.runs.provenance import device_name
 from bench.runs.stored_run import StoredRun, logits
 from bench.store.store import Progress, Store, canonical_json, short_hash
 from harmonize.cache.cache import ImageCache
+from harmonize.cohorts.pool_names import hospitals_of
 from harmonize.datasets import LAYOUTS
 from harmonize.images.pixels import Geometry
 from reports.schemas.exposure import CORPORA, LABELS, NO, UNKNOWN
@@ -60,7 +61,8 @@ def declared_run(folder: Path, stored: StoredRun, cohorts: Collection[str], *, s
         "pretraining": str(document.get("weights", "unknown")),
     }
     seen |= {key: str(value) for key, value in trained_on.items()}
-    names = {*cohorts, *LAYOUTS} - {"table"}
+    in_pools = [name for cohort in cohorts for name in hospitals_of(cohort)]
+    names = {*cohorts, *in_pools, *LAYOUTS} - {"table"}
     known = [[key for key in (str(layouts.get(name, "")), name) if key in names] for name in hospitals]
     trained = tuple(dict.fromkeys(key for keys in known for key in keys)) if stored.synthetic == synthetic else ()
     others: tuple[str, ...] = ()

@@ -4,6 +4,8 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -14,6 +16,7 @@ from sklearn.metrics import roc_auc_score
 from bench import api
 from bench.app.selectable_runs import runs_with_weights
 from bench.diagnostics.symptoms.run_symptoms import symptoms
+from bench.planning.imported_run import row
 from bench.planning.manifest import Manifest, read_manifest
 from bench.results.model_card import card
 from bench.runs.imported_run import declared_run
@@ -142,6 +145,10 @@ def test_an_uploaded_run_has_seen_the_hospitals_on_which_it_trained_and_no_other
         stated = config["trained_on"]
         assert stated["hospitals"] == {name: name for name in trained}
         assert stated["title"] == " + ".join(TITLES[name] for name in sorted(trained))
+        # in the pool's own grid, the model has seen the pool
+        declared = declared_run(folder, load_folder(folder), (POOL, "padchest"), synthetic=True)
+        model: Any = SimpleNamespace(id="x", config=manifest.config(run))
+        assert row(model, declared, manifest.cohorts)["passport"]["seen"] == [POOL]
         # an older folder, or one from elsewhere that hides its hospitals: the configuration names them, too
         config["trained_on"] = {"cohort": POOL, "layout": "table"}
         (folder / "config.json").write_text(json.dumps(config))
