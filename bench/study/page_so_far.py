@@ -114,8 +114,14 @@ class PageSoFar:
         if self.process is not None and self.follower is not None:
             if kind is not None:
                 self.process.terminate()
-            self.follower.join()
-            self.process.join()
+            try:
+                self.follower.join()
+                self.process.join()
+            except (
+                BaseException
+            ):  # Ctrl-C: otherwise multiprocessing would wait for the process at the end of the command
+                self.process.terminate()
+                raise
 
 
 def _begun(work: _Work, manifest: Manifest, with_images: bool) -> tuple[BaseProcess, Connection]:
