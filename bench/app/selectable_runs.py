@@ -54,11 +54,10 @@ class Choice:
 
         The origins are ANYWHERE, the internal cohort, and the external hospitals of the run.
         """
-        trained = "training hospital" if len(self.trained_at) == 1 else "training hospitals"
         external = [str(hospital["name"]) for hospital in self.manifest.external_to(self._run)]
         return {
             ANYWHERE: "Other or unknown",
-            self.internal: f"{self.titles[self.internal]}: {trained}",
+            self.internal: f"{self.titles[self.internal]}: {self.internal_role}",
             **{name: f"{self.titles[name]}: never seen in training" for name in external},
         }
 
@@ -71,6 +70,11 @@ class Choice:
     def trained_at(self) -> list[str]:
         """Return the names of the hospitals on which the run trained."""
         return [str(hospital["name"]) for hospital in self.manifest.trained_at(self._run)]
+
+    @property
+    def internal_role(self) -> str:
+        """Return "training hospital", or "training hospitals" if the run trained on several."""
+        return "training hospital" if len(self.trained_at) == 1 else "training hospitals"
 
     @cached_property
     def _run(self) -> Mapping[str, Any]:

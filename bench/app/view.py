@@ -377,8 +377,8 @@ def _performance(choice: Choice, name: str = "") -> None:
         hospitals.append(("external", "Mean of the external hospitals"))
     table = []
     for name, title in hospitals:
-        trained = "training hospital" if len(choice.trained_at) == 1 else "training hospitals"
-        role = f"{trained}, test patients" if name == choice.internal else "external, never seen in training"
+        is_internal = name == choice.internal
+        role = f"{choice.internal_role}, test patients" if is_internal else "external, never seen in training"
         value = "{:.3f} [{:.3f}, {:.3f}]".format(*rows.loc[name, ["value", "low", "high"]])
         table.append((title, value, role if name != "external" else ""))
     st.html(performance_html(table))

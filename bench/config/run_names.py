@@ -67,7 +67,9 @@ class RunName:
 
     @staticmethod
     def joined(names: Sequence["RunName"]) -> str:
-        """Return the names of several runs as one text. Each recipe is named once for each hospital that is left out, with the seeds of its runs.
+        """Return the names of several runs as one text.
+
+        Runs that differ only in the seed are named together, with their seeds.
 
         >>> RunName.joined([RunName("densenet121", {}, 0), RunName("densenet121", {}, 1), RunName("resnet50", {}, 0)])
         'densenet121 seeds 0, 1; resnet50 seed 0'

@@ -106,7 +106,7 @@ def row(
 
 
 def _names_of(cohort: Mapping[str, Any]) -> set[str]:
-    """Return name and layout of a cohort and, of a pool, those of its hospitals: who saw one of them saw the pool."""
+    """Return the names and layouts of a cohort and of its hospitals, if it is a pool. A model that had seen one had seen the pool."""
     hospitals = {**cohort.get("hospitals", {}), str(cohort["name"]): cohort}
     return {text for name, facts in hospitals.items() for text in (str(name), str(facts["layout"]))}
 

@@ -46,8 +46,7 @@ def front_matter(manifest: Manifest, run: Mapping[str, Any], scores: pd.DataFram
             title = titles[str(cohort["name"])]
             name = f"{title}, synthetic" if manifest.content["phantom"] else title
             role = "internal" if cohort["name"] == internal else "never trained on"
-            trained_at = [str(hospital["name"]) for hospital in manifest.trained_at(run)]
-            dataset = pool_name(trained_at) if role == "internal" else str(cohort["name"])
+            dataset = pool_name(manifest.config(run).hospitals) if role == "internal" else str(cohort["name"])
             results.append(
                 {
                     "task": {"type": "image-classification", "name": f"Findings on radiographs, {role}"},

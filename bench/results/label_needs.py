@@ -90,10 +90,11 @@ def labels_needed(
     work = _Work(manifest, external, findings, goals, draws)
     outcomes: list[Outcome] = []
     pair = chosen if second else []
-    if pair and not work.hospitals_of(pair):
+    common = work.hospitals_of(pair) if pair else []
+    if pair and not common:
         fix = "choose runs that leave out the same hospital, or add a cohort to `evaluate_on` and run the grid again"
         raise ConfigError("no hospital is external to both runs", "--second", fix)
-    total = sum(len(work.hospitals_of([entry])) for entry in main) + len(work.hospitals_of(pair) if pair else ())
+    total = sum(len(work.hospitals_of([entry])) for entry in main) + len(common)
     for done, found in enumerate(work.outcomes(main, pair), 1):
         outcomes += found
         progress(STEP, done, total)

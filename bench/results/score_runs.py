@@ -129,7 +129,8 @@ def _each(manifest: Manifest, runs: Sequence[Mapping[str, Any]], threads: int) -
         fix = "score again with `bench score`: finished scores are kept"
         raise SetupError(what, str(manifest.store.root / "scores"), fix) from error
     finally:
-        pool.shutdown(cancel_futures=True)  # waits: a process of multiprocessing that does not would never end
+        # waits for the workers: in a process of `multiprocessing`, they and the process would otherwise never end
+        pool.shutdown(cancel_futures=True)
 
 
 def _size(manifest: Manifest, run: Mapping[str, Any]) -> int:

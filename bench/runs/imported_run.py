@@ -50,26 +50,20 @@ def declared_run(folder: Path, stored: StoredRun, cohorts: Collection[str], *, s
     stated = json.loads((folder / CONFIG).read_bytes()) if (folder / CONFIG).is_file() else {}
     document = json.loads(stored.run.document)
     trained_on = _block(stated, "trained_on")
-    answers, layouts = trained_on.pop("seen", None), _block(trained_on, "hospitals")
-    trained_on.pop("hospitals", None)
-    hospitals = stored.run.config.hospitals
+    hospitals, layouts = stored.run.config.hospitals, _block(trained_on, "hospitals")
     if len(hospitals) == 1 and "layout" in trained_on:  # an older folder
         layouts = {hospitals[0]: trained_on["layout"]}
-    seen = {
-        "title": " + ".join(hospitals),
-        "licence": "not stated",
-        "pretraining": str(document.get("weights", "unknown")),
-    }
-    seen |= {key: str(value) for key, value in trained_on.items()}
+    title, licence = str(trained_on.get("title", " + ".join(hospitals))), str(trained_on.get("licence", "not stated"))
+    pretraining = str(trained_on.get("pretraining", document.get("weights", "unknown")))
     in_pools = [name for cohort in cohorts for name in hospitals_of(cohort)]
     names = {*cohorts, *in_pools, *LAYOUTS} - {"table"}
     known = [[key for key in (str(layouts.get(name, "")), name) if key in names] for name in hospitals]
     trained = tuple(dict.fromkeys(key for keys in known for key in keys)) if stored.synthetic == synthetic else ()
     others: tuple[str, ...] = ()
     if stored.synthetic != synthetic or not all(known):
-        others = (f"{'synthetic images' if stored.synthetic else 'images'} of {seen['title']}",)
-    exposure = DataExposure(trained, others, seen["pretraining"], seen["licence"])
-    start = _seen_before(answers, stored, seen["pretraining"], str(folder))
+        others = (f"{'synthetic images' if stored.synthetic else 'images'} of {title}",)
+    exposure = DataExposure(trained, others, pretraining, licence)
+    start = _seen_before(trained_on.get("seen"), stored, pretraining, str(folder))
     start = {key: own for key, own in start.items() if key in {*cohorts, *LAYOUTS, OTHERS}}
     if any(own.answer != NO for own in start.values()):
         start |= dict.fromkeys(trained, Seen(LABELS))
@@ -83,7 +77,7 @@ def declared_run(folder: Path, stored: StoredRun, cohorts: Collection[str], *, s
 
 
 def _block(document: Mapping[str, Any], key: str) -> dict[str, Any]:
-    """Return a copy of a block of a document, empty if it is missing or no block: a folder from elsewhere may have anything."""
+    """Return a copy of a block of a document. It is empty if the block is missing or is no mapping, as in a folder from elsewhere."""
     block = document.get(key)
     return dict(block) if isinstance(block, Mapping) else {}
 

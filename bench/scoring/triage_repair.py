@@ -37,15 +37,14 @@ MASK = (1 << BITS) - 1
 class _Images(NamedTuple):
     """The images of one finding, prepared for draws of patients; positions are those in the column.
 
-    first, last [N]: position of the first image with the same logit, and of the first image with a lower logit. weight [N]: 1 /
+    edge [2, N]: position of the first image with the same logit, and of the first image with a lower logit. weight [N]: 1 /
     number of the patient's images of this class. reached [2, N + 1]: sums of the weights of negative and of positive images before
     each position. start [P + 1], position [N]: the images of patient p are position[start[p] : start[p + 1]]. images_of [2, P]:
     numbers of negative and positive images of each patient.
     """
 
     positive: NDArray[np.bool_]
-    first: NDArray[np.int64]
-    last: NDArray[np.int64]
+    edge: NDArray[np.int64]
     weight: Array
     reached: Array
     start: NDArray[np.int64]
@@ -62,8 +61,8 @@ class _Images(NamedTuple):
         sizes = np.diff(ends, prepend=0)
         sums = [np.append(0.0, np.cumsum(weight * mask)) for mask in (~positive, positive)]
         start = np.append(0, np.cumsum(images_of.sum(0)))
-        first, last = np.repeat(ends - sizes, sizes), np.repeat(ends, sizes)
-        return cls(positive, first, last, weight, np.stack(sums), start, _by_patient(patient, start), images_of)
+        edge = np.stack([np.repeat(ends - sizes, sizes), np.repeat(ends, sizes)])
+        return cls(positive, edge, weight, np.stack(sums), start, _by_patient(patient, start), images_of)
 
 
 @compiled
@@ -126,13 +125,12 @@ def _measure(
 ) -> None:
     """Write the QUANTITIES of measured patients into out [L, V]. labeled: positions of the labeled images, rising.
 
-    edge [2, N]: `first` and `last` of `_Images`. patients [2, 2]: labeled, then all patients with a negative image, and with a
-    positive image.
+    patients [2, 2]: labeled, then all patients with a negative image, and with a positive image. Other arguments: see `_Images`.
     """
     num_images = positive.shape[0]
     num_measured = num_images - labeled.shape[0]
     for k in range(levels.shape[0]):
-        cut, wrong, decided = 0, 0.0, 0
+        cut = 0
         for own in range(2):  # images are flagged, and then released; an image that both thresholds allow is flagged
             end, wrong, decided = num_images if own else 0, 0.0, 0
             room = levels[k] * (patients[0, own] + 1) - 1
@@ -212,18 +210,16 @@ class LabeledDraws(NamedTuple):
         out = np.empty((num_draws, num, len(rates), NUM_QUANTITIES))
         patients = np.empty((num_draws, num, 2, 2))
         patients[:, :, 1] = np.count_nonzero(images.images_of, axis=1)
-        edge = np.stack([images.first, images.last])
         key, chosen = np.empty((2, len(images.positive)), np.int64)
         for d, order in enumerate(self.order):
             size = _keys(images.start, images.position, images.images_of, order, labeled_at, key, patients[d])
-            key[
-                :size
-            ].sort()  # once for all m. By numpy, because numba would compile its own sort for more than a second
+            # once for all m; by numpy, because numba would compile its own sort for more than a second
+            key[:size].sort()
             for m in range(num):
                 labeled = chosen[: _labeled(key[:size], m, chosen)]
                 _measure(
                     images.positive,
-                    edge,
+                    images.edge,
                     images.weight,
                     images.reached,
                     labeled,

@@ -117,9 +117,8 @@ class PageSoFar:
             try:
                 self.follower.join()
                 self.process.join()
-            except (
-                BaseException
-            ):  # Ctrl-C: otherwise multiprocessing would wait for the process at the end of the command
+            except BaseException:
+                # after Ctrl-C; otherwise, multiprocessing would wait for the process at the end of the command
                 self.process.terminate()
                 raise
 
@@ -145,8 +144,8 @@ def _do(connection: Connection, work: _Work, manifest: Manifest, with_images: bo
 
 
 def _score(manifest: Manifest, _: bool) -> None:
-    """Score with normal priority: the scores are needed in any case, and later one core would make them while others wait."""
-    score_all(manifest, _show_nothing)
+    """Score, with normal priority: the scores are needed in any case, and at the end of the command only one core would be at work."""
+    score_all(manifest, lambda *_: None)
 
 
 def _report(manifest: Manifest, with_images: bool) -> None:
@@ -154,8 +153,4 @@ def _report(manifest: Manifest, with_images: bool) -> None:
     from bench.results.write_report import score_and_report  # slow imports
 
     os.nice(_NICE)
-    score_and_report(manifest, None, _show_nothing, with_images)
-
-
-def _show_nothing(what: str, done: int, total: int) -> None:
-    """Show no progress."""
+    score_and_report(manifest, None, lambda *_: None, with_images)

@@ -104,14 +104,11 @@ def _lines(content: dict[str, Any]) -> list[str]:
     plan = content["plan"]
     names = {run["id"]: run["name"] for run in plan["runs"]}
     external = [hospital["name"] for hospital in plan["hospitals"] if hospital["role"] == "external"]
-    left_out = {
-        run["config"]["leave_out"]: f"{run['config']['leave_out']} (in the runs without it)"
-        for run in plan["runs"]
-        if run["config"].get("leave_out")
-    }
+    left_out = dict.fromkeys(run["config"]["leave_out"] for run in plan["runs"] if run["config"].get("leave_out"))
+    external += [f"{name} (in the runs without it)" for name in left_out]
     lines = [
         f"{len(plan['runs'])} runs, {len(plan['derived'])} combinations of runs",
-        f"external hospitals: {', '.join([*external, *left_out.values()]) or 'none'}",
+        f"external hospitals: {', '.join(external) or 'none'}",
         f"{len(plan['findings'])} findings, label mapping {plan['mapping']}, min_count {plan['min_count']}",
     ]
     for item in content["hypotheses"]:

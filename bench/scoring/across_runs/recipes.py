@@ -42,9 +42,8 @@ RANKED_BY = "auroc/external"  # the score whose variances over seeds decide the 
 # With this many runs or more, the random deviations are sums over N combinations of the runs instead of sums over all runs;
 # the covariances of the N scores are the same. The time of sums over all runs would grow with the square of their number.
 MANY_RUNS = 256
-ROWS_AT_ONCE = (
-    100_000  # of the table `scores`: a study of 500 runs has a million, and averaging copies them several times
-)
+# rows of the table `scores` that are averaged at a time: a study of 500 runs has a million, and averaging copies them several times
+ROWS_AT_ONCE = 100_000
 LEAVE_OUT = "leave_out"  # key of the configuration: the hospital that a run leaves out
 SUFFIX = "-seeds"  # end of the id of a recipe; the start is the id of its first run
 # columns of the table `scores` that identify a row of a run
@@ -306,17 +305,14 @@ class Recipes:
         scores = self._with_mixed_splits(scores)
         metric_of_row, metrics = pd.factorize(scores["metric"])
         # metrics that can be below 0 or above 1; all other metrics are shares
-        shares = np.array([not (str(name).endswith(("_gap", "_drift")) or name == "nll") for name in metrics])
-        batch_of = np.zeros(len(metrics), np.int64)
-        for of_kind in (np.flatnonzero(shares), np.flatnonzero(~shares)):
-            sizes = np.bincount(metric_of_row, minlength=len(metrics))[of_kind]
-            batch_of[of_kind] = batch_of.max(initial=0) + 1 + np.cumsum(sizes) // ROWS_AT_ONCE
-        parts = [
-            self.averaged(
-                scores[batch_of[metric_of_row] == batch], SCORE_KEY, shares=bool(shares[batch_of == batch][0])
-            )
-            for batch in np.unique(batch_of)
-        ]
+        shares = np.array([not (str(name).endswith(("_gap", "_drift")) or name == "nll") for name in metrics], bool)
+        sizes, parts = np.bincount(metric_of_row, minlength=len(metrics)), []
+        for are_shares in (True, False):
+            of_kind = np.flatnonzero(shares == are_shares)
+            batch_of = np.cumsum(sizes[of_kind]) // ROWS_AT_ONCE
+            for batch in np.unique(batch_of):
+                rows = scores[np.isin(metric_of_row, of_kind[batch_of == batch])]
+                parts.append(self.averaged(rows, SCORE_KEY, shares=are_shares))
         averages = pd.concat([part for part in parts if len(part)] or [scores[:0]], ignore_index=True)
         order = np.argsort(pd.Index(metrics).get_indexer(averages["metric"]), kind="stable")
         return averages.iloc[order].reset_index(drop=True)

@@ -96,6 +96,7 @@ def compiled(function: Function) -> Function:
         before = settings.CACHE_DIR
         settings.CACHE_DIR = str(folder or before)  # numba's njit reads this setting when it is applied to a function
         try:
+            # a wrapper for calls from C would take a twentieth of the compilation, and nothing calls it
             options = {"cache": folder is not None, "nogil": True, "error_model": "numpy", "no_cfunc_wrapper": True}
             make = cast("Any", numba).njit(**options)
             return cast("Function", make(function))
