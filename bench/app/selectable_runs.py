@@ -144,6 +144,8 @@ def macro_auroc_text(choice: Choice, origin: str) -> str:
     if rows.empty:
         return "unknown: this run has no scores yet. `bench score` computes scores, thresholds and calibration."
     at = "external" if origin == ANYWHERE else origin
+    if origin not in choice.origins and origin in choice.trained_at:
+        return "unknown: this hospital is one of several on which this model trained"
     if origin not in choice.origins:
         return "unknown: this model was not tested at this hospital"
     if at not in rows.index:

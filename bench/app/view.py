@@ -197,12 +197,12 @@ def _origin(choices: list[Choice], origin: str) -> None:
     if synthetic:
         only = f"Model {synthetic[0]}: " if len(synthetic) < len(choices) else ""
         st.error(f"**{only}{TRAINED_ON_SYNTHETIC}**")
-    where = "hospitals never seen in training" if origin == ANYWHERE else choices[0].titles[origin]
     for letter, choice in zip(LETTERS, choices, strict=False):
         name = f"**Model {letter}:** {_plain(choice.title)}  \n" if len(choices) > 1 else ""
+        titles = {ANYWHERE: "hospitals never seen in training", **choices[0].titles, **choice.titles}
         st.markdown(
             f"{name}**Trained at:** {_plain(choice.titles[choice.internal])}  \n"
-            f"**AUROC at {_plain(where)}:** {_plain(macro_auroc_text(choice, origin))}"
+            f"**AUROC at {_plain(titles[origin])}:** {_plain(macro_auroc_text(choice, origin))}"
         )
 
 

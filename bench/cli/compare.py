@@ -58,7 +58,8 @@ def compare(
             raise ConfigError(f"unknown {option[2:]} {value!r}", option, f"choose from: {', '.join(choices)}")
     result = contrast(Store.open(store, create=False), first, second, metric, at, calibrator, cohort or (), grid)
     if as_json:
-        table = result.table.assign(hospital=result.table["dataset"].map(result.hospitals))
+        places = zip(result.table["dataset"], result.table["split"], strict=True)
+        table = result.table.assign(hospital=[result.hospital(*place) for place in places])
         rows = json.loads(table.to_json(orient="records", double_precision=15))
         runs = {"first": result.first, "second": result.second}
         facts = {"metric": metric, "synthetic": result.synthetic, "notes": list(result.notes)}
@@ -86,7 +87,7 @@ def lines(result: "Contrast") -> list[str]:
             ["finding", "Holm", "BH", "DeLong", "clustered", "positive/n", "patients"],
             *map(_tests, rows),
         ]
-        out += [f"{result.hospitals[str(dataset)]}, {split}  {heading}"]
+        out += [f"{result.hospital(str(dataset), str(split))}, {str(split).partition(':')[0]}  {heading}"]
         for cells in (estimates, tests):
             out += [*(f"  {line}" for line in table_lines(cells)), ""]
     notes = [

@@ -61,6 +61,17 @@ class Stored:
         return cls(with_chosen_runs(manifest), folder)
 
     @property
+    def hospitals(self) -> list[Mapping[str, Any]]:
+        """Return the training hospitals, one or those of a pool, and then the external cohorts."""
+        return [*(self.manifest.pooled or self.manifest.cohorts[:1]), *self.manifest.external]
+
+    def of_hospitals(self, table: pd.DataFrame) -> pd.DataFrame:
+        """Return the rows of a table with one row per cohort, without the row of a pool if each of its hospitals has one."""
+        covered = {hospital["name"] for hospital in self.manifest.pooled} <= set(table["dataset"])
+        is_pool = table["dataset"] == self.manifest.content["source"]
+        return table[~is_pool] if self.manifest.pooled and covered else table
+
+    @property
     def place(self) -> str:
         """Return the path of the report's tables inside the store."""
         return self.folder.path.relative_to(self.manifest.store.root).as_posix()
@@ -114,21 +125,23 @@ class Stored:
 def data_sources(stored: Stored) -> Fact | None:
     """Name the hospitals, with their role, their place and the source that describes them."""
     manifest, texts = stored.manifest, []
-    for cohort in manifest.cohorts:
-        facts, use = cohort["facts"], "training and internal test" if cohort["role"] == "internal" else "external test"
+    left_out = [hospital["name"] for hospital in manifest.left_out]
+    for hospital in stored.hospitals:
+        use = "external test" if hospital in manifest.external else "training and internal test"
+        if hospital["name"] in left_out:
+            use += ", and external test of the runs that leave it out"
+        facts = hospital["facts"]
         known = [str(facts[key]) for key in ("place", "source") if facts.get(key)]
         known = ["synthetic"] if manifest.content["phantom"] else known  # a phantom has only the layout of the source
-        texts.append(f"{manifest.hospital(cohort).title}: {', '.join([use, *known])}")
+        texts.append(f"{manifest.hospital(hospital).title}: {', '.join([use, *known])}")
     return Fact("; ".join(texts), stored.in_grid("cohorts"))
 
 
 def licences(stored: Stored) -> Fact | None:
     """Name the licences of the images."""
-    manifest = stored.manifest
-    texts = [
-        f"{manifest.hospital(cohort).title}: {manifest.licence(cohort) or 'not stated'}" for cohort in manifest.cohorts
-    ]
-    known = any(manifest.licence(cohort) for cohort in manifest.cohorts)
+    licence_of = {stored.manifest.hospital(h).title: stored.manifest.licence(h) for h in stored.hospitals}
+    texts = [f"{title}: {licence or 'not stated'}" for title, licence in licence_of.items()]
+    known = any(licence_of.values())
     return Fact("; ".join(texts), stored.in_table("cohorts", "licence")) if known else None
 
 
@@ -167,9 +180,9 @@ def preprocessing(stored: Stored) -> Fact | None:
 
 def labels(stored: Stored) -> Fact | None:
     """Name the findings, and where the labels of each hospital come from."""
-    rows = stored.table("cohorts", ["title", "label_source"])
+    rows = stored.of_hospitals(stored.table("cohorts", ["dataset", "title", "label_source"]))
     sources = "; ".join(
-        f"{title}: {LABEL_SOURCES.get(source, source)}" for title, source in rows.itertuples(index=False)
+        f"{title}: {LABEL_SOURCES.get(source, source)}" for _, title, source in rows.itertuples(index=False)
     )
     by_experts = [name for name in stored.table("splits", ["split"])["split"] if name.startswith("expert_")]
     if by_experts and not stored.manifest.content["phantom"]:
@@ -247,9 +260,10 @@ def flow(stored: Stored) -> Fact | None:
 
 def characteristics(stored: Stored) -> Fact | None:
     """State sex, age and views at each hospital, and which of them are not stated."""
-    rows = stored.table("cohorts", ["title", "used", "unreadable", "female", "male", "age_median", "ap", "pa"])
+    columns = ["dataset", "title", "used", "unreadable", "female", "male", "age_median", "ap", "pa"]
+    rows = stored.of_hospitals(stored.table("cohorts", columns))
     texts, known_at_all = [], False
-    for title, used, unreadable, female, male, age, ap, pa in rows.itertuples(index=False):
+    for _, title, used, unreadable, female, male, age, ap, pa in rows.itertuples(index=False):
         unknown = used + unreadable - female - male  # sex is also known of images that cannot be read
         sex = f"{female:,} images of women, {male:,} of men" + f", {unknown:,} without sex" * bool(unknown)
         known = {"sex": bool(female + male), "age": bool(pd.notna(age)), "view": bool(ap + pa)}
@@ -550,13 +564,14 @@ def _ranked(stored: Stored) -> list[str]:
 
 
 def _names(stored: Stored) -> dict[str, str]:
-    """Return {id of a run or recipe: its name with the number of seeds}."""
+    """Return {id of a run or recipe: its name with the number of seeds, or of runs that leave out different hospitals}."""
     runs = stored.table("runs", ["run_id", "name"])
     name_of = dict(zip(runs["run_id"].astype(str), runs["name"].astype(str), strict=True))
     runs_of: dict[str, list[str]] = {}
     for recipe, run_id in stored.table("recipes", ["recipe_id", "run_id"]).itertuples(index=False):
         runs_of.setdefault(str(recipe), []).append(str(run_id))
-    of_recipes = {recipe: f"{name_of[ids[0]]} ({len(ids)} seeds)" for recipe, ids in runs_of.items() if len(ids) > 1}
+    unit = "runs" if stored.manifest.left_out else "seeds"
+    of_recipes = {recipe: f"{name_of[ids[0]]} ({len(ids)} {unit})" for recipe, ids in runs_of.items() if len(ids) > 1}
     return name_of | of_recipes
 
 

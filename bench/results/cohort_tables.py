@@ -1,13 +1,13 @@
 """Report tables that do not depend on scores: cohorts, splits and training history."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from bench.planning.manifest import Manifest
-from bench.planning.protocol import CohortRole
+from bench.planning.protocol import LEFT_OUT, CohortRole
 from bench.results.read_predictions import labels_of, reference
 from harmonize.cohorts.splits import shared_patients
 from harmonize.labels.findings import UNMAPPED_CODE, space
@@ -34,8 +34,14 @@ class CohortTables:
 
 
 def cohort_tables(manifest: Manifest, findings: list[str]) -> CohortTables:
-    """Build the tables `cohorts`, `splits` and `prevalence` (label states of `findings`) for all cohorts of a grid."""
+    """Build the tables `cohorts`, `splits` and `prevalence` (label states of `findings`) for all cohorts of a grid.
+
+    The splits of a pool are those of all its hospitals if the runs leave out different ones. A hospital that a run leaves
+    out has a row of its own as an external hospital.
+    """
     config = manifest.shared
+    if len({run["config"].get("leave_out") for run in manifest.runs}) > 1:
+        config = replace(config, leave_out="")
     rows, splits, prevalence, headline, shared = [], [], [], {}, 0
     for cohort in (*manifest.cohorts, *manifest.left_out):
         labels = labels_of(manifest, cohort, config, findings)
@@ -71,7 +77,7 @@ def cohort_tables(manifest: Manifest, findings: list[str]) -> CohortTables:
             }
         )
         split_masks = (
-            [(s, split == s) for s in sorted(set(labels.split))]
+            [(s, split == s) for s in sorted(set(labels.split) - {LEFT_OUT})]
             if internal
             else [(cohort["headline_split"], pd.Series(role.headline_rows(split), index=split.index))]
         )

@@ -44,8 +44,8 @@ class Contrast:
     """Two runs and the table of their differences (columns: bench.scoring.across_runs.paired_runs.COLUMNS).
 
     first, second: id and name of each run. synthetic: whether a program drew the images. hospitals: dataset in the
-    table -> title of its hospital. notes: sentences about differences between the two grids that limit the comparison,
-    and a sentence with the verdicts of the leaderboard.
+    table, or hospital of a pool -> title of the hospital. notes: sentences about differences between the two grids that
+    limit the comparison, and a sentence with the verdicts of the leaderboard.
     """
 
     first: str
@@ -56,6 +56,10 @@ class Contrast:
     synthetic: bool
     hospitals: Mapping[str, str]
     notes: tuple[str, ...] = ()
+
+    def hospital(self, dataset: str, split: str) -> str:
+        """Return the title of the hospital of a split; the split "test:mimic" has the images of one hospital of a pool."""
+        return self.hospitals[split.partition(":")[2] or dataset]
 
 
 def contrast(
@@ -105,7 +109,10 @@ def contrast(
             raise StoreError(
                 f"run {entry.name}: {reason}", str(store.run_dir(entry.run["id"])), "finish it with `bench run`"
             )
-    cohorts = [[c["name"] for c in entry.manifest.cohorts] for entry in planned]
+    cohorts = [
+        [str(c["name"]) for c in (entry.manifest.cohorts[0], *entry.manifest.external_to(entry.run))]
+        for entry in planned
+    ]
     shared = [name for name in cohorts[0] if name in cohorts[1]]
     if not shared:
         predicted = [f"the {word} predicted {', '.join(names)}" for word, names in zip(ORDINALS, cohorts, strict=True)]
@@ -127,12 +134,14 @@ def contrast(
     without_images = [name for name in datasets or shared if name not in set(table["dataset"])]
     if table.empty:
         _refuse_empty(planned, key, without_images)
-    synthetic = bool(planned[0].manifest.content["phantom"])
+    manifest = planned[0].manifest
+    of_pool = {str(hospital["name"]): manifest.hospital(hospital).title for hospital in manifest.pooled}
+    hospitals = {**of_pool, **manifest.titles_of(*(entry.run for entry in planned)), EXTERNAL: EXTERNAL_MEAN}
     notes = _notes(planned, () if key == GAP else without_images)
-    if planned[0].manifest is planned[1].manifest:
-        notes += _verdict_note(planned[0].manifest, (ids[0], ids[1]), key, table)
+    if manifest is planned[1].manifest:
+        notes += _verdict_note(verdicts_on_page(manifest, (ids[0], ids[1]), key, table), hospitals)
     first_name, second_name = _names(planned)
-    hospitals = {**planned[0].manifest.titles_of(*(entry.run for entry in planned)), EXTERNAL: EXTERNAL_MEAN}
+    synthetic = bool(manifest.content["phantom"])
     return Contrast(first_name, second_name, key, settings, table, synthetic, hospitals, notes)
 
 
@@ -190,7 +199,7 @@ def _refuse_empty(planned: Sequence[PlannedRun], key: Key, cohorts: Sequence[str
 
 
 def _notes(planned: Sequence[PlannedRun], without_images: Sequence[str]) -> tuple[str, ...]:
-    """Return one sentence for each difference between the two grids that limits the comparison.
+    """Return one sentence for each difference between the runs' hospitals or grids that limits the comparison.
 
     `without_images`: the cohorts in which the runs have no scored image in common.
     """
@@ -198,13 +207,13 @@ def _notes(planned: Sequence[PlannedRun], without_images: Sequence[str]) -> tupl
     if without_images:
         names = ", ".join(planned[0].manifest.titles[name] for name in without_images)
         notes.append(f"Not compared: {names}. The runs have no scored image there in common.")
+    trained_at = [entry.manifest.internal_name(entry.run).title for entry in planned]
+    if trained_at[0] != trained_at[1]:
+        hospitals = f"{trained_at[0]} (first) and {trained_at[1]} (second)"
+        notes.append(f"The runs were trained at {hospitals}. Images of these hospitals are those of the test splits.")
     first, second = (entry.manifest for entry in planned)
     if first is second:
         return tuple(notes)
-    if first.content["source"] != second.content["source"]:
-        trained_at = [manifest.titles[manifest.content["source"]] for manifest in (first, second)]
-        hospitals = f"{trained_at[0]} (first) and {trained_at[1]} (second)"
-        notes.append(f"The runs were trained at {hospitals}. Images of these hospitals are those of the test splits.")
     if any(
         a["id"] != b["id"]
         for a in first.cohorts
@@ -217,11 +226,9 @@ def _notes(planned: Sequence[PlannedRun], without_images: Sequence[str]) -> tupl
     return tuple(notes)
 
 
-def _verdict_note(manifest: Manifest, ids: tuple[str, str], key: Key, table: pd.DataFrame) -> tuple[str, ...]:
+def _verdict_note(words: Mapping[str, str], hospitals: Mapping[str, str]) -> tuple[str, ...]:
     """Return one sentence with the leaderboard's verdicts on the two runs, or () if the leaderboard has no verdict on them."""
-    words = verdicts_on_page(manifest, ids, key, table)
-    titles = {**manifest.titles, EXTERNAL: EXTERNAL_MEAN}
-    listed = "; ".join(f"{titles[dataset]} {word}" for dataset, word in words.items())
+    listed = "; ".join(f"{hospitals[dataset]} {word}" for dataset, word in words.items())
     return (f"Verdict of the leaderboard on first - second: {listed}.",) if words else ()
 
 

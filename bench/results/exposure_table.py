@@ -35,9 +35,9 @@ class ExposureTable:
         macros = _macro_aurocs(scores)
         clean = _CleanScores(manifest)
         rows = [
-            _row(manifest, entry, runs, str(cohort["name"]), macros, clean)
+            _row(manifest, entry, runs_there, hospital, macros, clean)
             for entry, runs in entries
-            for cohort in manifest.external
+            for hospital, runs_there in _external_hospitals(manifest, runs).items()
         ]
         return _ranked(pd.DataFrame(rows, columns=[*SCHEMAS["exposure"], "num_findings"]))
 
@@ -60,6 +60,15 @@ def _entries(
     alone = [run for run in (*manifest.runs, *manifest.imported) if run["id"] in scored and run["id"] not in of_recipes]
     first = [(recipe, [by_id[run_id] for run_id in run_ids]) for recipe, run_ids in runs_of.items()]
     return [*first, *((str(run["id"]), [run]) for run in alone)]
+
+
+def _external_hospitals(manifest: Manifest, runs: Sequence[Mapping[str, Any]]) -> dict[str, list[Mapping[str, Any]]]:
+    """Return {external hospital of at least one of the runs: the runs to which it is external}."""
+    runs_of: dict[str, list[Mapping[str, Any]]] = {}
+    for run in runs:
+        for hospital in manifest.external_to(run):
+            runs_of.setdefault(str(hospital["name"]), []).append(run)
+    return runs_of
 
 
 def _macro_aurocs(scores: pd.DataFrame) -> dict[tuple[str, str], tuple[float, int]]:

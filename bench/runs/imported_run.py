@@ -37,6 +37,7 @@ from harmonize.images.pixels import Geometry
 from reports.schemas.exposure import CORPORA, LABELS, NO, UNKNOWN
 
 _MOST_NAME = 60  # maximum number of characters in a model's name
+_MOST_TEXT = 500  # maximum number of characters in other texts of a folder from elsewhere
 
 
 def declared_run(folder: Path, stored: StoredRun, cohorts: Collection[str], *, synthetic: bool) -> Declared:
@@ -48,13 +49,16 @@ def declared_run(folder: Path, stored: StoredRun, cohorts: Collection[str], *, s
     weights had seen holds in any case.
     """
     stated = json.loads((folder / CONFIG).read_bytes()) if (folder / CONFIG).is_file() else {}
-    document = json.loads(stored.run.document)
     trained_on = _block(stated, "trained_on")
-    hospitals, layouts = stored.run.config.hospitals, _block(trained_on, "hospitals")
+    runs = [network.run for network in stored.networks]
+    hospitals = tuple(dict.fromkeys(name for run in runs for name in run.config.hospitals))
+    layouts = _block(trained_on, "hospitals")
     if len(hospitals) == 1 and "layout" in trained_on:  # an older folder
         layouts = {hospitals[0]: trained_on["layout"]}
-    title, licence = str(trained_on.get("title", " + ".join(hospitals))), str(trained_on.get("licence", "not stated"))
-    pretraining = str(trained_on.get("pretraining", document.get("weights", "unknown")))
+    weights = dict.fromkeys(str(json.loads(run.document).get("weights", "unknown")) for run in runs)
+    title = _text(trained_on, "title", " + ".join(hospitals))
+    licence = _text(trained_on, "licence", "not stated")
+    pretraining = _text(trained_on, "pretraining", ", ".join(weights))
     in_pools = [name for cohort in cohorts for name in hospitals_of(cohort)]
     names = {*cohorts, *in_pools, *LAYOUTS} - {"table"}
     known = [[key for key in (str(layouts.get(name, "")), name) if key in names] for name in hospitals]
@@ -69,7 +73,7 @@ def declared_run(folder: Path, stored: StoredRun, cohorts: Collection[str], *, s
         start |= dict.fromkeys(trained, Seen(LABELS))
         had_seen = tuple(key for key, own in start.items() if own.had_seen and key != OTHERS)
         exposure = replace(exposure, cohorts=had_seen, seen=start)
-    name = str(stated.get("name", "")) or stored.title
+    name = _text(stated, "name", "") or stored.title
     outputs = tuple(finding if finding in stored.learned else "" for finding in stored.findings)
     files = {str(path.relative_to(folder)): path for path in model_files(folder)}
     short = name if len(name) <= _MOST_NAME else f"{name[: _MOST_NAME - 3]}..."
@@ -80,6 +84,12 @@ def _block(document: Mapping[str, Any], key: str) -> dict[str, Any]:
     """Return a copy of a block of a document. It is empty if the block is missing or is no mapping, as in a folder from elsewhere."""
     block = document.get(key)
     return dict(block) if isinstance(block, Mapping) else {}
+
+
+def _text(document: Mapping[str, Any], key: str, default: str) -> str:
+    """Return a text of a document, at most _MOST_TEXT characters; "?" replaces control characters, which could command a terminal."""
+    text = str(document.get(key, default))[:_MOST_TEXT]
+    return "".join(c if c.isprintable() else "?" for c in text)
 
 
 def _seen_before(answers: Any, stored: StoredRun, pretraining: str, where: str) -> dict[str, Seen]:

@@ -186,9 +186,9 @@ def _with_interval(name: str, row: Mapping[Any, Any]) -> Iterator[tuple[str, flo
 
 
 def _data(manifest: Manifest, run: Mapping[str, Any]) -> Iterator[tuple[str, float, int]]:
-    """Yield for each cohort the number of images, the number of patients, and the number of images with each finding."""
+    """Yield for each hospital the number of images, the number of patients, and the number of images with each finding."""
     config = manifest.config(run)
-    for cohort in manifest.cohorts:
+    for cohort in (*manifest.trained_at(run), *manifest.external_to(run)):
         labels = labels_of(manifest, cohort, config)
         yield f"data/{cohort['name']}/images", float(len(labels.table)), 0
         yield f"data/{cohort['name']}/patients", float(labels.table["patient_id"].nunique()), 0

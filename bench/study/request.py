@@ -128,17 +128,19 @@ class EvaluationRequest:
     def read(cls, model: str | Path, grid_name: str, registry_file: Path | None, data: Path | None) -> Self:
         """Read the model, registry and grid, and check that the grid can be evaluated on the given data, which may be None.
 
-        `model`: path of a model.yaml, folder of an upload, or repository of the hub. Raises ConfigError, RegistryError or DatasetError
-        for an invalid request or a leave-one-out grid, StoreError for a folder without a model, SetupError for a repository that cannot be downloaded.
+        `model`: path of a model.yaml, folder of an upload, or repository of the hub. Raises ConfigError, RegistryError or
+        DatasetError for an invalid request or a grid whose runs leave out a hospital, StoreError for a folder without a
+        model, SetupError for a repository that cannot be downloaded.
         """
         path = Path(model)
         is_declared = path.is_file() or path.suffix in (".yaml", ".yml")
         declared, registry = Declared.read(path) if is_declared else None, Registry.read(registry_file)
         grid = Grid.read(grid_name, registry)
-        if len({config.leave_out for config in grid.configs}) > 1:
-            what = f"the runs of {grid.name} leave out different hospitals, so no model trained elsewhere can be compared with them"
-            fix = "evaluate the model with another grid, whose runs all train on the same hospitals"
-            raise ConfigError(what, grid.location("leave_one_out"), fix)
+        if any(config.leave_out for config in grid.configs):
+            what = f"runs of {grid.name} leave out a hospital, so no model trained elsewhere can be compared with them"
+            fix = "evaluate the model with a grid whose runs all train on every hospital of train_on"
+            key = "leave_one_out" if len({config.leave_out for config in grid.configs}) > 1 else "base.leave_out"
+            raise ConfigError(what, grid.location(key), fix)
         _check_data(grid, data)
         folder = None if is_declared else folder_of(str(model))
         return cls(declared, grid, registry, folder, path.name)

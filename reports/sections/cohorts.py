@@ -43,7 +43,9 @@ def cohorts(board: ReportData) -> Section:
             else "–"
         )
         row["age"] = f"{row['age_median']:.0f}" if is_number(row["age_median"]) else "–"
-    num_listed, num_used = (int(sum(r[k] for r in rows if is_number(r[k]))) for k in ("found", "used"))
+    pooled = board.meta.get("pool") or ()  # the images of these hospitals are also those of the internal cohort
+    counted = [row for row in rows if row["dataset"] not in pooled]
+    num_listed, num_used = (int(sum(r[k] for r in counted if is_number(r[k]))) for k in ("found", "used"))
     shares = _prevalence(board)
     context = {
         "board": board,

@@ -9,7 +9,6 @@ from typing import Any
 from reports.formatting import DASH, integer, is_number, places, plural, span
 from reports.html.section import Section, write
 from reports.report_data.report_data import ReportData
-from reports.schemas.exposure import NO
 from reports.summaries.data_exposure import WORDS, grouped_exposures, leakage_checks, models_and_hospitals, title
 
 SYNTHETIC = "synthetic images, no license needed"
@@ -32,7 +31,7 @@ def data_exposure(board: ReportData) -> Section:
             (model.name, [(h.short, _cell(c)) for h, c in zip(board.hospitals, model.cells, strict=True)])
             for model in models[:MOST_MODELS]
         ],
-        "exposed": sum(any(cell["answer"] != NO for cell in model.cells) for model in models),
+        "exposed": sum(model.is_exposed for model in models),
         "more": len(models) - MOST_MODELS,
         "title": title(board.training_place, exposures),
         "exposures": exposures,
@@ -42,8 +41,10 @@ def data_exposure(board: ReportData) -> Section:
     return Section("exposure", "Data exposure", write("data_exposure.html.j2", **context))
 
 
-def _cell(row: Mapping[str, Any]) -> list[str]:
+def _cell(row: Mapping[str, Any] | None) -> list[str]:
     """Return the lines of a cell: the answer, the score with its rank, and the score without the listed images."""
+    if row is None:
+        return ["not external to this model"]
     value = float(row["value"])
     if not is_number(value):
         score = DASH

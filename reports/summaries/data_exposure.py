@@ -110,7 +110,13 @@ class ModelSeen:
     """A row of the table of models and hospitals: the name of a model, and one cell for each external hospital."""
 
     name: str
-    cells: tuple[dict[str, Any], ...]  # rows of the table `exposure`, in the order of the hospitals
+    # rows of the table `exposure`, in the order of the hospitals; None if the hospital is not external to the model
+    cells: tuple[dict[str, Any] | None, ...]
+
+    @property
+    def is_exposed(self) -> bool:
+        """Return whether the model had seen an external hospital, or may have seen it."""
+        return any(cell is not None and cell["answer"] != NO for cell in self.cells)
 
 
 def models_and_hospitals(board: ReportData) -> list[ModelSeen]:
@@ -123,11 +129,11 @@ def models_and_hospitals(board: ReportData) -> list[ModelSeen]:
         of_model.setdefault(str(row["run_id"]), {})[str(row["dataset"])] = dict(row)
     keys, names = [hospital.key for hospital in board.hospitals], board.labels
     models = [
-        ModelSeen(names.get(run_id, run_id), tuple(cells[key] for key in keys))
+        ModelSeen(names.get(run_id, run_id), tuple(cells.get(key) for key in keys))
         for run_id, cells in of_model.items()
-        if set(keys) <= set(cells)
+        if set(keys) & set(cells)
     ]
-    return sorted(models, key=lambda model: all(cell["answer"] == NO for cell in model.cells))
+    return sorted(models, key=lambda model: not model.is_exposed)
 
 
 def grouped_exposures(board: ReportData) -> list[tuple[Exposure, int]]:

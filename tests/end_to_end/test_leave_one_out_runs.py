@@ -1,6 +1,7 @@
 """A leave-one-out grid from the command: every hospital is external in the run that leaves it out, and in no other."""
 
 import json
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -14,16 +15,23 @@ import yaml
 from sklearn.metrics import roc_auc_score
 
 from bench import api
-from bench.app.selectable_runs import runs_with_weights
+from bench.app.selectable_runs import macro_auroc_text, runs_with_weights
+from bench.config.grid_file import merge
 from bench.diagnostics.symptoms.run_symptoms import symptoms
 from bench.planning.imported_run import row
 from bench.planning.manifest import Manifest, read_manifest
+from bench.results.checklist_facts import Stored, data_sources, external_results, labels, licences
+from bench.results.compare_two_runs import contrast
+from bench.results.exposure_table import ExposureTable
 from bench.results.model_card import card
 from bench.runs.imported_run import declared_run
 from bench.runs.model_folder import load_folder
 from bench.sharing import hub
+from bench.sharing.mlflow import record
 from bench.store.store import Store
 from bench.study.reproduce import headline
+from bench.study.request import EvaluationRequest
+from harmonize.errors import ConfigError
 from tests.conftest import Command, bench
 from tests.tiny_grids import TINY, tiny_with
 
@@ -165,7 +173,10 @@ def test_commands_name_the_hospitals_on_which_a_run_trained(folds: Path, manifes
     run = {str(run["config"]["leave_out"]): str(run["id"]) for run in manifest.runs}
     compared = here("compare", run["chexpert"], run["nih"], cwd=folds).stdout
     assert f"\n{TITLES['mimic']}, test  auroc" in compared  # the only hospital on which both runs trained
-    assert " + " not in compared
+    sections = [line for line in compared.splitlines() if line.endswith("  auroc")]
+    assert not [line for line in sections if " + " in line]
+    trained = [" + ".join(TITLES[name] for name in sorted(HOSPITALS - {left_out})) for left_out in ("chexpert", "nih")]
+    assert f"The runs were trained at {trained[0]} (first) and {trained[1]} (second)." in " ".join(compared.split())
     choices = {choice.run_id: choice for choice in runs_with_weights(manifest.store)}
     assert choices[run["nih"]].origins == {
         "unseen": "Other or unknown",
@@ -173,6 +184,75 @@ def test_commands_name_the_hospitals_on_which_a_run_trained(folds: Path, manifes
         "padchest": "Hospital D (PadChest layout): never seen in training",
         "nih": f"{TITLES['nih']}: never seen in training",
     }
+    text = macro_auroc_text(choices[run["nih"]], "mimic")  # the origin of an image for another model
+    assert text == "unknown: this hospital is one of several on which this model trained"
+
+
+@pytest.mark.grid
+def test_runs_that_leave_out_the_same_hospital_can_be_compared_there(manifest: Manifest) -> None:
+    run = next(str(run["id"]) for run in manifest.runs if run["config"]["leave_out"] == "nih")
+    with_views = next(str(row["id"]) for row in manifest.derived if row["of"] == [run])
+    found = contrast(manifest.store, run, with_views, "auroc", datasets=["nih"])
+    assert set(found.table["dataset"]) == {"nih"}
+    scores = macros(manifest, run)
+    [expected] = scores.loc[(scores["dataset"] == "nih") & (scores["finding"] == "macro"), "value"]
+    assert found.table.set_index("finding").loc["macro", "first"] == pytest.approx(expected)
+    everywhere = contrast(manifest.store, run, with_views, "auroc")
+    places = zip(everywhere.table["dataset"], everywhere.table["split"], strict=True)
+    hospital_of = {split: everywhere.hospital(dataset, split) for dataset, split in places if dataset == POOL}
+    trained = f"{TITLES['chexpert']} + {TITLES['mimic']}"
+    assert hospital_of["test"] == trained
+    assert hospital_of["test:chexpert"] == TITLES["chexpert"]
+    assert hospital_of["test:mimic"] == TITLES["mimic"]
+    assert not [note for note in everywhere.notes if "trained at" in note]
+
+
+@pytest.mark.grid
+def test_tables_and_checklists_of_a_report_count_each_hospital_once(folds: Path, manifest: Manifest) -> None:
+    report = manifest.store.root / "report" / "folds"
+    table = manifest.table(manifest.cohorts[0])
+    splits = pd.read_parquet(report / "tables" / "splits.parquet").set_index("dataset")
+    assert "left_out" not in set(splits["split"])
+    assert splits.loc[POOL, "images"].sum() == len(table)  # of all hospitals, not of those of the first run
+    external = len(manifest.table(manifest.cohorts[1]))
+    used = len(table) + external
+    page = (report / "leaderboard.html").read_text()
+    assert re.search(rf"{used:,} of [0-9,]+ ", page)
+    texts = {fact.__name__: fact(Stored.of(manifest)).text for fact in (data_sources, licences, labels)}
+    for title in TITLES.values():
+        place = f"{title}: training and internal test, and external test of the runs that leave it out"
+        assert texts["data_sources"].count(title) == texts["data_sources"].count(place) == 1
+        assert texts["licences"].count(title) == 1
+        assert texts["labels"].count(title) == 1
+    assert " (3 runs) " in external_results(Stored.of(manifest)).text
+
+
+@pytest.mark.grid
+def test_what_a_model_had_seen_is_stated_for_the_hospital_that_its_run_leaves_out(manifest: Manifest) -> None:
+    tables = manifest.store.root / "report" / "folds" / "tables"
+    frames = {name: pd.read_parquet(tables / f"{name}.parquet") for name in ("scores", "recipes")}
+    assert ExposureTable.of(manifest, frames).empty  # random weights had seen nothing
+    seen = {"nih": {"answer": "unknown"}}
+    content = {**manifest.content, "runs": [{**run, "exposure": seen} for run in manifest.runs]}
+    exposed = Manifest(manifest.store, content)
+    of_recipe = ExposureTable.of(exposed, frames).set_index("dataset")
+    assert of_recipe["answer"].to_dict() == {"chexpert": "no", "mimic": "no", "nih": "unknown", "padchest": "no"}
+    assert np.isfinite(of_recipe["value"].astype(float)).all()
+    assert (of_recipe["rank"] > 0).to_dict() == {"chexpert": True, "mimic": True, "nih": False, "padchest": True}
+    without = {**frames, "recipes": frames["recipes"].iloc[:0]}
+    of_runs = ExposureTable.of(exposed, without)
+    left_out = {str(run["id"]): str(run["config"]["leave_out"]) for run in manifest.runs}
+    external = of_runs.groupby("run_id")["dataset"].agg(set).to_dict()
+    assert external == {run: {hospital, "padchest"} for run, hospital in left_out.items()}
+
+
+@pytest.mark.grid
+def test_the_record_for_tracking_counts_the_images_of_each_hospital(manifest: Manifest) -> None:
+    table = manifest.table(manifest.cohorts[0])
+    sizes = table["hospital"].value_counts()
+    logged = {name: value for name, value, _ in record(manifest, manifest.runs[0]).metrics}
+    assert {name: logged[f"data/{name}/images"] for name in HOSPITALS} == sizes.to_dict()
+    assert not [name for name in logged if name.startswith("data/chexpert_") or POOL in name]
 
 
 @pytest.mark.grid
@@ -231,6 +311,23 @@ def test_impossible_pools_are_refused_before_anything_is_made(keys: str, message
     path.write_text(path.read_text() + keys + "\n")
     assert message in bench("run", "--grid", str(path), "--quiet", cwd=tmp_path, code=2).stderr
     assert not (tmp_path / "runs" / "runs").exists()
+
+
+@pytest.mark.parametrize("keys", ["leave_one_out: true\nexpect: {runs: 2}\n", "base: {leave_out: mimic}\n"])
+def test_a_model_trained_elsewhere_is_not_compared_with_runs_that_leave_a_hospital_out(
+    keys: str, tmp_path: Path
+) -> None:
+    path = tiny_with(tmp_path, "out", "{seed: 0}")
+    pool = {"evaluate_on": [], "base": {"train_on": ["chexpert", "mimic"]}}
+    path.write_text(yaml.safe_dump(merge(merge(yaml.safe_load(path.read_text()), pool), yaml.safe_load(keys))))
+    (tmp_path / "p").mkdir()
+    (tmp_path / "p" / "mimic.csv").write_text("image_id,Edema\n")
+    (tmp_path / "model.yaml").write_text(
+        "name: Other\nmodel: {predictions: p}\noutputs: {kind: probability}\ntrained_on: {cohorts: []}\n"
+    )
+    with pytest.raises(ConfigError, match="runs of out leave out a hospital") as error:
+        EvaluationRequest.read(tmp_path / "model.yaml", str(path), None, None)
+    assert keys.partition(":")[0] in error.value.where
 
 
 @pytest.mark.grid

@@ -52,6 +52,12 @@ def test_an_uploaded_folder_states_what_the_starting_weights_had_seen(finished: 
     path.write_text(json.dumps(older))
     assert declared(tmp_path / clean["id"]).exposure.seen == {}  # its weights were random
 
+    hostile = {"title": "a\x1b[2Jb", "licence": "l" * 10_000, "pretraining": "\x1b]0;c"}
+    path.write_text(json.dumps({**older, "name": "n\x1b[2J\n", "trained_on": {**older["trained_on"], **hostile}}))
+    shown = declared(tmp_path / clean["id"], synthetic=False)
+    texts = (shown.name, *shown.exposure.others, shown.exposure.pretraining, shown.exposure.licence)
+    assert all(text.isprintable() and len(text) < 600 for text in texts)
+
 
 def test_a_folder_cannot_name_a_file_of_this_machine() -> None:
     with pytest.raises(ConfigError, match="unknown answer"):

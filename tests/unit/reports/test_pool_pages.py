@@ -8,8 +8,12 @@ import pytest
 import synthetic
 from bs4 import BeautifulSoup
 
+from reports.formatting import integer
 from reports.page import render
 from reports.report_data.report_data import ReportData, read
+from reports.schemas.tables import SCHEMAS
+from reports.sections.cohorts import cohorts as cohorts_section
+from reports.sections.data_exposure import data_exposure
 from reports.sections.hospitals import _at_training
 from reports.tables import Tables
 
@@ -128,3 +132,31 @@ def test_sentences_of_a_leave_one_out_page_name_no_run_as_trained_everywhere(pag
     text = page_of_folds.get_text(" ", strip=True)
     assert "trained on all but one of North, South and West" in text.replace("Trained", "trained")
     assert "before training on all but one of North, South and West" in text
+
+
+def test_a_run_has_no_cell_of_what_it_had_seen_where_it_trained(folds: Tables) -> None:
+    first, second = sorted(folds["runs"]["run_id"])[:2]
+    external = [(first, "mimic"), (first, "padchest"), (second, "nih"), (second, "padchest")]
+    rows = pd.DataFrame(external, columns=["run_id", "dataset"]).assign(
+        answer=["no", "no", "unknown", "no"], value=0.7, rank=1, num_ranked=2, listed=0, clean_n=0, clean_findings=0
+    )
+    rows = rows.reindex(columns=list(SCHEMAS["exposure"]))
+    section = BeautifulSoup(
+        data_exposure(read(Tables(folds.meta, {**folds.frames, "exposure": rows}))).html, "html.parser"
+    )
+    table = section.find(attrs={"aria-label": "What each model had seen of each hospital"})
+    cells = [
+        {cell["data-l"]: cell.get_text(" ", strip=True) for cell in row.find_all("td")}
+        for row in table.find_all("tr")[1:]
+    ]
+    assert [cell["North"] for cell in cells] == ["not external to this model", "not seen .700, rank 1 of 2"]
+    assert cells[0]["South"].startswith("unknown")
+    assert cells[1]["South"] == "not external to this model"
+
+
+def test_images_of_training_hospitals_are_counted_once(folds: Tables) -> None:
+    cohorts = folds["cohorts"]
+    section = BeautifulSoup(cohorts_section(read(folds)).html, "html.parser")
+    used = cohorts.loc[~cohorts["dataset"].isin(folds.meta["pool"]), "used"].sum()
+    assert set(folds.meta["pool"]) & set(cohorts["dataset"])
+    assert f"{integer(used)} of " in section.find("h3").get_text(" ", strip=True)
