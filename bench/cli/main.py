@@ -174,7 +174,9 @@ def run(
             return
         if trains:
             request.fetch_weights(chosen, opened, display.progress)
-        from bench.study.run_grid import execute
+        if any(opened.state(run.id) != "done" for run in chosen):
+            chosen_executor.prepare()
+        from bench.study.run_grid import execute  # slow imports, while the executor prepares
 
         result = execute(
             plan, chosen, derived, chosen_executor, devices.workers, display, with_images=with_images, one_pass=one_pass

@@ -63,7 +63,9 @@ def reproduce(
     settings = manifest.settings
     plan = replace(plan, bins=settings.bins, metrics=settings.custom_metrics, estimators=manifest.estimators)
     _check_same(stored.document, plan, manifest)
-    result = execute(plan, plan.runs, [], Local(device, workers), workers, display)
+    executor = Local(device, workers)
+    executor.prepare()
+    result = execute(plan, plan.runs, [], executor, workers, display)
     if result.failed:
         raise StoreError(f"the run failed this time: {next(iter(result.failed.values()))}", str(into), "read its log")
     score_all(manifest, display.progress, say=display.say)

@@ -67,8 +67,6 @@ def execute(
     predictions share a pass over the images. With `one_pass`, all runs are trained before the first prediction. With
     `with_images`, the page may show real radiographs.
     """
-    if any(plan.store.state(r.id) != "done" for r in runs):
-        executor.prepare()
     images, shared = prepare(plan, workers, display.progress, display.say).compared(display.progress)
     plan = images.plan
     for line in (*plan.remarks, *images.fallbacks, *shared):
@@ -97,7 +95,8 @@ def execute(
         is_search = bool(manifest.content.get("search"))
         if not is_search:  # a search analyses only the runs that it chooses by their scores
             analyses.find_missing(plan, runs)
-            analyses.work([job for job in analyses.missing if not job.analysis.kind.reads_scores])
+            # Analyses of the cohorts take longest. They wait for the scores, because then other work is left beside them.
+            analyses.work([j for j in analyses.missing if j.analysis.kind.per_run and not j.analysis.kind.reads_scores])
     scored = set(score_all(manifest, display.progress, say=display.say))
     if is_search:
         analyses.find_missing(plan, [run for run in runs if run.id in scored])
