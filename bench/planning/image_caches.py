@@ -10,6 +10,7 @@ from typing import Self
 import pandas as pd
 
 from bench.planning.external_overlap import compare
+from bench.planning.overlap import refuse_copies_of_left_out
 from bench.planning.plan import CohortRef, Plan
 from bench.planning.run import TRAINED, Run
 from bench.store.checked_folders import FILE as CHECKSUMS
@@ -84,9 +85,12 @@ class DecodedImages:
 
         An external cohort is left out of the plan if nearly all its images are also in another external cohort. The
         second result has lines for the user about shared images and patients. Raises DatasetError when an external
-        cohort contains copies of internal images, also copies that were encoded again.
+        cohort contains copies of internal images, also copies that were encoded again, or when a hospital that a run
+        leaves out contains exact copies of images of the other training hospitals.
         """
         plan, key = self.plan, next(iter(self.caches))[1]
+        if left_out := {run.config.leave_out for run in plan.runs if run.config.leave_out}:
+            refuse_copies_of_left_out(plan.store, plan.cohorts[plan.refs[0].name], left_out, self._internal_prints)
         caches = {name: self.caches[name, key] for name in plan.cohorts}
         found = compare(plan.store, list(plan.cohorts.values()), plan.overlaps, plan.scored_tables, caches, progress)
         plan = replace(plan, overlaps=found.overlaps).without(found.repeated)
@@ -99,15 +103,25 @@ class DecodedImages:
         return replace(self, plan=plan, caches=kept), lines
 
     def count_duplicates(self) -> int:
-        """Return the number of internal images with the same pixels as an image of another patient in another split."""
+        """Return the number of internal images with the same pixels as an image of another patient in another split.
+
+        If runs leave out different hospitals, the images are in different splits in at least one run.
+        """
         internal = self.plan.refs[0]
         table = self.plan.cohorts[internal.name].table
-        split = internal.split_of(table, self.plan.runs[0].config)
-        cache = self.caches[internal.name, next(iter(self.caches))[1]]
-        images = prints(cache).merge(table[["image_id", "patient_id"]].assign(split=split), on="image_id")
-        spread = images.groupby("print")[["patient_id", "split"]].nunique()
-        repeated = spread.index[(spread["patient_id"] > 1) & (spread["split"] > 1)]
+        images = self._internal_prints.merge(table[["image_id", "patient_id"]], on="image_id")
+        repeated = set[str]()
+        for config in {run.config.leave_out: run.config for run in self.plan.runs}.values():
+            split = internal.split_of(table, config).set_axis(table["image_id"])
+            of_print = images.assign(split=images["image_id"].map(split)).groupby("print")
+            spread = of_print[["patient_id", "split"]].nunique()
+            repeated.update(spread.index[(spread["patient_id"] > 1) & (spread["split"] > 1)])
         return int(images["print"].isin(repeated).sum())
+
+    @property
+    def _internal_prints(self) -> pd.DataFrame:
+        """Return the result of `prints` for the internal cohort."""
+        return prints(self.caches[self.plan.refs[0].name, next(iter(self.caches))[1]])
 
 
 def open_images(store: Store, ref: CohortRef, geometry: Geometry) -> ImageCache:

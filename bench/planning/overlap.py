@@ -7,17 +7,19 @@ If the data file names this list as `exclude:` of a cohort, the listed images or
 A population (`population:` in the data file) is a set of cohorts in which equal patient ids mean the same patient.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pandas as pd
 
 from bench.store.safe_csv import csv_text
 from bench.store.store import Store, write_bytes
 from harmonize.cohorts.cohort import Cohort
-from harmonize.cohorts.pooled import members_of
+from harmonize.cohorts.pool_names import prefix_of
+from harmonize.cohorts.pooled import hospital_of, members_of
 from harmonize.cohorts.specs import CohortSpec
 from harmonize.datasets import TABLE
 from harmonize.errors import ConfigError, DatasetError
@@ -102,6 +104,36 @@ def refuse_copies(store: Store, internal: Cohort, external: Sequence[Cohort], co
             )
     if problems:
         raise DatasetError("; ".join(problems), str(internal.root), _FIX)
+
+
+def refuse_copies_of_left_out(store: Store, pool: Cohort, left_out: Collection[str], images: pd.DataFrame) -> None:
+    """Raise DatasetError when a hospital that a run leaves out contains exact copies of images of the other training hospitals.
+
+    `images`: columns image_id and print, for all images of the pool; copies have equal prints. For each such hospital, a file
+    in the store lists the copies. A copy that two left-out hospitals share is listed once.
+    """
+    hospital = hospital_of(pool.name, images["image_id"])
+    problems, listed = [], list[str]()
+    for member in members_of(pool):
+        if member.name not in left_out:
+            continue
+        listed.append(member.name)
+        originals = images[~np.isin(hospital, listed)].drop_duplicates("print").rename(columns={"image_id": "copy_of"})
+        copies = images[hospital == member.name].merge(originals, on="print")[["image_id", "copy_of"]]
+        if len(copies):
+            example = f"{copies['image_id'].iloc[0]} = {copies['copy_of'].iloc[0]}"
+            copies["image_id"] = copies["image_id"].str.removeprefix(prefix_of(member.name))
+            path = write_list(store, f"copies-{member.name}", member, copies)
+            problems.append(
+                f"{len(copies):,} images of {member.name} are copies of images of other training hospitals, e.g. {example}; "
+                f"the list is {path}"
+            )
+    if problems:
+        fix = (
+            "a run that leaves a hospital out must not train on its images: "
+            "name the list in the data file as `exclude:` of this hospital (docs/data-file.md)"
+        )
+        raise DatasetError("; ".join(problems), str(pool.root), fix)
 
 
 def write_list(store: Store, name: str, cohort: Cohort, rows: pd.DataFrame) -> Path:

@@ -115,7 +115,12 @@ def _kick(board: ReportData) -> str:
     """Return the line above the headline: the numbers of runs, hospitals, findings and test images."""
     cohorts = board.tables["prevalence"]
     counts = cohorts[["present", "absent", "uncertain", "not_mentioned", "unmapped"]].sum(axis=1)
-    tested = (cohorts["dataset"] != board.internal.key) | (cohorts["split"] == "test")
+    is_internal = cohorts["dataset"] == board.internal.key
+    tested = ~is_internal | (cohorts["split"] == "test")
+    if board.pool and {hospital.key for hospital in board.pool} <= set(cohorts["dataset"]):
+        tested = (
+            ~is_internal
+        )  # each hospital of the pool is external to some run, with the images of its test split, too
     by_cohort = counts[tested].groupby(cohorts["dataset"][tested]).max()
     images = int(by_cohort.sum()) if len(by_cohort) else 0
     counts_in_words = [

@@ -15,6 +15,7 @@ from reports.schemas.tables import SCHEMAS
 from reports.sections.cohorts import cohorts as cohorts_section
 from reports.sections.data_exposure import data_exposure
 from reports.sections.hospitals import _at_training
+from reports.sections.opening import _kick
 from reports.tables import Tables
 
 TITLES = {"mimic": "North", "nih": "South", "vindr": "West"}
@@ -160,3 +161,14 @@ def test_images_of_training_hospitals_are_counted_once(folds: Tables) -> None:
     used = cohorts.loc[~cohorts["dataset"].isin(folds.meta["pool"]), "used"].sum()
     assert set(folds.meta["pool"]) & set(cohorts["dataset"])
     assert f"{integer(used)} of " in section.find("h3").get_text(" ", strip=True)
+
+
+def test_test_images_of_hospitals_that_are_left_out_are_counted_once(folds: Tables) -> None:
+    prevalence = folds["prevalence"]
+    of_west = prevalence[prevalence["dataset"] == "nih"].assign(dataset="vindr")
+    complete = Tables(folds.meta, {**folds.frames, "prevalence": pd.concat([prevalence, of_west], ignore_index=True)})
+    rows = complete["prevalence"]
+    counts = rows[["present", "absent", "uncertain", "not_mentioned", "unmapped"]].sum(axis=1)
+    external = rows["dataset"] != complete.meta["source"]
+    expected = counts[external].groupby(rows["dataset"][external]).max().sum()
+    assert _kick(read(complete)).endswith(f"{integer(expected)} test images")

@@ -10,6 +10,7 @@ from bench.config.grid import Grid
 from bench.config.registry import Registry
 from bench.planning.image_caches import prepare
 from bench.planning.plan import Plan, make_plan
+from bench.planning.protocol import internal_split
 from bench.store.store import Store
 from harmonize.errors import ConfigError, DatasetError
 from tests.unit.bench.planning.test_plan import GRID, MAPPING, patients, plan, silent, write_cohort
@@ -53,6 +54,54 @@ def test_one_picture_of_two_patients_in_two_splits_is_counted(tmp_path: Path) ->
     for i in range(1, 20):
         (tmp_path / "internal" / f"{i}.png").write_bytes(content)
     assert prepare(planned, 1, silent).count_duplicates() == 20
+
+
+def pool(folder: Path, exclude: str = "", **copied: str) -> Plan:
+    """Plan a leave-one-out grid on the cohorts a, b and c; each name in `copied`, such as "a0", gets the image of another."""
+    (folder / "mapping.yaml").write_text(MAPPING)
+    for name in "abc":
+        if not (folder / name).is_dir():
+            write_cohort(folder / name, patients(60).assign(patient=[f"{name}{i}" for i in range(60)]))
+            distinct(folder / name)
+    for copy, original in copied.items():
+        path = folder / copy[0] / f"{copy[1:]}.png"
+        path.write_bytes((folder / original[0] / f"{original[1:]}.png").read_bytes())
+    entry = "{layout: table, root: %s, table: table.csv, mapping: mapping.yaml%s}\n"
+    lines = [f"{name}: {entry % (name, exclude if name == 'a' else '')}" for name in "abc"]
+    (folder / "data.yaml").write_text("".join(lines))
+    grid = GRID.replace("internal", "[a, b, c]").replace("[far]", "[]") + "leave_one_out: true\n"
+    (folder / "grid.yaml").write_text(grid)
+    registry = Registry.read()
+    asked, store = Grid.read(str(folder / "grid.yaml"), registry), Store.open(folder / "runs")
+    return make_plan(asked, registry, store, folder / "data.yaml", None, 1, "bench run", silent)
+
+
+def test_a_copy_at_the_hospital_that_a_run_leaves_out_stops_the_grid(tmp_path: Path) -> None:
+    images = prepare(pool(tmp_path), 1, silent)
+    assert images.count_duplicates() == 0
+    assert images.compared()[1] == []
+    images = prepare(pool(tmp_path, b3="c5", a7="b9", a8="b9"), 1, silent)
+    with pytest.raises(DatasetError) as error:
+        images.compared()
+    assert "2 images of a are copies of images of other training hospitals, e.g. a/7.png = b/9.png" in error.value.what
+    assert "1 images of b are copies of images of other training hospitals, e.g. b/3.png = c/5.png" in error.value.what
+    listed = pd.read_csv(tmp_path / "runs" / "cohorts" / "copies-a.csv")
+    assert listed.to_dict("list") == {"image_id": ["7.png", "8.png"], "copy_of": ["b/9.png", "b/9.png"]}
+    distinct(tmp_path / "b")
+    exclude = f", exclude: [{tmp_path / 'runs' / 'cohorts' / 'copies-a.csv'}]"
+    without = prepare(pool(tmp_path, exclude), 1, silent)
+    assert len(without.plan.cohorts["a+b+c"].table) == 178
+    without.compared()
+
+
+def test_a_copy_in_two_training_hospitals_is_counted_whichever_hospital_a_run_leaves_out(tmp_path: Path) -> None:
+    planned = pool(tmp_path)
+    first, table = planned.runs[0].config, planned.cohorts["a+b+c"].table
+    one, other = (name for name in "abc" if name != first.leave_out)
+    split = internal_split(table, first).set_axis(table["image_id"])
+    number = next(i for i in range(60) if split[f"{one}/{i}.png"] == split[f"{other}/{i}.png"] == "train")
+    planned = pool(tmp_path, **{f"{one}{number}": f"{other}{number}"})
+    assert prepare(planned, 1, silent).count_duplicates() == 2
 
 
 def test_a_cohort_without_a_readable_image_is_named_before_anything_trains(tmp_path: Path) -> None:
