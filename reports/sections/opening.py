@@ -117,10 +117,9 @@ def _kick(board: ReportData) -> str:
     counts = cohorts[["present", "absent", "uncertain", "not_mentioned", "unmapped"]].sum(axis=1)
     is_internal = cohorts["dataset"] == board.internal.key
     tested = ~is_internal | (cohorts["split"] == "test")
+    # if each hospital of a pool is external to a run, the images of its test split are among these external images
     if board.pool and {hospital.key for hospital in board.pool} <= set(cohorts["dataset"]):
-        tested = (
-            ~is_internal
-        )  # each hospital of the pool is external to some run, with the images of its test split, too
+        tested = ~is_internal
     by_cohort = counts[tested].groupby(cohorts["dataset"][tested]).max()
     images = int(by_cohort.sum()) if len(by_cohort) else 0
     counts_in_words = [
