@@ -105,16 +105,14 @@ class DecodedImages:
     def count_duplicates(self) -> int:
         """Return the number of internal images with the same pixels as an image of another patient in another split.
 
-        If runs leave out different hospitals, the images are in different splits in at least one run.
+        If runs leave out different hospitals, the images are in different splits in at least one run. Of the runs that leave
+        out the same hospital, the first has the splits that count.
         """
-        internal = self.plan.refs[0]
+        internal, images, repeated = self.plan.refs[0], self._internal_prints, set[str]()
         table = self.plan.cohorts[internal.name].table
-        images = self._internal_prints.merge(table[["image_id", "patient_id"]], on="image_id")
-        repeated = set[str]()
-        for config in {run.config.leave_out: run.config for run in self.plan.runs}.values():
-            split = internal.split_of(table, config).set_axis(table["image_id"])
-            of_print = images.assign(split=images["image_id"].map(split)).groupby("print")
-            spread = of_print[["patient_id", "split"]].nunique()
+        for config in {run.config.leave_out: run.config for run in reversed(self.plan.runs)}.values():
+            patients = table[["image_id", "patient_id"]].assign(split=internal.split_of(table, config))
+            spread = images.merge(patients, on="image_id").groupby("print")[["patient_id", "split"]].nunique()
             repeated.update(spread.index[(spread["patient_id"] > 1) & (spread["split"] > 1)])
         return int(images["print"].isin(repeated).sum())
 
