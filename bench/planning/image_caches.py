@@ -105,8 +105,8 @@ class DecodedImages:
     def count_duplicates(self) -> int:
         """Return the number of internal images with the same pixels as an image of another patient in another split.
 
-        If runs leave out different hospitals, the images are in different splits in at least one run. Of the runs that leave
-        out the same hospital, the first has the splits that count.
+        The splits are those of the first run. If runs leave out different hospitals, the first run without each hospital is
+        used, and an image counts if its duplicate is in another split in one of these runs.
         """
         internal, images, repeated = self.plan.refs[0], self._internal_prints, set[str]()
         table = self.plan.cohorts[internal.name].table

@@ -256,8 +256,9 @@ class Manifest:
         return HospitalName.joined([self.hospital(hospital) for hospital in self.trained_at(*runs)])
 
     def titles_of(self, *runs: Mapping[str, Any]) -> dict[str, str]:
-        """Return `titles`, in which the internal cohort has the title of the hospitals on which the runs trained."""
-        return {**self.titles, str(self.content["source"]): self.internal_name(*runs).title}
+        """Return `titles` with those of all hospitals of the pool; the internal cohort has the title of the runs' training hospitals."""
+        of_pool = {str(hospital["name"]): self.hospital(hospital).title for hospital in self.pooled}
+        return {**of_pool, **self.titles, str(self.content["source"]): self.internal_name(*runs).title}
 
     def licence(self, cohort: Mapping[str, Any]) -> str:
         """Return the license of a cohort's images, "" if none is stated, "synthetic images" for a phantom cohort."""

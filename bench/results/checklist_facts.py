@@ -66,7 +66,10 @@ class Stored:
         return [*(self.manifest.pooled or self.manifest.cohorts[:1]), *self.manifest.external]
 
     def of_hospitals(self, table: pd.DataFrame) -> pd.DataFrame:
-        """Return the rows of a table with one row per cohort, without the row of a pool if each of its hospitals has one."""
+        """Return the rows of a table that has one row per cohort.
+
+        The row of a pool is left out if each of its hospitals has a row of its own.
+        """
         covered = {hospital["name"] for hospital in self.manifest.pooled} <= set(table["dataset"])
         is_pool = table["dataset"] == self.manifest.content["source"]
         return table[~is_pool] if self.manifest.pooled and covered else table
@@ -139,9 +142,9 @@ def data_sources(stored: Stored) -> Fact | None:
 
 def licences(stored: Stored) -> Fact | None:
     """Name the licences of the images."""
-    licence_of = {stored.manifest.hospital(h).title: stored.manifest.licence(h) for h in stored.hospitals}
-    texts = [f"{title}: {licence or 'not stated'}" for title, licence in licence_of.items()]
-    known = any(licence_of.values())
+    manifest = stored.manifest
+    texts = [f"{manifest.hospital(h).title}: {manifest.licence(h) or 'not stated'}" for h in stored.hospitals]
+    known = any(manifest.licence(hospital) for hospital in stored.hospitals)
     return Fact("; ".join(texts), stored.in_table("cohorts", "licence")) if known else None
 
 

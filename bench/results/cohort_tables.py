@@ -36,7 +36,7 @@ class CohortTables:
 def cohort_tables(manifest: Manifest, findings: list[str]) -> CohortTables:
     """Build the tables `cohorts`, `splits` and `prevalence` (label states of `findings`) for all cohorts of a grid.
 
-    The splits of a pool are those of all its hospitals if the runs leave out different ones. A hospital that a run leaves
+    The splits of a pool are those of all its hospitals if the runs leave out different hospitals. A hospital that a run leaves
     out has a row of its own as an external hospital.
     """
     config = manifest.shared

@@ -135,8 +135,7 @@ def contrast(
     if table.empty:
         _refuse_empty(planned, key, without_images)
     manifest = planned[0].manifest
-    of_pool = {str(hospital["name"]): manifest.hospital(hospital).title for hospital in manifest.pooled}
-    hospitals = {**of_pool, **manifest.titles_of(*(entry.run for entry in planned)), EXTERNAL: EXTERNAL_MEAN}
+    hospitals = {**manifest.titles_of(*(entry.run for entry in planned)), EXTERNAL: EXTERNAL_MEAN}
     notes = _notes(planned, () if key == GAP else without_images)
     if manifest is planned[1].manifest:
         notes += _verdict_note(verdicts_on_page(manifest, (ids[0], ids[1]), key, table), hospitals)

@@ -80,14 +80,14 @@ def declared_run(folder: Path, stored: StoredRun, cohorts: Collection[str], *, s
     return Declared(short, "run", stored.id, {}, files, None, Outputs("logit", outputs), exposure, str(folder))
 
 
-def _block(document: Mapping[str, Any], key: str) -> dict[str, Any]:
-    """Return a copy of a block of a document. It is empty if the block is missing or is no mapping, as in a folder from elsewhere."""
+def _block(document: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    """Return a block of a document. A folder from elsewhere may lack the block or have something else there; the result is then empty."""
     block = document.get(key)
-    return dict(block) if isinstance(block, Mapping) else {}
+    return block if isinstance(block, Mapping) else {}
 
 
 def _text(document: Mapping[str, Any], key: str, default: str) -> str:
-    """Return a text of a document, at most _MOST_TEXT characters; "?" replaces control characters, which could command a terminal."""
+    """Return a text of a document, at most _MOST_TEXT characters. "?" replaces control characters, which could command a terminal."""
     text = str(document.get(key, default))[:_MOST_TEXT]
     return "".join(c if c.isprintable() else "?" for c in text)
 

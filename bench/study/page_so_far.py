@@ -147,14 +147,17 @@ def _do(connection: Connection, work: _Work, manifest: Manifest, with_images: bo
 
 
 def _end(*_: object) -> None:
-    """End the processes that score, and then this process, which frees what they share: Python would warn about leaked semaphores."""
+    """End the processes that score, and then this process.
+
+    A process that SIGTERM kills does not free the semaphores that it shares with them, and Python warns about each.
+    """
     for worker in multiprocessing.active_children():
         worker.terminate()
     sys.exit(1)
 
 
 def _score(manifest: Manifest, _: bool) -> None:
-    """Score, with normal priority: the scores are needed in any case, and at the end of the command only one core would be at work."""
+    """Score, with normal priority, because the scores are needed in any case. At the end of the command, only one core would work."""
     score_all(manifest, lambda *_: None)
 
 

@@ -136,10 +136,11 @@ class EvaluationRequest:
         is_declared = path.is_file() or path.suffix in (".yaml", ".yml")
         declared, registry = Declared.read(path) if is_declared else None, Registry.read(registry_file)
         grid = Grid.read(grid_name, registry)
-        if any(config.leave_out for config in grid.configs):
+        left_out = {config.leave_out for config in grid.configs}
+        if any(left_out):
             what = f"runs of {grid.name} leave out a hospital, so no model trained elsewhere can be compared with them"
             fix = "evaluate the model with a grid whose runs all train on every hospital of train_on"
-            key = "leave_one_out" if len({config.leave_out for config in grid.configs}) > 1 else "base.leave_out"
+            key = "leave_one_out" if len(left_out) > 1 else "base.leave_out"
             raise ConfigError(what, grid.location(key), fix)
         _check_data(grid, data)
         folder = None if is_declared else folder_of(str(model))

@@ -95,7 +95,7 @@ def execute(
         is_search = bool(manifest.content.get("search"))
         if not is_search:  # a search analyses only the runs that it chooses by their scores
             analyses.find_missing(plan, runs)
-            # Analyses of the cohorts take longest. They wait for the scores, because then other work is left beside them.
+            # Analyses of the cohorts take longest. After the scores, they share the cores with all analyses that are left.
             analyses.work([j for j in analyses.missing if j.analysis.kind.per_run and not j.analysis.kind.reads_scores])
     scored = set(score_all(manifest, display.progress, say=display.say))
     if is_search:

@@ -42,7 +42,10 @@ def data_exposure(board: ReportData) -> Section:
 
 
 def _cell(row: Mapping[str, Any] | None) -> list[str]:
-    """Return the lines of a cell: the answer, the score with its rank, and the score without the listed images."""
+    """Return the lines of a cell: the answer, the score with its rank, and the score without the listed images.
+
+    `row`: a row of the table `exposure`, None if the hospital is not external to the model.
+    """
     if row is None:
         return ["not external to this model"]
     value = float(row["value"])
