@@ -247,7 +247,7 @@ def verdicts_on_page(manifest: Manifest, ids: tuple[str, str], key: Key, table: 
     if not set(SCHEMAS["pairs"]) <= set(stored.columns):
         return {}
     stored = stored[(stored["metric"] == metric) & stored["first"].isin(ids) & stored["second"].isin(ids)]
-    macros = table[(table["finding"] == MACRO) & ~table["split"].str.startswith("expert")]
+    macros = table[(table["finding"] == MACRO) & ~table["split"].str.contains("^expert|:")]
     differences = macros.set_index("dataset")["difference"]
     words = {}
     for row in stored[stored["first"] != stored["second"]].to_dict("records"):

@@ -175,6 +175,7 @@ def test_commands_name_the_hospitals_on_which_a_run_trained(folds: Path, manifes
     assert f"\n{TITLES['mimic']}, test  auroc" in compared  # the only hospital on which both runs trained
     sections = [line for line in compared.splitlines() if line.endswith("  auroc")]
     assert not [line for line in sections if " + " in line]
+    assert len(sections) == len(set(sections))
     trained = [" + ".join(TITLES[name] for name in sorted(HOSPITALS - {left_out})) for left_out in ("chexpert", "nih")]
     assert f"The runs were trained at {trained[0]} (first) and {trained[1]} (second)." in " ".join(compared.split())
     choices = {choice.run_id: choice for choice in runs_with_weights(manifest.store)}

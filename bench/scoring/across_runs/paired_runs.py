@@ -173,7 +173,9 @@ def _pairs(
                 measure_hospitals(scored, operating_points, settings, num_threads, key)
                 for scored, operating_points in zip((scored_first, scored_second), points, strict=True)
             ]
-            for of_first, of_second in zip(*metrics, strict=True):
+            measured = list(zip(*metrics, strict=True))
+            # if the runs share the images of only one hospital of a pool, its split "test:mimic" repeats the split "test"
+            for of_first, of_second in measured[:1] if len(measured) == 2 else measured:
                 yield Pair(of_first, of_second, first_split.dataset in {first.internal, second.internal})
 
 
@@ -288,7 +290,8 @@ def _analytic(pair: Pair, k: int) -> tuple[float, float]:
     DeLong's test assumes independent images; Obuchowski's variance assumes independent patients.
     """
     rows = labeled_rows(pair.first.label[:, k])
-    if not len(rows) or hospital_parts(pair.first.scored):  # the AUROC of a pool is a mean over hospitals
+    # the AUROC of several hospitals of a pool is a mean, for which there is no such test
+    if not len(rows) or len(hospital_parts(pair.first.scored)) > 1:
         return float("nan"), float("nan")
     label = pair.first.label[rows, k]
     score = np.stack([pair.first.scored.logit[rows, k], pair.second.scored.logit[rows, k]], 1)

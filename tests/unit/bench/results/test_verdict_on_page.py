@@ -39,6 +39,13 @@ def grid(tmp_path: Path) -> SimpleNamespace:
     return SimpleNamespace(store=SimpleNamespace(root=tmp_path), content={"name": "demo"})
 
 
+def test_the_verdict_on_a_pool_is_that_of_the_mean_over_its_hospitals(grid: SimpleNamespace) -> None:
+    """The table of a pool has a split for each of its hospitals, such as "test:mimic"."""
+    of_hospitals = TABLE.iloc[:1].loc[[0, 0]].assign(split=["test:mimic", "test:nih"], difference=[0.07, 0.03])
+    pool = pd.concat([TABLE, of_hospitals], ignore_index=True)
+    assert verdicts_on_page(grid, ("a", "b"), AUROC, pool) == {"external": "higher", "internal": "unclear"}
+
+
 def test_the_verdict_follows_the_interval_over_all_pairs_and_older_differences_are_left_out(
     grid: SimpleNamespace,
 ) -> None:

@@ -1,5 +1,6 @@
 """Scores of a pool: each hospital alone, then the mean; the oracle is scikit-learn on the images of each hospital."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -109,6 +110,26 @@ def test_a_paired_comparison_of_pools_compares_the_means_over_hospitals() -> Non
     of_pool = table[(table["split"] == "test") & (table["finding"] != "macro")]
     assert of_pool["p_delong"].isna().all()
     assert table.loc[table["split"] == "test:a", "p_delong"].notna().any()
+
+
+def test_runs_that_share_one_hospital_of_a_pool_are_compared_there_once() -> None:
+    """Each test counts once in the correction for several tests, and DeLong's test of one hospital is given."""
+    val, test = pooled_split("val", 5), pooled_split("test", 6)
+    of_a = test.image_id.astype(str) < "b"
+    arrays = {name: getattr(test, name)[of_a] for name in ("image_id", "patient_id", "logit", "state")}
+    first = ScoredRun(FINDINGS, "a+b", [val, test])
+    logit = np.random.default_rng(0).normal(arrays["logit"], 2).astype(np.float32)
+    second = ScoredRun(FINDINGS, "a+b", [val, replace(test, **{**arrays, "logit": logit})])
+    table = differences(first, second, AUROC, SETTINGS)
+    assert set(table["split"]) == {"test"}
+    alone = [
+        ScoredRun(FINDINGS, "a", [replace(test, dataset="a", **{**arrays, "logit": scores})])
+        for scores in (arrays["logit"], logit)
+    ]
+    expected = differences(alone[0], alone[1], AUROC, SETTINGS)
+    for column in ("first", "second", "difference", "p_delong", "p_patient", "n"):
+        np.testing.assert_allclose(table[column], expected[column])
+    assert table["p_delong"].notna().sum() == 2
 
 
 def test_the_replicates_of_a_run_have_each_hospital_of_the_pool() -> None:
