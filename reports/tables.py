@@ -76,6 +76,9 @@ class Tables:
             bundle; "" for a grid of the store), grid, sha256, date, version, commit, amended (earlier registrations: date,
             sha256 and changes), plan (what was registered), deviations (dicts with field, registered and reported) and
             hypotheses (dicts with name, statement, question and asked, see `bench.results.hypotheses`)
+        pool: names of the training hospitals if there are several
+        leave_one_out: whether the runs leave out different hospitals of the pool
+        test_images: number of images behind the headline scores
         duplicates: number of internal images that have a duplicate of another patient in another internal split
     """
 

@@ -7,7 +7,6 @@ a cohort, and a network may use the variable in place of a finding. A level is o
 """
 
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +40,6 @@ def acquisition(job: AnalysisJob, folder: Path, progress: Progress) -> None:
     `descriptors` has the SHAP values of the tree ensembles. `nuisances` has the associations of nuisance variables,
     such as sex and projection, with the findings. A table without rows is not written.
     """
-    job = with_all_hospitals(job)
     options: Acquisition = job.analysis.options
     device = torch.device(job.device)
     if device.type == "cpu":
@@ -69,14 +67,6 @@ def acquisition(job: AnalysisJob, folder: Path, progress: Progress) -> None:
         if any(len(frame) for frame in frames):
             frame = pd.concat(frames, ignore_index=True).assign(run_id="")
             write_table(folder / f"{name}.parquet", frame[list(SCHEMAS[name])])
-
-
-def with_all_hospitals(job: AnalysisJob) -> AnalysisJob:
-    """Return the job of a grid whose internal cohort has all training hospitals.
-
-    The job of a grid is that of its first run, which leaves a hospital out in a leave-one-out grid.
-    """
-    return replace(job, run=replace(job.run, config=replace(job.run.config, leave_out="")))
 
 
 def _headline_table(job: AnalysisJob, ref: CohortRef) -> pd.DataFrame:

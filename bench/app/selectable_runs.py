@@ -15,6 +15,7 @@ from bench.results.run_table import histories, runs_table
 from bench.store.checked_folders import ScoresFolder
 from bench.store.store import Store
 from harmonize.cohorts.hospital_names import HospitalName, hospital_name
+from harmonize.cohorts.pool_names import hospitals_of
 from harmonize.errors import CxrError
 from harmonize.images.image_header import InMemory
 from harmonize.phantom import PhantomSettings, twin
@@ -137,9 +138,11 @@ def external_auroc(auroc: pd.DataFrame) -> float:
 def macro_auroc_text(choice: Choice, origin: str) -> str:
     """Return a text with the macro AUROC and its interval at the hospital from which an image comes (`origin`).
 
-    For the origin ANYWHERE, the text has the mean over the external cohorts, and their lowest and highest AUROC. If there is
-    no AUROC, the text says why.
+    For the origin ANYWHERE, the text has the mean over the external cohorts, and their lowest and highest AUROC. The only
+    training hospital has the AUROC of the internal cohort. If there is no AUROC, the text says why.
     """
+    if choice.trained_at == [origin]:
+        origin = choice.internal
     rows = choice.auroc[choice.auroc["finding"] == "macro"].set_index("dataset")
     if rows.empty:
         return "unknown: this run has no scores yet. `bench score` computes scores, thresholds and calibration."
@@ -200,10 +203,11 @@ def sample(choice: Choice, site: str, patient: int) -> tuple[InMemory, tuple[str
     `site`: hospital to imitate. `patient`: number of the synthetic patient; equal numbers give equal images. If the run was
     trained on phantoms, the radiograph is made with the settings of these phantoms.
     """
+    first = hospitals_of(choice.internal)[0]  # in a pool of phantoms, the hospital whose markers depend on a finding
     facts: Mapping[str, object] = choice.manifest.content.get("phantom_settings") or {}
     settings = PhantomSettings(
         seed=int(str(facts.get("seed", 0))),
-        source=choice.internal if choice.internal in SITES else "chexpert",
+        source=first if first in SITES else "chexpert",
         images={site: 1},
         size=int(str(facts.get("size", SAMPLE_PX))),
         shortcut=float(str(facts.get("shortcut", 0.0))),

@@ -261,13 +261,7 @@ class Grid:
         search, configs = _with_trials(raw, registry, str(path))
         for config in configs:
             check_left_out(config, registry, str(path))
-        for key, values in {
-            **{k: {getattr(c, k) for c in configs} for k in ("train_on", "split", "space", "mapping")},
-            "cohort": {replace(c.cohort, limit=0) for c in configs},
-        }.items():
-            if len(values) > 1:
-                fix = "write one grid for each value: runs of a grid share images, labels and findings"
-                raise ConfigError(f"all runs of a grid must have the same {key}", f"{path}: {key}", fix)
+        _check_shared(configs, str(path))
         label_sources = _label_sources(raw.get("label_sources", {}), f"{path}: label_sources")
         training_sources = _training_sources(configs, label_sources, str(path))
         evaluate_on = _cohorts(raw.get("evaluate_on", []), configs[0].train_on, f"{path}: evaluate_on")
@@ -446,6 +440,22 @@ def _expand(raw: Mapping[str, Any], registry: Registry, where: str) -> dict[RunC
     if not unique:
         raise ConfigError("the grid has no runs", where, "remove a `skip`, or add `sweeps` or a complete `base`")
     return unique
+
+
+def _check_shared(configs: Sequence[RunConfig], where: str) -> None:
+    """Raise ConfigError if the runs differ in a setting that all runs of a grid share, or if only some leave out a hospital."""
+    for key, values in {
+        **{k: {getattr(c, k) for c in configs} for k in ("train_on", "split", "space", "mapping")},
+        "cohort": {replace(c.cohort, limit=0) for c in configs},
+    }.items():
+        if len(values) > 1:
+            fix = "write one grid for each value: runs of a grid share images, labels and findings"
+            raise ConfigError(f"all runs of a grid must have the same {key}", f"{where}: {key}", fix)
+    left_out = {config.leave_out for config in configs}
+    if "" in left_out and len(left_out) > 1:
+        what = "some runs leave out a hospital, others leave out none: they have different external hospitals"
+        fix = "write two grids, or leave out hospitals in every run: `leave_one_out: true` leaves out each in turn"
+        raise ConfigError(what, f"{where}: leave_out", fix)
 
 
 def _leave_one_out(configs: tuple[RunConfig, ...], value: object, where: str) -> tuple[RunConfig, ...]:

@@ -4,7 +4,7 @@ This module does not import torch, because the sending process does not need it.
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -126,7 +126,9 @@ class AnalysisJob:
         """
         if self.analysis.kind.per_run:
             return self.store.run_dir(self.run.id) / self.analysis.name
-        about = [[ref.name, ref.id] for ref in self.refs]
+        about: list[Any] = [[ref.name, ref.id] for ref in self.refs]
+        if left_out := self.run.config.leave_out:
+            about.append({"leave_out": left_out})
         key = short_hash(canonical_json([about, self.run.geometry.key]))
         return self.store.root / "analyses" / f"{self.analysis.name}-{key}"
 
@@ -165,15 +167,22 @@ def analysis_key(identity: Sequence[Any], facts: Sequence[Sequence[Any]], per_ru
 def analysis_jobs(plan: Plan, runs: Sequence[Run]) -> list[AnalysisJob]:
     """Return one job for each analysis of the plan and each of `runs`; for an analysis of the cohorts, one per geometry.
 
-    A run on given vectors has no job for an analysis in which its network would read images.
+    A run on given vectors has no job for an analysis in which its network would read images. If the runs of the plan leave
+    out different hospitals, an analysis of the cohorts takes all hospitals of the pool as the internal cohort.
     """
+    several = len({run.config.leave_out for run in plan.runs}) > 1
     jobs = [
-        AnalysisJob(a, run, plan.store, plan.refs)
+        AnalysisJob(a, run if a.kind.per_run or not several else _on_all_hospitals(run), plan.store, plan.refs)
         for a in plan.grid.analyses
         for run in runs
         if not (a.kind.reads_images and run.has_given_vectors)
     ]
     return list({job.folder: job for job in reversed(jobs)}.values())[::-1]
+
+
+def _on_all_hospitals(run: Run) -> Run:
+    """Return the run with its id, but with a configuration that leaves out no hospital."""
+    return replace(run, config=replace(run.config, leave_out=""))
 
 
 def predicted(store: Store, run_id: str, cohorts: Iterable[tuple[str, str, str, str]]) -> list[list[Any]]:

@@ -5,6 +5,7 @@ Scoring and reporting start from the manifest, without the data files and the im
 
 import contextlib
 import json
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
@@ -31,7 +32,7 @@ from bench.store.store import Store, canonical_json, short_hash
 from harmonize.cohorts.cohort import Cohort
 from harmonize.cohorts.hospital_names import HospitalName, hospital_name
 from harmonize.cohorts.label_mapping import grade
-from harmonize.cohorts.pooled import HOSPITAL, members_of
+from harmonize.cohorts.pooled import HOSPITAL, hospital_of, joined_facts, members_of
 from harmonize.errors import CxrError, StoreError
 from reports.schemas.exposure import LABELS, NO
 
@@ -165,10 +166,21 @@ class Manifest:
         """
         return self.config((self.runs or self.imported)[0])
 
-    @property
+    @cached_property
     def cohorts(self) -> list[Mapping[str, Any]]:
-        """Return the cohorts, the internal hospital first."""
-        return list(self.content["cohorts"])
+        """Return the cohorts, the internal hospital first.
+
+        A pool has the name, the texts and the counts of those of its hospitals on which at least one run trains.
+        """
+        internal, *external = self.content["cohorts"]
+        if len(self.pooled) == len(internal.get("hospitals", {})):
+            return [internal, *external]
+        flow: dict[str, int] = {}
+        for hospital in self.pooled:
+            flow |= {key: flow.get(key, 0) + number for key, number in hospital.get("flow", {}).items()}
+        counts = {key: sum(hospital.get(key, 0) for hospital in self.pooled) for key in ("absent", "unreadable")}
+        facts = joined_facts([h["facts"] for h in self.pooled], [self.hospital(h) for h in self.pooled])
+        return [{**internal, "flow": flow, **counts, "facts": facts}, *external]
 
     @property
     def external(self) -> list[Mapping[str, Any]]:
@@ -176,19 +188,33 @@ class Manifest:
         return [cohort for cohort in self.cohorts if cohort["role"] == "external"]
 
     @property
-    def pooled(self) -> list[Mapping[str, Any]]:
-        """Return the hospitals of the pool, [] if there is one training hospital.
+    def _of_pool(self) -> list[Mapping[str, Any]]:
+        """Return all hospitals of the pool, [] if the internal cohort is one hospital.
 
         They have the keys of a cohort that describe a hospital. Their images are rows of the pool's table.
         """
-        hospitals = self.cohorts[0].get("hospitals", {})
+        hospitals = self.content["cohorts"][0].get("hospitals", {})
         return [{**facts, "name": name, "role": "external"} for name, facts in hospitals.items()]
+
+    @cached_property
+    def _names_left_out(self) -> set[str]:
+        """Return the hospitals that the runs leave out; the set has "" if a run leaves none out."""
+        return {str(run["config"].get("leave_out", "")) for run in self.runs}
+
+    @cached_property
+    def pooled(self) -> list[Mapping[str, Any]]:
+        """Return the hospitals of the pool on which at least one run trains, [] if the internal cohort is one hospital."""
+        return [hospital for hospital in self._of_pool if self._names_left_out != {hospital["name"]}]
 
     @cached_property
     def left_out(self) -> list[Mapping[str, Any]]:
         """Return the hospitals of the pool that a run leaves out: external hospitals of this run."""
-        names = {str(run["config"].get("leave_out", "")) for run in self.runs}
-        return [hospital for hospital in self.pooled if hospital["name"] in names]
+        return [hospital for hospital in self._of_pool if hospital["name"] in self._names_left_out]
+
+    @property
+    def leaves_one_out(self) -> bool:
+        """Return whether the runs leave out different hospitals, so that each is external to some runs only."""
+        return len(self._names_left_out) > 1
 
     @property
     def analyses(self) -> list[Mapping[str, Any]]:
@@ -440,7 +466,7 @@ def contents(plan: Plan, caches: Mapping[tuple[str, str], "ImageCache"], doubles
                 "fingerprints": {key: c.fingerprint for key, c in sorted(own.items())},
                 "no_lungs": _no_lungs(plan, own),
                 "facts": cohort.facts,
-                **_hospitals(ref, cohort),
+                **_hospitals(ref, cohort, own),
             }
         )
     runs = [
@@ -508,13 +534,24 @@ def _search(plan: Plan) -> dict[str, Any]:
     return {"search": {**search.document, "settings": settings, "runs": runs}}
 
 
-def _hospitals(ref: CohortRef, cohort: Cohort) -> dict[str, Any]:
-    """Return {"hospitals": {name: facts}} for a pool: layout, headline split, and texts of each hospital; else {}."""
+def _hospitals(ref: CohortRef, cohort: Cohort, caches: Mapping[str, "ImageCache"]) -> dict[str, Any]:
+    """Return {"hospitals": {name: facts}} for a pool: layout, headline split, texts and counts of each hospital; else {}.
+
+    `caches`: key of the geometry -> decoded images of the pool.
+    """
     if not ref.headline_splits:
         return {}
     splits = dict(ref.headline_splits)
+    unreadable = [Counter(hospital_of(ref.name, cache.quarantine["image_id"])) for cache in caches.values()]
     facts = {
-        member.name: {"layout": member.layout, "headline_split": splits[member.name], "facts": member.facts}
+        member.name: {
+            "layout": member.layout,
+            "headline_split": splits[member.name],
+            "flow": dict(member.flow),
+            "absent": member.flow["absent"],
+            "unreadable": max((number[member.name] for number in unreadable), default=0),
+            "facts": member.facts,
+        }
         for member in members_of(cohort)
     }
     return {"hospitals": facts}

@@ -62,17 +62,21 @@ class Stored:
 
     @property
     def hospitals(self) -> list[Mapping[str, Any]]:
-        """Return the training hospitals, one or those of a pool, and then the external cohorts."""
-        return [*(self.manifest.pooled or self.manifest.cohorts[:1]), *self.manifest.external]
+        """Return the training hospitals, one or those of a pool, then the external cohorts, and a hospital that all runs leave out."""
+        manifest = self.manifest
+        by_all = [] if manifest.leaves_one_out else manifest.left_out
+        return [*(manifest.pooled or manifest.cohorts[:1]), *manifest.external, *by_all]
 
     def of_hospitals(self, table: pd.DataFrame) -> pd.DataFrame:
-        """Return the rows of a table that has one row per cohort.
+        """Return the rows of a table that has one row per cohort, so that no hospital is in two rows.
 
-        The row of a pool is left out if each of its hospitals has a row of its own.
+        The row of a pool is left out if each of its hospitals has a row of its own; otherwise the rows of its hospitals are.
         """
-        covered = {hospital["name"] for hospital in self.manifest.pooled} <= set(table["dataset"])
-        is_pool = table["dataset"] == self.manifest.content["source"]
-        return table[~is_pool] if self.manifest.pooled and covered else table
+        hospitals = {hospital["name"] for hospital in self.manifest.pooled}
+        if not hospitals:
+            return table
+        repeated = [self.manifest.content["source"]] if hospitals <= set(table["dataset"]) else hospitals
+        return table[~table["dataset"].isin(repeated)]
 
     @property
     def place(self) -> str:
@@ -128,10 +132,10 @@ class Stored:
 def data_sources(stored: Stored) -> Fact | None:
     """Name the hospitals, with their role, their place and the source that describes them."""
     manifest, texts = stored.manifest, []
-    left_out = [hospital["name"] for hospital in manifest.left_out]
+    trained, left_out = manifest.pooled or manifest.cohorts[:1], manifest.left_out
     for hospital in stored.hospitals:
-        use = "external test" if hospital in manifest.external else "training and internal test"
-        if hospital["name"] in left_out:
+        use = "training and internal test" if hospital in trained else "external test"
+        if hospital in trained and hospital in left_out:
             use += ", and external test of the runs that leave it out"
         facts = hospital["facts"]
         known = [str(facts[key]) for key in ("place", "source") if facts.get(key)]
@@ -151,10 +155,11 @@ def licences(stored: Stored) -> Fact | None:
 def eligibility(stored: Stored) -> Fact | None:
     """Count the images that are left out at each hospital, by reason."""
     manifest, texts = stored.manifest, []
-    for cohort in manifest.cohorts:
-        left_out = {key: number for key, number in cohort["flow"].items() if key not in {"found", "kept"} and number}
+    for hospital in stored.hospitals:
+        flow = hospital.get("flow", {})  # of a hospital of a pool missing in manifests of older versions
+        left_out = {key: number for key, number in flow.items() if key not in {"found", "kept"} and number}
         counts = ", ".join(f"{number:,} {key.replace('_', ' ')}" for key, number in left_out.items())
-        texts.append(f"{manifest.hospital(cohort).short}: {counts or 'none'}")
+        texts.append(f"{manifest.hospital(hospital).short}: {counts or ('none' if flow else 'not stored')}")
     return Fact(f"Images left out. {'; '.join(texts)}", stored.in_grid("cohorts"))
 
 
@@ -245,7 +250,8 @@ def sizes(stored: Stored) -> Fact | None:
 
 def flow(stored: Stored) -> Fact | None:
     """Count the images found and used, and the patients, at each hospital, and the tested ones if an external hospital has others."""
-    rows = stored.table("cohorts", ["dataset", "role", "headline_split", "title", "found", "used", "patients"])
+    columns = ["dataset", "role", "headline_split", "title", "found", "used", "patients"]
+    rows = stored.of_hospitals(stored.table("cohorts", columns))
     splits = stored.table("splits", ["dataset", "split", "images", "patients"])
     tested = {(dataset, split): counts for dataset, split, *counts in splits.itertuples(index=False)}
     texts = []
@@ -573,7 +579,7 @@ def _names(stored: Stored) -> dict[str, str]:
     runs_of: dict[str, list[str]] = {}
     for recipe, run_id in stored.table("recipes", ["recipe_id", "run_id"]).itertuples(index=False):
         runs_of.setdefault(str(recipe), []).append(str(run_id))
-    unit = "runs" if stored.manifest.left_out else "seeds"
+    unit = "runs" if stored.manifest.leaves_one_out else "seeds"
     of_recipes = {recipe: f"{name_of[ids[0]]} ({len(ids)} {unit})" for recipe, ids in runs_of.items() if len(ids) > 1}
     return name_of | of_recipes
 

@@ -7,7 +7,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from bench.planning.manifest import Manifest
-from bench.planning.protocol import LEFT_OUT, CohortRole
+from bench.planning.protocol import CohortRole
 from bench.results.read_predictions import labels_of, reference
 from harmonize.cohorts.splits import shared_patients
 from harmonize.labels.findings import UNMAPPED_CODE, space
@@ -31,20 +31,24 @@ class CohortTables:
     # (cohort, split) -> label states [number of images, number of findings]
     headline_states: dict[tuple[str, str], NDArray[np.int8]]
     shared_patients: int  # number of patients in more than one split of the internal hospital
+    test_images: int  # number of images behind the headline scores; an image of a pool counts once
 
 
 def cohort_tables(manifest: Manifest, findings: list[str]) -> CohortTables:
     """Build the tables `cohorts`, `splits` and `prevalence` (label states of `findings`) for all cohorts of a grid.
 
-    The splits of a pool are those of all its hospitals if the runs leave out different hospitals. A hospital that a run leaves
-    out has a row of its own as an external hospital.
+    A pool has the images of those of its hospitals on which at least one run trains. A hospital that a run leaves out has a row
+    of its own as an external hospital.
     """
     config = manifest.shared
-    if len({run["config"].get("leave_out") for run in manifest.runs}) > 1:
+    if manifest.leaves_one_out:
         config = replace(config, leave_out="")
     rows, splits, prevalence, headline, shared = [], [], [], {}, 0
+    tested: dict[str, list[pd.Series[str]]] = {}  # id of a cohort -> ids of images behind headline scores
     for cohort in (*manifest.cohorts, *manifest.left_out):
         labels = labels_of(manifest, cohort, config, findings)
+        if "hospitals" in cohort:
+            labels = labels.of_hospitals([str(hospital["name"]) for hospital in manifest.pooled])
         table, flow, role = labels.table, cohort.get("flow", {}), CohortRole.of(cohort)
         internal = role.role == "internal"
         hospital = manifest.hospital(cohort)
@@ -77,7 +81,7 @@ def cohort_tables(manifest: Manifest, findings: list[str]) -> CohortTables:
             }
         )
         split_masks = (
-            [(s, split == s) for s in sorted(set(labels.split) - {LEFT_OUT})]
+            [(s, split == s) for s in sorted(set(labels.split))]
             if internal
             else [(cohort["headline_split"], pd.Series(role.headline_rows(split), index=split.index))]
         )
@@ -91,6 +95,10 @@ def cohort_tables(manifest: Manifest, findings: list[str]) -> CohortTables:
                 }
             )
             if name == rows[-1]["headline_split"]:
+                # the images of a hospital that is left out are rows of the pool's table
+                tested.setdefault(str(cohort.get("id", manifest.cohorts[0]["id"])), []).append(
+                    table.loc[mask, "image_id"]
+                )
                 headline[str(cohort["name"]), str(name)] = labels.state_NK[mask.to_numpy()]
             for k, finding in enumerate(findings):
                 state = labels.state_NK[mask.to_numpy(), k]
@@ -101,4 +109,5 @@ def cohort_tables(manifest: Manifest, findings: list[str]) -> CohortTables:
         "splits": pd.DataFrame(splits),
         "prevalence": pd.DataFrame(prevalence),
     }
-    return CohortTables(frames, headline, shared)
+    test_images = sum(ids[0].size if len(ids) == 1 else pd.concat(ids).nunique() for ids in tested.values())
+    return CohortTables(frames, headline, shared, test_images)

@@ -25,7 +25,7 @@ def recipes_of(manifest: Manifest, replicates: Replicates) -> Recipes:
         hospitals = {str(hospital["name"]) for hospital in manifest.left_out}
         left_out = {run["id"]: str(run["config"].get(LEAVE_OUT, "")) for run in runs}
         groups = seed_groups({run["id"]: configuration(run) for run in runs})
-        complete = {i for ids in groups if {left_out[i] for i in ids} in (hospitals, {""}) for i in ids}
+        complete = {i for ids in groups if {left_out[i] for i in ids} == hospitals for i in ids}
         runs = [run for run in runs if run["id"] in complete]
     return Recipes.of_configs({run["id"]: configuration(run) for run in runs}, replicates)
 

@@ -7,7 +7,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import pandas as pd
@@ -26,7 +26,7 @@ from bench.scoring.patient_groups import PatientGroups
 from bench.scoring.scored_split import ScoredSplit
 from bench.store.checked_folders import CheckedFolder, ScoresFolder
 from harmonize.cohorts import label_mapping as labelmap
-from harmonize.cohorts.pooled import hospital_of
+from harmonize.cohorts.pooled import HOSPITAL, hospital_of
 from harmonize.errors import StoreError
 
 DECISIONS = ("net_benefit", "decision_curves", "workload", "triage", "triage_repair", "probabilities")
@@ -71,6 +71,17 @@ class Labels:
     mapped: Mapping[str, NDArray[np.int8]] = field(default_factory=dict)  # other mapping -> label states [N, K]
     # image ids and result of the last call of `parts`
     latest: list[tuple[pa.ChunkedArray, list[Shared]]] = field(default_factory=list)
+
+    def of_hospitals(self, names: Sequence[str]) -> Self:
+        """Return the labels of the images of some hospitals of a pool."""
+        rows = self.table[HOSPITAL].isin(names).to_numpy()
+        if rows.all():
+            return self
+        table = self.table[rows].reset_index(drop=True)
+        mapped = {name: state[rows] for name, state in self.mapped.items()}
+        return replace(
+            self, table=table, state_NK=self.state_NK[rows], split=self.split[rows], mapped=mapped, latest=[]
+        )
 
     def parts(
         self, manifest: Manifest, cohort: Mapping[str, Any], path: Path, image_id: pa.ChunkedArray

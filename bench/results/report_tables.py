@@ -162,8 +162,10 @@ def tables(manifest: Manifest, with_images: bool = False, long_tables: LongTable
         "stated": _stated(manifest),
         "bundles": _submissions(manifest),
         "duplicates": int(manifest.content["doubles"]),
-        "pool": [str(hospital["name"]) for hospital in manifest.pooled],
-        "leave_one_out": bool(manifest.left_out),
+        # a grid whose runs all leave out the same hospital has the page of a grid that trains on the others
+        "pool": [str(hospital["name"]) for hospital in manifest.pooled] if len(manifest.pooled) > 1 else [],
+        "leave_one_out": manifest.leaves_one_out,
+        "test_images": data.test_images,
         "compared": _compared(manifest),
         "registrations": GridRegistrations(manifest).facts(records),
         **({"search": {key: search[key] for key in ("trials", "seed", "over")}} if search else {}),
@@ -174,7 +176,7 @@ def tables(manifest: Manifest, with_images: bool = False, long_tables: LongTable
                 "no_lungs": dict(c.get("no_lungs", {})),
                 "approximate": manifest.approximate(c, findings),
             }
-            for c in (*manifest.cohorts, *manifest.pooled)
+            for c in (*manifest.cohorts, *manifest.pooled, *manifest.left_out)
         },
     }
     return Tables(meta, {name: _in_order(name, frame) for name, frame in frames.items() if len(frame.columns)})
@@ -433,7 +435,8 @@ def _notes(manifest: Manifest) -> list[str]:
         if stated := _stated(manifest):
             notes.append(f"Stated by the submitters, not checked: {'; '.join(stated)}.")
     settings = manifest.content["phantom_settings"]
-    planted = manifest.hospital(manifest.pooled[0]).short if manifest.pooled else "The synthetic training hospital"
+    of_pool = {str(h["name"]): manifest.hospital(h).short for h in (*manifest.pooled, *manifest.left_out)}
+    planted = of_pool[min(of_pool)] if of_pool else "The synthetic training hospital"
     if settings and settings["shortcut"]:
         notes.append(
             f"{planted} prints a PORT tag on about {50 + 50 * settings['shortcut']:g} % of the images with {settings['finding']} "

@@ -29,7 +29,7 @@ def run_title(manifest: Manifest, run: Mapping[str, Any], num_seeds: int = 1) ->
     """
     name = manifest.names.get(str(run["id"]))
     if num_seeds > 1:
-        runs = "runs" if name and name.left_out else "seeds"
+        runs = "runs" if manifest.leaves_one_out else "seeds"
         return f"{name.recipe if name else run['titles']['architecture']}, {num_seeds} {runs}"
     if name:
         return str(name)

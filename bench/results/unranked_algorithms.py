@@ -29,7 +29,7 @@ def with_test_time(
     if not test_time:
         return ranked_rows
     erm = [run for run in manifest.runs if run["id"] in ranked and run["config"].get("algorithm", "erm") == "erm"]
-    runs = [*(run for run in erm if not run["config"].get("leave_out")), *test_time]
+    runs = [*erm, *test_time]
     ids = [str(run["id"]) for run in runs]
     replicates = load_all_replicates(manifest, ids)
     recipes = Recipes.of_configs({str(run["id"]): configuration(run) for run in runs}, replicates)

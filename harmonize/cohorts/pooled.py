@@ -2,7 +2,7 @@
 
 import hashlib
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -54,11 +54,16 @@ class PooledCohort(Cohort):
             hospital_name(member.name, member.layout, facts, member.phantom)
             for member, facts in zip(self.members, facts_of, strict=True)
         ]
-        keys = dict.fromkeys(key for facts in facts_of for key in facts)
-        texts = {key: "; ".join(dict.fromkeys(facts[key] for facts in facts_of if key in facts)) for key in keys}
-        if ";" in texts.get("reference", ""):
-            texts["reference"] = "mixed"
-        return texts | asdict(HospitalName.joined(names))
+        return joined_facts(facts_of, names)
+
+
+def joined_facts(facts_of: Sequence[Mapping[str, str]], names: Sequence[HospitalName]) -> dict[str, str]:
+    """Return texts about several hospitals together: each joins the different texts of the hospitals; and their joined name."""
+    keys = dict.fromkeys(key for facts in facts_of for key in facts)
+    texts = {key: "; ".join(dict.fromkeys(facts[key] for facts in facts_of if key in facts)) for key in keys}
+    if ";" in texts.get("reference", ""):
+        texts["reference"] = "mixed"
+    return texts | asdict(HospitalName.joined(names))
 
 
 def pooled(members: Sequence[Cohort]) -> PooledCohort:

@@ -49,7 +49,7 @@ class ReportData:
     benefits: Mapping[tuple[str, str, str], Benefit]  # (run id, dataset, "macro") -> net benefit
     rankings: Mapping[Criterion, Rows]  # all rankings of the recipes; `ranked` has the order of the ranking DEFAULT
     labeled: frozenset[tuple[str, str]]  # pairs (dataset, finding) for which any image has a label
-    num_external: int  # external hospitals, including those without a score
+    external_keys: frozenset[str]  # names of the external cohorts, including those without a score
     at_training: Mapping[tuple[str, str], Estimate]  # (run id, hospital of a pool) -> AUROC on its internal test split
     has_common: bool  # whether any external hospital labels a finding that the internal hospital labels too
 
@@ -72,7 +72,7 @@ class ReportData:
 
         The internal hospital is then named after the hospitals on which the run trained, and these are not external.
         """
-        if not run.left_out:
+        if not (self.leaves_one_out and run.left_out):
             return self
         trained = self.training_hospitals(run)
         title, short = (" + ".join(names) for names in zip(*((h.title, h.short) for h in trained), strict=True))
@@ -93,13 +93,23 @@ class ReportData:
 
     @property
     def leaves_one_out(self) -> bool:
-        """Return whether every run leaves out one of the training hospitals, which is then external to this run."""
+        """Return whether the runs leave out different training hospitals, so that each of these is external to some runs only."""
         return bool(self.meta.get("leave_one_out"))
+
+    @property
+    def leaves_out(self) -> bool:
+        """Return whether any run leaves out a hospital of the cohort on which it trains."""
+        return any(run.left_out for run in self.runs)
+
+    @property
+    def num_external(self) -> int:
+        """Number of external hospitals, including those without a score."""
+        return len(self.external_keys)
 
     @property
     def num_hospitals(self) -> int:
         """Number of hospitals on the page: training hospitals and external hospitals."""
-        return max(len(self.pool), 1) + self.num_external - (len(self.pool) if self.leaves_one_out else 0)
+        return len({hospital.key for hospital in self.pool or (self.internal,)} | self.external_keys)
 
     @property
     def phantom(self) -> bool:
@@ -144,8 +154,12 @@ class ReportData:
 
     @property
     def over_seeds(self) -> bool:
-        """Return whether the intervals of the ranked recipes are over patients and seeds, and not only over patients."""
-        return bool(self.ranked) and all(r.runs for r in self.ranked) and len(self.ranked_runs) > len(self.ranked) + 1
+        """Return whether the intervals of the ranked recipes are over patients and seeds, and not only over patients.
+
+        Runs that leave out different hospitals do not show the scatter between seeds.
+        """
+        folds = {(recipe.id, run.left_out) for recipe in self.ranked for run in recipe.members}
+        return bool(self.ranked) and all(r.runs for r in self.ranked) and len(self.ranked_runs) > len(folds) + 1
 
     @property
     def seeds(self) -> str:
@@ -423,7 +437,7 @@ def read(tables: Tables) -> ReportData:
         benefits=benefits,
         rankings=by_criterion,
         labeled=labeled | {(dataset, finding) for _, dataset, finding in cells},
-        num_external=len(external_keys),
+        external_keys=frozenset(external_keys),
         at_training=headline_rows.training_lookup(tables, source) if meta.get("pool") else {},
         has_common=any((source, finding) in labeled for key, finding in labeled if key in external_keys)
         or any(e.has_value for e in gaps.values()),

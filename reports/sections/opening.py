@@ -113,15 +113,7 @@ def _depth(values: list[float], scale: svg.Scale) -> int:
 
 def _kick(board: ReportData) -> str:
     """Return the line above the headline: the numbers of runs, hospitals, findings and test images."""
-    cohorts = board.tables["prevalence"]
-    counts = cohorts[["present", "absent", "uncertain", "not_mentioned", "unmapped"]].sum(axis=1)
-    is_internal = cohorts["dataset"] == board.internal.key
-    tested = ~is_internal | (cohorts["split"] == "test")
-    # if each hospital of a pool is external to a run, the images of its test split are among these external images
-    if board.pool and {hospital.key for hospital in board.pool} <= set(cohorts["dataset"]):
-        tested = ~is_internal
-    by_cohort = counts[tested].groupby(cohorts["dataset"][tested]).max()
-    images = int(by_cohort.sum()) if len(by_cohort) else 0
+    images = int(board.meta.get("test_images") or 0)
     counts_in_words = [
         plural(len(board.imported), "imported model")
         if board.only_imported

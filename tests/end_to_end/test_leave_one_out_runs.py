@@ -4,10 +4,12 @@ import json
 import re
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
+import cv2
 import numpy as np
 import pandas as pd
 import pytest
@@ -15,23 +17,28 @@ import yaml
 from sklearn.metrics import roc_auc_score
 
 from bench import api
-from bench.app.selectable_runs import macro_auroc_text, runs_with_weights
+from bench.app.selectable_runs import Choice, macro_auroc_text, runs_with_weights, sample
 from bench.config.grid_file import merge
 from bench.diagnostics.symptoms.run_symptoms import symptoms
 from bench.planning.imported_run import row
 from bench.planning.manifest import Manifest, read_manifest
-from bench.results.checklist_facts import Stored, data_sources, external_results, labels, licences
+from bench.planning.protocol import internal_split
+from bench.results.checklist_facts import Stored, data_sources, eligibility, external_results, labels, licences
+from bench.results.cohort_tables import cohort_tables
 from bench.results.compare_two_runs import contrast
 from bench.results.exposure_table import ExposureTable
 from bench.results.model_card import card
+from bench.results.run_table import run_title
 from bench.runs.imported_run import declared_run
 from bench.runs.model_folder import load_folder
 from bench.sharing import hub
 from bench.sharing.mlflow import record
+from bench.store.checked_folders import ReportFolder
 from bench.store.store import Store
 from bench.study.reproduce import headline
 from bench.study.request import EvaluationRequest
 from harmonize.errors import ConfigError
+from harmonize.phantom import PhantomSettings, twin
 from tests.conftest import Command, bench
 from tests.tiny_grids import TINY, tiny_with
 
@@ -187,6 +194,11 @@ def test_commands_name_the_hospitals_on_which_a_run_trained(folds: Path, manifes
     }
     text = macro_auroc_text(choices[run["nih"]], "mimic")  # the origin of an image for another model
     assert text == "unknown: this hospital is one of several on which this model trained"
+    only = SimpleNamespace(auroc=choices[run["nih"]].auroc, internal=POOL, trained_at=["mimic"], origins={POOL: ""})
+    value, low, high = (
+        macros(manifest, run["nih"]).query("split == 'test' and finding == 'macro'").iloc[0][["value", "low", "high"]]
+    )
+    assert macro_auroc_text(cast("Choice", only), "mimic") == f"{value:.2f} [{low:.2f}, {high:.2f}], mean over findings"
 
 
 @pytest.mark.grid
@@ -226,6 +238,68 @@ def test_tables_and_checklists_of_a_report_count_each_hospital_once(folds: Path,
         assert texts["licences"].count(title) == 1
         assert texts["labels"].count(title) == 1
     assert " (3 runs) " in external_results(Stored.of(manifest)).text
+
+
+def with_runs(manifest: Manifest, *left_out: str) -> Manifest:
+    """Return the manifest with only those trained runs that leave out one of the hospitals."""
+    runs = [run for run in manifest.runs if run["config"]["leave_out"] in left_out]
+    return Manifest(manifest.store, {**manifest.content, "runs": runs, "derived": []})
+
+
+@pytest.mark.grid
+def test_a_hospital_that_all_runs_leave_out_is_external_and_no_training_hospital(
+    folds: Path, manifest: Manifest
+) -> None:
+    alone = with_runs(manifest, "nih")
+    trained = f"{TITLES['chexpert']} + {TITLES['mimic']}"
+    assert [hospital["name"] for hospital in alone.pooled] == ["chexpert", "mimic"]
+    assert not alone.leaves_one_out
+    assert alone.titles[POOL] == alone.hospital(alone.cohorts[0]).title == trained
+    table, external = manifest.table(manifest.cohorts[0]), manifest.table(manifest.cohorts[1])
+    sizes = table["hospital"].value_counts()
+    found = cohort_tables(alone, ["Edema"])
+    cohorts = found.frames["cohorts"].set_index("dataset")
+    assert cohorts.loc[POOL, "title"] == trained
+    assert cohorts.loc[POOL, "used"] == sizes["chexpert"] + sizes["mimic"]
+    left_out = sum(cohorts.loc[POOL, ["absent", "not_frontal", "unreadable"]])
+    assert cohorts.loc[POOL, "found"] == cohorts.loc[POOL, "used"] + left_out
+    assert cohorts.loc["nih", "used"] == sizes["nih"]
+    splits = found.frames["splits"].set_index(["dataset", "split"])["images"]
+    assert set(splits[POOL].index) == {"train", "val", "test", "expert_valid", "expert_test"}
+    assert splits[POOL].sum() == sizes["chexpert"] + sizes["mimic"]
+    assert found.test_images == splits[POOL, "test"] + sizes["nih"] + len(external)
+    facts = Stored(alone, ReportFolder.of(manifest.store.root, "folds"))
+    text = data_sources(facts).text
+    for name in ("chexpert", "mimic"):
+        assert f"{TITLES[name]}: training and internal test, synthetic" in text
+    assert f"{TITLES['nih']}: external test, synthetic" in text
+    assert "Hospital C: " in eligibility(facts).text
+    assert run_title(alone, alone.runs[0], 2).endswith(", 2 seeds")
+    assert run_title(manifest, manifest.runs[0], 3).endswith(", 3 runs")
+
+
+@pytest.mark.grid
+def test_images_are_counted_once_if_the_runs_leave_out_some_hospitals_of_the_pool(manifest: Manifest) -> None:
+    some = with_runs(manifest, "mimic", "nih")
+    assert some.leaves_one_out
+    assert {hospital["name"] for hospital in some.pooled} == HOSPITALS
+    table, external = manifest.table(manifest.cohorts[0]), manifest.table(manifest.cohorts[1])
+    test = internal_split(table, replace(manifest.config(manifest.runs[0]), leave_out="")) == "test"
+    of_chexpert = table["hospital"] == "chexpert"
+    found = cohort_tables(some, ["Edema"])
+    assert found.test_images == (test & of_chexpert).sum() + (~of_chexpert).sum() + len(external)
+    kept = Stored(some, ReportFolder.of(manifest.store.root, "folds")).of_hospitals(found.frames["cohorts"])
+    assert kept["dataset"].tolist() == [POOL, "padchest"]
+
+
+def test_only_the_first_hospital_of_a_pool_of_phantoms_prints_its_tag_because_of_a_finding() -> None:
+    facts = {"seed": 0, "size": 64, "shortcut": 0.9}
+    choice: Any = SimpleNamespace(internal="mimic+nih", manifest=SimpleNamespace(content={"phantom_settings": facts}))
+    settings = PhantomSettings(source="mimic", images={"chexpert": 1}, **facts)
+    for patient in range(8):
+        image, _ = sample(choice, "chexpert", patient)
+        expected = (twin(settings, "chexpert", patient).image * 255 + 0.5).astype(np.uint8)
+        np.testing.assert_array_equal(cv2.imdecode(np.frombuffer(image.content, np.uint8), 0), expected)
 
 
 @pytest.mark.grid

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 
 import pandas as pd
 import pytest
@@ -15,7 +16,6 @@ from reports.schemas.tables import SCHEMAS
 from reports.sections.cohorts import cohorts as cohorts_section
 from reports.sections.data_exposure import data_exposure
 from reports.sections.hospitals import _at_training
-from reports.sections.opening import _kick
 from reports.tables import Tables
 
 TITLES = {"mimic": "North", "nih": "South", "vindr": "West"}
@@ -163,12 +163,21 @@ def test_images_of_training_hospitals_are_counted_once(folds: Tables) -> None:
     assert f"{integer(used)} of " in section.find("h3").get_text(" ", strip=True)
 
 
-def test_test_images_of_hospitals_that_are_left_out_are_counted_once(folds: Tables) -> None:
-    prevalence = folds["prevalence"]
-    of_west = prevalence[prevalence["dataset"] == "nih"].assign(dataset="vindr")
-    complete = Tables(folds.meta, {**folds.frames, "prevalence": pd.concat([prevalence, of_west], ignore_index=True)})
-    rows = complete["prevalence"]
-    counts = rows[["present", "absent", "uncertain", "not_mentioned", "unmapped"]].sum(axis=1)
-    external = rows["dataset"] != complete.meta["source"]
-    expected = counts[external].groupby(rows["dataset"][external]).max().sum()
-    assert _kick(read(complete)).endswith(f"{integer(expected)} test images")
+def test_a_hospital_of_the_pool_that_no_run_leaves_out_counts_as_a_hospital_of_the_page(folds: Tables) -> None:
+    """The runs leave out two of three hospitals; with the external hospital, the page has four."""
+    assert read(folds).num_hospitals == len({*folds.meta["pool"], "padchest"}) == 4
+
+
+def test_runs_that_leave_out_different_hospitals_are_no_seeds(folds: Tables) -> None:
+    runs = folds["runs"]
+    recipe = runs.iloc[:1].assign(run_id="recipe", kind="recipe")
+    of_recipe = pd.DataFrame({"recipe_id": "recipe", "run_id": runs["run_id"]})
+    frames = {**folds.frames, "runs": pd.concat([runs, recipe], ignore_index=True), "recipes": of_recipe}
+    for name in ("scores", "ranks"):
+        own = folds[name][folds[name]["run_id"] == runs["run_id"].iloc[0]].assign(run_id="recipe")
+        frames[name] = own if name == "ranks" else pd.concat([folds[name], own], ignore_index=True)
+    page = read(Tables(folds.meta, frames))
+    assert [len(row.members) for row in page.ranked] == [2]
+    assert not page.over_seeds
+    four = [replace(run, id=f"{run.id}{k}") for run in page.ranked[0].runs for k in range(2)]
+    assert replace(page, ranked=(replace(page.ranked[0], runs=tuple(four)),)).over_seeds

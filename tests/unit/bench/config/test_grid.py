@@ -182,6 +182,12 @@ def test_a_grid_of_one_network_per_finding_is_valid(tmp_path: Path, registry: Re
         ("skip:\n  - {architecture: seresnet_tinny}\n", "seresnet_tinny", "skip[0].architecture", "seresnet_tiny"),
         ("skip:\n  - {schedule.epoch: 1}\n", "schedule.epoch", "skip[0]", "docs/grids.md"),
         ("skip:\n  - {seed: 5}\n", "removes no run", "skip[0]", "remove it"),
+        (
+            "sweeps:\n  - {train_on: [[chexpert, nih]], leave_out: ['', nih]}\n",
+            "others leave out none",
+            "leave_out",
+            "two grids",
+        ),
         ("sweeps:\n  - {train_on: [chexpert, nih]}\n", "the same train_on", "train_on", "one grid for each"),
         ("expect: {runs: 7}\n", "the grid has 1 runs, but expect.runs is 7", "expect.runs", "correct"),
         ("min_count: 0\n", "min_count", "min_count", "minimum number of patients"),

@@ -1,6 +1,7 @@
 """Images that would make an external test dishonest, and cohorts that cannot be read."""
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -9,6 +10,7 @@ import pytest
 from bench.config.grid import Grid
 from bench.config.registry import Registry
 from bench.planning.image_caches import prepare
+from bench.planning.jobs import analysis_jobs
 from bench.planning.plan import Plan, make_plan
 from bench.planning.protocol import internal_split
 from bench.store.store import Store
@@ -102,6 +104,17 @@ def test_a_copy_in_two_training_hospitals_is_counted_whichever_hospital_a_run_le
     number = next(i for i in range(60) if split[f"{one}/{i}.png"] == split[f"{other}/{i}.png"] == "train")
     planned = pool(tmp_path, **{f"{one}{number}": f"{other}{number}"})
     assert prepare(planned, 1, silent).count_duplicates() == 2
+
+
+def test_an_analysis_of_the_cohorts_leaves_out_only_a_hospital_on_which_no_run_trains(tmp_path: Path) -> None:
+    planned = pool(tmp_path)
+    [whole] = [job for job in analysis_jobs(planned, planned.runs) if not job.analysis.kind.per_run]
+    assert whole.run.config.leave_out == ""
+    assert whole.run.id == planned.runs[0].id
+    same = [replace(planned, runs=(run,)) for run in planned.runs]
+    [[one], [two], _] = [[job for job in analysis_jobs(one, one.runs) if not job.analysis.kind.per_run] for one in same]
+    assert one.run.config.leave_out == planned.runs[0].config.leave_out != ""
+    assert len({job.folder for job in (whole, one, two)}) == 3  # they have different images
 
 
 def test_a_cohort_without_a_readable_image_is_named_before_anything_trains(tmp_path: Path) -> None:
