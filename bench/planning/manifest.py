@@ -172,9 +172,9 @@ class Manifest:
 
         A pool has the name, the texts and the counts of those of its hospitals on which at least one run trains.
         """
+        if self.pooled == self._of_pool:
+            return list(self.content["cohorts"])
         internal, *external = self.content["cohorts"]
-        if len(self.pooled) == len(internal.get("hospitals", {})):
-            return [internal, *external]
         flow: dict[str, int] = {}
         for hospital in self.pooled:
             flow |= {key: flow.get(key, 0) + number for key, number in hospital.get("flow", {}).items()}
@@ -193,8 +193,8 @@ class Manifest:
 
         They have the keys of a cohort that describe a hospital. Their images are rows of the pool's table.
         """
-        hospitals = self.content["cohorts"][0].get("hospitals", {})
-        return [{**facts, "name": name, "role": "external"} for name, facts in hospitals.items()]
+        hospitals = [pair for cohort in self.content["cohorts"][:1] for pair in cohort.get("hospitals", {}).items()]
+        return [{**facts, "name": name, "role": "external"} for name, facts in hospitals]
 
     @cached_property
     def _names_left_out(self) -> set[str]:
