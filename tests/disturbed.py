@@ -9,7 +9,6 @@ import subprocess
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -42,10 +41,17 @@ def wait_for(pattern: str, folder: Path, process: "subprocess.Popen[str] | Begun
     raise AssertionError(f"no {pattern} after 600 s")
 
 
-def kill(process: "subprocess.Popen[Any]", folder: Path) -> None:
-    """Kill a grid with all its processes, and wait until none of them holds a run: the kernel ends them one after the other."""
-    os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
+def kill(process: Begun, folder: Path) -> None:
+    """Kill a grid with all its processes, and wait until none of them holds a run: the kernel ends them one after the other.
+
+    The process must have begun with `alone`.
+    """
+    with contextlib.suppress(ProcessLookupError):  # it has ended
+        while os.getpgid(process.pid) != process.pid:
+            time.sleep(0.001)
+        os.killpg(process.pid, signal.SIGKILL)
+    while process.poll() is None:
+        time.sleep(0.01)
     for lock in (folder / "runs").rglob("LOCK"):
         while holder_of(lock).alive_here:
             time.sleep(0.01)

@@ -8,13 +8,14 @@ one that is forked.
 import atexit
 import multiprocessing
 import os
+import resource
 import runpy
 import select
 import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from multiprocessing import connection, forkserver
 from pathlib import Path
 
@@ -35,17 +36,29 @@ bench() {
 
 
 class Begun:
-    """A `bench` command at work in a process of its own; it is asked like a `subprocess.Popen`."""
+    """A `bench` command at work in a process of its own; it is asked like a `subprocess.Popen`.
 
-    def __init__(self, arguments: Sequence[str], folder: Path, environment: Mapping[str, str]) -> None:
+    `prepare` is a function that the process calls before it begins.
+    """
+
+    def __init__(
+        self,
+        arguments: Sequence[str],
+        folder: Path,
+        environment: Mapping[str, str],
+        prepare: Callable[[], object] = bool,
+    ) -> None:
         self.returncode: int | None = None
         self._arguments, self._printed = arguments, tempfile.TemporaryDirectory()
         context = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload(["tests.forked_imports"])
         with _threads(1):  # as `bench run` starts it
             forkserver.ensure_running()
-        self._process = context.Process(target=_bench, args=(arguments, folder, dict(environment), self._printed.name))
+        self._process = context.Process(
+            target=_bench, args=(arguments, folder, dict(environment), prepare, self._printed.name)
+        )
         self._process.start()
+        self.pid = self._process.pid or 0
 
     def poll(self) -> int | None:
         """Return the exit status, or None as long as the command is at work."""
@@ -61,6 +74,13 @@ class Begun:
         with self._printed as printed:
             out, err = ((Path(printed) / name).read_text() for name in ("1", "2"))
         return out, err
+
+
+def alone(limit: int = 0) -> None:
+    """Lead a process group, which can be killed; `limit`: no file may grow above so many bytes."""
+    os.setsid()
+    if limit:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
 
 
 def bench_forked(
@@ -110,8 +130,11 @@ def _answer(meeting: Path, asked: int) -> None:
     (meeting / "answered").write_text(f"{done.returncode}\n")
 
 
-def _bench(arguments: Sequence[str], folder: Path, environment: Mapping[str, str], printed: str) -> None:
+def _bench(
+    arguments: Sequence[str], folder: Path, environment: Mapping[str, str], prepare: Callable[[], object], printed: str
+) -> None:
     """Do in a forked process what `python -m bench.cli` does."""
+    prepare()
     os.chdir(folder)
     os.environ.clear()
     os.environ.update(environment)

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import shutil
 import signal
 import subprocess
@@ -17,6 +18,7 @@ import pytest
 from disturbed import kill, wait_for
 
 from bench.store.store import Store, short_hash, table_facts
+from tests.forked import Begun, alone
 
 pytestmark = pytest.mark.grid
 Command = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -116,11 +118,7 @@ def test_a_run_without_predictions_on_a_cohort_is_listed_and_does_not_block_the_
     assert len(pd.read_parquet(tables / "ranks.parquet")) == 1
 
 
-def start(folder: Path, grid: str) -> "subprocess.Popen[bytes]":
-    arguments = [sys.executable, "-m", "bench.cli", "run", "--grid", grid, "--quiet", "--workers", "1"]
-    return subprocess.Popen(
-        arguments, cwd=folder, start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
+WITH_ONE_WORKER = ("run", "--grid", "tiny", "--quiet", "--workers", "1")
 
 
 @pytest.mark.parametrize("moment", ["*/*/last.pt", "*/*/predictions/nih.parquet"])
@@ -129,7 +127,7 @@ def test_a_grid_killed_in_mid_work_goes_on_to_the_same_bytes(
 ) -> None:
     (tmp_path / "runs").mkdir()
     shutil.copytree(finished / "runs" / "phantom", tmp_path / "runs" / "phantom")
-    process = start(tmp_path, "tiny")
+    process = Begun(WITH_ONE_WORKER, tmp_path, os.environ, alone)
     wait_for(moment, tmp_path, process)
     kill(process, tmp_path)
     assert not all((run / "DONE").is_file() for run in runs(tmp_path)) or len(runs(tmp_path)) < 2
@@ -263,7 +261,7 @@ def test_an_interrupted_grid_stops_cleanly_and_says_how_to_go_on(
 ) -> None:
     (tmp_path / "runs").mkdir()
     shutil.copytree(finished / "runs" / "phantom", tmp_path / "runs" / "phantom")
-    arguments = [sys.executable, "-m", "bench.cli", "run", "--grid", "tiny", "--quiet", "--workers", "1"]
+    arguments = [sys.executable, "-m", "bench.cli", *WITH_ONE_WORKER]
     signal.signal(signal.SIGINT, signal.default_int_handler)  # in a shell's background it is ignored, by children, too
     process = subprocess.Popen(arguments, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
     wait_for("*/*/LOCK", tmp_path, process)
@@ -279,12 +277,12 @@ def test_an_interrupted_grid_stops_cleanly_and_says_how_to_go_on(
 def test_workers_do_not_outlive_a_killed_parent(finished: Path, tmp_path: Path) -> None:
     (tmp_path / "runs").mkdir()
     shutil.copytree(finished / "runs" / "phantom", tmp_path / "runs" / "phantom")
-    process = start(tmp_path, "tiny")
+    process = Begun(WITH_ONE_WORKER, tmp_path, os.environ)
     wait_for("*/*/run.json", tmp_path, process)
     below = [child.pid for child in psutil.Process(process.pid).children(recursive=True)]
     assert below
-    process.kill()
-    process.wait()
+    os.kill(process.pid, signal.SIGKILL)
+    process.communicate()
     assert_gone(below)
 
 

@@ -6,34 +6,33 @@ is done before its moment comes is not, and at least three of five are.
 
 import os
 import random
-import resource
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
 from disturbed import assert_same_bytes, bound_by_permissions, holder, kill, read_only, wait_for, with_parts
 
+from tests.forked import Begun, alone
+
 pytestmark = pytest.mark.grid
 Command = Callable[..., "subprocess.CompletedProcess[str]"]
 KILLS = int(os.environ.get("UNSEEN_KILLS", "5"))
-RUN = [sys.executable, "-m", "bench.cli", "run", "--grid", "tiny", "--quiet"]
+RUN = ("run", "--grid", "tiny", "--quiet")
 
 
-def begun(folder: Path, *before: str, limit: int = 0) -> "subprocess.Popen[str]":
+def begun(folder: Path, limit: int = 0) -> Begun:
     """Start the grid in a process group of its own; `limit`: no file may grow above so many bytes."""
+    return Begun(RUN, folder, environment(), partial(alone, limit))
 
-    def small_disk() -> None:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
 
-    return subprocess.Popen(
-        [*before, *RUN], cwd=folder, start_new_session=True, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-        env={k: v for k, v in os.environ.items() if k not in {"BENCH_DATA", "BENCH_STORE"}},
-        preexec_fn=small_disk if limit else None,  # noqa: PLW1509  (one thread, before the program starts)
-    )  # fmt: skip
+def environment() -> dict[str, str]:
+    return {k: v for k, v in os.environ.items() if k not in {"BENCH_DATA", "BENCH_STORE"}}
 
 
 def num_files(folder: Path) -> int:
@@ -83,14 +82,15 @@ def test_a_store_that_cannot_be_written_is_named_and_can_still_be_read(store_cop
         victim = next((store_copy / "runs").glob("*/*/predictions"))
         victim.chmod(0o755)
         (victim / "nih.parquet").unlink()
-        process = begun(store_copy, *bound)
-        said, error = process.communicate(timeout=300)
-        assert process.returncode in (1, 2), said + error
-        assert "Permission denied" in said + error
-        assert "Traceback" not in said + error
+        command = [*bound, sys.executable, "-m", "bench.cli"]
+        options: dict[str, Any] = {"cwd": store_copy, "env": environment(), "capture_output": True, "text": True}
+        done = subprocess.run([*command, *RUN], check=False, **options)
+        said = done.stdout + done.stderr
+        assert done.returncode in (1, 2), said
+        assert "Permission denied" in said
+        assert "Traceback" not in said
         page = tmp_path / "page.html"
-        asked = [*bound, sys.executable, "-m", "bench.cli", "report", "--quiet", "-o", str(page)]
-        done = subprocess.run(asked, cwd=store_copy, capture_output=True, text=True, check=False)
+        done = subprocess.run([*command, "report", "--quiet", "-o", str(page)], check=False, **options)
         assert done.returncode == 0, done.stderr
         assert "no predictions on nih" in page.read_text()
 
