@@ -443,7 +443,7 @@ def _expand(raw: Mapping[str, Any], registry: Registry, where: str) -> dict[RunC
 
 
 def _check_shared(configs: Sequence[RunConfig], where: str) -> None:
-    """Raise ConfigError if the runs differ in a setting that all runs of a grid share, or if only some leave out a hospital."""
+    """Raise ConfigError if the runs differ in a setting that all runs of a grid share, or leave out different hospitals."""
     for key, values in {
         **{k: {getattr(c, k) for c in configs} for k in ("train_on", "split", "space", "mapping")},
         "cohort": {replace(c.cohort, limit=0) for c in configs},
@@ -455,6 +455,11 @@ def _check_shared(configs: Sequence[RunConfig], where: str) -> None:
     if "" in left_out and len(left_out) > 1:
         what = "some runs leave out a hospital, others leave out none: they have different external hospitals"
         fix = "write two grids, or leave out hospitals in every run: `leave_one_out: true` leaves out each in turn"
+        raise ConfigError(what, f"{where}: leave_out", fix)
+    folds = {(replace(config, seed=0, leave_out=""), config.leave_out) for config in configs}
+    if len(folds) < len({recipe for recipe, _ in folds}) * len(left_out):
+        what = "configurations leave out different hospitals, so their means are over different external hospitals"
+        fix = "write one grid for each configuration, or leave out the same hospitals in all of them"
         raise ConfigError(what, f"{where}: leave_out", fix)
 
 

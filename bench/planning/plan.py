@@ -186,9 +186,7 @@ def make_plan(
     for i, hospital in enumerate(training):
         refuse_internal_again(hospital, [*training[i + 1 :], *external])
     refs = tuple(_ref(store, registry, cohort, grid.train_on) for cohort in cohorts.values())
-    # one check for all runs with the same training data, because a split of a large cohort takes more than a second
-    for config in {_training_data(config): config for config in grid.configs}.values():
-        _check_internal(refs[0], cohorts[grid.train_on], config)
+    _check_training(refs[0], cohorts[grid.train_on], grid.configs)
     runs = tuple(Run.of(config, registry, refs[0].id, weights) for config in grid.configs)
     for run in {(run.group_column, _training_data(run.config), run.config.schedule): run for run in runs}.values():
         if run.group_column:
@@ -233,8 +231,29 @@ def _training_data(config: RunConfig) -> tuple[object, ...]:
     return (*data, config.findings, config.blank, config.auxiliary_heads)
 
 
-def _check_internal(ref: CohortRef, cohort: Cohort, config: RunConfig) -> None:
-    """Raise DatasetError when a run cannot be trained or tested on the internal cohort.
+def _check_training(ref: CohortRef, cohort: Cohort, configs: Sequence[RunConfig]) -> None:
+    """Raise DatasetError when a run cannot be trained or tested on the internal cohort, or no recipe could be ranked.
+
+    A recipe whose runs leave out different hospitals is ranked only if all these runs can learn the same findings.
+    """
+    learned: dict[tuple[object, ...], dict[str, list[str]]] = {}  # recipe -> hospital that is left out -> findings
+    # one check for all runs with the same training data, because a split of a large cohort takes more than a second
+    for config in {_training_data(config): config for config in configs}.values():
+        recipe = _training_data(replace(config, leave_out=""))
+        learned.setdefault(recipe, {})[config.leave_out] = _check_internal(ref, cohort, config)
+    for of_recipe in learned.values():
+        every = dict.fromkeys(finding for findings in of_recipe.values() for finding in findings)
+        for left_out, findings in of_recipe.items():
+            if missing := [finding for finding in every if finding not in findings]:
+                what = f"the run that leaves out {left_out} cannot learn {', '.join(missing)}, but other runs can: "
+                what += "their scores would be means over different findings, so nothing could be ranked"
+                fix = f"write one grid for each hospital that is left out, such as `leave_out: {left_out}` in `base`, "
+                fix += "or choose hospitals that label the same findings"
+                raise DatasetError(what, str(cohort.root), fix)
+
+
+def _check_internal(ref: CohortRef, cohort: Cohort, config: RunConfig) -> list[str]:
+    """Return the findings that a run can learn. Raise DatasetError when it cannot be trained or tested on the internal cohort.
 
     The reasons are an empty split, a patient in two splits, a split in which no finding has both present and absent
     images, or missing targets of auxiliary heads. In a pool, every hospital needs its own splits.
@@ -244,7 +263,9 @@ def _check_internal(ref: CohortRef, cohort: Cohort, config: RunConfig) -> None:
     hospital = hospital_of(cohort.name, cohort.table["image_id"])
     for name in config.hospitals:
         _check_splits(name, cohort.table[hospital == name], split[hospital == name], config, where)
-    check_targets(training_labels(cohort.table[split == "train"], config), config, where)
+    train = cohort.table[split == "train"]
+    check_targets(training_labels(train, config), config, where)
+    return _in_both_classes(train, config, in_training=True)
 
 
 def _check_splits(hospital: str, table: pd.DataFrame, split: "pd.Series[str]", config: RunConfig, where: str) -> None:
@@ -260,15 +281,19 @@ def _check_splits(hospital: str, table: pd.DataFrame, split: "pd.Series[str]", c
             raise DatasetError(f"{hospital} has no {name} split, which schedule.stop_on or select_on names", where, fix)
     for name in ("train", *config.schedule.watched):
         rows = table[split == name]
-        state_NK = states(training_labels(rows, config) if name == "train" else rows, config.findings)
-        # With `blank: ignore`, "not mentioned" does not count as absent in training, but "uncertain" (-1) may count.
-        silent = name == "train" and config.blank == "ignore"
-        absent = (0, -1) if silent else (0, -2)
-        both = ((state_NK == 1).any(axis=0) & np.isin(state_NK, absent).any(axis=0)).any()
-        if not both:
+        if not _in_both_classes(rows, config, name == "train"):
             fix = "choose a cohort or label space with present and absent images of at least one finding"
-            fix += ", or `blank: zero`" if silent else ""
+            fix += ", or `blank: zero`" if name == "train" and config.blank == "ignore" else ""
             raise DatasetError(f"no finding has both classes in the {name} split of {hospital}", where, fix)
+
+
+def _in_both_classes(rows: pd.DataFrame, config: RunConfig, in_training: bool) -> list[str]:
+    """Return the findings of a run that are present in some of the images, and absent in others."""
+    state_NK = states(training_labels(rows, config) if in_training else rows, config.findings)
+    # With `blank: ignore`, "not mentioned" does not count as absent in training, but "uncertain" (-1) may count.
+    absent = (0, -1) if in_training and config.blank == "ignore" else (0, -2)
+    both_K = (state_NK == 1).any(axis=0) & np.isin(state_NK, absent).any(axis=0)
+    return [finding for finding, both in zip(config.findings, both_K, strict=True) if both]
 
 
 def _headline_split(registry: Registry, cohort: Cohort) -> str:

@@ -209,7 +209,8 @@ def _notes(planned: Sequence[PlannedRun], without_images: Sequence[str]) -> tupl
     trained_at = [entry.manifest.internal_name(entry.run).title for entry in planned]
     if trained_at[0] != trained_at[1]:
         hospitals = f"{trained_at[0]} (first) and {trained_at[1]} (second)"
-        notes.append(f"The runs were trained at {hospitals}. Images of these hospitals are those of the test splits.")
+        compared = "" if without_images else " Images of these hospitals are those of the test splits."
+        notes.append(f"The runs were trained at {hospitals}.{compared}")
     first, second = (entry.manifest for entry in planned)
     if first is second:
         return tuple(notes)

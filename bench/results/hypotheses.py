@@ -131,7 +131,7 @@ def _question(check: object, manifest: Manifest, recipes: _Recipes, where: str) 
     _check_keys(check, CHECK_KEYS, where)
     assert isinstance(check, Mapping)
     metric, at, finding = check.get("metric"), check.get("at", EXTERNAL), check.get("finding", MACRO)
-    cohorts = [str(cohort["name"]) for cohort in manifest.cohorts]
+    cohorts = [str(cohort["name"]) for cohort in (*manifest.cohorts, *manifest.left_out)]
     _choose(metric, PAIRED, f"{where}.metric", "metric with a verdict on the page")
     _choose(at, (EXTERNAL, *cohorts), f"{where}.at", "hospital of this grid")
     _choose(finding, (MACRO, *findings_of(manifest)), f"{where}.finding", "finding of this grid")

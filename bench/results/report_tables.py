@@ -437,7 +437,7 @@ def _notes(manifest: Manifest) -> list[str]:
     settings = manifest.content["phantom_settings"]
     of_pool = {str(h["name"]): manifest.hospital(h).short for h in (*manifest.pooled, *manifest.left_out)}
     planted = of_pool[min(of_pool)] if of_pool else "The synthetic training hospital"
-    if settings and settings["shortcut"]:
+    if settings and settings["shortcut"] and (not of_pool or min(of_pool) in {h["name"] for h in manifest.pooled}):
         notes.append(
             f"{planted} prints a PORT tag on about {50 + 50 * settings['shortcut']:g} % of the images with {settings['finding']} "
             f"and on about {50 - 50 * settings['shortcut']:g} % of the others. At other hospitals, the tag is unrelated to findings. "
@@ -446,7 +446,11 @@ def _notes(manifest: Manifest) -> list[str]:
     notes += [
         f"At {manifest.hospital(cohort).title}, images were left out on purpose: {cohort['facts']['confound']}. "
         "The scores of this hospital serve to test shortcut analyses."
-        for cohort in manifest.cohorts
+        for cohort in (
+            *(manifest.pooled or manifest.cohorts[:1]),
+            *manifest.external,
+            *(hospital for hospital in manifest.left_out if hospital not in manifest.pooled),
+        )
         if "confound" in cohort.get("facts", {})
     ]
     if manifest.imported and not manifest.runs:

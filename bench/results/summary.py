@@ -61,7 +61,9 @@ def summary(manifest: Manifest, tables: Tables | None = None) -> list[str]:
             line = f"  {what:<30} {name:<24} {top['value']:.3f}{interval}"
             lines += [line] if len(line) <= WIDTH else [f"  {what}", f"    {name} {top['value']:.3f}{interval}"]
     if not lines:
-        lines.append("  no run has a score at an external hospital: nothing is ranked")
+        untested = not manifest.external and not manifest.left_out
+        reason = "no external hospital was tested" if untested else "the page gives the reason for each run"
+        lines.append(f"  nothing is ranked: {reason}")
     return [*lines, SYNTHETIC_NOTICE] if manifest.content["phantom"] else lines
 
 

@@ -3,7 +3,8 @@
 The list contains image ids, so it is never part of a page.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -52,7 +53,8 @@ def mistakes(
     config = manifest.config(run)
     unlearnt = CheckedFolder(store.run_dir(run_id)).facts()["trained"].get("unlearnt", [])
     findings = [name for name in config.findings if name not in unlearnt]
-    names = [str(c["name"]) for c in manifest.cohorts]
+    cohorts = [manifest.cohorts[0], *manifest.external_to(run)]
+    names = [str(c["name"]) for c in cohorts]
     for requested, choices, option in (
         (cohort, names, "--cohort"),
         (finding, findings, "--finding"),
@@ -77,13 +79,13 @@ def mistakes(
     table = pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=list(COLUMNS))
     order = ["surprise", "dataset", "finding", "image_id"]
     table = table.sort_values(order, ascending=[False, True, True, True]).head(most).reset_index(drop=True)
-    return table.assign(path=_paths(manifest, table))
+    return table.assign(path=_paths(manifest, cohorts, table))
 
 
-def _paths(manifest: Manifest, table: pd.DataFrame) -> list[str]:
-    """Return the path of each error's image, "" if unknown."""
+def _paths(manifest: Manifest, cohorts: Sequence[Mapping[str, Any]], table: pd.DataFrame) -> list[str]:
+    """Return the path of each error's image in `cohorts`, "" if unknown."""
     path_of: dict[tuple[str, str], str] = {}
-    for cohort in manifest.cohorts:
+    for cohort in cohorts:
         images = manifest.table(cohort) if (table["dataset"] == cohort["name"]).any() else pd.DataFrame()
         if "path" in images:
             path_of |= {

@@ -104,8 +104,8 @@ def _lines(content: dict[str, Any]) -> list[str]:
     plan = content["plan"]
     names = {run["id"]: run["name"] for run in plan["runs"]}
     external = [hospital["name"] for hospital in plan["hospitals"] if hospital["role"] == "external"]
-    left_out = dict.fromkeys(run["config"]["leave_out"] for run in plan["runs"] if run["config"].get("leave_out"))
-    external += [f"{name} (in the runs without it)" for name in left_out]
+    left_out = dict.fromkeys(run["config"].get("leave_out", "") for run in plan["runs"])
+    external += [name if len(left_out) == 1 else f"{name} (in the runs without it)" for name in left_out if name]
     lines = [
         f"{len(plan['runs'])} runs, {len(plan['derived'])} combinations of runs",
         f"external hospitals: {', '.join(external) or 'none'}",

@@ -52,7 +52,7 @@ def calibration(board: ReportData) -> Section:
 
     context = {
         "board": board,
-        "title": title(first) if first else sentences.NO_SCORE,
+        "title": title(first) if first else sentences.NONE_RANKED,
         "drawn": [
             {
                 "run": r,

@@ -4,6 +4,7 @@ from typing import Any
 
 from reports.formatting import percent, places, split_name
 from reports.html.section import Section, write
+from reports.report_data.headline_rows import TEST_OF
 from reports.report_data.report_data import EXTERNAL, ReportData
 from reports.sentences import data as data_sentences
 from reports.summaries.citation import bibtex
@@ -66,14 +67,15 @@ def _compared(board: ReportData) -> str:
 def _standard_errors(board: ReportData) -> list[tuple[str, str, tuple[str, str, str]]]:
     """Return one row (hospital, split, three standard errors of AUROC) per hospital and split.
 
-    The three methods are those of the table `delong`; each number is the median over runs and findings, as text.
+    The three methods are those of the table `delong`; each number is the median over runs and findings, as text. In a pool,
+    the test split of each training hospital has a row, too.
     """
     columns = ["se_image", "se_patient", "se_bootstrap"]
     table = board.tables["delong"]
     median = table[["dataset", "split", *columns]].dropna().groupby(["dataset", "split"], sort=False).median()
-    return [
-        (board.title(dataset), split_name(split), (places(image, 4), places(patient, 4), places(bootstrap, 4)))
-        for (dataset, split), image, patient, bootstrap in zip(
-            median.index.tolist(), *(median[c].tolist() for c in columns), strict=True
-        )
-    ]
+    rows = []
+    for (dataset, split), *errors in zip(median.index.tolist(), *(median[c].tolist() for c in columns), strict=True):
+        hospital, name = (split.removeprefix(TEST_OF), "test") if split.startswith(TEST_OF) else (dataset, split)
+        image, patient, bootstrap = (places(error, 4) for error in errors)
+        rows.append((board.title(hospital), split_name(name), (image, patient, bootstrap)))
+    return rows

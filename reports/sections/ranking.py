@@ -100,7 +100,10 @@ def ranking(board: ReportData) -> Section:
         "causal": any(r.causal.has_value for r in board.ranked),
         "why": {
             r.id: sentences.unranked_reason(
-                r.reason or _fewer_findings(board, r), r.internal, board.num_external, board.has_common
+                r.reason or _fewer_findings(board, r) or _incomplete(board, r),
+                r.internal,
+                board.num_external,
+                board.has_common,
             )
             for r in board.unranked
         },
@@ -125,6 +128,13 @@ def _fewer_findings(board: ReportData, run: Run) -> str:
     )
     names = " and ".join(findings) if len(findings) < 3 else f"{len(findings)} findings"
     return f"trained only for {names}: external AUROC {run.external.with_interval}{internal}"
+
+
+def _incomplete(board: ReportData, run: Run) -> str:
+    """Return the note on a run of a leave-one-out page whose recipe lacks the run without another hospital; "" for other runs."""
+    if not (board.leaves_one_out and run.external.has_value):
+        return ""
+    return f"another run of its recipe is missing or not ranked: external AUROC {run.external.with_interval}"
 
 
 def _strips(board: ReportData) -> tuple[dict[str, Markup], list[float], svg.Scale]:

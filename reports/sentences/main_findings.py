@@ -11,7 +11,7 @@ from reports.report_data.headline_rows import Estimate
 from reports.report_data.page_rows import HEALTHY
 from reports.sentences.verdicts import UNCLEAR, unclear, with_verdict
 
-NO_SCORE = "No run has a score at external hospitals"
+NONE_RANKED = "No run is ranked"
 LOWER, HIGHER = "a lower AUROC", "a higher AUROC"
 
 
@@ -28,7 +28,7 @@ def headline(
     """Return the headline of the page.
 
     num_worse: number of runs whose gap has a simultaneous interval entirely above 0; num_better: entirely below 0
-    num_runs: number of runs with an external score; without external hospitals, with an internal score
+    num_runs: number of ranked runs; without external hospitals, with an internal score
     single_run: the result of `single_run`, if there is only one run
     shared_findings: whether any external hospital labels a finding that the internal hospital labels too
     unit: what is counted, "recipe" (mean over seeds) or "run"
@@ -42,7 +42,7 @@ def headline(
         runs = f"{_headline_count(num_runs)} run{'' if num_runs == 1 else 's'}"
         text = f"{runs} scored on internal images; no external hospital was tested"
     elif num_runs == 0:
-        text = "no run has a score at external hospitals"
+        text = "no run is ranked"
         text += "" if shared_findings else ": internal and external hospitals label no finding in common"
     elif num_runs == 1:
         text = f"only one {unit}, so no ranking: {single_run}"
@@ -94,7 +94,7 @@ def mean_gap(
     if not shared_findings:
         return f"{internal} and the other hospitals label no finding in common, so nothing can be compared."
     if num_runs == 0:
-        return f"{NO_SCORE}; the ranking gives the reason for each run."
+        return f"{NONE_RANKED}; the ranking gives the reason for each run."
     subject = "it" if num_runs == 1 else "they"
     hospitals_text = f"{word(num_external)} external hospitals" if num_external != 1 else "one external hospital"
     start = f"Trained on {internal} and tested without changes at {hospitals_text}, {subject}"
@@ -261,7 +261,7 @@ def hospitals_title(num_costly: int, num_external: int, num_runs: int, shared_fi
     if not shared_findings:
         return "Internal and external hospitals label no finding in common"
     if num_runs == 0:
-        return NO_SCORE
+        return NONE_RANKED
     if num_costly == num_external:
         at_hospitals = "every external hospital" if num_external > 1 else "the external hospital"
     else:
@@ -303,7 +303,7 @@ def worst_finding(finding: str, internal: float, external: float, num_runs: int)
 def pareto_title(labels: Sequence[str], num_runs: int, unit: str = "run") -> str:
     """State how many runs are on the Pareto front of cost and AUROC. `labels`: labels of these runs."""
     if num_runs == 0:
-        return f"{NO_SCORE}, so cost and AUROC cannot be compared"
+        return f"{NONE_RANKED}, so cost and AUROC cannot be compared"
     if num_runs == 1:
         return f"Only one {unit}: there is no other cost to compare with"
     if len(labels) == 1:

@@ -50,5 +50,5 @@ def test_the_commands_run_and_a_model_that_saw_a_hospital_external_is_not_ranked
     html = (tmp_path / "runs" / "report" / "tiny" / "leaderboard.html").read_text()
     assert "no model was trained here" in html
     assert "No ranking: every model was trained elsewhere" in html
-    assert "No run has a score" not in html[: html.index('id="h-ranking"')]
+    assert "No run is ranked" not in html[: html.index('id="h-ranking"')]
     assert "The model was trained elsewhere" in html

@@ -19,6 +19,7 @@ from sklearn.metrics import roc_auc_score
 from bench import api
 from bench.app.selectable_runs import Choice, macro_auroc_text, runs_with_weights, sample
 from bench.config.grid_file import merge
+from bench.diagnostics.symptoms import thresholds
 from bench.diagnostics.symptoms.run_symptoms import symptoms
 from bench.planning.imported_run import row
 from bench.planning.manifest import Manifest, read_manifest
@@ -27,8 +28,11 @@ from bench.results.checklist_facts import Stored, data_sources, eligibility, ext
 from bench.results.cohort_tables import cohort_tables
 from bench.results.compare_two_runs import contrast
 from bench.results.exposure_table import ExposureTable
+from bench.results.hypotheses import read_hypotheses
 from bench.results.model_card import card
+from bench.results.report_tables import _notes
 from bench.results.run_table import run_title
+from bench.results.worst_errors import mistakes
 from bench.runs.imported_run import declared_run
 from bench.runs.model_folder import load_folder
 from bench.sharing import hub
@@ -248,7 +252,7 @@ def with_runs(manifest: Manifest, *left_out: str) -> Manifest:
 
 @pytest.mark.grid
 def test_a_hospital_that_all_runs_leave_out_is_external_and_no_training_hospital(
-    folds: Path, manifest: Manifest
+    folds: Path, manifest: Manifest, tmp_path: Path
 ) -> None:
     alone = with_runs(manifest, "nih")
     trained = f"{TITLES['chexpert']} + {TITLES['mimic']}"
@@ -276,6 +280,23 @@ def test_a_hospital_that_all_runs_leave_out_is_external_and_no_training_hospital
     assert "Hospital C: " in eligibility(facts).text
     assert run_title(alone, alone.runs[0], 2).endswith(", 2 seeds")
     assert run_title(manifest, manifest.runs[0], 3).endswith(", 3 runs")
+    hypothesis = [{"name": "a", "statement": "b", "check": {"metric": "gap", "at": "nih", "above": 0}}]
+    (tmp_path / "h.yaml").write_text(yaml.safe_dump(hypothesis))
+    assert read_hypotheses(tmp_path / "h.yaml", alone)[0]["question"]["at"] == "nih"
+
+
+@pytest.mark.grid
+def test_notes_are_about_the_hospitals_that_the_runs_use(manifest: Manifest) -> None:
+    def notes(*left_out: str) -> str:
+        content = json.loads(json.dumps(with_runs(manifest, *left_out).content))
+        content["cohorts"][0]["hospitals"]["nih"]["facts"]["confound"] = "Edema with PA views"
+        content["phantom_settings"]["shortcut"] = 0.9
+        return " ".join(_notes(Manifest(manifest.store, content)))
+
+    for left_out in (["nih"], ["chexpert"], ["chexpert", "mimic", "nih"]):
+        assert f"At {TITLES['nih']}, images were left out on purpose: Edema with PA views." in notes(*left_out)
+    assert "Hospital A prints a PORT tag" in notes("nih")
+    assert "prints a PORT tag" not in notes("chexpert")
 
 
 @pytest.mark.grid
@@ -365,6 +386,24 @@ def test_the_verdict_of_a_reproduction_uses_the_mean_over_the_training_hospitals
 
 
 @pytest.mark.grid
+def test_errors_and_thresholds_are_listed_at_the_hospital_that_a_run_leaves_out(
+    folds: Path, manifest: Manifest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = next(run for run in manifest.runs if run["config"]["leave_out"] == "nih")
+    listed = mistakes(manifest.store, run["id"], cohort=["nih"], most=10)
+    paths = manifest.table(manifest.cohorts[0]).set_index("image_id")["path"]
+    assert set(listed["dataset"]) == {"nih"}
+    assert listed["path"].tolist() == paths[listed["image_id"]].tolist()
+    with pytest.raises(ConfigError, match="no cohort 'mimic'"):
+        mistakes(manifest.store, run["id"], cohort=["mimic"])
+    monkeypatch.setattr(thresholds, "_MIN_COUNT", 0)
+    monkeypatch.setattr(thresholds, "_FACTOR", 0.5)
+    [note] = thresholds.external_threshold_notes("here", manifest, run)
+    assert "nih, " in str(note)
+    assert "padchest, " in str(note)
+
+
+@pytest.mark.grid
 def test_sound_runs_have_no_fault(manifest: Manifest) -> None:
     for run in manifest.runs:
         assert not [check.what for check in symptoms(manifest.store, run["id"]) if check.level == "fault"]
@@ -386,6 +425,16 @@ def test_impossible_pools_are_refused_before_anything_is_made(keys: str, message
     path.write_text(path.read_text() + keys + "\n")
     assert message in bench("run", "--grid", str(path), "--quiet", cwd=tmp_path, code=2).stderr
     assert not (tmp_path / "runs" / "runs").exists()
+
+
+@pytest.mark.grid
+def test_runs_that_leave_out_different_hospitals_must_be_able_to_learn_the_same_findings(tmp_path: Path) -> None:
+    path = tiny_with(tmp_path, "unequal", "{schedule.epochs: 1}", 2)
+    pool = "evaluate_on: []\nleave_one_out: true\nphantom: {source: 240}\nbase: {train_on: [mimic, vindr]}\n"
+    path.write_text(path.read_text() + pool)
+    said = bench("run", "--grid", str(path), "--quiet", cwd=tmp_path, code=2).stderr
+    assert re.search("the run that leaves out mimic cannot learn .*, but other runs can", said)
+    assert "`leave_out: mimic`" in said
 
 
 @pytest.mark.parametrize("keys", ["leave_one_out: true\nexpect: {runs: 2}\n", "base: {leave_out: mimic}\n"])

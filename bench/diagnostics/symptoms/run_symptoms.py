@@ -95,7 +95,7 @@ def notes(store: Store, run_id: str, sound: bool) -> list[Check]:
         findings, splits = learned_splits(manifest, run, manifest.config(run))
         if "test" in splits:
             checks += half_threshold_notes(where, splits["test"], findings)
-        checks += external_threshold_notes(where, manifest, run_id)
+        checks += external_threshold_notes(where, manifest, run)
     return [*checks, *distance_notes(where, manifest, run_id)]
 
 

@@ -3,7 +3,8 @@
 A threshold fits if the number of positive calls is about the number of images with the finding.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -42,21 +43,21 @@ def half_threshold_notes(where: str, scored_split: ScoredSplit, findings: Sequen
         yield symptom(where, "a threshold of .5 does not fit", "note", observation, causes)
 
 
-def external_threshold_notes(where: str, manifest: Manifest, run_id: str) -> Iterator[Check]:
-    """Yield a note if the stored thresholds do not fit a finding at external hospitals."""
-    folder = manifest.scores / run_id
+def external_threshold_notes(where: str, manifest: Manifest, run: Mapping[str, Any]) -> Iterator[Check]:
+    """Yield a note if the stored thresholds do not fit a finding at external hospitals of the run."""
+    folder = manifest.scores / str(run["id"])
     if not ScoresFolder(folder).key():
         return
     table = ScoresFolder(folder).table("confusion")
     table = table[table["operating_point"] == manifest.settings.threshold]
     observations = []
-    for cohort in manifest.cohorts:
+    for cohort in manifest.external_to(run):
         of_cohort = table[(table["dataset"] == cohort["name"]) & (table["split"] == cohort["headline_split"])]
         rows: list[Counts] = [
             (str(r.finding), int(r.true_positive + r.false_positive), int(r.true_positive + r.false_negative))
             for r in of_cohort.itertuples()
         ]
-        if cohort["role"] != "internal" and (misfits := _misfits(rows)):
+        if misfits := _misfits(rows):
             observations.append(f"{cohort['name']}, {_count(misfits, rows)}: {misfits[0]}")
     if observations:
         causes = (

@@ -127,7 +127,7 @@ def test_a_page_of_only_imported_models_describes_them_correctly() -> None:
     assert "No ranking: every model was trained elsewhere" in page
     assert re.search(r"\b[1-9] imported models? · ", page)
     for false in (
-        "No run has a score at external hospitals",
+        "No run is ranked",
         "No finding has both an internal",
         "where the networks were trained. External:",
         "0 runs",

@@ -16,6 +16,7 @@ from reports.schemas.tables import SCHEMAS
 from reports.sections.cohorts import cohorts as cohorts_section
 from reports.sections.data_exposure import data_exposure
 from reports.sections.hospitals import _at_training
+from reports.sections.method import _standard_errors
 from reports.tables import Tables
 
 TITLES = {"mimic": "North", "nih": "South", "vindr": "West"}
@@ -181,3 +182,19 @@ def test_runs_that_leave_out_different_hospitals_are_no_seeds(folds: Tables) -> 
     assert not page.over_seeds
     four = [replace(run, id=f"{run.id}{k}") for run in page.ranked[0].runs for k in range(2)]
     assert replace(page, ranked=(replace(page.ranked[0], runs=tuple(four)),)).over_seeds
+
+
+def test_a_run_without_rank_has_a_score_and_a_reason(folds: Tables) -> None:
+    """No recipe has a run for each hospital, as before the last run has finished."""
+    page = BeautifulSoup(render(Tables(folds.meta, {**folds.frames, "ranks": folds["ranks"].iloc[:0]})), "html.parser")
+    assert page.find("h1").get_text(" ", strip=True) == "No run is ranked"
+    assert "score at external hospitals" not in page.find(id="ranking").get_text(" ", strip=True)
+    reason = "another run of its recipe is missing or not ranked: external AUROC ."
+    assert page.find(id="ranking").get_text(" ", strip=True).count(reason) == 2
+
+
+def test_standard_errors_name_the_training_hospital_of_a_split(pool: Tables) -> None:
+    rows = pd.DataFrame({"dataset": pool.meta["source"], "split": ["test", "test:mimic"]})
+    rows = rows.reindex(columns=list(SCHEMAS["delong"]), fill_value=0.01)
+    found = _standard_errors(read(Tables(pool.meta, {**pool.frames, "delong": rows})))
+    assert [row[:2] for row in found] == [("North + West", "test"), ("North", "test")]

@@ -33,7 +33,7 @@ FORBIDDEN = ("significant", "outperform", "SOTA", "no difference", "equal", "nan
         ((2, 0, 0, 5), "Neither run has a clearly lower or higher AUROC at external hospitals"),
         ((4, 0, 4, 5), "All four runs have a higher AUROC at external hospitals"),
         ((4, 0, 1, 5), "One of four runs has a higher AUROC at external hospitals; three are unclear"),
-        ((0, 0, 0, 5), "No run has a score at external hospitals"),
+        ((0, 0, 0, 5), "No run is ranked"),
         ((3, 0, 0, 0), "Three runs scored on internal images; no external hospital was tested"),
         ((1, 0, 0, 0), "One run scored on internal images; no external hospital was tested"),
         ((0, 0, 0, 0), "No run has a score, and no external hospital was tested"),
@@ -90,10 +90,7 @@ def test_a_missing_external_cohort_is_stated_first():
 
 def test_no_shared_finding_is_the_reason_and_not_too_few_patients():
     headline = sentences.headline(0, 0, 0, 2, phantom=False, shared_findings=False)
-    assert (
-        headline
-        == "No run has a score at external hospitals: internal and external hospitals label no finding in common"
-    )
+    assert headline == "No run is ranked: internal and external hospitals label no finding in common"
     said = sentences.mean_gap("CheXpert", 2, 0, MISSING, [], shared_findings=False)
     assert said == "CheXpert and the other hospitals label no finding in common, so nothing can be compared."
     assert (
@@ -103,13 +100,10 @@ def test_no_shared_finding_is_the_reason_and_not_too_few_patients():
 
 
 def test_without_a_ranked_run_nothing_is_claimed_about_runs_or_hospitals():
-    assert sentences.mean_gap("CheXpert", 5, 0, MISSING, []).startswith("No run has a score at external hospitals")
-    assert sentences.hospitals_title(0, 5, 0) == "No run has a score at external hospitals"
+    assert sentences.mean_gap("CheXpert", 5, 0, MISSING, []).startswith("No run is ranked")
+    assert sentences.hospitals_title(0, 5, 0) == "No run is ranked"
     assert sentences.findings_title([], 0, 0) == "No finding has both an internal and an external score"
-    assert (
-        sentences.pareto_title([], 0)
-        == "No run has a score at external hospitals, so cost and AUROC cannot be compared"
-    )
+    assert sentences.pareto_title([], 0) == "No run is ranked, so cost and AUROC cannot be compared"
 
 
 def test_a_single_hospital_is_not_compared():

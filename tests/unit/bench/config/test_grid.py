@@ -188,6 +188,12 @@ def test_a_grid_of_one_network_per_finding_is_valid(tmp_path: Path, registry: Re
             "leave_out",
             "two grids",
         ),
+        (
+            "sweeps: [{train_on: [[a, b]], leave_out: a, seed: 1}, {train_on: [[a, b]], leave_out: b, schedule.lr: .1}]\n",
+            "configurations leave out different hospitals",
+            "leave_out",
+            "one grid for each",
+        ),
         ("sweeps:\n  - {train_on: [chexpert, nih]}\n", "the same train_on", "train_on", "one grid for each"),
         ("expect: {runs: 7}\n", "the grid has 1 runs, but expect.runs is 7", "expect.runs", "correct"),
         ("min_count: 0\n", "min_count", "min_count", "minimum number of patients"),

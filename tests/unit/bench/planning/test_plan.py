@@ -82,7 +82,7 @@ def refused(tmp_path: Path, kind: type[CxrError], what: str, **changes: object) 
 def test_runs_with_the_same_training_data_are_checked_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     checked: list[RunConfig] = []
     check = planning._check_internal
-    monkeypatch.setattr(planning, "_check_internal", lambda *facts: (checked.append(facts[2]), check(*facts)))
+    monkeypatch.setattr(planning, "_check_internal", lambda *facts: (checked.append(facts[2]), check(*facts))[1])
     grid = GRID + "sweeps: [{seed: [0, 1, 2], optimizer: [adamw, lion]}, {seed: 3, blank: ignore}]"
     made = plan(tmp_path, patients(60), grid=grid)
     assert len(made.runs) == 7
