@@ -48,5 +48,7 @@ def check_pool(name: str, leave_out: str = "") -> None:
     hospitals = hospitals_of(name)
     if not all(hospitals) or pool_name(set(hospitals)) != name:
         raise ValueError(f"{name!r} is not the name of a pool: write a list of different hospitals")
-    if leave_out and (leave_out not in hospitals or not is_pool(name)):
-        raise ValueError(f"leave_out must be one of several training hospitals (got {leave_out!r}, train_on {name!r})")
+    if leave_out and not is_pool(name):
+        raise ValueError(f"leave_out needs several training hospitals in train_on (got {name!r})")
+    if leave_out and leave_out not in hospitals:
+        raise ValueError(f"leave_out must be one of {', '.join(hospitals)} (got {leave_out!r})")
