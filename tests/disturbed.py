@@ -50,8 +50,7 @@ def kill(process: Begun, folder: Path) -> None:
         while os.getpgid(process.pid) != process.pid:
             time.sleep(0.001)
         os.killpg(process.pid, signal.SIGKILL)
-    while process.poll() is None:
-        time.sleep(0.01)
+    process.communicate()
     for lock in (folder / "runs").rglob("LOCK"):
         while holder_of(lock).alive_here:
             time.sleep(0.01)

@@ -1,8 +1,8 @@
 """Several devices that train one run: the run that one device trains, image by image and pass by pass."""
 
 import json
+import os
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -20,6 +20,7 @@ from bench.store.store import Store
 from bench.training.data_parallel import SINGLE_PROCESS, DataParallelGroup, SharedBatchNorm
 from bench.training.errors import TrainingError
 from harmonize.errors import SetupError
+from tests.forked import Begun
 
 Command = Callable[..., "subprocess.CompletedProcess[str]"]
 TINY = Path(__file__).parents[2] / "grids" / "tiny.yaml"
@@ -103,8 +104,7 @@ def test_a_member_that_dies_is_one_failed_run_that_goes_on_with_the_next_command
     folders: tuple[Path, Path], command: Command
 ) -> None:
     folder = folders[0]
-    asked = [sys.executable, "-m", "bench.cli", *TEAM, "--together", "2"]
-    process = subprocess.Popen(asked, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = Begun((*TEAM, "--together", "2"), folder, os.environ)
     wait_for("*/*/last.pt", folder, process)
     below = psutil.Process(process.pid).children(recursive=True)
     (member,) = (child for child in below if "import member" in " ".join(child.cmdline()))

@@ -54,7 +54,8 @@ def test_a_grid_killed_at_random_moments_ends_with_the_same_bytes(
         if process.poll() is None:
             killed += 1
             kill(process, folder)
-        process.communicate()
+        else:
+            process.communicate()
     assert killed > 2
     here("run", "--grid", "tiny", "--quiet", cwd=folder)
     assert_same_bytes(folder, finished)
