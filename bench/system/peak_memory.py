@@ -20,6 +20,7 @@ class PeakMemory:
         Without a GPU, only Linux (/proc) can reset the peak. On other systems, an earlier peak of the process is kept.
         """
         if device.type == "cuda":
+            torch.cuda.init()  # type: ignore[no-untyped-call]  # a process that has not used a GPU has no peak to reset
             torch.cuda.reset_peak_memory_stats(device)
         else:
             with contextlib.suppress(OSError):
