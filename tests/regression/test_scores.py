@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tests.conftest import Drawn
+from tests.conftest import Drawn, bench
 
 
 def test_scoring_gives_the_committed_numbers() -> None:
@@ -29,7 +29,7 @@ def test_training_gives_the_committed_scores(tmp_path: Path, drawn: Drawn) -> No
     more than .019 (plain instructions, AVX, AVX2 and AVX-512). Another seed, batch size, learning rate, loss of uncertain
     labels or optimizer moved areas by .008 to .05 on average.
     """
-    golden.run_grid(drawn(golden.GRID, tmp_path))
+    bench("run", "--grid", str(golden.GRID), "--quiet", cwd=drawn(golden.GRID, tmp_path))
     now = golden.grid_table(tmp_path)
     before = pd.read_csv(golden.GRID_CSV, keep_default_na=False, na_values=["", "nan"])
     before["operating_point"] = before["operating_point"].fillna("")
