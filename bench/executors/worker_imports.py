@@ -3,13 +3,14 @@
 Garbage collection pauses meanwhile, because it would take a sixth of the time. Later it skips the imported objects, which
 live as long as the process; so it does not write to memory that the workers share.
 
-The process ends at once, without freeing the imported modules. This would take 2 CPU seconds, and a program that reads the
+A fork server ends at once, without freeing the imported modules. This would take 2 CPU seconds, and a program that reads the
 output of `bench run` through a pipe would wait for it.
 """
 
 import atexit
 import gc
 import os
+import sys
 from functools import partial
 from importlib import import_module
 
@@ -21,10 +22,12 @@ NEEDED = (
     "bench.analyses.probes",
 )
 
-atexit.register(os._exit, 0)  # the function that is registered first runs last
-os.register_at_fork(after_in_child=partial(atexit.unregister, os._exit))  # workers have an exit code of their own
+if any("multiprocessing.forkserver" in word for word in sys.orig_argv):
+    atexit.register(os._exit, 0)  # the function that is registered first runs last
+    os.register_at_fork(after_in_child=partial(atexit.unregister, os._exit))  # workers have an exit code of their own
 gc.disable()
 for _name in NEEDED:
     import_module(_name)
 gc.freeze()
 gc.enable()
+atexit.register(gc.unfreeze)  # libraries report objects that are not freed at the end of the process as leaks

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -227,32 +228,47 @@ def _training_data(config: RunConfig) -> tuple[object, ...]:
 
     Runs with equal settings need only one check of the internal cohort.
     """
-    data = (config.split, config.cohort, config.schedule.watched, config.leave_out)
-    return (*data, config.findings, config.blank, config.auxiliary_heads)
+    data = (config.split, config.cohort, config.schedule.watched, config.leave_out, config.label_source)
+    return (*data, config.findings, config.blank, config.auxiliary_heads, config.head == "prompts")
 
 
 def _check_training(ref: CohortRef, cohort: Cohort, configs: Sequence[RunConfig]) -> None:
-    """Raise DatasetError when a run cannot be trained or tested on the internal cohort, or no recipe could be ranked.
+    """Raise DatasetError when a run cannot be trained or tested on the internal cohort, or if no recipe could be ranked.
 
-    A recipe whose runs leave out different hospitals is ranked only if all these runs can learn the same findings.
+    A recipe whose runs leave out different hospitals is ranked only if all these runs learn the same findings.
     """
-    learned: dict[tuple[object, ...], dict[str, list[str]]] = {}  # recipe -> hospital that is left out -> findings
+    # recipe -> one row for each fold: the hospital that is left out, and the findings
+    folds: dict[tuple[object, ...], list[tuple[str, _Learnable]]] = {}
     # one check for all runs with the same training data, because a split of a large cohort takes more than a second
     for config in {_training_data(config): config for config in configs}.values():
-        recipe = _training_data(replace(config, leave_out=""))
-        learned.setdefault(recipe, {})[config.leave_out] = _check_internal(ref, cohort, config)
-    for of_recipe in learned.values():
-        every = dict.fromkeys(finding for findings in of_recipe.values() for finding in findings)
-        for left_out, findings in of_recipe.items():
-            if missing := [finding for finding in every if finding not in findings]:
-                what = f"the run that leaves out {left_out} cannot learn {', '.join(missing)}, but other runs can: "
-                what += "their scores would be means over different findings, so nothing could be ranked"
-                fix = f"write one grid for each hospital that is left out, such as `leave_out: {left_out}` in `base`, "
-                fix += "or choose hospitals that label the same findings"
-                raise DatasetError(what, str(cohort.root), fix)
+        found = config.leave_out, _check_internal(ref, cohort, config)
+        folds.setdefault(_training_data(replace(config, leave_out="")), []).append(found)
+    problems = [_unequal(of_recipe) for of_recipe in folds.values()]
+    if all(problems):
+        fix = (
+            "choose hospitals that label the same findings, or write one grid for each hospital that is left out, "
+            "with `leave_out:` in `base` and without `leave_one_out`"
+        )
+        raise DatasetError(f"{problems[0]}, so nothing could be ranked", str(cohort.root), fix)
 
 
-def _check_internal(ref: CohortRef, cohort: Cohort, config: RunConfig) -> list[str]:
+class _Learnable(NamedTuple):
+    """The findings that a run learns under every policy for uncertain labels, and those that it learns under some policy."""
+
+    surely: frozenset[str]
+    possibly: frozenset[str]
+
+
+def _unequal(folds: Sequence[tuple[str, _Learnable]]) -> str:
+    """Return a sentence if a run of a recipe learns findings that another cannot learn, "" otherwise."""
+    learned = frozenset().union(*(fold.surely for _, fold in folds))
+    for left_out, fold in folds:
+        if missing := learned - fold.possibly:
+            return f"the run that leaves out {left_out} cannot learn {', '.join(sorted(missing))}, but other runs do"
+    return ""
+
+
+def _check_internal(ref: CohortRef, cohort: Cohort, config: RunConfig) -> _Learnable:
     """Return the findings that a run can learn. Raise DatasetError when it cannot be trained or tested on the internal cohort.
 
     The reasons are an empty split, a patient in two splits, a split in which no finding has both present and absent
@@ -265,7 +281,13 @@ def _check_internal(ref: CohortRef, cohort: Cohort, config: RunConfig) -> list[s
         _check_splits(name, cohort.table[hospital == name], split[hospital == name], config, where)
     train = cohort.table[split == "train"]
     check_targets(training_labels(train, config), config, where)
-    return _in_both_classes(train, config, in_training=True)
+    if config.head == "prompts":  # a zero-shot network needs no image of a finding
+        return _Learnable(frozenset(config.findings), frozenset(config.findings))
+    state_NK = states(training_labels(train, config), config.findings)
+    is_present_NK, is_absent_NK = np.isin(state_NK, (1, -1)), np.isin(state_NK, (0, -1, -2))
+    both_K = np.logical_and(is_present_NK.any(axis=0), is_absent_NK.any(axis=0)).tolist()
+    possibly = frozenset(finding for finding, both in zip(config.findings, both_K, strict=True) if both)
+    return _Learnable(frozenset(_in_both_classes(train, config, in_training=True)) & possibly, possibly)
 
 
 def _check_splits(hospital: str, table: pd.DataFrame, split: "pd.Series[str]", config: RunConfig, where: str) -> None:

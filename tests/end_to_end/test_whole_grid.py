@@ -277,12 +277,13 @@ def test_an_interrupted_grid_stops_cleanly_and_says_how_to_go_on(
 def test_workers_do_not_outlive_a_killed_parent(finished: Path, tmp_path: Path) -> None:
     (tmp_path / "runs").mkdir()
     shutil.copytree(finished / "runs" / "phantom", tmp_path / "runs" / "phantom")
-    process = Begun(WITH_ONE_WORKER, tmp_path, os.environ)
+    arguments = [sys.executable, "-m", "bench.cli", *WITH_ONE_WORKER]  # with a fork server of its own
+    process = subprocess.Popen(arguments, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     wait_for("*/*/run.json", tmp_path, process)
     below = [child.pid for child in psutil.Process(process.pid).children(recursive=True)]
     assert below
-    os.kill(process.pid, signal.SIGKILL)
-    process.communicate()
+    process.kill()
+    process.wait()
     assert_gone(below)
 
 

@@ -84,7 +84,13 @@ def test_a_store_that_cannot_be_written_is_named_and_can_still_be_read(store_cop
         victim.chmod(0o755)
         (victim / "nih.parquet").unlink()
         command = [*bound, sys.executable, "-m", "bench.cli"]
-        options: dict[str, Any] = {"cwd": store_copy, "env": environment(), "capture_output": True, "text": True}
+        options: dict[str, Any] = {
+            "cwd": store_copy,
+            "env": environment(),
+            "capture_output": True,
+            "text": True,
+            "timeout": 300,
+        }
         done = subprocess.run([*command, *RUN], check=False, **options)
         said = done.stdout + done.stderr
         assert done.returncode in (1, 2), said

@@ -188,3 +188,15 @@ def test_a_network_of_timm_has_links_to_its_code_and_its_pinned_weights() -> Non
         "code": "https://github.com/huggingface/pytorch-image-models",
         "weights": "https://huggingface.co/timm/densenet121.ra_in1k",
     }
+
+
+def test_a_fold_lacks_a_finding_only_if_it_cannot_be_learned_with_any_policy() -> None:
+    """A finding that is only uncertain is learned under some policies: it is no reason to refuse a grid."""
+
+    def fold(surely: str, possibly: str) -> planning._Learnable:
+        return planning._Learnable(frozenset(surely), frozenset(possibly))
+
+    assert planning._unequal([("nih", fold("ab", "ab")), ("mimic", fold("a", "ab"))]) == ""
+    assert planning._unequal([("", fold("a", "a"))]) == ""
+    said = planning._unequal([("nih", fold("ab", "ab")), ("mimic", fold("a", "a"))])
+    assert said == "the run that leaves out mimic cannot learn b, but other runs do"
