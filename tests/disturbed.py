@@ -44,7 +44,7 @@ def wait_for(pattern: str, folder: Path, process: "subprocess.Popen[str] | Begun
 def kill(process: Begun, folder: Path) -> None:
     """Kill a grid with all its processes, and wait until none of them holds a run: the kernel ends them one after the other.
 
-    The process must have begun with `alone`.
+    The process must have begun with `lead_process_group`.
     """
     with contextlib.suppress(ProcessLookupError):  # it has ended
         while os.getpgid(process.pid) != process.pid:

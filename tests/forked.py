@@ -46,7 +46,7 @@ class Begun:
         arguments: Sequence[str],
         folder: Path,
         environment: Mapping[str, str],
-        prepare: Callable[[], object] = bool,
+        prepare: Callable[[], object] | None = None,
     ) -> None:
         self.returncode: int | None = None
         self._arguments, self._printed = arguments, tempfile.TemporaryDirectory()
@@ -76,8 +76,8 @@ class Begun:
         return out, err
 
 
-def alone(limit: int = 0) -> None:
-    """Lead a process group, which can be killed; `limit`: no file may grow above so many bytes."""
+def lead_process_group(limit: int = 0) -> None:
+    """Let this process lead a process group, which can be killed; `limit`: no file may grow above so many bytes."""
     os.setsid()
     if limit:
         resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
@@ -131,10 +131,15 @@ def _answer(meeting: Path, asked: int) -> None:
 
 
 def _bench(
-    arguments: Sequence[str], folder: Path, environment: Mapping[str, str], prepare: Callable[[], object], printed: str
+    arguments: Sequence[str],
+    folder: Path,
+    environment: Mapping[str, str],
+    prepare: Callable[[], object] | None,
+    printed: str,
 ) -> None:
     """Do in a forked process what `python -m bench.cli` does."""
-    prepare()
+    if prepare is not None:
+        prepare()
     os.chdir(folder)
     os.environ.clear()
     os.environ.update(environment)

@@ -3,8 +3,8 @@
 Garbage collection pauses meanwhile, because it would take a sixth of the time. Later it skips the imported objects, which
 live as long as the process; so it does not write to memory that the workers share.
 
-A fork server ends at once, without freeing the imported modules. This would take 2 CPU seconds, and a program that reads the
-output of `bench run` through a pipe would wait for it.
+A fork server ends at once and does not free the imported modules. Freeing them would take 2 CPU seconds, and a program that
+reads the output of `bench run` through a pipe would wait for it.
 """
 
 import atexit

@@ -188,13 +188,22 @@ class Manifest:
         return [cohort for cohort in self.cohorts if cohort["role"] == "external"]
 
     @property
+    def hospitals(self) -> list[Mapping[str, Any]]:
+        """Return each hospital once: the training hospitals, the external cohorts, and a hospital that all runs leave out."""
+        by_all = [] if self.leaves_one_out else self.left_out
+        return [*(self.pooled or self.cohorts[:1]), *self.external, *by_all]
+
+    @property
     def _of_pool(self) -> list[Mapping[str, Any]]:
         """Return all hospitals of the pool, [] if the internal cohort is one hospital.
 
         They have the keys of a cohort that describe a hospital. Their images are rows of the pool's table.
         """
-        hospitals = [pair for cohort in self.content["cohorts"][:1] for pair in cohort.get("hospitals", {}).items()]
-        return [{**facts, "name": name, "role": "external"} for name, facts in hospitals]
+        return [
+            {**facts, "name": name, "role": "external"}
+            for internal in self.content["cohorts"][:1]
+            for name, facts in internal.get("hospitals", {}).items()
+        ]
 
     @cached_property
     def _names_left_out(self) -> set[str]:

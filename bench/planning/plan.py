@@ -253,7 +253,7 @@ def _check_training(ref: CohortRef, cohort: Cohort, configs: Sequence[RunConfig]
 
 
 class _Learnable(NamedTuple):
-    """The findings that a run learns under every policy for uncertain labels, and those that it learns under some policy."""
+    """Findings of a run: `surely` have both classes as `_absent` counts them, `possibly` under some policy for uncertain labels."""
 
     surely: frozenset[str]
     possibly: frozenset[str]
@@ -279,15 +279,13 @@ def _check_internal(ref: CohortRef, cohort: Cohort, config: RunConfig) -> _Learn
     hospital = hospital_of(cohort.name, cohort.table["image_id"])
     for name in config.hospitals:
         _check_splits(name, cohort.table[hospital == name], split[hospital == name], config, where)
-    train = cohort.table[split == "train"]
-    check_targets(training_labels(train, config), config, where)
+    labels = training_labels(cohort.table[split == "train"], config)
+    check_targets(labels, config, where)
     if config.head == "prompts":  # a zero-shot network needs no image of a finding
         return _Learnable(frozenset(config.findings), frozenset(config.findings))
-    state_NK = states(training_labels(train, config), config.findings)
-    is_present_NK, is_absent_NK = np.isin(state_NK, (1, -1)), np.isin(state_NK, (0, -1, -2))
-    both_K = np.logical_and(is_present_NK.any(axis=0), is_absent_NK.any(axis=0)).tolist()
-    possibly = frozenset(finding for finding, both in zip(config.findings, both_K, strict=True) if both)
-    return _Learnable(frozenset(_in_both_classes(train, config, in_training=True)) & possibly, possibly)
+    state_NK = states(labels, config.findings)
+    surely = _in_both_classes(state_NK, config.findings, (1,), _absent(config))
+    return _Learnable(surely, _in_both_classes(state_NK, config.findings, (1, -1), (0, -1, -2)))
 
 
 def _check_splits(hospital: str, table: pd.DataFrame, split: "pd.Series[str]", config: RunConfig, where: str) -> None:
@@ -303,19 +301,29 @@ def _check_splits(hospital: str, table: pd.DataFrame, split: "pd.Series[str]", c
             raise DatasetError(f"{hospital} has no {name} split, which schedule.stop_on or select_on names", where, fix)
     for name in ("train", *config.schedule.watched):
         rows = table[split == name]
-        if not _in_both_classes(rows, config, name == "train"):
+        in_training = name == "train"
+        state_NK = states(training_labels(rows, config) if in_training else rows, config.findings)
+        absent = _absent(config) if in_training else (0, -2)
+        if not _in_both_classes(state_NK, config.findings, (1,), absent):
             fix = "choose a cohort or label space with present and absent images of at least one finding"
-            fix += ", or `blank: zero`" if name == "train" and config.blank == "ignore" else ""
+            fix += ", or `blank: zero`" if in_training and config.blank == "ignore" else ""
             raise DatasetError(f"no finding has both classes in the {name} split of {hospital}", where, fix)
 
 
-def _in_both_classes(rows: pd.DataFrame, config: RunConfig, in_training: bool) -> list[str]:
-    """Return the findings of a run that are present in some of the images, and absent in others."""
-    state_NK = states(training_labels(rows, config) if in_training else rows, config.findings)
-    # With `blank: ignore`, "not mentioned" does not count as absent in training, but "uncertain" (-1) may count.
-    absent = (0, -1) if in_training and config.blank == "ignore" else (0, -2)
-    both_K = (state_NK == 1).any(axis=0) & np.isin(state_NK, absent).any(axis=0)
-    return [finding for finding, both in zip(config.findings, both_K, strict=True) if both]
+def _absent(config: RunConfig) -> tuple[int, int]:
+    """Return the states that count as absent in training.
+
+    With `blank: ignore`, "not mentioned" (-2) does not count, but "uncertain" (-1) may count.
+    """
+    return (0, -1) if config.blank == "ignore" else (0, -2)
+
+
+def _in_both_classes(
+    state_NK: NDArray[np.int8], findings: Sequence[str], present: Sequence[int], absent: Sequence[int]
+) -> frozenset[str]:
+    """Return the findings with a state of `present` in some images, and a state of `absent` in others."""
+    both_K = np.logical_and(np.isin(state_NK, present).any(axis=0), np.isin(state_NK, absent).any(axis=0)).tolist()
+    return frozenset(finding for finding, both in zip(findings, both_K, strict=True) if both)
 
 
 def _headline_split(registry: Registry, cohort: Cohort) -> str:

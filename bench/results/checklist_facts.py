@@ -60,13 +60,6 @@ class Stored:
             raise StoreError("the grid has no report", str(folder.path), f"write it with `bench report --grid {name}`")
         return cls(with_chosen_runs(manifest), folder)
 
-    @property
-    def hospitals(self) -> list[Mapping[str, Any]]:
-        """Return the training hospitals, one or those of a pool, then the external cohorts, and a hospital that all runs leave out."""
-        manifest = self.manifest
-        by_all = [] if manifest.leaves_one_out else manifest.left_out
-        return [*(manifest.pooled or manifest.cohorts[:1]), *manifest.external, *by_all]
-
     def of_hospitals(self, table: pd.DataFrame) -> pd.DataFrame:
         """Return the rows of a table that has one row per cohort, so that no hospital is in two rows.
 
@@ -133,7 +126,7 @@ def data_sources(stored: Stored) -> Fact | None:
     """Name the hospitals, with their role, their place and the source that describes them."""
     manifest, texts = stored.manifest, []
     trained, left_out = manifest.pooled or manifest.cohorts[:1], manifest.left_out
-    for hospital in stored.hospitals:
+    for hospital in manifest.hospitals:
         use = "training and internal test" if hospital in trained else "external test"
         if hospital in trained and hospital in left_out:
             use += ", and external test of the runs that leave it out"
@@ -147,15 +140,15 @@ def data_sources(stored: Stored) -> Fact | None:
 def licences(stored: Stored) -> Fact | None:
     """Name the licences of the images."""
     manifest = stored.manifest
-    texts = [f"{manifest.hospital(h).title}: {manifest.licence(h) or 'not stated'}" for h in stored.hospitals]
-    known = any(manifest.licence(hospital) for hospital in stored.hospitals)
+    texts = [f"{manifest.hospital(h).title}: {manifest.licence(h) or 'not stated'}" for h in manifest.hospitals]
+    known = any(manifest.licence(hospital) for hospital in manifest.hospitals)
     return Fact("; ".join(texts), stored.in_table("cohorts", "licence")) if known else None
 
 
 def eligibility(stored: Stored) -> Fact | None:
     """Count the images that are left out at each hospital, by reason."""
     manifest, texts = stored.manifest, []
-    for hospital in stored.hospitals:
+    for hospital in manifest.hospitals:
         flow = hospital.get("flow", {})  # of a hospital of a pool missing in manifests of older versions
         left_out = {key: number for key, number in flow.items() if key not in {"found", "kept"} and number}
         counts = ", ".join(f"{number:,} {key.replace('_', ' ')}" for key, number in left_out.items())

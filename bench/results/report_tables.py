@@ -34,6 +34,7 @@ from bench.scoring.across_runs.pareto import goals, maps_on_finding
 from bench.scoring.across_runs.recipes import Recipes
 from bench.scoring.cooccurrence import cooccurrence
 from bench.scoring.gaps.gap import MACRO
+from harmonize.cohorts.pool_names import hospitals_of
 from reports.report_data.page_rows import DETAILS
 from reports.schemas.tables import SCHEMAS
 from reports.tables import Tables
@@ -435,9 +436,10 @@ def _notes(manifest: Manifest) -> list[str]:
         if stated := _stated(manifest):
             notes.append(f"Stated by the submitters, not checked: {'; '.join(stated)}.")
     settings = manifest.content["phantom_settings"]
-    of_pool = {str(h["name"]): manifest.hospital(h).short for h in (*manifest.pooled, *manifest.left_out)}
-    planted = of_pool[min(of_pool)] if of_pool else "The synthetic training hospital"
-    if settings and settings["shortcut"] and (not of_pool or min(of_pool) in {h["name"] for h in manifest.pooled}):
+    trained = {str(hospital["name"]): manifest.hospital(hospital).short for hospital in manifest.pooled}
+    first = hospitals_of(str(manifest.content["source"]))[0]  # the only hospital of a pool that prints the tag
+    planted = trained.get(first, "") if trained else "The synthetic training hospital"
+    if settings and settings["shortcut"] and planted:
         notes.append(
             f"{planted} prints a PORT tag on about {50 + 50 * settings['shortcut']:g} % of the images with {settings['finding']} "
             f"and on about {50 - 50 * settings['shortcut']:g} % of the others. At other hospitals, the tag is unrelated to findings. "
@@ -446,11 +448,7 @@ def _notes(manifest: Manifest) -> list[str]:
     notes += [
         f"At {manifest.hospital(cohort).title}, images were left out on purpose: {cohort['facts']['confound']}. "
         "The scores of this hospital serve to test shortcut analyses."
-        for cohort in (
-            *(manifest.pooled or manifest.cohorts[:1]),
-            *manifest.external,
-            *(hospital for hospital in manifest.left_out if hospital not in manifest.pooled),
-        )
+        for cohort in manifest.hospitals
         if "confound" in cohort.get("facts", {})
     ]
     if manifest.imported and not manifest.runs:

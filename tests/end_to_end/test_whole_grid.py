@@ -18,7 +18,7 @@ import pytest
 from disturbed import kill, wait_for
 
 from bench.store.store import Store, short_hash, table_facts
-from tests.forked import Begun, alone
+from tests.forked import Begun, lead_process_group
 
 pytestmark = pytest.mark.grid
 Command = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -127,7 +127,7 @@ def test_a_grid_killed_in_mid_work_goes_on_to_the_same_bytes(
 ) -> None:
     (tmp_path / "runs").mkdir()
     shutil.copytree(finished / "runs" / "phantom", tmp_path / "runs" / "phantom")
-    process = Begun(WITH_ONE_WORKER, tmp_path, os.environ, alone)
+    process = Begun(WITH_ONE_WORKER, tmp_path, os.environ, lead_process_group)
     wait_for(moment, tmp_path, process)
     kill(process, tmp_path)
     assert not all((run / "DONE").is_file() for run in runs(tmp_path)) or len(runs(tmp_path)) < 2

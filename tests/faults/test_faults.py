@@ -18,7 +18,7 @@ import psutil
 import pytest
 from disturbed import assert_same_bytes, bound_by_permissions, holder, kill, read_only, wait_for, with_parts
 
-from tests.forked import Begun, alone
+from tests.forked import Begun, lead_process_group
 
 pytestmark = pytest.mark.grid
 Command = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -28,7 +28,7 @@ RUN = ("run", "--grid", "tiny", "--quiet")
 
 def begun(folder: Path, limit: int = 0) -> Begun:
     """Start the grid in a process group of its own; `limit`: no file may grow above so many bytes."""
-    return Begun(RUN, folder, environment(), partial(alone, limit))
+    return Begun(RUN, folder, environment(), partial(lead_process_group, limit))
 
 
 def environment() -> dict[str, str]:
