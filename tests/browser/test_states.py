@@ -27,13 +27,14 @@ def folder(tmp_path_factory):
 
 
 @pytest.mark.parametrize("name", list(STATES))
-@pytest.mark.parametrize(("width", "scheme"), [(360, "dark"), (1440, "light")])
-def test_every_state_is_silent_fits_and_can_be_read(browser, folder, name, width, scheme):
-    with Visit(browser, folder / f"{name}.html", width, color_scheme=scheme) as visit:
+def test_every_state_is_silent_fits_and_can_be_read(browser, folder, name):
+    with Visit(browser, folder / f"{name}.html", 360) as visit:
         wait_until(visit.page, "!document.querySelector('#rank[data-unfinished]')")
-        assert visit.page.evaluate("document.documentElement.scrollWidth") <= width
-        assert visit.page.evaluate(TOO_WIDE, width) == []
-        assert visit.page.evaluate(CONTRAST) == []
+        for width, scheme in ((360, "dark"), (1440, "light")):
+            visit.show(width, 900, scheme)
+            assert visit.page.evaluate("document.documentElement.scrollWidth") <= width
+            assert visit.page.evaluate(TOO_WIDE, width) == []
+            assert visit.page.evaluate(CONTRAST) == []
         assert visit.said == []
 
 
