@@ -458,13 +458,16 @@ def estimate(
     from bench.results.expected_at_hospital import expected_scores, runs_to_estimate
     from bench.runs.image_paths import images_of
     from bench.study.hospital_logits import hospital_logits
+    from bench.system.devices import check_device, choose_devices
     from harmonize.errors import ConfigError
 
+    check_device(device)
     if bool(images) == (logits is not None):
         raise ConfigError("give either images or logits", "estimate", "remove one of them")
     if logits is None:
         chosen = runs_to_estimate(grid, runs)
-        logits, _ = hospital_logits(grid, chosen, images_of([Path(p) for p in images]), device, lambda *_: None)
+        paths, chosen_device = images_of([Path(p) for p in images]), choose_devices(device, 1, 1)[0]
+        logits, _ = hospital_logits(grid, chosen, paths, chosen_device, lambda *_: None)
     of_labels = None if labels is None else Path(labels)
     return expected_scores(grid, logits, estimator, labels=of_labels, prevalence=prevalence)
 

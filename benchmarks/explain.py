@@ -89,10 +89,10 @@ def seconds(compute: Callable[[Network, Tensor], object], network: Network, x_NC
         start = time.process_time()
         compute(network, x_NCHW)
         return time.process_time() - start
-    torch.cuda.synchronize()
+    torch.cuda.synchronize(x_NCHW.device)
     start = time.perf_counter()
     compute(network, x_NCHW)
-    torch.cuda.synchronize()
+    torch.cuda.synchronize(x_NCHW.device)
     return time.perf_counter() - start
 
 

@@ -32,25 +32,25 @@ def main(folder: Path, available: Iterable[Benchmark], arguments: Sequence[str])
         prog="python -m benchmarks gpu", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument(
-        "--device", default="cuda:0", metavar="DEVICE", help="cuda:N, or cpu for a rehearsal (default: cuda:0)"
+        "--device", default="cuda:0", metavar="DEVICE", help="cuda, cuda:N, or cpu for a rehearsal (default: cuda:0)"
     )
     parser.add_argument("--no-tests", action="store_true", help="only the benchmarks")
     options = parser.parse_args(arguments)
-    from bench.system.devices import check_device, require_device
+    from bench.system.devices import check_device, choose_devices
     from harmonize.errors import CxrError
 
     try:
         check_device(options.device)
-        require_device(options.device)
+        device = choose_devices(options.device, 1, 1)[0]
     except CxrError as error:
         print(f"{error}\npython -m benchmarks gpu --device cpu rehearses the code without a GPU.", file=sys.stderr)
         return 2
-    is_rehearsal = options.device == "cpu"
+    is_rehearsal = device == "cpu"
     end = math.inf if is_rehearsal else time.monotonic() + LIMIT_S
     session = results.Session.begin(folder, available, writes=not is_rehearsal)
     print(session.machine)
     failed = not options.no_tests and not tests_pass()
-    for benchmark in benchmarks(options.device, end):
+    for benchmark in benchmarks(device, end):
         failed |= session.add(benchmark, in_time(benchmark, end))
     if is_rehearsal:
         print("This was a rehearsal on a CPU: its figures state nothing about a GPU, and nothing was written.")

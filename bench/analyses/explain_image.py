@@ -150,8 +150,9 @@ def _network_maps(
     own: TrainedNetwork, findings: Sequence[str], request: _Request, view: View | None
 ) -> dict[str, _Map]:
     """Return finding -> heat map of one network, for one view of the image (None: unchanged)."""
+    device = next(own.network.parameters()).device
     with torch.no_grad():
-        pixels = torch.from_numpy(to_geometry(request.image, own.run.geometry)[None].copy())
+        pixels = torch.from_numpy(to_geometry(request.image, own.run.geometry)[None].copy()).to(device)
         x_NCHW = own.normalizer(pixels, augment=view_transform(view) if view else None)
     known = own.run.config.findings
     maps = heat_maps(own.network, x_NCHW, request.method, request.stage, [known.index(finding) for finding in findings])
@@ -164,7 +165,7 @@ def _network_maps(
     size = f"{maps.heat_NKhw.shape[2]} x {maps.heat_NKhw.shape[3]}"
     return {
         finding: _Map(logit, heat, (size,))
-        for finding, logit, heat in zip(findings, maps.logit_NK[0].tolist(), heat_NKDD[0].numpy(), strict=True)
+        for finding, logit, heat in zip(findings, maps.logit_NK[0].tolist(), heat_NKDD[0].cpu().numpy(), strict=True)
     }
 
 

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from bench.config.imported_model import GOLDEN_TOLERANCE, Declared, Input
 from bench.config.preprocessing_ops import geometry
+from bench.models.predict import ExactFloat32
 from bench.runs.imported_network import ImportedNetwork, declared_normalization
 from bench.store.safe_csv import csv_text
 from bench.store.store import write_bytes
@@ -201,7 +202,8 @@ class GoldenOutputs:
         fitted = np.stack([to_geometry(image, geometry(given.facts)) for image in self.images])
         device = next(iter(network.parameters()), torch.zeros(0)).device
         x_NCHW = declared_normalization(given)(torch.from_numpy(255 - fitted if inverted else fitted).to(device))
-        output_NO, _ = network.outputs_and_features(x_NCHW)
+        with ExactFloat32():  # else a GPU rounds the inputs of convolutions to 10 bits (TF32)
+            output_NO, _ = network.outputs_and_features(x_NCHW)
         indices = [network.declared.output_index[finding] for finding in self.columns]
         chosen: Array = output_NO[:, indices].double().cpu().numpy()
         return chosen

@@ -112,7 +112,7 @@ def open_model(declared: Declared, findings: Sequence[str], device: torch.device
     declaration.
     """
     assert declared.input is not None
-    network = _OPENED[declared.kind](declared, trust).to(device)
+    network = _OPENED[declared.kind](declared, trust, device).to(device)
     size = declared.input.input or declared.input.size
     shape = (declared.input.channels, size, size)
     problem: Exception | None = None
@@ -145,7 +145,7 @@ def sha256_of(declared: Declared, network: ImportedNetwork | None = None) -> str
     return digest.hexdigest()
 
 
-def _timm(declared: Declared, trust: bool) -> nn.Module:  # noqa: ARG001
+def _timm(declared: Declared, trust: bool, device: torch.device) -> nn.Module:  # noqa: ARG001
     given, where = declared.input, f"{declared.where}: model"
     assert given is not None
     options = {"name": declared.target, **declared.options}
@@ -159,7 +159,7 @@ def _timm(declared: Declared, trust: bool) -> nn.Module:  # noqa: ARG001
     return _with_weights(network, declared)
 
 
-def _function(declared: Declared, trust: bool) -> nn.Module:  # noqa: ARG001
+def _function(declared: Declared, trust: bool, device: torch.device) -> nn.Module:  # noqa: ARG001
     where = f"{declared.where}: model.function"
     factory: Callable[..., Any] = Entry("architectures", declared.target, declared.target).load()
     try:
@@ -191,19 +191,22 @@ def _with_weights(network: nn.Module, declared: Declared) -> nn.Module:
     return network
 
 
-def _export(declared: Declared, trust: bool) -> nn.Module:
+def _export(declared: Declared, trust: bool, device: torch.device) -> nn.Module:
     path, where = declared.files["file"], f"{declared.where}: model.export"
     if not trust:
         what = "opening a torch.export file can run code from the file"
         fix = "give --trust if you trust the author of the file; otherwise use an ONNX file or safetensors"
         raise SetupError(what, where, fix)
+    from torch.export.passes import move_to_device_pass
+
     try:
         exported = torch.export.load(path)
     except Exception as error:  # torch passes on the errors of its parsers, of any class
         raise SetupError(
             f"torch cannot open the file: {error}", where, "export it again with this version of torch"
         ) from error
-    network: nn.Module = exported.module()
+    # `Module.to` would leave behind the tensors that the network makes in a pass
+    network: nn.Module = move_to_device_pass(exported, device).module()
     # an exported module cannot switch between training and evaluation, so `train` must do nothing
     network.train = lambda _=True: network  # type: ignore[assignment, method-assign]
     given = (exported.example_inputs or ((), {}))[0]
@@ -211,13 +214,13 @@ def _export(declared: Declared, trust: bool) -> nn.Module:
     return network
 
 
-def _onnx(declared: Declared, trust: bool) -> nn.Module:  # noqa: ARG001
+def _onnx(declared: Declared, trust: bool, device: torch.device) -> nn.Module:  # noqa: ARG001
     assert declared.input is not None
     size = declared.input.input or declared.input.size
     return OnnxNetwork(declared.files["file"], (declared.input.channels, size, size), f"{declared.where}: model.onnx")
 
 
-_OPENED: dict[str, Callable[[Declared, bool], nn.Module]] = {
+_OPENED: dict[str, Callable[[Declared, bool, torch.device], nn.Module]] = {
     "timm": _timm,
     "function": _function,
     "export": _export,

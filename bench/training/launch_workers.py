@@ -56,6 +56,7 @@ def launched_group(job: Job, trains: bool, device: torch.device) -> Iterator[Dat
     threading.Thread(target=_watch, args=(job, children, finished), daemon=True).start()
     try:
         yield DataParallelGroup.join(0, size, HOST, store.port, device)
+        dist.destroy_process_group()  # the children do the same: with NCCL, this call returns when all processes make it
         finished.set()
         for child in children:
             if child.wait():
@@ -68,13 +69,20 @@ def launched_group(job: Job, trains: bool, device: torch.device) -> Iterator[Dat
         raise
     finally:
         finished.set()
-        if dist.is_initialized():
-            dist.destroy_process_group()
         for child in children:
             child.kill()
             child.wait()
             if child.stdin:
                 child.stdin.close()
+        if dist.is_initialized():
+            _leave_group()
+
+
+def _leave_group() -> None:
+    """End the group after an error, when the children are gone. Without an abort, NCCL would wait for them."""
+    if dist.get_backend() == "nccl" and dist.group.WORLD is not None:
+        dist.group.WORLD.abort()
+    dist.destroy_process_group()
 
 
 def _start(task: WorkerTask) -> "subprocess.Popen[bytes]":

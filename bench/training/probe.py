@@ -8,6 +8,7 @@ Legend: N images, K findings, D features.
 
 import time
 from collections.abc import Mapping
+from copy import deepcopy
 from dataclasses import replace
 from typing import Any
 
@@ -185,7 +186,7 @@ def probe_logits(network: Network, feature_ND: NDArray[np.float32]) -> NDArray[n
     (head,) = output_layers(network)
     if isinstance(head, PromptHead):
         with torch.inference_mode():
-            zero_shot: NDArray[np.float32] = head.cpu()(torch.from_numpy(feature_ND)).numpy()
+            zero_shot: NDArray[np.float32] = deepcopy(head).cpu()(torch.from_numpy(feature_ND)).numpy()
         return zero_shot
     layer = output_layer(network)
     weight_KD = layer.weight.detach().cpu().flatten(1)

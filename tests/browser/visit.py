@@ -63,7 +63,9 @@ def wait_until(page, state: str) -> None:
 class Visit:
     """An open page that remembers what it said and asked for."""
 
-    def __init__(self, browser, file: Path | str, width=1440, height=900, color_scheme="light", java_script_enabled=True):
+    def __init__(
+        self, browser, file: Path | str, width=1440, height=900, color_scheme="light", java_script_enabled=True
+    ):
         self.page = shared_context(browser, java_script_enabled).new_page()
         self.show(width, height, color_scheme)
         self.said, self.asked = [], []

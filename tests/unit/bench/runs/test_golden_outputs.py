@@ -64,6 +64,15 @@ def refusal(found: Declared) -> ConfigError:
     return raised.value
 
 
+def test_the_outputs_are_computed_without_the_rounding_of_tf32(folder: Path) -> None:
+    network, allowed = opened(declared(folder)), []
+    first = next(module for module in network.modules() if isinstance(module, torch.nn.Conv2d))
+    first.register_forward_hook(lambda *_: allowed.append(torch.backends.cudnn.allow_tf32))
+    GoldenOutputs.of(network)
+    assert allowed
+    assert not any(allowed)
+
+
 def test_the_outputs_that_the_owner_wrote_are_accepted(folder: Path) -> None:
     found = declared(folder, golden="golden")
     golden = GoldenOutputs.read(found)

@@ -1,0 +1,22 @@
+"""Heat maps of an image by a stored run on a device, as `bench predict --cam` draws them."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from bench import api
+from tests.unit.bench.analyses.test_explanation import finished_run, radiograph  # noqa: F401
+
+
+def test_heat_maps_on_a_device_are_those_of_the_cpu(device: torch.device, radiograph: Path, tmp_path: Path) -> None:  # noqa: F811
+    store, run = finished_run(tmp_path)
+    found, expected = (
+        api.explain(api.load_run(store.root, run.id, device=name), radiograph, ["Edema", "Pneumonia"])
+        for name in (str(device), "cpu")
+    )
+    for ours, theirs in zip(found.finding_maps, expected.finding_maps, strict=True):
+        assert ours.finding == theirs.finding
+        assert ours.logit == pytest.approx(theirs.logit, abs=5e-3)  # convolutions may round to TF32
+        np.testing.assert_allclose(ours.heat / ours.heat.max(), theirs.heat / theirs.heat.max(), atol=0.05)

@@ -1,0 +1,81 @@
+"""Code that gives images or features to a network on a GPU, without a GPU: fake tensors know their device and have no content."""
+
+import warnings
+from contextlib import suppress
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+
+from bench.analyses import explain_image
+from bench.models.network import Network
+from bench.models.prompts import PromptHead
+from bench.runs import imported_network
+from bench.runs.stored_run import load
+from bench.training.probe import probe_logits
+from tests.unit.bench.analyses.test_explanation import finished_run
+
+META = torch.device("meta")
+
+
+def test_the_image_of_a_heat_map_is_where_the_network_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store, run = finished_run(tmp_path)
+    own = load(store, run.id).trained
+    asked: list[Tensor] = []
+
+    def heat_maps(network: Network, x_NCHW: Tensor, *_: Any) -> None:
+        asked.append(x_NCHW)
+        raise InterruptedError
+
+    monkeypatch.setattr(explain_image, "heat_maps", heat_maps)
+    own.network.to(META)
+    request = SimpleNamespace(image=np.zeros((90, 80), np.uint8), method="gradcam", stage=None, side=384)
+    with pytest.raises(InterruptedError):
+        explain_image._network_maps(own, ["Edema"], request, None)
+    assert asked[0].device == META
+
+
+@pytest.mark.filterwarnings("ignore:Accessing the data pointer of FakeTensor")
+def test_the_output_layer_of_a_zero_shot_run_stays_where_it_is() -> None:
+    shape = SimpleNamespace(rule="softmax", width=8, features=8, projected=False)
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        with torch.device("cuda:0"):
+            head = PromptHead(9, shape)
+            network = Network(_Backbone(head), (0.5,) * 3, (0.25,) * 3, 1, 9)
+        with suppress(RuntimeError):  # fake logits are no array
+            probe_logits(network, np.zeros((2, 8), np.float32))
+        assert head.text_K2D.device == torch.device("cuda:0")
+
+
+class _Backbone(nn.Module):
+    """A network with an output layer."""
+
+    def __init__(self, head: nn.Module) -> None:
+        super().__init__()
+        self.body, self.head = nn.Linear(8, 8), head
+
+
+class Shifted(nn.Module):
+    """A network that makes a tensor in each pass."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.last = nn.Linear(1, 2)
+
+    def forward(self, x_NCHW: Tensor) -> Tensor:
+        result: Tensor = self.last(x_NCHW.mean((2, 3))) + torch.ones(2, device=x_NCHW.device)
+        return result
+
+
+def test_an_exported_network_is_moved_with_the_tensors_that_it_makes(tmp_path: Path) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.export.save(torch.export.export(Shifted().eval(), (torch.zeros(3, 1, 8, 8),)), tmp_path / "net.pt2")
+    declared: Any = SimpleNamespace(files={"file": tmp_path / "net.pt2"}, where="model.yaml")
+    network = imported_network._export(declared, True, META)
+    assert network(torch.zeros(3, 1, 8, 8, device=META)).device == META
