@@ -398,10 +398,10 @@ def load_run(store: AnyPath, run_id: str, device: str = "cpu") -> "StoredRun":
     (True, 64)
     """
     from bench.runs.model_folder import load_model
-    from bench.system.devices import check_device, choose_devices
+    from bench.system.devices import check_device, first_device
 
     check_device(device)
-    return load_model(run_id, Path(store), choose_devices(device, 1, 1)[0])
+    return load_model(run_id, Path(store), first_device(device))
 
 
 def predict(run: "StoredRun", images: "Sequence[AnyPath | InMemory]") -> "Inference":
@@ -458,7 +458,7 @@ def estimate(
     from bench.results.expected_at_hospital import expected_scores, runs_to_estimate
     from bench.runs.image_paths import images_of
     from bench.study.hospital_logits import hospital_logits
-    from bench.system.devices import check_device, choose_devices
+    from bench.system.devices import check_device, first_device
     from harmonize.errors import ConfigError
 
     check_device(device)
@@ -466,8 +466,8 @@ def estimate(
         raise ConfigError("give either images or logits", "estimate", "remove one of them")
     if logits is None:
         chosen = runs_to_estimate(grid, runs)
-        paths, chosen_device = images_of([Path(p) for p in images]), choose_devices(device, 1, 1)[0]
-        logits, _ = hospital_logits(grid, chosen, paths, chosen_device, lambda *_: None)
+        paths = images_of([Path(p) for p in images])
+        logits, _ = hospital_logits(grid, chosen, paths, first_device(device), lambda *_: None)
     of_labels = None if labels is None else Path(labels)
     return expected_scores(grid, logits, estimator, labels=of_labels, prevalence=prevalence)
 

@@ -36,12 +36,12 @@ def main(folder: Path, available: Iterable[Benchmark], arguments: Sequence[str])
     )
     parser.add_argument("--no-tests", action="store_true", help="only the benchmarks")
     options = parser.parse_args(arguments)
-    from bench.system.devices import check_device, choose_devices
+    from bench.system.devices import check_device, first_device
     from harmonize.errors import CxrError
 
     try:
         check_device(options.device)
-        device = choose_devices(options.device, 1, 1)[0]
+        device = first_device(options.device)
     except CxrError as error:
         print(f"{error}\npython -m benchmarks gpu --device cpu rehearses the code without a GPU.", file=sys.stderr)
         return 2

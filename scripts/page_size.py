@@ -50,7 +50,7 @@ def main(html: Path) -> None:
     """Open the page at each width and print its numbers."""
     from playwright.sync_api import sync_playwright
 
-    names = ("chromium", "chromium-browser", "google-chrome")
+    names = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome")
     browser_path = os.environ.get("UNSEEN_CHROMIUM") or next(filter(None, map(shutil.which, names)), None)
     with sync_playwright() as driver, tempfile.TemporaryDirectory() as folder:
         browser = driver.chromium.launch(executable_path=browser_path, args=FLAGS)

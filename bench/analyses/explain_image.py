@@ -130,7 +130,7 @@ def _maps(stored: StoredRun, findings: Sequence[str], request: _Request, view: V
     first mirrored or rotated back. `view` None means the unchanged image.
     """
     if stored.trained is not None:
-        return _network_maps(stored.trained, findings, request, view)
+        return _network_maps(stored.trained, stored.device, findings, request, view)
     if stored.kind == "panel":
         source_by_finding = {source.run.config.finding: source for source in stored.sources}
         return {finding: _maps(source_by_finding[finding], [finding], request, view)[finding] for finding in findings}
@@ -147,10 +147,9 @@ def _mean(maps: Sequence[_Map]) -> _Map:
 
 
 def _network_maps(
-    own: TrainedNetwork, findings: Sequence[str], request: _Request, view: View | None
+    own: TrainedNetwork, device: torch.device, findings: Sequence[str], request: _Request, view: View | None
 ) -> dict[str, _Map]:
     """Return finding -> heat map of one network, for one view of the image (None: unchanged)."""
-    device = next(own.network.parameters()).device
     with torch.no_grad():
         pixels = torch.from_numpy(to_geometry(request.image, own.run.geometry)[None].copy()).to(device)
         x_NCHW = own.normalizer(pixels, augment=view_transform(view) if view else None)

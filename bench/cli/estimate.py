@@ -78,7 +78,7 @@ def estimate(
     from bench.results.expected_at_hospital import checked_request, expected_scores, read_logits, runs_to_estimate
     from bench.store.safe_csv import csv_text
     from bench.store.store import Store, write_bytes
-    from bench.system.devices import check_device, choose_devices, require_device
+    from bench.system.devices import check_device, first_device, require_device
 
     check_device(device)
     require_device(device)
@@ -96,7 +96,7 @@ def estimate(
             paths, notes = _images(images or [], cohort, data)
             from bench.study.hospital_logits import hospital_logits  # imports torch: wrong requests were refused above
 
-            of_runs, more = hospital_logits(manifest, runs, paths, choose_devices(device, 1, 1)[0], display.progress)
+            of_runs, more = hospital_logits(manifest, runs, paths, first_device(device), display.progress)
             notes += more
     if save_logits is not None:
         for run_id, table in of_runs.items():

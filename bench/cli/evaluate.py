@@ -66,19 +66,18 @@ def evaluate(
     from bench.cli.progress_bars import choose_display
     from bench.store.store import Store
     from bench.study.request import EvaluationRequest
-    from bench.system.devices import check_device, choose_devices, default_workers
+    from bench.system.devices import check_device, default_workers, first_device
 
     check_device(device)
     request = EvaluationRequest.read(model, grid, registry, data)
     if write_golden is not None:
         from bench.study.evaluate_imported import write_golden as write  # imports torch
 
-        chosen = choose_devices(device, 1, 1)[0]
-        typer.echo(f"golden outputs: {write(request, write_golden, chosen, trust)}")
+        typer.echo(f"golden outputs: {write(request, write_golden, first_device(device), trust)}")
         return
     opened = Store.open(store)
     number = workers or default_workers()
-    chosen_device = choose_devices(device, number, 1)[0]
+    chosen_device = first_device(device)
     # this module imports torch, which takes seconds: a wrong request was refused above
     from bench.study.evaluate_imported import evaluate as evaluate_imported
 

@@ -60,7 +60,7 @@ def predict(
     from bench.cli.progress_bars import choose_display
     from bench.runs.image_paths import images_of
     from bench.runs.model_reference import check_reference
-    from bench.system.devices import check_device, choose_devices, require_device
+    from bench.system.devices import check_device, first_device, require_device
 
     check_rule(at)
     check_device(device)
@@ -71,7 +71,7 @@ def predict(
     from bench.runs.new_images import infer
 
     with choose_display(quiet) as display:
-        stored = load_model(model, store, choose_devices(device, 1, 1)[0], trust=trust)
+        stored = load_model(model, store, first_device(device), trust=trust)
         learned = stored.learned
         for name in finding or ():
             if name not in learned:

@@ -202,7 +202,7 @@ class GoldenOutputs:
         fitted = np.stack([to_geometry(image, geometry(given.facts)) for image in self.images])
         device = next(iter(network.parameters()), torch.zeros(0)).device
         x_NCHW = declared_normalization(given)(torch.from_numpy(255 - fitted if inverted else fitted).to(device))
-        with ExactFloat32():  # else a GPU rounds the inputs of convolutions to 10 bits (TF32)
+        with ExactFloat32():
             output_NO, _ = network.outputs_and_features(x_NCHW)
         indices = [network.declared.output_index[finding] for finding in self.columns]
         chosen: Array = output_NO[:, indices].double().cpu().numpy()

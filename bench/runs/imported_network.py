@@ -192,20 +192,20 @@ def _with_weights(network: nn.Module, declared: Declared) -> nn.Module:
 
 
 def _export(declared: Declared, trust: bool, device: torch.device) -> nn.Module:
+    from torch.export.passes import move_to_device_pass
+
     path, where = declared.files["file"], f"{declared.where}: model.export"
     if not trust:
         what = "opening a torch.export file can run code from the file"
         fix = "give --trust if you trust the author of the file; otherwise use an ONNX file or safetensors"
         raise SetupError(what, where, fix)
-    from torch.export.passes import move_to_device_pass
-
     try:
         exported = torch.export.load(path)
     except Exception as error:  # torch passes on the errors of its parsers, of any class
         raise SetupError(
             f"torch cannot open the file: {error}", where, "export it again with this version of torch"
         ) from error
-    # `Module.to` would leave behind the tensors that the network makes in a pass
+    # `Module.to` would not move the tensors that the network makes in its forward pass
     network: nn.Module = move_to_device_pass(exported, device).module()
     # an exported module cannot switch between training and evaluation, so `train` must do nothing
     network.train = lambda _=True: network  # type: ignore[assignment, method-assign]

@@ -69,6 +69,11 @@ def choose_devices(device: str, workers: int, threads: int, per_device: int = 0)
     return ["cpu"] * (per_device or max(1, workers // threads))
 
 
+def first_device(device: str) -> str:
+    """Return the device of a single run: `auto` and `cuda` become the first GPU or the CPU. Raises SetupError as `choose_devices`."""
+    return choose_devices(device, 1, 1)[0]
+
+
 def memory_of(device: str) -> int:
     """Return the memory of a GPU in bytes, 0 for the CPU."""
     if not device.startswith("cuda"):

@@ -56,7 +56,7 @@ def launched_group(job: Job, trains: bool, device: torch.device) -> Iterator[Dat
     threading.Thread(target=_watch, args=(job, children, finished), daemon=True).start()
     try:
         yield DataParallelGroup.join(0, size, HOST, store.port, device)
-        dist.destroy_process_group()  # the children do the same: with NCCL, this call returns when all processes make it
+        dist.destroy_process_group()  # the children do the same; with NCCL, each process waits here for all others
         finished.set()
         for child in children:
             if child.wait():

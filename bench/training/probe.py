@@ -186,6 +186,7 @@ def probe_logits(network: Network, feature_ND: NDArray[np.float32]) -> NDArray[n
     (head,) = output_layers(network)
     if isinstance(head, PromptHead):
         with torch.inference_mode():
+            # a copy, because `cpu` moves the layer itself
             zero_shot: NDArray[np.float32] = deepcopy(head).cpu()(torch.from_numpy(feature_ND)).numpy()
         return zero_shot
     layer = output_layer(network)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.browser.visit import FLAGS, SHARED, Visit, chromium
+from tests.browser.visit import FLAGS, ONE_PROCESS, Visit, chromium
 
 HERE = Path(__file__).parent
 _to_close = ExitStack()
@@ -22,7 +22,7 @@ def browser():
         _close()
     if not _running:
         driver = _to_close.enter_context(playwright.sync_playwright())
-        _running.append(driver.chromium.launch(executable_path=path, args=[*FLAGS, SHARED]))
+        _running.append(driver.chromium.launch(executable_path=path, args=[*FLAGS, ONE_PROCESS]))
         _to_close.callback(_running[0].close)
     return _running[0]
 

@@ -73,6 +73,7 @@ def test_two_models_side_by_side_fit_a_phone(browser, address):
         page.get_by_text("How well this model does").wait_for(timeout=SLOW)
         page.get_by_test_id("stExpandSidebarButton").click()
         page.get_by_text("Synthetic sample", exact=True).click()
+        page.get_by_test_id("stImage").locator("img").first.wait_for(timeout=SLOW)  # a later answer closes an open list
         page.get_by_test_id("stSelectbox").filter(has_text="Compare with").locator("input").click()
         page.get_by_role("option").first.click()
         page.get_by_test_id("stSidebarCollapseButton").locator("button").click()

@@ -41,7 +41,7 @@ def test_all_charts_are_drawn_without_a_word_on_the_console_and_without_a_reques
 def test_every_text_has_enough_contrast(browser, pages):
     with Visit(browser, pages / "many.html") as visit:
         for width, scheme in product((360, 1440), ("light", "dark")):
-            visit.show(width, 900, scheme)
+            visit.show(width, scheme)
             assert visit.page.evaluate(CONTRAST) == [], (width, scheme)
 
 

@@ -91,12 +91,15 @@ def test_titles_are_short_and_the_menu_has_the_headings_of_the_sections(browser,
 
 def test_every_mark_of_a_figure_can_be_seen(browser, few):
     with Visit(browser, few) as visit:
+        for scheme in ("dark", "light"):
+            visit.show(1440, scheme)
+            assert visit.page.evaluate(CONTRAST_OF_MARKS) == [], scheme
         visit.page.locator("#rank .c-run a").first.click()
         visit.page.wait_for_selector("#drawer .panels")
         for css in (".cv-mean", ".bd-external", ".area"):
             assert visit.page.locator(f"#drawer {css}").count()
         for scheme in ("light", "dark"):
-            visit.show(1440, 900, scheme)
+            visit.show(1440, scheme)
             assert visit.page.evaluate(CONTRAST_OF_MARKS) == [], scheme
 
 

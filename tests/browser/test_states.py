@@ -28,10 +28,10 @@ def folder(tmp_path_factory):
 
 @pytest.mark.parametrize("name", list(STATES))
 def test_every_state_is_silent_fits_and_can_be_read(browser, folder, name):
-    with Visit(browser, folder / f"{name}.html", 360) as visit:
+    with Visit(browser, folder / f"{name}.html", 360, color_scheme="dark") as visit:
         wait_until(visit.page, "!document.querySelector('#rank[data-unfinished]')")
         for width, scheme in ((360, "dark"), (1440, "light")):
-            visit.show(width, 900, scheme)
+            visit.show(width, scheme)
             assert visit.page.evaluate("document.documentElement.scrollWidth") <= width
             assert visit.page.evaluate(TOO_WIDE, width) == []
             assert visit.page.evaluate(CONTRAST) == []

@@ -13,7 +13,7 @@ FLAGS = [
     "--disable-component-update",
     "--disable-sync",
 ]
-SHARED = "--process-per-site"  # the flag that `shared_context` needs
+ONE_PROCESS = "--process-per-site"  # not one of FLAGS: benchmarks open each page in a new process
 _contexts = {}  # {(browser, whether scripts run): context}
 
 CONTRAST = """() => {
@@ -44,8 +44,9 @@ def chromium():
 def shared_context(browser, java_script_enabled: bool):
     """Return the context in which a browser opens all its visits, with or without scripts.
 
-    A first tab stays open there. With the flag SHARED, the process of this tab then shows all files, and keeps the
-    compiled scripts of a file: another visit of the same file takes a second less. Pages store nothing that a later visit could see.
+    One tab of the context stays open. If the browser has the flag ONE_PROCESS, the process of this tab shows all files. It keeps
+    the compiled scripts of a file, so another visit of this file takes a second less. Pages store nothing that a later visit
+    could see.
     """
     key = (browser, java_script_enabled)
     if key not in _contexts:
@@ -67,7 +68,7 @@ class Visit:
         self, browser, file: Path | str, width=1440, height=900, color_scheme="light", java_script_enabled=True
     ):
         self.page = shared_context(browser, java_script_enabled).new_page()
-        self.show(width, height, color_scheme)
+        self.show(width, color_scheme, height)
         self.said, self.asked = [], []
         self.page.on("console", lambda m: self.said.append(m.text))
         self.page.on("pageerror", lambda e: self.said.append(str(e)))
@@ -80,8 +81,8 @@ class Visit:
     def __exit__(self, *_):
         self.page.close()
 
-    def show(self, width: int, height: int, color_scheme: str) -> None:
-        """Give the window a size in CSS pixels, and the page a scheme (`light` or `dark`)."""
+    def show(self, width: int, color_scheme: str, height: int = 900) -> None:
+        """Set the size of the window in CSS pixels, and the color scheme (`light` or `dark`)."""
         self.page.set_viewport_size({"width": width, "height": height})
         self.page.emulate_media(color_scheme=color_scheme)
 

@@ -2,6 +2,7 @@
 
 import warnings
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -25,7 +26,8 @@ META = torch.device("meta")
 
 def test_the_image_of_a_heat_map_is_where_the_network_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store, run = finished_run(tmp_path)
-    own = load(store, run.id).trained
+    stored = load(store, run.id)
+    stored.trained.network.to(META)
     asked: list[Tensor] = []
 
     def heat_maps(network: Network, x_NCHW: Tensor, *_: Any) -> None:
@@ -33,10 +35,9 @@ def test_the_image_of_a_heat_map_is_where_the_network_is(tmp_path: Path, monkeyp
         raise InterruptedError
 
     monkeypatch.setattr(explain_image, "heat_maps", heat_maps)
-    own.network.to(META)
     request = SimpleNamespace(image=np.zeros((90, 80), np.uint8), method="gradcam", stage=None, side=384)
     with pytest.raises(InterruptedError):
-        explain_image._network_maps(own, ["Edema"], request, None)
+        explain_image._maps(replace(stored, device=META), ["Edema"], request)
     assert asked[0].device == META
 
 
