@@ -1,6 +1,7 @@
 """Check the submissions of a board, and collect what its site shows."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -9,18 +10,20 @@ from bench.board.decisions import ACCEPTED, Decision, latest, read
 from bench.board.examine import Examined, Line, examined, passports
 from bench.board.reproductions import Reproduction, reproductions
 from bench.board.rules import Rules
-from bench.board.submission import BUNDLE, Number, Submission, folders, unexpected
+from bench.board.submission import BUNDLE, Number, Submission, find, folders, unexpected
 from bench.board.submit import SIGNERS
 from bench.config.registry import Registry
 from bench.results.read_predictions import SCORING_VERSION
 from bench.results.same_scores import ROUNDING
 from bench.sharing.bundle.sign import signer
+from bench.sharing.bundle.verify import opened
 from bench.store.store import Progress
 from harmonize.errors import ConfigError, CxrError, DatasetError, StoreError
 from reports.page import render
 
 SELF_REPORTED, VERIFIED, RERUN = STATUSES = ("self-reported", "bundle verified", "re-run")
 _FIX = "ask the submitter, or record it: bench decide refused NAME"
+_WRONG = (StoreError, ConfigError, DatasetError)  # what a submission that is not what it states raises
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +82,52 @@ def entries(
     Refused and withdrawn submissions are left out. `pages`: with the report of each bundle as HTML. Raises StoreError for a
     broken chain of decisions, and if the folder of an accepted submission is missing.
     """
+    yield from _checked(_open_submissions(board), board, rules, registry, progress, pages)
+
+
+def check_one(name: str, board: Path, rules: Rules, registry: Registry, progress: Progress) -> None:
+    """Check one submission as `entries` does, also if it was refused or withdrawn before. Raises CxrError if it is wrong.
+
+    The submissions before it are read but not scored, because scoring takes most of the time. If it conflicts with one of
+    them, all are checked: a wrong submission must not make a right one look like its copy.
+    """
+    open_ = _open_submissions(board)
+    if name not in [folder.name for folder, _ in open_]:
+        open_.append((find(board, name), None))
+    number = [folder.name for folder, _ in open_].index(name)
+    before = _Before({}, {})
+    for folder, _ in open_[:number]:
+        with suppress(*_WRONG), opened(folder / BUNDLE, registry, older=True) as other:
+            before.add(folder.name, other.id, fingerprint(other.manifest))
+    folder, decision = open_[number]
+    try:
+        _entry(folder, board, rules, registry, progress, decision, before, False)
+    except _ConflictError:
+        for each in _checked(open_, board, rules, registry, progress, False):
+            if isinstance(each, Broken) and each.name == name:
+                raise each.error from None
+
+
+def _checked(
+    submissions: Sequence[tuple[Path, Decision | None]],
+    board: Path,
+    rules: Rules,
+    registry: Registry,
+    progress: Progress,
+    pages: bool,
+) -> Iterator[Entry | Broken]:
+    """Check submissions, each with its latest decision, and yield them in their order."""
+    before = _Before({}, {})
+    for folder, decision in submissions:
+        try:
+            entry: Entry | Broken = _entry(folder, board, rules, registry, progress, decision, before, pages)
+        except _WRONG as error:
+            entry = Broken(folder.name, error)
+        yield entry
+
+
+def _open_submissions(board: Path) -> list[tuple[Path, Decision | None]]:
+    """Return the folder and the latest decision of each submission that is accepted or waits, in the order of `entries`."""
     decisions = read(board)
     last = latest(decisions)
     place = {decision.submission: number for number, decision in enumerate(decisions) if decision.action == ACCEPTED}
@@ -88,15 +137,34 @@ def entries(
             raise StoreError(f"the accepted submission {name} is missing", str(board), "restore it, or withdraw it")
     open_ = [f for n, f in present.items() if n not in last or last[n].action == ACCEPTED]
     open_.sort(key=lambda folder: (place.get(folder.name, len(decisions)), folder.name))
-    known: dict[str, Fingerprint] = {}
-    ids: dict[str, str] = {}
-    for folder in open_:
-        try:
-            own = last.get(folder.name)
-            entry: Entry | Broken = _entry(folder, board, rules, registry, progress, own, known, ids, pages)
-        except (StoreError, ConfigError, DatasetError) as error:
-            entry = Broken(folder.name, error)
-        yield entry
+    return [(folder, last.get(folder.name)) for folder in open_]
+
+
+class _ConflictError(StoreError):
+    """A submission repeats an earlier one, or has other labels of the same hospital."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Before:
+    """The submissions before another one: name -> fingerprint, and id of the bundle -> name."""
+
+    known: dict[str, Fingerprint]
+    names: dict[str, str]
+
+    def add(self, name: str, bundle: str, content: Fingerprint) -> None:
+        self.known[name], self.names[bundle] = content, name
+
+    def check_bundle(self, bundle: str, where: str) -> None:
+        """Raise _ConflictError for the id of an earlier bundle."""
+        if bundle in self.names:
+            what = f"the bundle is a copy of the submission {self.names[bundle]} under another name"
+            raise _ConflictError(what, where, _FIX)
+
+    def check_content(self, content: Fingerprint, where: str) -> None:
+        """Raise _ConflictError for logits of an earlier submission, and for other labels of one of its hospitals."""
+        for name, other in self.known.items():
+            if problems := differences(content, other, name):
+                raise _ConflictError(problems[0], where, _FIX)
 
 
 def _entry(
@@ -106,13 +174,12 @@ def _entry(
     registry: Registry,
     progress: Progress,
     decision: Decision | None,
-    known: dict[str, Fingerprint],
-    ids: dict[str, str],
+    before: _Before,
     pages: bool,
 ) -> Entry:
-    """Check one submission. `known` and `ids`: fingerprints and bundle ids of those before.
+    """Check one submission, and add it to those before.
 
-    This one is added if it is what it states: otherwise a wrong submission could make a right one look like its copy.
+    It is added only if it is what it states: otherwise a wrong submission could make a right one look like its copy.
     """
     if extra := unexpected(folder):
         raise StoreError(f"the file {extra[0][:100]!r} belongs to no submission", str(folder), _FIX)
@@ -120,9 +187,7 @@ def _entry(
     if decision is not None and decision.bundle != stated.bundle:
         what = f"the bundle was replaced: {decision.bundle[:12]} was accepted, this is {stated.bundle[:12]}"
         raise StoreError(what, str(folder), _FIX)
-    if stated.bundle in ids:
-        what = f"the bundle is a copy of the submission {ids[stated.bundle]} under another name"
-        raise StoreError(what, str(folder), _FIX)
+    before.check_bundle(stated.bundle, str(folder))
     bundle = folder / BUNDLE
     if not bundle.is_file():
         return Entry(folder, stated, stated.numbers, (), (), (), "", (), (), False, "", decision)
@@ -130,15 +195,13 @@ def _entry(
     with examined(bundle, rules, registry, progress) as found:
         _check_stated(stated, found, str(folder))
         own = fingerprint(found.opened.manifest)
-        for name, other in known.items():
-            if problems := differences(own, other, name):
-                raise StoreError(problems[0], str(folder), _FIX)
+        before.check_content(own, str(folder))
         again = tuple(reproductions(folder, found.opened.manifest, board / SIGNERS))
         exposure = tuple(passports(found.opened.manifest))
         page = render(found.tables) if pages else ""
         at_hospitals = tuple(_hospitals(found))
         lines, reasons = found.lines, found.reasons
-        known[folder.name], ids[stated.bundle] = own, folder.name
+        before.add(folder.name, stated.bundle, own)
     return Entry(
         folder, stated, found.numbers, lines, reasons, exposure, signed_by, again, at_hospitals, True, page, decision
     )

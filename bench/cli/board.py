@@ -122,7 +122,7 @@ def decide(
     is checked as `bench board` checks it, and compared with the others.
     """
     from bench.board import decisions
-    from bench.board.check import Broken, entries
+    from bench.board.check import check_one
     from bench.board.rules import Rules
     from bench.board.submission import bundle_id, find
     from bench.cli.progress_bars import choose_display
@@ -138,9 +138,7 @@ def decide(
         bundle = bundle_id(find(board, submission), may_be_unknown=action == decisions.REFUSED)
     if action in (decisions.ACCEPTED, decisions.RESCORED):
         with choose_display(quiet) as display:
-            for each in entries(board, rules, Registry.read(registry), display.progress):
-                if isinstance(each, Broken) and each.name == submission:
-                    raise each.error
+            check_one(submission, board, rules, Registry.read(registry), display.progress)
     made = decisions.append(board, action, submission, bundle, by, why)
     if as_json:
         typer.echo(json.dumps({"action": action, "submission": submission, "bundle": bundle, "hash": made.hash}))

@@ -11,7 +11,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bench.board.examine import passport_problems
+from bench.board.check import check_one
+from bench.board.decisions import append
+from bench.board.examine import examined, passport_problems
+from bench.board.rules import Rules
 from bench.board.site import build
 from bench.config.registry import Registry
 from bench.planning.manifest import Manifest
@@ -133,9 +136,6 @@ def test_3_changed_labels_with_all_hashes_and_scores(board: Path, boards: dict[s
 
 def _computed(folder: Path) -> list[dict[str, Any]]:
     from dataclasses import asdict
-
-    from bench.board.examine import examined
-    from bench.board.rules import Rules
 
     with examined(folder / "bundle.zip", Rules.read(folder.parents[1]), REGISTRY, quiet) as found:
         return [json.loads(json.dumps(asdict(number))) for number in found.numbers]
@@ -274,6 +274,31 @@ def test_12_a_copied_bundle_under_another_name(board: Path, labs: Path, tmp_path
     path.write_bytes(canonical_json(json.loads(path.read_bytes()) | {"bundle": made, "numbers": numbers}))
     what = refused(board)
     assert "are those of the submission lab-a: it is a copy" in what
+
+
+def test_an_acceptance_scores_only_its_submission_unless_it_looks_like_a_copy(
+    board: Path, boards: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scored: list[str] = []
+
+    def counted(bundle: Path, *others: Any) -> Any:
+        scored.append(bundle.parent.name)
+        return examined(bundle, *others)
+
+    def check(name: str) -> list[str]:
+        scored.clear()
+        check_one(name, board, Rules.read(board), REGISTRY, quiet)
+        return scored
+
+    monkeypatch.setattr("bench.board.check.examined", counted)
+    submission = add(board, boards, "b")
+    assert check("lab-b") == ["lab-b"]
+    wrong = shutil.copytree(submission, board / "submissions" / "a-wrong")  # comes before lab-b, with the same bundle
+    restated(wrong, name="a-wrong", numbers=[])
+    assert check("lab-b") == ["lab-a", "a-wrong", "lab-b"]
+    append(board, "refused", "a-wrong", "0" * 64, "M", "other rows than its bundle")
+    with pytest.raises(StoreError, match="copy of the submission lab-b under another name"):
+        check("a-wrong")  # also after its refusal
 
 
 def test_a_wrong_submission_leaves_the_right_ones_on_the_site(
