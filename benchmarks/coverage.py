@@ -241,7 +241,7 @@ def gap(seen: Seen, seed: int, num_patients: int, num_resamples: int) -> None:
         measure(world.draw(name, num_patients, generator), None, settings)
         for world, name in ((INTERNAL, "internal"), (THERE, "there"))
     )
-    components = decompose.of_hospital(internal, [], external, settings, {}, {}, 1)
+    components = decompose.of_hospital(internal, [], external, settings, {}, {})
     for metric, true in planted().items():
         of_metric = components[metric][0]
         sums = [

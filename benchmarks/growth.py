@@ -140,7 +140,7 @@ def hashed(folder: Path) -> str:
     return digest.hexdigest()
 
 
-def scores_and_page(root: Path, threads: int) -> dict[str, float]:
+def scores_and_page(root: Path, processes: int) -> dict[str, float]:
     """Compute the missing scores, write the page, and return the time and memory of both.
 
     The caller starts a new process for this function, so that the numbers include no other work.
@@ -152,7 +152,7 @@ def scores_and_page(root: Path, threads: int) -> dict[str, float]:
 
     manifest = read_manifest(Store.open(root), "large")
     start, cpu_start = time.perf_counter(), cpu()
-    score_all(manifest, lambda *_: None, threads)
+    score_all(manifest, lambda *_: None, processes)
     scoring_end, scoring_cpu, memory = time.perf_counter(), time.process_time(), largest_memory()
     with choose_display(True) as display:
         page = write_report(manifest, None, display.progress)
@@ -172,7 +172,7 @@ def scores_and_page(root: Path, threads: int) -> dict[str, float]:
     }
 
 
-def rebuilt(manifest: Manifest, threads: int, everything: bool) -> tuple[dict[str, float], str]:
+def rebuilt(manifest: Manifest, processes: int, everything: bool) -> tuple[dict[str, float], str]:
     """Compute scores and page again in a new process; return its time and memory, and a hash of the files.
 
     With `everything`, all scores are deleted first. Without `everything`, only the files KEY are deleted, which state the
@@ -186,7 +186,7 @@ def rebuilt(manifest: Manifest, threads: int, everything: bool) -> tuple[dict[st
     for key_file in (root / "scores").glob("*/KEY"):
         key_file.unlink()
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
-        cost = pool.submit(scores_and_page, root, threads).result()
+        cost = pool.submit(scores_and_page, root, processes).result()
     return cost, hashed(root / "scores") + hashed(root / "report")
 
 
@@ -219,7 +219,7 @@ def main() -> None:
     """Measure and print a table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("store", type=Path)
-    for name, default in (("runs", 10), ("images", 25_000), ("width", 1024), ("threads", 2), ("again", 1)):
+    for name, default in (("runs", 10), ("images", 25_000), ("width", 1024), ("processes", 2), ("again", 1)):
         parser.add_argument(f"--{name}", type=int, default=default)
     parser.add_argument("--scan", type=int, default=0)
     options = parser.parse_args()
@@ -232,7 +232,7 @@ def main() -> None:
             print(f"{options.runs} runs x {len(manifest.cohorts)} cohorts x {options.images} images:", flush=True)
             hashes: list[str] = []
             for repetition in range(1 + options.again):
-                cost, content_hash = rebuilt(manifest, options.threads, everything=not repetition)
+                cost, content_hash = rebuilt(manifest, options.processes, everything=not repetition)
                 hashes.append(content_hash)
                 description = "rebuilt, source probes kept" if repetition else "from nothing"
                 print(

@@ -45,7 +45,10 @@ _RENAMED = {
     "AUROC of a replicate, 25,000 images, one core": "AUROC of one bootstrap replicate, 25,000 images, one core",
     "numpy, sorted once": "numpy, scores sorted once",
     "largest memory of nine findings' AUROC, 1,000 replicates, two threads": (
-        "peak memory: AUROC of nine findings, 1,000 replicates, two threads"
+        "peak memory: AUROC of nine findings, 1,000 replicates"
+    ),
+    "peak memory: AUROC of nine findings, 1,000 replicates, two threads": (
+        "peak memory: AUROC of nine findings, 1,000 replicates"
     ),
     "calibration errors of a replicate, all eight": "all eight calibration errors of one bootstrap replicate",
     "the same": "all eight calibration errors of one bootstrap replicate",

@@ -74,12 +74,12 @@ def part(dataset: str, split: str, num: int, run: int) -> ScoredSplit:
     return split_without_logits.of_run((1.2 * label + noise.normal(size=label.shape) - 2).astype(np.float32))
 
 
-def scored(run: int, num_cohorts: int, num: int, settings: Settings, threads: int) -> tuple[RunScores, float, float]:
+def scored(run: int, num_cohorts: int, num: int, settings: Settings) -> tuple[RunScores, float, float]:
     """Return the scores of a run, and the wall-clock and CPU seconds of scoring; the simulation is not counted."""
     splits = [part("internal", "val", max(num // 5, 100), run), part("internal", "test", num, run)]
     splits += [part(f"external{i}", "all", num, run) for i in range(1, num_cohorts)]
     wall, cpu = time.perf_counter(), time.process_time()
-    scores = score_run(f"run{run}", FINDINGS, "internal", splits, settings, threads)
+    scores = score_run(f"run{run}", FINDINGS, "internal", splits, settings)
     return scores, time.perf_counter() - wall, time.process_time() - cpu
 
 
@@ -211,18 +211,18 @@ def pairs(num_runs: int, num: int, num_resamples: int) -> tuple[float, float, fl
 def main() -> None:
     """Measure and print a table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    for name, default in (("runs", 2), ("cohorts", 6), ("images", 25_000), ("resamples", 1000), ("threads", 2)):
+    for name, default in (("runs", 2), ("cohorts", 6), ("images", 25_000), ("resamples", 1000)):
         parser.add_argument(f"--{name}", type=int, default=default)
     options = parser.parse_args()
     settings = Settings(num_resamples=options.resamples)
-    scored(0, 2, 500, Settings(num_resamples=64), options.threads)
+    scored(0, 2, 500, Settings(num_resamples=64))
     rows = []
     for run in range(options.runs):
-        scores, wall, cpu = scored(run, options.cohorts, options.images, settings, options.threads)
+        scores, wall, cpu = scored(run, options.cohorts, options.images, settings)
         rows.append((f"run {run + 1}", round(wall, 2), round(cpu, 2), f"{wall * 100:.0f} s", f"{cpu * 100:.0f} s"))
-    repeated, *_ = scored(options.runs - 1, options.cohorts, options.images, settings, 1)
+    repeated, *_ = scored(options.runs - 1, options.cohorts, options.images, settings)
     print(pd.DataFrame(rows, columns=["", "wall s", "CPU s", "100 runs wall", "100 runs CPU"]).to_string(index=False))
-    print("the same bytes again, on one thread:", fingerprint(scores) == fingerprint(repeated))
+    print("the same bytes again:", fingerprint(scores) == fingerprint(repeated))
     for name, peer, ours, worst in against_loops(options.images, options.resamples):
         print(f"{name}: {peer:.2f} ms per replicate, ours {ours:.4f}, ratio {peer / ours:.0f}, difference {worst:.0e}")
     shared, alone, worst = pairs(100, options.images, options.resamples)

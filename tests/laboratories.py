@@ -72,7 +72,7 @@ def bundle(store: Path, path: Path, *runs: str) -> Path:
     """Export the runs of a store, by default all trained runs."""
     manifest = read_manifest(Store.open(store), "tiny")
     ids = list(runs) or [run["id"] for run in manifest.runs]
-    export(manifest, ids, path, False, Registry.read(), 1, quiet)
+    export(manifest, ids, path, False, Registry.read(), quiet)
     return path
 
 

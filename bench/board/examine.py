@@ -22,7 +22,6 @@ from reports.formatting import is_number, plural
 from reports.schemas.exposure import NO, UNKNOWN
 from reports.tables import Tables
 
-THREADS = 2  # threads for scoring
 OK, MISSING, NOTE = "ok", "missing", "note"
 
 
@@ -62,11 +61,11 @@ def examined(bundle: Path, rules: Rules, registry: Registry, progress: Progress)
     with verifying.opened(bundle, registry, older=True) as opened:
         manifest = opened.manifest
         if opened.about["scoring"] in verifying.COMPARABLE:
-            rows, exact = verifying.verify(opened, THREADS, progress)
+            rows, exact = verifying.verify(opened, progress)
             how = "exactly" if exact else "up to rounding"
             numbers = f"{rows:,} rows of scores computed again from logits and labels: all agree {how}"
         else:
-            score_all(manifest, progress, THREADS)
+            score_all(manifest, progress)
             numbers = f"scored again, because scoring version {opened.about['scoring']} is older than this one"
         runs = [*manifest.runs, *manifest.derived]
         lines = [

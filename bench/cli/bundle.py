@@ -26,8 +26,6 @@ if TYPE_CHECKING:
     from bench.planning.manifest import Manifest
     from bench.sharing.bundle.export import Exported
 
-_THREADS = 2  # threads for scoring
-
 
 SignersOption = Annotated[
     Path | None, typer.Option("--signers", help="Require a valid BUNDLE.sig from a signer in this file.")
@@ -100,7 +98,7 @@ def export(
     ids = _exported_ids(manifest, runs or ())
     with choose_display(quiet) as display:
         bundle = exporting.export(
-            manifest, ids, output, keep_order, Registry.read(registry), _THREADS, display.progress, with_weights, stated
+            manifest, ids, output, keep_order, Registry.read(registry), display.progress, with_weights, stated
         )
     signature = str(signed(output, sign)) if sign is not None else ""
     if as_json:
@@ -209,7 +207,7 @@ def verify(
         raise ConfigError("--key is only valid with --data", "bench verify", "add --data, or omit --key")
     signed_by = signer(bundle, signers) if signers is not None else ""
     with verifying.opened(bundle, Registry.read(registry)) as opened, choose_display(quiet) as display:
-        rows, exact = verifying.verify(opened, _THREADS, display.progress, data)
+        rows, exact = verifying.verify(opened, display.progress, data)
         content = opened.manifest.content
         key_file = key or bundle.with_suffix(".key.parquet")
         data_lines = verifying.check_data(opened, data, key_file) if data is not None else []
@@ -301,13 +299,13 @@ def merge(
             for bundle in bundles:
                 signed_by = signer(bundle, signers) if signers is not None else ""
                 with verifying.opened(bundle, entries) as opened:
-                    verifying.verify(opened, _THREADS, display.progress, data)
+                    verifying.verify(opened, display.progress, data)
                     first = first or dict(opened.manifest.content)
                     merging.add(merged, opened, new_names.get(bundle.name, {}), first, signed_by)
             assert first is not None
             title = f"{first['title']}: {len(bundles)} bundles" if len(bundles) > 1 else str(first["title"])
             manifest = merging.finish(merged, name or str(first["name"]), title, first, cohort or [])
-            scored = score_all(manifest, display.progress, _THREADS)
+            scored = score_all(manifest, display.progress)
         building.chmod(0o755)
         if store.exists():
             store.rmdir()

@@ -71,7 +71,6 @@ def contrast(
     calibrator: str = "none",
     datasets: Sequence[str] = (),
     grid: str | None = None,
-    threads: int = 2,
 ) -> Contrast:
     """Compare two finished runs on the cohorts that both runs predicted, or on the cohorts in `datasets`.
 
@@ -130,7 +129,7 @@ def contrast(
     _check_comparable(scored, key)
     grid_settings = [entry.manifest.settings for entry in planned]
     settings = replace(grid_settings[0], min_count=max(s.min_count for s in grid_settings))
-    table = differences(scored[0], scored[1], key, settings, datasets, threads)
+    table = differences(scored[0], scored[1], key, settings, datasets)
     without_images = [name for name in datasets or shared if name not in set(table["dataset"])]
     if table.empty:
         _refuse_empty(planned, key, without_images)

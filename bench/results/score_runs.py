@@ -5,7 +5,6 @@ Several processes are used if that saves time.
 
 import hashlib
 import multiprocessing
-import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -42,6 +41,7 @@ from bench.store.store import (
     write_table,
 )
 from bench.system.child_processes import end_with_parent
+from bench.system.devices import default_workers
 from harmonize.errors import SetupError
 from reports.schemas.tables import SCHEMAS
 
@@ -51,16 +51,17 @@ if TYPE_CHECKING:
 PROBE_VERSION = 2  # increase this number if a change of the code may change the results of source probes
 PROBED = ("sources", "source_confusion")
 FILES = (*(f"{name}.parquet" for name in FRAMES), REPLICATES)
-WORTH = 40_000_000  # with at least this many bytes of predictions, parallel processes save time
+WORTH = 20_000_000  # with at least this many bytes of predictions for each process, parallel processes save time
+MOST_PROCESSES = 8  # with 150,000 images, a process needs about 1 GB
 
 
 def score_all(
-    manifest: Manifest, progress: Progress, threads: int = 2, say: Callable[[str], None] | None = None
+    manifest: Manifest, progress: Progress, processes: int = 0, say: Callable[[str], None] | None = None
 ) -> list[str]:
     """Score every finished run with missing, outdated or damaged scores; return the ids of all scored runs.
 
-    Large inputs are scored by up to `threads` processes, small inputs by one process with `threads` threads. Both ways
-    write files with the same bytes. `say` is called with a line of text for each run with damaged scores, and with one
+    Large inputs are scored by up to `processes` processes (0: one for each core, at most MOST_PROCESSES), small inputs by this
+    process. Both ways write files with the same bytes. `say` is called with a line of text for each run with damaged scores, and with one
     line for all scores without checksums. Runs of trials that a search does not choose are not scored.
     """
     manifest = with_chosen_runs(manifest)
@@ -71,7 +72,7 @@ def score_all(
             say(line)
     ready = len(done) - len(pending)
     progress("score", ready, len(done))
-    for i, _ in enumerate(_each(manifest, pending, threads), ready + 1):
+    for i, _ in enumerate(_each(manifest, pending, processes), ready + 1):
         progress("score", i, len(done))
     return [run["id"] for run in done]
 
@@ -111,13 +112,15 @@ def _folder(manifest: Manifest, run: Mapping[str, Any]) -> Path:
     return manifest.scores / str(run["id"])
 
 
-def _each(manifest: Manifest, runs: Sequence[Mapping[str, Any]], threads: int) -> Iterator[None]:
+def _each(manifest: Manifest, runs: Sequence[Mapping[str, Any]], processes: int) -> Iterator[None]:
     """Score runs; yield after each run."""
-    num = min(threads, os.cpu_count() or 1, len(runs))
-    if num < 2 or len(runs) * _size(manifest, runs[0]) < WORTH:
+    num = min(processes or min(default_workers(), MOST_PROCESSES), len(runs))
+    if num > 1:
+        num = min(num, len(runs) * _size(manifest, runs[0]) // WORTH)
+    if num < 2:
         labels: dict[tuple[str, str, str], Labels] = {}
         for run in runs:
-            _score(manifest, run, labels, threads)
+            _score(manifest, run, labels)
             yield
         return
     pool = ProcessPoolExecutor(num, multiprocessing.get_context("spawn"), _start_worker, (manifest,))
@@ -149,19 +152,17 @@ def _start_worker(manifest: Manifest) -> None:
 
 
 def _score_in_worker(run: Mapping[str, Any]) -> None:
-    _score(_worker["manifest"], run, _worker["labels"], 1)
+    _score(_worker["manifest"], run, _worker["labels"])
 
 
-def _score(
-    manifest: Manifest, run: Mapping[str, Any], labels: dict[tuple[str, str, str], Labels], threads: int
-) -> None:
+def _score(manifest: Manifest, run: Mapping[str, Any], labels: dict[tuple[str, str, str], Labels]) -> None:
     """Score one run and write its tables. `labels` is a cache of cohort labels that all runs share."""
     with threadpool_limits(1):  # one thread, because matrix libraries with more threads add numbers in another order
-        _write(manifest, run, *_compute(manifest, run, labels, threads))
+        _write(manifest, run, *_compute(manifest, run, labels))
 
 
 def _compute(
-    manifest: Manifest, run: Mapping[str, Any], labels: dict[tuple[str, str, str], Labels], threads: int
+    manifest: Manifest, run: Mapping[str, Any], labels: dict[tuple[str, str, str], Labels]
 ) -> tuple["RunScores", dict[str, pd.DataFrame]]:
     """Return the scores of a run, and {name: table} of further tables: diagnostics, histograms, mappings, source probes."""
     from bench.scoring.diagnostics import symptoms
@@ -180,7 +181,7 @@ def _compute(
     settings = replace(manifest.settings, selection=config.selection)
     internal, findings = manifest.content["source"], config.findings
     splits = [without(scored_split, manifest.uncounted(findings), findings) for scored_split in splits]
-    result = score_run(run["id"], findings, internal, splits, settings, threads, unlearnt)
+    result = score_run(run["id"], findings, internal, splits, settings, unlearnt)
     predicted_splits = splits
     if run.get("kind") == KIND:
         predicted_splits = [without(scored_split, unlearnt, findings) for scored_split in splits]
@@ -197,7 +198,7 @@ def _compute(
         row
         for scored_split, measured in zip(splits, measurements, strict=True)
         if scored_split.dataset != internal and scored_split.patient_groups
-        for row in sensitivity(run["id"], scored_split, findings, settings, threads, measured)
+        for row in sensitivity(run["id"], scored_split, findings, settings, measured)
     ]
     extra = {
         **_probe(manifest, run, splits),

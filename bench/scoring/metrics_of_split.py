@@ -309,7 +309,6 @@ def measure(
     scored: ScoredSplit,
     points: OperatingPoints | None,
     settings: Settings,
-    num_threads: int = 1,
     only: Key | None = None,
 ) -> SplitMetrics:
     """Compute all metrics of a split.
@@ -339,47 +338,39 @@ def measure(
     value = {key: np.full(num_findings, np.nan) for key in request.names()}
     replicates = {key: np.empty((num_findings, request.num(key, resamples))) for key in value}
     logit = np.asfortranarray(scored.logit)
-    columns: dict[int, Column] = {}
-    probabilities: dict[int, dict[str, BinnedProbabilities]] = {}
-    passes: dict[int, _Pass] = {}
-    decided: dict[int, DecisionCounts | None] = {}
-
-    def begin(k: int) -> None:
-        """Sort the images of a finding and prepare its metrics."""
-        column = columns[k] = Column.of(resamples.patient, label[:, k], logit[:, k])
-        probabilities[k] = {
+    columns = [Column.of(resamples.patient, label[:, k], logit[:, k]) for k in range(num_findings)]
+    probabilities = [
+        {
             name: BinnedProbabilities.of(_probability(column, name, points, k), settings.bins)
             for name in request.calibrators
         }
-        passes[k] = request.start(column, threshold[:, k], probabilities[k], resamples, settings.bins, k)
-
-    def fill(tile: int) -> None:
-        """Compute the metrics of all findings for one tile (a group of replicates), while its weights are in the processor's cache."""
+        for k, column in enumerate(columns)
+    ]
+    passes = [
+        request.start(column, threshold[:, k], probabilities[k], resamples, settings.bins, k)
+        for k, column in enumerate(columns)
+    ]
+    for tile in range(len(resamples.weight)):
         weight = resamples.tile(tile)
-        for k in range(num_findings):
-            passes[k].fill(tile, weight)
-
-    def end(k: int) -> None:
-        """Store the values and replicates of a finding."""
-        numbers, decided[k] = passes[k].numbers()
+        for one in passes:  # all findings, while the weights of this tile (64 replicates) are in the processor's cache
+            one.fill(tile, weight)
+    decided: list[DecisionCounts | None] = []
+    for k, one in enumerate(passes):
+        numbers, of_decisions = one.numbers()
+        decided.append(of_decisions)
         for key, replicates_KB in replicates.items():
             if key in numbers:
                 value[key][k], replicates_KB[k] = numbers[key][0], numbers[key][1:]
             else:
                 value[key][k], replicates_KB[k] = np.nan, np.nan
-
-    for step, num in ((begin, num_findings), (fill, len(resamples.weight)), (end, num_findings)):
-        bootstrap.run_in_threads(step, num, num_threads)
     for entry in (e for e in settings.custom_metrics if only in {None, Key(e.name)}):
         outputs = scored.logit if entry.facts["given"] == "logit" else sigmoid(scored.logit)
         value[Key(entry.name)], replicates[Key(entry.name)] = custom_metrics.measure(entry, label, outputs, resamples)
     if only is not None and only not in value:
         raise KeyError(f"no metric {only}")
-    columns_K = tuple(columns[k] for k in range(num_findings))
-    probabilities_K = tuple(probabilities[k] for k in range(num_findings))
-    decided_K = tuple(calls for _, calls in sorted(decided.items()) if calls is not None)
+    decided_K = tuple(of_decisions for of_decisions in decided if of_decisions is not None)
     return SplitMetrics(
-        scored, label, resamples, counts, value, replicates, threshold, columns_K, probabilities_K, decided_K
+        scored, label, resamples, counts, value, replicates, threshold, tuple(columns), tuple(probabilities), decided_K
     )
 
 

@@ -73,7 +73,6 @@ def score_run(
     internal: str,
     scored_splits: Sequence[ScoredSplit],
     settings: Settings | None = None,
-    num_threads: int = 1,
     unlearned: Sequence[str] = (),
 ) -> RunScores:
     """Compute all scores of a run, from several splits of the cohort `internal` and one split of every other cohort.
@@ -83,8 +82,8 @@ def score_run(
     compared. The finding "core" is the mean over the findings that the internal test split and every hospital score.
     Without the split `val` of the internal cohort, thresholds and calibrators are NaN. Without the split `test` of the
     internal cohort, there are no gaps. If the internal cohort is a pool, its scores are means over its hospitals, and each
-    hospital also has a split of its own, such as "test:mimic". `num_threads` does not change values; the order of the
-    images changes values only by rounding errors.
+    hospital also has a split of its own, such as "test:mimic". The order of the images changes values only by rounding
+    errors.
     Raises ValueError for a repeated split, two splits of an external cohort, logits that do not match the findings, and
     a cohort named "external".
     """
@@ -95,7 +94,7 @@ def score_run(
     points = OperatingPoints.choose(val, len(findings), settings.min_count)
     measured, of_hospitals = [], list[SplitMetrics]()  # of each split; of each hospital in the splits of a pool
     for scored in scored_splits:
-        of_split, *parts = measure_hospitals(scored, None if scored is val else points, settings, num_threads)
+        of_split, *parts = measure_hospitals(scored, None if scored is val else points, settings)
         measured.append(of_split)
         of_hospitals += parts
     test = next((split for split in measured if (split.scored.dataset, split.scored.split) == (internal, "test")), None)
@@ -166,7 +165,6 @@ def score_run(
             [brief[split.scored.name] for split in external],
             auroc_gaps,
             settings,
-            num_threads,
         )
         if test
         else []
@@ -176,7 +174,7 @@ def score_run(
     subgroup_rows = [
         row
         for split in headline
-        for row in subgroups.rows(run_id, findings, brief[split.scored.name], threshold, settings, num_threads)
+        for row in subgroups.rows(run_id, findings, brief[split.scored.name], threshold, settings)
     ]
     curve_rows = [row for split in headline for row in curves.rows(run_id, findings, split)]
     estimates = _estimates(run_id, findings, val, points, headline, external, settings)

@@ -10,6 +10,7 @@ Shapes: N images, K findings, G groups, A attributes, C columns of a table, B re
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -64,7 +65,6 @@ def rows(
     measured: SplitMetrics,
     threshold: Array,
     settings: Settings,
-    num_threads: int = 1,
 ) -> list[Row]:
     """Build the rows of the table `subgroups`.
 
@@ -85,7 +85,7 @@ def rows(
         slices[attribute] = slice(num, num + len(names_of_groups))
         num += len(names_of_groups)
     code = patient_groups.codes
-    tables = _findings(measured, columns, names, threshold, code, settings, num_threads)
+    tables = _findings(measured, columns, names, threshold, code, settings)
     for table in tables:
         for group_slice in slices.values():
             _add_macro(table, group_slice)
@@ -166,6 +166,16 @@ def _add_macro(table: _Table, groups: slice) -> None:
             sizes[:4, g, -1], sizes[4, g, -1] = sizes[:4, g, common].min(-1), len(common)
 
 
+def _group_walk(
+    measured: SplitMetrics, k: int, threshold_1: Array, code: Codes, num_groups: int
+) -> bootstrap.GroupWalk:
+    """Return the walk over the images of a finding, sorted by group, then by falling score. threshold_1 [1]: NaN for no threshold."""
+    column = measured.columns[k]
+    cut = 0 if np.isnan(threshold_1[0]) else int(column.reaching(threshold_1)[0])
+    start = measured.scored.cached(("groups begin", k, num_groups), lambda: column.starts(code, num_groups))
+    return bootstrap.GroupWalk.empty(measured.resamples, column.by_group(code, start, cut))
+
+
 def _findings(
     measured: SplitMetrics,
     finding_indices: Sequence[int],
@@ -173,7 +183,6 @@ def _findings(
     threshold: Array,
     code: Codes,
     settings: Settings,
-    num_threads: int,
 ) -> list[_Table]:
     """Compute AUROC, false negative rate and false positive rate of each finding in each group.
 
@@ -187,55 +196,34 @@ def _findings(
     sizes = np.zeros((5, *shape), np.int64)
     sizes[4, :, :-1] = 1
     counts = measured.counts
-    walks: dict[int, bootstrap.GroupWalk] = {}
-
-    def begin_finding(c: int) -> None:
-        """Sort the images of a finding by group, then by falling score."""
-        k, finding_threshold = finding_indices[c], threshold[finding_indices[c]]
-        column = measured.columns[k]
-        cut = 0 if np.isnan(finding_threshold) else int(column.reaching(threshold[k : k + 1])[0])
-        start = scored.cached(("groups begin", k, shape[0]), lambda: column.starts(code, shape[0] - 1))
-        walks[c] = bootstrap.GroupWalk.empty(resamples, column.by_group(code, start, cut))
-
-    def fill_tile(tile: int) -> None:
-        """Compute one tile (64 replicates) of all findings, while the tile's weights are in the processor's cache."""
+    walks = [_group_walk(measured, k, threshold[k : k + 1], code, shape[0] - 1) for k in finding_indices]
+    for tile in range(len(resamples.weight)):
         weight = resamples.tile(tile)
-        for c in range(len(finding_indices)):
-            walks[c].fill(tile, weight)
-
-    def end_finding(c: int) -> None:
-        """Store the values, replicates and sizes of a finding."""
-        k, finding_threshold = finding_indices[c], threshold[finding_indices[c]]
+        for walk in walks:  # all findings, while the weights of this tile (64 replicates) are in the processor's cache
+            walk.fill(tile, weight)
+    for c, (k, walk) in enumerate(zip(finding_indices, walks, strict=True)):
         sizes[:4, 0, c] = counts.n[k], counts.num_positive[k], counts.num_negative[k], counts.num_patients[k]
         # index 0 is the group of all images, whose rates `measured` already contains
         for name, opposite in (("fnr", "sensitivity"), ("fpr", "specificity")):
             key = Key(opposite, operating_point=settings.threshold)
             value[name][0, c], replicates[name][0, c] = 1 - measured.value[key][k], 1 - measured.replicates[key][k]
-        parted = walks[c].images
         patients, fewest_of_class = scored.cached(
-            ("patients of groups", k), lambda: parted.patients(resamples.num_patients)
+            ("patients of groups", k), partial(walk.images.patients, resamples.num_patients)
         )
-        tallies = parted.tallied()
+        tallies = walk.images.tallied()
         sizes[:4, 1:, c] = tallies.num, tallies.num_positive, tallies.num - tallies.num_positive, patients
-        auroc, counts_in_replicates = walks[c].results(resamples.num)
+        auroc, counts_in_replicates = walk.results(resamples.num)
         large_groups = np.flatnonzero(fewest_of_class >= settings.min_count)
         value["auroc"][1 + large_groups, c] = tallies.auroc[large_groups]
         replicates["auroc"][1 + large_groups, c] = auroc[large_groups]
-        if np.isnan(finding_threshold):
-            return
+        if np.isnan(threshold[k]):
+            continue
         negative = tallies.num - tallies.num_positive
         sample = np.stack([tallies.reached, np.stack([negative, tallies.num_positive])]).transpose(2, 0, 1)[..., None]
         reached, totals = np.concatenate([sample, counts_in_replicates], -1)[large_groups].transpose(1, 2, 0, 3)
         for name, correct, total in (("fnr", reached[1], totals[1]), ("fpr", totals[0] - reached[0], totals[0])):
             rate = 1 - bootstrap.divide(correct, total)
             value[name][1 + large_groups, c], replicates[name][1 + large_groups, c] = rate[:, 0], rate[:, 1:]
-
-    for work, num in (
-        (begin_finding, len(finding_indices)),
-        (fill_tile, len(resamples.weight)),
-        (end_finding, len(finding_indices)),
-    ):
-        bootstrap.run_in_threads(work, num, num_threads)
     return [
         _Table(
             name,

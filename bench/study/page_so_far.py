@@ -157,8 +157,8 @@ def _end(*_: object) -> None:
 
 
 def _score(manifest: Manifest, _: bool) -> None:
-    """Score, with normal priority, because the scores are needed in any case. At the end of the command, only one core would work."""
-    score_all(manifest, lambda *_: None)
+    """Score, with normal priority, because the scores are needed in any case. One process, because other cores train."""
+    score_all(manifest, lambda *_: None, 1)
 
 
 def _report(manifest: Manifest, with_images: bool) -> None:

@@ -145,7 +145,7 @@ def test_a_run_that_somebody_else_trained_again_is_re_run(labs: Path, tmp_path: 
     own = folder / "submissions" / "lab-a"
     sign(own / "bundle.zip", tmp_path / "lab-a")
     with opened(own / "bundle.zip", REGISTRY) as found:
-        verify(found, 1, quiet)
+        verify(found, quiet)
         run = found.manifest.runs[0]["id"]
         scores = ScoresFolder(found.manifest.scores / run).table("scores")
     scores = scores[scores["subgroup"] == "all"]

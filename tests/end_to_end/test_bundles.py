@@ -46,7 +46,7 @@ def quiet(what: str, done: int, total: int) -> None:
 def write(store: Path, path: Path, *runs: str, keep_order: bool = False) -> Path:
     manifest = read_manifest(Store.open(store), None)
     ids = list(runs) or [run["id"] for run in manifest.runs]
-    exporting.export(manifest, ids, path, keep_order, Registry.read(), 2, quiet)
+    exporting.export(manifest, ids, path, keep_order, Registry.read(), quiet)
     return path
 
 
@@ -72,7 +72,7 @@ def members(bundle: Path, folder: Path) -> Path:
 
 def verified_rows(bundle: Path) -> int:
     with opened(bundle, Registry.read()) as found:
-        return verify(found, 1, quiet)[0]
+        return verify(found, quiet)[0]
 
 
 def test_scores_from_a_bundle_in_kept_order_equal_the_store_exactly(bundles: dict[str, Path], tmp_path: Path) -> None:

@@ -324,7 +324,7 @@ def bundle(manifest: Manifest, tmp_path_factory: pytest.TempPathFactory) -> Path
     """A bundle with weights."""
     path = tmp_path_factory.mktemp("bundle") / "ours.zip"
     ids = [row["id"] for row in manifest.derived if row["name"] == "both views" or row["kind"] == "panel"]
-    export(manifest, ids, path, True, Registry.read(), 1, lambda *_: None, with_weights=True)
+    export(manifest, ids, path, True, Registry.read(), lambda *_: None, with_weights=True)
     return path
 
 

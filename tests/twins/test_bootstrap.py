@@ -191,10 +191,10 @@ def test_errors_of_eleven_findings_equal_those_of_each_finding_alone() -> None:
         "external", "test", "report", np.array([f"i{i}" for i in range(num)], object), patient, logit, state
     )
     settings = Settings(num_resamples=FOR_DETAIL + 70, min_count=1)
-    found = [measure(split, None, settings, threads) for threads in (0, 1, 40)]
-    resamples = found[0].resamples
-    expected = calibration_errors.calibration_metrics(resamples, found[0].label, sigmoid(logit))
-    points = reliability.rows("r", [f"finding {k}" for k in range(num_findings)], found[0], 15)
+    found = measure(split, None, settings)
+    resamples = found.resamples
+    expected = calibration_errors.calibration_metrics(resamples, found.label, sigmoid(logit))
+    points = reliability.rows("r", [f"finding {k}" for k in range(num_findings)], found, 15)
     rows = [np.flatnonzero(state[:, k] >= 0) for k in range(num_findings)]
     images = (
         np.concatenate([array[rows[k], k] if array.ndim > 1 else array[rows[k]] for k in range(num_findings)])
@@ -202,12 +202,11 @@ def test_errors_of_eleven_findings_equal_those_of_each_finding_alone() -> None:
     )
     pooled = np.array([row[4:] for row in points if row[3] == "pooled"], np.float64)
     np.testing.assert_allclose(pooled, np.array(reliability.curve(*images, 15), np.float64), rtol=1e-12)
-    for measured in found:
-        for name in ("brier", "ece", "nll"):
-            drawn = measured.replicates[Key(name, "none")]
-            np.testing.assert_allclose(drawn, expected[name][:, : drawn.shape[1]], rtol=0, atol=1e-12)
-            assert np.isnan(drawn[3]).all()
-            assert np.isfinite(drawn[10]).all()
+    for name in ("brier", "ece", "nll"):
+        drawn = found.replicates[Key(name, "none")]
+        np.testing.assert_allclose(drawn, expected[name][:, : drawn.shape[1]], rtol=0, atol=1e-12)
+        assert np.isnan(drawn[3]).all()
+        assert np.isfinite(drawn[10]).all()
 
 
 def test_the_equal_mass_error_keeps_the_bins_of_the_sample_in_every_replicate() -> None:
@@ -244,17 +243,6 @@ def test_calls_equal_the_loop_for_thresholds_in_any_order() -> None:
             expected = plain_loop(metric, resamples, label, called)
             expected[np.isnan(threshold[rule])] = np.nan
             np.testing.assert_allclose(found[name][rule], expected, rtol=0, atol=1e-12)
-
-
-def test_threads_change_nothing() -> None:
-    patient, label, score = cohort(4)
-    resamples = Resamples.draw(patient, 100, "twin")
-    for one, three in zip(
-        bootstrap.rank_metrics(resamples, label, score),
-        bootstrap.rank_metrics(resamples, label, score, num_threads=3),
-        strict=True,
-    ):
-        np.testing.assert_array_equal(one, three)
 
 
 def test_counts_beyond_32_bits_stay_exact() -> None:

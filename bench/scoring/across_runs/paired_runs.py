@@ -88,7 +88,6 @@ def differences(
     key: Key,
     settings: Settings,
     datasets: Sequence[str] = (),
-    num_threads: int = 1,
 ) -> pd.DataFrame:
     """Compare one metric of two runs; return a table with the columns COLUMNS.
 
@@ -106,7 +105,7 @@ def differences(
     findings = shared_findings(first, second)
     comparable = bool(findings) and (key != GAP or first.internal == second.internal)
     metric = AUROC if key == GAP else key
-    pairs = list(_pairs(first, second, findings, metric, settings, num_threads, datasets)) if comparable else []
+    pairs = list(_pairs(first, second, findings, metric, settings, datasets)) if comparable else []
     rows = _gap_rows(findings, pairs) if key == GAP else _rows(findings, pairs, key)
     rows = [row for row in rows if not datasets or row[0] in datasets]
     table = pd.DataFrame(rows, columns=[name for name in COLUMNS if name not in {"p_holm", "p_bh"}])
@@ -134,7 +133,6 @@ def _pairs(
     findings: Sequence[str],
     key: Key,
     settings: Settings,
-    num_threads: int,
     datasets: Sequence[str],
 ) -> Iterator[Pair]:
     """Yield each split that both runs have, scored on the images that both runs have.
@@ -170,7 +168,7 @@ def _pairs(
                 scored_second, split=name, state=scored_first.state, patient_id=scored_first.patient_id
             )
             metrics = [
-                measure_hospitals(scored, operating_points, settings, num_threads, key)
+                measure_hospitals(scored, operating_points, settings, key)
                 for scored, operating_points in zip((scored_first, scored_second), points, strict=True)
             ]
             measured = list(zip(*metrics, strict=True))

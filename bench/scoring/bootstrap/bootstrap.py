@@ -3,14 +3,13 @@
 A column has the labels and scores of one finding of one run. The images of a column are sorted once. Then each pass
 ("walk") over the sorted images computes a tile: 64 replicates, each with its own weights (how often each patient was
 drawn). Counts are integers, exact in float64 up to 2^53, so ties and the order of the images cause no rounding errors.
-Results do not depend on the number of threads. A cut is a number of images: the images before the cut are those with
+A cut is a number of images: the images before the cut are those with
 the highest scores, such as all positive calls.
 Shapes: N images, C columns, B replicates, T tiles (groups of LANES = 64 replicates), Q cuts, G groups, R thresholds, V values.
 label_NC int8: 1 and 0; an image with any other label is ignored in its column.
 """
 
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Self
 
@@ -26,16 +25,6 @@ Labels = NDArray[np.int8]
 Scores = NDArray[np.floating]
 
 CALL_METRICS = ("f1", "precision", "sensitivity", "specificity", "npv")
-
-
-def run_in_threads(work: Callable[[int], None], num: int, num_threads: int) -> None:
-    """Call `work` with 0, 1, ..., num - 1: in this order with one thread, in any order with several threads."""
-    if num_threads <= 1 or num <= 1:
-        for index in range(num):
-            work(index)
-    else:
-        with ThreadPoolExecutor(num_threads) as pool:
-            list(pool.map(work, range(num)))
 
 
 class ColumnMetrics(NamedTuple):
@@ -146,7 +135,7 @@ def group_metrics(resamples: Resamples, images: GroupedImages) -> tuple[Array, A
     return walk.results(resamples.num)
 
 
-def rank_metrics(resamples: Resamples, label_NC: Labels, score_NC: Scores, num_threads: int = 1) -> tuple[Array, Array]:
+def rank_metrics(resamples: Resamples, label_NC: Labels, score_NC: Scores) -> tuple[Array, Array]:
     """Compute AUROC and AUPRC, [C, B] each, of the C columns of label_NC and score_NC in B replicates.
 
     A column has the labels and scores of one finding of one run. In a replicate without a class, the metrics are NaN.
@@ -154,11 +143,8 @@ def rank_metrics(resamples: Resamples, label_NC: Labels, score_NC: Scores, num_t
     """
     shape = (label_NC.shape[1], resamples.num)
     auroc, auprc = np.full(shape, np.nan), np.full(shape, np.nan)
-
-    def work(k: int) -> None:
+    for k in range(shape[0]):
         auroc[k], auprc[k], _ = column_metrics(resamples, Column.of(resamples.patient, label_NC[:, k], score_NC[:, k]))
-
-    run_in_threads(work, shape[0], num_threads)
     return auroc, auprc
 
 
@@ -220,9 +206,7 @@ def cuts_of(column: Column, threshold_R: Array) -> tuple[list[int], NDArray[np.i
     return rules, np.append(column.reaching(threshold_R[rules]), len(column.rows))
 
 
-def calls(
-    resamples: Resamples, label_NC: Labels, score_NC: Scores, threshold_RC: Array, num_threads: int = 1
-) -> dict[str, Array]:
+def calls(resamples: Resamples, label_NC: Labels, score_NC: Scores, threshold_RC: Array) -> dict[str, Array]:
     """Compute the CALL_METRICS, [R, C, B] each, at R thresholds for each of C columns in B replicates.
 
     An image is called positive if score >= threshold. Metrics are NaN for a NaN threshold. F1 and sensitivity are NaN without
@@ -230,14 +214,11 @@ def calls(
     """
     num_rules, num_columns = threshold_RC.shape
     out = {name: np.full((num_rules, num_columns, resamples.num), np.nan) for name in CALL_METRICS}
-
-    def work(k: int) -> None:
+    for k in range(num_columns):
         column = Column.of(resamples.patient, label_NC[:, k], score_NC[:, k])
         rules, cut = cuts_of(column, threshold_RC[:, k])
         *called, total = column_metrics(resamples, column, cut).reached
         for rule, called_by_rule in zip(rules, called, strict=True):
             for name, replicates in call_metrics(called_by_rule, total).items():
                 out[name][rule, k] = replicates
-
-    run_in_threads(work, num_columns, num_threads)
     return out

@@ -16,7 +16,7 @@ from typing import NamedTuple, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.scoring.bootstrap.bootstrap import Labels, Scores, run_in_threads
+from bench.scoring.bootstrap.bootstrap import Labels, Scores
 from bench.scoring.bootstrap.compiled import compiled
 from bench.scoring.bootstrap.kernels import sum_segments
 from bench.scoring.bootstrap.resamples import LANES, Resamples, one_replicate
@@ -36,9 +36,7 @@ Patients = NDArray[np.int32]
 Positive = NDArray[np.bool_]
 
 
-def calibration_metrics(
-    resamples: Resamples, label_NC: Labels, prob_NC: Scores, bins: int = 15, num_threads: int = 1
-) -> dict[str, Array]:
+def calibration_metrics(resamples: Resamples, label_NC: Labels, prob_NC: Scores, bins: int = 15) -> dict[str, Array]:
     """Compute the calibration errors of the C columns of prob_NC (findings) in B replicates: name -> errors [C, B].
 
     `calibration_metrics.errors_of` defines the errors. All replicates use the equal-mass bins of the original images.
@@ -48,8 +46,7 @@ def calibration_metrics(
         raise ValueError("Probabilities of labeled images must be between 0 and 1. Apply a sigmoid to logits first.")
     num_columns, num_tiles = label_NC.shape[1], len(resamples.weight)
     out = {name: np.full((num_columns, resamples.num), np.nan) for name in ERRORS}
-
-    def work(column: int) -> None:
+    for column in range(num_columns):
         rows = labeled_rows(label_NC[:, column])
         rows = rows[np.argsort(-prob_NC[rows, column], kind="stable")]
         probability = BinnedProbabilities.of(np.asarray(prob_NC[rows, column], np.float64), bins)
@@ -63,8 +60,6 @@ def calibration_metrics(
         [by_name] = errors.results(resamples.num)
         for name in ERRORS:
             out[name][column] = by_name[name][1:]
-
-    run_in_threads(work, num_columns, num_threads)
     return out
 
 

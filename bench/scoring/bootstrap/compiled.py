@@ -87,7 +87,7 @@ def _remove_unused(parent: Path, folder: Path) -> None:
 
 
 def compiled(function: Function) -> Function:
-    """Return the compiled function, which threads can run in parallel: it releases Python's interpreter lock.
+    """Return the compiled function. It releases Python's interpreter lock, so other threads, such as the one that renews a lease, go on.
 
     If no folder is writable, each process compiles all functions again, which takes about 15 seconds.
     """

@@ -2,7 +2,7 @@
 
 An image counts as often as its patient was drawn: weight [num_patients, L] uint8. The L replicates are adjacent in
 memory, so the compiler turns the inner loops into vector instructions. There are no array expressions of numpy, which
-take seconds to compile. Sums are added in the order of the images, so results are identical for any number of threads.
+take seconds to compile. Sums are added in the order of the images.
 The kind of an image has two bits: POSITIVE (its label is 1) and LAST_OF_TIE (the next image has a different score). A
 cut is a number of images with the highest scores. A segment is a range of neighboring images.
 Shapes: n images, L replicates, Q cuts, G groups, V values, S segments.

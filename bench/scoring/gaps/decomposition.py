@@ -56,7 +56,6 @@ def rows(
     external: Sequence[SplitMetrics],
     gaps: Sequence[Gap],
     settings: Settings,
-    num_threads: int = 1,
 ) -> list[Row]:
     """Build the rows of the table `decomposition`: each finding and the macro of each hospital, then the mean "external".
 
@@ -70,7 +69,7 @@ def rows(
     macros: dict[str, list[GapComponents]] = {name: [] for name in METRICS}
     for hospital in external:
         dataset = hospital.scored.dataset
-        by_metric = of_hospital(internal, experts, hospital, settings, internal_counts, internal_changes, num_threads)
+        by_metric = of_hospital(internal, experts, hospital, settings, internal_counts, internal_changes)
         for name, by_finding in by_metric.items():
             for k, components in by_finding.items():
                 table_rows += _rows(run_id, dataset, name, findings[k], components)
@@ -97,7 +96,6 @@ def of_hospital(
     settings: Settings,
     internal_counts: CountsCache,
     internal_changes: MappingChanges,
-    num_threads: int,
 ) -> dict[str, dict[int, GapComponents]]:
     """Decompose the gap of one hospital: metric (auroc, auprc, ece) -> index of the finding -> components.
 
@@ -107,23 +105,19 @@ def of_hospital(
     """
     common = np.flatnonzero(np.isfinite(internal.value[AUROC]) & np.isfinite(external.value[AUROC])).tolist()
     of_pool = is_pool(internal.scored.dataset)
-    labels = {} if of_pool else _labels(internal, experts, external, settings, internal_changes, num_threads)
+    labels = {} if of_pool else _labels(internal, experts, external, settings, internal_changes)
 
-    walks: dict[int, tuple[Mix, WeightedWalk]] = {}
-    components_of_finding: dict[int, dict[str, GapComponents]] = {}
-
-    def begin(i: int) -> None:
-        walks[i] = _weighted_walk(internal, external, common[i], settings, internal_counts)
-
-    def fill(tile: int) -> None:
-        """Compute one tile (64 replicates) of all findings, while the tile's weights are in the processor's cache."""
+    walks = {k: _weighted_walk(internal, external, k, settings, internal_counts) for k in common}
+    for tile in range(len(external.resamples.weight)):
         weight = external.resamples.tile(tile)
-        for _, walk in walks.values():
+        for (
+            _,
+            walk,
+        ) in walks.values():  # all findings, while the weights of these 64 replicates are in the processor's cache
             walk.fill(tile, weight)
-
-    def end(i: int) -> None:
-        k = common[i]
-        components_of_finding[k] = _reweighted(external, k, *walks[i])
+    components_of_finding: dict[int, dict[str, GapComponents]] = {}
+    for k in common:
+        components_of_finding[k] = _reweighted(external, k, *walks[k])
         for name, key in METRICS.items():
             inside, outside = (Estimate(float(s.value[key][k]), s.replicates[key][k]) for s in (internal, external))
             components = components_of_finding[k][name]
@@ -132,9 +126,6 @@ def of_hospital(
             reason = "measured for AUROC only" if name != "auroc" else OF_POOL if of_pool else SAME_LABELS
             components["labels"] = labels[k] if name == "auroc" and k in labels else unknown(replicates, reason)
             components["remainder"] = remainder(components)
-
-    for step, num in ((begin, len(common)), (fill, len(external.resamples.weight)), (end, len(common))):
-        bootstrap.run_in_threads(step, num, num_threads)
     return {name: {k: components_of_finding[k][name] for k in common} for name in METRICS}
 
 
@@ -185,7 +176,6 @@ def _labels(
     external: SplitMetrics,
     settings: Settings,
     internal_changes: MappingChanges,
-    num_threads: int,
 ) -> dict[int, GapComponent]:
     """Compute the component "labels" of the AUROC gap: index of the finding -> component.
 
@@ -204,8 +194,8 @@ def _labels(
     no_change = Estimate(0.0, np.zeros(external.resamples.num))
     for mapping in PREFERRED:
         if mapping not in internal_changes:
-            internal_changes[mapping] = _remap(internal, mapping, settings, num_threads)
-        outside, inside = _remap(external, mapping, settings, num_threads), internal_changes[mapping]
+            internal_changes[mapping] = _remap(internal, mapping, settings)
+        outside, inside = _remap(external, mapping, settings), internal_changes[mapping]
         for k in sorted({k for k in (*outside, *inside) if common[k]}):
             hospitals = "both hospitals" if k in outside and k in inside else "the internal hospital"
             if k not in inside:
@@ -222,7 +212,7 @@ def _labels(
     return labels
 
 
-def _remap(split: SplitMetrics, mapping: str, settings: Settings, num_threads: int) -> dict[int, Estimate]:
+def _remap(split: SplitMetrics, mapping: str, settings: Settings) -> dict[int, Estimate]:
     """Compute the change in AUROC under another mapping: index of the finding -> change.
 
     The result has only findings whose labels change.
@@ -240,15 +230,11 @@ def _remap(split: SplitMetrics, mapping: str, settings: Settings, num_threads: i
 
     label, columns = split.scored.cached(("remapped", mapping, settings.min_count), changed)
     changes: dict[int, Estimate] = {}
-
-    def compute(i: int) -> None:
-        k = columns[i]
+    for k in columns:
         column = Column.of(split.resamples.patient, label[:, k], split.scored.logit[:, k])
         replicates = bootstrap.column_metrics(split.resamples, column, with_auprc=False).auroc
         value = column.areas()[0] - float(split.value[AUROC][k])
         changes[k] = Estimate(value, replicates - split.replicates[AUROC][k])
-
-    bootstrap.run_in_threads(compute, len(columns), num_threads)
     return changes
 
 

@@ -51,7 +51,6 @@ def sensitivity(
     scored: ScoredSplit,
     findings: Sequence[str],
     settings: Settings,
-    num_threads: int = 1,
     measured: SplitMetrics | None = None,
 ) -> list[tuple[object, ...]]:
     """Build rows of the table `mappings`: AUROC under each mapping, for the macro and each finding that a mapping changes.
@@ -66,14 +65,12 @@ def sensitivity(
     if not mappings:
         return []
     changed = np.any([(state != scored.state).any(0) for state in mappings.values()], axis=0)
-    own_auroc = _auroc_of(measured or measure(scored, None, settings, num_threads, only=AUROC))
+    own_auroc = _auroc_of(measured or measure(scored, None, settings, only=AUROC))
     results = {settings.mapping: own_auroc}
     for name, state in mappings.items():
         columns = np.flatnonzero((state != scored.state).any(0))  # findings that the mapping changes
         mapped_split = _select_columns(scored, name, state, columns)
-        mapped_auroc = _auroc_of(
-            measure(mapped_split.of_run(scored.logit[:, columns]), None, settings, num_threads, only=AUROC)
-        )
+        mapped_auroc = _auroc_of(measure(mapped_split.of_run(scored.logit[:, columns]), None, settings, only=AUROC))
         results[name] = deepcopy(own_auroc)
         for array, changed_columns in zip(results[name], mapped_auroc, strict=True):
             array[columns] = changed_columns

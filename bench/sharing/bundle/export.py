@@ -64,7 +64,6 @@ def export(
     output: Path,
     keep_order: bool,
     registry: Registry,
-    threads: int,
     progress: Progress,
     with_weights: bool = False,
     citation: Mapping[str, Any] | None = None,
@@ -77,7 +76,7 @@ def export(
     `keep_order`, ordinals keep the order of the ids, and all scores must be equal to the last bit. Without `keep_order`, the
     order of patients is random. Then only values that do not depend on this order must be equal, up to rounding.
 
-    `threads`: threads for scoring. `with_weights` adds the weights of the trained runs. `citation`, which may be empty, adds the
+    `with_weights` adds the weights of the trained runs. `citation`, which may be empty, adds the
     metadata of RO-Crate and Croissant (see `metadata.documents`). Raises StoreError for an unfinished run
     and for scores that differ. Raises ConfigError for a store made from bundles, a grid with `search`, and an invalid cohort
     name.
@@ -89,7 +88,7 @@ def export(
         fix = "write a grid with the chosen settings (table `trials`), run it in the same store, and export that grid"
         raise ConfigError("a bundle cannot hold a grid with `search`", str(manifest.content["name"]), fix)
     chosen = _with_sources(manifest, run_ids)
-    score_all(manifest, progress, threads)
+    score_all(manifest, progress)
     with tempfile.TemporaryDirectory() as temporary:
         folder, again = Path(temporary) / "members", Path(temporary) / "store"
         key, images = _write_members(manifest, chosen, folder, keep_order, citation)
@@ -97,7 +96,7 @@ def export(
             if "kind" not in run:
                 write_weights(manifest.store.run_dir(run["id"]), folder / "runs" / run["id"])
         read = read_bundle(folder, again, str(output), registry)
-        score_all(read, progress, threads)
+        score_all(read, progress)
         contested = tuple((str(run["id"]), finding) for run, finding in unlearned_without_evidence(read))
         num_scores = 0
         for run in chosen:

@@ -118,7 +118,7 @@ def _check_members(folder: Path, manifest: Manifest, about: Mapping[str, Any], w
         raise refused(f"{different[0]} is {'unexpected' if different[0] in members else 'missing'}", where)
 
 
-def verify(bundle: Opened, threads: int, progress: Progress, data: Path | None = None) -> tuple[int, bool]:
+def verify(bundle: Opened, progress: Progress, data: Path | None = None) -> tuple[int, bool]:
     """Score a bundle again and compare every number. Return the number of rows, and whether they were compared exactly.
 
     The comparison is exact if package versions and scoring version are those of the bundle. Otherwise differences up to ROUNDING
@@ -135,7 +135,7 @@ def verify(bundle: Opened, threads: int, progress: Progress, data: Path | None =
     same_version = bundle.about["scoring"] == SCORING_VERSION
     for run in manifest.derived:
         _check_derived(manifest, run, exact, where)
-    score_all(manifest, progress, threads)
+    score_all(manifest, progress)
     for run in (*manifest.runs, *manifest.derived):
         for name in _tables_of(bundle.about["scoring"]):
             computed = ScoresFolder(manifest.scores / run["id"]).table(name)

@@ -168,7 +168,7 @@ def test_each_component_of_a_calibration_gap_has_the_excess_of_both_errors_that_
         measure(part(name, "all", seed, women=women, num=900), None, QUICK)
         for name, seed, women in (("internal", 1, 0.3), ("first", 3, 0.7))
     )
-    components = decompose.of_hospital(internal, [], external, QUICK, {}, {}, 1)["ece"][0]
+    components = decompose.of_hospital(internal, [], external, QUICK, {}, {})["ece"][0]
     gap, prevalence, case_mix = (components[name].excess for name in ("gap", "prevalence", "case_mix"))
     key = decompose.METRICS["ece"]
     for measured, excess in zip((internal, external), gap, strict=True):
@@ -389,7 +389,7 @@ def test_ece_by_label_uses_uncalibrated_probabilities_of_the_finding() -> None:
     points = OperatingPoints.choose(several_findings("internal", "val", 400), num_findings)
     settings = Settings(num_resamples=90, min_count=1)
     internal, external = (
-        measure(each, points, settings, 2)
+        measure(each, points, settings)
         for each in (several_findings("internal", "test", 600), several_findings("external", "all", 900))
     )
     for k in range(num_findings):

@@ -210,12 +210,6 @@ def test_without_a_validation_split_nothing_is_decided() -> None:
     assert all(table[name].empty for name in ("decision_curves", "workload", "probabilities"))
 
 
-def test_the_number_of_threads_changes_nothing(scored: RunScores) -> None:
-    again = score_run("abc", FINDINGS, "chexpert", parts(), QUICK, num_threads=2)
-    for name in ("net_benefit", "decision_curves", "workload", "probabilities"):
-        pd.testing.assert_frame_equal(scored.detail[name], again.detail[name], check_exact=True)
-
-
 @settings(max_examples=40)
 @given(st.integers(0, 10_000), st.sampled_from([0.05, 0.2, 0.5]))
 def test_net_benefit_is_at_most_the_prevalence_and_at_least_that_of_treating_none_correctly(

@@ -33,9 +33,7 @@ def logits(part: ScoredSplit, run: int) -> np.ndarray:
 
 
 def scored(shared: list[ScoredSplit], run: int, unlearned: tuple[str, ...] = ()) -> RunScores:
-    return score_run(
-        "r", FINDINGS, "internal", [part.of_run(logits(part, run)) for part in shared], QUICK, 1, unlearned
-    )
+    return score_run("r", FINDINGS, "internal", [part.of_run(logits(part, run)) for part in shared], QUICK, unlearned)
 
 
 def cohorts() -> list[ScoredSplit]:
@@ -59,7 +57,7 @@ def same(first: RunScores, second: RunScores) -> bool:
 def test_a_run_has_the_same_scores_before_and_after_other_runs() -> None:
     shared = cohorts()
     scored(shared, 0)
-    scored(shared, 1, unlearned=("Edema",))
+    scored(shared, unlearned=("Edema",))
     for run, unlearned in ((2, ()), (3, ("Edema",)), (4, ())):
         assert same(scored(shared, run, unlearned), scored(cohorts(), run, unlearned))
 

@@ -166,12 +166,6 @@ def test_without_a_validation_split_there_are_only_local_thresholds() -> None:
     assert not tables["triage_repair"].empty
 
 
-def test_the_number_of_threads_changes_nothing(scored: RunScores) -> None:
-    again = score_run("abc", FINDINGS, "chexpert", parts(), QUICK, num_threads=2)
-    for name in NAMES:
-        pd.testing.assert_frame_equal(scored.detail[name], again.detail[name], check_exact=True)
-
-
 def test_a_rising_transformation_of_the_logits_changes_no_call(scored: RunScores) -> None:
     bent = [replace(split, logit=np.arctan(split.logit).astype(np.float32)) for split in parts()]
     again = score_run("abc", FINDINGS, "chexpert", bent, QUICK).detail

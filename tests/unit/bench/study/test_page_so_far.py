@@ -85,8 +85,8 @@ def test_scores_are_made_while_other_runs_are_missing_and_damaged_ones_are_named
 
 def score_in_processes(manifest: Manifest, _: bool) -> None:
     """Score in worker processes, as large predictions are scored."""
-    score_runs.WORTH = 0
-    score_all(manifest, lambda *_: None)
+    score_runs.WORTH = 1
+    score_all(manifest, lambda *_: None, 2)
 
 
 @pytest.mark.grid
