@@ -57,7 +57,7 @@ def same(first: RunScores, second: RunScores) -> bool:
 def test_a_run_has_the_same_scores_before_and_after_other_runs() -> None:
     shared = cohorts()
     scored(shared, 0)
-    scored(shared, unlearned=("Edema",))
+    scored(shared, 1, unlearned=("Edema",))
     for run, unlearned in ((2, ()), (3, ("Edema",)), (4, ())):
         assert same(scored(shared, run, unlearned), scored(cohorts(), run, unlearned))
 
