@@ -5,7 +5,6 @@ A gate checks that our result equals that of the peer, the implementation that w
 
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from functools import cache
 
@@ -17,7 +16,6 @@ from benchmarks.harness import Benchmark, Measured, check, interleaved, largest_
 ROUNDS = 5
 RESAMPLES = 1000
 # repetitions with one thread and with two; the shortest time counts, because other programs only add wall-clock time
-TURNS = 20
 ALONE = "import sys; from benchmarks.rows.scores import all_findings; all_findings(*map(int, sys.argv[1:]))"
 
 
@@ -115,8 +113,7 @@ def _interval(truth: np.ndarray, prob: np.ndarray, resamples: int) -> tuple[floa
 def all_findings(num: int, resamples: int) -> None:
     """Compute the AUROC of nine findings in all replicates.
 
-    Prints the largest difference from scikit-learn's AUROC of the first replicate, the shortest wall-clock milliseconds of a
-    replicate, and the peak memory in kB.
+    Prints the largest difference from scikit-learn's AUROC of the first replicate, and the peak memory in kB.
     """
     from bench.scoring.bootstrap.bootstrap import rank_metrics
     from bench.scoring.bootstrap.resamples import Resamples
@@ -125,11 +122,7 @@ def all_findings(num: int, resamples: int) -> None:
     cohort = part("external1", "all", num, 0)
     label = cohort.labels()
     drawn = Resamples.draw(cohort.patient_id, resamples, cohort.name)
-    spent = []
-    for _ in range(TURNS):
-        start = time.perf_counter()
-        auroc, _ = rank_metrics(drawn, label, cohort.logit)
-        spent.append(1e3 * (time.perf_counter() - start) / auroc.size)
+    auroc, _ = rank_metrics(drawn, label, cohort.logit)
     kilobytes = largest_memory()
     from sklearn.metrics import roc_auc_score
 
@@ -138,16 +131,16 @@ def all_findings(num: int, resamples: int) -> None:
         roc_auc_score(label[known[:, k], k], cohort.logit[known[:, k], k], sample_weight=weight[known[:, k]])
         for k in range(label.shape[1])
     ]
-    print(np.abs(auroc[:, 0] - of_first).max(), min(spent), kilobytes)
+    print(np.abs(auroc[:, 0] - of_first).max(), kilobytes)
 
 
 def memory(quick: bool) -> Measured:
-    """Return the peak memory in GB of a process that only computes the bootstrap; the note has the time of a replicate."""
+    """Return the peak memory in GB of a process that only computes the bootstrap."""
     size = ("2500", "64") if quick else ("25000", str(RESAMPLES))
     process = subprocess.run([sys.executable, "-c", ALONE, *size], capture_output=True, text=True, check=True)
-    difference, milliseconds, kilobytes = (float(number) for number in process.stdout.split())
+    difference, kilobytes = (float(number) for number in process.stdout.split())
     gate = check(difference <= 1e-12, f"largest difference from scikit-learn: {difference:.0e}")
-    return spread([kilobytes / 1e6], gate, f"wall-clock time per replicate: {milliseconds:.3g} ms")
+    return spread([kilobytes / 1e6], gate)
 
 
 def pairs(quick: bool) -> Measured:
