@@ -144,11 +144,6 @@ def uncollected() -> Iterator[None]:
         yield
     finally:
         if was_on:
-            if gc.get_freeze_count() == 0:  # `unfreeze` would undo what a caller has frozen
-                # freeze and unfreeze move all live objects to the oldest generation, which the next collection does not
-                # scan
-                gc.freeze()
-                gc.unfreeze()
             gc.enable()
 
 

@@ -27,7 +27,7 @@ class ProcessIdentity:
     @classmethod
     def current(cls) -> Self:
         """Return the identity of this process."""
-        return cls(os.getpid(), _place(), _born(os.getpid()))
+        return cls(os.getpid(), _place(), _own_start())
 
     @classmethod
     def of(cls, entry: Mapping[str, Any]) -> Self:
@@ -93,6 +93,16 @@ def _born(pid: int) -> str:
         return "" if process.status() == psutil.STATUS_ZOMBIE else str(round(process.create_time()))
     except psutil.NoSuchProcess:
         return ""
+
+
+@lru_cache(1)
+def _own_start() -> str:
+    """Return the start time of this process. It is read once, because each file that a store writes needs it."""
+    return _born(os.getpid())
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_own_start.cache_clear)
 
 
 def _digest(place: str) -> str:

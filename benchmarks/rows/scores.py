@@ -15,7 +15,6 @@ from benchmarks.harness import Benchmark, Measured, check, interleaved, largest_
 
 ROUNDS = 5
 RESAMPLES = 1000
-# repetitions with one thread and with two; the shortest time counts, because other programs only add wall-clock time
 ALONE = "import sys; from benchmarks.rows.scores import all_findings; all_findings(*map(int, sys.argv[1:]))"
 
 

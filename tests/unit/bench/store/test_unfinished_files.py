@@ -1,9 +1,11 @@
 """Half-written files of dead processes are removed by the next writer; those of a process that may be alive stay."""
 
+import multiprocessing
 import os
 import subprocess
 import sys
 import time
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -102,3 +104,14 @@ def test_files_with_other_names_are_not_touched(tmp_path: Path) -> None:
         os.utime(tmp_path / name, (0, 0))
     write_bytes(tmp_path / "page.html", b"whole")
     assert {path.name for path in tmp_path.iterdir()} == {*names, "page.html"}
+
+
+def test_a_forked_process_has_its_own_identity() -> None:
+    before = ProcessIdentity.current()
+    with ProcessPoolExecutor(1, multiprocessing.get_context("fork")) as pool:
+        forked = pool.submit(ProcessIdentity.current).result()
+        assert forked.is_alive()
+        assert (forked.pid, forked.place) != (before.pid, before.place)
+        assert ProcessIdentity.label_is_alive(forked.label)
+    assert not forked.is_alive()
+    assert ProcessIdentity.current() == before
