@@ -128,7 +128,7 @@ def run(
     datasets, or data.yaml; with None, synthetic (phantom) cohorts are made in the store. name: the grid is stored as
     `grids/<name>.yaml`; the next call with this name replaces the file and keeps the runs. registry: a registry file;
     with None, the registry of this package. weights: folder of pretrained weights. device: auto, cpu, cuda or cuda:N.
-    workers: number of processes that decode images; with more than 1, the calling script needs
+    workers: number of processes that decode images and score; with more than 1, the calling script needs
     `if __name__ == "__main__":`.
 
     Raises ConfigError, RegistryError, DatasetError and SetupError before training starts. Raises StoreError if a run
@@ -382,7 +382,7 @@ def render(grid: "Manifest", page: AnyPath | None = None) -> Path:
     from bench.results.write_report import score_and_report
 
     with choose_display(quiet=True) as display:
-        return score_and_report(grid, None if page is None else Path(page), display.progress)
+        return score_and_report(grid, None if page is None else Path(page), display.progress, processes=1)
 
 
 def load_run(store: AnyPath, run_id: str, device: str = "cpu") -> "StoredRun":

@@ -20,12 +20,13 @@ def score_and_report(
     with_images: bool = False,
     site: Path | None = None,
     say: Callable[[str], None] | None = None,
+    processes: int = 0,
 ) -> Path:
     """Score the runs whose scores are missing, out of date or damaged, then write the report; return the page's path.
 
-    `say` is called with a line of text for each run with damaged scores. The other arguments: see `write_report`.
+    `say` and `processes`: see `score_all`. The other arguments: see `write_report`.
     """
-    score_all(manifest, progress, say=say)
+    score_all(manifest, progress, processes, say)
     return write_report(manifest, output, progress, with_images, site)
 
 

@@ -60,12 +60,14 @@ def execute(
     *,
     with_images: bool = False,
     one_pass: bool = False,
+    beside: bool = True,
 ) -> Result:
     """Finish the runs and the derived runs; write the manifest, the scores and the page.
 
-    The executor trains, predicts and analyzes; up to `workers` processes on this machine decode images. Trained runs without
+    The executor trains, predicts and analyzes; up to `workers` processes on this machine decode images, and score. Trained runs without
     predictions share a pass over the images. With `one_pass`, all runs are trained before the first prediction. With
-    `with_images`, the page may show real radiographs.
+    `with_images`, the page may show real radiographs. With `beside`, another process scores finished runs, and writes a page of
+    them, while others are trained.
     """
     images, shared = prepare(plan, workers, display.progress, display.say).compared(display.progress)
     plan = images.plan
@@ -88,8 +90,9 @@ def execute(
     if jobs:
         tally.expect("runs", len(runs) - len(jobs), len(runs))
     with PageSoFar(manifest, with_images, display, places) as so_far:
-        ended = tally.work([*together, *(job for job in jobs if job.id not in later)], names, on_outcome=so_far.update)
-        ended |= tally.work([job for job in jobs if job.id in later], names, on_outcome=so_far.update)
+        on_outcome = so_far.update if beside else None
+        ended = tally.work([*together, *(job for job in jobs if job.id not in later)], names, on_outcome=on_outcome)
+        ended |= tally.work([job for job in jobs if job.id in later], names, on_outcome=on_outcome)
         _derive(plan, derived, tally, names)
         analyses = _Analyses(tally, names)
         is_search = bool(manifest.content.get("search"))
@@ -97,7 +100,7 @@ def execute(
             analyses.find_missing(plan, runs)
             # Analyses of the cohorts take longest. After the scores, they share the cores with all analyses that are left.
             analyses.work([j for j in analyses.missing if j.analysis.kind.per_run and not j.analysis.kind.reads_scores])
-    scored = set(score_all(manifest, display.progress, say=display.say))
+    scored = set(score_all(manifest, display.progress, workers, say=display.say))
     if is_search:
         analyses.find_missing(plan, [run for run in runs if run.id in scored])
     analyses.work([job for job in analyses.missing if job.run.id in scored or not job.analysis.kind.per_run])

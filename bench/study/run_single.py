@@ -66,7 +66,8 @@ def run_alone(
     request.fetch_weights(plan.runs, opened, display.progress)
     text = yaml.safe_dump(raw, sort_keys=False, default_flow_style=None, width=120)
     write_bytes(opened.root / "grids" / f"{grid.name}.yaml", text.encode())
-    result = study.execute(plan, plan.runs, (), Here(device), workers, display)
+    # another process would run a script a second time if the script does not ask for `__name__`
+    result = study.execute(plan, plan.runs, (), Here(device), workers, display, beside=False)
     for run_id, reason in result.failed.items():
         fix = "read its log; correct the configuration or the data, and run it again"
         raise StoreError(f"run {run_id} failed: {reason}", str(result.logs[run_id]), fix)

@@ -1,5 +1,6 @@
 """bench.api beyond its docstring examples: light imports, errors, and equality with the commands."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +15,7 @@ from bench.store.store import Store
 from harmonize.errors import ConfigError, DatasetError, StoreError
 from harmonize.images.image_header import InMemory
 
+ROOT = str(Path(__file__).parents[2])
 CONFIG = {
     "architecture": "seresnet_tiny",
     "channels": 1,
@@ -69,6 +71,30 @@ def test_the_library_reuses_runs_that_the_command_has_trained(finished: Path, tm
     again = api.score(api.load_logits(grid, api.finished(grid)[0]), grid.settings, run_id=api.finished(grid)[0])
     pd.testing.assert_frame_equal(again.scores, stored, check_dtype=False)
     assert (tmp_path / "runs" / "report" / "again" / "leaderboard.html").is_file()
+
+
+SCRIPT = f"""
+from bench import api
+from bench.results import score_runs
+
+print("began")
+score_runs.WORTH = 1  # as if predictions were large
+data = api.make_phantom("data", {{"chexpert": 120, "nih": 30, "brax": 30}})
+grid = api.run({CONFIG!r}, ["nih", "brax"], data=data, min_count=2, sweep={{"seed": [0, 1]}})
+for run_id in api.finished(grid):
+    (grid.scores / run_id / "KEY").unlink()
+api.render(grid)
+print(len(api.finished(grid)))
+"""
+
+
+@pytest.mark.grid
+def test_a_script_that_does_not_ask_for_its_name_runs_once(tmp_path: Path) -> None:
+    (tmp_path / "script.py").write_text(SCRIPT)
+    environment = os.environ | {"PYTHONPATH": ROOT}
+    words = [sys.executable, "script.py"]
+    done = subprocess.run(words, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert done.stdout == "began\n2\n", done.stderr
 
 
 @pytest.mark.grid
