@@ -352,7 +352,8 @@ def measure(
     ]
     for tile in range(len(resamples.weight)):
         weight = resamples.tile(tile)
-        for one in passes:  # all findings, while the weights of this tile (64 replicates) are in the processor's cache
+        # all findings, while the weights of this tile (64 replicates) are in the processor's cache
+        for one in passes:
             one.fill(tile, weight)
     decided: list[DecisionCounts | None] = []
     for k, one in enumerate(passes):

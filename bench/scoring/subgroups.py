@@ -199,7 +199,8 @@ def _findings(
     walks = [_group_walk(measured, k, threshold[k : k + 1], code, shape[0] - 1) for k in finding_indices]
     for tile in range(len(resamples.weight)):
         weight = resamples.tile(tile)
-        for walk in walks:  # all findings, while the weights of this tile (64 replicates) are in the processor's cache
+        # all findings, while the weights of this tile (64 replicates) are in the processor's cache
+        for walk in walks:
             walk.fill(tile, weight)
     for c, (k, walk) in enumerate(zip(finding_indices, walks, strict=True)):
         sizes[:4, 0, c] = counts.n[k], counts.num_positive[k], counts.num_negative[k], counts.num_patients[k]

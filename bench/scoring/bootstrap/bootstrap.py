@@ -3,8 +3,7 @@
 A column has the labels and scores of one finding of one run. The images of a column are sorted once. Then each pass
 ("walk") over the sorted images computes a tile: 64 replicates, each with its own weights (how often each patient was
 drawn). Counts are integers, exact in float64 up to 2^53, so ties and the order of the images cause no rounding errors.
-A cut is a number of images: the images before the cut are those with
-the highest scores, such as all positive calls.
+A cut is a number of images: the images before the cut are those with the highest scores, such as all positive calls.
 Shapes: N images, C columns, B replicates, T tiles (groups of LANES = 64 replicates), Q cuts, G groups, R thresholds, V values.
 label_NC int8: 1 and 0; an image with any other label is ignored in its column.
 """

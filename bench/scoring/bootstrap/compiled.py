@@ -87,7 +87,7 @@ def _remove_unused(parent: Path, folder: Path) -> None:
 
 
 def compiled(function: Function) -> Function:
-    """Return the compiled function. It releases Python's interpreter lock, so other threads, such as the one that renews a lease, go on.
+    """Return the compiled function. It releases Python's interpreter lock, so that other threads go on, such as that of a lease.
 
     If no folder is writable, each process compiles all functions again, which takes about 15 seconds.
     """

@@ -110,10 +110,8 @@ def of_hospital(
     walks = {k: _weighted_walk(internal, external, k, settings, internal_counts) for k in common}
     for tile in range(len(external.resamples.weight)):
         weight = external.resamples.tile(tile)
-        for (
-            _,
-            walk,
-        ) in walks.values():  # all findings, while the weights of these 64 replicates are in the processor's cache
+        # all findings, while the weights of this tile (64 replicates) are in the processor's cache
+        for _, walk in walks.values():
             walk.fill(tile, weight)
     components_of_finding: dict[int, dict[str, GapComponents]] = {}
     for k in common:
