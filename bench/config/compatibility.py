@@ -66,7 +66,7 @@ def without_unused_groups(config: RunConfig, registry: Registry) -> RunConfig:
 
     So a sweep over algorithms can state groups for all its runs, and a run that ignores them keeps its id.
     """
-    facts = _algorithm_facts(config, registry, "")
+    facts = algorithm_facts(config, registry, "")
     return config if facts.get("groups") or facts.get("refit") else replace(config, groups="hospital")
 
 
@@ -76,7 +76,7 @@ def with_stored_epoch(config: RunConfig, registry: Registry, where: str) -> RunC
     So the configuration of a stored run, and every page about it, states the epoch that was stored. Raises ConfigError
     if the configuration names a split that selects the epoch.
     """
-    if not _algorithm_facts(config, registry, where).get("stores_last"):
+    if not algorithm_facts(config, registry, where).get("stores_last"):
         return config
     if config.schedule.select_on != "val":
         what = f"{config.algorithm} stores the weights after the last epoch, so no split selects the epoch"
@@ -84,7 +84,7 @@ def with_stored_epoch(config: RunConfig, registry: Registry, where: str) -> RunC
     return replace(config, selection="last")
 
 
-def _algorithm_facts(config: RunConfig, registry: Registry, where: str) -> Mapping[str, Any]:
+def algorithm_facts(config: RunConfig, registry: Registry, where: str) -> Mapping[str, Any]:
     """Return the facts of the registry entry of the algorithm; {} for ERM, and for a run that trains no network."""
     if "algorithm" not in config.named:
         return {}
@@ -93,7 +93,7 @@ def _algorithm_facts(config: RunConfig, registry: Registry, where: str) -> Mappi
 
 def check_left_out(config: RunConfig, registry: Registry, where: str) -> None:
     """Raise ConfigError for a run that leaves a hospital out as unseen and uses its images all the same."""
-    if config.leave_out and _algorithm_facts(config, registry, where).get("test_time"):
+    if config.leave_out and algorithm_facts(config, registry, where).get("test_time"):
         what = f"{config.algorithm} uses images of the external hospital, so no hospital can be left out as unseen"
         raise ConfigError(what, where, "remove `leave_one_out` and `leave_out`, or use `algorithm: erm`")
 

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from bench.config.compatibility import algorithm_facts
 from bench.config.registry import Entry, Registry
 from bench.config.run_config import RunConfig
 from harmonize.errors import ConfigError
@@ -30,7 +31,9 @@ class Ensemble:
 def read_tta(raw: object, configs: Sequence[RunConfig], registry: Registry, where: str) -> tuple[str, ...]:
     """Return the names of the TTAs of a grid.
 
-    Raises ConfigError for an unknown name, and for mirrored views of a run that was trained without mirroring.
+    Raises ConfigError for an unknown name, and for mirrored views of a run that was trained without mirroring. Also raises
+    ConfigError for a run on given vectors, because no network can read the changed images, and for a run whose network changes
+    at each hospital.
     """
     if not isinstance(raw, list) or len(set(map(str, raw))) != len(raw):
         raise ConfigError("tta must be a list of different names", where, f"write [{next(iter(TTA))}]")
@@ -42,6 +45,13 @@ def read_tta(raw: object, configs: Sequence[RunConfig], registry: Registry, wher
                 fix = "use three_views, or an augmentation with hflip"
                 what = f"{name} mirrors images, but the augmentation {config.augmentation!r} does not"
                 raise ConfigError(what, where, fix)
+    for config in configs if raw else ():
+        if registry.find("architectures", config.architecture, where).has_given_vectors:
+            fix = "remove `tta`, or move the runs with `embeddings` into another grid"
+            raise ConfigError(f"{config.architecture} has vectors and no network, so it cannot have TTA", where, fix)
+        if algorithm_facts(config, registry, where).get("test_time"):
+            what = f"{config.algorithm} changes the network at each hospital, so its runs cannot have TTA"
+            raise ConfigError(what, where, "remove `tta`, or move these runs into another grid")
     return tuple(map(str, raw))
 
 

@@ -20,7 +20,6 @@ from bench.store.checked_folders import FILE as CHECKSUMS
 from bench.store.checked_folders import CheckedFolder
 from bench.store.file_integrity import is_intact
 from bench.store.store import Store, canonical_json, short_hash, table_facts
-from harmonize.errors import ConfigError
 
 COMPLETE = ("trained.json", "cost.json", "seal.json", "env.json", CHECKSUMS)  # files of a finished derived run
 
@@ -87,18 +86,8 @@ class Derived:
 def derived_runs(runs: Sequence[Run], tta: Sequence[str], ensembles: Sequence[Ensemble]) -> tuple[Derived, ...]:
     """Return a grid's derived runs: each TTA of each run, then panels, then ensembles of runs or of TTA runs.
 
-    `tta` has keys of the mapping TTA. Two or more binary runs that differ only in their finding make a panel. Raises
-    ConfigError for a TTA of a run on given vectors, because no network can read the changed images, and of a run whose
-    network changes at each hospital.
+    `tta` has keys of the mapping TTA. Two or more binary runs that differ only in their finding make a panel.
     """
-    given = [run.config.architecture for run in runs if run.has_given_vectors]
-    if tta and given:
-        fix = "remove `tta`, or move the runs with `embeddings` into another grid"
-        raise ConfigError(f"{given[0]} has vectors and no network, so it cannot have TTA", "tta", fix)
-    sees = [run.config.algorithm for run in runs if run.sees_external_images]
-    if tta and sees:
-        fix = "remove `tta`, or move these runs into another grid"
-        raise ConfigError(f"{sees[0]} changes the network at each hospital, so its runs cannot have TTA", "tta", fix)
     rows = {(name, run.id): Derived.of("tta", name, TTA[name], [run.id], [run]) for name in tta for run in runs}
     derived = [*rows.values(), *_panels(runs)]
     for ensemble in ensembles:

@@ -1,7 +1,6 @@
 """Runs with a training algorithm: trained by the command, read again from the store, and in a bundle that others verify."""
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
@@ -11,14 +10,12 @@ from safetensors.torch import load_file
 
 from bench.planning.run import read_run
 from bench.store.store import Store
-from tests.conftest import bench
+from tests.conftest import Drawn, bench
 from tests.tiny_grids import TINY, tiny_with
 
 
 @pytest.mark.grid
-def test_runs_with_algorithms_are_trained_stored_and_verified_as_a_bundle(
-    drawn: Callable[[str | Path, Path], Path], tmp_path: Path
-) -> None:
+def test_runs_with_algorithms_are_trained_stored_and_verified_as_a_bundle(drawn: Drawn, tmp_path: Path) -> None:
     folder = drawn(TINY, tmp_path)
     path = tiny_with(folder, "grouped", "{groups: sex, algorithm: [erm, coral, dfr], schedule.epochs: 1}", 3)
     bench("run", "--grid", str(path), "--quiet", cwd=folder)
@@ -47,16 +44,14 @@ def test_runs_with_algorithms_are_trained_stored_and_verified_as_a_bundle(
 
 
 @pytest.mark.grid
-def test_hospitals_are_compared_in_a_pool_and_refused_where_there_is_one(
-    drawn: Callable[[str | Path, Path], Path], tmp_path: Path
-) -> None:
+def test_hospitals_are_compared_in_a_pool_and_refused_where_there_is_one(drawn: Drawn, tmp_path: Path) -> None:
     folder = drawn(TINY, tmp_path)
     path = tiny_with(folder, "hospitals", "{algorithm: groupdro, schedule.epochs: 1}")
     refused = bench("run", "--grid", str(path), "--quiet", cwd=folder, code=2).stderr
     assert "all training images are of one hospital" in refused
     assert "several hospitals in `train_on`" in refused
     assert not Store.open(folder / "runs").run_ids()
-    pool = "evaluate_on: [nih]\nbase: {train_on: [chexpert, mimic]}\n"
+    pool = "evaluate_on: [nih]\nphantom: {source: 200, external: 60}\nbase: {train_on: [chexpert, mimic]}\n"
     path.write_text(path.read_text() + pool)
     bench("run", "--grid", str(path), "--quiet", cwd=folder)
     store = Store.open(folder / "runs")

@@ -122,4 +122,4 @@ def test_vectors_of_a_network_give_the_predictions_of_its_probe_and_other_tables
         "sweeps:\n  - {architecture: theirs, head: probe}\n"
     )
     with pytest.raises(ConfigError, match="cannot have TTA"):
-        planned(path)
+        Grid.read(str(path), registry)

@@ -14,7 +14,7 @@ from bench.planning.plan import Plan, make_plan, training_labels
 from bench.store.store import Store
 from harmonize.cohorts.cohort import training_column
 from harmonize.errors import ConfigError
-from tests.conftest import Command
+from tests.conftest import Command, Drawn
 
 BASE: dict[str, Any] = {
     "train_on": "chexpert",
@@ -50,8 +50,9 @@ def read(folder: Path, **changes: Any) -> Grid:
     return Grid.read(str(path), Registry.read())
 
 
-def planned(folder: Path, **changes: Any) -> Plan:
+def planned(drawn: Drawn, folder: Path, **changes: Any) -> Plan:
     grid = read(folder, **changes)
+    drawn(grid.path, folder)
     return make_plan(grid, Registry.read(), Store.open(folder / "runs"), None, None, 1, "bench run", silent)
 
 
@@ -65,22 +66,23 @@ def changed(plan: Plan, source: str) -> dict[str, float]:
     return {f: float((labels[f].fillna(-3) != train[f].fillna(-3)).mean()) for f in config.findings}
 
 
-def test_only_the_training_labels_come_from_the_source(tmp_path: Path) -> None:
-    plan = planned(tmp_path)
+def test_only_the_training_labels_come_from_the_source(drawn: Drawn, tmp_path: Path) -> None:
+    plan = planned(drawn, tmp_path)
     assert not any(changed(plan, "default").values())
     assert 0 < np.mean(list(changed(plan, "chexbert").values())) < 0.2
     hybrid = changed(plan, "hybrid")
     assert hybrid.pop("Edema") > 0
     assert not any(hybrid.values())
-    alone = planned(tmp_path, sweeps=[], label_sources={}, name="alone")
+    alone = planned(drawn, tmp_path, sweeps=[], label_sources={}, name="alone")
     findings = list(plan.runs[0].config.findings)
     pd.testing.assert_frame_equal(plan.cohorts["chexpert"].table[findings], alone.cohorts["chexpert"].table[findings])
     assert not [name for name in alone.cohorts["chexpert"].table if str(name).startswith("train:")]
 
 
-def test_mimic_trains_on_negbio(tmp_path: Path) -> None:
+def test_mimic_trains_on_negbio(drawn: Drawn, tmp_path: Path) -> None:
     sources = ["default", "negbio"]
     plan = planned(
+        drawn,
         tmp_path,
         base={**BASE, "train_on": "mimic"},
         evaluate_on=["nih"],
@@ -104,9 +106,9 @@ def test_hybrid_and_its_sources_go_together(changes: dict[str, Any], what: str, 
         read(tmp_path, **changes)
 
 
-def test_a_source_of_another_dataset_is_refused(tmp_path: Path) -> None:
+def test_a_source_of_another_dataset_is_refused(drawn: Drawn, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="chexpert has no label source 'negbio'"):
-        planned(tmp_path, sweeps=[{"label_source": ["default", "negbio"]}], label_sources={})
+        planned(drawn, tmp_path, sweeps=[{"label_source": ["default", "negbio"]}], label_sources={})
 
 
 MIMIC_SOURCES = ["default", "negbio"]
@@ -118,9 +120,9 @@ MIMIC = {"base": {**BASE, "train_on": "mimic"}, "sweeps": [{"label_source": MIMI
     ("internal", "sources", "changes"), [("chexpert", SOURCES, {}), ("mimic", MIMIC_SOURCES, MIMIC)]
 )
 def test_one_grid_trains_scores_and_compares_the_sources(
-    internal: str, sources: list[str], changes: dict[str, Any], tmp_path: Path, here: Command
+    internal: str, sources: list[str], changes: dict[str, Any], drawn: Drawn, tmp_path: Path, here: Command
 ) -> None:
-    read(tmp_path, **changes)
+    drawn(read(tmp_path, **changes).path, tmp_path)
     here("run", "--grid", "sources.yaml", "--quiet", cwd=tmp_path)
     tables = tmp_path / "runs" / "report" / "sources" / "tables"
     policies = pd.read_parquet(tables / "policies.parquet")

@@ -2,8 +2,6 @@
 
 import json
 import re
-import shutil
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -43,8 +41,8 @@ from bench.study.reproduce import headline
 from bench.study.request import EvaluationRequest
 from harmonize.errors import ConfigError
 from harmonize.phantom import PhantomSettings, twin
-from tests.conftest import Command, bench
-from tests.tiny_grids import TINY, tiny_with
+from tests.conftest import Command, Drawn, bench
+from tests.tiny_grids import tiny_with
 
 POOL = "chexpert+mimic+nih"
 HOSPITALS = {"chexpert", "mimic", "nih"}
@@ -64,11 +62,12 @@ base: {train_on: [mimic, nih, chexpert]}
 
 
 @pytest.fixture(scope="module")
-def folds(drawn: Callable[[str | Path, Path], Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+def folds(drawn: Drawn, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a folder in which a leave-one-out grid `folds` with an external hospital is finished; tests only read it."""
-    folder = drawn(TINY, tmp_path_factory.mktemp("folds"))
+    folder = tmp_path_factory.mktemp("folds")
     path = tiny_with(folder, "folds", "{schedule.epochs: 1}", 3)
     path.write_text(path.read_text() + KEYS)
+    drawn(path, folder)
     bench("run", "--grid", str(path), "--quiet", cwd=folder)
     return folder
 
@@ -365,15 +364,15 @@ def test_labels_are_drawn_at_the_left_out_hospital_of_each_run(folds: Path, mani
 
 @pytest.mark.grid
 def test_a_run_that_is_tested_at_the_hospital_that_it_leaves_out_cannot_be_registered(
-    folds: Path, manifest: Manifest, here: Command, tmp_path: Path
+    folds: Path, drawn: Drawn, here: Command, tmp_path: Path
 ) -> None:
     path = tiny_with(tmp_path, "alone", "{schedule.epochs: 1}", 3)
     path.write_text(path.read_text() + KEYS.replace("[padchest]", "[]"))
     (tmp_path / "runs").symlink_to(folds / "runs")
     said = here("register", "--grid", str(path), "--dry-run", cwd=tmp_path, code=2).stderr
     assert "was already tested at chexpert" in said
-    shutil.copytree(folds / "runs" / "phantom", tmp_path / "new" / "phantom")
-    said = here("register", "--grid", str(path), "--store", "new", "--dry-run", cwd=tmp_path).stdout
+    drawn(path, tmp_path / "new")
+    said = here("register", "--grid", str(path), "--store", "new/runs", "--dry-run", cwd=tmp_path).stdout
     assert "external hospitals: chexpert (in the runs without it), mimic (in the runs without it), nih" in said
 
 
@@ -457,13 +456,11 @@ def test_a_model_trained_elsewhere_is_not_compared_with_runs_that_leave_a_hospit
 
 
 @pytest.mark.grid
-def test_an_algorithm_compares_the_hospitals_on_which_a_run_trains(
-    drawn: Callable[[str | Path, Path], Path], tmp_path: Path
-) -> None:
-    folder = drawn(TINY, tmp_path)
-    path = tiny_with(folder, "compared", "{algorithm: groupdro, schedule.epochs: 1}", 3)
+def test_an_algorithm_compares_the_hospitals_on_which_a_run_trains(drawn: Drawn, tmp_path: Path) -> None:
+    path = tiny_with(tmp_path, "compared", "{algorithm: groupdro, schedule.epochs: 1}", 3)
     pool = "evaluate_on: []\nleave_one_out: true\nphantom: {source: 160}\nbase: {train_on: [mimic, nih, chexpert]}\n"
     path.write_text(path.read_text() + pool)
+    folder = drawn(path, tmp_path)
     bench("run", "--grid", str(path), "--quiet", cwd=folder)
     assert len(Store.open(folder / "runs").run_ids()) == 3
     two = pool.replace("nih, ", "")

@@ -1,7 +1,6 @@
 """A grid with `search` from the command: each algorithm gets the same trials, and the page shows the chosen ones only."""
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
@@ -9,7 +8,7 @@ import pytest
 from bs4 import BeautifulSoup
 
 from bench.store.store import Store
-from tests.conftest import bench
+from tests.conftest import Drawn, bench
 from tests.tiny_grids import TINY, tiny_with
 
 TOO_SMALL, USUAL = 1e-9, 6e-3
@@ -17,7 +16,7 @@ TOO_SMALL, USUAL = 1e-9, 6e-3
 
 @pytest.mark.grid
 def test_the_page_shows_for_each_algorithm_the_trial_with_the_best_validation_auroc(
-    drawn: Callable[[str | Path, Path], Path], tmp_path: Path
+    drawn: Drawn, tmp_path: Path
 ) -> None:
     folder = drawn(TINY, tmp_path)
     path = tiny_with(folder, "tuned", "{algorithm: [erm, label_smoothing], seed: [0, 1]}", 8)

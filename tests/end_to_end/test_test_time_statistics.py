@@ -1,6 +1,5 @@
 """Test-time statistics from the command: compared with ERM on the page, marked, and never ranked."""
 
-from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
@@ -15,14 +14,14 @@ from bench.sharing.bundle.read_bundle import require_stated
 from bench.store.store import Store, table_facts
 from bench.study.hospital_logits import hospital_logits
 from harmonize.errors import ConfigError, StoreError
-from tests.conftest import bench
+from tests.conftest import Drawn, bench
 from tests.tiny_grids import TINY, tiny_with
 
 TITLE = "ERM, test-time statistics (sees external images)"
 
 
 @pytest.fixture(scope="module")
-def finished(drawn: Callable[[str | Path, Path], Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+def finished(drawn: Drawn, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = drawn(TINY, tmp_path_factory.mktemp("test_time"))
     sweep = "{algorithm: [erm, test_time_statistics], seed: [0, 1], schedule.epochs: 1}"
     path = tiny_with(folder, "adapted", sweep, 4)
@@ -117,4 +116,4 @@ def test_what_cannot_be_combined_is_refused_before_anything_is_made(keys: str, m
     path = tiny_with(tmp_path, "impossible", "{algorithm: test_time_statistics}", 2 if "leave" in keys else 1)
     path.write_text(path.read_text() + keys)
     assert message in bench("run", "--grid", str(path), "--quiet", cwd=tmp_path, code=2).stderr
-    assert not (tmp_path / "runs" / "runs").exists()
+    assert not (tmp_path / "runs").exists()
