@@ -16,8 +16,9 @@ docs/library.md and docs/library.ipynb are tutorials. The functions raise the sa
 fast.
 """
 
+import multiprocessing
 from collections.abc import Mapping, Sequence
-from os import PathLike
+from os import PathLike, fspath
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -42,6 +43,38 @@ if TYPE_CHECKING:
 AnyPath = str | PathLike[str]
 
 
+def _path(path: AnyPath) -> Path:
+    """Return a path in which `~` is expanded."""
+    return Path(path).expanduser()
+
+
+def _plain(value: Any) -> Any:
+    """Return a value in which arrays, and numbers and texts of numpy and pandas, are plain lists, numbers and texts."""
+    if isinstance(value, Mapping):
+        return {_plain(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return value.tolist() if hasattr(value, "tolist") else value
+
+
+def _several(values: Any, name: str, where: str) -> list[Any]:
+    """Return the items of an argument that is a list. Raises ConfigError for a single item, such as a text."""
+    from harmonize.errors import ConfigError
+
+    if isinstance(values, str | bytes | PathLike | Mapping) or not hasattr(values, "__iter__"):
+        raise ConfigError(f"{name} must be a list, not a {type(values).__name__}", where, f"write {name}=[...]")
+    return list(values)
+
+
+def _refuse_workers_script(where: str) -> None:
+    """Raise SetupError if a new worker process is importing the calling script, and so runs its calls a second time."""
+    from harmonize.errors import SetupError
+
+    if getattr(multiprocessing.current_process(), "_inheriting", False):
+        what = "a worker process ran the calling script a second time"
+        raise SetupError(what, where, 'put the call below `if __name__ == "__main__":`, or use workers=1')
+
+
 def make_phantom(
     folder: AnyPath, images: Mapping[str, int], *, size: int = 64, shortcut: float = 0.9, seed: int = 0
 ) -> Path:
@@ -61,10 +94,11 @@ def make_phantom(
     from harmonize.errors import ConfigError
     from harmonize.phantom import PhantomSettings, write_cohorts
 
-    root = Path(folder)
-    source = next(iter(images), "chexpert")
+    root = _path(folder)
+    counts = _plain(dict(images))
+    source = next(iter(counts), "chexpert")
     try:
-        settings = PhantomSettings(seed=seed, source=source, images=images, size=size, shortcut=shortcut)
+        settings = PhantomSettings(seed=_plain(seed), source=source, images=counts, size=size, shortcut=shortcut)
     except ValueError as error:
         raise ConfigError(str(error), "make_phantom", "see harmonize.phantom.PhantomSettings for the ranges") from error
     root.mkdir(parents=True, exist_ok=True)
@@ -96,7 +130,7 @@ def load_cohort(name: str, data: AnyPath, *, mapping: str = "default", space: st
 
     if mapping not in MAPPINGS:
         raise ConfigError(f"unknown mapping {mapping!r}", "load_cohort", f"choose from: {', '.join(MAPPINGS)}")
-    specs = with_gold(read_data(Path(data)), [name])
+    specs = with_gold(read_data(_path(data)), [name])
     if name not in specs:
         raise ConfigError(f"the data have no cohort {name!r}", str(data), f"choose from: {', '.join(specs)}")
     return load(specs[name], mapping, findings.space(space))
@@ -129,7 +163,7 @@ def run(
     `grids/<name>.yaml`; the next call with this name replaces the file and keeps the runs. registry: a registry file;
     with None, the registry of this package. weights: folder of pretrained weights. device: auto, cpu, cuda or cuda:N.
     workers: number of processes that decode images and score; with more than 1, the calling script needs
-    `if __name__ == "__main__":`.
+    `if __name__ == "__main__":`. While a run is trained, what any thread of this process prints goes to the log of the run.
 
     Raises ConfigError, RegistryError, DatasetError and SetupError before training starts. Raises StoreError if a run
     failed, or if another process works on a run.
@@ -141,11 +175,17 @@ def run(
     """
     from bench.cli.progress_bars import choose_display
     from bench.study.run_single import Wanted, run_alone
+    from harmonize.errors import ConfigError
 
-    wanted = Wanted(name, config, tuple(evaluate_on), sweep or {}, min_count, synthetic=data is None)
-    paths = [None if path is None else Path(path) for path in (registry, data, weights)]
+    _refuse_workers_script("run")
+    if not isinstance(name, str):
+        raise ConfigError(f"name must be a text (got {name!r})", "run", 'write name="mine"')
+    external = _plain(_several(evaluate_on, "evaluate_on", "run"))
+    swept = {key: _plain(_several(values, str(key), "run: sweep")) for key, values in (sweep or {}).items()}
+    wanted = Wanted(name, _plain(config), tuple(external), swept, _plain(min_count), synthetic=data is None)
+    paths = [None if path is None else _path(path) for path in (registry, data, weights)]
     with choose_display(quiet) as display:
-        run_alone(wanted, Path(store), (paths[0], paths[1], paths[2]), device, workers, display)
+        run_alone(wanted, _path(store), (paths[0], paths[1], paths[2]), device, workers, display)
     return open_grid(store, name)
 
 
@@ -176,10 +216,10 @@ def register(
     from bench.study.request import Request
 
     images, starting_weights, entries, stated = (
-        None if path is None else Path(path) for path in (data, weights, registry, hypotheses)
+        None if path is None else _path(path) for path in (data, weights, registry, hypotheses)
     )
-    request = Request.read(str(grid), entries, images, starting_weights)
-    opened, num_workers = Store.open(Path(store)), 1
+    request = Request.read(fspath(grid), entries, images, starting_weights)
+    opened, num_workers = Store.open(_path(store)), 1
     plan = make_plan(
         request.grid,
         request.registry,
@@ -206,11 +246,14 @@ def open_grid(store: AnyPath = "runs", name: str | None = None) -> "Manifest":
     from bench.planning.manifest import read_manifest
     from bench.store.store import Store
 
-    return read_manifest(Store.open(Path(store), create=False), name)
+    # absolute, because the grid is also used after a change of the working directory
+    return read_manifest(Store.open(_path(store).absolute(), create=False), None if name is None else str(name))
 
 
 def finished(grid: "Manifest") -> list[str]:
     """Return the ids of the finished and scored runs of a grid: trained runs first, then derived runs.
+
+    If several grids of a store have a run, its scores and thresholds are those of the grid that was scored last.
 
     >>> run_id in finished(grid)
     True
@@ -365,7 +408,8 @@ def labels_needed(
     from bench.scoring.label_needs import Goals
 
     goals = Goals(ece, sensitivity, share)
-    return measure(grid.store, str(grid.content["name"]), run_id, second, findings, goals)
+    chosen = _several(findings, "findings", "labels_needed")
+    return measure(grid.store, str(grid.content["name"]), run_id, second, chosen, goals)
 
 
 def render(grid: "Manifest", page: AnyPath | None = None) -> Path:
@@ -382,15 +426,16 @@ def render(grid: "Manifest", page: AnyPath | None = None) -> Path:
     from bench.results.write_report import score_and_report
 
     with choose_display(quiet=True) as display:
-        return score_and_report(grid, None if page is None else Path(page), display.progress, processes=1)
+        return score_and_report(grid, None if page is None else _path(page), display.progress, processes=1)
 
 
-def load_run(store: AnyPath, run_id: str, device: str = "cpu") -> "StoredRun":
+def load_run(store: AnyPath, run_id: AnyPath, device: str = "cpu") -> "StoredRun":
     """Load a finished run, ready to predict.
 
     `run_id`: the start of the run's id, or a folder or hub repository that `bench upload` wrote. The store is not read
-    if `run_id` names a folder or a repository. Raises StoreError if no run or several runs match, and for a run that was
-    trained elsewhere, is not finished, or is damaged. Raises SetupError if a repository cannot be downloaded.
+    if `run_id` names a folder or a repository. The thresholds of a run in a store are those of the grid that was scored last.
+    Raises StoreError if no run or several runs match, and for a run that was trained elsewhere, is not finished, or is
+    damaged. Raises SetupError if a repository cannot be downloaded.
 
 
     >>> stored = load_run(store, run_id[:6])
@@ -400,15 +445,16 @@ def load_run(store: AnyPath, run_id: str, device: str = "cpu") -> "StoredRun":
     from bench.runs.model_folder import load_model
     from bench.system.devices import check_device, first_device
 
-    check_device(device)
-    return load_model(run_id, Path(store), first_device(device))
+    check_device(str(device))
+    return load_model(fspath(run_id), _path(store).absolute(), first_device(str(device)))
 
 
 def predict(run: "StoredRun", images: "Sequence[AnyPath | InMemory]") -> "Inference":
     """Predict the findings of images (not for clinical use).
 
     `images`: image files, folders with image files, CSV files that list image files, or images in memory
-    (`harmonize.images.image_header.InMemory(name, content)`).
+    (`harmonize.images.image_header.InMemory(name, content)`). Each file is predicted once. Raises ConfigError for two images
+    in memory with the same name.
 
     The `table` of the result has a row per image and finding: logit, probability, calibrated probability, warnings about
     the image, and the call at each stored threshold (1 positive, 0 negative, NaN without a threshold). `distance` is how
@@ -421,12 +467,18 @@ def predict(run: "StoredRun", images: "Sequence[AnyPath | InMemory]") -> "Infere
     """
     from bench.runs.image_paths import images_of
     from bench.runs.new_images import infer
+    from harmonize.errors import ConfigError
     from harmonize.images.image_header import ImageFile, InMemory
 
-    files: list[ImageFile] = []
-    for image in images:
-        files += [image] if isinstance(image, InMemory) else images_of([Path(image)])
-    return infer(run, files)
+    files: dict[Path | str, ImageFile] = {}
+    for image in _several(images, "images", "predict"):
+        if not isinstance(image, InMemory):
+            files |= {file: file for file in images_of([_path(image)])}
+        elif image.name in files:
+            raise ConfigError(f"two images have the name {image.name!r}", "predict", "give each InMemory its own name")
+        else:
+            files[image.name] = image
+    return infer(run, list(files.values()))
 
 
 def estimate(
@@ -443,7 +495,8 @@ def estimate(
     """Estimate the scores of a grid's runs at a hospital without labels, as `bench estimate` does.
 
     Give `images` (files, folders, or CSV files that list image files), or `logits`: run id -> a table with `image_id` and
-    one column of logits for each finding. `runs`: starts of run ids, by default the ranked runs. `prevalence`: finding ->
+    one column of logits for each finding. `runs`, only with images: starts of run ids, by default the ranked runs. Runs
+    without current scores are scored first. `prevalence`: finding ->
     its share of the images, where it is known. `labels`: a table with labels of some of the images, as for
     `bench estimate --labels`; the scores from these labels are in `measured`. The `table` of the result has one row per run, finding (or "macro") and
     quantity: value, low, high (90 % interval), and the reason if there is no value. Raises ConfigError for unknown runs
@@ -456,20 +509,29 @@ def estimate(
     '1 of 3 labeled hospitals needed'
     """
     from bench.results.expected_at_hospital import expected_scores, runs_to_estimate
+    from bench.results.score_runs import score_all
     from bench.runs.image_paths import images_of
     from bench.study.hospital_logits import hospital_logits
     from bench.system.devices import check_device, first_device
     from harmonize.errors import ConfigError
 
     check_device(device)
-    if bool(images) == (logits is not None):
-        raise ConfigError("give either images or logits", "estimate", "remove one of them")
-    if logits is None:
-        chosen = runs_to_estimate(grid, runs)
-        paths = images_of([Path(p) for p in images])
-        logits, _ = hospital_logits(grid, chosen, paths, first_device(device), lambda *_: None)
-    of_labels = None if labels is None else Path(labels)
-    return expected_scores(grid, logits, estimator, labels=of_labels, prevalence=prevalence)
+    given, chosen = _several(images, "images", "estimate"), _several(runs, "runs", "estimate")
+    if bool(given) == bool(logits):
+        fix = "remove one of them" if given else "write images=[...], or logits={run id: table}"
+        raise ConfigError("give either images or logits", "estimate", fix)
+    if logits and chosen:
+        raise ConfigError("logits name their runs, so `runs` has no effect", "estimate", "remove `runs`")
+    score_all(grid, lambda *_: None, processes=1)
+    if logits:
+        named = runs_to_estimate(grid, list(logits))
+        of_runs = {str(run["id"]): table for run, table in zip(named, logits.values(), strict=True)}
+    else:
+        paths = images_of([_path(p) for p in given])
+        of_runs, _ = hospital_logits(grid, runs_to_estimate(grid, chosen), paths, first_device(device), lambda *_: None)
+    of_labels = None if labels is None else _path(labels)
+    shares = None if prevalence is None else _plain(dict(prevalence))
+    return expected_scores(grid, of_runs, estimator, labels=of_labels, prevalence=shares)
 
 
 def explain(
@@ -491,8 +553,9 @@ def explain(
     from bench.analyses.explain_image import Explainer, chosen_findings
     from harmonize.images.image_header import InMemory
 
-    image_file = image if isinstance(image, InMemory) else Path(image)
-    return Explainer(run).explain(image_file, chosen_findings(run, findings), method, None)
+    image_file = image if isinstance(image, InMemory) else _path(image)
+    chosen = chosen_findings(run, _several(findings, "findings", "explain"))
+    return Explainer(run).explain(image_file, chosen, method, None)
 
 
 def overlay(explanation: "Explanation", finding: str) -> "NDArray[np.uint8]":
@@ -505,12 +568,14 @@ def overlay(explanation: "Explanation", finding: str) -> "NDArray[np.uint8]":
     >>> overlay(explanation, "Edema").shape
     (384, 384, 3)
     """
+    import numpy as np
+
     from bench.analyses.heatmaps.panel import overlaid
     from harmonize.errors import ConfigError
 
     for finding_map in explanation.finding_maps:
         if finding_map.finding == finding:
-            return overlaid(explanation, finding_map)[..., ::-1]
+            return np.ascontiguousarray(overlaid(explanation, finding_map)[..., ::-1])
     names = ", ".join(finding_map.finding for finding_map in explanation.finding_maps)
     raise ConfigError(f"the explanation has no map of {finding!r}", "overlay", f"choose from: {names}")
 

@@ -76,6 +76,7 @@ def estimate(
     from bench.cli.progress_bars import choose_display
     from bench.planning.manifest import read_manifest
     from bench.results.expected_at_hospital import checked_request, expected_scores, read_logits, runs_to_estimate
+    from bench.results.score_runs import score_all
     from bench.store.safe_csv import csv_text
     from bench.store.store import Store, write_bytes
     from bench.system.devices import check_device, first_device, require_device
@@ -90,6 +91,7 @@ def estimate(
     runs = runs_to_estimate(manifest, run or ())
     _, findings = checked_request(manifest, [str(chosen["id"]) for chosen in runs], estimator, labels, shares)
     with choose_display(quiet) as display:
+        score_all(manifest, display.progress, say=display.say)  # another grid of the store may have been scored since
         if logits is not None:
             of_runs, notes = read_logits(logits, runs, findings)
         else:

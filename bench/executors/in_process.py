@@ -1,5 +1,6 @@
 """Run jobs in the current process, one after the other. The library uses this executor for scripts and notebooks."""
 
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -7,12 +8,15 @@ from dataclasses import dataclass
 from bench.executors.execute_job import OnEvent, Outcome, Work, attempt, placed
 from bench.system.devices import choose_devices
 
+_one_at_a_time = threading.Lock()  # the output of this process goes to the log of one job
+
 
 @dataclass(frozen=True, slots=True)
 class Here:
     """Run jobs in the current process.
 
-    The output of a job goes to the log of the job. After the last job, torch's number of threads is restored.
+    The output of the process goes to the log of the job. After the last job, torch's number of threads and its random state
+    are as they were. Jobs of other threads wait.
     """
 
     device: str = "auto"  # auto, cpu, cuda or cuda:N
@@ -30,9 +34,11 @@ class Here:
 
         device = choose_devices(self.device, 1, 1)[:1]
         threads = torch.get_num_threads()
+        gpus = [torch.device(name) for name in device if name != "cpu"]
         try:
-            for job in jobs:
-                yield self._do(placed(job, device), on_event)
+            with torch.random.fork_rng(gpus):
+                for job in jobs:
+                    yield self._do(placed(job, device), on_event)
         finally:
             torch.set_num_threads(threads)
 
@@ -41,5 +47,6 @@ class Here:
             on_event(job.id, what, done, total)
 
         began = time.monotonic()
-        state, reason = attempt(job, progress)
+        with _one_at_a_time:
+            state, reason = attempt(job, progress)
         return Outcome(job.id, state, reason, time.monotonic() - began, job.folder / "log.txt")

@@ -3,10 +3,13 @@
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 from bench import api
 from bench.config.run_config import RunConfig, Schedule
@@ -115,3 +118,103 @@ def test_an_image_in_memory_gets_the_same_predictions_as_its_file(finished: Path
         api.explain(run, InMemory("memory.txt", b"text"))
     with pytest.raises(StoreError, match="no run 'none' in the grid"):
         api.load_logits(api.open_grid(finished / "runs"), "none")
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with phantoms and a store, in which a run is finished and scored for two grids: first `both`, then `strict`."""
+    folder = tmp_path_factory.mktemp("library")
+    data = api.make_phantom(folder / "data", {"chexpert": 120, "nih": np.int64(30), "brax": 30}, seed=np.int64(0))  # type: ignore[arg-type, dict-item]
+    state = torch.get_rng_state()
+    api.run(CONFIG, ["nih", "brax"], data=data, store=folder / "runs", name="both", min_count=2)
+    assert torch.equal(torch.get_rng_state(), state)
+    sweep = {"seed": np.arange(1)}
+    api.run(
+        CONFIG, np.array(["nih"]), data=data, store=folder / "runs", name="strict", min_count=np.int64(12), sweep=sweep
+    )  # type: ignore[arg-type]
+    return folder
+
+
+@pytest.mark.grid
+def test_scores_of_another_grid_do_not_change_an_estimate(study: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(study)
+    grid = api.open_grid("runs", "both")
+    monkeypatch.chdir(study.parent)  # a relative store is where it was
+    (run_id,) = api.finished(grid)
+    table = api.predict(api.load_run(study / "runs", run_id), [study / "data" / "nih", study / "data" / "nih"]).table
+    wide = table.pivot(index="image", columns="finding", values="logit").rename_axis("image_id").reset_index()
+    wide.iloc[:, 1:] += 0.5
+    api.render(api.open_grid(study / "runs", "strict"))
+    found = api.estimate(grid, logits={run_id[:6]: wide}, prevalence=pd.Series({"Edema": 0.2}))  # type: ignore[arg-type]
+    assert found.run_ids == (run_id,)
+    assert len(found.learned_from) == 2
+
+
+@pytest.mark.grid
+def test_slips_are_named_before_any_work(study: Path) -> None:
+    grid, run = (
+        api.open_grid(study / "runs", "both"),
+        api.load_run(study / "runs", api.open_grid(study / "runs", "both").runs[0]["id"]),
+    )
+    image = next((study / "data").rglob("*.png"))
+    memory = InMemory("upload.png", image.read_bytes())
+    for call, what in (
+        (lambda: api.run(CONFIG, "nih", store=study / "new"), "evaluate_on must be a list, not a str"),  # type: ignore[arg-type]
+        (lambda: api.run(CONFIG, ["nih"], store=study / "new", sweep={"seed": 1}), "seed must be a list, not a int"),  # type: ignore[dict-item]
+        (lambda: api.run(CONFIG, ["nih"], store=study / "new", name=3), "name must be a text"),  # type: ignore[arg-type]
+        (lambda: api.predict(run, image), "images must be a list"),  # type: ignore[arg-type]
+        (lambda: api.predict(run, memory), "images must be a list"),  # type: ignore[arg-type]
+        (lambda: api.predict(run, [memory, memory]), "two images have the name 'upload.png'"),
+        (lambda: api.explain(run, memory, "Edema"), "findings must be a list"),
+        (lambda: api.labels_needed(grid, findings="Edema"), "findings must be a list"),
+        (lambda: api.estimate(grid), "give either images or logits"),
+        (lambda: api.estimate(grid, logits={"zzz": pd.DataFrame()}), "zzz"),
+        (lambda: api.estimate(grid, logits={"zzz": pd.DataFrame()}, runs=["zzz"]), "`runs` has no effect"),
+    ):
+        with pytest.raises(ConfigError, match=what):
+            call()
+    assert not (study / "new").exists()
+    heat = api.overlay(api.explain(run, memory, ["Edema"]), "Edema")
+    assert torch.from_numpy(heat).shape == heat.shape
+
+
+@pytest.mark.grid
+def test_two_threads_can_train_and_then_print(study: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def train(seed: int) -> None:
+        api.run({**CONFIG, "seed": seed}, ["nih"], data=study / "data", store=tmp_path, name=f"g{seed}", min_count=2)
+
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(train, (1, 2)))
+    print("still open")
+    assert capsys.readouterr().out == "still open\n"
+    assert len(list((tmp_path / "grids").glob("*.json"))) == 2
+
+
+GUARDED = f"""
+from bench import api
+import harmonize.cache.build
+
+harmonize.cache.build.POOL_WORTH_S = 0.0
+data = api.make_phantom("data", {{"chexpert": 60, "nih": 30}})
+api.run({CONFIG!r}, ["nih"], data=data, min_count=2, workers=2)
+"""
+
+
+@pytest.mark.grid
+def test_a_script_that_needs_a_guard_ends_with_the_reason(tmp_path: Path) -> None:
+    (tmp_path / "script.py").write_text(GUARDED)
+    words, environment = [sys.executable, "script.py"], os.environ | {"PYTHONPATH": ROOT}
+    done = subprocess.run(
+        words, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False, timeout=300
+    )
+    assert done.returncode == 1
+    assert 'put the call below `if __name__ == "__main__":`' in done.stderr
+    assert "a decoding process died" in done.stderr
+
+
+def test_the_home_folder_can_be_named_with_a_tilde(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.chdir(tmp_path)
+    assert api.make_phantom("~/data", {"nih": 4}) == tmp_path / "home" / "data"
+    assert len(api.load_cohort("nih", "~/data").table) == 4
+    assert not (tmp_path / "~").exists()
