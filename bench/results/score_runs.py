@@ -53,16 +53,17 @@ PROBED = ("sources", "source_confusion")
 FILES = (*(f"{name}.parquet" for name in FRAMES), REPLICATES)
 WORTH = 20_000_000  # with at least this many bytes of predictions for each process, parallel processes save time
 MOST_PROCESSES = 8  # with 150,000 images, a process needs about 1 GB
+CORES = default_workers()
 
 
 def score_all(
-    manifest: Manifest, progress: Progress, processes: int = 0, say: Callable[[str], None] | None = None
+    manifest: Manifest, progress: Progress, processes: int = CORES, say: Callable[[str], None] | None = None
 ) -> list[str]:
     """Score every finished run with missing, outdated or damaged scores; return the ids of all scored runs.
 
-    Large inputs are scored by up to `processes` processes (0: one for each core), at most MOST_PROCESSES; small inputs by this
-    process. Both ways write files with the same bytes. `say` is called with a line of text for each run with damaged
-    scores, and with one line for all scores without checksums. Runs of trials that a search does not choose are not scored.
+    Large inputs are scored by up to `processes` processes, at most MOST_PROCESSES; small inputs by this process. Both ways
+    write files with the same bytes. `say` is called with a line of text for each run with damaged scores, and with one line
+    for all scores without checksums. Runs of trials that a search does not choose are not scored.
     """
     manifest = with_chosen_runs(manifest)
     done, damage = _done_and_damage(manifest)
@@ -114,7 +115,7 @@ def _folder(manifest: Manifest, run: Mapping[str, Any]) -> Path:
 
 def _each(manifest: Manifest, runs: Sequence[Mapping[str, Any]], processes: int) -> Iterator[None]:
     """Score runs; yield after each run."""
-    num = min(processes or default_workers(), MOST_PROCESSES, len(runs))
+    num = min(processes, MOST_PROCESSES, len(runs))
     if num > 1:
         num = min(num, len(runs) * _size(manifest, runs[0]) // WORTH)
     if num < 2:

@@ -7,7 +7,7 @@ from pathlib import Path
 from bench.planning.manifest import Manifest
 from bench.results.long_tables import LongTables
 from bench.results.report_tables import tables
-from bench.results.score_runs import score_all
+from bench.results.score_runs import CORES, score_all
 from bench.store.checked_folders import ReportFolder
 from bench.store.store import Progress, replacing
 from reports.tables import Tables
@@ -20,7 +20,7 @@ def score_and_report(
     with_images: bool = False,
     site: Path | None = None,
     say: Callable[[str], None] | None = None,
-    processes: int = 0,
+    processes: int = CORES,
 ) -> Path:
     """Score the runs whose scores are missing, out of date or damaged, then write the report; return the page's path.
 
