@@ -62,7 +62,7 @@ def _several(values: Any, name: str, where: str) -> list[Any]:
     from harmonize.errors import ConfigError
 
     if isinstance(values, str | bytes | PathLike | Mapping) or not hasattr(values, "__iter__"):
-        raise ConfigError(f"{name} must be a list, not a {type(values).__name__}", where, f"write {name}=[...]")
+        raise ConfigError(f"{name} must be a list (got {type(values).__name__})", where, f"write {name}=[...]")
     return list(values)
 
 

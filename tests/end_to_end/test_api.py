@@ -159,8 +159,8 @@ def test_slips_are_named_before_any_work(study: Path) -> None:
     image = next((study / "data").rglob("*.png"))
     memory = InMemory("upload.png", image.read_bytes())
     for call, what in (
-        (lambda: api.run(CONFIG, "nih", store=study / "new"), "evaluate_on must be a list, not a str"),  # type: ignore[arg-type]
-        (lambda: api.run(CONFIG, ["nih"], store=study / "new", sweep={"seed": 1}), "seed must be a list, not a int"),  # type: ignore[dict-item]
+        (lambda: api.run(CONFIG, "nih", store=study / "new"), "evaluate_on must be a list \\(got str"),  # type: ignore[arg-type]
+        (lambda: api.run(CONFIG, ["nih"], store=study / "new", sweep={"seed": 1}), "seed must be a list \\(got int"),  # type: ignore[dict-item]
         (lambda: api.run(CONFIG, ["nih"], store=study / "new", name=3), "name must be a text"),  # type: ignore[arg-type]
         (lambda: api.predict(run, image), "images must be a list"),  # type: ignore[arg-type]
         (lambda: api.predict(run, memory), "images must be a list"),  # type: ignore[arg-type]
