@@ -41,11 +41,18 @@ if TYPE_CHECKING:
     from harmonize.images.image_header import InMemory
 
 AnyPath = str | PathLike[str]
+_LOGITS = "logits={run id: table}"
 
 
 def _path(path: AnyPath) -> Path:
     """Return a path in which `~` is expanded."""
     return Path(path).expanduser()
+
+
+def _text(path: AnyPath) -> str:
+    """Return a path, or a name in its place, as text in which `~` is expanded."""
+    text = fspath(path)
+    return str(_path(text)) if text.startswith("~") else text
 
 
 def _plain(value: Any) -> Any:
@@ -66,13 +73,13 @@ def _several(values: Any, name: str, where: str) -> list[Any]:
     return list(values)
 
 
-def _refuse_workers_script(where: str) -> None:
+def _refuse_second_run_of_the_script(where: str) -> None:
     """Raise SetupError if a new worker process is importing the calling script, and so runs its calls a second time."""
     from harmonize.errors import SetupError
 
     if getattr(multiprocessing.current_process(), "_inheriting", False):
         what = "a worker process ran the calling script a second time"
-        raise SetupError(what, where, 'put the call below `if __name__ == "__main__":`, or use workers=1')
+        raise SetupError(what, where, 'put the call below `if __name__ == "__main__":`')
 
 
 def make_phantom(
@@ -98,7 +105,9 @@ def make_phantom(
     counts = _plain(dict(images))
     source = next(iter(counts), "chexpert")
     try:
-        settings = PhantomSettings(seed=_plain(seed), source=source, images=counts, size=size, shortcut=shortcut)
+        settings = PhantomSettings(
+            seed=_plain(seed), source=source, images=counts, size=_plain(size), shortcut=_plain(shortcut)
+        )
     except ValueError as error:
         raise ConfigError(str(error), "make_phantom", "see harmonize.phantom.PhantomSettings for the ranges") from error
     root.mkdir(parents=True, exist_ok=True)
@@ -177,11 +186,11 @@ def run(
     from bench.study.run_single import Wanted, run_alone
     from harmonize.errors import ConfigError
 
-    _refuse_workers_script("run")
+    _refuse_second_run_of_the_script("run")
     if not isinstance(name, str):
         raise ConfigError(f"name must be a text (got {name!r})", "run", 'write name="mine"')
     external = _plain(_several(evaluate_on, "evaluate_on", "run"))
-    swept = {key: _plain(_several(values, str(key), "run: sweep")) for key, values in (sweep or {}).items()}
+    swept = {_plain(key): _plain(_several(values, str(key), "run: sweep")) for key, values in (sweep or {}).items()}
     wanted = Wanted(name, _plain(config), tuple(external), swept, _plain(min_count), synthetic=data is None)
     paths = [None if path is None else _path(path) for path in (registry, data, weights)]
     with choose_display(quiet) as display:
@@ -218,7 +227,7 @@ def register(
     images, starting_weights, entries, stated = (
         None if path is None else _path(path) for path in (data, weights, registry, hypotheses)
     )
-    request = Request.read(fspath(grid), entries, images, starting_weights)
+    request = Request.read(_text(grid), entries, images, starting_weights)
     opened, num_workers = Store.open(_path(store)), 1
     plan = make_plan(
         request.grid,
@@ -446,15 +455,15 @@ def load_run(store: AnyPath, run_id: AnyPath, device: str = "cpu") -> "StoredRun
     from bench.system.devices import check_device, first_device
 
     check_device(str(device))
-    return load_model(fspath(run_id), _path(store).absolute(), first_device(str(device)))
+    return load_model(_text(run_id), _path(store).absolute(), first_device(str(device)))
 
 
 def predict(run: "StoredRun", images: "Sequence[AnyPath | InMemory]") -> "Inference":
     """Predict the findings of images (not for clinical use).
 
     `images`: image files, folders with image files, CSV files that list image files, or images in memory
-    (`harmonize.images.image_header.InMemory(name, content)`). Each file is predicted once. Raises ConfigError for two images
-    in memory with the same name.
+    (`harmonize.images.image_header.InMemory(name, content)`). Each image is predicted once. Raises ConfigError for different
+    images of one name.
 
     The `table` of the result has a row per image and finding: logit, probability, calibrated probability, warnings about
     the image, and the call at each stored threshold (1 positive, 0 negative, NaN without a threshold). `distance` is how
@@ -470,15 +479,16 @@ def predict(run: "StoredRun", images: "Sequence[AnyPath | InMemory]") -> "Infere
     from harmonize.errors import ConfigError
     from harmonize.images.image_header import ImageFile, InMemory
 
-    files: dict[Path | str, ImageFile] = {}
+    files: list[ImageFile] = []
     for image in _several(images, "images", "predict"):
-        if not isinstance(image, InMemory):
-            files |= {file: file for file in images_of([_path(image)])}
-        elif image.name in files:
-            raise ConfigError(f"two images have the name {image.name!r}", "predict", "give each InMemory its own name")
-        else:
-            files[image.name] = image
-    return infer(run, list(files.values()))
+        files += [image] if isinstance(image, InMemory) else images_of([_path(image)])
+    named: dict[str, ImageFile] = {}  # the names in the table of the result
+    for file in dict.fromkeys(files):
+        name = file.name if isinstance(file, InMemory) else str(file)
+        if name in named:
+            raise ConfigError(f"two images have the name {name!r}", "predict", "give each InMemory its own name")
+        named[name] = file
+    return infer(run, list(named.values()))
 
 
 def estimate(
@@ -517,14 +527,18 @@ def estimate(
 
     check_device(device)
     given, chosen = _several(images, "images", "estimate"), _several(runs, "runs", "estimate")
+    if logits is not None and not (isinstance(logits, Mapping) and all(isinstance(key, str) for key in logits)):
+        raise ConfigError(f"logits must map run ids to tables (got {type(logits).__name__})", "estimate", _LOGITS)
     if bool(given) == bool(logits):
-        fix = "remove one of them" if given else "write images=[...], or logits={run id: table}"
+        fix = "remove one of them" if given else f"write images=[...], or {_LOGITS}"
         raise ConfigError("give either images or logits", "estimate", fix)
     if logits and chosen:
         raise ConfigError("logits name their runs, so `runs` has no effect", "estimate", "remove `runs`")
     score_all(grid, lambda *_: None, processes=1)
     if logits:
         named = runs_to_estimate(grid, list(logits))
+        if len(named) < len(logits):
+            raise ConfigError("two keys of logits name the same run", "estimate", "give each run once")
         of_runs = {str(run["id"]): table for run, table in zip(named, logits.values(), strict=True)}
     else:
         paths = images_of([_path(p) for p in given])

@@ -93,7 +93,8 @@ def check_one(name: str, board: Path, rules: Rules, registry: Registry, progress
     """
     open_ = _open_submissions(board)
     if name not in [folder.name for folder, _ in open_]:
-        open_.append((find(board, name), None))
+        num_accepted = sum(decision is not None for _, decision in open_)
+        open_.insert(num_accepted, (find(board, name), None))  # its place on the board after an acceptance
     number = [folder.name for folder, _ in open_].index(name)
     before = _Before({}, {})
     for folder, _ in open_[:number]:

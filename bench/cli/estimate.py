@@ -88,10 +88,10 @@ def estimate(
     if output is not None and output.is_dir():
         raise ConfigError("the output is a folder", str(output), "name a file, such as estimate.html")
     shares = _shares(prevalence or ())
-    runs = runs_to_estimate(manifest, run or ())
-    _, findings = checked_request(manifest, [str(chosen["id"]) for chosen in runs], estimator, labels, shares)
     with choose_display(quiet) as display:
         score_all(manifest, display.progress, say=display.say)  # another grid of the store may have been scored since
+        runs = runs_to_estimate(manifest, run or ())
+        _, findings = checked_request(manifest, [str(chosen["id"]) for chosen in runs], estimator, labels, shares)
         if logits is not None:
             of_runs, notes = read_logits(logits, runs, findings)
         else:

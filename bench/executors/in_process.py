@@ -8,15 +8,15 @@ from dataclasses import dataclass
 from bench.executors.execute_job import OnEvent, Outcome, Work, attempt, placed
 from bench.system.devices import choose_devices
 
-_one_at_a_time = threading.Lock()  # the output of this process goes to the log of one job
+_one_at_a_time = threading.Lock()  # a job takes the output, the random state and the threads of the whole process
 
 
 @dataclass(frozen=True, slots=True)
 class Here:
     """Run jobs in the current process.
 
-    The output of the process goes to the log of the job. After the last job, torch's number of threads and its random state
-    are as they were. Jobs of other threads wait.
+    The output of the process goes to the log of the job. After each job, torch's number of threads and its random state are
+    as they were. Jobs of other threads wait.
     """
 
     device: str = "auto"  # auto, cpu, cuda or cuda:N
@@ -30,23 +30,22 @@ class Here:
 
     def submit(self, jobs: Sequence[Work], on_event: OnEvent) -> Iterator[Outcome]:
         """Run the jobs and yield their outcomes."""
+        (device,) = choose_devices(self.device, 1, 1)[:1]
+        for job in jobs:
+            yield self._do(placed(job, [device]), device, on_event)
+
+    def _do(self, job: Work, device: str, on_event: OnEvent) -> Outcome:
         import torch
 
-        device = choose_devices(self.device, 1, 1)[:1]
-        threads = torch.get_num_threads()
-        gpus = [torch.device(name) for name in device if name != "cpu"]
-        try:
-            with torch.random.fork_rng(gpus):
-                for job in jobs:
-                    yield self._do(placed(job, device), on_event)
-        finally:
-            torch.set_num_threads(threads)
-
-    def _do(self, job: Work, on_event: OnEvent) -> Outcome:
         def progress(what: str, done: int, total: int) -> None:
             on_event(job.id, what, done, total)
 
+        gpus = [] if device == "cpu" else [torch.device(device)]
         began = time.monotonic()
-        with _one_at_a_time:
-            state, reason = attempt(job, progress)
+        with _one_at_a_time, torch.random.fork_rng(gpus):
+            threads = torch.get_num_threads()
+            try:
+                state, reason = attempt(job, progress)
+            finally:
+                torch.set_num_threads(threads)
         return Outcome(job.id, state, reason, time.monotonic() - began, job.folder / "log.txt")

@@ -95,14 +95,22 @@ def _born(pid: int) -> str:
         return ""
 
 
-@lru_cache(1)
+_starts: dict[int, str] = {}  # process id -> start time of this process; a forked process has another id
+
+
 def _own_start() -> str:
-    """Return the start time of this process. It is read once, because each file that a store writes needs it."""
-    return _born(os.getpid())
+    """Return the start time of this process.
+
+    Each file that a store writes needs it, so it is read once. A failed reading, such as with too many open files, is repeated.
+    """
+    pid = os.getpid()
+    if start := _starts.get(pid) or _born(pid):
+        _starts[pid] = start
+    return start
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_own_start.cache_clear)
+    os.register_at_fork(after_in_child=_starts.clear)
 
 
 def _digest(place: str) -> str:

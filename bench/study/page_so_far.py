@@ -166,4 +166,4 @@ def _report(manifest: Manifest, with_images: bool) -> None:
     from bench.results.write_report import score_and_report  # slow imports
 
     os.nice(_NICE)
-    score_and_report(manifest, None, lambda *_: None, with_images)
+    score_and_report(manifest, None, lambda *_: None, with_images, processes=1)

@@ -164,11 +164,19 @@ def test_slips_are_named_before_any_work(study: Path) -> None:
         (lambda: api.run(CONFIG, ["nih"], store=study / "new", name=3), "name must be a text"),  # type: ignore[arg-type]
         (lambda: api.predict(run, image), "images must be a list"),  # type: ignore[arg-type]
         (lambda: api.predict(run, memory), "images must be a list"),  # type: ignore[arg-type]
-        (lambda: api.predict(run, [memory, memory]), "two images have the name 'upload.png'"),
+        (lambda: api.predict(run, [memory, InMemory("upload.png", b"other")]), "two images have the name 'upload.png'"),
         (lambda: api.explain(run, memory, "Edema"), "findings must be a list"),
         (lambda: api.labels_needed(grid, findings="Edema"), "findings must be a list"),
         (lambda: api.estimate(grid), "give either images or logits"),
         (lambda: api.estimate(grid, logits={"zzz": pd.DataFrame()}), "zzz"),
+        (lambda: api.estimate(grid, logits=pd.DataFrame()), "logits must map run ids to tables"),  # type: ignore[arg-type]
+        (
+            lambda: api.estimate(
+                grid, logits={grid.runs[0]["id"]: pd.DataFrame(), grid.runs[0]["id"][:5]: pd.DataFrame()}
+            ),
+            "the same run",
+        ),
+        (lambda: api.predict(run, [image, InMemory(str(image), image.read_bytes())]), "two images have the name"),
         (lambda: api.estimate(grid, logits={"zzz": pd.DataFrame()}, runs=["zzz"]), "`runs` has no effect"),
     ):
         with pytest.raises(ConfigError, match=what):
@@ -183,11 +191,15 @@ def test_two_threads_can_train_and_then_print(study: Path, tmp_path: Path, capsy
     def train(seed: int) -> None:
         api.run({**CONFIG, "seed": seed}, ["nih"], data=study / "data", store=tmp_path, name=f"g{seed}", min_count=2)
 
+    state = torch.get_rng_state()
     with ThreadPoolExecutor(2) as pool:
-        list(pool.map(train, (1, 2)))
+        list(pool.map(train, (0, 1)))
     print("still open")
     assert capsys.readouterr().out == "still open\n"
+    assert torch.equal(torch.get_rng_state(), state)
     assert len(list((tmp_path / "grids").glob("*.json"))) == 2
+    (alone,) = (study / "runs").glob("*/*/model.safetensors")
+    assert (tmp_path / alone.relative_to(study / "runs")).read_bytes() == alone.read_bytes()
 
 
 GUARDED = f"""
