@@ -56,7 +56,7 @@ def bundle(finished: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "CITATION.cff").write_text(CITATION)
     manifest, citation = read_manifest(Store.open(folder / "runs"), None), read_citation(folder / "CITATION.cff")
     ids = [run["id"] for run in manifest.runs]
-    made = export(manifest, ids, folder / "a.zip", False, Registry.read(), 1, quiet, citation=citation)
+    made = export(manifest, ids, folder / "a.zip", False, Registry.read(), quiet, citation=citation)
     assert made.unstated == ()
     return made.path
 
