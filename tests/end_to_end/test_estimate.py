@@ -372,9 +372,18 @@ def test_an_estimator_that_the_grid_was_scored_without_is_refused(
 
 
 def test_an_unfinished_grid_is_refused(store_copy: Path, logits: Path, here: Command) -> None:
-    shutil.rmtree(store_copy / "runs" / "scores")
+    store = Store.open(store_copy / "runs")
+    for run_id in store.run_ids():
+        shutil.rmtree(store.run_dir(run_id))
     said = here("estimate", "--logits", str(logits), cwd=store_copy, code=2).stderr
     refused(said, "the grid has no finished run", "bench run --grid tiny")
+
+
+def test_runs_without_scores_are_scored_first(store_copy: Path, logits: Path, here: Command) -> None:
+    words = ("estimate", "--logits", str(logits), "--csv", "--quiet")
+    said = here(*words, cwd=store_copy).stdout
+    shutil.rmtree(store_copy / "runs" / "scores")
+    assert here(*words, cwd=store_copy).stdout == said
 
 
 def test_a_registry_file_adds_estimators_of_both_kinds(
