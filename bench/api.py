@@ -506,11 +506,11 @@ def estimate(
 
     Give `images` (files, folders, or CSV files that list image files), or `logits`: run id -> a table with `image_id` and
     one column of logits for each finding. `runs`, only with images: starts of run ids, by default the ranked runs. Runs
-    without current scores are scored first. `prevalence`: finding ->
-    its share of the images, where it is known. `labels`: a table with labels of some of the images, as for
-    `bench estimate --labels`; the scores from these labels are in `measured`. The `table` of the result has one row per run, finding (or "macro") and
-    quantity: value, low, high (90 % interval), and the reason if there is no value. Raises ConfigError for unknown runs
-    and estimators, and for images of a cohort of the grid. Raises DatasetError for unusable images or logits.
+    without current scores are scored first. `prevalence`: finding -> its share of the images, where it is known.
+    `labels`: a table with labels of some of the images, as for `bench estimate --labels`; the scores from these labels
+    are in `measured`. The `table` of the result has one row per run, finding (or "macro") and quantity: value, low, high
+    (90 % interval), and the reason if there is no value. Raises ConfigError for unknown runs and estimators, and for
+    images of a cohort of the grid. Raises DatasetError for unusable images or logits.
 
     >>> nih_logits = predict(stored, [data / "nih" / path for path in nih.table["path"]]).table
     >>> wide = nih_logits.pivot(index="image", columns="finding", values="logit").rename_axis("image_id").reset_index()

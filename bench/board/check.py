@@ -92,10 +92,10 @@ def check_one(name: str, board: Path, rules: Rules, registry: Registry, progress
     them, all are checked: a wrong submission must not make a right one look like its copy.
     """
     open_ = _open_submissions(board)
-    if name not in [folder.name for folder, _ in open_]:
-        num_accepted = sum(decision is not None for _, decision in open_)
-        open_.insert(num_accepted, (find(board, name), None))  # its place on the board after an acceptance
-    number = [folder.name for folder, _ in open_].index(name)
+    number = next((i for i, (folder, _) in enumerate(open_) if folder.name == name), None)
+    if number is None:
+        number = sum(decision is not None for _, decision in open_)  # its place on the board after an acceptance
+        open_.insert(number, (find(board, name), None))
     before = _Before({}, {})
     for folder, _ in open_[:number]:
         with suppress(*_WRONG), opened(folder / BUNDLE, registry, older=True) as other:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from bench.executors.execute_job import OnEvent, Outcome, Work, attempt, placed
-from bench.system.devices import choose_devices
+from bench.system.devices import first_device
 
 _one_at_a_time = threading.Lock()  # a job takes the output, the random state and the threads of the whole process
 
@@ -30,7 +30,7 @@ class Here:
 
     def submit(self, jobs: Sequence[Work], on_event: OnEvent) -> Iterator[Outcome]:
         """Run the jobs and yield their outcomes."""
-        (device,) = choose_devices(self.device, 1, 1)[:1]
+        device = first_device(self.device)
         for job in jobs:
             yield self._do(placed(job, [device]), device, on_event)
 

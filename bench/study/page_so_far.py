@@ -3,8 +3,6 @@
 import contextlib
 import multiprocessing
 import os
-import signal
-import sys
 import threading
 import time
 from collections.abc import Callable
@@ -138,22 +136,11 @@ def _begun(work: _Work, manifest: Manifest, with_images: bool) -> tuple[BaseProc
 def _do(connection: Connection, work: _Work, manifest: Manifest, with_images: bool) -> None:
     """Do `work` in silence: the command reports failures when it makes scores and page at its end."""
     end_with_parent()
-    signal.signal(signal.SIGTERM, _end)
     nowhere = os.open(os.devnull, os.O_RDWR)
     for stream in range(3):
         os.dup2(nowhere, stream)
     work(manifest, with_images)
     connection.send(True)
-
-
-def _end(*_: object) -> None:
-    """End the processes that score, and then this process.
-
-    A process that SIGTERM kills does not free the semaphores that it shares with them, and Python warns about each.
-    """
-    for worker in multiprocessing.active_children():
-        worker.terminate()
-    sys.exit(1)
 
 
 def _score(manifest: Manifest, _: bool) -> None:

@@ -1,8 +1,6 @@
 """The page of a grid while its runs are still training."""
 
 import multiprocessing
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable
@@ -103,46 +101,6 @@ def test_a_process_that_scores_with_workers_ends(store_copy: Path) -> None:
     process.kill()
     assert ended
     assert all(key.is_file() for key in keys)
-
-
-HELD = """
-import multiprocessing, os, time
-from concurrent.futures import ProcessPoolExecutor
-from pathlib import Path
-from bench.study import page_so_far
-from bench.system.child_processes import end_with_parent
-
-def hold(folder):
-    end_with_parent()
-    (folder / str(os.getpid())).touch()
-    time.sleep(600)
-
-def work(folder, _):
-    pool = ProcessPoolExecutor(2, multiprocessing.get_context("spawn"))
-    try:
-        list(pool.map(hold, [folder] * 2))
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-if __name__ == "__main__":
-    folder = Path("begun")
-    folder.mkdir()
-    process, _ = page_so_far._begun(work, folder, False)
-    while len(list(folder.iterdir())) < 2:
-        time.sleep(0.02)
-    process.terminate()
-    process.join()
-"""
-
-
-def test_an_interrupt_of_a_process_that_scores_with_workers_leaves_nothing(tmp_path: Path) -> None:
-    (tmp_path / "held.py").write_text(HELD)
-    done = subprocess.run(
-        [sys.executable, "held.py"], cwd=tmp_path, capture_output=True, text=True, timeout=60, check=True
-    )
-    assert done.stderr == ""  # no warning about leaked semaphores
-    for worker in (tmp_path / "begun").iterdir():
-        assert not Path(f"/proc/{worker.name}").exists()
 
 
 class Started:
