@@ -73,6 +73,34 @@ def _several(values: Any, name: str, where: str) -> list[Any]:
     return list(values)
 
 
+def _mapping(values: Any, name: str, where: str) -> dict[Any, Any]:
+    """Return an argument that is a mapping or a pandas Series, as a dict; {} for None. Raises ConfigError for anything else."""
+    from harmonize.errors import ConfigError
+
+    if values is None:
+        return {}
+    if not hasattr(values, "keys"):
+        raise ConfigError(f"{name} must be a mapping (got {type(values).__name__})", where, f"write {name}={{...}}")
+    plain: dict[Any, Any] = _plain(dict(values))
+    return plain
+
+
+def _require(value: Any, kinds: type | tuple[type, ...], name: str, where: str, fix: str) -> None:
+    """Raise ConfigError if an argument is of another type than `kinds`."""
+    from harmonize.errors import ConfigError
+
+    if not isinstance(value, kinds):
+        wanted = " or ".join(kind.__name__ for kind in (kinds if isinstance(kinds, tuple) else (kinds,)))
+        raise ConfigError(f"{name} must be a {wanted} (got {type(value).__name__})", where, fix)
+
+
+def _require_grid(grid: Any, where: str) -> None:
+    """Raise ConfigError for an argument that is no opened grid, such as the path of a store."""
+    from bench.planning.manifest import Manifest
+
+    _require(grid, Manifest, "grid", where, "open it: grid = api.open_grid(store)")
+
+
 def _refuse_second_run_of_the_script(where: str) -> None:
     """Raise SetupError if a new worker process is importing the calling script, and so runs its calls a second time."""
     from harmonize.errors import SetupError
@@ -98,18 +126,13 @@ def make_phantom(
     >>> sorted(path.name for path in data.iterdir())
     ['nih', 'phantom.json', 'truth']
     """
-    from harmonize.errors import ConfigError
     from harmonize.phantom import PhantomSettings, write_cohorts
 
     root = _path(folder)
-    counts = _plain(dict(images))
-    source = next(iter(counts), "chexpert")
-    try:
-        settings = PhantomSettings(
-            seed=_plain(seed), source=source, images=counts, size=_plain(size), shortcut=_plain(shortcut)
-        )
-    except ValueError as error:
-        raise ConfigError(str(error), "make_phantom", "see harmonize.phantom.PhantomSettings for the ranges") from error
+    counts = _plain(dict(images) if hasattr(images, "keys") else images)
+    raw = {"seed": _plain(seed), "images": counts, "size": _plain(size), "shortcut": _plain(shortcut)}
+    first = {"source": next(iter(counts))} if counts and isinstance(counts, dict) else {}
+    settings = PhantomSettings.from_dict({**raw, **first}, "make_phantom")
     root.mkdir(parents=True, exist_ok=True)
     write_cohorts(root, settings)
     return root
@@ -183,18 +206,24 @@ def run(
     (2, ['chexpert', 'nih'])
     """
     from bench.cli.progress_bars import choose_display
+    from bench.config.run_config import RunConfig
     from bench.study.run_single import Wanted, run_alone
     from harmonize.errors import ConfigError
 
     _refuse_second_run_of_the_script("run")
-    if not isinstance(name, str):
-        raise ConfigError(f"name must be a text (got {name!r})", "run", 'write name="mine"')
+    _require(name, str, "name", "run", 'write name="mine"')
+    _require(config, (Mapping, RunConfig), "config", "run", 'write config={"architecture": ..., ...}')
+    num_workers = _plain(workers)
+    if not isinstance(num_workers, int) or num_workers < 1:
+        raise ConfigError(f"workers must be a whole number of at least 1 (got {workers!r})", "run", "write workers=1")
     external = _plain(_several(evaluate_on, "evaluate_on", "run"))
-    swept = {_plain(key): _plain(_several(values, str(key), "run: sweep")) for key, values in (sweep or {}).items()}
+    swept = {
+        key: _plain(_several(values, str(key), "run: sweep")) for key, values in _mapping(sweep, "sweep", "run").items()
+    }
     wanted = Wanted(name, _plain(config), tuple(external), swept, _plain(min_count), synthetic=data is None)
     paths = [None if path is None else _path(path) for path in (registry, data, weights)]
     with choose_display(quiet) as display:
-        run_alone(wanted, _path(store), (paths[0], paths[1], paths[2]), device, workers, display)
+        run_alone(wanted, _path(store), (paths[0], paths[1], paths[2]), device, num_workers, display)
     return open_grid(store, name)
 
 
@@ -269,6 +298,7 @@ def finished(grid: "Manifest") -> list[str]:
     """
     from bench.results.read_predictions import scored_ids
 
+    _require_grid(grid, "finished")
     return scored_ids(grid, [*grid.runs, *grid.derived])
 
 
@@ -290,6 +320,7 @@ def load_logits(grid: "Manifest", run_id: str) -> "ScoredRun":
     from bench.store.checked_folders import CheckedFolder
     from harmonize.errors import StoreError
 
+    _require_grid(grid, "load_logits")
     where = str(grid.store.run_dir(run_id))
     planned = next((entry for entry in (*grid.runs, *grid.derived) if entry["id"] == run_id), None)
     if planned is None:
@@ -307,15 +338,21 @@ def score(logits: "ScoredRun", settings: "Settings | None" = None, *, run_id: st
 
     Logits that were computed elsewhere also work: put the logits into a `ScoredRun` of `ScoredSplit`s. `settings` has
     the choices that affect scores, such as the number of bootstrap resamples; `grid.settings` are the settings of a
-    grid. Raises ValueError for invalid splits, such as arrays of different lengths, or two splits with the same name.
+    grid. Raises ValueError for invalid splits, such as arrays of different lengths, or two splits with the same name, and
+    ConfigError for other types.
 
 
     >>> result = score(logits, grid.settings, run_id=run_id)
     >>> result.scores.query("metric == 'auroc' and finding == 'macro' and calibrator == 'none'")["dataset"].unique().tolist()
     ['chexpert', 'nih', 'external']
     """
+    from bench.scoring.across_runs.paired_runs import ScoredRun
     from bench.scoring.score_run import score_run
+    from bench.scoring.scored_split import Settings
 
+    _require(logits, ScoredRun, "logits", "score", "write logits=api.load_logits(grid, run_id)")
+    if settings is not None:
+        _require(settings, Settings, "settings", "score", "write settings=grid.settings")
     return score_run(
         run_id, logits.findings, logits.internal, logits.scored_splits, settings, unlearned=logits.unlearned
     )
@@ -405,7 +442,7 @@ def labels_needed(
     with a `second` run, an interval of the AUROC difference that excludes 0. `share`: share of random draws of patients
     that must reach the goal. Without `run_id`, all finished trained runs are measured together. The result has the tables
     `needs` (one answer per goal, finding and hospital) and `curves`. docs/labels-needed.md explains the method. Raises
-    the errors of `bench labels-needed`, and ValueError for a goal outside 0 to 1.
+    the errors of `bench labels-needed`.
 
     >>> answer = labels_needed(grid, run_id, findings=["No Finding"])
     >>> answer.needs[["goal", "finding", "dataset", "largest"]]
@@ -415,8 +452,13 @@ def labels_needed(
     """
     from bench.results.label_needs import labels_needed as measure
     from bench.scoring.label_needs import Goals
+    from harmonize.errors import ConfigError
 
-    goals = Goals(ece, sensitivity, share)
+    _require_grid(grid, "labels_needed")
+    try:
+        goals = Goals(*_plain([ece, sensitivity, share]))
+    except ValueError as error:
+        raise ConfigError(str(error), "labels_needed", "give a share such as .05 or .9") from error
     chosen = _several(findings, "findings", "labels_needed")
     return measure(grid.store, str(grid.content["name"]), run_id, second, chosen, goals)
 
@@ -433,7 +475,11 @@ def render(grid: "Manifest", page: AnyPath | None = None) -> Path:
     """
     from bench.cli.progress_bars import choose_display
     from bench.results.write_report import score_and_report
+    from harmonize.errors import ConfigError
 
+    _require_grid(grid, "render")
+    if page is not None and _path(page).is_dir():
+        raise ConfigError("the page is a folder", str(page), "name a file, such as leaderboard.html")
     with choose_display(quiet=True) as display:
         return score_and_report(grid, None if page is None else _path(page), display.progress, processes=1)
 
@@ -518,13 +564,14 @@ def estimate(
     >>> estimate(grid, logits={run_id: wide}).table["reason"].iloc[0]
     '1 of 3 labeled hospitals needed'
     """
-    from bench.results.expected_at_hospital import expected_scores, runs_to_estimate
+    from bench.results.expected_at_hospital import checked_request, expected_scores, runs_to_estimate
     from bench.results.score_runs import score_all
     from bench.runs.image_paths import images_of
     from bench.study.hospital_logits import hospital_logits
     from bench.system.devices import check_device, first_device
     from harmonize.errors import ConfigError
 
+    _require_grid(grid, "estimate")
     check_device(device)
     given, chosen = _several(images, "images", "estimate"), _several(runs, "runs", "estimate")
     if logits is not None and not (isinstance(logits, Mapping) and all(isinstance(key, str) for key in logits)):
@@ -534,17 +581,17 @@ def estimate(
         raise ConfigError("give either images or logits", "estimate", fix)
     if logits and chosen:
         raise ConfigError("logits name their runs, so `runs` has no effect", "estimate", "remove `runs`")
+    of_labels, shares = None if labels is None else _path(labels), _mapping(prevalence, "prevalence", "estimate")
     score_all(grid, lambda *_: None, processes=1)
+    named = runs_to_estimate(grid, list(logits) if logits else chosen)
+    checked_request(grid, [str(run["id"]) for run in named], estimator, of_labels, shares)
     if logits:
-        named = runs_to_estimate(grid, list(logits))
         if len(named) < len(logits):
             raise ConfigError("two keys of logits name the same run", "estimate", "give each run once")
         of_runs = {str(run["id"]): table for run, table in zip(named, logits.values(), strict=True)}
     else:
         paths = images_of([_path(p) for p in given])
-        of_runs, _ = hospital_logits(grid, runs_to_estimate(grid, chosen), paths, first_device(device), lambda *_: None)
-    of_labels = None if labels is None else _path(labels)
-    shares = None if prevalence is None else _plain(dict(prevalence))
+        of_runs, _ = hospital_logits(grid, named, paths, first_device(device), lambda *_: None)
     return expected_scores(grid, of_runs, estimator, labels=of_labels, prevalence=shares)
 
 

@@ -175,8 +175,8 @@ def _stated(prevalence: Mapping[str, float], findings: Sequence[str]) -> dict[in
             raise ConfigError(
                 f"the runs have no finding {finding!r}", "prevalence", f"choose from: {', '.join(findings)}"
             )
-        if not 0 <= share <= 1:
-            raise ConfigError(f"the prevalence of {finding} is {share:g}", "prevalence", "give a share from 0 to 1")
+        if not isinstance(share, int | float) or not 0 <= share <= 1:
+            raise ConfigError(f"the prevalence of {finding} is {share!r}", "prevalence", "give a share from 0 to 1")
     return {list(findings).index(finding): float(share) for finding, share in prevalence.items()}
 
 

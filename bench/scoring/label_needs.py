@@ -99,8 +99,8 @@ class Goals:
     def __post_init__(self) -> None:
         for name in ("ece", "sensitivity", "share"):
             value = getattr(self, name)
-            if not 0 < value < 1:
-                raise ValueError(f"{name} must be above 0 and below 1, not {value:g}")
+            if not isinstance(value, int | float) or not 0 < value < 1:
+                raise ValueError(f"{name} must be a number above 0 and below 1, not {value!r}")
 
 
 class Outcome(NamedTuple):

@@ -8,6 +8,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from numbers import Integral
 from typing import Any, Self
 
 from harmonize.errors import ConfigError
@@ -45,11 +46,12 @@ class PhantomSettings:
             raise ValueError(f"seed must not be negative: {self.seed}")
         if self.source not in SITES:
             raise ValueError(f"no hospital {self.source!r}; {ConfigError.suggestion(self.source, SITES)}")
-        for site, number in self.images.items():
+        images: Mapping[str, Any] = self.images  # a caller may give other types
+        for site, number in images.items():
             if site not in SITES:
                 raise ValueError(f"no hospital {site!r}; {ConfigError.suggestion(site, SITES)}")
-            if not 1 <= number < 1_000_000:
-                raise ValueError(f"images of {site} must be between 1 and 999,999, not {number}")
+            if not isinstance(number, Integral) or not 1 <= int(number) < 1_000_000:
+                raise ValueError(f"images of {site} must be a whole number between 1 and 999,999, not {number!r}")
         if not self.images:
             raise ValueError("images must have at least one hospital")
         if not MIN_SIZE <= self.size <= MAX_SIZE:

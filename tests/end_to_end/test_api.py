@@ -5,6 +5,7 @@ import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -52,6 +53,36 @@ def test_invalid_arguments_are_refused_before_anything_is_written(tmp_path: Path
     assert not (tmp_path / "made").exists()
     with pytest.raises(StoreError, match="no run store"):
         api.open_grid(tmp_path / "runs")
+
+
+def test_arguments_of_a_wrong_type_are_named(tmp_path: Path) -> None:
+    """Each refusal says which argument is wrong; none is an error of Python from inside the library."""
+    table = pd.DataFrame({"label": [0, 1], "probability": [0.2, 0.7], "score": [0.2, 0.7], "patient_id": ["a", "b"]})
+    wrong: Any = "a"
+    for call, what in (
+        (lambda: api.make_phantom(tmp_path / "made", ["nih"]), "images is \\['nih'\\], which has the wrong type"),  # type: ignore[arg-type]
+        (lambda: api.make_phantom(tmp_path / "made", {"nih": wrong}), "images of nih must be a whole number"),
+        (lambda: api.make_phantom(tmp_path / "made", {"nih": 2.5}), "images of nih must be a whole number"),  # type: ignore[dict-item]
+        (lambda: api.make_phantom(tmp_path / "made", {}), "at least one hospital"),
+        (lambda: api.make_phantom(tmp_path / "made", {"nih": 3}, size=wrong), "size is 'a'"),
+        (lambda: api.make_phantom(tmp_path / "made", {"nih": 3}, shortcut=wrong), "shortcut is 'a'"),
+        (lambda: api.make_phantom(tmp_path / "made", {"nih": 3}, seed=None), "seed is None"),  # type: ignore[arg-type]
+        (lambda: api.net_benefit(table, seed=wrong), "seed must be a whole number of at least 0, not 'a'"),
+        (lambda: api.triage(table, table, seed=-1), "seed must be a whole number of at least 0, not -1"),
+        (lambda: api.score(wrong), "logits must be a ScoredRun \\(got str"),
+        (lambda: api.run(["x"], ["nih"], store=tmp_path / "runs"), "config must be a Mapping or RunConfig"),  # type: ignore[arg-type]
+        (lambda: api.run(CONFIG, ["nih"], store=tmp_path / "runs", sweep=["seed"]), "sweep must be a mapping"),  # type: ignore[arg-type]
+        (lambda: api.run(CONFIG, ["nih"], store=tmp_path / "runs", workers=0), "workers must be a whole number"),
+        (lambda: api.run(CONFIG, ["nih"], store=tmp_path / "runs", workers=wrong), "workers must be a whole number"),
+        (lambda: api.finished(wrong), "grid must be a Manifest \\(got str"),
+        (lambda: api.load_logits(wrong, "b"), "grid must be a Manifest"),
+        (lambda: api.labels_needed(wrong), "grid must be a Manifest"),
+        (lambda: api.estimate(wrong, ["a.png"]), "grid must be a Manifest"),
+        (lambda: api.render(wrong), "grid must be a Manifest"),
+    ):
+        with pytest.raises(ConfigError, match=what):
+            call()
+    assert not any(tmp_path.iterdir())
 
 
 @pytest.mark.grid
@@ -161,7 +192,7 @@ def test_slips_are_named_before_any_work(study: Path) -> None:
     for call, what in (
         (lambda: api.run(CONFIG, "nih", store=study / "new"), "evaluate_on must be a list \\(got str"),  # type: ignore[arg-type]
         (lambda: api.run(CONFIG, ["nih"], store=study / "new", sweep={"seed": 1}), "seed must be a list \\(got int"),  # type: ignore[dict-item]
-        (lambda: api.run(CONFIG, ["nih"], store=study / "new", name=3), "name must be a text"),  # type: ignore[arg-type]
+        (lambda: api.run(CONFIG, ["nih"], store=study / "new", name=3), "name must be a str"),  # type: ignore[arg-type]
         (lambda: api.predict(run, image), "images must be a list"),  # type: ignore[arg-type]
         (lambda: api.predict(run, memory), "images must be a list"),  # type: ignore[arg-type]
         (lambda: api.predict(run, [memory, InMemory("upload.png", b"other")]), "two images have the name 'upload.png'"),
@@ -178,6 +209,15 @@ def test_slips_are_named_before_any_work(study: Path) -> None:
         ),
         (lambda: api.predict(run, [image, InMemory(str(image), image.read_bytes())]), "two images have the name"),
         (lambda: api.estimate(grid, logits={"zzz": pd.DataFrame()}, runs=["zzz"]), "`runs` has no effect"),
+        # refused before the images, which are none, are read
+        (lambda: api.estimate(grid, [study], estimator="none"), "unknown estimator 'none'"),
+        (lambda: api.estimate(grid, [study], prevalence={"Edema": "a"}), "the prevalence of Edema is 'a'"),  # type: ignore[dict-item]
+        (lambda: api.estimate(grid, [study], prevalence={"Edema": 2}), "the prevalence of Edema is 2"),
+        (lambda: api.estimate(grid, [study], prevalence=["Edema"]), "prevalence must be a mapping"),  # type: ignore[arg-type]
+        (lambda: api.labels_needed(grid, share="a"), "share must be a number above 0 and below 1, not 'a'"),  # type: ignore[arg-type]
+        (lambda: api.labels_needed(grid, share=2), "share must be a number above 0 and below 1, not 2"),
+        (lambda: api.render(grid, study), "the page is a folder"),
+        (lambda: api.score(api.load_logits(grid, grid.runs[0]["id"]), settings=3), "settings must be a Settings"),  # type: ignore[arg-type]
     ):
         with pytest.raises(ConfigError, match=what):
             call()

@@ -245,7 +245,7 @@ def test_half_of_the_patients_are_never_drawn() -> None:
 
 @pytest.mark.parametrize("wrong", [{"ece": 0.0}, {"sensitivity": 1.0}, {"share": 80}])
 def test_a_goal_is_a_share(wrong: dict[str, float]) -> None:
-    with pytest.raises(ValueError, match=f"{next(iter(wrong))} must be above 0 and below 1"):
+    with pytest.raises(ValueError, match=f"{next(iter(wrong))} must be a number above 0 and below 1"):
         Goals(**wrong)
 
 
