@@ -18,9 +18,11 @@ fast.
 
 import multiprocessing
 from collections.abc import Mapping, Sequence
-from os import PathLike, fspath
+from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from bench.config.arguments import mapping_of, path_of, path_or_none, plain, require, several, text_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -44,61 +46,29 @@ AnyPath = str | PathLike[str]
 _LOGITS = "logits={run id: table}"
 
 
-def _path(path: AnyPath) -> Path:
-    """Return a path in which `~` is expanded."""
-    return Path(path).expanduser()
-
-
-def _text(path: AnyPath) -> str:
-    """Return a path, or a name in its place, as text in which `~` is expanded."""
-    text = fspath(path)
-    return str(_path(text)) if text.startswith("~") else text
-
-
-def _plain(value: Any) -> Any:
-    """Return a value in which arrays, and numbers and texts of numpy and pandas, are plain lists, numbers and texts."""
-    if isinstance(value, Mapping):
-        return {_plain(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    return value.tolist() if hasattr(value, "tolist") else value
-
-
-def _several(values: Any, name: str, where: str) -> list[Any]:
-    """Return the items of an argument that is a list. Raises ConfigError for a single item, such as a text."""
-    from harmonize.errors import ConfigError
-
-    if isinstance(values, str | bytes | PathLike | Mapping) or not hasattr(values, "__iter__"):
-        raise ConfigError(f"{name} must be a list (got {type(values).__name__})", where, f"write {name}=[...]")
-    return list(values)
-
-
-def _mapping(values: Any, name: str, where: str) -> dict[Any, Any]:
-    """Return an argument that is a mapping or a pandas Series, as a dict; {} for None. Raises ConfigError for anything else."""
-    from harmonize.errors import ConfigError
-
-    if values is None:
-        return {}
-    if not hasattr(values, "keys"):
-        raise ConfigError(f"{name} must be a mapping (got {type(values).__name__})", where, f"write {name}={{...}}")
-    plain: dict[Any, Any] = _plain(dict(values))
-    return plain
-
-
-def _require(value: Any, kinds: type | tuple[type, ...], name: str, where: str, fix: str) -> None:
-    """Raise ConfigError if an argument is of another type than `kinds`."""
-    from harmonize.errors import ConfigError
-
-    if not isinstance(value, kinds):
-        wanted = " or ".join(kind.__name__ for kind in (kinds if isinstance(kinds, tuple) else (kinds,)))
-        raise ConfigError(f"{name} must be a {wanted} (got {type(value).__name__})", where, fix)
-
-
 def _require_grid(grid: Any, where: str) -> None:
     """Raise ConfigError for an argument that is no opened grid, such as the path of a store."""
     from bench.planning.manifest import Manifest
 
-    _require(grid, Manifest, "grid", where, "open it: grid = api.open_grid(store)")
+    require(grid, Manifest, "grid", where, "open it: grid = api.open_grid(store)")
+
+
+def _require_run(run: Any, where: str) -> None:
+    """Raise ConfigError for an argument that is no loaded run, such as the id of a run."""
+    from bench.runs.stored_run import StoredRun
+
+    require(run, StoredRun, "run", where, "load it: run = api.load_run(store, run_id)")
+
+
+def _image(image: Any) -> "Path | InMemory":
+    """Return an image in memory as it is, and the path of an image with `~` expanded. Raises ConfigError for other types."""
+    from harmonize.images.image_header import InMemory
+
+    if not isinstance(image, InMemory):
+        return path_of(image)
+    require(image.name, str, "the name of an image", "InMemory", "write InMemory(name, content)")
+    require(image.content, bytes, "the content of an image", "InMemory", "write InMemory(name, content)")
+    return image
 
 
 def _refuse_second_run_of_the_script(where: str) -> None:
@@ -128,9 +98,9 @@ def make_phantom(
     """
     from harmonize.phantom import PhantomSettings, write_cohorts
 
-    root = _path(folder)
-    counts = _plain(dict(images) if hasattr(images, "keys") else images)
-    raw = {"seed": _plain(seed), "images": counts, "size": _plain(size), "shortcut": _plain(shortcut)}
+    root = path_of(folder)
+    counts = plain(dict(images) if hasattr(images, "keys") else images)
+    raw = {"seed": plain(seed), "images": counts, "size": plain(size), "shortcut": plain(shortcut)}
     first = {"source": next(iter(counts))} if counts and isinstance(counts, dict) else {}
     settings = PhantomSettings.from_dict({**raw, **first}, "make_phantom")
     root.mkdir(parents=True, exist_ok=True)
@@ -160,9 +130,11 @@ def load_cohort(name: str, data: AnyPath, *, mapping: str = "default", space: st
     from harmonize.errors import ConfigError
     from harmonize.labels import findings
 
+    require(name, str, "name", "load_cohort", 'write name="nih"')
+    require(space, str, "space", "load_cohort", 'write space="shared-9"')
     if mapping not in MAPPINGS:
         raise ConfigError(f"unknown mapping {mapping!r}", "load_cohort", f"choose from: {', '.join(MAPPINGS)}")
-    specs = with_gold(read_data(_path(data)), [name])
+    specs = with_gold(read_data(path_of(data)), [name])
     if name not in specs:
         raise ConfigError(f"the data have no cohort {name!r}", str(data), f"choose from: {', '.join(specs)}")
     return load(specs[name], mapping, findings.space(space))
@@ -211,19 +183,19 @@ def run(
     from harmonize.errors import ConfigError
 
     _refuse_second_run_of_the_script("run")
-    _require(name, str, "name", "run", 'write name="mine"')
-    _require(config, (Mapping, RunConfig), "config", "run", 'write config={"architecture": ..., ...}')
-    num_workers = _plain(workers)
+    require(name, str, "name", "run", 'write name="mine"')
+    require(config, (Mapping, RunConfig), "config", "run", 'write config={"architecture": ..., ...}')
+    num_workers = plain(workers)
     if not isinstance(num_workers, int) or num_workers < 1:
         raise ConfigError(f"workers must be a whole number of at least 1 (got {workers!r})", "run", "write workers=1")
-    external = _plain(_several(evaluate_on, "evaluate_on", "run"))
+    external = plain(several(evaluate_on, "evaluate_on", "run"))
     swept = {
-        key: _plain(_several(values, str(key), "run: sweep")) for key, values in _mapping(sweep, "sweep", "run").items()
+        key: plain(several(values, str(key), "run: sweep")) for key, values in mapping_of(sweep, "sweep", "run").items()
     }
-    wanted = Wanted(name, _plain(config), tuple(external), swept, _plain(min_count), synthetic=data is None)
-    paths = [None if path is None else _path(path) for path in (registry, data, weights)]
+    wanted = Wanted(name, plain(config), tuple(external), swept, plain(min_count), synthetic=data is None)
+    paths = [path_or_none(path) for path in (registry, data, weights)]
     with choose_display(quiet) as display:
-        run_alone(wanted, _path(store), (paths[0], paths[1], paths[2]), device, num_workers, display)
+        run_alone(wanted, path_of(store), (paths[0], paths[1], paths[2]), str(device), num_workers, display)
     return open_grid(store, name)
 
 
@@ -253,11 +225,9 @@ def register(
     from bench.study.register import register as write
     from bench.study.request import Request
 
-    images, starting_weights, entries, stated = (
-        None if path is None else _path(path) for path in (data, weights, registry, hypotheses)
-    )
-    request = Request.read(_text(grid), entries, images, starting_weights)
-    opened, num_workers = Store.open(_path(store)), 1
+    images, starting_weights, entries, stated = (path_or_none(path) for path in (data, weights, registry, hypotheses))
+    request = Request.read(text_of(grid), entries, images, starting_weights)
+    opened, num_workers = Store.open(path_of(store)), 1
     plan = make_plan(
         request.grid,
         request.registry,
@@ -285,7 +255,7 @@ def open_grid(store: AnyPath = "runs", name: str | None = None) -> "Manifest":
     from bench.store.store import Store
 
     # absolute, because the grid is also used after a change of the working directory
-    return read_manifest(Store.open(_path(store).absolute(), create=False), None if name is None else str(name))
+    return read_manifest(Store.open(path_of(store).absolute(), create=False), None if name is None else str(name))
 
 
 def finished(grid: "Manifest") -> list[str]:
@@ -321,6 +291,7 @@ def load_logits(grid: "Manifest", run_id: str) -> "ScoredRun":
     from harmonize.errors import StoreError
 
     _require_grid(grid, "load_logits")
+    require(run_id, str, "run_id", "load_logits", "choose from api.finished(grid)")
     where = str(grid.store.run_dir(run_id))
     planned = next((entry for entry in (*grid.runs, *grid.derived) if entry["id"] == run_id), None)
     if planned is None:
@@ -350,9 +321,9 @@ def score(logits: "ScoredRun", settings: "Settings | None" = None, *, run_id: st
     from bench.scoring.score_run import score_run
     from bench.scoring.scored_split import Settings
 
-    _require(logits, ScoredRun, "logits", "score", "write logits=api.load_logits(grid, run_id)")
+    require(logits, ScoredRun, "logits", "score", "write logits=api.load_logits(grid, run_id)")
     if settings is not None:
-        _require(settings, Settings, "settings", "score", "write settings=grid.settings")
+        require(settings, Settings, "settings", "score", "write settings=grid.settings")
     return score_run(
         run_id, logits.findings, logits.internal, logits.scored_splits, settings, unlearned=logits.unlearned
     )
@@ -456,10 +427,12 @@ def labels_needed(
 
     _require_grid(grid, "labels_needed")
     try:
-        goals = Goals(*_plain([ece, sensitivity, share]))
+        goals = Goals(*plain([ece, sensitivity, share]))
     except ValueError as error:
         raise ConfigError(str(error), "labels_needed", "give a share such as .05 or .9") from error
-    chosen = _several(findings, "findings", "labels_needed")
+    chosen = several(findings, "findings", "labels_needed", str)
+    for name, chosen_run in (("run_id", run_id), ("second", second)):
+        require(chosen_run, (str, type(None)), name, "labels_needed", "choose from api.finished(grid)")
     return measure(grid.store, str(grid.content["name"]), run_id, second, chosen, goals)
 
 
@@ -478,10 +451,11 @@ def render(grid: "Manifest", page: AnyPath | None = None) -> Path:
     from harmonize.errors import ConfigError
 
     _require_grid(grid, "render")
-    if page is not None and _path(page).is_dir():
-        raise ConfigError("the page is a folder", str(page), "name a file, such as leaderboard.html")
+    output = path_or_none(page)
+    if output is not None and output.is_dir():
+        raise ConfigError("the page is a folder", str(output), "name a file, such as leaderboard.html")
     with choose_display(quiet=True) as display:
-        return score_and_report(grid, None if page is None else _path(page), display.progress, processes=1)
+        return score_and_report(grid, output, display.progress, processes=1)
 
 
 def load_run(store: AnyPath, run_id: AnyPath, device: str = "cpu") -> "StoredRun":
@@ -501,7 +475,7 @@ def load_run(store: AnyPath, run_id: AnyPath, device: str = "cpu") -> "StoredRun
     from bench.system.devices import check_device, first_device
 
     check_device(str(device))
-    return load_model(_text(run_id), _path(store).absolute(), first_device(str(device)))
+    return load_model(text_of(run_id), path_of(store).absolute(), first_device(str(device)))
 
 
 def predict(run: "StoredRun", images: "Sequence[AnyPath | InMemory]") -> "Inference":
@@ -526,8 +500,9 @@ def predict(run: "StoredRun", images: "Sequence[AnyPath | InMemory]") -> "Infere
     from harmonize.images.image_header import ImageFile, InMemory
 
     files: list[ImageFile] = []
-    for image in _several(images, "images", "predict"):
-        files += [image] if isinstance(image, InMemory) else images_of([_path(image)])
+    _require_run(run, "predict")
+    for image in map(_image, several(images, "images", "predict")):
+        files += [image] if isinstance(image, InMemory) else images_of([image])
     named: dict[str, ImageFile] = {}  # the names in the table of the result
     for file in dict.fromkeys(files):
         name = file.name if isinstance(file, InMemory) else str(file)
@@ -564,6 +539,8 @@ def estimate(
     >>> estimate(grid, logits={run_id: wide}).table["reason"].iloc[0]
     '1 of 3 labeled hospitals needed'
     """
+    import pandas as pd
+
     from bench.results.expected_at_hospital import checked_request, expected_scores, runs_to_estimate
     from bench.results.score_runs import score_all
     from bench.runs.image_paths import images_of
@@ -572,16 +549,18 @@ def estimate(
     from harmonize.errors import ConfigError
 
     _require_grid(grid, "estimate")
-    check_device(device)
-    given, chosen = _several(images, "images", "estimate"), _several(runs, "runs", "estimate")
+    check_device(str(device))
+    given, chosen = several(images, "images", "estimate"), several(runs, "runs", "estimate", str)
     if logits is not None and not (isinstance(logits, Mapping) and all(isinstance(key, str) for key in logits)):
         raise ConfigError(f"logits must map run ids to tables (got {type(logits).__name__})", "estimate", _LOGITS)
+    for table in (logits or {}).values():
+        require(table, pd.DataFrame, "a table of logits", "estimate", _LOGITS)
     if bool(given) == bool(logits):
         fix = "remove one of them" if given else f"write images=[...], or {_LOGITS}"
         raise ConfigError("give either images or logits", "estimate", fix)
     if logits and chosen:
         raise ConfigError("logits name their runs, so `runs` has no effect", "estimate", "remove `runs`")
-    of_labels, shares = None if labels is None else _path(labels), _mapping(prevalence, "prevalence", "estimate")
+    of_labels, shares = path_or_none(labels), mapping_of(prevalence, "prevalence", "estimate")
     score_all(grid, lambda *_: None, processes=1)
     named = runs_to_estimate(grid, list(logits) if logits else chosen)
     checked_request(grid, [str(run["id"]) for run in named], estimator, of_labels, shares)
@@ -590,8 +569,8 @@ def estimate(
             raise ConfigError("two keys of logits name the same run", "estimate", "give each run once")
         of_runs = {str(run["id"]): table for run, table in zip(named, logits.values(), strict=True)}
     else:
-        paths = images_of([_path(p) for p in given])
-        of_runs, _ = hospital_logits(grid, named, paths, first_device(device), lambda *_: None)
+        paths = images_of([path_of(p) for p in given])
+        of_runs, _ = hospital_logits(grid, named, paths, first_device(str(device)), lambda *_: None)
     return expected_scores(grid, of_runs, estimator, labels=of_labels, prevalence=shares)
 
 
@@ -612,10 +591,10 @@ def explain(
     ('Edema', True)
     """
     from bench.analyses.explain_image import Explainer, chosen_findings
-    from harmonize.images.image_header import InMemory
 
-    image_file = image if isinstance(image, InMemory) else _path(image)
-    chosen = chosen_findings(run, _several(findings, "findings", "explain"))
+    _require_run(run, "explain")
+    image_file = _image(image)
+    chosen = chosen_findings(run, several(findings, "findings", "explain", str))
     return Explainer(run).explain(image_file, chosen, method, None)
 
 
@@ -631,9 +610,10 @@ def overlay(explanation: "Explanation", finding: str) -> "NDArray[np.uint8]":
     """
     import numpy as np
 
-    from bench.analyses.heatmaps.panel import overlaid
+    from bench.analyses.heatmaps.panel import Explanation, overlaid
     from harmonize.errors import ConfigError
 
+    require(explanation, Explanation, "explanation", "overlay", "write explanation=api.explain(run, image)")
     for finding_map in explanation.finding_maps:
         if finding_map.finding == finding:
             return np.ascontiguousarray(overlaid(explanation, finding_map)[..., ::-1])

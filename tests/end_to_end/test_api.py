@@ -69,16 +69,28 @@ def test_arguments_of_a_wrong_type_are_named(tmp_path: Path) -> None:
         (lambda: api.make_phantom(tmp_path / "made", {"nih": 3}, seed=None), "seed is None"),  # type: ignore[arg-type]
         (lambda: api.net_benefit(table, seed=wrong), "seed must be a whole number of at least 0, not 'a'"),
         (lambda: api.triage(table, table, seed=-1), "seed must be a whole number of at least 0, not -1"),
-        (lambda: api.score(wrong), "logits must be a ScoredRun \\(got str"),
-        (lambda: api.run(["x"], ["nih"], store=tmp_path / "runs"), "config must be a Mapping or RunConfig"),  # type: ignore[arg-type]
+        (lambda: api.score(wrong), "logits must be of type ScoredRun \\(got str"),
+        (lambda: api.run(["x"], ["nih"], store=tmp_path / "runs"), "config must be of type Mapping or RunConfig"),  # type: ignore[arg-type]
         (lambda: api.run(CONFIG, ["nih"], store=tmp_path / "runs", sweep=["seed"]), "sweep must be a mapping"),  # type: ignore[arg-type]
         (lambda: api.run(CONFIG, ["nih"], store=tmp_path / "runs", workers=0), "workers must be a whole number"),
         (lambda: api.run(CONFIG, ["nih"], store=tmp_path / "runs", workers=wrong), "workers must be a whole number"),
-        (lambda: api.finished(wrong), "grid must be a Manifest \\(got str"),
-        (lambda: api.load_logits(wrong, "b"), "grid must be a Manifest"),
-        (lambda: api.labels_needed(wrong), "grid must be a Manifest"),
-        (lambda: api.estimate(wrong, ["a.png"]), "grid must be a Manifest"),
-        (lambda: api.render(wrong), "grid must be a Manifest"),
+        (lambda: api.finished(wrong), "grid must be of type Manifest \\(got str"),
+        (lambda: api.load_logits(wrong, "b"), "grid must be of type Manifest"),
+        (lambda: api.labels_needed(wrong), "grid must be of type Manifest"),
+        (lambda: api.estimate(wrong, ["a.png"]), "grid must be of type Manifest"),
+        (lambda: api.render(wrong), "grid must be of type Manifest"),
+        (lambda: api.make_phantom(3, {"nih": 3}), "a path must be a text or a Path \\(got int"),  # type: ignore[arg-type]
+        (lambda: api.load_cohort("nih", None), "a path must be a text or a Path \\(got NoneType"),  # type: ignore[arg-type]
+        (lambda: api.load_cohort(3, tmp_path), "name must be of type str"),  # type: ignore[arg-type]
+        (lambda: api.load_cohort("nih", tmp_path, space=[]), "space must be of type str"),  # type: ignore[arg-type]
+        (lambda: api.open_grid(3), "a path must be"),  # type: ignore[arg-type]
+        (lambda: api.load_run(3, "b"), "a path must be"),  # type: ignore[arg-type]
+        (lambda: api.load_run(tmp_path, None), "a path must be"),  # type: ignore[arg-type]
+        (lambda: api.register(3, store=tmp_path), "a path must be"),  # type: ignore[arg-type]
+        (lambda: api.run(CONFIG, ["nih"], store=tmp_path / "runs", device=3), "no device '3'"),  # type: ignore[arg-type]
+        (lambda: api.predict(wrong, ["a.png"]), "run must be of type StoredRun \\(got str"),
+        (lambda: api.explain(wrong, "a.png"), "run must be of type StoredRun"),
+        (lambda: api.overlay(wrong, "Edema"), "explanation must be of type Explanation"),
     ):
         with pytest.raises(ConfigError, match=what):
             call()
@@ -192,7 +204,7 @@ def test_slips_are_named_before_any_work(study: Path) -> None:
     for call, what in (
         (lambda: api.run(CONFIG, "nih", store=study / "new"), "evaluate_on must be a list \\(got str"),  # type: ignore[arg-type]
         (lambda: api.run(CONFIG, ["nih"], store=study / "new", sweep={"seed": 1}), "seed must be a list \\(got int"),  # type: ignore[dict-item]
-        (lambda: api.run(CONFIG, ["nih"], store=study / "new", name=3), "name must be a str"),  # type: ignore[arg-type]
+        (lambda: api.run(CONFIG, ["nih"], store=study / "new", name=3), "name must be of type str"),  # type: ignore[arg-type]
         (lambda: api.predict(run, image), "images must be a list"),  # type: ignore[arg-type]
         (lambda: api.predict(run, memory), "images must be a list"),  # type: ignore[arg-type]
         (lambda: api.predict(run, [memory, InMemory("upload.png", b"other")]), "two images have the name 'upload.png'"),
@@ -209,6 +221,17 @@ def test_slips_are_named_before_any_work(study: Path) -> None:
         ),
         (lambda: api.predict(run, [image, InMemory(str(image), image.read_bytes())]), "two images have the name"),
         (lambda: api.estimate(grid, logits={"zzz": pd.DataFrame()}, runs=["zzz"]), "`runs` has no effect"),
+        (lambda: api.predict(run, [None]), "a path must be a text or a Path \\(got NoneType"),  # type: ignore[list-item]
+        (lambda: api.predict(run, [image.read_bytes()]), "a path must be a text or a Path \\(got bytes"),  # type: ignore[list-item]
+        (
+            lambda: api.predict(run, [InMemory("a.png", "text")]),
+            "the content of an image must be of type bytes \\(got str",
+        ),  # type: ignore[arg-type]
+        (lambda: api.explain(run, image, [3]), "an item of findings must be of type str"),  # type: ignore[list-item]
+        (lambda: api.load_logits(grid, None), "run_id must be of type str"),  # type: ignore[arg-type]
+        (lambda: api.labels_needed(grid, 3), "run_id must be of type str or NoneType"),  # type: ignore[arg-type]
+        (lambda: api.estimate(grid, [image], runs=[3]), "an item of runs must be of type str"),  # type: ignore[list-item]
+        (lambda: api.estimate(grid, logits={grid.runs[0]["id"]: 3}), "a table of logits must be of type DataFrame"),  # type: ignore[dict-item]
         # refused before the images, which are none, are read
         (lambda: api.estimate(grid, [study], estimator="none"), "unknown estimator 'none'"),
         (lambda: api.estimate(grid, [study], prevalence={"Edema": "a"}), "the prevalence of Edema is 'a'"),  # type: ignore[dict-item]
@@ -217,7 +240,7 @@ def test_slips_are_named_before_any_work(study: Path) -> None:
         (lambda: api.labels_needed(grid, share="a"), "share must be a number above 0 and below 1, not 'a'"),  # type: ignore[arg-type]
         (lambda: api.labels_needed(grid, share=2), "share must be a number above 0 and below 1, not 2"),
         (lambda: api.render(grid, study), "the page is a folder"),
-        (lambda: api.score(api.load_logits(grid, grid.runs[0]["id"]), settings=3), "settings must be a Settings"),  # type: ignore[arg-type]
+        (lambda: api.score(api.load_logits(grid, grid.runs[0]["id"]), settings=3), "settings must be of type Settings"),  # type: ignore[arg-type]
     ):
         with pytest.raises(ConfigError, match=what):
             call()
