@@ -65,9 +65,9 @@ def _image(image: Any) -> "Path | InMemory":
     from harmonize.images.image_header import InMemory
 
     if not isinstance(image, InMemory):
-        return path_of(image)
+        return path_of(image, "an image", "give a path, or InMemory(name, content)")
     require(image.name, str, "the name of an image", "InMemory", "write InMemory(name, content)")
-    require(image.content, bytes, "the content of an image", "InMemory", "write InMemory(name, content)")
+    require(image.content, bytes, "the content of an image", "InMemory", "write InMemory(name, bytes(content))")
     return image
 
 
@@ -97,11 +97,12 @@ def make_phantom(
     ['nih', 'phantom.json', 'truth']
     """
     from harmonize.phantom import PhantomSettings, write_cohorts
+    from harmonize.phantom.sites import SITES
 
-    root = path_of(folder)
-    counts = plain(dict(images) if hasattr(images, "keys") else images)
+    root = path_of(folder, "folder")
+    counts = mapping_of(images, "images", "make_phantom")
     raw = {"seed": plain(seed), "images": counts, "size": plain(size), "shortcut": plain(shortcut)}
-    first = {"source": next(iter(counts))} if counts and isinstance(counts, dict) else {}
+    first = {"source": source} if (source := next(iter(counts), None)) in SITES else {}
     settings = PhantomSettings.from_dict({**raw, **first}, "make_phantom")
     root.mkdir(parents=True, exist_ok=True)
     write_cohorts(root, settings)
@@ -134,7 +135,7 @@ def load_cohort(name: str, data: AnyPath, *, mapping: str = "default", space: st
     require(space, str, "space", "load_cohort", 'write space="shared-9"')
     if mapping not in MAPPINGS:
         raise ConfigError(f"unknown mapping {mapping!r}", "load_cohort", f"choose from: {', '.join(MAPPINGS)}")
-    specs = with_gold(read_data(path_of(data)), [name])
+    specs = with_gold(read_data(path_of(data, "data")), [name])
     if name not in specs:
         raise ConfigError(f"the data have no cohort {name!r}", str(data), f"choose from: {', '.join(specs)}")
     return load(specs[name], mapping, findings.space(space))
@@ -166,7 +167,7 @@ def run(
     datasets, or data.yaml; with None, synthetic (phantom) cohorts are made in the store. name: the grid is stored as
     `grids/<name>.yaml`; the next call with this name replaces the file and keeps the runs. registry: a registry file;
     with None, the registry of this package. weights: folder of pretrained weights. device: auto, cpu, cuda or cuda:N.
-    workers: number of processes that decode images and score; with more than 1, the calling script needs
+    workers: number of processes, at least 1, that decode images and score; with more than 1, the calling script needs
     `if __name__ == "__main__":`. While a run is trained, what any thread of this process prints goes to the log of the run.
 
     Raises ConfigError, RegistryError, DatasetError and SetupError before training starts. Raises StoreError if a run
@@ -193,9 +194,9 @@ def run(
         key: plain(several(values, str(key), "run: sweep")) for key, values in mapping_of(sweep, "sweep", "run").items()
     }
     wanted = Wanted(name, plain(config), tuple(external), swept, plain(min_count), synthetic=data is None)
-    paths = [path_or_none(path) for path in (registry, data, weights)]
+    paths = [path_or_none(path, key) for path, key in ((registry, "registry"), (data, "data"), (weights, "weights"))]
     with choose_display(quiet) as display:
-        run_alone(wanted, path_of(store), (paths[0], paths[1], paths[2]), str(device), num_workers, display)
+        run_alone(wanted, path_of(store, "store"), (paths[0], paths[1], paths[2]), str(device), num_workers, display)
     return open_grid(store, name)
 
 
@@ -225,9 +226,10 @@ def register(
     from bench.study.register import register as write
     from bench.study.request import Request
 
-    images, starting_weights, entries, stated = (path_or_none(path) for path in (data, weights, registry, hypotheses))
-    request = Request.read(text_of(grid), entries, images, starting_weights)
-    opened, num_workers = Store.open(path_of(store)), 1
+    images, starting_weights = path_or_none(data, "data"), path_or_none(weights, "weights")
+    entries, stated = path_or_none(registry, "registry"), path_or_none(hypotheses, "hypotheses")
+    request = Request.read(text_of(grid, "grid"), entries, images, starting_weights)
+    opened, num_workers = Store.open(path_of(store, "store")), 1
     plan = make_plan(
         request.grid,
         request.registry,
@@ -255,7 +257,9 @@ def open_grid(store: AnyPath = "runs", name: str | None = None) -> "Manifest":
     from bench.store.store import Store
 
     # absolute, because the grid is also used after a change of the working directory
-    return read_manifest(Store.open(path_of(store).absolute(), create=False), None if name is None else str(name))
+    return read_manifest(
+        Store.open(path_of(store, "store").absolute(), create=False), None if name is None else str(name)
+    )
 
 
 def finished(grid: "Manifest") -> list[str]:
@@ -347,8 +351,8 @@ def net_benefit(
     NaN without positive images), over_all (net benefit minus treat_all), each with _low and _high (95 %, patients are
     resampled); treat_all; with `minus`, the paired difference with _low, _high and its p value; n, num_positive and
     num_negative (images), num_patients; note (why a number is missing or not reliable, else ""). docs/decisions.md explains them.
-    Raises ConfigError for a threshold that is not between 0 and 1, fewer than 2 resamples, and tables with missing columns, other
-    labels, numbers that are no probabilities, or (`minus`) other images.
+    Raises ConfigError for a threshold that is not between 0 and 1, fewer than 2 resamples, a negative seed, and tables with
+    missing columns, other labels, numbers that are no probabilities, or (`minus`) other images.
 
     >>> import pandas as pd
     >>> columns = {"label": [1, 0, 0, 1], "probability": [0.9, 0.4, 0.1, 0.2], "patient_id": ["a", "b", "c", "d"]}
@@ -382,8 +386,8 @@ def triage(
     num_internal_positive, num_internal_negative, num_positive and num_negative (patients with an image of the class), n (images);
     note (why a threshold or rate is missing or not reliable, else "").
     The guarantee is broken if the interval of a rate lies above the level, by more than this chance (docs/decisions.md).
-    Raises ConfigError for a level that is not between 0 and 1, fewer than 2 resamples, a class that is absent in `internal`, and
-    tables with missing columns, other labels, or numbers that are not finite.
+    Raises ConfigError for a level that is not between 0 and 1, fewer than 2 resamples, a negative seed, a class that is absent
+    in `internal`, and tables with missing columns, other labels, or numbers that are not finite.
 
     >>> import pandas as pd
     >>> columns = {"label": [0, 1] * 20, "score": range(40), "patient_id": range(40)}
@@ -451,7 +455,7 @@ def render(grid: "Manifest", page: AnyPath | None = None) -> Path:
     from harmonize.errors import ConfigError
 
     _require_grid(grid, "render")
-    output = path_or_none(page)
+    output = path_or_none(page, "page")
     if output is not None and output.is_dir():
         raise ConfigError("the page is a folder", str(output), "name a file, such as leaderboard.html")
     with choose_display(quiet=True) as display:
@@ -475,7 +479,7 @@ def load_run(store: AnyPath, run_id: AnyPath, device: str = "cpu") -> "StoredRun
     from bench.system.devices import check_device, first_device
 
     check_device(str(device))
-    return load_model(text_of(run_id), path_of(store).absolute(), first_device(str(device)))
+    return load_model(text_of(run_id, "run_id"), path_of(store, "store").absolute(), first_device(str(device)))
 
 
 def predict(run: "StoredRun", images: "Sequence[AnyPath | InMemory]") -> "Inference":
@@ -550,7 +554,9 @@ def estimate(
 
     _require_grid(grid, "estimate")
     check_device(str(device))
-    given, chosen = several(images, "images", "estimate"), several(runs, "runs", "estimate", str)
+    given = [path_of(image, "an image") for image in several(images, "images", "estimate")]
+    require(estimator, str, "estimator", "estimate", 'write estimator="combination"')
+    chosen = several(runs, "runs", "estimate", str)
     if logits is not None and not (isinstance(logits, Mapping) and all(isinstance(key, str) for key in logits)):
         raise ConfigError(f"logits must map run ids to tables (got {type(logits).__name__})", "estimate", _LOGITS)
     for table in (logits or {}).values():
@@ -560,7 +566,7 @@ def estimate(
         raise ConfigError("give either images or logits", "estimate", fix)
     if logits and chosen:
         raise ConfigError("logits name their runs, so `runs` has no effect", "estimate", "remove `runs`")
-    of_labels, shares = path_or_none(labels), mapping_of(prevalence, "prevalence", "estimate")
+    of_labels, shares = path_or_none(labels, "labels"), mapping_of(prevalence, "prevalence", "estimate")
     score_all(grid, lambda *_: None, processes=1)
     named = runs_to_estimate(grid, list(logits) if logits else chosen)
     checked_request(grid, [str(run["id"]) for run in named], estimator, of_labels, shares)
@@ -569,7 +575,7 @@ def estimate(
             raise ConfigError("two keys of logits name the same run", "estimate", "give each run once")
         of_runs = {str(run["id"]): table for run, table in zip(named, logits.values(), strict=True)}
     else:
-        paths = images_of([path_of(p) for p in given])
+        paths = images_of(given)
         of_runs, _ = hospital_logits(grid, named, paths, first_device(str(device)), lambda *_: None)
     return expected_scores(grid, of_runs, estimator, labels=of_labels, prevalence=shares)
 

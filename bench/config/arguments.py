@@ -11,23 +11,28 @@ from typing import Any
 from harmonize.errors import ConfigError
 
 
-def path_of(path: Any) -> Path:
+def path_of(path: Any, name: str, fix: str = "write a text or a Path") -> Path:
     """Return a path in which `~` is expanded."""
-    if not isinstance(path, str | PathLike):
-        raise ConfigError(f"a path must be a text or a Path (got {type(path).__name__})", repr(path), 'write "folder"')
+    require_path(path, name, fix)
     return Path(path).expanduser()
 
 
-def path_or_none(path: Any) -> Path | None:
+def path_or_none(path: Any, name: str) -> Path | None:
     """Return a path in which `~` is expanded; None for None."""
-    return None if path is None else path_of(path)
+    return None if path is None else path_of(path, name)
 
 
-def text_of(path: Any) -> str:
-    """Return a path, or a name in its place, as text in which `~` is expanded."""
-    expanded = str(path_of(path))
-    text = fspath(path)
-    return expanded if text.startswith("~") else str(text)
+def text_of(path: Any, name: str) -> str:
+    """Return a path, or a name in its place, as text in which `~` at the start is expanded."""
+    require_path(path, name, "write a text or a Path")
+    text = str(fspath(path))
+    return str(Path(text).expanduser()) if text.startswith("~") else text
+
+
+def require_path(path: Any, name: str, fix: str) -> None:
+    """Raise ConfigError for an argument that is no path."""
+    if not isinstance(path, str | PathLike):
+        raise ConfigError(f"{name} must be a path (got {type(path).__name__})", f"the argument {name}", fix)
 
 
 def plain(value: Any) -> Any:
@@ -40,10 +45,13 @@ def plain(value: Any) -> Any:
 
 
 def several(values: Any, name: str, where: str, of: type | tuple[type, ...] = object) -> list[Any]:
-    """Return the items of an argument that is a list; each item must be of a type in `of`. A single item, such as a text, is refused."""
-    if isinstance(values, str | bytes | PathLike | Mapping) or not hasattr(values, "__iter__"):
+    """Return the items of an argument that is a list, each of a type in `of`. A single item, such as a text, is refused."""
+    try:
+        items = None if isinstance(values, str | bytes | PathLike | Mapping) else list(values)
+    except TypeError:  # not iterable
+        items = None
+    if items is None:
         raise ConfigError(f"{name} must be a list (got {type(values).__name__})", where, f"write {name}=[...]")
-    items = list(values)
     for item in items:
         require(item, of, f"an item of {name}", where, f"write {name}=[...]")
     return items
@@ -62,5 +70,6 @@ def mapping_of(values: Any, name: str, where: str) -> dict[Any, Any]:
 def require(value: Any, kinds: type | tuple[type, ...], name: str, where: str, fix: str) -> None:
     """Raise ConfigError if an argument is of another type than `kinds`."""
     if not isinstance(value, kinds):
-        wanted = " or ".join(kind.__name__ for kind in (kinds if isinstance(kinds, tuple) else (kinds,)))
+        names = [kind.__name__ for kind in (kinds if isinstance(kinds, tuple) else (kinds,))]
+        wanted = " or ".join("None" if kind == "NoneType" else kind for kind in names)
         raise ConfigError(f"{name} must be of type {wanted} (got {type(value).__name__})", where, fix)

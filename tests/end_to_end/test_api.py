@@ -60,7 +60,7 @@ def test_arguments_of_a_wrong_type_are_named(tmp_path: Path) -> None:
     table = pd.DataFrame({"label": [0, 1], "probability": [0.2, 0.7], "score": [0.2, 0.7], "patient_id": ["a", "b"]})
     wrong: Any = "a"
     for call, what in (
-        (lambda: api.make_phantom(tmp_path / "made", ["nih"]), "images is \\['nih'\\], which has the wrong type"),  # type: ignore[arg-type]
+        (lambda: api.make_phantom(tmp_path / "made", ["nih"]), "images must be a mapping \\(got list"),  # type: ignore[arg-type]
         (lambda: api.make_phantom(tmp_path / "made", {"nih": wrong}), "images of nih must be a whole number"),
         (lambda: api.make_phantom(tmp_path / "made", {"nih": 2.5}), "images of nih must be a whole number"),  # type: ignore[dict-item]
         (lambda: api.make_phantom(tmp_path / "made", {}), "at least one hospital"),
@@ -79,15 +79,18 @@ def test_arguments_of_a_wrong_type_are_named(tmp_path: Path) -> None:
         (lambda: api.labels_needed(wrong), "grid must be of type Manifest"),
         (lambda: api.estimate(wrong, ["a.png"]), "grid must be of type Manifest"),
         (lambda: api.render(wrong), "grid must be of type Manifest"),
-        (lambda: api.make_phantom(3, {"nih": 3}), "a path must be a text or a Path \\(got int"),  # type: ignore[arg-type]
-        (lambda: api.load_cohort("nih", None), "a path must be a text or a Path \\(got NoneType"),  # type: ignore[arg-type]
+        (lambda: api.make_phantom(3, {"nih": 3}), "folder must be a path \\(got int"),  # type: ignore[arg-type]
+        (lambda: api.load_cohort("nih", None), "data must be a path \\(got NoneType"),  # type: ignore[arg-type]
         (lambda: api.load_cohort(3, tmp_path), "name must be of type str"),  # type: ignore[arg-type]
         (lambda: api.load_cohort("nih", tmp_path, space=[]), "space must be of type str"),  # type: ignore[arg-type]
-        (lambda: api.open_grid(3), "a path must be"),  # type: ignore[arg-type]
-        (lambda: api.load_run(3, "b"), "a path must be"),  # type: ignore[arg-type]
-        (lambda: api.load_run(tmp_path, None), "a path must be"),  # type: ignore[arg-type]
-        (lambda: api.register(3, store=tmp_path), "a path must be"),  # type: ignore[arg-type]
+        (lambda: api.open_grid(3), "store must be a path"),  # type: ignore[arg-type]
+        (lambda: api.load_run(3, "b"), "store must be a path"),  # type: ignore[arg-type]
+        (lambda: api.load_run(tmp_path, None), "run_id must be a path"),  # type: ignore[arg-type]
+        (lambda: api.register(3, store=tmp_path), "grid must be a path"),  # type: ignore[arg-type]
         (lambda: api.run(CONFIG, ["nih"], store=tmp_path / "runs", device=3), "no device '3'"),  # type: ignore[arg-type]
+        (lambda: api.run(CONFIG, ["nih"], store=tmp_path / "runs", weights=3), "weights must be a path"),  # type: ignore[arg-type]
+        (lambda: api.run(CONFIG, np.array(3), store=tmp_path / "runs"), "evaluate_on must be a list"),  # type: ignore[arg-type]
+        (lambda: api.make_phantom(tmp_path / "made", {3: 4}), "no hospital 3"),  # type: ignore[dict-item]
         (lambda: api.predict(wrong, ["a.png"]), "run must be of type StoredRun \\(got str"),
         (lambda: api.explain(wrong, "a.png"), "run must be of type StoredRun"),
         (lambda: api.overlay(wrong, "Edema"), "explanation must be of type Explanation"),
@@ -221,17 +224,19 @@ def test_slips_are_named_before_any_work(study: Path) -> None:
         ),
         (lambda: api.predict(run, [image, InMemory(str(image), image.read_bytes())]), "two images have the name"),
         (lambda: api.estimate(grid, logits={"zzz": pd.DataFrame()}, runs=["zzz"]), "`runs` has no effect"),
-        (lambda: api.predict(run, [None]), "a path must be a text or a Path \\(got NoneType"),  # type: ignore[list-item]
-        (lambda: api.predict(run, [image.read_bytes()]), "a path must be a text or a Path \\(got bytes"),  # type: ignore[list-item]
+        (lambda: api.predict(run, [None]), "an image must be a path \\(got NoneType"),  # type: ignore[list-item]
+        (lambda: api.predict(run, [image.read_bytes()]), "an image must be a path \\(got bytes"),  # type: ignore[list-item]
         (
             lambda: api.predict(run, [InMemory("a.png", "text")]),
             "the content of an image must be of type bytes \\(got str",
         ),  # type: ignore[arg-type]
         (lambda: api.explain(run, image, [3]), "an item of findings must be of type str"),  # type: ignore[list-item]
         (lambda: api.load_logits(grid, None), "run_id must be of type str"),  # type: ignore[arg-type]
-        (lambda: api.labels_needed(grid, 3), "run_id must be of type str or NoneType"),  # type: ignore[arg-type]
+        (lambda: api.labels_needed(grid, 3), "run_id must be of type str or None"),  # type: ignore[arg-type]
         (lambda: api.estimate(grid, [image], runs=[3]), "an item of runs must be of type str"),  # type: ignore[list-item]
         (lambda: api.estimate(grid, logits={grid.runs[0]["id"]: 3}), "a table of logits must be of type DataFrame"),  # type: ignore[dict-item]
+        (lambda: api.estimate(grid, [None]), "an image must be a path"),  # type: ignore[list-item]
+        (lambda: api.estimate(grid, [image], estimator=[]), "estimator must be of type str"),  # type: ignore[arg-type]
         # refused before the images, which are none, are read
         (lambda: api.estimate(grid, [study], estimator="none"), "unknown estimator 'none'"),
         (lambda: api.estimate(grid, [study], prevalence={"Edema": "a"}), "the prevalence of Edema is 'a'"),  # type: ignore[dict-item]
