@@ -101,9 +101,9 @@ def make_phantom(
 
     root = path_of(folder, "folder")
     counts = mapping_of(images, "images", "make_phantom")
-    raw = {"seed": plain(seed), "images": counts, "size": plain(size), "shortcut": plain(shortcut)}
-    first = {"source": source} if (source := next(iter(counts), None)) in SITES else {}
-    settings = PhantomSettings.from_dict({**raw, **first}, "make_phantom")
+    source = next((site for site in counts if site in SITES), "chexpert")
+    raw = {"source": source, "images": counts, "size": plain(size), "shortcut": plain(shortcut), "seed": plain(seed)}
+    settings = PhantomSettings.from_dict(raw, "make_phantom")
     root.mkdir(parents=True, exist_ok=True)
     write_cohorts(root, settings)
     return root
@@ -257,9 +257,8 @@ def open_grid(store: AnyPath = "runs", name: str | None = None) -> "Manifest":
     from bench.store.store import Store
 
     # absolute, because the grid is also used after a change of the working directory
-    return read_manifest(
-        Store.open(path_of(store, "store").absolute(), create=False), None if name is None else str(name)
-    )
+    opened = Store.open(path_of(store, "store").absolute(), create=False)
+    return read_manifest(opened, None if name is None else str(name))
 
 
 def finished(grid: "Manifest") -> list[str]:
@@ -569,12 +568,12 @@ def estimate(
     of_labels, shares = path_or_none(labels, "labels"), mapping_of(prevalence, "prevalence", "estimate")
     score_all(grid, lambda *_: None, processes=1)
     named = runs_to_estimate(grid, list(logits) if logits else chosen)
-    checked_request(grid, [str(run["id"]) for run in named], estimator, of_labels, shares)
     if logits:
         if len(named) < len(logits):
             raise ConfigError("two keys of logits name the same run", "estimate", "give each run once")
         of_runs = {str(run["id"]): table for run, table in zip(named, logits.values(), strict=True)}
     else:
+        checked_request(grid, [str(run["id"]) for run in named], estimator, of_labels, shares)
         paths = images_of(given)
         of_runs, _ = hospital_logits(grid, named, paths, first_device(str(device)), lambda *_: None)
     return expected_scores(grid, of_runs, estimator, labels=of_labels, prevalence=shares)

@@ -1,6 +1,6 @@
 """Check the arguments of the functions of `bench.api`, and turn them into plain values.
 
-A wrong argument raises ConfigError, which names the argument. `where`: the name of the function.
+A wrong argument raises ConfigError, which names the argument. `name`: the argument. `where`: the function, or the place in it.
 """
 
 from collections.abc import Mapping
@@ -10,8 +10,10 @@ from typing import Any
 
 from harmonize.errors import ConfigError
 
+WRITE_PATH = "write a text or a Path"  # how to fix an argument that is no path
 
-def path_of(path: Any, name: str, fix: str = "write a text or a Path") -> Path:
+
+def path_of(path: Any, name: str, fix: str = WRITE_PATH) -> Path:
     """Return a path in which `~` is expanded."""
     require_path(path, name, fix)
     return Path(path).expanduser()
@@ -24,7 +26,7 @@ def path_or_none(path: Any, name: str) -> Path | None:
 
 def text_of(path: Any, name: str) -> str:
     """Return a path, or a name in its place, as text in which `~` at the start is expanded."""
-    require_path(path, name, "write a text or a Path")
+    require_path(path, name, WRITE_PATH)
     text = str(fspath(path))
     return str(Path(text).expanduser()) if text.startswith("~") else text
 

@@ -73,7 +73,7 @@ def net_benefit_of(
             odds(number)
         except ValueError as error:
             raise ConfigError(str(error), "net_benefit", fix) from error
-    _require_resamples(num_resamples, seed, "net_benefit")
+    _require_resampling(num_resamples, seed, "net_benefit")
     first = checked(predictions, "probability", "net_benefit, predictions")
     resamples = Resamples.draw(first["patient_id"].to_numpy(object), num_resamples, "predictions", seed)
     called, total = _calls(resamples, first, threshold)
@@ -128,8 +128,8 @@ def _numbers(values: object, name: str, where: str, fix: str) -> Array:
     return numbers
 
 
-def _require_resamples(num: object, seed: object, where: str) -> None:
-    """Raise ConfigError for a number of resamples from which there is no interval, and for an invalid seed."""
+def _require_resampling(num: object, seed: object, where: str) -> None:
+    """Raise ConfigError for an invalid seed, and for a number of resamples that is too small for an interval."""
     if not isinstance(num, int | np.integer) or num < 2:
         raise ConfigError(f"num_resamples must be a whole number of at least 2, not {num!r}", where, "try 1000")
     if not isinstance(seed, int | np.integer) or seed < 0:
@@ -198,7 +198,7 @@ def triage_of(
     levels = _numbers(levels, "levels", "triage", fix).tolist()
     if not levels:
         raise ConfigError("there are no levels", "triage", fix)
-    _require_resamples(num_resamples, seed, "triage")
+    _require_resampling(num_resamples, seed, "triage")
     own, there = (
         checked(table, "score", f"triage, {name}") for table, name in ((internal, "internal"), (hospital, "hospital"))
     )

@@ -203,7 +203,7 @@ def test_slips_are_named_before_any_work(study: Path) -> None:
         api.load_run(study / "runs", api.open_grid(study / "runs", "both").runs[0]["id"]),
     )
     image = next((study / "data").rglob("*.png"))
-    memory = InMemory("upload.png", image.read_bytes())
+    memory, absent = InMemory("upload.png", image.read_bytes()), study / "absent.png"
     for call, what in (
         (lambda: api.run(CONFIG, "nih", store=study / "new"), "evaluate_on must be a list \\(got str"),  # type: ignore[arg-type]
         (lambda: api.run(CONFIG, ["nih"], store=study / "new", sweep={"seed": 1}), "seed must be a list \\(got int"),  # type: ignore[dict-item]
@@ -237,11 +237,11 @@ def test_slips_are_named_before_any_work(study: Path) -> None:
         (lambda: api.estimate(grid, logits={grid.runs[0]["id"]: 3}), "a table of logits must be of type DataFrame"),  # type: ignore[dict-item]
         (lambda: api.estimate(grid, [None]), "an image must be a path"),  # type: ignore[list-item]
         (lambda: api.estimate(grid, [image], estimator=[]), "estimator must be of type str"),  # type: ignore[arg-type]
-        # refused before the images, which are none, are read
-        (lambda: api.estimate(grid, [study], estimator="none"), "unknown estimator 'none'"),
-        (lambda: api.estimate(grid, [study], prevalence={"Edema": "a"}), "the prevalence of Edema is 'a'"),  # type: ignore[dict-item]
-        (lambda: api.estimate(grid, [study], prevalence={"Edema": 2}), "the prevalence of Edema is 2"),
-        (lambda: api.estimate(grid, [study], prevalence=["Edema"]), "prevalence must be a mapping"),  # type: ignore[arg-type]
+        # refused before images are read
+        (lambda: api.estimate(grid, [absent], estimator="none"), "unknown estimator 'none'"),
+        (lambda: api.estimate(grid, [absent], prevalence={"Edema": "a"}), "the prevalence of Edema is 'a'"),  # type: ignore[dict-item]
+        (lambda: api.estimate(grid, [absent], prevalence={"Edema": 2}), "the prevalence of Edema is 2"),
+        (lambda: api.estimate(grid, [absent], prevalence=["Edema"]), "prevalence must be a mapping"),  # type: ignore[arg-type]
         (lambda: api.labels_needed(grid, share="a"), "share must be a number above 0 and below 1, not 'a'"),  # type: ignore[arg-type]
         (lambda: api.labels_needed(grid, share=2), "share must be a number above 0 and below 1, not 2"),
         (lambda: api.render(grid, study), "the page is a folder"),
