@@ -6,7 +6,7 @@ import io
 import json
 from collections.abc import Iterable, Mapping
 
-LEVEL = 6  # level 9 takes four times as long, and saves 1 % on a page of 500 runs
+LEVEL = 8  # level 6 takes .1 s less for a page of 500 runs, which is then 1 % larger
 
 
 def packed_fragments(fragments: Mapping[str, str]) -> str:
@@ -14,7 +14,7 @@ def packed_fragments(fragments: Mapping[str, str]) -> str:
 
     The fragments are compressed one by one, because the fragments of 2,000 runs have a hundred megabytes.
     """
-    encoder = json.JSONEncoder(ensure_ascii=True, separators=(",", ":"))
+    encoder = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
     return _packed(encoder.iterencode(dict(fragments))) if fragments else ""
 
 

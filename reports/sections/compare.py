@@ -24,9 +24,9 @@ def compare(board: ReportData) -> Section:
     """
     if len(board.ranked) < 2:
         return Section("compare", "", Markup(""))
-    pairs = _pairs(board)
     data = Markup(data_block(_data(board)))  # noqa: S704
-    return Section("compare", "", write("compare.html.j2", unit=board.unit, data=data, pairs=packed(json.dumps(pairs))))
+    scores = json.dumps(_scores(board), separators=(",", ":"))
+    return Section("compare", "", write("compare.html.j2", unit=board.unit, data=data, scores=packed(scores)))
 
 
 def _measures(board: ReportData) -> list[tuple[tuple[str, str], dict[str, str]]]:
@@ -44,14 +44,13 @@ def _measures(board: ReportData) -> list[tuple[tuple[str, str], dict[str, str]]]
 def _data(board: ReportData) -> dict[str, Any]:
     """Return the data from which the page's script builds the table.
 
-    measures: title and note of each compared metric. runs: recipe id -> the recipe's scores as text. verdicts: the words
-    for a difference from the recipe A, the first pinned recipe. left: the note which recipes have paired differences.
+    measures: title and note of each compared metric. verdicts: the words for a difference from the recipe A, the first
+    pinned recipe. left: the note which recipes have paired differences.
     """
     table = board.tables["pairs"]
     compared = table["first"].nunique() + 1 if len(table) else 0
     return {
         "measures": [texts for _, texts in _measures(board)],
-        "runs": {r.id: _cells(board, r) for r in board.ranked},
         "verdicts": {"above": f"{HIGHER} than A", "below": f"{LOWER} than A", "unclear": UNCLEAR},
         "left": f"Paired differences are stored for the first {plural(compared, board.unit)} of the ranking; the others have none here."
         if compared
@@ -59,11 +58,19 @@ def _data(board: ReportData) -> dict[str, Any]:
     }
 
 
+def _scores(board: ReportData) -> dict[str, Any]:
+    """Return the data that the script unpacks when a reader pins the second recipe.
+
+    runs: recipe id -> the recipe's scores as text. pairs: the paired differences.
+    """
+    return {"runs": {r.id: _cells(board, r) for r in board.ranked}, "pairs": _pairs(board)}
+
+
 def _pairs(board: ReportData) -> dict[str, list[list[float] | None]]:
     """Return the paired differences: "first second" (ids of two recipes) -> one list for each metric of `_measures`.
 
     A list has value, low, high, all_low and all_high. low and high are the difference's own interval; all_low and all_high
-    are adjusted for all pairs in the ranking. Eight decimals are kept; the page shows three. Without a difference, there
+    are adjusted for all pairs in the ranking. Six decimals are kept; the page shows three. Without a difference, there
     is None instead of a list.
     """
     index_of_measure = {key: k for k, (key, _) in enumerate(_measures(board))}
@@ -73,7 +80,7 @@ def _pairs(board: ReportData) -> dict[str, list[list[float] | None]]:
         k = index_of_measure.get((str(dataset), str(metric)))
         if k is not None and all(map(is_number, numbers)):
             cells = pairs.setdefault(f"{first} {second}", [None] * len(index_of_measure))
-            cells[k] = [round(float(v), 8) for v in numbers]
+            cells[k] = [round(float(v), 6) for v in numbers]
     return pairs
 
 

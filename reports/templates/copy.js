@@ -15,8 +15,9 @@ const copying = (() => {
   const cells = ({ row, group }, columns) => {
     const name = row.querySelector('.c-run a').textContent, what = row.querySelector('.c-run .f').textContent, rank = row.querySelector('.t');
     return [rank ? rank.firstChild.textContent.trim() : '', String(group ?? row.querySelector('.tag').textContent), name, what, ...columns.map(key => {
-      const td = row.querySelector('.c-' + key);
-      return { value: plain(td.querySelector('.v').textContent).replace('\u2013', ''), ci: (td.dataset.ci || '').split(' ').filter(Boolean).map(plain), at: key === 'worst' && td.querySelector('.s') ? td.querySelector('.s').textContent : '' };
+      const td = row.querySelector('.c-' + key), small = td.querySelector('.s:not(.verdict, .warn)')?.textContent || '';
+      const ci = 'ci' in td.dataset ? td.dataset.ci.split(' ').filter(Boolean) : small.match(/^([\u2212.\d]+)(?: to |\u2013)([\u2212.\d]+)$/)?.slice(1) || [];
+      return { value: plain(td.querySelector('.v').textContent).replace('\u2013', ''), ci: ci.map(plain), at: key === 'worst' ? small : '' };
     })];
   };
   const csvCell = text => { const safe = /^[=+\-@\t\r]/.test(text) && !/^-?[\d.]+$/.test(text) ? "'" + text : text; return /[",\r\n]/.test(safe) ? '"' + safe.replace(/"/g, '""') + '"' : safe; };

@@ -3,9 +3,8 @@ const pins = (() => {
   'use strict';
   const $ = id => document.getElementById(id), LETTERS = 'ABCD';
   const data = $('compare-data') ? JSON.parse($('compare-data').textContent) : null;
-  const named = new Map(data ? Object.entries(data.runs).map(([id, cells]) => [id, { id, cells }]) : []);
-  for (const r of ranking.rows) if (named.has(r.id)) Object.assign(named.get(r.id), { name: r.name, what: r.what, label: `${r.name}, ${r.what}` });
-  let list = [], pairs = null; // pairs: differences by pair of ids; unpacked when two runs are pinned
+  const named = new Map(data ? ranking.rows.map(({ id, name, what }) => [id, { id, name, what, label: `${name}, ${what}` }]) : []);
+  let list = [], scores = null; // scores of each run, and differences by pair of ids; unpacked when two runs are pinned
 
   const el = (tag, css, ...kids) => { const e = document.createElement(tag); if (css) e.className = css; e.append(...kids); return e; };
   const places = v => (v < 0 && +v.toFixed(3) !== 0 ? '\u2212' : '') + Math.abs(v).toFixed(3).replace(/^0/, '');
@@ -32,7 +31,7 @@ const pins = (() => {
   };
   const clear = wide => wide[0] > 0 || wide[1] < 0;
   const pair = (first, other, k) => { // other minus first
-    const there = pairs[other + ' ' + first], back = pairs[first + ' ' + other];
+    const there = scores.pairs[other + ' ' + first], back = scores.pairs[first + ' ' + other];
     if (there && there[k]) return there[k];
     if (!back || !back[k]) return null;
     const [value, low, high, thinLow, thinHigh] = back[k];
@@ -44,7 +43,7 @@ const pins = (() => {
     if (!section) return;
     section.hidden = list.length < 2;
     if (section.hidden) return;
-    pairs ??= JSON.parse(await unpacked('compare-pairs'));
+    scores ??= JSON.parse(await unpacked('compare-scores'));
     if (list !== pinned) return; // the pins changed in the meantime
     const shown = list.map(id => named.get(id)), [first, ...others] = shown;
     const found = data.measures.map((_, k) => others.map(o => pair(first.id, o.id, k)));
@@ -58,7 +57,7 @@ const pins = (() => {
       const row = el('tr', '', el('th', '', m.title, el('span', 's', m.note)));
       row.firstChild.scope = 'row';
       shown.forEach((r, i) => {
-        const e = r.cells[k], d = i ? found[k][i - 1] : null, td = el('td', 'l', el('span', 'v', e ? e[0] : '\u2013'));
+        const e = scores.runs[r.id][k], d = i ? found[k][i - 1] : null, td = el('td', 'l', el('span', 'v', e ? e[0] : '\u2013'));
         td.dataset.l = LETTERS[i];
         if (e && e[1]) td.append(el('span', 's', e[1]));
         if (d) td.append(bar(d, most, wide(d)), el('span', 's', `${signed(d[0])} [${places(d[1])}, ${places(d[2])}]`), el('span', 's verdict', clear(wide(d)) ? (d[0] > 0 ? data.verdicts.above : data.verdicts.below) : data.verdicts.unclear));

@@ -78,10 +78,10 @@ def test_a_long_name_in_the_tray_of_a_phone_keeps_its_cross(browser, page):
 
 def test_number_and_color_of_the_heat_map_are_the_gap_at_first(visit):
     cell = visit.page.locator("#heat td.q0, #heat td.q7, #heat td.q3").first
-    assert cell.locator(".vg").is_visible()
-    assert not cell.locator(".va").is_visible()
+    assert cell.locator("i").is_visible()
+    assert not cell.locator("b").is_visible()
     visit.page.locator("[data-heat=auroc]").click()
-    assert cell.locator(".va").is_visible()
+    assert cell.locator("b").is_visible()
 
 
 def test_the_front_of_the_cost_chart_is_named(visit):

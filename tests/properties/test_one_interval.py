@@ -211,8 +211,8 @@ def of_hospitals(printed, section, board):
     for row in section.all("table", "heat")[0].all("tr")[1:]:
         run = row.all("a")[0].attributes["data-run"].removeprefix("run-")
         for hospital, cell in zip(board.hospitals, row.all("td")[1:], strict=True):
-            printed.add(("auroc", run, hospital.key), cell.all("", "va")[0].text)
-            printed.add(("gap", run, hospital.key), cell.all("", "vg")[0].text)
+            printed.add(("auroc", run, hospital.key), cell.all("b")[0].text)
+            printed.add(("gap", run, hospital.key), cell.all("i")[0].text)
     labels = {run.label: run.id for run in board.ranked}
     for row in section.all("details", "data")[-1].all("tr")[1:]:
         cells = [cell.text for cell in row.all("td")]
