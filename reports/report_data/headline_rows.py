@@ -6,8 +6,10 @@ source, one mapping and one selected epoch, and names them.
 
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields
 from functools import cache
+from math import isfinite
+from operator import attrgetter
 from statistics import NormalDist
 from typing import Any, Self
 
@@ -56,17 +58,17 @@ class Estimate:
     @property
     def has_value(self) -> bool:
         """Return whether the value is a finite number."""
-        return is_number(self.value)
+        return isfinite(self.value)
 
     @property
     def has_interval(self) -> bool:
         """Return whether both bounds of the own interval are finite."""
-        return is_number(self.low) and is_number(self.high)
+        return isfinite(self.low) and isfinite(self.high)
 
     @property
     def is_compared(self) -> bool:
         """Return whether the estimate has a simultaneous interval, which holds for several numbers at once."""
-        return is_number(self.all_low) and is_number(self.all_high)
+        return isfinite(self.all_low) and isfinite(self.all_high)
 
     @property
     def bounds(self) -> tuple[float, float]:
@@ -94,7 +96,7 @@ class Estimate:
         """
         if not (self.has_interval and is_number(low) and is_number(high)):
             return self
-        return replace(self, all_low=min(low, self.low), all_high=max(high, self.high))
+        return type(self)(*_own_numbers(self), min(low, self.low), max(high, self.high))
 
     def corrected(self, num_compared: int) -> Self:
         """Return the estimate with bounds that are simultaneous over `num_compared` numbers (Bonferroni's method).
@@ -129,6 +131,8 @@ class Estimate:
 
 TEST_OF = "test:"  # start of the name of a training hospital's test split in a pool
 MISSING = Estimate(float("nan"))
+# all fields but all_low and all_high, which are the last; `replace` would take three times as long, 60,000 times per page
+_own_numbers = attrgetter(*(field.name for field in fields(Estimate)[:-2]))
 
 
 @cache

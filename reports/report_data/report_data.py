@@ -6,6 +6,7 @@ All sections read their numbers from `ReportData`, so two sections cannot show d
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import pandas as pd
@@ -23,7 +24,7 @@ from reports.tables import Tables, records_of, rows_of
 EXTERNAL, MACRO = headline_rows.EXTERNAL, headline_rows.MACRO
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)  # without slots, which cached properties do not allow
 class ReportData:
     """The data that all sections share.
 
@@ -50,6 +51,7 @@ class ReportData:
     rankings: Mapping[Criterion, Rows]  # all rankings of the recipes; `ranked` has the order of the ranking DEFAULT
     labeled: frozenset[tuple[str, str]]  # pairs (dataset, finding) for which any image has a label
     external_keys: frozenset[str]  # names of the external cohorts, including those without a score
+    exposures: Mapping[str, tuple[tuple[str, str], ...]]  # run id -> (dataset, whether the model had seen its data)
     at_training: Mapping[tuple[str, str], Estimate]  # (run id, hospital of a pool) -> AUROC on its internal test split
     has_common: bool  # whether any external hospital labels a finding that the internal hospital labels too
 
@@ -96,7 +98,7 @@ class ReportData:
         """Return whether the runs leave out different training hospitals, so that each of these is external to some runs only."""
         return bool(self.meta.get("leave_one_out"))
 
-    @property
+    @cached_property
     def leaves_out(self) -> bool:
         """Return whether any run leaves out a hospital of the cohort on which it trains."""
         return any(run.left_out for run in self.runs)
@@ -131,7 +133,7 @@ class ReportData:
         """The runs of the ranked recipes, then the unranked runs; without TTA, ensembles and unranked imported models."""
         return (*self.ranked_runs, *(r for r in self.unranked if not r.is_derived))
 
-    @property
+    @cached_property
     def unit(self) -> str:
         """The word for a row of the ranking: "recipe" if any recipe has several runs, else "run"."""
         return "recipe" if any(len(r.members) > 1 for r in self.ranked) else "run"
@@ -147,7 +149,7 @@ class ReportData:
                 return f"{run.label}, one run of {which}; other runs below"
         return run.label
 
-    @property
+    @cached_property
     def has_benefits(self) -> bool:
         """Return whether a ranked recipe has a net benefit at external hospitals."""
         return any(r.benefit.value.has_value for r in self.ranked)
@@ -438,10 +440,22 @@ def read(tables: Tables) -> ReportData:
         rankings=by_criterion,
         labeled=labeled | {(dataset, finding) for _, dataset, finding in cells},
         external_keys=frozenset(external_keys),
+        exposures=_exposures(tables),
         at_training=headline_rows.training_lookup(tables, source) if meta.get("pool") else {},
         has_common=any((source, finding) in labeled for key, finding in labeled if key in external_keys)
         or any(e.has_value for e in gaps.values()),
     )
+
+
+def _exposures(tables: Tables) -> dict[str, tuple[tuple[str, str], ...]]:
+    """Return {run id or recipe id: pairs (dataset, answer)} of the table `exposure`; a run without rows has those of its recipe."""
+    answers: dict[str, list[tuple[str, str]]] = {}
+    for run_id, dataset, answer in rows_of(tables["exposure"], "run_id", "dataset", "answer"):
+        answers.setdefault(str(run_id), []).append((str(dataset), str(answer)))
+    for recipe, run_id in rows_of(tables["recipes"], "recipe_id", "run_id"):
+        if str(recipe) in answers:
+            answers.setdefault(str(run_id), answers[str(recipe)])
+    return {run_id: tuple(pairs) for run_id, pairs in answers.items()}
 
 
 def config_lines(facts: Mapping[str, Any]) -> str:

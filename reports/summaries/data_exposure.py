@@ -9,7 +9,7 @@ from reports.formatting import integer, listing, plural, word
 from reports.report_data.hospitals_and_runs import Run
 from reports.report_data.report_data import ReportData
 from reports.schemas.exposure import CORPORA, NO
-from reports.tables import records_of, rows_of
+from reports.tables import records_of
 
 RESEARCH = "research, not for clinical use"
 WORDS = {  # answer -> text of a cell
@@ -95,11 +95,9 @@ def _declared(board: ReportData, run_id: str) -> str:
 
     The text is NOTHING if there are none, and "" if nothing is declared.
     """
-    recipes = {str(run): str(recipe) for recipe, run in rows_of(board.tables["recipes"], "recipe_id", "run_id")}
     answers: dict[str, list[str]] = {}
-    for row, dataset, answer in rows_of(board.tables["exposure"], "run_id", "dataset", "answer"):
-        if str(row) in (run_id, recipes.get(run_id)):
-            answers.setdefault(str(answer), []).append(board.title(str(dataset)))
+    for dataset, answer in board.exposures.get(run_id, ()):
+        answers.setdefault(answer, []).append(board.title(dataset))
     if set(answers) == {NO}:
         return NOTHING
     return "; ".join(f"{listing(names)}: {WORDS[answer]}" for answer, names in answers.items() if answer != NO)
