@@ -215,21 +215,21 @@ def difference_mark(difference: Estimate, scale: Scale, grid: Sequence[float], h
     return svg(scale.end + scale.start, height, body, difference.with_interval, "st")
 
 
-def strip_grid(scale: Scale, grid: Sequence[float]) -> str:
-    """Draw the vertical grid lines of a strip at the values of `grid`, as one path."""
-    return f'<path d="{"".join(f"M{number(scale(t))} 0v34" for t in grid)}" class="g"/>'
+def strip_grid(scale: Scale, grid: Sequence[float]) -> Markup:
+    """Return an invisible element with the vertical grid lines at the values of `grid`, which all strips of the page repeat."""
+    path = f'<path id="strip-grid" d="{"".join(f"M{number(scale(t))} 0v34" for t in grid)}" class="g"/>'
+    return Markup(f'<svg class="vh" width="0" height="0" aria-hidden="true"><defs>{path}</defs></svg>')  # noqa: S704
 
 
-def strip(
-    worst: Estimate, external: Estimate, internal: Estimate, scale: Scale, grid: str, seeds: Sequence[float] = ()
-) -> Markup:
+def strip(worst: Estimate, external: Estimate, internal: Estimate, scale: Scale, seeds: Sequence[float] = ()) -> Markup:
     """Draw three AUROCs of a recipe as dots on one axis: worst hospital, external mean and internal hospital.
 
-    `grid`: SVG of the grid lines. `seeds`: external AUROC of each run of the recipe, drawn as small marks below the axis.
-    Screen readers skip the strip, because the cells of the table row contain the same numbers.
+    The grid lines are those of `strip_grid`, which the page contains once. `seeds`: external AUROC of each run of the recipe,
+    drawn as small marks below the axis. Screen readers skip the strip, because the cells of the table row contain the same
+    numbers.
     """
     y, height = 17.0, 34.0
-    body = grid
+    body = '<use href="#strip-grid"/>'
     available = [e for e in (worst, external, internal) if e.has_value]
     if available:
         body += line(scale(min(e.value for e in available)), y, scale(max(e.value for e in available)), y, "span")

@@ -70,8 +70,8 @@ def _pairs(board: ReportData) -> dict[str, list[list[float] | None]]:
     """Return the paired differences: "first second" (ids of two recipes) -> one list for each metric of `_measures`.
 
     A list has value, low, high, all_low and all_high. low and high are the difference's own interval; all_low and all_high
-    are adjusted for all pairs in the ranking. Six decimals are kept; the page shows three. Without a difference, there
-    is None instead of a list.
+    are adjusted for all pairs in the ranking. Eight decimals are kept, so that a bound near 0 keeps its sign; the page
+    shows three. Without a difference, there is None instead of a list.
     """
     index_of_measure = {key: k for k, (key, _) in enumerate(_measures(board))}
     pairs: dict[str, list[list[float] | None]] = {}
@@ -80,7 +80,7 @@ def _pairs(board: ReportData) -> dict[str, list[list[float] | None]]:
         k = index_of_measure.get((str(dataset), str(metric)))
         if k is not None and all(map(is_number, numbers)):
             cells = pairs.setdefault(f"{first} {second}", [None] * len(index_of_measure))
-            cells[k] = [round(float(v), 6) for v in numbers]
+            cells[k] = [round(float(v), 8) for v in numbers]
     return pairs
 
 

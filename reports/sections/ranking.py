@@ -79,6 +79,7 @@ def ranking(board: ReportData) -> Section:
         "groups": groups,
         "strips": strips,
         "axis": svg.axis(scale, grid),
+        "strip_grid": svg.strip_grid(scale, grid),
         "bars": {r.id: svg.rank_bar(r.rank_low, r.rank_high, r.mean_rank, len(board.ranked)) for r in board.ranked},
         "ranks": {
             r.id: str(r.rank_low) if r.rank_low == r.rank_high else f"{r.rank_low}–{r.rank_high}" for r in board.ranked
@@ -150,9 +151,8 @@ def _strips(board: ReportData) -> tuple[dict[str, Markup], list[float], svg.Scal
     margin = max(0.02, 0.04 * (high - low))
     scale = svg.Scale(low - margin, min(1.0, high + margin), 8, WIDTH - 8)
     grid = svg.ticks(scale.low, scale.high, 6)
-    lines = svg.strip_grid(scale, grid)
     strips = {
-        r.id: svg.strip(r.worst_auroc, _compared(r), r.internal_common, scale, lines, _of_seeds(r))
+        r.id: svg.strip(r.worst_auroc, _compared(r), r.internal_common, scale, _of_seeds(r))
         for r in (*board.ranked, *board.derived)
     }
     return strips, grid, scale

@@ -120,9 +120,9 @@ def marks(figure):
     return [meanings[dot.attributes["class"]] for dot in figure.all("circle")]
 
 
-def pairs_of(page):
-    """Return the paired differences of the comparison: "first second" -> a list per metric."""
-    block = page.all("script", id="compare-pairs")[0].children[0]
+def compared_scores(page):
+    """Return the data of the comparison: the scores of each run, and the pairs "first second" -> a list per metric."""
+    block = page.all("script", id="compare-scores")[0].children[0]
     return json.loads(gzip.decompress(base64.b64decode(block)))
 
 
@@ -134,8 +134,8 @@ def collect(page, board):
         of_drawer(printed, page.all("details", id=run.anchor)[0], run.id, board)
     of_hospitals(printed, page.all("section", id="hospitals")[0], board)
     of_rankings(printed, page, board)
-    data = json.loads(page.all("script", id="compare-data")[0].children[0])
-    of_pair = pairs_of(page)[f"{board.ranked[0].id} {board.ranked[1].id}"][0]
+    data = compared_scores(page)
+    of_pair = data["pairs"][f"{board.ranked[0].id} {board.ranked[1].id}"][0]
     tied = len(board.groups[0]) > 1
     printed.add("lead", "{} [{}, {}]".format(*map(places, of_pair[:3])), "unclear" if tied else "clear")
     for run, cells in data["runs"].items():
@@ -351,7 +351,7 @@ def page_of_tested_pairs(seed, noise):
 def test_a_pair_of_recipes_has_one_verdict_in_groups_lead_comparison_and_ablation(noise, seed):
     made, run_of_level = with_tested_pairs(Invented(runs=7, seed=seed), noise)
     board, page = read(made), page_of_tested_pairs(seed, noise)
-    differences = {tuple(key.split()): cells[0] for key, cells in pairs_of(page).items()}
+    differences = {tuple(key.split()): cells[0] for key, cells in compared_scores(page)["pairs"].items()}
 
     def compared(one, other):
         """The verdict on one - other in the comparison of pinned recipes: that of the thin line."""
