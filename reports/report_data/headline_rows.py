@@ -96,7 +96,8 @@ class Estimate:
         """
         if not (self.has_interval and is_number(low) and is_number(high)):
             return self
-        return type(self)(*_own_numbers(self), min(low, self.low), max(high, self.high))
+        numbers = (*_own_numbers(self), min(low, self.low), max(high, self.high))
+        return type(self)(*numbers)
 
     def corrected(self, num_compared: int) -> Self:
         """Return the estimate with bounds that are simultaneous over `num_compared` numbers (Bonferroni's method).
