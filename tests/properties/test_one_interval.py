@@ -152,7 +152,7 @@ def collect(page, board):
 
 
 def of_ranking(printed, page):
-    """Add the cells of the ranking, and the intervals that the copy buttons use."""
+    """Add the cells of the ranking."""
     for row in page.all("tr", "row"):
         run = row.attributes["data-id"]
         for key in ("internal", "external", "gap", "ece", "benefit"):
@@ -161,8 +161,6 @@ def of_ranking(printed, page):
             if key == "benefit":
                 printed.verdicts[key, run].add(of_benefit(cell.text))
             printed.add((key, run), cell.all("", "v")[0].text)
-            if "data-ci" in cell.attributes:
-                printed.intervals[key, run].add(tuple(cell.attributes["data-ci"].split()))
 
 
 def of_benefit(text):
