@@ -68,6 +68,21 @@ def test_the_csv_of_the_ranking_has_all_rows_with_id_grid_date_and_synthetic(vis
         assert float(row["External"]) == pytest.approx(external[row["id"]], abs=0.00051)
         assert float(row["External low"]) < float(row["External"]) < float(row["External high"])
         assert int(row["rank low"]) <= int(row["rank high"])
+    runs, negative = {run.id: run for run in report_data.read(made).ranked}, 0
+    for row in rows[: len(ranked)]:
+        run = runs[row["id"]]
+        shown = {
+            "External": run.external,
+            "Gap": run.gap,
+            "ECE": run.ece,
+            "Net benefit": run.benefit.value,
+            "Worst": run.worst_auroc,
+        }
+        for column, estimate in shown.items():
+            bounds = [float(row[f"{column} {end}"]) for end in ("low", "high")]
+            assert bounds == pytest.approx([estimate.low, estimate.high], abs=0.00051), column
+            negative += bounds[0] < 0
+    assert negative  # such an interval is written with "to" in place of a dash
     assert "Params low" not in rows[0]
     assert "P(best)" in rows[0]
 
