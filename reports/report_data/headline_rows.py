@@ -6,10 +6,9 @@ source, one mapping and one selected epoch, and names them.
 
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, replace
 from functools import cache
 from math import isfinite
-from operator import attrgetter
 from statistics import NormalDist
 from typing import Any, Self
 
@@ -96,8 +95,7 @@ class Estimate:
         """
         if not (self.has_interval and is_number(low) and is_number(high)):
             return self
-        numbers = (*_own_numbers(self), min(low, self.low), max(high, self.high))
-        return type(self)(*numbers)
+        return replace(self, all_low=min(low, self.low), all_high=max(high, self.high))
 
     def corrected(self, num_compared: int) -> Self:
         """Return the estimate with bounds that are simultaneous over `num_compared` numbers (Bonferroni's method).
@@ -132,8 +130,6 @@ class Estimate:
 
 TEST_OF = "test:"  # start of the name of a training hospital's test split in a pool
 MISSING = Estimate(float("nan"))
-# all fields but all_low and all_high, which are the last; `replace` would take three times as long, 60,000 times per page
-_own_numbers = attrgetter(*(field.name for field in fields(Estimate)[:-2]))
 
 
 @cache

@@ -4,7 +4,7 @@ All sections read their numbers from `ReportData`, so two sections cannot show d
 """
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -51,7 +51,7 @@ class ReportData:
     rankings: Mapping[Criterion, Rows]  # all rankings of the recipes; `ranked` has the order of the ranking DEFAULT
     labeled: frozenset[tuple[str, str]]  # pairs (dataset, finding) for which any image has a label
     external_keys: frozenset[str]  # names of the external cohorts, including those without a score
-    exposures: Mapping[str, tuple[tuple[str, str], ...]]  # run id -> (dataset, whether the model had seen its data)
+    answers: Mapping[str, tuple[tuple[str, str], ...]]  # run id -> (dataset, whether the model had seen its data)
     at_training: Mapping[tuple[str, str], Estimate]  # (run id, hospital of a pool) -> AUROC on its internal test split
     has_common: bool  # whether any external hospital labels a finding that the internal hospital labels too
 
@@ -440,21 +440,21 @@ def read(tables: Tables) -> ReportData:
         rankings=by_criterion,
         labeled=labeled | {(dataset, finding) for _, dataset, finding in cells},
         external_keys=frozenset(external_keys),
-        exposures=_exposures(tables),
+        answers=_answers(tables, run_ids_of),
         at_training=headline_rows.training_lookup(tables, source) if meta.get("pool") else {},
         has_common=any((source, finding) in labeled for key, finding in labeled if key in external_keys)
         or any(e.has_value for e in gaps.values()),
     )
 
 
-def _exposures(tables: Tables) -> dict[str, tuple[tuple[str, str], ...]]:
-    """Return {run id or recipe id: pairs (dataset, answer)} of the table `exposure`; a run without rows has those of its recipe."""
+def _answers(tables: Tables, run_ids_of: Mapping[str, Sequence[str]]) -> dict[str, tuple[tuple[str, str], ...]]:
+    """Return {run id: pairs (dataset, answer)} from the table `exposure`. A run without rows gets the pairs of its recipe."""
     answers: dict[str, list[tuple[str, str]]] = {}
     for run_id, dataset, answer in rows_of(tables["exposure"], "run_id", "dataset", "answer"):
         answers.setdefault(str(run_id), []).append((str(dataset), str(answer)))
-    for recipe, run_id in rows_of(tables["recipes"], "recipe_id", "run_id"):
-        if str(recipe) in answers:
-            answers.setdefault(str(run_id), answers[str(recipe)])
+    for recipe, run_ids in run_ids_of.items():
+        for run_id in run_ids if recipe in answers else ():
+            answers.setdefault(run_id, answers[recipe])
     return {run_id: tuple(pairs) for run_id, pairs in answers.items()}
 
 

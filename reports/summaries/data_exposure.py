@@ -96,7 +96,7 @@ def _declared(board: ReportData, run_id: str) -> str:
     The text is NOTHING if there are none, and "" if nothing is declared.
     """
     answers: dict[str, list[str]] = {}
-    for dataset, answer in board.exposures.get(run_id, ()):
+    for dataset, answer in board.answers.get(run_id, ()):
         answers.setdefault(answer, []).append(board.title(dataset))
     if set(answers) == {NO}:
         return NOTHING

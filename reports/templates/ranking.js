@@ -37,7 +37,7 @@ const ranking = (() => {
     const cell = row.querySelector('td.c-by') || document.createElement('td');
     if (!cell.parentElement) row.querySelector('.c-strip').before(cell);
     cell.className = 'c-by'; cell.setAttribute('role', 'cell');
-    cell.dataset.l = ranked.head.join(', '); cell.dataset.ci = low ? `${low} ${high}` : '';
+    cell.dataset.l = ranked.head.join(', ');
     cell.replaceChildren(span('v', value), ...(low ? [span('s', low + (/\u2212/.test(low + high) ? ' to ' : '\u2013') + high)] : []));
   };
   const mark = (r, row) => {

@@ -68,9 +68,8 @@ def test_the_csv_of_the_ranking_has_all_rows_with_id_grid_date_and_synthetic(vis
         assert float(row["External"]) == pytest.approx(external[row["id"]], abs=0.00051)
         assert float(row["External low"]) < float(row["External"]) < float(row["External high"])
         assert int(row["rank low"]) <= int(row["rank high"])
-    runs, negative = {run.id: run for run in report_data.read(made).ranked}, 0
-    for row in rows[: len(ranked)]:
-        run = runs[row["id"]]
+    negative = 0
+    for row, run in zip(rows, report_data.read(made).ranked, strict=False):
         shown = {
             "External": run.external,
             "Gap": run.gap,
