@@ -86,7 +86,7 @@ class Kind:
     version: int = 1  # increase this number if a change of the code may change results
     # whether the run's network must read images, so that a run on given vectors has no result
     reads_images: bool = False
-    # whether the analysis reads the scores of the run; the others may begin before the run is scored
+    # whether the analysis reads the scores of the run; other analyses of single runs may begin before the run is scored
     reads_scores: bool = False
 
 

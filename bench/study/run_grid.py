@@ -131,7 +131,7 @@ def _derive(plan: Plan, derived: Sequence[Derived], tally: Tally, names: Mapping
 
 @dataclass(slots=True)
 class _Analyses:
-    """The missing or outdated analyses. Those that need no scores can be at work while another process scores."""
+    """The missing or outdated analyses. Those of single runs that need no scores can be at work while another process scores."""
 
     tally: Tally
     names: Mapping[str, str]  # run id -> name
