@@ -3,6 +3,9 @@
 The expected counts are those of the published releases.
 """
 
+from collections import Counter
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -13,10 +16,15 @@ import pandas as pd
 import pytest
 from native_tables import TABLES
 
+import harmonize.checks.release
+from harmonize.checks.release import check_table, release_facts
 from harmonize.cohorts import label_mapping as labelmap
+from harmonize.cohorts.specs import CohortSpec
 from harmonize.datasets import adapter, chexpert, mimic, native, nih, padchest
+from harmonize.datasets.csvfile import header
 
 # warnings of torchxrayvision and its imports; the tables have up to 377,000 rows
+Read = Callable[[str], pd.DataFrame]
 pytestmark = [pytest.mark.filterwarnings("ignore"), pytest.mark.slow]
 
 CHEXPERT = {  # label: 1, 0, -1, blank
@@ -85,13 +93,31 @@ def data(xrv: ModuleType) -> Path:
     return Path(str(xrv.__file__)).parent / "data"
 
 
-def words(table: pd.DataFrame) -> pd.Series:
+@pytest.fixture(scope="module")
+def folder(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder per dataset, in which the real tables have the names of their releases."""
+    root = tmp_path_factory.mktemp("real")
+    for dataset in ("chexpert", "nih", "padchest"):
+        (root / dataset).mkdir()
+    (root / "chexpert" / "train.csv.gz").symlink_to(data / "chexpert_train.csv.gz")
+    for name in ("nih/Data_Entry_2017_v2020.csv.gz", "nih/BBox_List_2017.csv.gz", f"padchest/{padchest.FILE}.gz"):
+        (root / name).symlink_to(data / Path(name).name)
+    return root
+
+
+@pytest.fixture(scope="module")
+def read(folder: Path) -> Read:
+    """Return the native table of a dataset by its name; each is read once."""
+    return cache(lambda dataset: adapter(dataset).read(folder / dataset))
+
+
+def words(table: pd.DataFrame) -> Counter[str]:
     """Return the number of images per word."""
-    return table["native:labels"].str.split("|").map(set).explode().value_counts()
+    return Counter(word for text in table["native:labels"] for word in set(text.split("|")))
 
 
-def test_chexpert_counts_per_label_and_state_equal_the_published_counts(data: Path) -> None:
-    table = chexpert.read_images(data / "chexpert_train.csv.gz", "train")
+def test_chexpert_counts_per_label_and_state_equal_the_published_counts(read: Read) -> None:
+    table = read("chexpert")
     assert (len(table), table["patient_id"].nunique()) == (223414, 64540)
     counts = {
         label: tuple(int((table[native(label)] == state).sum()) for state in (1, 0, -1, -2)) for label in CHEXPERT
@@ -104,10 +130,10 @@ def test_chexpert_counts_per_label_and_state_equal_the_published_counts(data: Pa
     assert {label: int((states[label] == 1).sum()) for label in CHEXPERT} == {k: v[0] for k, v in CHEXPERT.items()}
 
 
-def test_nih_counts_per_label_equal_the_published_counts(data: Path) -> None:
-    table = nih.read_entries(data / "Data_Entry_2017_v2020.csv.gz")
+def test_nih_counts_per_label_equal_the_published_counts(read: Read) -> None:
+    table = read("nih")
     assert (len(table), table["patient_id"].nunique()) == (112120, 30805)
-    assert words(table).to_dict() == NIH
+    assert words(table) == NIH
     assert table["view"].value_counts().to_dict() == {"PA": 67310, "AP": 44810}
     assert table["sex"].value_counts().to_dict() == {"M": 63340, "F": 48780}
     assert (table["age"].min(), table["age"].max()) == (0, 95)
@@ -117,9 +143,8 @@ def test_nih_counts_per_label_equal_the_published_counts(data: Path) -> None:
     assert not states.isna().any().any()
 
 
-def test_nih_boxes_equal_the_published_boxes(data: Path, tmp_path: Path) -> None:
-    (tmp_path / "BBox_List_2017.csv.gz").symlink_to(data / "BBox_List_2017.csv.gz")
-    boxes = nih.boxes(tmp_path)
+def test_nih_boxes_equal_the_published_boxes(folder: Path) -> None:
+    boxes = nih.boxes(folder / "nih")
     assert (len(boxes), boxes["image_id"].nunique()) == (984, 880)
     counts = {"Atelectasis": 180, "Pleural Effusion": 153, "Cardiomegaly": 146, "Infiltration": 123}
     counts |= {"Pneumonia": 120, "Pneumothorax": 98, "Lung Lesion": 85 + 79}
@@ -128,11 +153,11 @@ def test_nih_boxes_equal_the_published_boxes(data: Path, tmp_path: Path) -> None
     assert boxes[["x_max", "y_max"]].max().max() <= nih.BOX_FRAME_PX + 1
 
 
-def test_padchest_counts_per_word_equal_the_published_counts(data: Path) -> None:
-    table = padchest.read_labels(data / f"{padchest.FILE}.gz")
+def test_padchest_counts_per_word_equal_the_published_counts(read: Read) -> None:
+    table = read("padchest")
     assert (len(table), table["patient_id"].nunique(), table["study_id"].nunique()) == (160861, 67625, 109931)
     counts = words(table)
-    assert {word: int(counts[word]) for word in PADCHEST} == PADCHEST
+    assert {word: counts[word] for word in PADCHEST} == PADCHEST
     assert table["view"].value_counts().to_dict() == {"PA": 91728, "LATERAL": 49579, "AP": 14346 + 4559, "UNKNOWN": 649}
     assert table["label_source"].value_counts().to_dict() == {"RNN_model": 121808, "Physician": 39053}
     assert table["device"].value_counts().to_dict() == {
@@ -143,8 +168,8 @@ def test_padchest_counts_per_word_equal_the_published_counts(data: Path) -> None
     assert table["drop"].value_counts().to_dict() == {"": 160861 - 274 - 103, "pediatric": 274, "no labels": 103}
 
 
-def test_padchest_normal_counts_only_without_other_findings(data: Path) -> None:
-    table = padchest.read_labels(data / f"{padchest.FILE}.gz")
+def test_padchest_normal_counts_only_without_other_findings(read: Read) -> None:
+    table = read("padchest")
     state = labelmap.apply(table, "padchest")["No Finding"]
     sets = table["native:labels"].map(
         lambda text: frozenset(text.split("|")) - {"", "unchanged", "exclude", "suboptimal study"}
@@ -157,30 +182,52 @@ def test_padchest_normal_counts_only_without_other_findings(data: Path) -> None:
 def test_the_kaggle_boxes_of_vindr_equal_the_published_boxes(data: Path, tmp_path: Path) -> None:
     (tmp_path / "train.csv.gz").symlink_to(data / "vinbigdata-train.csv.gz")
     vindr = adapter("vindr")
-    table, boxes = vindr.read(tmp_path), vindr.boxes(tmp_path)
+    tables = {source: vindr.read(tmp_path, source) for source in ("any_reader", "default", "all_readers")}
+    table, boxes = tables["default"], vindr.boxes(tmp_path)
     assert (len(table), len(boxes)) == (15000, 67914 - 31818)
     raw = pd.read_csv(data / "vinbigdata-train.csv.gz")
     assert raw["class_name"].nunique() == len(vindr.KAGGLE_LABELS) == 15
     for label in vindr.KAGGLE_LABELS:  # every image has three readers; at least one, two or all must agree
         readers = raw[raw["class_name"] == label].groupby("image_id")["rad_id"].nunique()
         for source, min_readers in {"any_reader": 1, "default": 2, "all_readers": 3}.items():
-            labels = vindr.read(tmp_path, source) if label == "Atelectasis" or source == "default" else None
-            if labels is not None:
-                assert int(labels[native(label)].sum()) == int((readers >= min_readers).sum()), (label, source)
+            assert int(tables[source][native(label)].sum()) == int((readers >= min_readers).sum()), (label, source)
     states = labelmap.apply(table, "vindr")
     assert states[["Edema", "Pneumonia"]].isna().all().all()
     assert not states["Lung Lesion"].isna().any()
 
 
-def test_the_padchest_vocabulary_equals_the_published_words(data: Path) -> None:
-    table = padchest.read_labels(data / f"{padchest.FILE}.gz")
-    assert set(words(table).index) - {""} == labelmap.vocabulary("padchest")
+def test_the_padchest_vocabulary_equals_the_published_words(read: Read) -> None:
+    table = read("padchest")
+    assert set(words(table)) - {""} == labelmap.vocabulary("padchest")
     assert labelmap.unknown_words(table, "padchest").empty
 
 
-def test_no_finding_of_chexpert_is_never_absent(data: Path) -> None:
-    states = labelmap.apply(chexpert.read_images(data / "chexpert_train.csv.gz", "train"), "chexpert")
+def test_no_finding_of_chexpert_is_never_absent(read: Read) -> None:
+    states = labelmap.apply(read("chexpert"), "chexpert")
     assert not (states["No Finding"] == 0).any()
+
+
+@pytest.mark.parametrize(
+    ("layout", "name"),
+    [
+        ("chexpert", "train.csv.gz"),
+        ("nih", "Data_Entry_2017_v2020.csv.gz"),
+        ("nih", "BBox_List_2017.csv.gz"),
+        ("padchest", f"{padchest.FILE}.gz"),
+    ],
+)
+def test_the_published_facts_agree_with_the_real_tables(
+    layout: str, name: str, folder: Path, read: Read, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    facts = next(f for f in release_facts()["datasets"][layout] if name.removesuffix(".gz") in f["files"])
+    exact = release_facts() | {"tolerance": {"subset": 0.9, "relative": 0.0, "rows": 0}}
+    monkeypatch.setattr(harmonize.checks.release, "release_facts", lambda: exact)
+    table = None if name.startswith("BBox") else read(layout)
+    results, is_subset = check_table(CohortSpec(layout, layout, folder / layout), facts, table, False, False)
+    assert not is_subset
+    assert [(c.level, c.what, c.found) for c in results if c.level != "ok"] == []
+    columns = {column for column in header(folder / layout / name) if column}
+    assert {column for column in facts["columns"] if column} == columns
 
 
 # For each dataset that torchxrayvision can read, its labels and patient ids from our files agree in every cell, except:
