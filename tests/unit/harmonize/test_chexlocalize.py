@@ -18,7 +18,7 @@ from harmonize.errors import DatasetError
 def runs_of(mask: NDArray[np.bool_]) -> list[int]:
     """Return the run lengths along the columns; the first run is of zeros."""
     runs, last = [0], False
-    for value in mask.flatten(order="F"):
+    for value in mask.flatten(order="F").tolist():
         if value != last:
             runs.append(0)
             last = value
