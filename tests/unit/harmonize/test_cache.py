@@ -163,14 +163,14 @@ def test_an_interrupted_build_continues_where_it_stopped(tmp_path: Path, monkeyp
 @pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="SIGKILL")
 def test_a_killed_build_continues_and_leaves_no_process(tmp_path: Path) -> None:
-    table = write_images(tmp_path, 60)  # the script is the same for plain and packed images
+    table = write_images(tmp_path, 24)  # the script is the same for plain and packed images
     table.to_csv(tmp_path / "t.csv", index=False)
     script = tmp_path / "build.py"
     script.write_text(
         "import sys, time\nfrom pathlib import Path\nimport pandas as pd\nimport harmonize.cache.cache as cache\n"
         "import harmonize.cache.build as cachebuild\nimport harmonize.cache.fill as cachefill\ncachebuild.POOL_WORTH_S = 0.0\n"
         "from harmonize.images.pixels import Geometry\ncachefill.CHUNK_BYTES = 1\n"
-        "def slow(*call):\n    print(call, flush=True)\n    time.sleep(0.05)\n"
+        "def slow(*call):\n    print(call, flush=True)\n    time.sleep(600 if call[1] == 11 else 0)\n"  # until it is killed
         "if __name__ == '__main__':\n    root = Path(sys.argv[1])\n"
         f"    cache.open_cache('toy', root, pd.read_csv(root / 't.csv'), Geometry({SMALL.size}), root / 'cache', 2, slow)\n"
     )
@@ -181,7 +181,7 @@ def test_a_killed_build_continues_and_leaves_no_process(tmp_path: Path) -> None:
     )
     assert child.stdout is not None
     for line in child.stdout:
-        if "11, 60" in line:
+        if "11, 24" in line:
             child.send_signal(signal.SIGKILL)
             break
     child.wait()
@@ -197,13 +197,14 @@ def test_a_killed_build_continues_and_leaves_no_process(tmp_path: Path) -> None:
     calls: list[tuple[str, int, int]] = []
     cache = build(tmp_path, table, progress=lambda *call: calls.append(call))
     assert calls[0][1] >= 10
-    assert len(cache.index) == 60
+    assert len(cache.index) == 24
     assert cache.fingerprint == open_cache("toy", tmp_path, table, SMALL, tmp_path / "fresh").fingerprint
     child.stdout.close()
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="locks among processes")
+@pytest.mark.parametrize("geometry", [PLAIN], ids=["plain"], indirect=True)  # the lock is the same for packed images
 def test_two_processes_that_open_one_cache_decode_each_image_once(tmp_path: Path) -> None:
     write_images(tmp_path).to_csv(tmp_path / "t.csv", index=False)
     script = tmp_path / "build.py"
