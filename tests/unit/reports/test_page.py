@@ -7,6 +7,7 @@ import json
 import re
 import subprocess
 import sys
+from functools import lru_cache
 from hashlib import sha256
 from html.parser import HTMLParser
 from itertools import pairwise
@@ -72,6 +73,7 @@ class Checker(HTMLParser):
             self.text.append(data)
 
 
+@lru_cache(maxsize=1)  # tests of one page follow each other
 def checked(page):
     checker = Checker()
     checker.feed(page)
