@@ -10,6 +10,7 @@ Row = dict[str, Any]
 # this module imports nothing of `bench`: a test renders its tables in a copy of the project without `bench`
 CURVE = (0.01, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 0.9)
 QUANTITIES = ("sensitivity", "specificity", "called", "missed", "ppv", "npv")
+MIDDLES = np.linspace(-6.25, 6.25, 26)
 EDGES = np.concatenate([[0.0], 1 / (1 + np.exp(-np.linspace(-6, 6, 25))), [1.0]])
 
 
@@ -34,8 +35,9 @@ def decisions(scores: list[Row], noise: float) -> dict[str, list[Row]]:
         _triaged(tables, place, row["value"])
         if not macro:
             tables["workload"] += [
-                place | {"goal": goal, "level": level, "threshold": -1.5} | _workload(row["value"], goal)
+                place | {"goal": goal, "level": level, "threshold": -1.5} | workload
                 for goal in ("sensitivity", "specificity")
+                for workload in [_workload(row["value"], goal)]
                 for level in (0.9, 0.95)
             ]
             tables["probabilities"] += [] if row["dataset"] == "external" else _outcomes(place, row["value"])
@@ -91,7 +93,7 @@ def _triaged(tables: dict[str, list[Row]], place: Row, auroc: float) -> None:
 def _outcomes(place: Row, auroc: float) -> list[Row]:
     rows = []
     for outcome, center in (("present", 4 * auroc - 4), ("absent", -2.0)):
-        heights = np.exp(-0.5 * (np.linspace(-6.25, 6.25, len(EDGES) - 1) - center) ** 2)
+        heights = np.exp(-0.5 * (MIDDLES - center) ** 2)
         quantiles = {f"q{q:02}": q / 100 for q in (5, 25, 50, 75, 95)}
         lists = {"edges": EDGES.tolist(), "shares": (heights / heights.sum()).tolist()}
         rows.append(place | {"outcome": outcome, "n": 50, "mean": 0.3} | quantiles | lists)
