@@ -32,7 +32,7 @@ the logit scale.
 
 import argparse
 from collections.abc import Callable, Iterable
-from functools import partial
+from functools import cache, partial
 from itertools import product
 from pathlib import Path
 
@@ -283,6 +283,7 @@ def true_logit(score: Array) -> Array:
     return np.asarray(logit(PREVALENCE) + distance * (score - distance / 2) / SD**2)
 
 
+@cache
 def true_ece(kind: str) -> float:
     """Return the true ECE of a kind of run (a key of REPORTED), integrated over the scores in each bin of reported probabilities."""
     score = np.linspace(-8, 10, 400_001)

@@ -7,6 +7,7 @@ noise; effect and noise have normal distributions.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -119,6 +120,7 @@ def calibration_error(positive: Mapping[float, float], negative: Mapping[float, 
     return float(np.abs(np.bincount(bin_of(expit(score)), excess)).sum())
 
 
+@cache
 def planted() -> dict[str, dict[str, float]]:
     """Return metric -> component -> true value, for the gap between INTERNAL and THERE; also the gap and the remainder."""
     internal, external, mixed, strict = (
