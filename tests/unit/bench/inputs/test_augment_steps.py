@@ -177,11 +177,9 @@ def test_tags_are_as_frequent_with_a_tag_in_the_image_as_without() -> None:
     plain = torch.full((1200, 1, 64, 64), 0.2)
     marked = plain.clone()
     marked[:, :, 3:7, 3:13] = 0.95
+    tagged = [markers(x, seed, p=1.0) for seed, x in enumerate((plain, marked))]
     for rows, columns in CORNERS:
-        bright = [
-            (markers(x, seed, p=1.0)[:, 0, rows, columns] > 0.5).flatten(1).any(1).float().mean()
-            for seed, x in enumerate((plain, marked))
-        ]
+        bright = [(y[:, 0, rows, columns] > 0.5).flatten(1).any(1).float().mean() for y in tagged]
         assert float(bright[0]) == pytest.approx(0.5, abs=0.06)
         assert float(bright[1]) == pytest.approx(float(bright[0]), abs=0.06)
     assert float((marked[:, 0, :12, :12] > 0.5).flatten(1).any(1).float().mean()) == 1
