@@ -138,6 +138,7 @@ print(len(api.finished(grid)))
 
 
 @pytest.mark.grid
+@pytest.mark.slow
 def test_a_script_that_does_not_ask_for_its_name_runs_once(tmp_path: Path) -> None:
     (tmp_path / "script.py").write_text(SCRIPT)
     environment = os.environ | {"PYTHONPATH": ROOT}
@@ -255,6 +256,7 @@ def test_slips_are_named_before_any_work(study: Path) -> None:
 
 
 @pytest.mark.grid
+@pytest.mark.slow
 def test_two_threads_can_train_and_then_print(study: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     def train(seed: int) -> None:
         api.run({**CONFIG, "seed": seed}, ["nih"], data=study / "data", store=tmp_path, name=f"g{seed}", min_count=2)
@@ -281,6 +283,7 @@ api.run({CONFIG!r}, ["nih"], data=data, min_count=2, workers=2)
 
 
 @pytest.mark.grid
+@pytest.mark.slow
 def test_a_script_that_needs_a_guard_ends_with_the_reason(tmp_path: Path) -> None:
     (tmp_path / "script.py").write_text(GUARDED)
     words, environment = [sys.executable, "script.py"], os.environ | {"PYTHONPATH": ROOT}

@@ -24,6 +24,8 @@ from reports.sentences import main_findings, net_benefit, verdicts
 from reports.tables import Tables
 from tests.synthetic import Invented, page_of, tables
 
+pytestmark = pytest.mark.slow  # half a second to a second each: pages of invented studies
+
 VOID = {"meta", "input", "br", "wbr", "hr", "img", "line", "circle", "path", "rect", "polyline", "polygon", "link"}
 NUMBER = r"−?\d?\.\d{3}"
 INTERVAL = re.compile(rf"\[?({NUMBER})(?:, |–| to )({NUMBER})\]?")
