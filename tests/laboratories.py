@@ -1,7 +1,7 @@
 """Three laboratories that share a board: their stores and bundles, made from the finished grid `tiny` without training.
 
 A: both seeds of the grid. B: the same two seeds with another optimizer and other logits. C: a model trained elsewhere,
-which answers for every image.
+which answers for every image. Their bundles have two of the grid's five external hospitals: a board scores each bundle often.
 """
 
 import shutil
@@ -28,10 +28,10 @@ from bench.store.store import Store, canonical_json, short_hash
 from bench.study.evaluate_imported import evaluate
 from bench.study.request import EvaluationRequest
 
-RULES = {
+RULES: dict[str, Any] = {
     "title": "Board of three laboratories",
     "internal": "chexpert",
-    "external": ["mimic", "nih", "padchest", "vindr", "brax"],
+    "external": ["mimic", "nih"],
     "findings": "shared-9",
     "min_count": 5,
     "seeds": 2,
@@ -69,8 +69,11 @@ def accept(board: Path, name: str) -> None:
 
 
 def bundle(store: Path, path: Path, *runs: str) -> Path:
-    """Export the runs of a store, by default all trained runs."""
-    manifest = read_manifest(Store.open(store), "tiny")
+    """Export the runs of a store, by default all trained runs, tested at the hospitals of the board."""
+    opened, names = Store.open(store), (RULES["internal"], *RULES["external"])
+    grid = read_grid(opened, "tiny")
+    write_grid(opened, "tiny", {**grid, "cohorts": [cohort for cohort in grid["cohorts"] if cohort["name"] in names]})
+    manifest = read_manifest(opened, "tiny")
     ids = list(runs) or [run["id"] for run in manifest.runs]
     export(manifest, ids, path, False, Registry.read(), quiet)
     return path
