@@ -51,13 +51,11 @@ def rules(board: Path, **changed: object) -> Path:
     return board
 
 
-def board_of(folder: Path, labs: Path, *names: str, registry: Registry | None = None) -> Path:
-    """Write a board into a folder, on which the bundles of these laboratories (a, b, c) are accepted; return the folder."""
+def board_of(folder: Path, labs: Path, *names: str) -> Path:
+    """Write a board into a folder, on which the submissions of these laboratories (a, b, c) are accepted; return the folder."""
     rules(folder)
     for name in names:
-        request = Request(labs / f"{name}.zip", folder, f"lab-{name}", f"Laboratory {name.upper()}", "CC-BY-4.0", {})
-        done = submit(request, registry or Registry.read(), quiet)
-        assert done.folder is not None, done.lines
+        shutil.copytree(labs / "submissions" / f"lab-{name}", folder / "submissions" / f"lab-{name}")
         accept(folder, f"lab-{name}")
     return folder
 
@@ -147,10 +145,15 @@ def with_model(folder: Path, cohorts: list[str]) -> str:
 
 
 def laboratories(finished: Path, folder: Path) -> Path:
-    """Fill a folder with the bundles a.zip, b.zip and c.zip of the three laboratories, and with their stores."""
+    """Fill a folder with the bundles a.zip, b.zip and c.zip of the three laboratories, with their stores, and with their submissions."""
     for name in "abc":
         shutil.copytree(finished, folder / name, symlinks=True)
     bundle(folder / "a" / "runs", folder / "a.zip")
     bundle(with_sgd(folder / "b" / "runs"), folder / "b.zip")
     bundle(folder / "c" / "runs", folder / "c.zip", with_model(folder / "c", []))
+    rules(folder)
+    for name in "abc":
+        request = Request(folder / f"{name}.zip", folder, f"lab-{name}", f"Laboratory {name.upper()}", "CC-BY-4.0", {})
+        done = submit(request, Registry.read(), quiet)
+        assert done.folder is not None, done.lines
     return folder

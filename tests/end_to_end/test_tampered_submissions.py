@@ -38,22 +38,15 @@ def labs(finished: Path, once: Once) -> Path:
     return once("laboratories", lambda folder: laboratories(finished, folder))
 
 
-@pytest.fixture(scope="module")
-def boards(labs: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """A board with the submission of each laboratory alone. Tests copy them."""
-    folder = tmp_path_factory.mktemp("boards")
-    return {name: board_of(folder / name, labs, name) for name in "abc"}
-
-
 @pytest.fixture
-def board(boards: dict[str, Path], tmp_path: Path) -> Path:
+def board(labs: Path, tmp_path: Path) -> Path:
     """A board on which laboratory A is accepted."""
-    return shutil.copytree(boards["a"], tmp_path / "board")
+    return board_of(tmp_path / "board", labs, "a")
 
 
-def add(board: Path, boards: dict[str, Path], name: str) -> Path:
+def add(board: Path, labs: Path, name: str) -> Path:
     """Copy the submission of another laboratory to a board, where it waits, and return its folder."""
-    return shutil.copytree(boards[name] / "submissions" / f"lab-{name}", board / "submissions" / f"lab-{name}")
+    return shutil.copytree(labs / "submissions" / f"lab-{name}", board / "submissions" / f"lab-{name}")
 
 
 def refused(board: Path) -> str:
@@ -114,8 +107,8 @@ def test_2_changed_logits_with_all_their_hashes(board: Path, tmp_path: Path) -> 
     assert "chexpert" in what
 
 
-def test_3_changed_labels_with_all_hashes_and_scores(board: Path, boards: dict[str, Path], tmp_path: Path) -> None:
-    folder = add(board, boards, "b")
+def test_3_changed_labels_with_all_hashes_and_scores(board: Path, labs: Path, tmp_path: Path) -> None:
+    folder = add(board, labs, "b")
 
     def change(members: Path) -> None:
         on_table(members, members / "cohorts" / "nih.parquet", flipped)
@@ -151,12 +144,12 @@ def test_4_the_signature_of_another_file(board: Path, tmp_path: Path) -> None:
     assert "the signature belongs to another file, or the signer is not listed" in refused(board)
 
 
-def test_5_the_id_of_another_bundle(board: Path, boards: dict[str, Path], tmp_path: Path) -> None:
+def test_5_the_id_of_another_bundle(board: Path, labs: Path, tmp_path: Path) -> None:
     folder = board / "submissions" / "lab-a"
-    own, theirs = folder / "bundle.zip", boards["c"] / "submissions" / "lab-c" / "bundle.zip"
+    own, theirs = folder / "bundle.zip", labs / "submissions" / "lab-c" / "bundle.zip"
     shutil.copy(theirs, own)  # another bundle in the place of the accepted one
     assert "submission.json names the bundle" in refused(board)
-    other = json.loads((boards["c"] / "submissions" / "lab-c" / "submission.json").read_bytes())["bundle"]
+    other = json.loads((labs / "submissions" / "lab-c" / "submission.json").read_bytes())["bundle"]
     path = folder / "submission.json"
     path.write_bytes(canonical_json(json.loads(path.read_bytes()) | {"bundle": other}))
     assert "the bundle was replaced" in refused(board)
@@ -187,8 +180,8 @@ def test_7_an_entry_of_another_registry_version(board: Path, labs: Path, tmp_pat
     assert "the registry of the board has another entry or version of its loss" in what
 
 
-def test_8_a_passport_that_contradicts_an_id_list(boards: dict[str, Path], tmp_path: Path) -> None:
-    board = shutil.copytree(boards["c"], tmp_path / "board")
+def test_8_a_passport_that_contradicts_an_id_list(labs: Path, tmp_path: Path) -> None:
+    board = board_of(tmp_path / "board", labs, "c")
 
     def change(members: Path) -> None:
         on_json(members / "manifest.json", lambda m: m["derived"][0]["passport"].update(cohorts=["nih"]))
@@ -248,8 +241,8 @@ def test_10_an_oversized_or_nested_archive(board: Path, tmp_path: Path, monkeypa
     assert "manifest.json is compressed" in refused(board)
 
 
-def test_11_a_chain_with_a_line_removed(board: Path, boards: dict[str, Path]) -> None:
-    add(board, boards, "b")
+def test_11_a_chain_with_a_line_removed(board: Path, labs: Path) -> None:
+    add(board, labs, "b")
     accept(board, "lab-b")
     accept(board, "lab-a")
     first, _, third = (board / "decisions.jsonl").read_bytes().splitlines(keepends=True)
@@ -277,7 +270,7 @@ def test_12_a_copied_bundle_under_another_name(board: Path, labs: Path, tmp_path
 
 
 def test_an_acceptance_scores_only_its_submission_unless_it_looks_like_a_copy(
-    board: Path, boards: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+    board: Path, labs: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     scored: list[str] = []
 
@@ -291,7 +284,7 @@ def test_an_acceptance_scores_only_its_submission_unless_it_looks_like_a_copy(
         return scored
 
     monkeypatch.setattr("bench.board.check.examined", counted)
-    submission = add(board, boards, "b")
+    submission = add(board, labs, "b")
     assert check("lab-b") == ["lab-b"]
     wrong = shutil.copytree(submission, board / "submissions" / "a-wrong")  # comes before lab-b, with the same bundle
     restated(wrong, name="a-wrong", numbers=[])
@@ -302,9 +295,9 @@ def test_an_acceptance_scores_only_its_submission_unless_it_looks_like_a_copy(
 
 
 def test_a_wrong_submission_leaves_the_right_ones_on_the_site(
-    board: Path, boards: dict[str, Path], tmp_path: Path, here: Command
+    board: Path, labs: Path, tmp_path: Path, here: Command
 ) -> None:
-    add(board, boards, "b")
+    add(board, labs, "b")
     wrong = shutil.copytree(board / "submissions" / "lab-b", board / "submissions" / "a-wrong")  # comes before lab-b
     restated(wrong, name="a-wrong")
     (wrong / "bundle.zip").write_bytes(b"PK")
@@ -316,10 +309,10 @@ def test_a_wrong_submission_leaves_the_right_ones_on_the_site(
     assert "\x1b" not in done.stderr
     assert (tmp_path / "site" / "submissions" / "lab-a.html").is_file()
     assert "a-wrong: " in (tmp_path / "site" / "index.html").read_text()
-    found = json.loads(here("board", "board", "--quiet", "--json", cwd=tmp_path, code=2).stdout)
-    assert [each["name"] for each in found["broken"]] == ["a-wrong", "x\x1b[31m"]
-    assert all(each["fix"] for each in found["broken"])
     words = ("--board", "board", "--by", "M", "--why", "every number agrees", "--quiet")
     assert here("decide", "accepted", "a-wrong", *words, cwd=tmp_path, code=2).stderr
     here("decide", "accepted", "lab-b", *words, cwd=tmp_path)
-    assert "2 rows, 2 ranked" in here("board", "board", "--quiet", cwd=tmp_path, code=2).stdout
+    found = json.loads(here("board", "board", "--quiet", "--json", cwd=tmp_path, code=2).stdout)
+    assert (found["rows"], found["ranked"]) == (2, 2)
+    assert [each["name"] for each in found["broken"]] == ["a-wrong", "x\x1b[31m"]
+    assert all(each["fix"] for each in found["broken"])
