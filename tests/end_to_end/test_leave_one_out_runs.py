@@ -55,7 +55,11 @@ TITLES = {
 KEYS = """evaluate_on: [padchest]
 leave_one_out: true
 phantom: {source: 160, external: 100}
-analyses: {attention: {images: 4, gallery: 1, sanity: 1}}
+analyses:
+  attention: {images: 2, gallery: 1, sanity: 1}
+  transplants: {images: 20}
+  probes: {per_source: 20}
+  acquisition: {per_source: 20, epochs: 1, folds: 1, explained: 1}
 tta: [three_views]
 base: {train_on: [mimic, nih, chexpert]}
 """
@@ -364,15 +368,15 @@ def test_labels_are_drawn_at_the_left_out_hospital_of_each_run(folds: Path, mani
 
 @pytest.mark.grid
 def test_a_run_that_is_tested_at_the_hospital_that_it_leaves_out_cannot_be_registered(
-    folds: Path, drawn: Drawn, here: Command, tmp_path: Path
+    folds: Path, here: Command, tmp_path: Path
 ) -> None:
     path = tiny_with(tmp_path, "alone", "{schedule.epochs: 1}", 3)
     path.write_text(path.read_text() + KEYS.replace("[padchest]", "[]"))
     (tmp_path / "runs").symlink_to(folds / "runs")
-    said = here("register", "--grid", str(path), "--dry-run", cwd=tmp_path, code=2).stderr
-    assert "was already tested at chexpert" in said
-    drawn(path, tmp_path / "new")
-    said = here("register", "--grid", str(path), "--store", "new/runs", "--dry-run", cwd=tmp_path).stdout
+    (data,) = (folds / "runs" / "phantom").iterdir()
+    words = ("register", "--grid", str(path), "--data", str(data), "--dry-run")
+    assert "was already tested at chexpert" in here(*words, cwd=tmp_path, code=2).stderr
+    said = here(*words, "--store", "new", cwd=tmp_path).stdout
     assert "external hospitals: chexpert (in the runs without it), mimic (in the runs without it), nih" in said
 
 
@@ -429,7 +433,7 @@ def test_impossible_pools_are_refused_before_anything_is_made(keys: str, message
 @pytest.mark.grid
 def test_runs_that_leave_out_different_hospitals_must_be_able_to_learn_the_same_findings(tmp_path: Path) -> None:
     path = tiny_with(tmp_path, "unequal", "{schedule.epochs: 1}", 2)
-    pool = "evaluate_on: []\nleave_one_out: true\nphantom: {source: 240}\nbase: {train_on: [mimic, vindr]}\n"
+    pool = "evaluate_on: []\nleave_one_out: true\nphantom: {source: 180}\nbase: {train_on: [mimic, vindr]}\n"
     path.write_text(path.read_text() + pool)
     said = bench("run", "--grid", str(path), "--quiet", cwd=tmp_path, code=2).stderr
     assert re.search(
@@ -456,14 +460,15 @@ def test_a_model_trained_elsewhere_is_not_compared_with_runs_that_leave_a_hospit
 
 
 @pytest.mark.grid
-def test_an_algorithm_compares_the_hospitals_on_which_a_run_trains(drawn: Drawn, tmp_path: Path) -> None:
+def test_an_algorithm_compares_the_hospitals_on_which_a_run_trains(folds: Path, tmp_path: Path) -> None:
     path = tiny_with(tmp_path, "compared", "{algorithm: groupdro, schedule.epochs: 1}", 3)
-    pool = "evaluate_on: []\nleave_one_out: true\nphantom: {source: 160}\nbase: {train_on: [mimic, nih, chexpert]}\n"
+    pool = "evaluate_on: []\nleave_one_out: true\nbase: {train_on: [mimic, nih, chexpert]}\n"
     path.write_text(path.read_text() + pool)
-    folder = drawn(path, tmp_path)
-    bench("run", "--grid", str(path), "--quiet", cwd=folder)
-    assert len(Store.open(folder / "runs").run_ids()) == 3
+    (data,) = (folds / "runs" / "phantom").iterdir()
+    words = ("run", "--grid", str(path), "--data", str(data), "--quiet")
+    bench(*words, cwd=tmp_path)
+    assert len(Store.open(tmp_path / "runs").run_ids()) == 3
     two = pool.replace("nih, ", "")
     path.write_text(path.read_text().replace(pool, two).replace("runs: 3", "runs: 2"))
-    refused = bench("run", "--grid", str(path), "--quiet", cwd=folder, code=2).stderr
+    refused = bench(*words, cwd=tmp_path, code=2).stderr
     assert "an algorithm compares groups, and the images have only the group" in refused
