@@ -6,10 +6,13 @@ from pathlib import Path
 TINY = Path(__file__).parents[1] / "grids" / "tiny.yaml"
 
 
-def tiny_with(folder: Path, name: str, sweep: str, runs: int = 1) -> Path:
-    """Write a grid `name` of `runs` runs into a folder, with one sweep in place of those of `tiny`; return its path."""
+def tiny_with(folder: Path, name: str, sweep: str, runs: int = 1, keys: str = "evaluate_on: [mimic, nih]\n") -> Path:
+    """Write a grid `name` of `runs` runs into a folder, with one sweep in place of those of `tiny`; return its path.
+
+    `keys`: other keys that differ from `tiny`; by default, the runs are tested at two external hospitals and not at five.
+    """
     path = folder / f"{name}.yaml"
     path.write_text(
-        f"include: {os.path.relpath(TINY, folder)}\nname: {name}\nexpect: {{runs: {runs}}}\nsweeps:\n  - {sweep}\n"
+        f"include: {os.path.relpath(TINY, folder)}\nname: {name}\nexpect: {{runs: {runs}}}\nsweeps:\n  - {sweep}\n{keys}"
     )
     return path

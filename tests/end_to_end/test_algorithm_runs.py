@@ -11,13 +11,13 @@ from safetensors.torch import load_file
 from bench.planning.run import read_run
 from bench.store.store import Store
 from tests.conftest import Drawn, bench
-from tests.tiny_grids import TINY, tiny_with
+from tests.tiny_grids import tiny_with
 
 
 @pytest.mark.grid
 def test_runs_with_algorithms_are_trained_stored_and_verified_as_a_bundle(drawn: Drawn, tmp_path: Path) -> None:
-    folder = drawn(TINY, tmp_path)
-    path = tiny_with(folder, "grouped", "{groups: sex, algorithm: [erm, coral, dfr], schedule.epochs: 1}", 3)
+    path = tiny_with(tmp_path, "grouped", "{groups: sex, algorithm: [erm, coral, dfr], schedule.epochs: 1}", 3)
+    folder = drawn(path, tmp_path)
     bench("run", "--grid", str(path), "--quiet", cwd=folder)
     store = Store.open(folder / "runs")
     runs = {run.config.algorithm: run for run in (read_run(store, run_id) for run_id in store.run_ids())}
@@ -45,14 +45,15 @@ def test_runs_with_algorithms_are_trained_stored_and_verified_as_a_bundle(drawn:
 
 @pytest.mark.grid
 def test_hospitals_are_compared_in_a_pool_and_refused_where_there_is_one(drawn: Drawn, tmp_path: Path) -> None:
-    folder = drawn(TINY, tmp_path)
-    path = tiny_with(folder, "hospitals", "{algorithm: groupdro, schedule.epochs: 1}")
+    sweep = "{algorithm: groupdro, schedule.epochs: 1}"
+    path = tiny_with(tmp_path, "hospitals", sweep)
+    folder = drawn(path, tmp_path)
     refused = bench("run", "--grid", str(path), "--quiet", cwd=folder, code=2).stderr
     assert "all training images are of one hospital" in refused
     assert "several hospitals in `train_on`" in refused
     assert not Store.open(folder / "runs").run_ids()
     pool = "evaluate_on: [nih]\nphantom: {source: 200, external: 60}\nbase: {train_on: [chexpert, mimic]}\n"
-    path.write_text(path.read_text() + pool)
+    tiny_with(folder, "hospitals", sweep, keys=pool)
     bench("run", "--grid", str(path), "--quiet", cwd=folder)
     store = Store.open(folder / "runs")
     (run_id,) = store.run_ids()

@@ -20,7 +20,7 @@ from bench.sharing.bundle.recompute import take_costs
 from bench.store.store import Store
 from bench.study.request import Request
 from harmonize.errors import ConfigError
-from tests.tiny_grids import TINY, tiny_with
+from tests.tiny_grids import tiny_with
 
 
 @pytest.mark.grid
@@ -30,7 +30,7 @@ def test_the_encoder_of_a_run_stays_the_same_bit_by_bit(
     sweep = "{architecture: dinov2_tiny, head: attention, schedule.epochs: 2, schedule.lr: 1.0e-2, schedule.ema: 0.5}"
     registry, path = Registry.read(), tiny_with(tmp_path, "attention", sweep)
     Request.read(str(path), None, None, None)
-    store = Store.open(drawn(TINY, tmp_path) / "runs")
+    store = Store.open(drawn(path, tmp_path) / "runs")
     plan = make_plan(Grid.read(str(path), registry), registry, store, None, None, 1, "", lambda *_: None)
     prepare(plan, 1, lambda *_: None)
     (run,) = plan.runs
@@ -50,7 +50,7 @@ def test_a_bundle_may_have_runs_of_one_network_with_several_heads(
 ) -> None:
     sweep = "{architecture: dinov2_tiny, head: [own, probe, attention, lora], schedule.epochs: 1}"
     registry, path = Registry.read(), tiny_with(tmp_path, "attention", sweep, 4)
-    store = Store.open(drawn(TINY, tmp_path) / "runs")
+    store = Store.open(drawn(path, tmp_path) / "runs")
     plan = make_plan(Grid.read(str(path), registry), registry, store, None, None, 1, "", lambda *_: None)
     prepare(plan, 1, lambda *_: None)
     stated = {}

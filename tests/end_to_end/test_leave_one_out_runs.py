@@ -69,8 +69,7 @@ base: {train_on: [mimic, nih, chexpert]}
 def folds(drawn: Drawn, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a folder in which a leave-one-out grid `folds` with an external hospital is finished; tests only read it."""
     folder = tmp_path_factory.mktemp("folds")
-    path = tiny_with(folder, "folds", "{schedule.epochs: 1}", 3)
-    path.write_text(path.read_text() + KEYS)
+    path = tiny_with(folder, "folds", "{schedule.epochs: 1}", 3, KEYS)
     drawn(path, folder)
     bench("run", "--grid", str(path), "--quiet", cwd=folder)
     return folder
@@ -370,8 +369,7 @@ def test_labels_are_drawn_at_the_left_out_hospital_of_each_run(folds: Path, mani
 def test_a_run_that_is_tested_at_the_hospital_that_it_leaves_out_cannot_be_registered(
     folds: Path, here: Command, tmp_path: Path
 ) -> None:
-    path = tiny_with(tmp_path, "alone", "{schedule.epochs: 1}", 3)
-    path.write_text(path.read_text() + KEYS.replace("[padchest]", "[]"))
+    path = tiny_with(tmp_path, "alone", "{schedule.epochs: 1}", 3, KEYS.replace("[padchest]", "[]"))
     (tmp_path / "runs").symlink_to(folds / "runs")
     (data,) = (folds / "runs" / "phantom").iterdir()
     words = ("register", "--grid", str(path), "--data", str(data), "--dry-run")
@@ -424,17 +422,15 @@ def test_sound_runs_have_no_fault(manifest: Manifest) -> None:
     ],
 )
 def test_impossible_pools_are_refused_before_anything_is_made(keys: str, message: str, tmp_path: Path) -> None:
-    path = tiny_with(tmp_path, "impossible", "{seed: 0}")
-    path.write_text(path.read_text() + keys + "\n")
+    path = tiny_with(tmp_path, "impossible", "{seed: 0}", keys=keys)
     assert message in bench("run", "--grid", str(path), "--quiet", cwd=tmp_path, code=2).stderr
     assert not (tmp_path / "runs" / "runs").exists()
 
 
 @pytest.mark.grid
 def test_runs_that_leave_out_different_hospitals_must_be_able_to_learn_the_same_findings(tmp_path: Path) -> None:
-    path = tiny_with(tmp_path, "unequal", "{schedule.epochs: 1}", 2)
     pool = "evaluate_on: []\nleave_one_out: true\nphantom: {source: 180}\nbase: {train_on: [mimic, vindr]}\n"
-    path.write_text(path.read_text() + pool)
+    path = tiny_with(tmp_path, "unequal", "{schedule.epochs: 1}", 2, pool)
     said = bench("run", "--grid", str(path), "--quiet", cwd=tmp_path, code=2).stderr
     assert re.search(
         "the run that leaves out mimic cannot learn .*, but other runs do, so nothing could be ranked", said
@@ -461,9 +457,8 @@ def test_a_model_trained_elsewhere_is_not_compared_with_runs_that_leave_a_hospit
 
 @pytest.mark.grid
 def test_an_algorithm_compares_the_hospitals_on_which_a_run_trains(folds: Path, tmp_path: Path) -> None:
-    path = tiny_with(tmp_path, "compared", "{algorithm: groupdro, schedule.epochs: 1}", 3)
     pool = "evaluate_on: []\nleave_one_out: true\nbase: {train_on: [mimic, nih, chexpert]}\n"
-    path.write_text(path.read_text() + pool)
+    path = tiny_with(tmp_path, "compared", "{algorithm: groupdro, schedule.epochs: 1}", 3, pool)
     (data,) = (folds / "runs" / "phantom").iterdir()
     words = ("run", "--grid", str(path), "--data", str(data), "--quiet")
     bench(*words, cwd=tmp_path)

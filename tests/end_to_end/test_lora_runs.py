@@ -17,7 +17,7 @@ from bench.runs.run_one import run_one
 from bench.store.store import Store
 from bench.study.request import Request
 from harmonize.errors import ConfigError
-from tests.tiny_grids import TINY, tiny_with
+from tests.tiny_grids import tiny_with
 
 
 @pytest.mark.grid
@@ -27,7 +27,7 @@ def test_a_run_with_lora_stores_a_plain_network_with_low_rank_changes(
     sweep = "{architecture: dinov2_tiny, head: lora, lora.rank: 2, schedule.epochs: 2, schedule.ema: 0.5}"
     registry, path = Registry.read(), tiny_with(tmp_path, "lora", sweep)
     Request.read(str(path), None, None, None)
-    store = Store.open(drawn(TINY, tmp_path) / "runs")
+    store = Store.open(drawn(path, tmp_path) / "runs")
     plan = make_plan(Grid.read(str(path), registry), registry, store, None, None, 1, "", lambda *_: None)
     prepare(plan, 1, lambda *_: None)
     (run,) = plan.runs

@@ -85,7 +85,7 @@ def test_each_seed_is_a_wording_and_predictions_are_cosines_with_its_prompts(
     drawn: Callable[[str | Path, Path], Path], tmp_path: Path, registry: Registry
 ) -> None:
     prompts = write(tmp_path / "p.safetensors")
-    path = tiny_with(tmp_path, "prompts", "{architecture: clip, weights: own, head: prompts, seed: [0, 1]}", 2)
+    path = tiny_with(tmp_path, "prompts", "{architecture: clip, weights: own, head: prompts, seed: [0, 1]}", 2, keys="")
     Request.read(str(path), registry.path, None, None)
     store = Store.open(drawn(TINY, tmp_path) / "runs")
     plan = make_plan(Grid.read(str(path), registry), registry, store, None, None, 1, "", silent)

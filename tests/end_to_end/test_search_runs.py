@@ -9,7 +9,7 @@ from bs4 import BeautifulSoup
 
 from bench.store.store import Store
 from tests.conftest import Drawn, bench
-from tests.tiny_grids import TINY, tiny_with
+from tests.tiny_grids import tiny_with
 
 TOO_SMALL, USUAL = 1e-9, 6e-3
 
@@ -18,12 +18,12 @@ TOO_SMALL, USUAL = 1e-9, 6e-3
 def test_the_page_shows_for_each_algorithm_the_trial_with_the_best_validation_auroc(
     drawn: Drawn, tmp_path: Path
 ) -> None:
-    folder = drawn(TINY, tmp_path)
-    path = tiny_with(folder, "tuned", "{algorithm: [erm, label_smoothing], seed: [0, 1]}", 8)
-    path.write_text(
-        f"{path.read_text()}evaluate_on: [nih]\nbase: {{schedule: {{epochs: 3, lr: {TOO_SMALL}}}}}\n"
+    keys = (
+        f"evaluate_on: [mimic, nih]\nbase: {{schedule: {{epochs: 3, lr: {TOO_SMALL}}}}}\n"
         f"search: {{trials: 4, over: {{schedule.lr: [choice, {TOO_SMALL}, {USUAL}]}}}}\n"
     )
+    path = tiny_with(tmp_path, "tuned", "{algorithm: [erm, label_smoothing], seed: [0, 1]}", 8, keys)
+    folder = drawn(path, tmp_path)
     bench("run", "--grid", str(path), "--quiet", cwd=folder)
     store = Store.open(folder / "runs")
     manifest = json.loads((store.root / "grids" / "tuned.json").read_text())

@@ -15,17 +15,17 @@ from bench.store.store import Store, table_facts
 from bench.study.hospital_logits import hospital_logits
 from harmonize.errors import ConfigError, StoreError
 from tests.conftest import Drawn, bench
-from tests.tiny_grids import TINY, tiny_with
+from tests.tiny_grids import tiny_with
 
 TITLE = "ERM, test-time statistics (sees external images)"
 
 
 @pytest.fixture(scope="module")
 def finished(drawn: Drawn, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = drawn(TINY, tmp_path_factory.mktemp("test_time"))
+    folder = tmp_path_factory.mktemp("test_time")
     sweep = "{algorithm: [erm, test_time_statistics], seed: [0, 1], schedule.epochs: 1}"
     path = tiny_with(folder, "adapted", sweep, 4)
-    path.write_text(path.read_text() + "analyses: false\n")
+    drawn(path, folder)
     bench("run", "--grid", str(path), "--quiet", cwd=folder)
     return folder
 
@@ -113,7 +113,6 @@ def test_the_rows_of_a_board_have_the_algorithm_in_their_names(finished: Path) -
     ],
 )
 def test_what_cannot_be_combined_is_refused_before_anything_is_made(keys: str, message: str, tmp_path: Path) -> None:
-    path = tiny_with(tmp_path, "impossible", "{algorithm: test_time_statistics}", 2 if "leave" in keys else 1)
-    path.write_text(path.read_text() + keys)
+    path = tiny_with(tmp_path, "impossible", "{algorithm: test_time_statistics}", 2 if "leave" in keys else 1, keys)
     assert message in bench("run", "--grid", str(path), "--quiet", cwd=tmp_path, code=2).stderr
     assert not (tmp_path / "runs").exists()
