@@ -176,9 +176,10 @@ def test_twelve_bits_in_a_16_bit_png_give_the_image_back(phantoms: Path) -> None
     assert np.corrcoef(stored.ravel(), radiograph.image.ravel())[0, 1] > 0.99
 
 
-def test_the_bytes_do_not_depend_on_the_number_of_workers(tmp_path: Path) -> None:
+def test_the_bytes_do_not_depend_on_the_number_of_workers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_cohorts(tmp_path / "one", TINY, workers=1, masks=True)
     calls: list[tuple[str, int, int]] = []
+    monkeypatch.setattr(cohorts, "PIXELS_PER_WORKER", 1)
     write_cohorts(tmp_path / "two", TINY, workers=2, progress=lambda *call: calls.append(call), masks=True)
     assert _digest(tmp_path / "one") == _digest(tmp_path / "two")
     assert {site: done for site, done, _ in calls} == {site: total for site, _, total in calls}
