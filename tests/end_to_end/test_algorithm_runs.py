@@ -52,9 +52,9 @@ def test_hospitals_are_compared_in_a_pool_and_refused_where_there_is_one(drawn: 
     assert "all training images are of one hospital" in refused
     assert "several hospitals in `train_on`" in refused
     assert not Store.open(folder / "runs").run_ids()
-    pool = "evaluate_on: [nih]\nphantom: {source: 200, external: 60}\nbase: {train_on: [chexpert, mimic]}\n"
-    tiny_with(folder, "hospitals", sweep, keys=pool)
-    bench("run", "--grid", str(path), "--quiet", cwd=folder)
+    tiny_with(folder, "hospitals", sweep, keys="evaluate_on: [nih]\nbase: {train_on: [chexpert, mimic]}\n")
+    (data,) = (folder / "runs" / "phantom").iterdir()
+    bench("run", "--grid", str(path), "--data", str(data), "--quiet", cwd=folder)
     store = Store.open(folder / "runs")
     (run_id,) = store.run_ids()
     assert read_run(store, run_id).group_column == "hospital"

@@ -1,5 +1,6 @@
 """The report of a finished grid is written again only if something that it shows may have changed."""
 
+import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -14,56 +15,62 @@ RUN = ("run", "--grid", "tiny", "--quiet")
 PAGE = "report/tiny/leaderboard.html"
 
 
+@pytest.fixture(scope="module")
+def folder(finished: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the finished grid that the tests of this file share."""
+    return shutil.copytree(finished, tmp_path_factory.mktemp("reported") / "copy", symlinks=True)
+
+
 @pytest.fixture
-def told(store_copy: Path, here: Command) -> str:
-    """What `bench run` prints of the finished grid. Its report is up to date then: a copied store is written once."""
-    return here(*RUN, cwd=store_copy).stdout
+def told(folder: Path, here: Command) -> str:
+    """What `bench run` prints of the finished grid. Its report is up to date then, whatever another test has changed."""
+    return here(*RUN, cwd=folder).stdout
 
 
-def test_a_report_that_is_up_to_date_stays(told: str, store_copy: Path, here: Command) -> None:
-    store = store_copy / "runs"
+def test_a_report_that_is_up_to_date_stays(told: str, folder: Path, here: Command) -> None:
+    store = folder / "runs"
     files = [
         path for path in store.rglob("*") if path.is_file() and path.name != "lock" and path.parent.name != "grids"
     ]
     before = [path.stat().st_mtime_ns for path in files]
-    assert here(*RUN, cwd=store_copy).stdout == told
+    assert here(*RUN, cwd=folder).stdout == told
     assert [path.stat().st_mtime_ns for path in files] == before
 
 
-def test_it_is_written_again_when_a_file_is_lost_or_damaged(told: str, store_copy: Path, here: Command) -> None:
-    page = store_copy / "runs" / PAGE
+def test_it_is_written_again_when_a_file_is_lost_or_damaged(told: str, folder: Path, here: Command) -> None:
+    page = folder / "runs" / PAGE
     whole = page.read_bytes()
     for lost in (PAGE, "report/tiny/tables/ranks.parquet", "*/*/MODEL_CARD.md", "scores/*/gaps.parquet"):
-        file = next((store_copy / "runs").glob(lost))
+        file = next((folder / "runs").glob(lost))
         content, written = file.read_bytes(), page.stat().st_mtime_ns
         if file.suffix == ".parquet":
             file.write_bytes(content[:-1])
         else:
             file.unlink()
-        assert here(*RUN, cwd=store_copy).stdout == told
+        assert here(*RUN, cwd=folder).stdout == told
         assert (file.read_bytes(), page.read_bytes()) == (content, whole)
         assert page.stat().st_mtime_ns != written, lost
 
 
-def test_a_state_that_cannot_be_read_is_no_state(told: str, store_copy: Path, here: Command) -> None:
-    file = store_copy / "runs" / "report" / "tiny" / "report.json"
+def test_a_state_that_cannot_be_read_is_no_state(told: str, folder: Path, here: Command) -> None:
+    file = folder / "runs" / "report" / "tiny" / "report.json"
     for content in (b"", b"[]", b'{"inputs": 1}'):
         file.write_bytes(content)
-    assert here(*RUN, cwd=store_copy).stdout == told
+    assert here(*RUN, cwd=folder).stdout == told
     assert file.read_bytes() != content
 
 
 def test_a_page_that_shows_real_images_or_another_title_is_another_page(
-    told: str, store_copy: Path, here: Command
+    told: str, folder: Path, here: Command
 ) -> None:
-    page = store_copy / "runs" / PAGE
+    page = folder / "runs" / PAGE
     times = [page.stat().st_mtime_ns]
-    here(*RUN, "--with-images", cwd=store_copy)
+    here(*RUN, "--with-images", cwd=folder)
     times.append(page.stat().st_mtime_ns)
     grid = (Path(__file__).parents[2] / "grids" / "tiny.yaml").read_text()
     (title,) = (line for line in grid.splitlines() if line.startswith("title:"))
-    (store_copy / "tiny.yaml").write_text(grid.replace(title, "title: Of another title"))
-    here("run", "--grid", "tiny.yaml", "--quiet", cwd=store_copy)
+    (folder / "tiny.yaml").write_text(grid.replace(title, "title: Of another title"))
+    here("run", "--grid", "tiny.yaml", "--quiet", cwd=folder)
     times.append(page.stat().st_mtime_ns)
     assert len(set(times)) == 3
     assert "Of another title" in page.read_text()
@@ -71,19 +78,19 @@ def test_a_page_that_shows_real_images_or_another_title_is_another_page(
 
 
 def test_a_file_that_changes_while_the_report_is_written_is_seen_by_the_next_command(
-    told: str, store_copy: Path, here: Command, monkeypatch: pytest.MonkeyPatch
+    told: str, folder: Path, here: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    page = store_copy / "runs" / PAGE
+    page = folder / "runs" / PAGE
     page.unlink()
     found = summary.summary
 
     def slow(*arguments: object) -> list[str]:
-        next((store_copy / "runs").glob("scores/*/gaps.parquet")).touch()  # another process
+        next((folder / "runs").glob("scores/*/gaps.parquet")).touch()  # another process
         return found(*arguments)  # type: ignore[arg-type]
 
     with monkeypatch.context() as patch:
         patch.setattr(summary, "summary", slow)
-        here(*RUN, cwd=store_copy)
+        here(*RUN, cwd=folder)
     written = page.stat().st_mtime_ns
-    assert here(*RUN, cwd=store_copy).stdout == told
+    assert here(*RUN, cwd=folder).stdout == told
     assert page.stat().st_mtime_ns != written

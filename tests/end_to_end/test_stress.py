@@ -49,7 +49,7 @@ def test_a_sample_of_five_images_is_refused() -> None:
 
 @pytest.mark.grid
 def test_the_same_run_gives_the_same_numbers_and_every_kind_is_there(store_copy: Path, tmp_path: Path) -> None:
-    _, job = planned(store_copy, "{images: 40}")
+    _, job = planned(store_copy, "{images: 24}")
     job.begin()
     assert run_one_analysis(job, silent)
     table = pd.read_parquet(job.folder / "transplants.parquet")
@@ -69,7 +69,7 @@ def test_the_same_run_gives_the_same_numbers_and_every_kind_is_there(store_copy:
 def test_masks_of_a_sample_are_computed_once_and_again_if_their_file_is_damaged(
     store_copy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    plan, job = planned(store_copy, "{images: 40}")
+    plan, job = planned(store_copy, "{images: 24}")
     ref, computed = plan.refs[1], []
     ids = [str(i) for i in pd.read_parquet(ref.table)["image_id"][:12]]
     expected = image_masks(ref, ids, job.run.geometry)
@@ -91,7 +91,7 @@ def test_masks_of_a_sample_are_computed_once_and_again_if_their_file_is_damaged(
 
 @pytest.mark.grid
 def test_the_tag_of_a_phantom_is_known_and_only_unmarked_images_are_given_one(store_copy: Path) -> None:
-    plan, job = planned(store_copy, "{images: 40}")
+    plan, job = planned(store_copy, "{images: 24}")
     _, samples = load_run_and_samples(job, silent)
     internal, host = samples[0], samples[1]
     ref = plan.refs[1]

@@ -87,15 +87,19 @@ def test_scores_and_page_come_from_the_store_alone_and_are_the_same_bytes(store_
 
 
 @pytest.mark.parametrize(
-    "lost", ["features/nih.npz", "cost.json", "seal.json", "env.json", "predictions/mimic.parquet"]
+    "lost", [["features/nih.npz", "cost.json"], ["seal.json", "env.json"], ["predictions/mimic.parquet"]]
 )
-def test_what_is_lost_of_a_run_is_made_again_without_training(lost: str, store_copy: Path, here: Command) -> None:
-    run = runs(store_copy)[0]
-    model = (run / "model.safetensors").stat().st_mtime_ns
-    (run / lost).unlink()
-    assert f"{run.name}" in here("run", "--grid", "tiny", cwd=store_copy).stderr
-    assert (run / lost).is_file()
-    assert (run / "model.safetensors").stat().st_mtime_ns == model
+def test_what_is_lost_of_a_run_is_made_again_without_training(lost: list[str], store_copy: Path, here: Command) -> None:
+    files = [run / name for run, name in zip(runs(store_copy), lost, strict=False)]  # one file of a run
+    models = {run / "model.safetensors" for run in runs(store_copy)}
+    before = {path: path.stat().st_mtime_ns for path in models}
+    for file in files:
+        file.unlink()
+    said = here("run", "--grid", "tiny", cwd=store_copy).stderr
+    for run, file in zip(runs(store_copy), files, strict=False):
+        assert run.name in said
+        assert file.is_file()
+    assert {path: path.stat().st_mtime_ns for path in models} == before
 
 
 def test_a_damaged_score_table_is_made_again(store_copy: Path, here: Command) -> None:

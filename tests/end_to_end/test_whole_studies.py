@@ -21,6 +21,11 @@ evaluate_on: [mimic]
 min_count: 5
 split: {train: 0.6, val: 0.2, test: 0.2}
 phantom: {source: 320, external: 60, size: 64}
+analyses:
+  attention: {images: 2, gallery: 1, sanity: 1}
+  transplants: {images: 20}
+  probes: {per_source: 20}
+  acquisition: {per_source: 20, epochs: 1, folds: 1, explained: 1}
 base:
   {train_on: chexpert, architecture: seresnet_tiny, channels: 1, optimizer: adamw, loss: bce, uncertainty: u_ignore,
    preprocessing: imagenet_64, schedule: {epochs: 1, batch_size: 32, lr: 3.0e-3}}
