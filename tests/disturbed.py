@@ -26,7 +26,22 @@ def with_parts(finished: Path, folder: Path, parts: Sequence[str]) -> Path:
     (folder / "runs").mkdir(parents=True, exist_ok=True)
     for part in parts:
         source = finished / "runs" / part
-        (shutil.copytree if source.is_dir() else shutil.copy)(source, folder / "runs" / part)
+        if source.is_dir():
+            shutil.copytree(source, folder / "runs" / part, symlinks=True)
+        else:
+            shutil.copy(source, folder / "runs" / part)
+    return folder
+
+
+def with_data(finished: Path, folder: Path, *changed: str) -> Path:
+    """Make a folder with the images of the finished store; return it. The hospitals that a test changes are copies, the others links."""
+    (phantom,) = (finished / "runs" / "phantom").iterdir()
+    folder.mkdir()
+    for part in phantom.iterdir():
+        if part.name in changed:
+            shutil.copytree(part, folder / part.name)
+        else:
+            (folder / part.name).symlink_to(part)
     return folder
 
 

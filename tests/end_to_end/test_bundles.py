@@ -54,7 +54,7 @@ def write(store: Path, path: Path, *runs: str, keep_order: bool = False) -> Path
 def bundles(finished: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """Bundles of the grid `tiny`: the first run in random order; the first, the second and both runs in the order of their ids."""
     folder, store = tmp_path_factory.mktemp("bundles"), tmp_path_factory.mktemp("owner") / "runs"
-    shutil.copytree(finished / "runs", store)
+    shutil.copytree(finished / "runs", store, symlinks=True)
     one, two = (run["id"] for run in read_manifest(Store.open(store), None).runs)
     made = {"one": [one], "one kept": [one], "two kept": [two], "both kept": [one, two]}
     out = {

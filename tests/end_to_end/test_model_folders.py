@@ -25,9 +25,9 @@ from bench.sharing.bundle.verify import opened
 from bench.store.checked_folders import CheckedFolder
 from bench.store.store import Store
 from harmonize.errors import ConfigError, SetupError, StoreError
+from tests.conftest import Command, Drawn
 
 pytestmark = pytest.mark.grid
-Command = Callable[..., "subprocess.CompletedProcess[str]"]  # type: ignore[name-defined]  # noqa: F821
 GRID = """name: mix
 title: Rows of all kinds
 about: for tests
@@ -59,10 +59,11 @@ ensembles:
 
 
 @pytest.fixture(scope="module")
-def mixed(tmp_path_factory: pytest.TempPathFactory, command: Command) -> Path:
+def mixed(tmp_path_factory: pytest.TempPathFactory, command: Command, drawn: Drawn) -> Path:
     """A folder with a finished store of two runs, two binary runs, their TTA rows, two ensembles and a panel."""
     folder = tmp_path_factory.mktemp("mixed")
     (folder / "mix.yaml").write_text(GRID)
+    drawn(folder / "mix.yaml", folder)
     command("run", "--grid", "mix.yaml", "--quiet", "--workers", "1", cwd=folder)
     return folder
 
@@ -171,7 +172,8 @@ def test_the_commands_take_a_folder_without_a_store(
 def test_a_folder_is_evaluated_in_another_store_with_the_same_logits(
     mixed: Path, manifest: Manifest, uploaded: dict[str, Path], kind: str, tmp_path: Path, here: Command
 ) -> None:
-    shutil.copytree(mixed / "runs", tmp_path / "other", ignore=shutil.ignore_patterns("scores", "report", "grids"))
+    empty = shutil.ignore_patterns("scores", "report", "grids")
+    shutil.copytree(mixed / "runs", tmp_path / "other", symlinks=True, ignore=empty)
     for run_id in Store.open(tmp_path / "other").run_ids():  # an empty store of the same hospitals
         shutil.rmtree(Store.open(tmp_path / "other").run_dir(run_id))
     options = ("--grid", str(mixed / "mix.yaml"), "--store", "other", "--workers", "1", "--json", "--quiet")

@@ -60,9 +60,7 @@ def test_a_state_that_cannot_be_read_is_no_state(told: str, folder: Path, here: 
     assert file.read_bytes() != content
 
 
-def test_a_page_that_shows_real_images_or_another_title_is_another_page(
-    told: str, folder: Path, here: Command
-) -> None:
+def test_a_page_that_shows_real_images_or_another_title_is_another_page(told: str, folder: Path, here: Command) -> None:
     page = folder / "runs" / PAGE
     times = [page.stat().st_mtime_ns]
     here(*RUN, "--with-images", cwd=folder)

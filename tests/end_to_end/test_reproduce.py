@@ -1,7 +1,6 @@
 """`bench reproduce`: a run trained again from nothing comes out the same, or it is said how far it is off."""
 
 import json
-import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
+from disturbed import with_data
 
 from bench.config.registry import Registry
 from bench.planning.manifest import read_manifest
@@ -155,9 +155,7 @@ def test_a_run_is_trained_again_and_comes_out_the_same_or_it_is_said_that_it_doe
 def test_what_would_be_another_run_is_refused_before_it_trains(store_copy: Path, here: Command) -> None:
     store = Store.open(store_copy / "runs")
     run = store.run_ids()[0]
-    (phantom,) = (store.root / "phantom").iterdir()
-    data = store_copy / "data"
-    shutil.copytree(phantom, data)
+    data = with_data(store_copy, store_copy / "data", "nih", "chexpert")
     labels = next((data / "nih").glob("Data_Entry*.csv"))
     labels.write_text(labels.read_text().replace("Effusion", "No Finding", 1))
     said = here("reproduce", run, "--data", "data", "--quiet", cwd=store_copy, code=2).stderr

@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 import psutil
 import pytest
-from disturbed import kill, wait_for
+from disturbed import WITH_IMAGES, kill, wait_for, with_data, with_parts
 
 from bench.store.store import Store, short_hash, table_facts
 from tests.forked import Begun, lead_process_group
@@ -129,8 +129,7 @@ WITH_ONE_WORKER = ("run", "--grid", "tiny", "--quiet", "--workers", "1")
 def test_a_grid_killed_in_mid_work_goes_on_to_the_same_bytes(
     moment: str, finished: Path, tmp_path: Path, here: Command
 ) -> None:
-    (tmp_path / "runs").mkdir()
-    shutil.copytree(finished / "runs" / "phantom", tmp_path / "runs" / "phantom")
+    with_parts(finished, tmp_path, ["phantom"])
     process = Begun(WITH_ONE_WORKER, tmp_path, os.environ, lead_process_group)
     wait_for(moment, tmp_path, process)
     kill(process, tmp_path)
@@ -155,9 +154,7 @@ def test_a_run_that_fails_is_listed_with_its_reason_and_the_others_finish(store_
 
 
 def test_bad_images_are_quarantined_counted_and_never_scored(store_copy: Path, here: Command) -> None:
-    (phantom,) = (store_copy / "runs" / "phantom").iterdir()
-    data = store_copy / "data"
-    shutil.copytree(phantom, data)
+    data = with_data(store_copy, store_copy / "data", "nih")
     images = sorted((data / "nih").rglob("*.png"))
     images[0].unlink()
     images[1].write_bytes(images[1].read_bytes()[:300])
@@ -185,12 +182,9 @@ def test_bad_images_are_quarantined_counted_and_never_scored(store_copy: Path, h
 def test_a_wrong_request_is_answered_in_one_message_before_anything_trains(
     damage: str, what: str, finished: Path, tmp_path: Path, command: Command
 ) -> None:
-    (phantom,) = (finished / "runs" / "phantom").iterdir()
-    data = tmp_path / "data"
-    shutil.copytree(phantom, data)
-    grid = "tiny"
+    data, grid = with_data(finished, tmp_path / "data", "nih"), "tiny"
     if damage == "root":
-        shutil.rmtree(data / "brax")
+        (data / "brax").unlink()
     if damage == "column":
         (entries,) = (data / "nih").glob("Data_Entry*.csv")
         entries.write_text(entries.read_text().replace("Patient ID", "Patient"))
@@ -263,8 +257,7 @@ def assert_gone(below: list[int]) -> None:
 def test_an_interrupted_grid_stops_cleanly_and_says_how_to_go_on(
     number: signal.Signals, code: int, finished: Path, tmp_path: Path
 ) -> None:
-    (tmp_path / "runs").mkdir()
-    shutil.copytree(finished / "runs" / "phantom", tmp_path / "runs" / "phantom")
+    with_parts(finished, tmp_path, WITH_IMAGES)
     arguments = [sys.executable, "-m", "bench.cli", *WITH_ONE_WORKER]
     signal.signal(signal.SIGINT, signal.default_int_handler)  # in a shell's background it is ignored, by children, too
     process = subprocess.Popen(arguments, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
@@ -279,8 +272,7 @@ def test_an_interrupted_grid_stops_cleanly_and_says_how_to_go_on(
 
 
 def test_workers_do_not_outlive_a_killed_parent(finished: Path, tmp_path: Path) -> None:
-    (tmp_path / "runs").mkdir()
-    shutil.copytree(finished / "runs" / "phantom", tmp_path / "runs" / "phantom")
+    with_parts(finished, tmp_path, WITH_IMAGES)
     arguments = [sys.executable, "-m", "bench.cli", *WITH_ONE_WORKER]  # with a fork server of its own
     process = subprocess.Popen(arguments, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     wait_for("*/*/run.json", tmp_path, process)
