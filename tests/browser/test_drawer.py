@@ -65,15 +65,15 @@ def test_another_run_in_the_open_drawer_adds_no_entry(visit):
     assert visit.page.locator("details.run .rd").count() == 6
 
 
-def test_the_copied_link_opens_the_run_in_a_new_window(browser, page, visit):
+def test_the_copied_link_opens_the_run_in_a_new_window(browser, visit):
     visit.page.evaluate(
         "() => { window.copied = []; navigator.clipboard.writeText = async text => { copied.push(text); }; }"
     )
-    run = opened(visit)
+    address, run = visit.page.url, opened(visit)
     visit.page.click("#drawer [data-link]")
     wait_until(visit.page, "window.copied.length")
     link = visit.page.evaluate("copied[0]")
-    assert link == f"{page.as_uri()}#{run}"
+    assert link == f"{address}#{run}"
     assert visit.page.locator("#drawer #toast").inner_text() == "Link copied"
     with Visit(browser, link) as again:
         again.page.wait_for_selector("#drawer[open] table")

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import tempfile
 from pathlib import Path
 
 FLAGS = [
@@ -15,6 +16,7 @@ FLAGS = [
 ]
 ONE_PROCESS = "--process-per-site"  # not one of FLAGS: benchmarks open each page in a new process
 _contexts = {}  # {(browser, whether scripts run): context}
+_folder = tempfile.TemporaryDirectory(prefix="visit-")
 
 CONTRAST = """() => {
   const parse = c => c.match(/[\\d.]+/g).map(Number);
@@ -46,7 +48,7 @@ def shared_context(browser, java_script_enabled: bool):
     """Return the context in which a browser opens all its visits, with or without scripts.
 
     One tab of the context stays open. If the browser has the flag ONE_PROCESS, the process of this tab shows all files. It keeps
-    the compiled scripts of a file, so another visit of this file takes a second less. Pages store nothing that a later visit
+    the compiled scripts of an address, so another visit of this address takes a second less. Pages store nothing that a later visit
     could see.
     """
     key = (browser, java_script_enabled)
@@ -55,6 +57,14 @@ def shared_context(browser, java_script_enabled: bool):
         _contexts[key].set_default_timeout(300_000)  # ms
         _contexts[key].new_page().goto(Path(__file__).as_uri())
     return _contexts[key]
+
+
+def one_address(file: Path) -> str:
+    """Return an address at which a file can be opened until the next call. It is the same for all files, see `shared_context`."""
+    link = Path(_folder.name) / "page.html"
+    link.unlink(missing_ok=True)
+    link.symlink_to(file.absolute())
+    return link.as_uri()
 
 
 def wait_until(page, state: str) -> None:
@@ -74,7 +84,7 @@ class Visit:
         self.page.on("console", lambda m: self.said.append(m.text))
         self.page.on("pageerror", lambda e: self.said.append(str(e)))
         self.page.on("request", lambda r: self.asked.append(r.url))
-        self.page.goto(file if isinstance(file, str) else file.as_uri())
+        self.page.goto(file if isinstance(file, str) else one_address(file))
 
     def __enter__(self):
         return self
