@@ -124,7 +124,8 @@ def drawn(once: Once) -> Drawn:
     """Return a function that puts the phantoms of a grid into the store of a folder, and returns the folder.
 
     Drawing the phantoms of a small grid takes as long as its training, and copying them takes longer than copying the rest of
-    its store. So the store has a link to phantoms that many tests read: a test that changes images copies them.
+    its store. So the store has a link to phantoms that many tests read: a test that changes images copies them. A grid with label
+    sources adds its label tables there, which depend on the phantoms only.
     """
 
     def put(grid: str | Path, folder: Path) -> Path:

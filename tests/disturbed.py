@@ -89,8 +89,8 @@ def bound_by_permissions() -> list[str]:
 
 @contextlib.contextmanager
 def read_only(root: Path) -> Iterator[None]:
-    """Let nobody write into the folders of a store while the block runs."""
-    folders = [root, *(path for path in root.rglob("*") if path.is_dir())]
+    """Let nobody write into the folders of a store while the block runs; links to shared phantoms stay as they are."""
+    folders = [root, *(path for path in root.rglob("*") if path.is_dir() and not path.is_symlink())]
     for path in folders:
         path.chmod(0o555)
     try:

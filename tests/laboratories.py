@@ -66,12 +66,17 @@ def accept(board: Path, name: str) -> None:
     append(board, "accepted", name, stated.bundle, "A Maintainer", "every number was computed again")
 
 
-def bundle(store: Path, path: Path, *runs: str) -> Path:
-    """Export the runs of a store, by default all trained runs, tested at the hospitals of the board."""
+def at_board_hospitals(store: Path) -> Path:
+    """Leave only the hospitals of the board in the grid of a store; return the store."""
     opened, names = Store.open(store), (RULES["internal"], *RULES["external"])
     grid = read_grid(opened, "tiny")
     write_grid(opened, "tiny", {**grid, "cohorts": [cohort for cohort in grid["cohorts"] if cohort["name"] in names]})
-    manifest = read_manifest(opened, "tiny")
+    return store
+
+
+def bundle(store: Path, path: Path, *runs: str) -> Path:
+    """Export the runs of a store, by default all trained runs."""
+    manifest = read_manifest(Store.open(store), "tiny")
     ids = list(runs) or [run["id"] for run in manifest.runs]
     export(manifest, ids, path, False, Registry.read(), quiet)
     return path
@@ -148,9 +153,10 @@ def laboratories(finished: Path, folder: Path) -> Path:
     """Fill a folder with the bundles a.zip, b.zip and c.zip of the three laboratories, with their stores, and with their submissions."""
     for name in "abc":
         shutil.copytree(finished, folder / name, symlinks=True)
-    bundle(folder / "a" / "runs", folder / "a.zip")
-    bundle(with_sgd(folder / "b" / "runs"), folder / "b.zip")
-    bundle(folder / "c" / "runs", folder / "c.zip", with_model(folder / "c", []))
+    bundle(at_board_hospitals(folder / "a" / "runs"), folder / "a.zip")
+    bundle(at_board_hospitals(with_sgd(folder / "b" / "runs")), folder / "b.zip")
+    model = with_model(folder / "c", [])
+    bundle(at_board_hospitals(folder / "c" / "runs"), folder / "c.zip", model)
     rules(folder)
     for name in "abc":
         request = Request(folder / f"{name}.zip", folder, f"lab-{name}", f"Laboratory {name.upper()}", "CC-BY-4.0", {})

@@ -1,15 +1,16 @@
-"""Grids that differ from the shipped grid `tiny` in their sweeps."""
+"""Grids that differ from the shipped grid `tiny` in their sweeps and hospitals."""
 
 import os
 from pathlib import Path
 
 TINY = Path(__file__).parents[1] / "grids" / "tiny.yaml"
+TWO = "evaluate_on: [mimic, nih]\n"  # external hospitals, in place of five
 
 
-def tiny_with(folder: Path, name: str, sweep: str, runs: int = 1, keys: str = "evaluate_on: [mimic, nih]\n") -> Path:
+def tiny_with(folder: Path, name: str, sweep: str, runs: int = 1, keys: str = TWO) -> Path:
     """Write a grid `name` of `runs` runs into a folder, with one sweep in place of those of `tiny`; return its path.
 
-    `keys`: other keys that differ from `tiny`; by default, the runs are tested at two external hospitals and not at five.
+    `keys`: other keys that differ from `tiny`, in place of the default, with which the runs are tested at two external hospitals.
     """
     path = folder / f"{name}.yaml"
     path.write_text(

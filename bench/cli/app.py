@@ -20,7 +20,7 @@ EXAMPLES = examples("bench app", "bench app --store runs --port 8600 --headless"
 HOST = "127.0.0.1"  # only this machine can connect
 MAX_UPLOAD_MB = 100  # maximum size of an uploaded file; the largest radiographs take 40 MB as uncompressed DICOM
 WAIT_S = 60.0  # maximum number of seconds in which the server must start
-END_S = 1.0  # maximum number of seconds in which the server must stop; it has nothing to save
+END_S = 1.0  # seconds until a server that has not stopped is killed; the server has nothing to save
 
 
 def add_app_command(to: typer.Typer) -> None:

@@ -25,14 +25,15 @@ from harmonize.datasets.nih import BOX_FRAME_PX
 from harmonize.disk_space import writing
 from harmonize.phantom.folder import exclusive, is_complete, publish, workspace
 from harmonize.phantom.plan import Visit, patient_groups, visits
+from harmonize.phantom.radiograph import MIN_CANVAS
 from harmonize.phantom.records import Records, write_visit
 from harmonize.phantom.settings import PhantomSettings
 
 Progress = Callable[[str, int, int], None]  # (hospital, images done, total images)
 
 VISITS_PER_TASK = 32
-# A process takes as long to start as so many pixels take to draw: 200 images of the smallest canvas
-PIXELS_PER_WORKER = 200 * 128**2
+# starting a process takes as long as drawing this many pixels: 200 images of the smallest canvas
+PIXELS_PER_WORKER = 200 * MIN_CANVAS**2
 NIH_BOXES = ("Atelectasis", "Cardiomegaly", "Lung Lesion", "Pleural Effusion", "Pneumonia", "Pneumothorax")
 VINDR_BOXES = (
     "Atelectasis",
@@ -60,9 +61,9 @@ def write_cohorts(
 ) -> None:
     """Write the cohorts of `settings` below root, unless they already exist.
 
-    The files depend on the settings only, not on the number of worker processes: at most `workers`, and fewer for few
-    images. `masks` adds the masks of all frontal images. Files of an interrupted call are written again. Raises ConfigError
-    if root contains other data.
+    The files depend on the settings only, not on the number of worker processes. There are at most `workers` processes, and
+    fewer if there are few images. `masks` adds the masks of all frontal images. Files of an interrupted call are written
+    again. Raises ConfigError if root contains other data.
     """
     root.mkdir(parents=True, exist_ok=True)
     with exclusive(root), writing(root):
@@ -79,7 +80,7 @@ def write_cohorts(
             for start in range(0, len(site_visits), VISITS_PER_TASK)
         ]
         totals = {site: sum(visit.studies for visit in site_visits) for site, site_visits in planned.items()}
-        workers = min(workers, sum(totals.values()) * max(settings.size, 128) ** 2 // PIXELS_PER_WORKER)
+        workers = min(workers, sum(totals.values()) * max(settings.size, MIN_CANVAS) ** 2 // PIXELS_PER_WORKER)
         collected = {site: Records() for site in planned}
         done = dict.fromkeys(planned, 0)
         for task, records in zip(tasks, _run(tasks, workers), strict=True):

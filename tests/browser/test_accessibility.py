@@ -57,7 +57,7 @@ def test_axe_finds_nothing_serious_on_the_page_side_by_side_and_in_the_drawer(br
         visit.page.evaluate(
             "window.scrollTo(0, 0)"
         )  # elsewhere the menu at the top covers whatever is scrolled below it
-        assert serious(axe, visit.page, {"exclude": ["#runs .rd"]}) == []  # the drawer shows it
+        assert serious(axe, visit.page, {"exclude": ["#runs .rd"]}) == []  # the drawer is checked below
         visit.page.locator("#rank .c-run a").first.click()
         visit.page.wait_for_selector("#drawer .panels")
         assert serious(axe, visit.page, "#drawer") == []

@@ -31,7 +31,7 @@ CONTRAST = """() => {
     if (![...e.childNodes].some(n => n.nodeType === 3 && n.textContent.trim()) || e.closest('.skip, .vh, .js-plotly-plot, script, title')) continue;
     const style = getComputedStyle(e), a = lum(parse(e instanceof SVGElement ? style.fill : style.color)), b = lum(back(e));
     const ratio = (Math.max(a, b) + .05) / (Math.min(a, b) + .05);
-    // boxes last: the browser would lay out what is folded away
+    // getClientRects comes last, because it makes the browser lay out folded parts
     if (ratio < 4.5 && e.getClientRects().length) low.add(`${e.tagName}.${e.getAttribute('class')} ${e.textContent.trim().slice(0, 30)} ${ratio.toFixed(2)}`);
   }
   return [...low];

@@ -151,7 +151,7 @@ def test_a_script_that_does_not_ask_for_its_name_runs_once(tmp_path: Path) -> No
 def test_an_image_in_memory_gets_the_same_predictions_as_its_file(finished: Path) -> None:
     run_id = api.finished(api.open_grid(finished / "runs"))[0]
     run = api.load_run(finished / "runs", run_id)
-    file = next((finished / "runs" / "phantom").glob("*/nih/images_001/images/*.png"))
+    file = min((finished / "runs" / "phantom").glob("*/nih/images_001/images/*.png"))
     in_memory = InMemory("memory.png", file.read_bytes())
     table = api.predict(run, [file, in_memory]).table
     from_file, from_memory = (rows["logit"].to_numpy() for _, rows in table.groupby("image", sort=False))
@@ -203,7 +203,7 @@ def test_slips_are_named_before_any_work(study: Path) -> None:
         api.open_grid(study / "runs", "both"),
         api.load_run(study / "runs", api.open_grid(study / "runs", "both").runs[0]["id"]),
     )
-    image = next((study / "data").rglob("*.png"))
+    image = min((study / "data").rglob("nih/**/*.png"))
     memory, absent = InMemory("upload.png", image.read_bytes()), study / "absent.png"
     for call, what in (
         (lambda: api.run(CONFIG, "nih", store=study / "new"), "evaluate_on must be a list \\(got str"),  # type: ignore[arg-type]
@@ -283,7 +283,6 @@ api.run({CONFIG!r}, ["nih"], data=data, min_count=2, workers=2)
 
 
 @pytest.mark.grid
-@pytest.mark.slow
 def test_a_script_that_needs_a_guard_ends_with_the_reason(tmp_path: Path) -> None:
     (tmp_path / "script.py").write_text(GUARDED)
     words, environment = [sys.executable, "script.py"], os.environ | {"PYTHONPATH": ROOT}

@@ -94,7 +94,7 @@ def nothing(what: str, done: int, total: int) -> None:
 def made(finished: Path, tmp_path_factory: pytest.TempPathFactory, command: Command) -> Path:
     """A folder whose store holds the tiny grid, and what is derived from it."""
     folder = tmp_path_factory.mktemp("made") / "x"
-    shutil.copytree(finished, folder)
+    shutil.copytree(finished, folder, symlinks=True)
     (folder / "made.yaml").write_text(GRID.format(tiny=os.path.relpath(TINY, folder)))
     command("run", "--grid", "made.yaml", "--quiet", cwd=folder)
     return folder
@@ -102,7 +102,7 @@ def made(finished: Path, tmp_path_factory: pytest.TempPathFactory, command: Comm
 
 @pytest.fixture
 def copy(made: Path, tmp_path: Path) -> Path:
-    shutil.copytree(made, tmp_path / "copy")
+    shutil.copytree(made, tmp_path / "copy", symlinks=True)
     return tmp_path / "copy"
 
 

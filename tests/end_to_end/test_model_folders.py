@@ -172,8 +172,8 @@ def test_the_commands_take_a_folder_without_a_store(
 def test_a_folder_is_evaluated_in_another_store_with_the_same_logits(
     mixed: Path, manifest: Manifest, uploaded: dict[str, Path], kind: str, tmp_path: Path, here: Command
 ) -> None:
-    empty = shutil.ignore_patterns("scores", "report", "grids")
-    shutil.copytree(mixed / "runs", tmp_path / "other", symlinks=True, ignore=empty)
+    left_out = shutil.ignore_patterns("scores", "report", "grids")
+    shutil.copytree(mixed / "runs", tmp_path / "other", symlinks=True, ignore=left_out)
     for run_id in Store.open(tmp_path / "other").run_ids():  # an empty store of the same hospitals
         shutil.rmtree(Store.open(tmp_path / "other").run_dir(run_id))
     options = ("--grid", str(mixed / "mix.yaml"), "--store", "other", "--workers", "1", "--json", "--quiet")

@@ -9,7 +9,7 @@ from bs4 import BeautifulSoup
 
 from bench.store.store import Store
 from tests.conftest import Drawn, bench
-from tests.tiny_grids import tiny_with
+from tests.tiny_grids import TWO, tiny_with
 
 TOO_SMALL, USUAL = 1e-9, 6e-3
 
@@ -19,7 +19,7 @@ def test_the_page_shows_for_each_algorithm_the_trial_with_the_best_validation_au
     drawn: Drawn, tmp_path: Path
 ) -> None:
     keys = (
-        f"evaluate_on: [mimic, nih]\nbase: {{schedule: {{epochs: 3, lr: {TOO_SMALL}}}}}\n"
+        f"{TWO}base: {{schedule: {{epochs: 3, lr: {TOO_SMALL}}}}}\n"
         f"search: {{trials: 4, over: {{schedule.lr: [choice, {TOO_SMALL}, {USUAL}]}}}}\n"
     )
     path = tiny_with(tmp_path, "tuned", "{algorithm: [erm, label_smoothing], seed: [0, 1]}", 8, keys)

@@ -28,7 +28,16 @@ from harmonize.errors import StoreError
 from harmonize.labels.findings import space
 from tests.conftest import Command, Once
 from tests.end_to_end.test_bundles import on_json
-from tests.laboratories import accept, bundle, laboratories, quiet, rules, with_model, with_other_runs
+from tests.laboratories import (
+    accept,
+    at_board_hospitals,
+    bundle,
+    laboratories,
+    quiet,
+    rules,
+    with_model,
+    with_other_runs,
+)
 
 pytestmark = pytest.mark.grid
 NUMBER = dict.fromkeys(("auroc", "auroc_low", "auroc_high", "gap", "gap_low", "gap_high"), 0.5) | {
@@ -111,7 +120,8 @@ def test_a_model_that_had_seen_an_external_hospital_is_shown_but_not_ranked(
     finished: Path, tmp_path: Path, here: Command
 ) -> None:
     shutil.copytree(finished, tmp_path / "d", symlinks=True)
-    bundle(tmp_path / "d" / "runs", tmp_path / "d.zip", with_model(tmp_path / "d", ["nih"]))
+    model = with_model(tmp_path / "d", ["nih"])
+    bundle(at_board_hospitals(tmp_path / "d" / "runs"), tmp_path / "d.zip", model)
     board = rules(tmp_path / "board")
     said = submitted(here, tmp_path, tmp_path, "d", *STATED)
     assert "Foreign network: shown, but not ranked: it had seen, or may have seen, nih" in said
@@ -144,7 +154,7 @@ def test_the_closed_division_refuses_starting_weights_of_radiographs(finished: P
         document["config"]["weights"] = "file"
 
     store = with_other_runs(tmp_path / "e" / "runs", change, {"weights": "file"}, {})
-    bundle(store, tmp_path / "e.zip", read_manifest(Store.open(store), "tiny").runs[0]["id"])
+    bundle(at_board_hospitals(store), tmp_path / "e.zip", read_manifest(Store.open(store), "tiny").runs[0]["id"])
     board = Rules.read(rules(tmp_path / "board"))
     for corpus, seen, reason in (
         ("9,000 chest radiographs", "no", "may have seen radiographs (corpus 9,000 chest radiographs)"),
@@ -175,7 +185,7 @@ def test_golden_outputs_that_were_compared_at_intake_have_a_line(finished: Path,
     path.write_text(yaml.safe_dump(model | {"golden": "golden"}))
     request = EvaluationRequest.read(path, "tiny", None, None)
     run = evaluate(request, store, None, "cpu", 1, False, QuietDisplay()).run_id
-    bundle(tmp_path / "g" / "runs", tmp_path / "g.zip", run)
+    bundle(at_board_hospitals(tmp_path / "g" / "runs"), tmp_path / "g.zip", run)
     rules(tmp_path / "board")
     said = submitted(here, tmp_path, tmp_path, "g", *STATED)
     assert "A network: golden outputs compared (6 images, 9 outputs each): equal up to 0 of" in said

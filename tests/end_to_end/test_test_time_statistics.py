@@ -62,7 +62,7 @@ def test_the_page_compares_the_algorithm_with_erm_and_says_what_it_sees(finished
 def test_commands_on_single_images_refuse_the_run_and_name_the_one_to_use(finished: Path) -> None:
     manifest = read_manifest(Store.open(finished / "runs", create=False), "adapted")
     run_id = next(run["id"] for run in manifest.runs if run["config"]["algorithm"] != "erm")
-    image = next((finished / "runs" / "phantom").glob("*/*/**/*.png"))
+    image = min((finished / "runs" / "phantom").glob("*/*/**/*.png"))
     for command in ("predict", "explain"):
         refused = bench(command, run_id, str(image), cwd=finished, code=2).stderr
         assert "batch-norm statistics of this hospital's images" in refused
@@ -85,8 +85,8 @@ def test_an_estimate_refuses_the_run_before_any_run_predicts(finished: Path) -> 
 def test_a_bundle_states_what_the_run_sees_and_cannot_hide_it(finished: Path, tmp_path: Path) -> None:
     bundle = tmp_path / "seed0.zip"
     whole = read_manifest(Store.open(finished / "runs", create=False), "adapted")
-    of_both = [run["id"] for run in whole.runs if run["config"]["seed"] == 0]
-    bench("export", *of_both, "--grid", "adapted", "-o", str(bundle), "--quiet", cwd=finished)
+    of_seed_0 = [run["id"] for run in whole.runs if run["config"]["seed"] == 0]
+    bench("export", *of_seed_0, "--grid", "adapted", "-o", str(bundle), "--quiet", cwd=finished)
     bench("merge", str(bundle), "--store", "other", cwd=tmp_path)
     manifest = read_manifest(Store.open(tmp_path / "other", create=False), "adapted")
     assert {bool(run.get("test_time")) for run in manifest.runs} == {False, True}

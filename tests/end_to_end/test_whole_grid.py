@@ -90,7 +90,7 @@ def test_scores_and_page_come_from_the_store_alone_and_are_the_same_bytes(store_
     "lost", [["features/nih.npz", "cost.json"], ["seal.json", "env.json"], ["predictions/mimic.parquet"]]
 )
 def test_what_is_lost_of_a_run_is_made_again_without_training(lost: list[str], store_copy: Path, here: Command) -> None:
-    files = [run / name for run, name in zip(runs(store_copy), lost, strict=False)]  # one file of a run
+    files = [run / name for run, name in zip(runs(store_copy), lost, strict=False)]  # of each run, one file is lost
     models = {run / "model.safetensors" for run in runs(store_copy)}
     before = {path: path.stat().st_mtime_ns for path in models}
     for file in files:

@@ -170,7 +170,7 @@ def test_a_killed_build_continues_and_leaves_no_process(tmp_path: Path) -> None:
         "import sys, time\nfrom pathlib import Path\nimport pandas as pd\nimport harmonize.cache.cache as cache\n"
         "import harmonize.cache.build as cachebuild\nimport harmonize.cache.fill as cachefill\ncachebuild.POOL_WORTH_S = 0.0\n"
         "from harmonize.images.pixels import Geometry\ncachefill.CHUNK_BYTES = 1\n"
-        "def slow(*call):\n    print(call, flush=True)\n    time.sleep(600 if call[1] == 11 else 0)\n"  # until it is killed
+        "def slow(*call):\n    print(call, flush=True)\n    time.sleep(60 if call[1] == 11 else 0)\n"  # until it is killed
         "if __name__ == '__main__':\n    root = Path(sys.argv[1])\n"
         f"    cache.open_cache('toy', root, pd.read_csv(root / 't.csv'), Geometry({SMALL.size}), root / 'cache', 2, slow)\n"
     )

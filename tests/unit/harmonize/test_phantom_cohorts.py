@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
@@ -17,6 +18,8 @@ from harmonize.images.pixels import read_gray
 from harmonize.labels.findings import ABSENT, FINDINGS, NOT_MENTIONED, PRESENT, UNCERTAIN
 from harmonize.phantom import PhantomSettings, cohorts, twin, write_cohorts
 from harmonize.phantom.folder import PARTIAL, SETTINGS_FILE
+from harmonize.phantom.radiograph import MIN_CANVAS
+from harmonize.phantom.records import Records
 from harmonize.phantom.sites import DRAWN, SITES
 from harmonize.phantom.writers import write_dicom
 
@@ -184,6 +187,21 @@ def test_the_bytes_do_not_depend_on_the_number_of_workers(tmp_path: Path, monkey
     assert _digest(tmp_path / "one") == _digest(tmp_path / "two")
     assert {site: done for site, done, _ in calls} == {site: total for site, _, total in calls}
     assert list(dict.fromkeys(site for site, _, _ in calls)) == list(TINY.images)
+
+
+def test_few_images_are_drawn_by_few_processes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    used, run = [], cohorts._run
+
+    def noted(tasks: list[cohorts._Task], workers: int) -> Iterator[Records]:
+        used.append(workers)
+        return run(tasks, 1)
+
+    monkeypatch.setattr(cohorts, "_run", noted)
+    write_cohorts(tmp_path / "one", TINY, workers=8)
+    monkeypatch.setattr(cohorts, "PIXELS_PER_WORKER", 5 * MIN_CANVAS**2)  # five images of 64 px, which are drawn larger
+    write_cohorts(tmp_path / "four", TINY, workers=8)
+    write_cohorts(tmp_path / "two", TINY, workers=2)
+    assert used == [0, 4, 2]
 
 
 def test_the_strength_of_the_shortcut_does_not_change_labels(tmp_path: Path) -> None:

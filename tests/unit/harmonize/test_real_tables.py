@@ -23,8 +23,8 @@ from harmonize.cohorts.specs import CohortSpec
 from harmonize.datasets import adapter, chexpert, mimic, native, nih, padchest
 from harmonize.datasets.csvfile import header
 
-# warnings of torchxrayvision and its imports; the tables have up to 377,000 rows
 Read = Callable[[str], pd.DataFrame]
+# warnings of torchxrayvision and its imports; the tables have up to 377,000 rows
 pytestmark = [pytest.mark.filterwarnings("ignore"), pytest.mark.slow]
 
 CHEXPERT = {  # label: 1, 0, -1, blank

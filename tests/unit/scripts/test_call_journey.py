@@ -92,7 +92,9 @@ LIMITS = {  # function: stops, climbs
 @pytest.fixture(scope="module")
 def journeys() -> dict[str, list[str]]:
     """The counts of the project's own journeys, by function."""
-    return {line.split()[0]: line.split()[1:] for line in counted(SCRIPT.parents[1], *LIMITS).stdout.splitlines()}
+    done = counted(SCRIPT.parents[1], *LIMITS)
+    assert done.returncode == 0, done.stderr
+    return {line.split()[0]: line.split()[1:] for line in done.stdout.splitlines()}
 
 
 @pytest.mark.slow

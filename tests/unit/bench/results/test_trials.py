@@ -18,7 +18,7 @@ from bench.results.trials import Tried, trials_table, with_chosen_runs
 from bench.store.store import Store
 from bench.study.register import register
 from harmonize.errors import ConfigError
-from tests.tiny_grids import tiny_with
+from tests.tiny_grids import TWO, tiny_with
 
 AUROCS = st.one_of(st.just(float("nan")), st.sampled_from([0.5, 0.6, 0.7]), st.floats(0, 1))
 RUNS = st.lists(st.builds(Tried, st.sampled_from("ab"), st.integers(0, 3), AUROCS), min_size=1, max_size=30)
@@ -50,7 +50,7 @@ SEARCH = "search: {trials: 4, over: {schedule.lr: [choice, 0.003, 0.0006]}}\n"
 @pytest.fixture
 def plan_of(drawn: Callable[[str | Path, Path], Path], tmp_path: Path) -> Callable[[str], Plan]:
     def plan(search: str) -> Plan:
-        keys = f"evaluate_on: [mimic, nih]\n{search}"
+        keys = TWO + search
         path = tiny_with(tmp_path, "tuned", "{algorithm: [erm, label_smoothing], seed: [0, 1]}", 0, keys)
         folder = drawn(path, tmp_path)
         grid = Grid.read(str(path), Registry.read())
