@@ -125,7 +125,7 @@ def drawn(once: Once) -> Drawn:
 
     Drawing the phantoms of a small grid takes as long as its training, and copying them takes longer than copying the rest of
     its store. So the store has a link to phantoms that many tests read: a test that changes images copies them. A grid with label
-    sources adds its label tables there, which depend on the phantoms only.
+    sources adds label tables to these phantoms; the tables depend on the phantoms only.
     """
 
     def put(grid: str | Path, folder: Path) -> Path:

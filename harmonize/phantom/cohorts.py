@@ -25,9 +25,8 @@ from harmonize.datasets.nih import BOX_FRAME_PX
 from harmonize.disk_space import writing
 from harmonize.phantom.folder import exclusive, is_complete, publish, workspace
 from harmonize.phantom.plan import Visit, patient_groups, visits
-from harmonize.phantom.radiograph import MIN_CANVAS
 from harmonize.phantom.records import Records, write_visit
-from harmonize.phantom.settings import PhantomSettings
+from harmonize.phantom.settings import MIN_CANVAS, PhantomSettings
 
 Progress = Callable[[str, int, int], None]  # (hospital, images done, total images)
 
@@ -80,7 +79,7 @@ def write_cohorts(
             for start in range(0, len(site_visits), VISITS_PER_TASK)
         ]
         totals = {site: sum(visit.studies for visit in site_visits) for site, site_visits in planned.items()}
-        workers = min(workers, sum(totals.values()) * max(settings.size, MIN_CANVAS) ** 2 // PIXELS_PER_WORKER)
+        workers = min(workers, sum(totals.values()) * settings.canvas**2 // PIXELS_PER_WORKER)
         collected = {site: Records() for site in planned}
         done = dict.fromkeys(planned, 0)
         for task, records in zip(tasks, _run(tasks, workers), strict=True):

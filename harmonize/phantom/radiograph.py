@@ -14,9 +14,6 @@ from harmonize.phantom.scanner import Mask, expose
 from harmonize.phantom.settings import PhantomSettings
 from harmonize.phantom.sites import DRAWN, SITES
 
-# px; a smaller canvas would lose thin structures, so a smaller image is drawn at this size and then shrunk
-MIN_CANVAS = 128
-
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Radiograph:
@@ -61,19 +58,19 @@ def twin(
     if scanner is not None and scanner not in SITES:
         raise ValueError(f"no hospital {scanner!r}; use one of {', '.join(SITES)}")
     with_token = has_token(settings, person, draw_study(person, study)) if token is None else token
-    anatomy = compose(person, exam, max(MIN_CANVAS, settings.size))
+    anatomy = compose(person, exam, settings.canvas)
     return _expose(settings, person, exam, anatomy, with_token, scanner or site)
 
 
 def render(settings: PhantomSettings, patient: Patient, study: Study) -> Radiograph:
     """Draw the frontal radiograph of a study of a patient, with the scanner of the patient's hospital."""
-    anatomy = compose(patient, study, max(MIN_CANVAS, settings.size))
+    anatomy = compose(patient, study, settings.canvas)
     return _expose(settings, patient, study, anatomy, has_token(settings, patient, study), patient.site)
 
 
 def render_lateral(settings: PhantomSettings, patient: Patient, study: Study) -> Radiograph:
     """Return a simple lateral view, without the tag and without masks of findings."""
-    anatomy = compose(patient, study, max(MIN_CANVAS, settings.size))
+    anatomy = compose(patient, study, settings.canvas)
     return _expose(
         settings,
         patient,

@@ -15,6 +15,8 @@ from harmonize.errors import ConfigError
 from harmonize.phantom.sites import DRAWN, SITES
 
 VERSION = 1  # increase after a change with which equal settings give different files
+# px; a smaller canvas would lose thin structures, so a smaller image is drawn at this size and then shrunk
+MIN_CANVAS = 128
 MIN_SIZE, MAX_SIZE = 64, 2048  # limits of `size` in px; larger images would not show more detail
 
 
@@ -90,6 +92,11 @@ class PhantomSettings:
             return cls(**raw)
         except (ValueError, TypeError) as error:
             raise ConfigError(str(error), where, "correct the value") from error
+
+    @property
+    def canvas(self) -> int:
+        """Return the side of the canvas on which images are drawn, in pixels."""
+        return max(MIN_CANVAS, self.size)
 
     def as_dict(self) -> dict[str, Any]:
         """Return the settings as a dict for JSON."""

@@ -3,6 +3,7 @@
 import os
 import shutil
 import tempfile
+from functools import cache
 from pathlib import Path
 
 FLAGS = [
@@ -16,7 +17,6 @@ FLAGS = [
 ]
 ONE_PROCESS = "--process-per-site"  # not one of FLAGS: benchmarks open each page in a new process
 _contexts = {}  # {(browser, whether scripts run): context}
-_folder = tempfile.TemporaryDirectory(prefix="visit-")
 
 CONTRAST = """() => {
   const parse = c => c.match(/[\\d.]+/g).map(Number);
@@ -59,9 +59,15 @@ def shared_context(browser, java_script_enabled: bool):
     return _contexts[key]
 
 
+@cache
+def _folder():
+    """Return a folder that is removed when the process ends."""
+    return tempfile.TemporaryDirectory(prefix="visit-")
+
+
 def one_address(file: Path) -> str:
     """Return an address at which a file can be opened until the next call. It is the same for all files, see `shared_context`."""
-    link = Path(_folder.name) / "page.html"
+    link = Path(_folder().name) / "page.html"
     link.unlink(missing_ok=True)
     link.symlink_to(file.absolute())
     return link.as_uri()

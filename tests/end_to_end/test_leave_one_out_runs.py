@@ -42,7 +42,7 @@ from bench.study.request import EvaluationRequest
 from harmonize.errors import ConfigError
 from harmonize.phantom import PhantomSettings, twin
 from tests.conftest import Command, Drawn, bench
-from tests.tiny_grids import tiny_with
+from tests.tiny_grids import SMALL_ANALYSES, tiny_with
 
 POOL = "chexpert+mimic+nih"
 HOSPITALS = {"chexpert", "mimic", "nih"}
@@ -52,17 +52,12 @@ TITLES = {
     "mimic": "Hospital B (MIMIC layout)",
     "nih": "Hospital C (NIH layout)",
 }
-KEYS = """evaluate_on: [padchest]
+KEYS = f"""evaluate_on: [padchest]
 leave_one_out: true
-phantom: {source: 160, external: 100}
-analyses:
-  attention: {images: 2, gallery: 1, sanity: 1}
-  transplants: {images: 20}
-  probes: {per_source: 20}
-  acquisition: {per_source: 20, epochs: 1, folds: 1, explained: 1}
+phantom: {{source: 160, external: 100}}
 tta: [three_views]
-base: {train_on: [mimic, nih, chexpert]}
-"""
+base: {{train_on: [mimic, nih, chexpert]}}
+{SMALL_ANALYSES}"""
 
 
 @pytest.fixture(scope="module")

@@ -11,6 +11,7 @@ import pytest
 
 from bench.store.store import Store
 from tests.conftest import Drawn
+from tests.tiny_grids import SMALL_ANALYSES
 
 pytestmark = pytest.mark.grid
 Command = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -21,11 +22,6 @@ evaluate_on: [mimic]
 min_count: 5
 split: {train: 0.6, val: 0.2, test: 0.2}
 phantom: {source: 320, external: 60, size: 64}
-analyses:
-  attention: {images: 2, gallery: 1, sanity: 1}
-  transplants: {images: 20}
-  probes: {per_source: 20}
-  acquisition: {per_source: 20, epochs: 1, folds: 1, explained: 1}
 base:
   {train_on: chexpert, architecture: seresnet_tiny, channels: 1, optimizer: adamw, loss: bce, uncertainty: u_ignore,
    preprocessing: imagenet_64, schedule: {epochs: 1, batch_size: 32, lr: 3.0e-3}}
@@ -40,7 +36,7 @@ sweeps:
 def test_runs_that_learn_different_things_train_score_and_stand_on_one_page(
     tmp_path: Path, command: Command, drawn: Drawn
 ) -> None:
-    (tmp_path / "mixed.yaml").write_text(MIXED)
+    (tmp_path / "mixed.yaml").write_text(MIXED + SMALL_ANALYSES)
     drawn(tmp_path / "mixed.yaml", tmp_path)
     assert "4 of 4 runs done (4 now)" in command("run", "--grid", "mixed.yaml", "--quiet", cwd=tmp_path).stdout
     report = tmp_path / "runs" / "report" / "mixed"

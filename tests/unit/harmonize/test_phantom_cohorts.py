@@ -18,7 +18,6 @@ from harmonize.images.pixels import read_gray
 from harmonize.labels.findings import ABSENT, FINDINGS, NOT_MENTIONED, PRESENT, UNCERTAIN
 from harmonize.phantom import PhantomSettings, cohorts, twin, write_cohorts
 from harmonize.phantom.folder import PARTIAL, SETTINGS_FILE
-from harmonize.phantom.radiograph import MIN_CANVAS
 from harmonize.phantom.records import Records
 from harmonize.phantom.sites import DRAWN, SITES
 from harmonize.phantom.writers import write_dicom
@@ -198,7 +197,7 @@ def test_few_images_are_drawn_by_few_processes(tmp_path: Path, monkeypatch: pyte
 
     monkeypatch.setattr(cohorts, "_run", noted)
     write_cohorts(tmp_path / "one", TINY, workers=8)
-    monkeypatch.setattr(cohorts, "PIXELS_PER_WORKER", 5 * MIN_CANVAS**2)  # five images of 64 px, which are drawn larger
+    monkeypatch.setattr(cohorts, "PIXELS_PER_WORKER", 5 * TINY.canvas**2)
     write_cohorts(tmp_path / "four", TINY, workers=8)
     write_cohorts(tmp_path / "two", TINY, workers=2)
     assert used == [0, 4, 2]
