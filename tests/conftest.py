@@ -52,14 +52,15 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_finish() -> None:
-    """Let garbage be collected again, but not among what is imported."""
+    """Let garbage be collected again, but rarely, and not among what is imported: what tests share makes each collection slow."""
     gc.freeze()
+    gc.set_threshold(20_000)
     gc.enable()
     _imported.append(len(sys.modules))
 
 
 def pytest_runtest_setup() -> None:
-    """Leave libraries that tests have imported out of each later collection: it would take .2 CPU s, and statsmodels asks for one a call."""
+    """Leave libraries that tests have imported out of each later collection."""
     if len(sys.modules) > _imported[-1] + 100:
         gc.collect()
         gc.freeze()

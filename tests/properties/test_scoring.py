@@ -16,7 +16,6 @@ from sklearn.metrics import (
     recall_score,
     roc_auc_score,
 )
-from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.proportion import proportion_confint
 
 from bench.scoring import calibration_metrics as calibration
@@ -25,6 +24,7 @@ from bench.scoring.across_runs.paired_tests import benjamini_hochberg, holm
 from bench.scoring.bootstrap.intervals import LEVEL, wilson
 from bench.scoring.calibrators import fit_platt
 from bench.scoring.thresholds import f1_max, sens_90, youden
+from tests.adjusted import adjusted
 
 score = st.one_of(st.integers(-3, 3).map(float), st.floats(-50, 50, width=32))
 labelled = st.lists(st.tuples(st.booleans(), score), min_size=1, max_size=40)
@@ -131,8 +131,8 @@ def test_adjusted_p_values_equal_scipy_and_keep_the_order(values: list[float]) -
 @given(st.lists(st.one_of(st.floats(0, 1), st.sampled_from([0.0, 0.01, 0.05, 1.0])), min_size=1, max_size=20))
 def test_adjusted_p_values_equal_statsmodels(values: list[float]) -> None:
     p = np.array(values)
-    np.testing.assert_allclose(holm(p), multipletests(p, method="holm")[1], rtol=0, atol=1e-12)
-    np.testing.assert_allclose(benjamini_hochberg(p), multipletests(p, method="fdr_bh")[1], rtol=0, atol=1e-12)
+    np.testing.assert_allclose(holm(p), adjusted(p, "holm"), rtol=0, atol=1e-12)
+    np.testing.assert_allclose(benjamini_hochberg(p), adjusted(p, "fdr_bh"), rtol=0, atol=1e-12)
     missing = np.insert(p, len(p) // 2, np.nan)  # not counted
     np.testing.assert_allclose(np.delete(holm(missing), len(p) // 2), holm(p), rtol=0, atol=0)
 

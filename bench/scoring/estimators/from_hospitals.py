@@ -3,7 +3,7 @@
 Each function gets `Known`, the values of one quantity at the internal hospital and at the labeled hospitals, and
 `here`, the estimates of the estimators in `from_logits` at the hospital without labels: name -> [R, K]. Each returns
 estimates [R, K], NaN where there is nothing to learn from.
-Shapes: R runs, K findings, H labeled hospitals.
+Shapes: R runs, K findings, H labeled hospitals, C estimators, P penalties.
 """
 
 from collections.abc import Mapping, Sequence
@@ -90,7 +90,7 @@ def combination(known: Known, here: Mapping[str, Array]) -> Array:
     if len(known.truth) < _LEAST_HOSPITALS or not names:
         return base
     penalty = _best_penalty(known, names)
-    return base if penalty is None else _corrected(known, here, names, [penalty])[0]
+    return base if penalty is None else np.asarray(_corrected(known, here, names, [penalty])[0])
 
 
 def _is_complete(known: Known, name: str) -> bool:
@@ -101,39 +101,38 @@ def _is_complete(known: Known, name: str) -> bool:
 
 def _best_penalty(known: Known, names: list[str]) -> float | None:
     """Return the penalty with the smallest error at hospitals that are left out; None if `mean_gap` has a smaller error."""
-    errors: list[list[float]] = []
+    errors = []
     for hospital in range(len(known.truth)):
         others, truth, here = known.without(hospital), known.truth[hospital], known.at(hospital)
-        estimates = [mean_gap(others, here), *_corrected(others, here, names, PENALTIES)]
-        labeled = np.isfinite(truth) & np.isfinite(estimates[0])
+        base = mean_gap(others, here)
+        labeled = np.isfinite(truth) & np.isfinite(base)
         if labeled.any():
-            errors.append([float(np.abs(estimate - truth)[labeled].mean()) for estimate in estimates])
+            estimates_PRK = np.concatenate([base[None], _corrected(others, here, names, PENALTIES)])
+            errors.append(np.abs(estimates_PRK - truth)[:, labeled].mean(1))
     if not errors:
         return None
     return (None, *PENALTIES)[int(np.mean(errors, axis=0).argmin())]
 
 
-def _corrected(known: Known, here: Mapping[str, Array], names: list[str], penalties: Sequence[float]) -> list[Array]:
-    """Return, for each penalty, `mean_gap` plus the correction that a ridge regression with this penalty predicts."""
+def _corrected(known: Known, here: Mapping[str, Array], names: list[str], penalties: Sequence[float]) -> Array:
+    """Return, for each penalty, `mean_gap` plus the correction that a ridge regression with this penalty predicts [P, R, K]."""
     labeled = np.isfinite(known.truth)
     x_HRKC = np.stack([np.where(labeled, known.estimates[name], np.nan) for name in names], -1)
     center_RKC = finite_mean(x_HRKC)
     dx, dy = x_HRKC - center_RKC, known.truth - finite_mean(known.truth)
     rows = np.isfinite(dx).all(-1) & np.isfinite(dy)
     base = mean_gap(known, here)
+    uncorrected = np.broadcast_to(base, (len(penalties), *base.shape))
     if rows.sum() <= len(names):
-        return [base] * len(penalties)
+        return uncorrected
     x, y = dx[rows], dy[rows]
     scale = np.sqrt((x * x).mean(0))
     used = scale > 1e-12
     if not used.any():
-        return [base] * len(penalties)
+        return uncorrected
     x = x[:, used] / scale[used]
-    new = np.stack([here[name] for name in names], -1)[..., used] - center_RKC[..., used]
-    products, with_y, diagonal = x.T @ x, x.T @ y, len(x) * np.eye(x.shape[1])
-    estimates = []
-    for penalty in penalties:
-        slope = np.linalg.solve(products + penalty * diagonal, with_y) / scale[used]
-        correction = new @ slope
-        estimates.append(np.asarray(np.where(np.isfinite(correction), base + correction, base).clip(0, 1)))
-    return estimates
+    new_RKC = np.stack([here[name] for name in names], -1)[..., used] - center_RKC[..., used]
+    ridges_PCC = np.multiply.outer(penalties, len(x) * np.eye(x.shape[1]))
+    slopes_PC = np.linalg.solve(x.T @ x + ridges_PCC, (x.T @ y)[:, None])[..., 0] / scale[used]
+    correction = np.einsum("rkc,pc->prk", new_RKC, slopes_PC)
+    return np.asarray(np.where(np.isfinite(correction), base + correction, base).clip(0, 1))

@@ -15,7 +15,7 @@ from harmonize.labels.findings import FINDINGS, PRESENT, UNCERTAIN
 from harmonize.phantom import PhantomSettings, write_cohorts
 
 torch = pytest.importorskip("torch")
-EPOCHS, BATCH, WIDTH = 10, 24, 8
+EPOCHS, BATCH, WIDTH = 6, 24, 8
 
 
 def _network() -> "torch.nn.Module":
