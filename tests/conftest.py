@@ -28,7 +28,7 @@ Drawn = Callable[[str | Path, Path], Path]
 # an example may compile a function, or run while other processes use all cores
 settings.register_profile("unhurried", settings(), deadline=None)
 settings.load_profile("unhurried")
-_MEMORY_OF_FILES = 8 * 2**30  # free bytes of memory that tests need to keep their files there
+_MEMORY_OF_FILES = 12 * 2**30  # bytes: the files of all tests take 6 GB, and the processes need some, too
 _imported: list[
     int
 ] = []  # numbers of modules that were imported when their objects were last left out of garbage collection
