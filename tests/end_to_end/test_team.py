@@ -11,7 +11,7 @@ import pandas as pd
 import psutil
 import pytest
 import torch
-from disturbed import WITH_IMAGES, wait_for, with_parts
+from disturbed import wait_for
 from safetensors.torch import load_file
 from torch import nn
 
@@ -20,7 +20,9 @@ from bench.store.store import Store
 from bench.training.data_parallel import SINGLE_PROCESS, DataParallelGroup, SharedBatchNorm
 from bench.training.errors import TrainingError
 from harmonize.errors import SetupError
+from tests.conftest import Drawn
 from tests.forked import Begun
+from tests.tiny_grids import TWO, tiny_with
 
 Command = Callable[..., "subprocess.CompletedProcess[str]"]
 TINY = Path(__file__).parents[2] / "grids" / "tiny.yaml"
@@ -52,16 +54,18 @@ def write_grid(folder: Path) -> None:
     text = text.replace(
         "- {seed: [0, 1]}", "- {optimizer: sgd, schedule.ema: 0.9, schedule.clip: 1.0}\n  - {optimizer: sam_over_sgd}"
     )
+    text = text.replace("evaluate_on: [mimic, nih, padchest, vindr, brax]\n", TWO)
     (folder / "team.yaml").write_text(text.replace("name: tiny", "name: team").replace("seresnet_tiny", "seresnet_dry"))
     (folder / "dry.yaml").write_text(REGISTRY)
 
 
 @pytest.fixture
-def folders(finished: Path, tmp_path: Path) -> tuple[Path, Path]:
-    """Two folders with the cohorts and images of the finished grid, and the grid of this file."""
+def folders(drawn: Drawn, tmp_path: Path) -> tuple[Path, Path]:
+    """Two folders with the cohorts and the grid of this file."""
     made = (tmp_path / "one", tmp_path / "two")
     for folder in made:
-        write_grid(with_parts(finished, folder, WITH_IMAGES))
+        folder.mkdir()
+        write_grid(drawn(tiny_with(folder, "drawn", "{seed: [0]}"), folder))
     return made
 
 
