@@ -65,14 +65,13 @@ def _keep_temporary_files_in_memory(config: pytest.Config) -> None:
     if config.option.basetemp or "TMPDIR" in os.environ or not os.access(memory, os.W_OK):
         return
     for left in memory.glob("unseen-tests-*"):
-        if not psutil.pid_exists(int(left.name.rpartition("-")[2])):
+        if not psutil.pid_exists(int(left.name.split("-")[2])):
             shutil.rmtree(left, ignore_errors=True)
     if min(shutil.disk_usage(memory).free, psutil.virtual_memory().available) < _MEMORY_OF_FILES:
         return
-    folder = memory / f"unseen-tests-{os.getpid()}"
-    folder.mkdir(mode=0o700)
-    os.environ["TMPDIR"] = tempfile.tempdir = str(folder)
-    config.option.basetemp = folder / "pytest"
+    folder = tempfile.mkdtemp(prefix=f"unseen-tests-{os.getpid()}-", dir=memory)
+    os.environ["TMPDIR"] = tempfile.tempdir = folder
+    config.option.basetemp = Path(folder) / "pytest"
     # after multiprocessing has removed its own folders
     Finalize(None, shutil.rmtree, (folder,), {"ignore_errors": True}, exitpriority=-1000)
 

@@ -5,7 +5,7 @@ import io
 import json
 import shutil
 import tempfile
-import xml.etree.ElementTree as ET  # nosec B405  (it writes the feed and reads nothing)
+import xml.etree.ElementTree as ET  # it writes the feed and reads nothing  # nosec B405
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path

@@ -156,10 +156,10 @@ def _transformers(folder: Path) -> TextModel:
     _require_safetensors(folder, ("model.safetensors", "model.safetensors.index.json"))
     local: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
     try:
-        model, info = AutoModel.from_pretrained(  # nosec B615  (a local folder)
+        model, info = AutoModel.from_pretrained(  # a local folder  # nosec B615
             folder, use_safetensors=True, output_loading_info=True, dtype=torch.float32, **local
         )
-        tokenizer = AutoTokenizer.from_pretrained(folder, **local)  # nosec B615  (a local folder)
+        tokenizer = AutoTokenizer.from_pretrained(folder, **local)  # a local folder  # nosec B615
     except (OSError, ValueError, RuntimeError, KeyError) as error:
         fix = "give the complete folder of a CLIP or SigLIP model, with its tokenizer"
         raise SetupError(f"cannot load the model: {_short(error)}", str(folder), fix) from error

@@ -5,7 +5,7 @@ ends, because rank 0 holds the other end of the child's standard input.
 """
 
 import os
-import pickle  # nosec B403  (between this process and a child that it starts)
+import pickle  # between this process and a child that it starts  # nosec B403
 import subprocess
 import sys
 import threading
@@ -115,7 +115,7 @@ def _watch(job: Job, children: list["subprocess.Popen[bytes]"], finished: thread
 
 def receive_task() -> WorkerTask:
     """Return the task of this child process; from then on the process ends when rank 0 ends."""
-    task: WorkerTask = pickle.load(sys.stdin.buffer)  # noqa: S301  # nosec B301  (written by the parent process)
+    task: WorkerTask = pickle.load(sys.stdin.buffer)  # noqa: S301  # written by the parent process  # nosec B301
     threading.Thread(target=_end_with_input, daemon=True).start()
     return task
 
