@@ -9,7 +9,8 @@ import pickle  # between this process and a child that it starts  # nosec B403
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -62,7 +63,7 @@ def launched_group(job: Job, trains: bool, device: torch.device) -> Iterator[Dat
             if child.wait():
                 raise DataParallelError(f"a process of the data-parallel group ended with exit code {child.returncode}")
     except RuntimeError as error:  # a collective call raises this error when another process is gone
-        if any(child.poll() for child in children):
+        if _has_died(children):
             raise DataParallelError(
                 f"a process of the data-parallel group died: {str(error).splitlines()[0]}"
             ) from error
@@ -76,6 +77,16 @@ def launched_group(job: Job, trains: bool, device: torch.device) -> Iterator[Dat
                 child.stdin.close()
         if dist.is_initialized():
             _leave_group()
+
+
+def _has_died(children: Sequence["subprocess.Popen[bytes]"]) -> bool:
+    """Return whether a child has died, or does so within a second: its connections close before its exit code is known."""
+    end = time.monotonic() + 1
+    while not any(child.poll() for child in children):
+        if time.monotonic() > end:
+            return False
+        time.sleep(0.02)
+    return True
 
 
 def _leave_group() -> None:

@@ -3,8 +3,11 @@
 import json
 import os
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -17,6 +20,7 @@ from torch import nn
 
 from bench.executors.local import teams
 from bench.store.store import Store
+from bench.training import launch_workers
 from bench.training.data_parallel import SINGLE_PROCESS, DataParallelGroup, SharedBatchNorm
 from bench.training.errors import TrainingError
 from harmonize.errors import SetupError
@@ -122,6 +126,21 @@ def test_a_member_that_dies_is_one_failed_run_that_goes_on_with_the_next_command
     assert "a process of the data-parallel group died" in said or "exit code 3" in said
     done = command(*TEAM, cwd=folder)
     assert "2 of 2 runs done (1 now), 0 failed" in done.stdout
+
+
+def test_a_lost_connection_is_the_death_of_a_process_that_is_known_to_be_dead_a_moment_later(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A process that dies closes its connections before its exit status can be read."""
+    dies = [sys.executable, "-c", "import time; time.sleep(.4); raise SystemExit(3)"]
+    monkeypatch.setattr(launch_workers, "_start", lambda _: subprocess.Popen(dies, stdin=subprocess.PIPE))
+    monkeypatch.setattr(DataParallelGroup, "join", lambda *_: SINGLE_PROCESS)
+    job: Any = SimpleNamespace(others=("cpu",), fail=pytest.fail)
+    with (
+        pytest.raises(launch_workers.DataParallelError, match="died: Connection closed by peer"),
+        launch_workers.launched_group(job, True, torch.device("cpu")),
+    ):
+        raise RuntimeError("Connection closed by peer")
 
 
 def test_a_batch_of_one_pass_cannot_be_shared() -> None:
