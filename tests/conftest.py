@@ -44,8 +44,9 @@ def bench(*arguments: str, cwd: Path, code: int | None = 0, **environment: str) 
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Where no bytecode may be written, let the commands of the tests share a folder of it: each would compile torch anew."""
+    """Choose where the tests write files and bytecode, and pause garbage collection."""
     _keep_temporary_files_in_memory(config)
+    # where no bytecode may be written, the commands of the tests share a folder of it: each would compile torch anew
     if os.environ.pop("PYTHONDONTWRITEBYTECODE", ""):
         folder = tempfile.TemporaryDirectory(prefix="bytecode-")
         os.environ["PYTHONPYCACHEPREFIX"] = sys.pycache_prefix = folder.name

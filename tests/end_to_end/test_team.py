@@ -29,7 +29,6 @@ from tests.forked import Begun
 from tests.tiny_grids import TWO, tiny_with
 
 Command = Callable[..., "subprocess.CompletedProcess[str]"]
-TINY = Path(__file__).parents[2] / "grids" / "tiny.yaml"
 
 
 REGISTRY = """schema: 1
@@ -54,12 +53,9 @@ TEAM = (
 def write_grid(folder: Path) -> None:
     """Write a grid of two runs whose batches of 32 are cut into passes of 8. Steps follow the gradient: AdamW's
     are as long where it is nearly 0, so that rounding decides their direction."""
-    text = TINY.read_text().replace("batch_size: 32,", "batch_size: 32, micro_batch: 8,")
-    text = text.replace(
-        "- {seed: [0, 1]}", "- {optimizer: sgd, schedule.ema: 0.9, schedule.clip: 1.0}\n  - {optimizer: sam_over_sgd}"
-    )
-    text = text.replace("evaluate_on: [mimic, nih, padchest, vindr, brax]\n", TWO)
-    (folder / "team.yaml").write_text(text.replace("name: tiny", "name: team").replace("seresnet_tiny", "seresnet_dry"))
+    sweeps = "{optimizer: sgd, schedule.ema: 0.9, schedule.clip: 1.0}\n  - {optimizer: sam_over_sgd}"
+    keys = f"{TWO}base: {{architecture: seresnet_dry, schedule: {{epochs: 2, micro_batch: 8}}}}\n"
+    tiny_with(folder, "team", sweeps, 2, keys)
     (folder / "dry.yaml").write_text(REGISTRY)
 
 
@@ -128,10 +124,10 @@ def test_a_member_that_dies_is_one_failed_run_that_goes_on_with_the_next_command
     assert "2 of 2 runs done (1 now), 0 failed" in done.stdout
 
 
-def test_a_lost_connection_is_the_death_of_a_process_that_is_known_to_be_dead_a_moment_later(
+def test_a_lost_connection_is_named_as_the_death_of_a_process_whose_exit_code_comes_later(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """A process that dies closes its connections before its exit status can be read."""
+    """A process that dies closes its connections before its exit code can be read."""
     dies = [sys.executable, "-c", "import time; time.sleep(.4); raise SystemExit(3)"]
     monkeypatch.setattr(launch_workers, "_start", lambda _: subprocess.Popen(dies, stdin=subprocess.PIPE))
     monkeypatch.setattr(DataParallelGroup, "join", lambda *_: SINGLE_PROCESS)
