@@ -23,19 +23,19 @@ WIDTH, NAME, LANE, ROW = 760.0, 176.0, 2.6, 36.0
 PHONE, PHONE_ROW, PHONE_POINTS = (328.0, 56.0, 110)
 
 
-def described(board: ReportData, model: str) -> dict[str, Any]:
+def described(data: ReportData, model: str) -> dict[str, Any]:
     """Return title, figure and table of one source classifier; {} without results.
 
     `model`: the input of the classifier, "pixels" (properties of the image) or "header" (properties of the file).
     """
-    table = board.tables["descriptors"]
+    table = data.tables["descriptors"]
     model_rows = table[table["model"] == model]
     importance = model_rows[model_rows["kind"] == "importance"]
     overall = importance[importance["source"] == ""].sort_values(["shap", "descriptor"], ascending=[False, True])
     names = [str(name) for name in overall["descriptor"][:SHOWN]]
     if not names:
         return {}
-    order = {hospital.key: position for position, hospital in enumerate(board.all_hospitals)}
+    order = {hospital.key: position for position, hospital in enumerate(data.all_hospitals)}
     keys = sorted({str(s) for s in importance["source"]} - {""}, key=lambda key: (order.get(key, len(order)), key))
     cells = {(str(r["descriptor"]), str(r["source"])): r for r in importance.to_dict("records")}
     largest = float(overall["shap"].max()) or 1.0
@@ -51,7 +51,7 @@ def described(board: ReportData, model: str) -> dict[str, Any]:
         "title": f"Image properties that reveal the hospital: {listing(names)}",
         "figure": swarms(model_rows[model_rows["kind"] == "point"], names)
         + swarms(model_rows[model_rows["kind"] == "point"], names, phone=True),
-        "heads": [board.short(key) for key in keys],
+        "heads": [data.short(key) for key in keys],
         "rows": rows,
         "n": int((model_rows["kind"] == "point").sum() / max(1, model_rows["descriptor"].nunique())),
     }

@@ -59,16 +59,16 @@ def families(runs: Sequence[Run]) -> list[tuple[str, Markup]]:
     ]
 
 
-def internal_against_external(board: ReportData) -> Chart:
+def internal_against_external(data: ReportData) -> Chart:
     """Return a scatter chart of recipes: internal AUROC on the x axis, external AUROC on the y axis, on shared findings.
 
     On the diagonal line, both AUROCs are equal.
     """
-    runs = [r for r in board.ranked if r.internal_common.has_value and r.external_common.has_value]
+    runs = [r for r in data.ranked if r.internal_common.has_value and r.external_common.has_value]
     internal, external = [r.internal_common for r in runs], [r.external_common for r in runs]
     xs, ys = [e.value for e in internal], [e.value for e in external]
     low, high = min(xs + ys) - 0.1, max(xs + ys) + 0.1
-    data = [
+    traces = [
         {
             "type": "scatter",
             "mode": "lines",
@@ -77,7 +77,7 @@ def internal_against_external(board: ReportData) -> Chart:
             "hoverinfo": "skip",
             "line": {"color": "var(--rule2)", "width": 1.2, "dash": "dash"},
         },
-        *_fitted(board, min(xs), max(xs)),
+        *_fitted(data, min(xs), max(xs)),
         *points(
             runs,
             xs,
@@ -108,15 +108,22 @@ def internal_against_external(board: ReportData) -> Chart:
         "yaxis": axis("", *y_range),
         "annotations": [line, *labels(runs, xs, ys)],
     }
-    return {"id": "c-internal", "data": data, "layout": layout, "height": 340, "narrow": 320, "top": "↑ external AUROC"}
+    return {
+        "id": "c-internal",
+        "data": traces,
+        "layout": layout,
+        "height": 340,
+        "narrow": 320,
+        "top": "↑ external AUROC",
+    }
 
 
-def _fitted(board: ReportData, low: float, high: float) -> list[Chart]:
+def _fitted(data: ReportData, low: float, high: float) -> list[Chart]:
     """Return the trace of the line that predicts external from internal AUROC; [] if no line was fitted.
 
     The line is straight on the logit scale. `low` and `high`: the internal AUROC at the two ends of the line.
     """
-    table = board.tables["robustness"]
+    table = data.tables["robustness"]
     line = table[table["dataset"] == "external"]
     if not len(line) or not 0 < low < high < 1:
         return []
@@ -135,21 +142,21 @@ def _fitted(board: ReportData, low: float, high: float) -> list[Chart]:
     ]
 
 
-def cost(board: ReportData, front: set[str]) -> Chart:
+def cost(data: ReportData, front: set[str]) -> Chart:
     """Return a scatter chart of the ranked recipes: GMACs per image on a logarithmic x axis, external AUROC on the y axis.
 
     A line shows the Pareto front; recipes that are not on the front have hollow marks. `front`: ids of the recipes on the
     front. The key `axes` has the values of every axis that a reader can choose; the script computes the Pareto front for
     the chosen axes.
     """
-    runs = [r for r in board.ranked if r.quantity("macs") > 0]
-    axes = _axes(board, runs)
+    runs = [r for r in data.ranked if r.quantity("macs") > 0]
+    axes = _axes(data, runs)
     (across, *_), (upward, *_) = axes["x"], axes["y"]
     xs, ys = across["values"], upward["values"]
     stairs = sorted((x, y) for r, x, y in zip(runs, xs, ys, strict=True) if r.id in front)
     y_low, _ = upward["axis"]["range"]
     edge = 10.0 ** across["axis"]["range"][1]
-    data = [
+    traces = [
         {
             "type": "scatter",
             "mode": "lines",
@@ -173,10 +180,10 @@ def cost(board: ReportData, front: set[str]) -> Chart:
     notes = labels(labeled_runs, [logs[r.id] for r in labeled_runs], [r.external.value for r in labeled_runs])
     layout = {"xaxis": across["axis"], "yaxis": upward["axis"], "annotations": notes}
     top = "↑ external AUROC"
-    return {"id": "c-cost", "data": data, "layout": layout, "height": 290, "narrow": 320, "top": top, "axes": axes}
+    return {"id": "c-cost", "data": traces, "layout": layout, "height": 290, "narrow": 320, "top": top, "axes": axes}
 
 
-def _axes(board: ReportData, runs: Sequence[Run]) -> Chart:
+def _axes(data: ReportData, runs: Sequence[Run]) -> Chart:
     """Return the axes that a reader can choose. Keys: runs (HTML ids of `runs`), x and y (lists of axes, default first).
 
     x: costs, on a log scale. y: scores, with the bounds of their intervals. An axis is a dict with a key, a name, the
@@ -196,7 +203,7 @@ def _axes(board: ReportData, runs: Sequence[Run]) -> Chart:
             {"key": key, "name": name, "unit": unit, "sign": sign, "values": numbers, "axis": _log_axis(title, known)}
         )
     accuracies = [("external", "External AUROC", 1, [r.external for r in runs])]
-    accuracies += [(h.key, f"AUROC, {h.short}", 1, [r.hospitals[h.key] for r in runs]) for h in board.hospitals]
+    accuracies += [(h.key, f"AUROC, {h.short}", 1, [r.hospitals[h.key] for r in runs]) for h in data.hospitals]
     accuracies += [
         ("internal", "Internal AUROC", 1, [r.internal for r in runs]),
         ("gap", "Gap", -1, [r.gap for r in runs]),
@@ -237,9 +244,9 @@ def _log_axis(title: str, values: list[float]) -> Chart:
     }
 
 
-def probe_against_gap(board: ReportData) -> Chart:
+def probe_against_gap(data: ReportData) -> Chart:
     """Return a scatter chart: balanced accuracy of the source classifier on the x axis, gap in AUROC on the y axis."""
-    runs = [r for r in board.ranked if r.probe.has_value and r.gap.has_value]
+    runs = [r for r in data.ranked if r.probe.has_value and r.gap.has_value]
     return _score_against_gap(
         runs, [r.probe for r in runs], "probe", "balanced accuracy of the source classifier →", 300
     )
@@ -261,9 +268,9 @@ def _score_against_gap(runs: Sequence[Run], scores: list[Estimate], name: str, t
         "yaxis": axis("", *y_range) | {"zeroline": True, "zerolinecolor": "var(--ink2)"},
         "annotations": labels(runs, xs, ys),
     }
-    data = points(runs, xs, ys, scores, gaps, lambda r: words[r.id])
+    traces = points(runs, xs, ys, scores, gaps, lambda r: words[r.id])
     top = "↑ generalization gap, AUROC"
-    return {"id": f"c-{name}", "data": data, "layout": layout, "height": height, "narrow": 300, "top": top}
+    return {"id": f"c-{name}", "data": traces, "layout": layout, "height": height, "narrow": 300, "top": top}
 
 
 def learning(
@@ -274,7 +281,7 @@ def learning(
     The line of the first run is dark. `by_run` has the history of each run by run id, `element` is the HTML id of the
     chart, and `top` is the text above the chart. `share`: whether the values are shares from 0 to 1.
     """
-    data: list[Chart] = []
+    traces: list[Chart] = []
     values: list[float] = []
     longest = 1
     for k, run in enumerate(runs):
@@ -287,7 +294,7 @@ def learning(
         longest = max(longest, *(x for x, _ in finite))
         color = "var(--ink)" if k == 0 else "var(--external)"
         best = run.facts.get("best_epoch")
-        data.append(
+        traces.append(
             {
                 "type": "scatter",
                 "mode": "lines+markers" if len(finite) == 1 else "lines",
@@ -301,7 +308,7 @@ def learning(
         )
         spot = [(x, y) for x, y in finite if x == best]
         if spot:
-            data.append(
+            traces.append(
                 {
                     "type": "scatter",
                     "mode": "markers",
@@ -319,7 +326,7 @@ def learning(
         "ticktext": [str(int(t)) for t in grid if t == int(t)],
     }
     layout = {"xaxis": x_axis, "yaxis": axis("", low - pad, high + pad, leading=not share)}
-    return {"id": element, "data": data, "layout": layout, "height": 280, "narrow": 240, "top": top}
+    return {"id": element, "data": traces, "layout": layout, "height": 280, "narrow": 240, "top": top}
 
 
 def points(

@@ -17,21 +17,21 @@ PROBABILITIES = (0.01, 0.1, 0.5, 0.9, 0.99)  # tick numbers of the axis of proba
 Row = tuple[float, float, float, float, float]  # threshold, net benefit, its bounds, net benefit of treating all
 
 
-def decision_panels(board: ReportData, rows: pd.DataFrame) -> list[dict[str, Any]]:
+def decision_panels(data: ReportData, rows: pd.DataFrame) -> list[dict[str, Any]]:
     """Return a dict for the macro and for each finding: its decision curves at the internal and at external hospitals."""
     curves: dict[tuple[str, str], list[Row]] = {}
     columns = ("finding", "dataset", "threshold", "value", "low", "high", "treat_all")
     for finding, dataset, *numbers in rows_of(rows, *columns):
         curves.setdefault((str(finding), str(dataset)), []).append((*map(float, numbers),))  # type: ignore[arg-type]
     panels = []
-    for finding in (MACRO, *board.findings):
+    for finding in (MACRO, *data.findings):
         of_finding = {dataset: sorted(curve) for (name, dataset), curve in curves.items() if name == finding}
         if not of_finding:
             continue
         title = "Mean over findings" if finding == MACRO else finding
         top = max(row[1] for curve in of_finding.values() for row in curve)
-        internal, external = of_finding.get(board.internal.key, []), of_finding.get(EXTERNAL, [])
-        hospitals = [of_finding[h.key] for h in board.hospitals if h.key in of_finding]
+        internal, external = of_finding.get(data.internal.key, []), of_finding.get(EXTERNAL, [])
+        hospitals = [of_finding[h.key] for h in data.hospitals if h.key in of_finding]
         panels.append(
             {
                 "finding": title,
@@ -75,7 +75,7 @@ def _decision_curve(
     return svg.svg(LEFT + WIDTH + 6, TOP + HEIGHT + 32, body, label)
 
 
-def probability_panels(board: ReportData, rows: pd.DataFrame) -> list[dict[str, Any]]:
+def probability_panels(data: ReportData, rows: pd.DataFrame) -> list[dict[str, Any]]:
     """Return a dict for each finding: distributions of the probability at the internal and at external hospitals."""
     shares: dict[tuple[str, str, str], np.ndarray[Any, np.dtype[np.float64]]] = {}
     edges: list[float] = []
@@ -83,10 +83,10 @@ def probability_panels(board: ReportData, rows: pd.DataFrame) -> list[dict[str, 
         edges = [float(bound) for bound in bounds]
         shares[str(finding), str(dataset), str(outcome)] = np.array(heights, np.float64)
     panels = []
-    for finding in board.findings:
+    for finding in data.findings:
         sides: Mapping[str, list[str]] = {
-            "internal": [board.internal.key],
-            "external": [h.key for h in board.hospitals],
+            "internal": [data.internal.key],
+            "external": [h.key for h in data.hospitals],
         }
         means = {
             (side, outcome): np.mean([shares[finding, key, outcome] for key in known], axis=0)

@@ -48,33 +48,33 @@ class Curves:
     repair: Mapping[str, pd.DataFrame]
 
     @classmethod
-    def of(cls, board: ReportData, runs: Iterable[Run]) -> "Curves":
+    def of(cls, data: ReportData, runs: Iterable[Run]) -> "Curves":
         """Select the rows of these runs."""
         ids = {run.id for run in runs}
-        reliability = board.tables["reliability"]
+        reliability = data.tables["reliability"]
         pooled_platt = (reliability["finding"] == POOLED) & (reliability["calibrator"] == "platt")
         pooled = reliability.loc[pooled_platt & reliability["run_id"].isin(ids), ["run_id", "dataset", *OF_BIN]]
         names = ("history", "decision_curves", "probabilities", "triage", "triage_repair")
-        tables = (board.tables["curves"], pooled, *(board.tables[name] for name in names))
+        tables = (data.tables["curves"], pooled, *(data.tables[name] for name in names))
         return cls(*(_by_run(table, ids) for table in tables))
 
 
-def figures(board: ReportData, run: Run, curves: Curves) -> dict[str, Any]:
+def figures(data: ReportData, run: Run, curves: Curves) -> dict[str, Any]:
     """Return {kind: figures of a run}, [] for missing data.
 
     Kinds: ranked (ROC and precision-recall), reliability, decisions (decision curves), probabilities, triage, learning.
     """
     points, history = curves.points.get(run.id), curves.history.get(run.id)
-    triage = curves.triage.get(run.id, board.tables["triage"][:0])
-    repair = curves.repair.get(run.id, board.tables["triage_repair"][:0])
+    triage = curves.triage.get(run.id, data.tables["triage"][:0])
+    repair = curves.repair.get(run.id, data.tables["triage_repair"][:0])
     return {
-        "ranked": [] if points is None else _ranked(board, run, points),
-        "reliability": [] if run.id not in curves.reliability else _reliability(board, curves.reliability[run.id]),
-        "decisions": decision_panels(board, curves.decisions[run.id]) if run.id in curves.decisions else [],
-        "probabilities": probability_panels(board, curves.probabilities[run.id])
+        "ranked": [] if points is None else _ranked(data, run, points),
+        "reliability": [] if run.id not in curves.reliability else _reliability(data, curves.reliability[run.id]),
+        "decisions": decision_panels(data, curves.decisions[run.id]) if run.id in curves.decisions else [],
+        "probabilities": probability_panels(data, curves.probabilities[run.id])
         if run.id in curves.probabilities
         else [],
-        "triage": triage_panels(board, run.id, triage, repair),
+        "triage": triage_panels(data, run.id, triage, repair),
         "learning": [] if history is None else _learning(run, history.sort_values("epoch")),
     }
 
@@ -83,7 +83,7 @@ def _by_run(table: pd.DataFrame, ids: set[str]) -> dict[str, pd.DataFrame]:
     return {str(run): rows for run, rows in table[table["run_id"].isin(ids)].groupby("run_id", sort=False)}
 
 
-def _ranked(board: ReportData, run: Run, points: pd.DataFrame) -> list[dict[str, Any]]:
+def _ranked(data: ReportData, run: Run, points: pd.DataFrame) -> list[dict[str, Any]]:
     """Return dicts with a ROC panel (`roc`) and a precision-recall panel (`pr`): for the macro, then for each finding."""
     paths: dict[tuple[str, str], dict[str, Path]] = {}
     columns = (points[c] for c in ("finding", "kind", "dataset", "x", "y"))
@@ -91,13 +91,13 @@ def _ranked(board: ReportData, run: Run, points: pd.DataFrame) -> list[dict[str,
         path = [(float(x), float(y)) for x, y in zip(xs, ys, strict=True) if is_number(float(y))]
         paths.setdefault((str(finding), str(kind)), {})[str(dataset)] = path
     panels = []
-    for finding in (MACRO, *board.findings):
+    for finding in (MACRO, *data.findings):
         if (finding, "roc") not in paths:
             continue
         title = "Mean over findings" if finding == MACRO else finding
         internal, gap = (
-            board.cells.get((run.id, board.internal.key, finding), MISSING),
-            board.gaps.get((run.id, EXTERNAL, finding), MISSING),
+            data.cells.get((run.id, data.internal.key, finding), MISSING),
+            data.gaps.get((run.id, EXTERNAL, finding), MISSING),
         )
         numbers = [f"internal {internal.text}"] * internal.has_value + [f"external {places(gap.external)}"] * is_number(
             gap.external
@@ -106,35 +106,35 @@ def _ranked(board: ReportData, run: Run, points: pd.DataFrame) -> list[dict[str,
             {
                 "finding": title,
                 "numbers": ", ".join(numbers),
-                "roc": _roc(board, paths[finding, "roc"], f"ROC curves, {title}: AUROC {', '.join(numbers)}"),
-                "pr": _pr(board, paths.get((finding, "pr"), {}), f"Precision-recall curves, {title}"),
+                "roc": _roc(data, paths[finding, "roc"], f"ROC curves, {title}: AUROC {', '.join(numbers)}"),
+                "pr": _pr(data, paths.get((finding, "pr"), {}), f"Precision-recall curves, {title}"),
             }
         )
     return panels
 
 
-def _roc(board: ReportData, paths: Mapping[str, Path], label: str) -> Markup:
+def _roc(data: ReportData, paths: Mapping[str, Path], label: str) -> Markup:
     ends = {key: [(0.0, 0.0), *path] for key, path in paths.items()}
-    return _square(board, ends, label, diagonal=True, words=("1 − specificity →", "↑ sensitivity"))
+    return _square(data, ends, label, diagonal=True, words=("1 − specificity →", "↑ sensitivity"))
 
 
-def _pr(board: ReportData, paths: Mapping[str, Path], label: str) -> Markup:
-    return _square(board, paths, label, diagonal=False, words=("sensitivity →", "↑ precision"))
+def _pr(data: ReportData, paths: Mapping[str, Path], label: str) -> Markup:
+    return _square(data, paths, label, diagonal=False, words=("sensitivity →", "↑ precision"))
 
 
-def _reliability(board: ReportData, rows: pd.DataFrame) -> list[dict[str, Any]]:
+def _reliability(data: ReportData, rows: pd.DataFrame) -> list[dict[str, Any]]:
     """Return a dict with the reliability panel (`figure`) of each hospital that has a curve."""
     panels = []
     spots_at: dict[str, list[tuple[float, ...]]] = {}
     for dataset, _, p, o, low, high, num in sorted(rows_of(rows, "dataset", *OF_BIN), key=itemgetter(1)):
         if num > 0 and is_number(p) and is_number(o):
             spots_at.setdefault(dataset, []).append((p, o, low, high))
-    for hospital in board.all_hospitals:
+    for hospital in data.all_hospitals:
         spots = spots_at.get(hospital.key, [])
         if not spots:
             continue
         x, y = UNIT
-        internal = hospital.key == board.internal.key
+        internal = hospital.key == data.internal.key
         marks = "".join(
             (
                 svg.line(x(p), y(low), x(p), y(high), "ri-internal" if internal else "ri-external")
@@ -147,14 +147,14 @@ def _reliability(board: ReportData, rows: pd.DataFrame) -> list[dict[str, Any]]:
         path = {hospital.key: [(p, o) for p, o, _, _ in spots]}
         label = f"Reliability at {hospital.title}, after internal Platt scaling"
         figure = _square(
-            board, path, label, diagonal=True, words=("predicted probability →", "↑ observed share"), marks=marks
+            data, path, label, diagonal=True, words=("predicted probability →", "↑ observed share"), marks=marks
         )
         panels.append({"hospital": hospital, "internal": internal, "figure": figure})
     return panels
 
 
 def _square(
-    board: ReportData, paths: Mapping[str, Path], label: str, diagonal: bool, words: tuple[str, str], marks: str = ""
+    data: ReportData, paths: Mapping[str, Path], label: str, diagonal: bool, words: tuple[str, str], marks: str = ""
 ) -> Markup:
     """Draw one curve per hospital in a square whose axes go from 0 to 1.
 
@@ -169,10 +169,10 @@ def _square(
         for t, word in ((0.0, "0"), (0.5, ".5"), (1.0, "1"))
     )
     body += svg.line(x(0), y(0), x(1), y(1), "diag") if diagonal else ""
-    for key in (*(h.key for h in board.hospitals), board.internal.key):
+    for key in (*(h.key for h in data.hospitals), data.internal.key):
         if len(paths.get(key, ())) > 1:
             body += svg.polyline(
-                [(x(px), y(py)) for px, py in paths[key]], "cv-internal" if key == board.internal.key else "cv-external"
+                [(x(px), y(py)) for px, py in paths[key]], "cv-internal" if key == data.internal.key else "cv-external"
             )
     body += svg.text(LEFT + SIDE, TOP + SIDE + 28, words[0], "tk fine", "end")
     body += svg.text(0, 10, words[1], "tk fine")

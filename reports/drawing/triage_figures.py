@@ -16,13 +16,13 @@ NAME, WIDTH, ROW, TOP = 150.0, 190.0, 20.0, 8.0  # px: width of the names and of
 LEFT, SIDE, HEIGHT = 30.0, 210.0, 110.0  # px: left margin, width and height of the curves
 
 
-def triage_panels(board: ReportData, run_id: str, rows: pd.DataFrame, repair: pd.DataFrame) -> list[dict[str, Any]]:
+def triage_panels(data: ReportData, run_id: str, rows: pd.DataFrame, repair: pd.DataFrame) -> list[dict[str, Any]]:
     """Return a dict for each figure of a run: the macro miss rate by hospital, and the curves of local labels.
 
     rows, repair: the rows of the run in the tables `triage` and `triage_repair`.
     """
     rates, _ = lookup(rows)
-    hospitals = [(h.short, rates.get(("miss_rate", (run_id, h.key, MACRO)))) for h in board.all_hospitals]
+    hospitals = [(h.short, rates.get(("miss_rate", (run_id, h.key, MACRO)))) for h in data.all_hospitals]
     hospitals.append(("External, mean", rates.get(("miss_rate", (run_id, EXTERNAL, MACRO)))))
     known = [(name, rate) for name, rate in hospitals if rate is not None]
     panels = []

@@ -19,38 +19,38 @@ WIDTH, HEIGHT = 260.0, 22.0
 TOO_FEW = "too few pairs"
 
 
-def algorithms(board: ReportData) -> Section:
+def algorithms(data: ReportData) -> Section:
     """Write the section: a figure with the differences of each algorithm per hospital; empty if the grid has only ERM."""
-    table = board.tables["algorithms"]
+    table = data.tables["algorithms"]
     means = table[table["setting"] == ""]
     if not len(means):
         return Section("algorithms", "", Markup(""))
     scale, grid = svg.difference_axis([_difference(row) for row in means.to_dict("records")], WIDTH)
-    rows = [_row(board, row) for row in means.to_dict("records")]
+    rows = [_row(data, row) for row in means.to_dict("records")]
     for row in rows:
         row["figure"] = svg.difference_mark(row["difference"], scale, grid, HEIGHT)
     context: dict[str, Any] = {
-        "board": board,
-        "sentences": _sentences(board, means[means["num_run_pairs"] >= LEAST_PAIRS]),
+        "data": data,
+        "sentences": _sentences(data, means[means["num_run_pairs"] >= LEAST_PAIRS]),
         "axis": svg.tick_axis(scale, grid),
         "parts": [(name, [row for row in rows if row["algorithm"] == name]) for name in means["algorithm"].unique()],
         "rows": rows,
-        "budgets": board.tables["budgets"].to_dict("records"),
+        "budgets": data.tables["budgets"].to_dict("records"),
         "settings": [
-            (setting, [_row(board, row) for row in of.to_dict("records")])
+            (setting, [_row(data, row) for row in of.to_dict("records")])
             for setting, of in table[table["setting"] != ""].groupby("setting", sort=False)
         ],
     }
     return Section("algorithms", "Algorithms", write("algorithms.html.j2", **context))
 
 
-def _sentences(board: ReportData, rows: pd.DataFrame) -> list[str]:
+def _sentences(data: ReportData, rows: pd.DataFrame) -> list[str]:
     """Return what the rows with enough pairs of runs show: outside, inside, and how large unclear differences may be."""
     external = _changes(rows[rows["dataset"] == EXTERNAL])
-    internal = _changes(rows[(rows["dataset"] == board.internal.key) & (rows["split"] == "test")])
+    internal = _changes(rows[(rows["dataset"] == data.internal.key) & (rows["split"] == "test")])
     if not external:
         return [sentences.too_few_pairs(LEAST_PAIRS)]
-    inside = f"at the training hospital{'s' if board.pool else ''}"
+    inside = f"at the training hospital{'s' if data.pool else ''}"
     texts = [sentences.change(external, "at external hospitals"), sentences.resolution(external)]
     return [*filter(None, texts), *([sentences.change(internal, inside)] if internal else [])]
 
@@ -66,12 +66,12 @@ def _difference(row: Mapping[Any, Any]) -> Estimate:
     return Estimate(value, low, high).simultaneous(*bounds)
 
 
-def _row(board: ReportData, row: Mapping[Any, Any]) -> dict[str, Any]:
+def _row(data: ReportData, row: Mapping[Any, Any]) -> dict[str, Any]:
     difference = _difference(row)
     enough = int(row["num_run_pairs"]) >= LEAST_PAIRS
     return {
         "algorithm": str(row["algorithm"]),
-        "hospital": _hospital(board, str(row["dataset"]), str(row["split"])),
+        "hospital": _hospital(data, str(row["dataset"]), str(row["split"])),
         "is_mean": row["dataset"] == EXTERNAL,
         "difference": difference,
         "verdict": verdict(difference, HIGHER, LOWER) if enough else TOO_FEW,
@@ -82,13 +82,13 @@ def _row(board: ReportData, row: Mapping[Any, Any]) -> dict[str, Any]:
     }
 
 
-def _hospital(board: ReportData, dataset: str, split: str) -> str:
+def _hospital(data: ReportData, dataset: str, split: str) -> str:
     """Return the name of a row: the mean over external hospitals, an external hospital, or a training hospital."""
     if dataset == EXTERNAL:
         return "External hospitals, mean"
-    if dataset != board.internal.key:
-        return board.short(dataset)
-    hospital = next((h for h in board.pool if split == f"{TEST_OF}{h.key}"), None if board.pool else board.internal)
+    if dataset != data.internal.key:
+        return data.short(dataset)
+    hospital = next((h for h in data.pool if split == f"{TEST_OF}{h.key}"), None if data.pool else data.internal)
     return f"{hospital.short} (training)" if hospital else "Training hospitals, mean"
 
 

@@ -23,61 +23,61 @@ METHODS = {"gradcam": "Grad-CAM", "gradcam++": "Grad-CAM++", "hirescam": "HiResC
 COLUMNS = (OWN, "token", "markers", "border", "outside lungs")  # regions in the figure; the table shows all regions
 
 
-def attention(board: ReportData) -> Section:
+def attention(data: ReportData) -> Section:
     """Write the section on heat maps.
 
     If the analysis failed or is not done, the section states why. If it was not requested, the section is empty.
     """
-    table = heatmaps.rows_of_runs(board.tables["attention"], [r.id for r in board.scored])
-    gallery = board.tables["gallery"]
+    table = heatmaps.rows_of_runs(data.tables["attention"], [r.id for r in data.scored])
+    gallery = data.tables["gallery"]
     if table.empty and gallery.empty:
-        return section_without_results(board, "attention", "Heat maps", "Heat maps", "attention")
+        return section_without_results(data, "attention", "Heat maps", "Heat maps", "attention")
     rows_with_value = table.dropna(subset=["value"])
     enrichment = rows_with_value[rows_with_value["metric"] == "enrichment"]
     columns = [c for c in COLUMNS if c in set(heatmaps.regions_in(enrichment))]
-    finding, _ = heatmaps.tagged(table, board.internal.key)
-    pictures = pictures_of(board, gallery)
+    finding, _ = heatmaps.tagged(table, data.internal.key)
+    pictures = pictures_of(data, gallery)
     context = {
-        "board": board,
+        "data": data,
         "title": heatmaps.title(table),
         "answer": heatmaps.answer(table, table["run_id"].nunique()),
-        "tag": heatmaps.tag_sentence(table, board.internal.key),
-        "trust": heatmaps.trust(heatmaps.rows_of_runs(board.tables["cascade"], [r.id for r in board.scored])),
+        "tag": heatmaps.tag_sentence(table, data.internal.key),
+        "trust": heatmaps.trust(heatmaps.rows_of_runs(data.tables["cascade"], [r.id for r in data.scored])),
         "stability": heatmaps.stability_sentence(
-            _of_recipes(board), max((_num_seeds(board, r) for r in board.ranked), default=1)
+            _of_recipes(data), max((_num_seeds(data, r) for r in data.ranked), default=1)
         ),
-        "seeds": _seeds(board),
+        "seeds": _seeds(data),
         "columns": [WORDS[c] for c in columns],
         "axis": heatmaps.axis(),
-        "rows": [_hospital(enrichment, board, h.key, columns, finding) for h in board.all_hospitals],
+        "rows": [_hospital(enrichment, data, h.key, columns, finding) for h in data.all_hospitals],
         "tagged": finding,
-        "findings": _findings(board, table),
-        "runs": _runs(board, enrichment),
+        "findings": _findings(data, table),
+        "runs": _runs(data, enrichment),
         "overlap": _overlap(table),
         "cases": len(gallery),
         "pictures": pictures,
         "choices": _choices(pictures),
-        "why": str(board.meta.get("no_pictures") or ""),
-        "missing": missing_analyses(board, "attention"),
+        "why": str(data.meta.get("no_pictures") or ""),
+        "missing": missing_analyses(data, "attention"),
         "num_runs": table["run_id"].nunique(),
-        "without_maps": sum(r.has_given_vectors for r in board.ranked),
-        "method": METHODS.get(name := _method(board), name),
+        "without_maps": sum(r.has_given_vectors for r in data.ranked),
+        "method": METHODS.get(name := _method(data), name),
     }
     return Section("attention", "Heat maps", write("attention.html.j2", **context))
 
 
-def _num_seeds(board: ReportData, recipe: Run) -> int:
+def _num_seeds(data: ReportData, recipe: Run) -> int:
     """Return how many runs of a recipe differ only in the seed."""
-    return len({m.facts.get("seed") for m in recipe.members}) if board.leaves_one_out else len(recipe.members)
+    return len({m.facts.get("seed") for m in recipe.members}) if data.leaves_one_out else len(recipe.members)
 
 
-def _method(board: ReportData) -> str:
+def _method(data: ReportData) -> str:
     """Return the key of the heat-map method, such as gradcam, from the options of the analysis in `meta`."""
-    options_of_analyses = (a.get("options", {}) for a in board.meta.get("analyses") or () if a["name"] == "attention")
+    options_of_analyses = (a.get("options", {}) for a in data.meta.get("analyses") or () if a["name"] == "attention")
     return next((str(options["method"]) for options in options_of_analyses if "method" in options), "gradcam")
 
 
-def _hospital(table: pd.DataFrame, board: ReportData, key: str, columns: list[str], finding: str) -> dict[str, Any]:
+def _hospital(table: pd.DataFrame, data: ReportData, key: str, columns: list[str], finding: str) -> dict[str, Any]:
     """Return the figure's row of one hospital: for each region, the mean enrichment and a strip with a dot per run.
 
     The region "token" is the tag, a white mark on phantoms. The enrichment on the tag is that of the maps of `finding`;
@@ -91,17 +91,17 @@ def _hospital(table: pd.DataFrame, board: ReportData, key: str, columns: list[st
         baselines = {}
         if region == OWN:
             baselines["centre"] = heatmaps.mean(heatmaps.pick(hospital_rows, "enrichment", by="centre"))
-        label = f"{board.title(key)}, {WORDS[region]}: {value.text or 'no number'}"
+        label = f"{data.title(key)}, {WORDS[region]}: {value.text or 'no number'}"
         strip = Markup(heatmaps.strip(value, baselines, label)) if value.has_value else ""  # noqa: S704
         cells.append({"value": value, "strip": strip})
     return {
-        "title": "Internal" if key == board.internal.key else board.title(key),
-        "under": board.title(key) if key == board.internal.key else "",
+        "title": "Internal" if key == data.internal.key else data.title(key),
+        "under": data.title(key) if key == data.internal.key else "",
         "cells": cells,
     }
 
 
-def _findings(board: ReportData, table: pd.DataFrame) -> list[dict[str, Any]]:
+def _findings(data: ReportData, table: pd.DataFrame) -> list[dict[str, Any]]:
     """Return one row per finding, with means over runs.
 
     A row has the enrichment at internal and external hospitals, the overlap with the finding, the share of maps whose
@@ -109,8 +109,8 @@ def _findings(board: ReportData, table: pd.DataFrame) -> list[dict[str, Any]]:
     keys with "centre" have the values of a baseline map that is always bright in the image center.
     """
     rows = []
-    internal, external = table[table["dataset"] == board.internal.key], table[table["dataset"] != board.internal.key]
-    for finding in board.findings:
+    internal, external = table[table["dataset"] == data.internal.key], table[table["dataset"] != data.internal.key]
+    for finding in data.findings:
 
         def number(
             rows_of_side: pd.DataFrame, metric: str, region: str = OWN, map_source: str = NETWORK, name: str = finding
@@ -139,15 +139,15 @@ def _overlap(table: pd.DataFrame) -> str:
     return percent(empty.value, 1) if empty.has_value and empty.value > 0 else ""
 
 
-def _runs(board: ReportData, table: pd.DataFrame) -> list[dict[str, Any]]:
+def _runs(data: ReportData, table: pd.DataFrame) -> list[dict[str, Any]]:
     """Return the table rows of the first SHOWN runs: one enrichment for each run, hospital and region."""
-    names = {r.id: r.label for r in board.scored[:SHOWN]}
+    names = {r.id: r.label for r in data.scored[:SHOWN]}
     shown_rows = table[(table["finding"] == ALL) & (table["by"] == NETWORK) & table["run_id"].isin(names)]
-    order = {h.key: i for i, h in enumerate(board.all_hospitals)}
+    order = {h.key: i for i, h in enumerate(data.all_hospitals)}
     table_rows = [
         {
             "run": names[str(r["run_id"])],
-            "hospital": board.title(str(r["dataset"])),
+            "hospital": data.title(str(r["dataset"])),
             "region": WORDS.get(str(r["region"]), str(r["region"])),
             "value": places(r["value"], 2),
             "interval": f"{places(r['low'], 2)}–{places(r['high'], 2)}" if is_number(r["low"]) else "",
@@ -163,21 +163,21 @@ def _runs(board: ReportData, table: pd.DataFrame) -> list[dict[str, Any]]:
     return sorted(table_rows, key=lambda row: row["key"])
 
 
-def _of_recipes(board: ReportData) -> pd.DataFrame:
+def _of_recipes(data: ReportData) -> pd.DataFrame:
     """Return the rows of the table `map_stability` that have a value, for ranked recipes."""
-    return heatmaps.rows_of_runs(board.tables["map_stability"], [r.id for r in board.ranked]).dropna(subset=["value"])
+    return heatmaps.rows_of_runs(data.tables["map_stability"], [r.id for r in data.ranked]).dropna(subset=["value"])
 
 
-def _seeds(board: ReportData) -> list[dict[str, Any]]:
+def _seeds(data: ReportData) -> list[dict[str, Any]]:
     """Return the table rows on the similarity of the maps of different seeds, internal and external.
 
     Each of the first SHOWN recipes has two rows for all findings together: one for the internal hospital, one for the mean
     over external hospitals. The best recipe also has these two rows for each finding.
     """
-    recipes = {r.id: r.label for r in board.ranked}
+    recipes = {r.id: r.label for r in data.ranked}
     order = {recipe: i for i, recipe in enumerate(recipes)}
-    places_of = {board.internal.key: "Internal", EXTERNAL: "External mean"}
-    table = _of_recipes(board)
+    places_of = {data.internal.key: "Internal", EXTERNAL: "External mean"}
+    table = _of_recipes(data)
     table = table[table["dataset"].isin(list(places_of))]
     compared = sorted(table["run_id"].astype(str).unique(), key=order.__getitem__)
     shown = table[

@@ -32,33 +32,33 @@ SIDE, LEFT, TOP = 168.0, 20.0, 22.0  # px: side, left margin and top margin of a
 X, Y = svg.Scale(0, 1, LEFT, LEFT + SIDE), svg.Scale(0, 1, TOP + SIDE, TOP)
 
 
-def calibration(board: ReportData) -> Section:
+def calibration(data: ReportData) -> Section:
     """Write the section: reliability panels of the first DRAWN runs with curves, and the table of ECE."""
-    headline = board.headline
+    headline = data.headline
     platt, uncalibrated, drift = (
         headline.lookup(metric, (calibrator,), finding=MACRO)
         for metric, calibrator in (("ece", "platt"), ("ece", "none"), ("ece_drift", "platt"))
     )
-    curves = board.tables["reliability"]
+    curves = data.tables["reliability"]
     pooled = curves.loc[curves["finding"] == POOLED, ["run_id", "dataset", "calibrator", *OF_BIN]]
     run_ids = set(pooled["run_id"].unique())
-    drawn_runs = [r for r in board.ranked_runs if r.id in run_ids][:DRAWN]
+    drawn_runs = [r for r in data.ranked_runs if r.id in run_ids][:DRAWN]
     pooled = pooled[pooled["run_id"].isin([r.id for r in drawn_runs])]
     bins = dict(iter(pooled.groupby(["run_id", "dataset", "calibrator"])))
-    first = drawn_runs[0] if drawn_runs else (board.ranked_runs[0] if board.ranked else None)
+    first = drawn_runs[0] if drawn_runs else (data.ranked_runs[0] if data.ranked else None)
 
     def title(run: Run) -> str:
         return gap_sentences.calibration(drift.get((run.id, EXTERNAL, MACRO), MISSING))
 
     context = {
-        "board": board,
+        "data": data,
         "title": title(first) if first else sentences.NONE_RANKED,
         "drawn": [
             {
                 "run": r,
                 "title": title(r),
-                "shown": board.run_shown(r),
-                "panels": _panels(board.of_run(r), r, bins, platt, uncalibrated),
+                "shown": data.run_shown(r),
+                "panels": _panels(data.of_run(r), r, bins, platt, uncalibrated),
             }
             for r in drawn_runs
         ],
@@ -67,13 +67,13 @@ def calibration(board: ReportData) -> Section:
                 "run": r,
                 "cells": [
                     _cell(r, key, platt, uncalibrated) | {"drift": drift.get((r.id, key, MACRO), MISSING)}
-                    for key in (*(h.key for h in board.all_hospitals), EXTERNAL)
+                    for key in (*(h.key for h in data.all_hospitals), EXTERNAL)
                 ],
             }
-            for r in board.ranked_runs[:LISTED]
+            for r in data.ranked_runs[:LISTED]
         ],
-        "unlisted": max(0, len(board.ranked_runs) - LISTED),
-        "left_out": max(0, len(board.ranked_runs) - DRAWN),
+        "unlisted": max(0, len(data.ranked_runs) - LISTED),
+        "left_out": max(0, len(data.ranked_runs) - DRAWN),
     }
     return Section("calibration", "Calibration", write("calibration.html.j2", **context))
 
@@ -85,7 +85,7 @@ def _cell(
 
 
 def _panels(
-    board: ReportData,
+    data: ReportData,
     run: Run,
     bins: Mapping[Any, pd.DataFrame],
     platt: dict[tuple[str, str, str], Estimate],
@@ -93,7 +93,7 @@ def _panels(
 ) -> list[dict[str, Any]]:
     """Return one panel per hospital, the internal hospital first. bins: (run id, cohort, calibrator) -> rows of the curve."""
     panels = []
-    for k, hospital in enumerate(board.all_hospitals):
+    for k, hospital in enumerate(data.all_hospitals):
         uncalibrated_bins, platt_bins = (bins.get((run.id, hospital.key, name)) for name in ("none", "platt"))
         ece = _cell(run, hospital.key, platt, uncalibrated)
         panels.append(

@@ -16,13 +16,13 @@ SPLITS = ("train", "val", "test", "all")
 STATES = ("present", "absent", "uncertain", "not_mentioned", "unmapped")
 
 
-def cohorts(board: ReportData) -> Section:
+def cohorts(data: ReportData) -> Section:
     """Write the section: flow of images for each cohort, prevalence and co-occurrence of findings."""
-    table = board.tables["cohorts"]
+    table = data.tables["cohorts"]
     rows = [{str(k): v for k, v in row.items()} for row in table.to_dict("records")]
-    order = {h.key: k for k, h in enumerate(board.all_hospitals)}
+    order = {h.key: k for k, h in enumerate(data.all_hospitals)}
     rows.sort(key=lambda row: (order.get(row["dataset"], 99), str(row["dataset"])))
-    splits = board.tables["splits"]
+    splits = data.tables["splits"]
     for row in rows:
         row["labels"] = data_sentences.LABEL_SOURCES.get(str(row["label_source"]), row["label_source"])
         row["kept"] = _used_share_figure(row["used"], row["found"], row["role"] == "internal")
@@ -35,7 +35,7 @@ def cohorts(board: ReportData) -> Section:
         # an external cohort with a test split has further splits, which no score uses
         known = row["role"] != "internal" and is_number(row["used"])
         row["not_scored"] = int(row["used"] + row["unreadable"] - split_rows["images"].sum()) if known else 0
-        flow = board.meta.get("datasets", {}).get(row["dataset"], {}).get("flow", {})
+        flow = data.meta.get("datasets", {}).get(row["dataset"], {}).get("flow", {})
         row["left_out"], row["unlabelled"] = _left_out(flow), int(flow.get("unlabelled", 0))
         row["women"] = (
             percent(row["female"], row["female"] + row["male"])
@@ -43,36 +43,36 @@ def cohorts(board: ReportData) -> Section:
             else "–"
         )
         row["age"] = f"{row['age_median']:.0f}" if is_number(row["age_median"]) else "–"
-    pooled = board.meta.get("pool") or ()  # the images of these hospitals are also those of the internal cohort
+    pooled = data.meta.get("pool") or ()  # the images of these hospitals are also those of the internal cohort
     counted = [row for row in rows if row["dataset"] not in pooled]
     num_listed, num_used = (int(sum(r[k] for r in counted if is_number(r[k]))) for k in ("found", "used"))
-    shares = _prevalence(board)
+    shares = _prevalence(data)
     context = {
-        "board": board,
+        "data": data,
         "rows": rows,
         "title": data_sentences.image_flow(
-            num_listed, num_used, int(board.meta.get("shared_patients", 0)), board.num_duplicates
+            num_listed, num_used, int(data.meta.get("shared_patients", 0)), data.num_duplicates
         ),
         "overlaps": [
-            *(data_sentences.left_out(**row) for row in board.left_out),
-            *filter(None, (data_sentences.overlap(**row) for row in board.overlaps)),
+            *(data_sentences.left_out(**row) for row in data.left_out),
+            *filter(None, (data_sentences.overlap(**row) for row in data.overlaps)),
         ],
         "prevalence": shares,
         "prevalence_title": _most_different(shares),
-        "no_lungs": _no_lungs(board),
-        "together": come_together(board),
+        "no_lungs": _no_lungs(data),
+        "together": come_together(data),
     }
     return Section("cohorts", "Cohorts", write("cohorts.html.j2", **context))
 
 
-def _no_lungs(board: ReportData) -> dict[str, Any]:
+def _no_lungs(data: ReportData) -> dict[str, Any]:
     """Return a table: the share of images in which no lungs were detected.
 
     It has a row for each cohort, and a column for each preprocessing that crops to the lungs. {} without such
     preprocessing.
     """
-    datasets = board.meta.get("datasets", {})
-    rates_of_hospital = {h: datasets.get(h.key, {}).get("no_lungs") or {} for h in board.all_hospitals}
+    datasets = data.meta.get("datasets", {})
+    rates_of_hospital = {h: datasets.get(h.key, {}).get("no_lungs") or {} for h in data.all_hospitals}
     names = list(dict.fromkeys(name for rates in rates_of_hospital.values() for name in rates))
     shares = [rate for rates in rates_of_hospital.values() for rate in rates.values()]
     if not shares:
@@ -117,20 +117,20 @@ def _used_share_figure(used: float, listed: float, internal: bool) -> Markup:
     )
 
 
-def _prevalence(board: ReportData) -> list[dict[str, Any]]:
+def _prevalence(data: ReportData) -> list[dict[str, Any]]:
     """Return one row per finding, with a cell per hospital: prevalence and counts, or the reason for a missing prevalence.
 
     The prevalence is the number of present labels divided by the number of present, absent and not mentioned labels.
     """
-    splits = dict(zip(board.tables["cohorts"]["dataset"], board.tables["cohorts"]["headline_split"], strict=True))
+    splits = dict(zip(data.tables["cohorts"]["dataset"], data.tables["cohorts"]["headline_split"], strict=True))
     counts: dict[tuple[str, str], dict[str, int]] = {}
-    for row in board.tables["prevalence"].to_dict("records"):
+    for row in data.tables["prevalence"].to_dict("records"):
         if str(row["split"]) == splits.get(row["dataset"], row["split"]):
             counts[str(row["dataset"]), str(row["finding"])] = {state: int(row[state]) for state in STATES}
     rows = []
-    for finding in board.findings:
+    for finding in data.findings:
         cells = []
-        for hospital in board.all_hospitals:
+        for hospital in data.all_hospitals:
             state_counts = counts.get((hospital.key, finding))
             negative = state_counts["absent"] + state_counts["not_mentioned"] if state_counts else 0
             total = state_counts["present"] + negative if state_counts else 0
@@ -142,8 +142,8 @@ def _prevalence(board: ReportData) -> list[dict[str, Any]]:
             }
             if state_counts and total:
                 share = state_counts["present"] / total
-                is_small = min(state_counts["present"], negative) < board.min_count
-                bar = svg.rect(0, 0, max(1.0, 100 * share), 8, "dot" if hospital.key == board.internal.key else "bar1")
+                is_small = min(state_counts["present"], negative) < data.min_count
+                bar = svg.rect(0, 0, max(1.0, 100 * share), 8, "dot" if hospital.key == data.internal.key else "bar1")
                 cell |= {
                     "share": share,
                     "text": percent(state_counts["present"], total),

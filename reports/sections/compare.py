@@ -17,66 +17,66 @@ from reports.sentences.verdicts import HIGHER, LOWER, UNCLEAR
 from reports.tables import rows_of
 
 
-def compare(board: ReportData) -> Section:
+def compare(data: ReportData) -> Section:
     """Write the section: the scores of all ranked recipes as data, and an element that the page's script fills with a table.
 
     With fewer than two ranked recipes, the section is empty.
     """
-    if len(board.ranked) < 2:
+    if len(data.ranked) < 2:
         return Section("compare", "", Markup(""))
-    data = Markup(data_block(_data(board)))  # noqa: S704
-    scores = json.dumps(_scores(board), separators=(",", ":"))
-    return Section("compare", "", write("compare.html.j2", unit=board.unit, data=data, scores=packed(scores)))
+    texts = Markup(data_block(_data(data)))  # noqa: S704
+    scores = json.dumps(_scores(data), separators=(",", ":"))
+    return Section("compare", "", write("compare.html.j2", unit=data.unit, texts=texts, scores=packed(scores)))
 
 
-def _measures(board: ReportData) -> list[tuple[tuple[str, str], dict[str, str]]]:
+def _measures(data: ReportData) -> list[tuple[tuple[str, str], dict[str, str]]]:
     """Return, for each compared metric, the pair (dataset, metric), and a dict with its title and a note."""
     benefit = ((EXTERNAL, "net_benefit"), {"title": "Net benefit", "note": "external mean, at the stated thresholds"})
     return [
         ((EXTERNAL, "auroc"), {"title": "External", "note": "AUROC, mean"}),
-        ((board.internal.key, "auroc"), {"title": "Internal", "note": "AUROC, every finding"}),
+        ((data.internal.key, "auroc"), {"title": "Internal", "note": "AUROC, every finding"}),
         ((EXTERNAL, "gap"), {"title": "Gap", "note": "internal − external, shared findings"}),
-        *[benefit] * board.has_benefits,
-        *(((h.key, "auroc"), {"title": h.title, "note": "AUROC"}) for h in board.hospitals),
+        *[benefit] * data.has_benefits,
+        *(((h.key, "auroc"), {"title": h.title, "note": "AUROC"}) for h in data.hospitals),
     ]
 
 
-def _data(board: ReportData) -> dict[str, Any]:
+def _data(data: ReportData) -> dict[str, Any]:
     """Return the data from which the page's script builds the table.
 
     measures: title and note of each compared metric. verdicts: the words for a difference from the recipe A, the first
     pinned recipe. left: the note which recipes have paired differences.
     """
-    table = board.tables["pairs"]
+    table = data.tables["pairs"]
     compared = table["first"].nunique() + 1 if len(table) else 0
     return {
-        "measures": [texts for _, texts in _measures(board)],
+        "measures": [texts for _, texts in _measures(data)],
         "verdicts": {"above": f"{HIGHER} than A", "below": f"{LOWER} than A", "unclear": UNCLEAR},
-        "left": f"Paired differences are stored for the first {plural(compared, board.unit)} of the ranking; the others have none here."
+        "left": f"Paired differences are stored for the first {plural(compared, data.unit)} of the ranking; the others have none here."
         if compared
         else "No paired differences are stored in these tables.",
     }
 
 
-def _scores(board: ReportData) -> dict[str, Any]:
+def _scores(data: ReportData) -> dict[str, Any]:
     """Return the data that the script unpacks when a reader pins the second recipe.
 
     runs: recipe id -> the recipe's scores as text. pairs: the paired differences.
     """
-    return {"runs": {r.id: _cells(board, r) for r in board.ranked}, "pairs": _pairs(board)}
+    return {"runs": {r.id: _cells(data, r) for r in data.ranked}, "pairs": _pairs(data)}
 
 
-def _pairs(board: ReportData) -> dict[str, list[list[float] | None]]:
+def _pairs(data: ReportData) -> dict[str, list[list[float] | None]]:
     """Return the paired differences: "first second" (ids of two recipes) -> one list for each metric of `_measures`.
 
     A list has value, low, high, all_low and all_high. low and high are the difference's own interval; all_low and all_high
     are adjusted for all pairs in the ranking. Eight decimals are kept, so that a bound near 0 keeps its sign; the page
     shows three. Without a difference, there is None instead of a list.
     """
-    index_of_measure = {key: k for k, (key, _) in enumerate(_measures(board))}
+    index_of_measure = {key: k for k, (key, _) in enumerate(_measures(data))}
     pairs: dict[str, list[list[float] | None]] = {}
     columns = ("first", "second", "dataset", "metric", "value", "low", "high", "all_low", "all_high")
-    for first, second, dataset, metric, *numbers in rows_of(board.tables["pairs"], *columns):
+    for first, second, dataset, metric, *numbers in rows_of(data.tables["pairs"], *columns):
         k = index_of_measure.get((str(dataset), str(metric)))
         if k is not None and all(map(is_number, numbers)):
             cells = pairs.setdefault(f"{first} {second}", [None] * len(index_of_measure))
@@ -84,7 +84,7 @@ def _pairs(board: ReportData) -> dict[str, list[list[float] | None]]:
     return pairs
 
 
-def _cells(board: ReportData, run: Run) -> list[list[str] | None]:
+def _cells(data: ReportData, run: Run) -> list[list[str] | None]:
     """Return one entry for each metric of `_measures`: the texts of value and interval, or None if there is no value.
 
     The text of an unknown interval is "". Python formats the numbers, not the script, so that all sections show the
@@ -94,7 +94,7 @@ def _cells(board: ReportData, run: Run) -> list[list[str] | None]:
         run.external,
         run.internal,
         run.gap,
-        *[run.benefit.value] * board.has_benefits,
-        *(run.hospitals[h.key] for h in board.hospitals),
+        *[run.benefit.value] * data.has_benefits,
+        *(run.hospitals[h.key] for h in data.hospitals),
     )
     return [[estimate.text, estimate.span] if estimate.has_value else None for estimate in estimates]

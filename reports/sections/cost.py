@@ -33,26 +33,26 @@ WIDTH, HEIGHT, LEFT, BOTTOM = 460.0, 260.0, 34.0, 34.0  # px: size and margins o
 DRAWN = 40  # maximum number of curves; a reader could not distinguish more
 
 
-def cost(board: ReportData) -> Section:
+def cost(data: ReportData) -> Section:
     """Write the section: scatter of external AUROC and operations, Pareto front for each cost, and AUROC by training time.
 
     The section also has a forecast of the AUROC with more compute, and a comparison of runs in several goals.
     """
-    runs = [r for r in board.ranked if r.quantity("macs") > 0]
-    budget = _budget(board, "macs")
+    runs = [r for r in data.ranked if r.quantity("macs") > 0]
+    budget = _budget(data, "macs")
     front = {r.id for r in runs if r.id in budget and budget[r.id]["on_front"]}
     front_labels = [r.label for r in sorted(runs, key=lambda r: r.quantity("macs")) if r.id in front]
     has_chart = len(runs) > 1 and bool(front)
-    chart = charts.cost(board, front) if has_chart else None
+    chart = charts.cost(data, front) if has_chart else None
     context = {
-        "board": board,
-        "title": sentences.pareto_title(front_labels, len(runs), board.unit)
-        if runs or not board.ranked
+        "data": data,
+        "title": sentences.pareto_title(front_labels, len(runs), data.unit)
+        if runs or not data.ranked
         else "Operations were not counted",
         "runs": sorted(runs, key=lambda r: (r.quantity("macs"), -r.external.value, r.id)),
         "front": front,
         "budget": budget,
-        "others": [_runs_by_cost(board, *other_cost) for other_cost in OTHERS],
+        "others": [_runs_by_cost(data, *other_cost) for other_cost in OTHERS],
         "legend": charts.families(runs),
         "drawn": has_chart,
         # the chart interprets names as HTML, so its names are escaped; the menus show plain text and need unescaped names
@@ -62,23 +62,23 @@ def cost(board: ReportData) -> Section:
         }
         if chart
         else {},
-        "unmeasured": sum(r.has_given_vectors for r in board.ranked),
+        "unmeasured": sum(r.has_given_vectors for r in data.ranked),
         "devices": sorted({str(r.cost.get("throughput_device", "")) for r in runs} - {""}),
-        "curves": _anytime(board),
-        "goals": at_once(board),
-        **_forecasts(board),
+        "curves": _anytime(data),
+        "goals": at_once(data),
+        **_forecasts(data),
     }
     return Section("cost", "Cost", write("cost.html.j2", **context), (chart,) if chart else ())
 
 
-def _runs_by_cost(board: ReportData, cost: str, title: str, word: str, unit: str, scale: float) -> dict[str, Any]:
+def _runs_by_cost(data: ReportData, cost: str, title: str, word: str, unit: str, scale: float) -> dict[str, Any]:
     """Return the table of one cost: the runs, cheapest first, each with the amount of this cost and the dict of `_budget`.
 
     `title`: title of the table. `word`: column head. `unit`: unit of the amounts, which are divided by `scale`; the unit
     of hours is chosen here.
     """
-    budget = _budget(board, cost)
-    runs = [r for r in board.ranked if r.id in budget]
+    budget = _budget(data, cost)
+    runs = [r for r in data.ranked if r.id in budget]
     amount = {r.id: budget[r.id]["amount"] / scale for r in runs}
     rows = sorted(runs, key=lambda r: (amount[r.id], -r.external.value, r.id))
     device = ""
@@ -86,7 +86,7 @@ def _runs_by_cost(board: ReportData, cost: str, title: str, word: str, unit: str
         unit, factor = cost_sentences.time_unit(max(amount.values()))
         amount = {run_id: hours * factor for run_id, hours in amount.items()}
         device = cost_sentences.device_name(str(rows[0].facts.get("device") or ""))
-    left_out = len(board.ranked) - len(rows)
+    left_out = len(data.ranked) - len(rows)
     return {
         "said": title,
         "word": word,
@@ -97,14 +97,14 @@ def _runs_by_cost(board: ReportData, cost: str, title: str, word: str, unit: str
     }
 
 
-def _budget(board: ReportData, cost: str) -> dict[str, Mapping[str, Any]]:
+def _budget(data: ReportData, cost: str) -> dict[str, Mapping[str, Any]]:
     """Return {run id: dict with amount, on_front, share and gain} for one cost.
 
     amount: the cost, in the units of the table `frontier`. on_front: whether the run is on the Pareto front. share: share
     of resamples in which the run is on the front, as text in percent. gain: AUROC of the run minus AUROC of the best
     cheaper run.
     """
-    table = board.tables["frontier"]
+    table = data.tables["frontier"]
     return {
         str(row["run_id"]): {
             "amount": float(row["amount"]),
@@ -116,13 +116,13 @@ def _budget(board: ReportData, cost: str) -> dict[str, Mapping[str, Any]]:
     }
 
 
-def _forecasts(board: ReportData) -> dict[str, Any]:
+def _forecasts(data: ReportData) -> dict[str, Any]:
     """Return the forecast of the AUROC for more compute: a table row for each cost (`forecasts`), and a sentence (`more`).
 
     The sentence is about the first cost that has a forecast.
     """
     rows: list[dict[str, Any]] = []
-    for row in board.tables["compute_forecast"].to_dict("records"):
+    for row in data.tables["compute_forecast"].to_dict("records"):
         name, unit, divisor = FORECAST_COSTS[str(row["cost"])]
         factor = 1 / divisor
         if row["cost"] == "device_hours":
@@ -140,20 +140,20 @@ def _forecasts(board: ReportData) -> dict[str, Any]:
             }
         )
     if not rows:
-        return {"forecasts": rows, "more": cost_sentences.no_forecast(len(board.ranked), board.unit)}
+        return {"forecasts": rows, "more": cost_sentences.no_forecast(len(data.ranked), data.unit)}
     first = rows[0]
-    sentence = cost_sentences.more_compute(first["name"], first["gain"], first["value"], board.unit)
+    sentence = cost_sentences.more_compute(first["name"], first["gain"], first["value"], data.unit)
     return {"forecasts": rows, "more": sentence}
 
 
-def _anytime(board: ReportData) -> list[dict[str, Any]]:
+def _anytime(data: ReportData) -> list[dict[str, Any]]:
     """Return one dict for each device: a sentence, the curves of AUROC by training time, and the Pareto front (`steps`).
 
     `steps` has a tuple (run, epoch, time, AUROC) for each epoch on the front. The AUROC is on the split that selects the
     epoch.
     """
-    table = board.tables["anytime"]
-    labels = board.labels
+    table = data.tables["anytime"]
+    labels = data.labels
     figures = []
     for device, rows in table[table["run_id"].isin(list(labels))].groupby("device", sort=True):
         hours = float(rows["hours"].max())
@@ -171,7 +171,7 @@ def _anytime(board: ReportData) -> list[dict[str, Any]]:
             {
                 "said": sentence,
                 "device": str(device),
-                "figure": _curves(board, rows, unit, factor, sentence),
+                "figure": _curves(data, rows, unit, factor, sentence),
                 "unit": unit,
                 "steps": steps,
             }
@@ -179,14 +179,14 @@ def _anytime(board: ReportData) -> list[dict[str, Any]]:
     return figures
 
 
-def _curves(board: ReportData, rows: pd.DataFrame, unit: str, factor: float, label: str) -> Markup:
+def _curves(data: ReportData, rows: pd.DataFrame, unit: str, factor: float, label: str) -> Markup:
     """Draw the AUROC of each run by training time; a dot marks an AUROC that no other run reached in less time.
 
     The curve of the first run is dark. Hours are multiplied by `factor`, which converts them to `unit`. `label`: text for
     screen readers.
     """
     run_ids = set(rows["run_id"].unique())
-    order = [r.id for r in board.runs if r.id in run_ids][:DRAWN]
+    order = [r.id for r in data.runs if r.id in run_ids][:DRAWN]
     drawn_rows = rows[rows["run_id"].isin(order)]
     low, high = float(drawn_rows["reached"].min()), float(drawn_rows["reached"].max())
     margin = max(0.01, 0.05 * (high - low))

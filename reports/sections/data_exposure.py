@@ -15,28 +15,28 @@ SYNTHETIC = "synthetic images, no license needed"
 MOST_MODELS = 40  # number of models in the table of models and hospitals; all are in the table `exposure`
 
 
-def data_exposure(board: ReportData) -> Section:
+def data_exposure(data: ReportData) -> Section:
     """Write the section; the licenses are those that the cohort table states."""
-    exposures = grouped_exposures(board)
-    cohorts = board.tables["cohorts"]
-    order = {h.key: k for k, h in enumerate(board.all_hospitals)}
+    exposures = grouped_exposures(data)
+    cohorts = data.tables["cohorts"]
+    order = {h.key: k for k, h in enumerate(data.all_hospitals)}
     rows = sorted(
         zip(*(cohorts[c] for c in ("dataset", "role", "licence", "used")), strict=True),
         key=lambda row: (order.get(str(row[0]), len(order)), str(row[0])),
     )
-    models = models_and_hospitals(board)
+    models = models_and_hospitals(data)
     context = {
-        "board": board,
+        "data": data,
         "seen": [
-            (model.name, [(h.short, _cell(c)) for h, c in zip(board.hospitals, model.cells, strict=True)])
+            (model.name, [(h.short, _cell(c)) for h, c in zip(data.hospitals, model.cells, strict=True)])
             for model in models[:MOST_MODELS]
         ],
         "exposed": sum(model.is_exposed for model in models),
         "more": len(models) - MOST_MODELS,
-        "title": title(board.training_place, exposures),
+        "title": title(data.training_place, exposures),
         "exposures": exposures,
-        "checks": leakage_checks(board),
-        "data": [(board.title(str(d)), str(role), _license(board, licence), used) for d, role, licence, used in rows],
+        "checks": leakage_checks(data),
+        "licenses": [(data.title(str(d)), str(role), _license(data, licence), used) for d, role, licence, used in rows],
     }
     return Section("exposure", "Data exposure", write("data_exposure.html.j2", **context))
 
@@ -65,8 +65,8 @@ def _cell(row: Mapping[str, Any] | None) -> list[str]:
     return lines
 
 
-def _license(board: ReportData, licence: object) -> str:
+def _license(data: ReportData, licence: object) -> str:
     """Return the license of a cohort as text; on a page of phantoms, the sentence that no license is needed."""
-    if board.phantom:
+    if data.phantom:
         return SYNTHETIC
     return licence if isinstance(licence, str) and licence else "not stated"

@@ -28,9 +28,9 @@ QUANTITIES = {
 }
 
 
-def estimators(board: ReportData) -> Section:
+def estimators(data: ReportData) -> Section:
     """Write the section; empty without a table of estimators, for which at least three external hospitals are needed."""
-    table = board.tables["estimators"]
+    table = data.tables["estimators"]
     rows = _rows(table)
     if not rows:
         return Section("estimators", "", Markup(""))
@@ -39,12 +39,12 @@ def estimators(board: ReportData) -> Section:
         row["figure"] = svg.difference_mark(row["difference"], scale, grid, HEIGHT) if not row["is_baseline"] else ""
     better = [row["title"] for row in rows if row["difference"].clear and not row["difference"].clear_above]
     context: dict[str, Any] = {
-        "board": board,
+        "data": data,
         "title": sentences.title(better),
         "rows": rows,
         "axis": svg.tick_axis(scale, grid),
         "quantities": _quantities(table),
-        "num_hospitals": len(board.hospitals),
+        "num_hospitals": len(data.hospitals),
     }
     return Section("estimators", "", write("estimators.html.j2", **context))
 

@@ -37,23 +37,23 @@ DOT, HOLLOW, NO_VERDICT = "dot", "dot o", "dot n"  # CSS classes of a dot: clear
 LEAST_PAIRS = 3  # a level with fewer pairs of runs gets no verdict
 
 
-def factors(board: ReportData) -> Section:
+def factors(data: ReportData) -> Section:
     """Write the section: a table of changes for each factor; empty if no two runs differ in exactly one factor."""
-    table = board.tables["ablation"]
+    table = data.tables["ablation"]
     if not len(table):
         return Section("factors", "", Markup(""))
     heads, factor_tables = _forest(table)
     context = {
-        "title": _title(table, board.unit),
-        "unit": board.unit,
-        "over_seeds": board.over_seeds,
-        "seeds": board.seeds,
+        "title": _title(table, data.unit),
+        "unit": data.unit,
+        "over_seeds": data.over_seeds,
+        "seeds": data.seeds,
         "heads": heads,
         "few": any(int(num) < LEAST_PAIRS for num in table["num_run_pairs"]),
         "parts": factor_tables,
         "models": [
-            _model(str(m), rows, board.tables["factor_shap"])
-            for m, rows in board.tables["surrogate"].groupby("metric", sort=False)
+            _model(str(m), rows, data.tables["factor_shap"])
+            for m, rows in data.tables["surrogate"].groupby("metric", sort=False)
         ],
     }
     return Section("factors", "Ablation", write("factors.html.j2", **context))

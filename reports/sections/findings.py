@@ -20,32 +20,32 @@ LANES = 6  # up to this number of runs, each run gets its own line with its inte
 WIDTH = 190.0  # px: width of a figure; a wider figure would not fit into half of a window of 1280 px
 
 
-def findings(board: ReportData) -> Section:
+def findings(data: ReportData) -> Section:
     """Write the section: the gaps of all findings, largest mean gap first, and one finding's AUROC at each hospital.
 
     This finding is the one with the largest mean gap.
     """
-    rows, shares = sorted((_row(board, f) for f in board.findings), key=_order), finding_shares(board)
+    rows, shares = sorted((_row(data, f) for f in data.findings), key=_order), finding_shares(data)
     measured = [r for r in rows if r["gaps"]]
     clear_findings = [r["finding"] for r in measured if r["num_clear"] == len(r["gaps"]) and r["mean"] > 0]
     scale, grid = _axis([b for r in measured for e in r["gaps"] for b in (e.value, *e.bounds)])
     for row in rows:
-        row["figure"] = _gap_figure(row["gaps"], scale, grid, board.unit)
+        row["figure"] = _gap_figure(row["gaps"], scale, grid, data.unit)
     top = measured[0] if measured else None
     context: dict[str, Any] = {
-        "board": board,
-        "title": sentences.findings_title(clear_findings, len(measured), len(board.ranked), board.unit),
+        "data": data,
+        "title": sentences.findings_title(clear_findings, len(measured), len(data.ranked), data.unit),
         "rows": rows,
         "shares": {finding: percent(share, 1) if share > 0 else "" for finding, share in shares.items()},
         "axis": svg.tick_axis(scale, grid),
-        "legend": f"each line is one {board.unit}, the best on top. Thick: 95 % interval; thin: corrected for the number of findings"
-        if len(board.ranked) <= LANES
-        else f"each dot is one {board.unit}; hollow: its gap is unclear, corrected for the number of findings",
+        "legend": f"each line is one {data.unit}, the best on top. Thick: 95 % interval; thin: corrected for the number of findings"
+        if len(data.ranked) <= LANES
+        else f"each dot is one {data.unit}; hollow: its gap is unclear, corrected for the number of findings",
         "top": top,
         "story": sentences.worst_finding(top["finding"], top["internal"], top["external"], len(top["gaps"]))
         if top
         else "",
-        "hospital_rows": _by_hospital(board, top["finding"]) if top else [],
+        "hospital_rows": _by_hospital(data, top["finding"]) if top else [],
     }
     if top:
         numbers = [b for row in context["hospital_rows"] for e in row["values"] for b in (e.value, e.low, e.high)]
@@ -57,13 +57,13 @@ def findings(board: ReportData) -> Section:
     return Section("findings", "Findings", write("findings.html.j2", **context))
 
 
-def _row(board: ReportData, finding: str) -> dict[str, Any]:
+def _row(data: ReportData, finding: str) -> dict[str, Any]:
     """Return the row of a finding: the gap of each recipe, the means over recipes, and the smallest sample sizes."""
-    gaps = [board.gaps.get((r.id, EXTERNAL, finding), MISSING) for r in board.ranked]
+    gaps = [data.gaps.get((r.id, EXTERNAL, finding), MISSING) for r in data.ranked]
     estimates = [e for e in gaps if e.has_value]
     return {
         "finding": finding,
-        "approximate": board.approximate_labels(finding),
+        "approximate": data.approximate_labels(finding),
         "gaps": estimates,
         "mean": float(np.mean([e.value for e in estimates])) if estimates else float("nan"),
         "internal": float(np.mean([e.internal for e in estimates])) if estimates else float("nan"),
@@ -111,23 +111,23 @@ def _gap_figure(gaps: list[Estimate], scale: svg.Scale, grid: list[float], unit:
     return svg.svg(WIDTH, height, body, label, "st")
 
 
-def _by_hospital(board: ReportData, finding: str) -> list[dict[str, Any]]:
+def _by_hospital(data: ReportData, finding: str) -> list[dict[str, Any]]:
     """Return one row for each hospital, the internal hospital first: the AUROC of the finding for each recipe.
 
     A hospital without an AUROC has the reason for this.
     """
     rows = []
-    for hospital in board.all_hospitals:
-        values = [board.cells.get((r.id, hospital.key, finding), MISSING) for r in board.ranked]
+    for hospital in data.all_hospitals:
+        values = [data.cells.get((r.id, hospital.key, finding), MISSING) for r in data.ranked]
         estimates = [e for e in values if e.has_value]
         rows.append(
             {
                 "hospital": hospital,
-                "approximate": board.is_approximate(hospital.key, finding),
-                "internal": hospital.key == board.internal.key,
+                "approximate": data.is_approximate(hospital.key, finding),
+                "internal": hospital.key == data.internal.key,
                 "values": estimates,
                 "mean": float(np.mean([e.value for e in estimates])) if estimates else float("nan"),
-                "reason": board.why_missing(hospital.key, finding),
+                "reason": data.why_missing(hospital.key, finding),
                 "n": estimates[0].n if estimates else 0,
                 "num_positive": estimates[0].num_positive if estimates else 0,
             }

@@ -39,16 +39,16 @@ COLUMNS = ("run_id", "dataset", "metric", "part", "value", "low", "high", "paire
 Cells = Mapping[tuple[str, str, str, str], Mapping[Any, Any]]
 
 
-def gap_components(board: ReportData) -> Section:
+def gap_components(data: ReportData) -> Section:
     """Write the section: components of the first recipe, and a table of the first SHOWN recipes.
 
     The section is empty if there are no components.
     """
-    table = board.tables["decomposition"]
+    table = data.tables["decomposition"]
     macro = table.loc[table["finding"] == MACRO, list(COLUMNS)]
     external = macro[(macro["dataset"] == EXTERNAL) & (macro["metric"] == "auroc") & (macro["part"] == "gap")]
     measured = set(external["run_id"].tolist())
-    recipes = [r for r in board.ranked if r.id in measured][:SHOWN]
+    recipes = [r for r in data.ranked if r.id in measured][:SHOWN]
     macro = macro[macro["run_id"].isin([r.id for r in recipes])]
     cells: Cells = {
         (str(r["run_id"]), str(r["dataset"]), str(r["metric"]), str(r["part"])): r for r in records_of(macro)
@@ -61,13 +61,13 @@ def gap_components(board: ReportData) -> Section:
         "title": gap_sentences.unexplained(estimate(cells, first, EXTERNAL, "auroc", "gap"), components),
         "answer": gap_sentences.gap_components(first.label, components),
         "shown": first,
-        "unit": board.unit,
-        "figures": [_figure(board, cells, first, metric) for metric in METRICS],
-        "all": [_numbers(board, cells, recipe) for recipe in recipes],
-        "against": _against(board, board.ranked_runs[:SHOWN]),
-        "heads": [(h, _label_source(board, h.key)) for h in board.hospitals],
+        "unit": data.unit,
+        "figures": [_figure(data, cells, first, metric) for metric in METRICS],
+        "all": [_numbers(data, cells, recipe) for recipe in recipes],
+        "against": _against(data, data.ranked_runs[:SHOWN]),
+        "heads": [(h, _label_source(data, h.key)) for h in data.hospitals],
     }
-    return Section("components", "Components", write("gap_components.html.j2", board=board, **context))
+    return Section("components", "Components", write("gap_components.html.j2", data=data, **context))
 
 
 def estimate(cells: Cells, run: Run, dataset: str, metric: str, component: str) -> Estimate:
@@ -86,15 +86,15 @@ def _component_name(cells: Cells, run: Run, component: str) -> str:
     return OTHER_PATIENTS if component == "labels" and paired is not None and paired < 1 else PARTS[component]
 
 
-def _figure(board: ReportData, cells: Cells, run: Run, metric: str) -> dict[str, Any]:
+def _figure(data: ReportData, cells: Cells, run: Run, metric: str) -> dict[str, Any]:
     """Return the figure of a metric: a bar for each hospital and for the external mean, on one axis."""
-    places_ = [(h.key, h.title) for h in board.hospitals] + (
-        [(EXTERNAL, "External mean")] if len(board.hospitals) > 1 else []
+    places_ = [(h.key, h.title) for h in data.hospitals] + (
+        [(EXTERNAL, "External mean")] if len(data.hospitals) > 1 else []
     )
     rows: list[dict[str, Any]] = []
     ends = [0.0]
     for key, title in places_:
-        gap = _whole_gap(cells, run, key, metric, len(board.hospitals))
+        gap = _whole_gap(cells, run, key, metric, len(data.hospitals))
         components = {component: estimate(cells, run, key, metric, component) for component in USED[metric]}
         values = [e.value for e in components.values() if e.has_value]
         ends += [sum(v for v in values if v > 0), sum(v for v in values if v < 0)]
@@ -171,7 +171,7 @@ def _notes(cells: Cells, run: Run, key: str, metric: str) -> str:
     return ". ".join(notes)
 
 
-def _numbers(board: ReportData, cells: Cells, run: Run) -> dict[str, Any]:
+def _numbers(data: ReportData, cells: Cells, run: Run) -> dict[str, Any]:
     """Return the table row of a recipe: for each metric, the gap and its components, averaged over external hospitals."""
     return {
         "run": run,
@@ -180,16 +180,16 @@ def _numbers(board: ReportData, cells: Cells, run: Run) -> dict[str, Any]:
             for metric in METRICS
             for component in ("gap", *USED[metric])
         ],
-        "hospitals": len(board.hospitals),
+        "hospitals": len(data.hospitals),
     }
 
 
-def _against(board: ReportData, runs: Sequence[Run]) -> list[dict[str, Any]]:
+def _against(data: ReportData, runs: Sequence[Run]) -> list[dict[str, Any]]:
     """Return one row per run and internal split (test, or labeled by experts).
 
     A row has the macro gap at each external hospital, their mean, and the largest of them.
     """
-    table = board.tables["references"]
+    table = data.tables["references"]
     macro = table[table["finding"] == MACRO]
     row_of_split: dict[tuple[str, str, str], Mapping[Any, Any]] = {
         (str(r["run_id"]), str(r["split"]), str(r["dataset"])): r
@@ -201,10 +201,10 @@ def _against(board: ReportData, runs: Sequence[Run]) -> list[dict[str, Any]]:
         for split, reference in splits:
             gaps = {
                 key: _gap(row_of_split.get((run.id, split, key)))
-                for key in (*(h.key for h in board.hospitals), EXTERNAL, WORST)
+                for key in (*(h.key for h in data.hospitals), EXTERNAL, WORST)
             }
             if gaps[EXTERNAL].has_value:
-                worst = board.short(str(row_of_split[run.id, split, WORST]["hospital"]))
+                worst = data.short(str(row_of_split[run.id, split, WORST]["hospital"]))
                 label_source = READERS.get(reference, reference)
                 rows.append({"run": run, "split": split_name(split), "by": label_source, "gaps": gaps, "worst": worst})
     return rows
@@ -214,8 +214,8 @@ def _gap(row: Mapping[Any, Any] | None) -> Estimate:
     return Estimate(float(row["value"]), float(row["low"]), float(row["high"])) if row else MISSING
 
 
-def _label_source(board: ReportData, key: str) -> str:
+def _label_source(data: ReportData, key: str) -> str:
     """Return the label source of an external hospital; "" if the table does not record it."""
-    table = board.tables["references"]
+    table = data.tables["references"]
     references = table.loc[table["dataset"] == key, "external_reference"]
     return READERS.get(str(references.iloc[0]), str(references.iloc[0])) if len(references) else ""

@@ -44,18 +44,18 @@ Key = tuple[str, str, str, str, str]  # run, hospital, subgroup, metric, finding
 Cells = Mapping[Key, Estimate]
 
 
-def groups(board: ReportData) -> Section:
+def groups(data: ReportData) -> Section:
     """Write the section: figures and tables of the first run, and AUROC spreads of the first SHOWN runs.
 
     The section is empty if there are no groups.
     """
-    table = board.tables["subgroups"]
+    table = data.tables["subgroups"]
     rows = table.loc[table["finding"].isin([MACRO, HEALTHY]), list(COLUMNS)]
     run_ids = set(rows["run_id"].unique())
-    runs = [r for r in board.ranked_runs if r.id in run_ids]
+    runs = [r for r in data.ranked_runs if r.id in run_ids]
     pairs = rows[["dataset", "subgroup"]].drop_duplicates()
     datasets_with_groups = {dataset for dataset, group in rows_of(pairs, "dataset", "subgroup") if "=" in str(group)}
-    hospitals = [h for h in board.all_hospitals if h.key in datasets_with_groups]
+    hospitals = [h for h in data.all_hospitals if h.key in datasets_with_groups]
     group_names = [str(s) for s in table["subgroup"].unique()]
     is_first_run = rows["run_id"] == (runs[0].id if runs else "")
     is_spread_of_others = rows["run_id"].isin([r.id for r in runs[1:SHOWN]]) & (rows["metric"] == SPREAD)
@@ -71,7 +71,7 @@ def groups(board: ReportData) -> Section:
             group_sentences.underdiagnosis(first.label, _distances(cells, first, group_names, METRICS[1], hospitals)),
         ],
         "run": first,
-        "run_shown": board.run_shown(first),
+        "run_shown": data.run_shown(first),
         "hospitals": hospitals,
         "figures": [_metric(cells, first, group_names, metric, hospitals, ATTRIBUTES) for metric in METRICS],
         "folded": [
@@ -85,10 +85,10 @@ def groups(board: ReportData) -> Section:
             for run in runs[:SHOWN]
         ],
         "attributes": ATTRIBUTES,
-        "min_count": board.min_count,
-        "no_threshold": no_threshold(board, first),
+        "min_count": data.min_count,
+        "no_threshold": no_threshold(data, first),
     }
-    return Section("groups", "Patient groups", write("groups.html.j2", board=board, **context))
+    return Section("groups", "Patient groups", write("groups.html.j2", data=data, **context))
 
 
 def _cells(rows: pd.DataFrame) -> Cells:
@@ -101,19 +101,19 @@ def _cells(rows: pd.DataFrame) -> Cells:
     }
 
 
-def no_threshold(board: ReportData, run: Run) -> str:
+def no_threshold(data: ReportData, run: Run) -> str:
     """Return the sentence that names the findings for which a run has no threshold; "" if there are none."""
-    table = board.tables["operating_points"]
+    table = data.tables["operating_points"]
     rows = table[
         (table["run_id"] == run.id)
         & table["threshold"].isna()
-        & (table["rule"] == str(board.meta.get("threshold") or "f1_max"))
+        & (table["rule"] == str(data.meta.get("threshold") or "f1_max"))
     ]
     counts = ("finding", "num_positive_patients", "num_negative_patients")
     findings = [
         (str(f), int(with_it), int(without)) for f, with_it, without in rows[list(counts)].itertuples(index=False)
     ]
-    return group_sentences.no_threshold(findings, board.min_count)
+    return group_sentences.no_threshold(findings, data.min_count)
 
 
 def _distances(

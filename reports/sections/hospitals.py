@@ -22,54 +22,54 @@ STEP = 0.02  # AUROC: width of the range of gaps that have the same color; there
 SHOWN = 20  # rows of the table that are visible at first; later rows are folded
 
 
-def hospitals(board: ReportData) -> Section:
+def hospitals(data: ReportData) -> Section:
     """Write the section: the colored table, and the scatter of internal and external AUROC."""
-    costly = [h for h in board.hospitals if h.is_costly]
-    rows = [_row(board, run) for run in board.ranked]
-    compared = [r for r in board.ranked if r.internal_common.has_value and r.external_common.has_value]
+    costly = [h for h in data.hospitals if h.is_costly]
+    rows = [_row(data, run) for run in data.ranked]
+    compared = [r for r in data.ranked if r.internal_common.has_value and r.external_common.has_value]
     context = {
-        "board": board,
+        "data": data,
         "title": sentences.hospitals_title(
-            len(costly), len(board.hospitals) or board.num_external, len(board.ranked), board.has_common
+            len(costly), len(data.hospitals) or data.num_external, len(data.ranked), data.has_common
         ),
-        "heads": [_head(board, key) for key in (h.key for h in board.all_hospitals)],
+        "heads": [_head(data, key) for key in (h.key for h in data.all_hospitals)],
         "rows": rows[:SHOWN],
         "folded": rows[SHOWN:],
         "scatter": len(compared) > 1,
-        "fitted": (board.tables["robustness"]["dataset"] == EXTERNAL).any(),
+        "fitted": (data.tables["robustness"]["dataset"] == EXTERNAL).any(),
         "compared": compared,
         "crosses": all(r.internal_common.has_interval for r in compared),
-        "say": _scatter_words(board, compared),
-        "shared": sentences.shared_findings(*board.num_common),
+        "say": _scatter_words(data, compared),
+        "shared": sentences.shared_findings(*data.num_common),
         "legend": charts.families(compared),
-        "at_training": _at_training(board),
-        "absent": data_sentences.without_score(board.without_score) if board.hospitals else "",
-        "not_internal": data_sentences.without_internal_score(board.without_internal_score, board.min_count),
+        "at_training": _at_training(data),
+        "absent": data_sentences.without_score(data.without_score) if data.hospitals else "",
+        "not_internal": data_sentences.without_internal_score(data.without_internal_score, data.min_count),
     }
-    chart = (charts.internal_against_external(board),) if len(compared) > 1 else ()
+    chart = (charts.internal_against_external(data),) if len(compared) > 1 else ()
     return Section("hospitals", "Hospitals", write("hospitals.html.j2", **context), chart)
 
 
-def _at_training(board: ReportData) -> list[dict[str, Any]]:
+def _at_training(data: ReportData) -> list[dict[str, Any]]:
     """Return a row for each recipe and run: the AUROC at each hospital of the pool, internal or external to the run."""
     rows = []
-    for run in board.entries:
-        cells = [_at_hospital(board, run, hospital.key) for hospital in board.pool]
+    for run in data.entries:
+        cells = [_at_hospital(data, run, hospital.key) for hospital in data.pool]
         if any(cell["value"].has_value for cell in cells):
             rows.append({"run": run, "cells": cells})
     return rows
 
 
-def _at_hospital(board: ReportData, run: Run, key: str) -> dict[str, Any]:
+def _at_hospital(data: ReportData, run: Run, key: str) -> dict[str, Any]:
     """Return the AUROC of a run at a hospital of the pool, with a note: its role, and why there is no AUROC.
 
     The recipe of a leave-one-out grid has only external scores of a single hospital.
     """
-    external = board.cells.get((run.id, key, MACRO), MISSING)
-    value = external if external.has_value else board.at_training.get((run.id, key), MISSING)
+    external = data.cells.get((run.id, key, MACRO), MISSING)
+    value = external if external.has_value else data.at_training.get((run.id, key), MISSING)
     several_folds = len({member.left_out for member in run.members}) > 1
     role = "external" if external.has_value or several_folds or key == run.left_out else "internal"
-    few = plural(value.num_findings, "finding") if value.has_value else f"< {board.min_count} patients"
+    few = plural(value.num_findings, "finding") if value.has_value else f"< {data.min_count} patients"
     return {"value": value, "note": f"{role}, {few}"}
 
 
@@ -78,14 +78,14 @@ def step(gap: float) -> int:
     return max(0, min(7, int(gap / STEP)))
 
 
-def _head(board: ReportData, key: str) -> dict[str, Any]:
+def _head(data: ReportData, key: str) -> dict[str, Any]:
     """Return the head of a hospital's column: name, number of findings, smallest number of images over recipes.
 
     `key`: cohort name of the hospital.
     """
-    hospital = next(h for h in board.all_hospitals if h.key == key)
-    internal = key == board.internal.key
-    estimates = [e for r in board.ranked for e in (r.internal if internal else r.hospital_gaps[key],) if e.has_value]
+    hospital = next(h for h in data.all_hospitals if h.key == key)
+    internal = key == data.internal.key
+    estimates = [e for r in data.ranked for e in (r.internal if internal else r.hospital_gaps[key],) if e.has_value]
     smallest, largest = (pick((e.num_findings for e in estimates), default=0) for pick in (min, max))
     num_findings = plural(largest, "finding") if smallest == largest else f"{smallest}–{largest} findings"
     return {
@@ -93,7 +93,7 @@ def _head(board: ReportData, key: str) -> dict[str, Any]:
         "name": "Internal" if internal else hospital.short,
         "narrow": Markup("Int.") if internal else _narrow(hospital.short),
         "internal": internal,
-        "findings": "shared findings" if internal and board.num_common != (smallest, largest) else num_findings,
+        "findings": "shared findings" if internal and data.num_common != (smallest, largest) else num_findings,
         "n": min((e.n for e in estimates), default=0),
     }
 
@@ -107,10 +107,10 @@ def _narrow(name: str) -> Markup:
     return Markup(re.sub("(?<=[a-z])(?=[A-Z])", "<wbr>", str(escape(name))).replace("Hospital ", "Hosp.<br>"))  # noqa: S704
 
 
-def _row(board: ReportData, run: Run) -> dict[str, Any]:
+def _row(data: ReportData, run: Run) -> dict[str, Any]:
     """Return the table row of a run. Each external hospital has a cell with AUROC, gap and color class."""
     cells = []
-    for hospital in board.hospitals:
+    for hospital in data.hospitals:
         value, gap = run.hospitals[hospital.key], run.hospital_gaps[hospital.key]
         cells.append(
             {
@@ -122,7 +122,7 @@ def _row(board: ReportData, run: Run) -> dict[str, Any]:
     return {"run": run, "cells": cells}
 
 
-def _scatter_words(board: ReportData, compared: Sequence[Run]) -> str:
+def _scatter_words(data: ReportData, compared: Sequence[Run]) -> str:
     """Return the title of the scatter: how many recipes have a lower AUROC at external hospitals."""
     below = sum(r.external_common.value < r.internal_common.value for r in compared)
-    return sentences.scatter_title(below, len(compared), board.unit)
+    return sentences.scatter_title(below, len(compared), data.unit)

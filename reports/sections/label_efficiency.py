@@ -33,12 +33,12 @@ class Point:
         return self.run.internal if panel == "internal" else self.run.external
 
 
-def label_efficiency(board: ReportData) -> Section:
+def label_efficiency(data: ReportData) -> Section:
     """Write the section: a curve for each encoder, at the internal hospital and as the external mean.
 
     The section is empty unless the grid has linear probes with different numbers of labels.
     """
-    lines = _lines(board)
+    lines = _lines(data)
     if not lines:
         return Section("labels", "", Markup(""))
     best = next(iter(lines.values()))
@@ -46,7 +46,7 @@ def label_efficiency(board: ReportData) -> Section:
     title = sentence(name, (first.labels, first.run.external), (last.labels, last.run.external))
     drawn = dict(list(lines.items())[:DRAWN])
     context: dict[str, Any] = {
-        "board": board,
+        "data": data,
         "title": title,
         "legend": [(line, _key(k)) for k, line in enumerate(drawn)],
         "panels": [(words, _panel(drawn, panel, f"{words} by number of labels: {title}")) for panel, words in PANELS],
@@ -56,14 +56,14 @@ def label_efficiency(board: ReportData) -> Section:
     return Section("labels", "Labels", write("label_efficiency.html.j2", **context))
 
 
-def _lines(board: ReportData) -> dict[str, list[Point]]:
+def _lines(data: ReportData) -> dict[str, list[Point]]:
     """Return the points of each line, from few to many labels.
 
     The line with the highest external AUROC at its largest number of labels is first.
     """
-    runs = {run.id: run for run in board.ranked}
+    runs = {run.id: run for run in data.ranked}
     lines: dict[str, list[Point]] = {}
-    for run_id, line, shots, labels in rows_of(board.tables["label_efficiency"], "run_id", "line", "shots", "labels"):
+    for run_id, line, shots, labels in rows_of(data.tables["label_efficiency"], "run_id", "line", "shots", "labels"):
         if str(run_id) in runs and is_number(labels):
             lines.setdefault(str(line), []).append(Point(runs[str(run_id)], int(shots), float(labels)))
     ordered = {line: sorted(points, key=lambda p: p.labels) for line, points in lines.items() if len(points) > 1}

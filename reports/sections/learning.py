@@ -15,15 +15,15 @@ DRAWN = 40  # maximum number of curves; a reader could not distinguish more
 MEASURED = ("val_auroc", "train_loss", "val_loss")
 
 
-def learning(board: ReportData) -> Section:
+def learning(data: ReportData) -> Section:
     """Write the section: curves of loss and AUROC, a table of the selected epochs, and a comparison of selection rules."""
-    history = board.tables["history"]
+    history = data.tables["history"]
     columns = ("run_id", "epoch", *MEASURED)
     epochs = {
         (str(run), int(epoch)): dict(zip(MEASURED, m, strict=True)) for run, epoch, *m in rows_of(history, *columns)
     }
     last_epochs = {str(run): int(epoch) for run, epoch in history.groupby("run_id")["epoch"].max().items()}
-    runs = [r for r in board.scored if r.id in last_epochs]  # in the order of the ranking
+    runs = [r for r in data.scored if r.id in last_epochs]  # in the order of the ranking
     last = {r.id: last_epochs[r.id] for r in runs}
     lines = history[history["run_id"].isin([r.id for r in runs[:DRAWN]])]
     by_run = {str(run_id): run_rows.sort_values("epoch") for run_id, run_rows in lines.groupby("run_id")}
@@ -35,12 +35,12 @@ def learning(board: ReportData) -> Section:
         measured: dict[str, Any] = best_values or dict.fromkeys(MEASURED)
         rows.append({"run": run, "best": best, "last": last[run.id], "seconds": run.facts["seconds"], **measured})
     context = {
-        "board": board,
+        "data": data,
         "title": sentences.learning_title(len(runs), at_end, max(last.values(), default=0)),
         "kept": selected_epoch({chosen_by(r.facts) for r in runs}),
         "rows": rows,
         "drawn": min(len(runs), DRAWN),
-        "audit": _audit(board),
+        "audit": _audit(data),
     }
     drawn_charts: list[dict[str, Any]] = []
     for key, element, top, share in (
@@ -53,7 +53,7 @@ def learning(board: ReportData) -> Section:
     return Section("training", "", write("learning.html.j2", **context), tuple(drawn_charts))
 
 
-def _audit(board: ReportData) -> list[dict[str, Any]]:
+def _audit(data: ReportData) -> list[dict[str, Any]]:
     """Return a row per run: for each rule that selects an epoch, the epoch and its AUROCs.
 
     `chosen`: (epoch, AUROC on the split that selects the epoch) of the best and of the last epoch. `test`: (epoch, AUROC
@@ -61,8 +61,8 @@ def _audit(board: ReportData) -> list[dict[str, Any]]:
     the highest test AUROC. `over`: test AUROC of the oracle minus that of the best epoch. `last_over`: test AUROC of the
     last epoch minus that of the best epoch. Unknown numbers are NaN.
     """
-    table = board.tables["epochs"]
-    labels = {run.id: run.label for run in board.runs}
+    table = data.tables["epochs"]
+    labels = {run.id: run.label for run in data.runs}
     rows = []
     for run_id, run_rows in table.groupby("run_id", sort=False):
         row_of_rule = {str(row["rule"]): row for row in records_of(run_rows)}

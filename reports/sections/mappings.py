@@ -13,17 +13,17 @@ from reports.html.section import Section, write
 from reports.report_data.report_data import MACRO, ReportData
 
 
-def mappings(board: ReportData) -> Section:
+def mappings(data: ReportData) -> Section:
     """Write the section: how each mapping changes the scores; empty if no mapping but the grid's own changes labels."""
-    table = board.tables["reversals"]
+    table = data.tables["reversals"]
     if not len(table):
         return Section("mappings", "", Markup(""))
     reversed_pairs, pairs = int(table["num_reversed"].sum()), int(table["num_pairs"].sum())
     context = {
-        "board": board,
-        "title": _title(reversed_pairs, pairs, float(table["largest"].max()), board.unit),
-        "rows": [_row(board, row) for row in table.to_dict("records")],
-        "findings": _findings(board),
+        "data": data,
+        "title": _title(reversed_pairs, pairs, float(table["largest"].max()), data.unit),
+        "rows": [_row(data, row) for row in table.to_dict("records")],
+        "findings": _findings(data),
     }
     return Section("mappings", "", write("mappings.html.j2", **context))
 
@@ -37,9 +37,9 @@ def _title(num_reversed: int, pairs: int, largest: float, unit: str) -> str:
     return f"Other label mappings {change} and change the order of {num_reversed} of {plural(pairs, 'pair')} of {unit}s"
 
 
-def _row(board: ReportData, row: dict[Any, Any]) -> dict[str, str]:
+def _row(data: ReportData, row: dict[Any, Any]) -> dict[str, str]:
     return {
-        "hospital": board.title(str(row["dataset"])),
+        "hospital": data.title(str(row["dataset"])),
         "mapping": str(row["mapping"]),
         "change": signed(row["mean_change"]) if is_number(row["mean_change"]) else "",
         "largest": places(row["largest"]) if is_number(row["largest"]) else "",
@@ -48,14 +48,14 @@ def _row(board: ReportData, row: dict[Any, Any]) -> dict[str, str]:
     }
 
 
-def _findings(board: ReportData) -> list[dict[str, str]]:
+def _findings(data: ReportData) -> list[dict[str, str]]:
     """Return one row per hospital, mapping and finding: mean AUROC over recipes, and number of positive images."""
-    table = board.tables["mappings"]
+    table = data.tables["mappings"]
     mean = table[table["finding"] != MACRO].groupby(["dataset", "finding", "mapping"], sort=True)
     rows: pd.DataFrame = mean.agg(value=("value", "mean"), positive=("num_positive", "max")).reset_index()
     return [
         {
-            "hospital": board.title(str(row["dataset"])),
+            "hospital": data.title(str(row["dataset"])),
             "finding": str(row["finding"]),
             "mapping": str(row["mapping"]),
             "value": places(row["value"]) if is_number(row["value"]) else "",

@@ -10,50 +10,50 @@ from reports.sentences import data as data_sentences
 from reports.summaries.citation import bibtex
 
 
-def method(board: ReportData) -> Section:
+def method(data: ReportData) -> Section:
     """Write the section: split shares, label sources, rules of scoring, standard errors, citation and versions."""
-    split: dict[str, Any] = dict(board.meta.get("split") or {})
+    split: dict[str, Any] = dict(data.meta.get("split") or {})
     order = [n for n in ("train", "val", "test") if n in split]
     # sort the splits, because JSON does not keep their order
     shares = {n: split[n] for n in [*order, *sorted(set(split) - set(order))]}
-    scores = board.tables["scores"]
+    scores = data.tables["scores"]
     # leave out the rows "external", because a mean over hospitals can mix label sources
     references = set(scores.loc[scores["dataset"] != EXTERNAL, "reference"].unique())
     context = {
-        "board": board,
+        "data": data,
         "shares": [(name, percent(float(share), 1)) for name, share in shares.items()],
-        "versions": board.distinct("versions"),
-        "devices": board.distinct("device"),
-        "commits": board.distinct("commit"),
-        "labels": data_sentences.label_sources(sorted(map(str, references)), board.phantom) if references else "",
-        "unlearnt": data_sentences.not_learned(board.not_learned, len(board.scored)),
-        "not_compared": data_sentences.not_compared(board.not_compared),
-        "duplicates": data_sentences.duplicates(board.num_duplicates) if board.num_duplicates else "",
-        "compared": _compared(board),
-        "analyses": data_sentences.analysis_states(list(board.meta.get("analyses") or [])),
-        "bibtex": bibtex(board.meta, board.distinct("commit"), board.internal.title),
-        "repository": (board.meta.get("software") or {}).get("repository", ""),
-        "errors": _standard_errors(board),
+        "versions": data.distinct("versions"),
+        "devices": data.distinct("device"),
+        "commits": data.distinct("commit"),
+        "labels": data_sentences.label_sources(sorted(map(str, references)), data.phantom) if references else "",
+        "unlearnt": data_sentences.not_learned(data.not_learned, len(data.scored)),
+        "not_compared": data_sentences.not_compared(data.not_compared),
+        "duplicates": data_sentences.duplicates(data.num_duplicates) if data.num_duplicates else "",
+        "compared": _compared(data),
+        "analyses": data_sentences.analysis_states(list(data.meta.get("analyses") or [])),
+        "bibtex": bibtex(data.meta, data.distinct("commit"), data.internal.title),
+        "repository": (data.meta.get("software") or {}).get("repository", ""),
+        "errors": _standard_errors(data),
         "fingerprints": [
-            (board.title(str(d)), str(f))
-            for d, f in zip(*(board.tables["cohorts"][c] for c in ("dataset", "fingerprint")), strict=True)
+            (data.title(str(d)), str(f))
+            for d, f in zip(*(data.tables["cohorts"][c] for c in ("dataset", "fingerprint")), strict=True)
         ],
     }
     return Section("method", "Method", write("method.html.j2", **context))
 
 
-def _compared(board: ReportData) -> str:
+def _compared(data: ReportData) -> str:
     """State which cohorts were compared, to find shared patients and images; "" if the tables do not state this."""
-    compared = board.meta.get("compared")
+    compared = data.meta.get("compared")
     if not compared:
         return ""
     with_internal = data_sentences.compared(
-        board.internal.short,
-        [board.short(str(name)) for name in compared["patients"]],
-        len(board.hospitals),
+        data.internal.short,
+        [data.short(str(name)) for name in compared["patients"]],
+        len(data.hospitals),
         images=bool(compared["images"]),
     )
-    overlaps = board.overlaps
+    overlaps = data.overlaps
     if not overlaps:
         return with_internal
     among_external = data_sentences.compared_external(
@@ -64,18 +64,18 @@ def _compared(board: ReportData) -> str:
     return f"{with_internal} {among_external}"
 
 
-def _standard_errors(board: ReportData) -> list[tuple[str, str, tuple[str, str, str]]]:
+def _standard_errors(data: ReportData) -> list[tuple[str, str, tuple[str, str, str]]]:
     """Return one row (hospital, split, three standard errors of AUROC) per hospital and split.
 
     The three methods are those of the table `delong`; each number is the median over runs and findings, as text. In a pool,
     the test split of each training hospital has a row, too.
     """
     columns = ["se_image", "se_patient", "se_bootstrap"]
-    table = board.tables["delong"]
+    table = data.tables["delong"]
     median = table[["dataset", "split", *columns]].dropna().groupby(["dataset", "split"], sort=False).median()
     rows = []
     for (dataset, split), *errors in zip(median.index.tolist(), *(median[c].tolist() for c in columns), strict=True):
         hospital, name = (split.removeprefix(TEST_OF), "test") if split.startswith(TEST_OF) else (dataset, split)
         image, patient, bootstrap = (places(error, 4) for error in errors)
-        rows.append((board.title(hospital), split_name(name), (image, patient, bootstrap)))
+        rows.append((data.title(hospital), split_name(name), (image, patient, bootstrap)))
     return rows

@@ -18,23 +18,23 @@ NARROW, WIDE = (328.0, 500.0)
 NAMED = 60  # up to this number of recipes, each dot shows a name, and a table below the figure has the numbers
 
 
-def opening(board: ReportData) -> Section:
+def opening(data: ReportData) -> Section:
     """Write the first screen."""
-    runs, external = board.ranked, board.hospitals
+    runs, external = data.ranked, data.hospitals
     return Section(
         "top",
         "",
         write(
             "opening.html.j2",
-            board=board,
-            kick=_kick(board),
-            headline=title(board),
-            stand=_stand(board),
-            best=_best(board),
-            not_internal=without_internal_score(board.without_internal_score, board.min_count),
-            why=_why(board),
-            wide=gap_figure(board, WIDE),
-            narrow=gap_figure(board, NARROW),
+            data=data,
+            kick=_kick(data),
+            headline=title(data),
+            stand=_stand(data),
+            best=_best(data),
+            not_internal=without_internal_score(data.without_internal_score, data.min_count),
+            why=_why(data),
+            wide=gap_figure(data, WIDE),
+            narrow=gap_figure(data, NARROW),
             num_runs=len(runs),
             num_external=len(external),
             hospitals=[h for h in external if h.mean_gap.has_value],
@@ -43,25 +43,25 @@ def opening(board: ReportData) -> Section:
     )
 
 
-def title(board: ReportData) -> str:
+def title(data: ReportData) -> str:
     """Return the headline of the page."""
-    if board.only_exposed_models:
+    if data.only_exposed_models:
         return "No ranking: every model was trained elsewhere, on data of an external hospital"
-    only = sentences.single_run(board.ranked[0].label, board.ranked[0].gap) if len(board.ranked) == 1 else ""
-    num_external = len(board.hospitals) or board.num_external
-    num_runs = len(board.ranked) if num_external else len(board.scored)
+    only = sentences.single_run(data.ranked[0].label, data.ranked[0].gap) if len(data.ranked) == 1 else ""
+    num_external = len(data.hospitals) or data.num_external
+    num_runs = len(data.ranked) if num_external else len(data.scored)
     return sentences.headline(
-        num_runs, board.num_worse, board.num_better, num_external, board.phantom, only, board.has_common, board.unit
+        num_runs, data.num_worse, data.num_better, num_external, data.phantom, only, data.has_common, data.unit
     )
 
 
-def gap_figure(board: ReportData, width: float) -> Markup:
+def gap_figure(data: ReportData, width: float) -> Markup:
     """Draw the gap at each external hospital: a dot per recipe, and above the dots the mean gap with its intervals.
 
     `width`: NARROW or WIDE, in px.
     """
-    hospitals = [h for h in board.hospitals if h.mean_gap.has_value]
-    values = [e.value for r in board.ranked for e in r.hospital_gaps.values() if e.has_value]
+    hospitals = [h for h in data.hospitals if h.mean_gap.has_value]
+    values = [e.value for r in data.ranked for e in r.hospital_gaps.values() if e.has_value]
     bounds = [b for h in hospitals for b in (*h.mean_gap.bounds, h.mean_gap.value) if b == b]
     if not values or not hospitals:
         return Markup("")
@@ -82,7 +82,7 @@ def gap_figure(board: ReportData, width: float) -> Markup:
     )
     for k, hospital in enumerate(hospitals):
         y, gap = 38 + k * row, hospital.mean_gap
-        scored = [r for r in board.ranked if r.hospital_gaps[hospital.key].has_value] if len(board.ranked) > 1 else []
+        scored = [r for r in data.ranked if r.hospital_gaps[hospital.key].has_value] if len(data.ranked) > 1 else []
         dots = [r.hospital_gaps[hospital.key].value for r in scored]
         step_y = min(5.4, 26 / max(1, _depth(dots, scale)))
         # a shallow swarm is closer to its own mean than to the mean of the next hospital
@@ -111,70 +111,68 @@ def _depth(values: list[float], scale: svg.Scale) -> int:
     return max((abs(lane) for _, lane in svg.swarm(values, scale)), default=1) * 2
 
 
-def _kick(board: ReportData) -> str:
+def _kick(data: ReportData) -> str:
     """Return the line above the headline: the numbers of runs, hospitals, findings and test images."""
-    images = int(board.meta.get("test_images") or 0)
+    images = int(data.meta.get("test_images") or 0)
     counts_in_words = [
-        plural(len(board.imported), "imported model")
-        if board.only_imported
-        else sentences.run_count(
-            len(board.runs), len(board.scored), len(board.ranked) if board.unit == "recipe" else 0
-        ),
-        plural(board.num_hospitals, "hospital"),
-        plural(len(board.findings), "finding"),
+        plural(len(data.imported), "imported model")
+        if data.only_imported
+        else sentences.run_count(len(data.runs), len(data.scored), len(data.ranked) if data.unit == "recipe" else 0),
+        plural(data.num_hospitals, "hospital"),
+        plural(len(data.findings), "finding"),
     ]
     return " · ".join([*counts_in_words, plural(images, "test image")] if images else counts_in_words)
 
 
-def _stand(board: ReportData) -> str:
+def _stand(data: ReportData) -> str:
     """Return the sentence on the mean gap."""
-    if board.only_exposed_models:
+    if data.only_exposed_models:
         return "Their scores are listed below the ranking. The section on data exposure lists their training data."
     return sentences.mean_gap(
-        board.training_place,
-        len(board.hospitals) or board.num_external,
-        len(board.ranked),
-        board.mean_gap,
-        [(h.short, h.mean_gap) for h in board.hospitals],
-        board.has_common,
-        not all(run.is_imported for run in board.ranked),
+        data.training_place,
+        len(data.hospitals) or data.num_external,
+        len(data.ranked),
+        data.mean_gap,
+        [(h.short, h.mean_gap) for h in data.hospitals],
+        data.has_common,
+        not all(run.is_imported for run in data.ranked),
     )
 
 
-def _best(board: ReportData) -> str:
+def _best(data: ReportData) -> str:
     """Return the sentences on the best run, the runs tied with it, and the smallest gap."""
-    if not board.ranked:
+    if not data.ranked:
         return ""
-    first = board.ranked[0]
+    first = data.ranked[0]
     text = sentences.best_run(
         first.label,
         first.external,
-        len(board.groups[0]) - 1,
+        len(data.groups[0]) - 1,
         first.p_best,
-        len(board.ranked),
-        board.unit,
-        (board.ranked[1].label, first.lead) if first.lead.has_interval else None,
-        board.seeds if board.over_seeds else "",
+        len(data.ranked),
+        data.unit,
+        (data.ranked[1].label, first.lead) if first.lead.has_interval else None,
+        data.seeds if data.over_seeds else "",
     )
-    if len(board.ranked) > 1:
-        smallest = min((r for r in board.ranked if r.gap.has_value), key=_gap_of, default=None)
+    if len(data.ranked) > 1:
+        smallest = min((r for r in data.ranked if r.gap.has_value), key=_gap_of, default=None)
         text += f" {sentences.smallest_gap(smallest.label, smallest.gap, smallest is first)}" if smallest else ""
     return text
 
 
-def _why(board: ReportData) -> list[tuple[str, str]]:
+def _why(data: ReportData) -> list[tuple[str, str]]:
     """Return the sentences on causes of the mean gap, each with the key of its section; [] if the gap is not clearly above 0.
 
     The sentence on markers is left out if no ranked run uses a marker. A sentence after it states how many ranked runs have no
     result of the region transplant test.
     """
-    shares, shortcuts = finding_shares(board), shortcut_findings(board)
+    shares, shortcuts = finding_shares(data), shortcut_findings(data)
     if not shares:
         return []
     causes = [("findings", sentences.largest_share(list(shares.items())))] if len(shares) > 1 else []
-    if any(shortcuts.get(run.id) for run in board.ranked_runs):
-        not_tested = change_sentences.untested(len(marker_runs(board)[1]), len(board.ranked_runs))
-        causes += [("transplants", sentence) for sentence in (marker_sentence(board), not_tested) if sentence]
+    if any(shortcuts.get(run.id) for run in data.ranked_runs):
+        not_tested = change_sentences.untested(len(marker_runs(data)[1]), len(data.ranked_runs))
+        causes += [("transplants", sentence) for sentence in (marker_sentence(data), not_tested) if sentence]
     return causes
 
 

@@ -14,12 +14,12 @@ from reports.report_data.report_data import EXTERNAL, ReportData
 from reports.sections.gap_components import READERS
 
 
-def policies(board: ReportData) -> Section:
+def policies(data: ReportData) -> Section:
     """Write the section: a table of mean macro AUROC, with a row per policy and a column per test set.
 
     The section is empty if all runs have the same policy.
     """
-    table = board.tables["policies"]
+    table = data.tables["policies"]
     if not len(table):
         return Section("policies", "", Markup(""))
     evaluations = list(table[["dataset", "split", "reference"]].drop_duplicates().itertuples(index=False, name=None))
@@ -30,15 +30,15 @@ def policies(board: ReportData) -> Section:
         dict.fromkeys(READERS.get(reference, reference) for dataset, _, reference in evaluations if dataset != EXTERNAL)
     )
     context = {
-        "board": board,
+        "data": data,
         "title": sentence_case(
             f"{word(len(names))} policies for uncertain labels, tested on labels of {' and '.join(readers)}"
         ),
-        "heads": [_head(board, *evaluation) for evaluation in evaluations],
+        "heads": [_head(data, *evaluation) for evaluation in evaluations],
         "rows": [
             {
                 "policy": name,
-                "cells": [_cell(cells.get((name, dataset, split)), board.unit) for dataset, split, _ in evaluations],
+                "cells": [_cell(cells.get((name, dataset, split)), data.unit) for dataset, split, _ in evaluations],
             }
             for name in names
         ],
@@ -46,13 +46,11 @@ def policies(board: ReportData) -> Section:
     return Section("policies", "", write("policies.html.j2", **context))
 
 
-def _head(board: ReportData, dataset: str, split: str, reference: str) -> tuple[str, str]:
+def _head(data: ReportData, dataset: str, split: str, reference: str) -> tuple[str, str]:
     """Return (name, label source) of a test set for the column head; the external mean has the label source ""."""
     if dataset == EXTERNAL:
         return "External mean", ""
-    name = (
-        f"{board.short(dataset)} {split.replace('_', ' ')}" if dataset == board.internal.key else board.short(dataset)
-    )
+    name = f"{data.short(dataset)} {split.replace('_', ' ')}" if dataset == data.internal.key else data.short(dataset)
     return name, READERS.get(reference, reference)
 
 

@@ -12,32 +12,30 @@ SPLITS = {"expert_valid": "radiologists, validation", "expert_test": "radiologis
 METRICS = {"auroc": "AUROC", "auprc": "AUPRC", "f1": "F1"}
 
 
-def published(board: ReportData) -> Section:
+def published(data: ReportData) -> Section:
     """Write the section: a table of published results for each metric; empty if the grid names no results."""
-    rows = board.tables["published"]
+    rows = data.tables["published"]
     if not len(rows):
         return Section("published", "", Markup(""))
     tables = [
-        _table(board, metric, rows[rows["metric"] == metric]) for metric in METRICS if (rows["metric"] == metric).any()
+        _table(data, metric, rows[rows["metric"] == metric]) for metric in METRICS if (rows["metric"] == metric).any()
     ]
     sources = list(dict.fromkeys(zip(rows["name"], rows["source"], strict=True)))
-    html = write("published.html.j2", board=board, tables=tables, sources=sources)
+    html = write("published.html.j2", data=data, tables=tables, sources=sources)
     return Section("published", "Published", html)
 
 
-def _table(board: ReportData, metric: str, rows: Any) -> dict[str, Any]:
+def _table(data: ReportData, metric: str, rows: Any) -> dict[str, Any]:
     """Return the table of a metric: one row per published result, dataset and split; one column per finding, macro last."""
     findings = list(dict.fromkeys(rows["finding"]))
-    order = [f for f in board.findings if f in findings] + [
-        f for f in findings if f not in board.findings and f != MACRO
-    ]
+    order = [f for f in data.findings if f in findings] + [f for f in findings if f not in data.findings and f != MACRO]
     columns = order + [MACRO] * (MACRO in findings)
     lines = []
     for (name, setting, dataset, split), result_rows in rows.groupby(
         ["name", "setting", "dataset", "split"], sort=False
     ):
         values = dict(zip(result_rows["finding"], result_rows["value"], strict=True))
-        dataset_and_split = f"{board.title(dataset)}{', ' if split else ''}{SPLITS.get(split, split)}"
+        dataset_and_split = f"{data.title(dataset)}{', ' if split else ''}{SPLITS.get(split, split)}"
         cells = [_as_printed(values[f]) if f in values else "" for f in columns]
         lines.append({"name": name, "setting": setting, "where": dataset_and_split, "cells": cells})
     heads = ["Mean" if column == MACRO else column for column in columns]

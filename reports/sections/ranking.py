@@ -65,61 +65,63 @@ class Factor:
         return len(pairs) == len(self.values) == len(set(other.values()))
 
 
-def ranking(board: ReportData) -> Section:
+def ranking(data: ReportData) -> Section:
     """Write the section: the table of ranked runs with filters, then the runs without a rank and the reason for each."""
-    columns, factors = columns_of(board), _factors(board)
-    strips, grid, scale = _strips(board)
-    groups, by = ranking_choices.groups(board.groups, board), ranking_choices.choices(board)
+    columns, factors = columns_of(data), _factors(data)
+    strips, grid, scale = _strips(data)
+    groups, by = ranking_choices.groups(data.groups, data), ranking_choices.choices(data)
     span = sum(column.first for column in columns) + 3
     order = {r.id: i for i, r in enumerate(r for group in groups for r in group["runs"])}
-    rows = [_sort_data(board, r, g["number"], columns, factors) for g in groups for r in g["runs"]]
+    rows = [_sort_data(data, r, g["number"], columns, factors) for g in groups for r in g["runs"]]
     context = {
-        "board": board,
+        "data": data,
         "columns": columns,
         "groups": groups,
         "strips": strips,
         "axis": svg.axis(scale, grid),
         "strip_grid": svg.strip_grid(scale, grid),
-        "bars": {r.id: svg.rank_bar(r.rank_low, r.rank_high, r.mean_rank, len(board.ranked)) for r in board.ranked},
+        "bars": {r.id: svg.rank_bar(r.rank_low, r.rank_high, r.mean_rank, len(data.ranked)) for r in data.ranked},
         "ranks": {
-            r.id: str(r.rank_low) if r.rank_low == r.rank_high else f"{r.rank_low}–{r.rank_high}" for r in board.ranked
+            r.id: str(r.rank_low) if r.rank_low == r.rank_high else f"{r.rank_low}–{r.rank_high}" for r in data.ranked
         },
         "keys": KEYS,
         "CLEAR": CLEAR,
-        "slices": _row_slices(groups, board, span),
+        "slices": _row_slices(groups, data, span),
         "by": by,
         "rankings": Markup(  # noqa: S704  (base64)
-            ranking_choices.data(board, (choice for options in by.values() for choice in options), order) if by else ""
+            ranking_choices.packed_rankings(data, (choice for options in by.values() for choice in options), order)
+            if by
+            else ""
         ),
-        "later": len(board.ranked) > FIRST,
+        "later": len(data.ranked) > FIRST,
         "ranked": Markup(data_block(rows)),  # noqa: S704  (data_block escapes)
-        "single": len(board.ranked) == 1,
-        "symptoms": {str(i): symptom_anchor(str(i)) for i in board.tables["diagnostics"]["run_id"].unique()},
+        "single": len(data.ranked) == 1,
+        "symptoms": {str(i): symptom_anchor(str(i)) for i in data.tables["diagnostics"]["run_id"].unique()},
         "synthetic_notice": SYNTHETIC_NOTICE,
-        "pins": len(board.ranked) > 1,
+        "pins": len(data.ranked) > 1,
         "span": span,
-        "causal": any(r.causal.has_value for r in board.ranked),
+        "causal": any(r.causal.has_value for r in data.ranked),
         "why": {
             r.id: sentences.unranked_reason(
-                r.reason or _fewer_findings(board, r) or _incomplete(board, r),
+                r.reason or _fewer_findings(data, r) or _incomplete(data, r),
                 r.internal,
-                board.num_external,
-                board.has_common,
+                data.num_external,
+                data.has_common,
             )
-            for r in board.unranked
+            for r in data.unranked
         },
         "factors": factors,
-        "base": _base(board),
-        "commits": " ".join(board.distinct("commit")),
-        "alike": agreeing.agreement(board),
-        "seeds": agreeing.seeds(board),
+        "base": _base(data),
+        "commits": " ".join(data.distinct("commit")),
+        "alike": agreeing.agreement(data),
+        "seeds": agreeing.seeds(data),
     }
     return Section("ranking", "Ranking", write("ranking.html.j2", **context))
 
 
-def _fewer_findings(board: ReportData, run: Run) -> str:
+def _fewer_findings(data: ReportData, run: Run) -> str:
     """Return the note on a run that was trained for fewer findings than the grid has; "" for other runs."""
-    findings = board.meta.get("learns", {}).get(run.id)
+    findings = data.meta.get("learns", {}).get(run.id)
     if findings is None or not run.external.has_value:
         return ""
     internal = (
@@ -131,18 +133,18 @@ def _fewer_findings(board: ReportData, run: Run) -> str:
     return f"trained only for {names}: external AUROC {run.external.with_interval}{internal}"
 
 
-def _incomplete(board: ReportData, run: Run) -> str:
+def _incomplete(data: ReportData, run: Run) -> str:
     """Return the note on a run of a leave-one-out page whose recipe lacks the run without another hospital; "" for other runs."""
-    if not (board.leaves_one_out and run.external.has_value):
+    if not (data.leaves_one_out and run.external.has_value):
         return ""
     return f"another run of its recipe is missing or not ranked: external AUROC {run.external.with_interval}"
 
 
-def _strips(board: ReportData) -> tuple[dict[str, Markup], list[float], svg.Scale]:
+def _strips(data: ReportData) -> tuple[dict[str, Markup], list[float], svg.Scale]:
     """Return the dot strip of each run by run id, and the axis (grid lines, scale) that all strips share."""
     numbers = [
         b
-        for r in (*board.ranked, *board.derived)
+        for r in (*data.ranked, *data.derived)
         for e in (r.internal_common, _compared(r), r.worst_auroc)
         for b in (e.value, e.low, e.high, *_of_seeds(r))
         if is_number(b)
@@ -153,7 +155,7 @@ def _strips(board: ReportData) -> tuple[dict[str, Markup], list[float], svg.Scal
     grid = svg.ticks(scale.low, scale.high, 6)
     strips = {
         r.id: svg.strip(r.worst_auroc, _compared(r), r.internal_common, scale, _of_seeds(r))
-        for r in (*board.ranked, *board.derived)
+        for r in (*data.ranked, *data.derived)
     }
     return strips, grid, scale
 
@@ -171,7 +173,7 @@ def _compared(run: Run) -> Estimate:
     return run.external_common if run.external_common.has_value else run.external
 
 
-def _row_slices(groups: Sequence[dict[str, Any]], board: ReportData, span: int) -> list[dict[str, Any]]:
+def _row_slices(groups: Sequence[dict[str, Any]], data: ReportData, span: int) -> list[dict[str, Any]]:
     """Split each tie group into the rows that the table has at first and the rows that a script adds later.
 
     Each part is a dict; its key `later` states whether a script adds the rows, and `start` is the number of rows before
@@ -183,14 +185,14 @@ def _row_slices(groups: Sequence[dict[str, Any]], board: ReportData, span: int) 
         first, later = group["runs"][: max(FIRST - start, 0)], group["runs"][max(FIRST - start, 0) :]
         for runs, is_later in ((first, False), (later, True)):
             if runs:
-                head = ranking_choices.group_head(group, board, span, again=is_later and bool(first))
+                head = ranking_choices.group_head(group, data, span, again=is_later and bool(first))
                 slices.append({"group": group, "head": head, "runs": runs, "start": start, "later": is_later})
             start += len(runs)
     return slices
 
 
 def _sort_data(
-    board: ReportData, run: Run, group: int, columns: Sequence[Column], factors: Sequence[Factor]
+    data: ReportData, run: Run, group: int, columns: Sequence[Column], factors: Sequence[Factor]
 ) -> dict[str, Any]:
     """Return the data of a run with which the script sorts, filters and searches.
 
@@ -199,7 +201,7 @@ def _sort_data(
     values of this factor.
     """
     numbers = [run.mean_rank, *(column.value(run) for column in columns)]
-    words = (run.family, run.variant or "base recipe", run.marks, board.submission_mark(run))
+    words = (run.family, run.variant or "base recipe", run.marks, data.submission_mark(run))
     return {
         "id": run.id,
         "g": group,
@@ -210,16 +212,16 @@ def _sort_data(
     }
 
 
-def _factors(board: ReportData) -> list[Factor]:
+def _factors(data: ReportData) -> list[Factor]:
     """Return the factors in which ranked recipes differ: first the factors in WORDS, then other configuration fields."""
     configs = {
-        r.id: {f"config.{key}": value for key, value in _flat(r.facts.get("config")).items()} for r in board.ranked
+        r.id: {f"config.{key}": value for key, value in _flat(r.facts.get("config")).items()} for r in data.ranked
     }
     keys = dict.fromkeys((*WORDS, *sorted({key for config in configs.values() for key in config} - {"config.seed"})))
     factors: list[Factor] = []
     for key in keys:
         value_of_run = {
-            r.id: _value_text(r.facts.get(key) if key in WORDS else configs[r.id].get(key)) for r in board.ranked
+            r.id: _value_text(r.facts.get(key) if key in WORDS else configs[r.id].get(key)) for r in data.ranked
         }
         values = sorted(set(value_of_run.values()), key=_by_number)
         # a factor that groups the recipes as an earlier factor does is left out; `config.optimizer.name` repeats
@@ -257,9 +259,9 @@ def _by_number(word: str) -> tuple[float, str]:
         return (float("inf"), word)
 
 
-def _base(board: ReportData) -> str:
+def _base(data: ReportData) -> str:
     """Return the base recipe (the grid's base configuration) as text; "" if no ranked run uses the base recipe."""
-    plain = next((r for r in board.ranked if not r.variant or re.fullmatch(r"seed \d+", r.variant)), None)
+    plain = next((r for r in data.ranked if not r.variant or re.fullmatch(r"seed \d+", r.variant)), None)
     if plain is None:
         return ""
     words = {"uncertainty": "uncertain labels", "weights": "starting weights"}

@@ -56,22 +56,22 @@ class Choice:
         return HEADS.get(self.criterion.metric, self.metric)
 
 
-def choices(board: ReportData) -> dict[str, list[Choice]]:
+def choices(data: ReportData) -> dict[str, list[Choice]]:
     """Return the options of "Rank by": title of a group of options -> its options; {} if there is only one option.
 
     The first option is the ranking that the page shows at first.
     """
-    custom = {str(metric["name"]): metric for metric in board.meta.get("custom_metrics") or ()}
+    custom = {str(metric["name"]): metric for metric in data.meta.get("custom_metrics") or ()}
     names = METRICS | {name: str(metric["title"]) for name, metric in custom.items() if name not in METRICS}
     smallest_first = SMALLEST_FIRST | {name for name, metric in custom.items() if metric["better"] == "lower"}
-    places_of = {EXTERNAL: "external mean", **{h.key: h.short for h in board.hospitals}}
-    places_of |= {board.internal.key: f"{board.internal.short} (internal)"}
+    places_of = {EXTERNAL: "external mean", **{h.key: h.short for h in data.hospitals}}
+    places_of |= {data.internal.key: f"{data.internal.short} (internal)"}
     options: dict[str, list[Choice]] = {}
 
     def add(title: str, criterion: Criterion, place: str, words: str) -> None:
-        if criterion in board.rankings and len(board.rankings[criterion]) > 1:
+        if criterion in data.rankings and len(data.rankings[criterion]) > 1:
             low, name = criterion.metric in smallest_first, names[criterion.metric]
-            option = Choice(criterion, board.rankings[criterion], name, place, words, low)
+            option = Choice(criterion, data.rankings[criterion], name, place, words, low)
             options.setdefault(title, []).append(option)
 
     for metric, name in names.items():
@@ -80,52 +80,52 @@ def choices(board: ReportData) -> dict[str, list[Choice]]:
             words = f"mean {name} at external hospitals" if key == EXTERNAL else f"{name} at {place}, every finding"
             add(title, Criterion(metric, key, MACRO), place, words)
     for metric in ("auroc", "net_benefit"):
-        for finding in board.findings:
+        for finding in data.findings:
             words = f"mean {METRICS[metric]} of {finding} at external hospitals"
             title = f"{sentence_case(METRICS[metric])} of one finding, external mean"
             add(title, Criterion(metric, EXTERNAL, finding), finding, words)
     return options if sum(map(len, options.values())) > 1 else {}
 
 
-def data(board: ReportData, options: Iterable[Choice], order: Mapping[str, int]) -> str:
+def packed_rankings(data: ReportData, options: Iterable[Choice], order: Mapping[str, int]) -> str:
     """Return the rankings as a compressed JSON text: key of the option -> ranking.
 
     `order`: recipe id -> index of its row in the table of the page.
     """
-    return packed(json.dumps({c.criterion.key: _ranking(board, c, order) for c in options}, separators=(",", ":")))
+    return packed(json.dumps({c.criterion.key: _ranking(data, c, order) for c in options}, separators=(",", ":")))
 
 
-def _ranking(board: ReportData, choice: Choice, order: Mapping[str, int]) -> dict[str, Any]:
+def _ranking(data: ReportData, choice: Choice, order: Mapping[str, int]) -> dict[str, Any]:
     """Return the data of one ranking: words, the HTML of each tie group's head, and the numbers of each recipe, best first.
 
     `order`: recipe id -> index of its row in the table of the page.
     """
-    runs = {run.id: run for run in board.ranked}
+    runs = {run.id: run for run in data.ranked}
     rows = [(runs[run_id], row) for run_id, row in choice.rows.items() if run_id in order]
     numbers = sorted({row["group"] for _, row in rows})
     members = [[run for run, row in rows if row["group"] == number] for number in numbers]
     ranked = {run.id for run, _ in rows}
-    tied, missing = groups(members, board), [run for run in board.ranked if run.id not in ranked]
+    tied, missing = groups(members, data), [run for run in data.ranked if run.id not in ranked]
     if missing:
-        words = f"{plural(len(missing), board.unit)} without this score"
+        words = f"{plural(len(missing), data.unit)} without this score"
         tied.append({"words": words, "number": 0, "runs": missing, "closed": False})
     return {
         "words": choice.words,
         "head": [choice.head, choice.place],
-        "leader": _leader(board, choice, rows, len(members[0]) - 1),
+        "leader": _leader(data, choice, rows, len(members[0]) - 1),
         "low": int(choice.smallest_first),
-        "groups": [str(group_head(group, board)) for group in tied],
+        "groups": [str(group_head(group, data)) for group in tied],
         "row": [order[run.id] for run, _ in rows],
         "group": [numbers.index(row["group"]) for _, row in rows],
         "rank": [[round(row["rank_low"]), round(row["rank_high"])] for _, row in rows],
         "mean": [float(f"{row['mean_rank']:.4g}") for _, row in rows],
         "best": [p_best_text(float(row["p_best"])) for _, row in rows],
         "score": [_texts(score(row)) for _, row in rows],
-        "derived": [_texts(estimate) for estimate in _of_derived(board, choice.criterion)],
+        "derived": [_texts(estimate) for estimate in _of_derived(data, choice.criterion)],
     }
 
 
-def groups(members: Iterable[Sequence[Run]], board: ReportData) -> list[dict[str, Any]]:
+def groups(members: Iterable[Sequence[Run]], data: ReportData) -> list[dict[str, Any]]:
     """Return one dict for each tie group: caption (`words`), number, runs, and whether its rows are folded.
 
     `members`: the runs of each group. `closed`: whether rows of the group are hidden at first. `partly`: whether the first
@@ -133,23 +133,23 @@ def groups(members: Iterable[Sequence[Run]], board: ReportData) -> list[dict[str
     """
     return [
         {
-            "words": sentences.group_caption(k, len(runs), runs[0].label, board.unit),
+            "words": sentences.group_caption(k, len(runs), runs[0].label, data.unit),
             "number": k,
             "runs": runs,
-            "closed": k > OPEN or (len(board.ranked) > FIRST and len(runs) > SHOWN),
+            "closed": k > OPEN or (len(data.ranked) > FIRST and len(runs) > SHOWN),
             "partly": k <= OPEN,
         }
         for k, runs in enumerate(members, start=1)
     ]
 
 
-def group_head(group: Mapping[str, Any], board: ReportData, span: int = 1, again: bool = False) -> Markup:
+def group_head(group: Mapping[str, Any], data: ReportData, span: int = 1, again: bool = False) -> Markup:
     """Return the HTML of the head of a tie group.
 
     `span`: number of columns. `again`: whether an earlier table has the first rows of the group.
     """
-    single = len(board.ranked) == 1
-    return write("ranking_group.html.j2", g=group, unit=board.unit, again=again, single=single, span=span)
+    single = len(data.ranked) == 1
+    return write("ranking_group.html.j2", g=group, unit=data.unit, again=again, single=single, span=span)
 
 
 def p_best_text(p_best: float) -> str:
@@ -159,7 +159,7 @@ def p_best_text(p_best: float) -> str:
     return places(p_best, 2) if p_best >= 0.005 else "< .01"
 
 
-def _leader(board: ReportData, choice: Choice, rows: list[tuple[Run, Mapping[str, Any]]], num_tied: int) -> Markup:
+def _leader(data: ReportData, choice: Choice, rows: list[tuple[Run, Mapping[str, Any]]], num_tied: int) -> Markup:
     """Return the sentences on the first recipe of a ranking, as HTML."""
     (first, row), (second, _) = rows[:2]
     to_second = lead(row)
@@ -169,26 +169,26 @@ def _leader(board: ReportData, choice: Choice, rows: list[tuple[Run, Mapping[str
         num_tied,
         float(row["p_best"]),
         len(rows),
-        board.unit,
+        data.unit,
         (second.label, to_second) if to_second.has_interval else None,
-        board.seeds if board.over_seeds else "",
+        data.seeds if data.over_seeds else "",
         choice.words,
         choice.smallest_first,
     )
     return keep_intervals(text)
 
 
-def _of_derived(board: ReportData, criterion: Criterion) -> list[Estimate]:
+def _of_derived(data: ReportData, criterion: Criterion) -> list[Estimate]:
     """Return the score of each derived run (TTA, ensemble, imported model) by this criterion; these runs are not ranked."""
-    if not board.derived:
+    if not data.derived:
         return []
     calibrator = "platt" if criterion.metric == "ece" else "none"
     if criterion.metric == "net_benefit":
-        benefits = (board.benefits.get((run.id, criterion.dataset, criterion.finding)) for run in board.derived)
+        benefits = (data.benefits.get((run.id, criterion.dataset, criterion.finding)) for run in data.derived)
         return [benefit.value if benefit else MISSING for benefit in benefits]
-    other = {} if criterion.metric in ("auroc", "gap") else board.headline.lookup(criterion.metric, (calibrator,))
-    estimates = {"auroc": board.cells, "gap": board.gaps}.get(criterion.metric, other)
-    return [estimates.get((run.id, criterion.dataset, criterion.finding), MISSING) for run in board.derived]
+    other = {} if criterion.metric in ("auroc", "gap") else data.headline.lookup(criterion.metric, (calibrator,))
+    estimates = {"auroc": data.cells, "gap": data.gaps}.get(criterion.metric, other)
+    return [estimates.get((run.id, criterion.dataset, criterion.finding), MISSING) for run in data.derived]
 
 
 def _texts(estimate: Estimate) -> list[str]:

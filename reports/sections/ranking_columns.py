@@ -42,18 +42,18 @@ class Column:
     first: bool = True  # whether the column is visible at first
 
 
-def columns_of(board: ReportData) -> list[Column]:
+def columns_of(data: ReportData) -> list[Column]:
     """Return the columns after the dot strip: what decides first (external AUROC, gap, calibration, net benefit, cost).
 
     Columns that are hidden at first are left out if no recipe has a value.
     """
-    gaps = [b for r in board.ranked if r.gap.has_value for b in (r.gap.value, *r.gap.bounds) if is_number(b)]
+    gaps = [b for r in data.ranked if r.gap.has_value for b in (r.gap.value, *r.gap.bounds) if is_number(b)]
     low, high = min([0.0, *gaps]), max([0.05, *gaps])
-    chance = next((r.probe.chance for r in board.ranked if r.probe.has_value), 0.0)
-    causal = [b for r in board.ranked if r.causal.has_value for b in (r.causal.value, *r.causal.bounds)]
+    chance = next((r.probe.chance for r in data.ranked if r.probe.has_value), 0.0)
+    causal = [b for r in data.ranked if r.causal.has_value for b in (r.causal.value, *r.causal.bounds)]
     smallest, largest = min([0.0, *causal]), max([0.05, *causal])
-    num_external = len(board.hospitals)
-    robustness = _robustness(board)
+    num_external = len(data.hospitals)
+    robustness = _robustness(data)
 
     def estimate_column(key: str, head: str, unit: str, estimate_of: Callable[[Run], Estimate], **more: Any) -> Column:
         more = {"small": lambda r: estimate_of(r).span, **more}
@@ -113,12 +113,12 @@ def columns_of(board: ReportData) -> list[Column]:
             axis=svg.micro_axis(low, high),
         ),
         estimate_column("ece", "ECE", "external", lambda r: r.ece, css="", low_first=True),
-        *[benefit] * board.has_benefits,
+        *[benefit] * data.has_benefits,
         cost_column("gmacs", "GMACs", "per image", "macs", 1e9, css="", low_first=True),
         estimate_column(
-            "worst", "Worst", "hospital", lambda r: r.worst_auroc, css="", small=lambda r: board.short(r.worst)
+            "worst", "Worst", "hospital", lambda r: r.worst_auroc, css="", small=lambda r: data.short(r.worst)
         ),
-        estimate_column("internal", "Internal", _internal_findings(board), lambda r: r.internal_common),
+        estimate_column("internal", "Internal", _internal_findings(data), lambda r: r.internal_common),
         estimate_column(
             "shortcut",
             "Shortcut",
@@ -126,7 +126,7 @@ def columns_of(board: ReportData) -> list[Column]:
             lambda r: r.causal,
             css="more mc",
             low_first=True,
-            note=lambda r: "" if r.causal.has_value else board.why_not_analysed("transplants", r.id),
+            note=lambda r: "" if r.causal.has_value else data.why_not_analysed("transplants", r.id),
             figure=lambda r: svg.micro(r.causal, smallest, largest, 0.0) if r.causal.has_value else Markup(""),
             axis=svg.micro_axis(smallest, largest),
         )
@@ -143,7 +143,7 @@ def columns_of(board: ReportData) -> list[Column]:
         ),
         cost_column("params", "Params", "million", "params", 1e6, low_first=True, first=False),
         cost_column("speed", "Speed", "images/s", "images_per_second", 1.0, shown=integer, first=False),
-        *(c for c in (*further, *_custom_metrics(board)) if any(is_number(c.value(r)) for r in board.ranked)),
+        *(c for c in (*further, *_custom_metrics(data)) if any(is_number(c.value(r)) for r in data.ranked)),
     ]
 
 
@@ -153,17 +153,17 @@ def _unless_better(benefit: Benefit) -> str:
     return "" if words == BETTER else words
 
 
-def _custom_metrics(board: ReportData) -> list[Column]:
+def _custom_metrics(data: ReportData) -> list[Column]:
     """Return a column for each custom metric (a metric that the user adds to the registry), at most CUSTOM_COLUMNS.
 
     A column has the macro score at external hospitals and is hidden at first.
     """
-    metrics = board.tables.meta.get("custom_metrics", ())[:CUSTOM_COLUMNS]
-    return [_custom_metric(board, f"metric{number}", metric) for number, metric in enumerate(metrics, start=1)]
+    metrics = data.tables.meta.get("custom_metrics", ())[:CUSTOM_COLUMNS]
+    return [_custom_metric(data, f"metric{number}", metric) for number, metric in enumerate(metrics, start=1)]
 
 
-def _custom_metric(board: ReportData, key: str, metric: dict[str, str]) -> Column:
-    macros = board.headline.lookup(metric["name"], ("none",), finding=MACRO)
+def _custom_metric(data: ReportData, key: str, metric: dict[str, str]) -> Column:
+    macros = data.headline.lookup(metric["name"], ("none",), finding=MACRO)
 
     def estimate(run: Run) -> Estimate:
         return macros.get((run.id, EXTERNAL, MACRO), MISSING)
@@ -181,9 +181,9 @@ def _custom_metric(board: ReportData, key: str, metric: dict[str, str]) -> Colum
     )
 
 
-def _robustness(board: ReportData) -> Callable[[Run], Estimate]:
+def _robustness(data: ReportData) -> Callable[[Run], Estimate]:
     """Return a function from a run to its effective robustness, averaged over external hospitals."""
-    table = board.tables["robustness"]
+    table = data.tables["robustness"]
     rows = table[table["dataset"] == EXTERNAL]
     distance_of_run = {str(row["run_id"]): effective(row) for row in rows.to_dict("records")}
     return lambda run: distance_of_run.get(run.id, MISSING)
@@ -195,13 +195,13 @@ def _seconds(run: Run) -> float:
     return float(value) if value is not None and is_number(value) else float("nan")
 
 
-def _internal_findings(board: ReportData) -> str:
+def _internal_findings(data: ReportData) -> str:
     """Return the words below the column head of the internal AUROC: "shared findings" or "AUROC".
 
     The column has the AUROC over the findings that internal and external hospitals share. If, for any recipe, this AUROC
     differs from the AUROC over every finding (shown in the details of a run), the words are "shared findings".
     """
-    differs = any(r.internal_common.has_value and r.internal_common.text != r.internal.text for r in board.ranked)
+    differs = any(r.internal_common.has_value and r.internal_common.text != r.internal.text for r in data.ranked)
     return "shared findings" if differs else "AUROC"
 
 

@@ -35,19 +35,19 @@ class Answer(NamedTuple):
     reason: str = ""
 
 
-def registration(board: ReportData) -> Section:
+def registration(data: ReportData) -> Section:
     """Write the section: for each registration its date, hash, hypotheses and deviations; empty without a registration."""
-    registered = list(board.meta.get("registrations") or ())
+    registered = list(data.meta.get("registrations") or ())
     if not registered:
         return Section("registration", "", Markup(""))
-    parts = [_part(board, facts) for facts in registered]
-    html = write("registration.html.j2", board=board, parts=parts, title=_title(parts))
+    parts = [_part(data, facts) for facts in registered]
+    html = write("registration.html.j2", data=data, parts=parts, title=_title(parts))
     return Section("registration", "Registration", html)
 
 
-def _part(board: ReportData, facts: Mapping[str, Any]) -> dict[str, Any]:
+def _part(data: ReportData, facts: Mapping[str, Any]) -> dict[str, Any]:
     """Return the values that the template shows for one registration."""
-    hypotheses = [{**item, "answered": answer(board, item["question"])} for item in facts["hypotheses"]]
+    hypotheses = [{**item, "answered": answer(data, item["question"])} for item in facts["hypotheses"]]
     return {
         **facts,
         "day": str(facts["date"])[:10],
@@ -88,28 +88,28 @@ def _some(names: Iterable[str]) -> str:
     return f"{len(every)}: {', '.join(every[:ROOM])}{more}"
 
 
-def answer(board: ReportData, question: Mapping[str, Any]) -> Answer:
+def answer(data: ReportData, question: Mapping[str, Any]) -> Answer:
     """Return the answer of the page to a registered question; `question`: as `bench.results.hypotheses` writes it.
 
     An empty question, of a hypothesis in words only, has no answer.
     """
     kind = question.get("kind")
     if kind == "pair":
-        return _pair(board, question)
+        return _pair(data, question)
     if kind == "factor":
-        return _factor(board, question)
+        return _factor(data, question)
     if kind == "gap":
-        return _gap(question["sign"], _mean_gap(board, question["at"]))
+        return _gap(question["sign"], _mean_gap(data, question["at"]))
     if kind == "recipe_gap":
-        recipe, reason = _recipe(board, question["runs"])
-        gap = board.gaps.get((recipe.id, question["at"], question["finding"]), MISSING) if recipe else MISSING
+        recipe, reason = _recipe(data, question["runs"])
+        gap = data.gaps.get((recipe.id, question["at"], question["finding"]), MISSING) if recipe else MISSING
         return _gap(question["sign"], gap, reason)
     return Answer("")
 
 
-def _recipe(board: ReportData, run_ids: Sequence[str]) -> tuple[Run | None, str]:
+def _recipe(data: ReportData, run_ids: Sequence[str]) -> tuple[Run | None, str]:
     """Return the recipe of these registered runs, None if it is not ranked; and a note about missing runs."""
-    for recipe in board.ranked:
+    for recipe in data.ranked:
         members = {run.id for run in recipe.members}
         if members <= set(run_ids):
             missing = len(set(run_ids) - members)
@@ -117,12 +117,12 @@ def _recipe(board: ReportData, run_ids: Sequence[str]) -> tuple[Run | None, str]
     return None, "the registered runs are not in the ranking"
 
 
-def _pair(board: ReportData, question: Mapping[str, Any]) -> Answer:
+def _pair(data: ReportData, question: Mapping[str, Any]) -> Answer:
     """Answer which of two recipes has the higher score, from the table `pairs`."""
-    (higher, note), (lower, other) = (_recipe(board, question[side]) for side in ("higher", "lower"))
+    (higher, note), (lower, other) = (_recipe(data, question[side]) for side in ("higher", "lower"))
     if not (higher and lower):
         return Answer(UNANSWERED, reason=note if not higher else other)
-    table = board.tables["pairs"]
+    table = data.tables["pairs"]
     table = table[(table["dataset"] == question["at"]) & (table["metric"] == question["metric"])]
     for row in records_of(
         table[table["first"].isin([higher.id, lower.id]) & table["second"].isin([higher.id, lower.id])]
@@ -136,13 +136,13 @@ def _pair(board: ReportData, question: Mapping[str, Any]) -> Answer:
     return Answer(UNANSWERED, reason="the page has no such paired difference")
 
 
-def _factor(board: ReportData, question: Mapping[str, Any]) -> Answer:
+def _factor(data: ReportData, question: Mapping[str, Any]) -> Answer:
     """Answer which of two levels of a factor has the higher mean, from the table `ablation`."""
     metric, factor, higher, lower = (str(question[key]) for key in ("metric", "factor", "higher", "lower"))
     above, below = VERDICTS[metric]
-    effect, words = mean_change(board.tables["ablation"], metric, factor, higher, lower)
+    effect, words = mean_change(data.tables["ablation"], metric, factor, higher, lower)
     if not words:  # the hypothesis names the reference level of the page as the higher one
-        effect, words = mean_change(board.tables["ablation"], metric, factor, lower, higher)
+        effect, words = mean_change(data.tables["ablation"], metric, factor, lower, higher)
         effect, above, below = _negative(effect), below, above
     if not words:
         return Answer(UNANSWERED, reason="the page has no such comparison")
@@ -151,11 +151,11 @@ def _factor(board: ReportData, question: Mapping[str, Any]) -> Answer:
     return _answered(effect, words, above, below, "")
 
 
-def _mean_gap(board: ReportData, at: str) -> Estimate:
+def _mean_gap(data: ReportData, at: str) -> Estimate:
     """Return the mean gap over recipes: of all external hospitals, or of one hospital."""
     if at == EXTERNAL:
-        return board.mean_gap
-    return next((hospital.mean_gap for hospital in board.hospitals if hospital.key == at), MISSING)
+        return data.mean_gap
+    return next((hospital.mean_gap for hospital in data.hospitals if hospital.key == at), MISSING)
 
 
 def _gap(sign: str, gap: Estimate, note: str = "") -> Answer:

@@ -22,9 +22,9 @@ WIDTH, HEIGHT = 230.0, 22.0
 SHOWN = 12
 
 
-def robustness(board: ReportData) -> Section:
+def robustness(data: ReportData) -> Section:
     """Write the section: effective robustness of runs, and regret of selection rules; empty if there is neither."""
-    line, audit = _line(board), _audit(board)
+    line, audit = _line(data), _audit(data)
     scale, grid = svg.difference_axis([row["distance"] for row in line], WIDTH)
     for row in line:
         row["figure"] = svg.difference_mark(row["distance"], scale, grid, HEIGHT)
@@ -33,24 +33,24 @@ def robustness(board: ReportData) -> Section:
     above = [row["run"].label for row in line if row["distance"].clear_above]
     below = [row["run"].label for row in line if row["distance"].clear and not row["distance"].clear_above]
     context: dict[str, Any] = {
-        "board": board,
-        "title": gap_sentences.effective_robustness(above, below, len(line), len(board.ranked), board.unit),
+        "data": data,
+        "title": gap_sentences.effective_robustness(above, below, len(line), len(data.ranked), data.unit),
         "line": line[:SHOWN],
         "folded": line[SHOWN:],
         "axis": svg.tick_axis(scale, grid),
-        "slope": float(board.tables["robustness"]["slope"].iloc[0]) if line else 0.0,
+        "slope": float(data.tables["robustness"]["slope"].iloc[0]) if line else 0.0,
         "audit": audit,
-        "audit_title": _audit_title(audit, board.unit),
+        "audit_title": _audit_title(audit, data.unit),
     }
     return Section("robustness", "", write("robustness.html.j2", **context))
 
 
-def _line(board: ReportData) -> list[dict[str, Any]]:
+def _line(data: ReportData) -> list[dict[str, Any]]:
     """Return one row for each run that has an effective robustness (`distance` from the line), largest first."""
-    table = board.tables["robustness"]
+    table = data.tables["robustness"]
     cells = {str(r["run_id"]): r for r in table[table["dataset"] == EXTERNAL].to_dict("records")}
     rows: list[dict[str, Any]] = []
-    for run in board.ranked:
+    for run in data.ranked:
         if run.id in cells and is_number(cells[run.id]["value"]):
             cell = cells[run.id]
             distance = effective(cell)
@@ -66,15 +66,15 @@ def effective(row: Mapping[Any, Any]) -> Estimate:
     return Estimate(value, low, high).simultaneous(*bounds)
 
 
-def _audit(board: ReportData) -> list[dict[str, Any]]:
+def _audit(data: ReportData) -> list[dict[str, Any]]:
     """Return one row for each selection rule: the run that it selects, regret in the mean external AUROC, and optimism."""
-    table = board.tables["selection"]
-    labels = board.labels
+    table = data.tables["selection"]
+    labels = data.labels
     return [
         {
-            "rule": _rule(board, str(row["rule"])),
+            "rule": _rule(data, str(row["rule"])),
             "oracle": bool(row["oracle"]),
-            "is_one_hospital": any(row["rule"] == h.key for h in board.hospitals),
+            "is_one_hospital": any(row["rule"] == h.key for h in data.hospitals),
             "run": labels.get(str(row["run_id"]), str(row["run_id"])),
             "value": float(row["value"]),
             "regret": _regret(row),
@@ -95,14 +95,14 @@ def _regret(row: Mapping[Any, Any]) -> Estimate:
     return Estimate(float(row["regret"]), float(row["low"]), float(row["high"]))
 
 
-def _rule(board: ReportData, rule: str) -> str:
+def _rule(data: ReportData, rule: str) -> str:
     """Return the name of a selection rule for the page."""
     words = {
         "internal val": "Internal, validation split",
         "internal test": "Internal, test split",
         EXTERNAL: "Mean of the external hospitals",
     }
-    return words.get(rule) or board.short(rule)
+    return words.get(rule) or data.short(rule)
 
 
 def _audit_title(audit: list[dict[str, Any]], unit: str) -> str:

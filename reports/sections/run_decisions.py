@@ -29,36 +29,36 @@ class Decisions:
     table `workload`.
     """
 
-    board: ReportData
+    data: ReportData
     benefits: Mapping[Key, Benefit]
     findings: Collection[tuple[str, str]]
     workload: Mapping[tuple[str, str, str], Mapping[str, Mapping[str, Any]]]
 
     @classmethod
-    def of(cls, board: ReportData, run_ids: Collection[str]) -> "Decisions":
+    def of(cls, data: ReportData, run_ids: Collection[str]) -> "Decisions":
         """Select the rows of these runs."""
-        table, workload = (_of_runs(board.tables[name], run_ids) for name in ("net_benefit", "workload"))
+        table, workload = (_of_runs(data.tables[name], run_ids) for name in ("net_benefit", "workload"))
         rows: dict[tuple[str, str, str], dict[str, Mapping[str, Any]]] = {}
         for row in records_of(workload[workload["level"] == LEVEL]):
             rows.setdefault((row["run_id"], row["finding"], row["goal"]), {})[row["dataset"]] = row
         benefits = lookup(table, {})
-        benefits |= {key: board.benefits[key] for key in benefits if key in board.benefits}
-        return cls(board, benefits, {(run_id, finding) for run_id, _, finding in benefits}, rows)
+        benefits |= {key: data.benefits[key] for key in benefits if key in data.benefits}
+        return cls(data, benefits, {(run_id, finding) for run_id, _, finding in benefits}, rows)
 
     def html(self, run: Run) -> Markup:
         """Return the HTML of a run; empty without a net benefit and without a workload."""
         benefits, goals = self._benefits(run), self._goals(run)
-        heads = [*(h.short for h in self.board.all_hospitals), "External, mean"]
+        heads = [*(h.short for h in self.data.all_hospitals), "External, mean"]
         words = {"heads": heads, "prevalences": PREVALENCES}
-        return write("run_decisions.html.j2", board=self.board, benefits=benefits, goals=goals, run=run, **words)
+        return write("run_decisions.html.j2", data=self.data, benefits=benefits, goals=goals, run=run, **words)
 
     def _keys(self) -> list[str]:
-        return [*(h.key for h in self.board.all_hospitals), EXTERNAL]
+        return [*(h.key for h in self.data.all_hospitals), EXTERNAL]
 
     def _benefits(self, run: Run) -> list[tuple[str, str, Markup]]:
         """Return (finding, its threshold in words, cells of the cohorts) for each finding with a row, and for the macro."""
         rows, measured = [], False
-        for finding in (*self.board.findings, MACRO):
+        for finding in (*self.data.findings, MACRO):
             cells = [self.benefits.get((run.id, key, finding), NO_BENEFIT) for key in self._keys()]
             if (run.id, finding) not in self.findings:
                 continue
@@ -73,24 +73,24 @@ class Decisions:
 
     def _why_missing(self, run: Run, key: str, finding: str) -> str:
         """Return why a net benefit is missing; "" for a labeled finding of a recipe, because only its runs have the number."""
-        only_runs = run.kind == "recipe" and finding != MACRO and (key, finding) in self.board.labeled
-        return "" if only_runs else self.board.why_missing(key, finding)
+        only_runs = run.kind == "recipe" and finding != MACRO and (key, finding) in self.data.labeled
+        return "" if only_runs else self.data.why_missing(key, finding)
 
     def _goals(self, run: Run) -> list[dict[str, Any]]:
         """Return for each goal: its name, the rows of the workload, and the rows of predictive values."""
         goals = []
         for goal in ("sensitivity", "specificity"):
-            of_finding = {f: self.workload.get((run.id, f, goal), {}) for f in self.board.findings}
+            of_finding = {f: self.workload.get((run.id, f, goal), {}) for f in self.data.findings}
             rows = [
                 (finding, runcells.row([self._cell(cohorts.get(key), key, finding) for key in self._keys()]))
                 for finding, cohorts in of_finding.items()
                 if cohorts
             ]
             if rows:
-                basis = EXTERNAL if self.board.hospitals else self.board.internal.key
+                basis = EXTERNAL if self.data.hospitals else self.data.internal.key
                 predictive = _predictive({f: cohorts[basis] for f, cohorts in of_finding.items() if basis in cohorts})
-                place = "mean external" if self.board.hospitals else "internal"
-                without = [finding for finding in self.board.learned(run.id) if not of_finding.get(finding)]
+                place = "mean external" if self.data.hospitals else "internal"
+                without = [finding for finding in self.data.learned(run.id) if not of_finding.get(finding)]
                 words = {"name": f"{goal} .90", "place": place, "without": ", ".join(without)}
                 goals.append({**words, "rows": rows, "predictive": predictive})
         return goals
@@ -98,7 +98,7 @@ class Decisions:
     def _cell(self, row: Mapping[str, Any] | None, key: str, finding: str) -> str:
         """Return the HTML of one threshold at one cohort, or the reason why it is missing."""
         if row is None:
-            return DASH + ("" if key == EXTERNAL else f"<i>{escape(self.board.why_missing(key, finding))}</i>")
+            return DASH + ("" if key == EXTERNAL else f"<i>{escape(self.data.why_missing(key, finding))}</i>")
         return _load(row)
 
 

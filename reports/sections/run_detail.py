@@ -62,7 +62,7 @@ class Details:
     table `subgroups`.
     """
 
-    board: ReportData
+    data: ReportData
     point: str  # threshold rule of the confusion matrices; "" if there are no matrices
     # (name of the metric, estimates by run, hospital and finding) of each metric in the details other than AUROC and gap
     measures: Sequence[tuple[str, Mapping[tuple[str, str, str], Estimate]]]
@@ -76,69 +76,69 @@ class Details:
     symptoms: frozenset[str]  # ids of runs with a symptom
 
     @classmethod
-    def of(cls, board: ReportData, in_full: Iterable[Run]) -> "Details":
+    def of(cls, data: ReportData, in_full: Iterable[Run]) -> "Details":
         """Build the lookup tables; only the runs `in_full` get confusion matrices, curves and subgroups."""
         full_runs = list(in_full)
         ids = {run.id for run in full_runs}
-        choice = board.headline
+        choice = data.headline
         looked_up = [(word, choice.lookup(name, calibrators, finding=MACRO)) for name, calibrators, word in METRICS]
-        rules = {*choice.operating_points, *board.tables["confusion"]["operating_point"].unique()}
+        rules = {*choice.operating_points, *data.tables["confusion"]["operating_point"].unique()}
         points = sorted(str(rule) for rule in rules if rule)
-        preferred = (str(board.meta.get("threshold") or ""), *POINTS)
+        preferred = (str(data.meta.get("threshold") or ""), *POINTS)
         point = next((p for p in preferred if p in points), points[0] if points else "")
         if point:
             calibrators = ("none", "platt")
             looked_up += [
                 (word, choice.lookup(name, calibrators, point, finding=MACRO)) for name, word in AT_THRESHOLD.items()
             ]
-        subgroups = board.tables["subgroups"]
+        subgroups = data.tables["subgroups"]
         subgroups = subgroups[subgroups["run_id"].isin(ids) & (subgroups["finding"] == MACRO)]
         subgroups = subgroups[subgroups["metric"].isin(["auroc", "auroc_spread"])]
-        confusion = board.tables["confusion"]
+        confusion = data.tables["confusion"]
         confusion = confusion[confusion["run_id"].isin(ids)]
-        confusion = confusion[(confusion["dataset"] != board.internal.key) | (confusion["split"] == "test")]
+        confusion = confusion[(confusion["dataset"] != data.internal.key) | (confusion["split"] == "test")]
         return cls(
-            board,
+            data,
             point,
             looked_up,
             _called(confusion, point),
             _thresholds(confusion),
             {str(run_id): rows for run_id, rows in subgroups.groupby("run_id")},
-            Curves.of(board, full_runs),
-            Decisions.of(board, ids),
-            Triage.of(board, ids),
-            _pictures(board),
-            frozenset(map(str, board.tables["diagnostics"]["run_id"])),
+            Curves.of(data, full_runs),
+            Decisions.of(data, ids),
+            Triage.of(data, ids),
+            _pictures(data),
+            frozenset(map(str, data.tables["diagnostics"]["run_id"])),
         )
 
     def body(self, run: Run, drawn: bool) -> Markup:
         """Return the HTML of a run's details: with the figures if `drawn`; else a script adds the figures later."""
-        board = self.board.of_run(run)
-        decisions = replace(self.decisions, board=board).html(run) + replace(self.triage, board=board).html(run)
+        data = self.data.of_run(run)
+        decisions = replace(self.decisions, data=data).html(run) + replace(self.triage, data=data).html(run)
         symptom = symptom_anchor(run.id) if run.id in self.symptoms and not drawn else ""
         entry = {
             "run": run,
             "verdict": verdict(run.gap),
-            "called": _confusion(board, run, self.called),
-            "thresholds": _rules(board, run, self.thresholds),
-            "table": _table(board, run, symptom),
-            "more": (more := _more(board, run, self.measures)),
+            "called": _confusion(data, run, self.called),
+            "thresholds": _rules(data, run, self.thresholds),
+            "table": _table(data, run, symptom),
+            "more": (more := _more(data, run, self.measures)),
             "no_interval": NO_INTERVAL if any(NONE in cells for _, cells in more) else "",
-            "groups": _groups(board, self.groups.get(run.id)),
-            "facts": _submission(board, run) + _facts(run, board.meta.get("links") or {}),
-            "exposure": _exposure(board, run),
+            "groups": _groups(data, self.groups.get(run.id)),
+            "facts": _submission(data, run) + _facts(run, data.meta.get("links") or {}),
+            "exposure": _exposure(data, run),
             "config": config_lines(run.facts),
-            "gaps": _gaps(board, run),
+            "gaps": _gaps(data, run),
             "decisions": decisions,
-            "not_learned": data_sentences.not_learned({run.id: board.not_learned.get(run.id, ())}, 1),
+            "not_learned": data_sentences.not_learned({run.id: data.not_learned.get(run.id, ())}, 1),
             "figures": self.figures(run) if drawn else "",
             "pictures": self.pictures.get(run.id, ()),
         }
-        not_compared = data_sentences.not_compared(board.not_compared)
+        not_compared = data_sentences.not_compared(data.not_compared)
         return write(
             "run_detail.html.j2",
             drawn=drawn,
-            board=board,
+            data=data,
             e=entry,
             point=POINTS.get(self.point, self.point),
             not_compared=not_compared,
@@ -146,13 +146,13 @@ class Details:
 
     def figures(self, run: Run) -> Markup:
         """Return the curves of a run; empty if there are none."""
-        return write("run_figures.html.j2", board=self.board, f=figures(self.board.of_run(run), run, self.curves))
+        return write("run_figures.html.j2", data=self.data, f=figures(self.data.of_run(run), run, self.curves))
 
 
-def _pictures(board: ReportData) -> dict[str, list[Mapping[str, Any]]]:
+def _pictures(data: ReportData) -> dict[str, list[Mapping[str, Any]]]:
     """Return for each run id the first cases of the gallery with a picture, at most MOST, in the order of the gallery."""
     first_pictures: dict[str, list[Mapping[str, Any]]] = {}
-    for picture in pictures_of(board, board.tables["gallery"]):
+    for picture in pictures_of(data, data.tables["gallery"]):
         pictures_of_run = first_pictures.setdefault(picture["run_id"], [])
         if len(pictures_of_run) < MOST:
             pictures_of_run.append(picture)
@@ -180,18 +180,18 @@ def _thresholds(table: pd.DataFrame) -> dict[tuple[str, str, str], float]:
     }
 
 
-def _rules(board: ReportData, run: Run, thresholds: Mapping[tuple[str, str, str], float]) -> dict[str, Any]:
+def _rules(data: ReportData, run: Run, thresholds: Mapping[tuple[str, str, str], float]) -> dict[str, Any]:
     """Return a table with the thresholds of a run, by finding (rows) and threshold rule (columns).
 
     The result is {} if the run has no thresholds.
     """
-    rules = [rule for rule in POINTS if any((run.id, rule, f) in thresholds for f in board.findings)]
-    rows = [(f, [thresholds.get((run.id, rule, f)) for rule in rules]) for f in board.findings]
+    rules = [rule for rule in POINTS if any((run.id, rule, f) in thresholds for f in data.findings)]
+    rows = [(f, [thresholds.get((run.id, rule, f)) for rule in rules]) for f in data.findings]
     rows = [(finding, cells) for finding, cells in rows if any(c is not None for c in cells)]
     return {"words": [POINTS[rule] for rule in rules], "rows": rows} if rows else {}
 
 
-def _groups(board: ReportData, table: pd.DataFrame | None) -> list[tuple[str, bool, Markup]]:
+def _groups(data: ReportData, table: pd.DataFrame | None) -> list[tuple[str, bool, Markup]]:
     """Return table rows (name, whether it is a spread, cells): macro AUROC of each group, and spread of each attribute.
 
     There is a cell for each hospital. `table`: the rows of one run in the table `subgroups`.
@@ -202,12 +202,12 @@ def _groups(board: ReportData, table: pd.DataFrame | None) -> list[tuple[str, bo
     cells = {
         (str(group), str(dataset)): Estimate(float(value), float(low), float(high), count(n))
         for group, dataset, split, value, low, high, n in rows_of(table, *columns)
-        if dataset != board.internal.key or split == "test"
+        if dataset != data.internal.key or split == "test"
     }
     group_names = [g for g in dict.fromkeys(group for group, _ in cells) if " " not in g and g != "all"]
     rows = []
     for group in sorted(group_names, key=lambda g: (group_names.index(_first_of(group_names, g)), "=" not in g)):
-        estimates = [cells.get((group, h.key), MISSING) for h in board.all_hospitals]
+        estimates = [cells.get((group, h.key), MISSING) for h in data.all_hospitals]
         if any(e.has_value for e in estimates):
             attribute, _, value = group.partition("=")
             words = f"{attribute}: {value}" if value else f"{attribute}: highest minus lowest AUROC of the groups"
@@ -222,7 +222,7 @@ def _first_of(group_names: Sequence[str], group: str) -> str:
     return next(g for g in group_names if g.partition("=")[0] == attribute)
 
 
-def _table(board: ReportData, run: Run, symptom: str) -> list[dict[str, Any]]:
+def _table(data: ReportData, run: Run, symptom: str) -> list[dict[str, Any]]:
     """Return one row per finding, macro last: AUROC at each hospital (or why it is missing), and the mean external gap.
 
     `symptom` is the HTML id of the run's first symptom (a sign of a technical fault), "" for none.
@@ -230,43 +230,43 @@ def _table(board: ReportData, run: Run, symptom: str) -> list[dict[str, Any]]:
     if not run.external.has_value and not run.internal.has_value:
         return []
     rows = []
-    not_learned = board.not_learned.get(run.id, ())
-    keys = [h.key for h in board.all_hospitals]
-    for finding in (*board.meta.get("learns", {}).get(run.id, board.findings), MACRO):
+    not_learned = data.not_learned.get(run.id, ())
+    keys = [h.key for h in data.all_hospitals]
+    for finding in (*data.meta.get("learns", {}).get(run.id, data.findings), MACRO):
         macro = finding == MACRO
         cells = [
             runcells.auroc(
-                board.cells.get((run.id, key, finding), MISSING),
+                data.cells.get((run.id, key, finding), MISSING),
                 macro,
-                "not learned" if finding in not_learned else board.why_missing(key, finding),
+                "not learned" if finding in not_learned else data.why_missing(key, finding),
                 symptom,
             )
             for key in keys
         ]
-        cells.append(runcells.gap(board.gaps.get((run.id, EXTERNAL, finding), MISSING)))
+        cells.append(runcells.gap(data.gaps.get((run.id, EXTERNAL, finding), MISSING)))
         rows.append(
             {
                 "finding": "Macro mean" if macro else finding,
                 "macro": macro,
-                "approximate": board.approximate_labels(finding),
+                "approximate": data.approximate_labels(finding),
                 "cells": runcells.row(cells),
             }
         )
     return rows
 
 
-def _gaps(board: ReportData, run: Run) -> Markup:
+def _gaps(data: ReportData, run: Run) -> Markup:
     """Return the cells with the macro gap at each external hospital and the number of shared findings."""
-    gaps = [run.hospital_gaps[h.key] for h in board.hospitals]
+    gaps = [run.hospital_gaps[h.key] for h in data.hospitals]
     return runcells.row([runcells.gap(e, str(e.num_findings or "none")) for e in gaps]) if gaps else Markup("")
 
 
 def _more(
-    board: ReportData, run: Run, looked_up: Sequence[tuple[str, Mapping[tuple[str, str, str], Estimate]]]
+    data: ReportData, run: Run, looked_up: Sequence[tuple[str, Mapping[tuple[str, str, str], Estimate]]]
 ) -> list[tuple[str, Markup]]:
     """Return (name, cells of all hospitals) for each macro metric in `looked_up` of which the run has a value."""
     rows = [
-        (word, [estimates.get((run.id, h.key, MACRO), MISSING) for h in board.all_hospitals])
+        (word, [estimates.get((run.id, h.key, MACRO), MISSING) for h in data.all_hospitals])
         for word, estimates in looked_up
     ]
     return [
@@ -282,13 +282,13 @@ def _more(
 
 
 def _confusion(
-    board: ReportData, run: Run, called: Mapping[tuple[str, str, str], Call]
+    data: ReportData, run: Run, called: Mapping[tuple[str, str, str], Call]
 ) -> list[tuple[str, tuple[Markup, Markup]]]:
     """Return the confusion matrix of each finding: one row for images with the finding, one for images without it.
 
     Each hospital has two cells in a row: the number of positive calls and the number of negative calls.
     """
-    rows = [(f, [called.get((run.id, h.key, f)) for h in board.all_hospitals]) for f in board.findings]
+    rows = [(f, [called.get((run.id, h.key, f)) for h in data.all_hospitals]) for f in data.findings]
     return [
         (
             finding,
@@ -302,9 +302,9 @@ def _confusion(
     ]
 
 
-def _submission(board: ReportData, run: Run) -> list[tuple[str, str, list[tuple[str, str, str]]]]:
+def _submission(data: ReportData, run: Run) -> list[tuple[str, str, list[tuple[str, str, str]]]]:
     """Return the submitter and the status of a run, in the form of `_facts`; [] for a run that was trained here."""
-    signers, files = board.submission(run)
+    signers, files = data.submission(run)
     if not files:
         return [("Status", "trained elsewhere; data exposure is self-reported", [])] if run.is_imported else []
     no_links: list[tuple[str, str, str]] = []
@@ -354,9 +354,9 @@ def _facts(run: Run, links: Mapping[str, Any]) -> list[tuple[str, str, list[tupl
     return origin_fact + [fact for fact in facts if fact[1]]
 
 
-def _exposure(board: ReportData, run: Run) -> list[tuple[str, str]]:
+def _exposure(data: ReportData, run: Run) -> list[tuple[str, str]]:
     """Return the data exposure and the intended use of a run as (name, value)."""
-    exposure_of_run = exposure(board, run)
+    exposure_of_run = exposure(data, run)
     pairs = [
         ("Trained on", exposure_of_run.trained_on),
         ("Model file" if exposure_of_run.elsewhere else "Started from", exposure_of_run.start),

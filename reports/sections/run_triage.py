@@ -25,29 +25,29 @@ NOTHING = {
 class Triage:
     """Rates and rows of the table `triage` for some runs."""
 
-    board: ReportData
+    data: ReportData
     rates: Mapping[tuple[str, Key], Rate]
     rows: Mapping[Key, Mapping[str, Any]]
 
     @classmethod
-    def of(cls, board: ReportData, run_ids: Collection[str]) -> "Triage":
+    def of(cls, data: ReportData, run_ids: Collection[str]) -> "Triage":
         """Select the rows of these runs."""
-        table = board.tables["triage"]
-        return cls(board, *lookup(table[table["run_id"].isin(list(run_ids))]))
+        table = data.tables["triage"]
+        return cls(data, *lookup(table[table["run_id"].isin(list(run_ids))]))
 
     def html(self, run: Run) -> Markup:
         """Return the HTML of a run; empty without rows."""
-        keys = [*(h.key for h in self.board.all_hospitals), EXTERNAL]
+        keys = [*(h.key for h in self.data.all_hospitals), EXTERNAL]
         rows = []
-        for finding in (*self.board.findings, MACRO):
+        for finding in (*self.data.findings, MACRO):
             of_finding = [(run.id, key, finding) for key in keys]
             if any(key in self.rows for key in of_finding):
-                reasons = [*(self.board.why_missing(key, finding) for key in keys[:-1]), ""]
+                reasons = [*(self.data.why_missing(key, finding) for key in keys[:-1]), ""]
                 cells = [self._cell(key, reason) for key, reason in zip(of_finding, reasons, strict=True)]
                 rows.append(("Macro mean" if finding == MACRO else finding, runcells.row(cells)))
-        heads = [*(h.short for h in self.board.all_hospitals), "External, mean"]
+        heads = [*(h.short for h in self.data.all_hospitals), "External, mean"]
         shown = {finding for finding, _ in rows}
-        without = ", ".join(finding for finding in self.board.learned(run.id) if finding not in shown)
+        without = ", ".join(finding for finding in self.data.learned(run.id) if finding not in shown)
         return write("run_triage.html.j2", rows=rows, heads=heads, level=places(LEVEL, 2), without=without)
 
     def _cell(self, key: Key, reason: str) -> str:

@@ -13,20 +13,20 @@ DRAWN = 12
 WRITTEN = 40  # with more entries than this number, the text of all entries is compressed, and a script unpacks the text
 
 
-def runs(board: ReportData) -> Section:
+def runs(data: ReportData) -> Section:
     """Write the section: a folded entry for each run. A script opens an entry in a side panel and adds its figures."""
-    packed = len(board.entries) > WRITTEN
-    best = [run for recipe in board.ranked[:DRAWN] for run in recipe.members]
-    drawn_runs = [*best, *board.derived[:DRAWN]] if packed else list(board.entries)
-    details = Details.of(board, drawn_runs)
+    packed = len(data.entries) > WRITTEN
+    best = [run for recipe in data.ranked[:DRAWN] for run in recipe.members]
+    drawn_runs = [*best, *data.derived[:DRAWN]] if packed else list(data.entries)
+    details = Details.of(data, drawn_runs)
     entries: list[dict[str, Any]] = []
     fragments: dict[str, str] = {run.anchor + "/figures": str(details.figures(run)) for run in drawn_runs}
-    for run in board.entries:
+    for run in data.entries:
         body = details.body(run, drawn=False)
         if packed:
             fragments[run.anchor] = str(body)
         entries.append({"run": run, "body": "" if packed else body})
     html = write(
-        "runs.html.j2", board=board, entries=entries, packed=packed, most=WRITTEN, site=bool(board.meta.get("site"))
+        "runs.html.j2", data=data, entries=entries, packed=packed, most=WRITTEN, site=bool(data.meta.get("site"))
     )
     return Section("runs", "Runs", html, packed=packed_fragments(fragments))

@@ -11,9 +11,9 @@ from reports.report_data.report_data import ReportData
 WORDS = {"log": "from {} to {}, logarithmic", "linear": "from {} to {}"}
 
 
-def search(board: ReportData) -> Section:
+def search(data: ReportData) -> Section:
     """Write the section: a folded table of the trials of each recipe; empty for a grid without `search`."""
-    table, facts = board.tables["trials"], board.tables.meta.get("search")
+    table, facts = data.tables["trials"], data.tables.meta.get("search")
     if not facts or not len(table):
         return Section("search", "", Markup(""))
     rows: list[dict[str, Any]] = []
@@ -32,7 +32,7 @@ def search(board: ReportData) -> Section:
             }
         )
     context = {
-        "board": board,
+        "data": data,
         "trials": int(facts["trials"]),
         "seed": int(facts["seed"]),
         "over": [(key, _space(*values)) for key, values in facts["over"].items()],

@@ -25,15 +25,15 @@ from reports.summaries.missing_analyses import missing_analyses
 SHOWN = 40  # number of runs in the table of selectivity
 
 
-def shortcuts(board: ReportData) -> Section:
+def shortcuts(data: ReportData) -> Section:
     """Write the section: source classifiers, image properties, nuisances, and a scatter of source probe accuracy and gap.
 
     The rank correlation of source probe accuracy and gap is computed only for LEAST_RELATED or more runs.
     """
-    probes = probe_lookup(board.tables["sources"])
-    runs = [r for r in board.ranked if r.probe.has_value and r.gap.has_value]
-    probed = [r for r in board.runs if r.probe.has_value]  # runs without a gap are included
-    table = board.tables["sources"]
+    probes = probe_lookup(data.tables["sources"])
+    runs = [r for r in data.ranked if r.probe.has_value and r.gap.has_value]
+    probed = [r for r in data.runs if r.probe.has_value]  # runs without a gap are included
+    table = data.tables["sources"]
     num_sources = int(table["num_sources"].max()) if len(table) else 0
     rho = (
         spearman([r.probe.value for r in runs], [r.gap.value for r in runs]) if len(runs) >= LEAST_RELATED else MISSING
@@ -42,35 +42,35 @@ def shortcuts(board: ReportData) -> Section:
     chance = probed[0].probe.chance if probed else float("nan")
     context = {
         "accuracy_axis": svg.micro_axis(0, 1, sources.WIDTH),
-        "board": board,
-        "missing": missing_analyses(board, "probes", "acquisition"),
+        "data": data,
+        "missing": missing_analyses(data, "probes", "acquisition"),
         "title": sentences.probe_title([r.probe.value for r in probed], chance, num_sources),
-        "association": sentences.probe_and_gap(rho, len(runs), LEAST_RELATED, board.unit) if runs else "",
-        "relation": sentences.relation_power(len(runs), LEAST_RELATED, visible, board.unit)
+        "association": sentences.probe_and_gap(rho, len(runs), LEAST_RELATED, data.unit) if runs else "",
+        "relation": sentences.relation_power(len(runs), LEAST_RELATED, visible, data.unit)
         if runs and not rho.clear
         else "",
         "runs": runs,
         "shuffled": {r.id: probes.get((r.id, "shuffled"), MISSING) for r in runs},
         "legend": charts.families(runs),
         "drawn": len(runs) > 1,
-        "sources": _sources(board, probed, num_sources) if probed else {},
+        "sources": _sources(data, probed, num_sources) if probed else {},
         "descriptors": [
-            table_of_model for model in ("pixels", "header") if (table_of_model := beeswarm.described(board, model))
+            table_of_model for model in ("pixels", "header") if (table_of_model := beeswarm.described(data, model))
         ],
-        "nuisances": _nuisances(board, probed or list(board.runs)),
+        "nuisances": _nuisances(data, probed or list(data.runs)),
     }
     return Section(
         "shortcuts",
         "Shortcuts",
         write("shortcuts.html.j2", **context),
-        (charts.probe_against_gap(board),) if len(runs) > 1 else (),
+        (charts.probe_against_gap(data),) if len(runs) > 1 else (),
     )
 
 
-def _sources(board: ReportData, probed: list[Run], num_sources: int) -> dict[str, Any]:
+def _sources(data: ReportData, probed: list[Run], num_sources: int) -> dict[str, Any]:
     """Return the source classifiers of the first run, and the selectivity of the first SHOWN runs."""
-    estimates, run = sources.lookup(board.tables["sources"]), probed[0]
-    confused = sources.confusions(board, run)
+    estimates, run = sources.lookup(data.tables["sources"]), probed[0]
+    confused = sources.confusions(data, run)
     return {
         "run": run,
         "title": sources.verdict(estimates, run, num_sources),
@@ -78,26 +78,26 @@ def _sources(board: ReportData, probed: list[Run], num_sources: int) -> dict[str
         "first": sources.lines(estimates, run, sources.FIRST),
         "groups": sources.lines(estimates, run),
         "chance": run.probe.chance,
-        "selectivities": sources.selectivities(board, estimates, SHOWN),
+        "selectivities": sources.selectivities(data, estimates, SHOWN),
         "confusions": confused,
         "mistaken": sources.mistaken(confused),
     }
 
 
-def _nuisances(board: ReportData, runs: list[Run]) -> dict[str, Any]:
+def _nuisances(data: ReportData, runs: list[Run]) -> dict[str, Any]:
     """Return the nuisances of the first run; {} if nuisances were not analyzed."""
-    cells = nuisances.lookup(board.tables["nuisances"])
+    cells = nuisances.lookup(data.tables["nuisances"])
     if not cells or not runs:
         return {}
     run = runs[0]
-    nuisance_rows = nuisances.rows(board, cells, run)
+    nuisance_rows = nuisances.rows(data, cells, run)
     return {
         "run": run,
         "title": nuisances.title(nuisance_rows),
         "meaning": nuisances.meaning(nuisance_rows, run),
         "rows": nuisance_rows,
-        "everywhere": nuisances.everywhere(board, cells, run),
-        "associations": nuisances.associations(board, cells),
+        "everywhere": nuisances.everywhere(data, cells, run),
+        "associations": nuisances.associations(data, cells),
     }
 
 

@@ -16,13 +16,13 @@ WIDTH, HEIGHT = 180, 46
 SHOWN = 12
 
 
-def symptoms(board: ReportData) -> Section:
+def symptoms(data: ReportData) -> Section:
     """Write the section: one row per symptom; empty if there are no symptoms."""
-    table = board.tables["diagnostics"]
+    table = data.tables["diagnostics"]
     if not len(table):
         return Section("symptoms", "", Markup(""))
-    labels, run_of = board.labels, {run.id: run for run in board.entries}
-    histograms = board.tables["histograms"]
+    labels, run_of = data.labels, {run.id: run for run in data.entries}
+    histograms = data.tables["histograms"]
     present, absent = (histograms[name].to_numpy() for name in ("present", "absent"))
     bins = histograms.groupby(["run_id", "dataset", "finding"]).indices
     rows = []
@@ -36,7 +36,7 @@ def symptoms(board: ReportData) -> Section:
             {
                 "run": labels.get(row["run_id"], str(row["run_id"])),
                 "anchor": anchor,
-                "hospital": _place(board, run_of.get(str(row["run_id"]))).title(str(row["dataset"])),
+                "hospital": _place(data, run_of.get(str(row["run_id"]))).title(str(row["dataset"])),
                 "finding": "" if row["finding"] == "all" else str(row["finding"]),
                 "kind": str(row["kind"]).replace("mislabelled", "mislabeled"),  # scores keep the former spelling
                 "value": places(row["value"]),
@@ -54,9 +54,9 @@ def symptoms(board: ReportData) -> Section:
     )
 
 
-def _place(board: ReportData, run: Run | None) -> ReportData:
+def _place(data: ReportData, run: Run | None) -> ReportData:
     """Return the data with the hospitals of a run; those of the page for a run without details."""
-    return board.of_run(run) if run else board
+    return data.of_run(run) if run else data
 
 
 def symptom_anchor(run_id: str) -> str:

@@ -79,19 +79,19 @@ class Change:
     figure: Markup | None = None
 
 
-def transplants(board: ReportData) -> Section:
+def transplants(data: ReportData) -> Section:
     """Write the section on the region transplant test.
 
     If the test failed or is not done, the section states why. If it was not requested, the section is empty.
     """
-    table = board.tables["transplants"]
-    nothing = partial(section_without_results, board, "transplants", "Transplants", "Transplants", "transplants")
+    table = data.tables["transplants"]
+    nothing = partial(section_without_results, data, "transplants", "Transplants", "Transplants", "transplants")
     if not len(table):
         return nothing()
-    internal = board.internal.key
-    findings_with_shortcut = shortcut_findings(board)
+    internal = data.internal.key
+    findings_with_shortcut = shortcut_findings(data)
     findings_that_react = {str(run_id): changed(rows, internal) for run_id, rows in table.groupby("run_id")}
-    runs = tested_runs(board)
+    runs = tested_runs(data)
     if not runs:
         return nothing()
     cells: Cells = {
@@ -100,21 +100,21 @@ def transplants(board: ReportData) -> Section:
     }
     first = next((r for r in runs if findings_with_shortcut[r.id]), runs[0])
     finding = _most_moved(changes(table[table["run_id"] == first.id]), internal)
-    runs_in_scatter = [r for r in board.ranked if r.causal.has_value and r.gap.has_value]
+    runs_in_scatter = [r for r in data.ranked if r.causal.has_value and r.gap.has_value]
     context = {
-        "board": board,
-        "relation": change_sentences.relation(_causal_correlation(board)),
-        "title": marker_sentence(board),
-        "detail": _detail(board, cells, first, finding, findings_with_shortcut, findings_that_react),
-        "whole_image": _whole_image(board, table, [r.id for r in runs]),
+        "data": data,
+        "relation": change_sentences.relation(_causal_correlation(data)),
+        "title": marker_sentence(data),
+        "detail": _detail(data, cells, first, finding, findings_with_shortcut, findings_that_react),
+        "whole_image": _whole_image(data, table, [r.id for r in runs]),
         "run": first,
-        "run_shown": board.run_shown(first),
-        "missing": missing_analyses(board, "transplants"),
-        "figures": [_figure(board, cells, first, f) for f in dict.fromkeys((finding, MACRO)) if f],
+        "run_shown": data.run_shown(first),
+        "missing": missing_analyses(data, "transplants"),
+        "figures": [_figure(data, cells, first, f) for f in dict.fromkeys((finding, MACRO)) if f],
         "legend": _legend(),
-        "associations": _associations(board),
-        "numbers": _statistics(board),
-        "hosts": _by_host(board, cells, first, finding or MACRO),
+        "associations": _associations(data),
+        "numbers": _statistics(data),
+        "hosts": _by_host(data, cells, first, finding or MACRO),
         "words": INTO | ALONE,
         "all": [
             _summary(cells, r, internal, finding or MACRO, findings_that_react[r.id], findings_with_shortcut[r.id])
@@ -148,7 +148,7 @@ def _most_moved(rows: Any, internal: str) -> str:
 
 
 def _detail(
-    board: ReportData,
+    data: ReportData,
     cells: Cells,
     run: Run,
     finding: str,
@@ -156,13 +156,13 @@ def _detail(
     findings_that_react: Mapping[str, list[str]],
 ) -> list[str]:
     """Return the sentences below the title: effect of a pasted marker on a finding, and effect of erasing all markers."""
-    row = cells.get((run.id, MARKER, board.internal.key, EXTERNAL, finding, "abs_dp"))
+    row = cells.get((run.id, MARKER, data.internal.key, EXTERNAL, finding, "abs_dp"))
     if row is None:
         return []
     sentences = [
         change_sentences.marker_effect(run.label, finding, float(row["value"]), float(row["control"]), _estimate(row))
     ]
-    areas = [cells.get((run.id, "erased", "", host, finding, "auroc")) for host in (board.internal.key, EXTERNAL)]
+    areas = [cells.get((run.id, "erased", "", host, finding, "auroc")) for host in (data.internal.key, EXTERNAL)]
     if all(areas):
         sentences.append(change_sentences.erased_markers(finding, *(float(a["value"]) for a in areas if a)))
     shortcuts = {f for findings in findings_with_shortcut.values() for f in findings}
@@ -172,21 +172,21 @@ def _detail(
     return [s for s in sentences if s]
 
 
-def _whole_image(board: ReportData, table: Any, run_ids: list[str]) -> list[str]:
+def _whole_image(data: ReportData, table: Any, run_ids: list[str]) -> list[str]:
     """Return a sentence for each change of the entire image that was tested.
 
     The sentence states in how many runs the change alters predictions, and for which findings. `table`: the table
     `transplants`.
     """
     words = {
-        JPEG: f"Stored with the JPEG quality of {board.internal.short}",
+        JPEG: f"Stored with the JPEG quality of {data.internal.short}",
         JPEG_LOW: "Stored as JPEG of quality 25",
         CLAHE: "CLAHE (contrast enhancement)",
     }
     sentences = []
     for kind, change in words.items():
         rows_of_kind = table[(table["kind"] == kind) & (table["host"] == EXTERNAL) & table["run_id"].isin(run_ids)]
-        findings = [changed(rows, board.internal.key, kind) for _, rows in rows_of_kind.groupby("run_id")]
+        findings = [changed(rows, data.internal.key, kind) for _, rows in rows_of_kind.groupby("run_id")]
         if findings:
             names = [name for name, _ in Counter(f for of_run in findings for f in of_run).most_common()]
             reacting = sum(bool(of_run) for of_run in findings)
@@ -194,11 +194,11 @@ def _whole_image(board: ReportData, table: Any, run_ids: list[str]) -> list[str]
     return sentences
 
 
-def _figure(board: ReportData, cells: Cells, run: Run, finding: str) -> dict[str, Any]:
+def _figure(data: ReportData, cells: Cells, run: Run, finding: str) -> dict[str, Any]:
     """Return the figure of a finding: rows for internal pixels in external images, then rows for changes without donor."""
-    internal = board.internal.key
+    internal = data.internal.key
     rows = [
-        _change(cells, run, kind, internal, finding, f"{words} of {board.internal.short}")
+        _change(cells, run, kind, internal, finding, f"{words} of {data.internal.short}")
         for kind, words in INTO.items()
     ]
     rows += [_change(cells, run, kind, "", finding, words) for kind, words in ALONE.items()]
@@ -244,16 +244,16 @@ def _legend() -> list[tuple[str, Markup]]:
     ]
 
 
-def _by_host(board: ReportData, cells: Cells, run: Run, finding: str) -> list[dict[str, Any]]:
+def _by_host(data: ReportData, cells: Cells, run: Run, finding: str) -> list[dict[str, Any]]:
     """Return one row per kind of change, with the effect at each external hospital and then at the internal hospital.
 
     For kinds with a donor, the pixels come from the internal hospital if the images are external, and from external
     hospitals if the images are internal.
     """
-    internal, rows = board.internal.key, []
+    internal, rows = data.internal.key, []
     for kind, words in (INTO | ALONE).items():
         donor, internal_donor = (internal, EXTERNAL) if kind in INTO else ("", "")
-        estimates = [_estimate(cells.get((run.id, kind, donor, h.key, finding, "abs_dp"))) for h in board.hospitals]
+        estimates = [_estimate(cells.get((run.id, kind, donor, h.key, finding, "abs_dp"))) for h in data.hospitals]
         on_internal = _estimate(cells.get((run.id, kind, internal_donor, internal, finding, "abs_dp")))
         if on_internal.has_value or any(e.has_value for e in estimates):
             rows.append({"words": words, "cells": [*estimates, on_internal]})
@@ -273,9 +273,9 @@ def _summary(
     }
 
 
-def _associations(board: ReportData) -> list[str]:
+def _associations(data: ReportData) -> list[str]:
     """Return one sentence per shortcut score: whether the score is associated with the gap, or why this is unknown."""
-    table = board.tables["associations"]
+    table = data.tables["associations"]
     sentences = []
     for score, (larger, score_name) in SCORES.items():
         rows = table[(table["score"] == score) & (table["statistic"] == "spearman") & (table["against"] == "gap")]
@@ -294,16 +294,16 @@ def _associations(board: ReportData) -> list[str]:
             )
         else:
             architectures = {
-                str(r.facts.get("architecture")) for r in board.ranked if _has(r, score) and r.gap.has_value
+                str(r.facts.get("architecture")) for r in data.ranked if _has(r, score) and r.gap.has_value
             }
             if architectures:
                 sentences.append(change_sentences.too_few_architectures(score_name, len(architectures), LEAST_RELATED))
     return sentences
 
 
-def _causal_correlation(board: ReportData) -> Estimate:
+def _causal_correlation(data: ReportData) -> Estimate:
     """Return the rank correlation of the causal score with the gap; MISSING if it was not computed."""
-    table = board.tables["associations"]
+    table = data.tables["associations"]
     rows = table[(table["score"] == "causal") & (table["statistic"] == "spearman") & (table["against"] == "gap")]
     if not len(rows):
         return MISSING
@@ -315,7 +315,7 @@ def _has(run: Run, score: str) -> bool:
     return run.causal.has_value if score == "causal" else run.probe.has_value
 
 
-def _statistics(board: ReportData) -> list[dict[str, Any]]:
+def _statistics(data: ReportData) -> list[dict[str, Any]]:
     """Return a table row for every computed correlation of a shortcut score with the gap or the external AUROC."""
     sides = {"gap": "gap", EXTERNAL: "external AUROC"}
     names = {"causal": "change in predictions", "source_bits": "source classifier, bits"}
@@ -329,7 +329,7 @@ def _statistics(board: ReportData) -> list[dict[str, Any]]:
             "num": int(r["num_architectures"]),
             "families": int(r["num_families"]),
         }
-        for r in board.tables["associations"].to_dict("records")
+        for r in data.tables["associations"].to_dict("records")
     ]
 
 

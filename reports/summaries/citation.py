@@ -19,7 +19,7 @@ def bibtex(meta: Mapping[str, Any], commits: list[str], internal: str) -> str:
     version, repository, date = software.get("version", ""), software.get("repository", ""), str(meta.get("date", ""))
     name = str(meta.get("grid", ""))
     images = "synthetic images" if meta.get("phantom") else ""
-    board = {
+    leaderboard = {
         "title": f"{meta.get('title') or name}: leaderboard of the grid {name}",
         "year": date[:4],
         "note": ", ".join(part for part in (f"trained on {internal}", images, f"last run {date}" * bool(date)) if part),
@@ -30,7 +30,7 @@ def bibtex(meta: Mapping[str, Any], commits: list[str], internal: str) -> str:
     return "\n\n".join(
         (
             entry("software", "unseen", {"author": AUTHORS, "title": TITLE, "version": version, "url": repository}),
-            entry("misc", "unseen-leaderboard", board),
+            entry("misc", "unseen-leaderboard", leaderboard),
         )
     )
 

@@ -64,10 +64,10 @@ class Odds:
         return max(0, min(7, math.floor(self.log / math.log(2) * 2))) if self.has_value else 0
 
 
-def come_together(board: ReportData) -> dict[str, Any]:
+def come_together(data: ReportData) -> dict[str, Any]:
     """Return the title, and a row (names, odds ratio at each hospital) for each pair of findings; {} without odds ratios."""
     odds_of_pair: dict[tuple[str, str], dict[str, Odds]] = {}
-    for row in board.tables["cooccurrence"].to_dict("records"):
+    for row in data.tables["cooccurrence"].to_dict("records"):
         pair = (str(row["finding"]), str(row["other"]))
         if NO_FINDING not in pair:
             odds = Odds(*(int(row[c]) for c in ("both", "first_only", "second_only", "neither")))
@@ -77,21 +77,21 @@ def come_together(board: ReportData) -> dict[str, Any]:
     }
     if not odds_of_pair:
         return {}
-    internal = board.internal.key
+    internal = data.internal.key
 
     def first(pair: tuple[str, str]) -> tuple[float, tuple[str, str]]:
         at_internal = odds_of_pair[pair].get(internal)
         return (-at_internal.log if at_internal is not None and at_internal.has_value else math.inf, pair)
 
     order = sorted(odds_of_pair, key=first)
-    rows = [(" and ".join(pair), [odds_of_pair[pair].get(h.key) for h in board.all_hospitals]) for pair in order]
+    rows = [(" and ".join(pair), [odds_of_pair[pair].get(h.key) for h in data.all_hospitals]) for pair in order]
     return {
         "title": answer(
-            board.internal.short,
+            data.internal.short,
             [
                 (" and ".join(pair), odds_of_pair[pair][internal], h.short, odds_of_pair[pair][h.key])
                 for pair in order
-                for h in board.hospitals
+                for h in data.hospitals
                 if internal in odds_of_pair[pair] and h.key in odds_of_pair[pair]
             ],
         ),

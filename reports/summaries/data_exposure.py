@@ -37,14 +37,14 @@ class Exposure:
     elsewhere: bool = False  # True for an imported model; its owner declared the exposure
 
 
-def exposure(board: ReportData, run: Run) -> Exposure:
+def exposure(data: ReportData, run: Run) -> Exposure:
     """Return the data exposure of a run; a fact that is not recorded is "unknown", a missing license is "not stated"."""
     if run.is_imported:
-        return _imported(board, run)
-    board = board.of_run(run)
+        return _imported(data, run)
+    data = data.of_run(run)
     start, corpus = _text(run, "weights"), _text(run, "corpus")
-    key = _text(run, "train_on") or board.internal.key
-    trained_on = f"{board.short(key)} only" if key != "several" else "several cohorts"
+    key = _text(run, "train_on") or data.internal.key
+    trained_on = f"{data.short(key)} only" if key != "several" else "several cohorts"
     is_random = start == RANDOM and not corpus  # given vectors have a corpus, and no starting weights
     if start == RANDOM and corpus:
         start = "vectors of their owner" if run.has_given_vectors else "weights that the network loads"
@@ -60,7 +60,7 @@ def exposure(board: ReportData, run: Run) -> Exposure:
             _text(run, "weights_licence") or "not stated",
             "none known: photographs; not compared image by image" if photographs else "unknown",
         )
-    declared = _declared(board, run.id) if not is_random else ""
+    declared = _declared(data, run.id) if not is_random else ""
     if declared and (declared != NOTHING or corpus not in CORPORA):
         weights_corpus_licence_overlap = (*weights_corpus_licence_overlap[:3], declared)
     restricted = "-nc" in weights_corpus_licence_overlap[2].lower()
@@ -69,13 +69,13 @@ def exposure(board: ReportData, run: Run) -> Exposure:
     )
 
 
-def _imported(board: ReportData, run: Run) -> Exposure:
+def _imported(data: ReportData, run: Run) -> Exposure:
     """Return the data exposure of an imported model, as its owner declared it."""
     declaration = json.loads(_text(run, "config") or "{}")
-    trained_on = [*(board.title(name) for name in declaration.get("cohorts", ())), *declaration.get("others", ())]
-    overlapping = [board.title(name) for name in declaration.get("seen", ())]
+    trained_on = [*(data.title(name) for name in declaration.get("cohorts", ())), *declaration.get("others", ())]
+    overlapping = [data.title(name) for name in declaration.get("seen", ())]
     overlap = f"{listing(overlapping)}: used to train this model" if overlapping else NOTHING
-    overlap = ("answers" in declaration and _declared(board, run.id)) or overlap
+    overlap = ("answers" in declaration and _declared(data, run.id)) or overlap
     licence = _text(run, "weights_licence")
     restricted = "-nc" in licence.lower() or "non-commercial" in licence.lower()
     return Exposure(
@@ -90,14 +90,14 @@ def _imported(board: ReportData, run: Run) -> Exposure:
     )
 
 
-def _declared(board: ReportData, run_id: str) -> str:
+def _declared(data: ReportData, run_id: str) -> str:
     """Return the external hospitals whose data a model had seen, or may have seen, as text.
 
     The text is NOTHING if there are none, and "" if nothing is declared.
     """
     answers: dict[str, list[str]] = {}
-    for dataset, answer in board.answers.get(run_id, ()):
-        answers.setdefault(answer, []).append(board.title(dataset))
+    for dataset, answer in data.answers.get(run_id, ()):
+        answers.setdefault(answer, []).append(data.title(dataset))
     if set(answers) == {NO}:
         return NOTHING
     return "; ".join(f"{listing(names)}: {WORDS[answer]}" for answer, names in answers.items() if answer != NO)
@@ -117,15 +117,15 @@ class ModelSeen:
         return any(cell is not None and cell["answer"] != NO for cell in self.cells)
 
 
-def models_and_hospitals(board: ReportData) -> list[ModelSeen]:
+def models_and_hospitals(data: ReportData) -> list[ModelSeen]:
     """Return what each model had seen of each external hospital; models that had seen one, or may have, come first.
 
     The list is empty if every network started from random weights and no model is imported.
     """
     of_model: dict[str, dict[str, dict[str, Any]]] = {}
-    for row in records_of(board.tables["exposure"]):
+    for row in records_of(data.tables["exposure"]):
         of_model.setdefault(str(row["run_id"]), {})[str(row["dataset"])] = dict(row)
-    keys, names = [hospital.key for hospital in board.hospitals], board.labels
+    keys, names = [hospital.key for hospital in data.hospitals], data.labels
     models = [
         ModelSeen(names.get(run_id, run_id), tuple(cells.get(key) for key in keys))
         for run_id, cells in of_model.items()
@@ -134,11 +134,11 @@ def models_and_hospitals(board: ReportData) -> list[ModelSeen]:
     return sorted(models, key=lambda model: not model.is_exposed)
 
 
-def grouped_exposures(board: ReportData) -> list[tuple[Exposure, int]]:
+def grouped_exposures(data: ReportData) -> list[tuple[Exposure, int]]:
     """Return (exposure, number of runs) for each different exposure, in order of the ranking."""
     counts: dict[Exposure, int] = {}
-    for run in (*board.runs, *(run for run in board.imported if run not in board.runs)):
-        exposure_of_run = exposure(board, run)
+    for run in (*data.runs, *(run for run in data.imported if run not in data.runs)):
+        exposure_of_run = exposure(data, run)
         counts[exposure_of_run] = counts.get(exposure_of_run, 0) + 1
     return list(counts.items())
 
@@ -187,12 +187,12 @@ def title(internal: str, exposures: Sequence[tuple[Exposure, int]]) -> str:
     return sentence
 
 
-def leakage_checks(board: ReportData) -> list[tuple[str, str]]:
+def leakage_checks(data: ReportData) -> list[tuple[str, str]]:
     """Return (name, result) of each leakage check; the result of an impossible check states that it is unknown."""
     internal, shared, num_duplicates = (
-        board.internal.short,
-        int(board.meta.get("shared_patients") or 0),
-        board.num_duplicates,
+        data.internal.short,
+        int(data.meta.get("shared_patients") or 0),
+        data.num_duplicates,
     )
     checks = [
         (
@@ -206,60 +206,60 @@ def leakage_checks(board: ReportData) -> list[tuple[str, str]]:
             else f"{plural(num_duplicates, 'image')}: a patient has two ids, or an image was copied",
         ),
     ]
-    if board.hospitals:
+    if data.hospitals:
         checks += [
             (
                 f"Identical image at {internal} and at an external hospital",
-                _identical_images(board),
+                _identical_images(data),
             ),
             (
                 f"Same patient at {internal} and at an external hospital",
-                _shared_patients(board),
+                _shared_patients(data),
             ),
         ]
-    if board.overlaps:
+    if data.overlaps:
         checks += [
-            ("Same image at two external hospitals", _shared_by_external(board, "images")),
-            ("Same patient at two external hospitals", _shared_by_external(board, "patients")),
+            ("Same image at two external hospitals", _shared_by_external(data, "images")),
+            ("Same patient at two external hospitals", _shared_by_external(data, "patients")),
         ]
-    start = {exposure(board, run) for run in board.runs if not run.is_imported}
+    start = {exposure(data, run) for run in data.runs if not run.is_imported}
     overlaps = sorted({p.corpus_overlap for p in start if p.start != "random weights"})
-    for run in board.imported:
-        overlap = exposure(board, run).corpus_overlap
+    for run in data.imported:
+        overlap = exposure(data, run).corpus_overlap
         checks.append((f"Cohort of this page in the training data of {run.name}", overlap))
     if overlaps:
         checks.append(("Test image in the pretraining data", "; ".join(overlaps)))
     return checks
 
 
-def _identical_images(board: ReportData) -> str:
+def _identical_images(data: ReportData) -> str:
     """Return whether images of the internal and the external hospitals were compared, and the result, as text."""
-    if board.meta.get("bundles"):
+    if data.meta.get("bundles"):
         return "unknown: bundles have no images"
     # Older grids do not state whether images were compared, but `bench run` has always compared them.
-    if not (board.meta.get("compared") or {"images": True})["images"]:
+    if not (data.meta.get("compared") or {"images": True})["images"]:
         return "not compared"
     return "none (`bench run` stops if it finds one)"
 
 
-def _shared_patients(board: ReportData) -> str:
+def _shared_patients(data: ReportData) -> str:
     """Return the external hospitals whose patient ids were compared with the internal patient ids, and the result."""
-    hospitals = [board.short(str(name)) for name in (board.meta.get("compared") or {}).get("patients", ())]
+    hospitals = [data.short(str(name)) for name in (data.meta.get("compared") or {}).get("patients", ())]
     if not hospitals:
         return "unknown: each hospital uses its own patient ids"
-    others = "; unknown at the other hospitals, which use other ids" if len(hospitals) < len(board.hospitals) else ""
+    others = "; unknown at the other hospitals, which use other ids" if len(hospitals) < len(data.hospitals) else ""
     return f"none at {listing(hospitals, len(hospitals))} (`bench run` stops if it finds one){others}"
 
 
-def _shared_by_external(board: ReportData, key: str) -> str:
+def _shared_by_external(data: ReportData, key: str) -> str:
     """Return as text how many images or patients each pair of external hospitals shares; `key`: "images" or "patients"."""
-    compared = [row for row in board.overlaps if row[key] is not None]
+    compared = [row for row in data.overlaps if row[key] is not None]
     if not compared:
         return "not compared" if key == "images" else "unknown: each hospital uses its own patient ids"
     numbers = [(row[key][1] if key == "images" else row[key], " and ".join(row["hospitals"])) for row in compared]
     shared = [f"{integer(number)} at {names}" for number, names in numbers if number]
     found = f"{'; '.join(shared)}: means count them twice" if shared else "none"
-    if len(compared) < len(board.overlaps):
+    if len(compared) < len(data.overlaps):
         return f"{found}; unknown at the other hospitals, which use other ids"
     return found
 

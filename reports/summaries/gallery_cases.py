@@ -25,9 +25,9 @@ VIEWS = "the image, with its heat map, the map alone, and with the outline if on
 MOST = 12  # maximum number of pictures in the details of a run
 
 
-def pictures_of(board: ReportData, gallery: pd.DataFrame) -> list[dict[str, Any]]:
+def pictures_of(data: ReportData, gallery: pd.DataFrame) -> list[dict[str, Any]]:
     """Return a dict for each case with a picture: image data (base64), texts and filter values, in display order."""
-    names = {r.id: r.label for r in board.runs}
+    names = {r.id: r.label for r in data.runs}
     with_picture = gallery[gallery["picture"].notna()] if len(gallery) else gallery
     position = {
         key: {v: i for i, v in enumerate(dict.fromkeys(with_picture[key]))} for key in ("finding", "dataset", "run_id")
@@ -35,7 +35,7 @@ def pictures_of(board: ReportData, gallery: pd.DataFrame) -> list[dict[str, Any]
     cases = []
     for row in with_picture.to_dict("records"):
         kind, finding, run = str(row["kind"]), str(row["finding"]), names.get(str(row["run_id"]), str(row["run_id"]))
-        hospital, caption = board.short(str(row["dataset"])), _caption(row, kind)
+        hospital, caption = data.short(str(row["dataset"])), _caption(row, kind)
         cases.append(
             {
                 "run": run,

@@ -9,64 +9,64 @@ from reports.sentences import changes as change_sentences
 from reports.summaries.change_rules import MARKER, caught, changes
 
 
-def gap_contributions(board: ReportData) -> dict[str, float]:
+def gap_contributions(data: ReportData) -> dict[str, float]:
     """Return the contribution of each finding to the mean gap over recipes and hospitals, largest first.
 
     The contributions add up to the mean gap. The gap at a hospital is the mean over the findings that the hospital shares
     with the internal hospital. So a finding contributes its gap, divided by the number of these findings.
     """
     sums: dict[str, float] = defaultdict(float)
-    for recipe in board.ranked:
-        hospitals = [h.key for h in board.hospitals if recipe.hospital_gaps[h.key].has_value]
+    for recipe in data.ranked:
+        hospitals = [h.key for h in data.hospitals if recipe.hospital_gaps[h.key].has_value]
         for hospital in hospitals:
-            gaps = {f: board.gaps.get((recipe.id, hospital, f), MISSING) for f in board.findings}
+            gaps = {f: data.gaps.get((recipe.id, hospital, f), MISSING) for f in data.findings}
             measured = {f: gap.value for f, gap in gaps.items() if gap.has_value}
             for finding, value in measured.items():
-                sums[finding] += value / len(measured) / len(hospitals) / len(board.ranked)
+                sums[finding] += value / len(measured) / len(hospitals) / len(data.ranked)
     return dict(sorted(sums.items(), key=lambda pair: -pair[1]))
 
 
-def finding_shares(board: ReportData) -> dict[str, float]:
+def finding_shares(data: ReportData) -> dict[str, float]:
     """Return the share of each finding in the mean gap, largest first; the shares add up to 1.
 
     A negative share makes the gap smaller. The result is empty if the mean gap is not clearly above 0.
     """
-    contributions = gap_contributions(board)
+    contributions = gap_contributions(data)
     total = sum(contributions.values())
-    return {f: value / total for f, value in contributions.items()} if board.mean_gap.clear_above and total > 0 else {}
+    return {f: value / total for f, value in contributions.items()} if data.mean_gap.clear_above and total > 0 else {}
 
 
-def shortcut_findings(board: ReportData) -> dict[str, list[str]]:
+def shortcut_findings(data: ReportData) -> dict[str, list[str]]:
     """Return {run id: findings for which the region transplant test finds a marker as a shortcut}, for all tested runs."""
-    table = board.tables["transplants"]
-    return {str(run_id): caught(rows, board.internal.key) for run_id, rows in table.groupby("run_id")}
+    table = data.tables["transplants"]
+    return {str(run_id): caught(rows, data.internal.key) for run_id, rows in table.groupby("run_id")}
 
 
-def tested_runs(board: ReportData) -> list[Run]:
+def tested_runs(data: ReportData) -> list[Run]:
     """Return the runs with a region transplant test: the ranked runs, or if none was tested, all other runs."""
-    tested = set(board.tables["transplants"]["run_id"].astype(str))
-    return [r for r in board.ranked_runs if r.id in tested] or [r for r in board.runs if r.id in tested]
+    tested = set(data.tables["transplants"]["run_id"].astype(str))
+    return [r for r in data.ranked_runs if r.id in tested] or [r for r in data.runs if r.id in tested]
 
 
-def marker_runs(board: ReportData) -> tuple[list[Run], list[Run]]:
+def marker_runs(data: ReportData) -> tuple[list[Run], list[Run]]:
     """Return the runs for which markers of the internal hospital were tested, and the ranked runs for which they were not."""
-    table = changes(board.tables["transplants"])
-    of_markers = table[(table["kind"] == MARKER) & (table["donor"] == board.internal.key) & (table["host"] == EXTERNAL)]
+    table = changes(data.tables["transplants"])
+    of_markers = table[(table["kind"] == MARKER) & (table["donor"] == data.internal.key) & (table["host"] == EXTERNAL)]
     with_marker = set(of_markers.loc[of_markers["finding"] == MACRO, "run_id"].astype(str))
-    tested = [r for r in tested_runs(board) if r.id in with_marker]
-    return tested, [r for r in board.ranked_runs if r not in tested]
+    tested = [r for r in tested_runs(data) if r.id in with_marker]
+    return tested, [r for r in data.ranked_runs if r not in tested]
 
 
-def marker_sentence(board: ReportData) -> str:
+def marker_sentence(data: ReportData) -> str:
     """State in how many runs a marker of the internal hospital is a shortcut; "" if no run was tested."""
-    runs = tested_runs(board)
+    runs = tested_runs(data)
     if not runs:
         return ""
-    found = shortcut_findings(board)
-    tested, not_tested = marker_runs(board)
+    found = shortcut_findings(data)
+    tested, not_tested = marker_runs(data)
     findings = Counter(finding for r in runs for finding in found[r.id])
     return change_sentences.marker_shortcuts(
-        board.internal.short,
+        data.internal.short,
         sum(bool(found[r.id]) for r in tested),
         len(tested),
         [finding for finding, _ in findings.most_common()],

@@ -14,14 +14,14 @@ WORDS = {
 }
 
 
-def missing_analyses(board: ReportData, *names: str) -> list[str]:
+def missing_analyses(data: ReportData, *names: str) -> list[str]:
     """Return one sentence for each failed or unfinished analysis in `names`, with the number of runs and the last reason.
 
     An analysis that failed for some runs and is not done for other runs has two sentences.
     """
     sentences = []
     for name in names:
-        entries = [a for a in board.meta.get("analyses") or () if a["name"] == name]
+        entries = [a for a in data.meta.get("analyses") or () if a["name"] == name]
         for state, verb in (("failed", "failed"), ("absent", "are not done yet")):
             entries_in_state = [a for a in entries if a["state"] == state]
             if entries_in_state:
@@ -35,11 +35,11 @@ def missing_analyses(board: ReportData, *names: str) -> list[str]:
     return sentences
 
 
-def section_without_results(board: ReportData, key: str, nav: str, heading: str, *names: str) -> Section:
+def section_without_results(data: ReportData, key: str, nav: str, heading: str, *names: str) -> Section:
     """Return a section that states why the analyses in `names` have no results; empty if none of them was requested.
 
     key, nav: as in `Section`. heading: title of the section.
     """
-    sentences = missing_analyses(board, *names)
+    sentences = missing_analyses(data, *names)
     html = write("missing_analyses.html.j2", key=key, heading=heading, said=sentences) if sentences else Markup("")
     return Section(key, nav if sentences else "", html)

@@ -35,7 +35,7 @@ def lookup(table: pd.DataFrame) -> Cells:
     }
 
 
-def rows(board: ReportData, cells: Cells, run: Run) -> list[dict[str, Any]]:
+def rows(data: ReportData, cells: Cells, run: Run) -> list[dict[str, Any]]:
     """Return one row per nuisance of the internal hospital.
 
     `finding`: the finding that the nuisance alone predicts best; `alone`: the AUROC of this prediction. `external`: the
@@ -43,14 +43,14 @@ def rows(board: ReportData, cells: Cells, run: Run) -> list[dict[str, Any]]:
     after and before training. `bought`: pooled AUROC minus AUROC within levels, for the finding with the largest
     difference (`bought_finding`).
     """
-    internal = board.internal.key
+    internal = data.internal.key
     names = list(dict.fromkeys(k[2] for k in cells if k[1] == internal))
     table_rows = []
     for name in names:
         finding, nuisance_auroc = _strongest(cells, internal, name)
         external = {
             h.short: e
-            for h in board.hospitals
+            for h in data.hospitals
             if (e := cells.get(("", h.key, name, "", finding, ALONE), MISSING)).has_value
         }
         external_aurocs = [e.value for e in external.values()]
@@ -125,13 +125,13 @@ def meaning(nuisance_rows: list[dict[str, Any]], run: Run) -> list[str]:
     return sentences
 
 
-def everywhere(board: ReportData, cells: Cells, run: Run) -> list[dict[str, Any]]:
+def everywhere(data: ReportData, cells: Cells, run: Run) -> list[dict[str, Any]]:
     """Return one row per hospital and nuisance.
 
     A row has the share of images with each level, the decodability, and the macro AUROC (pooled and within levels).
     """
     table_rows = []
-    for hospital in board.all_hospitals:
+    for hospital in data.all_hospitals:
         names = list(dict.fromkeys(k[2] for k in cells if k[1] == hospital.key and k[2] != ANY))
         for name in names:
             shares = [
@@ -153,12 +153,12 @@ def everywhere(board: ReportData, cells: Cells, run: Run) -> list[dict[str, Any]
     return table_rows
 
 
-def associations(board: ReportData, cells: Cells) -> list[dict[str, Any]]:
+def associations(data: ReportData, cells: Cells) -> list[dict[str, Any]]:
     """Return one row per nuisance and finding: the AUROC with which the nuisance alone predicts the finding.
 
     A row has this AUROC at each hospital, and Cramér's V at the internal hospital.
     """
-    internal = board.internal.key
+    internal = data.internal.key
     keys = [(n, f) for (r, d, n, _, f, m) in cells if (r, d, m) == ("", internal, ALONE)]
     return [
         {
@@ -166,7 +166,7 @@ def associations(board: ReportData, cells: Cells) -> list[dict[str, Any]]:
             "finding": finding,
             "cramers_v": cells.get(("", internal, name, "", finding, "cramers_v"), MISSING),
             "internal": cells["", internal, name, "", finding, ALONE],
-            "external": [cells.get(("", h.key, name, "", finding, ALONE), MISSING) for h in board.hospitals],
+            "external": [cells.get(("", h.key, name, "", finding, ALONE), MISSING) for h in data.hospitals],
         }
         for name, finding in keys
     ]

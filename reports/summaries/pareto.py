@@ -45,15 +45,15 @@ GOALS = (
 )
 
 
-def at_once(board: ReportData) -> dict[str, Any]:
+def at_once(data: ReportData) -> dict[str, Any]:
     """Return title, column heads, strips and numbers of the comparison; {} if fewer than two recipes have all goals."""
-    runs = {r.id: r for r in board.ranked}
-    table = board.tables["goals"]
+    runs = {r.id: r for r in data.ranked}
+    table = data.tables["goals"]
     rows = {str(row["run_id"]): row for row in table.to_dict("records") if str(row["run_id"]) in runs}
     if len(rows) < 2:
         return {}
     goals = [goal for goal in GOALS if goal.key in str(next(iter(rows.values()))["goal"]).split()]
-    order = [r for r in board.ranked if r.id in rows]
+    order = [r for r in data.ranked if r.id in rows]
     front = [r for r in order if bool(rows[r.id]["on_front"])]
     chance = {r.id: float(rows[r.id]["p_front"]) for r in order}
     likely = [r for r in order if r not in front and chance[r.id] > LIKELY]
@@ -62,8 +62,8 @@ def at_once(board: ReportData) -> dict[str, Any]:
     heads = [(goal, _axis(goal, scales[goal.key], [float(row[goal.key]) for row in rows.values()])) for goal in goals]
     has_probabilities = any(is_number(p) for p in chance.values())
     return {
-        "title": cost_sentences.nondominated_runs(len(goals), len(front), len(order), board.unit),
-        "doubt": cost_sentences.resampling(len(likely), num_sure, len(front), len(order), board.unit)
+        "title": cost_sentences.nondominated_runs(len(goals), len(front), len(order), data.unit),
+        "doubt": cost_sentences.resampling(len(likely), num_sure, len(front), len(order), data.unit)
         if has_probabilities
         else "",
         "heads": heads,
@@ -74,7 +74,7 @@ def at_once(board: ReportData) -> dict[str, Any]:
         ],
         "numbers": [_numbers(r, goals, rows[r.id], r in front) for r in (*front, *likely)],
         "not_drawn": max(0, len(front) - SHOWN),
-        "left_out": len(board.ranked) - len(order),
+        "left_out": len(data.ranked) - len(order),
         "has_maps": any(goal.key == "maps" for goal in goals),
     }
 

@@ -10,12 +10,12 @@ from reports.tables import rows_of
 SHOWN = 40  # maximum number of rows in the table of seeds
 
 
-def agreement(board: ReportData) -> dict[str, Any]:
+def agreement(data: ReportData) -> dict[str, Any]:
     """Return a triangular table: Kendall's tau between the rankings at two hospitals, for each pair of hospitals.
 
     The result is {} if no pair could be compared.
     """
-    table = board.tables["agreement"]
+    table = data.tables["agreement"]
     tau_of_pair = {
         frozenset((str(r["first"]), str(r["second"]))): Estimate(float(r["tau"]), float(r["low"]), float(r["high"]))
         for r in table.to_dict("records")
@@ -23,7 +23,7 @@ def agreement(board: ReportData) -> dict[str, Any]:
     }
     if not tau_of_pair:
         return {}
-    hospitals = [h for h in board.all_hospitals if any(h.key in pair for pair in tau_of_pair)]
+    hospitals = [h for h in data.all_hospitals if any(h.key in pair for pair in tau_of_pair)]
     rows = [
         {
             "hospital": first,
@@ -34,13 +34,13 @@ def agreement(board: ReportData) -> dict[str, Any]:
     return {"heads": hospitals[:-1], "rows": rows[1:], "num_runs": int(table["num_runs"].max())}
 
 
-def seeds(board: ReportData) -> list[dict[str, Any]]:
+def seeds(data: ReportData) -> list[dict[str, Any]]:
     """Return one row for each of the first SHOWN recipes with several seeds.
 
     A row has the internal and the external AUROC of the recipe. Each AUROC has two standard deviations: over seeds, and
     over patients.
     """
-    table = board.tables["seeds"]
+    table = data.tables["seeds"]
     variation = {
         (str(recipe), str(dataset)): (int(num), float(seed_sd), float(patient_sd))
         for recipe, dataset, num, seed_sd, patient_sd in rows_of(
@@ -53,10 +53,10 @@ def seeds(board: ReportData) -> list[dict[str, Any]]:
             "num": len(recipe.members),
             "sides": [
                 _side(estimate, variation.get((recipe.id, key)))
-                for key, estimate in ((board.internal.key, recipe.internal), (EXTERNAL, recipe.external))
+                for key, estimate in ((data.internal.key, recipe.internal), (EXTERNAL, recipe.external))
             ],
         }
-        for recipe in board.ranked
+        for recipe in data.ranked
         if (recipe.id, EXTERNAL) in variation
     ][:SHOWN]
 

@@ -237,14 +237,14 @@ def meaning(estimates: Estimates, run: Run) -> list[str]:
     return sentences
 
 
-def selectivities(board: ReportData, estimates: Estimates, max_rows: int) -> list[dict[str, Any]]:
+def selectivities(data: ReportData, estimates: Estimates, max_rows: int) -> list[dict[str, Any]]:
     """Return one row per run, at most `max_rows`: selectivity for all, 32 and 8 training images per hospital, and bits.
 
     Selectivity is the accuracy of a classifier on the run's features minus its accuracy on the network's features before
     training (random weights).
     """
     rows = []
-    for run in board.runs:
+    for run in data.runs:
         cells = [of_run(estimates, run, "features", "random", shots, SELECTIVITY) for shots in (0, 32, 8)]
         bits, before = of_run(estimates, run, "features", "none", 0, BITS), of_run(estimates, run, "random", "none")
         if bits.has_value or any(e.has_value for e in cells):
@@ -252,12 +252,12 @@ def selectivities(board: ReportData, estimates: Estimates, max_rows: int) -> lis
     return rows[:max_rows]
 
 
-def confusions(board: ReportData, run: Run) -> list[dict[str, Any]]:
+def confusions(data: ReportData, run: Run) -> list[dict[str, Any]]:
     """Return the confusion matrix of each classifier: a row per true hospital, a column per predicted hospital.
 
     A cell is (share of the true hospital's images, color step 0 to 7, whether the prediction is correct).
     """
-    table = board.tables["source_confusion"]
+    table = data.tables["source_confusion"]
     names = {
         "features": f"Features of {run.label}",
         "cnn": "Network trained to identify the hospital",
@@ -277,13 +277,13 @@ def confusions(board: ReportData, run: Run) -> list[dict[str, Any]]:
             for a, b, v in zip(probe_rows["source"], probe_rows["named"], probe_rows["share"], strict=True)
         }
         rows = [
-            (board.short(a), [(share.get((a, b), 0.0), min(7, int(share.get((a, b), 0.0) * 8)), a == b) for b in keys])
+            (data.short(a), [(share.get((a, b), 0.0), min(7, int(share.get((a, b), 0.0) * 8)), a == b) for b in keys])
             for a in keys
         ]
         matrices.append(
             {
                 "title": title,
-                "heads": [board.short(key) for key in keys],
+                "heads": [data.short(key) for key in keys],
                 "rows": rows,
                 "n": int(probe_rows["count"].sum()),
             }

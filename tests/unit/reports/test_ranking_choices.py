@@ -11,7 +11,7 @@ import pytest
 from reports.report_data.report_data import ReportData, read
 from reports.schemas.criterion import DEFAULT
 from reports.sections.ranking import ranking
-from reports.sections.ranking_choices import choices, data
+from reports.sections.ranking_choices import choices, packed_rankings
 from reports.tables import Tables
 from tests.synthetic import Invented, ranked_ids, tables
 
@@ -24,7 +24,7 @@ def board(**changes: Any) -> ReportData:
 
 def packed_data(of: ReportData) -> dict[str, Any]:
     order = {run.id: i for i, run in enumerate(of.ranked)}
-    text = data(of, (choice for options in choices(of).values() for choice in options), order)
+    text = packed_rankings(of, (choice for options in choices(of).values() for choice in options), order)
     loaded: dict[str, Any] = json.loads(gzip.decompress(base64.b64decode(text)))
     return loaded
 
