@@ -1,10 +1,12 @@
 """Fixtures for the examples in the docstrings of bench.api: small phantom cohorts and one trained run, made once."""
 
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+EXAMPLES = re.compile(r"bench\.(api|extensions\.\w+\.library)\.")  # names of the examples that use a trained run
 CONFIG = {
     "train_on": "chexpert",
     "architecture": "seresnet_tiny",
@@ -44,6 +46,6 @@ def documented(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 
 @pytest.fixture(autouse=True)
 def _examples(request: pytest.FixtureRequest, doctest_namespace: dict[str, Any]) -> None:
-    """Give the examples of bench.api their variables. For other tests nothing is trained."""
-    if isinstance(request.node, pytest.DoctestItem) and request.node.name.startswith("bench.api"):
+    """Give the examples of the library their variables. For other tests nothing is trained."""
+    if isinstance(request.node, pytest.DoctestItem) and EXAMPLES.match(request.node.name):
         doctest_namespace.update(request.getfixturevalue("documented"))

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench.config.arguments import mapping_of, path_of, path_or_none, plain, require, several, text_of
+from reports import extensions
 
 if TYPE_CHECKING:
     import numpy as np
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
     from bench.config.run_config import RunConfig
     from bench.planning.manifest import Manifest
     from bench.results.expected_at_hospital import ExpectedScores
-    from bench.results.label_needs import LabelNeeds
     from bench.runs.new_images import Inference
     from bench.runs.stored_run import StoredRun
     from bench.scoring.across_runs.paired_runs import ScoredRun
@@ -42,11 +42,20 @@ if TYPE_CHECKING:
     from harmonize.cohorts.cohort import Cohort
     from harmonize.images.image_header import InMemory
 
+
+def __getattr__(name: str) -> Any:
+    """Return the function `name` of an extension's module `library`."""
+    for library in extensions.modules("library"):
+        if name in library.__all__:
+            return getattr(library, name)
+    raise AttributeError(f"bench.api has no function {name!r}")
+
+
 AnyPath = str | PathLike[str]
 _LOGITS = "logits={run id: table}"
 
 
-def _require_grid(grid: Any, where: str) -> None:
+def require_grid(grid: Any, where: str) -> None:
     """Raise ConfigError for an argument that is no opened grid, such as the path of a store."""
     from bench.planning.manifest import Manifest
 
@@ -271,7 +280,7 @@ def finished(grid: "Manifest") -> list[str]:
     """
     from bench.results.read_predictions import scored_ids
 
-    _require_grid(grid, "finished")
+    require_grid(grid, "finished")
     return scored_ids(grid, [*grid.runs, *grid.derived])
 
 
@@ -293,7 +302,7 @@ def load_logits(grid: "Manifest", run_id: str) -> "ScoredRun":
     from bench.store.checked_folders import CheckedFolder
     from harmonize.errors import StoreError
 
-    _require_grid(grid, "load_logits")
+    require_grid(grid, "load_logits")
     require(run_id, str, "run_id", "load_logits", "choose from api.finished(grid)")
     where = str(grid.store.run_dir(run_id))
     planned = next((entry for entry in (*grid.runs, *grid.derived) if entry["id"] == run_id), None)
@@ -400,45 +409,6 @@ def triage(
     return triage_of(internal, hospital, levels, num_resamples, seed)
 
 
-def labels_needed(
-    grid: "Manifest",
-    run_id: str | None = None,
-    second: str | None = None,
-    *,
-    findings: Sequence[str] = (),
-    ece: float = 0.05,
-    sensitivity: float = 0.9,
-    share: float = 0.8,
-) -> "LabelNeeds":
-    """Estimate how many labeled patients a new hospital needs, from the external hospitals of a grid.
-
-    The labels are for three goals: a calibration error of at most `ece`, a threshold with at least `sensitivity`, and,
-    with a `second` run, an interval of the AUROC difference that excludes 0. `share`: share of random draws of patients
-    that must reach the goal. Without `run_id`, all finished trained runs are measured together. The result has the tables
-    `needs` (one answer per goal, finding and hospital) and `curves`. docs/labels-needed.md explains the method. Raises
-    the errors of `bench labels-needed`.
-
-    >>> answer = labels_needed(grid, run_id, findings=["No Finding"])
-    >>> answer.needs[["goal", "finding", "dataset", "largest"]]
-              goal     finding dataset  largest
-    0  calibration  No Finding     nih       10
-    1  sensitivity  No Finding     nih       10
-    """
-    from bench.results.label_needs import labels_needed as measure
-    from bench.scoring.label_needs import Goals
-    from harmonize.errors import ConfigError
-
-    _require_grid(grid, "labels_needed")
-    try:
-        goals = Goals(*plain([ece, sensitivity, share]))
-    except ValueError as error:
-        raise ConfigError(str(error), "labels_needed", "give a share such as .05 or .9") from error
-    chosen = several(findings, "findings", "labels_needed", str)
-    for name, chosen_run in (("run_id", run_id), ("second", second)):
-        require(chosen_run, (str, type(None)), name, "labels_needed", "choose from api.finished(grid)")
-    return measure(grid.store, str(grid.content["name"]), run_id, second, chosen, goals)
-
-
 def render(grid: "Manifest", page: AnyPath | None = None) -> Path:
     """Write the leaderboard page of a grid, which is one file; return its path.
 
@@ -453,7 +423,7 @@ def render(grid: "Manifest", page: AnyPath | None = None) -> Path:
     from bench.results.write_report import score_and_report
     from harmonize.errors import ConfigError
 
-    _require_grid(grid, "render")
+    require_grid(grid, "render")
     output = path_or_none(page, "page")
     if output is not None and output.is_dir():
         raise ConfigError("the page is a folder", str(output), "name a file, such as leaderboard.html")
@@ -551,7 +521,7 @@ def estimate(
     from bench.system.devices import check_device, first_device
     from harmonize.errors import ConfigError
 
-    _require_grid(grid, "estimate")
+    require_grid(grid, "estimate")
     check_device(str(device))
     given = [path_of(image, "an image") for image in several(images, "images", "estimate")]
     require(estimator, str, "estimator", "estimate", 'write estimator="combination"')
@@ -630,7 +600,6 @@ __all__ = [
     "estimate",
     "explain",
     "finished",
-    "labels_needed",
     "load_cohort",
     "load_logits",
     "load_run",

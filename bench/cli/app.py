@@ -13,6 +13,7 @@ from typing import Annotated
 
 import typer
 
+from bench.cli.group import NEW_HOSPITAL
 from bench.cli.options import StoreOption, examples
 from harmonize.errors import ConfigError, SetupError
 
@@ -25,7 +26,7 @@ END_S = 1.0  # seconds until a server that has not stopped is killed; the server
 
 def add_app_command(to: typer.Typer) -> None:
     """Add the command `bench app` to the application."""
-    to.command("app", epilog=EXAMPLES)(app)
+    to.command("app", rich_help_panel=NEW_HOSPITAL, epilog=EXAMPLES)(app)
 
 
 def app(

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from bench.cli.group import SHARE
 from bench.cli.options import JsonOption, QuietOption, RegistryOption, examples
 from bench.cli.text_tables import printable, table_lines
 from harmonize.errors import ConfigError
@@ -25,18 +26,22 @@ LaboratoryOption = Annotated[str, typer.Option("--laboratory", help="Name of the
 def add_board_commands(app: typer.Typer) -> None:
     """Add the commands of a shared leaderboard to the application."""
     app.command(
+        rich_help_panel=SHARE,
         epilog=examples(
             "bench submit ours.zip --board board --name our-lab \\",
             '    --laboratory "Our Laboratory" --licence CC-BY-4.0',
-        )
+        ),
     )(submit)
     app.command(
+        rich_help_panel=SHARE,
         epilog=examples(
             'bench decide accepted our-lab --board board --by "A Maintainer" \\',
             '    --why "every number computed again"',
-        )
+        ),
     )(decide)
-    app.command(epilog=examples("bench board board -o site", "bench board board --before earlier.jsonl"))(board)
+    app.command(
+        rich_help_panel=SHARE, epilog=examples("bench board board -o site", "bench board board --before earlier.jsonl")
+    )(board)
 
 
 def submit(

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from bench.cli.completion import run_ids
+from bench.cli.group import SHARE
 from bench.cli.options import (
     CohortsOption,
     JsonOption,
@@ -35,16 +36,18 @@ SignersOption = Annotated[
 def add_bundle_commands(app: typer.Typer) -> None:
     """Add the commands `bench export`, `bench verify` and `bench merge` to the application."""
     app.command(
+        rich_help_panel=SHARE,
         epilog=examples(
             "bench export -o ours.zip",
             "bench export 3fa9 17f7 -o two.zip --sign ~/.ssh/id_ed25519",
             "bench export -o ours.zip --crate --citation CITATION.cff",
-        )
+        ),
     )(export)
-    app.command(epilog=examples("bench verify ours.zip", "bench verify ours.zip --data /data --signers signers.txt"))(
-        verify
-    )
-    app.command(epilog=examples("bench merge a.zip b.zip --store together"))(merge)
+    app.command(
+        rich_help_panel=SHARE,
+        epilog=examples("bench verify ours.zip", "bench verify ours.zip --data /data --signers signers.txt"),
+    )(verify)
+    app.command(rich_help_panel=SHARE, epilog=examples("bench merge a.zip b.zip --store together"))(merge)
 
 
 def export(

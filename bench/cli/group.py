@@ -4,6 +4,7 @@ import importlib.metadata
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
+from itertools import groupby
 from typing import Annotated, Any
 
 import typer
@@ -11,39 +12,16 @@ from typer.core import TyperGroup
 
 from harmonize.errors import ConfigError
 
-ORDER = (  # order of the commands in the help: the order in which a new user needs them
-    "run",
-    "list",
-    "check",
-    "weights",
-    "prompts",
-    "register",
-    "report",
-    "compare",
-    "labels-needed",
-    "predict",
-    "estimate",
-    "app",
-    "explain",
-    "errors",
-    "card",
-    "checklist",
-    "score",
-    "evaluate",
-    "data",
-    "export",
-    "verify",
-    "merge",
-    "submit",
-    "decide",
-    "board",
-    "sealed",
-    "track",
-    "upload",
-    "reproduce",
-    "migrate",
-    "remove",
+# the headings under which the help lists the commands, in the order in which a new user needs them
+RUN, READ, NEW_HOSPITAL, ELSEWHERE, SHARE, STORE = GROUPS = (
+    "Run",
+    "Read",
+    "New hospital",
+    "Score elsewhere",
+    "Share",
+    "Store",
 )
+MORE = "More"  # the heading of commands of extensions that state no heading
 # options whose value is a number; the help shows N for the value
 NUMBERS = frozenset(
     [
@@ -93,9 +71,18 @@ class ReadableHelp(TyperGroup):
 class Commands(ReadableHelp):
     """The commands of `bench`."""
 
-    def list_commands(self, ctx: Any) -> list[str]:
-        """Return the command names in the order ORDER."""
-        return sorted(super().list_commands(ctx), key=ORDER.index)
+    def list_commands(self, _ctx: Any) -> list[str]:
+        """Return the command names by heading; under one heading, those of the program come before those of extensions."""
+        headings = [*GROUPS, *sorted({_heading(command) for command in self.commands.values()} - set(GROUPS))]
+        return sorted(self.commands, key=lambda name: headings.index(_heading(self.commands[name])))
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        """Write the commands under their headings, one line each."""
+        names = self.list_commands(ctx)
+        limit = formatter.width - 6 - max(map(len, names))
+        for heading, members in groupby(names, key=lambda name: _heading(self.commands[name])):
+            with formatter.section(heading):
+                formatter.write_dl([(name, self.commands[name].get_short_help_str(limit)) for name in members])
 
     def make_context(self, *args: Any, **kwargs: Any) -> Any:
         """Parse the options that stand before the command. Raises ConfigError for an invalid option."""
@@ -106,6 +93,12 @@ class Commands(ReadableHelp):
         """Parse the command with its options, and run it. Raises ConfigError for an unknown command or invalid options."""
         with _usage_errors(ctx):
             return super().invoke(ctx)
+
+
+def _heading(command: Any) -> str:
+    """Return the heading under which the help lists a command; MORE if its extension states none."""
+    stated = command.rich_help_panel
+    return stated if isinstance(stated, str) else MORE
 
 
 def _value_name(option: Any) -> str:

@@ -27,8 +27,7 @@ from bench.cli.estimate import ESTIMATE_EXAMPLES, estimate
 from bench.cli.evaluate import EVALUATE_EXAMPLES, evaluate
 from bench.cli.explain import EXAMPLES as EXPLAIN_EXAMPLES
 from bench.cli.explain import explain
-from bench.cli.group import Commands, bench
-from bench.cli.labels_needed import LABELS_NEEDED_EXAMPLES, labels_needed
+from bench.cli.group import ELSEWHERE, NEW_HOSPITAL, READ, RUN, SHARE, STORE, Commands, bench
 from bench.cli.options import (
     DataOption,
     DeviceOption,
@@ -61,6 +60,7 @@ from bench.cli.text_tables import wrapped
 from bench.cli.weights import WEIGHTS_EXAMPLES
 from bench.cli.weights import weights as weights_command
 from harmonize.errors import ConfigError, CxrError, StoreError
+from reports import extensions
 
 # _FIXES: errors of the file system that the user can fix, with the fix. Any other OSError is a bug and keeps its traceback
 _WRITE_ERRORS = (errno.EACCES, errno.EPERM, errno.EROFS)
@@ -74,6 +74,8 @@ _FIXES = {
 }
 
 RUN_EXAMPLES = examples("bench run --grid demo", "bench run --grid real-mini --data data.yaml --weights weights/")
+LIST_EXAMPLES = examples('bench list architectures "resnet*"', "bench list architectures --check", "bench list runs")
+REPORT_EXAMPLES = examples("bench report --grid demo -o leaderboard.html", "bench report --grid demo --site site/")
 
 app = typer.Typer(
     cls=Commands,
@@ -83,30 +85,8 @@ app = typer.Typer(
     epilog="Start with:  bench run --grid demo",
 )
 app.callback()(bench)
-app.add_typer(data_app, name="data")
-app.add_typer(sealed_app, name="sealed")
-app.command("check", epilog=CHECK_EXAMPLES)(check)
-app.command("compare", epilog=EXAMPLES)(compare)
-add_app_command(app)
-app.command("explain", epilog=EXPLAIN_EXAMPLES)(explain)
-app.command("estimate", epilog=ESTIMATE_EXAMPLES)(estimate)
-app.command("evaluate", epilog=EVALUATE_EXAMPLES)(evaluate)
-app.command("predict", epilog=PREDICT_EXAMPLES)(predict)
-app.command("errors", epilog=ERRORS_EXAMPLES)(errors)
-app.command("card", epilog=CARD_EXAMPLES)(card)
-app.command("checklist", epilog=CHECKLIST_EXAMPLES)(checklist)
-app.command("labels-needed", epilog=LABELS_NEEDED_EXAMPLES)(labels_needed)
-app.command("register", epilog=REGISTER_EXAMPLES)(register)
-app.command("score", epilog=SCORE_EXAMPLES)(score)
-app.command("weights", epilog=WEIGHTS_EXAMPLES)(weights_command)
-app.command("prompts", epilog=PROMPTS_EXAMPLES)(prompts)
-add_bundle_commands(app)
-add_board_commands(app)
-add_store_commands(app)
-add_share_commands(app)
 
 
-@app.command(epilog=RUN_EXAMPLES)
 def run(
     grid: GridOption,
     data: DataOption = None,
@@ -197,10 +177,6 @@ def _say(remarks: Sequence[str]) -> None:
         typer.echo(line, err=True)
 
 
-@app.command(
-    "list",
-    epilog=examples('bench list architectures "resnet*"', "bench list architectures --check", "bench list runs"),
-)
 def list_(
     section: Annotated[
         str, typer.Argument(help="Registry section, or grids, or runs.", autocompletion=completion.sections)
@@ -300,7 +276,6 @@ def _check_architectures(glob: str, registry: Path | None, quiet: bool, as_json:
         raise typer.Exit(1)
 
 
-@app.command(epilog=examples("bench report --grid demo -o leaderboard.html", "bench report --grid demo --site site/"))
 def report(
     grid: StoredGridOption = None,
     store: StoreOption = Path("runs"),
@@ -325,6 +300,37 @@ def report(
     with choose_display(quiet) as display:
         page = score_and_report(manifest, output, display.progress, with_images, site, display.say)
     typer.echo(json.dumps({"page": str(page)}) if as_json else f"leaderboard: {page}")
+
+
+# the order in which the help lists the commands under each heading; the commands of extensions follow
+for _heading, _name, _command, _examples in (
+    (RUN, "run", run, RUN_EXAMPLES),
+    (RUN, "list", list_, LIST_EXAMPLES),
+    (RUN, "check", check, CHECK_EXAMPLES),
+    (RUN, "weights", weights_command, WEIGHTS_EXAMPLES),
+    (RUN, "prompts", prompts, PROMPTS_EXAMPLES),
+    (RUN, "register", register, REGISTER_EXAMPLES),
+    (READ, "report", report, REPORT_EXAMPLES),
+    (READ, "compare", compare, EXAMPLES),
+    (READ, "errors", errors, ERRORS_EXAMPLES),
+    (READ, "card", card, CARD_EXAMPLES),
+    (READ, "checklist", checklist, CHECKLIST_EXAMPLES),
+    (NEW_HOSPITAL, "predict", predict, PREDICT_EXAMPLES),
+    (NEW_HOSPITAL, "estimate", estimate, ESTIMATE_EXAMPLES),
+    (NEW_HOSPITAL, "explain", explain, EXPLAIN_EXAMPLES),
+    (ELSEWHERE, "score", score, SCORE_EXAMPLES),
+    (ELSEWHERE, "evaluate", evaluate, EVALUATE_EXAMPLES),
+):
+    app.command(_name, epilog=_examples, rich_help_panel=_heading)(_command)
+app.add_typer(data_app, name="data", rich_help_panel=STORE)
+add_store_commands(app)
+add_app_command(app)
+add_bundle_commands(app)
+add_board_commands(app)
+app.add_typer(sealed_app, name="sealed", rich_help_panel=SHARE)
+add_share_commands(app)
+for _extension in extensions.modules("commands"):
+    _extension.add(app)
 
 
 def _say_error(error: CxrError) -> None:

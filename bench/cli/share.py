@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from bench.cli.completion import run_ids
+from bench.cli.group import SHARE
 from bench.cli.options import JsonOption, QuietOption, RunArgument, StoredGridOption, StoreOption, examples
 from harmonize.errors import ConfigError, StoreError
 
@@ -15,16 +16,18 @@ from harmonize.errors import ConfigError, StoreError
 def add_share_commands(app: typer.Typer) -> None:
     """Add the commands `bench track` and `bench upload` to the application."""
     app.command(
+        rich_help_panel=SHARE,
         epilog=examples(
             "bench track --to sqlite:///mlflow.db", "bench track 3fa9 --to http://localhost:5000 --experiment cxr"
-        )
+        ),
     )(track)
     app.command(
+        rich_help_panel=SHARE,
         epilog=examples(
             "bench upload 3fa9 --repo lab/densenet-cxr --dry-run",
             "bench upload 3fa9 --repo lab/densenet-cxr --yes",
             "bench upload 3fa9 --folder densenet-cxr",
-        )
+        ),
     )(upload)
 
 

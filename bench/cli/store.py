@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from bench.cli.completion import run_ids
+from bench.cli.group import STORE
 from bench.cli.options import (
     DataOption,
     DeviceOption,
@@ -30,10 +31,11 @@ if TYPE_CHECKING:
 def add_store_commands(app: typer.Typer) -> None:
     """Add the commands `bench reproduce`, `bench remove` and `bench migrate` to the application."""
     app.command(
-        epilog=examples("bench reproduce 3fa9", "bench reproduce 3fa9 --data /data --weights weights/ --into again")
+        rich_help_panel=STORE,
+        epilog=examples("bench reproduce 3fa9", "bench reproduce 3fa9 --data /data --weights weights/ --into again"),
     )(reproduce)
-    app.command(epilog=examples("bench remove 3fa94c1e02bd"))(remove)
-    app.command(epilog=examples("bench migrate --store runs"))(migrate)
+    app.command(rich_help_panel=STORE, epilog=examples("bench remove 3fa94c1e02bd"))(remove)
+    app.command(rich_help_panel=STORE, epilog=examples("bench migrate --store runs"))(migrate)
 
 
 def reproduce(

@@ -16,7 +16,7 @@ from bench.config.run_config import RunConfig, Schedule
 from harmonize.cohorts.specs import read_data
 
 ROOT = Path(__file__).parents[2]
-DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 COMMANDS = typer.main.get_command(app)
 
 

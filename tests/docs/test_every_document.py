@@ -57,7 +57,7 @@ def blocks(path: Path, language: str) -> list[str]:
 
 
 def test_every_document_with_commands_is_run_or_says_why_not() -> None:
-    pages = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *DOCS.glob("*.md")]
+    pages = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *DOCS.rglob("*.md")]
     spoken = {page.name for page in pages if blocks(page, "bash") or blocks(page, "python")}
     assert spoken == RUN_BY.keys() | NOT_RUN.keys()
     assert not RUN_BY.keys() & NOT_RUN.keys()

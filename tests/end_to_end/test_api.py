@@ -76,7 +76,6 @@ def test_arguments_of_a_wrong_type_are_named(tmp_path: Path) -> None:
         (lambda: api.run(CONFIG, ["nih"], store=tmp_path / "runs", workers=wrong), "workers must be a whole number"),
         (lambda: api.finished(wrong), "grid must be of type Manifest \\(got str"),
         (lambda: api.load_logits(wrong, "b"), "grid must be of type Manifest"),
-        (lambda: api.labels_needed(wrong), "grid must be of type Manifest"),
         (lambda: api.estimate(wrong, ["a.png"]), "grid must be of type Manifest"),
         (lambda: api.render(wrong), "grid must be of type Manifest"),
         (lambda: api.make_phantom(3, {"nih": 3}), "folder must be a path \\(got int"),  # type: ignore[arg-type]
@@ -213,7 +212,6 @@ def test_slips_are_named_before_any_work(study: Path) -> None:
         (lambda: api.predict(run, memory), "images must be a list"),  # type: ignore[arg-type]
         (lambda: api.predict(run, [memory, InMemory("upload.png", b"other")]), "two images have the name 'upload.png'"),
         (lambda: api.explain(run, memory, "Edema"), "findings must be a list"),
-        (lambda: api.labels_needed(grid, findings="Edema"), "findings must be a list"),
         (lambda: api.estimate(grid), "give either images or logits"),
         (lambda: api.estimate(grid, logits={"zzz": pd.DataFrame()}), "zzz"),
         (lambda: api.estimate(grid, logits=pd.DataFrame()), "logits must map run ids to tables"),  # type: ignore[arg-type]
@@ -233,7 +231,6 @@ def test_slips_are_named_before_any_work(study: Path) -> None:
         ),  # type: ignore[arg-type]
         (lambda: api.explain(run, image, [3]), "an item of findings must be of type str"),  # type: ignore[list-item]
         (lambda: api.load_logits(grid, None), "run_id must be of type str"),  # type: ignore[arg-type]
-        (lambda: api.labels_needed(grid, 3), "run_id must be of type str or None"),  # type: ignore[arg-type]
         (lambda: api.estimate(grid, [image], runs=[3]), "an item of runs must be of type str"),  # type: ignore[list-item]
         (lambda: api.estimate(grid, logits={grid.runs[0]["id"]: 3}), "a table of logits must be of type DataFrame"),  # type: ignore[dict-item]
         (lambda: api.estimate(grid, [None]), "an image must be a path"),  # type: ignore[list-item]
@@ -243,8 +240,6 @@ def test_slips_are_named_before_any_work(study: Path) -> None:
         (lambda: api.estimate(grid, [absent], prevalence={"Edema": "a"}), "the prevalence of Edema is 'a'"),  # type: ignore[dict-item]
         (lambda: api.estimate(grid, [absent], prevalence={"Edema": 2}), "the prevalence of Edema is 2"),
         (lambda: api.estimate(grid, [absent], prevalence=["Edema"]), "prevalence must be a mapping"),  # type: ignore[arg-type]
-        (lambda: api.labels_needed(grid, share="a"), "share must be a number above 0 and below 1, not 'a'"),  # type: ignore[arg-type]
-        (lambda: api.labels_needed(grid, share=2), "share must be a number above 0 and below 1, not 2"),
         (lambda: api.render(grid, study), "the page is a folder"),
         (lambda: api.score(api.load_logits(grid, grid.runs[0]["id"]), settings=3), "settings must be of type Settings"),  # type: ignore[arg-type]
     ):

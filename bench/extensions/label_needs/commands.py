@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from bench.cli.completion import run_ids
+from bench.cli.group import NEW_HOSPITAL
 from bench.cli.options import (
     CsvOption,
     FindingsOption,
@@ -21,13 +22,18 @@ from bench.cli.text_tables import number, table_lines, wrapped
 from harmonize.errors import ConfigError
 
 if TYPE_CHECKING:
-    from bench.results.label_needs import LabelNeeds
+    from bench.extensions.label_needs.needs import LabelNeeds
 
 LABELS_NEEDED_EXAMPLES = examples(
     "bench labels-needed --grid demo",
     "bench labels-needed --grid demo --finding Edema --sensitivity .85",
     "bench labels-needed --run 3fa9 --second 81c2 --plot labels.svg",
 )
+
+
+def add(app: typer.Typer) -> None:
+    """Add the command `bench labels-needed`."""
+    app.command("labels-needed", rich_help_panel=NEW_HOSPITAL, epilog=LABELS_NEEDED_EXAMPLES)(labels_needed)
 
 
 def labels_needed(
@@ -60,8 +66,8 @@ def labels_needed(
     recalibrate the run, set a threshold, or compare two runs. Other patients show the result.
     """
     from bench.cli.progress_bars import choose_display
-    from bench.results.label_needs import labels_needed as measure
-    from bench.scoring.label_needs import Goals
+    from bench.extensions.label_needs.draws import Goals
+    from bench.extensions.label_needs.needs import labels_needed as measure
     from bench.store.safe_csv import csv_text
     from bench.store.store import Store, write_bytes
 
@@ -75,7 +81,7 @@ def labels_needed(
     with choose_display(quiet) as display:
         result = measure(opened, grid, run, second, finding or (), goals, display.progress)
     if plot is not None:
-        from reports.drawing.label_curves import label_curves
+        from bench.extensions.label_needs.figure import label_curves
 
         write_bytes(plot, label_curves(result.curves, result.needs, result.synthetic).encode())
     if as_json:

@@ -29,7 +29,7 @@ text { fill: #4a515a; } .h { fill: #16191d; font-weight: 600; }
 def label_curves(curves: pd.DataFrame, needs: pd.DataFrame, synthetic: bool) -> str:
     """Return the content of an SVG file with the curves over all hospitals.
 
-    curves, needs: the tables of bench.scoring.label_needs; the rows of their first dataset are drawn. `synthetic`: whether
+    curves, needs: the tables of bench.extensions.label_needs.draws; the rows of their first dataset are drawn. `synthetic`: whether
     a program drew the images, which the picture then states.
     """
     curves, needs = (table[table["dataset"] == table["dataset"].iloc[0]] for table in (curves, needs))

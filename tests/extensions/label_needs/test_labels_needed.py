@@ -6,14 +6,16 @@ import subprocess
 import xml.etree.ElementTree as ET
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 
 from bench import api
-from bench.scoring.label_needs import CURVES, NEEDS
+from bench.extensions.label_needs.draws import CURVES, NEEDS
 from bench.store.store import Store
+from harmonize.errors import ConfigError
 
 pytestmark = pytest.mark.grid
 Command = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -79,3 +81,18 @@ def test_a_wrong_request_is_refused_with_a_fix(
     said = here("labels-needed", *(a.format(first=first) for a in arguments), cwd=finished, code=2).stderr
     assert what in said
     assert fix in said.split("fix:")[1]
+
+
+def test_wrong_arguments_of_the_library_are_named(finished: Path) -> None:
+    store = finished / "runs"
+    grid = api.open_grid(store)
+    wrong: Any = "a"
+    for call, what in (
+        (lambda: api.labels_needed(wrong), "grid must be of type Manifest"),
+        (lambda: api.labels_needed(grid, findings="Edema"), "findings must be a list"),
+        (lambda: api.labels_needed(grid, 3), "run_id must be of type str or None"),
+        (lambda: api.labels_needed(grid, share="a"), "share must be a number above 0 and below 1, not 'a'"),
+        (lambda: api.labels_needed(grid, share=2), "share must be a number above 0 and below 1, not 2"),
+    ):
+        with pytest.raises(ConfigError, match=what):
+            call()

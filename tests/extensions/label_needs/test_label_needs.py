@@ -8,9 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import binom
 
-from bench.scoring.calibration_metrics import binned_ece, errors
-from bench.scoring.calibrators import fit_platt
-from bench.scoring.label_needs import (
+from bench.extensions.label_needs.draws import (
     CALIBRATION,
     CURVES,
     DIFFERENCE,
@@ -26,9 +24,11 @@ from bench.scoring.label_needs import (
     thresholds,
     told_apart,
 )
+from bench.extensions.label_needs.figure import label_curves
+from bench.scoring.calibration_metrics import binned_ece, errors
+from bench.scoring.calibrators import fit_platt
 from bench.scoring.scored_split import ScoredSplit
 from bench.scoring.thresholds import sens_90
-from reports.drawing.label_curves import label_curves
 
 DRAWS = 40
 

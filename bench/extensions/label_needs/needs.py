@@ -7,14 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from bench.planning.manifest import Manifest, planned, read_manifest
-from bench.planning.run import find_run
-from bench.results.read_predictions import Labels, load_scored_splits, unfinished
-from bench.results.run_table import run_title
-from bench.results.trials import with_chosen_runs
-from bench.scoring.across_runs.paired_runs import ScoredRun
-from bench.scoring.gaps.gap import MACRO
-from bench.scoring.label_needs import (
+from bench.extensions.label_needs.draws import (
     DRAWS,
     LEAST_DRAWS,
     Goals,
@@ -24,6 +17,13 @@ from bench.scoring.label_needs import (
     summarize,
     told_apart,
 )
+from bench.planning.manifest import Manifest, planned, read_manifest
+from bench.planning.run import find_run
+from bench.results.read_predictions import Labels, load_scored_splits, unfinished
+from bench.results.run_table import run_title
+from bench.results.trials import with_chosen_runs
+from bench.scoring.across_runs.paired_runs import ScoredRun
+from bench.scoring.gaps.gap import MACRO
 from bench.scoring.scored_split import ScoredSplit
 from bench.store.checked_folders import CheckedFolder
 from bench.store.store import Store
@@ -37,7 +37,7 @@ STEP = "labels needed"  # name of the work in the progress display
 class LabelNeeds:
     """The numbers of labeled patients that are needed, with the curves behind them.
 
-    needs, curves: tables with the columns NEEDS and CURVES of bench.scoring.label_needs. runs: id and name of each run
+    needs, curves: tables with the columns NEEDS and CURVES of bench.extensions.label_needs.draws. runs: id and name of each run
     behind the goals calibration and sensitivity. pair: id and name of the two runs that are told apart, () without
     this goal. hospitals: dataset -> title. left_out: sentences that name findings and hospitals without a result.
     """

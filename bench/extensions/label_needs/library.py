@@ -1,0 +1,52 @@
+"""The function of `bench.api` that tells how many labeled patients a new hospital needs."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from bench.api import require_grid
+from bench.config.arguments import plain, require, several
+from harmonize.errors import ConfigError
+
+if TYPE_CHECKING:
+    from bench.extensions.label_needs.needs import LabelNeeds
+    from bench.planning.manifest import Manifest
+
+__all__ = ["labels_needed"]
+
+
+def labels_needed(
+    grid: "Manifest",
+    run_id: str | None = None,
+    second: str | None = None,
+    *,
+    findings: Sequence[str] = (),
+    ece: float = 0.05,
+    sensitivity: float = 0.9,
+    share: float = 0.8,
+) -> "LabelNeeds":
+    """Estimate how many labeled patients a new hospital needs, from the external hospitals of a grid.
+
+    The labels are for three goals: a calibration error of at most `ece`, a threshold with at least `sensitivity`, and,
+    with a `second` run, an interval of the AUROC difference that excludes 0. `share`: share of random draws of patients
+    that must reach the goal. Without `run_id`, all finished trained runs are measured together. The result has the tables
+    `needs` (one answer per goal, finding and hospital) and `curves`. docs/extensions/labels-needed.md explains the method. Raises
+    the errors of `bench labels-needed`.
+
+    >>> answer = labels_needed(grid, run_id, findings=["No Finding"])
+    >>> answer.needs[["goal", "finding", "dataset", "largest"]]
+              goal     finding dataset  largest
+    0  calibration  No Finding     nih       10
+    1  sensitivity  No Finding     nih       10
+    """
+    from bench.extensions.label_needs.draws import Goals
+    from bench.extensions.label_needs.needs import labels_needed as measure
+
+    require_grid(grid, "labels_needed")
+    try:
+        goals = Goals(*plain([ece, sensitivity, share]))
+    except ValueError as error:
+        raise ConfigError(str(error), "labels_needed", "give a share such as .05 or .9") from error
+    chosen = several(findings, "findings", "labels_needed", str)
+    for name, chosen_run in (("run_id", run_id), ("second", second)):
+        require(chosen_run, (str, type(None)), name, "labels_needed", "choose from api.finished(grid)")
+    return measure(grid.store, str(grid.content["name"]), run_id, second, chosen, goals)
