@@ -75,15 +75,19 @@ class DatasetError(CxrError):
 
     @classmethod
     def not_utf8(cls, path: Path, lines: Iterable[bytes]) -> Self:
-        """Return the error for a table that is not UTF-8 text. The error names the first of the `lines` that cannot be read."""
-        number = 1
-        for number, line in enumerate(lines, 1):  # noqa: B007  (used after the loop)
+        """Return the error for a text file that is not UTF-8. The error names the first of the `lines` that cannot be read."""
+        number, encoding = 1, ""
+        for number, line in enumerate(lines, 1):
+            if number == 1 and line.startswith((b"\xff\xfe", b"\xfe\xff")):
+                encoding = ", but UTF-16, which PowerShell writes"
             try:
                 line.decode("utf-8")
             except UnicodeDecodeError:
                 break
-        fix = "save the table as UTF-8 (in Excel: CSV UTF-8); download a published table again"
-        return cls("the table is not UTF-8 text", f"{path}:{number}", fix)
+        fix = (
+            "save it as UTF-8 (Excel: CSV UTF-8; PowerShell: Out-File -Encoding utf8); download a published file again"
+        )
+        return cls(f"the file is not UTF-8 text{encoding}", f"{path}:{number}", fix)
 
 
 class StoreError(CxrError):

@@ -18,6 +18,8 @@ from bench.results.read_predictions import SCORING_VERSION
 from bench.sharing.bundle.sign import signer
 from bench.sharing.bundle.verify import opened
 from bench.store.store import Progress, read_table, table_facts
+from harmonize.datasets.ids import difference
+from harmonize.datasets.text_lists import read_lines
 from harmonize.errors import ConfigError, StoreError
 
 SIGNERS = "signers.txt"  # names and public keys of the laboratories of a board
@@ -100,12 +102,22 @@ def _id_lists(request: Request, found: Examined) -> list[Line]:
             raise ConfigError(f"the bundle has no cohort {cohort!r}", "--seen-ids", "name a cohort of the bundle")
         if not file.is_file():
             raise ConfigError("no such file", str(file), "give a text file with one id a line: --seen-ids nih=ids.txt")
-        lists[cohort] = [line.strip() for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]
-    key: pd.DataFrame = read_table(path)
-    problems = id_list_problems(found.opened.manifest, key.astype({"image_id": str, "patient_id": str}), lists)
+        lists[cohort] = read_lines(file)
+    key: pd.DataFrame = read_table(path).astype({"image_id": str, "patient_id": str})
+    problems = id_list_problems(found.opened.manifest, key, lists)
     if problems:
         return [Line(MISSING, "passport", text) for text in problems]
-    return [Line(OK, "passport", f"the id lists of {', '.join(lists)} do not contradict the passport")]
+    return [_matches(cohort, ids, key[key["cohort"] == cohort]) for cohort, ids in lists.items()]
+
+
+def _matches(cohort: str, ids: Sequence[str], key: pd.DataFrame) -> Line:
+    """Return how many ids of a list without contradiction are scored; a list in another form than the scored ids is missing."""
+    scored = {*key["image_id"], *key["patient_id"]}
+    num = len(set(ids) & scored)
+    if not num and (unlike := difference(ids, sorted(scored))):
+        return Line(MISSING, "passport", f"the id list of {cohort} and the scored ids have different forms: {unlike}")
+    text = f"the ids of {cohort} do not contradict the passport ({num:,} of {len(set(ids)):,} ids are scored)"
+    return Line(OK, "passport", text)
 
 
 def _others(request: Request, found: Examined, registry: Registry) -> list[Line]:

@@ -45,7 +45,7 @@ def lines(result: ExpectedScores, notes: Sequence[str]) -> list[str]:
     """Return the result as lines of text: the runs, the findings of the first run, reasons, and what it rests on."""
     names, mean, order = names_of(result.manifest), result.means["auroc"], order_of(result)
     out = [SYNTHETIC_NOTICE] if result.manifest.content["phantom"] else []
-    out += [f"{result.num_images:,} images without labels; 90 % intervals, {result.estimator.title}"]
+    out += [f"{result.num_images:,} images, estimated without labels; 90 % intervals, {result.estimator.title}"]
     cells = [["run", "id", "expected macro AUROC", "interval", "rank"]]
     for r in order:
         bounds = f"[{number(mean.low[r])}, {number(mean.high[r])}]"

@@ -1,4 +1,4 @@
-"""Show progress on standard error: bars on a terminal, a line every 15 seconds in a log, nothing with --quiet."""
+"""Show progress on standard error: bars on a terminal, a line every 15 seconds in a log, only warnings with --quiet."""
 
 import sys
 import time
@@ -94,6 +94,10 @@ class TerminalDisplay:
             self._close(key)
         self.bars.console.print(text, highlight=False, markup=False)
 
+    def warn(self, text: str) -> None:
+        """Print a line above the bars."""
+        self.say(text)
+
     def _show(self, key: str, text: str, done: float, total: int) -> None:
         if key not in self.tasks:
             self.tasks[key] = self.bars.add_task(text, total=total, left="")
@@ -140,6 +144,10 @@ class LineDisplay:
 
     def say(self, text: str) -> None:
         """Print a line."""
+        self.warn(text)
+
+    def warn(self, text: str) -> None:
+        """Print a line, also if nothing else is shown."""
         print(text, file=sys.stderr, flush=True)
 
     def _show(self, key: str, text: str, done: float, total: int) -> None:
@@ -151,7 +159,7 @@ class LineDisplay:
 
 
 class QuietDisplay(LineDisplay):
-    """A display that shows no progress. Results still go to standard output, and errors to standard error."""
+    """A display that shows no progress. Results still go to standard output; warnings and errors, to standard error."""
 
     def _show(self, key: str, text: str, done: float, total: int) -> None:  # noqa: ARG002
         return None

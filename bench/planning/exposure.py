@@ -194,7 +194,7 @@ def _short(image_id: str) -> str:
 def _read(path: Path) -> tuple[str, set[str]]:
     """Return the name of the column of a list, and its entries without blank cells."""
     try:
-        rows = read_user_table(path, dtype=str, keep_default_na=False, encoding="utf-8-sig")
+        rows = read_user_table(path, dtype=str, keep_default_na=False)
     except (OSError, ValueError) as error:
         fix = "name a CSV file with the column image_id or sha256"
         raise ConfigError(f"the list of images cannot be read: {error}", str(path), fix) from error

@@ -27,6 +27,7 @@ import harmonize
 from bench.store.store import write_bytes
 from harmonize.cohorts.cohort import Cohort, load
 from harmonize.cohorts.specs import CohortSpec
+from harmonize.datasets import Remark
 from harmonize.datasets.file_access import Question, has_changed, recorded
 
 _FACTS = b"facts"  # key of the facts in the metadata of the first table
@@ -79,7 +80,7 @@ class ParsedTable:
             "dtypes": [[str(dtype) for dtype in frame.dtypes] for frame in frames],
             "flow": cohort.flow,
             "phantom": cohort.phantom,
-            "unknown": cohort.unknown,
+            "remarks": cohort.remarks,
             "id": identity,
         }
         rows = [(*question, answer) for question, answer in answers.items()]
@@ -108,8 +109,8 @@ class ParsedTable:
             return None
         table, quarantine, doubts = map(_frame, parts[:3], facts["dtypes"])
         flow = {str(name): int(number) for name, number in facts["flow"].items()}
-        spec, phantom, unknown = self.spec, bool(facts["phantom"]), int(facts["unknown"])
-        cohort = Cohort(spec.name, spec.layout, spec.root, table, quarantine, flow, phantom, spec, doubts, unknown)
+        spec, phantom, remarks = self.spec, bool(facts["phantom"]), tuple(Remark(*texts) for texts in facts["remarks"])
+        cohort = Cohort(spec.name, spec.layout, spec.root, table, quarantine, flow, phantom, spec, doubts, remarks)
         cohort.__dict__["id"] = str(facts["id"])  # the value of the cached property
         return cohort
 

@@ -83,22 +83,18 @@ class Plan:
 
     @property
     def remarks(self) -> list[str]:
-        """Return lines for the user about cohorts that are left out of the plan, and about unknown ids to exclude.
-
-        Each of these cohorts, and each cohort with unknown ids in its `exclude` list, has one line. An id is unknown if
-        the cohort does not have it.
-        """
-        unknown = [
-            f"{name}: {cohort.unknown:,} ids of `exclude` are not in the cohort and are ignored"
+        """Return lines for the user: one for each cohort that is left out of the plan, and for each remark of a cohort."""
+        of_cohorts = [
+            f"{name}: {remark.what}: {remark.found}; {remark.fix}"
             for name, cohort in self.cohorts.items()
-            if cohort.unknown
+            for remark in cohort.remarks
         ]
         left_out = [
             f"{sentences.left_out(overlap.cohorts, overlap.num_images, overlap.images)} "
             f"To score {overlap.cohorts[1]}, name it without {overlap.cohorts[0]} in another grid."
             for overlap in self.left_out
         ]
-        return [*left_out, *unknown]
+        return [*left_out, *of_cohorts]
 
     @property
     def scored_tables(self) -> dict[str, pd.DataFrame]:

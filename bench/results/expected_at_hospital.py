@@ -139,6 +139,10 @@ def expected_scores(
         local = read_local_labels(labels, logits[run_ids[0]]["image_id"].astype(str).tolist(), findings)
         from_labels = measured(local, findings, internal_of_runs, logit_of)
         notes += local.notes
+        if from_labels.empty:
+            notes.append(
+                "No score is measured from the labels: the runs have not learned a finding with labels 1 or 0."
+            )
     hospitals, not_unseen = _labeled_hospitals(manifest, run_ids)
     notes += not_unseen
     known = known_at_hospitals(manifest, run_ids, findings, internal_of_runs, hospitals)
@@ -275,9 +279,10 @@ def _checked(run_id: str, table: pd.DataFrame, findings: Sequence[str], first: p
         raise DatasetError(
             "all images have the same logits", where, "check the images and the model that predicted them"
         )
-    if logit_NK.size >= LEAST_IMAGES and logit_NK.min() >= 0 and logit_NK.max() <= 1:
+    if logit_NK.size >= LEAST_IMAGES and logit_NK.min() >= 0 and logit_NK.max() <= 100:
+        kind, most = ("probabilities", 1) if logit_NK.max() <= 1 else ("percentages", 100)
         fix = "give logits, log(p / (1 - p)) of a probability p"
-        raise DatasetError("all values are from 0 to 1: these are probabilities, not logits", where, fix)
+        raise DatasetError(f"all values are from 0 to {most}: these are {kind}, not logits", where, fix)
     return logit_NK
 
 

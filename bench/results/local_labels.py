@@ -4,7 +4,7 @@ Shapes: N images of the hospital, n labeled images, K findings.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +15,7 @@ from bench.results.compared_runs import InternalFindings
 from bench.results.prediction_files import IMAGE, PATIENT, label_states, read_table
 from bench.scoring.estimators.quantities import QUANTITIES
 from bench.scoring.prediction_powered import Images, combined_scores
+from harmonize.datasets.ids import examples
 from harmonize.errors import ConfigError
 
 # of the table of `measured`. low, high: 90 % interval; labels_*: value and interval from the labels alone; num_patients: labeled patients
@@ -46,12 +47,22 @@ class LocalLabels:
     patient: NDArray[np.int64]
     notes: tuple[str, ...]
 
+    def labeled(self, finding: str) -> NDArray[np.bool_]:
+        """Return the mask [N] of images with a label, 1 or 0, of a finding."""
+        mask = np.zeros(len(self.patient), bool)
+        mask[self.image[np.isin(self.state[finding], (0, 1))]] = True
+        return mask
+
+    def unlabeled(self, finding: str) -> NDArray[np.bool_]:
+        """Return the mask [N] of images whose patient has no label of a finding."""
+        return ~np.isin(self.patient, self.patient[self.labeled(finding)])
+
 
 def read_local_labels(path: Path, image_ids: Sequence[str], findings: Sequence[str]) -> LocalLabels:
     """Read a table of labels (CSV or Parquet): image_id, optionally patient_id, and a column for each labeled finding.
 
     An image_id is that of the logits, or the file name of the image. A row without labels can state the patient of an
-    unlabeled image. Raises DatasetError for an unreadable table and a repeated image. Raises ConfigError for an unknown
+    unlabeled image. A note names the findings of which all patients have labels. Raises DatasetError for an unreadable table and a repeated image. Raises ConfigError for an unknown
     image, for a cell that is no label, and if no column is a finding of the runs.
     """
     table, state = _labels(path, findings)
@@ -60,8 +71,8 @@ def read_local_labels(path: Path, image_ids: Sequence[str], findings: Sequence[s
     if (rows < 0).any() and names.is_unique:
         rows = np.where(rows < 0, names.get_indexer(pd.Index(table[IMAGE])), rows)
     if (rows < 0).any():
-        first = table[IMAGE].iloc[int(np.flatnonzero(rows < 0)[0])]
-        what = f"{int((rows < 0).sum()):,} of {len(rows):,} images are not among the images of the hospital, e.g. {first!r}"
+        shown = examples(table.loc[rows < 0, IMAGE], image_ids)
+        what = f"{int((rows < 0).sum()):,} of {len(rows):,} images are not among the images of the hospital: {shown}"
         raise ConfigError(what, str(path), "give labels of the images that are estimated")
     notes = [f"{len(rows):,} images have labels or patient ids, of {', '.join(state)}."]
     ids = np.array([f"image {i}" for i in range(len(image_ids))], object)
@@ -71,7 +82,13 @@ def read_local_labels(path: Path, image_ids: Sequence[str], findings: Sequence[s
         ]
     else:
         notes.append(f"There is no column {PATIENT}: each image counts as a patient.")
-    return LocalLabels(rows, state, np.unique(ids, return_inverse=True)[1].astype(np.int64), tuple(notes))
+    local = LocalLabels(rows, state, np.unique(ids, return_inverse=True)[1].astype(np.int64), tuple(notes))
+    if complete := [finding for finding in state if not local.unlabeled(finding).any()]:
+        alone = "there are no other patients, so the scores are those of the labels alone"
+        notes.append(f"All patients have labels of {', '.join(complete)}: {alone}.")
+    if unstated := [finding for finding in state if not local.labeled(finding).any()]:
+        notes.append(f"No score is measured of {', '.join(unstated)}: no cell is 1 or 0.")
+    return replace(local, notes=tuple(notes))
 
 
 def check_local_labels(path: Path, findings: Sequence[str]) -> None:
@@ -108,14 +125,9 @@ def measured(
                 continue
             logit = logits[run_id][:, k].astype(np.float64)
             images = Images(internal.platt.apply(logit), logit, labels.patient, internal.calls(logit))
-            has_label = np.isin(state, (0, 1))
-            is_labeled = np.zeros(len(logit), bool)
-            is_labeled[labels.image[has_label]] = True
-            rest = ~is_labeled & ~np.isin(labels.patient, labels.patient[is_labeled])
-            if not rest.any():
-                continue
+            is_labeled, rest = labels.labeled(finding), labels.unlabeled(finding)
             chosen = np.zeros(len(logit), np.int8)
-            chosen[labels.image[has_label]] = state[has_label]
+            chosen[labels.image] = state
             scores = combined_scores(chosen[is_labeled], images.part(is_labeled), images.part(rest))
             for quantity in QUANTITIES:
                 if (one := scores.get(quantity)) is not None and np.isfinite(one.value):

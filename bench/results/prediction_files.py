@@ -20,6 +20,7 @@ from scipy.special import logit as logit_of
 from bench.runs.imported_predictions import LEAST, MOST
 from bench.scoring.across_runs.paired_runs import ScoredRun
 from bench.scoring.scored_split import ScoredSplit
+from harmonize.datasets.ids import difference
 from harmonize.datasets.user_table import is_parquet, read_user_table
 from harmonize.errors import ConfigError, DatasetError
 from harmonize.labels.findings import UNMAPPED_CODE
@@ -50,7 +51,7 @@ def read_labeled_predictions(
 
     `findings` names the columns to read; by default, every column that both tables have is a finding. `outputs`:
     "probability", "logit" or "auto". With "auto", the predictions are probabilities if all of them are in [0, 1], and
-    otherwise logits.
+    otherwise logits; but numbers from 0 to 100 without a negative one may be percentages, and are refused.
 
     Raises DatasetError for a file that cannot be read, an empty or repeated image id, and a labeled image without
     prediction. Raises ConfigError for a missing column and for a cell without a valid value. The error message gives the
@@ -62,11 +63,13 @@ def read_labeled_predictions(
     row = pd.Index(predicted[IMAGE]).get_indexer(pd.Index(labeled[IMAGE]))
     if (row < 0).any():
         first = int(np.flatnonzero(row < 0)[0])
+        unlike = difference(labeled.loc[row < 0, IMAGE], predicted[IMAGE])
         raise DatasetError(
             f"{int((row < 0).sum()):,} of {len(labeled):,} labeled images have no prediction, "
-            f"e.g. {labeled[IMAGE].iloc[first]!r} in {_row(first)} of {labels.name}",
+            f"e.g. {labeled[IMAGE].iloc[first]!r} in {_row(first)} of {labels.name}; "
+            + (unlike or f"{predictions.name} has ids such as {predicted[IMAGE].iloc[0]!r}"),
             str(predictions),
-            "predict all labeled images, or remove their rows from the labels",
+            "write the ids alike in both tables, predict all labeled images, or remove their rows from the labels",
         )
     if unused := len(predicted) - len(labeled):
         notes.append(f"{unused:,} predictions are left out, because their images have no labels.")
@@ -104,7 +107,7 @@ def read_table(path: Path) -> pd.DataFrame:
     ConfigError if a column name occurs twice or the column image_id is missing.
     """
     try:
-        text = {"dtype": str, "keep_default_na": False, "encoding": "utf-8-sig", "skip_blank_lines": False}
+        text = {"dtype": str, "keep_default_na": False, "skip_blank_lines": False}
         table = read_user_table(path, **text)
         if is_parquet(path):
             table = table.astype(object).where(table.notna(), "").astype(str)
@@ -175,7 +178,10 @@ def _numbers(table: pd.DataFrame, name: str, path: Path) -> NDArray[np.float64]:
     """
     value_N = pd.to_numeric(table[name], errors="coerce").to_numpy(np.float64)
     if len(bad := np.flatnonzero(~np.isfinite(value_N))):
-        raise _bad_cell(table, name, bad, "is not a finite number", path, "give one number for each image and finding")
+        fix = "give one number for each image and finding"
+        if "," in table[name].iloc[int(bad[0])]:
+            fix = "write decimal points, not commas: 0.85"
+        raise _bad_cell(table, name, bad, "is not a finite number", path, fix)
     return value_N
 
 
@@ -189,9 +195,13 @@ def _outputs(
 ) -> str:
     """Return "probability" or "logit": the kind of the predictions.
 
-    If `outputs` is "auto", a sentence on the choice is added to `notes`. Raises ConfigError for an invalid probability.
+    If `outputs` is "auto", a sentence on the choice is added to `notes`. Raises ConfigError for an invalid probability,
+    and if the predictions may be percentages.
     """
     outside_NK = (value_NK < 0) | (value_NK > 1)
+    if outputs == "auto" and outside_NK.any() and value_NK.min() >= 0 and value_NK.max() <= 100:
+        what = f"the predictions are from {value_NK.min():.3g} to {value_NK.max():.3g}, none is negative: percentages or logits?"
+        raise ConfigError(what, str(path), "divide percentages by 100; if the values are logits, use --outputs logit")
     if outputs == "auto":
         outputs = "logit" if outside_NK.any() else "probability"
         where = "some are outside [0, 1]" if outside_NK.any() else "all are in [0, 1]"

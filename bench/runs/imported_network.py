@@ -171,8 +171,16 @@ def _function(declared: Declared, trust: bool, device: torch.device) -> nn.Modul
     return _with_weights(network, declared) if declared.files else network
 
 
+# starts that DataParallel and torch.compile put before the keys of a network that they wrap
+_WRAPPERS = ("module.", "_orig_mod.", "module.")
+
+
 def _with_weights(network: nn.Module, declared: Declared) -> nn.Module:
-    """Return a network with the weights of its safetensors file; all keys and shapes must match."""
+    """Return a network with the weights of its safetensors file; all keys and shapes must match.
+
+    If all keys begin with the name of a wrapper (DataParallel: `module.`, torch.compile: `_orig_mod.`), this start is
+    removed.
+    """
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
@@ -181,13 +189,24 @@ def _with_weights(network: nn.Module, declared: Declared) -> nn.Module:
         fix = "convert it once to .safetensors, on an isolated machine: loading a pickle runs its code"
         raise SetupError(f"weights are read from .safetensors files only, not {path.suffix!r}", where, fix)
     try:
-        network.load_state_dict(load_file(path))
+        state = load_file(path)
     except (OSError, SafetensorError) as error:
         raise SetupError(f"cannot read the weights: {error}", where, "give a readable safetensors file") from error
+    own = network.state_dict()
+    for prefix in _WRAPPERS:
+        if all(key.startswith(prefix) for key in state) and not any(key.startswith(prefix) for key in own):
+            state = {key.removeprefix(prefix): value for key, value in state.items()}
+    try:
+        network.load_state_dict(state)
     except RuntimeError as error:
-        message = " ".join(str(error).split())[:500]
+        problems = {
+            "missing": [key for key in own if key not in state],
+            "unexpected": [key for key in state if key not in own],
+            "of another shape": [key for key in own if key in state and state[key].shape != own[key].shape],
+        }
+        texts = [f"{len(keys)} {what}: {', '.join(keys[:3])}" for what, keys in problems.items() if keys]
         fix = "its keys must be those of the network; the last layer must have one output per name in outputs.names"
-        raise SetupError(f"the weights do not fit: {message}", where, fix) from error
+        raise SetupError(f"the weights do not fit the network ({'; '.join(texts) or error})", where, fix) from error
     return network
 
 

@@ -15,6 +15,7 @@ from bench.config.run_config import RunConfig
 from bench.planning.plan import CohortRef
 from bench.store.file_integrity import file_sha256
 from bench.store.store import Store
+from harmonize.datasets.ids import examples
 from harmonize.datasets.user_table import read_user_table
 from harmonize.errors import ConfigError, DatasetError
 
@@ -68,6 +69,10 @@ def read_predictions(declared: Declared, refs: Sequence[CohortRef], config: RunC
         scored = _scored(ref, config, store)
         chosen = _images(frame, scored, ref, str(path), remarks)
         logits[ref.name] = _logits(chosen, names or [], declared, config, str(path))
+        logit_NK = logits[ref.name][declared.predicted(config.findings)].to_numpy()
+        if declared.outputs.kind == "logit" and logit_NK.size and logit_NK.min() >= 0 and logit_NK.max() <= 100:
+            what = f"the logits on {ref.name} are all from 0 to 100, as probabilities and percentages are"
+            remarks.append(f"{what}; for these, write `kind: probability` and numbers from 0 to 1")
     digests = {ref.name: file_sha256(declared.files[ref.name]) for ref in given}
     for ref in refs:
         if ref not in given:
@@ -119,8 +124,11 @@ def _images(frame: pd.DataFrame, scored: pd.DataFrame, ref: CohortRef, where: st
             )
             missing = missing[missing["split"] != "val"]
     if len(missing):
-        example = missing["image_id"].iloc[0]
-        what = f"{len(missing):,} of {len(scored):,} images of {ref.name} have no prediction, e.g. {example}"
+        shown = examples(missing["image_id"], frame["image_id"])
+        what = (
+            f"{len(missing):,} of {len(scored):,} images of {ref.name} have no prediction; "
+            f"ids of {ref.name} and of the file: {shown}"
+        )
         fix = "predict all of these images: scores on a chosen subset cannot be compared"
         raise DatasetError(what, where, fix)
     chosen = scored.merge(frame, on="image_id", how="inner", validate="1:1")

@@ -93,11 +93,12 @@ def combined_scores(
 
     The scores (SCORES): prevalence; sensitivity, specificity and accuracy of the calls (only with calls);
     calibration_in_the_large, the mean probability minus the prevalence; and AUROC. label: 0 or 1 for each labeled image.
-    Unlabeled images of labeled patients are left out, because the two samples must be independent. With fewer than
+    Unlabeled images of labeled patients are left out, because the two samples must be independent. Without other
+    images, the result is that of the labels alone, and the power is 0. With fewer than
     about 20 labeled patients with the finding (or without it), intervals of the scores that need this class are too
     narrow, those of the labels alone as well.
 
-    Raises ValueError if a label is neither 0 nor 1, if there are no unlabeled patients, or if `level` is not in (0, 1).
+    Raises ValueError if a label is neither 0 nor 1, or if `level` is not in (0, 1).
 
     >>> labels = np.array([1, 0, 0, 1, 0, 0])
     >>> seen = Images(np.array([0.7, 0.2, 0.1, 0.6, 0.4, 0.1]), np.array([1, -1, -2, 0, 0, -2.0]), np.arange(6))
@@ -111,8 +112,6 @@ def combined_scores(
     if not 0 < level < 1:
         raise ValueError(f"level must be between 0 and 1, not {level}")
     unlabeled = unlabeled.part(~np.isin(unlabeled.patient, labeled.patient))
-    if not len(unlabeled.patient):
-        raise ValueError("every unlabeled image belongs to a labeled patient: use the labels alone")
     target = label.astype(np.float64)
     means: dict[str, tuple[Array, Array, Array, float]] = {}  # the outcome, its two predictions, and the lowest power
     p, q = labeled.probability, unlabeled.probability
@@ -244,25 +243,22 @@ def _combine(
     predicted_unlabeled [N]: the same from predictions; their mean need not be 0.
     """
     num, other = len(of_labels), len(predicted_unlabeled)
-    sums = [
-        _patient_sums(values - values.mean(), codes)
-        for values, codes in (
-            (of_labels, patient),
-            (predicted, patient),
-            (predicted_unlabeled, patient_unlabeled),
-        )
-    ]
-    of_labels_P, predicted_P, unlabeled_P = sums
+    of_labels_P = _patient_sums(of_labels - of_labels.mean(), patient)
     variance = _variance(of_labels_P, num)
     if len(of_labels_P) < LEAST_PATIENTS or variance <= 1e-24:
         return _without_interval(value, patient, patient_unlabeled)
-    power = _power(of_labels_P, predicted_P, predicted, predicted_unlabeled, patient, patient_unlabeled)
-    power = float(np.clip(power, lowest_power, 1.0))
-    error = np.sqrt(_variance(of_labels_P - power * predicted_P, num) + _variance(power * unlabeled_P, other))
     of_labels_alone = np.sqrt(variance)
-    if error > of_labels_alone:  # rare: the power is estimated from all images, the variances from each sample
-        power, error = 0.0, of_labels_alone
-    shifted = value + power * float(predicted_unlabeled.mean() - predicted.mean())
+    power, error, shifted, num_unlabeled = 0.0, of_labels_alone, value, 0
+    if other:
+        predicted_P = _patient_sums(predicted - predicted.mean(), patient)
+        unlabeled_P = _patient_sums(predicted_unlabeled - predicted_unlabeled.mean(), patient_unlabeled)
+        num_unlabeled = len(unlabeled_P)
+        power = _power(of_labels_P, predicted_P, predicted, predicted_unlabeled, patient, patient_unlabeled)
+        power = float(np.clip(power, lowest_power, 1.0))
+        error = np.sqrt(_variance(of_labels_P - power * predicted_P, num) + _variance(power * unlabeled_P, other))
+        if error > of_labels_alone:  # rare: the power is estimated from all images, the variances from each sample
+            power, error = 0.0, of_labels_alone
+        shifted += power * float(predicted_unlabeled.mean() - predicted.mean())
     half, labels_half = (float(ndtri((1 + level) / 2) * width) for width in (error, of_labels_alone))
     return Combined(
         shifted,
@@ -273,7 +269,7 @@ def _combine(
         value + labels_half,
         power,
         len(of_labels_P),
-        len(unlabeled_P),
+        num_unlabeled,
     )
 
 

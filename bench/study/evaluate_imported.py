@@ -112,7 +112,7 @@ def evaluate(
         images, lines = images.compared(display.progress)
         plan = images.plan
         for line in (*plan.remarks, *lines):
-            display.say(line)
+            display.warn(line)
         if before:
             _require_same_cohorts(plan, before)
         images.write_lists()

@@ -34,6 +34,9 @@ class Display(Protocol):
     def say(self, text: str) -> None:
         """Print one line."""
 
+    def warn(self, text: str) -> None:
+        """Print one line, also if the display shows no progress."""
+
 
 @dataclass(slots=True)
 class Overall:

@@ -71,7 +71,9 @@ def execute(
     """
     images, shared = prepare(plan, workers, display.progress, display.say).compared(display.progress)
     plan = images.plan
-    for line in (*plan.remarks, *images.fallbacks, *shared):
+    for line in (*plan.remarks, *shared):
+        display.warn(line)
+    for line in images.fallbacks:
         display.say(line)
     manifest, dropped = write_manifest(plan, images.caches, images.count_duplicates())
     images.write_lists()

@@ -18,7 +18,7 @@ from typing import Any
 
 import pandas as pd
 
-from harmonize.cohorts.cohort import ABSENT, UNKNOWN_LABEL, Cohort, load
+from harmonize.cohorts.cohort import ABSENT, UNKNOWN_LABEL, Cohort, load, other_files
 from harmonize.cohorts.specs import GOLD, CohortSpec
 from harmonize.cohorts.splits import shared_patients
 from harmonize.datasets import FAULT, LABELS, TABLE, adapter, native
@@ -301,7 +301,8 @@ def check_cohort(cohort: Cohort, table: pd.DataFrame) -> list[Check]:
     missing = cohort.quarantine[cohort.quarantine["reason"] == ABSENT]
     absent = len(missing)
     if absent:
-        result = f"{absent:,} are missing, e.g. {missing['image_id'].iloc[0]}"
+        cause = other_files(cohort.root, missing)
+        result = f"{absent:,} are missing, e.g. {missing['image_id'].iloc[0]}{f': {cause}' if cause else ''}"
         level, fix = broken(cohort, absent, "complete the download, or remove their rows from the table")
         checks.append(Check(name, "absent images", level, "all listed images are on disk", result, fix))
     flow_text = ", ".join(f"{number:,} {step.replace('_', ' ')}" for step, number in cohort.flow.items())
@@ -367,7 +368,7 @@ def _other_values(name: str, what: str, expected: str, cells: "pd.Series[str]", 
 
 
 def check_rows(cohort: Cohort) -> list[Check]:
-    """Return the checks of bad rows, repeated rows, unknown ids in `exclude`, and labels that the dataset does not define."""
+    """Return the checks of bad rows and repeated rows, the remarks, and labels that the dataset does not define."""
     name, flow = cohort.name, cohort.flow
     checks = []
     reasons = cohort.quarantine.loc[cohort.quarantine["reason"] != ABSENT, "reason"]
@@ -381,11 +382,7 @@ def check_rows(cohort: Cohort) -> list[Check]:
         checks.append(
             Check(name, "repeated rows", "warning", "one row per image", result, "no fix needed: each row is used once")
         )
-    if cohort.unknown:
-        result = f"{cohort.unknown:,} ids of `exclude` are not in the table and are ignored"
-        checks.append(
-            Check(name, "exclude", "warning", "ids of this cohort", result, "check that this list is of this cohort")
-        )
+    checks += [Check(name, remark.what, "warning", "", remark.found, remark.fix) for remark in cohort.remarks]
     words = cohort.doubts.loc[cohort.doubts["reason"].str.startswith(UNKNOWN_LABEL), "reason"]
     if len(words):
         frequent = words.str.removeprefix(UNKNOWN_LABEL).value_counts().head(3)

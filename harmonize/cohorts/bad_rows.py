@@ -8,12 +8,9 @@ import pandas as pd
 
 from harmonize.datasets import BASE, FAULT
 from harmonize.datasets.csvfile import first_fault, summary
+from harmonize.datasets.ids import refuse_rounded_columns, too_many
 from harmonize.errors import DatasetError
 
-# Maximum number of bad rows in a table: FEW, or the share _SHARE of the rows if this is a larger number. In addition,
-# at most half of the rows may be bad.
-FEW = 5
-_SHARE = 0.01
 # paths that are not below the root, or may not be: "..", absolute paths, backslashes, drive letters, NUL characters
 _OUTSIDE = r"(?:^|/)\.\.(?:/|$)|^/|\\|^[A-Za-z]:|\x00"
 
@@ -24,18 +21,19 @@ def separate_bad_rows(native: pd.DataFrame, where: str, flow: dict[str, int]) ->
     A row that equals an earlier row in every cell is removed. A row is bad if the adapter states a fault (column
     FAULT), if the image id or patient id is missing, if the path is outside the root, or if a different row has the
     same image id. `flow` gets the counts `repeated_row` and `bad_row` if they are not zero. Raises DatasetError for too
-    many bad rows; `where` is the location that the error message shows.
+    many bad rows, and for ids in scientific notation; `where` is the location that the error message shows.
     """
     missing = [column for column in BASE if column not in native]
     if missing:
         raise ValueError(f"the adapter did not return the columns {missing}")  # a bug in the adapter, not bad input
+    refuse_rounded_columns(native, where)
     native = _drop_repeated_rows(native, flow)
     reason = _reasons(native)
     bad = reason != ""
     num_bad, total = int(bad.sum()), len(native)
     if num_bad:
         flow["bad_row"] = num_bad
-    if num_bad > max(FEW, _SHARE * total) or 2 * num_bad > total:
+    if too_many(num_bad, total):
         problem = f"{num_bad:,} of {total:,} rows cannot be used: {summary(reason[bad])}"
         raise DatasetError(
             problem, where, "use the files as published: with so many bad rows, the others may be wrong too"

@@ -18,8 +18,9 @@ from harmonize.cohorts.exclude_list import remove_listed
 from harmonize.cohorts.hospital_names import hospital_name
 from harmonize.cohorts.specs import CohortSpec
 from harmonize.cohorts.splits import shared_patients
-from harmonize.datasets import FAULT, TABLE, adapter
-from harmonize.datasets.file_access import are_files, is_file, will_read
+from harmonize.datasets import FAULT, TABLE, UNKNOWN, Remark, adapter
+from harmonize.datasets.file_access import are_files, is_file, other_ending, will_read
+from harmonize.datasets.ids import examples
 from harmonize.errors import DatasetError
 from harmonize.labels.findings import (
     FINDINGS,
@@ -49,7 +50,8 @@ class Cohort:
                 and if any, `unlabelled` (every finding null), `contradictory_sex` and `unknown_label`
     doubts      image_id, path, reason of kept images whose patient has both sexes (F and M), or whose label is not in
                 the vocabulary of the dataset
-    unknown     number of ids in the `exclude` lists that the dataset does not have
+    remarks     doubts about files and words: ids of lists that the dataset does not have, views that count as not
+                frontal because their word is not known, and the remarks of the adapter
     """
 
     name: str
@@ -61,7 +63,7 @@ class Cohort:
     phantom: bool
     spec: CohortSpec
     doubts: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=list(QUARANTINE)))
-    unknown: int = 0
+    remarks: tuple[Remark, ...] = ()
 
     @property
     def facts(self) -> dict[str, str]:
@@ -99,12 +101,14 @@ def load(
     every listed image counts as present if no listed image is on disk; if some are on disk, the images without a file
     are left out as usual. Bad rows (see `bad_rows.separate_bad_rows`) go to the quarantine.
 
-    Raises DatasetError for missing files or columns, too many bad rows, a patient in two official splits, or if no
-    image remains. Raises ConfigError for a label source or gold subset (rows that physicians labeled) that the layout
+    Raises DatasetError for missing files or columns, too many bad rows, a patient in two official splits, a label source
+    without any image of the cohort, or if no image remains. Raises ConfigError for a label source or gold subset (rows that physicians labeled) that the layout
     does not have.
     """
     where = str(spec.root / spec.table) if spec.table else str(spec.root)
     native = _read(spec, spec.label_source)
+    adapter_remarks = getattr(adapter(spec.layout), "remarks", None)
+    remarks: list[Remark] = adapter_remarks(native, spec.root) if adapter_remarks else []
     flow = {"found": len(native)}
     if "drop" in native:
         if FAULT in native:  # ignore `drop` of a row with a fault: it comes from cells that may be wrong
@@ -114,7 +118,9 @@ def load(
         native = native[native["drop"] == ""].drop(columns="drop")
     native, bad_rows = separate_bad_rows(native, where, flow)
     shared_patients(native, native["split"], where)
-    native, unknown = remove_listed(native, spec.exclude, flow)
+    native, more = remove_listed(native, spec.exclude, flow)
+    remarks += more
+    native = _without_unknown_words(native, spec, remarks)
     native = filter_rows(native, spec.choice, spec.layout, spec.root, flow)
     on_disk = are_files(spec.root, native["path"]) if images else np.ones(len(native), bool)
     if tables_alone and not on_disk.any():
@@ -127,12 +133,7 @@ def load(
         native = native[confounded(native, state, spec.confound, flow, spec.name)].reset_index(drop=True)
     flow["kept"] = len(native)
     if native.empty:
-        counts = ", ".join(f"{number:,} {name}" for name, number in flow.items())
-        raise DatasetError(
-            f"the cohort has no images ({counts})",
-            where,
-            "check that the images are below `root:`, in the published folders, and that the filters select some",
-        )
+        raise _no_images(spec, where, flow, absent, remarks)
     states = _states(native, spec, mapping, findings)
     table = pd.concat([native, states, *_training_states(native, states, spec, mapping)], axis=1)
     flow["contradictory"] = _contradictory(states)
@@ -141,13 +142,49 @@ def load(
     unknown_label_rows = native.loc[unknown_labels.index, ["image_id", "path"]].assign(
         reason=UNKNOWN_LABEL + unknown_labels.map(repr)
     )
-    remarks = {"unlabelled": int(states.isna().all(axis=1).sum())}
-    remarks |= {"contradictory_sex": len(two_sex_rows), "unknown_label": len(unknown_label_rows)}
-    flow |= {name: number for name, number in remarks.items() if number}
+    counts = {"unlabelled": int(states.isna().all(axis=1).sum())}
+    counts |= {"contradictory_sex": len(two_sex_rows), "unknown_label": len(unknown_label_rows)}
+    flow |= {name: number for name, number in counts.items() if number}
     doubts = pd.concat([two_sex_rows, unknown_label_rows])
     phantom = any(is_file(folder / "phantom.json") for folder in (spec.root, spec.root.parent))
     quarantine, doubts = pd.concat([bad_rows, absent], ignore_index=True), doubts.reset_index(drop=True)
-    return Cohort(spec.name, spec.layout, spec.root, table, quarantine, flow, phantom, spec, doubts, unknown)
+    return Cohort(spec.name, spec.layout, spec.root, table, quarantine, flow, phantom, spec, doubts, tuple(remarks))
+
+
+def _without_unknown_words(native: pd.DataFrame, spec: CohortSpec, remarks: list[Remark]) -> pd.DataFrame:
+    """Return the table without the columns of words that the adapter does not know; add a remark for each column."""
+    of_mapping = spec.layout == TABLE
+    for what, effect in {"view": "not frontal", "sex": "not stated"}.items():
+        if UNKNOWN + what in native:
+            words = native.pop(UNKNOWN + what).fillna("")
+            counts = words[words != ""].value_counts()
+            if len(counts):
+                shown = ", ".join(f"{word!r} ({number:,})" for word, number in counts.head(5).items())
+                more = f", and {len(counts) - 5} more" if len(counts) > 5 else ""
+                found = f"{counts.sum():,} of {len(native):,} images have a word that is not known: {shown}{more}"
+                fix = f"add the words to `{what}` of the mapping" if of_mapping else "use the words of the release"
+                remarks.append(Remark(what, found, f"{fix}; these images count as {effect}"))
+    return native
+
+
+def _no_images(
+    spec: CohortSpec, where: str, flow: dict[str, int], absent: pd.DataFrame, remarks: Sequence[Remark]
+) -> DatasetError:
+    """Return the error for a cohort without images; it names the files with another ending, and the remarks."""
+    counts = ", ".join(f"{number:,} {name}" for name, number in flow.items())
+    causes = [other_files(spec.root, absent), *(f"{remark.what}: {remark.found}" for remark in remarks)]
+    return DatasetError(
+        "; ".join([f"the cohort has no images ({counts})", *(cause for cause in causes if cause)]),
+        where,
+        "check that the images are below `root:`, in the published folders, and that the filters select some",
+    )
+
+
+def other_files(root: Path, absent: pd.DataFrame) -> str:
+    """Return that a file with another ending is there instead of the first missing image, as text; "" if none is."""
+    path = next(iter(absent["path"]), "")
+    name = other_ending(root, path)
+    return f"the table lists {path}, but the folder has {name}" if name else ""
 
 
 def _read(spec: CohortSpec, source: str) -> pd.DataFrame:
@@ -173,6 +210,7 @@ def _states(native: pd.DataFrame, spec: CohortSpec, mapping: str, findings: Sequ
         if FAULT in source_table:
             source_table = source_table[source_table[FAULT] == ""]
         source_table = source_table.drop_duplicates("image_id")
+        _require_images(native, source_table, source, spec)
         source_states = labelmap.apply(source_table, spec.layout, mapping, from_source).set_axis(
             source_table["image_id"]
         )
@@ -180,6 +218,15 @@ def _states(native: pd.DataFrame, spec: CohortSpec, mapping: str, findings: Sequ
         aligned = aligned.set_axis(native.index)
         states[from_source] = aligned[from_source]
     return states
+
+
+def _require_images(native: pd.DataFrame, rows: pd.DataFrame, source: str, spec: CohortSpec) -> None:
+    """Raise DatasetError if a label source, whose table has `rows`, has no image of the cohort."""
+    if not native["image_id"].isin(rows["image_id"]).any():
+        shown = examples(native["image_id"], rows["image_id"])
+        what = f"the labels of the source {source} match 0 of {len(native):,} images: {shown}"
+        fix = "use the label file of this dataset, or choose another label source"
+        raise DatasetError(what, str(spec.root), fix)
 
 
 def training_column(source: str, finding: str) -> str:
@@ -209,6 +256,7 @@ def _training_states(native: pd.DataFrame, states: pd.DataFrame, spec: CohortSpe
             for column in {FAULT, "drop"} & set(rows):
                 rows = rows[rows[column] == ""]
             rows = rows.drop_duplicates("image_id").set_index("image_id", drop=False)
+            _require_images(native, rows, source, spec)
             mapped = labelmap.apply(rows, spec.layout, mapping, findings).reindex(native["image_id"])
             labels[findings] = mapped.set_axis(native.index)
         tables.append(labels.set_axis([training_column(name, str(finding)) for finding in labels], axis=1))

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pandas as pd
 
+from harmonize.datasets import Remark
+from harmonize.datasets.ids import examples
 from harmonize.datasets.user_table import read_user_table
 from harmonize.errors import ConfigError
 
@@ -16,15 +18,17 @@ STEP = "listed_in_exclude"  # name of this filter in the flow, which counts the 
 _COLUMNS = ("image_id", "patient_id")  # if a list has both columns, only the first is used
 
 
-def remove_listed(table: pd.DataFrame, lists: Sequence[Path], flow: dict[str, int]) -> tuple[pd.DataFrame, int]:
-    """Return the rows that are in no list, and the number of listed ids that the table does not have.
+def remove_listed(
+    table: pd.DataFrame, lists: Sequence[Path], flow: dict[str, int]
+) -> tuple[pd.DataFrame, list[Remark]]:
+    """Return the rows that are in no list, and a remark if the table does not have some of the listed ids.
 
     If there is a list, `flow` gets the number of removed rows. Raises ConfigError for a list that is missing,
     unreadable or without a column of ids.
     """
     if not lists:
-        return table, 0
-    is_listed, num_unknown = pd.Series(False, table.index), 0
+        return table, []
+    is_listed, num, unknown = pd.Series(False, table.index), 0, set[str]()
     for path in lists:
         column, ids = _read_list(path)
         present = set(table[column])
@@ -32,15 +36,21 @@ def remove_listed(table: pd.DataFrame, lists: Sequence[Path], flow: dict[str, in
         # apostrophe does not belong to the id.
         ids = {listed if listed in present else listed.removeprefix("'") for listed in ids}
         is_listed |= table[column].isin(ids)
-        num_unknown += len(ids - present)
+        num += len(ids)
+        unknown |= ids - present
     flow[STEP] = int(is_listed.sum())
-    return table[~is_listed], num_unknown
+    if not unknown:
+        return table[~is_listed], []
+    share = f"{len(unknown):,} of {num:,} ids of `exclude` ({100 * len(unknown) / num:.0f} %)"
+    shown = examples(sorted(unknown), [*table["image_id"], *table["patient_id"]])
+    found = f"{share} are not in the table and are ignored: {shown}"
+    return table[~is_listed], [Remark("exclude", found, "check that this list is of this cohort")]
 
 
 def _read_list(path: Path) -> tuple[str, set[str]]:
     """Return the name of the column of ids in a list, and its ids without blank cells."""
     try:
-        rows = read_user_table(path, dtype=str, keep_default_na=False, encoding="utf-8-sig")
+        rows = read_user_table(path, dtype=str, keep_default_na=False)
     except (
         OSError,
         ValueError,

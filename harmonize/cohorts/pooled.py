@@ -93,7 +93,7 @@ def pooled(members: Sequence[Cohort]) -> PooledCohort:
         all(member.phantom for member in members),
         spec,
         doubts,
-        sum(member.unknown for member in members),
+        tuple(remark._replace(what=f"{member.name}, {remark.what}") for member in members for remark in member.remarks),
         tuple(members),
     )
 

@@ -242,6 +242,9 @@ def _mapping_file(mapping: Path, path: Path, root: Path, where: str) -> Path:
     for folder in (path.parent, root):
         if (folder / mapping).is_file():
             return folder / mapping
+    if not root.is_dir():
+        fix = f"correct `root:`, which contains the table and the images; it is relative to the folder of {path.name}"
+        raise ConfigError(f"no folder {str(root)!r}", f"{where.removesuffix('.mapping')}.root", fix)
     raise ConfigError(
         f"no mapping file {str(mapping)!r}",
         f"{where}.mapping",

@@ -18,18 +18,21 @@ An adapter may define:
     boxes(root)                return boxes that radiologists drew: image_id, finding, x_min, y_min, x_max, y_max
     BOX_FRAME_PX               side in pixels of the square original image, if box coordinates refer to the original
     outlines(root, image_ids)  return masks that radiologists drew, as `Outlines`
+    remarks(table, root)       return remarks on doubtful files or rows that are used nevertheless, as a list of `Remark`
 
 A native table has one row per image: the columns of `BASE`, then extra columns of the dataset, then native labels:
 
     family columns   one Int8 column "native:<label>" per label, with a label state per row (chexpert, mimic, brax, vindr)
     family tokens    one text column "native:labels" with the labels of the image, joined with "|" (nih, padchest)
 
-Text is never null: "" means not stated. Two columns are optional: `drop` states why every cohort excludes an image, and
-`row_fault` states why a row cannot be used. In most rows, both are "".
+Text is never null: "" means not stated. These columns are optional, and "" in most rows: `drop` states why every cohort
+excludes an image; `row_fault` states why a row cannot be used; `unknown_view` and `unknown_sex` have a word that the
+adapter does not know.
 """
 
 from importlib import import_module
 from types import ModuleType
+from typing import NamedTuple
 
 from harmonize.labels.findings import labels_yaml
 
@@ -56,6 +59,15 @@ SPLITS = ("train", "val", "test", "expert_valid", "expert_test")
 LABELS = "native:labels"  # the only native column of the family tokens
 # column with the reason why a row cannot be used, e.g. an invalid label cell; see `harmonize.cohorts.bad_rows`
 FAULT = "row_fault"
+UNKNOWN = "unknown_"  # start of the columns with words that an adapter does not know
+
+
+class Remark(NamedTuple):
+    """A doubt about data that are used nevertheless: what it concerns, what was found, and the fix."""
+
+    what: str
+    found: str
+    fix: str
 
 
 def adapter(layout: str) -> ModuleType:

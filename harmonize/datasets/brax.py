@@ -17,7 +17,7 @@ import pandas as pd
 
 from harmonize.datasets import FAULT, native
 from harmonize.datasets.columns import base_columns, state_columns
-from harmonize.datasets.csvfile import cells, numbers, read_text, recode, require
+from harmonize.datasets.csvfile import cells, numbers, read_text, recode, require, unknown_words
 
 SIGNATURE = ("master_spreadsheet*",)
 FILES = ("master_spreadsheet_update.csv", "master_spreadsheet.csv")
@@ -38,6 +38,7 @@ LABELS = (
     "Support Devices",
 )
 _VIEWS = {"AP": "AP", "PA": "PA", "L": "LATERAL", "LL": "LATERAL", "RL": "LATERAL"}
+_OTHER_VIEWS = ("AP LLD", "LT-DECUB", "RLO")  # the other words of the release
 _OLDEST = "85 or more"
 _STRIP = 10  # an image is a strip if its long side is more than this many times its short side
 
@@ -60,6 +61,7 @@ def read(root: Path) -> pd.DataFrame:
         "path": image_path,
         "drop": np.where(_is_strip(raw), "strip", ""),
     }
+    base |= unknown_words(raw["ViewPosition"].str.strip(), (*_VIEWS, *_OTHER_VIEWS), "view")
     faults = {FAULT: raw[FAULT]} if (raw[FAULT] != "").any() else {}
     return pd.DataFrame(base | {native(label): raw[label] for label in LABELS} | faults)
 

@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from harmonize.datasets import FAULT, chexlocalize, native
+from harmonize.datasets import FAULT, UNKNOWN, Remark, chexlocalize, native
 from harmonize.datasets.columns import base_columns, state_columns, with_bad_rows
 from harmonize.datasets.csvfile import (
     cells,
@@ -31,6 +31,7 @@ from harmonize.datasets.csvfile import (
     read_text,
     recode,
     require,
+    unknown_words,
     unmatched_faults,
 )
 from harmonize.datasets.file_access import is_dir, matching
@@ -95,7 +96,19 @@ def read(root: Path, source: str = "default") -> pd.DataFrame:
         images = _read_studies(test, folder) if by_study else read_images(test, "expert_test")
         tables.append(_with_root_paths(images, folder, root))
     table = pd.concat(tables, ignore_index=True)
-    return table.fillna({FAULT: ""}) if FAULT in table else table
+    return table.fillna(dict.fromkeys({FAULT, UNKNOWN + "view"} & set(table), ""))
+
+
+def remarks(table: pd.DataFrame, _root: Path) -> list[Remark]:
+    """Return a remark if images of one study have different labels: the labels come from one report for each study."""
+    labels = [native(label) for label in LABELS]
+    rows = table[["split", "study_id", *labels]].drop_duplicates()
+    differing = rows.loc[rows.duplicated(["split", "study_id"]), "study_id"].unique()
+    if not len(differing):
+        return []
+    found = f"{len(differing):,} of {table['study_id'].nunique():,} studies have images with different labels"
+    fix = "use the file as published: the labels come from one report for each study"
+    return [Remark("studies", f"{found}, e.g. {differing[0]}", fix)]
 
 
 def find_in(folders: list[Path], *names: str) -> Path | None:
@@ -190,6 +203,7 @@ def _table(raw: pd.DataFrame, path: Path, split: str) -> pd.DataFrame:
         "path": image_path,
     }
     fault_column = {FAULT: fault} if (fault != "").any() else {}
+    columns |= unknown_words(raw["Frontal/Lateral"], ("Frontal", "Lateral"), "view")
     return pd.DataFrame(columns | {native(label): raw[label] for label in LABELS} | fault_column)
 
 

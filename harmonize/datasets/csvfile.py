@@ -8,7 +8,7 @@ import lzma
 import zipfile
 import zlib
 from array import array
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from difflib import get_close_matches
 from io import StringIO
@@ -20,7 +20,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from harmonize.datasets import FAULT
+from harmonize.datasets import FAULT, UNKNOWN
 from harmonize.datasets.csvrows import as_csv, check_unpacked_size, column_names, count_regular_rows, open_bytes, rows
 from harmonize.datasets.file_access import is_dir, is_file, matching
 from harmonize.errors import DatasetError
@@ -263,6 +263,15 @@ def extract_groups(text: "pd.Series[str]", pattern: str) -> pd.DataFrame:
 def recode(text: pd.Series, mapping: Mapping[str, str], default: str = "") -> pd.Series:
     """Return `mapping[text]` for each cell, or `default` if `mapping` does not have the text."""
     return text.map(dict(mapping)).astype(object).where(text.isin(list(mapping)), default).astype(str)
+
+
+def unknown_words(text: "pd.Series[str]", known: Collection[str], what: str) -> dict[str, "pd.Series[str]"]:
+    """Return the optional column of the words of a row that are neither blank nor in `known`; {} if there are none.
+
+    `what`: content of the words, "view" or "sex".
+    """
+    words = text.where(~text.isin(list(known)) & (text.str.strip() != ""), "")
+    return {UNKNOWN + what: words} if (words != "").any() else {}
 
 
 def numbers(text: pd.Series) -> pd.Series:

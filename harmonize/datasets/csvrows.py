@@ -29,6 +29,7 @@ MAX_CELL_CHARACTERS = 2**24  # a longer cell is the result of an unclosed quote
 # limit is necessary because a damaged or hostile file of 10 MB can unpack to 10 GB
 MAX_UNPACKED_BYTES = 2**30
 _CHUNK_BYTES = 2**20
+_OTHER_SEPARATORS = {";": "';'", "\t": "tabs", "|": "'|'"}  # of tables that other programs write, with their names
 
 
 class Row(NamedTuple):
@@ -105,12 +106,22 @@ def check_unpacked_size(path: Path) -> None:
 
 
 def column_names(path: Path) -> list[str]:
-    """Return the column names of a CSV file, "" for a column without a name; [] for an empty file."""
+    """Return the column names of a CSV file, "" for a column without a name; [] for an empty file.
+
+    Raises DatasetError for a table whose cells are separated by semicolons, tabs or bars.
+    """
     records = _records(path)
     try:
-        return next((record.cells for record in records), [])
+        names: list[str] = next((record.cells for record in records), [])
     finally:
         records.close()
+    for separator, shown in _OTHER_SEPARATORS.items():
+        # published headers have commas inside names, such as OriginalImage[Width,Height]
+        if names and names[0].count(separator) > len(names) - 1:
+            what = f"the cells of the table are separated by {shown}, not by commas"
+            fix = "save it as CSV with commas between the cells and decimal points (in a spreadsheet: English settings)"
+            raise DatasetError(what, str(path), fix)
+    return names
 
 
 def count_regular_rows(path: Path) -> int | None:

@@ -74,6 +74,14 @@ def are_files(root: Path, path: pd.Series) -> NDArray[np.bool_]:
     return mask
 
 
+def other_ending(root: Path, path: str) -> str:
+    """Return the name of a file beside a missing file that differs only in its ending or in case; "" if there is none."""
+    missing = Path(path)
+    folder = root / missing.parent
+    names = names_in(folder) if path and is_dir(folder) else []
+    return next((name for name in sorted(names) if Path(name).stem.casefold() == missing.stem.casefold()), "")
+
+
 def will_read(path: Path) -> None:
     """Record the content of a file that the caller is going to read; a missing file has no content."""
     answers = _recording.get()

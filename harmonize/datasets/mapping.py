@@ -63,8 +63,8 @@ class TableMapping:
                 )
 
     def _uses(self) -> Iterator[tuple[str, str]]:
-        yield from (("image", column) for column in re.findall(r"\{([^{}]*)\}", self.image))
-        yield from (("lung_mask", column) for column in re.findall(r"\{([^{}]*)\}", self.lung_mask))
+        yield from (("image", column) for column in self.columns_of_path(self.image))
+        yield from (("lung_mask", column) for column in self.columns_of_path(self.lung_mask))
         yield "patient", self.patient
         yield from ((key, rule["column"]) for key, rule in self._rules().items() if "column" in rule)
         if self.age:
@@ -72,6 +72,11 @@ class TableMapping:
         yield from (("where", column) for column in self.where)
         yield from (("keep", column) for column in self.keep)
         yield from ((f"findings.{finding}", column) for finding, (column, _, _) in self.findings.items())
+
+    @staticmethod
+    def columns_of_path(pattern: str) -> list[str]:
+        """Return the column names in braces."""
+        return re.findall(r"\{([^{}]*)\}", pattern)
 
     def _rules(self) -> dict[str, Mapping[str, Any]]:
         return {"view": self.view, "sex": self.sex, "split": self.split}
@@ -203,5 +208,15 @@ def _values(values: Any, where: str) -> Values:
         # YAML reads unquoted yes, no, on and off as bool
         if isinstance(value, bool) or not isinstance(value, str | int | float):
             raise ConfigError(f"{value!r} is not text or a number", where, "put the value of the table in quotes")
-        texts.append(str(int(value)) if isinstance(value, float) and value.is_integer() else str(value).strip())
+        texts.append(plain(value))
     return tuple(texts)
+
+
+def plain(value: object) -> str:
+    """Return a cell as stripped text; whole numbers get no decimal point, so that 1, 1.0 and "1.0" are equal.
+
+    >>> plain(" 5.0 "), plain(5), plain("5.25"), plain("AP Supine")
+    ('5', '5', '5.25', 'AP Supine')
+    """
+    text = str(value).strip()
+    return text[: text.index(".")] if re.fullmatch(r"-?\d+\.0*", text) else text

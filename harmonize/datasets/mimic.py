@@ -29,8 +29,10 @@ from harmonize.datasets.csvfile import (
     recode,
     require,
     states_array,
+    unknown_words,
     unmatched_faults,
 )
+from harmonize.datasets.ids import require_match, whole_numbers
 from harmonize.errors import DatasetError
 
 SIGNATURE = ("mimic-cxr-*",)
@@ -61,6 +63,8 @@ _FILES = {  # label source -> label files; if the first file is missing, the sec
 _EXPERT_NAMES = {"Lung Opacity": "Airspace Opacity"}
 _SPLITS = {"train": "train", "validate": "val", "test": "test"}
 _VIEWS = {"AP": "AP", "PA": "PA", "LATERAL": "LATERAL", "LL": "LATERAL"}
+# the other words of the release; these images are not frontal radiographs in the usual position
+_OTHER_VIEWS = ("AP AXIAL", "AP LLD", "AP RLD", "LAO", "LPO", "PA LLD", "PA RLD", "RAO", "SWIMMERS", "XTABLE LATERAL")
 # Without a time stamp in the gzip header, the same table always gives the same bytes.
 _GZIP: dict[str, Any] = {"method": "gzip", "mtime": 0}
 _YEAR = 2180  # year of all studies that `write` writes; MIMIC itself shifts every date into the future
@@ -75,6 +79,8 @@ def read(root: Path, source: str = "default") -> pd.DataFrame:
     labels = require(root, "mimic", *_FILES[source])
     metadata = require(root, "mimic", "mimic-cxr-*-metadata.csv")
     raw = read_text(metadata, ["dicom_id", "subject_id", "study_id", "ViewPosition"], optional=["StudyDate"])
+    for column in ("subject_id", "study_id"):
+        raw[column] = whole_numbers(raw[column], column, metadata)
     patient, study, image = raw["subject_id"], raw["study_id"], raw["dicom_id"]
     split, split_fault, strays = _splits(root, image)
     people, people_fault, stray_people = _people(root, raw)
@@ -86,6 +92,7 @@ def read(root: Path, source: str = "default") -> pd.DataFrame:
         "view": recode(raw["ViewPosition"], _VIEWS, "UNKNOWN"),
         **people,
         "device": "",
+        **unknown_words(raw["ViewPosition"], (*_VIEWS, *_OTHER_VIEWS), "view"),
         "path": "files/p" + patient.str[:2] + "/p" + patient + "/s" + study + "/" + image + ".jpg",
     }
     expert = find(root, EXPERT)
@@ -99,7 +106,8 @@ def read(root: Path, source: str = "default") -> pd.DataFrame:
     if source == "expert":
         columns |= {name.replace("expert:", "native:"): states for name, states in expert_columns.items()}
     else:
-        states, row_fault, stray_rows = _states_of(labels, read_text(labels, ["study_id"], LABELS), study, "native")
+        rows = read_text(labels, ["study_id"], LABELS)
+        states, row_fault, stray_rows = _states_of(labels, rows, study, "native", every_study=True)
         columns, fault = columns | states, first_fault(fault, row_fault)
         strays += stray_rows
     table = pd.DataFrame(columns | expert_columns | ({FAULT: fault} if (fault != "").any() else {}))
@@ -113,13 +121,17 @@ def _read_expert(path: Path) -> pd.DataFrame:
 
 
 def _states_of(
-    path: Path, rows: pd.DataFrame, study: "pd.Series[str]", prefix: str
+    path: Path, rows: pd.DataFrame, study: "pd.Series[str]", prefix: str, every_study: bool = False
 ) -> tuple[dict[str, Any], "pd.Series[str]", list[str]]:
     """Return the label states of each image, the fault text of each image, and the faults of rows without an image.
 
     States and fault texts come from the row of the image's study; if the study has no row, the states are null. `study`
-    has the study of each image. The names of the columns of states begin with `prefix`.
+    has the study of each image. The names of the columns of states begin with `prefix`. Raises DatasetError if too many
+    images have no row, but `every_study` must have one.
     """
+    rows = rows.assign(study_id=whole_numbers(rows["study_id"], "study_id", path))
+    if every_study:
+        require_match(study, rows["study_id"], "labels", path)
     fault, strays = rows[FAULT], unmatched_faults(rows, "study_id", study)
     if rows["study_id"].duplicated().any():
         rows = rows[~rows.drop(columns=FAULT).duplicated()]  # drop repeated rows
@@ -148,6 +160,7 @@ def _splits(root: Path, image: "pd.Series[str]") -> tuple["pd.Series[str]", "pd.
     raw = read_text(path, ["dicom_id", "split"])
     is_invalid = ~raw["split"].isin(list(_SPLITS))
     fault = first_fault(raw[FAULT], faults(is_invalid, raw["split"], "split", "train, validate or test", path))
+    require_match(image, raw["dicom_id"], "splits", path)
     strays = unmatched_faults(raw, "dicom_id", image)
     if raw["dicom_id"].equals(image):  # the split file has the images in the order of `image`, so no join is needed
         return recode(raw["split"], _SPLITS), fault, strays
@@ -172,6 +185,7 @@ def _people(root: Path, raw: pd.DataFrame) -> tuple[dict[str, Any], "pd.Series[s
     if path is None:
         return {"sex": "", "age": np.nan}, pd.Series("", index=raw.index, dtype=object), []
     people = read_text(path, ["subject_id", "gender", "anchor_age", "anchor_year"])
+    people["subject_id"] = whole_numbers(people["subject_id"], "subject_id", path)
     strays = unmatched_faults(people, "subject_id", raw["subject_id"])
     people = people.drop_duplicates("subject_id").set_index("subject_id").reindex(raw["subject_id"]).set_axis(raw.index)
     year = numbers(raw["StudyDate"].str[:4]) if "StudyDate" in raw else pd.Series(np.nan, index=raw.index)

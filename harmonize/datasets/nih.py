@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from harmonize.datasets import FAULT, LABELS
+from harmonize.datasets import FAULT, LABELS, Remark
 from harmonize.datasets.columns import base_columns
 from harmonize.datasets.csvfile import (
     MAX_AGE_YEARS,
@@ -28,14 +28,19 @@ from harmonize.datasets.csvfile import (
     recode,
     require,
     require_whole,
+    unknown_words,
 )
-from harmonize.datasets.file_access import is_dir, matching, names_in, will_read
+from harmonize.datasets.file_access import is_dir, matching, names_in
+from harmonize.datasets.ids import difference, examples, refuse_rounded
+from harmonize.datasets.text_lists import read_lines
 from harmonize.errors import DatasetError
 
 SIGNATURE = ("Data_Entry_2017*",)
 ENTRIES = ("Data_Entry_2017_v2020.csv", "Data_Entry_2017.csv")
 BOXES = "BBox_List_2017.csv"
 BOX_FRAME_PX = 1024
+_ENDINGS = (".png", ".jpg", ".jpeg")
+_LISTS = ("test_list.txt", "train_val_list.txt")
 TOKENS = (
     "Atelectasis",
     "Cardiomegaly",
@@ -67,8 +72,25 @@ def read(root: Path) -> pd.DataFrame:
     table = read_entries(require(root, "nih", *ENTRIES))
     table["split"] = _splits(root, table["image_id"])
     paths = _images(root)
-    table["path"] = [paths.get(image, "") for image in table["image_id"]]
+    with_other_ending = {Path(name).stem: path for name, path in paths.items()}  # such as .PNG or .jpg
+    table["path"] = [
+        paths.get(image) or with_other_ending.get(image.removesuffix(".png"), "") for image in table["image_id"]
+    ]
     return table
+
+
+def remarks(table: pd.DataFrame, root: Path) -> list[Remark]:
+    """Return a remark for each official list with entries that are no image of the table."""
+    out = []
+    for path in (path for name in _LISTS if (path := find(root, name)) is not None):
+        entries = read_lines(path)
+        strange = sorted(set(entries) - set(table["image_id"]))
+        if strange:
+            share = f"{100 * len(strange) / len(set(entries)):.0f} %"
+            found = f"{len(strange):,} of {len(set(entries)):,} entries ({share}) match no image of the table"
+            fix = "no fix needed if the table is a part of the release; otherwise use the list as published"
+            out.append(Remark(path.name, f"{found}, e.g. {strange[0]!r}", fix))
+    return out
 
 
 def read_entries(path: Path) -> pd.DataFrame:
@@ -80,6 +102,7 @@ def read_entries(path: Path) -> pd.DataFrame:
     valid = {text for text in raw["Finding Labels"].unique() if all(token in TOKENS for token in str(text).split("|"))}
     is_invalid = ~raw["Finding Labels"].isin(list(valid))
     kind = f"of {', '.join(TOKENS)}, joined with |,"
+    refuse_rounded(raw["Patient ID"], "Patient ID", path)
     fault = first_fault(raw[FAULT], faults(is_invalid, raw["Finding Labels"], "Finding Labels", kind, path))
     unit = raw["Patient Age"].str.strip().str[-1:].map({"M": 12.0, "D": 365.25}).fillna(1.0)
     age = numbers(raw["Patient Age"].str.strip().str.rstrip("YMD")) / unit
@@ -96,14 +119,14 @@ def read_entries(path: Path) -> pd.DataFrame:
             "path": "",
             LABELS: raw["Finding Labels"],
         }
+        | unknown_words(raw["View Position"], ("PA", "AP"), "view")
         | ({FAULT: fault} if (fault != "").any() else {})
     )
 
 
 def _splits(root: Path, image: "pd.Series[str]") -> Any:
     """Return the split of each image, train or test, from the official lists; "" if neither list has the image."""
-    test = find(root, "test_list.txt")
-    train = find(root, "train_val_list.txt")
+    test, train = (find(root, name) for name in _LISTS)
     if test is None and train is None:
         return ""
     in_test = _listed(test, image) if test is not None else ~_listed(train, image)
@@ -115,11 +138,18 @@ def _splits(root: Path, image: "pd.Series[str]") -> Any:
 
 
 def _listed(path: Path | None, image: "pd.Series[str]") -> "pd.Series[bool]":
-    """Return the mask of images that are in a list file, one image per line; without a file (None), no image is listed."""
+    """Return the mask of images that are in a list file, one image per line; without a file (None), no image is listed.
+
+    Raises DatasetError if no entry is an image because the entries have another form, such as names without ending.
+    """
     if path is None:
         return image.isin([])
-    will_read(path)
-    return image.isin(path.read_text(encoding="utf-8").split())
+    entries = read_lines(path)
+    is_listed = image.isin(entries)
+    if entries and not is_listed.any() and difference(entries, image):
+        what = f"no entry of {path.name} is an image of the table: {examples(entries, image)}"
+        raise DatasetError(what, str(path), "use the list as published")
+    return is_listed
 
 
 def _images(root: Path) -> dict[str, str]:
@@ -128,7 +158,7 @@ def _images(root: Path) -> dict[str, str]:
     for folder in [root, *matching(root, "images*"), *matching(root, "images*/images")]:
         if is_dir(folder):
             prefix = "" if folder == root else f"{folder.relative_to(root).as_posix()}/"
-            paths |= {name: prefix + name for name in names_in(folder) if name.endswith((".png", ".jpg"))}
+            paths |= {name: prefix + name for name in names_in(folder) if name.lower().endswith(_ENDINGS)}
     return paths
 
 

@@ -20,8 +20,9 @@ import pandas as pd
 
 from harmonize.datasets import FAULT, LABELS
 from harmonize.datasets.columns import base_columns
-from harmonize.datasets.csvfile import faults, first_fault, numbers, read_text, recode, require
+from harmonize.datasets.csvfile import faults, first_fault, numbers, read_text, recode, require, unknown_words
 from harmonize.datasets.file_access import is_dir
+from harmonize.datasets.ids import refuse_rounded
 
 SIGNATURE = ("PADCHEST_*",)
 FILE = "PADCHEST_chest_x_ray_images_labels_160K_01.02.19.csv"
@@ -49,6 +50,7 @@ HEADER = (
 )
 METHODS = {"physician": "Physician", "rnn": "RNN_model"}  # label source -> value in the column MethodLabel
 _VIEWS = {"PA": "PA", "AP": "AP", "AP_horizontal": "AP", "L": "LATERAL"}
+_OTHER_VIEWS = ("COSTAL", "EXCLUDE", "UNK")  # the other words of the release
 _BLANK = ("", "nan", "None")  # texts that mean a blank cell; the published file contains all three
 _YEAR = 2014
 
@@ -78,6 +80,8 @@ def read_labels(path: Path) -> pd.DataFrame:
     raw = read_text(path, list(NATIVE.values())).rename(
         columns={native_name: name for name, native_name in NATIVE.items()}
     )
+    for name in ("image_id", "patient_id", "study_id"):
+        refuse_rounded(raw[name], NATIVE[name], path)
     labels = _labels(raw["labels"])
     fault = first_fault(raw[FAULT], faults(labels.isna(), raw["labels"], "Labels", "a list of words", path))
     year = numbers(raw["date"].str[:4])
@@ -99,6 +103,7 @@ def read_labels(path: Path) -> pd.DataFrame:
             "drop": drop,
             LABELS: labels.fillna("").astype(str),
         }
+        | unknown_words(raw["view"], (*_VIEWS, *_OTHER_VIEWS, *_BLANK), "view")
         | ({FAULT: fault} if (fault != "").any() else {})
     )
 

@@ -31,9 +31,19 @@ from numpy.typing import NDArray
 
 from harmonize.datasets import FAULT, SPLITS, VIEWS, native
 from harmonize.datasets.columns import base_columns
-from harmonize.datasets.csvfile import MAX_AGE_YEARS, faults, first_fault, header, numbers, read_text, states_array
+from harmonize.datasets.csvfile import (
+    MAX_AGE_YEARS,
+    faults,
+    first_fault,
+    header,
+    numbers,
+    read_text,
+    states_array,
+    unknown_words,
+)
 from harmonize.datasets.file_access import is_dir, is_file
-from harmonize.datasets.mapping import TableMapping, read_mapping
+from harmonize.datasets.ids import refuse_rounded
+from harmonize.datasets.mapping import TableMapping, plain, read_mapping
 from harmonize.datasets.user_table import is_parquet, read_user_table
 from harmonize.errors import ConfigError, DatasetError
 from harmonize.labels.findings import ABSENT, PRESENT
@@ -52,6 +62,8 @@ def read(root: Path, table: str = TABLE, mapping: str | Path = MAPPING) -> pd.Da
     unchanged = _text(path, meaning)
     raw = _compared(unchanged)
     patient = unchanged[meaning.patient].str.strip()
+    for column in dict.fromkeys([meaning.patient, *meaning.columns_of_path(meaning.image)]):
+        refuse_rounded(unchanged[column], column, path)
     image = _paths(raw, meaning.image)
     selected = _selected(raw, meaning)
     split = _recode(raw, meaning.split, "") if meaning.split else pd.Series("test", index=raw.index)
@@ -68,6 +80,10 @@ def read(root: Path, table: str = TABLE, mapping: str | Path = MAPPING) -> pd.Da
         "path": image,
         "drop": drop,
     }
+    for key, rule in (("view", meaning.view), ("sex", meaning.sex)):
+        if "column" in rule:
+            known = [word for name, words in rule.items() if name != "column" for word in words]
+            columns |= unknown_words(raw[rule["column"]], (*known, *UNSTATED), key)
     for name in meaning.keep:
         columns[name] = raw[name].mask(raw[name].isin(UNSTATED), "")
     if meaning.lung_mask:
@@ -142,9 +158,9 @@ def _ages(text: "pd.Series[str]") -> "pd.Series[float]":
 
 
 def _compared(unchanged: pd.DataFrame) -> pd.DataFrame:
-    """Return all columns except FAULT; cells get the form in which they are compared with the mapping (see `_plain`)."""
+    """Return all columns except FAULT; cells get the form in which they are compared with the mapping (see `plain`)."""
     names = [name for name in unchanged if name != FAULT]
-    return pd.DataFrame({name: unchanged[name].map(_plain).astype(str) for name in names})
+    return pd.DataFrame({name: unchanged[name].map(plain).astype(str) for name in names})
 
 
 def _text(path: Path, meaning: TableMapping) -> pd.DataFrame:
@@ -161,18 +177,8 @@ def _text(path: Path, meaning: TableMapping) -> pd.DataFrame:
     if parquet.empty:
         raise DatasetError("the table has no rows", str(path), "correct `table:`")
     cells = parquet[names].astype(object).where(parquet[names].notna(), "")
-    text = {name: cells[name].map(lambda cell: cell if isinstance(cell, str) else _plain(cell)) for name in names}
+    text = {name: cells[name].map(lambda cell: cell if isinstance(cell, str) else plain(cell)) for name in names}
     return pd.DataFrame(text).astype(str).assign(**{FAULT: ""})
-
-
-def _plain(value: object) -> str:
-    """Return a cell as stripped text; whole numbers get no decimal point.
-
-    >>> _plain(" 5.0 "), _plain(5), _plain("5.25"), _plain("AP Supine")
-    ('5', '5', '5.25', 'AP Supine')
-    """
-    text = str(value).strip()
-    return text[: text.index(".")] if re.fullmatch(r"-?\d+\.0*", text) else text
 
 
 def _paths(raw: pd.DataFrame, pattern: str) -> "pd.Series[str]":

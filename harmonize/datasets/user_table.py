@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from harmonize.datasets.csvrows import check_unpacked_size, column_names, count_regular_rows, open_bytes, rows
+from harmonize.datasets.ids import refuse_rounded_columns
 from harmonize.errors import DatasetError
 
 # maximum number of rows times columns of a Parquet table: 2 GB as numbers. The largest cohort, 900,000 images, may have 290
@@ -28,23 +29,28 @@ def is_parquet(path: Path) -> bool:
 def read_user_table(path: Path, **options: Any) -> pd.DataFrame:
     """Return a Parquet table, or a CSV table, which may be compressed (.gz, .bz2, .xz, .zip, .zst).
 
-    `options`: arguments of `pandas.read_csv`. Raises DatasetError for a table above `csvrows.MAX_UNPACKED_BYTES` or
-    MAX_PARQUET_CELLS, before the table is read. Raises DatasetError for a CSV table with a row whose cells cannot be
-    assigned to columns (see `csvrows`), or with two columns of one name, and for a CSV table that is not UTF-8 text.
+    A byte order mark is removed. `options`: arguments of `pandas.read_csv`. Raises DatasetError for a table above
+    `csvrows.MAX_UNPACKED_BYTES` or MAX_PARQUET_CELLS, before the table is read. Raises DatasetError for a CSV table with
+    a row whose cells cannot be assigned to columns (see `csvrows`), with two columns of one name, or with another
+    separator than commas; for a CSV table that is not UTF-8 text; and for ids in scientific notation (see `ids`).
     Raises OSError or ValueError for a file that cannot be read.
     """
     try:
-        if is_parquet(path):
-            return _read_parquet(path)
-        check_unpacked_size(path)
-        _check_rows(path)
-        with open_bytes(path) as file:
-            table: pd.DataFrame = pd.read_csv(file, index_col=False, **options)
+        table = _read_parquet(path) if is_parquet(path) else _read_csv(path, options)
     except UnicodeDecodeError as error:
         with open_bytes(path) as file:
             raise DatasetError.not_utf8(path, file) from error
     except (csv.Error, EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile, pa.ArrowException) as error:
         raise ValueError(str(error) or type(error).__name__) from error
+    refuse_rounded_columns(table, path)
+    return table
+
+
+def _read_csv(path: Path, options: dict[str, Any]) -> pd.DataFrame:
+    check_unpacked_size(path)
+    _check_rows(path)
+    with open_bytes(path) as file:
+        table: pd.DataFrame = pd.read_csv(file, index_col=False, encoding="utf-8-sig", **options)
     return table
 
 

@@ -18,9 +18,10 @@ from harmonize.checks.duplicates import ScannedCohort, check_images
 from harmonize.checks.known_images import earlier_scans
 from harmonize.checks.release import inspect
 from harmonize.checks.scan import scan
-from harmonize.cohorts.bad_rows import FEW, separate_bad_rows
+from harmonize.cohorts.bad_rows import separate_bad_rows
 from harmonize.datasets import FAULT, nih, padchest
 from harmonize.datasets import mimic as mimic_layout
+from harmonize.datasets.ids import FEW
 from harmonize.statistics.cohort_statistics import describe
 
 ENTRIES = nih.ENTRIES[0]

@@ -5,7 +5,7 @@ import sys
 import pytest
 
 from bench.cli import list_tables
-from bench.cli.progress_bars import LineDisplay, TimeLeft
+from bench.cli.progress_bars import LineDisplay, TimeLeft, choose_display
 from bench.cli.text_tables import table_lines, wrapped
 from bench.config.grid_file import describe_grids
 from bench.config.registry import SECTIONS, Registry
@@ -89,6 +89,16 @@ def test_the_bold_header_of_a_table_is_not_wrapped() -> None:
 
 def test_in_a_pipe_each_row_is_one_line() -> None:
     assert len(table_lines(SHOWN)) == 2
+
+
+@pytest.mark.parametrize(
+    ("quiet", "said"), [(True, "a hospital is left out\n"), (False, "a run is done\na hospital is left out\n")]
+)
+def test_warnings_are_shown_also_without_progress(quiet: bool, said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with choose_display(quiet) as display:
+        display.say("a run is done")
+        display.warn("a hospital is left out")
+    assert capsys.readouterr() == ("", said)
 
 
 class Recorder(LineDisplay):

@@ -166,7 +166,58 @@ def test_a_value_outside_0_and_1_is_no_probability(tmp_path: Path) -> None:
     write(tmp_path, changed(predictions, 8, "Edema", 1.5), labels)
     with pytest.raises(CxrError, match=r"row 8, column Edema: '1\.5' is not a probability"):
         read_labeled_predictions(tmp_path / "p.csv", tmp_path / "l.csv", outputs="probability")
-    assert read_labeled_predictions(tmp_path / "p.csv", tmp_path / "l.csv").outputs == "logit"
+    with pytest.raises(CxrError, match="none is negative: percentages or logits") as error:
+        read_labeled_predictions(tmp_path / "p.csv", tmp_path / "l.csv")
+    assert "--outputs logit" in error.value.fix
+    assert read_labeled_predictions(tmp_path / "p.csv", tmp_path / "l.csv", outputs="logit").outputs == "logit"
+
+
+@pytest.mark.parametrize(
+    ("change_p", "change_l", "parts"),
+    [
+        (lambda p: p.assign(Edema=100 * p["Edema"]), None, ["percentages", "divide percentages by 100"]),
+        (lambda p: p.assign(image_id=p["image_id"].str[1:] + ".0"), "digits", ["decimal point", "'0'", "'0.0'"]),
+        (lambda p: p.assign(image_id=p["image_id"] + ".png"), None, ["endings of file names", "'i0'", "'i0.png'"]),
+        (lambda p: p.assign(image_id="png/" + p["image_id"]), None, ["folders", "'i0'", "'png/i0'"]),
+        (lambda p: p.assign(image_id=p["image_id"].str.upper()), None, ["upper and lower case", "'I0'"]),
+        (lambda p: p.assign(image_id="x" + p["image_id"]), None, ["'i0' in row 2", "p.csv has ids such as 'x"]),
+        (lambda p: p.assign(Edema=p["Edema"].map("{:.3f}".format).str.replace(".", ",")), None, ["decimal points"]),
+        (
+            None,
+            lambda t: t.assign(patient_id="8.39860488694292E+35"),
+            ["'patient_id'", "'8.39860488694292E+35'", "spreadsheet"],
+        ),
+        (None, lambda t: t.assign(image_id=[f"1.0{k}E+12" for k in range(len(t))]), ["'image_id'", "'1.00E+12'"]),
+    ],
+)
+def test_the_cause_is_named_with_ids_of_both_tables(
+    change_p: Any, change_l: Any, parts: list[str], tmp_path: Path
+) -> None:
+    predictions, labels = tables()
+    if change_l == "digits":
+        labels["image_id"], change_l = labels["image_id"].str[1:], None
+    write(tmp_path, change_p(predictions) if change_p else predictions, change_l(labels) if change_l else labels)
+    with pytest.raises(CxrError) as error:
+        read_labeled_predictions(tmp_path / "p.csv", tmp_path / "l.csv")
+    assert [part for part in parts if part not in str(error.value)] == [], str(error.value)
+
+
+@pytest.mark.parametrize("table", ["p.csv", "l.csv"])
+def test_another_separator_is_named(table: str, tmp_path: Path) -> None:
+    write(tmp_path, *tables())
+    path = tmp_path / table
+    path.write_text(path.read_text().replace(",", ";").replace(".", ","))
+    with pytest.raises(CxrError, match=r"separated by ';'") as error:
+        read_labeled_predictions(tmp_path / "p.csv", tmp_path / "l.csv")
+    assert error.value.where == str(path)
+
+
+def test_rounded_ids_of_a_parquet_table_are_refused(tmp_path: Path) -> None:
+    predictions, labels = tables(40)
+    write(tmp_path, predictions, labels)
+    labels.assign(patient_id=8.39860488694292e35).to_parquet(tmp_path / "l.parquet")
+    with pytest.raises(CxrError, match="'patient_id' have scientific notation"):
+        read_labeled_predictions(tmp_path / "p.csv", tmp_path / "l.parquet")
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """Networks from elsewhere: each source, and each thing that is asserted of what was declared."""
 
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -86,6 +87,15 @@ def test_a_safetensors_state_dict_is_loaded_into_the_function(write: Write, tmp_
     other = Flat()
     torch.nn.init.constant_(other.head.weight, 0.25)
     save_file(other.state_dict(), tmp_path / "w.safetensors")
+    model = {"function": "tests.networks:Flat", "weights": "w.safetensors"}
+    assert torch.allclose(opened(write(model=model))(images())[:, 1], other(images())[:, 0])
+
+
+@pytest.mark.parametrize("prefix", ["module.", "_orig_mod.", "module._orig_mod.", "_orig_mod.module."])
+def test_the_prefix_of_a_wrapped_network_is_removed(prefix: str, write: Write, tmp_path: Path) -> None:
+    other = Flat()
+    torch.nn.init.constant_(other.head.weight, 0.25)
+    save_file({prefix + key: value for key, value in other.state_dict().items()}, tmp_path / "w.safetensors")
     model = {"function": "tests.networks:Flat", "weights": "w.safetensors"}
     assert torch.allclose(opened(write(model=model))(images())[:, 1], other(images())[:, 0])
 
@@ -318,7 +328,12 @@ def test_what_does_not_fit_is_said_with_its_mend(write: Write, blocks: dict[str,
 def test_weights_that_do_not_fit_and_pickles_are_refused(write: Write, tmp_path: Path) -> None:
     save_file({"other": torch.zeros(2)}, tmp_path / "w.safetensors")
     model = {"function": "tests.networks:Flat", "weights": "w.safetensors"}
-    assert "conv.weight" in error(write(model=model), SetupError).what
+    what = error(write(model=model), SetupError).what
+    assert re.search(r"\d missing: .*conv\.weight", what)
+    assert "1 unexpected: other" in what
+    state = {key: value[..., :1] for key, value in Flat().state_dict().items()}
+    save_file({"module." + key: value.contiguous() for key, value in state.items()}, tmp_path / "w.safetensors")
+    assert "of another shape: " in error(write(model=model), SetupError).what
     (tmp_path / "w.pt").write_bytes(b"\x80\x04")
     assert ".safetensors" in error(write(model={**model, "weights": "w.pt"}), SetupError).what
 

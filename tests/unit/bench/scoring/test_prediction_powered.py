@@ -105,8 +105,18 @@ def test_unlabeled_images_of_labeled_patients_are_left_out() -> None:
     found = combined_scores(label[rows], images.part(rows), images.part(~rows))
     assert found == combined_scores(label[rows], images.part(rows), images.part(of_others))
     assert (found["auroc"].num_labeled_patients, found["auroc"].num_unlabeled_patients) == (60, 140)
-    with pytest.raises(ValueError, match="use the labels alone"):
-        combined_scores(label[rows], images.part(rows), images.part(~of_others & ~rows))
+
+
+def test_without_other_patients_the_scores_are_those_of_the_labels_alone() -> None:
+    label, images = hospital(2, 200)
+    rows = images.patient < 60
+    some = combined_scores(label[rows], images.part(rows), images.part(~rows))
+    none = combined_scores(label[rows], images.part(rows), images.part(np.zeros(len(label), bool)))
+    assert set(none) == set(some)
+    for name, own in none.items():
+        of_labels = (some[name].labels_value, some[name].labels_low, some[name].labels_high)
+        assert (own.value, own.low, own.high) == (own.labels_value, own.labels_low, own.labels_high) == of_labels
+        assert (own.power, own.num_unlabeled_patients) == (0, 0)
 
 
 @pytest.mark.slow

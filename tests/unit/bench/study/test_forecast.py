@@ -58,6 +58,8 @@ class Silent:
 
     def say(self, text: str) -> None: ...
 
+    def warn(self, text: str) -> None: ...
+
 
 @pytest.fixture(scope="module")
 def plan(tmp_path_factory: pytest.TempPathFactory) -> Plan:
