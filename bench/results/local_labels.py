@@ -62,8 +62,9 @@ def read_local_labels(path: Path, image_ids: Sequence[str], findings: Sequence[s
     """Read a table of labels (CSV or Parquet): image_id, optionally patient_id, and a column for each labeled finding.
 
     An image_id is that of the logits, or the file name of the image. A row without labels can state the patient of an
-    unlabeled image. A note names the findings of which all patients have labels. Raises DatasetError for an unreadable table and a repeated image. Raises ConfigError for an unknown
-    image, for a cell that is no label, and if no column is a finding of the runs.
+    unlabeled image. A note names the findings of which all patients have labels. Raises DatasetError for an unreadable
+    table and a repeated image. Raises ConfigError for an unknown image, for a cell that is no label, and if no column is
+    a finding of the runs.
     """
     table, state = _labels(path, findings)
     rows = pd.Index(image_ids).get_indexer(pd.Index(table[IMAGE]))

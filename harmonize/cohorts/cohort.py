@@ -20,7 +20,7 @@ from harmonize.cohorts.specs import CohortSpec
 from harmonize.cohorts.splits import shared_patients
 from harmonize.datasets import FAULT, TABLE, UNKNOWN, Remark, adapter
 from harmonize.datasets.file_access import are_files, is_file, other_ending, will_read
-from harmonize.datasets.ids import examples
+from harmonize.datasets.ids import require_match
 from harmonize.errors import DatasetError
 from harmonize.labels.findings import (
     FINDINGS,
@@ -102,8 +102,8 @@ def load(
     are left out as usual. Bad rows (see `bad_rows.separate_bad_rows`) go to the quarantine.
 
     Raises DatasetError for missing files or columns, too many bad rows, a patient in two official splits, a label source
-    without any image of the cohort, or if no image remains. Raises ConfigError for a label source or gold subset (rows that physicians labeled) that the layout
-    does not have.
+    without any image of the cohort, or if no image remains. Raises ConfigError for a label source or gold subset (rows
+    that physicians labeled) that the layout does not have.
     """
     where = str(spec.root / spec.table) if spec.table else str(spec.root)
     native = _read(spec, spec.label_source)
@@ -154,7 +154,10 @@ def load(
 def _without_unknown_words(native: pd.DataFrame, spec: CohortSpec, remarks: list[Remark]) -> pd.DataFrame:
     """Return the table without the columns of words that the adapter does not know; add a remark for each column."""
     of_mapping = spec.layout == TABLE
-    for what, effect in {"view": "not frontal", "sex": "not stated"}.items():
+    for what, effect in {
+        "view": "their view counts as unknown, so not as frontal",
+        "sex": "their sex counts as not stated",
+    }.items():
         if UNKNOWN + what in native:
             words = native.pop(UNKNOWN + what).fillna("")
             counts = words[words != ""].value_counts()
@@ -163,7 +166,7 @@ def _without_unknown_words(native: pd.DataFrame, spec: CohortSpec, remarks: list
                 more = f", and {len(counts) - 5} more" if len(counts) > 5 else ""
                 found = f"{counts.sum():,} of {len(native):,} images have a word that is not known: {shown}{more}"
                 fix = f"add the words to `{what}` of the mapping" if of_mapping else "use the words of the release"
-                remarks.append(Remark(what, found, f"{fix}; these images count as {effect}"))
+                remarks.append(Remark(what, found, f"{fix}; {effect}"))
     return native
 
 
@@ -172,12 +175,12 @@ def _no_images(
 ) -> DatasetError:
     """Return the error for a cohort without images; it names the files with another ending, and the remarks."""
     counts = ", ".join(f"{number:,} {name}" for name, number in flow.items())
-    causes = [other_files(spec.root, absent), *(f"{remark.what}: {remark.found}" for remark in remarks)]
-    return DatasetError(
-        "; ".join([f"the cohort has no images ({counts})", *(cause for cause in causes if cause)]),
-        where,
-        "check that the images are below `root:`, in the published folders, and that the filters select some",
-    )
+    fix = "check that the images are below `root:`, in the published folders, and that the filters select some"
+    causes = [f"{remark.what}: {remark.found}" for remark in remarks]
+    if renamed := other_files(spec.root, absent):
+        causes.append(renamed)
+        fix = "give the files the names of the table, or write the names of the files into the table"
+    return DatasetError("; ".join([f"the cohort has no images ({counts})", *causes]), where, fix)
 
 
 def other_files(root: Path, absent: pd.DataFrame) -> str:
@@ -210,7 +213,7 @@ def _states(native: pd.DataFrame, spec: CohortSpec, mapping: str, findings: Sequ
         if FAULT in source_table:
             source_table = source_table[source_table[FAULT] == ""]
         source_table = source_table.drop_duplicates("image_id")
-        _require_images(native, source_table, source, spec)
+        _require_source(native, source_table, source, spec)
         source_states = labelmap.apply(source_table, spec.layout, mapping, from_source).set_axis(
             source_table["image_id"]
         )
@@ -220,13 +223,10 @@ def _states(native: pd.DataFrame, spec: CohortSpec, mapping: str, findings: Sequ
     return states
 
 
-def _require_images(native: pd.DataFrame, rows: pd.DataFrame, source: str, spec: CohortSpec) -> None:
-    """Raise DatasetError if a label source, whose table has `rows`, has no image of the cohort."""
-    if not native["image_id"].isin(rows["image_id"]).any():
-        shown = examples(native["image_id"], rows["image_id"])
-        what = f"the labels of the source {source} match 0 of {len(native):,} images: {shown}"
-        fix = "use the label file of this dataset, or choose another label source"
-        raise DatasetError(what, str(spec.root), fix)
+def _require_source(native: pd.DataFrame, rows: pd.DataFrame, source: str, spec: CohortSpec) -> None:
+    """Raise DatasetError if the table `rows` of a label source has no image of the cohort."""
+    what = f"labels of the source {source}"
+    require_match(native["image_id"], rows["image_id"], what, spec.root, may_be_few=True)
 
 
 def training_column(source: str, finding: str) -> str:
@@ -256,7 +256,7 @@ def _training_states(native: pd.DataFrame, states: pd.DataFrame, spec: CohortSpe
             for column in {FAULT, "drop"} & set(rows):
                 rows = rows[rows[column] == ""]
             rows = rows.drop_duplicates("image_id").set_index("image_id", drop=False)
-            _require_images(native, rows, source, spec)
+            _require_source(native, rows, source, spec)
             mapped = labelmap.apply(rows, spec.layout, mapping, findings).reindex(native["image_id"])
             labels[findings] = mapped.set_axis(native.index)
         tables.append(labels.set_axis([training_column(name, str(finding)) for finding in labels], axis=1))

@@ -67,7 +67,7 @@ def _project_name(finding: str, where: str) -> str:
 def content(path: Path) -> Mapping[str, Mapping[str, Any]]:
     """Return the content of a segmentation file; raise DatasetError if the file has another form."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_bytes())  # recognizes UTF-16 and a byte order mark
     except (OSError, ValueError) as error:
         raise DatasetError(f"not a readable JSON file: {error}", str(path), "download the file again") from error
     if not isinstance(content, dict) or not all(isinstance(value, dict) for value in content.values()):

@@ -35,6 +35,7 @@ from harmonize.datasets.csvfile import (
     unmatched_faults,
 )
 from harmonize.datasets.file_access import is_dir, matching
+from harmonize.datasets.ids import require_match
 from harmonize.datasets.outlines import Outlines
 from harmonize.errors import DatasetError
 
@@ -102,11 +103,12 @@ def read(root: Path, source: str = "default") -> pd.DataFrame:
 def remarks(table: pd.DataFrame, _root: Path) -> list[Remark]:
     """Return a remark if images of one study have different labels: the labels come from one report for each study."""
     labels = [native(label) for label in LABELS]
-    rows = table[["split", "study_id", *labels]].drop_duplicates()
+    usable = table[table[FAULT] == ""] if FAULT in table else table
+    rows = usable[["split", "study_id", *labels]].drop_duplicates()
     differing = rows.loc[rows.duplicated(["split", "study_id"]), "study_id"].unique()
     if not len(differing):
         return []
-    found = f"{len(differing):,} of {table['study_id'].nunique():,} studies have images with different labels"
+    found = f"{len(differing):,} of {usable['study_id'].nunique():,} studies have images with different labels"
     fix = "use the file as published: the labels come from one report for each study"
     return [Remark("studies", f"{found}, e.g. {differing[0]}", fix)]
 
@@ -138,6 +140,7 @@ def _with_demographics(table: pd.DataFrame, path: Path) -> pd.DataFrame:
     if train_file is None or "Sex" in header(path):
         return table
     people = read_images(train_file, "train").drop_duplicates("image_id")
+    require_match(table["image_id"], people["image_id"], f"sexes and ages of {train_file.name}", path, may_be_few=True)
     strays = unmatched_faults(people, "image_id", table["image_id"]) if FAULT in people else []
     people = people.set_index("image_id").reindex(table["image_id"]).set_axis(table.index)
     has_row = people["view"].notna()
@@ -189,6 +192,8 @@ def _table(raw: pd.DataFrame, path: Path, split: str) -> pd.DataFrame:
     fault = first_fault(raw[FAULT], faults(names["patient"].isna(), raw["Path"], "Path", _PATH, path))
     lateral = raw["Frontal/Lateral"] == "Lateral"
     age = numbers(raw["Age"])
+    unknown = unknown_words(raw["Frontal/Lateral"], ("Frontal", "Lateral"), "view")
+    is_known = unknown.get(UNKNOWN + "view", pd.Series("", raw.index)) == ""
     columns = {
         "image_id": image_path.str.replace(r"^\w+/", "", regex=True)
         .str.replace(r"\.\w+$", "", regex=True)
@@ -196,15 +201,16 @@ def _table(raw: pd.DataFrame, path: Path, split: str) -> pd.DataFrame:
         "patient_id": names["patient"].fillna(""),
         "study_id": (names["patient"] + "/" + names["study"]).fillna(""),
         "split": split,
-        "view": recode(raw["AP/PA"], {"AP": "AP", "PA": "PA"}, "FRONTAL").where(~lateral, "LATERAL"),
+        "view": recode(raw["AP/PA"], {"AP": "AP", "PA": "PA"}, "FRONTAL")
+        .where(~lateral, "LATERAL")
+        .where(is_known, "UNKNOWN"),
         "sex": recode(raw["Sex"], _SEX),
         "age": age.where(age > 0),  # age 0 means unknown
         "device": "",
         "path": image_path,
     }
     fault_column = {FAULT: fault} if (fault != "").any() else {}
-    columns |= unknown_words(raw["Frontal/Lateral"], ("Frontal", "Lateral"), "view")
-    return pd.DataFrame(columns | {native(label): raw[label] for label in LABELS} | fault_column)
+    return pd.DataFrame(columns | unknown | {native(label): raw[label] for label in LABELS} | fault_column)
 
 
 def write(table: pd.DataFrame, root: Path) -> None:

@@ -82,15 +82,17 @@ def examples(ids: Iterable[str], others: Iterable[str]) -> str:
     return difference(ours, theirs) or f"for example {one} and {other}"
 
 
-def require_match(ids: "pd.Series[str]", listed: "pd.Series[str]", what: str, path: Path) -> None:
+def require_match(
+    ids: "pd.Series[str]", listed: "pd.Series[str]", what: str, path: Path, *, may_be_few: bool = False
+) -> None:
     """Raise DatasetError if too many images have no row in another table of the dataset; the share is in the message.
 
     `ids`: for each image, the id that joins the tables. `listed`: the ids of the other table. `what`: content of the
-    other table, such as "labels".
+    other table, such as "labels". `may_be_few`: one image with a row is enough.
     """
     is_listed = ids.isin(listed)
     num = int(is_listed.sum())
-    if too_many(len(ids) - num, len(ids)):
+    if not num if may_be_few else too_many(len(ids) - num, len(ids)):
         text = f"the {what} match {num:,} of {len(ids):,} images: {examples(ids[~is_listed], listed)}"
         fix = "use the files of one release as published, with the same ids in both"
         raise DatasetError(text, str(path), fix)

@@ -7,7 +7,7 @@ Release 2.1.0 adds mimic-cxr-2.1.0-test-set-labeled.csv: a radiologist labeled 6
 exists, the additional columns "expert:<label>" contain the radiologist's states, null for all other studies. With the
 label source `expert`, the radiologist's states are the labels.
 The release has no sex and age; both come from the file patients.csv.gz of MIMIC-IV, if it is in the root or in hosp/.
-Images of a study without labels have null states. Views: AP, PA; LATERAL and LL are LATERAL, all others UNKNOWN.
+Images of a study without labels have null states. An id with a decimal point, such as 50000001.0, is read as the number. Views: AP, PA; LATERAL and LL are LATERAL, all others UNKNOWN.
 Source: Johnson et al. 2019, arXiv:1901.07042. Credentialed access: physionet.org/content/mimic-cxr-jpg.
 """
 
@@ -186,6 +186,7 @@ def _people(root: Path, raw: pd.DataFrame) -> tuple[dict[str, Any], "pd.Series[s
         return {"sex": "", "age": np.nan}, pd.Series("", index=raw.index, dtype=object), []
     people = read_text(path, ["subject_id", "gender", "anchor_age", "anchor_year"])
     people["subject_id"] = whole_numbers(people["subject_id"], "subject_id", path)
+    require_match(raw["subject_id"], people["subject_id"], "sexes and ages", path, may_be_few=True)
     strays = unmatched_faults(people, "subject_id", raw["subject_id"])
     people = people.drop_duplicates("subject_id").set_index("subject_id").reindex(raw["subject_id"]).set_axis(raw.index)
     year = numbers(raw["StudyDate"].str[:4]) if "StudyDate" in raw else pd.Series(np.nan, index=raw.index)

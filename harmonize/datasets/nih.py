@@ -6,6 +6,7 @@ table may have the form of either release: "Patient Gender" or "Patient Sex", a 
 or 058Y. Without the two lists, no image has a split.
 Labels: names joined by "|"; "No Finding" never occurs together with another label. No label is uncertain.
 Boxes: in pixels of the 1024 x 1024 original, for any size of the file on disk.
+Files: .png as in the table, or another ending such as .PNG or .jpg.
 Source: Wang et al. 2017, arXiv:1705.02315. Free to download, with attribution.
 """
 

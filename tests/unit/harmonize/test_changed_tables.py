@@ -289,3 +289,17 @@ def test_an_exclude_list_in_another_form_is_explained(tmp_path: Path) -> None:
     assert "'00000001_000'" in remark.found
     assert "'00000001_000.png'" in remark.found
     assert spec.exclude == ()
+
+
+def test_an_unknown_word_in_the_column_of_views_is_no_frontal_image(tmp_path: Path) -> None:
+    spec = on_disk("chexpert", tmp_path)
+    edit(tmp_path / "train.csv", in_column("Frontal/Lateral", lambda cell: cell.lower()))
+    cohort = harmonize.load(spec)
+    assert cohort.flow["not_frontal"] == 4
+    assert "'frontal' (3), 'lateral' (1)" in cohort.remarks[0].found
+
+
+def test_patients_of_another_table_without_any_match_are_refused(tmp_path: Path) -> None:
+    spec = on_disk("mimic", tmp_path)
+    edit(tmp_path / "patients.csv.gz", in_column("subject_id", lambda cell: f"p{cell}"))
+    assert "the sexes and ages match 0 of 5 images: for example '10000001' and 'p10000001'" in found(spec, "fault")
