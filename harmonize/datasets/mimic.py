@@ -7,7 +7,8 @@ Release 2.1.0 adds mimic-cxr-2.1.0-test-set-labeled.csv: a radiologist labeled 6
 exists, the additional columns "expert:<label>" contain the radiologist's states, null for all other studies. With the
 label source `expert`, the radiologist's states are the labels.
 The release has no sex and age; both come from the file patients.csv.gz of MIMIC-IV, if it is in the root or in hosp/.
-Images of a study without labels have null states. An id with a decimal point, such as 50000001.0, is read as the number. Views: AP, PA; LATERAL and LL are LATERAL, all others UNKNOWN.
+Images of a study without labels have null states. An id with a decimal point, such as 50000001.0, is read as the number.
+Views: AP, PA; LATERAL and LL are LATERAL, all others UNKNOWN.
 Source: Johnson et al. 2019, arXiv:1901.07042. Credentialed access: physionet.org/content/mimic-cxr-jpg.
 """
 
