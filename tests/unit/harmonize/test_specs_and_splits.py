@@ -52,7 +52,7 @@ def test_roots_in_a_data_file_are_relative_to_its_folder(tmp_path: Path) -> None
         (f"{'x' * 81}: {{layout: nih, root: x}}", "invalid cohort name", "at most 80 characters"),
         ("a: {layout: table, root: x, table: t.csv}", "needs the keys table and mapping", "mapping"),
         ("a: {layout: nih, root: x, table: t.csv}", "is only valid with the layout `table`", "layout: table"),
-        ("a: {layout: table, root: x, table: t.csv, mapping: m.yaml}", "no mapping file", "put the file into"),
+        ("a: {layout: table, root: ., table: t.csv, mapping: m.yaml}", "no mapping file", "put the file into"),
         ("[]", "no cohorts", "nih"),
         ("a: {layout: nih, root: x}\na: {layout: nih, root: y}", "repeated", "line"),
     ],
