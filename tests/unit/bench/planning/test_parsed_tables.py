@@ -53,7 +53,7 @@ def assert_same(kept: Cohort, read: Cohort) -> None:
         for column in filter(lambda name: pd.api.types.is_object_dtype(theirs[name]), theirs):
             assert list(map(type, ours[column])) == list(map(type, theirs[column]))
     assert list(kept.flow.items()) == list(read.flow.items())
-    for name in ("name", "layout", "root", "phantom", "spec", "unknown", "id", "facts"):
+    for name in ("name", "layout", "root", "phantom", "spec", "remarks", "id", "facts"):
         assert getattr(kept, name) == getattr(read, name)
     assert replace(kept).id == read.id  # computed from the table, not kept
 
@@ -69,6 +69,16 @@ def test_a_kept_cohort_equals_the_cohort_that_reading_gives(layout: str, tmp_pat
     kept.table["age"] = kept.table["age"].to_numpy() + 1  # like any table, it can be changed
     kept.table.loc[0, "age"] = 3.0
     assert_same(cohort(tmp_path / "tables", spec), expected)
+
+
+def test_remarks_are_kept(tmp_path: Path, readings: Readings) -> None:
+    spec = on_disk("nih", tmp_path / "nih")
+    with (spec.root / "test_list.txt").open("a") as file:
+        file.write("00099999_000.png\n")
+    read, kept = (cohort(tmp_path / "tables", spec) for _ in range(2))
+    assert readings.number == 1
+    assert kept.remarks == read.remarks
+    assert "1 of 2 entries (50 %)" in kept.remarks[0].found
 
 
 def files_read(root: Path) -> list[Path]:
