@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from bench.scoring.bootstrap.intervals import area_interval, distance_interval, mean_of, percentile
 from bench.scoring.calibration_metrics import BIASED
-from bench.scoring.gaps.gap import CORE, EXTERNAL, MACRO, Gap
-from bench.scoring.metrics_of_split import RANKED, Key, SplitMetrics
+from bench.scoring.gaps.gap import CORE, EXTERNAL, MACRO, MACRO_ALL, Gap
+from bench.scoring.metrics_of_split import AUROC, RANKED, Key, SplitMetrics
 from bench.scoring.scored_split import Counts, Settings
 
 Array = NDArray[np.float64]
@@ -177,6 +177,12 @@ class Writer:
         """Add the external mean of each metric; `means` are the means of the macros over hospitals."""
         for key, mean in means.items():
             self._add_macro((EXTERNAL, *_cohort_of(external)[1:]), key, mean)
+
+    def add_all_findings(self, external: Sequence[SplitMetrics], macros: Sequence[Macro], mean: Macro) -> None:
+        """Add the AUROC over all findings that an external hospital scores: of each hospital (`macros`), and their mean."""
+        for split, of_hospital in zip(external, macros, strict=True):
+            self._add_macro(_cohort_of([split]), AUROC, of_hospital, MACRO_ALL)
+        self._add_macro((EXTERNAL, *_cohort_of(external)[1:]), AUROC, mean, MACRO_ALL)
 
     def add_core(self, test: SplitMetrics, external: Sequence[SplitMetrics], core: NDArray[np.bool_]) -> None:
         """Add each metric's mean over the core findings: for the internal test split, each hospital, and the external mean.

@@ -29,7 +29,7 @@ from bench.scoring.estimators import estimate_rows
 from bench.scoring.gaps import decomposition as decompose
 from bench.scoring.gaps import label_references as references
 from bench.scoring.gaps.calibration_drift import drifts
-from bench.scoring.gaps.gap import EXTERNAL, gaps, replicates_by_dataset
+from bench.scoring.gaps.gap import EXTERNAL, MACRO_ALL, gaps, replicates_by_dataset
 from bench.scoring.metrics_of_split import AUROC, Key, OperatingPoints, SplitMetrics
 from bench.scoring.pooled_hospitals import measure_hospitals
 from bench.scoring.score_rows import Macro, Writer, frame, macro, mean_of_macros
@@ -49,8 +49,8 @@ class RunScores:
     replicates: name -> replicates [B] of a macro. Names of float64 arrays: "auroc/<dataset>" (internal test split and
     each hospital), "auroc/<internal>/test:<hospital>" (only for a pool: each of its hospitals), "auroc/<internal>/expert_*",
     "auroc/external", "gap/<dataset>", "gap/external". Names of float32 arrays, which further rankings need:
-    "<metric>/<dataset>" of the metrics in `RANKING_METRICS`, of net benefit and of custom metrics, and "auroc/external/<finding>"
-    and "net_benefit/external/<finding>" (of a finding, not a macro). The entry "draws", a few uint32 numbers, identifies the
+    "<metric>/<dataset>" of the metrics in `RANKING_METRICS`, of net benefit and of custom metrics, and "auroc/external/macro_all",
+    "auroc/external/<finding>" and "net_benefit/external/<finding>" (of a finding, not a macro). The entry "draws", a few uint32 numbers, identifies the
     resamples: replicates of runs with equal "draws" can be paired. detail: name -> table, with the tables
     decomposition, references, subgroups, curves, estimates, and those of decisions: net_benefit, decision_curves, workload, triage,
     triage_repair and probabilities. measured: the metrics of each split with all replicates, in the order of `scored_splits`.
@@ -79,7 +79,8 @@ def score_run(
 
     Findings in `unlearned` get no values: the run could not learn them, because all training images had the same label.
     External macros use only findings that the internal test split scores, so that internal and external macros can be
-    compared. The finding "core" is the mean over the findings that the internal test split and every hospital score.
+    compared. The finding "macro_all" (only AUROC, only external) is the mean over all findings that a hospital scores.
+    The finding "core" is the mean over the findings that the internal test split and every hospital score.
     Without the split `val` of the internal cohort, thresholds and calibrators are NaN. Without the split `test` of the
     internal cohort, there are no gaps. If the internal cohort is a pool, its scores are means over its hospitals, and each
     hospital also has a split of its own, such as "test:mimic". The order of the images changes values only by rounding
@@ -121,6 +122,10 @@ def score_run(
         writer.add_split(findings, split, macros)
     writer.add_external(external, means)
     writer.add_gaps([(Key("auroc_gap"), gap) for gap in auroc_gaps], external)
+    over_all = [macro(split, AUROC) for split in external]
+    mean_over_all = mean_of_macros(over_all) if external else None
+    if mean_over_all:
+        writer.add_all_findings(external, over_all, mean_over_all)
     if test and external:
         core = np.all([np.isfinite(split.value[AUROC]) for split in (test, *external)], axis=0)
         writer.add_core(test, external, core)
@@ -145,6 +150,8 @@ def score_run(
     replicates = (
         _for_further_rankings(findings, macros_of_hospital | {EXTERNAL: means}, external, used, settings) | replicates
     )
+    if mean_over_all:
+        replicates[f"auroc/{EXTERNAL}/{MACRO_ALL}"] = mean_over_all.replicates.astype(np.float32)
     experts = []
     for split, macros in split_and_macros:
         if split.scored.dataset == internal and split.scored.split.startswith("expert_"):

@@ -1,4 +1,4 @@
-"""The scores by which recipes can be ranked: macro scores at every hospital, and the external AUROC of each finding.
+"""The scores by which recipes can be ranked: macro scores at every hospital, and external AUROCs of each and of all findings.
 
 Shapes: R rows, B replicates.
 """
@@ -12,7 +12,7 @@ from bench.config.registry import Entry
 from bench.scoring.across_runs.ranks import Replicates
 from bench.scoring.across_runs.recipes import Recipes
 from bench.scoring.bootstrap.intervals import area_interval
-from bench.scoring.gaps.gap import EXTERNAL, MACRO
+from bench.scoring.gaps.gap import EXTERNAL, MACRO, MACRO_ALL
 from bench.scoring.metrics_of_split import AUROC, Key
 from bench.scoring.score_run import RANKING_METRICS
 from reports.schemas.criterion import Criterion
@@ -35,13 +35,15 @@ def scores_to_rank_by(
     scores, gaps, benefits: rows of recipes, as in the tables `scores`, `gaps` and `net_benefit`. of_findings: the result of
     `external_of_findings`. custom: the custom metrics that the registry adds.
     """
-    macros = scores[(scores["finding"] == MACRO) & (scores["subgroup"] == "all") & (scores["operating_point"] == "")]
+    macros = scores[(scores["subgroup"] == "all") & (scores["operating_point"] == "")]
+    over_all = macros[(macros["finding"] == MACRO_ALL) & (macros["dataset"] == EXTERNAL)]
+    macros = macros[macros["finding"] == MACRO]
     macros = macros[(macros["dataset"] != internal) | (macros["split"] == "test")]
     keys = (AUROC, *RANKING_METRICS, *(Key(entry.name) for entry in custom if entry.name != GAP))
     tables = [macros[(macros["metric"] == key.metric) & (macros["calibrator"] == key.calibrator)] for key in keys]
     of_benefit = benefits[benefits["metric"] == NET_BENEFIT]
     of_benefit = of_benefit[(of_benefit["finding"] == MACRO) | (of_benefit["dataset"] == EXTERNAL)]
-    tables += [gaps[gaps["finding"] == MACRO].assign(metric=GAP), of_findings, of_benefit]
+    tables += [over_all, gaps[gaps["finding"] == MACRO].assign(metric=GAP), of_findings, of_benefit]
     columns = [*Criterion._fields, "run_id", "value", "low", "high"]
     return pd.concat([table[columns] for table in tables if len(table)] or [macros[columns]], ignore_index=True)
 

@@ -265,7 +265,8 @@ class Recipes:
         table: rows of runs, with the columns run_id, low and high. key: columns that identify a row of a run, such as
         dataset and finding. A recipe gets a row for each combination of values of these columns for which all its runs
         have a row; for a hospital that some of its runs leave out, all these runs. numbers: columns to average; low and
-        high are the interval of the first of these columns. All other columns are copied from the first run.
+        high are the interval of the first of these columns. num_findings is the minimum; all other columns are copied from the
+        first run.
 
         The interval of the result describes the variation over patients and seeds: (distance of the bound from the
         estimate)² = (mean distance of the runs' bounds)² + (half width over seeds)². With `shares`, numbers between 0
@@ -284,6 +285,8 @@ class Recipes:
         columns = list(dict.fromkeys([*numbers, "low", "high"]))
         known = by_row[columns].count().eq(by_row.size(), axis=0)
         out = by_row.first().assign(**by_row[columns].mean().where(known))
+        if "num_findings" in out:  # the runs of a leave-one-out recipe have means over different findings
+            out["num_findings"] = by_row["num_findings"].min()
         recipe = recipe[np.unique(group, return_index=True)[1]]
         out["run_id"] = np.array(list(self.joined))[recipe]
         if self.has_seeds:

@@ -14,7 +14,7 @@ from bench.scoring.bootstrap.intervals import distance_difference, excess, mean_
 from bench.scoring.metrics_of_split import AUROC, Key, SplitMetrics
 
 Array = NDArray[np.float64]
-EXTERNAL, MACRO, CORE = "external", "macro", "core"
+EXTERNAL, MACRO, MACRO_ALL, CORE = "external", "macro", "macro_all", "core"
 
 
 class Gap(NamedTuple):

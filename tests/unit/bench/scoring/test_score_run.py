@@ -135,6 +135,7 @@ def test_replicates_reproduce_the_intervals(scored: RunScores) -> None:
         "auroc/nih",
         "auroc/vindr",
         "auroc/external",
+        "auroc/external/macro_all",
         "gap/nih",
         "gap/vindr",
         "gap/external",
@@ -329,10 +330,31 @@ def test_unusable_cohorts_give_nan_or_chance_with_counts_and_no_warning(spoilt: 
         warnings.simplefilter("error")
         found = score_run("r", FINDINGS, "chexpert", [*parts()[:2], bad], QUICK).scores
     there = found[(found["dataset"] == "nih") & (found["metric"] == "auroc") & (found["finding"] != "core")]
-    single = there[there["finding"] != "macro"]
+    single = there[~there["finding"].str.startswith("macro")]
     assert (single["n"] > 200).all()
     if spoilt == "constant":
         assert (there[["value", "low", "high"]] == 0.5).all(axis=None), "an interval without width gives it external"
     else:
         assert there["value"].isna().all()
         assert there["low"].isna().all()
+
+
+def test_the_mean_over_all_external_findings_contains_those_that_the_internal_test_split_cannot_score() -> None:
+    internal = part("chexpert", "test", 2)
+    internal.state[:, 2] = np.where(np.arange(300) < 2, 1, 0)  # two images with the finding: fewer than min_count
+    unmapped = part("nih", "all", 3, 0.5)
+    unmapped.state[:, 0] = -3
+    of_run = score_run("r", FINDINGS, "chexpert", [internal, unmapped, part("vindr", "all", 4, 1.0)], QUICK)
+    external, members = [], {"nih": FINDINGS[1:], "vindr": FINDINGS}
+    for dataset, findings in members.items():
+        expected = np.mean([cell(of_run.scores, dataset=dataset, finding=f, metric="auroc").value for f in findings])
+        of_all = cell(of_run.scores, dataset=dataset, finding="macro_all", metric="auroc")
+        assert of_all.value == pytest.approx(expected)
+        assert of_all.num_findings == len(findings)
+        external.append(expected)
+    assert cell(of_run.scores, dataset="nih", finding="macro", metric="auroc").num_findings == 1
+    row = cell(of_run.scores, dataset="external", finding="macro_all", metric="auroc")
+    assert row.value == pytest.approx(np.mean(external))
+    assert row.low < row.value < row.high
+    assert of_run.replicates["auroc/external/macro_all"].mean() == pytest.approx(row.value, abs=0.02)
+    assert not ((of_run.scores["finding"] == "macro_all") & (of_run.scores["dataset"] == "chexpert")).any()
