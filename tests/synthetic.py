@@ -48,6 +48,8 @@ class Invented:
     epochs: int = 5
     internal_labels: tuple[str, ...] = FINDINGS
     external_labels: tuple[str, ...] = FINDINGS
+    internal_few: tuple[str, ...] = ()  # findings that the internal hospital labels, but does not score: two positives
+    failing: str = ""  # a finding of `internal_few` with an AUROC far below 0.5 at every external hospital
 
 
 def tables(settings: Invented | None = None) -> Tables:
@@ -71,7 +73,8 @@ def _tables(study: Invented) -> Tables:
         if not failed:
             macro[run_id] = _score(study, rng, rows, i, run_id, prevalence)
     order = sorted((r for r in macro if np.isfinite(macro[r]["external"])), key=lambda r: -macro[r]["external"])
-    rows |= invented_decisions.decisions(rows["scores"], study.noise)
+    scores = [row for row in rows["scores"] if row["finding"] != "macro_all"]
+    rows |= invented_decisions.decisions(scores, study.noise)
     rows["ranks"] = _rankings(study, rows, order)
     for key in (*others, "external") if others else ():
         gaps = [macro[r]["internal"] - macro[r][key] for r in order]
@@ -93,10 +96,10 @@ def _tables(study: Invented) -> Tables:
                     "all_high": mean + 1.4 * half_width,
                 }
             )
-    rows["pairs"] = invented_more.pairs(rows["scores"], rows["gaps"], order)
-    rows["curves"] = invented_more.curves(rows["scores"])
-    rows["confusion"] = invented_more.confusion(rows["scores"])
-    rows["subgroups"] = invented_more.subgroups(rows["scores"], SCHEMAS["subgroups"])
+    rows["pairs"] = invented_more.pairs(scores, rows["gaps"], order)
+    rows["curves"] = invented_more.curves(scores)
+    rows["confusion"] = invented_more.confusion(scores)
+    rows["subgroups"] = invented_more.subgroups(scores, SCHEMAS["subgroups"])
     _cohorts(study, rows, prevalence)
     _budgets(rows, order, macro)
     rows["cooccurrence"] = invented_more.cooccurrence(prevalence, internal)
@@ -142,8 +145,9 @@ def _rankings(study: Invented, rows: dict[str, list[dict[str, Any]]], ranked_ids
     scored += [row for row in rows["net_benefit"] if row["metric"] == "net_benefit"]
     by: dict[tuple[str, str, str], dict[str, dict[str, Any]]] = {("auroc", "external", "macro"): {}}
     for row in scored:
-        if row["finding"] == "macro" and row["run_id"] in ranked_ids and np.isfinite(row["value"]):
-            by.setdefault((row["metric"], row["dataset"], "macro"), {})[row["run_id"]] = row
+        is_mean = row["finding"] == "macro" or (row["finding"], row["dataset"]) == ("macro_all", "external")
+        if is_mean and row["run_id"] in ranked_ids and np.isfinite(row["value"]):
+            by.setdefault((row["metric"], row["dataset"], row["finding"]), {})[row["run_id"]] = row
     out = []
     for criterion, of_run in by.items():
         sign = 1 if criterion[0] in ("gap", "ece") else -1
@@ -235,7 +239,8 @@ def _prevalence(study: Invented, rng: np.random.Generator) -> dict[tuple[str, st
             share = float(np.clip(rng.normal(0.3 if k == 0 else 0.16, 0.07), 0.02, 0.6))
             labels = study.internal_labels if key == study.hospitals[0] else study.external_labels
             if (key, finding) not in UNMAPPED and finding in labels:
-                counts[key, finding] = (round(share * n), n)
+                few = key == study.hospitals[0] and finding in study.internal_few
+                counts[key, finding] = (2 if few else round(share * n), n)
     return counts
 
 
@@ -306,6 +311,11 @@ def _score(
             _number(run_id, "external", internal, study, "macro", "auroc", macro["external"], auroc_half, 0, 0, 9),
             _number(run_id, "external", internal, study, "macro", "ece", 0.06 * reliance, 0.006, 0, 0, 9, "platt"),
         ]
+    of_all = [row for row in rows["scores"] if (row["run_id"], row["finding"]) == (run_id, "macro_all")]
+    over_all = [row["value"] for row in of_all if np.isfinite(row["value"])]
+    if over_all:
+        mean = float(np.mean(over_all))
+        rows["scores"].append(_number(run_id, "external", internal, study, "macro_all", "auroc", mean, 0.008, 0, 0, 9))
     _gaps(study, rows, run_id, auroc, common)
     size = 1 + i % 9
     rows["costs"].append(
@@ -364,6 +374,8 @@ def _auroc(
         if f == study.shortcut:
             at_internal = key == study.hospitals[0]
             value = 0.985 + rng.normal(0, 0.003) if at_internal else 0.66 - shift + rng.normal(0, 0.02)
+        if f == study.failing and key != study.hospitals[0]:
+            value = 0.24 + rng.normal(0, 0.01)
         if study.below_half and i == study.runs - 1:
             value = 1 - value
         auroc[key, f] = float(np.clip(value, 0.02, 0.995))
@@ -389,6 +401,13 @@ def _hospital(
         value = auroc[key, f] if _enough((present, n)) else np.nan
         rows["scores"].append(_number(run_id, key, internal, study, f, "auroc", value, half_width, n, present))
     values = [auroc[key, f] for f in findings_of_hospital if _enough(counts[key, f])]
+    if key != internal:
+        over_all = float(np.mean(values)) if values else float("nan")
+        half_width, num = 0.012 * study.noise, len(values)
+        row = _number(run_id, key, internal, study, "macro_all", "auroc", over_all, half_width, 0, 0, num)
+        rows["scores"].append(row)
+        shared = [f for f in findings_of_hospital if _enough(counts.get((internal, f), (0, 0)))]
+        values = [auroc[key, f] for f in shared if _enough(counts[key, f])]
     macro = float(np.mean(values)) if values else float("nan")
     n = min((counts[key, f][1] for f in findings_of_hospital), default=0)
     for metric, calibrator, value, half_width in (

@@ -24,6 +24,7 @@ REFERENCES = ("phantom", "report", "radiologist")
 CALIBRATORS = ("none", "platt")  # calibrators that the page shows
 EXTERNAL = "external"  # in the column `dataset`: mean over external hospitals
 MACRO = "macro"  # in the column `finding`: mean over findings
+MACRO_ALL = "macro_all"  # in the column `finding`: mean over all findings that an external hospital scores
 PROBE_METRIC = "balanced_accuracy"
 COUNTS = ("n", "num_positive", "num_patients", "num_findings")
 SCORE_COLUMNS = ("run_id", "dataset", "finding", "calibrator", "value", "low", "high", *COUNTS)
@@ -271,7 +272,7 @@ def gap_side(gap: Estimate, value: float, macro: Estimate) -> Estimate:
     """Return the internal or the external AUROC of a gap (`value`) as an estimate; MISSING if there is no gap.
 
     `gap` is the gap that has this AUROC; the table `gaps` has no interval of the AUROC. `macro` is the mean AUROC over
-    every labeled finding, with its interval. If `value` and `macro` are means over the same findings, `macro` is
+    every scored finding, with its interval. If `value` and `macro` are means over the same findings, `macro` is
     returned; else the result has no interval.
     """
     if not (gap.has_value and is_number(value)):

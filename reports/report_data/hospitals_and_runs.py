@@ -57,10 +57,10 @@ class Run:
     reason: str
     facts: Mapping[str, Any]  # row of the table `runs`
     cost: Mapping[str, Any]  # row of the table `costs`, or empty
-    internal: Estimate = MISSING  # over every finding that the internal hospital labels
+    internal: Estimate = MISSING  # over every finding that the internal hospital scores
     external: Estimate = MISSING  # mean over hospitals; decides the ranking
     gap: Estimate = MISSING  # mean macro gap over external hospitals; its bounds are simultaneous over recipes
-    # internal_common and external_common: the two AUROCs of `gap`, over the findings that both hospitals label
+    # internal_common and external_common: the two AUROCs of `gap`, over the findings that both hospitals score
     internal_common: Estimate = MISSING
     external_common: Estimate = MISSING
     ece: Estimate = MISSING  # expected calibration error, mean over external hospitals
@@ -68,7 +68,7 @@ class Run:
     probe: Estimate = MISSING  # balanced accuracy with which a classifier predicts the hospital from the run's features
     # mean change of the probability by internal pixels in external images, minus the change by control pixels
     causal: Estimate = MISSING
-    # external hospital -> AUROC at this hospital, over the findings that the internal hospital also labels
+    # external hospital -> AUROC at this hospital, over the findings that the internal hospital also scores
     hospitals: Mapping[str, Estimate] = field(default_factory=dict)
     hospital_gaps: Mapping[str, Estimate] = field(default_factory=dict)  # external hospital -> macro gap
     mean_rank: float = float("nan")  # mean rank over resamples of patients, 1 is best; NaN for unranked runs
@@ -150,7 +150,7 @@ class Run:
         """Key of the worst external hospital, which has the largest gap; "" if no external hospital has a score.
 
         If no gap could be computed, the worst hospital is the hospital with the lowest AUROC. The gap is preferred,
-        because AUROC also depends on the findings that a hospital labels.
+        because AUROC also depends on the findings that a hospital scores.
         """
         gaps = {key: e.value for key, e in self.hospital_gaps.items() if e.has_value}
         low = {key: -e.value for key, e in self.hospitals.items() if e.has_value}

@@ -15,6 +15,7 @@ from reports.formatting import listing
 from reports.report_data import headline_rows
 from reports.report_data.headline_rows import MISSING, Estimate
 from reports.report_data.hospitals_and_runs import Hospital, Run
+from reports.report_data.members import Members
 from reports.report_data.net_benefits import NO_BENEFIT, Benefit
 from reports.report_data.net_benefits import lookup as benefit_lookup
 from reports.report_data.rankings import Rows, lead, rankings
@@ -270,6 +271,16 @@ class ReportData:
             for row in rows
         ]
 
+    def members(self, run: Run) -> Members:
+        """Return the findings and hospitals in the mean external AUROC of a run, and what this mean leaves out."""
+        hospitals = (hospital.key for hospital in self.hospitals)
+        return Members.of(run.id, self.cells, self.gaps, hospitals, self.num_external)
+
+    @cached_property
+    def members_of_first(self) -> Members | None:
+        """The members of the first recipe's mean external AUROC; None if nothing is ranked."""
+        return self.members(self.ranked[0]) if self.ranked else None
+
     @property
     def num_common(self) -> tuple[int, int]:
         """The smallest and the largest number of findings in a macro gap, over recipes and hospitals; (0, 0) without gaps."""
@@ -492,7 +503,7 @@ def _shared_auroc(
     gaps: Mapping[tuple[str, str, str], Estimate],
     key: tuple[str, str, str],
 ) -> Estimate:
-    """Return a run's macro AUROC at an external hospital, over the findings that the internal hospital labels too.
+    """Return a run's macro AUROC at an external hospital, over the findings that the internal hospital scores, too.
 
     `key`: run id, dataset and "macro". If the table `gaps` has no row with this key, the AUROC in the table `scores` is
     returned.

@@ -1,20 +1,25 @@
 """The first screen of the page: a headline, sentences with intervals, and a figure of the gaps."""
 
+from typing import Any
+
 from markupsafe import Markup
 
 from reports.drawing import svg
 from reports.formatting import places, plural
 from reports.html.section import Section, write
+from reports.report_data.headline_rows import MISSING
 from reports.report_data.hospitals_and_runs import Run
 from reports.report_data.report_data import ReportData
 from reports.sentences import changes as change_sentences
 from reports.sentences import main_findings as sentences
+from reports.sentences import members as member_sentences
 from reports.sentences.data import without_internal_score
 from reports.sentences.verdicts import with_verdict
 from reports.summaries.gap_causes import finding_shares, marker_runs, marker_sentence, shortcut_findings
 
 # px: widths of the two versions of the figure; the page shows the version that fits, so the text keeps its size
 NARROW, WIDE = (328.0, 500.0)
+SHOWN = 6  # number of recipes in the table of the AUROCs that the mean leaves out
 NAMED = 60  # up to this number of recipes, each dot shows a name, and a table below the figure has the numbers
 
 
@@ -33,6 +38,9 @@ def opening(data: ReportData) -> Section:
             best=_best(data),
             not_internal=without_internal_score(data.without_internal_score, data.min_count),
             why=_why(data),
+            warning=member_sentences.left_out(data.members_of_first, data.short) if data.members_of_first else "",
+            left_out=_left_out(data),
+            left_out_of=data.ranked[:SHOWN],
             wide=gap_figure(data, WIDE),
             narrow=gap_figure(data, NARROW),
             num_runs=len(runs),
@@ -50,8 +58,10 @@ def title(data: ReportData) -> str:
     only = sentences.single_run(data.ranked[0].label, data.ranked[0].gap) if len(data.ranked) == 1 else ""
     num_external = len(data.hospitals) or data.num_external
     num_runs = len(data.ranked) if num_external else len(data.scored)
+    members = data.members_of_first
+    over = member_sentences.over(members) if members and members.left_out else ""
     return sentences.headline(
-        num_runs, data.num_worse, data.num_better, num_external, data.phantom, only, data.has_common, data.unit
+        num_runs, data.num_worse, data.num_better, num_external, data.phantom, only, data.has_common, data.unit, over
     )
 
 
@@ -143,7 +153,7 @@ def _best(data: ReportData) -> str:
     """Return the sentences on the best run, the runs tied with it, and the smallest gap."""
     if not data.ranked:
         return ""
-    first = data.ranked[0]
+    first, members = data.ranked[0], data.members(data.ranked[0])
     text = sentences.best_run(
         first.label,
         first.external,
@@ -153,6 +163,8 @@ def _best(data: ReportData) -> str:
         data.unit,
         (data.ranked[1].label, first.lead) if first.lead.has_interval else None,
         data.seeds if data.over_seeds else "",
+        over=member_sentences.over(members),
+        hidden=member_sentences.lowest_left_out(members, data.short) if members.hides_failure else "",
     )
     if len(data.ranked) > 1:
         smallest = min((r for r in data.ranked if r.gap.has_value), key=_gap_of, default=None)
@@ -174,6 +186,19 @@ def _why(data: ReportData) -> list[tuple[str, str]]:
         not_tested = change_sentences.untested(len(marker_runs(data)[1]), len(data.ranked_runs))
         causes += [("transplants", sentence) for sentence in (marker_sentence(data), not_tested) if sentence]
     return causes
+
+
+def _left_out(data: ReportData) -> list[dict[str, Any]]:
+    """Return a row for each AUROC that the mean leaves out: hospital, finding, and the AUROC of the first recipes."""
+    members = data.members_of_first
+    return [
+        {
+            "hospital": data.short(hospital),
+            "finding": finding,
+            "values": [data.cells.get((run.id, hospital, finding), MISSING) for run in data.ranked[:SHOWN]],
+        }
+        for hospital, finding in (members.left_out if members else ())
+    ]
 
 
 def _gap_of(run: Run) -> float:

@@ -25,6 +25,7 @@ from reports.sections.ranking_choices import FIRST
 from reports.sections.ranking_columns import Column, columns_of
 from reports.sections.symptoms import symptom_anchor
 from reports.sentences import main_findings as sentences
+from reports.sentences import members as member_sentences
 from reports.sentences.verdicts import CLEAR
 from reports.summaries import rank_agreement as agreeing
 
@@ -72,6 +73,7 @@ def ranking(data: ReportData) -> Section:
     groups, by = ranking_choices.groups(data.groups, data), ranking_choices.choices(data)
     span = sum(column.first for column in columns) + 3
     order = {r.id: i for i, r in enumerate(r for group in groups for r in group["runs"])}
+    first = data.members_of_first
     rows = [_sort_data(data, r, g["number"], columns, factors) for g in groups for r in g["runs"]]
     context = {
         "data": data,
@@ -93,6 +95,10 @@ def ranking(data: ReportData) -> Section:
             if by
             else ""
         ),
+        "by_words": ranking_choices.external_mean("AUROC", data),
+        "warning": member_sentences.left_out(first, data.short) if first else "",
+        "num_in_mean": first.num_hospitals if first else len(data.hospitals),
+        "others": _other_members(data),
         "later": len(data.ranked) > FIRST,
         "ranked": Markup(data_block(rows)),  # noqa: S704  (data_block escapes)
         "single": len(data.ranked) == 1,
@@ -119,6 +125,27 @@ def ranking(data: ReportData) -> Section:
     return Section("ranking", "Ranking", write("ranking.html.j2", **context))
 
 
+def _other_members(data: ReportData) -> dict[str, str]:
+    """Return {id: note} of the listed recipes and models: the members of a mean, if not those of the first recipe.
+
+    The note also states that fewer seeds of a recipe are finished than of another recipe.
+    """
+    rows = (*data.ranked, *data.derived)
+    members = {run.id: data.members(run) for run in rows}
+    # without a ranked recipe, the model with the most findings stands for the first recipe
+    first = data.members_of_first or max(members.values(), key=lambda of: len(of.findings), default=None)
+    most = max((len(run.members) for run in data.ranked), default=1)
+    notes = {}
+    for run in rows:
+        own = members[run.id]
+        same = first is None or (set(own.findings), own.num_hospitals) == (set(first.findings), first.num_hospitals)
+        parts = [] if same else [f"mean {member_sentences.over(own)}"]
+        if not run.is_derived and data.unit == "recipe" and len(run.members) < most:
+            parts.append(f"{len(run.members)} of {most} {'runs' if data.leaves_one_out else data.seeds}")
+        notes[run.id] = ", ".join(parts)
+    return notes
+
+
 def _fewer_findings(data: ReportData, run: Run) -> str:
     """Return the note on a run that was trained for fewer findings than the grid has; "" for other runs."""
     findings = data.meta.get("learns", {}).get(run.id)
@@ -130,14 +157,16 @@ def _fewer_findings(data: ReportData, run: Run) -> str:
         else ""
     )
     names = " and ".join(findings) if len(findings) < 3 else f"{len(findings)} findings"
-    return f"trained only for {names}: external AUROC {run.external.with_interval}{internal}"
+    over = member_sentences.over(data.members(run))
+    return f"trained only for {names}: external AUROC {run.external.with_interval} ({over}){internal}"
 
 
 def _incomplete(data: ReportData, run: Run) -> str:
     """Return the note on a run of a leave-one-out page whose recipe lacks the run without another hospital; "" for other runs."""
     if not (data.leaves_one_out and run.external.has_value):
         return ""
-    return f"another run of its recipe is missing or not ranked: external AUROC {run.external.with_interval}"
+    over = member_sentences.over(data.members(run))
+    return f"another run of its recipe is missing or not ranked: external AUROC {run.external.with_interval} ({over})"
 
 
 def _strips(data: ReportData) -> tuple[dict[str, Markup], list[float], svg.Scale]:
@@ -166,7 +195,7 @@ def _of_seeds(recipe: Run) -> list[float]:
 
 
 def _compared(run: Run) -> Estimate:
-    """Return a run's mean external AUROC over the findings that the internal hospital also labels.
+    """Return a run's mean external AUROC over the findings that the internal hospital also scores.
 
     If it is unknown, return the external AUROC that decides the rank.
     """

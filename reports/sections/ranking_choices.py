@@ -13,12 +13,13 @@ from markupsafe import Markup
 from reports.formatting import DASH, is_number, keep_intervals, places, plural, sentence_case
 from reports.html.compression import packed
 from reports.html.section import write
-from reports.report_data.headline_rows import EXTERNAL, MACRO, MISSING, Estimate
+from reports.report_data.headline_rows import EXTERNAL, MACRO, MACRO_ALL, MISSING, Estimate
 from reports.report_data.hospitals_and_runs import Run
 from reports.report_data.rankings import Rows, lead, score
 from reports.report_data.report_data import ReportData
 from reports.schemas.criterion import Criterion
 from reports.sentences import main_findings as sentences
+from reports.sentences import members as member_sentences
 
 METRICS = {"auroc": "AUROC", "gap": "gap in AUROC", "auprc": "AUPRC", "ece": "ECE", "net_benefit": "net benefit"}
 HEADS = {
@@ -67,6 +68,7 @@ def choices(data: ReportData) -> dict[str, list[Choice]]:
     places_of = {EXTERNAL: "external mean", **{h.key: h.short for h in data.hospitals}}
     places_of |= {data.internal.key: f"{data.internal.short} (internal)"}
     options: dict[str, list[Choice]] = {}
+    members = data.members_of_first
 
     def add(title: str, criterion: Criterion, place: str, words: str) -> None:
         if criterion in data.rankings and len(data.rankings[criterion]) > 1:
@@ -77,8 +79,12 @@ def choices(data: ReportData) -> dict[str, list[Choice]]:
     for metric, name in names.items():
         title = sentence_case(name) + (", smallest first" if metric in smallest_first else "")
         for key, place in places_of.items():
-            words = f"mean {name} at external hospitals" if key == EXTERNAL else f"{name} at {place}, every finding"
+            words = external_mean(name, data) if key == EXTERNAL else f"{name} at {place}, mean over findings"
             add(title, Criterion(metric, key, MACRO), place, words)
+            if key == EXTERNAL and members and members.left_out:
+                num = plural(len(members.scored), "finding")
+                words = f"mean {name} at external hospitals, over all {num} that they score"
+                add(title, Criterion(metric, key, MACRO_ALL), f"external mean over all {num}", words)
     for metric in ("auroc", "net_benefit"):
         for finding in data.findings:
             words = f"mean {METRICS[metric]} of {finding} at external hospitals"
@@ -93,6 +99,12 @@ def packed_rankings(data: ReportData, options: Iterable[Choice], order: Mapping[
     `order`: recipe id -> index of its row in the table of the page.
     """
     return packed(json.dumps({c.criterion.key: _ranking(data, c, order) for c in options}, separators=(",", ":")))
+
+
+def external_mean(metric: str, data: ReportData) -> str:
+    """Return the name of a mean over external hospitals in a sentence, with the number of its findings."""
+    over = member_sentences.over(data.members_of_first) if data.members_of_first else ""
+    return f"mean {metric} at external hospitals{', ' if over else ''}{over}"
 
 
 def _ranking(data: ReportData, choice: Choice, order: Mapping[str, int]) -> dict[str, Any]:
@@ -174,8 +186,16 @@ def _leader(data: ReportData, choice: Choice, rows: list[tuple[Run, Mapping[str,
         data.seeds if data.over_seeds else "",
         choice.words,
         choice.smallest_first,
+        hidden=_hidden(data, choice),
     )
     return keep_intervals(text)
+
+
+def _hidden(data: ReportData, choice: Choice) -> str:
+    """Return the lowest AUROC that the mean of this ranking leaves out, if it is so low that no sentence may praise the mean."""
+    members = data.members_of_first
+    is_mean = choice.criterion.dataset == EXTERNAL and choice.criterion.finding == MACRO
+    return member_sentences.lowest_left_out(members, data.short) if is_mean and members and members.hides_failure else ""
 
 
 def _of_derived(data: ReportData, criterion: Criterion) -> list[Estimate]:

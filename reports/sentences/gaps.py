@@ -91,13 +91,13 @@ def selection_by_internal(regret: Estimate, unit: str = "run") -> str:
     """State the regret: how much external AUROC is lost if the run is selected by internal validation.
 
     >>> selection_by_internal(Estimate(0.0, 0.0, 0.0))
-    'Selection on internal validation finds the run with the best external AUROC'
+    'Selection on internal validation finds the run with the best measured external AUROC'
     >>> selection_by_internal(Estimate(0.012, 0.002, 0.022))
     'Selection on internal validation loses .012 [.002, .022] external AUROC'
     """
     start = "Selection on internal validation"
     if regret.value == 0:
-        return f"{start} finds the {unit} with the best external AUROC"
+        return f"{start} finds the {unit} with the best measured external AUROC"
     if regret.clear:
         return f"{start} loses {regret.with_interval} external AUROC"
     return f"{start} loses no clear external AUROC ({regret.with_interval})"

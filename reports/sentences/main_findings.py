@@ -24,14 +24,16 @@ def headline(
     single_run: str = "",
     shared_findings: bool = True,
     unit: str = "run",
+    over: str = "",
 ) -> str:
     """Return the headline of the page.
 
     num_worse: number of runs whose gap has a simultaneous interval entirely above 0; num_better: entirely below 0
     num_runs: number of ranked runs; without external hospitals, with an internal score
     single_run: the result of `single_run`, if there is only one run
-    shared_findings: whether any external hospital labels a finding that the internal hospital labels too
+    shared_findings: whether any external hospital has labels of a finding that the internal hospital labels, too
     unit: what is counted, "recipe" (mean over seeds) or "run"
+    over: findings in the mean AUROC, if the mean leaves out findings that external hospitals score
     """
     at_external = "at external hospitals" if num_external != 1 else "at the external hospital"
     num_unclear = num_runs - num_worse - num_better
@@ -62,6 +64,7 @@ def headline(
         if num_unclear:
             clauses.append(f"{_headline_count(num_unclear)} {_verb(num_unclear, 'are', 'is')} {UNCLEAR}")
         text = "; ".join(clauses)
+    text += f" ({over})" if over else ""
     return f"On synthetic images, {text}" if phantom else sentence_case(text)
 
 
@@ -110,6 +113,8 @@ def mean_gap(
         mean = "mean " if average else ""
         text = f"{start} {_verb(num_runs, 'have', 'has')} a {mean}gap in AUROC of {with_verdict(gap)}."
     measured = sorted(((title, e) for title, e in hospitals if e.has_value), key=lambda pair: pair[1].value)
+    if len(measured) < num_external:
+        text += f" Gaps were measured at {word(len(measured))} of {word(num_external)} hospitals."
     if len(measured) > 1:
         (least, low), (most, high) = measured[0], measured[-1]
         text += f" The largest measured gap is at {most}, {with_verdict(high)}; the smallest is at {least}, {with_verdict(low)}."
@@ -127,18 +132,25 @@ def best_run(
     seeds: str = "",
     score: str = "mean external AUROC",
     smallest_first: bool = False,
+    over: str = "",
+    hidden: str = "",
 ) -> str:
     """Name the run that ranks first, and state how many other runs are tied with this run (`num_tied`).
 
     `score`: name of the score that decides the ranking. `external`: value of this score. `smallest_first`: whether the
     smallest value is best. `p_best`: share of bootstrap samples in which this run ranks first. `seeds`: what the
     samples are of besides patients, such as "seeds"; "" if they are only of patients. `lead`: label of the second run in the ranking, and the paired
-    difference between the first and the second run.
+    difference between the first and the second run. `over`: findings in the mean, as in `members.over`. `hidden`: the
+    lowest AUROC that the mean leaves out, if it is so low that no sentence may praise the mean; else "".
     """
+    over = f", {over}" if over else ""
+    hidden = f", but this leaves out {hidden}" if hidden else ""
     if num_runs == 1:
-        return f"{label} has a {score} of {external.with_interval}. There is no other {unit} to compare with."
+        return f"{label} has a {score} of {external.with_interval}{over}{hidden}. There is no other {unit} to compare with."
     extreme = "smallest" if smallest_first else "highest"
-    first = f"{label} has the {extreme} measured {score}, {external.with_interval}."
+    first = f"{label} has the {extreme} measured {score}, {external.with_interval}{over}."
+    if hidden:
+        first = f"{label} ranks first by {score}, {external.with_interval}{over}{hidden}."
     if num_tied == 0:
         ties = f"No other {unit} is tied with it"
     elif num_tied == num_runs - 1:

@@ -1,0 +1,52 @@
+"""The members of a mean external AUROC: the findings and hospitals in the mean, and the findings that it leaves out."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Self
+
+from reports.report_data.headline_rows import EXTERNAL, MACRO, MACRO_ALL, MISSING, Estimate
+
+Cells = Mapping[tuple[str, str, str], Estimate]  # (run id, dataset, finding) -> estimate
+MUCH_LOWER = 0.1  # an AUROC that is lower than the mean by more than this amount changes what the mean says
+
+
+@dataclass(frozen=True, slots=True)
+class Members:
+    """The members of the mean external AUROC of one run or recipe.
+
+    A hospital scores a finding if its scored split has at least min_count patients with and without the finding. The
+    mean uses only findings that the internal test split scores, too. left_out: (hospital, finding) -> AUROC that is not
+    in the mean, lowest first.
+    """
+
+    findings: tuple[str, ...]  # in the mean of at least one hospital
+    scored: tuple[str, ...]  # scored by at least one external hospital
+    left_out: Mapping[tuple[str, str], Estimate]
+    num_hospitals: int  # external hospitals in the mean
+    num_external: int  # all external hospitals
+    mean: Estimate  # the mean external AUROC
+    over_all: Estimate  # mean over all findings that the external hospitals score
+
+    @classmethod
+    def of(cls, run: str, cells: Cells, gaps: Cells, hospitals: Iterable[str], num_external: int) -> Self:
+        """Return the members of a run's mean. cells: AUROCs; gaps: gaps in AUROC; hospitals: the external ones."""
+        places = set(hospitals)
+        known = {(h, f): e for (r, h, f), e in cells.items() if r == run and h in places and e.has_value}
+        known = {key: estimate for key, estimate in known.items() if key[1] not in (MACRO, MACRO_ALL)}
+        # without an internal test split there are no gaps, and the mean uses every finding
+        used = {key for key in known if (run, *key) not in gaps or gaps[run, *key].has_value}
+        return cls(
+            tuple(dict.fromkeys(finding for _, finding in known if any(finding == f for _, f in used))),
+            tuple(dict.fromkeys(finding for _, finding in known)),
+            dict(sorted(((key, e) for key, e in known.items() if key not in used), key=lambda pair: pair[1].value)),
+            len({hospital for hospital, _ in used}),
+            num_external,
+            cells.get((run, EXTERNAL, MACRO), MISSING),
+            cells.get((run, EXTERNAL, MACRO_ALL), MISSING),
+        )
+
+    @property
+    def hides_failure(self) -> bool:
+        """Return whether the lowest AUROC that is left out is below .5, or lower than the mean by more than MUCH_LOWER."""
+        lowest = min((e.value for e in self.left_out.values()), default=1.0)
+        return lowest < 0.5 or lowest < self.mean.value - MUCH_LOWER

@@ -1,0 +1,47 @@
+"""Sentences about the members of a mean external AUROC: findings and hospitals, and what the mean leaves out."""
+
+from collections.abc import Callable
+
+from reports.formatting import plural, word
+from reports.report_data.members import Members
+
+
+def over(members: Members) -> str:
+    """State how many findings and hospitals a mean external AUROC is over; "" for a mean of nothing.
+
+    >>> from reports.report_data.headline_rows import MISSING
+    >>> over(Members(("Edema",), ("Edema", "Mass"), {}, 2, 5, MISSING, MISSING))
+    'over 1 of 2 findings that external hospitals score, at two of five hospitals'
+    >>> over(Members(("Edema", "Mass"), ("Edema", "Mass"), {}, 5, 5, MISSING, MISSING))
+    'over 2 findings'
+    """
+    num, total = len(members.findings), len(members.scored)
+    if not num:
+        return ""
+    place = "external hospitals score" if members.num_external > 1 else "the external hospital scores"
+    findings = plural(num, "finding") if num == total else f"{num} of {plural(total, 'finding')} that {place}"
+    fewer = members.num_hospitals < members.num_external
+    hospitals = f", at {word(members.num_hospitals)} of {word(members.num_external)} hospitals" if fewer else ""
+    return f"over {findings}{hospitals}"
+
+
+def lowest_left_out(members: Members, title_of: Callable[[str], str]) -> str:
+    """Name the lowest AUROC that a mean leaves out, with its interval; "" if the mean leaves nothing out.
+
+    `title_of`: key of a hospital -> its name.
+    """
+    for (hospital, finding), estimate in members.left_out.items():
+        return f"{finding} at {title_of(hospital)}, {estimate.with_interval}"
+    return ""
+
+
+def left_out(members: Members, title_of: Callable[[str], str]) -> str:
+    """Warn that a mean leaves out findings that an external hospital scores; "" if it leaves nothing out."""
+    if not members.left_out:
+        return ""
+    findings = dict.fromkeys(finding for _, finding in members.left_out)
+    text = f"The mean leaves out {plural(len(findings), 'finding')} that the internal test split does not score. "
+    text += f"The lowest measured AUROC left out: {lowest_left_out(members, title_of)}."
+    if members.over_all.has_value:
+        text += f" Mean over all {plural(len(members.scored), 'finding')}: {members.over_all.with_interval}."
+    return text

@@ -1,0 +1,113 @@
+"""What the page says about the findings and hospitals in a mean external AUROC."""
+
+import html
+import re
+from functools import cache
+
+import numpy as np
+import pytest
+
+from harmonize.labels.findings import FINDINGS
+from reports.formatting import places
+from reports.report_data.report_data import ReportData, read
+from reports.sections.opening import opening
+from reports.sections.ranking import ranking
+from reports.sections.ranking_choices import choices
+from reports.sentences.members import over
+from reports.tables import Tables
+from tests.synthetic import Invented, tables
+
+FEW = ("chexpert", "mimic", "padchest")
+HIDING = Invented(runs=4, hospitals=FEW, internal_few=FINDINGS[1:], failing="Pneumonia")
+
+
+@cache
+def study(settings: Invented) -> ReportData:
+    return read(tables(settings))
+
+
+def told(section: object) -> str:
+    return re.sub(r"\s+", " ", html.unescape(re.sub(r"<[^>]+>", "", str(section))))
+
+
+def test_the_opening_names_the_failing_finding_that_the_mean_leaves_out() -> None:
+    data = study(HIDING)
+    first, page = data.ranked[0], told(opening(data).html)
+    assert f"{first.label} ranks first by mean external AUROC, {first.external.text}" in page
+    assert "over 1 of 9 findings that external hospitals score, but this leaves out Pneumonia at" in page
+    assert "highest measured mean" not in page, "a mean that hides a failing finding is not praised"
+    assert "(over 1 of 9 findings that external hospitals score)" in page, "the headline says so, too"
+    assert "The mean leaves out 8 findings that the internal test split does not score." in page
+    for hospital in FEW[1:]:
+        left_out = data.cells[first.id, hospital, "Pneumonia"]
+        assert left_out.value < 0.5
+        assert f"Pneumonia{data.short(hospital)}{left_out.text}{left_out.span}" in page
+    over_all = data.cells[first.id, "external", "macro_all"]
+    assert f"Mean over all 9 findings: {over_all.with_interval}" in page
+
+
+def test_the_ranking_warns_and_offers_the_mean_over_all_findings() -> None:
+    data = study(HIDING)
+    page = told(ranking(data).html)
+    assert "By mean AUROC at external hospitals, over 1 of 9 findings that external hospitals score." in page
+    assert "The lowest measured AUROC left out: Pneumonia at" in page
+    [option] = [c for c in choices(data)["AUROC"] if c.criterion.finding == "macro_all"]
+    assert option.metric_and_place == "AUROC, external mean over all 9 findings"
+    first = data.ranked[0].id
+    hospitals = [np.nanmean([data.cells[first, h, f].value for f in FINDINGS]) for h in FEW[1:]]
+    assert option.rows[first]["value"] == pytest.approx(np.mean(hospitals))
+
+
+def test_a_mean_that_leaves_out_only_similar_findings_is_not_called_a_failure() -> None:
+    data = study(Invented(runs=4, hospitals=FEW, internal_few=FINDINGS[-1:]))
+    page = told(opening(data).html)
+    assert "has the highest measured mean external AUROC" in page
+    assert "over 8 of 9 findings that external hospitals score" in page
+    assert "The mean leaves out 1 finding that the internal test split does not score." in page
+
+
+def test_without_a_finding_left_out_nothing_warns_and_no_ranking_is_offered_twice() -> None:
+    data = study(Invented(runs=4, hospitals=FEW))
+    page = told(opening(data).html) + told(ranking(data).html)
+    assert ", over 9 findings." in page
+    assert "leaves out" not in page
+    assert all(choice.criterion.finding != "macro_all" for choice in choices(data)["AUROC"])
+
+
+def test_a_mean_over_two_of_five_hospitals_says_so() -> None:
+    made = tables(Invented(runs=4))
+    frames = dict(made.frames)
+    for name, columns in (("scores", ["value", "low", "high"]), ("gaps", ["value", "low", "high"])):
+        table = frames[name].copy()
+        table.loc[table["dataset"].isin(["nih", "vindr", "brax"]), columns] = np.nan
+        frames[name] = table
+    mean_gaps = frames["mean_gaps"]
+    frames["mean_gaps"] = mean_gaps[~mean_gaps["dataset"].isin(["nih", "vindr", "brax"])]
+    data = read(Tables(made.meta, frames))
+    page = told(opening(data).html)
+    assert "over 9 findings, at two of five hospitals" in page
+    assert "Gaps were measured at two of five hospitals." in page
+    assert "at two of five external hospitals" in told(ranking(data).html)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_the_stated_numbers_of_members_are_those_of_the_tables(seed: int) -> None:
+    draw = np.random.default_rng(seed)
+    few, labels = (tuple(f for f in FINDINGS if draw.random() < share) for share in (0.4, 0.8))
+    hospitals = ("chexpert", *draw.permutation(["mimic", "padchest", "vindr", "nih", "brax"])[: 1 + seed % 5])
+    study_of = Invented(runs=3, seed=seed, hospitals=hospitals, internal_few=few, external_labels=labels)
+    made = tables(study_of)
+    data = read(made)
+    scores = made["scores"]
+    auroc = scores[(scores["metric"] == "auroc") & scores["value"].notna() & scores["finding"].isin(FINDINGS)]
+    assert data.ranked
+    for run in data.ranked:
+        of_run = auroc[auroc["run_id"] == run.id]
+        internal = set(of_run.loc[of_run["dataset"] == "chexpert", "finding"])
+        external = of_run[of_run["dataset"] != "chexpert"]
+        scored, used = set(external["finding"]), set(external["finding"]) & internal
+        said = re.match(r"over (\d+)(?: of (\d+))? findings?", over(data.members(run)))
+        assert said is not None
+        assert (int(said[1]), int(said[2] or said[1])) == (len(used), len(scored))
+        mean = external[external["finding"].isin(internal)].groupby("dataset")["value"].mean().mean()
+        assert places(run.external.value) == places(mean)
