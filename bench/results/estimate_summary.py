@@ -4,6 +4,8 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+
 from bench.planning.manifest import Manifest
 from bench.results.expected_at_hospital import ExpectedScores
 from bench.scoring.estimators.expected_scores import LEAST_HOSPITALS
@@ -76,9 +78,11 @@ def _against_mean_gap(row: Any, write: Write) -> str:
     """Return a sentence: whether the estimator was better than the mean gap at the labeled hospitals."""
     columns = ("difference", "difference_low", "difference_high")
     value, low, high = (write(row[name]) for name in columns)
-    difference = f"{value} [{low}, {high}]"
-    if row["difference_high"] < 0:
-        return f"That is better than the mean gap (difference {difference})."
-    if row["difference_low"] > 0:
-        return f"That is worse than the mean gap (difference {difference})."
-    return f"That is not better than the mean gap (difference {difference})."
+    # no verdict from an interval that is printed without width, or that is missing
+    has_width = bool(np.isfinite(row["difference_low"])) and low != high
+    difference = f"difference {value} [{low}, {high}]" if has_width else f"difference {value}"
+    if has_width and row["difference_high"] < 0:
+        return f"That is better than the mean gap ({difference})."
+    if has_width and row["difference_low"] > 0:
+        return f"That is worse than the mean gap ({difference})."
+    return f"That is not clearly better or worse than the mean gap ({difference})."

@@ -10,6 +10,7 @@ import pandas as pd
 from markupsafe import Markup
 
 from reports.drawing import svg
+from reports.formatting import places
 from reports.html.section import Section, write
 from reports.report_data.headline_rows import MACRO, Estimate
 from reports.report_data.report_data import ReportData
@@ -52,14 +53,21 @@ def estimators(data: ReportData) -> Section:
 def _rows(table: pd.DataFrame) -> list[dict[str, Any]]:
     """Return one row per estimator of the macro AUROC, smallest error first.
 
-    `difference`: error minus the error of the mean gap, with bounds that are simultaneous over the estimators.
+    `difference`: error minus the error of the mean gap on the same cells, with bounds that are simultaneous over the
+    estimators. It has no bounds, and so no verdict, unless the estimator has a value in all cells. A cell is a run at a
+    hospital. `part`: "3 of 6" for an estimator that has a value in three of six cells; else "".
     """
     shown = table[(table["quantity"] == "auroc") & (table["finding"] == MACRO)]
+    num_cells = int(shown["n"].max()) if len(shown) else 0
     rows: list[dict[str, Any]] = []
     for row in records_of(shown):
-        difference = Estimate(float(row["difference"]), float(row["difference_low"]), float(row["difference_high"]))
+        low, high = float(row["difference_low"]), float(row["difference_high"])
+        # no verdict from an interval that is printed without width, or from a part of the cells
+        decides = row["n"] == num_cells and places(low) != places(high)
+        difference = Estimate(float(row["difference"]), *((low, high) if decides else ()))
         rows.append(
             {
+                "part": "" if row["n"] == num_cells else f"{int(row['n'])} of {num_cells}",
                 "title": row["title"],
                 "is_baseline": row["estimator"] == BASELINE,
                 "error": Estimate(float(row["value"]), float(row["low"]), float(row["high"])),

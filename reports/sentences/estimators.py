@@ -9,8 +9,10 @@ def title(better: Sequence[str]) -> str:
     `better`: titles of the estimators whose mean error is clearly smaller, best first.
 
     >>> title([])
-    'Without labels, no estimator of AUROC is better than the mean gap'
+    'Without labels, no estimator of AUROC is clearly better than the mean gap'
     >>> title(["CBPE", "DoC"])
-    'Without labels, CBPE is better than the mean gap'
+    'Without labels, CBPE has a smaller measured error than the mean gap'
     """
-    return f"Without labels, {better[0] if better else 'no estimator of AUROC'} is better than the mean gap"
+    if not better:
+        return "Without labels, no estimator of AUROC is clearly better than the mean gap"
+    return f"Without labels, {better[0]} has a smaller measured error than the mean gap"

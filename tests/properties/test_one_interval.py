@@ -19,8 +19,9 @@ from reports.formatting import places
 from reports.page import render
 from reports.report_data.report_data import read
 from reports.schemas.tables import SCHEMAS
-from reports.sections import factors
+from reports.sections import estimators, factors
 from reports.sentences import main_findings, net_benefit, verdicts
+from reports.sentences.members import over
 from reports.tables import Tables
 from tests.synthetic import Invented, page_of, tables
 
@@ -277,7 +278,9 @@ def test_the_title_on_estimators_follows_the_filled_marks(differences, better):
     clear = [name for name, cells in rows.items() if marks(cells[1]) == ["clear"] and differences[name] < 0]
     assert clear[:1] == ([better] if better else [])
     title = section.all("h3")[0].text
-    assert title == f"Without labels, {better or 'no estimator of AUROC'} is better than the mean gap"
+    no_estimator = "no estimator of AUROC is clearly better than"
+    words = f"{better} has a smaller measured error than" if better else no_estimator
+    assert title == f"Without labels, {words} the mean gap"
     baseline = float(re.search(NUMBER, rows.pop("mean_gap")[0].text).group())
     for name, (error, _, difference, *_) in rows.items():
         own, apart = (float(re.search(NUMBER, cell.text).group().replace("−", "-")) for cell in (error, difference))
@@ -305,7 +308,10 @@ def test_the_headline_counts_the_runs_whose_mark_is_filled(study):
     board, page, printed = shown(study)
     clear = [run for run in board.ranked if printed.verdicts["gap", run.id] == {"clear"}]
     num_worse = sum(run.gap.value > 0 for run in clear)
-    text = main_findings.headline(len(board.ranked), num_worse, len(clear) - num_worse, len(board.hospitals), False)
+    members = board.members_of_first
+    left_out = over(members) if members.left_out else ""
+    counts = (len(board.ranked), num_worse, len(clear) - num_worse, len(board.hospitals))
+    text = main_findings.headline(*counts, False, over=left_out)
     assert page.all("h1")[0].text == text
 
 
@@ -404,3 +410,14 @@ def test_words_on_a_mean_over_pairs_cannot_be_read_as_a_verdict_on_a_pair():
     assert all(
         "mean" in words for words in (*factors.VERDICTS["auroc"], *factors.VERDICTS["gap"], verdicts.UNCLEAR_MEAN)
     )
+
+
+@pytest.mark.parametrize(("num_cells", "half"), [(3, 0.01), (9, 0.0001)], ids=["few cells", "no width"])
+def test_a_difference_of_few_cells_or_without_width_decides_no_title(num_cells, half):
+    made = of_estimators({"one": -0.047})
+    table = made["estimators"].copy()
+    one = table["estimator"] == "one"
+    table.loc[one, ["n", "difference_low", "difference_high"]] = num_cells, -0.047 - half, -0.047 + half
+    page = Element.of(str(estimators.estimators(read(Tables(made.meta, {**made.frames, "estimators": table}))).html))
+    assert page.all("h3")[0].text == "Without labels, no estimator of AUROC is clearly better than the mean gap"
+    assert ("3 of 9 means" in page.all("table")[0].text) == (num_cells == 3)

@@ -28,6 +28,7 @@ from bench.scoring.estimators.quantities import QUANTITIES, Array, finite_mean
 from reports.schemas.tables import SCHEMAS
 
 BASELINE = "mean_gap"
+EQUAL = 1e-9  # replicates that differ by less are equal except for rounding
 LARGE = 0.1  # an absolute error above this is large
 _LEAST_RUNS = 3  # a rank correlation of fewer runs is 1, 0 or -1
 
@@ -133,8 +134,12 @@ def _cells(
 
 
 def _macros(known: Known, estimate: Array, base: Array | None, replicates_HRB: Array | None) -> dict[str, object]:
-    """Return the row of the means over findings of an estimator."""
+    """Return the row of the means over findings of an estimator.
+
+    Estimator and mean gap (`base`) are compared on the same cells: those in which both have a value.
+    """
     both = np.isfinite(estimate) & np.isfinite(known.truth)
+    both &= np.isfinite(base) if base is not None else True
     num = both.sum(2)
     with np.errstate(invalid="ignore", divide="ignore"):
         mean, truth = (np.where(both, values, 0).sum(2) / num for values in (estimate, known.truth))
@@ -143,8 +148,8 @@ def _macros(known: Known, estimate: Array, base: Array | None, replicates_HRB: A
     difference = np.abs(error) - np.abs(usual - truth)
     row: dict[str, object] = {
         "finding": "macro",
-        "value": float(np.nanmean(np.abs(error))),
-        "bias": float(np.nanmean(error)),
+        "value": float(finite_mean(np.abs(error), (0, 1))),
+        "bias": float(finite_mean(error, (0, 1))),
         "difference": float(finite_mean(difference, (0, 1))),
         "num_large": int((np.abs(error) > LARGE).sum()),
         "tau": _mean_tau(mean, truth),
@@ -163,12 +168,13 @@ def _interval(value_HR: Array, replicates_HRB: Array) -> tuple[float, float]:
     """Return the 95 % interval of the mean of value_HR over patients.
 
     Noise makes the replicates of absolute values too large, so they are shifted: their mean becomes the value. NaN without
-    values or without replicates.
+    values, without replicates, or if all replicates are equal: such an interval would be without width.
     """
     value = float(finite_mean(value_HR, (0, 1)))
     replicates = finite_mean(replicates_HRB, (0, 1))
     replicates = replicates - finite_mean(replicates) + value
-    if not np.isfinite(replicates).any():
+    finite = replicates[np.isfinite(replicates)]
+    if not len(finite) or np.ptp(finite) < EQUAL:
         return float("nan"), float("nan")
     low, high = percentile(np.array([value]), replicates[None])
     return float(low[0]), float(high[0])

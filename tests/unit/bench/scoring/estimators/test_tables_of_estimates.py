@@ -310,12 +310,44 @@ def test_intervals_over_patients_contain_the_value_and_need_replicates() -> None
     for name in ("internal", "mean_gap"):
         row = the_row(table, name, "macro")
         assert row["low"] < row["value"] < row["high"]
-        assert row["difference_low"] <= row["difference"] <= row["difference_high"]
+    row = the_row(table, "internal", "macro")
+    assert row["difference_low"] < row["difference"] < row["difference_high"]
+    assert np.isnan(the_row(table, "mean_gap", "macro")["difference_low"]), "its own differences are all 0"
     without = table_of(values, "internal", "mean_gap")
     assert without[["low", "high", "difference_low", "difference_high"]].isna().all(axis=None)
     pd.testing.assert_series_equal(without["value"], table["value"])
     no_draws = table_of(values, "internal", replicates=np.empty((5, 4, 0)))
     assert no_draws[["low", "high"]].isna().all(axis=None)
+
+
+def test_an_estimator_with_few_values_is_compared_with_the_mean_gap_on_the_same_cells() -> None:
+    values = known(num_hospitals=5, num_runs=4, num_findings=3, noise=0.02)
+    few = np.full(values.truth.shape, np.nan)
+    few[:2, :, 0] = values.truth[:2, :, 0] + 0.01
+    of_logits = {"cbpe": few}
+    estimators = [entry("mean_gap"), entry("cbpe")]
+    everything = all_quantities(Known(values.internal, values.truth, of_logits))
+    table = estimator_table(everything, estimators, [500] * 5, None, ["auroc"])
+    row = the_row(table, "cbpe", "macro")
+    assert (row["n"], the_row(table, "mean_gap", "macro")["n"]) == (8, 20)
+    assert row["value"] == pytest.approx(0.01)
+    others = [np.delete(values.truth, h, 0)[:, :, 0] - values.internal[:, 0] for h in range(2)]
+    gap = np.stack([values.internal[:, 0] + of.mean(0) for of in others]) - values.truth[:2, :, 0]
+    assert row["difference"] == pytest.approx(0.01 - np.abs(gap).mean()), "the finding and hospitals of both"
+
+
+def test_equal_replicates_of_a_difference_are_no_interval() -> None:
+    inside, draw = known(num_runs=2).internal, np.random.default_rng(0)
+    truth = np.stack([inside - fall for fall in (0.1, 0.2, 0.3)])
+    below = np.full(truth.shape, np.nan)
+    below[0] = truth[0] - 0.05  # at this hospital, the mean gap is below the truth, too: both errors move together
+    replicates = truth.mean(2)[..., None] + 1e-3 * draw.normal(size=(3, 2, 300))
+    everything = all_quantities(Known(inside, truth, {"cbpe": below}))
+    table = estimator_table(everything, [entry("mean_gap"), entry("cbpe")], [500] * 3, replicates, ["auroc"])
+    row = the_row(table, "cbpe", "macro")
+    assert row["difference"] == pytest.approx(0.05 - 0.15)
+    assert np.isnan([row["difference_low"], row["difference_high"]]).all()
+    assert row["low"] < row["value"] < row["high"]
 
 
 def test_a_hospital_without_a_replicate_does_not_change_the_interval_to_nan() -> None:
