@@ -81,7 +81,8 @@ def lines(result: "Contrast") -> list[str]:
     notice = [SYNTHETIC_NOTICE, ""] if result.synthetic else []
     out = [*notice, f"first   {result.first}", f"second  {result.second}", ""]
     for (dataset, split), frame in table.groupby(["dataset", "split"], sort=False):
-        rows = frame.to_dict("records")
+        of_findings = frame.loc[frame["finding"] != "macro", ["first", "second"]].notna().all(axis=1)
+        rows = [row | {"num_scored": int(of_findings.sum())} for row in frame.to_dict("records")]
         estimates = [["finding", "first", "second", "difference", "95 % interval", "p"], *map(_estimate, rows)]
         tests = [
             ["finding", "Holm", "BH", "DeLong", "clustered", "positive/n", "patients"],
@@ -92,6 +93,7 @@ def lines(result: "Contrast") -> list[str]:
             out += [*(f"  {line}" for line in table_lines(cells)), ""]
     notes = [
         *result.notes,
+        "macro: mean over the findings that both runs, the cohort and the internal test split score.",
         f"difference = first - second. Both runs: the same {result.settings.num_resamples:,} bootstrap samples of patients.",
         f"Holm, BH: p adjusted for the {num_tests} findings above (macro: for the cohorts; `external` is one test).",
         "DeLong treats images as independent. clustered: the DeLong test with images grouped by patient.",
@@ -116,7 +118,10 @@ def _tests(row: Mapping[Any, Any]) -> list[str]:
 
 
 def _finding(row: Mapping[Any, Any]) -> str:
-    return f"macro of {row['num_findings']}" if row["finding"] == "macro" else str(row["finding"])
+    if row["finding"] != "macro":
+        return str(row["finding"])
+    fewer = f" of {row['num_scored']}" if row["num_findings"] < row["num_scored"] else ""
+    return f"macro of {row['num_findings']}{fewer}"
 
 
 def _p_value(value: Any) -> str:

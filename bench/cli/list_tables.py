@@ -69,6 +69,7 @@ def run_table(runs: Sequence[StoredRun]) -> Table:
     columns += [
         *([("seed", ["-" if run.seed is None else str(run.seed) for run in runs])] if seeds_vary else []),
         ("external AUROC", ["-" if run.external_auroc is None else f"{run.external_auroc:.3f}" for run in runs]),
+        ("mean of", [run.external_members or "-" for run in runs]),
         ("grid", [", ".join(run.grids) or "-" for run in runs]),
         ("date", [run.date for run in runs]),
     ]

@@ -39,10 +39,24 @@ class StoredRun:
     settings: Mapping[str, Any]
     seed: int | None
     external_auroc: float | None  # mean over the external hospitals of the macro AUROC
-    scores: Sequence[Mapping[str, Any]]  # macro AUROC with 95 % interval, by dataset and split
+    scores: Sequence[Mapping[str, Any]]  # macro AUROC with 95 % interval and number of findings, by dataset and split
     grids: Sequence[str]
     date: str  # day on which the run ended or failed, or else began
     remark: str  # why the run failed, is damaged, or deviates from its configuration
+
+    @property
+    def external_members(self) -> str:
+        """What `external_auroc` is a mean of: "2 findings, 5 hospitals"; "" without an external AUROC.
+
+        If the hospitals have different numbers of findings, both the smallest and the largest are stated.
+        """
+        internal = {row["dataset"] for row in self.scores if row["split"] == "val"} | {"external"}
+        nums = [row["num_findings"] for row in self.scores if row["dataset"] not in internal and row["auroc"] is not None]
+        if self.external_auroc is None or not nums:
+            return ""
+        findings = str(max(nums)) if min(nums) == max(nums) else f"{min(nums)} to {max(nums)}"
+        hospitals = f"{len(nums)} hospital{'s' if len(nums) > 1 else ''}"
+        return f"{findings} finding{'s' if max(nums) > 1 else ''}, {hospitals}"
 
 
 def stored_runs(store: Store, run_ids: Sequence[str]) -> list[StoredRun]:
@@ -146,7 +160,7 @@ def _scores(folder: Path) -> list[dict[str, Any]]:
 
     if not (folder / "scores.parquet").is_file():
         return []
-    columns = ["dataset", "split", "value", "low", "high"]
+    columns = ["dataset", "split", "value", "low", "high", "num_findings"]
     try:
         # rows are selected below, because the argument `filters` of pyarrow would import pandas
         table = parquet.ParquetFile(io.BytesIO(ScoresFolder(folder).read("scores.parquet"))).read([*columns, *_MACRO])
@@ -156,7 +170,7 @@ def _scores(folder: Path) -> list[dict[str, Any]]:
     keys = zip(*(cells[name] for name in _MACRO), strict=True)
     rows = [i for i, key in enumerate(keys) if key == tuple(_MACRO.values())]
     return [
-        {name: cells[name][i] for name in ("dataset", "split")}
+        {name: cells[name][i] for name in ("dataset", "split", "num_findings")}
         | {"auroc": _number(cells["value"][i]), "low": _number(cells["low"][i]), "high": _number(cells["high"][i])}
         for i in rows
     ]

@@ -12,7 +12,7 @@ from bench.results.read_predictions import load_replicates, load_scores
 from bench.results.run_records import RunRecords, read_records
 from bench.results.run_table import ranked_ids, run_title
 from bench.results.trials import with_chosen_runs
-from bench.scoring.gaps.gap import EXTERNAL, MACRO
+from bench.scoring.gaps.gap import CORE, EXTERNAL, MACRO, MACRO_ALL
 from harmonize.cohorts.hospital_names import SYNTHETIC_NOTICE
 from reports.tables import Tables
 
@@ -22,11 +22,13 @@ WIDTH = 80  # characters of a line; a longer result takes two lines
 class _RankedRecipes(NamedTuple):
     """The ranked recipes, with their rows of two tables.
 
-    runs_of: recipe id -> run ids. aurocs: rows of the table `scores` (macro AUROC). gaps: rows of the table `gaps`.
+    runs_of: recipe id -> run ids. aurocs: rows of the table `scores` (macro AUROC). of_findings: rows of the table `scores` of
+    single runs (AUROC of each finding). gaps: rows of the table `gaps`.
     """
 
     runs_of: Mapping[str, Sequence[str]]
     aurocs: pd.DataFrame
+    of_findings: pd.DataFrame
     gaps: pd.DataFrame
 
 
@@ -60,11 +62,29 @@ def summary(manifest: Manifest, tables: Tables | None = None) -> list[str]:
             interval = f" [{top['low']:.3f}, {top['high']:.3f}]" if known else " (no interval: too few patients)"
             line = f"  {what:<30} {name:<24} {top['value']:.3f}{interval}"
             lines += [line] if len(line) <= WIDTH else [f"  {what}", f"    {name} {top['value']:.3f}{interval}"]
+            lines += [] if smallest_first else _left_out(manifest, recipes.of_findings, run_ids[0])
     if not lines:
         untested = not manifest.external and not manifest.left_out
         reason = "no external hospital was tested" if untested else "the page gives the reason for each run"
         lines.append(f"  nothing is ranked: {reason}")
     return [*lines, SYNTHETIC_NOTICE] if manifest.content["phantom"] else lines
+
+
+def _left_out(manifest: Manifest, of_findings: pd.DataFrame, run_id: str) -> list[str]:
+    """Return lines on the findings that the mean external AUROC of a run leaves out; [] if it leaves out none."""
+    internal, of_run = str(manifest.content["source"]), of_findings[of_findings["run_id"] == run_id]
+    rows = of_run[~of_run["dataset"].isin([internal, EXTERNAL]) & of_run["value"].notna()]
+    test = of_run[(of_run["dataset"] == internal) & (of_run["split"] == "test")]
+    used = rows["finding"].isin(test.loc[test["value"].notna(), "finding"])
+    left_out = rows[~used]
+    if not len(left_out) or not len(test):  # without an internal test split, the mean is over every finding
+        return []
+    lowest = left_out.loc[left_out["value"].idxmin()]
+    num_used, num_scored = (of["finding"].nunique() for of in (rows[used], rows))
+    return [
+        f"    mean over {num_used} of {num_scored} findings that external hospitals score",
+        f"    lowest AUROC left out: {lowest['value']:.3f}, {lowest['finding']} at {manifest.titles[str(lowest['dataset'])]}",
+    ]
 
 
 def _nothing_ranked(manifest: Manifest, records: RunRecords) -> str:
@@ -83,7 +103,7 @@ def _from_scores(manifest: Manifest, ids: Sequence[str]) -> _RankedRecipes:
     scores, gaps = load_scores(manifest, ids, "scores"), load_scores(manifest, ids, "gaps")
     plain = _plain(scores)
     aurocs = recipes.replaced(plain, recipes.of_scores(plain))
-    return _RankedRecipes(recipes.runs_of, aurocs, recipes.replaced(gaps, recipes.of_gaps(gaps)))
+    return _RankedRecipes(recipes.runs_of, aurocs, _of_findings(scores), recipes.replaced(gaps, recipes.of_gaps(gaps)))
 
 
 def _from_tables(tables: Tables) -> _RankedRecipes:
@@ -91,8 +111,13 @@ def _from_tables(tables: Tables) -> _RankedRecipes:
     recipes = tables["recipes"].groupby("recipe_id", sort=False)["run_id"]
     runs_of = {str(recipe): run_ids.tolist() for recipe, run_ids in recipes}
     aurocs, gaps = (table[table["run_id"].isin(runs_of)] for table in (_plain(tables["scores"]), tables["gaps"]))
-    return _RankedRecipes(runs_of, aurocs, gaps)
+    return _RankedRecipes(runs_of, aurocs, _of_findings(tables["scores"]), gaps)
 
 
 def _plain(scores: pd.DataFrame) -> pd.DataFrame:
     return scores[(scores["metric"] == "auroc") & (scores["calibrator"] == "none") & (scores["finding"] == MACRO)]
+
+
+def _of_findings(scores: pd.DataFrame) -> pd.DataFrame:
+    plain = scores[(scores["metric"] == "auroc") & (scores["calibrator"] == "none") & (scores["subgroup"] == "all")]
+    return plain[~plain["finding"].isin([MACRO, MACRO_ALL, CORE])]

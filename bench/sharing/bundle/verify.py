@@ -19,6 +19,7 @@ from bench.results.read_predictions import SCORING_VERSION
 from bench.results.same_scores import ROUNDING, SCORED, differs, versions
 from bench.results.score_runs import score_all
 from bench.scoring.calibration_metrics import BIASED
+from bench.scoring.gaps.gap import MACRO_ALL
 from bench.sharing.bundle.archive import read_json, refused, unpack
 from bench.sharing.bundle.crash_test import check_readable
 from bench.sharing.bundle.described import CROISSANT, RO_CRATE
@@ -36,7 +37,7 @@ from harmonize.errors import ConfigError
 
 # Bundles of other scoring versions are refused. The numbers of these versions agree within ROUNDING, except the interval
 # bounds of calibration errors, of differences between calibration errors, and of decisions.
-COMPARABLE = (11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21)
+COMPARABLE = (11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22)
 # table of scores -> scoring version that added it; bundles of older versions do not have it
 _ADDED = {
     **dict.fromkeys(("net_benefit", "decision_curves", "workload", "probabilities"), 19),
@@ -44,6 +45,7 @@ _ADDED = {
 }
 # the scoring versions that changed the bounds of calibration errors, of differences between them, and of decisions
 BOUNDS_OF_ERRORS, BOUNDS_OF_DIFFERENCES, BOUNDS_OF_DECISIONS = 14, 15, 21
+OVER_ALL = 22  # the scoring version that added the means over all external findings
 # columns with sentences; they are compared only if bundle and installation have the same scoring version
 _TEXT_COLUMNS = ("reason", "advice")
 _NAMES_IN_SCHEMA_1 = {"internal": "home", "external": "away"}  # current name -> name in bundles of schema 1
@@ -139,6 +141,8 @@ def verify(bundle: Opened, progress: Progress, data: Path | None = None) -> tupl
     for run in (*manifest.runs, *manifest.derived):
         for name in _tables_of(bundle.about["scoring"]):
             computed = ScoresFolder(manifest.scores / run["id"]).table(name)
+            if name == "scores" and bundle.about["scoring"] < OVER_ALL:
+                computed = computed[computed["finding"] != MACRO_ALL].reset_index(drop=True)
             path = bundle.folder / "scores" / run["id"] / f"{name}.parquet"
             if facts_in(path, where) != {"made_of": made_of(manifest, run["id"])}:
                 raise refused(f"{name} of run {run['id']} were computed from other logits or labels", where)

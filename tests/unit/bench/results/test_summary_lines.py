@@ -1,5 +1,6 @@
 """The two main results of a grid: never an empty line, and never a number without its interval or a reason."""
 
+import re
 import shutil
 from pathlib import Path
 
@@ -33,6 +34,16 @@ def test_a_number_without_interval_has_a_reason(store: Store, make_run: MakeRun,
     text = " ".join(" ".join(summary(scored(store, make_run, ["west"]))).split())
     assert text.count("(no interval: too few patients)") == 2
     assert "[" not in text
+
+
+@pytest.mark.slow
+def test_a_mean_that_leaves_out_a_finding_says_so(store: Store, make_run: MakeRun, tmp_path: Path) -> None:  # noqa: F811
+    table = pd.read_csv(tmp_path / "east" / "table.csv")
+    table["edema"] = [1, *[0] * (len(table) - 1)]
+    table.to_csv(tmp_path / "east" / "table.csv", index=False)
+    text = " ".join(" ".join(summary(scored(store, make_run, ["west"]))).split())
+    assert "mean over 1 of 2 findings that external hospitals score" in text
+    assert re.search(r"lowest AUROC left out: 0\.\d{3}, Edema at ", text)
 
 
 def scored(store: Store, make_run: MakeRun, external: list[str]) -> Manifest:  # noqa: F811
