@@ -97,7 +97,7 @@ def card(manifest: Manifest, run: Mapping[str, Any]) -> str:
         "Nothing was fitted on an external cohort: no weights, thresholds or calibration.",
         "## How well it does",
         f"AUROC with its 95 % interval over resampled patients; – if fewer than {min_count} patients have the finding or do not have it.",
-        "The gap is internal minus external AUROC, over the findings that both cohorts have.",
+        "The gap is internal minus external AUROC, over the findings that both cohorts score. The mean at an external cohort is over these findings, too.",
         _table(*_aurocs(manifest, run, predicted, scores, gaps)),
         "## Thresholds",
         "Chosen at the internal hospital (highest F1, highest Youden index, 90 % sensitivity), as uncalibrated probabilities.",

@@ -1,7 +1,9 @@
 """The members of a mean external AUROC: the findings and hospitals in the mean, and the findings that it leaves out."""
 
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 from typing import Self
 
 from reports.report_data.headline_rows import EXTERNAL, MACRO, MACRO_ALL, MISSING, Estimate
@@ -22,28 +24,34 @@ class Members:
     findings: tuple[str, ...]  # in the mean of at least one hospital
     scored: tuple[str, ...]  # scored by at least one external hospital
     left_out: Mapping[tuple[str, str], Estimate]
-    num_hospitals: int  # external hospitals in the mean
+    per_hospital: tuple[int, ...]  # numbers of findings in the mean of each hospital, ascending; without hospitals with none
     num_external: int  # all external hospitals
     mean: Estimate  # the mean external AUROC
     over_all: Estimate  # mean over all findings that the external hospitals score
 
     @classmethod
-    def of(cls, run: str, cells: Cells, gaps: Cells, hospitals: Iterable[str], num_external: int) -> Self:
+    def of(
+        cls, run: str, cells: Cells, gaps: Cells, hospitals: Iterable[str], findings: Sequence[str], num_external: int
+    ) -> Self:
         """Return the members of a run's mean. cells: AUROCs; gaps: gaps in AUROC; hospitals: the external ones."""
-        places = set(hospitals)
-        known = {(h, f): e for (r, h, f), e in cells.items() if r == run and h in places and e.has_value}
-        known = {key: estimate for key, estimate in known.items() if key[1] not in (MACRO, MACRO_ALL)}
+        pairs = product(hospitals, findings)
+        known = {pair: cells[run, *pair] for pair in pairs if cells.get((run, *pair), MISSING).has_value}
         # without an internal test split there are no gaps, and the mean uses every finding
         used = {key for key in known if (run, *key) not in gaps or gaps[run, *key].has_value}
         return cls(
             tuple(dict.fromkeys(finding for _, finding in known if any(finding == f for _, f in used))),
             tuple(dict.fromkeys(finding for _, finding in known)),
             dict(sorted(((key, e) for key, e in known.items() if key not in used), key=lambda pair: pair[1].value)),
-            len({hospital for hospital, _ in used}),
+            tuple(sorted(Counter(hospital for hospital, _ in used).values())),
             num_external,
             cells.get((run, EXTERNAL, MACRO), MISSING),
             cells.get((run, EXTERNAL, MACRO_ALL), MISSING),
         )
+
+    @property
+    def num_hospitals(self) -> int:
+        """Number of external hospitals in the mean."""
+        return len(self.per_hospital)
 
     @property
     def hides_failure(self) -> bool:

@@ -274,12 +274,16 @@ class ReportData:
     def members(self, run: Run) -> Members:
         """Return the findings and hospitals in the mean external AUROC of a run, and what this mean leaves out."""
         hospitals = (hospital.key for hospital in self.hospitals)
-        return Members.of(run.id, self.cells, self.gaps, hospitals, self.num_external)
+        return Members.of(run.id, self.cells, self.gaps, hospitals, self.findings, self.num_external)
 
     @cached_property
     def members_of_first(self) -> Members | None:
         """The members of the first recipe's mean external AUROC; None if nothing is ranked."""
         return self.members(self.ranked[0]) if self.ranked else None
+
+    def macro_name(self, run: Run) -> str:
+        """Return the name of the mean over findings in a table of a run that also lists findings outside this mean."""
+        return "Macro mean, internally scored findings" if self.members(run).left_out else "Macro mean"
 
     @property
     def num_common(self) -> tuple[int, int]:

@@ -79,7 +79,7 @@ def choices(data: ReportData) -> dict[str, list[Choice]]:
     for metric, name in names.items():
         title = sentence_case(name) + (", smallest first" if metric in smallest_first else "")
         for key, place in places_of.items():
-            words = external_mean(name, data) if key == EXTERNAL else f"{name} at {place}, mean over findings"
+            words = external_mean(name, data) if key == EXTERNAL else f"{name} at {place}, {_over_findings(data, metric, key)}"
             add(title, Criterion(metric, key, MACRO), place, words)
             if key == EXTERNAL and members and members.left_out:
                 num = plural(len(members.scored), "finding")
@@ -99,6 +99,14 @@ def packed_rankings(data: ReportData, options: Iterable[Choice], order: Mapping[
     `order`: recipe id -> index of its row in the table of the page.
     """
     return packed(json.dumps({c.criterion.key: _ranking(data, c, order) for c in options}, separators=(",", ":")))
+
+
+def _over_findings(data: ReportData, metric: str, key: str) -> str:
+    """Return the number of findings in the macro of the first recipe at a hospital; only AUROC states the number."""
+    first = data.ranked[0]
+    macro = first.internal if key == data.internal.key else first.hospitals.get(key, MISSING)
+    number = plural(macro.num_findings, "finding") if metric == "auroc" and macro.num_findings else "findings"
+    return f"mean over {number}"
 
 
 def external_mean(metric: str, data: ReportData) -> str:

@@ -68,7 +68,7 @@ class Decisions:
             reasons = [self._why_missing(run, key, finding) if known else NO_THRESHOLD for key in self._keys()[:-1]]
             texts = [_benefit(cell, why) for cell, why in zip(cells, [*reasons, ""], strict=True)]
             words = "" if finding == MACRO or not known else f"threshold {places(threshold)}"
-            rows.append(("Macro mean" if finding == MACRO else finding, words, runcells.row(texts)))
+            rows.append((self.data.macro_name(run) if finding == MACRO else finding, words, runcells.row(texts)))
         return rows if measured else []
 
     def _why_missing(self, run: Run, key: str, finding: str) -> str:

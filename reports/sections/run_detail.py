@@ -246,7 +246,7 @@ def _table(data: ReportData, run: Run, symptom: str) -> list[dict[str, Any]]:
         cells.append(runcells.gap(data.gaps.get((run.id, EXTERNAL, finding), MISSING)))
         rows.append(
             {
-                "finding": "Macro mean" if macro else finding,
+                "finding": data.macro_name(run) if macro else finding,
                 "macro": macro,
                 "approximate": data.approximate_labels(finding),
                 "cells": runcells.row(cells),

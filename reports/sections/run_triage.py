@@ -44,7 +44,7 @@ class Triage:
             if any(key in self.rows for key in of_finding):
                 reasons = [*(self.data.why_missing(key, finding) for key in keys[:-1]), ""]
                 cells = [self._cell(key, reason) for key, reason in zip(of_finding, reasons, strict=True)]
-                rows.append(("Macro mean" if finding == MACRO else finding, runcells.row(cells)))
+                rows.append((self.data.macro_name(run) if finding == MACRO else finding, runcells.row(cells)))
         heads = [*(h.short for h in self.data.all_hospitals), "External, mean"]
         shown = {finding for finding, _ in rows}
         without = ", ".join(finding for finding in self.data.learned(run.id) if finding not in shown)

@@ -10,16 +10,19 @@ def over(members: Members) -> str:
     """State how many findings and hospitals a mean external AUROC is over; "" for a mean of nothing.
 
     >>> from reports.report_data.headline_rows import MISSING
-    >>> over(Members(("Edema",), ("Edema", "Mass"), {}, 2, 5, MISSING, MISSING))
+    >>> over(Members(("Edema",), ("Edema", "Mass"), {}, (1, 1), 5, MISSING, MISSING))
     'over 1 of 2 findings that external hospitals score, at two of five hospitals'
-    >>> over(Members(("Edema", "Mass"), ("Edema", "Mass"), {}, 5, 5, MISSING, MISSING))
-    'over 2 findings'
+    >>> over(Members(("Edema", "Mass"), ("Edema", "Mass"), {}, (1, 2, 2), 3, MISSING, MISSING))
+    'over 2 findings (1 to 2 per hospital)'
     """
     num, total = len(members.findings), len(members.scored)
     if not num:
         return ""
     place = "external hospitals score" if members.num_external > 1 else "the external hospital scores"
     findings = plural(num, "finding") if num == total else f"{num} of {plural(total, 'finding')} that {place}"
+    if members.per_hospital[0] < num:
+        least, most = members.per_hospital[0], members.per_hospital[-1]
+        findings += f" ({least if least == most else f'{least} to {most}'} per hospital)"
     fewer = members.num_hospitals < members.num_external
     hospitals = f", at {word(members.num_hospitals)} of {word(members.num_external)} hospitals" if fewer else ""
     return f"over {findings}{hospitals}"
