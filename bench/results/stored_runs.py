@@ -51,7 +51,9 @@ class StoredRun:
         If the hospitals have different numbers of findings, both the smallest and the largest are stated.
         """
         internal = {row["dataset"] for row in self.scores if row["split"] == "val"} | {"external"}
-        nums = [row["num_findings"] for row in self.scores if row["dataset"] not in internal and row["auroc"] is not None]
+        nums = [
+            row["num_findings"] for row in self.scores if row["dataset"] not in internal and row["auroc"] is not None
+        ]
         if self.external_auroc is None or not nums:
             return ""
         findings = str(max(nums)) if min(nums) == max(nums) else f"{min(nums)} to {max(nums)}"

@@ -24,7 +24,9 @@ class Members:
     findings: tuple[str, ...]  # in the mean of at least one hospital
     scored: tuple[str, ...]  # scored by at least one external hospital
     left_out: Mapping[tuple[str, str], Estimate]
-    per_hospital: tuple[int, ...]  # numbers of findings in the mean of each hospital, ascending; without hospitals with none
+    per_hospital: tuple[
+        int, ...
+    ]  # numbers of findings in the mean of each hospital, ascending; without hospitals with none
     num_external: int  # all external hospitals
     mean: Estimate  # the mean external AUROC
     over_all: Estimate  # mean over all findings that the external hospitals score

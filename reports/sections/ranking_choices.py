@@ -58,10 +58,12 @@ class Choice:
 
 
 def choices(data: ReportData) -> dict[str, list[Choice]]:
-    """Return the options of "Rank by": title of a group of options -> its options; {} if there is only one option.
+    """Return the options of "Rank by": title of a group of options -> its options; {} if there is only one option, or nothing is ranked.
 
     The first option is the ranking that the page shows at first.
     """
+    if not data.ranked:
+        return {}
     custom = {str(metric["name"]): metric for metric in data.meta.get("custom_metrics") or ()}
     names = METRICS | {name: str(metric["title"]) for name, metric in custom.items() if name not in METRICS}
     smallest_first = SMALLEST_FIRST | {name for name, metric in custom.items() if metric["better"] == "lower"}
@@ -79,7 +81,11 @@ def choices(data: ReportData) -> dict[str, list[Choice]]:
     for metric, name in names.items():
         title = sentence_case(name) + (", smallest first" if metric in smallest_first else "")
         for key, place in places_of.items():
-            words = external_mean(name, data) if key == EXTERNAL else f"{name} at {place}, {_over_findings(data, metric, key)}"
+            words = (
+                external_mean(name, data)
+                if key == EXTERNAL
+                else f"{name} at {place}, {_over_findings(data, metric, key)}"
+            )
             add(title, Criterion(metric, key, MACRO), place, words)
             if key == EXTERNAL and members and members.left_out:
                 num = plural(len(members.scored), "finding")
@@ -203,7 +209,9 @@ def _hidden(data: ReportData, choice: Choice) -> str:
     """Return the lowest AUROC that the mean of this ranking leaves out, if it is so low that no sentence may praise the mean."""
     members = data.members_of_first
     is_mean = choice.criterion.dataset == EXTERNAL and choice.criterion.finding == MACRO
-    return member_sentences.lowest_left_out(members, data.short) if is_mean and members and members.hides_failure else ""
+    return (
+        member_sentences.lowest_left_out(members, data.short) if is_mean and members and members.hides_failure else ""
+    )
 
 
 def _of_derived(data: ReportData, criterion: Criterion) -> list[Estimate]:

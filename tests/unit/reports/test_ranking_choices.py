@@ -33,7 +33,10 @@ def test_the_options_are_metrics_at_each_hospital_and_the_first_is_the_ranking_o
     options = choices(board(runs=6))
     assert list(options) == ["AUROC", "Gap in AUROC, smallest first", "AUPRC", "ECE, smallest first", "Net benefit"]
     first = options["AUROC"][0]
-    assert (first.criterion, first.words) == (DEFAULT, "mean AUROC at external hospitals, over 9 findings (7 to 9 per hospital)")
+    assert (first.criterion, first.words) == (
+        DEFAULT,
+        "mean AUROC at external hospitals, over 9 findings (7 to 9 per hospital)",
+    )
     assert {choice.metric_and_place for choice in options["AUROC"]} == {
         "AUROC, external mean",
         "AUROC, MIMIC-CXR",
