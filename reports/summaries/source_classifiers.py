@@ -175,7 +175,9 @@ def verdict(estimates: Estimates, run: Run, num_sources: int) -> str:
     if not (random.has_value and gain.has_value):
         return sentence
     comparison = "not clearly different from" if not gain.clear else "higher than" if gain.value > 0 else "lower than"
-    return f"{sentence}. This is {comparison} the accuracy with the same network before training ({random.text}; difference {gain.with_interval})"
+    # the two classifiers are compared on the images of both, which may be fewer than those of the first sentence
+    own = "This" if trained.n == random.n else f"On the {random.n} images of both tests, the accuracy {places(random.value + gain.value)}"
+    return f"{sentence}. {own} is {comparison} the accuracy with the same network before training ({random.text}; difference {gain.with_interval})"
 
 
 def meaning(estimates: Estimates, run: Run) -> list[str]:

@@ -9,11 +9,13 @@ import pytest
 
 from harmonize.labels.findings import FINDINGS
 from reports.formatting import places
+from reports.report_data.headline_rows import Estimate
 from reports.report_data.report_data import ReportData, read
 from reports.sections.opening import opening
 from reports.sections.ranking import ranking
 from reports.sections.ranking_choices import choices
 from reports.sentences.members import over
+from reports.summaries.source_classifiers import verdict
 from reports.tables import Tables
 from tests.synthetic import Invented, tables
 
@@ -111,3 +113,16 @@ def test_the_stated_numbers_of_members_are_those_of_the_tables(seed: int) -> Non
         assert (int(said[1]), int(said[2] or said[1])) == (len(used), len(scored))
         mean = external[external["finding"].isin(internal)].groupby("dataset")["value"].mean().mean()
         assert places(run.external.value) == places(mean)
+
+
+def test_source_classifiers_with_other_images_are_compared_on_the_images_of_both() -> None:
+    run = study(HIDING).ranked[0]
+    numbers = {"features": (0.945, 1356), "random": (0.947, 720)}
+    estimates = {
+        (run.id, (probe, "none", 0, "balanced_accuracy")): Estimate(value, value - 0.01, value + 0.01, n)
+        for probe, (value, n) in numbers.items()
+    }
+    estimates[run.id, ("features", "random", 0, "selectivity")] = Estimate(-0.026, -0.049, -0.003, 720)
+    said = verdict(estimates, run, 6)
+    assert "with accuracy .945 [.935, .955]" in said
+    assert "On the 720 images of both tests, the accuracy .921 is lower than the accuracy" in said
