@@ -30,7 +30,11 @@ def hospitals(data: ReportData) -> Section:
     context = {
         "data": data,
         "title": sentences.hospitals_title(
-            len(costly), len(data.hospitals) or data.num_external, len(data.ranked), data.has_common
+            len(costly),
+            len(data.hospitals) or data.num_external,
+            len(data.ranked),
+            data.has_common,
+            sum(h.mean_gap.has_value for h in data.hospitals),
         ),
         "heads": [_head(data, key) for key in (h.key for h in data.all_hospitals)],
         "rows": rows[:SHOWN],

@@ -38,7 +38,7 @@ def opening(data: ReportData) -> Section:
             best=_best(data),
             not_internal=without_internal_score(data.without_internal_score, data.min_count),
             why=_why(data),
-            warning=member_sentences.left_out(data.members_of_first, data.short) if data.members_of_first else "",
+            warning=_warning(data),
             left_out=_left_out(data),
             left_out_of=data.ranked[:SHOWN],
             wide=gap_figure(data, WIDE),
@@ -59,7 +59,8 @@ def title(data: ReportData) -> str:
     num_external = len(data.hospitals) or data.num_external
     num_runs = len(data.ranked) if num_external else len(data.scored)
     members = data.members_of_first
-    over = member_sentences.over(members) if members and members.left_out else ""
+    is_partial = members is not None and (members.left_out or members.num_hospitals < members.num_external)
+    over = member_sentences.over(members, brief=True) if members and is_partial else ""
     return sentences.headline(
         num_runs, data.num_worse, data.num_better, num_external, data.phantom, only, data.has_common, data.unit, over
     )
@@ -186,6 +187,12 @@ def _why(data: ReportData) -> list[tuple[str, str]]:
         not_tested = change_sentences.untested(len(marker_runs(data)[1]), len(data.ranked_runs))
         causes += [("transplants", sentence) for sentence in (marker_sentence(data), not_tested) if sentence]
     return causes
+
+
+def _warning(data: ReportData) -> str:
+    """Return the line on findings that the mean leaves out; "" for none. The sentence on the best run names a failing finding."""
+    members = data.members_of_first
+    return member_sentences.left_out(members, data.short, name_lowest=not members.hides_failure) if members else ""
 
 
 def _left_out(data: ReportData) -> list[dict[str, Any]]:

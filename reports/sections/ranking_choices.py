@@ -27,6 +27,7 @@ HEADS = {
     "net_benefit": "Net benefit",
 }  # metric -> its name in the column head, if this is not its name in METRICS
 SMALLEST_FIRST = frozenset({"gap", "ece"})
+LIKE_AUROC = frozenset({"auroc", "gap", "auprc"})  # metrics whose macros have the findings of the macro AUROC
 OPEN = 10  # number of tie groups with visible rows at first
 # number of rows of a tie group that are visible at first, if the page has more than FIRST recipes; the style sheet has the
 # same number
@@ -81,11 +82,9 @@ def choices(data: ReportData) -> dict[str, list[Choice]]:
     for metric, name in names.items():
         title = sentence_case(name) + (", smallest first" if metric in smallest_first else "")
         for key, place in places_of.items():
-            words = (
-                external_mean(name, data)
-                if key == EXTERNAL
-                else f"{name} at {place}, {_over_findings(data, metric, key)}"
-            )
+            words = f"{name} at {place}, {_over_findings(data, metric, key)}"
+            if key == EXTERNAL:
+                words = external_mean(name, data if metric in LIKE_AUROC else None)
             add(title, Criterion(metric, key, MACRO), place, words)
             if key == EXTERNAL and members and members.left_out:
                 num = plural(len(members.scored), "finding")
@@ -115,9 +114,13 @@ def _over_findings(data: ReportData, metric: str, key: str) -> str:
     return f"mean over {number}"
 
 
-def external_mean(metric: str, data: ReportData) -> str:
-    """Return the name of a mean over external hospitals in a sentence, with the number of its findings."""
-    over = member_sentences.over(data.members_of_first) if data.members_of_first else ""
+def external_mean(metric: str, data: ReportData | None) -> str:
+    """Return the name of a mean over external hospitals in a sentence, with the number of its findings.
+
+    `data`: None for a metric that may be known for fewer findings than the AUROC.
+    """
+    members = data.members_of_first if data else None
+    over = member_sentences.over(members) if members else ""
     return f"mean {metric} at external hospitals{', ' if over else ''}{over}"
 
 

@@ -73,7 +73,9 @@ def columns_of(data: ReportData) -> list[Column]:
         css="",
         note=lambda r: _unless_better(r.benefit),
     )
-    mean = f"mean of {num_external}" if num_external != 1 else "one hospital"
+    num_in_mean = data.members_of_first.num_hospitals if data.members_of_first else num_external
+    fewer = f"{num_in_mean} of " if num_in_mean < num_external else ""
+    mean = f"mean of {fewer}{num_external}" if num_external != 1 else "one hospital"
     further = (
         Column(
             "robust",

@@ -22,6 +22,7 @@ from reports.sections.run_decisions import Decisions
 from reports.sections.run_triage import Triage
 from reports.sections.symptoms import symptom_anchor
 from reports.sentences import data as data_sentences
+from reports.sentences import members
 from reports.sentences.verdicts import verdict
 from reports.summaries.citation import address
 from reports.summaries.data_exposure import exposure
@@ -119,6 +120,7 @@ class Details:
         entry = {
             "run": run,
             "verdict": verdict(run.gap),
+            "over": members.over(data.members(run)),
             "called": _confusion(data, run, self.called),
             "thresholds": _rules(data, run, self.thresholds),
             "table": _table(data, run, symptom),

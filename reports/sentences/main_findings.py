@@ -266,8 +266,16 @@ def scatter_title(num_below: int, num_runs: int, unit: str = "run") -> str:
     return sentence_case(f"{runs} a lower measured AUROC at external hospitals")
 
 
-def hospitals_title(num_costly: int, num_external: int, num_runs: int, shared_findings: bool = True) -> str:
-    """State at how many external hospitals the AUROC drops clearly; `num_costly` is this number."""
+def hospitals_title(
+    num_costly: int, num_external: int, num_runs: int, shared_findings: bool = True, num_measured: int | None = None
+) -> str:
+    """State at how many external hospitals the AUROC drops clearly; `num_costly` is this number.
+
+    `num_measured`: number of external hospitals with a gap; None for all.
+
+    >>> hospitals_title(0, 3, 2, num_measured=1)
+    'AUROC drops clearly at no external hospital; it could be compared at one of three'
+    """
     if num_external == 0:
         return "No external hospital was tested"
     if not shared_findings:
@@ -280,7 +288,9 @@ def hospitals_title(num_costly: int, num_external: int, num_runs: int, shared_fi
         at_hospitals = (
             f"{word(num_costly)} of {word(num_external)} external hospitals" if num_costly else "no external hospital"
         )
-    return f"AUROC drops clearly at {at_hospitals}"
+    fewer = num_measured is not None and num_measured < num_external
+    compared = f"; it could be compared at {word(num_measured or 0)} of {word(num_external)}" if fewer else ""
+    return f"AUROC drops clearly at {at_hospitals}{compared}"
 
 
 def findings_title(clear: Sequence[str], num_findings: int, num_runs: int, unit: str = "run") -> str:

@@ -6,21 +6,27 @@ from reports.formatting import plural, word
 from reports.report_data.members import Members
 
 
-def over(members: Members) -> str:
+def over(members: Members, *, brief: bool = False) -> str:
     """State how many findings and hospitals a mean external AUROC is over; "" for a mean of nothing.
+
+    `brief`: for a headline, without the numbers per hospital.
 
     >>> from reports.report_data.headline_rows import MISSING
     >>> over(Members(("Edema",), ("Edema", "Mass"), {}, (1, 1), 5, MISSING, MISSING))
     'over 1 of 2 findings that external hospitals score, at two of five hospitals'
     >>> over(Members(("Edema", "Mass"), ("Edema", "Mass"), {}, (1, 2, 2), 3, MISSING, MISSING))
     'over 2 findings (1 to 2 per hospital)'
+    >>> over(Members(("Edema",), ("Edema", "Mass"), {}, (1, 1), 5, MISSING, MISSING), brief=True)
+    'over 1 of 2 findings, at two of five hospitals'
     """
     num, total = len(members.findings), len(members.scored)
     if not num:
         return ""
-    place = "external hospitals score" if members.num_external > 1 else "the external hospital scores"
-    findings = plural(num, "finding") if num == total else f"{num} of {plural(total, 'finding')} that {place}"
-    if members.per_hospital[0] < num:
+    place = " that external hospitals score" if members.num_external > 1 else " that the external hospital scores"
+    findings = (
+        plural(num, "finding") if num == total else f"{num} of {plural(total, 'finding')}{'' if brief else place}"
+    )
+    if not brief and members.per_hospital[0] < num:
         least, most = members.per_hospital[0], members.per_hospital[-1]
         findings += f" ({least if least == most else f'{least} to {most}'} per hospital)"
     fewer = members.num_hospitals < members.num_external
@@ -38,13 +44,17 @@ def lowest_left_out(members: Members, title_of: Callable[[str], str]) -> str:
     return ""
 
 
-def left_out(members: Members, title_of: Callable[[str], str]) -> str:
-    """Warn that a mean leaves out findings that an external hospital scores; "" if it leaves nothing out."""
+def left_out(members: Members, title_of: Callable[[str], str], *, name_lowest: bool = True) -> str:
+    """Warn that a mean leaves out findings that an external hospital scores; "" if it leaves nothing out.
+
+    `name_lowest`: whether to name the lowest AUROC left out.
+    """
     if not members.left_out:
         return ""
     findings = dict.fromkeys(finding for _, finding in members.left_out)
-    text = f"The mean leaves out {plural(len(findings), 'finding')} that the internal test split does not score. "
-    text += f"The lowest measured AUROC left out: {lowest_left_out(members, title_of)}."
+    text = f"The mean leaves out {plural(len(findings), 'finding')} that the internal test split does not score."
+    if name_lowest:
+        text += f" The lowest measured AUROC left out: {lowest_left_out(members, title_of)}."
     if members.over_all.has_value:
         text += f" Mean over all {plural(len(members.scored), 'finding')}: {members.over_all.with_interval}."
     return text

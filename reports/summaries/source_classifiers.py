@@ -176,7 +176,11 @@ def verdict(estimates: Estimates, run: Run, num_sources: int) -> str:
         return sentence
     comparison = "not clearly different from" if not gain.clear else "higher than" if gain.value > 0 else "lower than"
     # the two classifiers are compared on the images of both, which may be fewer than those of the first sentence
-    own = "This" if trained.n == random.n else f"On the {random.n} images of both tests, the accuracy {places(random.value + gain.value)}"
+    own = (
+        "This"
+        if trained.n == random.n
+        else f"On the {random.n} images of both tests, the accuracy {places(random.value + gain.value)}"
+    )
     return f"{sentence}. {own} is {comparison} the accuracy with the same network before training ({random.text}; difference {gain.with_interval})"
 
 

@@ -309,7 +309,7 @@ def test_the_headline_counts_the_runs_whose_mark_is_filled(study):
     clear = [run for run in board.ranked if printed.verdicts["gap", run.id] == {"clear"}]
     num_worse = sum(run.gap.value > 0 for run in clear)
     members = board.members_of_first
-    left_out = over(members) if members.left_out else ""
+    left_out = over(members, brief=True) if members.left_out else ""
     counts = (len(board.ranked), num_worse, len(clear) - num_worse, len(board.hospitals))
     text = main_findings.headline(*counts, False, over=left_out)
     assert page.all("h1")[0].text == text

@@ -90,7 +90,8 @@ def estimator_table(
                 cells = _cells(entry, quantity, values.truth, error, places, prevalences[entry.name])
                 rows.append({**name, **cells})
                 replicates = replicates_HRB if quantity == "auroc" else None
-                rows.append({**name, **_macros(values, estimates[entry.name], base, replicates)})
+                means = _macros(values, estimates[entry.name], base, replicates)
+                rows += [{**name, **means}] if means["n"] else []
     table = pd.DataFrame(rows, columns=columns)
     texts = {"estimator", "title", "quantity", "finding"}
     return table.astype({name: "float64" for name in columns if name not in texts})
