@@ -2,6 +2,7 @@
 
 import html
 import re
+from dataclasses import replace
 from functools import cache
 
 import numpy as np
@@ -18,6 +19,7 @@ from reports.sentences.members import over
 from reports.summaries.source_classifiers import verdict
 from reports.tables import Tables
 from tests.synthetic import Invented, tables
+from tests.unit.reports.test_derived_and_published import with_derived
 
 FEW = ("chexpert", "mimic", "padchest")
 HIDING = Invented(runs=4, hospitals=FEW, internal_few=FINDINGS[1:], failing="Pneumonia")
@@ -90,6 +92,27 @@ def test_a_mean_over_two_of_five_hospitals_says_so() -> None:
     assert "over 9 findings, at two of five hospitals" in page or "per hospital), at two of five hospitals" in page
     assert "Gaps were measured at two of five hospitals." in page
     assert "at two of five external hospitals" in told(ranking(data).html)
+
+
+def test_a_model_below_the_ranking_whose_mean_is_over_fewer_findings_has_a_note() -> None:
+    made = with_derived(tables(Invented(runs=2, hospitals=FEW)), kind="external")
+    frames = dict(made.frames)
+    model = next(run.id for run in read(made).derived)
+    for name in ("scores", "gaps"):
+        table = frames[name].copy()
+        unknown = (table["run_id"] == model) & table["finding"].isin(FINDINGS[2:])
+        table.loc[unknown, ["value", "low", "high"]] = np.nan
+        frames[name] = table
+    page = told(ranking(read(Tables(made.meta, frames))).html)
+    assert page.count("mean over 2 findings instead of 9") == 1
+
+
+def test_a_recipe_with_fewer_seeds_than_others_says_so() -> None:
+    data = study(Invented(runs=3, hospitals=FEW))
+    first, second, third = data.ranked
+    recipes = (replace(first, runs=(first, third)), replace(second, runs=(second,)))
+    page = told(ranking(replace(data, ranked=recipes, groups=(recipes,))).html)
+    assert page.count("1 of 2 seeds") == 1
 
 
 @pytest.mark.parametrize("seed", range(6))
