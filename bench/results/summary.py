@@ -79,7 +79,7 @@ def _left_out(manifest: Manifest, of_findings: pd.DataFrame, run_id: str) -> lis
     left_out = rows[~used]
     if not len(left_out) or not len(test):  # without an internal test split, the mean is over every finding
         return []
-    lowest = left_out.loc[left_out["value"].idxmin()]
+    lowest = left_out.sort_values("value").iloc[0]
     num_used, num_scored = (of["finding"].nunique() for of in (rows[used], rows))
     return [
         f"    mean over {num_used} of {num_scored} findings that external hospitals score",
