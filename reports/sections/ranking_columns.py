@@ -74,8 +74,7 @@ def columns_of(data: ReportData) -> list[Column]:
         note=lambda r: _unless_better(r.benefit),
     )
     num_in_mean = data.members_of_first.num_hospitals if data.members_of_first else num_external
-    fewer = f"{num_in_mean} of " if num_in_mean < num_external else ""
-    mean = f"mean of {fewer}{num_external}" if num_external != 1 else "one hospital"
+    mean = f"mean of {num_in_mean}" if num_in_mean != 1 else "one hospital"
     further = (
         Column(
             "robust",
