@@ -24,11 +24,10 @@ from numpy.typing import NDArray
 from bench.inputs.batches import BatchReader
 from bench.models.predict import images_per_pass
 from bench.runs.stored_run import StoredRun, load, logits_and_features
-from bench.runs.usual_gray_values import gray_values
 from bench.scoring.calibrators import Platt
 from bench.scoring.image_distances import DEFAULT, FAR, METHODS, ImageDistances
 from bench.store.store import Progress
-from harmonize.checks.non_cxr_checks import unlike_radiograph
+from harmonize.checks.non_cxr_checks import gray_values, unlike_radiograph, unusual_gray
 from harmonize.images.image_header import ImageFile
 from harmonize.images.pixels import Geometry, UnreadableImage, fit_to_square, read_radiograph, region
 
@@ -44,7 +43,6 @@ COLUMNS = (
 )
 _TOGETHER = 64  # number of images decoded at a time
 _FAR_IMAGE = f"the image is far from the images of the internal hospital (beyond the {FAR:.0f}th percentile)"
-_LONG = 2.0  # maximum ratio of the long side to the short side of a chest radiograph
 
 
 @dataclass(frozen=True, eq=False)
@@ -133,21 +131,13 @@ def _decoded(path: ImageFile, stored: StoredRun) -> tuple[NDArray[np.uint8], lis
     """
     gray = read_radiograph(path, stored.geometry.decode_at)
     cropped, fell_back = region(gray, stored.geometry)
-    image, warnings = fit_to_square(cropped, stored.geometry), unlike_radiograph(path)
-    if max(gray.shape) > _LONG * min(gray.shape):
-        warnings.append(f"{gray.shape[1]} x {gray.shape[0]} pixels is not a shape of a chest radiograph")
+    image, warnings = fit_to_square(cropped, stored.geometry), unlike_radiograph(path, gray.shape)
     if min(cropped.shape) < stored.geometry.size:
         warnings.append(f"enlarged from {min(cropped.shape)} to {stored.geometry.size} pixels")
     if fell_back:
         warnings.append("no lungs found: the fixed region is used")
-    for name, value in gray_values(image).items():
-        low, high = stored.usual.get(name, (-np.inf, np.inf))
-        if not low <= value <= high:
-            percent = name in ("black pixels", "white pixels")
-            shown, lowest, highest = (f"{100 * v if percent else v:.3g}" for v in (value, low, high))
-            unit = " %" if percent else ""
-            warnings.append(f"{name}: {shown}{unit} (training images: {lowest} to {highest}{unit})")
-    return image, warnings
+    (unusual,) = unusual_gray(gray_values(image[np.newaxis]), stored.usual, "training images")
+    return image, warnings + unusual
 
 
 def _frame(

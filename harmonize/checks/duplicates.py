@@ -7,9 +7,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from harmonize.checks.non_cxr_checks import gray_values, unusual_gray, usual_range
 from harmonize.checks.release import LEVELS, Check, broken
 from harmonize.checks.scan import Scan
 from harmonize.cohorts.cohort import Cohort
+from harmonize.images.image_header import INSTALL_DECODERS
 from harmonize.images.perceptual_hash import near_pairs
 
 MAX_DISTANCE = 4  # two images are near duplicates if at most this many of the 64 bits of their perceptual hashes differ
@@ -32,7 +34,10 @@ class ScannedCohort:
 
 
 def check_images(scanned: ScannedCohort) -> list[Check]:
-    """Return a check of unreadable images and, if some images are blank, a second check, of level warning."""
+    """Return a check of unreadable images and, if there are any, warnings about blank and about unusual images.
+
+    The gray values of an image are compared with those of all images of the cohort.
+    """
     name, scan, ids = scanned.cohort.name, scanned.scan, scanned.cohort.table["image_id"].to_numpy(object)
     unreadable = scan.reason != ""
     total = f"all {len(ids):,} images can be read"
@@ -40,7 +45,11 @@ def check_images(scanned: ScannedCohort) -> list[Check]:
     if unreadable.any():
         examples = ", ".join(f"{ids[row]} ({scan.reason[row]})" for row in np.flatnonzero(unreadable)[:_EXAMPLES])
         number = int(unreadable.sum())
-        level, fix = broken(scanned.cohort, number, "download these images again; a run excludes them and counts them")
+        lacks_decoder = [INSTALL_DECODERS in reason for reason in scan.reason[unreadable]]
+        remedy = "download these images again" if not all(lacks_decoder) else INSTALL_DECODERS
+        if any(lacks_decoder) and not all(lacks_decoder):
+            remedy = f"{INSTALL_DECODERS}; download the other images again"
+        level, fix = broken(scanned.cohort, number, f"{remedy}; a run excludes unreadable images and counts them")
         checks.append(Check(name, "unreadable images", level, total, f"{number:,} cannot be read: {examples}", fix))
     else:
         checks.append(Check(name, "images", "ok", "", total))
@@ -58,6 +67,23 @@ def check_images(scanned: ScannedCohort) -> list[Check]:
                 fix,
             )
         )
+    values = gray_values(scan.small)
+    usual = usual_range({name: value[_comparable(scanned)] for name, value in values.items()})
+    unusual = unusual_gray(values, usual, f"images of {name}")
+    for what, remarks, fix in (
+        ("unlike radiographs", scan.remark, "look at these images; remove those that are no frontal chest radiographs"),
+        (
+            "unusual gray levels",
+            np.array(["; ".join(remark) for remark in unusual], object),
+            "look at these images: the gray scale of their files may be wrong",
+        ),
+    ):
+        rows = np.flatnonzero((remarks != "") & _comparable(scanned))
+        if len(rows):
+            examples = "; ".join(f"{ids[row]} ({remarks[row]})" for row in rows[:_EXAMPLES])
+            checks.append(
+                Check(name, what, "warning", "none", f"{len(rows):,} image{'s' * (len(rows) != 1)}: {examples}", fix)
+            )
     return checks
 
 

@@ -1,17 +1,18 @@
-"""Detect files that are not frontal chest radiographs: color, or another modality, body part or view.
+"""Detect files that are not frontal chest radiographs, and images whose gray levels differ from those of others.
 
-A remark is a text that states what is unusual about a file. Only the check for color reads pixels; all other checks
-read the header of a DICOM file. So a file without remarks may still show something other than a chest.
+A remark is a text that states what is unusual about a file. `bench check` and `bench predict` make remarks with the
+same functions. A file without remarks may still show something other than a chest.
 """
 
-import io
 import warnings
+from collections.abc import Mapping
 from typing import Any
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
-from harmonize.images.image_header import ImageFile
+from harmonize.images.image_header import ImageFile, is_dicom, is_gray_jpeg
 
 # In a color pixel, the largest channel is more than this number of gray levels above the smallest. JPEG noise causes
 # smaller differences.
@@ -21,19 +22,76 @@ SHARE = 0.02  # an image with a larger share of color pixels is a color image; a
 MODALITIES = ("CR", "DX", "RG", "RF", "XA")
 _CHEST = ("CHEST", "THORAX", "LUNG", "RIB", "TORSO", "TRUNK")
 _LATERAL = ("LL", "RL", "LATERAL", "LLD", "RLD", "ML")
+_LONG = 2.0  # maximum ratio of the long side to the short side of a chest radiograph
+_FENCE = 3.0  # interquartile ranges from a quartile to the end of the usual range: Tukey's outer fences
+_BLOCK = 2**24  # number of pixels whose gray values are computed at once; each takes 8 bytes
+# names of gray values, with the minimum width that an interquartile range counts as: in most cohorts without black
+# borders, both quartiles of the share of black pixels are 0
+_MIN_WIDTH = {"mean gray": 5.0, "contrast": 5.0, "black pixels": 0.05, "white pixels": 0.05}
 
 
-def unlike_radiograph(path: ImageFile) -> list[str]:
-    """Return remarks on what is unusual about a file; [] if the checks detect nothing.
+def unlike_radiograph(path: ImageFile, shape: tuple[int, int]) -> list[str]:
+    """Return remarks on what is unusual about a file of this shape (height, width); [] if the checks detect nothing.
 
-    Call `read_gray` first, because it checks the size of the image.
+    Only the check for color reads pixels; all other checks read the header of a DICOM file. Call `read_gray` first,
+    because it checks the size of the image.
     """
     content = path.read_bytes()
-    if content[128:132] == b"DICM":
-        return _of_dicom(content)
+    remarks = _of_dicom(content) if is_dicom(content) else _of_colors(content)
+    if max(shape) > _LONG * min(shape):
+        remarks.append(f"{shape[1]} x {shape[0]} pixels is not a shape of a chest radiograph")
+    return remarks
+
+
+def gray_values(image_NP: NDArray[np.uint8]) -> dict[str, NDArray[np.float64]]:
+    """Return mean and standard deviation of the gray values, and shares of black and of white pixels, of N images.
+
+    P is the number of pixels of an image.
+    """
+    image_NP = image_NP.reshape(len(image_NP), -1)
+    blocks = np.array_split(image_NP, -(-image_NP.size // _BLOCK) or 1)
+    return {
+        "mean gray": np.concatenate([block.mean(axis=1) for block in blocks]),
+        "contrast": np.concatenate([block.std(axis=1) for block in blocks]),
+        "black pixels": np.concatenate([(block < 6).mean(axis=1) for block in blocks]),
+        "white pixels": np.concatenate([(block > 249).mean(axis=1) for block in blocks]),
+    }
+
+
+def usual_range(values: Mapping[str, NDArray[np.float64]]) -> dict[str, tuple[float, float]]:
+    """Return {name of a value of `gray_values`: (lowest, highest)}, the range of usual values; {} without images.
+
+    The range ends three interquartile ranges below and above the quartiles.
+    Source: Tukey 1977, Exploratory Data Analysis (outer fences).
+    """
+    ranges = {}
+    for name, value_N in values.items():
+        if len(value_N):
+            low, high = np.percentile(value_N, [25, 75])
+            width = _FENCE * max(high - low, _MIN_WIDTH[name])
+            most = 1.0 if name.endswith("pixels") else 255.0
+            ranges[name] = (float(max(0.0, low - width)), float(min(most, high + width)))
+    return ranges
+
+
+def unusual_gray(
+    values: Mapping[str, NDArray[np.float64]], usual: Mapping[str, tuple[float, float]], whose: str
+) -> list[list[str]]:
+    """Return the remarks on each of N images whose gray values lie outside the usual range of the images `whose`."""
+    remarks: list[list[str]] = [[] for _ in next(iter(values.values()))]
+    for name, (low, high) in usual.items():
+        scale, unit = (100, " %") if name.endswith("pixels") else (1, "")
+        for row in np.flatnonzero((values[name] < low) | (values[name] > high)):
+            shown, lowest, highest = (f"{scale * value:.3g}" for value in (values[name][row], low, high))
+            remarks[row].append(f"{name}: {shown}{unit} ({whose}: {lowest} to {highest}{unit})")
+    return remarks
+
+
+def _of_colors(content: bytes) -> list[str]:
+    """Return a remark if a JPEG or PNG is a color image."""
+    is_png = content[:8] == b"\x89PNG\r\n\x1a\n"
     # byte 25 of a PNG file is its color type: 0 is gray, 4 is gray with transparency
-    is_gray = content[:8] == b"\x89PNG\r\n\x1a\n" and content[25:26] in (b"\x00", b"\x04")
-    if is_gray:
+    if content[25:26] in (b"\x00", b"\x04") if is_png else is_gray_jpeg(content):
         return []
     share = _share_of_color(content)
     return [f"color image ({100 * share:.0f} % of its pixels): radiographs are gray"] if share > SHARE else []
@@ -51,12 +109,13 @@ def _share_of_color(content: bytes) -> float:
 
 def _of_dicom(content: bytes) -> list[str]:
     """Return remarks on tags in the header of a DICOM file."""
-    import pydicom  # imported only when needed, because the import takes half a second
+    # imported only when needed, because the import takes half a second
+    from harmonize.images.dicom import open_dicom
 
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            data = pydicom.dcmread(io.BytesIO(content), stop_before_pixels=True)
+            data = open_dicom(content, with_pixels=False)
             modality, body_part, view = (_text(data, name) for name in ("Modality", "BodyPartExamined", "ViewPosition"))
             frames = int(data.get("NumberOfFrames") or 1)
     except Exception:  # noqa: BLE001  (the pixels could be read, so a damaged header gives no remarks)

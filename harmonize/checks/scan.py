@@ -1,4 +1,4 @@
-"""Scan each image of a cohort once; store its checksum, perceptual hash and thumbnail, or why the image is unreadable.
+"""Scan each image of a cohort once; store its checksum, hash, thumbnail and remarks, or why the image is unreadable.
 
     <folder>/<cohort>-<root>-v<versions>.records     one record of fixed size for each image, appended after its scan
 
@@ -9,6 +9,7 @@ changed files. Each scan tries unreadable files again.
 
 import hashlib
 import os
+import textwrap
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
@@ -20,8 +21,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harmonize.cache.build import lock
+from harmonize.checks.non_cxr_checks import unlike_radiograph
 from harmonize.disk_space import DiskFullError
 from harmonize.errors import SetupError
+from harmonize.images.image_header import InMemory
 from harmonize.images.perceptual_hash import HASH_VERSION, SMALL_SIDE, is_flat, perceptual_hash, smaller, thumbnail
 from harmonize.images.pixels import PIXELS_VERSION, UnreadableImage, read_gray
 
@@ -31,13 +34,15 @@ Progress = Callable[[str, int, int], None]
 # thumbnail that is hashed
 _MIN_SIDE = 128
 _CHUNK = 16  # number of images per write to the file
+_TEXT = 120  # maximum number of bytes of a text
 _RECORD = np.dtype(
     [
         ("key", "V16"),
         ("content", "V16"),
         ("hash", "<u8"),
         ("flat", "?"),
-        ("reason", "S79"),
+        ("reason", f"S{_TEXT}"),
+        ("remark", f"S{_TEXT}"),
         ("small", "u1", SMALL_SIDE**2),
     ]
 )
@@ -50,6 +55,7 @@ class Scan:
     content   16 bytes that are equal for equal files        hash      64-bit perceptual hash
     flat      True for a blank image                         small     uint8 [N, 256], the image at 16 x 16
     reason    why the image is unreadable, or ""             reused    number of results from an earlier scan
+    remark    what is unusual about the file, or ""
     """
 
     content: NDArray[np.void]
@@ -57,6 +63,7 @@ class Scan:
     flat: NDArray[np.bool_]
     small: NDArray[np.uint8]
     reason: NDArray[np.object_]
+    remark: NDArray[np.object_]
     reused: int
 
 
@@ -107,8 +114,10 @@ def _scan(name: str, root: Path, paths: Sequence[str], path: Path, workers: int,
             done += len(rows)
             if progress is not None:
                 progress(name, done, len(paths))
-    reasons = np.array([reason.decode("utf-8", "replace") for reason in records["reason"]], object)
-    return Scan(records["content"], records["hash"], records["flat"], records["small"], reasons, reused)
+    reasons, remarks = (
+        np.array([text.decode("utf-8", "replace") for text in records[name]], object) for name in ("reason", "remark")
+    )
+    return Scan(records["content"], records["hash"], records["flat"], records["small"], reasons, remarks, reused)
 
 
 def _folder_and_versions(root: Path) -> str:
@@ -184,11 +193,20 @@ def _scan_files(files: Sequence[Path]) -> NDArray[np.void]:
     thumbnails = np.zeros((len(files), 32, 32), np.uint8)
     for number, file in enumerate(files):
         try:
-            thumbnails[number] = thumbnail(read_gray(file, _MIN_SIDE))
-            records["content"][number] = hashlib.blake2b(file.read_bytes(), digest_size=16).digest()
+            gray = read_gray(file, _MIN_SIDE)
+            thumbnails[number] = thumbnail(gray)
+            content = file.read_bytes()
+            records["content"][number] = hashlib.blake2b(content, digest_size=16).digest()
+            records["remark"][number] = _text("; ".join(unlike_radiograph(InMemory(file.name, content), gray.shape)))
         except (UnreadableImage, OSError) as error:
-            records["reason"][number] = str(error).encode()[:79] or b"unreadable"
+            records["reason"][number] = _text(str(error)) or b"unreadable"
     records["hash"] = perceptual_hash(thumbnails)
     records["flat"] = is_flat(thumbnails)
     records["small"] = smaller(thumbnails)
     return records
+
+
+def _text(text: str) -> bytes:
+    """Return a text that fits into a record; a longer text ends after a whole word, with " ..."."""
+    ascii_text = text.encode("ascii", "replace").decode()
+    return textwrap.shorten(ascii_text, _TEXT, placeholder=" ...", break_on_hyphens=False).encode()

@@ -34,7 +34,7 @@ def _sex_and_age(path: Path) -> tuple[str, float]:
         with path.open("rb") as file:
             if DEFLATED in file.read(2**16):  # pydicom would have to decompress the complete file
                 return "", float("nan")
-        data = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=["PatientSex", "PatientAge"])
+        data = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=["PatientSex", "PatientAge"], force=True)
         sex, age = str(data.get("PatientSex") or "").strip().upper(), str(data.get("PatientAge") or "").strip().upper()
     except Exception:  # noqa: BLE001  (pydicom raises almost any error for files that are not DICOM)
         return "", float("nan")

@@ -1,6 +1,7 @@
 """Read a DICOM radiograph as gray uint8, as a viewer shows it: rescaled, windowed, with bright bone."""
 
 import io
+import textwrap
 import warnings
 from itertools import pairwise
 from typing import Any
@@ -9,11 +10,27 @@ import numpy as np
 import pydicom
 from numpy.typing import NDArray
 from pydicom.encaps import generate_frames
-from pydicom.pixels.processing import apply_modality_lut, apply_voi_lut
-from pydicom.uid import JPEGTransferSyntaxes, RLELossless
+from pydicom.pixels import get_decoder
+from pydicom.pixels.processing import apply_color_lut, apply_modality_lut, apply_voi
+from pydicom.uid import (
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+    JPEG2000TransferSyntaxes,
+    JPEGLSTransferSyntaxes,
+    JPEGTransferSyntaxes,
+    RLELossless,
+)
 
 from harmonize.images.gray_levels import HIGH_PERCENT, LOW_PERCENT, percentiles_to_uint8, window_to_uint8
-from harmonize.images.image_header import DEFLATED, UnreadableImage, check_size, jpeg_size
+from harmonize.images.image_header import (
+    DEFLATED,
+    INSTALL_DECODERS,
+    UnreadableImage,
+    check_size,
+    jpeg2000_size,
+    jpeg_size,
+)
 
 _NO_NUMBERS = "damaged DICOM: pixel values that are no numbers, e.g. because of RescaleSlope"
 # A window is ignored if it is more than this many times as wide as the range of the pixel values. The ratio is 16 if a
@@ -33,27 +50,85 @@ def read_dicom(content: bytes) -> NDArray[np.uint8]:
 
     Gray levels follow the file's first VOI table (a table of display values) or, without a table, its first window;
     without both, `percentiles_to_uint8` sets the gray levels. Images in MONOCHROME1 (low values are bright) are
-    inverted.
+    inverted. Colors, also of a palette, become the mean of the channels. Pixel padding becomes black, and does not
+    affect the gray levels of the other pixels.
 
-    Raises UnreadableImage for a damaged or too large file, for pixel values that are no numbers, and for a deflated
-    file, whose size is unknown before decompression.
-    Source: DICOM PS3.3, C.11.1 (modality), C.11.2 (window), C.7.6.3.1.2 (photometric interpretation).
+    Raises UnreadableImage for a damaged or too large file, for a compression without an installed decoder, for pixel
+    values that are no numbers, and for a deflated file, whose size is unknown before decompression.
+    Source: DICOM PS3.3, C.11.1 (modality), C.11.2 (window), C.7.6.3.1.2 (photometric interpretation), C.7.5.1.1.2
+    (pixel padding).
     """
     if DEFLATED in content:
         raise UnreadableImage("deflated DICOM: rewrite it uncompressed, e.g. with dcmconv")
+    syntax = None
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # warnings about odd lengths or private tags do not matter for pixels
-            data = pydicom.dcmread(io.BytesIO(content))
+            data = open_dicom(content)
             _check_pixels(data)
+            syntax = data.file_meta.TransferSyntaxUID
+            _check_decoder(syntax)
             _check_limits(data)
             _use_all_bits(data)
-            return _to_gray(data, data.pixel_array)
+            return _to_gray(data, _stored_values(data))
     except UnreadableImage:
         raise
     except Exception as error:  # pydicom and its decoders raise many types of errors for damaged files
-        text = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise UnreadableImage(f"damaged DICOM: {text[:200]}") from error
+        text = textwrap.shorten(str(error), 200, placeholder=" ...", break_on_hyphens=False) or type(error).__name__
+        if syntax is not None and syntax.is_compressed and _missing_decoders(syntax):
+            raise UnreadableImage(f"damaged DICOM, or a decoder is missing ({INSTALL_DECODERS}): {text}") from error
+        raise UnreadableImage(f"damaged DICOM: {text}") from error
+
+
+def open_dicom(content: bytes, with_pixels: bool = True) -> Any:
+    """Return the data set of a DICOM file, also of a file without preamble or without Transfer Syntax UID.
+
+    A missing Transfer Syntax UID is set from the encoding of the elements. This encoding does not tell how pixels are
+    compressed: raises UnreadableImage if compressed pixels have no Transfer Syntax UID.
+    """
+    data = pydicom.dcmread(io.BytesIO(content), stop_before_pixels=not with_pixels, force=True)
+    if "TransferSyntaxUID" not in data.file_meta:
+        if "PixelData" in data and data["PixelData"].is_undefined_length:
+            raise UnreadableImage("DICOM with compressed pixels, but without Transfer Syntax UID")
+        is_implicit, is_little_endian = data.original_encoding
+        explicit = ExplicitVRLittleEndian if is_little_endian else ExplicitVRBigEndian
+        data.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian if is_implicit else explicit
+    return data
+
+
+def _check_decoder(syntax: Any) -> None:
+    """Raise UnreadableImage if no decoder of the transfer syntax exists, or if none is installed."""
+    if not syntax.is_compressed:
+        return
+    name = syntax.name.partition(",")[0].partition(" Image Compression")[0]
+    try:
+        is_available = get_decoder(syntax).is_available
+    except NotImplementedError as error:
+        raise UnreadableImage(f"no decoder for DICOM pixels in {name}") from error
+    if not is_available:
+        raise UnreadableImage(f"no decoder for {name}: {INSTALL_DECODERS}")
+
+
+def _stored_values(data: Any) -> NDArray[Any]:
+    """Return the decoded pixels; Pillow decodes if possible, so that further installed decoders change no pixels.
+
+    Decoders of lossy JPEG and JPEG 2000 differ by a gray level. Pillow, a requirement of torchvision, is always installed.
+    """
+    syntax = data.file_meta.TransferSyntaxUID
+    if syntax.is_compressed and "pillow" in get_decoder(syntax).available_plugins:
+        data.pixel_array_options(decoding_plugin="pillow")
+        try:
+            return np.asarray(data.pixel_array)
+        except Exception:  # noqa: BLE001  (Pillow has no 12-bit JPEG; the other decoders then state the reason)
+            data.pixel_array_options(decoding_plugin="")
+    return np.asarray(data.pixel_array)
+
+
+def _missing_decoders(syntax: Any) -> bool:
+    """Return whether a decoder of the extra `dicom` could decode the transfer syntax, but is not installed."""
+    return (
+        any(name.startswith("pylibjpeg") for name in get_decoder(syntax).missing_dependencies) and syntax != RLELossless
+    )
 
 
 def _check_pixels(data: Any) -> None:
@@ -68,12 +143,15 @@ def _check_limits(data: Any) -> None:
     rows, columns, samples = int(data.Rows), int(data.Columns), int(data.get("SamplesPerPixel", 1))
     check_size(rows, columns, frames * samples * -(-int(data.BitsAllocated) // 8))
     syntax = data.file_meta.TransferSyntaxUID
-    if syntax == RLELossless:
-        for frame in generate_frames(data.PixelData, number_of_frames=frames):
+    if not syntax.is_compressed:
+        return
+    for frame in generate_frames(data.PixelData, number_of_frames=frames):
+        if syntax == RLELossless:
             _check_runs(frame, rows * columns)
-    if syntax in JPEGTransferSyntaxes:
-        for frame in generate_frames(data.PixelData, number_of_frames=frames):
+        elif syntax in (*JPEGTransferSyntaxes, *JPEGLSTransferSyntaxes):
             jpeg_size(frame)
+        elif syntax in JPEG2000TransferSyntaxes:
+            jpeg2000_size(frame)
 
 
 def _check_runs(frame: bytes, num_pixels: int) -> None:
@@ -116,19 +194,84 @@ def _to_gray(data: Any, stored: NDArray[Any]) -> NDArray[np.uint8]:
         stored = stored.reshape(-1, data.Rows, data.Columns, int(data.SamplesPerPixel))[0].mean(axis=2)
     elif stored.ndim == 3:
         stored = stored[0]
-    values = apply_modality_lut(stored, data)
+    interpretation = data.get("PhotometricInterpretation", "MONOCHROME2")
+    if interpretation == "PALETTE COLOR":
+        _use_whole_bytes(data, "RedPaletteColorLookupTableDescriptor")
+        return _without_window(apply_color_lut(stored, data)[..., :3].mean(axis=-1))
+    values = _rescaled(data, stored)
+    padded = _padding(data, stored)
+    if padded.any():
+        values[padded] = values[~padded].min()  # the minimum changes no range, and no percentile of values above it
     if values.dtype.kind == "f" and not np.isfinite([values.min(), values.max()]).all():
         raise UnreadableImage(_NO_NUMBERS)
-    if "VOILUTSequence" in data:
-        mapped = apply_voi_lut(values, data, index=0)
+    if (table := _table(data, "VOILUTSequence")) is not None:
+        mapped = apply_voi(_within(table, values), data)
         gray = window_to_uint8(mapped, float(mapped.min()), float(mapped.max()))
     elif (window := _window(data)) is not None and _shows_image(*window, values):
         gray = window_to_uint8(_apply_window(data, values, *window), 0.0, 1.0)
     else:
         gray = _without_window(values)
-    if data.get("PhotometricInterpretation", "MONOCHROME2") == "MONOCHROME1":
+    if interpretation == "MONOCHROME1":
         gray = 255 - gray
+    gray[padded] = 0
     return np.ascontiguousarray(gray)
+
+
+def _rescaled(data: Any, stored: NDArray[Any]) -> NDArray[Any]:
+    """Return a copy of the stored values after the modality table, or after slope and intercept (1 and 0 if empty)."""
+    table = _table(data, "ModalityLUTSequence")
+    if table is not None:
+        return np.asarray(apply_modality_lut(_within(table, stored), data))
+    if "RescaleSlope" in data or "RescaleIntercept" in data:
+        data.pop("ModalityLUTSequence", None)  # without a table
+        data.RescaleSlope = 1 if data.get("RescaleSlope") is None else data.RescaleSlope
+        data.RescaleIntercept = 0 if data.get("RescaleIntercept") is None else data.RescaleIntercept
+        return np.asarray(apply_modality_lut(stored, data))
+    return stored.copy()
+
+
+def _table(data: Any, name: str) -> Any:
+    """Return the first lookup table of a sequence in a form that pydicom can apply, or None if there is no table.
+
+    pydicom stores the positions in a table with as many bits as the entries have. So entries are stated as 16 bits
+    wide: 12 bits are no type of numpy, and 8 bits are too few for the position of a 12-bit value.
+    """
+    items = data.get(name)
+    if not items or any(items[0].get(tag) is None for tag in ("LUTDescriptor", "LUTData")):
+        return None
+    item = items[0]
+    item.LUTDescriptor = [*item.LUTDescriptor[:2], 16]
+    if isinstance(item.LUTData, bytes) and len(item.LUTData) <= (item.LUTDescriptor[0] or 2**16) + 1:
+        item["LUTData"].VR = "US"  # one byte for each entry; pydicom would read two
+        item["LUTData"].value = list(item.LUTData)
+    return item
+
+
+def _within(table: Any, values: NDArray[Any]) -> NDArray[np.int32]:
+    """Return values as whole numbers, clipped to the values that a lookup table maps."""
+    num_entries, first = table.LUTDescriptor[0] or 2**16, table.LUTDescriptor[1]
+    return np.clip(np.round(values), first, first + num_entries - 1).astype(np.int32)
+
+
+def _use_whole_bytes(data: Any, name: str) -> None:
+    """Set the bits of a lookup table's entries, the third number of its descriptor, to 8 or 16, as numpy requires."""
+    entries, first, bits = data[name].value
+    data[name].value = [entries, first, 8 if bits <= 8 else 16]
+
+
+def _padding(data: Any, stored: NDArray[Any]) -> NDArray[np.bool_]:
+    """Return the mask of pixel padding; it is empty if the file states no padding, or if all pixels are padding.
+
+    A padding value of the other sign is read with the bits of the pixels: -2000 is 63536 for unsigned 16-bit pixels.
+    """
+    value = data.get("PixelPaddingValue")
+    none = np.zeros(stored.shape, bool)
+    if stored.dtype.kind not in "iu" or not isinstance(value, int):
+        return none
+    limit = data.get("PixelPaddingRangeLimit")
+    ends = np.array([value, limit if isinstance(limit, int) else value]).astype(stored.dtype)
+    padded = (stored >= ends.min()) & (stored <= ends.max())
+    return none if padded.all() else np.asarray(padded)
 
 
 def _without_window(values: NDArray[Any]) -> NDArray[np.uint8]:

@@ -16,6 +16,8 @@ _PNG_HEADER = 13  # length in bytes of IHDR, the header chunk of a PNG
 # transfer syntax of deflated DICOM; the header is not readable before the entire file is decompressed
 DEFLATED = b"1.2.840.10008.1.2.1.99"
 
+INSTALL_DECODERS = "pip install 'unseen-cxr[dicom]'"  # the command with which to read DICOM pixels of every compression
+
 
 class UnreadableImage(Exception):  # noqa: N818  (not always an error: the image becomes a row of the quarantine)
     """The error for an image that cannot be used; the only argument is the reason."""
@@ -57,6 +59,19 @@ def jpeg_size(content: bytes) -> tuple[int, int]:
     # find(JPEG_SCAN, end) is faster than rfind(JPEG_SCAN), which would search the entire file
     if end < 0 or JPEG_SCAN not in content or content.find(JPEG_SCAN, end) >= 0:
         raise UnreadableImage("truncated JPEG")
+    frame = _frame_header(content)
+    height = int.from_bytes(content[frame + 5 : frame + 7], "big")
+    width = int.from_bytes(content[frame + 7 : frame + 9], "big")
+    return check_size(height, width, _check_scans(content, frame))
+
+
+def is_gray_jpeg(content: bytes) -> bool:
+    """Return whether a JPEG has one channel; raise UnreadableImage if it has no frame header."""
+    return content[_frame_header(content) + 9] == 1
+
+
+def _frame_header(content: bytes) -> int:
+    """Return the position of the frame header of a JPEG; raise UnreadableImage if there is none."""
     position = 2
     while position + 11 <= len(content):
         if content[position] != 0xFF:
@@ -66,10 +81,9 @@ def jpeg_size(content: bytes) -> tuple[int, int]:
         if marker == 0xFF or 0xD0 <= marker <= 0xD8:
             position += 1 if marker == 0xFF else 2
             continue
-        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):  # start of frame
-            height = int.from_bytes(content[position + 5 : position + 7], "big")
-            width = int.from_bytes(content[position + 7 : position + 9], "big")
-            return check_size(height, width, _check_scans(content, position))
+        # start of frame; F7 is that of JPEG-LS
+        if marker == 0xF7 or (0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC)):
+            return position
         position += 2 + int.from_bytes(content[position + 2 : position + 4], "big")
     raise UnreadableImage("damaged JPEG: no frame header")
 
@@ -108,6 +122,28 @@ def _scan_header(content: bytes, scan: int) -> tuple[bytes, int, int, int]:
     end = scan + 5 + 2 * int.from_bytes(content[scan + 4 : scan + 5], "big")
     low, high, bits = content[end : end + 3].ljust(3, b"\xff")
     return content[scan + 5 : end : 2], low, high, bits & 0x0F
+
+
+def jpeg2000_size(content: bytes) -> tuple[int, int]:
+    """Return (height, width) of a JPEG 2000 codestream; raise UnreadableImage if it has no header or exceeds a limit.
+
+    The limit of memory counts two bytes for each pixel and channel. Source: ISO/IEC 15444-1, A.5.1 (SIZ).
+    """
+    start = content.find(b"\xff\x4f\xff\x51")  # start of codestream, then the marker SIZ
+    header = content[start + 8 : start + 42]
+    if start < 0 or len(header) < 34:
+        raise UnreadableImage("damaged JPEG 2000: no header")
+    right, bottom, left, top = (int.from_bytes(header[at : at + 4], "big") for at in (0, 4, 8, 12))
+    return check_size(bottom - top, right - left, 2 * int.from_bytes(header[32:34], "big"))
+
+
+def is_dicom(content: bytes) -> bool:
+    """Return whether a file is DICOM: with a preamble, or a data set that begins with an element of group 2 or 8."""
+    if content[128:132] == b"DICM":
+        return True
+    kind, length = content[4:6], int.from_bytes(content[4:8], "little")
+    has_element = (kind.isalpha() and kind.isupper()) or length < len(content)
+    return content[:2] in (b"\x02\x00", b"\x08\x00", b"\x00\x08") and has_element
 
 
 def png_size(content: bytes) -> tuple[int, int]:

@@ -18,13 +18,14 @@ from numpy.typing import NDArray
 
 from harmonize.images import roi
 from harmonize.images.gray_levels import percentiles_to_uint8
-from harmonize.images.image_header import JPEG_SCAN, ImageFile, UnreadableImage, jpeg_size, png_size
+from harmonize.images.image_header import JPEG_SCAN, ImageFile, UnreadableImage, is_dicom, jpeg_size, png_size
 from harmonize.images.limits import MAX_FILE_BYTES
 
 # Since version 2, DICOM windows that would show a black image are ignored. Since version 3, damaged JPEG data, images
 # without contrast and tiny images are unreadable, and PNG files are turned by their EXIF data. Since version 4, DICOM values
-# with fractions or over a large range keep their gray levels.
-PIXELS_VERSION = 4
+# with fractions or over a large range keep their gray levels. Since version 5, DICOM palettes, padding and all lookup tables are
+# applied, and more DICOM files are readable.
+PIXELS_VERSION = 5
 FITS = ("squash", "letterbox", "smallest_crop")
 INTERPOLATIONS = ("", "bicubic")
 REGIONS = ("roi", "adaptive_roi")
@@ -58,7 +59,7 @@ def read_gray(path: ImageFile, at_least: int = 0) -> Gray:
         return _read_jpeg(content, at_least)
     if content.startswith(b"\x89PNG\r\n\x1a\n"):
         return _read_png(content)
-    if content[128:132] == b"DICM":
+    if is_dicom(content):
         # imported only when needed, because the import takes half a second
         from harmonize.images.dicom import read_dicom
 

@@ -19,7 +19,7 @@ from bench.analyses.shortcuts.jpeg_quality import mean_quantization
 from bench.analyses.shortcuts.sample import NUM_FOLDS, Sample
 from bench.scoring.import_shap import import_shap
 from harmonize.images import roi
-from harmonize.images.image_header import UnreadableImage, jpeg_size, png_size
+from harmonize.images.image_header import UnreadableImage, is_dicom, jpeg_size, png_size
 from harmonize.seeds import stream
 
 Array = NDArray[np.float64]
@@ -119,13 +119,11 @@ def _shape(content: bytes) -> tuple[int, int, int]:
         return *jpeg_size(content), 8
     if content.startswith(b"\x89PNG\r\n\x1a\n"):
         return *png_size(content), content[24]
-    if content[128:132] == b"DICM":
-        from io import BytesIO
-
-        import pydicom
+    if is_dicom(content):
+        from harmonize.images.dicom import open_dicom
 
         try:
-            header = pydicom.dcmread(BytesIO(content), stop_before_pixels=True)
+            header = open_dicom(content, with_pixels=False)
             return max(1, int(header.Rows)), max(1, int(header.Columns)), int(header.BitsStored)
         except Exception as error:  # for damaged files, pydicom raises many types of exceptions
             raise UnreadableImage("no DICOM header") from error

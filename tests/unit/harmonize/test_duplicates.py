@@ -10,12 +10,14 @@ import cv2
 import numpy as np
 import pytest
 from native_tables import written
+from pictures import save, save_dicom
 
 from harmonize import CohortSpec, load
 from harmonize.checks import scan
 from harmonize.checks.duplicates import ScannedCohort, check_duplicates, check_images
 from harmonize.checks.release import Check
 from harmonize.checks.scan import scan as scan_images
+from harmonize.images.image_header import INSTALL_DECODERS, UnreadableImage
 
 
 def random_image(seed: int) -> np.ndarray:
@@ -191,3 +193,55 @@ def test_progress_counts_all_images(nih: CohortSpec, tmp_path: Path) -> None:
     paths = load(nih).table["path"].tolist()
     scan_images("nih", nih.root, paths, tmp_path / "s", 2, lambda *step: steps.append(step))
     assert (steps[0], steps[-1]) == (("nih", 0, 4), ("nih", 4, 4))
+
+
+def table_of(root: Path, images: list[str]) -> CohortSpec:
+    """Write an own table of these image files."""
+    lines = [f"{image},{number},{number % 2}" for number, image in enumerate(images)]
+    (root / "table.csv").write_text("\n".join(["file,patient,edema", *lines]))
+    (root / "mapping.yaml").write_text(
+        'image: "{file}"\npatient: patient\nfindings: {Edema: {column: edema, present: ["1"], absent: ["0"]}}\n'
+    )
+    return CohortSpec("own", "table", root, table="table.csv", mapping="mapping.yaml")
+
+
+def test_files_unlike_radiographs_and_unusual_gray_levels_are_warnings(tmp_path: Path) -> None:
+    for number in range(20):
+        save(tmp_path / f"{number}.png", random_image(number))
+    save(tmp_path / "dark.png", random_image(30) // 20)
+    two = np.stack([random_image(31).astype(np.uint16)] * 2)
+    save_dicom(tmp_path / "two.dcm", two, Rows=180, Columns=150, NumberOfFrames=2)
+    spec = table_of(tmp_path, [*(f"{number}.png" for number in range(20)), "dark.png", "two.dcm"])
+    checks = {check.what: check for check in check_images(load_and_scan(spec, tmp_path / "store"))}
+    assert list(checks) == ["images", "unlike radiographs", "unusual gray levels"]
+    assert checks["unlike radiographs"].found == "1 image: two.dcm (2 frames: only the first is used)"
+    assert checks["unusual gray levels"].found.startswith("1 image: dark.png (mean gray: ")
+    assert "(images of own: " in checks["unusual gray levels"].found
+    assert {checks[what].level for what in ("unlike radiographs", "unusual gray levels")} == {"warning"}
+
+
+@pytest.mark.parametrize("also_damaged", [False, True])
+def test_a_missing_decoder_is_not_fixed_by_another_download(
+    also_damaged: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(path: Path, _at_least: int) -> None:
+        raise UnreadableImage("truncated PNG" if path.name == "1.png" else f"no decoder for X: {INSTALL_DECODERS}")
+
+    monkeypatch.setattr(scan, "read_gray", fails)
+    for name in ("0.png", "1.png"):
+        save(tmp_path / name, random_image(0))
+    spec = table_of(tmp_path, ["0.png", "1.png"] if also_damaged else ["0.png"])
+    (check,) = check_images(load_and_scan(spec, tmp_path / "store"))
+    assert f"0.png (no decoder for X: {INSTALL_DECODERS})" in check.found
+    assert check.fix.startswith(INSTALL_DECODERS)
+    assert ("download" in check.fix) == also_damaged
+
+
+def test_a_long_reason_ends_after_a_whole_word(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(_path: Path, _at_least: int) -> None:
+        raise UnreadableImage("damaged: " + "requires-pylibjpeg " * 20)
+
+    monkeypatch.setattr(scan, "read_gray", fails)
+    save(tmp_path / "0.png", random_image(0))
+    scanned = load_and_scan(table_of(tmp_path, ["0.png"]), tmp_path / "store")
+    assert scanned.scan.reason[0].endswith("requires-pylibjpeg ...")
