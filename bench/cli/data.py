@@ -74,14 +74,16 @@ def phantom(
 @data_app.command(epilog=examples("bench data people /data/vindr -o /data/vindr/people.csv"))
 def people(
     root: Annotated[Path, typer.Argument(help="Folder of VinDr-CXR, with train/ and test/.")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="CSV file to write: image_id, sex, age.")],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="CSV file to write: image_id, sex, age, rows, columns.")
+    ],
     workers: WorkersOption = 0,
     quiet: QuietOption = False,
 ) -> None:
-    """Read sex and age from VinDr's DICOM headers.
+    """Read sex, age and size of the image from VinDr's DICOM headers.
 
     Run this once, and write the file as people.csv into the folder of VinDr-CXR. Later commands read sex and age from
-    it.
+    it, and the size if you have copies of the images in another format.
     """
     from bench.cli.progress_bars import choose_display
     from bench.store.store import write_bytes

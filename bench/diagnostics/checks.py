@@ -161,6 +161,7 @@ def _data(data: Path, store: Path | None, workers: int, progress: Progress | Non
     from harmonize.checks.release import inspect
     from harmonize.checks.scan import scan
     from harmonize.cohorts.specs import read_data
+    from harmonize.ground_truth.positions import check_positions
 
     try:
         specs = read_data(data)
@@ -174,11 +175,13 @@ def _data(data: Path, store: Path | None, workers: int, progress: Progress | Non
             continue
         cohorts.append(cohort)
         if store is None:
+            checks += check_positions(cohort, None)
             continue
         folder = Store.open(store, older=True).root / "check"
         results = scan(name, cohort.root, cohort.table["path"].tolist(), folder, workers, progress)
         scanned_cohorts.append(ScannedCohort(cohort, results))
         checks += check_images(scanned_cohorts[-1])
+        checks += check_positions(cohort, scanned_cohorts[-1])
     checks += _shared_patients(cohorts)
     if scanned_cohorts:
         checks += check_duplicates(scanned_cohorts)

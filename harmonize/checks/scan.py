@@ -26,7 +26,7 @@ from harmonize.disk_space import DiskFullError
 from harmonize.errors import SetupError
 from harmonize.images.image_header import InMemory
 from harmonize.images.perceptual_hash import HASH_VERSION, SMALL_SIDE, is_flat, perceptual_hash, smaller, thumbnail
-from harmonize.images.pixels import PIXELS_VERSION, UnreadableImage, read_gray
+from harmonize.images.pixels import PIXELS_VERSION, UnreadableImage, file_size, read_gray
 
 Progress = Callable[[str, int, int], None]
 
@@ -43,6 +43,7 @@ _RECORD = np.dtype(
         ("flat", "?"),
         ("reason", f"S{_TEXT}"),
         ("remark", f"S{_TEXT}"),
+        ("size", "<u4", 2),
         ("small", "u1", SMALL_SIDE**2),
     ]
 )
@@ -55,7 +56,7 @@ class Scan:
     content   16 bytes that are equal for equal files        hash      64-bit perceptual hash
     flat      True for a blank image                         small     uint8 [N, 256], the image at 16 x 16
     reason    why the image is unreadable, or ""             reused    number of results from an earlier scan
-    remark    what is unusual about the file, or ""
+    remark    what is unusual about the file, or ""          size      uint32 [N, 2], height and width of the file
     """
 
     content: NDArray[np.void]
@@ -64,6 +65,7 @@ class Scan:
     small: NDArray[np.uint8]
     reason: NDArray[np.object_]
     remark: NDArray[np.object_]
+    size: NDArray[np.uint32]
     reused: int
 
 
@@ -117,7 +119,16 @@ def _scan(name: str, root: Path, paths: Sequence[str], path: Path, workers: int,
     reasons, remarks = (
         np.array([text.decode("utf-8", "replace") for text in records[name]], object) for name in ("reason", "remark")
     )
-    return Scan(records["content"], records["hash"], records["flat"], records["small"], reasons, remarks, reused)
+    return Scan(
+        records["content"],
+        records["hash"],
+        records["flat"],
+        records["small"],
+        reasons,
+        remarks,
+        records["size"],
+        reused,
+    )
 
 
 def _folder_and_versions(root: Path) -> str:
@@ -196,6 +207,7 @@ def _scan_files(files: Sequence[Path]) -> NDArray[np.void]:
             gray = read_gray(file, _MIN_SIDE)
             thumbnails[number] = thumbnail(gray)
             content = file.read_bytes()
+            records["size"][number] = file_size(content, gray)
             records["content"][number] = hashlib.blake2b(content, digest_size=16).digest()
             records["remark"][number] = _text("; ".join(unlike_radiograph(InMemory(file.name, content), gray.shape)))
         except (UnreadableImage, OSError) as error:

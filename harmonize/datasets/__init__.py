@@ -16,7 +16,8 @@ An adapter may define:
     gold(table, root)          return the mask of rows that physicians or radiologists labeled
     GOLD_LABEL_SOURCE          the label source of these rows (the gold subset), if the cohort has another label source
     boxes(root)                return boxes that radiologists drew: image_id, finding, x_min, y_min, x_max, y_max
-    BOX_FRAME_PX               side in pixels of the square original image, if box coordinates refer to the original
+    box_frames(root, images)   return {image id: (height, width)} of the image in whose pixels the boxes are, for boxes
+                               that are not in pixels of the file; `images` has the columns image_id and path
     outlines(root, image_ids)  return masks that radiologists drew, as `Outlines`
     remarks(table, root)       return remarks on doubtful files or rows that are used nevertheless, as a list of `Remark`
 

@@ -91,7 +91,22 @@ def read_outlines(files: Sequence[Path], image_ids: frozenset[str]) -> Outlines:
         (image, finding) for image in encoded_by_image for finding in outlined_findings(*encoded_by_image[image])
     }
     fingerprint = " ".join(f"{path.stat().st_size}/{path.stat().st_mtime_ns}" for path in files)
-    return Outlines(frozenset(findings), masks, fingerprint)
+    frames = {}
+    for image, (encoded, where) in encoded_by_image.items():
+        sizes = {mask_size(rle, f"{where}.{finding}") for finding, rle in encoded.items()}
+        if len(sizes) > 1:
+            raise DatasetError(f"masks of {len(sizes)} sizes", where, "download the file again")
+        frames |= dict.fromkeys([image] if sizes else [], *sizes)
+    return Outlines(frozenset(findings), masks, frames, fingerprint)
+
+
+def mask_size(rle: Any, where: str) -> tuple[int, int]:
+    """Return (height, width) of an encoded mask; raise DatasetError if it states no size."""
+    try:
+        height, width = (int(side) for side in rle["size"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise DatasetError(f"damaged run lengths: {error}", where, "download the file again") from error
+    return height, width
 
 
 def decode_rle(rle: Any, where: str = "mask") -> NDArray[np.bool_]:
@@ -104,8 +119,8 @@ def decode_rle(rle: Any, where: str = "mask") -> NDArray[np.bool_]:
     [[0, 1], [1, 0]]
     """
     fix = "download the file again"
+    height, width = mask_size(rle, where)
     try:
-        height, width = (int(side) for side in rle["size"])
         counts = rle["counts"]
         runs = _runs(counts.encode("ascii") if isinstance(counts, str) else counts)
     except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:

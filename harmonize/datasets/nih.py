@@ -181,6 +181,11 @@ def boxes(root: Path) -> pd.DataFrame:
     return pd.DataFrame(dict(zip(columns, values, strict=True)))
 
 
+def box_frames(_root: Path, images: pd.DataFrame) -> dict[str, tuple[int, int]]:
+    """Return {image id: (1024, 1024)}: boxes are in pixels of the original, for any size of the file."""
+    return dict.fromkeys(images["image_id"], (BOX_FRAME_PX, BOX_FRAME_PX))
+
+
 def write(table: pd.DataFrame, root: Path) -> None:
     """Write Data_Entry_2017_v2020.csv; if the table has splits, also test_list.txt and train_val_list.txt.
 

@@ -5,7 +5,8 @@ Layout: train/<image_id>.dicom, test/<image_id>.dicom (also .dcm, .png and .jpg)
 readers mark it. test has one row per image, the consensus of five readers, and spells "Other disease" without s.
 No patient id is released, so each image counts as a patient. Every image is PA. The tables have no sex and no age;
 `bench data people` reads both from the DICOM headers and writes people.csv, in the root or in annotations/.
-Boxes: in pixels of the native image, from all readers.
+Boxes: in pixels of the original DICOM, from all readers. For copies in another format, which often have another size,
+the size of the original must be in people.csv (columns rows and columns, also by `bench data people`).
 Source: Nguyen et al. 2022, arXiv:2012.15029. Credentialed access: physionet.org/content/vindr-cxr.
 Label sources: majority (the default), any_reader and all_readers, for train images; test images have the consensus.
 The Kaggle challenge (one train.csv with boxes) has no test split, and only 15 labels; the other 13 labels, such as
@@ -89,7 +90,8 @@ KAGGLE_LABELS = (
 _ALIASES = {"Other diseases": "Other disease"}
 _BOX_FINDINGS = {"Pleural effusion": "Pleural Effusion", "Nodule/Mass": "Lung Lesion"}
 _CORNERS = ["x_min", "y_min", "x_max", "y_max"]
-_SUFFIXES = (".dicom", ".dcm", ".png", ".jpg")
+_DICOM_SUFFIXES = (".dicom", ".dcm")
+_SUFFIXES = (*_DICOM_SUFFIXES, ".png", ".jpg")
 _READERS = 3
 PEOPLE = "people.csv"
 
@@ -227,7 +229,7 @@ def _people(root: Path, images: "pd.Series[str]") -> dict[str, Any]:
 def images(root: Path) -> list[Path]:
     """Return the DICOM files of the train and test folders, sorted."""
     files = [
-        path for split in ("train", "test") for suffix in _SUFFIXES[:2] for path in (root / split).glob(f"*{suffix}")
+        path for split in ("train", "test") for suffix in _DICOM_SUFFIXES for path in (root / split).glob(f"*{suffix}")
     ]
     return sorted(files)
 
@@ -241,7 +243,7 @@ def _suffixes(folder: Path) -> dict[str, str]:
 
 
 def boxes(root: Path) -> pd.DataFrame:
-    """Return the table of boxes: image_id, finding, x_min, y_min, x_max, y_max in pixels of the native image.
+    """Return the table of boxes: image_id, finding, x_min, y_min, x_max, y_max in pixels of the original DICOM.
 
     Labels without a shared finding keep their native name. Without box files, the table has no rows.
     """
@@ -255,6 +257,34 @@ def boxes(root: Path) -> pd.DataFrame:
     corners = {name: numbers(raw[name]) for name in _CORNERS}
     table = pd.DataFrame({"image_id": raw["image_id"], "finding": raw["class_name"].replace(_BOX_FINDINGS), **corners})
     return table[table["x_min"].notna()].reset_index(drop=True)  # rows of the label "No finding" have no box
+
+
+def box_frames(root: Path, images: pd.DataFrame) -> dict[str, tuple[int, int]]:
+    """Return {image id: (height, width)} of the original DICOM, for images that are no longer DICOM files.
+
+    The sizes are in people.csv. Raises DatasetError if the size of an original is unknown.
+    """
+    copies = images.loc[~images["path"].str.endswith(_DICOM_SUFFIXES), "image_id"]
+    if copies.empty:
+        return {}
+    path = find(root, PEOPLE, f"annotations/{PEOPLE}")
+    sizes = pd.DataFrame(columns=["image_id", "rows", "columns"], dtype=object)
+    if path is not None:
+        people = read_text(path, ["image_id"], optional=["rows", "columns"])
+        require_whole(people, path)
+        sizes = people.reindex(columns=["image_id", "rows", "columns"]).fillna("")
+    sizes = sizes.drop_duplicates("image_id").set_index("image_id")
+    known = {str(i): (h, w) for i, h, w in zip(sizes.index, *(numbers(sizes[c]) for c in sizes), strict=True)}
+    frames = {image: known.get(image, (np.nan, np.nan)) for image in copies}
+    missing = [image for image, (height, width) in frames.items() if not (height >= 1 and width >= 1)]
+    if missing:
+        what = f"the boxes are in pixels of the original DICOM, whose size is unknown for {len(missing):,} copies, e.g. {missing[0]}"
+        fix = (
+            "write the sizes into people.csv, columns image_id, sex, age, rows and columns (`bench data people` reads"
+            " them from the DICOM files), or remove the files of boxes"
+        )
+        raise DatasetError(what, str(path or root / PEOPLE), fix)
+    return {image: (int(height), int(width)) for image, (height, width) in frames.items()}
 
 
 def write(table: pd.DataFrame, root: Path) -> None:

@@ -6,6 +6,10 @@ The first available source is used:
 3. the function `outlines` of the adapter.
 With source 2 or 3, or without a source, the column `lung_mask` of the cohort's table can name files of lung masks.
 
+Frame of the positions: each position refers to an image of a known size, its frame. This is the size of the outline or
+mask, the size that the adapter's function `box_frames` states, or the size of the file. A file must be its frame at
+any resolution, so the ratio of its sides must be equal; a cropped or padded copy is refused.
+
 The tag of a phantom is a white tag with text (`token` in names). A network may use the tag as a shortcut.
 """
 
@@ -23,10 +27,10 @@ from numpy.typing import NDArray
 from harmonize.cohorts.pooled import Place
 from harmonize.datasets import adapter
 from harmonize.datasets.outlines import Outlines
-from harmonize.images.image_header import jpeg_size
+from harmonize.errors import DatasetError
 from harmonize.images.lungs import lung_field
 from harmonize.images.markers import markers
-from harmonize.images.pixels import Geometry, Gray, fit_to_square, read_gray
+from harmonize.images.pixels import Geometry, Gray, file_size, fit_to_square, read_gray
 from harmonize.images.regions import InputTransform, Mask, border, box_mask, padding, pleura
 from harmonize.phantom import PhantomSettings
 from harmonize.phantom.folder import SETTINGS_FILE
@@ -35,6 +39,10 @@ from harmonize.phantom.radiograph import twin
 LUNGS, HEART, DEVICES, TAG = "lungs", "heart", "devices", "token"
 ANATOMY = (LUNGS, HEART, DEVICES, TAG)  # masks of a phantom that are not findings
 OUTSIDE, MARKERS = "outside lungs", "markers"
+
+FIT = "use the images as published, or copies resized without cropping or padding; or remove the file of positions"
+_CORNERS = ["x_min", "y_min", "x_max", "y_max"]
+_OUTSIDE = 0.02  # share of a side by which a box may end outside of its image: readers draw boxes over the edge
 
 Masks = dict[str, Mask]
 
@@ -49,6 +57,9 @@ class Truth:
     # a function of the image id and of (height, width) of the image file; it returns a dict: finding or part of anatomy
     # -> mask
     masks: Callable[[str, tuple[int, int]], Masks] = field(default=lambda _image, _frame: {})
+    # a function of the image id and of (height, width) of the image file; it returns why the positions do not fit the
+    # file, or ""
+    misfit: Callable[[str, tuple[int, int]], str] = field(default=lambda _image, _frame: "")
     lung_masks: Mapping[str, Path] = field(default_factory=dict)  # image id -> mask file
     stamp: str = ""  # a text that changes when the locations change
 
@@ -89,7 +100,7 @@ def truth_of(layout: str, root: Path, table: pd.DataFrame) -> Truth:
 
     The table needs the column image_id, and may have the column lung_mask: paths of mask files, relative to root.
 
-    Raises DatasetError if a file of boxes or outlines cannot be read.
+    Raises DatasetError if a file of boxes or outlines cannot be read, or if boxes refer to images of unknown size.
     """
     ids = frozenset(table["image_id"].astype(str))
     settings_files = [folder / SETTINGS_FILE for folder in (root, root.parent) if (folder / SETTINGS_FILE).is_file()]
@@ -100,16 +111,25 @@ def truth_of(layout: str, root: Path, table: pd.DataFrame) -> Truth:
     if hasattr(module, "boxes"):
         boxes = module.boxes(root)
         boxes = boxes[boxes["image_id"].isin(ids)]
-        side = getattr(module, "BOX_FRAME_PX", None)
-        frame = None if side is None else (side, side)
         if len(boxes):
-            stamp = sha256(boxes.to_csv(index=False).encode()).hexdigest()
-            return Truth("boxes", _pairs(boxes), partial(_from_boxes, _by_image(boxes), frame), lungs, stamp)
+            frames = {}
+            if hasattr(module, "box_frames"):
+                frames = module.box_frames(root, table[table["image_id"].astype(str).isin(boxes["image_id"])])
+            by_image = _by_image(boxes)
+            masks, misfit = (partial(function, by_image, frames) for function in (_from_boxes, _box_misfit))
+            stamp = sha256((boxes.to_csv(index=False) + repr(frames)).encode()).hexdigest()
+            return Truth("boxes", _pairs(boxes), masks, misfit, lungs, stamp)
     if hasattr(module, "outlines"):
         outlines: Outlines = module.outlines(root, ids)
         if outlines.findings:
-            masks = lambda image_id, _frame: outlines.masks(image_id)  # noqa: E731
-            return Truth("outlines", outlines.findings, masks, lungs, outlines.fingerprint)
+            return Truth(
+                "outlines",
+                outlines.findings,
+                lambda image_id, _frame: outlines.masks(image_id),
+                lambda image_id, frame: frame_misfit("outlines", outlines.frames.get(image_id, frame), frame),
+                lungs,
+                outlines.fingerprint,
+            )
     return Truth("", lung_masks=lungs)
 
 
@@ -123,14 +143,23 @@ def truth_of_places(places: Sequence[Place], table: pd.DataFrame) -> Truth:
     if len(truths) == 1:
         return next(iter(truths.values()))
 
-    def masks(image_id: str, frame: tuple[int, int]) -> Masks:
+    def of_place(image_id: str) -> tuple[Truth, str]:
         prefix = next(prefix for prefix in truths if image_id.startswith(prefix))
-        return truths[prefix].masks(image_id.removeprefix(prefix), frame)
+        return truths[prefix], image_id.removeprefix(prefix)
+
+    def masks(image_id: str, frame: tuple[int, int]) -> Masks:
+        truth, image = of_place(image_id)
+        return truth.masks(image, frame)
+
+    def misfit(image_id: str, frame: tuple[int, int]) -> str:
+        truth, image = of_place(image_id)
+        return truth.misfit(image, frame)
 
     return Truth(
         "/".join(dict.fromkeys(truth.source for truth in truths.values() if truth.source)),
         frozenset((prefix + image, finding) for prefix, truth in truths.items() for image, finding in truth.located),
         masks,
+        misfit,
         {prefix + image: path for prefix, truth in truths.items() for image, path in truth.lung_masks.items()},
         "/".join(truth.stamp for truth in truths.values()),
     )
@@ -140,14 +169,18 @@ def scene(path: Path, image_id: str, geometry: Geometry, center: int, truth: Tru
     """Return one image of a cohort as a network gets it, with its masks.
 
     `center` is the side of the network's center crop in pixels, 0 for no crop. Raises UnreadableImage if the file
-    cannot be read.
+    cannot be read, and DatasetError if positions do not fit the file: heat would be measured at a wrong place.
     """
     picture = read_gray(path, geometry.decode_at)
     transform = InputTransform.of(picture, geometry, center)
     image = transform.center_crop(fit_to_square(np.ascontiguousarray(picture[transform.box]), geometry))
-    native = truth.masks(image_id, _frame(path, picture))
+    size = file_size(path.read_bytes(), picture)
+    native = truth.masks(image_id, size)
     if image_id in truth.lung_masks:
         native[LUNGS] = read_gray(truth.lung_masks[image_id]) >= 128
+    problems = [truth.misfit(image_id, size), *(frame_misfit(name, mask.shape, size) for name, mask in native.items())]
+    if any(problems):
+        raise DatasetError(next(filter(None, problems)), f"{path}: {image_id}", FIT)
     masks = {name: mask for name, full in native.items() if (mask := transform.apply_to_mask(full)).any()}
     outlined = masks.get(LUNGS)
     lungs = outlined
@@ -169,16 +202,18 @@ def scene(path: Path, image_id: str, geometry: Geometry, center: int, truth: Tru
     return Scene(image, findings, {n: m for n, m in regions.items() if m.any()}, lungs, outlined is not None)
 
 
-def _frame(path: Path, picture: Gray) -> tuple[int, int]:
-    """Return height and width of an image file in pixels.
+def frame_misfit(what: str, frame: tuple[int, ...], size: tuple[int, int]) -> str:
+    """Return why positions in an image of size `frame` do not fit a file of this size, or "".
 
-    `picture` is the decoded image. A JPEG may be decoded at a reduced size, so the size of a JPEG is read from the
-    file.
+    Both are (height, width). They fit if the file is a resized copy; the shorter side may be rounded by a pixel.
+
+    >>> frame_misfit("boxes", (2000, 1000), (500, 250)), frame_misfit("boxes", (2000, 1000), (512, 512))
+    ('', 'the file has 512 x 512 pixels (width x height), but its boxes are of an image with 1000 x 2000')
     """
-    with path.open("rb") as file:
-        is_jpeg = file.read(2) == b"\xff\xd8"
-    height, width = jpeg_size(path.read_bytes()) if is_jpeg else picture.shape
-    return height, width
+    (height, width), (rows, columns) = frame, size
+    if abs(columns * height - rows * width) <= max(height, width):
+        return ""
+    return f"the file has {columns} x {rows} pixels (width x height), but its {what} are of an image with {width} x {height}"
 
 
 def _phantom(root: Path, site: str, ids: frozenset[str]) -> Truth:
@@ -227,17 +262,33 @@ def _by_image(boxes: pd.DataFrame) -> dict[str, pd.DataFrame]:
 
 
 def _from_boxes(
-    boxes: Mapping[str, pd.DataFrame], fixed: tuple[int, int] | None, image_id: str, frame: tuple[int, int]
+    boxes: Mapping[str, pd.DataFrame], frames: Mapping[str, tuple[int, int]], image_id: str, size: tuple[int, int]
 ) -> Masks:
     """Return one mask per finding: the union of the boxes of all readers.
 
-    Box coordinates refer to an image of size `fixed` (height, width); None means `frame`, the size of the file.
+    Box coordinates refer to an image of the size (height, width) in `frames`; without an entry, of `size`, the size of
+    the file.
     """
     rows = boxes.get(image_id)
     if rows is None:
         return {}
-    corners = ["x_min", "y_min", "x_max", "y_max"]
-    return {str(f): box_mask(_finite(r[corners].to_numpy(float)), fixed or frame) for f, r in rows.groupby("finding")}
+    frame = frames.get(image_id, size)
+    return {str(f): box_mask(_finite(r[_CORNERS].to_numpy(float)), frame) for f, r in rows.groupby("finding")}
+
+
+def _box_misfit(
+    boxes: Mapping[str, pd.DataFrame], frames: Mapping[str, tuple[int, int]], image_id: str, size: tuple[int, int]
+) -> str:
+    """Return why the boxes of an image do not fit its file, or "": the frame does not fit, or a box ends outside it."""
+    if image_id not in boxes:
+        return ""
+    frame = frames.get(image_id, size)
+    corners = _finite(boxes[image_id][_CORNERS].to_numpy(float))
+    limit = np.array([frame[1], frame[0]]) * (1 + _OUTSIDE) + 1
+    if len(corners) and (corners[:, 2:] > limit).any():
+        right, bottom = corners[:, 2:].max(axis=0)
+        return f"a box ends at x {right:.0f}, y {bottom:.0f}, outside of its image of {frame[1]} x {frame[0]} pixels"
+    return frame_misfit("boxes", frame, size)
 
 
 def _finite(corners: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -77,6 +77,16 @@ def read_radiograph(path: ImageFile, at_least: int = 0) -> Gray:
     return image
 
 
+def file_size(content: bytes, image: Gray) -> tuple[int, int]:
+    """Return height and width of an image file in pixels; `image` is the decoded file.
+
+    A JPEG may be decoded at a reduced size, so the size of a JPEG is read from the file, and turned as the image is.
+    """
+    height, width = jpeg_size(content) if content.startswith(b"\xff\xd8") else image.shape
+    is_turned = (height < width) != (image.shape[0] < image.shape[1])
+    return (width, height) if is_turned else (height, width)
+
+
 def _content(path: ImageFile) -> bytes:
     """Return the bytes of an image file; raise UnreadableImage if it is no file, empty or too large.
 
@@ -294,6 +304,7 @@ __all__ = [
     "Geometry",
     "UnreadableImage",
     "crop_box",
+    "file_size",
     "fit_to_square",
     "read_gray",
     "read_radiograph",

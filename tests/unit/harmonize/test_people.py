@@ -14,7 +14,7 @@ from harmonize.cohorts.dicom_demographics import read_people
 from harmonize.datasets.vindr import images
 
 
-def write_header(path: Path, **tags: str) -> None:
+def write_header(path: Path, **tags: object) -> None:
     """Write a DICOM file without pixels."""
     meta = FileMetaDataset()
     meta.TransferSyntaxUID = ExplicitVRLittleEndian
@@ -39,6 +39,13 @@ def test_sex_and_age_are_read_from_two_tags(tags: dict[str, str], sex: str, age:
     (row,) = read_people([tmp_path / "a.dicom"]).itertuples(index=False)
     assert (row.image_id, row.sex) == ("a", sex)
     assert row.age == age or (np.isnan(row.age) and np.isnan(age))
+
+
+def test_the_size_of_the_image_is_read(tmp_path: Path) -> None:
+    write_header(tmp_path / "a.dicom", Rows=2880, Columns=2304)
+    write_header(tmp_path / "b.dicom")
+    people = read_people([tmp_path / "a.dicom", tmp_path / "b.dicom"])
+    assert people.to_csv(index=False).splitlines()[1:] == ["a,,,2880,2304", "b,,,,"]
 
 
 def test_a_file_that_is_not_dicom_has_no_sex_and_no_age(tmp_path: Path) -> None:

@@ -186,6 +186,7 @@ def test_a_cohort_without_locations_has_regions_and_damaged_boxes_are_ignored(tm
         [["a", "Edema", 1, 2, float("nan"), 4]], columns=["image_id", "finding", "x_min", "y_min", "x_max", "y_max"]
     )
     nih.write_boxes(boxes, tmp_path)
+    cv2.imwrite(str(tmp_path / "a.png"), np.full((40, 40), 100, np.uint8))
     assert scene(tmp_path / "a.png", "a", Geometry(20), 0, truth_of("nih", tmp_path, frame)).findings == {}
 
 
