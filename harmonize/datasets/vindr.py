@@ -272,7 +272,7 @@ def box_frames(root: Path, images: pd.DataFrame) -> dict[str, tuple[int, int]]:
     if path is not None:
         people = read_text(path, ["image_id"], optional=["rows", "columns"])
         require_whole(people, path)
-        sizes = people.reindex(columns=["image_id", "rows", "columns"]).fillna("")
+        sizes = people.reindex(columns=["image_id", "rows", "columns"])
     sizes = sizes.drop_duplicates("image_id").set_index("image_id")
     known = {str(i): (h, w) for i, h, w in zip(sizes.index, *(numbers(sizes[c]) for c in sizes), strict=True)}
     frames = {image: known.get(image, (np.nan, np.nan)) for image in copies}
