@@ -1,10 +1,11 @@
 """Compute perceptual hashes (64 bits, similar for similar images), and find all pairs of similar hashes.
 
-The image is reduced to 32 x 32 pixels, and the discrete cosine transform (DCT) of these pixels is computed. Each bit of
-the hash belongs to one of the 8 x 8 lowest frequencies. The bit is 1 if the coefficient of this frequency is above the
+The image is reduced to 32 x 32 pixels, each pixel is replaced by its rank, and the discrete cosine transform (DCT) of
+the ranks is computed. A gray curve that keeps the order of gray levels (gamma, window, equalization) hardly changes
+ranks. Each bit of the hash belongs to one of the 8 x 8 lowest frequencies. The bit is 1 if the coefficient of this frequency is above the
 median of the coefficients of all these frequencies (except the first, the mean brightness). Source: C. Zauner,
-"Implementation and benchmarking of perceptual image hash functions", 2010. Resizing, recompression and changes of
-contrast hardly change the hash. Details smaller than an eighth of the image do not affect the hash.
+"Implementation and benchmarking of perceptual image hash functions", 2010 (without ranks). Resizing and recompression
+hardly change the hash, either. Details smaller than an eighth of the image do not affect the hash.
 
 A row is the position of an image's hash in an array of hashes. A band is a group of neighboring bits of a hash.
 """
@@ -17,7 +18,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-HASH_VERSION = 1  # increase this number after a change that may give the same image a different hash
+HASH_VERSION = 2  # increase this number after a change that may give the same image a different hash
 SMALL_SIDE = 16  # px; side of the thumbnail that `smaller` returns
 _SIDE, _FREQUENCIES = 32, 8  # px, side of the image that is hashed; number of frequencies per side in the hash
 # two hashes are compared if at least this number of bands are equal; with 2 bands, most pairs of radiographs would have
@@ -63,16 +64,29 @@ def is_flat(thumbnails_NHW: NDArray[np.uint8]) -> NDArray[np.bool_]:
 
 
 def perceptual_hash(thumbnails_NHW: NDArray[np.uint8]) -> Hashes:
-    """Return one 64-bit hash for each image; `thumbnails_NHW` is uint8 [N, 32, 32].
+    """Return one 64-bit hash for each image; `thumbnails_NHW` is uint8 [N, 32, 32], before ranks are taken.
 
     >>> perceptual_hash(np.zeros((2, 32, 32), np.uint8)).shape
     (2,)
     """
     basis = _dct()[:_FREQUENCIES]
-    low = (basis @ thumbnails_NHW.astype(np.float32) @ basis.T).reshape(len(thumbnails_NHW), -1)
+    rank_NHW = ranks(thumbnails_NHW.reshape(len(thumbnails_NHW), -1)).reshape(thumbnails_NHW.shape)
+    low = (basis @ rank_NHW @ basis.T).reshape(len(thumbnails_NHW), -1)
     # the median leaves out the first coefficient: the mean brightness, which is much larger than the other coefficients
     median = np.median(low[:, 1:], axis=1, keepdims=True)
     return np.packbits(low > median, axis=1).view(">u8").astype(np.uint64)[:, 0]
+
+
+def ranks(image_NP: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Return the rank of each pixel among the P pixels of its image, float32 [N, P]; equal pixels have their mean rank.
+
+    >>> ranks(np.array([[7, 90, 7, 255]], np.uint8)).tolist()
+    [[0.5, 2.0, 0.5, 3.0]]
+    """
+    values = image_NP.astype(np.int64) + 256 * np.arange(len(image_NP))[:, None]
+    counts = np.bincount(values.ravel(), minlength=256 * len(image_NP)).reshape(-1, 256)
+    middle = np.cumsum(counts, axis=1) - (counts + 1) / 2
+    return np.asarray(middle.ravel()[values], np.float32)
 
 
 def _dct() -> NDArray[np.float32]:

@@ -4,8 +4,18 @@ import cv2
 import numpy as np
 import pytest
 from scipy.fft import dctn
+from scipy.stats import rankdata, spearmanr
 
-from harmonize.images.perceptual_hash import count_bits, is_flat, near_pairs, perceptual_hash, thumbnail
+from harmonize.checks.duplicates import MIN_CORRELATION, correlations
+from harmonize.images.perceptual_hash import (
+    count_bits,
+    is_flat,
+    near_pairs,
+    perceptual_hash,
+    ranks,
+    smaller,
+    thumbnail,
+)
 
 
 def random_image(seed: int, height: int = 300, width: int = 260) -> np.ndarray:
@@ -63,9 +73,9 @@ def test_zero_or_one_image_gives_no_pair() -> None:
         assert len(near_pairs(np.zeros(number, np.uint64)).first) == 0
 
 
-def test_the_hash_is_the_sign_of_the_low_frequencies() -> None:
+def test_the_hash_is_the_sign_of_the_low_frequencies_of_the_ranks() -> None:
     small = thumbnail(random_image(3))
-    low = dctn(small.astype(float), norm="ortho")[:8, :8].ravel()
+    low = dctn(rankdata(small).reshape(small.shape), norm="ortho")[:8, :8].ravel()
     bits = "".join(str(int(value > np.median(low[1:]))) for value in low)
     assert perceptual_hash(small[None])[0] == int(bits, 2)
 
@@ -80,6 +90,35 @@ def test_copies_are_near_and_other_images_are_far(seed: int) -> None:
     *copies, other = count_bits(hashes[0] ^ hashes[1:])
     assert max(copies) <= 4
     assert other > 10
+
+
+CURVES = {
+    "gamma 0.5": lambda image: 255 * (image / 255) ** 0.5,
+    "gamma 1.5": lambda image: 255 * (image / 255) ** 1.5,
+    "gamma 2": lambda image: 255 * (image / 255) ** 2,
+    "sigmoid": lambda image: 255 / (1 + np.exp((128.0 - image) / 32)),
+    "equalized": cv2.equalizeHist,
+    "wider window": lambda image: 40 + image * 0.6,
+}
+
+
+@pytest.mark.parametrize("curve", CURVES)
+@pytest.mark.parametrize("seed", range(3))
+def test_a_copy_with_another_gray_curve_is_near(seed: int, curve: str) -> None:
+    image = random_image(seed)
+    changed = np.asarray(CURVES[curve](image)).round().astype(np.uint8)
+    distance = count_bits(np.bitwise_xor(*hashes_of(image, changed)))
+    assert distance <= 4
+    pair = [smaller(thumbnail(picture)[None]) for picture in (image, changed)]
+    assert correlations(*pair)[0] >= MIN_CORRELATION
+
+
+def test_ranks_and_their_correlation_are_those_of_scipy() -> None:
+    left, right = np.random.default_rng(0).integers(0, 40, (2, 5, 300)).astype(np.uint8)
+    right = np.maximum(left, right)
+    np.testing.assert_array_equal(ranks(left), [rankdata(row) - 1 for row in left])
+    expected = [spearmanr(one, other).statistic for one, other in zip(left, right, strict=True)]
+    np.testing.assert_allclose(correlations(left, right), expected, atol=1e-6)
 
 
 def test_an_image_of_one_gray_value_is_flat() -> None:
