@@ -200,8 +200,8 @@ def _to_gray(data: Any, stored: NDArray[Any]) -> NDArray[np.uint8]:
         return _without_window(apply_color_lut(stored, data)[..., :3].mean(axis=-1))
     values = _rescaled(data, stored)
     padded = _padding(data, stored)
-    if padded.any():
-        values[padded] = values[~padded].min()  # the minimum changes no range, and no percentile of values above it
+    if padded is not None:  # the minimum changes no range, and no percentile of values above it
+        values = np.where(padded, values[~padded].min(), values)
     if values.dtype.kind == "f" and not np.isfinite([values.min(), values.max()]).all():
         raise UnreadableImage(_NO_NUMBERS)
     if (table := _table(data, "VOILUTSequence")) is not None:
@@ -213,12 +213,13 @@ def _to_gray(data: Any, stored: NDArray[Any]) -> NDArray[np.uint8]:
         gray = _without_window(values)
     if interpretation == "MONOCHROME1":
         gray = 255 - gray
-    gray[padded] = 0
+    if padded is not None:
+        gray[padded] = 0
     return np.ascontiguousarray(gray)
 
 
 def _rescaled(data: Any, stored: NDArray[Any]) -> NDArray[Any]:
-    """Return a copy of the stored values after the modality table, or after slope and intercept (1 and 0 if empty)."""
+    """Return the stored values after the modality table, or after slope and intercept (1 and 0 if empty)."""
     table = _table(data, "ModalityLUTSequence")
     if table is not None:
         return np.asarray(apply_modality_lut(_within(table, stored), data))
@@ -227,7 +228,7 @@ def _rescaled(data: Any, stored: NDArray[Any]) -> NDArray[Any]:
         data.RescaleSlope = 1 if data.get("RescaleSlope") is None else data.RescaleSlope
         data.RescaleIntercept = 0 if data.get("RescaleIntercept") is None else data.RescaleIntercept
         return np.asarray(apply_modality_lut(stored, data))
-    return stored.copy()
+    return stored
 
 
 def _table(data: Any, name: str) -> Any:
@@ -250,7 +251,7 @@ def _table(data: Any, name: str) -> Any:
 def _within(table: Any, values: NDArray[Any]) -> NDArray[np.int32]:
     """Return values as whole numbers, clipped to the values that a lookup table maps."""
     num_entries, first = table.LUTDescriptor[0] or 2**16, table.LUTDescriptor[1]
-    return np.clip(np.round(values), first, first + num_entries - 1).astype(np.int32)
+    return np.clip(np.round(values.astype(np.float32)), first, first + num_entries - 1).astype(np.int32)
 
 
 def _use_whole_bytes(data: Any, name: str) -> None:
@@ -259,19 +260,18 @@ def _use_whole_bytes(data: Any, name: str) -> None:
     data[name].value = [entries, first, 8 if bits <= 8 else 16]
 
 
-def _padding(data: Any, stored: NDArray[Any]) -> NDArray[np.bool_]:
-    """Return the mask of pixel padding; it is empty if the file states no padding, or if all pixels are padding.
+def _padding(data: Any, stored: NDArray[Any]) -> NDArray[np.bool_] | None:
+    """Return the mask of pixel padding; None if the image has no padding, or if all pixels are padding.
 
     A padding value of the other sign is read with the bits of the pixels: -2000 is 63536 for unsigned 16-bit pixels.
     """
     value = data.get("PixelPaddingValue")
-    none = np.zeros(stored.shape, bool)
     if stored.dtype.kind not in "iu" or not isinstance(value, int):
-        return none
+        return None
     limit = data.get("PixelPaddingRangeLimit")
     ends = np.array([value, limit if isinstance(limit, int) else value]).astype(stored.dtype)
     padded = (stored >= ends.min()) & (stored <= ends.max())
-    return none if padded.all() else np.asarray(padded)
+    return np.asarray(padded) if padded.any() and not padded.all() else None
 
 
 def _without_window(values: NDArray[Any]) -> NDArray[np.uint8]:

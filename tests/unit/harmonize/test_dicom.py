@@ -205,6 +205,15 @@ def test_a_voi_table_is_applied_before_the_inversion(first: int, interpretation:
     np.testing.assert_array_equal(read_gray(path), 255 - shown if interpretation == "MONOCHROME1" else shown)
 
 
+def test_a_table_may_begin_below_zero(tmp_path: Path) -> None:
+    entries = np.arange(5000, dtype=np.uint16)
+    item = table([5000, 0, 16], entries)
+    item["LUTDescriptor"].VR = "SS"
+    item.LUTDescriptor = [5000, -500, 16]
+    path = changed(tmp_path / "a.dcm", lambda data: setattr(data, "ModalityLUTSequence", [item]))
+    np.testing.assert_array_equal(read_gray(path), percentiles_to_uint8(entries[STORED + 500]))
+
+
 @pytest.mark.parametrize("packed", [False, True])
 def test_a_voi_table_of_8_bits_maps_values_of_12_bits(packed: bool, tmp_path: Path) -> None:
     """pydicom keeps positions in the table with 8 bits, and two entries in each word of packed data."""
