@@ -91,7 +91,7 @@ def read_outlines(files: Sequence[Path], image_ids: frozenset[str]) -> Outlines:
         (image, finding) for image in encoded_by_image for finding in outlined_findings(*encoded_by_image[image])
     }
     fingerprint = " ".join(f"{path.stat().st_size}/{path.stat().st_mtime_ns}" for path in files)
-    frames = {}
+    frames: dict[str, tuple[int, int]] = {}
     for image, (encoded, where) in encoded_by_image.items():
         sizes = {mask_size(rle, f"{where}.{finding}") for finding, rle in encoded.items()}
         if len(sizes) > 1:
