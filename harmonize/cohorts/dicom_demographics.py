@@ -40,11 +40,11 @@ def _header(path: Path) -> tuple[str, float, int | None, int | None]:
             if DEFLATED in file.read(2**16):  # pydicom would have to decompress the complete file
                 return _UNKNOWN
         data = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=list(_TAGS), force=True)
-        size = [None if data.get(name) is None else int(data[name].value) for name in _TAGS[2:]]
+        rows, columns = (None if data.get(name) is None else int(data[name].value) for name in _TAGS[2:])
         sex, age = str(data.get("PatientSex") or "").strip().upper(), str(data.get("PatientAge") or "").strip().upper()
     except Exception:  # noqa: BLE001  (pydicom raises almost any error for files that are not DICOM)
         return _UNKNOWN
-    return sex if sex in ("F", "M") else "", _years(age), *size
+    return sex if sex in ("F", "M") else "", _years(age), rows, columns
 
 
 def _years(text: str) -> float:
