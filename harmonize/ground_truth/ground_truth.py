@@ -116,7 +116,7 @@ def truth_of(layout: str, root: Path, table: pd.DataFrame) -> Truth:
             if hasattr(module, "box_frames"):
                 frames = module.box_frames(root, table[table["image_id"].astype(str).isin(boxes["image_id"])])
             by_image = _by_image(boxes)
-            masks, misfit = (partial(function, by_image, frames) for function in (_from_boxes, _box_misfit))
+            masks, misfit = partial(_from_boxes, by_image, frames), partial(_box_misfit, by_image, frames)
             stamp = sha256((boxes.to_csv(index=False) + repr(frames)).encode()).hexdigest()
             return Truth("boxes", _pairs(boxes), masks, misfit, lungs, stamp)
     if hasattr(module, "outlines"):
