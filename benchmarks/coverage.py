@@ -25,9 +25,8 @@ shares. The true AUPRC and, in the world `gap`, the true ECE are integrals over 
 `drift` the true probability of a label is a logistic function of the score, and a run reports a logistic function of this
 probability's logit; the true ECE is an integral over the scores. So no true value needs a simulation.
 
-With 150 patients, a finding has about 37 positive patients. For so few patients, percentile intervals are too narrow,
-as the row of percentile intervals shows. This is why `area_interval` in `bench/scoring/bootstrap/intervals.py` works on
-the logit scale.
+With 150 patients, a finding has about 37 positive patients. `benchmarks/areas.py` tests the intervals of AUROC and AUPRC with
+5 to 100 positive patients.
 """
 
 import argparse
@@ -47,13 +46,14 @@ from bench.scoring import workload
 from bench.scoring.across_runs.paired_tests import holm, p_value
 from bench.scoring.across_runs.ranks import ranks
 from bench.scoring.across_runs.recipes import Recipes
+from bench.scoring.bootstrap.area_intervals import ClassSizes, area_interval, mean_interval
 from bench.scoring.bootstrap.bootstrap import column_metrics, rank_metrics
 from bench.scoring.bootstrap.calibration_errors import calibration_metrics
 from bench.scoring.bootstrap.intervals import (
-    area_interval,
     distance_difference,
     distance_interval,
     excess,
+    interval_of_difference,
     mean_of,
     normal_interval,
     percentile,
@@ -122,6 +122,7 @@ def findings(seen: Seen, seed: int, num_patients: int, num_resamples: int) -> No
     generator = np.random.default_rng(seed)
     value: dict[tuple[str, int], Array] = {}
     drawn: dict[tuple[str, int], Array] = {}
+    bounds: dict[tuple[str, int], tuple[Array, Array]] = {}
     for name, distance in DISTANCE.items():
         patient = patients(num_patients, generator)
         label = (generator.random((num_patients, NUM_FINDINGS)) < PREVALENCE).astype(np.int8)[patient]
@@ -131,6 +132,8 @@ def findings(seen: Seen, seed: int, num_patients: int, num_resamples: int) -> No
         for run, score in enumerate(scores):
             value[name, run] = np.array([auroc(y, s) for y, s in zip(label.T, score.T, strict=True)])
             drawn[name, run] = rank_metrics(resamples, label, score)[0]
+            sizes = ClassSizes.of_labels(label, resamples.patient)
+            bounds[name, run] = area_interval("auroc", value[name, run], drawn[name, run], sizes)
         for finding in range(NUM_FINDINGS if name == "internal" else 0):
             pair = np.stack([score[:, finding] for score in scores], axis=1)
             for kind, groups in (("image (DeLong)", None), ("patient (Obuchowski)", patient)):
@@ -139,17 +142,17 @@ def findings(seen: Seen, seed: int, num_patients: int, num_resamples: int) -> No
                 note(seen, f"AUROC: analytic interval by {kind}", low[0] <= truth(distance) <= high[0])
                 note(seen, f"paired test by {kind}: false difference", estimate.p_of_difference() < 0.05)
     internal = truth(DISTANCE["internal"])
-    note(seen, "AUROC: bootstrap interval", *holds(value["internal", 0], drawn["internal", 0], internal, area_interval))
+    low, high = bounds["internal", 0]
+    note(seen, "AUROC: bootstrap interval", *((low <= internal) & (internal <= high)))
     note(seen, "AUROC: percentile interval instead", *holds(value["internal", 0], drawn["internal", 0], internal))
     means = {name: mean_of(value[name, 0], drawn[name, 0]) for name in DISTANCE}
-    centre, replicates = means["internal"]
-    note(seen, "macro AUROC: bootstrap interval", *holds(np.array([centre]), replicates[None], internal, area_interval))
-    gap, gaps = centre - means["external"][0], replicates - means["external"][1]
-    note(
-        seen,
-        "macro gap: bootstrap interval",
-        *holds(np.array([gap]), gaps[None], internal - truth(DISTANCE["external"])),
-    )
+    sides = {
+        name: np.array([means[name][0], *mean_interval("auroc", value[name, 0], bounds[name, 0], drawn[name, 0])])
+        for name in DISTANCE
+    }
+    note(seen, "macro AUROC: bootstrap interval", sides["internal"][1] <= internal <= sides["internal"][2])
+    lower, upper = interval_of_difference(*np.stack(list(sides.values()), 1), np.zeros(()))
+    note(seen, "macro gap: bootstrap interval", lower <= internal - truth(DISTANCE["external"]) <= upper)
     p = p_value(value["internal", 0] - value["internal", 1], drawn["internal", 0] - drawn["internal", 1])
     note(seen, "paired bootstrap test: false difference", *(p < 0.05))
     note(seen, f"any of {NUM_FINDINGS} findings after Holm: false difference", bool((holm(p) < 0.05).any()))
@@ -159,7 +162,7 @@ def runs(seen: Seen, seed: int, num_patients: int, num_resamples: int) -> None:
     """Record in `seen` whether tie groups and rank intervals are right for 24 runs, ranked by the mean AUROC of two hospitals."""
     for index, (kind, distance) in enumerate(LEVELS.items()):
         generator = np.random.default_rng([seed, index])
-        values, draws = [], []
+        values, draws, bounds_of_hospitals = [], [], []
         for name in ("one", "two"):
             patient = patients(num_patients, generator)
             label = (generator.random(num_patients) < PREVALENCE).astype(np.int8)[patient]
@@ -169,6 +172,12 @@ def runs(seen: Seen, seed: int, num_patients: int, num_resamples: int) -> None:
             resamples = Resamples.draw(patient.astype(object), num_resamples, name, seed=seed)
             values.append([auroc(label, s) for s in score.T])
             draws.append(rank_metrics(resamples, labels, score)[0])
+            sizes = ClassSizes.of_labels(labels, resamples.patient)
+            bounds_of_hospitals.append(area_interval("auroc", np.array(values[-1]), draws[-1], sizes))
+        own = [
+            mean_interval("auroc", value, (low, high), drawn)
+            for value, low, high, drawn in zip(*_of_runs(values, bounds_of_hospitals, draws), strict=True)
+        ]
         ids = [f"{run:02}" for run in range(NUM_RUNS)]
         external = {
             "dataset": "external",
@@ -176,6 +185,8 @@ def runs(seen: Seen, seed: int, num_patients: int, num_resamples: int) -> None:
             "metric": "auroc",
             "run_id": ids,
             "value": np.mean(values, 0),
+            "low": [low for low, _ in own],
+            "high": [high for _, high in own],
         }
         replicates = {
             i: {"auroc/external": drawn, "draws": np.zeros(1)} for i, drawn in zip(ids, np.mean(draws, 0), strict=True)
@@ -206,6 +217,15 @@ def runs(seen: Seen, seed: int, num_patients: int, num_resamples: int) -> None:
             )
 
 
+def _of_runs(
+    values: list[list[float]], bounds: list[tuple[Array, Array]], draws: list[Array]
+) -> tuple[Array, Array, Array, Array]:
+    """Return values, bounds and replicates of each run at H hospitals: [R, H], [R, H], [R, H] and [R, H, B]."""
+    lows, highs = zip(*bounds, strict=True)
+    arrays = [np.swapaxes(np.array(numbers), 0, 1) for numbers in (values, lows, highs, draws)]
+    return arrays[0], arrays[1], arrays[2], arrays[3]
+
+
 def recipes(seen: Seen, seed: int, num_patients: int, num_resamples: int) -> None:
     """Record in `seen` whether intervals of recipes contain the mean AUROC over all patients and all seeds."""
     for index, (kind, (sizes, scatter)) in enumerate(RECIPES.items()):
@@ -220,15 +240,18 @@ def recipes(seen: Seen, seed: int, num_patients: int, num_resamples: int) -> Non
         resamples = Resamples.draw(patient.astype(object), num_resamples, "one", seed=seed)
         drawn = rank_metrics(resamples, np.repeat(label[:, None], len(ids), 1), score)[0]
         value = np.array([auroc(label, column) for column in score.T])
-        low, high = area_interval(value, drawn)
+        sizes = ClassSizes(
+            *(numbers.repeat(len(ids), 1) for numbers in ClassSizes.of_labels(label[:, None], resamples.patient))
+        )
+        low, high = area_interval("auroc", value, drawn, sizes)
         rows = pd.DataFrame({"run_id": ids, "dataset": "external", "value": value, "low": low, "high": high})
         replicates = {run: {"auroc/external": own, "draws": np.zeros(1)} for run, own in zip(ids, drawn, strict=True)}
         averaged = Recipes.of(groups, replicates)
         table = averaged.averaged(rows, ["dataset"], shares=True).set_index("run_id")
         of_recipes = averaged.replicates(replicates)
-        bounds = area_interval(
-            table["value"].to_numpy(), np.stack([of_recipes[r]["auroc/external"] for r in table.index])
-        )
+        of_table = np.stack([of_recipes[r]["auroc/external"] for r in table.index])
+        sizes = ClassSizes(*(numbers[:, : len(table)] for numbers in sizes))
+        bounds = area_interval("auroc", table["value"].to_numpy(), of_table, sizes)
         true = np.array([float(norm.cdf(1.2 / np.sqrt(2 * SD**2 + sd**2))) for sd in scatter])
         note(seen, f"recipe's interval, {kind}", *((table["low"] <= true) & (true <= table["high"])))
         note(seen, f"the same from replicates, {kind}", *((bounds[0] <= true) & (true <= bounds[1])))

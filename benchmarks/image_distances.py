@@ -23,7 +23,7 @@ from bench.inputs.batches import BatchReader
 from bench.planning.manifest import planned
 from bench.runs.stored_run import StoredRun, load, logits_and_features
 from bench.scoring.bootstrap import bootstrap
-from bench.scoring.bootstrap.intervals import area_interval
+from bench.scoring.bootstrap.area_intervals import ClassSizes, area_interval
 from bench.scoring.bootstrap.resamples import Resamples
 from bench.scoring.image_distances import FAR, METHODS, ImageDistances
 from bench.scoring.metrics import auroc
@@ -132,7 +132,8 @@ def main() -> None:
             values.append([auroc(label_N, distance_N) for distance_N in distance_N3.T])
             replicates.append(bootstrap.rank_metrics(resamples, label_N3, distance_N3)[0])
         value_3 = np.mean(values, axis=0)
-        low_3, high_3 = area_interval(value_3, np.mean(replicates, axis=0))
+        sizes = ClassSizes.of_labels(label_N3, resamples.patient)
+        low_3, high_3 = area_interval("auroc", value_3, np.mean(replicates, axis=0), sizes)
         far_3 = np.mean([percentile_N3 > FAR for _, percentile_N3 in results], axis=(0, 1))
         cells = [f"{share(v)} [{share(a)}, {share(b)}]" for v, a, b in zip(value_3, low_3, high_3, strict=True)]
         print(f"| {change} | {' | '.join(cells)} | {' | '.join(f'{100 * far:.0f} %' for far in far_3)} |", flush=True)

@@ -132,7 +132,7 @@ def _resampled(
         recipe_rows(recipes.joined, frames["runs"]),
         errors_of_estimators(manifest, frames["estimates"], findings, replicates),
         seed_variance(recipes.of_one_fold, macro_auroc(frames["scores"]), replicates, internal),
-        external_of_findings(frames["gaps"], replicates, recipes),
+        external_of_findings(frames["gaps"], frames["scores"], replicates, recipes),
         recipes,
         recipes.replicates(replicates),
     )
@@ -187,6 +187,8 @@ def _evaluations(scores: pd.DataFrame, run_ids: list[str], internal: str, replic
         if not run_ids or any(name not in replicates[run_id] for run_id in run_ids):
             continue
         rows = chosen[(chosen["dataset"] == dataset) & (chosen["split"] == split)].set_index("run_id")
-        value = rows["value"].reindex(run_ids).to_numpy(np.float64)
-        evaluations.append(Evaluation(dataset, split, reference, value, stack_replicates(run_ids, name, replicates)))
+        value, low, high = rows[["value", "low", "high"]].reindex(run_ids).to_numpy(np.float64).T
+        evaluations.append(
+            Evaluation(dataset, split, reference, value, low, high, stack_replicates(run_ids, name, replicates))
+        )
     return evaluations

@@ -31,7 +31,7 @@ from harmonize.errors import StoreError
 
 DECISIONS = ("net_benefit", "decision_curves", "workload", "triage", "triage_repair", "probabilities")
 DETAIL = ("decomposition", "references", "subgroups", "curves", "estimates", *DECISIONS)
-SCORING_VERSION = 22  # increase this number if a change of the code may change the scores of the same predictions
+SCORING_VERSION = 23  # increase this number if a change of the code may change the scores of the same predictions
 FRAMES = (
     "scores",
     "gaps",

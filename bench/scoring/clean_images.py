@@ -10,8 +10,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.scoring.bootstrap.intervals import area_interval, mean_of
+from bench.scoring.bootstrap.area_intervals import mean_interval
 from bench.scoring.bootstrap.resamples import Resamples
+from bench.scoring.gaps.gap import UNKNOWN
 from bench.scoring.metrics_of_split import AUROC, labels_and_counts, measure
 from bench.scoring.score_rows import Macro, Sizes, macro
 from bench.scoring.scored_split import ScoredSplit, Settings
@@ -44,10 +45,14 @@ def clean_macro(
 def clean_score(macros: Sequence[tuple[Macro, int]]) -> CleanScore:
     """Return the mean over the runs of a recipe; `macros` are the results of `clean_macro`."""
     values = np.array([one.value for one, _ in macros])
-    value, replicates_B = mean_of(values, np.stack([one.replicates for one, _ in macros]))
-    low, high = area_interval(np.array([value]), replicates_B[None])
+    value = float(np.mean(values[np.isfinite(values)])) if np.isfinite(values).any() else float("nan")
+    bounds = np.array([one.bounds or UNKNOWN for one, _ in macros]).T
+    # the runs share their patients
+    low, high = mean_interval(
+        AUROC.metric, values, bounds, np.stack([one.replicates for one, _ in macros]), correlation=1.0
+    )
     num_findings = min(one.sizes.num_findings for one, _ in macros)
-    return CleanScore(value, float(low[0]), float(high[0]), min(num for _, num in macros), num_findings)
+    return CleanScore(value, low, high, min(num for _, num in macros), num_findings)
 
 
 def without_images(scored: ScoredSplit, images: Collection[str]) -> ScoredSplit:

@@ -19,6 +19,7 @@ from scipy.special import expit
 from bench.scoring import calibration_metrics as calibration
 from bench.scoring import custom_metrics
 from bench.scoring.bootstrap import bootstrap, calibration_errors
+from bench.scoring.bootstrap.area_intervals import ClassSizes, area_interval, images_of_patients
 from bench.scoring.bootstrap.resamples import FOR_DETAIL, LANES, Resamples
 from bench.scoring.bootstrap.sorted_images import Column
 from bench.scoring.calibration_metrics import BinnedProbabilities
@@ -157,8 +158,9 @@ class SplitMetrics:
     probabilities: tuple[Mapping[str, BinnedProbabilities], ...]
     # one per finding: calls at the thresholds of decisions; empty on the split that chooses thresholds
     decisions: tuple[DecisionCounts, ...] = ()
-    # of a pool, whose values are means over hospitals: counts of the hospitals that have a value; else None
+    # of a pool, whose values are means over hospitals: counts of the hospitals that have a value, and the bounds; else None
     counts_of_means: Counts | None = None
+    bounds_of_means: Mapping[Key, Array] | None = None
 
     @property
     def counts_of_values(self) -> Counts:
@@ -173,16 +175,16 @@ class SplitMetrics:
     @property
     def images_of_patients(self) -> NDArray[np.int64]:
         """Return the numbers of positive (row 0) and negative images of each finding and patient [2, K, P]."""
-        return self.scored.cached("images of patients", self._images_of_patients, self.counts)
-
-    def _images_of_patients(self) -> NDArray[np.int64]:
-        patient, num_patients = self.resamples.patient, self.resamples.num_patients
-        return np.stack(
-            [
-                [np.bincount(patient[of_finding == sign], minlength=num_patients) for of_finding in self.label.T]
-                for sign in (1, 0)
-            ]
+        return self.scored.cached(
+            "images of patients", lambda: images_of_patients(self.label, self.resamples.patient), self.counts
         )
+
+    def bounds(self, key: Key) -> Array:
+        """Return the bounds [2, K] of the 95 % intervals of a metric in RANKED; NaN where there are too few patients."""
+        if self.bounds_of_means is not None:
+            return self.bounds_of_means[key]
+        sizes = self.scored.cached("class sizes", lambda: ClassSizes.of(self.images_of_patients), self.counts)
+        return np.stack(area_interval(key.metric, self.value[key], self.replicates[key], sizes))
 
 
 @dataclass(frozen=True, slots=True)

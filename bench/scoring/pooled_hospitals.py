@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from bench.scoring.bootstrap.area_intervals import mean_interval
 from bench.scoring.bootstrap.intervals import mean_over
-from bench.scoring.metrics_of_split import Key, OperatingPoints, SplitMetrics, measure
+from bench.scoring.metrics_of_split import RANKED, Key, OperatingPoints, SplitMetrics, measure
 from bench.scoring.scored_split import Counts, ScoredSplit, Settings
 from harmonize.cohorts.pool_names import hospitals_of, is_pool
 from harmonize.cohorts.pooled import hospital_of
@@ -63,14 +64,22 @@ def measure_hospitals(
 
 def _mean_over_hospitals(measured: SplitMetrics, of_hospitals: Sequence[SplitMetrics]) -> SplitMetrics:
     """Return `measured` with the means over hospitals as values [K] and replicates [K, B]; NaN where no hospital has one."""
-    value, replicates = {}, {}
+    value, replicates, bounds = {}, {}, {}
     for key in measured.value:
         numbers = [np.column_stack([of.value[key], of.replicates[key]]) for of in of_hospitals]
         mean_KB = mean_over(np.stack(numbers))
         value[key], replicates[key] = mean_KB[:, 0], mean_KB[:, 1:]
+        if key in RANKED:
+            bounds_H2K = np.stack([of.bounds(key) for of in of_hospitals])
+            numbers_HKB = np.stack(numbers)
+            bounds_K2 = [
+                mean_interval(key.metric, numbers_HKB[:, k, 0], bounds_H2K[:, :, k].T, numbers_HKB[:, k, 1:])
+                for k in range(len(value[key]))
+            ]
+            bounds[key] = np.array(bounds_K2).reshape(-1, 2).T
     counts = [of.counts for of in of_hospitals]
     behind = measured.scored.cached("counts of means", lambda: _with_values(counts, measured.counts), measured.counts)
-    return replace(measured, value=value, replicates=replicates, counts_of_means=behind)
+    return replace(measured, value=value, replicates=replicates, counts_of_means=behind, bounds_of_means=bounds)
 
 
 def _with_values(counts: Sequence[Counts], whole: Counts) -> Counts:

@@ -13,9 +13,10 @@ import pandas as pd
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from bench.scoring.bootstrap.intervals import area_interval, distance_interval, mean_of, percentile
+from bench.scoring.bootstrap.area_intervals import mean_interval
+from bench.scoring.bootstrap.intervals import distance_interval, mean_of, percentile
 from bench.scoring.calibration_metrics import BIASED
-from bench.scoring.gaps.gap import CORE, EXTERNAL, MACRO, MACRO_ALL, Gap
+from bench.scoring.gaps.gap import CORE, EXTERNAL, MACRO, MACRO_ALL, UNKNOWN, Gap
 from bench.scoring.metrics_of_split import AUROC, RANKED, Key, SplitMetrics
 from bench.scoring.scored_split import Counts, Settings
 
@@ -73,6 +74,7 @@ class Macro:
     # of a mean over findings: the minimum of each number over the findings
     # of a mean over hospitals: the sum of each number over the hospitals, but the minimum of num_findings
     sizes: Sizes
+    bounds: tuple[float, float] | None = None  # 95 % interval of a metric in RANKED; None for other metrics
 
 
 def macro(measured: SplitMetrics, key: Key, used: NDArray[np.bool_] | None = None) -> Macro:
@@ -87,25 +89,31 @@ def macro(measured: SplitMetrics, key: Key, used: NDArray[np.bool_] | None = Non
         return Macro(mean, replicates, Sizes())
     # The sizes are cached, because most metrics have values for the same findings.
     key_of_sizes = ("least", finite.tobytes())
-    return Macro(
-        mean, replicates, measured.scored.cached(key_of_sizes, lambda: least_sizes(counts, finite, num), counts)
-    )
+    sizes = measured.scored.cached(key_of_sizes, lambda: least_sizes(counts, finite, num), counts)
+    bounds = mean_interval(key.metric, value, measured.bounds(key), measured.replicates[key]) if key in RANKED else None
+    return Macro(mean, replicates, sizes, bounds)
 
 
-def mean_of_macros(macros: Sequence[Macro]) -> Macro:
-    """Compute the unweighted mean over hospitals of their macros; a NaN macro is ignored."""
+def mean_of_macros(key: Key, macros: Sequence[Macro]) -> Macro:
+    """Compute the unweighted mean over hospitals of their macros of one metric; a NaN macro is ignored."""
     values = np.array([hospital_macro.value for hospital_macro in macros])
-    mean, replicates = mean_of(values, np.stack([hospital_macro.replicates for hospital_macro in macros]))
+    replicates_HB = np.stack([hospital_macro.replicates for hospital_macro in macros])
+    mean, replicates = mean_of(values, replicates_HB)
     sizes = [hospital_macro.sizes for hospital_macro in macros if np.isfinite(hospital_macro.value)]
     if not sizes:
         return Macro(mean, replicates, Sizes())
     n, num_positive, num_negative, num_patients, _ = (sum(column) for column in zip(*sizes, strict=True))
     fewest_findings = min(hospital_macro.num_findings for hospital_macro in sizes)
-    return Macro(mean, replicates, Sizes(n, num_positive, num_negative, num_patients, fewest_findings))
+    of_hospitals = np.array([hospital_macro.bounds or UNKNOWN for hospital_macro in macros]).T
+    bounds = mean_interval(key.metric, values, of_hospitals, replicates_HB) if key in RANKED else None
+    return Macro(mean, replicates, Sizes(n, num_positive, num_negative, num_patients, fewest_findings), bounds)
 
 
 class _Block(NamedTuple):
-    """F rows (findings) of one metric on one split, without intervals yet: value [F], replicates [F, B] and F sizes."""
+    """F rows (findings) of one metric on one split: value [F], replicates [F, B] and F sizes.
+
+    bounds [2, F]: the intervals; None if `Writer.rows` computes them from the replicates.
+    """
 
     prefix: tuple[str, ...]  # values of the table's columns to the left of the column `finding`
     key: Key
@@ -113,6 +121,7 @@ class _Block(NamedTuple):
     value: Array
     replicates: Array
     sizes: Sequence[Sizes]
+    bounds: Array | None
 
     @property
     def interval_group(self) -> "_IntervalGroup":
@@ -140,7 +149,7 @@ class Writer:
         """Return the rows in the order in which they were added."""
         groups: dict[_IntervalGroup, list[_Block]] = {}
         for block in self._added:
-            if isinstance(block, _Block):
+            if isinstance(block, _Block) and block.bounds is None:
                 groups.setdefault(block.interval_group, []).append(block)
         numbers = {}
         for group, blocks in groups.items():
@@ -152,9 +161,12 @@ class Writer:
             if not isinstance(block, _Block):
                 all_rows += block
                 continue
-            cells = zip(
-                block.findings, islice(numbers[block.interval_group], len(block.findings)), block.sizes, strict=True
+            of_block = (
+                islice(numbers[block.interval_group], len(block.findings))
+                if block.bounds is None
+                else zip(block.value.tolist(), *block.bounds.tolist(), strict=True)
             )
+            cells = zip(block.findings, of_block, block.sizes, strict=True)
             all_rows += [(*block.prefix, finding, block.key.metric, *number, *size) for finding, number, size in cells]
         return all_rows
 
@@ -163,14 +175,16 @@ class Writer:
 
     def _add_macro(self, cohort: Sequence[str], key: Key, mean: Macro, name: str = MACRO) -> None:
         value, replicates = np.array([mean.value]), mean.replicates[None]
-        self._added.append(_Block(self._prefix(cohort, key), key, (name,), value, replicates, (mean.sizes,)))
+        bounds = None if mean.bounds is None else np.array(mean.bounds)[:, None]
+        self._added.append(_Block(self._prefix(cohort, key), key, (name,), value, replicates, (mean.sizes,), bounds))
 
     def add_split(self, findings: Sequence[str], measured: SplitMetrics, macros: Mapping[Key, Macro]) -> None:
         """Add the rows of one split: for each metric, the rows of the findings, then the macro."""
         cohort, counts = _cohort_of([measured]), measured.counts_of_values
         sizes = [least_sizes(counts, np.array([k]), 1) for k in range(len(findings))]
         for key, value in measured.value.items():
-            self._added.append(_Block(self._prefix(cohort, key), key, findings, value, measured.replicates[key], sizes))
+            numbers, bounds = (value, measured.replicates[key]), measured.bounds(key) if key in RANKED else None
+            self._added.append(_Block(self._prefix(cohort, key), key, findings, *numbers, sizes, bounds))
             self._add_macro(cohort, key, macros[key])
 
     def add_external(self, external: Sequence[SplitMetrics], means: Mapping[Key, Macro]) -> None:
@@ -195,7 +209,7 @@ class Writer:
             means = [macro(split, key, core) for split in splits]
             for cohort, mean in zip(cohorts, means, strict=True):
                 self._add_macro(cohort, key, mean, CORE)
-            self._add_macro((EXTERNAL, *_cohort_of(external)[1:]), key, mean_of_macros(means[1:]), CORE)
+            self._add_macro((EXTERNAL, *_cohort_of(external)[1:]), key, mean_of_macros(key, means[1:]), CORE)
 
     def add_gaps(self, gaps: Sequence[tuple[Key, Gap]], external: Sequence[SplitMetrics]) -> None:
         """Add the rows of gaps; the key of a gap names the metric of its row, such as auroc_gap."""
@@ -217,10 +231,10 @@ def least_sizes(counts: Counts, selected: NDArray[np.integer | np.bool_], num_fi
 
 def _interval_name(key: Key) -> str:
     """Return the kind of interval that a metric gets: a key of INTERVALS."""
-    return "area" if key in RANKED else "distance" if key.metric in BIASED else "other"
+    return "distance" if key.metric in BIASED else "other"
 
 
-INTERVALS = {"area": area_interval, "distance": distance_interval, "other": percentile}
+INTERVALS = {"distance": distance_interval, "other": percentile}
 
 
 def _cohort_of(measured: Sequence[SplitMetrics]) -> tuple[str, str, str]:

@@ -109,7 +109,7 @@ def score_run(
     split_and_macros = list(zip(measured, macros_of_split, strict=True))
     external_macros = [macros for split, macros in split_and_macros if split.scored.dataset != internal]
     means = {
-        key: mean_of_macros([macros[key] for macros in external_macros])
+        key: mean_of_macros(key, [macros[key] for macros in external_macros])
         for key in (external_macros[0] if external else ())
     }
     auroc_gaps = gaps(findings, test, external) if test else []
@@ -123,7 +123,7 @@ def score_run(
     writer.add_external(external, means)
     writer.add_gaps([(Key("auroc_gap"), gap) for gap in auroc_gaps], external)
     over_all = [macro(split, AUROC) for split in external]
-    mean_over_all = mean_of_macros(over_all) if external else None
+    mean_over_all = mean_of_macros(AUROC, over_all) if external else None
     if mean_over_all:
         writer.add_all_findings(external, over_all, mean_over_all)
     if test and external:

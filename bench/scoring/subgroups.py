@@ -16,7 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.scoring.bootstrap import bootstrap
-from bench.scoring.bootstrap.intervals import area_interval, mean_of, percentile, wilson
+from bench.scoring.bootstrap.area_intervals import ClassSizes, area_interval, mean_interval
+from bench.scoring.bootstrap.intervals import mean_of, percentile, wilson
 from bench.scoring.bootstrap.max_intervals import spreads
 from bench.scoring.bootstrap.resamples import Resamples
 from bench.scoring.bootstrap.sort_scores import Rows
@@ -48,6 +49,7 @@ class _Table:
     value: Array
     replicates: Array
     sizes: NDArray[np.int64]
+    bounds: Array | None = None  # [2, G, C] of AUROC; None for rates
 
     def numbers(self) -> list[list[Row]]:
         """Return a tuple for each group and column [G, C]: value, low, high, then the sizes."""
@@ -129,11 +131,12 @@ def _rows(
 
 def _interval(table: _Table) -> tuple[Array, Array]:
     """Compute low and high of each value [G, C]; where the bootstrap interval of a rate has width 0, use Wilson's interval."""
-    interval = area_interval if table.metric == "auroc" else percentile
-    low, high = interval(table.value, table.replicates)
+    if table.bounds is not None:
+        return table.bounds[0], table.bounds[1]
+    low, high = percentile(table.value, table.replicates)
     n, num_positive, num_negative, num_patients, _ = table.sizes.astype(np.float64)
     denominator = {"fnr": num_positive, "fpr": num_negative}.get(table.metric, n)
-    constant = (low == high) & (n > 0) & (denominator > 0) if table.rule else np.zeros(low.shape, bool)
+    constant = (low == high) & (n > 0) & (denominator > 0)
     if (
         constant.any()
     ):  # Wilson's interval uses the number of patients, because images of one patient are not independent
@@ -163,6 +166,11 @@ def _add_macro(table: _Table, groups: slice) -> None:
     for g in range(len(value)):
         if len(common) and np.isfinite(value[g, common]).all():
             value[g, -1], replicates[g, -1] = mean_of(value[g, common], replicates[g, common])
+            if table.bounds is not None:
+                bounds = table.bounds[:, groups]
+                bounds[:, g, -1] = mean_interval(
+                    table.metric, value[g, common], bounds[:, g, common], replicates[g, common]
+                )
             sizes[:4, g, -1], sizes[4, g, -1] = sizes[:4, g, common].min(-1), len(common)
 
 
@@ -195,6 +203,7 @@ def _findings(
     replicates = {name: np.full((*shape, resamples.num), np.nan) for name in value}
     sizes = np.zeros((5, *shape), np.int64)
     sizes[4, :, :-1] = 1
+    bounds = np.full((2, *shape), np.nan)
     counts = measured.counts
     walks = [_group_walk(measured, k, threshold[k : k + 1], code, shape[0] - 1) for k in finding_indices]
     for tile in range(len(resamples.weight)):
@@ -217,6 +226,12 @@ def _findings(
         large_groups = np.flatnonzero(fewest_of_class >= settings.min_count)
         value["auroc"][1 + large_groups, c] = tallies.auroc[large_groups]
         replicates["auroc"][1 + large_groups, c] = auroc[large_groups]
+        of_class = np.stack([fewest_of_class, np.maximum(patients - fewest_of_class, fewest_of_class)])
+        images = np.sort([tallies.num_positive, tallies.num - tallies.num_positive], 0)
+        class_sizes = ClassSizes(*(numbers[:, large_groups].astype(np.float64) for numbers in (of_class, images)))
+        bounds[:, 1 + large_groups, c] = area_interval(
+            "auroc", tallies.auroc[large_groups], auroc[large_groups], class_sizes
+        )
         if np.isnan(threshold[k]):
             continue
         negative = tallies.num - tallies.num_positive
@@ -233,6 +248,7 @@ def _findings(
             value[name],
             replicates[name],
             sizes.copy(),
+            bounds if name == "auroc" else None,
         )
         for name in value
     ]

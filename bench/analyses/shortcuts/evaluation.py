@@ -6,14 +6,15 @@ Shapes: N images, K sources, B replicates of patients, R repeats of a classifier
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from bench.scoring.bootstrap import bootstrap
-from bench.scoring.bootstrap.intervals import area_interval, percentile
+from bench.scoring.bootstrap.area_intervals import ClassSizes, area_interval, mean_interval
+from bench.scoring.bootstrap.intervals import percentile
 from bench.scoring.bootstrap.resamples import Resamples
 from bench.scoring.metrics import auroc
 
@@ -32,6 +33,7 @@ class ProbeScores:
     replicates: Mapping[str, Array]
     num_sources: int
     n: int
+    bounds: Mapping[str, tuple[float, float]] = field(default_factory=dict)  # 95 % intervals, if not the percentiles
 
     def rows(self) -> pd.DataFrame:
         """Return a table with one row per metric: metric, value, low, high (95 % interval), chance, num_sources, n.
@@ -42,9 +44,11 @@ class ProbeScores:
         chance = {"balanced_accuracy": 1 / self.num_sources, "bits": float(np.log2(self.num_sources)), "auroc": 0.5}
         table_rows = []
         for metric, value in self.value.items():
-            interval = area_interval if metric == "auroc" else percentile
-            low, high = interval(np.array([value]), self.replicates[metric][None])
-            table_rows.append((metric, value, float(low[0]), float(high[0]), chance[metric], self.num_sources, self.n))
+            if metric in self.bounds:
+                low, high = self.bounds[metric]
+            else:
+                (low,), (high,) = percentile(np.array([value]), self.replicates[metric][None])
+            table_rows.append((metric, value, float(low), float(high), chance[metric], self.num_sources, self.n))
         return pd.DataFrame(table_rows, columns=["metric", "value", "low", "high", "chance", "num_sources", "n"])
 
 
@@ -58,11 +62,14 @@ def score_probe(
     source_NK = (source[:, None] == np.arange(prob_NK.shape[1])).astype(np.int8)
     resamples = Resamples.draw(ids, NUM_RESAMPLES, "source_probe", seed)
     value, replicates = _over_repeats(*_hits_and_bits(prob_NK, source), source, resamples, None)
+    bounds = {}
     if auc:
         area, _ = bootstrap.rank_metrics(resamples, source_NK, prob_NK)
-        value["auroc"] = float(np.mean([auroc(source_NK[:, k], prob_NK[:, k]) for k in range(prob_NK.shape[1])]))
-        replicates["auroc"] = area.mean(0)
-    return ProbeScores(value, replicates, prob_NK.shape[1], len(source))
+        of_sources = np.array([auroc(source_NK[:, k], prob_NK[:, k]) for k in range(prob_NK.shape[1])])
+        sizes = ClassSizes.of_labels(source_NK, resamples.patient)
+        value["auroc"], replicates["auroc"] = float(of_sources.mean()), area.mean(0)
+        bounds["auroc"] = mean_interval("auroc", of_sources, area_interval("auroc", of_sources, area, sizes), area)
+    return ProbeScores(value, replicates, prob_NK.shape[1], len(source), bounds)
 
 
 def score_repeats(prob_RNK: Array, source: Codes, ids: NDArray[np.object_], seed: int = 0) -> ProbeScores:

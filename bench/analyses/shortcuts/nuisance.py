@@ -17,7 +17,8 @@ from sklearn.linear_model import LogisticRegression
 
 from bench.planning.auxiliary_targets import DEVICES
 from bench.scoring.bootstrap import bootstrap
-from bench.scoring.bootstrap.intervals import area_interval, mean_of, percentile, wilson
+from bench.scoring.bootstrap.area_intervals import ClassSizes, area_interval, mean_interval
+from bench.scoring.bootstrap.intervals import mean_of, percentile, wilson
 from bench.scoring.bootstrap.resamples import FOR_DETAIL, Resamples
 from bench.scoring.gaps.gap import MACRO
 from bench.scoring.metrics import auroc
@@ -196,32 +197,33 @@ def stratified(
                 finding_rows.append((finding, *aurocs))
         if not finding_rows:
             continue
-        value_F2 = np.array([value for _, value, _, _ in finding_rows])
-        replicates_F2B = np.array([replicates for _, _, replicates, _ in finding_rows])
-        for finding, value, replicates, n in finding_rows:
-            rows += _comparison_rows(name, finding, value, replicates, n)
+        value_F2, bounds_F22, replicates_F2B = (np.array([row[i] for row in finding_rows]) for i in (1, 2, 3))
+        for finding, value, bounds, replicates, n in finding_rows:
+            rows += _comparison_rows(name, finding, value, bounds, replicates, n)
         means = [mean_of(value_F2[:, i], replicates_F2B[:, i]) for i in (0, 1)]
         value, replicates = np.array([m[0] for m in means]), np.array([m[1] for m in means])
-        rows += _comparison_rows(name, MACRO, value, replicates, min(n for *_, n in finding_rows))
+        bounds = np.array(
+            [mean_interval("auroc", value_F2[:, i], bounds_F22[:, :, i].T, replicates_F2B[:, i]) for i in (0, 1)]
+        ).T
+        rows += _comparison_rows(name, MACRO, value, bounds, replicates, min(n for *_, n in finding_rows))
     return rows
 
 
-def _comparison_rows(name: str, finding: str, value: Array, replicates_2B: Array, n: int) -> list[Row]:
-    value_3 = np.array([*value, value[0] - value[1]])
-    low, high = area_interval(value, replicates_2B)
+def _comparison_rows(name: str, finding: str, value: Array, bounds: Array, replicates_2B: Array, n: int) -> list[Row]:
+    value_3, (low, high) = np.array([*value, value[0] - value[1]]), bounds
     gap_low, gap_high = percentile(value_3[2:], replicates_2B[:1] - replicates_2B[1:])
-    bounds = zip((*low, *gap_low), (*high, *gap_high), strict=True)
+    bounds_3 = zip((*low, *gap_low), (*high, *gap_high), strict=True)
     metrics = zip(("pooled_auroc", "stratified_auroc", "pooled_less_stratified"), value_3, (0.5, 0.5, 0.0), strict=True)
     return [
         (name, "", finding, metric, float(v), float(lower), float(upper), chance, n)
-        for (metric, v, chance), (lower, upper) in zip(metrics, bounds, strict=True)
+        for (metric, v, chance), (lower, upper) in zip(metrics, bounds_3, strict=True)
     ]
 
 
 def _pooled_and_stratified(
     label: NDArray[np.int8], logit: NDArray[np.floating], code: Codes, num_levels: int, resamples: Resamples
-) -> tuple[Array, Array, int] | None:
-    """Return values [2] and replicates [2, B] of pooled and stratified AUROC, and the number of images.
+) -> tuple[Array, Array, Array, int] | None:
+    """Return values [2], bounds [2, 2] and replicates [2, B] of pooled and stratified AUROC, and the number of images.
 
     Return None if fewer than two strata (images of one level) have enough patients.
     """
@@ -236,7 +238,8 @@ def _pooled_and_stratified(
     pairs = np.array([float((c == 1).sum()) * float((c == 0).sum()) for c in strata])
     weight = pairs / pairs.sum()
     replicates = np.stack([area_CB[0], weight @ area_CB[1:]])
-    return np.array([value[0], weight @ value[1:]]), replicates, int(inside.sum())
+    values, sizes = np.array([value[0], weight @ value[1:]]), ClassSizes.of_labels(columns[:, :1], resamples.patient)
+    return values, np.stack(area_interval("auroc", values, replicates, sizes)), replicates, int(inside.sum())
 
 
 def _cramers(
@@ -308,9 +311,10 @@ def _effects(x: Array, label: NDArray[np.int8], train: NDArray[np.bool_]) -> tup
 
 def _auroc_rows(name: str, finding: str, label: NDArray[np.int8], score: Array, resamples: Resamples) -> list[Row]:
     labeled = label >= 0
-    area, _ = bootstrap.rank_metrics(resamples, np.where(labeled, label, -1).astype(np.int8)[:, None], score[:, None])
+    label_N1 = np.where(labeled, label, -1).astype(np.int8)[:, None]
+    area, _ = bootstrap.rank_metrics(resamples, label_N1, score[:, None])
     value = np.array([auroc(label[labeled] == 1, score[labeled])])
-    low, high = area_interval(value, area)
+    low, high = area_interval("auroc", value, area, ClassSizes.of_labels(label_N1, resamples.patient))
     return [
         (name, "", finding, "auroc_nuisance", float(value[0]), float(low[0]), float(high[0]), 0.5, int(labeled.sum()))
     ]

@@ -1,6 +1,6 @@
 """The scores by which recipes can be ranked: macro scores at every hospital, and external AUROCs of each and of all findings.
 
-Shapes: R rows, B replicates.
+Shapes: B replicates.
 """
 
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ import pandas as pd
 from bench.config.registry import Entry
 from bench.scoring.across_runs.ranks import Replicates
 from bench.scoring.across_runs.recipes import Recipes
-from bench.scoring.bootstrap.intervals import area_interval
+from bench.scoring.bootstrap.area_intervals import bounds_of_scales, scales_of
 from bench.scoring.gaps.gap import EXTERNAL, MACRO, MACRO_ALL
 from bench.scoring.metrics_of_split import AUROC, Key
 from bench.scoring.score_run import RANKING_METRICS
@@ -48,10 +48,13 @@ def scores_to_rank_by(
     return pd.concat([table[columns] for table in tables if len(table)] or [macros[columns]], ignore_index=True)
 
 
-def external_of_findings(gaps: pd.DataFrame, replicates: Replicates, recipes: Recipes) -> pd.DataFrame:
+def external_of_findings(
+    gaps: pd.DataFrame, scores: pd.DataFrame, replicates: Replicates, recipes: Recipes
+) -> pd.DataFrame:
     """Return the external mean AUROC of each finding and recipe: the rows of `gaps` with the columns value, low and high.
 
-    gaps: the table `gaps` of the runs. replicates: those of the runs. A run without a value or replicates is left out.
+    gaps, scores: the tables of the runs. replicates: those of the runs. A run without a value or replicates is left out.
+    The interval of a mean combines those of the hospitals, whose patients are independent, as `mean_interval` does.
     """
     rows = gaps[(gaps["dataset"] == EXTERNAL) & (gaps["finding"] != MACRO)]
     names = [f"auroc/{EXTERNAL}/{finding}" for finding in rows["finding"]]
@@ -61,11 +64,14 @@ def external_of_findings(gaps: pd.DataFrame, replicates: Replicates, recipes: Re
     rows = rows.assign(metric=AUROC.metric, value=rows["external"])
     if not len(rows):
         return rows
-    value, low, high = rows["value"].to_numpy(np.float64), np.empty(len(rows)), np.empty(len(rows))
-    # one finding at a time: the replicates of all findings would need gigabytes in a study of many runs
-    for finding, positions in rows.groupby("finding", sort=False).indices.items():
-        name = f"auroc/{EXTERNAL}/{finding}"
-        replicates_RB = np.stack([replicates[run][name] for run in rows["run_id"].iloc[positions]])
-        low[positions], high[positions] = area_interval(value[positions], replicates_RB.astype(np.float64))
+    key = ["run_id", "dataset", "finding"]
+    hospitals = gaps.loc[(gaps["dataset"] != EXTERNAL) & np.isfinite(gaps["value"].to_numpy(np.float64)), key]
+    of_finding = scores[(scores["metric"] == AUROC.metric) & (scores["subgroup"] == "all")]
+    hospitals = hospitals.merge(of_finding[[*key, "value", "low", "high"]], on=key)
+    scales = scales_of(AUROC.metric, *hospitals[["value", "low", "high"]].to_numpy(np.float64).T)
+    of_mean = hospitals[["run_id", "finding"]].assign(low=scales[0], high=scales[1]).groupby(["run_id", "finding"])
+    mean_scales = of_mean.sum().div(of_mean.size() ** 2, axis=0)
+    mean_scales = mean_scales.reindex(pd.MultiIndex.from_frame(rows[["run_id", "finding"]]))
+    low, high = bounds_of_scales(AUROC.metric, rows["value"].to_numpy(np.float64), mean_scales.to_numpy(np.float64).T)
     rows = rows.assign(low=low, high=high)
     return recipes.replaced(rows, recipes.averaged(rows, ("finding",), shares=True))

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from bench.scoring.bootstrap.intervals import area_interval
+from bench.scoring.bootstrap.area_intervals import mean_interval
 from reports.schemas.tables import SCHEMAS
 
 Array = NDArray[np.float64]
@@ -20,12 +20,14 @@ POLICY = ("label_source", "uncertainty", "blank")  # configuration fields that d
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """Macro AUROC [R] of every run on one set of labeled images, with replicates [R, B]."""
+    """Macro AUROC [R] of every run on one set of labeled images, with bounds [R] and replicates [R, B]."""
 
     dataset: str
     split: str
     reference: str  # report, radiologist or phantom
     value: Array
+    low: Array
+    high: Array
     replicates: Array
 
 
@@ -57,11 +59,10 @@ def matrix(configs: Sequence[Mapping[str, object]], evaluations: Sequence[Evalua
             runs = np.flatnonzero((policies == name) & np.isfinite(evaluation.value))
             if not len(runs):
                 continue
-            mean, mean_replicates = (
-                evaluation.value[runs].mean(keepdims=True),
-                evaluation.replicates[runs].mean(0, keepdims=True),
+            value, low, high, drawn = (
+                array[runs] for array in (evaluation.value, evaluation.low, evaluation.high, evaluation.replicates)
             )
-            (low,), (high,) = area_interval(mean, mean_replicates)
+            bounds = mean_interval("auroc", value, (low, high), drawn, correlation=1.0)  # the runs share their patients
             prefix = (name, evaluation.dataset, evaluation.split, evaluation.reference)
-            rows.append((*prefix, float(mean[0]), float(low), float(high), len(runs)))
+            rows.append((*prefix, float(value.mean()), *bounds, len(runs)))
     return pd.DataFrame(rows, columns=list(SCHEMAS["policies"]))

@@ -7,8 +7,9 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import expit, logit, ndtr, ndtri
+from scipy.special import ndtr, ndtri
 
+from bench.scoring.bootstrap.area_intervals import widened
 from bench.scoring.bootstrap.compiled import compiled
 from bench.scoring.bootstrap.intervals import LEVEL, VALID_SHARE, enough, quantile
 
@@ -180,29 +181,39 @@ def simultaneous(value: Array, replicates: Array) -> tuple[Array, Array]:
     complete = complete[:, np.isfinite(complete).all(0)]
     if complete.shape[1] < 2:
         return low, high
-    error = complete.std(-1, ddof=1)
-    deviation = np.abs(complete - value[usable, None])
-    t = np.divide(deviation, error[:, None], out=np.zeros_like(deviation), where=error[:, None] > 0)
-    half = quantile(t.max(0), LEVEL) * error
-    low[usable], high[usable] = value[usable] - half, value[usable] + half
+    error, critical = _max_t(value[usable], complete)
+    low[usable], high[usable] = value[usable] - critical * error, value[usable] + critical * error
     return low, high
 
 
-def simultaneous_areas(value: Array, replicates: Array) -> tuple[Array, Array]:
-    """Compute simultaneous 95 % intervals of R areas under a curve, with `simultaneous` on the logit scale.
+def _max_t(value: Array, replicates: Array) -> tuple[Array, float]:
+    """Return the standard errors of value [R], and the 95th percentile of the largest standardized deviation of replicates [R, B].
 
-    Near 1 the distribution of estimates is skewed, and a symmetric interval would miss the truth too often (see
-    `intervals.area_interval`). An area or replicate of 0 or 1 has no logit. If any area or replicate is 0 or 1, no
-    interval uses the logit scale, and all intervals are clipped to the range 0 to 1.
+    A number that is the same in all replicates has no standardized deviation. Normal random numbers replace it.
     """
-    usable = enough(replicates) & np.isfinite(value)
-    areas = np.concatenate([value[usable, None], replicates[usable]], axis=1)
-    if ((areas <= 0) | (areas >= 1)).any():
-        low, high = simultaneous(value, replicates)
-        return np.clip(low, 0, 1), np.clip(high, 0, 1)
-    scaled = np.where(usable[:, None], replicates, np.nan)
-    low, high = simultaneous(logit(np.where(usable, value, np.nan)), logit(scaled))
-    return expit(low), expit(high)
+    error = replicates.std(-1, ddof=1)
+    deviation = np.abs(replicates - value[:, None])
+    t = np.divide(deviation, error[:, None], out=np.zeros_like(deviation), where=error[:, None] > 0)
+    constant = error == 0
+    t[constant] = np.abs(np.random.default_rng(0).standard_normal((np.count_nonzero(constant), replicates.shape[1])))
+    return error, quantile(t.max(0), LEVEL)
+
+
+def simultaneous_areas(metric: str, value: Array, low: Array, high: Array, replicates: Array) -> tuple[Array, Array]:
+    """Compute simultaneous 95 % intervals of R areas under a curve from their own intervals, low [R] to high [R].
+
+    The own intervals are `widened` until all hold together: from the normal quantile to the 95th percentile of the largest
+    standardized deviation of replicates [R, B] (max-t). An area whose replicates are all 1, too, has a simultaneous interval.
+    Source: as `simultaneous`. metric: auroc or auprc.
+    """
+    usable = enough(replicates) & np.isfinite(value) & np.isfinite(low) & np.isfinite(high)
+    complete = replicates[usable]
+    complete = complete[:, np.isfinite(complete).all(0)]
+    all_low, all_high = np.full(value.shape, np.nan), np.full(value.shape, np.nan)
+    if usable.any() and complete.shape[1] > 1:
+        factor = max(_max_t(value[usable], complete)[1] / float(ndtri((1 + LEVEL) / 2)), 1.0)
+        all_low[usable], all_high[usable] = widened(metric, value[usable], low[usable], high[usable], factor)
+    return all_low, all_high
 
 
 def holm(p: Array) -> Array:

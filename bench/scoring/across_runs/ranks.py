@@ -29,7 +29,7 @@ Array = NDArray[np.float64]
 Replicates = Mapping[str, Mapping[str, NDArray[Any]]]  # run id -> name of a macro -> its replicates [B]
 
 SIGNIFICANT = 0.05
-AREAS = ("auroc", "auprc")  # metrics with simultaneous intervals on the logit scale
+AREAS = ("auroc", "auprc")  # metrics with the intervals of `simultaneous_areas`
 LEADS = ("lead", "lead_low", "lead_high", "lead_all_low", "lead_all_high")
 
 
@@ -114,20 +114,25 @@ def _columns(
     lead = leads(sign * value, tests)
     replicates_RB = replicates_RB[:, np.isfinite(replicates_RB).all(0)]
     rank_RB = pd.DataFrame(-sign * replicates_RB).rank(axis=0).to_numpy(np.float64)
-    low, high = np.quantile(rank_RB, 0.025, axis=1), np.quantile(rank_RB, 0.975, axis=1)
-    all_low, all_high = (simultaneous_areas if criterion.metric in AREAS else simultaneous)(value, replicates_RB)
+    rank_low, rank_high = np.quantile(rank_RB, 0.025, axis=1), np.quantile(rank_RB, 0.975, axis=1)
+    low, high = (
+        rows[name].to_numpy(np.float64) if name in rows else np.full(len(rows), np.nan) for name in ("low", "high")
+    )
+    all_low, all_high = (
+        simultaneous_areas(criterion.metric, value, low, high, replicates_RB)
+        if criterion.metric in AREAS
+        else simultaneous(value, replicates_RB)
+    )
     best = sign * replicates_RB == (sign * replicates_RB).max(0)
     columns = {
         **{name: np.full(len(rows), text, object) for name, text in criterion._asdict().items()},
         "run_id": rows["run_id"].to_numpy(object),
         "value": value,
-        **{
-            name: rows[name].to_numpy(np.float64) if name in rows else np.full(len(rows), np.nan)
-            for name in ("low", "high")
-        },
+        "low": low,
+        "high": high,
         "mean_rank": rank_RB.mean(1),
-        "rank_low": np.floor(low),
-        "rank_high": np.ceil(high),
+        "rank_low": np.floor(rank_low),
+        "rank_high": np.ceil(rank_high),
         "p_best": (best / best.sum(0)).mean(1),
         "group": group,
         "p_anchor": p_anchor,

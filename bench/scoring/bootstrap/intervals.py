@@ -6,7 +6,7 @@ interval of a value is NaN if more than 5 % of its replicates are NaN.
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import expit, logit, ndtri
+from scipy.special import ndtri
 
 from bench.scoring.bootstrap.compiled import compiled
 
@@ -166,28 +166,6 @@ def _bounds(value: Array, replicates: Array, share: float) -> tuple[Array, Array
     low, high = np.empty(value.shape[0]), np.empty(value.shape[0])
     for r in range(value.shape[0]):
         low[r], high[r] = bounds_of(value[r], replicates[r], share)
-    return low, high
-
-
-def area_interval(value: Array, replicates: Array) -> tuple[Array, Array]:
-    """Compute the interval of an area under a curve: normal on the logit scale, with the replicates' standard deviation.
-
-    Near 1 the distribution of an estimated area is skewed, and percentile intervals are too often below the true area.
-    At AUROC .95, percentile intervals contain the true area in only 92 % of cases (`benchmarks/coverage.py`). If the
-    value or a replicate is 0 or 1, its logit is infinite, and the percentile interval is returned.
-    Source: Pepe 2003, The Statistical Evaluation of Medical Tests, section 5.2.4. For precision and recall: Boyd et al. 2013,
-    doi:10.1007/978-3-642-40994-3_29.
-    """
-    valid = enough(replicates) & np.isfinite(value)
-    inside = valid & (value > 0) & (value < 1) & ~((replicates <= 0) | (replicates >= 1)).any(-1)
-    low, high = percentile(np.where(inside, np.nan, value), replicates)
-    if inside.any():
-        logits = logit(replicates[inside])
-        # without NaN, np.std gives the same result twice as fast
-        deviation = np.nanstd if np.isnan(logits).any() else np.std
-        half = float(ndtri((1 + LEVEL) / 2)) * deviation(logits, axis=-1, ddof=1)
-        center = logit(value[inside])
-        low[inside], high[inside] = expit(center - half), expit(center + half)
     return low, high
 
 

@@ -6,7 +6,7 @@ Shapes: K findings, B replicates.
 from collections.abc import Sequence
 
 from bench.scoring.calibration_metrics import BIASED
-from bench.scoring.gaps.gap import Gap, bounded, unbounded
+from bench.scoring.gaps.gap import Gap, bounded, gaps
 from bench.scoring.metrics_of_split import Key, SplitMetrics
 
 # metrics whose drift is computed; the Brier score and its drift also depend on the prevalence
@@ -24,8 +24,7 @@ def drifts(findings: Sequence[str], internal: SplitMetrics, external: Sequence[S
     rows = []
     for calibrator in internal.calibrators:
         for metric in DRIFTING:
-            unbounded_gaps = unbounded(findings, internal, external, Key(metric, calibrator))
-            unbounded_drifts = [_reversed(gap) for gap in unbounded_gaps]
+            unbounded_drifts = [_reversed(gap) for gap in gaps(findings, internal, external, Key(metric, calibrator))]
             rows += [(Key(f"{metric}_drift", calibrator), gap) for gap in bounded(unbounded_drifts, metric in BIASED)]
     return rows
 

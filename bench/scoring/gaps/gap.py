@@ -10,11 +10,13 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.scoring.bootstrap.intervals import distance_difference, excess, mean_of, percentile
-from bench.scoring.metrics_of_split import AUROC, Key, SplitMetrics
+from bench.scoring.bootstrap.area_intervals import mean_interval
+from bench.scoring.bootstrap.intervals import distance_difference, excess, interval_of_difference, mean_of, percentile
+from bench.scoring.metrics_of_split import AUROC, RANKED, Key, SplitMetrics
 
 Array = NDArray[np.float64]
 EXTERNAL, MACRO, MACRO_ALL, CORE = "external", "macro", "macro_all", "core"
+UNKNOWN = (float("nan"), float("nan"))  # bounds
 
 
 class Gap(NamedTuple):
@@ -51,12 +53,9 @@ def gaps(
 
     A finding without a value at the internal or external hospital has a NaN gap and is left out of both macros. The
     counts of "external" are sums over the hospitals with a gap, but num_findings is the minimum over these hospitals.
+    The interval of a gap in AUROC or AUPRC combines the intervals of both scores, so two perfect separations have a gap of 0
+    with an interval. Gaps in other metrics have no interval yet: low and high are NaN (see `bounded`).
     """
-    return bounded(unbounded(findings, internal, external, key))
-
-
-def unbounded(findings: Sequence[str], internal: SplitMetrics, external: Sequence[SplitMetrics], key: Key) -> list[Gap]:
-    """Compute the same gaps as `gaps`, but without intervals: low and high are NaN."""
     rows: list[Gap] = []
     for hospital in external:
         rows += _of_hospital(findings, internal, hospital, key)
@@ -67,7 +66,7 @@ def unbounded(findings: Sequence[str], internal: SplitMetrics, external: Sequenc
 
 
 def bounded(gaps: Sequence[Gap], distances: bool = False) -> list[Gap]:
-    """Return the gaps with intervals.
+    """Return gaps in metrics other than AUROC and AUPRC with intervals.
 
     `distances`: whether the gaps are differences of calibration errors. Noise increases calibration errors, and the
     intervals allow for this bias.
@@ -94,6 +93,7 @@ def _of_hospital(findings: Sequence[str], internal: SplitMetrics, hospital: Spli
     sizes = np.stack([counts.n, counts.num_positive, counts.num_negative, counts.num_patients])
     least_sizes = sizes[:, scored_by_both].min(1).tolist() if scored_by_both.any() else [0] * 4
     dataset = hospital.scored.dataset
+    bounds = _bounds(internal, hospital, key, scored_by_both)
     gaps_of_hospital = [
         _gap(
             dataset,
@@ -107,6 +107,7 @@ def _of_hospital(findings: Sequence[str], internal: SplitMetrics, hospital: Spli
                 float(excess(np.array(value_internal), replicates_internal)),
                 float(excess(np.array(value_external), replicates_external)),
             ),
+            bounds[0],
         )
     ]
     replicates_KB = internal.replicates[key] - hospital.replicates[key]
@@ -117,20 +118,49 @@ def _of_hospital(findings: Sequence[str], internal: SplitMetrics, hospital: Spli
         scored_by_both.tolist(),
         sizes.T.tolist(),
         replicates_KB,
-        excess(at_internal, internal.replicates[key]).tolist(),
-        excess(at_external, hospital.replicates[key]).tolist(),
+        zip(
+            excess(at_internal, internal.replicates[key]).tolist(),
+            excess(at_external, hospital.replicates[key]).tolist(),
+            strict=True,
+        ),
+        bounds[1:],
     )
-    for finding, value_internal, value_external, common, size, replicates, *excesses in zip(*columns, strict=True):
-        values = (value_internal, value_external, int(common))
-        gaps_of_hospital.append(_gap(dataset, finding, *values, size, replicates, (excesses[0], excesses[1])))
+    for finding, value_internal, value_external, common, *numbers in zip(*columns, strict=True):
+        gaps_of_hospital.append(_gap(dataset, finding, value_internal, value_external, int(common), *numbers))
     return gaps_of_hospital
+
+
+def _bounds(
+    internal: SplitMetrics, hospital: SplitMetrics, key: Key, common: NDArray[np.bool_]
+) -> list[tuple[float, float]]:
+    """Return the interval of the macro gap, then of the gap of each finding; NaN for a metric that is not in RANKED.
+
+    The patients of both hospitals are independent. common [K]: mask of the findings that both hospitals score.
+    """
+    if key not in RANKED:
+        return [UNKNOWN] * (1 + len(common))
+    sides = []
+    for split in (internal, hospital):
+        value, bounds = np.where(common, split.value[key], np.nan), split.bounds(key)
+        macro = np.array(
+            [
+                mean_of(value, split.replicates[key])[0],
+                *mean_interval(key.metric, value, bounds, split.replicates[key]),
+            ]
+        )
+        sides.append(np.concatenate([macro[:, None], [value, *bounds]], 1))
+    values, lows, highs = np.stack(sides, 1)
+    low, high = interval_of_difference(values, lows, highs, np.zeros(1 + len(common)))
+    return list(zip(low.tolist(), high.tolist(), strict=True))
 
 
 def _mean(gaps: Sequence[Gap]) -> Gap:
     """Compute the mean over hospitals of one finding's gaps, or of the macro gaps."""
     finite = [gap for gap in gaps if np.isfinite(gap.value)]
     value = np.array([gap.value for gap in gaps])
-    _, replicates = mean_of(value, np.stack([gap.replicates for gap in gaps]))
+    of_hospitals = np.stack([gap.replicates for gap in gaps])
+    _, replicates = mean_of(value, of_hospitals)
+    bounds = mean_interval("", value, np.array([(gap.low, gap.high) for gap in gaps]).T, of_hospitals)
     internal = float(np.mean([gap.internal for gap in finite])) if finite else float("nan")
     external = float(np.mean([gap.external for gap in finite])) if finite else float("nan")
     size = [
@@ -141,7 +171,7 @@ def _mean(gaps: Sequence[Gap]) -> Gap:
     inside, outside = np.mean([gap.excess for gap in finite], axis=0).tolist() if finite else (0.0, 0.0)
     sizes = size or [0] * 4
     excesses = (inside, outside)
-    return _gap(EXTERNAL, gaps[0].finding, internal, external, num_findings, sizes, replicates, excesses)
+    return _gap(EXTERNAL, gaps[0].finding, internal, external, num_findings, sizes, replicates, excesses, bounds)
 
 
 def _gap(
@@ -153,15 +183,14 @@ def _gap(
     size: Sequence[int],
     replicates: Array,
     excesses: tuple[float, float],
+    bounds: tuple[float, float],
 ) -> Gap:
-    unknown = float("nan")
     n, num_positive, num_negative, num_patients = size
     return Gap(
         dataset,
         finding,
         internal - external,
-        unknown,
-        unknown,
+        *bounds,
         internal,
         external,
         num_findings,

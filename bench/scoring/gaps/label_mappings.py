@@ -13,7 +13,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from bench.scoring.across_runs.agreement import taus
-from bench.scoring.bootstrap.intervals import area_interval, mean_of
+from bench.scoring.bootstrap.area_intervals import mean_interval
+from bench.scoring.bootstrap.intervals import mean_of
 from bench.scoring.gaps.gap import MACRO
 from bench.scoring.metrics_of_split import AUROC, SplitMetrics, measure
 from bench.scoring.scored_split import ScoredSplit, Settings
@@ -21,9 +22,11 @@ from reports.schemas.tables import SCHEMAS
 
 
 class _MappedAuroc(NamedTuple):
-    """AUROC [K] with replicates [K, B], number of images [K] and number of positive images [K], under one mapping."""
+    """AUROC [K] with bounds [K], replicates [K, B] and numbers of images and of positive images [K], under one mapping."""
 
     value: NDArray[np.float64]
+    low: NDArray[np.float64]
+    high: NDArray[np.float64]
     replicates: NDArray[np.float64]
     num: NDArray[np.int64]
     num_positive: NDArray[np.int64]
@@ -31,7 +34,8 @@ class _MappedAuroc(NamedTuple):
 
 def _auroc_of(measured: SplitMetrics) -> _MappedAuroc:
     counts = measured.counts
-    return _MappedAuroc(measured.value[AUROC], measured.replicates[AUROC], counts.n, counts.num_positive)
+    (low, high), replicates = measured.bounds(AUROC), measured.replicates[AUROC]
+    return _MappedAuroc(measured.value[AUROC], low, high, replicates, counts.n, counts.num_positive)
 
 
 def _select_columns(scored: ScoredSplit, name: str, state: NDArray[np.int8], columns: NDArray[np.intp]) -> ScoredSplit:
@@ -76,15 +80,14 @@ def sensitivity(
             array[columns] = changed_columns
     everywhere = np.all([np.isfinite(result.value) for result in results.values()], axis=0)
     rows: list[tuple[object, ...]] = []
-    for name, (value, replicates, n, positive) in results.items():
-        low, high = area_interval(value, replicates)
+    for name, (value, low, high, replicates, n, positive) in results.items():
         for k in np.flatnonzero(changed).tolist():
             numbers = (float(value[k]), float(low[k]), float(high[k]), int(n[k]), int(positive[k]))
             rows.append((run_id, scored.dataset, name, findings[k], *numbers))
-        macro, macro_replicates = mean_of(np.where(everywhere, value, np.nan), replicates)
-        (macro_low,), (macro_high,) = area_interval(np.array([macro]), macro_replicates[None])
+        of_macro = np.where(everywhere, value, np.nan)
+        macro, bounds = mean_of(of_macro, replicates)[0], mean_interval(AUROC.metric, of_macro, (low, high), replicates)
         least_sizes = [int(size[everywhere].min()) if everywhere.any() else 0 for size in (n, positive)]
-        rows.append((run_id, scored.dataset, name, MACRO, macro, float(macro_low), float(macro_high), *least_sizes))
+        rows.append((run_id, scored.dataset, name, MACRO, macro, *bounds, *least_sizes))
     return rows
 
 

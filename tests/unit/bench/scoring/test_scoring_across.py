@@ -30,6 +30,7 @@ def runs(
     names = [f"run{i}" for i in range(len(values))]
     table = pd.DataFrame(
         {"run_id": names, "dataset": "external", "finding": "macro", "metric": "auroc", "value": values}
+        | {"low": np.array(values) - 0.06, "high": np.array(values) + 0.06}
     )
     return table, {
         name: {"auroc/external": value + common + generator.normal(0, noise, NUM), "draws": np.array([7], np.uint32)}
@@ -179,29 +180,32 @@ def test_simultaneous_intervals_are_wider_and_hold_together() -> None:
     assert (single_low, single_high) == pytest.approx((-1.96, 1.96), abs=0.1)
 
 
-def test_simultaneous_intervals_of_areas_stay_inside_0_and_1_and_are_skewed_like_their_replicates() -> None:
-    generator = np.random.default_rng(3)
-    drawn = expit(logit(0.97) + generator.normal(0, 0.9, (10, 2000)))
-    low, high = simultaneous_areas(np.full(10, 0.97), drawn)
-    assert ((low > 0) & (high < 1)).all()
-    assert (0.97 - low > 3 * (high - 0.97)).all()
-    inside = ((drawn > low[:, None]) & (drawn < high[:, None])).all(0).mean()
-    assert inside == pytest.approx(0.95, abs=0.01)
-    plain = simultaneous(np.full(10, 0.6), drawn * 0.01 + 0.59)
-    np.testing.assert_allclose(simultaneous_areas(np.full(10, 0.6), drawn * 0.01 + 0.59), plain, atol=2e-4)
+def test_simultaneous_intervals_of_areas_stay_inside_0_and_1_and_are_skewed_like_their_own_intervals() -> None:
+    drawn = expit(logit(0.97) + np.random.default_rng(3).normal(0, 0.3, (10, 2000)))
+    value, own_low, own_high = np.full(10, 0.97), np.full(10, 0.94), np.full(10, 0.986)
+    low, high = simultaneous_areas("auroc", value, own_low, own_high, drawn)
+    assert ((low > 0) & (low < own_low) & (own_high < high) & (high < 1)).all()
+    assert (0.97 - low > 2 * (high - 0.97)).all()
 
 
 @pytest.mark.parametrize("edge", [0.0, 1.0])
-def test_an_area_of_0_or_1_gives_bounds_on_the_plain_scale(edge: float) -> None:
-    drawn = np.random.default_rng(4).uniform(0.4, 0.9, (3, 100))
+def test_a_replicate_of_0_or_1_changes_only_the_critical_value(edge: float) -> None:
+    drawn = np.random.default_rng(4).uniform(0.4, 0.9, (3, 1000))
+    value, own_low, own_high = np.array([0.6, 0.7, 0.6]), np.array([0.4, 0.5, 0.4]), np.array([0.8, 0.85, 0.8])
+    plain = simultaneous_areas("auroc", value, own_low, own_high, drawn)
     drawn[1, 5] = edge
-    low, high = simultaneous_areas(np.array([0.6, 0.95, 0.6]), drawn)
-    plain = simultaneous(np.array([0.6, 0.95, 0.6]), drawn)
-    np.testing.assert_array_equal([low, high], np.clip(plain, 0, 1))
-    drawn[2] = np.nan
-    low, high = simultaneous_areas(np.array([0.6, 0.7, np.nan]), drawn)
+    np.testing.assert_allclose(simultaneous_areas("auroc", value, own_low, own_high, drawn), plain, atol=5e-3)
+    own_low[2] = np.nan
+    low, high = simultaneous_areas("auroc", value, own_low, own_high, drawn)
     assert np.isnan([low[2], high[2]]).all()
     assert np.isfinite([low[:2], high[:2]]).all()
+
+
+def test_a_family_of_perfect_separations_has_wider_intervals_than_each_alone() -> None:
+    value, own_low = np.ones(5), np.full(5, 0.9)
+    low, high = simultaneous_areas("auroc", value, own_low, value, np.ones((5, 1000)))
+    assert (low < 0.88).all()
+    assert (high == 1).all()
 
 
 def test_a_paired_difference_of_a_run_with_itself_is_zero() -> None:

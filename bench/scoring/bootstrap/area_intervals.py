@@ -1,0 +1,225 @@
+"""Computation of 95 % intervals of AUROC and AUPRC, and of their means and families.
+
+The variance of an area A that is estimated from independent patients, m with and n without the finding, is about
+
+    A (1 - A) (a (1 - g) + b g),    g = (1 - A) / (2 - A) + A / (1 + A)
+
+For AUROC, a = 1 / (m n) and b = (m + n) / (2 m n) (Hanley and McNeil 1982, doi:10.1148/radiology.143.1.7063747; with the
+symmetric sizes of Newcombe 2006, doi:10.1002/sim.2324, method 5). For AUPRC, a = b = 1 / m (Boyd et al. 2013,
+doi:10.1007/978-3-642-40994-3_29). A bound is the area whose own variance explains its distance from the estimate, as in Wilson's
+interval of a share. So a perfect separation has an interval, too, and no bound is below 0 or above 1.
+Shapes: value [...], replicates [..., B]: each value has B replicates. K values have one mean.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import ndtri
+
+from bench.scoring.bootstrap.compiled import compiled
+from bench.scoring.bootstrap.intervals import LEVEL, deviation, enough
+
+Array = NDArray[np.float64]
+
+NORMAL_QUANTILE = float(ndtri((1 + LEVEL) / 2))
+PRIOR = 1.0  # weight of the variance of independent patients in `area_interval`
+NUM_HALVINGS = 40  # of the range that has a bound: to 1e-12
+
+
+class ClassSizes(NamedTuple):
+    """Numbers behind areas, [2, ...] each: first the positive class, then the negative class.
+
+    patients: the number of patients that weigh as much as the patients of this class, if all had equally many images
+    (`effective_patients`). images: the number of images.
+    """
+
+    patients: Array
+    images: Array
+
+    @classmethod
+    def of(cls, images: NDArray[np.integer]) -> "ClassSizes":
+        """Return the sizes from the images of each class and patient, [2, ..., P]."""
+        return cls(effective_patients(images), images.sum(-1).astype(np.float64))
+
+    @classmethod
+    def of_labels(cls, label: NDArray[np.int8], patient: NDArray[np.int32]) -> "ClassSizes":
+        """Return the sizes [2, C] of C columns of labels [N, C]; patient [N]: code of each image's patient."""
+        return cls.of(images_of_patients(label, patient))
+
+
+def images_of_patients(label: NDArray[np.int8], patient: NDArray[np.int32]) -> NDArray[np.int64]:
+    """Count the positive and negative images of each patient [2, C, P] in C columns of labels [N, C]; patient [N]: codes."""
+    num = int(patient.max(initial=-1)) + 1
+    return np.stack(
+        [[np.bincount(patient[column == sign], minlength=num) for column in label.T] for sign in (1, 0)]
+    ).reshape(2, label.shape[1], num)
+
+
+def effective_patients(images: NDArray[np.integer]) -> Array:
+    """Compute how many patients with equally many images weigh as much as patients with images [..., P].
+
+    This is Kish's effective number (Kish 1965, Survey Sampling). An area weights images equally, so a patient with many images
+    decides more. 0 without images.
+
+    >>> effective_patients(np.array([[2, 2, 0], [1, 1, 30]])).round(2).tolist()
+    [2.0, 1.14]
+    """
+    numbers = images.astype(np.float64)
+    squares = (numbers**2).sum(-1)
+    return np.asarray(np.divide(numbers.sum(-1) ** 2, squares, out=np.zeros(squares.shape), where=squares > 0))
+
+
+def coefficients(metric: str, sizes: Array) -> Array:
+    """Compute the coefficients a and b of the variance [2, ...]; sizes [2, ...]: positives and negatives, at least 1."""
+    positives, negatives = sizes
+    if metric == "auprc":
+        return np.stack([1 / positives, 1 / positives])
+    return np.stack([1 / (positives * negatives), (1 / positives + 1 / negatives) / 2])
+
+
+@compiled
+def _variance(area: float, a: float, b: float) -> float:
+    """Return the variance of an estimated area; the module explains the formula."""
+    g = (1 - area) / (2 - area) + area / (1 + area)
+    return area * (1 - area) * (a * (1 - g) + b * g)
+
+
+@compiled
+def _variances(area: Array, a: Array, b: Array) -> Array:
+    """Return the variance of each area [R]."""
+    out = np.empty(area.shape[0])
+    for r in range(area.shape[0]):
+        out[r] = _variance(area[r], a[r], b[r])
+    return out
+
+
+@compiled
+def _bounds(area: Array, a: Array, b: Array, edge: float, num_halvings: int) -> Array:
+    """Return for each area [R] the number between area and edge (0 or 1) at the distance of its own standard error."""
+    out = np.empty(area.shape[0])
+    for r in range(area.shape[0]):
+        inside, outside = area[r], edge
+        for _ in range(num_halvings):
+            middle = (inside + outside) / 2
+            if (area[r] - middle) ** 2 <= _variance(middle, a[r], b[r]):
+                inside = middle
+            else:
+                outside = middle
+        out[r] = inside
+    return out
+
+
+def score_interval(value: Array, a: Array, b: Array) -> tuple[Array, Array]:
+    """Compute the bounds [...] that are as far from the value as one standard error, if the bound is the true area.
+
+    a and b [...]: coefficients of the variance, multiplied by the square of the normal quantile.
+
+    >>> low, high = score_interval(np.array([1.0]), *(1.96**2 * coefficients("auroc", np.array([[10.0], [150.0]]))))
+    >>> low.round(3), high.round(3)
+    (array([0.895]), array([1.]))
+    """
+    shape = np.shape(value)
+    area, *rest = (np.ascontiguousarray(np.broadcast_to(n, shape), np.float64).ravel() for n in (value, a, b))
+    low, high = (_bounds(area, rest[0], rest[1], edge, NUM_HALVINGS).reshape(shape) for edge in (0.0, 1.0))
+    return low, high
+
+
+def area_interval(metric: str, value: Array, replicates: Array, sizes: ClassSizes) -> tuple[Array, Array]:
+    """Compute the intervals of AUROCs or AUPRCs: `score_interval` with the variance of the replicates.
+
+    With few positive patients or an area near 1, the variance of the replicates is often too small, and 0 for a perfect
+    separation. So its ratio to the variance of independent patients is averaged with 1, the ratio if all images of a patient are
+    alike. The weights are value (1 - value) times the number of patients of the smaller class, and PRIOR. The ratio is at
+    least that of independent images, because the images of one patient say no more. Bounds are NaN if the value is not
+    finite, a class has no image, or fewer than 95 % of the replicates are finite. `benchmarks/areas.csv` has the
+    coverage.
+    metric: auroc or auprc.
+    """
+    error = deviation(replicates)
+    valid = enough(replicates) & np.isfinite(value) & np.isfinite(error) & (sizes.patients > 0).all(0)
+    area, patients, images = (np.where(valid, numbers, 1.0) for numbers in (value, sizes.patients, sizes.images))
+    a, b = coefficients(metric, patients)
+    of_images = coefficients(metric, images)[1] / b
+    shape = area.shape
+    alone = _variances(*(np.ascontiguousarray(numbers).ravel() for numbers in (area, a, b))).reshape(shape)
+    ratio = np.divide(error**2, alone, out=np.ones(shape), where=valid & (alone > 0))
+    deciding = area * (1 - area) * patients.min(0)
+    scale = NORMAL_QUANTILE**2 * (deciding * np.maximum(ratio, of_images) + PRIOR) / (deciding + PRIOR)
+    low, high = score_interval(area, scale * a, scale * b)
+    return np.where(valid, low, np.nan), np.where(valid, high, np.nan)
+
+
+def mean_interval(
+    metric: str, value: Array, bounds: Array | Sequence[Array], replicates: Array, correlation: float = 0.0
+) -> tuple[float, float]:
+    """Compute the interval of the mean of the finite numbers in value [K], from their bounds [2, K] and their correlation.
+
+    The correlation of two numbers is that of their replicates [K, B]. `correlation` replaces the correlation with a number
+    that is the same in all replicates. For areas (metric: auroc or auprc), the standard errors of a bound are combined
+    as if all areas had the value of the bound: the upper bound of an area of 1 is 1, so its distance says nothing. For
+    other numbers (metric: ""), the distances of the bounds are combined. Both bounds are NaN if a finite number has no
+    interval. Source: Zou and Donner 2008, doi:10.1002/sim.3095.
+    """
+    used = np.isfinite(value)
+    num, (low, high) = np.count_nonzero(used), bounds
+    if not num or np.isnan(low[used]).any() or np.isnan(high[used]).any():
+        return float("nan"), float("nan")
+    matrix = _correlations(replicates[used].astype(np.float64), correlation)
+    center, numbers = float(value[used].mean()), (value[used], low[used], high[used])
+    sides = np.sqrt(scales_of(metric, *numbers)) if metric else np.abs(np.stack(numbers[1:]) - numbers[0])
+    squares = [max(float(np.einsum("i,ij,j", side, matrix, side)), 0.0) / num**2 for side in sides]
+    if not metric:
+        return center - float(np.sqrt(squares[0])), center + float(np.sqrt(squares[1]))
+    (lower,), (upper,) = bounds_of_scales(metric, np.array([center]), np.array(squares)[:, None])
+    return float(lower), float(upper)
+
+
+def _large(metric: str, scale: Array) -> Array:
+    """Return the coefficients a and b [2, ...] of a variance for many patients (a = 0 for AUROC); b is `scale` [...]."""
+    return np.stack([scale * (metric == "auprc"), scale])
+
+
+def scales_of(metric: str, value: Array, low: Array, high: Array) -> Array:
+    """Return for both bounds [2, R] the coefficient b of the variance that explains their distance from the value.
+
+    A bound of 0 or 1 has no coefficient, and gets that of the other bound.
+    """
+    scales = []
+    for bound in map(np.ascontiguousarray, (low, high)):
+        alone = _variances(bound, *_large(metric, np.ones(bound.shape)))
+        scales.append(np.divide((value - bound) ** 2, alone, out=np.full(alone.shape, np.nan), where=alone > 0))
+    return np.nan_to_num(np.where(np.isnan(scales), scales[::-1], scales))
+
+
+def _correlations(replicates: Array, unknown: float) -> Array:
+    """Return the correlations [K, K] of the finite replicates [K, B]; `unknown` for a number without variation."""
+    finite = np.isfinite(replicates)
+    total = np.where(finite, replicates, 0.0)
+    centered = np.where(finite, total - total.sum(1, keepdims=True) / finite.sum(1, keepdims=True), 0.0)
+    squares = (centered**2).sum(1, keepdims=True)
+    varies = squares > 1e-24 * replicates.shape[1]  # replicates that differ by rounding only do not vary
+    unit = np.divide(centered, np.sqrt(squares), out=np.zeros(centered.shape), where=varies)
+    # einsum, because a matrix library would start threads
+    matrix = np.where(varies & varies.T, np.einsum("ib,jb->ij", unit, unit), unknown)
+    np.fill_diagonal(matrix, 1.0)
+    return matrix
+
+
+def bounds_of_scales(metric: str, value: Array, scales: Array) -> tuple[Array, Array]:
+    """Return the bounds [R] of areas from the coefficients of both bounds [2, R], the inverse of `scales_of`."""
+    area = np.ascontiguousarray(value, np.float64)
+    a, b = _large(metric, scales)
+    low, high = (_bounds(area, a[edge], b[edge], float(edge), NUM_HALVINGS) for edge in (0, 1))
+    return low, high
+
+
+def widened(metric: str, value: Array, low: Array, high: Array, factor: float) -> tuple[Array, Array]:
+    """Compute the intervals [R] at `factor` times the normal quantile of the intervals low to high.
+
+    The variance at each bound follows from its distance to the value. So intervals of means and of recipes, too, keep their
+    asymmetry, and no bound leaves the range 0 to 1. For AUROC the formula for many patients is used (a = 0).
+    """
+    all_low, all_high = bounds_of_scales(metric, value, factor**2 * scales_of(metric, value, low, high))
+    return np.minimum(all_low, low), np.maximum(all_high, high)
