@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     from bench.analyses.heatmaps.panel import Explanation
     from bench.config.run_config import RunConfig
     from bench.planning.manifest import Manifest
-    from bench.results.expected_at_hospital import ExpectedScores
     from bench.runs.new_images import Inference
     from bench.runs.stored_run import StoredRun
     from bench.scoring.across_runs.paired_runs import ScoredRun
@@ -52,7 +51,6 @@ def __getattr__(name: str) -> Any:
 
 
 AnyPath = str | PathLike[str]
-_LOGITS = "logits={run id: table}"
 
 
 def require_grid(grid: Any, where: str) -> None:
@@ -485,70 +483,6 @@ def predict(run: "StoredRun", images: "Sequence[AnyPath | InMemory]") -> "Infere
     return infer(run, list(named.values()))
 
 
-def estimate(
-    grid: "Manifest",
-    images: "Sequence[AnyPath]" = (),
-    *,
-    logits: "Mapping[str, pd.DataFrame] | None" = None,
-    runs: Sequence[str] = (),
-    estimator: str = "combination",
-    prevalence: "Mapping[str, float] | None" = None,
-    labels: "AnyPath | None" = None,
-    device: str = "cpu",
-) -> "ExpectedScores":
-    """Estimate the scores of a grid's runs at a hospital without labels, as `bench estimate` does.
-
-    Give `images` (files, folders, or CSV files that list image files), or `logits`: run id -> a table with `image_id` and
-    one column of logits for each finding. `runs`, only with images: starts of run ids, by default the ranked runs. Runs
-    without current scores are scored first. `prevalence`: finding -> its share of the images, where it is known.
-    `labels`: a table with labels of some of the images, as for `bench estimate --labels`; the scores from these labels
-    are in `measured`. The `table` of the result has one row per run, finding (or "macro") and quantity: value, low, high
-    (90 % interval), and the reason if there is no value. Raises ConfigError for unknown runs and estimators, and for
-    images of a cohort of the grid. Raises DatasetError for unusable images or logits.
-
-    >>> nih_logits = predict(stored, [data / "nih" / path for path in nih.table["path"]]).table
-    >>> wide = nih_logits.pivot(index="image", columns="finding", values="logit").rename_axis("image_id").reset_index()
-    >>> wide.iloc[:, 1:] += 0.5  # other images: those of a cohort of the grid are refused
-    >>> estimate(grid, logits={run_id: wide}).table["reason"].iloc[0]
-    '1 of 3 labeled hospitals needed'
-    """
-    import pandas as pd
-
-    from bench.results.expected_at_hospital import checked_request, expected_scores, runs_to_estimate
-    from bench.results.score_runs import score_all
-    from bench.runs.image_paths import images_of
-    from bench.study.hospital_logits import hospital_logits
-    from bench.system.devices import check_device, first_device
-    from harmonize.errors import ConfigError
-
-    require_grid(grid, "estimate")
-    check_device(str(device))
-    given = [path_of(image, "an image") for image in several(images, "images", "estimate")]
-    require(estimator, str, "estimator", "estimate", 'write estimator="combination"')
-    chosen = several(runs, "runs", "estimate", str)
-    if logits is not None and not (isinstance(logits, Mapping) and all(isinstance(key, str) for key in logits)):
-        raise ConfigError(f"logits must map run ids to tables (got {type(logits).__name__})", "estimate", _LOGITS)
-    for table in (logits or {}).values():
-        require(table, pd.DataFrame, "a table of logits", "estimate", _LOGITS)
-    if bool(given) == bool(logits):
-        fix = "remove one of them" if given else f"write images=[...], or {_LOGITS}"
-        raise ConfigError("give either images or logits", "estimate", fix)
-    if logits and chosen:
-        raise ConfigError("logits name their runs, so `runs` has no effect", "estimate", "remove `runs`")
-    of_labels, shares = path_or_none(labels, "labels"), mapping_of(prevalence, "prevalence", "estimate")
-    score_all(grid, lambda *_: None, processes=1)
-    named = runs_to_estimate(grid, list(logits) if logits else chosen)
-    if logits:
-        if len(named) < len(logits):
-            raise ConfigError("two keys of logits name the same run", "estimate", "give each run once")
-        of_runs = {str(run["id"]): table for run, table in zip(named, logits.values(), strict=True)}
-    else:
-        checked_request(grid, [str(run["id"]) for run in named], estimator, of_labels, shares)
-        paths = images_of(given)
-        of_runs, _ = hospital_logits(grid, named, paths, first_device(str(device)), lambda *_: None)
-    return expected_scores(grid, of_runs, estimator, labels=of_labels, prevalence=shares)
-
-
 def explain(
     run: "StoredRun", image: "AnyPath | InMemory", findings: Sequence[str] = (), *, method: str = "gradcam"
 ) -> "Explanation":
@@ -597,7 +531,6 @@ def overlay(explanation: "Explanation", finding: str) -> "NDArray[np.uint8]":
 
 
 __all__ = [
-    "estimate",
     "explain",
     "finished",
     "load_cohort",

@@ -20,14 +20,14 @@ import pandas as pd
 from scipy.special import expit
 
 from bench.config.registry import Registry
-from bench.results.expected_at_hospital import compared_with
+from bench.extensions.estimates import estimate_rows
+from bench.extensions.estimates.accuracy_of_estimators import estimator_table
+from bench.extensions.estimates.expected_at_hospital import compared_with
+from bench.extensions.estimates.expected_scores import Differences, expected, macros, outside
+from bench.extensions.estimates.from_hospitals import Known
+from bench.extensions.estimates.known_values import by_estimator
+from bench.extensions.estimates.quantities import QUANTITIES, InternalFinding
 from bench.scoring.calibrators import fit_platt
-from bench.scoring.estimators import estimate_rows
-from bench.scoring.estimators.accuracy_of_estimators import estimator_table
-from bench.scoring.estimators.expected_scores import Differences, expected, macros, outside
-from bench.scoring.estimators.from_hospitals import Known
-from bench.scoring.estimators.known_values import by_estimator
-from bench.scoring.estimators.quantities import QUANTITIES, InternalFinding
 from benchmarks.harness import largest_memory
 
 NUM_HOSPITALS, NUM_RESAMPLES = 6, 1000

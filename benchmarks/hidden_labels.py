@@ -31,16 +31,16 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from bench import api
+from bench.extensions.estimates.compared_runs import internal_findings_of
+from bench.extensions.estimates.expected_at_hospital import DEFAULT, estimates_here, known_at_hospitals
+from bench.extensions.estimates.expected_scores import Differences, estimate, expected, outside
+from bench.extensions.estimates.hospital_logits import hospital_logits
+from bench.extensions.estimates.quantities import QUANTITIES
 from bench.planning.manifest import Manifest, read_manifest
-from bench.results.compared_runs import internal_findings_of
-from bench.results.expected_at_hospital import DEFAULT, estimates_here, known_at_hospitals
 from bench.results.read_predictions import load_scores
 from bench.scoring import calibration_metrics, metrics
 from bench.scoring.calibrators import sigmoid
-from bench.scoring.estimators.expected_scores import Differences, estimate, expected, outside
-from bench.scoring.estimators.quantities import QUANTITIES
 from bench.store.store import Store
-from bench.study.hospital_logits import hospital_logits
 from harmonize.images.pixels import read_radiograph
 from harmonize.seeds import stream
 

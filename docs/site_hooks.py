@@ -3,6 +3,7 @@
 Documents link to files as the repository has them. `on_page_markdown` turns such links into links of the site.
 """
 
+import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -32,17 +33,19 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
     """Point links at pages of the site; a file that the site does not hold is named without a link."""
-    folder = ROOT if page.file.src_uri in ROOT_PAGES.values() else ROOT / "docs"
+    folder = ROOT if page.file.src_uri in ROOT_PAGES.values() else (ROOT / "docs" / page.file.src_uri).parent
+
+    own = (ROOT / "docs" / page.file.src_uri).parent  # where mkdocs resolves the links of the page
 
     def link(match: re.Match[str]) -> str:
         picture, text, target, anchor = match[1], match[2], match[3], match[4] or ""
         path = (folder / target).resolve()
         if path.parent == ROOT and path.name in ROOT_PAGES:
-            return f"[{text}]({ROOT_PAGES[path.name]}{anchor})"
+            return f"[{text}]({os.path.relpath(ROOT / 'docs' / ROOT_PAGES[path.name], own)}{anchor})"
         if path.parent == ROOT and path.name == "README.md":
-            return f"[{text}](index.md)"
+            return f"[{text}]({os.path.relpath(ROOT / 'docs' / 'index.md', own)})"
         if path.is_relative_to(ROOT / "docs") and path.suffix != ".ipynb":
-            return f"{picture}[{text}]({path.relative_to(ROOT / 'docs')}{anchor})"
+            return f"{picture}[{text}]({os.path.relpath(path, own)}{anchor})"
         return text if text.startswith("`") else f"`{path.relative_to(ROOT)}`"
 
     return markdown if page.file.src_uri.startswith("api/") else LINK.sub(link, markdown)

@@ -13,8 +13,10 @@ an extension can be deleted. docs/dev/extensions.md explains how to write one.
 import importlib
 import importlib.util
 import pkgutil
+from collections.abc import Iterator
 from functools import cache
 from importlib.metadata import entry_points
+from pathlib import Path
 from types import ModuleType
 
 from harmonize.errors import CxrError, RegistryError
@@ -42,6 +44,14 @@ def modules(name: str) -> tuple[ModuleType, ...]:
     Raises RegistryError for an extension that cannot be imported.
     """
     return tuple(_imported(f"{package}.{name}") for package in packages() if _has(package, name))
+
+
+def files(name: str) -> Iterator[Path]:
+    """Yield the path of the file or folder `name` of every extension that has one."""
+    for package in packages():
+        for folder in _imported(package).__path__:
+            if (path := Path(folder, name)).exists():
+                yield path
 
 
 def _has(package: str, name: str) -> bool:

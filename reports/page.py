@@ -14,6 +14,8 @@ from importlib.resources import files
 
 from markupsafe import Markup
 
+from harmonize.errors import RegistryError
+from reports import extensions
 from reports.html.compression import packed
 from reports.html.section import Section, compile_all, rounded, write
 from reports.html.shell import joined, policy
@@ -26,7 +28,6 @@ from reports.sections.cohorts import cohorts
 from reports.sections.compare import compare
 from reports.sections.cost import cost
 from reports.sections.data_exposure import data_exposure
-from reports.sections.estimators import estimators
 from reports.sections.factors import factors
 from reports.sections.findings import findings
 from reports.sections.gap_components import gap_components
@@ -58,7 +59,6 @@ ORDER: tuple[Callable[[ReportData], Section], ...] = (
     compare,
     hospitals,
     robustness,
-    estimators,
     findings,
     groups,
     cost,
@@ -87,7 +87,6 @@ RANKED_ONLY = (
     findings,
     groups,
     robustness,
-    estimators,
     cost,
     calibration,
     algorithms,
@@ -100,6 +99,24 @@ RANKED_ONLY = (
     label_efficiency,
     learning,
 )
+
+
+def placed_sections() -> list[tuple[Callable[[ReportData], Section], bool]]:
+    """Return the functions that write the sections, in the order of the page, each with its "ranked only".
+
+    A section of an extension follows the section that it names. Raises RegistryError if there is no such section.
+    """
+    order = [(function, function in RANKED_ONLY) for function in ORDER]
+    for module in extensions.modules("sections"):
+        for placed in module.SECTIONS:
+            names = [function.__name__ for function, _ in order]
+            if placed.after not in names:
+                fix = f"name one of {', '.join(names)}"
+                raise RegistryError(f"the page has no section {placed.after!r}", module.__name__, fix)
+            order.insert(names.index(placed.after) + 1, (placed.write, placed.ranked_only))
+    return order
+
+
 STYLES = ("base.css", "ranking.css", "figures.css", "phone.css", "print.css")
 SCRIPTS = (
     "theme.js",
@@ -151,8 +168,8 @@ def _render(tables: Tables) -> str:
     data = report_data.read(tables)
     sections = [
         write_section(data)
-        for write_section in ORDER
-        if not (data.only_exposed_models and write_section in RANKED_ONLY)
+        for write_section, ranked_only in placed_sections()
+        if not (data.only_exposed_models and ranked_only)
     ]
     charts = [chart for section in sections for chart in section.charts]
     plotly = plotly_source() if charts else ""

@@ -8,9 +8,9 @@ from numpy.typing import NDArray
 from scipy.special import expit
 
 from bench.config.registry import Entry, Registry
+from bench.extensions.estimates.from_hospitals import Known
+from bench.extensions.estimates.quantities import InternalFinding
 from bench.scoring.calibrators import Platt, fit_platt
-from bench.scoring.estimators.from_hospitals import Known
-from bench.scoring.estimators.quantities import InternalFinding
 
 Array = NDArray[np.float64]
 

@@ -23,7 +23,6 @@ from bench.cli.checklist import CHECKLIST_EXAMPLES, checklist
 from bench.cli.compare import EXAMPLES, compare
 from bench.cli.data import data_app
 from bench.cli.errors_and_card import CARD_EXAMPLES, ERRORS_EXAMPLES, card, errors
-from bench.cli.estimate import ESTIMATE_EXAMPLES, estimate
 from bench.cli.evaluate import EVALUATE_EXAMPLES, evaluate
 from bench.cli.explain import EXAMPLES as EXPLAIN_EXAMPLES
 from bench.cli.explain import explain
@@ -316,7 +315,6 @@ for _heading, _name, _command, _examples in (
     (READ, "card", card, CARD_EXAMPLES),
     (READ, "checklist", checklist, CHECKLIST_EXAMPLES),
     (NEW_HOSPITAL, "predict", predict, PREDICT_EXAMPLES),
-    (NEW_HOSPITAL, "estimate", estimate, ESTIMATE_EXAMPLES),
     (NEW_HOSPITAL, "explain", explain, EXPLAIN_EXAMPLES),
     (ELSEWHERE, "score", score, SCORE_EXAMPLES),
     (ELSEWHERE, "evaluate", evaluate, EVALUATE_EXAMPLES),

@@ -16,6 +16,7 @@ from bench.config.seen import Seen
 from bench.config.stable_names import current_name, stable_name
 from harmonize.errors import ConfigError, CxrError, RegistryError
 from harmonize.yaml_file import read_yaml
+from reports import extensions
 
 SECTIONS = (
     "architectures",
@@ -173,13 +174,19 @@ class Registry:
 
     @classmethod
     def read(cls, path: Path | None = None) -> Self:
-        """Read registry.yaml (`path`, else ./registry.yaml, else the installed copy) and the plug-ins.
+        """Read registry.yaml (`path`, else ./registry.yaml, else the installed copy), those of extensions, and the plug-ins.
 
         If a plug-in is invalid, none of its entries are read, and `refused` names the plug-in. Only grids that use entries
         of this plug-in fail. Raises ConfigError or RegistryError with file and key for an invalid file.
         """
         path = path or shipped("registry.yaml")
         sections = _read(path)
+        for file in extensions.files("registry.yaml"):
+            added = _sections(read_yaml(file), str(file))
+            if clashes := [(s, n) for s, entries in added.items() for n in entries if n in sections[s]]:
+                raise _clash(clashes, str(path))
+            for section, entries in added.items():
+                sections[section] |= entries
         refused: dict[str, RegistryError] = {}
         contested: dict[tuple[str, str], str] = {}
         for plugin in installed_plugins():

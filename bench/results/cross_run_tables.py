@@ -8,7 +8,6 @@ import pandas as pd
 import pyarrow as pa
 
 from bench.planning.manifest import Manifest
-from bench.results.errors_of_estimators import errors_of_estimators
 from bench.results.grid_recipes import recipes_of, trained_by
 from bench.results.read_predictions import load_all_replicates
 from bench.results.run_table import recipe_rows
@@ -26,6 +25,7 @@ from bench.scoring.across_runs.robustness import robustness
 from bench.scoring.across_runs.run_selection import selection
 from bench.scoring.gaps.gap import EXTERNAL, MACRO
 from bench.scoring.gaps.label_mappings import reversals
+from reports import extensions
 from reports.schemas.tables import SCHEMAS
 
 
@@ -38,11 +38,21 @@ class Compared(NamedTuple):
     metrics: dict[str, MetricOfRuns]  # "auroc" and "gap": the external macro values of the recipes
 
 
+class ScoredRuns(NamedTuple):
+    """The compared runs of a grid with their scores and replicates: what an extension computes its tables of a report from."""
+
+    manifest: Manifest
+    frames: Mapping[str, pd.DataFrame]  # see `across`
+    run_ids: Sequence[str]
+    findings: Sequence[str]
+    replicates: Replicates  # by run id
+
+
 class Resampled(NamedTuple):
     """Recipes, their replicates, and the tables that need the replicates of the runs."""
 
     runs: pd.DataFrame  # the rows of recipes for the table `runs`
-    estimators: pd.DataFrame
+    of_extensions: dict[str, pd.DataFrame]
     seeds: pd.DataFrame
     of_findings: pd.DataFrame  # the result of `external_of_findings`
     recipes: Recipes
@@ -54,7 +64,7 @@ def across(
 ) -> Compared:
     """Compute the report tables that compare recipes; a recipe is the mean of the runs that differ only in the seed.
 
-    `frames`: {name: table} of scores, gaps, net_benefit, mappings, costs, estimates, history and runs. `run_ids`: the compared
+    `frames`: {name: table} of scores, gaps, net_benefit, mappings, costs, history and runs. `run_ids`: the compared
     runs, which must have learned the same findings. `findings`: those of the grid.
     """
     internal = str(manifest.content["source"])
@@ -105,8 +115,8 @@ def across(
         "reversals": reversals(rows["mappings"], manifest.settings.mapping),
         "robustness": robustness(rows["gaps"], drawn),
         "selection": selection(plain, internal, drawn),
-        "estimators": resampled.estimators,
         "policies": matrix(list(configs.values()), _evaluations(plain, list(configs), internal, drawn)),
+        **resampled.of_extensions,
     }
     if "auroc" in values:
         costs = rows["costs"].set_index("run_id")
@@ -128,9 +138,12 @@ def _resampled(
     replicates = load_all_replicates(manifest, run_ids)
     recipes = recipes_of(manifest, replicates)
     internal = str(manifest.content["source"])
+    of_extensions: dict[str, pd.DataFrame] = {}
+    for module in extensions.modules("report_tables"):
+        of_extensions |= module.tables(ScoredRuns(manifest, frames, run_ids, findings, replicates))
     return Resampled(
         recipe_rows(recipes.joined, frames["runs"]),
-        errors_of_estimators(manifest, frames["estimates"], findings, replicates),
+        of_extensions,
         seed_variance(recipes.of_one_fold, macro_auroc(frames["scores"]), replicates, internal),
         external_of_findings(frames["gaps"], frames["scores"], replicates, recipes),
         recipes,

@@ -28,9 +28,10 @@ from bench.store.checked_folders import CheckedFolder, ScoresFolder
 from harmonize.cohorts import label_mapping as labelmap
 from harmonize.cohorts.pooled import HOSPITAL, hospital_of
 from harmonize.errors import StoreError
+from reports import extensions
 
 DECISIONS = ("net_benefit", "decision_curves", "workload", "triage", "triage_repair", "probabilities")
-DETAIL = ("decomposition", "references", "subgroups", "curves", "estimates", *DECISIONS)
+DETAIL = ("decomposition", "references", "subgroups", "curves", *DECISIONS)
 SCORING_VERSION = 23  # increase this number if a change of the code may change the scores of the same predictions
 FRAMES = (
     "scores",
@@ -46,6 +47,7 @@ FRAMES = (
     "mappings",
     *DETAIL,
 )
+STORED = (*FRAMES, *(name for module in extensions.modules("schemas") for name in module.SCORE_TABLES))  # of each run
 REPLICATES = "replicates.safetensors"
 
 

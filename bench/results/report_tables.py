@@ -17,7 +17,6 @@ from bench.planning.manifest import Manifest
 from bench.results.analysis_tables import map_folders, stored_analyses
 from bench.results.cohort_tables import CohortTables, cohort_tables, findings_of
 from bench.results.cross_run_tables import across
-from bench.results.errors_of_estimators import MOST_ESTIMATED
 from bench.results.exposure_table import ExposureTable
 from bench.results.grid_recipes import trained_by
 from bench.results.long_tables import LongTables
@@ -78,8 +77,7 @@ def tables(manifest: Manifest, with_images: bool = False, long_tables: LongTable
     load = long_tables.load if long_tables else _load_all
     if all_ids:
         frames["costs"] = _costs(records, all_ids, history)
-        frames |= {name: load(manifest, all_ids, name) for name in FRAMES if name not in (*DETAILS, "estimates")}
-        frames["estimates"] = load_scores(manifest, scored[:MOST_ESTIMATED], "estimates")
+        frames |= {name: load(manifest, all_ids, name) for name in FRAMES if name not in DETAILS}
     analyses = manifest.analysis_states()
     of_analyses = stored_analyses(manifest, all_ids, analyses)
     folders_of_maps = map_folders(manifest, analyses)
@@ -88,7 +86,7 @@ def tables(manifest: Manifest, with_images: bool = False, long_tables: LongTable
         empty = pd.DataFrame(columns=list(SCHEMAS["history"]))  # the history of a grid without trained runs
         frames["history"] = pd.concat([h.assign(run_id=r) for r, h in history.items()] or [empty], ignore_index=True)
         compared = {name: _of_runs(frames[name], scored) for name in _COMPARED}
-        others = {name: frames[name] for name in ("history", "runs", "estimates")}
+        others = {name: frames[name] for name in ("history", "runs")}
         across_runs = across(manifest, compared | others, scored, findings)
         del compared  # free its memory before further tables are read
         frames |= across_runs.tables

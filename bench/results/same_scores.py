@@ -14,7 +14,7 @@ from bench.store.store import short_hash
 
 # the tables of scores that a bundle has. It has no features, which source probes need, and it states no estimates: they
 # depend on the registry of the reader
-SCORED = tuple(name for name in FRAMES if name not in PROBED and name != "estimates")
+SCORED = tuple(name for name in FRAMES if name not in PROBED)
 # versions of these packages can change the last digits of scores
 PACKAGES = ("unseen-cxr", "numpy", "pandas", "scipy", "scikit-learn", "numba", "netcal")
 ROUNDING = 1e-6  # tolerance for calibrated values, which differ slightly because calibrators are fitted iteratively

@@ -21,9 +21,9 @@ from bench.planning.imported_run import KIND
 from bench.planning.manifest import Manifest
 from bench.planning.protocol import CohortRole
 from bench.results.read_predictions import (
-    FRAMES,
     REPLICATES,
     SCORING_VERSION,
+    STORED,
     Labels,
     load_scored_splits,
     unfinished,
@@ -50,7 +50,7 @@ if TYPE_CHECKING:
 
 PROBE_VERSION = 2  # increase this number if a change of the code may change the results of source probes
 PROBED = ("sources", "source_confusion")
-FILES = (*(f"{name}.parquet" for name in FRAMES), REPLICATES)
+FILES = (*(f"{name}.parquet" for name in STORED), REPLICATES)
 WORTH = 20_000_000  # with at least this many bytes of predictions for each process, parallel processes save time
 MOST_PROCESSES = 8  # with 150,000 images, a process needs about 1 GB
 CORES = default_workers()

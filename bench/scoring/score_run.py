@@ -25,7 +25,6 @@ from bench.scoring import (
 from bench.scoring.bootstrap.intervals import mean_of
 from bench.scoring.bootstrap.resamples import FOR_DETAIL
 from bench.scoring.confusion_and_delong import confusion_rows, delong_rows
-from bench.scoring.estimators import estimate_rows
 from bench.scoring.gaps import decomposition as decompose
 from bench.scoring.gaps import label_references as references
 from bench.scoring.gaps.calibration_drift import drifts
@@ -36,6 +35,7 @@ from bench.scoring.score_rows import Macro, Writer, frame, macro, mean_of_macros
 from bench.scoring.scored_split import ScoredSplit, Settings
 from bench.scoring.thresholds import RULES
 from harmonize.labels.findings import UNMAPPED_CODE
+from reports import extensions
 from reports.schemas.tables import SCHEMAS, SCORES
 
 # metrics by which runs can be ranked, in addition to AUROC, its gap, and custom metrics
@@ -52,8 +52,8 @@ class RunScores:
     "<metric>/<dataset>" of the metrics in `RANKING_METRICS`, of net benefit and of custom metrics, and "auroc/external/macro_all",
     "auroc/external/<finding>" and "net_benefit/external/<finding>" (of a finding, not a macro). The entry "draws", a few uint32 numbers, identifies the
     resamples: replicates of runs with equal "draws" can be paired. detail: name -> table, with the tables
-    decomposition, references, subgroups, curves, estimates, and those of decisions: net_benefit, decision_curves, workload, triage,
-    triage_repair and probabilities. measured: the metrics of each split with all replicates, in the order of `scored_splits`.
+    decomposition, references, subgroups, curves, those of decisions (net_benefit, decision_curves, workload, triage,
+    triage_repair and probabilities), and those of extensions. measured: the metrics of each split with all replicates, in the order of `scored_splits`.
     """
 
     scores: pd.DataFrame
@@ -65,6 +65,29 @@ class RunScores:
     replicates: dict[str, NDArray[Any]]
     detail: Mapping[str, pd.DataFrame] = field(default_factory=dict)
     measured: Sequence[SplitMetrics] = ()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RunMetrics:
+    """All metrics of a run with their replicates: what an extension computes its tables of scores from.
+
+    val: the internal validation split, on which thresholds and calibrators are fitted. test: the internal test split. external:
+    the headline split of each external hospital. used: mask [K] of the findings in external macros, None for all.
+    """
+
+    run_id: str
+    findings: Sequence[str]
+    settings: Settings
+    val: ScoredSplit | None
+    points: OperatingPoints
+    test: SplitMetrics | None
+    external: Sequence[SplitMetrics]
+    used: NDArray[np.bool_] | None
+
+    @property
+    def headline(self) -> list[SplitMetrics]:
+        """Return the splits on the page: the internal test split, if there is one, and those of external hospitals."""
+        return [*([self.test] if self.test else []), *self.external]
 
 
 def score_run(
@@ -184,10 +207,15 @@ def score_run(
         for row in subgroups.rows(run_id, findings, brief[split.scored.name], threshold, settings)
     ]
     curve_rows = [row for split in headline for row in curves.rows(run_id, findings, split)]
-    estimates = _estimates(run_id, findings, val, points, headline, external, settings)
     each = [*measured, *of_hospitals]
     of_decisions, of_benefit = _decisions(run_id, findings, val, points, test, external, used)
     replicates |= of_benefit
+    run = RunMetrics(run_id, findings, settings, val, points, test, external, used)
+    of_extensions: dict[str, pd.DataFrame] = {}
+    for module in extensions.modules("scores"):
+        tables, of_tables = module.tables(run)
+        of_extensions |= tables
+        replicates |= of_tables
     replicates["draws"] = np.array([split.resamples.digest for split in headline], np.uint32)
     return RunScores(
         frame(writer.rows, SCORES),
@@ -202,8 +230,8 @@ def score_run(
             "references": frame(reference_rows, SCHEMAS["references"]),
             "subgroups": frame(subgroup_rows, SCORES),
             "curves": frame(curve_rows, SCHEMAS["curves"]),
-            "estimates": estimate_rows.frame_of(estimates),
             **of_decisions,
+            **of_extensions,
         },
         measured,
     )
@@ -239,26 +267,6 @@ def _decisions(
     }
     frames = {name: frame(of_table, SCHEMAS[name]) for name, of_table in rows.items()}
     return frames, net_benefit.replicates_of(benefits)
-
-
-def _estimates(
-    run_id: str,
-    findings: Sequence[str],
-    val: ScoredSplit | None,
-    points: OperatingPoints,
-    headline: Sequence[SplitMetrics],
-    external: Sequence[SplitMetrics],
-    settings: Settings,
-) -> list[estimate_rows.Row]:
-    """Return the rows of the table `estimates`; no rows without estimators or without a validation split."""
-    if val is None or not settings.estimators:
-        return []
-    known = estimate_rows.internal_findings(val, points, settings)
-    rows = [row for split in headline for row in estimate_rows.measured_rows(run_id, findings, split, settings)]
-    for split in external:
-        scored = split.scored
-        rows += estimate_rows.rows(run_id, findings, known, scored.dataset, scored.logit, settings.estimators)
-    return rows
 
 
 def _for_further_rankings(

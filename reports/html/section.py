@@ -1,6 +1,7 @@
 """The class of a section of the page, and functions that fill templates."""
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -8,6 +9,7 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
+from reports import extensions
 from reports import formatting as text
 
 # number of characters of HTML; if a folded table is longer, a browser parses it only when the reader opens it
@@ -28,11 +30,27 @@ class Section:
     packed: str = ""  # the result of `packed_fragments`: a script unpacks these fragments when a reader needs them
 
 
+@dataclass(frozen=True, slots=True)
+class PlacedSection:
+    """A section that an extension adds to the page.
+
+    write: the function that writes it. after: name of the function that writes the section before it. ranked_only: whether it is
+    left out if the ranking is empty because every model was trained on an external hospital.
+    """
+
+    write: Callable[[Any], Section]
+    after: str
+    ranked_only: bool = False
+
+
 @cache
 def environment() -> jinja2.Environment:
     """Return the Jinja environment, which escapes all text and raises an error for unknown names."""
+    folders = extensions.files("templates")
     env = jinja2.Environment(
-        loader=jinja2.PackageLoader("reports", "templates"),
+        loader=jinja2.ChoiceLoader(
+            [jinja2.PackageLoader("reports", "templates"), *map(jinja2.FileSystemLoader, folders)]
+        ),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
@@ -54,7 +72,10 @@ def environment() -> jinja2.Environment:
 
 
 def write(template: str, **context: object) -> Markup:
-    """Return the HTML of a template (name of a file in `reports/templates`), filled with the values of `context`."""
+    """Return the HTML of a template filled with the values of `context`.
+
+    `template`: name of a file in `reports/templates`, or in the folder `templates` of an extension.
+    """
     return Markup(environment().get_template(template).render(**context))  # noqa: S704  (autoescaped above)
 
 

@@ -9,9 +9,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from bench.extensions.estimates.expected_at_hospital import expected_scores, runs_to_estimate
 from bench.extensions.label_needs.needs import labels_needed
 from bench.planning.manifest import Manifest, read_manifest
-from bench.results.expected_at_hospital import expected_scores, runs_to_estimate
 from bench.results.summary import summary
 from bench.store.checked_files import write_grid
 from bench.store.store import Store

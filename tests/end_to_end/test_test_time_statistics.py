@@ -7,12 +7,12 @@ import pytest
 from bs4 import BeautifulSoup
 
 from bench.board.examine import numbers_of
+from bench.extensions.estimates.hospital_logits import hospital_logits
 from bench.planning.manifest import read_manifest
 from bench.planning.run import read_run
 from bench.results.report_tables import tables
 from bench.sharing.bundle.read_bundle import require_stated
 from bench.store.store import Store, table_facts
-from bench.study.hospital_logits import hospital_logits
 from harmonize.errors import ConfigError, StoreError
 from tests.conftest import Drawn, bench
 from tests.tiny_grids import tiny_with

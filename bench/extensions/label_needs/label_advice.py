@@ -3,12 +3,12 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from bench.extensions.estimates.estimate_page import LabelNeeds
+from bench.extensions.estimates.expected_at_hospital import ExpectedScores
 from bench.extensions.label_needs.draws import CALIBRATION, DIFFERENCE, SENSITIVITY
 from bench.extensions.label_needs.needs import labels_needed
-from bench.results.expected_at_hospital import ExpectedScores
 from bench.scoring.gaps.gap import MACRO
 from harmonize.errors import StoreError
-from reports.estimate_page import LabelNeeds
 from reports.formatting import places
 
 

@@ -1,0 +1,178 @@
+"""`bench estimate`: the scores to expect at a hospital without labels."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from bench.cli.completion import run_ids
+from bench.cli.group import NEW_HOSPITAL
+from bench.cli.options import CsvOption, DeviceOption, JsonOption, QuietOption, StoredGridOption, StoreOption, examples
+from bench.cli.text_tables import wrapped
+from bench.system.disclaimer import NOTICE
+from harmonize.errors import ConfigError
+
+ESTIMATE_EXAMPLES = examples(
+    "bench estimate inbox/ --grid main-study",
+    "bench estimate images.csv --grid main-study --save-logits logits",
+    "bench estimate --logits logits --grid main-study -o estimate.html",
+    "bench estimate --logits logits --grid main-study --labels labels.csv",
+    "bench estimate --logits logits --grid main-study --prevalence Edema=.08",
+    "bench estimate --cohort nih --data data.yaml --grid main-study --csv",
+)
+
+
+def add(app: typer.Typer) -> None:
+    """Add the command `bench estimate`."""
+    app.command("estimate", rich_help_panel=NEW_HOSPITAL, epilog=ESTIMATE_EXAMPLES)(estimate)
+
+
+def estimate(
+    images: Annotated[
+        list[Path] | None,
+        typer.Argument(metavar="IMAGE", help="Image files, folders, or a CSV with a column `path`."),
+    ] = None,
+    grid: StoredGridOption = None,
+    store: StoreOption = Path("runs"),
+    logits: Annotated[
+        Path | None,
+        typer.Option("--logits", help="Instead of images: a folder with <run id>.csv or .parquet for each run."),
+    ] = None,
+    cohort: Annotated[
+        str | None, typer.Option("--cohort", help="Instead of images: a cohort of --data. Its labels are not used.")
+    ] = None,
+    data: Annotated[Path | None, typer.Option("--data", help="Folder of datasets, or data.yaml, for --cohort.")] = None,
+    run: Annotated[
+        list[str] | None,
+        typer.Option("--run", help="Only this run (id or its start); repeatable.", autocompletion=run_ids),
+    ] = None,
+    labels: Annotated[
+        Path | None,
+        typer.Option("--labels", help="Labels of some of the images (1, 0, empty): image_id, optionally patient_id."),
+    ] = None,
+    prevalence: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--prevalence", metavar="FINDING=SHARE", help="A known share of images with the finding; repeatable."
+        ),
+    ] = None,
+    estimator: Annotated[str, typer.Option("--estimator", help="An entry of `bench list estimators`.")] = "combination",
+    widest: Annotated[
+        float, typer.Option("--widest", min=0.0, help="Wider intervals (± this) are replaced by a reason.")
+    ] = 0.10,
+    save_logits: Annotated[
+        Path | None, typer.Option("--save-logits", help="Write the logits of the images to this folder.")
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Also write a page for the person who decides: a .html file.")
+    ] = None,
+    device: DeviceOption = "auto",
+    quiet: QuietOption = False,
+    as_json: JsonOption = False,
+    as_csv: CsvOption = False,
+) -> None:
+    """Estimate scores at a hospital without labels.
+
+    The estimates are learned from the labeled hospitals of the grid, each with a 90 % interval or the reason why there
+    is none. For research only, not for clinical use.
+    """
+    from bench.cli.progress_bars import choose_display
+    from bench.extensions.estimates import estimate_text
+    from bench.extensions.estimates.expected_at_hospital import (
+        checked_request,
+        expected_scores,
+        read_logits,
+        runs_to_estimate,
+    )
+    from bench.planning.manifest import read_manifest
+    from bench.results.score_runs import score_all
+    from bench.store.safe_csv import csv_text
+    from bench.store.store import Store, write_bytes
+    from bench.system.devices import check_device, first_device, require_device
+
+    check_device(device)
+    require_device(device)
+    manifest = read_manifest(Store.open(store, create=False), grid)
+    _check_sources({"IMAGE": images, "--logits": logits, "--cohort": cohort}, data)
+    if output is not None and output.is_dir():
+        raise ConfigError("the output is a folder", str(output), "name a file, such as estimate.html")
+    shares = _shares(prevalence or ())
+    with choose_display(quiet) as display:
+        score_all(manifest, display.progress, say=display.say)  # another grid of the store may have been scored since
+        runs = runs_to_estimate(manifest, run or ())
+        _, findings = checked_request(manifest, [str(chosen["id"]) for chosen in runs], estimator, labels, shares)
+        if logits is not None:
+            of_runs, notes = read_logits(logits, runs, findings)
+        else:
+            paths, notes = _images(images or [], cohort, data)
+            from bench.extensions.estimates.hospital_logits import (
+                hospital_logits,  # imports torch: wrong requests were refused above
+            )
+
+            of_runs, more = hospital_logits(manifest, runs, paths, first_device(device), display.progress)
+            notes += more
+    if save_logits is not None:
+        for run_id, table in of_runs.items():
+            write_bytes(save_logits / f"{run_id}.csv", table.to_csv(index=False).encode())
+    result = expected_scores(manifest, of_runs, estimator, widest, labels, shares)
+    notes += result.notes
+    if output is not None:
+        from bench.extensions.estimates.estimate_page import render
+        from bench.extensions.estimates.estimate_page_content import page_of
+
+        write_bytes(output, render(page_of(result, notes)).encode())
+    if as_json:
+        typer.echo(json.dumps(estimate_text.json_document(result, notes), indent=1))
+    elif as_csv:
+        typer.echo(csv_text(result.table.assign(synthetic=bool(manifest.content["phantom"]))), nl=False)
+    else:
+        typer.echo("\n".join(wrapped(estimate_text.lines(result, notes))))
+    if output is not None:
+        typer.echo(f"page: {output}", err=as_csv or as_json)
+    typer.echo("\n".join(wrapped([NOTICE], 0, stderr=as_csv or as_json)), err=as_csv or as_json)
+
+
+def _shares(texts: Sequence[str]) -> dict[str, float]:
+    """Return {finding: share} of the arguments of --prevalence. Raises ConfigError for a text that is no FINDING=SHARE."""
+    shares = {}
+    for text in texts:
+        finding, _, share = text.rpartition("=")
+        try:
+            shares[finding.strip()] = float(share)
+        except ValueError as error:
+            raise ConfigError(
+                f"{text!r} has no number", "--prevalence", "write FINDING=SHARE, such as Edema=.1"
+            ) from error
+    return shares
+
+
+def _check_sources(sources: Mapping[str, object], data: Path | None) -> None:
+    """Raise ConfigError unless exactly one source of images or logits is given, and --data only with --cohort."""
+    given = [name for name, value in sources.items() if value]
+    if len(given) != 1:
+        what = f"{' and '.join(given)} are given together" if given else "there are no images"
+        raise ConfigError(what, "bench estimate", f"give one of {', '.join(sources)}")
+    if (data is not None) != (given == ["--cohort"]):
+        raise ConfigError("--cohort and --data belong together", "bench estimate", "give both or none")
+
+
+def _images(images: Sequence[Path], cohort: str | None, data: Path | None) -> tuple[list[Path], list[str]]:
+    """Return the image files of the arguments, or of a cohort, and a note about labels that are not used."""
+    if cohort is None:
+        from bench.runs.image_paths import images_of
+
+        return images_of(images), []
+    from harmonize.cohorts.cohort import load
+    from harmonize.cohorts.specs import read_data, with_gold
+
+    assert data is not None
+    specs = with_gold(read_data(data), [cohort])
+    if cohort not in specs:
+        raise ConfigError(f"the data have no cohort {cohort!r}", str(data), f"choose from: {', '.join(specs)}")
+    loaded = load(specs[cohort])
+    if loaded.table.empty:
+        raise ConfigError("the cohort has no images", cohort, "choose another cohort")
+    note = f"The labels of {cohort} are not used."
+    return [loaded.root / str(path) for path in loaded.table["path"]], [note]

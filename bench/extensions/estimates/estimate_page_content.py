@@ -1,0 +1,62 @@
+"""The content of the page of `bench estimate`."""
+
+from collections.abc import Sequence
+
+from bench.extensions.estimates.estimate_page import EstimatePage, ExpectedFinding, ExpectedRun, LocalScore
+from bench.extensions.estimates.estimate_summary import (
+    SHOWN,
+    basis_of,
+    left_out_of_means,
+    measured_rows,
+    names_of,
+    order_of,
+    reasons_of,
+)
+from bench.extensions.estimates.expected_at_hospital import ExpectedScores
+from reports import extensions
+from reports.formatting import places, signed
+from reports.report_data.headline_rows import MISSING, Estimate
+
+
+def page_of(result: ExpectedScores, notes: Sequence[str]) -> EstimatePage:
+    """Return the content of the HTML page."""
+    names, mean, order = names_of(result.manifest), result.means["auroc"], order_of(result)
+    runs = []
+    for r in order:
+        bounds = float(mean.value[r]), float(mean.low[r]), float(mean.high[r])
+        auroc = Estimate(*bounds) if mean.findings else MISSING
+        ranks = int(mean.rank_low[r]), int(mean.rank_high[r])
+        runs.append(ExpectedRun(names[result.run_ids[r]], result.run_ids[r], auroc, *ranks, bool(mean.best[r])))
+    findings = []
+    for k, finding in enumerate(result.findings):
+        values = {}
+        for quantity in SHOWN:
+            one, r = result.results[quantity], order[0]
+            bounds = float(one.value[r, k]), float(one.low[r, k]), float(one.high[r, k])
+            values[quantity] = Estimate(*bounds) if one.stated[r, k] else MISSING
+        findings.append(ExpectedFinding(finding, values))
+    content = result.manifest.content
+    return EstimatePage(
+        str(content["title"]),
+        bool(content["phantom"]),
+        result.num_images,
+        result.learned_from,
+        runs,
+        findings,
+        SHOWN,
+        reasons_of(result, order[0]),
+        basis_of(result, places, signed),
+        notes,
+        [
+            LocalScore(
+                row["finding"],
+                SHOWN[row["quantity"]],
+                Estimate(row["value"], row["low"], row["high"]),
+                Estimate(row["labels_value"], row["labels_low"], row["labels_high"]),
+                int(row["num_patients"]),
+            )
+            for row in measured_rows(result, order[0])
+        ],
+        next((module.advice(result, order, names) for module in extensions.modules("label_advice")), None),
+        left_out_of_means(result),
+    )

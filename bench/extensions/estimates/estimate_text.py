@@ -1,0 +1,121 @@
+"""The answer of `bench estimate` as text and as a document for JSON."""
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from bench.cli.text_tables import interval, number, table_lines
+from bench.extensions.estimates.estimate_summary import (
+    SHOWN,
+    basis_of,
+    left_out_of_means,
+    measured_rows,
+    names_of,
+    order_of,
+    reasons_of,
+)
+from bench.extensions.estimates.expected_at_hospital import ExpectedScores
+from bench.extensions.estimates.expected_scores import TOO_UNCERTAIN
+from harmonize.cohorts.hospital_names import SYNTHETIC_NOTICE
+
+_WRONG_IF = "The estimates are wrong if this hospital differs from the internal hospital in another way than those do."
+
+
+def json_document(result: ExpectedScores, notes: Sequence[str]) -> dict[str, Any]:
+    """Return the result as a document for JSON: facts, and one row per run, finding and quantity. NaN becomes None."""
+    mean = result.means["auroc"]
+    return {
+        "grid": result.manifest.content["name"],
+        "synthetic": bool(result.manifest.content["phantom"]),
+        "estimator": result.estimator.name,
+        "level": 0.9,
+        "images": result.num_images,
+        "learned_from": list(result.learned_from),
+        "may_be_best": [i for i, best in zip(result.run_ids, mean.best.tolist(), strict=True) if best],
+        "ranks": {
+            i: [int(low), int(high)] for i, low, high in zip(result.run_ids, mean.rank_low, mean.rank_high, strict=True)
+        },
+        "notes": list(notes),
+        "rows": json.loads(result.table.to_json(orient="records", double_precision=6)),
+        "measured": json.loads(result.measured.to_json(orient="records", double_precision=6)),
+    }
+
+
+def lines(result: ExpectedScores, notes: Sequence[str]) -> list[str]:
+    """Return the result as lines of text: the runs, the findings of the first run, reasons, and what it rests on."""
+    names, mean, order = names_of(result.manifest), result.means["auroc"], order_of(result)
+    out = [SYNTHETIC_NOTICE] if result.manifest.content["phantom"] else []
+    out += [f"{result.num_images:,} images, estimated without labels; 90 % intervals, {result.estimator.title}"]
+    cells = [["run", "id", "expected macro AUROC", "interval", "rank"]]
+    for r in order:
+        bounds = f"[{number(mean.low[r])}, {number(mean.high[r])}]"
+        ranks = f"{mean.rank_low[r]}-{mean.rank_high[r]}" if len(order) > 1 else "-"
+        cells.append(
+            [
+                names[result.run_ids[r]],
+                result.run_ids[r],
+                number(mean.value[r]),
+                bounds if mean.findings else "-",
+                ranks,
+            ]
+        )
+    out += ["", *(f"  {line}" for line in table_lines(cells)), "", _choice(result, order, names)]
+    if mean.findings and (left := left_out_of_means(result)):
+        out.append(f"The means leave out findings without an estimate for every run: {', '.join(left)}.")
+    best = order[0]
+    if any(result.results[quantity].stated[best].any() for quantity in SHOWN):
+        out += ["", f"Findings of {names[result.run_ids[best]]} ({result.run_ids[best]}):"]
+        out += [f"  {line}" for line in table_lines(_finding_rows(result, best))]
+    else:
+        out += ["", f"No score of {names[result.run_ids[best]]} ({result.run_ids[best]}) is estimated:"]
+    reasons = reasons_of(result, best)
+    out += [f"  -: {reason}" for reason in reasons]
+    if any(reason.startswith(TOO_UNCERTAIN) for reason in reasons):
+        out.append("  --widest prints wider intervals, too; --csv has the reason of each value")
+    out += _measured_lines(result, best)
+    out += ["", *basis_of(result, number, _signed), _WRONG_IF]
+    return [*out, *(f"note: {note}" for note in notes)]
+
+
+def _choice(result: ExpectedScores, order: Sequence[int], names: Mapping[str, str]) -> str:
+    """Return a sentence: the run to choose, or that runs cannot be told apart."""
+    mean = result.means["auroc"]
+    if not mean.findings:
+        return "No run can be recommended, because no finding has an estimate for every run."
+    best = [names[result.run_ids[r]] for r in order if mean.best[r]]
+    if len(order) == 1:
+        return "There is only one run, so there is no choice."
+    if len(best) == 1:
+        return f"Recommended: {best[0]}. No other run is expected to be as good."
+    number = "The" if len(best) == len(order) else f"{len(best)} of"
+    return f"{number} {len(order)} runs cannot be told apart: each of them may be the best at this hospital."
+
+
+def _finding_rows(result: ExpectedScores, r: int) -> list[list[str]]:
+    rows = [["finding", *(f"{title} [90 %]" for title in SHOWN.values())]]
+    for k, finding in enumerate(result.findings):
+        cells = []
+        for quantity in SHOWN:
+            one = result.results[quantity]
+            cells.append(
+                f"{one.value[r, k]:.2f} [{one.low[r, k]:.2f}, {one.high[r, k]:.2f}]" if one.stated[r, k] else "-"
+            )
+        rows.append([finding, *cells])
+    return rows
+
+
+def _measured_lines(result: ExpectedScores, r: int) -> list[str]:
+    """Return a table: scores of a run from local labels and the predictions for all images; no lines without labels."""
+    rows = measured_rows(result, r)
+    if not rows:
+        return []
+    cells = [["finding", "score", "labels and predictions", "labels alone", "labeled patients"]]
+    for row in rows:
+        both = f"{row['value']:.2f} {interval(row['low'], row['high'], '.2f')}"
+        alone = f"{row['labels_value']:.2f} {interval(row['labels_low'], row['labels_high'], '.2f')}"
+        cells.append([row["finding"], SHOWN[row["quantity"]], both, alone, str(row["num_patients"])])
+    return ["", "From labels of this hospital [90 %]:", *(f"  {line}" for line in table_lines(cells))]
+
+
+def _signed(value: float) -> str:
+    return number(round(value, 3) + 0.0, "+.3f")

@@ -1,0 +1,409 @@
+"""Expected scores of a grid's runs at a hospital without labels, from stored scores and the logits at this hospital.
+
+Neither images nor torch are needed. Labels of the hospital are never read.
+Shapes: R runs, K findings, N images.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from bench.config.registry import Entry
+from bench.extensions.estimates import estimate_rows
+from bench.extensions.estimates.accuracy_of_estimators import BASELINE, estimator_table
+from bench.extensions.estimates.compared_runs import (
+    MOST_COMPARED,
+    InternalFindings,
+    compared,
+    compared_at_hospitals,
+    internal_findings_of,
+)
+from bench.extensions.estimates.expected_scores import (
+    LEAST_IMAGES,
+    WIDEST,
+    Differences,
+    Expected,
+    Macros,
+    expected,
+    macros,
+    outside,
+    with_stated,
+)
+from bench.extensions.estimates.from_hospitals import Known
+from bench.extensions.estimates.known_values import by_estimator, known_values
+from bench.extensions.estimates.local_labels import COLUMNS, check_local_labels, measured, read_local_labels
+from bench.extensions.estimates.quantities import QUANTITIES
+from bench.planning.manifest import Manifest
+from bench.results.read_predictions import load_replicates, load_scores, scored_ids
+from bench.results.trials import with_chosen_runs
+from bench.store.checked_folders import CheckedFolder
+from harmonize.datasets.user_table import read_user_table
+from harmonize.errors import ConfigError, DatasetError
+from reports.formatting import places, plural
+
+Array = NDArray[np.float64]
+Logits = Mapping[str, pd.DataFrame]  # run id -> image_id, and one column of logits for each finding
+
+HERE = "here"  # name of the hospital without labels in the table `estimates`
+DEFAULT = "combination"  # the estimator that is used unless another one is chosen
+CONSTANT = "all images have the same logit"  # a reason why nothing is estimated
+SMALLEST_FIRST = ("ece",)  # quantities of which the smallest value is best
+_SAME_LOGIT = 1e-3  # logits of one image on two devices differ less
+_NEAR = 0.25  # logits of a re-encoded image differ by less than this share of the distance between different images
+_MANY = 0.5  # share of images that a hospital of the grid may not have
+_SOME = 0.1  # a smaller share of similar images is a matter of chance
+_LEAST_COMPARED = 10  # fewer images are similar by chance
+_LEAST_FINDINGS = 3  # logits of fewer findings are equal by chance
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ExpectedScores:
+    """Expected scores of R runs and K findings at a hospital without labels.
+
+    results: quantity -> values with intervals and reasons. means: quantity -> means over findings, and ranks. accuracy: the
+    table `estimators` of the estimator and of the mean gap. learned_from: titles of the labeled hospitals.
+    """
+
+    manifest: Manifest
+    estimator: Entry
+    run_ids: tuple[str, ...]
+    findings: tuple[str, ...]
+    num_images: int
+    learned_from: tuple[str, ...]
+    results: Mapping[str, Expected]
+    means: Mapping[str, Macros]
+    accuracy: pd.DataFrame
+    measured: pd.DataFrame  # see `measured` of bench.extensions.estimates.local_labels, empty without labels
+    notes: tuple[str, ...] = ()
+
+    @property
+    def table(self) -> pd.DataFrame:
+        """Return one row per run, finding (or "macro") and quantity: value, low, high (90 % interval) and reason.
+
+        The three numbers are NaN if there is a reason.
+        """
+        rows = []
+        for quantity, result in self.results.items():
+            mean = self.means[quantity]
+            for r, run_id in enumerate(self.run_ids):
+                for k, finding in enumerate(self.findings):
+                    numbers = (result.value[r, k], result.low[r, k], result.high[r, k])
+                    stated = bool(result.stated[r, k])
+                    rows.append(
+                        (run_id, finding, quantity, *(numbers if stated else (np.nan,) * 3), result.reason[r, k])
+                    )
+                numbers, reason = (
+                    (mean.value[r], mean.low[r], mean.high[r]),
+                    "" if mean.findings else "no finding has a value",
+                )
+                rows.append((run_id, "macro", quantity, *numbers, reason))
+        return pd.DataFrame(rows, columns=["run_id", "finding", "quantity", "value", "low", "high", "reason"])
+
+
+def expected_scores(
+    manifest: Manifest,
+    logits: Logits,
+    estimator: str = DEFAULT,
+    widest: float = WIDEST,
+    labels: Path | None = None,
+    prevalence: Mapping[str, float] | None = None,
+) -> ExpectedScores:
+    """Estimate the scores of some runs at a hospital without labels.
+
+    logits: for each run, the logits of the hospital's images. All runs need the same images and findings. estimator: an
+    entry of `estimators` in the registry of the grid. widest: an interval with a larger half width is replaced by its
+    reason. labels: a table with labels of some images (see `read_local_labels`). prevalence: finding -> its share of the
+    images, from 0 to 1, where it is known from elsewhere; it replaces the estimate.
+
+    Raises ConfigError for an unknown estimator, for a grid that was scored without this estimator, for runs with different
+    findings, for a stated prevalence of an unknown finding or outside 0 to 1, and if the images are those of a hospital
+    whose true scores are known. Raises DatasetError for logits that
+    are missing, are not finite, are constant, or belong to different images.
+    """
+    run_ids = tuple(logits)
+    entry, findings = checked_request(manifest, run_ids, estimator)
+    stated = _stated(prevalence or {}, findings)
+    logit_of = {run_id: _checked(run_id, table, findings, logits[run_ids[0]]) for run_id, table in logits.items()}
+    notes = _compare_with_cohorts(manifest, run_ids[0], logit_of[run_ids[0]], findings)
+    internal_of_runs = internal_findings_of(manifest, run_ids, findings)
+    if without_val := [run_id for run_id in run_ids if run_id not in internal_of_runs]:
+        what = f"run {without_val[0]} has no prediction of the validation split"
+        raise ConfigError(what, "bench estimate", "choose other runs with --run")
+    from_labels = pd.DataFrame(columns=list(COLUMNS))
+    if labels is not None:
+        local = read_local_labels(labels, logits[run_ids[0]]["image_id"].astype(str).tolist(), findings)
+        from_labels = measured(local, findings, internal_of_runs, logit_of)
+        notes += local.notes
+        if from_labels.empty:
+            notes.append(
+                "No score is measured from the labels: the runs have not learned a finding with labels 1 or 0."
+            )
+    hospitals, not_unseen = _labeled_hospitals(manifest, run_ids)
+    notes += not_unseen
+    known = known_at_hospitals(manifest, run_ids, findings, internal_of_runs, hospitals)
+    here = estimates_here(manifest, findings, internal_of_runs, logit_of)
+    no_number = outside(known, here, len(logit_of[run_ids[0]]))
+    for r, logit_NK in enumerate(logit_of.values()):
+        if len(logit_NK) >= LEAST_IMAGES:
+            no_number[r, np.ptp(logit_NK, 0) == 0] = CONSTANT
+    num_images = [len(manifest.table(cohort)) for cohort in manifest.external if str(cohort["name"]) in hospitals]
+    differing = Differences.of(entry, known, here, num_images, len(logit_of[run_ids[0]]))
+    results = {q: expected(entry, known[q], here[q], no_number, widest, q, differing) for q in QUANTITIES}
+    results["prevalence"] = with_stated(results["prevalence"], stated)
+    means = {q: macros(known[q], results[q], no_number == "", q in SMALLEST_FIRST) for q in QUANTITIES}
+    if stated:
+        names = ", ".join(f"{findings[k]} ({places(share, 3)})" for k, share in stated.items())
+        notes.append(f"Stated, not estimated: the prevalence of {names}.")
+    listed = [e for e in manifest.estimators if e.name in {estimator, BASELINE}]
+    of_runs = [load_replicates(manifest, run_id) for run_id in run_ids]
+    replicates = (
+        np.array([[of_run[f"auroc/{name}"] for of_run in of_runs] for name in hospitals]) if hospitals else None
+    )
+    accuracy = estimator_table(known, listed, num_images, replicates, ["auroc"])
+    titles = tuple(manifest.titles[name] for name in hospitals)
+    num = len(logit_of[run_ids[0]])
+    return ExpectedScores(
+        manifest, entry, run_ids, findings, num, titles, results, means, accuracy, from_labels, tuple(notes)
+    )
+
+
+def _stated(prevalence: Mapping[str, float], findings: Sequence[str]) -> dict[int, float]:
+    """Return the index of each finding with its stated prevalence; errors as in `expected_scores`."""
+    for finding, share in prevalence.items():
+        if finding not in findings:
+            raise ConfigError(
+                f"the runs have no finding {finding!r}", "prevalence", f"choose from: {', '.join(findings)}"
+            )
+        if not isinstance(share, int | float) or not 0 <= share <= 1:
+            raise ConfigError(f"the prevalence of {finding} is {share!r}", "prevalence", "give a share from 0 to 1")
+    return {list(findings).index(finding): float(share) for finding, share in prevalence.items()}
+
+
+def checked_request(
+    manifest: Manifest,
+    run_ids: Sequence[str],
+    estimator: str,
+    labels: Path | None = None,
+    prevalence: Mapping[str, float] | None = None,
+) -> tuple[Entry, tuple[str, ...]]:
+    """Return the estimator and the findings of a request, before images are predicted; errors as in `expected_scores`."""
+    entries, name = {entry.name: entry for entry in manifest.estimators}, manifest.content["name"]
+    if not entries:
+        fix = f"`bench run --grid {name}` adds what is missing; finished runs are kept"
+        raise ConfigError("the grid was scored before this program had estimators", f"grid {name}", fix)
+    if estimator not in entries:
+        fix = f"choose from: {', '.join(entries)}; `bench run --grid {name}` adds new entries of the registry"
+        raise ConfigError(f"unknown estimator {estimator!r}", "--estimator", fix)
+    findings = _findings(manifest, run_ids)
+    _stated(prevalence or {}, findings)
+    if labels is not None:
+        check_local_labels(labels, findings)
+    return entries[estimator], findings
+
+
+def runs_to_estimate(manifest: Manifest, chosen: Sequence[str] = ()) -> list[Mapping[str, Any]]:
+    """Return the finished and scored runs of a grid: those whose ids start with a text in `chosen`, by default the ranked runs.
+
+    Imported models are included if they are chosen. Raises ConfigError if a text matches no run or several runs, and if
+    no run is finished.
+    """
+    manifest = with_chosen_runs(manifest)
+    runs = [*manifest.runs, *manifest.derived]
+    finished = set(scored_ids(manifest, runs))
+    if not chosen:
+        ranked = [run for run in manifest.ranked if run["id"] in finished]
+        if not ranked:
+            where = str(manifest.store.root)
+            if exposed := [str(run["id"]) for run in runs if run["id"] in finished and manifest.exposed(run)]:
+                what = "no finished run is ranked: each had seen an external hospital, or may have seen it"
+                fix = (
+                    f"`bench run --grid {manifest.content['name']}` finishes the others; or " if manifest.ranked else ""
+                )
+                raise ConfigError(what, where, f"{fix}choose runs with --run: {', '.join(exposed)}")
+            raise ConfigError("the grid has no finished run", where, f"bench run --grid {manifest.content['name']}")
+        return ranked
+    found = []
+    for text in dict.fromkeys(chosen):
+        matching = [run for run in runs if run["id"].startswith(text) and run["id"] in finished]
+        if len(matching) != 1:
+            ids = ", ".join(sorted(finished))
+            raise ConfigError(
+                f"{len(matching)} finished runs of the grid match {text!r}", "--run", f"choose from: {ids}"
+            )
+        found += [run for run in matching if run not in found]
+    return found
+
+
+def _findings(manifest: Manifest, run_ids: Sequence[str]) -> tuple[str, ...]:
+    """Return the findings of the runs; raise ConfigError if the runs have different findings."""
+    runs = {run["id"]: run for run in (*manifest.runs, *manifest.derived)}
+    findings = {run_id: tuple(manifest.config(runs[run_id]).findings) for run_id in run_ids}
+    first = findings[run_ids[0]]
+    for run_id, own in findings.items():
+        if own != first:
+            fix = "choose runs with the same findings: --run ID"
+            raise ConfigError(f"runs {run_ids[0]} and {run_id} have different findings", "bench estimate", fix)
+    return first
+
+
+def _checked(run_id: str, table: pd.DataFrame, findings: Sequence[str], first: pd.DataFrame) -> NDArray[np.float32]:
+    """Return the logits [N, K] of a run in the order of the images in `first`; errors as in `expected_scores`."""
+    where = f"logits of run {run_id}"
+    if missing := [name for name in ("image_id", *findings) if name not in table]:
+        raise DatasetError(f"no column {missing[0]!r}", where, "give image_id, and a column of logits for each finding")
+    if table.empty:
+        raise DatasetError("the table has no images", where, "give one row for each image")
+    images = table["image_id"].astype(str)
+    if repeated := images[images.duplicated()].tolist():
+        raise DatasetError(f"the image {repeated[0]!r} is listed twice", where, "give each image once")
+    row = pd.Index(images).get_indexer(pd.Index(first["image_id"].astype(str)))
+    if len(table) != len(first) or (row < 0).any():
+        raise DatasetError("the runs have different images", where, "predict the same images with every run")
+    with np.errstate(over="ignore"):  # a number above the range of float32 becomes infinite
+        logit_NK: NDArray[np.float32] = (
+            table[list(findings)].apply(pd.to_numeric, errors="coerce").to_numpy(np.float32)[row]
+        )
+    missing_NK = ~np.isfinite(logit_NK)
+    if missing_NK.any():
+        n, k = np.argwhere(missing_NK)[0]
+        image, cell = images.iloc[row[n]], table[findings[k]].iloc[row[n]]
+        what = f"{int(missing_NK.sum()):,} of {missing_NK.size:,} logits are no finite numbers, first {cell!s} ({findings[k]} of {image})"
+        raise DatasetError(what, where, "give a finite number for each image and finding")
+    constant = [name for name, logit in zip(findings, logit_NK.T, strict=True) if len(logit) > 1 and np.ptp(logit) == 0]
+    if len(constant) == len(findings):
+        raise DatasetError(
+            "all images have the same logits", where, "check the images and the model that predicted them"
+        )
+    if logit_NK.size >= LEAST_IMAGES and logit_NK.min() >= 0 and logit_NK.max() <= 100:
+        kind, most = ("probabilities", 1) if logit_NK.max() <= 1 else ("percentages", 100)
+        fix = "give logits, log(p / (1 - p)) of a probability p"
+        raise DatasetError(f"all values are from 0 to {most}: these are {kind}, not logits", where, fix)
+    return logit_NK
+
+
+def _compare_with_cohorts(
+    manifest: Manifest, run_id: str, logit_NK: NDArray[np.float32], findings: Sequence[str]
+) -> list[str]:
+    """Return notes about images that a cohort of the grid has, too. An image is recognized by its logits of one run.
+
+    Raises ConfigError if most images belong to one cohort.
+    """
+    notes = []
+    folder = CheckedFolder(manifest.store.run_dir(run_id))
+    for cohort in manifest.cohorts:
+        known_MK = folder.table(f"predictions/{cohort['name']}.parquet")[list(findings)].to_numpy(np.float64)
+        equal, similar = compared_with(known_MK, logit_NK)
+        title = manifest.titles[cohort["name"]]
+        if max(equal, similar) >= _MANY:
+            belong = "belong to" if equal >= _MANY else "have almost the same logits as images of"
+            raise ConfigError(
+                f"{max(equal, similar):.0%} of the images {belong} {title}, a cohort of the grid, whose true scores are known",
+                "bench estimate",
+                f"`bench report --grid {manifest.content['name']}` shows its true scores",
+            )
+        if equal > 0:
+            notes.append(f"{round(equal * len(logit_NK)):,} images belong to {title}, a cohort of the grid.")
+        elif similar >= _SOME:
+            number = f"{round(similar * len(logit_NK)):,} images"
+            notes.append(f"{number} have almost the same logits as images of {title}, a cohort of the grid.")
+    return notes
+
+
+def compared_with(known_MK: NDArray[Any], logit_NK: NDArray[np.float32]) -> tuple[float, float]:
+    """Compare the logits of N images with those of M known images of one cohort.
+
+    Returns two shares of the N images: those whose logits equal those of a known image, up to the difference of devices,
+    and those whose logits are similar. Files that were resized or compressed again have similar logits: the largest
+    difference is less than a quarter of the median distance between a known image and the nearest other one. Few images,
+    and few findings, are similar by chance, so their second share is 0.
+    """
+    from scipy.spatial import cKDTree
+
+    tree, many = cKDTree(known_MK), logit_NK.shape[1] >= _LEAST_FINDINGS
+    distance, _ = tree.query(logit_NK.astype(np.float64), p=np.inf)
+    equal = float((distance < (_SAME_LOGIT if many else 1e-9)).mean())
+    if not many or min(len(known_MK), len(logit_NK)) < _LEAST_COMPARED:
+        return equal, 0.0
+    rows = known_MK[:: max(1, len(known_MK) // 2000)]
+    spacing, _ = tree.query(rows, k=2, p=np.inf)
+    return equal, float((distance < _NEAR * np.median(spacing[:, 1])).mean())
+
+
+def _labeled_hospitals(manifest: Manifest, run_ids: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Return the external hospitals that no run had seen, and notes about the others.
+
+    The score at a hospital that a run had seen does not show what to expect at a hospital that it had not seen. A hospital
+    is left out for all runs, so that runs are compared at equal hospitals.
+    """
+    runs = [run for run in (*manifest.runs, *manifest.derived) if run["id"] in run_ids]
+    exposed = {str(run["id"]): manifest.exposed(run) for run in runs}
+    hospitals, notes = [], []
+    for name in (str(cohort["name"]) for cohort in manifest.external):
+        if ids := [run_id for run_id in run_ids if name in exposed[run_id]]:
+            who = f"run {ids[0]}" if len(ids) == 1 else plural(len(ids), "run")
+            notes.append(f"Not used: scores at {manifest.titles[name]}, which {who} had seen, or may have seen.")
+        else:
+            hospitals.append(name)
+    return hospitals, notes
+
+
+def known_at_hospitals(
+    manifest: Manifest,
+    run_ids: Sequence[str],
+    findings: Sequence[str],
+    internal_of_runs: InternalFindings,
+    hospitals: Sequence[str],
+) -> dict[str, Known]:
+    """Return what is known at the internal hospital and at labeled external hospitals: quantity -> `Known`."""
+    estimates = load_scores(manifest, run_ids, "estimates")
+    estimates = pd.concat([estimates, compared_at_hospitals(manifest, findings, internal_of_runs)], ignore_index=True)
+    return known_values(estimates, run_ids, findings, str(manifest.content["source"]), hospitals)
+
+
+def estimates_here(
+    manifest: Manifest,
+    findings: Sequence[str],
+    internal_of_runs: InternalFindings,
+    logit_of: Mapping[str, NDArray[np.float32]],
+) -> dict[str, dict[str, Array]]:
+    """Return quantity -> estimator -> estimates [R, K] at the hospital without labels."""
+    rows = (
+        compared(manifest, findings, internal_of_runs, HERE, logit_of) if len(internal_of_runs) <= MOST_COMPARED else []
+    )
+    for run_id, known in internal_of_runs.items():
+        rows += estimate_rows.rows(run_id, findings, known, HERE, logit_of[run_id], manifest.settings.estimators)
+    stated = by_estimator(estimate_rows.frame_of(rows), list(internal_of_runs), findings, [HERE])
+    return {quantity: {name: value[0] for name, value in of.items()} for quantity, of in stated.items()}
+
+
+def read_logits(folder: Path, runs: Sequence[Mapping[str, Any]], findings: Sequence[str]) -> tuple[Logits, list[str]]:
+    """Read the files `<run id>.csv` or `.parquet` of a folder; return the logits, and notes about ignored columns.
+
+    Raises DatasetError for a missing or unreadable file.
+    """
+    if not folder.is_dir():
+        fix = f"give a folder with {runs[0]['id']}.csv or .parquet, and one file for each other run"
+        raise DatasetError("there is no such folder of logits", str(folder), fix)
+    logits: dict[str, pd.DataFrame] = {}
+    ignored_in: dict[str, list[str]] = {}
+    for run in runs:
+        path = next((p for end in ("parquet", "csv") if (p := folder / f"{run['id']}.{end}").is_file()), None)
+        if path is None:
+            raise DatasetError(f"no logits of run {run['id']}", str(folder), f"add {run['id']}.csv or .parquet")
+        try:
+            table = read_user_table(path, dtype={"image_id": str})
+        except (OSError, ValueError) as error:
+            raise DatasetError(f"cannot read the table: {str(error)[:200]}", str(path), "write it again") from error
+        if ignored := [str(name) for name in table.columns if name not in {"image_id", *findings}]:
+            ignored_in.setdefault(", ".join(ignored), []).append(path.name)
+        logits[str(run["id"])] = table
+    notes = [
+        f"{files[0] if len(files) == 1 else plural(len(files), 'file')}: ignored columns {columns}; labels are never read."
+        for columns, files in ignored_in.items()
+    ]
+    return logits, notes

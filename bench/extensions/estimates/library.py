@@ -1,0 +1,81 @@
+"""The function of `bench.api` that estimates scores at a hospital without labels."""
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from bench.api import AnyPath, require_grid
+from bench.config.arguments import mapping_of, path_of, path_or_none, require, several
+from harmonize.errors import ConfigError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from bench.extensions.estimates.expected_at_hospital import ExpectedScores
+    from bench.planning.manifest import Manifest
+
+__all__ = ["estimate"]
+_LOGITS = "logits={run id: table}"
+
+
+def estimate(
+    grid: "Manifest",
+    images: "Sequence[AnyPath]" = (),
+    *,
+    logits: "Mapping[str, pd.DataFrame] | None" = None,
+    runs: Sequence[str] = (),
+    estimator: str = "combination",
+    prevalence: "Mapping[str, float] | None" = None,
+    labels: "AnyPath | None" = None,
+    device: str = "cpu",
+) -> "ExpectedScores":
+    """Estimate the scores of a grid's runs at a hospital without labels, as `bench estimate` does.
+
+    Give `images` (files, folders, or CSV files that list image files), or `logits`: run id -> a table with `image_id` and
+    one column of logits for each finding. `runs`, only with images: starts of run ids, by default the ranked runs. Runs
+    without current scores are scored first. `prevalence`: finding -> its share of the images, where it is known.
+    `labels`: a table with labels of some of the images, as for `bench estimate --labels`; the scores from these labels
+    are in `measured`. The `table` of the result has one row per run, finding (or "macro") and quantity: value, low, high
+    (90 % interval), and the reason if there is no value. Raises ConfigError for unknown runs and estimators, and for
+    images of a cohort of the grid. Raises DatasetError for unusable images or logits.
+
+    >>> from bench import api
+    >>> nih_logits = api.predict(stored, [data / "nih" / path for path in nih.table["path"]]).table
+    >>> wide = nih_logits.pivot(index="image", columns="finding", values="logit").rename_axis("image_id").reset_index()
+    >>> wide.iloc[:, 1:] += 0.5  # other images: those of a cohort of the grid are refused
+    >>> estimate(grid, logits={run_id: wide}).table["reason"].iloc[0]
+    '1 of 3 labeled hospitals needed'
+    """
+    import pandas as pd
+
+    from bench.extensions.estimates.expected_at_hospital import checked_request, expected_scores, runs_to_estimate
+    from bench.extensions.estimates.hospital_logits import hospital_logits
+    from bench.results.score_runs import score_all
+    from bench.runs.image_paths import images_of
+    from bench.system.devices import check_device, first_device
+
+    require_grid(grid, "estimate")
+    check_device(str(device))
+    given = [path_of(image, "an image") for image in several(images, "images", "estimate")]
+    require(estimator, str, "estimator", "estimate", 'write estimator="combination"')
+    chosen = several(runs, "runs", "estimate", str)
+    if logits is not None and not (isinstance(logits, Mapping) and all(isinstance(key, str) for key in logits)):
+        raise ConfigError(f"logits must map run ids to tables (got {type(logits).__name__})", "estimate", _LOGITS)
+    for table in (logits or {}).values():
+        require(table, pd.DataFrame, "a table of logits", "estimate", _LOGITS)
+    if bool(given) == bool(logits):
+        fix = "remove one of them" if given else f"write images=[...], or {_LOGITS}"
+        raise ConfigError("give either images or logits", "estimate", fix)
+    if logits and chosen:
+        raise ConfigError("logits name their runs, so `runs` has no effect", "estimate", "remove `runs`")
+    of_labels, shares = path_or_none(labels, "labels"), mapping_of(prevalence, "prevalence", "estimate")
+    score_all(grid, lambda *_: None, processes=1)
+    named = runs_to_estimate(grid, list(logits) if logits else chosen)
+    if logits:
+        if len(named) < len(logits):
+            raise ConfigError("two keys of logits name the same run", "estimate", "give each run once")
+        of_runs = {str(run["id"]): table for run, table in zip(named, logits.values(), strict=True)}
+    else:
+        checked_request(grid, [str(run["id"]) for run in named], estimator, of_labels, shares)
+        paths = images_of(given)
+        of_runs, _ = hospital_logits(grid, named, paths, first_device(str(device)), lambda *_: None)
+    return expected_scores(grid, of_runs, estimator, labels=of_labels, prevalence=shares)

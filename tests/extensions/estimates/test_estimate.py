@@ -1,0 +1,501 @@
+"""`bench estimate`: expected scores at a hospital without labels, and what is refused, with what, where and fix."""
+
+import json
+import shutil
+from collections.abc import Callable
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from bench.extensions.estimates.expected_at_hospital import compared_with, expected_scores
+from bench.extensions.estimates.hospital_logits import hospital_logits
+from bench.planning.manifest import Manifest, read_manifest
+from bench.store.checked_files import read_grid, write_grid
+from bench.store.store import Store
+from harmonize.errors import ConfigError
+from tests.conftest import Command
+
+pytestmark = pytest.mark.grid
+Change = Callable[[dict[str, Any]], None]
+
+
+def manifest_of(folder: Path) -> Manifest:
+    return read_manifest(Store.open(folder / "runs", create=False), "tiny")
+
+
+def predictions(folder: Path, run_id: str, cohort: str) -> pd.DataFrame:
+    return pd.read_parquet(manifest_of(folder).store.run_dir(run_id) / "predictions" / f"{cohort}.parquet")
+
+
+def new_hospital(folder: Path, into: Path) -> Path:
+    """Write logits like those of labeled hospitals, but of other images: mixtures of the logits of two images each."""
+    into.mkdir()
+    for run in manifest_of(folder).runs:
+        table = predictions(folder, run["id"], "nih")
+        findings = [name for name in table if name != "image_id"]
+        mean, other = table[findings].mean(), table[findings].sample(frac=1, random_state=0).to_numpy()
+        table[findings] = (mean + 0.8 * (table[findings] - mean) + 0.6 * (other - mean.to_numpy())).astype(np.float32)
+        table.assign(image_id=[f"new{i}" for i in range(len(table))]).to_csv(into / f"{run['id']}.csv", index=False)
+    return into
+
+
+@pytest.fixture(scope="module")
+def logits(finished: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the logits of a new hospital, for both runs. Tests only read it."""
+    return new_hospital(finished, tmp_path_factory.mktemp("new") / "logits")
+
+
+@pytest.fixture
+def own_logits(logits: Path, tmp_path: Path) -> Path:
+    """Logits that a test may change."""
+    shutil.copytree(logits, tmp_path / "logits")
+    return tmp_path / "logits"
+
+
+def first_file(folder: Path) -> Path:
+    return min(folder.glob("*.csv"))
+
+
+def refused(said: str, *parts: str) -> None:
+    lines = said.splitlines()
+    assert lines[0].startswith("error: ")
+    assert [line.strip().partition(":")[0] for line in lines[:3]] == ["error", "where", "fix"]
+    assert "Traceback" not in said
+    for part in parts:
+        assert part in said
+
+
+def test_the_help_has_examples(here: Command, tmp_path: Path) -> None:
+    shown = here("estimate", "--help", cwd=tmp_path).stdout
+    assert "Examples:" in shown
+    assert "bench estimate inbox/ --grid main-study" in shown
+    assert "bench estimate --logits logits" in shown
+    assert "--widest N" in shown
+    assert "Estimate scores" in here("--help", cwd=tmp_path).stdout
+
+
+def test_the_table_has_a_row_for_each_run_finding_and_quantity(finished: Path, logits: Path, here: Command) -> None:
+    done = here("estimate", "--logits", str(logits), "--csv", cwd=finished)
+    table = pd.read_csv(StringIO(done.stdout))
+    assert len(table) == 2 * 10 * 6
+    assert table["synthetic"].all()
+    stated = table["reason"].isna()
+    assert stated.any()
+    assert not stated.all()
+    numbers = table[["low", "value", "high"]]
+    assert numbers[stated].notna().all(axis=None)
+    assert numbers[~stated].isna().all(axis=None)
+    assert ((numbers[stated] >= 0) & (numbers[stated] <= 1)).all(axis=None)
+    assert (numbers[stated].diff(axis=1).iloc[:, 1:] >= 0).all(axis=None)
+    assert "For research only" in done.stderr
+
+
+def test_json_text_and_table_agree(finished: Path, logits: Path, here: Command) -> None:
+    arguments = ("estimate", "--logits", str(logits))
+    document = json.loads(here(*arguments, "--json", cwd=finished).stdout)
+    assert document["images"] == 60
+    assert document["synthetic"] is True
+    assert len(document["learned_from"]) == 5
+    ids = [run["id"] for run in manifest_of(finished).runs]
+    assert list(document["ranks"]) == ids
+    assert set(document["may_be_best"]) <= set(ids)
+    table = pd.read_csv(StringIO(here(*arguments, "--csv", cwd=finished).stdout))
+    values = [np.nan if row["value"] is None else row["value"] for row in document["rows"]]
+    assert np.allclose(values, table["value"], atol=1e-6, equal_nan=True)
+    text = here(*arguments, cwd=finished).stdout
+    macro = table.query("finding == 'macro' and quantity == 'auroc'").set_index("run_id")["value"]
+    for run_id, value in macro.items():
+        line = next(line for line in text.splitlines() if run_id in line and "Findings of" not in line)
+        assert ("-" if np.isnan(value) else f"{value:.3f}") in line.split()
+    assert text.startswith("Synthetic images")
+    assert "Learned from 5 labeled hospitals: Hospital B" in text
+
+
+def test_one_run_can_be_chosen_by_the_start_of_its_id(finished: Path, logits: Path, here: Command) -> None:
+    run_id = manifest_of(finished).runs[1]["id"]
+    done = here("estimate", "--logits", str(logits), "--run", run_id[:4], "--run", run_id, "--json", cwd=finished)
+    document = json.loads(done.stdout)
+    assert document["ranks"] == {run_id: [1, 1]}
+    assert "There is only one run" in here("estimate", "--logits", str(logits), "--run", run_id, cwd=finished).stdout
+
+
+@pytest.mark.parametrize("name", ["cbpe", "internal", "mean_gap", "robustness_line", "em"])
+def test_each_kind_of_estimator_can_be_chosen(name: str, finished: Path, logits: Path, here: Command) -> None:
+    done = here("estimate", "--logits", str(logits), "--estimator", name, "--json", cwd=finished)
+    document = json.loads(done.stdout)
+    assert document["estimator"] == name
+    if name == "robustness_line":  # needs eight runs
+        assert not [row for row in document["rows"] if row["value"] is not None]
+        text = here("estimate", "--logits", str(logits), "--estimator", name, cwd=finished).stdout
+        assert "No run can be recommended" in text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "parts"),
+    [
+        ([], ["there are no images", "give one of IMAGE, --logits, --cohort"]),
+        (["x.png", "--logits", "{logits}"], ["IMAGE and --logits are given together", "give one of"]),
+        (["--cohort", "nih"], ["--cohort and --data belong together"]),
+        (["x.png", "--data", "."], ["--cohort and --data belong together"]),
+        (["missing.png"], ["no such file or folder", "missing.png"]),
+        (
+            ["--logits", "{logits}", "--run", "zzz"],
+            ["0 finished runs of the grid match 'zzz'", "choose from: ", "{first}"],
+        ),
+        (["--logits", "{logits}", "--run", ""], ["2 finished runs of the grid match ''", "{first}"]),
+        (["--logits", "{logits}", "--estimator", "cbpr"], ["unknown estimator 'cbpr'", "choose from: cbpe, "]),
+        (["missing.png", "--estimator", "cbpr"], ["unknown estimator 'cbpr'"]),
+        (["--logits", "{logits}", "--grid", "other"], ["no grid 'other'", "tiny"]),
+        (["--logits", "{logits}", "--device", "gpu"], ["gpu"]),
+        (["--logits", "{logits}", "--prevalence", "Edema=2"], ["the prevalence of Edema is 2", "from 0 to 1"]),
+        (["--logits", "{logits}", "--prevalence", "Edema=nan"], ["the prevalence of Edema is nan"]),
+        (["--logits", "{logits}", "--prevalence", "Odema=.1"], ["no finding 'Odema'", "Edema"]),
+        (["--logits", "{logits}", "--prevalence", "Edema"], ["no number", "FINDING=SHARE"]),
+        (["--logits", "nowhere"], ["no such folder of logits", "nowhere", "{first}.csv or .parquet"]),
+    ],
+)
+def test_a_wrong_request_says_what_to_do(
+    arguments: list[str], parts: list[str], finished: Path, logits: Path, here: Command
+) -> None:
+    words = {"logits": str(logits), "first": manifest_of(finished).runs[0]["id"]}
+    said = here("estimate", *(a.format(**words) for a in arguments), cwd=finished, code=2).stderr
+    refused(said, *(part.format(**words) for part in parts))
+
+
+def edited(change: Callable[[pd.DataFrame], pd.DataFrame | None]) -> Callable[[Path], None]:
+    def edit(path: Path) -> None:
+        table = pd.read_csv(path, dtype={"image_id": str})
+        changed = change(table)
+        (table if changed is None else changed).to_csv(path, index=False)
+
+    return edit
+
+
+DAMAGES = {
+    "missing file": (lambda path: path.unlink(), ["no logits of run {run}", "add {run}.csv or .parquet"]),
+    "empty file": (lambda path: path.write_bytes(b""), ["cannot read the table", "{run}.csv", "write it again"]),
+    "not a table": (
+        lambda path: path.rename(path.with_suffix(".parquet")), ["cannot read the table", "{run}.parquet"]
+    ),
+    "no rows": (edited(lambda t: t[:0]), ["the table has no images", "logits of run {run}"]),
+    "no image column": (edited(lambda t: t.drop(columns="image_id")), ["no column 'image_id'"]),
+    "no finding": (edited(lambda t: t.drop(columns="Edema")), ["no column 'Edema'", "a column of logits for each"]),
+    "NaN": (edited(lambda t: t.assign(Edema=np.nan)), ["logits", "give a finite number for each image and finding"]),
+    "infinite": (edited(lambda t: t.assign(Edema=np.inf)), ["give a finite number"]),
+    "text": (edited(lambda t: t.assign(Edema="high")), ["logits are no finite numbers, first high (Edema of new0)", "give a finite number"]),
+    "too large": (edited(lambda t: t.assign(Edema=1e300)), ["give a finite number"]),
+    "constant": (
+        edited(lambda t: t.assign(**{c: 0.3 for c in t if c != "image_id"})), ["all images have the same logits", "check"]
+    ),
+    "probabilities": (
+        edited(lambda t: t.assign(**{c: 1 / (1 + np.exp(-t[c])) for c in t if c != "image_id"})),
+        ["probabilities, not logits", "log(p / (1 - p))"],
+    ),
+    "repeated image": (edited(lambda t: pd.concat([t, t[:1]])), ["the image 'new0' is listed twice", "give each image once"]),
+    "fewer images": (edited(lambda t: t[1:]), ["the runs have different images", "predict the same images"]),
+    "other images": (edited(lambda t: t.assign(image_id=t["image_id"] + "x")), ["the runs have different images"]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_unusable_logits_are_refused(damage: str, finished: Path, own_logits: Path, here: Command) -> None:
+    path = first_file(own_logits)
+    damaged, parts = DAMAGES[damage]
+    damaged(path)
+    said = here("estimate", "--logits", str(own_logits), cwd=finished, code=2).stderr
+    if damage in ("fewer images", "other images"):  # whichever run is read second is named
+        refused(said, *parts)
+    else:
+        refused(said, *(part.format(run=path.stem) for part in parts))
+
+
+def test_images_in_another_order_and_parquet_give_the_same_numbers(
+    finished: Path, own_logits: Path, here: Command
+) -> None:
+    before = here("estimate", "--logits", str(own_logits), "--csv", cwd=finished).stdout
+    path = first_file(own_logits)
+    table = pd.read_csv(path).sample(frac=1, random_state=0)
+    path.unlink()
+    table.to_parquet(path.with_suffix(".parquet"))
+    after = here("estimate", "--logits", str(own_logits), "--csv", cwd=finished).stdout
+    one, two = (pd.read_csv(StringIO(text)) for text in (before, after))
+    pd.testing.assert_frame_equal(one, two, atol=1e-6)
+
+
+def test_labels_beside_the_logits_are_ignored_and_said(finished: Path, own_logits: Path, here: Command) -> None:
+    arguments = ("estimate", "--logits", str(own_logits), "--json")
+    before = json.loads(here(*arguments, cwd=finished).stdout)
+    path = first_file(own_logits)
+    table = pd.read_csv(path)
+    table.assign(label_Edema=np.arange(len(table)) % 2, sex="F").to_csv(path, index=False)
+    after = json.loads(here(*arguments, cwd=finished).stdout)
+    assert after["rows"] == before["rows"]
+    assert after["notes"] == [
+        *before["notes"], f"{path.name}: ignored columns label_Edema, sex; labels are never read."
+    ]  # fmt: skip
+    for other in own_logits.glob("*.csv"):
+        edited(lambda t: t.assign(label_Edema=1, sex="F"))(other)
+    notes = json.loads(here(*arguments, cwd=finished).stdout)["notes"]
+    assert notes == [*before["notes"], "2 files: ignored columns label_Edema, sex; labels are never read."]
+
+
+def test_constant_logits_of_one_finding_are_no_error(finished: Path, own_logits: Path, here: Command) -> None:
+    for path in own_logits.glob("*.csv"):
+        edited(lambda t: t.assign(Edema=0.25))(path)
+    options = ("--widest", "1", "--json")
+    rows = json.loads(here("estimate", "--logits", str(own_logits), *options, cwd=finished).stdout)["rows"]
+    assert {row["finding"] for row in rows if row["value"] is not None} - {"macro"}
+    edema = [row for row in rows if row["finding"] == "Edema"]
+    assert {row["reason"] for row in edema} <= {"all images have the same logit", "2 of 3 labeled hospitals needed"}
+    assert any(row["reason"].startswith("all images") for row in edema)
+
+
+def test_with_few_images_no_cell_has_a_number(finished: Path, own_logits: Path, here: Command) -> None:
+    for path in own_logits.glob("*.csv"):
+        edited(lambda t: t[:49])(path)
+    done = here("estimate", "--logits", str(own_logits), "--json", cwd=finished)
+    rows = json.loads(done.stdout)["rows"]
+    reasons = {row["reason"] for row in rows if row["finding"] != "macro"}
+    assert "49 of 50 images needed" in reasons
+    assert all(reason.endswith(("images needed", "labeled hospitals needed")) for reason in reasons)
+    assert all(row["value"] is None for row in rows)
+
+
+@pytest.mark.parametrize(("cohort", "title"), [("nih", "Hospital C (NIH layout)"), ("chexpert", "Hospital A")])
+def test_images_of_a_hospital_of_the_grid_are_refused_and_it_is_named(
+    cohort: str, title: str, finished: Path, own_logits: Path, here: Command
+) -> None:
+    for run in manifest_of(finished).runs:
+        table = predictions(finished, run["id"], cohort).drop(columns="image_id")
+        table.insert(0, "image_id", [f"other{i}" for i in range(len(table))])
+        table.to_csv(own_logits / f"{run['id']}.csv", index=False)
+    said = here("estimate", "--logits", str(own_logits), cwd=finished, code=2).stderr
+    refused(said, f"100% of the images belong to {title}", "whose true scores are known", "bench report --grid tiny")
+
+
+def test_images_that_were_compressed_again_are_recognized(finished: Path, own_logits: Path, here: Command) -> None:
+    draw = np.random.default_rng(0)
+    for run in manifest_of(finished).runs:
+        table = predictions(finished, run["id"], "nih").sample(frac=1, random_state=1)
+        findings = [name for name in table if name != "image_id"]
+        table[findings] += draw.normal(0, 0.02, (len(table), len(findings))) * table[findings].std().to_numpy()
+        table.assign(image_id=np.arange(len(table))).to_csv(own_logits / f"{run['id']}.csv", index=False)
+    said = here("estimate", "--logits", str(own_logits), cwd=finished, code=2).stderr
+    refused(said, "almost the same logits as images of Hospital C (NIH layout)", "whose true scores are known")
+
+
+def test_logits_are_similar_only_with_many_images_and_findings() -> None:
+    draw = np.random.default_rng(0)
+    known = draw.normal(size=(400, 6))
+    close = (known[:100] + draw.uniform(-0.05, 0.05, (100, 6))).astype(np.float32)
+    assert compared_with(known, known[:100].astype(np.float32)) == (1.0, 1.0)
+    assert compared_with(known, close) == (0.0, 1.0)
+    half = np.concatenate([close[:50], draw.normal(size=(50, 6))]).astype(np.float32)
+    assert compared_with(known, half) == (0.0, pytest.approx(0.5, abs=0.02))
+    assert compared_with(known, draw.normal(size=(500, 6)).astype(np.float32))[1] < 0.02
+    assert compared_with(known[:, :2], close[:, :2]) == (0.0, 0.0)  # two findings
+    assert compared_with(known, close[:9]) == (0.0, 0.0)  # nine images
+
+
+def test_a_few_images_of_a_hospital_of_the_grid_are_stated(finished: Path, own_logits: Path, here: Command) -> None:
+    for run in manifest_of(finished).runs:
+        path = own_logits / f"{run['id']}.csv"
+        table, theirs = pd.read_csv(path), predictions(finished, run["id"], "brax")
+        table.iloc[:3, 1:] = theirs[table.columns[1:]].iloc[:3].to_numpy(np.float64)
+        table.to_csv(path, index=False)
+    notes = json.loads(here("estimate", "--logits", str(own_logits), "--json", cwd=finished).stdout)["notes"]
+    assert notes == ["3 images belong to Hospital F (BRAX layout), a cohort of the grid."]
+
+
+def changed_grid(folder: Path, change: Change) -> Path:
+    store = Store.open(folder / "runs", create=False)
+    content = read_grid(store, "tiny")
+    change(content)
+    write_grid(store, "tiny", content)
+    return folder
+
+
+@pytest.mark.parametrize("num", [0, 1, 2])
+def test_with_fewer_than_three_labeled_hospitals_every_cell_says_so(
+    num: int, store_copy: Path, logits: Path, here: Command
+) -> None:
+    changed_grid(store_copy, lambda content: content.update(cohorts=content["cohorts"][: 1 + num]))
+    arguments = ("estimate", "--logits", str(logits))
+    rows = json.loads(here(*arguments, "--json", cwd=store_copy).stdout)["rows"]
+    cells = [row for row in rows if row["finding"] != "macro"]
+    assert all(row["value"] is None for row in rows)
+    reasons = {row["reason"] for row in cells}
+    assert f"{num} of 3 labeled hospitals needed" in reasons
+    assert all(reason.endswith("of 3 labeled hospitals needed") for reason in reasons)
+    text = here(*arguments, cwd=store_copy).stdout
+    assert f"The grid has {num} labeled hospital{'' if num == 1 else 's'}; 3 are needed." in text
+    assert "No run can be recommended" in text
+    assert "nan" not in text.lower().split()
+    assert "is estimated:\n  -: " in text
+    assert "Edema" not in text  # no table without a number
+    assert "leave out" not in text
+
+
+def test_runs_with_different_findings_are_refused(store_copy: Path, logits: Path, here: Command) -> None:
+    def fewer(content: dict[str, Any]) -> None:
+        content["runs"][1]["config"] |= {"task": "binary", "finding": "Edema"}
+
+    changed_grid(store_copy, fewer)
+    manifest = manifest_of(store_copy)
+    first, second = (run["id"] for run in manifest.runs)
+    choose = ("--run", first, "--run", second)
+    said = here("estimate", "--logits", str(logits), *choose, cwd=store_copy, code=2).stderr
+    refused(said, f"runs {first} and {second} have different findings", "--run ID")
+    here("estimate", "--logits", str(logits), "--run", first, cwd=store_copy)
+
+
+def test_a_grid_that_was_scored_before_estimators_existed_is_refused(
+    store_copy: Path, logits: Path, here: Command
+) -> None:
+    changed_grid(store_copy, lambda content: content.pop("estimators"))
+    said = here("estimate", "--logits", str(logits), cwd=store_copy, code=2).stderr
+    refused(said, "the grid was scored before this program had estimators", "grid tiny", "bench run --grid tiny")
+
+
+def test_an_estimator_that_the_grid_was_scored_without_is_refused(
+    store_copy: Path, logits: Path, here: Command
+) -> None:
+    changed_grid(store_copy, lambda content: content.update(estimators=content["estimators"][1:]))
+    arguments = ("estimate", "--logits", str(logits), "--estimator")
+    said = here(*arguments, "cbpe", cwd=store_copy, code=2).stderr
+    refused(said, "unknown estimator 'cbpe'", "bench run --grid tiny")
+    here(*arguments, "mean_gap", cwd=store_copy)
+
+
+def test_an_unfinished_grid_is_refused(store_copy: Path, logits: Path, here: Command) -> None:
+    store = Store.open(store_copy / "runs")
+    for run_id in store.run_ids():
+        shutil.rmtree(store.run_dir(run_id))
+    said = here("estimate", "--logits", str(logits), cwd=store_copy, code=2).stderr
+    refused(said, "the grid has no finished run", "bench run --grid tiny")
+
+
+def test_runs_without_scores_are_scored_first(store_copy: Path, logits: Path, here: Command) -> None:
+    words = ("estimate", "--logits", str(logits), "--csv", "--quiet")
+    said = here(*words, cwd=store_copy).stdout
+    shutil.rmtree(store_copy / "runs" / "scores")
+    assert here(*words, cwd=store_copy).stdout == said
+
+
+def test_a_registry_file_adds_estimators_of_both_kinds(
+    store_copy: Path, logits: Path, here: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(store_copy))
+    (store_copy / "own_estimators.py").write_text(
+        "import numpy as np\n"
+        "def half(internal, logit):\n    return {'auroc': 0.5, 'prevalence': float((logit > 0).mean())}\n"
+        "def lowest(known, here, least):\n    return np.maximum(np.fmin.reduce(known.truth), least)\n"
+    )
+    (store_copy / "own.yaml").write_text(
+        "schema: 1\ninclude: shipped\nestimators:\n"
+        "  half: {use: 'own_estimators:half', given: logits}\n"
+        "  lowest: {use: 'own_estimators:lowest', with: {least: 0.4}, given: hospitals}\n"
+    )
+    own = ("--registry", "own.yaml")
+    listed = here("list", "estimators", *own, cwd=store_copy).stdout
+    assert {"half", "lowest", "cbpe"} <= {line.split()[0] for line in listed.splitlines() if line.strip()}
+    here("score", "--grid", "tiny", "--as", "mine", *own, "--quiet", cwd=store_copy)
+    stored = pd.concat([pd.read_parquet(path) for path in store_copy.glob("runs/scores/as-mine/*/estimates.parquet")])
+    mine = stored[stored["estimator"] == "half"]
+    assert len(mine)
+    assert (mine["auroc"] == 0.5).all()
+    asked = ("estimate", "--logits", str(logits), "--grid", "mine", "--widest", "1", "--json", "--estimator")
+    for name in ("half", "lowest"):
+        rows = json.loads(here(*asked, name, cwd=store_copy).stdout)["rows"]
+        values = [r["value"] for r in rows if r["quantity"] == "auroc" and r["value"] is not None]
+        assert values, name
+        assert min(values) >= 0.4
+        assert name == "lowest" or set(values) == {0.5}
+    said = here("estimate", "--logits", str(logits), "--grid", "tiny", "--estimator", "half", cwd=store_copy, code=2)
+    refused(said.stderr, "unknown estimator 'half'")
+
+
+def test_labels_of_the_new_hospital_are_in_no_argument(finished: Path, logits: Path) -> None:
+    manifest = manifest_of(finished)
+    tables = {run["id"]: pd.read_csv(logits / f"{run['id']}.csv") for run in manifest.runs}
+    plain = expected_scores(manifest, tables).table
+    with_labels = {run_id: table.assign(label=1, **{"Edema label": 0}) for run_id, table in tables.items()}
+    pd.testing.assert_frame_equal(expected_scores(manifest, with_labels).table, plain)
+
+
+def test_images_are_predicted_and_their_logits_can_be_used_again(finished: Path, tmp_path: Path, here: Command) -> None:
+    here(
+        "data",
+        "phantom",
+        str(tmp_path / "new"),
+        "--source",
+        "30",
+        "--external",
+        "60",
+        "--size",
+        "64",
+        "--seed",
+        "5",
+        "--quiet",
+        cwd=tmp_path,
+    )
+    options = ("--cohort", "nih", "--data", str(tmp_path / "new"))
+    saved = tmp_path / "saved"
+    done = here("estimate", *options, "--save-logits", str(saved), "--json", "--quiet", cwd=finished)
+    first = json.loads(done.stdout)
+    assert first["notes"] == ["The labels of nih are not used."]
+    again = json.loads(here("estimate", "--logits", str(saved), "--json", cwd=finished).stdout)
+    assert again["images"] == first["images"] >= 50
+    one, two = (pd.DataFrame(document["rows"]) for document in (first, again))
+    pd.testing.assert_frame_equal(one, two, atol=1e-5)
+    said = here("estimate", "--cohort", "nhi", "--data", str(tmp_path / "new"), cwd=finished, code=2).stderr
+    refused(said, "the data have no cohort 'nhi'", "choose from:", "nih")
+
+
+def test_an_imported_model_needs_logits(finished: Path) -> None:
+    grid = manifest_of(finished)
+    imported = [{"id": "123456789abc", "kind": "external"}]
+    with pytest.raises(ConfigError, match="123456789abc was trained elsewhere") as refused:
+        hospital_logits(grid, imported, [finished / "a.png"], "cpu", lambda *_: None)
+    assert "--logits FOLDER with 123456789abc.csv" in refused.value.fix
+
+
+def test_files_that_are_no_images_are_refused(finished: Path, tmp_path: Path, here: Command) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "a.png").write_bytes(b"no image")
+    said = here("estimate", str(tmp_path / "in"), "--quiet", cwd=finished, code=2).stderr
+    refused(said, "no image can be used", "a.png")
+    said = here("estimate", str(tmp_path / "in"), "--estimator", "cbpr", cwd=finished, code=2).stderr
+    refused(said, "unknown estimator 'cbpr'")  # before any image is read
+
+
+def test_the_page_has_the_numbers_of_the_table_and_the_labels_that_are_needed(
+    finished: Path, logits: Path, tmp_path: Path, here: Command
+) -> None:
+    page = tmp_path / "estimate.html"
+    document = json.loads(here("estimate", "--logits", str(logits), "--json", "-o", str(page), cwd=finished).stdout)
+    text = page.read_text(encoding="utf-8")
+    macro = [row for row in document["rows"] if row["finding"] == "macro" and row["quantity"] == "auroc"]
+    for row in macro:
+        assert row["run_id"] in text
+        assert row["value"] is None or f"{row['value']:.3f}".removeprefix("0") in text
+    first = max(macro, key=lambda row: (row["value"] or 0, row["run_id"]))["run_id"]
+    needed = here("labels-needed", "--run", first, "--json", cwd=finished)
+    assert ("Labeled patients needed" in text) == bool(json.loads(needed.stdout)["needed"])
+
+
+def test_a_known_prevalence_replaces_the_estimate(finished: Path, logits: Path, here: Command) -> None:
+    arguments = ("estimate", "--logits", str(logits), "--json")
+    stated = ("--prevalence", "Edema=.08", "--prevalence", "Pleural Effusion=0")
+    before, after = (json.loads(here(*arguments, *more, cwd=finished).stdout) for more in ((), stated))
+    shares = {"Edema": 0.08, "Pleural Effusion": 0.0}
+    for old, new in zip(before["rows"], after["rows"], strict=True):
+        if old["quantity"] == "prevalence" and old["finding"] in shares:
+            assert [new[name] for name in ("value", "low", "high", "reason")] == [shares[new["finding"]]] * 3 + [""]
+        elif old["quantity"] != "prevalence" or old["finding"] != "macro":
+            assert new == old
+    assert "Stated, not estimated: the prevalence of Edema (.080), Pleural Effusion (.000)." in after["notes"]
