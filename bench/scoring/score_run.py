@@ -210,12 +210,8 @@ def score_run(
     each = [*measured, *of_hospitals]
     of_decisions, of_benefit = _decisions(run_id, findings, val, points, test, external, used)
     replicates |= of_benefit
-    run = RunMetrics(run_id, findings, settings, val, points, test, external, used)
-    of_extensions: dict[str, pd.DataFrame] = {}
-    for module in extensions.modules("scores"):
-        tables, of_tables = module.tables(run)
-        of_extensions |= tables
-        replicates |= of_tables
+    of_extensions, further = _of_extensions(RunMetrics(run_id, findings, settings, val, points, test, external, used))
+    replicates |= further
     replicates["draws"] = np.array([split.resamples.digest for split in headline], np.uint32)
     return RunScores(
         frame(writer.rows, SCORES),
@@ -267,6 +263,17 @@ def _decisions(
     }
     frames = {name: frame(of_table, SCHEMAS[name]) for name, of_table in rows.items()}
     return frames, net_benefit.replicates_of(benefits)
+
+
+def _of_extensions(run: RunMetrics) -> tuple[dict[str, pd.DataFrame], dict[str, NDArray[Any]]]:
+    """Return the tables of scores that extensions compute, by name, and their replicates."""
+    tables: dict[str, pd.DataFrame] = {}
+    replicates: dict[str, NDArray[Any]] = {}
+    for module in extensions.modules("scores"):
+        of_extension, further = module.tables(run)
+        tables |= of_extension
+        replicates |= further
+    return tables, replicates
 
 
 def _for_further_rankings(
