@@ -76,7 +76,6 @@ def test_arguments_of_a_wrong_type_are_named(tmp_path: Path) -> None:
         (lambda: api.run(CONFIG, ["nih"], store=tmp_path / "runs", workers=wrong), "workers must be a whole number"),
         (lambda: api.finished(wrong), "grid must be of type Manifest \\(got str"),
         (lambda: api.load_logits(wrong, "b"), "grid must be of type Manifest"),
-        (lambda: api.estimate(wrong, ["a.png"]), "grid must be of type Manifest"),
         (lambda: api.render(wrong), "grid must be of type Manifest"),
         (lambda: api.make_phantom(3, {"nih": 3}), "folder must be a path \\(got int"),  # type: ignore[arg-type]
         (lambda: api.load_cohort("nih", None), "data must be a path \\(got NoneType"),  # type: ignore[arg-type]
@@ -182,28 +181,13 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.grid
-def test_scores_of_another_grid_do_not_change_an_estimate(study: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(study)
-    grid = api.open_grid("runs", "both")
-    monkeypatch.chdir(study.parent)  # a relative store is where it was
-    (run_id,) = api.finished(grid)
-    table = api.predict(api.load_run(study / "runs", run_id), [study / "data" / "nih", study / "data" / "nih"]).table
-    wide = table.pivot(index="image", columns="finding", values="logit").rename_axis("image_id").reset_index()
-    wide.iloc[:, 1:] += 0.5
-    api.render(api.open_grid(study / "runs", "strict"))
-    found = api.estimate(grid, logits={run_id[:6]: wide}, prevalence=pd.Series({"Edema": 0.2}))  # type: ignore[arg-type]
-    assert found.run_ids == (run_id,)
-    assert len(found.learned_from) == 2
-
-
-@pytest.mark.grid
 def test_slips_are_named_before_any_work(study: Path) -> None:
     grid, run = (
         api.open_grid(study / "runs", "both"),
         api.load_run(study / "runs", api.open_grid(study / "runs", "both").runs[0]["id"]),
     )
     image = min((study / "data").rglob("nih/**/*.png"))
-    memory, absent = InMemory("upload.png", image.read_bytes()), study / "absent.png"
+    memory = InMemory("upload.png", image.read_bytes())
     for call, what in (
         (lambda: api.run(CONFIG, "nih", store=study / "new"), "evaluate_on must be a list \\(got str"),  # type: ignore[arg-type]
         (lambda: api.run(CONFIG, ["nih"], store=study / "new", sweep={"seed": 1}), "seed must be a list \\(got int"),  # type: ignore[dict-item]
@@ -212,17 +196,7 @@ def test_slips_are_named_before_any_work(study: Path) -> None:
         (lambda: api.predict(run, memory), "images must be a list"),  # type: ignore[arg-type]
         (lambda: api.predict(run, [memory, InMemory("upload.png", b"other")]), "two images have the name 'upload.png'"),
         (lambda: api.explain(run, memory, "Edema"), "findings must be a list"),
-        (lambda: api.estimate(grid), "give either images or logits"),
-        (lambda: api.estimate(grid, logits={"zzz": pd.DataFrame()}), "zzz"),
-        (lambda: api.estimate(grid, logits=pd.DataFrame()), "logits must map run ids to tables"),  # type: ignore[arg-type]
-        (
-            lambda: api.estimate(
-                grid, logits={grid.runs[0]["id"]: pd.DataFrame(), grid.runs[0]["id"][:5]: pd.DataFrame()}
-            ),
-            "the same run",
-        ),
         (lambda: api.predict(run, [image, InMemory(str(image), image.read_bytes())]), "two images have the name"),
-        (lambda: api.estimate(grid, logits={"zzz": pd.DataFrame()}, runs=["zzz"]), "`runs` has no effect"),
         (lambda: api.predict(run, [None]), "an image must be a path \\(got NoneType"),  # type: ignore[list-item]
         (lambda: api.predict(run, [image.read_bytes()]), "an image must be a path \\(got bytes"),  # type: ignore[list-item]
         (
@@ -231,15 +205,6 @@ def test_slips_are_named_before_any_work(study: Path) -> None:
         ),  # type: ignore[arg-type]
         (lambda: api.explain(run, image, [3]), "an item of findings must be of type str"),  # type: ignore[list-item]
         (lambda: api.load_logits(grid, None), "run_id must be of type str"),  # type: ignore[arg-type]
-        (lambda: api.estimate(grid, [image], runs=[3]), "an item of runs must be of type str"),  # type: ignore[list-item]
-        (lambda: api.estimate(grid, logits={grid.runs[0]["id"]: 3}), "a table of logits must be of type DataFrame"),  # type: ignore[dict-item]
-        (lambda: api.estimate(grid, [None]), "an image must be a path"),  # type: ignore[list-item]
-        (lambda: api.estimate(grid, [image], estimator=[]), "estimator must be of type str"),  # type: ignore[arg-type]
-        # refused before images are read
-        (lambda: api.estimate(grid, [absent], estimator="none"), "unknown estimator 'none'"),
-        (lambda: api.estimate(grid, [absent], prevalence={"Edema": "a"}), "the prevalence of Edema is 'a'"),  # type: ignore[dict-item]
-        (lambda: api.estimate(grid, [absent], prevalence={"Edema": 2}), "the prevalence of Edema is 2"),
-        (lambda: api.estimate(grid, [absent], prevalence=["Edema"]), "prevalence must be a mapping"),  # type: ignore[arg-type]
         (lambda: api.render(grid, study), "the page is a folder"),
         (lambda: api.score(api.load_logits(grid, grid.runs[0]["id"]), settings=3), "settings must be of type Settings"),  # type: ignore[arg-type]
     ):

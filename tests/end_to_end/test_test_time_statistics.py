@@ -7,7 +7,6 @@ import pytest
 from bs4 import BeautifulSoup
 
 from bench.board.examine import numbers_of
-from bench.extensions.estimates.hospital_logits import hospital_logits
 from bench.planning.manifest import read_manifest
 from bench.planning.run import read_run
 from bench.results.report_tables import tables
@@ -75,6 +74,7 @@ def test_commands_on_single_images_refuse_the_run_and_name_the_one_to_use(finish
 
 @pytest.mark.grid
 def test_an_estimate_refuses_the_run_before_any_run_predicts(finished: Path) -> None:
+    hospital_logits = pytest.importorskip("bench.extensions.estimates.hospital_logits").hospital_logits
     manifest = read_manifest(Store.open(finished / "runs", create=False), "adapted")
     runs = sorted(manifest.runs, key=lambda run: run["config"]["algorithm"] != "erm")
     with pytest.raises(ConfigError, match="batch-norm statistics of this hospital's images"):

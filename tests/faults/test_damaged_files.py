@@ -26,7 +26,6 @@ import pytest
 import safetensors.numpy
 
 import bench.analyses.shortcuts.source
-import bench.results.cross_run_tables
 import bench.results.report_tables
 import bench.scoring.diagnostics
 import bench.scoring.gaps.label_mappings
@@ -42,6 +41,7 @@ from bench.store.checked_files import read_grid, write_grid
 from bench.store.checked_folders import CheckedFolder
 from bench.store.store import Store, write_bytes, write_table
 from harmonize.errors import CxrError
+from reports import extensions
 from reports.schemas.tables import SCHEMAS
 from reports.tables import Tables
 
@@ -80,7 +80,12 @@ READ: dict[tuple[ModuleType, str], tuple[str, ...]] = {
     (sys.modules[__name__], "tables"): KINDS,
     (bench.results.report_tables, "across"): _COMPARED,
     (bench.results.report_tables, "cohort_tables"): _COMPARED,
-    (bench.results.cross_run_tables, "errors_of_estimators"): _LABELED,
+    **{
+        (module, name): _LABELED
+        for module in extensions.modules("report_tables")
+        for name in vars(module)
+        if name == "compared_at_hospitals"
+    },
     (bench.scoring.score_run, "score_run"): (),
     (bench.scoring.gaps.label_mappings, "sensitivity"): (),
     (bench.scoring.diagnostics, "symptoms"): (),

@@ -27,7 +27,7 @@ from bench.extensions.estimates.expected_scores import (
 from bench.extensions.estimates.from_hospitals import Known
 from bench.scoring.metrics import auroc
 from harmonize.errors import RegistryError
-from tests.hospitals import entry, known
+from tests.extensions.estimates.hospitals import entry, known
 
 Array = NDArray[np.float64]
 GAP = entry("mean_gap")

@@ -10,7 +10,7 @@ from scipy.special import expit, logit
 from bench.extensions.estimates import from_hospitals
 from bench.extensions.estimates.expected_scores import left_out
 from bench.extensions.estimates.from_hospitals import Known, combination, mean_gap, robustness_line
-from tests.hospitals import ENTRIES, entry, known
+from tests.extensions.estimates.hospitals import ENTRIES, entry, known
 
 Array = NDArray[np.float64]
 FROM_HOSPITALS = [e for e in ENTRIES.values() if e.facts["given"] == "hospitals"]

@@ -14,7 +14,7 @@ from bench.extensions.estimates.quantities import InternalFinding
 from bench.scoring import metrics
 from bench.scoring.calibration_metrics import errors
 from bench.scoring.calibrators import Platt
-from tests.hospitals import calibrated, internal, shifted
+from tests.extensions.estimates.hospitals import calibrated, internal, shifted
 
 Array = NDArray[np.float64]
 AS_IS = Platt(1.0, 0.0)  # the calibrated probability is the sigmoid of the logit

@@ -8,7 +8,7 @@ from hypothesis.extra.numpy import arrays
 
 from bench.extensions.estimates.quantities import QUANTITIES, InternalFinding
 from bench.scoring.calibrators import fit_platt
-from tests.hospitals import ENTRIES, calibrated, internal
+from tests.extensions.estimates.hospitals import ENTRIES, calibrated, internal
 
 FROM_LOGITS = [entry for entry in ENTRIES.values() if entry.facts["given"] == "logits"]
 each = pytest.mark.parametrize("entry", FROM_LOGITS, ids=[entry.name for entry in FROM_LOGITS])

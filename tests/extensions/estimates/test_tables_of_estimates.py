@@ -24,7 +24,7 @@ from bench.scoring.score_run import score_run
 from bench.scoring.scored_split import ScoredSplit, Settings
 from harmonize.errors import RegistryError
 from reports.schemas.tables import SCHEMAS
-from tests.hospitals import ENTRIES, entry, known
+from tests.extensions.estimates.hospitals import ENTRIES, entry, known
 
 Array = NDArray[np.float64]
 FROM_LOGITS = tuple(each for each in ENTRIES.values() if each.facts["given"] == "logits")

@@ -425,7 +425,7 @@ def test_a_dry_run_lists_the_runs_and_draws_nothing(tmp_path: Path, here: Comman
 
 
 @pytest.mark.parametrize(
-    "words", ["--help", "run --help", "check --help", "data phantom --help", "compare --help", "estimate --help"]
+    "words", ["--help", "run --help", "check --help", "data phantom --help", "compare --help", "predict --help"]
 )
 def test_help_fits_80_columns_and_names_values_by_words(words: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "80")

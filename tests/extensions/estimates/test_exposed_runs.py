@@ -10,7 +10,6 @@ import pandas as pd
 import pytest
 
 from bench.extensions.estimates.expected_at_hospital import expected_scores, runs_to_estimate
-from bench.extensions.label_needs.needs import labels_needed
 from bench.planning.manifest import Manifest, read_manifest
 from bench.results.summary import summary
 from bench.store.checked_files import write_grid
@@ -83,6 +82,7 @@ def test_labels_are_not_drawn_at_a_seen_hospital(finished: Path, tmp_path: Path)
     shutil.copytree(finished / "runs", tmp_path / "runs", symlinks=True)
     one = exposed(tmp_path, {"mimic": "labels"}, {})
     write_grid(one.store, "tiny", one.content)
+    labels_needed = pytest.importorskip("bench.extensions.label_needs.needs").labels_needed
     first, second = (str(run["id"]) for run in one.runs)
     found = labels_needed(one.store, "tiny", first, findings=["No Finding"])
     clean = labels_needed(one.store, "tiny", second, findings=["No Finding"])
