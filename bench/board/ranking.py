@@ -1,63 +1,30 @@
-"""Rank the rows of a board that come from different bundles: groups of rows that the data cannot distinguish.
+"""Tie groups of the rows of a board, which come from different bundles.
 
-Bundles number patients in their own order, so two rows have no common resamples. The test of a difference treats the rows as
-independent. Rows on the same images correlate, so this overstates the uncertainty: a clear difference is clear.
+Bundles number patients in their own order, so two rows have no common resamples: a difference is tested with the standard
+errors of the two rows, as if the rows were independent. Rows on the same images correlate, so this overstates the error.
 """
 
-import math
 from collections.abc import Sequence
-from statistics import NormalDist
+
+import numpy as np
+from scipy.special import ndtri
 
 from bench.board.submission import Number
-
-ALPHA = 0.05
+from bench.scoring.across_runs.paired_tests import holm_tests
+from bench.scoring.across_runs.ranks import tie_groups
+from bench.scoring.bootstrap.intervals import LEVEL
 
 
 def groups_of(rows: Sequence[Number]) -> list[int]:
     """Return the tie group of each row, 1 for the first; `rows` are sorted by AUROC, highest first.
 
-    The first row of a group is its anchor. A row joins the group while its difference from the anchor is not clear (Holm,
-    over all rows below the anchor).
+    The rule is that of the leaderboard: `tie_groups`, with Holm's correction over all pairs of rows. Standard errors come
+    from the widths of the intervals. A row without an interval joins the group above it.
     """
-    out: list[int] = []
-    start = 0
-    while start < len(rows):
-        group = out[-1] + 1 if out else 1
-        p_values = [difference_p(rows[start], row) for row in rows[start + 1 :]]
-        clear = [p < ALPHA for p in holm(p_values)]
-        size = 1 + (clear.index(True) if True in clear else len(clear))
-        out += [group] * size
-        start += size
-    return out
-
-
-def difference_p(first: Number, second: Number) -> float:
-    """Return the p value of a difference in AUROC between two rows; 1 if one of them has no interval."""
-    bounds = (first.auroc_low, first.auroc_high, second.auroc_low, second.auroc_high)
-    if any(bound is None for bound in bounds):
-        return 1.0
-    errors = [(high - low) / (2 * NormalDist().inv_cdf(0.975)) for low, high in _pairs(bounds)]
-    error = math.hypot(*errors)
-    difference = abs(first.auroc - second.auroc)
-    if not error:
-        return 1.0 if not difference else 0.0
-    return 2 * (1 - NormalDist().cdf(difference / error))
-
-
-def _pairs(bounds: Sequence[float | None]) -> list[tuple[float, float]]:
-    known = [float(bound) for bound in bounds if bound is not None]
-    return [(known[0], known[1]), (known[2], known[3])]
-
-
-def holm(p_values: Sequence[float]) -> list[float]:
-    """Return p values corrected for their number by Holm's method, in the order given.
-
-    >>> holm([0.01, 0.04])
-    [0.02, 0.04]
-    """
-    order = sorted(range(len(p_values)), key=lambda i: p_values[i])
-    out, highest = [0.0] * len(p_values), 0.0
-    for place, i in enumerate(order):
-        highest = max(highest, min(1.0, (len(p_values) - place) * p_values[i]))
-        out[i] = highest
-    return out
+    values = np.array([(row.auroc, row.auroc_low, row.auroc_high) for row in rows], np.float64).reshape(-1, 3)
+    auroc, low, high = values.T
+    error = (high - low) / (2 * ndtri((1 + LEVEL) / 2))
+    first, second = np.triu_indices(len(rows), 1)
+    p = np.full((len(rows), len(rows)), np.nan)
+    p[first, second], _ = holm_tests(auroc[first] - auroc[second], np.hypot(error[first], error[second]))
+    return [int(group) for group in tie_groups(p)[0]]

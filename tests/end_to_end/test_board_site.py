@@ -11,9 +11,8 @@ import pandas as pd
 import pytest
 
 from bench.board import decisions
-from bench.board.ranking import groups_of
 from bench.board.site import build
-from bench.board.submission import Number, Submission
+from bench.board.submission import Submission
 from bench.config.registry import Registry
 from bench.planning.manifest import read_manifest
 from bench.results.read_predictions import SCORING_VERSION
@@ -189,17 +188,6 @@ def test_a_new_scoring_version_scores_old_rows_again_and_says_what_moved(
     here(*words, cwd=tmp_path)
     assert [each.action for each in decisions.read(folder)] == ["accepted", "re-scored"]
     assert "1 row, 1 ranked" in here("board", "board", "--quiet", cwd=tmp_path).stdout
-
-
-def row(auroc: float, half: float) -> Number:
-    return Number("r", auroc, auroc - half, auroc + half, None, None, None, ("0" * 12,))
-
-
-def test_groups_begin_where_a_difference_from_the_first_row_is_clear() -> None:
-    assert groups_of([row(0.9, 0.01), row(0.895, 0.01), row(0.8, 0.01), row(0.79, 0.01)]) == [1, 1, 2, 2]
-    assert groups_of([row(0.9, 0.2), row(0.8, 0.2)]) == [1, 1]
-    assert groups_of([]) == []
-    assert groups_of([row(0.9, 0.01), Number("r", 0.5, None, None, None, None, None, ())]) == [1, 1]
 
 
 def test_decisions_are_a_chain(tmp_path: Path) -> None:
