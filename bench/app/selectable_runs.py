@@ -20,6 +20,7 @@ from harmonize.errors import CxrError
 from harmonize.images.image_header import InMemory
 from harmonize.phantom import PhantomSettings, twin
 from harmonize.phantom.sites import SITES
+from reports.schemas.select import select
 
 ANYWHERE = "unseen"  # origin of an image from a hospital that is unknown or not among the cohorts
 # long side of a sample image in pixels; for a run trained on phantoms, the size of its phantoms is used
@@ -91,9 +92,7 @@ class Choice:
         folder = self.manifest.scores / self.run_id
         if not ScoresFolder(folder).key():
             return pd.DataFrame(columns=["dataset", "finding", "value", "low", "high", "num_positive"])
-        rows = ScoresFolder(folder).table("scores")
-        rows = rows[(rows["metric"] == "auroc") & (rows["calibrator"] == "none") & (rows["subgroup"] == "all")]
-        rows = rows[(rows["dataset"] != self.internal) | (rows["split"] == "test")]
+        rows = select(ScoresFolder(folder).table("scores"), finding=None, internal=self.internal)
         return rows[["dataset", "finding", "value", "low", "high", "num_positive"]].dropna(subset=["value"])
 
 

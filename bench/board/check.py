@@ -20,6 +20,7 @@ from bench.sharing.bundle.verify import opened
 from bench.store.store import Progress
 from harmonize.errors import ConfigError, CxrError, DatasetError, StoreError
 from reports.page import render
+from reports.schemas.select import select
 
 SELF_REPORTED, VERIFIED, RERUN = STATUSES = ("self-reported", "bundle verified", "re-run")
 _FIX = "ask the submitter, or record it: bench decide refused NAME"
@@ -246,12 +247,7 @@ def _hospitals(found: Examined) -> Iterator[tuple[str, str, tuple[float, float, 
     """Yield recipe, title of the hospital, macro AUROC with its bounds, and answer, for each row and hospital."""
     scores, titles = found.tables.frames["scores"], found.opened.manifest.titles
     splits = {str(c["name"]): str(c["headline_split"]) for c in found.opened.manifest.external}
-    chosen = scores[
-        (scores["metric"] == "auroc")
-        & (scores["finding"] == "macro")
-        & (scores["calibrator"] == "none")
-        & (scores["subgroup"] == "all")
-    ]
+    chosen = select(scores)
     manifest = found.opened.manifest
     by_id = {str(run["id"]): run for run in (*manifest.runs, *manifest.derived)}
     for number in found.numbers:

@@ -19,7 +19,9 @@ from bench.sharing.bundle import verify as verifying
 from bench.sharing.bundle.verify import Opened
 from bench.store.store import Progress
 from reports.formatting import is_number, plural
+from reports.schemas.criterion import DEFAULT
 from reports.schemas.exposure import NO, UNKNOWN
+from reports.schemas.select import select
 from reports.tables import Tables
 
 OK, MISSING, NOTE = "ok", "missing", "note"
@@ -105,9 +107,8 @@ def _unranked(frames: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     """Return the external macro AUROC of each recipe that had seen an external hospital, or may have seen one."""
     exposure, scores = frames["exposure"], frames["scores"]
     exposed = exposure[exposure["answer"] != NO]["run_id"]
-    chosen = (scores["metric"] == "auroc") & (scores["dataset"] == "external") & (scores["finding"] == "macro")
-    chosen &= (scores["calibrator"] == "none") & (scores["subgroup"] == "all") & scores["value"].notna()
-    return scores[chosen & scores["run_id"].isin(exposed)]
+    external = select(scores, dataset="external")
+    return external[external["value"].notna() & external["run_id"].isin(exposed)]
 
 
 def numbers_of(manifest: Manifest, collected: Tables) -> tuple[Number, ...]:
@@ -118,8 +119,7 @@ def numbers_of(manifest: Manifest, collected: Tables) -> tuple[Number, ...]:
     frames = collected.frames
     if "ranks" not in frames:
         return ()
-    ranks = frames["ranks"]
-    ranks = ranks[(ranks["metric"] == "auroc") & (ranks["dataset"] == "external") & (ranks["finding"] == "macro")]
+    ranks = DEFAULT.rows(frames["ranks"])
     columns = ["run_id", "value", "low", "high"]
     ranks = pd.concat([table for table in (ranks[columns], _unranked(frames)[columns]) if len(table)] or [ranks])
     answers = frames["exposure"]

@@ -62,7 +62,6 @@ def _checked(path: Path, by: str, manifest: Manifest) -> Reproduction:
     if run not in {str(row["id"]) for row in manifest.runs} or verdict not in VERDICTS:
         raise StoreError(f"the bundle has no run {run[:12]}, or the verdict is unknown", str(path), _FIX)
     scores = ScoresFolder(manifest.scores / run).table("scores")
-    scores = scores[scores["subgroup"] == "all"]
     try:
         joined = rows.merge(scores[[*KEYS, "value"]], on=list(KEYS), how="left")
         stored = joined["stored"].astype(float)

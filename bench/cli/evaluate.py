@@ -18,6 +18,7 @@ from bench.cli.options import (
     WorkersOption,
     examples,
 )
+from reports.schemas.select import select
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -115,9 +116,7 @@ def _rows(result: "Evaluated") -> "pd.DataFrame":
     from bench.results.read_predictions import load_scores
 
     scores = load_scores(result.manifest, [result.run_id], "scores")
-    auroc = scores[(scores["metric"] == "auroc") & (scores["calibrator"] == "none") & (scores["finding"] == "macro")]
-    internal = result.manifest.content["source"]
-    auroc = auroc[(auroc["subgroup"] == "all") & ((auroc["dataset"] != internal) | (auroc["split"] == "test"))]
+    auroc = select(scores, internal=result.manifest.content["source"])
     seen = result.row["passport"]["seen"]
     answers = {name: stated["answer"] for name, stated in result.manifest.exposure(result.row).items()}
     rows: pd.DataFrame = auroc[["dataset", "value", "low", "high", "num_findings"]].assign(

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench.cli.text_tables import interval, number, table_lines, wrapped
+from reports.schemas.select import select
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -56,8 +57,7 @@ def _rows(scores: "pd.DataFrame") -> "pd.DataFrame":
     """
     from bench.results.prediction_files import COHORT
 
-    chosen = (scores["dataset"] == COHORT) & (scores["calibrator"] == "none") & scores["metric"].isin(_METRICS)
-    return scores[chosen & (scores["subgroup"] == "all")]
+    return select(scores, _METRICS, finding=None, dataset=COHORT)
 
 
 def _lines(given: "LabeledPredictions", rows: "pd.DataFrame", min_count: int, num_resamples: int) -> list[str]:

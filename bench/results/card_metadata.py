@@ -10,6 +10,7 @@ from bench.planning.manifest import Manifest
 from bench.planning.protocol import CohortRole
 from bench.results.run_table import run_label
 from harmonize.cohorts.pool_names import pool_name
+from reports.schemas.select import select
 
 
 def front_matter(manifest: Manifest, run: Mapping[str, Any], scores: pd.DataFrame) -> str:
@@ -30,12 +31,7 @@ def front_matter(manifest: Manifest, run: Mapping[str, Any], scores: pd.DataFram
     }
     if started.startswith("hub:"):
         content["base_model"] = f"timm/{started.removeprefix('hub:')}"
-    plain = scores[
-        (scores["metric"] == "auroc")
-        & (scores["calibrator"] == "none")
-        & (scores["subgroup"] == "all")
-        & (scores["finding"] == "macro")
-    ]
+    plain = select(scores)
     results = []
     titles = manifest.titles_of(run)
     for cohort in (manifest.cohorts[0], *manifest.external_to(run)):

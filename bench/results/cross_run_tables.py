@@ -26,6 +26,7 @@ from bench.scoring.across_runs.run_selection import selection
 from bench.scoring.gaps.gap import EXTERNAL, MACRO
 from bench.scoring.gaps.label_mappings import reversals
 from reports import extensions
+from reports.schemas.select import select
 from reports.schemas.tables import SCHEMAS
 
 
@@ -189,7 +190,7 @@ def _evaluations(scores: pd.DataFrame, run_ids: list[str], internal: str, replic
 
     Internal splits come first. A pool has only its whole splits, which are means over its hospitals.
     """
-    chosen = scores[(scores["finding"] == MACRO) & (scores["metric"] == "auroc") & (scores["subgroup"] == "all")]
+    chosen = select(scores)
     chosen = chosen[~chosen["split"].str.contains(":")]
     labeled_splits: list[tuple[str, str, str]] = list(
         chosen[["dataset", "split", "reference"]].drop_duplicates().itertuples(index=False, name=None)

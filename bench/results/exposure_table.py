@@ -10,9 +10,9 @@ from bench.planning.exposure import Exposure
 from bench.planning.imported_run import KIND
 from bench.planning.manifest import Manifest
 from bench.results.read_predictions import Labels, load_scored_splits
-from bench.scoring.gaps.gap import MACRO
 from bench.store.checked_folders import CheckedFolder
 from reports.schemas.exposure import NO
+from reports.schemas.select import select
 from reports.schemas.tables import SCHEMAS
 from reports.tables import rows_of
 
@@ -73,8 +73,7 @@ def _external_hospitals(manifest: Manifest, runs: Sequence[Mapping[str, Any]]) -
 
 def _macro_aurocs(scores: pd.DataFrame) -> dict[tuple[str, str], tuple[float, int]]:
     """Return {(run or recipe, dataset): (macro AUROC, number of findings)}."""
-    rows = scores[(scores["finding"] == MACRO) & (scores["metric"] == "auroc") & (scores["calibrator"] == "none")]
-    rows = rows[rows["subgroup"] == "all"]
+    rows = select(scores)
     cells = zip(*(rows[name] for name in ("run_id", "dataset", "value", "num_findings")), strict=True)
     return {(str(run), str(dataset)): (float(value), int(num)) for run, dataset, value, num in cells}
 

@@ -19,6 +19,7 @@ from bench.store.store import Store, write_bytes
 from bench.system.disclaimer import TRAINED_ON_SYNTHETIC
 from harmonize.cohorts.hospital_names import SYNTHETIC_NOTICE
 from harmonize.errors import StoreError
+from reports.schemas.select import select
 
 FILE = "MODEL_CARD.md"
 _LIMITS = (
@@ -201,7 +202,7 @@ def _aurocs(
 
     The columns of the table are the internal test split, each external hospital of the run, and the mean gap.
     """
-    plain = scores[(scores["metric"] == "auroc") & (scores["calibrator"] == "none") & (scores["subgroup"] == "all")]
+    plain = select(scores, finding=None)
     internal = str(manifest.content["source"])
     external = manifest.external_to(run)
     columns = [(internal, "test"), *((str(c["name"]), "") for c in external)]

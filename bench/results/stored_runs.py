@@ -18,8 +18,7 @@ from bench.store.checked_files import read_grid
 from bench.store.checked_folders import JSON_RECORDS, CheckedFolder, ScoresFolder
 from bench.store.store import Store
 from harmonize.errors import StoreError
-
-_MACRO = {"metric": "auroc", "finding": "macro", "calibrator": "none", "subgroup": "all"}
+from reports.schemas.select import MACRO_AUROC
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,12 +164,14 @@ def _scores(folder: Path) -> list[dict[str, Any]]:
     columns = ["dataset", "split", "value", "low", "high", "num_findings"]
     try:
         # rows are selected below, because the argument `filters` of pyarrow would import pandas
-        table = parquet.ParquetFile(io.BytesIO(ScoresFolder(folder).read("scores.parquet"))).read([*columns, *_MACRO])
+        table = parquet.ParquetFile(io.BytesIO(ScoresFolder(folder).read("scores.parquet"))).read(
+            [*columns, *MACRO_AUROC]
+        )
     except (StoreError, OSError, ArrowException):
         return []
     cells = table.to_pydict()
-    keys = zip(*(cells[name] for name in _MACRO), strict=True)
-    rows = [i for i, key in enumerate(keys) if key == tuple(_MACRO.values())]
+    keys = zip(*(cells[name] for name in MACRO_AUROC), strict=True)
+    rows = [i for i, key in enumerate(keys) if key == tuple(MACRO_AUROC.values())]
     return [
         {name: cells[name][i] for name in ("dataset", "split", "num_findings")}
         | {"auroc": _number(cells["value"][i]), "low": _number(cells["low"][i]), "high": _number(cells["high"][i])}

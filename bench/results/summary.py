@@ -14,6 +14,7 @@ from bench.results.run_table import ranked_ids, run_title
 from bench.results.trials import with_chosen_runs
 from bench.scoring.gaps.gap import CORE, EXTERNAL, MACRO, MACRO_ALL
 from harmonize.cohorts.hospital_names import SYNTHETIC_NOTICE
+from reports.schemas.select import select
 from reports.tables import Tables
 
 WIDTH = 80  # characters of a line; a longer result takes two lines
@@ -101,7 +102,7 @@ def _from_scores(manifest: Manifest, ids: Sequence[str]) -> _RankedRecipes:
     """Compute the recipes from the stored scores of the runs `ids`."""
     recipes = recipes_of(manifest, {run_id: load_replicates(manifest, run_id) for run_id in ids})
     scores, gaps = load_scores(manifest, ids, "scores"), load_scores(manifest, ids, "gaps")
-    plain = _plain(scores)
+    plain = select(scores)
     aurocs = recipes.replaced(plain, recipes.of_scores(plain))
     return _RankedRecipes(recipes.runs_of, aurocs, _of_findings(scores), recipes.replaced(gaps, recipes.of_gaps(gaps)))
 
@@ -110,14 +111,10 @@ def _from_tables(tables: Tables) -> _RankedRecipes:
     """Select the recipes from the tables of a report."""
     recipes = tables["recipes"].groupby("recipe_id", sort=False)["run_id"]
     runs_of = {str(recipe): run_ids.tolist() for recipe, run_ids in recipes}
-    aurocs, gaps = (table[table["run_id"].isin(runs_of)] for table in (_plain(tables["scores"]), tables["gaps"]))
+    aurocs, gaps = (table[table["run_id"].isin(runs_of)] for table in (select(tables["scores"]), tables["gaps"]))
     return _RankedRecipes(runs_of, aurocs, _of_findings(tables["scores"]), gaps)
 
 
-def _plain(scores: pd.DataFrame) -> pd.DataFrame:
-    return scores[(scores["metric"] == "auroc") & (scores["calibrator"] == "none") & (scores["finding"] == MACRO)]
-
-
 def _of_findings(scores: pd.DataFrame) -> pd.DataFrame:
-    plain = scores[(scores["metric"] == "auroc") & (scores["calibrator"] == "none") & (scores["subgroup"] == "all")]
+    plain = select(scores, finding=None)
     return plain[~plain["finding"].isin([MACRO, MACRO_ALL, CORE])]

@@ -9,7 +9,7 @@ from bench.results.grid_recipes import configuration, trained_by
 from bench.results.read_predictions import load_all_replicates
 from bench.scoring.across_runs.algorithms import algorithms
 from bench.scoring.across_runs.recipes import Recipes, macro_auroc
-from bench.scoring.gaps.gap import MACRO
+from reports.schemas.select import select
 
 
 def with_test_time(
@@ -34,7 +34,7 @@ def with_test_time(
     replicates = load_all_replicates(manifest, ids)
     recipes = Recipes.of_configs({str(run["id"]): configuration(run) for run in runs}, replicates)
     trained = trained_by(manifest, recipes)
-    of_runs = scores[scores["run_id"].isin(ids) & (scores["finding"] == MACRO) & (scores["subgroup"] == "all")]
+    of_runs = select(scores[scores["run_id"].isin(ids)])
     plain = macro_auroc(recipes.replaced(of_runs, recipes.of_scores(of_runs)))
     internal = str(manifest.content["source"])
     table = algorithms(trained, plain, recipes.replicates(replicates), internal)

@@ -16,6 +16,7 @@ from scipy.special import expit
 from bench.scoring.bootstrap.sort_scores import area, falling
 from bench.scoring.score_rows import frame
 from bench.scoring.scored_split import ScoredSplit
+from reports.schemas.select import select
 from reports.schemas.tables import SCHEMAS
 
 INVERTED = "inverted or mislabelled"
@@ -58,9 +59,7 @@ def symptoms(
     """
     all_symptoms: list[Symptom] = []
     counts: list[tuple[object, ...]] = []
-    uncalibrated = (scores["metric"] == "auroc") & (scores["calibrator"] == "none") & (scores["subgroup"] == "all")
-    columns = ("dataset", "split", "finding", "value", "low", "high")
-    areas = scores.loc[uncalibrated, list(columns)]
+    areas = select(scores, finding=None)[["dataset", "split", "finding", "value", "low", "high"]]
     intervals: dict[tuple[str, str], dict[str, Interval]] = {}
     for dataset, split, finding, *numbers in areas.itertuples(index=False, name=None):
         intervals.setdefault((dataset, split), {})[finding] = Interval(*numbers)

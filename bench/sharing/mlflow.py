@@ -24,6 +24,7 @@ from bench.results.run_table import read_history, run_title
 from bench.store.checked_folders import CheckedFolder, ScoresFolder
 from bench.store.store import Progress, canonical_json
 from harmonize.errors import ConfigError, SetupError
+from reports.schemas.select import select
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -169,7 +170,7 @@ def _scores(manifest: Manifest, run: Mapping[str, Any]) -> Iterator[tuple[str, f
     if not (folder / "KEY").is_file():
         return
     scores, gaps = ScoresFolder(folder).table("scores"), ScoresFolder(folder).table("gaps")
-    plain = scores[scores["metric"].isin(METRICS) & (scores["calibrator"] == "none") & (scores["subgroup"] == "all")]
+    plain = select(scores, METRICS, finding=None)
     internal = str(manifest.content["source"])
     for row in plain.to_dict("records"):
         dataset = f"{row['dataset']}-{row['split']}" if row["dataset"] == internal else row["dataset"]

@@ -116,8 +116,7 @@ def _seeds(manifest: Manifest, run: Mapping[str, Any]) -> list[str]:
 
 
 def _scores(manifest: Manifest, run_id: str) -> pd.DataFrame:
-    frame = ScoresFolder(manifest.scores / run_id).table("scores")
-    return frame[frame["subgroup"] == "all"].reset_index(drop=True)
+    return ScoresFolder(manifest.scores / run_id).table("scores")
 
 
 def compared(stored: pd.DataFrame, again: pd.DataFrame, seeds: Sequence[pd.DataFrame]) -> pd.DataFrame:

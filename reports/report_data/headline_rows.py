@@ -17,6 +17,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from reports.formatting import interval, is_number, places, span
+from reports.schemas.select import select
 from reports.tables import Tables, rows_of
 
 # label sources by preference: the page shows a cohort's scores with the first of these sources that the cohort has
@@ -215,8 +216,7 @@ def training_lookup(tables: Tables, source: str) -> dict[tuple[str, str], Estima
 
     `source` is the name of the pool, whose hospitals have the splits "test:<hospital>" in the table `scores`.
     """
-    scores = tables["scores"]
-    rows = scores[(scores["dataset"] == source) & (scores["finding"] == MACRO) & (scores["metric"] == "auroc")]
+    rows = select(tables["scores"], dataset=source)
     rows = rows[rows["split"].astype(str).str.startswith(TEST_OF)]
     hospitals = rows["split"].astype(str).str.removeprefix(TEST_OF)
     numbers = zip(*_numbers(rows, "value", "low", "high"), *_counts(rows), strict=True)

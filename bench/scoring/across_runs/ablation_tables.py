@@ -16,6 +16,7 @@ from bench.scoring.across_runs.frontier import chance_on_frontier, gain_over_che
 from bench.scoring.across_runs.ranks import Replicates, stack_replicates
 from bench.scoring.bootstrap.intervals import percentile
 from bench.scoring.gaps.gap import EXTERNAL, MACRO
+from reports.schemas.select import select
 from reports.schemas.tables import SCHEMAS
 
 Array = NDArray[np.float64]
@@ -34,8 +35,7 @@ def metrics(scores: pd.DataFrame, gaps: pd.DataFrame, replicates: Replicates) ->
 
     A metric has only the runs with a value and replicates; a metric without any such run is left out.
     """
-    external = scores[(scores["dataset"] == EXTERNAL) & (scores["finding"] == MACRO) & (scores["metric"] == "auroc")]
-    external = external[(external["calibrator"] == "none") & (external["subgroup"] == "all")]
+    external = select(scores, dataset=EXTERNAL)
     external_gaps = gaps[(gaps["dataset"] == EXTERNAL) & (gaps["finding"] == MACRO)]
     metric_of_runs = {}
     for name, array, rows in (("auroc", "auroc/external", external), ("gap", "gap/external", external_gaps)):

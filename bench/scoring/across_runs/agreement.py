@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from bench.scoring.across_runs.ranks import Replicates, stack_replicates
 from bench.scoring.bootstrap.compiled import compiled
 from bench.scoring.bootstrap.intervals import enough, percentile
-from bench.scoring.gaps.gap import EXTERNAL, MACRO
+from bench.scoring.gaps.gap import EXTERNAL
+from reports.schemas.select import select
 from reports.schemas.tables import SCHEMAS
 
 Array = NDArray[np.float64]
@@ -136,8 +137,7 @@ def macros_by_cohort(scores: pd.DataFrame, replicates: Replicates, internal: str
 
     A missing value is NaN. A run or a cohort without any value is left out.
     """
-    rows = scores[(scores["finding"] == MACRO) & (scores["metric"] == "auroc") & (scores["calibrator"] == "none")]
-    rows = rows[(rows["dataset"] != internal) | (rows["split"] == "test")]
+    rows = select(scores, internal=internal)
     rows = rows[rows["run_id"].isin(list(replicates)) & np.isfinite(rows["value"].to_numpy(np.float64))]
     table: pd.DataFrame = rows.pivot_table("value", "run_id", "dataset", aggfunc="first")
     return table

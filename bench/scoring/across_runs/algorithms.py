@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from bench.scoring.across_runs.paired_tests import differences_of, error_of, holm_tests
 from bench.scoring.across_runs.ranks import Replicates, stack_replicates
-from bench.scoring.gaps.gap import EXTERNAL, MACRO
+from bench.scoring.gaps.gap import EXTERNAL
+from reports.schemas.select import select
 from reports.schemas.tables import SCHEMAS
 
 Array = NDArray[np.float64]
@@ -87,7 +88,7 @@ def _cohorts(scores: pd.DataFrame, internal: str) -> Iterator[tuple[str, str, di
 
     In a pool, the test split of each training hospital follows the test split of the pool.
     """
-    rows = scores[(scores["finding"] == MACRO) & (scores["metric"] == "auroc") & (scores["subgroup"] == "all")]
+    rows = select(scores)
     rows = rows[(rows["dataset"] != internal) | rows["split"].str.match(r"test(:|$)")]
     groups = {(str(d), str(s)): of for (d, s), of in rows.groupby(["dataset", "split"], sort=True)}
     order = sorted(groups, key=lambda key: (key[0] == internal, key[0] != EXTERNAL, *key))

@@ -11,6 +11,7 @@ from bench.scoring.across_runs.criteria import NET_BENEFIT
 from bench.scoring.across_runs.paired_tests import all_pairs, pair_tests
 from bench.scoring.across_runs.ranks import Replicates, stack_replicates
 from bench.scoring.gaps.gap import EXTERNAL, MACRO
+from reports.schemas.select import select
 from reports.schemas.tables import SCHEMAS
 
 MOST = 40  # maximum number of compared runs: 40 runs form 780 pairs, but 500 runs would form 124,750 pairs, too many to store
@@ -29,7 +30,11 @@ def pairs(
     cohort.
     """
     of_benefit = benefits[(benefits["finding"] == MACRO) & (benefits["metric"] == NET_BENEFIT)]
-    tables = {"auroc": _points(scores, internal), "gap": gaps[gaps["finding"] == MACRO], NET_BENEFIT: of_benefit}
+    tables = {
+        "auroc": select(scores, internal=internal),
+        "gap": gaps[gaps["finding"] == MACRO],
+        NET_BENEFIT: of_benefit,
+    }
     external = tables["auroc"][tables["auroc"]["dataset"] == EXTERNAL].sort_values(
         ["value", "run_id"], ascending=[False, True]
     )
@@ -64,9 +69,3 @@ def pairs(
             )
             frames.append(pd.DataFrame(dict(zip(SCHEMAS["pairs"], columns, strict=True))))
     return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=list(SCHEMAS["pairs"]))
-
-
-def _points(scores: pd.DataFrame, internal: str) -> pd.DataFrame:
-    """Select the rows with macro AUROCs of the internal test split, of each external hospital, and of the external mean."""
-    rows = scores[(scores["finding"] == MACRO) & (scores["metric"] == "auroc") & (scores["subgroup"] == "all")]
-    return rows[(rows["dataset"] != internal) | (rows["split"] == "test")]

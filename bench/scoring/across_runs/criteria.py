@@ -16,6 +16,7 @@ from bench.scoring.gaps.gap import EXTERNAL, MACRO, MACRO_ALL
 from bench.scoring.metrics_of_split import AUROC, Key
 from bench.scoring.score_run import RANKING_METRICS
 from reports.schemas.criterion import Criterion
+from reports.schemas.select import select
 
 GAP = "gap"  # the metric of gaps in AUROC
 NET_BENEFIT = "net_benefit"  # the metric of net benefit at the stated thresholds
@@ -35,12 +36,11 @@ def scores_to_rank_by(
     scores, gaps, benefits: rows of recipes, as in the tables `scores`, `gaps` and `net_benefit`. of_findings: the result of
     `external_of_findings`. custom: the custom metrics that the registry adds.
     """
-    macros = scores[(scores["subgroup"] == "all") & (scores["operating_point"] == "")]
-    over_all = macros[(macros["finding"] == MACRO_ALL) & (macros["dataset"] == EXTERNAL)]
-    macros = macros[macros["finding"] == MACRO]
-    macros = macros[(macros["dataset"] != internal) | (macros["split"] == "test")]
+    plain = scores[scores["operating_point"] == ""]
+    over_all = select(plain, metric=None, finding=MACRO_ALL, calibrator=None, dataset=EXTERNAL)
+    macros = select(plain, metric=None, calibrator=None, internal=internal)
     keys = (AUROC, *RANKING_METRICS, *(Key(entry.name) for entry in custom if entry.name != GAP))
-    tables = [macros[(macros["metric"] == key.metric) & (macros["calibrator"] == key.calibrator)] for key in keys]
+    tables = [select(macros, key.metric, calibrator=key.calibrator) for key in keys]
     of_benefit = benefits[benefits["metric"] == NET_BENEFIT]
     of_benefit = of_benefit[(of_benefit["finding"] == MACRO) | (of_benefit["dataset"] == EXTERNAL)]
     tables += [over_all, gaps[gaps["finding"] == MACRO].assign(metric=GAP), of_findings, of_benefit]

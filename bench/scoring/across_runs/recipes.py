@@ -29,7 +29,8 @@ from bench.scoring.across_runs.agreement import macros_by_cohort, macros_in_ever
 from bench.scoring.across_runs.ranks import Replicates, stack_replicates
 from bench.scoring.across_runs.replicate_rows import ReplicateRows
 from bench.scoring.bootstrap.intervals import LEVEL, enough
-from bench.scoring.gaps.gap import EXTERNAL, MACRO
+from bench.scoring.gaps.gap import EXTERNAL
+from reports.schemas.select import select
 from reports.schemas.tables import SCHEMAS
 
 Array = NDArray[np.float64]
@@ -74,7 +75,7 @@ def seed_groups(configs: Mapping[str, Mapping[str, Any]]) -> list[list[str]]:
 
 def macro_auroc(scores: pd.DataFrame) -> pd.DataFrame:
     """Return the rows with the macro AUROC, with texts in place of categories."""
-    rows = scores[(scores["finding"] == MACRO) & (scores["metric"] == "auroc") & (scores["calibrator"] == "none")]
+    rows = select(scores)
     return rows.astype(dict.fromkeys(rows.select_dtypes("category"), "str"))
 
 

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from bench.scoring.across_runs.ranks import Replicates, stack_replicates
 from bench.scoring.bootstrap.max_intervals import largest
-from bench.scoring.gaps.gap import EXTERNAL, MACRO
+from bench.scoring.gaps.gap import EXTERNAL
+from reports.schemas.select import select
 from reports.schemas.tables import SCHEMAS
 
 Array = NDArray[np.float64]
@@ -91,7 +92,7 @@ def selection(scores: pd.DataFrame, internal: str, replicates: Replicates) -> pd
 
 def _values(scores: pd.DataFrame, internal: str) -> pd.DataFrame:
     """Return macro AUROCs: a row per run, a column per (dataset, split); split is "" for external hospitals."""
-    rows = scores[(scores["finding"] == MACRO) & (scores["metric"] == "auroc")]
+    rows = select(scores)
     split = rows["split"].where(rows["dataset"] == internal, "")
     return rows.assign(split=split).pivot_table(values="value", index="run_id", columns=["dataset", "split"])
 
