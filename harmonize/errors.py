@@ -46,11 +46,36 @@ class CxrError(Exception):
         >>> CxrError.hint("edma", ["Edema", "Mass"]), CxrError.hint("x", ["Edema", "Mass"])
         ("did you mean 'Edema'? ", '')
         """
+        close = CxrError.nearest(name, choices)
+        return f"did you mean {close[0]!r}? " if close else ""
+
+    @staticmethod
+    def nearest(name: object, choices: Iterable[object], most: int = 1, cutoff: float = 0.6) -> list[str]:
+        """Return the choices that are similar to a name, the most similar first; `most` is their largest number.
+
+        cutoff: similarity, 0 to 1, that a choice must have (`difflib.SequenceMatcher.ratio`). Upper and lower case are not
+        distinguished.
+        """
         from difflib import get_close_matches  # needed for errors only
 
         names = {str(choice).casefold(): str(choice) for choice in choices}
-        close = get_close_matches(str(name).casefold(), names, n=1)
-        return f"did you mean {names[close[0]]!r}? " if close else ""
+        return [names[close] for close in get_close_matches(str(name).casefold(), names, most, cutoff)]
+
+    @classmethod
+    def known_keys(cls, raw: Iterable[object], keys: Iterable[str], where: str) -> None:
+        """Raise this error for the first key of a block that is not one of `keys`. `where`: a file, or "file: block".
+
+        >>> ConfigError.known_keys({"seed": 1, "lrate": 2}, ("seed", "rate"), "grid.yaml: base")
+        Traceback (most recent call last):
+        harmonize.errors.ConfigError: unknown key 'lrate'
+        where: grid.yaml: base.lrate
+          fix: did you mean 'rate'?
+        """
+        known = list(keys)
+        for key in raw:
+            if key not in known:
+                place = f"{where}.{key}" if ": " in where else f"{where}: {key}"
+                raise cls(f"unknown key {key!r}", place, cls.suggestion(key, known))
 
     @staticmethod
     def not_a_file(path: Path) -> str:

@@ -46,10 +46,7 @@ class Rules:
         content = read_yaml(path)
         if not isinstance(content, dict):
             raise ConfigError("board.yaml is not a list of keys and values", str(path), _FIX)
-        known = {each.name: each for each in fields(cls)}
-        for key in content:
-            if key not in known:
-                raise ConfigError(f"unknown key {key!r}", str(path), ConfigError.suggestion(key, known))
+        ConfigError.known_keys(content, (each.name for each in fields(cls)), str(path))
         for key in ("title", "internal", "external", "findings"):
             if not content.get(key):
                 raise ConfigError(f"the key {key!r} is missing", str(path), _FIX)

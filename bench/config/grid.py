@@ -4,7 +4,6 @@ import itertools
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
-from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -166,7 +165,7 @@ class Grid:
         from harmonize.datasets import PUBLISHED
 
         if not self.synthetic:
-            close = {name: get_close_matches(name, PUBLISHED, 1, 0.8) for name in self.hospitals}
+            close = {name: ConfigError.nearest(name, PUBLISHED, cutoff=0.8) for name in self.hospitals}
             misspelled = {name for name, published in close.items() if published not in ([], [name])}
             cohorts = ", ".join(
                 f"{name} (did you mean {close[name][0]}?)" if name in misspelled else name for name in self.hospitals
@@ -255,9 +254,7 @@ class Grid:
 
         Raises ConfigError with file and key for anything unknown, misspelled, repeated or impossible.
         """
-        for key in raw:
-            if key not in _KEYS:
-                raise ConfigError(f"unknown key {key!r}", f"{path}: {key}", ConfigError.suggestion(key, _KEYS))
+        ConfigError.known_keys(raw, _KEYS, str(path))
         search, configs = _with_trials(raw, registry, str(path))
         for config in configs:
             check_left_out(config, registry, str(path))
@@ -550,9 +547,7 @@ def _named(key: str, value: Any, registry: Registry, where: str) -> list[str]:
 def _nested(key: str, value: Any, where: str) -> dict[str, Any]:
     """Turn `schedule.lr: 1` into {schedule: {lr: 1}}. Raises ConfigError for an unknown key."""
     head, _, rest = str(key).partition(".")
-    keys = [*(f.name for f in fields(RunConfig)), ENCODER]
-    if head not in keys:
-        raise ConfigError(f"unknown key {head!r}", f"{where}.{key}", ConfigError.suggestion(head, keys))
+    ConfigError.known_keys([head], [*(f.name for f in fields(RunConfig)), ENCODER], where)
     return {head: {rest: value}} if rest else {head: value}
 
 

@@ -94,7 +94,7 @@ class Declared:
         Raises ConfigError with file and key for anything missing, unknown or invalid.
         """
         raw, where = _block(read_yaml(path), str(path)), str(path)
-        _check_keys(raw, _KEYS, where)
+        ConfigError.known_keys(raw, _KEYS, where)
         name = str(raw.get("name", "")).strip()
         if not name or len(name) > 60 or not name.isprintable():
             what = "name must be a text of 1 to 60 characters"
@@ -161,15 +161,9 @@ def _block(raw: Any, where: str) -> Mapping[str, Any]:
     return raw
 
 
-def _check_keys(raw: Mapping[str, Any], keys: Sequence[str], where: str) -> None:
-    for key in raw:
-        if key not in keys:
-            raise ConfigError(f"unknown key {key!r}", f"{where}: {key}", ConfigError.suggestion(key, keys))
-
-
 def _model(raw: Mapping[str, Any], folder: Path, where: str) -> tuple[str, str, Mapping[str, Any], Mapping[str, Path]]:
     """Return kind, target, options and files of the block `model:`. Paths are relative to model.yaml."""
-    _check_keys(raw, (*SOURCES, "weights", "with"), where)
+    ConfigError.known_keys(raw, (*SOURCES, "weights", "with"), where)
     kinds = [key for key in SOURCES if key in raw]
     if len(kinds) != 1:
         what = f"`model:` names {' and '.join(kinds) if kinds else 'no source'}"
@@ -236,7 +230,9 @@ def _input(raw: Any, where: str) -> Input:
     is converted to mean and std.
     """
     block = dict(_block(raw, where))
-    _check_keys(block, ("size", "fit", "channels", "input", "ops", "interpolation", "mean", "std", "range"), where)
+    ConfigError.known_keys(
+        block, ("size", "fit", "channels", "input", "ops", "interpolation", "mean", "std", "range"), where
+    )
     scaled = {"mean", "std"} & block.keys()
     if ("range" in block) == bool(scaled) or len(scaled) == 1:
         fix = "add either `mean:` and `std:` for images in [0, 1], or `range: [low, high]`"
@@ -277,7 +273,7 @@ def _triple(raw: Any, where: str) -> tuple[float, float, float]:
 def _outputs(raw: Any, names_required: bool, where: str) -> Outputs:
     """Return the meaning of the outputs. With `names_required`, the block must list the finding of each output."""
     block = _block(raw, where)
-    _check_keys(block, ("kind", "names", "rename", "drop"), where)
+    ConfigError.known_keys(block, ("kind", "names", "rename", "drop"), where)
     if block.get("kind") not in ("logit", "probability"):
         fix = "add `kind: logit` (before the sigmoid) or `kind: probability` (after it)"
         raise ConfigError(f"kind must be logit or probability (got {block.get('kind')!r})", f"{where}.kind", fix)
@@ -321,7 +317,7 @@ def _exposure(raw: Any, where: str) -> DataExposure:
     """
     location = f"{where}: trained_on"
     block = dict(_block(raw, location))
-    _check_keys(block, ("cohorts", "seen", "others", "pretraining", "licence", "source"), location)
+    ConfigError.known_keys(block, ("cohorts", "seen", "others", "pretraining", "licence", "source"), location)
     if "seen" in block and "cohorts" in block:
         fix = "remove `cohorts`: `seen` states the same for each hospital"
         raise ConfigError("cohorts and seen are both given", location, fix)

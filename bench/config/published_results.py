@@ -44,9 +44,7 @@ def _row(raw: Any, where: str) -> Published:
     if not isinstance(raw, Mapping):
         fix = "write `- {name: ..., source: ..., numbers: ...}`"
         raise ConfigError(f"a row must be a block of keys (got {raw!r})", where, fix)
-    for key in raw:
-        if key not in _KEYS:
-            raise ConfigError(f"unknown key {key!r}", where, f"choose from: {', '.join(_KEYS)}")
+    ConfigError.known_keys(raw, _KEYS, where)
     for key in ("name", "source"):
         if not isinstance(raw.get(key), str) or not raw[key].strip():
             raise ConfigError(

@@ -340,10 +340,7 @@ def _entry(section: str, name: str, block: Mapping[str, Any], where: str, plugin
         raise RegistryError(
             f"an entry must be a block of keys (got {block!r})", where, "write `{use: ..., with: {...}}`"
         )
-    allowed = _COMMON | _FACTS.get(section, set())
-    for key in block:
-        if key not in allowed:
-            raise RegistryError(f"unknown key {key!r}", where, ConfigError.suggestion(key, sorted(allowed)))
+    RegistryError.known_keys(block, sorted(_COMMON | _FACTS.get(section, set())), where)
     given_options = block.get("with") or {}
     if not isinstance(given_options, Mapping):
         raise RegistryError(

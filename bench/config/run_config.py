@@ -397,9 +397,8 @@ def from_dict(kind: type[T], raw: object, where: str) -> T:
     hints = _hints(kind)  # type: ignore[arg-type]  # classes are hashable
     keys = {f.name: f for f in fields(kind)}  # type: ignore[arg-type]
     values: dict[str, Any] = {}
+    ConfigError.known_keys(raw, keys, where)
     for key, value in raw.items():
-        if key not in keys:
-            raise ConfigError(f"unknown key {key!r}", f"{where}.{key}", ConfigError.suggestion(key, keys))
         expected = hints[key]
         if is_dataclass(expected):
             values[key] = from_dict(typing.cast("type[Any]", expected), value, f"{where}.{key}")

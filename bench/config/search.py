@@ -90,9 +90,7 @@ def read_search(raw: Mapping[str, Any], where: str) -> Search | None:
     if not isinstance(block, Mapping) or not isinstance(block.get("over"), Mapping) or not block["over"]:
         fix = "write `search: {trials: 8, over: {schedule.lr: [log, 0.00001, 0.001]}}`"
         raise ConfigError("search must be a block with `trials` and `over`", place, fix)
-    for key in block:
-        if key not in _KEYS:
-            raise ConfigError(f"unknown key {key!r}", f"{place}.{key}", ConfigError.suggestion(str(key), _KEYS))
+    ConfigError.known_keys(block, _KEYS, place)
     trials = _whole(block, "trials", 2, MAX_TRIALS, place)
     seed = _whole({"seed": 0, **block}, "seed", 0, 2**32, place)
     search = Search(trials, seed, tuple(_space(str(k), v, f"{place}.over.{k}") for k, v in block["over"].items()))

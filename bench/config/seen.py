@@ -48,9 +48,7 @@ def _one(raw: Any, folder: Path, where: str) -> tuple[str, Path | None]:
     """Return the answer for one hospital, and the path of its list or None."""
     if not isinstance(raw, Mapping):
         return _answer(raw, where), None
-    for key in raw:
-        if key not in ("answer", "images"):
-            raise ConfigError(f"unknown key {key!r}", where, ConfigError.suggestion(str(key), ("answer", "images")))
+    ConfigError.known_keys(raw, ("answer", "images"), where)
     answer = _answer(raw.get("answer"), where)
     if not raw.get("images"):
         return answer, None

@@ -110,9 +110,7 @@ def read_ensembles(
 
 def _checked(block: Mapping[str, Any], tta: Sequence[str], where: str) -> tuple[str, Mapping[str, Any], str]:
     """Return the name, the conditions and the TTA of one ensemble."""
-    for key in block:
-        if key not in _KEYS:
-            raise ConfigError(f"unknown key {key!r}", where, ConfigError.suggestion(key, _KEYS))
+    ConfigError.known_keys(block, _KEYS, where)
     name, conditions, views = block.get("name"), block.get("of", {}), block.get("tta", "")
     if not isinstance(name, str) or not name.strip():
         raise ConfigError(f"invalid ensemble name {name!r}", f"{where}.name", "write a short text")

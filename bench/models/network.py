@@ -6,7 +6,6 @@ uncertain, present). The first K x S outputs belong to the findings, the others 
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -312,7 +311,7 @@ def _with_nearest(name: str, others: Sequence[str]) -> str:
     >>> _with_nearest("blocks.0.norm.weight", ["blocks.0.norm1.weight", "head"])
     'blocks.0.norm.weight (nearest: blocks.0.norm1.weight)'
     """
-    near = get_close_matches(name, others, 1)
+    near = ConfigError.nearest(name, others)
     return f"{name} (nearest: {near[0]})" if near else name
 
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from difflib import get_close_matches
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -239,7 +238,7 @@ def find_run(store: Store, prefix: str) -> str:
     if len(matches) == 1:
         return matches[0]
     what = f"{len(matches)} runs begin with {prefix!r}" if matches else f"no run {prefix!r} in the store"
-    near = matches or get_close_matches(prefix, store.run_ids(), 3, 0.0)
+    near = matches or StoreError.nearest(prefix, store.run_ids(), 3, 0.0)
     fix = f"`bench list runs` shows all; e.g. {', '.join(near[:3])}" if near else "make one with `bench run`"
     raise StoreError(what, str(store.root), fix)
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from difflib import get_close_matches
 from typing import Any
 
 import pandas as pd
@@ -287,7 +286,7 @@ def _check_unique(store: Store, manifests: Sequence[Manifest], prefix: str, matc
     if ids:
         what, near = f"{len(ids)} runs begin with {prefix!r}", ids
     else:
-        what, near = f"no run {prefix!r} in a grid of the store", get_close_matches(prefix, all_runs, 3, 0.0)
+        what, near = f"no run {prefix!r} in a grid of the store", StoreError.nearest(prefix, all_runs, 3, 0.0)
     names = "; ".join(all_runs[run_id].name for run_id in near[:5])
     raise StoreError(
         what,

@@ -203,9 +203,7 @@ def _check_keys(block: object, allowed: Sequence[str], where: str) -> None:
     """Raise ConfigError unless `block` is a mapping with only allowed keys."""
     if not isinstance(block, Mapping) or not block:
         raise ConfigError(f"expected a block of keys (got {block!r})", where, f"keys: {', '.join(allowed)}")
-    for key in block:
-        if key not in allowed:
-            raise ConfigError(f"unknown key {key!r}", f"{where}.{key}", ConfigError.suggestion(key, allowed))
+    ConfigError.known_keys(block, allowed, where)
 
 
 def _text(item: Mapping[str, Any], key: str, longest: int, where: str) -> str:

@@ -9,7 +9,6 @@ Neither a store, a grid nor image files are needed. Shapes: N images, K findings
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 from pathlib import Path
 
 import numpy as np
@@ -118,7 +117,7 @@ def read_table(path: Path) -> pd.DataFrame:
     if repeated := table.columns[table.columns.duplicated()].tolist():
         raise ConfigError(f"the column {repeated[0]!r} occurs twice", str(path), "give each column a name of its own")
     if IMAGE not in table:
-        near = get_close_matches(IMAGE, [str(name) for name in table.columns], n=1, cutoff=0.4)
+        near = ConfigError.nearest(IMAGE, table.columns, cutoff=0.4)
         hint = f"rename {near[0]!r} to {IMAGE}" if near else f"add the column {IMAGE}"
         raise ConfigError(f"no column {IMAGE}", str(path), f"{hint}: it joins predictions and labels")
     if table.empty:

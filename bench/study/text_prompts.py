@@ -56,10 +56,7 @@ class PromptTexts:
         raw, where = read_yaml(path), str(path)
         if not isinstance(raw, Mapping):
             raise ConfigError("the file is not a block of keys", where, "write `space: shared-9` and `wordings: [...]`")
-        keys = ("space", "wordings", "rule", "names")
-        for key in raw:
-            if key not in keys:
-                raise ConfigError(f"unknown key {key!r}", f"{where}: {key}", ConfigError.suggestion(key, keys))
+        ConfigError.known_keys(raw, ("space", "wordings", "rule", "names"), where)
         spaces = labels_yaml()["spaces"]
         space = raw.get("space")
         if space not in spaces:

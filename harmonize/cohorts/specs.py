@@ -146,9 +146,7 @@ def _confound(value: Any, where: str) -> Confound:
     example = "write {finding: Edema, with: view, level: AP, odds_ratio: 8}"
     if not isinstance(value, Mapping):
         raise ConfigError(f"confound is {value!r}, not a block of keys", where, example)
-    for key in value:
-        if key not in _CONFOUND_KEYS:
-            raise ConfigError(f"unknown key {key!r}", f"{where}.{key}", ConfigError.suggestion(key, _CONFOUND_KEYS))
+    ConfigError.known_keys(value, _CONFOUND_KEYS, where)
     if missing := [key for key in _CONFOUND_KEYS if key not in value and key != "seed"]:
         raise ConfigError(f"the key {missing[0]} is missing", where, example)
     for key, kind in _CONFOUND_KEYS.items():
@@ -227,9 +225,8 @@ def _choice(entry: Mapping[Any, Any], where: str) -> CohortChoice:
 
 def _check_keys(entry: Mapping[Any, Any], where: str) -> None:
     """Raise ConfigError for a key that is unknown, missing or not text."""
+    ConfigError.known_keys(entry, _KEYS, where)
     for key, value in entry.items():
-        if key not in _KEYS:
-            raise ConfigError(f"unknown key {key!r}", f"{where}.{key}", ConfigError.suggestion(key, _KEYS))
         if key in _TEXTS and (not isinstance(value, str) or not value):
             raise ConfigError(f"{key} is {value!r}, not text", f"{where}.{key}", "put the value in quotes")
     for key in ("layout", "root"):

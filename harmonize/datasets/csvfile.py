@@ -10,7 +10,6 @@ import zlib
 from array import array
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from difflib import get_close_matches
 from io import StringIO
 from pathlib import Path
 
@@ -93,8 +92,7 @@ def read_text(
     present = header(path)
     for column in (*columns, *labels):
         if column not in present:
-            close = get_close_matches(column, present, n=1)
-            hint = f"is {close[0]!r} meant?" if close else f"the file has: {', '.join(present[:30])}"
+            hint = DatasetError.suggestion(column, present, f"the file has: {', '.join(present[:30])}")
             raise DatasetError(f"no column {column!r}", str(path), f"use the file as published; {hint}")
     text_columns = [*columns, *(column for column in optional if column in present)]
     names = [*text_columns, *labels]

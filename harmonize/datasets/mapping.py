@@ -88,9 +88,7 @@ def read_mapping(path: Path) -> TableMapping:
     raw = read_yaml(path)
     if not isinstance(raw, Mapping):
         raise ConfigError("the mapping file has no keys", str(path), "write the keys image, patient and findings")
-    for key in raw:
-        if key not in _KEYS:
-            raise ConfigError(f"unknown key {key!r}", f"{path}: {key}", ConfigError.suggestion(key, _KEYS))
+    ConfigError.known_keys(raw, _KEYS, str(path))
     for key in ("image", "patient", "findings"):
         if not raw.get(key):
             raise ConfigError(f"the key {key} is missing", str(path), f"add `{key}:`")
@@ -182,11 +180,7 @@ def _finding(name: str, rule: Any, path: Path) -> tuple[str, Values | None, Valu
         raise ConfigError(
             "the rule is not a block of keys", where, "write {column: finding, present: [...], absent: [...]}"
         )
-    for key in rule:
-        if key not in ("column", "present", "absent"):
-            raise ConfigError(
-                f"unknown key {key!r}", f"{where}.{key}", ConfigError.suggestion(key, ("column", "present", "absent"))
-            )
+    ConfigError.known_keys(rule, ("column", "present", "absent"), where)
     if not isinstance(rule.get("column"), str):
         raise ConfigError("the key column is missing", where, "add `column:`")
     values = [

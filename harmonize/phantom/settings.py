@@ -79,9 +79,8 @@ class PhantomSettings:
             "shortcut": (int, float),
             "finding": (str,),
         }
+        ConfigError.known_keys(raw, types, where)
         for key, value in raw.items():
-            if key not in types:
-                raise ConfigError(f"unknown key {key!r}", f"{where}.{key}", ConfigError.suggestion(key, types))
             if isinstance(value, bool) or not isinstance(value, types[key]):
                 raise ConfigError(
                     f"{key} is {value!r}, which has the wrong type",
