@@ -1,7 +1,8 @@
-"""Format numbers as text for the page.
+"""Format numbers as text for the page, the terminal and Markdown.
 
-Scores have three decimals and no zero before the decimal point. Negative numbers have a true minus sign, and thin
-spaces separate thousands. A missing number becomes an en dash, never `nan`.
+On the page, scores have three decimals and no zero before the decimal point, negative numbers have a true minus sign, and thin
+spaces separate thousands. Plain text (`number`, `with_interval`) has the numbers as Python writes them. A missing number becomes
+an en dash everywhere, never `nan`.
 """
 
 import math
@@ -30,6 +31,34 @@ def is_number(value: object) -> bool:
     if type(value) is float:
         return math.isfinite(value)
     return isinstance(value, Real) and math.isfinite(value)
+
+
+def known(value: float | None) -> float | None:
+    """Return a finite number as it is, any other value as None, because JSON has no NaN.
+
+    >>> known(0.5), known(float("nan")), known(None)
+    (0.5, None, None)
+    """
+    return float(value) if value is not None and is_number(value) else None
+
+
+def number(value: float | None, form: str = ".3f", missing: str = DASH) -> str:
+    """Format a number for plain text; return `missing` if it is None or not finite. `form`: a format such as ".3f".
+
+    >>> number(0.5), number(float("nan")), number(0.5, "+.2f"), number(12345, ",")
+    ('0.500', '–', '+0.50', '12,345')
+    """
+    return format(value, form) if value is not None and is_number(value) else missing
+
+
+def with_interval(value: float, low: float, high: float, form: str = ".3f") -> str:
+    """Format a number with its interval for plain text; without the interval if a bound is missing.
+
+    >>> with_interval(0.8, 0.7, 0.9), with_interval(0.8, float("nan"), 0.9, ".2f"), with_interval(float("nan"), 0.7, 0.9)
+    ('0.800 [0.700, 0.900]', '0.80', '–')
+    """
+    bounds = f" [{low:{form}}, {high:{form}}]" if all(map(is_number, (value, low, high))) else ""
+    return number(value, form) + bounds
 
 
 def places(value: float | None, digits: int = 3) -> str:

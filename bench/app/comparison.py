@@ -13,6 +13,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from bench.app.result_table import RULES, STYLE, call_of, most_probable_first
+from reports.formatting import number
 
 if TYPE_CHECKING:
     from bench.analyses.heatmaps.panel import Explanation, FindingMap
@@ -52,10 +53,10 @@ def comparison_html(table: pd.DataFrame, rule: str, names: Sequence[str]) -> str
     for row in table.to_dict("records"):
         note = "" if row["calibrated"] else " <small>uncalibrated</small>"
         cells = [
-            f'<td>{_number(row[key])} <span class="call {"yes" if row[f"{key}_call"] == "positive" else "no"}">{row[f"{key}_call"]}</span></td>'
+            f'<td>{number(row[key])} <span class="call {"yes" if row[f"{key}_call"] == "positive" else "no"}">{row[f"{key}_call"]}</span></td>'
             for key in ("first", "second")
         ]
-        difference = _number(row["difference"], "+.3f")
+        difference = number(row["difference"], "+.3f")
         finding = escape(str(row["finding"]))
         lines.append(f'<tr><th scope="row">{finding}{note}</th>{"".join(cells)}<td class="n">{difference}</td></tr>')
     heads = "".join(f"<th scope=col>{escape(name)}" for name in names)
@@ -127,7 +128,3 @@ def _padded(view: NDArray[np.uint8], top: int = 0, right: int = 0, left: int = 0
 def _scaled(heat: NDArray[np.float32]) -> NDArray[np.float32]:
     largest = float(heat.max())
     return heat / largest if largest > 0 else np.zeros_like(heat)
-
-
-def _number(value: float, form: str = ".3f") -> str:
-    return format(value, form) if np.isfinite(value) else "–"

@@ -20,6 +20,7 @@ from harmonize.errors import CxrError
 from harmonize.images.image_header import InMemory
 from harmonize.phantom import PhantomSettings, twin
 from harmonize.phantom.sites import SITES
+from reports.formatting import with_interval
 from reports.schemas.select import select
 
 ANYWHERE = "unseen"  # origin of an image from a hospital that is unknown or not among the cohorts
@@ -176,9 +177,7 @@ def auroc_texts(choice: Choice, origin: str, finding: str) -> list[str]:
 
 
 def _with_interval(row: "pd.Series[float]") -> str:
-    value, low, high = row[["value", "low", "high"]]
-    has_interval = low <= high  # without an interval, the bounds are NaN
-    return f"{value:.2f} [{low:.2f}, {high:.2f}]" if has_interval else f"{value:.2f}"
+    return with_interval(row["value"], row["low"], row["high"], ".2f")
 
 
 def sample_sites(choice: Choice) -> list[str]:

@@ -18,7 +18,7 @@ from bench.results.score_runs import score_all
 from bench.sharing.bundle import verify as verifying
 from bench.sharing.bundle.verify import Opened
 from bench.store.store import Progress
-from reports.formatting import is_number, plural
+from reports.formatting import known, plural
 from reports.schemas.criterion import DEFAULT
 from reports.schemas.exposure import NO, UNKNOWN
 from reports.schemas.select import select
@@ -130,7 +130,7 @@ def numbers_of(manifest: Manifest, collected: Tables) -> tuple[Number, ...]:
         recipe = str(row["run_id"])
         of_gap = gaps.loc[recipe] if recipe in gaps.index else pd.Series(dtype=float)
         bounds = [
-            _number(value) for value in (row["low"], row["high"], *(of_gap.get(k) for k in ("value", "low", "high")))
+            known(value) for value in (row["low"], row["high"], *(of_gap.get(k) for k in ("value", "low", "high")))
         ]
         seeds = frames["recipes"]
         ids = tuple(map(str, seeds[seeds["recipe_id"] == recipe]["run_id"])) or (recipe,)
@@ -139,10 +139,6 @@ def numbers_of(manifest: Manifest, collected: Tables) -> tuple[Number, ...]:
         seen = answers[(answers["run_id"] == recipe) & (answers["answer"] != NO)]["dataset"]
         out.append(Number(title, float(row["value"]), low, high, gap, gap_low, gap_high, ids, tuple(map(str, seen))))
     return tuple(out)
-
-
-def _number(value: Any) -> float | None:
-    return float(value) if value is not None and is_number(value) else None
 
 
 def _title(manifest: Manifest, runs: pd.DataFrame, recipe: str) -> str:

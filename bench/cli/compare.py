@@ -19,8 +19,9 @@ from bench.cli.options import (
     ThresholdOption,
     examples,
 )
-from bench.cli.text_tables import interval, number, table_lines, wrapped
+from bench.cli.text_tables import interval, table_lines, wrapped
 from harmonize.errors import ConfigError
+from reports.formatting import number
 
 if TYPE_CHECKING:
     from bench.results.compare_two_runs import Contrast

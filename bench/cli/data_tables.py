@@ -10,6 +10,7 @@ from harmonize.cohorts.hospital_names import SYNTHETIC_NOTICE
 from harmonize.cohorts.splits import rule
 from harmonize.statistics.cohort_statistics import NOT_READ, SHARES, STATE_NAMES, Stats
 from harmonize.statistics.image_sample import SIDES, Sample
+from reports.formatting import DASH, number
 
 _LONGEST_CELL = 40  # maximum number of characters of a cell; longer texts are cut
 
@@ -67,7 +68,7 @@ def _flow(described: Sequence[Stats]) -> list[str]:
     rows = []
     for step in steps:
         mark = {"loss": "- ", "note": "  of these "}.get(kinds[step], "")
-        rows.append([mark + step.replace("_", " "), *(_number(_images(stats, step)) for stats in described)])
+        rows.append([mark + step.replace("_", " "), *(number(_images(stats, step), ",") for stats in described)])
     rows += [[name, *(f"{stats.facts[name]:,}" for stats in described)] for name in ("patients", "studies")]
     text = ["Images: from files to used images", *_table(["", *(s.name for s in described)], rows)]
     if any(_images(stats, NOT_READ) for stats in described):
@@ -78,10 +79,6 @@ def _flow(described: Sequence[Stats]) -> list[str]:
 def _images(stats: Stats, step: str) -> int | None:
     images = stats.flow.loc[stats.flow["step"] == step, "images"]
     return int(images.iloc[0]) if len(images) else None
-
-
-def _number(value: int | None) -> str:
-    return "-" if value is None else f"{value:,}"
 
 
 def _prevalence(described: Sequence[Stats]) -> list[str]:
@@ -107,8 +104,8 @@ def _states_without_label(described: Sequence[Stats]) -> list[str]:
 
 
 def _share(count: int, total: int) -> str:
-    """Return `count` as a percentage of `total`, without the percent sign; "-" if `total` is 0."""
-    return "-" if not total else "0" if not count else f"{100 * count / total:.1f}"
+    """Return `count` as a percentage of `total`, without the percent sign; an en dash if `total` is 0."""
+    return DASH if not total else "0" if not count else f"{100 * count / total:.1f}"
 
 
 def _by_finding(described: Sequence[Stats], cell: Callable[[dict[str, Any]], str]) -> list[str]:
@@ -118,7 +115,7 @@ def _by_finding(described: Sequence[Stats], cell: Callable[[dict[str, Any]], str
     """
     tables = [{str(row["finding"]): _named(row) for row in s.findings.to_dict("records")} for s in described]
     findings = dict.fromkeys(finding for table in tables for finding in table)
-    rows = [[f, *(cell(table[f]) if f in table else "-" for table in tables)] for f in findings]
+    rows = [[f, *(cell(table[f]) if f in table else DASH for table in tables)] for f in findings]
     return _table(["", *(s.name for s in described)], rows)
 
 

@@ -127,8 +127,9 @@ def _rows(result: "Evaluated") -> "pd.DataFrame":
 
 def _lines(result: "Evaluated", rows: "pd.DataFrame") -> list[str]:
     """Return the result as lines of text: a table with one row per cohort, remarks, and the path of the page."""
-    from bench.cli.text_tables import interval, number, table_lines, wrapped
+    from bench.cli.text_tables import interval, table_lines, wrapped
     from harmonize.cohorts.hospital_names import SYNTHETIC_NOTICE
+    from reports.formatting import number
 
     titles = result.manifest.titles
     cells = [["hospital", "AUROC", "95 % interval", "findings", ""]]

@@ -127,14 +127,14 @@ def _draw(explanation: "Explanation", output: Path, stem: str) -> list[str]:
 def _lines(rows: "pd.DataFrame") -> list[str]:
     """Return the explained images and findings as lines of a text table: logit, probability, threshold, call, peak of the map."""
     from bench.cli.text_tables import table_lines
+    from reports.formatting import number
 
     cells = [["image", "finding", "logit", "probability", "threshold", "call", "map"]]
     for row in rows.to_dict("records"):
         has_threshold = row["threshold"] == row["threshold"]  # not NaN
         call = ("positive" if row["called"] else "negative") if has_threshold else ""
         peak = "empty: no evidence for it" if row["empty"] else f"peak at {row['peak_x']:.2f}, {row['peak_y']:.2f}"
-        threshold = f"{row['threshold']:.3f}" if has_threshold else "-"
-        numbers = [f"{row['logit']:+.2f}", f"{row['probability']:.3f}", threshold]
+        numbers = [f"{row['logit']:+.2f}", f"{row['probability']:.3f}", number(row["threshold"])]
         cells.append([row["image"], row["finding"], *numbers, call, peak])
     return table_lines(cells)
 

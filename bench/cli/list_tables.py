@@ -9,6 +9,7 @@ from bench.config.registry import SECTIONS, Entry, Registry
 from bench.results.stored_runs import StoredRun
 from harmonize.errors import ConfigError
 from harmonize.labels.findings import labels_yaml
+from reports.formatting import DASH, number
 
 Table = list[list[str]]
 
@@ -35,8 +36,8 @@ def described(section: str, chosen: Sequence[Entry]) -> Table:
     columns = [("name", [e.name for e in chosen]), ("title", [e.title if e.title != e.name else "" for e in chosen])]
     if section == "architectures":
         columns += [
-            ("million params", [_number(e, "params") for e in chosen]),
-            ("GMACs at 224", [_number(e, "gmacs") for e in chosen]),
+            ("million params", [number(e.facts.get("params"), missing="") for e in chosen]),
+            ("GMACs at 224", [number(e.facts.get("gmacs"), missing="") for e in chosen]),
             ("min px", [str(e.facts.get("min_px", "")) for e in chosen]),
             ("corpus", [str(e.facts.get("corpus", "")) for e in chosen]),
             ("family", [str(e.facts.get("family", "")) for e in chosen]),
@@ -64,13 +65,13 @@ def run_table(runs: Sequence[StoredRun]) -> Table:
         ("architecture", [run.architecture if run.kind == "run" else f"{run.kind} {run.architecture}" for run in runs]),
     ]
     if any(run.differences for run in runs):
-        columns.append(("settings", [run.differences or "-" for run in runs]))
+        columns.append(("settings", [run.differences or DASH for run in runs]))
     seeds_vary = len({run.seed for run in runs} - {None}) > 1
     columns += [
-        *([("seed", ["-" if run.seed is None else str(run.seed) for run in runs])] if seeds_vary else []),
-        ("external AUROC", ["-" if run.external_auroc is None else f"{run.external_auroc:.3f}" for run in runs]),
-        ("mean of", [run.external_members or "-" for run in runs]),
-        ("grid", [", ".join(run.grids) or "-" for run in runs]),
+        *([("seed", [number(run.seed, "d") for run in runs])] if seeds_vary else []),
+        ("external AUROC", [number(run.external_auroc) for run in runs]),
+        ("mean of", [run.external_members or DASH for run in runs]),
+        ("grid", [", ".join(run.grids) or DASH for run in runs]),
         ("date", [run.date for run in runs]),
     ]
     remarks = [run.remark for run in runs]
@@ -102,10 +103,6 @@ def _plain(options: Mapping[str, object]) -> str:
     'lr 0.1, nesterov True'
     """
     return ", ".join(f"{key} {value}" for key, value in options.items())
-
-
-def _number(entry: Entry, fact: str) -> str:
-    return f"{entry.facts[fact]:.3f}" if fact in entry.facts else ""
 
 
 def _source(entry: Entry) -> str:

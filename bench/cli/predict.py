@@ -20,9 +20,10 @@ from bench.cli.options import (
     TrustOption,
     examples,
 )
-from bench.cli.text_tables import number, printable, table_lines, wrapped
+from bench.cli.text_tables import printable, table_lines, wrapped
 from bench.system.disclaimer import NOTICE, TRAINED_ON_SYNTHETIC
 from harmonize.errors import ConfigError
+from reports.formatting import known, number
 
 if TYPE_CHECKING:
     from bench.runs.new_images import Inference
@@ -131,10 +132,10 @@ def json_document(inference: "Inference", table: Any, overlays: Mapping[str, str
         findings = {}
         for row in rows.to_dict("records"):
             calls = {rule: _call(row[f"call_{rule}"]) for rule in THRESHOLD_RULES}
-            numbers = {key: _number(row[key]) for key in ("logit", "probability", "calibrated")}
+            numbers = {key: known(row[key]) for key in ("logit", "probability", "calibrated")}
             findings[row["finding"]] = numbers | {"calls": calls}
         warnings = rows["warnings"].iloc[0]
-        distances = {key: _number(rows[key].iloc[0]) for key in distance_columns}
+        distances = {key: known(rows[key].iloc[0]) for key in distance_columns}
         drawn = {"overlay": overlays[name]} if name in overlays else {}
         listed = {"warnings": warnings.split("; ") if warnings else []}
         images.append({"image": name} | distances | listed | {"findings": findings} | drawn)
@@ -162,10 +163,6 @@ def distance_line(inference: "Inference", percentile: float) -> str:
 
 def _call(value: float) -> bool | None:
     return None if value != value else bool(value)  # NaN means that there is no threshold
-
-
-def _number(value: float) -> float | None:
-    return None if value != value else float(value)  # NaN
 
 
 def _lines(inference: "Inference", table: Any, rule: str, overlays: Mapping[str, str]) -> Sequence[str]:

@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench.cli.text_tables import interval, number, table_lines, wrapped
+from bench.cli.text_tables import interval, table_lines, wrapped
+from reports.formatting import number
 from reports.schemas.select import select
 
 if TYPE_CHECKING:

@@ -9,8 +9,9 @@ import typer
 from bench.cli.board import LaboratoryOption
 from bench.cli.group import ReadableHelp
 from bench.cli.options import JsonOption, examples
-from bench.cli.text_tables import number, table_lines
+from bench.cli.text_tables import table_lines
 from harmonize.errors import ConfigError
+from reports.formatting import number
 
 if TYPE_CHECKING:
     from bench.board.aggregate import Bounds

@@ -6,6 +6,8 @@ from collections.abc import Iterator, Sequence
 from operator import gt
 from shutil import get_terminal_size
 
+from reports.formatting import DASH, number
+
 Table = Sequence[Sequence[str]]
 
 
@@ -21,23 +23,14 @@ def table_lines(rows: Table, *, header: bool = True) -> list[str]:
     return _terminal(rows, header) if sys.stdout.isatty() else _plain(rows)
 
 
-def number(value: float | None, form: str = ".3f") -> str:
-    """Return a number as text, "-" for None and NaN. `form`: a format such as ".3f".
-
-    >>> number(0.5), number(float("nan")), number(0.5, "+.2f")
-    ('0.500', '-', '+0.50')
-    """
-    return "-" if value is None or value != value else format(value, form)
-
-
 def interval(low: float | None, high: float | None, form: str = ".3f") -> str:
-    """Return an interval as text, "-" if a bound is None or NaN. `form`: format of the bounds.
+    """Return an interval as text, an en dash if a bound is None or NaN. `form`: format of the bounds.
 
     >>> interval(0.1, 0.25), interval(float("nan"), 0.25)
-    ('[0.100, 0.250]', '-')
+    ('[0.100, 0.250]', '–')
     """
     bounds = [number(low, form), number(high, form)]
-    return "-" if "-" in bounds else f"[{', '.join(bounds)}]"
+    return DASH if DASH in bounds else f"[{', '.join(bounds)}]"
 
 
 def wrapped(lines: Sequence[str], indent: int = 7, *, stderr: bool = False) -> list[str]:
@@ -152,4 +145,4 @@ def _is_range(cell: str) -> bool:
 
 
 def _is_number(cell: str) -> bool:
-    return cell.lstrip("<+-").replace(",", "").replace(".", "", 1).isdigit() or cell == "-"
+    return cell.lstrip("<+-").replace(",", "").replace(".", "", 1).isdigit() or cell == DASH

@@ -9,6 +9,7 @@ import typer
 
 from bench.cli import completion
 from bench.cli.options import JsonOption, QuietOption, RegistryOption, WeightsOption, examples
+from reports.formatting import DASH
 
 if TYPE_CHECKING:
     from bench.study.starting_weights import StartingWeights
@@ -64,7 +65,7 @@ def rows(files: "Sequence[StartingWeights]") -> list[list[str]]:
                 ("" if file.exact else "about ") + size(file.num_bytes) if file.num_bytes else "unknown",
                 file.licence or "not stated",
                 file.state,
-                file.sha256[:12] or "-",
+                file.sha256[:12] or DASH,
                 file.path,
             ]
             for file in files

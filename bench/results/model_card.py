@@ -19,6 +19,7 @@ from bench.store.store import Store, write_bytes
 from bench.system.disclaimer import TRAINED_ON_SYNTHETIC
 from harmonize.cohorts.hospital_names import SYNTHETIC_NOTICE
 from harmonize.errors import StoreError
+from reports.formatting import DASH, number, with_interval
 from reports.schemas.select import select
 
 FILE = "MODEL_CARD.md"
@@ -225,15 +226,14 @@ def _thresholds(points: pd.DataFrame, findings: Sequence[str]) -> tuple[tuple[st
     rows = []
     for finding in findings:
         values = [wide.loc[finding].get(rule) if finding in wide.index else None for rule in rules]
-        rows.append((_text(finding), *("–" if value is None or pd.isna(value) else f"{value:.3f}" for value in values)))
+        rows.append((_text(finding), *map(number, values)))
     return ("finding", *rules), rows
 
 
 def _cell(rows: pd.DataFrame) -> str:
-    if not len(rows) or pd.isna(rows["value"].iloc[0]):
-        return "–"
-    value, low, high = (float(rows[column].iloc[0]) for column in ("value", "low", "high"))
-    return f"{value:.3f}" if pd.isna(low) else f"{value:.3f} [{low:.3f}, {high:.3f}]"
+    if not len(rows):
+        return DASH
+    return with_interval(*(float(rows[column].iloc[0]) for column in ("value", "low", "high")))
 
 
 def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

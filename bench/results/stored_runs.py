@@ -18,6 +18,7 @@ from bench.store.checked_files import read_grid
 from bench.store.checked_folders import JSON_RECORDS, CheckedFolder, ScoresFolder
 from bench.store.store import Store
 from harmonize.errors import StoreError
+from reports.formatting import known
 from reports.schemas.select import MACRO_AUROC
 
 
@@ -174,13 +175,9 @@ def _scores(folder: Path) -> list[dict[str, Any]]:
     rows = [i for i, key in enumerate(keys) if key == tuple(MACRO_AUROC.values())]
     return [
         {name: cells[name][i] for name in ("dataset", "split", "num_findings")}
-        | {"auroc": _number(cells["value"][i]), "low": _number(cells["low"][i]), "high": _number(cells["high"][i])}
+        | {"auroc": known(cells["value"][i]), "low": known(cells["low"][i]), "high": known(cells["high"][i])}
         for i in rows
     ]
-
-
-def _number(value: float | None) -> float | None:
-    return None if value is None or value != value else value  # NaN
 
 
 def _date(folder: Path) -> str:

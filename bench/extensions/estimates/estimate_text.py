@@ -6,6 +6,8 @@ from typing import Any
 
 from bench.cli.text_tables import interval, number, table_lines
 from bench.extensions.estimates.estimate_summary import (
+from bench.cli.text_tables import interval, table_lines
+from bench.results.estimate_summary import (
     SHOWN,
     basis_of,
     left_out_of_means,
@@ -17,6 +19,7 @@ from bench.extensions.estimates.estimate_summary import (
 from bench.extensions.estimates.expected_at_hospital import ExpectedScores
 from bench.extensions.estimates.expected_scores import TOO_UNCERTAIN
 from harmonize.cohorts.hospital_names import SYNTHETIC_NOTICE
+from reports.formatting import DASH, number, with_interval
 
 _WRONG_IF = "The estimates are wrong if this hospital differs from the internal hospital in another way than those do."
 
@@ -49,13 +52,13 @@ def lines(result: ExpectedScores, notes: Sequence[str]) -> list[str]:
     cells = [["run", "id", "expected macro AUROC", "interval", "rank"]]
     for r in order:
         bounds = f"[{number(mean.low[r])}, {number(mean.high[r])}]"
-        ranks = f"{mean.rank_low[r]}-{mean.rank_high[r]}" if len(order) > 1 else "-"
+        ranks = f"{mean.rank_low[r]}-{mean.rank_high[r]}" if len(order) > 1 else DASH
         cells.append(
             [
                 names[result.run_ids[r]],
                 result.run_ids[r],
                 number(mean.value[r]),
-                bounds if mean.findings else "-",
+                bounds if mean.findings else DASH,
                 ranks,
             ]
         )
@@ -98,7 +101,7 @@ def _finding_rows(result: ExpectedScores, r: int) -> list[list[str]]:
         for quantity in SHOWN:
             one = result.results[quantity]
             cells.append(
-                f"{one.value[r, k]:.2f} [{one.low[r, k]:.2f}, {one.high[r, k]:.2f}]" if one.stated[r, k] else "-"
+                with_interval(one.value[r, k], one.low[r, k], one.high[r, k], ".2f") if one.stated[r, k] else DASH
             )
         rows.append([finding, *cells])
     return rows

@@ -18,8 +18,9 @@ from bench.cli.options import (
     StoreOption,
     examples,
 )
-from bench.cli.text_tables import number, table_lines, wrapped
+from bench.cli.text_tables import table_lines, wrapped
 from harmonize.errors import ConfigError
+from reports.formatting import number
 
 if TYPE_CHECKING:
     from bench.extensions.label_needs.needs import LabelNeeds
