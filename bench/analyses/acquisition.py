@@ -24,10 +24,12 @@ from bench.analyses.shortcuts.source import source_rows
 from bench.config.analyses import Acquisition
 from bench.planning.image_caches import open_images
 from bench.planning.jobs import AnalysisJob
-from bench.planning.plan import CohortRef, states
-from bench.store.store import Progress, write_table
+from bench.planning.plan import CohortRef
+from bench.store.store import write_table
 from harmonize.images.pixels import UnreadableImage, read_gray
 from harmonize.labels.findings import ABSENT, NOT_MENTIONED, PRESENT
+from harmonize.labels.states import states
+from harmonize.progress import Progress
 from reports.schemas.tables import SCHEMAS
 
 Rows = list[tuple[Any, ...]]

@@ -34,12 +34,13 @@ from bench.planning.plan import CohortRef
 from bench.runs.networks import normalization_of, trained_network
 from bench.store.array_files import read_arrays, write_arrays
 from bench.store.checked_folders import CheckedFolder, ScoresFolder
-from bench.store.store import Progress, canonical_json, short_hash, write_bytes, write_table
+from bench.store.store import canonical_json, short_hash, write_bytes, write_table
 from harmonize.cache.cache import ImageCache
 from harmonize.ground_truth.ground_truth import OUTSIDE, Scene, Truth, scene, truth_of_places
 from harmonize.images.image_header import UnreadableImage
 from harmonize.images.pixels import Geometry, Gray
 from harmonize.labels.findings import NO_FINDING
+from harmonize.progress import Progress
 from reports.schemas.tables import SCHEMAS
 
 SCENE_VERSION = 2  # part of the key of cached regions; increase this number when the computation of regions changes

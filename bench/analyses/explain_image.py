@@ -25,11 +25,12 @@ from bench.config.tta_and_ensembles import View
 from bench.planning.derived_runs import logit_of_mean
 from bench.runs.make_derived import view_transform
 from bench.runs.stored_run import StoredRun, TrainedNetwork, load
-from bench.store.store import Progress, Store, write_bytes
+from bench.store.store import Store, write_bytes
 from harmonize.errors import ConfigError, DatasetError
 from harmonize.images.image_header import ImageFile
 from harmonize.images.pixels import UnreadableImage, read_gray, to_geometry
 from harmonize.images.regions import InputTransform
+from harmonize.progress import Progress
 
 # smallest divisor, so that the division of an empty map by its maximum gives 0 and not NaN
 _TINY = float(np.finfo(np.float32).tiny)

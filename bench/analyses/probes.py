@@ -33,10 +33,11 @@ from bench.planning.plan import CohortRef
 from bench.runs.networks import initial_network, normalization_of
 from bench.store.checked_folders import CheckedFolder
 from bench.store.features import read_features
-from bench.store.store import Progress, write_table
+from bench.store.store import write_table
 from bench.training.train_modes import recalibrate_batch_norm
 from harmonize.cache.cache import ImageCache
 from harmonize.labels.findings import ABSENT, NOT_MENTIONED, PRESENT
+from harmonize.progress import Progress
 from harmonize.seeds import seed_for
 from reports.schemas.tables import SCHEMAS
 

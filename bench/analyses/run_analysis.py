@@ -6,7 +6,8 @@ from importlib import import_module
 from bench.planning.jobs import AnalysisJob
 from bench.store.checked_folders import CheckedFolder
 from bench.store.lease import lease
-from bench.store.store import Progress, write_bytes
+from bench.store.store import write_bytes
+from harmonize.progress import Progress
 
 
 def run_one_analysis(job: AnalysisJob, progress: Progress) -> bool:

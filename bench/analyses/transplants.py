@@ -33,8 +33,9 @@ from bench.planning.jobs import AnalysisJob
 from bench.planning.plan import CohortRef
 from bench.runs.networks import normalization_of, trained_network
 from bench.store.checked_folders import CheckedFolder, ScoresFolder
-from bench.store.store import Progress, write_table
+from bench.store.store import write_table
 from harmonize.labels.findings import ABSENT, NOT_MENTIONED
+from harmonize.progress import Progress
 from harmonize.seeds import stream
 from reports.schemas.tables import SCHEMAS
 

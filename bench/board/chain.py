@@ -6,10 +6,10 @@ earlier copy of the file (`check_continues`).
 
 import json
 from collections.abc import Callable, Mapping
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+from bench.store.file_integrity import bytes_sha256
 from bench.store.store import canonical_json, write_bytes
 from harmonize.errors import ConfigError, StoreError
 
@@ -19,7 +19,7 @@ _FIX = "restore the file from a copy, such as the repository's history; only the
 
 def line_hash(content: Mapping[str, Any]) -> str:
     """Return the SHA-256 of a line, 64 hex digits."""
-    return sha256(canonical_json(content)).hexdigest()
+    return bytes_sha256(canonical_json(content))
 
 
 def read_chain(path: Path, is_valid: Callable[[Mapping[str, Any]], bool]) -> list[dict[str, Any]]:

@@ -17,8 +17,8 @@ from bench.results.read_predictions import SCORING_VERSION
 from bench.results.same_scores import ROUNDING
 from bench.sharing.bundle.sign import signer
 from bench.sharing.bundle.verify import opened
-from bench.store.store import Progress
 from harmonize.errors import ConfigError, CxrError, DatasetError, StoreError
+from harmonize.progress import Progress
 from reports.page import render
 from reports.schemas.select import select
 

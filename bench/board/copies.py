@@ -1,6 +1,5 @@
 """Compare submissions with each other: changed labels of a shared hospital, and copies of another laboratory's runs."""
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -10,6 +9,7 @@ from numpy.typing import NDArray
 
 from bench.planning.manifest import Manifest
 from bench.store.checked_folders import CheckedFolder
+from bench.store.file_integrity import bytes_sha256
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +45,7 @@ def fingerprint(manifest: Manifest) -> Fingerprint:
             frame = CheckedFolder(manifest.store.run_dir(run["id"])).table(f"predictions/{cohort['name']}.parquet")
             names = sorted(name for name in frame.columns if name != "image_id")
             content = frame[names].sort_values(names).to_numpy(np.float32)
-            digest = hashlib.sha256(repr(names).encode() + content.tobytes()).hexdigest()
+            digest = bytes_sha256(repr(names).encode() + content.tobytes())
             logits[origin, digest] = str(run["id"])
     return Fingerprint(labels, logits)
 

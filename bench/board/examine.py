@@ -17,7 +17,7 @@ from bench.results.report_tables import tables
 from bench.results.score_runs import score_all
 from bench.sharing.bundle import verify as verifying
 from bench.sharing.bundle.verify import Opened
-from bench.store.store import Progress
+from harmonize.progress import Progress
 from reports.formatting import known, plural
 from reports.schemas.criterion import DEFAULT
 from reports.schemas.exposure import NO, UNKNOWN

@@ -20,7 +20,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
-from hashlib import sha256
 from pathlib import Path
 from typing import Any, Self
 
@@ -28,7 +27,7 @@ from bench.board.chain import START, append_line, line_hash, read_chain
 from bench.board.submission import text_problems
 from bench.results.prediction_files import IMAGE, PATIENT, label_states, read_labeled_predictions, read_table
 from bench.scoring.metrics import auroc
-from bench.store.file_integrity import file_sha256
+from bench.store.file_integrity import bytes_sha256, file_sha256
 from bench.store.store import canonical_json, write_bytes
 from harmonize.errors import ConfigError, StoreError
 
@@ -112,7 +111,7 @@ def open_hospital(folder: Path, labels: Path, step: float, quota: int) -> Sealed
     salt = secrets.token_bytes(32)  # without it, known ids would reveal the hashed ids
 
     def hashed(text: str) -> str:
-        return sha256(salt + text.encode()).hexdigest()[:16]
+        return bytes_sha256(salt + text.encode())[:16]
 
     ids = table[IMAGE].map(hashed)
     private = table.assign(**{IMAGE: ids} | ({PATIENT: table[PATIENT].map(hashed)} if PATIENT in table else {}))

@@ -17,9 +17,10 @@ from bench.board.rules import CLOSED, DIVISIONS, OPEN, Rules
 from bench.board.submission import Number
 from bench.config.registry import Registry
 from bench.results.read_predictions import SCORING_VERSION
-from bench.store.store import Progress, canonical_json
+from bench.store.store import canonical_json
 from harmonize.disk_space import writing
 from harmonize.errors import ConfigError
+from harmonize.progress import Progress
 from reports.board_page import (
     EXPOSED,
     UNRANKED,

@@ -17,10 +17,11 @@ from bench.config.registry import Registry
 from bench.results.read_predictions import SCORING_VERSION
 from bench.sharing.bundle.sign import signer
 from bench.sharing.bundle.verify import opened
-from bench.store.store import Progress, read_table, table_facts
+from bench.store.store import read_table, table_facts
 from harmonize.datasets.ids import difference
 from harmonize.datasets.text_lists import read_lines
 from harmonize.errors import ConfigError, StoreError
+from harmonize.progress import Progress
 
 SIGNERS = "signers.txt"  # names and public keys of the laboratories of a board
 

@@ -209,7 +209,7 @@ def _describe(
     `store`: path of a store whose earlier checks and runs tell which images cannot be read; None if it is unknown which
     images can be read.
     """
-    from bench.store.store import short_hash
+    from bench.store.store import Store
     from harmonize.checks.known_images import earlier_scans
     from harmonize.labels.findings import space
     from harmonize.statistics.cohort_statistics import describe
@@ -220,7 +220,7 @@ def _describe(
         display.progress("count", done, len(cohorts))
         images = None
         if store is not None:
-            decoded = store / "cache" / short_hash(str(cohort.root.resolve()).encode())
+            decoded = Store(store).cache_folder(cohort.root)
             images = earlier_scans(cohort.root, cohort.table, store / "check", decoded)
         described[name] = describe(cohort, findings, shares, disk_searched=store is not None, scans=images)
     display.progress("count", len(cohorts), len(cohorts))

@@ -13,11 +13,12 @@ from bench.config.run_names import RunName
 from bench.planning.derived_runs import Derived
 from bench.planning.plan import Plan
 from bench.planning.run import Run
-from bench.store.store import Progress, Store
+from bench.store.store import Store
 from bench.study.forecast import Forecast, Line
 from bench.study.forecast_rough import SCORING, SHARE, START_S, TRAINING
 from bench.system.devices import Devices
 from harmonize.disk_space import size
+from harmonize.progress import Progress
 
 
 def say_plan(

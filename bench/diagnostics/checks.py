@@ -8,7 +8,7 @@ import importlib.metadata
 import importlib.util
 import shutil
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from importlib.machinery import PathFinder
 from itertools import combinations
 from pathlib import Path
@@ -23,8 +23,8 @@ from bench.store.store import Store
 from harmonize.checks.release import Check
 from harmonize.cohorts.cohort import Cohort
 from harmonize.errors import CxrError, StoreError
+from harmonize.progress import Progress
 
-Progress = Callable[[str, int, int], None]
 _MARKS = {"fault": "BAD ", "warning": "warn", "note": "note", "ok": "ok  "}
 
 

@@ -17,8 +17,9 @@ from bench.store.checked_folders import FILE as CHECKSUMS
 from bench.store.checked_folders import AnalysisFolder, CheckedFolder
 from bench.store.lease import holder_of, lease
 from bench.store.schema import FILE, SCHEMA, schema_of
-from bench.store.store import Progress, Store, canonical_json, read_table, write_bytes, write_table
+from bench.store.store import Store, canonical_json, read_table, write_bytes, write_table
 from harmonize.errors import StoreError
+from harmonize.progress import Progress
 
 _LOCKS = ("[0-9a-f][0-9a-f]/*/LOCK", "[0-9a-f][0-9a-f]/*/*/LOCK", "analyses/*/LOCK")
 

@@ -23,9 +23,10 @@ from bench.store.file_integrity import file_damage, file_sha256, json_object
 from bench.store.lease import holder_of
 from bench.store.registrations import registration_hashes, registration_problems
 from bench.store.schema import CHECKSUMS_SINCE, SCHEMA
-from bench.store.store import Progress, Store, last_line, short_hash, table_facts
+from bench.store.store import Store, last_line, short_hash, table_facts
 from harmonize.checks.release import Check
 from harmonize.errors import ConfigError, StoreError
+from harmonize.progress import Progress
 
 _FIX_RUN = "run its grid again with `bench run`: it makes missing files again"
 _FIX_IMPORTED = "evaluate the model again with `bench evaluate`: it makes missing files again"

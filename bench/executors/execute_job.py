@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import Protocol
 
 from bench.planning.jobs import AnalysisJob, DerivedJob, Job, PassJob
-from bench.store.store import Progress, write_bytes
+from bench.store.store import write_bytes
 from bench.system.freed_memory import keep_freed_memory
 from harmonize.disk_space import DiskFullError
 from harmonize.errors import ConfigError
+from harmonize.progress import Progress
 
 Work = Job | DerivedJob | PassJob | AnalysisJob
 # arguments: job id, name of the step, number of units done, total number of units

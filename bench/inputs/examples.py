@@ -15,11 +15,12 @@ from numpy.typing import NDArray
 
 from bench.config.run_config import RunConfig
 from bench.planning.auxiliary_targets import targets
-from bench.planning.plan import CohortRef, states, training_labels
+from bench.planning.plan import CohortRef, training_labels
 from bench.planning.protocol import FEATURE_PATIENTS
 from bench.planning.training_groups import group_indices
 from harmonize.cache.cache import ImageCache
 from harmonize.cohorts.pooled import hospital_of
+from harmonize.labels.states import states
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from bench.inputs.batches import BatchReader
-from bench.store.store import Progress
 from bench.system.freed_memory import keep_freed_memory
+from harmonize.progress import Progress
 
 _log = logging.getLogger(__name__)
 

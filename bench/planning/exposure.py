@@ -4,7 +4,6 @@ The answers are stored in the manifest of the grid. Lists of images are stored i
 name of a list is its hash, so equal lists are stored once.
 """
 
-import hashlib
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -16,7 +15,7 @@ import pandas as pd
 from bench.config.registry import Entry
 from bench.config.seen import OTHERS, Seen
 from bench.planning.run import Run
-from bench.store.file_integrity import file_sha256
+from bench.store.file_integrity import bytes_sha256, file_sha256
 from bench.store.store import Store, write_bytes
 from harmonize.cohorts.cohort import Cohort
 from harmonize.cohorts.pooled import members_of, places_of
@@ -212,7 +211,7 @@ def _content(images: tuple[str, ...]) -> bytes:
 
 
 def _hash(images: tuple[str, ...]) -> str:
-    return hashlib.sha256(_content(images)).hexdigest()
+    return bytes_sha256(_content(images))
 
 
 def _path(store: Store, name: str) -> Path:

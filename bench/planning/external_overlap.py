@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from bench.planning.overlap import refuse_copies, shares_patient_ids, write_list
-from bench.store.store import Progress, Store, canonical_json, short_hash, write_bytes
+from bench.store.store import Store, canonical_json, short_hash, write_bytes
 from harmonize.cohorts.cohort import Cohort
 from harmonize.errors import StoreError
+from harmonize.progress import Progress
 from reports.sentences import data as sentences
 
 if TYPE_CHECKING:

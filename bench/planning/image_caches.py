@@ -17,11 +17,12 @@ from bench.store.checked_folders import FILE as CHECKSUMS
 from bench.store.checked_folders import CheckedFolder
 from bench.store.file_integrity import is_intact
 from bench.store.safe_csv import csv_text
-from bench.store.store import Progress, Store, table_facts, write_bytes
+from bench.store.store import Store, table_facts, write_bytes
 from harmonize.cache.cache import Forecast, ImageCache, file_states, forecast, open_cache, read_cache
 from harmonize.checks.copies import prints
 from harmonize.errors import DatasetError, StoreError
 from harmonize.images.pixels import Geometry
+from harmonize.progress import Progress
 
 # files of a finished run, besides predictions and features
 COMPLETE = (*TRAINED, "cost.json", "seal.json", "env.json", CHECKSUMS)

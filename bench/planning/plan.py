@@ -27,14 +27,16 @@ from bench.planning.read_cohorts import read_cohorts
 from bench.planning.run import Run
 from bench.planning.training_groups import check_groups
 from bench.store.checked_files import cohort_problem, read_cohort, write_cohort
-from bench.store.store import Progress, Store
+from bench.store.store import Store
 from harmonize.cohorts.cohort import Cohort, training_column
 from harmonize.cohorts.pool_names import is_pool
 from harmonize.cohorts.pooled import Place, hospital_of, members_of, places_of
 from harmonize.cohorts.specs import read_data
 from harmonize.cohorts.splits import shared_patients
 from harmonize.errors import ConfigError, DatasetError
-from harmonize.labels.findings import UNMAPPED_CODE, space
+from harmonize.labels.findings import space
+from harmonize.labels.states import states
+from harmonize.progress import Progress
 from reports.sentences import data as sentences
 
 
@@ -141,12 +143,6 @@ class Plan:
             raise ConfigError(f"no run matches {pattern!r}", "--only", fix)
         ids = {run.id for run in chosen}
         return chosen, [d for d in self.derived if ids.issuperset(run.id for run in d.runs)]
-
-
-def states(table: pd.DataFrame, findings: Sequence[str]) -> NDArray[np.int8]:
-    """Return the label states [N, K] of a cohort table: N images, K findings; null becomes -3."""
-    columns = [table[f].fillna(UNMAPPED_CODE).to_numpy(np.int8) for f in findings]
-    return np.stack(columns, axis=1) if columns else np.empty((len(table), 0), np.int8)
 
 
 def training_labels(table: pd.DataFrame, config: RunConfig) -> pd.DataFrame:

@@ -5,13 +5,14 @@ from pathlib import Path
 
 from bench.config.grid import Grid
 from bench.planning.parsed_tables import ParsedTable
-from bench.store.store import Progress, Store
+from bench.store.store import Store
 from harmonize.cohorts.cohort import Cohort
 from harmonize.cohorts.pool_names import hospitals_of
 from harmonize.cohorts.pooled import pooled
 from harmonize.cohorts.specs import CohortSpec, read_data, with_gold
 from harmonize.errors import ConfigError
 from harmonize.labels.findings import space
+from harmonize.progress import Progress
 
 
 def read_cohorts(

@@ -1,8 +1,6 @@
 """Write filled checklists as Markdown, or as values for JSON."""
 
-import html
 import os
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +9,7 @@ from urllib.parse import quote
 from bench.planning.manifest import Manifest
 from bench.results.checklist_facts import Fact, Place
 from bench.results.checklists import NOT_APPLICABLE, FilledChecklist, FilledItem
+from bench.results.markdown import escaped, markdown_table
 from bench.store.store import write_bytes
 from harmonize.cohorts.hospital_names import SYNTHETIC_NOTICE
 
@@ -32,7 +31,7 @@ def markdown(manifest: Manifest, checklists: Sequence[FilledChecklist], folder: 
     """Return filled checklists as a Markdown text with a table for each; links are relative to `folder`."""
     root = manifest.store.root
     blocks = [
-        f"# Reporting checklists of {_text(manifest.content['title'])}",
+        f"# Reporting checklists of {escaped(manifest.content['title'])}",
         *[SYNTHETIC_NOTICE] * bool(manifest.content["phantom"]),
         _INTRODUCTION,
     ]
@@ -43,8 +42,8 @@ def markdown(manifest: Manifest, checklists: Sequence[FilledChecklist], folder: 
         rows = [
             (
                 item.id,
-                _text(item.section),
-                _text(item.asks),
+                escaped(item.section),
+                escaped(item.asks),
                 item.state,
                 _answer(item, first, root, folder),
                 _rest(item),
@@ -52,10 +51,10 @@ def markdown(manifest: Manifest, checklists: Sequence[FilledChecklist], folder: 
             for item in checklist.items
         ]
         blocks += [
-            f"## {_text(checklist.title)}",
-            f"Source: {_text(checklist.source)}. The items are in our own words.",
-            f"{_text(checklist.summary)}.",
-            _table(("Item", "Section", "What is asked", "State", "From the store", "To write"), rows),
+            f"## {escaped(checklist.title)}",
+            f"Source: {escaped(checklist.source)}. The items are in our own words.",
+            f"{escaped(checklist.summary)}.",
+            markdown_table(("Item", "Section", "What is asked", "State", "From the store", "To write"), rows),
         ]
     return "\n\n".join(blocks) + "\n"
 
@@ -97,25 +96,16 @@ def _answer(item: FilledItem, first: Mapping[Fact, str], root: Path, folder: Pat
         for place in fact.places:
             files.setdefault(place.file, []).append(place.key)
         links = ", ".join(_link(Place(file, ", ".join(keys)), root, folder) for file, keys in files.items())
-        texts.append(f"{_text(fact.text)} ({links})")
+        texts.append(f"{escaped(fact.text)} ({links})")
     return "<br>".join(dict.fromkeys(texts))
 
 
 def _link(place: Place, root: Path, folder: Path) -> str:
     path = Path(os.path.relpath(root / place.file, folder)).as_posix()
-    return f"[{_text(Path(place.file).name)}: {_text(place.key)}]({quote(path)})"
+    return f"[{escaped(Path(place.file).name)}: {escaped(place.key)}]({quote(path)})"
 
 
 def _rest(item: FilledItem) -> str:
     if item.state == NOT_APPLICABLE:
-        return f"– ({_text(item.rest)})"
-    return f"**{item.by}**: {_text(item.rest)}" if item.by else ""
-
-
-def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    return "\n".join(f"| {' | '.join(line)} |" for line in (header, ["---"] * len(header), *rows))
-
-
-def _text(value: object) -> str:
-    """Escape a value for one cell of a Markdown table."""
-    return re.sub(r"([\\`*_|\[\]])", r"\\\1", html.escape(" ".join(str(value).split()), quote=False))
+        return f"– ({escaped(item.rest)})"
+    return f"**{item.by}**: {escaped(item.rest)}" if item.by else ""

@@ -1,8 +1,6 @@
 """Build a run's model card from the store alone and write it into the run's folder (MODEL_CARD.md)."""
 
-import html
-import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +10,7 @@ from bench.planning.imported_run import KIND
 from bench.planning.manifest import Manifest, planned
 from bench.planning.run import find_run, read_run
 from bench.results.card_metadata import front_matter
+from bench.results.markdown import escaped, markdown_table
 from bench.results.read_predictions import scored_ids, unfinished
 from bench.results.run_table import run_label
 from bench.store.checked_folders import CheckedFolder, ScoresFolder
@@ -81,29 +80,29 @@ def card(manifest: Manifest, run: Mapping[str, Any]) -> str:
     min_count = manifest.settings.min_count
     blocks = [
         front_matter(manifest, run, scores),
-        f"# {_text(run_label(run))}, run {run['id']}",
+        f"# {escaped(run_label(run))}, run {run['id']}",
         "**For research only, not for clinical use.** Not a medical device; not validated for any patient."
         + (f" {TRAINED_ON_SYNTHETIC} {SYNTHETIC_NOTICE}" if manifest.content["phantom"] else ""),
         "## What it does",
-        f"It predicts a probability of each finding from one frontal chest radiograph: {', '.join(map(_text, predicted))}.",
+        f"It predicts a probability of each finding from one frontal chest radiograph: {', '.join(map(escaped, predicted))}.",
         _COMBINED.get(str(run.get("kind", "")), ""),
-        f"Calibration and the thresholds below were fitted on the validation patients of {_text(manifest.internal_name(run).title)}.",
-        f"Training had only one class of {', '.join(map(_text, unlearnt))}. These outputs are meaningless."
+        f"Calibration and the thresholds below were fitted on the validation patients of {escaped(manifest.internal_name(run).title)}.",
+        f"Training had only one class of {', '.join(map(escaped, unlearnt))}. These outputs are meaningless."
         if unlearnt and run.get("kind") != "panel"
         else "",
         f"```bash\nbench predict {run['id']} IMAGE.png --store STORE\n```",
         "## How it was made",
-        _table(("", ""), _made(manifest, run, facts)),
+        markdown_table(("", ""), _made(manifest, run, facts)),
         "## Data",
-        _table(("cohort", "role", "images", "patients", "labels by", "licence"), _data(manifest, run)),
+        markdown_table(("cohort", "role", "images", "patients", "labels by", "licence"), _data(manifest, run)),
         "Nothing was fitted on an external cohort: no weights, thresholds or calibration.",
         "## How well it does",
         f"AUROC with its 95 % interval over resampled patients; – if fewer than {min_count} patients have the finding or do not have it.",
         "The gap is internal minus external AUROC, over the findings that both cohorts score. The mean at an external cohort is over these findings, too.",
-        _table(*_aurocs(manifest, run, predicted, scores, gaps)),
+        markdown_table(*_aurocs(manifest, run, predicted, scores, gaps)),
         "## Thresholds",
         "Chosen at the internal hospital (highest F1, highest Youden index, 90 % sensitivity), as uncalibrated probabilities.",
-        _table(*_thresholds(points, [f for f in config.findings if f not in unlearnt])),
+        markdown_table(*_thresholds(points, [f for f in config.findings if f not in unlearnt])),
         "## Limits",
         "\n".join(f"- {line}" for line in _LIMITS),
     ]
@@ -138,7 +137,7 @@ def _made(manifest: Manifest, run: Mapping[str, Any], facts: Mapping[str, Any]) 
         "trained on": env.get("device", ""),
         "made again by": f"`{manifest.content['command']}`",
     }
-    return [(key, _text(value) if key != "made again by" else str(value)) for key, value in rows.items() if value]
+    return [(key, escaped(value) if key != "made again by" else str(value)) for key, value in rows.items() if value]
 
 
 def _combined(manifest: Manifest, run: Mapping[str, Any], facts: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -165,7 +164,7 @@ def _combined(manifest: Manifest, run: Mapping[str, Any], facts: Mapping[str, An
         "commit": env.get("commit") or "unknown",
         "made again by": f"`{manifest.content['command']}`",
     }
-    return [(key, _text(value) if key != "made again by" else str(value)) for key, value in rows.items() if value]
+    return [(key, escaped(value) if key != "made again by" else str(value)) for key, value in rows.items() if value]
 
 
 def _member(run: Mapping[str, Any]) -> str:
@@ -188,7 +187,7 @@ def _data(manifest: Manifest, run: Mapping[str, Any]) -> list[tuple[str, ...]]:
             title = f"{title} ({facts['title']})"
         role = "internal: train, val, test" if cohort in trained_at else f"external: {cohort['headline_split']}"
         counts = (f"{len(table):,}", f"{table['patient_id'].nunique():,}")
-        rows.append((_text(title), role, *counts, labeler, _text(licence)))
+        rows.append((escaped(title), role, *counts, labeler, escaped(licence)))
     return rows
 
 
@@ -207,11 +206,11 @@ def _aurocs(
     internal = str(manifest.content["source"])
     external = manifest.external_to(run)
     columns = [(internal, "test"), *((str(c["name"]), "") for c in external)]
-    names = {str(c["name"]): _text(manifest.hospital(c).short) for c in external}
-    names[internal] = _text(manifest.internal_name(run).short)
+    names = {str(c["name"]): escaped(manifest.hospital(c).short) for c in external}
+    names[internal] = escaped(manifest.internal_name(run).short)
     rows = []
     for finding in (*findings, "macro"):
-        cells = [_text("mean" if finding == "macro" else finding)]
+        cells = [escaped("mean" if finding == "macro" else finding)]
         for dataset, split in columns:
             of_cell = plain[(plain["dataset"] == dataset) & (plain["finding"] == finding)]
             cells.append(_cell(of_cell[of_cell["split"] == split] if split else of_cell))
@@ -226,7 +225,7 @@ def _thresholds(points: pd.DataFrame, findings: Sequence[str]) -> tuple[tuple[st
     rows = []
     for finding in findings:
         values = [wide.loc[finding].get(rule) if finding in wide.index else None for rule in rules]
-        rows.append((_text(finding), *map(number, values)))
+        rows.append((escaped(finding), *map(number, values)))
     return ("finding", *rules), rows
 
 
@@ -234,13 +233,3 @@ def _cell(rows: pd.DataFrame) -> str:
     if not len(rows):
         return DASH
     return with_interval(*(float(rows[column].iloc[0]) for column in ("value", "low", "high")))
-
-
-def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    lines = [header, ["---"] * len(header), *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
-
-
-def _text(value: object) -> str:
-    """Escape a value for one line of a Markdown table."""
-    return re.sub(r"([\\`*_|\[\]])", r"\\\1", html.escape(" ".join(str(value).split()), quote=False))

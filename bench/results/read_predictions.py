@@ -19,7 +19,6 @@ from safetensors import SafetensorError
 
 from bench.config.run_config import RunConfig
 from bench.planning.manifest import Manifest
-from bench.planning.plan import states
 from bench.planning.protocol import LEFT_OUT, CohortRole
 from bench.scoring.across_runs.replicate_rows import ReplicateRows
 from bench.scoring.patient_groups import PatientGroups
@@ -28,6 +27,7 @@ from bench.store.checked_folders import CheckedFolder, ScoresFolder
 from harmonize.cohorts import label_mapping as labelmap
 from harmonize.cohorts.pooled import HOSPITAL, hospital_of
 from harmonize.errors import StoreError
+from harmonize.labels.states import states
 from reports import extensions
 
 DECISIONS = ("net_benefit", "decision_curves", "workload", "triage", "triage_repair", "probabilities")

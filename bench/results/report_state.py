@@ -8,7 +8,8 @@ from pathlib import Path
 
 from bench.planning.manifest import Manifest
 from bench.store.file_integrity import json_object
-from bench.store.store import Progress, canonical_json, short_hash, write_bytes
+from bench.store.store import canonical_json, short_hash, write_bytes
+from harmonize.progress import Progress
 
 FILE = "report.json"
 CARD = "MODEL_CARD.md"

@@ -3,7 +3,6 @@
 Several processes are used if that saves time.
 """
 
-import hashlib
 import multiprocessing
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -32,17 +31,12 @@ from bench.results.trials import with_chosen_runs
 from bench.scoring.scored_split import ScoredSplit
 from bench.store.checked_folders import NO_CHECKSUMS, CheckedFolder, ScoresFolder
 from bench.store.features import features_file, read_features
-from bench.store.store import (
-    Progress,
-    canonical_json,
-    short_hash,
-    table_facts,
-    write_bytes,
-    write_table,
-)
+from bench.store.file_integrity import bytes_sha256
+from bench.store.store import canonical_json, short_hash, table_facts, write_bytes, write_table
 from bench.system.child_processes import end_with_parent
 from bench.system.devices import default_workers
 from harmonize.errors import SetupError
+from harmonize.progress import Progress
 from reports.schemas.tables import SCHEMAS
 
 if TYPE_CHECKING:
@@ -230,7 +224,7 @@ def _write(manifest: Manifest, run: Mapping[str, Any], result: "RunScores", extr
     # A study of 2,000 runs has 80,000 arrays of replicates. This format reads them forty times as fast as a .npz file.
     replicates = safetensors.numpy.save(dict(result.replicates))
     write_bytes(folder / REPLICATES, replicates)
-    checksums[REPLICATES] = hashlib.sha256(replicates).hexdigest()
+    checksums[REPLICATES] = bytes_sha256(replicates)
     CheckedFolder(folder).write_checksums(checksums)
     for path in folder.iterdir():  # files that an older version stored, such as replicates.npz
         if path.suffix in (".parquet", ".npz") and path.name not in checksums:

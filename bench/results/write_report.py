@@ -9,7 +9,8 @@ from bench.results.long_tables import LongTables
 from bench.results.report_tables import tables
 from bench.results.score_runs import CORES, score_all
 from bench.store.checked_folders import ReportFolder
-from bench.store.store import Progress, replacing
+from bench.store.store import replacing
+from harmonize.progress import Progress
 from reports.tables import Tables
 
 

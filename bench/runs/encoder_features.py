@@ -3,7 +3,6 @@
 Legend: N images, D features.
 """
 
-import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,8 +19,10 @@ from bench.models.network import Network
 from bench.models.predict import ExactFloat32, images_per_pass
 from bench.planning.plan import CohortRef
 from bench.planning.run import Run
-from bench.store.store import Progress, Store, canonical_json, short_hash, write_bytes
+from bench.store.file_integrity import bytes_sha256
+from bench.store.store import Store, canonical_json, short_hash, write_bytes
 from harmonize.cache.cache import ImageCache
+from harmonize.progress import Progress
 
 FOLDER = "encoders"  # folder of the store
 FEATURES_VERSION = 1  # increase this number if a change of the code may change features
@@ -116,7 +117,7 @@ def _write(path: Path, feature_ND: NDArray[np.float32]) -> None:
     from safetensors.numpy import save
 
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_bytes(path, save({"feature": feature_ND}, {"sha256": hashlib.sha256(feature_ND.tobytes()).hexdigest()}))
+    write_bytes(path, save({"feature": feature_ND}, {"sha256": bytes_sha256(feature_ND.tobytes())}))
 
 
 def _read(path: Path, num_images: int) -> NDArray[np.float32] | None:
@@ -129,5 +130,5 @@ def _read(path: Path, num_images: int) -> NDArray[np.float32] | None:
             stated = (file.metadata() or {}).get("sha256")
     except (OSError, SafetensorError):
         return None
-    intact = len(feature_ND) == num_images and hashlib.sha256(feature_ND.tobytes()).hexdigest() == stated
+    intact = len(feature_ND) == num_images and bytes_sha256(feature_ND.tobytes()) == stated
     return feature_ND if intact else None

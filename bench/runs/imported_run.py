@@ -29,11 +29,12 @@ from bench.runs.make_derived import cost_of
 from bench.runs.model_reference import CONFIG, model_files
 from bench.runs.provenance import device_name
 from bench.runs.stored_run import StoredRun, logits
-from bench.store.store import Progress, Store, canonical_json, short_hash
+from bench.store.store import Store, canonical_json, short_hash
 from harmonize.cache.cache import ImageCache
 from harmonize.cohorts.pool_names import hospitals_of
 from harmonize.datasets import LAYOUTS
 from harmonize.images.pixels import Geometry
+from harmonize.progress import Progress
 from reports.schemas.exposure import CORPORA, LABELS, NO, UNKNOWN
 
 _MOST_NAME = 60  # maximum number of characters in a model's name

@@ -26,10 +26,10 @@ from bench.models.predict import images_per_pass
 from bench.runs.stored_run import StoredRun, load, logits_and_features
 from bench.scoring.calibrators import Platt
 from bench.scoring.image_distances import DEFAULT, FAR, METHODS, ImageDistances
-from bench.store.store import Progress
 from harmonize.checks.non_cxr_checks import gray_values, unlike_radiograph, unusual_gray
 from harmonize.images.image_header import ImageFile
 from harmonize.images.pixels import Geometry, UnreadableImage, fit_to_square, read_radiograph, region
+from harmonize.progress import Progress
 
 # threshold rules; the thresholds are chosen on `val` at the internal hospital
 RULES = ("f1_max", "youden", "sens_90", "f1_grid")

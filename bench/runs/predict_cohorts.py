@@ -34,11 +34,12 @@ from bench.runs.networks import normalization_of
 from bench.store.checked_folders import REFERENCE, CheckedFolder
 from bench.store.features import features_file
 from bench.store.file_integrity import file_sha256, is_intact
-from bench.store.store import Progress, Store, canonical_json, replacing, table_facts, write_bytes, write_table
+from bench.store.store import Store, canonical_json, replacing, table_facts, write_bytes, write_table
 from bench.training.data_parallel import SINGLE_PROCESS, DataParallelGroup
 from bench.training.errors import TrainingError
 from bench.training.probe import probe_logits
 from harmonize.cache.cache import ImageCache
+from harmonize.progress import Progress
 from harmonize.seeds import seed_for
 
 

@@ -4,7 +4,6 @@ The run id does not depend on this record.
 """
 
 import contextlib
-import hashlib
 import importlib.metadata
 import os
 import platform
@@ -15,6 +14,8 @@ from typing import Any
 
 import psutil
 import torch
+
+from bench.store.file_integrity import bytes_sha256
 
 PACKAGES = ("unseen-cxr", "torch", "torchvision", "timm", "numpy", "pandas", "scikit-learn")
 MOST_DIFF = 200_000  # maximum number of characters of a stored diff; of a longer diff, only its hash is stored
@@ -47,7 +48,7 @@ def environment(device: torch.device, threads: int, began: float) -> dict[str, A
         "device": device_name(device, threads),
         "commit": source_commit(),
         "diff": diff if len(diff) <= MOST_DIFF else "",
-        "diff_sha256": hashlib.sha256(diff.encode(errors="surrogateescape")).hexdigest() if diff else "",
+        "diff_sha256": bytes_sha256(diff.encode(errors="surrogateescape")) if diff else "",
         "seconds": time.time() - began,
         "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
         "hardware": _hardware(device),

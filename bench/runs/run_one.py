@@ -25,9 +25,10 @@ from bench.runs.train_run import train
 from bench.store.checked_folders import CheckedFolder
 from bench.store.file_integrity import is_intact
 from bench.store.lease import holder_of, lease
-from bench.store.store import Progress, Store, canonical_json, write_bytes
+from bench.store.store import Store, canonical_json, write_bytes
 from bench.training.data_parallel import DataParallelGroup
 from bench.training.launch_workers import HOST, launched_group, receive_task
+from harmonize.progress import Progress
 
 _log = logging.getLogger(__name__)
 

@@ -37,9 +37,10 @@ from bench.runs.stored_features import NO_FEATURES, fitted_distances
 from bench.runs.usual_gray_values import usual_gray_values
 from bench.scoring.image_distances import ImageDistances
 from bench.store.checked_folders import CheckedFolder, ScoresFolder
-from bench.store.store import Progress, Store, canonical_json, short_hash
+from bench.store.store import Store, canonical_json, short_hash
 from harmonize.errors import StoreError
 from harmonize.images.pixels import Geometry
+from harmonize.progress import Progress
 
 COMBINED = ("tta", "ensemble", "panel")  # kinds of runs that combine other runs
 POINTS = ("finding", "rule", "threshold", "probability", "platt_a", "platt_b")

@@ -5,7 +5,6 @@ skipped. If the content has changed, the run is written again. Only names, numbe
 of an image, no patient, no command line, and no reason of a failure.
 """
 
-import hashlib
 import json
 import logging
 import math
@@ -22,8 +21,10 @@ from bench.planning.manifest import Manifest
 from bench.results.read_predictions import labels_of
 from bench.results.run_table import read_history, run_title
 from bench.store.checked_folders import CheckedFolder, ScoresFolder
-from bench.store.store import Progress, canonical_json
+from bench.store.file_integrity import bytes_sha256
+from bench.store.store import canonical_json
 from harmonize.errors import ConfigError, SetupError
+from harmonize.progress import Progress
 from reports.schemas.select import select
 
 if TYPE_CHECKING:
@@ -59,7 +60,7 @@ class Record:
     @property
     def content(self) -> str:
         """Return a hash of the record, 16 hex digits."""
-        return hashlib.sha256(canonical_json(asdict(self))).hexdigest()[:16]
+        return bytes_sha256(canonical_json(asdict(self)))[:16]
 
 
 def records(manifest: Manifest, run_ids: Sequence[str], progress: Progress | None = None) -> list[Record]:

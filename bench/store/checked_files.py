@@ -6,12 +6,11 @@ checksum; such a file is read without a comparison. `bench.store.checked_folders
 analyses.
 """
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench.store.file_integrity import json_object
+from bench.store.file_integrity import bytes_sha256, json_object
 from bench.store.store import Store, canonical_json, table_facts, table_of, write_bytes, write_table
 from harmonize.errors import StoreError
 
@@ -32,7 +31,7 @@ _FIX_TABLE = (
 
 def write_grid(store: Store, name: str, content: Mapping[str, Any]) -> None:
     """Write the manifest of a grid. Manifest and checksum are one file, so that neither is written without the other."""
-    write_bytes(_grid(store, name), canonical_json({**content, _KEY: _sha256(canonical_json(content))}))
+    write_bytes(_grid(store, name), canonical_json({**content, _KEY: bytes_sha256(canonical_json(content))}))
 
 
 def read_grid(store: Store, name: str) -> dict[str, Any]:
@@ -68,7 +67,7 @@ def _grid_and_problem(path: Path) -> tuple[dict[str, Any] | None, str]:
     try:
         content = json_object(path)
         checksum = content.pop(_KEY, None)
-        same = checksum == _sha256(canonical_json(content))  # raises ValueError for NaN, which no manifest has
+        same = checksum == bytes_sha256(canonical_json(content))  # raises ValueError for NaN, which no manifest has
     except (OSError, ValueError, RecursionError) as error:
         return None, str(error)
     return content, "" if same else NO_CHECKSUM if checksum is None else CHANGED
@@ -119,12 +118,8 @@ def _cohort_problem(path: Path, content: bytes) -> str:
     except OSError:  # an older version wrote the table, or a process was killed before it wrote the checksum
         has_id = table_facts(path).get("id") == path.stem.rpartition("-")[2]
         return NO_CHECKSUM if has_id else "is damaged"
-    return "" if words[:1] == [_sha256(content)] else CHANGED
+    return "" if words[:1] == [bytes_sha256(content)] else CHANGED
 
 
 def _checksum_file(path: Path) -> Path:
     return path.with_name(f"{path.name}.sha256")
-
-
-def _sha256(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()

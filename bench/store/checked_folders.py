@@ -7,7 +7,6 @@ and cohort tables.
 """
 
 import errno
-import hashlib
 import json
 import stat
 from collections.abc import Mapping, Sequence
@@ -16,7 +15,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench.store.file_integrity import file_damage, file_sha256, json_object
+from bench.store.file_integrity import bytes_sha256, file_damage, file_sha256, json_object
 from bench.store.schema import CHECKSUMS_SINCE, schema_of
 from bench.store.store import canonical_json, last_line, table_of, write_bytes
 from harmonize.errors import StoreError
@@ -111,7 +110,7 @@ class CheckedFolder:
         path = self.path / name
         content = path.read_bytes() if _file_state(path) else b""
         checksum = _known_checksums(self, _file_state(self.path / FILE)).get(name)
-        if checksum == hashlib.sha256(content).hexdigest():
+        if checksum == bytes_sha256(content):
             return content, ""
         if self.checksums() is None and (problem := self.missing_checksums()):
             return content, f"cannot be checked: {FILE} {problem}"

@@ -50,6 +50,11 @@ def json_object(path: Path) -> dict[str, Any]:
     return content
 
 
+def bytes_sha256(content: bytes) -> str:
+    """Return the SHA-256 of `content` as 64 hex digits."""
+    return hashlib.sha256(content).hexdigest()
+
+
 def file_sha256(path: Path) -> str:
     """Return the SHA-256 of a file as 64 hex digits. The file is read in chunks. Raises OSError."""
     with path.open("rb") as stream:

@@ -1,12 +1,13 @@
 """Identify a process uniquely among all machines, and test whether the process still exists."""
 
-import hashlib
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Self
+
+from bench.store.file_integrity import bytes_sha256
 
 _ENDED = "ZXx"  # states in /proc/PID/stat: zombie, dead
 
@@ -114,4 +115,4 @@ if hasattr(os, "register_at_fork"):
 
 
 def _digest(place: str) -> str:
-    return hashlib.sha256(place.encode()).hexdigest()[:8]
+    return bytes_sha256(place.encode())[:8]

@@ -9,14 +9,13 @@ that its author publishes. `bench.results.registration` has the content.
 """
 
 import contextlib
-import hashlib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
-from bench.store.file_integrity import json_object
+from bench.store.file_integrity import bytes_sha256, json_object
 from bench.store.store import Store, canonical_json, replacing, write_bytes
 from harmonize.errors import StoreError
 
@@ -38,7 +37,7 @@ class Registration:
     @classmethod
     def of(cls, content: Mapping[str, Any]) -> Self:
         """Return the registration with this content; its hash is the SHA-256 of the content as canonical JSON."""
-        return cls(content, hashlib.sha256(canonical_json(content)).hexdigest())
+        return cls(content, bytes_sha256(canonical_json(content)))
 
     @classmethod
     def parsed(cls, content: Mapping[str, Any]) -> Self:

@@ -15,16 +15,15 @@ report/<grid>/                 tables/ leaderboard.html  report.json (bench.resu
 """
 
 import contextlib
-import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
-from bench.store.file_integrity import json_object
+from bench.store.file_integrity import bytes_sha256, json_object
 from bench.store.schema import FILE, SCHEMA, require_present, schema_of
 from bench.store.unfinished_files import SUFFIX, prefix, remove_once
 from harmonize.disk_space import DiskFullError
@@ -46,7 +45,7 @@ def canonical_json(value: Any) -> bytes:
 
 def short_hash(content: bytes, digits: int = 12) -> str:
     """Return the first hex digits of the SHA-256 of `content`."""
-    return hashlib.sha256(content).hexdigest()[:digits]
+    return bytes_sha256(content)[:digits]
 
 
 @dataclass(frozen=True, slots=True)
@@ -294,7 +293,7 @@ def write_table(path: Path, frame: Any, facts: Mapping[str, str] | None = None, 
     pq.write_table(table.replace_schema_metadata({**(table.schema.metadata or {}), **metadata}), content)
     written = content.getvalue()
     write_bytes(path, written, mode)
-    return hashlib.sha256(written).hexdigest()
+    return bytes_sha256(written)
 
 
 def read_table(path: Path) -> "pd.DataFrame":
@@ -337,6 +336,3 @@ def table_facts(path: Path) -> dict[str, str]:
     except (OSError, ValueError, pa.ArrowException):  # ValueError: damaged text
         return {}
     return {key.removeprefix("unseen."): value for key, value in facts.items()}
-
-
-Progress = Callable[[str, int, int], None]  # arguments: name of the step, number of units done, total number of units

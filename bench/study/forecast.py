@@ -14,10 +14,11 @@ import pandas as pd
 from bench.config.analyses import Analysis
 from bench.config.run_config import RunConfig
 from bench.planning.derived_runs import Derived
-from bench.planning.plan import Plan, states, training_labels
+from bench.planning.plan import Plan, training_labels
 from bench.planning.protocol import FEATURE_PATIENTS
 from bench.planning.run import Run
 from harmonize.cache.cache import Forecast as Decoding
+from harmonize.labels.states import states
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,11 +30,10 @@ from bench.models.predict import predict, weights_sha256
 from bench.planning.auxiliary_targets import targets
 from bench.planning.derived_runs import Derived
 from bench.planning.image_caches import ImageFiles
-from bench.planning.plan import Plan, states, training_labels
+from bench.planning.plan import Plan, training_labels
 from bench.planning.run import Run
 from bench.planning.training_groups import group_indices
 from bench.runs.networks import initial_network
-from bench.store.store import Progress
 from bench.study.forecast import Forecast, NetworkRate, Rates, forecast, step_key
 from bench.study.forecast_pilot import Pilot
 from bench.study.forecast_rough import PILOT_S, SCORING, SHARE, START_S, TRAINING, rough_rates
@@ -43,6 +42,8 @@ from bench.system.peak_memory import PeakMemory
 from bench.training.checkpoint import TrainingState
 from bench.training.step import Step
 from bench.training.training_loss import TrainingLoss, TrainingTargets
+from harmonize.labels.states import states
+from harmonize.progress import Progress
 from harmonize.seeds import stream
 
 # about this many seconds of a network's training steps are measured, and half as many seconds of its predictions

@@ -35,8 +35,9 @@ from bench.results.score_runs import score_all
 from bench.runs.networks import initial_network, normalization_of, trained_network
 from bench.store.checked_files import write_cohort
 from bench.store.checked_folders import CheckedFolder
-from bench.store.store import Progress, Store, canonical_json, short_hash, write_bytes, write_table
+from bench.store.store import Store, canonical_json, short_hash, write_bytes, write_table
 from bench.study.forecast import AnalysisRate, num_analyzed
+from harmonize.progress import Progress
 from harmonize.seeds import stream
 from reports.page import render
 

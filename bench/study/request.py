@@ -16,11 +16,12 @@ from bench.config.run_config import RunConfig
 from bench.planning.prompts import Prompts
 from bench.planning.run import Run, own_weights_path, starting_weights, weights_path
 from bench.runs.model_reference import folder_of
-from bench.store.store import Progress, Store
+from bench.store.store import Store
 from bench.study.starting_weights import StartingWeights, fetch, hub_weights
 from bench.system.hub_client import cache_folder, is_reachable
 from harmonize.cohorts.specs import read_data, with_gold
 from harmonize.errors import ConfigError, SetupError
+from harmonize.progress import Progress
 
 if TYPE_CHECKING:
     from torch import nn

@@ -11,9 +11,9 @@ from bench.config.grid import Grid
 from bench.config.registry import BUILT_IN_WEIGHTS, Entry, Registry, installed
 from bench.planning.run import own_weights_path, weights_path
 from bench.store.file_integrity import file_sha256
-from bench.store.store import Progress
 from bench.system.hub_client import cached_path, download
 from harmonize.errors import SetupError
+from harmonize.progress import Progress
 
 # shipped architectures whose weights are files of timm's releases on GitHub, not of the hub
 RELEASES = ("legacy_xception.tf_in1k",)

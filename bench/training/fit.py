@@ -27,7 +27,6 @@ from bench.models.network import Network
 from bench.models.predict import predict
 from bench.planning.run import Run
 from bench.scoring.metrics import auroc
-from bench.store.store import Progress
 from bench.training.checkpoint import TrainingState
 from bench.training.data_parallel import SINGLE_PROCESS, DataParallelGroup
 from bench.training.errors import TrainingError
@@ -35,6 +34,7 @@ from bench.training.step import Step
 from bench.training.torch_compile import compile_if_faster
 from bench.training.train_modes import freeze_backbone
 from bench.training.training_loss import TrainingLoss, TrainingTargets
+from harmonize.progress import Progress
 from harmonize.seeds import seed_for
 
 

@@ -25,7 +25,6 @@ from bench.models.network import Network
 from bench.models.output_layers import output_layers
 from bench.models.predict import autocast_dtype, predict
 from bench.planning.run import Run
-from bench.store.store import Progress
 from bench.training.algorithms.batch import Algorithm, Batch
 from bench.training.algorithms.build import build_algorithm
 from bench.training.batch_sampling import micro_batches
@@ -36,6 +35,7 @@ from bench.training.optimizers.build import load_optimizer_state
 from bench.training.saved_tensors import SavedTensors
 from bench.training.train_modes import freeze_backbone, recalibrate_batch_norm, train_mode
 from bench.training.training_loss import TrainingLoss
+from harmonize.progress import Progress
 from harmonize.seeds import seed_for
 
 RECALIBRATION_BATCHES = 50  # number of batches that recompute batch-norm statistics after a schedule-free epoch

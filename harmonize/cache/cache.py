@@ -32,11 +32,12 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from harmonize.cache.build import POOL_WORTH_S, lock, packs, read_journal
-from harmonize.cache.fill import BuildPlan, Progress, fill, has_checksum, map_bytes, measure
+from harmonize.cache.fill import BuildPlan, fill, has_checksum, map_bytes, measure
 from harmonize.cache.packed import Images, PackedImages
 from harmonize.disk_space import writing
 from harmonize.errors import SetupError
 from harmonize.images.pixels import PIXELS_VERSION, Geometry
+from harmonize.progress import Progress
 
 _COLUMNS = ["image_id", "path", "size", "mtime_ns", "crc32", "reason"]
 _SAMPLED = 64  # number of images whose checksums are tested when a cache is opened

@@ -32,8 +32,8 @@ from harmonize.cache.packed import Images, PackedImages
 from harmonize.disk_space import DiskFullError, size
 from harmonize.errors import SetupError
 from harmonize.images.pixels import Geometry
+from harmonize.progress import Progress
 
-Progress = Callable[[str, int, int], None]
 _MAX_TIMED_FILES = 8  # maximum number of files that a forecast decodes and times
 
 

@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 
 from harmonize.cache.build import lock
 from harmonize.cache.cache import ImageCache
-from harmonize.cache.fill import Progress
 from harmonize.disk_space import DiskFullError
 from harmonize.errors import SetupError
 from harmonize.images.perceptual_hash import HASH_VERSION, SMALL_SIDE, is_flat, perceptual_hash, smaller, thumbnail
+from harmonize.progress import Progress
 
 # 264 bytes for each image: the hash, and the image at 16 x 16 pixels. If two hashes are similar, the images at 16 x 16
 # are compared first. So the cached pixels are read only for few pairs.

@@ -16,10 +16,10 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from harmonize.cache.cache import ImageCache
-from harmonize.cache.fill import Progress
 from harmonize.cache.image_hashes import image_hashes
 from harmonize.checks.duplicates import CAP, MAX_DISTANCE, MIN_CORRELATION, are_correlated, correlations
 from harmonize.images.perceptual_hash import HASH_VERSION, near_pairs
+from harmonize.progress import Progress
 
 _SIDE = 64  # px; near copies are compared at this side, or at the side of the cached images if their side is smaller
 # Minimum rank correlation of two near copies at 64 x 64 pixels; at 16 x 16 pixels, the minimum is MIN_CORRELATION. All

@@ -10,7 +10,7 @@ changed files. Each scan tries unreadable files again.
 import hashlib
 import os
 import textwrap
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,8 +27,7 @@ from harmonize.errors import SetupError
 from harmonize.images.image_header import InMemory
 from harmonize.images.perceptual_hash import HASH_VERSION, SMALL_SIDE, is_flat, perceptual_hash, smaller, thumbnail
 from harmonize.images.pixels import PIXELS_VERSION, UnreadableImage, file_size, read_gray
-
-Progress = Callable[[str, int, int], None]
+from harmonize.progress import Progress
 
 # px; a JPEG may be decoded at a reduced size, but each side keeps at least this length: four times the side of the
 # thumbnail that is hashed

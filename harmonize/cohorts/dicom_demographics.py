@@ -1,14 +1,14 @@
 """Read sex, age and size of the image from DICOM headers, for a dataset whose tables do not state them (VinDr-CXR)."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pandas as pd
 
 from harmonize.images.image_header import DEFLATED
+from harmonize.progress import Progress
 
-Progress = Callable[[str, int, int], None]
 _TAGS = ("PatientSex", "PatientAge", "Rows", "Columns")
 _UNKNOWN = ("", float("nan"), None, None)
 _PER_YEAR = {"Y": 1.0, "M": 12.0, "W": 52.18, "D": 365.25}

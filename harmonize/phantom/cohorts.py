@@ -12,7 +12,7 @@ root/phantom.json                     the settings; written last, so its presenc
 """
 
 import multiprocessing
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,8 +27,7 @@ from harmonize.phantom.folder import exclusive, is_complete, publish, workspace
 from harmonize.phantom.plan import Visit, patient_groups, visits
 from harmonize.phantom.records import Records, write_visit
 from harmonize.phantom.settings import MIN_CANVAS, PhantomSettings
-
-Progress = Callable[[str, int, int], None]  # (hospital, images done, total images)
+from harmonize.progress import Progress
 
 VISITS_PER_TASK = 32
 # starting a process takes as long as drawing this many pixels: 200 images of the smallest canvas

@@ -18,6 +18,7 @@ from harmonize.cohorts.hospital_names import hospital_name
 from harmonize.cohorts.label_mapping import grade
 from harmonize.cohorts.splits import assign
 from harmonize.labels.findings import FINDINGS, PRESENT, STATES, UNMAPPED_CODE, labels_yaml
+from harmonize.labels.states import states
 from harmonize.statistics.group_counts import distinct, groups
 
 STATE_NAMES = ("present", "absent", "uncertain", "not_mentioned", "unmapped")
@@ -73,7 +74,7 @@ def describe(
     scans          results of earlier scans: unreadable images are excluded, images without a scan are counted
     """
     mapped_findings = [finding for finding in findings if finding in cohort.table]
-    state_NK = _states(cohort.table, mapped_findings)
+    state_NK = states(cohort.table, mapped_findings)
     is_labeled = (state_NK != UNMAPPED_CODE).any(axis=1)
     is_used = is_labeled if scans is None else is_labeled & ~scans.unreadable
     flow = _flow(cohort, is_labeled, is_used, disk_searched, scans)
@@ -117,14 +118,6 @@ def split_rule(table: pd.DataFrame, shares: Mapping[str, float] = SHARES) -> str
     if (table["split"] == "").any():
         return f"{published}; images without a split get the split of their patient, others are divided by the rule"
     return published
-
-
-def _states(table: pd.DataFrame, findings: Sequence[str]) -> NDArray[np.int8]:
-    """Return the label states of N images and K findings as [N, K]; unmapped states are UNMAPPED_CODE."""
-    states = np.empty((len(table), len(findings)), np.int8, order="F")
-    for k, finding in enumerate(findings):
-        states[:, k] = table[finding].to_numpy(np.int8, na_value=UNMAPPED_CODE)
-    return states
 
 
 def _codes(table: pd.DataFrame, columns: Sequence[str]) -> NDArray[np.int64]:

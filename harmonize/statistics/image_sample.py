@@ -1,6 +1,6 @@
 """Draw a seeded sample of images of a cohort; measure sizes and gray values, and make thumbnails."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,13 +12,12 @@ from numpy.typing import NDArray
 from harmonize.cohorts.cohort import Cohort
 from harmonize.images.pixels import Geometry, Gray, UnreadableImage, read_gray, to_geometry
 from harmonize.images.roi import adaptive
+from harmonize.progress import Progress
 from harmonize.seeds import seed_for
 
 BINS = 64
 SIDES = (224, 512, 1024, 2048)  # px; common sides of network inputs
 THUMB = 176  # px, long side of a thumbnail on a page
-
-Progress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True, eq=False)

@@ -17,8 +17,9 @@ from bench.planning.jobs import AnalysisJob, analysis_jobs
 from bench.planning.manifest import read_manifest
 from bench.planning.plan import make_plan
 from bench.results.analysis_tables import stored_analyses
-from bench.store.store import Progress, Store, table_facts, write_table
+from bench.store.store import Store, table_facts, write_table
 from harmonize.errors import ConfigError
+from harmonize.progress import Progress
 from reports.schemas.tables import SCHEMAS
 
 TINY = Path(__file__).parents[2] / "grids" / "tiny.yaml"

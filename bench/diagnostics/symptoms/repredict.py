@@ -23,10 +23,11 @@ from bench.planning.manifest import planned
 from bench.planning.run import read_run
 from bench.runs.stored_run import StoredRun, load
 from bench.scoring.scored_split import ScoredSplit
-from bench.store.store import Progress, Store, table_facts
+from bench.store.store import Store, table_facts
 from harmonize.cache.cache import ImageCache, finished_cache
 from harmonize.checks.release import Check
 from harmonize.errors import StoreError
+from harmonize.progress import Progress
 
 _IMAGES = 512  # maximum number of internal images that are predicted again
 # logits count as equal if the median of their absolute differences is at most this share of the stored logits' standard deviation

@@ -9,8 +9,8 @@ import pandas as pd
 from bench.planning.imported_run import KIND as IMPORTED
 from bench.planning.manifest import Manifest
 from bench.runs.new_images import infer, load
-from bench.store.store import Progress
 from harmonize.errors import ConfigError, DatasetError
+from harmonize.progress import Progress
 
 
 def hospital_logits(

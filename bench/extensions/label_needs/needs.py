@@ -1,6 +1,6 @@
 """Learn from the stored logits of a grid how many labeled patients a new hospital needs."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,8 +28,8 @@ from bench.scoring.scored_split import ScoredSplit
 from bench.store.checked_folders import CheckedFolder
 from bench.store.store import Store
 from harmonize.errors import ConfigError, StoreError
+from harmonize.progress import Progress
 
-Progress = Callable[[str, int, int], None]
 STEP = "labels needed"  # name of the work in the progress display
 
 

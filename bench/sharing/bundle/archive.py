@@ -5,7 +5,6 @@ are uncompressed, so that reading needs no more memory than the zip states. The 
 or comments. `checksums.json` has the SHA-256 of each other member. The reader checks everything that the zip states.
 """
 
-import hashlib
 import json
 import re
 import shutil
@@ -17,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.sharing.bundle import limits
-from bench.store.file_integrity import file_sha256
+from bench.store.file_integrity import bytes_sha256, file_sha256
 from bench.store.store import canonical_json
 from harmonize.disk_space import DiskFullError, writing
 from harmonize.errors import StoreError
@@ -44,7 +43,7 @@ def pack(folder: Path, path: Path) -> str:
     with writing(folder / CHECKSUMS, len(content)):
         (folder / CHECKSUMS).write_bytes(content)
     _write(folder, path)
-    return hashlib.sha256(content).hexdigest()
+    return bytes_sha256(content)
 
 
 def unpack(path: Path, folder: Path) -> str:

@@ -26,8 +26,9 @@ from bench.sharing.bundle.unlearned import unlearned_without_evidence
 from bench.sharing.bundle.weights import write_weights
 from bench.store.checked_folders import CheckedFolder, ScoresFolder
 from bench.store.registrations import FOLDER as REGISTRATIONS
-from bench.store.store import Progress, canonical_json, replacing, table_facts, write_bytes, write_table
+from bench.store.store import canonical_json, replacing, table_facts, write_bytes, write_table
 from harmonize.errors import ConfigError, StoreError
+from harmonize.progress import Progress
 
 SCHEMA = 2  # version of the bundle's format; version 1 had the words "home" and "away" for internal and external
 # tables of scores whose column `value` does not depend on bootstrap resamples or on the order of patients

@@ -13,11 +13,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from bench.planning.plan import states
 from bench.results.read_predictions import mapped_states
 from bench.scoring.patient_groups import SEXES
 from harmonize.datasets import VIEWS
 from harmonize.labels.findings import UNMAPPED_CODE
+from harmonize.labels.states import states
 
 ABOUT = ("split", "view", "sex", "device")  # text columns of a cohort's table in a bundle
 OLDEST = 90  # years; all ages from 90 years on are one group

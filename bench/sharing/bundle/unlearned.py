@@ -20,13 +20,14 @@ import pandas as pd
 from bench.config.run_config import RunConfig
 from bench.planning.imported_run import KIND
 from bench.planning.manifest import Manifest
-from bench.planning.plan import states, training_labels
+from bench.planning.plan import training_labels
 from bench.planning.protocol import CohortRole
 from bench.planning.restore_grid import cohorts_of
 from bench.results.run_table import unlearnt
 from bench.sharing.bundle.archive import refused
 from bench.store.checked_folders import CheckedFolder
 from harmonize.labels.findings import ABSENT, NOT_MENTIONED, PRESENT
+from harmonize.labels.states import states
 
 LEAVE_OUT = "bench score --as NAME --findings ..., then bench export --grid NAME"
 Contested = list[tuple[Mapping[str, Any], str]]  # pairs (manifest entry of a run, finding)

@@ -31,9 +31,10 @@ from bench.sharing.bundle.tables import facts_in, kinds_of, read_columns
 from bench.sharing.bundle.unlearned import check_unlearned
 from bench.store.checked_folders import REFERENCE, WEIGHTS, CheckedFolder, ScoresFolder
 from bench.store.registrations import FOLDER as REGISTRATIONS
-from bench.store.store import Progress, read_table, table_facts
+from bench.store.store import read_table, table_facts
 from harmonize.cohorts.cohort import Cohort
 from harmonize.errors import ConfigError
+from harmonize.progress import Progress
 
 # Bundles of other scoring versions are refused. The numbers of these versions agree within ROUNDING, except the interval
 # bounds of calibration errors, of differences between calibration errors, and of decisions.
