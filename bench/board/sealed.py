@@ -26,7 +26,7 @@ from typing import Any, Self
 from bench.board.chain import START, append_line, line_hash, read_chain
 from bench.board.submission import text_problems
 from bench.results.prediction_files import IMAGE, PATIENT, label_states, read_labeled_predictions, read_table
-from bench.scoring.metrics import auroc
+from bench.scoring import metrics
 from bench.store.file_integrity import bytes_sha256, file_sha256
 from bench.store.store import canonical_json, write_bytes
 from harmonize.errors import ConfigError, StoreError
@@ -197,16 +197,10 @@ def macro_auroc(folder: Path, predictions: Path, settings: Sealed) -> float:
     """Return the mean AUROC over the findings that have both classes. Raises ConfigError if there is none."""
     given = read_labeled_predictions(predictions, folder / LABELS, settings.findings)
     [split] = given.run.scored_splits
-    values = []
-    for k in range(len(given.run.findings)):
-        state_N, logit_N = split.state[:, k], split.logit[:, k]
-        scored_N = (state_N == 1) | (state_N == 0) | (state_N == -2)
-        label_N = (state_N[scored_N] == 1).astype("int8")
-        if 0 < label_N.sum() < len(label_N):
-            values.append(auroc(label_N, logit_N[scored_N]))
-    if not values:
+    value = metrics.macro_auroc(split.labels(), split.logit)
+    if value != value:  # NaN
         raise ConfigError("no finding has images with and without it", str(folder / LABELS), "seal other labels")
-    return sum(values) / len(values)
+    return value
 
 
 @contextmanager

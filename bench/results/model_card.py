@@ -225,11 +225,12 @@ def _thresholds(points: pd.DataFrame, findings: Sequence[str]) -> tuple[tuple[st
     rows = []
     for finding in findings:
         values = [wide.loc[finding].get(rule) if finding in wide.index else None for rule in rules]
-        rows.append((escaped(finding), *map(number, values)))
+        rows.append((escaped(finding), *(number(value) for value in values)))
     return ("finding", *rules), rows
 
 
 def _cell(rows: pd.DataFrame) -> str:
     if not len(rows):
         return DASH
-    return with_interval(*(float(rows[column].iloc[0]) for column in ("value", "low", "high")))
+    value, low, high = (float(rows[column].iloc[0]) for column in ("value", "low", "high"))
+    return with_interval(value, low, high)

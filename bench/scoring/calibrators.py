@@ -12,7 +12,6 @@ from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import expit
 
 from bench.scoring.bootstrap.compiled import compiled
 from bench.scoring.metrics import Label, Score, require_finite
@@ -62,48 +61,50 @@ def fit_platt(label: Label, logit: Score) -> Platt:
     """
     require_finite(logit, "logits")
     positive = label == 1
-    num_positive = int(positive.sum())
-    num_negative = len(label) - num_positive
-    if num_positive == 0 or num_negative == 0:
-        return Platt(float("nan"), float("nan"))
-    target = np.where(positive, (num_positive + 1) / (num_positive + 2), 1 / (num_negative + 2))
-    raw = np.asarray(logit, np.float64)
-    mean, spread = float(raw.mean()), float(raw.std())
+    return Platt(*_platt(positive, np.asarray(logit, np.float64), int(positive.sum())))
+
+
+@compiled
+def _platt(positive: NDArray[np.bool_], logit: Array, num_positive: int) -> tuple[float, float]:
+    """Return slope and offset by Newton's method, each step halved until the loss falls; NaN when a class is absent."""
+    num = logit.shape[0]
+    if num_positive == 0 or num_positive == num:
+        return np.nan, np.nan
+    mean, spread = logit.mean(), logit.std()
+    high, low = (num_positive + 1) / (num_positive + 2), 1 / (num - num_positive + 2)
+    share = (num_positive * high + (num - num_positive) * low) / num
+    slope, offset = 0.0, math.log(share / (1 - share))
     if spread <= 1e-12 * max(1.0, abs(mean)):
-        share = float(target.mean())
-        return Platt(0.0, float(np.log(share / (1 - share))))
-    z = (raw - mean) / spread  # standardized logits make the linear system of Newton's method well conditioned
-    slope, offset = _newton(z, target)
-    return Platt(slope / spread, offset - slope * mean / spread)
-
-
-def _newton(z: Array, target: Array) -> tuple[float, float]:
-    """Return the slope and offset that minimize the cross-entropy of sigmoid(slope * z + offset), in at most 100 steps."""
-
-    def loss(line: Array) -> float:
-        value = line[0] * z + line[1]
-        return float((np.logaddexp(0.0, value) - target * value).sum())
-
-    share = float(target.mean())
-    line = np.array([0.0, np.log(share / (1 - share))])
-    best = loss(line)
-    for _ in range(100):
-        prob = expit(line[0] * z + line[1])
-        residual, weight = prob - target, np.maximum(prob * (1 - prob), 1e-12)
-        gradient = np.array([residual @ z, residual.sum()])
-        if np.abs(gradient).max() <= 1e-11 * len(z):
-            break
-        cross = weight @ z
-        hessian = np.array([[weight @ (z * z), cross], [cross, weight.sum()]])
-        step = np.linalg.solve(hessian + 1e-12 * np.eye(2), gradient)
-        size, stepped = 1.0, loss(line - step)
-        while size > 1e-10 and not stepped < best:
+        return 0.0, offset
+    step_slope, step_offset, size, best = 0.0, 0.0, 1.0, np.inf
+    for _ in range(200):
+        loss, by_slope, by_offset, h_slope, h_cross, h_offset = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
+        at_slope, at_offset = slope - size * step_slope, offset - size * step_offset
+        for i in range(num):
+            z = (logit[i] - mean) / spread
+            value = at_slope * z + at_offset
+            small = math.exp(-abs(value))
+            target = high if positive[i] else low
+            loss += math.log1p(small) + max(value, 0.0) - target * value
+            prob = 1 / (1 + small) if value >= 0 else small / (1 + small)
+            residual, weight = prob - target, max(prob * (1 - prob), 1e-12)
+            by_slope += residual * z
+            by_offset += residual
+            h_slope += weight * z * z
+            h_cross += weight * z
+            h_offset += weight
+        if loss > best + 1e-14 * num:  # near the optimum, rounding hides whether the loss falls
             size /= 2
-            stepped = loss(line - size * step)
-        if size <= 1e-10:
+            if size < 1e-10:
+                break
+            continue
+        slope, offset, best, size = at_slope, at_offset, loss, 1.0
+        if max(abs(by_slope), abs(by_offset)) <= 1e-11 * num:
             break
-        line, best = line - size * step, stepped
-    return float(line[0]), float(line[1])
+        determinant = h_slope * h_offset - h_cross * h_cross + 1e-12
+        step_slope = (h_offset * by_slope - h_cross * by_offset) / determinant
+        step_offset = (h_slope * by_offset - h_cross * by_slope) / determinant
+    return slope / spread, offset - slope * mean / spread
 
 
 @compiled

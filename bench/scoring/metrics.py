@@ -51,6 +51,17 @@ def auroc(label: Label, score: Score) -> float:
     return float((rank_sum - num_positive * (num_positive + 1) / 2) / (num_positive * num_negative))
 
 
+def macro_auroc(label_NK: Label, score_NK: Score) -> float:
+    """Compute the mean AUROC over the findings with both classes; NaN if there is none.
+
+    Labels other than 0 and 1 (uncertain, unmapped) are ignored.
+    """
+    columns = ((label_N, score_N, label_N >= 0) for label_N, score_N in zip(label_NK.T, score_NK.T, strict=True))
+    values = np.array([auroc(label_N[labeled_N], score_N[labeled_N]) for label_N, score_N, labeled_N in columns])
+    finite = values[np.isfinite(values)]
+    return float(finite.mean()) if len(finite) else float("nan")
+
+
 def auprc(label: Label, score: Score) -> float:
     """Compute the average precision (AUPRC): the mean precision at each distinct score, weighted by the added recall.
 

@@ -26,7 +26,8 @@ from bench.models.lora import Lora
 from bench.models.network import Network
 from bench.models.predict import predict
 from bench.planning.run import Run
-from bench.scoring.metrics import auroc
+from bench.scoring.metrics import macro_auroc
+from bench.scoring.scored_split import DROPPED
 from bench.training.checkpoint import TrainingState
 from bench.training.data_parallel import SINGLE_PROCESS, DataParallelGroup
 from bench.training.errors import TrainingError
@@ -246,14 +247,12 @@ def validate(logit_NK: NDArray[np.float32], state_NK: NDArray[np.int8]) -> tuple
 
     "Not mentioned" counts as absent; labels that are uncertain or null are ignored.
     """
-    aurocs: list[float] = []
+    certain_NK = np.isin(state_NK, (1, 0, -2))
+    label_NK = np.where(certain_NK, state_NK == 1, DROPPED).astype(np.int8)
     losses: list[NDArray[np.float64]] = []
     for k in range(state_NK.shape[1]):
-        certain = np.isin(state_NK[:, k], (1, 0, -2))
-        label = (state_NK[certain, k] == 1).astype(np.int8)
-        logit = logit_NK[certain, k].astype(np.float64)
         if not _has_both_classes(state_NK[:, k : k + 1]):
             continue
-        aurocs.append(auroc(label, logit_NK[certain, k]))
+        label, logit = label_NK[certain_NK[:, k], k], logit_NK[certain_NK[:, k], k].astype(np.float64)
         losses.append(np.logaddexp(0, logit) - label * logit)
-    return float(np.mean(aurocs)), float(np.mean(np.concatenate(losses)))
+    return macro_auroc(label_NK, logit_NK), float(np.mean(np.concatenate(losses)))

@@ -9,7 +9,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from bench.diagnostics.symptoms.failures import NO_NUMBER, causes_of, symptom
-from bench.scoring.bootstrap.sort_scores import area, falling
+from bench.scoring import metrics
 from bench.scoring.pooled_hospitals import hospital_parts
 from bench.scoring.scored_split import ScoredSplit
 from bench.store.checked_folders import CheckedFolder
@@ -78,17 +78,8 @@ def macro_auroc(scored_split: ScoredSplit) -> float:
 
     In a pool, this is the mean over the training hospitals. The result is NaN if no finding of a hospital has both labels.
     """
-    return float(np.mean([_macro(part) for part in hospital_parts(scored_split) or [scored_split]]))
-
-
-def _macro(scored_split: ScoredSplit) -> float:
-    """Return the macro AUROC of the images of one hospital."""
-    label = scored_split.labels()
-    values = []
-    for k in range(label.shape[1]):
-        order = falling(scored_split.logit[:, k])
-        values.append(area(label[order, k], scored_split.logit[order, k]))
-    return float(np.nanmean(values)) if not np.isnan(values).all() else float("nan")
+    hospitals = hospital_parts(scored_split) or [scored_split]
+    return float(np.mean([metrics.macro_auroc(hospital.labels(), hospital.logit) for hospital in hospitals]))
 
 
 def _numbers(values: NDArray[np.float64]) -> str:

@@ -26,10 +26,9 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.special import betainc, stdtrit
 
-from bench.scoring.bootstrap.compiled import compiled
 from bench.scoring.bootstrap.intervals import LEVEL
 from bench.scoring.calibration_metrics import binned_ece
-from bench.scoring.calibrators import Platt
+from bench.scoring.calibrators import Platt, fit_platt
 from bench.scoring.delong import influence
 from bench.scoring.gaps.gap import EXTERNAL, MACRO
 from bench.scoring.metrics import Label, Score
@@ -218,7 +217,7 @@ def recalibrated(
     shape = len(methods), draws
     errors, (lowest, highest) = np.full(shape, np.nan), np.full((2, draws), np.nan)
     careful, plain, specificity = (np.full(shape, np.nan) for _ in range(3))
-    best = platt(column.label, column.logit).apply(column.logit)
+    best = fit_platt(column.label, column.logit).apply(column.logit)
     generator = stream(0, "perfect calibration", dataset, finding)
     fixed = None if internal is None else _Fit.of(internal, goals.sensitivity)
     for d, rank in enumerate(ranks(column.num_patients, draws, dataset, finding)):
@@ -245,55 +244,6 @@ def recalibrated(
     return outcomes
 
 
-def platt(label: Label, logit: Score) -> Platt:
-    """Fit Platt scaling; equal to `calibrators.fit_platt` to 1e-6 in the probabilities, and twenty times as fast."""
-    positive = label == 1
-    return Platt(*_platt(positive, np.asarray(logit, np.float64), int(positive.sum())))
-
-
-@compiled
-def _platt(positive: NDArray[np.bool_], logit: Array, num_positive: int) -> tuple[float, float]:
-    """Return slope and offset by Newton's method, each step halved until the loss falls; NaN when a class is absent."""
-    num = logit.shape[0]
-    if num_positive == 0 or num_positive == num:
-        return np.nan, np.nan
-    mean, spread = logit.mean(), logit.std()
-    high, low = (num_positive + 1) / (num_positive + 2), 1 / (num - num_positive + 2)
-    share = (num_positive * high + (num - num_positive) * low) / num
-    slope, offset = 0.0, math.log(share / (1 - share))
-    if spread <= 1e-12 * max(1.0, abs(mean)):
-        return 0.0, offset
-    step_slope, step_offset, size, best = 0.0, 0.0, 1.0, np.inf
-    for _ in range(200):
-        loss, by_slope, by_offset, h_slope, h_cross, h_offset = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
-        at_slope, at_offset = slope - size * step_slope, offset - size * step_offset
-        for i in range(num):
-            z = (logit[i] - mean) / spread
-            value = at_slope * z + at_offset
-            small = math.exp(-abs(value))
-            target = high if positive[i] else low
-            loss += math.log1p(small) + max(value, 0.0) - target * value
-            prob = 1 / (1 + small) if value >= 0 else small / (1 + small)
-            residual, weight = prob - target, max(prob * (1 - prob), 1e-12)
-            by_slope += residual * z
-            by_offset += residual
-            h_slope += weight * z * z
-            h_cross += weight * z
-            h_offset += weight
-        if loss >= best:
-            size /= 2
-            if size < 1e-6:
-                break
-            continue
-        slope, offset, best, size = at_slope, at_offset, loss, 1.0
-        if max(abs(by_slope), abs(by_offset)) <= 1e-9 * num:
-            break
-        determinant = h_slope * h_offset - h_cross * h_cross + 1e-12
-        step_slope = (h_offset * by_slope - h_cross * by_offset) / determinant
-        step_offset = (h_slope * by_offset - h_cross * by_slope) / determinant
-    return slope / spread, offset - slope * mean / spread
-
-
 class _Fit(NamedTuple):
     """What the labels of some patients give: a calibrator, and thresholds with and without safety margin."""
 
@@ -303,7 +253,7 @@ class _Fit(NamedTuple):
 
     @classmethod
     def of(cls, labeled: LabeledColumn, sensitivity: float) -> Self:
-        return cls(platt(labeled.label, labeled.logit), *thresholds(labeled, sensitivity))
+        return cls(fit_platt(labeled.label, labeled.logit), *thresholds(labeled, sensitivity))
 
 
 def _share_called(sorted_logit: Score, threshold: float) -> float:

@@ -57,11 +57,11 @@ def study(
         of.update({name: of[name] + shared[name] for name in of if name != "draws"})
     recipes = Recipes.of_configs(configs, replicates)
     rows = [
-        (recipe, *cohort, "macro", "auroc", "all", float(np.mean([values[run][cohort] for run in run_ids])))
+        (recipe, *cohort, "macro", "auroc", "none", "all", float(np.mean([values[run][cohort] for run in run_ids])))
         for recipe, run_ids in recipes.runs_of.items()
         for cohort in COHORTS
     ]
-    columns = ["run_id", "dataset", "split", "finding", "metric", "subgroup", "value"]
+    columns = ["run_id", "dataset", "split", "finding", "metric", "calibrator", "subgroup", "value"]
     trained = {
         recipe: Trained(named[run_ids[0]][1], named[run_ids[0]][0], frozenset((seed, "") for seed in range(seeds)))
         for recipe, run_ids in recipes.runs_of.items()

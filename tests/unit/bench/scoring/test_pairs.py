@@ -20,7 +20,7 @@ def study(num: int) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame, dict[str,
         drawn = {"draws": np.array([7], np.uint32)}
         for dataset, split in ((INTERNAL, "test"), (INTERNAL, "val"), ("north", "all"), (EXTERNAL, "all")):
             row = {"run_id": run, "dataset": dataset, "split": split, "subgroup": "all", "finding": "macro"}
-            scores.append(row | {"metric": "auroc", "value": value if split != "val" else 0.99})
+            scores.append(row | {"metric": "auroc", "calibrator": "none", "value": value if split != "val" else 0.99})
             drawn[f"auroc/{dataset}"] = value + common + generator.normal(0, 0.01, 400)
         gaps.append({"run_id": run, "dataset": EXTERNAL, "finding": "macro", "value": 0.05})
         drawn[f"gap/{EXTERNAL}"] = 0.05 + generator.normal(0, 0.01, 400)

@@ -61,6 +61,17 @@ def test_platt_is_the_optimum_of_the_smoothed_likelihood() -> None:
     assert (line.a, line.b) == pytest.approx(tuple(plain.x), abs=1e-5)
 
 
+@pytest.mark.parametrize(("scale", "shift"), [(1.0, 0.0), (0.01, 0.0), (10.0, 0.0), (1.0, -1000.0), (1.0, 5.0)])
+def test_the_gradient_of_the_loss_is_zero_at_the_platt_fit(scale: float, shift: float) -> None:
+    label, logit = simulated()
+    for num in (20, 4000):
+        few, moved = label[:num], (scale * logit[:num] + shift).astype(np.float32)
+        target = np.where(few == 1, (few.sum() + 1) / (few.sum() + 2), 1 / ((few == 0).sum() + 2))
+        residual = fit_platt(few, moved).apply(moved) - target
+        z = (moved - moved.mean(dtype=np.float64)) / moved.std(dtype=np.float64)
+        assert (residual.mean(), (residual * z).mean()) == pytest.approx((0, 0), abs=1e-9)
+
+
 def test_platt_stays_finite_on_separable_huge_and_constant_logits() -> None:
     label = np.array([0] * 50 + [1] * 5, np.int8)
     for logit in (np.linspace(-1, 1, 55), np.linspace(-1e6, 1e6, 55), np.linspace(-1e-6, 1e-6, 55)):

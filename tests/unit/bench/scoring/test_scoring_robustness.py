@@ -87,8 +87,9 @@ def scores(internal: np.ndarray, external: np.ndarray) -> pd.DataFrame:
             ("there", "all", a),
             ("external", "mixed", a),
         ):
-            rows.append((f"run{r}", dataset, split, "macro", "auroc", value))
-    return pd.DataFrame(rows, columns=["run_id", "dataset", "split", "finding", "metric", "value"])
+            rows.append((f"run{r}", dataset, split, value))
+    same = {"finding": "macro", "metric": "auroc", "calibrator": "none", "subgroup": "all"}
+    return pd.DataFrame(rows, columns=["run_id", "dataset", "split", "value"]).assign(**same)
 
 
 def test_the_regret_of_internal_selection_is_the_distance_to_the_best_run() -> None:
