@@ -13,11 +13,9 @@ answers.jsonl   every answer, as a chain of lines (`bench.board.chain`); it has 
 import csv
 import json
 import math
-import os
 import secrets
 import unicodedata
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -28,6 +26,7 @@ from bench.board.submission import text_problems
 from bench.results.prediction_files import IMAGE, PATIENT, label_states, read_labeled_predictions, read_table
 from bench.scoring import metrics
 from bench.store.file_integrity import bytes_sha256, file_sha256
+from bench.store.lease import lease
 from bench.store.store import canonical_json, write_bytes
 from harmonize.errors import ConfigError, StoreError
 
@@ -138,8 +137,10 @@ def answer(folder: Path, predictions: Path, laboratory: str) -> Answer:
     """
     if problems := text_problems("the laboratory", laboratory):
         raise ConfigError(problems[0], "--laboratory", "name the laboratory in plain text")
-    Sealed.read(folder)  # before the lock, which needs the folder
-    with _alone(folder):
+    Sealed.read(folder)  # before the lease, which needs the folder
+    with lease(folder) as held:  # two answers at the same time could pass the quota
+        if not held:
+            raise StoreError("another answer is being computed", str(folder / "LOCK"), "wait, then ask again")
         settings = Sealed.read(folder)
         given = answers(folder)
         _check_last(given, settings, folder)
@@ -201,21 +202,6 @@ def macro_auroc(folder: Path, predictions: Path, settings: Sealed) -> float:
     if value != value:  # NaN
         raise ConfigError("no finding has images with and without it", str(folder / LABELS), "seal other labels")
     return value
-
-
-@contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Refuse a second answer at the same time: both could pass the quota."""
-    path = folder / "LOCK"
-    try:
-        os.close(os.open(path, os.O_CREAT | os.O_EXCL))
-    except FileExistsError as error:
-        fix = "wait, then ask again; if no other command runs, remove the file"
-        raise StoreError("another answer is being computed", str(path), fix) from error
-    try:
-        yield
-    finally:
-        path.unlink()
 
 
 def _is_valid(line: Mapping[str, Any]) -> bool:

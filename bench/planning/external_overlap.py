@@ -20,7 +20,6 @@ from bench.store.store import Store, canonical_json, short_hash, write_bytes
 from harmonize.cohorts.cohort import Cohort
 from harmonize.errors import StoreError
 from harmonize.progress import Progress
-from reports.sentences import data as sentences
 
 if TYPE_CHECKING:
     from harmonize.cache.cache import ImageCache  # this module imports OpenCV
@@ -68,9 +67,9 @@ class Overlap:
         return Overlap(self.cohorts[::-1], layouts, num_images, images, self.patients)
 
     @property
-    def sentence(self) -> str:
-        """Return a sentence that states the shared images and patients, "" if the cohorts share nothing."""
-        return sentences.overlap(self.cohorts, self.num_images, self.images, self.patients)
+    def is_shared(self) -> bool:
+        """Return whether the cohorts share an image or a patient."""
+        return any(self.images or ()) or bool(self.patients)
 
 
 def find_equal_tables(external: Sequence[Cohort], scored: Mapping[str, pd.DataFrame]) -> tuple[Overlap, ...]:
@@ -140,16 +139,6 @@ class Comparison:
     lists: Mapping[tuple[str, str], Sequence[str]]
     crowded: int
 
-    def lines(self, folder: Path) -> list[str]:
-        """Return one line for each pair of cohorts with shared images; the files in `folder` that list these images are named."""
-        lines = []
-        for overlap in self.overlaps:
-            if names := self.lists.get(overlap.cohorts):
-                paths = " and ".join(str(folder / name) for name in names)
-                other = overlap.cohorts[1]
-                lines.append(f"{overlap.sentence} To remove them from {other}, name {paths} as its `exclude:`.")
-        return lines
-
 
 def compare(
     store: Store,
@@ -186,7 +175,7 @@ def compare(
     lists = {}
     for overlap in found:
         one, other = overlap.cohorts
-        if overlap.sentence and not left_out & {one, other}:
+        if overlap.is_shared and not left_out & {one, other}:
             tables = {"shared": _listed_images(one, other, scored, copies)}
             if overlap.patients:
                 tables["patients"] = _shared_patients(scored[one], scored[other])

@@ -9,7 +9,7 @@ from typing import Self
 
 import pandas as pd
 
-from bench.planning.external_overlap import compare
+from bench.planning.external_overlap import Comparison, compare
 from bench.planning.overlap import refuse_copies_of_left_out
 from bench.planning.plan import CohortRef, Plan
 from bench.planning.run import TRAINED, Run
@@ -81,11 +81,11 @@ class DecodedImages:
                 return True
         return False
 
-    def compared(self, progress: Progress | None = None) -> tuple[Self, list[str]]:
+    def compared(self, progress: Progress | None = None) -> tuple[Self, Comparison]:
         """Compare the images of each pair of cohorts; return the images of the cohorts that stay in the plan.
 
         An external cohort is left out of the plan if nearly all its images are also in another external cohort. The
-        second result has lines for the user about shared images and patients. Raises DatasetError when an external
+        second result has the shared images and patients. Raises DatasetError when an external
         cohort contains copies of internal images, also copies that were encoded again, or when a hospital that a run
         leaves out contains exact copies of images of the other training hospitals.
         """
@@ -96,12 +96,7 @@ class DecodedImages:
         found = compare(plan.store, list(plan.cohorts.values()), plan.overlaps, plan.scored_tables, caches, progress)
         plan = replace(plan, overlaps=found.overlaps).without(found.repeated)
         kept = {place: cache for place, cache in self.caches.items() if place[0] in plan.cohorts}
-        lines = found.lines(plan.store.root / "cohorts")
-        if found.crowded:
-            lines.append(
-                f"{found.crowded:,} images are in large groups of similar images; not all pairs were compared to find copies"
-            )
-        return replace(self, plan=plan, caches=kept), lines
+        return replace(self, plan=plan, caches=kept), found
 
     def count_duplicates(self) -> int:
         """Return the number of internal images with the same pixels as an image of another patient in another split.

@@ -37,7 +37,6 @@ from harmonize.errors import ConfigError, DatasetError
 from harmonize.labels.findings import space
 from harmonize.labels.states import states
 from harmonize.progress import Progress
-from reports.sentences import data as sentences
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,21 +81,6 @@ class Plan:
     def phantom(self) -> bool:
         """Return whether the cohorts are synthetic."""
         return next(iter(self.cohorts.values())).phantom
-
-    @property
-    def remarks(self) -> list[str]:
-        """Return lines for the user: one for each cohort that is left out of the plan, and for each remark of a cohort."""
-        of_cohorts = [
-            f"{name}: {remark.what}: {remark.found}; {remark.fix}"
-            for name, cohort in self.cohorts.items()
-            for remark in cohort.remarks
-        ]
-        left_out = [
-            f"{sentences.left_out(overlap.cohorts, overlap.num_images, overlap.images)} "
-            f"To score {overlap.cohorts[1]}, name it without {overlap.cohorts[0]} in another grid."
-            for overlap in self.left_out
-        ]
-        return [*left_out, *of_cohorts]
 
     @property
     def scored_tables(self) -> dict[str, pd.DataFrame]:

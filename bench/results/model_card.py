@@ -13,6 +13,7 @@ from bench.results.card_metadata import front_matter
 from bench.results.markdown import escaped, markdown_table
 from bench.results.read_predictions import scored_ids, unfinished
 from bench.results.run_table import run_label
+from bench.results.training_remark import training_remark
 from bench.store.checked_folders import CheckedFolder, ScoresFolder
 from bench.store.store import Store, write_bytes
 from bench.system.disclaimer import TRAINED_ON_SYNTHETIC
@@ -128,7 +129,7 @@ def _made(manifest: Manifest, run: Mapping[str, Any], facts: Mapping[str, Any]) 
         },
         "settings": ", ".join(f"{k} {v}" for k, v in config.settings.items() if k not in run["titles"]),
         "epoch chosen": f"{trained.get('best_epoch', '?')}, {'the last' if config.selection == 'last' else f'by AUROC on {config.schedule.select_on}'}",
-        "training": manifest.store.remark(run["id"]),
+        "training": training_remark(manifest.store, run["id"]),
         "size": f"{cost['params'] / 1e6:.2f} million parameters, {cost['macs'] / 1e9:.3f} GMACs at {cost['image_size']} px"
         if cost
         else "",

@@ -13,6 +13,7 @@ from bench.config.run_names import RunName
 from bench.planning.imported_run import FORMATS, KIND
 from bench.planning.manifest import Manifest
 from bench.results.run_records import RunRecord, RunRecords
+from bench.results.training_remark import training_remark
 from bench.store.checked_folders import FILE as CHECKSUMS
 from bench.store.checked_folders import CheckedFolder
 from reports.schemas.exposure import IMAGES, TEXT, UNKNOWN
@@ -110,7 +111,7 @@ def runs_table(manifest: Manifest, history: Mapping[str, pd.DataFrame], records:
                 "what": manifest.names[run["id"]].differences,
                 "state": "started" if reason and state == "done" else state,
                 "reason": reason or note,
-                "remark": manifest.store.remark(run["id"]),
+                "remark": training_remark(manifest.store, run["id"]),
                 "epochs": len(epochs),
                 "best_epoch": facts["trained"].get("best_epoch", len(epochs)),
                 "gradient_evaluations": float(facts["trained"].get("gradient_evaluations", np.nan)),

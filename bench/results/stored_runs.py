@@ -14,6 +14,7 @@ from typing import Any, Self
 
 from bench.config.run_config import flat
 from bench.config.run_names import RunName
+from bench.results.training_remark import training_remark
 from bench.store.checked_files import read_grid
 from bench.store.checked_folders import JSON_RECORDS, CheckedFolder, ScoresFolder
 from bench.store.store import Store
@@ -145,7 +146,7 @@ def _stored_run(
         scores=scores,
         grids=grids,
         date=_date(folder),
-        remark=store.reason(run_id) or damage or store.remark(run_id),
+        remark=store.reason(run_id) or damage or training_remark(store, run_id),
     )
 
 

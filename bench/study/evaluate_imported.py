@@ -37,6 +37,7 @@ from bench.store.file_integrity import is_intact
 from bench.store.lease import lease
 from bench.store.remove_run import delete
 from bench.store.store import Store, canonical_json, table_facts, write_bytes, write_table
+from bench.study.cohort_remarks import cohort_remarks
 from bench.study.job_progress import Display
 from bench.study.request import EvaluationRequest
 from harmonize.errors import ConfigError, CxrError, StoreError
@@ -109,9 +110,9 @@ def evaluate(
         plan = replace(plan, runs=tuple(replace(run, entries=own) for own in entries))
     images = None if files else prepare(plan, workers, display.progress, display.say)
     if images:
-        images, lines = images.compared(display.progress)
+        images, found = images.compared(display.progress)
         plan = images.plan
-        for line in (*plan.remarks, *lines):
+        for line in cohort_remarks(plan, found):
             display.warn(line)
         if before:
             _require_same_cohorts(plan, before)

@@ -14,6 +14,7 @@ from bench.planning.run import Run
 from bench.results.report_state import current_report
 from bench.results.score_runs import score_all
 from bench.runs.shared_passes import passes
+from bench.study.cohort_remarks import cohort_remarks
 from bench.study.job_progress import Display, Tally
 from bench.study.page_so_far import PageSoFar
 
@@ -69,9 +70,9 @@ def execute(
     `with_images`, the page may show real radiographs. With `beside`, another process scores finished runs, and writes a page of
     them, while others are trained.
     """
-    images, shared = prepare(plan, workers, display.progress, display.say).compared(display.progress)
+    images, found = prepare(plan, workers, display.progress, display.say).compared(display.progress)
     plan = images.plan
-    for line in (*plan.remarks, *shared):
+    for line in cohort_remarks(plan, found):
         display.warn(line)
     for line in images.fallbacks:
         display.say(line)

@@ -14,7 +14,6 @@ import zlib
 from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
 from multiprocessing.connection import wait as wait_for
 from pathlib import Path
 from typing import NamedTuple
@@ -164,17 +163,3 @@ def read_journal(path: Path, total: int) -> dict[int, Row]:
             continue
         rows |= parsed
     return rows
-
-
-@contextmanager
-def lock(path: Path) -> Iterator[None]:
-    """Hold a lock on a file: other processes of this machine wait until this block or this process ends."""
-    try:
-        import fcntl
-    # Windows has no fcntl, so there is no lock: the user must not build the same cache twice at the same time
-    except ImportError:
-        yield
-        return
-    with path.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield

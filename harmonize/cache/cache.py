@@ -31,11 +31,12 @@ import pandas as pd
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from harmonize.cache.build import POOL_WORTH_S, lock, packs, read_journal
+from harmonize.cache.build import POOL_WORTH_S, packs, read_journal
 from harmonize.cache.fill import BuildPlan, fill, has_checksum, map_bytes, measure
 from harmonize.cache.packed import Images, PackedImages
 from harmonize.disk_space import writing
 from harmonize.errors import SetupError
+from harmonize.file_lock import file_lock
 from harmonize.images.pixels import PIXELS_VERSION, Geometry
 from harmonize.progress import Progress
 
@@ -157,7 +158,7 @@ def open_cache(
     cache_folder = _cache_folder(name, geometry, folder)
     cache_folder.mkdir(parents=True, exist_ok=True)
     current_states = file_states(root, table) if states is None else states
-    with lock(cache_folder / "lock"):
+    with file_lock(cache_folder / "lock"):
         current = _open(cache_folder, geometry)
         if current is not None and _is_current(current.index, current_states):
             return current

@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from harmonize.cache.build import lock
 from harmonize.cache.cache import ImageCache
 from harmonize.disk_space import DiskFullError
 from harmonize.errors import SetupError
+from harmonize.file_lock import file_lock
 from harmonize.images.perceptual_hash import HASH_VERSION, SMALL_SIDE, is_flat, perceptual_hash, smaller, thumbnail
 from harmonize.progress import Progress
 
@@ -35,7 +35,7 @@ def image_hashes(cache: ImageCache, name: str = "", progress: Progress | None = 
     """
     path = cache.path.with_name(f"hashes-{cache.path.stem.removeprefix('images-')}-v{HASH_VERSION}.npy")
     # a second process waits, then reads the file that the first process has written
-    with lock(path.with_name("lock")):
+    with file_lock(path.with_name("lock")):
         try:
             stored = np.load(path, mmap_mode="r")
             if stored.dtype == _RECORD and len(stored) == len(cache.index):

@@ -20,10 +20,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from harmonize.cache.build import lock
 from harmonize.checks.non_cxr_checks import unlike_radiograph
 from harmonize.disk_space import DiskFullError
 from harmonize.errors import SetupError
+from harmonize.file_lock import file_lock
 from harmonize.images.image_header import InMemory
 from harmonize.images.perceptual_hash import HASH_VERSION, SMALL_SIDE, is_flat, perceptual_hash, smaller, thumbnail
 from harmonize.images.pixels import PIXELS_VERSION, UnreadableImage, file_size, read_gray
@@ -79,7 +79,7 @@ def scan(
     path = folder / f"{name}-{_folder_and_versions(root)}.records"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with lock(folder / f"{path.stem}.lock"):
+        with file_lock(folder / f"{path.stem}.lock"):
             return _scan(name, root, paths, path, workers, progress)
     except OSError as error:
         full = DiskFullError.of(error, path, len(paths) * _RECORD.itemsize)

@@ -23,7 +23,8 @@ import pandas as pd
 from harmonize.datasets import adapter
 from harmonize.datasets.nih import BOX_FRAME_PX
 from harmonize.disk_space import writing
-from harmonize.phantom.folder import exclusive, is_complete, publish, workspace
+from harmonize.file_lock import file_lock
+from harmonize.phantom.folder import is_complete, publish, workspace
 from harmonize.phantom.plan import Visit, patient_groups, visits
 from harmonize.phantom.records import Records, write_visit
 from harmonize.phantom.settings import MIN_CANVAS, PhantomSettings
@@ -64,7 +65,7 @@ def write_cohorts(
     again. Raises ConfigError if root contains other data.
     """
     root.mkdir(parents=True, exist_ok=True)
-    with exclusive(root), writing(root):
+    with file_lock(root), writing(root):
         if is_complete(root, settings, masks):
             return
         partial = workspace(root)

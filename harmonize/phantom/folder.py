@@ -1,11 +1,7 @@
 """Manage the folder of phantom cohorts: check it, lock it for one process, and never overwrite other data."""
 
 import json
-import os
 import shutil
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from harmonize.errors import ConfigError
@@ -15,22 +11,6 @@ from harmonize.phantom.sites import SITES
 SETTINGS_FILE = "phantom.json"
 PARTIAL = ".phantom-partial"
 CHILDREN = (*SITES, "truth", "masks")
-
-
-@contextmanager
-def exclusive(root: Path) -> Iterator[None]:
-    """Lock the folder until this block or this process ends; a second process waits. On Windows, there is no lock."""
-    if sys.platform == "win32":
-        yield
-        return
-    import fcntl
-
-    handle = os.open(root, os.O_RDONLY)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(handle)
 
 
 def is_complete(root: Path, settings: PhantomSettings, masks: bool) -> bool:

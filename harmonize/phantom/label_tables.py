@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from harmonize.datasets.chexpert import LABELS, TRAIN
-from harmonize.phantom.folder import exclusive
+from harmonize.file_lock import file_lock
 from harmonize.seeds import stream
 
 # (folder, file of the CheXpert labeler, column of the study, new file) -> share of changed labels
@@ -29,7 +29,7 @@ _CHANGED = {"1": "0", "0": "1", "-1": "1"}
 
 def write_label_tables(root: Path) -> None:
     """Write the missing label tables of the phantom cohorts below root."""
-    with exclusive(root):
+    with file_lock(root):
         for (folder, original, study, name), share in TABLES.items():
             path = root / folder / name
             if not path.exists() and (root / folder / original).is_file():

@@ -17,6 +17,7 @@ from bench.planning.image_caches import open_images, prepare
 from bench.planning.jobs import Job, analysis_jobs
 from bench.planning.plan import Plan, make_plan
 from bench.planning.run import read_run
+from bench.results.training_remark import training_remark
 from bench.runs.encoder_features import EncoderFeatures
 from bench.runs.networks import initial_network, normalization_of
 from bench.runs.run_one import run_one
@@ -89,8 +90,8 @@ def test_vectors_of_a_network_give_the_predictions_of_its_probe_and_other_tables
     facts = json.loads((store.run_dir(given.id) / "run.json").read_text())
     assert facts["weights"].startswith("embeddings:")
     assert json.loads((store.run_dir(given.id) / "cost.json").read_text()) == {}
-    assert "no heat maps" in store.remark(given.id)
-    assert "no costs" in store.remark(given.id)
+    assert "no heat maps" in training_remark(store, given.id)
+    assert "no costs" in training_remark(store, given.id)
     assert read_run(store, given.id).entries["architecture"].identity == given.entries["architecture"].identity
     names = {job.analysis.name for job in analysis_jobs(plan, [given])}
     assert {"attention", "transplants"}.isdisjoint(names)

@@ -25,6 +25,7 @@ from bench.planning.image_caches import open_images, prepare
 from bench.planning.jobs import Job
 from bench.planning.plan import make_plan
 from bench.planning.prompts import Prompts, metadata
+from bench.results.training_remark import training_remark
 from bench.runs.networks import normalization_of
 from bench.runs.run_one import run_one
 from bench.runs.stored_run import load
@@ -97,7 +98,7 @@ def test_each_seed_is_a_wording_and_predictions_are_cosines_with_its_prompts(
         seed = run.config.seed
         assert facts["prompts"] == {"wording": seed + 1, "of": 2, "text": (" / ").join(WORDINGS[seed].values())}
         assert facts["unlearnt"] == []
-        assert store.remark(run.id).startswith(f"wording {seed + 1} of 2: {WORDINGS[seed]['positive']} / ")
+        assert training_remark(store, run.id).startswith(f"wording {seed + 1} of 2: {WORDINGS[seed]['positive']} / ")
         history = pd.read_parquet(folder / "history.parquet")
         assert not list(loss_symptoms("run", history))
         stored = load(store, run.id)

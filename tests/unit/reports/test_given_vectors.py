@@ -3,7 +3,7 @@
 import pytest
 from bs4 import BeautifulSoup, Tag
 
-from bench.store.store import remark
+from bench.results.training_remark import remark_of
 from reports.page import render
 from reports.tables import Tables
 from tests.synthetic import Invented, ranked_ids, tables
@@ -19,7 +19,7 @@ def page(request: pytest.FixtureRequest) -> tuple[bool, BeautifulSoup]:
     """Return whether a run has given vectors, and the page."""
     runs = STUDY["runs"].copy()
     if request.param:
-        runs.loc[runs["run_id"] == GIVEN, "remark"] = remark({"given_vectors": "Their encoder"})
+        runs.loc[runs["run_id"] == GIVEN, "remark"] = remark_of({"given_vectors": "Their encoder"})
     return request.param, BeautifulSoup(render(Tables(STUDY.meta, {**STUDY.frames, "runs": runs})), "html.parser")
 
 

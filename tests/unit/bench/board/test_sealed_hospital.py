@@ -14,6 +14,7 @@ import pandas as pd
 import pytest
 
 from bench.board.sealed import Sealed, answer, answers, ladder, macro_auroc, open_hospital
+from bench.store.lease import lease
 from harmonize.errors import ConfigError, CxrError, StoreError
 from tests.conftest import Command
 
@@ -172,8 +173,7 @@ def test_the_folder_has_no_id_that_others_know_and_two_answers_do_not_run_at_onc
     assert "image-" not in (hospital / "labels.csv").read_text()
     assert "patient-" not in (hospital / "labels.csv").read_text()
     assert {stat.S_IMODE((hospital / name).stat().st_mode) for name in ("labels.csv", "ids.csv")} == {0o600}
-    (hospital / "LOCK").touch()
-    with pytest.raises(StoreError, match="another answer is being computed"):
+    with lease(hospital), pytest.raises(StoreError, match="another answer is being computed"):
         answer(hospital, tmp_path / "p0.csv", "A")
     with pytest.raises(ConfigError, match="has the character '<'"):
         answer(hospital, tmp_path / "p0.csv", "<b>")

@@ -11,6 +11,7 @@ from bench.planning.external_overlap import Overlap, find_repeated
 from bench.planning.image_caches import DecodedImages, prepare
 from bench.planning.manifest import contents
 from bench.planning.plan import Plan
+from bench.study.cohort_remarks import cohort_remarks
 from harmonize.errors import ConfigError
 from harmonize.phantom import PhantomSettings, twin
 from tests.unit.bench.planning.test_overlap import (
@@ -59,9 +60,10 @@ def test_external_cohorts_that_share_images_are_both_scored_and_the_images_are_c
     exact, *others = radiographs["nih"][:COPIES]
     copies = [png(exact), *(encoded_again(image, i) for i, image in enumerate(others))]
     write_tables(tmp_path, radiographs, [*(png(image) for image in radiographs["mimic"]), *copies])
-    images, lines = images_of(tmp_path, TWO).compared()
+    images, found = images_of(tmp_path, TWO).compared()
     assert list(images.plan.cohorts) == ["internal", "far", "near"]
     path = tmp_path / "runs" / "cohorts" / "shared-far+near.csv"
+    lines = cohort_remarks(images.plan, found)
     assert lines == [
         (
             f"far and near share images ({COPIES} of {FAR} at far, {COPIES} of {NEW + COPIES} at near); means over hospitals count"
@@ -82,11 +84,13 @@ def test_external_cohorts_that_share_images_are_both_scored_and_the_images_are_c
             "patients": None,
         }
     ]
-    assert images_of(tmp_path, TWO).compared()[1] == lines, "the stored comparison gives the same lines"
+    assert cohort_remarks(images.plan, images_of(tmp_path, TWO).compared()[1]) == lines, (
+        "the stored comparison gives the same lines"
+    )
     path.unlink()
-    assert images_of(tmp_path, TWO).compared()[1] == lines
+    assert cohort_remarks(images.plan, images_of(tmp_path, TWO).compared()[1]) == lines
     assert path.is_file(), "a lost list is written again"
-    assert images_of(tmp_path, TWO, exclude=str(path)).compared()[1] == []
+    assert images_of(tmp_path, TWO, exclude=str(path)).compared()[1].lists == {}
 
 
 @pytest.mark.slow
@@ -96,8 +100,7 @@ def test_a_cohort_that_was_encoded_again_is_the_same_cohort_and_is_left_out(
     again = [encoded_again(image, i) for i, image in enumerate(radiographs["nih"][:-1])]
     write_tables(tmp_path, radiographs, [*again, png(radiographs["mimic"][0])])
     write(tmp_path / "third", [png(image) for image in radiographs["mimic"][1:]], "d")
-    images, lines = images_of(tmp_path, THREE).compared()
-    assert lines == []
+    images, found = images_of(tmp_path, THREE).compared()
     assert list(images.plan.cohorts) == ["internal", "far", "third"]
     assert [ref.name for ref in images.plan.refs] == ["internal", "far", "third"]
     assert {name for name, _ in images.caches} == {"internal", "far", "third"}
@@ -105,7 +108,7 @@ def test_a_cohort_that_was_encoded_again_is_the_same_cohort_and_is_left_out(
     assert left_out.cohorts == ("far", "near")
     assert left_out.images is not None
     assert min(left_out.images) >= 18
-    assert images.plan.remarks == [
+    assert cohort_remarks(images.plan, found) == [
         (
             f"near is left out, because {left_out.images[1]} of its 20 scored images are also in far. "
             "Each mean counts this hospital once. To score near, name it without far in another grid."
@@ -124,8 +127,8 @@ def test_a_cohort_that_another_one_contains_is_left_out_whatever_their_order(
 ) -> None:
     write_tables(tmp_path, radiographs, [png(image) for image in radiographs["nih"][:COPIES]])
     for grid in (TWO, TWO.replace("far, near", "near, far")):
-        images, lines = images_of(tmp_path, grid).compared()
-        assert lines == []
+        images, found = images_of(tmp_path, grid).compared()
+        assert found.lists == {}
         assert list(images.plan.cohorts) == ["internal", "far"]
         [left_out] = images.plan.left_out
         assert (left_out.cohorts, left_out.num_images) == (("far", "near"), (FAR, COPIES))
@@ -145,7 +148,8 @@ def test_images_that_one_cohort_does_not_score_are_not_counted(
     (tmp_path / "splits.yaml").write_text(MAPPING + "split: {column: split, train: [train], test: [test]}\n")
     images = images_of(tmp_path, TWO, mapping="splits.yaml")
     refs = tuple(replace(ref, headline_split="test") if ref.name == "near" else ref for ref in images.plan.refs)
-    compared, [line] = replace(images, plan=replace(images.plan, refs=refs)).compared()
+    compared, found = replace(images, plan=replace(images.plan, refs=refs)).compared()
+    [line] = cohort_remarks(compared.plan, found)
     assert f"({COPIES} of {FAR} at far, {COPIES} of {len(tested)} at near)" in line
     assert compared.plan.left_out == ()
 
@@ -180,7 +184,7 @@ def test_one_table_under_two_names_is_scored_once(tmp_path: Path) -> None:
     entries = {name: nih_entry(name) for name in ("far", "near", "third")}
     plan = plan_of_nih(tmp_path, THREE, **entries)
     assert list(plan.cohorts) == ["internal", "far", "third"]
-    assert plan.remarks == [
+    assert cohort_remarks(plan) == [
         (
             "near is left out, because it has the same table as far. Each mean counts this hospital once. "
             "To score near, name it without far in another grid."
@@ -207,12 +211,12 @@ def test_patients_of_external_cohorts_are_compared_within_a_layout_or_population
     far, near = nih_entry("far", **stated), nih_entry("near", **(stated and {"population": "two"}))
     plan = plan_of_nih(tmp_path, TWO, far=far, near=near)
     assert [overlap.patients for overlap in plan.overlaps] == [patients]
-    images, lines = prepare(plan, 1, silent).compared()
+    images, found = prepare(plan, 1, silent).compared()
     path = tmp_path / "runs" / "cohorts" / "patients-far+near.csv"
     if patients is None:
-        assert lines == []
+        assert found.lists == {}
         return
-    assert lines == [
+    assert cohort_remarks(images.plan, found) == [
         (
             f"far and near share 5 patients; means over hospitals count them twice. To remove them from near, name {path} "
             "as its `exclude:`."

@@ -38,7 +38,7 @@ def made(tmp_path: Path) -> Plan:
 def test_cohorts_without_common_images_pass(tmp_path: Path) -> None:
     images = prepare(made(tmp_path), 1, silent)
     assert images.count_duplicates() == 0
-    assert images.compared()[1] == []
+    assert images.compared()[1].lists == {}
 
 
 def test_an_internal_image_in_an_external_cohort_stops_the_grid(tmp_path: Path) -> None:
@@ -81,7 +81,7 @@ def pool(folder: Path, exclude: str = "", **copied: str) -> Plan:
 def test_a_copy_at_the_hospital_that_a_run_leaves_out_stops_the_grid(tmp_path: Path) -> None:
     images = prepare(pool(tmp_path), 1, silent)
     assert images.count_duplicates() == 0
-    assert images.compared()[1] == []
+    assert images.compared()[1].lists == {}
     images = prepare(pool(tmp_path, b3="c5", a7="b9", a8="b9"), 1, silent)
     with pytest.raises(DatasetError) as error:
         images.compared()

@@ -104,7 +104,7 @@ def test_images_that_were_encoded_again_stop_the_grid_until_they_are_excluded(
     assert listed["kind"].tolist() == ["exact", *["near"] * (COPIES - 1)]
 
     images = images_of(tmp_path, exclude=str(path))
-    assert images.compared()[1] == []
+    assert images.compared()[1].lists == {}
     content = contents(images.plan, images.caches, 0)
     assert content["cohorts"][1]["flow"]["listed_in_exclude"] == COPIES
     assert content["compared"] == {"patients": [], "images": True, "external": [], "left_out": []}
@@ -122,7 +122,7 @@ def test_a_list_that_is_in_use_is_not_overwritten(tmp_path: Path, radiographs: d
         images_of(tmp_path, exclude=str(path)).compared()
     assert path.read_bytes() == before
     both = [str(path), str(path.with_name("copies-far+2.csv"))]
-    assert images_of(tmp_path, exclude=both).compared()[1] == []
+    assert images_of(tmp_path, exclude=both).compared()[1].lists == {}
 
 
 @pytest.mark.slow

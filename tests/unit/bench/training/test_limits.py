@@ -20,7 +20,8 @@ from bench.inputs.normalize import Normalizer
 from bench.models.network import Network
 from bench.models.predict import predict, weights_sha256
 from bench.planning.run import Run
-from bench.store.store import Store, remark
+from bench.results.training_remark import remark_of, training_remark
+from bench.store.store import Store
 from bench.training.checkpoint import write_checkpoint
 from bench.training.data_parallel import SINGLE_PROCESS, DataParallelGroup
 from bench.training.errors import TrainingError
@@ -276,13 +277,13 @@ def test_the_store_says_how_a_training_went_other_than_asked(tmp_path: Path) -> 
     store = Store.open(tmp_path)
     folder = store.run_dir("abc")
     folder.mkdir(parents=True)
-    assert store.remark("abc") == ""
+    assert training_remark(store, "abc") == ""
     facts = {"stopped": "stopped by its limit of 2 hours after 3 of 8 epochs", "micro_batch": 16}
     (folder / "trained.json").write_text(json.dumps(facts))
-    assert store.remark("abc").startswith(
+    assert training_remark(store, "abc").startswith(
         "limit reached: stopped by its limit of 2 hours after 3 of 8 epochs; memory ran"
     )
-    assert remark({}) == ""
-    assert "16 images at a time" in remark(facts)
+    assert remark_of({}) == ""
+    assert "16 images at a time" in remark_of(facts)
     (folder / "trained.json").write_text("{damaged")
-    assert store.remark("abc") == ""
+    assert training_remark(store, "abc") == ""
