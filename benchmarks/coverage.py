@@ -67,7 +67,7 @@ from bench.scoring.conformal import LEVELS as STATED
 from bench.scoring.conformal import highest_by_chance, release_threshold, thresholds
 from bench.scoring.decision_counts import CURVE, DecisionCounts
 from bench.scoring.delong import areas
-from bench.scoring.gaps import decomposition as decompose
+from bench.scoring.gaps import decomposition
 from bench.scoring.gaps.gap_component import COMPONENTS, MEASURED
 from bench.scoring.metrics import auroc
 from bench.scoring.metrics_of_split import measure
@@ -264,7 +264,7 @@ def gap(seen: Seen, seed: int, num_patients: int, num_resamples: int) -> None:
         measure(world.draw(name, num_patients, generator), None, settings)
         for world, name in ((INTERNAL, "internal"), (THERE, "there"))
     )
-    components = decompose.of_hospital(internal, [], external, settings, {}, {})
+    components = decomposition.of_hospital(internal, [], external, settings, {}, {})
     for metric, true in planted().items():
         of_metric = components[metric][0]
         sums = [

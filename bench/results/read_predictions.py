@@ -24,7 +24,7 @@ from bench.scoring.across_runs.replicate_rows import ReplicateRows
 from bench.scoring.patient_groups import PatientGroups
 from bench.scoring.scored_split import ScoredSplit
 from bench.store.checked_folders import CheckedFolder, ScoresFolder
-from harmonize.cohorts import label_mapping as labelmap
+from harmonize.cohorts import label_mapping
 from harmonize.cohorts.pooled import HOSPITAL, hospital_of
 from harmonize.errors import StoreError
 from harmonize.labels.states import states
@@ -163,11 +163,11 @@ def mapped_states(
     if layout == "table":
         return {}
     stored = states(table, findings)
-    own = states(labelmap.apply(table, layout, mapping, findings), findings)
-    differs = {difference["mapping"] for difference in labelmap.differences(layout, findings)}
+    own = states(label_mapping.apply(table, layout, mapping, findings), findings)
+    differs = {difference["mapping"] for difference in label_mapping.differences(layout, findings)}
     out = {}
-    for other in (name for name in labelmap.MAPPINGS if name != mapping and name in {*differs, "default"}):
-        remapped = states(labelmap.apply(table, layout, other, findings), findings)
+    for other in (name for name in label_mapping.MAPPINGS if name != mapping and name in {*differs, "default"}):
+        remapped = states(label_mapping.apply(table, layout, other, findings), findings)
         state_NK = np.where((own == stored).all(0), remapped, stored)
         if (state_NK != stored).any():
             out[other] = state_NK
@@ -181,7 +181,7 @@ def _bundled_states(table: pd.DataFrame, findings: tuple[str, ...]) -> dict[str,
     column "finding" are used. A mapping without any column "mapping:finding" is left out.
     """
     out = {}
-    for other in labelmap.MAPPINGS:
+    for other in label_mapping.MAPPINGS:
         columns = [name if (name := f"{other}:{finding}") in table else finding for finding in findings]
         if columns != list(findings):
             out[other] = states(table, columns)

@@ -15,7 +15,7 @@ from bench.planning.manifest import Manifest
 from bench.scoring.thresholds import RULES
 from bench.store.checked_files import read_grid, write_grid
 from bench.store.store import Store
-from harmonize.cohorts import label_mapping as labelmap
+from harmonize.cohorts import label_mapping
 from harmonize.errors import ConfigError
 
 
@@ -49,7 +49,7 @@ def rescored(manifest: Manifest, name: str, change: Change, command: str) -> Man
         _check(finding, sorted(findings), "--findings", "finding of this grid")
     changes = []
     if change.mapping is not None:
-        _check(change.mapping, labelmap.MAPPINGS, "--mapping", "mapping")
+        _check(change.mapping, label_mapping.MAPPINGS, "--mapping", "mapping")
         content["mapping"] = change.mapping
         changes.append(f"labels read as {change.mapping}")
     if change.findings:

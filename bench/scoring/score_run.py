@@ -25,8 +25,7 @@ from bench.scoring import (
 from bench.scoring.bootstrap.intervals import mean_of
 from bench.scoring.bootstrap.resamples import FOR_DETAIL
 from bench.scoring.confusion_and_delong import confusion_rows, delong_rows
-from bench.scoring.gaps import decomposition as decompose
-from bench.scoring.gaps import label_references as references
+from bench.scoring.gaps import decomposition, label_references
 from bench.scoring.gaps.calibration_drift import drifts
 from bench.scoring.gaps.gap import EXTERNAL, MACRO_ALL, gaps, replicates_by_dataset
 from bench.scoring.metrics_of_split import AUROC, Key, OperatingPoints, SplitMetrics
@@ -187,7 +186,7 @@ def score_run(
     }
     brief = {split.scored.name: _first_replicates(split) for split in measured}
     decomposition_rows = (
-        decompose.rows(
+        decomposition.rows(
             run_id,
             findings,
             brief[test.scored.name],
@@ -199,7 +198,9 @@ def score_run(
         if test
         else []
     )
-    reference_rows = references.rows(run_id, findings, [*([test] if test else []), *experts], external, auroc_gaps)
+    reference_rows = label_references.rows(
+        run_id, findings, [*([test] if test else []), *experts], external, auroc_gaps
+    )
     threshold = points.threshold[list(RULES).index(settings.threshold)]
     subgroup_rows = [
         row

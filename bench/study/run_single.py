@@ -13,7 +13,7 @@ from bench.config.run_config import RunConfig, differing
 from bench.executors.in_process import Here
 from bench.planning.plan import make_plan
 from bench.store.store import Store, write_bytes
-from bench.study import run_grid as study
+from bench.study import run_grid
 from bench.study.job_progress import Display
 from bench.study.request import Request, command
 from bench.system.devices import check_device
@@ -48,7 +48,7 @@ def run_alone(
     device: str,
     workers: int,
     display: Display,
-) -> study.Result:
+) -> run_grid.Result:
     """Train and score the requested runs and write the page; return the result.
 
     `places`: paths of the registry, the data and the starting weights, each may be None. After planning, the grid file is
@@ -67,7 +67,7 @@ def run_alone(
     text = yaml.safe_dump(raw, sort_keys=False, default_flow_style=None, width=120)
     write_bytes(opened.root / "grids" / f"{grid.name}.yaml", text.encode())
     # another process would run a script a second time if the script does not ask for `__name__`
-    result = study.execute(plan, plan.runs, (), Here(device), workers, display, beside=False)
+    result = run_grid.execute(plan, plan.runs, (), Here(device), workers, display, beside=False)
     for run_id, reason in result.failed.items():
         fix = "read its log; correct the configuration or the data, and run it again"
         raise StoreError(f"run {run_id} failed: {reason}", str(result.logs[run_id]), fix)

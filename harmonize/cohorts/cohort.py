@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from harmonize.cohorts import label_mapping as labelmap
+from harmonize.cohorts import label_mapping
 from harmonize.cohorts.bad_rows import separate_bad_rows
 from harmonize.cohorts.cohort_filters import filter_groups, filter_rows
 from harmonize.cohorts.confounding import confounded
@@ -68,7 +68,7 @@ class Cohort:
     @property
     def facts(self) -> dict[str, str]:
         """Return texts about the cohort (title, place, license ...) for pages."""
-        texts = labelmap.facts(self.layout, self.spec.label_source, self.table["split"])
+        texts = label_mapping.facts(self.layout, self.spec.label_source, self.table["split"])
         if self.spec.confound:
             texts["confound"] = str(self.spec.confound)
         if not self.phantom:
@@ -137,7 +137,7 @@ def load(
     states = _states(native, spec, mapping, findings)
     table = pd.concat([native, states, *_training_states(native, states, spec, mapping)], axis=1)
     flow["contradictory"] = _contradictory(states)
-    unknown_labels = labelmap.unknown_words(native, spec.layout)
+    unknown_labels = label_mapping.unknown_words(native, spec.layout)
     two_sex_rows = native.loc[_two_sexes(native), ["image_id", "path"]].assign(reason="contradictory sex")
     unknown_label_rows = native.loc[unknown_labels.index, ["image_id", "path"]].assign(
         reason=UNKNOWN_LABEL + unknown_labels.map(repr)
@@ -204,7 +204,7 @@ def _read(spec: CohortSpec, source: str) -> pd.DataFrame:
 
 def _states(native: pd.DataFrame, spec: CohortSpec, mapping: str, findings: Sequence[str]) -> pd.DataFrame:
     """Return the states of the findings; findings in `spec.hybrid` come from another label source."""
-    states = labelmap.apply(native, spec.layout, mapping, findings)
+    states = label_mapping.apply(native, spec.layout, mapping, findings)
     for source in dict.fromkeys(source for _, source in spec.hybrid):
         from_source = [name for name, name_source in spec.hybrid if name_source == source and name in states]
         if not from_source:
@@ -214,7 +214,7 @@ def _states(native: pd.DataFrame, spec: CohortSpec, mapping: str, findings: Sequ
             source_table = source_table[source_table[FAULT] == ""]
         source_table = source_table.drop_duplicates("image_id")
         _require_source(native, source_table, source, spec)
-        source_states = labelmap.apply(source_table, spec.layout, mapping, from_source).set_axis(
+        source_states = label_mapping.apply(source_table, spec.layout, mapping, from_source).set_axis(
             source_table["image_id"]
         )
         aligned = source_states.reindex(native["image_id"])  # images missing from the label source become null
@@ -257,7 +257,7 @@ def _training_states(native: pd.DataFrame, states: pd.DataFrame, spec: CohortSpe
                 rows = rows[rows[column] == ""]
             rows = rows.drop_duplicates("image_id").set_index("image_id", drop=False)
             _require_source(native, rows, source, spec)
-            mapped = labelmap.apply(rows, spec.layout, mapping, findings).reindex(native["image_id"])
+            mapped = label_mapping.apply(rows, spec.layout, mapping, findings).reindex(native["image_id"])
             labels[findings] = mapped.set_axis(native.index)
         tables.append(labels.set_axis([training_column(name, str(finding)) for finding in labels], axis=1))
     return tables

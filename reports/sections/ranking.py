@@ -27,7 +27,7 @@ from reports.sections.symptoms import symptom_anchor
 from reports.sentences import main_findings as sentences
 from reports.sentences import members as member_sentences
 from reports.sentences.verdicts import CLEAR
-from reports.summaries import rank_agreement as agreeing
+from reports.summaries import rank_agreement
 
 WIDTH = 262.0  # px: width of the dot strip
 # maximum number of values of a filter, and maximum number of filters; a longer list would be hard to use
@@ -119,8 +119,8 @@ def ranking(data: ReportData) -> Section:
         "factors": factors,
         "base": _base(data),
         "commits": " ".join(data.distinct("commit")),
-        "alike": agreeing.agreement(data),
-        "seeds": agreeing.seeds(data),
+        "alike": rank_agreement.agreement(data),
+        "seeds": rank_agreement.seeds(data),
     }
     return Section("ranking", "Ranking", write("ranking.html.j2", **context))
 

@@ -12,7 +12,7 @@ from reports.html.section import write
 from reports.report_data.hospitals_and_runs import Run
 from reports.report_data.net_benefits import NO_BENEFIT, Benefit, Key, lookup
 from reports.report_data.report_data import EXTERNAL, MACRO, ReportData
-from reports.sections import run_cells as runcells
+from reports.sections import run_cells
 from reports.sentences.net_benefit import benefit_verdict
 from reports.tables import records_of
 
@@ -68,7 +68,7 @@ class Decisions:
             reasons = [self._why_missing(run, key, finding) if known else NO_THRESHOLD for key in self._keys()[:-1]]
             texts = [_benefit(cell, why) for cell, why in zip(cells, [*reasons, ""], strict=True)]
             words = "" if finding == MACRO or not known else f"threshold {places(threshold)}"
-            rows.append((self.data.macro_name(run) if finding == MACRO else finding, words, runcells.row(texts)))
+            rows.append((self.data.macro_name(run) if finding == MACRO else finding, words, run_cells.row(texts)))
         return rows if measured else []
 
     def _why_missing(self, run: Run, key: str, finding: str) -> str:
@@ -82,7 +82,7 @@ class Decisions:
         for goal in ("sensitivity", "specificity"):
             of_finding = {f: self.workload.get((run.id, f, goal), {}) for f in self.data.findings}
             rows = [
-                (finding, runcells.row([self._cell(cohorts.get(key), key, finding) for key in self._keys()]))
+                (finding, run_cells.row([self._cell(cohorts.get(key), key, finding) for key in self._keys()]))
                 for finding, cohorts in of_finding.items()
                 if cohorts
             ]
@@ -111,7 +111,7 @@ def _benefit(benefit: Benefit, reason: str) -> str:
     if not benefit.value.has_value:
         return f"{DASH}<i>{escape(reason)}</i>"
     words = benefit_verdict(benefit)
-    return runcells.number(benefit.value) + (f'<i class="w">{words}</i>' if words else "")
+    return run_cells.number(benefit.value) + (f'<i class="w">{words}</i>' if words else "")
 
 
 def _load(row: Mapping[str, Any]) -> str:

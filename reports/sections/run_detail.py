@@ -17,7 +17,7 @@ from reports.html.section import write
 from reports.report_data.headline_rows import MISSING, Estimate, count
 from reports.report_data.hospitals_and_runs import Run
 from reports.report_data.report_data import EXTERNAL, MACRO, ReportData, config_lines
-from reports.sections import run_cells as runcells
+from reports.sections import run_cells
 from reports.sections.run_decisions import Decisions
 from reports.sections.run_triage import Triage
 from reports.sections.symptoms import symptom_anchor
@@ -213,8 +213,8 @@ def _groups(data: ReportData, table: pd.DataFrame | None) -> list[tuple[str, boo
         if any(e.has_value for e in estimates):
             attribute, _, value = group.partition("=")
             words = f"{attribute}: {value}" if value else f"{attribute}: highest minus lowest AUROC of the groups"
-            cells_of_group = [runcells.number(e, counted=bool(value)) if e.has_value else DASH for e in estimates]
-            rows.append((words, not value, runcells.row(cells_of_group)))
+            cells_of_group = [run_cells.number(e, counted=bool(value)) if e.has_value else DASH for e in estimates]
+            rows.append((words, not value, run_cells.row(cells_of_group)))
     return rows
 
 
@@ -237,7 +237,7 @@ def _table(data: ReportData, run: Run, symptom: str) -> list[dict[str, Any]]:
     for finding in (*data.meta.get("learns", {}).get(run.id, data.findings), MACRO):
         macro = finding == MACRO
         cells = [
-            runcells.auroc(
+            run_cells.auroc(
                 data.cells.get((run.id, key, finding), MISSING),
                 macro,
                 "not learned" if finding in not_learned else data.why_missing(key, finding),
@@ -245,13 +245,13 @@ def _table(data: ReportData, run: Run, symptom: str) -> list[dict[str, Any]]:
             )
             for key in keys
         ]
-        cells.append(runcells.gap(data.gaps.get((run.id, EXTERNAL, finding), MISSING)))
+        cells.append(run_cells.gap(data.gaps.get((run.id, EXTERNAL, finding), MISSING)))
         rows.append(
             {
                 "finding": data.macro_name(run) if macro else finding,
                 "macro": macro,
                 "approximate": data.approximate_labels(finding),
-                "cells": runcells.row(cells),
+                "cells": run_cells.row(cells),
             }
         )
     return rows
@@ -260,7 +260,7 @@ def _table(data: ReportData, run: Run, symptom: str) -> list[dict[str, Any]]:
 def _gaps(data: ReportData, run: Run) -> Markup:
     """Return the cells with the macro gap at each external hospital and the number of shared findings."""
     gaps = [run.hospital_gaps[h.key] for h in data.hospitals]
-    return runcells.row([runcells.gap(e, str(e.num_findings or "none")) for e in gaps]) if gaps else Markup("")
+    return run_cells.row([run_cells.gap(e, str(e.num_findings or "none")) for e in gaps]) if gaps else Markup("")
 
 
 def _more(
@@ -274,8 +274,8 @@ def _more(
     return [
         (
             word,
-            runcells.row(
-                [runcells.number(e) + (f"<i>{NONE}</i>" if e.has_value and not e.has_interval else "") for e in cells]
+            run_cells.row(
+                [run_cells.number(e) + (f"<i>{NONE}</i>" if e.has_value and not e.has_interval else "") for e in cells]
             ),
         )
         for word, cells in rows
@@ -295,8 +295,8 @@ def _confusion(
         (
             finding,
             (
-                runcells.row([c for cell in cells for c in runcells.call(cell and cell[:2])]),
-                runcells.row([c for cell in cells for c in runcells.call(cell and cell[2:])]),
+                run_cells.row([c for cell in cells for c in run_cells.call(cell and cell[:2])]),
+                run_cells.row([c for cell in cells for c in run_cells.call(cell and cell[2:])]),
             ),
         )
         for finding, cells in rows

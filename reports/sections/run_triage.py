@@ -11,7 +11,7 @@ from reports.html.section import write
 from reports.report_data.hospitals_and_runs import Run
 from reports.report_data.report_data import EXTERNAL, MACRO, ReportData
 from reports.report_data.triage_rates import LEVEL, RATES, Key, Rate, lookup
-from reports.sections import run_cells as runcells
+from reports.sections import run_cells
 from reports.sentences.triage import triage_verdict
 
 WORDS = {"miss_rate": "miss rate", "false_positive_rate": "false positive rate"}
@@ -44,7 +44,7 @@ class Triage:
             if any(key in self.rows for key in of_finding):
                 reasons = [*(self.data.why_missing(key, finding) for key in keys[:-1]), ""]
                 cells = [self._cell(key, reason) for key, reason in zip(of_finding, reasons, strict=True)]
-                rows.append((self.data.macro_name(run) if finding == MACRO else finding, runcells.row(cells)))
+                rows.append((self.data.macro_name(run) if finding == MACRO else finding, run_cells.row(cells)))
         heads = [*(h.short for h in self.data.all_hospitals), "External, mean"]
         shown = {finding for finding, _ in rows}
         without = ", ".join(finding for finding in self.data.learned(run.id) if finding not in shown)
@@ -59,7 +59,7 @@ class Triage:
         for name in RATES:
             rate = self.rates[name, key]
             words = triage_verdict(rate) if rate.has_threshold else NOTHING[name]
-            number = runcells.number(rate.estimate) if rate.has_threshold else DASH
+            number = run_cells.number(rate.estimate) if rate.has_threshold else DASH
             lines.append(f"{WORDS[name]} {number}" + (f'<i class="w">{words}</i>' if words else ""))
         lines += [f"{name} {integer(round(1000 * row[name]))}" for name in ("released", "flagged", "deferred")]
         return "".join(f"<div>{line}</div>" for line in lines)

@@ -325,12 +325,12 @@ def test_every_run_has_a_card_beside_its_weights(store: Store, finished: Path, h
 
 
 def test_a_name_cannot_become_markup() -> None:
-    from bench.results.model_card import _table, _text
+    from bench.results.markdown import escaped, markdown_table
 
-    hostile = _text("<script>a|b`\n# c")
+    hostile = escaped("<script>a|b`\n# c")
     assert "<script>" not in hostile
-    assert "\n" not in _table(("x",), [(hostile,)]).splitlines()[2]
-    assert len(re.findall(r"(?<!\\)\|", _table(("x",), [(hostile,)]).splitlines()[2])) == 2
+    assert "\n" not in markdown_table(("x",), [(hostile,)]).splitlines()[2]
+    assert len(re.findall(r"(?<!\\)\|", markdown_table(("x",), [(hostile,)]).splitlines()[2])) == 2
 
 
 def test_images_are_files_folders_and_lists(tmp_path: Path) -> None:

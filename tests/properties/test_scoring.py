@@ -18,8 +18,7 @@ from sklearn.metrics import (
 )
 from statsmodels.stats.proportion import proportion_confint
 
-from bench.scoring import calibration_metrics as calibration
-from bench.scoring import metrics
+from bench.scoring import calibration_metrics, metrics
 from bench.scoring.across_runs.paired_tests import benjamini_hochberg, holm
 from bench.scoring.bootstrap.intervals import LEVEL, wilson
 from bench.scoring.calibrators import fit_platt
@@ -92,9 +91,11 @@ def test_no_other_threshold_does_better(rows: list[tuple[bool, float]]) -> None:
 @given(forecasts, st.integers(1, 20))
 def test_calibration_errors_equal_netcal(rows: list[tuple[bool, float]], bins: int) -> None:
     label, prob = arrays(rows)
-    assert calibration.errors(label, prob, bins)["ece"] == pytest.approx(calibration.ece(label, prob, bins), abs=1e-12)
-    found = calibration.errors(label, prob, bins)
-    assert found["mce"] == pytest.approx(calibration.mce(label, prob, bins), abs=1e-12)
+    assert calibration_metrics.errors(label, prob, bins)["ece"] == pytest.approx(
+        calibration_metrics.ece(label, prob, bins), abs=1e-12
+    )
+    found = calibration_metrics.errors(label, prob, bins)
+    assert found["mce"] == pytest.approx(calibration_metrics.mce(label, prob, bins), abs=1e-12)
     assert found["nll"] == pytest.approx(log_loss(label, np.clip(prob, 1e-7, 1 - 1e-7), labels=[0, 1]), abs=1e-9)
     assert found["brier"] == pytest.approx(metrics.brier(label, prob), abs=1e-12)
     assert 0 <= found["ace"] <= 1
@@ -153,7 +154,7 @@ def test_errors_depend_neither_on_the_order_nor_on_copies_of_all_images(
     label, prob = arrays(rows)
     order = list(range(len(rows))) * copies
     mixer.shuffle(order)  # type: ignore[attr-defined]
-    one, many = calibration.errors(label, prob), calibration.errors(label[order], prob[order])
+    one, many = calibration_metrics.errors(label, prob), calibration_metrics.errors(label[order], prob[order])
     assert one == pytest.approx(many, abs=1e-9)
 
 
@@ -162,4 +163,6 @@ def test_errors_depend_neither_on_the_order_nor_on_copies_of_all_images(
 def test_equal_mass_bins_do_not_see_an_increasing_transform(rows: list[tuple[bool, float]]) -> None:
     _, prob = arrays(rows)
     order = np.unique(prob, return_inverse=True)[1]
-    np.testing.assert_array_equal(calibration.equal_mass_bin_of(prob), calibration.equal_mass_bin_of(np.exp(order)))
+    np.testing.assert_array_equal(
+        calibration_metrics.equal_mass_bin_of(prob), calibration_metrics.equal_mass_bin_of(np.exp(order))
+    )

@@ -9,8 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from bench.scoring import calibration_metrics as calibration
-from bench.scoring import metrics, reliability
+from bench.scoring import calibration_metrics, metrics, reliability
 from bench.scoring.bootstrap import bootstrap, calibration_errors
 from bench.scoring.bootstrap.kernels import sum_segments
 from bench.scoring.bootstrap.resamples import FOR_DETAIL, LANES, Resamples
@@ -125,7 +124,7 @@ def test_calibration_metrics_equal_the_loop() -> None:
     found = calibration_errors.calibration_metrics(resamples, label, prob)
     assert set(found) == set(ERRORS)
     for name in ("ece", "mce", "nll", "brier", "brier_reliability", "brier_resolution", "brier_uncertainty"):
-        metric = getattr(metrics if name == "brier" else calibration, name)
+        metric = getattr(metrics if name == "brier" else calibration_metrics, name)
         np.testing.assert_allclose(found[name], plain_loop(metric, resamples, label, prob), rtol=0, atol=1e-12)
 
 
@@ -175,7 +174,7 @@ def test_later_replicates_have_the_errors_of_uncalibrated_outputs() -> None:
     settings = Settings(num_resamples=FOR_DETAIL + 70, min_count=1)
     found = measure(split, OperatingPoints.choose(split, 2), settings)
     expected = calibration_errors.calibration_metrics(found.resamples, found.label, sigmoid(logit))
-    for name in calibration.HEADLINES:
+    for name in calibration_metrics.HEADLINES:
         np.testing.assert_allclose(found.replicates[Key(name)], expected[name], rtol=0, atol=1e-12)
     assert not np.allclose(found.replicates[Key("ece", "isotonic")], expected["ece"][:, :FOR_DETAIL], atol=0.01)
 
@@ -216,7 +215,7 @@ def test_the_equal_mass_error_keeps_the_bins_of_the_sample_in_every_replicate() 
     found = calibration_errors.calibration_metrics(resamples, label, prob)["ace"]
     for column in range(3):
         rows = np.flatnonzero(label[:, column] >= 0)
-        where = calibration.equal_mass_bin_of(prob[rows, column])
+        where = calibration_metrics.equal_mass_bin_of(prob[rows, column])
         for replicate in range(70):
             weight = resamples.counts(replicate)[rows].astype(float)
             gaps = [

@@ -29,7 +29,7 @@ from bench.store.checked_folders import CheckedFolder
 from bench.store.registrations import FOLDER as REGISTRATIONS
 from bench.store.registrations import Registration, write_by_hash
 from bench.store.store import Store, canonical_json, short_hash, table_facts, write_bytes, write_table
-from harmonize.cohorts import label_mapping as labelmap
+from harmonize.cohorts import label_mapping
 from harmonize.datasets import LAYOUTS, SPLITS, VIEWS
 from harmonize.errors import CxrError, StoreError
 from harmonize.labels.findings import STATES, labels_yaml, space
@@ -182,7 +182,7 @@ def _check_manifest(content: Mapping[str, Any], where: str, registry: Registry) 
     for key in ("min_count", "bins", "doubles"):
         _require(type(content[key]) is int and content[key] >= 0, f"manifest.json: {key} is not a count", where)
     _require(
-        content["mapping"] in labelmap.MAPPINGS and type(content["phantom"]) is bool,
+        content["mapping"] in label_mapping.MAPPINGS and type(content["phantom"]) is bool,
         "manifest.json: invalid mapping or phantom",
         where,
     )
@@ -251,7 +251,9 @@ def _cohort(folder: Path, store: Store, cohort: Mapping[str, Any], where: str) -
     columns = facts_in(path, where).get("columns", "").split("\x1f")
     head = ["image", "patient", "split", "view", "sex", "device", "age"]
     all_findings = {finding for names in labels_yaml()["spaces"] for finding in space(names)}
-    findings = [c.partition(":")[2] if c.partition(":")[0] in labelmap.MAPPINGS else c for c in columns[len(head) :]]
+    findings = [
+        c.partition(":")[2] if c.partition(":")[0] in label_mapping.MAPPINGS else c for c in columns[len(head) :]
+    ]
     _require(
         columns[: len(head)] == head and set(findings) <= all_findings and len(set(columns)) == len(columns),
         f"{name}: invalid columns",

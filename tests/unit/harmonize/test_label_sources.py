@@ -9,7 +9,7 @@ from native_tables import TABLES, on_disk, touch, written
 
 import harmonize
 from harmonize import CohortSpec, DatasetError
-from harmonize.cohorts import label_mapping as labelmap
+from harmonize.cohorts import label_mapping
 from harmonize.cohorts.cohort_choice import CohortChoice
 from harmonize.datasets import chexpert, mimic, padchest, vindr
 from harmonize.errors import ConfigError
@@ -83,8 +83,8 @@ def test_the_radiologists_of_mimic_2_1_0_are_a_label_source_and_a_gold_subset(tm
     gold = harmonize.load(replace(spec, choice=replace(spec.choice, gold=True)))
     assert gold.table["image_id"].tolist() == ["ae"]
     assert gold.flow["not_gold"] == 2
-    assert labelmap.reference("mimic", "test", "expert") == "radiologist"
-    assert labelmap.facts("mimic", "expert", gold.table["split"])["reference"] == "radiologist"
+    assert label_mapping.reference("mimic", "test", "expert") == "radiologist"
+    assert label_mapping.facts("mimic", "expert", gold.table["split"])["reference"] == "radiologist"
 
 
 @pytest.mark.parametrize(("source", "method"), list(padchest.METHODS.items()))

@@ -8,7 +8,7 @@ from native_tables import TABLES, on_disk
 
 import harmonize
 from harmonize import LAYOUTS
-from harmonize.cohorts import label_mapping as labelmap
+from harmonize.cohorts import label_mapping
 from harmonize.datasets import LABELS, adapter
 from harmonize.errors import ConfigError
 from harmonize.labels.findings import labels_yaml, space
@@ -34,13 +34,13 @@ def test_every_dataset_has_rules_for_all_nine_findings_and_a_label_reference(lay
 
 
 @for_every_dataset
-@pytest.mark.parametrize("mapping", labelmap.MAPPINGS)
+@pytest.mark.parametrize("mapping", label_mapping.MAPPINGS)
 def test_every_native_label_of_the_mapping_exists_in_its_dataset(layout: str, mapping: str) -> None:
     module = adapter(layout)
     family = labels_yaml()["datasets"][layout]["family"]
-    labels = module.LABELS if family == "columns" else labelmap.vocabulary(layout) or module.TOKENS
+    labels = module.LABELS if family == "columns" else label_mapping.vocabulary(layout) or module.TOKENS
     for finding in labels_yaml()["datasets"][layout]["findings"]:
-        assert set(labelmap.native_labels(layout, finding, mapping)) <= set(labels)
+        assert set(label_mapping.native_labels(layout, finding, mapping)) <= set(labels)
 
 
 @pytest.mark.parametrize("name", labels_yaml()["spaces"])
@@ -49,17 +49,17 @@ def test_no_label_space_repeats_a_finding(name: str) -> None:
 
 
 def test_the_labels_of_expert_splits_are_from_radiologists() -> None:
-    assert labelmap.reference("chexpert", "expert_valid") == "radiologist"
-    assert labelmap.reference("chexpert", "train") == "report"
-    assert labelmap.reference("vindr", "train") == "radiologist"
-    assert labelmap.reference("table", "test") == "stated"
+    assert label_mapping.reference("chexpert", "expert_valid") == "radiologist"
+    assert label_mapping.reference("chexpert", "train") == "report"
+    assert label_mapping.reference("vindr", "train") == "radiologist"
+    assert label_mapping.reference("table", "test") == "stated"
 
 
 def test_an_unknown_mapping_or_layout_raises_a_config_error() -> None:
     with pytest.raises(ConfigError, match="no label mapping 'loose'"):
-        labelmap.native_labels("nih", "Edema", "loose")
+        label_mapping.native_labels("nih", "Edema", "loose")
     with pytest.raises(ConfigError, match="no layout 'chexprt'"):
-        labelmap.block("chexprt")
+        label_mapping.block("chexprt")
 
 
 def test_the_states_of_the_chexpert_family_do_not_change(tmp_path: Path) -> None:
@@ -70,7 +70,7 @@ def test_the_states_of_the_chexpert_family_do_not_change(tmp_path: Path) -> None
 
 
 def test_nih_labels_become_present_or_absent() -> None:
-    states = labelmap.apply(TABLES["nih"](), "nih")
+    states = label_mapping.apply(TABLES["nih"](), "nih")
     assert states["Cardiomegaly"].tolist() == [1, 1, 0, 0]
     assert states["Pleural Effusion"].tolist() == [0, 1, 0, 0]
     assert states["Lung Lesion"].tolist() == [0, 0, 0, 1]
@@ -78,7 +78,7 @@ def test_nih_labels_become_present_or_absent() -> None:
 
 
 def test_padchest_normal_is_exclusive_and_rows_without_findings_are_null() -> None:
-    states = labelmap.apply(TABLES["padchest"](), "padchest")
+    states = label_mapping.apply(TABLES["padchest"](), "padchest")
     no_finding = states["No Finding"]
     assert no_finding.fillna(-9).tolist() == [1, 0, -9, 0, -9, 0, -9]
     assert states["Cardiomegaly"].tolist() == [0, 1, 0, 0, 0, 0, 0]
@@ -87,23 +87,23 @@ def test_padchest_normal_is_exclusive_and_rows_without_findings_are_null() -> No
 def test_padchest_labels_match_complete_labels_only() -> None:
     rows = ["pneumonia", "atypical pneumonia", "soft tissue mass", "alveolar pattern", "normal|unchanged"]
     table = pd.DataFrame({LABELS: rows})
-    assert labelmap.apply(table, "padchest")["Pneumonia"].tolist() == [1, 1, 0, 0, 0]
-    assert labelmap.apply(table, "padchest", "strict")["Pneumonia"].tolist() == [1, 0, 0, 0, 0]
-    assert labelmap.apply(table, "padchest")["Lung Lesion"].tolist() == [0] * 5
-    assert labelmap.apply(table, "padchest")["Consolidation"].tolist() == [0] * 5
-    assert labelmap.apply(table, "padchest", "broad")["Consolidation"].tolist() == [0, 0, 0, 1, 0]
-    assert labelmap.apply(table, "padchest")["No Finding"].tolist() == [0, 0, 0, 0, 1]
+    assert label_mapping.apply(table, "padchest")["Pneumonia"].tolist() == [1, 1, 0, 0, 0]
+    assert label_mapping.apply(table, "padchest", "strict")["Pneumonia"].tolist() == [1, 0, 0, 0, 0]
+    assert label_mapping.apply(table, "padchest")["Lung Lesion"].tolist() == [0] * 5
+    assert label_mapping.apply(table, "padchest")["Consolidation"].tolist() == [0] * 5
+    assert label_mapping.apply(table, "padchest", "broad")["Consolidation"].tolist() == [0, 0, 0, 1, 0]
+    assert label_mapping.apply(table, "padchest")["No Finding"].tolist() == [0, 0, 0, 0, 1]
 
 
 def test_the_strongest_state_of_several_native_labels_is_used() -> None:
     cells = {"native:Nodule/Mass": [0, 0, -1, None, None], "native:Lung tumor": [1, -1, 0, 0, None]}
     table = pd.DataFrame({name: pd.Series(states, dtype="Int8") for name, states in cells.items()})
-    lesion = labelmap.apply(table, "vindr")["Lung Lesion"]
+    lesion = label_mapping.apply(table, "vindr")["Lung Lesion"]
     assert lesion.fillna(-9).tolist() == [1, -1, -1, 0, -9]
 
 
 @for_every_dataset
 def test_a_finding_that_a_dataset_does_not_map_is_null(layout: str) -> None:
-    states = labelmap.apply(TABLES[layout](), layout, findings=("Edema", "No such finding"))
+    states = label_mapping.apply(TABLES[layout](), layout, findings=("Edema", "No such finding"))
     assert states["No such finding"].isna().all()
     assert not states["Edema"].isna().all()

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 from native_tables import TABLES, assert_same, touch, written
 
-from harmonize.cohorts import label_mapping as labelmap
+from harmonize.cohorts import label_mapping
 from harmonize.datasets import FAULT, adapter, chexpert, mimic, nih, padchest, vindr
 
 
@@ -217,7 +217,7 @@ def test_the_kaggle_release_of_vindr_has_majority_labels_and_null_for_missing_la
     assert native_table["native:No finding"].tolist() == [1, 0]
     for label in set(vindr.LABELS) - set(vindr.KAGGLE_LABELS):
         assert native_table[f"native:{label}"].isna().all(), label
-    states = labelmap.apply(native_table, "vindr")
+    states = label_mapping.apply(native_table, "vindr")
     assert states[["Edema", "Pneumonia"]].isna().all().all()
     assert states["Lung Lesion"].tolist() == [0, 0]
     assert vindr.read(tmp_path, "any_reader").set_index("image_id")["native:Nodule/Mass"]["b1"] == 1

@@ -18,7 +18,7 @@ from native_tables import TABLES
 
 import harmonize.checks.release
 from harmonize.checks.release import check_table, release_facts
-from harmonize.cohorts import label_mapping as labelmap
+from harmonize.cohorts import label_mapping
 from harmonize.cohorts.specs import CohortSpec
 from harmonize.datasets import adapter, chexpert, mimic, native, nih, padchest
 from harmonize.datasets.csvfile import header
@@ -126,7 +126,7 @@ def test_chexpert_counts_per_label_and_state_equal_the_published_counts(read: Re
     assert table["view"].value_counts().to_dict() == {"AP": 161590, "LATERAL": 32387, "PA": 29420, "FRONTAL": 17}
     assert table["sex"].value_counts().to_dict() == {"M": 132636, "F": 90777, "": 1}
     assert int(table["age"].isna().sum()) == 3
-    states = labelmap.apply(table, "chexpert")
+    states = label_mapping.apply(table, "chexpert")
     assert {label: int((states[label] == 1).sum()) for label in CHEXPERT} == {k: v[0] for k, v in CHEXPERT.items()}
 
 
@@ -137,7 +137,7 @@ def test_nih_counts_per_label_equal_the_published_counts(read: Read) -> None:
     assert table["view"].value_counts().to_dict() == {"PA": 67310, "AP": 44810}
     assert table["sex"].value_counts().to_dict() == {"M": 63340, "F": 48780}
     assert (table["age"].min(), table["age"].max()) == (0, 95)
-    states = labelmap.apply(table, "nih")
+    states = label_mapping.apply(table, "nih")
     assert int((states["Pleural Effusion"] == 1).sum()) == NIH["Effusion"]
     assert int((states["Lung Lesion"] == 1).sum()) == int(table["native:labels"].str.contains("Mass|Nodule").sum())
     assert not states.isna().any().any()
@@ -170,7 +170,7 @@ def test_padchest_counts_per_word_equal_the_published_counts(read: Read) -> None
 
 def test_padchest_normal_counts_only_without_other_findings(read: Read) -> None:
     table = read("padchest")
-    state = labelmap.apply(table, "padchest")["No Finding"]
+    state = label_mapping.apply(table, "padchest")["No Finding"]
     sets = table["native:labels"].map(
         lambda text: frozenset(text.split("|")) - {"", "unchanged", "exclude", "suboptimal study"}
     )
@@ -191,19 +191,19 @@ def test_the_kaggle_boxes_of_vindr_equal_the_published_boxes(data: Path, tmp_pat
         readers = raw[raw["class_name"] == label].groupby("image_id")["rad_id"].nunique()
         for source, min_readers in {"any_reader": 1, "default": 2, "all_readers": 3}.items():
             assert int(tables[source][native(label)].sum()) == int((readers >= min_readers).sum()), (label, source)
-    states = labelmap.apply(table, "vindr")
+    states = label_mapping.apply(table, "vindr")
     assert states[["Edema", "Pneumonia"]].isna().all().all()
     assert not states["Lung Lesion"].isna().any()
 
 
 def test_the_padchest_vocabulary_equals_the_published_words(read: Read) -> None:
     table = read("padchest")
-    assert set(words(table)) - {""} == labelmap.vocabulary("padchest")
-    assert labelmap.unknown_words(table, "padchest").empty
+    assert set(words(table)) - {""} == label_mapping.vocabulary("padchest")
+    assert label_mapping.unknown_words(table, "padchest").empty
 
 
 def test_no_finding_of_chexpert_is_never_absent(read: Read) -> None:
-    states = labelmap.apply(read("chexpert"), "chexpert")
+    states = label_mapping.apply(read("chexpert"), "chexpert")
     assert not (states["No Finding"] == 0).any()
 
 

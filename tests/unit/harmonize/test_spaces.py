@@ -10,7 +10,7 @@ from native_tables import TABLES, on_disk
 
 import harmonize
 from harmonize import LAYOUTS
-from harmonize.cohorts import label_mapping as labelmap
+from harmonize.cohorts import label_mapping
 from harmonize.datasets import LABELS, adapter, native, nih
 from harmonize.labels.findings import ABSENT, PRESENT, labels_yaml, space
 
@@ -26,7 +26,7 @@ def test_the_shipped_datasets_have_rules_beyond_the_nine_findings() -> None:
 
 @pytest.mark.parametrize("layout", BEYOND)
 def test_every_finding_of_every_space_has_a_rule_a_grade_a_reason_and_a_source(layout: str) -> None:
-    rules = labelmap.entries(layout)
+    rules = label_mapping.entries(layout)
     for finding in ALL_FINDINGS:
         rule = rules[finding]
         assert rule["grade"] in ("exact", "approximate", "unmapped"), finding
@@ -34,32 +34,32 @@ def test_every_finding_of_every_space_has_a_rule_a_grade_a_reason_and_a_source(l
         assert is_mapped == (rule["grade"] != "unmapped"), finding
         assert rule["reason"], finding
         assert rule["source"], finding
-        assert labelmap.grade(layout, finding) == rule["grade"]
+        assert label_mapping.grade(layout, finding) == rule["grade"]
 
 
 @pytest.mark.parametrize("layout", BEYOND)
 def test_no_finding_has_two_rules(layout: str) -> None:
-    assert not set(labels_yaml()["beyond"][layout]["findings"]) & set(labelmap.block(layout)["findings"])
+    assert not set(labels_yaml()["beyond"][layout]["findings"]) & set(label_mapping.block(layout)["findings"])
 
 
 @pytest.mark.parametrize("layout", PUBLISHED_LAYOUTS)
-@pytest.mark.parametrize("mapping", labelmap.MAPPINGS)
+@pytest.mark.parametrize("mapping", label_mapping.MAPPINGS)
 def test_strict_has_fewer_labels_and_broad_has_more(layout: str, mapping: str) -> None:
     module = adapter(layout)
-    labels = labelmap.vocabulary(layout) or set(getattr(module, "TOKENS", None) or module.LABELS)
+    labels = label_mapping.vocabulary(layout) or set(getattr(module, "TOKENS", None) or module.LABELS)
     for finding in ALL_FINDINGS:
-        words = set(labelmap.native_labels(layout, finding, mapping))
-        default_words = set(labelmap.native_labels(layout, finding))
+        words = set(label_mapping.native_labels(layout, finding, mapping))
+        default_words = set(label_mapping.native_labels(layout, finding))
         assert words <= labels, finding
         assert words <= default_words if mapping == "strict" else words >= default_words, finding
 
 
 def test_differences_lists_the_changes_of_strict_and_broad() -> None:
-    changes = {(change["finding"], change["mapping"]): change for change in labelmap.differences("padchest")}
+    changes = {(change["finding"], change["mapping"]): change for change in label_mapping.differences("padchest")}
     assert changes["Consolidation", "strict"]["removed"] == ["air bronchogram"]
     assert changes["Consolidation", "broad"]["added"] == ["alveolar pattern"]
     assert all(change["reason"] for change in changes.values())
-    assert labelmap.differences("chexpert", ALL_FINDINGS) == []
+    assert label_mapping.differences("chexpert", ALL_FINDINGS) == []
 
 
 @pytest.mark.parametrize("layout", PUBLISHED_LAYOUTS)
@@ -70,7 +70,7 @@ def test_a_cohort_can_be_loaded_in_any_space_and_unmapped_findings_are_null(
     cohort = harmonize.load(on_disk(layout, tmp_path), findings=space(name))
     assert tuple(cohort.table.columns[-len(space(name)) :]) == space(name)
     for finding in space(name):
-        unmapped = labelmap.grade(layout, finding) == "unmapped"
+        unmapped = label_mapping.grade(layout, finding) == "unmapped"
         assert cohort.table[finding].isna().all() == unmapped, finding
 
 
@@ -96,15 +96,15 @@ def test_a_column_family_is_absent_only_if_a_cell_is_absent(layout: str, data: s
     labels = adapter(layout).LABELS
     row = data.draw(st.fixed_dictionaries({native(label): any_state for label in labels}))
     table = pd.DataFrame({name: pd.Series([state], dtype="Int8") for name, state in row.items()})
-    for mapping in labelmap.MAPPINGS:
-        states = labelmap.apply(table, layout, mapping, ALL_FINDINGS).iloc[0]
+    for mapping in label_mapping.MAPPINGS:
+        states = label_mapping.apply(table, layout, mapping, ALL_FINDINGS).iloc[0]
         for finding in ALL_FINDINGS:
-            rule = labelmap.entries(layout)[finding]
+            rule = label_mapping.entries(layout)[finding]
             if "opposite" in rule:
-                healthy = row[native(labelmap.native_labels(layout, rule["opposite"])[0])]
+                healthy = row[native(label_mapping.native_labels(layout, rule["opposite"])[0])]
                 assert pd.isna(states[finding]) or states[finding] != ABSENT or healthy == PRESENT
                 continue
-            cells = [row[native(word)] for word in labelmap.native_labels(layout, finding, mapping)]
+            cells = [row[native(word)] for word in label_mapping.native_labels(layout, finding, mapping)]
             if not pd.isna(states[finding]) and states[finding] == ABSENT:
                 assert ABSENT in cells, finding
                 assert 1 not in cells, finding
@@ -117,16 +117,16 @@ def test_a_column_family_is_absent_only_if_a_cell_is_absent(layout: str, data: s
 @settings(max_examples=30)
 @given(data=st.data())
 def test_a_token_family_is_null_for_findings_without_a_label(layout: str, data: st.DataObject) -> None:
-    labels = sorted(labelmap.vocabulary(layout) or nih.TOKENS)
+    labels = sorted(label_mapping.vocabulary(layout) or nih.TOKENS)
     row = data.draw(st.lists(st.sampled_from(labels), max_size=4, unique=True))
     table = pd.DataFrame({LABELS: ["|".join(row)]})
-    for mapping in labelmap.MAPPINGS:
-        states = labelmap.apply(table, layout, mapping, ALL_FINDINGS).iloc[0]
+    for mapping in label_mapping.MAPPINGS:
+        states = label_mapping.apply(table, layout, mapping, ALL_FINDINGS).iloc[0]
         for finding in ALL_FINDINGS:
-            if labelmap.grade(layout, finding) == "unmapped":
+            if label_mapping.grade(layout, finding) == "unmapped":
                 assert pd.isna(states[finding]), finding
             elif finding not in ("No Finding", "Abnormal"):
-                is_present = bool(set(row) & set(labelmap.native_labels(layout, finding, mapping)))
+                is_present = bool(set(row) & set(label_mapping.native_labels(layout, finding, mapping)))
                 assert states[finding] == (PRESENT if is_present else ABSENT), finding
         pair = states[["No Finding", "Abnormal"]]
         assert pair.isna().all() or pair.sum() == 1
@@ -143,9 +143,9 @@ def test_abnormal_is_derived_and_null_without_statements() -> None:
     ]
     labels = adapter("chexpert").LABELS
     table = pd.DataFrame({native(n): pd.Series([r.get(n, -2) for r in rows], dtype="Int8") for n in labels})
-    state = labelmap.apply(table, "chexpert", findings=("Abnormal",))["Abnormal"]
+    state = label_mapping.apply(table, "chexpert", findings=("Abnormal",))["Abnormal"]
     assert state.fillna(-9).tolist() == [0, 1, -1, -9, -9, 1]
-    nih_states = labelmap.apply(TABLES["nih"](), "nih", findings=space("nih-14-abnormal"))["Abnormal"]
+    nih_states = label_mapping.apply(TABLES["nih"](), "nih", findings=space("nih-14-abnormal"))["Abnormal"]
     assert nih_states.tolist() == [1, 1, 0, 1]
-    padchest = labelmap.apply(TABLES["padchest"](), "padchest", findings=("Abnormal",))["Abnormal"]
+    padchest = label_mapping.apply(TABLES["padchest"](), "padchest", findings=("Abnormal",))["Abnormal"]
     assert padchest.fillna(-9).tolist() == [0, 1, -9, 1, -9, 1, -9]

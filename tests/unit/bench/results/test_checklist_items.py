@@ -5,7 +5,6 @@ import re
 import pytest
 
 from bench.results.checklist_facts import FACTS, Fact, Place
-from bench.results.checklist_text import _text
 from bench.results.checklists import (
     BLANK,
     FILLED,
@@ -17,6 +16,7 @@ from bench.results.checklists import (
     _filled,
     checklists,
 )
+from bench.results.markdown import escaped
 
 BY = {"authors", "data owner"}
 FACT = Fact("a fact", (Place("grids/a.json", "runs"),))
@@ -105,4 +105,4 @@ def test_the_summary_counts_every_item_once() -> None:
 
 
 def test_names_of_others_stay_in_their_cell() -> None:
-    assert _text("<script>|a|\n*b* [c](d)") == r"&lt;script&gt;\|a\| \*b\* \[c\](d)"
+    assert escaped("<script>|a|\n*b* [c](d)") == r"&lt;script&gt;\|a\| \*b\* \[c\](d)"

@@ -14,7 +14,7 @@ from bench.scoring.bootstrap.sorted_images import Column
 from bench.scoring.bootstrap.weighted_metrics import Factors, Ranked, Reweighted, WeightedWalk
 from bench.scoring.calibration_metrics import bin_of
 from bench.scoring.calibrators import sigmoid
-from bench.scoring.gaps import decomposition as decompose
+from bench.scoring.gaps import decomposition
 from bench.scoring.gaps.gap_component import mean, remainder, unknown
 from bench.scoring.gaps.reweighting import case_mix_factor, effective_numbers, prevalence_factor
 from bench.scoring.metrics_of_split import OperatingPoints, measure
@@ -168,9 +168,9 @@ def test_each_component_of_a_calibration_gap_has_the_excess_of_both_errors_that_
         measure(part(name, "all", seed, women=women, num=900), None, QUICK)
         for name, seed, women in (("internal", 1, 0.3), ("first", 3, 0.7))
     )
-    components = decompose.of_hospital(internal, [], external, QUICK, {}, {})["ece"][0]
+    components = decomposition.of_hospital(internal, [], external, QUICK, {}, {})["ece"][0]
     gap, prevalence, case_mix = (components[name].excess for name in ("gap", "prevalence", "case_mix"))
-    key = decompose.METRICS["ece"]
+    key = decomposition.METRICS["ece"]
     for measured, excess in zip((internal, external), gap, strict=True):
         assert excess == pytest.approx(measured.replicates[key][0].mean() - measured.value[key][0])
         assert excess > 0, "noise increases calibration errors"
@@ -393,7 +393,7 @@ def test_ece_by_label_uses_uncalibrated_probabilities_of_the_finding() -> None:
         for each in (several_findings("internal", "test", 600), several_findings("external", "all", 900))
     )
     for k in range(num_findings):
-        mix, walk = decompose._weighted_walk(internal, external, k, settings, {})
+        mix, walk = decomposition._weighted_walk(internal, external, k, settings, {})
         for tile in range(len(external.resamples.weight)):
             walk.fill(tile, external.resamples.tile(tile))
         positive = external.label[:, k] == 1
