@@ -74,13 +74,9 @@ def tables(manifest: Manifest, with_images: bool = False, long_tables: LongTable
         **data.frames,
         "trials": tried,
     }
-
-    def load(name: str, shown: Collection[str] | None = None) -> pd.DataFrame:
-        return long_tables.load(manifest, all_ids, name, shown) if long_tables else load_scores(manifest, all_ids, name)
-
     if all_ids:
         frames["costs"] = _costs(records, all_ids, history)
-        frames |= {name: load(name) for name in FRAMES if name not in DETAILS}
+        frames |= {name: _load(long_tables, manifest, all_ids, name) for name in FRAMES if name not in DETAILS}
     analyses = manifest.analysis_states()
     of_analyses = stored_analyses(manifest, all_ids, analyses)
     folders_of_maps = map_folders(manifest, analyses)
@@ -105,7 +101,7 @@ def tables(manifest: Manifest, with_images: bool = False, long_tables: LongTable
     detailed = long_tables.detailed(frames, of_recipes, len(all_ids)) if long_tables else None
     if all_ids:
         runs_of = dict.fromkeys(DETAILS, detailed) | {AVERAGED: None}
-        frames |= {name: load(name, runs_of[name]) for name in DETAILS}
+        frames |= {name: _load(long_tables, manifest, all_ids, name, runs_of[name]) for name in DETAILS}
     frames["cooccurrence"] = _cooccurrence(data, findings)
     for name, table in of_analyses.items():
         frames[name] = pd.concat([frames[name], table], ignore_index=True) if name in frames else table
@@ -182,6 +178,17 @@ def tables(manifest: Manifest, with_images: bool = False, long_tables: LongTable
         },
     }
     return Tables(meta, {name: _in_order(name, frame) for name, frame in frames.items() if len(frame.columns)})
+
+
+def _load(
+    long_tables: LongTables | None,
+    manifest: Manifest,
+    run_ids: Sequence[str],
+    name: str,
+    shown: Collection[str] | None = None,
+) -> pd.DataFrame:
+    """Return the score table `name`: all rows, or with `long_tables` those that the page shows (see `LongTables.load`)."""
+    return long_tables.load(manifest, run_ids, name, shown) if long_tables else load_scores(manifest, run_ids, name)
 
 
 def _with_recipes(
