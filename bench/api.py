@@ -187,7 +187,7 @@ def run(
     """
     from bench.cli.progress_bars import choose_display
     from bench.config.run_config import RunConfig
-    from bench.study.run_single import Wanted, run_alone
+    from bench.study.run_single import SingleRequest, run_alone
     from harmonize.errors import ConfigError
 
     _refuse_second_run_of_the_script("run")
@@ -200,7 +200,7 @@ def run(
     swept = {
         key: plain(several(values, str(key), "run: sweep")) for key, values in mapping_of(sweep, "sweep", "run").items()
     }
-    wanted = Wanted(name, plain(config), tuple(external), swept, plain(min_count), synthetic=data is None)
+    wanted = SingleRequest(name, plain(config), tuple(external), swept, plain(min_count), synthetic=data is None)
     paths = [path_or_none(path, key) for path, key in ((registry, "registry"), (data, "data"), (weights, "weights"))]
     with choose_display(quiet) as display:
         run_alone(wanted, path_of(store, "store"), (paths[0], paths[1], paths[2]), str(device), num_workers, display)

@@ -23,8 +23,8 @@ from bench.config.registry import Registry
 from bench.extensions.estimates import estimate_rows
 from bench.extensions.estimates.accuracy_of_estimators import estimator_table
 from bench.extensions.estimates.expected_at_hospital import compared_with
-from bench.extensions.estimates.expected_scores import Differences, expected, macros, outside
-from bench.extensions.estimates.from_hospitals import Known
+from bench.extensions.estimates.expected_scores import ExpectedDifferences, expected, macros, outside
+from bench.extensions.estimates.from_hospitals import KnownValues
 from bench.extensions.estimates.known_values import by_estimator
 from bench.extensions.estimates.quantities import QUANTITIES, InternalFinding
 from bench.scoring.calibrators import fit_platt
@@ -43,7 +43,7 @@ def internal_findings(draw: np.random.Generator, num_val: int, num_findings: int
     return known
 
 
-def labeled(draw: np.random.Generator, num_runs: int, num_findings: int) -> dict[str, Known]:
+def labeled(draw: np.random.Generator, num_runs: int, num_findings: int) -> dict[str, KnownValues]:
     """Draw scores and estimates at the labeled hospitals."""
     shape = (NUM_HOSPITALS, num_runs, num_findings)
     names = [entry.name for entry in Registry.read().estimators if entry.facts["given"] == "logits"]
@@ -51,7 +51,7 @@ def labeled(draw: np.random.Generator, num_runs: int, num_findings: int) -> dict
     for quantity in QUANTITIES:
         internal = draw.uniform(0.7, 0.9, shape[1:])
         truth = (internal - draw.uniform(0, 0.1, shape)).clip(0, 1)
-        values[quantity] = Known(internal, truth, {name: truth + draw.normal(0, 0.05, shape) for name in names})
+        values[quantity] = KnownValues(internal, truth, {name: truth + draw.normal(0, 0.05, shape) for name in names})
     return values
 
 
@@ -104,7 +104,7 @@ def measure(
     stated = by_estimator(estimate_rows.frame_of(rows), run_ids, findings, ["here"])
     here = {q: {name: value[0] for name, value in of.items()} for q, of in stated.items()}
     reasons, entry = outside(known, here, num_images), registry.sections["estimators"]["combination"]
-    differing = Differences.of(entry, known, here, [num_images] * NUM_HOSPITALS, num_images)
+    differing = ExpectedDifferences.of(entry, known, here, [num_images] * NUM_HOSPITALS, num_images)
     num_values = 0
     for quantity in QUANTITIES:
         result = expected(entry, known[quantity], here[quantity], reasons, quantity=quantity, differing=differing)

@@ -33,7 +33,7 @@ from numpy.typing import NDArray
 from bench import api
 from bench.extensions.estimates.compared_runs import internal_findings_of
 from bench.extensions.estimates.expected_at_hospital import DEFAULT, estimates_here, known_at_hospitals
-from bench.extensions.estimates.expected_scores import Differences, estimate, expected, outside
+from bench.extensions.estimates.expected_scores import ExpectedDifferences, estimate, expected, outside
 from bench.extensions.estimates.hospital_logits import hospital_logits
 from bench.extensions.estimates.quantities import QUANTITIES
 from bench.planning.manifest import Manifest, read_manifest
@@ -123,7 +123,7 @@ def _cells(
         here = estimates_here(grid, findings, internal_of_runs, logits)
         no_number = outside(known, here, len(label_NK))
         default = next(entry for entry in entries if entry.name == DEFAULT)
-        differing = Differences.of(default, known, here, num_labeled, len(label_NK))
+        differing = ExpectedDifferences.of(default, known, here, num_labeled, len(label_NK))
         truth = np.array([_truth(label_NK, logits[run_id], thresholds[run_id]) for run_id in run_ids])
         for q, quantity in enumerate(QUANTITIES):
             for entry in entries:

@@ -30,7 +30,7 @@ from numpy.typing import NDArray
 from scipy.stats import t as student
 
 from bench.planning.jobs import Job
-from bench.results.read_predictions import Labels, load_scored_splits
+from bench.results.read_predictions import CohortLabels, load_scored_splits
 from bench.runs.run_one import run_one
 from bench.scoring.metrics import auroc
 from bench.scoring.scored_split import DROPPED, ScoredSplit
@@ -92,7 +92,7 @@ def world(
     with tempfile.TemporaryDirectory() as folder:
         plan, manifest = prepared(Path(folder), f"{grid}sweeps:\n{sweeps}\n")
         names = {CONDITIONS[name][:2]: name for name in conditions}
-        labels: dict[tuple[str, str, str], Labels] = {}
+        labels: dict[tuple[str, str, str], CohortLabels] = {}
         for run in plan.runs:
             run_one(Job(run, plan.store, plan.refs, "cpu"), silent)
             document = next(entry for entry in manifest.runs if entry["id"] == run.id)

@@ -43,7 +43,7 @@ class BoardRow:
 
 
 @dataclass(frozen=True, slots=True)
-class Made:
+class DecisionRow:
     """A decision: date, action, name of the submission, who decided, why, hash of its line."""
 
     date: str
@@ -67,7 +67,7 @@ class BoardPage:
     divisions: Mapping[str, Sequence[BoardRow]]
     about_division: Mapping[str, str]
     statuses: Mapping[str, str]  # status -> its meaning
-    decisions: Sequence[Made]
+    decisions: Sequence[DecisionRow]
     waiting: Sequence[str]
     hospitals: Sequence[str]
     broken: Sequence[tuple[str, str]] = ()
@@ -85,7 +85,7 @@ class SubmissionPage:
     facts: Mapping[str, str]
     checks: Sequence[tuple[str, str, str]]
     at_hospitals: Sequence[tuple[str, str, Estimate, str]]
-    decisions: Sequence[Made]
+    decisions: Sequence[DecisionRow]
     files: Sequence[str]
     has_report: bool
 

@@ -17,7 +17,7 @@ import yaml
 
 from bench.board.decisions import append
 from bench.board.submission import Submission
-from bench.board.submit import Request, submit
+from bench.board.submit import SubmissionRequest, submit
 from bench.cli.progress_bars import QuietDisplay
 from bench.config.registry import Registry
 from bench.planning.manifest import read_manifest
@@ -159,7 +159,9 @@ def laboratories(finished: Path, folder: Path) -> Path:
     bundle(at_board_hospitals(folder / "c" / "runs"), folder / "c.zip", model)
     rules(folder)
     for name in "abc":
-        request = Request(folder / f"{name}.zip", folder, f"lab-{name}", f"Laboratory {name.upper()}", "CC-BY-4.0", {})
+        request = SubmissionRequest(
+            folder / f"{name}.zip", folder, f"lab-{name}", f"Laboratory {name.upper()}", "CC-BY-4.0", {}
+        )
         done = submit(request, Registry.read(), quiet)
         assert done.folder is not None, done.lines
     return folder

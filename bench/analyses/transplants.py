@@ -53,7 +53,7 @@ PAIR_CHANGES: dict[str, Change] = {  # kinds of changes that need no marker and 
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Sample:
+class TransplantSample:
     """A sample of one cohort's images, one per patient, with the logits of the frozen network."""
 
     name: str
@@ -73,7 +73,7 @@ class Sample:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class FrozenRun:
+class TransplantRun:
     """The trained network of a run as a function, with its findings and thresholds."""
 
     predict_logits: Callable[[NDArray[np.uint8]], NDArray[np.float32]]  # images [N, S, S] -> logits [N, K]
@@ -83,7 +83,7 @@ class FrozenRun:
 
     def effects(
         self,
-        sample: Sample,
+        sample: TransplantSample,
         kind: str,
         donor: str,
         rows: NDArray[np.intp],
@@ -137,7 +137,7 @@ def transplants(job: AnalysisJob, folder: Path, progress: Progress) -> None:
     write_table(folder / "transplants.parquet", table[list(SCHEMAS["transplants"])])
 
 
-def load_run_and_samples(job: AnalysisJob, progress: Progress) -> tuple[FrozenRun, list[Sample]]:
+def load_run_and_samples(job: AnalysisJob, progress: Progress) -> tuple[TransplantRun, list[TransplantSample]]:
     """Return the trained network of a job's run, and the samples of all cohorts, the internal cohort first."""
     planned_run, device = job.run, torch.device(job.device)
     if device.type == "cpu":
@@ -149,7 +149,7 @@ def load_run_and_samples(job: AnalysisJob, progress: Progress) -> tuple[FrozenRu
     unlearned = CheckedFolder(run_folder).json("trained.json").get("unlearnt", [])
     findings = planned_run.config.findings
     learned = np.array([k for k, finding in enumerate(findings) if finding not in unlearned], np.intp)
-    run = FrozenRun(predictor(network, normalizer, device), findings, _thresholds(points, findings), learned)
+    run = TransplantRun(predictor(network, normalizer, device), findings, _thresholds(points, findings), learned)
     samples = []
     for i, ref in enumerate(job.refs):
         progress("choose images", i, len(job.refs))
@@ -169,7 +169,9 @@ def predictor(
     return predict_logits
 
 
-def cross_cohort_effects(run: FrozenRun, host: Sample, donors: Sequence[Sample]) -> dict[tuple[str, str], Effects]:
+def cross_cohort_effects(
+    run: TransplantRun, host: TransplantSample, donors: Sequence[TransplantSample]
+) -> dict[tuple[str, str], Effects]:
     """Return the effects of transplants from donor cohorts into the host cohort: (kind, donor cohort) -> effects."""
     host_rows = np.arange(len(host.image))
     own_donors = _own_donors(host, host_rows, host_rows)
@@ -191,7 +193,7 @@ def cross_cohort_effects(run: FrozenRun, host: Sample, donors: Sequence[Sample])
     return results
 
 
-def quality_swapped(host: Sample, donor: Sample) -> tuple[NDArray[np.intp], list[Gray], list[Gray]]:
+def quality_swapped(host: TransplantSample, donor: TransplantSample) -> tuple[NDArray[np.intp], list[Gray], list[Gray]]:
     """Return the rows [n] of the hosts with a JPEG file, the hosts at a donor's JPEG quality, and the controls.
 
     A control is the same host, encoded again at the quality of its own file. So the changed image and its control
@@ -205,7 +207,7 @@ def quality_swapped(host: Sample, donor: Sample) -> tuple[NDArray[np.intp], list
     return rows, after, [transplant.reencoded(host.image[i], int(host.quality[i]), host.padded) for i in rows]
 
 
-def marker_pasted(host: Sample, donor: Sample) -> tuple[NDArray[np.intp], list[Gray], list[Gray]]:
+def marker_pasted(host: TransplantSample, donor: TransplantSample) -> tuple[NDArray[np.intp], list[Gray], list[Gray]]:
     """Return the rows [n] of the hosts without a marker, the hosts with a donor's marker, and the controls.
 
     A marker is pasted with its bounding box from a donor image. The control gets the same box from another host without
@@ -218,7 +220,7 @@ def marker_pasted(host: Sample, donor: Sample) -> tuple[NDArray[np.intp], list[G
     donor_rows, own_donors = _donor_rows(donor, marked, host, len(unmarked)), _own_donors(host, unmarked, unmarked)
     masks = [transplant.boxed(donor.marker[j]) for j in donor_rows]
 
-    def patched(donor_sample: Sample, donor_indices: NDArray[np.intp]) -> list[Gray]:
+    def patched(donor_sample: TransplantSample, donor_indices: NDArray[np.intp]) -> list[Gray]:
         return [
             transplant.pasted(host.image[i], donor_sample.image[j], mask, host.padded)
             for i, j, mask in zip(unmarked, donor_indices, masks, strict=True)
@@ -227,7 +229,9 @@ def marker_pasted(host: Sample, donor: Sample) -> tuple[NDArray[np.intp], list[G
     return unmarked, patched(donor, donor_rows), patched(host, own_donors)
 
 
-def single_cohort_effects(run: FrozenRun, sample: Sample, internal: Sample) -> dict[tuple[str, str], Effects]:
+def single_cohort_effects(
+    run: TransplantRun, sample: TransplantSample, internal: TransplantSample
+) -> dict[tuple[str, str], Effects]:
     """Return the effects of the six kinds of changes that have no donor cohort: (kind, "") -> effects.
 
     erased: markers are removed; the control removes the mirrored area. toggled: markers are removed, and images without
@@ -290,7 +294,7 @@ def with_means(
     return effects_by_cell | means | {(effects.CAUSAL, internal, EXTERNAL): effects.pooled(scored)}
 
 
-def _sample(job: AnalysisJob, ref: CohortRef, run: FrozenRun) -> Sample:
+def _sample(job: AnalysisJob, ref: CohortRef, run: TransplantRun) -> TransplantSample:
     """Return the sample of a cohort, one image per patient; the analysis option `images` limits its size."""
     cache = open_images(job.store, ref, job.run.geometry)
     examples = Examples.predicted(ref, job.run.config, cache)
@@ -306,7 +310,7 @@ def _sample(job: AnalysisJob, ref: CohortRef, run: FrozenRun) -> Sample:
     state = examples.state_NK[rows]
     # As in scoring, "not mentioned" counts as absent.
     state[state == NOT_MENTIONED] = ABSENT
-    return Sample(
+    return TransplantSample(
         ref.name,
         image,
         state,
@@ -335,7 +339,9 @@ def balanced(state_NK: NDArray[np.int8], num_images: int, generator: np.random.G
     return np.sort(np.array(list(selected)[:num_images], np.intp))
 
 
-def _donor_rows(donor: Sample, candidates: NDArray[np.intp], host: Sample, num: int) -> NDArray[np.intp]:
+def _donor_rows(
+    donor: TransplantSample, candidates: NDArray[np.intp], host: TransplantSample, num: int
+) -> NDArray[np.intp]:
     """Return `num` rows of donors, drawn from `candidates` in random order.
 
     If `num` is larger than the number of candidates, the order is repeated. So all candidates are used equally often, or
@@ -345,7 +351,7 @@ def _donor_rows(donor: Sample, candidates: NDArray[np.intp], host: Sample, num: 
     return np.resize(order, num)
 
 
-def _own_donors(sample: Sample, hosts: NDArray[np.intp], candidates: NDArray[np.intp]) -> NDArray[np.intp]:
+def _own_donors(sample: TransplantSample, hosts: NDArray[np.intp], candidates: NDArray[np.intp]) -> NDArray[np.intp]:
     """Return for each host the row of a donor of the same cohort: the next candidate in a random cyclic order."""
     order = stream(0, "own donors", sample.name).permutation(candidates)
     next_row = dict(zip(order.tolist(), np.roll(order, -1).tolist(), strict=True))

@@ -29,7 +29,7 @@ SAMPLE_PX = 256
 
 
 @dataclass(frozen=True)
-class Choice:
+class SelectableRun:
     """One run that can predict images, and the grid that planned the run."""
 
     manifest: Manifest
@@ -108,12 +108,12 @@ def grids(store: Store) -> tuple[list[Manifest], list[str]]:
     return readable, unreadable
 
 
-def runs_with_weights(store: Store) -> list[Choice]:
+def runs_with_weights(store: Store) -> list[SelectableRun]:
     """Return the finished runs of all readable grids that have weights, sorted by external AUROC, highest first.
 
     A run of several grids is listed once. Derived runs are not listed.
     """
-    choice_of: dict[str, tuple[float, Choice]] = {}
+    choice_of: dict[str, tuple[float, SelectableRun]] = {}
     for manifest in grids(store)[0]:
         if manifest.content.get("scored_from"):
             continue  # this grid scores the runs of another grid again, and the loop gets the runs from the other grid
@@ -122,7 +122,7 @@ def runs_with_weights(store: Store) -> list[Choice]:
             ready = row["kind"] == "run" and row["state"] == "done" and run_id not in choice_of
             if ready and (store.run_dir(run_id) / "model.safetensors").is_file():
                 description = f" · {row['what']}" if row["what"] else ""
-                choice = Choice(
+                choice = SelectableRun(
                     manifest, run_id, f"{row['name']}{description} · {run_id[:6]} ({manifest.content['name']})"
                 )
                 choice_of[run_id] = (external_auroc(choice.auroc), choice)
@@ -130,12 +130,12 @@ def runs_with_weights(store: Store) -> list[Choice]:
 
 
 def external_auroc(auroc: pd.DataFrame) -> float:
-    """Return the macro AUROC, averaged over the external cohorts; -1 if `auroc` has no such row. `auroc`: as `Choice.auroc`."""
+    """Return the macro AUROC, averaged over the external cohorts; -1 if `auroc` has no such row. `auroc`: as `SelectableRun.auroc`."""
     rows = auroc[(auroc["dataset"] == "external") & (auroc["finding"] == "macro")]["value"]
     return float(rows.iloc[0]) if len(rows) else -1.0
 
 
-def macro_auroc_text(choice: Choice, origin: str) -> str:
+def macro_auroc_text(choice: SelectableRun, origin: str) -> str:
     """Return a text with the macro AUROC and its interval at the hospital from which an image comes (`origin`).
 
     For the origin ANYWHERE, the text has the mean over the external cohorts, and their lowest and highest AUROC. The only
@@ -160,7 +160,7 @@ def macro_auroc_text(choice: Choice, origin: str) -> str:
     return f"{text}, mean over findings and external hospitals; from {each.min():.2f} to {each.max():.2f}"
 
 
-def auroc_texts(choice: Choice, origin: str, finding: str) -> list[str]:
+def auroc_texts(choice: SelectableRun, origin: str, finding: str) -> list[str]:
     """Return a finding's AUROC with its interval at the hospital from which an image comes (`origin`), as a list of one text.
 
     For the origin ANYWHERE, the list has the lowest and the highest AUROC of the external cohorts, each with its interval, and
@@ -180,7 +180,7 @@ def _with_interval(row: "pd.Series[float]") -> str:
     return with_interval(row["value"], row["low"], row["high"], ".2f")
 
 
-def sample_sites(choice: Choice) -> list[str]:
+def sample_sites(choice: SelectableRun) -> list[str]:
     """Return the names of the external hospitals that phantoms can imitate. The grid's own hospitals come first."""
     planned = [str(cohort["name"]) for cohort in choice.manifest.cohorts]
     return [
@@ -195,7 +195,7 @@ def site_name(site: str) -> HospitalName:
     return hospital_name(site, site, {}, phantom=True)
 
 
-def sample(choice: Choice, site: str, patient: int) -> tuple[InMemory, tuple[str, ...]]:
+def sample(choice: SelectableRun, site: str, patient: int) -> tuple[InMemory, tuple[str, ...]]:
     """Return a synthetic radiograph as a PNG in memory, and the findings drawn into the radiograph, most severe first.
 
     `site`: hospital to imitate. `patient`: number of the synthetic patient; equal numbers give equal images. If the run was

@@ -24,7 +24,7 @@ from bench.app.comparison import (
 from bench.app.result_table import RULES, answer_html, most_probable_first, performance_html
 from bench.app.selectable_runs import (
     ANYWHERE,
-    Choice,
+    SelectableRun,
     auroc_texts,
     grids,
     macro_auroc_text,
@@ -136,7 +136,7 @@ def _refused(error: CxrError) -> None:
     st.error(f"{_plain(error.what)}\n\n**where:** {_plain(error.where)}\n\n**fix:** {_plain(error.fix)}")
 
 
-def _run_settings(runs: list[Choice]) -> tuple[Choice, str, str]:
+def _run_settings(runs: list[SelectableRun]) -> tuple[SelectableRun, str, str]:
     """Show the settings of the side bar. Return the chosen run, the origin of the image, and the threshold rule (a key of RULES)."""
     st.header("Model")
     number = st.selectbox(
@@ -155,7 +155,7 @@ def _run_settings(runs: list[Choice]) -> tuple[Choice, str, str]:
     return choice, origin or ANYWHERE, rule or "f1_max"
 
 
-def _second_run(runs: list[Choice], choice: Choice) -> Choice | None:
+def _second_run(runs: list[SelectableRun], choice: SelectableRun) -> SelectableRun | None:
     """Let the user choose a second run to compare with the first. Return None if there is none or the user chooses none."""
     others = [run for run in runs if run.run_id != choice.run_id]
     if not others:
@@ -171,7 +171,7 @@ def _second_run(runs: list[Choice], choice: Choice) -> Choice | None:
     return None if number is None else others[number]
 
 
-def _image(choice: Choice) -> tuple[InMemory | None, tuple[str, ...] | None]:
+def _image(choice: SelectableRun) -> tuple[InMemory | None, tuple[str, ...] | None]:
     """Let the user choose an image. Return the image, and the findings drawn into a synthetic image.
 
     The image is None until the user uploads a file. The findings are None for an uploaded file.
@@ -191,7 +191,7 @@ def _waiting() -> None:
     st.info("Upload a frontal chest radiograph in the side bar, or choose a synthetic sample, to see the predictions.")
 
 
-def _origin(choices: list[Choice], origin: str) -> None:
+def _origin(choices: list[SelectableRun], origin: str) -> None:
     """Show where each model was trained, and its AUROC at the hospital of the image. Warn if a model saw only synthetic images."""
     synthetic = [letter for letter, choice in zip(LETTERS, choices, strict=False) if choice.synthetic]
     if synthetic:
@@ -207,7 +207,7 @@ def _origin(choices: list[Choice], origin: str) -> None:
 
 
 def _answer(
-    ready: _Ready, choice: Choice, image: InMemory, truth: tuple[str, ...] | None, origin: str, rule: str
+    ready: _Ready, choice: SelectableRun, image: InMemory, truth: tuple[str, ...] | None, origin: str, rule: str
 ) -> None:
     """Show the predictions and the heat map of an image. Raises DatasetError for an unusable image."""
     from bench import api
@@ -269,7 +269,7 @@ def _remarks(inferences: "list[Inference]", truth: tuple[str, ...] | None) -> No
 
 
 def _compare(
-    ready: list[_Ready], choices: list[Choice], image: InMemory, truth: tuple[str, ...] | None, rule: str
+    ready: list[_Ready], choices: list[SelectableRun], image: InMemory, truth: tuple[str, ...] | None, rule: str
 ) -> None:
     """Show the predictions and heat maps of two runs for one image side by side, with their difference."""
     from bench import api
@@ -304,7 +304,7 @@ def _compare(
 
 
 def _comparison_downloads(
-    choices: list[Choice],
+    choices: list[SelectableRun],
     image: InMemory,
     inferences: "list[Inference]",
     table: "pd.DataFrame",
@@ -345,7 +345,7 @@ def _download_buttons(files: tuple[tuple[str, str | bytes, str, str], ...]) -> N
             st.download_button(label, data, file_name, mime, on_click="ignore")
 
 
-def _downloads(choice: Choice, image: InMemory, inference: "Inference", explanation: "Explanation") -> None:
+def _downloads(choice: SelectableRun, image: InMemory, inference: "Inference", explanation: "Explanation") -> None:
     """Show buttons to download the result (CSV and JSON, as `bench predict` writes them) and the heat map (PNG)."""
     from bench.analyses.explain_image import png
     from bench.analyses.heatmaps.panel import panel
@@ -362,7 +362,7 @@ def _downloads(choice: Choice, image: InMemory, inference: "Inference", explanat
     _download_buttons(files)
 
 
-def _performance(choice: Choice, name: str = "") -> None:
+def _performance(choice: SelectableRun, name: str = "") -> None:
     """Show the run's macro AUROC at the internal and the external hospitals.
 
     `name`: end of the heading after "How well", used when two runs are compared.

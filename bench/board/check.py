@@ -7,8 +7,8 @@ from pathlib import Path
 
 from bench.board.copies import Fingerprint, differences, fingerprint
 from bench.board.decisions import ACCEPTED, Decision, latest, read
-from bench.board.examine import Examined, Line, examined, passports
-from bench.board.reproductions import Reproduction, reproductions
+from bench.board.examine import CheckLine, Examination, examined, passports
+from bench.board.reproductions import SignedReproduction, reproductions
 from bench.board.rules import Rules
 from bench.board.submission import BUNDLE, Number, Submission, find, folders, unexpected
 from bench.board.submit import SIGNERS
@@ -28,7 +28,7 @@ _WRONG = (StoreError, ConfigError, DatasetError)  # what a submission that is no
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class BoardEntry:
     """A submission that passed its check, with what the site shows of it.
 
     numbers: computed here, or as stated without a bundle. report: the report of its bundle as HTML, "" without a bundle, and
@@ -38,11 +38,11 @@ class Entry:
     folder: Path
     stated: Submission
     numbers: tuple[Number, ...]
-    lines: tuple[Line, ...]
+    lines: tuple[CheckLine, ...]
     reasons: tuple[str, ...]
     passports: tuple[str, ...]
     signed_by: str
-    reproductions: tuple[Reproduction, ...]
+    reproductions: tuple[SignedReproduction, ...]
     # recipe, hospital, AUROC with its bounds, answer to what the model had seen of the hospital
     hospitals: tuple[tuple[str, str, tuple[float, float, float], str], ...]
     has_bundle: bool
@@ -68,7 +68,7 @@ class Entry:
 
 
 @dataclass(frozen=True, slots=True)
-class Broken:
+class BrokenSubmission:
     """A submission that is not what it states. error: why."""
 
     name: str
@@ -77,7 +77,7 @@ class Broken:
 
 def entries(
     board: Path, rules: Rules, registry: Registry, progress: Progress, pages: bool = False
-) -> Iterator[Entry | Broken]:
+) -> Iterator[BoardEntry | BrokenSubmission]:
     """Check each submission that is accepted or waits for a decision, and yield it; accepted ones first, oldest first.
 
     Refused and withdrawn submissions are left out. `pages`: with the report of each bundle as HTML. Raises StoreError for a
@@ -106,7 +106,7 @@ def check_one(name: str, board: Path, rules: Rules, registry: Registry, progress
         _entry(folder, board, rules, registry, progress, decision, before, False)
     except _ConflictError:
         for each in _checked(open_, board, rules, registry, progress, False):
-            if isinstance(each, Broken) and each.name == name:
+            if isinstance(each, BrokenSubmission) and each.name == name:
                 raise each.error from None
 
 
@@ -117,14 +117,16 @@ def _checked(
     registry: Registry,
     progress: Progress,
     pages: bool,
-) -> Iterator[Entry | Broken]:
+) -> Iterator[BoardEntry | BrokenSubmission]:
     """Check submissions, each with its latest decision, and yield them in their order."""
     before = _Before({}, {})
     for folder, decision in submissions:
         try:
-            entry: Entry | Broken = _entry(folder, board, rules, registry, progress, decision, before, pages)
+            entry: BoardEntry | BrokenSubmission = _entry(
+                folder, board, rules, registry, progress, decision, before, pages
+            )
         except _WRONG as error:
-            entry = Broken(folder.name, error)
+            entry = BrokenSubmission(folder.name, error)
         yield entry
 
 
@@ -178,7 +180,7 @@ def _entry(
     decision: Decision | None,
     before: _Before,
     pages: bool,
-) -> Entry:
+) -> BoardEntry:
     """Check one submission, and add it to those before.
 
     It is added only if it is what it states: otherwise a wrong submission could make a right one look like its copy.
@@ -192,7 +194,7 @@ def _entry(
     before.check_bundle(stated.bundle, str(folder))
     bundle = folder / BUNDLE
     if not bundle.is_file():
-        return Entry(folder, stated, stated.numbers, (), (), (), "", (), (), False, "", decision)
+        return BoardEntry(folder, stated, stated.numbers, (), (), (), "", (), (), False, "", decision)
     signed_by = signer(bundle, board / SIGNERS) if bundle.with_name(f"{BUNDLE}.sig").is_file() else ""
     with examined(bundle, rules, registry, progress) as found:
         _check_stated(stated, found, str(folder))
@@ -204,12 +206,12 @@ def _entry(
         at_hospitals = tuple(_hospitals(found))
         lines, reasons = found.lines, found.reasons
         before.add(folder.name, stated.bundle, own)
-    return Entry(
+    return BoardEntry(
         folder, stated, found.numbers, lines, reasons, exposure, signed_by, again, at_hospitals, True, page, decision
     )
 
 
-def _check_stated(stated: Submission, found: Examined, where: str) -> None:
+def _check_stated(stated: Submission, found: Examination, where: str) -> None:
     """Raise StoreError if submission.json states what its bundle does not have."""
     if stated.bundle != found.opened.id:
         what = (
@@ -243,7 +245,7 @@ def _other_numbers(stated: Sequence[Number], computed: Sequence[Number]) -> str:
     return ""
 
 
-def _hospitals(found: Examined) -> Iterator[tuple[str, str, tuple[float, float, float], str]]:
+def _hospitals(found: Examination) -> Iterator[tuple[str, str, tuple[float, float, float], str]]:
     """Yield recipe, title of the hospital, macro AUROC with its bounds, and answer, for each row and hospital."""
     scores, titles = found.tables.frames["scores"], found.opened.manifest.titles
     splits = {str(c["name"]): str(c["headline_split"]) for c in found.opened.manifest.external}

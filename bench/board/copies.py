@@ -13,7 +13,7 @@ from bench.store.file_integrity import bytes_sha256
 
 
 @dataclass(frozen=True, slots=True)
-class Labels:
+class LabelHashes:
     """The scored rows of a hospital without ids: the hash of each row [N], sorted, and the number of unreadable images."""
 
     columns: tuple[str, ...]
@@ -28,7 +28,7 @@ class Fingerprint:
     labels: id of the hospital's table -> its rows. logits: (id of the table, hash of the sorted logits) -> run id.
     """
 
-    labels: Mapping[str, Labels]
+    labels: Mapping[str, LabelHashes]
     logits: Mapping[tuple[str, str], str]
 
 
@@ -40,7 +40,7 @@ def fingerprint(manifest: Manifest) -> Fingerprint:
         table = manifest.table(cohort).drop(columns=["image_id", "patient_id"])
         columns = tuple(sorted(map(str, table.columns)))
         hashes = pd.util.hash_pandas_object(table[list(columns)].astype(str), index=False)
-        labels[origin] = Labels(columns, np.sort(hashes.to_numpy(np.uint64)), int(cohort["unreadable"]))
+        labels[origin] = LabelHashes(columns, np.sort(hashes.to_numpy(np.uint64)), int(cohort["unreadable"]))
         for run in (*manifest.runs, *manifest.derived):
             frame = CheckedFolder(manifest.store.run_dir(run["id"])).table(f"predictions/{cohort['name']}.parquet")
             names = sorted(name for name in frame.columns if name != "image_id")
@@ -65,7 +65,7 @@ def differences(ours: Fingerprint, theirs: Fingerprint, other: str) -> list[str]
     return out
 
 
-def _label_difference(ours: Labels, theirs: Labels) -> str:
+def _label_difference(ours: LabelHashes, theirs: LabelHashes) -> str:
     """Return how the rows of two tables of one hospital differ; "" if only unreadable images can explain the difference."""
     if ours.columns != theirs.columns:
         return "they have other columns"

@@ -16,7 +16,7 @@ from bench.planning.manifest import Manifest
 from bench.results.report_tables import tables
 from bench.results.score_runs import score_all
 from bench.sharing.bundle import verify as verifying
-from bench.sharing.bundle.verify import Opened
+from bench.sharing.bundle.verify import OpenBundle
 from harmonize.progress import Progress
 from reports.formatting import known, plural
 from reports.schemas.criterion import DEFAULT
@@ -28,7 +28,7 @@ OK, MISSING, NOTE = "ok", "missing", "note"
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class CheckLine:
     """A line of the check: ok, missing (the submission is refused) or note, what was checked, and the result as a sentence."""
 
     state: str
@@ -37,24 +37,24 @@ class Line:
 
 
 @dataclass(frozen=True, slots=True)
-class Examined:
+class Examination:
     """A bundle that was checked for a board. Its files exist until the block of `examined` ends."""
 
-    opened: Opened
-    lines: tuple[Line, ...]
+    opened: OpenBundle
+    lines: tuple[CheckLine, ...]
     division: str
     reasons: tuple[str, ...]  # why the division is not closed
     tables: Tables  # tables of its report
     numbers: tuple[Number, ...]  # highest AUROC first; also of recipes that had seen an external hospital
 
     @property
-    def missing(self) -> list[Line]:
+    def missing(self) -> list[CheckLine]:
         """Return the lines because of which the submission is refused."""
         return [line for line in self.lines if line.state == MISSING]
 
 
 @contextlib.contextmanager
-def examined(bundle: Path, rules: Rules, registry: Registry, progress: Progress) -> Iterator[Examined]:
+def examined(bundle: Path, rules: Rules, registry: Registry, progress: Progress) -> Iterator[Examination]:
     """Open a bundle, compute every number again, and check it against the rules of a board.
 
     A bundle of a scoring version whose numbers cannot be compared is only scored again. Raises StoreError if the bundle is
@@ -71,36 +71,38 @@ def examined(bundle: Path, rules: Rules, registry: Registry, progress: Progress)
             numbers = f"scored again, because scoring version {opened.about['scoring']} is older than this one"
         runs = [*manifest.runs, *manifest.derived]
         lines = [
-            Line(OK, "bundle", "form, checksums, run ids and hashes are right"),
-            Line(
+            CheckLine(OK, "bundle", "form, checksums, run ids and hashes are right"),
+            CheckLine(
                 OK,
                 "cells",
                 f"{plural(len(runs), 'run')} at {len(manifest.cohorts)} hospitals, every cell has logits and scores",
             ),
-            Line(OK, "numbers", numbers),
+            CheckLine(OK, "numbers", numbers),
         ]
         for what, problems in rules.problems(manifest).items():
-            lines += [Line(MISSING, what, problem) for problem in problems] or [Line(OK, what, "as the board requires")]
+            lines += [CheckLine(MISSING, what, problem) for problem in problems] or [
+                CheckLine(OK, what, "as the board requires")
+            ]
         contradictions = passport_problems(manifest)
-        lines += [Line(MISSING, "passport", text) for text in contradictions]
-        lines += [] if contradictions else [Line(OK, "passport", text) for text in passports(manifest)]
+        lines += [CheckLine(MISSING, "passport", text) for text in contradictions]
+        lines += [] if contradictions else [CheckLine(OK, "passport", text) for text in passports(manifest)]
         lines += _golden(manifest)
         collected = tables(manifest)
         found = numbers_of(manifest, collected)
         lines += _ranking(found)
         division, reasons = division_of(rules, manifest, registry)
-        yield Examined(opened, tuple(lines), division, tuple(reasons), collected, found)
+        yield Examination(opened, tuple(lines), division, tuple(reasons), collected, found)
 
 
-def _ranking(numbers: Sequence[Number]) -> Iterator[Line]:
+def _ranking(numbers: Sequence[Number]) -> Iterator[CheckLine]:
     """Yield a line for each recipe that is not ranked, and one if there is no number at all."""
     if not numbers:
         what = "no run can be shown: no macro AUROC at the external hospitals could be computed"
-        yield Line(MISSING, "ranking", what)
+        yield CheckLine(MISSING, "ranking", what)
     for number in numbers:
         if number.seen:
             what = f"it had seen, or may have seen, {', '.join(number.seen)}"
-            yield Line(NOTE, "ranking", f"{number.recipe}: shown, but not ranked: {what}")
+            yield CheckLine(NOTE, "ranking", f"{number.recipe}: shown, but not ranked: {what}")
 
 
 def _unranked(frames: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
@@ -156,22 +158,22 @@ def _title(manifest: Manifest, runs: pd.DataFrame, recipe: str) -> str:
     return ", ".join(dict.fromkeys([*parts, *filter(None, own.settings.values()), *seeds]))
 
 
-def _golden(manifest: Manifest) -> Iterator[Line]:
+def _golden(manifest: Manifest) -> Iterator[CheckLine]:
     """Yield a line for each imported model: whether its outputs were compared with golden outputs before it was tested."""
     if not manifest.imported:
-        yield Line(OK, "golden", "not needed: no model was trained elsewhere")
+        yield CheckLine(OK, "golden", "not needed: no model was trained elsewhere")
     for run in manifest.imported:
         found = run["passport"].get("golden")
         if found is None:
-            yield Line(NOTE, "golden", f"{run['name']}: none given, so no outputs of its owner were compared")
+            yield CheckLine(NOTE, "golden", f"{run['name']}: none given, so no outputs of its owner were compared")
             continue
         difference = f"{found['difference']:.2g} of their standard deviation"
         if found["difference"] > GOLDEN_TOLERANCE:
             text = f"the outputs differ from the golden outputs by {difference}, more than {GOLDEN_TOLERANCE}"
-            yield Line(MISSING, "golden", f"{run['name']}: {text}")
+            yield CheckLine(MISSING, "golden", f"{run['name']}: {text}")
         else:
             size = f"{plural(found['images'], 'image')}, {plural(found['outputs'], 'output')} each"
-            yield Line(OK, "golden", f"{run['name']}: golden outputs compared ({size}): equal up to {difference}")
+            yield CheckLine(OK, "golden", f"{run['name']}: golden outputs compared ({size}): equal up to {difference}")
 
 
 def passports(manifest: Manifest) -> list[str]:

@@ -20,7 +20,7 @@ _FIX = "remove the file, or ask its signer"
 
 
 @dataclass(frozen=True, slots=True)
-class Reproduction:
+class SignedReproduction:
     """A run that somebody else has trained again. agrees: whether the scores agree."""
 
     run: str
@@ -33,7 +33,7 @@ class Reproduction:
         return self.verdict in AGREES
 
 
-def reproductions(folder: Path, manifest: Manifest, signers: Path) -> list[Reproduction]:
+def reproductions(folder: Path, manifest: Manifest, signers: Path) -> list[SignedReproduction]:
     """Return the reproductions in a submission's folder.
 
     Raises StoreError for a missing or wrong signature, a signer who is the submitter, a run that the bundle does not have,
@@ -52,7 +52,7 @@ def reproductions(folder: Path, manifest: Manifest, signers: Path) -> list[Repro
     return out
 
 
-def _checked(path: Path, by: str, manifest: Manifest) -> Reproduction:
+def _checked(path: Path, by: str, manifest: Manifest) -> SignedReproduction:
     try:
         content: Mapping[str, Any] = json.loads(path.read_bytes())
         run, verdict, rows = str(content["run"]), str(content["verdict"]), pd.DataFrame(content["scores"])
@@ -70,4 +70,4 @@ def _checked(path: Path, by: str, manifest: Manifest) -> Reproduction:
     same = (stored - joined["value"]).abs() <= ROUNDING
     if not len(rows) or not (same | (stored.isna() & joined["value"].isna())).all():
         raise StoreError(f"the stored scores of {run} are not those of the bundle", str(path), _FIX)
-    return Reproduction(run, by, verdict)
+    return SignedReproduction(run, by, verdict)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from bench.config.registry import Registry
-from bench.config.seen import OTHERS, Seen
+from bench.config.seen import OTHERS, SeenData
 from bench.planning.exposure import Exposure
 from bench.planning.manifest import Manifest
 from bench.planning.run import read_run
@@ -153,7 +153,7 @@ def _open_reasons(row: Mapping[str, Any], manifest: Manifest, registry: Registry
     answers = {name: answer["answer"] for name, answer in row.get("exposure", {}).items()} if own else {}
     start = starting_weights(known)
     if pretrained and start is not None and "seen" in start.facts:  # the bundle may leave it out
-        seen = Seen.parse(start.facts["seen"], registry.path.parent, f"{start.section}.{start.name}: seen")
+        seen = SeenData.parse(start.facts["seen"], registry.path.parent, f"{start.section}.{start.name}: seen")
         answers |= {str(c["name"]): seen.get(str(c["name"]), seen[OTHERS]).answer for c in manifest.cohorts}
     out += [
         f"its starting weights {'may have' if answer == UNKNOWN else 'had'} seen {name} (answer {answer})"

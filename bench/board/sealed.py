@@ -35,7 +35,7 @@ _FIX = "restore the file from a copy"
 
 
 @dataclass(frozen=True, slots=True)
-class Sealed:
+class SealedHospital:
     """The settings of a sealed hospital. step: of the Ladder, in AUROC. quota: number of answers for one laboratory."""
 
     findings: tuple[str, ...]
@@ -73,7 +73,7 @@ class Sealed:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class SealedAnswer:
     """A line of answers.jsonl. auroc: the rounded answer. predictions: SHA-256 of the file. left: answers that remain."""
 
     date: str
@@ -89,7 +89,7 @@ class Answer:
         return line_hash(asdict(self))
 
 
-def open_hospital(folder: Path, labels: Path, step: float, quota: int) -> Sealed:
+def open_hospital(folder: Path, labels: Path, step: float, quota: int) -> SealedHospital:
     """Make the folder of a sealed hospital from a table of labels, and return its settings.
 
     Raises ConfigError for an existing folder, a wrong step or quota, a table without findings, and a value that is no label.
@@ -118,17 +118,17 @@ def open_hospital(folder: Path, labels: Path, step: float, quota: int) -> Sealed
     for name, rows in ((LABELS, private.sort_values(IMAGE)), (IDS, table[[IMAGE]].assign(hashed=ids))):
         rows.to_csv(folder / name, index=False, quoting=csv.QUOTE_MINIMAL, lineterminator="\n")
         (folder / name).chmod(0o600)
-    made = Sealed(findings, step, quota, file_sha256(folder / LABELS))
+    made = SealedHospital(findings, step, quota, file_sha256(folder / LABELS))
     write_bytes(folder / SETTINGS, made.document)
     return made
 
 
-def answers(folder: Path) -> list[Answer]:
+def answers(folder: Path) -> list[SealedAnswer]:
     """Return all answers, the oldest first. Raises StoreError if the chain of answers is broken."""
-    return [Answer(**line) for line in read_chain(folder / ANSWERS, _is_valid)]
+    return [SealedAnswer(**line) for line in read_chain(folder / ANSWERS, _is_valid)]
 
 
-def answer(folder: Path, predictions: Path, laboratory: str) -> Answer:
+def answer(folder: Path, predictions: Path, laboratory: str) -> SealedAnswer:
     """Answer how good predictions are, log the answer, and return it.
 
     predictions: a table with hashed image ids and one column for each finding. The same file of the same laboratory gets its
@@ -137,11 +137,11 @@ def answer(folder: Path, predictions: Path, laboratory: str) -> Answer:
     """
     if problems := text_problems("the laboratory", laboratory):
         raise ConfigError(problems[0], "--laboratory", "name the laboratory in plain text")
-    Sealed.read(folder)  # before the lease, which needs the folder
+    SealedHospital.read(folder)  # before the lease, which needs the folder
     with lease(folder) as held:  # two answers at the same time could pass the quota
         if not held:
             raise StoreError("another answer is being computed", str(folder / "LOCK"), "wait, then ask again")
-        settings = Sealed.read(folder)
+        settings = SealedHospital.read(folder)
         given = answers(folder)
         _check_last(given, settings, folder)
         own = [each for each in given if _key(each.laboratory) == _key(laboratory)]
@@ -158,13 +158,13 @@ def answer(folder: Path, predictions: Path, laboratory: str) -> Answer:
         best = max((each.auroc for each in own), default=-math.inf)
         value = ladder(best, macro_auroc(folder, predictions, settings), settings.step)
         date = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-        made = Answer(date, laboratory, digest, value, settings.quota - len(own) - 1, START)
-        done = Answer(**append_line(folder / ANSWERS, asdict(made), _is_valid))
+        made = SealedAnswer(date, laboratory, digest, value, settings.quota - len(own) - 1, START)
+        done = SealedAnswer(**append_line(folder / ANSWERS, asdict(made), _is_valid))
         write_bytes(folder / SETTINGS, replace(settings, last=done.hash).document)
         return done
 
 
-def _check_last(given: Sequence[Answer], settings: Sealed, folder: Path) -> None:
+def _check_last(given: Sequence[SealedAnswer], settings: SealedHospital, folder: Path) -> None:
     """Raise StoreError if answers are missing at the end of the chain.
 
     The last answer may be newer than the settings, because a process can end after it appended the answer.
@@ -194,7 +194,7 @@ def ladder(best: float, score: float, step: float) -> float:
     return round(round(score / step) * step, 10)
 
 
-def macro_auroc(folder: Path, predictions: Path, settings: Sealed) -> float:
+def macro_auroc(folder: Path, predictions: Path, settings: SealedHospital) -> float:
     """Return the mean AUROC over the findings that have both classes. Raises ConfigError if there is none."""
     given = read_labeled_predictions(predictions, folder / LABELS, settings.findings)
     [split] = given.run.scored_splits
@@ -205,6 +205,6 @@ def macro_auroc(folder: Path, predictions: Path, settings: Sealed) -> float:
 
 
 def _is_valid(line: Mapping[str, Any]) -> bool:
-    found = Answer(**line)
+    found = SealedAnswer(**line)
     valid = type(found.auroc) is float and 0 <= found.auroc <= 1 and type(found.left) is int and found.left >= 0
     return valid and not text_problems("the laboratory", found.laboratory)

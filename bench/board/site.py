@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from bench.board.check import RERUN, SELF_REPORTED, VERIFIED, Broken, Entry, entries
+from bench.board.check import RERUN, SELF_REPORTED, VERIFIED, BoardEntry, BrokenSubmission, entries
 from bench.board.decisions import ACCEPTED, FILE, Decision, read
 from bench.board.ranking import groups_of
 from bench.board.rules import CLOSED, DIVISIONS, OPEN, Rules
@@ -26,7 +26,7 @@ from reports.board_page import (
     UNRANKED,
     BoardPage,
     BoardRow,
-    Made,
+    DecisionRow,
     SubmissionPage,
     render_board,
     render_submission,
@@ -48,7 +48,7 @@ _ATOM = "http://www.w3.org/2005/Atom"
 
 
 @dataclass(frozen=True, slots=True)
-class Built:
+class BoardBuild:
     """The result of `build`. index: path of the site's first page, None if only the check ran.
 
     broken: submissions that are not what they state; the site leaves them out.
@@ -59,10 +59,10 @@ class Built:
     ranked: int
     waiting: tuple[str, ...]
     moved: tuple[str, ...]  # lines of text: what a new scoring version changed
-    broken: tuple[Broken, ...] = ()
+    broken: tuple[BrokenSubmission, ...] = ()
 
 
-def build(board: Path, output: Path | None, registry: Registry, progress: Progress) -> Built:
+def build(board: Path, output: Path | None, registry: Registry, progress: Progress) -> BoardBuild:
     """Check every submission of a board; with `output`, write its site into this folder, which is replaced as a whole.
 
     A submission that is not what it states is left out, and named in the result and on the site. Raises ConfigError for a wrong
@@ -73,8 +73,8 @@ def build(board: Path, output: Path | None, registry: Registry, progress: Progre
     if output is not None and output.exists() and not (output / ROWS).is_file() and any(output.iterdir()):
         raise ConfigError("the folder is not empty, and is no site of a board", str(output), "choose another --output")
     checked = list(entries(board, rules, registry, progress, pages=output is not None))
-    found = [each for each in checked if isinstance(each, Entry)]
-    broken = tuple(each for each in checked if isinstance(each, Broken))
+    found = [each for each in checked if isinstance(each, BoardEntry)]
+    broken = tuple(each for each in checked if isinstance(each, BrokenSubmission))
     accepted = [entry for entry in found if entry.decision is not None and entry.decision.action == ACCEPTED]
     waiting = tuple(entry.stated.name for entry in found if entry not in accepted)
     divisions = {name: _rows([e for e in accepted if e.stated.division == name]) for name in DIVISIONS}
@@ -96,10 +96,10 @@ def build(board: Path, output: Path | None, registry: Registry, progress: Progre
             [(each.name, each.error.what) for each in broken],
         )
         index = _replace(output, lambda folder: _write(folder, rules, page, accepted, decisions))
-    return Built(index, len(rows), ranked, waiting, moved, broken)
+    return BoardBuild(index, len(rows), ranked, waiting, moved, broken)
 
 
-def _rows(found: Sequence[Entry]) -> list[BoardRow]:
+def _rows(found: Sequence[BoardEntry]) -> list[BoardRow]:
     """Return the rows of a division: ranked rows by AUROC with their tie groups, then exposed rows, then self-reported rows."""
     pairs = [(entry, number) for entry in found for number in entry.numbers]
     pairs.sort(key=lambda pair: -pair[1].auroc)
@@ -111,7 +111,7 @@ def _rows(found: Sequence[Entry]) -> list[BoardRow]:
     return out + [_row(entry, number, UNRANKED) for entry, number in pairs if entry.status(number) == SELF_REPORTED]
 
 
-def _row(entry: Entry, number: Number, group: int) -> BoardRow:
+def _row(entry: BoardEntry, number: Number, group: int) -> BoardRow:
     moved = entry.moved(number)
     what = ""
     if moved is not None:
@@ -129,8 +129,8 @@ def _float(value: float | None) -> float:
     return float("nan") if value is None else value
 
 
-def _made(decision: Decision) -> Made:
-    return Made(decision.date, decision.action, decision.submission, decision.by, decision.why, decision.hash)
+def _made(decision: Decision) -> DecisionRow:
+    return DecisionRow(decision.date, decision.action, decision.submission, decision.by, decision.why, decision.hash)
 
 
 def _replace(output: Path, write: Callable[[Path], None]) -> Path:
@@ -150,7 +150,7 @@ def _write(
     folder: Path,
     rules: Rules,
     page: BoardPage,
-    accepted: Sequence[Entry],
+    accepted: Sequence[BoardEntry],
     decisions: Sequence[Decision],
 ) -> None:
     """Write all files of the site."""
@@ -175,7 +175,7 @@ def _write(
 
 
 def _submission(
-    entry: Entry, rows: Sequence[BoardRow], page: BoardPage, decisions: Sequence[Decision]
+    entry: BoardEntry, rows: Sequence[BoardRow], page: BoardPage, decisions: Sequence[Decision]
 ) -> SubmissionPage:
     stated = entry.stated
     facts = {

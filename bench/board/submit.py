@@ -10,7 +10,7 @@ from pathlib import Path
 import pandas as pd
 
 from bench.board.copies import differences, fingerprint
-from bench.board.examine import MISSING, NOTE, OK, Examined, Line, examined, id_list_problems
+from bench.board.examine import MISSING, NOTE, OK, CheckLine, Examination, examined, id_list_problems
 from bench.board.rules import Rules
 from bench.board.submission import BUNDLE, FILE, FOLDER, NAME, Submission, folders, licence_problems, text_problems
 from bench.config.registry import Registry
@@ -27,7 +27,7 @@ SIGNERS = "signers.txt"  # names and public keys of the laboratories of a board
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
+class SubmissionRequest:
     """What a submitter asks for.
 
     id_lists: cohort -> file with the ids of images or patients that a model was trained on, one id a line. keep_bundle: the
@@ -44,16 +44,16 @@ class Request:
 
 
 @dataclass(frozen=True, slots=True)
-class Submitted:
+class SubmissionResult:
     """The result of `submit`. folder: None if something is missing, so that nothing was written."""
 
-    lines: tuple[Line, ...]
+    lines: tuple[CheckLine, ...]
     division: str
     reasons: tuple[str, ...]
     folder: Path | None
 
 
-def submit(request: Request, registry: Registry, progress: Progress) -> Submitted:
+def submit(request: SubmissionRequest, registry: Registry, progress: Progress) -> SubmissionResult:
     """Check a bundle line by line; if nothing is missing, write BOARD/submissions/NAME.
 
     Raises ConfigError for a wrong board or name, StoreError for a damaged bundle.
@@ -67,30 +67,32 @@ def submit(request: Request, registry: Registry, progress: Progress) -> Submitte
     texts = [("laboratory", text) for text in text_problems("the laboratory", request.laboratory)]
     texts += [("licence", text) for text in licence_problems(request.licence)]
     with examined(request.bundle, rules, registry, progress) as found:
-        lines = [*found.lines, *(Line(MISSING, what, text) for what, text in texts)]
+        lines = [*found.lines, *(CheckLine(MISSING, what, text) for what, text in texts)]
         if not [what for what, _ in texts if what == "licence"]:
-            lines.append(Line(OK, "licence", request.licence))
+            lines.append(CheckLine(OK, "licence", request.licence))
         lines += _signature(request)
         lines += _id_lists(request, found)
         lines += _others(request, found, registry)
         done = None
         if not [line for line in lines if line.state == MISSING]:
             done = _write(request, target, found)
-        return Submitted(tuple(lines), found.division, found.reasons, done)
+        return SubmissionResult(tuple(lines), found.division, found.reasons, done)
 
 
-def _signature(request: Request) -> list[Line]:
+def _signature(request: SubmissionRequest) -> list[CheckLine]:
     """Check the signature next to the bundle, if there is one, against the board's list of signers."""
     if not request.bundle.with_name(f"{request.bundle.name}.sig").is_file():
         text = "the bundle is not signed: sign it with `bench export --sign`, so that others can run it again for you"
-        return [Line(NOTE, "signature", text)]
+        return [CheckLine(NOTE, "signature", text)]
     try:
-        return [Line(OK, "signature", f"signed by {signer(request.bundle, request.board / SIGNERS)}")]
+        return [CheckLine(OK, "signature", f"signed by {signer(request.bundle, request.board / SIGNERS)}")]
     except (StoreError, ConfigError) as error:
-        return [Line(MISSING, "signature", f"{error.what}; add your name and public key to {SIGNERS} of the board")]
+        return [
+            CheckLine(MISSING, "signature", f"{error.what}; add your name and public key to {SIGNERS} of the board")
+        ]
 
 
-def _id_lists(request: Request, found: Examined) -> list[Line]:
+def _id_lists(request: SubmissionRequest, found: Examination) -> list[CheckLine]:
     if not request.id_lists:
         return []
     path = request.bundle.with_suffix(".key.parquet")
@@ -107,21 +109,23 @@ def _id_lists(request: Request, found: Examined) -> list[Line]:
     key: pd.DataFrame = read_table(path).astype({"image_id": str, "patient_id": str})
     problems = id_list_problems(found.opened.manifest, key, lists)
     if problems:
-        return [Line(MISSING, "passport", text) for text in problems]
+        return [CheckLine(MISSING, "passport", text) for text in problems]
     return [_matches(cohort, ids, key[key["cohort"] == cohort]) for cohort, ids in lists.items()]
 
 
-def _matches(cohort: str, ids: Sequence[str], key: pd.DataFrame) -> Line:
+def _matches(cohort: str, ids: Sequence[str], key: pd.DataFrame) -> CheckLine:
     """Return how many ids of a list without contradiction are scored; a list in another form than the scored ids is missing."""
     scored = {*key["image_id"], *key["patient_id"]}
     num = len(set(ids) & scored)
     if not num and (unlike := difference(ids, sorted(scored))):
-        return Line(MISSING, "passport", f"the id list of {cohort} and the scored ids have different forms: {unlike}")
+        return CheckLine(
+            MISSING, "passport", f"the id list of {cohort} and the scored ids have different forms: {unlike}"
+        )
     text = f"the ids of {cohort} do not contradict the passport ({num:,} of {len(set(ids)):,} ids are scored)"
-    return Line(OK, "passport", text)
+    return CheckLine(OK, "passport", text)
 
 
-def _others(request: Request, found: Examined, registry: Registry) -> list[Line]:
+def _others(request: SubmissionRequest, found: Examination, registry: Registry) -> list[CheckLine]:
     """Compare the bundle with the bundles of the board's other submissions."""
     ours = fingerprint(found.opened.manifest)
     problems = []
@@ -130,10 +134,12 @@ def _others(request: Request, found: Examined, registry: Registry) -> list[Line]
             continue
         with opened(folder / BUNDLE, registry, older=True) as other:
             problems += differences(ours, fingerprint(other.manifest), folder.name)
-    return [Line(MISSING, "copies", text) for text in problems] or [Line(OK, "copies", "no run of another submission")]
+    return [CheckLine(MISSING, "copies", text) for text in problems] or [
+        CheckLine(OK, "copies", "no run of another submission")
+    ]
 
 
-def _write(request: Request, target: Path, found: Examined) -> Path:
+def _write(request: SubmissionRequest, target: Path, found: Examination) -> Path:
     """Write the folder of a submission: all files, or none."""
     stated = Submission(
         request.name,

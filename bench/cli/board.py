@@ -14,8 +14,8 @@ from harmonize.errors import ConfigError
 from reports.formatting import plural
 
 if TYPE_CHECKING:
-    from bench.board.examine import Line
-    from bench.board.site import Built
+    from bench.board.examine import CheckLine
+    from bench.board.site import BoardBuild
 
 
 BoardOption = Annotated[Path, typer.Option("--board", help="Folder of the board: a copy of its repository.")]
@@ -71,13 +71,13 @@ def submit(
     missing, and nothing was written. The facts of the runs decide the division: closed (trained on the internal hospital
     alone) or open (anything, with its data exposure).
     """
-    from bench.board.submit import Request
+    from bench.board.submit import SubmissionRequest
     from bench.board.submit import submit as submitting
     from bench.cli.progress_bars import choose_display
     from bench.config.registry import Registry
 
     lists = _id_lists(seen_ids or ())
-    request = Request(bundle, board, name, laboratory, licence, lists, keep_bundle)
+    request = SubmissionRequest(bundle, board, name, laboratory, licence, lists, keep_bundle)
     with choose_display(quiet) as display:
         done = submitting(request, Registry.read(registry), display.progress)
     if as_json:
@@ -107,7 +107,7 @@ def _id_lists(texts: Sequence[str]) -> dict[str, Path]:
     return out
 
 
-def _check_lines(lines: Sequence["Line"]) -> list[str]:
+def _check_lines(lines: Sequence["CheckLine"]) -> list[str]:
     return table_lines([[line.state, line.what, line.text] for line in lines], header=False)
 
 
@@ -194,7 +194,7 @@ def board(
         raise typer.Exit(2)
 
 
-def _board_lines(folder: Path, built: "Built") -> list[str]:
+def _board_lines(folder: Path, built: "BoardBuild") -> list[str]:
     """Return what a check of a board found, as lines of text."""
     all_right = "" if built.broken else "; every submission is what it states"
     lines = [f"{folder}: {plural(built.rows, 'row')}, {built.ranked} ranked{all_right}"]

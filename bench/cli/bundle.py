@@ -25,7 +25,7 @@ from harmonize.errors import ConfigError
 
 if TYPE_CHECKING:
     from bench.planning.manifest import Manifest
-    from bench.sharing.bundle.export import Exported
+    from bench.sharing.bundle.export import Export
 
 
 SignersOption = Annotated[
@@ -162,7 +162,7 @@ def _exported_ids(manifest: "Manifest", names: Sequence[str]) -> list[str]:
     return ids
 
 
-def _export_notes(bundle: "Exported", keep_order: bool, crate: bool) -> Iterator[str]:
+def _export_notes(bundle: "Export", keep_order: bool, crate: bool) -> Iterator[str]:
     """Yield what the owner of a bundle should know: order of the patients, metadata, and findings that were not learned."""
     from bench.sharing.bundle.unlearned import LEAVE_OUT
 
@@ -298,7 +298,7 @@ def merge(
     building = Path(tempfile.mkdtemp(prefix=f".{store.name}.", dir=store.parent))
     try:
         with choose_display(quiet) as display:
-            merged, first = merging.Merged(Store.open(building)), None
+            merged, first = merging.Merge(Store.open(building)), None
             for bundle in bundles:
                 signed_by = signer(bundle, signers) if signers is not None else ""
                 with verifying.opened(bundle, entries) as opened:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from harmonize.cohorts.cohort import Cohort
     from harmonize.cohorts.specs import CohortSpec
     from harmonize.statistics.cohort_statistics import Stats
-    from harmonize.statistics.image_sample import Sample
+    from harmonize.statistics.image_sample import ImageSample
 
 data_app = typer.Typer(
     cls=ReadableHelp, no_args_is_help=True, rich_markup_mode=None, help="Make synthetic cohorts; describe cohorts."
@@ -235,7 +235,7 @@ def _samples(
     with_images: bool,
     registry: Path | None,
     display: "Display",
-) -> "dict[str, Sample]":
+) -> "dict[str, ImageSample]":
     """Decode a random sample of `number` images per cohort; return {name: measurements and pictures}.
 
     Pictures are kept only for a `page`, and only of synthetic images unless `with_images` is set.
@@ -254,7 +254,7 @@ def _samples(
 
 
 def _document(
-    described: "Mapping[str, Stats]", samples: "Mapping[str, Sample]", failed: Mapping[str, CxrError]
+    described: "Mapping[str, Stats]", samples: "Mapping[str, ImageSample]", failed: Mapping[str, CxrError]
 ) -> dict[str, Any]:
     """Return all statistics as a document for JSON, with the errors of the cohorts that could not be read."""
     from harmonize.statistics import cohort_statistics as stats
@@ -271,7 +271,7 @@ def _write(
     path: Path,
     cohorts: "Mapping[str, Cohort]",
     described: "Mapping[str, Stats]",
-    samples: "Mapping[str, Sample]",
+    samples: "Mapping[str, ImageSample]",
     seed: int,
     registry: Path | None,
     failed: Mapping[str, CxrError],

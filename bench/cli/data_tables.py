@@ -9,13 +9,13 @@ from bench.cli.text_tables import printable, table_lines, wrapped
 from harmonize.cohorts.hospital_names import SYNTHETIC_NOTICE
 from harmonize.cohorts.splits import rule
 from harmonize.statistics.cohort_statistics import NOT_READ, SHARES, STATE_NAMES, Stats
-from harmonize.statistics.image_sample import SIDES, Sample
+from harmonize.statistics.image_sample import SIDES, ImageSample
 from reports.formatting import DASH, number
 
 _LONGEST_CELL = 40  # maximum number of characters of a cell; longer texts are cut
 
 
-def lines(described: Sequence[Stats], samples: Mapping[str, Sample]) -> list[str]:
+def lines(described: Sequence[Stats], samples: Mapping[str, ImageSample]) -> list[str]:
     """Return all tables as lines of text, with blank lines between them.
 
     `samples`: cohort -> measurements on a sample of its images; if `samples` is empty, the table of pixels is left out.
@@ -205,7 +205,7 @@ def _splits(described: Sequence[Stats]) -> list[str]:
     return [*text, f"split rule: {rule(shares)}", f"split shares: {source}"]
 
 
-def _pixels(described: Sequence[Stats], samples: Mapping[str, Sample]) -> list[str]:
+def _pixels(described: Sequence[Stats], samples: Mapping[str, ImageSample]) -> list[str]:
     rows = []
     for stats in described:
         if stats.name not in samples:

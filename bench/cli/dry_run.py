@@ -10,7 +10,7 @@ import typer
 from bench.cli.plan_text import MORE, aligned, settings
 from bench.cli.text_tables import span, table_lines
 from bench.config.run_names import RunName
-from bench.planning.derived_runs import Derived
+from bench.planning.derived_runs import DerivedRun
 from bench.planning.plan import Plan
 from bench.planning.run import Run
 from bench.store.store import Store
@@ -24,7 +24,7 @@ from harmonize.progress import Progress
 def say_plan(
     plan: Plan,
     runs: Sequence[Run],
-    derived: Sequence[Derived],
+    derived: Sequence[DerivedRun],
     devices: Devices | None,
     as_json: bool,
     progress: Progress,
@@ -57,7 +57,7 @@ def _announce(rough: Forecast) -> None:
 
 
 def planned_rows(
-    store: Store, runs: Sequence[Run], derived: Sequence[Derived], names: Mapping[str, RunName]
+    store: Store, runs: Sequence[Run], derived: Sequence[DerivedRun], names: Mapping[str, RunName]
 ) -> list[dict[str, Any]]:
     """Return one JSON object per run (id, state, name, settings) and per derived run (id, state, kind, name, its runs).
 
@@ -77,7 +77,7 @@ def run_lines(runs: Sequence[Run], names: Mapping[str, RunName], store: Store) -
     return aligned([[run.id, *names[run.id].cells, state] for run, state in zip(runs, states, strict=True)])
 
 
-def derived_lines(derived: Sequence[Derived], names: Mapping[str, RunName], store: Store) -> list[str]:
+def derived_lines(derived: Sequence[DerivedRun], names: Mapping[str, RunName], store: Store) -> list[str]:
     """Return one line per derived run: its id, kind, name, the names of the runs that it combines, and its state."""
     rows = []
     for run in derived:

@@ -23,7 +23,7 @@ from reports.schemas.select import select
 if TYPE_CHECKING:
     import pandas as pd
 
-    from bench.study.evaluate_imported import Evaluated
+    from bench.study.evaluate_imported import ModelEvaluation
 
 EVALUATE_EXAMPLES = examples(
     "bench evaluate --model model.yaml --grid demo",
@@ -107,7 +107,7 @@ REMARKS = {  # what a model had seen of a hospital -> remark on its score there
 }
 
 
-def _rows(result: "Evaluated") -> "pd.DataFrame":
+def _rows(result: "ModelEvaluation") -> "pd.DataFrame":
     """Return the macro AUROC of the imported model, one row for the internal test split and for each external cohort.
 
     One more row, with the dataset "external", has the mean over the external cohorts. The columns are dataset, value, low, high,
@@ -125,7 +125,7 @@ def _rows(result: "Evaluated") -> "pd.DataFrame":
     return rows
 
 
-def _lines(result: "Evaluated", rows: "pd.DataFrame") -> list[str]:
+def _lines(result: "ModelEvaluation", rows: "pd.DataFrame") -> list[str]:
     """Return the result as lines of text: a table with one row per cohort, remarks, and the path of the page."""
     from bench.cli.text_tables import interval, table_lines, wrapped
     from harmonize.cohorts.hospital_names import SYNTHETIC_NOTICE

@@ -6,7 +6,7 @@ from importlib.metadata import PackageNotFoundError, metadata
 
 from bench.config.preprocessing_ops import parse
 from bench.config.registry import SECTIONS, Entry, Registry
-from bench.results.stored_runs import StoredRun
+from bench.results.stored_runs import RunSummary
 from harmonize.errors import ConfigError
 from harmonize.labels.findings import labels_yaml
 from reports.formatting import DASH, number
@@ -52,7 +52,7 @@ def described(section: str, chosen: Sequence[Entry]) -> Table:
     return _rows([(word, cells) for word, cells in columns if any(cells)])
 
 
-def run_table(runs: Sequence[StoredRun]) -> Table:
+def run_table(runs: Sequence[RunSummary]) -> Table:
     """Return a header and one row per stored run.
 
     For a trained run, the column "settings" has the settings that vary among the runs and differ from their defaults.

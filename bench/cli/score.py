@@ -80,14 +80,14 @@ def score(
         raise ConfigError("--outputs is only valid with --predictions", "--outputs", "remove the option")
     from bench.cli.progress_bars import choose_display
     from bench.planning.manifest import read_manifest
-    from bench.results.rescore import Change, rescored
+    from bench.results.rescore import ScoreChange, rescored
     from bench.results.score_runs import score_all
     from bench.results.summary import summary
     from bench.store.store import Store
 
     opened = Store.open(store, create=False)
     manifest = read_manifest(opened, grid)
-    change = Change(mapping, chosen, min_count, threshold, registry)
+    change = ScoreChange(mapping, chosen, min_count, threshold, registry)
     if name is None and not change.empty:
         raise ConfigError(
             "other settings would overwrite the first scores",

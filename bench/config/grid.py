@@ -26,7 +26,7 @@ from bench.config.compatibility import (
 )
 from bench.config.grid_file import check_name, find, load, location, merge, shipped_grids
 from bench.config.preprocessing_ops import check_augmentation, geometry, input_size
-from bench.config.published_results import Published, read_published
+from bench.config.published_results import PublishedResult, read_published
 from bench.config.registry import Registry
 from bench.config.run_config import SECTION_OF, RunConfig, differing, from_dict
 from bench.config.search import Search, read_search, refuse_binary
@@ -116,7 +116,7 @@ class Grid:
     training_sources: tuple[str, ...] = ()
     tta: tuple[str, ...] = ()
     ensembles: tuple[Ensemble, ...] = ()
-    references: tuple[Published, ...] = ()
+    references: tuple[PublishedResult, ...] = ()
     analyses: tuple[Analysis, ...] = ()
     search: Search | None = None
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from bench.config.preprocessing_ops import TABLE_OPS, geometry, parse
 from bench.config.run_config import from_dict
-from bench.config.seen import OTHERS, Seen
+from bench.config.seen import OTHERS, SeenData
 from harmonize.errors import ConfigError
 from harmonize.labels.findings import labels_yaml
 from harmonize.yaml_file import read_yaml
@@ -65,11 +65,13 @@ class DataExposure:
     pretraining: str = "unknown"
     licence: str = "not stated"
     source: str = ""
-    seen: Mapping[str, Seen] = field(default_factory=dict)  # the block `seen`; {} if `cohorts` lists the training data
+    seen: Mapping[str, SeenData] = field(
+        default_factory=dict
+    )  # the block `seen`; {} if `cohorts` lists the training data
 
 
 @dataclass(frozen=True)  # without slots, because `output_index` is cached
-class Declared:
+class ModelDeclaration:
     """An imported model, as its model.yaml declares it, or a run of another store (`bench.runs.imported_run`).
 
     `options` are keyword arguments of the function that builds the network, or of timm.create_model.
@@ -88,7 +90,7 @@ class Declared:
     golden: Path | None = None  # folder with golden outputs
 
     @classmethod
-    def read(cls, path: Path) -> "Declared":
+    def read(cls, path: Path) -> "ModelDeclaration":
         """Read model.yaml.
 
         Raises ConfigError with file and key for anything missing, unknown or invalid.
@@ -126,7 +128,7 @@ class Declared:
             raise ConfigError("the model predicts no finding of the grid", f"{self.where}: outputs.names", fix)
         return outputs
 
-    def with_names(self, columns: Sequence[str]) -> "Declared":
+    def with_names(self, columns: Sequence[str]) -> "ModelDeclaration":
         """Return the declaration with the findings of the columns of a prediction file.
 
         `columns`: all columns except image_id. The `rename` and `drop` of the declaration apply to these columns. Raises
@@ -321,7 +323,7 @@ def _exposure(raw: Any, where: str) -> DataExposure:
     if "seen" in block and "cohorts" in block:
         fix = "remove `cohorts`: `seen` states the same for each hospital"
         raise ConfigError("cohorts and seen are both given", location, fix)
-    seen = Seen.parse(block.pop("seen"), Path(where).parent, f"{location}.seen") if "seen" in block else {}
+    seen = SeenData.parse(block.pop("seen"), Path(where).parent, f"{location}.seen") if "seen" in block else {}
     if seen:
         block["cohorts"] = [name for name, entry in seen.items() if entry.had_seen and name != OTHERS]
     if not isinstance(block.get("cohorts"), list):

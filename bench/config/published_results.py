@@ -16,7 +16,7 @@ _KEYS = ("name", "source", "setting", "metric", "numbers")
 
 
 @dataclass(frozen=True, slots=True)
-class Published:
+class PublishedResult:
     """The published results of one model. `numbers`: (dataset, split, finding or "macro", value) tuples."""
 
     name: str
@@ -26,7 +26,7 @@ class Published:
     numbers: tuple[tuple[str, str, str, float], ...]
 
 
-def read_published(paths: Sequence[Path]) -> tuple[Published, ...]:
+def read_published(paths: Sequence[Path]) -> tuple[PublishedResult, ...]:
     """Return the published results: one for each row of the files, in the order of the files and their rows.
 
     Raises ConfigError for an unknown key, metric, split or finding, a row without source, or a number outside [0, 1].
@@ -40,7 +40,7 @@ def read_published(paths: Sequence[Path]) -> tuple[Published, ...]:
     return tuple(rows)
 
 
-def _row(raw: Any, where: str) -> Published:
+def _row(raw: Any, where: str) -> PublishedResult:
     if not isinstance(raw, Mapping):
         fix = "write `- {name: ..., source: ..., numbers: ...}`"
         raise ConfigError(f"a row must be a block of keys (got {raw!r})", where, fix)
@@ -57,7 +57,7 @@ def _row(raw: Any, where: str) -> Published:
     if not isinstance(numbers, Mapping) or not numbers:
         raise ConfigError("numbers is missing", where, "write `numbers: {chexpert/test: {Edema: 0.92}}`")
     rows = [row for split, values in numbers.items() for row in _numbers(str(split), values, where)]
-    return Published(raw["name"], raw["source"], str(raw.get("setting", "")), metric, tuple(rows))
+    return PublishedResult(raw["name"], raw["source"], str(raw.get("setting", "")), metric, tuple(rows))
 
 
 def _numbers(dataset_split: str, values: Any, where: str) -> list[tuple[str, str, str, float]]:

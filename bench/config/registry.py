@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from bench.config.plugins import installed_plugins
-from bench.config.seen import Seen
+from bench.config.seen import SeenData
 from bench.config.stable_names import current_name, stable_name
 from harmonize.errors import ConfigError, CxrError, RegistryError
 from harmonize.yaml_file import read_yaml
@@ -397,7 +397,7 @@ def _check_facts(facts: Mapping[str, Any], where: str) -> None:
             kind = "a whole number" if integer else "a number"
             raise RegistryError(f"{key} must be {kind} (got {facts[key]!r})", where, f"write a number: `{key}: 8`")
     if "seen" in facts:
-        Seen.parse(facts["seen"], Path(), f"{where}: seen")
+        SeenData.parse(facts["seen"], Path(), f"{where}: seen")
     for key, allowed_values in _VALUES.items():
         if key in facts and facts[key] not in allowed_values:
             choice = ", ".join(map(str, allowed_values))

@@ -12,7 +12,7 @@ OTHERS = "others"  # key for all hospitals that `seen` does not name
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class SeenData:
     """What a model had seen of one hospital: an answer (see ANSWERS), and optionally a list of the images."""
 
     answer: str

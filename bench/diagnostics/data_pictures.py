@@ -15,7 +15,7 @@ from bench.config.registry import Registry
 from harmonize.cohorts.cohort import Cohort
 from harmonize.images.pixels import Geometry
 from harmonize.labels.findings import FINDINGS, PRESENT, UNCERTAIN
-from harmonize.statistics.image_sample import THUMB, Sample, small
+from harmonize.statistics.image_sample import THUMB, ImageSample, small
 from reports.cohort_page.page import CohortPictures, Picture
 
 # SHOWN: number of images per cohort that the page shows with labels. TRANSFORMED: number of these images that the page also
@@ -57,7 +57,7 @@ def variants(registry: Registry) -> tuple[Variant, ...]:
 
 
 def looks(
-    cohorts: Mapping[str, Cohort], samples: Mapping[str, Sample], chosen: Sequence[Variant]
+    cohorts: Mapping[str, Cohort], samples: Mapping[str, ImageSample], chosen: Sequence[Variant]
 ) -> dict[str, CohortPictures]:
     """Return {cohort: its pictures}: sampled images with captions, and images after each preprocessing variant.
 

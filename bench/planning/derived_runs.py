@@ -25,7 +25,7 @@ COMPLETE = ("trained.json", "cost.json", "seal.json", "env.json", CHECKSUMS)  # 
 
 
 @dataclass(frozen=True, slots=True)
-class Derived:
+class DerivedRun:
     """A derived run: its kind, and the runs from which it is made."""
 
     id: str  # first 12 hex digits of the SHA-256 of `document`
@@ -83,27 +83,27 @@ class Derived:
         )
 
 
-def derived_runs(runs: Sequence[Run], tta: Sequence[str], ensembles: Sequence[Ensemble]) -> tuple[Derived, ...]:
+def derived_runs(runs: Sequence[Run], tta: Sequence[str], ensembles: Sequence[Ensemble]) -> tuple[DerivedRun, ...]:
     """Return a grid's derived runs: each TTA of each run, then panels, then ensembles of runs or of TTA runs.
 
     `tta` has keys of the mapping TTA. Two or more binary runs that differ only in their finding make a panel.
     """
-    rows = {(name, run.id): Derived.of("tta", name, TTA[name], [run.id], [run]) for name in tta for run in runs}
+    rows = {(name, run.id): DerivedRun.of("tta", name, TTA[name], [run.id], [run]) for name in tta for run in runs}
     derived = [*rows.values(), *_panels(runs)]
     for ensemble in ensembles:
         members = [run for run in runs if run.config in ensemble.configs]
         sources = [rows[ensemble.tta, run.id].id if ensemble.tta else run.id for run in members]
-        derived.append(Derived.of("ensemble", ensemble.name, (), sources, members))
+        derived.append(DerivedRun.of("ensemble", ensemble.name, (), sources, members))
     return tuple(derived)
 
 
-def _panels(runs: Sequence[Run]) -> list[Derived]:
+def _panels(runs: Sequence[Run]) -> list[DerivedRun]:
     groups: dict[RunConfig, list[Run]] = {}
     for run in runs:
         if run.config.task == "binary":
             groups.setdefault(run.config.of_panel, []).append(run)
     members = [group for group in groups.values() if len(group) > 1]
-    return [Derived.of("panel", "one network per finding", (), [r.id for r in group], group) for group in members]
+    return [DerivedRun.of("panel", "one network per finding", (), [r.id for r in group], group) for group in members]
 
 
 def logit_of_mean(logit_MNK: NDArray[np.floating]) -> NDArray[np.float32]:

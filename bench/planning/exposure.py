@@ -13,7 +13,7 @@ from typing import Any, Self
 import pandas as pd
 
 from bench.config.registry import Entry
-from bench.config.seen import OTHERS, Seen
+from bench.config.seen import OTHERS, SeenData
 from bench.planning.run import Run
 from bench.store.file_integrity import bytes_sha256, file_sha256
 from bench.store.store import Store, write_bytes
@@ -41,8 +41,8 @@ class Exposure:
     images: Mapping[str, tuple[str, ...]]
 
     @classmethod
-    def of(cls, seen: Mapping[str, Seen], cohorts: Mapping[str, Cohort]) -> Self:
-        """Return the exposure to some cohorts; `seen` is the result of `Seen.parse`.
+    def of(cls, seen: Mapping[str, SeenData], cohorts: Mapping[str, Cohort]) -> Self:
+        """Return the exposure to some cohorts; `seen` is the result of `SeenData.parse`.
 
         The name of a cohort comes before its layout, so `seen` can name "nih" or the user's own name for a copy of it.
         A pool gets the strongest answer of its hospitals, which also keep their own.
@@ -82,11 +82,11 @@ class Exposure:
         ):
             return cls(dict.fromkeys((*cohorts, *hospitals), NO), {})
         where = f"{entry.section}.{entry.name}: seen"
-        seen = Seen.parse(entry.facts.get("seen", UNKNOWN), registry.parent, where)
-        Seen.check_names(seen, [*dict.fromkeys((*hospitals, *known, *PUBLISHED))], where)
+        seen = SeenData.parse(entry.facts.get("seen", UNKNOWN), registry.parent, where)
+        SeenData.check_names(seen, [*dict.fromkeys((*hospitals, *known, *PUBLISHED))], where)
         if weights is not None:
             moved = {name: own for name, own in seen.items() if own.images and (weights / own.images.name).is_file()}
-            seen |= {name: Seen(own.answer, weights / own.images.name) for name, own in moved.items() if own.images}
+            seen |= {name: SeenData(own.answer, weights / own.images.name) for name, own in moved.items() if own.images}
         return cls.of(seen, cohorts)
 
     @staticmethod

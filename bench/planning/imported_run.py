@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
-from bench.config.imported_model import Declared
+from bench.config.imported_model import ModelDeclaration
 from bench.config.registry import Entry
 from bench.config.run_config import RunConfig, differing
 from bench.config.seen import OTHERS
@@ -40,7 +40,7 @@ def config_of(name: str, grid: RunConfig) -> RunConfig:
     return RunConfig(name, optimizer="none", loss="none", uncertainty="none", preprocessing="own", **shared)
 
 
-def external_run(declared: Declared, config: RunConfig, internal_id: str, weights: str) -> Run:
+def external_run(declared: ModelDeclaration, config: RunConfig, internal_id: str, weights: str) -> Run:
     """Return the run of an imported model. `weights`, the hash of the model's weights or files, is part of the run id."""
     content = {
         "schema": 1,
@@ -63,7 +63,7 @@ def external_run(declared: Declared, config: RunConfig, internal_id: str, weight
 
 def row(
     run: Run,
-    declared: Declared,
+    declared: ModelDeclaration,
     cohorts: Sequence[Mapping[str, Any]],
     exposure: Exposure | None = None,
     golden: Mapping[str, Any] | None = None,

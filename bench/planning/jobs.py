@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from bench.config.analyses import Analysis
-from bench.planning.derived_runs import Derived
+from bench.planning.derived_runs import DerivedRun
 from bench.planning.plan import CohortRef, Plan
 from bench.planning.run import Run
 from bench.store.checked_folders import AnalysisFolder
 from bench.store.store import Store, canonical_json, short_hash, table_facts, write_bytes
 
-R = TypeVar("R", Run, Derived)
+R = TypeVar("R", Run, DerivedRun)
 # role -> word that is hashed into the keys of analyses; the words must not change, because stored keys depend on them
 _ROLE_IN_KEYS = {"internal": "home", "external": "away"}
 
@@ -58,7 +58,7 @@ class Job(RunJob[Run]):
 
 
 @dataclass(frozen=True, slots=True)
-class DerivedJob(RunJob[Derived]):
+class DerivedJob(RunJob[DerivedRun]):
     """One derived run to make from finished runs."""
 
 

@@ -18,7 +18,7 @@ from bench.config.grid import Grid
 from bench.config.registry import Entry, Registry
 from bench.config.run_config import RunConfig
 from bench.planning.auxiliary_targets import check_targets
-from bench.planning.derived_runs import Derived, derived_runs
+from bench.planning.derived_runs import DerivedRun, derived_runs
 from bench.planning.exposure import Exposure
 from bench.planning.external_overlap import Overlap, compare_patients, find_equal_tables
 from bench.planning.overlap import refuse_internal_again, refuse_shared_patients
@@ -70,7 +70,7 @@ class Plan:
     bins: int  # number of bins of the calibration error
     metrics: tuple[Entry, ...] = ()  # custom metrics of the registry
     estimators: tuple[Entry, ...] = ()  # the registry's estimators of scores without labels
-    derived: tuple[Derived, ...] = ()  # TTA runs first, then panels, then ensembles
+    derived: tuple[DerivedRun, ...] = ()  # TTA runs first, then panels, then ensembles
     overlaps: tuple[Overlap, ...] = ()  # one for each pair of external cohorts
     left_out: tuple[Overlap, ...] = ()  # the first cohort of an overlap contains the second, which is not in the plan
     exposures: Mapping[str, Exposure] = field(
@@ -106,7 +106,7 @@ class Plan:
         counts = ", ".join(f"{states[state]} {word}" for state, word in words.items() if states[state])
         return f"grid {self.grid.name}: {len(runs)} runs ({counts})"
 
-    def select(self, pattern: str | None) -> tuple[list[Run], list[Derived]]:
+    def select(self, pattern: str | None) -> tuple[list[Run], list[DerivedRun]]:
         """Return the selected runs and the selected derived runs. Without a pattern, all are selected.
 
         A run is selected if its id begins with the pattern, if its architecture matches the pattern, or if a derived

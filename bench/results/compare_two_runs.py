@@ -8,7 +8,7 @@ import pandas as pd
 
 from bench.config.run_names import RunName
 from bench.planning.manifest import Manifest, read_manifest
-from bench.results.read_predictions import Labels, load_scored_splits, unfinished
+from bench.results.read_predictions import CohortLabels, load_scored_splits, unfinished
 from bench.results.run_table import run_title
 from bench.scoring.across_runs.paired_runs import GAP, ScoredRun, differences, shared_findings
 from bench.scoring.gaps.gap import EXTERNAL, MACRO
@@ -123,7 +123,7 @@ def contrast(
         raise ConfigError(
             f"no cohort {unknown[0]!r} that both runs predicted", "--cohort", f"choose from: {', '.join(shared)}"
         )
-    labels: dict[int, dict[tuple[str, str, str], Labels]] = {id(m): {} for m in manifests}
+    labels: dict[int, dict[tuple[str, str, str], CohortLabels]] = {id(m): {} for m in manifests}
     scored = [_scored(entry, labels[id(entry.manifest)]) for entry in planned]
     _check_comparable(scored, key)
     grid_settings = [entry.manifest.settings for entry in planned]
@@ -295,7 +295,7 @@ def _check_unique(store: Store, manifests: Sequence[Manifest], prefix: str, matc
     )
 
 
-def _scored(planned: PlannedRun, labels: dict[tuple[str, str, str], Labels]) -> ScoredRun:
+def _scored(planned: PlannedRun, labels: dict[tuple[str, str, str], CohortLabels]) -> ScoredRun:
     manifest, config = planned.manifest, planned.manifest.config(planned.run)
     splits = load_scored_splits(manifest, planned.run, config, labels)
     unlearnt = CheckedFolder(manifest.store.run_dir(planned.run["id"])).facts()["trained"].get("unlearnt", [])

@@ -30,7 +30,7 @@ from reports.schemas.select import select
 from reports.schemas.tables import SCHEMAS
 
 
-class Compared(NamedTuple):
+class RunComparison(NamedTuple):
     """The result of `across`: tables that compare recipes, and rows of recipes to add to the tables of runs."""
 
     tables: dict[str, pd.DataFrame]
@@ -49,7 +49,7 @@ class ScoredRuns(NamedTuple):
     replicates: Replicates  # by run id
 
 
-class Resampled(NamedTuple):
+class ResampledRecipes(NamedTuple):
     """Recipes, their replicates, and the tables that need the replicates of the runs."""
 
     runs: pd.DataFrame  # the rows of recipes for the table `runs`
@@ -62,7 +62,7 @@ class Resampled(NamedTuple):
 
 def across(
     manifest: Manifest, frames: Mapping[str, pd.DataFrame], run_ids: Sequence[str], findings: Sequence[str]
-) -> Compared:
+) -> RunComparison:
     """Compute the report tables that compare recipes; a recipe is the mean of the runs that differ only in the seed.
 
     `frames`: {name: table} of scores, gaps, net_benefit, mappings, costs, history and runs. `run_ids`: the compared
@@ -126,12 +126,12 @@ def across(
         by_recipe["device_hours"] = recipes.means(device_hours(*_training(manifest, frames)))
         out["frontier"] = frontier(by_recipe, *values["auroc"])
         out["compute_forecast"] = compute_forecast(by_recipe, *values["auroc"])
-    return Compared(out, of_recipes, recipes, values)
+    return RunComparison(out, of_recipes, recipes, values)
 
 
 def _resampled(
     manifest: Manifest, frames: Mapping[str, pd.DataFrame], run_ids: Sequence[str], findings: Sequence[str]
-) -> Resampled:
+) -> ResampledRecipes:
     """Read the replicates of the runs, and compute everything that needs them. See `across` for the arguments.
 
     The replicates of the runs, which take half a gigabyte in a study of 2,000 runs, are in memory in this function only.
@@ -142,7 +142,7 @@ def _resampled(
     of_extensions: dict[str, pd.DataFrame] = {}
     for module in extensions.modules("report_tables"):
         of_extensions |= module.tables(ScoredRuns(manifest, frames, run_ids, findings, replicates))
-    return Resampled(
+    return ResampledRecipes(
         recipe_rows(recipes.joined, frames["runs"]),
         of_extensions,
         seed_variance(recipes.of_one_fold, macro_auroc(frames["scores"]), replicates, internal),

@@ -9,7 +9,7 @@ import pandas as pd
 from bench.planning.exposure import Exposure
 from bench.planning.imported_run import KIND
 from bench.planning.manifest import Manifest
-from bench.results.read_predictions import Labels, load_scored_splits
+from bench.results.read_predictions import CohortLabels, load_scored_splits
 from bench.store.checked_folders import CheckedFolder
 from reports.schemas.exposure import NO
 from reports.schemas.select import select
@@ -113,7 +113,7 @@ class _CleanScores:
 
     def __init__(self, manifest: Manifest) -> None:
         self.manifest = manifest
-        self.labels: dict[tuple[str, str, str], Labels] = {}
+        self.labels: dict[tuple[str, str, str], CohortLabels] = {}
 
     def of(self, runs: Sequence[Mapping[str, Any]], dataset: str, name: str) -> dict[str, Any]:
         """Return the columns clean_* of a recipe at a hospital; {} if the store does not have the list `name`."""

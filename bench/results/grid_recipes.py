@@ -6,7 +6,7 @@ from typing import Any
 from bench.config.run_names import RunName
 from bench.planning.imported_run import KIND as IMPORTED
 from bench.planning.manifest import Manifest
-from bench.scoring.across_runs.algorithms import ERM, Fold, Trained
+from bench.scoring.across_runs.algorithms import ERM, Fold, TrainedRecipe
 from bench.scoring.across_runs.ranks import Replicates
 from bench.scoring.across_runs.recipes import LEAVE_OUT, Recipes, seed_groups
 
@@ -40,7 +40,7 @@ def configuration(run: Mapping[str, Any]) -> dict[str, Any]:
     return dict(run.get("recipe", run["config"])) | {"kind": kind} | ({"model": run["id"]} if kind == IMPORTED else {})
 
 
-def trained_by(manifest: Manifest, recipes: Recipes) -> dict[str, Trained]:
+def trained_by(manifest: Manifest, recipes: Recipes) -> dict[str, TrainedRecipe]:
     """Return how each recipe of trained runs was trained: recipe id -> algorithm, all other settings, folds.
 
     The name of an algorithm includes its groups only if the grid has the algorithm with several kinds of groups.
@@ -56,7 +56,7 @@ def trained_by(manifest: Manifest, recipes: Recipes) -> dict[str, Trained]:
     kinds = {title: {g for t, g in zip(titles, groups, strict=True) if t == title} for title in titles}
     names = [t if len(kinds[t]) == 1 or t == ERM else f"{t} by {g}" for t, g in zip(titles, groups, strict=True)]
     return {
-        recipe: Trained(name, setting.recipe, frozenset(_fold(run) for run in members[recipe]))
+        recipe: TrainedRecipe(name, setting.recipe, frozenset(_fold(run) for run in members[recipe]))
         for recipe, name, setting in zip(firsts, names, settings, strict=True)
     }
 

@@ -52,7 +52,7 @@ REPLICATES = "replicates.safetensors"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Shared:
+class SharedSplit:
     """Labels and patients of a scored split, without logits.
 
     All runs that predicted the same images share this object. `rows`: for each image of the split, the index of its row
@@ -64,7 +64,7 @@ class Shared:
 
 
 @dataclass(frozen=True, slots=True)
-class Labels:
+class CohortLabels:
     """The labels of a cohort's N images and K findings, in the order of the cohort table."""
 
     table: pd.DataFrame
@@ -72,7 +72,7 @@ class Labels:
     split: NDArray[np.str_]
     mapped: Mapping[str, NDArray[np.int8]] = field(default_factory=dict)  # other mapping -> label states [N, K]
     # image ids and result of the last call of `parts`
-    latest: list[tuple[pa.ChunkedArray, list[Shared]]] = field(default_factory=list)
+    latest: list[tuple[pa.ChunkedArray, list[SharedSplit]]] = field(default_factory=list)
 
     def of_hospitals(self, names: Sequence[str]) -> Self:
         """Return the labels of the images of some hospitals of a pool."""
@@ -87,7 +87,7 @@ class Labels:
 
     def parts(
         self, manifest: Manifest, cohort: Mapping[str, Any], path: Path, image_id: pa.ChunkedArray
-    ) -> list[Shared]:
+    ) -> list[SharedSplit]:
         """Return the scored splits of a prediction file, from the image ids in this file.
 
         If the last call had the same image ids, its result is returned, so runs with the same images share the objects.
@@ -98,7 +98,9 @@ class Labels:
             self.latest[:] = [(image_id, self._shared(manifest, cohort, pd.Index(image_id.to_pandas()), path))]
         return self.latest[0][1]
 
-    def _shared(self, manifest: Manifest, cohort: Mapping[str, Any], ids: "pd.Index[str]", path: Path) -> list[Shared]:
+    def _shared(
+        self, manifest: Manifest, cohort: Mapping[str, Any], ids: "pd.Index[str]", path: Path
+    ) -> list[SharedSplit]:
         index = pd.Index(self.table["image_id"]).get_indexer(ids)
         if (index < 0).any():
             raise StoreError(
@@ -127,7 +129,7 @@ class Labels:
                     state_NK,
                     patient_groups=groups,
                 )
-                shared.append(Shared(np.flatnonzero(mask), scored_split))
+                shared.append(SharedSplit(np.flatnonzero(mask), scored_split))
         return shared
 
 
@@ -140,7 +142,7 @@ def _left_out(manifest: Manifest, image_id: str) -> tuple[Mapping[str, Any], str
 
 def labels_of(
     manifest: Manifest, cohort: Mapping[str, Any], config: RunConfig, findings: Sequence[str] | None = None
-) -> Labels:
+) -> CohortLabels:
     """Return the label states [N, K] of a cohort's N images for K findings, and the split of each image.
 
     This project assigns the splits of an internal cohort. An external cohort has the splits of its dataset. By default,
@@ -148,7 +150,7 @@ def labels_of(
     """
     table = manifest.table(cohort)
     split = CohortRole.of(cohort).split_of(table, config)
-    return Labels(table, states(table, findings or config.findings), split.to_numpy(str))
+    return CohortLabels(table, states(table, findings or config.findings), split.to_numpy(str))
 
 
 def mapped_states(
@@ -229,7 +231,7 @@ def load_scored_splits(
     manifest: Manifest,
     run: Mapping[str, Any],
     config: RunConfig,
-    labels_cache: dict[tuple[str, str, str], Labels],
+    labels_cache: dict[tuple[str, str, str], CohortLabels],
 ) -> list[ScoredSplit]:
     """Load the logits and labels of a run: the scored internal splits and each external cohort.
 

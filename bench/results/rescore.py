@@ -20,7 +20,7 @@ from harmonize.errors import ConfigError
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
+class ScoreChange:
     """The settings to change; None or empty keeps the setting of the grid."""
 
     mapping: str | None = None
@@ -32,10 +32,10 @@ class Change:
     @property
     def empty(self) -> bool:
         """Return whether no setting changes."""
-        return self == Change()
+        return self == ScoreChange()
 
 
-def rescored(manifest: Manifest, name: str, change: Change, command: str) -> Manifest:
+def rescored(manifest: Manifest, name: str, change: ScoreChange, command: str) -> Manifest:
     """Write a manifest with the same runs and changed settings under another name; return the new manifest.
 
     A second call with the same change and name adds the runs that have finished since the first call. Raises
@@ -79,7 +79,7 @@ def rescored(manifest: Manifest, name: str, change: Change, command: str) -> Man
     return Manifest(manifest.store, content)
 
 
-def _path(manifest: Manifest, name: str, change: Change) -> Path:
+def _path(manifest: Manifest, name: str, change: ScoreChange) -> Path:
     """Return the path of the manifest with the new settings.
 
     Raises ConfigError if the name is invalid or belongs to a grid of `bench run`, and if no setting changes.

@@ -23,7 +23,7 @@ from bench.results.read_predictions import (
     REPLICATES,
     SCORING_VERSION,
     STORED,
-    Labels,
+    CohortLabels,
     load_scored_splits,
     unfinished,
 )
@@ -113,7 +113,7 @@ def _each(manifest: Manifest, runs: Sequence[Mapping[str, Any]], processes: int)
     if num > 1:
         num = min(num, len(runs) * _size(manifest, runs[0]) // WORTH)
     if num < 2:
-        labels: dict[tuple[str, str, str], Labels] = {}
+        labels: dict[tuple[str, str, str], CohortLabels] = {}
         for run in runs:
             _score(manifest, run, labels)
             yield
@@ -150,14 +150,14 @@ def _score_in_worker(run: Mapping[str, Any]) -> None:
     _score(_worker["manifest"], run, _worker["labels"])
 
 
-def _score(manifest: Manifest, run: Mapping[str, Any], labels: dict[tuple[str, str, str], Labels]) -> None:
+def _score(manifest: Manifest, run: Mapping[str, Any], labels: dict[tuple[str, str, str], CohortLabels]) -> None:
     """Score one run and write its tables. `labels` is a cache of cohort labels that all runs share."""
     with threadpool_limits(1):  # one thread, because matrix libraries with more threads add numbers in another order
         _write(manifest, run, *_compute(manifest, run, labels))
 
 
 def _compute(
-    manifest: Manifest, run: Mapping[str, Any], labels: dict[tuple[str, str, str], Labels]
+    manifest: Manifest, run: Mapping[str, Any], labels: dict[tuple[str, str, str], CohortLabels]
 ) -> tuple["RunScores", dict[str, pd.DataFrame]]:
     """Return the scores of a run, and {name: table} of further tables: diagnostics, histograms, mappings, source probes."""
     from bench.scoring.diagnostics import symptoms

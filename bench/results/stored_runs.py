@@ -24,7 +24,7 @@ from reports.schemas.select import MACRO_AUROC
 
 
 @dataclass(frozen=True, slots=True)
-class StoredRun:
+class RunSummary:
     """One run of a store.
 
     Name and settings are empty if the file run.json is damaged. `scores` is empty if the run has no scores.
@@ -62,7 +62,7 @@ class StoredRun:
         return f"{findings} finding{'s' if max(nums) > 1 else ''}, {hospitals}"
 
 
-def stored_runs(store: Store, run_ids: Sequence[str]) -> list[StoredRun]:
+def stored_runs(store: Store, run_ids: Sequence[str]) -> list[RunSummary]:
     """Return a description of each run, in the order of `run_ids`."""
     grids, rows = _grids(store)
     read = {run_id: _Record.read(store, run_id) for run_id in [*run_ids, *_members(rows, run_ids)]}
@@ -118,7 +118,7 @@ def _stored_run(
     grids: Sequence[str],
     derived: Mapping[str, Mapping[str, Any]],
     names: Mapping[str, RunName],
-) -> StoredRun:
+) -> RunSummary:
     config, kind, folder = record.config, record.kind, store.run_dir(run_id)
     architecture, differences, title = str(config.get("architecture", "")), "", ""
     if name := names.get(run_id):
@@ -133,7 +133,7 @@ def _stored_run(
     scores = _scores(store.root / "scores" / run_id)
     external = next((row["auroc"] for row in scores if row["dataset"] == "external"), None)
     damage = ", ".join(map(" ".join, record.damage.items()))
-    return StoredRun(
+    return RunSummary(
         run=run_id,
         state=store.state(run_id),
         kind=kind,

@@ -21,7 +21,7 @@ from bench.store.checked_folders import CheckedFolder
 from reports.schemas.tables import SCHEMAS
 
 
-class Tried(NamedTuple):
+class TrialRun(NamedTuple):
     """One run of one trial of a recipe."""
 
     recipe: str  # id of the first run of the recipe's trial 0
@@ -29,13 +29,13 @@ class Tried(NamedTuple):
     val_auroc: float  # macro AUROC on the split `val` of the selected epoch; NaN if the run is not finished
 
     @staticmethod
-    def chosen(tried: "Iterable[Tried]") -> dict[str, int]:
+    def chosen(tried: "Iterable[TrialRun]") -> dict[str, int]:
         """Return {recipe: chosen trial}: the trial with the highest mean validation AUROC over its runs.
 
         A trial with fewer finished runs than another trial of the recipe is left out. The smallest number wins a tie, and
         trial 0 if no run is finished.
 
-        >>> Tried.chosen([Tried("a", 0, 0.7), Tried("a", 0, 0.7), Tried("a", 1, 0.8), Tried("a", 1, float("nan"))])
+        >>> Tried.chosen([TrialRun("a", 0, 0.7), TrialRun("a", 0, 0.7), TrialRun("a", 1, 0.8), TrialRun("a", 1, float("nan"))])
         {'a': 0}
         """
         finished: dict[str, dict[int, list[float]]] = {}
@@ -70,7 +70,7 @@ def trials_table(manifest: Manifest) -> pd.DataFrame:
                 rows.append((*key, int(config["seed"]), str(config.get("leave_out", "")), *facts[run_id]))
     table = pd.DataFrame([(*row, False) for row in rows], columns=columns)
     of_runs = zip(table["recipe_id"], table["trial"], table["val_auroc"], strict=True)
-    chosen = Tried.chosen(Tried(str(recipe), int(trial), float(value)) for recipe, trial, value in of_runs)
+    chosen = TrialRun.chosen(TrialRun(str(recipe), int(trial), float(value)) for recipe, trial, value in of_runs)
     return table.assign(chosen=table["trial"].eq(table["recipe_id"].map(chosen)))
 
 

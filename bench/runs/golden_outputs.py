@@ -18,7 +18,7 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
-from bench.config.imported_model import GOLDEN_TOLERANCE, Declared, Input
+from bench.config.imported_model import GOLDEN_TOLERANCE, Input, ModelDeclaration
 from bench.config.preprocessing_ops import geometry
 from bench.models.predict import ExactFloat32
 from bench.runs.imported_network import ImportedNetwork, declared_normalization
@@ -60,7 +60,7 @@ class GoldenOutputs:
     where: str
 
     @classmethod
-    def read(cls, declared: Declared) -> Self:
+    def read(cls, declared: ModelDeclaration) -> Self:
         """Read the golden outputs that model.yaml names.
 
         Columns may have the names of the outputs or of the findings; columns that the declaration drops are left out. Raises

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from bench.config.imported_model import Declared, Input
+from bench.config.imported_model import Input, ModelDeclaration
 from bench.config.registry import Entry
 from bench.inputs.normalize import Normalizer
 from bench.models.network import check_timm, timm_model
@@ -28,7 +28,9 @@ class ImportedNetwork(nn.Module):
     outside [0, 1].
     """
 
-    def __init__(self, network: nn.Module, declared: Declared, findings: Sequence[str], batch: int | None) -> None:
+    def __init__(
+        self, network: nn.Module, declared: ModelDeclaration, findings: Sequence[str], batch: int | None
+    ) -> None:
         super().__init__()
         assert declared.input is not None
         # self.batch: the only batch size that the network accepts, None if the network accepts any
@@ -104,7 +106,9 @@ def declared_normalization(given: Input) -> Normalizer:
     return Normalizer([*given.ops, "imagenet"], given.mean, given.std, given.channels, given.input)
 
 
-def open_model(declared: Declared, findings: Sequence[str], device: torch.device, trust: bool) -> ImportedNetwork:
+def open_model(
+    declared: ModelDeclaration, findings: Sequence[str], device: torch.device, trust: bool
+) -> ImportedNetwork:
     """Return the network of a declaration on the device, after a test with black images.
 
     `trust`: whether a torch.export file may be opened, although opening it can run code. Raises SetupError for
@@ -133,7 +137,7 @@ def open_model(declared: Declared, findings: Sequence[str], device: torch.device
     raise ConfigError(what, f"{declared.where}: preprocessing", fix)
 
 
-def sha256_of(declared: Declared, network: ImportedNetwork | None = None) -> str:
+def sha256_of(declared: ModelDeclaration, network: ImportedNetwork | None = None) -> str:
     """Return the hash of the model: of the weights of a torch module, else of the content of all files."""
     if network is not None and declared.kind in ("timm", "function"):
         return weights_sha256(network.network)
@@ -145,7 +149,7 @@ def sha256_of(declared: Declared, network: ImportedNetwork | None = None) -> str
     return digest.hexdigest()
 
 
-def _timm(declared: Declared, trust: bool, device: torch.device) -> nn.Module:  # noqa: ARG001
+def _timm(declared: ModelDeclaration, trust: bool, device: torch.device) -> nn.Module:  # noqa: ARG001
     given, where = declared.input, f"{declared.where}: model"
     assert given is not None
     options = {"name": declared.target, **declared.options}
@@ -159,7 +163,7 @@ def _timm(declared: Declared, trust: bool, device: torch.device) -> nn.Module:  
     return _with_weights(network, declared)
 
 
-def _function(declared: Declared, trust: bool, device: torch.device) -> nn.Module:  # noqa: ARG001
+def _function(declared: ModelDeclaration, trust: bool, device: torch.device) -> nn.Module:  # noqa: ARG001
     where = f"{declared.where}: model.function"
     factory: Callable[..., Any] = Entry("architectures", declared.target, declared.target).load()
     try:
@@ -175,7 +179,7 @@ def _function(declared: Declared, trust: bool, device: torch.device) -> nn.Modul
 _WRAPPERS = ("module.", "_orig_mod.", "module.")
 
 
-def _with_weights(network: nn.Module, declared: Declared) -> nn.Module:
+def _with_weights(network: nn.Module, declared: ModelDeclaration) -> nn.Module:
     """Return a network with the weights of its safetensors file; all keys and shapes must match.
 
     If all keys begin with the name of a wrapper (DataParallel: `module.`, torch.compile: `_orig_mod.`), this start is
@@ -210,7 +214,7 @@ def _with_weights(network: nn.Module, declared: Declared) -> nn.Module:
     return network
 
 
-def _export(declared: Declared, trust: bool, device: torch.device) -> nn.Module:
+def _export(declared: ModelDeclaration, trust: bool, device: torch.device) -> nn.Module:
     from torch.export.passes import move_to_device_pass
 
     path, where = declared.files["file"], f"{declared.where}: model.export"
@@ -233,13 +237,13 @@ def _export(declared: Declared, trust: bool, device: torch.device) -> nn.Module:
     return network
 
 
-def _onnx(declared: Declared, trust: bool, device: torch.device) -> nn.Module:  # noqa: ARG001
+def _onnx(declared: ModelDeclaration, trust: bool, device: torch.device) -> nn.Module:  # noqa: ARG001
     assert declared.input is not None
     size = declared.input.input or declared.input.size
     return OnnxNetwork(declared.files["file"], (declared.input.channels, size, size), f"{declared.where}: model.onnx")
 
 
-_OPENED: dict[str, Callable[[Declared, bool, torch.device], nn.Module]] = {
+_OPENED: dict[str, Callable[[ModelDeclaration, bool, torch.device], nn.Module]] = {
     "timm": _timm,
     "function": _function,
     "export": _export,

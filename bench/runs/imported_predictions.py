@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from bench.config.imported_model import Declared
+from bench.config.imported_model import ModelDeclaration
 from bench.config.run_config import RunConfig
 from bench.planning.plan import CohortRef
 from bench.store.file_integrity import file_sha256
@@ -30,13 +30,15 @@ class Predictions:
     logits to store. `sha256`: cohort -> hash of the file. `remarks`: notes for the owner of the model.
     """
 
-    declared: Declared
+    declared: ModelDeclaration
     frames: dict[str, pd.DataFrame]
     sha256: dict[str, str]
     remarks: tuple[str, ...]
 
 
-def read_predictions(declared: Declared, refs: Sequence[CohortRef], config: RunConfig, store: Store) -> Predictions:
+def read_predictions(
+    declared: ModelDeclaration, refs: Sequence[CohortRef], config: RunConfig, store: Store
+) -> Predictions:
     """Return the predictions on every cohort. The internal cohort may have no file; its table then has no rows.
 
     Raises DatasetError for a missing or unreadable file, and for missing or repeated images. Raises ConfigError for columns that
@@ -139,7 +141,7 @@ def _images(frame: pd.DataFrame, scored: pd.DataFrame, ref: CohortRef, where: st
 
 
 def _logits(
-    frame: pd.DataFrame, names: Sequence[str], declared: Declared, config: RunConfig, where: str
+    frame: pd.DataFrame, names: Sequence[str], declared: ModelDeclaration, config: RunConfig, where: str
 ) -> pd.DataFrame:
     """Return image_id and one logit per finding of the grid.
 

@@ -16,8 +16,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from bench.config.imported_model import DataExposure, Declared, Outputs
-from bench.config.seen import OTHERS, Seen
+from bench.config.imported_model import DataExposure, ModelDeclaration, Outputs
+from bench.config.seen import OTHERS, SeenData
 from bench.inputs.batches import BatchReader
 from bench.inputs.examples import Examples
 from bench.models import cost
@@ -41,7 +41,7 @@ _MOST_NAME = 60  # maximum number of characters in a model's name
 _MOST_TEXT = 500  # maximum number of characters in other texts of a folder from elsewhere
 
 
-def declared_run(folder: Path, stored: StoredRun, cohorts: Collection[str], *, synthetic: bool) -> Declared:
+def declared_run(folder: Path, stored: StoredRun, cohorts: Collection[str], *, synthetic: bool) -> ModelDeclaration:
     """Return the declaration of a run in a folder.
 
     `cohorts`: names of the grid's cohorts. `synthetic`: whether the grid has synthetic images. A run that was trained
@@ -71,14 +71,14 @@ def declared_run(folder: Path, stored: StoredRun, cohorts: Collection[str], *, s
     start = _seen_before(trained_on.get("seen"), stored, pretraining, str(folder))
     start = {key: own for key, own in start.items() if key in {*cohorts, *LAYOUTS, OTHERS}}
     if any(own.answer != NO for own in start.values()):
-        start |= dict.fromkeys(trained, Seen(LABELS))
+        start |= dict.fromkeys(trained, SeenData(LABELS))
         had_seen = tuple(key for key, own in start.items() if own.had_seen and key != OTHERS)
         exposure = replace(exposure, cohorts=had_seen, seen=start)
     name = _text(stated, "name", "") or stored.title
     outputs = tuple(finding if finding in stored.learned else "" for finding in stored.findings)
     files = {str(path.relative_to(folder)): path for path in model_files(folder)}
     short = name if len(name) <= _MOST_NAME else f"{name[: _MOST_NAME - 3]}..."
-    return Declared(short, "run", stored.id, {}, files, None, Outputs("logit", outputs), exposure, str(folder))
+    return ModelDeclaration(short, "run", stored.id, {}, files, None, Outputs("logit", outputs), exposure, str(folder))
 
 
 def _block(document: Mapping[str, Any], key: str) -> Mapping[str, Any]:
@@ -93,7 +93,7 @@ def _text(document: Mapping[str, Any], key: str, default: str) -> str:
     return "".join(c if c.isprintable() else "?" for c in text)
 
 
-def _seen_before(answers: Any, stored: StoredRun, pretraining: str, where: str) -> dict[str, Seen]:
+def _seen_before(answers: Any, stored: StoredRun, pretraining: str, where: str) -> dict[str, SeenData]:
     """Return what the starting weights of a run had seen; `answers`: the key `seen` of the folder, None if it is missing.
 
     Older folders have no answers. Then only random weights and weights of photographs had seen nothing.
@@ -101,14 +101,14 @@ def _seen_before(answers: Any, stored: StoredRun, pretraining: str, where: str) 
     if answers is not None:
         # as texts, because a list of images in a folder from elsewhere could name any file of this machine
         texts = {key: str(value) for key, value in answers.items()} if isinstance(answers, Mapping) else str(answers)
-        return Seen.parse(texts, Path(where), f"{where}: trained_on.seen")
+        return SeenData.parse(texts, Path(where), f"{where}: trained_on.seen")
     photographs = set(pretraining.split(", ")) <= {*CORPORA}
     clean = all(
         json.loads(network.run.document)["weights"] == "none"
         or (network.run.config.weights == "imagenet" and photographs)
         for network in stored.networks
     )
-    return Seen.parse(NO if clean else UNKNOWN, Path(where), where)
+    return SeenData.parse(NO if clean else UNKNOWN, Path(where), where)
 
 
 def geometries(stored: StoredRun) -> list[Run]:

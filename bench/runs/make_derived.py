@@ -21,7 +21,7 @@ from bench.inputs.batches import BatchReader
 from bench.inputs.examples import Examples
 from bench.models.network import Network
 from bench.models.predict import predict, weights_sha256
-from bench.planning.derived_runs import Derived, logit_of_mean
+from bench.planning.derived_runs import DerivedRun, logit_of_mean
 from bench.planning.image_caches import open_images
 from bench.planning.jobs import DerivedJob
 from bench.planning.plan import CohortRef
@@ -96,11 +96,11 @@ def _predictions(store: Store, run_id: str, ref: CohortRef) -> pd.DataFrame:
     return CheckedFolder(store.run_dir(run_id)).table(f"predictions/{ref.name}.parquet")
 
 
-def _facts(store: Store, derived: Derived, ref: CohortRef) -> dict[str, str]:
+def _facts(store: Store, derived: DerivedRun, ref: CohortRef) -> dict[str, str]:
     return derived.prediction_facts(store, ref.name, ref.id)
 
 
-def _findings(store: Store, derived: Derived, ref: CohortRef) -> list[str]:
+def _findings(store: Store, derived: DerivedRun, ref: CohortRef) -> list[str]:
     """Return the prediction columns of the first source run: findings, then auxiliary heads."""
     return [str(c) for c in _predictions(store, derived.sources[0], ref).columns if c != "image_id"]
 
@@ -141,7 +141,7 @@ def _views(
     return chosen.image_id.astype(str), logit_of_mean(np.stack(logits))
 
 
-def _members(store: Store, derived: Derived, ref: CohortRef) -> tuple[NDArray[np.str_], NDArray[np.float32]]:
+def _members(store: Store, derived: DerivedRun, ref: CohortRef) -> tuple[NDArray[np.str_], NDArray[np.float32]]:
     """Return image ids [N], and the logits [N, K] of the mean probability over runs, for the images that all runs predicted.
 
     Raises StoreError when the runs predict different findings.
@@ -156,7 +156,7 @@ def _members(store: Store, derived: Derived, ref: CohortRef) -> tuple[NDArray[np
     return ids.to_numpy(str), logit_of_mean(np.stack([frame.loc[ids].to_numpy(np.float32) for frame in frames]))
 
 
-def _side_by_side(store: Store, derived: Derived, ref: CohortRef) -> tuple[NDArray[np.str_], NDArray[np.float32]]:
+def _side_by_side(store: Store, derived: DerivedRun, ref: CohortRef) -> tuple[NDArray[np.str_], NDArray[np.float32]]:
     """Return image ids [N] and the logits [N, K] of a panel.
 
     Each finding has its own network. The logit of a finding without a network is 0.
@@ -169,7 +169,7 @@ def _side_by_side(store: Store, derived: Derived, ref: CohortRef) -> tuple[NDArr
     return ids.to_numpy(str), np.stack([column.to_numpy(np.float32) for column in columns], axis=1)
 
 
-def _records(store: Store, derived: Derived) -> dict[str, dict[str, Any]]:
+def _records(store: Store, derived: DerivedRun) -> dict[str, dict[str, Any]]:
     """Return the records of a derived run, made from the records of its source runs.
 
     The records are `trained` (findings that were not learned), `seal` (hashes, such as those of the weights) and `cost`.

@@ -120,7 +120,7 @@ def summed(of_patients: Array, resamples: Resamples) -> Array:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Triaged:
+class TriageQuantities:
     """The quantities of one cohort [K + 1, L, V, 1 + B]: of each finding, then of the macro; NaN for a finding without scores.
 
     counted [K]: mask of the findings in the macro. num_patients [K + 1, 3]: patients with a positive image, with a negative image,
@@ -182,7 +182,7 @@ class Triaged:
 
 
 def effective_sizes(images: NDArray[np.int64]) -> Array:
-    """Return the rows of `Triaged.effective` [2, 3] of one finding, from its positive and negative images of each patient [2, P].
+    """Return the rows of `TriageQuantities.effective` [2, 3] of one finding, from its positive and negative images of each patient [2, P].
 
     A rate is a mean over patients, so each patient is a sample for `independent`.
     """
@@ -208,9 +208,9 @@ def rows(
 
     used [K]: mask of the findings of external macros (None: all).
     """
-    cohorts = [Triaged.of(split, chosen, None) for split in internal]
-    hospitals = [Triaged.of(split, chosen, used) for split in external]
-    cohorts += [*hospitals, *([Triaged.mean(hospitals)] if hospitals else [])]
+    cohorts = [TriageQuantities.of(split, chosen, None) for split in internal]
+    hospitals = [TriageQuantities.of(split, chosen, used) for split in external]
+    cohorts += [*hospitals, *([TriageQuantities.mean(hospitals)] if hospitals else [])]
     by_chance = chosen.by_chance()  # [L, 2, K]
     at = np.where(np.isfinite(chosen.logit), chosen.logit, np.nan)
     out: list[Row] = []

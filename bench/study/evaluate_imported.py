@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from bench.config.imported_model import Declared
+from bench.config.imported_model import ModelDeclaration
 from bench.inputs.batches import BatchReader
 from bench.inputs.examples import Examples
 from bench.models import cost
@@ -47,7 +47,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Evaluated:
+class ModelEvaluation:
     """The result of an evaluation.
 
     `row` is the run's row in `manifest`, the manifest of the grid. `remarks` are notes for the owner of the model.
@@ -68,7 +68,7 @@ def evaluate(
     workers: int,
     trust: bool,
     display: Display,
-) -> Evaluated:
+) -> ModelEvaluation:
     """Predict every cohort of the grid with an imported model, score the predictions, and write the page.
 
     A second call for the same model adds missing predictions. If the first call fails, the run of the model is deleted.
@@ -130,7 +130,7 @@ def evaluate(
     write_grid(store, grid.name, content)
     manifest = read_manifest(store, grid.name)
     page = score_and_report(manifest, None, display.progress, say=display.say)
-    return Evaluated(run.id, new_row, tuple(remarks), manifest, page)
+    return ModelEvaluation(run.id, new_row, tuple(remarks), manifest, page)
 
 
 def write_golden(request: EvaluationRequest, folder: Path, device: str, trust: bool) -> Path:
@@ -152,7 +152,7 @@ def write_golden(request: EvaluationRequest, folder: Path, device: str, trust: b
 class _Source:
     """The source of the predictions: a network, files, or a run of a different store."""
 
-    declared: Declared
+    declared: ModelDeclaration
     network: ImportedNetwork | None
     files: Predictions | None
     missing: list[str]  # findings of the grid that the model does not predict
@@ -322,7 +322,7 @@ def _records(folder: Path, source: _Source, weights: str, device: torch.device, 
         write_bytes(folder / f"{name}.json", canonical_json(content))
 
 
-def _cost(declared: Declared, network: ImportedNetwork, device: torch.device) -> dict[str, Any]:
+def _cost(declared: ModelDeclaration, network: ImportedNetwork, device: torch.device) -> dict[str, Any]:
     """Return the cost of a model: parameters, operations per image, and predicted images per second.
 
     Operations are counted only for models of the kinds timm and function.

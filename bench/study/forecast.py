@@ -13,7 +13,7 @@ import pandas as pd
 
 from bench.config.analyses import Analysis
 from bench.config.run_config import RunConfig
-from bench.planning.derived_runs import Derived
+from bench.planning.derived_runs import DerivedRun
 from bench.planning.plan import Plan, training_labels
 from bench.planning.protocol import FEATURE_PATIENTS
 from bench.planning.run import Run
@@ -246,7 +246,7 @@ def _run_bytes(todo: Work, rate: NetworkRate, row_bytes: Mapping[str, float]) ->
     return rate.weights_bytes + round(predictions) + features + 12_000
 
 
-def forecast(plan: Plan, runs: Sequence[Run], derived: Sequence[Derived], rates: Rates) -> Forecast:
+def forecast(plan: Plan, runs: Sequence[Run], derived: Sequence[DerivedRun], rates: Rates) -> Forecast:
     """Return the forecast for these runs and derived runs, with scores, page and the analyses of the plan."""
     works = all_work(plan, runs)
     views: dict[str, int] = dict.fromkeys(works, 0)

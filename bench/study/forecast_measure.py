@@ -28,7 +28,7 @@ from bench.models import cost
 from bench.models.network import Network
 from bench.models.predict import predict, weights_sha256
 from bench.planning.auxiliary_targets import targets
-from bench.planning.derived_runs import Derived
+from bench.planning.derived_runs import DerivedRun
 from bench.planning.image_caches import ImageFiles
 from bench.planning.plan import Plan, training_labels
 from bench.planning.run import Run
@@ -57,7 +57,7 @@ Clock = Callable[[], float]
 def rehearsed_forecast(
     plan: Plan,
     runs: Sequence[Run],
-    derived: Sequence[Derived],
+    derived: Sequence[DerivedRun],
     devices: Devices,
     progress: Progress,
     announce: Callable[[Forecast], None] = lambda _: None,

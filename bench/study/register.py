@@ -19,7 +19,7 @@ from harmonize.errors import ConfigError, StoreError
 
 
 @dataclass(frozen=True, slots=True)
-class Registered:
+class RegistrationResult:
     """The result of `register`: the registration and its file (None if nothing was written), and lines about it."""
 
     registration: Registration
@@ -27,7 +27,7 @@ class Registered:
     lines: Sequence[str]
 
 
-def register(plan: Plan, hypotheses: Path | None, *, amend: bool = False, dry_run: bool = False) -> Registered:
+def register(plan: Plan, hypotheses: Path | None, *, amend: bool = False, dry_run: bool = False) -> RegistrationResult:
     """Write the next registration of a grid into the store.
 
     `hypotheses`: YAML file, see `bench.results.hypotheses`. With `amend`, an earlier registration is amended: the new one
@@ -72,7 +72,7 @@ def register(plan: Plan, hypotheses: Path | None, *, amend: bool = False, dry_ru
         fix = "nothing has to be registered: the last registration has the same plan and hypotheses"
         raise ConfigError("the amendment changes nothing", "--amend", fix)
     path = None if dry_run else write_next(store, name, content)[0]
-    return Registered(made, path, [*_lines(content), *(_change(row) for row in changes)])
+    return RegistrationResult(made, path, [*_lines(content), *(_change(row) for row in changes)])
 
 
 def _refuse_external_predictions(plan: Plan) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from bench.config.grid import Grid
-from bench.config.imported_model import Declared
+from bench.config.imported_model import ModelDeclaration
 from bench.config.preprocessing_ops import input_size
 from bench.config.registry import BUILT_IN_WEIGHTS, Entry, Registry, installed
 from bench.config.run_config import RunConfig
@@ -119,7 +119,7 @@ class EvaluationRequest:
     The model has a declaration (model.yaml), or a folder that `bench upload` wrote (a downloaded repository of the hub).
     """
 
-    declared: Declared | None
+    declared: ModelDeclaration | None
     grid: Grid
     registry: Registry
     folder: Path | None = None
@@ -135,7 +135,7 @@ class EvaluationRequest:
         """
         path = Path(model)
         is_declared = path.is_file() or path.suffix in (".yaml", ".yml")
-        declared, registry = Declared.read(path) if is_declared else None, Registry.read(registry_file)
+        declared, registry = ModelDeclaration.read(path) if is_declared else None, Registry.read(registry_file)
         grid = Grid.read(grid_name, registry)
         left_out = {config.leave_out for config in grid.configs}
         if any(left_out):

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from bench.executors.execute_job import Executor
-from bench.planning.derived_runs import Derived
+from bench.planning.derived_runs import DerivedRun
 from bench.planning.image_caches import prepare
 from bench.planning.jobs import AnalysisJob, DerivedJob, Job, analysis_jobs
 from bench.planning.manifest import write_manifest
@@ -54,7 +54,7 @@ class Result:
 def execute(
     plan: Plan,
     runs: Sequence[Run],
-    derived: Sequence[Derived],
+    derived: Sequence[DerivedRun],
     executor: Executor,
     workers: int,
     display: Display,
@@ -119,7 +119,7 @@ def execute(
     )
 
 
-def _derive(plan: Plan, derived: Sequence[Derived], tally: Tally, names: Mapping[str, str]) -> None:
+def _derive(plan: Plan, derived: Sequence[DerivedRun], tally: Tally, names: Mapping[str, str]) -> None:
     """Make the derived runs whose sources are finished: TTA first, because an ensemble may average probabilities of TTA."""
     cohorts = {ref.name: ref.id for ref in plan.refs}
     for kind in ("tta", "panel", "ensemble"):

@@ -21,7 +21,7 @@ from harmonize.errors import StoreError
 
 
 @dataclass(frozen=True)
-class Wanted:
+class SingleRequest:
     """A request for one configuration or one sweep, with the content of its grid file."""
 
     name: str
@@ -42,7 +42,7 @@ class Wanted:
 
 
 def run_alone(
-    wanted: Wanted,
+    wanted: SingleRequest,
     store: Path,
     places: tuple[Path | None, Path | None, Path | None],
     device: str,

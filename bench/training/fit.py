@@ -40,7 +40,7 @@ from harmonize.seeds import seed_for
 
 
 @dataclass(frozen=True, slots=True)
-class Trained:
+class TrainingResult:
     """The result of training: the network with the selected epoch's weights, and facts about the training.
 
     The columns of `history` are epoch, train_loss, lr, seconds (summed over devices), gradient_evaluations, and loss and
@@ -75,7 +75,7 @@ def fit(
     progress: Progress,
     clock: Callable[[], float] = time.perf_counter,
     processes: DataParallelGroup = SINGLE_PROCESS,
-) -> Trained:
+) -> TrainingResult:
     """Train `network` in place and return it with the selected epoch's weights.
 
     `watched`: {split: images} of the splits that the schedule names, `val` included. An existing checkpoint is resumed,
@@ -137,7 +137,7 @@ def fit(
         raise TrainingError(f"{stopped}: no epoch can be selected; raise limit.hours")
     network.load_state_dict(state.best)
     Lora.merge(network)
-    return Trained(
+    return TrainingResult(
         network,
         pd.DataFrame(state.history),
         state.best_epoch,

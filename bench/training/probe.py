@@ -24,7 +24,7 @@ from bench.models.output_layers import output_layers
 from bench.models.prompts import PromptHead
 from bench.planning.run import Run
 from bench.training.errors import TrainingError
-from bench.training.fit import Trained, check_labels, validate_hospitals
+from bench.training.fit import TrainingResult, check_labels, validate_hospitals
 from bench.training.logistic_regression import Regression, logistic_regressions
 from bench.training.training_loss import TrainingTargets
 from harmonize.seeds import stream
@@ -40,7 +40,7 @@ def fit_probe(
     train: Examples,
     feature_ND: NDArray[np.float32],
     watched: Mapping[str, tuple[Examples, NDArray[np.float32]]],
-) -> Trained:
+) -> TrainingResult:
     """Set the output layer of `network` to the regression with the highest AUROC on the split `val`.
 
     `feature_ND`: features of the images `train`. `watched`: {split: (images, their features)}. If the images have groups,
@@ -78,16 +78,16 @@ def fit_probe(
         "val_auroc": {f"{r.penalty:g}": score["val"][0] for r, score in zip(regressions, scores, strict=True)},
         "labels": [int(n) for n in (weight_NK > 0).sum(0)],
     }
-    return Trained(network, pd.DataFrame([row]), 1, passes, targets.unlearnt(), probe=facts)
+    return TrainingResult(network, pd.DataFrame([row]), 1, passes, targets.unlearnt(), probe=facts)
 
 
 def refit_output_layer(
     run: Run,
-    trained: Trained,
+    trained: TrainingResult,
     train: Examples,
     feature_ND: NDArray[np.float32],
     watched: Mapping[str, tuple[Examples, NDArray[np.float32]]],
-) -> Trained:
+) -> TrainingResult:
     """Return a trained network with a new output layer: the probe on its features, in which the groups of `train` count equally.
 
     The arguments are those of `fit_probe`. Epochs and history are those of the trained network.
@@ -158,7 +158,7 @@ def fit_prompts(
     train: Examples,
     feature_ND: NDArray[np.float32],
     watched: Mapping[str, tuple[Examples, NDArray[np.float32]]],
-) -> Trained:
+) -> TrainingResult:
     """Write the prompts of a run into the output layer of its network. Nothing is learned from images or labels.
 
     The arguments are those of `fit_probe`; images and labels are only used for the numbers of the history. Raises
@@ -178,7 +178,7 @@ def fit_prompts(
         row[f"{split}_auroc"], row[f"{split}_loss"] = validate_hospitals(logit_NK, examples, run.config)
     row |= {"seconds": time.perf_counter() - began, "lr": 0.0, "gradient_evaluations": 0}
     facts = {"wording": run.config.seed + 1, "of": len(prompts.wordings), "text": prompts.text(run.config.seed)}
-    return Trained(network, pd.DataFrame([row]), 1, 0, (), prompts=facts)
+    return TrainingResult(network, pd.DataFrame([row]), 1, 0, (), prompts=facts)
 
 
 def probe_logits(network: Network, feature_ND: NDArray[np.float32]) -> NDArray[np.float32]:

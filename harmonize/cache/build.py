@@ -33,7 +33,7 @@ POOL_WORTH_S = 10.0
 _AHEAD = 3  # maximum number of unfinished chunks per process; more would need more memory
 
 
-class Row(NamedTuple):
+class CachedRow(NamedTuple):
     """The journal entry of one image."""
 
     crc: int  # checksum of the pixels; 0 for an unreadable image
@@ -45,7 +45,7 @@ class Row(NamedTuple):
 
 
 Pixels = NDArray[np.uint8] | list[bytes]  # array [n images, S, S pixels], or one block per packed image
-Decoded = tuple[Pixels, list[Row]]
+Decoded = tuple[Pixels, list[CachedRow]]
 
 
 def packs(geometry: Geometry) -> bool:
@@ -55,7 +55,7 @@ def packs(geometry: Geometry) -> bool:
 
 def decode_rows(
     chunks: Sequence[list[int]], paths: Sequence[str], geometry: Geometry, workers: int
-) -> Iterator[tuple[list[int], Pixels, list[Row]]]:
+) -> Iterator[tuple[list[int], Pixels, list[CachedRow]]]:
     """Yield (rows, pixels, journal entries) of each chunk, in the order in which chunks finish.
 
     A chunk is a list of row numbers, and `paths` has the file of each row. The pixels do not depend on the number of
@@ -73,7 +73,7 @@ def decode_rows(
 
 def _decode_in_pool(
     chunks: Sequence[list[int]], paths: Sequence[str], geometry: Geometry, workers: int
-) -> Iterator[tuple[list[int], Pixels, list[Row]]]:
+) -> Iterator[tuple[list[int], Pixels, list[CachedRow]]]:
     """Yield the same tuples as `decode_rows`, decoded in several processes."""
     # spawn, not fork: the caller may have threads of torch or a lock of OpenCV
     context = multiprocessing.get_context("spawn")
@@ -101,17 +101,17 @@ def _decode_in_pool(
 def decode(paths: Sequence[str], geometry: Geometry) -> Decoded:
     """Decode files; return their pixels and journal entries. An unreadable file gives black pixels or an empty block."""
     pixels = np.zeros((len(paths), geometry.size, geometry.size), np.uint8)
-    entries: list[Row] = []
+    entries: list[CachedRow] = []
     for image, path in zip(pixels, paths, strict=True):
         try:
             image[:], fell_back = _decode_one(path, geometry)
-            entries.append(Row(zlib.crc32(image.tobytes()), "", fell_back))
+            entries.append(CachedRow(zlib.crc32(image.tobytes()), "", fell_back))
         except UnreadableImage as error:
-            entries.append(Row(0, str(error), False))
+            entries.append(CachedRow(0, str(error), False))
     return stored(pixels, entries, geometry), entries
 
 
-def stored(images: NDArray[np.uint8], entries: Sequence[Row], geometry: Geometry) -> Pixels:
+def stored(images: NDArray[np.uint8], entries: Sequence[CachedRow], geometry: Geometry) -> Pixels:
     """Return decoded images in the form that the cache stores.
 
     The form is the array itself or, if the cache packs images of this geometry, one block per image. The block of an
@@ -145,20 +145,20 @@ def _end_with_parent() -> None:
         os._exit(1)
 
 
-def journal_line(rows: list[int], entries: list[Row]) -> str:
+def journal_line(rows: list[int], entries: list[CachedRow]) -> str:
     """Return the line of the journal that states that the pixels of these rows are written."""
     return json.dumps([[row, *entry] for row, entry in zip(rows, entries, strict=True)]) + "\n"
 
 
-def read_journal(path: Path, total: int) -> dict[int, Row]:
+def read_journal(path: Path, total: int) -> dict[int, CachedRow]:
     """Return the entries of rows that an interrupted build finished; truncated or invalid lines are skipped."""
-    rows: dict[int, Row] = {}
+    rows: dict[int, CachedRow] = {}
     if not path.exists():
         return rows
     for line in path.read_text(encoding="utf-8").splitlines():
         try:
             entries = json.loads(line)
-            parsed = {row: Row(*entry) for row, *entry in entries if row < total}
+            parsed = {row: CachedRow(*entry) for row, *entry in entries if row < total}
         except (ValueError, TypeError):
             continue
         rows |= parsed

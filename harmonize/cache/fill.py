@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 
 from harmonize.cache.build import (
     CHUNK_BYTES,
+    CachedRow,
     Pixels,
-    Row,
     decode,
     decode_rows,
     journal_line,
@@ -66,7 +66,7 @@ class BuildPlan:
 class PlainWriter:
     """Writes unpacked pixels into one array [N, S, S], in the order of the index."""
 
-    def __init__(self, path: Path, total: int, geometry: Geometry, finished: dict[int, Row]) -> None:
+    def __init__(self, path: Path, total: int, geometry: Geometry, finished: dict[int, CachedRow]) -> None:
         with path.open("r+b" if path.exists() else "w+b") as file:
             file.truncate(total * geometry.size**2)
             # Reserve the space now: if the disk became full later, writing to the map would kill the process (SIGBUS).
@@ -77,7 +77,7 @@ class PlainWriter:
             row: entry for row, entry in finished.items() if entry.reason or has_checksum(self.images, row, entry.crc)
         }
 
-    def write(self, rows: list[int], pixels: Pixels, entries: Sequence[Row]) -> list[Row]:
+    def write(self, rows: list[int], pixels: Pixels, entries: Sequence[CachedRow]) -> list[CachedRow]:
         """Write the pixels of these rows; return the entries for the journal."""
         self.images[rows] = pixels
         return list(entries)
@@ -90,7 +90,7 @@ class PlainWriter:
 class PackedWriter:
     """Appends compressed blocks to a file; the journal entries give the position of each block."""
 
-    def __init__(self, path: Path, total: int, geometry: Geometry, finished: dict[int, Row]) -> None:
+    def __init__(self, path: Path, total: int, geometry: Geometry, finished: dict[int, CachedRow]) -> None:
         path.touch()
         at, length = (np.array([getattr(finished.get(k), name, 0) for k in range(total)]) for name in ("at", "length"))
         self.end = int((at + length).max(initial=0))
@@ -105,7 +105,7 @@ class PackedWriter:
         self.file.truncate(self.end)  # remove blocks at the end that an interrupted build did not record in the journal
         self.file.seek(self.end)
 
-    def write(self, rows: list[int], pixels: Pixels, entries: Sequence[Row]) -> list[Row]:
+    def write(self, rows: list[int], pixels: Pixels, entries: Sequence[CachedRow]) -> list[CachedRow]:
         """Append blocks; return the entries for the journal."""
         located = []
         for _, block, entry in zip(rows, pixels, entries, strict=True):
@@ -138,7 +138,7 @@ def fill(
     current: tuple[pd.DataFrame, Images] | None,
     workers: int,
     progress: Progress | None,
-) -> list[Row]:
+) -> list[CachedRow]:
     """Write the pixels of all rows and return their journal entries, in the order of the rows.
 
     needed   expected disk space in bytes
@@ -159,7 +159,7 @@ def fill(
         done = writer.done
         with plan.journal.open("a", encoding="utf-8") as log:
 
-            def record(rows: list[int], pixels: Pixels, entries: Sequence[Row]) -> None:
+            def record(rows: list[int], pixels: Pixels, entries: Sequence[CachedRow]) -> None:
                 located = writer.write(rows, pixels, entries)
                 done.update(zip(rows, located, strict=True))
                 log.write(journal_line(rows, located))
@@ -208,9 +208,9 @@ def measure(plan: BuildPlan, rows: NDArray[np.int64]) -> tuple[float, float]:
 def _reuse(
     plan: BuildPlan,
     current: tuple[pd.DataFrame, Images],
-    done: dict[int, Row],
+    done: dict[int, CachedRow],
     per_chunk: int,
-    record: Callable[[list[int], Pixels, Sequence[Row]], None],
+    record: Callable[[list[int], Pixels, Sequence[CachedRow]], None],
 ) -> None:
     """Copy the pixels of unchanged files from the previous cache; rows in `done` are skipped.
 
@@ -234,7 +234,7 @@ def _reuse(
             if has_checksum(images, old_row, crcs[old_row])
         ]
         if copied:
-            entries = [Row(int(crcs[old_row]), "", bool(fell_back[old_row])) for _, old_row in copied]
+            entries = [CachedRow(int(crcs[old_row]), "", bool(fell_back[old_row])) for _, old_row in copied]
             pixels = stored(np.stack([images[old_row] for _, old_row in copied]), entries, plan.geometry)
             record([row for row, _ in copied], pixels, entries)
 

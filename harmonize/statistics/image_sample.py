@@ -30,7 +30,7 @@ class SampledImage:
 
 
 @dataclass(frozen=True, eq=False)
-class Sample:
+class ImageSample:
     """Measurements on a sample of `drawn` images.
 
     sizes      height and width in pixels of each readable image
@@ -71,7 +71,7 @@ def draw(
     transform: int = 0,
     forms: Sequence[Geometry] = (),
     progress: Progress | None = None,
-) -> Sample:
+) -> ImageSample:
     """Decode and measure up to `number` images of the cohort.
 
     The first `show` readable images get thumbnails. The first `transform` images with a thumbnail are also stored in each
@@ -103,10 +103,10 @@ def draw(
     histogram = share_N256.reshape(-1, BINS, 256 // BINS).sum(axis=2).mean(axis=0) if shares else np.zeros(BINS)
     medians = (share_N256.cumsum(axis=1) >= 0.5).argmax(axis=1).astype(np.float64)
     size_table = pd.DataFrame(sizes, columns=["height", "width"])
-    return Sample(len(rows), tuple(unreadable), size_table, histogram, medians, tuple(shown), no_lungs)
+    return ImageSample(len(rows), tuple(unreadable), size_table, histogram, medians, tuple(shown), no_lungs)
 
 
-def as_dict(sample: Sample) -> dict[str, Any]:
+def as_dict(sample: ImageSample) -> dict[str, Any]:
     """Return the measurements of a sample as JSON values; images are left out."""
     return {
         "drawn": sample.drawn,

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from harmonize.statistics.cohort_statistics import STATE_NAMES, Stats
-from harmonize.statistics.image_sample import Sample
+from harmonize.statistics.image_sample import ImageSample
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +38,7 @@ class DataPage:
     """
 
     cohorts: tuple[Stats, ...]
-    samples: Mapping[str, Sample] = field(default_factory=dict)  # cohort name -> the images that were opened
+    samples: Mapping[str, ImageSample] = field(default_factory=dict)  # cohort name -> the images that were opened
     pictures: Mapping[str, CohortPictures] = field(default_factory=dict)  # cohort name -> pictures on the page
     variants: Sequence[tuple[str, ...]] = ()  # names of preprocessings; a tuple has those whose pictures look the same
     seed: int = 0  # seed of the random samples

@@ -8,7 +8,7 @@ from markupsafe import Markup
 
 from harmonize.statistics.cohort_statistics import Stats
 from harmonize.statistics.group_counts import NOT_STATED
-from harmonize.statistics.image_sample import Sample
+from harmonize.statistics.image_sample import ImageSample
 from reports.cohort_page import figures as draw
 from reports.cohort_page import sentences as say
 from reports.cohort_page.content import DataPage
@@ -170,7 +170,7 @@ def _owners(page: DataPage, attribute: str, noun: str) -> dict[str, Any]:
     return {"what": attribute, "noun": noun, "rows": rows}
 
 
-def _blocks(page: DataPage, read: Sequence[tuple[Stats, Sample]]) -> list[dict[str, Any]]:
+def _blocks(page: DataPage, read: Sequence[tuple[Stats, ImageSample]]) -> list[dict[str, Any]]:
     """Return figures and numbers of the image sizes and gray values of each cohort; all figures have the same axes."""
     if not read:
         return []

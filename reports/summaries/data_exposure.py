@@ -24,7 +24,7 @@ RANDOM = "none"  # registry name of random starting weights
 
 
 @dataclass(frozen=True, slots=True)
-class Exposure:
+class ExposureText:
     """The data on which a network was trained, as texts for the page; equal objects are counted together on the page."""
 
     network: str
@@ -37,7 +37,7 @@ class Exposure:
     elsewhere: bool = False  # True for an imported model; its owner declared the exposure
 
 
-def exposure(data: ReportData, run: Run) -> Exposure:
+def exposure(data: ReportData, run: Run) -> ExposureText:
     """Return the data exposure of a run; a fact that is not recorded is "unknown", a missing license is "not stated"."""
     if run.is_imported:
         return _imported(data, run)
@@ -64,12 +64,12 @@ def exposure(data: ReportData, run: Run) -> Exposure:
     if declared and (declared != NOTHING or corpus not in CORPORA):
         weights_corpus_licence_overlap = (*weights_corpus_licence_overlap[:3], declared)
     restricted = "-nc" in weights_corpus_licence_overlap[2].lower()
-    return Exposure(
+    return ExposureText(
         run.name, trained_on, *weights_corpus_licence_overlap, f"non-commercial {RESEARCH}" if restricted else RESEARCH
     )
 
 
-def _imported(data: ReportData, run: Run) -> Exposure:
+def _imported(data: ReportData, run: Run) -> ExposureText:
     """Return the data exposure of an imported model, as its owner declared it."""
     declaration = json.loads(_text(run, "config") or "{}")
     trained_on = [*(data.title(name) for name in declaration.get("cohorts", ())), *declaration.get("others", ())]
@@ -78,7 +78,7 @@ def _imported(data: ReportData, run: Run) -> Exposure:
     overlap = ("answers" in declaration and _declared(data, run.id)) or overlap
     licence = _text(run, "weights_licence")
     restricted = "-nc" in licence.lower() or "non-commercial" in licence.lower()
-    return Exposure(
+    return ExposureText(
         run.name,
         listing(trained_on) or "no cohort of this page, as declared by its owner",
         _text(run, "of"),
@@ -134,19 +134,19 @@ def models_and_hospitals(data: ReportData) -> list[ModelSeen]:
     return sorted(models, key=lambda model: not model.is_exposed)
 
 
-def grouped_exposures(data: ReportData) -> list[tuple[Exposure, int]]:
+def grouped_exposures(data: ReportData) -> list[tuple[ExposureText, int]]:
     """Return (exposure, number of runs) for each different exposure, in order of the ranking."""
-    counts: dict[Exposure, int] = {}
+    counts: dict[ExposureText, int] = {}
     for run in (*data.runs, *(run for run in data.imported if run not in data.runs)):
         exposure_of_run = exposure(data, run)
         counts[exposure_of_run] = counts.get(exposure_of_run, 0) + 1
     return list(counts.items())
 
 
-def title(internal: str, exposures: Sequence[tuple[Exposure, int]]) -> str:
+def title(internal: str, exposures: Sequence[tuple[ExposureText, int]]) -> str:
     """Return the title: a sentence on the starting weights, pretraining data and training data of the runs.
 
-    >>> p = Exposure("A", "X only", "random weights", "none", "", "nothing to compare", RESEARCH)
+    >>> p = ExposureText("A", "X only", "random weights", "none", "", "nothing to compare", RESEARCH)
     >>> title("X", [(p, 3)])
     'All three runs start from random weights and learn from X only'
     """

@@ -26,7 +26,7 @@ LIKELY, SURE = 0.05, 0.95
 
 
 @dataclass(frozen=True, slots=True)
-class Goal:
+class ParetoGoal:
     """A goal of the comparison: column head and unit, and how the values are shown."""
 
     key: str  # column of the table `goals`
@@ -38,10 +38,10 @@ class Goal:
 
 
 GOALS = (
-    Goal("auroc", "AUROC", "external", places),
-    Goal("gap", "Gap", "internal − external", places, low_first=True),
-    Goal("maps", "Heat maps", "ratio to a center map", lambda v: f"{two_figures(v)}×"),
-    Goal("macs", "Operations", "GMACs per image", lambda v: two_figures(v / 1e9), math.log10, low_first=True),
+    ParetoGoal("auroc", "AUROC", "external", places),
+    ParetoGoal("gap", "Gap", "internal − external", places, low_first=True),
+    ParetoGoal("maps", "Heat maps", "ratio to a center map", lambda v: f"{two_figures(v)}×"),
+    ParetoGoal("macs", "Operations", "GMACs per image", lambda v: two_figures(v / 1e9), math.log10, low_first=True),
 )
 
 
@@ -79,7 +79,7 @@ def at_once(data: ReportData) -> dict[str, Any]:
     }
 
 
-def _scale(goal: Goal, values: list[float]) -> svg.Scale:
+def _scale(goal: ParetoGoal, values: list[float]) -> svg.Scale:
     """Return the axis of a goal that all runs share; better values are on the right."""
     positions = [goal.position(v) for v in values]
     low, high = min(positions), max(positions)
@@ -87,7 +87,7 @@ def _scale(goal: Goal, values: list[float]) -> svg.Scale:
     return svg.Scale(high, low, EDGE, WIDE - EDGE) if goal.low_first else svg.Scale(low, high, EDGE, WIDE - EDGE)
 
 
-def _axis(goal: Goal, scale: svg.Scale, values: list[float]) -> Markup:
+def _axis(goal: ParetoGoal, scale: svg.Scale, values: list[float]) -> Markup:
     """Draw an axis with two numbers: the smallest and the largest value."""
     ends = sorted({min(values), max(values)})
     body = "".join(
@@ -98,7 +98,7 @@ def _axis(goal: Goal, scale: svg.Scale, values: list[float]) -> Markup:
     return svg.svg(WIDE, 18, body)
 
 
-def _background(goals: list[Goal], scales: dict[str, svg.Scale], rows: list[dict[Any, Any]]) -> Markup:
+def _background(goals: list[ParetoGoal], scales: dict[str, svg.Scale], rows: list[dict[Any, Any]]) -> Markup:
     """Draw, for each goal, the faint dots of all runs, as SVG definitions that every strip of the goal reuses."""
     marks = ""
     for goal in goals:
@@ -108,13 +108,13 @@ def _background(goals: list[Goal], scales: dict[str, svg.Scale], rows: list[dict
     return Markup(f'<svg class="vh" width="0" height="0" aria-hidden="true"><defs>{marks}</defs></svg>')  # noqa: S704
 
 
-def _cell(goal: Goal, scale: svg.Scale, value: float) -> tuple[str, Markup]:
+def _cell(goal: ParetoGoal, scale: svg.Scale, value: float) -> tuple[str, Markup]:
     """Return the value of a run as text, and the strip with the run's mark."""
     body = f'<use href="#goal-{goal.key}"/>' + svg.circle(scale(goal.position(value)), 11, 4.6, "dot")
     return goal.text(value), svg.svg(WIDE, 22, body, "", "mi")
 
 
-def _numbers(run: Run, goals: list[Goal], row: dict[Any, Any], on_front: bool) -> dict[str, Any]:
+def _numbers(run: Run, goals: list[ParetoGoal], row: dict[Any, Any], on_front: bool) -> dict[str, Any]:
     """Return the row of a recipe in the table below the figure; `row` is its row of the table `goals`."""
     share = float(row["p_front"])
     intervals = {"auroc": run.external.span, "gap": run.gap.span}

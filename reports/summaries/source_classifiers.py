@@ -108,7 +108,7 @@ FIRST = (
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class ClassifierRow:
     """A table row of one source classifier.
 
     name: words for the input or the training of the classifier. accuracy: balanced accuracy. bits: cross-entropy per image
@@ -145,12 +145,12 @@ def of_run(
 
 def lines(
     estimates: Estimates, run: Run, chosen: Collection[tuple[str, str, int]] = ()
-) -> list[tuple[str, list[Line]]]:
+) -> list[tuple[str, list[ClassifierRow]]]:
     """Return (title of the group, classifiers with an estimate) for each group of LINES.
 
     If `chosen` is not empty, only the classifiers in `chosen` are returned: (probe, control, shots).
     """
-    groups: dict[str, list[Line]] = {}
+    groups: dict[str, list[ClassifierRow]] = {}
     for group, probe, control, shots, name in LINES:
         if chosen and (probe, control, shots) not in chosen:
             continue
@@ -158,7 +158,7 @@ def lines(
         if accuracy.has_value:
             mark = svg.micro(accuracy, 0, 1, accuracy.chance, WIDTH)
             bits = of_run(estimates, run, probe, control, shots, BITS)
-            groups.setdefault(group, []).append(Line(name, accuracy, bits, mark, control == "shuffled"))
+            groups.setdefault(group, []).append(ClassifierRow(name, accuracy, bits, mark, control == "shuffled"))
     return list(groups.items())
 
 

@@ -9,7 +9,7 @@ from reports.board_page import (
     UNRANKED,
     BoardPage,
     BoardRow,
-    Made,
+    DecisionRow,
     SubmissionPage,
     render_board,
     render_submission,
@@ -32,7 +32,11 @@ ROWS = [
     replace(row(EXPOSED, "E", "bundle verified", 0.85), seen="nih, brax"),
     row(UNRANKED, "D", "self-reported", 0.9),
 ]
-MADE = [Made("2026-11-25T01:02:03Z", "accepted", "lab-a", "A Maintainer", "every number was computed again", "ab" * 32)]
+MADE = [
+    DecisionRow(
+        "2026-11-25T01:02:03Z", "accepted", "lab-a", "A Maintainer", "every number was computed again", "ab" * 32
+    )
+]
 PAGES = {
     "board": render_board(
         BoardPage(

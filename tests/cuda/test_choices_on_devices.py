@@ -13,7 +13,7 @@ from bench.inputs.batches import BatchReader
 from bench.inputs.histograms import learn
 from bench.inputs.normalize import Normalizer
 from bench.planning.run import Run
-from bench.training.fit import Trained, fit
+from bench.training.fit import TrainingResult, fit
 from tests.cuda.on_device import MEAN, NORMALIZER, STD, Plain, losses_of, network_on, step_on
 from tests.cuda.test_steps_on_devices import LR, sgd
 from tests.unit.bench.training.test_train import a_cohort, a_run
@@ -26,7 +26,7 @@ NEAR = 5e-3  # largest difference from the CPU in a loss: convolutions may round
 EXACT = 1e-3  # in a weight after nine steps and in the loss of an epoch, without TF32: sums have another order
 
 
-def trained(run: Run, device: torch.device, folder: Path) -> Trained:
+def trained(run: Run, device: torch.device, folder: Path) -> TrainingResult:
     """Return a training of three epochs with exact starting weights, in two groups if the algorithm has groups."""
     reader, internal, val = grouped_cohort() if run.group_column else a_cohort()
     own, network = BatchReader(reader.images, device), network_on(device, Plain())
@@ -35,7 +35,7 @@ def trained(run: Run, device: torch.device, folder: Path) -> Trained:
         return fit(run, network, NORMALIZER, own, internal, watched, device, checkpoint, lambda *_: None)
 
 
-def differences(found: Trained, expected: Trained) -> dict[str, float]:
+def differences(found: TrainingResult, expected: TrainingResult) -> dict[str, float]:
     """Return the largest difference of each weight and statistic of two networks."""
     pairs = zip(found.network.state_dict().items(), expected.network.state_dict().values(), strict=True)
     return {name: float((ours.cpu().float() - theirs.float()).abs().max()) for (name, ours), theirs in pairs}

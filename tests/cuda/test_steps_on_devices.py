@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from bench.config.run_config import Schedule
 from bench.models.predict import predict, weights_sha256
 from bench.planning.run import Run
-from bench.training.fit import Trained, fit
+from bench.training.fit import TrainingResult, fit
 from bench.training.optimizers.lion import Lion
 from bench.training.optimizers.sam import SAM
 from bench.training.torch_compile import compile_if_faster
@@ -140,7 +140,7 @@ class Interrupted(Exception):  # noqa: N818  (nothing is wrong)
     """Training stops, as when a user ends it."""
 
 
-def trained(run: Run, device: torch.device, checkpoint: Path, stop_at: int | None = None) -> Trained:
+def trained(run: Run, device: torch.device, checkpoint: Path, stop_at: int | None = None) -> TrainingResult:
     step, (_, internal, val) = step_on(device, run), a_cohort()
 
     def progress(what: str, done: int, total: int) -> None:

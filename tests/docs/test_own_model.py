@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.config.imported_model import Declared
+from bench.config.imported_model import ModelDeclaration
 from bench.planning.manifest import read_manifest
 from bench.store.store import Store
 from tests.conftest import Drawn
@@ -24,9 +24,9 @@ def test_every_model_yaml_can_be_read(tmp_path: Path) -> None:
     assert {name for name in NAMED if name.endswith(".yaml")} == {"model.yaml", "xrv.yaml", "scores.yaml"}
     for name in ("model.yaml", "xrv.yaml", "scores.yaml"):
         (tmp_path / name).write_text(NAMED[name])
-        declared = Declared.read(tmp_path / name)
+        declared = ModelDeclaration.read(tmp_path / name)
         assert declared.kind == {"model": "timm", "xrv": "function", "scores": "predictions"}[name[:-5]]
-    assert len(Declared.read(tmp_path / "xrv.yaml").outputs.names) == 18
+    assert len(ModelDeclaration.read(tmp_path / "xrv.yaml").outputs.names) == 18
 
 
 @pytest.mark.grid

@@ -27,7 +27,7 @@ from bench.app.comparison import (
 from bench.app.result_table import answer_html, reversed_at_internal, thresholds
 from bench.app.selectable_runs import (
     ANYWHERE,
-    Choice,
+    SelectableRun,
     auroc_texts,
     external_auroc,
     macro_auroc_text,
@@ -232,7 +232,7 @@ def test_two_runs_are_compared_on_one_image(finished: Path, monkeypatch: pytest.
     assert [text.value for text in page.subheader] == [f"How well {escaped}" for escaped in map(shown, runs, "AB")]
 
 
-def shown(run: Choice, letter: str) -> str:
+def shown(run: SelectableRun, letter: str) -> str:
     """Return the title of a run as the page escapes it."""
     return view._plain(f"model {letter} does: {run.title}")
 

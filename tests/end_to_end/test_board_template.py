@@ -10,7 +10,7 @@ import yaml
 
 from bench.board.decisions import read
 from bench.board.rules import Rules
-from bench.board.submit import Request, submit
+from bench.board.submit import SubmissionRequest, submit
 from bench.config.grid import Grid
 from bench.config.registry import Registry
 from tests.conftest import Once
@@ -35,7 +35,7 @@ def test_the_scripts_accept_a_pull_request_and_build_the_site(finished: Path, on
     git(board, "add", ".")
     git(board, "commit", "--quiet", "-m", "Begin")
     git(board, "checkout", "--quiet", "-b", "theirs")
-    request = Request(labs / "a.zip", board, "lab-a", "Laboratory A", "CC-BY-4.0", {})
+    request = SubmissionRequest(labs / "a.zip", board, "lab-a", "Laboratory A", "CC-BY-4.0", {})
     assert submit(request, Registry.read(), quiet).folder is not None
     git(board, "add", ".")
     git(board, "commit", "--quiet", "-m", "Submit")

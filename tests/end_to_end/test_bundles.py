@@ -28,7 +28,7 @@ from bench.sharing.bundle.pseudonyms import kinds, table_id
 from bench.sharing.bundle.read_bundle import read_bundle
 from bench.sharing.bundle.recompute import STATED
 from bench.sharing.bundle.tables import read_columns, write_columns
-from bench.sharing.bundle.verify import Opened, check_data, opened, verify
+from bench.sharing.bundle.verify import OpenBundle, check_data, opened, verify
 from bench.store.checked_files import read_cohort, read_grid, write_cohort, write_grid
 from bench.store.checked_folders import CheckedFolder
 from bench.store.store import Store, canonical_json, short_hash
@@ -667,16 +667,16 @@ def test_a_run_that_two_hospitals_tested_becomes_one_row(
     np.testing.assert_allclose(theirs, ours.reindex(theirs.index), atol=1e-9)
 
 
-def unscored(store: Path, folder: Path, run: str, keep_order: bool) -> Opened:
+def unscored(store: Path, folder: Path, run: str, keep_order: bool) -> OpenBundle:
     """Return a bundle of one run as it would be opened, without scores."""
     manifest = read_manifest(Store.open(store), None)
     exporting._write_members(manifest, exporting._with_sources(manifest, [run]), folder / "members", keep_order)
     read = read_bundle(folder / "members", folder / "store", "here", Registry.read())
-    return Opened(folder.with_suffix(".zip"), folder.name, read, {}, folder / "members")
+    return OpenBundle(folder.with_suffix(".zip"), folder.name, read, {}, folder / "members")
 
 
-def merged(folder: Path, *opened_bundles: Opened, rename: dict[str, str] | None = None) -> Manifest:
-    into, first = merge.Merged(Store.open(folder)), dict(opened_bundles[0].manifest.content)
+def merged(folder: Path, *opened_bundles: OpenBundle, rename: dict[str, str] | None = None) -> Manifest:
+    into, first = merge.Merge(Store.open(folder)), dict(opened_bundles[0].manifest.content)
     for number, bundle in enumerate(opened_bundles):
         merge.add(into, bundle, rename if rename and number else {}, first)
     return merge.finish(into, "together", "together", first, [])
@@ -686,7 +686,7 @@ def test_scores_of_a_bundle_are_kept_while_its_cohorts_have_all_rows(bundles: di
     ids = [run["id"] for run in read_manifest(Store.open(bundles["store"]), None).runs]
     one, two = (unscored(bundles["store"], tmp_path / run_id, run_id, True) for run_id in ids)
     into, first, scores = (
-        merge.Merged(Store.open(tmp_path / "s")),
+        merge.Merge(Store.open(tmp_path / "s")),
         dict(one.manifest.content),
         tmp_path / "s" / "scores",
     )

@@ -19,7 +19,7 @@ from scipy.special import expit, logit
 
 from bench.config.grid import Grid
 from bench.config.registry import Registry
-from bench.planning.derived_runs import Derived, derived_runs, logit_of_mean
+from bench.planning.derived_runs import DerivedRun, derived_runs, logit_of_mean
 from bench.planning.image_caches import prepare
 from bench.planning.jobs import DerivedJob
 from bench.planning.plan import Plan, make_plan
@@ -115,7 +115,7 @@ def plan_of(folder: Path) -> Plan:
     return plan
 
 
-def named(plan: Plan, name: str) -> Derived:
+def named(plan: Plan, name: str) -> DerivedRun:
     return next(d for d in plan.derived if d.name == name)
 
 

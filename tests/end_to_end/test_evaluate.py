@@ -14,7 +14,7 @@ import yaml
 
 from bench.cli.evaluate import _lines, _rows
 from bench.cli.progress_bars import QuietDisplay
-from bench.config.imported_model import Declared
+from bench.config.imported_model import ModelDeclaration
 from bench.diagnostics.symptoms.run_symptoms import symptoms
 from bench.planning.imported_run import config_of
 from bench.planning.manifest import read_manifest
@@ -27,7 +27,7 @@ from bench.sharing.mlflow import record
 from bench.store.checked_files import read_grid, write_grid
 from bench.store.checked_folders import CheckedFolder
 from bench.store.store import Store, canonical_json, table_facts, write_table
-from bench.study.evaluate_imported import Evaluated, evaluate
+from bench.study.evaluate_imported import ModelEvaluation, evaluate
 from bench.study.request import EvaluationRequest
 from harmonize.errors import ConfigError, CxrError, DatasetError, StoreError
 from harmonize.labels.findings import space
@@ -45,13 +45,13 @@ def declared(folder: Path, model: dict[str, Any], **blocks: Any) -> Path:
     return path
 
 
-def ask(model: Path, store: Path, grid: str = "tiny") -> Evaluated:
+def ask(model: Path, store: Path, grid: str = "tiny") -> ModelEvaluation:
     request = EvaluationRequest.read(model, grid, None, None)
     return evaluate(request, Store.open(store), None, "cpu", 1, False, QuietDisplay())
 
 
 @pytest.fixture(scope="module")
-def beside(finished: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, Evaluated]]:
+def beside(finished: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, ModelEvaluation]]:
     """The finished grid with one of its own networks brought back as a model from elsewhere that saw NIH."""
     folder = tmp_path_factory.mktemp("beside")
     shutil.copytree(finished, folder, symlinks=True, dirs_exist_ok=True)
@@ -68,7 +68,7 @@ def beside(finished: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator
         yield folder, ask(model, folder / "runs")
 
 
-def test_its_logits_are_those_of_the_same_network_trained_here(beside: tuple[Path, Evaluated]) -> None:
+def test_its_logits_are_those_of_the_same_network_trained_here(beside: tuple[Path, ModelEvaluation]) -> None:
     folder, found = beside
     store, manifest = Store.open(folder / "runs"), found.manifest
     for cohort in manifest.cohorts:
@@ -81,7 +81,7 @@ def test_its_logits_are_those_of_the_same_network_trained_here(beside: tuple[Pat
     assert found.run_id not in {run["id"] for run in manifest.runs}
 
 
-def test_it_is_a_row_with_its_passport_and_where_it_is_not_unseen(beside: tuple[Path, Evaluated]) -> None:
+def test_it_is_a_row_with_its_passport_and_where_it_is_not_unseen(beside: tuple[Path, ModelEvaluation]) -> None:
     _, found = beside
     html = found.page.read_text()
     assert found.row["passport"]["seen"] == ["nih"]
@@ -94,7 +94,9 @@ def test_it_is_a_row_with_its_passport_and_where_it_is_not_unseen(beside: tuple[
     assert found.run_id not in set(ranks["run_id"])
 
 
-def test_the_commands_know_it_for_what_it_is(beside: tuple[Path, Evaluated], here: Command, tmp_path: Path) -> None:
+def test_the_commands_know_it_for_what_it_is(
+    beside: tuple[Path, ModelEvaluation], here: Command, tmp_path: Path
+) -> None:
     folder, found = beside
     own = found.manifest.runs[0]["id"]
     assert "(trained elsewhere)" in here("compare", own, found.run_id, "--cohort", "mimic", cwd=folder).stdout
@@ -112,7 +114,9 @@ def test_the_commands_know_it_for_what_it_is(beside: tuple[Path, Evaluated], her
     assert not [each for each in checked if found.run_id in json.dumps(each) and each["level"] != "good"]
 
 
-def test_what_it_does_not_give_is_no_symptom(beside: tuple[Path, Evaluated], here: Command, tmp_path: Path) -> None:
+def test_what_it_does_not_give_is_no_symptom(
+    beside: tuple[Path, ModelEvaluation], here: Command, tmp_path: Path
+) -> None:
     folder, found = beside
     shutil.copytree(folder, tmp_path / "copy", symlinks=True)
     store = Store.open(tmp_path / "copy" / "runs", create=False)
@@ -133,7 +137,9 @@ def test_what_it_does_not_give_is_no_symptom(beside: tuple[Path, Evaluated], her
     assert "schedule" not in near.fix
 
 
-def test_a_bundle_carries_it_with_its_passport(beside: tuple[Path, Evaluated], here: Command, tmp_path: Path) -> None:
+def test_a_bundle_carries_it_with_its_passport(
+    beside: tuple[Path, ModelEvaluation], here: Command, tmp_path: Path
+) -> None:
     folder, found = beside
     here("export", found.run_id, "-o", str(tmp_path / "a.zip"), "--store", "runs", "--quiet", cwd=folder)
     here("merge", str(tmp_path / "a.zip"), "--store", str(tmp_path / "m"), "--quiet", cwd=folder)  # it verifies, too
@@ -151,7 +157,7 @@ def test_a_bundle_carries_it_with_its_passport(beside: tuple[Path, Evaluated], h
 
 
 def test_it_stays_when_the_grid_runs_again_and_goes_when_it_is_removed(
-    beside: tuple[Path, Evaluated], command: Command, here: Command, tmp_path: Path
+    beside: tuple[Path, ModelEvaluation], command: Command, here: Command, tmp_path: Path
 ) -> None:
     folder, found = beside
     shutil.copytree(folder / "runs", tmp_path / "runs", symlinks=True)
@@ -163,7 +169,7 @@ def test_it_stays_when_the_grid_runs_again_and_goes_when_it_is_removed(
 
 @pytest.mark.parametrize("as_json", [False, True])
 def test_a_row_that_no_longer_compares_is_let_go_with_a_word(
-    beside: tuple[Path, Evaluated], here: Command, tmp_path: Path, as_json: bool
+    beside: tuple[Path, ModelEvaluation], here: Command, tmp_path: Path, as_json: bool
 ) -> None:
     folder, _ = beside
     shutil.copytree(folder / "runs", tmp_path / "runs", symlinks=True)
@@ -214,7 +220,7 @@ def refused(model: Path, finished: Path, kind: type[CxrError]) -> CxrError:
         for c in manifest.cohorts
     ]
     with pytest.raises(kind) as raised:
-        read_predictions(Declared.read(model), refs, config_of("x", manifest.shared), store)
+        read_predictions(ModelDeclaration.read(model), refs, config_of("x", manifest.shared), store)
     return raised.value
 
 
@@ -251,7 +257,7 @@ def test_a_wrong_order_of_findings_is_noticed(truth: dict[str, pd.DataFrame], fi
             tmp_path, finished, f"p{shift}", {"chexpert": table[["image_id", *common]]},
             outputs={"kind": "probability", "rename": names},
         )  # fmt: skip
-        own = Declared.read(model).with_names(common)
+        own = ModelDeclaration.read(model).with_names(common)
         frame = _logits(table, common, own, config_of("x", manifest.shared), "here")
         ids = table["image_id"].to_numpy(str)
         logit_NK = frame[common].to_numpy(np.float32)

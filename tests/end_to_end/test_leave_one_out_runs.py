@@ -15,7 +15,7 @@ import yaml
 from sklearn.metrics import roc_auc_score
 
 from bench import api
-from bench.app.selectable_runs import Choice, macro_auroc_text, runs_with_weights, sample
+from bench.app.selectable_runs import SelectableRun, macro_auroc_text, runs_with_weights, sample
 from bench.config.grid_file import merge
 from bench.diagnostics.symptoms import thresholds
 from bench.diagnostics.symptoms.run_symptoms import symptoms
@@ -199,7 +199,10 @@ def test_commands_name_the_hospitals_on_which_a_run_trained(folds: Path, manifes
     value, low, high = (
         macros(manifest, run["nih"]).query("split == 'test' and finding == 'macro'").iloc[0][["value", "low", "high"]]
     )
-    assert macro_auroc_text(cast("Choice", only), "mimic") == f"{value:.2f} [{low:.2f}, {high:.2f}], mean over findings"
+    assert (
+        macro_auroc_text(cast("SelectableRun", only), "mimic")
+        == f"{value:.2f} [{low:.2f}, {high:.2f}], mean over findings"
+    )
 
 
 @pytest.mark.grid

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from bench.planning.manifest import read_manifest
-from bench.results.rescore import Change, rescored
+from bench.results.rescore import ScoreChange, rescored
 from bench.store.store import Store
 from harmonize.errors import ConfigError
 
@@ -70,15 +70,15 @@ def test_a_wrong_choice_is_refused_before_anything_is_written(finished: Path) ->
     store = Store.open(finished / "runs", create=False)
     manifest = read_manifest(store, "tiny")
     for name, change, what in (
-        ("tiny", Change("strict"), "is the name of a grid"),
-        ("demo", Change("strict"), "is the name of a grid"),
-        ("x", Change(), "would equal those of the grid"),
-        ("a/b", Change("strict"), "invalid name"),
-        ("x" * 300, Change("strict"), "too long"),
-        ("x", Change("stric"), "no mapping 'stric'"),
-        ("x", Change(findings=("Edma",)), "no finding of this grid 'Edma'"),
-        ("x", Change(min_count=0), "--min-count is 0"),
-        ("x", Change(threshold="best"), "no threshold rule 'best'"),
+        ("tiny", ScoreChange("strict"), "is the name of a grid"),
+        ("demo", ScoreChange("strict"), "is the name of a grid"),
+        ("x", ScoreChange(), "would equal those of the grid"),
+        ("a/b", ScoreChange("strict"), "invalid name"),
+        ("x" * 300, ScoreChange("strict"), "too long"),
+        ("x", ScoreChange("stric"), "no mapping 'stric'"),
+        ("x", ScoreChange(findings=("Edma",)), "no finding of this grid 'Edma'"),
+        ("x", ScoreChange(min_count=0), "--min-count is 0"),
+        ("x", ScoreChange(threshold="best"), "no threshold rule 'best'"),
     ):
         with pytest.raises(ConfigError, match=what):
             rescored(manifest, name, change, "bench score")
@@ -94,12 +94,16 @@ def test_findings_that_name_nothing_are_no_findings(finished: Path, here: Comman
 def test_a_name_stands_for_one_way_of_scoring(finished: Path) -> None:
     manifest = read_manifest(Store.open(finished / "runs", create=False), "tiny")
     try:
-        strict = rescored(manifest, "mine", Change(mapping="strict"), "bench score")
+        strict = rescored(manifest, "mine", ScoreChange(mapping="strict"), "bench score")
         assert (
-            rescored(manifest, "mine", Change(mapping="strict"), "again").content["scored_how"]
+            rescored(manifest, "mine", ScoreChange(mapping="strict"), "again").content["scored_how"]
             == "labels read as strict"
         )
-        for other in (Change(mapping="broad"), Change(mapping="strict", min_count=3), Change(findings=("Edema",))):
+        for other in (
+            ScoreChange(mapping="broad"),
+            ScoreChange(mapping="strict", min_count=3),
+            ScoreChange(findings=("Edema",)),
+        ):
             with pytest.raises(
                 ConfigError, match="'mine' has other scores already: those of tiny, labels read as strict"
             ):

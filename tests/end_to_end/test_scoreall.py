@@ -14,7 +14,7 @@ import pytest
 
 from bench.planning.manifest import read_manifest
 from bench.results import score_runs as scoreall
-from bench.results.read_predictions import Labels, load_scored_splits
+from bench.results.read_predictions import CohortLabels, load_scored_splits
 from bench.scoring.scored_split import ScoredSplit
 from bench.store.checked_folders import CheckedFolder
 from bench.store.store import Store
@@ -71,7 +71,7 @@ def test_an_error_in_a_process_reads_as_it_would_here(store_copy: Path, monkeypa
 
 def test_images_are_known_again_however_they_are_stored_and_in_another_order_are_others(store_copy: Path) -> None:
     manifest = read_manifest(Store.open(store_copy / "runs"), None)
-    run, labels = manifest.runs[0], dict[tuple[str, str, str], Labels]()
+    run, labels = manifest.runs[0], dict[tuple[str, str, str], CohortLabels]()
     folder = manifest.store.run_dir(run["id"])
     path = folder / "predictions" / f"{manifest.cohorts[0]['name']}.parquet"
     table = pq.read_table(path)

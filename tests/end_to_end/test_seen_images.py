@@ -22,7 +22,7 @@ from bench.results.exposure_table import ExposureTable
 from bench.results.read_predictions import load_scores
 from bench.results.summary import summary
 from bench.store.store import Store
-from bench.study.evaluate_imported import Evaluated, evaluate
+from bench.study.evaluate_imported import ModelEvaluation, evaluate
 from bench.study.request import EvaluationRequest
 from harmonize.errors import ConfigError, StoreError
 from harmonize.labels.findings import space
@@ -44,7 +44,7 @@ def perfect_on(manifest: Any, cohort: str, images: set[str]) -> dict[str, pd.Dat
     return tables
 
 
-def ask(folder: Path, seen: Any, tables: dict[str, pd.DataFrame] | None = None) -> Evaluated:
+def ask(folder: Path, seen: Any, tables: dict[str, pd.DataFrame] | None = None) -> ModelEvaluation:
     for name, table in (tables or {}).items():
         (folder / "p").mkdir(exist_ok=True)
         table.to_csv(folder / "p" / f"{name}.csv", index=False)
@@ -55,7 +55,7 @@ def ask(folder: Path, seen: Any, tables: dict[str, pd.DataFrame] | None = None) 
 
 
 @pytest.fixture(scope="module")
-def asked(finished: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, Evaluated, set[str]]]:
+def asked(finished: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, ModelEvaluation, set[str]]]:
     """The finished grid with a model that had seen 20 images of NIH, with their ids in a list."""
     folder = tmp_path_factory.mktemp("seen")
     shutil.copytree(finished, folder, symlinks=True, dirs_exist_ok=True)
@@ -69,12 +69,12 @@ def asked(finished: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
         yield folder, ask(folder, seen, perfect_on(manifest, "nih", listed)), listed
 
 
-def exposure(found: Evaluated) -> pd.DataFrame:
+def exposure(found: ModelEvaluation) -> pd.DataFrame:
     table = pd.read_parquet(found.page.parent / "tables" / "exposure.parquet")
     return table[table["run_id"] == found.run_id].set_index("dataset")
 
 
-def test_only_cells_with_the_answer_no_are_ranked(asked: tuple[Path, Evaluated, set[str]]) -> None:
+def test_only_cells_with_the_answer_no_are_ranked(asked: tuple[Path, ModelEvaluation, set[str]]) -> None:
     _, found, _ = asked
     table = exposure(found)
     assert table["answer"].to_dict() == {
@@ -91,7 +91,7 @@ def test_only_cells_with_the_answer_no_are_ranked(asked: tuple[Path, Evaluated, 
     assert sorted(at_nih["rank"]) == list(range(1, len(at_nih) + 1))
 
 
-def test_the_clean_score_is_that_of_the_other_images(asked: tuple[Path, Evaluated, set[str]]) -> None:
+def test_the_clean_score_is_that_of_the_other_images(asked: tuple[Path, ModelEvaluation, set[str]]) -> None:
     _, found, listed = asked
     row = exposure(found).loc["nih"]
     nih = next(cohort for cohort in found.manifest.cohorts if cohort["name"] == "nih")
@@ -114,7 +114,7 @@ def test_the_clean_score_is_that_of_the_other_images(asked: tuple[Path, Evaluate
     assert row["clean_value"] < row["value"]
 
 
-def test_the_page_and_the_command_line_state_it(asked: tuple[Path, Evaluated, set[str]]) -> None:
+def test_the_page_and_the_command_line_state_it(asked: tuple[Path, ModelEvaluation, set[str]]) -> None:
     _, found, _ = asked
     page = re.sub(r"\s+", " ", found.page.read_text())
     assert "What each model had seen of each external hospital before the test" in page
@@ -123,7 +123,7 @@ def test_the_page_and_the_command_line_state_it(asked: tuple[Path, Evaluated, se
     assert "may have seen" in page
 
 
-def test_a_changed_list_in_the_store_is_refused(asked: tuple[Path, Evaluated, set[str]], tmp_path: Path) -> None:
+def test_a_changed_list_in_the_store_is_refused(asked: tuple[Path, ModelEvaluation, set[str]], tmp_path: Path) -> None:
     folder, found, _ = asked
     shutil.copytree(folder / "runs", tmp_path / "runs", symlinks=True)
     (path,) = (tmp_path / "runs" / "seen").iterdir()
@@ -135,7 +135,7 @@ def test_a_changed_list_in_the_store_is_refused(asked: tuple[Path, Evaluated, se
 
 
 def test_a_bundle_keeps_the_answers_but_has_no_list(
-    asked: tuple[Path, Evaluated, set[str]], here: Command, tmp_path: Path
+    asked: tuple[Path, ModelEvaluation, set[str]], here: Command, tmp_path: Path
 ) -> None:
     folder, found, _ = asked
     here("export", found.run_id, "-o", str(tmp_path / "a.zip"), "--store", "runs", "--quiet", cwd=folder)
@@ -148,7 +148,7 @@ def test_a_bundle_keeps_the_answers_but_has_no_list(
 
 
 def test_files_can_be_named_by_their_hash(
-    asked: tuple[Path, Evaluated, set[str]], monkeypatch: pytest.MonkeyPatch
+    asked: tuple[Path, ModelEvaluation, set[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder, first, listed = asked
     monkeypatch.chdir(folder)
@@ -164,7 +164,7 @@ def test_files_can_be_named_by_their_hash(
 
 
 def test_a_list_of_other_ids_is_refused(
-    asked: tuple[Path, Evaluated, set[str]], monkeypatch: pytest.MonkeyPatch
+    asked: tuple[Path, ModelEvaluation, set[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder, _, _ = asked
     monkeypatch.chdir(folder)
@@ -174,7 +174,7 @@ def test_a_list_of_other_ids_is_refused(
 
 
 def test_unknown_hospitals_in_seen_are_refused(
-    asked: tuple[Path, Evaluated, set[str]], monkeypatch: pytest.MonkeyPatch
+    asked: tuple[Path, ModelEvaluation, set[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder, _, _ = asked
     monkeypatch.chdir(folder)

@@ -10,7 +10,7 @@ import yaml
 from bench.cli.progress_bars import QuietDisplay
 from bench.results.read_predictions import load_scores
 from bench.store.store import Store
-from bench.study.evaluate_imported import Evaluated, evaluate
+from bench.study.evaluate_imported import ModelEvaluation, evaluate
 from bench.study.request import EvaluationRequest
 from harmonize.errors import CxrError, DatasetError
 from tests.conftest import Command
@@ -46,14 +46,14 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def evaluated(folder: Path) -> Evaluated:
+def evaluated(folder: Path) -> ModelEvaluation:
     grid, data = str(folder / "grid.yaml"), folder / "data.yaml"
     store = Store.open(folder / "runs")
     request = EvaluationRequest.read(folder / "model.yaml", grid, None, data)
     return evaluate(request, store, data, "cpu", 1, False, QuietDisplay())
 
 
-def macros(result: Evaluated) -> dict[str, float]:
+def macros(result: ModelEvaluation) -> dict[str, float]:
     scores = load_scores(result.manifest, [result.run_id], "scores")
     chosen = scores.query("finding == 'macro' and metric == 'auroc' and calibrator == 'none'")
     return {f"{row['dataset']}/{row['split']}": row["value"] for row in chosen.to_dict("records")}

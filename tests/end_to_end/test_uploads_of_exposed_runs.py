@@ -7,8 +7,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from bench.config.imported_model import Declared
-from bench.config.seen import OTHERS, Seen
+from bench.config.imported_model import ModelDeclaration
+from bench.config.seen import OTHERS, SeenData
 from bench.planning.manifest import read_manifest
 from bench.runs.imported_run import _seen_before, declared_run
 from bench.runs.model_folder import load_folder
@@ -20,7 +20,7 @@ from harmonize.errors import ConfigError
 COHORTS = ("chexpert", "mimic", "nih", "padchest", "vindr", "brax")
 
 
-def declared(folder: Path, *, synthetic: bool = True) -> Declared:
+def declared(folder: Path, *, synthetic: bool = True) -> ModelDeclaration:
     return declared_run(folder, load_folder(folder), COHORTS, synthetic=synthetic)
 
 
@@ -79,4 +79,4 @@ def test_a_folder_without_answers_is_unknown_unless_its_weights_saw_no_radiograp
 ) -> None:
     run = SimpleNamespace(document=json.dumps({"weights": weights}), config=SimpleNamespace(weights=name))
     stored = SimpleNamespace(networks=[SimpleNamespace(run=run)])
-    assert _seen_before(None, stored, pretraining, "folder") == {OTHERS: Seen(answer)}  # type: ignore[arg-type]
+    assert _seen_before(None, stored, pretraining, "folder") == {OTHERS: SeenData(answer)}  # type: ignore[arg-type]

@@ -131,7 +131,7 @@ def _shape(content: bytes) -> tuple[int, int, int]:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Explained:
+class TreePrediction:
     """Out-of-fold probabilities of a tree ensemble on descriptors, with SHAP values of some images."""
 
     prob_NK: Array  # one row per image of the sample
@@ -139,7 +139,7 @@ class Explained:
     shap_ND: Array  # one row per item of `explained`: SHAP values of the probability of the image's true source
 
 
-def trees(x_ND: Array, sample: Sample, source: NDArray[np.int64], explain: int = 0, seed: int = 0) -> Explained:
+def trees(x_ND: Array, sample: Sample, source: NDArray[np.int64], explain: int = 0, seed: int = 0) -> TreePrediction:
     """Return a random forest's out-of-fold probabilities, and the SHAP values of up to `explain` images of each fold.
 
     The forest has 150 trees, at least three images per leaf, and equal total weights of all sources. All probabilities
@@ -162,8 +162,8 @@ def trees(x_ND: Array, sample: Sample, source: NDArray[np.int64], explain: int =
             rows.append(explained_rows)
             values.append(_shap_of_own(forest, filled_ND[explained_rows], source[explained_rows]))
     if not rows:
-        return Explained(prob_NK, np.empty(0, np.int64), np.empty((0, x_ND.shape[1])))
-    return Explained(prob_NK, np.concatenate(rows), np.concatenate(values))
+        return TreePrediction(prob_NK, np.empty(0, np.int64), np.empty((0, x_ND.shape[1])))
+    return TreePrediction(prob_NK, np.concatenate(rows), np.concatenate(values))
 
 
 def _shap_of_own(forest: RandomForestClassifier, x_ND: Array, source: NDArray[np.int64]) -> Array:
@@ -180,7 +180,7 @@ def _shap_of_own(forest: RandomForestClassifier, x_ND: Array, source: NDArray[np
 
 
 def descriptor_rows(
-    explained: Explained, x_ND: Array, sample: Sample, model: str, names: tuple[str, ...]
+    explained: TreePrediction, x_ND: Array, sample: Sample, model: str, names: tuple[str, ...]
 ) -> pd.DataFrame:
     """Return the rows of the table `descriptors` (without run_id) of one ensemble.
 

@@ -15,7 +15,7 @@ from bench.config.run_config import RunConfig
 from bench.diagnostics.symptoms.failures import symptom
 from bench.planning.imported_run import KIND
 from bench.planning.manifest import Manifest
-from bench.results.read_predictions import Labels, load_scored_splits
+from bench.results.read_predictions import CohortLabels, load_scored_splits
 from bench.scoring import diagnostics
 from bench.scoring.bootstrap.sort_scores import area, falling
 from bench.scoring.scored_split import ScoredSplit
@@ -51,7 +51,7 @@ class FindingAurocs:
 
 
 # labels that the runs of one grid share; `load_scored_splits` fills the dictionary
-LabelsCache = dict[tuple[str, str, str], Labels]
+LabelsCache = dict[tuple[str, str, str], CohortLabels]
 
 
 def internal_splits(

@@ -16,13 +16,13 @@ from numpy.typing import NDArray
 from bench.config.registry import Entry
 from bench.extensions.estimates.expected_scores import (
     LEAST_HOSPITALS,
-    Differences,
+    ExpectedDifferences,
     expected,
     left_out,
     outside,
     widening,
 )
-from bench.extensions.estimates.from_hospitals import Known
+from bench.extensions.estimates.from_hospitals import KnownValues
 from bench.extensions.estimates.quantities import QUANTITIES, Array, finite_mean
 from bench.scoring.bootstrap.intervals import percentile
 from reports.schemas.tables import SCHEMAS
@@ -38,10 +38,10 @@ class _Place:
     """A labeled hospital that is left out: what is the same for all estimators and quantities.
 
     others: quantity -> values at the other hospitals. here: quantity -> estimates at this hospital. reasons, widening: see
-    `outside` and `Differences`. labeled_images, images: number of images of the other hospitals, and of this one.
+    `outside` and `ExpectedDifferences`. labeled_images, images: number of images of the other hospitals, and of this one.
     """
 
-    others: Mapping[str, Known]
+    others: Mapping[str, KnownValues]
     here: Mapping[str, Mapping[str, Array]]
     reasons: NDArray[np.object_]
     widening: Array
@@ -49,7 +49,7 @@ class _Place:
     images: int
 
     @classmethod
-    def of(cls, known: Mapping[str, Known], num_images: Sequence[int], hospital: int) -> Self:
+    def of(cls, known: Mapping[str, KnownValues], num_images: Sequence[int], hospital: int) -> Self:
         """Return what is known when a hospital is left out."""
         others = {quantity: values.without(hospital) for quantity, values in known.items()}
         at = {quantity: values.at(hospital) for quantity, values in known.items()}
@@ -59,7 +59,7 @@ class _Place:
 
 
 def estimator_table(
-    known: Mapping[str, Known],
+    known: Mapping[str, KnownValues],
     entries: Sequence[Entry],
     num_images: Sequence[int],
     replicates_HRB: Array | None = None,
@@ -109,7 +109,7 @@ def _cells(
     inside, stated, width = np.zeros(error.shape, bool), np.zeros(error.shape, bool), np.full(error.shape, np.nan)
     for h, place in enumerate(places):
         labeled_prevalence = place.others["prevalence"].truth
-        differing = Differences(
+        differing = ExpectedDifferences(
             place.widening, place.labeled_images, labeled_prevalence, place.images, prevalence_HRK[h]
         )
         others, at = place.others[quantity], place.here[quantity]
@@ -134,7 +134,7 @@ def _cells(
     }
 
 
-def _macros(known: Known, estimate: Array, base: Array | None, replicates_HRB: Array | None) -> dict[str, object]:
+def _macros(known: KnownValues, estimate: Array, base: Array | None, replicates_HRB: Array | None) -> dict[str, object]:
     """Return the row of the means over findings of an estimator.
 
     Estimator and mean gap (`base`) are compared on the same cells: those in which both have a value.

@@ -14,7 +14,7 @@ from bench.extensions.estimates import estimate_rows
 from bench.extensions.estimates.quantities import QUANTITIES, InternalFinding
 from bench.planning.manifest import Manifest
 from bench.results.grid_recipes import configuration
-from bench.results.read_predictions import Labels, load_scored_splits
+from bench.results.read_predictions import CohortLabels, load_scored_splits
 from bench.scoring.metrics_of_split import OperatingPoints
 from bench.scoring.score_run import without
 from bench.store.checked_folders import CheckedFolder
@@ -34,7 +34,7 @@ def internal_findings_of(
     Runs with other findings, and runs without a prediction of the validation split, are left out.
     """
     internal = replace(manifest, content={**manifest.content, "cohorts": [manifest.cohorts[0]]})
-    labels: dict[tuple[str, str, str], Labels] = {}
+    labels: dict[tuple[str, str, str], CohortLabels] = {}
     runs = {run["id"]: run for run in (*manifest.runs, *manifest.derived)}
     internal_of_runs = {}
     for run_id in run_ids:

@@ -4,10 +4,8 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from bench.cli.text_tables import interval, number, table_lines
-from bench.extensions.estimates.estimate_summary import (
 from bench.cli.text_tables import interval, table_lines
-from bench.results.estimate_summary import (
+from bench.extensions.estimates.estimate_summary import (
     SHOWN,
     basis_of,
     left_out_of_means,

@@ -26,15 +26,15 @@ from bench.extensions.estimates.compared_runs import (
 from bench.extensions.estimates.expected_scores import (
     LEAST_IMAGES,
     WIDEST,
-    Differences,
-    Expected,
+    ExpectedDifferences,
+    ExpectedValues,
     Macros,
     expected,
     macros,
     outside,
     with_stated,
 )
-from bench.extensions.estimates.from_hospitals import Known
+from bench.extensions.estimates.from_hospitals import KnownValues
 from bench.extensions.estimates.known_values import by_estimator, known_values
 from bench.extensions.estimates.local_labels import COLUMNS, check_local_labels, measured, read_local_labels
 from bench.extensions.estimates.quantities import QUANTITIES
@@ -75,7 +75,7 @@ class ExpectedScores:
     findings: tuple[str, ...]
     num_images: int
     learned_from: tuple[str, ...]
-    results: Mapping[str, Expected]
+    results: Mapping[str, ExpectedValues]
     means: Mapping[str, Macros]
     accuracy: pd.DataFrame
     measured: pd.DataFrame  # see `measured` of bench.extensions.estimates.local_labels, empty without labels
@@ -152,7 +152,7 @@ def expected_scores(
         if len(logit_NK) >= LEAST_IMAGES:
             no_number[r, np.ptp(logit_NK, 0) == 0] = CONSTANT
     num_images = [len(manifest.table(cohort)) for cohort in manifest.external if str(cohort["name"]) in hospitals]
-    differing = Differences.of(entry, known, here, num_images, len(logit_of[run_ids[0]]))
+    differing = ExpectedDifferences.of(entry, known, here, num_images, len(logit_of[run_ids[0]]))
     results = {q: expected(entry, known[q], here[q], no_number, widest, q, differing) for q in QUANTITIES}
     results["prevalence"] = with_stated(results["prevalence"], stated)
     means = {q: macros(known[q], results[q], no_number == "", q in SMALLEST_FIRST) for q in QUANTITIES}
@@ -358,8 +358,8 @@ def known_at_hospitals(
     findings: Sequence[str],
     internal_of_runs: InternalFindings,
     hospitals: Sequence[str],
-) -> dict[str, Known]:
-    """Return what is known at the internal hospital and at labeled external hospitals: quantity -> `Known`."""
+) -> dict[str, KnownValues]:
+    """Return what is known at the internal hospital and at labeled external hospitals: quantity -> `KnownValues`."""
     estimates = load_scores(manifest, run_ids, "estimates")
     estimates = pd.concat([estimates, compared_at_hospitals(manifest, findings, internal_of_runs)], ignore_index=True)
     return known_values(estimates, run_ids, findings, str(manifest.content["source"]), hospitals)

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.config.registry import Entry
-from bench.extensions.estimates.from_hospitals import Known
+from bench.extensions.estimates.from_hospitals import KnownValues
 from bench.extensions.estimates.plug_ins import checked_shares, result_of
 from bench.extensions.estimates.quantities import Array, finite_mean
 
@@ -35,7 +35,7 @@ _SHOWS_SHIFT = ("prevalence", "auroc")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Expected:
+class ExpectedValues:
     """Expected values [R, K] of one quantity at a new hospital.
 
     half [R, K]: distance of both bounds from the value. extra [R, K]: by how much the bound on the side of the internal value
@@ -94,7 +94,7 @@ class Expected:
         return np.asarray(self.reason == "")
 
 
-def estimate(entry: Entry, known: Known, here: Mapping[str, Array]) -> Array:
+def estimate(entry: Entry, known: KnownValues, here: Mapping[str, Array]) -> Array:
     """Return the estimates [R, K] of one estimator; NaN where it has none. `here`: see `from_hospitals`.
 
     Errors as in `result_of` and `checked_shares`.
@@ -104,7 +104,7 @@ def estimate(entry: Entry, known: Known, here: Mapping[str, Array]) -> Array:
     return checked_shares(entry, result_of(entry, known, here), known.internal.shape)
 
 
-def left_out(entry: Entry, known: Known) -> Array:
+def left_out(entry: Entry, known: KnownValues) -> Array:
     """Return the estimates [H, R, K] at each labeled hospital, learned from the other labeled hospitals."""
     if entry.facts["given"] != "hospitals":  # nothing is learned
         return known.estimates.get(entry.name, np.full(known.truth.shape, np.nan))
@@ -143,7 +143,7 @@ def _pooled(square_HRK: Array) -> Array:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Differences:
+class ExpectedDifferences:
     """How a new hospital differs from the labeled hospitals, without its labels.
 
     widening [R, K]: factor of the intervals, at least 1 (see `widening`). labeled_images [H], images: number of images of
@@ -160,7 +160,7 @@ class Differences:
     def of(
         cls,
         entry: Entry,
-        known: Mapping[str, Known],
+        known: Mapping[str, KnownValues],
         here: Mapping[str, Mapping[str, Array]],
         labeled_images: Sequence[int],
         images: int,
@@ -171,7 +171,7 @@ class Differences:
         return cls(widening(known, here), num_labeled, known["prevalence"].truth, images, prevalence)
 
 
-def widening(known: Mapping[str, Known], here: Mapping[str, Mapping[str, Array]]) -> Array:
+def widening(known: Mapping[str, KnownValues], here: Mapping[str, Mapping[str, Array]]) -> Array:
     """Compute the factor [R, K] by which intervals are wider at a hospital that differs from the labeled hospitals.
 
     The logits are described as in `outside`. The distance of a description is its difference from the mean of the labeled
@@ -216,7 +216,7 @@ def sampling_variance(quantity: str, value: Array, prevalence: Array, num_images
     return np.asarray(score * (1 - score) / num)
 
 
-def _growth(quantity: str, value: Array, truth: Array, error: Array, differing: Differences) -> Array:
+def _growth(quantity: str, value: Array, truth: Array, error: Array, differing: ExpectedDifferences) -> Array:
     """Compute by which factor [R, K] intervals are wider than the errors at labeled hospitals imply.
 
     The mean square error minus the mean sampling variance at the labeled hospitals is the error of the estimator; at least
@@ -235,13 +235,13 @@ def _growth(quantity: str, value: Array, truth: Array, error: Array, differing: 
 
 def expected(
     entry: Entry,
-    known: Known,
+    known: KnownValues,
     here: Mapping[str, Array],
     no_number: NDArray[np.object_],
     widest: float = WIDEST,
     quantity: str = "",
-    differing: Differences | None = None,
-) -> Expected:
+    differing: ExpectedDifferences | None = None,
+) -> ExpectedValues:
     """Return the expected values of one quantity at a new hospital.
 
     no_number [R, K]: reasons that are known already, "" without a reason (see `outside`). There is no number, either,
@@ -254,7 +254,7 @@ def expected(
     half = half_widths(error) * growth
     # estimators from logits are fitted to internal images, so their estimates there are the internal values
     at_internal = estimate(entry, known, dict.fromkeys(here, known.internal)) - known.internal
-    extra = Expected.toward_internal(error, at_internal, known.internal - value, growth)
+    extra = ExpectedValues.toward_internal(error, at_internal, known.internal - value, growth)
     num_hospitals = np.isfinite(known.truth).any(1).sum(0)
     reason = no_number.copy()
     for k, num in enumerate(num_hospitals):
@@ -265,21 +265,21 @@ def expected(
     for r, k in np.argwhere(np.isfinite(half) & (distance > widest)):
         if not reason[r, k]:
             reason[r, k] = f"{TOO_UNCERTAIN}: a bound is {distance[r, k]:.2f} away"
-    return Expected(value, np.asarray(half), extra, reason, error, at_internal, growth)
+    return ExpectedValues(value, np.asarray(half), extra, reason, error, at_internal, growth)
 
 
-def with_stated(result: Expected, stated: Mapping[int, float]) -> Expected:
+def with_stated(result: ExpectedValues, stated: Mapping[int, float]) -> ExpectedValues:
     """Return expected values in which some findings (index -> value) are known and not estimated: without any error."""
     value, half, extra = result.value.copy(), result.half.copy(), result.extra.copy()
     reason, error, at_internal = result.reason.copy(), result.error.copy(), result.at_internal.copy()
     for k, share in stated.items():
         value[:, k], half[:, k], extra[:, k], reason[:, k] = share, 0.0, 0.0, ""
         error[:, :, k], at_internal[:, k] = 0.0, 0.0
-    return Expected(value, half, extra, reason, error, at_internal, result.growth)
+    return ExpectedValues(value, half, extra, reason, error, at_internal, result.growth)
 
 
 def outside(
-    known: Mapping[str, Known], here: Mapping[str, Mapping[str, Array]], num_images: int
+    known: Mapping[str, KnownValues], here: Mapping[str, Mapping[str, Array]], num_images: int
 ) -> NDArray[np.object_]:
     """Return why no score can be estimated [R, K], "" where nothing speaks against it.
 
@@ -313,8 +313,9 @@ def outside(
 class Macros:
     """Expected means over findings [R] of one quantity, with half widths of their intervals, and ranks.
 
-    half, extra [R]: as in `Expected`. findings: indices of the findings in the means. best [R]: whether no other run is clearly better. rank_low, rank_high
-    [R]: interval of the rank, from 1; two runs change places unless the interval of their difference excludes 0.
+    half, extra [R]: as in `ExpectedValues`. findings: indices of the findings in the means. best [R]: whether no other run is
+    clearly better. rank_low, rank_high [R]: interval of the rank, from 1; two runs change places unless the interval of their
+    difference excludes 0.
     """
 
     value: Array
@@ -340,7 +341,9 @@ class Macros:
         return np.asarray(self.rank_low == 1)
 
 
-def macros(known: Known, result: Expected, valid: NDArray[np.bool_], smallest_first: bool = False) -> Macros:
+def macros(
+    known: KnownValues, result: ExpectedValues, valid: NDArray[np.bool_], smallest_first: bool = False
+) -> Macros:
     """Return the expected means over findings, and rank the runs.
 
     The means are over the findings that have a value for every run, enough labeled hospitals, and logits like those at
@@ -363,7 +366,7 @@ def macros(known: Known, result: Expected, valid: NDArray[np.bool_], smallest_fi
         result.at_internal[:, used].mean(1)[:, None],
         known.internal[:, used].mean(1)[:, None] - value[:, None],
     )
-    extra = Expected.toward_internal(error_HR[:, :, None], *of_internal, growth[:, None])[:, 0]
+    extra = ExpectedValues.toward_internal(error_HR[:, :, None], *of_internal, growth[:, None])[:, 0]
     between = _half_of_differences(error_HR) * np.maximum(growth[:, None], growth[None, :])
     sign = -1.0 if smallest_first else 1.0
     lead_RR = sign * (value[:, None] - value[None, :])

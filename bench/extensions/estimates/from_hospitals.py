@@ -1,6 +1,6 @@
 """Estimators that learn from other hospitals with labels.
 
-Each function gets `Known`, the values of one quantity at the internal hospital and at the labeled hospitals, and
+Each function gets `KnownValues`, the values of one quantity at the internal hospital and at the labeled hospitals, and
 `here`, the estimates of the estimators in `from_logits` at the hospital without labels: name -> [R, K]. Each returns
 estimates [R, K], NaN where there is nothing to learn from.
 Shapes: R runs, K findings, H labeled hospitals, C estimators, P penalties.
@@ -22,7 +22,7 @@ _LEAST_HOSPITALS = 3  # fewer hospitals cannot show whether a correction of the 
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Known:
+class KnownValues:
     """Values of one quantity where labels are known.
 
     internal [R, K]: on the internal test split. truth [H, R, K]: at the labeled hospitals, NaN where a finding has too few
@@ -33,27 +33,29 @@ class Known:
     truth: Array
     estimates: Mapping[str, Array]
 
-    def without(self, hospital: int) -> "Known":
+    def without(self, hospital: int) -> "KnownValues":
         """Return the values without one hospital."""
         others = np.arange(len(self.truth)) != hospital
-        return Known(self.internal, self.truth[others], {name: value[others] for name, value in self.estimates.items()})
+        return KnownValues(
+            self.internal, self.truth[others], {name: value[others] for name, value in self.estimates.items()}
+        )
 
     def at(self, hospital: int) -> dict[str, Array]:
         """Return the estimates at one hospital: name -> [R, K]."""
         return {name: value[hospital] for name, value in self.estimates.items()}
 
 
-def internal(known: Known, here: Mapping[str, Array]) -> Array:  # noqa: ARG001 - all have the same arguments
+def internal(known: KnownValues, here: Mapping[str, Array]) -> Array:  # noqa: ARG001 - all have the same arguments
     """Return the internal values: nothing changes at the new hospital."""
     return known.internal
 
 
-def mean_gap(known: Known, here: Mapping[str, Array]) -> Array:  # noqa: ARG001 - all have the same arguments
+def mean_gap(known: KnownValues, here: Mapping[str, Array]) -> Array:  # noqa: ARG001 - all have the same arguments
     """Add the mean change at the labeled hospitals to the internal value, for each run and finding."""
     return np.asarray((known.internal + finite_mean(known.truth - known.internal)).clip(0, 1))
 
 
-def robustness_line(known: Known, here: Mapping[str, Array]) -> Array:  # noqa: ARG001 - all have the same arguments
+def robustness_line(known: KnownValues, here: Mapping[str, Array]) -> Array:  # noqa: ARG001 - all have the same arguments
     """Estimate a score from its internal value with the lines of the labeled hospitals.
 
     At each labeled hospital, a line over runs gives the external score on the logit scale as a function of the internal
@@ -75,7 +77,7 @@ def robustness_line(known: Known, here: Mapping[str, Array]) -> Array:  # noqa: 
     return estimate
 
 
-def combination(known: Known, here: Mapping[str, Array]) -> Array:
+def combination(known: KnownValues, here: Mapping[str, Array]) -> Array:
     """Correct `mean_gap` with the other estimators, as far as this helped at the labeled hospitals.
 
     For each run and finding, a hospital's estimates differ from the mean estimates at the other hospitals. A ridge
@@ -93,13 +95,13 @@ def combination(known: Known, here: Mapping[str, Array]) -> Array:
     return base if penalty is None else np.asarray(_corrected(known, here, names, [penalty])[0])
 
 
-def _is_complete(known: Known, name: str) -> bool:
+def _is_complete(known: KnownValues, name: str) -> bool:
     """Return whether an estimator has a value in nearly all cells with a true value."""
     has_value = np.isfinite(known.estimates[name])[np.isfinite(known.truth)]
     return bool(has_value.size and has_value.mean() >= _COMPLETE)
 
 
-def _best_penalty(known: Known, names: list[str]) -> float | None:
+def _best_penalty(known: KnownValues, names: list[str]) -> float | None:
     """Return the penalty with the smallest error at hospitals that are left out; None if `mean_gap` has a smaller error."""
     errors = []
     for hospital in range(len(known.truth)):
@@ -114,7 +116,7 @@ def _best_penalty(known: Known, names: list[str]) -> float | None:
     return (None, *PENALTIES)[int(np.mean(errors, axis=0).argmin())]
 
 
-def _corrected(known: Known, here: Mapping[str, Array], names: list[str], penalties: Sequence[float]) -> Array:
+def _corrected(known: KnownValues, here: Mapping[str, Array], names: list[str], penalties: Sequence[float]) -> Array:
     """Return, for each penalty, `mean_gap` plus the correction that a ridge regression with this penalty predicts [P, R, K]."""
     labeled = np.isfinite(known.truth)
     x_HRKC = np.stack([np.where(labeled, known.estimates[name], np.nan) for name in names], -1)

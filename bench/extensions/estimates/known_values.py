@@ -9,7 +9,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from bench.extensions.estimates.estimate_rows import MEASURED
-from bench.extensions.estimates.from_hospitals import Known
+from bench.extensions.estimates.from_hospitals import KnownValues
 from bench.extensions.estimates.quantities import QUANTITIES
 
 Array = NDArray[np.float64]
@@ -17,8 +17,8 @@ Array = NDArray[np.float64]
 
 def known_values(
     estimates: pd.DataFrame, run_ids: Sequence[str], findings: Sequence[str], internal: str, hospitals: Sequence[str]
-) -> dict[str, Known]:
-    """Return {quantity: `Known`} for R runs, K findings and H hospitals, in the given order."""
+) -> dict[str, KnownValues]:
+    """Return {quantity: `KnownValues`} for R runs, K findings and H hospitals, in the given order."""
     is_measured = estimates["estimator"] == MEASURED
     measured = estimates[is_measured]
     inside = _Cells.of(measured, run_ids, findings, [internal])
@@ -26,7 +26,7 @@ def known_values(
     known = {}
     for q, stated in by_estimator(estimates[~is_measured], run_ids, findings, hospitals).items():
         (at_internal,) = inside.values(measured, q)
-        known[q] = Known(at_internal, outside.values(measured, q), stated)
+        known[q] = KnownValues(at_internal, outside.values(measured, q), stated)
     return known
 
 

@@ -38,7 +38,7 @@ SCORES = ("prevalence", "sensitivity", "specificity", "accuracy", "calibration_i
 
 
 @dataclass(frozen=True, slots=True)
-class Combined:
+class CombinedEstimate:
     """An estimate from labels and predictions, beside the estimate from the labels alone.
 
     Both intervals have the same level. power: weight of the predictions; 0 means that they are not used. The bounds are
@@ -88,7 +88,7 @@ class Images:
 
 def combined_scores(
     label: NDArray[np.integer], labeled: Images, unlabeled: Images, level: float = LEVEL
-) -> dict[str, Combined]:
+) -> dict[str, CombinedEstimate]:
     """Estimate the scores of a hospital from labels [n] of some images and the predictions for all images.
 
     The scores (SCORES): prevalence; sensitivity, specificity and accuracy of the calls (only with calls);
@@ -139,7 +139,7 @@ def mean(
     patient_unlabeled: Codes | None = None,
     level: float = LEVEL,
     lowest_power: float = 0.0,
-) -> Combined:
+) -> CombinedEstimate:
     """Estimate the mean of an outcome [n] with its predictions for labeled [n] and unlabeled images [N].
 
     Without patient codes, each image is a patient of its own, and the result is that of ppi-python's `ppi_mean_ci` and
@@ -154,13 +154,13 @@ def mean(
 
 def _mean(
     outcome: Array, predicted: Array, other: Array, lowest: float, labeled: Images, unlabeled: Images, level: float
-) -> Combined:
+) -> CombinedEstimate:
     return mean(outcome, predicted, other, labeled.patient, unlabeled.patient, level, lowest)
 
 
 def _share(
     member: Array, p: Array, q: Array, calls: Array, other: Array, labeled: Images, unlabeled: Images, level: float
-) -> Combined:
+) -> CombinedEstimate:
     """Estimate the share of positive calls among the members of a class, such as the sensitivity.
 
     member [n]: 1 for images of the class. p [n], q [N]: probability of the class.
@@ -183,7 +183,7 @@ def _share(
     )
 
 
-def _auroc(label: NDArray[np.integer], labeled: Images, unlabeled: Images, level: float) -> Combined:
+def _auroc(label: NDArray[np.integer], labeled: Images, unlabeled: Images, level: float) -> CombinedEstimate:
     """Estimate AUROC: the influence is that of the U statistic's first-order (Hajek) projection.
 
     The predictions of all images give the distribution of the scores in each class: an image counts as positive with
@@ -236,7 +236,7 @@ def _combine(
     patient_unlabeled: Codes,
     level: float,
     lowest_power: float = 0.0,
-) -> Combined:
+) -> CombinedEstimate:
     """Combine an estimate from labels with its predicted influence.
 
     value: estimate from the labels. of_labels [n]: influence of each labeled image times n, with mean 0. predicted [n],
@@ -260,7 +260,7 @@ def _combine(
             power, error = 0.0, of_labels_alone
         shifted += power * float(predicted_unlabeled.mean() - predicted.mean())
     half, labels_half = (float(ndtri((1 + level) / 2) * width) for width in (error, of_labels_alone))
-    return Combined(
+    return CombinedEstimate(
         shifted,
         shifted - half,
         shifted + half,
@@ -306,13 +306,15 @@ def _variance(influence_P: Array, num: int) -> float:
     return float(influence_P @ influence_P) / num**2
 
 
-def _without_interval(value: float, patient: Codes, patient_unlabeled: Codes) -> Combined:
+def _without_interval(value: float, patient: Codes, patient_unlabeled: Codes) -> CombinedEstimate:
     """Return the value from the labels alone without an interval, for labels that do not suffice for an interval."""
     nan = float("nan")
-    return Combined(value, nan, nan, value, nan, nan, 0.0, len(np.unique(patient)), len(np.unique(patient_unlabeled)))
+    return CombinedEstimate(
+        value, nan, nan, value, nan, nan, 0.0, len(np.unique(patient)), len(np.unique(patient_unlabeled))
+    )
 
 
-def _clipped(found: Combined, least: float, most: float) -> Combined:
+def _clipped(found: CombinedEstimate, least: float, most: float) -> CombinedEstimate:
     """Return an estimate whose values and bounds are in the range of the score."""
     names = ("value", "low", "high", "labels_value", "labels_low", "labels_high")
     return replace(found, **{name: min(max(getattr(found, name), least), most) for name in names})

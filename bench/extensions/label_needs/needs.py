@@ -19,7 +19,7 @@ from bench.extensions.label_needs.draws import (
 )
 from bench.planning.manifest import Manifest, planned, read_manifest
 from bench.planning.run import find_run
-from bench.results.read_predictions import Labels, load_scored_splits, unfinished
+from bench.results.read_predictions import CohortLabels, load_scored_splits, unfinished
 from bench.results.run_table import run_title
 from bench.results.trials import with_chosen_runs
 from bench.scoring.across_runs.paired_runs import ScoredRun
@@ -158,7 +158,7 @@ class _Work:
         self, manifest: Manifest, external: Sequence[str], findings: Sequence[str], goals: Goals, draws: int
     ) -> None:
         self.manifest, self.external, self.findings, self.goals, self.draws = manifest, external, findings, goals, draws
-        self.labels: dict[tuple[str, str, str], Labels] = {}
+        self.labels: dict[tuple[str, str, str], CohortLabels] = {}
         self.exposed: dict[str, list[str]] = {}  # dataset -> runs that are not measured there, because they had seen it
         self.measured = False  # whether a run was measured at a hospital
         self.too_few: dict[tuple[str, str], int] = {}  # (dataset, finding) -> patients in the smaller class

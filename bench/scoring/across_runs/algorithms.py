@@ -25,7 +25,7 @@ ERM = "ERM"  # title of the algorithm with which the others are compared
 ALL = ""  # in the column `setting`: the mean over the pairs of all settings
 
 
-class Trained(NamedTuple):
+class TrainedRecipe(NamedTuple):
     """How a recipe was trained: the title of its algorithm, the name of all other settings, and the fold of each run."""
 
     algorithm: str
@@ -43,7 +43,7 @@ class _Mean(NamedTuple):
 
 
 def algorithms(
-    trained: Mapping[str, Trained], scores: pd.DataFrame, replicates: Replicates, internal: str
+    trained: Mapping[str, TrainedRecipe], scores: pd.DataFrame, replicates: Replicates, internal: str
 ) -> pd.DataFrame:
     """Build the table `algorithms`: the difference from ERM of each other algorithm in each cohort.
 
@@ -70,7 +70,7 @@ def algorithms(
     return pd.DataFrame(rows, columns=list(SCHEMAS["algorithms"]))
 
 
-def _pairs(trained: Mapping[str, Trained]) -> dict[str, list[Pair]]:
+def _pairs(trained: Mapping[str, TrainedRecipe]) -> dict[str, list[Pair]]:
     """Return the pairs of each algorithm other than ERM; of several ERM recipes with equal settings, the first counts."""
     erm_of: dict[str, str] = {}
     for recipe, of in trained.items():
@@ -107,7 +107,9 @@ def _differences(pairs: Sequence[Pair], name: str, replicates: Replicates) -> Ar
     return np.asarray((first - second).mean(0), np.float64)
 
 
-def _mean(pairs: Sequence[Pair], value: Mapping[str, float], drawn: Array, trained: Mapping[str, Trained]) -> _Mean:
+def _mean(
+    pairs: Sequence[Pair], value: Mapping[str, float], drawn: Array, trained: Mapping[str, TrainedRecipe]
+) -> _Mean:
     mean = float(np.mean([value[recipe] - value[erm] for recipe, erm in pairs]))
     num_run_pairs = sum(len(trained[recipe].folds & trained[erm].folds) for recipe, erm in pairs)
     return _Mean(mean, float(error_of(np.array([mean]), drawn[None])[0]), len(pairs), num_run_pairs)

@@ -29,7 +29,7 @@ LEAST = 6  # minimum number of recipes, the same as in `reports.sentences.cost`
 LEAST_COSTS = 4  # minimum number of different costs
 
 
-class Line(NamedTuple):
+class CostLine(NamedTuple):
     """A line fitted to a score over log2(cost), with a prediction at one cost, and their 95 % intervals."""
 
     slope: float
@@ -67,7 +67,7 @@ def compute_forecast(
     return pd.DataFrame(rows, columns=list(SCHEMAS["compute_forecast"]))
 
 
-def fit(cost: Array, value: Array, replicates: Array, at: float) -> Line:
+def fit(cost: Array, value: Array, replicates: Array, at: float) -> CostLine:
     """Fit value [R] on log2(cost) [R] by least squares, and predict the value of a new recipe with the cost `at`.
 
     Let x = log2(cost), x0 = log2(at), s^2 the residual variance with R - 2 degrees of freedom, and Sxx the sum of
@@ -92,7 +92,7 @@ def fit(cost: Array, value: Array, replicates: Array, at: float) -> Line:
     half = t * float(np.sqrt(variance * (1 + 1 / num + distance**2 / sxx) + by_patients[1]))
     predicted = float(value.mean()) + slope * distance
     limited = (float(np.clip(v, 0, 1)) for v in (predicted, predicted - half, predicted + half))
-    return Line(slope, slope - half_slope, slope + half_slope, *limited)
+    return CostLine(slope, slope - half_slope, slope + half_slope, *limited)
 
 
 def _enough(cost: Array) -> bool:

@@ -24,7 +24,7 @@ from reports.schemas.tables import LEAST_RELATED, SCHEMAS
 Array = NDArray[np.float64]
 
 
-class Line(NamedTuple):
+class RobustnessLine(NamedTuple):
     """A line on the logit scale: logit(external) = slope * logit(internal) + intercept."""
 
     slope: Array
@@ -35,7 +35,7 @@ class Line(NamedTuple):
         return np.asarray(expit(self.slope * logit(internal) + self.intercept), np.float64)
 
 
-def fit(internal: Array, external: Array) -> Line:
+def fit(internal: Array, external: Array) -> RobustnessLine:
     """Fit the least-squares line of logit(external) on logit(internal) over runs.
 
     AUROCs [R] give one line; replicates [R, B] give B lines. The line is NaN if internal AUROC does not vary, or if an AUROC
@@ -46,7 +46,7 @@ def fit(internal: Array, external: Array) -> Line:
         dx = x - x.mean(0)
         square = (dx * dx).sum(0)
         slope = np.where(square > 1e-12, (dx * (y - y.mean(0))).sum(0) / square, np.nan)
-    return Line(slope, y.mean(0) - slope * x.mean(0))
+    return RobustnessLine(slope, y.mean(0) - slope * x.mean(0))
 
 
 def _on_scale(area: Array) -> Array:
@@ -71,7 +71,7 @@ def leave_one_out(internal: Array, external: Array) -> tuple[Array, Array]:
         square = (dx * dx).sum(0) - dx * dx * num / (num - 1)
         cross = (dx * dy).sum(0) - dx * dy * num / (num - 1)
         slope = np.where((square > 1e-12) & (num - valid == len(internal) - 1), cross / square, np.nan)
-        expected = Line(slope, mean_y - dy / (num - 1) - slope * (mean_x - dx / (num - 1))).expected(internal)
+        expected = RobustnessLine(slope, mean_y - dy / (num - 1) - slope * (mean_x - dx / (num - 1))).expected(internal)
     return external - expected, expected
 
 

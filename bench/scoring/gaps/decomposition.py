@@ -31,14 +31,22 @@ from bench.scoring.bootstrap.weighted_metrics import Ranked, WeightedWalk
 from bench.scoring.calibration_metrics import BIASED
 from bench.scoring.gaps.case_mix import CountsCache, Mix, mix_of
 from bench.scoring.gaps.gap import EXTERNAL, MACRO, Gap
-from bench.scoring.gaps.gap_component import COMPONENTS, Estimate, GapComponent, GapComponents, mean, remainder, unknown
+from bench.scoring.gaps.gap_component import (
+    COMPONENTS,
+    ComponentEstimate,
+    GapComponent,
+    GapComponents,
+    mean,
+    remainder,
+    unknown,
+)
 from bench.scoring.metrics_of_split import AS_GIVEN, AUROC, Key, SplitMetrics
 from bench.scoring.score_rows import Row
 from bench.scoring.scored_split import Settings, count
 from harmonize.cohorts.pool_names import is_pool
 
 Array = NDArray[np.float64]
-MappingChanges = dict[str, dict[int, Estimate]]  # mapping -> index of the finding -> change in AUROC
+MappingChanges = dict[str, dict[int, ComponentEstimate]]  # mapping -> index of the finding -> change in AUROC
 RADIOLOGIST = "radiologist"
 PREFERRED = ("strict", "default", "broad")  # label mappings; with the first, the hospitals' labels are most similar
 # reasons of a missing component
@@ -117,7 +125,9 @@ def of_hospital(
     for k in common:
         components_of_finding[k] = _reweighted(external, k, *walks[k])
         for name, key in METRICS.items():
-            inside, outside = (Estimate(float(s.value[key][k]), s.replicates[key][k]) for s in (internal, external))
+            inside, outside = (
+                ComponentEstimate(float(s.value[key][k]), s.replicates[key][k]) for s in (internal, external)
+            )
             components = components_of_finding[k][name]
             components["gap"] = _change(outside, inside)
             replicates = components["gap"].replicates
@@ -144,14 +154,17 @@ def _reweighted(external: SplitMetrics, k: int, mix: Mix, walk: WeightedWalk) ->
     """Compute the components prevalence and case mix of one finding: metric -> name of the component -> component."""
     sample, resampled = walk.ranked.of_sample(*mix.sample), walk.results()
     original = {
-        name: Estimate(float(external.value[key][k]), external.replicates[key][k]) for name, key in METRICS.items()
+        name: ComponentEstimate(float(external.value[key][k]), external.replicates[key][k])
+        for name, key in METRICS.items()
     }
     prevalence_matched = {
         "auroc": original["auroc"],  # does not depend on prevalence
-        "auprc": Estimate(float(sample.auprc_by_label[0]), resampled.auprc_by_label),
-        "ece": Estimate(float(sample.ece_by_label[0]), resampled.ece_by_label),
+        "auprc": ComponentEstimate(float(sample.auprc_by_label[0]), resampled.auprc_by_label),
+        "ece": ComponentEstimate(float(sample.ece_by_label[0]), resampled.ece_by_label),
     }
-    mix_matched = {name: Estimate(float(getattr(sample, name)[0]), getattr(resampled, name)) for name in METRICS}
+    mix_matched = {
+        name: ComponentEstimate(float(getattr(sample, name)[0]), getattr(resampled, name)) for name in METRICS
+    }
     components: dict[str, GapComponents] = {}
     for name in METRICS:
         if mix.reason:
@@ -163,7 +176,7 @@ def _reweighted(external: SplitMetrics, k: int, mix: Mix, walk: WeightedWalk) ->
     return components
 
 
-def _change(before: Estimate, after: Estimate) -> GapComponent:
+def _change(before: ComponentEstimate, after: ComponentEstimate) -> GapComponent:
     excesses = (after.excess, before.excess)
     return GapComponent(after.value - before.value, after.replicates - before.replicates, excess=excesses)
 
@@ -189,7 +202,7 @@ def _labels(
                 labels.setdefault(k, GapComponent(float(value[k]), replicates[k], method, paired=0.0))
     common = np.isfinite(internal.value[AUROC]) & np.isfinite(external.value[AUROC])
     by_mapping: dict[int, dict[str, GapComponent]] = {}
-    no_change = Estimate(0.0, np.zeros(external.resamples.num))
+    no_change = ComponentEstimate(0.0, np.zeros(external.resamples.num))
     for mapping in PREFERRED:
         if mapping not in internal_changes:
             internal_changes[mapping] = _remap(internal, mapping, settings)
@@ -210,7 +223,7 @@ def _labels(
     return labels
 
 
-def _remap(split: SplitMetrics, mapping: str, settings: Settings) -> dict[int, Estimate]:
+def _remap(split: SplitMetrics, mapping: str, settings: Settings) -> dict[int, ComponentEstimate]:
     """Compute the change in AUROC under another mapping: index of the finding -> change.
 
     The result has only findings whose labels change.
@@ -227,12 +240,12 @@ def _remap(split: SplitMetrics, mapping: str, settings: Settings) -> dict[int, E
         return label, np.flatnonzero((label != split.scored.labels()).any(0) & available).tolist()
 
     label, columns = split.scored.cached(("remapped", mapping, settings.min_count), changed)
-    changes: dict[int, Estimate] = {}
+    changes: dict[int, ComponentEstimate] = {}
     for k in columns:
         column = Column.of(split.resamples.patient, label[:, k], split.scored.logit[:, k])
         replicates = bootstrap.column_metrics(split.resamples, column, with_auprc=False).auroc
         value = column.areas()[0] - float(split.value[AUROC][k])
-        changes[k] = Estimate(value, replicates - split.replicates[AUROC][k])
+        changes[k] = ComponentEstimate(value, replicates - split.replicates[AUROC][k])
     return changes
 
 

@@ -21,7 +21,7 @@ COMPONENTS = ("gap", "prevalence", "case_mix", "labels", "remainder")
 MEASURED = ("prevalence", "case_mix", "labels")
 
 
-class Estimate(NamedTuple):
+class ComponentEstimate(NamedTuple):
     """A number with its replicates [B]."""
 
     value: float

@@ -11,7 +11,7 @@ import pandas as pd
 
 from bench.config.registry import Registry
 from bench.planning.manifest import Manifest
-from bench.results.read_predictions import SCORING_VERSION, Labels, load_scored_splits, unfinished
+from bench.results.read_predictions import SCORING_VERSION, CohortLabels, load_scored_splits, unfinished
 from bench.results.registration import GridRegistrations
 from bench.results.same_scores import ROUNDING, SCORED, differs, versions
 from bench.results.score_runs import score_all
@@ -36,7 +36,7 @@ STEADY = ("scores", "gaps", "references", "mappings", "delong")
 
 
 @dataclass(frozen=True, slots=True)
-class Exported:
+class Export:
     """The result of an export.
 
     path       the bundle
@@ -68,7 +68,7 @@ def export(
     progress: Progress,
     with_weights: bool = False,
     citation: Mapping[str, Any] | None = None,
-) -> Exported:
+) -> Export:
     """Write finished runs of a grid as the bundle `output`, and write the bundle's key file into the same folder.
 
     The source runs of derived runs are written, too. The key file maps the bundle's ordinals to ids; its permissions allow only
@@ -114,7 +114,7 @@ def export(
             # the key file is written before the bundle gets its final name, so that no bundle exists without its key
             write_table(key_path, key, {"bundle": bundle_id}, mode=0o600)
     counts = (len(chosen), len(manifest.cohorts), images, num_scores)
-    return Exported(output, bundle_id, key_path, *counts, contested, unstated)
+    return Export(output, bundle_id, key_path, *counts, contested, unstated)
 
 
 def _with_sources(manifest: Manifest, run_ids: Sequence[str]) -> list[Mapping[str, Any]]:
@@ -157,7 +157,7 @@ def _write_members(
 
     Return the key table and the number of images. `citation`: see `export`.
     """
-    labels_cache: dict[tuple[str, str, str], Labels] = {}
+    labels_cache: dict[tuple[str, str, str], CohortLabels] = {}
     splits: dict[str, dict[str, str]] = {str(c["name"]): {} for c in manifest.cohorts}
     for run in chosen:
         for scored_split in load_scored_splits(manifest, run, manifest.config(run), labels_cache):

@@ -11,7 +11,7 @@ import pandas as pd
 
 from bench.planning.manifest import Manifest
 from bench.sharing.bundle.match_images import same_images
-from bench.sharing.bundle.verify import Opened
+from bench.sharing.bundle.verify import OpenBundle
 from bench.store.checked_files import read_cohort, write_cohort, write_grid
 from bench.store.checked_folders import REFERENCE, WEIGHTS, CheckedFolder
 from bench.store.registrations import registered_by_hash, write_by_hash
@@ -23,7 +23,7 @@ _FIX_SETTINGS = "merge them into separate stores, or first score both with one g
 
 
 @dataclass(slots=True)
-class Merged:
+class Merge:
     """The store that `bench merge` makes, and the content of the bundles that were added so far.
 
     cohorts        name -> entry in the manifest
@@ -43,7 +43,7 @@ class Merged:
 
 
 def add(
-    merged: Merged, bundle: Opened, names: Mapping[str, str], first: Mapping[str, Any], signed_by: str = ""
+    merged: Merge, bundle: OpenBundle, names: Mapping[str, str], first: Mapping[str, Any], signed_by: str = ""
 ) -> None:
     """Add the runs and cohorts of a verified bundle to `merged`.
 
@@ -84,7 +84,7 @@ def add(
     merged.bundles.append(facts | {"run_ids": run_ids, "signed_by": signed_by})
 
 
-def _add_cohort(merged: Merged, bundle: Opened, cohort: Mapping[str, Any], name: str) -> Mapping[str, str]:
+def _add_cohort(merged: Merge, bundle: OpenBundle, cohort: Mapping[str, Any], name: str) -> Mapping[str, str]:
     """Store a cohort of a bundle under `name`, or join it with the stored cohort of this name.
 
     Returns {image id in the bundle: image id in the store}; {} if the ids are the same. Raises StoreError if the two cohorts
@@ -125,17 +125,17 @@ def _add_cohort(merged: Merged, bundle: Opened, cohort: Mapping[str, Any], name:
     return {}
 
 
-def _path_of(merged: Merged, name: str) -> Path:
+def _path_of(merged: Merge, name: str) -> Path:
     return merged.store.root / "cohorts" / f"{name}-{merged.cohorts[name]['id']}.parquet"
 
 
-def _write_cohort(merged: Merged, name: str, table: pd.DataFrame) -> None:
+def _write_cohort(merged: Merge, name: str, table: pd.DataFrame) -> None:
     write_cohort(_path_of(merged, name), table, str(merged.cohorts[name]["id"]))
 
 
 def _add_run(
-    merged: Merged,
-    bundle: Opened,
+    merged: Merge,
+    bundle: OpenBundle,
     run: Mapping[str, Any],
     names: Mapping[str, str],
     images: Mapping[str, Mapping[str, str]],
@@ -179,7 +179,7 @@ def _add_run(
     CheckedFolder(target).mark_done()
 
 
-def _add_scores(merged: Merged, bundle: Opened, run_id: str, renamed: bool) -> None:
+def _add_scores(merged: Merge, bundle: OpenBundle, run_id: str, renamed: bool) -> None:
     """Store the scores of a run that were computed to verify its bundle; they are computed again if their KEY is not that of the store.
 
     `renamed`: whether cohorts or images have other names in the store. Then the scores are not stored, and neither are they if a
@@ -203,7 +203,7 @@ def _same_logits(first: pd.DataFrame, second: pd.DataFrame) -> bool:
     )
 
 
-def finish(merged: Merged, name: str, title: str, first: Mapping[str, Any], cohorts: Sequence[str]) -> Manifest:
+def finish(merged: Merge, name: str, title: str, first: Mapping[str, Any], cohorts: Sequence[str]) -> Manifest:
     """Write and return the manifest of the merged store. `name` and `title`: of the merged grid.
 
     `cohorts`: the external cohorts to keep; empty means all. The internal cohort is always kept. `first`: content of
@@ -234,6 +234,6 @@ def finish(merged: Merged, name: str, title: str, first: Mapping[str, Any], coho
     return Manifest(merged.store, content)
 
 
-def _tested(merged: Merged, run_id: str, cohort: str) -> bool:
+def _tested(merged: Merge, run_id: str, cohort: str) -> bool:
     """Return whether the merged store has the run's predictions on a cohort."""
     return (merged.store.run_dir(run_id) / "predictions" / f"{cohort}.parquet").is_file()

@@ -53,7 +53,7 @@ _NAMES_IN_SCHEMA_1 = {"internal": "home", "external": "away"}  # current name ->
 
 
 @dataclass(frozen=True, slots=True)
-class Opened:
+class OpenBundle:
     """A bundle that was read and checked. Its manifest belongs to a temporary store, which the function `opened` deletes."""
 
     path: Path
@@ -65,7 +65,7 @@ class Opened:
 
 
 @contextlib.contextmanager
-def opened(path: Path, registry: Registry, older: bool = False) -> Iterator[Opened]:
+def opened(path: Path, registry: Registry, older: bool = False) -> Iterator[OpenBundle]:
     """Unpack, check and read a bundle without scoring it; delete the unpacked files at the end of the block.
 
     `older`: also open bundles of older scoring versions, whose scores cannot be compared but only computed again.
@@ -92,7 +92,7 @@ def opened(path: Path, registry: Registry, older: bool = False) -> Iterator[Open
         stated = take_costs(manifest, registry, str(path))
         if "metadata" in about:
             stated += check_metadata(folder, about["metadata"], str(path))
-        yield Opened(path, bundle_id, manifest, about, folder, stated)
+        yield OpenBundle(path, bundle_id, manifest, about, folder, stated)
 
 
 def _tables_of(version: int) -> list[str]:
@@ -121,7 +121,7 @@ def _check_members(folder: Path, manifest: Manifest, about: Mapping[str, Any], w
         raise refused(f"{different[0]} is {'unexpected' if different[0] in members else 'missing'}", where)
 
 
-def verify(bundle: Opened, progress: Progress, data: Path | None = None) -> tuple[int, bool]:
+def verify(bundle: OpenBundle, progress: Progress, data: Path | None = None) -> tuple[int, bool]:
     """Score a bundle again and compare every number. Return the number of rows, and whether they were compared exactly.
 
     The comparison is exact if package versions and scoring version are those of the bundle. Otherwise differences up to ROUNDING
@@ -219,7 +219,7 @@ def _check_derived(manifest: Manifest, run: Mapping[str, Any], exact: bool, wher
             raise refused(f"{run['kind']} {run['id']} differs from its source runs on {cohort['name']}", where)
 
 
-def check_data(bundle: Opened, data: Path, key: Path) -> list[str]:
+def check_data(bundle: OpenBundle, data: Path, key: Path) -> list[str]:
     """Compare a bundle with the data from which it was made. Return a line of text per cohort.
 
     `key`: the key file, which maps ordinals to ids. Split, view, sex, age, device and all label states must equal the data. The

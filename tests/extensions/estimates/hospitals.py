@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from scipy.special import expit
 
 from bench.config.registry import Entry, Registry
-from bench.extensions.estimates.from_hospitals import Known
+from bench.extensions.estimates.from_hospitals import KnownValues
 from bench.extensions.estimates.quantities import InternalFinding
 from bench.scoring.calibrators import Platt, fit_platt
 
@@ -50,7 +50,7 @@ def known(
     seed: int = 0,
     told: float = 1.0,
     noise: float = 0.0,
-) -> Known:
+) -> KnownValues:
     """Return hospitals whose scores fall by different amounts.
 
     told: how much of these amounts the estimator "cbpe" sees; 0: its estimates are noise. noise: standard deviation of
@@ -61,4 +61,4 @@ def known(
     fall = draw.uniform(0.0, 0.2, (num_hospitals, 1, num_findings))
     truth = inside - fall + noise * draw.normal(size=(num_hospitals, num_runs, num_findings))
     seen = 0.95 - told * fall + (1 - told) * draw.uniform(-0.1, 0.1, fall.shape)
-    return Known(inside, truth, {"cbpe": np.broadcast_to(seen, truth.shape).copy()})
+    return KnownValues(inside, truth, {"cbpe": np.broadcast_to(seen, truth.shape).copy()})

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from bench.cli.main import app
 from bench.config.registry import Entry, Registry
 from bench.extensions.estimates.expected_scores import estimate, left_out
-from bench.extensions.estimates.from_hospitals import Known
+from bench.extensions.estimates.from_hospitals import KnownValues
 from bench.extensions.estimates.quantities import QUANTITIES, InternalFinding
 from bench.scoring.calibrators import Platt, fit_platt
 from bench.scoring.score_run import score_run
@@ -102,7 +102,7 @@ def test_an_estimator_from_runs_returns_one_share_or_nan_for_each_run(
         assert (np.isnan(values) | ((values >= 0) & (values <= 1))).all()
 
 
-def hospitals(num: int, num_runs: int, holes: bool) -> tuple[Known, dict[str, Array]]:
+def hospitals(num: int, num_runs: int, holes: bool) -> tuple[KnownValues, dict[str, Array]]:
     draw = np.random.default_rng(num)
     shape = (num, num_runs, 3)
     internal, truth, seen, here = (draw.uniform(0, 1, s) for s in (shape[1:], shape, shape, shape[1:]))
@@ -111,7 +111,7 @@ def hospitals(num: int, num_runs: int, holes: bool) -> tuple[Known, dict[str, Ar
         seen[draw.random(shape) < 0.3] = np.nan
         internal[0, 0], here[0, 1], truth[:, :, 2] = np.nan, np.nan, np.nan
         internal[-1], truth[:1, :1] = 1.0, 0.0
-    return Known(frozen(internal), frozen(truth), {"cbpe": frozen(seen)}), {"cbpe": frozen(here)}
+    return KnownValues(frozen(internal), frozen(truth), {"cbpe": frozen(seen)}), {"cbpe": frozen(here)}
 
 
 @given("hospitals")

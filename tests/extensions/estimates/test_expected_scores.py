@@ -11,8 +11,8 @@ from scipy.stats import t
 
 from bench.config.registry import Entry
 from bench.extensions.estimates.expected_scores import (
-    Differences,
-    Expected,
+    ExpectedDifferences,
+    ExpectedValues,
     Macros,
     estimate,
     expected,
@@ -24,7 +24,7 @@ from bench.extensions.estimates.expected_scores import (
     widening,
     with_stated,
 )
-from bench.extensions.estimates.from_hospitals import Known
+from bench.extensions.estimates.from_hospitals import KnownValues
 from bench.scoring.metrics import auroc
 from harmonize.errors import RegistryError
 from tests.extensions.estimates.hospitals import entry, known
@@ -33,15 +33,17 @@ Array = NDArray[np.float64]
 GAP = entry("mean_gap")
 
 
-def no_reason(values: Known) -> NDArray[np.object_]:
+def no_reason(values: KnownValues) -> NDArray[np.object_]:
     return np.full(values.internal.shape, "", object)
 
 
-def of_truth(truth: Array, internal: float = 0.9) -> Known:
-    return Known(np.full(truth.shape[1:], internal), truth, {})
+def of_truth(truth: Array, internal: float = 0.9) -> KnownValues:
+    return KnownValues(np.full(truth.shape[1:], internal), truth, {})
 
 
-def ranked(values: Known, here: dict[str, Array] | None = None, name: str = "mean_gap", **options: bool) -> Macros:
+def ranked(
+    values: KnownValues, here: dict[str, Array] | None = None, name: str = "mean_gap", **options: bool
+) -> Macros:
     none = no_reason(values)
     result = expected(entry(name), values, here or {}, none)
     return macros(values, result, none == "", **options)
@@ -92,7 +94,7 @@ def test_intervals_contain_about_90_percent_of_new_hospitals() -> None:
         draw = np.random.default_rng(seed)
         fall = draw.normal(0.1, 0.03, (7, 1, 4))
         truth = 0.85 - np.broadcast_to(fall, (7, 3, 4))
-        values = Known(np.full((3, 4), 0.85), truth[:6], {})
+        values = KnownValues(np.full((3, 4), 0.85), truth[:6], {})
         result = expected(GAP, values, {}, no_reason(values), widest=1.0)
         inside.append(((result.low <= truth[6]) & (truth[6] <= result.high)).mean())
     assert 0.85 <= np.mean(inside) <= 0.97
@@ -104,7 +106,7 @@ def test_the_internal_hospital_is_one_more_hospital_for_the_bound_on_its_side() 
     internal = np.array([[0.95, 0.62, 0.3], [np.nan, 0.61, 0.6]])
     growth = np.array([[1.0, 2.0, 1.5], [1.0, 1.0, 1.0]])
     wrong, away = value - internal, internal - value
-    extra = Expected.toward_internal(error, wrong, away, growth)
+    extra = ExpectedValues.toward_internal(error, wrong, away, growth)
     with_internal = half_widths(np.concatenate([error, (value - internal)[None]])) * growth
     half = half_widths(error) * growth
     assert extra[0, 0] == pytest.approx(with_internal[0, 0] - half[0, 0])  # the upper bound, below the internal value
@@ -114,15 +116,15 @@ def test_the_internal_hospital_is_one_more_hospital_for_the_bound_on_its_side() 
     assert extra[0, 1] == 0
     assert (extra[1] == 0).all()
     assert (
-        Expected.toward_internal(error, 0 * wrong, away, growth) == 0
+        ExpectedValues.toward_internal(error, 0 * wrong, away, growth) == 0
     ).all()  # the estimator is right at the internal hospital
-    near = Expected.toward_internal(error, value - 0.75, 0.75 - value, 3 * growth)
+    near = ExpectedValues.toward_internal(error, value - 0.75, 0.75 - value, 3 * growth)
     assert (
         0.6 + half_widths(error) * 3 * growth + near <= np.maximum(0.75, 0.6 + half_widths(error) * 3 * growth)
     ).all()
     error[:, :, 0] = np.nan
-    assert (Expected.toward_internal(error, wrong, away, growth)[:, 0] == 0).all()
-    assert (Expected.toward_internal(error[:1], wrong, away, growth) == 0).all()
+    assert (ExpectedValues.toward_internal(error, wrong, away, growth)[:, 0] == 0).all()
+    assert (ExpectedValues.toward_internal(error[:1], wrong, away, growth) == 0).all()
 
 
 def test_intervals_contain_scores_of_a_hospital_where_a_shortcut_of_the_internal_hospital_works() -> None:
@@ -159,7 +161,7 @@ def test_a_number_that_may_be_that_of_the_internal_hospital_is_too_uncertain() -
 
 
 def test_bounds_are_within_0_and_1() -> None:
-    result = Expected(
+    result = ExpectedValues(
         np.array([[0.02, 0.98]]),
         np.array([[0.1, 0.1]]),
         np.zeros((1, 2)),
@@ -239,7 +241,7 @@ def test_too_few_images_are_a_reason_for_every_cell() -> None:
 def test_logits_outside_the_widened_range_of_the_labeled_hospitals_are_a_reason(quantity: str) -> None:
     labeled = np.array([0.4, 0.5, 0.6]).reshape(3, 1, 1) * np.ones((3, 2, 5))
     labeled[:, :, 4] = np.nan
-    usual = Known(np.full((2, 5), 0.8), np.full((3, 2, 5), 0.8), {"cbpe": labeled})
+    usual = KnownValues(np.full((2, 5), 0.8), np.full((3, 2, 5), 0.8), {"cbpe": labeled})
     both = {"auroc": usual, "prevalence": usual}
     inside = np.array([[0.36, 0.64, 0.5, 0.5, 0.1], [0.5, 0.5, 0.5, 0.5, np.nan]])
     here = {name: {"cbpe": inside} for name in both}
@@ -255,7 +257,7 @@ def test_logits_outside_the_widened_range_of_the_labeled_hospitals_are_a_reason(
 def test_a_run_that_is_better_by_far_is_alone_at_rank_1() -> None:
     fall = np.random.default_rng(0).uniform(0.05, 0.1, (6, 1, 3))
     own = 0.002 * np.random.default_rng(1).normal(size=(6, 4, 3))
-    values = Known(np.array([0.7, 0.95, 0.8, 0.8])[:, None] * np.ones(3), np.zeros((6, 4, 3)), {})
+    values = KnownValues(np.array([0.7, 0.95, 0.8, 0.8])[:, None] * np.ones(3), np.zeros((6, 4, 3)), {})
     values = replace(values, truth=values.internal - fall + own)
     found = ranked(values)
     assert found.best.tolist() == [False, True, False, False]
@@ -277,7 +279,7 @@ def test_equal_runs_share_their_ranks_and_noise_separates_no_runs() -> None:
 def test_a_common_error_of_all_runs_does_not_hide_their_order() -> None:
     fall = np.random.default_rng(0).uniform(0.0, 0.4, (5, 1, 2))  # hospitals differ much, runs do not
     internal = np.array([0.8, 0.85])[:, None] * np.ones(2)
-    found = ranked(Known(internal, internal - fall, {}))
+    found = ranked(KnownValues(internal, internal - fall, {}))
     assert (found.half > 0.2).all()
     assert found.best.tolist() == [False, True]
 
@@ -310,11 +312,11 @@ def test_one_run_has_rank_1() -> None:
     assert (found.rank_low.tolist(), found.rank_high.tolist()) == ([1], [1])
 
 
-def described(values: Known, prevalence: Array, auroc: Array) -> dict[str, Known]:
+def described(values: KnownValues, prevalence: Array, auroc: Array) -> dict[str, KnownValues]:
     """Return what is known if `cbpe` describes the logits of the labeled hospitals [H, R, K] in this way."""
     return {
-        "auroc": Known(values.internal, values.truth, {"cbpe": auroc}),
-        "prevalence": Known(values.internal, np.full(values.truth.shape, 0.2), {"cbpe": prevalence}),
+        "auroc": KnownValues(values.internal, values.truth, {"cbpe": auroc}),
+        "prevalence": KnownValues(values.internal, np.full(values.truth.shape, 0.2), {"cbpe": prevalence}),
     }
 
 
@@ -327,7 +329,7 @@ def test_intervals_are_as_many_times_wider_as_the_logits_are_standard_deviations
     far = {**at_mean, "prevalence": {"cbpe": np.array([[0.8, 0.2], [0.2, 0.25]])}}  # 6 and .5 standard deviations
     own, other = np.sqrt((18 + 9) / 2), np.sqrt((0 + 9) / 2)  # means over 2 quantities and over 2 findings
     assert widening(of, far) == pytest.approx(np.array([[own, other], [1.0, 1.0]]))
-    differing = Differences.of(GAP, of, far, [100_000] * 3, 100_000)
+    differing = ExpectedDifferences.of(GAP, of, far, [100_000] * 3, 100_000)
     plain = expected(GAP, of["auroc"], {}, no_reason(values))
     wide = expected(GAP, of["auroc"], {}, no_reason(values), quantity="auroc", differing=differing)
     assert wide.half / plain.half == pytest.approx(differing.widening, rel=0.02)
@@ -337,7 +339,7 @@ def test_intervals_are_as_many_times_wider_as_the_logits_are_standard_deviations
 def test_hospitals_without_a_description_or_without_spread_do_not_widen() -> None:
     values = known(num_hospitals=3)
     here: dict[str, dict[str, Array]] = {"prevalence": {}, "auroc": {}}
-    nothing = {name: Known(values.internal, values.truth, {}) for name in here}
+    nothing = {name: KnownValues(values.internal, values.truth, {}) for name in here}
     assert (widening(nothing, here) == 1).all()
     constant = np.full(values.truth.shape, 0.3)
     new = {name: {"cbpe": constant[0] + 0.1} for name in here}
@@ -373,12 +375,12 @@ def test_few_images_widen_the_interval_and_many_images_make_it_narrower() -> Non
     truth = 0.8 + draw.normal(
         0, np.sqrt(sampling_variance("auroc", np.array(0.8), np.array(0.2), np.array(400.0))), (6, 2, 3)
     )
-    values = Known(np.full((2, 3), 0.8), truth, {})
-    of = {"auroc": values, "prevalence": Known(np.full((2, 3), 0.2), np.full(truth.shape, 0.2), {})}
+    values = KnownValues(np.full((2, 3), 0.8), truth, {})
+    of = {"auroc": values, "prevalence": KnownValues(np.full((2, 3), 0.2), np.full(truth.shape, 0.2), {})}
     here: dict[str, dict[str, Array]] = {"auroc": {}, "prevalence": {}}
 
     def half(images: int) -> float:
-        differing = Differences.of(GAP, of, here, [400] * 6, images)
+        differing = ExpectedDifferences.of(GAP, of, here, [400] * 6, images)
         result = expected(GAP, values, {}, no_reason(values), quantity="auroc", differing=differing)
         assert macros(values, result, no_reason(values) == "").half == pytest.approx(
             half_widths(result.error.mean(2, keepdims=True))[0] * np.sqrt((result.growth**2).mean(1))
@@ -399,9 +401,9 @@ def test_intervals_contain_measured_scores_of_hospitals_with_fewer_images() -> N
         num, share = np.array([800.0] * 6 + [150.0])[:, None, None], 0.1
         fair = 0.85 - draw.normal(0.1, 0.01, (7, 1, 4)) + np.zeros((7, 3, 4))
         truth = fair + draw.normal(size=(7, 1, 4)) * np.sqrt(sampling_variance("auroc", fair, np.array(share), num))
-        values = Known(np.full((3, 4), 0.85), truth[:6], {})
-        of = {"auroc": values, "prevalence": Known(np.full((3, 4), share), np.full((6, 3, 4), share), {})}
-        differing = Differences.of(GAP, of, {"auroc": {}, "prevalence": {}}, [800] * 6, 150)
+        values = KnownValues(np.full((3, 4), 0.85), truth[:6], {})
+        of = {"auroc": values, "prevalence": KnownValues(np.full((3, 4), share), np.full((6, 3, 4), share), {})}
+        differing = ExpectedDifferences.of(GAP, of, {"auroc": {}, "prevalence": {}}, [800] * 6, 150)
         wide = expected(GAP, values, {}, no_reason(values), widest=1.0, quantity="auroc", differing=differing)
         usual = expected(GAP, values, {}, no_reason(values), widest=1.0)
         for into, result in ((inside, wide), (plain, usual)):

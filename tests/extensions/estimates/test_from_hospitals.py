@@ -9,33 +9,33 @@ from scipy.special import expit, logit
 
 from bench.extensions.estimates import from_hospitals
 from bench.extensions.estimates.expected_scores import left_out
-from bench.extensions.estimates.from_hospitals import Known, combination, mean_gap, robustness_line
+from bench.extensions.estimates.from_hospitals import KnownValues, combination, mean_gap, robustness_line
 from tests.extensions.estimates.hospitals import ENTRIES, entry, known
 
 Array = NDArray[np.float64]
 FROM_HOSPITALS = [e for e in ENTRIES.values() if e.facts["given"] == "hospitals"]
 
 
-def error(name: str, values: Known) -> float:
+def error(name: str, values: KnownValues) -> float:
     return float(np.nanmean(np.abs(left_out(entry(name), values) - values.truth)))
 
 
 def test_the_mean_gap_is_the_internal_value_plus_the_mean_change() -> None:
     inside = np.array([[0.9, 0.8]])
     truth = np.array([[[0.8, 0.75]], [[0.7, np.nan]]])
-    assert mean_gap(Known(inside, truth, {}), {}) == pytest.approx(np.array([[0.75, 0.75]]))
-    assert from_hospitals.internal(Known(inside, truth, {}), {}) is inside
-    assert mean_gap(Known(np.array([[0.1]]), np.array([[[0.0]], [[0.2]]]) - 0.3, {}), {}).item() == 0.0
-    assert np.isnan(mean_gap(Known(inside, np.full((2, 1, 2), np.nan), {}), {})).all()
+    assert mean_gap(KnownValues(inside, truth, {}), {}) == pytest.approx(np.array([[0.75, 0.75]]))
+    assert from_hospitals.internal(KnownValues(inside, truth, {}), {}) is inside
+    assert mean_gap(KnownValues(np.array([[0.1]]), np.array([[[0.0]], [[0.2]]]) - 0.3, {}), {}).item() == 0.0
+    assert np.isnan(mean_gap(KnownValues(inside, np.full((2, 1, 2), np.nan), {}), {})).all()
 
 
 def test_the_robustness_line_predicts_hospitals_that_are_on_a_line() -> None:
     inside = expit(np.linspace(0.5, 2.0, 9))[:, None]
     slopes, falls = np.array([0.8, 1.2]), np.array([0.3, 0.6])
     truth = np.stack([expit(s * logit(inside) - f) for s, f in zip(slopes, falls, strict=True)])
-    found = robustness_line(Known(inside, truth, {}), {})
+    found = robustness_line(KnownValues(inside, truth, {}), {})
     assert found == pytest.approx(expit(logit(inside) - 0.45), abs=1e-9)
-    few = Known(inside[:7], truth[:, :7], {})
+    few = KnownValues(inside[:7], truth[:, :7], {})
     assert np.isnan(robustness_line(few, {})).all()
 
 
@@ -43,27 +43,27 @@ def test_runs_whose_score_is_0_or_1_are_not_on_the_robustness_line() -> None:
     inside = expit(np.linspace(0.5, 2.0, 12))[:, None]
     truth = expit(logit(inside) - 0.5)[None].copy()
     inside[0], truth[0, 1], truth[0, 2], truth[0, 3] = 1.0, 1.0, 0.0, np.nan
-    found = robustness_line(Known(inside, truth, {}), {})
+    found = robustness_line(KnownValues(inside, truth, {}), {})
     assert np.isnan(found[0, 0])
     assert found[1:] == pytest.approx(expit(logit(inside[1:]) - 0.5), abs=1e-9)
     truth[0, 4] = 1.0  # seven runs are left
-    assert np.isnan(robustness_line(Known(inside, truth, {}), {})).all()
+    assert np.isnan(robustness_line(KnownValues(inside, truth, {}), {})).all()
 
 
 def test_the_combination_is_the_mean_gap_if_no_estimator_helps() -> None:
     for seed in range(8):
         noise = np.random.default_rng(seed)
         values = known(num_hospitals=6, seed=seed, told=0.0)
-        useless = Known(values.internal, values.truth, {"cbpe": noise.uniform(0, 1, values.truth.shape)})
+        useless = KnownValues(values.internal, values.truth, {"cbpe": noise.uniform(0, 1, values.truth.shape)})
         here = {"cbpe": noise.uniform(0, 1, values.internal.shape)}
         found, base = combination(useless, here), mean_gap(useless, here)
         if np.array_equal(found, base):
             break
     else:
         pytest.fail("noise changed the mean gap each time")
-    same = Known(values.internal, values.truth, {"cbpe": np.full(values.truth.shape, 0.7)})
+    same = KnownValues(values.internal, values.truth, {"cbpe": np.full(values.truth.shape, 0.7)})
     assert np.array_equal(combination(same, {"cbpe": np.full(values.internal.shape, 0.2)}), mean_gap(same, {}))
-    assert np.array_equal(combination(Known(values.internal, values.truth, {}), {}), base)
+    assert np.array_equal(combination(KnownValues(values.internal, values.truth, {}), {}), base)
 
 
 def test_an_estimator_that_does_not_help_changes_the_error_little() -> None:
@@ -101,7 +101,7 @@ def test_an_estimator_without_values_in_many_cells_is_not_used() -> None:
     values = known(num_hospitals=8, seed=1)
     holes = values.estimates["cbpe"].copy()
     holes[0] = np.nan
-    holed = Known(values.internal, values.truth, {"cbpe": holes})
+    holed = KnownValues(values.internal, values.truth, {"cbpe": holes})
     here = {"cbpe": values.estimates["cbpe"][1]}
     assert np.array_equal(combination(holed, here), mean_gap(holed, here))
     none_here = combination(values, {"cbpe": np.full(values.internal.shape, np.nan)})
@@ -114,7 +114,7 @@ def test_few_hospitals_and_findings_without_labels_are_no_error(each, num_hospit
     values = known(num_hospitals=max(num_hospitals, 1), num_runs=9)
     truth = values.truth[:num_hospitals].copy()
     truth[:, :, 1] = np.nan
-    few = Known(values.internal, truth, {"cbpe": values.estimates["cbpe"][:num_hospitals]})
+    few = KnownValues(values.internal, truth, {"cbpe": values.estimates["cbpe"][:num_hospitals]})
     found = each.load()(few, {"cbpe": values.estimates["cbpe"][0]}, **each.options)
     assert found.shape == values.internal.shape
     if each.name != "internal":
@@ -123,10 +123,10 @@ def test_few_hospitals_and_findings_without_labels_are_no_error(each, num_hospit
     assert left_out(each, few).shape == truth.shape
 
 
-def replaced(values: Known, hospital: int, change: Callable[[Array], Array]) -> Known:
+def replaced(values: KnownValues, hospital: int, change: Callable[[Array], Array]) -> KnownValues:
     truth = values.truth.copy()
     truth[hospital] = change(truth[hospital])
-    return Known(values.internal, truth, values.estimates)
+    return KnownValues(values.internal, truth, values.estimates)
 
 
 @pytest.mark.parametrize("name", ENTRIES)

@@ -9,7 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.extensions.estimates.prediction_powered import SCORES, Combined, Images, combined_scores, mean
+from bench.extensions.estimates.prediction_powered import (
+    SCORES,
+    CombinedEstimate,
+    Images,
+    combined_scores,
+    mean,
+)
 from bench.scoring.delong import areas, influence
 from bench.scoring.metrics import auroc
 
@@ -28,7 +34,7 @@ def hospital(
     return label, Images(1 / (1 + np.exp(-slope * logit - shift)), logit, patient, logit > CUT)
 
 
-def combined(seed: int, num_labeled: int, num_patients: int, **of_hospital: float) -> dict[str, Combined]:
+def combined(seed: int, num_labeled: int, num_patients: int, **of_hospital: float) -> dict[str, CombinedEstimate]:
     label, images = hospital(seed, num_patients, **of_hospital)
     rows = images.patient < num_labeled
     return combined_scores(label[rows], images.part(rows), images.part(~rows))

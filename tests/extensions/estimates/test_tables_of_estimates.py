@@ -15,7 +15,7 @@ from bench.config.registry import Entry
 from bench.extensions.estimates import estimate_rows, from_logits
 from bench.extensions.estimates.accuracy_of_estimators import estimator_table
 from bench.extensions.estimates.estimate_rows import MEASURED
-from bench.extensions.estimates.from_hospitals import Known
+from bench.extensions.estimates.from_hospitals import Known, KnownValues
 from bench.extensions.estimates.known_values import known_values
 from bench.extensions.estimates.quantities import QUANTITIES, InternalFinding
 from bench.scoring.calibrators import Platt
@@ -188,7 +188,7 @@ def row_of(run_id: str, dataset: str, finding: str, estimator: str, **values: fl
     return {"run_id": run_id, "dataset": dataset, "finding": finding, "estimator": estimator, **values}
 
 
-def values_of(rows: list[dict[str, object]], hospitals: list[str]) -> dict[str, Known]:
+def values_of(rows: list[dict[str, object]], hospitals: list[str]) -> dict[str, KnownValues]:
     table = pd.DataFrame(rows, columns=list(SCHEMAS["estimates"]))
     return known_values(table, ["a", "b"], ["Edema", "Pneumonia"], "chexpert", hospitals)
 
@@ -232,11 +232,11 @@ def test_no_hospital_gives_empty_arrays() -> None:
     assert found["auroc"].internal[0, 0] == 0.9
 
 
-def all_quantities(values: Known) -> dict[str, Known]:
+def all_quantities(values: KnownValues) -> dict[str, KnownValues]:
     return dict.fromkeys(QUANTITIES, values)
 
 
-def table_of(values: Known, *names: str, replicates: Array | None = None) -> pd.DataFrame:
+def table_of(values: KnownValues, *names: str, replicates: Array | None = None) -> pd.DataFrame:
     images = [500] * len(values.truth)
     return estimator_table(all_quantities(values), [entry(name) for name in names], images, replicates, ["auroc"])
 
@@ -280,7 +280,7 @@ def test_coverage_counts_the_true_values_in_the_intervals() -> None:
     assert 0 < row["half_width"] < 0.5
     assert 0 <= row["stated"] <= 1
     assert row["num_large_stated"] <= row["num_large"]
-    exact = Known(values.internal, np.broadcast_to(values.internal - 0.05, values.truth.shape), {})
+    exact = KnownValues(values.internal, np.broadcast_to(values.internal - 0.05, values.truth.shape), {})
     row = the_row(table_of(exact, "mean_gap"), "mean_gap", "all")
     assert row["value"] == pytest.approx(0, abs=1e-12)
     assert row["stated"] == 1
@@ -294,7 +294,7 @@ def test_fewer_than_three_hospitals_give_an_empty_table() -> None:
         table = table_of(known(num_hospitals=num), "mean_gap", "internal")
         assert table.empty
         assert tuple(table.columns) == SCHEMAS["estimators"]
-    none = Known(known().internal, np.empty((0, 4, 3)), {})
+    none = KnownValues(known().internal, np.empty((0, 4, 3)), {})
     assert table_of(none, "mean_gap").empty
 
 

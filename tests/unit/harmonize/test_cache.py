@@ -349,7 +349,7 @@ def test_a_full_disk_raises_an_error_and_the_build_continues_afterwards(
     with monkeypatch.context() as patched:
         real = cachefill.journal_line
 
-        def full(rows: list[int], entries: list[cachebuild.Row]) -> str:
+        def full(rows: list[int], entries: list[cachebuild.CachedRow]) -> str:
             if rows[0] == 3:
                 raise OSError(errno.ENOSPC, "No space left on device")
             return real(rows, entries)

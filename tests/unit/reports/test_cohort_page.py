@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from harmonize.statistics.cohort_statistics import describe
-from harmonize.statistics.image_sample import BINS, Sample
+from harmonize.statistics.image_sample import BINS, ImageSample
 from reports.cohort_page import sentences as say
 from reports.cohort_page.page import CohortPictures, DataPage, Picture, render
 from tests.hand import ROWS, A, N, P, U, cohort
@@ -38,7 +38,9 @@ def many(name, share, **options):
 
 def sample(number=4, unreadable=()):
     sizes = pd.DataFrame({"height": range(100, 100 + number), "width": range(90, 90 + number)})
-    return Sample(number + len(unreadable), tuple(unreadable), sizes, np.full(BINS, 1 / BINS), np.full(number, 100.0))
+    return ImageSample(
+        number + len(unreadable), tuple(unreadable), sizes, np.full(BINS, 1 / BINS), np.full(number, 100.0)
+    )
 
 
 def pictures(words="Edema"):

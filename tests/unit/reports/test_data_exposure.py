@@ -11,11 +11,11 @@ from reports.sections.cohorts import cohorts
 from reports.sections.data_exposure import data_exposure
 from reports.sections.method import method
 from reports.sections.run_detail import Details
-from reports.summaries.data_exposure import Exposure, exposure, grouped_exposures, leakage_checks, title
+from reports.summaries.data_exposure import ExposureText, exposure, grouped_exposures, leakage_checks, title
 from reports.tables import Tables
 from tests.synthetic import Invented, tables
 
-FRESH = Exposure("A", "X only", "random weights", "none", "", "nothing to compare", "research")
+FRESH = ExposureText("A", "X only", "random weights", "none", "", "nothing to compare", "research")
 PHOTOS = replace(FRESH, start="imagenet", corpus="ImageNet-1k, photographs", licence="mit")
 UNKNOWN = replace(FRESH, start="imagenet", corpus="unknown")
 FOREIGN = replace(FRESH, start="an ONNX file", elsewhere=True)

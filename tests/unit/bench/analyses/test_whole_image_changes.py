@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from bench.analyses.shortcuts import effects, transplant
 from bench.analyses.shortcuts.jpeg_quality import jpeg_quality
 from bench.analyses.transplants import (
-    FrozenRun,
-    Sample,
+    TransplantRun,
+    TransplantSample,
     cross_cohort_effects,
     quality_swapped,
     single_cohort_effects,
@@ -35,7 +35,7 @@ def radiographs(seed: int) -> NDArray[np.uint8]:
     return np.clip(smooth + generator.normal(0, 3, smooth.shape), 1, 255).astype(np.uint8)
 
 
-def sample(name: str, seed: int, quality: int, run: FrozenRun) -> Sample:
+def sample(name: str, seed: int, quality: int, run: TransplantRun) -> TransplantSample:
     """Return a cohort whose files have this JPEG quality, 0 for PNG files."""
     image = radiographs(seed)
     if quality:
@@ -44,7 +44,7 @@ def sample(name: str, seed: int, quality: int, run: FrozenRun) -> Sample:
     patient = np.array([f"{name}{i}" for i in range(NUM)])
     no_marker = tuple(np.zeros((SIDE, SIDE), bool) for _ in range(NUM))
     qualities = np.full(NUM, quality, np.int64)
-    return Sample(name, image, state, patient, no_marker, (None,) * NUM, run.predict_logits(image), qualities)
+    return TransplantSample(name, image, state, patient, no_marker, (None,) * NUM, run.predict_logits(image), qualities)
 
 
 def blocks(image_NSS: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -69,7 +69,7 @@ def order(image_NSS: NDArray[np.float64]) -> NDArray[np.float64]:
     return 10 * (np.sign(np.diff(image_NSS, axis=2)) / 2).mean((1, 2))
 
 
-def network(feature: Feature) -> FrozenRun:
+def network(feature: Feature) -> TransplantRun:
     """Return a linear network: the feature is the logit of Edema; the left-right difference is the logit of Mass."""
     center = feature(radiographs(0).astype(np.float64)).mean()
 
@@ -77,7 +77,7 @@ def network(feature: Feature) -> FrozenRun:
         x = image_NSS.astype(np.float64)
         return np.stack([feature(x) - center, side(x)], 1).astype(np.float32)
 
-    return FrozenRun(logits, FINDINGS, np.zeros(2), np.arange(2))
+    return TransplantRun(logits, FINDINGS, np.zeros(2), np.arange(2))
 
 
 def table_of(feature: Feature, internal_quality: int, external_quality: int) -> pd.DataFrame:

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from bench.board.sealed import Sealed, answer, answers, ladder, macro_auroc, open_hospital
+from bench.board.sealed import SealedHospital, answer, answers, ladder, macro_auroc, open_hospital
 from bench.store.lease import lease
 from harmonize.errors import ConfigError, CxrError, StoreError
 from tests.conftest import Command
@@ -43,7 +43,7 @@ def hospital(tmp_path: Path) -> Path:
 
 
 def test_answers_are_rounded_only_improve_and_end_with_the_quota(hospital: Path, tmp_path: Path) -> None:
-    settings = Sealed.read(hospital)
+    settings = SealedHospital.read(hospital)
     true = [macro_auroc(hospital, tmp_path / f"p{number}.csv", settings) for number in range(5)]
     assert true == sorted(true) or true[2] < true[1]
     first = answer(hospital, tmp_path / "p3.csv", "A")

@@ -9,7 +9,7 @@ import torch
 from bench.config.grid import Grid
 from bench.config.preprocessing_ops import input_size
 from bench.config.registry import Entry, Registry
-from bench.config.seen import OTHERS, Seen
+from bench.config.seen import OTHERS, SeenData
 from bench.models.network import build, check_timm
 from bench.planning.run import Run
 from harmonize.errors import ConfigError, RegistryError
@@ -41,7 +41,7 @@ def test_an_encoder_states_its_facts_with_their_source(encoder: Entry) -> None:
     assert str(encoder.facts["source"]).startswith(("https://", "arXiv:"))
     assert encoder.facts["corpus"]
     assert encoder.facts["preprocessing"] in REGISTRY.sections["preprocessing"]
-    seen = Seen.parse(encoder.facts["seen"], Path(), encoder.name)
+    seen = SeenData.parse(encoder.facts["seen"], Path(), encoder.name)
     assert set(seen) <= {*HOSPITALS, OTHERS}
 
 
@@ -51,7 +51,7 @@ def test_an_encoder_states_its_facts_with_their_source(encoder: Entry) -> None:
 )  # fmt: skip
 def test_an_encoder_of_images_of_the_web_says_of_no_hospital_that_it_is_unseen(name: str) -> None:
     answers = {
-        hospital: seen.answer for hospital, seen in Seen.parse(ENCODERS[name].facts["seen"], Path(), name).items()
+        hospital: seen.answer for hospital, seen in SeenData.parse(ENCODERS[name].facts["seen"], Path(), name).items()
     }
     assert NO not in answers.values(), answers
 
@@ -62,11 +62,11 @@ def test_an_encoder_of_images_of_the_web_says_of_no_hospital_that_it_is_unseen(n
 )
 def test_an_encoder_has_seen_what_its_starting_weights_may_have_seen(name: str, hospital: str) -> None:
     """RAD-DINO started from DINOv2 and CheXzero from CLIP, which learned from images of the web."""
-    assert Seen.parse(ENCODERS[name].facts["seen"], Path(), name)[hospital].answer == UNKNOWN
+    assert SeenData.parse(ENCODERS[name].facts["seen"], Path(), name)[hospital].answer == UNKNOWN
 
 
 def test_chexfound_has_seen_the_hospitals_of_its_readme() -> None:
-    seen = Seen.parse(ENCODERS["chexfound"].facts["seen"], Path(), "chexfound")
+    seen = SeenData.parse(ENCODERS["chexfound"].facts["seen"], Path(), "chexfound")
     assert {hospital for hospital, answer in seen.items() if answer.had_seen} == {
         "mimic",
         "chexpert",

@@ -14,17 +14,17 @@ from bench.config.grid import Grid
 from bench.config.registry import Registry
 from bench.planning.manifest import Manifest, contents
 from bench.planning.plan import Plan, make_plan
-from bench.results.trials import Tried, trials_table, with_chosen_runs
+from bench.results.trials import TrialRun, trials_table, with_chosen_runs
 from bench.store.store import Store
 from bench.study.register import register
 from harmonize.errors import ConfigError
 from tests.tiny_grids import TWO, tiny_with
 
 AUROCS = st.one_of(st.just(float("nan")), st.sampled_from([0.5, 0.6, 0.7]), st.floats(0, 1))
-RUNS = st.lists(st.builds(Tried, st.sampled_from("ab"), st.integers(0, 3), AUROCS), min_size=1, max_size=30)
+RUNS = st.lists(st.builds(TrialRun, st.sampled_from("ab"), st.integers(0, 3), AUROCS), min_size=1, max_size=30)
 
 
-def by_pandas(tried: list[Tried]) -> dict[str, int]:
+def by_pandas(tried: list[TrialRun]) -> dict[str, int]:
     """Choose with group-by and sorting."""
     table = pd.DataFrame(tried, columns=["recipe", "trial", "value"])
     means = table.groupby(["recipe", "trial"])["value"].agg(["count", "mean"]).reset_index()
@@ -34,8 +34,8 @@ def by_pandas(tried: list[Tried]) -> dict[str, int]:
 
 
 @given(RUNS)
-def test_the_trial_with_the_best_mean_over_most_seeds_is_chosen(tried: list[Tried]) -> None:
-    chosen, expected = Tried.chosen(tried), by_pandas(tried)
+def test_the_trial_with_the_best_mean_over_most_seeds_is_chosen(tried: list[TrialRun]) -> None:
+    chosen, expected = TrialRun.chosen(tried), by_pandas(tried)
     assert chosen.keys() == expected.keys()
     for recipe in chosen:
         if chosen[recipe] != expected[recipe]:  # two means that differ in the last bit, because their sums do

@@ -11,7 +11,7 @@ import torch
 import yaml
 from safetensors.torch import load_file, save_file
 
-from bench.config.imported_model import Declared
+from bench.config.imported_model import ModelDeclaration
 from bench.runs.golden_outputs import TABLE, GoldenOutputs
 from bench.runs.imported_network import ImportedNetwork, open_model
 from bench.study.evaluate_imported import write_golden
@@ -40,7 +40,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def declared(
     folder: Path, preprocessing: dict[str, Any] | None = None, names: list[str] = NAMES, **more: Any
-) -> Declared:
+) -> ModelDeclaration:
     content = {
         "name": "A network",
         "model": {"timm": "resnet10t", "weights": "w.safetensors"},
@@ -51,14 +51,14 @@ def declared(
     }  # fmt: skip
     path = folder / "model.yaml"
     path.write_text(yaml.safe_dump(content))
-    return Declared.read(path)
+    return ModelDeclaration.read(path)
 
 
-def opened(declared: Declared) -> ImportedNetwork:
+def opened(declared: ModelDeclaration) -> ImportedNetwork:
     return open_model(declared, ["Edema"], CPU, trust=False)
 
 
-def refusal(found: Declared) -> ConfigError:
+def refusal(found: ModelDeclaration) -> ConfigError:
     with pytest.raises(ConfigError) as raised:
         GoldenOutputs.read(found).check(opened(found))
     return raised.value
@@ -182,7 +182,7 @@ def test_predictions_have_no_golden_outputs(tmp_path: Path) -> None:
     content = {"name": "x", "model": {"predictions": "p"}, "outputs": {"kind": "logit"}, "trained_on": {"seen": "no"}}
     (tmp_path / "model.yaml").write_text(yaml.safe_dump({**content, "golden": "p"}))
     with pytest.raises(ConfigError, match="predictions cannot have golden outputs"):
-        Declared.read(tmp_path / "model.yaml")
+        ModelDeclaration.read(tmp_path / "model.yaml")
     (tmp_path / "model.yaml").write_text(yaml.safe_dump(content))
     request = EvaluationRequest.read(tmp_path / "model.yaml", "tiny", None, None)
     with pytest.raises(ConfigError, match="only a network"):

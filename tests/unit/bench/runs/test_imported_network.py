@@ -13,7 +13,7 @@ import yaml
 from safetensors.torch import save_file
 from torch import Tensor
 
-from bench.config.imported_model import Declared
+from bench.config.imported_model import ModelDeclaration
 from bench.runs.imported_network import ImportedNetwork, declared_normalization, open_model, sha256_of
 from harmonize.errors import ConfigError, CxrError, SetupError
 from tests.networks import Flat
@@ -52,7 +52,7 @@ def write(tmp_path: Path) -> Write:
 
 
 def opened(path: Path, trust: bool = False) -> ImportedNetwork:
-    return open_model(Declared.read(path), FINDINGS, CPU, trust)
+    return open_model(ModelDeclaration.read(path), FINDINGS, CPU, trust)
 
 
 def images(num: int = 5, channels: int = 1) -> Tensor:
@@ -141,7 +141,7 @@ def test_torchxrayvisions_densenet_takes_its_own_range_and_its_18_outputs(write:
         outputs={"kind": "logit", "names": names, "rename": known, "drop": [n for n in names if n not in kept]},
         trained_on={"cohorts": ["nih", "padchest", "chexpert", "mimic"], "licence": "apache-2.0"},
     )
-    declared = Declared.read(path)
+    declared = ModelDeclaration.read(path)
     x = declared_normalization(declared.input)(
         torch.arange(256, dtype=torch.uint8).expand(2, 64, 256)[:, :, ::4].contiguous()
     )
@@ -340,4 +340,4 @@ def test_weights_that_do_not_fit_and_pickles_are_refused(write: Write, tmp_path:
 
 def test_a_grid_whose_findings_the_model_lacks_is_refused(write: Write) -> None:
     with pytest.raises(ConfigError, match="predicts no finding"):
-        Declared.read(write()).predicted(["Cardiomegaly"])
+        ModelDeclaration.read(write()).predicted(["Cardiomegaly"])

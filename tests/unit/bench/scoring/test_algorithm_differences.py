@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from bench.scoring.across_runs.algorithms import ALL, ERM, Trained, algorithms
+from bench.scoring.across_runs.algorithms import ALL, ERM, TrainedRecipe, algorithms
 from bench.scoring.across_runs.paired_tests import error_of
 from bench.scoring.across_runs.recipes import Recipes
 from reports.schemas.tables import SCHEMAS
@@ -30,7 +30,7 @@ def study(
     seeds: int = 4,
     inside: float = 0.0,
     rng: np.random.Generator | None = None,
-) -> tuple[dict[str, Trained], pd.DataFrame, Any]:
+) -> tuple[dict[str, TrainedRecipe], pd.DataFrame, Any]:
     """Return the arguments of `algorithms` for recipes with known true differences from ERM.
 
     The sampled patients move the AUROC of all runs by the same amount, and that of each recipe by an amount of its own;
@@ -63,7 +63,9 @@ def study(
     ]
     columns = ["run_id", "dataset", "split", "finding", "metric", "calibrator", "subgroup", "value"]
     trained = {
-        recipe: Trained(named[run_ids[0]][1], named[run_ids[0]][0], frozenset((seed, "") for seed in range(seeds)))
+        recipe: TrainedRecipe(
+            named[run_ids[0]][1], named[run_ids[0]][0], frozenset((seed, "") for seed in range(seeds))
+        )
         for recipe, run_ids in recipes.runs_of.items()
     }
     return trained, pd.DataFrame(rows, columns=columns), recipes.replicates(replicates)

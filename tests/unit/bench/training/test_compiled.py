@@ -11,7 +11,7 @@ from torch import Tensor
 
 from bench.config.run_config import Schedule
 from bench.training import fit as train
-from bench.training.fit import Trained
+from bench.training.fit import TrainingResult
 from bench.training.torch_compile import compile_if_faster
 from tests.unit.bench.training.test_limits import a_run, same, trained
 
@@ -21,7 +21,7 @@ SCHEDULE = Schedule(epochs=2, batch_size=8, lr=1e-2)
 
 def tried(
     folder: Path, monkeypatch: pytest.MonkeyPatch, compiler: Callable[[Forward], Forward], **options: object
-) -> Trained:
+) -> TrainingResult:
     chosen = partial(compile_if_faster, compiler=compiler, **{"min_seconds": 0.0, **options})  # type: ignore[arg-type]
     monkeypatch.setattr(train, "compile_if_faster", chosen)
     return trained(a_run(schedule=SCHEDULE, compile=True), folder)

@@ -16,14 +16,14 @@ from bench.inputs.normalize import Normalizer
 from bench.models.network import build
 from bench.models.predict import weights_sha256
 from bench.planning.run import Run
-from bench.training.fit import Trained, fit
+from bench.training.fit import TrainingResult, fit
 from tests.unit.bench.training.test_train import CPU, REGISTRY, a_cohort, a_run
 
 SCHEDULE = Schedule(epochs=2, batch_size=4, lr=1e-3)
 BINARY: dict[str, Any] = {"task": "binary", "finding": "Edema"}
 
 
-def trained(run: Run, reader: BatchReader, train: Examples, val: Examples, checkpoint: Path) -> Trained:
+def trained(run: Run, reader: BatchReader, train: Examples, val: Examples, checkpoint: Path) -> TrainingResult:
     torch.set_num_threads(1)
     entry = run.entries["architecture"]
     network = build(entry.use, entry.options, len(run.config.findings), 1, None, 0)

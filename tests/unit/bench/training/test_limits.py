@@ -25,7 +25,7 @@ from bench.store.store import Store
 from bench.training.checkpoint import write_checkpoint
 from bench.training.data_parallel import SINGLE_PROCESS, DataParallelGroup
 from bench.training.errors import TrainingError
-from bench.training.fit import Trained, fit
+from bench.training.fit import TrainingResult, fit
 from bench.training.step import TooLargeError
 from harmonize.errors import ConfigError
 from tests.unit.bench.training.test_train import CPU, K, a_cohort, a_run
@@ -62,7 +62,7 @@ class Hungry(nn.Module):
 
 def trained(
     run: Run, folder: Path, backbone: nn.Module | None = None, clock: Callable[[], float] | None = None
-) -> Trained:
+) -> TrainingResult:
     torch.set_num_threads(1)
     reader, internal, val = a_cohort()
     network = Network(backbone or Hungry(most=99), (0.5,) * 3, (0.25,) * 3, 1, K)
@@ -73,7 +73,7 @@ def trained(
     )
 
 
-def same(one: Trained, other: Trained) -> bool:
+def same(one: TrainingResult, other: TrainingResult) -> bool:
     # The networks' own hashes, whatever the memory that they are said to have. Predictions in passes of another size
     # have other last bits on some processors, and so has the loss on what was predicted.
     inexact = ["seconds", "val_loss"]

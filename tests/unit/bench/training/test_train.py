@@ -17,7 +17,7 @@ from bench.models.predict import predict, weights_sha256
 from bench.planning.run import Run
 from bench.training.checkpoint import FORMAT, load_checkpoint, write_checkpoint
 from bench.training.errors import TrainingError
-from bench.training.fit import Trained, fit, validate
+from bench.training.fit import TrainingResult, fit, validate
 
 REGISTRY = Registry.read()
 CPU = torch.device("cpu")
@@ -50,7 +50,7 @@ def a_cohort(n: int = 40, seed: int = 0) -> tuple[BatchReader, Examples, Example
     return BatchReader(images, CPU), examples[0], examples[1]
 
 
-def train(run: Run, checkpoint: Path, stop_at: int | None = None) -> Trained:
+def train(run: Run, checkpoint: Path, stop_at: int | None = None) -> TrainingResult:
     torch.set_num_threads(1)
     reader, internal, val = a_cohort()
     watched = dict.fromkeys(run.config.schedule.watched, val)

@@ -30,7 +30,7 @@ from bench.training.algorithms.inputs import label_smoothing, mixed_loss, mixup
 from bench.training.batch_sampling import group_balanced, shuffled
 from bench.training.checkpoint import load_checkpoint
 from bench.training.errors import TrainingError
-from bench.training.fit import Trained, fit, validate
+from bench.training.fit import TrainingResult, fit, validate
 from bench.training.step import TooLargeError
 from bench.training.training_loss import TrainingLoss, TrainingTargets
 from tests.unit.bench.training.test_train import CPU, REGISTRY, K, a_cohort, a_run, train
@@ -321,7 +321,7 @@ def grouped_cohort(num_groups: int = 2, n: int = 40) -> tuple[Any, Examples, Exa
     return reader, examples, val
 
 
-def train_groups(run: Run, checkpoint: Path, stop_at: int | None = None, num_groups: int = 2) -> Trained:
+def train_groups(run: Run, checkpoint: Path, stop_at: int | None = None, num_groups: int = 2) -> TrainingResult:
     torch.set_num_threads(1)
     reader, internal, val = grouped_cohort(num_groups) if run.group_column else a_cohort()
     network = build(run.entries["architecture"].use, run.entries["architecture"].options, K, 1, None, 0)
