@@ -225,7 +225,7 @@ def _thresholds(points: pd.DataFrame, findings: Sequence[str]) -> tuple[tuple[st
     wide = points.pivot_table(index="finding", columns="rule", values="probability", dropna=False)
     rows = []
     for finding in findings:
-        values = [wide.loc[finding].get(rule) if finding in wide.index else None for rule in rules]
+        values: list[Any] = [wide.loc[finding].get(rule) if finding in wide.index else None for rule in rules]
         rows.append((escaped(finding), *(number(value) for value in values)))
     return ("finding", *rules), rows
 
