@@ -29,7 +29,7 @@ def study(
             replicates[run][f"auroc/{name}"] = at + shared[name] + draw.normal(0, noise, NUM)
         rows.append((run, "internal", "val", "macro", "auroc", "none", 0.99))
     columns = ["run_id", "dataset", "split", "finding", "metric", "calibrator", "value"]
-    return pd.DataFrame(rows, columns=columns), replicates
+    return pd.DataFrame(rows, columns=columns).assign(subgroup="all"), replicates
 
 
 def test_the_rank_correlation_of_a_worked_example() -> None:
