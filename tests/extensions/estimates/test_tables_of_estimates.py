@@ -326,7 +326,7 @@ def test_an_estimator_with_few_values_is_compared_with_the_mean_gap_on_the_same_
     few[:2, :, 0] = values.truth[:2, :, 0] + 0.01
     of_logits = {"cbpe": few}
     estimators = [entry("mean_gap"), entry("cbpe")]
-    everything = all_quantities(Known(values.internal, values.truth, of_logits))
+    everything = all_quantities(KnownValues(values.internal, values.truth, of_logits))
     table = estimator_table(everything, estimators, [500] * 5, None, ["auroc"])
     row = the_row(table, "cbpe", "macro")
     assert (row["n"], the_row(table, "mean_gap", "macro")["n"]) == (8, 20)
@@ -342,7 +342,7 @@ def test_equal_replicates_of_a_difference_are_no_interval() -> None:
     below = np.full(truth.shape, np.nan)
     below[0] = truth[0] - 0.05  # at this hospital, the mean gap is below the truth, too: both errors move together
     replicates = truth.mean(2)[..., None] + 1e-3 * draw.normal(size=(3, 2, 300))
-    everything = all_quantities(Known(inside, truth, {"cbpe": below}))
+    everything = all_quantities(KnownValues(inside, truth, {"cbpe": below}))
     table = estimator_table(everything, [entry("mean_gap"), entry("cbpe")], [500] * 3, replicates, ["auroc"])
     row = the_row(table, "cbpe", "macro")
     assert row["difference"] == pytest.approx(0.05 - 0.15)
