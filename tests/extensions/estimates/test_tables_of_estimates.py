@@ -15,7 +15,7 @@ from bench.config.registry import Entry
 from bench.extensions.estimates import estimate_rows, from_logits
 from bench.extensions.estimates.accuracy_of_estimators import estimator_table
 from bench.extensions.estimates.estimate_rows import MEASURED
-from bench.extensions.estimates.from_hospitals import Known, KnownValues
+from bench.extensions.estimates.from_hospitals import KnownValues
 from bench.extensions.estimates.known_values import known_values
 from bench.extensions.estimates.quantities import QUANTITIES, InternalFinding
 from bench.scoring.calibrators import Platt
