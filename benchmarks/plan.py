@@ -1,7 +1,7 @@
 """Measure CPU time and memory of `bench run --dry-run` and `--estimate` on cohorts as large as the published datasets.
 
     python benchmarks/plan.py FOLDER                      # the dry run
-    python benchmarks/plan.py FOLDER --estimate           # the rehearsal
+    python benchmarks/plan.py FOLDER --estimate           # the forecast
     python benchmarks/plan.py FOLDER --only densenet121   # arguments of `bench run`
 
 FOLDER gets small synthetic cohorts and large cohorts. A large cohort repeats the patients of a small cohort under new ids until

@@ -14,11 +14,9 @@ from bench.planning.derived_runs import DerivedRun
 from bench.planning.plan import Plan
 from bench.planning.run import Run
 from bench.store.store import Store
-from bench.study.forecast import Forecast, Line
-from bench.study.forecast_rough import SCORING, SHARE, START_S, TRAINING
+from bench.study.forecast import Forecast, Line, grid_forecast
 from bench.system.devices import Devices
 from harmonize.disk_space import size
-from harmonize.progress import Progress
 
 
 def say_plan(
@@ -27,18 +25,15 @@ def say_plan(
     derived: Sequence[DerivedRun],
     devices: Devices | None,
     as_json: bool,
-    progress: Progress,
 ) -> None:
     """Print the planned runs with their states; with `devices`, also an estimate of time, disk space and memory.
 
-    The estimate comes from a rehearsal on one of the devices. If all runs are done, there is no estimate.
+    If all runs are done, there is no estimate.
     """
     store, names, forecast = plan.store, Run.names(runs), None
     todo = [run for run in runs if store.state(run.id) != "done"]
     if devices and todo:
-        from bench.study.forecast_measure import rehearsed_forecast  # imports torch
-
-        forecast = rehearsed_forecast(plan, todo, derived, devices, progress, _announce)
+        forecast = grid_forecast(plan, todo, derived, devices)
     if as_json:
         rows = planned_rows(store, runs, derived, names)
         measured = {"runs": rows, "estimate": asdict(forecast) if forecast else None}
@@ -50,10 +45,6 @@ def say_plan(
     elif todo and not devices:
         lines.append(MORE)
     typer.echo("\n".join([*lines, f"nothing was run (--{'estimate' if devices else 'dry-run'})"]))
-
-
-def _announce(rough: Forecast) -> None:
-    typer.echo(announcement(rough), err=True)
 
 
 def planned_rows(
@@ -96,13 +87,6 @@ def estimate_lines(estimate: Forecast, workers: int) -> list[str]:
     return [*table_lines(table(estimate)), *sentences(estimate, workers), *fitting(estimate)]
 
 
-def announcement(rough: Forecast) -> str:
-    """Return the sentence that is printed before a rehearsal: a rough time of the runs, and the maximum time of the rehearsal."""
-    most, unit = SHARE * rough.total_s, "one core and one GPU" if rough.on_gpu else "one core"
-    words = f"the rehearsal takes at most {span(most)}" if most > START_S else "that is too short for a rehearsal"
-    return f"rough forecast: {span(rough.total_s)} of {unit}; {words}"
-
-
 def fitting(estimate: Forecast) -> list[str]:
     """Return one line that says how many of the largest runs fit on one GPU; [] without a GPU or if the memory is unknown.
 
@@ -140,7 +124,7 @@ def _row(name: str, lines: Sequence[Line]) -> list[str]:
 
 
 def sentences(estimate: Forecast, workers: int) -> list[str]:
-    """Return lines of text: time, disk space and memory of all runs, what is not included, and how the numbers were measured.
+    """Return lines of text: time, disk space and memory of all runs, and where the numbers come from.
 
     `workers`: number of processes that decode images.
     """
@@ -161,12 +145,7 @@ def sentences(estimate: Forecast, workers: int) -> list[str]:
         lines.append(
             f"memory: up to {size(estimate.peak_bytes)} per run, {size(estimate.peak_bytes * devices)} for {devices} in parallel"
         )
-    lines += [f"not included: {reason}" for reason in estimate.unknown]
-    if estimate.rough:
-        reason = "a rehearsal takes at most a tenth of the time of the runs"
-        lines.append(f"rough, not measured: {', '.join(estimate.rough)} ({reason})")
-    if TRAINING in estimate.rough and SCORING in estimate.rough:
-        return lines
-    basis = "a few training steps, predictions, decoded files, one scoring and each analysis"
-    kept = "the other work" if estimate.rough else basis
-    return [*lines, f"measured on this machine: {kept}. Other programs on the machine make it slower."]
+    basis = "the times follow from the numbers of operations in the registry"
+    if estimate.measured:
+        basis = f"the times of {', '.join(estimate.measured)} follow from finished runs, other times from the registry"
+    return [*lines, f"rough: {basis}"]

@@ -148,7 +148,7 @@ def run(
         if dry_run or estimate:
             from bench.cli.dry_run import say_plan
 
-            say_plan(plan, chosen, derived, devices if estimate else None, as_json, display.progress)
+            say_plan(plan, chosen, derived, devices if estimate else None, as_json)
             _say(request.missing_weights(request.architectures_to_fetch(chosen, opened)))
             return
         if trains:

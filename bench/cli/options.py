@@ -78,7 +78,7 @@ EstimateOption = Annotated[
     bool,
     typer.Option(
         "--estimate",
-        help="Print the plan with time, disk and memory, from a rehearsal on this machine (minutes); train no run.",
+        help="Print the plan with a rough forecast of time, disk and memory; train no run.",
     ),
 ]
 ExecutorOption = Annotated[

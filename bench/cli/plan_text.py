@@ -16,7 +16,7 @@ from bench.config.run_names import RunName
 from bench.store.store import Store
 from harmonize.errors import ConfigError
 
-MORE = "for time, disk and memory: --estimate (rehearses the work, takes minutes)"
+MORE = "for time, disk and memory: --estimate"
 
 
 def say_synthetic(grid: Grid, store: Store, only_plan: bool, pattern: str | None, as_json: bool) -> bool:

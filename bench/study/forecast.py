@@ -1,12 +1,17 @@
-"""Forecast time, disk and memory of a grid: the work of each run (numbers of steps and images), multiplied by rates that a rehearsal measures on this machine.
+"""Forecast time, disk and memory of a grid: the work of each run (numbers of steps and images), multiplied by rates.
 
-`bench.study.forecast_measure` measures the rates; this module does not need torch. The forecast assumes that all images
-are readable and that every run trains all its epochs, unless the time limit ends the training. So `patience` and
-unreadable images make the real numbers smaller than the forecast.
+The rates are rough: they follow from the numbers of operations and parameters in the registry, and from constants that were
+measured with the grid `demo`. If the grid has finished runs in the store, the rates of their architectures are scaled to the
+time that these runs took. Only the rates of decoding are measured, on a few files. This module does not need torch.
+
+The forecast assumes that all images are readable and that every run trains all its epochs, unless the time limit ends the
+training. So `patience` and unreadable images make the real numbers smaller than the forecast.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from statistics import median
+from types import MappingProxyType
 
 import numpy as np
 import pandas as pd
@@ -14,11 +19,29 @@ import pandas as pd
 from bench.config.analyses import Analysis
 from bench.config.run_config import RunConfig
 from bench.planning.derived_runs import DerivedRun
+from bench.planning.image_caches import ImageFiles
 from bench.planning.plan import Plan, training_labels
 from bench.planning.protocol import FEATURE_PATIENTS
 from bench.planning.run import Run
+from bench.store.checked_folders import CheckedFolder
+from bench.system.devices import Devices, memory_of
 from harmonize.cache.cache import Forecast as Decoding
+from harmonize.errors import StoreError
 from harmonize.labels.states import states
+
+# rates of one core of an Intel Xeon and of a data center GPU
+CORE_GMACS = 10.0  # billions of MACs (multiply-accumulate operations) per second of a core
+GPU_GMACS = 5000.0  # billions of MACs per second of a GPU, in mixed precision
+UNKNOWN = {"gmacs": 1.0, "params": 10.0}  # assumed numbers for a network whose registry entry does not state them
+START_S = 20.0  # core seconds for starting this program and a worker, with their imports
+RUN_S = 3.0  # seconds per run: building the network, hashing the weights, measuring the cost
+FIRST_SCORE_S = 2.0  # core seconds for scoring the first run, with `SCORE_ROWS` images
+SCORE_S = 1.5  # core seconds for scoring each further run, with `SCORE_ROWS` images
+SCORE_ROWS = 2500
+SCORE_BYTES = 500_000  # size of the scores of a run
+ROW_BYTES = 100.0  # size of the stored prediction of one image
+REPORT_S = 3.0
+NUM_FEATURES = 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,31 +119,6 @@ def _num_trained(train: pd.DataFrame, config: RunConfig) -> int:
     return int(np.isin(states(training_labels(train, config), config.findings), labels).any(axis=1).sum())
 
 
-def step_key(config: RunConfig) -> tuple[object, ...]:
-    """Return the settings that determine the time of a training step. Runs with equal settings are measured once."""
-    schedule = config.schedule
-    chosen = (
-        schedule.batch_size,
-        schedule.micro_batch,
-        schedule.ema > 0,
-        schedule.clip > 0,
-        schedule.freeze_epochs > 0,
-    )
-    names = (
-        "architecture",
-        "optimizer",
-        "loss",
-        "uncertainty",
-        "preprocessing",
-        "augmentation",
-        "algorithm",
-        "channels",
-        "heads",
-        "task",
-    )
-    return (*(getattr(config, name) for name in names), config.precision, config.threads, schedule.sampling, *chosen)
-
-
 def num_analyzed(plan: Plan, analysis: Analysis, run: Run) -> int:
     """Return the number of images that an analysis uses. The time of the analysis is proportional to this number."""
     options, total = analysis.options, 0
@@ -139,44 +137,44 @@ def num_analyzed(plan: Plan, analysis: Analysis, run: Run) -> int:
 
 @dataclass(frozen=True, slots=True)
 class NetworkRate:
-    """The measured rates of a network, in seconds of one core or of one GPU."""
+    """The rates of a run's network, in seconds of one core or of one GPU."""
 
     step_s: float  # seconds of one training step
     image_s: float  # seconds for the prediction of one image
-    fixed_s: float  # seconds per run: building the network, hashing the weights, measuring the cost
-    peak_bytes: int | None  # peak memory during training: of the GPU or, without a GPU, of the process; None if unknown
     weights_bytes: int
-    checkpoint_bytes: int
-    num_features: int
+    peak_bytes: int | None = None  # peak memory of the process during training, or of the GPU; None if unknown
 
 
 @dataclass(frozen=True, slots=True)
 class AnalysisRate:
-    """The measured rates of an analysis of one run."""
+    """The rates of an analysis of one run."""
 
     own_s: float  # seconds of the analysis without the forward passes of the network
     images: int  # number of forward passes of single images; an image may go through the network several times
     num_analyzed: int  # number of images that the analysis uses, see the function `num_analyzed`
     num_bytes: int
-    failed: str = ""  # the reason if the analysis could not be measured, else ""
+
+
+# analysis -> its rates, measured with the grid `demo` on six cohorts
+ANALYSES: Mapping[str, AnalysisRate] = MappingProxyType(
+    {
+        "attention": AnalysisRate(own_s=14.0, images=1392, num_analyzed=983, num_bytes=230_000),
+        "transplants": AnalysisRate(own_s=7.0, images=14_832, num_analyzed=576, num_bytes=170_000),
+        "probes": AnalysisRate(own_s=3.0, images=1211, num_analyzed=1128, num_bytes=29_000),
+        "acquisition": AnalysisRate(own_s=40.0, images=0, num_analyzed=900, num_bytes=150_000),
+    }
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Rates:
-    """The rates that a rehearsal measured on this machine."""
+    """The rates of the runs of a grid."""
 
     on_gpu: bool
-    networks: Mapping[tuple[object, ...], NetworkRate]  # `step_key` -> rate
+    networks: Mapping[str, NetworkRate]  # run id -> rate
     decoding: Mapping[tuple[str, str], Decoding]  # (cohort, key of the image geometry) -> rates of one process
-    row_bytes: Mapping[str, float]  # cohort -> bytes of the stored prediction of one image
-    start_s: float  # seconds for starting the programs, once per grid
-    first_score_s: float  # seconds for scoring the first run, with `score_rows` rows
-    score_s: float  # seconds for scoring each further run, with `score_rows` rows
-    score_rows: int  # number of predicted images of a run in the rehearsal of scoring
-    score_bytes: int
-    report_s: float
-    analyses: Mapping[str, AnalysisRate] = field(default_factory=dict)
-    rough: tuple[str, ...] = ()  # names of the rates that were not measured
+    analyses: Mapping[str, AnalysisRate] = field(default_factory=lambda: ANALYSES)
+    measured: tuple[str, ...] = ()  # architectures whose rates are scaled to the time of finished runs
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,8 +202,7 @@ class Forecast:
     other_s: float  # seconds for analyses of the cohorts, the page, and starting the programs
     cache_bytes: int
     passing_bytes: int  # bytes of the checkpoint of one run, which is deleted after training
-    unknown: tuple[str, ...] = ()  # analyses that could not be measured, each with the reason
-    rough: tuple[str, ...] = ()  # work whose rates were not measured
+    measured: tuple[str, ...] = ()  # as in `Rates`
     num_devices: int = 1  # number of devices that train in parallel
     gpu_bytes: int = 0  # memory of one GPU; 0 for a CPU
 
@@ -236,13 +233,79 @@ class Forecast:
         return max((line.peak_bytes for line in self.lines if line.peak_bytes is not None), default=None)
 
 
-def _run_bytes(todo: Work, rate: NetworkRate, row_bytes: Mapping[str, float]) -> int:
+def grid_forecast(plan: Plan, runs: Sequence[Run], derived: Sequence[DerivedRun], devices: Devices) -> Forecast:
+    """Return the forecast for these runs, for the unfinished ones of the derived runs, and for these devices."""
+    names = devices.in_parallel(max(run.config.threads for run in runs))
+    unfinished = [run for run in derived if plan.store.state(run.id) != "done"]
+    rates = rates_of(plan, runs, names[0].startswith("cuda"), ImageFiles.of(plan).decoding(runs, 1))
+    found = forecast(plan, runs, unfinished, rates)
+    return replace(found, num_devices=len(names), gpu_bytes=memory_of(names[0]))
+
+
+def rates_of(plan: Plan, runs: Sequence[Run], on_gpu: bool, decoding: Mapping[tuple[str, str], Decoding]) -> Rates:
+    """Return the rates of these runs. `decoding`: the measured rates of decoding images."""
+    finished = _finished_rates(plan, on_gpu)
+    networks = {}
+    for run in runs:
+        rate = _rough_rate(run, on_gpu)
+        factor, peak_bytes = finished.get(_size_key(run), (1.0, None))
+        networks[run.id] = replace(
+            rate, step_s=factor * rate.step_s, image_s=factor * rate.image_s, peak_bytes=peak_bytes
+        )
+    measured = dict.fromkeys(run.config.architecture for run in runs if _size_key(run) in finished)
+    return Rates(on_gpu, networks, decoding, measured=tuple(measured))
+
+
+def _size_key(run: Run) -> tuple[str, int]:
+    return run.config.architecture, run.input_size
+
+
+def _finished_rates(plan: Plan, on_gpu: bool) -> dict[tuple[str, int], tuple[float, int | None]]:
+    """Return {(architecture, side of the input): (factor, peak memory in bytes)} of the finished runs of the grid.
+
+    The factor is the median of the time that training and validation took, divided by their rough time. Only runs on the same
+    kind of device (`on_gpu` or not) count; runs with damaged files do not count.
+    """
+    done = {run.id: run for run in plan.runs if plan.store.state(run.id) == "done"}
+    factors: dict[tuple[str, int], list[float]] = {}
+    peaks: dict[tuple[str, int], int | None] = {}
+    for run_id, todo in all_work(plan, list(done.values())).items():
+        run, folder = done[run_id], CheckedFolder(plan.store.run_dir(run_id))
+        try:
+            epoch_s = folder.table("history.parquet", ["seconds"])["seconds"]
+        except StoreError:
+            continue
+        facts = folder.facts()
+        rough = _rough_rate(run, on_gpu)
+        rough_s = (todo.steps * rough.step_s + todo.validated * rough.image_s) / run.config.schedule.epochs
+        is_on_gpu = not str(facts["env"].get("device", "")).startswith("cpu")
+        if is_on_gpu == on_gpu and rough_s and len(epoch_s):
+            cores = 1 if on_gpu else run.config.threads
+            factors.setdefault(_size_key(run), []).append(cores * float(epoch_s.mean()) / rough_s)
+            peaks[_size_key(run)] = facts["cost"].get("peak_memory_bytes")
+    return {key: (median(of_runs), peaks[key]) for key, of_runs in factors.items()}
+
+
+def _rough_rate(run: Run, on_gpu: bool) -> NetworkRate:
+    """Return the rates that follow from the MACs and parameters in the registry. A training step takes three times as long per image."""
+    gmacs = _fact(run, "gmacs") * (run.input_size / 224) ** 2
+    image_s = gmacs / (GPU_GMACS if on_gpu else CORE_GMACS)
+    return NetworkRate(3 * image_s * run.config.schedule.batch_size, image_s, round(4e6 * _fact(run, "params")))
+
+
+def _fact(run: Run, name: str) -> float:
+    if run.has_given_vectors:
+        return 1e-6  # the output layer alone
+    return float(run.entries["architecture"].facts.get(name, UNKNOWN[name]))
+
+
+def _run_bytes(todo: Work, rate: NetworkRate) -> int:
     """Return the disk space in bytes of a finished run: weights, predictions, features.
 
     A stored feature takes two bytes; the patient id takes four bytes per letter. Other files are small.
     """
-    features = sum(n * (2 * rate.num_features + 4 * todo.letters[name]) + 512 for name, n in todo.kept.items())
-    predictions = sum(number * row_bytes[name] for name, number in todo.predicted.items())
+    features = sum(n * (2 * NUM_FEATURES + 4 * todo.letters[name]) + 512 for name, n in todo.kept.items())
+    predictions = sum(todo.predicted.values()) * ROW_BYTES
     return rate.weights_bytes + round(predictions) + features + 12_000
 
 
@@ -260,17 +323,16 @@ def forecast(plan: Plan, runs: Sequence[Run], derived: Sequence[DerivedRun], rat
         lines.append(_line(plan, name, own, views, rates, analyzed))
     rows = sum(next(iter(works.values())).predicted.values()) if works else 0
     scored = len(runs) + len(derived)
-    larger = max(1.0, rows / rates.score_rows) if rates.score_rows else 1.0
-    scoring = larger * (rates.first_score_s + max(0, scored - 1) * rates.score_s) if scored else 0.0
-    apart = [a for a in plan.grid.analyses if not a.kind.per_run and a.name in rates.analyses]
+    scoring = max(1.0, rows / SCORE_ROWS) * (FIRST_SCORE_S + max(0, scored - 1) * SCORE_S) if scored else 0.0
+    apart = [analysis for analysis in plan.grid.analyses if not analysis.kind.per_run]
     forms = {run.geometry for run in runs}
     once = sum(_analysis_s(analyzed(a, runs[0]), rates.analyses[a.name], 0.0) for a in apart) * len(forms)
     left = [decoding for decoding in rates.decoding.values() if decoding.images]
     cache, seconds = sum(decoding.num_bytes for decoding in left), sum(decoding.seconds for decoding in left)
-    passing = max((rates.networks[step_key(run.config)].checkpoint_bytes for run in runs), default=0)
-    unknown = tuple(f"{name}: {rate.failed}" for name, rate in rates.analyses.items() if rate.failed)
-    other = once + rates.start_s + rates.report_s
-    return Forecast(tuple(lines), rates.on_gpu, seconds, scoring, other, cache, passing, unknown, rates.rough)
+    # the checkpoint has the weights, their average, the state of the optimizer and the weights of the best epoch
+    passing = 4 * max((rates.networks[run.id].weights_bytes for run in runs), default=0)
+    other = once + START_S + REPORT_S
+    return Forecast(tuple(lines), rates.on_gpu, seconds, scoring, other, cache, passing, rates.measured)
 
 
 def _analyzed_counter(plan: Plan) -> Callable[[Analysis, Run], int]:
@@ -301,20 +363,20 @@ def _line(
     disk = steps = 0
     peaks = []
     for todo in works:
-        run, rate = todo.run, rates.networks[step_key(todo.run.config)]
+        run, rate = todo.run, rates.networks[todo.run.id]
         trained = todo.steps * rate.step_s + todo.validated * rate.image_s
         limit = 3600 * run.config.limit.hours or trained
         images = (1 + views[run.id]) * sum(todo.predicted.values())
         share = min(1.0, limit / trained) if trained else 1.0
         training += share * todo.steps * rate.step_s
-        predicting += share * todo.validated * rate.image_s + images * rate.image_s + rate.fixed_s
+        predicting += share * todo.validated * rate.image_s + images * rate.image_s + RUN_S
         steps += todo.steps
-        disk += _run_bytes(todo, rate, rates.row_bytes) + (1 + bool(views[run.id])) * rates.score_bytes
+        disk += _run_bytes(todo, rate) + (1 + bool(views[run.id])) * SCORE_BYTES
         for analysis in plan.grid.analyses:
-            if analysis.kind.per_run and analysis.name in rates.analyses:
-                measured = rates.analyses[analysis.name]
-                analysing += _analysis_s(analyzed(analysis, run), measured, rate.image_s)
-                disk += measured.num_bytes
+            if analysis.kind.per_run:
+                own = rates.analyses[analysis.name]
+                analysing += _analysis_s(analyzed(analysis, run), own, rate.image_s)
+                disk += own.num_bytes
         peaks.append(rate.peak_bytes)
     peak = max((p for p in peaks if p is not None), default=None)
     return Line(name, len(works), steps, training, predicting, analysing, peak, disk)
@@ -323,9 +385,6 @@ def _line(
 def _analysis_s(num_images: int, rate: AnalysisRate, image_s: float) -> float:
     """Return the seconds of an analysis of a run: the work of the analysis, and the forward passes of the run's network.
 
-    `num_images`: number of images that the analysis uses. `image_s`: seconds of a forward pass with one image. The result
-    is 0 if the analysis could not be measured.
+    `num_images`: number of images that the analysis uses. `image_s`: seconds of a forward pass with one image.
     """
-    if rate.failed:
-        return 0.0
     return num_images / max(1, rate.num_analyzed) * (rate.own_s + rate.images * image_s)
