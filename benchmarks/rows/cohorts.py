@@ -20,7 +20,7 @@ from benchmarks.harness import Benchmark, Measured, check, compared, interleaved
 from harmonize.cohorts.cohort import Cohort, load
 from harmonize.cohorts.specs import CohortSpec
 from harmonize.datasets.chexpert import LABELS
-from harmonize.datasets.file_access import are_files
+from harmonize.datasets.image_files import are_files
 from harmonize.labels.findings import FINDINGS
 
 ROWS = 377_000

@@ -19,8 +19,8 @@ from harmonize.cohorts.hospital_names import hospital_name
 from harmonize.cohorts.specs import CohortSpec
 from harmonize.cohorts.splits import shared_patients
 from harmonize.datasets import FAULT, TABLE, UNKNOWN, Remark, adapter
-from harmonize.datasets.file_access import are_files, is_file, other_ending, will_read
 from harmonize.datasets.ids import require_match
+from harmonize.datasets.image_files import are_files, other_ending
 from harmonize.errors import DatasetError
 from harmonize.labels.findings import (
     FINDINGS,
@@ -146,7 +146,7 @@ def load(
     counts |= {"contradictory_sex": len(two_sex_rows), "unknown_label": len(unknown_label_rows)}
     flow |= {name: number for name, number in counts.items() if number}
     doubts = pd.concat([two_sex_rows, unknown_label_rows])
-    phantom = any(is_file(folder / "phantom.json") for folder in (spec.root, spec.root.parent))
+    phantom = any((folder / "phantom.json").is_file() for folder in (spec.root, spec.root.parent))
     quarantine, doubts = pd.concat([bad_rows, absent], ignore_index=True), doubts.reset_index(drop=True)
     return Cohort(spec.name, spec.layout, spec.root, table, quarantine, flow, phantom, spec, doubts, tuple(remarks))
 
@@ -287,7 +287,6 @@ def _rules(spec: CohortSpec, columns: Sequence[str]) -> bytes:
     without its findings.
     """
     if spec.layout == TABLE:
-        will_read(Path(spec.mapping))
         return Path(spec.mapping).read_bytes()
     block = labels_yaml()["datasets"][spec.layout]
     rules = {**labels_yaml()["beyond"].get(spec.layout, {}).get("findings", {}), **block["findings"]}

@@ -34,7 +34,6 @@ from harmonize.datasets.csvfile import (
     unknown_words,
     unmatched_faults,
 )
-from harmonize.datasets.file_access import is_dir, matching
 from harmonize.datasets.ids import require_match
 from harmonize.datasets.outlines import Outlines
 from harmonize.errors import DatasetError
@@ -81,7 +80,7 @@ def read(root: Path, source: str = "default") -> pd.DataFrame:
         images = read_images(release, "train", source != "default")
         tables.append(_with_root_paths(_with_demographics(images, release), release.parent, root))
     release_folder = root if release is None else release.parent
-    folders = [folder for folder in (release_folder, root / "CheXpert") if is_dir(folder)]
+    folders = [folder for folder in (release_folder, root / "CheXpert") if folder.is_dir()]
     valid = find_in(folders, "valid.csv") or find_in(folders, "val_labels.csv", "val/val_labels.csv")
     test = find_in(
         folders, "test_labels.csv", "groundtruth.csv", "test.csv", "test/test_labels.csv", "test/groundtruth.csv"
@@ -125,9 +124,8 @@ def _base_folder(path: Path, folders: list[Path]) -> Path:
 
 def _with_root_paths(table: pd.DataFrame, folder: Path, root: Path) -> pd.DataFrame:
     """Return the table with paths relative to the root."""
-    if not is_dir(folder / "valid") and is_dir(
-        folder / "val"
-    ):  # CheXlocalize renamed the folder of the images, but its label file has the old paths
+    if not (folder / "valid").is_dir() and (folder / "val").is_dir():
+        # CheXlocalize renamed the folder of the images, but its label file has the old paths
         table["path"] = table["path"].str.replace(r"^valid/", "val/", regex=True)
     if folder != root:
         table["path"] = f"{folder.relative_to(root).as_posix()}/" + table["path"]
@@ -171,7 +169,9 @@ def _read_studies(path: Path, folder: Path) -> pd.DataFrame:
     raw = read_text(path, ["Study"], LABELS).rename(columns={"Study": "study"})
     study = raw["study"].str.replace(_PREFIXES, "", regex=True).str.strip("/")
     images = [
-        (row, f"{name}/{image.name}") for row, name in enumerate(study) for image in matching(folder / name, "view*.*")
+        (row, f"{name}/{image.name}")
+        for row, name in enumerate(study)
+        for image in sorted((folder / name).glob("view*.*"))
     ]
     if not images:
         fix = "add the test images (test/patient64741/study1/view1_frontal.jpg), or remove the file"

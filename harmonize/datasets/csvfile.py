@@ -21,7 +21,6 @@ from numpy.typing import NDArray
 
 from harmonize.datasets import FAULT, UNKNOWN
 from harmonize.datasets.csvrows import as_csv, check_unpacked_size, column_names, count_regular_rows, open_bytes, rows
-from harmonize.datasets.file_access import is_dir, is_file, matching
 from harmonize.errors import DatasetError
 from harmonize.labels.findings import ABSENT, NOT_MENTIONED, PRESENT, UNCERTAIN
 
@@ -43,7 +42,7 @@ def find(root: Path, *names: str) -> Path | None:
     """Return the path of the first name that exists below root (also with .gz), or None; a name may be a glob pattern."""
     for name in names:
         for variant in (name, f"{name}.gz"):
-            matches = [path for path in matching(root, variant) if is_file(path)]
+            matches = [path for path in sorted(root.glob(variant)) if path.is_file()]
             if matches:
                 return matches[-1]  # the names are sorted, so the last file is the newest release
     return None
@@ -51,7 +50,7 @@ def find(root: Path, *names: str) -> Path | None:
 
 def require(root: Path, layout: str, *names: str) -> Path:
     """Return the path of the first name that exists below root; raise DatasetError if the root or all files are missing."""
-    if not is_dir(root):
+    if not root.is_dir():
         raise DatasetError("no such folder", str(root), f"correct `root:`, or use --data with the parent of {layout}/")
     path = find(root, *names)
     if path is None:

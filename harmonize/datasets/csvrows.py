@@ -21,7 +21,6 @@ from typing import IO, Any, NamedTuple
 
 import pyarrow as pa
 
-from harmonize.datasets.file_access import will_read
 from harmonize.errors import DatasetError
 
 MAX_CELL_CHARACTERS = 2**24  # a longer cell is the result of an unclosed quote
@@ -79,7 +78,6 @@ def open_bytes(path: Path) -> Iterator[IO[bytes]]:
     """
     if what := DatasetError.not_a_file(path):
         raise DatasetError(what, str(path), "give the path of a file; tables are read several times")
-    will_read(path)
     opener = _OPENERS.get(path.suffix.lower())
     with opener(path) if opener else path.open("rb") as file:
         yield file

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 from harmonize.datasets import BASE, SPLITS, VIEWS, native
-from harmonize.datasets.file_access import will_read
 from harmonize.errors import ConfigError
 from harmonize.labels.findings import labels_yaml
 from harmonize.yaml_file import read_yaml
@@ -84,7 +83,6 @@ class TableMapping:
 
 def read_mapping(path: Path) -> TableMapping:
     """Read and check a mapping file; raise ConfigError with the key and the most similar valid word."""
-    will_read(path)
     raw = read_yaml(path)
     if not isinstance(raw, Mapping):
         raise ConfigError("the mapping file has no keys", str(path), "write the keys image, patient and findings")

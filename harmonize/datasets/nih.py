@@ -10,6 +10,7 @@ Files: .png as in the table, or another ending such as .PNG or .jpg.
 Source: Wang et al. 2017, arXiv:1705.02315. Free to download, with attribution.
 """
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,6 @@ from harmonize.datasets.csvfile import (
     require_whole,
     unknown_words,
 )
-from harmonize.datasets.file_access import is_dir, matching, names_in
 from harmonize.datasets.ids import difference, examples, refuse_rounded
 from harmonize.datasets.text_lists import read_lines
 from harmonize.errors import DatasetError
@@ -156,10 +156,11 @@ def _listed(path: Path | None, image: "pd.Series[str]") -> "pd.Series[bool]":
 def _images(root: Path) -> dict[str, str]:
     """Return file name -> path for every image in images*/ and images*/images/."""
     paths: dict[str, str] = {}
-    for folder in [root, *matching(root, "images*"), *matching(root, "images*/images")]:
-        if is_dir(folder):
+    for folder in [root, *sorted(root.glob("images*")), *sorted(root.glob("images*/images"))]:
+        if folder.is_dir():
             prefix = "" if folder == root else f"{folder.relative_to(root).as_posix()}/"
-            paths |= {name: prefix + name for name in names_in(folder) if name.lower().endswith(_ENDINGS)}
+            names = os.listdir(folder)  # noqa: PTH208  (Path.iterdir makes a Path of each name)
+            paths |= {name: prefix + name for name in names if name.lower().endswith(_ENDINGS)}
     return paths
 
 

@@ -21,7 +21,6 @@ import pandas as pd
 from harmonize.datasets import FAULT, LABELS
 from harmonize.datasets.columns import base_columns
 from harmonize.datasets.csvfile import faults, first_fault, numbers, read_text, recode, require, unknown_words
-from harmonize.datasets.file_access import is_dir
 from harmonize.datasets.ids import refuse_rounded
 
 SIGNATURE = ("PADCHEST_*",)
@@ -66,12 +65,12 @@ def read(root: Path, source: str = "default") -> pd.DataFrame:
         table["drop"] = table["drop"].where(~from_other_source, f"not by {source}")
     folder = table.pop("folder")
     name = table["image_id"]
-    if any(is_dir(root / "images" / number) for number in folder.unique()):
+    if any((root / "images" / number).is_dir() for number in folder.unique()):
         table["path"] = "images/" + folder + "/" + name
-    elif any(is_dir(root / number) for number in folder.unique() if number):
+    elif any((root / number).is_dir() for number in folder.unique() if number):
         table["path"] = folder + "/" + name
     else:
-        table["path"] = ("images/" if is_dir(root / "images") else "") + name
+        table["path"] = ("images/" if (root / "images").is_dir() else "") + name
     return table
 
 

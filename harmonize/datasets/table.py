@@ -41,7 +41,6 @@ from harmonize.datasets.csvfile import (
     states_array,
     unknown_words,
 )
-from harmonize.datasets.file_access import is_dir, is_file
 from harmonize.datasets.ids import refuse_rounded
 from harmonize.datasets.mapping import TableMapping, plain, read_mapping
 from harmonize.datasets.user_table import is_parquet, read_user_table
@@ -134,12 +133,12 @@ def is_unlisted(
 
 def _files(root: Path, table: str, mapping: str | Path) -> tuple[Path, TableMapping]:
     """Return the path of the table and the content of the mapping file."""
-    if not is_dir(root):
+    if not root.is_dir():
         raise DatasetError("no such folder", str(root), "correct `root:`")
     mapping_path = Path(mapping)
-    meaning = read_mapping(mapping_path if is_file(mapping_path) else root / mapping_path)
+    meaning = read_mapping(mapping_path if mapping_path.is_file() else root / mapping_path)
     path = root / table
-    if not is_file(path):
+    if not path.is_file():
         raise DatasetError(f"no {table}", str(root), "correct `table:`, which is relative to `root:`")
     return path, meaning
 

@@ -13,6 +13,7 @@ The Kaggle challenge (one train.csv with boxes) has no test split, and only 15 l
 Edema, are null.
 """
 
+import os
 import zlib
 from pathlib import Path
 from typing import Any
@@ -35,7 +36,6 @@ from harmonize.datasets.csvfile import (
     require_whole,
     states_array,
 )
-from harmonize.datasets.file_access import is_dir, names_in
 from harmonize.errors import DatasetError
 from harmonize.labels.findings import ABSENT, NOT_MENTIONED, PRESENT
 
@@ -125,7 +125,7 @@ def kaggle(root: Path) -> Path | None:
 
 def require_folder(root: Path) -> None:
     """Raise DatasetError if the root is missing."""
-    if not is_dir(root):
+    if not root.is_dir():
         raise DatasetError("no such folder", str(root), "correct `root:`, or use --data with the parent of vindr/")
 
 
@@ -236,9 +236,10 @@ def images(root: Path) -> list[Path]:
 
 def _suffixes(folder: Path) -> dict[str, str]:
     """Return image id -> suffix (one of _SUFFIXES) of every image in the folder."""
-    if not is_dir(folder):
+    if not folder.is_dir():
         return {}
-    parts = [name.rpartition(".") for name in names_in(folder)]
+    names = os.listdir(folder)  # noqa: PTH208  (Path.iterdir makes a Path of each name)
+    parts = [name.rpartition(".") for name in names]
     return {stem: f".{suffix}" for stem, _, suffix in parts if f".{suffix}" in _SUFFIXES}
 
 
