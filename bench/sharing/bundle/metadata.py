@@ -16,7 +16,7 @@ from bench.sharing.bundle.described import CROISSANT, RO_CRATE, Described
 from bench.sharing.bundle.ro_crate import ro_crate
 from harmonize.errors import ConfigError
 
-VERSION = 2  # raise this version if the same files give other documents
+VERSION = 1  # raise this version if the same files give other documents
 
 
 def documents(described: Described) -> dict[str, bytes]:
