@@ -18,7 +18,7 @@ from harmonize.disk_space import DiskFullError
 from harmonize.errors import StoreError
 from reports.schemas.tables import SCHEMAS
 
-SCHEMA = 2
+SCHEMA = 1
 SYNTHETIC_KEY = "synthetic"  # key in Parquet metadata and JSON files: whether the images of all cohorts are synthetic
 
 

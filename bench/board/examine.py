@@ -13,6 +13,7 @@ from bench.board.submission import Number
 from bench.config.imported_model import GOLDEN_TOLERANCE
 from bench.config.registry import Registry
 from bench.planning.manifest import Manifest
+from bench.results.read_predictions import SCORING_VERSION
 from bench.results.report_tables import tables
 from bench.results.score_runs import score_all
 from bench.sharing.bundle import verify as verifying
@@ -57,12 +58,12 @@ class Examination:
 def examined(bundle: Path, rules: Rules, registry: Registry, progress: Progress) -> Iterator[Examination]:
     """Open a bundle, compute every number again, and check it against the rules of a board.
 
-    A bundle of a scoring version whose numbers cannot be compared is only scored again. Raises StoreError if the bundle is
+    A bundle of an older scoring version is only scored again, because its numbers cannot be compared. Raises StoreError if the bundle is
     damaged, or if a number differs; what the board asks for and the bundle lacks is a line of the result.
     """
     with verifying.opened(bundle, registry, older=True) as opened:
         manifest = opened.manifest
-        if opened.about["scoring"] in verifying.COMPARABLE:
+        if opened.about["scoring"] == SCORING_VERSION:
             rows, exact = verifying.verify(opened, progress)
             how = "exactly" if exact else "up to rounding"
             numbers = f"{rows:,} rows of scores computed again from logits and labels: all agree {how}"

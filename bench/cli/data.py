@@ -169,7 +169,7 @@ def _specs(
     from bench.store.store import Store
     from bench.system.devices import default_workers
 
-    opened = Store.open(store, older=True)
+    opened = Store.open(store)
     typer.echo(
         f"without --data: uses synthetic cohorts of the grid {grid.name} in {opened.phantom_dir(grid.phantom_settings.key)}",
         err=True,

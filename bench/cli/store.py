@@ -1,4 +1,4 @@
-"""`bench reproduce`, `bench remove` and `bench migrate`: commands that maintain a store."""
+"""`bench reproduce` and `bench remove`: commands that maintain a store."""
 
 import json
 import sys
@@ -29,13 +29,12 @@ if TYPE_CHECKING:
 
 
 def add_store_commands(app: typer.Typer) -> None:
-    """Add the commands `bench reproduce`, `bench remove` and `bench migrate` to the application."""
+    """Add the commands `bench reproduce` and `bench remove` to the application."""
     app.command(
         rich_help_panel=STORE,
         epilog=examples("bench reproduce 3fa9", "bench reproduce 3fa9 --data /data --weights weights/ --into again"),
     )(reproduce)
     app.command(rich_help_panel=STORE, epilog=examples("bench remove 3fa94c1e02bd"))(remove)
-    app.command(rich_help_panel=STORE, epilog=examples("bench migrate --store runs"))(migrate)
 
 
 def reproduce(
@@ -148,31 +147,3 @@ def remove(
     for run_id in runs:
         delete(opened, run_id)
         typer.echo(f"removed {run_id}")
-
-
-def migrate(store: StoreOption = Path("runs"), quiet: QuietOption = False, as_json: JsonOption = False) -> None:
-    """Update a store with an older schema in place.
-
-    Exit code 1 if damaged runs were not updated.
-    """
-    from dataclasses import asdict
-
-    from bench.cli.progress_bars import choose_display
-    from bench.diagnostics import migrate_store as migrating
-    from bench.store.store import Store
-
-    opened = Store.open(store, create=False)
-    with choose_display(quiet) as display:
-        result = migrating.migrate(opened, display.progress)
-    if as_json:
-        typer.echo(json.dumps({"store": str(store), **asdict(result)}))
-    elif result.before == result.after:
-        typer.echo(f"{store}: already has schema {result.after}, nothing to do")
-    else:
-        typer.echo(
-            f"{store}: schema {result.before} -> {result.after}, {len(opened.run_ids())} runs; no number has changed"
-        )
-        for run_id, reason in result.left.items():
-            typer.echo(f"  run {run_id} was not updated: {reason}; see `bench check --store {store}`")
-    if result.left:
-        raise typer.Exit(1)

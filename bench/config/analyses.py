@@ -91,10 +91,8 @@ class Kind:
 
 
 KINDS: dict[str, Kind] = {
-    "attention": Kind("bench.analyses.attention:attention", Attention, version=4, reads_images=True, reads_scores=True),
-    "transplants": Kind(
-        "bench.analyses.transplants:transplants", Transplants, version=3, reads_images=True, reads_scores=True
-    ),
+    "attention": Kind("bench.analyses.attention:attention", Attention, reads_images=True, reads_scores=True),
+    "transplants": Kind("bench.analyses.transplants:transplants", Transplants, reads_images=True, reads_scores=True),
     "probes": Kind("bench.analyses.probes:probes", Probes),
     "acquisition": Kind("bench.analyses.acquisition:acquisition", Acquisition, per_run=False),
 }

@@ -13,7 +13,6 @@ from typing import Any, Self
 
 from bench.config.plugins import installed_plugins
 from bench.config.seen import SeenData
-from bench.config.stable_names import current_name, stable_name
 from harmonize.errors import ConfigError, CxrError, RegistryError
 from harmonize.yaml_file import read_yaml
 from reports import extensions
@@ -159,7 +158,7 @@ class Entry:
     def identity(self) -> dict[str, Any]:
         """Return the fields of the entry that affect results; the run id is a hash of them."""
         facts = {k: v for k, v in self.facts.items() if k in _HASHED_FACTS}
-        return {"use": stable_name(self.use), "with": dict(self.options), "version": self.version, **facts}
+        return {"use": self.use, "with": dict(self.options), "version": self.version, **facts}
 
 
 @dataclass(frozen=True, slots=True)
@@ -346,7 +345,7 @@ def _entry(section: str, name: str, block: Mapping[str, Any], where: str, plugin
         raise RegistryError(
             f"with must be a block of options (got {given_options!r})", where, "write `with: {option: value}`"
         )
-    use, options = current_name(str(block.get("use", ""))), dict(given_options)
+    use, options = str(block.get("use", "")), dict(given_options)
     if "timm" in block:
         use, options = "bench.models.network:timm_model", {"name": str(block["timm"]), **options}
     if "embeddings" in block:

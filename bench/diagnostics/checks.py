@@ -177,7 +177,7 @@ def _data(data: Path, store: Path | None, workers: int, progress: Progress | Non
         if store is None:
             checks += check_positions(cohort, None)
             continue
-        folder = Store.open(store, older=True).root / "check"
+        folder = Store.open(store).root / "check"
         results = scan(name, cohort.root, cohort.table["path"].tolist(), folder, workers, progress)
         scanned_cohorts.append(ScannedCohort(cohort, results))
         checks += check_images(scanned_cohorts[-1])

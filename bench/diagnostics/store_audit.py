@@ -16,13 +16,12 @@ from bench.planning.derived_runs import COMPLETE as OF_DERIVED
 from bench.planning.image_caches import COMPLETE
 from bench.planning.imported_run import KIND as IMPORTED
 from bench.planning.manifest import SCHEMA as MANIFEST_SCHEMA
-from bench.store.checked_files import NO_CHECKSUM, cohort_problem, grid_problem, read_grid
+from bench.store.checked_files import cohort_problem, read_grid
 from bench.store.checked_folders import FILE as CHECKSUMS
-from bench.store.checked_folders import NO_CHECKSUMS, RECORDS, REFERENCE, AnalysisFolder, CheckedFolder
+from bench.store.checked_folders import RECORDS, REFERENCE, AnalysisFolder, CheckedFolder
 from bench.store.file_integrity import file_damage, file_sha256, json_object
 from bench.store.lease import holder_of
 from bench.store.registrations import registration_hashes, registration_problems
-from bench.store.schema import CHECKSUMS_SINCE, SCHEMA
 from bench.store.store import Store, last_line, short_hash, table_facts
 from harmonize.checks.release import Check
 from harmonize.errors import ConfigError, StoreError
@@ -34,7 +33,7 @@ _FIX_BUNDLE = "merge the bundles again into a new store"
 _FIX_LOST_GRID = (
     "make it again: `bench run --grid`, `bench evaluate`, `bench score --as` or `bench merge`; no run is trained again"
 )
-FINISHED_ANALYSES = ("[0-9a-f][0-9a-f]/*/*/KEY", "analyses/*/KEY")
+_FINISHED_ANALYSES = ("[0-9a-f][0-9a-f]/*/*/KEY", "analyses/*/KEY")
 _ID = re.compile(r"[0-9a-f]{12}")
 _Records = Mapping[str, Mapping[str, Any]]  # name of a JSON file of a run -> its content; only the readable files
 
@@ -63,12 +62,12 @@ def examine_store(store: Store, files: bool, progress: Progress | None = None) -
     half-written, left-over and orphaned files.
     """
     referenced = _Referenced()
-    checks = [*_schema(store), *_left_overs(store.root), *_grids(store, referenced), *_registrations(store)]
+    checks = [*_left_overs(store.root), *_grids(store, referenced), *_registrations(store)]
     ids = store.run_ids()
     for index, run_id in enumerate(ids):
         if progress:
             progress("check runs", index, len(ids))
-        checks += examine_run(store, run_id, run_id in referenced.from_bundles, files)
+        checks += _run(store, run_id, run_id in referenced.from_bundles, files)
         if referenced.complete and run_id not in referenced.runs:
             fix = f"`bench remove {run_id}` if nobody needs it, or run a grid that plans it"
             checks.append(_check("warning", f"run {run_id}", "no grid of the store plans it", fix))
@@ -84,24 +83,6 @@ def examine_store(store: Store, files: bool, progress: Progress | None = None) -
 
 def _check(level: str, what: str, found: str, fix: str) -> Check:
     return Check("", what, level, "", found, fix)
-
-
-def _schema(store: Store) -> Iterator[Check]:
-    """Yield a warning for an older schema, and a warning or note for the LOCK of a migration."""
-    yield from _lock(store.root, "store", "migrating", "`bench migrate`")
-    if store.schema < SCHEMA:
-        observation = f"schema {store.schema} is older than {SCHEMA}"
-        if store.schema < CHECKSUMS_SINCE:
-            observation += ", without checksums: a changed value inside a stored table is not detected"
-        yield _check("warning", "schema of the store", observation, f"`bench migrate --store {store.root}`")
-
-
-def runs_from_bundles(store: Store) -> set[str]:
-    """Return the ids of the store's runs that were merged from bundles, as the manifests of its grids state."""
-    referenced = _Referenced()
-    for _ in _grids(store, referenced):
-        pass
-    return referenced.from_bundles
 
 
 def _left_overs(root: Path) -> Iterator[Check]:
@@ -120,7 +101,7 @@ def _grids(store: Store, referenced: _Referenced) -> Iterator[Check]:
     for path in paths:
         try:
             content = read_grid(store, path.stem)
-            if content["schema"] != MANIFEST_SCHEMA and store.schema == SCHEMA:
+            if content["schema"] != MANIFEST_SCHEMA:
                 fix = f"run the grid again: its file gets version {MANIFEST_SCHEMA}, and no run is trained again"
                 yield _check("fault", f"grid {path.stem}", f"has version {content['schema']}", fix)
                 referenced.complete = False
@@ -134,8 +115,6 @@ def _grids(store: Store, referenced: _Referenced) -> Iterator[Check]:
             yield _check("fault", f"grid {path.stem}", what, fix)
             referenced.complete = False
             continue
-        if grid_problem(store, path.stem):
-            yield _check("note", f"grid {path.stem}", NO_CHECKSUM, "run it again: its file gets a checksum")
         referenced.runs |= runs
         referenced.cohorts |= tables
         referenced.from_bundles |= runs if "bundles" in content else set()
@@ -176,7 +155,7 @@ def _lost_grids(store: Store, names: Sequence[str], referenced: _Referenced) -> 
         referenced.complete = False
 
 
-def examine_run(store: Store, run_id: str, from_bundle: bool, files: bool) -> Iterator[Check]:
+def _run(store: Store, run_id: str, from_bundle: bool, files: bool) -> Iterator[Check]:
     """Yield the problems of a run's files.
 
     `from_bundle`: the run was merged from a bundle, so it may have no weights. `files`: as in `examine_store`.
@@ -194,11 +173,9 @@ def examine_run(store: Store, run_id: str, from_bundle: bool, files: bool) -> It
     if state == "done":
         derived, stored = "kind" in document, CheckedFolder(folder).stored_files()
         records = _read_records(folder) | {"run.json": document}
-        has_checksums = store.schema >= CHECKSUMS_SINCE
-        checksums = records.get(CHECKSUMS) if has_checksums else None
+        checksums = records.get(CHECKSUMS)
         required = [*(OF_DERIVED if derived else COMPLETE), *(file for file in checksums or () if file not in COMPLETE)]
-        optional = set() if has_checksums else {CHECKSUMS}
-        optional |= {"model.safetensors"} if from_bundle else set()
+        optional = {"model.safetensors"} if from_bundle else set()
         fix = _FIX_BUNDLE if from_bundle else _FIX_IMPORTED if document.get("kind") == IMPORTED else _FIX_RUN
         if missing := [file for file in required if file not in optional and not (folder / file).is_file()]:
             yield _check("fault", name, f"is done, but files are missing: {', '.join(missing)}", fix)
@@ -239,7 +216,6 @@ def _records(folder: Path, name: str, records: _Records, files: bool, intact: se
     if seal.get("weights_before") != seal.get("weights_after"):
         yield _check("fault", name, "the weights changed while the run was tested", fix)
     checksums = records.get(CHECKSUMS, {}) if files else {}
-    # a seal of an older version has no hashes of these items
     for part, path in _sealed_files(folder, records["run.json"]):
         stated = seal.get(f"{part}_after")
         if stated != seal.get(f"{part}_before"):
@@ -316,11 +292,10 @@ def _changed(
             yield _check("fault", name, f"{file} {problem}", file_fix)
 
 
-def _lock(folder: Path, name: str, state: str, command: str = "`bench run`") -> Iterator[Check]:
+def _lock(folder: Path, name: str, state: str) -> Iterator[Check]:
     """Yield a warning for the LOCK of a dead process of this machine, and a note for the LOCK of a process of another machine.
 
-    `name` and `state`: name of the locked run (or of the store) and its state, for the message. `command`: the command that
-    takes over a LOCK.
+    `name` and `state`: name and state of the locked run, for the message.
     """
     if not (folder / "LOCK").is_file():
         return
@@ -330,14 +305,14 @@ def _lock(folder: Path, name: str, state: str, command: str = "`bench run`") -> 
             "warning",
             name,
             f"LOCK of process {holder.pid}, which is gone ({state})",
-            f"nothing to do: the next {command} takes it over",
+            "nothing to do: the next `bench run` takes it over",
         )
     elif holder.alive_here is None:
         yield _check(
             "note",
             name,
             f"LOCK of process {holder.pid} on {holder.host} ({state})",
-            f"check whether the process still runs there; {command} waits for its heartbeat",
+            "check whether the process still runs there; `bench run` waits for its heartbeat",
         )
 
 
@@ -357,16 +332,15 @@ def _weights(path: Path, expected: str) -> str:
 
 
 def _scores(folder: Path, files: bool) -> Iterator[Check]:
-    """Yield a fault for each damaged or missing file of a run's scores, and a note if there are no checksums.
+    """Yield a fault for each damaged or missing file of a run's scores.
 
     With `files`, the files are compared with their checksums. Without `files`, only the beginnings or ends of files are read.
     """
     name, fix = f"scores of {folder.name}", "`bench score` makes them again"
     checksums = CheckedFolder(folder).checksums()
-    if checksums is None and (folder / CHECKSUMS).is_file():
-        yield _check("fault", name, f"{CHECKSUMS} is damaged", fix)
-    elif checksums is None:
-        yield _check("note", name, NO_CHECKSUMS, f"a changed value is not detected; {fix}")
+    if checksums is None:
+        problem = "is damaged" if (folder / CHECKSUMS).is_file() else "is missing"
+        yield _check("fault", name, f"{CHECKSUMS} {problem}", fix)
     present = sorted(path for ending in ("parquet", "safetensors") for path in folder.glob(f"*.{ending}"))
     compared = checksums if files and checksums else {}  # a file that equals its checksum needs no other check
     problems = {path.name: file_damage(path) for path in present if path.name not in compared}
@@ -379,7 +353,7 @@ def _scores(folder: Path, files: bool) -> Iterator[Check]:
 
 def _analyses(root: Path, files: bool) -> Iterator[Check]:
     """Yield a fault for each finished analysis with a damaged or changed table; with `files`, pictures are checked, too."""
-    for key in sorted(path for pattern in FINISHED_ANALYSES for path in root.glob(pattern)):
+    for key in sorted(path for pattern in _FINISHED_ANALYSES for path in root.glob(pattern)):
         if problem := AnalysisFolder(key.parent).damage(pictures=files):
             fix = f"delete it: rm -r '{key.parent}', then run its grid again with `bench run`: it makes the analysis again"
             yield _check("fault", f"analysis {key.parent.relative_to(root)}", problem, fix)
@@ -409,13 +383,11 @@ def _orphans(store: Store, ids: set[str], files: bool) -> Iterator[Check]:
 
 
 def _cohorts(store: Store, referenced: _Referenced, files: bool) -> Iterator[Check]:
-    """Yield a fault for each damaged cohort table, and a note for each table without checksum or that no grid uses."""
+    """Yield a fault for each damaged cohort table, and a note for each table that no grid uses."""
     for path in sorted((store.root / "cohorts").glob("*.parquet")):
         is_used = path.stem in referenced.cohorts or not referenced.complete
         problem = file_damage(path) or (cohort_problem(path) if files and is_used else "")
-        if problem == NO_CHECKSUM:
-            yield _check("note", f"cohort table {path.stem}", problem, "run the grid again: the table gets a checksum")
-        elif problem:
+        if problem:
             fix = f"delete it: rm '{path}', then run the grid again"
             yield _check("fault", f"cohort table {path.stem}", problem, fix)
         elif not is_used:
@@ -423,7 +395,7 @@ def _cohorts(store: Store, referenced: _Referenced, files: bool) -> Iterator[Che
                 "note",
                 f"cohort table {path.stem}",
                 "no grid of the store uses it",
-                f"delete it if it belongs to an older version of the data: rm '{path}'",
+                f"delete it if the data have changed since: rm '{path}'",
             )
 
 

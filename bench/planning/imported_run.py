@@ -48,7 +48,7 @@ def external_run(declared: ModelDeclaration, config: RunConfig, internal_id: str
         "sources": [],
         "config": differing(config),
         "model": declared.document,
-        "home": internal_id,
+        "internal": internal_id,
         "weights": weights,
     }
     facts = declared.input.facts if declared.input else {}

@@ -16,8 +16,6 @@ from bench.store.checked_folders import AnalysisFolder
 from bench.store.store import Store, canonical_json, short_hash, table_facts, write_bytes
 
 R = TypeVar("R", Run, DerivedRun)
-# role -> word that is hashed into the keys of analyses; the words must not change, because stored keys depend on them
-_ROLE_IN_KEYS = {"internal": "home", "external": "away"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,5 +193,5 @@ def predicted(store: Store, run_id: str, cohorts: Iterable[tuple[str, str, str, 
     rows = []
     for name, role, cohort_id, headline in cohorts:
         facts = table_facts(folder / f"{name}.parquet")
-        rows.append([name, _ROLE_IN_KEYS[role], cohort_id, headline, facts.get("fingerprint"), facts.get("weights")])
+        rows.append([name, role, cohort_id, headline, facts.get("fingerprint"), facts.get("weights")])
     return rows

@@ -27,7 +27,6 @@ from bench.store.checked_files import read_cohort, read_grid, write_grid
 from bench.store.checked_folders import AnalysisFolder
 from bench.store.file_integrity import json_object
 from bench.store.registrations import registered
-from bench.store.schema import require_present
 from bench.store.store import Store, canonical_json, short_hash
 from harmonize.cohorts.cohort import Cohort
 from harmonize.cohorts.hospital_names import HospitalName, hospital_name
@@ -41,8 +40,7 @@ if TYPE_CHECKING:
 
 SYNTHETIC = "synthetic"  # key of env.json: whether a program drew the training images
 TIMM, TIMM_WEIGHTS = "https://github.com/huggingface/pytorch-image-models", "https://huggingface.co/timm/"
-SCHEMA = 4  # new in 2: derived runs and references; in 3: analyses; in 4: the roles internal and external
-_ROLES = {"home": "internal", "away": "external"}  # role in schema 3 -> role in schema 4
+SCHEMA = 1  # increase this number when the format of manifests changes
 
 
 @dataclass(frozen=True)  # without slots, because `ranked` and `names` are cached
@@ -66,7 +64,7 @@ class Manifest:
 
     @property
     def estimators(self) -> tuple[Entry, ...]:
-        """Return the estimators of scores at a hospital without labels; none in a grid of an older version."""
+        """Return the estimators of scores at a hospital without labels."""
         return tuple(Entry(**entry) for entry in self.content.get("estimators", ()))
 
     @property
@@ -348,7 +346,6 @@ def read_manifest(store: Store, name: str | None) -> Manifest:
             str(store.root / "grids" / f"{name}.json" if name else store.root / "grids"),
             f"name one with --grid: {', '.join(names)}",
         )
-    require_present(store.root)
     content = read_grid(store, name)
     if content.get("schema") != SCHEMA:
         raise StoreError(
@@ -361,20 +358,6 @@ def read_manifest(store: Store, name: str | None) -> Manifest:
         )
         raise StoreError(f"the manifest is damaged: {missing}", where, fix)
     return Manifest(store, content)
-
-
-def upgraded(content: dict[str, Any]) -> dict[str, Any]:
-    """Convert a manifest from schema 3 to schema 4, which renames the roles of cohorts.
-
-    Manifests of other schemas are returned unchanged.
-
-    >>> upgraded({"schema": 3, "cohorts": [{"role": "home"}, {"role": "away"}]})["cohorts"]
-    [{'role': 'internal'}, {'role': 'external'}]
-    """
-    if content.get("schema") != 3:
-        return content
-    cohorts = [{**cohort, "role": _ROLES[cohort["role"]]} for cohort in content["cohorts"]]
-    return {**content, "schema": 4, "cohorts": cohorts}
 
 
 _FORM: Mapping[str, type] = {
@@ -420,7 +403,7 @@ def trained_on_synthetic(store: Store, run_id: str) -> bool:
     """Return whether the training images of a run were synthetic, as its env.json or a readable manifest states.
 
     env.json is read first, because a run folder may have been copied without its manifest. The manifests are also read,
-    because env.json files of older versions do not state whether the images were synthetic.
+    because the env.json of a run from a bundle does not state whether the images were synthetic.
     """
     with contextlib.suppress(OSError, ValueError):  # a damaged env.json is no error here: loading the run reports it
         if json_object(store.run_dir(run_id) / "env.json").get(SYNTHETIC):

@@ -176,8 +176,7 @@ def make_plan(
         refuse_shared_patients(store, hospital, [*training[i + 1 :], *external])
     bins = int(registry.find("metrics", "ece", "metrics").options.get("bins", 15))
     for ref in refs:
-        # a stored table is written again if it is damaged, or if an older version wrote it without a checksum
-        if cohort_problem(ref.table):
+        if cohort_problem(ref.table):  # the table is missing, damaged or without a checksum
             write_cohort(ref.table, cohorts[ref.name].table, ref.id)
     plan = Plan(grid, store, cohorts, refs, runs, command, bins, registry.custom_metrics, registry.estimators, derived)
     # once for all runs with the same starting weights, because a list of images may have a million rows

@@ -10,7 +10,6 @@ from bench.config.preprocessing_ops import geometry, input_size, learned_op, pad
 from bench.config.registry import Entry, Registry
 from bench.config.run_config import SECTION_OF, RunConfig, differing, from_dict
 from bench.config.run_names import RunName
-from bench.config.stable_names import current_name
 from bench.planning.prompts import Prompts
 from bench.store.file_integrity import file_sha256, is_intact
 from bench.store.store import Store, canonical_json, short_hash
@@ -22,10 +21,7 @@ if TYPE_CHECKING:
 
 
 # part of the run id; increase this number if a change of the training code may change weights
-TRAINING_VERSION = 2
-# Part of the run id, but only of runs that train on labeled images only. Increase this number if a change in the
-# selection of labeled images may change weights.
-SELECTION_VERSION = 1
+TRAINING_VERSION = 1
 TRAINED = ("model.safetensors", "trained.json", "history.parquet")  # files that training writes
 
 
@@ -71,9 +67,9 @@ class Run:
                 "schema": 1,
                 "config": differing(config),
                 "entries": {key: entry.identity for key, entry in entries.items()},
-                "home": internal_id,
+                "internal": internal_id,
                 "weights": weights_id,
-                "training": [TRAINING_VERSION, SELECTION_VERSION] if config.labeled_images_only else TRAINING_VERSION,
+                "training": TRAINING_VERSION,
             }
         )
         return cls(short_hash(document), config, entries, document, weights_file)
@@ -275,7 +271,7 @@ def parse_run(content: Mapping[str, Any], run_id: str, where: str) -> Run:
             facts = {k: v for k, v in entry.items() if k not in {"use", "with", "version"}}
             name = str(getattr(config, key))
             entries[key] = Entry(
-                SECTION_OF[key], name, current_name(entry["use"]), entry["with"], facts, name, version=entry["version"]
+                SECTION_OF[key], name, entry["use"], entry["with"], facts, name, version=entry["version"]
             )
     except (KeyError, TypeError, AttributeError, ConfigError) as error:
         fix = "predict with the version that trained it, or train it again"

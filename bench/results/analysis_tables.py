@@ -33,7 +33,7 @@ def stored_analyses(
 def map_folders(manifest: Manifest, states: Sequence[Mapping[str, Any]]) -> dict[str, CheckedFolder]:
     """Return {run id: folder} of the finished heat map analyses whose folder has the maps.
 
-    Analyses by older versions of this software have no stored maps. `states`: the result of `Manifest.analysis_states`.
+    `states`: the result of `Manifest.analysis_states`.
     """
     return {
         analysis["run"]: folder

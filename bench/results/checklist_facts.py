@@ -149,10 +149,10 @@ def eligibility(stored: Stored) -> Fact | None:
     """Count the images that are left out at each hospital, by reason."""
     manifest, texts = stored.manifest, []
     for hospital in manifest.hospitals:
-        flow = hospital.get("flow", {})  # of a hospital of a pool missing in manifests of older versions
+        flow = hospital["flow"]
         left_out = {key: number for key, number in flow.items() if key not in {"found", "kept"} and number}
         counts = ", ".join(f"{number:,} {key.replace('_', ' ')}" for key, number in left_out.items())
-        texts.append(f"{manifest.hospital(hospital).short}: {counts or ('none' if flow else 'not stored')}")
+        texts.append(f"{manifest.hospital(hospital).short}: {counts or 'none'}")
     return Fact(f"Images left out. {'; '.join(texts)}", stored.in_grid("cohorts"))
 
 

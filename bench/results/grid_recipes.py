@@ -62,9 +62,8 @@ def trained_by(manifest: Manifest, recipes: Recipes) -> dict[str, TrainedRecipe]
 
 
 def _algorithm(run: Mapping[str, Any]) -> str:
-    """Return the title of a run's algorithm. A run with ERM names no entry of the registry, and older runs no algorithm."""
-    name = str(run["config"].get("algorithm", "erm"))
-    return str(run["titles"].get("algorithm", ERM if name == "erm" else name))
+    """Return the title of a run's algorithm. A run with ERM names no entry of the registry."""
+    return str(run["titles"].get("algorithm", ERM))
 
 
 def _fold(run: Mapping[str, Any]) -> Fold:

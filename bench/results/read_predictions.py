@@ -32,7 +32,7 @@ from reports import extensions
 
 DECISIONS = ("net_benefit", "decision_curves", "workload", "triage", "triage_repair", "probabilities")
 DETAIL = ("decomposition", "references", "subgroups", "curves", *DECISIONS)
-SCORING_VERSION = 23  # increase this number if a change of the code may change the scores of the same predictions
+SCORING_VERSION = 1  # increase this number if a change of the code may change the scores of the same predictions
 FRAMES = (
     "scores",
     "gaps",

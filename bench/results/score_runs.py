@@ -29,7 +29,7 @@ from bench.results.read_predictions import (
 )
 from bench.results.trials import with_chosen_runs
 from bench.scoring.scored_split import ScoredSplit
-from bench.store.checked_folders import NO_CHECKSUMS, CheckedFolder, ScoresFolder
+from bench.store.checked_folders import CheckedFolder, ScoresFolder
 from bench.store.features import features_file, read_features
 from bench.store.file_integrity import bytes_sha256
 from bench.store.store import canonical_json, short_hash, table_facts, write_bytes, write_table
@@ -42,7 +42,7 @@ from reports.schemas.tables import SCHEMAS
 if TYPE_CHECKING:
     from bench.scoring.score_run import RunScores
 
-PROBE_VERSION = 2  # increase this number if a change of the code may change the results of source probes
+PROBE_VERSION = 1  # increase this number if a change of the code may change the results of source probes
 PROBED = ("sources", "source_confusion")
 FILES = (*(f"{name}.parquet" for name in STORED), REPLICATES)
 WORTH = 20_000_000  # with at least this many bytes of predictions for each process, parallel processes save time
@@ -91,16 +91,12 @@ def _has_key(manifest: Manifest, run: Mapping[str, Any]) -> bool:
 
 
 def _remarks(damage: Mapping[str, str]) -> list[str]:
-    """Return a line for each run with damaged scores, and one line for all scores without checksums.
+    """Return a line for each run with damaged scores.
 
     >>> _remarks({"3fa9": "", "77c0": "gaps.parquet is not what was stored"})
     ['scores of run 77c0: gaps.parquet is not what was stored; made again']
-    >>> _remarks({"91ab": NO_CHECKSUMS, "c0de": NO_CHECKSUMS})
-    ['scores of 2 runs: there are no checksums of them (an older version wrote none); made again']
     """
-    lines = [f"scores of run {i}: {what}; made again" for i, what in damage.items() if what not in ("", NO_CHECKSUMS)]
-    older = sum(what == NO_CHECKSUMS for what in damage.values())
-    return [*lines, f"scores of {older} runs: {NO_CHECKSUMS}; made again"] if older else lines
+    return [f"scores of run {run_id}: {what}; made again" for run_id, what in damage.items() if what]
 
 
 def _folder(manifest: Manifest, run: Mapping[str, Any]) -> Path:
@@ -226,9 +222,6 @@ def _write(manifest: Manifest, run: Mapping[str, Any], result: "RunScores", extr
     write_bytes(folder / REPLICATES, replicates)
     checksums[REPLICATES] = bytes_sha256(replicates)
     CheckedFolder(folder).write_checksums(checksums)
-    for path in folder.iterdir():  # files that an older version stored, such as replicates.npz
-        if path.suffix in (".parquet", ".npz") and path.name not in checksums:
-            path.unlink()
     write_bytes(folder / "KEY", key.encode())
 
 

@@ -86,7 +86,7 @@ def encoder_id(run: Run) -> str:
         "channels": run.config.channels,
         "threads": run.config.threads,
         "seed": run.config.seed if document["weights"] == "none" else None,
-        "home": [document["home"], document["config"].get("split")] if run.histogram_op else None,
+        "internal": [document["internal"], document["config"].get("split")] if run.histogram_op else None,
     }
     return short_hash(canonical_json(parts))
 

@@ -35,7 +35,7 @@ from harmonize.cohorts.pool_names import hospitals_of
 from harmonize.datasets import LAYOUTS
 from harmonize.images.pixels import Geometry
 from harmonize.progress import Progress
-from reports.schemas.exposure import CORPORA, LABELS, NO, UNKNOWN
+from reports.schemas.exposure import LABELS, NO, UNKNOWN
 
 _MOST_NAME = 60  # maximum number of characters in a model's name
 _MOST_TEXT = 500  # maximum number of characters in other texts of a folder from elsewhere
@@ -54,8 +54,6 @@ def declared_run(folder: Path, stored: StoredRun, cohorts: Collection[str], *, s
     runs = [network.run for network in stored.networks]
     hospitals = tuple(dict.fromkeys(name for run in runs for name in run.config.hospitals))
     layouts = _block(trained_on, "hospitals")
-    if len(hospitals) == 1 and "layout" in trained_on:  # an older folder
-        layouts = {hospitals[0]: trained_on["layout"]}
     weights = dict.fromkeys(str(json.loads(run.document).get("weights", "unknown")) for run in runs)
     title = _text(trained_on, "title", " + ".join(hospitals))
     licence = _text(trained_on, "licence", "not stated")
@@ -68,7 +66,7 @@ def declared_run(folder: Path, stored: StoredRun, cohorts: Collection[str], *, s
     if stored.synthetic != synthetic or not all(known):
         others = (f"{'synthetic images' if stored.synthetic else 'images'} of {title}",)
     exposure = DataExposure(trained, others, pretraining, licence)
-    start = _seen_before(trained_on.get("seen"), stored, pretraining, str(folder))
+    start = _seen_before(trained_on.get("seen", UNKNOWN), str(folder))
     start = {key: own for key, own in start.items() if key in {*cohorts, *LAYOUTS, OTHERS}}
     if any(own.answer != NO for own in start.values()):
         start |= dict.fromkeys(trained, SeenData(LABELS))
@@ -93,22 +91,11 @@ def _text(document: Mapping[str, Any], key: str, default: str) -> str:
     return "".join(c if c.isprintable() else "?" for c in text)
 
 
-def _seen_before(answers: Any, stored: StoredRun, pretraining: str, where: str) -> dict[str, SeenData]:
-    """Return what the starting weights of a run had seen; `answers`: the key `seen` of the folder, None if it is missing.
-
-    Older folders have no answers. Then only random weights and weights of photographs had seen nothing.
-    """
-    if answers is not None:
-        # as texts, because a list of images in a folder from elsewhere could name any file of this machine
-        texts = {key: str(value) for key, value in answers.items()} if isinstance(answers, Mapping) else str(answers)
-        return SeenData.parse(texts, Path(where), f"{where}: trained_on.seen")
-    photographs = set(pretraining.split(", ")) <= {*CORPORA}
-    clean = all(
-        json.loads(network.run.document)["weights"] == "none"
-        or (network.run.config.weights == "imagenet" and photographs)
-        for network in stored.networks
-    )
-    return SeenData.parse(NO if clean else UNKNOWN, Path(where), where)
+def _seen_before(answers: Any, where: str) -> dict[str, SeenData]:
+    """Return what the starting weights of a run had seen; `answers`: the key `seen` of the folder."""
+    # as texts, because a list of images in a folder from elsewhere could name any file of this machine
+    texts = {key: str(value) for key, value in answers.items()} if isinstance(answers, Mapping) else str(answers)
+    return SeenData.parse(texts, Path(where), f"{where}: trained_on.seen")
 
 
 def geometries(stored: StoredRun) -> list[Run]:

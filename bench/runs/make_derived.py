@@ -180,9 +180,7 @@ def _records(store: Store, derived: DerivedRun) -> dict[str, dict[str, Any]]:
     if derived.kind == "panel":
         unlearnt |= dict.fromkeys(set(derived.config.findings) - {run.config.finding for run in derived.runs})
     seals = records["seal"]
-    # Seals of older versions have only the hash of the weights. So only the hashes that all seals have are joined.
-    parts = [key for key in seals[0] if all(key in seal for seal in seals)]
-    joined = {key: [seal[key] for seal in seals] for key in parts}
+    joined = {key: [seal[key] for seal in seals] for key in seals[0]}
     seal = {key: v[0] if len(v) == 1 else short_hash(canonical_json(v), 64) for key, v in joined.items()}
     return {
         "trained": {"unlearnt": list(unlearnt)},

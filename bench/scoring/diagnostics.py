@@ -19,7 +19,7 @@ from bench.scoring.scored_split import ScoredSplit
 from reports.schemas.select import select
 from reports.schemas.tables import SCHEMAS
 
-INVERTED = "inverted or mislabelled"
+INVERTED = "inverted or mislabeled"
 CONSTANT = "constant output"
 ORDER = "findings in another order"
 UNTRAINED = "no better than chance at the internal hospital"

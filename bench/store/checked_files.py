@@ -1,9 +1,8 @@
 """Write and read the files that many runs share (manifests of grids, and cohort tables), and check their SHA-256.
 
 The manifest of a grid (JSON) has its checksum in the key `sha256`. The checksum of a cohort table (Parquet) is in a second
-file, NAME.parquet.sha256, which the program `sha256sum --check` can read. A file that an older version wrote may have no
-checksum; such a file is read without a comparison. `bench.store.checked_folders` handles the checksums of runs, scores and
-analyses.
+file, NAME.parquet.sha256, which the program `sha256sum --check` can read. `bench.store.checked_folders` handles the
+checksums of runs, scores and analyses.
 """
 
 from collections.abc import Mapping, Sequence
@@ -11,13 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench.store.file_integrity import bytes_sha256, json_object
-from bench.store.store import Store, canonical_json, table_facts, table_of, write_bytes, write_table
+from bench.store.store import Store, canonical_json, table_of, write_bytes, write_table
 from harmonize.errors import StoreError
 
 if TYPE_CHECKING:
     import pandas as pd
 
-NO_CHECKSUM = "has no checksum: an older version wrote it, and a changed value is not detected"
 CHANGED = "is not what was stored: its checksum differs"
 _KEY = "sha256"
 _FIX_GRID = (
@@ -53,7 +51,7 @@ def read_grid(store: Store, name: str) -> dict[str, Any]:
 def grid_problem(store: Store, name: str) -> str:
     """Return the problem of a grid's manifest, "" if it is intact.
 
-    The problem is CHANGED, NO_CHECKSUM, or the reason why the manifest cannot be read.
+    The problem is CHANGED, or the reason why the manifest cannot be read.
     """
     return _grid_and_problem(_grid(store, name))[1]
 
@@ -70,16 +68,15 @@ def _grid_and_problem(path: Path) -> tuple[dict[str, Any] | None, str]:
         same = checksum == bytes_sha256(canonical_json(content))  # raises ValueError for NaN, which no manifest has
     except (OSError, ValueError, RecursionError) as error:
         return None, str(error)
-    return content, "" if same else NO_CHECKSUM if checksum is None else CHANGED
+    return content, "" if same else CHANGED
 
 
 def write_cohort(path: Path, table: "pd.DataFrame", cohort_id: str) -> None:
     """Write a cohort table (Parquet), then the file with its checksum.
 
-    An old checksum file is deleted before. If the process is killed before it has written the new checksum, the table has no
-    checksum. `bench run` then writes the table and the checksum again.
+    If the process is killed between the two files, the checksum is missing or that of another file, and the table is refused.
+    `bench run` then writes the table and the checksum again.
     """
-    _checksum_file(path).unlink(missing_ok=True)
     digest = write_table(path, table, {"id": cohort_id})
     write_bytes(_checksum_file(path), f"{digest}  {path.name}\n".encode())
 
@@ -87,7 +84,7 @@ def write_cohort(path: Path, table: "pd.DataFrame", cohort_id: str) -> None:
 def read_cohort(path: Path, columns: Sequence[str] | None = None) -> "pd.DataFrame":
     """Return all or some columns of a cohort table.
 
-    Raises StoreError if the table is missing or damaged, belongs to another cohort, or differs from its checksum.
+    Raises StoreError if the table is missing, differs from its checksum or has no checksum.
     """
     try:
         content = path.read_bytes()
@@ -95,7 +92,7 @@ def read_cohort(path: Path, columns: Sequence[str] | None = None) -> "pd.DataFra
         raise StoreError(
             f"cannot read the cohort table {path.name}: {error.strerror}", str(path), _FIX_TABLE
         ) from error
-    if (problem := _cohort_problem(path, content)) and problem != NO_CHECKSUM:
+    if problem := _cohort_problem(path, content):
         raise StoreError(f"the cohort table {path.name} {problem}", str(path), _FIX_TABLE)
     return table_of(path, content, columns)
 
@@ -103,7 +100,7 @@ def read_cohort(path: Path, columns: Sequence[str] | None = None) -> "pd.DataFra
 def cohort_problem(path: Path) -> str:
     """Return the problem of a cohort table, "" if it is intact.
 
-    The problem is CHANGED, NO_CHECKSUM, or a text that the table is damaged or missing.
+    The problem is CHANGED, or a text that the table or its checksum is missing.
     """
     try:
         return _cohort_problem(path, path.read_bytes())
@@ -115,9 +112,8 @@ def _cohort_problem(path: Path, content: bytes) -> str:
     """Return the problem of a cohort table (see `cohort_problem`), given the bytes of its file."""
     try:
         words = _checksum_file(path).read_text(errors="replace").split()
-    except OSError:  # an older version wrote the table, or a process was killed before it wrote the checksum
-        has_id = table_facts(path).get("id") == path.stem.rpartition("-")[2]
-        return NO_CHECKSUM if has_id else "is damaged"
+    except OSError:  # a process was killed before it wrote the checksum
+        return "has no checksum"
     return "" if words[:1] == [bytes_sha256(content)] else CHANGED
 
 

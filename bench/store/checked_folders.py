@@ -16,8 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench.store.file_integrity import bytes_sha256, file_damage, file_sha256, json_object
-from bench.store.schema import CHECKSUMS_SINCE, schema_of
-from bench.store.store import canonical_json, last_line, table_of, write_bytes
+from bench.store.store import MARKER, canonical_json, last_line, table_of, write_bytes
 from harmonize.errors import StoreError
 
 if TYPE_CHECKING:
@@ -29,7 +28,6 @@ REFERENCE = "reference.json"  # reference histogram of the training images, for 
 JSON_RECORDS = ("run.json", "trained.json", "cost.json", "seal.json", "env.json")
 RECORDS = (*JSON_RECORDS, "history.parquet")  # small files of a run; `CheckedFolder.problems` checks them by default
 _STORED = ("*.json", "*.parquet", "*.safetensors", "predictions/*.parquet", "features/*.npz", "gallery/*.png")
-NO_CHECKSUMS = "there are no checksums of them (an older version wrote none)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,23 +80,18 @@ class CheckedFolder:
     def missing_checksums(self) -> str:
         """Return whether a finished run's checksums.json "is missing" or "is damaged"; "" if there is no problem.
 
-        In a store of schema 1, checksums.json may be missing. There is no problem either for an unfinished run, or for a folder
-        outside a store.
+        An unfinished run, or a folder outside a store, needs no checksums.json.
         """
-        if not (self.path / "DONE").is_file() or self.checksums() is not None:
+        in_store = (self.path.parents[1] / MARKER).is_file()
+        if not in_store or not (self.path / "DONE").is_file() or self.checksums() is not None:
             return ""
-        try:
-            schema = schema_of(self.path.parents[1])
-        except StoreError:
-            return ""  # the folder does not belong to a store
-        return "" if schema < CHECKSUMS_SINCE else "is damaged" if (self.path / FILE).is_file() else "is missing"
+        return "is damaged" if (self.path / FILE).is_file() else "is missing"
 
     def problems(self, names: Sequence[str] = RECORDS) -> Mapping[str, str]:
         """Check the files `names`; return {file name: problem} of the files with a problem.
 
         A problem is "is missing", "is damaged" or "is not what was stored" (another checksum). If `missing_checksums` has a
-        problem, only this problem is returned. If a folder may have no checksums (unfinished run or old store), missing files
-        are not reported.
+        problem, only this problem is returned. If a folder needs no checksums (unfinished run), missing files are not reported.
         """
         return _problems(self, tuple(names), tuple(_file_state(self.path / name) for name in (*names, FILE)))
 
@@ -228,7 +221,7 @@ class ScoresFolder(CheckedFolder):
         """Return the first problem of the scores as text; "" if the files `names` have checksums, and all files with checksums are intact."""
         checksums = self.checksums()
         if checksums is None:
-            return NO_CHECKSUMS
+            return f"{FILE} {'is damaged' if (self.path / FILE).is_file() else 'is missing'}"
         if unlisted := [name for name in names if name not in checksums]:
             return f"{unlisted[0]} has no checksum"
         return next((f"{name} {problem}" for name, problem in self.problems(sorted(checksums)).items()), "")
@@ -252,8 +245,9 @@ class ReportFolder(CheckedFolder):
         fix = f"write it again with `bench report --grid {self.path.parent.name}`"
         content = self._read(name, report, fix)
         if name not in (self.checksums() or ()):
-            reason = "`bench report` was interrupted, or an older version wrote the report"
-            raise StoreError(f"{report} {name} has no checksum ({reason})", str(self.path / name), fix)
+            raise StoreError(
+                f"{report} {name} has no checksum (`bench report` was interrupted)", str(self.path / name), fix
+            )
         return content
 
 

@@ -1,6 +1,6 @@
 """The run store: a folder with the files listed below. The state of a run follows from the files in its folder.
 
-store.json                     {"schema": 3}, see bench.store.schema
+store.json                     {"schema": 1}; a store of another schema is refused
 grids/<name>.json              manifest of a grid: its planned runs, cohorts and settings (enough to score and report again)
 registrations/<name>.json      registration of a grid (bench.store.registrations)
 cohorts/<cohort>-<id>.parquet  table of a cohort after harmonization;  NAME.parquet.sha256  its checksum;  quarantine-<cohort>.csv
@@ -24,7 +24,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 from bench.store.file_integrity import bytes_sha256, json_object
-from bench.store.schema import FILE, SCHEMA, require_present, schema_of
 from bench.store.unfinished_files import SUFFIX, prefix, remove_once
 from harmonize.disk_space import DiskFullError
 from harmonize.errors import StoreError
@@ -32,6 +31,8 @@ from harmonize.errors import StoreError
 if TYPE_CHECKING:
     import pandas as pd
 
+SCHEMA = 1  # increase this number when the format of stored files changes
+MARKER = "store.json"
 State = Literal["absent", "started", "done", "failed"]
 
 
@@ -55,19 +56,19 @@ class Store:
     root: Path
 
     @classmethod
-    def open(cls, root: Path, create: bool = True, older: bool = False) -> Self:
+    def open(cls, root: Path, create: bool = True) -> Self:
         """Open the store in the folder `root`. With `create`, make the store if the folder has none.
 
-        A store of an older schema is accepted only with `older` or with `create=False`. Raises StoreError for a schema that is not
-        accepted, for a missing store without `create`, and for a store that cannot be created.
+        Raises StoreError for a store of another schema, for a missing store without `create`, and for a store that cannot be
+        created.
         """
-        marker = root / FILE
+        marker = root / MARKER
         if not marker.is_file():
             if not create and root.is_file():
                 raise StoreError("this is a file, but a run store is a folder", str(root), "give a folder with --store")
             if not create:
                 raise StoreError(
-                    f"the folder has no run store: it has no {FILE}",
+                    f"the folder has no run store: it has no {MARKER}",
                     str(root),
                     "give another folder with --store, or make one with `bench run`",
                 )
@@ -78,15 +79,8 @@ class Store:
                 raise StoreError(
                     f"cannot create a store: {error}", str(root), "choose a writable folder with --store"
                 ) from error
-        schema_of(root)
-        if create and not older:
-            require_present(root)
+        _check_schema(marker)
         return cls(root)
-
-    @property
-    def schema(self) -> int:
-        """Return the schema of the store, see `bench.store.schema`."""
-        return schema_of(self.root)
 
     def run_dir(self, run_id: str) -> Path:
         """Return the folder of a run."""
@@ -179,6 +173,18 @@ class Store:
             raise StoreError(
                 f"cannot read {path.name}: {error}", str(path), "run the grid again with `bench run --grid`"
             ) from error
+
+
+def _check_schema(marker: Path) -> None:
+    """Raise StoreError if store.json is damaged, or has another schema than this version writes."""
+    try:
+        schema = json_object(marker).get("schema")
+    except (OSError, ValueError) as error:
+        fix = f'write {{"schema": {SCHEMA}}} into it'
+        raise StoreError(f"{MARKER} is unreadable: {error}", str(marker), fix) from error
+    if type(schema) is not int or schema != SCHEMA:
+        what = f"the store has schema {schema}, this version uses schema {SCHEMA}"
+        raise StoreError(what, str(marker), "run its grids again in a new store: give another folder with --store")
 
 
 def last_line(path: Path) -> str:

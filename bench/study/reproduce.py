@@ -88,11 +88,11 @@ def _check_same(document: bytes, plan: Plan, manifest: Manifest) -> None:
     if before != now:
         changed = [key for key in before | now if before.get(key) != now.get(key)]
         texts = {
-            "home": f"the training cohort is another table ({now['home']}, was {before['home']})",
+            "internal": f"the training cohort is another table ({now['internal']}, was {before['internal']})",
             "weights": f"the starting weights are {now['weights']}, were {before['weights']}",
             "entries": "registry entries have changed: "
             + ", ".join(k for k, v in before["entries"].items() if now["entries"].get(k) != v),
-            "training": f"the training code has changed (version {now['training']}, was {before.get('training', 1)})",
+            "training": f"the training code has changed (version {now['training']}, was {before['training']})",
         }
         what = "; ".join(texts.get(key, f"{key} differs") for key in changed)
         fix = "give the same --data, --weights and --registry, and use the version that trained the run"

@@ -18,7 +18,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-HASH_VERSION = 2  # increase this number after a change that may give the same image a different hash
+HASH_VERSION = 1  # increase this number after a change that may give the same image a different hash
 SMALL_SIDE = 16  # px; side of the thumbnail that `smaller` returns
 _SIDE, _FREQUENCIES = 32, 8  # px, side of the image that is hashed; number of frequencies per side in the hash
 # two hashes are compared if at least this number of bands are equal; with 2 bands, most pairs of radiographs would have

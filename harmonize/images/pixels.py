@@ -21,11 +21,7 @@ from harmonize.images.gray_levels import percentiles_to_uint8
 from harmonize.images.image_header import JPEG_SCAN, ImageFile, UnreadableImage, is_dicom, jpeg_size, png_size
 from harmonize.images.limits import MAX_FILE_BYTES
 
-# Since version 2, DICOM windows that would show a black image are ignored. Since version 3, damaged JPEG data, images
-# without contrast and tiny images are unreadable, and PNG files are turned by their EXIF data. Since version 4, DICOM values
-# with fractions or over a large range keep their gray levels. Since version 5, DICOM palettes, padding and all lookup tables are
-# applied, and more DICOM files are readable.
-PIXELS_VERSION = 5
+PIXELS_VERSION = 1
 FITS = ("squash", "letterbox", "smallest_crop")
 INTERPOLATIONS = ("", "bicubic")
 REGIONS = ("roi", "adaptive_roi")

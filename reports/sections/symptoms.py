@@ -38,7 +38,7 @@ def symptoms(data: ReportData) -> Section:
                 "anchor": anchor,
                 "hospital": _place(data, run_of.get(str(row["run_id"]))).title(str(row["dataset"])),
                 "finding": "" if row["finding"] == "all" else str(row["finding"]),
-                "kind": str(row["kind"]).replace("mislabelled", "mislabeled"),  # scores keep the former spelling
+                "kind": str(row["kind"]),
                 "value": places(row["value"]),
                 "interval": interval,
                 "advice": str(row["advice"]),

@@ -236,8 +236,7 @@ def _identical_images(data: ReportData) -> str:
     """Return whether images of the internal and the external hospitals were compared, and the result, as text."""
     if data.meta.get("bundles"):
         return "unknown: bundles have no images"
-    # Older grids do not state whether images were compared, but `bench run` has always compared them.
-    if not (data.meta.get("compared") or {"images": True})["images"]:
+    if not (data.meta.get("compared") or {}).get("images"):
         return "not compared"
     return "none (`bench run` stops if it finds one)"
 

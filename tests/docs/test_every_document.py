@@ -24,7 +24,6 @@ RUN_BY = {
     "explanations.md": "test_every_document.py",
     "image-distance.md": "test_every_document.py",
     "library.md": "test_library.py",
-    "migrate.md": "test_sharing_commands.py",
     "one-run.md": "test_every_document.py",
     "reliability.md": "test_bundle_commands.py",
     "rescore.md": "test_every_document.py",

@@ -178,8 +178,8 @@ def test_a_new_scoring_version_scores_old_rows_again_and_says_what_moved(
     content["scoring"] -= 1
     content["numbers"][0]["auroc"] -= 0.02
     path.write_bytes(canonical_json(content))
-    # as if the numbers of the bundle's version could no longer be compared
-    monkeypatch.setattr("bench.sharing.bundle.verify.COMPARABLE", ())
+    # as if the bundle were of an older scoring version
+    monkeypatch.setattr("bench.board.examine.SCORING_VERSION", SCORING_VERSION + 1)
     said = here("board", "board", "-o", "site", "--quiet", cwd=tmp_path).stdout
     line = f"scoring version {SCORING_VERSION - 1} to {SCORING_VERSION} moved its AUROC by +.020"
     assert f"lab-c: Foreign network: {line}" in said

@@ -18,7 +18,6 @@ import pytest
 
 from bench.config.registry import Registry
 from bench.planning.manifest import Manifest, read_manifest
-from bench.results.read_predictions import DECISIONS
 from bench.results.same_scores import SCORED, differs
 from bench.results.score_runs import score_all
 from bench.sharing.bundle import export as exporting
@@ -431,21 +430,13 @@ def test_a_forgery_with_recomputed_checksums_is_detected(
     assert not (tmp_path / "escaped").exists()
 
 
-def test_a_bundle_of_an_older_scoring_version_has_no_tables_of_decisions_and_is_verified(
-    bundles: dict[str, Path], tmp_path: Path
-) -> None:
+def test_a_bundle_of_another_scoring_version_is_refused(bundles: dict[str, Path], tmp_path: Path) -> None:
     folder = members(bundles["one"], tmp_path / "m")
     (folder / CHECKSUMS).unlink()
-    for name in DECISIONS:
-        next(folder.glob(f"scores/*/{name}.parquet")).unlink()
-    on_json(folder / "bundle.json", lambda about: about.update(scoring=18))
-    pack(folder, tmp_path / "older.zip")
-    assert 1000 < verified_rows(tmp_path / "older.zip") < verified_rows(bundles["one"])
-    on_json(folder / "bundle.json", lambda about: about.update(scoring=20))
-    (folder / CHECKSUMS).unlink(missing_ok=True)
-    pack(folder, tmp_path / "incomplete.zip")
-    with pytest.raises(StoreError, match="is missing"):
-        verified_rows(tmp_path / "incomplete.zip")
+    on_json(folder / "bundle.json", lambda about: about.update(scoring=99))
+    pack(folder, tmp_path / "other.zip")
+    with pytest.raises(StoreError, match="its scores have scoring version 99; this version verifies 1"):
+        verified_rows(tmp_path / "other.zip")
 
 
 @pytest.mark.thorough

@@ -103,8 +103,8 @@ def orphan(root: Path) -> None:
     (folder / "run.json").write_bytes(document)
 
 
-def older_grid(root: Path) -> None:
-    write_grid(Store(root), "tiny", read_grid(Store(root), "tiny") | {"schema": 2})
+def grid_of_another_schema(root: Path) -> None:
+    write_grid(Store(root), "tiny", read_grid(Store(root), "tiny") | {"schema": 99})
 
 
 DAMAGES: dict[str, tuple[Damage, str, str, str]] = {
@@ -131,15 +131,15 @@ DAMAGES: dict[str, tuple[Damage, str, str, str]] = {
     "a truncated history": (lambda r, f: half(f / "history.parquet"), "fault", "history.parquet is damaged", "rm"),
     "a failed run": (lambda r, f: ((f / "DONE").unlink(), (f / "FAILED").write_text("Traceback\nValueError: so")), "warning", "failed: ValueError: so", "log.txt"),
     "a dead lock": (lambda r, f: dead_lock(f), "warning", "which is gone", "takes it over"),
-    "a migration that died": (lambda r, f: dead_lock(r), "warning", "which is gone (migrating)", "bench migrate"),
-    "an older schema": (lambda r, f: (r / "store.json").write_text('{"schema":1}'), "warning", "without checksums", "bench migrate"),
+    "a cohort without checksum": (lambda r, f: next((r / "cohorts").glob("nih-*.sha256")).unlink(), "fault", "has no checksum", "run the grid again"),
+    "scores without checksums": (lambda r, f: (r / "scores" / f.name / "checksums.json").unlink(), "fault", "checksums.json is missing", "bench score"),
     "a lock of another machine": (lambda r, f: elsewhere(f), "note", "on another-host", "still runs there"),
     "a half-written file": (lambda r, f: (f / ".DONE.x1.part").write_text(""), "warning", ".DONE.x1.part", "rm"),
     "a run of no grid": (lambda r, f: orphan(r), "warning", "no grid of the store plans it", "bench remove"),
     "a folder that is no run": (lambda r, f: (r / "ab" / "abcdefabcdef").mkdir(parents=True), "warning", "has no run.json", "rm -r"),
     "scores of no run": (lambda r, f: (r / "scores" / "abcdefabcdef").mkdir(), "warning", "the store has no such run", "rm -r"),
     "unfinished scores": (lambda r, f: (r / "scores" / f.name / "KEY").unlink(), "warning", "are not finished", "bench score"),
-    "an older grid": (lambda r, f: older_grid(r), "fault", "has version 2", "no run is trained again"),
+    "a grid of another schema": (lambda r, f: grid_of_another_schema(r), "fault", "has version 99", "no run is trained again"),
     "a lost grid without a page": (lambda r, f: (shutil.rmtree(r / "report"), (r / "grids" / "tiny.json").unlink()), "fault", "no file grids/*.json", "no run is trained again"),
     "a lost grid with a page": (lambda r, f: (r / "grids" / "tiny.json").unlink(), "fault", "has its page, but no grids/tiny.json", "no run is trained again"),
     "a damaged grid": (lambda r, f: (r / "grids" / "tiny.json").write_text("{"), "fault", "cannot be read", "bench run --grid"),
@@ -175,16 +175,18 @@ def test_the_command_exits_1_on_a_fault_and_0_on_a_warning(store_copy: Path, her
 
 
 def test_a_store_of_another_schema_is_refused_in_words(store_copy: Path, here: Command) -> None:
-    for content, what in (
-        ('{"schema": 99}', "has schema 99, this version reads 1 to 3"),
-        ('{"schema": true}', "has schema True, this version reads 1 to 3"),
-        ("[]", "unreadable"),
-        ("{", "unreadable"),
+    again = "run its grids again in a new store: give another folder with --store"
+    for content, what, fix in (
+        ('{"schema": 99}', "the store has schema 99, this version uses schema 1\n", again),
+        ('{"schema": true}', "the store has schema True, this version uses schema 1\n", again),
+        ("[]", "unreadable", "write {"),
+        ("{", "unreadable", "write {"),
     ):
         (store_copy / "runs" / "store.json").write_text(content)
-        said = here("list", "runs", cwd=store_copy, code=2).stderr
-        assert what in said
-        assert "fix:" in said
+        for command in (("list", "runs"), ("report",), ("run", "--grid", "tiny")):
+            said = here(*command, cwd=store_copy, code=2).stderr
+            assert what in said
+            assert f"fix: {fix}" in said
 
 
 def test_failed_runs_are_listed_alone(store_copy: Path, here: Command) -> None:

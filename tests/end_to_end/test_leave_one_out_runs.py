@@ -165,7 +165,7 @@ def test_an_uploaded_run_has_seen_the_hospitals_on_which_it_trained_and_no_other
         declared = declared_run(folder, load_folder(folder), (POOL, "padchest"), synthetic=True)
         model: Any = SimpleNamespace(id="x", config=manifest.config(run))
         assert row(model, declared, manifest.cohorts)["passport"]["seen"] == [POOL]
-        # an older folder, or one from elsewhere that hides its hospitals: the configuration names them, too
+        # a folder from elsewhere that hides its hospitals: the configuration names them, too
         config["trained_on"] = {"cohort": POOL, "layout": "table"}
         (folder / "config.json").write_text(json.dumps(config))
         again = declared_run(folder, load_folder(folder), ("chexpert", "mimic", "padchest"), synthetic=True)

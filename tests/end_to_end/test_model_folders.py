@@ -256,8 +256,11 @@ def test_the_reference_histogram_travels_with_the_weights(copied: Path) -> None:
     ("entry", "named"),
     [
         ({"use": "loud:network", "with": {}}, "loud:network"),
-        ({"use": "bench.models:timm_model", "with": {"name": "hf-hub:a/b"}}, "hf-hub"),
-        ({"use": "bench.models:timm_model", "with": {"name": "resnet18", "checkpoint_path": "x"}}, "checkpoint_path"),
+        ({"use": "bench.models.network:timm_model", "with": {"name": "hf-hub:a/b"}}, "hf-hub"),
+        (
+            {"use": "bench.models.network:timm_model", "with": {"name": "resnet18", "checkpoint_path": "x"}},
+            "checkpoint_path",
+        ),
     ],
 )
 def test_code_that_a_folder_names_is_not_imported(

@@ -44,14 +44,13 @@ def test_several_processes_write_the_bytes_that_one_writes(
     assert files(store) == before
 
 
-def test_scoring_again_keeps_the_source_probe_of_the_same_features_and_no_file_of_an_older_version(
+def test_scoring_again_keeps_the_source_probe_of_the_same_features(
     store_copy: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store = store_copy / "runs"
     before = files(store)
     for key in (store / "scores").glob("*/KEY"):
         key.unlink()
-        (key.parent / "replicates.npz").write_bytes(b"a file of an older version")
     monkeypatch.setattr("bench.analyses.shortcuts.source.source_probe", None)
     scoreall.score_all(read_manifest(Store.open(store), None), quiet, 1)
     assert files(store) == before

@@ -227,7 +227,7 @@ def test_golden_outputs_that_were_compared_at_intake_have_a_line(finished: Path,
 def test_a_changed_statement_is_refused(changed: dict[str, object], said: str, tmp_path: Path) -> None:
     content = {
         "schema": 1, "name": "lab-a", "laboratory": "A", "licence": "CC-BY-4.0", "division": "open", "bundle": "0" * 64,
-        "scoring": 21, "date": "2026-11-25", "numbers": [NUMBER],
+        "scoring": 1, "date": "2026-11-25", "numbers": [NUMBER],
     }  # fmt: skip
     folder = tmp_path / "lab-a"
     folder.mkdir()

@@ -37,8 +37,8 @@ def real_names(text: str) -> list[str]:
 
 
 @pytest.fixture
-def older(store_copy: Path) -> Store:
-    """A store whose grid states the titles of real datasets, as older versions wrote them."""
+def titled(store_copy: Path) -> Store:
+    """A store whose grid states the titles of real datasets."""
     store = Store.open(store_copy / "runs", create=False)
     content = json.loads(json.dumps(read_manifest(store, "tiny").content))
     for cohort in content["cohorts"]:
@@ -47,8 +47,8 @@ def older(store_copy: Path) -> Store:
     return store
 
 
-def test_page_site_and_card_of_an_older_store_name_no_real_hospital(older: Store, tmp_path: Path) -> None:
-    manifest = read_manifest(older, "tiny")
+def test_page_site_and_card_of_a_synthetic_store_name_no_real_hospital(titled: Store, tmp_path: Path) -> None:
+    manifest = read_manifest(titled, "tiny")
     report = tables(manifest)
     page = render(report)
     assert real_names(page) == []
@@ -124,7 +124,7 @@ def test_a_run_of_real_images_or_of_no_readable_grid_is_not_called_synthetic(sto
     facts = json.loads(record.read_bytes())
     record.write_text(
         json.dumps({key: fact for key, fact in facts.items() if key != "synthetic"})
-    )  # of an older version
+    )  # as in a run of a bundle
     assert trained_on_synthetic(store, run_id)
     assert not trained_on_synthetic(store, "0" * 12)
     write_grid(store, "tiny", {**manifest.content, "phantom": False})

@@ -3,12 +3,11 @@
 import json
 import shutil
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
 from bench.config.imported_model import ModelDeclaration
-from bench.config.seen import OTHERS, SeenData
+from bench.config.seen import OTHERS
 from bench.planning.manifest import read_manifest
 from bench.runs.imported_run import _seen_before, declared_run
 from bench.runs.model_folder import load_folder
@@ -47,13 +46,13 @@ def test_an_uploaded_folder_states_what_the_starting_weights_had_seen(finished: 
     assert declared(tmp_path / clean["id"]).exposure.cohorts == ("chexpert",)
     assert declared(tmp_path / clean["id"]).exposure.seen == {}
     path = tmp_path / clean["id"] / "config.json"
-    older = json.loads(path.read_text())
-    assert older["trained_on"].pop("seen")[OTHERS] == "no"
-    path.write_text(json.dumps(older))
-    assert declared(tmp_path / clean["id"]).exposure.seen == {}  # its weights were random
+    stated = json.loads(path.read_text())
+    assert stated["trained_on"].pop("seen")[OTHERS] == "no"
+    path.write_text(json.dumps(stated))
+    assert {own.answer for own in declared(tmp_path / clean["id"]).exposure.seen.values()} == {"labels", "unknown"}
 
     hostile = {"title": "a\x1b[2Jb", "licence": "l" * 10_000, "pretraining": "\x1b]0;c"}
-    path.write_text(json.dumps({**older, "name": "n\x1b[2J\n", "trained_on": {**older["trained_on"], **hostile}}))
+    path.write_text(json.dumps({**stated, "name": "n\x1b[2J\n", "trained_on": {**stated["trained_on"], **hostile}}))
     shown = declared(tmp_path / clean["id"], synthetic=False)
     texts = (shown.name, *shown.exposure.others, shown.exposure.pretraining, shown.exposure.licence)
     assert all(text.isprintable() and len(text) < 600 for text in texts)
@@ -61,22 +60,4 @@ def test_an_uploaded_folder_states_what_the_starting_weights_had_seen(finished: 
 
 def test_a_folder_cannot_name_a_file_of_this_machine() -> None:
     with pytest.raises(ConfigError, match="unknown answer"):
-        _seen_before({"nih": {"answer": "images", "images": "/etc/hosts"}}, SimpleNamespace(), "none", "folder")  # type: ignore[arg-type]
-
-
-@pytest.mark.parametrize(
-    ("weights", "name", "pretraining", "answer"),
-    [
-        ("none", "none", "none", "no"),
-        ("hub:resnet18.a1_in1k", "imagenet", "in1k", "no"),
-        ("sha256:1", "mine", "radiographs", "unknown"),
-        ("sha256:1", "mine", "in1k", "unknown"),
-        ("embeddings:1", "none", "unknown", "unknown"),
-    ],
-)
-def test_a_folder_without_answers_is_unknown_unless_its_weights_saw_no_radiograph(
-    weights: str, name: str, pretraining: str, answer: str
-) -> None:
-    run = SimpleNamespace(document=json.dumps({"weights": weights}), config=SimpleNamespace(weights=name))
-    stored = SimpleNamespace(networks=[SimpleNamespace(run=run)])
-    assert _seen_before(None, stored, pretraining, "folder") == {OTHERS: SeenData(answer)}  # type: ignore[arg-type]
+        _seen_before({"nih": {"answer": "images", "images": "/etc/hosts"}}, "folder")

@@ -20,7 +20,16 @@ from bench.sharing.bundle.archive import pack
 from bench.sharing.bundle.described import Described
 from bench.sharing.bundle.metadata import documents, statement
 from bench.sharing.bundle.pseudonyms import Ordinals, assign_ordinals, columns_of, kinds, table_id
-from bench.sharing.bundle.read_bundle import COHORT, COHORT_NAME, HISTORY, KEPT, RECORDS, made_of, read_bundle
+from bench.sharing.bundle.read_bundle import (
+    BUNDLE_SCHEMA,
+    COHORT,
+    COHORT_NAME,
+    HISTORY,
+    KEPT,
+    RECORDS,
+    made_of,
+    read_bundle,
+)
 from bench.sharing.bundle.tables import kinds_of, write_columns
 from bench.sharing.bundle.unlearned import unlearned_without_evidence
 from bench.sharing.bundle.weights import write_weights
@@ -30,7 +39,6 @@ from bench.store.store import canonical_json, replacing, table_facts, write_byte
 from harmonize.errors import ConfigError, StoreError
 from harmonize.progress import Progress
 
-SCHEMA = 2  # version of the bundle's format; version 1 had the words "home" and "away" for internal and external
 # tables of scores whose column `value` does not depend on bootstrap resamples or on the order of patients
 STEADY = ("scores", "gaps", "references", "mappings", "delong")
 
@@ -187,7 +195,7 @@ def _write_members(
         for number, registration in enumerate(chain, 1):
             write_bytes(folder / REGISTRATIONS / f"{number}.json", registration.document)
     about: dict[str, Any] = {
-        "schema": SCHEMA,
+        "schema": BUNDLE_SCHEMA,
         "order": "kept" if keep_order else "drawn",
         "scoring": SCORING_VERSION,
         "versions": versions(),

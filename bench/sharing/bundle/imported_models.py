@@ -64,5 +64,5 @@ def same_model(run: Mapping[str, Any], document: Mapping[str, Any], internal: st
     Kind and configuration must be equal, the internal cohort must be `internal`, and there must be no source runs.
     """
     config = asdict(from_dict(RunConfig, document["config"], f"run {run['id']}"))
-    same = config == run["config"] and document["home"] == internal and document["kind"] == run["kind"]
+    same = config == run["config"] and document["internal"] == internal and document["kind"] == run["kind"]
     return bool(same and run["sources"] == [] == run["of"])

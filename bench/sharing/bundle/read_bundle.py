@@ -14,7 +14,7 @@ from bench.config.registry import Registry
 from bench.config.run_config import RunConfig, from_dict
 from bench.config.tta_and_ensembles import TTA
 from bench.planning.imported_run import KIND
-from bench.planning.manifest import SCHEMA, Manifest, upgraded
+from bench.planning.manifest import SCHEMA, Manifest
 from bench.planning.run import Run, read_run
 from bench.results.registration import form_problem
 from bench.scoring.patient_groups import SEXES
@@ -59,6 +59,7 @@ KEPT = (  # keys of manifest.json in a bundle
     "training_sources",
     "bundles",
 )
+BUNDLE_SCHEMA = 1  # increase this number when the format of bundles changes
 OPTIONAL = ("threshold", "counted", "label_sources", "training_sources")  # keys that manifest.json need not have
 COHORT = (  # keys of a cohort's entry in manifest.json
     "name",
@@ -137,7 +138,7 @@ def read_bundle(folder: Path, root: Path, where: str, registry: Registry) -> Man
     Also raises StoreError for predictions of images that the cohort does not have, and for metrics that `registry` does not have.
     """
     try:
-        content = upgraded(dict(read_json(folder / "manifest.json", where)))
+        content = dict(read_json(folder / "manifest.json", where))
         store = Store.open(root)
         _check_manifest(content, where, registry)
         for cohort in content["cohorts"]:
@@ -290,7 +291,7 @@ def _run(
 ) -> None:
     """Check a run's entry in the manifest, its records and its predictions, and write them into the store.
 
-    Settings that are missing in `run["config"]` get their defaults, in place.
+    `run["config"]` is read, and replaced by what was read.
     """
     run_id, source = run["id"], folder / "runs" / str(run["id"])
     derived = "kind" in run
@@ -315,7 +316,7 @@ def _run(
     )
     document = read_json(source / "run.json", where)
     _require(short_hash(canonical_json(document)) == run_id, f"run.json of {run_id} does not hash to its id", where)
-    run["config"] = asdict(config)  # with defaults for settings that did not exist when the bundle was made
+    run["config"] = asdict(config)  # tuples where JSON has lists
     target = store.begin(run_id, canonical_json(document))
     for name, types in RECORDS.items():
         record = read_json(source / f"{name}.json", where)
@@ -442,7 +443,7 @@ def _check_runs(store: Store, content: Mapping[str, Any], where: str) -> None:
         )
         document = store.read_json(run["id"][:2], run["id"], "run.json")
         _require(
-            document["home"] == internal,
+            document["internal"] == internal,
             f"run {run['id']} was trained on another cohort than {content['source']}",
             where,
         )

@@ -18,14 +18,12 @@ from bench.planning.restore_grid import cohorts_of
 from bench.results.read_predictions import SCORING_VERSION
 from bench.results.same_scores import ROUNDING, SCORED, differs, versions
 from bench.results.score_runs import score_all
-from bench.scoring.calibration_metrics import BIASED
-from bench.scoring.gaps.gap import MACRO_ALL
 from bench.sharing.bundle.archive import read_json, refused, unpack
 from bench.sharing.bundle.crash_test import check_readable
 from bench.sharing.bundle.described import CROISSANT, RO_CRATE
 from bench.sharing.bundle.metadata import check_metadata
 from bench.sharing.bundle.pseudonyms import Ordinals, columns_of, image_names, patient_names
-from bench.sharing.bundle.read_bundle import RECORDS, made_of, read_bundle
+from bench.sharing.bundle.read_bundle import BUNDLE_SCHEMA, RECORDS, made_of, read_bundle
 from bench.sharing.bundle.recompute import take_costs
 from bench.sharing.bundle.tables import facts_in, kinds_of, read_columns
 from bench.sharing.bundle.unlearned import check_unlearned
@@ -35,21 +33,6 @@ from bench.store.store import read_table, table_facts
 from harmonize.cohorts.cohort import Cohort
 from harmonize.errors import ConfigError
 from harmonize.progress import Progress
-
-# Bundles of other scoring versions are refused. The numbers of these versions agree within ROUNDING, except the interval
-# bounds of calibration errors, of differences between calibration errors, and of decisions.
-COMPARABLE = (11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22)
-# table of scores -> scoring version that added it; bundles of older versions do not have it
-_ADDED = {
-    **dict.fromkeys(("net_benefit", "decision_curves", "workload", "probabilities"), 19),
-    **dict.fromkeys(("triage", "triage_repair"), 20),
-}
-# the scoring versions that changed the bounds of calibration errors, of differences between them, and of decisions
-BOUNDS_OF_ERRORS, BOUNDS_OF_DIFFERENCES, BOUNDS_OF_DECISIONS = 14, 15, 21
-OVER_ALL = 22  # the scoring version that added the means over all external findings
-# columns with sentences; they are compared only if bundle and installation have the same scoring version
-_TEXT_COLUMNS = ("reason", "advice")
-_NAMES_IN_SCHEMA_1 = {"internal": "home", "external": "away"}  # current name -> name in bundles of schema 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +51,7 @@ class OpenBundle:
 def opened(path: Path, registry: Registry, older: bool = False) -> Iterator[OpenBundle]:
     """Unpack, check and read a bundle without scoring it; delete the unpacked files at the end of the block.
 
-    `older`: also open bundles of older scoring versions, whose scores cannot be compared but only computed again.
+    `older`: also open bundles of older scoring versions. Their scores cannot be compared, only computed again.
     Titles, numbers of parameters and MACs are computed again for networks that `registry` has (see `recompute`). Raises
     ConfigError if the file is missing, and StoreError for anything that is wrong with the bundle.
     """
@@ -79,12 +62,12 @@ def opened(path: Path, registry: Registry, older: bool = False) -> Iterator[Open
         folder.mkdir()
         bundle_id = unpack(path, folder)
         about = read_json(folder / "bundle.json", str(path))
-        if set(about) - {"metadata"} != {"schema", "order", "scoring", "versions"} or about["schema"] not in (1, 2):
+        if set(about) - {"metadata"} != {"schema", "order", "scoring", "versions"} or about["schema"] != BUNDLE_SCHEMA:
             raise refused("bundle.json has another version", str(path), "use the version that wrote the bundle")
-        if about["scoring"] not in (range(1, SCORING_VERSION + 1) if older else COMPARABLE):
-            versions_read = ", ".join(map(str, COMPARABLE))
+        scoring = about["scoring"]
+        if scoring != SCORING_VERSION and not (older and type(scoring) is int and scoring < SCORING_VERSION):
             fix = "use the version that wrote the bundle, or ask its maker to export it again"
-            what = f"its scores have scoring version {about['scoring']}; this version verifies {versions_read}"
+            what = f"its scores have scoring version {scoring}; this version verifies {SCORING_VERSION}"
             raise refused(what, str(path), fix)
         check_readable(folder, str(path))
         manifest = read_bundle(folder, root, str(path), registry)
@@ -95,13 +78,8 @@ def opened(path: Path, registry: Registry, older: bool = False) -> Iterator[Open
         yield OpenBundle(path, bundle_id, manifest, about, folder, stated)
 
 
-def _tables_of(version: int) -> list[str]:
-    """Return the names of the tables of scores that bundles of a scoring version have."""
-    return [name for name in SCORED if _ADDED.get(name, 0) <= version]
-
-
 def _check_members(folder: Path, manifest: Manifest, about: Mapping[str, Any], where: str) -> None:
-    """Raise StoreError for missing members, and for members that a bundle of these runs and scoring version does not have.
+    """Raise StoreError for missing members, and for members that a bundle of these runs does not have.
 
     Unexpected members are refused, because nothing else would check them before the bundle is passed on.
     """
@@ -113,7 +91,7 @@ def _check_members(folder: Path, manifest: Manifest, about: Mapping[str, Any], w
     for run in (*manifest.runs, *manifest.derived):
         expected |= {f"runs/{run['id']}/{name}.json" for name in ("run", *RECORDS)}
         expected |= {f"runs/{run['id']}/predictions/{cohort['name']}.parquet" for cohort in manifest.cohorts}
-        expected |= {f"scores/{run['id']}/{name}.parquet" for name in _tables_of(about["scoring"])}
+        expected |= {f"scores/{run['id']}/{name}.parquet" for name in SCORED}
         expected |= set() if "kind" in run else {f"runs/{run['id']}/history.parquet"}
     members = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
     optional = {f"runs/{run['id']}/{name}" for run in manifest.runs for name in (WEIGHTS, REFERENCE)}
@@ -124,7 +102,7 @@ def _check_members(folder: Path, manifest: Manifest, about: Mapping[str, Any], w
 def verify(bundle: OpenBundle, progress: Progress, data: Path | None = None) -> tuple[int, bool]:
     """Score a bundle again and compare every number. Return the number of rows, and whether they were compared exactly.
 
-    The comparison is exact if package versions and scoring version are those of the bundle. Otherwise differences up to ROUNDING
+    The comparison is exact if the package versions are those of the bundle. Otherwise differences up to ROUNDING
     are accepted. The logits of ensembles and panels are also computed again from their source runs. The logits of a TTA are not
     computed again, because a bundle has no logits of single views.
 
@@ -133,66 +111,21 @@ def verify(bundle: OpenBundle, progress: Progress, data: Path | None = None) -> 
     """
     manifest, where = bundle.manifest, str(bundle.path)
     check_unlearned(manifest, where, data)
-    exact, rows = bundle.about["versions"] == versions() and bundle.about["scoring"] == SCORING_VERSION, 0
-    old_names = _NAMES_IN_SCHEMA_1 if bundle.about["schema"] == 1 else {}
-    same_version = bundle.about["scoring"] == SCORING_VERSION
+    exact, rows = bundle.about["versions"] == versions(), 0
     for run in manifest.derived:
         _check_derived(manifest, run, exact, where)
     score_all(manifest, progress)
     for run in (*manifest.runs, *manifest.derived):
-        for name in _tables_of(bundle.about["scoring"]):
+        for name in SCORED:
             computed = ScoresFolder(manifest.scores / run["id"]).table(name)
-            if name == "scores" and bundle.about["scoring"] < OVER_ALL:
-                computed = computed[computed["finding"] != MACRO_ALL].reset_index(drop=True)
             path = bundle.folder / "scores" / run["id"] / f"{name}.parquet"
             if facts_in(path, where) != {"made_of": made_of(manifest, run["id"])}:
                 raise refused(f"{name} of run {run['id']} were computed from other logits or labels", where)
-            stated = _stated_scores(path, computed, old_names, where)
-            stated = _with_new_bounds(stated, computed, bundle.about["scoring"])
-            columns = [name for name in computed.columns if same_version or name not in _TEXT_COLUMNS]
-            if why := differs(stated, computed, columns, 0 if exact else ROUNDING):
+            stated = read_columns(path, kinds_of(computed), where, rows=len(computed))
+            if why := differs(stated, computed, list(computed.columns), 0 if exact else ROUNDING):
                 raise refused(f"{name} of run {run['id']}: {why}", where)
             rows += len(computed)
     return rows, exact
-
-
-def _with_new_bounds(stated: pd.DataFrame, computed: pd.DataFrame, version: int) -> pd.DataFrame:
-    """Replace interval bounds in the stated scores by the computed bounds, if the bundle's scoring version computed other bounds.
-
-    This concerns calibration errors, differences between calibration errors, net benefit minus that of treating all, and the
-    tables `workload` and `triage`. `version`: scoring version of the bundle.
-    """
-    if version < BOUNDS_OF_DECISIONS and {"called", "release_threshold"} & set(computed.columns):
-        names = [name for name in computed.columns if name.endswith(("_low", "_high"))]
-        return stated.assign(**computed[names])
-    if not {"metric", "low", "high"} <= set(stated.columns):
-        return stated
-    errors, differences = list(BIASED), [f"{metric}_drift" for metric in BIASED]
-    if "part" in computed.columns:  # in this table, each row is a component of a difference
-        errors, differences = [], [*differences, *errors]
-    changed = (errors if version < BOUNDS_OF_ERRORS else []) + (differences if version < BOUNDS_OF_DIFFERENCES else [])
-    changed += ["over_all"] if version < BOUNDS_OF_DECISIONS else []
-    replaced = computed["metric"].isin(changed)
-    bounds = {end: stated[end].mask(replaced, computed[end]) for end in ("low", "high")}
-    return stated.assign(**bounds)
-
-
-def _stated_scores(path: Path, computed: pd.DataFrame, old_names: Mapping[str, str], where: str) -> pd.DataFrame:
-    """Read a table of scores in a bundle, and give its columns and datasets their current names.
-
-    `computed`: the same table as computed here; the table must have its columns and its number of rows. `old_names`: current
-    name -> name in the bundle.
-    """
-    stored_kinds = {}
-    for name, kind in kinds_of(computed).items():
-        for current, old in old_names.items():
-            name = name.replace(current, old)
-        stored_kinds[name] = kind
-    stated = read_columns(path, stored_kinds, where, rows=len(computed))
-    stated.columns = computed.columns
-    if "dataset" in stated:
-        stated["dataset"] = stated["dataset"].replace({old: current for current, old in old_names.items()})
-    return stated
 
 
 def _check_derived(manifest: Manifest, run: Mapping[str, Any], exact: bool, where: str) -> None:

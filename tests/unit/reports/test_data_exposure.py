@@ -98,7 +98,7 @@ def test_each_leakage_check_has_its_result():
     checks = dict(leakage_checks(read(Tables({**made.meta, "compared": compared}, made.frames))))
     assert checks[both].startswith("none at NIH")
     assert checks[both].endswith("; unknown at the other hospitals, which use other ids")
-    assert any("Identical image" in what and result.startswith("none") for what, result in found.items())
+    assert any("Identical image" in what and result.startswith("none") for what, result in checks.items())
     bad = dict(leakage_checks(read(Tables({**made.meta, "shared_patients": 2, "duplicates": 3}, made.frames))))
     assert bad["CheXpert patients in two splits"] == "2: internal scores are inflated"
     assert any(result.startswith("3 images") for result in bad.values())

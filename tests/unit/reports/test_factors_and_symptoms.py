@@ -35,7 +35,7 @@ def test_a_grid_without_factors_and_symptoms_has_neither_section() -> None:
 @pytest.mark.slow
 def test_symptoms_come_before_the_ranking_with_their_advice_and_histogram() -> None:
     run_id = str(synthetic.tables(synthetic.Invented(runs=3))["runs"]["run_id"].iloc[0])
-    found = (run_id, "nih", "Edema", "inverted or mislabelled", 0.41, 0.36, 0.46, f"compare {HOSTILE}")
+    found = (run_id, "nih", "Edema", "inverted or mislabeled", 0.41, 0.36, 0.46, f"compare {HOSTILE}")
     bins = [(run_id, "nih", "Edema", i / 20, (i + 1) / 20, 20 - i, 3 * i) for i in range(20)]
     text = page(diagnostics=frame("diagnostics", found), histograms=frame("histograms", *bins))
     assert text.index("Check 1 run first") < text.index('id="ranking"')

@@ -45,7 +45,7 @@ def test_a_yaml_file_of_a_package_adds_entries_without_importing_it(install: Ins
     registry = Registry.read(OURS)
     entry = registry.find("losses", "mine", "here")
     assert entry.plugin == "pa"
-    assert entry.identity == {"use": "bench.losses:bce", "with": {}, "version": 1}
+    assert entry.identity == {"use": "bench.training.losses:bce", "with": {}, "version": 1}
     assert list(registry.sections["losses"])[-1] == "mine"
     assert registry.refused == {}
 

@@ -72,7 +72,7 @@ def test_the_error_for_a_failed_import_names_the_entry(tmp_path: Path) -> None:
 
 def test_the_version_and_options_of_an_entry_are_part_of_its_identity() -> None:
     focal = REGISTRY.sections["losses"]["focal"]
-    assert focal.identity == {"use": "bench.losses:focal", "with": {"gamma": 2.0}, "version": 1}
+    assert focal.identity == {"use": "bench.training.losses:focal", "with": {"gamma": 2.0}, "version": 1}
     assert REGISTRY.sections["preprocessing"]["imagenet_64"].identity["size"] == 64
 
 

@@ -26,7 +26,6 @@ from bench.sharing.bundle.archive import pack, unpack
 from bench.sharing.bundle.crash_test import check_readable, read_all, survives
 from bench.sharing.bundle.pseudonyms import decades, image_names, table_id
 from bench.sharing.bundle.tables import read_columns, write_columns
-from bench.sharing.bundle.verify import _with_new_bounds
 from harmonize.errors import StoreError
 
 Writer = Callable[[zipfile.ZipFile], None]
@@ -364,31 +363,3 @@ def test_ages_become_decades_and_names_sort_like_their_ordinals() -> None:
     assert np.isnan(decades(pd.Series([np.nan]))).all()
     names = image_names("ab", np.array([2, 10, 1], np.int32))
     assert sorted(names) == [names[2], names[0], names[1]]
-
-
-@pytest.mark.parametrize(("version", "replaced"), [(13, {"ece", "ece_drift"}), (14, {"ece_drift"}), (15, set())])
-def test_only_bounds_that_an_older_scoring_version_computed_differently_are_replaced(
-    version: int, replaced: set[str]
-) -> None:
-    metrics = ["auroc", "ece", "ece_drift", "brier_drift"]
-    stated = pd.DataFrame({"metric": metrics, "value": 0.5, "low": 0.1, "high": 0.9})
-    computed = stated.assign(low=0.2, high=0.8, value=0.6)
-    bounds = _with_new_bounds(stated, computed, version)
-    assert set(bounds.loc[bounds["low"] == 0.2, "metric"]) == replaced
-    assert set(bounds.loc[bounds["high"] == 0.8, "metric"]) == replaced
-    assert (bounds["value"] == 0.5).all()
-    components = _with_new_bounds(stated.assign(part="gap"), computed.assign(part="gap"), version)
-    of_gap = {"ece", "ece_drift"} if version < 15 else set()
-    assert set(components.loc[components["low"] == 0.2, "metric"]) == of_gap
-
-
-@pytest.mark.parametrize(("version", "replaced"), [(20, True), (21, False)])
-def test_only_bounds_of_decisions_of_an_older_scoring_version_are_replaced(version: int, replaced: bool) -> None:
-    workload = pd.DataFrame({"called": [0.5], "called_low": [0.1], "called_high": [0.9]})
-    computed = workload.assign(called=0.6, called_low=0.2, called_high=0.8)
-    found = _with_new_bounds(workload, computed, version).iloc[0].tolist()
-    assert found == ([0.5, 0.2, 0.8] if replaced else [0.5, 0.1, 0.9])
-    benefit = pd.DataFrame({"metric": ["net_benefit", "over_all"], "value": 0.5, "low": 0.1, "high": 0.9})
-    found = _with_new_bounds(benefit, benefit.assign(value=0.6, low=0.2, high=0.8), version)
-    assert found["low"].tolist() == [0.1, 0.2 if replaced else 0.1]
-    assert (found["value"] == 0.5).all()

@@ -162,7 +162,7 @@ def test_cohort_names_that_could_leave_the_store_are_refused(name: str, tmp_path
 
 def test_run_and_grid_names_cannot_reach_files_outside_the_store(tmp_path: Path) -> None:
     store = Store.open(tmp_path / "runs")
-    write_bytes(tmp_path / "secret.json", b'{"schema": 3}')
+    write_bytes(tmp_path / "secret.json", b'{"schema": 1}')
     write_bytes(tmp_path / "ab" / "run.json", b"{}")
     for name in ("../secret", "../../secret", str(tmp_path / "secret"), "..", ""):
         with pytest.raises(StoreError):
@@ -182,7 +182,7 @@ def test_code_that_run_json_names_is_not_imported_for_a_run_without_weights(tmp_
         config = {"architecture": "x", "loss": "x", "optimizer": "x", "preprocessing": "x", "uncertainty": "x"}
         config |= {"train_on": "chexpert", "augmentation": "x", "schedule": {"epochs": 1}}
         document = canonical_json(
-            {"schema": 1, "config": config, "entries": dict.fromkeys(names, entry), "home": "h", "weights": "none"}
+            {"schema": 1, "config": config, "entries": dict.fromkeys(names, entry), "internal": "h", "weights": "none"}
         )
         folder = store.begin(short_hash(document), document)
         (folder / "DONE").touch()

@@ -11,7 +11,6 @@ import pytest
 
 from bench.store.checked_files import (
     CHANGED,
-    NO_CHECKSUM,
     cohort_problem,
     grid_problem,
     read_cohort,
@@ -19,7 +18,7 @@ from bench.store.checked_files import (
     write_cohort,
     write_grid,
 )
-from bench.store.checked_folders import NO_CHECKSUMS, CheckedFolder, ScoresFolder
+from bench.store.checked_folders import CheckedFolder, ScoresFolder
 from bench.store.store import Store, write_table
 from harmonize.errors import StoreError
 
@@ -123,20 +122,19 @@ def test_spaces_in_a_grid_change_nothing(store: Store) -> None:
     assert read_grid(store, "g") == GRID
 
 
-def test_files_of_an_older_version_are_read_without_a_checksum(store: Store) -> None:
+def test_a_file_without_a_checksum_is_refused(store: Store) -> None:
     (store.root / "grids" / "g.json").write_text(json.dumps(GRID))
     table_path(store).with_name("nih-0123456789ab.parquet.sha256").unlink()
     (store.root / "scores" / "3fa9" / "checksums.json").unlink()
-    assert read_grid(store, "g") == GRID
-    assert grid_problem(store, "g") == NO_CHECKSUM
-    assert read_cohort(table_path(store), ["age"]).equals(TABLE[["age"]])
-    assert cohort_problem(table_path(store)) == NO_CHECKSUM
-    assert ScoresFolder(store.root / "scores" / "3fa9").damage(["a.parquet"]) == NO_CHECKSUMS
-    assert ScoresFolder(store.root / "scores" / "3fa9").table("a").equals(TABLE)
+    assert grid_problem(store, "g") == CHANGED
+    with pytest.raises(StoreError, match=r"the cohort table nih-0123456789ab\.parquet has no checksum") as refusal:
+        read_cohort(table_path(store), ["age"])
+    assert "run the grid again" in refusal.value.fix
+    assert ScoresFolder(store.root / "scores" / "3fa9").damage(["a.parquet"]) == "checksums.json is missing"
 
 
-def test_a_cohort_table_without_its_own_id_is_refused(store: Store) -> None:
-    write_table(table_path(store), TABLE, {"id": "another"})
-    table_path(store).with_name("nih-0123456789ab.parquet.sha256").unlink()
-    with pytest.raises(StoreError, match="is damaged"):
-        read_cohort(table_path(store))
+def test_a_table_that_is_written_again_gets_its_own_checksum(store: Store) -> None:
+    write_table(table_path(store), TABLE.assign(age=1.5))
+    assert cohort_problem(table_path(store)) == CHANGED
+    write_cohort(table_path(store), TABLE, "0123456789ab")
+    assert cohort_problem(table_path(store)) == ""
