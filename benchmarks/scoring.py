@@ -14,6 +14,7 @@ of our bootstrap and of the loops must agree.
 import argparse
 import hashlib
 import time
+import warnings
 from collections.abc import Callable
 from functools import cache
 
@@ -28,7 +29,6 @@ from bench.scoring.bootstrap.bootstrap import column_metrics, rank_metrics
 from bench.scoring.bootstrap.calibration_errors import calibration_metrics
 from bench.scoring.bootstrap.resamples import Resamples
 from bench.scoring.bootstrap.sorted_images import Column
-from bench.scoring.calibration_metrics import ece
 from bench.scoring.patient_groups import PatientGroups
 from bench.scoring.score_run import RunScores, score_run
 from bench.scoring.scored_split import ScoredSplit, Settings
@@ -106,6 +106,9 @@ def against_loops(num: int, num_resamples: int) -> list[tuple[str, float, float,
 
     We and all peers score the same finding, which has a prevalence of 40 %.
     """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # netcal's source code has invalid escape sequences
+        from netcal.metrics import ECE
     cohort = part("external1", "all", num, 0)
     label: NDArray[np.int8] = cohort.labels()[:, -1:]
     resamples = Resamples.draw(cohort.patient_id, num_resamples, cohort.name)
@@ -158,7 +161,11 @@ def against_loops(num: int, num_resamples: int) -> list[tuple[str, float, float,
             both,
         ),
         ("auroc", "numpy: sorted once, weights summed", weighted_numpy),
-        ("ece", "netcal on the resampled rows", lambda r: ece(truth[resampled_rows(r)], prob[resampled_rows(r)])),
+        (
+            "ece",
+            "netcal on the resampled rows",
+            lambda r: ECE(bins=15).measure(prob[resampled_rows(r)], truth[resampled_rows(r)]),
+        ),
         (
             "brier",
             "scikit-learn on the resampled rows",

@@ -132,6 +132,7 @@ def run(
             return
 
         from bench.executors.choose_executor import choose_executor  # slow imports: a wrong request was refused above
+        from bench.executors.execute_job import check_devices
         from bench.planning.plan import make_plan
 
         chosen_executor = choose_executor(executor, device, devices.workers, per_device, together)
@@ -139,6 +140,7 @@ def run(
             request.grid, request.registry, opened, data, weights, devices.workers, request.command, display.progress
         )
         chosen, derived = plan.select(only)
+        check_devices(chosen, together, "--together")
         if not as_json:
             typer.echo(plan.heading(chosen))
         if opened.has_registration(plan.grid.name):

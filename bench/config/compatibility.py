@@ -1,5 +1,6 @@
 """Check that optimizer, loss, schedule and precision can be combined."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -163,6 +164,13 @@ def _check_average(config: RunConfig, algorithm: Entry, optimizer: Entry, where:
     if config.schedule.patience:
         what = f"with patience, a training may stop before {config.algorithm} averages its weights"
         raise ConfigError(what, f"{where}.schedule.patience", "remove `patience`")
+    if (start := algorithm.options.get("start")) is not None:
+        least = math.ceil(1 / (1 - start))  # the last epoch begins after the share (epochs - 1) / epochs of training
+        if config.schedule.epochs < least:
+            what = (
+                f"{config.algorithm} averages the epochs after the share {start:g} of training, and none begins there"
+            )
+            raise ConfigError(what, f"{where}.schedule.epochs", f"train for at least {least} epochs")
     if "n_converge" not in algorithm.options:
         return
     if config.schedule.pretrain_epochs:

@@ -107,7 +107,7 @@ def _python() -> Check:
 
 def _packages() -> list[Check]:
     checks = []
-    for name in ("torch", "torchvision", "timm", "fvcore", "netcal", "plotly", "shap", "numba"):
+    for name in ("torch", "torchvision", "timm", "fvcore", "plotly", "shap", "numba"):
         installed = importlib.util.find_spec(name) is not None
         checks.append(
             _check(

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Protocol
 
 from bench.planning.jobs import AnalysisJob, DerivedJob, Job, PassJob
+from bench.planning.run import Run
 from bench.store.store import write_bytes
 from bench.system.freed_memory import keep_freed_memory
 from harmonize.disk_space import DiskFullError
@@ -52,12 +53,28 @@ class Executor(Protocol):
         """Run the jobs and yield their outcomes."""
 
 
-def check_devices(jobs: Sequence[Work], num_devices: int, where: str) -> None:
-    """Raise ConfigError if several devices would divide a batch whose groups an algorithm compares. `where`: the option."""
-    algorithms = [job.run.config.algorithm for job in jobs if isinstance(job, Job) and job.run.compares_groups]
-    if num_devices > 1 and algorithms:
-        what = f"{algorithms[0]} compares the groups of a whole batch, which {num_devices} devices would divide"
-        raise ConfigError(what, where, "train each run on one device, or use `algorithm: erm`")
+def trained_by(jobs: Sequence[Work]) -> list[Run]:
+    """Return the runs that the jobs train."""
+    return [job.run for job in jobs if isinstance(job, Job)]
+
+
+def check_devices(runs: Sequence[Run], num_devices: int, where: str) -> None:
+    """Raise ConfigError if several devices cannot share the batches of a run. `where`: the option.
+
+    The devices divide the micro-batches of a batch. An algorithm that compares the groups of a batch needs the whole batch.
+    """
+    for run in runs if num_devices > 1 else ():
+        schedule = run.config.schedule
+        if run.compares_groups:
+            what = (
+                f"{run.config.algorithm} compares the groups of a whole batch, which {num_devices} devices would divide"
+            )
+            raise ConfigError(what, where, "train each run on one device, or use `algorithm: erm`")
+        micro = schedule.micro_batch or schedule.batch_size
+        if num_devices > schedule.batch_size // micro:
+            what = f"{num_devices} devices cannot share a batch of {schedule.batch_size} images in micro-batches of {micro}"
+            fix = f"set `schedule.micro_batch` to {max(2, schedule.batch_size // num_devices)} or less, or use fewer devices"
+            raise ConfigError(what, where, fix)
 
 
 def placed(job: Work, devices: Sequence[str]) -> Work:

@@ -13,7 +13,7 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from typing import Any
 
-from bench.executors.execute_job import OnEvent, Outcome, Work, attempt, check_devices, placed
+from bench.executors.execute_job import OnEvent, Outcome, Work, attempt, check_devices, placed, trained_by
 from bench.planning.jobs import Job
 from bench.system.child_processes import end_with_parent
 from bench.system.devices import choose_devices
@@ -52,7 +52,7 @@ class Local:
         if self.together > 1 and self.per_device > 1:
             fix = "give only one of them"
             raise ConfigError("--together and --per-device exclude each other", "--together, --per-device", fix)
-        check_devices(jobs, self.together, "--together")
+        check_devices(trained_by(jobs), self.together, "--together")
         devices = choose_devices(self.device, self.workers, threads, self.per_device)
         # only training uses all devices of a team (a group of devices for one job); other jobs use one device
         trains = any(isinstance(job, Job) for job in jobs)

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from bench.executors.execute_job import EVERY, OnEvent, Outcome, Remote, Work, check_devices, follow, placed
+from bench.executors.execute_job import EVERY, OnEvent, Outcome, Remote, Work, check_devices, follow, placed, trained_by
 from harmonize.errors import SetupError
 
 
@@ -66,7 +66,7 @@ class Ray:
         self.prepare()
         ray = _ray()
         gpus = self._gpus()
-        check_devices(jobs, int(gpus), "--executor ray:gpus")
+        check_devices(trained_by(jobs), int(gpus), "--executor ray:gpus")
         memory = {"memory": self.memory_gb * 2**30} if self.memory_gb else {}
         task = ray.remote(max_retries=self.retries, num_gpus=gpus, max_calls=1, **memory)(_call)
         began = time.monotonic()

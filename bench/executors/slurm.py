@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from bench.executors.execute_job import EVERY, OnEvent, Outcome, Remote, Work, check_devices, follow, placed
+from bench.executors.execute_job import EVERY, OnEvent, Outcome, Remote, Work, check_devices, follow, placed, trained_by
 from bench.system.devices import require_device
 from harmonize.errors import SetupError
 
@@ -62,7 +62,7 @@ class Slurm:
     def submit(self, jobs: Sequence[Work], on_event: OnEvent) -> Iterator[Outcome]:
         """Run the jobs, as many in parallel as Slurm allows, and yield their outcomes."""
         self.prepare()
-        check_devices(jobs, self.gpus, "--executor slurm:gpus")
+        check_devices(trained_by(jobs), self.gpus, "--executor slurm:gpus")
         on_nodes = [placed(job, [f"cuda:{i}" for i in range(self.gpus)] or ["cpu"]) for job in jobs]
         folder = jobs[0].store.root.resolve() / "slurm"  # Slurm's scripts and logs; all nodes see it
         executor = _submitit().AutoExecutor(folder, cluster=self.cluster, slurm_max_num_timeout=self.requeues)

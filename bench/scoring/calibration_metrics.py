@@ -5,7 +5,6 @@ finding is present, not the probability of the more likely class. Every error is
 probability raises ValueError.
 """
 
-import warnings
 from functools import cache
 from typing import Any, NamedTuple, Self
 
@@ -20,46 +19,6 @@ Array = NDArray[np.float64]
 LEAST = 1e-7  # probabilities are clipped to [LEAST, 1 - LEAST] before a logarithm
 
 
-def ece(label: Label, prob: Score, bins: int = 15) -> float:
-    """Compute the expected calibration error (ECE) over equal-width bins with the package netcal.
-
-    A bin's distance is the absolute difference between its mean probability and the share of its images with the
-    finding. The ECE is the mean distance over bins, weighted by the number of images in each bin. Range: 0 (calibrated)
-    to 1.
-    Source: Naeini et al. 2015; Kueppers et al. 2020 (netcal).
-    """
-    require_finite(prob, "probabilities")
-    if not len(label):
-        return float("nan")
-    return float(_netcal("ECE", bins).measure(np.asarray(prob, np.float64), np.asarray(label, np.int64)))
-
-
-@cache
-def _netcal(name: str, bins: int) -> Any:
-    """Build netcal's metric `name`, "ECE" or "MCE".
-
-    The import is in this function, because netcal imports torch, which takes long.
-    """
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # netcal's source code has invalid escape sequences
-        from netcal import metrics
-    return getattr(metrics, name)(bins=bins)
-
-
-def mce(label: Label, prob: Score, bins: int = 15) -> float:
-    """Compute the maximum calibration error (MCE) over equal-width bins with the package netcal.
-
-    A bin's distance is the absolute difference between its mean probability and the share of its images with the
-    finding. The MCE is the largest distance of a bin. Range: 0 to 1. One bin with a single image can determine the MCE,
-    so read the MCE together with the number of images in each bin.
-    Source: Naeini et al. 2015; netcal's MCE.
-    """
-    require_finite(prob, "probabilities")
-    if not len(label):
-        return float("nan")
-    return float(_netcal("MCE", bins).measure(np.asarray(prob, np.float64), np.asarray(label, np.int64)))
-
-
 def bin_of(prob: Score, bins: int = 15) -> NDArray[np.int32]:
     """Return the index [N] of each probability's equal-width bin; indices start at 0.
 
@@ -72,7 +31,7 @@ def binned_ece(outcome: Array | NDArray[np.integer[Any]], prob: Score, bins: int
     """Compute the ECE of probabilities [N] with equal-width bins; NaN without images.
 
     outcome [N]: labels of 0 and 1, or the probability that the label is 1, which gives an expected ECE. With labels, it is
-    equal to `ece`, without the import of netcal.
+    equal to the ECE of the package netcal.
     """
     excess = np.bincount(bin_of(prob, bins), outcome - prob, minlength=bins)
     return float(np.abs(excess).sum() / len(prob)) if len(prob) else float("nan")

@@ -32,7 +32,8 @@ def test_exactly_the_listed_ids_are_removed(
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "list.csv"
         path.write_text(csv_text(pd.DataFrame({column: [*chosen, *strange]}, dtype=object)), encoding="utf-8")
-        kept, num_unknown = remove_listed(table, [path], flow)
+        kept, remarks = remove_listed(table, [path], flow)
     assert kept["image_id"].tolist() == table.loc[~table[column].isin(chosen), "image_id"].tolist()
     assert flow == {"listed_in_exclude": len(table) - len(kept)}
-    assert num_unknown == len({other.removeprefix("'") for other in strange})
+    unknown = {other.removeprefix("'") for other in strange}
+    assert [remark.found.split(" of ")[0] for remark in remarks] == [str(len(unknown))] * bool(unknown)

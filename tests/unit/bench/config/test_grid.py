@@ -152,6 +152,12 @@ def test_a_grid_of_one_network_per_finding_is_valid(tmp_path: Path, registry: Re
         ("sweeps:\n  - {algorithm: swa, optimizer: schedulefree}\n", "both average", "optimizer", "remove"),
         ("sweeps:\n  - {algorithm: swa, schedule.patience: 1}\n", "may stop before", "schedule.patience", "remove"),
         ("sweeps:\n  - {algorithm: swad, schedule.ema: 0.9}\n", "both average", "sweeps[0].schedule.ema", "remove"),
+        (
+            "sweeps:\n  - {algorithm: swa, schedule: {epochs: 1}}\n",
+            "none begins there",
+            "schedule.epochs",
+            "at least 2",
+        ),
         ("sweeps:\n  - {algorithm: swad, schedule: {epochs: 2}}\n", "of 3 epochs", "schedule.epochs", "at least 3"),
         (
             "sweeps:\n  - {algorithm: swad, loss: auc_hinge, schedule: {epochs: 4, pretrain_epochs: 1}}\n",

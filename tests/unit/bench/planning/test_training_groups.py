@@ -1,5 +1,6 @@
 """Groups of training images: read from a column, and refused before anything trains if they cannot be compared."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,6 @@ import pytest
 
 from bench.executors.execute_job import check_devices
 from bench.inputs.examples import Examples
-from bench.planning.jobs import Job
 from bench.planning.training_groups import check_groups, group_indices
 from harmonize.errors import ConfigError, DatasetError
 from tests.unit.bench.planning.test_plan import GRID, MAPPING, patients, plan
@@ -121,7 +121,17 @@ def test_several_devices_for_a_batch_whose_groups_are_compared_are_refused(tmp_p
         MAPPING.rstrip() + "\nkeep: [scanner]\n",
         GROUPDRO.replace("evaluate_on: [far]", ""),
     )
-    jobs = [Job(run, made.store, made.refs) for run in made.runs]
-    check_devices(jobs, 1, "--together")
+    check_devices(made.runs, 1, "--together")
     with pytest.raises(ConfigError, match="groupdro compares the groups of a whole batch, which 2 devices"):
-        check_devices(jobs, 2, "--together")
+        check_devices(made.runs, 2, "--together")
+
+
+@pytest.mark.parametrize(("micro_batch", "fits"), [(0, 1), (16, 2), (8, 4), (32, 1)])
+def test_devices_without_a_micro_batch_of_their_own_are_refused(tmp_path: Path, micro_batch: int, fits: int) -> None:
+    grid = f"{GROUPDRO.replace('groupdro', 'erm').replace(', groups: scanner', '').replace('evaluate_on: [far]', '')}"
+    (run,) = plan(tmp_path, with_scanners(60), MAPPING, grid).runs
+    schedule = replace(run.config.schedule, batch_size=32, micro_batch=micro_batch)
+    run = replace(run, config=replace(run.config, schedule=schedule))
+    check_devices([run], fits, "--together")
+    with pytest.raises(ConfigError, match=f"{fits + 1} devices cannot share a batch of 32 images"):
+        check_devices([run], fits + 1, "--together")

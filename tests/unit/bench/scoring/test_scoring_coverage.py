@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from scipy.special import expit
 
-from bench.scoring.calibration_metrics import ece
+from tests.calibration_oracle import ece
 
 BENCHMARKS = Path(__file__).parents[4] / "benchmarks"
 

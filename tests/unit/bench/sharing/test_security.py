@@ -1,6 +1,5 @@
 """Attacks with untrusted files, which must have no effect. Each row of the table in SECURITY.md names its test, here or elsewhere."""
 
-import contextlib
 import io
 import json
 import os
@@ -129,8 +128,7 @@ def test_images_with_oversized_headers_are_unreadable(kind: str, tmp_path: Path)
 
 def test_a_png_with_more_data_than_its_header_states_gives_only_the_stated_pixels(tmp_path: Path) -> None:
     (tmp_path / "image.png").write_bytes(png(16, 16, bytes(50_000_000)))
-    with contextlib.suppress(UnreadableImage):  # refused or read; the extra 50 million bytes are not kept
-        assert read_gray(tmp_path / "image.png").shape == (16, 16)
+    assert read_gray(tmp_path / "image.png").shape == (16, 16)  # the extra 50 million bytes are not kept
 
 
 @pytest.mark.parametrize("length", [2**63 - 1, 2**40, 10**8, 0])

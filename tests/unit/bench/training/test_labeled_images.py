@@ -1,6 +1,5 @@
 """A run on one finding, or on explicit labels only, trains only on the images that label it."""
 
-import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from bench.config.run_config import RunConfig, Schedule
+from bench.config.run_config import Schedule
 from bench.inputs.batches import BatchReader
 from bench.inputs.examples import Examples
 from bench.inputs.normalize import Normalizer
@@ -17,7 +16,7 @@ from bench.models.network import build
 from bench.models.predict import weights_sha256
 from bench.planning.run import Run
 from bench.training.fit import TrainingResult, fit
-from tests.unit.bench.training.test_train import CPU, REGISTRY, a_cohort, a_run
+from tests.unit.bench.training.test_train import CPU, a_cohort, a_run
 
 SCHEDULE = Schedule(epochs=2, batch_size=4, lr=1e-3)
 BINARY: dict[str, Any] = {"task": "binary", "finding": "Edema"}
@@ -67,11 +66,3 @@ def test_other_runs_use_all_images(tmp_path: Path) -> None:
     assert trained(a_run(schedule=SCHEDULE), reader, train, val, tmp_path / "c.pt").gradient_evaluations == 2 * (
         28 // 4
     )
-
-
-@pytest.mark.parametrize("changes", [{}, BINARY, {"uncertainty": "explicit_only", "blank": "ignore"}])
-def test_the_id_states_the_selection(changes: dict[str, Any]) -> None:
-    names = {"optimizer": "adamw", "loss": "bce", "uncertainty": "u_ignore", "preprocessing": "imagenet_64"}
-    config = RunConfig(architecture="seresnet_tiny", channels=1, **{**names, **changes})
-    version = json.loads(Run.of(config, REGISTRY, "0" * 12, None).document)["training"]
-    assert version == ([2, 1] if changes else 2)
