@@ -53,7 +53,6 @@ from bench.cli.prompts import PROMPTS_EXAMPLES, prompts
 from bench.cli.register import REGISTER_EXAMPLES, register
 from bench.cli.score import SCORE_EXAMPLES, score
 from bench.cli.sealed import sealed_app
-from bench.cli.share import add_share_commands
 from bench.cli.store import add_store_commands
 from bench.cli.text_tables import wrapped
 from bench.cli.weights import WEIGHTS_EXAMPLES
@@ -328,7 +327,6 @@ add_app_command(app)
 add_bundle_commands(app)
 add_board_commands(app)
 app.add_typer(sealed_app, name="sealed", rich_help_panel=SHARE)
-add_share_commands(app)
 for _extension in extensions.modules("commands"):
     _extension.add(app)
 

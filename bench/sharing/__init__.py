@@ -1,1 +1,1 @@
-"""Share runs as bundles, in MLflow, and on the Hugging Face hub."""
+"""Share runs as bundles."""

@@ -1,4 +1,4 @@
-"""docs/sharing.md, commands.md and check.md: their commands run as they stand there, but for what needs a network or changes the shell."""
+"""docs/extensions/sharing.md, commands.md and check.md: their commands run as they stand there, but for what needs a network or changes the shell."""
 
 import os
 import re
@@ -22,7 +22,7 @@ def test_the_commands_of_the_documents_run_in_their_order(store_copy: Path) -> N
     pytest.importorskip("mlflow", reason="MLflow is not installed")
     text = "".join(
         block
-        for name in ("sharing.md", "commands.md", "check.md")
+        for name in ("extensions/sharing.md", "commands.md", "check.md")
         for block in re.findall(r"```bash\n(.*?)```", (DOCS / name).read_text(), re.DOTALL)
     )
     lines = [line for line in text.splitlines() if not any(word in line for word in LEFT_OUT)]

@@ -23,7 +23,6 @@ from bench.runs.imported_predictions import _logits, read_predictions
 from bench.scoring.diagnostics import ORDER, other_order
 from bench.scoring.scored_split import ScoredSplit
 from bench.sharing.bundle.archive import CHECKSUMS, pack, unpack
-from bench.sharing.mlflow import record
 from bench.store.checked_files import read_grid, write_grid
 from bench.store.checked_folders import CheckedFolder
 from bench.store.store import Store, canonical_json, table_facts, write_table
@@ -104,14 +103,18 @@ def test_the_commands_know_it_for_what_it_is(
     assert "Hospital C (NIH layout)" in printed
     assert not re.search(r"\b(mimic|nih|chexpert)\b", printed)  # keys of real datasets
     assert "trained elsewhere: A model" in here("list", "runs", cwd=folder).stdout
-    said = record(found.manifest, found.row)
-    assert said.name == "A model (trained elsewhere)"
-    assert said.params["passport.cohorts"] == "nih"
-    assert not {"train_on", "seed", "optimizer", "schedule.epochs"} & said.params.keys()  # nothing was trained here
     assert "trained elsewhere" in here("reproduce", found.run_id, cwd=folder, code=2).stderr
     assert "trained elsewhere" in here("card", found.run_id, cwd=folder, code=2).stderr
     checked = json.loads(here("check", "--store", "runs", "--quick", "--json", cwd=folder).stdout)
     assert not [each for each in checked if found.run_id in json.dumps(each) and each["level"] != "good"]
+
+
+def test_its_record_for_tracking_has_its_passport_and_no_training(beside: tuple[Path, ModelEvaluation]) -> None:
+    tracking, (_, found) = pytest.importorskip("bench.extensions.tracking.mlflow"), beside
+    said = tracking.record(found.manifest, found.row)
+    assert said.name == "A model (trained elsewhere)"
+    assert said.params["passport.cohorts"] == "nih"
+    assert not {"train_on", "seed", "optimizer", "schedule.epochs"} & said.params.keys()  # nothing was trained here
 
 
 def test_what_it_does_not_give_is_no_symptom(

@@ -33,8 +33,6 @@ from bench.results.run_table import run_title
 from bench.results.worst_errors import mistakes
 from bench.runs.imported_run import declared_run
 from bench.runs.model_folder import load_folder
-from bench.sharing import hub
-from bench.sharing.mlflow import record
 from bench.store.checked_folders import ReportFolder
 from bench.store.store import Store
 from bench.study.reproduce import headline
@@ -151,6 +149,7 @@ def test_the_model_card_names_the_hospitals_on_which_the_run_trained_and_the_oth
 def test_an_uploaded_run_has_seen_the_hospitals_on_which_it_trained_and_no_other(
     manifest: Manifest, tmp_path: Path
 ) -> None:
+    hub = pytest.importorskip("bench.extensions.tracking.hub")
     for run in (*manifest.runs, *manifest.derived):
         folder, trained = tmp_path / run["id"], HOSPITALS - {run["config"]["leave_out"]}
         hub.write_folder(hub.files_of(manifest.store, run["id"])[2], folder)
@@ -346,7 +345,8 @@ def test_what_a_model_had_seen_is_stated_for_the_hospital_that_its_run_leaves_ou
 def test_the_record_for_tracking_counts_the_images_of_each_hospital(manifest: Manifest) -> None:
     table = manifest.table(manifest.cohorts[0])
     sizes = table["hospital"].value_counts()
-    logged = {name: value for name, value, _ in record(manifest, manifest.runs[0]).metrics}
+    tracking = pytest.importorskip("bench.extensions.tracking.mlflow")
+    logged = {name: value for name, value, _ in tracking.record(manifest, manifest.runs[0]).metrics}
     assert {name: logged[f"data/{name}/images"] for name in HOSPITALS} == sizes.to_dict()
     assert not [name for name in logged if name.startswith("data/chexpert_") or POOL in name]
 

@@ -14,7 +14,6 @@ import pytest
 from bench.planning.manifest import read_manifest, trained_on_synthetic
 from bench.results.model_card import card
 from bench.results.report_tables import tables
-from bench.sharing.hub import licences
 from bench.store.checked_files import write_grid
 from bench.store.store import Store
 from bench.system.disclaimer import TRAINED_ON_SYNTHETIC
@@ -69,7 +68,13 @@ def test_page_site_and_card_of_a_synthetic_store_name_no_real_hospital(titled: S
     assert real_names(text) == []
     assert TRAINED_ON_SYNTHETIC in text
     assert "| finding | Hospital A test |" in text
-    assert licences(manifest, manifest.runs[0]["id"])[0] == "internal: Hospital A (CheXpert layout), synthetic images"
+
+
+def test_the_licence_of_an_upload_names_no_real_hospital(titled: Store) -> None:
+    hub, manifest = pytest.importorskip("bench.extensions.tracking.hub"), read_manifest(titled, "tiny")
+    assert (
+        hub.licences(manifest, manifest.runs[0]["id"])[0] == "internal: Hospital A (CheXpert layout), synthetic images"
+    )
 
 
 def test_commands_state_that_the_images_are_synthetic(finished: Path, here: Command) -> None:

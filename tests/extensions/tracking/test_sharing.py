@@ -10,9 +10,9 @@ import pytest
 from huggingface_hub import ModelCard, constants
 from huggingface_hub.utils import build_hf_headers
 
+from bench.extensions.tracking import hub
+from bench.extensions.tracking import mlflow as tracking
 from bench.planning.manifest import read_manifest
-from bench.sharing import hub
-from bench.sharing import mlflow as tracking
 from bench.store.checked_files import read_grid, write_cohort, write_grid
 from bench.store.store import Store, table_facts, write_table
 from bench.system import hub_client as hubclient
@@ -230,6 +230,12 @@ def test_a_run_without_weights_or_scores_does_not_leave(store_copy: Path) -> Non
         hub.files_of(store, second)
     with pytest.raises(ConfigError):
         hub.check_name("a/b/c")
+
+
+def test_a_folder_with_files_is_not_overwritten(tmp_path: Path) -> None:
+    (tmp_path / "a").write_text("")
+    with pytest.raises(ConfigError, match="not empty"):
+        hub.write_folder([], tmp_path)
 
 
 def test_mistakes_name_the_file_of_each_image(finished: Path, here: Command) -> None:

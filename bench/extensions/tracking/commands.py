@@ -13,7 +13,7 @@ from bench.cli.options import JsonOption, QuietOption, RunArgument, StoredGridOp
 from harmonize.errors import ConfigError, StoreError
 
 
-def add_share_commands(app: typer.Typer) -> None:
+def add(app: typer.Typer) -> None:
     """Add the commands `bench track` and `bench upload` to the application."""
     app.command(
         rich_help_panel=SHARE,
@@ -56,9 +56,9 @@ def track(
     Writes parameters, learning curves, scores with intervals, memory and counts of images. Skips runs that have not changed.
     """
     from bench.cli.progress_bars import choose_display
+    from bench.extensions.tracking import mlflow as tracking
     from bench.planning.manifest import read_manifest
     from bench.planning.run import find_run
-    from bench.sharing import mlflow as tracking
     from bench.store.store import Store
 
     opened = Store.open(store, create=False)
@@ -102,7 +102,7 @@ def upload(
     Weights, configuration and model card are sent; no image, no patient id and no gallery. `bench predict`, `explain` and
     `evaluate` take the repository, or the folder of --folder, in place of a run.
     """
-    from bench.sharing import hub
+    from bench.extensions.tracking import hub
     from bench.store.store import Store
 
     if repo:
