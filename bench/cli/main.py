@@ -19,10 +19,8 @@ from bench.cli.app import add_app_command
 from bench.cli.board import add_board_commands
 from bench.cli.bundle import add_bundle_commands
 from bench.cli.check import CHECK_EXAMPLES, check
-from bench.cli.checklist import CHECKLIST_EXAMPLES, checklist
 from bench.cli.compare import EXAMPLES, compare
 from bench.cli.data import data_app
-from bench.cli.errors_and_card import CARD_EXAMPLES, ERRORS_EXAMPLES, card, errors
 from bench.cli.evaluate import EVALUATE_EXAMPLES, evaluate
 from bench.cli.explain import EXAMPLES as EXPLAIN_EXAMPLES
 from bench.cli.explain import explain
@@ -312,9 +310,6 @@ for _heading, _name, _command, _examples in (
     (RUN, "register", register, REGISTER_EXAMPLES),
     (READ, "report", report, REPORT_EXAMPLES),
     (READ, "compare", compare, EXAMPLES),
-    (READ, "errors", errors, ERRORS_EXAMPLES),
-    (READ, "card", card, CARD_EXAMPLES),
-    (READ, "checklist", checklist, CHECKLIST_EXAMPLES),
     (NEW_HOSPITAL, "predict", predict, PREDICT_EXAMPLES),
     (NEW_HOSPITAL, "explain", explain, EXPLAIN_EXAMPLES),
     (ELSEWHERE, "score", score, SCORE_EXAMPLES),

@@ -190,6 +190,14 @@ def _bundled_states(table: pd.DataFrame, findings: tuple[str, ...]) -> dict[str,
     return out
 
 
+LABEL_SOURCES = {  # label source -> the words for readers
+    "report": "a program that reads reports",
+    "radiologist": "radiologists",
+    "phantom": "the program that drew the images",
+    "stated": "stated by the owner of the data",
+}
+
+
 def reference(manifest: Manifest, cohort: Mapping[str, Any], split: str = "") -> str:
     """Return the label source of a split: report, radiologist, phantom, or stated (by the owner of the data)."""
     if manifest.content["phantom"]:

@@ -10,9 +10,9 @@ from bench.planning.manifest import Manifest
 from bench.store.file_integrity import json_object
 from bench.store.store import canonical_json, short_hash, write_bytes
 from harmonize.progress import Progress
+from reports import extensions
 
 FILE = "report.json"
-CARD = "MODEL_CARD.md"
 _CODE = Path(__file__).parents[2]  # the folder of the packages bench, harmonize and reports
 _PACKAGES = ("bench", "harmonize", "reports")
 
@@ -20,18 +20,18 @@ _PACKAGES = ("bench", "harmonize", "reports")
 def current_report(manifest: Manifest, progress: Progress, with_images: bool = False) -> tuple[Path, Sequence[str]]:
     """Return the path of a grid's page, and the grid's main results as lines (see `bench.results.summary`).
 
-    Model cards, page and tables are written only if they are not up to date, because that takes seconds for a few
+    Documents of runs, page and tables are written only if they are not up to date, because that takes seconds for a few
     runs and much longer for hundreds. `with_images`: see `write_report`.
     """
     report = _Report(manifest, with_images)
     inputs = report.inputs()
     lines = report.lines(inputs)
     if lines is None:
-        from bench.results.model_card import write_cards  # slow imports
-        from bench.results.summary import summary
+        from bench.results.summary import summary  # slow imports
         from bench.results.write_report import report_and_tables
 
-        write_cards(manifest)
+        for documents in extensions.modules("run_documents"):
+            documents.write(manifest)
         lines = summary(manifest, report_and_tables(manifest, None, progress, with_images)[1])
         report.record(inputs, lines)
     else:
@@ -41,7 +41,7 @@ def current_report(manifest: Manifest, progress: Progress, with_images: bool = F
 
 @dataclass(frozen=True, slots=True)
 class _Report:
-    """The page, the tables and the model cards of a grid, and the files that they are made from.
+    """The page, the tables and the documents of the runs of a grid, and the files that they are made from.
 
     Files are compared by inode, size and time, not by content: a store has gigabytes.
     """
@@ -62,15 +62,18 @@ class _Report:
         root, installed = self.manifest.store.root, Path(sysconfig.get_path("purelib"))
         folders = [root / name for name in ("cohorts", "registrations", "analyses")]
         folders += [self.manifest.scores, *self._run_folders(), *(_CODE / name for name in _PACKAGES)]
-        stored = sorted(state for folder in folders for state in _states(folder) if not state[0].endswith(CARD))
+        documents = _documents()
+        stored = sorted(
+            state for folder in folders for state in _states(folder) if Path(state[0]).name not in documents
+        )
         # installing or removing a package changes the time of its parent folder
         packages = installed.stat().st_mtime_ns if installed.is_dir() else 0
         return short_hash(canonical_json([self.manifest.content, self.with_images, packages, stored]), 64)
 
     def outputs(self) -> str:
-        """Return a hash of the states of page, tables and model cards."""
-        cards = [folder / CARD for folder in self._run_folders()]
-        files = [self.page, *cards]
+        """Return a hash of the states of page, tables and documents of runs."""
+        documents = [folder / name for folder in self._run_folders() for name in _documents()]
+        files = [self.page, *documents]
         written = [_state(path) for path in files if path.is_file()] + sorted(_states(self.folder / "tables"))
         return short_hash(canonical_json(written), 64)
 
@@ -92,6 +95,11 @@ class _Report:
     def _run_folders(self) -> list[Path]:
         rows = (*self.manifest.runs, *self.manifest.derived)
         return [self.manifest.store.run_dir(str(row["id"])) for row in rows]
+
+
+def _documents() -> list[str]:
+    """Return the names of the files that extensions write into the folders of runs."""
+    return [name for documents in extensions.modules("run_documents") for name in documents.FILES]
 
 
 def _states(folder: Path) -> Iterator[tuple[str, int, int, int]]:

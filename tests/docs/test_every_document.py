@@ -21,6 +21,7 @@ RUN_BY = {
     "check.md": "test_sharing_commands.py",
     "commands.md": "test_sharing_commands.py",
     "decisions.md": "test_every_document.py",
+    "errors-and-card.md": "test_every_document.py",
     "explanations.md": "test_every_document.py",
     "image-distance.md": "test_every_document.py",
     "library.md": "test_library.py",
@@ -83,7 +84,9 @@ def inbox(store_copy: Path) -> Path:
 
 
 @pytest.mark.grid
-@pytest.mark.parametrize("document", ["one-run.md", "image-distance.md", "explanations.md", "rescore.md"])
+@pytest.mark.parametrize(
+    "document", ["one-run.md", "extensions/errors-and-card.md", "image-distance.md", "explanations.md", "rescore.md"]
+)
 def test_the_commands_of_a_document_run_in_their_order(
     document: str, inbox: Path, here: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -20,6 +20,7 @@ from bench.planning.jobs import analysis_key, predicted
 from bench.planning.manifest import read_manifest
 from bench.store.checked_folders import CheckedFolder
 from bench.store.store import Store, canonical_json, write_table
+from reports import extensions
 from reports.schemas.tables import SCHEMAS
 
 pytestmark = pytest.mark.grid
@@ -34,7 +35,8 @@ DAMAGES: dict[str, Callable[[bytes], bytes]] = {
 RECORDS = ("run.json", "trained.json", "cost.json", "seal.json", "env.json", "history.parquet", "checksums.json")
 NAMED = ("grids/tiny.json", "cohorts/nih-*.parquet", "RUN/predictions/nih.parquet", "store.json")
 MADE_AGAIN = ("scores/ID/KEY", "scores/ID/scores.parquet", "scores/ID/gaps.parquet", "scores/ID/replicates.safetensors")
-NOT_READ = ("RUN/features/nih.npz", "RUN/log.txt", "RUN/DONE", "RUN/MODEL_CARD.md")
+DOCUMENTS = [f"RUN/{name}" for module in extensions.modules("run_documents") for name in module.FILES]
+NOT_READ = ("RUN/features/nih.npz", "RUN/log.txt", "RUN/DONE", *DOCUMENTS)
 
 
 @pytest.fixture

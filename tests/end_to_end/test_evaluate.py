@@ -104,9 +104,14 @@ def test_the_commands_know_it_for_what_it_is(
     assert not re.search(r"\b(mimic|nih|chexpert)\b", printed)  # keys of real datasets
     assert "trained elsewhere: A model" in here("list", "runs", cwd=folder).stdout
     assert "trained elsewhere" in here("reproduce", found.run_id, cwd=folder, code=2).stderr
-    assert "trained elsewhere" in here("card", found.run_id, cwd=folder, code=2).stderr
     checked = json.loads(here("check", "--store", "runs", "--quick", "--json", cwd=folder).stdout)
     assert not [each for each in checked if found.run_id in json.dumps(each) and each["level"] != "good"]
+
+
+def test_it_has_no_model_card(beside: tuple[Path, ModelEvaluation], here: Command) -> None:
+    pytest.importorskip("bench.extensions.cards")
+    folder, found = beside
+    assert "trained elsewhere" in here("card", found.run_id, cwd=folder, code=2).stderr
 
 
 def test_its_record_for_tracking_has_its_passport_and_no_training(beside: tuple[Path, ModelEvaluation]) -> None:

@@ -224,13 +224,13 @@ def completed(line: str, cwd: Path) -> list[str]:
 @pytest.mark.grid
 def test_the_shell_completes_runs_grids_findings_and_entries(finished: Path) -> None:
     runs = Store.open(finished / "runs", create=False).run_ids()
-    assert completed("bench card ", finished) == runs
-    assert completed(f"bench card {runs[0][:3]}", finished) == [runs[0]]
+    assert completed("bench predict ", finished) == runs
+    assert completed(f"bench predict {runs[0][:3]}", finished) == [runs[0]]
     assert completed("bench report --grid ", finished) == ["tiny"]
     assert "demo" in completed("bench run --grid de", finished)
-    assert completed("bench errors 3fa9 --finding Card", finished) == ["Cardiomegaly"]
+    assert completed("bench predict 3fa9 --finding Card", finished) == ["Cardiomegaly"]
     assert completed("bench list architectures resnet1", finished) == ["resnet101", "resnet18"]
-    assert completed("bench card ", finished / "runs" / "phantom") == [""]
+    assert completed("bench predict ", finished / "runs" / "phantom") == [""]
 
 
 @pytest.mark.grid

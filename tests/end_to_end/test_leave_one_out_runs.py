@@ -22,15 +22,12 @@ from bench.diagnostics.symptoms.run_symptoms import symptoms
 from bench.planning.imported_run import row
 from bench.planning.manifest import Manifest, read_manifest
 from bench.planning.protocol import internal_split
-from bench.results.checklist_facts import Stored, data_sources, eligibility, external_results, labels, licences
 from bench.results.cohort_tables import cohort_tables
 from bench.results.compare_two_runs import contrast
 from bench.results.exposure_table import ExposureTable
 from bench.results.hypotheses import read_hypotheses
-from bench.results.model_card import card
 from bench.results.report_tables import _notes
 from bench.results.run_table import run_title
-from bench.results.worst_errors import mistakes
 from bench.runs.imported_run import declared_run
 from bench.runs.model_folder import load_folder
 from bench.store.checked_folders import ReportFolder
@@ -126,6 +123,7 @@ def test_heat_maps_of_a_left_out_hospital_are_not_those_of_the_training_hospital
 def test_the_model_card_names_the_hospitals_on_which_the_run_trained_and_the_other_as_external(
     manifest: Manifest,
 ) -> None:
+    card = pytest.importorskip("bench.extensions.cards.model_card").card
     for run in (*manifest.runs, *manifest.derived):
         left_out = str(run["config"]["leave_out"])
         text = card(manifest, run)
@@ -224,7 +222,7 @@ def test_runs_that_leave_out_the_same_hospital_can_be_compared_there(manifest: M
 
 
 @pytest.mark.grid
-def test_tables_and_checklists_of_a_report_count_each_hospital_once(folds: Path, manifest: Manifest) -> None:
+def test_tables_of_a_report_count_each_hospital_once(folds: Path, manifest: Manifest) -> None:
     report = manifest.store.root / "report" / "folds"
     table = manifest.table(manifest.cohorts[0])
     splits = pd.read_parquet(report / "tables" / "splits.parquet").set_index("dataset")
@@ -234,13 +232,19 @@ def test_tables_and_checklists_of_a_report_count_each_hospital_once(folds: Path,
     used = len(table) + external
     page = (report / "leaderboard.html").read_text()
     assert re.search(rf"{used:,} of [0-9,]+ ", page)
-    texts = {fact.__name__: fact(Stored.of(manifest)).text for fact in (data_sources, licences, labels)}
+
+
+@pytest.mark.grid
+def test_checklists_name_each_hospital_once(manifest: Manifest) -> None:
+    facts = pytest.importorskip("bench.extensions.cards.checklist_facts")
+    stored = facts.Stored.of(manifest)
+    texts = {fact.__name__: fact(stored).text for fact in (facts.data_sources, facts.licences, facts.labels)}
     for title in TITLES.values():
         place = f"{title}: training and internal test, and external test of the runs that leave it out"
         assert texts["data_sources"].count(title) == texts["data_sources"].count(place) == 1
         assert texts["licences"].count(title) == 1
         assert texts["labels"].count(title) == 1
-    assert " (3 runs) " in external_results(Stored.of(manifest)).text
+    assert " (3 runs) " in facts.external_results(stored).text
 
 
 def with_runs(manifest: Manifest, *left_out: str) -> Manifest:
@@ -271,17 +275,26 @@ def test_a_hospital_that_all_runs_leave_out_is_external_and_no_training_hospital
     assert set(splits[POOL].index) == {"train", "val", "test", "expert_valid", "expert_test"}
     assert splits[POOL].sum() == sizes["chexpert"] + sizes["mimic"]
     assert found.test_images == splits[POOL, "test"] + sizes["nih"] + len(external)
-    facts = Stored(alone, ReportFolder.of(manifest.store.root, "folds"))
-    text = data_sources(facts).text
-    for name in ("chexpert", "mimic"):
-        assert f"{TITLES[name]}: training and internal test, synthetic" in text
-    assert f"{TITLES['nih']}: external test, synthetic" in text
-    assert "Hospital C: " in eligibility(facts).text
     assert run_title(alone, alone.runs[0], 2).endswith(", 2 seeds")
     assert run_title(manifest, manifest.runs[0], 3).endswith(", 3 runs")
     hypothesis = [{"name": "a", "statement": "b", "check": {"metric": "gap", "at": "nih", "above": 0}}]
     (tmp_path / "h.yaml").write_text(yaml.safe_dump(hypothesis))
     assert read_hypotheses(tmp_path / "h.yaml", alone)[0]["question"]["at"] == "nih"
+
+
+@pytest.mark.grid
+def test_checklists_are_about_the_hospitals_that_the_runs_use(manifest: Manifest) -> None:
+    facts = pytest.importorskip("bench.extensions.cards.checklist_facts")
+    report = ReportFolder.of(manifest.store.root, "folds")
+    stored = facts.Stored(with_runs(manifest, "nih"), report)
+    text = facts.data_sources(stored).text
+    for name in ("chexpert", "mimic"):
+        assert f"{TITLES[name]}: training and internal test, synthetic" in text
+    assert f"{TITLES['nih']}: external test, synthetic" in text
+    assert "Hospital C: " in facts.eligibility(stored).text
+    some = with_runs(manifest, "mimic", "nih")
+    kept = facts.Stored(some, report).of_hospitals(cohort_tables(some, ["Edema"]).frames["cohorts"])
+    assert kept["dataset"].tolist() == [POOL, "padchest"]
 
 
 @pytest.mark.grid
@@ -308,8 +321,6 @@ def test_images_are_counted_once_if_the_runs_leave_out_some_hospitals_of_the_poo
     of_chexpert = table["hospital"] == "chexpert"
     found = cohort_tables(some, ["Edema"])
     assert found.test_images == (test & of_chexpert).sum() + (~of_chexpert).sum() + len(external)
-    kept = Stored(some, ReportFolder.of(manifest.store.root, "folds")).of_hospitals(found.frames["cohorts"])
-    assert kept["dataset"].tolist() == [POOL, "padchest"]
 
 
 def test_only_the_first_hospital_of_a_pool_of_phantoms_prints_its_tag_because_of_a_finding() -> None:
@@ -385,9 +396,8 @@ def test_the_verdict_of_a_reproduction_uses_the_mean_over_the_training_hospitals
 
 
 @pytest.mark.grid
-def test_errors_and_thresholds_are_listed_at_the_hospital_that_a_run_leaves_out(
-    folds: Path, manifest: Manifest, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_errors_are_listed_at_the_hospital_that_a_run_leaves_out(manifest: Manifest) -> None:
+    mistakes = pytest.importorskip("bench.extensions.cards.worst_errors").mistakes
     run = next(run for run in manifest.runs if run["config"]["leave_out"] == "nih")
     listed = mistakes(manifest.store, run["id"], cohort=["nih"], most=10)
     paths = manifest.table(manifest.cohorts[0]).set_index("image_id")["path"]
@@ -395,6 +405,13 @@ def test_errors_and_thresholds_are_listed_at_the_hospital_that_a_run_leaves_out(
     assert listed["path"].tolist() == paths[listed["image_id"]].tolist()
     with pytest.raises(ConfigError, match="no cohort 'mimic'"):
         mistakes(manifest.store, run["id"], cohort=["mimic"])
+
+
+@pytest.mark.grid
+def test_thresholds_are_compared_at_the_hospital_that_a_run_leaves_out(
+    manifest: Manifest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = next(run for run in manifest.runs if run["config"]["leave_out"] == "nih")
     monkeypatch.setattr(thresholds, "_MIN_COUNT", 0)
     monkeypatch.setattr(thresholds, "_FACTOR", 0.5)
     [note] = thresholds.external_threshold_notes("here", manifest, run)

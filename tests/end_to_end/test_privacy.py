@@ -10,6 +10,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from reports import extensions
+
 pytestmark = pytest.mark.grid
 Command = Callable[..., "subprocess.CompletedProcess[str]"]
 
@@ -114,8 +116,9 @@ def test_nothing_that_is_passed_on_names_a_patient(what: str, planted: tuple[Pat
 
 def test_neither_logs_nor_records_of_runs_nor_model_cards_name_a_patient(planted: tuple[Path, str]) -> None:
     folder, _ = planted
+    documents = [name for module in extensions.modules("run_documents") for name in module.FILES]
     files = [p for p in (folder / "runs").glob("[0-9a-f][0-9a-f]/*/*") if p.is_file()]
-    assert {"log.txt", "MODEL_CARD.md", "env.json", "FAILED"} <= {p.name for p in files}
+    assert {"log.txt", "env.json", "FAILED", *documents} <= {p.name for p in files}
     assert [leak for path in files for leak in leaks(path)] == []
     assert leaks(folder / "runs" / "scores") == leaks(folder / "runs" / "grids") == []
 

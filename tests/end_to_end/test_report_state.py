@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from bench.results import summary
+from reports import extensions
 
 pytestmark = pytest.mark.grid
 Command = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -40,7 +41,8 @@ def test_a_report_that_is_up_to_date_stays(told: str, folder: Path, here: Comman
 def test_it_is_written_again_when_a_file_is_lost_or_damaged(told: str, folder: Path, here: Command) -> None:
     page = folder / "runs" / PAGE
     whole = page.read_bytes()
-    for lost in (PAGE, "report/tiny/tables/ranks.parquet", "*/*/MODEL_CARD.md", "scores/*/gaps.parquet"):
+    documents = [f"*/*/{name}" for module in extensions.modules("run_documents") for name in module.FILES]
+    for lost in (PAGE, "report/tiny/tables/ranks.parquet", "scores/*/gaps.parquet", *documents):
         file = next((folder / "runs").glob(lost))
         content, written = file.read_bytes(), page.stat().st_mtime_ns
         if file.suffix == ".parquet":

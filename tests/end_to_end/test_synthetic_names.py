@@ -12,7 +12,6 @@ import pyarrow.parquet as pq
 import pytest
 
 from bench.planning.manifest import read_manifest, trained_on_synthetic
-from bench.results.model_card import card
 from bench.results.report_tables import tables
 from bench.store.checked_files import write_grid
 from bench.store.store import Store
@@ -46,7 +45,7 @@ def titled(store_copy: Path) -> Store:
     return store
 
 
-def test_page_site_and_card_of_a_synthetic_store_name_no_real_hospital(titled: Store, tmp_path: Path) -> None:
+def test_page_and_site_of_a_synthetic_store_name_no_real_hospital(titled: Store, tmp_path: Path) -> None:
     manifest = read_manifest(titled, "tiny")
     report = tables(manifest)
     page = render(report)
@@ -64,6 +63,10 @@ def test_page_site_and_card_of_a_synthetic_store_name_no_real_hospital(titled: S
         data = tmp_path / "site" / "data"
         assert pq.read_schema(data / f"{name}.parquet").metadata[b"synthetic"] == b"true"
         assert json.loads((data / f"{name}.json").read_text())["synthetic"] is True
+
+
+def test_the_model_card_of_a_synthetic_store_names_no_real_hospital(titled: Store) -> None:
+    card, manifest = pytest.importorskip("bench.extensions.cards.model_card").card, read_manifest(titled, "tiny")
     text = card(manifest, manifest.runs[0])
     assert real_names(text) == []
     assert TRAINED_ON_SYNTHETIC in text

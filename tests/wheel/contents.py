@@ -17,7 +17,7 @@ DATA = {  # where it lies in the sources -> where it lies once installed
     "reports/templates/page.html.j2": ("reports", "templates/page.html.j2"),
     "bench/app/page.py": ("bench", "app/page.py"),
     "bench/py.typed": ("bench", "py.typed"),
-    "bench/results/checklist_items.yaml": ("bench.results", "checklist_items.yaml"),
+    "bench/extensions/cards/checklist_items.yaml": ("bench.extensions.cards", "checklist_items.yaml"),
 }
 
 for package, name in DATA.values():

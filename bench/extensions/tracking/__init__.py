@@ -1,1 +1,3 @@
 """Copy runs to MLflow and to the Hugging Face hub: `bench track`, `bench upload`."""
+
+NEEDS = ("cards",)

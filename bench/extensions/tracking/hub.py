@@ -17,11 +17,11 @@ from typing import Any
 import pandas as pd
 
 from bench.config.seen import OTHERS
+from bench.extensions.cards.model_card import card
 from bench.planning.exposure import Exposure
 from bench.planning.imported_run import KIND
 from bench.planning.manifest import Manifest, planned
 from bench.planning.run import find_run, read_run
-from bench.results.model_card import card
 from bench.results.read_predictions import unfinished
 from bench.results.run_table import run_title
 from bench.runs.model_reference import MEMBERS

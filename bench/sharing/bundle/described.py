@@ -9,7 +9,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from bench.results.checklist_facts import LABEL_SOURCES
+from bench.results.read_predictions import LABEL_SOURCES
 from bench.sharing.bundle.citation_file import author_name
 from bench.sharing.bundle.open_table import KINDS
 from bench.store.file_integrity import file_sha256

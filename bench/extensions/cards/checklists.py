@@ -10,8 +10,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from bench.extensions.cards.checklist_facts import FACTS, Fact, Stored
 from bench.planning.manifest import Manifest
-from bench.results.checklist_facts import FACTS, Fact, Stored
 from harmonize.yaml_file import read_yaml
 
 ITEMS = Path(__file__).parent / "checklist_items.yaml"

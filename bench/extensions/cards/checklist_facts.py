@@ -12,17 +12,12 @@ from typing import Any
 import pandas as pd
 
 from bench.planning.manifest import Manifest
+from bench.results.read_predictions import LABEL_SOURCES
 from bench.results.trials import with_chosen_runs
 from bench.store.checked_folders import WEIGHTS, CheckedFolder, ReportFolder
 from harmonize.errors import StoreError
 from reports import formatting
 
-LABEL_SOURCES = {  # source of labels in the tables -> the words for readers
-    "report": "a program that reads reports",
-    "radiologist": "radiologists",
-    "phantom": "the program that drew the images",
-    "stated": "stated by the owner of the data",
-}
 # keys of the report's metadata that the facts need
 _META = ("findings", "mapping", "split", "shared_patients", "num_resamples", "min_count", "threshold")
 _MOST = 6  # number of values that a text names; the place has all of them

@@ -1,11 +1,16 @@
-"""`bench errors` and `bench card`: the most confident errors of a run, and its model card."""
+"""`bench errors`, `bench card` and `bench checklist`.
 
+They list the most confident errors of a run, write its model card, and fill the items of TRIPOD+AI and CLAIM that the store answers.
+"""
+
+import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from bench.cli.completion import one_of
+from bench.cli.group import READ
 from bench.cli.options import (
     CohortsOption,
     CsvOption,
@@ -18,11 +23,18 @@ from bench.cli.options import (
     examples,
 )
 from bench.cli.predict import check_rule
-from bench.cli.text_tables import printable, table_lines
+from bench.cli.text_tables import printable, table_lines, wrapped
 
 ERRORS_EXAMPLES = examples("bench errors 3fa9 --cohort nih --finding Edema --kind fn -n 50 --csv")
 CARD_EXAMPLES = examples("bench card 3fa9")
+CHECKLIST_EXAMPLES = examples("bench checklist --grid main-study", "bench checklist --grid main-study -o methods.md")
 _FIRST_COLUMNS = ("image_id", "dataset", "finding", "kind", "calibrated")  # a narrow terminal shows only these
+
+
+def add(app: typer.Typer) -> None:
+    """Add the commands `bench errors`, `bench card` and `bench checklist`."""
+    for command, lines in ((errors, ERRORS_EXAMPLES), (card, CARD_EXAMPLES), (checklist, CHECKLIST_EXAMPLES)):
+        app.command(rich_help_panel=READ, epilog=lines)(command)
 
 
 def errors(
@@ -44,7 +56,7 @@ def errors(
 
     The list contains image ids and paths, so show it only to people who may see the images.
     """
-    from bench.results.worst_errors import COLUMNS, mistakes
+    from bench.extensions.cards.worst_errors import COLUMNS, mistakes
     from bench.store.safe_csv import csv_text
     from bench.store.store import Store
 
@@ -71,7 +83,35 @@ def card(
 
     The file is MODEL_CARD.md, in Markdown.
     """
-    from bench.results.model_card import write_card
+    from bench.extensions.cards.model_card import write_card
     from bench.store.store import Store
 
     typer.echo(f"model card: {write_card(Store.open(store, create=False), run, grid)}")
+
+
+def checklist(
+    grid: StoredGridOption = None,
+    store: StoreOption = Path("runs"),
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="The Markdown file. Default: in the report's folder.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Fill the reporting checklists of journals.
+
+    Fills the items of TRIPOD+AI and CLAIM that stored values answer, with links to these values, and names who has to
+    write the others. Needs the report of the grid.
+    """
+    from bench.extensions.cards.checklist_text import json_document, write_checklists
+    from bench.extensions.cards.checklists import filled_checklists
+    from bench.planning.manifest import read_manifest
+    from bench.store.store import Store
+
+    manifest = read_manifest(Store.open(store, create=False), grid)
+    filled = filled_checklists(manifest)
+    path = write_checklists(manifest, filled, output)
+    if as_json:
+        typer.echo(json.dumps(json_document(manifest, filled), indent=1))
+    else:
+        typer.echo("\n".join(wrapped([each.summary for each in filled])))
+    typer.echo(f"checklists: {path}", err=as_json)

@@ -4,8 +4,8 @@ import re
 
 import pytest
 
-from bench.results.checklist_facts import FACTS, Fact, Place
-from bench.results.checklists import (
+from bench.extensions.cards.checklist_facts import FACTS, Fact, Place
+from bench.extensions.cards.checklists import (
     BLANK,
     FILLED,
     NOT_APPLICABLE,
@@ -16,7 +16,7 @@ from bench.results.checklists import (
     _filled,
     checklists,
 )
-from bench.results.markdown import escaped
+from bench.extensions.cards.markdown import escaped
 
 BY = {"authors", "data owner"}
 FACT = Fact("a fact", (Place("grids/a.json", "runs"),))

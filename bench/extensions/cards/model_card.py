@@ -6,11 +6,12 @@ from typing import Any
 
 import pandas as pd
 
+from bench.extensions.cards.card_metadata import front_matter
+from bench.extensions.cards.markdown import escaped, markdown_table
+from bench.extensions.cards.run_documents import CARD
 from bench.planning.imported_run import KIND
 from bench.planning.manifest import Manifest, planned
 from bench.planning.run import find_run, read_run
-from bench.results.card_metadata import front_matter
-from bench.results.markdown import escaped, markdown_table
 from bench.results.read_predictions import scored_ids, unfinished
 from bench.results.run_table import run_label
 from bench.results.training_remark import training_remark
@@ -22,7 +23,6 @@ from harmonize.errors import StoreError
 from reports.formatting import DASH, number, with_interval
 from reports.schemas.select import select
 
-FILE = "MODEL_CARD.md"
 _LIMITS = (
     "Most labels were extracted from reports by programs. Scores are only as good as the labels.",
     "A generalization gap can come from images, patients or labels. The leaderboard separates these causes.",
@@ -44,7 +44,7 @@ def write_cards(manifest: Manifest) -> list[Path]:
     scored = set(scored_ids(manifest, [*manifest.runs, *manifest.derived]))
     for run in (*manifest.runs, *(row for row in manifest.derived if row["kind"] != KIND)):
         if run["id"] in scored:
-            path, content = manifest.store.run_dir(run["id"]) / FILE, card(manifest, run).encode()
+            path, content = manifest.store.run_dir(run["id"]) / CARD, card(manifest, run).encode()
             if not path.is_file() or path.read_bytes() != content:
                 write_bytes(path, content)
             paths.append(path)
@@ -64,7 +64,7 @@ def write_card(store: Store, run_prefix: str, grid: str | None) -> Path:
     if reason := unfinished(manifest, run) or ("" if scored else "it has no scores"):
         fix = "finish it with `bench run`, score it with `bench score`"
         raise StoreError(f"run {run_id}: {reason}", str(store.run_dir(run_id)), fix)
-    path = store.run_dir(run_id) / FILE
+    path = store.run_dir(run_id) / CARD
     write_bytes(path, card(manifest, run).encode())
     return path
 

@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from bench.extensions.cards.checklist_facts import Fact, Place
+from bench.extensions.cards.checklists import NOT_APPLICABLE, FilledChecklist, FilledItem
+from bench.extensions.cards.markdown import escaped, markdown_table
 from bench.planning.manifest import Manifest
-from bench.results.checklist_facts import Fact, Place
-from bench.results.checklists import NOT_APPLICABLE, FilledChecklist, FilledItem
-from bench.results.markdown import escaped, markdown_table
 from bench.store.store import write_bytes
 from harmonize.cohorts.hospital_names import SYNTHETIC_NOTICE
 
