@@ -11,5 +11,4 @@ sections      one function per section of the page
 html          templates, style sheets and scripts
 page          the page as one HTML text
 site          a folder with the page, one page per run, and the data
-cohort_page   the page of `bench data stats`, which describes cohorts
 """

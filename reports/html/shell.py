@@ -3,9 +3,11 @@
 import base64
 from functools import cache
 from hashlib import sha256
-from importlib.resources import files
+from pathlib import Path
 
 from markupsafe import Markup
+
+from reports import extensions
 
 
 def policy(scripts: list[str], styles: list[str]) -> str:
@@ -36,6 +38,7 @@ def shell(styles: tuple[str, ...], scripts: tuple[str, ...] = ("theme.js",)) -> 
 
 @cache
 def joined(names: tuple[str, ...]) -> str:
-    """Return the texts of files in `reports/templates`, joined by line breaks."""
-    folder = files("reports") / "templates"
-    return "\n".join((folder / name).read_text(encoding="utf-8").strip() for name in names)
+    """Return the texts of files in `reports/templates`, or in the folder `templates` of an extension, joined by line breaks."""
+    folders = [Path(__file__).parents[1] / "templates", *extensions.files("templates")]
+    paths = [next(folder / name for folder in folders if (folder / name).is_file()) for name in names]
+    return "\n".join(path.read_text(encoding="utf-8").strip() for path in paths)

@@ -2,10 +2,9 @@
 
 import pytest
 
-from reports.cohort_page.page import render
 from tests.browser.visit import CONTRAST, Visit
-from tests.unit.reports.test_cohort_page import PAGES
 
+pages = pytest.importorskip("tests.extensions.cohort_page.test_cohort_page")
 pytestmark = pytest.mark.browser
 ON_COLOUR = ("text.n4", "text.n5", "text.n6", "text.n7")  # numbers on a cell of the heat map, not on paper
 
@@ -13,8 +12,8 @@ ON_COLOUR = ("text.n4", "text.n5", "text.n6", "text.n7")  # numbers on a cell of
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     made = tmp_path_factory.mktemp("data pages")
-    for name, page in PAGES.items():
-        (made / f"{name}.html").write_text(render(page), encoding="utf-8")
+    for name, page in pages.PAGES.items():
+        (made / f"{name}.html").write_text(pages.render(page), encoding="utf-8")
     return made
 
 

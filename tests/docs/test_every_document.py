@@ -38,6 +38,7 @@ NOT_RUN = {  # they are held to the commands' options by test_docs.py all the sa
     "benchmarks.md": "benchmarks take an hour; test_harness.py runs some in small",
     "checklists.md": "names the grid main-study; test_checklist.py runs the command on a small store",
     "clusters.md": "needs a cluster, or the datasets; test_executors.py and test_team.py run each executor",
+    "cohort-statistics.md": "needs real radiographs; test_data_stats.py runs the command on synthetic cohorts",
     "datasets.md": "needs the datasets; test_check.py runs the check on tables made here",
     "estimates.md": "needs three labeled hospitals; test_estimate.py runs the command on a small store",
     "faq.md": "needs the datasets; test_tutorial.py holds its quotes to the program",

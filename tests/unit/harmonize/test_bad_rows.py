@@ -22,7 +22,6 @@ from harmonize.cohorts.bad_rows import separate_bad_rows
 from harmonize.datasets import FAULT, nih, padchest
 from harmonize.datasets import mimic as mimic_layout
 from harmonize.datasets.ids import FEW
-from harmonize.statistics.cohort_statistics import describe
 
 ENTRIES = nih.ENTRIES[0]
 MIMIC_LABELS = "mimic-cxr-2.0.0-chexpert.csv.gz"
@@ -200,5 +199,6 @@ def test_a_dicom_without_pixels_and_a_huge_png_are_reported_and_other_images_are
     assert f"{empty.stem} (damaged DICOM: no pixel data)" in check.found
     assert f"{huge.stem} (40000 x 40000 pixels, more than 100,000,000)" in check.found
     scans = earlier_scans(cohort.root, cohort.table, tmp_path / "store", tmp_path / "no-cache")
-    flow = describe(cohort, scans=scans).flow.set_index("step")["images"]
+    statistics = pytest.importorskip("bench.extensions.cohort_page.statistics.cohort_statistics")
+    flow = statistics.describe(cohort, scans=scans).flow.set_index("step")["images"]
     assert (flow["kept"], flow["unreadable"], flow["used"]) == (5, 2, 3)

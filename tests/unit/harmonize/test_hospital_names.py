@@ -11,7 +11,6 @@ from harmonize.cohorts.specs import CohortSpec, read_data
 from harmonize.datasets import PUBLISHED
 from harmonize.labels.findings import labels_yaml
 from harmonize.phantom import PhantomSettings, write_cohorts
-from harmonize.statistics.cohort_statistics import describe
 
 TEXTS = labels_yaml()["datasets"]
 
@@ -42,13 +41,10 @@ def test_a_real_cohort_keeps_the_title_of_its_dataset_or_the_name_that_the_user_
 
 
 @pytest.mark.slow
-def test_a_phantom_cohort_and_its_statistics_have_the_synthetic_name(tmp_path: Path) -> None:
+def test_a_phantom_cohort_has_the_synthetic_name(tmp_path: Path) -> None:
     write_cohorts(tmp_path, PhantomSettings(source="chexpert", images={"chexpert": 12, "nih": 6}, size=64))
     cohort = load(read_data(tmp_path)["nih"])
     assert (cohort.facts["title"], cohort.facts["place"]) == ("Hospital C (NIH layout)", "synthetic")
-    facts = describe(cohort).facts
-    assert (facts["title"], facts["short"], facts["place"]) == ("Hospital C (NIH layout)", "Hospital C", "synthetic")
-    assert facts["licence"] == "synthetic images"
     (tmp_path / "phantom.json").rename(tmp_path / "other.json")  # the same files as a real cohort
     real = load(CohortSpec("nih", "nih", tmp_path / "nih"))
     assert (real.facts["title"], real.facts["place"]) == ("NIH-14", "Bethesda, US")

@@ -7,13 +7,11 @@ import cv2
 import numpy as np
 import pandas as pd
 import pytest
-from hand import cohort as by_hand
 
 from harmonize.cache.cache import open_cache
-from harmonize.checks.known_images import EarlierScans, earlier_scans
+from harmonize.checks.known_images import earlier_scans
 from harmonize.checks.scan import scan
 from harmonize.images.pixels import Geometry
-from harmonize.statistics.cohort_statistics import describe
 
 NAMES = ["a.png", "b.png", "c.png"]
 
@@ -63,17 +61,3 @@ def test_a_changed_file_counts_as_not_scanned(by: str, root: Path, tmp_path: Pat
     os.utime(root / "a.png", ns=(1, 1))
     (root / "b.png").unlink()
     assert earlier_results(root, tmp_path) == ([False, False, True], [False, False, False])
-
-
-def test_the_flow_excludes_unreadable_images_and_counts_unscanned_images() -> None:
-    cohort = by_hand()  # six images, the last without a label
-    unreadable = np.array([True, False, False, False, False, False])
-    flow = describe(cohort, scans=EarlierScans(np.array([True] * 4 + [False] * 2), unreadable)).flow
-    steps = dict(zip(flow["step"], flow["images"], strict=True))
-    assert (steps["kept"], steps["unreadable"], steps["unlabelled"], steps["used"]) == (6, 1, 1, 4)
-    assert steps["not_yet_read"] == 1  # of the two unscanned images, one is used
-    all_scanned = describe(cohort, scans=EarlierScans(np.ones(6, bool), unreadable)).flow
-    assert "not_yet_read" not in set(all_scanned["step"])
-    none_scanned = describe(cohort, scans=EarlierScans(np.zeros(6, bool), np.zeros(6, bool))).flow
-    assert dict(zip(none_scanned["step"], none_scanned["images"], strict=True))["not_yet_read"] == 5
-    assert "unreadable" not in set(none_scanned["step"])

@@ -4,11 +4,11 @@ from typing import Any
 
 from markupsafe import Markup
 
+from bench.extensions.cohort_page.html_page import figures as draw
+from bench.extensions.cohort_page.html_page import sentences as say
+from bench.extensions.cohort_page.html_page.content import DataPage
+from bench.extensions.cohort_page.statistics.cohort_statistics import NOT_READ, SHARES, STATE_NAMES, Stats
 from harmonize.cohorts.splits import rule as split_rule
-from harmonize.statistics.cohort_statistics import NOT_READ, SHARES, STATE_NAMES, Stats
-from reports.cohort_page import figures as draw
-from reports.cohort_page import sentences as say
-from reports.cohort_page.content import DataPage
 from reports.formatting import integer, percent
 from reports.html.section import Section, write
 from reports.sentences import data as data_sentences

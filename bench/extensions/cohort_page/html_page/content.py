@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from harmonize.statistics.cohort_statistics import STATE_NAMES, Stats
-from harmonize.statistics.image_sample import ImageSample
+from bench.extensions.cohort_page.statistics.cohort_statistics import STATE_NAMES, Stats
+from bench.extensions.cohort_page.statistics.image_sample import ImageSample
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,12 +6,12 @@ from typing import Any
 import numpy as np
 from markupsafe import Markup
 
-from harmonize.statistics.cohort_statistics import Stats
-from harmonize.statistics.group_counts import NOT_STATED
-from harmonize.statistics.image_sample import ImageSample
-from reports.cohort_page import figures as draw
-from reports.cohort_page import sentences as say
-from reports.cohort_page.content import DataPage
+from bench.extensions.cohort_page.html_page import figures as draw
+from bench.extensions.cohort_page.html_page import sentences as say
+from bench.extensions.cohort_page.html_page.content import DataPage
+from bench.extensions.cohort_page.statistics.cohort_statistics import Stats
+from bench.extensions.cohort_page.statistics.group_counts import NOT_STATED
+from bench.extensions.cohort_page.statistics.image_sample import ImageSample
 from reports.formatting import integer, is_number, percent, places
 from reports.html.section import Section, write
 

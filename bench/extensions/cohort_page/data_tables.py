@@ -6,10 +6,10 @@ from typing import Any
 import pandas as pd
 
 from bench.cli.text_tables import printable, table_lines, wrapped
+from bench.extensions.cohort_page.statistics.cohort_statistics import NOT_READ, SHARES, STATE_NAMES, Stats
+from bench.extensions.cohort_page.statistics.image_sample import SIDES, ImageSample
 from harmonize.cohorts.hospital_names import SYNTHETIC_NOTICE
 from harmonize.cohorts.splits import rule
-from harmonize.statistics.cohort_statistics import NOT_READ, SHARES, STATE_NAMES, Stats
-from harmonize.statistics.image_sample import SIDES, ImageSample
 from reports.formatting import DASH, number
 
 _LONGEST_CELL = 40  # maximum number of characters of a cell; longer texts are cut

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from bench.diagnostics.data_pictures import caption
+from bench.extensions.cohort_page.data_pictures import caption
 from harmonize.phantom import PhantomSettings, write_cohorts
 from tests.hand import cohort
 
 Command = Callable[..., "subprocess.CompletedProcess[str]"]
-DEMO = Path(__file__).parents[4] / "grids" / "demo.yaml"
+DEMO = Path(__file__).parents[3] / "grids" / "demo.yaml"
 
 
 @pytest.fixture(scope="module")

@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 
 from bench.config.preprocessing_ops import geometry, input_size, learned_op, padded, parse
 from bench.config.registry import Registry
+from bench.extensions.cohort_page.html_page.page import CohortPictures, Picture
+from bench.extensions.cohort_page.statistics.image_sample import THUMB, ImageSample, small
 from harmonize.cohorts.cohort import Cohort
 from harmonize.images.pixels import Geometry
 from harmonize.labels.findings import FINDINGS, PRESENT, UNCERTAIN
-from harmonize.statistics.image_sample import THUMB, ImageSample, small
-from reports.cohort_page.page import CohortPictures, Picture
 
 # SHOWN: number of images per cohort that the page shows with labels. TRANSFORMED: number of these images that the page also
 # shows after each preprocessing variant.

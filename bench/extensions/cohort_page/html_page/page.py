@@ -1,8 +1,8 @@
 """Render the page of `bench data stats`: a description of each cohort as one HTML file."""
 
-from reports.cohort_page.content import CohortPictures, DataPage, Picture
-from reports.cohort_page.patients_and_pixels import patients, pixels
-from reports.cohort_page.sections import findings, headline, images, method, opening, splits
+from bench.extensions.cohort_page.html_page.content import CohortPictures, DataPage, Picture
+from bench.extensions.cohort_page.html_page.patients_and_pixels import patients, pixels
+from bench.extensions.cohort_page.html_page.sections import findings, headline, images, method, opening, splits
 from reports.html.section import write
 from reports.html.shell import shell
 

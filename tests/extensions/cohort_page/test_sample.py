@@ -4,8 +4,8 @@ import cv2
 import numpy as np
 import pytest
 
+from bench.extensions.cohort_page.statistics.image_sample import BINS, THUMB, as_dict, draw, small
 from harmonize.images.pixels import Geometry
-from harmonize.statistics.image_sample import BINS, THUMB, as_dict, draw, small
 from tests.hand import ROWS, cohort
 
 

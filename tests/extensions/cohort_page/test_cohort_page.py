@@ -9,10 +9,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from harmonize.statistics.cohort_statistics import describe
-from harmonize.statistics.image_sample import BINS, ImageSample
-from reports.cohort_page import sentences as say
-from reports.cohort_page.page import CohortPictures, DataPage, Picture, render
+from bench.extensions.cohort_page.html_page import sentences as say
+from bench.extensions.cohort_page.html_page.page import CohortPictures, DataPage, Picture, render
+from bench.extensions.cohort_page.statistics.cohort_statistics import describe
+from bench.extensions.cohort_page.statistics.image_sample import BINS, ImageSample
 from tests.hand import ROWS, A, N, P, U, cohort
 from tests.unit.reports.test_page import HOSTILE, Checker
 

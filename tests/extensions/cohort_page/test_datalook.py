@@ -6,8 +6,8 @@ import cv2
 import numpy as np
 
 from bench.config.registry import Registry
-from bench.diagnostics.data_pictures import looks, variants
-from harmonize.statistics.image_sample import draw
+from bench.extensions.cohort_page.data_pictures import looks, variants
+from bench.extensions.cohort_page.statistics.image_sample import draw
 from tests.hand import ROWS, cohort
 
 

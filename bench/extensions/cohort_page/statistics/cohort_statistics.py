@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from bench.extensions.cohort_page.statistics.group_counts import distinct, groups
 from harmonize.checks.known_images import EarlierScans
 from harmonize.cohorts.cohort import Cohort
 from harmonize.cohorts.hospital_names import hospital_name
@@ -19,7 +20,6 @@ from harmonize.cohorts.label_mapping import grade
 from harmonize.cohorts.splits import assign
 from harmonize.labels.findings import FINDINGS, PRESENT, STATES, UNMAPPED_CODE, labels_yaml
 from harmonize.labels.states import states
-from harmonize.statistics.group_counts import distinct, groups
 
 STATE_NAMES = ("present", "absent", "uncertain", "not_mentioned", "unmapped")
 SHARES = {"train": 0.7, "val": 0.15, "test": 0.15}

@@ -1,0 +1,1 @@
+"""Describe cohorts: `bench data stats`, with a page of figures and pictures."""

@@ -1,0 +1,231 @@
+"""`bench data stats`: describe cohorts as text, as JSON, and on a page."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from bench.cli.data import data_app
+from bench.cli.options import (
+    DataOption,
+    JsonOption,
+    QuietOption,
+    RegistryOption,
+    StoreOption,
+    WorkersOption,
+    examples,
+)
+from harmonize.errors import ConfigError, CxrError
+
+if TYPE_CHECKING:
+    from bench.config.grid import Grid
+    from bench.extensions.cohort_page.statistics.cohort_statistics import Stats
+    from bench.extensions.cohort_page.statistics.image_sample import ImageSample
+    from bench.study.job_progress import Display
+    from harmonize.cohorts.cohort import Cohort
+    from harmonize.cohorts.specs import CohortSpec
+
+DEMO = "demo"  # without --grid, the split, label space and synthetic cohorts of this grid are used
+
+
+def add(_app: typer.Typer) -> None:
+    """Add the command `stats` to the group `bench data`."""
+    data_app.command(
+        epilog=examples("bench data stats --html data.html", "bench data stats --data data.yaml --no-images")
+    )(stats)
+
+
+def stats(
+    data: DataOption = None,
+    grid: Annotated[
+        str | None, typer.Option("--grid", help="Use the split, label space and synthetic cohorts of this grid.")
+    ] = None,
+    html: Annotated[Path | None, typer.Option("--html", help="Also write an HTML page with figures.")] = None,
+    no_images: Annotated[bool, typer.Option("--no-images", help="Read only the tables; open no image.")] = False,
+    with_images: Annotated[
+        bool,
+        typer.Option(
+            "--with-images",
+            help="Show images of real patients on the page. Data agreements forbid publishing the page.",
+        ),
+    ] = False,
+    sample: Annotated[int, typer.Option(min=1, max=1000, help="Number of images to decode, per cohort.")] = 36,
+    seed: Annotated[int, typer.Option(min=0, help="Random seed of that sample.")] = 0,
+    store: StoreOption = Path("runs"),
+    registry: RegistryOption = None,
+    workers: WorkersOption = 0,
+    quiet: QuietOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Describe cohorts: images, labels, patients, splits and pixels."""
+    from bench.cli.progress_bars import choose_display
+    from bench.cli.text_tables import wrapped
+    from bench.config.grid import Grid
+    from bench.config.registry import Registry
+    from bench.extensions.cohort_page.data_tables import lines
+
+    if no_images and with_images:
+        raise ConfigError(
+            "--no-images and --with-images exclude each other", "bench data stats", "give only one of them"
+        )
+    with choose_display(quiet) as display:
+        chosen_grid = Grid.read(grid or DEMO, Registry.read(registry))
+        specs = _specs(data, chosen_grid, store, workers, display)
+        cohorts, failed = _read(specs, chosen_grid, no_images, display)
+        described = _describe(cohorts, chosen_grid, None if no_images else store, display)
+        samples = {} if no_images else _samples(cohorts, sample, seed, bool(html), with_images, registry, display)
+    if as_json:
+        typer.echo(json.dumps(_document(described, samples, failed), allow_nan=False))
+    else:
+        typer.echo("\n".join(wrapped(lines(list(described.values()), samples))))
+    if html is not None:
+        _write(html, cohorts, described, samples, seed, registry, failed)
+        typer.echo(f"page: {html}", err=as_json)
+    for name, error in failed.items():
+        typer.echo(f"error: {name}: {error}", err=True)
+    if failed:
+        raise typer.Exit(1)
+
+
+def _specs(
+    data: Path | None, grid: "Grid", store: Path, workers: int, display: "Display"
+) -> "Mapping[str, CohortSpec]":
+    """Return {name: specification} of the cohorts of --data.
+
+    Without --data, return the synthetic cohorts of the grid. These cohorts are made if the store does not have them yet.
+    """
+    from harmonize.cohorts.specs import read_data
+
+    if data is not None:
+        return read_data(data)
+    from bench.planning.read_cohorts import make_phantom
+    from bench.store.store import Store
+    from bench.system.devices import default_workers
+
+    opened = Store.open(store)
+    typer.echo(
+        f"without --data: uses synthetic cohorts of the grid {grid.name} in {opened.phantom_dir(grid.phantom_settings.key)}",
+        err=True,
+    )
+    return read_data(make_phantom(grid, opened, workers or default_workers(), display.progress))
+
+
+def _read(
+    specs: "Mapping[str, CohortSpec]", grid: "Grid", no_images: bool, display: "Display"
+) -> "tuple[dict[str, Cohort], dict[str, CxrError]]":
+    """Load cohorts; return {name: cohort} of the readable cohorts and {name: error} of the other cohorts.
+
+    `no_images`: do not search the disk for image files. Raises the first error if no cohort can be read.
+    """
+    from harmonize.cohorts.cohort import load
+    from harmonize.labels.findings import space
+
+    cohorts: dict[str, Cohort] = {}
+    failed: dict[str, CxrError] = {}
+    for done, (name, spec) in enumerate(specs.items()):
+        display.progress("read cohorts", done, len(specs))
+        try:
+            cohorts[name] = load(spec, findings=space(grid.configs[0].space), images=not no_images)
+        except CxrError as error:
+            failed[name] = error
+    display.progress("read cohorts", len(specs), len(specs))
+    if not cohorts:
+        raise next(iter(failed.values()))
+    return cohorts, failed
+
+
+def _describe(
+    cohorts: "Mapping[str, Cohort]", grid: "Grid", store: Path | None, display: "Display"
+) -> "dict[str, Stats]":
+    """Return {name: statistics} of the cohorts.
+
+    `store`: path of a store whose earlier checks and runs tell which images cannot be read; None if it is unknown which
+    images can be read.
+    """
+    from bench.extensions.cohort_page.statistics.cohort_statistics import describe
+    from bench.store.store import Store
+    from harmonize.checks.known_images import earlier_scans
+    from harmonize.labels.findings import space
+
+    shares, findings = asdict(grid.configs[0].split), space(grid.configs[0].space)
+    described = {}
+    for done, (name, cohort) in enumerate(cohorts.items()):
+        display.progress("count", done, len(cohorts))
+        images = None
+        if store is not None:
+            decoded = Store(store).cache_folder(cohort.root)
+            images = earlier_scans(cohort.root, cohort.table, store / "check", decoded)
+        described[name] = describe(cohort, findings, shares, disk_searched=store is not None, scans=images)
+    display.progress("count", len(cohorts), len(cohorts))
+    return described
+
+
+def _samples(
+    cohorts: "Mapping[str, Cohort]",
+    number: int,
+    seed: int,
+    page: bool,
+    with_images: bool,
+    registry: Path | None,
+    display: "Display",
+) -> "dict[str, ImageSample]":
+    """Decode a random sample of `number` images per cohort; return {name: measurements and pictures}.
+
+    Pictures are kept only for a `page`, and only of synthetic images unless `with_images` is set.
+    """
+    from bench.config.registry import Registry
+    from bench.extensions.cohort_page.data_pictures import SHOWN, TRANSFORMED, variants
+    from bench.extensions.cohort_page.statistics.image_sample import draw
+
+    forms = list({v.form.key: v.form for v in variants(Registry.read(registry))}.values()) if page else []
+    drawn = {}
+    for name, cohort in cohorts.items():
+        visible = page and (cohort.phantom or with_images)
+        show, transform = (SHOWN, TRANSFORMED) if visible else (0, 0)
+        drawn[name] = draw(cohort, number, seed, show, transform, forms, display.progress)
+    return drawn
+
+
+def _document(
+    described: "Mapping[str, Stats]", samples: "Mapping[str, ImageSample]", failed: Mapping[str, CxrError]
+) -> dict[str, Any]:
+    """Return all statistics as a document for JSON, with the errors of the cohorts that could not be read."""
+    from bench.extensions.cohort_page.statistics import cohort_statistics as stats
+    from bench.extensions.cohort_page.statistics import image_sample as sample
+
+    cohorts = [
+        stats.as_dict(cohort) | ({"pixels": sample.as_dict(samples[name])} if name in samples else {})
+        for name, cohort in described.items()
+    ]
+    return {"schema": 1, "cohorts": cohorts, "failed": {name: str(error) for name, error in failed.items()}}
+
+
+def _write(
+    path: Path,
+    cohorts: "Mapping[str, Cohort]",
+    described: "Mapping[str, Stats]",
+    samples: "Mapping[str, ImageSample]",
+    seed: int,
+    registry: Path | None,
+    failed: Mapping[str, CxrError],
+) -> None:
+    """Write the HTML page of `bench data stats` to `path`. `failed`: the cohorts that could not be read, with their errors."""
+    from bench.config.registry import Registry
+    from bench.extensions.cohort_page.data_pictures import looks, variants
+    from bench.extensions.cohort_page.html_page.page import DataPage, render
+    from bench.store.store import write_bytes
+
+    chosen = variants(Registry.read(registry)) if any(s.shown for s in samples.values()) else ()
+    visible = {name: sample for name, sample in samples.items() if sample.shown}
+    content = DataPage(
+        cohorts=tuple(described.values()),
+        samples=samples,
+        pictures=looks(cohorts, visible, chosen),
+        variants=tuple(v.names for v in chosen),
+        seed=seed,
+        unread=tuple(failed),
+    )
+    write_bytes(path, render(content).encode())
