@@ -26,11 +26,8 @@ from bench.config.arguments import mapping_of, path_of, path_or_none, plain, req
 from reports import extensions
 
 if TYPE_CHECKING:
-    import numpy as np
     import pandas as pd
-    from numpy.typing import NDArray
 
-    from bench.analyses.heatmaps.panel import Explanation
     from bench.config.run_config import RunConfig
     from bench.planning.manifest import Manifest
     from bench.runs.new_images import Inference
@@ -60,14 +57,14 @@ def require_grid(grid: Any, where: str) -> None:
     require(grid, Manifest, "grid", where, "open it: grid = api.open_grid(store)")
 
 
-def _require_run(run: Any, where: str) -> None:
+def require_run(run: Any, where: str) -> None:
     """Raise ConfigError for an argument that is no loaded run, such as the id of a run."""
     from bench.runs.stored_run import StoredRun
 
     require(run, StoredRun, "run", where, "load it: run = api.load_run(store, run_id)")
 
 
-def _image(image: Any) -> "Path | InMemory":
+def image_file(image: Any) -> "Path | InMemory":
     """Return an image in memory as it is, and the path of an image with `~` expanded. Raises ConfigError for other types."""
     from harmonize.images.image_header import InMemory
 
@@ -471,8 +468,8 @@ def predict(run: "StoredRun", images: "Sequence[AnyPath | InMemory]") -> "Infere
     from harmonize.images.image_header import ImageFile, InMemory
 
     files: list[ImageFile] = []
-    _require_run(run, "predict")
-    for image in map(_image, several(images, "images", "predict")):
+    require_run(run, "predict")
+    for image in map(image_file, several(images, "images", "predict")):
         files += [image] if isinstance(image, InMemory) else images_of([image])
     named: dict[str, ImageFile] = {}  # the names in the table of the result
     for file in dict.fromkeys(files):
@@ -483,55 +480,7 @@ def predict(run: "StoredRun", images: "Sequence[AnyPath | InMemory]") -> "Infere
     return infer(run, list(named.values()))
 
 
-def explain(
-    run: "StoredRun", image: "AnyPath | InMemory", findings: Sequence[str] = (), *, method: str = "gradcam"
-) -> "Explanation":
-    """Compute heat maps of an image for the given findings; without `findings`, for all findings of the run.
-
-    The result has `gray` [D, D]: the image area that the network gets, enlarged to D x D pixels for display. D is
-    usually at least 384. Each element of `finding_maps` has `heat` [D, D] float32, the evidence for one finding in each
-    pixel, 0 or above. The evidence has no unit, so the values of different networks cannot be compared. For a TTA or an
-    ensemble, the map of each view or network is divided by its maximum, then the maps are averaged. Raises DatasetError
-    for an unusable image file, ConfigError for a finding that the run has not learned.
-
-
-    >>> explanation = explain(stored, data / "nih" / nih.table["path"][0], ["Edema"])
-    >>> explanation.finding_maps[0].finding, explanation.finding_maps[0].heat.shape == explanation.gray.shape
-    ('Edema', True)
-    """
-    from bench.analyses.explain_image import Explainer, chosen_findings
-
-    _require_run(run, "explain")
-    image_file = _image(image)
-    chosen = chosen_findings(run, several(findings, "findings", "explain", str))
-    return Explainer(run).explain(image_file, chosen, method, None)
-
-
-def overlay(explanation: "Explanation", finding: str) -> "NDArray[np.uint8]":
-    """Draw the heat map of one finding over the image; return uint8 [D, D, 3] in the order red, green, blue.
-
-    The picture has the size D of `explanation.gray`. The colors are scaled to the maximum of this map; larger values are
-    more opaque. Raises ConfigError for a finding without a map.
-
-
-    >>> overlay(explanation, "Edema").shape
-    (384, 384, 3)
-    """
-    import numpy as np
-
-    from bench.analyses.heatmaps.panel import Explanation, overlaid
-    from harmonize.errors import ConfigError
-
-    require(explanation, Explanation, "explanation", "overlay", "write explanation=api.explain(run, image)")
-    for finding_map in explanation.finding_maps:
-        if finding_map.finding == finding:
-            return np.ascontiguousarray(overlaid(explanation, finding_map)[..., ::-1])
-    names = ", ".join(finding_map.finding for finding_map in explanation.finding_maps)
-    raise ConfigError(f"the explanation has no map of {finding!r}", "overlay", f"choose from: {names}")
-
-
 __all__ = [
-    "explain",
     "finished",
     "load_cohort",
     "load_logits",
@@ -539,7 +488,6 @@ __all__ = [
     "make_phantom",
     "net_benefit",
     "open_grid",
-    "overlay",
     "predict",
     "register",
     "render",

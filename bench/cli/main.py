@@ -15,15 +15,12 @@ from typing import Annotated
 import typer
 
 from bench.cli import completion, signals
-from bench.cli.app import add_app_command
 from bench.cli.board import add_board_commands
 from bench.cli.bundle import add_bundle_commands
 from bench.cli.check import CHECK_EXAMPLES, check
 from bench.cli.compare import EXAMPLES, compare
 from bench.cli.data import data_app
 from bench.cli.evaluate import EVALUATE_EXAMPLES, evaluate
-from bench.cli.explain import EXAMPLES as EXPLAIN_EXAMPLES
-from bench.cli.explain import explain
 from bench.cli.group import ELSEWHERE, NEW_HOSPITAL, READ, RUN, SHARE, STORE, Commands, bench
 from bench.cli.options import (
     DataOption,
@@ -311,14 +308,12 @@ for _heading, _name, _command, _examples in (
     (READ, "report", report, REPORT_EXAMPLES),
     (READ, "compare", compare, EXAMPLES),
     (NEW_HOSPITAL, "predict", predict, PREDICT_EXAMPLES),
-    (NEW_HOSPITAL, "explain", explain, EXPLAIN_EXAMPLES),
     (ELSEWHERE, "score", score, SCORE_EXAMPLES),
     (ELSEWHERE, "evaluate", evaluate, EVALUATE_EXAMPLES),
 ):
     app.command(_name, epilog=_examples, rich_help_panel=_heading)(_command)
 app.add_typer(data_app, name="data", rich_help_panel=STORE)
 add_store_commands(app)
-add_app_command(app)
 add_bundle_commands(app)
 add_board_commands(app)
 app.add_typer(sealed_app, name="sealed", rich_help_panel=SHARE)

@@ -12,6 +12,7 @@ import pytest
 from tests.browser.test_accessibility import axe, serious  # noqa: F401
 from tests.browser.visit import Visit
 
+pytest.importorskip("bench.extensions.app")
 pytest.importorskip("streamlit", reason="streamlit is not installed")
 pytestmark = [pytest.mark.browser, pytest.mark.grid]
 SLOW = 300_000  # ms: the first answer waits for torch

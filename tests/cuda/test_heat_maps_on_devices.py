@@ -7,13 +7,14 @@ import pytest
 import torch
 
 from bench import api
-from tests.unit.bench.analyses.test_explanation import finished_run, radiograph  # noqa: F401
+from tests.untrained_run import finished_run, write_radiograph
 
 
-def test_heat_maps_on_a_device_are_those_of_the_cpu(device: torch.device, radiograph: Path, tmp_path: Path) -> None:  # noqa: F811
+def test_heat_maps_on_a_device_are_those_of_the_cpu(device: torch.device, tmp_path: Path) -> None:
+    pytest.importorskip("bench.extensions.app")
     store, run = finished_run(tmp_path)
     found, expected = (
-        api.explain(api.load_run(store.root, run.id, device=name), radiograph, ["Edema", "Pneumonia"])
+        api.explain(api.load_run(store.root, run.id, device=name), write_radiograph(tmp_path), ["Edema", "Pneumonia"])
         for name in (str(device), "cpu")
     )
     for ours, theirs in zip(found.finding_maps, expected.finding_maps, strict=True):

@@ -16,7 +16,7 @@ from bench import api
 from bench.config.run_config import RunConfig, Schedule
 from bench.planning.manifest import read_manifest
 from bench.store.store import Store
-from harmonize.errors import ConfigError, DatasetError, StoreError
+from harmonize.errors import ConfigError, StoreError
 from harmonize.images.image_header import InMemory
 
 ROOT = str(Path(__file__).parents[2])
@@ -90,8 +90,6 @@ def test_arguments_of_a_wrong_type_are_named(tmp_path: Path) -> None:
         (lambda: api.run(CONFIG, np.array(3), store=tmp_path / "runs"), "evaluate_on must be a list"),  # type: ignore[arg-type]
         (lambda: api.make_phantom(tmp_path / "made", {3: 4}), "no hospital 3"),  # type: ignore[dict-item]
         (lambda: api.predict(wrong, ["a.png"]), "run must be of type StoredRun \\(got str"),
-        (lambda: api.explain(wrong, "a.png"), "run must be of type StoredRun"),
-        (lambda: api.overlay(wrong, "Edema"), "explanation must be of type Explanation"),
     ):
         with pytest.raises(ConfigError, match=what):
             call()
@@ -155,12 +153,6 @@ def test_an_image_in_memory_gets_the_same_predictions_as_its_file(finished: Path
     from_file, from_memory = (rows["logit"].to_numpy() for _, rows in table.groupby("image", sort=False))
     assert table["image"].unique().tolist() == [str(file), "memory.png"]
     assert (from_file == from_memory).all()
-    explanation = api.explain(run, in_memory, ["edema"])
-    assert explanation.image == "memory.png"
-    with pytest.raises(ConfigError, match="no map of 'Pneumonia'"):
-        api.overlay(explanation, "Pneumonia")
-    with pytest.raises(DatasetError, match="not a JPEG"):
-        api.explain(run, InMemory("memory.txt", b"text"))
     with pytest.raises(StoreError, match="no run 'none' in the grid"):
         api.load_logits(api.open_grid(finished / "runs"), "none")
 
@@ -195,7 +187,6 @@ def test_slips_are_named_before_any_work(study: Path) -> None:
         (lambda: api.predict(run, image), "images must be a list"),  # type: ignore[arg-type]
         (lambda: api.predict(run, memory), "images must be a list"),  # type: ignore[arg-type]
         (lambda: api.predict(run, [memory, InMemory("upload.png", b"other")]), "two images have the name 'upload.png'"),
-        (lambda: api.explain(run, memory, "Edema"), "findings must be a list"),
         (lambda: api.predict(run, [image, InMemory(str(image), image.read_bytes())]), "two images have the name"),
         (lambda: api.predict(run, [None]), "an image must be a path \\(got NoneType"),  # type: ignore[list-item]
         (lambda: api.predict(run, [image.read_bytes()]), "an image must be a path \\(got bytes"),  # type: ignore[list-item]
@@ -203,7 +194,6 @@ def test_slips_are_named_before_any_work(study: Path) -> None:
             lambda: api.predict(run, [InMemory("a.png", "text")]),
             "the content of an image must be of type bytes \\(got str",
         ),  # type: ignore[arg-type]
-        (lambda: api.explain(run, image, [3]), "an item of findings must be of type str"),  # type: ignore[list-item]
         (lambda: api.load_logits(grid, None), "run_id must be of type str"),  # type: ignore[arg-type]
         (lambda: api.render(grid, study), "the page is a folder"),
         (lambda: api.score(api.load_logits(grid, grid.runs[0]["id"]), settings=3), "settings must be of type Settings"),  # type: ignore[arg-type]
@@ -211,8 +201,6 @@ def test_slips_are_named_before_any_work(study: Path) -> None:
         with pytest.raises(ConfigError, match=what):
             call()
     assert not (study / "new").exists()
-    heat = api.overlay(api.explain(run, memory, ["Edema"]), "Edema")
-    assert torch.from_numpy(heat).shape == heat.shape
 
 
 @pytest.mark.grid

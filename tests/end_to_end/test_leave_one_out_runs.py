@@ -5,7 +5,7 @@ import re
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any
 
 import cv2
 import numpy as np
@@ -15,7 +15,6 @@ import yaml
 from sklearn.metrics import roc_auc_score
 
 from bench import api
-from bench.app.selectable_runs import SelectableRun, macro_auroc_text, runs_with_weights, sample
 from bench.config.grid_file import merge
 from bench.diagnostics.symptoms import thresholds
 from bench.diagnostics.symptoms.run_symptoms import symptoms
@@ -183,23 +182,26 @@ def test_commands_name_the_hospitals_on_which_a_run_trained(folds: Path, manifes
     assert len(sections) == len(set(sections))
     trained = [" + ".join(TITLES[name] for name in sorted(HOSPITALS - {left_out})) for left_out in ("chexpert", "nih")]
     assert f"The runs were trained at {trained[0]} (first) and {trained[1]} (second)." in " ".join(compared.split())
-    choices = {choice.run_id: choice for choice in runs_with_weights(manifest.store)}
+
+
+@pytest.mark.grid
+def test_the_app_names_the_hospitals_on_which_a_run_trained(manifest: Manifest) -> None:
+    runs = pytest.importorskip("bench.extensions.app.selectable_runs")
+    run = {str(run["config"]["leave_out"]): str(run["id"]) for run in manifest.runs}
+    choices = {choice.run_id: choice for choice in runs.runs_with_weights(manifest.store)}
     assert choices[run["nih"]].origins == {
         "unseen": "Other or unknown",
         POOL: f"{TITLES['chexpert']} + {TITLES['mimic']}: training hospitals",
         "padchest": "Hospital D (PadChest layout): never seen in training",
         "nih": f"{TITLES['nih']}: never seen in training",
     }
-    text = macro_auroc_text(choices[run["nih"]], "mimic")  # the origin of an image for another model
+    text = runs.macro_auroc_text(choices[run["nih"]], "mimic")  # the origin of an image for another model
     assert text == "unknown: this hospital is one of several on which this model trained"
     only = SimpleNamespace(auroc=choices[run["nih"]].auroc, internal=POOL, trained_at=["mimic"], origins={POOL: ""})
     value, low, high = (
         macros(manifest, run["nih"]).query("split == 'test' and finding == 'macro'").iloc[0][["value", "low", "high"]]
     )
-    assert (
-        macro_auroc_text(cast("SelectableRun", only), "mimic")
-        == f"{value:.2f} [{low:.2f}, {high:.2f}], mean over findings"
-    )
+    assert runs.macro_auroc_text(only, "mimic") == f"{value:.2f} [{low:.2f}, {high:.2f}], mean over findings"
 
 
 @pytest.mark.grid
@@ -324,11 +326,12 @@ def test_images_are_counted_once_if_the_runs_leave_out_some_hospitals_of_the_poo
 
 
 def test_only_the_first_hospital_of_a_pool_of_phantoms_prints_its_tag_because_of_a_finding() -> None:
+    runs = pytest.importorskip("bench.extensions.app.selectable_runs")
     facts = {"seed": 0, "size": 64, "shortcut": 0.9}
     choice: Any = SimpleNamespace(internal="mimic+nih", manifest=SimpleNamespace(content={"phantom_settings": facts}))
     settings = PhantomSettings(source="mimic", images={"chexpert": 1}, **facts)
     for patient in range(8):
-        image, _ = sample(choice, "chexpert", patient)
+        image, _ = runs.sample(choice, "chexpert", patient)
         expected = (twin(settings, "chexpert", patient).image * 255 + 0.5).astype(np.uint8)
         np.testing.assert_array_equal(cv2.imdecode(np.frombuffer(image.content, np.uint8), 0), expected)
 

@@ -160,12 +160,17 @@ def test_the_commands_take_a_folder_without_a_store(
     assert own.pop("distances")["not_available"] == "there are no stored features of internal images"
     stored.pop("distances")  # only the store has features, here of too few patients
     assert own == stored
-    said = here("explain", "../model", image, "--finding", "Edema", "-o", str(tmp_path / "out"), cwd=empty).stdout
-    assert "each map is the mean of 6 heat maps" in said
-    assert pd.read_csv(tmp_path / "out" / "explained.csv")["mean_of"].tolist() == [6]
     assert list(empty.iterdir()) == []
     here("upload", run_id, "--folder", str(tmp_path / "model"), "--store", "runs", cwd=mixed, code=2)  # not empty
     here("upload", run_id, "--store", "runs", cwd=mixed, code=2)  # neither a repository nor a folder
+
+
+def test_a_folder_is_explained(uploaded: dict[str, Path], mixed: Path, here: Command, tmp_path: Path) -> None:
+    pytest.importorskip("bench.extensions.app")
+    image = str(images(mixed, 1)[0])
+    words = ("explain", str(uploaded["ensembles of views"]), image, "--finding", "Edema", "-o", str(tmp_path))
+    assert "each map is the mean of 6 heat maps" in here(*words, cwd=tmp_path).stdout
+    assert pd.read_csv(tmp_path / "explained.csv")["mean_of"].tolist() == [6]
 
 
 @pytest.mark.parametrize("kind", ["ensembles of views", "panel"])

@@ -91,19 +91,24 @@ def test_commands_state_that_the_images_are_synthetic(finished: Path, here: Comm
     assert not [name for name in DATASETS if re.search(rf"\b{name}\b", every)]  # keys of real datasets, such as mimic
     assert json.loads(here(*pair, "--json", cwd=finished).stdout)["synthetic"] is True
     assert here(*pair, "--csv", cwd=finished).stdout.splitlines()[1].endswith(",True")
-    (data,) = (finished / "runs" / "phantom").iterdir()
-    said = here("data", "stats", "--data", str(data), "--no-images", "--html", "data.html", cwd=finished).stdout
-    assert said.startswith(SYNTHETIC_NOTICE)
-    assert "nih is Hospital C (NIH layout)" in said
-    assert real_names((finished / "data.html").read_text()) == []
     scored = here("score", "--grid", "tiny", cwd=finished).stdout
     assert SYNTHETIC_NOTICE in scored
     assert max(map(len, scored.splitlines())) <= 80
 
 
+def test_statistics_state_that_the_images_are_synthetic(finished: Path, here: Command) -> None:
+    pytest.importorskip("bench.extensions.cohort_page")
+    (data,) = (finished / "runs" / "phantom").iterdir()
+    said = here("data", "stats", "--data", str(data), "--no-images", "--html", "data.html", cwd=finished).stdout
+    assert said.startswith(SYNTHETIC_NOTICE)
+    assert "nih is Hospital C (NIH layout)" in said
+    assert real_names((finished / "data.html").read_text()) == []
+
+
 def test_heat_maps_of_a_run_that_learned_from_drawings_say_so_first(
     finished: Path, here: Command, tmp_path: Path
 ) -> None:
+    pytest.importorskip("bench.extensions.app")
     run_id = Store.open(finished / "runs", create=False).run_ids()[0]
     image = min((finished / "runs" / "phantom").glob("*/nih/images_001/images/*.png"))
     words = ("explain", run_id, str(image), "--finding", "Edema", "-o", str(tmp_path), "--quiet")

@@ -57,18 +57,36 @@ def test_the_page_compares_the_algorithm_with_erm_and_says_what_it_sees(finished
     assert "images seen" in soup.select_one("#exposure, #data-exposure").get_text()  # type: ignore[union-attr]
 
 
+def adapted_run(folder: Path) -> str:
+    manifest = read_manifest(Store.open(folder / "runs", create=False), "adapted")
+    return next(str(run["id"]) for run in manifest.runs if run["config"]["algorithm"] != "erm")
+
+
 @pytest.mark.grid
-def test_commands_on_single_images_refuse_the_run_and_name_the_one_to_use(finished: Path) -> None:
-    manifest = read_manifest(Store.open(finished / "runs", create=False), "adapted")
-    run_id = next(run["id"] for run in manifest.runs if run["config"]["algorithm"] != "erm")
+@pytest.mark.parametrize(("command", "package"), [("predict", "bench"), ("explain", "bench.extensions.app")])
+def test_commands_on_single_images_refuse_the_run_and_name_the_one_to_use(
+    command: str, package: str, finished: Path
+) -> None:
+    pytest.importorskip(package)
+    run_id = adapted_run(finished)
     image = min((finished / "runs" / "phantom").glob("*/*/**/*.png"))
-    for command in ("predict", "explain"):
-        refused = bench(command, run_id, str(image), cwd=finished, code=2).stderr
-        assert "batch-norm statistics of this hospital's images" in refused
-        assert "algorithm: erm" in refused
-    refused = bench("upload", run_id, "--folder", "folder", cwd=finished, code=2).stderr
-    assert "needs the images of a hospital" in refused
-    checked = bench("check", run_id, cwd=finished, code=None)
+    refused = bench(command, run_id, str(image), cwd=finished, code=2).stderr
+    assert "batch-norm statistics of this hospital's images" in refused
+    assert "algorithm: erm" in refused
+
+
+@pytest.mark.grid
+def test_an_upload_refuses_the_run(finished: Path) -> None:
+    hub = pytest.importorskip("bench.extensions.tracking.hub")
+    store = Store.open(finished / "runs", create=False)
+    run_id = adapted_run(finished)
+    with pytest.raises(StoreError, match="needs the images of a hospital"):
+        hub.files_of(store, run_id)
+
+
+@pytest.mark.grid
+def test_a_check_finds_no_fault_in_the_run(finished: Path) -> None:
+    checked = bench("check", adapted_run(finished), cwd=finished, code=None)
     assert "0 faults" in checked.stdout
 
 

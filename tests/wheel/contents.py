@@ -15,7 +15,7 @@ DATA = {  # where it lies in the sources -> where it lies once installed
     "harmonize/labels/labels.yaml": ("harmonize.labels", "labels.yaml"),
     "harmonize/checks/published.yaml": ("harmonize.checks", "published.yaml"),
     "reports/templates/page.html.j2": ("reports", "templates/page.html.j2"),
-    "bench/app/page.py": ("bench", "app/page.py"),
+    "bench/extensions/app/page.py": ("bench.extensions", "app/page.py"),
     "bench/py.typed": ("bench", "py.typed"),
     "bench/extensions/cards/checklist_items.yaml": ("bench.extensions.cards", "checklist_items.yaml"),
 }

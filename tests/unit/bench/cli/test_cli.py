@@ -39,7 +39,6 @@ Command = Callable[..., "subprocess.CompletedProcess[str]"]
         (["--store", "x", "list"], "no such option: --store", "bench --help"),
         (["data", "phantm", "x"], "no such command 'phantm'", "bench data --help"),
         (["run", "--grid", "tiny", "--workers", "many"], "invalid value for '--workers'", "bench run --grid demo"),
-        (["app", "--port", "99999"], "invalid value for '--port'", "bench app"),
     ],
 )
 def test_a_misspelt_command_is_answered_with_what_where_and_fix(

@@ -19,7 +19,7 @@ from bench.models.prompts import PromptHead
 from bench.runs import imported_network
 from bench.runs.stored_run import load
 from bench.training.probe import probe_logits
-from tests.unit.bench.analyses.test_explanation import finished_run
+from tests.untrained_run import finished_run
 
 META = torch.device("meta")
 

@@ -15,8 +15,10 @@ pytest.importorskip("streamlit", reason="streamlit is not installed")
 from streamlit.testing.v1 import AppTest
 
 from bench.analyses.heatmaps.panel import Explanation, FindingMap
-from bench.app import view
-from bench.app.comparison import (
+from bench.cli.predict import distance_line
+from bench.extensions.app import server as appcli
+from bench.extensions.app import view
+from bench.extensions.app.comparison import (
     DIFFERENCE_CAPTION,
     comparison,
     comparison_html,
@@ -24,8 +26,8 @@ from bench.app.comparison import (
     picture,
     same_frame,
 )
-from bench.app.result_table import answer_html, reversed_at_internal, thresholds
-from bench.app.selectable_runs import (
+from bench.extensions.app.result_table import answer_html, reversed_at_internal, thresholds
+from bench.extensions.app.selectable_runs import (
     ANYWHERE,
     SelectableRun,
     auroc_texts,
@@ -35,8 +37,6 @@ from bench.app.selectable_runs import (
     sample,
     sample_sites,
 )
-from bench.cli import app as appcli
-from bench.cli.predict import distance_line
 from bench.runs.new_images import infer, load
 from bench.store.store import Store
 from bench.system.disclaimer import NOTICE, TRAINED_ON_SYNTHETIC
@@ -48,7 +48,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::DeprecationWarning:streamlit"),
     pytest.mark.filterwarnings("ignore::ResourceWarning"),  # the event loop that AppTest leaves open
 ]
-PAGE = Path(appcli.__file__).parents[1] / "app" / "page.py"
+PAGE = Path(appcli.__file__).with_name("page.py")
 Command = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
@@ -97,7 +97,7 @@ def test_a_damaged_store_is_reported_as_damaged_not_as_missing(tmp_path: Path, m
 
 
 def test_the_page_does_not_import_torch_at_start() -> None:
-    script = "import sys, bench.app.view; sys.exit('torch' in sys.modules)"
+    script = "import sys, bench.extensions.app.view; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0
 
 
@@ -277,7 +277,7 @@ def test_an_unusable_image_is_refused_with_a_fix_and_nothing_is_written(
     page = opened(finished / "runs", monkeypatch)
     before = set(finished.rglob("*"))
     upload = InMemory("<b>x</b>.png", b"no image")
-    monkeypatch.setattr("bench.app.view._image", lambda _: (upload, None))
+    monkeypatch.setattr("bench.extensions.app.view._image", lambda _: (upload, None))
     page.run()
     assert not page.exception
     message = page.error[-1].value
@@ -292,7 +292,7 @@ def test_the_name_of_an_upload_is_shown_as_plain_text(finished: Path, monkeypatc
     runs = runs_with_weights(Store.open(finished / "runs", create=False))
     image, _ = sample(runs[0], sample_sites(runs[0])[0], 1)
     upload = InMemory("![x](http://a.example/b.png) *c* :red[d]", image.content)
-    monkeypatch.setattr("bench.app.view._image", lambda _: (upload, None))
+    monkeypatch.setattr("bench.extensions.app.view._image", lambda _: (upload, None))
     page = opened(finished / "runs", monkeypatch)
     caption = page.get("image")[0].proto.imgs[0].caption
     assert caption.startswith("&#33;&#91;x&#93;&#40;http&#58;//a.example/b.png&#41; &#42;c&#42; &#58;red&#91;d&#93;")

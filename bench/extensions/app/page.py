@@ -1,5 +1,5 @@
 """The script that streamlit runs again after each change of the page."""
 
-from bench.app.view import show
+from bench.extensions.app.view import show
 
 show()

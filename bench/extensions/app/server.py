@@ -13,7 +13,6 @@ from typing import Annotated
 
 import typer
 
-from bench.cli.group import NEW_HOSPITAL
 from bench.cli.options import StoreOption, examples
 from harmonize.errors import ConfigError, SetupError
 
@@ -22,11 +21,6 @@ HOST = "127.0.0.1"  # only this machine can connect
 MAX_UPLOAD_MB = 100  # maximum size of an uploaded file; the largest radiographs take 40 MB as uncompressed DICOM
 WAIT_S = 60.0  # maximum number of seconds in which the server must start
 END_S = 1.0  # seconds until a server that has not stopped is killed; the server has nothing to save
-
-
-def add_app_command(to: typer.Typer) -> None:
-    """Add the command `bench app` to the application."""
-    to.command("app", rich_help_panel=NEW_HOSPITAL, epilog=EXAMPLES)(app)
 
 
 def app(
@@ -63,7 +57,7 @@ def command(port: int) -> list[str]:
 
     The server accepts only connections from this machine, sends no usage statistics, and accepts uploads up to MAX_UPLOAD_MB.
     """
-    page = Path(__file__).parents[1] / "app" / "page.py"
+    page = Path(__file__).with_name("page.py")
     options = {
         "server.address": HOST,
         "server.port": port,

@@ -2,63 +2,32 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
 import pandas as pd
 import pytest
 import torch
-from safetensors.torch import save_file
 from typer.testing import CliRunner, Result
 
 from bench.analyses.explain_image import chosen_findings, load_explainer, parse_box, table
 from bench.analyses.heatmaps.gradcam import heat_maps, upsampled
 from bench.analyses.heatmaps.panel import SHOWN, WARNING, Explanation, FindingMap, all_findings_panel, panel
 from bench.cli.main import app
-from bench.config.registry import Registry
-from bench.config.run_config import RunConfig
 from bench.inputs.normalize import Normalizer
 from bench.models.network import build
-from bench.planning.run import Run, read_run
+from bench.planning.run import read_run
 from bench.store.checked_folders import CheckedFolder
-from bench.store.store import Store, short_hash, write_table
+from bench.store.store import Store, short_hash
 from harmonize.errors import ConfigError, CxrError, DatasetError, StoreError
 from harmonize.images.pixels import Geometry, to_geometry
 from harmonize.images.regions import InputTransform
-
-ROOT = Path(__file__).parents[4]
-WITH_THRESHOLD = ("Pleural Effusion", "Cardiomegaly")
-
-
-def finished_run(folder: Path, **choice: Any) -> tuple[Store, Run]:
-    """Return a store with one finished, untrained run; WITH_THRESHOLD has thresholds."""
-    defaults = {"architecture": "seresnet_tiny", "optimizer": "adamw", "loss": "bce", "preprocessing": "imagenet_64"}
-    config = RunConfig(**(defaults | {"uncertainty": "u_ignore", "channels": 1} | choice))
-    run = Run.of(config, Registry.read(ROOT / "registry.yaml"), "c0ffee", None)
-    store = Store.open(folder / "runs")
-    folder_of_run = store.begin(run.id, run.document)
-    num = len(config.findings)
-    entry = run.entries["architecture"]
-    network = build(entry.use, entry.options, num * run.states, 1, num_findings=num, states=run.states, seed=3)
-    save_file({k: v.contiguous() for k, v in network.state_dict().items()}, folder_of_run / "model.safetensors")
-    (folder_of_run / "trained.json").write_text("{}")
-    CheckedFolder(folder_of_run).mark_done()
-    points = pd.DataFrame(
-        [(run.id, f, rule, p) for f in WITH_THRESHOLD for rule, p in (("f1_max", 0.5), ("youden", 0.1))],
-        columns=["run_id", "finding", "rule", "probability"],
-    )
-    write_table(store.root / "scores" / run.id / "operating_points.parquet", points)
-    (store.root / "scores" / run.id / "KEY").write_text("key")
-    return store, run
+from tests.untrained_run import WITH_THRESHOLD, finished_run, write_radiograph
 
 
 @pytest.fixture
 def radiograph(tmp_path: Path) -> Path:
-    draw = np.random.default_rng(0)
-    image = cv2.GaussianBlur(draw.integers(0, 255, (120, 100), np.uint8), (0, 0), 5)
-    cv2.imwrite(str(tmp_path / "a.png"), cv2.normalize(image, None, 0, 255, cv2.NORM_MINMAX))
-    return tmp_path / "a.png"
+    return write_radiograph(tmp_path)
 
 
 @pytest.fixture

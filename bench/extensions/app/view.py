@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import streamlit as st
 
-from bench.app.comparison import (
+from bench.extensions.app import library
+from bench.extensions.app.comparison import (
     DIFFERENCE_CAPTION,
     comparison,
     comparison_html,
@@ -21,8 +22,8 @@ from bench.app.comparison import (
     picture,
     same_frame,
 )
-from bench.app.result_table import RULES, answer_html, most_probable_first, performance_html
-from bench.app.selectable_runs import (
+from bench.extensions.app.result_table import RULES, answer_html, most_probable_first, performance_html
+from bench.extensions.app.selectable_runs import (
     ANYWHERE,
     SelectableRun,
     auroc_texts,
@@ -210,8 +211,6 @@ def _answer(
     ready: _Ready, choice: SelectableRun, image: InMemory, truth: tuple[str, ...] | None, origin: str, rule: str
 ) -> None:
     """Show the predictions and the heat map of an image. Raises DatasetError for an unusable image."""
-    from bench import api
-
     inference = _predict(ready, image)
     table = most_probable_first(inference.table)
     _remarks([inference], truth)
@@ -224,10 +223,10 @@ def _answer(
     )
     finding = st.selectbox("Heat map of", list(table["finding"]), key="finding", width=320)
     with ready.lock:
-        explanation = api.explain(ready.stored, image, [finding])
+        explanation = library.explain(ready.stored, image, [finding])
     left, right = st.columns(2, gap="medium")
     left.image(explanation.gray, caption=f"{_plain(image.name)}, as the model gets it", width="stretch")
-    right.image(api.overlay(explanation, finding), caption=f"Heat map for {finding}", width="stretch")
+    right.image(library.overlay(explanation, finding), caption=f"Heat map for {finding}", width="stretch")
     if explanation.finding_maps[0].empty:
         st.caption("The map is empty: no evidence for this finding in the image.")
     st.caption("Bright yellow: most evidence. It shows where the model looks, not the extent of disease.")
@@ -272,8 +271,6 @@ def _compare(
     ready: list[_Ready], choices: list[SelectableRun], image: InMemory, truth: tuple[str, ...] | None, rule: str
 ) -> None:
     """Show the predictions and heat maps of two runs for one image side by side, with their difference."""
-    from bench import api
-
     inferences = [_predict(one, image) for one in ready]
     _remarks(inferences, truth)
     table = comparison(inferences[0].table, inferences[1].table, rule)
@@ -286,7 +283,7 @@ def _compare(
     explanations = []
     for one in ready:
         with one.lock:
-            explanations.append(api.explain(one.stored, image, [finding]))
+            explanations.append(library.explain(one.stored, image, [finding]))
     maps = [explanation.finding_maps[0] for explanation in explanations]
     change = None
     if same_frame(ready[0].stored.geometry, ready[1].stored.geometry):
@@ -294,7 +291,7 @@ def _compare(
     columns = st.columns(4 if change is not None else 3, gap="small")
     columns[0].image(explanations[0].gray, caption=f"{_plain(image.name)}, as model A gets it", width="stretch")
     for letter, column, explanation in zip(LETTERS, columns[1:], explanations, strict=False):
-        column.image(api.overlay(explanation, finding), caption=f"Model {letter}: {finding}", width="stretch")
+        column.image(library.overlay(explanation, finding), caption=f"Model {letter}: {finding}", width="stretch")
     if change is None:
         st.caption("No difference of the maps: the two models crop the image differently.")
     else:

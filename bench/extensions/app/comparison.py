@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from bench.app.result_table import RULES, STYLE, call_of, most_probable_first
+from bench.extensions.app.result_table import RULES, STYLE, call_of, most_probable_first
 from reports.formatting import number
 
 if TYPE_CHECKING:

@@ -1,0 +1,1 @@
+"""The page of `bench app` for one image, and heat maps of image files: `bench explain`, `api.explain`, `api.overlay`."""
