@@ -14,6 +14,7 @@ from bench.config.grid import Grid
 from bench.config.registry import SECTIONS, Registry
 from bench.config.run_config import RunConfig, Schedule
 from harmonize.cohorts.specs import read_data
+from tests.end_to_end.test_every_command import leaves, options
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -44,6 +45,14 @@ def test_every_command_in_the_documents_is_understood(document: str, words: list
     known = {option for parameter in command.params for option in (*parameter.opts, *parameter.secondary_opts)}
     used = {word.partition("=")[0] for word in words if word.startswith("-")}
     assert used <= known, f"{document}: {used - known}"
+
+
+def test_the_table_of_modes_in_the_documents_is_true() -> None:
+    lines = (ROOT / "docs" / "commands.md").read_text().splitlines()
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if line.startswith("| `bench ")]
+    told = {row[0].strip("`").removeprefix("bench "): [cell == "yes" for cell in row[1:4]] for row in rows}
+    true = {name: [each in options(command) for each in ("--quiet", "--json", "--csv")] for name, command in leaves(COMMANDS)}  # fmt: skip
+    assert told == true
 
 
 def test_every_command_is_in_the_readme() -> None:

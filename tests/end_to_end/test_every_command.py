@@ -129,14 +129,6 @@ def test_commands_are_quiet_and_speak_json_where_a_script_wants_it(name: str) ->
     assert ("--json" in options(COMMANDS[name])) or name in TEXT_ONLY
 
 
-def test_the_table_of_modes_in_the_documents_is_true() -> None:
-    lines = (ROOT / "docs" / "commands.md").read_text().splitlines()
-    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if line.startswith("| `bench ")]
-    told = {row[0].strip("`").removeprefix("bench "): [cell == "yes" for cell in row[1:4]] for row in rows}
-    true = {name: [each in options(command) for each in ("--quiet", "--json", "--csv")] for name, command in COMMANDS.items()}  # fmt: skip
-    assert told == true
-
-
 def minimal(name: str, folder: Path, run: str) -> list[str]:
     """Return the fewest words that a command takes, with this beginning of a run's id."""
     words = name.split()
