@@ -20,8 +20,8 @@ from bench.board.submission import Submission
 from bench.board.submit import SubmissionRequest, submit
 from bench.cli.progress_bars import QuietDisplay
 from bench.config.registry import Registry
+from bench.extensions.bundles.export import export
 from bench.planning.manifest import read_manifest
-from bench.sharing.bundle.export import export
 from bench.store.checked_files import read_grid, write_grid
 from bench.store.checked_folders import CheckedFolder
 from bench.store.store import Store, canonical_json, short_hash

@@ -13,10 +13,10 @@ from bench.board.rules import Rules
 from bench.board.submission import BUNDLE, Number, Submission, find, folders, unexpected
 from bench.board.submit import SIGNERS
 from bench.config.registry import Registry
+from bench.extensions.bundles.verify import opened
 from bench.results.read_predictions import SCORING_VERSION
 from bench.results.same_scores import ROUNDING
-from bench.sharing.bundle.sign import signer
-from bench.sharing.bundle.verify import opened
+from bench.store.sign import signer
 from harmonize.errors import ConfigError, CxrError, DatasetError, StoreError
 from harmonize.progress import Progress
 from reports.page import render

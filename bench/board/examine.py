@@ -12,12 +12,12 @@ from bench.board.rules import Rules, division_of
 from bench.board.submission import Number
 from bench.config.imported_model import GOLDEN_TOLERANCE
 from bench.config.registry import Registry
+from bench.extensions.bundles import verify as verifying
+from bench.extensions.bundles.verify import OpenBundle
 from bench.planning.manifest import Manifest
 from bench.results.read_predictions import SCORING_VERSION
 from bench.results.report_tables import tables
 from bench.results.score_runs import score_all
-from bench.sharing.bundle import verify as verifying
-from bench.sharing.bundle.verify import OpenBundle
 from harmonize.progress import Progress
 from reports.formatting import known, plural
 from reports.schemas.criterion import DEFAULT

@@ -11,8 +11,8 @@ import pandas as pd
 from bench.board.submission import BUNDLE, REPRODUCTIONS
 from bench.planning.manifest import Manifest
 from bench.results.same_scores import ROUNDING
-from bench.sharing.bundle.sign import signer
 from bench.store.checked_folders import ScoresFolder
+from bench.store.sign import signer
 from bench.study.reproduction_record import AGREES, KEYS, NAMESPACE, VERDICTS
 from harmonize.errors import StoreError
 

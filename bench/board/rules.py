@@ -7,10 +7,10 @@ from typing import Any, Self
 
 from bench.config.registry import Registry
 from bench.config.seen import OTHERS, SeenData
+from bench.extensions.bundles.recompute import known_entries, starting_weights
 from bench.planning.exposure import Exposure
 from bench.planning.manifest import Manifest
 from bench.planning.run import read_run
-from bench.sharing.bundle.recompute import known_entries, starting_weights
 from bench.store.registrations import registered_by_hash
 from harmonize.errors import ConfigError
 from harmonize.yaml_file import read_yaml

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Self
 
 from bench.board.rules import DIVISIONS
-from bench.sharing.bundle import limits
+from bench.extensions.bundles import limits
 from bench.store.store import canonical_json
 from harmonize.errors import ConfigError, StoreError
 

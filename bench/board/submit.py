@@ -14,9 +14,9 @@ from bench.board.examine import MISSING, NOTE, OK, CheckLine, Examination, exami
 from bench.board.rules import Rules
 from bench.board.submission import BUNDLE, FILE, FOLDER, NAME, Submission, folders, licence_problems, text_problems
 from bench.config.registry import Registry
+from bench.extensions.bundles.verify import opened
 from bench.results.read_predictions import SCORING_VERSION
-from bench.sharing.bundle.sign import signer
-from bench.sharing.bundle.verify import opened
+from bench.store.sign import signer
 from bench.store.store import read_table, table_facts
 from harmonize.datasets.ids import difference
 from harmonize.datasets.text_lists import read_lines

@@ -16,7 +16,6 @@ import typer
 
 from bench.cli import completion, signals
 from bench.cli.board import add_board_commands
-from bench.cli.bundle import add_bundle_commands
 from bench.cli.check import CHECK_EXAMPLES, check
 from bench.cli.compare import EXAMPLES, compare
 from bench.cli.data import data_app
@@ -314,7 +313,6 @@ for _heading, _name, _command, _examples in (
     app.command(_name, epilog=_examples, rich_help_panel=_heading)(_command)
 app.add_typer(data_app, name="data", rich_help_panel=STORE)
 add_store_commands(app)
-add_bundle_commands(app)
 add_board_commands(app)
 app.add_typer(sealed_app, name="sealed", rich_help_panel=SHARE)
 for _extension in extensions.modules("commands"):

@@ -69,7 +69,7 @@ def reproduce(
     with choose_display(quiet) as display:
         result = reproducing.reproduce(request, data, weights, into, device, workers or default_workers(), display)
     if sign is not None:
-        from bench.sharing.bundle.sign import sign as signed
+        from bench.store.sign import sign as signed
         from bench.study.reproduction_record import NAMESPACE
 
         signed(result.record, sign, NAMESPACE)

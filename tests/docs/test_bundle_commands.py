@@ -1,4 +1,4 @@
-"""docs/bundles.md and docs/reliability.md: their commands run as they stand there."""
+"""docs/extensions/bundles.md and docs/reliability.md: their commands run as they stand there."""
 
 import os
 import re
@@ -21,7 +21,7 @@ def blocks(name: str) -> list[str]:
 @pytest.mark.skipif(not shutil.which("ssh-keygen"), reason="no ssh-keygen")
 def test_the_commands_of_the_documents_run_in_their_order(store_copy: Path) -> None:
     (phantom,) = (store_copy / "runs" / "phantom").iterdir()
-    text = "\n".join([*blocks("bundles.md"), *blocks("reliability.md")])
+    text = "\n".join([*blocks("extensions/bundles.md"), *blocks("reliability.md")])
     text = "\n".join(line for line in text.splitlines() if "reproduce" not in line).replace(
         "DATA", shlex.quote(str(phantom))
     )

@@ -4,7 +4,7 @@ import re
 from importlib import import_module
 from pathlib import Path
 
-from bench.sharing.bundle import limits as bundle_limits
+from bench.extensions.bundles import limits as bundle_limits
 from harmonize.images import limits as image_limits
 
 ROOT = Path(__file__).parents[2]

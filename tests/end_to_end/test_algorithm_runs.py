@@ -39,6 +39,7 @@ def test_runs_with_algorithms_are_trained_stored_and_verified_as_a_bundle(drawn:
     titles = {row["config"]["algorithm"]: row["titles"].get("algorithm") for row in manifest["runs"]}
     assert titles == {"erm": None, "coral": "CORAL", "dfr": "DFR"}
     assert "CORAL" in (store.root / "report" / "grouped" / "leaderboard.html").read_text()
+    pytest.importorskip("bench.extensions.bundles")
     bench("export", "-o", "grouped.zip", "--quiet", cwd=folder)
     bench("verify", "grouped.zip", "--quiet", cwd=folder)
 

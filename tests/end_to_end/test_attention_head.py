@@ -16,7 +16,6 @@ from bench.planning.manifest import Manifest
 from bench.planning.plan import make_plan
 from bench.runs.networks import initial_network, trained_network
 from bench.runs.run_one import run_one
-from bench.sharing.bundle.recompute import take_costs
 from bench.store.store import Store
 from bench.study.request import Request
 from harmonize.errors import ConfigError
@@ -48,6 +47,7 @@ def test_the_encoder_of_a_run_stays_the_same_bit_by_bit(
 def test_a_bundle_may_have_runs_of_one_network_with_several_heads(
     drawn: Callable[[str | Path, Path], Path], tmp_path: Path
 ) -> None:
+    take_costs = pytest.importorskip("bench.extensions.bundles.recompute").take_costs
     sweep = "{architecture: dinov2_tiny, head: [own, probe, attention, lora], schedule.epochs: 1}"
     registry, path = Registry.read(), tiny_with(tmp_path, "attention", sweep, 4)
     store = Store.open(drawn(path, tmp_path) / "runs")

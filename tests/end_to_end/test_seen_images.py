@@ -137,6 +137,7 @@ def test_a_changed_list_in_the_store_is_refused(asked: tuple[Path, ModelEvaluati
 def test_a_bundle_keeps_the_answers_but_has_no_list(
     asked: tuple[Path, ModelEvaluation, set[str]], here: Command, tmp_path: Path
 ) -> None:
+    pytest.importorskip("bench.extensions.bundles")
     folder, found, _ = asked
     here("export", found.run_id, "-o", str(tmp_path / "a.zip"), "--store", "runs", "--quiet", cwd=folder)
     here("merge", str(tmp_path / "a.zip"), "--store", str(tmp_path / "m"), "--quiet", cwd=folder)
@@ -245,6 +246,7 @@ def test_probes_of_exposed_or_silent_encoders_are_not_ranked(probed: Path) -> No
 
 
 def test_a_bundle_of_exposed_probes_keeps_what_they_had_seen(probed: Path, here: Command, tmp_path: Path) -> None:
+    pytest.importorskip("bench.extensions.bundles")
     here("export", "-o", str(tmp_path / "a.zip"), "--store", "runs", "--quiet", cwd=probed)
     here("merge", str(tmp_path / "a.zip"), "--store", str(tmp_path / "m"), "--quiet", cwd=probed)
     merged = read_manifest(Store.open(tmp_path / "m"), None)

@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 import pytest
 import yaml
+from tests.end_to_end.test_bundles import on_json
 
 from bench.board.examine import examined
 from bench.board.rules import Rules, missing_registered
@@ -17,8 +18,8 @@ from bench.board.site import build
 from bench.board.submission import Submission
 from bench.cli.progress_bars import QuietDisplay
 from bench.config.registry import Entry, Registry
+from bench.extensions.bundles.archive import CHECKSUMS, pack, unpack
 from bench.planning.manifest import Manifest, read_manifest
-from bench.sharing.bundle.archive import CHECKSUMS, pack, unpack
 from bench.store.checked_files import read_grid
 from bench.store.registrations import Registration, write_by_hash
 from bench.store.store import Store, canonical_json
@@ -27,7 +28,6 @@ from bench.study.request import EvaluationRequest
 from harmonize.errors import StoreError
 from harmonize.labels.findings import space
 from tests.conftest import Command, Once
-from tests.end_to_end.test_bundles import on_json
 from tests.laboratories import (
     accept,
     at_board_hospitals,

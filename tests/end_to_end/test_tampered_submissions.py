@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tests.end_to_end.test_bundles import _score_anew, flipped, keyed, on_json, on_table, run_of, shifted
 
 from bench.board.check import check_one
 from bench.board.decisions import append
@@ -17,15 +18,14 @@ from bench.board.examine import examined, passport_problems
 from bench.board.rules import Rules
 from bench.board.site import build
 from bench.config.registry import Registry
+from bench.extensions.bundles import limits
+from bench.extensions.bundles.archive import CHECKSUMS, pack, unpack
 from bench.planning.manifest import Manifest
-from bench.sharing.bundle import limits
-from bench.sharing.bundle.archive import CHECKSUMS, pack, unpack
-from bench.sharing.bundle.sign import sign
 from bench.store.checked_files import read_grid
+from bench.store.sign import sign
 from bench.store.store import Store, canonical_json
 from harmonize.errors import StoreError
 from tests.conftest import Command, Once
-from tests.end_to_end.test_bundles import _score_anew, flipped, keyed, on_json, on_table, run_of, shifted
 from tests.laboratories import accept, board_of, bundle, laboratories, quiet, with_other_runs
 
 pytestmark = pytest.mark.grid

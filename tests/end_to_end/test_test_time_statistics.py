@@ -10,7 +10,6 @@ from bench.board.examine import numbers_of
 from bench.planning.manifest import read_manifest
 from bench.planning.run import read_run
 from bench.results.report_tables import tables
-from bench.sharing.bundle.read_bundle import require_stated
 from bench.store.store import Store, table_facts
 from harmonize.errors import ConfigError, StoreError
 from tests.conftest import Drawn, bench
@@ -101,6 +100,7 @@ def test_an_estimate_refuses_the_run_before_any_run_predicts(finished: Path) -> 
 
 @pytest.mark.grid
 def test_a_bundle_states_what_the_run_sees_and_cannot_hide_it(finished: Path, tmp_path: Path) -> None:
+    require_stated = pytest.importorskip("bench.extensions.bundles.read_bundle").require_stated
     bundle = tmp_path / "seed0.zip"
     whole = read_manifest(Store.open(finished / "runs", create=False), "adapted")
     of_seed_0 = [run["id"] for run in whole.runs if run["config"]["seed"] == 0]

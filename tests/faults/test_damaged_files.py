@@ -296,7 +296,6 @@ def test_every_command_answers_a_damaged_cohort_table_in_words(damaged: str, sto
         ("report",),
         ("compare", one, two),
         ("errors", one),
-        ("export", "-o", "x.zip"),
         ("card", one),
         ("upload", one, "--repo", "a/b", "--dry-run"),
     ):

@@ -17,7 +17,6 @@ import pytest
 from pictures import ramp, save
 
 from bench.results.long_tables import LongTables
-from bench.sharing.bundle.archive import pack
 from harmonize.cache import fill
 from harmonize.cache.cache import open_cache
 from harmonize.cache.image_hashes import image_hashes
@@ -86,7 +85,7 @@ def long_table(source: Path, disk: Path) -> None:
 
 def bundle(source: Path, disk: Path) -> str:
     (source / "big.json").write_bytes(np.random.default_rng(0).bytes(2 * FREE))
-    return pack(source, disk / "bundle.zip")
+    return pytest.importorskip("bench.extensions.bundles.archive").pack(source, disk / "bundle.zip")
 
 
 WRITERS: dict[str, Callable[[Path, Path], object]] = {

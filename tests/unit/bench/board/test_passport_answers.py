@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from bench.board.examine import passport_problems
+from bench.extensions.bundles.imported_models import is_passport
 from bench.planning.manifest import Manifest
-from bench.sharing.bundle.imported_models import is_passport
 from bench.store.store import Store
 
 PASSPORT: dict[str, Any] = {

@@ -24,8 +24,8 @@ from bench.cli.text_tables import wrapped
 from harmonize.errors import ConfigError
 
 if TYPE_CHECKING:
+    from bench.extensions.bundles.export import Export
     from bench.planning.manifest import Manifest
-    from bench.sharing.bundle.export import Export
 
 
 SignersOption = Annotated[
@@ -33,8 +33,8 @@ SignersOption = Annotated[
 ]
 
 
-def add_bundle_commands(app: typer.Typer) -> None:
-    """Add the commands `bench export`, `bench verify` and `bench merge` to the application."""
+def add(app: typer.Typer) -> None:
+    """Add the commands `bench export`, `bench verify` and `bench merge`."""
     app.command(
         rich_help_panel=SHARE,
         epilog=examples(
@@ -89,10 +89,10 @@ def export(
     """
     from bench.cli.progress_bars import choose_display
     from bench.config.registry import Registry
+    from bench.extensions.bundles import export as exporting
+    from bench.extensions.bundles.citation_file import read_citation
     from bench.planning.manifest import read_manifest
-    from bench.sharing.bundle import export as exporting
-    from bench.sharing.bundle.citation_file import read_citation
-    from bench.sharing.bundle.sign import sign as signed
+    from bench.store.sign import sign as signed
     from bench.store.store import Store
 
     _check_export(output, citation, crate, sign)
@@ -164,7 +164,7 @@ def _exported_ids(manifest: "Manifest", names: Sequence[str]) -> list[str]:
 
 def _export_notes(bundle: "Export", keep_order: bool, crate: bool) -> Iterator[str]:
     """Yield what the owner of a bundle should know: order of the patients, metadata, and findings that were not learned."""
-    from bench.sharing.bundle.unlearned import LEAVE_OUT
+    from bench.extensions.bundles.unlearned import LEAVE_OUT
 
     if keep_order:
         yield "patients were numbered in the order of their ids: intervals are the same as in the store"
@@ -203,8 +203,8 @@ def verify(
     """
     from bench.cli.progress_bars import choose_display
     from bench.config.registry import Registry
-    from bench.sharing.bundle import verify as verifying
-    from bench.sharing.bundle.sign import signer
+    from bench.extensions.bundles import verify as verifying
+    from bench.store.sign import signer
 
     if key is not None and data is None:
         raise ConfigError("--key is only valid with --data", "bench verify", "add --data, or omit --key")
@@ -272,12 +272,12 @@ def merge(
     from bench.cli.progress_bars import choose_display
     from bench.config.grid_file import check_name
     from bench.config.registry import Registry
+    from bench.extensions.bundles import merge as merging
+    from bench.extensions.bundles import verify as verifying
     from bench.planning.manifest import Manifest
     from bench.results.score_runs import score_all
     from bench.results.summary import summary
-    from bench.sharing.bundle import merge as merging
-    from bench.sharing.bundle import verify as verifying
-    from bench.sharing.bundle.sign import signer
+    from bench.store.sign import signer
     from bench.store.store import Store
 
     if len({bundle.name for bundle in bundles}) < len(bundles):
@@ -328,7 +328,7 @@ def _new_names(renames: list[str], bundles: list[str]) -> dict[str, dict[str, st
     `renames`: texts "BUNDLE:OLD=NEW". `bundles`: file names of all bundles. Raises ConfigError for an unknown bundle or an invalid
     new name.
     """
-    from bench.sharing.bundle.read_bundle import COHORT_NAME
+    from bench.extensions.bundles.read_bundle import COHORT_NAME
 
     out: dict[str, dict[str, str]] = {}
     for rename in renames:

@@ -10,17 +10,11 @@ import numpy as np
 import pandas as pd
 
 from bench.config.registry import Registry
-from bench.planning.manifest import Manifest
-from bench.results.read_predictions import SCORING_VERSION, CohortLabels, load_scored_splits, unfinished
-from bench.results.registration import GridRegistrations
-from bench.results.same_scores import ROUNDING, SCORED, differs, versions
-from bench.results.score_runs import score_all
-from bench.scoring.scored_split import ScoredSplit
-from bench.sharing.bundle.archive import pack
-from bench.sharing.bundle.described import Described
-from bench.sharing.bundle.metadata import documents, statement
-from bench.sharing.bundle.pseudonyms import Ordinals, assign_ordinals, columns_of, kinds, table_id
-from bench.sharing.bundle.read_bundle import (
+from bench.extensions.bundles.archive import pack
+from bench.extensions.bundles.described import Described
+from bench.extensions.bundles.metadata import documents, statement
+from bench.extensions.bundles.pseudonyms import Ordinals, assign_ordinals, columns_of, kinds, table_id
+from bench.extensions.bundles.read_bundle import (
     BUNDLE_SCHEMA,
     COHORT,
     COHORT_NAME,
@@ -30,9 +24,15 @@ from bench.sharing.bundle.read_bundle import (
     made_of,
     read_bundle,
 )
-from bench.sharing.bundle.tables import kinds_of, write_columns
-from bench.sharing.bundle.unlearned import unlearned_without_evidence
-from bench.sharing.bundle.weights import write_weights
+from bench.extensions.bundles.tables import kinds_of, write_columns
+from bench.extensions.bundles.unlearned import unlearned_without_evidence
+from bench.extensions.bundles.weights import write_weights
+from bench.planning.manifest import Manifest
+from bench.results.read_predictions import SCORING_VERSION, CohortLabels, load_scored_splits, unfinished
+from bench.results.registration import GridRegistrations
+from bench.results.same_scores import ROUNDING, SCORED, differs, versions
+from bench.results.score_runs import score_all
+from bench.scoring.scored_split import ScoredSplit
 from bench.store.checked_folders import CheckedFolder, ScoresFolder
 from bench.store.registrations import FOLDER as REGISTRATIONS
 from bench.store.store import canonical_json, replacing, table_facts, write_bytes, write_table

@@ -18,13 +18,13 @@ import numpy as np
 import pandas as pd
 
 from bench.config.run_config import RunConfig
+from bench.extensions.bundles.archive import refused
 from bench.planning.imported_run import KIND
 from bench.planning.manifest import Manifest
 from bench.planning.plan import training_labels
 from bench.planning.protocol import CohortRole
 from bench.planning.restore_grid import cohorts_of
 from bench.results.run_table import unlearnt
-from bench.sharing.bundle.archive import refused
 from bench.store.checked_folders import CheckedFolder
 from harmonize.labels.findings import ABSENT, NOT_MENTIONED, PRESENT
 from harmonize.labels.states import states

@@ -4,9 +4,9 @@ import hashlib
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from bench.sharing.bundle.citation_file import author_name
-from bench.sharing.bundle.croissant import CONFORMS_TO
-from bench.sharing.bundle.described import CROISSANT, RO_CRATE, Described, File, Source, stated
+from bench.extensions.bundles.citation_file import author_name
+from bench.extensions.bundles.croissant import CONFORMS_TO
+from bench.extensions.bundles.described import CROISSANT, RO_CRATE, Described, File, Source, stated
 
 _CONTEXT = ["https://w3id.org/ro/crate/1.1/context", {"sha256": "https://schema.org/sha256"}]
 _DATE = "No date of release is stated: datePublished is the date on which the bundle was written."

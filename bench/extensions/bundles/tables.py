@@ -16,9 +16,9 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from bench.sharing.bundle import limits
-from bench.sharing.bundle.archive import refused
-from bench.sharing.bundle.open_table import KINDS, open_table
+from bench.extensions.bundles import limits
+from bench.extensions.bundles.archive import refused
+from bench.extensions.bundles.open_table import KINDS, open_table
 from harmonize.disk_space import writing
 
 _NOT_NULL = ("text", "ordinal", "logit", "count", "yes", "numbers")  # kinds of columns in which every cell has a value

@@ -10,8 +10,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from bench.sharing.bundle import limits
-from bench.sharing.bundle.archive import refused
+from bench.extensions.bundles import limits
+from bench.extensions.bundles.archive import refused
 
 KINDS = {  # kind of a column -> Arrow type
     "text": pa.string(),

@@ -13,17 +13,17 @@ from bench.config.grid import PhantomChoice
 from bench.config.registry import Registry
 from bench.config.run_config import RunConfig, from_dict
 from bench.config.tta_and_ensembles import TTA
+from bench.extensions.bundles.archive import read_json, refused
+from bench.extensions.bundles.imported_models import is_exposure, is_passport, same_model
+from bench.extensions.bundles.pseudonyms import image_names, kinds, patient_names, table_id
+from bench.extensions.bundles.recompute import take_titles
+from bench.extensions.bundles.tables import facts_in, read_columns
+from bench.extensions.bundles.weights import read_weights
 from bench.planning.imported_run import KIND
 from bench.planning.manifest import SCHEMA, Manifest
 from bench.planning.run import Run, read_run
 from bench.results.registration import form_problem
 from bench.scoring.patient_groups import SEXES
-from bench.sharing.bundle.archive import read_json, refused
-from bench.sharing.bundle.imported_models import is_exposure, is_passport, same_model
-from bench.sharing.bundle.pseudonyms import image_names, kinds, patient_names, table_id
-from bench.sharing.bundle.recompute import take_titles
-from bench.sharing.bundle.tables import facts_in, read_columns
-from bench.sharing.bundle.weights import read_weights
 from bench.store.checked_files import read_cohort, write_cohort, write_grid
 from bench.store.checked_folders import CheckedFolder
 from bench.store.registrations import FOLDER as REGISTRATIONS

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from bench.extensions.bundles.match_images import same_images
+from bench.extensions.bundles.verify import OpenBundle
 from bench.planning.manifest import Manifest
-from bench.sharing.bundle.match_images import same_images
-from bench.sharing.bundle.verify import OpenBundle
 from bench.store.checked_files import read_cohort, write_cohort, write_grid
 from bench.store.checked_folders import REFERENCE, WEIGHTS, CheckedFolder
 from bench.store.registrations import registered_by_hash, write_by_hash

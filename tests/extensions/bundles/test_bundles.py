@@ -17,17 +17,17 @@ import pyarrow.parquet as pq
 import pytest
 
 from bench.config.registry import Registry
+from bench.extensions.bundles import export as exporting
+from bench.extensions.bundles import merge
+from bench.extensions.bundles.archive import CHECKSUMS, pack, unpack
+from bench.extensions.bundles.pseudonyms import kinds, table_id
+from bench.extensions.bundles.read_bundle import read_bundle
+from bench.extensions.bundles.recompute import STATED
+from bench.extensions.bundles.tables import read_columns, write_columns
+from bench.extensions.bundles.verify import OpenBundle, check_data, opened, verify
 from bench.planning.manifest import Manifest, read_manifest
 from bench.results.same_scores import SCORED, differs
 from bench.results.score_runs import score_all
-from bench.sharing.bundle import export as exporting
-from bench.sharing.bundle import merge
-from bench.sharing.bundle.archive import CHECKSUMS, pack, unpack
-from bench.sharing.bundle.pseudonyms import kinds, table_id
-from bench.sharing.bundle.read_bundle import read_bundle
-from bench.sharing.bundle.recompute import STATED
-from bench.sharing.bundle.tables import read_columns, write_columns
-from bench.sharing.bundle.verify import OpenBundle, check_data, opened, verify
 from bench.store.checked_files import read_cohort, read_grid, write_cohort, write_grid
 from bench.store.checked_folders import CheckedFolder
 from bench.store.store import Store, canonical_json, short_hash
@@ -443,7 +443,7 @@ def test_a_bundle_of_another_scoring_version_is_refused(bundles: dict[str, Path]
 def test_ensembles_and_tta_are_exported_with_their_source_runs_and_must_match_them(
     store_copy: Path, tmp_path: Path, here: Command
 ) -> None:
-    grid = (Path(__file__).parents[2] / "grids" / "tiny.yaml").read_text()
+    grid = (Path(__file__).parents[3] / "grids" / "tiny.yaml").read_text()
     (store_copy / "tiny.yaml").write_text(f"{grid}tta: [three_views]\nensembles: [{{name: both}}]\n")
     here("run", "--grid", "tiny.yaml", "--quiet", cwd=store_copy)
     manifest = read_manifest(Store.open(store_copy / "runs"), None)
@@ -582,9 +582,9 @@ def _id(bundle: Path) -> str:
 
 def _score_anew(folder: Path, like: Path, tmp_path: Path) -> None:
     """Replace the scores of a changed bundle with those that its logits and labels give."""
+    from bench.extensions.bundles.read_bundle import made_of, read_bundle
+    from bench.extensions.bundles.tables import kinds_of
     from bench.results.score_runs import score_all
-    from bench.sharing.bundle.read_bundle import made_of, read_bundle
-    from bench.sharing.bundle.tables import kinds_of
     from bench.store.store import read_table
 
     manifest = read_bundle(folder, tmp_path / "scored", "here", Registry.read())
@@ -799,6 +799,9 @@ def test_invalid_requests_are_refused_with_a_fix(store_copy: Path, here: Command
     run = read_manifest(Store.open(store_copy / "runs"), None).runs[0]["id"]
     (store_copy / "runs" / run[:2] / run / "DONE").unlink()
     assert "not finished" in here("export", run, "-o", "b.zip", cwd=store_copy, code=2).stderr
+    (path,) = (store_copy / "runs").glob("cohorts/chexpert-*.parquet")
+    path.write_bytes(path.read_bytes()[:-1])
+    assert path.name in here("export", "-o", "b.zip", cwd=store_copy, code=2).stderr
     assert {p.name for p in store_copy.iterdir()} == {"runs"}, "nothing is left of what failed"
     with pytest.raises(CxrError):
         verified_rows(store_copy / "runs" / "store.json")

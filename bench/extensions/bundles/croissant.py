@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
-from bench.sharing.bundle.citation_file import author_name
-from bench.sharing.bundle.described import Described, File, stated
+from bench.extensions.bundles.citation_file import author_name
+from bench.extensions.bundles.described import Described, File, stated
 
 CONFORMS_TO = ["http://mlcommons.org/croissant/1.0", "http://mlcommons.org/croissant/RAI/1.0"]
 _TERMS = """citeAs column equivalentProperty extract field fileProperty fileObject fileSet format includes isLiveDataset jsonPath

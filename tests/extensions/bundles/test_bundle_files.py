@@ -21,11 +21,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bench.sharing.bundle import archive, limits, pseudonyms
-from bench.sharing.bundle.archive import pack, unpack
-from bench.sharing.bundle.crash_test import check_readable, read_all, survives
-from bench.sharing.bundle.pseudonyms import decades, image_names, table_id
-from bench.sharing.bundle.tables import read_columns, write_columns
+from bench.extensions.bundles import archive, limits, pseudonyms
+from bench.extensions.bundles.archive import pack, unpack
+from bench.extensions.bundles.crash_test import check_readable, read_all, survives
+from bench.extensions.bundles.pseudonyms import decades, image_names, table_id
+from bench.extensions.bundles.tables import read_columns, write_columns
 from harmonize.errors import StoreError
 
 Writer = Callable[[zipfile.ZipFile], None]
@@ -338,7 +338,7 @@ def test_a_table_that_crashes_the_child_process_is_refused(monkeypatch: pytest.M
     assert not survives(os._exit, 3)
     if sys.platform == "linux":  # other systems do not limit the memory of a process
         assert not survives(bytearray, limits.MOST_READER_BYTES + 2**30)
-    monkeypatch.setattr("bench.sharing.bundle.crash_test.survives", lambda work, argument: False)
+    monkeypatch.setattr("bench.extensions.bundles.crash_test.survives", lambda work, argument: False)
     with pytest.raises(StoreError, match="crashes the program that reads it"):
         check_readable(Path(), "here")
 
@@ -348,7 +348,7 @@ def test_a_table_that_crashes_the_child_process_is_refused(monkeypatch: pytest.M
 def test_the_child_process_that_reads_tables_ends_with_its_parent(end: str) -> None:
     code = f"""
 import multiprocessing, os, sys
-from bench.sharing.bundle.crash_test import survives
+from bench.extensions.bundles.crash_test import survives
 assert survives(int, "3")
 print(multiprocessing.active_children()[0].pid, flush=True)
 {end}

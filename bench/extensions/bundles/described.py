@@ -9,9 +9,9 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
+from bench.extensions.bundles.citation_file import author_name
+from bench.extensions.bundles.open_table import KINDS
 from bench.results.read_predictions import LABEL_SOURCES
-from bench.sharing.bundle.citation_file import author_name
-from bench.sharing.bundle.open_table import KINDS
 from bench.store.file_integrity import file_sha256
 from harmonize.cohorts.hospital_names import SYNTHETIC_NOTICE, hospital_name
 from reports.summaries.citation import address, entry

@@ -15,7 +15,7 @@ from filecmp import cmp
 from pathlib import Path
 from typing import Any
 
-from bench.sharing.bundle import limits
+from bench.extensions.bundles import limits
 from bench.store.file_integrity import bytes_sha256, file_sha256
 from bench.store.store import canonical_json
 from harmonize.disk_space import DiskFullError, writing

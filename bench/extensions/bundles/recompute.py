@@ -11,11 +11,11 @@ from dataclasses import replace
 from typing import Any
 
 from bench.config.registry import Entry, Registry
+from bench.extensions.bundles import limits
+from bench.extensions.bundles.archive import refused
 from bench.planning.imported_run import KIND
 from bench.planning.manifest import Manifest, links_of
 from bench.planning.run import Run, read_run
-from bench.sharing.bundle import limits
-from bench.sharing.bundle.archive import refused
 from bench.store.checked_folders import CheckedFolder
 from bench.store.store import Store, canonical_json, write_bytes
 from harmonize.errors import CxrError

@@ -9,11 +9,11 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
-from bench.sharing.bundle.archive import refused
-from bench.sharing.bundle.citation_file import normalized
-from bench.sharing.bundle.croissant import croissant
-from bench.sharing.bundle.described import CROISSANT, RO_CRATE, Described
-from bench.sharing.bundle.ro_crate import ro_crate
+from bench.extensions.bundles.archive import refused
+from bench.extensions.bundles.citation_file import normalized
+from bench.extensions.bundles.croissant import croissant
+from bench.extensions.bundles.described import CROISSANT, RO_CRATE, Described
+from bench.extensions.bundles.ro_crate import ro_crate
 from harmonize.errors import ConfigError
 
 VERSION = 1  # raise this version if the same files give other documents

@@ -11,6 +11,15 @@ import numpy as np
 import pandas as pd
 
 from bench.config.registry import Registry
+from bench.extensions.bundles.archive import read_json, refused, unpack
+from bench.extensions.bundles.crash_test import check_readable
+from bench.extensions.bundles.described import CROISSANT, RO_CRATE
+from bench.extensions.bundles.metadata import check_metadata
+from bench.extensions.bundles.pseudonyms import Ordinals, columns_of, image_names, patient_names
+from bench.extensions.bundles.read_bundle import BUNDLE_SCHEMA, RECORDS, made_of, read_bundle
+from bench.extensions.bundles.recompute import take_costs
+from bench.extensions.bundles.tables import facts_in, kinds_of, read_columns
+from bench.extensions.bundles.unlearned import check_unlearned
 from bench.planning.derived_runs import logit_of_mean
 from bench.planning.manifest import Manifest
 from bench.planning.protocol import CohortRole
@@ -18,15 +27,6 @@ from bench.planning.restore_grid import cohorts_of
 from bench.results.read_predictions import SCORING_VERSION
 from bench.results.same_scores import ROUNDING, SCORED, differs, versions
 from bench.results.score_runs import score_all
-from bench.sharing.bundle.archive import read_json, refused, unpack
-from bench.sharing.bundle.crash_test import check_readable
-from bench.sharing.bundle.described import CROISSANT, RO_CRATE
-from bench.sharing.bundle.metadata import check_metadata
-from bench.sharing.bundle.pseudonyms import Ordinals, columns_of, image_names, patient_names
-from bench.sharing.bundle.read_bundle import BUNDLE_SCHEMA, RECORDS, made_of, read_bundle
-from bench.sharing.bundle.recompute import take_costs
-from bench.sharing.bundle.tables import facts_in, kinds_of, read_columns
-from bench.sharing.bundle.unlearned import check_unlearned
 from bench.store.checked_folders import REFERENCE, WEIGHTS, CheckedFolder, ScoresFolder
 from bench.store.registrations import FOLDER as REGISTRATIONS
 from bench.store.store import read_table, table_facts

@@ -13,13 +13,13 @@ import pytest
 from rocrate.rocrate import ROCrate
 
 from bench.config.registry import Registry
+from bench.extensions.bundles.archive import pack, unpack
+from bench.extensions.bundles.citation_file import read_citation
+from bench.extensions.bundles.described import CROISSANT, RO_CRATE
+from bench.extensions.bundles.export import export
+from bench.extensions.bundles.metadata import check_metadata
+from bench.extensions.bundles.verify import opened
 from bench.planning.manifest import read_manifest
-from bench.sharing.bundle.archive import pack, unpack
-from bench.sharing.bundle.citation_file import read_citation
-from bench.sharing.bundle.described import CROISSANT, RO_CRATE
-from bench.sharing.bundle.export import export
-from bench.sharing.bundle.metadata import check_metadata
-from bench.sharing.bundle.verify import opened
 from bench.store.file_integrity import file_sha256
 from bench.store.store import Store, canonical_json
 from harmonize.errors import StoreError

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from bench.sharing.bundle.citation_file import author_name, normalized, read_citation
+from bench.extensions.bundles.citation_file import author_name, normalized, read_citation
 from harmonize.errors import ConfigError
 
-ROOT = Path(__file__).parents[4]
+ROOT = Path(__file__).parents[3]
 
 
 def read(folder: Path, text: str) -> dict[str, object]:

@@ -18,9 +18,9 @@ import psutil
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from bench.sharing.bundle import limits
-from bench.sharing.bundle.archive import refused
-from bench.sharing.bundle.open_table import open_table
+from bench.extensions.bundles import limits
+from bench.extensions.bundles.archive import refused
+from bench.extensions.bundles.open_table import open_table
 from bench.system.child_processes import end_with_parent
 
 try:

@@ -7,10 +7,10 @@ from pathlib import Path
 from safetensors import SafetensorError, safe_open
 
 from bench.config.registry import Registry
+from bench.extensions.bundles import limits
+from bench.extensions.bundles.archive import read_json, refused
 from bench.planning.run import Run
 from bench.runs.model_reference import foreign_code
-from bench.sharing.bundle import limits
-from bench.sharing.bundle.archive import read_json, refused
 from bench.store.checked_folders import REFERENCE, WEIGHTS, CheckedFolder
 from bench.store.store import canonical_json, write_bytes
 from harmonize.errors import ConfigError, StoreError

@@ -1,1 +1,0 @@
-"""Share runs as bundles."""
