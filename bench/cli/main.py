@@ -15,12 +15,11 @@ from typing import Annotated
 import typer
 
 from bench.cli import completion, signals
-from bench.cli.board import add_board_commands
 from bench.cli.check import CHECK_EXAMPLES, check
 from bench.cli.compare import EXAMPLES, compare
 from bench.cli.data import data_app
 from bench.cli.evaluate import EVALUATE_EXAMPLES, evaluate
-from bench.cli.group import ELSEWHERE, NEW_HOSPITAL, READ, RUN, SHARE, STORE, Commands, bench
+from bench.cli.group import ELSEWHERE, NEW_HOSPITAL, READ, RUN, STORE, Commands, bench
 from bench.cli.options import (
     DataOption,
     DeviceOption,
@@ -46,7 +45,6 @@ from bench.cli.predict import PREDICT_EXAMPLES, predict
 from bench.cli.prompts import PROMPTS_EXAMPLES, prompts
 from bench.cli.register import REGISTER_EXAMPLES, register
 from bench.cli.score import SCORE_EXAMPLES, score
-from bench.cli.sealed import sealed_app
 from bench.cli.store import add_store_commands
 from bench.cli.text_tables import wrapped
 from bench.cli.weights import WEIGHTS_EXAMPLES
@@ -313,8 +311,6 @@ for _heading, _name, _command, _examples in (
     app.command(_name, epilog=_examples, rich_help_panel=_heading)(_command)
 app.add_typer(data_app, name="data", rich_help_panel=STORE)
 add_store_commands(app)
-add_board_commands(app)
-app.add_typer(sealed_app, name="sealed", rich_help_panel=SHARE)
 for _extension in extensions.modules("commands"):
     _extension.add(app)
 

@@ -1,51 +1,45 @@
 """The page of a shared board in a real browser: silent, self-contained, readable, and the filter of statuses."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
-from reports.board_page import (
-    EXPOSED,
-    UNRANKED,
-    BoardPage,
-    BoardRow,
-    DecisionRow,
-    SubmissionPage,
-    render_board,
-    render_submission,
-)
 from reports.report_data.headline_rows import Estimate
 from tests.browser.visit import CONTRAST, Visit
 
+board_page = pytest.importorskip("bench.extensions.board.board_page")
 pytestmark = pytest.mark.browser
 
 
-def row(group: int, name: str, status: str, value: float, moved: str = "") -> BoardRow:
+def row(group: int, name: str, status: str, value: float, moved: str = "") -> Any:
     auroc, gap = Estimate(value, value - 0.02, value + 0.02), Estimate(0.03, 0.01, 0.05)
-    return BoardRow(group, f"Network {name}", f"Laboratory {name}", f"lab-{name.lower()}", status, auroc, gap, 3, moved)
+    return board_page.BoardRow(
+        group, f"Network {name}", f"Laboratory {name}", f"lab-{name.lower()}", status, auroc, gap, 3, moved
+    )
 
 
 ROWS = [
     row(1, "A", "re-run", 0.82),
     row(1, "B", "bundle verified", 0.81, "scoring version 20 to 21 moved its AUROC by −.013"),
     row(2, "C", "bundle verified", 0.74),
-    replace(row(EXPOSED, "E", "bundle verified", 0.85), seen="nih, brax"),
-    row(UNRANKED, "D", "self-reported", 0.9),
+    replace(row(board_page.EXPOSED, "E", "bundle verified", 0.85), seen="nih, brax"),
+    row(board_page.UNRANKED, "D", "self-reported", 0.9),
 ]
 MADE = [
-    DecisionRow(
+    board_page.DecisionRow(
         "2026-11-25T01:02:03Z", "accepted", "lab-a", "A Maintainer", "every number was computed again", "ab" * 32
     )
 ]
 PAGES = {
-    "board": render_board(
-        BoardPage(
+    "board": board_page.render_board(
+        board_page.BoardPage(
             "A board", "About it.", False, {"closed": ROWS, "open": []}, {"closed": "One data set.", "open": "Any data."},
             {"re-run": "trained again", "bundle verified": "computed again", "self-reported": "stated"}, MADE, ("lab-x",), ("nih", "brax"),
         )
     ),
-    "submission": render_submission(
-        SubmissionPage(
+    "submission": board_page.render_submission(
+        board_page.SubmissionPage(
             "A board", False, "lab-a", "Laboratory A", ROWS[:1], {"Licence": "CC-BY-4.0", "Bundle": "ab" * 32},
             [("ok", "bundle", "form, checksums, run ids and hashes are right")],
             [("Network A", "NIH", Estimate(0.8, 0.78, 0.82), "no"), ("Network A", "BRAX", Estimate(0.7, 0.6, 0.8), "unknown")], MADE, ["bundle.zip"], True,
@@ -89,10 +83,10 @@ def test_the_status_filters_rows_and_leaves_the_groups(browser, folder):
 
 
 def test_text_of_submissions_is_escaped_and_the_headline_follows_the_rows():
-    page = BoardPage(
+    page = board_page.BoardPage(
         "A <b>board</b>", "", False, {"closed": [], "open": ROWS[2:3]}, {"closed": "", "open": ""}, {}, (), (), ()
     )
-    html = render_board(page)
+    html = board_page.render_board(page)
     assert "A &lt;b&gt;board" in html
     assert "<b>board</b>" not in html
     assert "No submission yet" in html

@@ -6,7 +6,6 @@ import pandas as pd
 import pytest
 from bs4 import BeautifulSoup
 
-from bench.board.examine import numbers_of
 from bench.planning.manifest import read_manifest
 from bench.planning.run import read_run
 from bench.results.report_tables import tables
@@ -121,6 +120,7 @@ def test_a_bundle_states_what_the_run_sees_and_cannot_hide_it(finished: Path, tm
 @pytest.mark.grid
 def test_the_rows_of_a_board_have_the_algorithm_in_their_names(finished: Path) -> None:
     manifest = read_manifest(Store.open(finished / "runs", create=False), "adapted")
+    numbers_of = pytest.importorskip("bench.extensions.board.examine").numbers_of
     erm, *adapted = sorted(row.recipe for row in numbers_of(manifest, tables(manifest)))
     assert adapted == [f"{erm}, {TITLE}, seed {seed}" for seed in (0, 1)]
 

@@ -1,0 +1,261 @@
+"""Check the submissions of a board, and collect what its site shows."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from bench.config.registry import Registry
+from bench.extensions.board.copies import Fingerprint, differences, fingerprint
+from bench.extensions.board.decisions import ACCEPTED, Decision, latest, read
+from bench.extensions.board.examine import CheckLine, Examination, examined, passports
+from bench.extensions.board.reproductions import SignedReproduction, reproductions
+from bench.extensions.board.rules import Rules
+from bench.extensions.board.submission import BUNDLE, Number, Submission, find, folders, unexpected
+from bench.extensions.board.submit import SIGNERS
+from bench.extensions.bundles.verify import opened
+from bench.results.read_predictions import SCORING_VERSION
+from bench.results.same_scores import ROUNDING
+from bench.store.sign import signer
+from harmonize.errors import ConfigError, CxrError, DatasetError, StoreError
+from harmonize.progress import Progress
+from reports.page import render
+from reports.schemas.select import select
+
+SELF_REPORTED, VERIFIED, RERUN = STATUSES = ("self-reported", "bundle verified", "re-run")
+_FIX = "ask the submitter, or record it: bench board decide refused NAME"
+_WRONG = (StoreError, ConfigError, DatasetError)  # what a submission that is not what it states raises
+
+
+@dataclass(frozen=True, slots=True)
+class BoardEntry:
+    """A submission that passed its check, with what the site shows of it.
+
+    numbers: computed here, or as stated without a bundle. report: the report of its bundle as HTML, "" without a bundle, and
+    where no pages were asked for.
+    """
+
+    folder: Path
+    stated: Submission
+    numbers: tuple[Number, ...]
+    lines: tuple[CheckLine, ...]
+    reasons: tuple[str, ...]
+    passports: tuple[str, ...]
+    signed_by: str
+    reproductions: tuple[SignedReproduction, ...]
+    # recipe, hospital, AUROC with its bounds, answer to what the model had seen of the hospital
+    hospitals: tuple[tuple[str, str, tuple[float, float, float], str], ...]
+    has_bundle: bool
+    report: str
+    decision: Decision | None
+
+    def status(self, number: Number) -> str:
+        """Return the status of a row, one of STATUSES."""
+        if not self.has_bundle:
+            return SELF_REPORTED
+        again = any(each.agrees and each.run in number.runs for each in self.reproductions)
+        return RERUN if again else VERIFIED
+
+    def moved(self, number: Number) -> float | None:
+        """Return by how much the AUROC of a row moved with a new scoring version.
+
+        None if the version is the same, or if there is no bundle that can be scored again.
+        """
+        if not self.has_bundle:
+            return None
+        before = [row.auroc for row in self.stated.numbers if row.runs == number.runs]
+        return number.auroc - before[0] if before and self.stated.scoring != SCORING_VERSION else None
+
+
+@dataclass(frozen=True, slots=True)
+class BrokenSubmission:
+    """A submission that is not what it states. error: why."""
+
+    name: str
+    error: CxrError
+
+
+def entries(
+    board: Path, rules: Rules, registry: Registry, progress: Progress, pages: bool = False
+) -> Iterator[BoardEntry | BrokenSubmission]:
+    """Check each submission that is accepted or waits for a decision, and yield it; accepted ones first, oldest first.
+
+    Refused and withdrawn submissions are left out. `pages`: with the report of each bundle as HTML. Raises StoreError for a
+    broken chain of decisions, and if the folder of an accepted submission is missing.
+    """
+    yield from _checked(_open_submissions(board), board, rules, registry, progress, pages)
+
+
+def check_one(name: str, board: Path, rules: Rules, registry: Registry, progress: Progress) -> None:
+    """Check one submission as `entries` does, also if it was refused or withdrawn before. Raises CxrError if it is wrong.
+
+    The submissions before it are read but not scored, because scoring takes most of the time. If it conflicts with one of
+    them, all are checked: a wrong submission must not make a right one look like its copy.
+    """
+    open_ = _open_submissions(board)
+    number = next((i for i, (folder, _) in enumerate(open_) if folder.name == name), None)
+    if number is None:
+        number = sum(decision is not None for _, decision in open_)  # its place on the board after an acceptance
+        open_.insert(number, (find(board, name), None))
+    before = _Before({}, {})
+    for folder, _ in open_[:number]:
+        with suppress(*_WRONG), opened(folder / BUNDLE, registry, older=True) as other:
+            before.add(folder.name, other.id, fingerprint(other.manifest))
+    folder, decision = open_[number]
+    try:
+        _entry(folder, board, rules, registry, progress, decision, before, False)
+    except _ConflictError:
+        for each in _checked(open_, board, rules, registry, progress, False):
+            if isinstance(each, BrokenSubmission) and each.name == name:
+                raise each.error from None
+
+
+def _checked(
+    submissions: Sequence[tuple[Path, Decision | None]],
+    board: Path,
+    rules: Rules,
+    registry: Registry,
+    progress: Progress,
+    pages: bool,
+) -> Iterator[BoardEntry | BrokenSubmission]:
+    """Check submissions, each with its latest decision, and yield them in their order."""
+    before = _Before({}, {})
+    for folder, decision in submissions:
+        try:
+            entry: BoardEntry | BrokenSubmission = _entry(
+                folder, board, rules, registry, progress, decision, before, pages
+            )
+        except _WRONG as error:
+            entry = BrokenSubmission(folder.name, error)
+        yield entry
+
+
+def _open_submissions(board: Path) -> list[tuple[Path, Decision | None]]:
+    """Return the folder and the latest decision of each submission that is accepted or waits, in the order of `entries`."""
+    decisions = read(board)
+    last = latest(decisions)
+    place = {decision.submission: number for number, decision in enumerate(decisions) if decision.action == ACCEPTED}
+    present = {folder.name: folder for folder in folders(board)}
+    for name, decision in last.items():
+        if decision.action == ACCEPTED and name not in present:
+            raise StoreError(f"the accepted submission {name} is missing", str(board), "restore it, or withdraw it")
+    open_ = [f for n, f in present.items() if n not in last or last[n].action == ACCEPTED]
+    open_.sort(key=lambda folder: (place.get(folder.name, len(decisions)), folder.name))
+    return [(folder, last.get(folder.name)) for folder in open_]
+
+
+class _ConflictError(StoreError):
+    """A submission repeats an earlier one, or has other labels of the same hospital."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Before:
+    """The submissions before another one: name -> fingerprint, and id of the bundle -> name."""
+
+    known: dict[str, Fingerprint]
+    names: dict[str, str]
+
+    def add(self, name: str, bundle: str, content: Fingerprint) -> None:
+        self.known[name], self.names[bundle] = content, name
+
+    def check_bundle(self, bundle: str, where: str) -> None:
+        """Raise _ConflictError for the id of an earlier bundle."""
+        if bundle in self.names:
+            what = f"the bundle is a copy of the submission {self.names[bundle]} under another name"
+            raise _ConflictError(what, where, _FIX)
+
+    def check_content(self, content: Fingerprint, where: str) -> None:
+        """Raise _ConflictError for logits of an earlier submission, and for other labels of one of its hospitals."""
+        for name, other in self.known.items():
+            if problems := differences(content, other, name):
+                raise _ConflictError(problems[0], where, _FIX)
+
+
+def _entry(
+    folder: Path,
+    board: Path,
+    rules: Rules,
+    registry: Registry,
+    progress: Progress,
+    decision: Decision | None,
+    before: _Before,
+    pages: bool,
+) -> BoardEntry:
+    """Check one submission, and add it to those before.
+
+    It is added only if it is what it states: otherwise a wrong submission could make a right one look like its copy.
+    """
+    if extra := unexpected(folder):
+        raise StoreError(f"the file {extra[0][:100]!r} belongs to no submission", str(folder), _FIX)
+    stated = Submission.read(folder)
+    if decision is not None and decision.bundle != stated.bundle:
+        what = f"the bundle was replaced: {decision.bundle[:12]} was accepted, this is {stated.bundle[:12]}"
+        raise StoreError(what, str(folder), _FIX)
+    before.check_bundle(stated.bundle, str(folder))
+    bundle = folder / BUNDLE
+    if not bundle.is_file():
+        return BoardEntry(folder, stated, stated.numbers, (), (), (), "", (), (), False, "", decision)
+    signed_by = signer(bundle, board / SIGNERS) if bundle.with_name(f"{BUNDLE}.sig").is_file() else ""
+    with examined(bundle, rules, registry, progress) as found:
+        _check_stated(stated, found, str(folder))
+        own = fingerprint(found.opened.manifest)
+        before.check_content(own, str(folder))
+        again = tuple(reproductions(folder, found.opened.manifest, board / SIGNERS))
+        exposure = tuple(passports(found.opened.manifest))
+        page = render(found.tables) if pages else ""
+        at_hospitals = tuple(_hospitals(found))
+        lines, reasons = found.lines, found.reasons
+        before.add(folder.name, stated.bundle, own)
+    return BoardEntry(
+        folder, stated, found.numbers, lines, reasons, exposure, signed_by, again, at_hospitals, True, page, decision
+    )
+
+
+def _check_stated(stated: Submission, found: Examination, where: str) -> None:
+    """Raise StoreError if submission.json states what its bundle does not have."""
+    if stated.bundle != found.opened.id:
+        what = (
+            f"submission.json names the bundle {stated.bundle[:12]}, but the bundle has the id {found.opened.id[:12]}"
+        )
+        raise StoreError(what, where, _FIX)
+    if found.missing:
+        raise StoreError(f"{found.missing[0].what}: {found.missing[0].text}", where, _FIX)
+    if stated.division != found.division:
+        why = f" ({found.reasons[0]})" if found.reasons else ""
+        raise StoreError(f"submission.json states {stated.division}, the facts give {found.division}{why}", where, _FIX)
+    if stated.scoring > SCORING_VERSION:
+        raise StoreError(
+            f"its scoring version {stated.scoring} is newer than this program", where, "update the program"
+        )
+    if stated.scoring == SCORING_VERSION and (what := _other_numbers(stated.numbers, found.numbers)):
+        raise StoreError(what, where, _FIX)
+
+
+def _other_numbers(stated: Sequence[Number], computed: Sequence[Number]) -> str:
+    """Return the first difference between stated and computed numbers, "" if they agree."""
+    ours: Mapping[tuple[str, ...], Number] = {row.runs: row for row in computed}
+    if len(stated) != len(computed) or {row.runs for row in stated} != set(ours):
+        return "submission.json has other rows than the bundle"
+    for row in stated:
+        for key, value in asdict(row).items():
+            own = getattr(ours[row.runs], key)
+            numbers = isinstance(value, int | float) and isinstance(own, int | float)
+            if (abs(value - own) > ROUNDING) if numbers else value != own:
+                return f"submission.json states {key} {value}, the bundle gives {own}"
+    return ""
+
+
+def _hospitals(found: Examination) -> Iterator[tuple[str, str, tuple[float, float, float], str]]:
+    """Yield recipe, title of the hospital, macro AUROC with its bounds, and answer, for each row and hospital."""
+    scores, titles = found.tables.frames["scores"], found.opened.manifest.titles
+    splits = {str(c["name"]): str(c["headline_split"]) for c in found.opened.manifest.external}
+    chosen = select(scores)
+    manifest = found.opened.manifest
+    by_id = {str(run["id"]): run for run in (*manifest.runs, *manifest.derived)}
+    for number in found.numbers:
+        answers = manifest.exposure(by_id[number.runs[0]])
+        recipe = {*number.runs} if len(number.runs) == 1 else {f"{number.runs[0]}-seeds"}
+        for row in chosen[chosen["run_id"].isin(recipe)].to_dict("records"):
+            if splits.get(row["dataset"]) == row["split"]:
+                bounds = (float(row["value"]), float(row["low"]), float(row["high"]))
+                yield number.recipe, titles[row["dataset"]], bounds, str(answers[row["dataset"]]["answer"])

@@ -1,0 +1,263 @@
+"""`bench board build`: build the whole public site of a board from its submission folders alone."""
+
+import csv
+import io
+import json
+import shutil
+import tempfile
+import xml.etree.ElementTree as ET  # it writes the feed and reads nothing  # nosec B405
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from bench.config.registry import Registry
+from bench.extensions.board.board_page import (
+    EXPOSED,
+    UNRANKED,
+    BoardPage,
+    BoardRow,
+    DecisionRow,
+    SubmissionPage,
+    render_board,
+    render_submission,
+)
+from bench.extensions.board.check import RERUN, SELF_REPORTED, VERIFIED, BoardEntry, BrokenSubmission, entries
+from bench.extensions.board.decisions import ACCEPTED, FILE, Decision, read
+from bench.extensions.board.ranking import groups_of
+from bench.extensions.board.rules import CLOSED, DIVISIONS, OPEN, Rules
+from bench.extensions.board.submission import Number
+from bench.results.read_predictions import SCORING_VERSION
+from bench.store.store import canonical_json
+from harmonize.disk_space import writing
+from harmonize.errors import ConfigError
+from harmonize.progress import Progress
+from reports.formatting import signed
+from reports.report_data.headline_rows import Estimate
+
+ROWS = "rows.json"  # this file shows that a folder is the site of a board
+ABOUT = {
+    CLOSED: "Trained on the training split of the internal hospital alone, by this program: only the method differs.",
+    OPEN: "Any model and any training data, with the data exposure stated.",
+}
+MEANINGS = {
+    SELF_REPORTED: "the submitter keeps the bundle; nobody else has computed the numbers",
+    VERIFIED: "the board computed every number again from logits and labels",
+    RERUN: "somebody else trained a run again and signed that the scores agree",
+}
+_ATOM = "http://www.w3.org/2005/Atom"
+
+
+@dataclass(frozen=True, slots=True)
+class BoardBuild:
+    """The result of `build`. index: path of the site's first page, None if only the check ran.
+
+    broken: submissions that are not what they state; the site leaves them out.
+    """
+
+    index: Path | None
+    rows: int
+    ranked: int
+    waiting: tuple[str, ...]
+    moved: tuple[str, ...]  # lines of text: what a new scoring version changed
+    broken: tuple[BrokenSubmission, ...] = ()
+
+
+def build(board: Path, output: Path | None, registry: Registry, progress: Progress) -> BoardBuild:
+    """Check every submission of a board; with `output`, write its site into this folder, which is replaced as a whole.
+
+    A submission that is not what it states is left out, and named in the result and on the site. Raises ConfigError for a wrong
+    board.yaml, and if `output` is another folder than the site of a board. Raises StoreError for a broken chain of decisions,
+    and if the folder of an accepted submission is missing; then nothing is written.
+    """
+    rules, decisions = Rules.read(board), read(board)
+    if output is not None and output.exists() and not (output / ROWS).is_file() and any(output.iterdir()):
+        raise ConfigError("the folder is not empty, and is no site of a board", str(output), "choose another --output")
+    checked = list(entries(board, rules, registry, progress, pages=output is not None))
+    found = [each for each in checked if isinstance(each, BoardEntry)]
+    broken = tuple(each for each in checked if isinstance(each, BrokenSubmission))
+    accepted = [entry for entry in found if entry.decision is not None and entry.decision.action == ACCEPTED]
+    waiting = tuple(entry.stated.name for entry in found if entry not in accepted)
+    divisions = {name: _rows([e for e in accepted if e.stated.division == name]) for name in DIVISIONS}
+    rows = [row for each in divisions.values() for row in each]
+    moved = tuple(f"{row.submission}: {row.recipe}: {row.moved}" for row in rows if row.moved)
+    ranked = sum(row.group > 0 for row in rows)
+    index = None
+    if output is not None:
+        page = BoardPage(
+            rules.title,
+            rules.about,
+            rules.synthetic,
+            divisions,
+            ABOUT,
+            MEANINGS,
+            [_made(decision) for decision in reversed(decisions)],
+            waiting,
+            list(dict.fromkeys(hospital for entry in found for _, hospital, *_ in entry.hospitals)) or rules.external,
+            [(each.name, each.error.what) for each in broken],
+        )
+        index = _replace(output, lambda folder: _write(folder, rules, page, accepted, decisions))
+    return BoardBuild(index, len(rows), ranked, waiting, moved, broken)
+
+
+def _rows(found: Sequence[BoardEntry]) -> list[BoardRow]:
+    """Return the rows of a division: ranked rows by AUROC with their tie groups, then exposed rows, then self-reported rows."""
+    pairs = [(entry, number) for entry in found for number in entry.numbers]
+    pairs.sort(key=lambda pair: -pair[1].auroc)
+    verified = [(entry, number) for entry, number in pairs if entry.status(number) != SELF_REPORTED]
+    ranked = [(entry, number) for entry, number in verified if not number.seen]
+    groups = groups_of([number for _, number in ranked])
+    out = [_row(entry, number, group) for (entry, number), group in zip(ranked, groups, strict=True)]
+    out += [_row(entry, number, EXPOSED) for entry, number in verified if number.seen]
+    return out + [_row(entry, number, UNRANKED) for entry, number in pairs if entry.status(number) == SELF_REPORTED]
+
+
+def _row(entry: BoardEntry, number: Number, group: int) -> BoardRow:
+    moved = entry.moved(number)
+    what = ""
+    if moved is not None:
+        old = entry.stated.scoring
+        what = f"scoring version {old} to {SCORING_VERSION} moved its AUROC by {signed(moved)}"
+    status = entry.status(number)
+    auroc = Estimate(number.auroc, _float(number.auroc_low), _float(number.auroc_high))
+    gap = Estimate(_float(number.gap), _float(number.gap_low), _float(number.gap_high))
+    stated = entry.stated
+    seen, seeds = ", ".join(number.seen), len(number.runs)
+    return BoardRow(group, number.recipe, stated.laboratory, stated.name, status, auroc, gap, seeds, what, seen)
+
+
+def _float(value: float | None) -> float:
+    return float("nan") if value is None else value
+
+
+def _made(decision: Decision) -> DecisionRow:
+    return DecisionRow(decision.date, decision.action, decision.submission, decision.by, decision.why, decision.hash)
+
+
+def _replace(output: Path, write: Callable[[Path], None]) -> Path:
+    """Write the files of a site into a new folder, then put the folder in the place of `output`."""
+    output.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=output.parent, prefix=".board-") as temporary, writing(output):
+        folder = Path(temporary) / "site"
+        folder.mkdir()
+        write(folder)
+        if output.exists():
+            output.rename(Path(temporary) / "old")
+        folder.rename(output)
+    return output / "index.html"
+
+
+def _write(
+    folder: Path,
+    rules: Rules,
+    page: BoardPage,
+    accepted: Sequence[BoardEntry],
+    decisions: Sequence[Decision],
+) -> None:
+    """Write all files of the site."""
+    _text(folder / "index.html", render_board(page))
+    pages = folder / "submissions"
+    pages.mkdir()
+    rows = [row for each in page.divisions.values() for row in each]
+    for entry in accepted:
+        name = entry.stated.name
+        shutil.copytree(entry.folder, pages / name)
+        if entry.report:
+            _text(pages / name / "report.html", entry.report)
+        own = [row for row in rows if row.submission == name]
+        _text(pages / f"{name}.html", render_submission(_submission(entry, own, page, decisions)))
+    (folder / FILE).write_bytes(b"".join(canonical_json(asdict(decision)) + b"\n" for decision in decisions))
+    records = [_record(division, row) for division, each in page.divisions.items() for row in each]
+    _text(
+        folder / ROWS, json.dumps({"scoring": SCORING_VERSION, "synthetic": rules.synthetic, "rows": records}, indent=1)
+    )
+    _text(folder / "rows.csv", _csv(records))
+    _text(folder / "feed.xml", _feed(rules, decisions))
+
+
+def _submission(
+    entry: BoardEntry, rows: Sequence[BoardRow], page: BoardPage, decisions: Sequence[Decision]
+) -> SubmissionPage:
+    stated = entry.stated
+    facts = {
+        "Laboratory": stated.laboratory,
+        "Division": stated.division + (f": {'; '.join(entry.reasons)}" if entry.reasons else ""),
+        "Licence": stated.licence,
+        "Data exposure": "; ".join(entry.passports) or "not stated",
+        "Submitted": stated.date,
+        "Bundle": stated.bundle,
+        "Signed by": entry.signed_by or "not signed",
+        "Re-run": "; ".join(f"run {each.run} by {each.by}: {each.verdict}" for each in entry.reproductions) or "no",
+    }
+    files = sorted(path.relative_to(entry.folder).as_posix() for path in entry.folder.rglob("*") if path.is_file())
+    return SubmissionPage(
+        page.title,
+        page.synthetic,
+        stated.name,
+        stated.laboratory,
+        rows,
+        facts,
+        [(line.state, line.what, line.text) for line in entry.lines],
+        [(recipe, hospital, Estimate(*bounds), answer) for recipe, hospital, bounds, answer in entry.hospitals],
+        [_made(decision) for decision in decisions if decision.submission == stated.name],
+        files,
+        bool(entry.report),
+    )
+
+
+def _record(division: str, row: BoardRow) -> dict[str, object]:
+    """Return a row as plain values; numbers that are missing are None."""
+    record: dict[str, object] = {"division": division}
+    for key, value in asdict(row).items():
+        if not isinstance(value, dict):
+            record[key] = value
+            continue
+        for end, name in (("value", key), ("low", f"{key}_low"), ("high", f"{key}_high")):
+            record[name] = None if value[end] != value[end] else value[end]
+    record["group"] = row.group if row.group > 0 else None
+    return record
+
+
+def _csv(records: Sequence[Mapping[str, object]]) -> str:
+    """Return rows as CSV. A cell that a spreadsheet would compute begins with an apostrophe."""
+    text = io.StringIO()
+    if records:
+        writer = csv.DictWriter(text, list(records[0]), lineterminator="\n")
+        writer.writeheader()
+        for record in records:
+            writer.writerow({key: _harmless(value) for key, value in record.items()})
+    return text.getvalue()
+
+
+def _harmless(value: object) -> object:
+    return f"'{value}" if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t")) else value
+
+
+def _feed(rules: Rules, decisions: Sequence[Decision]) -> str:
+    """Return the decisions as an Atom feed, the latest first."""
+    ET.register_namespace("", _ATOM)
+    feed = ET.Element(f"{{{_ATOM}}}feed")
+
+    def add(parent: ET.Element, name: str, text: str = "", **attributes: str) -> ET.Element:
+        element = ET.SubElement(parent, f"{{{_ATOM}}}{name}", attributes)
+        element.text = text or None
+        return element
+
+    add(feed, "title", rules.title)
+    add(feed, "id", rules.url or f"urn:unseen-board:{decisions[0].hash if decisions else 'empty'}")
+    add(feed, "updated", decisions[-1].date if decisions else "1970-01-01T00:00:00Z")
+    if rules.url:
+        add(feed, "link", href=rules.url)
+    for decision in reversed(decisions):
+        entry = add(feed, "entry")
+        add(entry, "title", f"{decision.submission}: {decision.action}")
+        add(entry, "id", f"urn:sha256:{decision.hash}")
+        add(entry, "updated", decision.date)
+        add(add(entry, "author"), "name", decision.by)
+        add(entry, "summary", decision.why)
+        if rules.url:
+            add(entry, "link", href=f"{rules.url.rstrip('/')}/#{decision.hash[:12]}")
+    return ET.tostring(feed, encoding="unicode", xml_declaration=True) + "\n"
+
+
+def _text(path: Path, text: str) -> None:
+    path.write_text(text, encoding="utf-8", newline="\n")

@@ -1,0 +1,226 @@
+"""`bench board build`: the site of three laboratories from their submission folders alone, decisions, statuses, new scoring."""
+
+import json
+import re
+import shutil
+import subprocess
+import xml.etree.ElementTree as ET
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from bench.config.registry import Registry
+from bench.extensions.board import decisions
+from bench.extensions.board.site import build
+from bench.extensions.board.submission import Submission
+from bench.planning.manifest import read_manifest
+from bench.results.read_predictions import SCORING_VERSION
+from bench.store.checked_folders import ScoresFolder
+from bench.store.sign import sign
+from bench.store.store import Store, canonical_json
+from bench.study.reproduce import headline
+from bench.study.reproduction_record import NAMESPACE, write_record
+from harmonize.errors import ConfigError, StoreError
+from tests.conftest import Command, Once
+from tests.extensions.board.laboratories import board_of, laboratories, quiet
+
+pytestmark = pytest.mark.grid
+REGISTRY = Registry.read()
+
+
+@pytest.fixture(scope="module")
+def labs(finished: Path, once: Once) -> Path:
+    """The bundles of three laboratories, and their stores. Tests only read them."""
+    return once("laboratories", lambda folder: laboratories(finished, folder))
+
+
+@pytest.fixture(scope="module")
+def board(labs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A board on which all three are accepted, with its site. Tests that change it copy it."""
+    folder = board_of(tmp_path_factory.mktemp("board") / "board", labs, "a", "b", "c")
+    build(folder, folder.parent / "site", REGISTRY, quiet)
+    return folder
+
+
+def test_one_command_builds_the_site_of_three_laboratories(board: Path, labs: Path) -> None:
+    site = board.parent / "site"
+    page = (site / "index.html").read_text()
+    closed, open_ = page.split('id="open"')
+    assert "Laboratory A" in closed
+    assert "Laboratory B" in closed
+    assert "Foreign network" not in closed
+    assert "Foreign network" in open_
+    assert "Laboratory A" not in open_.split('id="decisions"')[0]
+    assert "SE-ResNet-10 (tiny), SGD, BCE" in closed
+    rows = json.loads((site / "rows.json").read_text())
+    assert rows["scoring"] == SCORING_VERSION
+    assert [(row["division"], row["submission"], row["status"]) for row in rows["rows"]] == [
+        ("closed", "lab-b", "bundle verified"),
+        ("closed", "lab-a", "bundle verified"),
+        ("open", "lab-c", "bundle verified"),
+    ]
+    table = pd.read_csv(site / "rows.csv")
+    assert table["auroc"].tolist() == [row["auroc"] for row in rows["rows"]]
+    stated = Submission.read(board / "submissions" / "lab-b").numbers[0]
+    assert rows["rows"][0]["auroc"] == pytest.approx(stated.auroc)
+    assert (site / "submissions" / "lab-b" / "bundle.zip").read_bytes() == (labs / "b.zip").read_bytes()
+    own = (site / "submissions" / "lab-c.html").read_text()
+    assert "Hospital C (NIH layout)" in own
+    assert "trained on their own hospital" in own
+    assert "every number was computed again" in own
+    assert "<title>" in (site / "submissions" / "lab-c" / "report.html").read_text()
+    feed = ET.parse(site / "feed.xml").getroot()
+    titles = [each.text for each in feed.iter("{http://www.w3.org/2005/Atom}title")]
+    assert titles == ["Board of three laboratories", "lab-c: accepted", "lab-b: accepted", "lab-a: accepted"]
+    assert (site / "decisions.jsonl").read_bytes() == (board / "decisions.jsonl").read_bytes()
+    for html in site.rglob("*.html"):
+        assert not re.search(r'(?:src|href)="https?://(?!arxiv|github|doi|pypi)[^"]*\.(?:js|css|png)', html.read_text())
+
+
+def test_a_self_reported_row_is_shown_below_the_ranking(board: Path, tmp_path: Path, here: Command) -> None:
+    folder = shutil.copytree(board, tmp_path / "board")
+    (folder / "submissions" / "lab-b" / "bundle.zip").unlink()
+    path = folder / "submissions" / "lab-b" / "submission.json"
+    path.write_bytes(canonical_json(json.loads(path.read_bytes()) | {"scoring": SCORING_VERSION - 1}))
+    shutil.rmtree(folder / "submissions" / "lab-c")
+    decisions.append(folder, "withdrawn", "lab-c", "0" * 64, "A Maintainer", "asked by the laboratory")
+    said = here("board", "build", "board", "-o", "site", "--quiet", cwd=tmp_path).stdout
+    assert "2 rows, 1 ranked" in said
+    rows = json.loads((tmp_path / "site" / "rows.json").read_text())["rows"]
+    assert [(row["submission"], row["status"], row["group"]) for row in rows] == [
+        ("lab-a", "bundle verified", 1), ("lab-b", "self-reported", None),
+    ]  # fmt: skip
+    assert [row["moved"] for row in rows] == ["", ""], "without a bundle, nothing can be scored again"
+    page = (tmp_path / "site" / "index.html").read_text()
+    assert page.index("Laboratory A") < page.index("Not ranked") < page.index("Laboratory B")
+    assert "withdrawn" in page
+    (tmp_path / "site" / "old.txt").touch()
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "own.txt").touch()
+    assert (
+        "no site of a board" in here("board", "build", "board", "-o", "other", "--quiet", cwd=tmp_path, code=2).stderr
+    )
+
+
+def test_a_submission_waits_until_somebody_decides(board: Path, tmp_path: Path, here: Command) -> None:
+    folder = shutil.copytree(board, tmp_path / "board")
+    for name in ("lab-b", "lab-c"):
+        shutil.rmtree(folder / "submissions" / name)
+    (folder / "decisions.jsonl").unlink()
+    said = here("board", "build", "board", "--quiet", cwd=tmp_path).stdout
+    assert "0 rows, 0 ranked" in said
+    assert "waiting for a decision: lab-a" in said
+    words = ("board", "decide", "accepted", "lab-a", "--board", "board", "--by", "M", "--quiet")
+    here(*words, "--why", "every number agrees", cwd=tmp_path)
+    assert "1 row, 1 ranked" in here("board", "build", "board", "--quiet", cwd=tmp_path).stdout
+    assert "unknown decision 'axepted'" in here(
+        "board", "decide", "axepted", "lab-a", "--board", "board", "--by", "M", "--why", "x", cwd=tmp_path, code=2
+    ).stderr  # fmt: skip
+    shutil.copy(folder / "decisions.jsonl", tmp_path / "earlier.jsonl")
+    here(
+        "board",
+        "decide",
+        "refused",
+        "lab-a",
+        "--board",
+        "board",
+        "--by",
+        "M",
+        "--why",
+        "a copy",
+        "--quiet",
+        cwd=tmp_path,
+    )
+    said = here("board", "build", "board", "--before", "earlier.jsonl", "--quiet", cwd=tmp_path).stdout
+    assert "0 rows, 0 ranked" in said
+    other = folder / "submissions" / "lab-x"
+    other.mkdir()
+    (other / "submission.json").write_text("{}")
+    assert "is invalid" in here("board", "build", "board", "--quiet", cwd=tmp_path, code=2).stderr
+    words = ("board", "decide", "refused", "lab-x", "--board", "board", "--by", "M", "--quiet")
+    here(*words, "--why", "its file is damaged", cwd=tmp_path)
+    here("board", "build", "board", "--quiet", cwd=tmp_path)
+    (folder / "decisions.jsonl").write_bytes(b"")
+    said = here("board", "build", "board", "--before", "earlier.jsonl", "--quiet", cwd=tmp_path, code=2).stderr
+    assert "changed or removed" in said
+
+
+def test_a_run_that_somebody_else_trained_again_is_re_run(labs: Path, tmp_path: Path) -> None:
+    if not shutil.which("ssh-keygen"):
+        pytest.skip("no ssh-keygen")
+    signers = []
+    for who in ("lab-a@example.org", "other@example.org"):
+        key = tmp_path / who.partition("@")[0]
+        subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(key)], check=True)
+        signers.append(f"{who} {key.with_suffix('.pub').read_text()}")
+    folder = board_of(tmp_path / "board", labs, "a")
+    (folder / "signers.txt").write_text("".join(signers))
+    own = folder / "submissions" / "lab-a"
+    sign(own / "bundle.zip", tmp_path / "lab-a")
+    manifest = read_manifest(Store.open(labs / "a" / "runs"), "tiny")
+    run = manifest.runs[0]["id"]
+    scores = ScoresFolder(manifest.scores / run).table("scores")
+    scores = scores[scores["subgroup"] == "all"]
+    rows = headline(scores.assign(stored=scores["value"], again=scores["value"] + 0.01, verdict="within the interval"))
+    (own / "reproductions").mkdir()
+    record = write_record(own / "reproductions" / f"{run}.json", run, "within the interval", rows, ["data: the same"])
+    sign(record, tmp_path / "other", NAMESPACE)
+    build(folder, tmp_path / "site", REGISTRY, quiet)
+    assert json.loads((tmp_path / "site" / "rows.json").read_text())["rows"][0]["status"] == "re-run"
+    assert (
+        f"run {run} by other@example.org: within the interval" in (tmp_path / "site/submissions/lab-a.html").read_text()
+    )
+    sign(record, tmp_path / "lab-a", NAMESPACE)
+    [broken] = build(folder, None, REGISTRY, quiet).broken
+    assert "that is not somebody else" in broken.error.what
+    write_record(record, run, "same bits", rows.assign(stored=rows["stored"] + 0.1), [])
+    sign(record, tmp_path / "other", NAMESPACE)
+    [broken] = build(folder, None, REGISTRY, quiet).broken
+    assert "are not those of the bundle" in broken.error.what
+    write_record(record, run, "same bits", rows.astype({"stored": object}).assign(stored="x"), [])
+    sign(record, tmp_path / "other", NAMESPACE)
+    [broken] = build(folder, None, REGISTRY, quiet).broken
+    assert "a score is not a number" in broken.error.what
+
+
+def test_a_new_scoring_version_scores_old_rows_again_and_says_what_moved(
+    labs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, here: Command
+) -> None:
+    folder = board_of(tmp_path / "board", labs, "c")
+    path = folder / "submissions" / "lab-c" / "submission.json"
+    content = json.loads(path.read_bytes())
+    content["scoring"] -= 1
+    content["numbers"][0]["auroc"] -= 0.02
+    path.write_bytes(canonical_json(content))
+    # as if the bundle were of an older scoring version
+    monkeypatch.setattr("bench.extensions.board.examine.SCORING_VERSION", SCORING_VERSION + 1)
+    said = here("board", "build", "board", "-o", "site", "--quiet", cwd=tmp_path).stdout
+    line = f"scoring version {SCORING_VERSION - 1} to {SCORING_VERSION} moved its AUROC by +.020"
+    assert f"lab-c: Foreign network: {line}" in said
+    assert line in (tmp_path / "site" / "index.html").read_text()
+    words = ("board", "decide", "re-scored", "lab-c", "--board", "board", "--by", "M", "--why", line, "--quiet")
+    here(*words, cwd=tmp_path)
+    assert [each.action for each in decisions.read(folder)] == ["accepted", "re-scored"]
+    assert "1 row, 1 ranked" in here("board", "build", "board", "--quiet", cwd=tmp_path).stdout
+
+
+def test_decisions_are_a_chain(tmp_path: Path) -> None:
+    for number in range(3):
+        decisions.append(tmp_path, "accepted", f"lab-{number}", str(number) * 64, "M", "why")
+    lines = (tmp_path / "decisions.jsonl").read_bytes().splitlines(keepends=True)
+    assert [each.submission for each in decisions.read(tmp_path)] == ["lab-0", "lab-1", "lab-2"]
+    for forged in ([lines[0], lines[2]], [lines[1], lines[2]], [lines[1], lines[0], lines[2]]):
+        (tmp_path / "decisions.jsonl").write_bytes(b"".join(forged))
+        with pytest.raises(StoreError, match="the chain is broken at line"):
+            decisions.read(tmp_path)
+    (tmp_path / "decisions.jsonl").write_bytes(b"".join(lines).replace(b'"why":"why"', b'"why":"y"', 1))
+    with pytest.raises(StoreError, match="broken at line 2"):
+        decisions.read(tmp_path)
+    for text in (b"{}\n", b"[" * 100_000, b"\n", lines[0].rstrip()):
+        (tmp_path / "decisions.jsonl").write_bytes(text)
+        with pytest.raises(StoreError, match=r"line|end"):
+            decisions.read(tmp_path)
+    (tmp_path / "decisions.jsonl").unlink()
+    with pytest.raises(ConfigError, match="has the character '<'"):
+        decisions.append(tmp_path, "refused", "lab-0", "0" * 64, "M", "<script>")

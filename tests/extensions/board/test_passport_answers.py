@@ -1,0 +1,39 @@
+"""A passport whose answers contradict its own list of training data, and records of golden outputs that no program wrote."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bench.extensions.board.examine import passport_problems
+from bench.extensions.bundles.imported_models import is_passport
+from bench.planning.manifest import Manifest
+from bench.store.store import Store
+
+PASSPORT: dict[str, Any] = {
+    "cohorts": [], "others": [], "seen": [], "pretraining": "", "licence": "", "source": "", "format": "timm",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        ("no", ["M: nih is training data, but the answer there is no"]),
+        ("unknown", ["M: nih is training data, but the answer there is unknown"]),
+        ("labels", []),
+        ("images", []),
+    ],
+)
+def test_training_data_cannot_be_unseen(answer: str, said: list[str], tmp_path: Path) -> None:
+    passport = PASSPORT | {"cohorts": ["nih"], "seen": ["nih"], "answers": {"nih": {"answer": answer}}}
+    content = {"cohorts": [], "runs": [], "derived": [{"kind": "external", "name": "M", "passport": passport}]}
+    assert passport_problems(Manifest(Store(tmp_path), content)) == said
+
+
+def test_a_record_of_golden_outputs_has_counts_and_a_finite_difference() -> None:
+    golden: dict[str, Any] = {"images": 6, "outputs": 9, "difference": 0.001}
+    assert is_passport(PASSPORT)
+    assert is_passport(PASSPORT | {"golden": golden})
+    for wrong in ({"images": 0}, {"outputs": True}, {"difference": float("nan")}, {"difference": -1}, {"more": 1}):
+        assert not is_passport(PASSPORT | {"golden": golden | wrong})
+    assert not is_passport(PASSPORT | {"golden": None})
