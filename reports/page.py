@@ -41,7 +41,6 @@ from reports.sections.opening import opening, title
 from reports.sections.policies import policies
 from reports.sections.published import published
 from reports.sections.ranking import ranking
-from reports.sections.registration import registration
 from reports.sections.robustness import robustness
 from reports.sections.runs import runs
 from reports.sections.search import search
@@ -76,7 +75,6 @@ ORDER: tuple[Callable[[ReportData], Section], ...] = (
     mappings,
     policies,
     published,
-    registration,
     method,
     data_exposure,
     runs,

@@ -72,10 +72,6 @@ class Tables:
             `reports.sentences.data.overlap`)
             left_out (for each external cohort that another external cohort contains, a dict with cohorts, num_images,
             images and title: see `ReportData.left_out`)
-        registrations: for each registration of the grid, or of a bundle with its runs, a dict with bundle (file of the
-            bundle; "" for a grid of the store), grid, sha256, date, version, commit, amended (earlier registrations: date,
-            sha256 and changes), plan (what was registered), deviations (dicts with field, registered and reported) and
-            hypotheses (dicts with name, statement, question and asked, see `bench.results.hypotheses`)
         pool: names of the training hospitals if there are several
         leave_one_out: whether the runs leave out different hospitals of the pool
         test_images: number of images behind the headline scores

@@ -43,7 +43,6 @@ from bench.cli.options import (
 )
 from bench.cli.predict import PREDICT_EXAMPLES, predict
 from bench.cli.prompts import PROMPTS_EXAMPLES, prompts
-from bench.cli.register import REGISTER_EXAMPLES, register
 from bench.cli.score import SCORE_EXAMPLES, score
 from bench.cli.store import add_store_commands
 from bench.cli.text_tables import wrapped
@@ -134,10 +133,8 @@ def run(
         check_devices(chosen, together, "--together")
         if not as_json:
             typer.echo(plan.heading(chosen))
-        if opened.has_registration(plan.grid.name):
-            from bench.results.registration import GridRegistrations
-
-            _say(GridRegistrations.of_plan(plan).remarks())
+        for extension in extensions.modules("plan"):
+            _say(extension.remarks(plan))
         if dry_run or estimate:
             from bench.cli.dry_run import say_plan
 
@@ -301,7 +298,6 @@ for _heading, _name, _command, _examples in (
     (RUN, "check", check, CHECK_EXAMPLES),
     (RUN, "weights", weights_command, WEIGHTS_EXAMPLES),
     (RUN, "prompts", prompts, PROMPTS_EXAMPLES),
-    (RUN, "register", register, REGISTER_EXAMPLES),
     (READ, "report", report, REPORT_EXAMPLES),
     (READ, "compare", compare, EXAMPLES),
     (NEW_HOSPITAL, "predict", predict, PREDICT_EXAMPLES),

@@ -21,11 +21,11 @@ from bench.store.checked_folders import FILE as CHECKSUMS
 from bench.store.checked_folders import RECORDS, REFERENCE, AnalysisFolder, CheckedFolder
 from bench.store.file_integrity import file_damage, file_sha256, json_object
 from bench.store.lease import holder_of
-from bench.store.registrations import registration_hashes, registration_problems
 from bench.store.store import Store, last_line, short_hash, table_facts
 from harmonize.checks.release import Check
 from harmonize.errors import ConfigError, StoreError
 from harmonize.progress import Progress
+from reports import extensions
 
 _FIX_RUN = "run its grid again with `bench run`: it makes missing files again"
 _FIX_IMPORTED = "evaluate the model again with `bench evaluate`: it makes missing files again"
@@ -62,7 +62,7 @@ def examine_store(store: Store, files: bool, progress: Progress | None = None) -
     half-written, left-over and orphaned files.
     """
     referenced = _Referenced()
-    checks = [*_left_overs(store.root), *_grids(store, referenced), *_registrations(store)]
+    checks = [*_left_overs(store.root), *_grids(store, referenced), *_of_extensions(store)]
     ids = store.run_ids()
     for index, run_id in enumerate(ids):
         if progress:
@@ -125,18 +125,11 @@ def _grids(store: Store, referenced: _Referenced) -> Iterator[Check]:
                 )
 
 
-def _registrations(store: Store) -> Iterator[Check]:
-    """Yield a fault for each registration that is damaged, changed or misnamed, or that a grid names but is missing."""
-    for name, (problem, fix) in registration_problems(store).items():
-        yield _check("fault", f"registration {name}", problem, fix)
-    intact = registration_hashes(store)
-    for path in sorted((store.root / "grids").glob("*.json")):
-        content = _json(path) or {}
-        bundles = content.get("bundles", [])
-        named = [content.get("registration"), *(h for b in bundles for h in b.get("registrations", ()))]
-        if missing := [sha256 for sha256 in named if sha256 and sha256 not in intact]:
-            fix = _FIX_BUNDLE if bundles else "restore it from a copy, such as the one that you published"
-            yield _check("fault", f"grid {path.stem}", f"its registration {missing[0]} is missing or changed", fix)
+def _of_extensions(store: Store) -> Iterator[Check]:
+    """Yield a fault for each problem in the files of extensions."""
+    for module in extensions.modules("store"):
+        for what, problem, fix in module.problems(store):
+            yield _check("fault", what, problem, fix)
 
 
 def _lost_grids(store: Store, names: Sequence[str], referenced: _Referenced) -> Iterator[Check]:

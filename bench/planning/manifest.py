@@ -26,13 +26,13 @@ from bench.scoring.scored_split import Settings
 from bench.store.checked_files import read_cohort, read_grid, write_grid
 from bench.store.checked_folders import AnalysisFolder
 from bench.store.file_integrity import json_object
-from bench.store.registrations import registered
 from bench.store.store import Store, canonical_json, short_hash
 from harmonize.cohorts.cohort import Cohort
 from harmonize.cohorts.hospital_names import HospitalName, hospital_name
 from harmonize.cohorts.label_mapping import grade
 from harmonize.cohorts.pooled import HOSPITAL, hospital_of, joined_facts, members_of
 from harmonize.errors import CxrError, StoreError
+from reports import extensions
 from reports.schemas.exposure import LABELS, NO
 
 if TYPE_CHECKING:
@@ -511,7 +511,7 @@ def contents(plan: Plan, caches: Mapping[tuple[str, str], "ImageCache"], doubles
         **({"training_sources": list(grid.training_sources)} if grid.training_sources else {}),
         "phantom_settings": asdict(grid.phantom) if plan.phantom else {},
         **_search(plan),
-        **_registration(plan),
+        **{key: fact for module in extensions.modules("plan") for key, fact in module.facts(plan).items()},
     }
 
 
@@ -547,12 +547,6 @@ def _hospitals(ref: CohortRef, cohort: Cohort, caches: Mapping[str, "ImageCache"
         for member in members_of(cohort)
     }
     return {"hospitals": facts}
-
-
-def _registration(plan: Plan) -> dict[str, str]:
-    """Return the hash of the grid's last registration, so that a deleted registration is noticed; {} without one."""
-    found = registered(plan.store, plan.grid.name)
-    return {"registration": found[-1].sha256} if found else {}
 
 
 def _compared(plan: Plan, *, images: bool) -> dict[str, Any]:

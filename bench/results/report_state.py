@@ -60,7 +60,8 @@ class _Report:
     def inputs(self) -> str:
         """Return a hash of all that the report is made from: plan, stored files, and code with its installed packages."""
         root, installed = self.manifest.store.root, Path(sysconfig.get_path("purelib"))
-        folders = [root / name for name in ("cohorts", "registrations", "analyses")]
+        folders = [root / name for name in ("cohorts", "analyses")]
+        folders += [root / name for module in extensions.modules("store") for name in module.FOLDERS]
         folders += [self.manifest.scores, *self._run_folders(), *(_CODE / name for name in _PACKAGES)]
         documents = _documents()
         stored = sorted(

@@ -21,7 +21,6 @@ from bench.results.exposure_table import ExposureTable
 from bench.results.grid_recipes import trained_by
 from bench.results.long_tables import LongTables
 from bench.results.read_predictions import FRAMES, load_scores
-from bench.results.registration import GridRegistrations
 from bench.results.run_records import RunRecords, read_records
 from bench.results.run_table import histories, learns, ranked_ids, runs_table, unlearnt_by
 from bench.results.trials import trials_table, with_chosen_runs
@@ -34,6 +33,7 @@ from bench.scoring.across_runs.recipes import Recipes
 from bench.scoring.cooccurrence import cooccurrence
 from bench.scoring.gaps.gap import MACRO
 from harmonize.cohorts.pool_names import hospitals_of
+from reports import extensions
 from reports.report_data.page_rows import DETAILS
 from reports.schemas.tables import SCHEMAS
 from reports.tables import Tables
@@ -165,7 +165,9 @@ def tables(manifest: Manifest, with_images: bool = False, long_tables: LongTable
         "leave_one_out": manifest.leaves_one_out,
         "test_images": data.test_images,
         "compared": _compared(manifest),
-        "registrations": GridRegistrations(manifest).facts(records),
+        **{
+            key: fact for module in extensions.modules("report") for key, fact in module.meta(manifest, records).items()
+        },
         **({"search": {key: search[key] for key in ("trials", "seed", "over")}} if search else {}),
         "datasets": {
             c["name"]: {

@@ -2,7 +2,6 @@
 
 store.json                     {"schema": 1}; a store of another schema is refused
 grids/<name>.json              manifest of a grid: its planned runs, cohorts and settings (enough to score and report again)
-registrations/<name>.json      registration of a grid (bench.store.registrations)
 cohorts/<cohort>-<id>.parquet  table of a cohort after harmonization;  NAME.parquet.sha256  its checksum;  quarantine-<cohort>.csv
                                copies-<cohort>.csv patients-<cohort>.csv (bench.planning.overlap)
                                shared-<cohort>+<cohort>.csv patients-<cohort>+<cohort>.csv compared-<key>.json
@@ -108,10 +107,6 @@ class Store:
     def has_grid(self, name: str) -> bool:
         """Return whether the store has the manifest of a grid, which `bench run` writes when it plans the grid."""
         return (self.root / "grids" / f"{name}.json").is_file()
-
-    def has_registration(self, name: str) -> bool:
-        """Return whether the store has a registration of a grid, which `bench register` writes."""
-        return (self.root / "registrations" / f"{name}.json").is_file()
 
     def phantom_dir(self, key: str) -> Path:
         """Return the folder of the synthetic cohorts with certain settings. `key`: the hash of the settings."""

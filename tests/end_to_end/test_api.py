@@ -84,7 +84,6 @@ def test_arguments_of_a_wrong_type_are_named(tmp_path: Path) -> None:
         (lambda: api.open_grid(3), "store must be a path"),  # type: ignore[arg-type]
         (lambda: api.load_run(3, "b"), "store must be a path"),  # type: ignore[arg-type]
         (lambda: api.load_run(tmp_path, None), "run_id must be a path"),  # type: ignore[arg-type]
-        (lambda: api.register(3, store=tmp_path), "grid must be a path"),  # type: ignore[arg-type]
         (lambda: api.run(CONFIG, ["nih"], store=tmp_path / "runs", device=3), "no device '3'"),  # type: ignore[arg-type]
         (lambda: api.run(CONFIG, ["nih"], store=tmp_path / "runs", weights=3), "weights must be a path"),  # type: ignore[arg-type]
         (lambda: api.run(CONFIG, np.array(3), store=tmp_path / "runs"), "evaluate_on must be a list"),  # type: ignore[arg-type]

@@ -24,7 +24,6 @@ from bench.planning.protocol import internal_split
 from bench.results.cohort_tables import cohort_tables
 from bench.results.compare_two_runs import contrast
 from bench.results.exposure_table import ExposureTable
-from bench.results.hypotheses import read_hypotheses
 from bench.results.report_tables import _notes
 from bench.results.run_table import run_title
 from bench.runs.imported_run import declared_run
@@ -280,6 +279,7 @@ def test_a_hospital_that_all_runs_leave_out_is_external_and_no_training_hospital
     assert found.test_images == splits[POOL, "test"] + sizes["nih"] + len(external)
     assert run_title(alone, alone.runs[0], 2).endswith(", 2 seeds")
     assert run_title(manifest, manifest.runs[0], 3).endswith(", 3 runs")
+    read_hypotheses = pytest.importorskip("bench.extensions.registration.hypotheses").read_hypotheses
     hypothesis = [{"name": "a", "statement": "b", "check": {"metric": "gap", "at": "nih", "above": 0}}]
     (tmp_path / "h.yaml").write_text(yaml.safe_dump(hypothesis))
     assert read_hypotheses(tmp_path / "h.yaml", alone)[0]["question"]["at"] == "nih"
@@ -382,6 +382,7 @@ def test_labels_are_drawn_at_the_left_out_hospital_of_each_run(folds: Path, mani
 def test_a_run_that_is_tested_at_the_hospital_that_it_leaves_out_cannot_be_registered(
     folds: Path, here: Command, tmp_path: Path
 ) -> None:
+    pytest.importorskip("bench.extensions.registration")
     path = tiny_with(tmp_path, "alone", "{schedule.epochs: 1}", 3, KEYS.replace("[padchest]", "[]"))
     (tmp_path / "runs").symlink_to(folds / "runs")
     (data,) = (folds / "runs" / "phantom").iterdir()

@@ -11,9 +11,9 @@ from bench.extensions.bundles.recompute import known_entries, starting_weights
 from bench.planning.exposure import Exposure
 from bench.planning.manifest import Manifest
 from bench.planning.run import read_run
-from bench.store.registrations import registered_by_hash
 from harmonize.errors import ConfigError
 from harmonize.yaml_file import read_yaml
+from reports import extensions
 from reports.schemas.exposure import CORPORA, NO, UNKNOWN
 
 FILE = "board.yaml"
@@ -119,12 +119,9 @@ def _seed_problems(rules: Rules, manifest: Manifest) -> list[str]:
 
 def missing_registered(manifest: Manifest) -> list[str]:
     """Return the ids of runs that the last registration of a bundle names and the bundle does not have."""
-    hashes = manifest.content.get("registrations", ())
-    if not hashes:
-        return []
-    content = registered_by_hash(manifest.store, hashes[-1]).content
     have = {str(run["id"]) for run in (*manifest.runs, *manifest.derived)}
-    return [str(run["id"]) for run in content["plan"]["runs"] if str(run["id"]) not in have]
+    promised = [run_id for part in extensions.modules("bundle_parts") for run_id in part.promised_runs(manifest)]
+    return [run_id for run_id in promised if run_id not in have]
 
 
 def division_of(rules: Rules, manifest: Manifest, registry: Registry) -> tuple[str, list[str]]:

@@ -22,6 +22,7 @@ from bench.cli.options import (
 )
 from bench.cli.text_tables import wrapped
 from harmonize.errors import ConfigError
+from reports import extensions
 
 if TYPE_CHECKING:
     from bench.extensions.bundles.export import Export
@@ -217,7 +218,7 @@ def verify(
     if as_json:
         runs = [run["id"] for run in (*content["runs"], *content["derived"])]
         facts = {"bundle": str(bundle), "id": opened.id, "runs": runs, "scores": rows, "bit_by_bit": exact}
-        facts["registrations"] = list(content["registrations"])
+        facts |= {part.KEY: content[part.KEY] for part in extensions.modules("bundle_parts")}
         typer.echo(json.dumps(facts | {"stated": opened.stated, "signed_by": signed_by, "data": data_lines}))
         return
     cohorts = ", ".join(cohort["name"] for cohort in content["cohorts"])
@@ -226,10 +227,7 @@ def verify(
     lines = [
         f"{bundle}: {num_runs} runs of the grid {content['name']}, cohorts {cohorts}",
         f"{rows:,} rows of scores were recomputed from logits and labels: all agree {precision}",
-        *(
-            f"registered before the first external test: {sha256} (compare it with the hash that its author published)"
-            for sha256 in content["registrations"]
-        ),
+        *(line for part in extensions.modules("bundle_parts") for line in part.lines(content[part.KEY])),
         f"stated by the submitter, not checked: {'; '.join(opened.stated)}",
         *data_lines,
         f"id: {opened.id}",

@@ -29,15 +29,14 @@ from bench.extensions.bundles.unlearned import unlearned_without_evidence
 from bench.extensions.bundles.weights import write_weights
 from bench.planning.manifest import Manifest
 from bench.results.read_predictions import SCORING_VERSION, CohortLabels, load_scored_splits, unfinished
-from bench.results.registration import GridRegistrations
 from bench.results.same_scores import ROUNDING, SCORED, differs, versions
 from bench.results.score_runs import score_all
 from bench.scoring.scored_split import ScoredSplit
 from bench.store.checked_folders import CheckedFolder, ScoresFolder
-from bench.store.registrations import FOLDER as REGISTRATIONS
 from bench.store.store import canonical_json, replacing, table_facts, write_bytes, write_table
 from harmonize.errors import ConfigError, StoreError
 from harmonize.progress import Progress
+from reports import extensions
 
 # tables of scores whose column `value` does not depend on bootstrap resamples or on the order of patients
 STEADY = ("scores", "gaps", "references", "mappings", "delong")
@@ -191,9 +190,8 @@ def _write_members(
     content |= {"cohorts": cohorts, "references": [], "analyses": [], "bundles": []}
     content |= {kind: [run for run in manifest.content[kind] if run["id"] in run_ids] for kind in ("runs", "derived")}
     write_bytes(folder / "manifest.json", canonical_json(content))
-    for _, chain, _ in GridRegistrations(manifest).chains():
-        for number, registration in enumerate(chain, 1):
-            write_bytes(folder / REGISTRATIONS / f"{number}.json", registration.document)
+    for part in extensions.modules("bundle_parts"):
+        part.write(manifest, folder)
     about: dict[str, Any] = {
         "schema": BUNDLE_SCHEMA,
         "order": "kept" if keep_order else "drawn",

@@ -14,9 +14,9 @@ from bench.extensions.bundles.verify import OpenBundle
 from bench.planning.manifest import Manifest
 from bench.store.checked_files import read_cohort, write_cohort, write_grid
 from bench.store.checked_folders import REFERENCE, WEIGHTS, CheckedFolder
-from bench.store.registrations import registered_by_hash, write_by_hash
 from bench.store.store import Store, table_facts, write_bytes, write_table
 from harmonize.errors import ConfigError, StoreError
+from reports import extensions
 
 SETTINGS = ("source", "phantom", "min_count", "bins", "mapping", "threshold", "counted", "metrics")
 _FIX_SETTINGS = "merge them into separate stores, or first score both with one grid: `bench score --as`"
@@ -77,11 +77,18 @@ def add(
         merged.links.setdefault(key, {}).update(entries)
     run_ids = [run["id"] for run in (*content["runs"], *content["derived"])]
     facts = {"file": bundle.path.name, "id": bundle.id, "runs": len(run_ids), "stated": list(bundle.stated)}
-    hashes = list(content["registrations"])
-    for sha256 in hashes:
-        write_by_hash(merged.store, registered_by_hash(bundle.manifest.store, sha256))
-    facts |= {"registrations": hashes} if hashes else {}
+    facts |= _copied_parts(merged, bundle)
     merged.bundles.append(facts | {"run_ids": run_ids, "signed_by": signed_by})
+
+
+def _copied_parts(merged: Merge, bundle: OpenBundle) -> dict[str, Any]:
+    """Copy what extensions have added to a bundle into the merged store; return the facts that the bundle has of them."""
+    facts = {}
+    for part in extensions.modules("bundle_parts"):
+        if of_bundle := bundle.manifest.content[part.KEY]:
+            part.copy(of_bundle, bundle.manifest.store, merged.store)
+            facts[part.KEY] = of_bundle
+    return facts
 
 
 def _add_cohort(merged: Merge, bundle: OpenBundle, cohort: Mapping[str, Any], name: str) -> Mapping[str, str]:
@@ -227,7 +234,8 @@ def finish(merged: Merge, name: str, title: str, first: Mapping[str, Any], cohor
             f"choose cohorts with --cohort ({sets})",
         )
     content = {**first, "name": name, "title": title, "cohorts": chosen}
-    content.pop("registrations", None)  # those of the first bundle; each entry of `bundles` names its own
+    for part in extensions.modules("bundle_parts"):
+        content.pop(part.KEY, None)  # that of the first bundle; each entry of `bundles` names its own
     content |= {"bundles": merged.bundles, "links": merged.links}
     content |= {"runs": list(merged.runs.values()), "derived": list(merged.derived.values())}
     write_grid(merged.store, name, content)

@@ -22,17 +22,15 @@ from bench.extensions.bundles.weights import read_weights
 from bench.planning.imported_run import KIND
 from bench.planning.manifest import SCHEMA, Manifest
 from bench.planning.run import Run, read_run
-from bench.results.registration import form_problem
 from bench.scoring.patient_groups import SEXES
 from bench.store.checked_files import read_cohort, write_cohort, write_grid
 from bench.store.checked_folders import CheckedFolder
-from bench.store.registrations import FOLDER as REGISTRATIONS
-from bench.store.registrations import Registration, write_by_hash
 from bench.store.store import Store, canonical_json, short_hash, table_facts, write_bytes, write_table
 from harmonize.cohorts import label_mapping
 from harmonize.datasets import LAYOUTS, SPLITS, VIEWS
 from harmonize.errors import CxrError, StoreError
 from harmonize.labels.findings import STATES, labels_yaml, space
+from reports import extensions
 from reports.schemas.exposure import NO
 
 KEPT = (  # keys of manifest.json in a bundle
@@ -147,7 +145,7 @@ def read_bundle(folder: Path, root: Path, where: str, registry: Registry) -> Man
             _run(folder, store, content, run, registry, where)
         _check_runs(store, content, where)
         take_titles(store, content, registry)
-        content["registrations"] = _registrations(folder / REGISTRATIONS, store, where)
+        content |= {part.KEY: part.read(folder, store, where) for part in extensions.modules("bundle_parts")}
         content["estimators"] = [asdict(entry) for entry in registry.estimators]  # a bundle has none
         write_grid(store, content["name"], content)
         return Manifest(store, content)
@@ -204,7 +202,7 @@ def _check_manifest(content: Mapping[str, Any], where: str, registry: Registry) 
         "the internal cohort is not first",
         where,
     )
-    _check_texts(content, where)
+    check_texts(content, where)
     installed = {e.name: json.loads(canonical_json(asdict(e))) for e in registry.custom_metrics}
     for metric in content["metrics"]:
         if installed.get(metric["name"]) != metric:
@@ -212,7 +210,7 @@ def _check_manifest(content: Mapping[str, Any], where: str, registry: Registry) 
             raise refused(f"it needs the metric {metric['name']!r}, which this installation does not have", where, fix)
 
 
-def _check_texts(value: Any, where: str, depth: int = 0) -> None:
+def check_texts(value: Any, where: str, depth: int = 0) -> None:
     """Check all texts inside a JSON value, including keys.
 
     Raises StoreError if a text is too long or has control characters, which a terminal would execute, and if the value is
@@ -223,11 +221,11 @@ def _check_texts(value: Any, where: str, depth: int = 0) -> None:
         _require(len(value) <= 2000 and value.isprintable(), "a text is too long or has control characters", where)
     elif isinstance(value, Mapping):
         for key, inner in value.items():
-            _check_texts(key, where, depth + 1)
-            _check_texts(inner, where, depth + 1)
+            check_texts(key, where, depth + 1)
+            check_texts(inner, where, depth + 1)
     elif isinstance(value, list):
         for inner in value:
-            _check_texts(inner, where, depth + 1)
+            check_texts(inner, where, depth + 1)
 
 
 def _cohort(folder: Path, store: Store, cohort: Mapping[str, Any], where: str) -> None:
@@ -322,7 +320,7 @@ def _run(
         record = read_json(source / f"{name}.json", where)
         valid = all(isinstance(value, types.get(key, ())) for key, value in record.items())
         _require(valid, f"{name}.json of {run_id} has unknown keys or wrong types", where)
-        _check_texts(record, where)
+        check_texts(record, where)
         write_bytes(target / f"{name}.json", canonical_json(record))
     unlearned = read_json(source / "trained.json", where).get("unlearnt", [])
     _require(
@@ -408,28 +406,6 @@ def made_of(manifest: Manifest, run_id: str) -> str:
     folder = manifest.store.run_dir(run_id) / "predictions"
     facts = [table_facts(folder / f"{cohort['name']}.parquet") for cohort in manifest.cohorts]
     return short_hash(canonical_json([[f["cohort"], f["logits"]] for f in facts]))
-
-
-def _registrations(folder: Path, store: Store, where: str) -> list[str]:
-    """Check the registrations of a bundle and write them into the store; return their hashes, the first one first.
-
-    Raises StoreError for a registration whose content does not have its hash, or that does not name the hash of the one before.
-    """
-    hashes: list[str] = []
-    for number in range(1, len(list(folder.glob("*"))) + 1):
-        content = read_json(folder / f"{number}.json", where)
-        try:
-            read = Registration.parsed(content)
-        except ValueError as error:
-            raise refused(f"registration {number} {error}", where) from error
-        _check_texts(read.content, where)
-        problem = form_problem(read.content)
-        _require(not problem, problem, where)
-        before = hashes[-1] if hashes else ""
-        _require(read.content["amends"] == before, f"registration {number} does not name the one before", where)
-        write_by_hash(store, read)
-        hashes.append(read.sha256)
-    return hashes
 
 
 def _check_runs(store: Store, content: Mapping[str, Any], where: str) -> None:

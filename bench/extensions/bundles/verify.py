@@ -28,11 +28,11 @@ from bench.results.read_predictions import SCORING_VERSION
 from bench.results.same_scores import ROUNDING, SCORED, differs, versions
 from bench.results.score_runs import score_all
 from bench.store.checked_folders import REFERENCE, WEIGHTS, CheckedFolder, ScoresFolder
-from bench.store.registrations import FOLDER as REGISTRATIONS
 from bench.store.store import read_table, table_facts
 from harmonize.cohorts.cohort import Cohort
 from harmonize.errors import ConfigError
 from harmonize.progress import Progress
+from reports import extensions
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,8 +84,8 @@ def _check_members(folder: Path, manifest: Manifest, about: Mapping[str, Any], w
     Unexpected members are refused, because nothing else would check them before the bundle is passed on.
     """
     expected = {"bundle.json", "manifest.json", "checksums.json"}
-    numbers = range(1, len(manifest.content["registrations"]) + 1)
-    expected |= {f"{REGISTRATIONS}/{number}.json" for number in numbers}
+    for part in extensions.modules("bundle_parts"):
+        expected |= part.files(manifest.content[part.KEY])
     expected |= {CROISSANT, RO_CRATE} if "metadata" in about else set()
     expected |= {f"cohorts/{cohort['name']}.parquet" for cohort in manifest.cohorts}
     for run in (*manifest.runs, *manifest.derived):

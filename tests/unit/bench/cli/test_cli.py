@@ -83,11 +83,6 @@ def test_a_misspelt_command_is_answered_with_what_where_and_fix(
             "cannot read the table: No such file or directory\nwhere: none.csv",
             "CSV or Parquet",
         ),
-        (
-            ["register", "--grid", "tiny", "--hypotheses", "none.yaml"],
-            "cannot read the file: no such file",
-            "check the file's name",
-        ),
         (["data", "phantom", "p", "--shortcut", "2"], "shortcut", "--help"),
         (["data", "phantom", "p", "--finding", "Edem"], "Edem", "--help"),
     ],
@@ -124,15 +119,11 @@ def test_an_error_of_the_file_system_says_what_where_and_how_to_mend_it(
     assert fix in said
 
 
-def test_a_store_without_a_grid_says_so_and_wrong_hypotheses_draw_no_image(tmp_path: Path, here: Command) -> None:
+def test_a_store_without_a_grid_says_so(tmp_path: Path, here: Command) -> None:
     Store.open(tmp_path / "runs")
     said = here("report", cwd=tmp_path, code=2).stderr
     assert said.startswith("error: the store has no grid\nwhere: runs\n")
     assert "bench run" in said
-    (tmp_path / "wrong.yaml").write_text("- {name: gap, claim_text: The gap is above 0.}\n")
-    said = here("register", "--grid", "tiny", "--hypotheses", "wrong.yaml", cwd=tmp_path, code=2).stderr
-    assert "claim_text" in said
-    assert not (tmp_path / "runs" / "phantom").exists()
 
 
 def test_a_store_json_with_deep_nesting_is_unreadable(tmp_path: Path, here: Command) -> None:

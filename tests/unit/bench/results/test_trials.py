@@ -16,7 +16,6 @@ from bench.planning.manifest import Manifest, contents
 from bench.planning.plan import Plan, make_plan
 from bench.results.trials import TrialRun, trials_table, with_chosen_runs
 from bench.store.store import Store
-from bench.study.register import register
 from harmonize.errors import ConfigError
 from tests.tiny_grids import TWO, tiny_with
 
@@ -82,5 +81,6 @@ def test_before_training_trial_0_of_every_recipe_is_shown(plan_of: Callable[[str
 
 
 def test_a_grid_with_search_cannot_be_registered(plan_of: Callable[[str], Plan]) -> None:
+    register = pytest.importorskip("bench.extensions.registration.register").register
     with pytest.raises(ConfigError, match="cannot be registered"):
         register(plan_of(SEARCH), None)

@@ -12,10 +12,11 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from bench.extensions.bundles.archive import pack, unpack
+from bench import api
+from bench.extensions.registration.registrations import registered, write_next
 from bench.store.checked_files import read_grid, write_grid
-from bench.store.registrations import registered, write_next
 from bench.store.store import Store
+from harmonize.errors import ConfigError
 from tests.conftest import Command, Drawn
 
 pytestmark = pytest.mark.grid
@@ -176,7 +177,7 @@ def test_a_registration_is_amended_and_never_replaced(unregistered: Path, study:
 
 
 def test_a_run_that_will_deviate_is_told_before_it_trains(unregistered: Path, here: Command) -> None:
-    grid = (Path(__file__).parents[2] / "grids" / "tiny.yaml").read_text()
+    grid = (Path(__file__).parents[3] / "grids" / "tiny.yaml").read_text()
     (unregistered / "tiny.yaml").write_text(grid.replace("min_count: 5", "min_count: 7"))
     said = here("run", "--grid", "tiny.yaml", "--dry-run", "--quiet", cwd=unregistered).stderr
     assert "5 -> 7" in said
@@ -187,8 +188,7 @@ def test_a_changed_or_deleted_registration_is_refused(study: Path, here: Command
     path = study / "runs" / "registrations" / "tiny.json"
     intact = path.read_bytes()
     path.write_bytes(intact.replace(b"has a lower AUROC", b"has a higher AUROC"))
-    for words in (["report"], ["export", "-o", "x.zip"]):
-        assert "is not what was registered" in here(*words, "--quiet", cwd=study, code=2).stderr
+    assert "is not what was registered" in here("report", "--quiet", cwd=study, code=2).stderr
     said = here("check", "--store", "runs", "--quiet", cwd=study, code=1)
     assert re.search(r"registration tiny\.json.*is not what was registered", said.stdout, re.DOTALL)
     # `bench run` writes the hash into the manifest of the grid
@@ -204,12 +204,13 @@ def test_a_changed_or_deleted_registration_is_refused(study: Path, here: Command
 def test_a_bundle_carries_the_registration_and_shows_what_it_left_out(
     study: Path, here: Command, tmp_path: Path
 ) -> None:
+    archive = pytest.importorskip("bench.extensions.bundles.archive")
     run, other = (run["id"] for run in read_grid(Store.open(study / "runs"), "tiny")["runs"])
     sha256 = registered(Store.open(study / "runs"), "tiny")[0].sha256
     here("export", run, "-o", "one.zip", "--quiet", cwd=study)
     members = tmp_path / "members"
     members.mkdir()
-    unpack(study / "one.zip", members)
+    archive.unpack(study / "one.zip", members)
     content = json.loads((members / "registrations" / "1.json").read_text())
 
     def refusal(changed: dict[str, Any] | None, name: str = "1.json") -> str:
@@ -218,7 +219,7 @@ def test_a_bundle_carries_the_registration_and_shows_what_it_left_out(
             (members / "registrations").mkdir()
             text = json.dumps(changed, sort_keys=True, separators=(",", ":"))
             (members / "registrations" / name).write_text(text)
-        pack(members, study / "forged.zip")
+        archive.pack(members, study / "forged.zip")
         return here("verify", "forged.zip", "--quiet", cwd=study, code=2).stderr
 
     def hashed(changed: dict[str, Any]) -> dict[str, Any]:
@@ -240,3 +241,20 @@ def test_a_bundle_carries_the_registration_and_shows_what_it_left_out(
     assert rows(facts) == {("run", f"seresnet_tiny seed 1 ({other})", "")}
     assert "1 deviation from" in text
     here("check", "--store", "together", "--quiet", cwd=study)
+    path = study / "runs" / "registrations" / "tiny.json"
+    path.write_bytes(path.read_bytes().replace(b"has a lower AUROC", b"has a higher AUROC"))
+    assert "is not what was registered" in here("export", "-o", "x.zip", "--quiet", cwd=study, code=2).stderr
+
+
+def test_wrong_hypotheses_draw_no_image(tmp_path: Path, here: Command) -> None:
+    for name, said in (("none.yaml", "no such file"), ("wrong.yaml", "claim_text")):
+        (tmp_path / "wrong.yaml").write_text("- {name: gap, claim_text: The gap is above 0.}\n")
+        refused = here("register", "--grid", "tiny", "--hypotheses", name, cwd=tmp_path, code=2).stderr
+        assert said in refused
+    assert not (tmp_path / "runs" / "phantom").exists()
+
+
+def test_a_wrong_argument_of_the_library_is_named(tmp_path: Path) -> None:
+    wrong: Any = 3
+    with pytest.raises(ConfigError, match="grid must be a path"):
+        api.register(wrong, store=tmp_path)

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
+from bench.extensions.registration.hypotheses import read_hypotheses
 from bench.planning.manifest import Manifest, read_manifest
-from bench.results.hypotheses import read_hypotheses
 from bench.store.store import Store
 from harmonize.errors import ConfigError
 
@@ -104,7 +104,7 @@ def test_a_file_that_is_no_list_of_hypotheses_is_refused(tmp_path: Path, four: M
 
 
 def test_the_hypotheses_of_the_document_can_be_registered(tmp_path: Path, four: Manifest) -> None:
-    document = (Path(__file__).parents[4] / "docs" / "registration.md").read_text()
+    document = (Path(__file__).parents[3] / "docs" / "extensions" / "registration.md").read_text()
     (tmp_path / "h.yaml").write_text(document.partition("```yaml\n")[2].partition("```")[0])
     runs = [
         {**run, "config": {**run["config"], "architecture": architecture, "loss": "bce"}, "titles": {}}

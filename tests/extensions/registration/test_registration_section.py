@@ -7,11 +7,11 @@ import pandas as pd
 import pytest
 import synthetic
 
+from bench.extensions.registration.sections import CONTRADICTED, SUPPORTED, UNANSWERED, answer
 from reports.page import render
 from reports.report_data import report_data
 from reports.report_data.report_data import ReportData
 from reports.schemas.tables import SCHEMAS
-from reports.sections.registration import CONTRADICTED, SUPPORTED, UNANSWERED, answer
 from reports.tables import Tables
 
 HOSTILE = "<script>alert(1)</script>"

@@ -1,6 +1,6 @@
 """Registrations of a grid: what they contain, and how the report differs from them.
 
-`bench.store.registrations` has the files. A registration has the plan that `bench run` makes from grid and data, before any
+`bench.extensions.registration.registrations` has the files. A registration has the plan that `bench run` makes from grid and data, before any
 prediction at an external hospital exists: run ids (which cover configuration, versions of registry entries and training
 cohort), hospitals with the ids of their tables, findings, metrics, and all settings of scoring.
 """
@@ -13,15 +13,15 @@ from typing import Any
 
 from bench.config.run_config import RunConfig, differing, flat, from_dict
 from bench.config.run_names import RunName
+from bench.extensions.registration.hypotheses import LONGEST, LONGEST_NAME, MOST, in_words
+from bench.extensions.registration.registrations import Registration, registered, registered_by_hash
 from bench.planning.imported_run import KIND
 from bench.planning.manifest import Manifest, contents
 from bench.planning.plan import Plan
 from bench.results.cohort_tables import findings_of
-from bench.results.hypotheses import LONGEST, LONGEST_NAME, MOST, in_words
 from bench.results.read_predictions import SCORING_VERSION
 from bench.results.run_records import RunRecords
 from bench.scoring.metrics_of_split import BUILT_IN, DECIDING
-from bench.store.registrations import Registration, registered, registered_by_hash
 from harmonize.errors import StoreError
 from reports.schemas.criterion import DEFAULT
 
@@ -308,7 +308,7 @@ _QUESTION = {  # kind of a question -> its keys, besides kind, metric, at and fi
 
 
 def _is_question(question: object) -> bool:
-    """Return whether a value is what a check asks for, as `bench.results.hypotheses` writes it."""
+    """Return whether a value is what a check asks for, as `bench.extensions.registration.hypotheses` writes it."""
     if question == {}:
         return True
     if not isinstance(question, dict) or question.get("kind") not in _QUESTION:

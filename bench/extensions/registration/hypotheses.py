@@ -9,7 +9,7 @@ A hypothesis has a name, a statement in words, and optionally a check, which the
       statement: The networks have a lower AUROC at external hospitals.
       check: {metric: gap, above: 0}
 
-A check asks only for a number that the page of every grid has: `reports.sections.registration` answers it with the verdict
+A check asks only for a number that the page of every grid has: `bench.extensions.registration.sections` answers it with the verdict
 that the page gives this number.
 """
 

@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from bench.extensions.registration.grid_registrations import SCHEMA, amendments, plan_of
+from bench.extensions.registration.hypotheses import in_words, read_hypotheses
+from bench.extensions.registration.registrations import Registration, registered, write_next
 from bench.planning.manifest import Manifest, contents
 from bench.planning.plan import Plan
-from bench.results.hypotheses import in_words, read_hypotheses
 from bench.results.read_predictions import SCORING_VERSION
-from bench.results.registration import SCHEMA, amendments, plan_of
 from bench.runs.provenance import source_commit
 from bench.store.checked_files import read_grid
-from bench.store.registrations import Registration, registered, write_next
 from harmonize.errors import ConfigError, StoreError
 
 
@@ -30,7 +30,7 @@ class RegistrationResult:
 def register(plan: Plan, hypotheses: Path | None, *, amend: bool = False, dry_run: bool = False) -> RegistrationResult:
     """Write the next registration of a grid into the store.
 
-    `hypotheses`: YAML file, see `bench.results.hypotheses`. With `amend`, an earlier registration is amended: the new one
+    `hypotheses`: YAML file, see `bench.extensions.registration.hypotheses`. With `amend`, an earlier registration is amended: the new one
     names its hash. With `dry_run`, everything is checked and nothing is written.
 
     Raises StoreError if a run of the grid was already tested at an external hospital, and if a registration exists without

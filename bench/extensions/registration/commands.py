@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from bench.cli.group import RUN
 from bench.cli.options import (
     DataOption,
     GridOption,
@@ -22,6 +23,11 @@ REGISTER_EXAMPLES = examples(
     "bench register --grid demo --hypotheses hypotheses.yaml --dry-run",
     "bench register --grid main-study --data /data --hypotheses hypotheses.yaml",
 )
+
+
+def add(app: typer.Typer) -> None:
+    """Add the command `bench register`."""
+    app.command(rich_help_panel=RUN, epilog=REGISTER_EXAMPLES)(register)
 
 
 def register(
@@ -55,9 +61,9 @@ def register(
 
     with choose_display(quiet) as display:
         request = Request.read(grid, registry, data, weights)
+        from bench.extensions.registration.hypotheses import read_items
+        from bench.extensions.registration.register import register as write
         from bench.planning.plan import make_plan  # slow imports: a wrong request was refused above
-        from bench.results.hypotheses import read_items
-        from bench.study.register import register as write
 
         if hypotheses is not None:
             read_items(hypotheses)  # before images are drawn or read, which may take minutes

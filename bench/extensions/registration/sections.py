@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from markupsafe import Markup
 
 from reports.formatting import listing, plural
-from reports.html.section import Section, write
+from reports.html.section import PlacedSection, Section, write
 from reports.report_data.headline_rows import MISSING, Estimate
 from reports.report_data.hospitals_and_runs import Run
 from reports.report_data.report_data import EXTERNAL, ReportData
@@ -89,7 +89,7 @@ def _some(names: Iterable[str]) -> str:
 
 
 def answer(data: ReportData, question: Mapping[str, Any]) -> Answer:
-    """Return the answer of the page to a registered question; `question`: as `bench.results.hypotheses` writes it.
+    """Return the answer of the page to a registered question; `question`: as `bench.extensions.registration.hypotheses` writes it.
 
     An empty question, of a hypothesis in words only, has no answer.
     """
@@ -181,3 +181,6 @@ def _answered(estimate: Estimate, words: str, above: str, below: str, note: str)
 def _negative(e: Estimate) -> Estimate:
     """Return the estimate of the opposite difference."""
     return Estimate(-e.value, -e.high, -e.low, all_low=-e.all_high, all_high=-e.all_low)
+
+
+SECTIONS = (PlacedSection(registration, after="published"),)

@@ -5,7 +5,7 @@ registrations/<grid>.2.json  the second registration (an amendment), and so on; 
 registrations/<hash>.json    a registration that a bundle brought
 
 The key `sha256` of a file is the SHA-256 of the other keys as canonical JSON. It is the checksum of the file, and the hash
-that its author publishes. `bench.results.registration` has the content.
+that its author publishes. `bench.extensions.registration.grid_registrations` has the content.
 """
 
 import contextlib

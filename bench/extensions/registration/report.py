@@ -1,0 +1,12 @@
+"""What the report states about registrations."""
+
+from typing import Any
+
+from bench.extensions.registration.grid_registrations import GridRegistrations
+from bench.planning.manifest import Manifest
+from bench.results.run_records import RunRecords
+
+
+def meta(manifest: Manifest, records: RunRecords) -> dict[str, Any]:
+    """Return {"registrations": see `GridRegistrations.facts`}."""
+    return {"registrations": GridRegistrations(manifest).facts(records)}
