@@ -383,20 +383,21 @@ def benefit(seen: Seen, seed: int, num_patients: int, num_resamples: int) -> Non
     true = measures_of(np.stack(found[::-1], 1)[..., None], np.array([[1 - PREVALENCE], [PREVALENCE]]), threshold)[
         ..., 0
     ]
-    measured, counted = [], []
+    measured, counted, columns = [], [], []
     for _ in range(2):
         score = DISTANCE["internal"] * label + shared + generator.normal(0, NOISE_SD, label.shape)
         counted.append([_calls(resamples, y, s, cut) for y, s in zip(label.T, score.T, strict=True)])
+        columns.append([Column.of(resamples.patient, y, s) for y, s in zip(label.T, score.T, strict=True)])
         measured.append(np.stack([measures_of(called, total, threshold) for called, total in counted[-1]]))
     called, total = (np.stack(numbers) for numbers in zip(*counted[0], strict=True))  # [K, D, 2, 1 + B], [K, 2, 1 + B]
     num_images, everyone = total[:, :, 0].sum(1), np.full(NUM_FINDINGS, float(num_patients))
     truths = workload.quantities_of(_counts(np.stack(found[::-1], 1)[..., None], np.array([[0.75], [0.25]])))[..., 0]
     shares = np.stack([workload.quantities_of(_counts(*of_finding)) for of_finding in counted[0]])  # [K, V, D, 1 + B]
     sizes = [
-        _counts(*of_finding).sizes_of_shares(*(len(np.unique(patient[y == sign])) for sign in (1, 0)), num_patients)
-        for of_finding, y in zip(counted[0], label.T, strict=True)
+        workload.sizes(column, _counts(*of_finding), num_patients)
+        for of_finding, column in zip(counted[0], columns[0], strict=True)
     ]
-    low, high = share_interval(shares[..., 0], shares[..., 1:], *np.maximum(np.stack(sizes, 1), 1.0))
+    low, high = share_interval(shares[..., 0], shares[..., 1:], *np.stack(sizes, 1))
     for (v, name), (d, t) in product(enumerate(workload.QUANTITIES), enumerate(THRESHOLDS)):
         name = f"share of {name} images" if name in ("called", "missed") else name
         true_share = truths[v, d]

@@ -72,6 +72,15 @@ def places(value: float | None, digits: int = 3) -> str:
     return _shown(value, digits)
 
 
+def p_value(p: float) -> str:
+    """Format a p-value with three decimals; "< .001" for a smaller one, a dash for NaN.
+
+    >>> p_value(0.0123), p_value(0.0002), p_value(float("nan"))
+    ('.012', '< .001', '–')
+    """
+    return "< .001" if p < 0.001 else places(p)
+
+
 def _shown(value: float, digits: int = 3) -> str:
     body = "%.*f" % (digits, value)  # noqa: UP031  (called 200,000 times per page; twice as fast as an f-string)
     sign = ""

@@ -31,6 +31,7 @@ from bench.scoring.across_runs.frontier import anytime
 from bench.scoring.across_runs.pareto import goals, maps_on_finding
 from bench.scoring.across_runs.recipes import Recipes
 from bench.scoring.cooccurrence import cooccurrence
+from bench.scoring.diagnostics import among_runs
 from bench.scoring.gaps.gap import MACRO
 from harmonize.cohorts.pool_names import hospitals_of
 from reports import extensions
@@ -77,6 +78,7 @@ def tables(manifest: Manifest, with_images: bool = False, long_tables: LongTable
     if all_ids:
         frames["costs"] = _costs(records, all_ids, history)
         frames |= {name: _load(long_tables, manifest, all_ids, name) for name in FRAMES if name not in DETAILS}
+        frames["diagnostics"] = among_runs(frames["diagnostics"], len(manifest.runs) + len(manifest.derived))
     analyses = manifest.analysis_states()
     of_analyses = stored_analyses(manifest, all_ids, analyses)
     folders_of_maps = map_folders(manifest, analyses)

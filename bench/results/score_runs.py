@@ -16,7 +16,6 @@ import pandas as pd
 import safetensors.numpy
 from threadpoolctl import threadpool_limits
 
-from bench.planning.imported_run import KIND
 from bench.planning.manifest import Manifest
 from bench.planning.protocol import CohortRole
 from bench.results.read_predictions import (
@@ -174,11 +173,11 @@ def _compute(
     splits = [without(scored_split, manifest.uncounted(findings), findings) for scored_split in splits]
     result = score_run(run["id"], findings, internal, splits, settings, unlearnt)
     predicted_splits = splits
-    if run.get("kind") == KIND:
+    if "kind" in run:
         predicted_splits = [without(scored_split, unlearnt, findings) for scored_split in splits]
     diagnoses, counts = symptoms(predicted_splits, findings, internal, result.scores)
-    # If an imported model does not predict a finding, all logits of the finding are 0. These zeros are not a fault.
-    if run.get("kind") == KIND:
+    # If an imported model or a panel does not predict a finding, all logits of the finding are 0. These zeros are not a fault.
+    if "kind" in run:
         diagnoses = diagnoses[~diagnoses["finding"].isin(unlearnt)].reset_index(drop=True)
     for frame in (diagnoses, counts):
         frame.insert(0, "run_id", run["id"])

@@ -54,25 +54,6 @@ class DecisionCounts(NamedTuple):
         goals: Array = self.called[len(CURVE) + 1 :]
         return goals
 
-    def sizes_of_shares(self, num_positive: int, num_negative: int, num_patients: int) -> Array:
-        """Return the numbers of images and of patients that each of `workload.QUANTITIES` is a share of [2, V, G]; 0 where unknown.
-
-        num_positive, num_negative, num_patients: patients with a positive image, with a negative image, and all. Predictive
-        values have the share of the patients that is equal to the share of called (or not called) images, as if all images of a
-        patient were alike.
-        """
-        called = np.nan_to_num(self.goals[..., 0].sum(1))
-        negatives, positives = self.total[:, 0]
-        num = negatives + positives
-        images = np.stack(np.broadcast_arrays(positives, negatives, num, num, called, num - called)).astype(np.float64)
-        called_patients = num_patients * called / max(num, 1.0)
-        patients = np.stack(
-            np.broadcast_arrays(
-                num_positive, num_negative, num_patients, num_patients, called_patients, num_patients - called_patients
-            )
-        )
-        return np.stack([images, np.minimum(images, patients)])
-
 
 @dataclass(frozen=True, slots=True, eq=False)
 class DecisionCuts:

@@ -216,9 +216,7 @@ def triage_of(
     column = Column.of(resamples.patient, label, there["score"].to_numpy(np.float64))
     images = np.stack([np.bincount(resamples.patient[label == sign], minlength=num_patients) for sign in (1, 0)])
     quantities = quantities_of(summed(tallies(column, at, images), resamples))  # [L, V, 1 + B]
-    low, high = share_interval(
-        quantities[..., 0], quantities[..., 1:], *np.maximum(effective_sizes(images)[:, GROUP_OF_QUANTITY], 1.0)
-    )
+    low, high = share_interval(quantities[..., 0], quantities[..., 1:], *effective_sizes(images)[:, GROUP_OF_QUANTITY])
     out = pd.DataFrame({"level": levels, "release_threshold": at[:, 0], "flag_threshold": at[:, 1]})
     out["num_internal_positive"], out["num_internal_negative"] = num_internal
     for v, name in enumerate(QUANTITIES):

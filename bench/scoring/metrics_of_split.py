@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from scipy.special import expit
 
 from bench.scoring import calibration_metrics as calibration
-from bench.scoring import custom_metrics
+from bench.scoring import custom_metrics, rates
 from bench.scoring.bootstrap import bootstrap, calibration_errors
 from bench.scoring.bootstrap.area_intervals import ClassSizes, area_interval, images_of_patients
 from bench.scoring.bootstrap.resamples import FOR_DETAIL, LANES, Resamples
@@ -152,15 +152,15 @@ class SplitMetrics:
     counts: Counts
     value: dict[Key, Array]
     replicates: dict[Key, Array]
+    bounds: dict[Key, Array]  # low and high [2, K] of RANKED and of metrics of calls; other intervals need no counts
     threshold: Array  # [R, K] on the logit; NaN where no threshold was chosen, and on the split that chooses thresholds
     columns: tuple[Column, ...]  # one per finding: its scored images, from the highest logit to the lowest
     # one per finding: calibrator -> probabilities of the images in the finding's column, in the same order
     probabilities: tuple[Mapping[str, BinnedProbabilities], ...]
     # one per finding: calls at the thresholds of decisions; empty on the split that chooses thresholds
     decisions: tuple[DecisionCounts, ...] = ()
-    # of a pool, whose values are means over hospitals: counts of the hospitals that have a value, and the bounds; else None
+    # of a pool, whose values are means over hospitals: counts of the hospitals that have a value; else None
     counts_of_means: Counts | None = None
-    bounds_of_means: Mapping[Key, Array] | None = None
 
     @property
     def counts_of_values(self) -> Counts:
@@ -178,13 +178,6 @@ class SplitMetrics:
         return self.scored.cached(
             "images of patients", lambda: images_of_patients(self.label, self.resamples.patient), self.counts
         )
-
-    def bounds(self, key: Key) -> Array:
-        """Return the bounds [2, K] of the 95 % intervals of a metric in RANKED; NaN where there are too few patients."""
-        if self.bounds_of_means is not None:
-            return self.bounds_of_means[key]
-        sizes = self.scored.cached("class sizes", lambda: ClassSizes.of(self.images_of_patients), self.counts)
-        return np.stack(area_interval(key.metric, self.value[key], self.replicates[key], sizes))
 
 
 @dataclass(frozen=True, slots=True)
@@ -297,6 +290,16 @@ class _Pass:
             return numbers, None
         return numbers, self.decisions.counts(counts[self.row_of_decision], counts[-1])
 
+    def bounds(self, numbers: Mapping[Key, Array], num_patients: int) -> dict[Key, Array]:
+        """Return low and high [2] of each metric of calls in the result of `numbers`."""
+        if not (self.request.calls and self.rules):
+            return {}
+        keys = [[Key(name, operating_point=rule) for rule in self.rules] for name in bootstrap.CALL_METRICS]
+        numbers_MQB = np.array([[numbers[key] for key in of_metric] for of_metric in keys])
+        of_rates = rates.sizes(self.walk.column, self.walk.cut[self.row_of_rule], num_patients)
+        low_and_high = rates.intervals(numbers_MQB[..., 0], numbers_MQB[..., 1:], of_rates)
+        return {key: low_and_high[:, m, q] for m, of_metric in enumerate(keys) for q, key in enumerate(of_metric)}
+
 
 def labels_and_counts(scored: ScoredSplit, resamples: Resamples, min_count: int) -> tuple[NDArray[np.int8], Counts]:
     """Return the labels [N, K], DROPPED for findings with too few patients, and the counts of all findings."""
@@ -358,9 +361,12 @@ def measure(
         for one in passes:
             one.fill(tile, weight)
     decided: list[DecisionCounts | None] = []
+    bounds = {key: np.full((2, num_findings), np.nan) for key in value if key.operating_point}
     for k, one in enumerate(passes):
         numbers, of_decisions = one.numbers()
         decided.append(of_decisions)
+        for key, of_finding in one.bounds(numbers, resamples.num_patients).items():
+            bounds[key][:, k] = of_finding
         for key, replicates_KB in replicates.items():
             if key in numbers:
                 value[key][k], replicates_KB[k] = numbers[key][0], numbers[key][1:]
@@ -369,11 +375,24 @@ def measure(
     for entry in (e for e in settings.custom_metrics if only in {None, Key(e.name)}):
         outputs = scored.logit if entry.facts["given"] == "logit" else sigmoid(scored.logit)
         value[Key(entry.name)], replicates[Key(entry.name)] = custom_metrics.measure(entry, label, outputs, resamples)
+    class_sizes = scored.cached("class sizes", lambda: ClassSizes.of_labels(label, resamples.patient), counts)
+    for key in request.ranked:
+        bounds[key] = np.stack(area_interval(key.metric, value[key], replicates[key], class_sizes))
     if only is not None and only not in value:
         raise KeyError(f"no metric {only}")
     decided_K = tuple(of_decisions for of_decisions in decided if of_decisions is not None)
     return SplitMetrics(
-        scored, label, resamples, counts, value, replicates, threshold, tuple(columns), tuple(probabilities), decided_K
+        scored,
+        label,
+        resamples,
+        counts,
+        value,
+        replicates,
+        bounds,
+        threshold,
+        tuple(columns),
+        tuple(probabilities),
+        decided_K,
     )
 
 

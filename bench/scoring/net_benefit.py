@@ -101,8 +101,7 @@ class SparedAndMissed:
         """
         cost = threshold / (1 - threshold)
         value, replicates = self.shares[..., 0], self.shares[..., 1:]
-        num_images, num_patients = np.maximum(self.num_images, 1.0), np.maximum(self.num_patients, 1.0)
-        low, high = share_interval(value, replicates, num_images, num_patients)
+        low, high = share_interval(value, replicates, self.num_images, self.num_patients)
         spared, missed = cost * deviation(replicates[0]), deviation(replicates[1])
         together = deviation(cost[:, None] * replicates[0] - replicates[1])
         correlation = np.nan_to_num(divide(spared**2 + missed**2 - together**2, 2 * spared * missed))

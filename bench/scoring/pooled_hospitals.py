@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from bench.scoring.bootstrap.area_intervals import mean_interval
 from bench.scoring.bootstrap.intervals import mean_over
-from bench.scoring.metrics_of_split import RANKED, Key, OperatingPoints, SplitMetrics, measure
+from bench.scoring.metrics_of_split import Key, OperatingPoints, SplitMetrics, measure
 from bench.scoring.scored_split import Counts, ScoredSplit, Settings
 from harmonize.cohorts.pool_names import hospitals_of, is_pool
 from harmonize.cohorts.pooled import hospital_of
@@ -69,9 +69,8 @@ def _mean_over_hospitals(measured: SplitMetrics, of_hospitals: Sequence[SplitMet
         numbers = [np.column_stack([of.value[key], of.replicates[key]]) for of in of_hospitals]
         mean_KB = mean_over(np.stack(numbers))
         value[key], replicates[key] = mean_KB[:, 0], mean_KB[:, 1:]
-        if key in RANKED:
-            bounds_H2K = np.stack([of.bounds(key) for of in of_hospitals])
-            numbers_HKB = np.stack(numbers)
+        if key in measured.bounds:
+            numbers_HKB, bounds_H2K = np.stack(numbers), np.stack([of.bounds[key] for of in of_hospitals])
             bounds_K2 = [
                 mean_interval(key.metric, numbers_HKB[:, k, 0], bounds_H2K[:, :, k].T, numbers_HKB[:, k, 1:])
                 for k in range(len(value[key]))
@@ -79,7 +78,7 @@ def _mean_over_hospitals(measured: SplitMetrics, of_hospitals: Sequence[SplitMet
             bounds[key] = np.array(bounds_K2).reshape(-1, 2).T
     counts = [of.counts for of in of_hospitals]
     behind = measured.scored.cached("counts of means", lambda: _with_values(counts, measured.counts), measured.counts)
-    return replace(measured, value=value, replicates=replicates, counts_of_means=behind, bounds_of_means=bounds)
+    return replace(measured, value=value, replicates=replicates, counts_of_means=behind, bounds=bounds)
 
 
 def _with_values(counts: Sequence[Counts], whole: Counts) -> Counts:

@@ -17,7 +17,7 @@ from bench.scoring.bootstrap.area_intervals import mean_interval
 from bench.scoring.bootstrap.intervals import distance_interval, mean_of, percentile
 from bench.scoring.calibration_metrics import BIASED
 from bench.scoring.gaps.gap import CORE, EXTERNAL, MACRO, MACRO_ALL, UNKNOWN, Gap
-from bench.scoring.metrics_of_split import AUROC, RANKED, Key, SplitMetrics
+from bench.scoring.metrics_of_split import AUROC, Key, SplitMetrics
 from bench.scoring.scored_split import Counts, Settings
 
 Array = NDArray[np.float64]
@@ -25,7 +25,7 @@ Row = tuple[Any, ...]
 
 FLOATS: tuple[str, ...] = ("value", "low", "high", "internal", "external", "confidence", "observed")
 FLOATS += ("threshold", "se_image", "se_patient", "se_bootstrap", "effective_positive", "effective_negative", "covered")
-FLOATS += ("least", "most", "paired", "bin_low", "bin_high")
+FLOATS += ("p", "least", "most", "paired", "bin_low", "bin_high")
 FLOATS += ("standardized", "standardized_low", "standardized_high", "treat_all", "level", "mean")
 FLOATS += ("q05", "q25", "q50", "q75", "q95")
 FLOATS += tuple(
@@ -74,7 +74,7 @@ class Macro:
     # of a mean over findings: the minimum of each number over the findings
     # of a mean over hospitals: the sum of each number over the hospitals, but the minimum of num_findings
     sizes: Sizes
-    bounds: tuple[float, float] | None = None  # 95 % interval of a metric in RANKED; None for other metrics
+    bounds: tuple[float, float] | None = None  # 95 % interval; None if `Writer.rows` computes it from the replicates
 
 
 def macro(measured: SplitMetrics, key: Key, used: NDArray[np.bool_] | None = None) -> Macro:
@@ -90,7 +90,9 @@ def macro(measured: SplitMetrics, key: Key, used: NDArray[np.bool_] | None = Non
     # The sizes are cached, because most metrics have values for the same findings.
     key_of_sizes = ("least", finite.tobytes())
     sizes = measured.scored.cached(key_of_sizes, lambda: least_sizes(counts, finite, num), counts)
-    bounds = mean_interval(key.metric, value, measured.bounds(key), measured.replicates[key]) if key in RANKED else None
+    bounds = None
+    if key in measured.bounds:
+        bounds = mean_interval(key.metric, value, measured.bounds[key], measured.replicates[key])
     return Macro(mean, replicates, sizes, bounds)
 
 
@@ -104,8 +106,10 @@ def mean_of_macros(key: Key, macros: Sequence[Macro]) -> Macro:
         return Macro(mean, replicates, Sizes())
     n, num_positive, num_negative, num_patients, _ = (sum(column) for column in zip(*sizes, strict=True))
     fewest_findings = min(hospital_macro.num_findings for hospital_macro in sizes)
-    of_hospitals = np.array([hospital_macro.bounds or UNKNOWN for hospital_macro in macros]).T
-    bounds = mean_interval(key.metric, values, of_hospitals, replicates_HB) if key in RANKED else None
+    bounds = None
+    if any(hospital_macro.bounds for hospital_macro in macros):
+        of_hospitals = np.array([hospital_macro.bounds or UNKNOWN for hospital_macro in macros]).T
+        bounds = mean_interval(key.metric, values, of_hospitals, replicates_HB)
     return Macro(mean, replicates, Sizes(n, num_positive, num_negative, num_patients, fewest_findings), bounds)
 
 
@@ -183,8 +187,8 @@ class Writer:
         cohort, counts = _cohort_of([measured]), measured.counts_of_values
         sizes = [least_sizes(counts, np.array([k]), 1) for k in range(len(findings))]
         for key, value in measured.value.items():
-            numbers, bounds = (value, measured.replicates[key]), measured.bounds(key) if key in RANKED else None
-            self._added.append(_Block(self._prefix(cohort, key), key, findings, *numbers, sizes, bounds))
+            prefix, replicates = self._prefix(cohort, key), measured.replicates[key]
+            self._added.append(_Block(prefix, key, findings, value, replicates, sizes, measured.bounds.get(key)))
             self._add_macro(cohort, key, macros[key])
 
     def add_external(self, external: Sequence[SplitMetrics], means: Mapping[Key, Macro]) -> None:

@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.scoring.bootstrap import bootstrap
-from bench.scoring.bootstrap.area_intervals import ClassSizes, area_interval, mean_interval
-from bench.scoring.bootstrap.intervals import mean_of, percentile, wilson
+from bench.scoring.bootstrap.area_intervals import area_interval, mean_interval
+from bench.scoring.bootstrap.intervals import mean_of, share_interval
 from bench.scoring.bootstrap.max_intervals import spreads
 from bench.scoring.bootstrap.resamples import Resamples
 from bench.scoring.bootstrap.sort_scores import Rows
@@ -49,11 +49,11 @@ class _Table:
     value: Array
     replicates: Array
     sizes: NDArray[np.int64]
-    bounds: Array | None = None  # [2, G, C] of AUROC; None for rates
+    bounds: Array  # [2, G, C]
 
     def numbers(self) -> list[list[Row]]:
         """Return a tuple for each group and column [G, C]: value, low, high, then the sizes."""
-        values = np.stack([self.value, *_interval(self)], 2).tolist()
+        values = np.stack([self.value, *self.bounds], 2).tolist()
         sizes = self.sizes.transpose(1, 2, 0).tolist()
         return [
             [(*value, *size) for value, size in zip(values_of_group, sizes_of_group, strict=True)]
@@ -129,23 +129,6 @@ def _rows(
     return rows
 
 
-def _interval(table: _Table) -> tuple[Array, Array]:
-    """Compute low and high of each value [G, C]; where the bootstrap interval of a rate has width 0, use Wilson's interval."""
-    if table.bounds is not None:
-        return table.bounds[0], table.bounds[1]
-    low, high = percentile(table.value, table.replicates)
-    n, num_positive, num_negative, num_patients, _ = table.sizes.astype(np.float64)
-    denominator = {"fnr": num_positive, "fpr": num_negative}.get(table.metric, n)
-    constant = (low == high) & (n > 0) & (denominator > 0)
-    if (
-        constant.any()
-    ):  # Wilson's interval uses the number of patients, because images of one patient are not independent
-        low[constant], high[constant] = wilson(
-            table.value[constant], (denominator * num_patients / np.maximum(n, 1))[constant]
-        )
-    return low, high
-
-
 def _common(value: Array) -> NDArray[np.bool_]:
     """Return the mask [C] of the findings that all groups score, from value [G, C] of G groups and C findings.
 
@@ -166,11 +149,10 @@ def _add_macro(table: _Table, groups: slice) -> None:
     for g in range(len(value)):
         if len(common) and np.isfinite(value[g, common]).all():
             value[g, -1], replicates[g, -1] = mean_of(value[g, common], replicates[g, common])
-            if table.bounds is not None:
-                bounds = table.bounds[:, groups]
-                bounds[:, g, -1] = mean_interval(
-                    table.metric, value[g, common], bounds[:, g, common], replicates[g, common]
-                )
+            bounds = table.bounds[:, groups]
+            bounds[:, g, -1] = mean_interval(
+                table.metric, value[g, common], bounds[:, g, common], replicates[g, common]
+            )
             sizes[:4, g, -1], sizes[4, g, -1] = sizes[:4, g, common].min(-1), len(common)
 
 
@@ -201,9 +183,9 @@ def _findings(
     shape = (int(code.max(initial=-1)) + 2, len(finding_indices) + 1)
     value = {name: np.full(shape, np.nan) for name in ("auroc", "fnr", "fpr")}
     replicates = {name: np.full((*shape, resamples.num), np.nan) for name in value}
+    bounds = {name: np.full((2, *shape), np.nan) for name in value}
     sizes = np.zeros((5, *shape), np.int64)
     sizes[4, :, :-1] = 1
-    bounds = np.full((2, *shape), np.nan)
     counts = measured.counts
     walks = [_group_walk(measured, k, threshold[k : k + 1], code, shape[0] - 1) for k in finding_indices]
     for tile in range(len(resamples.weight)):
@@ -217,6 +199,7 @@ def _findings(
         for name, opposite in (("fnr", "sensitivity"), ("fpr", "specificity")):
             key = Key(opposite, operating_point=settings.threshold)
             value[name][0, c], replicates[name][0, c] = 1 - measured.value[key][k], 1 - measured.replicates[key][k]
+            bounds[name][:, 0, c] = 1 - measured.bounds[key][::-1, k]
         patients, fewest_of_class = scored.cached(
             ("patients of groups", k), partial(walk.images.patients, resamples.num_patients)
         )
@@ -226,10 +209,10 @@ def _findings(
         large_groups = np.flatnonzero(fewest_of_class >= settings.min_count)
         value["auroc"][1 + large_groups, c] = tallies.auroc[large_groups]
         replicates["auroc"][1 + large_groups, c] = auroc[large_groups]
-        of_class = np.stack([fewest_of_class, np.maximum(patients - fewest_of_class, fewest_of_class)])
-        images = np.sort([tallies.num_positive, tallies.num - tallies.num_positive], 0)
-        class_sizes = ClassSizes(*(numbers[:, large_groups].astype(np.float64) for numbers in (of_class, images)))
-        bounds[:, 1 + large_groups, c] = area_interval(
+        class_sizes = scored.cached(
+            ("class sizes of groups", k), partial(walk.images.class_sizes, resamples.num_patients)
+        ).at(large_groups)
+        bounds["auroc"][:, 1 + large_groups, c] = area_interval(
             "auroc", tallies.auroc[large_groups], auroc[large_groups], class_sizes
         )
         if np.isnan(threshold[k]):
@@ -237,9 +220,11 @@ def _findings(
         negative = tallies.num - tallies.num_positive
         sample = np.stack([tallies.reached, np.stack([negative, tallies.num_positive])]).transpose(2, 0, 1)[..., None]
         reached, totals = np.concatenate([sample, counts_in_replicates], -1)[large_groups].transpose(1, 2, 0, 3)
-        for name, correct, total in (("fnr", reached[1], totals[1]), ("fpr", totals[0] - reached[0], totals[0])):
+        rates = (("fnr", reached[1], totals[1]), ("fpr", totals[0] - reached[0], totals[0]))
+        for (name, correct, total), of_class, images in zip(rates, *class_sizes, strict=True):
             rate = 1 - bootstrap.divide(correct, total)
             value[name][1 + large_groups, c], replicates[name][1 + large_groups, c] = rate[:, 0], rate[:, 1:]
+            bounds[name][:, 1 + large_groups, c] = share_interval(rate[:, 0], rate[:, 1:], images, of_class)
     return [
         _Table(
             name,
@@ -248,7 +233,7 @@ def _findings(
             value[name],
             replicates[name],
             sizes.copy(),
-            bounds if name == "auroc" else None,
+            bounds[name],
         )
         for name in value
     ]
@@ -291,7 +276,15 @@ def _rates(
             value[large_groups, 0] = num_wrong[large_groups] / num[large_groups]
             replicates[large_groups, 0] = bootstrap.divide(wrong_counts[large_groups], image_counts[large_groups])
         sizes = np.stack([num, num_wrong, num - num_wrong, patients, np.ones_like(num)])
-        tables.append(_Table(metric, settings.threshold, (HEALTHY,), value, replicates, sizes[..., None]))
+        class_sizes = scored.cached(
+            ("class sizes of groups", metric),
+            lambda: images_of_group.class_sizes(resamples.num_patients),  # noqa: B023
+        )
+        # all listed images are in the second class
+        bounds = np.stack(share_interval(value[:, 0], replicates[:, 0], class_sizes.images[1], class_sizes.patients[1]))
+        tables.append(
+            _Table(metric, settings.threshold, (HEALTHY,), value, replicates, sizes[..., None], bounds[..., None])
+        )
     return tables
 
 

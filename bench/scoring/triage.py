@@ -177,7 +177,7 @@ class TriageQuantities:
     def bounds(self) -> Array:
         """Return value, low and high of each quantity [K + 1, L, V, 3]."""
         value = self.quantities[..., 0]
-        images, patients = np.maximum(self.effective[:, :, None, GROUP_OF_QUANTITY], 1.0)
+        images, patients = self.effective[:, :, None, GROUP_OF_QUANTITY]
         return np.stack([value, *share_interval(value, self.quantities[..., 1:], images, patients)], -1)
 
 

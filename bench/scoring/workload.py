@@ -10,8 +10,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from bench.scoring import rates
+from bench.scoring.bootstrap.area_intervals import effective_patients
 from bench.scoring.bootstrap.bootstrap import divide
 from bench.scoring.bootstrap.intervals import independent, mean_over, share_interval
+from bench.scoring.bootstrap.sorted_images import Column
 from bench.scoring.decision_counts import DecisionCounts
 from bench.scoring.gaps.gap import EXTERNAL
 from bench.scoring.metrics_of_split import SplitMetrics
@@ -59,13 +62,18 @@ def rows(
     }
     if external:
         of_split[EXTERNAL] = mean_over(np.stack([of_split[split.scored.dataset] for split in external]))
-    sizes = {split.scored.dataset: _sizes(split) for split in (*internal, *external)}
+    sizes_of = {
+        split.scored.dataset: np.stack(
+            [sizes(*of, split.resamples.num_patients) for of in zip(split.columns, split.decisions, strict=True)], 1
+        )
+        for split in (*internal, *external)
+    }
     if external:
-        sizes[EXTERNAL] = independent(np.stack([sizes[split.scored.dataset] for split in external]))
+        sizes_of[EXTERNAL] = independent(np.stack([sizes_of[split.scored.dataset] for split in external]))
     out: list[Row] = []
     for dataset, quantities in of_split.items():
         value = quantities[..., 0]
-        interval = share_interval(value, quantities[..., 1:], *np.maximum(sizes[dataset], 1.0))
+        interval = share_interval(value, quantities[..., 1:], *sizes_of[dataset])
         bounds = np.stack([value, *interval], -1)  # [K, V, G, 3]
         for k, finding in enumerate(findings):
             for g, (goal, level) in enumerate(GOALS):
@@ -76,10 +84,10 @@ def rows(
     return out
 
 
-def _sizes(split: SplitMetrics) -> Array:
-    """Return the sizes of the shares of each finding [2, K, V, G], see `DecisionCounts.sizes_of_shares`."""
-    of_findings = []
-    for k, counts in enumerate(split.decisions):
-        positive, negative = np.count_nonzero(split.images_of_patients[:, k], axis=1).tolist()
-        of_findings.append(counts.sizes_of_shares(positive, negative, int(split.counts.num_patients[k])))
-    return np.stack(of_findings, 1)
+def sizes(column: Column, counts: DecisionCounts, num_patients: int) -> Array:
+    """Return numbers of images and effective numbers of patients that the QUANTITIES of a finding are shares of [2, V, G]."""
+    called = np.nan_to_num(counts.goals[..., 0].sum(1)).astype(np.int64)  # the images with the highest scores
+    _, precision, sensitivity, specificity, npv = rates.sizes(column, called, num_patients).swapaxes(0, 1)
+    labeled = np.bincount(column.patient, minlength=num_patients)[None]
+    of_all = np.broadcast_to([labeled.sum(1), effective_patients(labeled)], sensitivity.shape)
+    return np.stack([sensitivity, specificity, of_all, of_all, precision, npv], 1)

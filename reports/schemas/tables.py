@@ -16,6 +16,8 @@ from reports import extensions
 from reports.schemas.heatmap_tables import EXPLAINED
 from reports.schemas.shortcut_tables import SOURCES
 
+INVERTED = "inverted or mislabeled"  # in the table `diagnostics`, the kind of an AUROC below .5
+
 # One row per score. The macro of an internal split is over the findings with a score in this split. The macro of an
 # external cohort is over the findings that both the internal test split and this cohort score.
 # low, high: bounds of the 95 % interval over patients; for a recipe over patients and seeds
@@ -439,10 +441,11 @@ SCHEMAS: dict[str, tuple[str, ...]] = {
     ),
     # symptoms: patterns in a run's predictions that technical faults cause; finding "all": a symptom of the entire run
     # kind: the symptom in words, from `bench.scoring.diagnostics`; advice: likely cause, or what to check
+    # p (empty for a constant output): corrected for all tests of the run, on the page also for all runs of the grid
     # value: AUROC; for a constant output, the share of images with the same logit; if the outputs seem to be in another
     #     order of findings, the amount by which the right order would raise the mean AUROC
     # low, high (may be empty): interval of an AUROC
-    "diagnostics": ("run_id", "dataset", "finding", "kind", "value", "low", "high", "advice"),
+    "diagnostics": ("run_id", "dataset", "finding", "kind", "value", "low", "high", "p", "advice"),
     # histograms of predicted probabilities, only for findings whose labels or predictions seem inverted
     # bin_low, bin_high: bounds of the bin; present, absent: number of images with and without the finding in this bin
     "histograms": ("run_id", "dataset", "finding", "bin_low", "bin_high", "present", "absent"),

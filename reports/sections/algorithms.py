@@ -7,7 +7,7 @@ import pandas as pd
 from markupsafe import Markup
 
 from reports.drawing import svg
-from reports.formatting import is_number, places
+from reports.formatting import is_number, p_value
 from reports.html.section import Section, write
 from reports.report_data.headline_rows import TEST_OF, Estimate
 from reports.report_data.report_data import EXTERNAL, ReportData
@@ -75,8 +75,8 @@ def _row(data: ReportData, row: Mapping[Any, Any]) -> dict[str, Any]:
         "is_mean": row["dataset"] == EXTERNAL,
         "difference": difference,
         "verdict": verdict(difference, HIGHER, LOWER) if enough else TOO_FEW,
-        "p": _p_text(float(row["p"])),
-        "p_holm": _p_text(float(row["p_holm"])),
+        "p": p_value(float(row["p"])),
+        "p_holm": p_value(float(row["p_holm"])),
         "num_pairs": int(row["num_pairs"]),
         "num_run_pairs": int(row["num_run_pairs"]),
     }
@@ -90,7 +90,3 @@ def _hospital(data: ReportData, dataset: str, split: str) -> str:
         return data.short(dataset)
     hospital = next((h for h in data.pool if split == f"{TEST_OF}{h.key}"), None if data.pool else data.internal)
     return f"{hospital.short} (training)" if hospital else "Training hospitals, mean"
-
-
-def _p_text(p: float) -> str:
-    return "< .001" if p < 0.001 else places(p)

@@ -19,11 +19,11 @@ from reports.formatting import is_number
 from reports.html.section import Section, data_block, write
 from reports.report_data.headline_rows import Estimate
 from reports.report_data.hospitals_and_runs import Run
-from reports.report_data.report_data import ReportData
+from reports.report_data.report_data import MACRO, ReportData
 from reports.sections import ranking_choices
 from reports.sections.ranking_choices import FIRST
 from reports.sections.ranking_columns import Column, columns_of
-from reports.sections.symptoms import symptom_anchor
+from reports.sections.symptoms import inverted_cells, symptom_anchor
 from reports.sentences import main_findings as sentences
 from reports.sentences import members as member_sentences
 from reports.sentences.verdicts import CLEAR
@@ -102,7 +102,11 @@ def ranking(data: ReportData) -> Section:
         "later": len(data.ranked) > FIRST,
         "ranked": Markup(data_block(rows)),  # noqa: S704  (data_block escapes)
         "single": len(data.ranked) == 1,
-        "symptoms": {str(i): symptom_anchor(str(i)) for i in data.tables["diagnostics"]["run_id"].unique()},
+        "inverted": {
+            run: symptom_anchor(run)
+            for run, dataset, finding in inverted_cells(data)
+            if finding == MACRO and dataset != data.internal.key
+        },
         "synthetic_notice": SYNTHETIC_NOTICE,
         "pins": len(data.ranked) > 1,
         "span": span,

@@ -20,10 +20,11 @@ def row(cells: list[str]) -> Markup:
     return Markup(f"<td>{'</td><td>'.join(cells)}</td>")  # noqa: S704  (numbers, and what `escape` returned)
 
 
-def auroc(estimate: Estimate, macro: bool, reason: str, symptom: str) -> str:
+def auroc(estimate: Estimate, macro: bool, reason: str, symptom: str | None) -> str:
     """Return the HTML of an AUROC with interval and sample size, or the reason why the AUROC is missing.
 
-    An AUROC that seems inverted gets a warning; `symptom` is the HTML id to which the warning links, "" for none.
+    An AUROC that seems inverted gets a warning; `symptom` is the HTML id to which the warning links, "" for no link, None for
+    an AUROC that does not seem inverted.
     """
     if not estimate.has_value:
         return f"{DASH}<i>{escape(reason)}</i>"
@@ -32,10 +33,13 @@ def auroc(estimate: Estimate, macro: bool, reason: str, symptom: str) -> str:
         if macro
         else f"{integer(estimate.num_positive)} of {integer(estimate.n)}"
     )
-    inverted = estimate.has_interval and estimate.high < 0.5
-    doubt = "inverted or mislabeled?"
-    warning = f'<a class="s warn" href="#{symptom}">{doubt}</a>' if symptom else f'<span class="s warn">{doubt}</span>'
-    return f"{number(estimate)}<i>{sample}</i>" + warning * inverted
+    warning = ""
+    if symptom is not None:
+        doubt = "inverted or mislabeled?"
+        warning = (
+            f'<a class="s warn" href="#{symptom}">{doubt}</a>' if symptom else f'<span class="s warn">{doubt}</span>'
+        )
+    return f"{number(estimate)}<i>{sample}</i>{warning}"
 
 
 def gap(estimate: Estimate, common: str = "") -> str:

@@ -20,7 +20,7 @@ from reports.report_data.report_data import EXTERNAL, MACRO, ReportData, config_
 from reports.sections import run_cells
 from reports.sections.run_decisions import Decisions
 from reports.sections.run_triage import Triage
-from reports.sections.symptoms import symptom_anchor
+from reports.sections.symptoms import inverted_cells, symptom_anchor
 from reports.sentences import data as data_sentences
 from reports.sentences import members
 from reports.sentences.verdicts import verdict
@@ -74,7 +74,7 @@ class Details:
     decisions: Decisions
     triage: Triage
     pictures: Mapping[str, Sequence[Mapping[str, Any]]]  # cases of the heat-map gallery that have a picture, by run
-    symptoms: frozenset[str]  # ids of runs with a symptom
+    inverted: frozenset[tuple[str, str, str]]  # run, hospital and finding of each AUROC that seems inverted
 
     @classmethod
     def of(cls, data: ReportData, in_full: Iterable[Run]) -> "Details":
@@ -109,21 +109,20 @@ class Details:
             Decisions.of(data, ids),
             Triage.of(data, ids),
             _pictures(data),
-            frozenset(map(str, data.tables["diagnostics"]["run_id"])),
+            inverted_cells(data),
         )
 
     def body(self, run: Run, drawn: bool) -> Markup:
         """Return the HTML of a run's details: with the figures if `drawn`; else a script adds the figures later."""
         data = self.data.of_run(run)
         decisions = replace(self.decisions, data=data).html(run) + replace(self.triage, data=data).html(run)
-        symptom = symptom_anchor(run.id) if run.id in self.symptoms and not drawn else ""
         entry = {
             "run": run,
             "verdict": verdict(run.gap),
             "over": members.over(data.members(run)),
             "called": _confusion(data, run, self.called),
             "thresholds": _rules(data, run, self.thresholds),
-            "table": _table(data, run, symptom),
+            "table": _table(data, run, self.inverted, "" if drawn else symptom_anchor(run.id)),
             "more": (more := _more(data, run, self.measures)),
             "no_interval": NO_INTERVAL if any(NONE in cells for _, cells in more) else "",
             "groups": _groups(data, self.groups.get(run.id)),
@@ -224,10 +223,10 @@ def _first_of(group_names: Sequence[str], group: str) -> str:
     return next(g for g in group_names if g.partition("=")[0] == attribute)
 
 
-def _table(data: ReportData, run: Run, symptom: str) -> list[dict[str, Any]]:
+def _table(data: ReportData, run: Run, inverted: frozenset[tuple[str, str, str]], symptom: str) -> list[dict[str, Any]]:
     """Return one row per finding, macro last: AUROC at each hospital (or why it is missing), and the mean external gap.
 
-    `symptom` is the HTML id of the run's first symptom (a sign of a technical fault), "" for none.
+    inverted: see `Details`. `symptom` is the HTML id of the run's first symptom (a sign of a technical fault), "" for no links.
     """
     if not run.external.has_value and not run.internal.has_value:
         return []
@@ -241,7 +240,7 @@ def _table(data: ReportData, run: Run, symptom: str) -> list[dict[str, Any]]:
                 data.cells.get((run.id, key, finding), MISSING),
                 macro,
                 "not learned" if finding in not_learned else data.why_missing(key, finding),
-                symptom,
+                symptom if (run.id, key, finding) in inverted else None,
             )
             for key in keys
         ]

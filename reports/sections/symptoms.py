@@ -6,10 +6,11 @@ A symptom is a pattern in a run's predictions that a technical fault causes.
 from markupsafe import Markup
 
 from reports.drawing import svg
-from reports.formatting import places, plural
+from reports.formatting import p_value, places, plural
 from reports.html.section import Section, write
 from reports.report_data.hospitals_and_runs import Run
-from reports.report_data.report_data import ReportData
+from reports.report_data.report_data import MACRO, ReportData
+from reports.schemas.tables import INVERTED
 from reports.tables import records_of
 
 WIDTH, HEIGHT = 180, 46
@@ -41,6 +42,7 @@ def symptoms(data: ReportData) -> Section:
                 "kind": str(row["kind"]),
                 "value": places(row["value"]),
                 "interval": interval,
+                "p": p_value(row["p"]),
                 "advice": str(row["advice"]),
                 "histogram": ""
                 if bin_rows is None
@@ -57,6 +59,13 @@ def symptoms(data: ReportData) -> Section:
 def _place(data: ReportData, run: Run | None) -> ReportData:
     """Return the data with the hospitals of a run; those of the page for a run without details."""
     return data.of_run(run) if run else data
+
+
+def inverted_cells(data: ReportData) -> frozenset[tuple[str, str, str]]:
+    """Return (run id, dataset, finding) of each AUROC that seems inverted; the finding of a macro is "macro"."""
+    table = data.tables["diagnostics"]
+    rows = table.loc[table["kind"] == INVERTED, ["run_id", "dataset", "finding"]].replace({"finding": {"all": MACRO}})
+    return frozenset(rows.astype(str).itertuples(index=False, name=None))
 
 
 def symptom_anchor(run_id: str) -> str:

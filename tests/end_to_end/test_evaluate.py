@@ -19,6 +19,7 @@ from bench.diagnostics.symptoms.run_symptoms import symptoms
 from bench.planning.imported_run import config_of
 from bench.planning.manifest import read_manifest
 from bench.planning.plan import CohortRef
+from bench.results.score_runs import score_all
 from bench.runs.imported_predictions import _logits, read_predictions
 from bench.scoring.diagnostics import ORDER, other_order
 from bench.scoring.scored_split import ScoredSplit
@@ -132,6 +133,9 @@ def test_what_it_does_not_give_is_no_symptom(
     for file in (store.run_dir(found.run_id) / "predictions").glob("*.parquet"):
         write_table(file, pd.read_parquet(file).assign(Edema=np.float32(0), Pneumonia=np.float32(0)), table_facts(file))
     CheckedFolder(store.run_dir(found.run_id)).record_checksums()
+    key = store.root / "scores" / found.run_id / "KEY"
+    key.unlink()
+    score_all(read_manifest(store, "tiny"), lambda *_: None, 1)
     said = here("check", found.run_id, "--quiet", "--json", cwd=tmp_path / "copy").stdout
     assert not [each for each in json.loads(said) if "constant output" in each["what"]]
     shuffled = next(file for file in (store.run_dir(found.run_id) / "predictions").glob("chexpert.parquet"))
@@ -139,6 +143,8 @@ def test_what_it_does_not_give_is_no_symptom(
     frame.iloc[:, 1:] = np.random.default_rng(0).normal(size=(len(frame), len(FINDINGS))).astype(np.float32)
     write_table(shuffled, frame, table_facts(shuffled))
     CheckedFolder(store.run_dir(found.run_id)).record_checksums()
+    key.unlink()
+    score_all(read_manifest(store, "tiny"), lambda *_: None, 1)
     (near,) = [each for each in symptoms(store, found.run_id) if "AUROC near .5 at the internal hospital" in each.what]
     assert "model.yaml" in near.fix
     assert "schedule" not in near.fix

@@ -15,8 +15,9 @@ from safetensors.torch import load_file, save_file
 from bench.diagnostics.symptoms.repredict import repredict_symptoms
 from bench.diagnostics.symptoms.run_symptoms import Grids, notes, symptoms
 from bench.planning.jobs import analysis_key, predicted
-from bench.planning.manifest import planned
+from bench.planning.manifest import planned, read_manifest
 from bench.results.read_predictions import labels_of
+from bench.results.score_runs import score_all
 from bench.runs.new_images import load
 from bench.store.checked_folders import CheckedFolder
 from bench.store.store import Store, table_facts, write_table
@@ -56,11 +57,18 @@ def predictions(store: Store, run_id: str) -> tuple[Path, pd.DataFrame]:
 
 
 def plant(store: Store, run_id: str, logit_NK: np.ndarray) -> None:
-    """Replace the stored logits of a run at the internal hospital."""
+    """Replace the stored logits of a run at the internal hospital; the run is then not scored."""
     path, frame = predictions(store, run_id)
     frame.iloc[:, 1:] = logit_NK.astype(np.float32)
     write_table(path, frame, table_facts(path))
     CheckedFolder(store.run_dir(run_id)).record_checksums()
+    (store.root / "scores" / run_id / "KEY").unlink()
+
+
+def scored(store: Store) -> Store:
+    """Score the planted logits, and return the store."""
+    score_all(read_manifest(store, "tiny"), lambda *_: None, 1)
+    return store
 
 
 def good_logits(store: Store, run_id: str) -> np.ndarray:
@@ -83,7 +91,10 @@ def test_a_sound_store_has_no_symptoms(finished: Path, here: Command) -> None:
 
 def test_labels_in_another_order(store: Store, run_id: str) -> None:
     plant(store, run_id, good_logits(store, run_id)[:, [1, 2, 3, 4, 5, 6, 7, 8, 0]])
-    check = one(symptoms(store, run_id), "labels in another order")
+    (unscored,) = [check for check in symptoms(store, run_id) if check.level == "note"]
+    assert "outdated" in unscored.found
+    assert "bench score" in unscored.fix
+    check = one(symptoms(scored(store), run_id), "labels in another order")
     assert "from the output of" in check.found
     assert "by name" in check.fix
 
@@ -91,7 +102,7 @@ def test_labels_in_another_order(store: Store, run_id: str) -> None:
 def test_auroc_near_half_with_predictions_of_another_epoch(store: Store, run_id: str) -> None:
     rows = np.random.default_rng(3).permutation(len(predictions(store, run_id)[1]))
     plant(store, run_id, predictions(store, run_id)[1].to_numpy()[rows, 1:].astype(np.float32))
-    found = symptoms(store, run_id)
+    found = symptoms(scored(store), run_id)
     assert set(names(found)) == {
         "AUROC near .5 at the internal hospital",
         "predictions do not match the selected epoch",
@@ -102,12 +113,12 @@ def test_auroc_near_half_with_predictions_of_another_epoch(store: Store, run_id:
 
 def test_inverted_labels(store: Store, run_id: str) -> None:
     plant(store, run_id, -good_logits(store, run_id))
-    assert "swapped" in one(symptoms(store, run_id), "inverted: AUROC below .5 at the internal hospital").fix
+    assert "swapped" in one(symptoms(scored(store), run_id), "inverted: AUROC below .5 at the internal hospital").fix
 
 
 def test_runs_checked_together_have_the_symptoms_of_runs_checked_alone(store: Store, run_id: str) -> None:
     plant(store, run_id, -good_logits(store, run_id))
-    grids, runs = Grids(store), store.run_ids()
+    grids, runs = Grids(scored(store)), store.run_ids()
     together = [symptoms(store, each, grids) for each in runs]
     assert together == [symptoms(store, each) for each in runs]
     assert [bool(names(found)) for found in together] == [each == run_id for each in runs]
@@ -117,10 +128,8 @@ def test_constant_outputs(store: Store, run_id: str) -> None:
     logit_NK = good_logits(store, run_id)
     logit_NK[:, 1] = 0.0
     plant(store, run_id, logit_NK)
-    assert (
-        "Cardiomegaly: the prediction is the same number in at least 100%"
-        in one(symptoms(store, run_id), "constant output").found
-    )
+    found = one(symptoms(scored(store), run_id), "constant output").found
+    assert "Cardiomegaly: the prediction is the same number in at least 100%" in found
 
 
 @pytest.mark.parametrize(
@@ -383,6 +392,7 @@ def test_the_command_lists_causes_exits_with_1_and_has_json_output(store_copy: P
     store = Store.open(store_copy / "runs", create=False)
     run_id = store.run_ids()[0]
     plant(store, run_id, -good_logits(store, run_id))
+    scored(store)
     said = here("check", run_id[:5], "--quick", cwd=store_copy, code=1).stdout.splitlines()
     at = next(k for k, line in enumerate(said) if line.startswith(f"BAD  run {run_id}: inverted"))
     assert said[at + 1].startswith("       1. present and absent are swapped")

@@ -6,15 +6,15 @@ Shapes: N images, K sources, B replicates of patients, R repeats of a classifier
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from bench.scoring.bootstrap import bootstrap
-from bench.scoring.bootstrap.area_intervals import ClassSizes, area_interval, mean_interval
-from bench.scoring.bootstrap.intervals import percentile
+from bench.scoring.bootstrap.area_intervals import ClassSizes, area_interval, effective_patients, mean_interval
+from bench.scoring.bootstrap.intervals import percentile, share_interval
 from bench.scoring.bootstrap.resamples import Resamples
 from bench.scoring.metrics import auroc
 
@@ -33,7 +33,7 @@ class ProbeScores:
     replicates: Mapping[str, Array]
     num_sources: int
     n: int
-    bounds: Mapping[str, tuple[float, float]] = field(default_factory=dict)  # 95 % intervals, if not the percentiles
+    bounds: Mapping[str, tuple[float, float]]  # 95 % intervals, if not the percentiles
 
     def rows(self) -> pd.DataFrame:
         """Return a table with one row per metric: metric, value, low, high (95 % interval), chance, num_sources, n.
@@ -61,15 +61,14 @@ def score_probe(
     """
     source_NK = (source[:, None] == np.arange(prob_NK.shape[1])).astype(np.int8)
     resamples = Resamples.draw(ids, NUM_RESAMPLES, "source_probe", seed)
-    value, replicates = _over_repeats(*_hits_and_bits(prob_NK, source), source, resamples, None)
-    bounds = {}
+    value, replicates, bounds = _over_repeats(*_hits_and_bits(prob_NK, source), source, resamples, None)
     if auc:
         area, _ = bootstrap.rank_metrics(resamples, source_NK, prob_NK)
         of_sources = np.array([auroc(source_NK[:, k], prob_NK[:, k]) for k in range(prob_NK.shape[1])])
         sizes = ClassSizes.of_labels(source_NK, resamples.patient)
         value["auroc"], replicates["auroc"] = float(of_sources.mean()), area.mean(0)
         bounds["auroc"] = mean_interval("auroc", of_sources, area_interval("auroc", of_sources, area, sizes), area)
-    return ProbeScores(value, replicates, prob_NK.shape[1], len(source), bounds)
+    return ProbeScores(value, replicates, bounds, prob_NK.shape[1], len(source))
 
 
 def score_repeats(prob_RNK: Array, source: Codes, ids: NDArray[np.object_], seed: int = 0) -> ProbeScores:
@@ -83,8 +82,8 @@ def score_repeats(prob_RNK: Array, source: Codes, ids: NDArray[np.object_], seed
     draws_BR = np.random.default_rng(seed).multinomial(
         len(hits_and_bits), np.full(len(hits_and_bits), 1 / len(hits_and_bits)), NUM_RESAMPLES
     )
-    value, replicates = _over_repeats(hit_NR, bits_NR, source, resamples, draws_BR)
-    return ProbeScores(value, replicates, prob_RNK.shape[2], len(source))
+    value, replicates, bounds = _over_repeats(hit_NR, bits_NR, source, resamples, draws_BR)
+    return ProbeScores(value, replicates, prob_RNK.shape[2], len(source), bounds)
 
 
 def difference(
@@ -126,11 +125,12 @@ def _hits_and_bits(prob_NK: Array, source: Codes) -> tuple[Array, Array]:
 
 def _over_repeats(
     hit_NR: Array, bits_NR: Array, source: Codes, resamples: Resamples, draws_BR: NDArray[np.int64] | None
-) -> tuple[dict[str, float], dict[str, Array]]:
-    """Return the values and the replicates [B] of the metrics balanced_accuracy and bits.
+) -> tuple[dict[str, float], dict[str, Array], dict[str, tuple[float, float]]]:
+    """Return the values and the replicates [B] of the metrics balanced_accuracy and bits, and the bounds of the former.
 
-    A value is the mean over the images of each source, then over sources, then over repeats. A replicate without images
-    of a source is NaN. draws_BR [B, R] is how often each repeat is drawn; None means once each.
+    Balanced accuracy is a mean of shares, so its interval comes from those of the shares. A value is the mean over the images
+    of each source, then over sources, then over repeats. A replicate without images of a source is NaN. draws_BR [B, R] is
+    how often each repeat is drawn; None means once each.
     """
     weight_PB = resamples.weight.transpose(1, 0, 2).reshape(resamples.num_patients, -1)[:, : resamples.num]
     drawn_NB = weight_PB[resamples.patient].astype(np.float32)
@@ -147,8 +147,15 @@ def _over_repeats(
             source_KBR = [
                 (drawn_NB[rows].T @ filled_NR[rows]) / (drawn_NB[rows].T @ finite_NR[rows]) for rows in rows_of_source
             ]
-        mean_BR = np.mean(source_KBR, axis=0, dtype=np.float64)
         value[metric] = float(value_KR.mean())
-        weight_BR = np.ones_like(mean_BR) if draws_BR is None else draws_BR
-        replicates[metric] = (mean_BR * weight_BR).sum(1) / weight_BR.sum(1)
-    return value, replicates
+        weight_BR = np.ones(source_KBR[0].shape) if draws_BR is None else draws_BR
+        of_source_KB = (np.array(source_KBR, np.float64) * weight_BR).sum(2) / weight_BR.sum(1)
+        replicates[metric] = of_source_KB.mean(0)
+        if metric == "balanced_accuracy":
+            share_K = value_KR.mean(1)
+            tested = [rows[finite_NR[rows].any(1)] for rows in rows_of_source]
+            counts = [np.bincount(resamples.patient[rows], minlength=resamples.num_patients) for rows in tested]
+            images_KP = np.array(counts)
+            bounds_2K = share_interval(share_K, of_source_KB, images_KP.sum(1), effective_patients(images_KP))
+            bounds = {metric: mean_interval(metric, share_K, bounds_2K, of_source_KB)}
+    return value, replicates, bounds

@@ -10,10 +10,11 @@ import numpy as np
 
 from bench.config.run_config import RunConfig
 from bench.diagnostics.symptoms.failures import NO_NUMBER, causes_of, symptom
-from bench.diagnostics.symptoms.predictions_and_labels import MIN_IMAGES
 from bench.planning.manifest import Manifest
 from bench.store.checked_folders import CheckedFolder
 from harmonize.checks.release import Check
+
+_MIN_IMAGES = 10  # a few logits can all be between 0 and 1
 
 
 def logit_symptoms(where: str, manifest: Manifest, run: Mapping[str, Any], config: RunConfig) -> Iterator[Check]:
@@ -28,7 +29,7 @@ def logit_symptoms(where: str, manifest: Manifest, run: Mapping[str, Any], confi
     if num_invalid:
         observation = f"{num_invalid:,} of {logit_NK.size:,} logits on {internal} are not finite numbers"
         yield symptom(where, "predictions are not numbers", "fault", observation, causes_of(NO_NUMBER))
-    elif len(logit_NK) >= MIN_IMAGES and logit_NK.min() >= 0 and logit_NK.max() <= 1 and np.ptp(logit_NK) > 0:
+    elif len(logit_NK) >= _MIN_IMAGES and logit_NK.min() >= 0 and logit_NK.max() <= 1 and np.ptp(logit_NK) > 0:
         bounds = f"{logit_NK.min():.3f} and {logit_NK.max():.3f}"
         observation = f"all {logit_NK.size:,} logits on {internal} are between {bounds}"
         causes = (

@@ -15,13 +15,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from bench.diagnostics.symptoms.failures import failure_symptoms, symptom
-from bench.diagnostics.symptoms.predictions_and_labels import finding_aurocs, internal_splits
+from bench.diagnostics.symptoms.predictions_and_labels import internal_splits
 from bench.inputs.batches import BatchReader
 from bench.inputs.normalize import Normalizer, minmax, unit, zscore
 from bench.models.predict import predict, weights_sha256
 from bench.planning.manifest import planned
 from bench.planning.run import read_run
 from bench.runs.stored_run import StoredRun, load
+from bench.scoring.diagnostics import chances, cross_auroc
 from bench.scoring.scored_split import ScoredSplit
 from bench.store.store import Store, table_facts
 from harmonize.cache.cache import ImageCache, finished_cache
@@ -193,23 +194,24 @@ def _not_reproduced(
 
 def _better_scale(where: str, sample: _Sample, logits: Mapping[str, NDArray[np.float32]], own: str) -> list[Check]:
     """Return [symptom] if another image scale gives a much higher macro AUROC than the run's own scale `own`, else []."""
-    findings = sample.stored.run.config.findings
-    aurocs = {}
+    aurocs, chance = dict[str, float](), np.empty(0)
     for name, logit in logits.items():
-        if np.isfinite(logit).all() and (values := finding_aurocs(sample.predictions.of_run(logit), findings)):
-            aurocs[name] = values
+        if not np.isfinite(logit).all():
+            continue
+        matrix, scored = cross_auroc(sample.predictions.of_run(logit))
+        if scored:
+            aurocs[name], chance = float(np.diag(matrix).mean()), chances(sample.predictions)[scored]
     if own not in aurocs:
         return []
-    best = max(aurocs, key=lambda name: aurocs[name].macro)
-    gain = aurocs[best].macro - aurocs[own].macro
-    if gain < max(_BETTER, 4 * aurocs[own].macro_chance):
+    best = max(aurocs, key=lambda name: aurocs[name])
+    if aurocs[best] - aurocs[own] < max(_BETTER, 4 * np.sqrt((chance**2).sum()) / len(chance)):
         return []
     causes = (
         f"training used {best}: configure that preprocessing (`bench list preprocessing`), or train again with the present one",
         "weights of another project need their own scale: declare it as a preprocessing entry of a registry (CONTRIBUTING.md)",
     )
     observation = (
-        f"macro AUROC {aurocs[own].macro:.3f} with {own}, {aurocs[best].macro:.3f} with {best} "
+        f"macro AUROC {aurocs[own]:.3f} with {own}, {aurocs[best]:.3f} with {best} "
         f"({len(sample.rows)} images of the internal hospital)"
     )
     return [symptom(where, "trained on another scale", "fault", observation, causes)]

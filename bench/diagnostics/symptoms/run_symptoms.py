@@ -15,7 +15,6 @@ from bench.diagnostics.symptoms.heat_maps import heat_map_symptoms
 from bench.diagnostics.symptoms.logits import logit_symptoms
 from bench.diagnostics.symptoms.predictions_and_labels import (
     LabelsCache,
-    external_symptoms,
     learned_splits,
     prediction_symptoms,
 )
@@ -71,11 +70,12 @@ def symptoms(store: Store, run_id: str, grids: Grids | None = None) -> list[Chec
         checks = [*of_loss, *of_logits]
         if not any(check.level == "fault" for check in of_logits):  # the other checks need finite logits
             loss_stuck = any("loss does not" in check.what for check in of_loss)
-            findings, splits = learned_splits(manifest, run, config, labels)
-            if history is not None and "val" in splits and not manifest.content.get("scored_from"):
-                checks += epoch_symptoms(where, splits["val"], history, store.run_dir(run_id))
-            checks += prediction_symptoms(where, run, findings, splits, loss_stuck)
-        checks += [*external_symptoms(where, manifest, run_id), *heat_map_symptoms(where, manifest, run_id)]
+            if history is not None and not manifest.content.get("scored_from"):
+                _, splits = learned_splits(manifest, run, config, labels)
+                if "val" in splits:
+                    checks += epoch_symptoms(where, splits["val"], history, store.run_dir(run_id))
+            checks += prediction_symptoms(where, manifest, run, loss_stuck)
+        checks += heat_map_symptoms(where, manifest, run_id)
     except StoreError:
         raise
     except (CxrError, KeyError) as error:

@@ -23,6 +23,7 @@ from bench.scoring.bootstrap.intervals import LEVEL, deviation, enough
 
 Array = NDArray[np.float64]
 
+AREAS = ("auroc", "auprc")
 NORMAL_QUANTILE = float(ndtri((1 + LEVEL) / 2))
 PRIOR = 1.0  # weight of the variance of independent patients in `area_interval`
 NUM_HALVINGS = 40  # of the range that has a bound: to 1e-12
@@ -42,6 +43,10 @@ class ClassSizes(NamedTuple):
     def of(cls, images: NDArray[np.integer]) -> "ClassSizes":
         """Return the sizes from the images of each class and patient, [2, ..., P]."""
         return cls(effective_patients(images), images.sum(-1).astype(np.float64))
+
+    def at(self, chosen: NDArray[np.intp]) -> "ClassSizes":
+        """Return the sizes of the chosen groups; both arrays must be [2, G]."""
+        return ClassSizes(self.patients[:, chosen], self.images[:, chosen])
 
     @classmethod
     def of_labels(cls, label: NDArray[np.int8], patient: NDArray[np.int32]) -> "ClassSizes":
@@ -157,9 +162,9 @@ def mean_interval(
     """Compute the interval of the mean of the finite numbers in value [K], from their bounds [2, K] and their correlation.
 
     The correlation of two numbers is that of their replicates [K, B]. `correlation` replaces the correlation with a number
-    that is the same in all replicates. For areas (metric: auroc or auprc), the standard errors of a bound are combined
+    that is the same in all replicates. For areas (metric: in AREAS), the standard errors of a bound are combined
     as if all areas had the value of the bound: the upper bound of an area of 1 is 1, so its distance says nothing. For
-    other numbers (metric: ""), the distances of the bounds are combined. Both bounds are NaN if a finite number has no
+    other numbers, the distances of the bounds are combined. Both bounds are NaN if a finite number has no
     interval. Source: Zou and Donner 2008, doi:10.1002/sim.3095.
     """
     used = np.isfinite(value)
@@ -168,9 +173,9 @@ def mean_interval(
         return float("nan"), float("nan")
     matrix = _correlations(replicates[used].astype(np.float64), correlation)
     center, numbers = float(value[used].mean()), (value[used], low[used], high[used])
-    sides = np.sqrt(scales_of(metric, *numbers)) if metric else np.abs(np.stack(numbers[1:]) - numbers[0])
+    sides = np.sqrt(scales_of(metric, *numbers)) if metric in AREAS else np.abs(np.stack(numbers[1:]) - numbers[0])
     squares = [max(float(np.einsum("i,ij,j", side, matrix, side)), 0.0) / num**2 for side in sides]
-    if not metric:
+    if metric not in AREAS:
         return center - float(np.sqrt(squares[0])), center + float(np.sqrt(squares[1]))
     (lower,), (upper,) = bounds_of_scales(metric, np.array([center]), np.array(squares)[:, None])
     return float(lower), float(upper)
@@ -197,7 +202,7 @@ def _correlations(replicates: Array, unknown: float) -> Array:
     """Return the correlations [K, K] of the finite replicates [K, B]; `unknown` for a number without variation."""
     finite = np.isfinite(replicates)
     total = np.where(finite, replicates, 0.0)
-    centered = np.where(finite, total - total.sum(1, keepdims=True) / finite.sum(1, keepdims=True), 0.0)
+    centered = np.where(finite, total - total.sum(1, keepdims=True) / np.maximum(finite.sum(1, keepdims=True), 1), 0.0)
     squares = (centered**2).sum(1, keepdims=True)
     varies = squares > 1e-24 * replicates.shape[1]  # replicates that differ by rounding only do not vary
     unit = np.divide(centered, np.sqrt(squares), out=np.zeros(centered.shape), where=varies)

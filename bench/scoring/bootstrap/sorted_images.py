@@ -8,11 +8,13 @@ Shapes: N images, n labeled images, Q cuts, G groups, A attributes.
 """
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
+from bench.scoring.bootstrap.area_intervals import ClassSizes
 from bench.scoring.bootstrap.compiled import compiled
 from bench.scoring.bootstrap.sort_scores import Rows, labeled_falling
 
@@ -325,6 +327,16 @@ class GroupedImages(NamedTuple):
         """
         total, of_rarer_class = _count_patients(self.start, self.patient, self.kind, num_patients)
         return total, of_rarer_class
+
+    def class_sizes(self, num_patients: int) -> ClassSizes:
+        """Compute the numbers of images and effective patients of both classes in each group [2, G]."""
+        images = np.zeros((2, len(self.first), num_patients), np.int32)
+        positive = (self.kind & np.uint8(POSITIVE)).view(np.bool_)
+        for g, (first, last) in enumerate(pairwise(self.start.tolist())):
+            of_group, present = self.patient[first:last], positive[first:last]
+            for c, rows in enumerate((present, ~present)):
+                images[c, g] = np.bincount(of_group[rows], minlength=num_patients)
+        return ClassSizes.of(images)
 
     def tallied(self) -> "Tallied":
         """Compute the counts and the AUROC of each group."""

@@ -141,7 +141,7 @@ def _bounds(
         return [UNKNOWN] * (1 + len(common))
     sides = []
     for split in (internal, hospital):
-        value, bounds = np.where(common, split.value[key], np.nan), split.bounds(key)
+        value, bounds = np.where(common, split.value[key], np.nan), split.bounds[key]
         macro = np.array(
             [
                 mean_of(value, split.replicates[key])[0],

