@@ -7,8 +7,8 @@ Shapes: Q cuts (numbers of images that are called positive), M rates (CALL_METRI
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.scoring.bootstrap.area_intervals import effective_patients
 from bench.scoring.bootstrap.bootstrap import CALL_METRICS
+from bench.scoring.bootstrap.compiled import compiled
 from bench.scoring.bootstrap.intervals import share_interval
 from bench.scoring.bootstrap.sorted_images import Column
 
@@ -20,19 +20,44 @@ def sizes(column: Column, cut_Q: NDArray[np.int64], num_patients: int) -> Array:
     """Return the numbers of images and the effective numbers of patients [2, M, Q] of which CALL_METRICS are shares.
 
     The first images of the column are called positive. F1 has the called and the positive images. 0 without images.
+    The effective numbers are those of `effective_patients`.
     """
-    positive, patient = column.positive, column.patient
+    images, squares = _sums(column.patient, column.positive, np.asarray(cut_Q, np.int64), num_patients)
+    return np.stack([images, np.divide(images**2, squares, out=np.zeros(images.shape), where=squares > 0)])
 
-    def of_patients(rows: NDArray[np.int32]) -> NDArray[np.int64]:
-        return np.bincount(rows, minlength=num_patients)
 
-    present, labeled = of_patients(patient[positive]), of_patients(patient)
-    out = np.zeros((2, len(CALL_METRICS), len(cut_Q)))
-    for q, cut in enumerate(cut_Q.tolist()):
-        called, found = of_patients(patient[:cut]), of_patients(patient[:cut][positive[:cut]])
-        images_MP = np.stack([called + present - found, called, present, labeled - present, labeled - called])
-        out[:, :, q] = images_MP.sum(1), effective_patients(images_MP)
-    return out
+@compiled
+def _sums(
+    patient: NDArray[np.int32], positive: NDArray[np.bool_], cut_Q: NDArray[np.int64], num_patients: int
+) -> tuple[Array, Array]:
+    """Return the sums of images and of squared images over patients [M, Q] of each metric, in one pass over the images."""
+    either, called, other = np.zeros(num_patients), np.zeros(num_patients), np.zeros(num_patients)
+    present, absent = np.zeros(num_patients), np.zeros(num_patients)
+    for i in range(patient.shape[0]):
+        other[patient[i]] += 1
+        present[patient[i]] += positive[i]
+        absent[patient[i]] += not positive[i]
+    either += present
+    # called or positive; called; positive; negative; not called
+    images = np.array([present.sum(), 0.0, present.sum(), absent.sum(), other.sum()])
+    squares = np.array([(present**2).sum(), 0.0, (present**2).sum(), (absent**2).sum(), (other**2).sum()])
+    all_images, all_squares, first = np.zeros((5, cut_Q.shape[0])), np.zeros((5, cut_Q.shape[0])), 0
+    for q in np.argsort(cut_Q):
+        for i in range(first, cut_Q[q]):
+            p = patient[i]
+            if not positive[i]:
+                images[0] += 1
+                squares[0] += 2 * either[p] + 1
+                either[p] += 1
+            images[1] += 1
+            squares[1] += 2 * called[p] + 1
+            called[p] += 1
+            images[4] -= 1
+            squares[4] -= 2 * other[p] - 1
+            other[p] -= 1
+        first = cut_Q[q]
+        all_images[:, q], all_squares[:, q] = images, squares
+    return all_images, all_squares
 
 
 def intervals(value_MQ: Array, replicates_MQB: Array, sizes_2MQ: Array) -> Array:

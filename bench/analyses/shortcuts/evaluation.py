@@ -68,7 +68,7 @@ def score_probe(
         sizes = ClassSizes.of_labels(source_NK, resamples.patient)
         value["auroc"], replicates["auroc"] = float(of_sources.mean()), area.mean(0)
         bounds["auroc"] = mean_interval("auroc", of_sources, area_interval("auroc", of_sources, area, sizes), area)
-    return ProbeScores(value, replicates, bounds, prob_NK.shape[1], len(source))
+    return ProbeScores(value, replicates, prob_NK.shape[1], len(source), bounds)
 
 
 def score_repeats(prob_RNK: Array, source: Codes, ids: NDArray[np.object_], seed: int = 0) -> ProbeScores:

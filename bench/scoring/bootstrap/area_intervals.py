@@ -171,7 +171,7 @@ def mean_interval(
     num, (low, high) = np.count_nonzero(used), bounds
     if not num or np.isnan(low[used]).any() or np.isnan(high[used]).any():
         return float("nan"), float("nan")
-    matrix = _correlations(replicates[used].astype(np.float64), correlation)
+    matrix = _correlations(np.ascontiguousarray(replicates[used], np.float64), correlation)
     center, numbers = float(value[used].mean()), (value[used], low[used], high[used])
     sides = np.sqrt(scales_of(metric, *numbers)) if metric in AREAS else np.abs(np.stack(numbers[1:]) - numbers[0])
     squares = [max(float(np.einsum("i,ij,j", side, matrix, side)), 0.0) / num**2 for side in sides]
@@ -198,17 +198,34 @@ def scales_of(metric: str, value: Array, low: Array, high: Array) -> Array:
     return np.nan_to_num(np.where(np.isnan(scales), scales[::-1], scales))
 
 
+@compiled
 def _correlations(replicates: Array, unknown: float) -> Array:
     """Return the correlations [K, K] of the finite replicates [K, B]; `unknown` for a number without variation."""
-    finite = np.isfinite(replicates)
-    total = np.where(finite, replicates, 0.0)
-    centered = np.where(finite, total - total.sum(1, keepdims=True) / np.maximum(finite.sum(1, keepdims=True), 1), 0.0)
-    squares = (centered**2).sum(1, keepdims=True)
-    varies = squares > 1e-24 * replicates.shape[1]  # replicates that differ by rounding only do not vary
-    unit = np.divide(centered, np.sqrt(squares), out=np.zeros(centered.shape), where=varies)
-    # einsum, because a matrix library would start threads
-    matrix = np.where(varies & varies.T, np.einsum("ib,jb->ij", unit, unit), unknown)
-    np.fill_diagonal(matrix, 1.0)
+    num, size = replicates.shape
+    unit, length = np.zeros((num, size)), np.zeros(num)
+    for k in range(num):
+        total, count = 0.0, 0
+        for b in range(size):
+            if abs(replicates[k, b]) < np.inf:
+                total += replicates[k, b]
+                count += 1
+        for b in range(size):
+            if abs(replicates[k, b]) < np.inf:
+                unit[k, b] = replicates[k, b] - total / count
+                length[k] += unit[k, b] ** 2
+        if length[k] > 1e-24 * size:  # replicates that differ by rounding only do not vary
+            unit[k] /= np.sqrt(length[k])
+        else:
+            length[k] = 0.0
+    matrix = np.full((num, num), unknown)
+    for k in range(num):
+        matrix[k, k] = 1.0
+        for j in range(k):
+            if length[k] > 0 and length[j] > 0:
+                product = 0.0
+                for b in range(size):
+                    product += unit[k, b] * unit[j, b]
+                matrix[k, j] = matrix[j, k] = product
     return matrix
 
 

@@ -208,7 +208,7 @@ def share_interval(value: Array, replicates: Array, num_images: Array, num_patie
     spread = value * (1 - value)
     # the variance of resampled patients is too small by this factor
     of_patients, variance = spread * (1 - 1 / patients), deviation(replicates) ** 2
-    estimate = np.minimum(np.divide(of_patients, variance, out=images.copy(), where=variance > 0), images)
+    estimate = np.minimum(np.divide(of_patients, variance, out=np.array(images), where=variance > 0), images)
     deciding = np.where(enough(replicates), spread * patients, 0.0)
     with np.errstate(invalid="ignore", divide="ignore"):  # a share that is NaN
         # a share of 0 or 1 has an estimate of 0 images; its weight is 0
