@@ -199,31 +199,35 @@ def scales_of(metric: str, value: Array, low: Array, high: Array) -> Array:
 
 
 @compiled
+def _center(replicates: Array, out: Array) -> bool:
+    """Write the finite replicates [B] minus their mean, divided by their length, into out; return whether they vary."""
+    total, count, squares = 0.0, 0, 0.0
+    for b in range(replicates.shape[0]):
+        if abs(replicates[b]) < np.inf:
+            total += replicates[b]
+            count += 1
+    for b in range(replicates.shape[0]):
+        if abs(replicates[b]) < np.inf:
+            out[b] = replicates[b] - total / count
+            squares += out[b] ** 2
+    if squares <= 1e-24 * replicates.shape[0]:  # replicates that differ by rounding only do not vary
+        return False
+    out /= np.sqrt(squares)
+    return True
+
+
+@compiled
 def _correlations(replicates: Array, unknown: float) -> Array:
     """Return the correlations [K, K] of the finite replicates [K, B]; `unknown` for a number without variation."""
-    num, size = replicates.shape
-    unit, length = np.zeros((num, size)), np.zeros(num)
+    num = replicates.shape[0]
+    unit, varies, matrix = np.zeros(replicates.shape), np.zeros(num, np.bool_), np.full((num, num), unknown)
     for k in range(num):
-        total, count = 0.0, 0
-        for b in range(size):
-            if abs(replicates[k, b]) < np.inf:
-                total += replicates[k, b]
-                count += 1
-        for b in range(size):
-            if abs(replicates[k, b]) < np.inf:
-                unit[k, b] = replicates[k, b] - total / count
-                length[k] += unit[k, b] ** 2
-        if length[k] > 1e-24 * size:  # replicates that differ by rounding only do not vary
-            unit[k] /= np.sqrt(length[k])
-        else:
-            length[k] = 0.0
-    matrix = np.full((num, num), unknown)
-    for k in range(num):
+        varies[k] = _center(replicates[k], unit[k])
         matrix[k, k] = 1.0
         for j in range(k):
-            if length[k] > 0 and length[j] > 0:
+            if varies[k] and varies[j]:
                 product = 0.0
-                for b in range(size):
+                for b in range(replicates.shape[1]):
                     product += unit[k, b] * unit[j, b]
                 matrix[k, j] = matrix[j, k] = product
     return matrix
