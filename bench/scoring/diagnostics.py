@@ -159,7 +159,9 @@ def _variances(scored: ScoredSplit) -> NDArray[np.float64]:
             images = [np.bincount(patient[of_finding == c]).astype(np.float64) for of_finding in label.T]
             num[c] = [of.sum() ** 2 / max((of**2).sum(), 1.0) for of in images]
         product = num[0] * num[1]
-        return np.divide(num.sum(0) + 1, 12 * product, out=np.full(label.shape[1], np.nan), where=product > 0)
+        variance = np.full(label.shape[1], np.nan)
+        np.divide(num.sum(0) + 1, 12 * product, out=variance, where=product > 0)
+        return variance
 
     variances: NDArray[np.float64] = scored.cached("variances of random outputs", compute)
     return variances

@@ -5,7 +5,7 @@ symptoms: both keep the rows of the table `diagnostics` that stay significant am
 In all functions, `where` is a text such as "run 3fa94c1e02bd" that begins a symptom's name, and `run` is the run's entry in the manifest.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -73,7 +73,7 @@ def prediction_symptoms(where: str, manifest: Manifest, run: Mapping[str, Any], 
     table = diagnostics.among_runs(table, len(compared.runs) + len(compared.derived))
     internal = str(manifest.content["source"])
     for (dataset, kind), rows in table.groupby(["dataset", "kind"], sort=False):
-        found = ", ".join(_found(dict(zip(rows, row, strict=True))) for row in rows.itertuples(index=False, name=None))
+        found = ", ".join(map(_found, rows.to_dict("records")))
         at = "the internal hospital" if dataset == internal else str(dataset)
         if kind == diagnostics.CONSTANT:
             share = rows["value"].min()
@@ -93,7 +93,7 @@ def prediction_symptoms(where: str, manifest: Manifest, run: Mapping[str, Any], 
             yield symptom(where, f"AUROC near .5 at {at}", "warning", observation, causes)
 
 
-def _found(row: Mapping[str, Any]) -> str:
+def _found(row: Mapping[Hashable, Any]) -> str:
     """Return an AUROC with its interval and corrected p-value as text."""
     finding = "macro AUROC" if row["finding"] == "all" else row["finding"]
     return f"{finding} {row['value']:.3f} [{row['low']:.3f}, {row['high']:.3f}] (p = {row['p']:.2g})"
