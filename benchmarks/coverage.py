@@ -62,7 +62,7 @@ from bench.scoring.bootstrap.intervals import (
 )
 from bench.scoring.bootstrap.resamples import Resamples
 from bench.scoring.bootstrap.sorted_images import Column
-from bench.scoring.calibration_metrics import BIASED, bin_of, binned_ece
+from bench.scoring.calibration_metrics import BIASED, bin_of, ece
 from bench.scoring.conformal import LEVELS as STATED
 from bench.scoring.conformal import highest_by_chance, release_threshold, thresholds
 from bench.scoring.decision_counts import CURVE, DecisionCounts
@@ -344,7 +344,7 @@ def errors_of(
     errors = {}
     for kind in kinds:
         probability = reported(score, kind)
-        value = np.array([binned_ece(y, p) for y, p in zip(label.T, probability.T, strict=True)])
+        value = np.array([ece(y, p) for y, p in zip(label.T, probability.T, strict=True)])
         drawn = calibration_metrics(resamples, label, probability)["ece"]
         mean, replicates = mean_of(value, drawn)
         errors[kind] = ((value, drawn), (np.array([mean]), replicates[None]))

@@ -229,7 +229,7 @@ def _truth(label_NK: Label, logit_NK: NDArray[np.float32], threshold_K: NDArray[
             metrics.sensitivity(label, called),
             metrics.specificity(label, called),
             float((called == (label == 1)).mean()),
-            calibration_metrics.binned_ece(label, sigmoid(logit)),
+            calibration_metrics.ece(label, sigmoid(logit)),
             float(label.mean()),
         )
     return out

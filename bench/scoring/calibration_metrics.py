@@ -27,7 +27,7 @@ def bin_of(prob: Score, bins: int = 15) -> NDArray[np.int32]:
     return np.asarray(_binned(np.ascontiguousarray(prob, np.float64), _edges(bins))[0])
 
 
-def binned_ece(outcome: Array | NDArray[np.integer[Any]], prob: Score, bins: int = 15) -> float:
+def ece(outcome: Array | NDArray[np.integer[Any]], prob: Score, bins: int = 15) -> float:
     """Compute the ECE of probabilities [N] with equal-width bins; NaN without images.
 
     outcome [N]: labels of 0 and 1, or the probability that the label is 1, which gives an expected ECE. With labels, it is
@@ -227,6 +227,14 @@ def errors(label: Label, prob: Score, bins: int = 15) -> dict[str, float]:
     total = np.array([(label == 1).sum(), squared.sum(), loss.sum()])
     errors_by_name = errors_of(Sums(wide[..., None], mass[..., None], total[:, None]))
     return {name: float(error[0]) for name, error in errors_by_name.items()}
+
+
+def mce(label: Label, prob: Score, bins: int = 15) -> float:
+    """Compute the maximum calibration error over equal-width bins; see `errors_of`. Range: 0 to 1; NaN without images.
+
+    One bin with a single image can determine it, so read it together with the number of images in each bin.
+    """
+    return errors(label, prob, bins)["mce"]
 
 
 def ace(label: Label, prob: Score, bins: int = 15) -> float:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from bench.extensions.estimates.prevalence import em, with_prevalence
 from bench.extensions.estimates.quantities import Array, Estimates, InternalFinding, rates
-from bench.scoring.calibration_metrics import binned_ece
+from bench.scoring.calibration_metrics import ece
 from bench.scoring.calibrators import sigmoid
 
 
@@ -43,7 +43,7 @@ def _expected(internal: InternalFinding, logit: Array, prob: Array) -> Estimates
     if not len(logit) or not np.isfinite(prob).all():
         return {}
     called, share = internal.calls(logit), sigmoid(logit)
-    estimates = {"auroc": expected_auroc(prob, logit), "ece": binned_ece(prob, share, internal.bins)}
+    estimates = {"auroc": expected_auroc(prob, logit), "ece": ece(prob, share, internal.bins)}
     if np.isnan(internal.threshold):
         return {**estimates, "prevalence": float(prob.mean())}
     sums = ((prob, called), (1 - prob, called), (prob, ~called), (1 - prob, ~called))

@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from scipy.special import betainc, stdtrit
 
 from bench.scoring.bootstrap.intervals import LEVEL
-from bench.scoring.calibration_metrics import binned_ece
+from bench.scoring.calibration_metrics import ece
 from bench.scoring.calibrators import Platt, fit_platt
 from bench.scoring.delong import influence
 from bench.scoring.gaps.gap import EXTERNAL, MACRO
@@ -224,14 +224,14 @@ def recalibrated(
         of_image = rank[column.patient]
         measured_rows = of_image >= column.num_patients - column.num_patients // 2
         measured, prob = column.part(measured_rows), best[measured_rows]
-        lowest[d] = binned_ece((generator.random(len(prob)) < prob).astype(np.int8), prob, bins)
+        lowest[d] = ece((generator.random(len(prob)) < prob).astype(np.int8), prob, bins)
         positive, negative = (measured.logit[measured.label == value] for value in (1, 0))
         if len(positive) and len(negative):
             highest[d] = 1 - _share_called(negative, thresholds(measured, goals.sensitivity)[1])
         for i, n in enumerate(methods):
             fit = fixed if n == 0 and fixed else _Fit.of(column.part(of_image < n), goals.sensitivity)
             if not np.isnan(fit.platt.a):
-                errors[i, d] = binned_ece(measured.label, fit.platt.apply(measured.logit), bins)
+                errors[i, d] = ece(measured.label, fit.platt.apply(measured.logit), bins)
             if len(positive) and len(negative) and not np.isnan(fit.careful):
                 careful[i, d], plain[i, d] = (_share_called(positive, t) for t in (fit.careful, fit.plain))
                 specificity[i, d] = 1 - _share_called(negative, fit.careful)

@@ -24,7 +24,7 @@ from bench.extensions.label_needs.draws import (
     told_apart,
 )
 from bench.extensions.label_needs.figure import label_curves
-from bench.scoring.calibration_metrics import binned_ece, errors
+from bench.scoring.calibration_metrics import ece, errors
 from bench.scoring.calibrators import fit_platt
 from bench.scoring.scored_split import ScoredSplit
 from bench.scoring.thresholds import sens_90
@@ -117,7 +117,7 @@ def test_the_quick_paths_equal_the_functions_of_scoring(seed: int) -> None:
     np.testing.assert_equal(plain, sens_90(hospital.label, hospital.logit))
     prob = fit_platt(hospital.label, hospital.logit).apply(hospital.logit)
     if np.isfinite(prob).all():
-        assert binned_ece(hospital.label, prob, 15) == pytest.approx(errors(hospital.label, prob)["ece"], abs=1e-12)
+        assert ece(hospital.label, prob, 15) == pytest.approx(errors(hospital.label, prob)["ece"], abs=1e-12)
 
 
 def test_without_positive_images_there_is_no_threshold() -> None:
