@@ -1,8 +1,9 @@
 """Symptoms of technical faults in a run's outputs: constant, inverted, permuted or untrained outputs.
 
 A symptom other than a constant output is the result of a test. A run has about 60 tests, a grid up to 500 runs, so p-values
-are corrected twice: here for all tests of the run, in `among_runs` for all runs of the grid. A grid without faults has a
-symptom with a probability of at most LEVEL (`benchmarks/symptoms.py`).
+are corrected twice: here for all tests of the run, in `among_runs` for all runs of the grid. So a grid
+without faults has a false symptom with a probability of at most LEVEL (`benchmarks/symptoms.py`). UNTRAINED is not false if the
+true macro AUROC is below HARDLY_BETTER, whatever the cause.
 Shapes: N images, K findings.
 """
 
@@ -19,6 +20,7 @@ from scipy.special import expit, ndtr, ndtri
 from scipy.stats import rankdata
 
 from bench.scoring.bootstrap import intervals
+from bench.scoring.bootstrap.area_intervals import ClassSizes
 from bench.scoring.bootstrap.sort_scores import area, falling
 from bench.scoring.gaps.gap import MACRO
 from bench.scoring.pooled_hospitals import hospital_parts
@@ -154,14 +156,9 @@ def _variances(scored: ScoredSplit) -> NDArray[np.float64]:
 
     def compute() -> NDArray[np.float64]:
         patient = np.unique(scored.patient_id.astype(str), return_inverse=True)[1]
-        label, num = scored.labels(), np.zeros((2, scored.labels().shape[1]))
-        for c in (0, 1):
-            images = [np.bincount(patient[of_finding == c]).astype(np.float64) for of_finding in label.T]
-            num[c] = [of.sum() ** 2 / max((of**2).sum(), 1.0) for of in images]
-        product = num[0] * num[1]
-        variance = np.full(label.shape[1], np.nan)
-        np.divide(num.sum(0) + 1, 12 * product, out=variance, where=product > 0)
-        return variance
+        num = ClassSizes.of_labels(scored.labels(), patient.astype(np.int32)).patients
+        product = num.prod(0)
+        return np.asarray(np.divide(num.sum(0) + 1, 12 * product, out=np.full(len(product), np.nan), where=product > 0))
 
     variances: NDArray[np.float64] = scored.cached("variances of random outputs", compute)
     return variances

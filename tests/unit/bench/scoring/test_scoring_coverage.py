@@ -80,7 +80,9 @@ def test_intervals_of_decisions_contain_the_truth_where_few_images_decide(monkey
     for claim in claims:
         of_claim = found[[c for c in found.index if c.startswith(claim) and ": interval" in c]]
         assert len(of_claim) == (2 if "triage" in claim else 1)
-        assert of_claim.between(0.91, 0.99).all(), claim  # 300 cases; the committed table has 5,000
+        assert of_claim.between(0.91, 0.995).all(), (
+            claim
+        )  # 300 cases; where one or two patients decide, the interval is wide
     for claim in claims[:3]:
         rivals = [c for c in found.index if c.startswith(claim) and c.endswith(" instead")]
         assert found[f"{claim}: interval"] > found[rivals].max()
