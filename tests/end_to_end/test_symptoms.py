@@ -19,6 +19,8 @@ from bench.planning.manifest import planned, read_manifest
 from bench.results.read_predictions import labels_of
 from bench.results.score_runs import score_all
 from bench.runs.new_images import load
+from bench.scoring.diagnostics import ORDER, UNTRAINED
+from bench.store.checked_files import write_grid
 from bench.store.checked_folders import CheckedFolder
 from bench.store.store import Store, table_facts, write_table
 from harmonize.cache.cache import finished_cache
@@ -71,6 +73,19 @@ def scored(store: Store) -> Store:
     return store
 
 
+def stored_symptom(store: Store, run_id: str, kind: str, finding: str, value: float, advice: str = "") -> Store:
+    """Write the symptom of a scored run that scoring finds with more images than this store has; return the store.
+
+    tests/unit/bench/scoring/test_diagnostics.py plants the faults themselves.
+    """
+    folder = store.root / "scores" / run_id
+    row = (run_id, INTERNAL, finding, kind, value, value - 0.1, value + 0.1, 1e-6, advice)
+    path = folder / "diagnostics.parquet"
+    write_table(path, pd.DataFrame([row], columns=list(SCHEMAS["diagnostics"])), table_facts(path))
+    CheckedFolder(folder).record_checksums()
+    return store
+
+
 def good_logits(store: Store, run_id: str) -> np.ndarray:
     """Return logits with a high AUROC for the images predicted at the internal hospital."""
     manifest, run = planned(store, run_id, None)
@@ -94,7 +109,9 @@ def test_labels_in_another_order(store: Store, run_id: str) -> None:
     (unscored,) = [check for check in symptoms(store, run_id) if check.level == "note"]
     assert "outdated" in unscored.found
     assert "bench score" in unscored.fix
-    check = one(symptoms(scored(store), run_id), "labels in another order")
+    advice = "read Edema from the output of Atelectasis: mean AUROC 0.50 would be 0.90"
+    found = symptoms(stored_symptom(scored(store), run_id, ORDER, "all", 0.4, advice), run_id)
+    check = one(found, "labels in another order")
     assert "from the output of" in check.found
     assert "by name" in check.fix
 
@@ -102,7 +119,7 @@ def test_labels_in_another_order(store: Store, run_id: str) -> None:
 def test_auroc_near_half_with_predictions_of_another_epoch(store: Store, run_id: str) -> None:
     rows = np.random.default_rng(3).permutation(len(predictions(store, run_id)[1]))
     plant(store, run_id, predictions(store, run_id)[1].to_numpy()[rows, 1:].astype(np.float32))
-    found = symptoms(scored(store), run_id)
+    found = symptoms(stored_symptom(scored(store), run_id, UNTRAINED, "all", 0.51), run_id)
     assert set(names(found)) == {
         "AUROC near .5 at the internal hospital",
         "predictions do not match the selected epoch",
@@ -214,7 +231,6 @@ def test_an_external_hospital_whose_images_are_far(store: Store, run_id: str) ->
 
 def test_heat_maps_on_the_tag_of_the_internal_hospital(store: Store, run_id: str) -> None:
     """Evidence on markers, borders or padding is a symptom; evidence on the region of the finding is not."""
-    path = store.root / "grids" / "tiny.json"
     manifest, _ = planned(store, run_id, None)
     identity = ["attention", 1, []]
     folder = store.root / "analyses" / "attention-planted"
@@ -225,7 +241,7 @@ def test_heat_maps_on_the_tag_of_the_internal_hospital(store: Store, run_id: str
         "per_run": True,
         "folder": "analyses/attention-planted",
     }
-    path.write_text(json.dumps({**manifest.content, "analyses": [analysis]}))
+    write_grid(store, "tiny", {**manifest.content, "analyses": [analysis]})
     folder.mkdir(parents=True)
     (folder / "KEY").write_text(analysis_key(identity, predicted(store, run_id, manifest.places), per_run=True))
 
