@@ -40,7 +40,7 @@ def test_copied_images_stop_a_run_until_the_list_is_excluded(tmp_path: Path, her
         [(twin(settings, site, i).image * 255).round().astype(np.uint8) for i in range(number)]
         for site, number in (("chexpert", 60), ("nih", 12))
     )
-    copies = [cv2.resize(image, None, fx=1.4, fy=1.4) for image in internal[:COPIES]]
+    copies = [cv2.resize(image, None, fx=1.5, fy=1.5) for image in internal[:COPIES]]
     write(tmp_path / "internal", internal, "p")
     write(tmp_path / "far", [*far, *copies], "far")
     (tmp_path / "mapping.yaml").write_text(MAPPING)

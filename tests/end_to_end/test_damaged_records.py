@@ -18,8 +18,9 @@ from disturbed import assert_same_bytes
 
 from bench.planning.jobs import analysis_key, predicted
 from bench.planning.manifest import read_manifest
+from bench.store.checked_files import write_grid
 from bench.store.checked_folders import CheckedFolder
-from bench.store.store import Store, canonical_json, write_table
+from bench.store.store import Store, write_table
 from reports import extensions
 from reports.schemas.tables import SCHEMAS
 
@@ -171,7 +172,7 @@ def test_a_damaged_analysis_is_not_done(how: str, store: Store, here: Command) -
     key = analysis_key(identity, predicted(store, run_id, manifest.places), per_run=True)
     (store.root / place / "KEY").write_text(key)
     planned = {"name": "attention", "identity": identity, "run": run_id, "per_run": True, "folder": place}
-    (store.root / "grids" / "tiny.json").write_bytes(canonical_json({**manifest.content, "analyses": [planned]}))
+    write_grid(store, "tiny", {**manifest.content, "analyses": [planned]})
     folder = store.root.parent
     here("report", "--quiet", cwd=folder)
     meta = store.root / "report" / "tiny" / "tables" / "meta.json"

@@ -307,22 +307,6 @@ def test_every_command_answers_a_damaged_cohort_table_in_words(damaged: str, sto
     assert "symptoms: not checked" in checked
 
 
-def test_a_store_of_an_older_version_goes_on_and_gets_its_checksums(store_copy: Path, here: Command) -> None:
-    store = Store.open(store_copy / "runs")
-    new = {path: path.read_bytes() for path in store.root.glob("scores/*/*")}
-    for path in [*store.root.glob("scores/*/checksums.json"), *store.root.glob("cohorts/*.sha256")]:
-        path.unlink()
-    grid = store.root / "grids" / "tiny.json"
-    grid.write_text(json.dumps(read_grid(store, "tiny")))
-    assert {check.level for check in examine_store(store, files=True)} == {"note"}
-    run_id = store.run_ids()[0]
-    here("errors", run_id, cwd=store_copy)
-    assert "scores of 2 runs: there are no checksums of them" in here("report", cwd=store_copy).stderr
-    assert {path: path.read_bytes() for path in store.root.glob("scores/*/*")} == new
-    here("run", "--grid", "tiny", "--quiet", cwd=store_copy)
-    assert examine_store(store, files=True) == []
-
-
 def test_a_kill_between_a_cohort_table_and_its_checksum_is_mended(store_copy: Path, here: Command) -> None:
     store = Store.open(store_copy / "runs")
     stored = {path: path.read_bytes() for path in store.root.glob("cohorts/*")}
