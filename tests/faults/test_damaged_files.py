@@ -312,7 +312,7 @@ def test_a_kill_between_a_cohort_table_and_its_checksum_is_mended(store_copy: Pa
     stored = {path: path.read_bytes() for path in store.root.glob("cohorts/*")}
     for path in store.root.glob("cohorts/*.sha256"):
         path.unlink()
-    here("report", "--quiet", cwd=store_copy)
+    assert "has no checksum" in here("report", "--quiet", cwd=store_copy, code=2).stderr
     here("run", "--grid", "tiny", "--quiet", cwd=store_copy)
     assert {path: path.read_bytes() for path in store.root.glob("cohorts/*")} == stored
     shutil.rmtree(store.root / "cohorts")
