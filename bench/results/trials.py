@@ -35,7 +35,7 @@ class TrialRun(NamedTuple):
         A trial with fewer finished runs than another trial of the recipe is left out. The smallest number wins a tie, and
         trial 0 if no run is finished.
 
-        >>> Tried.chosen([TrialRun("a", 0, 0.7), TrialRun("a", 0, 0.7), TrialRun("a", 1, 0.8), TrialRun("a", 1, float("nan"))])
+        >>> TrialRun.chosen([TrialRun("a", 0, 0.7), TrialRun("a", 0, 0.7), TrialRun("a", 1, 0.8), TrialRun("a", 1, float("nan"))])
         {'a': 0}
         """
         finished: dict[str, dict[int, list[float]]] = {}

@@ -103,9 +103,9 @@ def truth_of(layout: str, root: Path, table: pd.DataFrame) -> Truth:
     Raises DatasetError if a file of boxes or outlines cannot be read, or if boxes refer to images of unknown size.
     """
     ids = frozenset(table["image_id"].astype(str))
-    settings_files = [folder / SETTINGS_FILE for folder in (root, root.parent) if (folder / SETTINGS_FILE).is_file()]
-    if settings_files:
-        return _phantom(settings_files[0].parent, root.name, ids)
+    # a copy of a phantom cohort has no table of truth: it is read as any other cohort
+    if (root.parent / SETTINGS_FILE).is_file() and (root.parent / "truth" / f"{root.name}.parquet").is_file():
+        return _phantom(root.parent, root.name, ids)
     lungs = _lung_masks(root, table)
     module = adapter(layout)
     if hasattr(module, "boxes"):
