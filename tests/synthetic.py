@@ -72,7 +72,8 @@ def _tables(study: Invented) -> Tables:
         rows["runs"].append(_run(study, i, run_id, failed))
         if not failed:
             macro[run_id] = _score(study, rng, rows, i, run_id, prevalence)
-    order = sorted((r for r in macro if np.isfinite(macro[r]["external"])), key=lambda r: -macro[r]["external"])
+    score = "external" if others else "internal"
+    order = sorted((r for r in macro if np.isfinite(macro[r][score])), key=lambda r: -macro[r][score])
     scores = [row for row in rows["scores"] if row["finding"] != "macro_all"]
     rows |= invented_decisions.decisions(scores, study.noise)
     rows["ranks"] = _rankings(study, rows, order)
@@ -101,9 +102,9 @@ def _tables(study: Invented) -> Tables:
     rows["confusion"] = invented_more.confusion(scores)
     rows["subgroups"] = invented_more.subgroups(scores, SCHEMAS["subgroups"])
     _cohorts(study, rows, prevalence)
-    _budgets(rows, order, macro)
+    _budgets(rows, order if others else [], macro)
     rows["cooccurrence"] = invented_more.cooccurrence(prevalence, internal)
-    rows["goals"] = invented_more.goals(order, rows, {run: macro[run]["external"] for run in order})
+    rows["goals"] = invented_more.goals(order, rows, {run: macro[run][score] for run in order})
     for name, columns in SCHEMAS.items():
         frames[name] = pd.DataFrame(rows[name], columns=list(columns))
     meta = {
@@ -143,7 +144,9 @@ def _rankings(study: Invented, rows: dict[str, list[dict[str, Any]]], ranked_ids
     scored = [row for row in rows["scores"] if (row["metric"], row["calibrator"]) in RANKED_BY]
     scored += [row | {"metric": "gap"} for row in rows["gaps"]]
     scored += [row for row in rows["net_benefit"] if row["metric"] == "net_benefit"]
-    by: dict[tuple[str, str, str], dict[str, dict[str, Any]]] = {("auroc", "external", "macro"): {}}
+    by: dict[tuple[str, str, str], dict[str, dict[str, Any]]] = {
+        ("auroc", "external" if study.hospitals[1:] else study.hospitals[0], "macro"): {}
+    }
     for row in scored:
         is_mean = row["finding"] == "macro" or (row["finding"], row["dataset"]) == ("macro_all", "external")
         if is_mean and row["run_id"] in ranked_ids and np.isfinite(row["value"]):

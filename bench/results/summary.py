@@ -49,11 +49,16 @@ def summary(manifest: Manifest, tables: Tables | None = None) -> list[str]:
     runs = {str(run["id"]): run for run in manifest.ranked}
     recipes = _from_scores(manifest, ids) if tables is None else _from_tables(tables)
     lines = []
-    for what, table, smallest_first in (
-        ("best external macro AUROC", recipes.aurocs, False),
-        ("smallest gap (shared findings)", recipes.gaps, True),
+    untested = not manifest.external and not manifest.left_out
+    internal = str(manifest.content["source"])
+    results = [
+        ("best external macro AUROC", recipes.aurocs, EXTERNAL, False),
+        ("smallest gap (shared findings)", recipes.gaps, EXTERNAL, True),
+    ]
+    for what, table, dataset, smallest_first in (
+        [("best internal macro AUROC", recipes.aurocs, internal, False)] if untested else results
     ):
-        rows = table[(table["dataset"] == EXTERNAL) & (table["finding"] == MACRO)].dropna(subset=["value"])
+        rows = table[(table["dataset"] == dataset) & (table["finding"] == MACRO)].dropna(subset=["value"])
         if len(rows):
             top = rows.sort_values("value", ascending=smallest_first).iloc[0]
             run_ids = recipes.runs_of[str(top["run_id"])]
@@ -63,11 +68,11 @@ def summary(manifest: Manifest, tables: Tables | None = None) -> list[str]:
             interval = f" [{top['low']:.3f}, {top['high']:.3f}]" if known else " (no interval: too few patients)"
             line = f"  {what:<30} {name:<24} {top['value']:.3f}{interval}"
             lines += [line] if len(line) <= WIDTH else [f"  {what}", f"    {name} {top['value']:.3f}{interval}"]
-            lines += [] if smallest_first else _left_out(manifest, recipes.of_findings, run_ids[0])
+            lines += [] if smallest_first or untested else _left_out(manifest, recipes.of_findings, run_ids[0])
     if not lines:
-        untested = not manifest.external and not manifest.left_out
-        reason = "no external hospital was tested" if untested else "the page gives the reason for each run"
-        lines.append(f"  nothing is ranked: {reason}")
+        lines.append("  nothing is ranked: the page gives the reason for each run")
+    elif untested:
+        lines.append("  no external hospital was tested")
     return [*lines, SYNTHETIC_NOTICE] if manifest.content["phantom"] else lines
 
 

@@ -58,7 +58,8 @@ class Run:
     facts: Mapping[str, Any]  # row of the table `runs`
     cost: Mapping[str, Any]  # row of the table `costs`, or empty
     internal: Estimate = MISSING  # over every finding that the internal hospital scores
-    external: Estimate = MISSING  # mean over hospitals; decides the ranking
+    external: Estimate = MISSING  # mean over hospitals
+    score: Estimate = MISSING  # decides the ranking: `external`, or `internal` if no external hospital was tested
     gap: Estimate = MISSING  # mean macro gap over external hospitals; its bounds are simultaneous over recipes
     # internal_common and external_common: the two AUROCs of `gap`, over the findings that both hospitals score
     internal_common: Estimate = MISSING
@@ -75,7 +76,7 @@ class Run:
     rank_low: int = 0  # bounds of the 95 % interval of the rank; 0 for unranked runs
     rank_high: int = 0
     p_best: float = float("nan")  # share of resamples in which the run ranks first
-    lead: Estimate = MISSING  # external AUROC minus that of the next run in the ranking
+    lead: Estimate = MISSING  # score minus that of the next run in the ranking
     group: int = -1  # number of the tie group, 1 for the best; -1 means unranked
     runs: tuple["Run", ...] = ()  # recipe: its runs, by seed
     # run: trained by the grid; recipe: mean over seeds; tta (test-time augmentation), ensemble: derived from runs,

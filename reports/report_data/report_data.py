@@ -29,9 +29,9 @@ EXTERNAL, MACRO = headline_rows.EXTERNAL, headline_rows.MACRO
 class ReportData:
     """The data that all sections share.
 
-    ranked: the recipes, sorted by mean external AUROC, best first. A recipe is the mean of the runs that differ only in
-    the seed, or a single run if the grid has too few seeds. unranked: runs without a rank. groups: the tie groups of
-    `ranked`, best first. findings: names of the scored findings.
+    ranked: the recipes, best first: by mean external AUROC, or by internal AUROC if no external hospital was tested. A
+    recipe is the mean of the runs that differ only in the seed, or a single run if the grid has too few seeds. unranked:
+    runs without a rank. groups: the tie groups of `ranked`, best first. findings: names of the scored findings.
     """
 
     tables: Tables
@@ -49,7 +49,7 @@ class ReportData:
     cells: Mapping[tuple[str, str, str], Estimate]  # (run id, dataset, finding) -> AUROC
     gaps: Mapping[tuple[str, str, str], Estimate]  # (run id, dataset, finding) -> gap
     benefits: Mapping[tuple[str, str, str], Benefit]  # (run id, dataset, "macro") -> net benefit
-    rankings: Mapping[Criterion, Rows]  # all rankings of the recipes; `ranked` has the order of the ranking DEFAULT
+    rankings: Mapping[Criterion, Rows]  # all rankings of the recipes; the first has the order of `ranked`
     labeled: frozenset[tuple[str, str]]  # pairs (dataset, finding) for which any image has a label
     external_keys: frozenset[str]  # names of the external cohorts, including those without a score
     answers: Mapping[str, tuple[tuple[str, str], ...]]  # run id -> (dataset, whether the model had seen its data)
@@ -375,7 +375,8 @@ def read(tables: Tables) -> ReportData:
         key=_by_gap,
     )
     by_criterion = rankings(tables["ranks"])
-    ranks, of_gaps = (by_criterion.get(criterion, {}) for criterion in (DEFAULT, MEAN_GAP))
+    ranked_by = next(iter(by_criterion), DEFAULT)
+    ranks, of_gaps = (by_criterion.get(criterion, {}) for criterion in (ranked_by, MEAN_GAP))
     macro_benefits = tables["net_benefit"][tables["net_benefit"]["finding"] == MACRO]
     benefits = benefit_lookup(macro_benefits, by_criterion.get(MEAN_BENEFIT, {}))
     costs = {row["run_id"]: row for row in records_of(tables["costs"])}
@@ -406,6 +407,7 @@ def read(tables: Tables) -> ReportData:
                 cost=costs.get(run_id, {}),
                 internal=internal,
                 external=external,
+                score=cells.get((run_id, ranked_by.dataset, MACRO), MISSING),
                 gap=gap,
                 internal_common=headline_rows.gap_side(gap, gap.internal, internal),
                 external_common=headline_rows.gap_side(gap, gap.external, external),
@@ -427,7 +429,7 @@ def read(tables: Tables) -> ReportData:
     by_id = {r.id: r for r in runs}
     runs = [replace(r, runs=tuple(by_id[i] for i in run_ids_of.get(r.id, ()) if i in by_id)) for r in runs]
     ranked = sorted(
-        (r for r in runs if r.external.has_value and r.group >= 0), key=lambda r: (-r.external.value, r.label, r.id)
+        (r for r in runs if r.score.has_value and r.group >= 0), key=lambda r: (-r.score.value, r.label, r.id)
     )
     derived_runs = (r for r in runs if r.is_derived and r.external.has_value and r not in ranked)
     derived = sorted(derived_runs, key=lambda r: (-r.external.value, r.label, r.id))

@@ -47,9 +47,11 @@ def cost(data: ReportData) -> Section:
     context = {
         "data": data,
         "title": sentences.pareto_title(front_labels, len(runs), data.unit)
-        if runs or not data.ranked
+        if front or not data.ranked
+        else "No external AUROC to compare with the cost"
+        if runs
         else "Operations were not counted",
-        "runs": sorted(runs, key=lambda r: (r.quantity("macs"), -r.external.value, r.id)),
+        "runs": sorted(runs, key=lambda r: (r.quantity("macs"), -r.score.value, r.id)),
         "front": front,
         "budget": budget,
         "others": [_runs_by_cost(data, *other_cost) for other_cost in OTHERS],
@@ -80,7 +82,7 @@ def _runs_by_cost(data: ReportData, cost: str, title: str, word: str, unit: str,
     budget = _budget(data, cost)
     runs = [r for r in data.ranked if r.id in budget]
     amount = {r.id: budget[r.id]["amount"] / scale for r in runs}
-    rows = sorted(runs, key=lambda r: (amount[r.id], -r.external.value, r.id))
+    rows = sorted(runs, key=lambda r: (amount[r.id], -r.score.value, r.id))
     device = ""
     if cost == "device_hours" and rows:
         unit, factor = cost_sentences.time_unit(max(amount.values()))

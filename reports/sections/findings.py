@@ -61,6 +61,8 @@ def _row(data: ReportData, finding: str) -> dict[str, Any]:
     """Return the row of a finding: the gap of each recipe, the means over recipes, and the smallest sample sizes."""
     gaps = [data.gaps.get((r.id, EXTERNAL, finding), MISSING) for r in data.ranked]
     estimates = [e for e in gaps if e.has_value]
+    scores = [data.cells.get((r.id, data.internal.key, finding), MISSING) for r in data.ranked if not data.hospitals]
+    internal_only = [e.value for e in scores if e.has_value]
     return {
         "finding": finding,
         "approximate": data.approximate_labels(finding),
@@ -68,6 +70,7 @@ def _row(data: ReportData, finding: str) -> dict[str, Any]:
         "mean": float(np.mean([e.value for e in estimates])) if estimates else float("nan"),
         "internal": float(np.mean([e.internal for e in estimates])) if estimates else float("nan"),
         "external": float(np.mean([e.external for e in estimates])) if estimates else float("nan"),
+        "internal_only": float(np.mean(internal_only)) if internal_only else float("nan"),
         "num_clear": sum(e.clear_above for e in estimates),
         "n": min((e.n for e in estimates), default=0),
         "num_positive": min((e.num_positive for e in estimates), default=0),

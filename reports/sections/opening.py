@@ -57,7 +57,7 @@ def title(data: ReportData) -> str:
         return "No ranking: every model was trained elsewhere, on data of an external hospital"
     only = sentences.single_run(data.ranked[0].label, data.ranked[0].gap) if len(data.ranked) == 1 else ""
     num_external = len(data.hospitals) or data.num_external
-    num_runs = len(data.ranked) if num_external else len(data.scored)
+    num_runs = len(data.ranked) or (0 if num_external else len(data.scored))
     members = data.members_of_first
     is_partial = members is not None and (members.left_out or members.num_hospitals < members.num_external)
     over = member_sentences.over(members, brief=True) if members and is_partial else ""
@@ -157,17 +157,18 @@ def _best(data: ReportData) -> str:
     first, members = data.ranked[0], data.members(data.ranked[0])
     text = sentences.best_run(
         first.label,
-        first.external,
+        first.score,
         len(data.groups[0]) - 1,
         first.p_best,
         len(data.ranked),
         data.unit,
         (data.ranked[1].label, first.lead) if first.lead.has_interval else None,
         data.seeds if data.over_seeds else "",
-        over=member_sentences.over(members),
+        "mean external AUROC" if data.hospitals else "internal AUROC",
+        over=member_sentences.over(members) if data.hospitals else "",
         hidden=member_sentences.lowest_left_out(members, data.short) if members.hides_failure else "",
     )
-    if len(data.ranked) > 1:
+    if len(data.ranked) > 1 and data.hospitals:
         smallest = min((r for r in data.ranked if r.gap.has_value), key=_gap_of, default=None)
         text += f" {sentences.smallest_gap(smallest.label, smallest.gap, smallest is first)}" if smallest else ""
     return text

@@ -100,7 +100,7 @@ def columns_of(data: ReportData) -> list[Column]:
             "memory", "Memory", "peak, MB", "peak_memory_bytes", 1e6, shown=integer, low_first=True, first=False
         ),
     )
-    return [
+    at_hospitals = [
         estimate_column("external", "External", mean, lambda r: r.external, css="", note=_other_findings),
         estimate_column(
             "gap",
@@ -115,11 +115,21 @@ def columns_of(data: ReportData) -> list[Column]:
         ),
         estimate_column("ece", "ECE", "external", lambda r: r.ece, css="", low_first=True),
         *[benefit] * data.has_benefits,
+    ]
+    worst = estimate_column(
+        "worst", "Worst", "hospital", lambda r: r.worst_auroc, css="", small=lambda r: data.short(r.worst)
+    )
+    internal = estimate_column(
+        "internal",
+        "Internal",
+        _internal_findings(data),
+        lambda r: r.internal_common if num_external else r.internal,
+        css="more" if num_external else "",
+    )
+    return [
+        *(at_hospitals if num_external else [internal]),
         cost_column("gmacs", "GMACs", "per image", "macs", 1e9, css="", low_first=True),
-        estimate_column(
-            "worst", "Worst", "hospital", lambda r: r.worst_auroc, css="", small=lambda r: data.short(r.worst)
-        ),
-        estimate_column("internal", "Internal", _internal_findings(data), lambda r: r.internal_common),
+        *([worst, internal] if num_external else []),
         estimate_column(
             "shortcut",
             "Shortcut",

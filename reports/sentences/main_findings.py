@@ -41,7 +41,7 @@ def headline(
     if num_external == 0 and num_runs == 0:
         text = "no run has a score, and no external hospital was tested"
     elif num_external == 0:
-        runs = f"{_headline_count(num_runs)} run{'' if num_runs == 1 else 's'}"
+        runs = f"{_headline_count(num_runs)} {unit}{'' if num_runs == 1 else 's'}"
         text = f"{runs} scored on internal images; no external hospital was tested"
     elif num_runs == 0:
         text = "no run is ranked"

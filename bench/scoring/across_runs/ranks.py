@@ -47,15 +47,19 @@ def stack_replicates(run_ids: Sequence[str], name: str, replicates: Replicates) 
 
 
 def rankings(scores: pd.DataFrame, replicates: Replicates, smallest_first: Collection[str]) -> pd.DataFrame:
-    """Build the table `ranks`: the result of the function `ranks` for each criterion; the criterion DEFAULT comes first.
+    """Build the table `ranks`: the result of the function `ranks` for each criterion; the default criterion comes first.
+
+    The default criterion is DEFAULT, or the internal macro AUROC if no external hospital was tested.
 
     scores: the rows of all criteria, with the columns of Criterion, run_id, value, low and high. smallest_first:
-    metrics of which the smallest value is best. Every ranking has only runs that are ranked by DEFAULT. A ranking by
+    metrics of which the smallest value is best. Every ranking has only runs that are ranked by the default criterion. A ranking by
     another criterion is left out if fewer than two of these runs have the value, or if a run with the value has no
     replicates.
     """
     rows_of = {Criterion(*map(str, key)): rows for key, rows in scores.groupby(list(Criterion._fields), sort=False)}
-    default = ranks(rows_of.pop(DEFAULT, scores[:0]), replicates)
+    macros = (criterion for criterion in rows_of if criterion[::2] == DEFAULT[::2])
+    first = DEFAULT if DEFAULT in rows_of else next(macros, DEFAULT)
+    default = ranks(rows_of.pop(first, scores[:0]), replicates, first)
     others = []
     for criterion, all_rows in rows_of.items():
         rows = all_rows[

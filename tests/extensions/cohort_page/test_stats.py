@@ -106,6 +106,12 @@ def test_a_split_is_official_only_if_its_rows_do_not_change():
     assert "val taken from train by the rule" in describe(cohort()).split_rule
 
 
+def test_splits_of_an_own_table_are_not_called_official_or_published():
+    own = describe(cohort(layout="table"))
+    assert own.splits.set_index("split")["origin"]["test"] == "table"
+    assert "train, test of the own table" in own.split_rule
+
+
 @pytest.mark.parametrize("rows", [ROWS[5:], ROWS[:0]], ids=["no label", "no row"])
 def test_a_cohort_without_used_images_has_zero_counts(rows):
     stats = describe(cohort(rows=rows))

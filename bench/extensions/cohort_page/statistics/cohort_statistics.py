@@ -18,6 +18,7 @@ from harmonize.cohorts.cohort import Cohort
 from harmonize.cohorts.hospital_names import hospital_name
 from harmonize.cohorts.label_mapping import grade
 from harmonize.cohorts.splits import assign
+from harmonize.datasets import TABLE
 from harmonize.labels.findings import FINDINGS, PRESENT, STATES, UNMAPPED_CODE, labels_yaml
 from harmonize.labels.states import states
 
@@ -41,8 +42,8 @@ class Stats:
               or not mentioned), has (of these images, those with `finding`), both (those with both findings)
     groups    what (view, sex, age, device, images per patient, images per study), group, number of images, owners (number
               of patients; for images per study, number of studies)
-    splits    split, origin (official: the dataset defines the split; rule: `splits.rule` made the split), number of
-              images, number of patients
+    splits    split, origin (official: the dataset defines the split; table: a user's own table does; rule: `splits.rule`
+              made the split), number of images, number of patients
     shares    split -> its share of patients in `splits.rule`
     facts     title, place, licence, reference, counts, age quartiles, patients in more than one split
     """
@@ -91,8 +92,8 @@ def describe(
         _findings(cohort.layout, mapped_findings, state_NK, patients),
         _together(mapped_findings, state_NK),
         groups(table, patients, studies),
-        _splits(table, split, patients),
-        split_rule(table, shares),
+        _splits(table, split, patients, own=cohort.layout == TABLE),
+        split_rule(table, shares, own=cohort.layout == TABLE),
         dict(shares),
         _facts(cohort, table, patients, studies, split),
     )
@@ -106,13 +107,18 @@ def as_dict(stats: Stats) -> dict[str, Any]:
     return {**head, **tables, "split_rule": stats.split_rule, "shares": dict(stats.shares)}
 
 
-def split_rule(table: pd.DataFrame, shares: Mapping[str, float] = SHARES) -> str:
-    """Return a text that names the official splits of a cohort's table, and the splits that `splits.rule` makes."""
+def split_rule(table: pd.DataFrame, shares: Mapping[str, float] = SHARES, *, own: bool = False) -> str:
+    """Return a text that names the official splits of a cohort's table, and the splits that `splits.rule` makes.
+
+    own: the splits are those of a user's own table, which nobody has published.
+    """
     official = sorted(set(table["split"]) - {""}, key=lambda split: (_split_order(split), split))
     missing = [name for name, share in shares.items() if share > 0 and name not in official]
     if not official:
-        return f"{', '.join(missing)} by the rule, because there is no official split"
-    published = f"{', '.join(official)} as published"
+        return (
+            f"{', '.join(missing)} by the rule, because there is no {'split in the table' if own else 'official split'}"
+        )
+    published = f"{', '.join(official)} {'of the own table' if own else 'as published'}"
     if "train" in official and missing:
         return f"{published}; {', '.join(missing)} taken from train by the rule"
     if (table["split"] == "").any():
@@ -192,13 +198,16 @@ def _together(findings: Sequence[str], state_NK: NDArray[np.int8]) -> pd.DataFra
     return pd.DataFrame(rows, columns=["finding", "other", "stated", "has", "both"])
 
 
-def _splits(table: pd.DataFrame, split: "pd.Series[Any]", patients: NDArray[np.int64]) -> pd.DataFrame:
-    """Return the size and origin of each split; the origin is "official" if the dataset itself defines the same rows."""
+def _splits(table: pd.DataFrame, split: "pd.Series[Any]", patients: NDArray[np.int64], *, own: bool) -> pd.DataFrame:
+    """Return the size and origin of each split.
+
+    The origin is "official" if the dataset itself defines the same rows ("table" if it is a user's own table), else "rule".
+    """
     official, split_of_row = table["split"].to_numpy(object), split.to_numpy(object)
     rows = []
     for name in sorted(set(split_of_row), key=lambda split_name: (_split_order(split_name), split_name)):
         in_split = split_of_row == name
-        origin = "official" if np.array_equal(in_split, official == name) else "rule"
+        origin = ("table" if own else "official") if np.array_equal(in_split, official == name) else "rule"
         rows.append((str(name), origin, int(in_split.sum()), distinct(patients[in_split])))
     return pd.DataFrame(rows, columns=["split", "origin", "images", "patients"])
 

@@ -22,6 +22,7 @@ def test_a_grid_without_an_external_hospital_says_so(store: Store, make_run: Mak
     assert lines
     assert all(line.strip() for line in lines)
     assert any("no external hospital was tested" in line for line in lines) is not bool(external)
+    assert any("best internal macro AUROC" in line for line in lines) is not bool(external)
 
 
 @pytest.mark.slow

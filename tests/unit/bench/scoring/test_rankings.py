@@ -58,6 +58,15 @@ def test_a_ranking_by_another_score_is_the_first_ranking_computed_from_that_scor
     assert 1 < criterion.rows(table)["group"].nunique() < 6
 
 
+def test_without_an_external_hospital_the_internal_macro_ranks() -> None:
+    internal = Criterion("auroc", "chexpert", "macro")
+    scores, replicates = study([internal, Criterion("auprc", "chexpert", "macro")])
+    table = rankings(scores, replicates, ())
+    assert Criterion(*table.iloc[0][list(Criterion._fields)]) == internal
+    pd.testing.assert_frame_equal(numbers(internal.rows(table)), numbers(ranks(scores, replicates, internal)))
+    assert table["metric"].nunique() == 2
+
+
 def test_the_smallest_gap_is_first_and_leads_by_a_positive_difference() -> None:
     gap = Criterion("gap", "external", "macro")
     scores, replicates = study([DEFAULT, gap])
