@@ -14,6 +14,7 @@ from bench.planning.derived_runs import DerivedRun
 from bench.planning.plan import Plan
 from bench.planning.run import Run
 from bench.store.store import Store
+from bench.study.cohort_remarks import cohort_remarks, too_large_batch
 from bench.study.forecast import Forecast, Line, grid_forecast
 from bench.system.devices import Devices
 from harmonize.disk_space import size
@@ -39,7 +40,12 @@ def say_plan(
         measured = {"runs": rows, "estimate": asdict(forecast) if forecast else None}
         typer.echo(json.dumps(measured if devices else rows, indent=1))
         return
-    lines = [*run_lines(runs, names, store), *derived_lines(derived, names, store)]
+    lines = [
+        *cohort_remarks(plan),
+        *too_large_batch(plan),
+        *run_lines(runs, names, store),
+        *derived_lines(derived, names, store),
+    ]
     if devices and forecast:
         lines += estimate_lines(forecast, devices.workers)
     elif todo and not devices:

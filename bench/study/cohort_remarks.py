@@ -21,6 +21,19 @@ def cohort_remarks(plan: Plan, found: Comparison | None = None) -> list[str]:
     return lines + (_shared_images(plan, found) if found else [])
 
 
+def too_large_batch(plan: Plan) -> list[str]:
+    """Return a line if the largest batch of the grid has more images than the training set; else []."""
+    config = max((run.config for run in plan.runs), key=lambda config: config.schedule.batch_size)
+    ref = plan.refs[0]
+    num_images = int((ref.split_of(plan.cohorts[ref.name].table, config) == "train").sum())
+    batch_size = config.schedule.batch_size
+    if batch_size <= num_images:
+        return []
+    return [
+        f"schedule.batch_size is {batch_size:,}, but the training set has {num_images:,} images: each epoch is one step"
+    ]
+
+
 def _shared_images(plan: Plan, found: Comparison) -> list[str]:
     lines = []
     for overlap in found.overlaps:

@@ -234,6 +234,21 @@ def check_foreign(grid: Grid, registry: Registry) -> None:
 
             size = input_size(registry.find("preprocessing", config.preprocessing, grid.path).facts)
             check_timm(entry.options, config.channels, size, f"{grid.path}: {config.architecture}")
+            if any(analysis.name == "attention" for analysis in grid.analyses):
+                _check_maps(entry, config, size, f"{grid.path}: {config.architecture}")
+
+
+def _check_maps(architecture: Entry, config: RunConfig, size: int, where: str) -> None:
+    """Raise ConfigError for a network without feature maps, of which the analysis `attention` could draw no heat map."""
+    from bench.analyses.heatmaps.stages import stages  # imports torch
+    from bench.models.network import build
+
+    network = build(architecture.use, architecture.options, len(config.findings), config.channels)
+    try:
+        stages(network, size, size)
+    except ConfigError as error:
+        fix = "add `attention: false` to the grid's `analyses`, or use a network with feature maps or patch tokens"
+        raise ConfigError(f"the analysis `attention` is impossible: {error.what}", where, fix) from error
 
 
 def _check_prompts(grid: Grid, registry: Registry, weights: Path | None) -> None:

@@ -208,6 +208,15 @@ def test_a_dry_run_prints_the_plan_and_changes_no_run(finished: Path, command: C
     assert done.stdout.count("seresnet_tiny") == 2
 
 
+def test_a_batch_larger_than_the_training_set_is_named(store_copy: Path, command: Command) -> None:
+    large = (
+        (Path(__file__).parents[2] / "grids" / "tiny.yaml").read_text().replace("batch_size: 32", "batch_size: 5000")
+    )
+    (store_copy / "large.yaml").write_text(large)
+    said = command("run", "--grid", "large.yaml", "--dry-run", "--quiet", cwd=store_copy).stdout
+    assert "schedule.batch_size is 5,000, but the training set has 1" in said
+
+
 def test_the_page_says_nothing_about_where_the_store_lies(store_copy: Path, command: Command) -> None:
     command("report", "--grid", "tiny", "--store", str(store_copy / "runs"), "--quiet", cwd=store_copy)
     page = store_copy / "runs" / "report" / "tiny" / "leaderboard.html"
