@@ -34,6 +34,7 @@ from collections.abc import Callable, Iterable
 from functools import cache, partial
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -42,7 +43,6 @@ from planted import INTERNAL, NOISE_SD, PATIENT_SD, SD, THERE, patients, planted
 from scipy.special import expit, logit
 from scipy.stats import norm
 
-from bench.scoring import workload
 from bench.scoring.across_runs.paired_tests import holm, p_value
 from bench.scoring.across_runs.ranks import ranks
 from bench.scoring.across_runs.recipes import Recipes
@@ -63,19 +63,13 @@ from bench.scoring.bootstrap.intervals import (
 from bench.scoring.bootstrap.resamples import Resamples
 from bench.scoring.bootstrap.sorted_images import Column
 from bench.scoring.calibration_metrics import BIASED, bin_of, ece
-from bench.scoring.conformal import LEVELS as STATED
-from bench.scoring.conformal import highest_by_chance, release_threshold, thresholds
-from bench.scoring.decision_counts import CURVE, DecisionCounts
 from bench.scoring.delong import areas
 from bench.scoring.gaps import decomposition
 from bench.scoring.gaps.gap_component import COMPONENTS, MEASURED
 from bench.scoring.metrics import auroc
 from bench.scoring.metrics_of_split import measure
-from bench.scoring.net_benefit import OVER_ALL, SparedAndMissed, measures_of
 from bench.scoring.scored_split import Settings
-from bench.scoring.triage import GROUP_OF_QUANTITY, effective_sizes, quantities_of, summed, tallies
 from reports.report_data.headline_rows import Estimate
-from reports.report_data.triage_rates import Rate
 
 Array = NDArray[np.float64]
 # claim (a row of the table) -> one value per simulated case: whether the claim held, or a measured number
@@ -372,6 +366,9 @@ def drift(seen: Seen, seed: int, num_patients: int, num_resamples: int) -> None:
 
 def benefit(seen: Seen, seed: int, num_patients: int, num_resamples: int) -> None:
     """Record in `seen` whether intervals of net benefit and of the table `workload` hold for two equal, calibrated runs."""
+    from bench.extensions.decisions import workload
+    from bench.extensions.decisions.net_benefit import OVER_ALL, SparedAndMissed, measures_of
+
     generator = np.random.default_rng(seed)
     patient = patients(num_patients, generator)
     label = (generator.random((num_patients, NUM_FINDINGS)) < PREVALENCE).astype(np.int8)[patient]
@@ -431,13 +428,20 @@ def benefit(seen: Seen, seed: int, num_patients: int, num_resamples: int) -> Non
         )
 
 
-def _counts(called: Array, total: Array) -> DecisionCounts:
+def _counts(called: Array, total: Array) -> Any:
     """Return counts whose thresholds of goals [D, 2, 1 + B] are those of `called`."""
+    from bench.extensions.decisions.calls import CURVE, DecisionCounts
+
     return DecisionCounts(np.concatenate([np.zeros((len(CURVE) + 1, *called.shape[1:])), called]), total)
 
 
 def triage(seen: Seen, seed: int, num_patients: int, num_resamples: int) -> None:
     """Record in `seen` the true error rates of conformal thresholds, and whether their intervals and verdicts hold."""
+    from bench.extensions.decisions.conformal import LEVELS as STATED
+    from bench.extensions.decisions.conformal import highest_by_chance, release_threshold, thresholds
+    from bench.extensions.decisions.triage import GROUP_OF_QUANTITY, effective_sizes, quantities_of, summed, tallies
+    from bench.extensions.decisions.triage_rates import Rate
+
     generator = np.random.default_rng(seed)
     patient, label, score = _hospital(num_patients, DISTANCE["internal"], generator)
     at = np.stack([thresholds(y, s, patient) for y, s in zip(label.T, score.T, strict=True)])  # [K, L, 2]

@@ -128,7 +128,7 @@ SCRIPTS = (
     "view.js",
     "gallery.js",
     "calibration.js",
-    "predictive.js",
+    *(name for module in extensions.modules("run_details") for name in module.SCRIPTS),
 )
 
 

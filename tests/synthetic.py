@@ -143,7 +143,7 @@ def _rankings(study: Invented, rows: dict[str, list[dict[str, Any]]], ranked_ids
     """Make the rankings by AUROC, gap, AUPRC, ECE and net benefit of every hospital, the ranking by the external mean first."""
     scored = [row for row in rows["scores"] if (row["metric"], row["calibrator"]) in RANKED_BY]
     scored += [row | {"metric": "gap"} for row in rows["gaps"]]
-    scored += [row for row in rows["net_benefit"] if row["metric"] == "net_benefit"]
+    scored += [row for row in rows["net_benefit"] if row["metric"] == "net_benefit" and "net_benefit" in SCHEMAS]
     by: dict[tuple[str, str, str], dict[str, dict[str, Any]]] = {
         ("auroc", "external" if study.hospitals[1:] else study.hospitals[0], "macro"): {}
     }

@@ -98,10 +98,6 @@ def run(
     """Train and test the runs of a grid; write the leaderboard.
 
     Finished steps are skipped: after an interruption, run the same command again.
-
-    The leaderboard also shows how useful the predictions are: net benefit (found cases minus weighted false alarms), images to
-    read and findings missed at thresholds of the training hospital (operating points), and a triage, which releases images
-    without a radiologist at a stated miss rate (its guarantee). docs/decisions.md explains these words.
     """
     from bench.cli import plan_text
     from bench.cli.progress_bars import choose_display

@@ -65,7 +65,7 @@ def across(
 ) -> RunComparison:
     """Compute the report tables that compare recipes; a recipe is the mean of the runs that differ only in the seed.
 
-    `frames`: {name: table} of scores, gaps, net_benefit, mappings, costs, history and runs. `run_ids`: the compared
+    `frames`: {name: table} of scores, gaps, mappings, costs, history, runs and the criteria of extensions. `run_ids`: the compared
     runs, which must have learned the same findings. `findings`: those of the grid.
     """
     internal = str(manifest.content["source"])
@@ -81,10 +81,14 @@ def across(
         "gaps": recipes.of_gaps(frames["gaps"]),
         "mappings": recipes.averaged(frames["mappings"], ("dataset", "mapping", "finding")),
         "costs": _mean_costs(frames["costs"], recipes),
-        "net_benefit": recipes.averaged(_compared_benefits(frames["net_benefit"]), ("dataset", "finding", "metric")),
     }
+    criteria = [module.METRIC for module in extensions.modules("criterion")]
+    for name in criteria:  # recipes are compared by macros, and by the external mean of each finding
+        of_runs = frames[name][(frames[name]["finding"] == MACRO) | (frames[name]["dataset"] == EXTERNAL)]
+        of_recipes[name] = recipes.averaged(of_runs, ("dataset", "finding", "metric"))
     rows = {name: recipes.replaced(frames[name], of_recipes[name]) for name in of_recipes}
     of_recipes["runs"] = resampled.runs
+    further = {name: rows[name][rows[name]["metric"] == name] for name in criteria}
     plain = macro_auroc(rows["scores"])
     custom = manifest.settings.custom_metrics
     by_id = {run["id"]: run for run in manifest.ranked}
@@ -99,13 +103,11 @@ def across(
             columns=list(SCHEMAS["recipes"]),
         ),
         "ranks": rankings(
-            scores_to_rank_by(
-                rows["scores"], rows["gaps"], rows["net_benefit"], resampled.of_findings, internal, custom
-            ),
+            scores_to_rank_by(rows["scores"], rows["gaps"], further.values(), resampled.of_findings, internal, custom),
             drawn,
             SMALLEST_FIRST | {entry.name for entry in custom if entry.facts.get("better") == "lower"},
         ),
-        "pairs": pairs(plain, rows["gaps"], rows["net_benefit"], drawn, internal),
+        "pairs": pairs(plain, rows["gaps"], further, drawn, internal),
         "mean_gaps": mean_gaps(rows["gaps"], drawn),
         "agreement": agreement(plain, drawn, internal),
         "seeds": resampled.seeds,
@@ -150,11 +152,6 @@ def _resampled(
         recipes,
         recipes.replicates(replicates),
     )
-
-
-def _compared_benefits(benefits: pd.DataFrame) -> pd.DataFrame:
-    """Return the rows of net benefit by which recipes are compared: macros, and the external mean of each finding."""
-    return benefits[(benefits["finding"] == MACRO) | (benefits["dataset"] == EXTERNAL)]
 
 
 def _mean_costs(costs: pd.DataFrame, recipes: Recipes) -> pd.DataFrame:

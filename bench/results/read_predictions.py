@@ -30,8 +30,6 @@ from harmonize.errors import StoreError
 from harmonize.labels.states import states
 from reports import extensions
 
-DECISIONS = ("net_benefit", "decision_curves", "workload", "triage", "triage_repair", "probabilities")
-DETAIL = ("decomposition", "references", "subgroups", "curves", *DECISIONS)
 SCORING_VERSION = 1  # increase this number if a change of the code may change the scores of the same predictions
 FRAMES = (
     "scores",
@@ -45,7 +43,8 @@ FRAMES = (
     "diagnostics",
     "histograms",
     "mappings",
-    *DETAIL,
+    *("decomposition", "references", "subgroups", "curves", "probabilities"),
+    *(name for module in extensions.modules("schemas") for name in (*module.SHOWN, *module.DETAILS)),
 )
 STORED = (*FRAMES, *(name for module in extensions.modules("schemas") for name in module.SCORE_TABLES))  # of each run
 REPLICATES = "replicates.safetensors"

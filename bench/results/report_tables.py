@@ -44,9 +44,9 @@ _COST = tuple(c for c in SCHEMAS["costs"] if c not in {"run_id", "seconds_per_ep
 _COMPARED = (
     "scores",
     "gaps",
-    "net_benefit",
     "mappings",
     "costs",
+    *(module.METRIC for module in extensions.modules("criterion")),
 )  # tables from which the comparisons of runs are computed
 AVERAGED = "decomposition"  # the table of DETAILS whose rows are averaged over the runs of a recipe
 

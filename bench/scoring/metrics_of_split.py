@@ -2,10 +2,10 @@
 
 A column has the scored images of one finding, from the highest logit to the lowest. A tile is a group of LANES (64)
 replicates.
-Shapes: N images, K findings, B replicates, R operating points.
+Shapes: N images, K findings, B replicates, R operating points, Q cuts. A cut is a number of images with the highest logits.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from types import MappingProxyType
@@ -24,9 +24,9 @@ from bench.scoring.bootstrap.resamples import FOR_DETAIL, LANES, Resamples
 from bench.scoring.bootstrap.sorted_images import Column
 from bench.scoring.calibration_metrics import BinnedProbabilities
 from bench.scoring.calibrators import FITS, Calibrator, Platt, Temperature, sigmoid
-from bench.scoring.decision_counts import DecisionCounts, DecisionCuts, DecisionThresholds
 from bench.scoring.scored_split import DROPPED, Counts, ScoredSplit, Settings, count
-from bench.scoring.thresholds import GOALS, RULES, for_goals
+from bench.scoring.thresholds import RULES
+from reports import extensions
 from reports.schemas.tables import SCHEMAS
 
 Array = NDArray[np.float64]
@@ -43,8 +43,10 @@ class Key(NamedTuple):
 AUROC = Key("auroc")
 RANKED = (AUROC, Key("auprc"))
 AS_GIVEN = "none"  # the calibrator of unchanged probabilities
-DECIDING = "platt"  # the calibrator whose probabilities are compared with the thresholds of net benefit
+DECIDING = "platt"  # the calibrator whose probabilities are compared with thresholds of the probability
 HEADLINES = tuple(Key(name, AS_GIVEN) for name in calibration.HEADLINES)
+# (column of a finding, its probabilities by calibrator, index of the finding) -> cuts at which an extension counts calls
+CutsOf = Callable[[Column, Mapping[str, BinnedProbabilities], int], NDArray[np.int64]]
 
 
 class MetricNeeds(NamedTuple):
@@ -67,14 +69,14 @@ class OperatingPoints:
 
     threshold [R, K]: a threshold for the logit by rule (in the order of RULES) and finding. fits: name of the
     calibrator -> fitted calibrator of each finding. num_patients [2, K]: row 0 has the number of validation patients
-    with a positive image, row 1 the number of validation patients with a negative image. decisions: thresholds of net
-    benefit and of stated goals.
+    with a positive image, row 1 the number of validation patients with a negative image. further: what extensions choose
+    (their module `calls`).
     """
 
     threshold: Array
     fits: Mapping[str, Sequence[Calibrator]]
     num_patients: NDArray[np.int64]
-    decisions: DecisionThresholds
+    further: Sequence[CutsOf] = ()
 
     @classmethod
     def choose(cls, scored: ScoredSplit | None, num_findings: int, min_count: int = 1) -> Self:
@@ -88,18 +90,17 @@ class OperatingPoints:
         fits: dict[str, list[Calibrator]] = {name: [] for name in FITS}
         no_patients = np.zeros((2, num_findings), np.int64)
         num_patients = scored.cached("patients by class", partial(_by_class, scored)) if scored else no_patients
-        decisions = DecisionThresholds.unknown(len(GOALS), num_findings)
+        enough = num_patients.min(0) >= min_count
         for k in range(num_findings):
             label = scored.labels()[:, k] if scored else np.empty(0, np.int8)
             logit = scored.logit[:, k] if scored else np.empty(0, np.float32)
             labeled = label != DROPPED
-            if num_patients[:, k].min() >= min_count:
+            if enough[k]:
                 threshold[:, k] = [rule(label[labeled], logit[labeled]) for rule in RULES.values()]
-                decisions.goal[:, k] = for_goals(label[labeled], logit[labeled])
-                decisions.prevalence[k] = float(np.mean(label[labeled] == 1))
             for name, fit in FITS.items():
                 fits[name].append(fit(label[labeled], logit[labeled]))
-        return cls(threshold, fits, num_patients, decisions)
+        further = [module.cuts(scored, enough) for module in extensions.modules("calls")]
+        return cls(threshold, fits, num_patients, further)
 
     def frame(self, run_id: str, findings: Sequence[str]) -> pd.DataFrame:
         """Build the table `operating_points`: one row per finding and rule, with platt_a, platt_b and temperature.
@@ -137,6 +138,21 @@ def _by_class(scored: ScoredSplit) -> NDArray[np.int64]:
     )
 
 
+class CallCounts(NamedTuple):
+    """Numbers of negative and positive images of one finding before cuts [Q, 2, 1 + B]: in the data, then in each replicate.
+
+    cut [Q]: rising; the last one has all images.
+    """
+
+    cut: NDArray[np.int64]
+    reached: Array
+
+    def at(self, cut: NDArray[np.int64]) -> Array:
+        """Return the numbers before some of the cuts."""
+        numbers: Array = self.reached[np.searchsorted(self.cut, cut)]
+        return numbers
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class SplitMetrics:
     """Metrics of one split, with counts.
@@ -157,8 +173,7 @@ class SplitMetrics:
     columns: tuple[Column, ...]  # one per finding: its scored images, from the highest logit to the lowest
     # one per finding: calibrator -> probabilities of the images in the finding's column, in the same order
     probabilities: tuple[Mapping[str, BinnedProbabilities], ...]
-    # one per finding: calls at the thresholds of decisions; empty on the split that chooses thresholds
-    decisions: tuple[DecisionCounts, ...] = ()
+    calls: tuple[CallCounts, ...]  # one per finding: images before the cuts of the thresholds, and of extensions
     # of a pool, whose values are means over hospitals: counts of the hospitals that have a value; else None
     counts_of_means: Counts | None = None
 
@@ -187,7 +202,7 @@ class _Request:
     ranked: Sequence[Key]  # ranking metrics to compute: none, AUROC, or AUROC and AUPRC
     calls: bool  # whether to compute the metrics of positive calls
     calibrators: Sequence[str]  # calibrators whose calibration errors are computed
-    decisions: DecisionThresholds | None  # the thresholds of decisions; None if calls there are not counted
+    further: Sequence[CutsOf]  # further cuts at which calls are counted
     detail: int  # number of replicates of calibration errors that are not in HEADLINES; 0 means all
 
     def num(self, key: Key, resamples: Resamples) -> int:
@@ -215,10 +230,9 @@ class _Request:
         k: int,
     ) -> "_Pass":
         """Return a `_Pass` for finding k: its method `fill` computes the metrics, its method `numbers` returns them."""
-        decisions = DecisionCuts.of(column, probabilities[DECIDING], self.decisions, k) if self.decisions else None
         rules, cut_of_rule = bootstrap.cuts_of(column, threshold_R if self.calls else np.empty(0))
-        cut, row = np.unique(np.append(decisions.cut, cut_of_rule) if decisions else cut_of_rule, return_inverse=True)
-        num_decisions = len(decisions.cut) if decisions else 0
+        further = [cuts(column, probabilities, k) for cuts in self.further]
+        cut, row = np.unique(np.concatenate([cut_of_rule, *further]), return_inverse=True)
         fitted = {name: binned for name, binned in probabilities.items() if binned.fitted}
         errors = None
         if fitted:
@@ -230,9 +244,7 @@ class _Request:
         return _Pass(
             self,
             tuple(list(RULES)[rule] for rule in rules),
-            row[num_decisions:-1],
-            decisions,
-            row[:num_decisions],
+            row[: len(rules)],
             tuple(fitted),
             walk,
             errors,
@@ -248,8 +260,6 @@ class _Pass:
     request: _Request
     rules: tuple[str, ...]
     row_of_rule: NDArray[np.intp]  # index of each rule's cut among the cuts of `walk`; the last cut has all images
-    decisions: DecisionCuts | None  # None if decisions are not counted
-    row_of_decision: NDArray[np.intp]
     calibrators: tuple[str, ...]
     walk: bootstrap.Walk
     errors: calibration_errors.Errors | None  # None if no calibration errors are computed
@@ -262,14 +272,13 @@ class _Pass:
         if self.errors:
             self.errors.fill(tile, weight, self.walk.reached[tile, -1])
 
-    def numbers(self) -> tuple[dict[Key, Array], DecisionCounts | None]:
-        """Return {metric: array [1 + B]} for each metric that could be computed, and the calls at the thresholds of decisions.
+    def numbers(self) -> tuple[dict[Key, Array], CallCounts]:
+        """Return {metric: array [1 + B]} for each metric that could be computed, and the images before each cut.
 
-        An array has first the value, then the replicates. The calls are None if they are not counted.
+        An array has first the value, then the replicates.
         """
         numbers: dict[Key, Array] = {}
         walked = self.walk.results(self.num)
-        # numbers of negatives and positives before each cut [Q, 2, 1 + B]: in the data, then in each replicate
         counts = np.concatenate([self.walk.column.counted(self.walk.cut)[..., None], walked.reached], 2)
         areas = zip(self.request.ranked, self.walk.column.areas(), walked[:2], strict=False)
         numbers |= {key: np.append(area, replicates) for key, area, replicates in areas}
@@ -286,9 +295,7 @@ class _Pass:
             if self.errors.headlines.size:  # HEADLINES have more replicates than the other errors
                 further = self.errors.later_headlines(self.num - self.num_detailed)
                 numbers |= {key: np.append(numbers[key], further[key.metric]) for key in HEADLINES}
-        if self.decisions is None:
-            return numbers, None
-        return numbers, self.decisions.counts(counts[self.row_of_decision], counts[-1])
+        return numbers, CallCounts(self.walk.cut, counts)
 
     def bounds(self, numbers: Mapping[Key, Array], num_patients: int) -> dict[Key, Array]:
         """Return low and high [2] of each metric of calls in the result of `numbers`."""
@@ -336,7 +343,7 @@ def measure(
             for name in calibrators
             if only is None or (only.calibrator == name and only.metric in calibration.ERRORS)
         ],
-        decisions=points.decisions if points and only is None else None,
+        further=points.further if points and only is None else (),
         detail=FOR_DETAIL if only is None else 0,
     )
     num_findings = label.shape[1]
@@ -360,13 +367,13 @@ def measure(
         # all findings, while the weights of this tile (64 replicates) are in the processor's cache
         for one in passes:
             one.fill(tile, weight)
-    decided: list[DecisionCounts | None] = []
+    calls: list[CallCounts] = []
     bounds = {key: np.full((2, num_findings), np.nan) for key in value if key.operating_point}
     for k, one in enumerate(passes):
-        numbers, of_decisions = one.numbers()
-        decided.append(of_decisions)
-        for key, of_finding in one.bounds(numbers, resamples.num_patients).items():
-            bounds[key][:, k] = of_finding
+        numbers, of_finding = one.numbers()
+        calls.append(of_finding)
+        for key, low_and_high in one.bounds(numbers, resamples.num_patients).items():
+            bounds[key][:, k] = low_and_high
         for key, replicates_KB in replicates.items():
             if key in numbers:
                 value[key][k], replicates_KB[k] = numbers[key][0], numbers[key][1:]
@@ -380,7 +387,6 @@ def measure(
         bounds[key] = np.stack(area_interval(key.metric, value[key], replicates[key], class_sizes))
     if only is not None and only not in value:
         raise KeyError(f"no metric {only}")
-    decided_K = tuple(of_decisions for of_decisions in decided if of_decisions is not None)
     return SplitMetrics(
         scored,
         label,
@@ -392,7 +398,7 @@ def measure(
         threshold,
         tuple(columns),
         tuple(probabilities),
-        decided_K,
+        tuple(calls),
     )
 
 

@@ -12,16 +12,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from bench.scoring import (
-    curves,
-    net_benefit,
-    probability_distributions,
-    reliability,
-    subgroups,
-    triage,
-    triage_repair,
-    workload,
-)
+from bench.scoring import curves, probability_distributions, reliability, subgroups
 from bench.scoring.bootstrap.intervals import mean_of
 from bench.scoring.bootstrap.resamples import FOR_DETAIL
 from bench.scoring.confusion_and_delong import confusion_rows, delong_rows
@@ -48,11 +39,11 @@ class RunScores:
     replicates: name -> replicates [B] of a macro. Names of float64 arrays: "auroc/<dataset>" (internal test split and
     each hospital), "auroc/<internal>/test:<hospital>" (only for a pool: each of its hospitals), "auroc/<internal>/expert_*",
     "auroc/external", "gap/<dataset>", "gap/external". Names of float32 arrays, which further rankings need:
-    "<metric>/<dataset>" of the metrics in `RANKING_METRICS`, of net benefit and of custom metrics, and "auroc/external/macro_all",
-    "auroc/external/<finding>" and "net_benefit/external/<finding>" (of a finding, not a macro). The entry "draws", a few uint32 numbers, identifies the
+    "<metric>/<dataset>" of the metrics in `RANKING_METRICS`, of extensions and of custom metrics, and "auroc/external/macro_all"
+    and "auroc/external/<finding>" (of a finding, not a macro). The entry "draws", a few uint32 numbers, identifies the
     resamples: replicates of runs with equal "draws" can be paired. detail: name -> table, with the tables
-    decomposition, references, subgroups, curves, those of decisions (net_benefit, decision_curves, workload, triage,
-    triage_repair and probabilities), and those of extensions. measured: the metrics of each split with all replicates, in the order of `scored_splits`.
+    decomposition, references, subgroups, curves, probabilities, and those of extensions. measured: the metrics of each split with
+    all replicates, in the order of `scored_splits`.
     """
 
     scores: pd.DataFrame
@@ -208,9 +199,8 @@ def score_run(
         for row in subgroups.rows(run_id, findings, brief[split.scored.name], threshold, settings)
     ]
     curve_rows = [row for split in headline for row in curves.rows(run_id, findings, split)]
+    probability_rows = [row for split in headline for row in probability_distributions.rows(run_id, findings, split)]
     each = [*measured, *of_hospitals]
-    of_decisions, of_benefit = _decisions(run_id, findings, val, points, test, external, used)
-    replicates |= of_benefit
     of_extensions, further = _of_extensions(RunMetrics(run_id, findings, settings, val, points, test, external, used))
     replicates |= further
     replicates["draws"] = np.array([split.resamples.digest for split in headline], np.uint32)
@@ -227,43 +217,11 @@ def score_run(
             "references": frame(reference_rows, SCHEMAS["references"]),
             "subgroups": frame(subgroup_rows, SCORES),
             "curves": frame(curve_rows, SCHEMAS["curves"]),
-            **of_decisions,
+            "probabilities": frame(probability_rows, SCHEMAS["probabilities"]),
             **of_extensions,
         },
         measured,
     )
-
-
-def _decisions(
-    run_id: str,
-    findings: Sequence[str],
-    val: ScoredSplit | None,
-    points: OperatingPoints,
-    test: SplitMetrics | None,
-    external: Sequence[SplitMetrics],
-    used: NDArray[np.bool_] | None,
-) -> tuple[dict[str, pd.DataFrame], dict[str, NDArray[np.float32]]]:
-    """Return the tables of decisions by name, and the replicates of net benefit; used [K]: findings of external macros."""
-    internal = [test] if test else []
-    thresholds = points.decisions
-    benefits = [net_benefit.Benefits.of(findings, split, thresholds.prevalence, None) for split in internal]
-    of_hospitals = [net_benefit.Benefits.of(findings, split, thresholds.prevalence, used) for split in external]
-    benefits += [*of_hospitals, *([net_benefit.Benefits.mean(of_hospitals)] if of_hospitals else [])]
-    stated_rows, curve_rows = net_benefit.rows(run_id, benefits)
-    rows = {
-        "net_benefit": stated_rows,
-        "decision_curves": curve_rows,
-        "workload": workload.rows(run_id, findings, thresholds.goal, internal, external),
-        "triage": triage.rows(
-            run_id, findings, triage.TriageThresholds.choose(val, len(findings)), internal, external, used
-        ),
-        "triage_repair": triage_repair.rows(run_id, findings, external),
-        "probabilities": [
-            row for split in (*internal, *external) for row in probability_distributions.rows(run_id, findings, split)
-        ],
-    }
-    frames = {name: frame(of_table, SCHEMAS[name]) for name, of_table in rows.items()}
-    return frames, net_benefit.replicates_of(benefits)
 
 
 def _of_extensions(run: RunMetrics) -> tuple[dict[str, pd.DataFrame], dict[str, NDArray[Any]]]:

@@ -8,7 +8,6 @@ Shapes: label [N] of 0 and 1, score [N].
 
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,17 +20,7 @@ SENSITIVITY = 0.90  # minimum sensitivity of the rule sens_90
 GRID = np.arange(5, 96) / 100  # thresholds (probabilities) that the rule f1_grid tries
 
 
-class Goal(NamedTuple):
-    """A stated sensitivity or specificity that a threshold must reach on the internal validation split."""
-
-    goal: str  # sensitivity or specificity
-    level: float
-
-
-GOALS = (Goal("sensitivity", 0.90), Goal("sensitivity", 0.95), Goal("specificity", 0.90), Goal("specificity", 0.95))
-
-
-def _candidates(label: Label, score: Score) -> tuple[NDArray[np.float64], Counts, Counts, int, int]:
+def candidates(label: Label, score: Score) -> tuple[NDArray[np.float64], Counts, Counts, int, int]:
     """Return the distinct scores in falling order, with the numbers of true and false positives at each threshold.
 
     The last two values are the numbers of positive and of negative images.
@@ -54,7 +43,7 @@ def _candidates(label: Label, score: Score) -> tuple[NDArray[np.float64], Counts
 
 def f1_max(label: Label, score: Score) -> float:
     """Choose the threshold with the highest F1."""
-    candidate, hit, false, num_positive, num_negative = _candidates(label, score)
+    candidate, hit, false, num_positive, num_negative = candidates(label, score)
     if num_positive == 0 or num_negative == 0:
         return float("nan")
     return float(candidate[np.argmax(2 * hit / (hit + false + num_positive))])
@@ -66,7 +55,7 @@ def f1_grid(label: Label, score: Score) -> float:
     This rule is coarser than f1_max, and useless if all probabilities are below .05. The rule exists for comparisons
     with studies that use it.
     """
-    candidate, hit, false, num_positive, num_negative = _candidates(label, score)
+    candidate, hit, false, num_positive, num_negative = candidates(label, score)
     if num_positive == 0 or num_negative == 0:
         return float("nan")
     grid = np.log(GRID / (1 - GRID))[::-1]
@@ -80,7 +69,7 @@ def youden(label: Label, score: Score) -> float:
 
     Source: Youden 1950, doi:10.1002/1097-0142(1950)3:1<32::AID-CNCR2820030106>3.0.CO;2-3.
     """
-    candidate, hit, false, num_positive, num_negative = _candidates(label, score)
+    candidate, hit, false, num_positive, num_negative = candidates(label, score)
     if num_positive == 0 or num_negative == 0:
         return float("nan")
     # J is multiplied by num_positive and by num_negative, so that the product is an integer and ties are exact.
@@ -89,41 +78,16 @@ def youden(label: Label, score: Score) -> float:
 
 def sens_90(label: Label, score: Score) -> float:
     """Choose the highest threshold with a sensitivity of at least 90 %."""
-    candidate, hit, _, num_positive, num_negative = _candidates(label, score)
+    candidate, hit, _, num_positive, num_negative = candidates(label, score)
     if num_positive == 0 or num_negative == 0:
         return float("nan")
-    return _at_sensitivity(candidate, hit, num_positive, SENSITIVITY)
+    return at_sensitivity(candidate, hit, num_positive, SENSITIVITY)
 
 
-def _at_sensitivity(candidate: NDArray[np.float64], hit: Counts, num_positive: int, level: float) -> float:
+def at_sensitivity(candidate: NDArray[np.float64], hit: Counts, num_positive: int, level: float) -> float:
     """Choose the highest threshold with a sensitivity of at least `level`."""
     # 1e-9 is subtracted, so that a rounding error cannot make the result of ceil too large by 1.
     return float(candidate[np.argmax(hit >= np.ceil(level * num_positive - 1e-9))])
-
-
-def _at_specificity(candidate: NDArray[np.float64], false: Counts, num_negative: int, level: float) -> float:
-    """Choose the lowest threshold with a specificity of at least `level`; NaN if no score reaches this specificity."""
-    reaching = np.flatnonzero(false <= np.floor((1 - level) * num_negative + 1e-9))
-    return float(candidate[reaching[-1]]) if len(reaching) else float("nan")
-
-
-def for_goals(label: Label, score: Score) -> NDArray[np.float64]:
-    """Choose a threshold for each of GOALS [G].
-
-    For a sensitivity, the highest threshold that reaches it; for a specificity, the lowest. NaN if a class is absent, or
-    if even the highest score is given to too many negative images for the specificity.
-    """
-    candidate, hit, false, num_positive, num_negative = _candidates(label, score)
-    if num_positive == 0 or num_negative == 0:
-        return np.full(len(GOALS), np.nan)
-    return np.array(
-        [
-            _at_sensitivity(candidate, hit, num_positive, level)
-            if goal == "sensitivity"
-            else _at_specificity(candidate, false, num_negative, level)
-            for goal, level in GOALS
-        ]
-    )
 
 
 RULES: Mapping[str, Callable[[Label, Score], float]] = MappingProxyType(

@@ -4,7 +4,7 @@ The figures are static, so the drawer, the run's own page and a printed page sho
 """
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from operator import itemgetter
 from typing import Any
@@ -13,8 +13,7 @@ import pandas as pd
 from markupsafe import Markup
 
 from reports.drawing import svg
-from reports.drawing.decision_figures import decision_panels, probability_panels
-from reports.drawing.triage_figures import triage_panels
+from reports.drawing.probability_figures import probability_panels
 from reports.formatting import is_number, places
 from reports.report_data.headline_rows import MISSING
 from reports.report_data.hospitals_and_runs import Run
@@ -35,17 +34,13 @@ class Curves:
     """The rows of the tables from which the figures of runs are drawn; each field is a dict: run id -> rows of the run.
 
     points: rows of the table `curves`. reliability: rows of the Platt-scaled curves over all findings. history: rows of
-    the table `history`. decisions: rows of the table `decision_curves`. probabilities: rows of the table `probabilities`.
-    triage, repair: rows of the tables `triage` and `triage_repair`.
+    the table `history`. probabilities: rows of the table `probabilities`.
     """
 
     points: Mapping[str, pd.DataFrame]
     reliability: Mapping[str, pd.DataFrame]
     history: Mapping[str, pd.DataFrame]
-    decisions: Mapping[str, pd.DataFrame]
     probabilities: Mapping[str, pd.DataFrame]
-    triage: Mapping[str, pd.DataFrame]
-    repair: Mapping[str, pd.DataFrame]
 
     @classmethod
     def of(cls, data: ReportData, runs: Iterable[Run]) -> "Curves":
@@ -54,33 +49,29 @@ class Curves:
         reliability = data.tables["reliability"]
         pooled_platt = (reliability["finding"] == POOLED) & (reliability["calibrator"] == "platt")
         pooled = reliability.loc[pooled_platt & reliability["run_id"].isin(ids), ["run_id", "dataset", *OF_BIN]]
-        names = ("history", "decision_curves", "probabilities", "triage", "triage_repair")
-        tables = (data.tables["curves"], pooled, *(data.tables[name] for name in names))
-        return cls(*(_by_run(table, ids) for table in tables))
+        tables = (data.tables["curves"], pooled, data.tables["history"], data.tables["probabilities"])
+        return cls(*(by_run(table, ids) for table in tables))
 
 
 def figures(data: ReportData, run: Run, curves: Curves) -> dict[str, Any]:
     """Return {kind: figures of a run}, [] for missing data.
 
-    Kinds: ranked (ROC and precision-recall), reliability, decisions (decision curves), probabilities, triage, learning.
+    Kinds: ranked (ROC and precision-recall), reliability, probabilities, learning.
     """
     points, history = curves.points.get(run.id), curves.history.get(run.id)
-    triage = curves.triage.get(run.id, data.tables["triage"][:0])
-    repair = curves.repair.get(run.id, data.tables["triage_repair"][:0])
     return {
         "ranked": [] if points is None else _ranked(data, run, points),
         "reliability": [] if run.id not in curves.reliability else _reliability(data, curves.reliability[run.id]),
-        "decisions": decision_panels(data, curves.decisions[run.id]) if run.id in curves.decisions else [],
         "probabilities": probability_panels(data, curves.probabilities[run.id])
         if run.id in curves.probabilities
         else [],
-        "triage": triage_panels(data, run.id, triage, repair),
         "learning": [] if history is None else _learning(run, history.sort_values("epoch")),
     }
 
 
-def _by_run(table: pd.DataFrame, ids: set[str]) -> dict[str, pd.DataFrame]:
-    return {str(run): rows for run, rows in table[table["run_id"].isin(ids)].groupby("run_id", sort=False)}
+def by_run(table: pd.DataFrame, ids: Collection[str]) -> dict[str, pd.DataFrame]:
+    """Return {run id: its rows of the table}."""
+    return {str(run): rows for run, rows in table[table["run_id"].isin(list(ids))].groupby("run_id", sort=False)}
 
 
 def _ranked(data: ReportData, run: Run, points: pd.DataFrame) -> list[dict[str, Any]]:

@@ -8,7 +8,6 @@ from typing import Any
 
 from reports.formatting import is_number
 from reports.report_data.headline_rows import MISSING, Estimate
-from reports.report_data.net_benefits import NO_BENEFIT, Benefit
 
 IMPORTED = "external"  # the `kind` of an imported model
 LONGEST = 18  # maximum number of characters of the text that names a place in a figure
@@ -65,7 +64,6 @@ class Run:
     internal_common: Estimate = MISSING
     external_common: Estimate = MISSING
     ece: Estimate = MISSING  # expected calibration error, mean over external hospitals
-    benefit: Benefit = NO_BENEFIT  # net benefit at the stated thresholds, mean over external hospitals
     probe: Estimate = MISSING  # balanced accuracy with which a classifier predicts the hospital from the run's features
     # mean change of the probability by internal pixels in external images, minus the change by control pixels
     causal: Estimate = MISSING

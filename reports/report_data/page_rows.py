@@ -10,6 +10,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from reports import extensions
 from reports.report_data.headline_rows import CALIBRATORS, MACRO
 from reports.schemas.criterion import DEFAULT
 from reports.schemas.tables import SCHEMAS
@@ -22,8 +23,8 @@ GROUP_METRICS = {"auroc": MACRO, "underdiagnosis": HEALTHY, "fnr": MACRO, "fpr":
 # The page shows these tables for the first DETAILED recipes and their runs, and for as many runs without a rank. With at most
 # DETAILED runs, the page shows them for all runs.
 DETAILS = (
-    *("subgroups", "reliability", "decomposition", "references", "confusion", "curves"),
-    *("decision_curves", "workload", "triage", "triage_repair", "probabilities"),
+    *("subgroups", "reliability", "decomposition", "references", "confusion", "curves", "probabilities"),
+    *(name for module in extensions.modules("schemas") for name in module.DETAILS),
 )
 DETAILED = 40
 UNSHOWN_METRICS = ("mce", "ace", "nll", "brier_reliability", "brier_resolution", "brier_uncertainty", "brier_drift")

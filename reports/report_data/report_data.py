@@ -7,22 +7,30 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
+from types import ModuleType
+from typing import Any, Protocol
 
 import pandas as pd
 
+from reports import extensions
 from reports.formatting import listing
 from reports.report_data import headline_rows
 from reports.report_data.headline_rows import MISSING, Estimate
 from reports.report_data.hospitals_and_runs import Hospital, Run
 from reports.report_data.members import Members
-from reports.report_data.net_benefits import NO_BENEFIT, Benefit
-from reports.report_data.net_benefits import lookup as benefit_lookup
 from reports.report_data.rankings import Rows, lead, rankings
-from reports.schemas.criterion import DEFAULT, MEAN_BENEFIT, MEAN_GAP, Criterion
+from reports.schemas.criterion import DEFAULT, MEAN_GAP, Criterion
 from reports.tables import Tables, records_of, rows_of
 
 EXTERNAL, MACRO = headline_rows.EXTERNAL, headline_rows.MACRO
+
+
+class FurtherScore(Protocol):
+    """A score of an extension, with what the extension knows in addition."""
+
+    @property
+    def value(self) -> Estimate:
+        """The score."""
 
 
 @dataclass(frozen=True)  # without slots, which cached properties do not allow
@@ -48,7 +56,8 @@ class ReportData:
     findings: tuple[str, ...]
     cells: Mapping[tuple[str, str, str], Estimate]  # (run id, dataset, finding) -> AUROC
     gaps: Mapping[tuple[str, str, str], Estimate]  # (run id, dataset, finding) -> gap
-    benefits: Mapping[tuple[str, str, str], Benefit]  # (run id, dataset, "macro") -> net benefit
+    # metric of an extension by which recipes can be ranked -> (run id, dataset, "macro") -> score
+    further: Mapping[str, Mapping[tuple[str, str, str], FurtherScore]]
     rankings: Mapping[Criterion, Rows]  # all rankings of the recipes; the first has the order of `ranked`
     labeled: frozenset[tuple[str, str]]  # pairs (dataset, finding) for which any image has a label
     external_keys: frozenset[str]  # names of the external cohorts, including those without a score
@@ -150,10 +159,16 @@ class ReportData:
                 return f"{run.label}, one run of {which}; other runs below"
         return run.label
 
+    def further_score(self, metric: str, run: Run) -> Estimate:
+        """Return a score of `further`, as the mean over external hospitals."""
+        score = self.further[metric].get((run.id, EXTERNAL, MACRO))
+        return score.value if score else MISSING
+
     @cached_property
-    def has_benefits(self) -> bool:
-        """Return whether a ranked recipe has a net benefit at external hospitals."""
-        return any(r.benefit.value.has_value for r in self.ranked)
+    def further_criteria(self) -> list[ModuleType]:
+        """The modules `criterion` of extensions of whose metric a ranked recipe has a score at external hospitals."""
+        modules = extensions.modules("criterion")
+        return [m for m in modules if any(self.further_score(m.METRIC, run).has_value for run in self.ranked)]
 
     @property
     def over_seeds(self) -> bool:
@@ -377,8 +392,6 @@ def read(tables: Tables) -> ReportData:
     by_criterion = rankings(tables["ranks"])
     ranked_by = next(iter(by_criterion), DEFAULT)
     ranks, of_gaps = (by_criterion.get(criterion, {}) for criterion in (ranked_by, MEAN_GAP))
-    macro_benefits = tables["net_benefit"][tables["net_benefit"]["finding"] == MACRO]
-    benefits = benefit_lookup(macro_benefits, by_criterion.get(MEAN_BENEFIT, {}))
     costs = {row["run_id"]: row for row in records_of(tables["costs"])}
     probes = headline_rows.probe_lookup(tables["sources"])
     run_ids_of: dict[str, list[str]] = {}
@@ -412,7 +425,6 @@ def read(tables: Tables) -> ReportData:
                 internal_common=headline_rows.gap_side(gap, gap.internal, internal),
                 external_common=headline_rows.gap_side(gap, gap.external, external),
                 ece=ece.get((run_id, EXTERNAL, MACRO), MISSING),
-                benefit=benefits.get((run_id, EXTERNAL, MACRO), NO_BENEFIT),
                 probe=probes.get((run_id, "none"), MISSING),
                 causal=causal.get(run_id, MISSING),
                 hospitals={h.key: _shared_auroc(cells, gaps, (run_id, h.key, MACRO)) for h in hospitals},
@@ -453,7 +465,7 @@ def read(tables: Tables) -> ReportData:
         findings=tuple(str(f) for f in meta.get("findings", ())),
         cells=cells,
         gaps=gaps,
-        benefits=benefits,
+        further={m.METRIC: m.scores(tables, by_criterion) for m in extensions.modules("criterion")},
         rankings=by_criterion,
         labeled=labeled | {(dataset, finding) for _, dataset, finding in cells},
         external_keys=frozenset(external_keys),

@@ -14,7 +14,7 @@ _EXTERNAL, _MACRO = "external", "macro"
 class Criterion(NamedTuple):
     """The score that decides a ranking: a metric of a finding at a hospital.
 
-    metric: auroc, auprc, ece, gap (the gap in AUROC), net_benefit or a custom metric. dataset: name of a cohort, or "external" (mean
+    metric: auroc, auprc, ece, gap (the gap in AUROC), a metric of an extension or a custom metric. dataset: name of a cohort, or "external" (mean
     over external hospitals). finding: one finding, or "macro" (mean over findings).
     """
 
@@ -48,5 +48,3 @@ class Criterion(NamedTuple):
 DEFAULT = Criterion("auroc", _EXTERNAL, _MACRO)  # the ranking that the page shows first
 # the ranking by the macro gap, averaged over external hospitals
 MEAN_GAP = Criterion("gap", _EXTERNAL, _MACRO)
-# the ranking by the macro net benefit at the stated thresholds, averaged over external hospitals
-MEAN_BENEFIT = Criterion("net_benefit", _EXTERNAL, _MACRO)

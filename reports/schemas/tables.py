@@ -84,17 +84,6 @@ _FITTED = (
 _BEST = ("best_run", "best", "regret")
 _VALUE = ("value", "low", "high")
 _LINE = ("slope", "intercept", "num_runs")
-_SIZES = ("n", "num_positive", "num_negative", "num_patients", "num_findings")
-# each with the bounds of its interval
-_WORKLOAD = tuple(
-    f"{name}{end}"
-    for name in ("sensitivity", "specificity", "called", "missed", "ppv", "npv")
-    for end in ("", "_low", "_high")
-)
-_TRIAGE = ("miss_rate", "false_positive_rate", "released", "flagged", "deferred")
-_TRIAGED = tuple(f"{name}{end}" for name in _TRIAGE for end in ("", "_low", "_high"))
-_INTERNAL_PATIENTS = ("num_internal_positive", "num_internal_negative")
-_BY_CHANCE = ("miss_rate_by_chance", "false_positive_rate_by_chance")
 # bounds of a 95 % interval that holds for several rows at once (simultaneous interval); the comment of the table names
 # these rows
 _SIMULTANEOUS = ("all_low", "all_high")
@@ -159,7 +148,7 @@ SCHEMAS: dict[str, tuple[str, ...]] = {
     "recipes": ("recipe_id", "run_id"),
     # rankings of the recipes: one row per criterion and recipe, the best recipe first
     # A criterion is a combination of metric, dataset and finding. The page first shows auroc, external, macro.
-    # metric: auroc, auprc, ece (after Platt scaling), gap (the gap in AUROC), net_benefit (at the stated thresholds), or a
+    # metric: auroc, auprc, ece (after Platt scaling), gap (the gap in AUROC), or a metric of an extension or a
     #     custom metric
     # value, low, high: the score and its own interval
     # mean_rank: mean rank over the resamples, 1 is best; rank_low, rank_high: 95 % interval of the rank
@@ -190,7 +179,7 @@ SCHEMAS: dict[str, tuple[str, ...]] = {
     ),
     # paired differences between the best recipes: macro score of the recipe `first` minus macro score of the recipe
     #     `second`, on the same patients; `bench.scoring.across_runs.all_pairs.MOST` limits the number of recipes
-    # first, second: ids of recipes; metric: auroc, gap or net_benefit (at the stated thresholds)
+    # first, second: ids of recipes; metric: auroc, gap or a metric of an extension
     # all_low, all_high: interval that is adjusted for all pairs of ranked recipes (Holm); the page calls the difference
     #     clear if this interval excludes 0
     "pairs": ("first", "second", "dataset", "metric", "value", "low", "high", *_SIMULTANEOUS),
@@ -229,59 +218,6 @@ SCHEMAS: dict[str, tuple[str, ...]] = {
     # paired (may be empty): only for the component `labels`, which compares two sets of labels: share of findings for
     #     which both sets are labels of the same images; 0 means that the sets are from different patients
     "decomposition": ("run_id", "dataset", "metric", "finding", "part", "value", "low", "high", *_DECOMPOSED),
-    # net benefit at the stated threshold of each finding, in the internal test split, at each external hospital, and as the
-    #     mean over the external hospitals. A call is positive if the probability after Platt scaling is at least the threshold.
-    # metric: net_benefit (true positives per image minus false positives per image times threshold / (1 - threshold)),
-    #     standardized (net benefit divided by the prevalence), over_all (net benefit minus that of treating all images as
-    #     positive); the net benefit of treating none is 0
-    # threshold (may be empty): share of the internal validation images with the finding; NaN for the macro, and if there are
-    #     too few patients
-    # value (may be empty): NaN without a threshold, and if the cohort has too few patients
-    # A recipe has only the rows of the macro and of the dataset "external".
-    "net_benefit": ("run_id", "dataset", "finding", "metric", "threshold", *_VALUE, *_SIZES),
-    # decision curves: net benefit (value) and standardized net benefit by threshold; a curve without a value has no rows
-    # treat_all: net benefit of treating all images as positive
-    "decision_curves": (
-        *("run_id", "dataset", "finding", "threshold", *_VALUE),
-        *("standardized", "standardized_low", "standardized_high", "treat_all"),
-    ),
-    # what a threshold that is fixed on the internal validation split gives at each hospital; dataset "external": the
-    #     unweighted mean over the external hospitals. A finding without a value has no rows.
-    # goal, level: the sensitivity or specificity that the threshold reaches on the internal validation split
-    # threshold: a logit
-    # called: share of all images that are called positive; missed: share of all images that have the finding and are not
-    #     called positive
-    # ppv, npv (may be empty): predictive values at the prevalence of the cohort
-    "workload": ("run_id", "dataset", "finding", "goal", "level", "threshold", *_WORKLOAD),
-    # triage with conformal thresholds from the internal validation split: an image is released (called negative) below one
-    #     threshold, flagged (called positive) above another, and deferred to a radiologist in between
-    # level: stated miss rate, and stated false positive rate
-    # release_threshold, flag_threshold (may be empty): logits; NaN for the macro, and if there are fewer than 1 / level - 1
-    #     internal patients of the class: then no image is released, or none is flagged
-    # num_internal_*: internal validation patients with a positive image, and with a negative image; the macro has the smallest
-    #     numbers of a finding
-    # miss_rate: share of the positive images that are released; false_positive_rate: share of the negative images that are
-    #     flagged; both are shares of each patient, averaged over the patients of the class
-    # released, flagged, deferred: shares of all images
-    # *_by_chance (may be empty): 97.5 % quantile of the true rate of thresholds from so many patients, if the patients of the
-    #     hospital were exchangeable with the internal patients; NaN if no image is released, or none flagged
-    # num_positive, num_negative: patients of the cohort with a positive image, and with a negative image; n: images. The macro
-    #     has sums over findings, the dataset "external" sums over hospitals
-    # A finding without a value has no rows.
-    "triage": (
-        *("run_id", "dataset", "finding", "level", "release_threshold", "flag_threshold"),
-        *(*_INTERNAL_PATIENTS, *_TRIAGED, *_BY_CHANCE, "num_positive", "num_negative", "n"),
-    ),
-    # the same with thresholds from n labeled patients of the hospital itself, drawn at random; the other patients are measured.
-    #     dataset "external": all hospitals; finding "macro": all findings
-    # n: labeled patients; miss_rate to deferred: means over the draws, and 10th and 90th percentile (low, high)
-    # num_positive, num_negative: mean number of labeled patients with a positive image, and with a negative image
-    # without_release, without_flag: share of draws with too few of these patients to release, or to flag, any image
-    # num_hospitals: number of hospitals with at least 2 n patients; draws: number of draws
-    "triage_repair": (
-        *("run_id", "dataset", "finding", "level", "n", *_TRIAGED, "num_positive", "num_negative"),
-        *("without_release", "without_flag", "num_hospitals", "draws"),
-    ),
     # distribution of the probability after Platt scaling, for images with the finding (outcome present) and without it
     #     (absent); a finding without a score or a calibrator has no rows
     # mean, q05 to q95: mean and quantiles; there are no intervals

@@ -31,12 +31,11 @@ def compare(data: ReportData) -> Section:
 
 def _measures(data: ReportData) -> list[tuple[tuple[str, str], dict[str, str]]]:
     """Return, for each compared metric, the pair (dataset, metric), and a dict with its title and a note."""
-    benefit = ((EXTERNAL, "net_benefit"), {"title": "Net benefit", "note": "external mean, at the stated thresholds"})
     return [
         ((EXTERNAL, "auroc"), {"title": "External", "note": "AUROC, mean"}),
         ((data.internal.key, "auroc"), {"title": "Internal", "note": "AUROC, every finding"}),
         ((EXTERNAL, "gap"), {"title": "Gap", "note": "internal − external, shared findings"}),
-        *[benefit] * data.has_benefits,
+        *(((EXTERNAL, m.METRIC), {"title": m.TITLE, "note": m.NOTE}) for m in data.further_criteria),
         *(((h.key, "auroc"), {"title": h.title, "note": "AUROC"}) for h in data.hospitals),
     ]
 
@@ -94,7 +93,7 @@ def _cells(data: ReportData, run: Run) -> list[list[str] | None]:
         run.external,
         run.internal,
         run.gap,
-        *[run.benefit.value] * data.has_benefits,
+        *(data.further_score(m.METRIC, run) for m in data.further_criteria),
         *(run.hospitals[h.key] for h in data.hospitals),
     )
     return [[estimate.text, estimate.span] if estimate.has_value else None for estimate in estimates]

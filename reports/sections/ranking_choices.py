@@ -10,6 +10,7 @@ from typing import Any
 
 from markupsafe import Markup
 
+from reports import extensions
 from reports.formatting import DASH, is_number, keep_intervals, places, plural, sentence_case
 from reports.html.compression import packed
 from reports.html.section import write
@@ -21,11 +22,7 @@ from reports.schemas.criterion import Criterion
 from reports.sentences import main_findings as sentences
 from reports.sentences import members as member_sentences
 
-METRICS = {"auroc": "AUROC", "gap": "gap in AUROC", "auprc": "AUPRC", "ece": "ECE", "net_benefit": "net benefit"}
-HEADS = {
-    "gap": "Gap",
-    "net_benefit": "Net benefit",
-}  # metric -> its name in the column head, if this is not its name in METRICS
+METRICS = {"auroc": "AUROC", "gap": "gap in AUROC", "auprc": "AUPRC", "ece": "ECE"}
 SMALLEST_FIRST = frozenset({"gap", "ece"})
 LIKE_AUROC = frozenset({"auroc", "gap", "auprc"})  # metrics whose macros have the findings of the macro AUROC
 OPEN = 10  # number of tie groups with visible rows at first
@@ -45,17 +42,13 @@ class Choice:
     metric: str  # name of the metric
     place: str  # short name of the hospital, "external mean" or name of the finding; for the menu and the column head
     words: str  # name of the score in a sentence
+    head: str  # name of the metric in the column head
     smallest_first: bool  # whether the smallest score ranks first
 
     @property
     def metric_and_place(self) -> str:
         """The option as text for the menu."""
         return f"{self.metric}, {self.place}"
-
-    @property
-    def head(self) -> str:
-        """Name of the metric in the column head."""
-        return HEADS.get(self.criterion.metric, self.metric)
 
 
 def choices(data: ReportData) -> dict[str, list[Choice]]:
@@ -66,7 +59,10 @@ def choices(data: ReportData) -> dict[str, list[Choice]]:
     if not data.ranked:
         return {}
     custom = {str(metric["name"]): metric for metric in data.meta.get("custom_metrics") or ()}
-    names = METRICS | {name: str(metric["title"]) for name, metric in custom.items() if name not in METRICS}
+    further = {m.METRIC: m.TITLE for m in extensions.modules("criterion")}
+    names = METRICS | {name: f"{title[0].lower()}{title[1:]}" for name, title in further.items()}
+    names |= {name: str(metric["title"]) for name, metric in custom.items() if name not in names}
+    heads = names | {"gap": "Gap", **further}
     smallest_first = SMALLEST_FIRST | {name for name, metric in custom.items() if metric["better"] == "lower"}
     places_of = {EXTERNAL: "external mean", **{h.key: h.short for h in data.hospitals}}
     places_of |= {data.internal.key: f"{data.internal.short} (internal)"}
@@ -76,7 +72,8 @@ def choices(data: ReportData) -> dict[str, list[Choice]]:
     def add(title: str, criterion: Criterion, place: str, words: str) -> None:
         if criterion in data.rankings and len(data.rankings[criterion]) > 1:
             low, name = criterion.metric in smallest_first, names[criterion.metric]
-            option = Choice(criterion, data.rankings[criterion], name, place, words, low)
+            head = heads[criterion.metric]
+            option = Choice(criterion, data.rankings[criterion], name, place, words, head, low)
             options.setdefault(title, []).append(option)
 
     for metric, name in names.items():
@@ -90,10 +87,10 @@ def choices(data: ReportData) -> dict[str, list[Choice]]:
                 num = plural(len(members.scored), "finding")
                 words = f"mean {name} at external hospitals, over all {num} that they score"
                 add(title, Criterion(metric, key, MACRO_ALL), f"external mean over all {num}", words)
-    for metric in ("auroc", "net_benefit"):
+    for metric in ("auroc", *further):
         for finding in data.findings:
-            words = f"mean {METRICS[metric]} of {finding} at external hospitals"
-            title = f"{sentence_case(METRICS[metric])} of one finding, external mean"
+            words = f"mean {names[metric]} of {finding} at external hospitals"
+            title = f"{sentence_case(names[metric])} of one finding, external mean"
             add(title, Criterion(metric, EXTERNAL, finding), finding, words)
     return options if sum(map(len, options.values())) > 1 else {}
 
@@ -222,9 +219,9 @@ def _of_derived(data: ReportData, criterion: Criterion) -> list[Estimate]:
     if not data.derived:
         return []
     calibrator = "platt" if criterion.metric == "ece" else "none"
-    if criterion.metric == "net_benefit":
-        benefits = (data.benefits.get((run.id, criterion.dataset, criterion.finding)) for run in data.derived)
-        return [benefit.value if benefit else MISSING for benefit in benefits]
+    if criterion.metric in data.further:
+        scores = (data.further[criterion.metric].get((run.id, *criterion[1:])) for run in data.derived)
+        return [score.value if score else MISSING for score in scores]
     other = {} if criterion.metric in ("auroc", "gap") else data.headline.lookup(criterion.metric, (calibrator,))
     estimates = {"auroc": data.cells, "gap": data.gaps}.get(criterion.metric, other)
     return [estimates.get((run.id, criterion.dataset, criterion.finding), MISSING) for run in data.derived]

@@ -13,11 +13,9 @@ from reports.drawing import svg
 from reports.formatting import integer, is_number, signed, two_figures
 from reports.report_data.headline_rows import MISSING, Estimate
 from reports.report_data.hospitals_and_runs import Run
-from reports.report_data.net_benefits import Benefit
 from reports.report_data.report_data import EXTERNAL, MACRO, ReportData
 from reports.sections.ranking_choices import p_best_text
 from reports.sections.robustness import effective
-from reports.sentences.net_benefit import BETTER, benefit_verdict
 from reports.sentences.verdicts import verdict
 
 CUSTOM_COLUMNS = 6  # maximum number of columns for custom metrics: ranking.css has style rules for this number
@@ -40,10 +38,11 @@ class Column:
     low_first: bool = False  # whether lower is better
     axis: Markup = field(default_factory=Markup)  # SVG with the tick numbers of the figures, in the column head
     first: bool = True  # whether the column is visible at first
+    help: str = ""  # sentences for "How to read this", of a column that an extension adds
 
 
 def columns_of(data: ReportData) -> list[Column]:
-    """Return the columns after the dot strip: what decides first (external AUROC, gap, calibration, net benefit, cost).
+    """Return the columns after the dot strip: what decides first (external AUROC, gap, calibration, scores of extensions, cost).
 
     Columns that are hidden at first are left out if no recipe has a value.
     """
@@ -65,14 +64,6 @@ def columns_of(data: ReportData) -> list[Column]:
         text_of = more.pop("shown", two_figures)
         return Column(key, head, unit, lambda r: r.quantity(name), lambda r: text_of(r.quantity(name) / per), **more)
 
-    benefit = estimate_column(
-        "benefit",
-        "Net benefit",
-        "external",
-        lambda r: r.benefit.value,
-        css="",
-        note=lambda r: _unless_better(r.benefit),
-    )
     num_in_mean = data.members_of_first.num_hospitals if data.members_of_first else num_external
     mean = f"mean of {num_in_mean}" if num_in_mean != 1 else "one hospital"
     further = (
@@ -114,7 +105,7 @@ def columns_of(data: ReportData) -> list[Column]:
             axis=svg.micro_axis(low, high),
         ),
         estimate_column("ece", "ECE", "external", lambda r: r.ece, css="", low_first=True),
-        *[benefit] * data.has_benefits,
+        *(criterion.column(data) for criterion in data.further_criteria),
     ]
     worst = estimate_column(
         "worst", "Worst", "hospital", lambda r: r.worst_auroc, css="", small=lambda r: data.short(r.worst)
@@ -156,12 +147,6 @@ def columns_of(data: ReportData) -> list[Column]:
         cost_column("speed", "Speed", "images/s", "images_per_second", 1.0, shown=integer, first=False),
         *(c for c in (*further, *_custom_metrics(data)) if any(is_number(c.value(r)) for r in data.ranked)),
     ]
-
-
-def _unless_better(benefit: Benefit) -> str:
-    """Return the verdict on a net benefit, "" if the network is better than treating all images or none."""
-    words = benefit_verdict(benefit)
-    return "" if words == BETTER else words
 
 
 def _custom_metrics(data: ReportData) -> list[Column]:

@@ -5,12 +5,13 @@ The drawer (a panel at the side of the page) and the run's own page in a site sh
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
 from markupsafe import Markup
 
+from reports import extensions
 from reports.drawing.run_figures import Curves, figures
 from reports.formatting import DASH, listing
 from reports.html.section import write
@@ -18,8 +19,6 @@ from reports.report_data.headline_rows import MISSING, Estimate, count
 from reports.report_data.hospitals_and_runs import Run
 from reports.report_data.report_data import EXTERNAL, MACRO, ReportData, config_lines
 from reports.sections import run_cells
-from reports.sections.run_decisions import Decisions
-from reports.sections.run_triage import Triage
 from reports.sections.symptoms import inverted_cells, symptom_anchor
 from reports.sentences import data as data_sentences
 from reports.sentences import members
@@ -71,8 +70,7 @@ class Details:
     thresholds: Mapping[tuple[str, str, str], float]  # threshold of the probability, by run, threshold rule and finding
     groups: Mapping[str, pd.DataFrame]  # run id -> rows of the table `subgroups`: macro AUROC and its spread
     curves: Curves
-    decisions: Decisions
-    triage: Triage
+    of_extensions: Sequence[Any]
     pictures: Mapping[str, Sequence[Mapping[str, Any]]]  # cases of the heat-map gallery that have a picture, by run
     inverted: frozenset[tuple[str, str, str]]  # run, hospital and finding of each AUROC that seems inverted
 
@@ -106,8 +104,7 @@ class Details:
             _thresholds(confusion),
             {str(run_id): rows for run_id, rows in subgroups.groupby("run_id")},
             Curves.of(data, full_runs),
-            Decisions.of(data, ids),
-            Triage.of(data, ids),
+            [module.Details.of(data, ids) for module in extensions.modules("run_details")],
             _pictures(data),
             inverted_cells(data),
         )
@@ -115,7 +112,6 @@ class Details:
     def body(self, run: Run, drawn: bool) -> Markup:
         """Return the HTML of a run's details: with the figures if `drawn`; else a script adds the figures later."""
         data = self.data.of_run(run)
-        decisions = replace(self.decisions, data=data).html(run) + replace(self.triage, data=data).html(run)
         entry = {
             "run": run,
             "verdict": verdict(run.gap),
@@ -130,7 +126,7 @@ class Details:
             "exposure": _exposure(data, run),
             "config": config_lines(run.facts),
             "gaps": _gaps(data, run),
-            "decisions": decisions,
+            "further": Markup("").join(part.html(data, run) for part in self.of_extensions),
             "not_learned": data_sentences.not_learned({run.id: data.not_learned.get(run.id, ())}, 1),
             "figures": self.figures(run) if drawn else "",
             "pictures": self.pictures.get(run.id, ()),
@@ -147,7 +143,9 @@ class Details:
 
     def figures(self, run: Run) -> Markup:
         """Return the curves of a run; empty if there are none."""
-        return write("run_figures.html.j2", data=self.data, f=figures(self.data.of_run(run), run, self.curves))
+        data = self.data.of_run(run)
+        further = [part.figures(data, run) for part in self.of_extensions]
+        return write("run_figures.html.j2", data=self.data, f=figures(data, run, self.curves), further=further)
 
 
 def _pictures(data: ReportData) -> dict[str, list[Mapping[str, Any]]]:

@@ -3,7 +3,7 @@
     python scripts/oracles/conformal.py [--check]
 
 The nonconformity of a positive image is minus its score, that of a negative image its score. Each image is of another
-patient. crepes leaves a class out of a prediction set if p < level; `bench.scoring.conformal` if p <= level, which has the
+patient. crepes leaves a class out of a prediction set if p < level; `bench.extensions.decisions.conformal` if p <= level, which has the
 same guarantee, so the levels here are no multiples of 1 / (number of patients + 1).
 """
 

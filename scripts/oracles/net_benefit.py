@@ -1,4 +1,4 @@
-"""Compute net benefits with dcurves, for the tests of bench/scoring/net_benefit.py.
+"""Compute net benefits with dcurves, for the tests of bench/extensions/decisions/net_benefit.py.
 
 tox -e oracles                            # compare with the committed table
 python scripts/oracles/net_benefit.py     # write the table again; needs dcurves

@@ -2,7 +2,7 @@
 
 import pytest
 
-from reports.sections.run_decisions import predictive_values
+from bench.extensions.decisions.decisions_of_runs import predictive_values
 from tests.browser.visit import Visit, wait_until
 from tests.synthetic import Invented, page_of
 

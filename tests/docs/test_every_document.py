@@ -121,5 +121,5 @@ def test_the_code_of_the_decisions_runs_on_tables_of_predictions(
             "patient_id": np.arange(80) // 2,
         }
         pd.DataFrame(rows).to_csv(f"{name}.csv", index=False)
-    (block,) = blocks(DOCS / "decisions.md", "python")
+    (block,) = blocks(DOCS / "extensions" / "decisions.md", "python")
     exec(compile(block, "decisions.md", "exec"), {})

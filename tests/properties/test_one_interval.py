@@ -18,7 +18,7 @@ from reports.formatting import places
 from reports.page import render
 from reports.report_data.report_data import read
 from reports.sections import factors
-from reports.sentences import main_findings, net_benefit, verdicts
+from reports.sentences import main_findings, verdicts
 from reports.sentences.members import over
 from reports.tables import Tables
 from tests.synthetic import Invented, page_of, tables
@@ -29,6 +29,7 @@ VOID = {"meta", "input", "br", "wbr", "hr", "img", "line", "circle", "path", "re
 NUMBER = r"−?\d?\.\d{3}"
 INTERVAL = re.compile(rf"\[?({NUMBER})(?:, |–| to )({NUMBER})\]?")
 VERDICT = re.compile(r"\b(clear|unclear|excludes 0|includes 0)\b")
+BENEFIT = "net_benefit"  # the metric of an extension: printed in many places, if there is this extension
 STUDIES = [
     Invented(runs=3, seed=seed, noise=noise, sign=sign, hospitals=("chexpert", "mimic", "padchest", "nih"))
     for seed, noise, sign in ((0, 1.0, 1.0), (1, 3.5, 1.0), (2, 6.0, -1.0), (3, 2.5, 1.0))
@@ -130,7 +131,7 @@ def compared_scores(page):
 def collect(page, board):
     """Return what the opening, ranking, drawers and the section on hospitals print about runs and hospitals."""
     printed = Printed()
-    of_ranking(printed, page)
+    of_ranking(printed, page, board)
     for run in board.ranked:
         of_drawer(printed, page.all("details", id=run.anchor)[0], run.id, board)
     of_hospitals(printed, page.all("section", id="hospitals")[0], board)
@@ -140,7 +141,7 @@ def collect(page, board):
     tied = len(board.groups[0]) > 1
     printed.add("lead", "{} [{}, {}]".format(*map(places, of_pair[:3])), "unclear" if tied else "clear")
     for run, cells in data["runs"].items():
-        keys = [("external", run), None, ("gap", run), ("benefit", run)]
+        keys = [("external", run), None, ("gap", run), *[("benefit", run)] * (BENEFIT in board.further)]
         keys += [("auroc", run, h.key) for h in board.hospitals]
         for key, cell in zip(keys, cells, strict=True):
             if key and cell:
@@ -152,11 +153,11 @@ def collect(page, board):
     return printed
 
 
-def of_ranking(printed, page):
+def of_ranking(printed, page, board):
     """Add the cells of the ranking."""
     for row in page.all("tr", "row"):
         run = row.attributes["data-id"]
-        for key in ("internal", "external", "gap", "ece", "benefit"):
+        for key in ("internal", "external", "gap", "ece", *["benefit"] * (BENEFIT in board.further)):
             [cell] = row.all("td", f"c-{key}")
             printed.add((key, run), cell.text, marks(cell)[0] if key == "gap" else "")
             if key == "benefit":
@@ -166,8 +167,8 @@ def of_ranking(printed, page):
 
 def of_benefit(text):
     """Return the verdict on a net benefit; the ranking prints no word if the network is better."""
-    words = (net_benefit.NO_BETTER, net_benefit.WORSE_THAN_NONE, net_benefit.WORSE_THAN_ALL)
-    return next((word for word in words if word in text), net_benefit.BETTER)
+    words = ("no better than all or none", "worse than none", "worse than all")
+    return next((word for word in words if word in text), "better")
 
 
 def of_rankings(printed, page, board):
@@ -175,11 +176,11 @@ def of_rankings(printed, page, board):
     rankings, ranked = (page.all("script", id=name)[0].children[0] for name in ("rankings", "ranked"))
     rankings, ids = json.loads(gzip.decompress(base64.b64decode(rankings))), [run["id"] for run in json.loads(ranked)]
     places_of = {"auroc.external": ("external",), "gap.external": ("gap",), "ece.external": ("ece",)}
-    places_of |= {"net_benefit.external": ("benefit",)}
+    places_of |= {"net_benefit.external": ("benefit",)} if BENEFIT in board.further else {}
     for key in (h.key for h in board.hospitals):
         # the section on hospitals shows the AUROC over the findings that the internal hospital has, too
         places_of |= {f"auroc.{key}": ("auroc, every finding", key), f"gap.{key}": ("gap", key)}
-        places_of |= {f"net_benefit.{key}": ("benefit", key)}
+        places_of |= {f"net_benefit.{key}": ("benefit", key)} if BENEFIT in board.further else {}
     for name, (quantity, *hospital) in places_of.items():
         for row, (value, *bounds) in zip(rankings[name]["row"], rankings[name]["score"], strict=True):
             printed.add((quantity, ids[row], *hospital), f"{value} [{', '.join(bounds)}]")
@@ -190,12 +191,14 @@ def of_drawer(printed, drawer, run, board):
     [summary] = drawer.all("p", "sum")
     printed.add(("gap", run), summary.text.partition("gap ")[2])
     printed.add(("external", run), summary.text.removeprefix("External AUROC "))
-    [benefits] = [table for table in drawer.all("div", "scroll") if table.attributes["aria-label"] == "Net benefit"]
-    *of_hospitals, of_macro = [cell.text for cell in benefits.all("tr")[-1].all("td")]
-    printed.add(("benefit", run), of_macro)
-    printed.verdicts["benefit", run].add(of_benefit(of_macro))
-    for hospital, cell in zip(board.all_hospitals, of_hospitals, strict=True):
-        printed.add(("benefit", run, hospital.key), cell)
+    benefits = [table for table in drawer.all("div", "scroll") if table.attributes["aria-label"] == "Net benefit"]
+    assert len(benefits) == (BENEFIT in board.further)
+    for table in benefits:
+        *of_hospitals, of_macro = [cell.text for cell in table.all("tr")[-1].all("td")]
+        printed.add(("benefit", run), of_macro)
+        printed.verdicts["benefit", run].add(of_benefit(of_macro))
+        for hospital, cell in zip(board.all_hospitals, of_hospitals, strict=True):
+            printed.add(("benefit", run, hospital.key), cell)
     for row in drawer.all("table", "cells")[0].all("tr")[1:]:
         name, cells = row.all("th")[0].text, row.all("td")
         if name.startswith("Gap"):
@@ -224,27 +227,6 @@ def test_a_number_has_one_value_one_interval_and_one_verdict_wherever_it_is_prin
     assert len(printed.values) > 20
     for name, texts in (("values", printed.values), ("intervals", printed.intervals), ("verdicts", printed.verdicts)):
         assert {key: found for key, found in texts.items() if len(found) > 1} == {}, name
-
-
-@pytest.mark.parametrize("goal", ["sensitivity", "specificity"])
-def test_the_workload_and_the_predictive_values_of_a_run_have_the_same_sensitivity_and_specificity(goal):
-    board, page, _ = shown(STUDIES[0])
-    for run in board.ranked:
-        drawer = page.all("details", id=run.anchor)[0]
-        of_words = {box.attributes.get("aria-label"): box for box in drawer.all("div", "scroll")}
-        loads = {row.all("th")[0].text: row for row in of_words[f"Workload with {goal} .90"].all("tr")[1:]}
-        values = of_words[f"Predictive values with {goal} .90"].all("tr")[1:]
-        assert set(loads) == set(board.findings)
-        # a finding that no external hospital labels has no external mean, so it has no predictive values
-        assert [row.all("th")[0].text for row in values] == [f for f in loads if loads[f].all("td")[-1].text != "–"]
-        for row in values:
-            external = loads[row.all("th")[0].text].all("td")[-1].text
-            for words, name in (("sens.", "data-se"), ("spec.", "data-sp")):
-                value, low, high = re.search(rf"{words} ({NUMBER}) ({NUMBER})–({NUMBER})", external).groups()
-                assert value == places(float(row.attributes[name]))
-                assert low <= value <= high
-            chosen, *of_prevalence = [cell.text for cell in row.all("td")]
-            assert chosen == of_prevalence[2]  # 10 %, where the slider stands at first
 
 
 @pytest.mark.parametrize("study", STUDIES, ids=lambda study: f"seed{study.seed}")
@@ -300,7 +282,7 @@ def with_tested_pairs(study, noise):
     effects, _, _ = ablation_tables.ablation(configs, metrics, dict.fromkeys(configs, 3))
     computed = {
         "ranks": ranks(scores, replicates),
-        "pairs": pairs(scores, gaps, made["net_benefit"], replicates, study.hospitals[0]),
+        "pairs": pairs(scores, gaps, {}, replicates, study.hospitals[0]),
         "ablation": effects,
     }
     return Tables(made.meta, {**made.frames, **computed}), {c["architecture"]: run for run, c in configs.items()}

@@ -17,6 +17,7 @@ from bench.results.trials import with_chosen_runs
 from bench.store.checked_folders import WEIGHTS, CheckedFolder, ReportFolder
 from harmonize.errors import StoreError
 from reports import formatting
+from reports.schemas.tables import SCHEMAS
 
 # keys of the report's metadata that the facts need
 _META = ("findings", "mapping", "split", "shared_patients", "num_resamples", "min_count", "threshold")
@@ -84,8 +85,10 @@ class Stored:
     def table(self, name: str, columns: Sequence[str], **only: Any) -> pd.DataFrame:
         """Return columns of a table of the report, with those rows whose other columns have the given values.
 
-        Raises StoreError if the table is missing, damaged or changed.
+        A table of an extension that is not there is empty. Raises StoreError if the table is missing, damaged or changed.
         """
+        if name not in SCHEMAS:
+            return pd.DataFrame(columns=list(columns))
         table = self.folder.table(f"{name}.parquet", [*columns, *only])
         for key, value in only.items():
             table = table[table[key] == value]

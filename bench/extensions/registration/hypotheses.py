@@ -25,13 +25,18 @@ from bench.scoring.across_runs.ablation import references
 from bench.scoring.across_runs.recipes import seed_groups
 from harmonize.errors import ConfigError
 from harmonize.yaml_file import read_yaml
+from reports import extensions
 
 EXTERNAL, MACRO = "external", "macro"
 MOST = 100  # maximum number of hypotheses
 LONGEST_NAME, LONGEST = 80, 1000  # maximum number of characters of a name, and of a statement
 KEYS = ("name", "statement", "check")
 CHECK_KEYS = ("metric", "at", "finding", "of", "higher", "lower", "above", "below")
-PAIRED = ("auroc", "gap", "net_benefit")  # metrics of the paired differences on the page
+PAIRED = (
+    "auroc",
+    "gap",
+    *(module.METRIC for module in extensions.modules("criterion")),
+)  # metrics of the table `pairs`
 _EXAMPLE = "write {metric: auroc, higher: RECIPE, lower: RECIPE} or {metric: gap, above: 0}"
 _IN_WORDS = "or leave `check` out: the hypothesis is then registered in words"
 
@@ -187,7 +192,7 @@ def _sides_question(
     if all(len(chosen) == 1 for chosen in found.values()):
         return {"kind": "pair", **{side: list(recipes.of[chosen[0]]) for side, chosen in found.items()}}
     keys = {key for settings in sides.values() for key in settings}
-    if len(keys) != 1 or asked["metric"] == "net_benefit" or asked["at"] != EXTERNAL:
+    if len(keys) != 1 or asked["metric"] not in ("auroc", "gap") or asked["at"] != EXTERNAL:
         fix = "name one recipe on each side with all its settings, or two values of one setting with metric auroc or gap at external"
         raise ConfigError(f"{len(found['higher'])} and {len(found['lower'])} recipes match", where, fix)
     (factor,) = keys

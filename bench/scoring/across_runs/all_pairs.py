@@ -4,10 +4,11 @@ The two runs of a pair are compared on the same patients.
 Shapes: R runs, P pairs, B replicates.
 """
 
+from collections.abc import Mapping
+
 import numpy as np
 import pandas as pd
 
-from bench.scoring.across_runs.criteria import NET_BENEFIT
 from bench.scoring.across_runs.paired_tests import all_pairs, pair_tests
 from bench.scoring.across_runs.ranks import Replicates, stack_replicates
 from bench.scoring.gaps.gap import EXTERNAL, MACRO
@@ -18,22 +19,24 @@ MOST = 40  # maximum number of compared runs: 40 runs form 780 pairs, but 500 ru
 
 
 def pairs(
-    scores: pd.DataFrame, gaps: pd.DataFrame, benefits: pd.DataFrame, replicates: Replicates, internal: str
+    scores: pd.DataFrame,
+    gaps: pd.DataFrame,
+    further: Mapping[str, pd.DataFrame],
+    replicates: Replicates,
+    internal: str,
 ) -> pd.DataFrame:
     """Build the table `pairs`: the difference first - second for all pairs of the MOST best runs by external AUROC.
 
     In each pair, `first` is the run with the higher external AUROC. value is the difference of macro AUROCs (external
-    mean, internal test split, each hospital), of macro gaps, or of macro net benefits at the stated thresholds. low and
+    mean, internal test split, each hospital), of macro gaps, or of the macros of `further` (metric -> rows). low and
     high are the interval of this difference alone, not adjusted for the number of pairs. all_low and all_high are
     adjusted for all pairs of runs that have a value, also for runs that are not among the MOST best; these adjusted
     bounds decide whether the page calls the difference clear. A run without a value in a cohort has no row for this
     cohort.
     """
-    of_benefit = benefits[(benefits["finding"] == MACRO) & (benefits["metric"] == NET_BENEFIT)]
     tables = {
         "auroc": select(scores, internal=internal),
-        "gap": gaps[gaps["finding"] == MACRO],
-        NET_BENEFIT: of_benefit,
+        **{metric: table[table["finding"] == MACRO] for metric, table in {"gap": gaps, **further}.items()},
     }
     external = tables["auroc"][tables["auroc"]["dataset"] == EXTERNAL].sort_values(
         ["value", "run_id"], ascending=[False, True]

@@ -3,7 +3,7 @@
 Shapes: B replicates.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import pandas as pd
@@ -19,31 +19,29 @@ from reports.schemas.criterion import Criterion
 from reports.schemas.select import select
 
 GAP = "gap"  # the metric of gaps in AUROC
-NET_BENEFIT = "net_benefit"  # the metric of net benefit at the stated thresholds
 SMALLEST_FIRST = frozenset({GAP, "ece"})  # metrics whose smallest value is best
 
 
 def scores_to_rank_by(
     scores: pd.DataFrame,
     gaps: pd.DataFrame,
-    benefits: pd.DataFrame,
+    further: Iterable[pd.DataFrame],
     of_findings: pd.DataFrame,
     internal: str,
     custom: Sequence[Entry],
 ) -> pd.DataFrame:
     """Return all scores by which recipes can be ranked: a table with the columns of Criterion, run_id, value, low, high.
 
-    scores, gaps, benefits: rows of recipes, as in the tables `scores`, `gaps` and `net_benefit`. of_findings: the result of
-    `external_of_findings`. custom: the custom metrics that the registry adds.
+    scores, gaps: rows of recipes, as in the tables `scores` and `gaps`. further: rows of recipes of the criteria of extensions.
+    of_findings: the result of `external_of_findings`. custom: the custom metrics that the registry adds.
     """
     plain = scores[scores["operating_point"] == ""]
     over_all = select(plain, metric=None, finding=MACRO_ALL, calibrator=None, dataset=EXTERNAL)
     macros = select(plain, metric=None, calibrator=None, internal=internal)
     keys = (AUROC, *RANKING_METRICS, *(Key(entry.name) for entry in custom if entry.name != GAP))
     tables = [select(macros, key.metric, calibrator=key.calibrator) for key in keys]
-    of_benefit = benefits[benefits["metric"] == NET_BENEFIT]
-    of_benefit = of_benefit[(of_benefit["finding"] == MACRO) | (of_benefit["dataset"] == EXTERNAL)]
-    tables += [over_all, gaps[gaps["finding"] == MACRO].assign(metric=GAP), of_findings, of_benefit]
+    tables += [over_all, gaps[gaps["finding"] == MACRO].assign(metric=GAP), of_findings]
+    tables += [table[(table["finding"] == MACRO) | (table["dataset"] == EXTERNAL)] for table in further]
     columns = [*Criterion._fields, "run_id", "value", "low", "high"]
     return pd.concat([table[columns] for table in tables if len(table)] or [macros[columns]], ignore_index=True)
 

@@ -11,10 +11,10 @@ from reports.schemas.tables import SCHEMAS
 INTERNAL, EXTERNAL = "internal", "external"
 
 
-def study(num: int) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame, dict[str, dict[str, np.ndarray]]]:
+def study(num: int) -> tuple[pd.DataFrame, pd.DataFrame, dict[str, pd.DataFrame], dict[str, dict[str, np.ndarray]]]:
     generator = np.random.default_rng(3)
     common = generator.normal(0, 0.03, 400)
-    scores, gaps, benefits, replicates = [], [], [], {}
+    scores, gaps, further, replicates = [], [], [], {}
     for i in range(num):
         run, value = f"run{i:02}", 0.8 - 0.001 * i
         drawn = {"draws": np.array([7], np.uint32)}
@@ -24,16 +24,15 @@ def study(num: int) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame, dict[str,
             drawn[f"auroc/{dataset}"] = value + common + generator.normal(0, 0.01, 400)
         gaps.append({"run_id": run, "dataset": EXTERNAL, "finding": "macro", "value": 0.05})
         drawn[f"gap/{EXTERNAL}"] = 0.05 + generator.normal(0, 0.01, 400)
-        benefits.append(gaps[-1] | {"metric": "net_benefit", "value": 0.1 - 0.001 * i})
-        benefits.append(gaps[-1] | {"metric": "over_all", "value": 0.3})
-        drawn[f"net_benefit/{EXTERNAL}"] = 0.1 + common + generator.normal(0, 0.01, 400)
+        further.append(gaps[-1] | {"value": 0.1 - 0.001 * i})
+        drawn[f"worth/{EXTERNAL}"] = 0.1 + common + generator.normal(0, 0.01, 400)
         replicates[run] = drawn
-    return pd.DataFrame(scores), pd.DataFrame(gaps), pd.DataFrame(benefits), replicates
+    return pd.DataFrame(scores), pd.DataFrame(gaps), {"worth": pd.DataFrame(further)}, replicates
 
 
 def test_every_pair_has_the_interval_of_its_paired_difference_at_every_hospital() -> None:
-    scores, gaps, benefits, replicates = study(3)
-    found = pairs(scores, gaps, benefits, replicates, INTERNAL)
+    scores, gaps, further, replicates = study(3)
+    found = pairs(scores, gaps, further, replicates, INTERNAL)
     assert tuple(found.columns) == SCHEMAS["pairs"]
     assert len(found) == 3 * 5
     for row in found.itertuples():
@@ -48,9 +47,9 @@ def test_every_pair_has_the_interval_of_its_paired_difference_at_every_hospital(
 
 
 def test_only_the_best_runs_are_paired_and_a_run_may_miss_a_value_at_one_hospital() -> None:
-    scores, gaps, benefits, replicates = study(MOST + 3)
+    scores, gaps, further, replicates = study(MOST + 3)
     scores.loc[(scores["run_id"] == "run00") & (scores["dataset"] == "north"), "value"] = np.nan
-    found = pairs(scores, gaps, benefits, replicates, INTERNAL)
+    found = pairs(scores, gaps, further, replicates, INTERNAL)
     assert found["first"].nunique() == MOST - 1
     assert f"run{MOST:02}" not in set(found["second"])
     there = found[found["dataset"] == "north"]
@@ -60,9 +59,9 @@ def test_only_the_best_runs_are_paired_and_a_run_may_miss_a_value_at_one_hospita
 
 def test_a_pair_is_clear_exactly_if_its_test_over_all_ranked_runs_is() -> None:
     """The ranking tests the same pairs: its groups, leads and this table have one verdict for one pair."""
-    scores, gaps, benefits, replicates = study(MOST + 20)
+    scores, gaps, further, replicates = study(MOST + 20)
     scores["value"] = 0.8 - 0.002 * scores["run_id"].str[3:].astype(int)
-    found = pairs(scores, gaps, benefits, replicates, INTERNAL)
+    found = pairs(scores, gaps, further, replicates, INTERNAL)
     external = found[found["dataset"] == EXTERNAL].query("metric == 'auroc'")
     value = scores[scores["dataset"] == EXTERNAL].set_index("run_id")["value"]
     tests = pair_tests(value.to_numpy(), np.stack([replicates[run][f"auroc/{EXTERNAL}"] for run in value.index]))
@@ -81,5 +80,5 @@ def test_a_pair_is_clear_exactly_if_its_test_over_all_ranked_runs_is() -> None:
 
 def test_fewer_than_two_runs_give_no_pair() -> None:
     for num in (0, 1):
-        scores, gaps, benefits, replicates = study(max(num, 1))
-        assert len(pairs(scores.head(0) if not num else scores, gaps, benefits, replicates, INTERNAL)) == 0
+        scores, gaps, further, replicates = study(max(num, 1))
+        assert len(pairs(scores.head(0) if not num else scores, gaps, further, replicates, INTERNAL)) == 0

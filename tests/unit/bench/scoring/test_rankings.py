@@ -155,23 +155,22 @@ def test_scores_to_rank_by_are_macros_of_test_splits_gaps_and_findings_each_once
     scores = pd.DataFrame(rows, columns=list(columns)).assign(run_id="a", value=np.arange(8.0), low=0.0, high=1.0)
     gaps = pd.DataFrame([("a", "nih", "macro", 9.0, 0, 1), ("a", "nih", "Edema", 10.0, 0, 1)])
     gaps.columns = ["run_id", "dataset", "finding", "value", "low", "high"]
-    benefits = pd.DataFrame(
+    of_extension = pd.DataFrame(
         [
-            ("nih", "macro", "net_benefit", 11.0),
-            ("nih", "macro", "standardized", 12.0),
-            ("nih", "Edema", "net_benefit", 13.0),
-            ("external", "Edema", "net_benefit", 14.0),
+            ("nih", "macro", "worth", 11.0),
+            ("nih", "Edema", "worth", 13.0),
+            ("external", "Edema", "worth", 14.0),
         ],
         columns=["dataset", "finding", "metric", "value"],
     ).assign(run_id="a", low=0.0, high=1.0)
-    found = scores_to_rank_by(scores, gaps, benefits, scores[:0], "chexpert", ())
+    found = scores_to_rank_by(scores, gaps, [of_extension], scores[:0], "chexpert", ())
     assert dict(zip(found["value"], found[["metric", "dataset"]].agg("/".join, axis=1), strict=True)) == {
         1.0: "auroc/chexpert",
         2.0: "auprc/nih",
         4.0: "ece/nih",
         9.0: "gap/nih",
-        11.0: "net_benefit/nih",
-        14.0: "net_benefit/external",
+        11.0: "worth/nih",
+        14.0: "worth/external",
     }
 
 

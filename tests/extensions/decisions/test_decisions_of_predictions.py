@@ -1,12 +1,14 @@
 """`api.net_benefit` and `api.triage`: equal to the tables of a run, intervals over patients, bad tables."""
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 import pytest
 from scipy.special import expit
 
 from bench import api
-from bench.scoring.net_benefit import net_benefit
+from bench.extensions.decisions.net_benefit import net_benefit
 from bench.scoring.score_run import score_run
 from bench.scoring.scored_split import ScoredSplit
 from harmonize.errors import ConfigError
@@ -197,3 +199,12 @@ def test_missing_columns_rows_classes_and_other_images_are_refused() -> None:
         api.triage(predictions.query("label == 0"), predictions)
     with pytest.raises(ConfigError, match="do not have the same images"):
         api.net_benefit(predictions, [0.2], minus=predictions.iloc[::-1])
+
+
+def test_a_seed_of_another_type_is_refused() -> None:
+    few = pd.DataFrame({"label": [0, 1], "probability": [0.2, 0.7], "score": [0.2, 0.7], "patient_id": ["a", "b"]})
+    wrong: Any = "a"
+    with pytest.raises(ConfigError, match="seed must be a whole number of at least 0, not 'a'"):
+        api.net_benefit(few, seed=wrong)
+    with pytest.raises(ConfigError, match="seed must be a whole number of at least 0, not -1"):
+        api.triage(few, few, seed=-1)

@@ -9,22 +9,35 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from bench.extensions.decisions.calls import CURVE
+from bench.extensions.decisions.net_benefit import SparedAndMissed, measures_of, net_benefit, odds
+from bench.scoring.bootstrap.bootstrap import column_metrics
 from bench.scoring.bootstrap.intervals import mean_of, mean_over, normal_interval
 from bench.scoring.bootstrap.resamples import Resamples
-from bench.scoring.decision_counts import CURVE
 from bench.scoring.metrics_of_split import OperatingPoints
-from bench.scoring.net_benefit import SparedAndMissed, measures_of, net_benefit, odds
 from bench.scoring.score_run import RunScores, score_run
 from bench.scoring.scored_split import ScoredSplit, Settings
 from reports.schemas.tables import SCHEMAS
 from tests.unit.bench.scoring.test_score_run import FINDINGS, QUICK, part, parts
 
-ORACLE = json.loads((Path(__file__).parents[3] / "oracles" / "net_benefit.json").read_text())
+ORACLE = json.loads((Path(__file__).parents[2] / "oracles" / "net_benefit.json").read_text())
 
 
 @pytest.fixture(scope="module")
 def scored() -> RunScores:
     return score_run("abc", FINDINGS, "chexpert", parts(), QUICK)
+
+
+def test_macros_and_external_means_have_replicates(scored: RunScores) -> None:
+    names = {name.removeprefix("net_benefit/") for name in scored.replicates if name.startswith("net_benefit/")}
+    assert names == {"chexpert", "nih", "vindr", "external", *(f"external/{finding}" for finding in FINDINGS)}
+
+
+def test_an_extension_counts_the_calls_of_its_thresholds_in_the_same_pass_over_the_resamples(scored: RunScores) -> None:
+    split = scored.measured[-1]
+    for counts, column in zip(split.calls, split.columns, strict=True):
+        alone = column_metrics(split.resamples, column, counts.cut, with_auprc=False).reached
+        np.testing.assert_array_equal(counts.reached[..., 1:], alone)
 
 
 def numbers(table: pd.DataFrame, **where: str) -> pd.DataFrame:

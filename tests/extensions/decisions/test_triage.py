@@ -11,15 +11,22 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from bench.extensions.decisions.conformal import (
+    LEVELS,
+    decide,
+    flag_threshold,
+    highest_by_chance,
+    release_threshold,
+    thresholds,
+)
+from bench.extensions.decisions.triage_repair import LabeledDraws
 from bench.scoring.bootstrap.sorted_images import Column
-from bench.scoring.conformal import LEVELS, decide, flag_threshold, highest_by_chance, release_threshold, thresholds
 from bench.scoring.score_run import RunScores, score_run
 from bench.scoring.scored_split import ScoredSplit
-from bench.scoring.triage_repair import LabeledDraws
 from reports.schemas.tables import SCHEMAS
 from tests.unit.bench.scoring.test_score_run import FINDINGS, QUICK, parts
 
-ORACLE = json.loads((Path(__file__).parents[3] / "oracles" / "conformal.json").read_text())
+ORACLE = json.loads((Path(__file__).parents[2] / "oracles" / "conformal.json").read_text())
 NAMES = ("triage", "triage_repair")
 SHARES = ("miss_rate", "false_positive_rate", "released", "flagged", "deferred")
 

@@ -1,7 +1,7 @@
 """Triage with thresholds from a few labeled patients of the new hospital.
 
 A hospital with all its labels plays the part of a hospital with n labeled patients: in each draw, n random patients set
-the thresholds (`bench.scoring.conformal`), and the other patients are measured. Labeled and measured patients are exchangeable, so
+the thresholds (module `conformal`), and the other patients are measured. Labeled and measured patients are exchangeable, so
 the mean error rate over draws is at most the stated rate at every hospital. Rare findings need many labels: with fewer than
 1 / level - 1 labeled patients with the finding, no image is released.
 Shapes: N images sorted by falling logit, P patients, D draws, M numbers of labeled patients, L stated rates, V
@@ -14,12 +14,12 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from bench.extensions.decisions.conformal import LEVELS, ROUNDING
+from bench.extensions.decisions.triage import QUANTITIES
 from bench.scoring.bootstrap.compiled import compiled
 from bench.scoring.bootstrap.sorted_images import LAST_OF_TIE, Column
-from bench.scoring.conformal import LEVELS, ROUNDING
 from bench.scoring.gaps.gap import EXTERNAL, MACRO
-from bench.scoring.metrics_of_split import SplitMetrics
-from bench.scoring.triage import QUANTITIES
+from bench.scoring.score_run import RunMetrics
 from harmonize.seeds import stream
 
 Array = NDArray[np.float64]
@@ -231,24 +231,24 @@ class LabeledDraws(NamedTuple):
         return out, patients[:, :, 0, ::-1]
 
 
-def rows(run_id: str, findings: Sequence[str], external: Sequence[SplitMetrics]) -> list[Row]:
+def rows(run: RunMetrics) -> list[Row]:
     """Return the rows of the table `triage_repair`: each hospital, then all hospitals; no rows if all have too few patients."""
     # (dataset, finding, n) -> (hospital, draws) of each hospital and finding
     drawn: dict[tuple[str, str, int], list[tuple[str, Array, Array]]] = {}
-    for split in external:
+    for split in run.external:
         scored, num_patients = split.scored, split.resamples.num_patients
         num_labeled = [n for n in NUM_LABELED if 2 * n <= num_patients]
         if not num_labeled:
             continue
         draws = scored.cached("triage draws", lambda: LabeledDraws.of(num_patients, scored.name))  # noqa: B023
-        for finding, column in zip(findings, split.columns, strict=True):
+        for finding, column in zip(run.findings, split.columns, strict=True):
             if not len(column.rows):
                 continue
             quantities, labeled = draws.quantities(column, num_labeled)
             for m, n in enumerate(num_labeled):
                 for key in ((scored.dataset, finding), (scored.dataset, MACRO), (EXTERNAL, finding), (EXTERNAL, MACRO)):
                     drawn.setdefault((*key, n), []).append((scored.dataset, quantities[:, m], labeled[:, m]))
-    return [(run_id, *row) for key, parts in drawn.items() for row in _rows(*key, parts)]
+    return [(run.run_id, *row) for key, parts in drawn.items() for row in _rows(*key, parts)]
 
 
 def _rows(dataset: str, finding: str, n: int, parts: Sequence[tuple[str, Array, Array]]) -> list[Row]:

@@ -6,13 +6,12 @@ from typing import Any
 
 from markupsafe import Markup, escape
 
+from bench.extensions.decisions.triage_rates import LEVEL, RATES, Key, Rate, lookup, triage_verdict
 from reports.formatting import DASH, integer, places
 from reports.html.section import write
 from reports.report_data.hospitals_and_runs import Run
 from reports.report_data.report_data import EXTERNAL, MACRO, ReportData
-from reports.report_data.triage_rates import LEVEL, RATES, Key, Rate, lookup
 from reports.sections import run_cells
-from reports.sentences.triage import triage_verdict
 
 WORDS = {"miss_rate": "miss rate", "false_positive_rate": "false positive rate"}
 NOTHING = {

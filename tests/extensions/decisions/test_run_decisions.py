@@ -7,9 +7,9 @@ from dataclasses import replace
 import pandas as pd
 import pytest
 
+from bench.extensions.decisions.decisions_of_runs import Decisions, predictive_values
+from bench.extensions.decisions.triage_of_runs import Triage
 from reports.report_data.report_data import read
-from reports.sections.run_decisions import Decisions, predictive_values
-from reports.sections.run_triage import Triage
 from reports.tables import Tables
 from tests.synthetic import Invented, tables
 

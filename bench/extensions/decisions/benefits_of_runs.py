@@ -1,4 +1,4 @@
-"""Net benefit at the stated thresholds, read from the table `net_benefit`."""
+"""Net benefit at the stated thresholds, read from the table `net_benefit`, and the words on it."""
 
 from collections import Counter
 from collections.abc import Mapping
@@ -12,6 +12,10 @@ from reports.report_data.headline_rows import EXTERNAL, MACRO, MISSING, Estimate
 from reports.tables import rows_of
 
 Key = tuple[str, str, str]  # run id, dataset, finding
+BETTER = "better"
+NO_BETTER = "no better than all or none"
+WORSE_THAN_NONE, WORSE_THAN_ALL = "worse than none", "worse than all"
+METRIC = "net_benefit"
 _NUMBERS = ("value", "low", "high", "n", "num_positive", "num_patients", "num_findings")
 
 
@@ -65,3 +69,24 @@ def lookup(table: pd.DataFrame, ranks: Mapping[str, Mapping[str, Any]]) -> dict[
         )
         for key, threshold in thresholds.items()
     }
+
+
+def benefit_verdict(benefit: Benefit) -> str:
+    """Return the verdict on a net benefit; "" without intervals.
+
+    "All" and "none" mean that all images, or none, are treated as positive. BETTER needs two clear differences: from treating none, and from treating all.
+
+    >>> from reports.report_data.headline_rows import Estimate
+    >>> clear, unclear, below = Estimate(0.1, 0.05, 0.15), Estimate(0.1, -0.05, 0.25), Estimate(-0.1, -0.15, -0.05)
+    >>> [benefit_verdict(Benefit(clear, clear, other)) for other in (clear, unclear, below)]
+    ['better', 'no better than all or none', 'worse than all']
+    >>> benefit_verdict(Benefit(below, below, clear))
+    'worse than none'
+    """
+    value, over_all = benefit.value, benefit.over_all
+    if not (value.has_interval and over_all.has_interval):
+        return ""
+    for difference, worse in ((value, WORSE_THAN_NONE), (over_all, WORSE_THAN_ALL)):
+        if difference.clear and not difference.clear_above:
+            return worse
+    return BETTER if value.clear_above and over_all.clear_above else NO_BETTER

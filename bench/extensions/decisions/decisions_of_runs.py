@@ -7,13 +7,12 @@ from typing import Any
 import pandas as pd
 from markupsafe import Markup, escape
 
+from bench.extensions.decisions.benefits_of_runs import METRIC, NO_BENEFIT, Benefit, Key, benefit_verdict, lookup
 from reports.formatting import DASH, integer, is_number, places, span
 from reports.html.section import write
 from reports.report_data.hospitals_and_runs import Run
-from reports.report_data.net_benefits import NO_BENEFIT, Benefit, Key, lookup
 from reports.report_data.report_data import EXTERNAL, MACRO, ReportData
 from reports.sections import run_cells
-from reports.sentences.net_benefit import benefit_verdict
 from reports.tables import records_of
 
 LEVEL = 0.9  # the page shows the goals of this level; the table has further goals
@@ -42,7 +41,8 @@ class Decisions:
         for row in records_of(workload[workload["level"] == LEVEL]):
             rows.setdefault((row["run_id"], row["finding"], row["goal"]), {})[row["dataset"]] = row
         benefits = lookup(table, {})
-        benefits |= {key: data.benefits[key] for key in benefits if key in data.benefits}
+        macros: Mapping[Key, Any] = data.further[METRIC]
+        benefits |= {key: macros[key] for key in benefits if key in macros}
         return cls(data, benefits, {(run_id, finding) for run_id, _, finding in benefits}, rows)
 
     def html(self, run: Run) -> Markup:

@@ -1,6 +1,6 @@
 """Triage with a guarantee: what conformal thresholds of the internal hospital give at each hospital.
 
-The thresholds come from the internal validation split (`bench.scoring.conformal`). Where the patients of another hospital are
+The thresholds come from the internal validation split (module `conformal`). Where the patients of another hospital are
 not exchangeable with those of the internal hospital, the guarantee may be broken.
 Shapes: P patients, K findings, L stated rates, V quantities, S cohorts, B replicates. Index 0 of an axis 1 + B is the value.
 """
@@ -12,13 +12,14 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from bench.extensions.decisions.conformal import LEVELS, highest_by_chance, thresholds
 from bench.scoring.bootstrap.bootstrap import divide
 from bench.scoring.bootstrap.intervals import independent, mean_over, share_interval
 from bench.scoring.bootstrap.resamples import FOR_DETAIL, Resamples
 from bench.scoring.bootstrap.sorted_images import Column
-from bench.scoring.conformal import LEVELS, highest_by_chance, thresholds
 from bench.scoring.gaps.gap import EXTERNAL, MACRO
 from bench.scoring.metrics_of_split import SplitMetrics
+from bench.scoring.score_run import RunMetrics
 from bench.scoring.scored_split import DROPPED, ScoredSplit
 
 Array = NDArray[np.float64]
@@ -196,27 +197,18 @@ def effective_sizes(images: NDArray[np.int64]) -> Array:
     )
 
 
-def rows(
-    run_id: str,
-    findings: Sequence[str],
-    chosen: TriageThresholds,
-    internal: Sequence[SplitMetrics],
-    external: Sequence[SplitMetrics],
-    used: NDArray[np.bool_] | None,
-) -> list[Row]:
-    """Return the rows of the table `triage`: each split, then the mean over the external hospitals; no row without a value.
-
-    used [K]: mask of the findings of external macros (None: all).
-    """
-    cohorts = [TriageQuantities.of(split, chosen, None) for split in internal]
-    hospitals = [TriageQuantities.of(split, chosen, used) for split in external]
+def rows(run: RunMetrics) -> list[Row]:
+    """Return the rows of the table `triage`: each split, then the mean over the external hospitals; no row without a value."""
+    chosen = TriageThresholds.choose(run.val, len(run.findings))
+    cohorts = [TriageQuantities.of(run.test, chosen, None)] if run.test else []
+    hospitals = [TriageQuantities.of(split, chosen, run.used) for split in run.external]
     cohorts += [*hospitals, *([TriageQuantities.mean(hospitals)] if hospitals else [])]
     by_chance = chosen.by_chance()  # [L, 2, K]
     at = np.where(np.isfinite(chosen.logit), chosen.logit, np.nan)
     out: list[Row] = []
     for cohort in cohorts:
         numbers, findings_of_macro = cohort.bounds(), np.flatnonzero(cohort.counted)
-        for k, finding in enumerate((*findings, MACRO)):
+        for k, finding in enumerate((*run.findings, MACRO)):
             averaged = findings_of_macro if finding == MACRO else [k]
             for index, level in enumerate(LEVELS):
                 if not np.isfinite(numbers[k, index, 0, 0]):
@@ -226,6 +218,6 @@ def rows(
                 chance = by_chance[index][:, averaged].mean(1).tolist()
                 of_cohort = (*cohort.num_patients[k, :2].tolist(), int(cohort.num_images[k]))
                 values = numbers[k, index].ravel().tolist()
-                prefix = (run_id, cohort.dataset, finding, level, *thresholds_of_finding, *of_internal)
+                prefix = (run.run_id, cohort.dataset, finding, level, *thresholds_of_finding, *of_internal)
                 out.append((*prefix, *values, *chance, *of_cohort))
     return out

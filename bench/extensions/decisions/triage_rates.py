@@ -10,11 +10,14 @@ import pandas as pd
 
 from reports.formatting import is_number
 from reports.report_data.headline_rows import MACRO, Estimate, compared_with
+from reports.sentences.verdicts import UNCLEAR
 from reports.tables import records_of
 
 Key = tuple[str, str, str]  # run id, dataset, finding
 LEVEL = 0.1  # the page shows this stated rate; the tables have .05, too
 RATES = ("miss_rate", "false_positive_rate")
+HELD, BROKEN = "guarantee held", "guarantee broken"
+TOO_HIGH = "too high, perhaps by chance of few internal patients"
 _THRESHOLDS = {"miss_rate": "release_threshold", "false_positive_rate": "flag_threshold"}
 
 
@@ -75,3 +78,27 @@ def lookup(table: pd.DataFrame) -> tuple[dict[tuple[str, Key], Rate], dict[Key, 
             has_threshold = (name, key[:2]) in decided if key[2] == MACRO else is_number(row[_THRESHOLDS[name]])
             rates[name, key] = Rate(estimate, LEVEL, by_chance, has_threshold)
     return rates, rows
+
+
+def triage_verdict(rate: Rate) -> str:
+    """Return the verdict on an error rate; "" without an interval or a threshold.
+
+    HELD: clearly at most the stated rate. BROKEN: clearly above the stated rate, also if the chance in the choice of internal
+    patients is taken into account; the hospital's patients are then not exchangeable with the internal patients. TOO_HIGH:
+    clearly above, but a threshold from so few internal patients may be too high by chance.
+
+    >>> from reports.report_data.headline_rows import Estimate
+    >>> rates = [Estimate(0.05, 0.03, 0.08), Estimate(0.1, 0.05, 0.2), Estimate(0.2, 0.15, 0.25), Estimate(0.4, 0.3, 0.5)]
+    >>> for rate in rates: print(triage_verdict(Rate(rate, 0.1, 0.2, True)))
+    guarantee held
+    unclear
+    too high, perhaps by chance of few internal patients
+    guarantee broken
+    """
+    if not (rate.estimate.has_interval and rate.has_threshold):
+        return ""
+    if rate.is_below:
+        return HELD
+    if not rate.is_above:
+        return UNCLEAR
+    return BROKEN if rate.is_beyond_chance else TOO_HIGH

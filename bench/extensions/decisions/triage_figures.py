@@ -1,36 +1,39 @@
 """Draw the triage of a run as inline SVG: miss rates by hospital, and miss rates with thresholds from local labels."""
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
 from markupsafe import Markup
 
+from bench.extensions.decisions.triage_rates import LEVEL, Key, Rate
 from reports.drawing import svg
 from reports.formatting import integer, is_number, places
 from reports.report_data.report_data import EXTERNAL, MACRO, ReportData
-from reports.report_data.triage_rates import LEVEL, Rate, lookup
 from reports.tables import rows_of
 
 NAME, WIDTH, ROW, TOP = 150.0, 190.0, 20.0, 8.0  # px: width of the names and of the axis, height of a row, top margin
 LEFT, SIDE, HEIGHT = 30.0, 210.0, 110.0  # px: left margin, width and height of the curves
 
 
-def triage_panels(data: ReportData, run_id: str, rows: pd.DataFrame, repair: pd.DataFrame) -> list[dict[str, Any]]:
+def triage_panels(
+    data: ReportData, run_id: str, rates: Mapping[tuple[str, Key], Rate], repair: pd.DataFrame | None
+) -> list[dict[str, Any]]:
     """Return a dict for each figure of a run: the macro miss rate by hospital, and the curves of local labels.
 
-    rows, repair: the rows of the run in the tables `triage` and `triage_repair`.
+    rates: by name of the rate. repair: the rows of the run in the table `triage_repair`.
     """
-    rates, _ = lookup(rows)
     hospitals = [(h.short, rates.get(("miss_rate", (run_id, h.key, MACRO)))) for h in data.all_hospitals]
     hospitals.append(("External, mean", rates.get(("miss_rate", (run_id, EXTERNAL, MACRO)))))
     known = [(name, rate) for name, rate in hospitals if rate is not None]
     panels = []
     if known:
         panels.append({"title": "Miss rate, internal thresholds", "figure": _by_hospital(known)})
-    local = repair[(repair["dataset"] == EXTERNAL) & (repair["finding"] == MACRO) & (repair["level"] == LEVEL)]
-    if len(local):
-        panels.append({"title": "Thresholds from local labels", "figure": _by_labels(local.sort_values("n"))})
+    if repair is not None:
+        repair = repair[(repair["dataset"] == EXTERNAL) & (repair["finding"] == MACRO) & (repair["level"] == LEVEL)]
+    if repair is not None and len(repair):
+        panels.append({"title": "Thresholds from local labels", "figure": _by_labels(repair.sort_values("n"))})
     return panels
 
 

@@ -10,15 +10,22 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from bench.extensions.decisions.calls import CURVE
+from bench.extensions.decisions.conformal import LEVELS, ROUNDING, highest_by_chance, thresholds
+from bench.extensions.decisions.net_benefit import OVER_ALL, SparedAndMissed, measures_of, odds
+from bench.extensions.decisions.triage import (
+    GROUP_OF_QUANTITY,
+    QUANTITIES,
+    effective_sizes,
+    quantities_of,
+    summed,
+    tallies,
+)
 from bench.scoring.across_runs.paired_tests import p_value
 from bench.scoring.bootstrap.bootstrap import column_metrics
 from bench.scoring.bootstrap.intervals import normal_interval, share_interval
 from bench.scoring.bootstrap.resamples import Resamples
 from bench.scoring.bootstrap.sorted_images import Column
-from bench.scoring.conformal import LEVELS, ROUNDING, highest_by_chance, thresholds
-from bench.scoring.decision_counts import CURVE
-from bench.scoring.net_benefit import OVER_ALL, SparedAndMissed, measures_of, odds
-from bench.scoring.triage import GROUP_OF_QUANTITY, QUANTITIES, effective_sizes, quantities_of, summed, tallies
 from harmonize.errors import ConfigError
 
 Array = NDArray[np.float64]

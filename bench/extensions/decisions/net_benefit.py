@@ -13,6 +13,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from bench.extensions.decisions.calls import CURVE, DecisionCounts
 from bench.scoring.bootstrap.bootstrap import divide
 from bench.scoring.bootstrap.intervals import (
     deviation,
@@ -22,11 +23,11 @@ from bench.scoring.bootstrap.intervals import (
     normal_interval,
     share_interval,
 )
-from bench.scoring.decision_counts import CURVE
 from bench.scoring.gaps.gap import EXTERNAL, MACRO
 from bench.scoring.metrics import Label, Score, require_finite
 from bench.scoring.metrics_of_split import SplitMetrics
 from bench.scoring.score_rows import Sizes, least_sizes
+from bench.scoring.score_run import RunMetrics
 
 Array = NDArray[np.float64]
 Row = tuple[Any, ...]
@@ -125,11 +126,18 @@ class Benefits:
     spared_and_missed: SparedAndMissed
 
     @classmethod
-    def of(cls, findings: Sequence[str], split: SplitMetrics, stated: Array, used: NDArray[np.bool_] | None) -> Self:
+    def of(
+        cls,
+        findings: Sequence[str],
+        split: SplitMetrics,
+        decisions: Sequence[DecisionCounts],
+        stated: Array,
+        used: NDArray[np.bool_] | None,
+    ) -> Self:
         """Return the benefits of one split. stated [K]: stated thresholds. used [K]: mask of the findings of the macro."""
         measures = {
             finding: measures_of(counts.called[: STATED + 1], counts.total, np.append(CURVE, stated[k]))
-            for k, (finding, counts) in enumerate(zip(findings, split.decisions, strict=True))
+            for k, (finding, counts) in enumerate(zip(findings, decisions, strict=True))
         }
         finite = np.array([np.isfinite(measures[finding][NET_BENEFIT, :, 0]).any() for finding in findings])
         in_macro = finite if used is None else finite & used
@@ -139,7 +147,7 @@ class Benefits:
         threshold = dict(zip(findings, stated.tolist(), strict=True)) | {MACRO: float("nan")}
         macro = mean_over(np.stack(averaged)) if averaged else np.full_like(measures[findings[0]], np.nan)
         shares = np.stack(
-            [divide(counts.total - counts.called[STATED], counts.total.sum(0)[None]) for counts in split.decisions], 1
+            [divide(counts.total - counts.called[STATED], counts.total.sum(0)[None]) for counts in decisions], 1
         )
         effective = np.array([split.counts.n, split.counts.num_patients], np.float64)
         spared_and_missed = SparedAndMissed(shares, *effective)
@@ -168,6 +176,19 @@ class Benefits:
         ]
         spared_and_missed = SparedAndMissed(shares, *independent(np.stack(counted)))
         return cls(EXTERNAL, measures, hospitals[0].threshold, sizes, spared_and_missed)
+
+
+def benefits_of(run: RunMetrics, stated: Array, decisions: Sequence[Sequence[DecisionCounts]]) -> list[Benefits]:
+    """Return the benefits of each headline split, then of the mean over external hospitals.
+
+    stated [K]: stated thresholds. decisions: calls of each finding for each headline split.
+    """
+    benefits = [
+        Benefits.of(run.findings, split, counts, stated, None if split is run.test else run.used)
+        for split, counts in zip(run.headline, decisions, strict=True)
+    ]
+    num_internal = len(benefits) - len(run.external)
+    return [*benefits, *([Benefits.mean(benefits[num_internal:])] if run.external else [])]
 
 
 def rows(run_id: str, benefits: Sequence[Benefits]) -> tuple[list[Row], list[Row]]:

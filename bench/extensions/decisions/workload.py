@@ -10,15 +10,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from bench.extensions.decisions.calls import GOALS, DecisionCounts
 from bench.scoring import rates
 from bench.scoring.bootstrap.area_intervals import effective_patients
 from bench.scoring.bootstrap.bootstrap import divide
 from bench.scoring.bootstrap.intervals import independent, mean_over, share_interval
 from bench.scoring.bootstrap.sorted_images import Column
-from bench.scoring.decision_counts import DecisionCounts
 from bench.scoring.gaps.gap import EXTERNAL
-from bench.scoring.metrics_of_split import SplitMetrics
-from bench.scoring.thresholds import GOALS
+from bench.scoring.score_run import RunMetrics
 
 Array = NDArray[np.float64]
 Row = tuple[Any, ...]
@@ -45,42 +44,31 @@ def quantities_of(counts: DecisionCounts) -> Array:
     )
 
 
-def rows(
-    run_id: str,
-    findings: Sequence[str],
-    thresholds: Array,
-    internal: Sequence[SplitMetrics],
-    external: Sequence[SplitMetrics],
-) -> list[Row]:
+def rows(run: RunMetrics, thresholds: Array, decisions: Sequence[Sequence[DecisionCounts]]) -> list[Row]:
     """Return the rows of the table `workload`: each split, then the unweighted mean over the external hospitals.
 
-    thresholds [G, K]: logits. A finding without a value has no row.
+    thresholds [G, K]: logits. decisions: calls of each finding for each headline split. A finding without a value has no row.
     """
-    of_split = {
-        split.scored.dataset: np.stack([quantities_of(counts) for counts in split.decisions])
-        for split in (*internal, *external)
-    }
-    if external:
-        of_split[EXTERNAL] = mean_over(np.stack([of_split[split.scored.dataset] for split in external]))
-    sizes_of = {
-        split.scored.dataset: np.stack(
-            [sizes(*of, split.resamples.num_patients) for of in zip(split.columns, split.decisions, strict=True)], 1
-        )
-        for split in (*internal, *external)
-    }
-    if external:
-        sizes_of[EXTERNAL] = independent(np.stack([sizes_of[split.scored.dataset] for split in external]))
+    of_split, sizes_of = {}, {}
+    for split, counts in zip(run.headline, decisions, strict=True):
+        dataset, of_findings = split.scored.dataset, zip(split.columns, counts, strict=True)
+        of_split[dataset] = np.stack([quantities_of(of_finding) for of_finding in counts])
+        sizes_of[dataset] = np.stack([sizes(*of, split.resamples.num_patients) for of in of_findings], 1)
+    if run.external:
+        external = [split.scored.dataset for split in run.external]
+        of_split[EXTERNAL] = mean_over(np.stack([of_split[dataset] for dataset in external]))
+        sizes_of[EXTERNAL] = independent(np.stack([sizes_of[dataset] for dataset in external]))
     out: list[Row] = []
     for dataset, quantities in of_split.items():
         value = quantities[..., 0]
         interval = share_interval(value, quantities[..., 1:], *sizes_of[dataset])
         bounds = np.stack([value, *interval], -1)  # [K, V, G, 3]
-        for k, finding in enumerate(findings):
+        for k, finding in enumerate(run.findings):
             for g, (goal, level) in enumerate(GOALS):
                 numbers = bounds[k, :, g]
                 if np.isfinite(numbers[0, 0]):
                     threshold = float(thresholds[g, k])
-                    out.append((run_id, dataset, finding, goal, level, threshold, *numbers.ravel().tolist()))
+                    out.append((run.run_id, dataset, finding, goal, level, threshold, *numbers.ravel().tolist()))
     return out
 
 

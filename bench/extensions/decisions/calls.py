@@ -5,6 +5,7 @@ a logit. Both are fixed before external labels are read.
 Shapes: K findings, D thresholds of one finding, G goals, B replicates, Q cuts.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple, Self
 
@@ -13,12 +14,52 @@ from numpy.typing import NDArray
 
 from bench.scoring.bootstrap.sorted_images import Column
 from bench.scoring.calibration_metrics import BinnedProbabilities
+from bench.scoring.metrics import Label, Score
+from bench.scoring.metrics_of_split import DECIDING, SplitMetrics
+from bench.scoring.scored_split import DROPPED, ScoredSplit
+from bench.scoring.thresholds import at_sensitivity, candidates
 
 Array = NDArray[np.float64]
+Counts = NDArray[np.int64]
 
 # The thresholds of decision curves. A threshold t states how many false alarms one found case is worth: (1 - t) / t.
 # Most findings of chest X-rays are rare, so there are more thresholds among the small probabilities.
 CURVE = np.array([1, 2, 3, 5, 7, 10, 15, 20, 25, 30, 35, 40, 45, 50, 60, 70, 80, 90]) / 100
+
+
+class Goal(NamedTuple):
+    """A stated sensitivity or specificity that a threshold must reach on the internal validation split."""
+
+    goal: str  # sensitivity or specificity
+    level: float
+
+
+GOALS = (Goal("sensitivity", 0.90), Goal("sensitivity", 0.95), Goal("specificity", 0.90), Goal("specificity", 0.95))
+
+
+def _at_specificity(candidate: NDArray[np.float64], false: Counts, num_negative: int, level: float) -> float:
+    """Choose the lowest threshold with a specificity of at least `level`; NaN if no score reaches this specificity."""
+    reaching = np.flatnonzero(false <= np.floor((1 - level) * num_negative + 1e-9))
+    return float(candidate[reaching[-1]]) if len(reaching) else float("nan")
+
+
+def for_goals(label: Label, score: Score) -> NDArray[np.float64]:
+    """Choose a threshold for each of GOALS [G].
+
+    For a sensitivity, the highest threshold that reaches it; for a specificity, the lowest. NaN if a class is absent, or
+    if even the highest score is given to too many negative images for the specificity.
+    """
+    candidate, hit, false, num_positive, num_negative = candidates(label, score)
+    if num_positive == 0 or num_negative == 0:
+        return np.full(len(GOALS), np.nan)
+    return np.array(
+        [
+            at_sensitivity(candidate, hit, num_positive, level)
+            if goal == "sensitivity"
+            else _at_specificity(candidate, false, num_negative, level)
+            for goal, level in GOALS
+        ]
+    )
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -26,16 +67,35 @@ class DecisionThresholds:
     """The thresholds of each finding at which decisions are counted.
 
     prevalence [K]: share of the internal validation images with the finding; it is the stated threshold of the finding.
-    goal [G, K]: thresholds of logits, in the order of `thresholds.GOALS`. NaN if the validation split has too few patients.
+    goal [G, K]: thresholds of logits, in the order of GOALS. NaN if the validation split has too few patients.
     """
 
     prevalence: Array
     goal: Array
 
     @classmethod
-    def unknown(cls, num_goals: int, num_findings: int) -> Self:
-        """Return thresholds that are all NaN."""
-        return cls(np.full(num_findings, np.nan), np.full((num_goals, num_findings), np.nan))
+    def choose(cls, val: ScoredSplit | None, enough: NDArray[np.bool_]) -> Self:
+        """Choose the thresholds on the internal validation split. enough [K]: whether it has enough patients of both classes."""
+        chosen = cls(np.full(len(enough), np.nan), np.full((len(GOALS), len(enough)), np.nan))
+        for k in np.flatnonzero(enough):
+            assert val is not None  # without the split, no finding has patients
+            label, logit = val.labels()[:, k], val.logit[:, k]
+            labeled = label != DROPPED
+            chosen.goal[:, k] = for_goals(label[labeled], logit[labeled])
+            chosen.prevalence[k] = float(np.mean(label[labeled] == 1))
+        return chosen
+
+    def __call__(self, column: Column, probabilities: Mapping[str, BinnedProbabilities], k: int) -> NDArray[np.int64]:
+        """Return the cuts of finding k."""
+        return DecisionCuts.of(column, probabilities[DECIDING], self, k).cut
+
+    def counts(self, split: SplitMetrics) -> list["DecisionCounts"]:
+        """Return the calls at the thresholds of each finding, as the metrics of the split have counted them."""
+        out = []
+        for k, (column, calls) in enumerate(zip(split.columns, split.calls, strict=True)):
+            cuts = DecisionCuts.of(column, split.probabilities[k][DECIDING], self, k)
+            out.append(cuts.counts(calls.at(cuts.cut), calls.reached[-1]))
+        return out
 
 
 class DecisionCounts(NamedTuple):
@@ -86,3 +146,6 @@ class DecisionCuts:
         called = np.where(self.behind[:, None, None], total - reached, reached)
         called[~self.known] = np.nan
         return DecisionCounts(called, total)
+
+
+cuts = DecisionThresholds.choose  # the hook of `bench.scoring.metrics_of_split`
