@@ -18,7 +18,6 @@ from bench.cli import completion, signals
 from bench.cli.check import CHECK_EXAMPLES, check
 from bench.cli.compare import EXAMPLES, compare
 from bench.cli.data import data_app
-from bench.cli.evaluate import EVALUATE_EXAMPLES, evaluate
 from bench.cli.group import ELSEWHERE, NEW_HOSPITAL, READ, RUN, STORE, Commands, bench
 from bench.cli.options import (
     DataOption,
@@ -298,7 +297,6 @@ for _heading, _name, _command, _examples in (
     (READ, "compare", compare, EXAMPLES),
     (NEW_HOSPITAL, "predict", predict, PREDICT_EXAMPLES),
     (ELSEWHERE, "score", score, SCORE_EXAMPLES),
-    (ELSEWHERE, "evaluate", evaluate, EVALUATE_EXAMPLES),
 ):
     app.command(_name, epilog=_examples, rich_help_panel=_heading)(_command)
 app.add_typer(data_app, name="data", rich_help_panel=STORE)

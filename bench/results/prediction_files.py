@@ -16,7 +16,6 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.special import logit as logit_of
 
-from bench.runs.imported_predictions import LEAST, MOST
 from bench.scoring.across_runs.paired_runs import ScoredRun
 from bench.scoring.scored_split import ScoredSplit
 from harmonize.datasets.ids import difference
@@ -25,6 +24,7 @@ from harmonize.errors import ConfigError, DatasetError
 from harmonize.labels.findings import UNMAPPED_CODE
 
 IMAGE, PATIENT = "image_id", "patient_id"
+LEAST, MOST = 1e-38, 1 - 2**-53  # probabilities are clipped to this range, so that logits are finite
 COHORT = "table"  # name of the cohort in the tables of scores
 _STATES = {"1": 1, "0": 0, "-1": -1, "-2": -2, "": UNMAPPED_CODE}
 

@@ -66,7 +66,7 @@ def _config(folder: Path) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         raise StoreError.unreadable(path, error) from error
     if not isinstance(content.get("document"), dict) or not isinstance(content.get("run"), str):
-        fix = "give a folder that `bench upload` wrote; another model needs a model.yaml (docs/your-own-model.md)"
+        fix = "give a folder that `bench upload` wrote; another model needs a model.yaml (docs/extensions/your-own-model.md)"
         raise StoreError(f"{CONFIG} describes no run of this program", str(path), fix)
     return content
 

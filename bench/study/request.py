@@ -1,4 +1,4 @@
-"""Read the requests of `bench run` and `bench evaluate`, and check all that can be checked without making or reading images.
+"""Read the request of `bench run`, and check all that can be checked without making or reading images.
 
 This module imports neither pandas nor torch, so that a wrong request is refused within a second or two.
 """
@@ -9,13 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from bench.config.grid import Grid
-from bench.config.imported_model import ModelDeclaration
 from bench.config.preprocessing_ops import input_size
 from bench.config.registry import BUILT_IN_WEIGHTS, Entry, Registry, installed
 from bench.config.run_config import RunConfig
 from bench.planning.prompts import Prompts
 from bench.planning.run import Run, own_weights_path, starting_weights, weights_path
-from bench.runs.model_reference import folder_of
 from bench.store.store import Store
 from bench.study.starting_weights import StartingWeights, fetch, hub_weights
 from bench.system.hub_client import cache_folder, is_reachable
@@ -51,7 +49,7 @@ class Request:
 
         Raises ConfigError, RegistryError or SetupError for an invalid request.
         """
-        _check_data(grid, data)
+        check_data(grid, data)
         check_weights_files(grid, registry, weights)
         request = cls(grid, registry, data, weights, command)
         for entry in request.hub_architectures:
@@ -112,43 +110,7 @@ def command(grid: str, data: Path | None, weights: Path | None, registry: Path |
     return " ".join([f"bench run --grid {grid}", *(option for option, path in options.items() if path)])
 
 
-@dataclass(frozen=True)
-class EvaluationRequest:
-    """A request of `bench evaluate`, read and checked before torch is imported.
-
-    The model has a declaration (model.yaml), or a folder that `bench upload` wrote (a downloaded repository of the hub).
-    """
-
-    declared: ModelDeclaration | None
-    grid: Grid
-    registry: Registry
-    folder: Path | None = None
-    model_name: str = ""  # name of the file or folder of the model, for the command line that repeats the request
-
-    @classmethod
-    def read(cls, model: str | Path, grid_name: str, registry_file: Path | None, data: Path | None) -> Self:
-        """Read the model, registry and grid, and check that the grid can be evaluated on the given data, which may be None.
-
-        `model`: path of a model.yaml, folder of an upload, or repository of the hub. Raises ConfigError, RegistryError or
-        DatasetError for an invalid request or a grid whose runs leave out a hospital, StoreError for a folder without a
-        model, SetupError for a repository that cannot be downloaded.
-        """
-        path = Path(model)
-        is_declared = path.is_file() or path.suffix in (".yaml", ".yml")
-        declared, registry = ModelDeclaration.read(path) if is_declared else None, Registry.read(registry_file)
-        grid = Grid.read(grid_name, registry)
-        left_out = {config.leave_out for config in grid.configs}
-        if any(left_out):
-            what = f"runs of {grid.name} leave out a hospital, so no model trained elsewhere can be compared with them"
-            fix = "evaluate the model with a grid whose runs all train on every hospital of train_on"
-            key = "leave_one_out" if len(left_out) > 1 else "base.leave_out"
-            raise ConfigError(what, grid.location(key), fix)
-        _check_data(grid, data)
-        folder = None if is_declared else folder_of(str(model))
-        return cls(declared, grid, registry, folder, path.name)
-
-
-def _check_data(grid: Grid, data: Path | None) -> None:
+def check_data(grid: Grid, data: Path | None) -> None:
     """Raise ConfigError or DatasetError if the grid cannot be run with these data, or without data."""
     if data is None:
         grid.check_synthetic()

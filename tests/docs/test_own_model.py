@@ -1,4 +1,4 @@
-"""docs/your-own-model.md: its snippets and commands run as they stand there, in an empty folder."""
+"""docs/extensions/your-own-model.md: its snippets and commands run as they stand there, in an empty folder."""
 
 import os
 import re
@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from bench.config.imported_model import ModelDeclaration
+from bench.extensions.imported.declaration import ModelDeclaration
 from bench.planning.manifest import read_manifest
 from bench.store.store import Store
 from tests.conftest import Drawn
 from tests.forked import shell
 
-DOCUMENT = (Path(__file__).parents[2] / "docs" / "your-own-model.md").read_text()
+DOCUMENT = (Path(__file__).parents[2] / "docs" / "extensions" / "your-own-model.md").read_text()
 SNIPPETS = re.findall(r"```(?:yaml|python)\n(.*?)```", DOCUMENT, re.DOTALL)
 NAMED = {text.split("\n")[0].removeprefix("# ").partition(":")[0]: text for text in SNIPPETS}
 

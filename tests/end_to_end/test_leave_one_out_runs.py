@@ -18,7 +18,6 @@ from bench import api
 from bench.config.grid_file import merge
 from bench.diagnostics.symptoms import thresholds
 from bench.diagnostics.symptoms.run_symptoms import symptoms
-from bench.planning.imported_run import row
 from bench.planning.manifest import Manifest, read_manifest
 from bench.planning.protocol import internal_split
 from bench.results.cohort_tables import cohort_tables
@@ -26,12 +25,10 @@ from bench.results.compare_two_runs import contrast
 from bench.results.exposure_table import ExposureTable
 from bench.results.report_tables import _notes
 from bench.results.run_table import run_title
-from bench.runs.imported_run import declared_run
 from bench.runs.model_folder import load_folder
 from bench.store.checked_folders import ReportFolder
 from bench.store.store import Store
 from bench.study.reproduce import headline
-from bench.study.request import EvaluationRequest
 from harmonize.errors import ConfigError
 from harmonize.phantom import PhantomSettings, twin
 from tests.conftest import Command, Drawn, bench
@@ -147,6 +144,8 @@ def test_an_uploaded_run_has_seen_the_hospitals_on_which_it_trained_and_no_other
     manifest: Manifest, tmp_path: Path
 ) -> None:
     hub = pytest.importorskip("bench.extensions.tracking.hub")
+    declared_run = pytest.importorskip("bench.extensions.imported.runs_of_other_stores").declared_run
+    row = pytest.importorskip("bench.extensions.imported.rows").row
     for run in (*manifest.runs, *manifest.derived):
         folder, trained = tmp_path / run["id"], HOSPITALS - {run["config"]["leave_out"]}
         hub.write_folder(hub.files_of(manifest.store, run["id"])[2], folder)
@@ -462,6 +461,7 @@ def test_runs_that_leave_out_different_hospitals_must_be_able_to_learn_the_same_
 def test_a_model_trained_elsewhere_is_not_compared_with_runs_that_leave_a_hospital_out(
     keys: str, tmp_path: Path
 ) -> None:
+    request = pytest.importorskip("bench.extensions.imported.request")
     path = tiny_with(tmp_path, "out", "{seed: 0}")
     pool = {"evaluate_on": [], "base": {"train_on": ["chexpert", "mimic"]}}
     path.write_text(yaml.safe_dump(merge(merge(yaml.safe_load(path.read_text()), pool), yaml.safe_load(keys))))
@@ -471,7 +471,7 @@ def test_a_model_trained_elsewhere_is_not_compared_with_runs_that_leave_a_hospit
         "name: Other\nmodel: {predictions: p}\noutputs: {kind: probability}\ntrained_on: {cohorts: []}\n"
     )
     with pytest.raises(ConfigError, match="runs of out leave out a hospital") as error:
-        EvaluationRequest.read(tmp_path / "model.yaml", str(path), None, None)
+        request.EvaluationRequest.read(tmp_path / "model.yaml", str(path), None, None)
     assert keys.partition(":")[0] in error.value.where
 
 

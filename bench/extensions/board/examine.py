@@ -8,12 +8,12 @@ from typing import Any
 
 import pandas as pd
 
-from bench.config.imported_model import GOLDEN_TOLERANCE
 from bench.config.registry import Registry
 from bench.extensions.board.rules import Rules, division_of
 from bench.extensions.board.submission import Number
 from bench.extensions.bundles import verify as verifying
 from bench.extensions.bundles.verify import OpenBundle
+from bench.planning.imported_run import GOLDEN_TOLERANCE
 from bench.planning.manifest import Manifest
 from bench.results.read_predictions import SCORING_VERSION
 from bench.results.report_tables import tables

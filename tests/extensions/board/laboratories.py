@@ -21,12 +21,12 @@ from bench.extensions.board.decisions import append
 from bench.extensions.board.submission import Submission
 from bench.extensions.board.submit import SubmissionRequest, submit
 from bench.extensions.bundles.export import export
+from bench.extensions.imported.evaluation import evaluate
+from bench.extensions.imported.request import EvaluationRequest
 from bench.planning.manifest import read_manifest
 from bench.store.checked_files import read_grid, write_grid
 from bench.store.checked_folders import CheckedFolder
 from bench.store.store import Store, canonical_json, short_hash
-from bench.study.evaluate_imported import evaluate
-from bench.study.request import EvaluationRequest
 
 RULES: dict[str, Any] = {
     "title": "Board of three laboratories",

@@ -18,11 +18,11 @@ from bench.extensions.board.rules import Rules, missing_registered
 from bench.extensions.board.site import build
 from bench.extensions.board.submission import Submission
 from bench.extensions.bundles.archive import CHECKSUMS, pack, unpack
+from bench.extensions.imported.evaluation import evaluate, write_golden
+from bench.extensions.imported.request import EvaluationRequest
 from bench.planning.manifest import Manifest, read_manifest
 from bench.store.checked_files import read_grid
 from bench.store.store import Store, canonical_json
-from bench.study.evaluate_imported import evaluate, write_golden
-from bench.study.request import EvaluationRequest
 from harmonize.errors import StoreError
 from harmonize.labels.findings import space
 from tests.conftest import Command, Once

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from bench.config.imported_model import ModelDeclaration
 from bench.config.seen import OTHERS
+from bench.extensions.imported.declaration import ModelDeclaration
+from bench.extensions.imported.runs_of_other_stores import _seen_before, declared_run
 from bench.extensions.tracking import hub
 from bench.planning.manifest import read_manifest
-from bench.runs.imported_run import _seen_before, declared_run
 from bench.runs.model_folder import load_folder
 from bench.store.checked_files import write_grid
 from bench.store.store import Store

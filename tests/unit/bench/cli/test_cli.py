@@ -69,16 +69,6 @@ def test_a_misspelt_command_is_answered_with_what_where_and_fix(
         (["run", "--grid", "demo", "--data", "nowhere"], "no such file or folder", "--data"),
         (["run", "--grid", "tiny", "--device", "gpu"], "no device 'gpu'", "cuda"),
         (
-            ["evaluate", "--model", ".", "--grid", "tiny"],
-            "this folder has no model",
-            "config.json and model.safetensors",
-        ),
-        (
-            ["evaluate", "--model", "no.yaml", "--grid", "tiny"],
-            "cannot read the file: no such file",
-            "check the file's name",
-        ),
-        (
             ["score", "--predictions", "none.csv", "--labels", "none.csv"],
             "cannot read the table: No such file or directory\nwhere: none.csv",
             "CSV or Parquet",

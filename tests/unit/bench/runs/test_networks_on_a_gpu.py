@@ -1,6 +1,5 @@
 """Code that gives images or features to a network on a GPU, without a GPU: fake tensors know their device and have no content."""
 
-import warnings
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +15,6 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from bench.analyses import explain_image
 from bench.models.network import Network
 from bench.models.prompts import PromptHead
-from bench.runs import imported_network
 from bench.runs.stored_run import load
 from bench.training.probe import probe_logits
 from tests.untrained_run import finished_run
@@ -59,24 +57,3 @@ class _Backbone(nn.Module):
     def __init__(self, head: nn.Module) -> None:
         super().__init__()
         self.body, self.head = nn.Linear(8, 8), head
-
-
-class Shifted(nn.Module):
-    """A network that makes a tensor in each pass."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.last = nn.Linear(1, 2)
-
-    def forward(self, x_NCHW: Tensor) -> Tensor:
-        result: Tensor = self.last(x_NCHW.mean((2, 3))) + torch.ones(2, device=x_NCHW.device)
-        return result
-
-
-def test_an_exported_network_is_moved_with_the_tensors_that_it_makes(tmp_path: Path) -> None:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        torch.export.save(torch.export.export(Shifted().eval(), (torch.zeros(3, 1, 8, 8),)), tmp_path / "net.pt2")
-    declared: Any = SimpleNamespace(files={"file": tmp_path / "net.pt2"}, where="model.yaml")
-    network = imported_network._export(declared, True, META)
-    assert network(torch.zeros(3, 1, 8, 8, device=META)).device == META

@@ -16,7 +16,6 @@ import pytest
 
 from bench.results.prediction_files import read_table
 from bench.runs.image_paths import images_of
-from bench.runs.imported_predictions import table_of_predictions
 from harmonize.cohorts.exclude_list import remove_listed
 from harmonize.datasets import csvrows, user_table
 from harmonize.datasets.csvfile import read_text
@@ -75,7 +74,7 @@ def test_a_table_is_the_same_plain_and_compressed(suffix: str, tmp_path: Path) -
     assert remove_listed(ROWS, [path], {})[0].empty
 
 
-@pytest.mark.parametrize("read", [read_table, table_of_predictions, lambda path: remove_listed(ROWS, [path], {})])
+@pytest.mark.parametrize("read", [read_table, lambda path: remove_listed(ROWS, [path], {})])
 @pytest.mark.parametrize("suffix", SUFFIXES)
 def test_a_compression_bomb_is_refused_before_it_is_read(
     suffix: str, read: Callable[[Path], object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -96,9 +95,8 @@ def test_a_damaged_compressed_table_is_refused_in_words(suffix: str, damage: str
     path = packed(tmp_path / f"table.csv{suffix}", ROWS.to_csv(index=False).encode() * 100)
     content = path.read_bytes()
     path.write_bytes(content[: len(content) // 2] if damage == "cut" else b"no such format" * 9)
-    for read in (read_table, table_of_predictions):
-        with pytest.raises(DatasetError, match="cannot read"):
-            read(path)
+    with pytest.raises(DatasetError, match="cannot read"):
+        read_table(path)
     with pytest.raises(ConfigError, match="cannot be read"):
         remove_listed(ROWS, [path], {})
 
@@ -117,10 +115,9 @@ def test_a_parquet_table_of_too_many_cells_is_refused(tmp_path: Path, monkeypatc
     assert path.stat().st_size < 10_000
     assert len(read_user_table(path)) == 1_000_000
     monkeypatch.setattr(user_table, "MAX_PARQUET_CELLS", 1_999_999)
-    for read in (read_table, table_of_predictions):
-        with pytest.raises(DatasetError, match="more than 1,999,999 cells") as refused:
-            read(path)
-        assert refused.value.where == str(path)
+    with pytest.raises(DatasetError, match="more than 1,999,999 cells") as refused:
+        read_table(path)
+    assert refused.value.where == str(path)
 
 
 def test_a_list_of_images_is_read_as_before(tmp_path: Path) -> None:
@@ -130,7 +127,7 @@ def test_a_list_of_images_is_read_as_before(tmp_path: Path) -> None:
         images_of([packed(tmp_path / "empty.csv", b"")])
 
 
-@pytest.mark.parametrize("read", [read_table, table_of_predictions, exclude_listed, images_listed])
+@pytest.mark.parametrize("read", [read_table, exclude_listed, images_listed])
 @pytest.mark.parametrize("uneven", UNEVEN)
 def test_a_row_with_missing_or_additional_cells_is_refused_by_its_line(
     uneven: str, read: Callable[[Path], object], tmp_path: Path
@@ -159,10 +156,9 @@ def test_blank_lines_and_text_in_quotes_are_no_faults(tmp_path: Path) -> None:
 def test_a_column_name_that_occurs_twice_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "table.csv"
     path.write_text("image_id,Edema, Edema\na,1,0\n")
-    for read in (read_table, table_of_predictions):
-        with pytest.raises(DatasetError, match="'Edema' occurs twice") as refused:
-            read(path)
-        assert refused.value.where == str(path)
+    with pytest.raises(DatasetError, match="'Edema' occurs twice") as refused:
+        read_table(path)
+    assert refused.value.where == str(path)
 
 
 LATIN = "image_id,Edema\na,0\nä,1\n".encode("latin-1")

@@ -16,8 +16,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from bench.config.imported_model import DataExposure, ModelDeclaration, Outputs
 from bench.config.seen import OTHERS, SeenData
+from bench.extensions.imported.declaration import DataExposure, ModelDeclaration, Outputs
 from bench.inputs.batches import BatchReader
 from bench.inputs.examples import Examples
 from bench.models import cost

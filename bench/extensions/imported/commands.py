@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from bench.cli.group import ELSEWHERE
 from bench.cli.options import (
     DataOption,
     DeviceOption,
@@ -23,7 +24,7 @@ from reports.schemas.select import select
 if TYPE_CHECKING:
     import pandas as pd
 
-    from bench.study.evaluate_imported import ModelEvaluation
+    from bench.extensions.imported.evaluation import ModelEvaluation
 
 EVALUATE_EXAMPLES = examples(
     "bench evaluate --model model.yaml --grid demo",
@@ -34,12 +35,17 @@ EVALUATE_EXAMPLES = examples(
 )
 
 
+def add(app: typer.Typer) -> None:
+    """Add the command `bench evaluate`."""
+    app.command("evaluate", rich_help_panel=ELSEWHERE, epilog=EVALUATE_EXAMPLES)(evaluate)
+
+
 def evaluate(
     model: Annotated[
         str,
         typer.Option(
             "--model",
-            help="model.yaml (docs/your-own-model.md), or a folder or hub repository of `bench upload`.",
+            help="model.yaml (docs/extensions/your-own-model.md), or a folder or hub repository of `bench upload`.",
         ),
     ],
     grid: GridOption,
@@ -65,14 +71,14 @@ def evaluate(
     The leaderboard lists the model next to the grid's own runs.
     """
     from bench.cli.progress_bars import choose_display
+    from bench.extensions.imported.request import EvaluationRequest
     from bench.store.store import Store
-    from bench.study.request import EvaluationRequest
     from bench.system.devices import check_device, default_workers, first_device
 
     check_device(device)
     request = EvaluationRequest.read(model, grid, registry, data)
     if write_golden is not None:
-        from bench.study.evaluate_imported import write_golden as write  # imports torch
+        from bench.extensions.imported.evaluation import write_golden as write  # imports torch
 
         typer.echo(f"golden outputs: {write(request, write_golden, first_device(device), trust)}")
         return
@@ -80,7 +86,7 @@ def evaluate(
     number = workers or default_workers()
     chosen_device = first_device(device)
     # this module imports torch, which takes seconds: a wrong request was refused above
-    from bench.study.evaluate_imported import evaluate as evaluate_imported
+    from bench.extensions.imported.evaluation import evaluate as evaluate_imported
 
     with choose_display(quiet) as display:
         result = evaluate_imported(request, opened, data, chosen_device, number, trust, display)

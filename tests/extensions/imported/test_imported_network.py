@@ -13,8 +13,8 @@ import yaml
 from safetensors.torch import save_file
 from torch import Tensor
 
-from bench.config.imported_model import ModelDeclaration
-from bench.runs.imported_network import ImportedNetwork, declared_normalization, open_model, sha256_of
+from bench.extensions.imported.declaration import ModelDeclaration
+from bench.extensions.imported.networks import ImportedNetwork, declared_normalization, open_model, sha256_of
 from harmonize.errors import ConfigError, CxrError, SetupError
 from tests.networks import Flat
 

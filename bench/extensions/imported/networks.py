@@ -10,13 +10,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from bench.config.imported_model import Input, ModelDeclaration
 from bench.config.registry import Entry
+from bench.extensions.imported.declaration import Input, ModelDeclaration
+from bench.extensions.imported.onnx_model import OnnxNetwork
 from bench.inputs.normalize import Normalizer
 from bench.models.network import check_timm, timm_model
 from bench.models.predict import weights_sha256
-from bench.runs.imported_predictions import LEAST, MOST
-from bench.runs.onnx_model import OnnxNetwork
+from bench.results.prediction_files import LEAST, MOST
 from bench.store.file_integrity import file_sha256
 from harmonize.errors import ConfigError, SetupError
 

@@ -18,10 +18,11 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
-from bench.config.imported_model import GOLDEN_TOLERANCE, Input, ModelDeclaration
 from bench.config.preprocessing_ops import geometry
+from bench.extensions.imported.declaration import Input, ModelDeclaration
+from bench.extensions.imported.networks import ImportedNetwork, declared_normalization
 from bench.models.predict import ExactFloat32
-from bench.runs.imported_network import ImportedNetwork, declared_normalization
+from bench.planning.imported_run import GOLDEN_TOLERANCE
 from bench.store.safe_csv import csv_text
 from bench.store.store import write_bytes
 from harmonize.datasets.user_table import read_user_table

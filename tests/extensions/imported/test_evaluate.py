@@ -12,22 +12,22 @@ import pandas as pd
 import pytest
 import yaml
 
-from bench.cli.evaluate import _lines, _rows
 from bench.cli.progress_bars import QuietDisplay
-from bench.config.imported_model import ModelDeclaration
 from bench.diagnostics.symptoms.run_symptoms import symptoms
-from bench.planning.imported_run import config_of
+from bench.extensions.imported.commands import _lines, _rows
+from bench.extensions.imported.declaration import ModelDeclaration
+from bench.extensions.imported.evaluation import ModelEvaluation, evaluate
+from bench.extensions.imported.predictions import _logits, read_predictions
+from bench.extensions.imported.request import EvaluationRequest
+from bench.extensions.imported.rows import config_of
 from bench.planning.manifest import read_manifest
 from bench.planning.plan import CohortRef
 from bench.results.score_runs import score_all
-from bench.runs.imported_predictions import _logits, read_predictions
 from bench.scoring.diagnostics import ORDER, other_order
 from bench.scoring.scored_split import ScoredSplit
 from bench.store.checked_files import read_grid, write_grid
 from bench.store.checked_folders import CheckedFolder
 from bench.store.store import Store, canonical_json, table_facts, write_table
-from bench.study.evaluate_imported import ModelEvaluation, evaluate
-from bench.study.request import EvaluationRequest
 from harmonize.errors import ConfigError, CxrError, DatasetError, StoreError
 from harmonize.labels.findings import space
 from tests.conftest import Command

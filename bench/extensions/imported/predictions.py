@@ -10,16 +10,15 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from bench.config.imported_model import ModelDeclaration
 from bench.config.run_config import RunConfig
+from bench.extensions.imported.declaration import ModelDeclaration
 from bench.planning.plan import CohortRef
+from bench.results.prediction_files import LEAST, MOST
 from bench.store.file_integrity import file_sha256
 from bench.store.store import Store
 from harmonize.datasets.ids import examples
 from harmonize.datasets.user_table import read_user_table
 from harmonize.errors import ConfigError, DatasetError
-
-LEAST, MOST = 1e-38, 1 - 2**-53  # probabilities are clipped to this range, so that logits are finite
 
 
 @dataclass(frozen=True, slots=True, eq=False)

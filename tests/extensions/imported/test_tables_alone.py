@@ -8,10 +8,10 @@ import pytest
 import yaml
 
 from bench.cli.progress_bars import QuietDisplay
+from bench.extensions.imported.evaluation import ModelEvaluation, evaluate
+from bench.extensions.imported.request import EvaluationRequest
 from bench.results.read_predictions import load_scores
 from bench.store.store import Store
-from bench.study.evaluate_imported import ModelEvaluation, evaluate
-from bench.study.request import EvaluationRequest
 from harmonize.errors import CxrError, DatasetError
 from tests.conftest import Command
 from tests.unit.bench.results.test_compare_across import GRID, MAPPING, write_data, write_hospital

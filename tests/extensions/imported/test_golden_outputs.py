@@ -11,11 +11,11 @@ import torch
 import yaml
 from safetensors.torch import load_file, save_file
 
-from bench.config.imported_model import ModelDeclaration
-from bench.runs.golden_outputs import TABLE, GoldenOutputs
-from bench.runs.imported_network import ImportedNetwork, open_model
-from bench.study.evaluate_imported import write_golden
-from bench.study.request import EvaluationRequest
+from bench.extensions.imported.declaration import ModelDeclaration
+from bench.extensions.imported.evaluation import write_golden
+from bench.extensions.imported.golden_outputs import TABLE, GoldenOutputs
+from bench.extensions.imported.networks import ImportedNetwork, open_model
+from bench.extensions.imported.request import EvaluationRequest
 from harmonize.errors import ConfigError
 
 NAMES = ["Atelectasis", "Effusion", "Edema", "Mass"]

@@ -1,7 +1,7 @@
 """model.yaml: the description of an imported model (a model that was trained elsewhere).
 
 model.yaml states the model's files, input, outputs and training data. A file of weights does not contain all of these
-facts, so the owner of the model declares them. `bench.runs.imported_network` checks the declared input and outputs.
+facts, so the owner of the model declares them. `bench.extensions.imported.networks` checks the declared input and outputs.
 """
 
 from collections.abc import Mapping, Sequence
@@ -18,11 +18,8 @@ from harmonize.labels.findings import labels_yaml
 from harmonize.yaml_file import read_yaml
 
 SOURCES = ("timm", "onnx", "export", "function", "predictions")  # keys of `model:`; exactly one is required
-# Two outputs of a finding are equal if they differ by less than this share of the standard deviation of its golden outputs
-# over the images. Devices and libraries change the sixth digit, and another interpolation less than this; each of the usual mistakes changes more.
-GOLDEN_TOLERANCE = 0.02
 _KEYS = ("name", "model", "preprocessing", "outputs", "trained_on", "golden")
-_SEE = "docs/your-own-model.md shows a model.yaml for each kind"
+_SEE = "docs/extensions/your-own-model.md shows a model.yaml for each kind"
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +69,7 @@ class DataExposure:
 
 @dataclass(frozen=True)  # without slots, because `output_index` is cached
 class ModelDeclaration:
-    """An imported model, as its model.yaml declares it, or a run of another store (`bench.runs.imported_run`).
+    """An imported model, as its model.yaml declares it, or a run of another store (`bench.extensions.imported.runs_of_other_stores`).
 
     `options` are keyword arguments of the function that builds the network, or of timm.create_model.
     """

@@ -10,7 +10,20 @@ import numpy as np
 import pandas as pd
 import torch
 
-from bench.config.imported_model import ModelDeclaration
+from bench.extensions.imported.declaration import ModelDeclaration
+from bench.extensions.imported.golden_outputs import TABLE, GoldenOutputs
+from bench.extensions.imported.networks import ImportedNetwork, declared_normalization, open_model, sha256_of
+from bench.extensions.imported.predictions import Predictions, read_predictions
+from bench.extensions.imported.request import EvaluationRequest
+from bench.extensions.imported.rows import config_of, external_run, planned_row, row
+from bench.extensions.imported.runs_of_other_stores import (
+    cost_of_run,
+    declared_run,
+    fingerprint_of,
+    geometries,
+    predict_run,
+    weights_of,
+)
 from bench.inputs.batches import BatchReader
 from bench.inputs.examples import Examples
 from bench.models import cost
@@ -18,15 +31,11 @@ from bench.models.predict import predict
 from bench.planning.exposure import Exposure
 from bench.planning.external_overlap import from_json
 from bench.planning.image_caches import open_images, prepare
-from bench.planning.imported_run import comparable, config_of, external_run, planned_row, row
+from bench.planning.imported_run import comparable
 from bench.planning.manifest import Manifest, contents, read_manifest
 from bench.planning.plan import CohortRef, Plan, make_plan
 from bench.planning.run import Run
 from bench.results.write_report import score_and_report
-from bench.runs.golden_outputs import TABLE, GoldenOutputs
-from bench.runs.imported_network import ImportedNetwork, declared_normalization, open_model, sha256_of
-from bench.runs.imported_predictions import Predictions, read_predictions
-from bench.runs.imported_run import cost_of_run, declared_run, fingerprint_of, geometries, predict_run, weights_of
 from bench.runs.model_folder import load_folder
 from bench.runs.predict_cohorts import write_features
 from bench.runs.provenance import device_name, environment
@@ -39,7 +48,6 @@ from bench.store.remove_run import delete
 from bench.store.store import Store, canonical_json, table_facts, write_bytes, write_table
 from bench.study.cohort_remarks import cohort_remarks
 from bench.study.job_progress import Display
-from bench.study.request import EvaluationRequest
 from harmonize.errors import ConfigError, CxrError, StoreError
 
 if TYPE_CHECKING:

@@ -1,0 +1,1 @@
+"""Models that were trained elsewhere: `bench evaluate` tests them on the cohorts of a grid."""

@@ -1,0 +1,51 @@
+"""Read the request of `bench evaluate`, and check all that can be checked without reading images.
+
+This module imports neither pandas nor torch, so that a wrong request is refused within a second or two.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+from bench.config.grid import Grid
+from bench.config.registry import Registry
+from bench.extensions.imported.declaration import ModelDeclaration
+from bench.runs.model_reference import folder_of
+from bench.study.request import check_data
+from harmonize.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class EvaluationRequest:
+    """A request of `bench evaluate`, read and checked before torch is imported.
+
+    The model has a declaration (model.yaml), or a folder that `bench upload` wrote (a downloaded repository of the hub).
+    """
+
+    declared: ModelDeclaration | None
+    grid: Grid
+    registry: Registry
+    folder: Path | None = None
+    model_name: str = ""  # name of the file or folder of the model, for the command line that repeats the request
+
+    @classmethod
+    def read(cls, model: str | Path, grid_name: str, registry_file: Path | None, data: Path | None) -> Self:
+        """Read the model, registry and grid, and check that the grid can be evaluated on the given data, which may be None.
+
+        `model`: path of a model.yaml, folder of an upload, or repository of the hub. Raises ConfigError, RegistryError or
+        DatasetError for an invalid request or a grid whose runs leave out a hospital, StoreError for a folder without a
+        model, SetupError for a repository that cannot be downloaded.
+        """
+        path = Path(model)
+        is_declared = path.is_file() or path.suffix in (".yaml", ".yml")
+        declared, registry = ModelDeclaration.read(path) if is_declared else None, Registry.read(registry_file)
+        grid = Grid.read(grid_name, registry)
+        left_out = {config.leave_out for config in grid.configs}
+        if any(left_out):
+            what = f"runs of {grid.name} leave out a hospital, so no model trained elsewhere can be compared with them"
+            fix = "evaluate the model with a grid whose runs all train on every hospital of train_on"
+            key = "leave_one_out" if len(left_out) > 1 else "base.leave_out"
+            raise ConfigError(what, grid.location(key), fix)
+        check_data(grid, data)
+        folder = None if is_declared else folder_of(str(model))
+        return cls(declared, grid, registry, folder, path.name)

@@ -1,0 +1,103 @@
+"""Represent an imported model as a run of the store: its id, its row in a grid's manifest, its data exposure."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
+from typing import Any
+
+from bench.config.registry import Entry
+from bench.config.run_config import RunConfig, differing
+from bench.config.seen import OTHERS
+from bench.extensions.imported.declaration import ModelDeclaration
+from bench.planning.exposure import Exposure
+from bench.planning.imported_run import KIND, SHARED
+from bench.planning.run import Run
+from bench.store.store import canonical_json, short_hash
+from harmonize.datasets import LAYOUTS
+from harmonize.errors import ConfigError
+
+
+def config_of(name: str, grid: RunConfig) -> RunConfig:
+    """Return the configuration of an imported model: the SHARED settings of the grid's runs, and no training."""
+    grid = grid.of_panel
+    shared = {key: getattr(grid, key) for key in SHARED}
+    return RunConfig(name, optimizer="none", loss="none", uncertainty="none", preprocessing="own", **shared)
+
+
+def external_run(declared: ModelDeclaration, config: RunConfig, internal_id: str, weights: str) -> Run:
+    """Return the run of an imported model. `weights`, the hash of the model's weights or files, is part of the run id."""
+    content = {
+        "schema": 1,
+        "kind": KIND,
+        "sources": [],
+        "config": differing(config),
+        "model": declared.document,
+        "internal": internal_id,
+        "weights": weights,
+    }
+    facts = declared.input.facts if declared.input else {}
+    entries = {
+        "architecture": Entry("architectures", declared.name, title=declared.name),
+        "preprocessing": Entry("preprocessing", "own", facts=facts),
+        "uncertainty": Entry("uncertainty", "none"),
+    }
+    document = canonical_json(content)
+    return Run(short_hash(document), config, entries, document, None)
+
+
+def row(
+    run: Run,
+    declared: ModelDeclaration,
+    cohorts: Sequence[Mapping[str, Any]],
+    exposure: Exposure | None = None,
+    golden: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """Return the row of an imported model in a manifest. `cohorts` are the cohorts of the manifest.
+
+    The key `passport` has the declared data exposure of the model; its key `seen` has the cohorts of this grid whose
+    data the model had seen. If the owner answers for each hospital, `exposure` has the answers, and the passport has the
+    key `answers`. `golden`: record of the comparison with golden outputs, None if model.yaml names none. Raises ConfigError
+    if the model declares a cohort that is neither in the grid nor a known dataset.
+    """
+    seen = declared.exposure
+    known = [name for c in cohorts for name in (str(c["name"]), *c.get("hospitals", ()))]
+    cohort_names = dict.fromkeys([*known, *(name for name in LAYOUTS if name != "table")])
+    for name in (*seen.cohorts, *(name for name in seen.seen if name != OTHERS)):
+        if name not in cohort_names:
+            names = ", ".join(cohort_names)
+            fix = f"{ConfigError.hint(name, cohort_names)}choose from: {names}; list other data under `others`"
+            raise ConfigError(
+                f"no cohort {name!r}", f"{declared.where}: trained_on.{'seen' if seen.seen else 'cohorts'}", fix
+            )
+    overlap = [str(c["name"]) for c in cohorts if _names_of(c) & set(seen.cohorts)]
+    stated = {key: value for key, value in asdict(replace(seen, seen={})).items() if key != "seen"}
+    passport = {**json.loads(canonical_json(stated)), "format": declared.kind, "seen": overlap}
+    if exposure is not None:
+        planned = {str(c["name"]) for c in cohorts}
+        passport["answers"] = {name: answer for name, answer in exposure.document.items() if name in planned}
+    if golden is not None:
+        passport["golden"] = dict(golden)
+    return {
+        "id": run.id,
+        "kind": KIND,
+        "name": declared.name,
+        "sources": [],
+        "of": [],
+        "config": asdict(run.config),
+        "titles": {"architecture": declared.name},
+        "passport": passport,
+    }
+
+
+def _names_of(cohort: Mapping[str, Any]) -> set[str]:
+    """Return the names and layouts of a cohort and of its hospitals, if it is a pool. A model that had seen one had seen the pool."""
+    hospitals = {**cohort.get("hospitals", {}), str(cohort["name"]): cohort}
+    return {text for name, facts in hospitals.items() for text in (str(name), str(facts["layout"]))}
+
+
+def planned_row(content: Mapping[str, Any], new: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return the derived runs and imported models of a manifest together with a new imported model.
+
+    An imported model of the same name is replaced.
+    """
+    return [*(row for row in content["derived"] if (row["kind"], row["name"]) != (KIND, new["name"])), dict(new)]

@@ -1,0 +1,71 @@
+"""Wrong requests of `bench evaluate`, tables of predictions that cannot be read, and the device of an exported network."""
+
+import warnings
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from bench.extensions.imported import networks
+from bench.extensions.imported.predictions import table_of_predictions
+from harmonize.errors import DatasetError
+from tests.conftest import Command
+from tests.unit.bench.runs.test_user_table import ROWS, SUFFIXES, UNEVEN, packed
+
+META = torch.device("meta")
+
+
+@pytest.mark.parametrize(
+    ("model", "what", "fix"),
+    [
+        (".", "this folder has no model", "config.json and model.safetensors"),
+        ("no.yaml", "cannot read the file: no such file", "check the file's name"),
+    ],
+)
+def test_a_model_that_is_not_there_is_refused(model: str, what: str, fix: str, tmp_path: Path, here: Command) -> None:
+    said = here("evaluate", "--model", model, "--grid", "tiny", cwd=tmp_path, code=2).stderr
+    assert what in said
+    assert "where: " in said
+    assert fix in said
+
+
+@pytest.mark.parametrize("uneven", UNEVEN)
+def test_an_uneven_row_of_predictions_is_refused_by_its_line(uneven: str, tmp_path: Path) -> None:
+    text, line, what = UNEVEN[uneven]
+    path = tmp_path / "table.csv"
+    path.write_text(text)
+    with pytest.raises(DatasetError, match=what) as refused:
+        table_of_predictions(path)
+    assert str(line) in str(refused.value)
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_damaged_predictions_are_refused_in_words(suffix: str, tmp_path: Path) -> None:
+    path = packed(tmp_path / f"table.csv{suffix}", ROWS.to_csv(index=False).encode() * 100)
+    path.write_bytes(path.read_bytes()[:40])
+    with pytest.raises(DatasetError, match="cannot read the predictions"):
+        table_of_predictions(path)
+
+
+class Shifted(nn.Module):
+    """A network that makes a tensor in each pass."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.last = nn.Linear(1, 2)
+
+    def forward(self, x_NCHW: Tensor) -> Tensor:
+        result: Tensor = self.last(x_NCHW.mean((2, 3))) + torch.ones(2, device=x_NCHW.device)
+        return result
+
+
+def test_an_exported_network_is_moved_with_the_tensors_that_it_makes(tmp_path: Path) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.export.save(torch.export.export(Shifted().eval(), (torch.zeros(3, 1, 8, 8),)), tmp_path / "net.pt2")
+    declared: Any = SimpleNamespace(files={"file": tmp_path / "net.pt2"}, where="model.yaml")
+    network = networks._export(declared, True, META)
+    assert network(torch.zeros(3, 1, 8, 8, device=META)).device == META
