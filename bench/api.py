@@ -177,7 +177,7 @@ def run(
 
 
     >>> grid = run(config, ["nih"], data=data, store=store, name="documented", min_count=2)
-    >>> grid.settings.min_count, [cohort["name"] for cohort in grid.cohorts]
+    >>> grid.settings.min_count, [cohort.name for cohort in grid.cohorts]
     (2, ['chexpert', 'nih'])
     """
     from bench.cli.progress_bars import choose_display
@@ -209,7 +209,7 @@ def open_grid(store: AnyPath = "runs", name: str | None = None) -> "Manifest":
     grid does not exist. Also raises StoreError without a name if the store has several grids.
 
     >>> grid = open_grid(store, "documented")
-    >>> grid.content["source"], [run["config"]["architecture"] for run in grid.runs]
+    >>> grid.source, [run.config.architecture for run in grid.runs]
     ('chexpert', ['seresnet_tiny'])
     """
     from bench.planning.manifest import read_manifest
@@ -255,15 +255,14 @@ def load_logits(grid: "Manifest", run_id: str) -> "ScoredRun":
     require_grid(grid, "load_logits")
     require(run_id, str, "run_id", "load_logits", "choose from api.finished(grid)")
     where = str(grid.store.run_dir(run_id))
-    planned = next((entry for entry in (*grid.runs, *grid.derived) if entry["id"] == run_id), None)
+    planned = grid.run_of.get(run_id)
     if planned is None:
-        ids = ", ".join(entry["id"] for entry in (*grid.runs, *grid.derived))
-        raise StoreError(f"no run {run_id!r} in the grid {grid.content['name']}", where, f"choose from: {ids}")
+        raise StoreError(f"no run {run_id!r} in the grid {grid.name}", where, f"choose from: {', '.join(grid.run_of)}")
     if reason := unfinished(grid, planned):
         raise StoreError(f"run {run_id}: {reason}", where, "finish it with `bench run`")
-    config = grid.config(planned)
+    config = planned.config
     unlearnt = CheckedFolder(grid.store.run_dir(run_id)).facts()["trained"].get("unlearnt", [])
-    return ScoredRun(config.findings, grid.content["source"], load_scored_splits(grid, planned, config, {}), unlearnt)
+    return ScoredRun(config.findings, grid.source, load_scored_splits(grid, planned, config, {}), unlearnt)
 
 
 def score(logits: "ScoredRun", settings: "Settings | None" = None, *, run_id: str = "") -> "RunScores":

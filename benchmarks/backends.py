@@ -151,7 +151,7 @@ def images_of(store: Store, stored: StoredRun, cohort: str) -> tuple[Tensor, NDA
         return None
     ids = read_table(path)["image_id"].astype(str)
     manifest = planned(store, stored.id, None)[0]
-    table = manifest.table(next(c for c in manifest.cohorts if c["name"] == cohort))
+    table = manifest.table(next(c for c in manifest.cohorts if c.name == cohort))
     table = table.set_index(table["image_id"].astype(str)).loc[ids]
     state_NK = table[list(stored.findings)].fillna(-3).to_numpy(np.int8)
     pixels = torch.from_numpy(np.asarray(cache.images[cache.rows(ids.tolist())]))

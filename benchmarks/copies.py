@@ -10,9 +10,9 @@ files, so both stores must be on one disk.
 """
 
 import argparse
-import copy
 import os
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -23,7 +23,7 @@ from bench.results.read_predictions import FRAMES, REPLICATES, SCORING_VERSION
 from bench.results.score_runs import FILES
 from bench.store.checked_folders import CheckedFolder
 from bench.store.file_integrity import file_sha256
-from bench.store.store import Store, canonical_json, short_hash, write_bytes
+from bench.store.store import Store, canonical_json, short_hash
 
 COPIED = ("history.parquet", "trained.json", "cost.json", "seal.json", "env.json", "model.safetensors")
 
@@ -34,33 +34,34 @@ def copied(source: Path, root: Path, num: int) -> None:
     Both folders must be on one disk.
     """
     old = read_manifest(Store.open(source, create=False), None)
-    store, content = Store.open(root), copy.deepcopy(dict(old.content))
+    store = Store.open(root)
     shutil.copytree(source / "cohorts", root / "cohorts")
-    originals, runs = content["runs"], []
+    original_of: dict[str, str] = {}  # id of a copy -> id of the original run
+    runs = []
     for i in range(num):
-        run = copy.deepcopy(originals[i % len(originals)])
-        folder, time = old.store.run_dir(run["id"]), i // len(originals)
-        run["config"]["seed"] = 1000 + time % 3
-        run["config"]["schedule"]["lr"] *= 1 + time // 3 / 1000
-        document = canonical_json({"copy": i, "of": run["id"]})
-        run["id"], run["copy_of"] = short_hash(document), run["id"]
-        new = store.begin(run["id"], document)
+        run, time = old.runs[i % len(old.runs)], i // len(old.runs)
+        folder = old.store.run_dir(run.id)
+        schedule = replace(run.config.schedule, lr=run.config.schedule.lr * (1 + time // 3 / 1000))
+        config = replace(run.config, seed=1000 + time % 3, schedule=schedule)
+        document = canonical_json({"copy": i, "of": run.id})
+        original_of[short_hash(document)] = run.id
+        run = replace(run, id=short_hash(document), config=config)
+        new = store.begin(run.id, document)
         for name in COPIED:
             os.link(folder / name, new / name)
         for name in ("predictions", "features"):
             shutil.copytree(folder / name, new / name, copy_function=os.link)
         CheckedFolder(new).mark_done()
         runs.append(run)
-    content |= {"runs": runs, "analyses": [], "name": "many"}
-    write_bytes(root / "grids" / "many.json", canonical_json(content))
-    manifest = read_manifest(store, "many")
-    tables = {run["id"]: _tables(old.scores / run["id"]) for run in originals}
-    for run in runs:
-        key, scores = manifest.scores_key(run["id"], SCORING_VERSION), manifest.scores / run["id"]
+    manifest = replace(old, store=store, name="many", runs=tuple(runs), analyses=())
+    manifest.write()
+    tables = {run.id: _tables(old.scores / run.id) for run in old.runs}
+    for run_id, original in original_of.items():
+        key, scores = manifest.scores_key(run_id, SCORING_VERSION), manifest.scores / run_id
         scores.mkdir(parents=True)
-        for name, table in tables[run["copy_of"]].items():
-            _write(scores / f"{name}.parquet", table, run["id"], key)
-        os.link(old.scores / run["copy_of"] / REPLICATES, scores / REPLICATES)
+        for name, table in tables[original].items():
+            _write(scores / f"{name}.parquet", table, run_id, key)
+        os.link(old.scores / original / REPLICATES, scores / REPLICATES)
         # Without checksums, `bench report` would score each run again.
         CheckedFolder(scores).write_checksums({name: file_sha256(scores / name) for name in FILES})
         (scores / "KEY").write_text(key)

@@ -61,10 +61,10 @@ def main() -> None:
     grid = api.open_grid(options.store, "fair-start")
     images, label, table = read_images(options.data, 96)
     ids = table["image_id"].to_numpy(str)
-    is_test = np.isin(ids, test_split(grid, grid.runs[0]["id"])[0])
+    is_test = np.isin(ids, test_split(grid, grid.runs[0].id)[0])
     rows, test_label = np.flatnonzero(is_test), label[is_test].numpy()
     patient = table["patient_id"].to_numpy(str)[rows]
-    configs = {run["id"]: run["config"] for run in grid.runs}
+    configs = {run.id: run.config for run in grid.runs}
     for architecture in dict.fromkeys(config["architecture"] for config in configs.values()):
         seeds = {config["seed"]: run for run, config in configs.items() if config["architecture"] == architecture}
         ours = np.stack([logits_of(ids[rows], *test_split(grid, run)) for run in seeds.values()])

@@ -15,7 +15,6 @@ the peak memory of the largest of these processes.
 """
 
 import argparse
-import copy
 import hashlib
 import multiprocessing
 import resource
@@ -23,16 +22,18 @@ import shutil
 import tempfile
 import time
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from bench.cli.progress_bars import choose_display
+from bench.config.run_config import Split
 from bench.planning.manifest import Manifest, read_manifest
+from bench.planning.planned_grid import PlannedRun
 from bench.results.read_predictions import unfinished
-from bench.store.checked_files import write_cohort, write_grid
+from bench.store.checked_files import write_cohort
 from bench.store.checked_folders import RECORDS, CheckedFolder
 from bench.store.store import Store, write_table
 from benchmarks.harness import largest_memory
@@ -49,23 +50,20 @@ def name_of(run: int) -> str:
     return hashlib.sha256(str(run).encode()).hexdigest()[:12]
 
 
-def planned(content: dict[str, Any], num: int) -> list[dict[str, Any]]:
+def planned(manifest: Manifest, num: int) -> tuple[PlannedRun, ...]:
     """Return `num` copies of a manifest's runs, with new ids and seeds.
 
     Three copies of a run have the same learning rate and three seeds, so they are one recipe.
     """
-    runs = [copy.deepcopy(content["runs"][i % len(content["runs"])]) for i in range(num)]
-    for i, run in enumerate(runs):
-        time = i // len(content["runs"])
-        run["id"], run["config"]["seed"] = name_of(i), 1000 + time % 3
-        run["config"]["schedule"]["lr"] *= 1 + time // 3 / 1000
-        # Most internal images are in the test split, so that scoring it takes as long as scoring an external cohort.
-        run["config"]["split"] = {
-            "train": 0.05,
-            "val": 0.15,
-            "test": 0.8,
-        }
-    return runs
+    # Most internal images are in the test split, so that scoring it takes as long as scoring an external cohort.
+    split = Split(0.05, 0.15, 0.8)
+    runs = []
+    for i in range(num):
+        run, time = manifest.runs[i % len(manifest.runs)], i // len(manifest.runs)
+        schedule = replace(run.config.schedule, lr=run.config.schedule.lr * (1 + time // 3 / 1000))
+        config = replace(run.config, seed=1000 + time % 3, schedule=schedule, split=split)
+        runs.append(replace(run, id=name_of(i), config=config))
+    return tuple(runs)
 
 
 def drawn_again(table: pd.DataFrame, num: int, draw: np.random.Generator) -> pd.DataFrame:
@@ -91,31 +89,30 @@ def grown(source: Path, root: Path, num_runs: int, num_images: int, width: int) 
     from bench.inputs.examples import probe_rows
 
     old = read_manifest(Store.open(source, create=False), None)
-    store, draw, content = Store.open(root), np.random.default_rng(0), copy.deepcopy(dict(old.content))
-    tables, source_ids = {}, [run["id"] for run in content["runs"]]
-    for cohort in content["cohorts"]:
-        predicted = pd.read_parquet(old.store.run_dir(source_ids[0]) / "predictions" / f"{cohort['name']}.parquet")[
-            "image_id"
-        ]
+    store, draw = Store.open(root), np.random.default_rng(0)
+    tables, source_ids = {}, [run.id for run in old.runs]
+    for cohort in old.planned_cohorts:
+        path = old.store.run_dir(source_ids[0]) / "predictions" / f"{cohort.name}.parquet"
+        predicted = pd.read_parquet(path)["image_id"]
         table = old.table(cohort)
-        tables[cohort["name"]] = drawn_again(table[table["image_id"].isin(predicted)], num_images, draw)
-        path = root / "cohorts" / f"{cohort['name']}-{cohort['id']}.parquet"
-        write_cohort(path, tables[cohort["name"]].drop(columns="row"), cohort["id"])
-    content["runs"], content["analyses"] = planned(content, num_runs), []
-    for i, run in enumerate(content["runs"]):
-        source_folder, folder = old.store.run_dir(source_ids[i % len(source_ids)]), store.run_dir(run["id"])
+        tables[cohort.name] = drawn_again(table[table["image_id"].isin(predicted)], num_images, draw)
+        path = root / "cohorts" / f"{cohort.name}-{cohort.id}.parquet"
+        write_cohort(path, tables[cohort.name].drop(columns="row"), cohort.id)
+    large = replace(old, store=store, name="large", runs=planned(old, num_runs), analyses=())
+    for i, run in enumerate(large.runs):
+        source_folder, folder = old.store.run_dir(source_ids[i % len(source_ids)]), store.run_dir(run.id)
         folder.mkdir(parents=True)
         for path in source_folder.glob("*.*"):
             if path.suffix in {".json", ".parquet"}:
                 shutil.copy(path, folder)
-        for cohort in content["cohorts"]:
-            name, table = cohort["name"], tables[cohort["name"]]
+        for cohort in large.planned_cohorts:
+            name, table = cohort.name, tables[cohort.name]
             logits = pd.read_parquet(source_folder / "predictions" / f"{name}.parquet").set_index("image_id")
             ids = old.table(cohort)["image_id"].to_numpy()[table["row"]]
             noisy = logits.loc[ids].reset_index(drop=True)
             noisy += draw.normal(scale=0.5, size=noisy.shape)
             noisy.insert(0, "image_id", table["image_id"])
-            metadata = {"fingerprint": cohort["name"], "weights": run["id"]}
+            metadata = {"fingerprint": name, "weights": run.id}
             write_table(
                 folder / "predictions" / f"{name}.parquet", noisy.astype(dict.fromkeys(logits, "float32")), metadata
             )
@@ -127,8 +124,8 @@ def grown(source: Path, root: Path, num_runs: int, num_images: int, width: int) 
             (folder / "features").mkdir(exist_ok=True)
             np.savez(folder / "features" / f"{name}.npz", patient_id=patients, feature=feature.astype(np.float16))
         CheckedFolder(folder).mark_done()
-    write_grid(store, "large", {**content, "name": "large"})
-    return read_manifest(store, "large")
+    large.write()
+    return large
 
 
 def hashed(folder: Path) -> str:
@@ -196,19 +193,19 @@ def scanned(manifest: Manifest, root: Path, num: int) -> tuple[float, float]:
     The check reads the records of a run, so the records are copied from a real run. The check does not read predictions
     and features, so the files of predictions and features are empty.
     """
-    store, content = Store.open(root / "scanned"), {**manifest.content, "runs": planned(dict(manifest.content), num)}
-    source_folder = manifest.store.run_dir(manifest.runs[0]["id"])
-    for run in content["runs"]:
-        folder = store.run_dir(run["id"])
+    store = Store.open(root / "scanned")
+    grown_manifest = replace(manifest, store=store, runs=planned(manifest, num))
+    source_folder = manifest.store.run_dir(manifest.runs[0].id)
+    for run in grown_manifest.runs:
+        folder = store.run_dir(run.id)
         for name in ("predictions", "features"):
             (folder / name).mkdir(parents=True)
         for name in RECORDS:
             shutil.copy(source_folder / name, folder)
         for cohort in manifest.cohorts:
-            (folder / "predictions" / f"{cohort['name']}.parquet").touch()
-            (folder / "features" / f"{cohort['name']}.npz").touch()
+            (folder / "predictions" / f"{cohort.name}.parquet").touch()
+            (folder / "features" / f"{cohort.name}.npz").touch()
         CheckedFolder(folder).mark_done()
-    grown_manifest = Manifest(store, content)
     start, cpu_start = time.perf_counter(), cpu()
     assert len(store.run_ids()) == num
     assert not any(unfinished(grown_manifest, run) for run in grown_manifest.runs)

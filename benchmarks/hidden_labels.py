@@ -37,6 +37,7 @@ from bench.extensions.estimates.expected_scores import ExpectedDifferences, esti
 from bench.extensions.estimates.hospital_logits import hospital_logits
 from bench.extensions.estimates.quantities import QUANTITIES
 from bench.planning.manifest import Manifest, read_manifest
+from bench.planning.planned_grid import PlannedRun
 from bench.results.read_predictions import load_scores
 from bench.scoring import calibration_metrics, metrics
 from bench.scoring.calibrators import sigmoid
@@ -106,8 +107,8 @@ def _cells(
 ) -> Iterator[dict[str, object]]:
     """Yield one row per kind, hospital, quantity, estimator, run and finding."""
     run_ids = api.finished(grid)
-    runs = [run for run in grid.runs if run["id"] in run_ids]
-    findings = tuple(grid.config(runs[0]).findings)
+    runs = [run for run in grid.runs if run.id in run_ids]
+    findings = tuple(runs[0].config.findings)
     internal_of_runs = internal_findings_of(grid, run_ids, findings)
     known = known_at_hospitals(grid, run_ids, findings, internal_of_runs)
     thresholds = _thresholds(grid, run_ids, findings)
@@ -143,10 +144,10 @@ def _cells(
 
 
 def _hospitals(
-    grid: Manifest, runs: list[Mapping[str, object]], work: Path, num_images: int, seed: int, hospitals: Sequence[str]
+    grid: Manifest, runs: list[PlannedRun], work: Path, num_images: int, seed: int, hospitals: Sequence[str]
 ) -> Iterator[tuple[str, str, Label, Logits]]:
     """Yield kind, name, labels [N, K] (-1: not labeled) and logits of each new hospital."""
-    findings = tuple(grid.config(runs[0]).findings)
+    findings = tuple(runs[0].config.findings)
     for number, name in enumerate(HOSPITALS):
         if name not in hospitals:
             continue
@@ -184,11 +185,11 @@ def _labeled(data: Path, name: str, findings: tuple[str, ...]) -> tuple[list[Pat
 
 
 def _predicted(
-    grid: Manifest, runs: list[Mapping[str, object]], paths: list[Path], folder: Path, findings: tuple[str, ...]
+    grid: Manifest, runs: list[PlannedRun], paths: list[Path], folder: Path, findings: tuple[str, ...]
 ) -> dict[str, NDArray[np.float32]]:
     """Return the logits [N, K] of each run, from files of an earlier call if there are any."""
     folder.mkdir(exist_ok=True)
-    files = {str(run["id"]): folder / f"{run['id']}.csv" for run in runs}
+    files = {run.id: folder / f"{run.id}.csv" for run in runs}
     if not all(file.is_file() for file in files.values()):
         tables, notes = hospital_logits(grid, runs, paths, "cpu", lambda *_: None)
         assert not notes, notes

@@ -109,9 +109,10 @@ def main() -> None:
     store = Store.open(options.store, create=False)
     runs = [load(store, run_id) for run_id in store.run_ids()]
     runs = [stored for stored in runs if isinstance(stored.fitted, ImageDistances)]
-    facts = planned(store, runs[0].id, None)[0].content["phantom_settings"]
+    chosen = planned(store, runs[0].id, None)[0].phantom_settings
+    assert chosen is not None
     settings = PhantomSettings(
-        seed=facts["seed"], source=runs[0].run.config.train_on, size=facts["size"], shortcut=facts["shortcut"]
+        seed=chosen.seed, source=runs[0].run.config.train_on, size=chosen.size, shortcut=chosen.shortcut
     )
     print(f"{len(runs)} runs, {options.patients} patients in each group\n")
     print(f"| change | {' | '.join(f'AUROC, {m}' for m in METHODS)} | {' | '.join(f'far, {m}' for m in METHODS)} |")

@@ -95,7 +95,7 @@ def world(
         labels: dict[tuple[str, str, str], CohortLabels] = {}
         for run in plan.runs:
             run_one(Job(run, plan.store, plan.refs, "cpu"), silent)
-            document = next(entry for entry in manifest.runs if entry["id"] == run.id)
+            document = manifest.run_of[run.id]
             splits = load_scored_splits(manifest, document, run.config, labels)
             condition = names[str(run.config.augmentation), str(run.config.preprocessing)]
             findings = tuple(run.config.findings)

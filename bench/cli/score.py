@@ -99,7 +99,7 @@ def score(
     with choose_display(quiet) as display:
         scored = score_all(manifest, display.progress, say=display.say)
     if as_json:
-        typer.echo(json.dumps({"grid": manifest.content["name"], "scored": list(scored)}))
+        typer.echo(json.dumps({"grid": manifest.name, "scored": list(scored)}))
         return
     resamples = f"{manifest.settings.num_resamples:,} bootstrap samples of patients"
     typer.echo(f"scored {len(scored)} runs x {len(manifest.cohorts)} cohorts ({resamples})")

@@ -129,7 +129,7 @@ def remove(
 
     No other command deletes a run.
     """
-    from bench.store.remove_run import delete, needed_by
+    from bench.planning.remove_run import delete, needed_by
     from bench.store.store import Store
 
     opened = Store.open(store, create=False)

@@ -14,8 +14,8 @@ from typing import Any
 from bench.config.run_config import RunConfig, from_dict
 from bench.planning.derived_runs import COMPLETE as OF_DERIVED
 from bench.planning.image_caches import COMPLETE
-from bench.planning.imported_run import KIND as IMPORTED
-from bench.planning.manifest import SCHEMA as MANIFEST_SCHEMA
+from bench.planning.planned_grid import IMPORTED, PlannedGrid
+from bench.planning.planned_grid import SCHEMA as MANIFEST_SCHEMA
 from bench.store.checked_files import cohort_problem, read_grid
 from bench.store.checked_folders import FILE as CHECKSUMS
 from bench.store.checked_folders import RECORDS, REFERENCE, AnalysisFolder, CheckedFolder
@@ -106,18 +106,18 @@ def _grids(store: Store, referenced: _Referenced) -> Iterator[Check]:
                 yield _check("fault", f"grid {path.stem}", f"has version {content['schema']}", fix)
                 referenced.complete = False
                 continue
-            runs = {str(run["id"]) for run in (*content["runs"], *content["derived"])}
-            tables = {f"{cohort['name']}-{cohort['id']}" for cohort in content["cohorts"]}
-        except (StoreError, KeyError, TypeError) as error:
+            grid = PlannedGrid.of(content)
+        except (StoreError, KeyError, ValueError) as error:
             what, fix = f"cannot be read: {error}", "run it again with `bench run --grid`"
             if isinstance(error, StoreError):
                 what, fix = error.what.removeprefix(f"grid {path.stem} "), error.fix
             yield _check("fault", f"grid {path.stem}", what, fix)
             referenced.complete = False
             continue
-        referenced.runs |= runs
+        tables = {f"{cohort.name}-{cohort.id}" for cohort in grid.planned_cohorts}
+        referenced.runs |= grid.run_of.keys()
         referenced.cohorts |= tables
-        referenced.from_bundles |= runs if "bundles" in content else set()
+        referenced.from_bundles |= set() if grid.bundles is None else grid.run_of.keys()
         for name in sorted(tables):
             if table_facts(store.root / "cohorts" / f"{name}.parquet").get("id") != name.rpartition("-")[2]:
                 yield _check(

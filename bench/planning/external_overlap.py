@@ -11,11 +11,12 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import combinations
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pandas as pd
 
 from bench.planning.overlap import refuse_copies, shares_patient_ids, write_list
+from bench.planning.planned_grid import SAME_SHARE, Overlap
 from bench.store.store import Store, canonical_json, short_hash, write_bytes
 from harmonize.cohorts.cohort import Cohort
 from harmonize.errors import StoreError
@@ -24,52 +25,6 @@ from harmonize.progress import Progress
 if TYPE_CHECKING:
     from harmonize.cache.cache import ImageCache  # this module imports OpenCV
     from harmonize.checks.copies import Copies  # this module imports OpenCV
-
-# A cohort is left out if at least this share of its scored images is also in another cohort. The share is below 1,
-# because the comparison finds only 96 to 100 % of the copies that were encoded again.
-SAME_SHARE = 0.9
-
-
-@dataclass(frozen=True, slots=True)
-class Overlap:
-    """The numbers of images and patients that two external cohorts share.
-
-    cohorts     names of the two cohorts, in the order of the grid unless `swapped` or `find_repeated` changed the order
-    layouts     dataset layouts of the two cohorts
-    num_images  number of scored images of each cohort
-    images      for each cohort, the number of its scored images that the other cohort also scores; None if images were
-                not compared
-    patients    number of patients with scored images in both cohorts; None if patient ids cannot be compared
-    """
-
-    cohorts: tuple[str, str]
-    layouts: tuple[str, str]
-    num_images: tuple[int, int]
-    images: tuple[int, int] | None = None
-    patients: int | None = None
-
-    @property
-    def repeats_first(self) -> bool:
-        """Return whether nearly all scored images of the second cohort are also in the first cohort.
-
-        >>> Overlap(("a", "b"), ("nih", "nih"), (100, 98), (95, 95)).repeats_first
-        True
-        >>> Overlap(("a", "b"), ("nih", "nih"), (9, 100), (9, 9)).repeats_first
-        False
-        """
-        return self.images is not None and self.images[1] >= SAME_SHARE * self.num_images[1] > 0
-
-    @property
-    def swapped(self) -> "Overlap":
-        """Return the overlap with its two cohorts in the other order."""
-        layouts, num_images = self.layouts[::-1], self.num_images[::-1]
-        images = self.images[::-1] if self.images else None
-        return Overlap(self.cohorts[::-1], layouts, num_images, images, self.patients)
-
-    @property
-    def is_shared(self) -> bool:
-        """Return whether the cohorts share an image or a patient."""
-        return any(self.images or ()) or bool(self.patients)
 
 
 def find_equal_tables(external: Sequence[Cohort], scored: Mapping[str, pd.DataFrame]) -> tuple[Overlap, ...]:
@@ -198,15 +153,8 @@ def _read(store: Store, path: Path) -> Comparison:
     """Return a stored comparison. Raises StoreError, KeyError, TypeError or ValueError for a missing or damaged file."""
     content = store.read_json("cohorts", path.name)
     lists = {(str(one), str(other)): list(map(str, names)) for one, other, names in content["lists"]}
-    overlaps, repeated = (tuple(map(from_json, content[key])) for key in ("overlaps", "repeated"))
+    overlaps, repeated = (tuple(map(Overlap.of, content[key])) for key in ("overlaps", "repeated"))
     return Comparison(overlaps, repeated, lists, int(content["crowded"]))
-
-
-def from_json(row: Mapping[str, Any]) -> Overlap:
-    """Return an overlap from its stored form, a JSON object with lists in place of tuples."""
-    pairs = ("cohorts", "layouts", "num_images", "images")
-    fields: dict[str, Any] = {key: tuple(value) if key in pairs and value else value for key, value in row.items()}
-    return Overlap(**fields)
 
 
 def _with_images(

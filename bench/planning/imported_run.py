@@ -5,12 +5,13 @@ but cannot be trained here. Imported models are listed below the ranking. Only a
 imported models, except those that were trained on an external hospital.
 """
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import replace
 
+from bench.config.run_config import RunConfig
+from bench.planning.planned_grid import PlannedGrid, PlannedRun
 from bench.store.store import Store
 
-KIND = "external"
 # settings that an imported model takes over from the grid's runs
 SHARED = ("train_on", "space", "mapping", "label_source", "cohort", "split")
 # Two outputs of a finding are equal if they differ by less than this share of the standard deviation of its golden outputs
@@ -26,32 +27,32 @@ FORMATS = {
 }
 
 
-def kept_models(store: Store, before: Mapping[str, Any], after: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Return the manifest rows of the imported models that a grid keeps when the grid is planned again.
+def kept_models(store: Store, before: PlannedGrid, after: PlannedGrid) -> list[PlannedRun]:
+    """Return the imported models that a grid keeps when the grid is planned again.
 
     `before` and `after` are the contents of the old and of the new manifest. A model is kept if it is in the store and
     if the grid still has the cohorts, findings and splits with which the model was evaluated.
     """
-    old, new = ([[c["name"], c["id"], c["role"]] for c in content["cohorts"]] for content in (before, after))
+    old, new = ([(c.name, c.id, c.role) for c in content.planned_cohorts] for content in (before, after))
     if old != new:
         return []
     return [
         model
-        for model in before["derived"]
-        if model["kind"] == KIND
-        and store.state(model["id"]) == "done"
-        and all(comparable(model["config"], run["config"]) for run in after["runs"][:1])
+        for model in before.derived
+        if model.is_imported
+        and store.state(model.id) == "done"
+        and all(comparable(model.config, run.config) for run in after.runs[:1])
     ]
 
 
-def dropped_models(store: Store, before: Mapping[str, Any], kept: Sequence[Mapping[str, Any]]) -> list[str]:
+def dropped_models(store: Store, before: PlannedGrid, kept: Sequence[PlannedRun]) -> list[str]:
     """Return the names of the imported models of the old manifest `before` that are in the store but not in `kept`."""
-    ids = {row["id"] for row in kept}
-    left = [row for row in before["derived"] if row["kind"] == KIND and row["id"] not in ids]
-    return [str(row["name"]) for row in left if store.state(row["id"]) == "done"]
+    ids = {model.id for model in kept}
+    left = [run for run in before.derived if run.is_imported and run.id not in ids]
+    return [run.name for run in left if store.state(run.id) == "done"]
 
 
-def comparable(one: Mapping[str, Any], two: Mapping[str, Any]) -> bool:
+def comparable(one: RunConfig, two: RunConfig) -> bool:
     """Return whether two configurations have equal SHARED settings; `cohort.limit` (training patients) may differ."""
-    first, second = ({**config, "cohort": {**config["cohort"], "limit": 0}} for config in (one, two))
-    return all(first[key] == second[key] for key in SHARED)
+    first, second = (replace(config, cohort=replace(config.cohort, limit=0)) for config in (one, two))
+    return all(getattr(first, key) == getattr(second, key) for key in SHARED)

@@ -4,7 +4,6 @@ Scoring and reporting start from the manifest, without the data files and the im
 """
 
 import contextlib
-import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -15,13 +14,22 @@ from typing import TYPE_CHECKING, Any, Self
 import pandas as pd
 
 from bench.config.registry import Entry
-from bench.config.run_config import RunConfig, flat, from_dict
+from bench.config.run_config import RunConfig
 from bench.config.run_names import RunName
 from bench.planning.exposure import Exposure
-from bench.planning.imported_run import KIND, dropped_models, kept_models
+from bench.planning.imported_run import dropped_models, kept_models
 from bench.planning.jobs import analysis_jobs, analysis_key, predicted
 from bench.planning.overlap import compared_cohorts
 from bench.planning.plan import CohortRef, Plan
+from bench.planning.planned_grid import (
+    SCHEMA,
+    ComparedCohorts,
+    PlannedAnalysis,
+    PlannedCohort,
+    PlannedGrid,
+    PlannedRun,
+    PlannedSearch,
+)
 from bench.scoring.scored_split import Settings
 from bench.store.checked_files import read_cohort, read_grid, write_grid
 from bench.store.checked_folders import AnalysisFolder
@@ -40,56 +48,43 @@ if TYPE_CHECKING:
 
 SYNTHETIC = "synthetic"  # key of env.json: whether a program drew the training images
 TIMM, TIMM_WEIGHTS = "https://github.com/huggingface/pytorch-image-models", "https://huggingface.co/timm/"
-SCHEMA = 1  # increase this number when the format of manifests changes
 
 
-@dataclass(frozen=True)  # without slots, because `ranked` and `names` are cached
-class Manifest:
-    """The content of a stored manifest: runs, cohorts and settings of a grid."""
+@dataclass(frozen=True, kw_only=True)  # without slots, because `ranked` and `names` are cached
+class Manifest(PlannedGrid):
+    """A stored manifest: runs, cohorts and settings of a grid, and the store that has its runs."""
 
     store: Store
-    content: Mapping[str, Any]
 
     @property
     def settings(self) -> Settings:
         """Return the scoring settings of this grid."""
         return Settings(
-            min_count=int(self.content["min_count"]),
-            bins=int(self.content["bins"]),
-            mapping=self.content["mapping"],
-            threshold=str(self.content.get("threshold", "f1_max")),
-            custom_metrics=tuple(Entry(**entry) for entry in self.content.get("metrics", ())),
+            min_count=self.min_count,
+            bins=self.bins,
+            mapping=self.mapping,
+            threshold=self.threshold or "f1_max",
+            custom_metrics=self.custom_metrics,
             estimators=tuple(entry for entry in self.estimators if entry.facts["given"] == "logits"),
         )
 
     @property
-    def estimators(self) -> tuple[Entry, ...]:
-        """Return the estimators of scores at a hospital without labels."""
-        return tuple(Entry(**entry) for entry in self.content.get("estimators", ()))
-
-    @property
     def of_bundles(self) -> bool:
         """Return whether the grid was merged from bundles, which have no features, native labels or original ids."""
-        return "bundles" in self.content
+        return self.bundles is not None
 
     @property
     def scores(self) -> Path:
         """Return the folder of the grid's scores. Scores that `bench score --as` wrote have a folder of their own."""
         folder = self.store.root / "scores"
-        return folder / f"as-{self.content['name']}" if self.content.get("scored_from") else folder
+        return folder / f"as-{self.name}" if self.scored_from else folder
 
     def uncounted(self, findings: Sequence[str]) -> list[str]:
         """Return those of the given findings that `bench score --as --findings` left out, so that they have no scores."""
-        counted = self.content.get("counted", findings)
-        return [finding for finding in findings if finding not in counted]
-
-    @property
-    def runs(self) -> list[Mapping[str, Any]]:
-        """Return the trained runs in the order of the grid."""
-        return list(self.content["runs"])
+        return [finding for finding in findings if self.counted and finding not in self.counted]
 
     @cached_property
-    def ranked(self) -> list[Mapping[str, Any]]:
+    def ranked(self) -> list[PlannedRun]:
         """Return the ranked runs: runs and panels that learn all findings of the grid.
 
         A finding belongs to the grid if at least one run learns it. If no run or panel learns all findings, the panels
@@ -98,63 +93,57 @@ class Manifest:
         """
         if not self.runs:
             return [run for run in self.imported if not self.exposed(run)]
-        learns = {run["id"]: set(self.config(run).findings) for run in self.runs}
-        panels = [run for run in self.derived if run["kind"] == "panel"]
-        learns |= {panel["id"]: set().union(*(learns[run_id] for run_id in panel["of"])) for panel in panels}
+        learns = {run.id: set(run.config.findings) for run in self.runs}
+        panels = [run for run in self.derived if run.kind == "panel"]
+        learns |= {panel.id: set().union(*(learns[run_id] for run_id in panel.of)) for panel in panels}
         everything = set().union(*learns.values())
-        ranked = [run for run in (*self.runs, *panels) if learns[run["id"]] == everything] or panels or self.runs
+        ranked = [run for run in (*self.runs, *panels) if learns[run.id] == everything] or panels or list(self.runs)
         return [run for run in ranked if not self.exposed(run)]
 
-    def exposure(self, run: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    def exposure(self, run: PlannedRun) -> dict[str, dict[str, Any]]:
         """Return what a run or an imported model had seen of each cohort before it was trained here.
 
         The result is {cohort: {"answer", ...}}, see `Exposure.document`. A derived run has the strongest answers of its
         runs, without lists.
         """
-        names = [str(cohort["name"]) for cohort in (*self.cohorts, *self.left_out)]
-        if run.get("kind") == KIND:
-            stated = run["passport"].get("answers", {})
-            seen = {name: {"answer": LABELS if name in run["passport"]["seen"] else NO} for name in names}
+        names = [cohort.name for cohort in (*self.cohorts, *self.left_out)]
+        if run.is_imported:
+            stated = run.passport.get("answers", {})
+            seen = {name: {"answer": LABELS if name in run.passport["seen"] else NO} for name in names}
             return {name: dict(stated.get(name, seen[name])) for name in names}
-        if "kind" not in run:
-            stated = run.get("exposure", {})
-            return {name: dict(stated.get(name, {"answer": NO})) for name in names}
-        parts = [self.exposure(part) for part in self.runs if part["id"] in run["of"]]
+        if not run.kind:
+            return {name: dict(run.exposure.get(name, {"answer": NO})) for name in names}
+        parts = [self.exposure(part) for part in self.runs if part.id in run.of]
         return {name: {"answer": Exposure.strongest(part[name]["answer"] for part in parts)} for name in names}
 
-    def exposed(self, run: Mapping[str, Any]) -> list[str]:
+    def exposed(self, run: PlannedRun) -> list[str]:
         """Return the external cohorts whose answer is not "no": the model had seen them, or nobody knows."""
-        answers, external = self.exposure(run), [str(hospital["name"]) for hospital in self.external_to(run)]
+        answers, external = self.exposure(run), [hospital.name for hospital in self.external_to(run)]
         return [name for name in external if answers[name]["answer"] != NO]
 
-    def external_to(self, run: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    def external_to(self, run: PlannedRun) -> list[PlannedCohort]:
         """Return the external hospitals of a run: the external cohorts, and the hospital of the pool that the run leaves out."""
-        left_out = [hospital for hospital in self.left_out if hospital["name"] == run["config"].get("leave_out")]
+        left_out = [hospital for hospital in self.left_out if hospital.name == run.config.leave_out]
         return [*self.external, *left_out]
 
-    def trained_at(self, *runs: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    def trained_at(self, *runs: PlannedRun) -> list[PlannedCohort]:
         """Return the hospitals on which all given runs trained: the internal cohort, or hospitals of the pool.
 
         If the runs share no hospital of the pool, the result is the whole pool as one cohort.
         """
-        left_out = {run["config"].get("leave_out") for run in runs}
-        return [hospital for hospital in self.pooled if hospital["name"] not in left_out] or self.cohorts[:1]
+        left_out = {run.config.leave_out for run in runs}
+        return [hospital for hospital in self.pooled if hospital.name not in left_out] or self.cohorts[:1]
 
     @cached_property
     def names(self) -> dict[str, RunName]:
         """Return {run id: name} of the trained runs. A name has the settings that vary in this grid."""
-        configs, titles = [self.flat_config(run) for run in self.runs], [run["titles"] for run in self.runs]
-        return dict(zip([str(run["id"]) for run in self.runs], RunName.among(configs, titles), strict=True))
+        names = RunName.among([run.flat_config for run in self.runs], [run.titles for run in self.runs])
+        return dict(zip([run.id for run in self.runs], names, strict=True))
 
     @property
-    def derived(self) -> list[Mapping[str, Any]]:
-        """Return the derived runs and the imported models. Imported models have the `kind` KIND."""
-        return list(self.content["derived"])
-
-    @property
-    def imported(self) -> list[Mapping[str, Any]]:
+    def imported(self) -> list[PlannedRun]:
         """Return the imported models."""
-        return [run for run in self.derived if run["kind"] == KIND]
+        return [run for run in self.derived if run.is_imported]
 
     @property
     def shared(self) -> RunConfig:
@@ -162,61 +151,49 @@ class Manifest:
 
         Shared settings are, for example, internal hospital, label space, label mapping and splits.
         """
-        return self.config((self.runs or self.imported)[0])
+        return (self.runs or self.imported)[0].config
 
     @cached_property
-    def cohorts(self) -> list[Mapping[str, Any]]:
+    def cohorts(self) -> list[PlannedCohort]:
         """Return the cohorts, the internal hospital first.
 
         A pool has the name, the texts and the counts of those of its hospitals on which at least one run trains.
         """
-        if self.pooled == self._of_pool:
-            return list(self.content["cohorts"])
-        internal, *external = self.content["cohorts"]
+        internal, *external = self.planned_cohorts
+        if self.pooled == list(internal.hospitals):
+            return [internal, *external]
         flow: dict[str, int] = {}
         for hospital in self.pooled:
-            flow |= {key: flow.get(key, 0) + number for key, number in hospital.get("flow", {}).items()}
-        counts = {key: sum(hospital.get(key, 0) for hospital in self.pooled) for key in ("absent", "unreadable")}
-        facts = joined_facts([h["facts"] for h in self.pooled], [self.hospital(h) for h in self.pooled])
-        return [{**internal, "flow": flow, **counts, "facts": facts}, *external]
+            flow |= {key: flow.get(key, 0) + number for key, number in hospital.flow.items()}
+        absent, unreadable = (sum(getattr(h, key) for h in self.pooled) for key in ("absent", "unreadable"))
+        facts = joined_facts([h.facts for h in self.pooled], [self.hospital(h) for h in self.pooled])
+        return [replace(internal, flow=flow, absent=absent, unreadable=unreadable, facts=facts), *external]
 
     @property
-    def external(self) -> list[Mapping[str, Any]]:
+    def external(self) -> list[PlannedCohort]:
         """Return the cohorts of external hospitals."""
-        return [cohort for cohort in self.cohorts if cohort["role"] == "external"]
+        return [cohort for cohort in self.cohorts if cohort.role == "external"]
 
     @property
-    def hospitals(self) -> list[Mapping[str, Any]]:
+    def hospitals(self) -> list[PlannedCohort]:
         """Return each hospital once: the training hospitals, the external cohorts, and a hospital that all runs leave out."""
         by_all = [] if self.leaves_one_out else self.left_out
         return [*(self.pooled or self.cohorts[:1]), *self.external, *by_all]
 
-    @property
-    def _of_pool(self) -> list[Mapping[str, Any]]:
-        """Return all hospitals of the pool, [] if the internal cohort is one hospital.
-
-        They have the keys of a cohort that describe a hospital. Their images are rows of the pool's table.
-        """
-        return [
-            {**facts, "name": name, "role": "external"}
-            for internal in self.content["cohorts"][:1]
-            for name, facts in internal.get("hospitals", {}).items()
-        ]
-
     @cached_property
     def _names_left_out(self) -> set[str]:
         """Return the hospitals that the runs leave out; the set has "" if a run leaves none out."""
-        return {str(run["config"].get("leave_out", "")) for run in self.runs}
+        return {run.config.leave_out for run in self.runs}
 
     @cached_property
-    def pooled(self) -> list[Mapping[str, Any]]:
+    def pooled(self) -> list[PlannedCohort]:
         """Return the hospitals of the pool on which at least one run trains, [] if the internal cohort is one hospital."""
-        return [hospital for hospital in self._of_pool if self._names_left_out != {hospital["name"]}]
+        return [hospital for hospital in self.planned_cohorts[0].hospitals if self._names_left_out != {hospital.name}]
 
     @cached_property
-    def left_out(self) -> list[Mapping[str, Any]]:
+    def left_out(self) -> list[PlannedCohort]:
         """Return the hospitals of the pool that a run leaves out: external hospitals of this run."""
-        return [hospital for hospital in self._of_pool if hospital["name"] in self._names_left_out]
+        return [hospital for hospital in self.planned_cohorts[0].hospitals if hospital.name in self._names_left_out]
 
     @property
     def leaves_one_out(self) -> bool:
@@ -224,18 +201,9 @@ class Manifest:
         return len(self._names_left_out) > 1
 
     @property
-    def analyses(self) -> list[Mapping[str, Any]]:
-        """Return one row for each planned analysis.
-
-        A row has name, identity (name, version, options), run (its id), per_run (False for an analysis of the cohorts)
-        and folder (its path in the store).
-        """
-        return list(self.content["analyses"])
-
-    @property
     def places(self) -> list[tuple[str, str, str, str]]:
         """Return name, role, id and headline split (the split on the leaderboard) of each cohort."""
-        return [(c["name"], c["role"], c["id"], c["headline_split"]) for c in self.cohorts]
+        return [(c.name, c.role, c.id, c.headline_split) for c in self.cohorts]
 
     def predicted(self, run_id: str) -> list[list[Any]]:
         """Return one row per cohort: name, role, id, headline split, and hashes of predicted images and weights."""
@@ -243,7 +211,7 @@ class Manifest:
 
     def scores_key(self, run_id: str, version: int) -> str:
         """Return a hash of everything on which the scores of a run depend. `version` is that of the scoring code."""
-        inputs = [version, run_id, self.predicted(run_id), asdict(self.settings), self.content.get("counted", "all")]
+        inputs = [version, run_id, self.predicted(run_id), asdict(self.settings), self.counted or "all"]
         return short_hash(canonical_json(inputs), 32)
 
     def analysis_states(self) -> list[dict[str, Any]]:
@@ -255,76 +223,72 @@ class Manifest:
         facts: dict[str, list[list[Any]]] = {}  # run id -> facts, read once for all analyses of a run
         rows = []
         for analysis in self.analyses:
-            run_id = str(analysis["run"])
-            if run_id not in facts:
-                facts[run_id] = self.predicted(run_id)
-            key = analysis_key(analysis["identity"], facts[run_id], bool(analysis["per_run"]))
-            row = {"name": analysis["name"], "run_id": run_id if analysis["per_run"] else ""}
-            state, reason = AnalysisFolder(self.store.root / analysis["folder"]).state(key)
-            rows.append({**row, "options": dict(analysis["identity"][2]), "state": state, "reason": reason})
+            if analysis.run not in facts:
+                facts[analysis.run] = self.predicted(analysis.run)
+            key = analysis_key(analysis.identity, facts[analysis.run], analysis.per_run)
+            row = {"name": analysis.name, "run_id": analysis.run if analysis.per_run else ""}
+            state, reason = AnalysisFolder(self.store.root / analysis.folder).state(key)
+            rows.append({**row, "options": dict(analysis.identity[2]), "state": state, "reason": reason})
         return rows
 
-    def flat_config(self, run: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the configuration of a planned run without nesting: keys with dots, such as "cohort.limit".
-
-        A chosen run of a search has the configuration of its trial 0 here.
-        """
-        return flat(run.get("recipe", run["config"]))
-
-    def config(self, run: Mapping[str, Any]) -> RunConfig:
-        """Return the configuration of a planned run."""
-        return from_dict(RunConfig, run["config"], f"run {run['id']}")
-
-    def hospital(self, cohort: Mapping[str, Any]) -> HospitalName:
+    def hospital(self, cohort: PlannedCohort) -> HospitalName:
         """Return the name of a cohort's hospital for readers; a phantom cohort does not get the name of a real hospital."""
-        return hospital_name(cohort["name"], cohort["layout"], cohort["facts"], bool(self.content["phantom"]))
+        return hospital_name(cohort.name, cohort.layout, cohort.facts, self.phantom)
 
     @property
     def titles(self) -> dict[str, str]:
         """Return {cohort: title of its hospital for readers}."""
-        return {str(cohort["name"]): self.hospital(cohort).title for cohort in (*self.cohorts, *self.left_out)}
+        return {cohort.name: self.hospital(cohort).title for cohort in (*self.cohorts, *self.left_out)}
 
-    def internal_name(self, *runs: Mapping[str, Any]) -> HospitalName:
+    def internal_name(self, *runs: PlannedRun) -> HospitalName:
         """Return the name of the hospital on which the runs trained. Several hospitals have a joined name (see `trained_at`)."""
         return HospitalName.joined([self.hospital(hospital) for hospital in self.trained_at(*runs)])
 
-    def titles_of(self, *runs: Mapping[str, Any]) -> dict[str, str]:
+    def titles_of(self, *runs: PlannedRun) -> dict[str, str]:
         """Return `titles` with those of all hospitals of the pool; the internal cohort has the title of the runs' training hospitals."""
-        of_pool = {str(hospital["name"]): self.hospital(hospital).title for hospital in self.pooled}
-        return {**of_pool, **self.titles, str(self.content["source"]): self.internal_name(*runs).title}
+        of_pool = {hospital.name: self.hospital(hospital).title for hospital in self.pooled}
+        return {**of_pool, **self.titles, self.source: self.internal_name(*runs).title}
 
-    def licence(self, cohort: Mapping[str, Any]) -> str:
+    def licence(self, cohort: PlannedCohort) -> str:
         """Return the license of a cohort's images, "" if none is stated, "synthetic images" for a phantom cohort."""
-        return "synthetic images" if self.content["phantom"] else str(cohort["facts"].get("licence", ""))
+        return "synthetic images" if self.phantom else cohort.facts.get("licence", "")
 
-    def approximate(self, cohort: Mapping[str, Any], findings: Sequence[str]) -> list[str]:
+    def approximate(self, cohort: PlannedCohort, findings: Sequence[str]) -> list[str]:
         """Return the findings that the labels of the cohort's dataset match only approximately.
 
         The list is empty for phantom cohorts and for cohorts of the layout `table` (a user's own table).
         """
-        if self.content["phantom"] or cohort["layout"] == "table":
+        if self.phantom or cohort.layout == "table":
             return []
-        return [finding for finding in findings if grade(str(cohort["layout"]), finding) == "approximate"]
+        return [finding for finding in findings if grade(cohort.layout, finding) == "approximate"]
 
-    def with_imported_models(self, before: Mapping[str, Any]) -> tuple[Self, list[str]]:
+    def with_imported_models(self, before: PlannedGrid) -> tuple[Self, list[str]]:
         """Return the manifest with the imported models of an earlier manifest, `before`, and the names of dropped models.
 
         A model is dropped if it cannot be compared with the runs of this manifest.
         """
-        kept = kept_models(self.store, before, self.content)
-        content = {**self.content, "derived": [*self.content["derived"], *kept]}
-        return replace(self, content=content), dropped_models(self.store, before, kept)
+        kept = kept_models(self.store, before, self)
+        return replace(self, derived=(*self.derived, *kept)), dropped_models(self.store, before, kept)
 
-    def table(self, cohort: Mapping[str, Any]) -> pd.DataFrame:
+    def with_imported_model(self, model: PlannedRun) -> Self:
+        """Return the manifest with another imported model. An imported model of the same name is replaced."""
+        others = (run for run in self.derived if (run.kind, run.name) != (model.kind, model.name))
+        return replace(self, derived=(*others, model))
+
+    def write(self) -> None:
+        """Write grids/<name>.json."""
+        write_grid(self.store, self.name, self.document)
+
+    def table(self, cohort: PlannedCohort) -> pd.DataFrame:
         """Return the harmonized table of a cohort, or the rows of a hospital of the pool.
 
         Raises StoreError when the table is missing or damaged, or differs from its checksum.
         """
-        if "id" not in cohort:
+        if not cohort.id:
             pool = self.table(self.cohorts[0])
-            rows: pd.DataFrame = pool[pool[HOSPITAL] == cohort["name"]].reset_index(drop=True)
+            rows: pd.DataFrame = pool[pool[HOSPITAL] == cohort.name].reset_index(drop=True)
             return rows
-        return read_cohort(self.store.root / "cohorts" / f"{cohort['name']}-{cohort['id']}.parquet")
+        return read_cohort(self.store.root / "cohorts" / f"{cohort.name}-{cohort.id}.parquet")
 
 
 def read_manifest(store: Store, name: str | None) -> Manifest:
@@ -347,54 +311,25 @@ def read_manifest(store: Store, name: str | None) -> Manifest:
             f"name one with --grid: {', '.join(names)}",
         )
     content = read_grid(store, name)
+    where, fix = str(store.root / "grids" / f"{name}.json"), "run the grid again: finished runs are not trained again"
     if content.get("schema") != SCHEMA:
-        raise StoreError(
-            "the manifest has another schema version", str(store.root / "grids" / f"{name}.json"), "run the grid again"
-        )
-    if missing := _missing(content):
-        where, fix = (
-            str(store.root / "grids" / f"{name}.json"),
-            "run the grid again: finished runs are not trained again",
-        )
-        raise StoreError(f"the manifest is damaged: {missing}", where, fix)
-    return Manifest(store, content)
+        raise StoreError("the manifest has another schema version", where, fix)
+    try:
+        return Manifest.of(content, store=store)
+    except ValueError as error:
+        raise StoreError(f"the manifest is damaged: {error}", where, fix) from error
 
 
-_FORM: Mapping[str, type] = {
-    **dict.fromkeys(("name", "title", "source", "mapping", "command"), str),
-    **dict.fromkeys(("min_count", "bins", "doubles"), int),
-    **dict.fromkeys(("cohorts", "runs", "derived", "references", "analyses", "metrics"), list),
-}
-_ROWS = {
-    "runs": ("id", "config", "titles"),
-    "derived": ("id", "kind", "name", "config", "titles"),
-    "cohorts": ("name", "id", "role", "headline_split", "flow", "facts"),
-    "analyses": ("name", "identity", "run", "per_run", "folder"),
-}
-
-
-def _missing(content: Mapping[str, Any]) -> str:
-    """Return a text with the required keys that are missing in a manifest, "" if none is missing."""
-    missing = [key for key, kind in _FORM.items() if not isinstance(content.get(key), kind)]
-    if not missing:
-        missing = [f"{key}: {k}" for key, keys in _ROWS.items() for k in keys for row in content[key] if k not in row]
-    if not missing and "search" in content:
-        known = {row["id"] for row in content["runs"]}
-        missing = [f"runs: {i}" for trials in content["search"]["runs"] for i in trials if i not in known]
-    return f"{', '.join(dict.fromkeys(missing))} missing" if missing else ""
-
-
-def planned(store: Store, run_id: str, grid: str | None) -> tuple[Manifest, Mapping[str, Any]]:
-    """Return the manifest that contains a run, and the run's row in this manifest.
+def planned(store: Store, run_id: str, grid: str | None) -> tuple[Manifest, PlannedRun]:
+    """Return the manifest that contains a run, and the run.
 
     `grid` is the name of the grid; None means the first grid, by name, that contains the run. Raises StoreError when no
     manifest contains the run.
     """
     for name in [grid] if grid else sorted(path.stem for path in (store.root / "grids").glob("*.json")):
         manifest = read_manifest(store, name)
-        for run in (*manifest.runs, *manifest.derived):
-            if run["id"] == run_id:
-                return manifest, run
+        if run_id in manifest.run_of:
+            return manifest, manifest.run_of[run_id]
     where, fix = str(store.root / "grids"), "name the grid of the run, or run that grid again"
     raise StoreError(f"no grid of the store contains run {run_id}", where, fix)
 
@@ -411,158 +346,147 @@ def trained_on_synthetic(store: Store, run_id: str) -> bool:
     for path in (store.root / "grids").glob("*.json"):
         with contextlib.suppress(CxrError):  # `bench check --store` reports damaged grids
             manifest = read_manifest(store, path.stem)
-            if manifest.content.get("phantom") and any(run["id"] == run_id for run in manifest.runs):
+            if manifest.phantom and any(run.id == run_id for run in manifest.runs):
                 return True
     return False
 
 
 def write_manifest(
-    plan: Plan, caches: Mapping[tuple[str, str], "ImageCache"], doubles: int
+    plan: Plan, caches: Mapping[tuple[str, str], "ImageCache"], duplicates: int
 ) -> tuple[Manifest, list[str]]:
     """Write grids/<name>.json. Return the manifest, and the names of imported models that are no longer in it.
 
     An imported model stays in the manifest while it can be compared with the planned runs. `caches`: (cohort, key of
-    the geometry) -> decoded images. `doubles`: number of internal images with the same pixels as another patient's
+    the geometry) -> decoded images. `duplicates`: number of internal images with the same pixels as another patient's
     image in another split.
     """
-    manifest, dropped = Manifest(plan.store, contents(plan, caches, doubles)), list[str]()
+    manifest, dropped = planned_manifest(plan, caches, duplicates), list[str]()
     with contextlib.suppress(StoreError):  # a damaged manifest names no imported model
-        before = read_grid(plan.store, plan.grid.name)
-        if before.get("schema") == SCHEMA:
-            manifest, dropped = manifest.with_imported_models(before)
+        manifest, dropped = manifest.with_imported_models(read_manifest(plan.store, plan.grid.name))
     for exposure in plan.exposures.values():
         exposure.write(plan.store)
-    write_grid(plan.store, plan.grid.name, manifest.content)
-    return Manifest(plan.store, json.loads(canonical_json(manifest.content))), dropped
+    manifest.write()
+    return read_manifest(plan.store, plan.grid.name), dropped
 
 
-def contents(plan: Plan, caches: Mapping[tuple[str, str], "ImageCache"], doubles: int) -> dict[str, Any]:
-    """Return the content of a manifest: all that scoring and reporting read besides run folders and cohort tables.
+def planned_manifest(plan: Plan, caches: Mapping[tuple[str, str], "ImageCache"], duplicates: int) -> Manifest:
+    """Return the manifest of a plan: all that scoring and reporting read besides run folders and cohort tables.
 
     The arguments are those of `write_manifest`.
     """
-    cohorts: list[dict[str, Any]] = []
+    cohorts = []
     for ref in plan.refs:
         cohort = plan.cohorts[ref.name]
         own = {key: c for (name, key), c in caches.items() if name == ref.name}
         cohorts.append(
-            {
-                "name": ref.name,
-                "id": ref.id,
-                "role": ref.role,
-                "layout": ref.layout,
-                "headline_split": ref.headline_split,
-                "flow": dict(cohort.flow),
-                "absent": cohort.flow["absent"],
-                "unreadable": max((len(c.quarantine) for c in own.values()), default=0),
-                "fingerprints": {key: c.fingerprint for key, c in sorted(own.items())},
-                "no_lungs": _no_lungs(plan, own),
-                "facts": cohort.facts,
-                **_hospitals(ref, cohort, own),
-            }
+            PlannedCohort(
+                name=ref.name,
+                id=ref.id,
+                role=ref.role,
+                layout=ref.layout,
+                headline_split=ref.headline_split,
+                flow=dict(cohort.flow),
+                absent=cohort.flow["absent"],
+                unreadable=max((len(c.quarantine) for c in own.values()), default=0),
+                fingerprints={key: c.fingerprint for key, c in sorted(own.items())},
+                no_lungs=_no_lungs(plan, own),
+                facts=cohort.facts,
+                hospitals=_hospitals(ref, cohort, own),
+            )
         )
     runs = [
-        {
-            "id": run.id,
-            "config": asdict(run.config),
-            "titles": {key: entry.title for key, entry in run.entries.items()},
-            "family": run.entries["architecture"].facts.get("family", "other"),
-            "licence": run.weights_entry.licence,  # license of the pretrained weights
-            "corpus": run.weights_entry.facts.get("corpus", ""),  # images on which the weights were pretrained
-            **({"exposure": plan.exposures[run.id].document} if run.id in plan.exposures else {}),
-            **({"test_time": True} if run.sees_external_images else {}),
-        }
+        PlannedRun(
+            id=run.id,
+            config=run.config,
+            titles={key: entry.title for key, entry in run.entries.items()},
+            family=run.entries["architecture"].facts.get("family", "other"),
+            licence=run.weights_entry.licence,
+            corpus=run.weights_entry.facts.get("corpus", ""),
+            exposure=plan.exposures[run.id].document if run.id in plan.exposures else {},
+            test_time=run.sees_external_images,
+        )
         for run in plan.runs
     ]
-    made = [
-        {
-            "id": derived.id,
-            "kind": derived.kind,
-            "name": derived.name,
-            "sources": list(derived.sources),
-            "of": [run.id for run in derived.runs],
-            "config": asdict(derived.config),
-            "titles": {"architecture": derived.runs[0].entries["architecture"].title},
-        }
+    derived = [
+        PlannedRun(
+            id=derived.id,
+            kind=derived.kind,
+            name=derived.name,
+            sources=derived.sources,
+            of=tuple(run.id for run in derived.runs),
+            config=derived.config,
+            titles={"architecture": derived.runs[0].entries["architecture"].title},
+        )
         for derived in plan.derived
     ]
     grid = plan.grid
-    return {
-        "schema": SCHEMA,
-        "name": grid.name,
-        "title": grid.title,
-        "phantom": plan.phantom,
-        "source": grid.train_on,
-        "min_count": grid.min_count,
-        "bins": plan.bins,
-        "mapping": plan.runs[0].config.mapping,
-        "metrics": [asdict(entry) for entry in plan.metrics],
-        "estimators": [asdict(entry) for entry in plan.estimators],
-        "doubles": doubles,
-        "compared": _compared(plan, images=bool(caches)),
-        "links": links_of(pair for run in plan.runs for pair in run.entries.items()),
-        "command": plan.command,
-        "cohorts": cohorts,
-        "runs": runs,
-        "derived": made,
-        "references": [asdict(row) for row in grid.references],
-        "analyses": _analyses(plan),
-        "label_sources": [list(pair) for pair in grid.label_sources],
-        **({"training_sources": list(grid.training_sources)} if grid.training_sources else {}),
-        "phantom_settings": asdict(grid.phantom) if plan.phantom else {},
-        **_search(plan),
-        **{key: fact for module in extensions.modules("plan") for key, fact in module.facts(plan).items()},
-    }
+    return Manifest(
+        store=plan.store,
+        name=grid.name,
+        title=grid.title,
+        phantom=plan.phantom,
+        source=grid.train_on,
+        min_count=grid.min_count,
+        bins=plan.bins,
+        mapping=plan.runs[0].config.mapping,
+        custom_metrics=plan.metrics,
+        estimators=plan.estimators,
+        duplicates=duplicates,
+        compared=_compared(plan, images=bool(caches)),
+        links=links_of(pair for run in plan.runs for pair in run.entries.items()),
+        command=plan.command,
+        planned_cohorts=tuple(cohorts),
+        runs=tuple(runs),
+        derived=tuple(derived),
+        references=grid.references,
+        analyses=_analyses(plan),
+        label_sources=grid.label_sources,
+        training_sources=grid.training_sources,
+        phantom_settings=grid.phantom if plan.phantom else None,
+        search=_search(plan),
+        extras={key: fact for module in extensions.modules("plan") for key, fact in module.facts(plan).items()},
+    )
 
 
-def _search(plan: Plan) -> dict[str, Any]:
-    """Return {"search": block of the grid, settings of each trial, and run ids by trial}; {} for a grid without `search`."""
+def _search(plan: Plan) -> PlannedSearch | None:
+    """Return the search of a plan's grid, None for a grid without `search`."""
     search = plan.grid.search
     if search is None:
-        return {}
+        return None
     id_of = {run.config: run.id for run in plan.runs}
-    settings = [search.drawn(trial) for trial in range(search.trials)]
-    runs = [[id_of[config] for config in trials] for trials in search.configs]
-    return {"search": {**search.document, "settings": settings, "runs": runs}}
+    settings = tuple(search.drawn(trial) for trial in range(search.trials))
+    return PlannedSearch(
+        **search.document, settings=settings, runs=tuple(tuple(id_of[c] for c in trials) for trials in search.configs)
+    )
 
 
-def _hospitals(ref: CohortRef, cohort: Cohort, caches: Mapping[str, "ImageCache"]) -> dict[str, Any]:
-    """Return {"hospitals": {name: facts}} for a pool: layout, headline split, texts and counts of each hospital; else {}.
+def _hospitals(ref: CohortRef, cohort: Cohort, caches: Mapping[str, "ImageCache"]) -> tuple[PlannedCohort, ...]:
+    """Return the hospitals of a pool, () for another cohort.
 
     `caches`: key of the geometry -> decoded images of the pool.
     """
     if not ref.headline_splits:
-        return {}
+        return ()
     splits = dict(ref.headline_splits)
     unreadable = [Counter(hospital_of(ref.name, cache.quarantine["image_id"])) for cache in caches.values()]
-    facts = {
-        member.name: {
-            "layout": member.layout,
-            "headline_split": splits[member.name],
-            "flow": dict(member.flow),
-            "absent": member.flow["absent"],
-            "unreadable": max((number[member.name] for number in unreadable), default=0),
-            "facts": member.facts,
-        }
+    return tuple(
+        PlannedCohort(
+            name=member.name,
+            layout=member.layout,
+            headline_split=splits[member.name],
+            flow=dict(member.flow),
+            absent=member.flow["absent"],
+            unreadable=max((number[member.name] for number in unreadable), default=0),
+            facts=member.facts,
+        )
         for member in members_of(cohort)
-    }
-    return {"hospitals": facts}
+    )
 
 
-def _compared(plan: Plan, *, images: bool) -> dict[str, Any]:
-    """Return the results of the comparison of cohorts.
-
-    patients: names of the external cohorts whose patient ids were compared with the internal ids. images: whether
-    images were compared. external: overlaps of the external cohorts. left_out: overlaps whose second cohort was left
-    out of the plan.
-    """
+def _compared(plan: Plan, *, images: bool) -> ComparedCohorts:
+    """Return the results of the comparison of cohorts. `images`: whether images were compared."""
     internal, *external = plan.cohorts.values()
-    return {
-        "patients": compared_cohorts(internal, external),
-        "images": images,
-        "external": [asdict(overlap) for overlap in plan.overlaps],
-        "left_out": [asdict(overlap) for overlap in plan.left_out],
-    }
+    return ComparedCohorts(tuple(compared_cohorts(internal, external)), images, plan.overlaps, plan.left_out)
 
 
 def links_of(entries: Iterable[tuple[str, Entry]]) -> dict[str, dict[str, dict[str, str]]]:
@@ -597,15 +521,15 @@ def _no_lungs(plan: Plan, caches: Mapping[str, "ImageCache"]) -> dict[str, float
     return rates
 
 
-def _analyses(plan: Plan) -> list[dict[str, Any]]:
-    """Return one row for each planned analysis; `Manifest.analyses` explains the columns."""
-    return [
-        {
-            "name": job.analysis.name,
-            "identity": job.analysis.identity,
-            "run": job.run.id,
-            "per_run": job.analysis.kind.per_run,
-            "folder": str(job.folder.relative_to(plan.store.root)),
-        }
+def _analyses(plan: Plan) -> tuple[PlannedAnalysis, ...]:
+    """Return the planned analyses."""
+    return tuple(
+        PlannedAnalysis(
+            name=job.analysis.name,
+            identity=tuple(job.analysis.identity),
+            run=job.run.id,
+            per_run=job.analysis.kind.per_run,
+            folder=str(job.folder.relative_to(plan.store.root)),
+        )
         for job in analysis_jobs(plan, plan.runs)
-    ]
+    )

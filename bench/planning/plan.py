@@ -20,8 +20,9 @@ from bench.config.run_config import RunConfig
 from bench.planning.auxiliary_targets import check_targets
 from bench.planning.derived_runs import DerivedRun, derived_runs
 from bench.planning.exposure import Exposure
-from bench.planning.external_overlap import Overlap, compare_patients, find_equal_tables
+from bench.planning.external_overlap import compare_patients, find_equal_tables
 from bench.planning.overlap import refuse_internal_again, refuse_shared_patients
+from bench.planning.planned_grid import Overlap
 from bench.planning.protocol import CohortRole
 from bench.planning.read_cohorts import read_cohorts
 from bench.planning.run import Run

@@ -13,13 +13,14 @@ headline split. At an external hospital, every image is predicted, and only the 
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from bench.config.run_config import RunConfig
+from bench.planning.planned_grid import PlannedCohort
 from harmonize.cohorts.cohort_filters import patients_within_limit
 from harmonize.cohorts.pool_names import hospitals_of, is_pool, prefix_of
 from harmonize.cohorts.pooled import hospital_of
@@ -44,13 +45,10 @@ class CohortRole:
     headline_splits: tuple[tuple[str, str], ...] = ()
 
     @classmethod
-    def of(cls, cohort: Mapping[str, Any]) -> "CohortRole":
+    def of(cls, cohort: PlannedCohort) -> "CohortRole":
         """Return the role of a cohort in a manifest."""
-        hospitals = cohort.get("hospitals", {})
-        splits = tuple((str(name), str(facts["headline_split"])) for name, facts in hospitals.items())
-        return CohortRole(
-            role=str(cohort["role"]), headline_split=str(cohort["headline_split"]), headline_splits=splits
-        )
+        splits = tuple((hospital.name, hospital.headline_split) for hospital in cohort.hospitals)
+        return CohortRole(role=cohort.role, headline_split=cohort.headline_split, headline_splits=splits)
 
     @property
     def headline_name(self) -> str:

@@ -1,34 +1,31 @@
 """Restore a grid from its manifest, to read the grid's data again or to train one of its runs again."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from bench.config.grid import Grid, PhantomChoice
-from bench.config.run_config import RunConfig, from_dict
 from bench.planning.manifest import Manifest
+from bench.planning.planned_grid import PlannedRun
 from bench.planning.read_cohorts import read_cohorts
 from harmonize.cohorts.cohort import Cohort
 
 
-def grid_of(manifest: Manifest, runs: Sequence[Mapping[str, Any]]) -> Grid:
-    """Return a grid with `runs` (rows of the manifest) and all cohorts of the manifest.
+def grid_of(manifest: Manifest, runs: Sequence[PlannedRun]) -> Grid:
+    """Return a grid with `runs` and all cohorts of the manifest.
 
     The grid has no derived runs, references and analyses.
     """
-    content = manifest.content
-    where = f"grids/{content['name']}.json"
     return Grid(
-        str(content["name"]),
-        where,
-        str(content["title"]),
-        tuple(str(cohort["name"]) for cohort in manifest.external),
-        manifest.settings.min_count,
-        tuple(from_dict(RunConfig, run["config"], where) for run in runs),
-        phantom=from_dict(PhantomChoice, content["phantom_settings"], where),
-        synthetic=bool(content["phantom"]),
-        label_sources=tuple((str(finding), str(source)) for finding, source in content.get("label_sources", ())),
-        training_sources=tuple(map(str, content.get("training_sources", ()))),
+        manifest.name,
+        f"grids/{manifest.name}.json",
+        manifest.title,
+        tuple(cohort.name for cohort in manifest.external),
+        manifest.min_count,
+        tuple(run.config for run in runs),
+        phantom=manifest.phantom_settings or PhantomChoice(),
+        synthetic=manifest.phantom,
+        label_sources=manifest.label_sources,
+        training_sources=manifest.training_sources,
     )
 
 

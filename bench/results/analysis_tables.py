@@ -24,7 +24,7 @@ def stored_analyses(
     for analysis, state in zip(manifest.analyses, states, strict=True):
         if state["state"] != "done" or state["run_id"] not in selected:
             continue
-        for path in sorted((manifest.store.root / analysis["folder"]).glob("*.parquet")):
+        for path in sorted((manifest.store.root / analysis.folder).glob("*.parquet")):
             if path.stem in SCHEMAS:  # other tables in the folder are read only by the analysis itself
                 frames.setdefault(path.stem, []).append(CheckedFolder(path.parent).table(path.name))
     return {name: pd.concat([f for f in parts if len(f)] or parts, ignore_index=True) for name, parts in frames.items()}
@@ -36,8 +36,8 @@ def map_folders(manifest: Manifest, states: Sequence[Mapping[str, Any]]) -> dict
     `states`: the result of `Manifest.analysis_states`.
     """
     return {
-        analysis["run"]: folder
+        analysis.run: folder
         for analysis, state in zip(manifest.analyses, states, strict=True)
-        if analysis["name"] == "attention" and state["state"] == "done"
-        if FILE in ((folder := CheckedFolder(manifest.store.root / analysis["folder"])).checksums() or {})
+        if analysis.name == "attention" and state["state"] == "done"
+        if FILE in ((folder := CheckedFolder(manifest.store.root / analysis.folder)).checksums() or {})
     }

@@ -17,7 +17,7 @@ _STATES = {"present": 1, "absent": 0, "uncertain": -1, "not_mentioned": -2, "unm
 
 def findings_of(manifest: Manifest) -> list[str]:
     """Return the scored findings that at least one run of the grid learns, in the order of the grid's label space."""
-    configs = [manifest.config(run) for run in manifest.runs or manifest.imported]
+    configs = [run.config for run in manifest.runs or manifest.imported]
     learned = {finding for config in configs for finding in config.findings}
     findings = [finding for finding in space(configs[0].space) if finding in learned]
     return [finding for finding in findings if finding not in manifest.uncounted(findings)]
@@ -47,28 +47,28 @@ def cohort_tables(manifest: Manifest, findings: list[str]) -> CohortTables:
     tested: dict[str, list[pd.Series[str]]] = {}  # id of a cohort -> ids of images behind headline scores
     for cohort in (*manifest.cohorts, *manifest.left_out):
         labels = labels_of(manifest, cohort, config, findings)
-        if "hospitals" in cohort:
-            labels = labels.of_hospitals([str(hospital["name"]) for hospital in manifest.pooled])
-        table, flow, role = labels.table, cohort.get("flow", {}), CohortRole.of(cohort)
+        if cohort.hospitals:
+            labels = labels.of_hospitals([hospital.name for hospital in manifest.pooled])
+        table, flow, role = labels.table, cohort.flow, CohortRole.of(cohort)
         internal = role.role == "internal"
         hospital = manifest.hospital(cohort)
         split = pd.Series(labels.split, index=table.index)
         if internal:
-            shared += shared_patients(table, split, cohort["name"])
+            shared += shared_patients(table, split, cohort.name)
         sex, view = table["sex"], table["view"]
         rows.append(
             {
-                "dataset": cohort["name"],
-                "role": cohort["role"],
-                "layout": cohort["layout"],
+                "dataset": cohort.name,
+                "role": cohort.role,
+                "layout": cohort.layout,
                 "title": hospital.title,
                 "place": hospital.place,
                 "label_source": reference(manifest, cohort),
                 "found": flow.get("found", len(table)),
-                "absent": cohort.get("absent", 0),
+                "absent": cohort.absent,
                 "not_frontal": flow.get("not_frontal", 0),
-                "unreadable": cohort.get("unreadable", 0),
-                "used": len(table) - cohort.get("unreadable", 0),
+                "unreadable": cohort.unreadable,
+                "used": len(table) - cohort.unreadable,
                 "patients": table["patient_id"].nunique(),
                 "female": int((sex == "F").sum()),
                 "male": int((sex == "M").sum()),
@@ -76,19 +76,19 @@ def cohort_tables(manifest: Manifest, findings: list[str]) -> CohortTables:
                 "ap": int((view == "AP").sum()),
                 "pa": int((view == "PA").sum()),
                 "headline_split": role.headline_name,
-                "fingerprint": "/".join(sorted(set(cohort.get("fingerprints", {}).values()))),
+                "fingerprint": "/".join(sorted(set(cohort.fingerprints.values()))),
                 "licence": manifest.licence(cohort),
             }
         )
         split_masks = (
             [(s, split == s) for s in sorted(set(labels.split))]
             if internal
-            else [(cohort["headline_split"], pd.Series(role.headline_rows(split), index=split.index))]
+            else [(cohort.headline_split, pd.Series(role.headline_rows(split), index=split.index))]
         )
         for name, mask in split_masks:
             splits.append(
                 {
-                    "dataset": cohort["name"],
+                    "dataset": cohort.name,
                     "split": name,
                     "images": int(mask.sum()),
                     "patients": table.loc[mask, "patient_id"].nunique(),
@@ -96,14 +96,12 @@ def cohort_tables(manifest: Manifest, findings: list[str]) -> CohortTables:
             )
             if name == rows[-1]["headline_split"]:
                 # the images of a hospital that is left out are rows of the pool's table
-                tested.setdefault(str(cohort.get("id", manifest.cohorts[0]["id"])), []).append(
-                    table.loc[mask, "image_id"]
-                )
-                headline[str(cohort["name"]), str(name)] = labels.state_NK[mask.to_numpy()]
+                tested.setdefault(cohort.id or manifest.cohorts[0].id, []).append(table.loc[mask, "image_id"])
+                headline[cohort.name, str(name)] = labels.state_NK[mask.to_numpy()]
             for k, finding in enumerate(findings):
                 state = labels.state_NK[mask.to_numpy(), k]
                 counts = {column: int((state == code).sum()) for column, code in _STATES.items()}
-                prevalence.append({"dataset": cohort["name"], "split": name, "finding": finding, **counts})
+                prevalence.append({"dataset": cohort.name, "split": name, "finding": finding, **counts})
     frames = {
         "cohorts": pd.DataFrame(rows),
         "splits": pd.DataFrame(splits),

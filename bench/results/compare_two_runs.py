@@ -2,12 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import pandas as pd
 
 from bench.config.run_names import RunName
 from bench.planning.manifest import Manifest, read_manifest
+from bench.planning.planned_grid import PlannedRun
 from bench.results.read_predictions import CohortLabels, load_scored_splits, unfinished
 from bench.results.run_table import run_title
 from bench.scoring.across_runs.paired_runs import GAP, ScoredRun, differences, shared_findings
@@ -26,16 +26,16 @@ ORDINALS = ("first", "second")  # how messages name the two runs
 
 
 @dataclass(frozen=True, slots=True)
-class PlannedRun:
+class GridRun:
     """A run and the manifest of a grid that planned it."""
 
     manifest: Manifest
-    run: Mapping[str, Any]
+    run: PlannedRun
 
     @property
     def name(self) -> str:
         """Return id and title, such as "1a2b3c4d5e6f DenseNet-121 seed 0"."""
-        return f"{self.run['id']} {run_title(self.manifest, self.run)}"
+        return f"{self.run.id} {run_title(self.manifest, self.run)}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,16 +87,16 @@ def contrast(
     names = [grid] if grid else sorted(path.stem for path in (store.root / "grids").glob("*.json"))
     manifests = [read_manifest(store, name) for name in names]
     # without --grid, leave out rescored grids, because a rescored grid has the same runs as its original grid
-    manifests = [m for m in manifests if grid or not m.content.get("scored_from")]
+    manifests = [m for m in manifests if grid or not m.scored_from]
     matching = [
-        [PlannedRun(m, run) for m in manifests for run in (*m.runs, *m.derived) if run["id"].startswith(prefix)]
+        [GridRun(m, run) for m in manifests for run in m.run_of.values() if run.id.startswith(prefix)]
         for prefix in (first, second)
     ]
     for prefix, matches in zip((first, second), matching, strict=True):
         _check_unique(store, manifests, prefix, matches)
     pairs = [(a, b) for a in matching[0] for b in matching[1] if a.manifest is b.manifest]
     planned = pairs[0] if pairs else (matching[0][0], matching[1][0])
-    ids = [entry.run["id"] for entry in planned]
+    ids = [entry.run.id for entry in planned]
     key = metric_key(metric, operating_point, calibrator, planned[0].manifest.settings)
     if ids[0] == ids[1]:
         raise ConfigError(
@@ -105,11 +105,10 @@ def contrast(
     for entry in planned:
         if reason := unfinished(entry.manifest, entry.run):
             raise StoreError(
-                f"run {entry.name}: {reason}", str(store.run_dir(entry.run["id"])), "finish it with `bench run`"
+                f"run {entry.name}: {reason}", str(store.run_dir(entry.run.id)), "finish it with `bench run`"
             )
     cohorts = [
-        [str(c["name"]) for c in (entry.manifest.cohorts[0], *entry.manifest.external_to(entry.run))]
-        for entry in planned
+        [c.name for c in (entry.manifest.cohorts[0], *entry.manifest.external_to(entry.run))] for entry in planned
     ]
     shared = [name for name in cohorts[0] if name in cohorts[1]]
     if not shared:
@@ -138,20 +137,20 @@ def contrast(
     if manifest is planned[1].manifest:
         notes += _verdict_note(verdicts_on_page(manifest, (ids[0], ids[1]), key, table), hospitals)
     first_name, second_name = _names(planned)
-    synthetic = bool(manifest.content["phantom"])
+    synthetic = manifest.phantom
     return Contrast(first_name, second_name, key, settings, table, synthetic, hospitals, notes)
 
 
-def _names(planned: Sequence[PlannedRun]) -> list[str]:
+def _names(planned: Sequence[GridRun]) -> list[str]:
     """Return id and name of each run; the name of a trained run gives the settings in which the two trained runs differ.
 
-    If one of the runs is a derived run or an imported model, the names are those of `PlannedRun.name`.
+    If one of the runs is a derived run or an imported model, the names are those of `GridRun.name`.
     """
-    if any("kind" in entry.run for entry in planned):
+    if any(entry.run.kind for entry in planned):
         return [entry.name for entry in planned]
-    configs = [entry.manifest.flat_config(entry.run) for entry in planned]
-    names = RunName.among(configs, [entry.run["titles"] for entry in planned])
-    return [f"{entry.run['id']} {name}" for entry, name in zip(planned, names, strict=True)]
+    configs = [entry.run.flat_config for entry in planned]
+    names = RunName.among(configs, [entry.run.titles for entry in planned])
+    return [f"{entry.run.id} {name}" for entry, name in zip(planned, names, strict=True)]
 
 
 def _check_comparable(scored: Sequence[ScoredRun], key: Key) -> None:
@@ -175,9 +174,9 @@ def _check_comparable(scored: Sequence[ScoredRun], key: Key) -> None:
         )
 
 
-def _refuse_empty(planned: Sequence[PlannedRun], key: Key, cohorts: Sequence[str]) -> None:
+def _refuse_empty(planned: Sequence[GridRun], key: Key, cohorts: Sequence[str]) -> None:
     """Raise ConfigError with the reason why no cohort could be compared. `cohorts`: the cohorts without a common image."""
-    synthetic = [bool(entry.manifest.content["phantom"]) for entry in planned]
+    synthetic = [entry.manifest.phantom for entry in planned]
     if synthetic[0] != synthetic[1]:
         what = f"the {ORDINALS[synthetic.index(True)]} run is of synthetic images, the other run of real images"
         raise ConfigError(what, "bench compare", "compare two runs of real images, or two runs of synthetic images")
@@ -195,7 +194,7 @@ def _refuse_empty(planned: Sequence[PlannedRun], key: Key, cohorts: Sequence[str
     )
 
 
-def _notes(planned: Sequence[PlannedRun], without_images: Sequence[str]) -> tuple[str, ...]:
+def _notes(planned: Sequence[GridRun], without_images: Sequence[str]) -> tuple[str, ...]:
     """Return one sentence for each difference between the runs' hospitals or grids that limits the comparison.
 
     `without_images`: the cohorts in which the runs have no scored image in common.
@@ -213,10 +212,7 @@ def _notes(planned: Sequence[PlannedRun], without_images: Sequence[str]) -> tupl
     if first is second:
         return tuple(notes)
     if any(
-        a["id"] != b["id"]
-        for a in first.cohorts
-        for b in second.cohorts
-        if a["name"] == b["name"] and a["name"] not in without_images
+        a.id != b.id for a in first.cohorts for b in second.cohorts if a.name == b.name and a.name not in without_images
     ):
         notes.append(
             "The cohorts of the two grids differ: only common images are scored, with the labels of the first."
@@ -238,7 +234,7 @@ def verdicts_on_page(manifest: Manifest, ids: tuple[str, str], key: Key, table: 
     report is older, or if a recipe has several seeds. Raises StoreError if the table of the report is damaged or changed,
     or has no checksum.
     """
-    folder = ReportFolder.of(manifest.store.root, str(manifest.content["name"]))
+    folder = ReportFolder.of(manifest.store.root, manifest.name)
     if key not in (AUROC, GAP) or not (folder.path / "pairs.parquet").is_file():
         return {}
     stored = folder.table("pairs.parquet")
@@ -277,12 +273,12 @@ def metric_key(metric: str, operating_point: str, calibrator: str, settings: Set
     return Key(metric, calibrator, operating_point if needs[metric].operating_point else "")
 
 
-def _check_unique(store: Store, manifests: Sequence[Manifest], prefix: str, matches: Sequence[PlannedRun]) -> None:
+def _check_unique(store: Store, manifests: Sequence[Manifest], prefix: str, matches: Sequence[GridRun]) -> None:
     """Raise StoreError unless the prefix matches exactly one run."""
-    ids = sorted({match.run["id"] for match in matches})
+    ids = sorted({match.run.id for match in matches})
     if len(ids) == 1:
         return
-    all_runs = {run["id"]: PlannedRun(m, run) for m in manifests for run in (*m.runs, *m.derived)}
+    all_runs = {run.id: GridRun(m, run) for m in manifests for run in m.run_of.values()}
     if ids:
         what, near = f"{len(ids)} runs begin with {prefix!r}", ids
     else:
@@ -295,8 +291,8 @@ def _check_unique(store: Store, manifests: Sequence[Manifest], prefix: str, matc
     )
 
 
-def _scored(planned: PlannedRun, labels: dict[tuple[str, str, str], CohortLabels]) -> ScoredRun:
-    manifest, config = planned.manifest, planned.manifest.config(planned.run)
+def _scored(planned: GridRun, labels: dict[tuple[str, str, str], CohortLabels]) -> ScoredRun:
+    manifest, config = planned.manifest, planned.run.config
     splits = load_scored_splits(manifest, planned.run, config, labels)
-    unlearnt = CheckedFolder(manifest.store.run_dir(planned.run["id"])).facts()["trained"].get("unlearnt", [])
-    return ScoredRun(config.findings, manifest.content["source"], splits, unlearnt)
+    unlearnt = CheckedFolder(manifest.store.run_dir(planned.run.id)).facts()["trained"].get("unlearnt", [])
+    return ScoredRun(config.findings, manifest.source, splits, unlearnt)

@@ -68,7 +68,7 @@ def across(
     `frames`: {name: table} of scores, gaps, mappings, costs, history, runs and the criteria of extensions. `run_ids`: the compared
     runs, which must have learned the same findings. `findings`: those of the grid.
     """
-    internal = str(manifest.content["source"])
+    internal = manifest.source
     resampled = _resampled(manifest, frames, run_ids, findings)
     pa.default_memory_pool().release_unused()  # return the memory of the runs' replicates to the operating system
     recipes, drawn = resampled.recipes, resampled.replicates
@@ -91,9 +91,9 @@ def across(
     further = {name: rows[name][rows[name]["metric"] == name] for name in criteria}
     plain = macro_auroc(rows["scores"])
     custom = manifest.settings.custom_metrics
-    by_id = {run["id"]: run for run in manifest.ranked}
+    by_id = {run.id: run for run in manifest.ranked}
     firsts = {recipe: by_id[run_ids[0]] for recipe, run_ids in recipes.runs_of.items()}
-    configs = {recipe: manifest.flat_config(run) | dict(run["titles"]) for recipe, run in firsts.items()}
+    configs = {recipe: run.flat_config | dict(run.titles) for recipe, run in firsts.items()}
     values = metrics(plain, rows["gaps"], drawn)
     num_runs = {recipe: len(run_ids) for recipe, run_ids in recipes.runs_of.items()}
     effects, importance, single = ablation(configs, values, num_runs)
@@ -140,7 +140,7 @@ def _resampled(
     """
     replicates = load_all_replicates(manifest, run_ids)
     recipes = recipes_of(manifest, replicates)
-    internal = str(manifest.content["source"])
+    internal = manifest.source
     of_extensions: dict[str, pd.DataFrame] = {}
     for module in extensions.modules("report_tables"):
         of_extensions |= module.tables(ScoredRuns(manifest, frames, run_ids, findings, replicates))
@@ -177,8 +177,8 @@ def _training(manifest: Manifest, frames: Mapping[str, pd.DataFrame]) -> tuple[d
     runs = frames["runs"]
     devices = dict(zip(runs["run_id"].astype(str), runs["device"].astype(str), strict=True))
     for run in manifest.derived:
-        if run["kind"] == "panel" and all(part in seconds for part in run["of"]):
-            seconds[run["id"]] = sum(seconds[part] for part in run["of"])
+        if run.kind == "panel" and all(part in seconds for part in run.of):
+            seconds[run.id] = sum(seconds[part] for part in run.of)
     return seconds, devices
 
 

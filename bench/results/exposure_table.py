@@ -7,8 +7,8 @@ import numpy as np
 import pandas as pd
 
 from bench.planning.exposure import Exposure
-from bench.planning.imported_run import KIND
 from bench.planning.manifest import Manifest
+from bench.planning.planned_grid import PlannedRun
 from bench.results.read_predictions import CohortLabels, load_scored_splits
 from bench.store.checked_folders import CheckedFolder
 from reports.schemas.exposure import NO
@@ -42,32 +42,31 @@ class ExposureTable:
         return _ranked(pd.DataFrame(rows, columns=[*SCHEMAS["exposure"], "num_findings"]))
 
 
-def _has_history(run: Mapping[str, Any]) -> bool:
+def _has_history(run: PlannedRun) -> bool:
     """Return whether a model learned from other data before it came to this grid."""
-    return run.get("kind") == KIND or run["config"]["weights"] != "none" or "exposure" in run
+    return run.is_imported or run.config.weights != "none" or bool(run.exposure)
 
 
 def _entries(
     manifest: Manifest, scores: pd.DataFrame, recipes: pd.DataFrame | None
-) -> list[tuple[str, list[Mapping[str, Any]]]]:
+) -> list[tuple[str, list[PlannedRun]]]:
     """Return (id, runs) of each recipe, then of each other scored run and imported model."""
     runs_of: dict[str, list[str]] = {}
     for recipe, run_id in rows_of(recipes, "recipe_id", "run_id") if recipes is not None else ():
         runs_of.setdefault(str(recipe), []).append(str(run_id))
-    by_id = {str(run["id"]): run for run in (*manifest.runs, *manifest.derived)}
     of_recipes = {run_id for run_ids in runs_of.values() for run_id in run_ids}
     scored = set(scores["run_id"].unique())
-    alone = [run for run in (*manifest.runs, *manifest.imported) if run["id"] in scored and run["id"] not in of_recipes]
-    first = [(recipe, [by_id[run_id] for run_id in run_ids]) for recipe, run_ids in runs_of.items()]
-    return [*first, *((str(run["id"]), [run]) for run in alone)]
+    alone = [run for run in (*manifest.runs, *manifest.imported) if run.id in scored and run.id not in of_recipes]
+    first = [(recipe, [manifest.run_of[run_id] for run_id in run_ids]) for recipe, run_ids in runs_of.items()]
+    return [*first, *((run.id, [run]) for run in alone)]
 
 
-def _external_hospitals(manifest: Manifest, runs: Sequence[Mapping[str, Any]]) -> dict[str, list[Mapping[str, Any]]]:
+def _external_hospitals(manifest: Manifest, runs: Sequence[PlannedRun]) -> dict[str, list[PlannedRun]]:
     """Return {external hospital of at least one of the runs: the runs to which it is external}."""
-    runs_of: dict[str, list[Mapping[str, Any]]] = {}
+    runs_of: dict[str, list[PlannedRun]] = {}
     for run in runs:
         for hospital in manifest.external_to(run):
-            runs_of.setdefault(str(hospital["name"]), []).append(run)
+            runs_of.setdefault(hospital.name, []).append(run)
     return runs_of
 
 
@@ -81,7 +80,7 @@ def _macro_aurocs(scores: pd.DataFrame) -> dict[tuple[str, str], tuple[float, in
 def _row(
     manifest: Manifest,
     entry: str,
-    runs: Sequence[Mapping[str, Any]],
+    runs: Sequence[PlannedRun],
     dataset: str,
     macros: Mapping[tuple[str, str], tuple[float, int]],
     clean: "_CleanScores",
@@ -115,7 +114,7 @@ class _CleanScores:
         self.manifest = manifest
         self.labels: dict[tuple[str, str, str], CohortLabels] = {}
 
-    def of(self, runs: Sequence[Mapping[str, Any]], dataset: str, name: str) -> dict[str, Any]:
+    def of(self, runs: Sequence[PlannedRun], dataset: str, name: str) -> dict[str, Any]:
         """Return the columns clean_* of a recipe at a hospital; {} if the store does not have the list `name`."""
         seen = Exposure.listed(self.manifest.store, name)
         if seen is None:
@@ -125,12 +124,12 @@ class _CleanScores:
 
         macros = []
         for run in runs:
-            config = self.manifest.config(run)
+            config = run.config
             splits = load_scored_splits(self.manifest, run, config, self.labels)
-            trained = CheckedFolder(self.manifest.store.run_dir(run["id"])).facts()["trained"]
+            trained = CheckedFolder(self.manifest.store.run_dir(run.id)).facts()["trained"]
             left_out = [*trained.get("unlearnt", []), *self.manifest.uncounted(config.findings)]
             splits = [without(split, left_out, config.findings) for split in splits]
-            internal = str(self.manifest.content["source"])
+            internal = self.manifest.source
             test = next((s for s in splits if (s.dataset, s.split) == (internal, "test")), None)
             external = next(split for split in splits if split.dataset == dataset)
             macros.append(clean_macro(external, seen, test, self.manifest.settings))

@@ -7,7 +7,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 import pandas as pd
@@ -19,6 +19,7 @@ from safetensors import SafetensorError
 
 from bench.config.run_config import RunConfig
 from bench.planning.manifest import Manifest
+from bench.planning.planned_grid import PlannedCohort, PlannedRun
 from bench.planning.protocol import LEFT_OUT, CohortRole
 from bench.scoring.across_runs.replicate_rows import ReplicateRows
 from bench.scoring.patient_groups import PatientGroups
@@ -85,7 +86,7 @@ class CohortLabels:
         )
 
     def parts(
-        self, manifest: Manifest, cohort: Mapping[str, Any], path: Path, image_id: pa.ChunkedArray
+        self, manifest: Manifest, cohort: PlannedCohort, path: Path, image_id: pa.ChunkedArray
     ) -> list[SharedSplit]:
         """Return the scored splits of a prediction file, from the image ids in this file.
 
@@ -97,13 +98,11 @@ class CohortLabels:
             self.latest[:] = [(image_id, self._shared(manifest, cohort, pd.Index(image_id.to_pandas()), path))]
         return self.latest[0][1]
 
-    def _shared(
-        self, manifest: Manifest, cohort: Mapping[str, Any], ids: "pd.Index[str]", path: Path
-    ) -> list[SharedSplit]:
+    def _shared(self, manifest: Manifest, cohort: PlannedCohort, ids: "pd.Index[str]", path: Path) -> list[SharedSplit]:
         index = pd.Index(self.table["image_id"]).get_indexer(ids)
         if (index < 0).any():
             raise StoreError(
-                f"{int((index < 0).sum())} predicted images of {cohort['name']} are missing in its table",
+                f"{int((index < 0).sum())} predicted images of {cohort.name} are missing in its table",
                 str(path),
                 "run the grid again with `bench run --grid`",
             )
@@ -119,7 +118,7 @@ class CohortLabels:
                 no_logits = np.zeros(state_NK.shape, np.float32)
                 hospital, split = (cohort, name) if name != LEFT_OUT else _left_out(manifest, str(images[0]))
                 scored_split = ScoredSplit(
-                    str(hospital["name"]),
+                    hospital.name,
                     split,
                     reference(manifest, hospital, split),
                     images,
@@ -132,15 +131,15 @@ class CohortLabels:
         return shared
 
 
-def _left_out(manifest: Manifest, image_id: str) -> tuple[Mapping[str, Any], str]:
+def _left_out(manifest: Manifest, image_id: str) -> tuple[PlannedCohort, str]:
     """Return the hospital of an image that a run leaves out, an external hospital of the run, and its headline split."""
-    [name] = hospital_of(str(manifest.content["source"]), [image_id])
-    hospital = next(hospital for hospital in manifest.left_out if hospital["name"] == name)
-    return hospital, str(hospital["headline_split"])
+    [name] = hospital_of(manifest.source, [image_id])
+    hospital = next(hospital for hospital in manifest.left_out if hospital.name == name)
+    return hospital, hospital.headline_split
 
 
 def labels_of(
-    manifest: Manifest, cohort: Mapping[str, Any], config: RunConfig, findings: Sequence[str] | None = None
+    manifest: Manifest, cohort: PlannedCohort, config: RunConfig, findings: Sequence[str] | None = None
 ) -> CohortLabels:
     """Return the label states [N, K] of a cohort's N images for K findings, and the split of each image.
 
@@ -197,32 +196,32 @@ LABEL_SOURCES = {  # label source -> the words for readers
 }
 
 
-def reference(manifest: Manifest, cohort: Mapping[str, Any], split: str = "") -> str:
+def reference(manifest: Manifest, cohort: PlannedCohort, split: str = "") -> str:
     """Return the label source of a split: report, radiologist, phantom, or stated (by the owner of the data)."""
-    if manifest.content["phantom"]:
+    if manifest.phantom:
         return "phantom"
-    return "radiologist" if split.startswith("expert_") else str(cohort["facts"].get("reference", "stated"))
+    return "radiologist" if split.startswith("expert_") else str(cohort.facts.get("reference", "stated"))
 
 
-def unfinished(manifest: Manifest, run: Mapping[str, Any]) -> str:
+def unfinished(manifest: Manifest, run: PlannedRun) -> str:
     """Return the reason why a run cannot be scored, "" if the run can be scored.
 
     A run can be scored if it is done and intact, and has predictions for every cohort. A trained run must also have
     features, except in a store made from bundles. The runs that a derived run combines must be finished.
     """
-    state, folder = manifest.store.state(run["id"]), manifest.store.run_dir(run["id"])
-    if "kind" in run and (reason := manifest.store.first_unfinished(run["sources"], manifest.names)):
+    state, folder = manifest.store.state(run.id), manifest.store.run_dir(run.id)
+    if run.kind and (reason := manifest.store.first_unfinished(run.sources, manifest.names)):
         return reason
     if state == "failed":
-        return manifest.store.reason(run["id"])
+        return manifest.store.reason(run.id)
     if state == "done" and (problems := CheckedFolder(folder).problems()):
         return " ".join(next(iter(problems.items())))
-    required = {"predictions": "parquet"} | ({} if "kind" in run or manifest.of_bundles else {"features": "npz"})
+    required = {"predictions": "parquet"} | ({} if run.kind or manifest.of_bundles else {"features": "npz"})
     stored = {kind: _names_in(folder / kind) for kind in required} if state == "done" else {}
     for cohort in manifest.cohorts if state == "done" else ():
         for kind, ending in required.items():
-            if f"{cohort['name']}.{ending}" not in stored[kind]:
-                return f"no {kind} on {cohort['name']}"
+            if f"{cohort.name}.{ending}" not in stored[kind]:
+                return f"no {kind} on {cohort.name}"
     return "" if state == "done" else "not finished"
 
 
@@ -236,7 +235,7 @@ def _names_in(folder: Path) -> set[str]:
 
 def load_scored_splits(
     manifest: Manifest,
-    run: Mapping[str, Any],
+    run: PlannedRun,
     config: RunConfig,
     labels_cache: dict[tuple[str, str, str], CohortLabels],
 ) -> list[ScoredSplit]:
@@ -249,9 +248,9 @@ def load_scored_splits(
     findings = config.findings
     for cohort in manifest.cohorts:
         key = (
-            cohort["name"],
+            cohort.name,
             "/".join(findings),
-            f"{config.cohort!r}/{config.leave_out}" if cohort["role"] == "internal" else "",
+            f"{config.cohort!r}/{config.leave_out}" if cohort.role == "internal" else "",
         )
         if key not in labels_cache:
             labels = labels_of(manifest, cohort, config)
@@ -259,11 +258,11 @@ def load_scored_splits(
             if manifest.of_bundles:
                 by_mapping |= _bundled_states(labels.table, findings)
             else:
-                by_mapping |= mapped_states(labels.table, str(cohort["layout"]), config.mapping, findings)
+                by_mapping |= mapped_states(labels.table, cohort.layout, config.mapping, findings)
             own = by_mapping.get(manifest.settings.mapping, labels.state_NK)
             mapped = {name: state for name, state in by_mapping.items() if (state != own).any()}
             labels_cache[key] = replace(labels, state_NK=own, mapped=mapped)
-        folder, name = manifest.store.run_dir(run["id"]), f"predictions/{cohort['name']}.parquet"
+        folder, name = manifest.store.run_dir(run.id), f"predictions/{cohort.name}.parquet"
         path = folder / name
         table = _stored(path, CheckedFolder(folder).read(name), ["image_id", *findings])
         logit_KN = np.stack([table[finding].to_numpy() for finding in findings]).astype(np.float32, copy=False)
@@ -272,15 +271,15 @@ def load_scored_splits(
     return splits
 
 
-def scored_ids(manifest: Manifest, runs: Sequence[Mapping[str, Any]] | None = None) -> list[str]:
+def scored_ids(manifest: Manifest, runs: Sequence[PlannedRun] | None = None) -> list[str]:
     """Return the ids of the finished and scored runs among `runs`, in the order of `runs`.
 
     By default, `runs` are the trained runs of the grid.
     """
     return [
-        r["id"]
+        r.id
         for r in (manifest.runs if runs is None else runs)
-        if not unfinished(manifest, r) and has_scores(manifest, r["id"])
+        if not unfinished(manifest, r) and has_scores(manifest, r.id)
     ]
 
 

@@ -51,7 +51,7 @@ class _Report:
 
     @property
     def folder(self) -> Path:
-        return self.manifest.store.root / "report" / str(self.manifest.content["name"])
+        return self.manifest.store.root / "report" / self.manifest.name
 
     @property
     def page(self) -> Path:
@@ -69,7 +69,7 @@ class _Report:
         )
         # installing or removing a package changes the time of its parent folder
         packages = installed.stat().st_mtime_ns if installed.is_dir() else 0
-        return short_hash(canonical_json([self.manifest.content, self.with_images, packages, stored]), 64)
+        return short_hash(canonical_json([self.manifest.document, self.with_images, packages, stored]), 64)
 
     def outputs(self) -> str:
         """Return a hash of the states of page, tables and documents of runs."""
@@ -94,8 +94,7 @@ class _Report:
             write_bytes(self.folder / FILE, canonical_json(content))
 
     def _run_folders(self) -> list[Path]:
-        rows = (*self.manifest.runs, *self.manifest.derived)
-        return [self.manifest.store.run_dir(str(row["id"])) for row in rows]
+        return [self.manifest.store.run_dir(run_id) for run_id in self.manifest.run_of]
 
 
 def _documents() -> list[str]:

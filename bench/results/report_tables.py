@@ -33,6 +33,7 @@ from bench.scoring.across_runs.recipes import Recipes
 from bench.scoring.cooccurrence import cooccurrence
 from bench.scoring.diagnostics import among_runs
 from bench.scoring.gaps.gap import MACRO
+from harmonize.cohorts.hospital_names import hospital_name
 from harmonize.cohorts.pool_names import hospitals_of
 from reports import extensions
 from reports.report_data.page_rows import DETAILS
@@ -58,7 +59,7 @@ def tables(manifest: Manifest, with_images: bool = False, long_tables: LongTable
     synthetic radiographs are always allowed. `long_tables` writes all rows of the long tables to files; the result then
     has only those rows of the long tables that the page shows.
     """
-    tried, search = trials_table(manifest), manifest.content.get("search")
+    tried, search = trials_table(manifest), manifest.search
     manifest = with_chosen_runs(manifest, tried)
     records = read_records(manifest)
     scored = ranked_ids(manifest, records)
@@ -83,7 +84,7 @@ def tables(manifest: Manifest, with_images: bool = False, long_tables: LongTable
     of_analyses = stored_analyses(manifest, all_ids, analyses)
     folders_of_maps = map_folders(manifest, analyses)
     if scored:
-        history = {run["id"]: history[run["id"]] for run in manifest.runs if run["id"] in all_scored}
+        history = {run.id: history[run.id] for run in manifest.runs if run.id in all_scored}
         empty = pd.DataFrame(columns=list(SCHEMAS["history"]))  # the history of a grid without trained runs
         frames["history"] = pd.concat([h.assign(run_id=r) for r, h in history.items()] or [empty], ignore_index=True)
         compared = {name: _of_runs(frames[name], scored) for name in _COMPARED}
@@ -111,7 +112,7 @@ def tables(manifest: Manifest, with_images: bool = False, long_tables: LongTable
         recipes = across_runs.recipes
         macs = dict(zip(frames["costs"]["run_id"].astype(str), frames["costs"]["macs"].astype(float), strict=True))
         heat_maps = frames.get("attention", pd.DataFrame(columns=list(SCHEMAS["attention"])))
-        on_finding = maps_on_finding(heat_maps, str(manifest.content["source"]))
+        on_finding = maps_on_finding(heat_maps, manifest.source)
         frames["goals"] = goals(across_runs.metrics, recipes.means(macs), recipes.means(on_finding))
         frames["map_stability"] = stability(
             (
@@ -120,7 +121,7 @@ def tables(manifest: Manifest, with_images: bool = False, long_tables: LongTable
                 for fold in recipes.folds(recipe)
                 if len(fold) > 1
             ),
-            str(manifest.content["source"]),
+            manifest.source,
         )
     no_pictures = ""
     if "gallery" in frames:
@@ -133,16 +134,16 @@ def tables(manifest: Manifest, with_images: bool = False, long_tables: LongTable
             frames[AVERAGED] = _of_runs(frames[AVERAGED], detailed)
     frames["exposure"] = ExposureTable.of(manifest, frames)
     meta = {
-        "title": manifest.content["title"],
-        "grid": manifest.content["name"],
-        "source": manifest.content["source"],
-        "phantom": manifest.content["phantom"],
+        "title": manifest.title,
+        "grid": manifest.name,
+        "source": manifest.source,
+        "phantom": manifest.phantom,
         "min_count": manifest.settings.min_count,
         "mapping": manifest.settings.mapping,
         "threshold": manifest.settings.threshold,
         "date": "" if manifest.of_bundles else _last_date(manifest, all_ids),  # bundles have no dates
         "software": _software(),
-        "links": dict(manifest.content.get("links", {})),  # missing in older grids
+        "links": dict(manifest.links),
         "num_resamples": manifest.settings.num_resamples,
         "custom_metrics": [
             {"name": entry.name, "title": entry.title, "better": entry.facts.get("better", "higher")}
@@ -150,7 +151,7 @@ def tables(manifest: Manifest, with_images: bool = False, long_tables: LongTable
         ],
         "split": asdict(manifest.shared.split),
         "shared_patients": data.shared_patients,
-        "command": manifest.content["command"],
+        "command": manifest.command,
         "created_from": all_ids,
         "findings": findings,
         "notes": _notes(manifest),
@@ -161,21 +162,21 @@ def tables(manifest: Manifest, with_images: bool = False, long_tables: LongTable
         "no_pictures": no_pictures,
         "stated": _stated(manifest),
         "bundles": _submissions(manifest),
-        "duplicates": int(manifest.content["doubles"]),
+        "duplicates": manifest.duplicates,
         # a grid whose runs all leave out the same hospital has the page of a grid that trains on the others
-        "pool": [str(hospital["name"]) for hospital in manifest.pooled] if len(manifest.pooled) > 1 else [],
+        "pool": [hospital.name for hospital in manifest.pooled] if len(manifest.pooled) > 1 else [],
         "leave_one_out": manifest.leaves_one_out,
         "test_images": data.test_images,
         "compared": _compared(manifest),
         **{
             key: fact for module in extensions.modules("report") for key, fact in module.meta(manifest, records).items()
         },
-        **({"search": {key: search[key] for key in ("trials", "seed", "over")}} if search else {}),
+        **({"search": {"trials": search.trials, "seed": search.seed, "over": dict(search.over)}} if search else {}),
         "datasets": {
-            c["name"]: {
+            c.name: {
                 **asdict(manifest.hospital(c)),
-                "flow": dict(c.get("flow", {})),
-                "no_lungs": dict(c.get("no_lungs", {})),
+                "flow": dict(c.flow),
+                "no_lungs": dict(c.no_lungs),
                 "approximate": manifest.approximate(c, findings),
             }
             for c in (*manifest.cohorts, *manifest.pooled, *manifest.left_out)
@@ -209,16 +210,17 @@ def _with_recipes(
 
 
 def _compared(manifest: Manifest) -> dict[str, object]:
-    """Return the grid's record of patients and images that several cohorts share; {} for merged and older grids.
+    """Return the grid's record of patients and images that several cohorts share; {} for merged grids.
 
     Under "left_out", the row of each cohort that is left out of the grid also gets the title of the cohort.
     """
-    compared = dict(manifest.content.get("compared", {}))
+    if not manifest.compared:
+        return {}
     rows = [
-        {**row, "title": manifest.hospital({"name": row["cohorts"][1], "layout": row["layouts"][1], "facts": {}}).short}
-        for row in compared.get("left_out", ())
+        {**asdict(row), "title": hospital_name(row.cohorts[1], row.layouts[1], {}, manifest.phantom).short}
+        for row in manifest.compared.left_out
     ]
-    return {**compared, "left_out": rows} if rows else compared
+    return {**asdict(manifest.compared), "left_out": rows}
 
 
 def _shortcut_scores(frames: Mapping[str, pd.DataFrame], recipes: Recipes) -> dict[str, pd.DataFrame]:
@@ -263,43 +265,43 @@ def _of_runs(frame: pd.DataFrame, run_ids: Collection[str]) -> pd.DataFrame:
 def _families(manifest: Manifest, run_ids: Sequence[str]) -> list[dict[str, str]]:
     """Return id, architecture and family of architectures for each trained run."""
     return [
-        {"id": run["id"], "architecture": run["config"]["architecture"], "family": run["family"]}
+        {"id": run.id, "architecture": run.config.architecture, "family": run.family}
         for run in manifest.runs
-        if run["id"] in run_ids
+        if run.id in run_ids
     ]
 
 
 def _audits(manifest: Manifest, history: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     """Build the table `epochs`: test AUROC of each run with a history, under several rules for choosing the epoch."""
-    runs = [run for run in manifest.runs if run["id"] in history and len(history[run["id"]])]
+    runs = [run for run in manifest.runs if run.id in history and len(history[run.id])]
     audits = []
     for run in runs:
-        schedule, epochs = run["config"]["schedule"], history[run["id"]]
-        trained = epochs[epochs["epoch"] > schedule["pretrain_epochs"]]
-        audits.append(audit(run["id"], trained, str(schedule["select_on"])))
+        schedule, epochs = run.config.schedule, history[run.id]
+        trained = epochs[epochs["epoch"] > schedule.pretrain_epochs]
+        audits.append(audit(run.id, trained, schedule.select_on))
     return pd.concat(audits, ignore_index=True) if audits else pd.DataFrame(columns=list(SCHEMAS["epochs"]))
 
 
 def _label_efficiency(manifest: Manifest, recipes: Recipes, records: RunRecords) -> pd.DataFrame:
     """Build the table `label_efficiency`: probes of the same encoder that learn from different numbers of labels."""
-    planned = {str(run["id"]): run for run in manifest.runs}
+    planned = {run.id: run for run in manifest.runs}
     lines: dict[str, list[str]] = {}  # settings without shots and seed -> recipes
     for recipe, (first, *_) in recipes.runs_of.items():
-        config = manifest.flat_config(planned[first]) if first in planned else {}
+        config = planned[first].flat_config if first in planned else {}
         if config.get("head") == "probe":
             settings = {key: value for key, value in config.items() if key not in ("shots", "seed")}
             lines.setdefault(repr(sorted(settings.items())), []).append(recipe)
     kept = [of for of in lines.values() if len(of) > 1]
     firsts = [planned[recipes.runs_of[of[0]][0]] for of in kept]
-    configs = [manifest.flat_config(run) | {"shots": 0, "seed": 0} for run in firsts]
-    names = RunName.among(configs, [run["titles"] for run in firsts])
+    configs = [run.flat_config | {"shots": 0, "seed": 0} for run in firsts]
+    names = RunName.among(configs, [run.titles for run in firsts])
     rows = []
     for name, of in zip(names, kept, strict=True):
         for recipe in of:
             run_ids = recipes.runs_of[recipe]
             used = [n for run_id in run_ids for n in _labels_used(records[run_id].facts["trained"])]
             labels = float(np.mean(used)) if used else float("nan")
-            rows.append((recipe, name.recipe, int(manifest.flat_config(planned[run_ids[0]])["shots"]), labels))
+            rows.append((recipe, name.recipe, int(planned[run_ids[0]].flat_config["shots"]), labels))
     return pd.DataFrame(rows, columns=list(SCHEMAS["label_efficiency"]))
 
 
@@ -318,12 +320,11 @@ def _budgets(manifest: Manifest, recipes: Recipes, frames: Mapping[str, pd.DataF
     """
     if not len(frames["algorithms"]):
         return pd.DataFrame(columns=list(SCHEMAS["budgets"]))
-    splits, internal = frames["splits"], manifest.content["source"]
+    splits, internal = frames["splits"], manifest.source
     num_images = int(splits.loc[(splits["dataset"] == internal) & (splits["split"] == "train"), "images"].sum())
     passes = dict(frames["runs"][["run_id", "gradient_evaluations"]].itertuples(index=False, name=None))
     sizes = {
-        str(run["id"]): manifest.config(run).schedule.effective_batch_size(num_images) if num_images else np.nan
-        for run in manifest.runs
+        run.id: run.config.schedule.effective_batch_size(num_images) if num_images else np.nan for run in manifest.runs
     }
     tried = _settings_tried(frames["trials"])
     of_algorithm: dict[str, list[str]] = {}
@@ -351,9 +352,9 @@ def _settings_tried(trials: pd.DataFrame) -> dict[str, int]:
 
 def _anytime(manifest: Manifest, history: Mapping[str, pd.DataFrame], runs: pd.DataFrame) -> pd.DataFrame:
     """Build the table `anytime`: AUROC after each epoch, with the training time so far, for each run with a history."""
-    configs = {run["id"]: run["config"] for run in manifest.runs}
+    configs = {run.id: run.config for run in manifest.runs}
     chosen_on = {
-        run_id: "last" if configs[run_id]["selection"] == "last" else str(configs[run_id]["schedule"]["select_on"])
+        run_id: "last" if configs[run_id].selection == "last" else configs[run_id].schedule.select_on
         for run_id in history
     }
     return anytime(history, dict(zip(runs["run_id"], runs["device"], strict=True)), chosen_on)
@@ -366,9 +367,9 @@ def _in_order(name: str, frame: pd.DataFrame) -> pd.DataFrame:
 def _published(manifest: Manifest) -> pd.DataFrame:
     """Return one row for each published score that the grid lists under `references`."""
     rows = [
-        (row["name"], row["setting"], row["source"], dataset, split, finding, row["metric"], value)
-        for row in manifest.content["references"]
-        for dataset, split, finding, value in row["numbers"]
+        (row.name, row.setting, row.source, dataset, split, finding, row.metric, value)
+        for row in manifest.references
+        for dataset, split, finding, value in row.numbers
     ]
     return pd.DataFrame(rows, columns=list(SCHEMAS["published"]))
 
@@ -415,55 +416,53 @@ def _software() -> dict[str, str]:
 
 def _stated(manifest: Manifest) -> list[str]:
     """Return the facts that the submitters of merged bundles state, and that nobody could check."""
-    bundles = manifest.content.get("bundles", ())
-    return list(dict.fromkeys(str(fact) for bundle in bundles for fact in bundle.get("stated", ())))
+    return list(dict.fromkeys(fact for bundle in manifest.bundles or () for fact in bundle.stated))
 
 
 def _submissions(manifest: Manifest) -> dict[str, list[dict[str, str]]]:
     """Return {run id: file and signer of each verified bundle with this run}; {} for a grid that was not merged."""
     submissions: dict[str, list[dict[str, str]]] = {}
-    for bundle in manifest.content.get("bundles", ()):
-        for run_id in bundle.get("run_ids", ()):  # missing in older merged grids
-            fact = {"file": str(bundle["file"]), "signed_by": str(bundle["signed_by"])}
-            submissions.setdefault(str(run_id), []).append(fact)
+    for bundle in manifest.bundles or ():
+        for run_id in bundle.run_ids:
+            submissions.setdefault(run_id, []).append({"file": bundle.file, "signed_by": bundle.signed_by})
     return submissions
 
 
 def _notes(manifest: Manifest) -> list[str]:
     notes = []
-    if manifest.content.get("scored_from"):
-        origin, how, by = (manifest.content[key] for key in ("scored_from", "scored_how", "scored_by"))
-        notes.append(f"Scored again from the stored predictions of the grid {origin}: {how} ({by}).")
-    if manifest.of_bundles:
-        names = ", ".join(str(bundle["file"]) for bundle in manifest.content["bundles"])
+    if manifest.scored_from:
+        how = f"{manifest.scored_how} ({manifest.scored_by})"
+        notes.append(f"Scored again from the stored predictions of the grid {manifest.scored_from}: {how}.")
+    if manifest.bundles is not None:
+        names = ", ".join(bundle.file for bundle in manifest.bundles)
         notes.append(
             f"Made from bundles of predictions ({names}), which were scored again here. Bundles have no images, weights or features, so analyses "
             "that need them are missing. Only scored images are counted, and each age is the middle of its decade."
         )
         if stated := _stated(manifest):
             notes.append(f"Stated by the submitters, not checked: {'; '.join(stated)}.")
-    settings = manifest.content["phantom_settings"]
-    trained = {str(hospital["name"]): manifest.hospital(hospital).short for hospital in manifest.pooled}
-    first = hospitals_of(str(manifest.content["source"]))[0]  # the only hospital of a pool that prints the tag
+    settings = manifest.phantom_settings
+    trained = {hospital.name: manifest.hospital(hospital).short for hospital in manifest.pooled}
+    first = hospitals_of(manifest.source)[0]  # the only hospital of a pool that prints the tag
     planted = trained.get(first, "") if trained else "The synthetic training hospital"
-    if settings and settings["shortcut"] and planted:
+    if settings and settings.shortcut and planted:
         notes.append(
-            f"{planted} prints a PORT tag on about {50 + 50 * settings['shortcut']:g} % of the images with {settings['finding']} "
-            f"and on about {50 - 50 * settings['shortcut']:g} % of the others. At other hospitals, the tag is unrelated to findings. "
-            f"So the program that makes the images causes the gap of {settings['finding']} on purpose."
+            f"{planted} prints a PORT tag on about {50 + 50 * settings.shortcut:g} % of the images with {settings.finding} "
+            f"and on about {50 - 50 * settings.shortcut:g} % of the others. At other hospitals, the tag is unrelated to findings. "
+            f"So the program that makes the images causes the gap of {settings.finding} on purpose."
         )
     notes += [
-        f"At {manifest.hospital(cohort).title}, images were left out on purpose: {cohort['facts']['confound']}. "
+        f"At {manifest.hospital(cohort).title}, images were left out on purpose: {cohort.facts['confound']}. "
         "The scores of this hospital serve to test shortcut analyses."
         for cohort in manifest.hospitals
-        if "confound" in cohort.get("facts", {})
+        if "confound" in cohort.facts
     ]
     if manifest.imported and not manifest.runs:
         notes.append(
             "No run was trained here. The internal hospital is the cohort whose validation patients set thresholds and calibration; gaps "
             "are relative to its scores. The passport of each model declares its earlier training data."
         )
-    learned = {manifest.config(run).findings for run in manifest.runs}
+    learned = {run.config.findings for run in manifest.runs}
     if len(learned) > 1:
         consequence = (
             "Only runs that learn all findings are ranked and enter means over runs. Compare the others finding by finding."

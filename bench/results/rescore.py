@@ -4,17 +4,14 @@ Nothing is trained or predicted again, and the run ids stay the same. A user can
 the threshold rule, the metrics, and min_count (the minimum number of patients per class).
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from bench.config.grid_file import check_name, shipped_grids
 from bench.config.registry import Registry
-from bench.planning.manifest import Manifest
+from bench.planning.manifest import Manifest, read_manifest
 from bench.scoring.thresholds import RULES
-from bench.store.checked_files import read_grid, write_grid
-from bench.store.store import Store
 from harmonize.cohorts import label_mapping
 from harmonize.errors import ConfigError
 
@@ -43,40 +40,44 @@ def rescored(manifest: Manifest, name: str, change: ScoreChange, command: str) -
     `bench run`, or the name of scores with other settings.
     """
     path = _path(manifest, name, change)
-    content: dict[str, Any] = dict(manifest.content)
-    findings = {finding for run in manifest.runs or manifest.imported for finding in manifest.config(run).findings}
+    findings = {finding for run in manifest.runs or manifest.imported for finding in run.config.findings}
     for finding in change.findings:
         _check(finding, sorted(findings), "--findings", "finding of this grid")
-    changes = []
+    again, changes = manifest, []
     if change.mapping is not None:
         _check(change.mapping, label_mapping.MAPPINGS, "--mapping", "mapping")
-        content["mapping"] = change.mapping
+        again = replace(again, mapping=change.mapping)
         changes.append(f"labels read as {change.mapping}")
     if change.findings:
-        content["counted"] = list(dict.fromkeys(change.findings))
-        changes.append(f"{len(content['counted'])} of {len(findings)} findings")
+        again = replace(again, counted=tuple(dict.fromkeys(change.findings)))
+        changes.append(f"{len(again.counted)} of {len(findings)} findings")
     if change.min_count is not None:
         if change.min_count < 1:
             raise ConfigError(f"--min-count is {change.min_count}", "--min-count", "give a number of patients from 1")
-        content["min_count"] = change.min_count
+        again = replace(again, min_count=change.min_count)
         changes.append(f"numbers from {change.min_count} patients on")
     if change.threshold is not None:
         _check(change.threshold, list(RULES), "--threshold", "threshold rule")
-        content["threshold"] = change.threshold
+        again = replace(again, threshold=change.threshold)
         changes.append(f"calls at {change.threshold}")
     if change.registry is not None:
         registry = Registry.read(change.registry)
         entries = registry.sections["metrics"].values()
-        content["metrics"] = [asdict(entry) for entry in registry.custom_metrics]
-        content["estimators"] = [asdict(entry) for entry in registry.estimators]
-        content["bins"] = next((int(e.options.get("bins", 15)) for e in entries if e.name == "ece"), content["bins"])
+        bins = next((int(e.options.get("bins", 15)) for e in entries if e.name == "ece"), again.bins)
+        again = replace(again, custom_metrics=registry.custom_metrics, estimators=registry.estimators, bins=bins)
         changes.append("metrics of another registry")
-    origin = str(content.get("scored_from") or content["name"])
-    content |= {"name": name, "scored_from": origin, "scored_by": command, "scored_how": ", ".join(changes)}
-    content["title"] = f"{content['title']}: {', '.join(changes)}"
-    _check_same_way(manifest.store, path, content)
-    write_grid(manifest.store, name, content)
-    return Manifest(manifest.store, content)
+    how = ", ".join(changes)
+    again = replace(
+        again,
+        name=name,
+        title=f"{manifest.title}: {how}",
+        scored_from=manifest.scored_from or manifest.name,
+        scored_by=command,
+        scored_how=how,
+    )
+    _check_same_way(path, again)
+    again.write()
+    return again
 
 
 def _path(manifest: Manifest, name: str, change: ScoreChange) -> Path:
@@ -89,23 +90,23 @@ def _path(manifest: Manifest, name: str, change: ScoreChange) -> Path:
     if change.empty:
         fix = "change a setting: --mapping, --findings, --min-count, --threshold or --registry"
         raise ConfigError(f"the scores of {name!r} would equal those of the grid", "--as", fix)
-    taken = path.is_file() and not read_grid(manifest.store, name).get("scored_from")
+    taken = path.is_file() and not read_manifest(manifest.store, name).scored_from
     # A later `bench run` of a shipped grid would overwrite a manifest of the same name.
     if taken or name in shipped_grids():
         raise ConfigError(f"{name!r} is the name of a grid", "--as", "choose a name that no grid has")
     return path
 
 
-def _check_same_way(store: Store, path: Path, content: Mapping[str, Any]) -> None:
-    """Raise ConfigError if `path` has a manifest with other settings than `content`: its scores would be overwritten."""
+def _check_same_way(path: Path, again: Manifest) -> None:
+    """Raise ConfigError if `path` has a manifest with other settings than `again`: its scores would be overwritten."""
     if path.is_file():
-        before = read_grid(store, path.stem)
-        if any(before.get(key) != content.get(key) for key in _SETTINGS):
-            what = f"{path.stem!r} has other scores already: those of {before['scored_from']}, {before['scored_how']}"
+        before = read_manifest(again.store, path.stem)
+        if any(getattr(before, key) != getattr(again, key) for key in _SETTINGS):
+            what = f"{path.stem!r} has other scores already: those of {before.scored_from}, {before.scored_how}"
             raise ConfigError(what, "--as", f"choose another name, or delete {path} to reuse this name")
 
 
-_SETTINGS = ("scored_from", "mapping", "counted", "min_count", "threshold", "metrics", "estimators", "bins")
+_SETTINGS = ("scored_from", "mapping", "counted", "min_count", "threshold", "custom_metrics", "estimators", "bins")
 
 
 def _check(value: str, choices: Sequence[str], where: str, what: str) -> None:

@@ -26,8 +26,8 @@ RunRecords = Mapping[str, RunRecord]  # run id -> record
 def read_records(manifest: Manifest) -> dict[str, RunRecord]:
     """Return {run id: record} of all runs of a grid, with trained, derived and imported runs."""
     records = {}
-    for run in (*manifest.runs, *manifest.derived):
-        reason, facts = unfinished(manifest, run), CheckedFolder(manifest.store.run_dir(run["id"])).facts()
-        is_scored = not reason and has_scores(manifest, run["id"])
-        records[run["id"]] = RunRecord(manifest.store.state(run["id"]), reason, is_scored, facts)
+    for run in manifest.run_of.values():
+        reason, facts = unfinished(manifest, run), CheckedFolder(manifest.store.run_dir(run.id)).facts()
+        is_scored = not reason and has_scores(manifest, run.id)
+        records[run.id] = RunRecord(manifest.store.state(run.id), reason, is_scored, facts)
     return records

@@ -3,6 +3,7 @@
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -10,8 +11,9 @@ import pandas as pd
 
 from bench.config.run_config import NAMED
 from bench.config.run_names import RunName
-from bench.planning.imported_run import FORMATS, KIND
+from bench.planning.imported_run import FORMATS
 from bench.planning.manifest import Manifest
+from bench.planning.planned_grid import IMPORTED, PlannedRun
 from bench.results.run_records import RunRecord, RunRecords
 from bench.results.training_remark import training_remark
 from bench.store.checked_folders import FILE as CHECKSUMS
@@ -22,46 +24,46 @@ LONGEST_MEMBERS = 60  # maximum number of characters for the members' names in t
 _TTA_TITLES = {"four_views": "TTA, four views", "three_views": "TTA, three views"}
 
 
-def run_title(manifest: Manifest, run: Mapping[str, Any], num_seeds: int = 1) -> str:
+def run_title(manifest: Manifest, run: PlannedRun, num_seeds: int = 1) -> str:
     """Return the title of a run with its differences from the other runs of the grid: "DenseNet-121 · SAM · seed 0".
 
     With `num_seeds` above 1, return the title of the run's recipe: "DenseNet-121 · SAM, 3 seeds". The title of a TTA or an
     ensemble names its members: "both (mean of DenseNet-121 seeds 0, 1)".
     """
-    name = manifest.names.get(str(run["id"]))
+    name = manifest.names.get(run.id)
     if num_seeds > 1:
         runs = "runs" if manifest.leaves_one_out else "seeds"
-        return f"{name.recipe if name else run['titles']['architecture']}, {num_seeds} {runs}"
+        return f"{name.recipe if name else run.titles['architecture']}, {num_seeds} {runs}"
     if name:
         return str(name)
-    if run["kind"] == "tta":
-        return f"{members(manifest, run)}, {_TTA_TITLES.get(run['name'], run['name'])}"
-    return f"{run['name']} ({_mean_of(manifest, run)})" if run["kind"] == "ensemble" else run_label(run)
+    if run.kind == "tta":
+        return f"{members(manifest, run)}, {_TTA_TITLES.get(run.name, run.name)}"
+    return f"{run.name} ({_mean_of(manifest, run)})" if run.kind == "ensemble" else run_label(run)
 
 
-def members(manifest: Manifest, derived: Mapping[str, Any]) -> str:
+def members(manifest: Manifest, derived: PlannedRun) -> str:
     """Return the names of the trained runs that a derived run combines: "DenseNet-121 seeds 0, 1"."""
-    return RunName.joined([manifest.names[str(run_id)] for run_id in derived["of"]])
+    return RunName.joined([manifest.names[run_id] for run_id in derived.of])
 
 
-def _mean_of(manifest: Manifest, ensemble: Mapping[str, Any]) -> str:
+def _mean_of(manifest: Manifest, ensemble: PlannedRun) -> str:
     """Return "mean of " and the names of an ensemble's members, or their number if the names exceed LONGEST_MEMBERS."""
-    names, number = members(manifest, ensemble), len(ensemble["of"])
+    names, number = members(manifest, ensemble), len(ensemble.of)
     return f"mean of {names if len(names) <= LONGEST_MEMBERS else f'{number} runs'}"
 
 
-def run_label(run: Mapping[str, Any]) -> str:
+def run_label(run: PlannedRun) -> str:
     """Return a label that depends on no other run: "DenseNet-121", or "DenseNet-121, TTA, four views".
 
     The label of an ensemble named "both" is "both (mean of 2 runs)". The label of an imported model named "Our CNN" is
     "Our CNN (trained elsewhere)".
     """
-    own, kind = str(run["titles"]["architecture"]), run.get("kind", "")
-    if kind == KIND:
-        return f"{run['name']} (trained elsewhere)"
+    own, kind = run.titles["architecture"], run.kind
+    if kind == IMPORTED:
+        return f"{run.name} (trained elsewhere)"
     if kind == "tta":
-        return f"{own}, {_TTA_TITLES.get(run['name'], run['name'])}"
-    return f"{run['name']} ({'mean' if kind == 'ensemble' else 'panel'} of {len(run['of'])} runs)" if kind else own
+        return f"{own}, {_TTA_TITLES.get(run.name, run.name)}"
+    return f"{run.name} ({'mean' if kind == 'ensemble' else 'panel'} of {len(run.of)} runs)" if kind else own
 
 
 def read_history(manifest: Manifest, run_id: str) -> pd.DataFrame:
@@ -77,7 +79,7 @@ def read_history(manifest: Manifest, run_id: str) -> pd.DataFrame:
 
 def histories(manifest: Manifest) -> dict[str, pd.DataFrame]:
     """Return {run id: training history} of every run of the grid; histories of derived runs are empty."""
-    return {run["id"]: read_history(manifest, run["id"]) for run in (*manifest.runs, *manifest.derived)}
+    return {run_id: read_history(manifest, run_id) for run_id in manifest.run_of}
 
 
 def runs_table(manifest: Manifest, history: Mapping[str, pd.DataFrame], records: RunRecords) -> pd.DataFrame:
@@ -85,39 +87,39 @@ def runs_table(manifest: Manifest, history: Mapping[str, pd.DataFrame], records:
 
     `history`: the result of `histories`. `records`: the result of `read_records`.
     """
-    ranked = {run["id"] for run in manifest.ranked}
-    in_panels = {run_id for run in manifest.derived if run["kind"] == "panel" for run_id in run["of"]}
+    ranked = {run.id for run in manifest.ranked}
+    in_panels = {run_id for run in manifest.derived if run.kind == "panel" for run_id in run.of}
     rows = []
     for run in manifest.runs:
-        record, epochs = records[run["id"]], history[run["id"]]
+        record, epochs = records[run.id], history[run.id]
         reason, state, facts = record.reason, record.state, record.facts
-        only_in_panel = run["id"] in in_panels and run["id"] not in ranked
+        only_in_panel = run.id in in_panels and run.id not in ranked
         note = ""
         if only_in_panel and not reason:
-            note = f"learns only {run['config']['finding']}: part of a panel, see the panel's row"
+            note = f"learns only {run.config.finding}: part of a panel, see the panel's row"
         exposed = manifest.exposed(run)
         if exposed and not reason:
             note = _not_unseen(manifest, run, exposed)
-        env, config, titles = facts["env"], run["config"], run["titles"]
+        env, config, titles = facts["env"], run.config, run.titles
         rows.append(
             {
-                "run_id": run["id"],
+                "run_id": run.id,
                 "kind": "run",
                 "of": "",
                 "name": titles["architecture"],
-                "family": run["family"],
-                **{k: config[k] for k in (*NAMED, "seed", "train_on")},
+                "family": run.family,
+                **{k: getattr(config, k) for k in (*NAMED, "seed", "train_on")},
                 **_history(run),
-                "what": manifest.names[run["id"]].differences,
+                "what": manifest.names[run.id].differences,
                 "state": "started" if reason and state == "done" else state,
                 "reason": reason or note,
-                "remark": training_remark(manifest.store, run["id"]),
+                "remark": training_remark(manifest.store, run.id),
                 "epochs": len(epochs),
                 "best_epoch": facts["trained"].get("best_epoch", len(epochs)),
                 "gradient_evaluations": float(facts["trained"].get("gradient_evaluations", np.nan)),
                 "seconds": float(epochs["seconds"].sum()) if len(epochs) else np.nan,
-                "command": f"{manifest.content['command']} --only {run['id']}",
-                "config": json.dumps(config, sort_keys=True),
+                "command": f"{manifest.command} --only {run.id}",
+                "config": json.dumps(asdict(config), sort_keys=True),
                 "commit": env.get("commit", ""),
                 "versions": ", ".join(f"{k} {v}" for k, v in env.get("versions", {}).items()),
                 "device": env.get("device", ""),
@@ -126,9 +128,9 @@ def runs_table(manifest: Manifest, history: Mapping[str, pd.DataFrame], records:
         )
     trained = {row["run_id"]: row for row in rows}
     derived = [
-        _external_row(manifest, run, records[run["id"]])
-        if run["kind"] == KIND
-        else _derived_row(manifest, run, records[run["id"]], [trained[i] for i in run["of"]])
+        _external_row(manifest, run, records[run.id])
+        if run.is_imported
+        else _derived_row(manifest, run, records[run.id], [trained[i] for i in run.of])
         for run in manifest.derived
     ]
     return pd.DataFrame(rows + derived)
@@ -174,37 +176,37 @@ def recipe_rows(recipes: Mapping[str, Sequence[str]], runs: pd.DataFrame) -> pd.
     return pd.DataFrame(rows, columns=list(runs.columns))
 
 
-def _history(run: Mapping[str, Any]) -> dict[str, str]:
+def _history(run: PlannedRun) -> dict[str, str]:
     """Return the columns on the data and the license of starting weights; "" for random weights.
 
     Given vectors, and a network that loads its own weights, have no starting weights in the grid, but an exposure.
     """
-    if run["config"]["weights"] != "none":
-        return {"corpus": run.get("corpus", ""), "weights_licence": run["licence"]}
-    own = "exposure" in run and not run.get("test_time")
-    return {"corpus": (run.get("corpus") or UNKNOWN) if own else "", "weights_licence": run["licence"] if own else ""}
+    if run.config.weights != "none":
+        return {"corpus": run.corpus, "weights_licence": run.licence}
+    own = bool(run.exposure) and not run.test_time
+    return {"corpus": (run.corpus or UNKNOWN) if own else "", "weights_licence": run.licence if own else ""}
 
 
 def _without_seed(config: str) -> str:
     return json.dumps({k: v for k, v in json.loads(config).items() if k not in ("seed", "leave_out")}, sort_keys=True)
 
 
-def _external_row(manifest: Manifest, run: Mapping[str, Any], record: RunRecord) -> dict[str, Any]:
+def _external_row(manifest: Manifest, run: PlannedRun, record: RunRecord) -> dict[str, Any]:
     """Return the row of an imported model: the facts that its owner declares, and the grid's cohorts on which it was trained."""
-    facts, passport, config = record.facts, run["passport"], run["config"]
+    facts, passport, config = record.facts, run.passport, run.config
     reason, state, env = record.reason, record.state, facts["env"]
-    titles = {c["name"]: str(c["facts"].get("title", c["name"])) for c in manifest.cohorts}
+    titles = {c.name: str(c.facts.get("title", c.name)) for c in manifest.cohorts}
     seen_cohorts = [titles.get(name, name) for name in passport["seen"]]
     unknown = [name for name in manifest.exposed(run) if name not in passport["seen"]]
     what = [f"had seen {', '.join(seen_cohorts)}"] if seen_cohorts else []
     what += [f"may have seen {', '.join(titles.get(name, name) for name in unknown)}"] if unknown else []
     return {
-        "run_id": run["id"],
-        "kind": KIND,
+        "run_id": run.id,
+        "kind": IMPORTED,
         "of": FORMATS[passport["format"]],
-        "name": run["name"],
+        "name": run.name,
         "family": "",
-        **{k: config[k] for k in (*NAMED, "seed")},
+        **{k: getattr(config, k) for k in (*NAMED, "seed")},
         "train_on": ", ".join([*passport["cohorts"], *passport["others"]]),
         "corpus": passport["pretraining"],
         "weights_licence": passport["licence"],
@@ -216,8 +218,8 @@ def _external_row(manifest: Manifest, run: Mapping[str, Any], record: RunRecord)
         "best_epoch": 0,
         "gradient_evaluations": np.nan,
         "seconds": np.nan,
-        "command": f"bench evaluate --model MODEL.yaml --grid {manifest.content['name']}",
-        "config": json.dumps({"name": run["name"], **passport}, sort_keys=True),
+        "command": f"bench evaluate --model MODEL.yaml --grid {manifest.name}",
+        "config": json.dumps({"name": run.name, **passport}, sort_keys=True),
         "commit": env.get("commit", ""),
         "versions": ", ".join(f"{k} {v}" for k, v in env.get("versions", {}).items()),
         "device": env.get("device", ""),
@@ -225,7 +227,7 @@ def _external_row(manifest: Manifest, run: Mapping[str, Any], record: RunRecord)
     }
 
 
-def _not_unseen(manifest: Manifest, run: Mapping[str, Any], exposed: Sequence[str]) -> str:
+def _not_unseen(manifest: Manifest, run: PlannedRun, exposed: Sequence[str]) -> str:
     """Return why a run is not ranked: its starting weights, or the run itself, had seen external hospitals, or may have."""
     answers = manifest.exposure(run)
     words = {UNKNOWN: "may have seen", IMAGES: "had seen images of", TEXT: "had seen images and reports of"}
@@ -233,15 +235,13 @@ def _not_unseen(manifest: Manifest, run: Mapping[str, Any], exposed: Sequence[st
     for answer in dict.fromkeys(answers[name]["answer"] for name in exposed):
         names = [manifest.titles[name] for name in exposed if answers[name]["answer"] == answer]
         parts.append(f"{words.get(answer, 'had seen images and labels of')} {', '.join(names)}")
-    subject = "starting weights" if run["config"]["weights"] != "none" else "encoder"
-    if run.get("test_time"):
+    subject = "starting weights" if run.config.weights != "none" else "encoder"
+    if run.test_time:
         subject = "run"
     return f"not ranked: the {subject} {'; '.join(parts)}"
 
 
-def _derived_row(
-    manifest: Manifest, run: Mapping[str, Any], record: RunRecord, of: list[dict[str, Any]]
-) -> dict[str, Any]:
+def _derived_row(manifest: Manifest, run: PlannedRun, record: RunRecord, of: list[dict[str, Any]]) -> dict[str, Any]:
     """Return the row of a derived run: values that its runs share, and "several" for text in which its runs differ.
 
     `of`: rows of the trained runs that the derived run combines.
@@ -249,21 +249,21 @@ def _derived_row(
     shared = {k: v if all(row[k] == v for row in of) else "several" for k, v in of[0].items() if isinstance(v, str)}
     reason, state, env = record.reason, record.state, record.facts["env"]
     first_name = manifest.names[of[0]["run_id"]]
-    left_out = {"leave_out": run["config"]["leave_out"]} if run["config"].get("leave_out") else {}
+    left_out = {"leave_out": run.config.leave_out} if run.config.leave_out else {}
     what = {
-        "tta": " · ".join(filter(None, [of[0]["what"], _TTA_TITLES.get(run["name"], run["name"])])),
-        "ensemble": _mean_of(manifest, run) if run["kind"] == "ensemble" else "",
+        "tta": " · ".join(filter(None, [of[0]["what"], _TTA_TITLES.get(run.name, run.name)])),
+        "ensemble": _mean_of(manifest, run) if run.kind == "ensemble" else "",
         "panel": " · ".join([f"{len(of)} networks, one finding each", *(f"seed {seed}" for seed in first_name.seeds)]),
     }
     return {
         **of[0],
         **shared,
         "family": of[0]["family"] if shared["family"] != "several" else "",
-        "run_id": run["id"],
-        "kind": run["kind"],
+        "run_id": run.id,
+        "kind": run.kind,
         "of": members(manifest, run),
-        "name": run["name"] if run["kind"] == "ensemble" else of[0]["name"],
-        "what": what[run["kind"]],
+        "name": run.name if run.kind == "ensemble" else of[0]["name"],
+        "what": what[run.kind],
         "state": "started" if reason and state == "done" else state,
         "reason": reason,
         "remark": "",
@@ -271,8 +271,10 @@ def _derived_row(
         "best_epoch": 0,
         "seconds": np.nan,
         "gradient_evaluations": np.nan,
-        "command": f"{manifest.content['command']} --only {run['id']}",
-        "config": json.dumps({k: run[k] for k in ("kind", "name", "sources", "of")} | left_out, sort_keys=True),
+        "command": f"{manifest.command} --only {run.id}",
+        "config": json.dumps(
+            {k: getattr(run, k) for k in ("kind", "name", "sources", "of")} | left_out, sort_keys=True
+        ),
         "commit": env.get("commit", ""),
         "versions": ", ".join(f"{k} {v}" for k, v in env.get("versions", {}).items()),
         "device": env.get("device", ""),
@@ -285,7 +287,7 @@ def unlearnt_by(manifest: Manifest, run_ids: Sequence[str], records: RunRecords)
     A run cannot learn a finding if the finding is present in all training images, or absent in all. Runs that could
     learn all findings are left out. Imported models are left out, too, because their training is unknown.
     """
-    imported = {run["id"] for run in manifest.imported}
+    imported = {run.id for run in manifest.imported}
     by_run = {i: unlearnt(manifest, records[i].facts) for i in run_ids if i not in imported}
     return {run_id: names for run_id, names in by_run.items() if names}
 
@@ -308,23 +310,23 @@ def learns(
     """
     out = {}
     for run in manifest.runs:
-        own = manifest.config(run).findings
-        if run["id"] in all_ids and run["id"] not in scored:
-            not_learned = unlearnt(manifest, records[run["id"]].facts)
+        own = run.config.findings
+        if run.id in all_ids and run.id not in scored:
+            not_learned = unlearnt(manifest, records[run.id].facts)
             own = tuple(finding for finding in own if finding not in not_learned)
         if len(own) < len(findings):
-            out[run["id"]] = list(own)
+            out[run.id] = list(own)
     for run in manifest.imported:
-        not_learned = unlearnt(manifest, records[run["id"]].facts)
-        if run["id"] in all_ids and not_learned:
-            out[run["id"]] = [finding for finding in findings if finding not in not_learned]
+        not_learned = unlearnt(manifest, records[run.id].facts)
+        if run.id in all_ids and not_learned:
+            out[run.id] = [finding for finding in findings if finding not in not_learned]
     return out
 
 
 def ranked_ids(manifest: Manifest, records: RunRecords) -> list[str]:
     """Return the ids of the runs to rank: scored runs of `manifest.ranked` with macros over the same findings."""
-    ids = [run["id"] for run in manifest.ranked if records[run["id"]].is_scored]
-    if len({manifest.config(run).findings for run in manifest.ranked if run["id"] in ids}) > 1:
+    ids = [run.id for run in manifest.ranked if records[run.id].is_scored]
+    if len({run.config.findings for run in manifest.ranked if run.id in ids}) > 1:
         # `manifest.ranked` has runs with different findings only if no run learns all findings. Then all runs are
         # ranked, and a note on the page says that the runs learn different findings.
         return ids

@@ -17,6 +17,7 @@ import safetensors.numpy
 from threadpoolctl import threadpool_limits
 
 from bench.planning.manifest import Manifest
+from bench.planning.planned_grid import PlannedRun
 from bench.planning.protocol import CohortRole
 from bench.results.read_predictions import (
     REPLICATES,
@@ -60,7 +61,7 @@ def score_all(
     """
     manifest = with_chosen_runs(manifest)
     done, damage = _done_and_damage(manifest)
-    pending = [run for run in done if damage.get(run["id"], "outdated")]
+    pending = [run for run in done if damage.get(run.id, "outdated")]
     if say:
         for line in _remarks(damage):
             say(line)
@@ -68,7 +69,7 @@ def score_all(
     progress("score", ready, len(done))
     for i, _ in enumerate(_each(manifest, pending, processes), ready + 1):
         progress("score", i, len(done))
-    return [run["id"] for run in done]
+    return [run.id for run in done]
 
 
 def remarks(manifest: Manifest) -> list[str]:
@@ -76,17 +77,17 @@ def remarks(manifest: Manifest) -> list[str]:
     return _remarks(_done_and_damage(with_chosen_runs(manifest))[1])
 
 
-def _done_and_damage(manifest: Manifest) -> tuple[list[Mapping[str, Any]], dict[str, str]]:
+def _done_and_damage(manifest: Manifest) -> tuple[list[PlannedRun], dict[str, str]]:
     """Return the runs that can be scored, and {run id: damage of its scores, or ""} of those with scores that are not outdated."""
-    done = [run for run in (*manifest.runs, *manifest.derived) if not unfinished(manifest, run)]
-    damage = {run["id"]: ScoresFolder(_folder(manifest, run)).damage(FILES) for run in done if _has_key(manifest, run)}
+    done = [run for run in manifest.run_of.values() if not unfinished(manifest, run)]
+    damage = {run.id: ScoresFolder(_folder(manifest, run)).damage(FILES) for run in done if _has_key(manifest, run)}
     return done, damage
 
 
-def _has_key(manifest: Manifest, run: Mapping[str, Any]) -> bool:
+def _has_key(manifest: Manifest, run: PlannedRun) -> bool:
     """Return whether the scores of a run are complete and were computed from the current predictions and settings."""
     key = ScoresFolder(_folder(manifest, run)).key()
-    return bool(key) and key == manifest.scores_key(run["id"], SCORING_VERSION)
+    return bool(key) and key == manifest.scores_key(run.id, SCORING_VERSION)
 
 
 def _remarks(damage: Mapping[str, str]) -> list[str]:
@@ -98,11 +99,11 @@ def _remarks(damage: Mapping[str, str]) -> list[str]:
     return [f"scores of run {run_id}: {what}; made again" for run_id, what in damage.items() if what]
 
 
-def _folder(manifest: Manifest, run: Mapping[str, Any]) -> Path:
-    return manifest.scores / str(run["id"])
+def _folder(manifest: Manifest, run: PlannedRun) -> Path:
+    return manifest.scores / run.id
 
 
-def _each(manifest: Manifest, runs: Sequence[Mapping[str, Any]], processes: int) -> Iterator[None]:
+def _each(manifest: Manifest, runs: Sequence[PlannedRun], processes: int) -> Iterator[None]:
     """Score runs; yield after each run."""
     num = min(processes, MOST_PROCESSES, len(runs))
     if num > 1:
@@ -126,10 +127,10 @@ def _each(manifest: Manifest, runs: Sequence[Mapping[str, Any]], processes: int)
         pool.shutdown(cancel_futures=True)
 
 
-def _size(manifest: Manifest, run: Mapping[str, Any]) -> int:
+def _size(manifest: Manifest, run: PlannedRun) -> int:
     """Return the size of a run's predictions in bytes."""
-    folder = manifest.store.run_dir(run["id"]) / "predictions"
-    return sum((folder / f"{cohort['name']}.parquet").stat().st_size for cohort in manifest.cohorts)
+    folder = manifest.store.run_dir(run.id) / "predictions"
+    return sum((folder / f"{cohort.name}.parquet").stat().st_size for cohort in manifest.cohorts)
 
 
 _worker: dict[str, Any] = {}  # state of a worker process: the manifest, and the labels that all runs share
@@ -141,18 +142,18 @@ def _start_worker(manifest: Manifest) -> None:
     _worker.update(manifest=manifest, labels={})
 
 
-def _score_in_worker(run: Mapping[str, Any]) -> None:
+def _score_in_worker(run: PlannedRun) -> None:
     _score(_worker["manifest"], run, _worker["labels"])
 
 
-def _score(manifest: Manifest, run: Mapping[str, Any], labels: dict[tuple[str, str, str], CohortLabels]) -> None:
+def _score(manifest: Manifest, run: PlannedRun, labels: dict[tuple[str, str, str], CohortLabels]) -> None:
     """Score one run and write its tables. `labels` is a cache of cohort labels that all runs share."""
     with threadpool_limits(1):  # one thread, because matrix libraries with more threads add numbers in another order
         _write(manifest, run, *_compute(manifest, run, labels))
 
 
 def _compute(
-    manifest: Manifest, run: Mapping[str, Any], labels: dict[tuple[str, str, str], CohortLabels]
+    manifest: Manifest, run: PlannedRun, labels: dict[tuple[str, str, str], CohortLabels]
 ) -> tuple["RunScores", dict[str, pd.DataFrame]]:
     """Return the scores of a run, and {name: table} of further tables: diagnostics, histograms, mappings, source probes."""
     from bench.scoring.diagnostics import symptoms
@@ -165,22 +166,22 @@ def _compute(
         without,
     )
 
-    config = manifest.config(run)
-    unlearnt = CheckedFolder(manifest.store.run_dir(run["id"])).facts()["trained"].get("unlearnt", [])
+    config = run.config
+    unlearnt = CheckedFolder(manifest.store.run_dir(run.id)).facts()["trained"].get("unlearnt", [])
     splits = load_scored_splits(manifest, run, config, labels)
     settings = replace(manifest.settings, selection=config.selection)
-    internal, findings = manifest.content["source"], config.findings
+    internal, findings = manifest.source, config.findings
     splits = [without(scored_split, manifest.uncounted(findings), findings) for scored_split in splits]
-    result = score_run(run["id"], findings, internal, splits, settings, unlearnt)
+    result = score_run(run.id, findings, internal, splits, settings, unlearnt)
     predicted_splits = splits
-    if "kind" in run:
+    if run.kind:
         predicted_splits = [without(scored_split, unlearnt, findings) for scored_split in splits]
     diagnoses, counts = symptoms(predicted_splits, findings, internal, result.scores)
     # If an imported model or a panel does not predict a finding, all logits of the finding are 0. These zeros are not a fault.
-    if "kind" in run:
+    if run.kind:
         diagnoses = diagnoses[~diagnoses["finding"].isin(unlearnt)].reset_index(drop=True)
     for frame in (diagnoses, counts):
-        frame.insert(0, "run_id", run["id"])
+        frame.insert(0, "run_id", run.id)
     # The comparison of label mappings (`sensitivity`) includes findings that the run did not learn. `result.measured` has no
     # numbers for these findings. So if there are such findings, `sensitivity` gets None and computes the metrics again.
     measurements = [None if unlearnt else measured for measured in result.measured]
@@ -188,7 +189,7 @@ def _compute(
         row
         for scored_split, measured in zip(splits, measurements, strict=True)
         if scored_split.dataset != internal and scored_split.patient_groups
-        for row in sensitivity(run["id"], scored_split, findings, settings, measured)
+        for row in sensitivity(run.id, scored_split, findings, settings, measured)
     ]
     extra = {
         **_probe(manifest, run, splits),
@@ -199,8 +200,8 @@ def _compute(
     return result, extra
 
 
-def _write(manifest: Manifest, run: Mapping[str, Any], result: "RunScores", extra: Mapping[str, pd.DataFrame]) -> None:
-    folder, key = _folder(manifest, run), manifest.scores_key(run["id"], SCORING_VERSION)
+def _write(manifest: Manifest, run: PlannedRun, result: "RunScores", extra: Mapping[str, pd.DataFrame]) -> None:
+    folder, key = _folder(manifest, run), manifest.scores_key(run.id, SCORING_VERSION)
     (folder / "KEY").unlink(missing_ok=True)
     frames = {
         "scores": result.scores,
@@ -224,13 +225,13 @@ def _write(manifest: Manifest, run: Mapping[str, Any], result: "RunScores", extr
     write_bytes(folder / "KEY", key.encode())
 
 
-def _probe(manifest: Manifest, run: Mapping[str, Any], splits: Sequence[ScoredSplit]) -> dict[str, pd.DataFrame]:
+def _probe(manifest: Manifest, run: PlannedRun, splits: Sequence[ScoredSplit]) -> dict[str, pd.DataFrame]:
     """Return the tables of the source probes, which predict the cohort of an image from the run's features.
 
     The tables of a derived run are empty. Existing tables are reused if images, weights and labels are the same.
     """
-    findings = manifest.config(run).findings
-    headline_split = {c["name"]: CohortRole.of(c).headline_name for c in manifest.cohorts}
+    findings = run.config.findings
+    headline_split = {c.name: CohortRole.of(c).headline_name for c in manifest.cohorts}
     headline = [
         scored_split for scored_split in splits if scored_split.split == headline_split.get(scored_split.dataset)
     ]
@@ -243,7 +244,7 @@ def _probe(manifest: Manifest, run: Mapping[str, Any], splits: Sequence[ScoredSp
 
     sources: dict[str, Source] = {}
     for scored_split in headline:
-        stored_run = manifest.store.run_dir(run["id"])
+        stored_run = manifest.store.run_dir(run.id)
         if not (stored_run / features_file(scored_split.dataset)).is_file():
             continue
         feature, patient = read_features(CheckedFolder(stored_run), scored_split.dataset)
@@ -259,7 +260,7 @@ def _probe(manifest: Manifest, run: Mapping[str, Any], splits: Sequence[ScoredSp
     with threadpool_limits(1):
         tables = dict(zip(PROBED, source_probe(sources, findings), strict=True))
     for frame in tables.values():
-        frame.insert(0, "run_id", run["id"])
+        frame.insert(0, "run_id", run.id)
     return {name: _with_key(frame, key) for name, frame in tables.items()}
 
 
@@ -269,8 +270,8 @@ def _with_key(frame: pd.DataFrame, key: str) -> pd.DataFrame:
     return frame
 
 
-def _probe_key(manifest: Manifest, run: Mapping[str, Any], parts: Sequence[ScoredSplit]) -> str:
+def _probe_key(manifest: Manifest, run: PlannedRun, parts: Sequence[ScoredSplit]) -> str:
     """Return a hash of everything that a run's source probes depend on: images, weights and labels."""
-    images = [[name, *facts] for name, _, _, _, *facts in manifest.predicted(run["id"])]
+    images = [[name, *facts] for name, _, _, _, *facts in manifest.predicted(run.id)]
     labels = [part.cached("hash of labels", lambda: short_hash(part.labels().tobytes())) for part in parts]  # noqa: B023
-    return short_hash(canonical_json([PROBE_VERSION, run["id"], images, labels]), 32)
+    return short_hash(canonical_json([PROBE_VERSION, run.id, images, labels]), 32)

@@ -14,6 +14,7 @@ from typing import Any, Self
 
 from bench.config.run_config import flat
 from bench.config.run_names import RunName
+from bench.planning.planned_grid import PlannedGrid, PlannedRun
 from bench.results.training_remark import training_remark
 from bench.store.checked_files import read_grid
 from bench.store.checked_folders import JSON_RECORDS, CheckedFolder, ScoresFolder
@@ -64,11 +65,11 @@ class RunSummary:
 
 def stored_runs(store: Store, run_ids: Sequence[str]) -> list[RunSummary]:
     """Return a description of each run, in the order of `run_ids`."""
-    grids, rows = _grids(store)
-    read = {run_id: _Record.read(store, run_id) for run_id in [*run_ids, *_members(rows, run_ids)]}
+    grids, derived = _grids(store)
+    read = {run_id: _Record.read(store, run_id) for run_id in [*run_ids, *_members(derived, run_ids)]}
     trained = {run_id: record for run_id, record in read.items() if record.kind == "run" and record.config}
     names = dict(zip(trained, RunName.among([record.config for record in trained.values()]), strict=True))
-    return [_stored_run(store, run_id, read[run_id], grids.get(run_id, []), rows, names) for run_id in run_ids]
+    return [_stored_run(store, run_id, read[run_id], grids.get(run_id, []), derived, names) for run_id in run_ids]
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,26 +89,26 @@ class _Record:
         return cls(str(document.get("kind", "run")), flat(document.get("config", {})), damaged)
 
 
-def _members(rows: Mapping[str, Mapping[str, Any]], run_ids: Sequence[str]) -> list[str]:
+def _members(derived: Mapping[str, PlannedRun], run_ids: Sequence[str]) -> list[str]:
     """Return the trained runs that the derived runs among `run_ids` combine."""
-    return list(dict.fromkeys(str(member) for i in run_ids if i in rows for member in rows[i].get("of", ())))
+    return list(dict.fromkeys(member for i in run_ids if i in derived for member in derived[i].of))
 
 
-def _grids(store: Store) -> tuple[dict[str, list[str]], dict[str, dict[str, Any]]]:
-    """Return {run id: names of the grids with this run}, and {run id: row of the manifest} of derived runs.
+def _grids(store: Store) -> tuple[dict[str, list[str]], dict[str, PlannedRun]]:
+    """Return {run id: names of the grids with this run}, and {run id: run} of derived runs.
 
     Unreadable grids are left out.
     """
     names: dict[str, list[str]] = {}
-    derived: dict[str, dict[str, Any]] = {}
+    derived: dict[str, PlannedRun] = {}
     for path in sorted((store.root / "grids").glob("*.json")):
         try:
-            content = read_grid(store, path.stem)
-        except StoreError:
+            grid = PlannedGrid.of(read_grid(store, path.stem))
+        except (StoreError, ValueError):
             continue
-        for row in [*content.get("runs", ()), *content.get("derived", ())]:
-            names.setdefault(str(row["id"]), []).append(path.stem)
-        derived |= {str(row["id"]): row for row in content.get("derived", ())}
+        for run_id in grid.run_of:
+            names.setdefault(run_id, []).append(path.stem)
+        derived |= {run.id: run for run in grid.derived}
     return names, derived
 
 
@@ -116,7 +117,7 @@ def _stored_run(
     run_id: str,
     record: _Record,
     grids: Sequence[str],
-    derived: Mapping[str, Mapping[str, Any]],
+    derived: Mapping[str, PlannedRun],
     names: Mapping[str, RunName],
 ) -> RunSummary:
     config, kind, folder = record.config, record.kind, store.run_dir(run_id)
@@ -125,9 +126,9 @@ def _stored_run(
         differences = name.settings_without_seed
         title = str(name)
     elif kind != "run":
-        row = derived.get(run_id, {})
-        of = RunName.joined([names[str(member)] for member in row.get("of", ()) if str(member) in names])
-        architecture = str(row.get("name", architecture))
+        row = derived.get(run_id)
+        of = RunName.joined([names[member] for member in row.of if member in names]) if row else ""
+        architecture = row.name if row else architecture
         differences = f"of {of}" if of else ""
         title = f"{kind} {architecture}{' ' if of else ''}{differences}"
     scores = _scores(store.root / "scores" / run_id)

@@ -44,13 +44,13 @@ def summary(manifest: Manifest, tables: Tables | None = None) -> list[str]:
     ids = ranked_ids(manifest, records)
     if not ids:
         return [_nothing_ranked(manifest, records)]
-    if len({manifest.config(r).findings for r in manifest.ranked if r["id"] in ids}) > 1:
+    if len({r.config.findings for r in manifest.ranked if r.id in ids}) > 1:
         return ["  the runs learn different findings: the page compares them finding by finding"]
-    runs = {str(run["id"]): run for run in manifest.ranked}
+    runs = {run.id: run for run in manifest.ranked}
     recipes = _from_scores(manifest, ids) if tables is None else _from_tables(tables)
     lines = []
     untested = not manifest.external and not manifest.left_out
-    internal = str(manifest.content["source"])
+    internal = manifest.source
     results = [
         ("best external macro AUROC", recipes.aurocs, EXTERNAL, False),
         ("smallest gap (shared findings)", recipes.gaps, EXTERNAL, True),
@@ -73,12 +73,12 @@ def summary(manifest: Manifest, tables: Tables | None = None) -> list[str]:
         lines.append("  nothing is ranked: the page gives the reason for each run")
     elif untested:
         lines.append("  no external hospital was tested")
-    return [*lines, SYNTHETIC_NOTICE] if manifest.content["phantom"] else lines
+    return [*lines, SYNTHETIC_NOTICE] if manifest.phantom else lines
 
 
 def _left_out(manifest: Manifest, of_findings: pd.DataFrame, run_id: str) -> list[str]:
     """Return lines on the findings that the mean external AUROC of a run leaves out; [] if it leaves out none."""
-    internal, of_run = str(manifest.content["source"]), of_findings[of_findings["run_id"] == run_id]
+    internal, of_run = manifest.source, of_findings[of_findings["run_id"] == run_id]
     rows = of_run[~of_run["dataset"].isin([internal, EXTERNAL]) & of_run["value"].notna()]
     test = of_run[(of_run["dataset"] == internal) & (of_run["split"] == "test")]
     used = rows["finding"].isin(test.loc[test["value"].notna(), "finding"])
@@ -95,7 +95,7 @@ def _left_out(manifest: Manifest, of_findings: pd.DataFrame, run_id: str) -> lis
 
 def _nothing_ranked(manifest: Manifest, records: RunRecords) -> str:
     """Return why no run is ranked."""
-    models = [run for run in (*manifest.runs, *manifest.imported) if records[run["id"]].is_scored]
+    models = [run for run in (*manifest.runs, *manifest.imported) if records[run.id].is_scored]
     if not any(manifest.exposed(run) for run in models):
         return "  no run has a score yet"
     if manifest.ranked:

@@ -13,6 +13,7 @@ import pandas as pd
 
 from bench.config.run_names import RunName
 from bench.planning.manifest import Manifest
+from bench.planning.planned_grid import PlannedRun, PlannedSearch
 from bench.results.grid_recipes import configuration
 from bench.results.read_predictions import unfinished
 from bench.results.run_table import read_history
@@ -54,20 +55,18 @@ class TrialRun(NamedTuple):
 def trials_table(manifest: Manifest) -> pd.DataFrame:
     """Build the table `trials`: one row for each run of each trial; empty for a grid without `search`."""
     columns = list(SCHEMAS["trials"])
-    search = manifest.content.get("search")
+    search = manifest.search
     if not search:
         return pd.DataFrame(columns=columns)
-    runs = {str(run["id"]): run for run in manifest.runs}
-    facts = {run_id: _facts(manifest, run) for run_id, run in runs.items()}
+    facts = {run.id: _facts(manifest, run) for run in manifest.runs}
     names = _names(manifest, search)
-    by_recipe = _by_recipe(runs, search)
     rows = []
-    for first, of in by_recipe.items():
-        for trial in range(search["trials"]):
+    for first, of in _by_recipe(manifest, search).items():
+        for trial, settings in enumerate(search.settings):
             for run_id in (trials[trial] for trials in of):
-                config = runs[run_id]["config"]
-                key = (names[first], first, trial, _text(search["settings"][trial]), run_id)
-                rows.append((*key, int(config["seed"]), str(config.get("leave_out", "")), *facts[run_id]))
+                config = manifest.run_of[run_id].config
+                key = (names[first], first, trial, _text(settings), run_id)
+                rows.append((*key, config.seed, config.leave_out, *facts[run_id]))
     table = pd.DataFrame([(*row, False) for row in rows], columns=columns)
     of_runs = zip(table["recipe_id"], table["trial"], table["val_auroc"], strict=True)
     chosen = TrialRun.chosen(TrialRun(str(recipe), int(trial), float(value)) for recipe, trial, value in of_runs)
@@ -78,48 +77,47 @@ def with_chosen_runs(manifest: Manifest, table: pd.DataFrame | None = None) -> M
     """Return the manifest with the runs of the chosen trials only; a manifest without `search` itself.
 
     `table`: the result of `trials_table` if the caller has it; otherwise the histories of all runs are read here.
-    A run keeps its configuration. Its key `recipe` has the configuration of trial 0, by which recipes are named and
+    A run keeps its configuration. Its `recipe` is the configuration of trial 0, by which recipes are named and
     compared: the settings that were searched are no difference between recipes.
     """
-    search = manifest.content.get("search")
+    search = manifest.search
     if not search:
         return manifest
     table = trials_table(manifest) if table is None else table
     trial_of = dict(table.loc[table["chosen"], ["recipe_id", "trial"]].itertuples(index=False, name=None))
-    runs = {str(run["id"]): run for run in manifest.runs}
     chosen = {}
-    for first, of in _by_recipe(runs, search).items():
+    for first, of in _by_recipe(manifest, search).items():
         for trials in of:
-            chosen[trials[0]] = {**runs[trials[trial_of[first]]], "recipe": runs[trials[0]]["config"]}
-    kept = [chosen[trials[0]] for trials in search["runs"]]
-    ids = {run["id"] for run in kept}
-    content = {key: value for key, value in manifest.content.items() if key != "search"}
-    content["analyses"] = [row for row in manifest.analyses if row["run"] in ids or not row["per_run"]]
-    return replace(manifest, content={**content, "runs": kept})
+            run, of_trial_0 = (manifest.run_of[trials[trial]] for trial in (trial_of[first], 0))
+            chosen[trials[0]] = replace(run, recipe=of_trial_0.config)
+    kept = tuple(chosen[trials[0]] for trials in search.runs)
+    ids = {run.id for run in kept}
+    analyses = tuple(row for row in manifest.analyses if row.run in ids or not row.per_run)
+    return replace(manifest, runs=kept, analyses=analyses, search=None)
 
 
-def _by_recipe(runs: Mapping[str, Mapping[str, Any]], search: Mapping[str, Any]) -> dict[str, list[list[str]]]:
+def _by_recipe(manifest: Manifest, search: PlannedSearch) -> dict[str, list[tuple[str, ...]]]:
     """Return {id of the first run of trial 0: the run ids by trial, for each seed and hospital that is left out}."""
-    by_first = {str(trials[0]): [str(run_id) for run_id in trials] for trials in search["runs"]}
-    groups = seed_groups({run_id: configuration(runs[run_id]) for run_id in by_first})
+    by_first = {trials[0]: trials for trials in search.runs}
+    groups = seed_groups({run_id: configuration(manifest.run_of[run_id]) for run_id in by_first})
     return {group[0]: [by_first[run_id] for run_id in group] for group in groups}
 
 
-def _names(manifest: Manifest, search: Mapping[str, Any]) -> dict[str, str]:
+def _names(manifest: Manifest, search: PlannedSearch) -> dict[str, str]:
     """Return {id of a run of trial 0: name of its recipe}."""
-    first = {str(trials[0]) for trials in search["runs"]}
-    runs = [run for run in manifest.runs if run["id"] in first]
-    names = RunName.among([manifest.flat_config(run) for run in runs], [run["titles"] for run in runs])
-    return {str(run["id"]): name.recipe for run, name in zip(runs, names, strict=True)}
+    first = {trials[0] for trials in search.runs}
+    runs = [run for run in manifest.runs if run.id in first]
+    names = RunName.among([run.flat_config for run in runs], [run.titles for run in runs])
+    return {run.id: name.recipe for run, name in zip(runs, names, strict=True)}
 
 
-def _facts(manifest: Manifest, run: Mapping[str, Any]) -> tuple[str, float, float]:
+def _facts(manifest: Manifest, run: PlannedRun) -> tuple[str, float, float]:
     """Return the state of a run, the validation AUROC of its selected epoch, and its passes; NaN if it is not finished."""
-    state = manifest.store.state(run["id"])
+    state = manifest.store.state(run.id)
     if unfinished(manifest, run):
         return "started" if state == "done" else state, np.nan, np.nan
-    history = read_history(manifest, run["id"])
-    trained = CheckedFolder(manifest.store.run_dir(run["id"])).facts()["trained"]
+    history = read_history(manifest, run.id)
+    trained = CheckedFolder(manifest.store.run_dir(run.id)).facts()["trained"]
     value = history.loc[history["epoch"] == trained.get("best_epoch", len(history)), "val_auroc"]
     return state, float(value.iloc[0]) if len(value) else np.nan, float(trained.get("gradient_evaluations", np.nan))
 

@@ -25,18 +25,18 @@ def with_test_time(
     `ranked`, `scored`: ids of the scored runs that are ranked, and of all scored runs. Holm's correction of the added rows is over the
     added algorithms.
     """
-    test_time = [run for run in manifest.runs if run["id"] in scored and run.get("test_time")]
+    test_time = [run for run in manifest.runs if run.id in scored and run.test_time]
     if not test_time:
         return ranked_rows
-    erm = [run for run in manifest.runs if run["id"] in ranked and run["config"].get("algorithm", "erm") == "erm"]
+    erm = [run for run in manifest.runs if run.id in ranked and run.config.algorithm == "erm"]
     runs = [*erm, *test_time]
-    ids = [str(run["id"]) for run in runs]
+    ids = [run.id for run in runs]
     replicates = load_all_replicates(manifest, ids)
-    recipes = Recipes.of_configs({str(run["id"]): configuration(run) for run in runs}, replicates)
+    recipes = Recipes.of_configs({run.id: configuration(run) for run in runs}, replicates)
     trained = trained_by(manifest, recipes)
     of_runs = select(scores[scores["run_id"].isin(ids)])
     plain = macro_auroc(recipes.replaced(of_runs, recipes.of_scores(of_runs)))
-    internal = str(manifest.content["source"])
+    internal = manifest.source
     table = algorithms(trained, plain, recipes.replicates(replicates), internal)
     # internal scores are those of ERM, and intervals over seeds would hide it
     return pd.concat([ranked_rows, table[table["dataset"] != internal]], ignore_index=True)

@@ -60,9 +60,9 @@ def report_and_tables(
 
         collected = tables(manifest, with_images)
         return write_site(collected, site), collected
-    folder = manifest.store.root / "report" / str(manifest.content["name"])
+    folder = manifest.store.root / "report" / manifest.name
     page = output or folder / "leaderboard.html"
-    with LongTables(folder / "tables" if output is None else None, bool(manifest.content["phantom"])) as long_tables:
+    with LongTables(folder / "tables" if output is None else None, manifest.phantom) as long_tables:
         collected = tables(manifest, with_images, long_tables)
     with ThreadPoolExecutor(1) as pool:  # the pool's thread saves the other tables while this thread builds the page
         saved = pool.submit(collected.save, folder / "tables", long_tables.written) if output is None else None

@@ -315,7 +315,7 @@ def _points(store: Store, run_id: str) -> pd.DataFrame:
 def _ensemble_name(store: Store, run_id: str) -> str:
     """Return the name of an ensemble in the grids of the store, "" if no readable grid has it."""
     try:
-        row = planned(store, run_id, None)[1]
+        run = planned(store, run_id, None)[1]
     except StoreError:
         return ""
-    return str(row["name"]) if row.get("kind") == "ensemble" else ""
+    return run.name if run.kind == "ensemble" else ""

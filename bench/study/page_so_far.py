@@ -70,14 +70,14 @@ class PageSoFar:
         is_near = left <= self.places and outcome.seconds < _LONG_S
         if outcome.seconds >= _WORTH_S and now - self.began >= _EVERY_S and not is_near:
             self.began = now
-            page = self.manifest.store.root / "report" / str(self.manifest.content["name"]) / "leaderboard.html"
+            page = self.manifest.store.root / "report" / self.manifest.name / "leaderboard.html"
             self._start(_report, f"leaderboard of {finished} of {total} runs: {page}")
         else:
             self._score()
 
     def _score(self) -> None:
         """Begin to score; in a search, do nothing."""
-        if not self.manifest.content.get("search"):
+        if not self.manifest.search:
             self._start(_score, "")
 
     def _start(self, work: _Work, said: str) -> None:

@@ -13,6 +13,7 @@ from scipy import stats
 from bench.executors.local import Local
 from bench.planning.manifest import Manifest, read_manifest
 from bench.planning.plan import Plan, make_plan
+from bench.planning.planned_grid import PlannedRun
 from bench.results.same_scores import same_bits
 from bench.results.score_runs import score_all
 from bench.store.checked_folders import CheckedFolder, ScoresFolder
@@ -98,21 +99,21 @@ def _check_same(document: bytes, plan: Plan, manifest: Manifest) -> None:
         fix = "give the same --data, --weights and --registry, and use the version that trained the run"
         raise ConfigError(f"this would be another run: {what}", "bench reproduce", fix)
     for cohort, ref in zip(manifest.cohorts, plan.refs, strict=True):
-        if cohort["id"] != ref.id:
+        if cohort.id != ref.id:
             fix = "give the unchanged data; `bench check --data` compares them with the published releases"
             raise ConfigError(
-                f"the images or labels of {ref.name} have changed since the run ({ref.id}, was {cohort['id']})",
+                f"the images or labels of {ref.name} have changed since the run ({ref.id}, was {cohort.id})",
                 "--data",
                 fix,
             )
 
 
-def _seeds(manifest: Manifest, run: Mapping[str, Any]) -> list[str]:
+def _seeds(manifest: Manifest, run: PlannedRun) -> list[str]:
     """Return the id of `run`, followed by the ids of scored runs of the grid that differ from `run` only in the seed."""
-    config = manifest.config(run)
-    same = [r["id"] for r in manifest.runs if replace(manifest.config(r), seed=config.seed) == config]
+    config = run.config
+    same = [r.id for r in manifest.runs if replace(r.config, seed=config.seed) == config]
     done = [r for r in same if (manifest.scores / r / "KEY").is_file()]
-    return [run["id"], *(r for r in done if r != run["id"])]
+    return [run.id, *(r for r in done if r != run.id)]
 
 
 def _scores(manifest: Manifest, run_id: str) -> pd.DataFrame:

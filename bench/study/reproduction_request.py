@@ -1,13 +1,13 @@
 """Read the request of `bench reproduce`, and check it before torch is imported."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 from bench.config.grid import Grid
 from bench.config.registry import Registry
 from bench.planning.manifest import Manifest, planned
+from bench.planning.planned_grid import PlannedRun
 from bench.planning.restore_grid import grid_of
 from bench.planning.run import Run, find_run, read_run
 from bench.results.read_predictions import unfinished
@@ -22,7 +22,7 @@ class ReproductionRequest:
 
     stored: Run
     manifest: Manifest
-    run: Mapping[str, Any]  # the run's row in the manifest
+    run: PlannedRun  # the run's row in the manifest
     grid: Grid  # a grid of only this run
     registry: Registry
 
@@ -39,7 +39,7 @@ class ReproductionRequest:
         stored = read_run(store, run_id)
         manifest, run = planned(store, run_id, grid)
         # A rescored grid has other scoring settings, so the scores of the original grid are compared.
-        if origin := manifest.content.get("scored_from"):
+        if origin := manifest.scored_from:
             manifest, run = planned(store, run_id, str(origin))
         if manifest.of_bundles or (reason := unfinished(manifest, run)):
             why = "the run comes from a bundle, which has no images" if manifest.of_bundles else reason
@@ -47,7 +47,7 @@ class ReproductionRequest:
         if into.resolve() == store.root.resolve():
             fix = "name another folder with --into"
             raise ConfigError("a run cannot be reproduced in its own store", str(into), fix)
-        if data is None and not manifest.content["phantom"]:
+        if data is None and not manifest.phantom:
             raise ConfigError("the run used real images", "bench reproduce", "name the data with --data")
         registry = Registry.read(registry_file)
         restored = grid_of(manifest, [run])

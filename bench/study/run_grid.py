@@ -98,7 +98,7 @@ def execute(
         ended |= tally.work([job for job in jobs if job.id in later], names, on_outcome=on_outcome)
         _derive(plan, derived, tally, names)
         analyses = _Analyses(tally, names)
-        is_search = bool(manifest.content.get("search"))
+        is_search = bool(manifest.search)
         if not is_search:  # a search analyses only the runs that it chooses by their scores
             analyses.find_missing(plan, runs)
             # Analyses of the cohorts take longest. After the scores, they share the cores with all analyses that are left.

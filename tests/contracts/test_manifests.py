@@ -15,15 +15,14 @@ import pytest
 import yaml
 
 from bench.config.grid import Grid
-from bench.config.imported_model import DataExposure, ModelDeclaration, Outputs
 from bench.config.registry import Registry
 from bench.planning.exposure import Exposure
-from bench.planning.imported_run import config_of, external_run, row
-from bench.planning.manifest import contents, read_manifest
+from bench.planning.manifest import planned_manifest, read_manifest
 from bench.planning.plan import Plan, make_plan
+from bench.planning.planned_grid import PlannedGrid
 from bench.results.rescore import ScoreChange, rescored
-from bench.store.checked_files import read_grid, write_grid
-from bench.store.store import Store, canonical_json
+from bench.store.checked_files import read_grid
+from bench.store.store import Store
 
 EXPECTED = Path(__file__).parent / "manifests"
 HOSPITALS = ("ash", "birch", "cedar", "far")
@@ -102,23 +101,33 @@ def plan_of(folder: Path, name: str) -> Plan:
 def document_of(folder: Path, name: str) -> dict[str, Any]:
     """Return the manifest of a grid of GRIDS, or one that is made from such a manifest."""
     if name == "imported":
+        rows = pytest.importorskip("bench.extensions.imported.rows")
+        declaration = pytest.importorskip("bench.extensions.imported.declaration")
         plan = plan_of(folder, "pool")
-        content = contents(plan, {}, 3)
-        exposure = Exposure({"ash": "no", "birch": "no", "ash+birch": "no", "far": "images"}, {"far": ("0.png", "1.png")})
-        declared = ModelDeclaration(
-            "A model", "timm", "resnet18", {}, {}, None, Outputs("logit"), DataExposure(("far",), ("a book",)), "model.yaml"
+        exposure = Exposure(
+            {"ash": "no", "birch": "no", "ash+birch": "no", "far": "images"}, {"far": ("0.png", "1.png")}
         )
-        run = external_run(declared, config_of("A model", plan.runs[0].config), plan.refs[0].id, "0" * 64)
+        outputs, seen = declaration.Outputs("logit"), declaration.DataExposure(("far",), ("a book",))
+        declared = declaration.ModelDeclaration(
+            "A model", "timm", "resnet18", {}, {}, None, outputs, seen, "model.yaml"
+        )
+        config = rows.config_of("A model", plan.runs[0].config)
+        run = rows.external_run(declared, config, plan.refs[0].id, "0" * 64)
         golden = {"images": 2, "outputs": 18, "difference": 0.25}
-        new = row(run, declared, content["cohorts"], exposure, golden)
-        return json.loads(canonical_json({**content, "derived": [new]}))
-    if name == "rescored":
+        manifest = planned_manifest(plan, {}, 3)
+        manifest = manifest.with_imported_model(rows.planned_model(run, declared, manifest.cohorts, exposure, golden))
+    elif name == "rescored":
         plan = plan_of(folder, "panel")
-        write_grid(plan.store, "panel", contents(plan, {}, 0))
+        planned_manifest(plan, {}, 0).write()
         change = ScoreChange("strict", ("Edema",), 3, "youden")
-        rescored(read_manifest(plan.store, "panel"), "rescored", change, "bench score")
-        return read_grid(plan.store, "rescored")
-    return json.loads(canonical_json(contents(plan_of(folder, name), {}, 1)))
+        manifest = rescored(read_manifest(plan.store, "panel"), "rescored", change, "bench score")
+    else:
+        manifest = planned_manifest(plan_of(folder, name), {}, 1)
+    manifest.write()
+    document = read_grid(manifest.store, manifest.name)
+    read_manifest(manifest.store, manifest.name).write()
+    assert read_grid(manifest.store, manifest.name) == document
+    return document
 
 
 NAMES = (*GRIDS, "imported", "rescored")
@@ -129,9 +138,25 @@ def test_a_manifest_keeps_its_bytes(name: str, tmp_path: Path) -> None:
     assert document_of(tmp_path, name) == json.loads((EXPECTED / f"{name}.json").read_text())
 
 
+@pytest.mark.parametrize(
+    "place", ["title", "cohorts/0/flow", "runs/0/config", "derived/0/of", "analyses/0/run", "runs/1"]
+)
+def test_a_manifest_without_a_key_or_a_run_of_its_search_is_damaged(place: str) -> None:
+    name = "searched" if place == "runs/1" else "derived"
+    whole = json.loads((EXPECTED / f"{name}.json").read_text())
+    *path, last = (int(key) if key.isdigit() else key for key in place.split("/"))
+    block = whole
+    for key in path:
+        block = block[key]
+    del block[last]
+    with pytest.raises(ValueError, match="missing"):
+        PlannedGrid.of(whole)
+
+
 if __name__ == "__main__":
     EXPECTED.mkdir(exist_ok=True)
     for name in NAMES:
         with tempfile.TemporaryDirectory() as folder:
-            text = json.dumps(document_of(Path(folder), name), indent=1, sort_keys=True)
-        (EXPECTED / f"{name}.json").write_text(f"{text}\n")
+            document = document_of(Path(folder), name)
+        lines = [f'"{key}": {json.dumps(document[key], sort_keys=True)}' for key in sorted(document)]
+        (EXPECTED / f"{name}.json").write_text("{\n" + ",\n".join(lines) + "\n}\n")

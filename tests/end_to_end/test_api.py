@@ -103,7 +103,7 @@ def test_the_library_reuses_runs_that_the_command_has_trained(finished: Path, tm
     names = {key: CONFIG[key] for key in ("architecture", "optimizer", "loss", "uncertainty", "preprocessing")}
     external = ["mimic", "nih", "padchest", "vindr", "brax"]
     plain = read_manifest(Store.open(finished / "runs", create=False), "tiny")
-    config = RunConfig(**names, channels=1, schedule=schedule, split=plain.config(plain.runs[0]).split)  # type: ignore[arg-type]
+    config = RunConfig(**names, channels=1, schedule=schedule, split=plain.runs[0].config.split)  # type: ignore[arg-type]
     grid = api.run(
         config, external, data=data, store=tmp_path / "runs", name="again", sweep={"seed": [0, 1]}, min_count=5
     )
@@ -172,7 +172,7 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_slips_are_named_before_any_work(study: Path) -> None:
     grid, run = (
         api.open_grid(study / "runs", "both"),
-        api.load_run(study / "runs", api.open_grid(study / "runs", "both").runs[0]["id"]),
+        api.load_run(study / "runs", api.open_grid(study / "runs", "both").runs[0].id),
     )
     image = min((study / "data").rglob("nih/**/*.png"))
     memory = InMemory("upload.png", image.read_bytes())
@@ -192,7 +192,7 @@ def test_slips_are_named_before_any_work(study: Path) -> None:
         ),  # type: ignore[arg-type]
         (lambda: api.load_logits(grid, None), "run_id must be of type str"),  # type: ignore[arg-type]
         (lambda: api.render(grid, study), "the page is a folder"),
-        (lambda: api.score(api.load_logits(grid, grid.runs[0]["id"]), settings=3), "settings must be of type Settings"),  # type: ignore[arg-type]
+        (lambda: api.score(api.load_logits(grid, grid.runs[0].id), settings=3), "settings must be of type Settings"),  # type: ignore[arg-type]
     ):
         with pytest.raises(ConfigError, match=what):
             call()

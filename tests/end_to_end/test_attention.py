@@ -105,7 +105,7 @@ def test_the_analysis_measures_every_cohort_and_its_gallery_shows_cases_of_each_
 ) -> None:
     manifest, jobs = looked_at
     found = pd.read_parquet(jobs[0].folder / "attention.parquet")
-    assert set(found["dataset"]) == {c["name"] for c in manifest.cohorts}
+    assert set(found["dataset"]) == {c.name for c in manifest.cohorts}
     assert {"finding", "border", "outside lungs", "heart", "pleura", "token"} <= set(found["region"])
     known = found.dropna(subset=["value"])
     assert (known["num_patients"] >= 5).all()
@@ -156,7 +156,7 @@ def test_the_page_shows_pictures_of_phantoms_and_none_of_real_patients_unless_as
     assert shown.meta["no_pictures"] == ""
     page = render(shown)
     assert page.count("data:image/webp;base64,") == num
-    real = replace(manifest, content={**manifest.content, "phantom": False})
+    real = replace(manifest, phantom=False)
     gallery, why = with_pictures(real, {"gallery": shown["gallery"]}, with_real_images=False)
     assert why == ASK
     assert gallery["picture"].isna().all()

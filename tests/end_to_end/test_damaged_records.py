@@ -8,6 +8,7 @@ import json
 import shutil
 import subprocess
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -18,7 +19,7 @@ from disturbed import assert_same_bytes
 
 from bench.planning.jobs import analysis_key, predicted
 from bench.planning.manifest import read_manifest
-from bench.store.checked_files import write_grid
+from bench.planning.planned_grid import PlannedAnalysis
 from bench.store.checked_folders import CheckedFolder
 from bench.store.store import Store, write_table
 from reports import extensions
@@ -166,13 +167,12 @@ def test_a_damaged_analysis_is_not_done(how: str, store: Store, here: Command) -
     run_id = store.run_ids()[0]
     place = f"{run_id[:2]}/{run_id}/attention"
     manifest = read_manifest(store, "tiny")
-    identity = ["attention", 1, {}]
+    identity = ("attention", 1, {})
     write_table(store.root / place / "attention.parquet", pd.DataFrame(columns=list(SCHEMAS["attention"])))
     CheckedFolder(store.root / place).record_checksums()
     key = analysis_key(identity, predicted(store, run_id, manifest.places), per_run=True)
     (store.root / place / "KEY").write_text(key)
-    planned = {"name": "attention", "identity": identity, "run": run_id, "per_run": True, "folder": place}
-    write_grid(store, "tiny", {**manifest.content, "analyses": [planned]})
+    replace(manifest, analyses=(PlannedAnalysis("attention", identity, run_id, True, place),)).write()
     folder = store.root.parent
     here("report", "--quiet", cwd=folder)
     meta = store.root / "report" / "tiny" / "tables" / "meta.json"

@@ -1,9 +1,7 @@
 """What the owners of encoders state about their data: probes of exposed encoders are not ranked, and a bundle keeps the statements."""
 
 import re
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 import pytest
@@ -13,6 +11,7 @@ from safetensors.torch import save_file
 
 from bench.models.se_resnet import se_resnet
 from bench.planning.manifest import read_manifest
+from bench.planning.planned_grid import PlannedRun
 from bench.store.store import Store
 from tests.conftest import Command, Drawn
 
@@ -53,9 +52,9 @@ def probed(drawn: Drawn, tmp_path_factory: pytest.TempPathFactory, command: Comm
     return folder
 
 
-def start_of(run: Mapping[str, Any]) -> str:
+def start_of(run: PlannedRun) -> str:
     """Return the starting weights of a run, or "loads" for the network that loads its own weights."""
-    return "loads" if run["config"]["architecture"] == "loads" else str(run["config"]["weights"])
+    return "loads" if run.config.architecture == "loads" else run.config.weights
 
 
 def test_probes_of_exposed_or_silent_encoders_are_not_ranked(probed: Path) -> None:
@@ -65,10 +64,10 @@ def test_probes_of_exposed_or_silent_encoders_are_not_ranked(probed: Path) -> No
     assert {name: manifest.exposed(run) for name, run in by_weights.items()} == {
         "none": [], "clean": [], "exposed": ["nih", "brax"], "silent": everywhere, "loads": ["nih"],
     }  # fmt: skip
-    assert [run["config"]["weights"] for run in manifest.ranked] == ["none", "clean"]
-    assert "exposure" not in by_weights["none"]
+    assert [run.config.weights for run in manifest.ranked] == ["none", "clean"]
+    assert not by_weights["none"].exposure
     table = pd.read_parquet(probed / "runs/report/probed/tables/exposure.parquet")
-    of = table[table["run_id"] == by_weights["exposed"]["id"]].set_index("dataset")
+    of = table[table["run_id"] == by_weights["exposed"].id].set_index("dataset")
     assert of["answer"].to_dict() == {"mimic": "no", "nih": "images", "padchest": "no", "vindr": "no", "brax": "text"}
     assert of["rank"].gt(0).to_dict() == {"mimic": True, "nih": False, "padchest": True, "vindr": True, "brax": False}
     assert of.loc["nih", "clean_n"] == 60 - of.loc["nih", "listed"] == 45

@@ -27,7 +27,7 @@ from bench.results.report_tables import _notes
 from bench.results.run_table import run_title
 from bench.runs.model_folder import load_folder
 from bench.store.checked_folders import ReportFolder
-from bench.store.store import Store
+from bench.store.store import Store, canonical_json
 from bench.study.reproduce import headline
 from harmonize.errors import ConfigError
 from harmonize.phantom import PhantomSettings, twin
@@ -73,15 +73,15 @@ def macros(manifest: Manifest, run_id: str) -> pd.DataFrame:
 @pytest.mark.grid
 def test_a_hospital_is_external_in_the_run_that_leaves_it_out(folds: Path, manifest: Manifest) -> None:
     table = manifest.table(manifest.cohorts[0]).set_index("image_id")
-    assert [cohort["name"] for cohort in manifest.cohorts] == [POOL, "padchest"]
-    assert {run["config"]["leave_out"] for run in manifest.runs} == HOSPITALS
+    assert [cohort.name for cohort in manifest.cohorts] == [POOL, "padchest"]
+    assert {run.config.leave_out for run in manifest.runs} == HOSPITALS
     for run in (*manifest.runs, *manifest.derived):
-        left_out = run["config"]["leave_out"]
-        scores = macros(manifest, run["id"])
+        left_out = run.config.leave_out
+        scores = macros(manifest, run.id)
         assert set(scores["dataset"]) == {POOL, left_out, "padchest", "external"}
         of_hospitals = {split.partition(":")[2] for split in scores["split"] if ":" in split}
         assert of_hospitals == HOSPITALS - {left_out}
-        folder = manifest.store.run_dir(run["id"])
+        folder = manifest.store.run_dir(run.id)
         predicted = pd.read_parquet(folder / "predictions" / f"{POOL}.parquet").set_index("image_id")
         state = table.loc[predicted.index, FINDING].fillna(-3).to_numpy(int)
         of_hospital = (table.loc[predicted.index, "hospital"] == left_out).to_numpy()
@@ -103,8 +103,8 @@ def test_a_hospital_is_external_in_the_run_that_leaves_it_out(folds: Path, manif
 @pytest.mark.grid
 def test_heat_maps_of_a_left_out_hospital_are_not_those_of_the_training_hospitals(manifest: Manifest) -> None:
     for run in manifest.runs:
-        left_out = run["config"]["leave_out"]
-        folder = manifest.store.run_dir(run["id"]) / "attention"
+        left_out = run.config.leave_out
+        folder = manifest.store.run_dir(run.id) / "attention"
         maps = pd.read_parquet(folder / "sampled_maps.parquet", columns=["dataset", "image_id"])
         hospital_of_map = maps["image_id"].astype(str).str.partition("/")[0]
         trained = set(hospital_of_map[maps["dataset"] == POOL])
@@ -121,7 +121,7 @@ def test_the_model_card_names_the_hospitals_on_which_the_run_trained_and_the_oth
 ) -> None:
     card = pytest.importorskip("bench.extensions.cards.model_card").card
     for run in (*manifest.runs, *manifest.derived):
-        left_out = str(run["config"]["leave_out"])
+        left_out = run.config.leave_out
         text = card(manifest, run)
         trained = [TITLES[name] for name in sorted(HOSPITALS - {left_out})]
         assert f"validation patients of {' + '.join(trained)}." in text
@@ -145,10 +145,10 @@ def test_an_uploaded_run_has_seen_the_hospitals_on_which_it_trained_and_no_other
 ) -> None:
     hub = pytest.importorskip("bench.extensions.tracking.hub")
     declared_run = pytest.importorskip("bench.extensions.imported.runs_of_other_stores").declared_run
-    row = pytest.importorskip("bench.extensions.imported.rows").row
+    planned_model = pytest.importorskip("bench.extensions.imported.rows").planned_model
     for run in (*manifest.runs, *manifest.derived):
-        folder, trained = tmp_path / run["id"], HOSPITALS - {run["config"]["leave_out"]}
-        hub.write_folder(hub.files_of(manifest.store, run["id"])[2], folder)
+        folder, trained = tmp_path / run.id, HOSPITALS - {run.config.leave_out}
+        hub.write_folder(hub.files_of(manifest.store, run.id)[2], folder)
         found = declared_run(folder, load_folder(folder), ("chexpert", "mimic", "padchest"), synthetic=True).exposure
         assert set(found.cohorts) == trained
         assert not found.others
@@ -158,8 +158,8 @@ def test_an_uploaded_run_has_seen_the_hospitals_on_which_it_trained_and_no_other
         assert stated["title"] == " + ".join(TITLES[name] for name in sorted(trained))
         # in the pool's own grid, the model has seen the pool
         declared = declared_run(folder, load_folder(folder), (POOL, "padchest"), synthetic=True)
-        model: Any = SimpleNamespace(id="x", config=manifest.config(run))
-        assert row(model, declared, manifest.cohorts)["passport"]["seen"] == [POOL]
+        model: Any = SimpleNamespace(id="x", config=run.config)
+        assert planned_model(model, declared, manifest.cohorts).passport["seen"] == [POOL]
         # a folder from elsewhere that hides its hospitals: the configuration names them, too
         config["trained_on"] = {"cohort": POOL, "layout": "table"}
         (folder / "config.json").write_text(json.dumps(config))
@@ -173,7 +173,7 @@ def test_commands_name_the_hospitals_on_which_a_run_trained(folds: Path, manifes
     trained = [row for row in listed if row["kind"] == "run"]
     assert {row["differences"] for row in trained} == {f"without {name}" for name in HOSPITALS}
     assert {row["differences"].split("without ")[1] for row in listed if row["kind"] == "tta"} == HOSPITALS
-    run = {str(run["config"]["leave_out"]): str(run["id"]) for run in manifest.runs}
+    run = {run.config.leave_out: run.id for run in manifest.runs}
     compared = here("compare", run["chexpert"], run["nih"], cwd=folds).stdout
     assert f"\n{TITLES['mimic']}, test  auroc" in compared  # the only hospital on which both runs trained
     sections = [line for line in compared.splitlines() if line.endswith("  auroc")]
@@ -186,7 +186,7 @@ def test_commands_name_the_hospitals_on_which_a_run_trained(folds: Path, manifes
 @pytest.mark.grid
 def test_the_app_names_the_hospitals_on_which_a_run_trained(manifest: Manifest) -> None:
     runs = pytest.importorskip("bench.extensions.app.selectable_runs")
-    run = {str(run["config"]["leave_out"]): str(run["id"]) for run in manifest.runs}
+    run = {run.config.leave_out: run.id for run in manifest.runs}
     choices = {choice.run_id: choice for choice in runs.runs_with_weights(manifest.store)}
     assert choices[run["nih"]].origins == {
         "unseen": "Other or unknown",
@@ -205,8 +205,8 @@ def test_the_app_names_the_hospitals_on_which_a_run_trained(manifest: Manifest) 
 
 @pytest.mark.grid
 def test_runs_that_leave_out_the_same_hospital_can_be_compared_there(manifest: Manifest) -> None:
-    run = next(str(run["id"]) for run in manifest.runs if run["config"]["leave_out"] == "nih")
-    with_views = next(str(row["id"]) for row in manifest.derived if row["of"] == [run])
+    run = next(run.id for run in manifest.runs if run.config.leave_out == "nih")
+    with_views = next(row.id for row in manifest.derived if row.of == (run,))
     found = contrast(manifest.store, run, with_views, "auroc", datasets=["nih"])
     assert set(found.table["dataset"]) == {"nih"}
     scores = macros(manifest, run)
@@ -250,8 +250,8 @@ def test_checklists_name_each_hospital_once(manifest: Manifest) -> None:
 
 def with_runs(manifest: Manifest, *left_out: str) -> Manifest:
     """Return the manifest with only those trained runs that leave out one of the hospitals."""
-    runs = [run for run in manifest.runs if run["config"]["leave_out"] in left_out]
-    return Manifest(manifest.store, {**manifest.content, "runs": runs, "derived": []})
+    runs = [run for run in manifest.runs if run.config.leave_out in left_out]
+    return replace(manifest, runs=tuple(runs), derived=())
 
 
 @pytest.mark.grid
@@ -260,7 +260,7 @@ def test_a_hospital_that_all_runs_leave_out_is_external_and_no_training_hospital
 ) -> None:
     alone = with_runs(manifest, "nih")
     trained = f"{TITLES['chexpert']} + {TITLES['mimic']}"
-    assert [hospital["name"] for hospital in alone.pooled] == ["chexpert", "mimic"]
+    assert [hospital.name for hospital in alone.pooled] == ["chexpert", "mimic"]
     assert not alone.leaves_one_out
     assert alone.titles[POOL] == alone.hospital(alone.cohorts[0]).title == trained
     table, external = manifest.table(manifest.cohorts[0]), manifest.table(manifest.cohorts[1])
@@ -302,10 +302,10 @@ def test_checklists_are_about_the_hospitals_that_the_runs_use(manifest: Manifest
 @pytest.mark.grid
 def test_notes_are_about_the_hospitals_that_the_runs_use(manifest: Manifest) -> None:
     def notes(*left_out: str) -> str:
-        content = json.loads(json.dumps(with_runs(manifest, *left_out).content))
+        content = json.loads(canonical_json(with_runs(manifest, *left_out).document))
         content["cohorts"][0]["hospitals"]["nih"]["facts"]["confound"] = "Edema with PA views"
         content["phantom_settings"]["shortcut"] = 0.9
-        return " ".join(_notes(Manifest(manifest.store, content)))
+        return " ".join(_notes(Manifest.of(content, store=manifest.store)))
 
     for left_out in (["nih"], ["chexpert"], ["chexpert", "mimic", "nih"]):
         assert f"At {TITLES['nih']}, images were left out on purpose: Edema with PA views." in notes(*left_out)
@@ -317,9 +317,9 @@ def test_notes_are_about_the_hospitals_that_the_runs_use(manifest: Manifest) -> 
 def test_images_are_counted_once_if_the_runs_leave_out_some_hospitals_of_the_pool(manifest: Manifest) -> None:
     some = with_runs(manifest, "mimic", "nih")
     assert some.leaves_one_out
-    assert {hospital["name"] for hospital in some.pooled} == HOSPITALS
+    assert {hospital.name for hospital in some.pooled} == HOSPITALS
     table, external = manifest.table(manifest.cohorts[0]), manifest.table(manifest.cohorts[1])
-    test = internal_split(table, replace(manifest.config(manifest.runs[0]), leave_out="")) == "test"
+    test = internal_split(table, replace(manifest.runs[0].config, leave_out="")) == "test"
     of_chexpert = table["hospital"] == "chexpert"
     found = cohort_tables(some, ["Edema"])
     assert found.test_images == (test & of_chexpert).sum() + (~of_chexpert).sum() + len(external)
@@ -342,15 +342,14 @@ def test_what_a_model_had_seen_is_stated_for_the_hospital_that_its_run_leaves_ou
     frames = {name: pd.read_parquet(tables / f"{name}.parquet") for name in ("scores", "recipes")}
     assert ExposureTable.of(manifest, frames).empty  # random weights had seen nothing
     seen = {"nih": {"answer": "unknown"}}
-    content = {**manifest.content, "runs": [{**run, "exposure": seen} for run in manifest.runs]}
-    exposed = Manifest(manifest.store, content)
+    exposed = replace(manifest, runs=tuple(replace(run, exposure=seen) for run in manifest.runs))
     of_recipe = ExposureTable.of(exposed, frames).set_index("dataset")
     assert of_recipe["answer"].to_dict() == {"chexpert": "no", "mimic": "no", "nih": "unknown", "padchest": "no"}
     assert np.isfinite(of_recipe["value"].astype(float)).all()
     assert (of_recipe["rank"] > 0).to_dict() == {"chexpert": True, "mimic": True, "nih": False, "padchest": True}
     without = {**frames, "recipes": frames["recipes"].iloc[:0]}
     of_runs = ExposureTable.of(exposed, without)
-    left_out = {str(run["id"]): str(run["config"]["leave_out"]) for run in manifest.runs}
+    left_out = {run.id: run.config.leave_out for run in manifest.runs}
     external = of_runs.groupby("run_id")["dataset"].agg(set).to_dict()
     assert external == {run: {hospital, "padchest"} for run, hospital in left_out.items()}
 
@@ -368,7 +367,7 @@ def test_the_record_for_tracking_counts_the_images_of_each_hospital(manifest: Ma
 @pytest.mark.grid
 def test_labels_are_drawn_at_the_left_out_hospital_of_each_run(folds: Path, manifest: Manifest) -> None:
     grid = api.open_grid(folds / "runs")
-    run = {str(run["config"]["leave_out"]): str(run["id"]) for run in manifest.runs}
+    run = {run.config.leave_out: run.id for run in manifest.runs}
     for left_out, run_id in run.items():
         curves = api.labels_needed(grid, run_id).curves
         assert set(curves["dataset"]) - {"external"} == {left_out, "padchest"}
@@ -393,7 +392,7 @@ def test_a_run_that_is_tested_at_the_hospital_that_it_leaves_out_cannot_be_regis
 
 @pytest.mark.grid
 def test_the_verdict_of_a_reproduction_uses_the_mean_over_the_training_hospitals(manifest: Manifest) -> None:
-    scores = pd.read_parquet(manifest.scores / str(manifest.runs[0]["id"]) / "scores.parquet")
+    scores = pd.read_parquet(manifest.scores / str(manifest.runs[0].id) / "scores.parquet")
     assert scores["split"].str.startswith("test:").any()
     rows = headline(scores[(scores["metric"] == "auroc") & (scores["subgroup"] == "all")])
     assert rows.loc[rows["dataset"] == POOL, "split"].tolist() == ["test"]
@@ -402,20 +401,20 @@ def test_the_verdict_of_a_reproduction_uses_the_mean_over_the_training_hospitals
 @pytest.mark.grid
 def test_errors_are_listed_at_the_hospital_that_a_run_leaves_out(manifest: Manifest) -> None:
     mistakes = pytest.importorskip("bench.extensions.cards.worst_errors").mistakes
-    run = next(run for run in manifest.runs if run["config"]["leave_out"] == "nih")
-    listed = mistakes(manifest.store, run["id"], cohort=["nih"], most=10)
+    run = next(run for run in manifest.runs if run.config.leave_out == "nih")
+    listed = mistakes(manifest.store, run.id, cohort=["nih"], most=10)
     paths = manifest.table(manifest.cohorts[0]).set_index("image_id")["path"]
     assert set(listed["dataset"]) == {"nih"}
     assert listed["path"].tolist() == paths[listed["image_id"]].tolist()
     with pytest.raises(ConfigError, match="no cohort 'mimic'"):
-        mistakes(manifest.store, run["id"], cohort=["mimic"])
+        mistakes(manifest.store, run.id, cohort=["mimic"])
 
 
 @pytest.mark.grid
 def test_thresholds_are_compared_at_the_hospital_that_a_run_leaves_out(
     manifest: Manifest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run = next(run for run in manifest.runs if run["config"]["leave_out"] == "nih")
+    run = next(run for run in manifest.runs if run.config.leave_out == "nih")
     monkeypatch.setattr(thresholds, "_MIN_COUNT", 0)
     monkeypatch.setattr(thresholds, "_FACTOR", 0.5)
     [note] = thresholds.external_threshold_notes("here", manifest, run)
@@ -426,7 +425,7 @@ def test_thresholds_are_compared_at_the_hospital_that_a_run_leaves_out(
 @pytest.mark.grid
 def test_sound_runs_have_no_fault(manifest: Manifest) -> None:
     for run in manifest.runs:
-        assert not [check.what for check in symptoms(manifest.store, run["id"]) if check.level == "fault"]
+        assert not [check.what for check in symptoms(manifest.store, run.id) if check.level == "fault"]
 
 
 @pytest.mark.grid

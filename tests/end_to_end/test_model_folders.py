@@ -77,9 +77,9 @@ def uploaded(mixed: Path, manifest: Manifest, tmp_path_factory: pytest.TempPathF
     """The folder of the upload of one row of each kind."""
     folder, by_kind = tmp_path_factory.mktemp("uploaded"), {}
     for row in (manifest.runs[0], *manifest.derived):
-        kind = str(row.get("kind", "run")) + ("s of views" if row.get("name") == "both views" else "")
+        kind = (row.kind or "run") + ("s of views" if row.name == "both views" else "")
         if kind not in by_kind:
-            run_id, _, files = hub.files_of(manifest.store, row["id"])
+            run_id, _, files = hub.files_of(manifest.store, row.id)
             hub.write_folder(files, folder / run_id)
             by_kind[kind] = folder / run_id
     return by_kind
@@ -126,15 +126,15 @@ def test_a_combination_measures_distances_with_its_first_run_with_features(
 ) -> None:
     shutil.copytree(mixed / "runs", tmp_path / "runs", symlinks=True)
     store = Store.open(tmp_path / "runs", create=False)
-    ensemble = next(row for row in manifest.derived if row["name"] == "both")
-    sources = [str(source) for source in store.read_json(ensemble["id"][:2], ensemble["id"], "run.json")["sources"]]
+    ensemble = next(row for row in manifest.derived if row.name == "both")
+    sources = [str(source) for source in store.read_json(ensemble.id[:2], ensemble.id, "run.json")["sources"]]
     folder = store.run_dir(sources[1])
     width = np.load(folder / "features" / "nih.npz")["feature"].shape[1]
     feature = np.random.default_rng(0).normal(50, 1, (400, width)).astype(np.float16)
     np.savez(folder / "features" / "chexpert.npz", patient_id=np.arange(400).astype("U"), feature=feature)
     CheckedFolder(folder).record_checksums()
     path = images(mixed, 1)
-    found = infer(load(store, ensemble["id"]), path)
+    found = infer(load(store, ensemble.id), path)
     assert (found.measured_by, found.num_validation) == (sources[1], 200)
     alone = infer(load(store, sources[1]), path)
     pd.testing.assert_series_equal(found.table["distance"], alone.table["distance"])
@@ -147,7 +147,7 @@ def test_a_combination_measures_distances_with_its_first_run_with_features(
 def test_the_commands_take_a_folder_without_a_store(
     mixed: Path, manifest: Manifest, tmp_path: Path, here: Command
 ) -> None:
-    run_id = next(row["id"] for row in manifest.derived if row["name"] == "both views")
+    run_id = next(row.id for row in manifest.derived if row.name == "both views")
     said = here("upload", run_id[:6], "--folder", str(tmp_path / "model"), "--store", "runs", cwd=mixed).stdout
     assert "model.safetensors" in said
     empty = tmp_path / "empty"
@@ -312,8 +312,8 @@ def test_an_ensemble_is_explained_by_the_mean_of_its_scaled_maps_and_a_panel_by_
 
 def test_every_kind_of_row_has_a_card_that_names_its_networks(manifest: Manifest, uploaded: dict[str, Path]) -> None:
     for row in (*manifest.runs, *manifest.derived):
-        card = (manifest.store.run_dir(row["id"]) / "MODEL_CARD.md").read_text()
-        assert all(f"run {network}" in card for network in row.get("of", ()))
+        card = (manifest.store.run_dir(row.id) / "MODEL_CARD.md").read_text()
+        assert all(f"run {network}" in card for network in row.of)
     cards = {kind: (folder / "README.md").read_text() for kind, folder in uploaded.items()}
     assert "rotated by 7°" in cards["tta"]
     assert "rotated by 7°" in cards["ensembles of views"]
@@ -327,7 +327,7 @@ def bundle(manifest: Manifest, tmp_path_factory: pytest.TempPathFactory) -> Path
     """A bundle with weights."""
     export = pytest.importorskip("bench.extensions.bundles.export").export
     path = tmp_path_factory.mktemp("bundle") / "ours.zip"
-    ids = [row["id"] for row in manifest.derived if row["name"] == "both views" or row["kind"] == "panel"]
+    ids = [row.id for row in manifest.derived if row.name == "both views" or row.kind == "panel"]
     export(manifest, ids, path, True, Registry.read(), lambda *_: None, with_weights=True)
     return path
 
@@ -340,10 +340,10 @@ def test_a_run_in_a_bundle_with_weights_predicts(
     unpack(bundle, tmp_path / "unpacked")
     here("merge", str(bundle), "--store", str(tmp_path / "together"), "--quiet", cwd=tmp_path)
     for row in manifest.derived:
-        folder = tmp_path / "unpacked" / "runs" / row["id"]
-        if row["name"] == "both views" or row["kind"] == "panel":
-            expected = infer(load(manifest.store, row["id"]), [image]).table.drop(columns="warnings")
-            for stored in (load_folder(folder), load(Store.open(tmp_path / "together"), row["id"])):
+        folder = tmp_path / "unpacked" / "runs" / row.id
+        if row.name == "both views" or row.kind == "panel":
+            expected = infer(load(manifest.store, row.id), [image]).table.drop(columns="warnings")
+            for stored in (load_folder(folder), load(Store.open(tmp_path / "together"), row.id)):
                 assert stored.synthetic
                 pd.testing.assert_frame_equal(infer(stored, [image]).table.drop(columns="warnings"), expected)
 

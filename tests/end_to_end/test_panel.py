@@ -45,15 +45,15 @@ def test_a_panel_repeats_the_logits_of_its_networks_and_is_ranked_for_them(small
     manifest = read_manifest(store, "xand-ray-smoke")
     (panel,) = manifest.derived
     assert manifest.ranked == [panel]
-    whole = pd.read_parquet(store.run_dir(panel["id"]) / "predictions" / "padchest.parquet").set_index("image_id")
+    whole = pd.read_parquet(store.run_dir(panel.id) / "predictions" / "padchest.parquet").set_index("image_id")
     for run in manifest.runs:
-        alone = pd.read_parquet(store.run_dir(run["id"]) / "predictions" / "padchest.parquet").set_index("image_id")
-        finding = run["config"]["finding"]
+        alone = pd.read_parquet(store.run_dir(run.id) / "predictions" / "padchest.parquet").set_index("image_id")
+        finding = run.config.finding
         np.testing.assert_array_equal(whole[finding], alone.loc[whole.index, finding])
-        ours, theirs = (internal_scores(store, run_id, finding) for run_id in (panel["id"], run["id"]))
+        ours, theirs = (internal_scores(store, run_id, finding) for run_id in (panel.id, run.id))
         pd.testing.assert_frame_equal(ours, theirs)
     report = folder / "runs" / "report" / "xand-ray-smoke"
-    assert list(pd.read_parquet(report / "tables" / "ranks.parquet")["run_id"]) == [panel["id"]]
+    assert list(pd.read_parquet(report / "tables" / "ranks.parquet")["run_id"]) == [panel.id]
     runs = pd.read_parquet(report / "tables" / "runs.parquet").set_index("run_id")
-    assert runs.loc[panel["id"], "what"] == "2 networks, one finding each"
-    assert all("part of a panel" in runs.loc[run["id"], "reason"] for run in manifest.runs)
+    assert runs.loc[panel.id, "what"] == "2 networks, one finding each"
+    assert all("part of a panel" in runs.loc[run.id, "reason"] for run in manifest.runs)

@@ -173,7 +173,7 @@ def test_what_would_be_another_run_is_refused_before_it_trains(store_copy: Path,
 
 def test_a_run_of_older_training_code_is_another_run(store_copy: Path) -> None:
     manifest = read_manifest(Store.open(store_copy / "runs"), "tiny")
-    run = Run.of(manifest.config(manifest.runs[0]), Registry.read(), "0" * 12, None)
+    run = Run.of(manifest.runs[0].config, Registry.read(), "0" * 12, None)
     other = json.loads(run.document) | {"training": 0}
     plan = cast("Plan", SimpleNamespace(runs=[run], refs=[]))
     with pytest.raises(ConfigError, match=r"the training code has changed \(version 1, was 0\)"):

@@ -95,10 +95,7 @@ def test_a_name_stands_for_one_way_of_scoring(finished: Path) -> None:
     manifest = read_manifest(Store.open(finished / "runs", create=False), "tiny")
     try:
         strict = rescored(manifest, "mine", ScoreChange(mapping="strict"), "bench score")
-        assert (
-            rescored(manifest, "mine", ScoreChange(mapping="strict"), "again").content["scored_how"]
-            == "labels read as strict"
-        )
+        assert rescored(manifest, "mine", ScoreChange(mapping="strict"), "again").scored_how == "labels read as strict"
         for other in (
             ScoreChange(mapping="broad"),
             ScoreChange(mapping="strict", min_count=3),

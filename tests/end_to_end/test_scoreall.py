@@ -59,7 +59,7 @@ def test_scoring_again_keeps_the_source_probe_of_the_same_features(
 def test_an_error_in_a_process_reads_as_it_would_here(store_copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store = store_copy / "runs"
     manifest = read_manifest(Store.open(store), None)
-    cohort = store / "cohorts" / f"{manifest.cohorts[0]['name']}-{manifest.cohorts[0]['id']}.parquet"
+    cohort = store / "cohorts" / f"{manifest.cohorts[0].name}-{manifest.cohorts[0].id}.parquet"
     cohort.write_bytes(b"")
     for key in (store / "scores").glob("*/KEY"):
         key.unlink()
@@ -71,12 +71,12 @@ def test_an_error_in_a_process_reads_as_it_would_here(store_copy: Path, monkeypa
 def test_images_are_known_again_however_they_are_stored_and_in_another_order_are_others(store_copy: Path) -> None:
     manifest = read_manifest(Store.open(store_copy / "runs"), None)
     run, labels = manifest.runs[0], dict[tuple[str, str, str], CohortLabels]()
-    folder = manifest.store.run_dir(run["id"])
-    path = folder / "predictions" / f"{manifest.cohorts[0]['name']}.parquet"
+    folder = manifest.store.run_dir(run.id)
+    path = folder / "predictions" / f"{manifest.cohorts[0].name}.parquet"
     table = pq.read_table(path)
 
     def first() -> ScoredSplit:
-        return load_scored_splits(manifest, run, manifest.config(run), labels)[0]
+        return load_scored_splits(manifest, run, run.config, labels)[0]
 
     before = first()
     pq.write_table(table, path, compression="none", use_dictionary=False)

@@ -4,6 +4,7 @@ import json
 import shutil
 import subprocess
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,11 +17,11 @@ from bench.diagnostics.symptoms.repredict import repredict_symptoms
 from bench.diagnostics.symptoms.run_symptoms import Grids, notes, symptoms
 from bench.planning.jobs import analysis_key, predicted
 from bench.planning.manifest import planned, read_manifest
+from bench.planning.planned_grid import PlannedAnalysis
 from bench.results.read_predictions import labels_of
 from bench.results.score_runs import score_all
 from bench.runs.new_images import load
 from bench.scoring.diagnostics import ORDER, UNTRAINED
-from bench.store.checked_files import write_grid
 from bench.store.checked_folders import CheckedFolder
 from bench.store.store import Store, table_facts, write_table
 from harmonize.cache.cache import finished_cache
@@ -89,7 +90,7 @@ def stored_symptom(store: Store, run_id: str, kind: str, finding: str, value: fl
 def good_logits(store: Store, run_id: str) -> np.ndarray:
     """Return logits with a high AUROC for the images predicted at the internal hospital."""
     manifest, run = planned(store, run_id, None)
-    labels = labels_of(manifest, manifest.cohorts[0], manifest.config(run))
+    labels = labels_of(manifest, manifest.cohorts[0], run.config)
     at = pd.Index(labels.table["image_id"]).get_indexer(predictions(store, run_id)[1]["image_id"])
     noise_NK = np.random.default_rng(0).normal(size=(len(at), labels.state_NK.shape[1]))
     return 3.0 * (labels.state_NK[at] == 1) + noise_NK - 2
@@ -232,16 +233,10 @@ def test_an_external_hospital_whose_images_are_far(store: Store, run_id: str) ->
 def test_heat_maps_on_the_tag_of_the_internal_hospital(store: Store, run_id: str) -> None:
     """Evidence on markers, borders or padding is a symptom; evidence on the region of the finding is not."""
     manifest, _ = planned(store, run_id, None)
-    identity = ["attention", 1, []]
+    identity = ("attention", 1, [])
     folder = store.root / "analyses" / "attention-planted"
-    analysis = {
-        "name": "attention",
-        "identity": identity,
-        "run": run_id,
-        "per_run": True,
-        "folder": "analyses/attention-planted",
-    }
-    write_grid(store, "tiny", {**manifest.content, "analyses": [analysis]})
+    planned_maps = PlannedAnalysis("attention", identity, run_id, True, "analyses/attention-planted")
+    replace(manifest, analyses=(planned_maps,)).write()
     folder.mkdir(parents=True)
     (folder / "KEY").write_text(analysis_key(identity, predicted(store, run_id, manifest.places), per_run=True))
 

@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -13,7 +14,7 @@ import pytest
 
 from bench.planning.manifest import read_manifest, trained_on_synthetic
 from bench.results.report_tables import tables
-from bench.store.checked_files import write_grid
+from bench.store.checked_files import read_grid, write_grid
 from bench.store.store import Store
 from bench.system.disclaimer import TRAINED_ON_SYNTHETIC
 from harmonize.cohorts.hospital_names import SYNTHETIC_NOTICE
@@ -38,7 +39,7 @@ def real_names(text: str) -> list[str]:
 def titled(store_copy: Path) -> Store:
     """A store whose grid states the titles of real datasets."""
     store = Store.open(store_copy / "runs", create=False)
-    content = json.loads(json.dumps(read_manifest(store, "tiny").content))
+    content = read_grid(store, "tiny")
     for cohort in content["cohorts"]:
         cohort["facts"] |= {key: DATASETS[cohort["layout"]][key] for key in ("title", "place", "licence")}
     write_grid(store, "tiny", content)
@@ -75,9 +76,7 @@ def test_the_model_card_of_a_synthetic_store_names_no_real_hospital(titled: Stor
 
 def test_the_licence_of_an_upload_names_no_real_hospital(titled: Store) -> None:
     hub, manifest = pytest.importorskip("bench.extensions.tracking.hub"), read_manifest(titled, "tiny")
-    assert (
-        hub.licences(manifest, manifest.runs[0]["id"])[0] == "internal: Hospital A (CheXpert layout), synthetic images"
-    )
+    assert hub.licences(manifest, manifest.runs[0].id)[0] == "internal: Hospital A (CheXpert layout), synthetic images"
 
 
 def test_commands_state_that_the_images_are_synthetic(finished: Path, here: Command) -> None:
@@ -123,7 +122,7 @@ def test_a_run_folder_without_its_grid_still_states_that_its_images_were_synthet
     store_copy: Path, tmp_path: Path
 ) -> None:
     store = Store.open(store_copy / "runs", create=False)
-    run_id = read_manifest(store, "tiny").runs[0]["id"]
+    run_id = read_manifest(store, "tiny").runs[0].id
     elsewhere = Store.open(tmp_path / "elsewhere")
     shutil.copytree(store.run_dir(run_id), elsewhere.run_dir(run_id))
     assert trained_on_synthetic(elsewhere, run_id)
@@ -132,7 +131,7 @@ def test_a_run_folder_without_its_grid_still_states_that_its_images_were_synthet
 def test_a_run_of_real_images_or_of_no_readable_grid_is_not_called_synthetic(store_copy: Path) -> None:
     store = Store.open(store_copy / "runs", create=False)
     manifest = read_manifest(store, "tiny")
-    run_id = manifest.runs[0]["id"]
+    run_id = manifest.runs[0].id
     record = store.run_dir(run_id) / "env.json"
     facts = json.loads(record.read_bytes())
     record.write_text(
@@ -140,7 +139,7 @@ def test_a_run_of_real_images_or_of_no_readable_grid_is_not_called_synthetic(sto
     )  # as in a run of a bundle
     assert trained_on_synthetic(store, run_id)
     assert not trained_on_synthetic(store, "0" * 12)
-    write_grid(store, "tiny", {**manifest.content, "phantom": False})
+    replace(manifest, phantom=False).write()
     assert not trained_on_synthetic(store, run_id)
     (store.root / "grids" / "tiny.json").write_text("{")
     assert not trained_on_synthetic(store, run_id)

@@ -1,5 +1,6 @@
 """Test-time statistics from the command: compared with ERM on the page, marked, and never ranked."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -30,11 +31,11 @@ def finished(drawn: Drawn, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.grid
 def test_only_external_predictions_differ_from_those_of_erm_and_only_erm_is_ranked(finished: Path) -> None:
     manifest = read_manifest(Store.open(finished / "runs", create=False), "adapted")
-    by_key = {(run["config"].get("algorithm", "erm"), run["config"]["seed"]): run for run in manifest.runs}
-    assert {run["config"].get("algorithm", "erm") for run in manifest.ranked} == {"erm"}
-    internal, *external = [str(cohort["name"]) for cohort in manifest.cohorts]
+    by_key = {(run.config.algorithm, run.config.seed): run for run in manifest.runs}
+    assert {run.config.algorithm for run in manifest.ranked} == {"erm"}
+    internal, *external = [cohort.name for cohort in manifest.cohorts]
     for seed in (0, 1):
-        files = [manifest.store.run_dir(by_key[name, seed]["id"]) / "predictions"
+        files = [manifest.store.run_dir(by_key[name, seed].id) / "predictions"
                  for name in ("erm", "test_time_statistics")]  # fmt: skip
         weights = [table_facts(folder / f"{internal}.parquet")["weights"] for folder in files]
         assert weights[0] == weights[1], "the same training"
@@ -57,7 +58,7 @@ def test_the_page_compares_the_algorithm_with_erm_and_says_what_it_sees(finished
 
 def adapted_run(folder: Path) -> str:
     manifest = read_manifest(Store.open(folder / "runs", create=False), "adapted")
-    return next(str(run["id"]) for run in manifest.runs if run["config"]["algorithm"] != "erm")
+    return next(run.id for run in manifest.runs if run.config.algorithm != "erm")
 
 
 @pytest.mark.grid
@@ -92,7 +93,7 @@ def test_a_check_finds_no_fault_in_the_run(finished: Path) -> None:
 def test_an_estimate_refuses_the_run_before_any_run_predicts(finished: Path) -> None:
     hospital_logits = pytest.importorskip("bench.extensions.estimates.hospital_logits").hospital_logits
     manifest = read_manifest(Store.open(finished / "runs", create=False), "adapted")
-    runs = sorted(manifest.runs, key=lambda run: run["config"]["algorithm"] != "erm")
+    runs = sorted(manifest.runs, key=lambda run: run.config.algorithm != "erm")
     with pytest.raises(ConfigError, match="batch-norm statistics of this hospital's images"):
         hospital_logits(manifest, runs, [finished / "missing.png"], "cpu", lambda *_: None)
 
@@ -102,19 +103,19 @@ def test_a_bundle_states_what_the_run_sees_and_cannot_hide_it(finished: Path, tm
     require_stated = pytest.importorskip("bench.extensions.bundles.read_bundle").require_stated
     bundle = tmp_path / "seed0.zip"
     whole = read_manifest(Store.open(finished / "runs", create=False), "adapted")
-    of_seed_0 = [run["id"] for run in whole.runs if run["config"]["seed"] == 0]
+    of_seed_0 = [run.id for run in whole.runs if run.config.seed == 0]
     bench("export", *of_seed_0, "--grid", "adapted", "-o", str(bundle), "--quiet", cwd=finished)
     bench("merge", str(bundle), "--store", "other", cwd=tmp_path)
     manifest = read_manifest(Store.open(tmp_path / "other", create=False), "adapted")
-    assert {bool(run.get("test_time")) for run in manifest.runs} == {False, True}
+    assert {run.test_time for run in manifest.runs} == {False, True}
     for run in manifest.runs:
-        stored = read_run(manifest.store, str(run["id"]))
-        assert stored.sees_external_images == run.get("test_time", False)
-        require_stated(run, stored, manifest.content, "")
+        stored = read_run(manifest.store, run.id)
+        assert stored.sees_external_images == run.test_time
+        require_stated(run, stored, manifest.cohorts, "")
         if stored.sees_external_images:
-            for hidden in ("exposure", "test_time"):
+            for hidden in ({"exposure": {}}, {"test_time": False}):
                 with pytest.raises(StoreError, match="does not state"):
-                    require_stated({k: v for k, v in run.items() if k != hidden}, stored, manifest.content, "")
+                    require_stated(replace(run, **hidden), stored, manifest.cohorts, "")
 
 
 @pytest.mark.grid

@@ -41,9 +41,9 @@ def with_pictures(
     gallery = frames["gallery"].reset_index(drop=True)
     order = first(gallery, _runs(frames), _hospitals(manifest, frames), _findings(frames))
     gallery = gallery.iloc[order].reset_index(drop=True)
-    if not manifest.content["phantom"] and not with_real_images:
+    if not manifest.phantom and not with_real_images:
         return gallery.assign(picture=None), ASK if len(gallery) else ""
-    folders = {a["run"]: manifest.store.root / a["folder"] for a in manifest.analyses if a["name"] == "attention"}
+    folders = {a.run: manifest.store.root / a.folder for a in manifest.analyses if a.name == "attention"}
     pictures: dict[int, bytes] = {}
     damaged: list[str] = []
     size, ranks = 0, gallery["rank"].astype(int).tolist()
@@ -102,7 +102,7 @@ def _runs(frames: Mapping[str, pd.DataFrame]) -> list[str]:
 def _hospitals(manifest: Manifest, frames: Mapping[str, pd.DataFrame]) -> list[str]:
     gaps = frames.get("mean_gaps")
     external = [] if gaps is None else gaps.sort_values("value", ascending=False)["dataset"].astype(str).tolist()
-    return [str(manifest.content["source"]), *(name for name in external if name != "external")]
+    return [manifest.source, *(name for name in external if name != "external")]
 
 
 def _findings(frames: Mapping[str, pd.DataFrame]) -> list[str]:

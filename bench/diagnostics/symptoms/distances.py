@@ -1,6 +1,6 @@
 """Name the external hospitals whose images are far from the internal images, in the space of the run's features."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from bench.diagnostics.symptoms.failures import symptom
 from bench.planning.manifest import Manifest
+from bench.planning.planned_grid import PlannedCohort
 from bench.runs.stored_features import NO_FEATURES, fitted_distances, run_with_features
 from bench.scoring.image_distances import DEFAULT, FAR, METHODS
 from bench.scoring.two_sample import shuffled_control, two_sample_test
@@ -29,7 +30,7 @@ def distance_notes(where: str, manifest: Manifest, run_id: str) -> Iterator[Chec
     p value of the two-sample test, and how often the same test rejects for random halves of the internal patients. For a TTA, an
     ensemble or a panel, the features are those of the first run with features. `where`: text such as "run 3fa94c1e02bd".
     """
-    internal = next(str(cohort["name"]) for cohort in manifest.cohorts if cohort["role"] == "internal")
+    internal = next(cohort.name for cohort in manifest.cohorts if cohort.role == "internal")
     measuring = run_with_features(manifest.store, run_id, internal)
     folder = CheckedFolder(manifest.store.run_dir(measuring or run_id))
     distances = fitted_distances(folder, internal) if measuring else NO_FEATURES
@@ -61,7 +62,7 @@ def distance_notes(where: str, manifest: Manifest, run_id: str) -> Iterator[Chec
     yield symptom(where, "images far from the internal images", "note", observation, causes)
 
 
-def _external(cohorts: Sequence[Mapping[str, Any]], folder: CheckedFolder) -> list[str]:
+def _external(cohorts: Sequence[PlannedCohort], folder: CheckedFolder) -> list[str]:
     """Return the names of the external cohorts with stored features."""
-    names = [str(cohort["name"]) for cohort in cohorts if cohort["role"] != "internal"]
+    names = [cohort.name for cohort in cohorts if cohort.role != "internal"]
     return [name for name in names if (folder.path / features_file(name)).is_file()]

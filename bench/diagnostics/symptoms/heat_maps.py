@@ -28,8 +28,8 @@ def heat_map_symptoms(where: str, manifest: Manifest, run_id: str) -> Iterator[C
 
     Yields nothing if the run's heat maps were not measured. `where`: text such as "run 3fa94c1e02bd".
     """
-    of_run = [a for a in manifest.analyses if a["name"] == "attention" and a["run"] == run_id]
-    run_manifest = replace(manifest, content={**manifest.content, "analyses": of_run})
+    of_run = tuple(a for a in manifest.analyses if a.name == "attention" and a.run == run_id)
+    run_manifest = replace(manifest, analyses=of_run)
     table = stored_analyses(run_manifest, [run_id], run_manifest.analysis_states()).get("attention")
     if table is None or table.empty:
         return

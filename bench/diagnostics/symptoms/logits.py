@@ -3,27 +3,27 @@
 Shapes: N images, K findings.
 """
 
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator
 
 import numpy as np
 
 from bench.config.run_config import RunConfig
 from bench.diagnostics.symptoms.failures import NO_NUMBER, causes_of, symptom
 from bench.planning.manifest import Manifest
+from bench.planning.planned_grid import PlannedRun
 from bench.store.checked_folders import CheckedFolder
 from harmonize.checks.release import Check
 
 _MIN_IMAGES = 10  # a few logits can all be between 0 and 1
 
 
-def logit_symptoms(where: str, manifest: Manifest, run: Mapping[str, Any], config: RunConfig) -> Iterator[Check]:
+def logit_symptoms(where: str, manifest: Manifest, run: PlannedRun, config: RunConfig) -> Iterator[Check]:
     """Yield a symptom if some internal logits are not finite, or if all internal logits are between 0 and 1.
 
     Logits between 0 and 1 are most likely probabilities. `where`: text such as "run 3fa94c1e02bd". `run`: its manifest entry.
     """
-    internal = str(manifest.content["source"])
-    folder = CheckedFolder(manifest.store.run_dir(run["id"]))
+    internal = manifest.source
+    folder = CheckedFolder(manifest.store.run_dir(run.id))
     logit_NK = folder.table(f"predictions/{internal}.parquet", config.findings).to_numpy(np.float64)
     num_invalid = int((~np.isfinite(logit_NK)).sum())
     if num_invalid:

@@ -11,8 +11,8 @@ from typing import Any
 
 from bench.config.run_config import RunConfig
 from bench.diagnostics.symptoms.failures import symptom
-from bench.planning.imported_run import KIND
 from bench.planning.manifest import Manifest
+from bench.planning.planned_grid import PlannedRun
 from bench.results.read_predictions import SCORING_VERSION, CohortLabels, load_scored_splits
 from bench.results.trials import with_chosen_runs
 from bench.scoring import diagnostics
@@ -26,16 +26,15 @@ LabelsCache = dict[tuple[str, str, str], CohortLabels]
 
 
 def internal_splits(
-    manifest: Manifest, run: Mapping[str, Any], config: RunConfig, labels: LabelsCache | None = None
+    manifest: Manifest, run: PlannedRun, config: RunConfig, labels: LabelsCache | None = None
 ) -> list[ScoredSplit]:
     """Return a run's predictions and labels of the internal cohort, one `ScoredSplit` per split. `labels`: a cache, or None."""
-    internal = [cohort for cohort in manifest.cohorts if cohort["role"] == "internal"]
-    of_internal = replace(manifest, content={**manifest.content, "cohorts": internal})
+    of_internal = replace(manifest, planned_cohorts=manifest.planned_cohorts[:1])
     return load_scored_splits(of_internal, run, config, {} if labels is None else labels)
 
 
 def learned_splits(
-    manifest: Manifest, run: Mapping[str, Any], config: RunConfig, labels: LabelsCache | None = None
+    manifest: Manifest, run: PlannedRun, config: RunConfig, labels: LabelsCache | None = None
 ) -> tuple[list[str], dict[str, ScoredSplit]]:
     """Return the findings that the run predicts, and {name of an internal split: its predictions and labels}.
 
@@ -47,21 +46,21 @@ def learned_splits(
     return [config.findings[k] for k in learned], of_learned
 
 
-def _learned(manifest: Manifest, run: Mapping[str, Any], config: RunConfig) -> list[int]:
+def _learned(manifest: Manifest, run: PlannedRun, config: RunConfig) -> list[int]:
     """Return the indices of the findings that a run predicts. An imported model or a panel may predict only some findings."""
-    folder = manifest.store.run_dir(run["id"])
-    not_learned = CheckedFolder(folder).json("trained.json").get("unlearnt", []) if "kind" in run else []
+    folder = manifest.store.run_dir(run.id)
+    not_learned = CheckedFolder(folder).json("trained.json").get("unlearnt", []) if run.kind else []
     return [k for k, finding in enumerate(config.findings) if finding not in not_learned]
 
 
-def prediction_symptoms(where: str, manifest: Manifest, run: Mapping[str, Any], loss_stuck: bool) -> Iterator[Check]:
+def prediction_symptoms(where: str, manifest: Manifest, run: PlannedRun, loss_stuck: bool) -> Iterator[Check]:
     """Yield the symptoms that the stored scores of a run have among all runs of the grid; a note if the scores are not up to date.
 
     `loss_stuck`: whether the training loss stayed the same or did not fall.
     """
-    folder = ScoresFolder(manifest.scores / str(run["id"]))
-    if folder.key() != manifest.scores_key(run["id"], SCORING_VERSION):
-        fix = f"`bench score --grid {manifest.content['name']}` computes the scores"
+    folder = ScoresFolder(manifest.scores / run.id)
+    if folder.key() != manifest.scores_key(run.id, SCORING_VERSION):
+        fix = f"`bench score --grid {manifest.name}` computes the scores"
         yield Check(
             "", f"{where}: symptoms of predictions", "note", "", "not checked: scores are missing or outdated", fix
         )
@@ -71,7 +70,7 @@ def prediction_symptoms(where: str, manifest: Manifest, run: Mapping[str, Any], 
         return
     compared = with_chosen_runs(manifest)
     table = diagnostics.among_runs(table, len(compared.runs) + len(compared.derived))
-    internal = str(manifest.content["source"])
+    internal = manifest.source
     for (dataset, kind), rows in table.groupby(["dataset", "kind"], sort=False):
         found = ", ".join(map(_found, rows.to_dict("records")))
         at = "the internal hospital" if dataset == internal else str(dataset)
@@ -86,9 +85,7 @@ def prediction_symptoms(where: str, manifest: Manifest, run: Mapping[str, Any], 
         elif kind == INVERTED:
             yield symptom(where, f"inverted on {dataset}", "warning", found, _inverted_on(str(dataset)))
         else:
-            causes = (
-                _IMPORTED if run.get("kind") == KIND else (*_TOO_SHORT, *_NEAR) if loss_stuck else (*_NEAR, *_TOO_SHORT)
-            )
+            causes = _IMPORTED if run.is_imported else (*_TOO_SHORT, *_NEAR) if loss_stuck else (*_NEAR, *_TOO_SHORT)
             observation = f"{found}, less than {diagnostics.HARDLY_BETTER:.2f} beyond chance"
             yield symptom(where, f"AUROC near .5 at {at}", "warning", observation, causes)
 

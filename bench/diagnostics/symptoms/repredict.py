@@ -94,7 +94,7 @@ def repredict_symptoms(store: Store, run_id: str, device: str = "cpu", progress:
 def _sample(store: Store, run_id: str, stored: StoredRun) -> _Sample | None:
     """Draw a random sample of the internal images that the run has predicted; None if there are no decoded images."""
     manifest, run = planned(store, run_id, None)
-    internal = str(manifest.content["source"])
+    internal = manifest.source
     facts = table_facts(store.run_dir(run_id) / "predictions" / f"{internal}.parquet")
     cache = finished_cache(store.root / "cache", internal, stored.geometry, facts.get("fingerprint", ""))
     splits = internal_splits(manifest, run, stored.run.config)

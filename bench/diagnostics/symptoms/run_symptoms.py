@@ -5,8 +5,7 @@ This module only reads the store: records, training curves, logits, internal lab
 most likely cause first.
 """
 
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator
 
 from bench.config.run_config import RunConfig
 from bench.diagnostics.symptoms.distances import distance_notes
@@ -21,6 +20,7 @@ from bench.diagnostics.symptoms.predictions_and_labels import (
 from bench.diagnostics.symptoms.thresholds import external_threshold_notes, half_threshold_notes
 from bench.diagnostics.symptoms.training import epoch_symptoms, loss_symptoms, read_history
 from bench.planning.manifest import Manifest, planned, read_manifest
+from bench.planning.planned_grid import PlannedRun
 from bench.results.read_predictions import labels_of
 from bench.store.store import Store
 from harmonize.checks.release import Check
@@ -32,21 +32,19 @@ class Grids:
     """The manifests of a store's grids, for checking many runs: each manifest, and the labels of its runs, are read only once."""
 
     def __init__(self, store: Store) -> None:
-        self._store, self._read = store, dict[str, tuple[Manifest, dict[str, Mapping[str, Any]], LabelsCache]]()
+        self._store, self._read = store, dict[str, tuple[Manifest, LabelsCache]]()
 
-    def planned(self, run_id: str) -> tuple[Manifest, Mapping[str, Any], LabelsCache]:
-        """Return the first manifest that has the run, the run's entry in this manifest, and the cache of the manifest's labels.
+    def planned(self, run_id: str) -> tuple[Manifest, PlannedRun, LabelsCache]:
+        """Return the first manifest that has the run, the run, and the cache of the manifest's labels.
 
         Raises StoreError if no manifest has the run.
         """
         for name in sorted(path.stem for path in (self._store.root / "grids").glob("*.json")):
             if name not in self._read:
-                manifest = read_manifest(self._store, name)
-                rows = {str(run["id"]): run for run in (*manifest.runs, *manifest.derived)}
-                self._read[name] = manifest, rows, {}
-            manifest, rows, labels = self._read[name]
-            if run_id in rows:
-                return manifest, rows[run_id], labels
+                self._read[name] = read_manifest(self._store, name), {}
+            manifest, labels = self._read[name]
+            if run_id in manifest.run_of:
+                return manifest, manifest.run_of[run_id], labels
         return *planned(self._store, run_id, None), {}
 
 
@@ -63,14 +61,14 @@ def symptoms(store: Store, run_id: str, grids: Grids | None = None) -> list[Chec
         return []
     try:
         manifest, run, labels = (grids or Grids(store)).planned(run_id)
-        config = manifest.config(run)
+        config = run.config
         history = read_history(store.run_dir(run_id))
         of_loss = list(loss_symptoms(where, history)) if history is not None else []
         of_logits = list(logit_symptoms(where, manifest, run, config))
         checks = [*of_loss, *of_logits]
         if not any(check.level == "fault" for check in of_logits):  # the other checks need finite logits
             loss_stuck = any("loss does not" in check.what for check in of_loss)
-            if history is not None and not manifest.content.get("scored_from"):
+            if history is not None and not manifest.scored_from:
                 _, splits = learned_splits(manifest, run, config, labels)
                 if "val" in splits:
                     checks += epoch_symptoms(where, splits["val"], history, store.run_dir(run_id))
@@ -90,9 +88,9 @@ def notes(store: Store, run_id: str, sound: bool) -> list[Check]:
     """
     where = f"run {run_id}"
     manifest, run = planned(store, run_id, None)
-    checks = list(_too_few(where, manifest, manifest.config(run)))
+    checks = list(_too_few(where, manifest, run.config))
     if sound:
-        findings, splits = learned_splits(manifest, run, manifest.config(run))
+        findings, splits = learned_splits(manifest, run, run.config)
         if "test" in splits:
             checks += half_threshold_notes(where, splits["test"], findings)
         checks += external_threshold_notes(where, manifest, run)
@@ -104,8 +102,7 @@ def _too_few(where: str, manifest: Manifest, config: RunConfig) -> Iterator[Chec
 
     Each hospital of a pool is scored alone, so the patients of the hospital with most patients count.
     """
-    internal = next(cohort for cohort in manifest.cohorts if cohort["role"] == "internal")
-    labels = labels_of(manifest, internal, config)
+    labels = labels_of(manifest, manifest.cohorts[0], config)
     test, patients = labels.split == "test", labels.table["patient_id"].to_numpy(str)
     hospital = hospital_of(config.train_on, labels.table["image_id"])
     tests = [test & (hospital == name) for name in config.hospitals]

@@ -3,16 +3,17 @@
 A threshold fits if the number of positive calls is about the number of images with the finding.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
 from bench.diagnostics.symptoms.failures import symptom
 from bench.planning.manifest import Manifest
+from bench.planning.planned_grid import PlannedRun
 from bench.scoring.scored_split import ScoredSplit
 from bench.store.checked_folders import ScoresFolder
 from harmonize.checks.release import Check
+from reports.tables import rows_of
 
 # a threshold does not fit if one of the two numbers (positive calls, images with the finding) is more than this many
 # times the other number
@@ -43,22 +44,20 @@ def half_threshold_notes(where: str, scored_split: ScoredSplit, findings: Sequen
         yield symptom(where, "a threshold of .5 does not fit", "note", observation, causes)
 
 
-def external_threshold_notes(where: str, manifest: Manifest, run: Mapping[str, Any]) -> Iterator[Check]:
+def external_threshold_notes(where: str, manifest: Manifest, run: PlannedRun) -> Iterator[Check]:
     """Yield a note if the stored thresholds do not fit a finding at external hospitals of the run."""
-    folder = manifest.scores / str(run["id"])
+    folder = manifest.scores / run.id
     if not ScoresFolder(folder).key():
         return
     table = ScoresFolder(folder).table("confusion")
     table = table[table["operating_point"] == manifest.settings.threshold]
     observations = []
     for cohort in manifest.external_to(run):
-        of_cohort = table[(table["dataset"] == cohort["name"]) & (table["split"] == cohort["headline_split"])]
-        rows: list[Counts] = [
-            (str(r.finding), int(r.true_positive + r.false_positive), int(r.true_positive + r.false_negative))
-            for r in of_cohort.itertuples()
-        ]
+        of_cohort = table[(table["dataset"] == cohort.name) & (table["split"] == cohort.headline_split)]
+        counts = rows_of(of_cohort, "finding", "true_positive", "false_positive", "false_negative")
+        rows: list[Counts] = [(str(name), int(tp + fp), int(tp + fn)) for name, tp, fp, fn in counts]
         if misfits := _misfits(rows):
-            observations.append(f"{cohort['name']}, {_count(misfits, rows)}: {misfits[0]}")
+            observations.append(f"{cohort.name}, {_count(misfits, rows)}: {misfits[0]}")
     if observations:
         causes = (
             "findings have another prevalence there, or images differ: the page shows both (Calibration, Cohorts)",

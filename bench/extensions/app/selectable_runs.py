@@ -1,15 +1,15 @@
 """List the runs of a store that the page can use for predictions, with their AUROCs. Make synthetic sample images."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import cv2
 import numpy as np
 import pandas as pd
 
+from bench.config.grid import PhantomChoice
 from bench.planning.manifest import Manifest, read_manifest
+from bench.planning.planned_grid import PlannedRun
 from bench.results.run_records import read_records
 from bench.results.run_table import histories, runs_table
 from bench.store.checked_folders import ScoresFolder
@@ -44,12 +44,12 @@ class SelectableRun:
     @property
     def internal(self) -> str:
         """Return the cohort that the run was trained on."""
-        return str(self.manifest.content["source"])
+        return self.manifest.source
 
     @property
     def synthetic(self) -> bool:
         """Return whether the run was trained on synthetic images only."""
-        return bool(self.manifest.content["phantom"])
+        return self.manifest.phantom
 
     @property
     def origins(self) -> dict[str, str]:
@@ -57,7 +57,7 @@ class SelectableRun:
 
         The origins are ANYWHERE, the internal cohort, and the external hospitals of the run.
         """
-        external = [str(hospital["name"]) for hospital in self.manifest.external_to(self._run)]
+        external = [hospital.name for hospital in self.manifest.external_to(self._run)]
         return {
             ANYWHERE: "Other or unknown",
             self.internal: f"{self.titles[self.internal]}: {self.internal_role}",
@@ -72,16 +72,16 @@ class SelectableRun:
     @cached_property
     def trained_at(self) -> list[str]:
         """Return the names of the hospitals on which the run trained."""
-        return [str(hospital["name"]) for hospital in self.manifest.trained_at(self._run)]
+        return [hospital.name for hospital in self.manifest.trained_at(self._run)]
 
     @property
     def internal_role(self) -> str:
         """Return "training hospital", or "training hospitals" if the run trained on several."""
         return "training hospital" if len(self.trained_at) == 1 else "training hospitals"
 
-    @cached_property
-    def _run(self) -> Mapping[str, Any]:
-        return next(run for run in self.manifest.runs if run["id"] == self.run_id)
+    @property
+    def _run(self) -> PlannedRun:
+        return self.manifest.run_of[self.run_id]
 
     @cached_property
     def auroc(self) -> pd.DataFrame:
@@ -115,16 +115,14 @@ def runs_with_weights(store: Store) -> list[SelectableRun]:
     """
     choice_of: dict[str, tuple[float, SelectableRun]] = {}
     for manifest in grids(store)[0]:
-        if manifest.content.get("scored_from"):
+        if manifest.scored_from:
             continue  # this grid scores the runs of another grid again, and the loop gets the runs from the other grid
         for row in runs_table(manifest, histories(manifest), read_records(manifest)).to_dict("records"):
             run_id = str(row["run_id"])
             ready = row["kind"] == "run" and row["state"] == "done" and run_id not in choice_of
             if ready and (store.run_dir(run_id) / "model.safetensors").is_file():
                 description = f" · {row['what']}" if row["what"] else ""
-                choice = SelectableRun(
-                    manifest, run_id, f"{row['name']}{description} · {run_id[:6]} ({manifest.content['name']})"
-                )
+                choice = SelectableRun(manifest, run_id, f"{row['name']}{description} · {run_id[:6]} ({manifest.name})")
                 choice_of[run_id] = (external_auroc(choice.auroc), choice)
     return [choice for _, choice in sorted(choice_of.values(), key=lambda each: (-each[0], each[1].title))]
 
@@ -182,7 +180,7 @@ def _with_interval(row: "pd.Series[float]") -> str:
 
 def sample_sites(choice: SelectableRun) -> list[str]:
     """Return the names of the external hospitals that phantoms can imitate. The grid's own hospitals come first."""
-    planned = [str(cohort["name"]) for cohort in choice.manifest.cohorts]
+    planned = [cohort.name for cohort in choice.manifest.cohorts]
     return [
         site
         for site in sorted(SITES, key=lambda site: planned.index(site) if site in planned else len(planned))
@@ -202,13 +200,13 @@ def sample(choice: SelectableRun, site: str, patient: int) -> tuple[InMemory, tu
     trained on phantoms, the radiograph is made with the settings of these phantoms.
     """
     first = hospitals_of(choice.internal)[0]  # in a pool of phantoms, the hospital whose markers depend on a finding
-    facts: Mapping[str, object] = choice.manifest.content.get("phantom_settings") or {}
+    chosen = choice.manifest.phantom_settings or PhantomChoice(size=SAMPLE_PX)
     settings = PhantomSettings(
-        seed=int(str(facts.get("seed", 0))),
+        seed=chosen.seed,
         source=first if first in SITES else "chexpert",
         images={site: 1},
-        size=int(str(facts.get("size", SAMPLE_PX))),
-        shortcut=float(str(facts.get("shortcut", 0.0))),
+        size=chosen.size,
+        shortcut=chosen.shortcut,
     )
     drawn = twin(settings, site, patient)
     encoded, content = cv2.imencode(".png", (drawn.image * 255 + 0.5).astype(np.uint8))

@@ -144,7 +144,7 @@ def _run_settings(runs: list[SelectableRun]) -> tuple[SelectableRun, str, str]:
         "Model (best external AUROC first)", range(len(runs)), format_func=lambda k: runs[k].title, key="run"
     )
     choice = runs[number or 0]
-    st.caption(f"Run {choice.run_id} of the grid {choice.manifest.content['name']}.")
+    st.caption(f"Run {choice.run_id} of the grid {choice.manifest.name}.")
     origin = st.selectbox(
         "Which hospital is the image from?",
         list(choice.origins),

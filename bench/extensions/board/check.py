@@ -248,12 +248,11 @@ def _other_numbers(stated: Sequence[Number], computed: Sequence[Number]) -> str:
 def _hospitals(found: Examination) -> Iterator[tuple[str, str, tuple[float, float, float], str]]:
     """Yield recipe, title of the hospital, macro AUROC with its bounds, and answer, for each row and hospital."""
     scores, titles = found.tables.frames["scores"], found.opened.manifest.titles
-    splits = {str(c["name"]): str(c["headline_split"]) for c in found.opened.manifest.external}
+    splits = {c.name: c.headline_split for c in found.opened.manifest.external}
     chosen = select(scores)
     manifest = found.opened.manifest
-    by_id = {str(run["id"]): run for run in (*manifest.runs, *manifest.derived)}
     for number in found.numbers:
-        answers = manifest.exposure(by_id[number.runs[0]])
+        answers = manifest.exposure(manifest.run_of[number.runs[0]])
         recipe = {*number.runs} if len(number.runs) == 1 else {f"{number.runs[0]}-seeds"}
         for row in chosen[chosen["run_id"].isin(recipe)].to_dict("records"):
             if splits.get(row["dataset"]) == row["split"]:

@@ -36,17 +36,17 @@ def fingerprint(manifest: Manifest) -> Fingerprint:
     """Return the fingerprint of an opened bundle."""
     labels, logits = {}, {}
     for cohort in manifest.cohorts:
-        origin = str(cohort["origin"])
+        origin = cohort.origin
         table = manifest.table(cohort).drop(columns=["image_id", "patient_id"])
         columns = tuple(sorted(map(str, table.columns)))
         hashes = pd.util.hash_pandas_object(table[list(columns)].astype(str), index=False)
-        labels[origin] = LabelHashes(columns, np.sort(hashes.to_numpy(np.uint64)), int(cohort["unreadable"]))
-        for run in (*manifest.runs, *manifest.derived):
-            frame = CheckedFolder(manifest.store.run_dir(run["id"])).table(f"predictions/{cohort['name']}.parquet")
+        labels[origin] = LabelHashes(columns, np.sort(hashes.to_numpy(np.uint64)), cohort.unreadable)
+        for run in manifest.run_of.values():
+            frame = CheckedFolder(manifest.store.run_dir(run.id)).table(f"predictions/{cohort.name}.parquet")
             names = sorted(name for name in frame.columns if name != "image_id")
             content = frame[names].sort_values(names).to_numpy(np.float32)
             digest = bytes_sha256(repr(names).encode() + content.tobytes())
-            logits[origin, digest] = str(run["id"])
+            logits[origin, digest] = run.id
     return Fingerprint(labels, logits)
 
 

@@ -70,7 +70,7 @@ def examined(bundle: Path, rules: Rules, registry: Registry, progress: Progress)
         else:
             score_all(manifest, progress)
             numbers = f"scored again, because scoring version {opened.about['scoring']} is older than this one"
-        runs = [*manifest.runs, *manifest.derived]
+        runs = list(manifest.run_of.values())
         lines = [
             CheckLine(OK, "bundle", "form, checksums, run ids and hashes are right"),
             CheckLine(
@@ -150,12 +150,12 @@ def _title(manifest: Manifest, runs: pd.DataFrame, recipe: str) -> str:
     The settings that vary in its own bundle, such as the algorithm, come last; then the seed of a single run.
     """
     row = runs.loc[recipe]
-    first = next((run for run in manifest.runs if recipe in (run["id"], f"{run['id']}-seeds")), None)
+    first = next((run for run in manifest.runs if recipe in (run.id, f"{run.id}-seeds")), None)
     if first is None:  # an imported model, or a panel
         return str(row["name"])
-    parts = [str(row["name"]), *(str(first["titles"][key]) for key in ("optimizer", "loss", "uncertainty"))]
-    own = manifest.names[str(first["id"])]
-    seeds = [f"seed {seed}" for seed in own.seeds if recipe == first["id"]]
+    parts = [str(row["name"]), *(str(first.titles[key]) for key in ("optimizer", "loss", "uncertainty"))]
+    own = manifest.names[first.id]
+    seeds = [f"seed {seed}" for seed in own.seeds if recipe == first.id]
     return ", ".join(dict.fromkeys([*parts, *filter(None, own.settings.values()), *seeds]))
 
 
@@ -164,34 +164,32 @@ def _golden(manifest: Manifest) -> Iterator[CheckLine]:
     if not manifest.imported:
         yield CheckLine(OK, "golden", "not needed: no model was trained elsewhere")
     for run in manifest.imported:
-        found = run["passport"].get("golden")
+        found = run.passport.get("golden")
         if found is None:
-            yield CheckLine(NOTE, "golden", f"{run['name']}: none given, so no outputs of its owner were compared")
+            yield CheckLine(NOTE, "golden", f"{run.name}: none given, so no outputs of its owner were compared")
             continue
         difference = f"{found['difference']:.2g} of their standard deviation"
         if found["difference"] > GOLDEN_TOLERANCE:
             text = f"the outputs differ from the golden outputs by {difference}, more than {GOLDEN_TOLERANCE}"
-            yield CheckLine(MISSING, "golden", f"{run['name']}: {text}")
+            yield CheckLine(MISSING, "golden", f"{run.name}: {text}")
         else:
             size = f"{plural(found['images'], 'image')}, {plural(found['outputs'], 'output')} each"
-            yield CheckLine(OK, "golden", f"{run['name']}: golden outputs compared ({size}): equal up to {difference}")
+            yield CheckLine(OK, "golden", f"{run.name}: golden outputs compared ({size}): equal up to {difference}")
 
 
 def passports(manifest: Manifest) -> list[str]:
     """Return the data exposure of the runs of a bundle as sentences, each once."""
-    source = str(manifest.content["source"])
+    source = manifest.source
     out = []
     for run in manifest.runs:
-        start = run["config"]["weights"]
-        before = (
-            "random weights" if start == "none" else f"weights {start}, trained on {run['corpus'] or 'unknown data'}"
-        )
+        start = run.config.weights
+        before = "random weights" if start == "none" else f"weights {start}, trained on {run.corpus or 'unknown data'}"
         out.append(f"trained on the split train of {source}, from {before}")
     for run in manifest.imported:
-        facts = run["passport"]
+        facts = run.passport
         data = ", ".join([*facts["cohorts"], *facts["others"]]) or "no data set of this project"
         licence, before = facts["licence"], facts["pretraining"]
-        out.append(f"{run['name']}: trained on {data}; pretraining {before}; licence of the weights {licence}")
+        out.append(f"{run.name}: trained on {data}; pretraining {before}; licence of the weights {licence}")
     return list(dict.fromkeys(out))
 
 
@@ -202,22 +200,22 @@ def passport_problems(manifest: Manifest) -> list[str]:
     """
     out = []
     for run in manifest.imported:
-        passport = run["passport"]
+        passport = run.passport
         declared = set(passport["cohorts"])
-        seen = {str(c["name"]) for c in manifest.cohorts if {str(c["name"]), str(c["layout"])} & declared}
+        seen = {c.name for c in manifest.cohorts if {c.name, c.layout} & declared}
         out += [
-            f"{run['name']}: {cohort} is training data, but the passport states that it was not seen"
+            f"{run.name}: {cohort} is training data, but the passport states that it was not seen"
             for cohort in sorted(seen - set(passport["seen"]))
         ]
         answers = passport.get("answers", {})
         out += [
-            f"{run['name']}: {cohort} is training data, but the answer there is {answers[cohort]['answer']}"
+            f"{run.name}: {cohort} is training data, but the answer there is {answers[cohort]['answer']}"
             for cohort in sorted(declared & set(answers))
             if answers[cohort]["answer"] in (NO, UNKNOWN)
         ]
-        out += _listed(str(run["name"]), answers)
+        out += _listed(run.name, answers)
     for run in manifest.runs:
-        out += _listed(f"run {run['id']}", run.get("exposure", {}))
+        out += _listed(f"run {run.id}", run.exposure)
     return out
 
 
@@ -239,10 +237,10 @@ def id_list_problems(manifest: Manifest, key: pd.DataFrame, lists: Mapping[str, 
     for cohort, ids in lists.items():
         own = key[key["cohort"] == cohort]
         found = int((own["image_id"].isin(set(ids)) | own["patient_id"].isin(set(ids))).sum())
-        external = cohort != manifest.content["source"]
-        unseen = [run for run in manifest.imported if found and cohort not in run["passport"]["seen"]]
+        external = cohort != manifest.source
+        unseen = [run for run in manifest.imported if found and cohort not in run.passport["seen"]]
         out += [
-            f"{run['name']}: the passport states that {cohort} was not seen, but {found} of its scored images are in"
+            f"{run.name}: the passport states that {cohort} was not seen, but {found} of its scored images are in"
             " the id list"
             for run in unseen
         ]

@@ -59,7 +59,7 @@ def _checked(path: Path, by: str, manifest: Manifest) -> SignedReproduction:
         rows = rows[[*KEYS, "stored", "again"]]
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise StoreError("this is no result of `bench reproduce`", str(path), _FIX) from error
-    if run not in {str(row["id"]) for row in manifest.runs} or verdict not in VERDICTS:
+    if run not in {row.id for row in manifest.runs} or verdict not in VERDICTS:
         raise StoreError(f"the bundle has no run {run[:12]}, or the verdict is unknown", str(path), _FIX)
     scores = ScoresFolder(manifest.scores / run).table("scores")
     try:

@@ -1,6 +1,5 @@
 """The rules of a board: board.yaml, and the division of a submission. docs/extensions/rules.md gives the reason for each rule."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Self
@@ -10,6 +9,7 @@ from bench.config.seen import OTHERS, SeenData
 from bench.extensions.bundles.recompute import known_entries, starting_weights
 from bench.planning.exposure import Exposure
 from bench.planning.manifest import Manifest
+from bench.planning.planned_grid import PlannedRun
 from bench.planning.run import read_run
 from harmonize.errors import ConfigError
 from harmonize.yaml_file import read_yaml
@@ -82,7 +82,7 @@ def _check(key: str, value: Any, where: str) -> None:
 
 
 def _hospital_problems(rules: Rules, manifest: Manifest) -> list[str]:
-    names = [str(cohort["name"]) for cohort in manifest.cohorts]
+    names = [cohort.name for cohort in manifest.cohorts]
     out = []
     if names[0] != rules.internal:
         out.append(f"the internal hospital is {names[0]}, the board has {rules.internal}")
@@ -92,17 +92,14 @@ def _hospital_problems(rules: Rules, manifest: Manifest) -> list[str]:
 
 
 def _setting_problems(rules: Rules, manifest: Manifest) -> list[str]:
-    content = manifest.content
     stated = {
-        "mapping": (content["mapping"], rules.mapping),
-        "min_count": (content["min_count"], rules.min_count),
-        "threshold": (content.get("threshold", "f1_max"), rules.threshold),
-        "findings": (manifest.shared.space, rules.findings),
-        "synthetic": (bool(content["phantom"]), rules.synthetic),
-        "metrics": (content["metrics"], []),
+        "mapping": (manifest.mapping, rules.mapping),
+        "min_count": (manifest.min_count, rules.min_count),
+        "threshold": (manifest.settings.threshold, rules.threshold),
+        "findings": (", ".join(manifest.counted) or manifest.shared.space, rules.findings),
+        "synthetic": (manifest.phantom, rules.synthetic),
+        "metrics": ([entry.name for entry in manifest.custom_metrics], []),
     }
-    if "counted" in content:
-        stated["findings"] = (", ".join(content["counted"]), rules.findings)
     return [f"{key} is {ours}, the board has {theirs}" for key, (ours, theirs) in stated.items() if ours != theirs]
 
 
@@ -110,8 +107,8 @@ def _seed_problems(rules: Rules, manifest: Manifest) -> list[str]:
     """Return a sentence for each trained recipe with too few seeds, and for each registered run that the bundle lacks."""
     seeds: dict[str, set[int]] = {}
     for run in manifest.runs:
-        flat = {key: value for key, value in manifest.flat_config(run).items() if key != "seed"}
-        seeds.setdefault(str(sorted(flat.items())), set()).add(int(run["config"]["seed"]))
+        flat = {key: value for key, value in run.flat_config.items() if key != "seed"}
+        seeds.setdefault(str(sorted(flat.items())), set()).add(run.config.seed)
     few = sorted({len(found) for found in seeds.values() if len(found) < rules.seeds})
     out = [f"a recipe has {number} of {rules.seeds} required seeds" for number in few]
     return out + [f"the registered run {run_id} is missing" for run_id in missing_registered(manifest)]
@@ -119,9 +116,8 @@ def _seed_problems(rules: Rules, manifest: Manifest) -> list[str]:
 
 def missing_registered(manifest: Manifest) -> list[str]:
     """Return the ids of runs that the last registration of a bundle names and the bundle does not have."""
-    have = {str(run["id"]) for run in (*manifest.runs, *manifest.derived)}
     promised = [run_id for part in extensions.modules("bundle_parts") for run_id in part.promised_runs(manifest)]
-    return [run_id for run_id in promised if run_id not in have]
+    return [run_id for run_id in promised if run_id not in manifest.run_of]
 
 
 def division_of(rules: Rules, manifest: Manifest, registry: Registry) -> tuple[str, list[str]]:
@@ -129,39 +125,39 @@ def division_of(rules: Rules, manifest: Manifest, registry: Registry) -> tuple[s
 
     The facts of the runs decide, not the submitter. `registry`: the registry of the board.
     """
-    reasons = [f"{run['name']} was trained elsewhere" for run in manifest.imported]
-    if manifest.cohorts[0]["layout"] != rules.internal and manifest.cohorts[0]["name"] != rules.internal:
-        reasons.append(f"the training hospital is {manifest.cohorts[0]['name']}, not {rules.internal}")
+    reasons = [f"{run.name} was trained elsewhere" for run in manifest.imported]
+    if rules.internal not in (manifest.cohorts[0].layout, manifest.cohorts[0].name):
+        reasons.append(f"the training hospital is {manifest.cohorts[0].name}, not {rules.internal}")
     for row in manifest.runs:
-        reasons += [f"run {row['id']}: {why}" for why in _open_reasons(row, manifest, registry)]
+        reasons += [f"run {row.id}: {why}" for why in _open_reasons(row, manifest, registry)]
     return (OPEN if reasons else CLOSED), reasons
 
 
-def _open_reasons(row: Mapping[str, Any], manifest: Manifest, registry: Registry) -> list[str]:
-    run = read_run(manifest.store, str(row["id"]))
+def _open_reasons(row: PlannedRun, manifest: Manifest, registry: Registry) -> list[str]:
+    run = read_run(manifest.store, row.id)
     known = known_entries(run, registry)
     unknown = sorted(set(run.config.named) - set(known))
     out = [f"the registry of the board has another entry or version of its {key}" for key in unknown]
-    weights, architecture = str(row["config"]["weights"]), known.get("architecture", run.entries["architecture"])
-    own = "exposure" in row and not run.sees_external_images
+    weights, architecture = row.config.weights, known.get("architecture", run.entries["architecture"])
+    own = bool(row.exposure) and not run.sees_external_images
     pretrained = own or not Exposure.saw_no_data(weights, architecture)
     if run.sees_external_images:
         out.append("it predicts a hospital with statistics of this hospital's images")
-    if pretrained and row["corpus"] not in CORPORA:
-        out.append(f"its starting weights may have seen radiographs (corpus {row['corpus'] or 'not stated'})")
-    answers = {name: answer["answer"] for name, answer in row.get("exposure", {}).items()} if own else {}
+    if pretrained and row.corpus not in CORPORA:
+        out.append(f"its starting weights may have seen radiographs (corpus {row.corpus or 'not stated'})")
+    answers = {name: answer["answer"] for name, answer in row.exposure.items()} if own else {}
     start = starting_weights(known)
     if pretrained and start is not None and "seen" in start.facts:  # the bundle may leave it out
         seen = SeenData.parse(start.facts["seen"], registry.path.parent, f"{start.section}.{start.name}: seen")
-        answers |= {str(c["name"]): seen.get(str(c["name"]), seen[OTHERS]).answer for c in manifest.cohorts}
+        answers |= {c.name: seen.get(c.name, seen[OTHERS]).answer for c in manifest.cohorts}
     out += [
         f"its starting weights {'may have' if answer == UNKNOWN else 'had'} seen {name} (answer {answer})"
         for name, answer in answers.items()
         if answer != NO
     ]
-    schedule = row["config"]["schedule"]
-    if {schedule["select_on"], schedule["stop_on"]} != {"val"}:
+    schedule = row.config.schedule
+    if {schedule.select_on, schedule.stop_on} != {"val"}:
         out.append("its epoch was not chosen on the split val")
-    if row["config"]["label_source"] != "default":
-        out.append(f"its training labels are from another source ({row['config']['label_source']})")
+    if row.config.label_source != "default":
+        out.append(f"its training labels are from another source ({row.config.label_source})")
     return out

@@ -110,7 +110,7 @@ def _id_lists(request: SubmissionRequest, found: Examination) -> list[CheckLine]
         raise ConfigError("a list of ids needs the key of the bundle", str(path), fix)
     lists: dict[str, Sequence[str]] = {}
     for cohort, file in request.id_lists.items():
-        if cohort not in {str(c["name"]) for c in found.opened.manifest.cohorts}:
+        if cohort not in {c.name for c in found.opened.manifest.cohorts}:
             raise ConfigError(f"the bundle has no cohort {cohort!r}", "--seen-ids", "name a cohort of the bundle")
         if not file.is_file():
             raise ConfigError("no such file", str(file), "give a text file with one id a line: --seen-ids nih=ids.txt")

@@ -4,6 +4,7 @@ import json
 import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -150,13 +151,13 @@ def _exported_ids(manifest: "Manifest", names: Sequence[str]) -> list[str]:
     from bench.planning.run import find_run
     from bench.results.read_predictions import unfinished
 
-    grid, planned = manifest.content["name"], [*manifest.runs, *manifest.derived]
+    grid, planned = manifest.name, manifest.run_of
     ids = [find_run(manifest.store, name) for name in names]
     for run_id in ids:
-        if run_id not in [run["id"] for run in planned]:
+        if run_id not in planned:
             what = f"run {run_id} does not belong to the grid {grid}"
             raise ConfigError(what, "bench export", "name the run's grid with --grid")
-    ids = ids or [run["id"] for run in planned if not unfinished(manifest, run)]
+    ids = ids or [run_id for run_id, run in planned.items() if not unfinished(manifest, run)]
     if not ids:
         where = str(manifest.store.root)
         raise ConfigError(f"no run of the grid {grid} is finished", where, "finish the runs with `bench run`")
@@ -212,22 +213,26 @@ def verify(
     signed_by = signer(bundle, signers) if signers is not None else ""
     with verifying.opened(bundle, Registry.read(registry)) as opened, choose_display(quiet) as display:
         rows, exact = verifying.verify(opened, display.progress, data)
-        content = opened.manifest.content
+        manifest = opened.manifest
         key_file = key or bundle.with_suffix(".key.parquet")
         data_lines = verifying.check_data(opened, data, key_file) if data is not None else []
     if as_json:
-        runs = [run["id"] for run in (*content["runs"], *content["derived"])]
-        facts = {"bundle": str(bundle), "id": opened.id, "runs": runs, "scores": rows, "bit_by_bit": exact}
-        facts |= {part.KEY: content[part.KEY] for part in extensions.modules("bundle_parts")}
+        facts = {
+            "bundle": str(bundle),
+            "id": opened.id,
+            "runs": list(manifest.run_of),
+            "scores": rows,
+            "bit_by_bit": exact,
+        }
+        facts |= {part.KEY: manifest.extras[part.KEY] for part in extensions.modules("bundle_parts")}
         typer.echo(json.dumps(facts | {"stated": opened.stated, "signed_by": signed_by, "data": data_lines}))
         return
-    cohorts = ", ".join(cohort["name"] for cohort in content["cohorts"])
-    num_runs = len(content["runs"]) + len(content["derived"])
+    cohorts = ", ".join(cohort.name for cohort in manifest.cohorts)
     precision = "exactly" if exact else "up to rounding (other package versions or another processor)"
     lines = [
-        f"{bundle}: {num_runs} runs of the grid {content['name']}, cohorts {cohorts}",
+        f"{bundle}: {len(manifest.run_of)} runs of the grid {manifest.name}, cohorts {cohorts}",
         f"{rows:,} rows of scores were recomputed from logits and labels: all agree {precision}",
-        *(line for part in extensions.modules("bundle_parts") for line in part.lines(content[part.KEY])),
+        *(line for part in extensions.modules("bundle_parts") for line in part.lines(manifest.extras[part.KEY])),
         f"stated by the submitter, not checked: {'; '.join(opened.stated)}",
         *data_lines,
         f"id: {opened.id}",
@@ -272,7 +277,6 @@ def merge(
     from bench.config.registry import Registry
     from bench.extensions.bundles import merge as merging
     from bench.extensions.bundles import verify as verifying
-    from bench.planning.manifest import Manifest
     from bench.results.score_runs import score_all
     from bench.results.summary import summary
     from bench.store.sign import signer
@@ -301,11 +305,11 @@ def merge(
                 signed_by = signer(bundle, signers) if signers is not None else ""
                 with verifying.opened(bundle, entries) as opened:
                     verifying.verify(opened, display.progress, data)
-                    first = first or dict(opened.manifest.content)
+                    first = first or opened.manifest
                     merging.add(merged, opened, new_names.get(bundle.name, {}), first, signed_by)
             assert first is not None
-            title = f"{first['title']}: {len(bundles)} bundles" if len(bundles) > 1 else str(first["title"])
-            manifest = merging.finish(merged, name or str(first["name"]), title, first, cohort or [])
+            title = f"{first.title}: {len(bundles)} bundles" if len(bundles) > 1 else first.title
+            manifest = merging.finish(merged, name or first.name, title, first, cohort or [])
             scored = score_all(manifest, display.progress)
         building.chmod(0o755)
         if store.exists():
@@ -313,10 +317,10 @@ def merge(
         building.rename(store)
     finally:
         shutil.rmtree(building, ignore_errors=True)
-    num_runs, cohorts = len(manifest.runs) + len(manifest.derived), ", ".join(c["name"] for c in manifest.cohorts)
+    num_runs, cohorts = len(manifest.run_of), ", ".join(c.name for c in manifest.cohorts)
     source = f"{len(bundles)} bundle{'s' * (len(bundles) != 1)}"
     tested = f"{store}: {len(scored)} of {num_runs} runs tested on {cohorts}, from {source}"
-    lines = [tested, *summary(Manifest(Store.open(store), manifest.content))]
+    lines = [tested, *summary(replace(manifest, store=Store.open(store)))]
     typer.echo("\n".join([*wrapped(lines), f"page: bench report --store {store}"]))
 
 

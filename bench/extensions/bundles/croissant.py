@@ -97,11 +97,11 @@ def croissant(described: Described) -> dict[str, Any]:
 def _labels(described: Described) -> list[dict[str, Any]]:
     """Return a record set for the table of each cohort."""
     records = []
-    for cohort in described.manifest["cohorts"]:
-        key, name = f"labels-{cohort['name']}", f"cohorts/{cohort['name']}.parquet"
+    for cohort in described.manifest.planned_cohorts:
+        key, name = f"labels-{cohort.name}", f"cohorts/{cohort.name}.parquet"
         source = {"fileObject": {"@id": name}}
         fields = [_field(key, column, kind, source) for column, kind in described.columns(name)]
-        about = f"Scored images of the cohort {cohort['name']}: patient and label states"
+        about = f"Scored images of the cohort {cohort.name}: patient and label states"
         records.append(_record_set(key, about, fields))
     return records
 
@@ -133,7 +133,7 @@ def _run_tables(described: Described) -> tuple[list[dict[str, Any]], list[dict[s
 
 def _families(described: Described) -> list[tuple[str, str, str]]:
     """Return the families of tables that each run has: name, pattern of the files, and description."""
-    cohorts = [str(cohort["name"]) for cohort in described.manifest["cohorts"]]
+    cohorts = [cohort.name for cohort in described.manifest.planned_cohorts]
     tables = dict.fromkeys(file.name.split("/")[2] for file in described.files if file.name.startswith("scores/"))
     history = any(file.name.endswith("/history.parquet") for file in described.files)
     families = [
@@ -218,6 +218,6 @@ def _responsible(described: Described) -> dict[str, Any]:
         "rai:dataUseCases": ["research: scoring, comparing and checking predictions at hospitals outside the training"],
         "rai:dataLimitations": [
             "Not for clinical use.",
-            f"A finding is not scored with fewer than {described.manifest['min_count']} patients with or without it.",
+            f"A finding is not scored with fewer than {described.manifest.min_count} patients with or without it.",
         ],
     }

@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 
 from bench.extensions.bundles.citation_file import author_name
 from bench.extensions.bundles.open_table import KINDS
+from bench.planning.planned_grid import PlannedGrid, PlannedRun
 from bench.results.read_predictions import LABEL_SOURCES
 from bench.store.file_integrity import file_sha256
 from harmonize.cohorts.hospital_names import SYNTHETIC_NOTICE, hospital_name
@@ -49,10 +50,9 @@ class Described:
     citation: Mapping[str, Any]
 
     @cached_property
-    def manifest(self) -> Mapping[str, Any]:
+    def manifest(self) -> PlannedGrid:
         """Return the manifest of the bundle."""
-        content: Mapping[str, Any] = json.loads((self.folder / "manifest.json").read_bytes())
-        return content
+        return PlannedGrid.of(json.loads((self.folder / "manifest.json").read_bytes()))
 
     @cached_property
     def written(self) -> str:
@@ -79,19 +79,19 @@ class Described:
         )
 
     @property
-    def runs(self) -> list[Mapping[str, Any]]:
+    def runs(self) -> list[PlannedRun]:
         """Return the runs of the bundle, trained runs first."""
-        return [*self.manifest["runs"], *self.manifest["derived"]]
+        return [*self.manifest.runs, *self.manifest.derived]
 
     @property
     def synthetic(self) -> bool:
         """Return whether a program drew the images."""
-        return bool(self.manifest["phantom"])
+        return self.manifest.phantom
 
     @property
     def name(self) -> str:
         """Return the title of the study, or else that of the grid."""
-        return str(self.citation.get("title") or f"{self.manifest['title']}: predictions, labels and scores")
+        return str(self.citation.get("title") or f"{self.manifest.title}: predictions, labels and scores")
 
     @property
     def description(self) -> str:
@@ -99,7 +99,7 @@ class Described:
         tests = ", ".join(source.title for source in self.sources[1:]) or "no external hospital"
         content = (
             f"Predicted logits and label states of chest radiographs, and scores computed from them: {len(self.runs)} runs"
-            f" of the grid {self.manifest['name']}, internal hospital {self.sources[0].title}, external hospitals: {tests}."
+            f" of the grid {self.manifest.name}, internal hospital {self.sources[0].title}, external hospitals: {tests}."
             " No images; numbers replace the ids of images and patients."
         )
         texts = (str(self.citation.get("abstract", "")), SYNTHETIC_NOTICE if self.synthetic else "", content)
@@ -109,22 +109,22 @@ class Described:
     def sources(self) -> tuple[Source, ...]:
         """Return the datasets of the bundle, the internal hospital first."""
         out = []
-        for cohort in self.manifest["cohorts"]:
-            facts, name = cohort["facts"], str(cohort["name"])
-            title = hospital_name(name, cohort["layout"], facts, self.synthetic).title
-            use = "training and internal tests" if cohort["role"] == "internal" else "external tests"
+        for cohort in self.manifest.planned_cohorts:
+            facts, name = cohort.facts, cohort.name
+            title = hospital_name(name, cohort.layout, facts, self.synthetic).title
+            use = "training and internal tests" if cohort.role == "internal" else "external tests"
             if self.synthetic:
                 out.append(Source(name, title, use, LABEL_SOURCES["phantom"], "synthetic images", ""))
                 continue
-            reference, licence = str(facts.get("reference", "stated")), str(facts.get("licence", ""))
+            reference, licence = facts.get("reference", "stated"), facts.get("licence", "")
             labels = LABEL_SOURCES.get(reference, reference)
-            out.append(Source(name, title, use, labels, licence, address(str(facts.get("source", "")))))
+            out.append(Source(name, title, use, labels, licence, address(facts.get("source", ""))))
         return tuple(out)
 
     @property
     def software(self) -> list[str]:
         """Return the different versions of the program that trained the runs."""
-        records = (json.loads((self.folder / "runs" / run["id"] / "env.json").read_bytes()) for run in self.runs)
+        records = (json.loads((self.folder / "runs" / run.id / "env.json").read_bytes()) for run in self.runs)
         versions = {str(record.get("versions", {}).get("unseen-cxr", "")) for record in records}
         return sorted(versions - {""})
 
@@ -153,7 +153,7 @@ class Described:
             "version": str(self.citation.get("version", "")),
             "url": self.url,
         }
-        return entry("misc", f"unseen-{self.manifest['name']}", fields)
+        return entry("misc", f"unseen-{self.manifest.name}", fields)
 
     @property
     def unstated(self) -> list[str]:

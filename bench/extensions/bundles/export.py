@@ -2,7 +2,7 @@
 
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +16,10 @@ from bench.extensions.bundles.metadata import documents, statement
 from bench.extensions.bundles.pseudonyms import Ordinals, assign_ordinals, columns_of, kinds, table_id
 from bench.extensions.bundles.read_bundle import (
     BUNDLE_SCHEMA,
-    COHORT,
     COHORT_NAME,
     HISTORY,
-    KEPT,
     RECORDS,
+    bundle_document,
     made_of,
     read_bundle,
 )
@@ -28,6 +27,7 @@ from bench.extensions.bundles.tables import kinds_of, write_columns
 from bench.extensions.bundles.unlearned import unlearned_without_evidence
 from bench.extensions.bundles.weights import write_weights
 from bench.planning.manifest import Manifest
+from bench.planning.planned_grid import PlannedCohort, PlannedRun
 from bench.results.read_predictions import SCORING_VERSION, CohortLabels, load_scored_splits, unfinished
 from bench.results.same_scores import ROUNDING, SCORED, differs, versions
 from bench.results.score_runs import score_all
@@ -92,23 +92,23 @@ def export(
     if manifest.of_bundles:
         fix = "share the original bundles: `bench verify` accepts them"
         raise ConfigError("this store was made from bundles", str(manifest.store.root), fix)
-    if "search" in manifest.content:
+    if manifest.search:
         fix = "write a grid with the chosen settings (table `trials`), run it in the same store, and export that grid"
-        raise ConfigError("a bundle cannot hold a grid with `search`", str(manifest.content["name"]), fix)
+        raise ConfigError("a bundle cannot hold a grid with `search`", manifest.name, fix)
     chosen = _with_sources(manifest, run_ids)
     score_all(manifest, progress)
     with tempfile.TemporaryDirectory() as temporary:
         folder, again = Path(temporary) / "members", Path(temporary) / "store"
         key, images = _write_members(manifest, chosen, folder, keep_order, citation)
         for run in chosen if with_weights else ():
-            if "kind" not in run:
-                write_weights(manifest.store.run_dir(run["id"]), folder / "runs" / run["id"])
+            if not run.kind:
+                write_weights(manifest.store.run_dir(run.id), folder / "runs" / run.id)
         read = read_bundle(folder, again, str(output), registry)
         score_all(read, progress)
-        contested = tuple((str(run["id"]), finding) for run, finding in unlearned_without_evidence(read))
+        contested = tuple((run.id, finding) for run, finding in unlearned_without_evidence(read))
         num_scores = 0
         for run in chosen:
-            num_scores += _write_scores(manifest, read, run["id"], folder, exact=keep_order)
+            num_scores += _write_scores(manifest, read, run.id, folder, exact=keep_order)
         unstated: tuple[str, ...] = ()
         if citation is not None:
             described = Described(folder, citation)
@@ -124,38 +124,37 @@ def export(
     return Export(output, bundle_id, key_path, *counts, contested, unstated)
 
 
-def _with_sources(manifest: Manifest, run_ids: Sequence[str]) -> list[Mapping[str, Any]]:
+def _with_sources(manifest: Manifest, run_ids: Sequence[str]) -> list[PlannedRun]:
     """Return the manifest's entries of the given runs and of all their source runs, in the order of the grid.
 
     Raises StoreError for an unfinished run, and ConfigError for a pool or a cohort name that is not allowed in a bundle.
     """
-    planned = {run["id"]: run for run in (*manifest.runs, *manifest.derived)}
     selected, remaining = set(), list(run_ids)
     while remaining:
-        run = planned[remaining.pop()]
+        run = manifest.run_of[remaining.pop()]
         if reason := unfinished(manifest, run):
             fix = "finish it with `bench run`, or leave it out"
-            raise StoreError(f"run {run['id']}: {reason}", str(manifest.store.run_dir(run["id"])), fix)
-        selected.add(run["id"])
-        remaining += [i for i in (*run.get("sources", ()), *run.get("of", ())) if i not in selected]
+            raise StoreError(f"run {run.id}: {reason}", str(manifest.store.run_dir(run.id)), fix)
+        selected.add(run.id)
+        remaining += [i for i in (*run.sources, *run.of) if i not in selected]
     if manifest.pooled:
-        what = f"a bundle cannot hold a pool of training hospitals ({manifest.content['source']}) yet"
+        what = f"a bundle cannot hold a pool of training hospitals ({manifest.source}) yet"
         raise ConfigError(
             what, "bench export", "share the store or the page, or export a grid with one training hospital"
         )
     for cohort in manifest.cohorts:
-        if not COHORT_NAME.fullmatch(str(cohort["name"])):
+        if not COHORT_NAME.fullmatch(cohort.name):
             raise ConfigError(
-                f"{cohort['name']!r} is not a valid cohort name in a bundle",
+                f"{cohort.name!r} is not a valid cohort name in a bundle",
                 "--data",
                 "name the cohort with at most 80 letters, digits, '.', '_' or '-'; begin with a letter or digit",
             )
-    return [run for run in planned.values() if run["id"] in selected]
+    return [run for run in manifest.run_of.values() if run.id in selected]
 
 
 def _write_members(
     manifest: Manifest,
-    chosen: Sequence[Mapping[str, Any]],
+    chosen: Sequence[PlannedRun],
     folder: Path,
     keep_order: bool,
     citation: Mapping[str, Any] | None = None,
@@ -165,31 +164,28 @@ def _write_members(
     Return the key table and the number of images. `citation`: see `export`.
     """
     labels_cache: dict[tuple[str, str, str], CohortLabels] = {}
-    splits: dict[str, dict[str, str]] = {str(c["name"]): {} for c in manifest.cohorts}
+    splits: dict[str, dict[str, str]] = {c.name: {} for c in manifest.cohorts}
     for run in chosen:
-        for scored_split in load_scored_splits(manifest, run, manifest.config(run), labels_cache):
+        for scored_split in load_scored_splits(manifest, run, run.config, labels_cache):
             _add_split(splits[scored_split.dataset], scored_split)
     labels_cache.clear()
-    findings = list(dict.fromkeys(f for run in chosen for f in manifest.config(run).findings))
-    mapping = manifest.config(chosen[0]).mapping
+    findings = list(dict.fromkeys(f for run in chosen for f in run.config.findings))
+    mapping = chosen[0].config.mapping
     cohorts, keys, ordinals_of = [], [], {}
     for cohort in manifest.cohorts:
-        name, table = str(cohort["name"]), manifest.table(cohort)
+        name, table = cohort.name, manifest.table(cohort)
         split = splits[name]
-        ordinals = ordinals_of[name] = assign_ordinals(table, list(split), str(cohort["id"]), keep_order)
-        frame = columns_of(table, split, ordinals, str(cohort["layout"]), mapping, findings)
+        ordinals = ordinals_of[name] = assign_ordinals(table, list(split), cohort.id, keep_order)
+        frame = columns_of(table, split, ordinals, cohort.layout, mapping, findings)
         facts = {"columns": "\x1f".join(frame.columns)}
         write_columns(folder / "cohorts" / f"{name}.parquet", frame, kinds(list(frame.columns)), facts)
-        ids = {"origin": cohort["id"], "tag": ordinals.tag, "id": table_id(frame)}
-        cohorts.append({k: v for k, v in {**cohort, **ids}.items() if k in COHORT})
+        cohorts.append(replace(cohort, origin=cohort.id, tag=ordinals.tag, id=table_id(frame)))
         keys.append(_key(name, table, split, ordinals))
     for run in chosen:
-        _write_run(manifest, run, folder / "runs" / run["id"], cohorts, splits, ordinals_of, keep_order)
-    content = {k: v for k, v in manifest.content.items() if k in KEPT}
-    run_ids = {run["id"] for run in chosen}
-    content |= {"cohorts": cohorts, "references": [], "analyses": [], "bundles": []}
-    content |= {kind: [run for run in manifest.content[kind] if run["id"] in run_ids] for kind in ("runs", "derived")}
-    write_bytes(folder / "manifest.json", canonical_json(content))
+        _write_run(manifest, run, folder / "runs" / run.id, cohorts, splits, ordinals_of, keep_order)
+    runs, derived = (tuple(run for run in chosen if bool(run.kind) is is_derived) for is_derived in (False, True))
+    exported = replace(manifest, planned_cohorts=tuple(cohorts), runs=runs, derived=derived)
+    write_bytes(folder / "manifest.json", canonical_json(bundle_document(exported)))
     for part in extensions.modules("bundle_parts"):
         part.write(manifest, folder)
     about: dict[str, Any] = {
@@ -231,9 +227,9 @@ def _key(name: str, table: pd.DataFrame, split: Mapping[str, str], ordinals: Ord
 
 def _write_run(
     manifest: Manifest,
-    run: Mapping[str, Any],
+    run: PlannedRun,
     folder: Path,
-    cohorts: Sequence[Mapping[str, Any]],
+    cohorts: Sequence[PlannedCohort],
     splits: Mapping[str, Mapping[str, str]],
     ordinals_of: Mapping[str, Ordinals],
     keep_order: bool,
@@ -243,22 +239,22 @@ def _write_run(
     From each record (such as env.json), only the keys in RECORDS are written. Other keys may have private content, such as the
     text of uncommitted code changes.
     """
-    stored_run, config = manifest.store.run_dir(run["id"]), manifest.config(run)
+    stored_run, config = manifest.store.run_dir(run.id), run.config
     write_bytes(folder / "run.json", (stored_run / "run.json").read_bytes())
-    for name, facts in CheckedFolder(manifest.store.run_dir(run["id"])).facts().items():
+    for name, facts in CheckedFolder(manifest.store.run_dir(run.id)).facts().items():
         write_bytes(folder / f"{name}.json", canonical_json({k: v for k, v in facts.items() if k in RECORDS[name]}))
-    if "kind" not in run:
+    if not run.kind:
         history = CheckedFolder(stored_run).table("history.parquet")
         write_columns(folder / "history.parquet", history, HISTORY)
     for cohort in cohorts:
-        name = str(cohort["name"])
+        name = cohort.name
         path = stored_run / "predictions" / f"{name}.parquet"
         frame = CheckedFolder(stored_run).table(f"predictions/{name}.parquet")
         frame = frame[frame["image_id"].astype(str).isin(splits[name])]
         frame = frame.assign(image=frame["image_id"].astype(str).map(ordinals_of[name].image).to_numpy(np.int32))
         if not keep_order:
             frame = frame.sort_values("image")
-        facts = {k: table_facts(path).get(k, "") for k in ("fingerprint", "weights")} | {"cohort": str(cohort["id"])}
+        facts = {k: table_facts(path).get(k, "") for k in ("fingerprint", "weights")} | {"cohort": cohort.id}
         columns = {"image": "ordinal", **dict.fromkeys(config.findings, "logit")}
         facts["logits"] = table_id(frame[list(columns)])
         write_columns(folder / "predictions" / f"{name}.parquet", frame, columns, facts)

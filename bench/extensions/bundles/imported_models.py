@@ -3,11 +3,11 @@
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import asdict
 from typing import Any
 
 from bench.config.run_config import RunConfig, from_dict
 from bench.planning.imported_run import FORMATS
+from bench.planning.planned_grid import PlannedRun
 from reports.schemas.exposure import ANSWERS
 
 PASSPORT = {  # key of a passport (the declaration of a model's data exposure) -> type of its value
@@ -58,11 +58,11 @@ def _is_answer(row: Mapping[str, Any]) -> bool:
     return bool(listed)
 
 
-def same_model(run: Mapping[str, Any], document: Mapping[str, Any], internal: str) -> bool:
-    """Return whether the manifest entry `run` of an imported model matches its run.json (`document`).
+def same_model(run: PlannedRun, document: Mapping[str, Any], internal: str) -> bool:
+    """Return whether an imported model of a manifest matches its run.json (`document`).
 
     Kind and configuration must be equal, the internal cohort must be `internal`, and there must be no source runs.
     """
-    config = asdict(from_dict(RunConfig, document["config"], f"run {run['id']}"))
-    same = config == run["config"] and document["internal"] == internal and document["kind"] == run["kind"]
-    return bool(same and run["sources"] == [] == run["of"])
+    config = from_dict(RunConfig, document["config"], f"run {run.id}")
+    same = config == run.config and document["internal"] == internal and document["kind"] == run.kind
+    return same and not (run.sources or run.of)

@@ -2,7 +2,7 @@
 
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +12,14 @@ import pandas as pd
 from bench.extensions.bundles.match_images import same_images
 from bench.extensions.bundles.verify import OpenBundle
 from bench.planning.manifest import Manifest
-from bench.store.checked_files import read_cohort, write_cohort, write_grid
+from bench.planning.planned_grid import MergedBundle, PlannedCohort, PlannedRun
+from bench.store.checked_files import read_cohort, write_cohort
 from bench.store.checked_folders import REFERENCE, WEIGHTS, CheckedFolder
 from bench.store.store import Store, table_facts, write_bytes, write_table
 from harmonize.errors import ConfigError, StoreError
 from reports import extensions
 
-SETTINGS = ("source", "phantom", "min_count", "bins", "mapping", "threshold", "counted", "metrics")
+SETTINGS = ("source", "phantom", "min_count", "bins", "mapping", "threshold", "counted", "custom_metrics")
 _FIX_SETTINGS = "merge them into separate stores, or first score both with one grid: `bench score --as`"
 
 
@@ -26,72 +27,66 @@ _FIX_SETTINGS = "merge them into separate stores, or first score both with one g
 class Merge:
     """The store that `bench merge` makes, and the content of the bundles that were added so far.
 
-    cohorts        name -> entry in the manifest
-    runs, derived  run id -> entry in the manifest
+    cohorts        name -> cohort
+    runs, derived  run id -> run
     origin         cohort -> path of the first bundle that has the cohort
     links          field of a configuration, such as "loss" -> registry entry -> its paper and code
-    bundles        facts about each bundle: file name, id, runs, signer
     """
 
     store: Store
-    cohorts: dict[str, dict[str, Any]] = field(default_factory=dict)
-    runs: dict[str, Mapping[str, Any]] = field(default_factory=dict)
-    derived: dict[str, Mapping[str, Any]] = field(default_factory=dict)
+    cohorts: dict[str, PlannedCohort] = field(default_factory=dict)
+    runs: dict[str, PlannedRun] = field(default_factory=dict)
+    derived: dict[str, PlannedRun] = field(default_factory=dict)
     origin: dict[str, str] = field(default_factory=dict)
-    links: dict[str, dict[str, Any]] = field(default_factory=dict)
-    bundles: list[dict[str, Any]] = field(default_factory=list)
+    links: dict[str, dict[str, Mapping[str, str]]] = field(default_factory=dict)
+    bundles: list[MergedBundle] = field(default_factory=list)
 
 
-def add(
-    merged: Merge, bundle: OpenBundle, names: Mapping[str, str], first: Mapping[str, Any], signed_by: str = ""
-) -> None:
+def add(merged: Merge, bundle: OpenBundle, names: Mapping[str, str], first: Manifest, signed_by: str = "") -> None:
     """Add the runs and cohorts of a verified bundle to `merged`.
 
     If an earlier bundle had the same run, only the run's predictions on further cohorts are added. On the cohorts that both
     bundles have, the run's logits must be the same.
 
-    `names`: name of a cohort in the bundle -> new name, for renamed cohorts. `first`: content of the first bundle's manifest.
+    `names`: name of a cohort in the bundle -> new name, for renamed cohorts. `first`: the first bundle's manifest.
     `signed_by`: the signer of the bundle, "" if no signature was checked. Raises ConfigError if `names` has an unknown cohort.
     Raises StoreError for different settings, for different cohorts with one name, and for different logits or labels. Also
     raises StoreError if two bundles have different ordinals for a cohort and have no run in common.
     """
-    where, content = str(bundle.path), bundle.manifest.content
+    where, manifest = str(bundle.path), bundle.manifest
     for key in SETTINGS:
-        if content.get(key) != first.get(key):
-            raise StoreError(
-                f"the bundles have different settings: {key} is {content.get(key)!r} and {first.get(key)!r}",
-                where,
-                _FIX_SETTINGS,
-            )
+        ours, theirs = (getattr(own, key) for own in (manifest, first))
+        if ours != theirs:
+            what = f"the bundles have different settings: {key} is {ours!r} and {theirs!r}"
+            raise StoreError(what, where, _FIX_SETTINGS)
     for old in names:
-        if old not in {cohort["name"] for cohort in bundle.manifest.cohorts}:
+        if old not in {cohort.name for cohort in manifest.cohorts}:
             raise ConfigError(f"the bundle has no cohort {old!r}", where, "`bench verify` lists its cohorts")
     images: dict[str, Mapping[str, str]] = {}
-    for cohort in bundle.manifest.cohorts:
-        images[cohort["name"]] = _add_cohort(merged, bundle, cohort, names.get(cohort["name"], cohort["name"]))
-    for kind, added_runs in (("runs", merged.runs), ("derived", merged.derived)):
-        for run in content[kind]:
+    for cohort in manifest.cohorts:
+        images[cohort.name] = _add_cohort(merged, bundle, cohort, names.get(cohort.name, cohort.name))
+    for runs, added_runs in ((manifest.runs, merged.runs), (manifest.derived, merged.derived)):
+        for run in runs:
             _add_run(merged, bundle, run, names, images)
-            added_runs.setdefault(run["id"], run)
-    for key, entries in content["links"].items():
+            added_runs.setdefault(run.id, run)
+    for key, entries in manifest.links.items():
         merged.links.setdefault(key, {}).update(entries)
-    run_ids = [run["id"] for run in (*content["runs"], *content["derived"])]
-    facts = {"file": bundle.path.name, "id": bundle.id, "runs": len(run_ids), "stated": list(bundle.stated)}
-    facts |= _copied_parts(merged, bundle)
-    merged.bundles.append(facts | {"run_ids": run_ids, "signed_by": signed_by})
+    extras = _copied_parts(merged, bundle)
+    added = MergedBundle(bundle.path.name, bundle.id, tuple(manifest.run_of), bundle.stated, signed_by, extras)
+    merged.bundles.append(added)
 
 
 def _copied_parts(merged: Merge, bundle: OpenBundle) -> dict[str, Any]:
     """Copy what extensions have added to a bundle into the merged store; return the facts that the bundle has of them."""
     facts = {}
     for part in extensions.modules("bundle_parts"):
-        if of_bundle := bundle.manifest.content[part.KEY]:
+        if of_bundle := bundle.manifest.extras[part.KEY]:
             part.copy(of_bundle, bundle.manifest.store, merged.store)
             facts[part.KEY] = of_bundle
     return facts
 
 
-def _add_cohort(merged: Merge, bundle: OpenBundle, cohort: Mapping[str, Any], name: str) -> Mapping[str, str]:
+def _add_cohort(merged: Merge, bundle: OpenBundle, cohort: PlannedCohort, name: str) -> Mapping[str, str]:
     """Store a cohort of a bundle under `name`, or join it with the stored cohort of this name.
 
     Returns {image id in the bundle: image id in the store}; {} if the ids are the same. Raises StoreError if the two cohorts
@@ -100,24 +95,24 @@ def _add_cohort(merged: Merge, bundle: OpenBundle, cohort: Mapping[str, Any], na
     table, where = bundle.manifest.table(cohort), str(bundle.path)
     stored_cohort = merged.cohorts.get(name)
     if stored_cohort is None:
-        merged.cohorts[name] = {**cohort, "name": name}
+        merged.cohorts[name] = replace(cohort, name=name)
         merged.origin[name] = where
         _write_cohort(merged, name, table)
         return {}
-    if stored_cohort["origin"] != cohort["origin"] or stored_cohort["role"] != cohort["role"]:
+    if (stored_cohort.origin, stored_cohort.role) != (cohort.origin, cohort.role):
         other = merged.origin[name]
-        fix = f"rename one of them: --rename {bundle.path.name}:{cohort['name']}=NEW_NAME"
+        fix = f"rename one of them: --rename {bundle.path.name}:{cohort.name}=NEW_NAME"
         raise StoreError(f"two cohorts have the name {name!r}: in {other} and in this bundle", where, fix)
     stored = read_cohort(_path_of(merged, name))
-    if stored_cohort["tag"] != cohort["tag"]:
+    if stored_cohort.tag != cohort.tag:
         shared = [
-            run["id"]
+            run.id
             for run in bundle.manifest.runs
-            if (merged.store.run_dir(run["id"]) / "predictions" / f"{name}.parquet").is_file()
+            if (merged.store.run_dir(run.id) / "predictions" / f"{name}.parquet").is_file()
         ]
         ours, theirs = (
             [CheckedFolder(store.run_dir(i)).table(f"predictions/{n}.parquet") for i in shared]
-            for store, n in ((merged.store, name), (bundle.manifest.store, cohort["name"]))
+            for store, n in ((merged.store, name), (bundle.manifest.store, cohort.name))
         )
         return same_images(stored, table, ours, theirs, name, f"{merged.origin[name]} and {where}")
     is_common, is_stored = stored["image_id"].isin(table["image_id"]), table["image_id"].isin(stored["image_id"])
@@ -133,17 +128,17 @@ def _add_cohort(merged: Merge, bundle: OpenBundle, cohort: Mapping[str, Any], na
 
 
 def _path_of(merged: Merge, name: str) -> Path:
-    return merged.store.root / "cohorts" / f"{name}-{merged.cohorts[name]['id']}.parquet"
+    return merged.store.root / "cohorts" / f"{name}-{merged.cohorts[name].id}.parquet"
 
 
 def _write_cohort(merged: Merge, name: str, table: pd.DataFrame) -> None:
-    write_cohort(_path_of(merged, name), table, str(merged.cohorts[name]["id"]))
+    write_cohort(_path_of(merged, name), table, merged.cohorts[name].id)
 
 
 def _add_run(
     merged: Merge,
     bundle: OpenBundle,
-    run: Mapping[str, Any],
+    run: PlannedRun,
     names: Mapping[str, str],
     images: Mapping[str, Mapping[str, str]],
 ) -> None:
@@ -151,16 +146,16 @@ def _add_run(
 
     `names`: as in `add`. `images`: cohort in the bundle -> result of `_add_cohort`. Raises StoreError for other weights or logits.
     """
-    source, target = bundle.manifest.store.run_dir(run["id"]), merged.store.run_dir(run["id"])
+    source, target = bundle.manifest.store.run_dir(run.id), merged.store.run_dir(run.id)
     where = str(bundle.path)
     if not (target / "run.json").is_file():
-        merged.store.begin(run["id"], (source / "run.json").read_bytes())
+        merged.store.begin(run.id, (source / "run.json").read_bytes())
         for path in sorted(source.glob("*.json")) + sorted(source.glob("*.parquet")):
             write_bytes(target / path.name, path.read_bytes())
-        _add_scores(merged, bundle, run["id"], renamed=bool(names) or any(images.values()))
+        _add_scores(merged, bundle, run.id, renamed=bool(names) or any(images.values()))
     elif (target / "seal.json").read_bytes() != (source / "seal.json").read_bytes():
         fix = "the run was trained twice: merge only one of the bundles, or merge them into separate stores"
-        raise StoreError(f"run {run['id']} has different weights in an earlier bundle", where, fix)
+        raise StoreError(f"run {run.id} has different weights in an earlier bundle", where, fix)
     # the seals are equal, so the weights are equal: weights are taken from the first bundle that has weights
     for name in (
         WEIGHTS,
@@ -169,19 +164,17 @@ def _add_run(
         if (source / name).is_file() and not (target / name).is_file():
             write_bytes(target / name, (source / name).read_bytes())
     for cohort in bundle.manifest.cohorts:
-        name = names.get(cohort["name"], cohort["name"])
-        frame = CheckedFolder(source).table(f"predictions/{cohort['name']}.parquet")
-        if renamed := images[cohort["name"]]:
+        name = names.get(cohort.name, cohort.name)
+        frame = CheckedFolder(source).table(f"predictions/{cohort.name}.parquet")
+        if renamed := images[cohort.name]:
             frame = frame.assign(image_id=frame["image_id"].map(renamed)).sort_values("image_id", ignore_index=True)
         path = target / "predictions" / f"{name}.parquet"
         if path.is_file():
             if not _same_logits(CheckedFolder(target).table(f"predictions/{name}.parquet"), frame):
                 fix = "one bundle is wrong: ask their makers, or merge only one of them"
-                raise StoreError(f"run {run['id']} has different logits on {name} in an earlier bundle", where, fix)
+                raise StoreError(f"run {run.id} has different logits on {name} in an earlier bundle", where, fix)
             continue
-        facts = table_facts(source / "predictions" / f"{cohort['name']}.parquet") | {
-            "cohort": str(merged.cohorts[name]["id"])
-        }
+        facts = table_facts(source / "predictions" / f"{cohort.name}.parquet") | {"cohort": merged.cohorts[name].id}
         write_table(path, frame, facts)
     CheckedFolder(target).mark_done()
 
@@ -193,7 +186,7 @@ def _add_scores(merged: Merge, bundle: OpenBundle, run_id: str, renamed: bool) -
     stored cohort has more rows than the bundle's.
     """
     source = bundle.manifest.scores / run_id
-    rows = ((len(bundle.manifest.table(c)), _path_of(merged, c["name"])) for c in bundle.manifest.cohorts)
+    rows = ((len(bundle.manifest.table(c)), _path_of(merged, c.name)) for c in bundle.manifest.cohorts)
     if source.is_dir() and not renamed and all(num == len(read_cohort(path)) for num, path in rows):
         shutil.copytree(source, merged.store.root / "scores" / run_id)
 
@@ -210,21 +203,20 @@ def _same_logits(first: pd.DataFrame, second: pd.DataFrame) -> bool:
     )
 
 
-def finish(merged: Merge, name: str, title: str, first: Mapping[str, Any], cohorts: Sequence[str]) -> Manifest:
+def finish(merged: Merge, name: str, title: str, first: Manifest, cohorts: Sequence[str]) -> Manifest:
     """Write and return the manifest of the merged store. `name` and `title`: of the merged grid.
 
-    `cohorts`: the external cohorts to keep; empty means all. The internal cohort is always kept. `first`: content of
-    the first bundle's manifest. Raises ConfigError for an unknown cohort, and if no run was tested on all kept cohorts.
+    `cohorts`: the external cohorts to keep; empty means all. The internal cohort is always kept. `first`: the first
+    bundle's manifest. Raises ConfigError for an unknown cohort, and if no run was tested on all kept cohorts.
     """
-    internal = str(first["source"])
     for cohort in cohorts:
         if cohort not in merged.cohorts:
             raise ConfigError(
                 f"no cohort {cohort!r} in the bundles", "--cohort", f"choose from: {', '.join(merged.cohorts)}"
             )
-    chosen = [c for n, c in merged.cohorts.items() if not cohorts or n == internal or n in cohorts]
+    chosen = [c for n, c in merged.cohorts.items() if not cohorts or n == first.source or n in cohorts]
     complete = [
-        run_id for run_id in (*merged.runs, *merged.derived) if all(_tested(merged, run_id, c["name"]) for c in chosen)
+        run_id for run_id in (*merged.runs, *merged.derived) if all(_tested(merged, run_id, c.name) for c in chosen)
     ]
     if not complete:
         sets = "; ".join(f"{i}: {', '.join(n for n in merged.cohorts if _tested(merged, i, n))}" for i in merged.runs)
@@ -233,13 +225,20 @@ def finish(merged: Merge, name: str, title: str, first: Mapping[str, Any], cohor
             "bench merge",
             f"choose cohorts with --cohort ({sets})",
         )
-    content = {**first, "name": name, "title": title, "cohorts": chosen}
-    for part in extensions.modules("bundle_parts"):
-        content.pop(part.KEY, None)  # that of the first bundle; each entry of `bundles` names its own
-    content |= {"bundles": merged.bundles, "links": merged.links}
-    content |= {"runs": list(merged.runs.values()), "derived": list(merged.derived.values())}
-    write_grid(merged.store, name, content)
-    return Manifest(merged.store, content)
+    manifest = replace(
+        first,
+        store=merged.store,
+        name=name,
+        title=title,
+        planned_cohorts=tuple(chosen),
+        runs=tuple(merged.runs.values()),
+        derived=tuple(merged.derived.values()),
+        bundles=tuple(merged.bundles),
+        links=merged.links,
+        extras={},  # of the first bundle; each entry of `bundles` has its own
+    )
+    manifest.write()
+    return manifest
 
 
 def _tested(merged: Merge, run_id: str, cohort: str) -> bool:

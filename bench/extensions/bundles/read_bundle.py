@@ -1,29 +1,27 @@
 """Check the files of a bundle and write them as a store, so that the usual scoring code can read them."""
 
-import json
 import re
-from collections.abc import Mapping
-from dataclasses import asdict
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from bench.config.grid import PhantomChoice
 from bench.config.registry import Registry
-from bench.config.run_config import RunConfig, from_dict
+from bench.config.run_config import RunConfig
 from bench.config.tta_and_ensembles import TTA
 from bench.extensions.bundles.archive import read_json, refused
 from bench.extensions.bundles.imported_models import is_exposure, is_passport, same_model
 from bench.extensions.bundles.pseudonyms import image_names, kinds, patient_names, table_id
-from bench.extensions.bundles.recompute import take_titles
+from bench.extensions.bundles.recompute import with_titles
 from bench.extensions.bundles.tables import facts_in, read_columns
 from bench.extensions.bundles.weights import read_weights
-from bench.planning.imported_run import KIND
-from bench.planning.manifest import SCHEMA, Manifest
+from bench.planning.manifest import Manifest
+from bench.planning.planned_grid import SCHEMA, PlannedCohort, PlannedRun
 from bench.planning.run import Run, read_run
 from bench.scoring.patient_groups import SEXES
-from bench.store.checked_files import read_cohort, write_cohort, write_grid
+from bench.store.checked_files import read_cohort, write_cohort
 from bench.store.checked_folders import CheckedFolder
 from bench.store.store import Store, canonical_json, short_hash, table_facts, write_bytes, write_table
 from harmonize.cohorts import label_mapping
@@ -33,50 +31,9 @@ from harmonize.labels.findings import STATES, labels_yaml, space
 from reports import extensions
 from reports.schemas.exposure import NO
 
-KEPT = (  # keys of manifest.json in a bundle
-    "schema",
-    "name",
-    "title",
-    "phantom",
-    "source",
-    "min_count",
-    "bins",
-    "mapping",
-    "threshold",
-    "counted",
-    "metrics",
-    "doubles",
-    "command",
-    "cohorts",
-    "runs",
-    "derived",
-    "references",
-    "analyses",
-    "phantom_settings",
-    "label_sources",
-    "training_sources",
-    "bundles",
-)
 BUNDLE_SCHEMA = 1  # increase this number when the format of bundles changes
-OPTIONAL = ("threshold", "counted", "label_sources", "training_sources")  # keys that manifest.json need not have
-COHORT = (  # keys of a cohort's entry in manifest.json
-    "name",
-    "id",
-    "origin",
-    "tag",
-    "role",
-    "layout",
-    "headline_split",
-    "flow",
-    "absent",
-    "unreadable",
-    "fingerprints",
-    "no_lungs",
-    "facts",
-)
-RUN = ("id", "config", "titles", "family", "licence", "corpus")  # keys of a trained run's entry in manifest.json
+ADDED = ("estimators", "links")  # keys of a manifest that its reader adds, so that a bundle does not have them
 DERIVED_KINDS = ("tta", "ensemble", "panel")
-DERIVED = ("id", "kind", "name", "sources", "of", "config", "titles")  # keys of a derived run's entry
 _NUMBER, _TEXT, _TEXTS = (int, float, type(None)), (str,), (list, dict)
 RECORDS: dict[str, dict[str, tuple[type, ...]]] = {  # JSON file of a run, without ".json" -> key -> allowed types
     "trained": {
@@ -136,19 +93,17 @@ def read_bundle(folder: Path, root: Path, where: str, registry: Registry) -> Man
     Also raises StoreError for predictions of images that the cohort does not have, and for metrics that `registry` does not have.
     """
     try:
-        content = dict(read_json(folder / "manifest.json", where))
         store = Store.open(root)
-        _check_manifest(content, where, registry)
-        for cohort in content["cohorts"]:
+        manifest = _checked(read_json(folder / "manifest.json", where), store, where, registry)
+        for cohort in manifest.planned_cohorts:
             _cohort(folder, store, cohort, where)
-        for run in (*content["runs"], *content["derived"]):
-            _run(folder, store, content, run, registry, where)
-        _check_runs(store, content, where)
-        take_titles(store, content, registry)
-        content |= {part.KEY: part.read(folder, store, where) for part in extensions.modules("bundle_parts")}
-        content["estimators"] = [asdict(entry) for entry in registry.estimators]  # a bundle has none
-        write_grid(store, content["name"], content)
-        return Manifest(store, content)
+        for run in (*manifest.runs, *manifest.derived):
+            _run(folder, manifest, run, registry, where)
+        _check_runs(manifest, where)
+        extras = {part.KEY: part.read(folder, store, where) for part in extensions.modules("bundle_parts")}
+        manifest = replace(with_titles(manifest, registry), extras=extras, estimators=registry.estimators)
+        manifest.write()
+        return manifest
     except StoreError:
         raise
     except (CxrError, KeyError, TypeError, ValueError, AttributeError, IndexError, RecursionError) as error:
@@ -162,52 +117,64 @@ def _require(condition: object, what: str, where: str) -> None:
         raise refused(what, where)
 
 
-def _check_manifest(content: Mapping[str, Any], where: str, registry: Registry) -> None:
-    """Raise StoreError unless manifest.json has the right keys, types and names, and metrics that `registry` has."""
-    keys = set(content)
-    _require(
-        keys <= set(KEPT) and keys >= set(KEPT) - set(OPTIONAL), "manifest.json has missing or unknown keys", where
+def bundle_document(manifest: Manifest) -> dict[str, Any]:
+    """Return the content of manifest.json in a bundle: a manifest without what others cannot use or compute themselves."""
+    kept = replace(
+        manifest,
+        references=(),
+        analyses=(),
+        bundles=(),
+        compared=None,
+        search=None,
+        extras={},
+        scored_from="",
+        scored_how="",
+        scored_by="",
     )
+    return {key: value for key, value in kept.document.items() if key not in ADDED}
+
+
+def _checked(content: Mapping[str, Any], store: Store, where: str, registry: Registry) -> Manifest:
+    """Return the manifest in manifest.json.
+
+    Raises StoreError unless manifest.json has the right keys, types and names, and metrics that `registry` has. Raises
+    ValueError for a value of another form.
+    """
+    schema = content.get("schema")
+    _require(schema == SCHEMA, f"manifest.json has schema {schema!r}, this version reads {SCHEMA}", where)
+    check_texts(content, where)
+    manifest = Manifest.of(content, store=store)
+    _require(re.fullmatch(r"[A-Za-z0-9_-]{1,80}", manifest.name), "the grid's name is not a valid folder name", where)
+    for key in ("title", "command", "source", "mapping", "threshold"):
+        _require(isinstance(getattr(manifest, key), str), f"manifest.json: {key} is not a text", where)
+    for key in ("min_count", "bins", "duplicates"):
+        count = getattr(manifest, key)
+        _require(type(count) is int and count >= 0, f"manifest.json: {key} is not a count", where)
     _require(
-        content["schema"] == SCHEMA,
-        f"manifest.json has schema {content['schema']!r}, this version reads {SCHEMA}",
-        where,
-    )
-    _require(re.fullmatch(r"[A-Za-z0-9_-]{1,80}", content["name"]), "the grid's name is not a valid folder name", where)
-    for key in ("title", "command", "source", "mapping"):
-        _require(
-            isinstance(content[key], str) and len(content[key]) <= 2000, f"manifest.json: {key} is not a text", where
-        )
-    for key in ("min_count", "bins", "doubles"):
-        _require(type(content[key]) is int and content[key] >= 0, f"manifest.json: {key} is not a count", where)
-    _require(
-        content["mapping"] in label_mapping.MAPPINGS and type(content["phantom"]) is bool,
+        manifest.mapping in label_mapping.MAPPINGS and type(manifest.phantom) is bool,
         "manifest.json: invalid mapping or phantom",
         where,
     )
-    _require(
-        content["references"] == [] and content["analyses"] == [], "manifest.json has references or analyses", where
-    )
-    if content["phantom_settings"]:
-        from_dict(PhantomChoice, content["phantom_settings"], "phantom_settings")
-    names = [cohort["name"] for cohort in content["cohorts"]]
+    names = [cohort.name for cohort in manifest.planned_cohorts]
     _require(
         len({name.casefold() for name in names}) == len(names) > 0,
         "two cohorts have the same name, or there is no cohort",
         where,
     )
-    roles = [cohort["role"] for cohort in content["cohorts"]]
+    roles = [cohort.role for cohort in manifest.planned_cohorts]
     _require(
-        roles == ["internal", *["external"] * (len(names) - 1)] and names[0] == content["source"],
+        roles == ["internal", *["external"] * (len(names) - 1)] and names[0] == manifest.source,
         "the internal cohort is not first",
         where,
     )
-    check_texts(content, where)
-    installed = {e.name: json.loads(canonical_json(asdict(e))) for e in registry.custom_metrics}
-    for metric in content["metrics"]:
-        if installed.get(metric["name"]) != metric:
+    installed = {entry.name: canonical_json(asdict(entry)) for entry in registry.custom_metrics}
+    for metric in manifest.custom_metrics:
+        if installed.get(metric.name) != canonical_json(asdict(metric)):
             fix = "install the plug-in with the metric, or give its registry with --registry; code from a bundle is never run"
-            raise refused(f"it needs the metric {metric['name']!r}, which this installation does not have", where, fix)
+            raise refused(f"it needs the metric {metric.name!r}, which this installation does not have", where, fix)
+    same = canonical_json(bundle_document(manifest)) == canonical_json(content)
+    _require(same, "manifest.json has missing or unknown keys", where)
+    return manifest
 
 
 def check_texts(value: Any, where: str, depth: int = 0) -> None:
@@ -228,22 +195,22 @@ def check_texts(value: Any, where: str, depth: int = 0) -> None:
             check_texts(inner, where, depth + 1)
 
 
-def _cohort(folder: Path, store: Store, cohort: Mapping[str, Any], where: str) -> None:
+def _cohort(folder: Path, store: Store, cohort: PlannedCohort, where: str) -> None:
     """Check the entry and the table of a cohort, and write the table into the store. The new ids are made from the ordinals."""
-    name = cohort["name"]
-    _require(set(cohort) == set(COHORT), f"cohort {name!r} has missing or unknown keys", where)
+    name = cohort.name
+    _require(not cohort.hospitals, f"{name!r} is a pool of hospitals", where)
     _require(COHORT_NAME.fullmatch(name) and name != "external", f"{name!r} is not a valid cohort name", where)
     _require(
-        cohort["layout"] in LAYOUTS and cohort["headline_split"] in ("all", *SPLITS),
+        cohort.layout in LAYOUTS and cohort.headline_split in ("all", *SPLITS),
         f"{name}: invalid layout or headline split",
         where,
     )
-    _require(
-        _HEX.fullmatch(cohort["tag"]) and _HEX.fullmatch(cohort["origin"]), f"{name}: invalid tag or origin", where
-    )
+    _require(_HEX.fullmatch(cohort.tag) and _HEX.fullmatch(cohort.origin), f"{name}: invalid tag or origin", where)
     for key, kind in (("flow", int), ("fingerprints", str), ("facts", str), ("no_lungs", float)):
-        _require(_is_mapping_to(cohort[key], kind), f"{name}: {key} must be a mapping to {kind.__name__}", where)
-    _require(type(cohort["absent"]) is int and type(cohort["unreadable"]) is int, f"{name}: invalid counts", where)
+        _require(
+            _is_mapping_to(getattr(cohort, key), kind), f"{name}: {key} must be a mapping to {kind.__name__}", where
+        )
+    _require(type(cohort.absent) is int and type(cohort.unreadable) is int, f"{name}: invalid counts", where)
     path = folder / "cohorts" / f"{name}.parquet"
     _require(path.is_file(), f"the table of {name} is missing", where)
     _require(set(facts_in(path, where)) == {"columns"}, f"the table of {name} has unknown metadata", where)
@@ -258,10 +225,10 @@ def _cohort(folder: Path, store: Store, cohort: Mapping[str, Any], where: str) -
         f"{name}: invalid columns",
         where,
     )
-    splits = {*SPLITS, ""} if cohort["role"] == "external" else SPLITS
+    splits = {*SPLITS, ""} if cohort.role == "external" else SPLITS
     words = {"split": splits, "view": VIEWS, "sex": ("", *SEXES)}
     frame = read_columns(path, kinds(columns), where, words)
-    _require(table_id(frame) == cohort["id"], f"the id of {name} does not match its table: a cell was changed", where)
+    _require(table_id(frame) == cohort.id, f"the id of {name} does not match its table: a cell was changed", where)
     _require(
         frame["image"].is_unique and frame["image"].is_monotonic_increasing and (frame["image"] >= 0).all(),
         f"{name}: images are repeated or not sorted",
@@ -274,9 +241,9 @@ def _cohort(folder: Path, store: Store, cohort: Mapping[str, Any], where: str) -
             set(frame[column].dropna()) <= set(STATES), f"{name}: {column} has values that are not label states", where
         )
     table = frame.drop(columns=["image", "patient"])
-    table.insert(0, "patient_id", patient_names(cohort["tag"], frame["patient"].to_numpy(np.int32)))
-    table.insert(0, "image_id", image_names(cohort["tag"], frame["image"].to_numpy(np.int32)))
-    write_cohort(store.root / "cohorts" / f"{name}-{cohort['id']}.parquet", table, cohort["id"])
+    table.insert(0, "patient_id", patient_names(cohort.tag, frame["patient"].to_numpy(np.int32)))
+    table.insert(0, "image_id", image_names(cohort.tag, frame["image"].to_numpy(np.int32)))
+    write_cohort(store.root / "cohorts" / f"{name}-{cohort.id}.parquet", table, cohort.id)
 
 
 def _is_mapping_to(value: Any, kind: type) -> bool:
@@ -284,37 +251,19 @@ def _is_mapping_to(value: Any, kind: type) -> bool:
     return isinstance(value, dict) and all(type(inner) is kind for inner in value.values())
 
 
-def _run(
-    folder: Path, store: Store, content: Mapping[str, Any], run: dict[str, Any], registry: Registry, where: str
-) -> None:
-    """Check a run's entry in the manifest, its records and its predictions, and write them into the store.
-
-    `run["config"]` is read, and replaced by what was read.
-    """
-    run_id, source = run["id"], folder / "runs" / str(run["id"])
-    derived = "kind" in run
-    imported = run.get("kind") == KIND
-    keys = (*DERIVED, "passport") if imported else DERIVED if derived else RUN
-    optional = set() if derived else {"exposure", "test_time"}
-    valid_keys = set(run) - optional == set(keys) and (not imported or is_passport(run["passport"]))
-    valid_keys = valid_keys and is_exposure(run.get("exposure", {}))
-    _require(valid_keys, f"run {run_id!r} has missing or unknown keys", where)
+def _run(folder: Path, manifest: Manifest, run: PlannedRun, registry: Registry, where: str) -> None:
+    """Check a run's entry in the manifest, its records and its predictions, and write them into the store."""
+    run_id, config, store = run.id, run.config, manifest.store
     _require(re.fullmatch(r"[0-9a-f]{12}", run_id), f"{run_id!r} is not a valid run id", where)
-    config = from_dict(RunConfig, run["config"], f"run {run_id}")
-    titles = {"architecture"} if derived else set(config.named)
-    titled = _is_mapping_to(run["titles"], str) and set(run["titles"]) == titles
-    _require(
-        titled
-        and all(
-            isinstance(run[key], str)
-            for key in set(run) - {"config", "titles", "sources", "of", "passport", "exposure", "test_time"}
-        ),
-        f"{run_id}: invalid titles or texts",
-        where,
-    )
+    valid = is_exposure(run.exposure) and (not run.is_imported or is_passport(run.passport))
+    _require(valid, f"{run_id}: invalid data exposure", where)
+    titles = {"architecture"} if run.kind else set(config.named)
+    titled = _is_mapping_to(run.titles, str) and set(run.titles) == titles
+    texts = (run.kind, run.name, run.family, run.licence, run.corpus)
+    _require(titled and all(isinstance(text, str) for text in texts), f"{run_id}: invalid titles or texts", where)
+    source = folder / "runs" / run_id
     document = read_json(source / "run.json", where)
     _require(short_hash(canonical_json(document)) == run_id, f"run.json of {run_id} does not hash to its id", where)
-    run["config"] = asdict(config)  # tuples where JSON has lists
     target = store.begin(run_id, canonical_json(document))
     for name, types in RECORDS.items():
         record = read_json(source / f"{name}.json", where)
@@ -330,28 +279,28 @@ def _run(
     )
     seal = read_json(source / "seal.json", where)
     _require(seal["weights_before"] == seal["weights_after"], f"the seal of {run_id} is broken", where)
-    if not derived:
+    if not run.kind:
         _require(
             not facts_in(source / "history.parquet", where), f"the history of {run_id} has unknown metadata", where
         )
         write_table(target / "history.parquet", read_columns(source / "history.parquet", HISTORY, where))
         stored = read_run(store, run_id)
-        require_stated(run, stored, content, where)
+        require_stated(run, stored, manifest.planned_cohorts, where)
         read_weights(source, target, stored, seal["weights_after"], registry, where)
-    for cohort in content["cohorts"]:
-        has_seal = imported or not derived
+    for cohort in manifest.planned_cohorts:
+        has_seal = run.is_imported or not run.kind
         _predictions(source, target, store, cohort, run_id, config, seal["weights_after"] if has_seal else None, where)
     CheckedFolder(target).mark_done()
 
 
-def require_stated(run: Mapping[str, Any], stored: Run, content: Mapping[str, Any], where: str) -> None:
+def require_stated(run: PlannedRun, stored: Run, cohorts: Sequence[PlannedCohort], where: str) -> None:
     """Raise StoreError if the manifest hides that a run sees the images of external hospitals, as its run.json says."""
-    external = [str(cohort["name"]) for cohort in content["cohorts"] if cohort["role"] != "internal"]
-    answers = {name: run.get("exposure", {}).get(name, {}).get("answer", NO) for name in external}
-    stated = run.get("test_time", False) is stored.sees_external_images
+    external = [cohort.name for cohort in cohorts if cohort.role != "internal"]
+    answers = {name: run.exposure.get(name, {}).get("answer", NO) for name in external}
+    stated = run.test_time is stored.sees_external_images
     _require(
         stated and not (stored.sees_external_images and NO in answers.values()),
-        f"the manifest does not state that {run['id']} sees the images of external hospitals",
+        f"the manifest does not state that {run.id} sees the images of external hospitals",
         where,
     )
 
@@ -360,7 +309,7 @@ def _predictions(
     source: Path,
     target: Path,
     store: Store,
-    cohort: Mapping[str, Any],
+    cohort: PlannedCohort,
     run_id: str,
     config: RunConfig,
     weights: str | None,
@@ -371,12 +320,12 @@ def _predictions(
     `weights`: the hash of the weights in the run's seal. The metadata of the predictions must state the same hash. None skips
     this check.
     """
-    path = source / "predictions" / f"{cohort['name']}.parquet"
-    name = f"the predictions of {run_id} on {cohort['name']}"
+    path = source / "predictions" / f"{cohort.name}.parquet"
+    name = f"the predictions of {run_id} on {cohort.name}"
     _require(path.is_file(), f"{name} are missing", where)
     facts = facts_in(path, where)
     _require(
-        set(facts) == {"fingerprint", "weights", "cohort", "logits"} and facts["cohort"] == cohort["id"],
+        set(facts) == {"fingerprint", "weights", "cohort", "logits"} and facts["cohort"] == cohort.id,
         f"{name} belong to another cohort",
         where,
     )
@@ -389,8 +338,8 @@ def _predictions(
         f"{name} differ from the export: a logit or an image was changed",
         where,
     )
-    table = read_cohort(store.root / "cohorts" / f"{cohort['name']}-{cohort['id']}.parquet", ["image_id"])
-    ids = image_names(cohort["tag"], frame.pop("image").to_numpy(np.int32))
+    table = read_cohort(store.root / "cohorts" / f"{cohort.name}-{cohort.id}.parquet", ["image_id"])
+    ids = image_names(cohort.tag, frame.pop("image").to_numpy(np.int32))
     _require(
         len(set(ids)) == len(ids) and set(ids) <= set(table["image_id"]),
         f"{name} have repeated images, or images that are missing in the cohort",
@@ -398,57 +347,51 @@ def _predictions(
     )
     _require(np.isfinite(frame.to_numpy(np.float32)).all(), f"{name} have values that are not finite", where)
     frame.insert(0, "image_id", ids)
-    write_table(target / "predictions" / f"{cohort['name']}.parquet", frame, facts)
+    write_table(target / "predictions" / f"{cohort.name}.parquet", frame, facts)
 
 
 def made_of(manifest: Manifest, run_id: str) -> str:
     """Return a hash of the data from which the scores of a run are computed: the labels and logits on all cohorts."""
     folder = manifest.store.run_dir(run_id) / "predictions"
-    facts = [table_facts(folder / f"{cohort['name']}.parquet") for cohort in manifest.cohorts]
+    facts = [table_facts(folder / f"{cohort.name}.parquet") for cohort in manifest.cohorts]
     return short_hash(canonical_json([[f["cohort"], f["logits"]] for f in facts]))
 
 
-def _check_runs(store: Store, content: Mapping[str, Any], where: str) -> None:
+def _check_runs(manifest: Manifest, where: str) -> None:
     """Raise StoreError if a run's entry in the manifest contradicts its run.json or its source runs."""
-    internal = content["cohorts"][0]["origin"]
+    store, internal = manifest.store, manifest.planned_cohorts[0].origin
     configs = {}
-    for run in content["runs"]:
-        stored = read_run(store, run["id"])
-        _require(
-            asdict(stored.config) == run["config"], f"the configuration of {run['id']} differs from its run.json", where
-        )
-        document = store.read_json(run["id"][:2], run["id"], "run.json")
+    for run in manifest.runs:
+        stored = read_run(store, run.id)
+        _require(stored.config == run.config, f"the configuration of {run.id} differs from its run.json", where)
+        document = store.read_json(run.id[:2], run.id, "run.json")
         _require(
             document["internal"] == internal,
-            f"run {run['id']} was trained on another cohort than {content['source']}",
+            f"run {run.id} was trained on another cohort than {manifest.source}",
             where,
         )
-        configs[run["id"]] = stored.config
-    has_imported = any(run["kind"] == KIND for run in content["derived"])
-    _require(len(configs) == len(content["runs"]) and (configs or has_imported), "it has no run, or a run twice", where)
-    for run in content["derived"]:
-        document = store.read_json(run["id"][:2], run["id"], "run.json")
-        same = document["kind"] == run["kind"] and document["sources"] == run["sources"]
-        if run["kind"] == KIND:
-            _require(
-                same_model(run, document, internal), f"imported model {run['id']} differs from its run.json", where
-            )
+        configs[run.id] = stored.config
+    has_runs = len(configs) == len(manifest.runs) and (configs or manifest.imported)
+    _require(has_runs, "it has no run, or a run twice", where)
+    for run in manifest.derived:
+        document = store.read_json(run.id[:2], run.id, "run.json")
+        same = document["kind"] == run.kind and document["sources"] == list(run.sources)
+        if run.is_imported:
+            _require(same_model(run, document, internal), f"imported model {run.id} differs from its run.json", where)
             continue
-        views = [list(view) for view in TTA.get(run["name"], ())] if run["kind"] == "tta" else []
-        _require(run["kind"] in DERIVED_KINDS and document["views"] == views, f"{run['id']} is of another kind", where)
+        views = [list(view) for view in TTA.get(run.name, ())] if run.kind == "tta" else []
+        _require(run.kind in DERIVED_KINDS and document["views"] == views, f"{run.id} is of another kind", where)
         _require(
-            same and sorted(run["of"]) == sorted(_trained_sources(content, run)),
-            f"derived run {run['id']} has other source runs than its run.json states",
+            same and sorted(run.of) == sorted(_trained_sources(manifest, run)),
+            f"derived run {run.id} has other source runs than its run.json states",
             where,
         )
-        config = configs[run["of"][0]].of_panel if run["kind"] == "panel" else configs[run["of"][0]]
-        _require(
-            asdict(config) == run["config"], f"the configuration of {run['id']} differs from its source runs", where
-        )
+        config = configs[run.of[0]].of_panel if run.kind == "panel" else configs[run.of[0]]
+        _require(config == run.config, f"the configuration of {run.id} differs from its source runs", where)
 
 
-def _trained_sources(content: Mapping[str, Any], run: Mapping[str, Any]) -> set[str]:
+def _trained_sources(manifest: Manifest, run: PlannedRun) -> set[str]:
     """Return the ids of the trained runs from which a derived run is computed, directly or through other derived runs."""
-    derived = {row["id"]: row for row in content["derived"]}
-    out = {source for source in run["sources"] if source not in derived}
-    return out.union(*(_trained_sources(content, derived[source]) for source in run["sources"] if source in derived))
+    derived = {own.id: own for own in manifest.derived}
+    out = {source for source in run.sources if source not in derived}
+    return out.union(*(_trained_sources(manifest, derived[source]) for source in run.sources if source in derived))

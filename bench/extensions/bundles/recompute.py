@@ -13,8 +13,8 @@ from typing import Any
 from bench.config.registry import Entry, Registry
 from bench.extensions.bundles import limits
 from bench.extensions.bundles.archive import refused
-from bench.planning.imported_run import KIND
 from bench.planning.manifest import Manifest, links_of
+from bench.planning.planned_grid import PlannedRun
 from bench.planning.run import Run, read_run
 from bench.store.checked_folders import CheckedFolder
 from bench.store.store import Store, canonical_json, write_bytes
@@ -62,27 +62,27 @@ def starting_weights(known: Mapping[str, Entry]) -> Entry | None:
     return weights if weights is None or "file" in weights.facts else known.get("architecture")
 
 
-def take_titles(store: Store, content: dict[str, Any], registry: Registry) -> None:
-    """Replace titles, family, license and corpus of the runs in `content` by those of the registry.
+def with_titles(manifest: Manifest, registry: Registry) -> Manifest:
+    """Return the manifest with titles, family, license and corpus of its runs as the registry states them.
 
-    `content` is the content of a manifest and is changed in place. Values stay if the registry does not have the entry. The papers
-    and code of the registry entries are added as `links`.
+    Values stay if the registry does not have the entry. The papers and code of the registry entries are added as `links`.
     """
-    of_run: dict[str, str] = {}
+    runs: dict[str, PlannedRun] = {}
     entries: list[tuple[str, Entry]] = []
-    for row in content["runs"]:
-        known = known_entries(read_run(store, row["id"]), registry)
+    for run in manifest.runs:
+        known = known_entries(read_run(manifest.store, run.id), registry)
         entries += known.items()
-        row["titles"] |= {key: entry.title for key, entry in known.items()}
+        run = replace(run, titles={**run.titles, **{key: entry.title for key, entry in known.items()}})
         if architecture := known.get("architecture"):
-            row["family"] = str(architecture.facts.get("family", "other"))
+            run = replace(run, family=str(architecture.facts.get("family", "other")))
         if start := starting_weights(known):
-            row |= {"corpus": str(start.facts.get("corpus", "")), "licence": start.licence}
-        of_run[row["id"]] = row["titles"]["architecture"]
-    for row in content["derived"]:
-        if row["kind"] != KIND:
-            row["titles"] = {"architecture": of_run[row["of"][0]]}
-    content["links"] = links_of(entries)
+            run = replace(run, corpus=str(start.facts.get("corpus", "")), licence=start.licence)
+        runs[run.id] = run
+    derived = tuple(
+        run if run.is_imported else replace(run, titles={"architecture": runs[run.of[0]].titles["architecture"]})
+        for run in manifest.derived
+    )
+    return replace(manifest, runs=tuple(runs.values()), derived=derived, links=links_of(entries))
 
 
 def take_costs(manifest: Manifest, registry: Registry, where: str) -> tuple[str, ...]:
@@ -97,7 +97,7 @@ def take_costs(manifest: Manifest, registry: Registry, where: str) -> tuple[str,
     found: dict[bytes, dict[str, Any]] = {}
     unknown, not_counted = [], []
     for row in manifest.runs:
-        run = read_run(manifest.store, row["id"])
+        run = read_run(manifest.store, row.id)
         known = known_entries(run, registry)
         if len(known) < len(run.config.named):
             unknown.append(run.id)
@@ -111,11 +111,11 @@ def take_costs(manifest: Manifest, registry: Registry, where: str) -> tuple[str,
         else:
             not_counted.append(run.id)
     # ensembles come last, because the cost of an ensemble may need the cost of a TTA
-    for row in sorted(manifest.derived, key=lambda row: bool(row["kind"] == "ensemble")):
-        if row["kind"] == KIND or set(row["of"]) & set(not_counted):
-            not_counted.append(row["id"])
+    for row in sorted(manifest.derived, key=lambda row: bool(row.kind == "ensemble")):
+        if row.is_imported or set(row.of) & set(not_counted):
+            not_counted.append(row.id)
         else:
-            _replace(manifest.store, row["id"], _derived_cost(manifest.store, row), where)
+            _replace(manifest.store, row.id, _derived_cost(manifest.store, row), where)
     of_runs = [f"parameters and MACs of {', '.join(not_counted)}"] if not_counted else []
     of_runs += [f"titles of {', '.join(unknown)}"] if unknown else []
     return (*STATED, *of_runs)
@@ -146,13 +146,13 @@ def _count(run: Run, known: Mapping[str, Entry], registry: Registry) -> dict[str
         return {}
 
 
-def _derived_cost(store: Store, row: Mapping[str, Any]) -> dict[str, Any]:
+def _derived_cost(store: Store, row: PlannedRun) -> dict[str, Any]:
     """Return the cost of a derived run as in cost.json, computed from the costs of its source runs."""
     from bench.runs.make_derived import cost_of
 
     stated = {"images_per_second": None, "throughput_device": "", "peak_memory_bytes": None}
-    costs = [stated | CheckedFolder(store.run_dir(source)).facts()["cost"] for source in row["sources"]]
-    return cost_of(costs, len(store.read_json(row["id"][:2], row["id"], "run.json")["views"]))
+    costs = [stated | CheckedFolder(store.run_dir(source)).facts()["cost"] for source in row.sources]
+    return cost_of(costs, len(store.read_json(row.id[:2], row.id, "run.json")["views"]))
 
 
 def _replace(store: Store, run_id: str, counted: Mapping[str, Any], where: str) -> None:

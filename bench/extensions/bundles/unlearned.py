@@ -10,18 +10,17 @@ scores, to hide the scores. So the findings in `trained.json` are checked:
 - for an imported model, with its logits: `bench evaluate` writes 0 for a finding that the model does not predict.
 """
 
-from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from bench.config.run_config import RunConfig
 from bench.extensions.bundles.archive import refused
-from bench.planning.imported_run import KIND
 from bench.planning.manifest import Manifest
 from bench.planning.plan import training_labels
+from bench.planning.planned_grid import PlannedRun
 from bench.planning.protocol import CohortRole
 from bench.planning.restore_grid import cohorts_of
 from bench.results.run_table import unlearnt
@@ -30,7 +29,7 @@ from harmonize.labels.findings import ABSENT, NOT_MENTIONED, PRESENT
 from harmonize.labels.states import states
 
 LEAVE_OUT = "bench score --as NAME --findings ..., then bench export --grid NAME"
-Contested = list[tuple[Mapping[str, Any], str]]  # pairs (manifest entry of a run, finding)
+Contested = list[tuple[PlannedRun, str]]
 
 
 def check_unlearned(manifest: Manifest, where: str, data: Path | None) -> None:
@@ -40,11 +39,11 @@ def check_unlearned(manifest: Manifest, where: str, data: Path | None) -> None:
     `where`: path of the bundle, for error messages.
     """
     for run in manifest.derived:
-        _check_imported(manifest, run, where) if run["kind"] == KIND else _check_derived(manifest, run, where)
+        _check_imported(manifest, run, where) if run.is_imported else _check_derived(manifest, run, where)
     contested = unlearned_without_evidence(manifest)
     if contested and data is None:
         run, finding = contested[0]
-        what = f"run {run['id']} states that it could not learn {finding}, but the validation and test labels have both classes"
+        what = f"run {run.id} states that it could not learn {finding}, but the validation and test labels have both classes"
         fix = f"let the training labels decide with --data, or ask its maker to leave the finding out: {LEAVE_OUT}"
         raise refused(what, where, fix)
     if contested and data is not None:
@@ -62,10 +61,10 @@ def unlearned_without_evidence(manifest: Manifest) -> Contested:
     least = manifest.settings.min_count
     out: Contested = []
     for run in manifest.runs:
-        config = manifest.config(run)
+        config = run.config
         split = CohortRole.of(manifest.cohorts[0]).split_of(internal, config)
         held_out = internal[split.isin(("val", "test"))]
-        for finding in unlearnt(manifest, CheckedFolder(manifest.store.run_dir(run["id"])).facts()):
+        for finding in unlearnt(manifest, CheckedFolder(manifest.store.run_dir(run.id)).facts()):
             if min(_count(held_out, config, finding, "patient_id")) >= least:
                 out.append((run, finding))
     return out
@@ -89,43 +88,41 @@ def _check_training_labels(manifest: Manifest, contested: Contested, data: Path,
     only if both numbers, with and without the finding, are larger than the number of unreadable images.
     """
     internal = manifest.cohorts[0]
-    only_internal = Manifest(manifest.store, {**manifest.content, "cohorts": [internal]})
+    only_internal = replace(manifest, planned_cohorts=(internal,))
     table = cohorts_of(only_internal, data)[0].table
     for run, finding in contested:
-        config = manifest.config(run)
+        config = run.config
         train = training_labels(table[CohortRole.of(internal).split_of(table, config) == "train"], config)
         present, absent = _count(train, config, finding, "image_id")
-        if min(present, absent) > int(internal["unreadable"]):
+        if min(present, absent) > internal.unreadable:
             labels = f"{present:,} training images with the finding and {absent:,} without it"
             raise refused(
-                f"run {run['id']} states that it could not learn {finding} without both labels, but the data have {labels}",
+                f"run {run.id} states that it could not learn {finding} without both labels, but the data have {labels}",
                 where,
             )
 
 
-def _check_derived(manifest: Manifest, run: Mapping[str, Any], where: str) -> None:
+def _check_derived(manifest: Manifest, run: PlannedRun, where: str) -> None:
     """Raise StoreError unless a derived run names exactly the findings that it cannot predict, given its source runs.
 
     These are the findings that its source runs could not learn and, for a panel, the findings without a source run.
     """
     expected = set()
-    for source in run["sources"]:
+    for source in run.sources:
         expected |= set(CheckedFolder(manifest.store.run_dir(source)).facts()["trained"].get("unlearnt", []))
-    if run["kind"] == "panel":
-        expected |= set(manifest.config(run).findings) - {
-            manifest.config(own).finding for own in manifest.runs if own["id"] in run["sources"]
-        }
-    if set(CheckedFolder(manifest.store.run_dir(run["id"])).facts()["trained"].get("unlearnt", [])) != expected:
-        raise refused(f"{run['kind']} {run['id']} states other findings as not learned than its source runs", where)
+    if run.kind == "panel":
+        expected |= set(run.config.findings) - {own.config.finding for own in manifest.runs if own.id in run.sources}
+    if set(CheckedFolder(manifest.store.run_dir(run.id)).facts()["trained"].get("unlearnt", [])) != expected:
+        raise refused(f"{run.kind} {run.id} states other findings as not learned than its source runs", where)
 
 
-def _check_imported(manifest: Manifest, run: Mapping[str, Any], where: str) -> None:
+def _check_imported(manifest: Manifest, run: PlannedRun, where: str) -> None:
     """Raise StoreError if an imported model states that it does not predict a finding, but has a logit other than 0 for it."""
-    stated = unlearnt(manifest, CheckedFolder(manifest.store.run_dir(run["id"])).facts())
-    folder = manifest.store.run_dir(run["id"])
+    stated = unlearnt(manifest, CheckedFolder(manifest.store.run_dir(run.id)).facts())
+    folder = manifest.store.run_dir(run.id)
     for cohort in manifest.cohorts if stated else ():
-        logits = CheckedFolder(folder).table(f"predictions/{cohort['name']}.parquet")
+        logits = CheckedFolder(folder).table(f"predictions/{cohort.name}.parquet")
         for finding in stated:
             if np.any(logits[finding].to_numpy() != 0):
-                what = f"model {run['id']} states that it does not predict {finding}, but its logits on {cohort['name']} vary"
+                what = f"model {run.id} states that it does not predict {finding}, but its logits on {cohort.name} vary"
                 raise refused(what, where)

@@ -22,6 +22,7 @@ from bench.extensions.bundles.tables import facts_in, kinds_of, read_columns
 from bench.extensions.bundles.unlearned import check_unlearned
 from bench.planning.derived_runs import logit_of_mean
 from bench.planning.manifest import Manifest
+from bench.planning.planned_grid import PlannedCohort, PlannedRun
 from bench.planning.protocol import CohortRole
 from bench.planning.restore_grid import cohorts_of
 from bench.results.read_predictions import SCORING_VERSION
@@ -85,16 +86,16 @@ def _check_members(folder: Path, manifest: Manifest, about: Mapping[str, Any], w
     """
     expected = {"bundle.json", "manifest.json", "checksums.json"}
     for part in extensions.modules("bundle_parts"):
-        expected |= part.files(manifest.content[part.KEY])
+        expected |= part.files(manifest.extras[part.KEY])
     expected |= {CROISSANT, RO_CRATE} if "metadata" in about else set()
-    expected |= {f"cohorts/{cohort['name']}.parquet" for cohort in manifest.cohorts}
-    for run in (*manifest.runs, *manifest.derived):
-        expected |= {f"runs/{run['id']}/{name}.json" for name in ("run", *RECORDS)}
-        expected |= {f"runs/{run['id']}/predictions/{cohort['name']}.parquet" for cohort in manifest.cohorts}
-        expected |= {f"scores/{run['id']}/{name}.parquet" for name in SCORED}
-        expected |= set() if "kind" in run else {f"runs/{run['id']}/history.parquet"}
+    expected |= {f"cohorts/{cohort.name}.parquet" for cohort in manifest.cohorts}
+    for run in manifest.run_of.values():
+        expected |= {f"runs/{run.id}/{name}.json" for name in ("run", *RECORDS)}
+        expected |= {f"runs/{run.id}/predictions/{cohort.name}.parquet" for cohort in manifest.cohorts}
+        expected |= {f"scores/{run.id}/{name}.parquet" for name in SCORED}
+        expected |= set() if run.kind else {f"runs/{run.id}/history.parquet"}
     members = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
-    optional = {f"runs/{run['id']}/{name}" for run in manifest.runs for name in (WEIGHTS, REFERENCE)}
+    optional = {f"runs/{run.id}/{name}" for run in manifest.runs for name in (WEIGHTS, REFERENCE)}
     if different := sorted((members - optional) ^ expected):
         raise refused(f"{different[0]} is {'unexpected' if different[0] in members else 'missing'}", where)
 
@@ -115,41 +116,41 @@ def verify(bundle: OpenBundle, progress: Progress, data: Path | None = None) -> 
     for run in manifest.derived:
         _check_derived(manifest, run, exact, where)
     score_all(manifest, progress)
-    for run in (*manifest.runs, *manifest.derived):
+    for run in manifest.run_of.values():
         for name in SCORED:
-            computed = ScoresFolder(manifest.scores / run["id"]).table(name)
-            path = bundle.folder / "scores" / run["id"] / f"{name}.parquet"
-            if facts_in(path, where) != {"made_of": made_of(manifest, run["id"])}:
-                raise refused(f"{name} of run {run['id']} were computed from other logits or labels", where)
+            computed = ScoresFolder(manifest.scores / run.id).table(name)
+            path = bundle.folder / "scores" / run.id / f"{name}.parquet"
+            if facts_in(path, where) != {"made_of": made_of(manifest, run.id)}:
+                raise refused(f"{name} of run {run.id} were computed from other logits or labels", where)
             stated = read_columns(path, kinds_of(computed), where, rows=len(computed))
             if why := differs(stated, computed, list(computed.columns), 0 if exact else ROUNDING):
-                raise refused(f"{name} of run {run['id']}: {why}", where)
+                raise refused(f"{name} of run {run.id}: {why}", where)
             rows += len(computed)
     return rows, exact
 
 
-def _check_derived(manifest: Manifest, run: Mapping[str, Any], exact: bool, where: str) -> None:
+def _check_derived(manifest: Manifest, run: PlannedRun, exact: bool, where: str) -> None:
     """Raise StoreError if the logits of an ensemble or a panel do not follow from the logits of its source runs.
 
     `exact`: whether the logits must be equal, or only agree within ROUNDING.
     """
     store = manifest.store
-    finding_of = {run["id"]: manifest.config(run).finding for run in manifest.runs}
-    for cohort in manifest.cohorts if run["kind"] in ("ensemble", "panel") else ():
-        ids = [run["id"], *run["sources"]]
-        name = f"predictions/{cohort['name']}.parquet"
+    finding_of = {run.id: run.config.finding for run in manifest.runs}
+    for cohort in manifest.cohorts if run.kind in ("ensemble", "panel") else ():
+        ids = [run.id, *run.sources]
+        name = f"predictions/{cohort.name}.parquet"
         own, *others = (CheckedFolder(store.run_dir(i)).table(name).set_index("image_id") for i in ids)
         others = [frame.reindex(own.index) for frame in others]
-        if run["kind"] == "ensemble":
+        if run.kind == "ensemble":
             mean_NK = logit_of_mean(np.stack([frame[list(own.columns)].to_numpy(np.float32) for frame in others]))
         else:
-            frames = {finding_of[i]: frame for i, frame in zip(run["sources"], others, strict=True)}
+            frames = {finding_of[i]: frame for i, frame in zip(run.sources, others, strict=True)}
             columns = [frames[f][f].to_numpy() if f in frames else np.zeros(len(own)) for f in own.columns]
             mean_NK = np.stack(columns, 1).astype(np.float32)
         own_NK = own.to_numpy(np.float32)
         same = np.array_equal(own_NK, mean_NK) if exact else np.allclose(own_NK, mean_NK, rtol=0, atol=ROUNDING)
         if not same:
-            raise refused(f"{run['kind']} {run['id']} differs from its source runs on {cohort['name']}", where)
+            raise refused(f"{run.kind} {run.id} differs from its source runs on {cohort.name}", where)
 
 
 def check_data(bundle: OpenBundle, data: Path, key: Path) -> list[str]:
@@ -166,23 +167,21 @@ def check_data(bundle: OpenBundle, data: Path, key: Path) -> list[str]:
     keys = read_table(key)
     lines = []
     for cohort, theirs in zip(manifest.cohorts, cohorts_of(manifest, data), strict=True):
-        own = keys[keys["cohort"] == cohort["name"]]
+        own = keys[keys["cohort"] == cohort.name]
         _check_cohort(manifest, cohort, theirs, own, where)
         same = (
-            "the same table"
-            if theirs.id == cohort["origin"]
-            else "another version of the table, equal on the scored rows"
+            "the same table" if theirs.id == cohort.origin else "another version of the table, equal on the scored rows"
         )
-        lines.append(f"{cohort['name']}: {len(own):,} images as in the data ({same})")
+        lines.append(f"{cohort.name}: {len(own):,} images as in the data ({same})")
     return lines
 
 
-def _check_cohort(manifest: Manifest, cohort: Mapping[str, Any], theirs: Cohort, key: pd.DataFrame, where: str) -> None:
+def _check_cohort(manifest: Manifest, cohort: PlannedCohort, theirs: Cohort, key: pd.DataFrame, where: str) -> None:
     """Raise StoreError unless a cohort of the bundle equals `theirs`, the same cohort in the data.
 
     `key`: the rows of the key file for this cohort.
     """
-    config, name = manifest.shared, cohort["name"]
+    config, name = manifest.shared, cohort.name
     table = theirs.table
     role = CohortRole.of(cohort)
     split = role.split_of(table, config)
@@ -195,26 +194,24 @@ def _check_cohort(manifest: Manifest, cohort: Mapping[str, Any], theirs: Cohort,
         num_extra = len(listed - set(scored_split))
         raise refused(f"the key has {num_extra} images of {name} that are not scored in the data", where)
     num_omitted = len(scored_split) - len(listed)
-    if num_omitted > int(cohort["unreadable"]):
-        what = f"{num_omitted} images of {name} are left out, but only {cohort['unreadable']} were unreadable"
+    if num_omitted > cohort.unreadable:
+        what = f"{num_omitted} images of {name} are left out, but only {cohort.unreadable} were unreadable"
         raise refused(what, where)
     patients = dict(zip(key["image_id"], key["patient_id"], strict=True))
     patient_of = dict(zip(ids, table["patient_id"].astype(str), strict=True))
     if any(patient_of[image] != patient for image, patient in patients.items()):
         raise refused(f"images of {name} belong to other patients than in the data", where)
     ordinals = Ordinals(
-        cohort["tag"],
+        cohort.tag,
         dict(zip(key["image_id"], key["image"], strict=True)),
         dict(zip(key["patient_id"], key["patient"], strict=True)),
     )
     stored = manifest.table(cohort)
-    findings = list(
-        dict.fromkeys(f for run in manifest.runs or manifest.imported for f in manifest.config(run).findings)
-    )
+    findings = list(dict.fromkeys(f for run in manifest.runs or manifest.imported for f in run.config.findings))
     exported = {image: split_name for image, split_name in scored_split.items() if image in listed}
-    frame = columns_of(table, exported, ordinals, str(cohort["layout"]), config.mapping, findings)
+    frame = columns_of(table, exported, ordinals, cohort.layout, config.mapping, findings)
     image, patient = (frame.pop(c).to_numpy(np.int32) for c in ("image", "patient"))
-    frame.insert(0, "patient_id", patient_names(cohort["tag"], patient))
-    frame.insert(0, "image_id", image_names(cohort["tag"], image))
+    frame.insert(0, "patient_id", patient_names(cohort.tag, patient))
+    frame.insert(0, "image_id", image_names(cohort.tag, image))
     if why := differs(stored, frame, list(stored.columns), 0):
         raise refused(f"{name} differs from the data: {why}", where)

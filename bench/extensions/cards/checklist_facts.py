@@ -50,7 +50,7 @@ class Stored:
     @classmethod
     def of(cls, manifest: Manifest) -> "Stored":
         """Find the report of a grid. Raises StoreError if the report was not written."""
-        name = str(manifest.content["name"])
+        name = manifest.name
         folder = ReportFolder.of(manifest.store.root, name)
         if not (folder.path / "meta.json").is_file():
             raise StoreError("the grid has no report", str(folder.path), f"write it with `bench report --grid {name}`")
@@ -61,10 +61,10 @@ class Stored:
 
         The row of a pool is left out if each of its hospitals has a row of its own; otherwise the rows of its hospitals are.
         """
-        hospitals = {hospital["name"] for hospital in self.manifest.pooled}
+        hospitals = {hospital.name for hospital in self.manifest.pooled}
         if not hospitals:
             return table
-        repeated = [self.manifest.content["source"]] if hospitals <= set(table["dataset"]) else hospitals
+        repeated = [self.manifest.source] if hospitals <= set(table["dataset"]) else hospitals
         return table[~table["dataset"].isin(repeated)]
 
     @property
@@ -77,7 +77,7 @@ class Stored:
         """Return the metadata of the report. Raises StoreError if the file is damaged, changed or without the keys _META."""
         meta = self.folder.json("meta.json")
         if missing := sorted(set(_META) - set(meta)):
-            path, name = self.folder.path / "meta.json", self.manifest.content["name"]
+            path, name = self.folder.path / "meta.json", self.manifest.name
             fix = f"write it again with `bench report --grid {name}`"
             raise StoreError(f"the metadata of the report have no {missing[0]!r}", str(path), fix)
         return meta
@@ -96,7 +96,7 @@ class Stored:
 
     def in_grid(self, *keys: str) -> tuple[Place, ...]:
         """Return places in the manifest of the grid."""
-        return tuple(Place(f"grids/{self.manifest.content['name']}.json", key) for key in keys)
+        return tuple(Place(f"grids/{self.manifest.name}.json", key) for key in keys)
 
     def in_table(self, name: str, *columns: str) -> tuple[Place, ...]:
         """Return places in a table of the report."""
@@ -108,7 +108,7 @@ class Stored:
 
     def settings(self, *keys: str) -> dict[str, list[Any]]:
         """Return {key: its different values} in the configurations of the trained runs; keys with dots."""
-        configs = [self.manifest.flat_config(run) for run in self.manifest.runs]
+        configs = [run.flat_config for run in self.manifest.runs]
         return {key: _different(config[key] for config in configs if key in config) for key in keys}
 
     def titles(self, key: str) -> list[str]:
@@ -117,7 +117,7 @@ class Stored:
         In a grid without trained runs, these are the titles of the imported models.
         """
         runs = self.manifest.runs or self.manifest.imported
-        return _different(str(run["titles"][key]) for run in runs if key in run["titles"])
+        return _different(str(run.titles[key]) for run in runs if key in run.titles)
 
 
 def data_sources(stored: Stored) -> Fact | None:
@@ -128,9 +128,9 @@ def data_sources(stored: Stored) -> Fact | None:
         use = "training and internal test" if hospital in trained else "external test"
         if hospital in trained and hospital in left_out:
             use += ", and external test of the runs that leave it out"
-        facts = hospital["facts"]
+        facts = hospital.facts
         known = [str(facts[key]) for key in ("place", "source") if facts.get(key)]
-        known = ["synthetic"] if manifest.content["phantom"] else known  # a phantom has only the layout of the source
+        known = ["synthetic"] if manifest.phantom else known  # a phantom has only the layout of the source
         texts.append(f"{manifest.hospital(hospital).title}: {', '.join([use, *known])}")
     return Fact("; ".join(texts), stored.in_grid("cohorts"))
 
@@ -147,7 +147,7 @@ def eligibility(stored: Stored) -> Fact | None:
     """Count the images that are left out at each hospital, by reason."""
     manifest, texts = stored.manifest, []
     for hospital in manifest.hospitals:
-        flow = hospital["flow"]
+        flow = hospital.flow
         left_out = {key: number for key, number in flow.items() if key not in {"found", "kept"} and number}
         counts = ", ".join(f"{number:,} {key.replace('_', ' ')}" for key, number in left_out.items())
         texts.append(f"{manifest.hospital(hospital).short}: {counts or 'none'}")
@@ -184,7 +184,7 @@ def labels(stored: Stored) -> Fact | None:
         f"{title}: {LABEL_SOURCES.get(source, source)}" for _, title, source in rows.itertuples(index=False)
     )
     by_experts = [name for name in stored.table("splits", ["split"])["split"] if name.startswith("expert_")]
-    if by_experts and not stored.manifest.content["phantom"]:
+    if by_experts and not stored.manifest.phantom:
         sources += f"; internal splits {_named(by_experts)}: {LABEL_SOURCES['radiologist']}"
     findings_ = ", ".join(map(str, stored.meta["findings"]))
     text = f"Findings: {findings_}. Source of the labels: {sources}. Mapping to the findings: {stored.meta['mapping']}"
@@ -278,7 +278,7 @@ def findings(stored: Stored) -> Fact | None:
     """Count the images by label of each finding: in each split of the internal hospital, and at the external hospitals."""
     labels_ = ["present", "absent", "not_mentioned", "uncertain"]
     rows = stored.table("prevalence", ["dataset", "split", "finding", *labels_])
-    internal = rows["dataset"] == stored.manifest.content["source"]
+    internal = rows["dataset"] == stored.manifest.source
     part = rows["split"].where(internal, "external")
     totals = rows.groupby(["finding", part], sort=False)[labels_].sum()
     texts: dict[str, list[str]] = {}
@@ -344,7 +344,7 @@ def model_selection(stored: Stored) -> Fact | None:
 
 def ensembles(stored: Stored) -> Fact | None:
     """Count the ensembles, TTAs and panels of the grid."""
-    kinds = [str(run["kind"]) for run in stored.manifest.derived]
+    kinds = [run.kind for run in stored.manifest.derived]
     counts = ", ".join(f"{kinds.count(kind)} of the kind {kind}" for kind in _different(kinds))
     return Fact(counts or "The grid has no ensemble, TTA or panel", stored.in_grid("derived"))
 
@@ -363,7 +363,7 @@ def command(stored: Stored) -> Fact | None:
     """State the shell command that trains the runs again; a store made from bundles has no such command."""
     if stored.manifest.of_bundles or not stored.manifest.runs:
         return None
-    text = f"`{stored.manifest.content['command']}` repeats the trained runs; the manifest has all settings"
+    text = f"`{stored.manifest.command}` repeats the trained runs; the manifest has all settings"
     return Fact(text, stored.in_grid("command", "runs"))
 
 
@@ -443,17 +443,17 @@ def prediction(stored: Stored) -> Fact | None:
     A store made from bundles without weights cannot predict.
     """
     for run in stored.manifest.runs:
-        seal = f"{run['id'][:2]}/{run['id']}/seal.json"
-        folder = stored.manifest.store.run_dir(run["id"])
+        seal = f"{run.id[:2]}/{run.id}/seal.json"
+        folder = stored.manifest.store.run_dir(run.id)
         if (folder / WEIGHTS).is_file() and "weights_after" in CheckedFolder(folder).facts().get("seal", {}):
-            text = f"`bench predict RUN IMAGE` predicts with stored weights, for example of the run {run['id']}, whose SHA-256 is recorded"
+            text = f"`bench predict RUN IMAGE` predicts with stored weights, for example of the run {run.id}, whose SHA-256 is recorded"
             return Fact(text, (Place(seal, "weights_after"),))
     return None
 
 
 def internal_results(stored: Stored) -> Fact | None:
     """State the macro AUROC of the recipes on internal test patients."""
-    return _aurocs(stored, str(stored.manifest.content["source"]), "internal test patients", "test")
+    return _aurocs(stored, stored.manifest.source, "internal test patients", "test")
 
 
 def external_results(stored: Stored) -> Fact | None:

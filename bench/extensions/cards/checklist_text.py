@@ -22,7 +22,7 @@ _INTRODUCTION = (
 
 def write_checklists(manifest: Manifest, checklists: Sequence[FilledChecklist], output: Path | None = None) -> Path:
     """Write filled checklists as Markdown; return the path, by default checklists.md in the folder of the grid's report."""
-    path = output or manifest.store.root / "report" / str(manifest.content["name"]) / FILE
+    path = output or manifest.store.root / "report" / manifest.name / FILE
     write_bytes(path, markdown(manifest, checklists, path.parent).encode())
     return path
 
@@ -31,8 +31,8 @@ def markdown(manifest: Manifest, checklists: Sequence[FilledChecklist], folder: 
     """Return filled checklists as a Markdown text with a table for each; links are relative to `folder`."""
     root = manifest.store.root
     blocks = [
-        f"# Reporting checklists of {escaped(manifest.content['title'])}",
-        *[SYNTHETIC_NOTICE] * bool(manifest.content["phantom"]),
+        f"# Reporting checklists of {escaped(manifest.title)}",
+        *[SYNTHETIC_NOTICE] * manifest.phantom,
         _INTRODUCTION,
     ]
     for checklist in checklists:
@@ -62,8 +62,8 @@ def markdown(manifest: Manifest, checklists: Sequence[FilledChecklist], folder: 
 def json_document(manifest: Manifest, checklists: Sequence[FilledChecklist]) -> dict[str, Any]:
     """Return filled checklists as values for JSON: paths of places are inside the store."""
     return {
-        "grid": str(manifest.content["name"]),
-        "synthetic": bool(manifest.content["phantom"]),
+        "grid": manifest.name,
+        "synthetic": manifest.phantom,
         "checklists": [
             {
                 "name": checklist.name,

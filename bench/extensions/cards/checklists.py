@@ -68,7 +68,7 @@ def filled_checklists(manifest: Manifest) -> list[FilledChecklist]:
     """Return the filled checklists of a grid. Raises StoreError if its report is missing or damaged."""
     stored = Stored.of(manifest)
     known = {name: fact for name, function in FACTS.items() if (fact := function(stored))}
-    synthetic = bool(manifest.content["phantom"])
+    synthetic = manifest.phantom
     return [
         FilledChecklist(
             checklist["name"],

@@ -9,8 +9,8 @@ import pandas as pd
 from bench.extensions.cards.card_metadata import front_matter
 from bench.extensions.cards.markdown import escaped, markdown_table
 from bench.extensions.cards.run_documents import CARD
-from bench.planning.imported_run import KIND
 from bench.planning.manifest import Manifest, planned
+from bench.planning.planned_grid import PlannedRun
 from bench.planning.run import find_run, read_run
 from bench.results.read_predictions import scored_ids, unfinished
 from bench.results.run_table import run_label
@@ -41,10 +41,10 @@ def write_cards(manifest: Manifest) -> list[Path]:
     Unchanged files are not rewritten.
     """
     paths = []
-    scored = set(scored_ids(manifest, [*manifest.runs, *manifest.derived]))
-    for run in (*manifest.runs, *(row for row in manifest.derived if row["kind"] != KIND)):
-        if run["id"] in scored:
-            path, content = manifest.store.run_dir(run["id"]) / CARD, card(manifest, run).encode()
+    scored = set(scored_ids(manifest, list(manifest.run_of.values())))
+    for run in manifest.run_of.values():
+        if run.id in scored and not run.is_imported:
+            path, content = manifest.store.run_dir(run.id) / CARD, card(manifest, run).encode()
             if not path.is_file() or path.read_bytes() != content:
                 write_bytes(path, content)
             paths.append(path)
@@ -58,7 +58,7 @@ def write_card(store: Store, run_prefix: str, grid: str | None) -> Path:
     """
     run_id = find_run(store, run_prefix)
     manifest, run = planned(store, run_id, grid)
-    if run.get("kind", KIND) == KIND:
+    if run.is_imported:
         read_run(store, run_id)  # raises StoreError for a model that was trained elsewhere
     scored = (store.root / "scores" / run_id / "KEY").is_file()
     if reason := unfinished(manifest, run) or ("" if scored else "it has no scores"):
@@ -69,29 +69,29 @@ def write_card(store: Store, run_prefix: str, grid: str | None) -> Path:
     return path
 
 
-def card(manifest: Manifest, run: Mapping[str, Any]) -> str:
+def card(manifest: Manifest, run: PlannedRun) -> str:
     """Build the card of a scored run: model, limits of use, training data, internal and external results."""
-    store, config = manifest.store, manifest.config(run)
-    facts = CheckedFolder(store.run_dir(run["id"])).facts()
-    folder = store.root / "scores" / run["id"]
+    store, config = manifest.store, run.config
+    facts = CheckedFolder(store.run_dir(run.id)).facts()
+    folder = store.root / "scores" / run.id
     scores, gaps, points = (ScoresFolder(folder).table(name) for name in ("scores", "gaps", "operating_points"))
     unlearnt = facts["trained"].get("unlearnt", [])
     # a panel has no network for a finding that it could not learn, so it does not predict this finding
-    predicted = [f for f in config.findings if f not in unlearnt] if run.get("kind") == "panel" else config.findings
+    predicted = [f for f in config.findings if f not in unlearnt] if run.kind == "panel" else config.findings
     min_count = manifest.settings.min_count
     blocks = [
         front_matter(manifest, run, scores),
-        f"# {escaped(run_label(run))}, run {run['id']}",
+        f"# {escaped(run_label(run))}, run {run.id}",
         "**For research only, not for clinical use.** Not a medical device; not validated for any patient."
-        + (f" {TRAINED_ON_SYNTHETIC} {SYNTHETIC_NOTICE}" if manifest.content["phantom"] else ""),
+        + (f" {TRAINED_ON_SYNTHETIC} {SYNTHETIC_NOTICE}" if manifest.phantom else ""),
         "## What it does",
         f"It predicts a probability of each finding from one frontal chest radiograph: {', '.join(map(escaped, predicted))}.",
-        _COMBINED.get(str(run.get("kind", "")), ""),
+        _COMBINED.get(run.kind, ""),
         f"Calibration and the thresholds below were fitted on the validation patients of {escaped(manifest.internal_name(run).title)}.",
         f"Training had only one class of {', '.join(map(escaped, unlearnt))}. These outputs are meaningless."
-        if unlearnt and run.get("kind") != "panel"
+        if unlearnt and run.kind != "panel"
         else "",
-        f"```bash\nbench predict {run['id']} IMAGE.png --store STORE\n```",
+        f"```bash\nbench predict {run.id} IMAGE.png --store STORE\n```",
         "## How it was made",
         markdown_table(("", ""), _made(manifest, run, facts)),
         "## Data",
@@ -110,51 +110,49 @@ def card(manifest: Manifest, run: Mapping[str, Any]) -> str:
     return "\n\n".join(block for block in blocks if block) + "\n"
 
 
-def _made(manifest: Manifest, run: Mapping[str, Any], facts: Mapping[str, Any]) -> list[tuple[str, str]]:
+def _made(manifest: Manifest, run: PlannedRun, facts: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Return (title, value) rows that describe configuration, training, cost and versions of the run."""
-    if "kind" in run:
+    if run.kind:
         return _combined(manifest, run, facts)
-    config, env, cost, trained = manifest.config(run), facts["env"], facts["cost"], facts["trained"]
-    start = run["titles"].get("weights", config.weights)
+    config, env, cost, trained = run.config, facts["env"], facts["cost"], facts["trained"]
+    start = run.titles.get("weights", config.weights)
     if config.weights != "none":
-        origin = manifest.store.read_json(run["id"][:2], run["id"], "run.json").get("weights", "")
-        start = f"{start} ({origin}; licence: {run.get('licence') or 'not stated'})"
+        origin = manifest.store.read_json(run.id[:2], run.id, "run.json").get("weights", "")
+        start = f"{start} ({origin}; licence: {run.licence or 'not stated'})"
     versions = ", ".join(f"{name} {version}" for name, version in sorted(env.get("versions", {}).items()))
     rows = {
-        "architecture": run["titles"]["architecture"],
+        "architecture": run.titles["architecture"],
         "starting weights": start,
         **{
-            key: run["titles"].get(key, "")
+            key: run.titles.get(key, "")
             for key in ("preprocessing", "augmentation", "optimizer", "loss", "uncertainty")
         },
-        "settings": ", ".join(f"{k} {v}" for k, v in config.settings.items() if k not in run["titles"]),
+        "settings": ", ".join(f"{k} {v}" for k, v in config.settings.items() if k not in run.titles),
         "epoch chosen": f"{trained.get('best_epoch', '?')}, {'the last' if config.selection == 'last' else f'by AUROC on {config.schedule.select_on}'}",
-        "training": training_remark(manifest.store, run["id"]),
+        "training": training_remark(manifest.store, run.id),
         "size": f"{cost['params'] / 1e6:.2f} million parameters, {cost['macs'] / 1e9:.3f} GMACs at {cost['image_size']} px"
         if cost
         else "",
         "SHA-256 of the weights": facts["seal"].get("weights_after", ""),
         "commit, versions": f"{env.get('commit') or 'unknown'}; {versions}",
         "trained on": env.get("device", ""),
-        "made again by": f"`{manifest.content['command']}`",
+        "made again by": f"`{manifest.command}`",
     }
     return [(key, escaped(value) if key != "made again by" else str(value)) for key, value in rows.items() if value]
 
 
-def _combined(manifest: Manifest, run: Mapping[str, Any], facts: Mapping[str, Any]) -> list[tuple[str, str]]:
+def _combined(manifest: Manifest, run: PlannedRun, facts: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Return (title, value) rows that describe a TTA, an ensemble or a panel: its networks, views, cost and weights."""
     cost, env = facts["cost"], facts["env"]
-    networks = [row for row in manifest.runs if row["id"] in run["of"]]
-    licences = dict.fromkeys(
-        str(row.get("licence") or "not stated") for row in networks if manifest.config(row).weights != "none"
-    )
-    document = CheckedFolder(manifest.store.run_dir(run["id"])).json("run.json")
-    if run["kind"] == "ensemble" and any(row["id"] == run["sources"][0] for row in manifest.derived):
+    networks = [row for row in manifest.runs if row.id in run.of]
+    licences = dict.fromkeys(str(row.licence or "not stated") for row in networks if row.config.weights != "none")
+    document = CheckedFolder(manifest.store.run_dir(run.id)).json("run.json")
+    if run.kind == "ensemble" and any(row.id == run.sources[0] for row in manifest.derived):
         # an ensemble of TTAs has the views of its first TTA
-        document = CheckedFolder(manifest.store.run_dir(run["sources"][0])).json("run.json")
+        document = CheckedFolder(manifest.store.run_dir(run.sources[0])).json("run.json")
     views = [f"{'mirrored, ' if mirrored else ''}rotated by {degrees:g}°" for mirrored, degrees in document["views"]]
     rows = {
-        "kind": {"tta": "test-time augmentation (TTA)"}.get(run["kind"], run["kind"]),
+        "kind": {"tta": "test-time augmentation (TTA)"}.get(run.kind, run.kind),
         "networks": "; ".join(_member(row) for row in networks),
         "views of the image": "; ".join(views),
         "licences of the starting weights": ", ".join(licences),
@@ -163,30 +161,30 @@ def _combined(manifest: Manifest, run: Mapping[str, Any], facts: Mapping[str, An
         else "",
         "SHA-256 of the weights": facts["seal"].get("weights_after", ""),
         "commit": env.get("commit") or "unknown",
-        "made again by": f"`{manifest.content['command']}`",
+        "made again by": f"`{manifest.command}`",
     }
     return [(key, escaped(value) if key != "made again by" else str(value)) for key, value in rows.items() if value]
 
 
-def _member(run: Mapping[str, Any]) -> str:
+def _member(run: PlannedRun) -> str:
     """Return one network of a combination as text: architecture, run id, and finding or seed."""
-    finding = run["config"].get("finding")
-    return f"{run['titles']['architecture']} (run {run['id']}, {finding or 'seed ' + str(run['config']['seed'])})"
+    finding = run.config.finding
+    return f"{run.titles['architecture']} (run {run.id}, {finding or f'seed {run.config.seed}'})"
 
 
-def _data(manifest: Manifest, run: Mapping[str, Any]) -> list[tuple[str, ...]]:
+def _data(manifest: Manifest, run: PlannedRun) -> list[tuple[str, ...]]:
     """Return a row for each hospital on which the run trained, and for each external hospital."""
     rows: list[tuple[str, ...]] = []
     trained_at = manifest.trained_at(run)
     for cohort in (*trained_at, *manifest.external_to(run)):
-        table, facts = manifest.table(cohort), cohort["facts"]
-        synthetic = bool(manifest.content["phantom"])
+        table, facts = manifest.table(cohort), cohort.facts
+        synthetic = manifest.phantom
         labeler = "phantom" if synthetic else str(facts.get("reference", "stated"))
         licence = manifest.licence(cohort) or "not stated"
         title = manifest.hospital(cohort).title
         if not synthetic and title != facts.get("title", title):  # the user chose the name
             title = f"{title} ({facts['title']})"
-        role = "internal: train, val, test" if cohort in trained_at else f"external: {cohort['headline_split']}"
+        role = "internal: train, val, test" if cohort in trained_at else f"external: {cohort.headline_split}"
         counts = (f"{len(table):,}", f"{table['patient_id'].nunique():,}")
         rows.append((escaped(title), role, *counts, labeler, escaped(licence)))
     return rows
@@ -194,7 +192,7 @@ def _data(manifest: Manifest, run: Mapping[str, Any]) -> list[tuple[str, ...]]:
 
 def _aurocs(
     manifest: Manifest,
-    run: Mapping[str, Any],
+    run: PlannedRun,
     findings: Sequence[str],
     scores: pd.DataFrame,
     gaps: pd.DataFrame,
@@ -204,10 +202,10 @@ def _aurocs(
     The columns of the table are the internal test split, each external hospital of the run, and the mean gap.
     """
     plain = select(scores, finding=None)
-    internal = str(manifest.content["source"])
+    internal = manifest.source
     external = manifest.external_to(run)
-    columns = [(internal, "test"), *((str(c["name"]), "") for c in external)]
-    names = {str(c["name"]): escaped(manifest.hospital(c).short) for c in external}
+    columns = [(internal, "test"), *((c.name, "") for c in external)]
+    names = {c.name: escaped(manifest.hospital(c).short) for c in external}
     names[internal] = escaped(manifest.internal_name(run).short)
     rows = []
     for finding in (*findings, "macro"):

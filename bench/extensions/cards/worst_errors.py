@@ -3,14 +3,14 @@
 The list contains image ids, so it is never part of a page.
 """
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from bench.planning.manifest import Manifest, planned
+from bench.planning.planned_grid import PlannedCohort
 from bench.planning.run import find_run
 from bench.results.read_predictions import load_scored_splits, unfinished
 from bench.scoring.calibrators import Platt
@@ -50,11 +50,11 @@ def mistakes(
     scores = store.root / "scores" / run_id
     if not ScoresFolder(scores).key():
         raise StoreError(f"run {run_id} has no scores", str(scores), "make them with `bench score`")
-    config = manifest.config(run)
+    config = run.config
     unlearnt = CheckedFolder(store.run_dir(run_id)).facts()["trained"].get("unlearnt", [])
     findings = [name for name in config.findings if name not in unlearnt]
     cohorts = [manifest.cohorts[0], *manifest.external_to(run)]
-    names = [str(c["name"]) for c in cohorts]
+    names = [c.name for c in cohorts]
     for requested, choices, option in (
         (cohort, names, "--cohort"),
         (finding, findings, "--finding"),
@@ -82,14 +82,14 @@ def mistakes(
     return table.assign(path=_paths(manifest, cohorts, table))
 
 
-def _paths(manifest: Manifest, cohorts: Sequence[Mapping[str, Any]], table: pd.DataFrame) -> list[str]:
+def _paths(manifest: Manifest, cohorts: Sequence[PlannedCohort], table: pd.DataFrame) -> list[str]:
     """Return the path of each error's image in `cohorts`, "" if unknown."""
     path_of: dict[tuple[str, str], str] = {}
     for cohort in cohorts:
-        images = manifest.table(cohort) if (table["dataset"] == cohort["name"]).any() else pd.DataFrame()
+        images = manifest.table(cohort) if (table["dataset"] == cohort.name).any() else pd.DataFrame()
         if "path" in images:
             path_of |= {
-                (str(cohort["name"]), image): path
+                (cohort.name, image): path
                 for image, path in zip(images["image_id"].astype(str), images["path"].astype(str), strict=True)
             }
     keys = zip(table["dataset"].astype(str), table["image_id"].astype(str), strict=True)

@@ -102,7 +102,7 @@ def estimate(
     with choose_display(quiet) as display:
         score_all(manifest, display.progress, say=display.say)  # another grid of the store may have been scored since
         runs = runs_to_estimate(manifest, run or ())
-        _, findings = checked_request(manifest, [str(chosen["id"]) for chosen in runs], estimator, labels, shares)
+        _, findings = checked_request(manifest, [chosen.id for chosen in runs], estimator, labels, shares)
         if logits is not None:
             of_runs, notes = read_logits(logits, runs, findings)
         else:
@@ -126,7 +126,7 @@ def estimate(
     if as_json:
         typer.echo(json.dumps(estimate_text.json_document(result, notes), indent=1))
     elif as_csv:
-        typer.echo(csv_text(result.table.assign(synthetic=bool(manifest.content["phantom"]))), nl=False)
+        typer.echo(csv_text(result.table.assign(synthetic=manifest.phantom)), nl=False)
     else:
         typer.echo("\n".join(wrapped(estimate_text.lines(result, notes))))
     if output is not None:

@@ -33,14 +33,14 @@ def internal_findings_of(
 
     Runs with other findings, and runs without a prediction of the validation split, are left out.
     """
-    internal = replace(manifest, content={**manifest.content, "cohorts": [manifest.cohorts[0]]})
+    internal = replace(manifest, planned_cohorts=manifest.planned_cohorts[:1])
     labels: dict[tuple[str, str, str], CohortLabels] = {}
-    runs = {run["id"]: run for run in (*manifest.runs, *manifest.derived)}
     internal_of_runs = {}
     for run_id in run_ids:
-        if tuple(manifest.config(runs[run_id]).findings) != tuple(findings):
+        run = manifest.run_of[run_id]
+        if run.config.findings != tuple(findings):
             continue
-        splits = load_scored_splits(internal, runs[run_id], manifest.config(runs[run_id]), labels)
+        splits = load_scored_splits(internal, run, run.config, labels)
         excluded = {*CheckedFolder(manifest.store.run_dir(run_id)).facts()["trained"].get("unlearnt", [])}
         excluded |= set(manifest.uncounted(findings))
         val = next((without(split, sorted(excluded), findings) for split in splits if split.split == "val"), None)
@@ -57,7 +57,7 @@ def compared_at_hospitals(
     """Return rows of the table `estimates` for every external hospital; none with more than MOST_COMPARED runs."""
     rows: list[estimate_rows.Row] = []
     for cohort in manifest.cohorts[1:] if len(internal_of_runs) <= MOST_COMPARED else ():
-        name = str(cohort["name"])
+        name = cohort.name
         tables = [
             CheckedFolder(manifest.store.run_dir(run_id)).table(f"predictions/{name}.parquet")
             for run_id in internal_of_runs
@@ -75,7 +75,6 @@ def compared(
 ) -> list[estimate_rows.Row]:
     """Return rows of the table `estimates` for one hospital, from the logits of all runs on its images."""
     entries = [entry for entry in manifest.estimators if entry.facts["given"] == "runs"]
-    by_id = {run["id"]: run for run in (*manifest.runs, *manifest.derived)}
     rows: list[estimate_rows.Row] = []
     for k, finding in enumerate(findings):
         of_runs = {run_id: internal for run_id, known in internal_of_runs.items() if (internal := known[k]) is not None}
@@ -85,7 +84,7 @@ def compared(
         }
         if len(comparable) < 2:
             continue
-        recipes = [canonical_json({**configuration(by_id[i]), "seed": 0}).decode() for i in comparable]
+        recipes = [canonical_json({**configuration(manifest.run_of[i]), "seed": 0}).decode() for i in comparable]
         logit_RN = np.stack([logits[run_id][:, k].astype(np.float64) for run_id in comparable])
         for entry in entries:
             given = list(comparable.values()), recipes, logit_RN

@@ -35,10 +35,9 @@ def page_of(result: ExpectedScores, notes: Sequence[str]) -> EstimatePage:
             bounds = float(one.value[r, k]), float(one.low[r, k]), float(one.high[r, k])
             values[quantity] = Estimate(*bounds) if one.stated[r, k] else MISSING
         findings.append(ExpectedFinding(finding, values))
-    content = result.manifest.content
     return EstimatePage(
-        str(content["title"]),
-        bool(content["phantom"]),
+        result.manifest.title,
+        result.manifest.phantom,
         result.num_images,
         result.learned_from,
         runs,

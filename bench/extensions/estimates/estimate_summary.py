@@ -30,7 +30,7 @@ def order_of(result: ExpectedScores) -> list[int]:
 
 def names_of(manifest: Manifest) -> dict[str, str]:
     """Return {run id: name} of trained and derived runs."""
-    return {**{i: str(name) for i, name in manifest.names.items()}, **{r["id"]: r["name"] for r in manifest.derived}}
+    return {**{i: str(name) for i, name in manifest.names.items()}, **{r.id: r.name for r in manifest.derived}}
 
 
 def measured_rows(result: ExpectedScores, r: int) -> list[dict[Any, Any]]:

@@ -26,8 +26,8 @@ def json_document(result: ExpectedScores, notes: Sequence[str]) -> dict[str, Any
     """Return the result as a document for JSON: facts, and one row per run, finding and quantity. NaN becomes None."""
     mean = result.means["auroc"]
     return {
-        "grid": result.manifest.content["name"],
-        "synthetic": bool(result.manifest.content["phantom"]),
+        "grid": result.manifest.name,
+        "synthetic": result.manifest.phantom,
         "estimator": result.estimator.name,
         "level": 0.9,
         "images": result.num_images,
@@ -45,7 +45,7 @@ def json_document(result: ExpectedScores, notes: Sequence[str]) -> dict[str, Any
 def lines(result: ExpectedScores, notes: Sequence[str]) -> list[str]:
     """Return the result as lines of text: the runs, the findings of the first run, reasons, and what it rests on."""
     names, mean, order = names_of(result.manifest), result.means["auroc"], order_of(result)
-    out = [SYNTHETIC_NOTICE] if result.manifest.content["phantom"] else []
+    out = [SYNTHETIC_NOTICE] if result.manifest.phantom else []
     out += [f"{result.num_images:,} images, estimated without labels; 90 % intervals, {result.estimator.title}"]
     cells = [["run", "id", "expected macro AUROC", "interval", "rank"]]
     for r in order:

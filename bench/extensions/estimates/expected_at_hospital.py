@@ -39,6 +39,7 @@ from bench.extensions.estimates.known_values import by_estimator, known_values
 from bench.extensions.estimates.local_labels import COLUMNS, check_local_labels, measured, read_local_labels
 from bench.extensions.estimates.quantities import QUANTITIES
 from bench.planning.manifest import Manifest
+from bench.planning.planned_grid import PlannedRun
 from bench.results.read_predictions import load_replicates, load_scores, scored_ids
 from bench.results.trials import with_chosen_runs
 from bench.store.checked_folders import CheckedFolder
@@ -151,7 +152,7 @@ def expected_scores(
     for r, logit_NK in enumerate(logit_of.values()):
         if len(logit_NK) >= LEAST_IMAGES:
             no_number[r, np.ptp(logit_NK, 0) == 0] = CONSTANT
-    num_images = [len(manifest.table(cohort)) for cohort in manifest.external if str(cohort["name"]) in hospitals]
+    num_images = [len(manifest.table(cohort)) for cohort in manifest.external if cohort.name in hospitals]
     differing = ExpectedDifferences.of(entry, known, here, num_images, len(logit_of[run_ids[0]]))
     results = {q: expected(entry, known[q], here[q], no_number, widest, q, differing) for q in QUANTITIES}
     results["prevalence"] = with_stated(results["prevalence"], stated)
@@ -192,7 +193,7 @@ def checked_request(
     prevalence: Mapping[str, float] | None = None,
 ) -> tuple[Entry, tuple[str, ...]]:
     """Return the estimator and the findings of a request, before images are predicted; errors as in `expected_scores`."""
-    entries, name = {entry.name: entry for entry in manifest.estimators}, manifest.content["name"]
+    entries, name = {entry.name: entry for entry in manifest.estimators}, manifest.name
     if not entries:
         fix = f"`bench run --grid {name}` adds what is missing; finished runs are kept"
         raise ConfigError("the grid was scored before this program had estimators", f"grid {name}", fix)
@@ -206,30 +207,28 @@ def checked_request(
     return entries[estimator], findings
 
 
-def runs_to_estimate(manifest: Manifest, chosen: Sequence[str] = ()) -> list[Mapping[str, Any]]:
+def runs_to_estimate(manifest: Manifest, chosen: Sequence[str] = ()) -> list[PlannedRun]:
     """Return the finished and scored runs of a grid: those whose ids start with a text in `chosen`, by default the ranked runs.
 
     Imported models are included if they are chosen. Raises ConfigError if a text matches no run or several runs, and if
     no run is finished.
     """
     manifest = with_chosen_runs(manifest)
-    runs = [*manifest.runs, *manifest.derived]
+    runs = list(manifest.run_of.values())
     finished = set(scored_ids(manifest, runs))
     if not chosen:
-        ranked = [run for run in manifest.ranked if run["id"] in finished]
+        ranked = [run for run in manifest.ranked if run.id in finished]
         if not ranked:
             where = str(manifest.store.root)
-            if exposed := [str(run["id"]) for run in runs if run["id"] in finished and manifest.exposed(run)]:
+            if exposed := [run.id for run in runs if run.id in finished and manifest.exposed(run)]:
                 what = "no finished run is ranked: each had seen an external hospital, or may have seen it"
-                fix = (
-                    f"`bench run --grid {manifest.content['name']}` finishes the others; or " if manifest.ranked else ""
-                )
+                fix = f"`bench run --grid {manifest.name}` finishes the others; or " if manifest.ranked else ""
                 raise ConfigError(what, where, f"{fix}choose runs with --run: {', '.join(exposed)}")
-            raise ConfigError("the grid has no finished run", where, f"bench run --grid {manifest.content['name']}")
+            raise ConfigError("the grid has no finished run", where, f"bench run --grid {manifest.name}")
         return ranked
     found = []
     for text in dict.fromkeys(chosen):
-        matching = [run for run in runs if run["id"].startswith(text) and run["id"] in finished]
+        matching = [run for run in runs if run.id.startswith(text) and run.id in finished]
         if len(matching) != 1:
             ids = ", ".join(sorted(finished))
             raise ConfigError(
@@ -241,8 +240,7 @@ def runs_to_estimate(manifest: Manifest, chosen: Sequence[str] = ()) -> list[Map
 
 def _findings(manifest: Manifest, run_ids: Sequence[str]) -> tuple[str, ...]:
     """Return the findings of the runs; raise ConfigError if the runs have different findings."""
-    runs = {run["id"]: run for run in (*manifest.runs, *manifest.derived)}
-    findings = {run_id: tuple(manifest.config(runs[run_id]).findings) for run_id in run_ids}
+    findings = {run_id: manifest.run_of[run_id].config.findings for run_id in run_ids}
     first = findings[run_ids[0]]
     for run_id, own in findings.items():
         if own != first:
@@ -296,15 +294,15 @@ def _compare_with_cohorts(
     notes = []
     folder = CheckedFolder(manifest.store.run_dir(run_id))
     for cohort in manifest.cohorts:
-        known_MK = folder.table(f"predictions/{cohort['name']}.parquet")[list(findings)].to_numpy(np.float64)
+        known_MK = folder.table(f"predictions/{cohort.name}.parquet")[list(findings)].to_numpy(np.float64)
         equal, similar = compared_with(known_MK, logit_NK)
-        title = manifest.titles[cohort["name"]]
+        title = manifest.titles[cohort.name]
         if max(equal, similar) >= _MANY:
             belong = "belong to" if equal >= _MANY else "have almost the same logits as images of"
             raise ConfigError(
                 f"{max(equal, similar):.0%} of the images {belong} {title}, a cohort of the grid, whose true scores are known",
                 "bench estimate",
-                f"`bench report --grid {manifest.content['name']}` shows its true scores",
+                f"`bench report --grid {manifest.name}` shows its true scores",
             )
         if equal > 0:
             notes.append(f"{round(equal * len(logit_NK)):,} images belong to {title}, a cohort of the grid.")
@@ -340,10 +338,9 @@ def _labeled_hospitals(manifest: Manifest, run_ids: Sequence[str]) -> tuple[list
     The score at a hospital that a run had seen does not show what to expect at a hospital that it had not seen. A hospital
     is left out for all runs, so that runs are compared at equal hospitals.
     """
-    runs = [run for run in (*manifest.runs, *manifest.derived) if run["id"] in run_ids]
-    exposed = {str(run["id"]): manifest.exposed(run) for run in runs}
+    exposed = {run_id: manifest.exposed(manifest.run_of[run_id]) for run_id in run_ids}
     hospitals, notes = [], []
-    for name in (str(cohort["name"]) for cohort in manifest.external):
+    for name in (cohort.name for cohort in manifest.external):
         if ids := [run_id for run_id in run_ids if name in exposed[run_id]]:
             who = f"run {ids[0]}" if len(ids) == 1 else plural(len(ids), "run")
             notes.append(f"Not used: scores at {manifest.titles[name]}, which {who} had seen, or may have seen.")
@@ -362,7 +359,7 @@ def known_at_hospitals(
     """Return what is known at the internal hospital and at labeled external hospitals: quantity -> `KnownValues`."""
     estimates = load_scores(manifest, run_ids, "estimates")
     estimates = pd.concat([estimates, compared_at_hospitals(manifest, findings, internal_of_runs)], ignore_index=True)
-    return known_values(estimates, run_ids, findings, str(manifest.content["source"]), hospitals)
+    return known_values(estimates, run_ids, findings, manifest.source, hospitals)
 
 
 def estimates_here(
@@ -381,27 +378,27 @@ def estimates_here(
     return {quantity: {name: value[0] for name, value in of.items()} for quantity, of in stated.items()}
 
 
-def read_logits(folder: Path, runs: Sequence[Mapping[str, Any]], findings: Sequence[str]) -> tuple[Logits, list[str]]:
+def read_logits(folder: Path, runs: Sequence[PlannedRun], findings: Sequence[str]) -> tuple[Logits, list[str]]:
     """Read the files `<run id>.csv` or `.parquet` of a folder; return the logits, and notes about ignored columns.
 
     Raises DatasetError for a missing or unreadable file.
     """
     if not folder.is_dir():
-        fix = f"give a folder with {runs[0]['id']}.csv or .parquet, and one file for each other run"
+        fix = f"give a folder with {runs[0].id}.csv or .parquet, and one file for each other run"
         raise DatasetError("there is no such folder of logits", str(folder), fix)
     logits: dict[str, pd.DataFrame] = {}
     ignored_in: dict[str, list[str]] = {}
     for run in runs:
-        path = next((p for end in ("parquet", "csv") if (p := folder / f"{run['id']}.{end}").is_file()), None)
+        path = next((p for end in ("parquet", "csv") if (p := folder / f"{run.id}.{end}").is_file()), None)
         if path is None:
-            raise DatasetError(f"no logits of run {run['id']}", str(folder), f"add {run['id']}.csv or .parquet")
+            raise DatasetError(f"no logits of run {run.id}", str(folder), f"add {run.id}.csv or .parquet")
         try:
             table = read_user_table(path, dtype={"image_id": str})
         except (OSError, ValueError) as error:
             raise DatasetError(f"cannot read the table: {str(error)[:200]}", str(path), "write it again") from error
         if ignored := [str(name) for name in table.columns if name not in {"image_id", *findings}]:
             ignored_in.setdefault(", ".join(ignored), []).append(path.name)
-        logits[str(run["id"])] = table
+        logits[run.id] = table
     notes = [
         f"{files[0] if len(files) == 1 else plural(len(files), 'file')}: ignored columns {columns}; labels are never read."
         for columns, files in ignored_in.items()

@@ -1,20 +1,19 @@
 """Predict the images of a hospital with several runs of a grid."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
-from bench.planning.imported_run import KIND as IMPORTED
 from bench.planning.manifest import Manifest
+from bench.planning.planned_grid import PlannedRun
 from bench.runs.new_images import infer, load
 from harmonize.errors import ConfigError, DatasetError
 from harmonize.progress import Progress
 
 
 def hospital_logits(
-    manifest: Manifest, runs: Sequence[Mapping[str, Any]], images: Sequence[Path], device: str, progress: Progress
+    manifest: Manifest, runs: Sequence[PlannedRun], images: Sequence[Path], device: str, progress: Progress
 ) -> tuple[dict[str, pd.DataFrame], list[str]]:
     """Return {run id: image_id, and a column of logits for each finding}, and notes about unusable files.
 
@@ -22,13 +21,11 @@ def hospital_logits(
     imported model, whose network is not stored, and for a run whose network changes at each hospital.
     """
     for run in runs:
-        if run.get("kind") == IMPORTED:
-            fix = f"give its logits: --logits FOLDER with {run['id']}.csv, and a file for each other run"
-            raise ConfigError(
-                f"run {run['id']} was trained elsewhere: its network is not stored", "bench estimate", fix
-            )
-        if run.get("test_time"):
-            what = f"run {run['id']} predicts a hospital with batch-norm statistics of this hospital's images"
+        if run.is_imported:
+            fix = f"give its logits: --logits FOLDER with {run.id}.csv, and a file for each other run"
+            raise ConfigError(f"run {run.id} was trained elsewhere: its network is not stored", "bench estimate", fix)
+        if run.test_time:
+            what = f"run {run.id} predicts a hospital with batch-norm statistics of this hospital's images"
             fix = "choose the run with `algorithm: erm` and the same other settings, or give logits: --logits FOLDER"
             raise ConfigError(what, "bench estimate", fix)
     logits: dict[str, pd.DataFrame] = {}
@@ -39,12 +36,12 @@ def hospital_logits(
         def shown(what: str, now: int, _all: int, done: int = done) -> None:
             progress(what, done + now, len(runs) * len(images))
 
-        inference = infer(load(manifest.store, str(run["id"]), device), images, shown)
+        inference = infer(load(manifest.store, run.id, device), images, shown)
         if not inference.num_images:
             raise DatasetError("no image can be used", str(images[0]), str(inference.skipped["reason"].iloc[0]))
         wide = inference.table.pivot_table(index="image", columns="finding", values="logit", sort=False)
-        findings = list(manifest.config(run).findings)
-        logits[str(run["id"])] = wide.reindex(columns=findings, fill_value=0.0).rename_axis("image_id").reset_index()
+        findings = list(run.config.findings)
+        logits[run.id] = wide.reindex(columns=findings, fill_value=0.0).rename_axis("image_id").reset_index()
         skipped = inference.skipped
     first = skipped.head(1).to_dict("records")
     return logits, [f"{len(skipped):,} files are left out, e.g. {row['image']}: {row['reason']}" for row in first]

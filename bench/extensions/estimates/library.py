@@ -73,9 +73,9 @@ def estimate(
     if logits:
         if len(named) < len(logits):
             raise ConfigError("two keys of logits name the same run", "estimate", "give each run once")
-        of_runs = {str(run["id"]): table for run, table in zip(named, logits.values(), strict=True)}
+        of_runs = {run.id: table for run, table in zip(named, logits.values(), strict=True)}
     else:
-        checked_request(grid, [str(run["id"]) for run in named], estimator, of_labels, shares)
+        checked_request(grid, [run.id for run in named], estimator, of_labels, shares)
         paths = images_of(given)
         of_runs, _ = hospital_logits(grid, named, paths, first_device(str(device)), lambda *_: None)
     return expected_scores(grid, of_runs, estimator, labels=of_labels, prevalence=shares)

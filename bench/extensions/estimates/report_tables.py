@@ -21,14 +21,14 @@ def tables(runs: ScoredRuns) -> dict[str, pd.DataFrame]:
     manifest, findings = runs.manifest, runs.findings
     stored = load_scores(manifest, runs.run_ids[:MOST_ESTIMATED], "estimates")
     run_ids = [str(run_id) for run_id in stored["run_id"].unique()] if len(stored) else []
-    hospitals = [str(cohort["name"]) for cohort in manifest.external]
+    hospitals = [cohort.name for cohort in manifest.external]
     if not run_ids or not hospitals:
         return {"estimates": stored, "estimators": pd.DataFrame(columns=list(SCHEMAS["estimators"]))}
     estimates = stored
     if len(run_ids) <= MOST_COMPARED:
         rows = compared_at_hospitals(manifest, findings, internal_findings_of(manifest, run_ids, findings))
         estimates = pd.concat([stored, rows], ignore_index=True)
-    known = known_values(estimates, run_ids, findings, str(manifest.content["source"]), hospitals)
+    known = known_values(estimates, run_ids, findings, manifest.source, hospitals)
     num_images = [len(manifest.table(cohort)) for cohort in manifest.external]
     drawn = np.stack([[runs.replicates[run_id][f"auroc/{name}"] for run_id in run_ids] for name in hospitals])
     return {"estimates": stored, "estimators": estimator_table(known, manifest.estimators, num_images, drawn)}

@@ -92,10 +92,10 @@ def evaluate(
         result = evaluate_imported(request, opened, data, chosen_device, number, trust, display)
     rows = _rows(result)
     if as_json:
-        facts = {"run": result.run_id, "name": result.row["name"], "seen": result.row["passport"]["seen"]}
+        facts = {"run": result.run.id, "name": result.run.name, "seen": result.run.passport["seen"]}
         facts |= {
-            "answers": {name: stated["answer"] for name, stated in result.manifest.exposure(result.row).items()},
-            "synthetic": bool(result.manifest.content["phantom"]),
+            "answers": {name: stated["answer"] for name, stated in result.manifest.exposure(result.run).items()},
+            "synthetic": result.manifest.phantom,
             "remarks": list(result.remarks),
             "rows": json.loads(rows.to_json(orient="records")),
             "page": str(result.page),
@@ -121,10 +121,10 @@ def _rows(result: "ModelEvaluation") -> "pd.DataFrame":
     """
     from bench.results.read_predictions import load_scores
 
-    scores = load_scores(result.manifest, [result.run_id], "scores")
-    auroc = select(scores, internal=result.manifest.content["source"])
-    seen = result.row["passport"]["seen"]
-    answers = {name: stated["answer"] for name, stated in result.manifest.exposure(result.row).items()}
+    scores = load_scores(result.manifest, [result.run.id], "scores")
+    auroc = select(scores, internal=result.manifest.source)
+    seen = result.run.passport["seen"]
+    answers = {name: stated["answer"] for name, stated in result.manifest.exposure(result.run).items()}
     rows: pd.DataFrame = auroc[["dataset", "value", "low", "high", "num_findings"]].assign(
         seen=auroc["dataset"].isin(seen), answer=[answers.get(dataset, "") for dataset in auroc["dataset"]]
     )
@@ -153,8 +153,8 @@ def _lines(result: "ModelEvaluation", rows: "pd.DataFrame") -> list[str]:
                 remark,
             ]
         )
-    notice = [SYNTHETIC_NOTICE] if result.manifest.content["phantom"] else []
-    lines = [*notice, f"run {result.run_id}: {result.row['name']}, trained elsewhere"]
+    notice = [SYNTHETIC_NOTICE] if result.manifest.phantom else []
+    lines = [*notice, f"run {result.run.id}: {result.run.name}, trained elsewhere"]
     lines += [f"  {line}" for line in table_lines(cells)]
     notes = [f"note: {remark}" for remark in result.remarks]
     return [*wrapped([*lines, *notes]), f"leaderboard: {result.page}"]

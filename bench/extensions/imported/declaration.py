@@ -311,7 +311,7 @@ def _findings(output_names: list[str], rename: Mapping[str, str], drop: Sequence
 def _exposure(raw: Any, where: str) -> DataExposure:
     """Return the declared data exposure: the data on which the model was trained.
 
-    Names of cohorts are not checked here: `bench.planning.imported_run.row` refuses unknown names, which may be typing
+    Names of cohorts are not checked here: `bench.extensions.imported.rows.planned_model` refuses unknown names, which may be typing
     errors. Training data that are not a cohort of this project belong under `others`.
     """
     location = f"{where}: trained_on"

@@ -1,8 +1,7 @@
 """evaluate(): test an imported model on every cohort of a grid, and store the result as a run."""
 
 import time
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -15,7 +14,7 @@ from bench.extensions.imported.golden_outputs import TABLE, GoldenOutputs
 from bench.extensions.imported.networks import ImportedNetwork, declared_normalization, open_model, sha256_of
 from bench.extensions.imported.predictions import Predictions, read_predictions
 from bench.extensions.imported.request import EvaluationRequest
-from bench.extensions.imported.rows import config_of, external_run, planned_row, row
+from bench.extensions.imported.rows import config_of, external_run, planned_model
 from bench.extensions.imported.runs_of_other_stores import (
     cost_of_run,
     declared_run,
@@ -29,22 +28,21 @@ from bench.inputs.examples import Examples
 from bench.models import cost
 from bench.models.predict import predict
 from bench.planning.exposure import Exposure
-from bench.planning.external_overlap import from_json
 from bench.planning.image_caches import open_images, prepare
 from bench.planning.imported_run import comparable
-from bench.planning.manifest import Manifest, contents, read_manifest
+from bench.planning.manifest import Manifest, planned_manifest, read_manifest
 from bench.planning.plan import CohortRef, Plan, make_plan
+from bench.planning.planned_grid import PlannedRun
+from bench.planning.remove_run import delete
 from bench.planning.run import Run
 from bench.results.write_report import score_and_report
 from bench.runs.model_folder import load_folder
 from bench.runs.predict_cohorts import write_features
 from bench.runs.provenance import device_name, environment
 from bench.runs.stored_run import StoredRun
-from bench.store.checked_files import write_grid
 from bench.store.checked_folders import CheckedFolder
 from bench.store.file_integrity import is_intact
 from bench.store.lease import lease
-from bench.store.remove_run import delete
 from bench.store.store import Store, canonical_json, table_facts, write_bytes, write_table
 from bench.study.cohort_remarks import cohort_remarks
 from bench.study.job_progress import Display
@@ -58,11 +56,10 @@ if TYPE_CHECKING:
 class ModelEvaluation:
     """The result of an evaluation.
 
-    `row` is the run's row in `manifest`, the manifest of the grid. `remarks` are notes for the owner of the model.
+    `manifest`: of the grid. `remarks`: notes for the owner of the model.
     """
 
-    run_id: str
-    row: Mapping[str, Any]
+    run: PlannedRun
     remarks: tuple[str, ...]
     manifest: Manifest
     page: Path
@@ -125,20 +122,19 @@ def evaluate(
         if before:
             _require_same_cohorts(plan, before)
         images.write_lists()
-    caches, doubles = (images.caches, images.count_duplicates()) if images else ({}, 0)
-    content = before or {**contents(plan, caches, doubles), "runs": []}
-    new_row = row(run, declared, content["cohorts"], exposure, golden)
+    caches, duplicates = (images.caches, images.count_duplicates()) if images else ({}, 0)
+    manifest = before or replace(planned_manifest(plan, caches, duplicates), runs=())
+    model = planned_model(run, declared, manifest.planned_cohorts, exposure, golden)
     remarks = (
         [f"the model does not predict these findings, so they have no scores: {', '.join(missing)}"] if missing else []
     )
     remarks += _do(plan, run, source, weights, on, display)
-    content = {**content, "derived": planned_row(content, new_row)}
     if exposure:
         exposure.write(store)
-    write_grid(store, grid.name, content)
+    manifest.with_imported_model(model).write()
     manifest = read_manifest(store, grid.name)
     page = score_and_report(manifest, None, display.progress, say=display.say)
-    return ModelEvaluation(run.id, new_row, tuple(remarks), manifest, page)
+    return ModelEvaluation(model, tuple(remarks), manifest, page)
 
 
 def write_golden(request: EvaluationRequest, folder: Path, device: str, trust: bool) -> Path:
@@ -171,27 +167,27 @@ class _Source:
         return weights_of(self.stored) if self.stored else sha256_of(self.declared, self.network)
 
 
-def _stored(store: Store, plan: Plan) -> tuple[Plan, dict[str, Any] | None]:
-    """Return (the plan without the cohorts that the grid's stored manifest leaves out, the content of this manifest).
+def _stored(store: Store, plan: Plan) -> tuple[Plan, Manifest | None]:
+    """Return (the plan without the cohorts that the grid's stored manifest leaves out, this manifest).
 
-    If the store has no manifest with the grid's name, the plan is unchanged and the content is None. Raises StoreError
+    If the store has no manifest with the grid's name, the plan is unchanged and the manifest is None. Raises StoreError
     when the manifest has other cohorts, findings or splits than the plan: then the model cannot be compared with its runs.
     """
     if not _manifest_path(plan).is_file():
         return plan, None
     manifest = read_manifest(store, plan.grid.name)
-    left_out = [from_json(row) for row in manifest.content.get("compared", {}).get("left_out", ())]
+    left_out = manifest.compared.left_out if manifest.compared else ()
     planned = {ref.name for ref in plan.refs}
     plan = plan.without([overlap for overlap in left_out if overlap.cohorts[1] in planned])
-    if not comparable(asdict(manifest.shared), asdict(plan.runs[0].config)) or manifest.of_bundles:
+    if not comparable(manifest.shared, plan.runs[0].config) or manifest.of_bundles:
         raise _other_grid(plan)
-    _require_same_cohorts(plan, manifest.content)
-    return plan, dict(manifest.content)
+    _require_same_cohorts(plan, manifest)
+    return plan, manifest
 
 
-def _require_same_cohorts(plan: Plan, content: Mapping[str, Any]) -> None:
+def _require_same_cohorts(plan: Plan, manifest: Manifest) -> None:
     """Raise StoreError when a stored manifest has other cohorts than the plan."""
-    if [(c["name"], c["id"]) for c in content["cohorts"]] != [(ref.name, ref.id) for ref in plan.refs]:
+    if [(c.name, c.id) for c in manifest.planned_cohorts] != [(ref.name, ref.id) for ref in plan.refs]:
         raise _other_grid(plan)
 
 

@@ -1,4 +1,4 @@
-"""Represent an imported model as a run of the store: its id, its row in a grid's manifest, its data exposure."""
+"""Represent an imported model as a run of the store: its id, its entry in a grid's manifest, its data exposure."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -10,7 +10,8 @@ from bench.config.run_config import RunConfig, differing
 from bench.config.seen import OTHERS
 from bench.extensions.imported.declaration import ModelDeclaration
 from bench.planning.exposure import Exposure
-from bench.planning.imported_run import KIND, SHARED
+from bench.planning.imported_run import SHARED
+from bench.planning.planned_grid import IMPORTED, PlannedCohort, PlannedRun
 from bench.planning.run import Run
 from bench.store.store import canonical_json, short_hash
 from harmonize.datasets import LAYOUTS
@@ -28,7 +29,7 @@ def external_run(declared: ModelDeclaration, config: RunConfig, internal_id: str
     """Return the run of an imported model. `weights`, the hash of the model's weights or files, is part of the run id."""
     content = {
         "schema": 1,
-        "kind": KIND,
+        "kind": IMPORTED,
         "sources": [],
         "config": differing(config),
         "model": declared.document,
@@ -45,22 +46,22 @@ def external_run(declared: ModelDeclaration, config: RunConfig, internal_id: str
     return Run(short_hash(document), config, entries, document, None)
 
 
-def row(
+def planned_model(
     run: Run,
     declared: ModelDeclaration,
-    cohorts: Sequence[Mapping[str, Any]],
+    cohorts: Sequence[PlannedCohort],
     exposure: Exposure | None = None,
     golden: Mapping[str, Any] | None = None,
-) -> dict[str, Any]:
-    """Return the row of an imported model in a manifest. `cohorts` are the cohorts of the manifest.
+) -> PlannedRun:
+    """Return an imported model as a run of a manifest. `cohorts` are the cohorts of the manifest.
 
-    The key `passport` has the declared data exposure of the model; its key `seen` has the cohorts of this grid whose
+    Its `passport` has the declared data exposure of the model; the key `seen` has the cohorts of this grid whose
     data the model had seen. If the owner answers for each hospital, `exposure` has the answers, and the passport has the
     key `answers`. `golden`: record of the comparison with golden outputs, None if model.yaml names none. Raises ConfigError
     if the model declares a cohort that is neither in the grid nor a known dataset.
     """
     seen = declared.exposure
-    known = [name for c in cohorts for name in (str(c["name"]), *c.get("hospitals", ()))]
+    known = [own.name for cohort in cohorts for own in (cohort, *cohort.hospitals)]
     cohort_names = dict.fromkeys([*known, *(name for name in LAYOUTS if name != "table")])
     for name in (*seen.cohorts, *(name for name in seen.seen if name != OTHERS)):
         if name not in cohort_names:
@@ -69,35 +70,18 @@ def row(
             raise ConfigError(
                 f"no cohort {name!r}", f"{declared.where}: trained_on.{'seen' if seen.seen else 'cohorts'}", fix
             )
-    overlap = [str(c["name"]) for c in cohorts if _names_of(c) & set(seen.cohorts)]
+    overlap = [cohort.name for cohort in cohorts if _names_of(cohort) & set(seen.cohorts)]
     stated = {key: value for key, value in asdict(replace(seen, seen={})).items() if key != "seen"}
     passport = {**json.loads(canonical_json(stated)), "format": declared.kind, "seen": overlap}
     if exposure is not None:
-        planned = {str(c["name"]) for c in cohorts}
+        planned = {cohort.name for cohort in cohorts}
         passport["answers"] = {name: answer for name, answer in exposure.document.items() if name in planned}
     if golden is not None:
         passport["golden"] = dict(golden)
-    return {
-        "id": run.id,
-        "kind": KIND,
-        "name": declared.name,
-        "sources": [],
-        "of": [],
-        "config": asdict(run.config),
-        "titles": {"architecture": declared.name},
-        "passport": passport,
-    }
+    titles = {"architecture": declared.name}
+    return PlannedRun(id=run.id, kind=IMPORTED, name=declared.name, config=run.config, titles=titles, passport=passport)
 
 
-def _names_of(cohort: Mapping[str, Any]) -> set[str]:
+def _names_of(cohort: PlannedCohort) -> set[str]:
     """Return the names and layouts of a cohort and of its hospitals, if it is a pool. A model that had seen one had seen the pool."""
-    hospitals = {**cohort.get("hospitals", {}), str(cohort["name"]): cohort}
-    return {text for name, facts in hospitals.items() for text in (str(name), str(facts["layout"]))}
-
-
-def planned_row(content: Mapping[str, Any], new: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Return the derived runs and imported models of a manifest together with a new imported model.
-
-    An imported model of the same name is replaced.
-    """
-    return [*(row for row in content["derived"] if (row["kind"], row["name"]) != (KIND, new["name"])), dict(new)]
+    return {text for own in (cohort, *cohort.hospitals) for text in (own.name, own.layout)}

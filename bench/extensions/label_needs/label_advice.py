@@ -18,7 +18,7 @@ def advice(result: ExpectedScores, order: Sequence[int], names: Mapping[str, str
     second = run_ids[1] if len(run_ids) > 1 and result.means["auroc"].best[order[1]] else None
     manifest = result.manifest
     try:
-        found = labels_needed(manifest.store, str(manifest.content["name"]), run_ids[0], second, result.findings)
+        found = labels_needed(manifest.store, manifest.name, run_ids[0], second, result.findings)
     except StoreError:  # no finding of a labeled hospital has enough patients
         return None
     needs = found.needs[found.needs["dataset"] == found.needs["dataset"].iloc[0]]  # all hospitals together

@@ -49,4 +49,4 @@ def labels_needed(
     chosen = several(findings, "findings", "labels_needed", str)
     for name, chosen_run in (("run_id", run_id), ("second", second)):
         require(chosen_run, (str, type(None)), name, "labels_needed", "choose from api.finished(grid)")
-    return measure(grid.store, str(grid.content["name"]), run_id, second, chosen, goals)
+    return measure(grid.store, grid.name, run_id, second, chosen, goals)

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -18,6 +17,7 @@ from bench.extensions.label_needs.draws import (
     told_apart,
 )
 from bench.planning.manifest import Manifest, planned, read_manifest
+from bench.planning.planned_grid import PlannedRun
 from bench.planning.run import find_run
 from bench.results.read_predictions import CohortLabels, load_scored_splits, unfinished
 from bench.results.run_table import run_title
@@ -74,15 +74,15 @@ def labels_needed(
     """
     manifest, chosen = _chosen(store, grid, run, second)
     main = chosen[:1] if run else chosen
-    known = dict.fromkeys(name for entry in chosen for name in manifest.config(entry).findings)
+    known = dict.fromkeys(name for entry in chosen for name in entry.config.findings)
     for name in findings:
         if name not in known:
             fix = f"choose from: {', '.join(known)}"
             raise ConfigError(f"the runs have no finding {name!r}", "--finding", fix)
-    external = [str(hospital["name"]) for hospital in (*manifest.external, *manifest.left_out)]
+    external = [hospital.name for hospital in (*manifest.external, *manifest.left_out)]
     if not external:
         raise ConfigError(
-            f"the grid {manifest.content['name']} has no external hospital",
+            f"the grid {manifest.name} has no external hospital",
             "evaluate_on",
             "add a cohort to `evaluate_on` of the grid and run it again: nothing is trained again",
         )
@@ -100,17 +100,17 @@ def labels_needed(
         progress(STEP, done, total)
     if not outcomes and not work.measured:
         what = "the runs had seen each external hospital, or may have seen it"
-        raise ConfigError(what, f"grid {manifest.content['name']}", "choose a run that had not, with --run")
+        raise ConfigError(what, f"grid {manifest.name}", "choose a run that had not, with --run")
     if not outcomes:
         raise StoreError(
             f"no finding has {2 * manifest.settings.min_count} patients with it and without it at an external hospital",
-            str(store.root / "grids" / f"{manifest.content['name']}.json"),
+            str(store.root / "grids" / f"{manifest.name}.json"),
             f"{'remove --finding, or ' if findings else ''}lower the number: `bench score --as NAME --min-count N`, "
             "then use --grid NAME",
         )
     order = [*known, MACRO]
     curves, needs = summarize(sorted(outcomes, key=lambda outcome: order.index(outcome.finding)), goals)
-    names = [f"{entry['id']} {run_title(manifest, entry)}" for entry in chosen]
+    names = [f"{entry.id} {run_title(manifest, entry)}" for entry in chosen]
     return LabelNeeds(
         goals,
         names[: len(main)],
@@ -119,13 +119,11 @@ def labels_needed(
         curves,
         manifest.titles,
         work.sentences(),
-        bool(manifest.content["phantom"]),
+        manifest.phantom,
     )
 
 
-def _chosen(
-    store: Store, grid: str | None, run: str | None, second: str | None
-) -> tuple[Manifest, list[Mapping[str, Any]]]:
+def _chosen(store: Store, grid: str | None, run: str | None, second: str | None) -> tuple[Manifest, list[PlannedRun]]:
     """Return the grid and its runs: `run` and `second`, or all finished trained runs."""
     if second and not run:
         raise ConfigError("--second has no first run", "--second", "name the first run with --run")
@@ -134,7 +132,7 @@ def _chosen(
         finished = [entry for entry in manifest.runs if not unfinished(manifest, entry)]
         if not finished:
             raise StoreError(
-                f"the grid {manifest.content['name']} has no finished run",
+                f"the grid {manifest.name} has no finished run",
                 str(store.root),
                 "finish it with `bench run`",
             )
@@ -143,11 +141,11 @@ def _chosen(
     if len(set(ids)) < len(ids):
         raise ConfigError(f"both ids belong to run {ids[0]}", "--second", "name another run: `bench list runs`")
     manifest, first = planned(store, ids[0], grid)
-    entries = [first, *(planned(store, other, str(manifest.content["name"]))[1] for other in ids[1:])]
+    entries = [first, *(planned(store, other, manifest.name)[1] for other in ids[1:])]
     for entry in entries:
         if reason := unfinished(manifest, entry):
-            where = str(store.run_dir(entry["id"]))
-            raise StoreError(f"run {entry['id']}: {reason}", where, "finish it with `bench run`")
+            where = str(store.run_dir(entry.id))
+            raise StoreError(f"run {entry.id}: {reason}", where, "finish it with `bench run`")
     return manifest, entries
 
 
@@ -163,7 +161,7 @@ class _Work:
         self.measured = False  # whether a run was measured at a hospital
         self.too_few: dict[tuple[str, str], int] = {}  # (dataset, finding) -> patients in the smaller class
 
-    def outcomes(self, runs: Sequence[Mapping[str, Any]], pair: Sequence[Mapping[str, Any]]) -> Iterator[list[Outcome]]:
+    def outcomes(self, runs: Sequence[PlannedRun], pair: Sequence[PlannedRun]) -> Iterator[list[Outcome]]:
         """Yield the outcomes of each run at each hospital, then those of the pair at each hospital."""
         for entry in runs:
             scored = self._load(entry)
@@ -174,14 +172,14 @@ class _Work:
             for dataset in self.hospitals_of(pair):
                 yield self._told_apart(first, second, dataset) if self._is_unseen(pair, dataset) else []
 
-    def hospitals_of(self, runs: Sequence[Mapping[str, Any]]) -> list[str]:
+    def hospitals_of(self, runs: Sequence[PlannedRun]) -> list[str]:
         """Return the hospitals that are external to all of the runs."""
-        external = [{str(hospital["name"]) for hospital in self.manifest.external_to(run)} for run in runs]
+        external = [{hospital.name for hospital in self.manifest.external_to(run)} for run in runs]
         return [name for name in self.external if all(name in names for names in external)]
 
-    def _is_unseen(self, entries: Sequence[Mapping[str, Any]], dataset: str) -> bool:
+    def _is_unseen(self, entries: Sequence[PlannedRun], dataset: str) -> bool:
         """Return whether no run had seen a hospital; remember those that had, or may have."""
-        exposed = [str(entry["id"]) for entry in entries if dataset in self.manifest.exposed(entry)]
+        exposed = [entry.id for entry in entries if dataset in self.manifest.exposed(entry)]
         known = self.exposed.setdefault(dataset, [])
         known += [run_id for run_id in exposed if run_id not in known]
         self.measured |= not exposed
@@ -203,11 +201,11 @@ class _Work:
                 out.append(f"Not measured at {self.manifest.titles[dataset]}: {runs}, which had or may have seen it.")
         return out
 
-    def _load(self, entry: Mapping[str, Any]) -> ScoredRun:
-        config = self.manifest.config(entry)
+    def _load(self, entry: PlannedRun) -> ScoredRun:
+        config = entry.config
         splits = load_scored_splits(self.manifest, entry, config, self.labels)
-        facts = CheckedFolder(self.manifest.store.run_dir(entry["id"])).facts()
-        return ScoredRun(config.findings, self.manifest.content["source"], splits, facts["trained"].get("unlearnt", []))
+        facts = CheckedFolder(self.manifest.store.run_dir(entry.id)).facts()
+        return ScoredRun(config.findings, self.manifest.source, splits, facts["trained"].get("unlearnt", []))
 
     def _usable(self, run: ScoredRun, scored: ScoredSplit) -> dict[str, LabeledColumn]:
         """Return the findings of a hospital with enough patients, with their images; remember the others."""

@@ -64,7 +64,7 @@ def lines(hashes: list[str]) -> list[str]:
 
 def promised_runs(manifest: Manifest) -> list[str]:
     """Return the ids of the runs that the last registration of a bundle names."""
-    hashes = manifest.content.get(KEY, ())
+    hashes = manifest.extras.get(KEY, ())
     if not hashes:
         return []
     plan: Mapping[str, Any] = registered_by_hash(manifest.store, hashes[-1]).content["plan"]

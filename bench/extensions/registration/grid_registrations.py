@@ -11,13 +11,13 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
-from bench.config.run_config import RunConfig, differing, flat, from_dict
+from bench.config.run_config import differing
 from bench.config.run_names import RunName
 from bench.extensions.registration.hypotheses import LONGEST, LONGEST_NAME, MOST, in_words
 from bench.extensions.registration.registrations import Registration, registered, registered_by_hash
-from bench.planning.imported_run import KIND
-from bench.planning.manifest import Manifest, contents
+from bench.planning.manifest import Manifest, planned_manifest
 from bench.planning.plan import Plan
+from bench.planning.planned_grid import IMPORTED
 from bench.results.cohort_tables import findings_of
 from bench.results.read_predictions import SCORING_VERSION
 from bench.results.run_records import RunRecords
@@ -49,22 +49,23 @@ def plan_of(manifest: Manifest, run_ids: Collection[str] | None = None) -> dict[
 
     `run_ids`: only these runs; None for all. A bundle has new ids of its cohort tables; the plan has the original ids.
     """
-    content, settings = manifest.content, manifest.settings
-    runs = [run for run in content["runs"] if run_ids is None or run["id"] in run_ids]
-    derived = [run for run in content["derived"] if run_ids is None or run["id"] in run_ids]
-    names = RunName.among([flat(run["config"]) for run in runs])
+    settings = manifest.settings
+    runs, derived = (
+        [run for run in own if run_ids is None or run.id in run_ids] for own in (manifest.runs, manifest.derived)
+    )
+    names = RunName.among([run.flat_config for run in runs])
     return {
         "runs": [
-            {"id": run["id"], "name": str(name), "config": differing(from_dict(RunConfig, run["config"], run["id"]))}
+            {"id": run.id, "name": str(name), "config": differing(run.config)}
             for run, name in zip(runs, names, strict=True)
         ],
-        "derived": [{"id": run["id"], "kind": run["kind"], "name": run["name"]} for run in derived],
+        "derived": [{"id": run.id, "kind": run.kind, "name": run.name} for run in derived],
         "hospitals": [
             {
-                "name": cohort["name"],
-                "role": cohort["role"],
-                "table": cohort.get("origin", cohort["id"]),
-                "headline_split": cohort["headline_split"],
+                "name": cohort.name,
+                "role": cohort.role,
+                "table": cohort.origin or cohort.id,
+                "headline_split": cohort.headline_split,
             }
             for cohort in manifest.cohorts
         ],
@@ -93,9 +94,9 @@ def differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[Row
         kinds = {item.get("kind") for item in new.values()}
         missing = [_label(item) for name, item in old.items() if name not in new]
         added = [item for name, item in new.items() if name not in old]
-        own, imported = ([i for i in added if (i.get("kind") == KIND) is is_own] for is_own in (False, True))
+        own, imported = ([i for i in added if (i.get("kind") == IMPORTED) is is_own] for is_own in (False, True))
         rows += _limited(field, missing, [_label(item) for item in own])
-        if KIND in kinds:
+        if IMPORTED in kinds:
             rows += _limited("model trained elsewhere", [], [_label(item) for item in imported])
         for name in old.keys() & new.keys() if key == "hospitals" else ():
             for part, title in (("role", "role"), ("table", "id of the table"), ("headline_split", "scored split")):
@@ -153,7 +154,7 @@ class GridRegistrations:
     @classmethod
     def of_plan(cls, plan: Plan) -> "GridRegistrations":
         """Return the registrations of a grid that is about to run."""
-        return cls(Manifest(plan.store, contents(plan, {}, 0)))
+        return cls(planned_manifest(plan, {}, 0))
 
     def chains(self) -> list[tuple[str, list[Registration], list[str] | None]]:
         """Return the registrations of a grid: for each bundle that brought some, or for the grid itself.
@@ -162,17 +163,17 @@ class GridRegistrations:
         the ids of the bundle's runs (None for a grid of this store). Scores under another name (`bench score --as`) have the
         registrations of the grid that was scored again. Raises StoreError if a registration is damaged, changed or missing.
         """
-        store, content = self.manifest.store, self.manifest.content
-        if self.manifest.of_bundles:
+        store, bundles = self.manifest.store, self.manifest.bundles
+        if bundles is not None:
             # a bundle that is being read has no bundles yet
             return [
-                (str(bundle["file"]), [registered_by_hash(store, sha256) for sha256 in hashes], list(bundle["run_ids"]))
-                for bundle in content["bundles"]
-                if (hashes := bundle.get("registrations"))
+                (bundle.file, [registered_by_hash(store, sha256) for sha256 in hashes], list(bundle.run_ids))
+                for bundle in bundles
+                if (hashes := bundle.extras.get("registrations"))
             ]
-        name = str(content.get("scored_from") or content["name"])
+        name = self.manifest.scored_from or self.manifest.name
         chain = registered(store, name)
-        known = content.get("registration")
+        known = self.manifest.extras.get("registration")
         if known and known not in {registration.sha256 for registration in chain}:
             where = str(store.root / "registrations" / f"{name}.json")
             fix = "restore the file from a copy, such as the one that you published"
@@ -221,7 +222,7 @@ class GridRegistrations:
 
         Raises StoreError if a registration is damaged or changed.
         """
-        chain = registered(self.manifest.store, str(self.manifest.content["name"]))
+        chain = registered(self.manifest.store, self.manifest.name)
         if not chain:
             return []
         rows = differences(chain[-1].content["plan"], plan_of(self.manifest))

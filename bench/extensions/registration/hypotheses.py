@@ -87,12 +87,12 @@ class _Recipes:
     """The recipes of a planned grid that the page will rank: their runs and settings."""
 
     def __init__(self, manifest: Manifest) -> None:
-        runs = {str(run["id"]): run for run in manifest.ranked}
+        runs = {run.id: run for run in manifest.ranked}
         self.of = [tuple(ids) for ids in seed_groups({run_id: configuration(run) for run_id, run in runs.items()})]
         firsts = [runs[run_ids[0]] for run_ids in self.of]
-        self.names = [manifest.flat_config(run) for run in firsts]  # settings, with names of registry entries
+        self.names = [run.flat_config for run in firsts]  # settings, with names of registry entries
         # settings, with titles of registry entries, as in the table `ablation`
-        self.titles = [manifest.flat_config(run) | dict(run["titles"]) for run in firsts]
+        self.titles = [run.flat_config | dict(run.titles) for run in firsts]
 
     @property
     def varying(self) -> list[str]:
@@ -136,7 +136,7 @@ def _question(check: object, manifest: Manifest, recipes: _Recipes, where: str) 
     _check_keys(check, CHECK_KEYS, where)
     assert isinstance(check, Mapping)
     metric, at, finding = check.get("metric"), check.get("at", EXTERNAL), check.get("finding", MACRO)
-    cohorts = [str(cohort["name"]) for cohort in (*manifest.cohorts, *manifest.left_out)]
+    cohorts = [cohort.name for cohort in (*manifest.cohorts, *manifest.left_out)]
     _choose(metric, PAIRED, f"{where}.metric", "metric with a verdict on the page")
     _choose(at, (EXTERNAL, *cohorts), f"{where}.at", "hospital of this grid")
     _choose(finding, (MACRO, *findings_of(manifest)), f"{where}.finding", "finding of this grid")

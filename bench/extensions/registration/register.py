@@ -10,11 +10,10 @@ from typing import Any
 from bench.extensions.registration.grid_registrations import SCHEMA, amendments, plan_of
 from bench.extensions.registration.hypotheses import in_words, read_hypotheses
 from bench.extensions.registration.registrations import Registration, registered, write_next
-from bench.planning.manifest import Manifest, contents
+from bench.planning.manifest import planned_manifest, read_manifest
 from bench.planning.plan import Plan
 from bench.results.read_predictions import SCORING_VERSION
 from bench.runs.provenance import source_commit
-from bench.store.checked_files import read_grid
 from harmonize.errors import ConfigError, StoreError
 
 
@@ -40,7 +39,7 @@ def register(plan: Plan, hypotheses: Path | None, *, amend: bool = False, dry_ru
     if plan.grid.search is not None:
         fix = "run the search first, then register a grid with the chosen settings and other seeds"
         raise ConfigError("a grid with `search` cannot be registered", plan.grid.location("search"), fix)
-    manifest = Manifest(store, contents(plan, {}, 0))
+    manifest = planned_manifest(plan, {}, 0)
     _refuse_external_predictions(plan)
     earlier = registered(store, name)
     if earlier and not amend:
@@ -84,9 +83,8 @@ def _refuse_external_predictions(plan: Plan) -> None:
     left_out = {run.id: run.config.leave_out for run in plan.runs}
     left_out |= {derived.id: derived.runs[0].config.leave_out for derived in plan.derived}
     if store.has_grid(plan.grid.name):
-        stored = read_grid(store, plan.grid.name)
-        rows = (*stored["runs"], *stored["derived"])
-        left_out |= {str(run["id"]): str(run.get("config", {}).get("leave_out", "")) for run in rows}
+        stored = read_manifest(store, plan.grid.name)
+        left_out |= {run_id: run.config.leave_out for run_id, run in stored.run_of.items()}
     for run_id, hospital in left_out.items():
         folder = store.run_dir(run_id) / "predictions"
         predicted = [path.stem for path in folder.glob("*.parquet")]

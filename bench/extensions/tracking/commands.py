@@ -63,11 +63,11 @@ def track(
 
     opened = Store.open(store, create=False)
     manifest = read_manifest(opened, grid)
-    name = experiment or str(manifest.content["name"])
-    grid_ids = [run["id"] for run in (*manifest.runs, *manifest.derived)]
+    name = experiment or manifest.name
+    grid_ids = list(manifest.run_of)
     ids = [find_run(opened, prefix) for prefix in runs or ()] or grid_ids
     if others := [run_id for run_id in ids if run_id not in grid_ids]:
-        what = f"run {others[0]} does not belong to the grid {manifest.content['name']}"
+        what = f"run {others[0]} does not belong to the grid {manifest.name}"
         raise ConfigError(what, "bench track", "name the run's grid with --grid")
     with choose_display(quiet) as display:
         records = tracking.records(manifest, ids, display.progress)

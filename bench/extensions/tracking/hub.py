@@ -19,8 +19,8 @@ import pandas as pd
 from bench.config.seen import OTHERS
 from bench.extensions.cards.model_card import card
 from bench.planning.exposure import Exposure
-from bench.planning.imported_run import KIND
 from bench.planning.manifest import Manifest, planned
+from bench.planning.planned_grid import PlannedCohort, PlannedRun
 from bench.planning.run import find_run, read_run
 from bench.results.read_predictions import unfinished
 from bench.results.run_table import run_title
@@ -65,10 +65,10 @@ def files_of(store: Store, run_prefix: str, grid: str | None = None) -> tuple[st
     run_id = find_run(store, run_prefix)
     manifest, run = planned(store, run_id, grid)
     folder, scores = store.run_dir(run_id), store.root / "scores" / run_id
-    if run.get("test_time"):
+    if run.test_time:
         fix = "upload the run with `algorithm: erm` and the same other settings, which has the same weights"
         raise StoreError(f"run {run_id} needs the images of a hospital to predict it", str(folder), fix)
-    if run.get("kind") == KIND:
+    if run.is_imported:
         read_run(store, run_id)  # raises StoreError, because an imported model has no weights in the store
     if reason := unfinished(manifest, run) or ("" if (scores / "KEY").is_file() else "it has no scores"):
         raise StoreError(
@@ -94,13 +94,13 @@ def files_of(store: Store, run_prefix: str, grid: str | None = None) -> tuple[st
     return run_id, manifest, [*weights, *(HubFile(name, text) for name, text in texts.items())]
 
 
-def _public_card(manifest: Manifest, run: Mapping[str, Any]) -> str:
+def _public_card(manifest: Manifest, run: PlannedRun) -> str:
     """Return the model card for the repository (Markdown).
 
     The card has no paths of this machine. Its example command predicts with the repository, and not with the store.
     """
     text = card(manifest, run).replace(
-        f"bench predict {run['id']} IMAGE.png --store STORE",
+        f"bench predict {run.id} IMAGE.png --store STORE",
         "bench predict OWNER/NAME IMAGE.png   # the name of this repository, or a folder with its files",
     )
     return _LOCAL_PATHS.sub("", text)
@@ -119,12 +119,11 @@ def _block(store: Store, manifest: Manifest, run_id: str, folder: str) -> tuple[
         "run": run_id,
         "not_learnt": CheckedFolder(own).json("trained.json").get("unlearnt", []),
         "document": document,
-        "synthetic": bool(manifest.content["phantom"]),
+        "synthetic": manifest.phantom,
     }
     if "kind" in document:
         parts = [_block(store, manifest, str(source), f"{MEMBERS}/{source}/") for source in document["sources"]]
-        row = next(row for row in manifest.derived if row["id"] == run_id)
-        block |= {"findings": list(manifest.config(row).findings), "sources": [part for part, _ in parts]}
+        block |= {"findings": list(manifest.run_of[run_id].config.findings), "sources": [part for part, _ in parts]}
         return block, [file for _, files in parts for file in files]
     run, weights = read_run(store, run_id), own / WEIGHTS
     if run.has_given_vectors:
@@ -148,7 +147,7 @@ def _block(store: Store, manifest: Manifest, run_id: str, folder: str) -> tuple[
     return block, files
 
 
-def _trained_on(manifest: Manifest, run: Mapping[str, Any]) -> dict[str, Any]:
+def _trained_on(manifest: Manifest, run: PlannedRun) -> dict[str, Any]:
     """Return the data exposure of a run: its training hospitals, their title and license, and the images of pretraining.
 
     `hospitals` is {cohort: layout} of the hospitals on which the run trained. `pretraining` is "none" if all networks started
@@ -156,11 +155,11 @@ def _trained_on(manifest: Manifest, run: Mapping[str, Any]) -> dict[str, Any]:
     user's own tables.
     """
     trained_at = manifest.trained_at(run)
-    own = [row for row in manifest.runs if row["id"] in (run["id"], *run.get("of", ()))]
-    pretrained = [row for row in own if manifest.config(row).weights != "none"]
-    stated = dict.fromkeys(str(row.get("corpus") or "unknown") for row in pretrained)
+    own = [row for row in manifest.runs if row.id in (run.id, *run.of)]
+    pretrained = [row for row in own if row.config.weights != "none"]
+    stated = dict.fromkeys((row.corpus or "unknown") for row in pretrained)
     return {
-        "hospitals": {str(hospital["name"]): str(hospital["layout"]) for hospital in trained_at},
+        "hospitals": {hospital.name: hospital.layout for hospital in trained_at},
         "title": manifest.internal_name(run).title,
         "licence": _licence(manifest, trained_at) or "not stated",
         "pretraining": ", ".join(stated) or "none",
@@ -168,12 +167,12 @@ def _trained_on(manifest: Manifest, run: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _licence(manifest: Manifest, hospitals: Sequence[Mapping[str, Any]]) -> str:
+def _licence(manifest: Manifest, hospitals: Sequence[PlannedCohort]) -> str:
     """Return the licenses of the images of several hospitals, "" if none is stated."""
     return "; ".join(dict.fromkeys(filter(None, map(manifest.licence, hospitals))))
 
 
-def _seen(manifest: Manifest, run: Mapping[str, Any], own: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+def _seen(manifest: Manifest, run: PlannedRun, own: Sequence[PlannedRun]) -> dict[str, str]:
     """Return the answers of a run's starting weights; `own`: the trained runs that it combines, or the run itself.
 
     There are no answers for the hospitals of a pool on which the run trained. Hospitals outside the grid are unknown, unless all
@@ -183,12 +182,9 @@ def _seen(manifest: Manifest, run: Mapping[str, Any], own: Sequence[Mapping[str,
     stated = manifest.exposure(run)
     trained_at = [] if manifest.pooled else manifest.trained_at(run)
     for cohort in (*trained_at, *manifest.external_to(run)):
-        key = str(cohort["name"] if cohort["layout"] == TABLE else cohort["layout"])
-        answers.setdefault(key, []).append(str(stated[str(cohort["name"])]["answer"]))
-    saw_no_hospital = all(
-        "exposure" not in row and (manifest.config(row).weights == "none" or row.get("corpus") in CORPORA)
-        for row in own
-    )
+        key = cohort.name if cohort.layout == TABLE else cohort.layout
+        answers.setdefault(key, []).append(str(stated[cohort.name]["answer"]))
+    saw_no_hospital = all(not row.exposure and (row.config.weights == "none" or row.corpus in CORPORA) for row in own)
     seen = {key: Exposure.strongest(of_key) for key, of_key in answers.items()}
     return {**seen, OTHERS: NO if saw_no_hospital else UNKNOWN}
 
@@ -217,7 +213,7 @@ def _refuse_ids(manifest: Manifest, texts: Mapping[str, bytes]) -> None:
         private = set(_private(manifest.table(cohort))) - {n for n in numbers if len(n) <= _MIN_DIGITS}
         for name, text in plain.items():
             if found := ids_in(text, private):
-                what = f"{name} contains {len(found)} ids or paths of {cohort['name']}"
+                what = f"{name} contains {len(found)} ids or paths of {cohort.name}"
                 fix = "nothing was sent; remove them: see `bench card RUN`, and the title and names of the grid"
                 raise StoreError(what, str(manifest.store.root), fix)
 
@@ -322,12 +318,12 @@ def check_name(repo: str) -> None:
 
 def licences(manifest: Manifest, run_id: str) -> list[str]:
     """Return lines of text: the license of the training images, and the licenses of the pretrained weights, if there are any."""
-    rows = {row["id"]: row for row in (*manifest.runs, *manifest.derived)}
-    licence = _licence(manifest, manifest.trained_at(rows[run_id])) or "no license stated"
-    lines = [f"internal: {manifest.internal_name(rows[run_id]).title}, {licence}"]
-    networks = [rows[network] for network in rows[run_id].get("of", (run_id,))]
-    pretrained = [run for run in networks if manifest.config(run).weights != "none"]
-    lines += dict.fromkeys(f"starting weights: {run.get('licence') or 'not stated'}" for run in pretrained)
+    run = manifest.run_of[run_id]
+    licence = _licence(manifest, manifest.trained_at(run)) or "no license stated"
+    lines = [f"internal: {manifest.internal_name(run).title}, {licence}"]
+    networks = [manifest.run_of[network] for network in run.of or (run_id,)]
+    pretrained = [run for run in networks if run.config.weights != "none"]
+    lines += dict.fromkeys(f"starting weights: {run.licence or 'not stated'}" for run in pretrained)
     return lines
 
 

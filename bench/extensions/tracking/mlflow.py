@@ -16,8 +16,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench.config.run_config import flat
-from bench.planning.imported_run import KIND, SHARED
+from bench.planning.imported_run import SHARED
 from bench.planning.manifest import Manifest
+from bench.planning.planned_grid import PlannedRun
 from bench.results.read_predictions import labels_of
 from bench.results.run_table import read_history, run_title
 from bench.store.checked_folders import CheckedFolder, ScoresFolder
@@ -66,32 +67,32 @@ class Record:
 def records(manifest: Manifest, run_ids: Sequence[str], progress: Progress | None = None) -> list[Record]:
     """Return the records of those runs in `run_ids` that are finished or failed, in the order of the grid."""
     run_records = []
-    runs = [run for run in (*manifest.runs, *manifest.derived) if run["id"] in run_ids]
+    runs = [run for run_id, run in manifest.run_of.items() if run_id in run_ids]
     for done, run in enumerate(runs):
         if progress:
             progress("read runs", done, len(runs))
-        if manifest.store.state(run["id"]) in ("done", "failed"):
+        if manifest.store.state(run.id) in ("done", "failed"):
             run_records.append(record(manifest, run))
     if progress:
         progress("read runs", len(runs), len(runs))
     return run_records
 
 
-def record(manifest: Manifest, run: Mapping[str, Any]) -> Record:
+def record(manifest: Manifest, run: PlannedRun) -> Record:
     """Return the record of a finished or failed run. `run`: the run's entry in the manifest."""
-    facts, state = CheckedFolder(manifest.store.run_dir(run["id"])).facts(), manifest.store.state(run["id"])
-    folder = manifest.store.run_dir(run["id"])
-    config = manifest.config(run)
+    facts, state = CheckedFolder(manifest.store.run_dir(run.id)).facts(), manifest.store.state(run.id)
+    folder = manifest.store.run_dir(run.id)
+    config = run.config
     ended = (folder / ("DONE" if state == "done" else "FAILED")).stat().st_mtime
     began = ended - float(facts["env"].get("seconds", 0.0))
     params = {key: _text(value) for key, value in _configuration(manifest, run).items()}
-    params |= {"findings": ", ".join(config.findings), "title": str(run["titles"]["architecture"])}
+    params |= {"findings": ", ".join(config.findings), "title": run.titles["architecture"]}
     versions = {f"version.{name}": str(version) for name, version in facts["env"].get("versions", {}).items()}
     tags = {
-        ID: run["id"],
-        "unseen.grid": str(manifest.content["name"]),
-        "unseen.kind": str(run.get("kind", "run")),
-        "unseen.phantom": str(bool(manifest.content["phantom"])).lower(),
+        ID: run.id,
+        "unseen.grid": manifest.name,
+        "unseen.kind": str(run.kind or "run"),
+        "unseen.phantom": str(manifest.phantom).lower(),
         "unseen.weights_sha256": str(facts["seal"].get("weights_after", "")),
         "unseen.device": str(facts["env"].get("device", "")),
         "mlflow.source.git.commit": str(facts["env"].get("commit", "")),
@@ -101,7 +102,7 @@ def record(manifest: Manifest, run: Mapping[str, Any]) -> Record:
     finite = [(_NAME.sub("_", name), float(value), step) for name, value, step in metrics if math.isfinite(value)]
     milliseconds = (int(began * 1000), int(ended * 1000))
     return Record(
-        run["id"],
+        run.id,
         run_title(manifest, run),
         state == "done",
         *milliseconds,
@@ -111,21 +112,21 @@ def record(manifest: Manifest, run: Mapping[str, Any]) -> Record:
     )
 
 
-def _configuration(manifest: Manifest, run: Mapping[str, Any]) -> Mapping[str, object]:
+def _configuration(manifest: Manifest, run: PlannedRun) -> Mapping[str, object]:
     """Return the configuration of a run as {setting: value}.
 
     A derived run has only the settings whose value is the same in all its trained runs. An imported model has its scoring
     settings and its data exposure.
     """
-    if run.get("kind") == KIND:
-        shared = {key: value for key, value in flat(run["config"]).items() if key.partition(".")[0] in SHARED}
+    if run.is_imported:
+        shared = {key: value for key, value in flat(asdict(run.config)).items() if key.partition(".")[0] in SHARED}
         return {
             "internal": shared.pop("train_on"),
             **shared,
-            **{f"passport.{key}": value for key, value in run["passport"].items()},
+            **{f"passport.{key}": value for key, value in run.passport.items()},
         }
-    sources = [flat(asdict(manifest.config(source))) for source in manifest.runs if source["id"] in run.get("of", ())]
-    own = flat(asdict(manifest.config(run)))
+    sources = [flat(asdict(source.config)) for source in manifest.runs if source.id in run.of]
+    own = flat(asdict(run.config))
     return {key: value for key, value in own.items() if all(source[key] == value for source in sources)}
 
 
@@ -133,9 +134,9 @@ def _text(value: object) -> str:
     return ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
 
 
-def _curves(manifest: Manifest, run: Mapping[str, Any]) -> Iterator[tuple[str, float, int]]:
+def _curves(manifest: Manifest, run: PlannedRun) -> Iterator[tuple[str, float, int]]:
     """Yield a metric for each epoch and each column of the training history, as in `Record.metrics`."""
-    history = read_history(manifest, run["id"])
+    history = read_history(manifest, run.id)
     for row in history.to_dict("records"):
         for column, value in row.items():
             if column != "epoch":
@@ -162,17 +163,17 @@ def _cost(facts: Mapping[str, Any]) -> Iterator[tuple[str, float, int]]:
             yield f"training/{key}", float(facts["trained"][key]), 0
 
 
-def _scores(manifest: Manifest, run: Mapping[str, Any]) -> Iterator[tuple[str, float, int]]:
+def _scores(manifest: Manifest, run: PlannedRun) -> Iterator[tuple[str, float, int]]:
     """Yield the scores of the uncalibrated outputs for each cohort, and the gaps, all with interval bounds.
 
     The internal cohort has scores for each split.
     """
-    folder = manifest.scores / run["id"]
+    folder = manifest.scores / run.id
     if not (folder / "KEY").is_file():
         return
     scores, gaps = ScoresFolder(folder).table("scores"), ScoresFolder(folder).table("gaps")
     plain = select(scores, METRICS, finding=None)
-    internal = str(manifest.content["source"])
+    internal = manifest.source
     for row in plain.to_dict("records"):
         dataset = f"{row['dataset']}-{row['split']}" if row["dataset"] == internal else row["dataset"]
         yield from _with_interval(f"{row['metric']}/{dataset}/{row['finding']}", row)
@@ -187,15 +188,15 @@ def _with_interval(name: str, row: Mapping[Any, Any]) -> Iterator[tuple[str, flo
         yield f"{name}/{bound}", float(row[bound]), 0
 
 
-def _data(manifest: Manifest, run: Mapping[str, Any]) -> Iterator[tuple[str, float, int]]:
+def _data(manifest: Manifest, run: PlannedRun) -> Iterator[tuple[str, float, int]]:
     """Yield for each hospital the number of images, the number of patients, and the number of images with each finding."""
-    config = manifest.config(run)
+    config = run.config
     for cohort in (*manifest.trained_at(run), *manifest.external_to(run)):
         labels = labels_of(manifest, cohort, config)
-        yield f"data/{cohort['name']}/images", float(len(labels.table)), 0
-        yield f"data/{cohort['name']}/patients", float(labels.table["patient_id"].nunique()), 0
+        yield f"data/{cohort.name}/images", float(len(labels.table)), 0
+        yield f"data/{cohort.name}/patients", float(labels.table["patient_id"].nunique()), 0
         for k, finding in enumerate(config.findings):
-            yield f"data/{cohort['name']}/with {finding}", float((labels.state_NK[:, k] == 1).sum()), 0
+            yield f"data/{cohort.name}/with {finding}", float((labels.state_NK[:, k] == 1).sum()), 0
 
 
 def track(

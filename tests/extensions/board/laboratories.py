@@ -77,7 +77,7 @@ def at_board_hospitals(store: Path) -> Path:
 def bundle(store: Path, path: Path, *runs: str) -> Path:
     """Export the runs of a store, by default all trained runs."""
     manifest = read_manifest(Store.open(store), "tiny")
-    ids = list(runs) or [run["id"] for run in manifest.runs]
+    ids = list(runs) or [run.id for run in manifest.runs]
     export(manifest, ids, path, False, Registry.read(), quiet)
     return path
 
@@ -109,7 +109,7 @@ def with_other_runs(
         seal = {key: short_hash(new.encode(), 64) for key in ("weights_before", "weights_after")}
         (folder / "seal.json").write_bytes(canonical_json(seal))
         for cohort in manifest.cohorts:
-            path = folder / "predictions" / f"{cohort['name']}.parquet"
+            path = folder / "predictions" / f"{cohort.name}.parquet"
             table, labels = pq.read_table(path), manifest.table(cohort).set_index("image_id")
             frame = table.to_pandas()
             for finding in frame.columns.drop("image_id"):
@@ -137,7 +137,7 @@ def with_model(folder: Path, cohorts: list[str]) -> str:
         label_NK = (table[findings].fillna(0).to_numpy() == 1).astype(float)
         value_NK = 1 / (1 + np.exp(-(1.5 * label_NK - 1.5 + draw.normal(size=label_NK.shape))))
         frame = pd.DataFrame(value_NK, columns=findings).assign(image_id=table["image_id"])
-        frame.to_csv(folder / "answers" / f"{cohort['name']}.csv", index=False)
+        frame.to_csv(folder / "answers" / f"{cohort.name}.csv", index=False)
     model = {
         "name": "Foreign network",
         "model": {"predictions": "answers"},
@@ -146,7 +146,7 @@ def with_model(folder: Path, cohorts: list[str]) -> str:
     }
     (folder / "model.yaml").write_text(yaml.safe_dump(model))
     request = EvaluationRequest.read(folder / "model.yaml", "tiny", None, None)
-    return evaluate(request, store, None, "cpu", 1, False, QuietDisplay()).run_id
+    return evaluate(request, store, None, "cpu", 1, False, QuietDisplay()).run.id
 
 
 def laboratories(finished: Path, folder: Path) -> Path:

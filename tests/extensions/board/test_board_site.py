@@ -159,7 +159,7 @@ def test_a_run_that_somebody_else_trained_again_is_re_run(labs: Path, tmp_path: 
     own = folder / "submissions" / "lab-a"
     sign(own / "bundle.zip", tmp_path / "lab-a")
     manifest = read_manifest(Store.open(labs / "a" / "runs"), "tiny")
-    run = manifest.runs[0]["id"]
+    run = manifest.runs[0].id
     scores = ScoresFolder(manifest.scores / run).table("scores")
     scores = scores[scores["subgroup"] == "all"]
     rows = headline(scores.assign(stored=scores["value"], again=scores["value"] + 0.01, verdict="within the interval"))

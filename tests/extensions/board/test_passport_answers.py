@@ -7,8 +7,8 @@ import pytest
 
 from bench.extensions.board.examine import passport_problems
 from bench.extensions.bundles.imported_models import is_passport
-from bench.planning.manifest import Manifest
 from bench.store.store import Store
+from tests.manifests import invented_manifest, invented_model
 
 PASSPORT: dict[str, Any] = {
     "cohorts": [], "others": [], "seen": [], "pretraining": "", "licence": "", "source": "", "format": "timm",
@@ -26,8 +26,7 @@ PASSPORT: dict[str, Any] = {
 )
 def test_training_data_cannot_be_unseen(answer: str, said: list[str], tmp_path: Path) -> None:
     passport = PASSPORT | {"cohorts": ["nih"], "seen": ["nih"], "answers": {"nih": {"answer": answer}}}
-    content = {"cohorts": [], "runs": [], "derived": [{"kind": "external", "name": "M", "passport": passport}]}
-    assert passport_problems(Manifest(Store(tmp_path), content)) == said
+    assert passport_problems(invented_manifest(Store(tmp_path), derived=(invented_model(passport),))) == said
 
 
 def test_a_record_of_golden_outputs_has_counts_and_a_finite_difference() -> None:

@@ -20,7 +20,7 @@ from bench.extensions.board.submission import Submission
 from bench.extensions.bundles.archive import CHECKSUMS, pack, unpack
 from bench.extensions.imported.evaluation import evaluate, write_golden
 from bench.extensions.imported.request import EvaluationRequest
-from bench.planning.manifest import Manifest, read_manifest
+from bench.planning.manifest import read_manifest
 from bench.store.checked_files import read_grid
 from bench.store.store import Store, canonical_json
 from harmonize.errors import StoreError
@@ -37,6 +37,7 @@ from tests.extensions.board.laboratories import (
     with_other_runs,
 )
 from tests.extensions.bundles.test_bundles import on_json
+from tests.manifests import invented_manifest, invented_run
 
 pytestmark = pytest.mark.grid
 NUMBER = dict.fromkeys(("auroc", "auroc_low", "auroc_high", "gap", "gap_low", "gap_high"), 0.5) | {
@@ -153,7 +154,7 @@ def test_the_closed_division_refuses_starting_weights_of_radiographs(finished: P
         document["config"]["weights"] = "file"
 
     store = with_other_runs(tmp_path / "e" / "runs", change, {"weights": "file"}, {})
-    bundle(at_board_hospitals(store), tmp_path / "e.zip", read_manifest(Store.open(store), "tiny").runs[0]["id"])
+    bundle(at_board_hospitals(store), tmp_path / "e.zip", read_manifest(Store.open(store), "tiny").runs[0].id)
     board = Rules.read(rules(tmp_path / "board"))
     for corpus, seen, reason in (
         ("9,000 chest radiographs", "no", "may have seen radiographs (corpus 9,000 chest radiographs)"),
@@ -183,7 +184,7 @@ def test_golden_outputs_that_were_compared_at_intake_have_a_line(finished: Path,
     write_golden(EvaluationRequest.read(path, "tiny", None, None), tmp_path / "g" / "golden", "cpu", False)
     path.write_text(yaml.safe_dump(model | {"golden": "golden"}))
     request = EvaluationRequest.read(path, "tiny", None, None)
-    run = evaluate(request, store, None, "cpu", 1, False, QuietDisplay()).run_id
+    run = evaluate(request, store, None, "cpu", 1, False, QuietDisplay()).run.id
     bundle(at_board_hospitals(tmp_path / "g" / "runs"), tmp_path / "g.zip", run)
     rules(tmp_path / "board")
     said = submitted(here, tmp_path, tmp_path, "g", *STATED)
@@ -247,6 +248,8 @@ def test_a_registered_run_that_the_bundle_lacks_is_named(tmp_path: Path) -> None
     ]
     for plan in plans:
         registrations.write_by_hash(store, plan)
-    content = {"runs": [{"id": "a1"}], "derived": [{"id": "c3"}], "registrations": [plan.sha256 for plan in plans]}
-    assert missing_registered(Manifest(store, content)) == ["b2"], "the last registration counts"
-    assert missing_registered(Manifest(store, {**content, "registrations": []})) == []
+    runs, derived = (invented_run("a1"),), (invented_run("c3", kind="tta"),)
+    extras = {"registrations": [plan.sha256 for plan in plans]}
+    manifest = invented_manifest(store, runs=runs, derived=derived, extras=extras)
+    assert missing_registered(manifest) == ["b2"], "the last registration counts"
+    assert missing_registered(replace(manifest, extras={"registrations": []})) == []

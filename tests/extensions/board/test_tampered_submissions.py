@@ -19,7 +19,6 @@ from bench.extensions.board.rules import Rules
 from bench.extensions.board.site import build
 from bench.extensions.bundles import limits
 from bench.extensions.bundles.archive import CHECKSUMS, pack, unpack
-from bench.planning.manifest import Manifest
 from bench.store.checked_files import read_grid
 from bench.store.sign import sign
 from bench.store.store import Store, canonical_json
@@ -27,6 +26,7 @@ from harmonize.errors import StoreError
 from tests.conftest import Command, Once
 from tests.extensions.board.laboratories import accept, board_of, bundle, laboratories, quiet, with_other_runs
 from tests.extensions.bundles.test_bundles import _score_anew, flipped, keyed, on_json, on_table, run_of, shifted
+from tests.manifests import invented_manifest, invented_model
 
 pytestmark = pytest.mark.grid
 REGISTRY = Registry.read()
@@ -189,8 +189,7 @@ def test_8_a_passport_that_contradicts_an_id_list(labs: Path, tmp_path: Path) ->
     repacked(board / "submissions" / "lab-c", tmp_path, change)
     assert "Foreign network: nih is training data, but the passport states that it was not seen" in refused(board)
     passport = {"cohorts": [], "seen": [], "answers": {"nih": {"answer": "no", "listed": 12, "list": "0" * 64}}}
-    content = {"cohorts": [], "runs": [], "derived": [{"kind": "external", "name": "M", "passport": passport}]}
-    what = passport_problems(Manifest(Store(tmp_path), content))
+    what = passport_problems(invented_manifest(Store(tmp_path), derived=(invented_model(passport),)))
     assert what == ["M: the passport states that nih was not seen, but 12 of its images are in the id list"]
 
 

@@ -55,7 +55,7 @@ def bundle(finished: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     shutil.copytree(finished / "runs", folder / "runs", symlinks=True)
     (folder / "CITATION.cff").write_text(CITATION)
     manifest, citation = read_manifest(Store.open(folder / "runs"), None), read_citation(folder / "CITATION.cff")
-    ids = [run["id"] for run in manifest.runs]
+    ids = [run.id for run in manifest.runs]
     made = export(manifest, ids, folder / "a.zip", False, Registry.read(), quiet, citation=citation)
     assert made.unstated == ()
     return made.path
@@ -244,7 +244,7 @@ def test_metadata_without_a_citation_file_leave_unknown_facts_out_and_name_them(
     finished: Path, tmp_path: Path, here: Command
 ) -> None:
     shutil.copytree(finished / "runs", tmp_path / "runs", symlinks=True)
-    run_id = read_manifest(Store.open(tmp_path / "runs"), None).runs[0]["id"]
+    run_id = read_manifest(Store.open(tmp_path / "runs"), None).runs[0].id
     said = here("export", run_id, "-o", "a.zip", "--crate", "--quiet", cwd=tmp_path).stdout
     assert "metadata: croissant.json, ro-crate-metadata.json" in said
     assert "not in the metadata: authors, license, date-released, version, doi or url (write a CITATION.cff" in said

@@ -44,7 +44,7 @@ def quiet(what: str, done: int, total: int) -> None:
 
 def write(store: Path, path: Path, *runs: str, keep_order: bool = False) -> Path:
     manifest = read_manifest(Store.open(store), None)
-    ids = list(runs) or [run["id"] for run in manifest.runs]
+    ids = list(runs) or [run.id for run in manifest.runs]
     exporting.export(manifest, ids, path, keep_order, Registry.read(), quiet)
     return path
 
@@ -54,7 +54,7 @@ def bundles(finished: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[st
     """Bundles of the grid `tiny`: the first run in random order; the first, the second and both runs in the order of their ids."""
     folder, store = tmp_path_factory.mktemp("bundles"), tmp_path_factory.mktemp("owner") / "runs"
     shutil.copytree(finished / "runs", store, symlinks=True)
-    one, two = (run["id"] for run in read_manifest(Store.open(store), None).runs)
+    one, two = (run.id for run in read_manifest(Store.open(store), None).runs)
     made = {"one": [one], "one kept": [one], "two kept": [two], "both kept": [one, two]}
     out = {
         n: write(store, folder / f"{n.replace(' ', '-')}.zip", *runs, keep_order="kept" in n)
@@ -78,14 +78,14 @@ def test_scores_from_a_bundle_in_kept_order_equal_the_store_exactly(bundles: dic
     folder, store = members(bundles["both kept"], tmp_path / "m"), bundles["store"]
     for run in read_manifest(Store.open(store), None).runs:
         for name in SCORED:
-            ours = pd.read_parquet(store / "scores" / run["id"] / f"{name}.parquet")
-            theirs = pd.read_parquet(folder / "scores" / run["id"] / f"{name}.parquet")
+            ours = pd.read_parquet(store / "scores" / run.id / f"{name}.parquet")
+            theirs = pd.read_parquet(folder / "scores" / run.id / f"{name}.parquet")
             assert differs(ours, theirs, list(ours.columns), 0) == "", name
     assert verified_rows(bundles["both kept"]) > 1000
 
 
 def test_in_random_order_values_stay_and_interval_bounds_change(bundles: dict[str, Path], tmp_path: Path) -> None:
-    run = read_manifest(Store.open(bundles["store"]), None).runs[0]["id"]
+    run = read_manifest(Store.open(bundles["store"]), None).runs[0].id
     ours = pd.read_parquet(bundles["store"] / "scores" / run / "gaps.parquet")
     theirs = pd.read_parquet(members(bundles["one"], tmp_path / "m") / "scores" / run / "gaps.parquet")
     np.testing.assert_allclose(ours["value"], theirs["value"], atol=1e-9)
@@ -332,6 +332,14 @@ def smuggled_fact(folder: Path) -> None:
     on_json(run_of(folder) / "env.json", lambda e: e.update(hostname="ward-7"))
 
 
+def smuggled_key_of_a_run(folder: Path) -> None:
+    on_json(folder / "manifest.json", lambda m: m["runs"][0].update(note="patient p1"))
+
+
+def smuggled_key_of_a_cohort(folder: Path) -> None:
+    on_json(folder / "manifest.json", lambda m: m["cohorts"][1].update(hospitals={}))
+
+
 def smuggled_note(folder: Path) -> None:
     refact(folder / "cohorts" / "nih.parquet", note="patient p1")
 
@@ -405,6 +413,8 @@ FORGERIES = {
     smuggled_file: "unexpected",
     smuggled_column: "unknown columns",
     smuggled_fact: "env.json of .* has unknown keys",
+    smuggled_key_of_a_run: "unknown keys",
+    smuggled_key_of_a_cohort: "unknown keys",
     smuggled_note: "unknown metadata",
     wrong_count: "flow must be a mapping to int",
     wrong_record: "cost.json of .* has unknown keys or wrong types",
@@ -447,28 +457,28 @@ def test_ensembles_and_tta_are_exported_with_their_source_runs_and_must_match_th
     (store_copy / "tiny.yaml").write_text(f"{grid}tta: [three_views]\nensembles: [{{name: both}}]\n")
     here("run", "--grid", "tiny.yaml", "--quiet", cwd=store_copy)
     manifest = read_manifest(Store.open(store_copy / "runs"), None)
-    both = next(run for run in manifest.derived if run["kind"] == "ensemble")
-    views = next(run for run in manifest.derived if run["kind"] == "tta")
-    path = write(store_copy / "runs", tmp_path / "derived.zip", both["id"], views["id"])
+    both = next(run for run in manifest.derived if run.kind == "ensemble")
+    views = next(run for run in manifest.derived if run.kind == "tta")
+    path = write(store_copy / "runs", tmp_path / "derived.zip", both.id, views.id)
     with opened(path, Registry.read()) as found:
-        assert [run["id"] for run in found.manifest.runs] == [run["id"] for run in manifest.runs], (
+        assert [run.id for run in found.manifest.runs] == [run.id for run in manifest.runs], (
             "source runs are exported, too"
         )
-        assert [run["kind"] for run in found.manifest.derived] == ["tta", "ensemble"]
+        assert [run.kind for run in found.manifest.derived] == ["tta", "ensemble"]
     shutil.copy(path, tmp_path / "b.zip")
     assert "4 of 4 runs" in here("merge", "b.zip", "--store", "together", "--quiet", cwd=tmp_path).stdout
     folder = members(path, tmp_path / "m")
     (folder / CHECKSUMS).unlink()
-    on_table(folder, folder / "runs" / both["id"] / "predictions" / "nih.parquet", shifted)
+    on_table(folder, folder / "runs" / both.id / "predictions" / "nih.parquet", shifted)
     keyed(folder, "nih")
     pack(folder, tmp_path / "forged.zip")
-    with pytest.raises(StoreError, match=f"ensemble {both['id']} differs from its source runs on nih"):
+    with pytest.raises(StoreError, match=f"ensemble {both.id} differs from its source runs on nih"):
         verified_rows(tmp_path / "forged.zip")
     for number, (name, key, value, what) in enumerate(
         [
-            (f"runs/{both['id']}/trained.json", "unlearnt", ["Edema"], "other findings as not learned"),
-            (f"runs/{both['id']}/cost.json", "params", 12, "its configuration gives"),
-            (f"runs/{views['id']}/cost.json", "macs", 12, "its configuration gives"),
+            (f"runs/{both.id}/trained.json", "unlearnt", ["Edema"], "other findings as not learned"),
+            (f"runs/{both.id}/cost.json", "params", 12, "its configuration gives"),
+            (f"runs/{views.id}/cost.json", "macs", 12, "its configuration gives"),
         ]
     ):
         folder = members(path, tmp_path / f"m{number}")
@@ -496,17 +506,17 @@ def test_titles_come_from_the_registry_and_the_rest_is_named_as_stated(
     folder = members(bundles["one"], tmp_path / "m")
     (folder / CHECKSUMS).unlink()
     on_json(folder / "manifest.json", flattered)
-    on_json(folder / "runs" / run["id"] / "cost.json", lambda c: c.update(images_per_second=1e9))
+    on_json(folder / "runs" / run.id / "cost.json", lambda c: c.update(images_per_second=1e9))
     pack(folder, tmp_path / "f.zip")
     with opened(tmp_path / "f.zip", Registry.read()) as found:
-        assert found.manifest.runs[0]["titles"] == run["titles"]
-        assert found.manifest.runs[0]["family"] == run["family"]
+        assert found.manifest.runs[0].titles == run.titles
+        assert found.manifest.runs[0].family == run.family
         assert found.stated == STATED
     shipped = Registry.read()
     without = {name: entry for name, entry in shipped.sections["architectures"].items() if name != "seresnet_tiny"}
     with opened(tmp_path / "f.zip", replace(shipped, sections={**shipped.sections, "architectures": without})) as found:
-        assert found.manifest.runs[0]["titles"]["architecture"] == "ConvNeXt V2 Large"
-        assert found.stated[len(STATED) :] == (f"parameters and MACs of {run['id']}", f"titles of {run['id']}")
+        assert found.manifest.runs[0].titles["architecture"] == "ConvNeXt V2 Large"
+        assert found.stated[len(STATED) :] == (f"parameters and MACs of {run.id}", f"titles of {run.id}")
     here("merge", "f.zip", "--store", "together", "--quiet", cwd=tmp_path)
     said = here("report", "--store", "together", "--quiet", cwd=tmp_path).stdout
     page = (tmp_path / said.strip().partition(": ")[2]).read_text()
@@ -519,10 +529,10 @@ def test_a_finding_is_not_learned_only_with_evidence(store_copy: Path, finished:
     store = store_copy / "runs"
     manifest = read_manifest(Store.open(store), None)
     for run in manifest.runs:
-        on_json(store / run["id"][:2] / run["id"] / "trained.json", lambda t: t.update(unlearnt=["Pleural Effusion"]))
-        CheckedFolder(store / run["id"][:2] / run["id"]).record_checksums()
+        on_json(store / run.id[:2] / run.id / "trained.json", lambda t: t.update(unlearnt=["Pleural Effusion"]))
+        CheckedFolder(store / run.id[:2] / run.id).record_checksums()
     shutil.rmtree(store / "scores")
-    first = manifest.runs[0]["id"]
+    first = manifest.runs[0].id
     said = here("export", first, "-o", "b.zip", "--quiet", cwd=store_copy).stdout
     assert f"run {first} could not learn Pleural Effusion" in said
     assert "only with --data" in said
@@ -541,7 +551,7 @@ def test_a_finding_is_not_learned_only_with_evidence(store_copy: Path, finished:
     said = here("merge", "b.zip", "--store", "new", "--data", "data", "--quiet", cwd=store_copy).stdout
     assert "1 of 1 runs" in said
     # without the data, the maker leaves the finding out
-    others = [finding for finding in manifest.config(manifest.runs[0]).findings if finding != "Pleural Effusion"]
+    others = [finding for finding in manifest.runs[0].config.findings if finding != "Pleural Effusion"]
     here("score", "--as", "eight", "--findings", ",".join(others), "--quiet", cwd=store_copy)
     here("export", "--grid", "eight", "-o", "eight.zip", "--quiet", cwd=store_copy)
     assert "all agree" in here("verify", "eight.zip", "--quiet", cwd=store_copy).stdout
@@ -591,9 +601,9 @@ def _score_anew(folder: Path, like: Path, tmp_path: Path) -> None:
     score_all(manifest, quiet, 1)
     for run in manifest.runs:
         for name in SCORED:
-            found = read_table(manifest.scores / run["id"] / f"{name}.parquet")
-            facts = {"made_of": made_of(manifest, run["id"])}
-            write_columns(folder / "scores" / run["id"] / f"{name}.parquet", found, kinds_of(found), facts)
+            found = read_table(manifest.scores / run.id / f"{name}.parquet")
+            facts = {"made_of": made_of(manifest, run.id)}
+            write_columns(folder / "scores" / run.id / f"{name}.parquet", found, kinds_of(found), facts)
 
 
 def test_omitted_images_are_detected_with_the_data(bundles: dict[str, Path], finished: Path, tmp_path: Path) -> None:
@@ -622,11 +632,11 @@ def test_bundles_of_the_same_cohorts_merge_into_one_leaderboard(
     )
     ours = read_manifest(Store.open(bundles["store"]), None)
     theirs = read_manifest(Store.open(tmp_path / "together"), None)
-    assert [r["id"] for r in theirs.runs] == [r["id"] for r in ours.runs]
+    assert [r.id for r in theirs.runs] == [r.id for r in ours.runs]
     recipes = pd.read_parquet(tmp_path / "together" / "report" / "tiny" / "tables" / "recipes.parquet")
-    assert set(recipes["run_id"]) == {r["id"] for r in ours.runs}
+    assert set(recipes["run_id"]) == {r.id for r in ours.runs}
     for run in ours.runs:
-        a, b = (pd.read_parquet(m.scores / run["id"] / "scores.parquet") for m in (ours, theirs))
+        a, b = (pd.read_parquet(m.scores / run.id / "scores.parquet") for m in (ours, theirs))
         assert differs(a, b, list(a.columns), 0) == ""
 
 
@@ -642,7 +652,7 @@ def cut(store: Path, folder: Path, cohorts: list[str]) -> Path:
 def test_a_run_that_two_hospitals_tested_becomes_one_row(
     bundles: dict[str, Path], tmp_path: Path, here: Command
 ) -> None:
-    one = read_manifest(Store.open(bundles["store"]), None).runs[0]["id"]
+    one = read_manifest(Store.open(bundles["store"]), None).runs[0].id
     for name, cohorts in (("a", ["nih"]), ("b", ["mimic", "vindr"])):
         write(
             cut(bundles["store"], tmp_path / name, cohorts), tmp_path / f"{name}.zip", one
@@ -667,18 +677,18 @@ def unscored(store: Path, folder: Path, run: str, keep_order: bool) -> OpenBundl
 
 
 def merged(folder: Path, *opened_bundles: OpenBundle, rename: dict[str, str] | None = None) -> Manifest:
-    into, first = merge.Merge(Store.open(folder)), dict(opened_bundles[0].manifest.content)
+    into, first = merge.Merge(Store.open(folder)), opened_bundles[0].manifest
     for number, bundle in enumerate(opened_bundles):
         merge.add(into, bundle, rename if rename and number else {}, first)
     return merge.finish(into, "together", "together", first, [])
 
 
 def test_scores_of_a_bundle_are_kept_while_its_cohorts_have_all_rows(bundles: dict[str, Path], tmp_path: Path) -> None:
-    ids = [run["id"] for run in read_manifest(Store.open(bundles["store"]), None).runs]
+    ids = [run.id for run in read_manifest(Store.open(bundles["store"]), None).runs]
     one, two = (unscored(bundles["store"], tmp_path / run_id, run_id, True) for run_id in ids)
     into, first, scores = (
         merge.Merge(Store.open(tmp_path / "s")),
-        dict(one.manifest.content),
+        one.manifest,
         tmp_path / "s" / "scores",
     )
     for bundle in (one, two):
@@ -687,12 +697,12 @@ def test_scores_of_a_bundle_are_kept_while_its_cohorts_have_all_rows(bundles: di
     assert (scores / ids[0] / "KEY").read_bytes() == (one.manifest.scores / ids[0] / "KEY").read_bytes()
     [nih] = (tmp_path / "s" / "cohorts").glob("nih-*.parquet")
     whole = read_cohort(nih)
-    write_cohort(nih, whole.iloc[1:], into.cohorts["nih"]["id"])  # as if the first bundle had fewer images
+    write_cohort(nih, whole.iloc[1:], into.cohorts["nih"].id)  # as if the first bundle had fewer images
     merge.add(into, two, {}, first)
     assert read_cohort(nih)["image_id"].tolist() == whole["image_id"].tolist()
     assert [path.name for path in scores.iterdir()] == [ids[1]]
     shutil.rmtree(scores)
-    write_cohort(nih, pd.concat([whole, whole.iloc[:1].assign(image_id="another")]), into.cohorts["nih"]["id"])
+    write_cohort(nih, pd.concat([whole, whole.iloc[:1].assign(image_id="another")]), into.cohorts["nih"].id)
     shutil.rmtree(into.store.run_dir(ids[1]))  # as if the second bundle had fewer images
     merge.add(into, two, {}, first)
     assert not scores.exists()
@@ -700,7 +710,7 @@ def test_scores_of_a_bundle_are_kept_while_its_cohorts_have_all_rows(bundles: di
 
 def test_bundles_that_cannot_be_merged_are_refused_with_a_fix(bundles: dict[str, Path], tmp_path: Path) -> None:
     store = bundles["store"]
-    one, two = (run["id"] for run in read_manifest(Store.open(store), None).runs)
+    one, two = (run.id for run in read_manifest(Store.open(store), None).runs)
     a, b, c = (
         cut(store, tmp_path / name, cohorts) for name, cohorts in (("a", ["nih"]), ("b", ["mimic"]), ("c", ["nih"]))
     )
@@ -728,15 +738,15 @@ def test_bundles_that_cannot_be_merged_are_refused_with_a_fix(bundles: dict[str,
     refused(f"run {one} has different logits on nih", ("a", one, True), ("c", one, True), fix="ask their makers")
     refused("no run was tested on every cohort", ("a", one, True), ("b", two, True), fix="--cohort")
     both = merged(tmp_path / "both", made["a", one, True], made["b", one, True])
-    assert [cohort["name"] for cohort in both.cohorts] == ["chexpert", "nih", "mimic"]
-    other = made["b", one, False].manifest
-    other.content["min_count"] = 7
+    assert [cohort.name for cohort in both.cohorts] == ["chexpert", "nih", "mimic"]
+    other = made["b", one, False]
+    made["b", one, False] = replace(other, manifest=replace(other.manifest, min_count=7))
     refused("different settings: min_count", ("a", one, True), ("b", one, False), fix="bench score --as")
 
 
 def test_different_cohorts_with_one_name_are_refused_or_renamed(bundles: dict[str, Path], tmp_path: Path) -> None:
     store = bundles["store"]
-    run = read_manifest(Store.open(store), None).runs[0]["id"]
+    run = read_manifest(Store.open(store), None).runs[0].id
     ours, theirs = (cut(store, tmp_path / name, ["mimic"]) for name in ("ours", "theirs"))
     (path,) = (theirs / "cohorts").glob("mimic-*.parquet")
     write_cohort(theirs / "cohorts" / f"mimic-{'0' * 12}.parquet", read_cohort(path), "0" * 12)
@@ -748,7 +758,7 @@ def test_different_cohorts_with_one_name_are_refused_or_renamed(bundles: dict[st
         merged(tmp_path / "refused", *found)
     assert "--rename theirs-read.zip:mimic=NEW_NAME" in str(refusal.value)
     apart = merged(tmp_path / "apart", *found, rename={"mimic": "second"})
-    assert [cohort["name"] for cohort in apart.cohorts] == ["chexpert", "mimic", "second"]
+    assert [cohort.name for cohort in apart.cohorts] == ["chexpert", "mimic", "second"]
 
 
 def test_a_signature_is_valid_only_for_its_file_and_its_signer(
@@ -759,7 +769,7 @@ def test_a_signature_is_valid_only_for_its_file_and_its_signer(
     for name in ("key", "other"):
         subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", name], cwd=tmp_path, check=True)
         (tmp_path / f"{name}.signers").write_text(f"lab@example.org {(tmp_path / f'{name}.pub').read_text()}")
-    run = read_manifest(Store.open(bundles["store"]), None).runs[0]["id"]
+    run = read_manifest(Store.open(bundles["store"]), None).runs[0].id
     words = ("export", run, "-o", "s.zip", "--store", str(bundles["store"]), "--sign", "key", "--quiet")
     assert "signature: s.zip.sig" in here(*words, cwd=tmp_path).stdout
     assert (
@@ -767,8 +777,8 @@ def test_a_signature_is_valid_only_for_its_file_and_its_signer(
         in here("verify", "s.zip", "--signers", "key.signers", "--quiet", cwd=tmp_path).stdout
     )
     here("merge", "s.zip", "--store", "merged", "--signers", "key.signers", "--quiet", cwd=tmp_path)
-    merged = read_manifest(Store.open(tmp_path / "merged"), None).content["bundles"]
-    assert [(bundle["run_ids"], bundle["signed_by"]) for bundle in merged] == [([run], "lab@example.org")]
+    merged = read_manifest(Store.open(tmp_path / "merged"), None).bundles or ()
+    assert [(bundle.run_ids, bundle.signed_by) for bundle in merged] == [((run,), "lab@example.org")]
     refused = here("merge", "s.zip", "--store", "m2", "--signers", "other.signers", cwd=tmp_path, code=2)
     assert "the signer is not listed" in refused.stderr
     assert not (tmp_path / "m2").exists()
@@ -796,7 +806,7 @@ def test_invalid_requests_are_refused_with_a_fix(store_copy: Path, here: Command
         (("merge", "b.zip", "--store", "new"), "no such bundle"),
     ):
         assert what in here(*words, cwd=store_copy, code=2).stderr
-    run = read_manifest(Store.open(store_copy / "runs"), None).runs[0]["id"]
+    run = read_manifest(Store.open(store_copy / "runs"), None).runs[0].id
     (store_copy / "runs" / run[:2] / run / "DONE").unlink()
     assert "not finished" in here("export", run, "-o", "b.zip", cwd=store_copy, code=2).stderr
     (path,) = (store_copy / "runs").glob("cohorts/chexpert-*.parquet")

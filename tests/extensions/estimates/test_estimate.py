@@ -14,10 +14,12 @@ import pytest
 from bench.extensions.estimates.expected_at_hospital import compared_with, expected_scores
 from bench.extensions.estimates.hospital_logits import hospital_logits
 from bench.planning.manifest import Manifest, read_manifest
+from bench.planning.planned_grid import IMPORTED
 from bench.store.checked_files import read_grid, write_grid
 from bench.store.store import Store
 from harmonize.errors import ConfigError
 from tests.conftest import Command
+from tests.manifests import invented_run
 
 pytestmark = pytest.mark.grid
 Change = Callable[[dict[str, Any]], None]
@@ -35,11 +37,11 @@ def new_hospital(folder: Path, into: Path) -> Path:
     """Write logits like those of labeled hospitals, but of other images: mixtures of the logits of two images each."""
     into.mkdir()
     for run in manifest_of(folder).runs:
-        table = predictions(folder, run["id"], "nih")
+        table = predictions(folder, run.id, "nih")
         findings = [name for name in table if name != "image_id"]
         mean, other = table[findings].mean(), table[findings].sample(frac=1, random_state=0).to_numpy()
         table[findings] = (mean + 0.8 * (table[findings] - mean) + 0.6 * (other - mean.to_numpy())).astype(np.float32)
-        table.assign(image_id=[f"new{i}" for i in range(len(table))]).to_csv(into / f"{run['id']}.csv", index=False)
+        table.assign(image_id=[f"new{i}" for i in range(len(table))]).to_csv(into / f"{run.id}.csv", index=False)
     return into
 
 
@@ -100,7 +102,7 @@ def test_json_text_and_table_agree(finished: Path, logits: Path, here: Command) 
     assert document["images"] == 60
     assert document["synthetic"] is True
     assert len(document["learned_from"]) == 5
-    ids = [run["id"] for run in manifest_of(finished).runs]
+    ids = [run.id for run in manifest_of(finished).runs]
     assert list(document["ranks"]) == ids
     assert set(document["may_be_best"]) <= set(ids)
     table = pd.read_csv(StringIO(here(*arguments, "--csv", cwd=finished).stdout))
@@ -116,7 +118,7 @@ def test_json_text_and_table_agree(finished: Path, logits: Path, here: Command) 
 
 
 def test_one_run_can_be_chosen_by_the_start_of_its_id(finished: Path, logits: Path, here: Command) -> None:
-    run_id = manifest_of(finished).runs[1]["id"]
+    run_id = manifest_of(finished).runs[1].id
     done = here("estimate", "--logits", str(logits), "--run", run_id[:4], "--run", run_id, "--json", cwd=finished)
     document = json.loads(done.stdout)
     assert document["ranks"] == {run_id: [1, 1]}
@@ -161,7 +163,7 @@ def test_each_kind_of_estimator_can_be_chosen(name: str, finished: Path, logits:
 def test_a_wrong_request_says_what_to_do(
     arguments: list[str], parts: list[str], finished: Path, logits: Path, here: Command
 ) -> None:
-    words = {"logits": str(logits), "first": manifest_of(finished).runs[0]["id"]}
+    words = {"logits": str(logits), "first": manifest_of(finished).runs[0].id}
     said = here("estimate", *(a.format(**words) for a in arguments), cwd=finished, code=2).stderr
     refused(said, *(part.format(**words) for part in parts))
 
@@ -270,9 +272,9 @@ def test_images_of_a_hospital_of_the_grid_are_refused_and_it_is_named(
     cohort: str, title: str, finished: Path, own_logits: Path, here: Command
 ) -> None:
     for run in manifest_of(finished).runs:
-        table = predictions(finished, run["id"], cohort).drop(columns="image_id")
+        table = predictions(finished, run.id, cohort).drop(columns="image_id")
         table.insert(0, "image_id", [f"other{i}" for i in range(len(table))])
-        table.to_csv(own_logits / f"{run['id']}.csv", index=False)
+        table.to_csv(own_logits / f"{run.id}.csv", index=False)
     said = here("estimate", "--logits", str(own_logits), cwd=finished, code=2).stderr
     refused(said, f"100% of the images belong to {title}", "whose true scores are known", "bench report --grid tiny")
 
@@ -280,10 +282,10 @@ def test_images_of_a_hospital_of_the_grid_are_refused_and_it_is_named(
 def test_images_that_were_compressed_again_are_recognized(finished: Path, own_logits: Path, here: Command) -> None:
     draw = np.random.default_rng(0)
     for run in manifest_of(finished).runs:
-        table = predictions(finished, run["id"], "nih").sample(frac=1, random_state=1)
+        table = predictions(finished, run.id, "nih").sample(frac=1, random_state=1)
         findings = [name for name in table if name != "image_id"]
         table[findings] += draw.normal(0, 0.02, (len(table), len(findings))) * table[findings].std().to_numpy()
-        table.assign(image_id=np.arange(len(table))).to_csv(own_logits / f"{run['id']}.csv", index=False)
+        table.assign(image_id=np.arange(len(table))).to_csv(own_logits / f"{run.id}.csv", index=False)
     said = here("estimate", "--logits", str(own_logits), cwd=finished, code=2).stderr
     refused(said, "almost the same logits as images of Hospital C (NIH layout)", "whose true scores are known")
 
@@ -303,8 +305,8 @@ def test_logits_are_similar_only_with_many_images_and_findings() -> None:
 
 def test_a_few_images_of_a_hospital_of_the_grid_are_stated(finished: Path, own_logits: Path, here: Command) -> None:
     for run in manifest_of(finished).runs:
-        path = own_logits / f"{run['id']}.csv"
-        table, theirs = pd.read_csv(path), predictions(finished, run["id"], "brax")
+        path = own_logits / f"{run.id}.csv"
+        table, theirs = pd.read_csv(path), predictions(finished, run.id, "brax")
         table.iloc[:3, 1:] = theirs[table.columns[1:]].iloc[:3].to_numpy(np.float64)
         table.to_csv(path, index=False)
     notes = json.loads(here("estimate", "--logits", str(own_logits), "--json", cwd=finished).stdout)["notes"]
@@ -346,7 +348,7 @@ def test_runs_with_different_findings_are_refused(store_copy: Path, logits: Path
 
     changed_grid(store_copy, fewer)
     manifest = manifest_of(store_copy)
-    first, second = (run["id"] for run in manifest.runs)
+    first, second = (run.id for run in manifest.runs)
     choose = ("--run", first, "--run", second)
     said = here("estimate", "--logits", str(logits), *choose, cwd=store_copy, code=2).stderr
     refused(said, f"runs {first} and {second} have different findings", "--run ID")
@@ -421,7 +423,7 @@ def test_a_registry_file_adds_estimators_of_both_kinds(
 
 def test_labels_of_the_new_hospital_are_in_no_argument(finished: Path, logits: Path) -> None:
     manifest = manifest_of(finished)
-    tables = {run["id"]: pd.read_csv(logits / f"{run['id']}.csv") for run in manifest.runs}
+    tables = {run.id: pd.read_csv(logits / f"{run.id}.csv") for run in manifest.runs}
     plain = expected_scores(manifest, tables).table
     with_labels = {run_id: table.assign(label=1, **{"Edema label": 0}) for run_id, table in tables.items()}
     pd.testing.assert_frame_equal(expected_scores(manifest, with_labels).table, plain)
@@ -458,7 +460,7 @@ def test_images_are_predicted_and_their_logits_can_be_used_again(finished: Path,
 
 def test_an_imported_model_needs_logits(finished: Path) -> None:
     grid = manifest_of(finished)
-    imported = [{"id": "123456789abc", "kind": "external"}]
+    imported = [invented_run("123456789abc", kind=IMPORTED)]
     with pytest.raises(ConfigError, match="123456789abc was trained elsewhere") as refused:
         hospital_logits(grid, imported, [finished / "a.png"], "cpu", lambda *_: None)
     assert "--logits FOLDER with 123456789abc.csv" in refused.value.fix

@@ -10,10 +10,8 @@ from harmonize.errors import ConfigError, CxrError
 
 GRID = SimpleNamespace(
     estimators=[SimpleNamespace(name="combination")],
-    content={"name": "demo"},
-    runs=[{"id": "a"}],
-    derived=[],
-    config=lambda _run: SimpleNamespace(findings=("Edema", "Pneumonia")),
+    name="demo",
+    run_of={"a": SimpleNamespace(config=SimpleNamespace(findings=("Edema", "Pneumonia")))},
 )
 
 

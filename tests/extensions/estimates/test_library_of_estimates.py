@@ -16,7 +16,7 @@ def test_wrong_arguments_are_named_before_any_work(finished: Path) -> None:
     grid, absent = api.open_grid(finished / "runs", "tiny"), finished / "absent.png"
     wrong: Any = "a"
     image = min((finished / "runs" / "phantom").glob("*/*/**/*.png"))
-    run_id = grid.runs[0]["id"]
+    run_id = grid.runs[0].id
     for call, what in (
         (lambda: api.estimate(wrong, ["a.png"]), "grid must be of type Manifest"),
         (lambda: api.estimate(grid, logits={run_id: pd.DataFrame(), run_id[:5]: pd.DataFrame()}), "the same run"),
@@ -25,7 +25,7 @@ def test_wrong_arguments_are_named_before_any_work(finished: Path) -> None:
         (lambda: api.estimate(grid, logits=pd.DataFrame()), "logits must map run ids to tables"),  # type: ignore[arg-type]
         (lambda: api.estimate(grid, logits={"zzz": pd.DataFrame()}, runs=["zzz"]), "`runs` has no effect"),
         (lambda: api.estimate(grid, [image], runs=[3]), "an item of runs must be of type str"),  # type: ignore[list-item]
-        (lambda: api.estimate(grid, logits={grid.runs[0]["id"]: 3}), "a table of logits must be of type DataFrame"),  # type: ignore[dict-item]
+        (lambda: api.estimate(grid, logits={grid.runs[0].id: 3}), "a table of logits must be of type DataFrame"),  # type: ignore[dict-item]
         (lambda: api.estimate(grid, [None]), "an image must be a path"),  # type: ignore[list-item]
         (lambda: api.estimate(grid, [image], estimator=[]), "estimator must be of type str"),  # type: ignore[arg-type]
         (lambda: api.estimate(grid, [absent], estimator="none"), "unknown estimator 'none'"),

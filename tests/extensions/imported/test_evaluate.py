@@ -55,7 +55,7 @@ def beside(finished: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     folder = tmp_path_factory.mktemp("beside")
     shutil.copytree(finished, folder, symlinks=True, dirs_exist_ok=True)
     store = Store.open(folder / "runs", create=False)
-    run_id = read_manifest(store, "tiny").runs[0]["id"]
+    run_id = read_manifest(store, "tiny").runs[0].id
     shutil.copy(store.run_dir(run_id) / "model.safetensors", folder / "w.safetensors")
     with pytest.MonkeyPatch.context() as patch:
         from timm.data.constants import IMAGENET_DEFAULT_MEAN as MEAN
@@ -72,51 +72,51 @@ def test_its_logits_are_those_of_the_same_network_trained_here(beside: tuple[Pat
     store, manifest = Store.open(folder / "runs"), found.manifest
     for cohort in manifest.cohorts:
         tables = [
-            pd.read_parquet(store.run_dir(i) / "predictions" / f"{cohort['name']}.parquet").set_index("image_id")
-            for i in (manifest.runs[0]["id"], found.run_id)
+            pd.read_parquet(store.run_dir(i) / "predictions" / f"{cohort.name}.parquet").set_index("image_id")
+            for i in (manifest.runs[0].id, found.run.id)
         ]
         assert list(tables[0].index) == list(tables[1].index)
         assert np.allclose(tables[0], tables[1], atol=1e-5)
-    assert found.run_id not in {run["id"] for run in manifest.runs}
+    assert found.run.id not in {run.id for run in manifest.runs}
 
 
 def test_it_is_a_row_with_its_passport_and_where_it_is_not_unseen(beside: tuple[Path, ModelEvaluation]) -> None:
     _, found = beside
     html = found.page.read_text()
-    assert found.row["passport"]["seen"] == ["nih"]
+    assert found.run.passport["seen"] == ["nih"]
     assert "trained elsewhere, had seen Hospital C" in html
     assert "imported models: not counted in the headline" in html
     assert ": used to train this model" in html
     runs = pd.read_parquet(found.page.parent / "tables" / "runs.parquet").set_index("run_id")
-    assert runs.loc[found.run_id, "kind"] == "external"
+    assert runs.loc[found.run.id, "kind"] == "external"
     ranks = pd.read_parquet(found.page.parent / "tables" / "ranks.parquet")
-    assert found.run_id not in set(ranks["run_id"])
+    assert found.run.id not in set(ranks["run_id"])
 
 
 def test_the_commands_know_it_for_what_it_is(
     beside: tuple[Path, ModelEvaluation], here: Command, tmp_path: Path
 ) -> None:
     folder, found = beside
-    own = found.manifest.runs[0]["id"]
-    assert "(trained elsewhere)" in here("compare", own, found.run_id, "--cohort", "mimic", cwd=folder).stdout
+    own = found.manifest.runs[0].id
+    assert "(trained elsewhere)" in here("compare", own, found.run.id, "--cohort", "mimic", cwd=folder).stdout
     printed = "\n".join(_lines(found, _rows(found)))
     assert "Hospital C (NIH layout)" in printed
     assert not re.search(r"\b(mimic|nih|chexpert)\b", printed)  # keys of real datasets
     assert "trained elsewhere: A model" in here("list", "runs", cwd=folder).stdout
-    assert "trained elsewhere" in here("reproduce", found.run_id, cwd=folder, code=2).stderr
+    assert "trained elsewhere" in here("reproduce", found.run.id, cwd=folder, code=2).stderr
     checked = json.loads(here("check", "--store", "runs", "--quick", "--json", cwd=folder).stdout)
-    assert not [each for each in checked if found.run_id in json.dumps(each) and each["level"] != "good"]
+    assert not [each for each in checked if found.run.id in json.dumps(each) and each["level"] != "good"]
 
 
 def test_it_has_no_model_card(beside: tuple[Path, ModelEvaluation], here: Command) -> None:
     pytest.importorskip("bench.extensions.cards")
     folder, found = beside
-    assert "trained elsewhere" in here("card", found.run_id, cwd=folder, code=2).stderr
+    assert "trained elsewhere" in here("card", found.run.id, cwd=folder, code=2).stderr
 
 
 def test_its_record_for_tracking_has_its_passport_and_no_training(beside: tuple[Path, ModelEvaluation]) -> None:
     tracking, (_, found) = pytest.importorskip("bench.extensions.tracking.mlflow"), beside
-    said = tracking.record(found.manifest, found.row)
+    said = tracking.record(found.manifest, found.run)
     assert said.name == "A model (trained elsewhere)"
     assert said.params["passport.cohorts"] == "nih"
     assert not {"train_on", "seed", "optimizer", "schedule.epochs"} & said.params.keys()  # nothing was trained here
@@ -128,24 +128,24 @@ def test_what_it_does_not_give_is_no_symptom(
     folder, found = beside
     shutil.copytree(folder, tmp_path / "copy", symlinks=True)
     store = Store.open(tmp_path / "copy" / "runs", create=False)
-    path = store.run_dir(found.run_id) / "trained.json"
+    path = store.run_dir(found.run.id) / "trained.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), "unlearnt": ["Edema", "Pneumonia"]}))
-    for file in (store.run_dir(found.run_id) / "predictions").glob("*.parquet"):
+    for file in (store.run_dir(found.run.id) / "predictions").glob("*.parquet"):
         write_table(file, pd.read_parquet(file).assign(Edema=np.float32(0), Pneumonia=np.float32(0)), table_facts(file))
-    CheckedFolder(store.run_dir(found.run_id)).record_checksums()
-    key = store.root / "scores" / found.run_id / "KEY"
+    CheckedFolder(store.run_dir(found.run.id)).record_checksums()
+    key = store.root / "scores" / found.run.id / "KEY"
     key.unlink()
     score_all(read_manifest(store, "tiny"), lambda *_: None, 1)
-    said = here("check", found.run_id, "--quiet", "--json", cwd=tmp_path / "copy").stdout
+    said = here("check", found.run.id, "--quiet", "--json", cwd=tmp_path / "copy").stdout
     assert not [each for each in json.loads(said) if "constant output" in each["what"]]
-    shuffled = next(file for file in (store.run_dir(found.run_id) / "predictions").glob("chexpert.parquet"))
+    shuffled = next(file for file in (store.run_dir(found.run.id) / "predictions").glob("chexpert.parquet"))
     frame = pd.read_parquet(shuffled)
     frame.iloc[:, 1:] = np.random.default_rng(0).normal(size=(len(frame), len(FINDINGS))).astype(np.float32)
     write_table(shuffled, frame, table_facts(shuffled))
-    CheckedFolder(store.run_dir(found.run_id)).record_checksums()
+    CheckedFolder(store.run_dir(found.run.id)).record_checksums()
     key.unlink()
     score_all(read_manifest(store, "tiny"), lambda *_: None, 1)
-    (near,) = [each for each in symptoms(store, found.run_id) if "AUROC near .5 at the internal hospital" in each.what]
+    (near,) = [each for each in symptoms(store, found.run.id) if "AUROC near .5 at the internal hospital" in each.what]
     assert "model.yaml" in near.fix
     assert "schedule" not in near.fix
 
@@ -155,15 +155,15 @@ def test_a_bundle_carries_it_with_its_passport(
 ) -> None:
     archive = pytest.importorskip("bench.extensions.bundles.archive")
     folder, found = beside
-    here("export", found.run_id, "-o", str(tmp_path / "a.zip"), "--store", "runs", "--quiet", cwd=folder)
+    here("export", found.run.id, "-o", str(tmp_path / "a.zip"), "--store", "runs", "--quiet", cwd=folder)
     here("merge", str(tmp_path / "a.zip"), "--store", str(tmp_path / "m"), "--quiet", cwd=folder)  # it verifies, too
     (row,) = read_manifest(Store.open(tmp_path / "m"), None).imported
-    assert row["passport"] == found.row["passport"]
+    assert row.passport == found.run.passport
     members = tmp_path / "members"
     members.mkdir()
     archive.unpack(tmp_path / "a.zip", members)
     (members / archive.CHECKSUMS).unlink()
-    path = members / "runs" / found.run_id / "trained.json"
+    path = members / "runs" / found.run.id / "trained.json"
     path.write_bytes(canonical_json({**json.loads(path.read_bytes()), "unlearnt": ["Edema"]}))
     archive.pack(members, tmp_path / "b.zip")
     refusal = here("verify", str(tmp_path / "b.zip"), "--quiet", cwd=tmp_path, code=2).stderr
@@ -176,8 +176,8 @@ def test_it_stays_when_the_grid_runs_again_and_goes_when_it_is_removed(
     folder, found = beside
     shutil.copytree(folder / "runs", tmp_path / "runs", symlinks=True)
     here("run", "--grid", "tiny", "--quiet", "--json", cwd=tmp_path)
-    assert [run["id"] for run in read_manifest(Store.open(tmp_path / "runs"), "tiny").imported] == [found.run_id]
-    here("remove", found.run_id, "--yes", cwd=tmp_path)
+    assert [run.id for run in read_manifest(Store.open(tmp_path / "runs"), "tiny").imported] == [found.run.id]
+    here("remove", found.run.id, "--yes", cwd=tmp_path)
     assert not read_manifest(Store.open(tmp_path / "runs"), "tiny").imported
 
 
@@ -218,7 +218,7 @@ def truth(finished: Path) -> dict[str, pd.DataFrame]:
         table, draw = manifest.table(cohort), np.random.default_rng(3)
         label_NK = (table[FINDINGS].fillna(0).to_numpy() == 1).astype(float)
         value_NK = 1 / (1 + np.exp(-(3 * label_NK - 1.5 + draw.normal(size=label_NK.shape))))
-        tables[cohort["name"]] = pd.DataFrame(value_NK, columns=FINDINGS).assign(image_id=table["image_id"])
+        tables[cohort.name] = pd.DataFrame(value_NK, columns=FINDINGS).assign(image_id=table["image_id"])
     return tables
 
 
@@ -227,9 +227,9 @@ def refused(model: Path, finished: Path, kind: type[CxrError]) -> CxrError:
     manifest = read_manifest(store, "tiny")
     refs = [
         CohortRef(
-            **{key: c[key] for key in ("name", "id", "role", "layout", "headline_split")},
+            **{key: getattr(c, key) for key in ("name", "id", "role", "layout", "headline_split")},
             root=finished,
-            table=store.root / "cohorts" / f"{c['name']}-{c['id']}.parquet",
+            table=store.root / "cohorts" / f"{c.name}-{c.id}.parquet",
         )
         for c in manifest.cohorts
     ]

@@ -35,9 +35,9 @@ def perfect_on(manifest: Any, cohort: str, images: set[str]) -> dict[str, pd.Dat
     for entry in manifest.cohorts:
         table, draw = manifest.table(entry), np.random.default_rng(5)
         value_NK = draw.random((len(table), len(FINDINGS)))
-        known = table["image_id"].isin(images).to_numpy() & (entry["name"] == cohort)
+        known = table["image_id"].isin(images).to_numpy() & (entry.name == cohort)
         value_NK[known] = (table[FINDINGS].fillna(0).to_numpy() == 1)[known]
-        tables[entry["name"]] = pd.DataFrame(value_NK, columns=FINDINGS).assign(image_id=table["image_id"])
+        tables[entry.name] = pd.DataFrame(value_NK, columns=FINDINGS).assign(image_id=table["image_id"])
     return tables
 
 
@@ -59,7 +59,7 @@ def asked(finished: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         manifest = read_manifest(Store.open(folder / "runs"), "tiny")
-        nih = next(cohort for cohort in manifest.cohorts if cohort["name"] == "nih")
+        nih = next(cohort for cohort in manifest.cohorts if cohort.name == "nih")
         listed = set(manifest.table(nih)["image_id"].astype(str)[:20])
         pd.DataFrame({"image_id": [f"train/{name}" for name in sorted(listed)]}).to_csv(folder / "ids.csv", index=False)
         seen = {"nih": {"answer": "images", "images": "ids.csv"}, "vindr": "unknown", "others": "no"}
@@ -68,7 +68,7 @@ def asked(finished: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
 
 def exposure(found: ModelEvaluation) -> pd.DataFrame:
     table = pd.read_parquet(found.page.parent / "tables" / "exposure.parquet")
-    return table[table["run_id"] == found.run_id].set_index("dataset")
+    return table[table["run_id"] == found.run.id].set_index("dataset")
 
 
 def test_only_cells_with_the_answer_no_are_ranked(asked: tuple[Path, ModelEvaluation, set[str]]) -> None:
@@ -82,21 +82,21 @@ def test_only_cells_with_the_answer_no_are_ranked(asked: tuple[Path, ModelEvalua
         "brax": "no",
     }
     assert ((table["rank"] > 0) == (table["answer"] == "no")).all()
-    assert found.manifest.exposed(found.row) == ["nih", "vindr"]
+    assert found.manifest.exposed(found.run) == ["nih", "vindr"]
     others = pd.read_parquet(found.page.parent / "tables" / "exposure.parquet")
-    at_nih = others[(others["dataset"] == "nih") & (others["run_id"] != found.run_id)]
+    at_nih = others[(others["dataset"] == "nih") & (others["run_id"] != found.run.id)]
     assert sorted(at_nih["rank"]) == list(range(1, len(at_nih) + 1))
 
 
 def test_the_clean_score_is_that_of_the_other_images(asked: tuple[Path, ModelEvaluation, set[str]]) -> None:
     _, found, listed = asked
     row = exposure(found).loc["nih"]
-    nih = next(cohort for cohort in found.manifest.cohorts if cohort["name"] == "nih")
+    nih = next(cohort for cohort in found.manifest.cohorts if cohort.name == "nih")
     table = found.manifest.table(nih)
-    logits = pd.read_parquet(found.manifest.store.run_dir(found.run_id) / "predictions" / "nih.parquet")
+    logits = pd.read_parquet(found.manifest.store.run_dir(found.run.id) / "predictions" / "nih.parquet")
     both = table[["image_id", *FINDINGS]].merge(logits, on="image_id", suffixes=("", " logit"))
     clean = both[~both["image_id"].isin(listed)]
-    scores = load_scores(found.manifest, [found.run_id], "scores")
+    scores = load_scores(found.manifest, [found.run.id], "scores")
     own = scores[(scores["dataset"] == "nih") & (scores["metric"] == "auroc") & (scores["subgroup"] == "all")]
     scored = [name for name in own[np.isfinite(own["value"])]["finding"].unique() if name in FINDINGS]
     areas = []
@@ -126,7 +126,7 @@ def test_a_changed_list_in_the_store_is_refused(asked: tuple[Path, ModelEvaluati
     (path,) = (tmp_path / "runs" / "seen").iterdir()
     path.write_text("image_id\nother\n")
     manifest = read_manifest(Store.open(tmp_path / "runs"), "tiny")
-    scores = load_scores(manifest, [found.run_id], "scores")
+    scores = load_scores(manifest, [found.run.id], "scores")
     with pytest.raises(StoreError, match="differs from its hash"):
         ExposureTable.of(manifest, {"scores": scores})
 
@@ -136,12 +136,12 @@ def test_a_bundle_keeps_the_answers_but_has_no_list(
 ) -> None:
     pytest.importorskip("bench.extensions.bundles")
     folder, found, _ = asked
-    here("export", found.run_id, "-o", str(tmp_path / "a.zip"), "--store", "runs", "--quiet", cwd=folder)
+    here("export", found.run.id, "-o", str(tmp_path / "a.zip"), "--store", "runs", "--quiet", cwd=folder)
     here("merge", str(tmp_path / "a.zip"), "--store", str(tmp_path / "m"), "--quiet", cwd=folder)
     merged = read_manifest(Store.open(tmp_path / "m"), None)
     assert [merged.exposed(run) for run in merged.imported] == [["nih", "vindr"]]
     assert "nothing is ranked" in summary(merged)[0]
-    scores = load_scores(merged, [found.run_id], "scores")
+    scores = load_scores(merged, [found.run.id], "scores")
     assert ExposureTable.of(merged, {"scores": scores})["clean_value"].isna().all()
 
 
@@ -150,7 +150,7 @@ def test_files_can_be_named_by_their_hash(
 ) -> None:
     folder, first, listed = asked
     monkeypatch.chdir(folder)
-    nih = next(cohort for cohort in first.manifest.cohorts if cohort["name"] == "nih")
+    nih = next(cohort for cohort in first.manifest.cohorts if cohort.name == "nih")
     table = first.manifest.table(nih)
     (root,) = (folder / "runs" / "phantom").glob("*/nih")
     paths = table.loc[table["image_id"].isin(listed), "path"]

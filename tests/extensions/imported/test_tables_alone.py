@@ -54,7 +54,7 @@ def evaluated(folder: Path) -> ModelEvaluation:
 
 
 def macros(result: ModelEvaluation) -> dict[str, float]:
-    scores = load_scores(result.manifest, [result.run_id], "scores")
+    scores = load_scores(result.manifest, [result.run.id], "scores")
     chosen = scores.query("finding == 'macro' and metric == 'auroc' and calibrator == 'none'")
     return {f"{row['dataset']}/{row['split']}": row["value"] for row in chosen.to_dict("records")}
 
@@ -70,7 +70,7 @@ def test_predictions_need_no_images_and_the_internal_cohort_is_optional(folder: 
         {name: complete[name] for name in ("west/all", "north/all")}
     )
     assert any("no predictions on the internal hospital east" in remark for remark in result.remarks)
-    assert load_scores(result.manifest, [result.run_id], "gaps").empty
+    assert load_scores(result.manifest, [result.run.id], "gaps").empty
     assert "Theirs" in result.page.read_text()
     here("check", "--store", "runs", "--quick", cwd=folder)
 
@@ -97,5 +97,5 @@ def test_a_network_needs_images(folder: Path) -> None:
 def test_cohorts_with_some_images_keep_these_images(folder: Path) -> None:
     (folder / "west" / "west0.png").touch()
     result = evaluated(folder)
-    cohort = next(c for c in result.manifest.cohorts if c["name"] == "west")
-    assert cohort["flow"]["kept"] == 1
+    cohort = next(c for c in result.manifest.cohorts if c.name == "west")
+    assert cohort.flow["kept"] == 1

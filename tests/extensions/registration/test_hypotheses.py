@@ -22,10 +22,10 @@ def four(finished: Path) -> Manifest:
     runs = []
     for architecture in ("seresnet_tiny", "resnet10"):
         for loss in ("bce", "focal"):
-            config = {**first["config"], "architecture": architecture, "loss": loss}
-            titles = {**first["titles"], "architecture": architecture.upper(), "loss": loss.upper()}
-            runs.append({**first, "id": f"{len(runs):012d}", "config": config, "titles": titles})
-    return replace(manifest, content={**manifest.content, "runs": runs})
+            config = replace(first.config, architecture=architecture, loss=loss)
+            titles = {**first.titles, "architecture": architecture.upper(), "loss": loss.upper()}
+            runs.append(replace(first, id=f"{len(runs):012d}", config=config, titles=titles))
+    return replace(manifest, runs=tuple(runs))
 
 
 def question(tmp_path: Path, manifest: Manifest, check: str) -> dict[str, Any]:
@@ -106,9 +106,9 @@ def test_a_file_that_is_no_list_of_hypotheses_is_refused(tmp_path: Path, four: M
 def test_the_hypotheses_of_the_document_can_be_registered(tmp_path: Path, four: Manifest) -> None:
     document = (Path(__file__).parents[3] / "docs" / "extensions" / "registration.md").read_text()
     (tmp_path / "h.yaml").write_text(document.partition("```yaml\n")[2].partition("```")[0])
-    runs = [
-        {**run, "config": {**run["config"], "architecture": architecture, "loss": "bce"}, "titles": {}}
+    runs = tuple(
+        replace(run, config=replace(run.config, architecture=architecture, loss="bce"), titles={})
         for run, architecture in zip(four.runs, ("seresnet_tiny", "regnety_tiny"), strict=False)
-    ]
-    found = read_hypotheses(tmp_path / "h.yaml", replace(four, content={**four.content, "runs": runs}))
+    )
+    found = read_hypotheses(tmp_path / "h.yaml", replace(four, runs=runs))
     assert [item["question"].get("kind") for item in found] == ["pair", "gap", None]

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,6 @@ from bench.extensions.imported.runs_of_other_stores import _seen_before, declare
 from bench.extensions.tracking import hub
 from bench.planning.manifest import read_manifest
 from bench.runs.model_folder import load_folder
-from bench.store.checked_files import write_grid
 from bench.store.store import Store
 from harmonize.errors import ConfigError
 
@@ -27,33 +27,33 @@ def declared(folder: Path, *, synthetic: bool = True) -> ModelDeclaration:
 def test_an_uploaded_folder_states_what_the_starting_weights_had_seen(finished: Path, tmp_path: Path) -> None:
     shutil.copytree(finished / "runs", tmp_path / "runs", symlinks=True)
     store = Store.open(tmp_path / "runs")
-    content = read_manifest(store, "tiny").content
-    exposed, clean = content["runs"]
+    manifest = read_manifest(store, "tiny")
+    exposed, clean = manifest.runs
     exposure = {"nih": {"answer": "images"}, "vindr": {"answer": "unknown"}}
-    write_grid(store, "tiny", {**content, "runs": [{**exposed, "exposure": exposure}, clean]})
-    for row in (exposed, clean):
-        hub.write_folder(hub.files_of(store, row["id"])[2], tmp_path / row["id"])
+    replace(manifest, runs=(replace(exposed, exposure=exposure), clean)).write()
+    for run in (exposed, clean):
+        hub.write_folder(hub.files_of(store, run.id)[2], tmp_path / run.id)
 
-    found = declared(tmp_path / exposed["id"]).exposure
+    found = declared(tmp_path / exposed.id).exposure
     assert {name: own.answer for name, own in found.seen.items()} == {
         "chexpert": "labels", "mimic": "no", "nih": "images", "padchest": "no", "vindr": "unknown", "brax": "no",
         OTHERS: "unknown",
     }  # fmt: skip
     assert set(found.cohorts) == {"chexpert", "nih"}
-    real = declared(tmp_path / exposed["id"], synthetic=False).exposure  # synthetic training images are no real cohort
+    real = declared(tmp_path / exposed.id, synthetic=False).exposure  # synthetic training images are no real cohort
     assert (real.seen["chexpert"].answer, real.seen["nih"].answer) == ("no", "images")
 
-    assert declared(tmp_path / clean["id"]).exposure.cohorts == ("chexpert",)
-    assert declared(tmp_path / clean["id"]).exposure.seen == {}
-    path = tmp_path / clean["id"] / "config.json"
+    assert declared(tmp_path / clean.id).exposure.cohorts == ("chexpert",)
+    assert declared(tmp_path / clean.id).exposure.seen == {}
+    path = tmp_path / clean.id / "config.json"
     stated = json.loads(path.read_text())
     assert stated["trained_on"].pop("seen")[OTHERS] == "no"
     path.write_text(json.dumps(stated))
-    assert {own.answer for own in declared(tmp_path / clean["id"]).exposure.seen.values()} == {"labels", "unknown"}
+    assert {own.answer for own in declared(tmp_path / clean.id).exposure.seen.values()} == {"labels", "unknown"}
 
     hostile = {"title": "a\x1b[2Jb", "licence": "l" * 10_000, "pretraining": "\x1b]0;c"}
     path.write_text(json.dumps({**stated, "name": "n\x1b[2J\n", "trained_on": {**stated["trained_on"], **hostile}}))
-    shown = declared(tmp_path / clean["id"], synthetic=False)
+    shown = declared(tmp_path / clean.id, synthetic=False)
     texts = (shown.name, *shown.exposure.others, shown.exposure.pretraining, shown.exposure.licence)
     assert all(text.isprintable() and len(text) < 600 for text in texts)
 

@@ -13,7 +13,6 @@ import synthetic
 from bs4 import BeautifulSoup, Tag
 
 from bench.config.run_config import RunConfig
-from bench.planning.manifest import Manifest
 from bench.results.report_tables import _label_efficiency
 from bench.results.run_records import RunRecord
 from bench.scoring.across_runs.recipes import Recipes
@@ -23,6 +22,7 @@ from reports.report_data.report_data import read
 from reports.schemas.tables import SCHEMAS
 from reports.sections.label_efficiency import DRAWN, label_efficiency
 from reports.tables import Tables
+from tests.manifests import invented_manifest, invented_run
 
 STUDY = synthetic.tables(synthetic.Invented(runs=20))
 RUNS = synthetic.ranked_ids(STUDY)
@@ -107,11 +107,11 @@ BASE = RunConfig("net", "adamw", "bce", "u_ignore", "imagenet_64", head="probe")
 
 def stored(configs: Mapping[str, RunConfig], labels: Mapping[str, Any], folder: Path) -> pd.DataFrame:
     """Return the table of runs with these configurations and numbers of labels."""
-    runs = [
-        {"id": run, "config": asdict(config), "titles": {"architecture": config.architecture.upper()}}
+    runs = tuple(
+        invented_run(run, config=config, titles={"architecture": config.architecture.upper()})
         for run, config in configs.items()
-    ]
-    manifest = Manifest(Store.open(folder), {"runs": runs, "derived": []})
+    )
+    manifest = invented_manifest(Store.open(folder), runs=runs)
     replicates = {run: {"auroc/external": np.array([0.7, 0.71])} for run in configs}
     recipes = Recipes.of_configs({run: asdict(config) for run, config in configs.items()}, replicates)  # type: ignore[arg-type]
     records = {run: RunRecord("done", "", True, {"trained": labels.get(run, {})}) for run in configs}

@@ -7,10 +7,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from bench.planning.external_overlap import Overlap, find_repeated
+from bench.planning.external_overlap import find_repeated
 from bench.planning.image_caches import DecodedImages, prepare
-from bench.planning.manifest import contents
+from bench.planning.manifest import planned_manifest
 from bench.planning.plan import Plan
+from bench.planning.planned_grid import ComparedCohorts, Overlap
 from bench.study.cohort_remarks import cohort_remarks
 from harmonize.errors import ConfigError
 from harmonize.phantom import PhantomSettings, twin
@@ -74,16 +75,8 @@ def test_external_cohorts_that_share_images_are_both_scored_and_the_images_are_c
     assert listed["image_id"].tolist() == [f"{NEW + i}.png" for i in range(COPIES)]
     assert listed["copy_of"].tolist() == [f"{i}.png" for i in range(COPIES)]
     assert listed["kind"].tolist() == ["exact", *["near"] * (COPIES - 1)]
-    compared = contents(images.plan, images.caches, 0)["compared"]
-    assert compared["external"] == [
-        {
-            "cohorts": ("far", "near"),
-            "layouts": ("table", "table"),
-            "num_images": (FAR, NEW + COPIES),
-            "images": (COPIES, COPIES),
-            "patients": None,
-        }
-    ]
+    overlap = Overlap(("far", "near"), ("table", "table"), (FAR, NEW + COPIES), (COPIES, COPIES))
+    assert planned_manifest(images.plan, images.caches, 0).compared == ComparedCohorts((), True, (overlap,), ())
     assert cohort_remarks(images.plan, images_of(tmp_path, TWO).compared()[1]) == lines, (
         "the stored comparison gives the same lines"
     )
@@ -116,9 +109,10 @@ def test_a_cohort_that_was_encoded_again_is_the_same_cohort_and_is_left_out(
     ]
     assert [overlap.cohorts for overlap in images.plan.overlaps] == [("far", "third")]
     assert [run.id for run in images.plan.runs] == [run.id for run in images_of(tmp_path, THREE).plan.runs]
-    content = contents(images.plan, images.caches, 0)
-    assert [cohort["name"] for cohort in content["cohorts"]] == ["internal", "far", "third"]
-    assert content["compared"]["left_out"][0]["cohorts"] == ("far", "near")
+    manifest = planned_manifest(images.plan, images.caches, 0)
+    assert [cohort.name for cohort in manifest.cohorts] == ["internal", "far", "third"]
+    assert manifest.compared is not None
+    assert manifest.compared.left_out == (left_out,)
 
 
 @pytest.mark.slow

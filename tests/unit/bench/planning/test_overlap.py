@@ -11,8 +11,9 @@ import yaml
 from bench.config.grid import Grid
 from bench.config.registry import Registry
 from bench.planning.image_caches import DecodedImages, prepare
-from bench.planning.manifest import contents
+from bench.planning.manifest import planned_manifest
 from bench.planning.plan import Plan, make_plan
+from bench.planning.planned_grid import ComparedCohorts
 from bench.store.store import Store
 from harmonize.datasets import nih
 from harmonize.errors import DatasetError
@@ -105,9 +106,9 @@ def test_images_that_were_encoded_again_stop_the_grid_until_they_are_excluded(
 
     images = images_of(tmp_path, exclude=str(path))
     assert images.compared()[1].lists == {}
-    content = contents(images.plan, images.caches, 0)
-    assert content["cohorts"][1]["flow"]["listed_in_exclude"] == COPIES
-    assert content["compared"] == {"patients": [], "images": True, "external": [], "left_out": []}
+    manifest = planned_manifest(images.plan, images.caches, 0)
+    assert manifest.cohorts[1].flow["listed_in_exclude"] == COPIES
+    assert manifest.compared == ComparedCohorts((), True, (), ())
 
 
 @pytest.mark.slow
@@ -182,14 +183,14 @@ def test_patients_of_two_cohorts_of_one_layout_must_differ(tmp_path: Path) -> No
     assert path.read_text() == "patient_id\n16\n17\n18\n19\n20\n"
     plan = planned(tmp_path, internal=nih_entry("internal"), far=nih_entry("far", exclude=str(path)))
     assert plan.cohorts["far"].flow["listed_in_exclude"] == 10
-    assert contents(plan, {}, 0)["compared"] == {"patients": ["far"], "images": False, "external": [], "left_out": []}
+    assert planned_manifest(plan, {}, 0).compared == ComparedCohorts(("far",), False, (), ())
 
 
 def test_patients_of_different_populations_are_not_compared(tmp_path: Path) -> None:
     write_nih(tmp_path / "internal", 1)
     write_nih(tmp_path / "far", 16)
     entries = {"internal": nih_entry("internal", population="one"), "far": nih_entry("far", population="two")}
-    assert contents(planned(tmp_path, **entries), {}, 0)["compared"]["patients"] == []
+    assert planned_manifest(planned(tmp_path, **entries), {}, 0).compared == ComparedCohorts((), False, (), ())
 
 
 @pytest.mark.slow

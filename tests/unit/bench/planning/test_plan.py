@@ -12,7 +12,7 @@ from bench.config.registry import Registry
 from bench.config.run_config import RunConfig
 from bench.planning import parsed_tables
 from bench.planning import plan as planning
-from bench.planning.manifest import contents, links_of
+from bench.planning.manifest import links_of, planned_manifest
 from bench.planning.plan import Plan, make_plan
 from bench.planning.protocol import internal_split
 from bench.store.store import Store
@@ -176,7 +176,7 @@ def test_a_internal_without_radiologists_cannot_choose_by_them(key: str, tmp_pat
 
 def test_the_manifest_has_the_publications_of_the_entries_that_runs_use(tmp_path: Path) -> None:
     made = plan(tmp_path, patients(60))
-    links, entries = contents(made, {}, 0)["links"], made.runs[0].entries
+    links, entries = planned_manifest(made, {}, 0).links, made.runs[0].entries
     assert links["architecture"][entries["architecture"].name] == {"paper": entries["architecture"].paper}
     assert set(links) == {key for key, entry in entries.items() if entry.paper}
 

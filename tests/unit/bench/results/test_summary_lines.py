@@ -2,6 +2,7 @@
 
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -52,6 +53,6 @@ def scored(store: Store, make_run: MakeRun, external: list[str]) -> Manifest:  #
     folder = store.run_dir(make_run("one", evaluate_on=external))
     shutil.rmtree(folder / "features")
     CheckedFolder(folder).mark_done()
-    manifest = Manifest(store, {**read_manifest(store, "one").content, "bundles": {}})
+    manifest = replace(read_manifest(store, "one"), bundles=())
     score_all(manifest, silent)
     return manifest

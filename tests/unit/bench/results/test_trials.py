@@ -1,7 +1,7 @@
 """The trials of a grid with `search`: which trial is chosen, and what the manifest of a plan has."""
 
-import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 
 from bench.config.grid import Grid
 from bench.config.registry import Registry
-from bench.planning.manifest import Manifest, contents
+from bench.planning.manifest import planned_manifest
 from bench.planning.plan import Plan, make_plan
 from bench.results.trials import TrialRun, trials_table, with_chosen_runs
-from bench.store.store import Store
+from bench.store.store import Store, canonical_json
 from harmonize.errors import ConfigError
 from tests.tiny_grids import TWO, tiny_with
 
@@ -59,24 +59,24 @@ def plan_of(drawn: Callable[[str | Path, Path], Path], tmp_path: Path) -> Callab
 
 
 def test_a_grid_without_search_has_the_manifest_and_the_ids_of_trial_0(plan_of: Callable[[str], Plan]) -> None:
-    plain, searched = (contents(plan_of(text), {}, 0) for text in ("", SEARCH))
-    assert "search" not in plain
-    search = searched.pop("search")
-    assert len(searched["runs"]) > len(plain["runs"]) == 4
-    assert [trials[0] for trials in search["runs"]] == [run["id"] for run in plain["runs"]]
-    searched["runs"] = searched["runs"][:4]
-    assert json.dumps(searched) == json.dumps(plain)
+    plain, searched = (planned_manifest(plan_of(text), {}, 0) for text in ("", SEARCH))
+    assert plain.search is None
+    assert searched.search is not None
+    assert len(searched.runs) > len(plain.runs) == 4
+    assert [trials[0] for trials in searched.search.runs] == [run.id for run in plain.runs]
+    alone = replace(searched, runs=searched.runs[:4], search=None)
+    assert canonical_json(alone.document) == canonical_json(plain.document)
 
 
 def test_before_training_trial_0_of_every_recipe_is_shown(plan_of: Callable[[str], Plan]) -> None:
     plan = plan_of(SEARCH)
-    manifest = Manifest(plan.store, contents(plan, {}, 0))
+    manifest = planned_manifest(plan, {}, 0)
     table = trials_table(manifest)
     assert len(table) == 2 * 2 * 4
     assert table["val_auroc"].isna().all()
     assert set(table.loc[table["chosen"], "trial"]) == {0}
     shown = with_chosen_runs(manifest)
-    assert [run["id"] for run in shown.runs] == [trials[0] for trials in manifest.content["search"]["runs"]]
+    assert [run.id for run in shown.runs] == [trials[0] for trials in manifest.search.runs]  # type: ignore[union-attr]
     assert with_chosen_runs(shown) is shown
 
 

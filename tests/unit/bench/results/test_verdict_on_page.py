@@ -36,7 +36,7 @@ def grid(tmp_path: Path) -> SimpleNamespace:
     folder.mkdir(parents=True)
     pd.DataFrame(rows, columns=list(SCHEMAS["pairs"])).to_parquet(folder / "pairs.parquet")
     ReportFolder(folder).record_checksums()
-    return SimpleNamespace(store=SimpleNamespace(root=tmp_path), content={"name": "demo"})
+    return SimpleNamespace(store=SimpleNamespace(root=tmp_path), name="demo")
 
 
 def test_the_verdict_on_a_pool_is_that_of_the_mean_over_its_hospitals(grid: SimpleNamespace) -> None:
@@ -82,5 +82,5 @@ def test_other_metrics_other_runs_and_a_store_without_report_have_no_verdict(
     assert verdicts_on_page(grid, ("a", "b"), Key("ece"), TABLE) == {}
     assert verdicts_on_page(grid, ("a", "b"), GAP, TABLE) == {}
     assert verdicts_on_page(grid, ("a", "d"), AUROC, TABLE) == {}
-    nowhere = SimpleNamespace(store=SimpleNamespace(root=tmp_path / "none"), content={"name": "demo"})
+    nowhere = SimpleNamespace(store=SimpleNamespace(root=tmp_path / "none"), name="demo")
     assert verdicts_on_page(nowhere, ("a", "b"), AUROC, TABLE) == {}

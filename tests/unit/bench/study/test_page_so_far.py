@@ -124,7 +124,9 @@ def wait_for_its_end(so_far: PageSoFar) -> None:
 
 
 def so_far_of(places: int = 1, **content: Any) -> PageSoFar:
-    manifest: Any = SimpleNamespace(store=SimpleNamespace(root=Path("runs")), content={"name": "g", **content})
+    manifest: Any = SimpleNamespace(
+        store=SimpleNamespace(root=Path("runs")), **{"name": "g", "search": None, **content}
+    )
     return PageSoFar(manifest, False, Said(), places)  # type: ignore[arg-type]
 
 

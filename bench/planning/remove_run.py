@@ -2,8 +2,9 @@
 
 import contextlib
 import shutil
+from dataclasses import replace
 
-from bench.store.checked_files import read_grid, write_grid
+from bench.planning.manifest import read_manifest
 from bench.store.lease import lease
 from bench.store.store import Store
 from harmonize.errors import StoreError
@@ -25,10 +26,10 @@ def _remove_from_grids(store: Store, run_id: str) -> None:
     Trained runs stay in the manifests, because `bench run` can train them again.
     """
     for path in (store.root / "grids").glob("*.json"):
-        content = read_grid(store, path.stem)
-        remaining = [run for run in content.get("derived", []) if (run["id"], run["kind"]) != (run_id, "external")]
-        if len(remaining) < len(content.get("derived", [])):
-            write_grid(store, path.stem, {**content, "derived": remaining})
+        manifest = read_manifest(store, path.stem)
+        remaining = tuple(run for run in manifest.derived if run.id != run_id or not run.is_imported)
+        if len(remaining) < len(manifest.derived):
+            replace(manifest, derived=remaining).write()
 
 
 def delete(store: Store, run_id: str) -> None:
