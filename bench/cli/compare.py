@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 CALIBRATORS = ("none", "platt", "temperature", "isotonic")
 EXAMPLES = examples(
     "bench compare 3fa9 81c2",
+    "bench compare 3fa9 81c2 --all",
     "bench compare 3fa9 81c2 --cohort nih --metric sensitivity --at youden",
     "bench compare 3fa9 81c2 --metric ece --calibrator platt --csv > ece.csv",
 )
@@ -43,12 +44,14 @@ def compare(
     metric: Annotated[str, typer.Option("--metric", help="A metric of `bench list metrics`, or auroc_gap.")] = "auroc",
     at: ThresholdOption = "f1_max",
     calibrator: Annotated[str, typer.Option("--calibrator", help=f"One of {', '.join(CALIBRATORS)}.")] = "none",
+    every: Annotated[bool, typer.Option("--all", help="Also print each finding, with corrected p values.")] = False,
     as_json: JsonOption = False,
     as_csv: CsvOption = False,
 ) -> None:
     """Compare two finished runs, finding by finding.
 
-    Both runs are scored on the same images and the same bootstrap samples of patients.
+    Prints the means over findings, at each hospital; --all prints the findings, too. Both runs are scored on the same images
+    and the same bootstrap samples of patients.
     """
     from bench.results.compare_two_runs import contrast
     from bench.store.safe_csv import csv_text
@@ -68,16 +71,40 @@ def compare(
     elif as_csv:
         typer.echo(csv_text(result.table.assign(synthetic=result.synthetic)), nl=False)
     else:
-        typer.echo("\n".join(lines(result)))
+        typer.echo("\n".join(lines(result) if every else brief(result)))
+
+
+def brief(result: "Contrast") -> list[str]:
+    """Return the means over findings as lines of text: one table with a row for each cohort and split, the external mean first."""
+    from harmonize.cohorts.hospital_names import SYNTHETIC_NOTICE
+
+    macros = result.table[result.table["finding"] == "macro"]
+    macros = macros.sort_values("dataset", key=lambda names: names != "external", kind="stable")
+    rows = [[_heading(result), "first", "second", "difference", "95 % interval", "p", "patients"]]
+    for row in macros.to_dict("records"):
+        place = f"{result.hospital(row['dataset'], row['split'])}, {row['split'].partition(':')[0]}"
+        rows.append([place, *_estimate(row | {"num_scored": 0})[1:], f"{row['num_patients']:,}"])
+    notes = [
+        *result.notes,
+        "Each row: mean over the findings that both runs, the cohort and the internal test split score.",
+        f"difference = first - second. Both runs: the same {result.settings.num_resamples:,} bootstrap samples of patients.",
+        "Findings and corrected p values: --all",
+    ]
+    notice = [SYNTHETIC_NOTICE, ""] if result.synthetic else []
+    return [*notice, f"first   {result.first}", f"second  {result.second}", "", *table_lines(rows), "", *wrapped(notes)]
+
+
+def _heading(result: "Contrast") -> str:
+    key = result.key
+    settings = [key.metric, f"at {key.operating_point}" if key.operating_point else "", key.calibrator]
+    return " ".join(word for word in settings if word not in ("", "none"))
 
 
 def lines(result: "Contrast") -> list[str]:
     """Return a comparison as lines of text: names of the runs, two tables per cohort and split, and notes on the columns."""
     from harmonize.cohorts.hospital_names import SYNTHETIC_NOTICE
 
-    key, table = result.key, result.table
-    settings = [key.metric, f"at {key.operating_point}" if key.operating_point else "", key.calibrator]
-    heading = " ".join(word for word in settings if word not in ("", "none"))
+    table, heading = result.table, _heading(result)
     num_tests = int(table["p"].notna()[(table["finding"] != "macro") & (table["dataset"] != "external")].sum())
     notice = [SYNTHETIC_NOTICE, ""] if result.synthetic else []
     out = [*notice, f"first   {result.first}", f"second  {result.second}", ""]

@@ -11,7 +11,7 @@ from pathlib import Path
 import typer
 
 from harmonize.errors import CxrError
-from harmonize.labels.findings import FINDINGS
+from harmonize.labels.findings import ALL_FINDINGS
 
 
 def run_ids(ctx: typer.Context, incomplete: str) -> list[str]:
@@ -33,7 +33,7 @@ def grids(incomplete: str) -> list[str]:
 
 def findings(incomplete: str) -> list[str]:
     """Return the findings that start with the typed text, ignoring case."""
-    return sorted(name for name in FINDINGS if name.lower().startswith(incomplete.lower()))
+    return sorted(name for name in ALL_FINDINGS if name.lower().startswith(incomplete.lower()))
 
 
 def sections(incomplete: str) -> list[str]:

@@ -70,7 +70,6 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
-    epilog="Start with:  bench run --grid demo",
 )
 app.callback()(bench)
 

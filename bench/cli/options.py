@@ -6,6 +6,8 @@ from typing import Annotated
 import typer
 
 from bench.cli import completion
+from harmonize.errors import ConfigError
+from harmonize.labels.findings import ALL_FINDINGS
 
 
 def examples(*lines: str) -> str:
@@ -103,6 +105,17 @@ TrustOption = Annotated[
         "--trust", help="Allow code that a torch.export file or a folder brings. Only if you trust its author."
     ),
 ]
+
+
+def _known_findings(names: list[str] | None) -> list[str] | None:
+    """Return the value of --finding. Raises ConfigError for a name that no label space has, before any network is loaded."""
+    known = {finding.casefold() for finding in ALL_FINDINGS}
+    for name in names or ():
+        if name.casefold() not in known:
+            raise ConfigError(f"no finding {name!r}", "--finding", ConfigError.suggestion(name, ALL_FINDINGS))
+    return names
+
+
 FindingsOption = Annotated[
     list[str] | None,
     typer.Option(
@@ -110,6 +123,7 @@ FindingsOption = Annotated[
         metavar="FINDING",
         help="Only this finding; repeat for several. Default: all.",
         autocompletion=completion.findings,
+        callback=_known_findings,
     ),
 ]
 CohortsOption = Annotated[

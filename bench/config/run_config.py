@@ -406,7 +406,9 @@ def from_dict(kind: type[T], raw: object, where: str) -> T:
             raise ConfigError(f"{key} must be finite (got {value})", f"{where}.{key}", "write a finite number")
         elif not _fits(value, expected):
             type_name = _TYPE_NAMES.get(expected, getattr(expected, "__name__", str(expected)))
-            raise ConfigError(f"{key} must be {type_name} (got {value!r})", f"{where}.{key}", f"write {type_name}")
+            several = f"write {type_name}; to try several, write `{key}` under `sweeps:`, not under `base:`"
+            fix = several if isinstance(value, list) and ": base" in where else f"write {type_name}"
+            raise ConfigError(f"{key} must be {type_name} (got {value!r})", f"{where}.{key}", fix)
         else:
             # a float field turns 0 into 0.0, so that 0 and 0.0 give the same run id
             values[key] = expected(value) if expected in (int, float, str) else value

@@ -62,6 +62,8 @@ def rescored(manifest: Manifest, name: str, change: ScoreChange, command: str) -
         changes.append(f"calls at {change.threshold}")
     if change.registry is not None:
         registry = Registry.read(change.registry)
+        for entry in (*registry.custom_metrics, *registry.estimators):
+            entry.check()  # before the manifest is written, so that a wrong name leaves nothing behind
         entries = registry.sections["metrics"].values()
         bins = next((int(e.options.get("bins", 15)) for e in entries if e.name == "ece"), again.bins)
         again = replace(again, custom_metrics=registry.custom_metrics, estimators=registry.estimators, bins=bins)

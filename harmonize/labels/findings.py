@@ -65,3 +65,5 @@ def check_source(layout: str, source: str, where: str) -> None:
 
 
 FINDINGS = space()
+# the findings of all label spaces, each once
+ALL_FINDINGS = tuple(dict.fromkeys(finding for name in labels_yaml()["spaces"] for finding in space(name)))

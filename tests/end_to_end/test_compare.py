@@ -23,7 +23,11 @@ def ids(folder: Path) -> list[str]:
 
 def test_two_runs_are_compared_by_the_beginning_of_their_ids(finished: Path, here: Command) -> None:
     first, second = ids(finished)
-    said = here("compare", first[:6], second, "--cohort", "vindr", cwd=finished).stdout
+    answer = here("compare", first[:6], second, cwd=finished).stdout
+    assert len(answer.splitlines()) < 25
+    assert "external mean" in answer.splitlines()[6]  # the answer first
+    assert "Pleural Effusion" not in answer
+    said = here("compare", first[:6], second, "--cohort", "vindr", "--all", cwd=finished).stdout
     assert f"first   {first}" in said
     assert "Hospital E (VinDr layout), test  auroc" in said
     assert "Pleural Effusion" in said

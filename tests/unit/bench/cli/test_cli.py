@@ -75,6 +75,7 @@ def test_a_misspelt_command_is_answered_with_what_where_and_fix(
         ),
         (["data", "phantom", "p", "--shortcut", "2"], "shortcut", "--help"),
         (["data", "phantom", "p", "--finding", "Edem"], "Edem", "--help"),
+        (["predict", "3fa9", "x.png", "--finding", "Edem"], "no finding 'Edem'", "did you mean 'Edema'"),
     ],
 )
 def test_a_wrong_request_says_what_where_and_how_to_mend_it(
@@ -402,6 +403,12 @@ def test_a_dry_run_lists_the_runs_and_draws_nothing(tmp_path: Path, here: Comman
     assert not (tmp_path / "runs" / "phantom").exists()
     said = here("run", "--grid", "tiny", "--dry-run", "--only", "resnet*", cwd=tmp_path, code=2).stderr
     assert "no run matches 'resnet*'" in said
+
+
+def test_the_help_of_bench_fits_on_a_screen_of_50_lines(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    assert len(said("--help").splitlines()) < 50
+    assert "bench run --grid demo" in said("--help")
 
 
 @pytest.mark.parametrize(

@@ -504,6 +504,14 @@ def test_a_probe_of_a_network_without_one_linear_output_layer_is_refused(tmp_pat
     check_foreign(read(tmp_path, "sweeps: [{head: probe}]\n", registry), registry)
 
 
+def test_a_list_under_base_points_to_sweeps(tmp_path: Path, registry: Registry) -> None:
+    path = tmp_path / "list.yaml"
+    path.write_text(BASE.replace("loss: bce", "loss: [bce, focal]"))
+    with pytest.raises(ConfigError, match="loss must be a text") as error:
+        Grid.read(str(path), registry)
+    assert "write `loss` under `sweeps:`, not under `base:`" in error.value.fix
+
+
 def test_a_network_without_maps_is_refused_before_training_unless_no_heat_map_is_wanted(
     tmp_path: Path, registry: Registry
 ) -> None:
