@@ -41,7 +41,6 @@ from bench.cli.options import (
     examples,
 )
 from bench.cli.predict import PREDICT_EXAMPLES, predict
-from bench.cli.prompts import PROMPTS_EXAMPLES, prompts
 from bench.cli.score import SCORE_EXAMPLES, score
 from bench.cli.store import add_store_commands
 from bench.cli.text_tables import wrapped
@@ -291,7 +290,6 @@ for _heading, _name, _command, _examples in (
     (RUN, "list", list_, LIST_EXAMPLES),
     (RUN, "check", check, CHECK_EXAMPLES),
     (RUN, "weights", weights_command, WEIGHTS_EXAMPLES),
-    (RUN, "prompts", prompts, PROMPTS_EXAMPLES),
     (READ, "report", report, REPORT_EXAMPLES),
     (READ, "compare", compare, EXAMPLES),
     (NEW_HOSPITAL, "predict", predict, PREDICT_EXAMPLES),

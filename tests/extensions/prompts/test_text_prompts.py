@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import torch
 
+from bench.extensions.prompts.text_prompts import PromptTexts, open_text_model
 from bench.models.prompts import PromptHead
 from bench.planning.prompts import Prompts
-from bench.study.text_prompts import PromptTexts, open_text_model
 from harmonize.errors import ConfigError, SetupError
 
 YAML = """

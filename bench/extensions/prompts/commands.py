@@ -5,9 +5,15 @@ from typing import Annotated
 
 import typer
 
+from bench.cli.group import RUN
 from bench.cli.options import examples
 
 PROMPTS_EXAMPLES = examples("bench prompts --texts prompts.yaml --model MODEL -o prompts.safetensors")
+
+
+def add(app: typer.Typer) -> None:
+    """Add the command `bench prompts`."""
+    app.command("prompts", rich_help_panel=RUN, epilog=PROMPTS_EXAMPLES)(prompts)
 
 
 def prompts(
@@ -26,7 +32,7 @@ def prompts(
 
     Needs the extra `text`. The text model is not needed again: runs use the file alone.
     """
-    from bench.study.text_prompts import PromptTexts, open_text_model
+    from bench.extensions.prompts.text_prompts import PromptTexts, open_text_model
 
     wanted = PromptTexts.read(texts)
     made = wanted.encoded(open_text_model(model), output)
