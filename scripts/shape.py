@@ -23,7 +23,7 @@ MANIFEST = "bench/planning/manifest.py"
 READ_BY_KEY = re.compile(r"\b(?:run|cohort)\[\"|\bmanifest\.content\[")
 JOURNEYS = {  # function: most stops, files and climbs
     "bench.cli.main.run": (280, 100, 20),
-    "bench.cli.evaluate.evaluate": (300, 110, 30),
+    "bench.extensions.imported.commands.evaluate": (300, 110, 30),
     "bench.extensions.estimates.commands.estimate": (200, 80, 25),
 }
 

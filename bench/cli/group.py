@@ -86,7 +86,7 @@ class Commands(ReadableHelp):
 
     def get_params(self, ctx: Any) -> list[Any]:
         """Return the options before the command. The rare --show-completion is not in the help, which fits on one screen."""
-        params = super().get_params(ctx)
+        params: list[Any] = super().get_params(ctx)
         for param in params:
             param.hidden = param.name == "show_completion"
         return params
