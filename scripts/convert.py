@@ -4,9 +4,9 @@
     python scripts/convert.py biovil_t biovil_t_image_model.pt --to weights --drop encoder.backbone_to_vit.
 
 ENCODER is an entry of the registry section `encoders`. The new file gets the name that the entry states. Run this script
-apart from `bench`, best on an isolated machine: it opens files of others. Pickles are opened with `weights_only=True`, so
-no code of the file runs. A file with whole modules is only opened if all its classes are those of torch and
-torchxrayvision. Every tensor of the file must have a place in the network, except those that the table DROPPED names for
+apart from `bench`, best on an isolated machine: it opens files of others. Pickles are opened with `weights_only=True`. If a file
+has whole modules, each class that it names is replaced by an empty class of this script: so neither code of the file nor code
+of a package runs. Every tensor of the file must have a place in the network, except those that the table DROPPED names for
 the format of the file, and those that --drop names. Tensors that do not fit are listed with the nearest name.
 """
 
@@ -16,7 +16,6 @@ import struct
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from difflib import get_close_matches
-from importlib import import_module
 from pathlib import Path
 from pickle import UnpicklingError
 
@@ -34,7 +33,7 @@ State = dict[str, Tensor]
 
 CONTAINERS = ("teacher", "model_ema", "model", "module", "state_dict", "model_state_dict")  # keys of a checkpoint
 PREFIXES = ("module.", "backbone.")  # starts that all names of a network may have
-SAFE_CLASSES = ("torch.nn.modules.", "torchxrayvision.models.")  # starts of classes whose code is installed here
+KNOWN_CLASSES = ("torch.nn.modules.", "torchxrayvision.models.")  # starts of classes whose objects have tensors by name
 # what torch and safetensors raise for damaged files, and for files of another kind
 DAMAGED = (
     *(EOFError, UnpicklingError, SafetensorError, RuntimeError, ValueError, LookupError, TypeError, AttributeError),
@@ -112,25 +111,39 @@ def _opened(path: Path) -> State:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except UnpicklingError:
         content = _modules(path)
-    if isinstance(content, nn.Module):
-        return dict(content.state_dict())
     return _tensors(content, path)
 
 
+class _Module:
+    """What takes the place of each class that a file names: it keeps the attributes of an object, and runs nothing."""
+
+    def __init__(self, *_: object) -> None:
+        """Ignore the arguments: the file may ask to call its classes."""
+
+    def tensors(self, prefix: str = "") -> State:
+        """Return the parameters and buffers of a module as its `state_dict` names them."""
+        own = vars(self)
+        left_out = own.get("_non_persistent_buffers_set", ())
+        stated = {**own.get("_parameters", {}), **own.get("_buffers", {})}
+        out = {
+            prefix + name: t.detach() for name, t in stated.items() if isinstance(t, Tensor) and name not in left_out
+        }
+        for name, module in own.get("_modules", {}).items():
+            out |= module.tensors(f"{prefix}{name}.") if isinstance(module, _Module) else {}
+        return out
+
+
 def _modules(path: Path) -> object:
-    """Return the modules of a file whose classes are all from torch and torchxrayvision."""
+    """Return the content of a file with modules of torch or torchxrayvision, each as a `_Module`."""
     names = torch.serialization.get_unsafe_globals_in_checkpoint(str(path))
-    foreign = [name for name in names if not name.startswith(SAFE_CLASSES)]
+    foreign = [name for name in names if not name.startswith(KNOWN_CLASSES)]
     if foreign:
         what = f"{path.name} needs code to be opened: {', '.join(foreign[:5])}"
         raise ConversionError(
             f"{what}\nask its owner for the file of `model.state_dict()`: this script runs no code of files"
         )
-    try:
-        classes = [getattr(import_module(name.rpartition(".")[0]), name.rpartition(".")[2]) for name in names]
-    except ImportError as error:
-        raise ConversionError(f"{path.name} needs a package: {error}\ninstall it, and run the script again") from error
-    with torch.serialization.safe_globals(classes):
+    inert = [(type("_Inert", (_Module,), {}), name) for name in names]
+    with torch.serialization.safe_globals(inert):
         content: object = torch.load(path, map_location="cpu", weights_only=True)
     return content
 
@@ -139,6 +152,8 @@ def _tensors(content: object, path: Path) -> State:
     """Return the tensors of a checkpoint, without the containers and prefixes around them."""
     while isinstance(content, Mapping) and (key := next((k for k in CONTAINERS if _holds(content.get(k))), None)):
         content = content[key]
+    if isinstance(content, _Module):
+        content = content.tensors()
     if not isinstance(content, Mapping):
         raise ConversionError(f"{path.name} has no tensors by name\ngive the file of a state dict")
     state = {str(name): tensor for name, tensor in content.items() if isinstance(tensor, Tensor)}
@@ -151,7 +166,7 @@ def _tensors(content: object, path: Path) -> State:
 
 
 def _holds(content: object) -> bool:
-    return isinstance(content, Mapping) and len(content) > 0
+    return isinstance(content, _Module) or (isinstance(content, Mapping) and len(content) > 0)
 
 
 def _format(state: Mapping[str, Tensor]) -> tuple[str, Callable[..., State]]:

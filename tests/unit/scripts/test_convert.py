@@ -240,6 +240,47 @@ def test_foreign_code_in_a_file_is_refused_and_never_run(script: ModuleType, tmp
     assert not marker.exists()
 
 
+class _Called:
+    """A pickle of this object calls a class with arguments."""
+
+    def __init__(self, called: Any, *arguments: Any) -> None:
+        self.called, self.arguments = called, arguments
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return self.called, self.arguments
+
+
+def test_a_class_that_a_file_may_name_is_never_called(script: ModuleType, tmp_path: Path) -> None:
+    """A class of an allowed package can load a second file when it is called: torchxrayvision's networks do."""
+    marker, package = tmp_path / "ran", ModuleType("torchxrayvision.models")
+
+    class Network(torch.nn.Module):
+        def __init__(self, *_: object) -> None:
+            super().__init__()
+            marker.touch()
+
+    Network.__module__, Network.__qualname__ = package.__name__, "Network"
+    package.Network = Network  # type: ignore[attr-defined]
+    sys.modules |= {"torchxrayvision": ModuleType("torchxrayvision"), package.__name__: package}
+    try:
+        for called in (_Called(Network, "x"), {"model": _Called(Network)}, _Called(torch.nn.Linear, 10**6, 10**7)):
+            torch.save(called, tmp_path / "file.pt")
+            with pytest.raises(script.ConversionError, match=r"no tensors by name|cannot be opened"):
+                script.read(tmp_path / "file.pt")
+    finally:
+        del sys.modules["torchxrayvision"], sys.modules[package.__name__]
+    assert not marker.exists()
+
+
+def test_whole_modules_give_their_state_dict_without_their_package(script: ModuleType, tmp_path: Path) -> None:
+    module = torch.nn.Sequential(torch.nn.Conv2d(1, 2, 3), torch.nn.BatchNorm2d(2), torch.nn.Linear(2, 1, bias=False))
+    module.register_buffer("scratch", torch.ones(1), persistent=False)
+    torch.save({"model": module}, tmp_path / "whole.pt")
+    found = script.read(tmp_path / "whole.pt")
+    assert found.keys() == module.state_dict().keys()
+    assert all(torch.equal(found[name], tensor) for name, tensor in module.state_dict().items())
+
+
 @pytest.mark.parametrize(
     ("spoil", "said"),
     [
