@@ -90,8 +90,7 @@ def _lines(result: "Reproduction") -> list[str]:
     The lines are the checks, a table of the main scores, the number of scores with each verdict, and the verdict on the run.
     """
     from bench.cli.text_tables import interval, table_lines
-    from bench.study.reproduce import ENOUGH, headline
-    from bench.study.reproduction_record import VERDICTS
+    from bench.study.reproduction_record import ENOUGH, VERDICTS, headline
     from reports.formatting import number
 
     cells = [["hospital", "metric", "stored", "again", "difference", "seeds apart", "interval", "verdict"]]

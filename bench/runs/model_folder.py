@@ -25,7 +25,7 @@ from safetensors.torch import load_file
 
 from bench.config.registry import Registry
 from bench.planning.run import Run, parse_run
-from bench.runs.model_reference import CONFIG, MEMBERS, folder_of, foreign_code, is_outside
+from bench.runs.model_reference import CONFIG, MEMBERS, config_sha256, folder_of, foreign_code, is_outside
 from bench.runs.networks import initial_network
 from bench.runs.stored_run import COMBINED, POINTS, StoredRun, TrainedNetwork, combination, load, no_points
 from bench.store.checked_folders import REFERENCE, WEIGHTS, CheckedFolder
@@ -68,6 +68,8 @@ def _config(folder: Path) -> dict[str, Any]:
     if not isinstance(content.get("document"), dict) or not isinstance(content.get("run"), str):
         fix = "give a folder that `bench upload` wrote; another model needs a model.yaml (docs/extensions/your-own-model.md)"
         raise StoreError(f"{CONFIG} describes no run of this program", str(path), fix)
+    if content.get("sha256") != config_sha256(content):
+        raise StoreError(f"{CONFIG} is not what was uploaded", str(path), "download the folder again")
     return content
 
 
@@ -98,10 +100,11 @@ def _read_node(root: Path, folder: Path, node: Mapping[str, Any], device: torch.
                 str(path),
                 "use the version that made the folder",
             )
-        digest, synthetic = str(node.get("weights_sha256", "")), bool(node.get("synthetic", False))
+        digests = {WEIGHTS: str(node["weights_sha256"]), REFERENCE: str(node.get("reference_sha256", ""))}
+        synthetic = bool(node.get("synthetic", False))
     except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
         raise StoreError(f"{CONFIG} is damaged: {error!r}", str(path), "download the folder again") from error
-    return _trained(run, folder, device, trust, unlearnt, points, usual, synthetic=synthetic, digest=digest)
+    return _trained(run, folder, device, trust, unlearnt, points, usual, synthetic=synthetic, digests=digests)
 
 
 def _trained(
@@ -114,11 +117,12 @@ def _trained(
     usual: Mapping[str, tuple[float, float]],
     *,
     synthetic: bool,
-    digest: str,
+    digests: Mapping[str, str],
 ) -> StoredRun:
     """Return a trained run, ready to predict, with the weights in a folder.
 
-    `usual`: usual range of gray values, as in `StoredRun`. `digest`: expected SHA-256 of the file of weights, "" if unknown.
+    `usual`: usual range of gray values, as in `StoredRun`. `digests`: file -> expected SHA-256, "" if the run has no such file;
+    {} if nothing is known.
     """
     weights = folder / WEIGHTS
     if not trust:
@@ -126,8 +130,9 @@ def _trained(
     fix = "download or copy the folder again, with all its files"
     if not weights.is_file():
         raise StoreError(f"run {run.id} cannot be loaded: its weights are missing", str(weights), fix)
-    if digest and file_sha256(weights) != digest:
-        raise StoreError(f"run {run.id}: {WEIGHTS} is not what was uploaded", str(weights), fix)
+    for name, digest in digests.items():
+        if (folder / name).is_file() and file_sha256(folder / name) != digest:
+            raise StoreError(f"run {run.id}: {name} is not what was uploaded", str(folder / name), fix)
     try:
         network = initial_network(run, None)
         network.load_state_dict(load_file(weights))
@@ -181,4 +186,4 @@ def _of_bundle(folder: Path, device: torch.device, trust: bool) -> StoredRun:
     run = parse_run(document, run_id, str(path))
     if problem := CheckedFolder(folder).problems([WEIGHTS]).get(WEIGHTS):
         raise StoreError(f"run {run_id}: {WEIGHTS} {problem}", str(folder / WEIGHTS), "unpack the bundle again")
-    return _trained(run, folder, device, trust, unlearnt, points, {}, synthetic=synthetic, digest="")
+    return _trained(run, folder, device, trust, unlearnt, points, {}, synthetic=synthetic, digests={})

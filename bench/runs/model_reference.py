@@ -4,12 +4,15 @@ This module does not import torch, so that a wrong name is reported at once. `be
 """
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from bench.config.registry import Registry
 from bench.planning.run import Run, find_run
 from bench.store.checked_folders import REFERENCE, WEIGHTS
-from bench.store.store import Store
+from bench.store.file_integrity import bytes_sha256
+from bench.store.store import Store, canonical_json
 from bench.system.hub_client import download_folder
 from harmonize.errors import SetupError, StoreError
 
@@ -82,6 +85,11 @@ def foreign_code(run: Run, registry: Registry) -> str:
         return entry.use
     unsafe = [option for option in _UNSAFE_OPTIONS if option in entry.options] or ([name] if ":" in name else [])
     return f"{entry.use} with {', '.join(unsafe)}" if unsafe else ""
+
+
+def config_sha256(content: Mapping[str, Any]) -> str:
+    """Return the SHA-256 of the content of config.json without its key `sha256`: thresholds and calibrators change predictions."""
+    return bytes_sha256(canonical_json({key: value for key, value in content.items() if key != "sha256"}))
 
 
 def model_files(folder: Path) -> list[Path]:

@@ -1,30 +1,25 @@
 """`bench reproduce`: train a run again in a new store, and compare each score with the stored one."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
-from scipy import stats
 
 from bench.executors.local import Local
 from bench.planning.manifest import Manifest, read_manifest
 from bench.planning.plan import Plan, make_plan
 from bench.planning.planned_grid import PlannedRun
-from bench.results.same_scores import same_bits
 from bench.results.score_runs import score_all
 from bench.store.checked_folders import CheckedFolder, ScoresFolder
 from bench.store.store import Store, write_table
 from bench.study.job_progress import Display
-from bench.study.reproduction_record import KEYS, write_record
+from bench.study.reproduction_record import ENOUGH, compared, headline, overall_verdict, write_record
 from bench.study.reproduction_request import ReproductionRequest
 from bench.study.run_grid import execute
 from harmonize.errors import ConfigError, StoreError
-
-ENOUGH = 3  # minimum number of seeds to estimate how much scores vary with the seed; two seeds are too few
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +70,7 @@ def reproduce(
     rows = compared(_scores(manifest, run_id), _scores(again, run_id), [_scores(manifest, other) for other in seeds])
     path = into / f"reproduction-{run_id}.parquet"
     write_table(path, rows)
-    verdict, checked = _verdict(rows, len(seeds) >= ENOUGH), _checked(manifest, again, run_id)
+    verdict, checked = overall_verdict(rows, len(seeds) >= ENOUGH), _checked(manifest, again, run_id)
     record = write_record(into / f"reproduction-{run_id}.json", run_id, verdict, headline(rows), checked)
     return Reproduction(run_id, verdict, rows, checked, len(seeds), path, record, manifest.titles_of(run))
 
@@ -118,61 +113,6 @@ def _seeds(manifest: Manifest, run: PlannedRun) -> list[str]:
 
 def _scores(manifest: Manifest, run_id: str) -> pd.DataFrame:
     return ScoresFolder(manifest.scores / run_id).table("scores")
-
-
-def compared(stored: pd.DataFrame, again: pd.DataFrame, seeds: Sequence[pd.DataFrame]) -> pd.DataFrame:
-    """Return one row per score: stored value, new value, and the largest difference that seeds explain.
-
-    `seeds` has one table of scores for each seed, also for the seed of the stored run. The column `seeds_apart` is the largest
-    difference between two trainings with different seeds in 95 % of cases: t(n - 1, .975) x s x sqrt(2). Here s is the
-    standard deviation over n seeds, and t is the quantile of Student's t distribution. With fewer than ENOUGH seeds,
-    `seeds_apart` is NaN.
-
-    The verdict is the first in this list that is true: same bits; no number (one value is NaN); within the seed spread;
-    within the interval over patients (only with too few seeds); outside.
-    """
-    keys = list(KEYS)
-    rows = stored[[*keys, "value", "low", "high"]].rename(columns={"value": "stored"})
-    rows = rows.merge(again[[*keys, "value"]].rename(columns={"value": "again"}), on=keys, how="outer", validate="1:1")
-    values = pd.concat([frame.set_index(keys)["value"] for frame in seeds], axis=1)
-    num = values.notna().sum(axis=1).to_numpy()
-    with np.errstate(invalid="ignore"):
-        apart = stats.t.ppf(0.975, np.maximum(num - 1, 1)) * values.std(axis=1, ddof=1).to_numpy() * np.sqrt(2)
-    spread = pd.Series(np.where(num >= ENOUGH, apart, np.nan), index=values.index, name="seeds_apart")
-    rows = rows.merge(spread.reset_index(), on=keys, how="left")
-    old, new, bound = (rows[c].to_numpy(np.float64) for c in ("stored", "again", "seeds_apart"))
-    inside = (new >= rows["low"].to_numpy(np.float64)) & (new <= rows["high"].to_numpy(np.float64))
-    verdict = np.select(
-        [same_bits(old, new), np.isnan(old) | np.isnan(new), np.abs(old - new) <= bound, np.isnan(bound) & inside],
-        ["same bits", "no number", "within the seed spread", "within the interval"],
-        "outside",
-    )
-    return rows.assign(verdict=verdict)[[*keys, "stored", "again", "low", "high", "seeds_apart", "verdict"]]
-
-
-def headline(rows: pd.DataFrame) -> pd.DataFrame:
-    """Return the rows that decide the verdict.
-
-    These rows are the macro AUROC on the internal test split, the macro AUROC at each external hospital, the mean over the
-    external hospitals, and the gaps of the macro AUROC. In a pool, the single training hospitals (splits such as "test:mimic")
-    are left out: the internal score is their mean.
-    """
-    plain = (rows["finding"] == "macro") & (rows["calibrator"] == "none") & rows["metric"].isin(["auroc", "auroc_gap"])
-    other = rows["split"].isin(["val", "expert_valid", "expert_test"]) | rows["split"].astype(str).str.contains(":")
-    return rows[plain & ~other]
-
-
-def _verdict(rows: pd.DataFrame, several: bool) -> str:
-    """Return the verdict of a run: "same bits" if all rows have this verdict, else the worst verdict of the headline rows.
-
-    A headline row without a number counts as "outside". `several`: whether there are at least ENOUGH seeds.
-    """
-    if (rows["verdict"] == "same bits").all():
-        return "same bits"
-    verdicts = set(headline(rows)["verdict"])
-    if "outside" in verdicts or "no number" in verdicts:
-        return "outside"
-    return "within the seed spread" if several else "within the interval"
 
 
 def _checked(manifest: Manifest, again: Manifest, run_id: str) -> tuple[str, ...]:

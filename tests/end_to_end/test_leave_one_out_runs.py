@@ -26,9 +26,10 @@ from bench.results.exposure_table import ExposureTable
 from bench.results.report_tables import _notes
 from bench.results.run_table import run_title
 from bench.runs.model_folder import load_folder
+from bench.runs.model_reference import config_sha256
 from bench.store.checked_folders import ReportFolder
 from bench.store.store import Store, canonical_json
-from bench.study.reproduce import headline
+from bench.study.reproduction_record import headline
 from harmonize.errors import ConfigError
 from harmonize.phantom import PhantomSettings, twin
 from tests.conftest import Command, Drawn, bench
@@ -162,7 +163,7 @@ def test_an_uploaded_run_has_seen_the_hospitals_on_which_it_trained_and_no_other
         assert planned_model(model, declared, manifest.cohorts).passport["seen"] == [POOL]
         # a folder from elsewhere that hides its hospitals: the configuration names them, too
         config["trained_on"] = {"cohort": POOL, "layout": "table"}
-        (folder / "config.json").write_text(json.dumps(config))
+        (folder / "config.json").write_text(json.dumps(config | {"sha256": config_sha256(config)}))
         again = declared_run(folder, load_folder(folder), ("chexpert", "mimic", "padchest"), synthetic=True)
         assert set(again.exposure.cohorts) == trained
 

@@ -17,7 +17,7 @@ from bench.extensions.bundles.verify import opened
 from bench.planning.manifest import Manifest, read_manifest
 from bench.runs.image_paths import images_of
 from bench.runs.model_folder import load_folder, load_model
-from bench.runs.model_reference import folder_of
+from bench.runs.model_reference import config_sha256, folder_of
 from bench.runs.new_images import infer
 from bench.runs.stored_run import StoredRun, load
 from bench.store.checked_folders import CheckedFolder
@@ -225,8 +225,24 @@ def copied(uploaded: dict[str, Path], tmp_path: Path) -> Path:
 def changed(folder: Path, change: Callable[[dict[str, object]], object]) -> Path:
     content = json.loads((folder / "config.json").read_text())
     change(content)
-    (folder / "config.json").write_text(json.dumps(content))
+    (folder / "config.json").write_text(json.dumps(content | {"sha256": config_sha256(content)}))
     return folder
+
+
+@pytest.mark.parametrize("column", ["threshold", "platt_a", "platt_b"])
+def test_changed_thresholds_and_calibrators_are_refused(column: str, copied: Path) -> None:
+    path = copied / "config.json"
+    content = json.loads(path.read_text())
+    assert load_folder(copied).points[column].notna().any()
+    for row in content["operating_points"]:
+        row[column] = 0.001
+    path.write_text(json.dumps(content))
+    with pytest.raises(StoreError, match=r"config\.json is not what was uploaded"):
+        load_folder(copied)
+    del content["sha256"]
+    path.write_text(json.dumps(content))
+    with pytest.raises(StoreError, match=r"config\.json is not what was uploaded"):
+        load_folder(copied)
 
 
 def test_changed_or_missing_files_of_a_folder_are_refused(copied: Path) -> None:
@@ -240,6 +256,11 @@ def test_changed_or_missing_files_of_a_folder_are_refused(copied: Path) -> None:
         load_folder(copied)
     changed(copied, lambda content: content["document"]["config"].update(seed=7))
     with pytest.raises(StoreError, match="does not match the run id"):
+        load_folder(copied)
+    changed(copied, lambda content: content["document"]["config"].update(seed=8))
+    path = copied / "config.json"
+    path.write_text(path.read_text().replace('"seed": 8', '"seed": 9'))
+    with pytest.raises(StoreError, match=r"config\.json is not what was uploaded"):
         load_folder(copied)
     (copied / "config.json").write_text('{"model_type": "bert"}')
     with pytest.raises(StoreError, match="describes no run of this program"):

@@ -23,7 +23,8 @@ from bench.runs.provenance import MOST_DIFF, environment
 from bench.store.checked_folders import CheckedFolder
 from bench.store.file_integrity import file_sha256
 from bench.store.store import Store, canonical_json
-from bench.study.reproduce import KEYS, _check_same, compared, headline
+from bench.study.reproduce import _check_same
+from bench.study.reproduction_record import KEYS, compared, headline
 from harmonize.errors import ConfigError
 
 Command = Callable[..., "subprocess.CompletedProcess[str]"]

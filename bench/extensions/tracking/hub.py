@@ -24,7 +24,7 @@ from bench.planning.planned_grid import PlannedCohort, PlannedRun
 from bench.planning.run import find_run, read_run
 from bench.results.read_predictions import unfinished
 from bench.results.run_table import run_title
-from bench.runs.model_reference import MEMBERS
+from bench.runs.model_reference import MEMBERS, config_sha256
 from bench.store.checked_folders import REFERENCE, WEIGHTS, CheckedFolder, ScoresFolder
 from bench.store.file_integrity import file_sha256
 from bench.store.store import Store, write_bytes
@@ -86,7 +86,7 @@ def files_of(store: Store, run_prefix: str, grid: str | None = None) -> tuple[st
     }
     texts = {
         "README.md": _public_card(manifest, run).encode(),
-        "config.json": json.dumps(config, indent=1, sort_keys=True).encode(),
+        "config.json": json.dumps(config | {"sha256": config_sha256(config)}, indent=1, sort_keys=True).encode(),
         **{file.name: file.source for file in files if isinstance(file.source, bytes)},
     }
     _refuse_ids(manifest, texts)
@@ -144,6 +144,7 @@ def _block(store: Store, manifest: Manifest, run_id: str, folder: str) -> tuple[
     # the reference histogram that the preprocessing ops histstd and histmatch need
     if (own / REFERENCE).is_file():
         files.append(HubFile(folder + REFERENCE, CheckedFolder(own).read(REFERENCE)))
+        block["reference_sha256"] = file_sha256(own / REFERENCE)
     return block, files
 
 

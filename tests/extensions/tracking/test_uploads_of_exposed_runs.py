@@ -13,6 +13,7 @@ from bench.extensions.imported.runs_of_other_stores import _seen_before, declare
 from bench.extensions.tracking import hub
 from bench.planning.manifest import read_manifest
 from bench.runs.model_folder import load_folder
+from bench.runs.model_reference import config_sha256
 from bench.store.store import Store
 from harmonize.errors import ConfigError
 
@@ -48,11 +49,12 @@ def test_an_uploaded_folder_states_what_the_starting_weights_had_seen(finished: 
     path = tmp_path / clean.id / "config.json"
     stated = json.loads(path.read_text())
     assert stated["trained_on"].pop("seen")[OTHERS] == "no"
-    path.write_text(json.dumps(stated))
+    path.write_text(json.dumps(stated | {"sha256": config_sha256(stated)}))
     assert {own.answer for own in declared(tmp_path / clean.id).exposure.seen.values()} == {"labels", "unknown"}
 
     hostile = {"title": "a\x1b[2Jb", "licence": "l" * 10_000, "pretraining": "\x1b]0;c"}
-    path.write_text(json.dumps({**stated, "name": "n\x1b[2J\n", "trained_on": {**stated["trained_on"], **hostile}}))
+    stated |= {"name": "n\x1b[2J\n", "trained_on": {**stated["trained_on"], **hostile}}
+    path.write_text(json.dumps(stated | {"sha256": config_sha256(stated)}))
     shown = declared(tmp_path / clean.id, synthetic=False)
     texts = (shown.name, *shown.exposure.others, shown.exposure.pretraining, shown.exposure.licence)
     assert all(text.isprintable() and len(text) < 600 for text in texts)
