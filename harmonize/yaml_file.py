@@ -20,7 +20,7 @@ MAX_BYTES = 2_000_000
 # a deeper nesting could crash the program
 MAX_DEPTH = 50
 # PyYAML raises YAMLError for invalid YAML, and the other errors for invalid values such as the date 2024-13-45
-_INVALID = (yaml.YAMLError, ValueError, AttributeError, LookupError, TypeError)
+_INVALID = (yaml.YAMLError, ValueError, AttributeError, LookupError, TypeError, RecursionError)
 
 
 def _mapping(loader: yaml.SafeLoader, node: yaml.MappingNode) -> dict[Any, Any]:
@@ -91,6 +91,7 @@ def parse_yaml(text: str, where: str) -> Any:
     except _INVALID:
         pass  # the text is invalid; below, the Python parser parses this text again, for its better error messages
     try:
+        _check_depth(text, where, _PLAIN)  # libyaml may have stopped before it had seen all levels
         return yaml.load(text, Loader=_PLAIN)  # noqa: S506
     except _INVALID as error:
         mark, problem = getattr(error, "problem_mark", None), getattr(error, "problem", None)
@@ -102,7 +103,7 @@ def parse_yaml(text: str, where: str) -> Any:
 @lru_cache(maxsize=16)
 def _parsed(text: str, where: str) -> Any:
     """Return the content of YAML text; the registry is read several times by a command, and many times by a session of Python."""
-    _check_depth(text, where)
+    _check_depth(text, where, _FAST)
     return yaml.load(text, Loader=_FAST)  # noqa: S506  (a SafeLoader with stricter keys)
 
 
@@ -129,14 +130,14 @@ def _line(node: Any, key: str) -> int:
     return 0
 
 
-def _check_depth(text: str, where: str) -> None:
-    """Raise ConfigError for more than MAX_DEPTH nested lists or blocks.
+def _check_depth(text: str, where: str, loader: Any) -> None:
+    """Raise ConfigError for more than MAX_DEPTH nested lists or blocks. loader: the one that is to read the text.
 
     The loop reads the parser's events, such as the start of a list, one by one. This needs no recursion, so deep
     nesting cannot crash this function.
     """
     depth = 0
-    for event in yaml.parse(text, Loader=_FAST):
+    for event in yaml.parse(text, Loader=loader):
         if isinstance(event, yaml.CollectionStartEvent):
             depth += 1
         elif isinstance(event, yaml.CollectionEndEvent):

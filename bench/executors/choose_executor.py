@@ -1,13 +1,12 @@
 """Parse the value of --executor: local, ray or slurm, then optionally a colon and the resources of a run."""
 
-import yaml
-
 from bench.config.run_config import from_dict
 from bench.executors.execute_job import Executor
 from bench.executors.local import Local
 from bench.executors.ray import Ray
 from bench.executors.slurm import Slurm
 from harmonize.errors import ConfigError
+from harmonize.yaml_file import parse_yaml
 
 _CLUSTERS: dict[str, type[Ray] | type[Slurm]] = {"ray": Ray, "slurm": Slurm}
 
@@ -44,4 +43,4 @@ def choose_executor(text: str, device: str, workers: int, per_device: int = 0, t
             raise ConfigError(f"{key!r} has no value", where, f"write {name}:{key}=VALUE")
     kind = _CLUSTERS[name]
     texts = {key for key, default in kind.__dataclass_fields__.items() if default.type is str}
-    return from_dict(kind, {k: v if k in texts else yaml.safe_load(v) for k, _, v in pairs}, where)
+    return from_dict(kind, {k: v if k in texts else parse_yaml(v, where) for k, _, v in pairs}, where)

@@ -16,6 +16,13 @@ from harmonize.yaml_file import MAX_BYTES, MAX_DEPTH, parse_yaml, read_yaml
         "{a: " * 20_000 + "1" + "}" * 20_000,
         "- " * 20_000 + "x",
         "\n".join(" " * level + "a:" for level in range(1000)),
+        "name: " + "[" * 100_000 + "]" * 100_000,
+        "name: " + "[\n" * 100_000,
+        "? " * 20_000 + "x",
+        # libyaml refuses these directives, PyYAML does not
+        "%YAML 1.3\n---\nname: " + "[" * 100_000,
+        "%OTHER 1\n---\nname: " + "[" * 2_000 + "]" * 2_000,
+        "a: 1\na: " + "[" * 900 + "]" * 900,
     ],
 )
 def test_deep_nesting_is_refused_before_the_parser_crashes(text: str) -> None:
