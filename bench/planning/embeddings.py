@@ -25,9 +25,10 @@ from numpy.typing import NDArray
 
 from bench.config.registry import Entry
 from bench.store.file_integrity import file_sha256
-from harmonize.datasets.csvrows import column_names
+from harmonize.datasets.csvrows import check_columns, column_names
 from harmonize.datasets.user_table import is_parquet, read_user_table
 from harmonize.errors import CxrError, DatasetError, SetupError
+from harmonize.labels.findings import labels_yaml, space
 
 ENDINGS = (".parquet", ".csv")
 # Maximum number of rows, and of rows times numbers of a vector, of a Parquet table: 8 GiB in float32, which is enough for
@@ -39,6 +40,35 @@ _BATCH_COLUMNS = 64  # number columns that are read at once
 _BUFFER_BYTES = 2**16  # of a column of a Parquet file
 # names that pandas gives the row numbers of a table, which are no part of a vector
 _ROW_NUMBERS = ("", "index", "Unnamed: 0", "__index_level_0__")
+# column names, as `_plain` writes them, that state labels or patients: as a part of the vectors, they would give the answer away
+_NO_PARTS = (
+    *(
+        "label",
+        "labels",
+        "target",
+        "targets",
+        "row",
+        "rownumber",
+        "patient",
+        "patientid",
+        "subjectid",
+        "study",
+        "studyid",
+    ),
+    *(
+        "age",
+        "patientage",
+        "sex",
+        "patientsex",
+        "gender",
+        "race",
+        "ethnicity",
+        "view",
+        "viewposition",
+        "split",
+        "device",
+    ),
+)
 _SHAPE_FIX = (
     "write the column image_id and the vectors: number columns, or one column with a list of numbers in each row"
 )
@@ -187,6 +217,7 @@ def _layout(path: Path, stamp: tuple[int, int]) -> _Layout:  # noqa: ARG001
             names = _of_vectors(columns, where)
             return _Layout(names, len(names), False)
         with pq.ParquetFile(path, buffer_size=_BUFFER_BYTES, pre_buffer=False) as file:
+            check_columns(file.metadata.num_columns, path)
             schema = file.schema_arrow
             index = (schema.pandas_metadata or {}).get("index_columns", [])  # pandas' row numbers
             names = _of_vectors([name for name in schema.names if name == "image_id" or name not in index], where)
@@ -202,7 +233,7 @@ def _layout(path: Path, stamp: tuple[int, int]) -> _Layout:  # noqa: ARG001
 
 
 def _of_vectors(columns: Sequence[str], where: str) -> tuple[str, ...]:
-    """Return the columns of a table except `image_id`."""
+    """Return the columns of a table except `image_id`. Raises DatasetError for names that are no part of a vector."""
     if "image_id" not in columns:
         raise DatasetError("no column image_id", where, "name the column of the image ids image_id")
     if twice := [name for name, number in Counter(columns).items() if number > 1]:
@@ -211,9 +242,19 @@ def _of_vectors(columns: Sequence[str], where: str) -> tuple[str, ...]:
     if numbers := [name for name in names if name in _ROW_NUMBERS]:
         what = f"the column {numbers[0]!r} looks like row numbers, not like a part of the vectors"
         raise DatasetError(what, where, "write the table without the row numbers (pandas: index=False)")
+    findings = {_plain(finding) for own in labels_yaml()["spaces"] for finding in space(own)}
+    for name in names:
+        if _plain(name) in _NO_PARTS or any(finding in _plain(name) for finding in findings):
+            what = f"the column {name!r} looks like a label or a fact about patients, not like a part of the vectors"
+            raise DatasetError(what, where, "remove the column: a network would read its answer there")
     if not names:
         raise DatasetError("the table has no vectors", where, _SHAPE_FIX)
     return names
+
+
+def _plain(name: str) -> str:
+    """Return a name in lower case, without spaces and punctuation."""
+    return "".join(mark for mark in name.casefold() if mark.isalnum())
 
 
 def _is_number(kind: pa.DataType) -> bool:

@@ -27,6 +27,9 @@ MAX_CELL_CHARACTERS = 2**24  # a longer cell is the result of an unclosed quote
 # maximum number of bytes of a compressed table after decompression: enough for 900,000 rows of 1,000 characters. The
 # limit is necessary because a damaged or hostile file of 10 MB can unpack to 10 GB
 MAX_UNPACKED_BYTES = 2**30
+# maximum number of columns of a table: 2.5 times the largest vectors of an encoder (4,096 numbers). pandas needs half a second of
+# processor time for each 1,000 columns, whatever the number of rows
+MAX_COLUMNS = 10_000
 _CHUNK_BYTES = 2**20
 _OTHER_SEPARATORS = {";": "';'", "\t": "tabs", "|": "'|'"}  # of tables that other programs write, with their names
 
@@ -106,13 +109,14 @@ def check_unpacked_size(path: Path) -> None:
 def column_names(path: Path) -> list[str]:
     """Return the column names of a CSV file, "" for a column without a name; [] for an empty file.
 
-    Raises DatasetError for a table whose cells are separated by semicolons, tabs or bars.
+    Raises DatasetError for a table whose cells are separated by semicolons, tabs or bars, and for more than MAX_COLUMNS columns.
     """
     records = _records(path)
     try:
         names: list[str] = next((record.cells for record in records), [])
     finally:
         records.close()
+    check_columns(len(names), path)
     for separator, shown in _OTHER_SEPARATORS.items():
         # published headers have commas inside names, such as OriginalImage[Width,Height]
         if names and names[0].count(separator) > len(names) - 1:
@@ -120,6 +124,13 @@ def column_names(path: Path) -> list[str]:
             fix = "save it as CSV with commas between the cells and decimal points (in a spreadsheet: English settings)"
             raise DatasetError(what, str(path), fix)
     return names
+
+
+def check_columns(number: int, path: Path) -> None:
+    """Raise DatasetError for more than MAX_COLUMNS columns."""
+    if number > MAX_COLUMNS:
+        what = f"the table has {number:,} columns, the maximum is {MAX_COLUMNS:,}"
+        raise DatasetError(what, str(path), "write only the columns that are needed")
 
 
 def count_regular_rows(path: Path) -> int | None:

@@ -12,7 +12,14 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from harmonize.datasets.csvrows import check_unpacked_size, column_names, count_regular_rows, open_bytes, rows
+from harmonize.datasets.csvrows import (
+    check_columns,
+    check_unpacked_size,
+    column_names,
+    count_regular_rows,
+    open_bytes,
+    rows,
+)
 from harmonize.datasets.ids import refuse_rounded_columns
 from harmonize.errors import DatasetError
 
@@ -30,7 +37,7 @@ def read_user_table(path: Path, **options: Any) -> pd.DataFrame:
     """Return a Parquet table, or a CSV table, which may be compressed (.gz, .bz2, .xz, .zip, .zst).
 
     A byte order mark is removed. `options`: arguments of `pandas.read_csv`. Raises DatasetError for a table above
-    `csvrows.MAX_UNPACKED_BYTES` or MAX_PARQUET_CELLS, before the table is read. Raises DatasetError for a CSV table with
+    `csvrows.MAX_UNPACKED_BYTES`, `csvrows.MAX_COLUMNS` or MAX_PARQUET_CELLS, before the table is read. Raises DatasetError for a CSV table with
     a row whose cells cannot be assigned to columns (see `csvrows`), with two columns of one name, or with another
     separator than commas; for a CSV table that is not UTF-8 text; and for ids in scientific notation (see `ids`).
     Raises OSError or ValueError for a file that cannot be read.
@@ -73,6 +80,7 @@ def _check_rows(path: Path) -> None:
 def _read_parquet(path: Path) -> pd.DataFrame:
     with open_bytes(path) as file:
         stated = pq.read_metadata(file)
+    check_columns(stated.num_columns, path)
     if stated.num_rows * stated.num_columns > MAX_PARQUET_CELLS:
         what = f"the table has more than {MAX_PARQUET_CELLS:,} cells: {stated.num_rows:,} rows, {stated.num_columns} columns"
         raise DatasetError(what, str(path), "write only the columns and rows that are needed")

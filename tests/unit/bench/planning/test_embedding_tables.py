@@ -13,7 +13,7 @@ import pytest
 from bench.config.registry import Entry, Registry
 from bench.planning import embeddings
 from bench.planning.embeddings import EmbeddingTables
-from harmonize.datasets import user_table
+from harmonize.datasets import csvrows, user_table
 from harmonize.errors import DatasetError, RegistryError, SetupError
 
 N, D = 6, 4
@@ -59,6 +59,26 @@ def test_columns_and_lists_give_the_vectors_in_the_order_of_the_images(
         read.of_images("b", ["x"])
 
 
+@pytest.mark.parametrize(
+    "name", ["Edema", "label_Edema", "pleural effusion", "No Finding", "age", "Patient_ID", "row", "sex"]
+)
+@pytest.mark.parametrize("ending", ["parquet", "csv"])
+def test_a_label_or_a_fact_about_patients_is_no_part_of_a_vector(tmp_path: Path, name: str, ending: str) -> None:
+    with pytest.raises(DatasetError, match=f"the column '{name}' looks like a label or a fact about patients"):
+        checked(tables(tmp_path, columns().assign(**{name: 1}), f"b.{ending}"))
+
+
+@pytest.mark.parametrize("ending", ["parquet", "csv"])
+def test_a_table_with_too_many_columns_is_refused_before_it_is_read(
+    tmp_path: Path, ending: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(csvrows, "MAX_COLUMNS", D)
+    with pytest.raises(DatasetError, match=f"the table has {D + 1} columns, the maximum is {D}"):
+        checked(tables(tmp_path, columns(), f"b.{ending}"))
+    with pytest.raises(DatasetError, match=f"the table has {D + 1} columns, the maximum is {D}"):
+        user_table.read_user_table(tmp_path / f"b.{ending}")
+
+
 def with_cell(value: object, row: int = 3) -> Change:
     """Return a change that replaces the number v1 of a row."""
 
@@ -85,8 +105,8 @@ def of_lists(change: Callable[[int, np.ndarray], object]) -> Change:
         ),
         (lambda t: pd.concat([t, t.iloc[:1]]), "1 rows repeat an image, e.g. 0000.png"),
         (lambda t: t.drop(columns="v3"), "the vectors of b have 3 numbers, those of a have 4"),
-        (lambda t: t.rename(columns={"v3": "age"}), "vector column 4 of b is 'age', that of a is 'v3'"),
-        (lambda t: t.assign(age=60), "the vectors of b have 5 numbers, those of a have 4"),
+        (lambda t: t.rename(columns={"v3": "w3"}), "vector column 4 of b is 'w3', that of a is 'v3'"),
+        (lambda t: t.assign(v4=60), "the vectors of b have 5 numbers, those of a have 4"),
         (lambda t: t[["image_id", "v1", "v0", "v2", "v3"]], "vector column 1 of b is 'v1', that of a is 'v0'"),
         (lambda t: t.drop(columns=["v0", "v1", "v2", "v3"]), "the table has no vectors"),
         (with_cell(float("nan")), "the vectors of 1 images have missing or infinite numbers, e.g. 0003.png"),
