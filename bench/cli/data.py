@@ -65,6 +65,7 @@ def people(
     it, and the size if you have copies of the images in another format.
     """
     from bench.cli.progress_bars import choose_display
+    from bench.store.safe_csv import csv_text
     from bench.store.store import write_bytes
     from bench.system.devices import default_workers
     from harmonize.cohorts.dicom_demographics import read_people
@@ -75,6 +76,6 @@ def people(
         raise ConfigError("train/ and test/ have no DICOM file", str(root), "name the folder of VinDr-CXR as published")
     with choose_display(quiet) as display:
         table = read_people(files, workers or default_workers(), display.progress)
-    write_bytes(output, table.to_csv(index=False).encode())
+    write_bytes(output, csv_text(table).encode())
     sexes, ages = int((table["sex"] != "").sum()), int(table["age"].notna().sum())
     typer.echo(f"{output}: {len(table):,} images, {sexes:,} with a sex, {ages:,} with an age")

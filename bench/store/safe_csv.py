@@ -1,10 +1,12 @@
 """Write tables as CSV without cells that a spreadsheet program would run as formulas."""
 
+import re
 from typing import Any
 
 import pandas as pd
 
-_FORMULA_STARTS = ("=", "+", "-", "@", "\t")
+# the start of a cell that a spreadsheet program may run: spaces of any kind and marks without width, then the sign, also full-width
+_FORMULA = re.compile("[\\s\\ufeff\\u200b-\\u200f\\u2060]*[=+@\\-\\uff1d\\uff0b\\uff20\\uff0d]|\\s*\\t")
 
 
 def csv_text(frame: pd.DataFrame) -> str:
@@ -25,7 +27,7 @@ def _escape(cell: Any) -> Any:
     if not isinstance(cell, str):
         return cell
     cell = cell.replace("\r", " ")  # some readers treat \r as the end of a row
-    if not cell.lstrip(" ").startswith(_FORMULA_STARTS):
+    if not _FORMULA.match(cell):
         return cell
     try:
         float(cell)

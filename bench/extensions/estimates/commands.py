@@ -115,7 +115,7 @@ def estimate(
             notes += more
     if save_logits is not None:
         for run_id, table in of_runs.items():
-            write_bytes(save_logits / f"{run_id}.csv", table.to_csv(index=False).encode())
+            write_bytes(save_logits / f"{run_id}.csv", csv_text(table).encode())
     result = expected_scores(manifest, of_runs, estimator, widest, labels, shares)
     notes += result.notes
     if output is not None:

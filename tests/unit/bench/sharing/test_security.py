@@ -148,6 +148,22 @@ def test_formulas_in_csv_cells_are_escaped_and_numbers_are_not() -> None:
     assert read.iloc[:6, 0].tolist() == [f"'{cell}" for cell in cells[:6]]
     assert read.iloc[6:9, 0].tolist() == cells[6:9]
     assert csv_text(pd.DataFrame({"a": ["x\r=1"]})) == "a\nx =1\n"
+    for hidden in (
+        "  =1",
+        "\u00a0=1",
+        "\u3000@x",
+        "\n=1",
+        " \t=1",
+        "\ufeff=1",
+        "\u200b+x",
+        "\uff1dx",
+        " \uff0bx",
+        "\tx",
+    ):
+        [cell] = pd.read_csv(io.StringIO(csv_text(pd.DataFrame({"a": [hidden]}))), dtype=str, skip_blank_lines=False)[
+            "a"
+        ]
+        assert cell == f"'{hidden}"
     assert read["value"].astype(float).tolist() == (np.arange(len(cells)) - 5.0).tolist()
 
 
