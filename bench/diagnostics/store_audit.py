@@ -330,6 +330,9 @@ def _scores(folder: Path, files: bool) -> Iterator[Check]:
     With `files`, the files are compared with their checksums. Without `files`, only the beginnings or ends of files are read.
     """
     name, fix = f"scores of {folder.name}", "`bench score` makes them again"
+    if folder.is_symlink():
+        yield _check("fault", name, "the folder is a link", f"rm '{folder}', then `bench score`")
+        return
     checksums = CheckedFolder(folder).checksums()
     if checksums is None:
         problem = "is damaged" if (folder / CHECKSUMS).is_file() else "is missing"

@@ -122,6 +122,20 @@ def test_spaces_in_a_grid_change_nothing(store: Store) -> None:
     assert read_grid(store, "g") == GRID
 
 
+def test_two_tables_that_are_swapped_with_their_checksums_are_refused(store: Store) -> None:
+    one, two = table_path(store), store.root / "cohorts" / "mimic-0123456789ab.parquet"
+    write_cohort(two, TABLE.iloc[::-1], "0123456789ab")
+    for name in ("{}", "{}.sha256"):
+        first, second = (path.with_name(name.format(path.name)) for path in (one, two))
+        content = first.read_bytes()
+        first.write_bytes(second.read_bytes())
+        second.write_bytes(content)
+    for path in (one, two):
+        assert cohort_problem(path) == CHANGED
+        with pytest.raises(StoreError, match=CHANGED):
+            read_cohort(path)
+
+
 def test_a_file_without_a_checksum_is_refused(store: Store) -> None:
     (store.root / "grids" / "g.json").write_text(json.dumps(GRID))
     table_path(store).with_name("nih-0123456789ab.parquet.sha256").unlink()
