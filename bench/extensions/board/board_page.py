@@ -16,18 +16,16 @@ from reports.schemas.exposure import NO
 STYLES = ("base.css", "ranking.css", "figures.css", "phone.css", "print.css")
 SCRIPTS = ("theme.js", "board.js")
 WIDTH, HEIGHT = 260.0, 24.0
-UNRANKED, EXPOSED = (
-    0,
-    -1,
-)  # in place of the number of a tie group: self-reported, or not tested at unseen hospitals alone
+# in place of the number of a tie group: self-reported; not tested at unseen hospitals alone; mean over other findings
+UNRANKED, EXPOSED, PARTIAL = 0, -1, -2
 
 
 @dataclass(frozen=True, slots=True)
 class BoardRow:
-    """A row of a board. group: number of its tie group, UNRANKED or EXPOSED.
+    """A row of a board. group: number of its tie group, UNRANKED, EXPOSED or PARTIAL.
 
     moved: what a new scoring version changed, "" if nothing. seen: names of the external hospitals that the model had seen, or
-    may have seen, "" if none.
+    may have seen, "" if none. missing: findings of the board that the model does not predict, "" if none.
     """
 
     group: int
@@ -40,6 +38,7 @@ class BoardRow:
     num_seeds: int
     moved: str = ""
     seen: str = ""
+    missing: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,6 +163,8 @@ def _group_title(number: int, rows: Sequence[BoardRow]) -> str:
         return "Not ranked · nobody else has computed these numbers"
     if number == EXPOSED:
         return "Not ranked · the model had seen an external hospital, or may have seen one"
+    if number == PARTIAL:
+        return "Not ranked · the mean is over other findings than those of the board"
     if len(rows) == 1:
         return f"Group {number}"
     return f"Group {number} · {plural(len(rows), 'row')} that the data cannot distinguish"

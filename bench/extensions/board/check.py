@@ -6,13 +6,22 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from bench.config.registry import Registry
-from bench.extensions.board.copies import Fingerprint, differences, fingerprint
+from bench.extensions.board.copies import Earlier, Fingerprint
 from bench.extensions.board.decisions import ACCEPTED, Decision, latest, read
 from bench.extensions.board.examine import CheckLine, Examination, examined, passports
 from bench.extensions.board.reproductions import SignedReproduction, reproductions
 from bench.extensions.board.rules import Rules
-from bench.extensions.board.submission import BUNDLE, Number, Submission, find, folders, unexpected
-from bench.extensions.board.submit import SIGNERS
+from bench.extensions.board.submission import (
+    BUNDLE,
+    FOLDER,
+    SIGNERS,
+    Number,
+    Submission,
+    find,
+    folders,
+    stray_files,
+    unexpected,
+)
 from bench.extensions.bundles.verify import opened
 from bench.results.read_predictions import SCORING_VERSION
 from bench.results.same_scores import ROUNDING
@@ -80,9 +89,13 @@ def entries(
 ) -> Iterator[BoardEntry | BrokenSubmission]:
     """Check each submission that is accepted or waits for a decision, and yield it; accepted ones first, oldest first.
 
-    Refused and withdrawn submissions are left out. `pages`: with the report of each bundle as HTML. Raises StoreError for a
-    broken chain of decisions, and if the folder of an accepted submission is missing.
+    Files beside the folders of submissions come first, as broken ones. Refused and withdrawn submissions are left out.
+    `pages`: with the report of each bundle as HTML. Raises StoreError for a broken chain of decisions, and if the folder of an
+    accepted submission is missing.
     """
+    for name in stray_files(board):
+        error = StoreError(f"the file {name[:100]!r} belongs to no submission", str(board / FOLDER), "remove it")
+        yield BrokenSubmission(name, error)
     yield from _checked(_open_submissions(board), board, rules, registry, progress, pages)
 
 
@@ -97,10 +110,7 @@ def check_one(name: str, board: Path, rules: Rules, registry: Registry, progress
     if number is None:
         number = sum(decision is not None for _, decision in open_)  # its place on the board after an acceptance
         open_.insert(number, (find(board, name), None))
-    before = _Before({}, {})
-    for folder, _ in open_[:number]:
-        with suppress(*_WRONG), opened(folder / BUNDLE, registry, older=True) as other:
-            before.add(folder.name, other.id, fingerprint(other.manifest))
+    before = _unscored(open_[:number], registry)
     folder, decision = open_[number]
     try:
         _entry(folder, board, rules, registry, progress, decision, before, False)
@@ -108,6 +118,20 @@ def check_one(name: str, board: Path, rules: Rules, registry: Registry, progress
         for each in _checked(open_, board, rules, registry, progress, False):
             if isinstance(each, BrokenSubmission) and each.name == name:
                 raise each.error from None
+
+
+def earlier_submissions(board: Path, registry: Registry) -> Earlier:
+    """Return the submissions of a board that are accepted or wait for a decision, without scoring them."""
+    return _unscored(_open_submissions(board), registry)
+
+
+def _unscored(submissions: Sequence[tuple[Path, Decision | None]], registry: Registry) -> Earlier:
+    """Return submissions, each with its latest decision, for a comparison; those without a bundle that can be read are left out."""
+    out = Earlier()
+    for folder, decision in submissions:
+        with suppress(*_WRONG), opened(folder / BUNDLE, registry, older=True) as other:
+            out.add(folder.name, other.id, Fingerprint.of(other.manifest), decision is not None)
+    return out
 
 
 def _checked(
@@ -119,7 +143,7 @@ def _checked(
     pages: bool,
 ) -> Iterator[BoardEntry | BrokenSubmission]:
     """Check submissions, each with its latest decision, and yield them in their order."""
-    before = _Before({}, {})
+    before = Earlier()
     for folder, decision in submissions:
         try:
             entry: BoardEntry | BrokenSubmission = _entry(
@@ -145,30 +169,7 @@ def _open_submissions(board: Path) -> list[tuple[Path, Decision | None]]:
 
 
 class _ConflictError(StoreError):
-    """A submission repeats an earlier one, or has other labels of the same hospital."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Before:
-    """The submissions before another one: name -> fingerprint, and id of the bundle -> name."""
-
-    known: dict[str, Fingerprint]
-    names: dict[str, str]
-
-    def add(self, name: str, bundle: str, content: Fingerprint) -> None:
-        self.known[name], self.names[bundle] = content, name
-
-    def check_bundle(self, bundle: str, where: str) -> None:
-        """Raise _ConflictError for the id of an earlier bundle."""
-        if bundle in self.names:
-            what = f"the bundle is a copy of the submission {self.names[bundle]} under another name"
-            raise _ConflictError(what, where, _FIX)
-
-    def check_content(self, content: Fingerprint, where: str) -> None:
-        """Raise _ConflictError for logits of an earlier submission, and for other labels of one of its hospitals."""
-        for name, other in self.known.items():
-            if problems := differences(content, other, name):
-                raise _ConflictError(problems[0], where, _FIX)
+    """A submission repeats an earlier one, or has other tables of the hospitals."""
 
 
 def _entry(
@@ -178,7 +179,7 @@ def _entry(
     registry: Registry,
     progress: Progress,
     decision: Decision | None,
-    before: _Before,
+    before: Earlier,
     pages: bool,
 ) -> BoardEntry:
     """Check one submission, and add it to those before.
@@ -191,21 +192,25 @@ def _entry(
     if decision is not None and decision.bundle != stated.bundle:
         what = f"the bundle was replaced: {decision.bundle[:12]} was accepted, this is {stated.bundle[:12]}"
         raise StoreError(what, str(folder), _FIX)
-    before.check_bundle(stated.bundle, str(folder))
+    if what := before.repeats(stated.bundle):
+        raise _ConflictError(what, str(folder), _FIX)
     bundle = folder / BUNDLE
     if not bundle.is_file():
         return BoardEntry(folder, stated, stated.numbers, (), (), (), "", (), (), False, "", decision)
     signed_by = signer(bundle, board / SIGNERS) if bundle.with_name(f"{BUNDLE}.sig").is_file() else ""
-    with examined(bundle, rules, registry, progress) as found:
+    if signed_by != stated.signed_by:
+        what = (
+            f"submission.json states the signer {stated.signed_by or '(none)'}, the bundle has {signed_by or '(none)'}"
+        )
+        raise StoreError(what, str(folder), _FIX)
+    with examined(bundle, rules, registry, progress, before) as found:
         _check_stated(stated, found, str(folder))
-        own = fingerprint(found.opened.manifest)
-        before.check_content(own, str(folder))
         again = tuple(reproductions(folder, found.opened.manifest, board / SIGNERS))
         exposure = tuple(passports(found.opened.manifest))
         page = render(found.tables) if pages else ""
         at_hospitals = tuple(_hospitals(found))
         lines, reasons = found.lines, found.reasons
-        before.add(folder.name, stated.bundle, own)
+        before.add(folder.name, stated.bundle, found.content, decision is not None)
     return BoardEntry(
         folder, stated, found.numbers, lines, reasons, exposure, signed_by, again, at_hospitals, True, page, decision
     )
@@ -218,8 +223,9 @@ def _check_stated(stated: Submission, found: Examination, where: str) -> None:
             f"submission.json names the bundle {stated.bundle[:12]}, but the bundle has the id {found.opened.id[:12]}"
         )
         raise StoreError(what, where, _FIX)
-    if found.missing:
-        raise StoreError(f"{found.missing[0].what}: {found.missing[0].text}", where, _FIX)
+    for line in found.missing:
+        kind = _ConflictError if line.what in ("tables", "copies") else StoreError
+        raise kind(f"{line.what}: {line.text}", where, _FIX)
     if stated.division != found.division:
         why = f" ({found.reasons[0]})" if found.reasons else ""
         raise StoreError(f"submission.json states {stated.division}, the facts give {found.division}{why}", where, _FIX)

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from bench.extensions.board.chain import START, append_line, line_hash, read_chain
-from bench.extensions.board.submission import NAME, text_problems
+from bench.extensions.board.submission import NAME, name_problems, text_problems
 from harmonize.errors import ConfigError
 
 FILE = "decisions.jsonl"
 ACCEPTED, REFUSED, RESCORED, WITHDRAWN = ACTIONS = ("accepted", "refused", "re-scored", "withdrawn")
-_DATE = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ")
+_DATE = "%Y-%m-%dT%H:%M:%SZ"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +44,7 @@ def append(board: Path, action: str, submission: str, bundle: str, by: str, why:
 
     Raises ConfigError for an unknown action or a text that is not allowed, StoreError for a broken chain.
     """
-    date = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    date = datetime.now(UTC).strftime(_DATE)
     decision = Decision(date, action, submission, bundle, by, why, START)
     if problems := _problems(decision):
         raise ConfigError(problems[0], "bench board decide", "give --by and --why as plain text of one line")
@@ -59,12 +59,16 @@ def _problems(decision: Decision) -> list[str]:
     """Return what is wrong with the texts of a decision; [] if nothing."""
     if not all(isinstance(value, str) for value in asdict(decision).values()):
         return ["a value is not a text"]
-    out = text_problems("--by", decision.by) + text_problems("--why", decision.why, 500)
+    out = name_problems("--by", decision.by) + text_problems("--why", decision.why, 500)
     if decision.action not in ACTIONS:
         out.append(f"{decision.action!r} is no decision: choose from {', '.join(ACTIONS)}")
     if not NAME.fullmatch(decision.submission) or not re.fullmatch(r"[0-9a-f]{64}", decision.bundle):
         out.append("the name of the submission or the id of the bundle is invalid")
-    return out if _DATE.fullmatch(decision.date) else [*out, "the date is invalid"]
+    try:
+        is_date = datetime.strptime(decision.date, _DATE).strftime(_DATE) == decision.date  # noqa: DTZ007  (only its form)
+    except ValueError:
+        is_date = False
+    return out if is_date else [*out, "the date is invalid"]
 
 
 def latest(decisions: Sequence[Decision]) -> dict[str, Decision]:

@@ -1,23 +1,28 @@
-"""Check a bundle for a board, line by line, and compute its headline numbers."""
+"""Check a bundle for a board, line by line, and compute its headline numbers. Submissions, decisions and the site share this check."""
 
 import contextlib
+import re
+import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from bench.config.registry import Registry
+from bench.extensions.board.copies import Earlier, Fingerprint
 from bench.extensions.board.rules import Rules, division_of
 from bench.extensions.board.submission import Number
 from bench.extensions.bundles import verify as verifying
 from bench.extensions.bundles.verify import OpenBundle
 from bench.planning.imported_run import GOLDEN_TOLERANCE
 from bench.planning.manifest import Manifest
-from bench.results.read_predictions import SCORING_VERSION
+from bench.results.read_predictions import SCORING_VERSION, load_scored_splits
 from bench.results.report_tables import tables
-from bench.results.score_runs import score_all
+from bench.scoring.scored_split import count
+from harmonize.datasets import TABLE
 from harmonize.progress import Progress
 from reports.formatting import known, plural
 from reports.schemas.criterion import DEFAULT
@@ -25,7 +30,13 @@ from reports.schemas.exposure import NO, UNKNOWN
 from reports.schemas.select import select
 from reports.tables import Tables
 
+_OTHER_NAMES = {"nih": ("chestxray", "cxr8", "cxr14"), "vindr": ("vinbig", "vindr"), "mimic": ("mimic",)}
 OK, MISSING, NOTE = "ok", "missing", "note"
+_PASSED = {
+    "tables": "those of the first accepted submission, if there is one",
+    "copies": "no run of another submission",
+    "runs": "no run or hospital is given twice",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +57,8 @@ class Examination:
     division: str
     reasons: tuple[str, ...]  # why the division is not closed
     tables: Tables  # tables of its report
-    numbers: tuple[Number, ...]  # highest AUROC first; also of recipes that had seen an external hospital
+    numbers: tuple[Number, ...]  # highest AUROC first; also of recipes that are not ranked
+    content: Fingerprint
 
     @property
     def missing(self) -> list[CheckLine]:
@@ -55,20 +67,20 @@ class Examination:
 
 
 @contextlib.contextmanager
-def examined(bundle: Path, rules: Rules, registry: Registry, progress: Progress) -> Iterator[Examination]:
-    """Open a bundle, compute every number again, and check it against the rules of a board.
+def examined(
+    bundle: Path, rules: Rules, registry: Registry, progress: Progress, earlier: Earlier | None = None
+) -> Iterator[Examination]:
+    """Open a bundle, compute every number again, and check it against the rules of a board and its `earlier` submissions.
 
-    A bundle of an older scoring version is only scored again, because its numbers cannot be compared. Raises StoreError if the bundle is
+    The numbers of an older scoring version are computed again, but cannot be compared. Raises StoreError if the bundle is
     damaged, or if a number differs; what the board asks for and the bundle lacks is a line of the result.
     """
     with verifying.opened(bundle, registry, older=True) as opened:
         manifest = opened.manifest
-        if opened.about["scoring"] == SCORING_VERSION:
-            rows, exact = verifying.verify(opened, progress)
-            how = "exactly" if exact else "up to rounding"
-            numbers = f"{rows:,} rows of scores computed again from logits and labels: all agree {how}"
-        else:
-            score_all(manifest, progress)
+        rows, exact = verifying.verify(opened, progress)
+        how = "exactly" if exact else "up to rounding"
+        numbers = f"{rows:,} rows of scores computed again from logits and labels: all agree {how}"
+        if opened.about["scoring"] != SCORING_VERSION:
             numbers = f"scored again, because scoring version {opened.about['scoring']} is older than this one"
         runs = list(manifest.run_of.values())
         lines = [
@@ -80,10 +92,14 @@ def examined(bundle: Path, rules: Rules, registry: Registry, progress: Progress)
             ),
             CheckLine(OK, "numbers", numbers),
         ]
-        for what, problems in rules.problems(manifest).items():
+        content = Fingerprint.of(manifest)
+        of_board = (earlier or Earlier()).problems(opened.id, content)
+        found_problems = rules.problems(manifest) | of_board | {"runs": content.repeated(manifest)}
+        for what, problems in found_problems.items():
             lines += [CheckLine(MISSING, what, problem) for problem in problems] or [
-                CheckLine(OK, what, "as the board requires")
+                CheckLine(OK, what, _PASSED.get(what, "as the board requires"))
             ]
+        lines += _unreadable(manifest)
         contradictions = passport_problems(manifest)
         lines += [CheckLine(MISSING, "passport", text) for text in contradictions]
         lines += [] if contradictions else [CheckLine(OK, "passport", text) for text in passports(manifest)]
@@ -92,7 +108,15 @@ def examined(bundle: Path, rules: Rules, registry: Registry, progress: Progress)
         found = numbers_of(manifest, collected)
         lines += _ranking(found)
         division, reasons = division_of(rules, manifest, registry)
-        yield Examination(opened, tuple(lines), division, tuple(reasons), collected, found)
+        yield Examination(opened, tuple(lines), division, tuple(reasons), collected, found, content)
+
+
+def _unreadable(manifest: Manifest) -> Iterator[CheckLine]:
+    """Yield a note for each hospital with images that the submitter could not read; nobody can check this without the images."""
+    for cohort in manifest.cohorts:
+        if cohort.unreadable:
+            text = f"{plural(cohort.unreadable, 'image')} of {cohort.name} could not be read, as the submitter states"
+            yield CheckLine(NOTE, "tables", text)
 
 
 def _ranking(numbers: Sequence[Number]) -> Iterator[CheckLine]:
@@ -101,9 +125,8 @@ def _ranking(numbers: Sequence[Number]) -> Iterator[CheckLine]:
         what = "no run can be shown: no macro AUROC at the external hospitals could be computed"
         yield CheckLine(MISSING, "ranking", what)
     for number in numbers:
-        if number.seen:
-            what = f"it had seen, or may have seen, {', '.join(number.seen)}"
-            yield CheckLine(NOTE, "ranking", f"{number.recipe}: shown, but not ranked: {what}")
+        if why := number.unranked:
+            yield CheckLine(NOTE, "ranking", f"{number.recipe}: shown, but not ranked: {why}")
 
 
 def _unranked(frames: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
@@ -117,7 +140,8 @@ def _unranked(frames: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
 def numbers_of(manifest: Manifest, collected: Tables) -> tuple[Number, ...]:
     """Return the headline numbers of the recipes of a report, highest AUROC first.
 
-    A recipe that had seen an external hospital, or may have seen one, has the names of these hospitals in `seen`.
+    A recipe that had seen an external hospital, or may have seen one, has the names of these hospitals in `seen`. A recipe without
+    a score for a finding that the labels of a hospital allow has this finding in `missing`: its mean is over other findings.
     """
     frames = collected.frames
     if "ranks" not in frames:
@@ -128,6 +152,7 @@ def numbers_of(manifest: Manifest, collected: Tables) -> tuple[Number, ...]:
     answers = frames["exposure"]
     runs, gaps = frames["runs"].set_index("run_id"), frames["gaps"]
     gaps = gaps[(gaps["dataset"] == "external") & (gaps["finding"] == "macro")].set_index("run_id")
+    allowed = _scorable(manifest)
     out = []
     for row in ranks.sort_values("value", ascending=False, kind="stable").to_dict("records"):
         recipe = str(row["run_id"])
@@ -140,8 +165,31 @@ def numbers_of(manifest: Manifest, collected: Tables) -> tuple[Number, ...]:
         low, high, gap, gap_low, gap_high = bounds
         title = _title(manifest, runs, recipe)
         seen = answers[(answers["run_id"] == recipe) & (answers["answer"] != NO)]["dataset"]
-        out.append(Number(title, float(row["value"]), low, high, gap, gap_low, gap_high, ids, tuple(map(str, seen))))
+        missing = tuple(sorted({f for place, f in allowed - _scored(frames["scores"], recipe)}))
+        numbers = (float(row["value"]), low, high, gap, gap_low, gap_high)
+        out.append(Number(title, *numbers, ids, tuple(map(str, seen)), missing))
     return tuple(out)
+
+
+def _scorable(manifest: Manifest) -> set[tuple[str, str]]:
+    """Return the pairs (external hospital, finding) that the labels allow to score there and on the internal test split."""
+    run = max(manifest.run_of.values(), key=lambda run: len(run.config.findings))
+    found: dict[str, set[str]] = {}
+    for split in load_scored_splits(manifest, run, run.config, {}):
+        patient = pd.factorize(split.patient_id)[0].astype(np.int32)
+        available = count(split.labels(), patient, manifest.settings.min_count).available
+        if split.dataset != manifest.source or split.split == "test":
+            names = {finding for finding, known in zip(run.config.findings, available, strict=True) if known}
+            found[split.dataset] = found.get(split.dataset, set()) | names
+    internal = found.pop(manifest.source, set())
+    return {(name, finding) for name, findings in found.items() for finding in findings & internal}
+
+
+def _scored(scores: pd.DataFrame, recipe: str) -> set[tuple[str, str]]:
+    """Return the pairs (hospital, finding) for which a recipe has an AUROC."""
+    rows = select(scores[scores["run_id"] == recipe], finding=None)
+    rows = rows[rows["value"].notna()]
+    return set(zip(rows["dataset"], rows["finding"], strict=True))
 
 
 def _title(manifest: Manifest, runs: pd.DataFrame, recipe: str) -> str:
@@ -196,27 +244,38 @@ def passports(manifest: Manifest) -> list[str]:
 def passport_problems(manifest: Manifest) -> list[str]:
     """Return the contradictions in the data exposure that a bundle states; [] if there is none.
 
-    The facts come from the passport, the list of cohorts, and the numbers of listed training images, if there are any.
+    The facts come from the passport, the list of cohorts, and the numbers of listed training images, if there are any. Other
+    training data count as a hospital if they name it, such as "NIH ChestX-ray14".
     """
     out = []
     for run in manifest.imported:
-        passport = run.passport
-        declared = set(passport["cohorts"])
-        seen = {c.name for c in manifest.cohorts if {c.name, c.layout} & declared}
-        out += [
-            f"{run.name}: {cohort} is training data, but the passport states that it was not seen"
-            for cohort in sorted(seen - set(passport["seen"]))
-        ]
-        answers = passport.get("answers", {})
-        out += [
-            f"{run.name}: {cohort} is training data, but the answer there is {answers[cohort]['answer']}"
-            for cohort in sorted(declared & set(answers))
-            if answers[cohort]["answer"] in (NO, UNKNOWN)
-        ]
+        passport, answers = run.passport, run.passport.get("answers", {})
+        layouts = {**dict.fromkeys(answers, ""), **{cohort.name: cohort.layout for cohort in manifest.cohorts}}
+        for name, layout in layouts.items():
+            seen = name in passport["seen"]
+            is_training = any(_names(text, name, layout) for text in (*passport["cohorts"], *passport["others"]))
+            answer = answers.get(name, {}).get("answer")
+            if is_training and not seen and answer in (None, NO, UNKNOWN):
+                out.append(f"{run.name}: {name} is training data, but the passport states that it was not seen")
+            elif (is_training or seen) and answer in (NO, UNKNOWN):
+                out.append(f"{run.name}: {name} is training data, but the answer there is {answer}")
         out += _listed(run.name, answers)
     for run in manifest.runs:
         out += _listed(f"run {run.id}", run.exposure)
     return out
+
+
+def _names(text: str, name: str, layout: str) -> bool:
+    """Return whether a text names a hospital: by its name, its layout, or another name of this data set.
+
+    >>> _names("NIH ChestX-ray14", "nih", "nih"), _names("our clinic", "nih", "nih")
+    (True, False)
+    """
+    words = re.findall("[a-z0-9]+", unicodedata.normalize("NFKC", text).casefold())
+    names = {"".join(re.findall("[a-z0-9]+", own.casefold())) for own in (name, layout)} - {TABLE, ""}
+    return bool(names & {*words, "".join(words)}) or any(
+        alias in "".join(words) for name in names for alias in _OTHER_NAMES.get(name, ())
+    )
 
 
 def _listed(name: str, answers: Mapping[str, Mapping[str, Any]]) -> list[str]:

@@ -1,7 +1,5 @@
 """`bench board build`: build the whole public site of a board from its submission folders alone."""
 
-import csv
-import io
 import json
 import shutil
 import tempfile
@@ -10,9 +8,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import pandas as pd
+
 from bench.config.registry import Registry
 from bench.extensions.board.board_page import (
     EXPOSED,
+    PARTIAL,
     UNRANKED,
     BoardPage,
     BoardRow,
@@ -27,6 +28,7 @@ from bench.extensions.board.ranking import groups_of
 from bench.extensions.board.rules import CLOSED, DIVISIONS, OPEN, Rules
 from bench.extensions.board.submission import Number
 from bench.results.read_predictions import SCORING_VERSION
+from bench.store.safe_csv import csv_text
 from bench.store.store import canonical_json
 from harmonize.disk_space import writing
 from harmonize.errors import ConfigError
@@ -100,14 +102,15 @@ def build(board: Path, output: Path | None, registry: Registry, progress: Progre
 
 
 def _rows(found: Sequence[BoardEntry]) -> list[BoardRow]:
-    """Return the rows of a division: ranked rows by AUROC with their tie groups, then exposed rows, then self-reported rows."""
+    """Return the rows of a division: ranked rows by AUROC with their tie groups, then those that are not ranked."""
     pairs = [(entry, number) for entry in found for number in entry.numbers]
     pairs.sort(key=lambda pair: -pair[1].auroc)
     verified = [(entry, number) for entry, number in pairs if entry.status(number) != SELF_REPORTED]
-    ranked = [(entry, number) for entry, number in verified if not number.seen]
+    ranked = [(entry, number) for entry, number in verified if not number.unranked]
     groups = groups_of([number for _, number in ranked])
     out = [_row(entry, number, group) for (entry, number), group in zip(ranked, groups, strict=True)]
     out += [_row(entry, number, EXPOSED) for entry, number in verified if number.seen]
+    out += [_row(entry, number, PARTIAL) for entry, number in verified if number.unranked and not number.seen]
     return out + [_row(entry, number, UNRANKED) for entry, number in pairs if entry.status(number) == SELF_REPORTED]
 
 
@@ -121,8 +124,10 @@ def _row(entry: BoardEntry, number: Number, group: int) -> BoardRow:
     auroc = Estimate(number.auroc, _float(number.auroc_low), _float(number.auroc_high))
     gap = Estimate(_float(number.gap), _float(number.gap_low), _float(number.gap_high))
     stated = entry.stated
-    seen, seeds = ", ".join(number.seen), len(number.runs)
-    return BoardRow(group, number.recipe, stated.laboratory, stated.name, status, auroc, gap, seeds, what, seen)
+    seen, missing, seeds = ", ".join(number.seen), ", ".join(number.missing), len(number.runs)
+    return BoardRow(
+        group, number.recipe, stated.laboratory, stated.name, status, auroc, gap, seeds, what, seen, missing
+    )
 
 
 def _float(value: float | None) -> float:
@@ -218,18 +223,8 @@ def _record(division: str, row: BoardRow) -> dict[str, object]:
 
 
 def _csv(records: Sequence[Mapping[str, object]]) -> str:
-    """Return rows as CSV. A cell that a spreadsheet would compute begins with an apostrophe."""
-    text = io.StringIO()
-    if records:
-        writer = csv.DictWriter(text, list(records[0]), lineterminator="\n")
-        writer.writeheader()
-        for record in records:
-            writer.writerow({key: _harmless(value) for key, value in record.items()})
-    return text.getvalue()
-
-
-def _harmless(value: object) -> object:
-    return f"'{value}" if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t")) else value
+    """Return rows as CSV without formulas, "" without rows."""
+    return csv_text(pd.DataFrame(records, dtype=object)) if records else ""
 
 
 def _feed(rules: Rules, decisions: Sequence[Decision]) -> str:

@@ -8,6 +8,7 @@ reproductions/      signed results of `bench reproduce`: ID.json and ID.json.sig
 
 import json
 import re
+import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -23,7 +24,10 @@ REPRODUCTIONS = "reproductions"
 NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,59}")
 LICENCE = re.compile(r"[A-Za-z0-9][A-Za-z0-9.+-]{1,59}")  # an SPDX identifier
 _UNSTATED = ("none", "unknown", "not-stated", "noassertion")
-_TEXTS = ("recipe", "runs", "seen")  # fields of Number that are texts
+SIGNERS = "signers.txt"  # names and public keys of the laboratories of a board
+_TEXTS = ("recipe", "runs", "seen", "missing")  # fields of Number that are texts
+_FILLERS = "\u034f\u115f\u1160\u17b4\u17b5\u180b\u180c\u180d\u180f\u2800\u3164\uffa0"
+_SIMILAR = str.maketrans("01|i", "olll")
 _MARKUP = "<>&\"'`\\"
 _FIX = "write the folder again with `bench board submit`"
 
@@ -41,6 +45,19 @@ class Number:
     gap_high: float | None
     runs: tuple[str, ...]  # ids of its runs, one for each seed
     seen: tuple[str, ...] = ()  # external hospitals that the model had seen, or may have seen; ranked only without any
+    missing: tuple[
+        str, ...
+    ] = ()  # findings that the labels allow to score, but the model does not predict; ranked only without any
+
+    @property
+    def unranked(self) -> str:
+        """Return why the recipe is shown, but not ranked; "" if it is ranked."""
+        reasons = []
+        if self.seen:
+            reasons.append(f"it had seen, or may have seen, {', '.join(self.seen)}")
+        if self.missing:
+            reasons.append(f"its mean is over other findings, without {', '.join(self.missing)}")
+        return "; ".join(reasons)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +72,7 @@ class Submission:
     scoring: int
     numbers: tuple[Number, ...]
     date: str  # YYYY-MM-DD
+    signed_by: str  # the signer of the bundle, "" without a signature: so nobody else can add one later
     schema: int = 1
 
     @classmethod
@@ -66,7 +84,8 @@ class Submission:
         try:
             content = json.loads(path.read_bytes())
             content["numbers"] = tuple(
-                Number(**{**row, "runs": tuple(row["runs"]), "seen": tuple(row["seen"])}) for row in content["numbers"]
+                Number(**{**row, **{key: tuple(row[key]) for key in ("runs", "seen", "missing")}})
+                for row in content["numbers"]
             )
             read = cls(**content)
             _check_types(read)
@@ -90,20 +109,21 @@ class Submission:
     def problems(self) -> list[str]:
         """Return what is wrong with the stated texts; [] if nothing."""
         out = [] if NAME.fullmatch(self.name) else [f"{self.name[:60]!r} is no name: use a-z, 0-9 and -"]
-        out += text_problems("the laboratory", self.laboratory)
+        out += name_problems("the laboratory", self.laboratory)
         out += licence_problems(self.licence)
         for number in self.numbers:
             out += text_problems("a recipe", number.recipe, 600)
-            out += [problem for name in number.seen for problem in text_problems("a hospital", name)]
+            out += [p for name in (*number.seen, *number.missing) for p in text_problems("a hospital or finding", name)]
         return out
 
 
 def _check_types(read: Submission) -> None:
     """Raise ValueError for a value of another type than `bench board submit` writes."""
-    texts = (read.name, read.laboratory, read.licence, read.bundle, read.date)
+    texts = (read.name, read.laboratory, read.licence, read.bundle, read.date, read.signed_by)
     numbers = [getattr(row, key) for row in read.numbers for key in Number.__slots__ if key not in _TEXTS]
     if not all(
-        isinstance(text, str) for text in (*texts, *(name for row in read.numbers for name in (row.recipe, *row.seen)))
+        isinstance(text, str)
+        for text in (*texts, *(name for row in read.numbers for name in (row.recipe, *row.seen, *row.missing)))
     ):
         raise ValueError("a text is not a text")
     if read.division not in DIVISIONS or read.schema != 1 or type(read.scoring) is not int:
@@ -127,14 +147,49 @@ def _is_auroc(row: Number) -> bool:
 
 
 def text_problems(what: str, text: str, most: int = 80) -> list[str]:
-    """Return why a text must not be shown on a page: too long, control characters, or characters of HTML; [] if it may.
+    """Return why a text must not be shown on a page: too long, invisible characters, or characters of HTML; [] if it may.
 
     >>> text_problems("the laboratory", "<script>")
     ["the laboratory '<script>' has the character '<': remove it"]
     """
-    if not text or len(text) > most or not text.isprintable():
-        return [f"{what} must be a text of 1 to {most} characters without control characters"]
+    if not text.strip() or len(text) > most or not text.isprintable() or any(map(_is_invisible, text)):
+        return [f"{what} must be a text of 1 to {most} characters without control characters and invisible characters"]
     return [f"{what} {text!r} has the character {mark!r}: remove it" for mark in _MARKUP if mark in text][:1]
+
+
+def name_problems(what: str, name: str) -> list[str]:
+    """Return why a text cannot be the name of a laboratory or person; [] if it can.
+
+    Its letters must be Latin letters, also with accents: letters of other scripts can look the same.
+
+    >>> name_problems("the laboratory", "Universit\u00e9 A"), len(name_problems("the laboratory", "L\u0430b A"))
+    ([], 1)
+    """
+    if problems := text_problems(what, name):
+        return problems
+    foreign = [mark for mark in unicodedata.normalize("NFC", name) if not mark.isascii() and not _is_latin(mark)]
+    return [f"{what} {name!r} has {foreign[0]!r}: write it with Latin letters, digits and - . , ( )"] if foreign else []
+
+
+def name_key(name: str) -> str:
+    """Return a name without what the eye does not distinguish: case, accents, spaces, punctuation, and similar letters.
+
+    >>> name_key("Lab  A ") == name_key("lab-a"), name_key("LAB 1") == name_key("Lab l"), name_key("Lab A") == name_key("Lab B")
+    (True, True, False)
+    """
+    plain = unicodedata.normalize("NFKD", name.casefold()).translate(_SIMILAR)
+    return "".join(mark for mark in plain if mark.isalnum()).replace("rn", "m").replace("vv", "w")
+
+
+def _is_latin(mark: str) -> bool:
+    """Return whether a letter is a Latin letter with or without an accent, so that it has no twin in another script."""
+    base = unicodedata.normalize("NFKD", mark)[0]
+    return mark in "\u00df\u00e6\u00c6\u00f8\u00d8\u0153\u0152\u0142\u0141" or (base.isascii() and base.isalpha())
+
+
+def _is_invisible(mark: str) -> bool:
+    """Return whether a character may show nothing: variation selectors, fillers, and the blank pattern of Braille."""
+    return "\ufe00" <= mark <= "\ufe0f" or "\U000e0100" <= mark <= "\U000e01ef" or mark in _FILLERS
 
 
 def licence_problems(licence: str) -> list[str]:
@@ -147,6 +202,12 @@ def licence_problems(licence: str) -> list[str]:
 def folders(board: Path) -> list[Path]:
     """Return the folders of all submissions of a board, by name."""
     return sorted(path for path in (board / FOLDER).glob("*") if path.is_dir())
+
+
+def stray_files(board: Path) -> list[str]:
+    """Return the names of files beside the folders of submissions; a .gitattributes there would change the bytes of bundles."""
+    paths = sorted((board / FOLDER).glob("*"))
+    return [path.name for path in paths if not path.is_dir() and path.name != ".gitkeep"]
 
 
 def find(board: Path, name: str) -> Path:

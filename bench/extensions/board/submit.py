@@ -10,7 +10,7 @@ from pathlib import Path
 import pandas as pd
 
 from bench.config.registry import Registry
-from bench.extensions.board.copies import differences, fingerprint
+from bench.extensions.board.check import earlier_submissions
 from bench.extensions.board.examine import MISSING, NOTE, OK, CheckLine, Examination, examined, id_list_problems
 from bench.extensions.board.rules import Rules
 from bench.extensions.board.submission import (
@@ -18,12 +18,11 @@ from bench.extensions.board.submission import (
     FILE,
     FOLDER,
     NAME,
+    SIGNERS,
     Submission,
-    folders,
     licence_problems,
-    text_problems,
+    name_problems,
 )
-from bench.extensions.bundles.verify import opened
 from bench.results.read_predictions import SCORING_VERSION
 from bench.store.sign import signer
 from bench.store.store import read_table, table_facts
@@ -31,8 +30,6 @@ from harmonize.datasets.ids import difference
 from harmonize.datasets.text_lists import read_lines
 from harmonize.errors import ConfigError, StoreError
 from harmonize.progress import Progress
-
-SIGNERS = "signers.txt"  # names and public keys of the laboratories of a board
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,32 +70,32 @@ def submit(request: SubmissionRequest, registry: Registry, progress: Progress) -
         raise ConfigError(f"{request.name!r} is no name of a submission", "--name", "use a-z, 0-9 and -, at most 60")
     if target.exists():
         raise ConfigError("the submission exists already", str(target), "choose another --name, or remove the folder")
-    texts = [("laboratory", text) for text in text_problems("the laboratory", request.laboratory)]
+    texts = [("laboratory", text) for text in name_problems("the laboratory", request.laboratory)]
     texts += [("licence", text) for text in licence_problems(request.licence)]
-    with examined(request.bundle, rules, registry, progress) as found:
+    earlier = earlier_submissions(request.board, registry)
+    with examined(request.bundle, rules, registry, progress, earlier) as found:
         lines = [*found.lines, *(CheckLine(MISSING, what, text) for what, text in texts)]
         if not [what for what, _ in texts if what == "licence"]:
             lines.append(CheckLine(OK, "licence", request.licence))
-        lines += _signature(request)
-        lines += _id_lists(request, found)
-        lines += _others(request, found, registry)
+        signed_by, line = _signature(request)
+        lines += [line, *_id_lists(request, found)]
         done = None
         if not [line for line in lines if line.state == MISSING]:
-            done = _write(request, target, found)
+            done = _write(request, target, found, signed_by)
         return SubmissionResult(tuple(lines), found.division, found.reasons, done)
 
 
-def _signature(request: SubmissionRequest) -> list[CheckLine]:
-    """Check the signature next to the bundle, if there is one, against the board's list of signers."""
+def _signature(request: SubmissionRequest) -> tuple[str, CheckLine]:
+    """Check the signature next to the bundle, if there is one, against the board's list of signers; return the signer."""
     if not request.bundle.with_name(f"{request.bundle.name}.sig").is_file():
         text = "the bundle is not signed: sign it with `bench export --sign`, so that others can run it again for you"
-        return [CheckLine(NOTE, "signature", text)]
+        return "", CheckLine(NOTE, "signature", text)
     try:
-        return [CheckLine(OK, "signature", f"signed by {signer(request.bundle, request.board / SIGNERS)}")]
+        name = signer(request.bundle, request.board / SIGNERS)
     except (StoreError, ConfigError) as error:
-        return [
-            CheckLine(MISSING, "signature", f"{error.what}; add your name and public key to {SIGNERS} of the board")
-        ]
+        text = f"{error.what}; add your name and public key to {SIGNERS} of the board"
+        return "", CheckLine(MISSING, "signature", text)
+    return name, CheckLine(OK, "signature", f"signed by {name}")
 
 
 def _id_lists(request: SubmissionRequest, found: Examination) -> list[CheckLine]:
@@ -134,21 +131,7 @@ def _matches(cohort: str, ids: Sequence[str], key: pd.DataFrame) -> CheckLine:
     return CheckLine(OK, "passport", text)
 
 
-def _others(request: SubmissionRequest, found: Examination, registry: Registry) -> list[CheckLine]:
-    """Compare the bundle with the bundles of the board's other submissions."""
-    ours = fingerprint(found.opened.manifest)
-    problems = []
-    for folder in folders(request.board):
-        if not (folder / BUNDLE).is_file():
-            continue
-        with opened(folder / BUNDLE, registry, older=True) as other:
-            problems += differences(ours, fingerprint(other.manifest), folder.name)
-    return [CheckLine(MISSING, "copies", text) for text in problems] or [
-        CheckLine(OK, "copies", "no run of another submission")
-    ]
-
-
-def _write(request: SubmissionRequest, target: Path, found: Examination) -> Path:
+def _write(request: SubmissionRequest, target: Path, found: Examination, signed_by: str) -> Path:
     """Write the folder of a submission: all files, or none."""
     stated = Submission(
         request.name,
@@ -159,6 +142,7 @@ def _write(request: SubmissionRequest, target: Path, found: Examination) -> Path
         SCORING_VERSION,
         found.numbers,
         datetime.now(UTC).date().isoformat(),
+        "" if request.keep_bundle else signed_by,
     )
     if problems := stated.problems():
         raise StoreError(problems[0], str(request.bundle), "rename it, and export the bundle again")

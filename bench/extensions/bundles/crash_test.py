@@ -6,6 +6,8 @@ process reads all bundles that this process opens, because its start takes longe
 
 import atexit
 import multiprocessing
+import os
+import sys
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -22,6 +24,7 @@ from bench.extensions.bundles import limits
 from bench.extensions.bundles.archive import refused
 from bench.extensions.bundles.open_table import open_table
 from bench.system.child_processes import end_with_parent
+from harmonize.errors import SetupError
 
 try:
     import resource
@@ -64,8 +67,14 @@ def _succeeds(work: Callable[[T], object], argument: T) -> bool:
 
 @cache
 def _child() -> ProcessPoolExecutor:
-    """Return the pool with the child process, which starts with the first work and ends with this process."""
+    """Return the pool with the child process, which ends with this process. Raises SetupError if it does not start."""
     pool = ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), _prepare)
+    try:
+        pool.submit(os.getpid).result()
+    except BrokenProcessPool as error:  # no fault of a bundle: nothing was read yet
+        what = "the process that reads the tables of bundles does not start"
+        fix = 'put the code of your script below `if __name__ == "__main__":`; in other cases, memory may be short'
+        raise SetupError(what, sys.argv[0], fix) from error
     atexit.register(pool.shutdown)
     return pool
 

@@ -115,15 +115,12 @@ def _add_cohort(merged: Merge, bundle: OpenBundle, cohort: PlannedCohort, name: 
             for store, n in ((merged.store, name), (bundle.manifest.store, cohort.name))
         )
         return same_images(stored, table, ours, theirs, name, f"{merged.origin[name]} and {where}")
-    is_common, is_stored = stored["image_id"].isin(table["image_id"]), table["image_id"].isin(stored["image_id"])
-    old, new = (t.sort_values("image_id", ignore_index=True) for t in (stored[is_common], table[is_stored]))
+    old, new = (each.sort_values("image_id", ignore_index=True) for each in (stored, table))
     if list(old.columns) != list(new.columns) or not old.equals(new):
-        fix = "one bundle is wrong, or has other findings: ask their makers, or merge them into separate stores"
-        raise StoreError(f"the labels of {name!r} differ from those in {merged.origin[name]}", where, fix)
-    if not is_stored.all():
-        shutil.rmtree(merged.store.root / "scores", ignore_errors=True)  # they were computed from fewer rows
-        joined = pd.concat([stored, table[~is_stored]], ignore_index=True)
-        _write_cohort(merged, name, joined.sort_values("image_id", ignore_index=True))
+        fix = (
+            "one bundle is wrong, or has other images or findings: ask their makers, or merge them into separate stores"
+        )
+        raise StoreError(f"the images or labels of {name!r} differ from those in {merged.origin[name]}", where, fix)
     return {}
 
 
@@ -182,12 +179,10 @@ def _add_run(
 def _add_scores(merged: Merge, bundle: OpenBundle, run_id: str, renamed: bool) -> None:
     """Store the scores of a run that were computed to verify its bundle; they are computed again if their KEY is not that of the store.
 
-    `renamed`: whether cohorts or images have other names in the store. Then the scores are not stored, and neither are they if a
-    stored cohort has more rows than the bundle's.
+    `renamed`: whether cohorts or images have other names in the store. Then the scores are not stored.
     """
     source = bundle.manifest.scores / run_id
-    rows = ((len(bundle.manifest.table(c)), _path_of(merged, c.name)) for c in bundle.manifest.cohorts)
-    if source.is_dir() and not renamed and all(num == len(read_cohort(path)) for num, path in rows):
+    if source.is_dir() and not renamed:
         shutil.copytree(source, merged.store.root / "scores" / run_id)
 
 

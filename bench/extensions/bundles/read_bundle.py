@@ -90,7 +90,7 @@ def read_bundle(folder: Path, root: Path, where: str, registry: Registry) -> Man
 
     Titles of runs come from `registry` if it has the registry entries that the run names. `where`: path of the bundle, for error
     messages. Raises StoreError for invalid keys, names, types or label states, and for a run id that is not the hash of run.json.
-    Also raises StoreError for predictions of images that the cohort does not have, and for metrics that `registry` does not have.
+    Also raises StoreError for predictions of other images than those of the cohort, and for metrics that `registry` does not have.
     """
     try:
         store = Store.open(root)
@@ -341,8 +341,8 @@ def _predictions(
     table = read_cohort(store.root / "cohorts" / f"{cohort.name}-{cohort.id}.parquet", ["image_id"])
     ids = image_names(cohort.tag, frame.pop("image").to_numpy(np.int32))
     _require(
-        len(set(ids)) == len(ids) and set(ids) <= set(table["image_id"]),
-        f"{name} have repeated images, or images that are missing in the cohort",
+        len(set(ids)) == len(ids) and set(ids) == set(table["image_id"]),
+        f"{name} have repeated images, or other images than the cohort",
         where,
     )
     _require(np.isfinite(frame.to_numpy(np.float32)).all(), f"{name} have values that are not finite", where)

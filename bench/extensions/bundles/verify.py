@@ -52,7 +52,7 @@ class OpenBundle:
 def opened(path: Path, registry: Registry, older: bool = False) -> Iterator[OpenBundle]:
     """Unpack, check and read a bundle without scoring it; delete the unpacked files at the end of the block.
 
-    `older`: also open bundles of older scoring versions. Their scores cannot be compared, only computed again.
+    `older`: also open bundles of older scoring versions. `verify` computes their scores again, but cannot compare them.
     Titles, numbers of parameters and MACs are computed again for networks that `registry` has (see `recompute`). Raises
     ConfigError if the file is missing, and StoreError for anything that is wrong with the bundle.
     """
@@ -103,8 +103,10 @@ def _check_members(folder: Path, manifest: Manifest, about: Mapping[str, Any], w
 def verify(bundle: OpenBundle, progress: Progress, data: Path | None = None) -> tuple[int, bool]:
     """Score a bundle again and compare every number. Return the number of rows, and whether they were compared exactly.
 
-    The comparison is exact if the package versions are those of the bundle. Otherwise differences up to ROUNDING
-    are accepted. The logits of ensembles and panels are also computed again from their source runs. The logits of a TTA are not
+    The numbers of an older scoring version are not compared, and 0 rows are returned; all other checks are the same.
+
+    The comparison is exact if the package versions are those of the bundle. Otherwise differences up to ROUNDING are
+    accepted. The logits of ensembles and panels are also computed again from their source runs. The logits of a TTA are not
     computed again, because a bundle has no logits of single views.
 
     Scoring leaves out findings that a run could not learn. So `check_unlearned` also checks these findings, with the labels in
@@ -116,7 +118,8 @@ def verify(bundle: OpenBundle, progress: Progress, data: Path | None = None) -> 
     for run in manifest.derived:
         _check_derived(manifest, run, exact, where)
     score_all(manifest, progress)
-    for run in manifest.run_of.values():
+    comparable = bundle.about["scoring"] == SCORING_VERSION
+    for run in (*manifest.runs, *manifest.derived) if comparable else ():
         for name in SCORED:
             computed = ScoresFolder(manifest.scores / run.id).table(name)
             path = bundle.folder / "scores" / run.id / f"{name}.parquet"
@@ -157,7 +160,7 @@ def check_data(bundle: OpenBundle, data: Path, key: Path) -> list[str]:
     """Compare a bundle with the data from which it was made. Return a line of text per cohort.
 
     `key`: the key file, which maps ordinals to ids. Split, view, sex, age, device and all label states must equal the data. The
-    bundle may omit scored images, but not more than were unreadable. Raises ConfigError for the key file of another bundle, and
+    bundle may omit scored images, but only images that cannot be read, and not more than it states. Raises ConfigError for the key file of another bundle, and
     StoreError for a difference; the messages have no ids.
     """
     where, manifest = str(bundle.path), bundle.manifest
@@ -176,6 +179,16 @@ def check_data(bundle: OpenBundle, data: Path, key: Path) -> list[str]:
     return lines
 
 
+def _is_readable(path: Path) -> bool:
+    from harmonize.images.pixels import UnreadableImage, read_radiograph  # imports OpenCV, which only this check needs
+
+    try:
+        read_radiograph(path)
+    except UnreadableImage:
+        return False
+    return True
+
+
 def _check_cohort(manifest: Manifest, cohort: PlannedCohort, theirs: Cohort, key: pd.DataFrame, where: str) -> None:
     """Raise StoreError unless a cohort of the bundle equals `theirs`, the same cohort in the data.
 
@@ -190,13 +203,20 @@ def _check_cohort(manifest: Manifest, cohort: PlannedCohort, theirs: Cohort, key
     names = split if role.role == "internal" or role.headline_split != "all" else pd.Series("", index=split.index)
     scored_split = dict(zip(ids[scored], names[scored], strict=True))
     listed = set(key["image_id"])
-    if not key["image_id"].is_unique or not listed <= set(scored_split):
+    pairs = key[["patient", "patient_id"]].drop_duplicates()
+    unique = (key["image_id"], key["image"], pairs["patient_id"], pairs["patient"])
+    if not all(column.is_unique for column in unique):
+        raise refused(f"the key is not one to one: two images or patients of {name} have the same number or id", where)
+    if not listed <= set(scored_split):
         num_extra = len(listed - set(scored_split))
         raise refused(f"the key has {num_extra} images of {name} that are not scored in the data", where)
     num_omitted = len(scored_split) - len(listed)
     if num_omitted > cohort.unreadable:
         what = f"{num_omitted} images of {name} are left out, but only {cohort.unreadable} were unreadable"
         raise refused(what, where)
+    omitted = ids.isin(set(scored_split) - listed)
+    if num_readable := sum(_is_readable(theirs.root / str(path)) for path in table.loc[omitted, "path"]):
+        raise refused(f"{num_readable} images of {name} are left out as unreadable, but can be read here", where)
     patients = dict(zip(key["image_id"], key["patient_id"], strict=True))
     patient_of = dict(zip(ids, table["patient_id"].astype(str), strict=True))
     if any(patient_of[image] != patient for image, patient in patients.items()):

@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 import xml.etree.ElementTree as ET
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pandas as pd
@@ -12,15 +13,17 @@ import pytest
 
 from bench.config.registry import Registry
 from bench.extensions.board import decisions
+from bench.extensions.board.reproductions import reproductions
 from bench.extensions.board.site import build
 from bench.extensions.board.submission import Submission
+from bench.extensions.bundles.verify import opened
 from bench.planning.manifest import read_manifest
 from bench.results.read_predictions import SCORING_VERSION
+from bench.results.score_runs import score_all
 from bench.store.checked_folders import ScoresFolder
-from bench.store.sign import sign
+from bench.store.sign import is_same_signer, sign
 from bench.store.store import Store, canonical_json
-from bench.study.reproduce import headline
-from bench.study.reproduction_record import NAMESPACE, write_record
+from bench.study.reproduction_record import NAMESPACE, headline, write_record
 from harmonize.errors import ConfigError, StoreError
 from tests.conftest import Command, Once
 from tests.extensions.board.laboratories import board_of, laboratories, quiet
@@ -146,7 +149,9 @@ def test_a_submission_waits_until_somebody_decides(board: Path, tmp_path: Path, 
     assert "changed or removed" in said
 
 
-def test_a_run_that_somebody_else_trained_again_is_re_run(labs: Path, tmp_path: Path) -> None:
+@pytest.fixture
+def reproduced(labs: Path, tmp_path: Path) -> tuple[Path, pd.DataFrame]:
+    """A board with a signed submission of laboratory A, and the headline rows of its first run: stored, and again a little higher."""
     if not shutil.which("ssh-keygen"):
         pytest.skip("no ssh-keygen")
     signers = []
@@ -158,30 +163,99 @@ def test_a_run_that_somebody_else_trained_again_is_re_run(labs: Path, tmp_path: 
     (folder / "signers.txt").write_text("".join(signers))
     own = folder / "submissions" / "lab-a"
     sign(own / "bundle.zip", tmp_path / "lab-a")
-    manifest = read_manifest(Store.open(labs / "a" / "runs"), "tiny")
-    run = manifest.runs[0].id
-    scores = ScoresFolder(manifest.scores / run).table("scores")
-    scores = scores[scores["subgroup"] == "all"]
-    rows = headline(scores.assign(stored=scores["value"], again=scores["value"] + 0.01, verdict="within the interval"))
+    content = json.loads((own / "submission.json").read_bytes())
+    (own / "submission.json").write_bytes(canonical_json(content | {"signed_by": "lab-a@example.org"}))
     (own / "reproductions").mkdir()
-    record = write_record(own / "reproductions" / f"{run}.json", run, "within the interval", rows, ["data: the same"])
-    sign(record, tmp_path / "other", NAMESPACE)
-    build(folder, tmp_path / "site", REGISTRY, quiet)
-    assert json.loads((tmp_path / "site" / "rows.json").read_text())["rows"][0]["status"] == "re-run"
-    assert (
-        f"run {run} by other@example.org: within the interval" in (tmp_path / "site/submissions/lab-a.html").read_text()
-    )
-    sign(record, tmp_path / "lab-a", NAMESPACE)
+    manifest = read_manifest(Store.open(labs / "a" / "runs"), "tiny")
+    scores = ScoresFolder(manifest.scores / manifest.runs[0]["id"]).table("scores")
+    scores = scores[scores["subgroup"] == "all"].rename(columns={"value": "stored"})
+    return folder, headline(scores.assign(again=scores["stored"] + 0.01, verdict="x", run=manifest.runs[0]["id"]))
+
+
+def record_of(folder: Path, rows: pd.DataFrame, signer: str = "other") -> Path:
+    """Write a reproduction into the submission of laboratory A, and sign it."""
+    run = rows["run"].iloc[0]
+    path = write_record(folder / "submissions/lab-a/reproductions" / f"{run}.json", run, "same bits", rows, ["data"])
+    sign(path, folder.parent / signer, NAMESPACE)
+    return path
+
+
+@pytest.fixture
+def found(labs: Path, reproduced: tuple[Path, pd.DataFrame]) -> Iterator[Callable[[], str]]:
+    """A function that returns what a board makes of the records of laboratory A: the verdict, or why they are refused."""
+    folder = reproduced[0]
+    with opened(labs / "a.zip", REGISTRY) as bundle:
+        score_all(bundle.manifest, quiet)
+
+        def ask() -> str:
+            try:
+                [each] = reproductions(folder / "submissions" / "lab-a", bundle.manifest, folder / "signers.txt")
+            except StoreError as error:
+                return error.what
+            return f"{each.verdict}, {'agrees' if each.agrees else 'differs'}"
+
+        yield ask
+
+
+def test_a_run_that_somebody_else_trained_again_is_re_run(reproduced: tuple[Path, pd.DataFrame]) -> None:
+    folder, rows = reproduced
+    run = rows["run"].iloc[0]
+    record_of(folder, rows)
+    build(folder, folder.parent / "site", REGISTRY, quiet)
+    assert json.loads((folder.parent / "site" / "rows.json").read_text())["rows"][0]["status"] == "re-run"
+    page = (folder.parent / "site/submissions/lab-a.html").read_text()
+    assert f"run {run} by other@example.org: within the interval" in page, "computed, not the stated verdict"
+    path = folder / "submissions" / "lab-a" / "submission.json"  # as if somebody else had added the signature
+    path.write_bytes(canonical_json(json.loads(path.read_bytes()) | {"signed_by": ""}))
     [broken] = build(folder, None, REGISTRY, quiet).broken
-    assert "that is not somebody else" in broken.error.what
-    write_record(record, run, "same bits", rows.assign(stored=rows["stored"] + 0.1), [])
-    sign(record, tmp_path / "other", NAMESPACE)
-    [broken] = build(folder, None, REGISTRY, quiet).broken
-    assert "are not those of the bundle" in broken.error.what
-    write_record(record, run, "same bits", rows.astype({"stored": object}).assign(stored="x"), [])
-    sign(record, tmp_path / "other", NAMESPACE)
-    [broken] = build(folder, None, REGISTRY, quiet).broken
-    assert "a score is not a number" in broken.error.what
+    assert broken.error.what == "submission.json states the signer (none), the bundle has lab-a@example.org"
+
+
+def test_a_record_without_a_reproduction_does_not_count(
+    reproduced: tuple[Path, pd.DataFrame], found: Callable[[], str]
+) -> None:
+    folder, rows = reproduced
+    for changed, said in (
+        (rows.assign(again=rows["stored"]), "same bits, agrees"),
+        (rows, "within the interval, agrees"),
+        (rows.assign(again=0.1), "outside, differs"),
+        (rows.assign(again=None), "outside, differs"),
+        (rows.assign(stored=rows["stored"] + 0.1), "are not those of the bundle"),
+        (rows.iloc[1:], "it has not exactly the headline scores"),
+        (pd.concat([rows, rows.iloc[:1]]), "it has not exactly the headline scores"),
+        (rows.assign(finding="unknown"), "it has not exactly the headline scores"),
+        (rows.astype({"stored": object}).assign(stored="x"), "a score is not a number"),
+    ):
+        record_of(folder, changed)
+        assert said in found()
+    path = record_of(folder, rows.assign(again=0.5))
+    path.write_text(path.read_text().replace('"again":0.5', '"again":NaN'))
+    sign(path, folder.parent / "other", NAMESPACE)
+    assert "a score is not a number" in found()
+    path.unlink()
+    record_of(folder, rows.assign(run="0" * 12))
+    assert "the bundle has no run 000000000000" in found()
+
+
+def test_the_signer_of_a_reproduction_is_another_name_and_another_key(
+    reproduced: tuple[Path, pd.DataFrame], found: Callable[[], str]
+) -> None:
+    folder, rows = reproduced
+    signers = folder / "signers.txt"
+    first, second = signers.read_text().splitlines()
+    record_of(folder, rows)
+    assert "agrees" in found()
+    signers.write_text(f"{first}\n{second.replace('other@example.org', 'LAB-A@example.org')}\n")
+    assert "that is not somebody else" in found()
+    signers.write_text(f"{first}\n{second.replace('other@example.org', '*')}\n")
+    assert "is a pattern" in found()
+    signers.write_text(f"{first}\n{second}\n")
+    record_of(folder, rows, "lab-a")
+    assert "that is not somebody else" in found()
+    copied = first.replace("lab-a@", "lab-b@").split()  # the same key under another name
+    assert is_same_signer("lab-b@example.org", "lab-a@example.org", signers) is False
+    signers.write_text(f"{first}\n{' '.join(copied)}\n")
+    assert is_same_signer("lab-b@example.org", "lab-a@example.org", signers) is True
 
 
 def test_a_new_scoring_version_scores_old_rows_again_and_says_what_moved(

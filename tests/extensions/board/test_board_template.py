@@ -65,7 +65,15 @@ def test_the_scripts_accept_a_pull_request_and_build_the_site(finished: Path, on
     ("change", "code"),
     [
         ("mkdir submissions/lab-b && echo x > submissions/lab-b/submission.json", 0),
-        ("echo key >> signers.txt && echo x > submissions/new", 0),
+        ("echo key >> signers.txt", 0),
+        (
+            "mkdir -p submissions/b/reproductions && cd submissions/b && touch bundle.zip{,.sig} reproductions/0123456789ab.json.sig",
+            0,
+        ),
+        ("echo x > submissions/new", 1),
+        ("echo '*.zip text eol=crlf' > submissions/.gitattributes", 1),
+        ("mkdir submissions/b && touch submissions/b/.gitattributes", 1),
+        ("mkdir submissions/b && touch submissions/b/bundle.zip.sig.sh", 1),
         ("echo x >> check.sh", 1),
         ("git mv check.sh submissions/moved", 1),
         ("echo x >> submissions/lab-a", 1),

@@ -1,5 +1,6 @@
 """A passport whose answers contradict its own list of training data, and records of golden outputs that no program wrote."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,32 @@ PASSPORT: dict[str, Any] = {
 def test_training_data_cannot_be_unseen(answer: str, said: list[str], tmp_path: Path) -> None:
     passport = PASSPORT | {"cohorts": ["nih"], "seen": ["nih"], "answers": {"nih": {"answer": answer}}}
     assert passport_problems(invented_manifest(Store(tmp_path), derived=(invented_model(passport),))) == said
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"seen": ["nih"]},
+        {"others": ["nih"]},
+        {"others": ["our hospital", "NIH ChestX-ray14"]},
+        {"others": ["\uff2e\uff29\uff28"]},
+        {"others": ["ChestX-ray8"]},
+        {"cohorts": ["NIH"]},
+    ],
+)
+@pytest.mark.parametrize("answer", ["no", "unknown"])
+def test_a_passport_does_not_contradict_itself(changed: dict[str, list[str]], answer: str, tmp_path: Path) -> None:
+    def found(passport: dict[str, Any]) -> list[str]:
+        manifest = invented_manifest(Store(tmp_path))
+        [cohort] = manifest.cohorts
+        cohorts = tuple(replace(cohort, name=name, layout=name, role="external") for name in ("nih", "brax"))
+        model = invented_model(PASSPORT | passport)
+        return passport_problems(replace(manifest, planned_cohorts=(cohort, *cohorts), derived=(model,)))
+
+    [text] = found(changed | {"answers": {"nih": {"answer": answer}}})
+    assert text.startswith("M: nih is training data, but")
+    assert found(changed | {"seen": ["nih"], "answers": {"nih": {"answer": "labels"}}}) == []
+    assert found({"others": ["images of Braxton, annihilated"], "answers": {"nih": {"answer": "no"}}}) == []
 
 
 def test_a_record_of_golden_outputs_has_counts_and_a_finite_difference() -> None:

@@ -44,6 +44,7 @@ NUMBER = dict.fromkeys(("auroc", "auroc_low", "auroc_high", "gap", "gap_low", "g
     "recipe": "x",
     "runs": ["0" * 12],
     "seen": [],
+    "missing": [],
 }
 STATED = ("--laboratory", "Laboratory A", "--licence", "CC-BY-4.0", "--quiet")
 
@@ -222,12 +223,14 @@ def test_golden_outputs_that_were_compared_at_intake_have_a_line(finished: Path,
         ({"numbers": [{**NUMBER, "gap": "x"}]}, "a number is not a number"),
         ({"numbers": [{**NUMBER, "seen": [1]}]}, "a text is not a text"),
         ({"numbers": [{**NUMBER, "seen": ["<b>"]}]}, "has the character '<'"),
+        ({"numbers": [{**NUMBER, "missing": ["<b>"]}]}, "has the character '<'"),
+        ({"signed_by": 1}, "a text is not a text"),
     ],
 )
 def test_a_changed_statement_is_refused(changed: dict[str, object], said: str, tmp_path: Path) -> None:
     content = {
         "schema": 1, "name": "lab-a", "laboratory": "A", "licence": "CC-BY-4.0", "division": "open", "bundle": "0" * 64,
-        "scoring": 1, "date": "2026-11-25", "numbers": [NUMBER],
+        "scoring": 1, "date": "2026-11-25", "signed_by": "", "numbers": [NUMBER],
     }  # fmt: skip
     folder = tmp_path / "lab-a"
     folder.mkdir()

@@ -358,6 +358,16 @@ print(multiprocessing.active_children()[0].pid, flush=True)
         psutil.Process(int(done.stdout)).wait(60)
 
 
+@pytest.mark.slow
+def test_a_script_without_a_guard_accuses_no_bundle(tmp_path: Path) -> None:
+    """The child process runs the script again, which would start a child process: Python refuses this."""
+    script = tmp_path / "own.py"
+    script.write_text('from bench.extensions.bundles.crash_test import survives\nsurvives(int, "3")\n')
+    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, check=False)
+    assert "SetupError: the process that reads the tables of bundles does not start" in done.stderr
+    assert 'if __name__ == "__main__":' in done.stderr.split("SetupError")[-1]
+
+
 def test_ages_become_decades_and_names_sort_like_their_ordinals() -> None:
     assert decades(pd.Series([0.0, 39.99, 40.0, 89.0, 90.0, 117.0])).tolist() == [5, 35, 45, 85, 95, 95]
     assert np.isnan(decades(pd.Series([np.nan]))).all()

@@ -270,6 +270,11 @@ def image_left_out(folder: Path) -> None:
     on_table(folder, run_of(folder) / "predictions" / "nih.parquet", lambda f: f.iloc[3:])
 
 
+def image_left_out_with_its_ids(folder: Path) -> None:
+    image_left_out(folder)
+    keyed(folder, "nih")
+
+
 def image_twice(folder: Path) -> None:
     on_table(folder, run_of(folder) / "predictions" / "nih.parquet", lambda f: f.assign(image=0))
 
@@ -398,6 +403,7 @@ FORGERIES = {
     patient_with_its_ids: "of run ",
     image: "a logit or an image was changed",
     image_left_out: "a logit or an image was changed",
+    image_left_out_with_its_ids: "or other images than the cohort",
     image_twice: "a logit or an image was changed",
     configuration: "does not hash to its id",
     configuration_in_the_manifest: "differs from its run.json",
@@ -612,7 +618,24 @@ def test_omitted_images_are_detected_with_the_data(bundles: dict[str, Path], fin
         fewer = key[~((key["cohort"] == "nih") & (key["image"] < 5))]
         table = pa.Table.from_pandas(fewer, preserve_index=False).replace_schema_metadata({"unseen.bundle": found.id})
         pq.write_table(table, tmp_path / "k.parquet")
+        data = next((finished / "runs" / "phantom").iterdir())
         with pytest.raises(StoreError, match="5 images of nih are left out"):
+            check_data(found, data, tmp_path / "k.parquet")
+        for cohort in found.manifest.cohorts:
+            cohort["unreadable"] = 30  # as the maker of the bundle may state
+        with pytest.raises(StoreError, match="5 images of nih are left out as unreadable, but can be read here"):
+            check_data(found, data, tmp_path / "k.parquet")
+
+
+@pytest.mark.parametrize("column", ["patient", "image"])
+def test_the_key_is_one_to_one(column: str, bundles: dict[str, Path], finished: Path, tmp_path: Path) -> None:
+    """Otherwise patients could be merged in the bundle and in the key alike, so that few of them have a finding."""
+    key = pd.read_parquet(bundles["one"].with_suffix(".key.parquet"))
+    with opened(bundles["one"], Registry.read()) as found:
+        merged = key.assign(**{column: key[column] // 2})
+        table = pa.Table.from_pandas(merged, preserve_index=False).replace_schema_metadata({"unseen.bundle": found.id})
+        pq.write_table(table, tmp_path / "k.parquet")
+        with pytest.raises(StoreError, match="the key is not one to one"):
             check_data(found, next((finished / "runs" / "phantom").iterdir()), tmp_path / "k.parquet")
 
 
@@ -683,7 +706,9 @@ def merged(folder: Path, *opened_bundles: OpenBundle, rename: dict[str, str] | N
     return merge.finish(into, "together", "together", first, [])
 
 
-def test_scores_of_a_bundle_are_kept_while_its_cohorts_have_all_rows(bundles: dict[str, Path], tmp_path: Path) -> None:
+def test_scores_of_a_bundle_are_kept_and_other_images_of_a_cohort_are_refused(
+    bundles: dict[str, Path], tmp_path: Path
+) -> None:
     ids = [run.id for run in read_manifest(Store.open(bundles["store"]), None).runs]
     one, two = (unscored(bundles["store"], tmp_path / run_id, run_id, True) for run_id in ids)
     into, first, scores = (
@@ -697,15 +722,10 @@ def test_scores_of_a_bundle_are_kept_while_its_cohorts_have_all_rows(bundles: di
     assert (scores / ids[0] / "KEY").read_bytes() == (one.manifest.scores / ids[0] / "KEY").read_bytes()
     [nih] = (tmp_path / "s" / "cohorts").glob("nih-*.parquet")
     whole = read_cohort(nih)
-    write_cohort(nih, whole.iloc[1:], into.cohorts["nih"].id)  # as if the first bundle had fewer images
-    merge.add(into, two, {}, first)
-    assert read_cohort(nih)["image_id"].tolist() == whole["image_id"].tolist()
-    assert [path.name for path in scores.iterdir()] == [ids[1]]
-    shutil.rmtree(scores)
-    write_cohort(nih, pd.concat([whole, whole.iloc[:1].assign(image_id="another")]), into.cohorts["nih"].id)
-    shutil.rmtree(into.store.run_dir(ids[1]))  # as if the second bundle had fewer images
-    merge.add(into, two, {}, first)
-    assert not scores.exists()
+    for other in (whole.iloc[1:], pd.concat([whole, whole.iloc[:1].assign(image_id="another")])):
+        write_cohort(nih, other, into.cohorts["nih"]["id"])  # as if the first bundle had fewer or more images
+        with pytest.raises(StoreError, match="the images or labels of 'nih' differ from those in"):
+            merge.add(into, two, {}, first)
 
 
 def test_bundles_that_cannot_be_merged_are_refused_with_a_fix(bundles: dict[str, Path], tmp_path: Path) -> None:
