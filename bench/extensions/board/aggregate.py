@@ -1,8 +1,8 @@
 """Scores of a hospital that may not give out predictions of single images: counts in bins, and the bounds that follow.
 
 For each finding and patient group, a table counts positive and negative images in bins of the predicted probability. Bins are
-merged until no cell has a count from 1 to `least` - 1. AUROC, calibration and net benefit then follow within bounds: the bounds
-hold for every set of predictions with these counts.
+merged until each bin with images has at least `least` of both classes: a bin of one class would reveal the labels of its images.
+AUROC, calibration and net benefit then follow within bounds: the bounds hold for every set of predictions with these counts.
 """
 
 import json
@@ -23,7 +23,7 @@ from harmonize.errors import ConfigError, StoreError
 Array = NDArray[np.float64]
 Counts = NDArray[np.int64]
 BINS = 100  # bins before merging
-LEAST = 10  # smallest count above 0 that is given out
+LEAST = 10  # smallest count of a class in a bin with images
 ALL = "all"
 _FIX = "ask the hospital for the file again"
 
@@ -141,14 +141,15 @@ def histograms(
 
 
 def _merged(counts_CB: Counts, least: int) -> list[int]:
-    """Return the edges of merged bins, as indices: in each bin, every row of counts is 0 or at least `least`.
+    """Return the edges of merged bins, as indices; each bin is allowed (see `_allowed`).
 
-    Bins are closed from the left as soon as they may be; what remains at the right end joins the last bin.
+    counts_CB: positive and negative images of the first group, of the second group, and so on. Bins are closed from the left as
+    soon as they may be; what remains at the right end joins the last bin.
     """
     edges, current = [0], np.zeros(len(counts_CB), np.int64)
     for b in range(counts_CB.shape[1]):
         current = current + counts_CB[:, b]
-        if ((current == 0) | (current >= least)).all():
+        if _allowed(current, least):
             edges.append(b + 1)
             current = np.zeros(len(counts_CB), np.int64)
     if edges[-1] != counts_CB.shape[1]:
@@ -159,7 +160,9 @@ def _merged(counts_CB: Counts, least: int) -> list[int]:
 
 
 def _allowed(counts_C: Counts, least: int) -> bool:
-    return bool(((counts_C == 0) | (counts_C >= least)).all())
+    """Return whether each pair of counts (positive, negative) is 0 and 0, or has at least `least` of both."""
+    pairs = counts_C.reshape(-1, 2)
+    return bool(((pairs == 0).all(1) | (pairs >= least).all(1)).all())
 
 
 def write_aggregate(path: Path, found: Mapping[str, Mapping[str, Histogram]], least: int) -> None:
@@ -196,7 +199,7 @@ def _checked(row: Mapping[str, Any], least: int) -> Histogram:
     positive, negative = (np.array(row[key], np.int64) for key in ("positive", "negative"))
     if not (len(positive) == len(negative) == len(edges) - 1 and (np.diff(edges) > 0).all()):
         raise ValueError("edges and counts do not fit")
-    if (edges[0], edges[-1]) != (0, 1) or not _allowed(np.concatenate([positive, negative]), least):
+    if (edges[0], edges[-1]) != (0, 1) or not _allowed(np.stack([positive, negative], 1), least):
         raise ValueError("a count is below the least count, or the edges do not cover 0 to 1")
     if min(positive.sum(), negative.sum()) < 1:
         raise ValueError("a class is absent")

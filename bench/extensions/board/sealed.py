@@ -3,18 +3,20 @@
 Whoever may ask often can fit the labels. The Ladder mechanism (Blum and Hardt, ICML 2015, arXiv:1502.04585) limits this: an
 answer changes only if the score is better than the best earlier answer by at least a step, and it is rounded to the step.
 
-sealed.json     the settings: step, quota, findings, the hash of the labels, and the hash of the last answer: without it, nobody
+sealed.json     the settings: step, quota, findings, a keyed hash of the labels, and the hash of the last answer: without it, nobody
                 would notice that answers.jsonl was deleted, and all quotas were whole again
 labels.csv      private: the labels, with hashed ids in place of the ids
 ids.csv         private: id -> hashed id, for the owner, who gives out images under the hashed ids
+secret          private: the key of the hashes, random bytes. Without the key, whoever knows the ids could try labels until the
+                hash fits
 answers.jsonl   every answer, as a chain of lines (`bench.extensions.board.chain`); it has no score that was not answered
 """
 
 import csv
+import hmac
 import json
 import math
 import secrets
-import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
@@ -22,15 +24,16 @@ from pathlib import Path
 from typing import Any, Self
 
 from bench.extensions.board.chain import START, append_line, line_hash, read_chain
-from bench.extensions.board.submission import text_problems
+from bench.extensions.board.submission import name_key, name_problems
 from bench.results.prediction_files import IMAGE, PATIENT, label_states, read_labeled_predictions, read_table
 from bench.scoring import metrics
-from bench.store.file_integrity import bytes_sha256, file_sha256
+from bench.store.file_integrity import file_sha256
 from bench.store.lease import lease
 from bench.store.store import canonical_json, write_bytes
 from harmonize.errors import ConfigError, StoreError
 
-SETTINGS, LABELS, IDS, ANSWERS = "sealed.json", "labels.csv", "ids.csv", "answers.jsonl"
+SETTINGS, LABELS, IDS, SECRET, ANSWERS = "sealed.json", "labels.csv", "ids.csv", "secret", "answers.jsonl"
+STEPS = (0.01, 0.02, 0.05, 0.1)  # the first that protects all findings is chosen
 _FIX = "restore the file from a copy"
 
 
@@ -41,7 +44,7 @@ class SealedHospital:
     findings: tuple[str, ...]
     step: float
     quota: int
-    labels: str  # SHA-256 of labels.csv
+    labels: str  # HMAC-SHA256 of labels.csv with the key `secret`
     last: str = START  # hash of the last answer
     schema: int = 1
 
@@ -64,8 +67,9 @@ class SealedHospital:
             valid = False
         if not valid:
             raise StoreError("the settings were not written by the program", str(path), _FIX)
-        if not (folder / LABELS).is_file() or file_sha256(folder / LABELS) != read.labels:
-            raise StoreError("the labels were changed, or are missing", str(folder / LABELS), _FIX)
+        private = folder / LABELS, folder / SECRET
+        if not all(path.is_file() for path in private) or _hash_of(*private) != read.labels:
+            raise StoreError("the labels or the secret were changed, or are missing", str(folder / LABELS), _FIX)
         return read
 
     @property
@@ -91,14 +95,15 @@ class SealedAnswer:
         return line_hash(asdict(self))
 
 
-def open_hospital(folder: Path, labels: Path, step: float, quota: int) -> SealedHospital:
+def open_hospital(folder: Path, labels: Path, step: float | None, quota: int) -> SealedHospital:
     """Make the folder of a sealed hospital from a table of labels, and return its settings.
 
-    Raises ConfigError for an existing folder, a wrong step or quota, a table without findings, and a value that is no label.
+    step: None for the smallest of STEPS that protects all findings (see `few`). Raises ConfigError for an existing folder, a wrong
+    step or quota, a table without findings, a value that is no label, and a finding with too few images for the step.
     """
     if folder.exists():
         raise ConfigError("the folder exists already", str(folder), "choose another folder")
-    if not 0 < step <= 0.1 or quota < 1:
+    if (step is not None and not 0 < step <= 0.1) or quota < 1:
         raise ConfigError(
             "--step must be above 0 and at most 0.1, --quota at least 1", "bench board sealed open", "e.g. .01, 20"
         )
@@ -107,12 +112,22 @@ def open_hospital(folder: Path, labels: Path, step: float, quota: int) -> Sealed
     if not findings:
         raise ConfigError("the table has no column of a finding", str(labels), "add a column for each finding")
     states = [label_states(table, name, labels) for name in findings]
-    if not any((state_N == 1).any() and ((state_N == 0) | (state_N == -2)).any() for state_N in states):
-        raise ConfigError("no finding has images with and without it", str(labels), "seal other labels")
-    salt = secrets.token_bytes(32)  # without it, known ids would reveal the hashed ids
+    least = {
+        name: min(int((state_N == 1).sum()), int(((state_N == 0) | (state_N == -2)).sum()))
+        for name, state_N in zip(findings, states, strict=True)
+    }
+    fitting = [each for each in STEPS if not few(least, each)] if step is None else [step]
+    chosen = fitting[0] if fitting else STEPS[-1]
+    if too_few := few(least, chosen):
+        name = min(too_few, key=lambda finding: least[finding])
+        what = f"{name} has {least[name]} images of its smaller class, the step {chosen} needs {needed(len(findings), chosen)}"
+        raise ConfigError(
+            what, str(labels), "remove the column, or choose a larger --step: answers would reveal single labels"
+        )
+    secret = secrets.token_bytes(32)  # without it, known ids would reveal the hashed ids
 
     def hashed(text: str) -> str:
-        return bytes_sha256(salt + text.encode())[:16]
+        return hmac.digest(secret, text.encode(), "sha256").hex()[:16]
 
     ids = table[IMAGE].map(hashed)
     private = table.assign(**{IMAGE: ids} | ({PATIENT: table[PATIENT].map(hashed)} if PATIENT in table else {}))
@@ -120,9 +135,39 @@ def open_hospital(folder: Path, labels: Path, step: float, quota: int) -> Sealed
     for name, rows in ((LABELS, private.sort_values(IMAGE)), (IDS, table[[IMAGE]].assign(hashed=ids))):
         rows.to_csv(folder / name, index=False, quoting=csv.QUOTE_MINIMAL, lineterminator="\n")
         (folder / name).chmod(0o600)
-    made = SealedHospital(findings, step, quota, file_sha256(folder / LABELS))
+    write_bytes(folder / SECRET, secret, mode=0o600)
+    made = SealedHospital(findings, chosen, quota, _hash_of(folder / LABELS, folder / SECRET))
     write_bytes(folder / SETTINGS, made.document)
     return made
+
+
+def needed(num_findings: int, step: float) -> int:
+    """Return how many images with and without a finding protect single labels: 2 / (number of findings x step).
+
+    The label of one image then changes the macro AUROC by at most half a step.
+
+    >>> needed(1, 0.01), needed(9, 0.05)
+    (200, 5)
+    """
+    return math.ceil(round(2 / (num_findings * step), 6))
+
+
+def few(least: Mapping[str, int], step: float) -> list[str]:
+    """Return the findings with too few images for a step. least: finding -> number of images of its smaller class."""
+    return [finding for finding, number in least.items() if number < needed(len(least), step)]
+
+
+def bits(step: float, quota: int) -> float:
+    """Return how much `quota` answers of the Ladder can reveal, in bits: they are one of the rising sequences of rounded scores.
+
+    >>> round(bits(0.01, 1), 1), round(bits(0.01, 20))
+    (6.7, 75)
+    """
+    return math.log2(math.comb(round(1 / step) + quota, quota))
+
+
+def _hash_of(labels: Path, secret: Path) -> str:
+    return hmac.digest(secret.read_bytes(), labels.read_bytes(), "sha256").hex()
 
 
 def answers(folder: Path) -> list[SealedAnswer]:
@@ -137,7 +182,7 @@ def answer(folder: Path, predictions: Path, laboratory: str) -> SealedAnswer:
     earlier answer again and costs nothing. Raises ConfigError if the quota is spent, if a finding is missing, or if no finding
     has both classes.
     """
-    if problems := text_problems("the laboratory", laboratory):
+    if problems := name_problems("the laboratory", laboratory):
         raise ConfigError(problems[0], "--laboratory", "name the laboratory in plain text")
     SealedHospital.read(folder)  # before the lease, which needs the folder
     with lease(folder) as held:  # two answers at the same time could pass the quota
@@ -146,7 +191,7 @@ def answer(folder: Path, predictions: Path, laboratory: str) -> SealedAnswer:
         settings = SealedHospital.read(folder)
         given = answers(folder)
         _check_last(given, settings, folder)
-        own = [each for each in given if _key(each.laboratory) == _key(laboratory)]
+        own = [each for each in given if name_key(each.laboratory) == name_key(laboratory)]
         if [each.left for each in own] != [settings.quota - 1 - place for place in range(len(own))]:
             what = "the quota was changed after the first answer"
             raise StoreError(what, str(folder / SETTINGS), _FIX)
@@ -176,15 +221,6 @@ def _check_last(given: Sequence[SealedAnswer], settings: SealedHospital, folder:
         raise StoreError(what, str(folder / ANSWERS), _FIX)
 
 
-def _key(laboratory: str) -> str:
-    """Return the name of a laboratory without the differences that would give it a second quota: case and spaces.
-
-    >>> _key("Lab  A ") == _key("lab a")
-    True
-    """
-    return " ".join(unicodedata.normalize("NFKC", laboratory).casefold().split())
-
-
 def ladder(best: float, score: float, step: float) -> float:
     """Return the answer of the Ladder: the score rounded to the step if it is better than `best` by a step, else `best`.
 
@@ -209,4 +245,4 @@ def macro_auroc(folder: Path, predictions: Path, settings: SealedHospital) -> fl
 def _is_valid(line: Mapping[str, Any]) -> bool:
     found = SealedAnswer(**line)
     valid = type(found.auroc) is float and 0 <= found.auroc <= 1 and type(found.left) is int and found.left >= 0
-    return valid and not text_problems("the laboratory", found.laboratory)
+    return valid and not name_problems("the laboratory", found.laboratory)

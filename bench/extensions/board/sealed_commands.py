@@ -28,20 +28,24 @@ def open_(
     folder: SealedArgument,
     labels: Annotated[Path, typer.Option("--labels", help="Labels (1, 0, empty): image_id, optionally patient_id.")],
     quota: Annotated[int, typer.Option("--quota", help="Number of answers for each laboratory.")] = 20,
-    step: Annotated[float, typer.Option("--step", help="Answers are rounded to this step of AUROC.")] = 0.01,
+    step: Annotated[
+        float | None,
+        typer.Option("--step", help="Round answers to this step of AUROC. Default: .01, or larger for rare findings."),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Seal the labels of a hospital.
 
     Writes labels and ids with hashed ids into a private folder. Give out images only under the hashed ids.
     """
-    from bench.extensions.board.sealed import IDS, open_hospital
+    from bench.extensions.board.sealed import IDS, bits, open_hospital
 
     made = open_hospital(folder, labels, step, quota)
     if as_json:
-        typer.echo(json.dumps({"folder": str(folder), "findings": made.findings, "step": step, "quota": quota}))
+        typer.echo(json.dumps({"folder": str(folder), "findings": made.findings, "step": made.step, "quota": quota}))
     else:
-        typer.echo(f"{folder}: {', '.join(made.findings)}; {quota} answers for each laboratory, rounded to {step}")
+        typer.echo(f"{folder}: {', '.join(made.findings)}; {quota} answers for each laboratory, rounded to {made.step}")
+        typer.echo(f"all answers to one laboratory reveal at most {bits(made.step, quota):.0f} bits")
         typer.echo(f"hashed ids of the images: {folder / IDS} (private)")
 
 
@@ -89,13 +93,13 @@ def aggregate(
     group_table: Annotated[
         Path | None, typer.Option("--group-table", help="Table with the columns of --group-by. Default: --labels.")
     ] = None,
-    least: Annotated[int, typer.Option("--least", help="Smallest count above 0 that is given out.")] = 10,
+    least: Annotated[int, typer.Option("--least", help="Smallest number of images of a class in a bin.")] = 10,
     as_json: JsonOption = False,
 ) -> None:
     """Write counts of predictions in place of predictions.
 
     For each finding and patient group, the file has the numbers of positive and negative images in bins of the predicted
-    probability. No count is from 1 to --least - 1. `bench board sealed bounds` computes scores from it.
+    probability. A bin has at least --least images of both classes, or no image. `bench board sealed bounds` computes scores from it.
     """
     from bench.extensions.board.aggregate import group_values, histograms, write_aggregate
     from bench.results.prediction_files import IMAGE, PATIENT, read_labeled_predictions, read_table

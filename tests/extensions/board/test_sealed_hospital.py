@@ -1,5 +1,6 @@
 """A sealed hospital: answers follow the Ladder, end with the quota, and are logged in a chain."""
 
+import hashlib
 import json
 import re
 import shlex
@@ -13,7 +14,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from bench.extensions.board.sealed import SealedHospital, answer, answers, ladder, macro_auroc, open_hospital
+from bench.extensions.board.sealed import SealedHospital, answer, answers, bits, ladder, macro_auroc, open_hospital
 from bench.store.lease import lease
 from harmonize.errors import ConfigError, CxrError, StoreError
 from tests.conftest import Command
@@ -78,15 +79,29 @@ def test_a_removed_answer_and_changed_labels_are_noticed(hospital: Path, tmp_pat
     (hospital / "answers.jsonl").write_bytes(b"".join(lines))
     labels = (hospital / "labels.csv").read_text()
     (hospital / "labels.csv").write_text(labels.replace(",1", ",0"))
-    with pytest.raises(StoreError, match="the labels were changed"):
+    with pytest.raises(StoreError, match="the labels or the secret were changed"):
         answer(hospital, tmp_path / "p3.csv", "B")
 
 
 def test_a_quota_cannot_be_reset_unnoticed(hospital: Path, tmp_path: Path) -> None:
     for number in range(3):
         answer(hospital, tmp_path / f"p{number}.csv", "Lab A")
-    for name in ("lab a", "Lab  A", " Lab A"):
+    for name in ("lab a", "Lab  A", " Lab A", "Lab-A", "L\u00e1b A", "\uff2cab A", "1ab A"):
         with pytest.raises(ConfigError, match="is spent: 3 answers"):
+            answer(hospital, tmp_path / "p3.csv", name)
+    for mark in "\u3164\u115f\u1160\uffa0\ufe0f\ufe00\U000e0100\u034f\u2800\u180b\u17b4\u200b\u00ad\u202e\ue000":
+        with pytest.raises(ConfigError, match="invisible characters"):
+            answer(hospital, tmp_path / "p3.csv", f"Lab A{mark}")
+    for name in (
+        "Lab \u0410",
+        "L\u0430b A",
+        "Lab \u0391",
+        "\u13deab A",
+        "Lab \u2c6d",
+        "\u01c0ab A",
+        "Lab A\u0323\u0323",
+    ):
+        with pytest.raises(ConfigError, match=r"with Latin letters|is spent"):
             answer(hospital, tmp_path / "p3.csv", name)
     log, settings = hospital / "answers.jsonl", hospital / "sealed.json"
     whole, before = log.read_bytes(), settings.read_bytes()
@@ -110,7 +125,7 @@ def test_a_quota_cannot_be_reset_unnoticed(hospital: Path, tmp_path: Path) -> No
     settings.write_bytes(before)  # as after a process that ended between its two files
     assert answer(hospital, tmp_path / "p4.csv", "B").left == 1
     (hospital / "labels.csv").unlink()
-    with pytest.raises(StoreError, match="labels were changed, or are missing"):
+    with pytest.raises(StoreError, match="were changed, or are missing"):
         answer(hospital, tmp_path / "p4.csv", "B")
 
 
@@ -140,7 +155,7 @@ def test_a_wrong_table_is_refused_and_costs_nothing(spoil: Any, said: str, hospi
 
 
 def test_only_labels_can_be_sealed(tmp_path: Path) -> None:
-    for cells, said in ((["1", "x"], "Edema"), (["1", "1"], "with and without it"), (["", ""], "with and without it")):
+    for cells, said in ((["1", "x"], "Edema"), (["1", "1"], "Edema has 0 images"), (["", ""], "Edema has 0 images")):
         pd.DataFrame({"image_id": ["a", "b"], "Edema": cells}).to_csv(tmp_path / "labels.csv", index=False)
         with pytest.raises(ConfigError, match=said):
             open_hospital(tmp_path / "new", tmp_path / "labels.csv", 0.01, 3)
@@ -172,7 +187,7 @@ def test_the_folder_has_no_id_that_others_know_and_two_answers_do_not_run_at_onc
 ) -> None:
     assert "image-" not in (hospital / "labels.csv").read_text()
     assert "patient-" not in (hospital / "labels.csv").read_text()
-    assert {stat.S_IMODE((hospital / name).stat().st_mode) for name in ("labels.csv", "ids.csv")} == {0o600}
+    assert {stat.S_IMODE((hospital / name).stat().st_mode) for name in ("labels.csv", "ids.csv", "secret")} == {0o600}
     with lease(hospital), pytest.raises(StoreError, match="another answer is being computed"):
         answer(hospital, tmp_path / "p0.csv", "A")
     with pytest.raises(ConfigError, match="has the character '<'"):
@@ -193,6 +208,54 @@ def test_the_commands_speak_of_the_quota(hospital: Path, tmp_path: Path, here: C
     assert found["hash"] == answers(hospital)[1].hash
     said = here("board", "sealed", "open", "other", "--labels", "labels.csv", "--quota", "5", cwd=tmp_path).stdout
     assert "Edema, Pneumonia; 5 answers for each laboratory" in said
+    assert f"reveal at most {bits(0.01, 5):.0f} bits" in said
+
+
+def test_the_public_files_do_not_tell_whether_guessed_labels_are_right(hospital: Path, tmp_path: Path) -> None:
+    answer(hospital, tmp_path / "p0.csv", "A")
+    public = (hospital / "sealed.json").read_text() + (hospital / "answers.jsonl").read_text()
+    content = (hospital / "labels.csv").read_bytes()
+    rows = sorted(content.splitlines(keepends=True))
+    for guess in (content, (tmp_path / "labels.csv").read_bytes(), b"".join(rows), content.rstrip()):
+        assert hashlib.sha256(guess).hexdigest() not in public
+    shutil.copy(tmp_path / "labels.csv", tmp_path / "again.csv")
+    open_hospital(tmp_path / "again", tmp_path / "again.csv", 0.01, 3)
+    assert SealedHospital.read(tmp_path / "again").labels != SealedHospital.read(hospital).labels, "the same labels"
+
+
+def rare(tmp_path: Path, num: int, positive: int) -> Path:
+    label = (np.arange(num) < positive).astype(int)
+    table = pd.DataFrame({"image_id": [f"i{i}" for i in range(num)], "Edema": label})
+    table.to_csv(tmp_path / "rare.csv", index=False)
+    return tmp_path / "rare.csv"
+
+
+@pytest.mark.parametrize(("num", "positive", "step"), [(1000, 199, 0.01), (1000, 801, 0.01), (500, 19, 0.1)])
+def test_a_finding_with_few_images_of_a_class_is_not_sealed(
+    num: int, positive: int, step: float, tmp_path: Path
+) -> None:
+    few = min(positive, num - positive)
+    with pytest.raises(
+        ConfigError, match=f"Edema has {few} images of its smaller class, the step {step} needs {few + 1}"
+    ):
+        open_hospital(tmp_path / "h", rare(tmp_path, num, positive), step, 3)
+    assert not (tmp_path / "h").exists()
+
+
+@pytest.mark.parametrize(("positive", "step"), [(200, 0.01), (199, 0.02), (40, 0.05), (39, 0.1), (20, 0.1)])
+def test_the_step_is_chosen_so_that_one_label_moves_an_answer_by_at_most_half_a_step(
+    positive: int, step: float, tmp_path: Path
+) -> None:
+    made = open_hospital(tmp_path / "h", rare(tmp_path, 1000, positive), None, 3)
+    assert made.step == step
+    hashed = pd.read_csv(tmp_path / "h" / "ids.csv")["hashed"]
+    order = np.random.default_rng(0).permutation(1000) / 1000.0
+    scores = []
+    for place in (0.0, 1.0):  # the first image, a positive one, at the bottom and at the top
+        frame = pd.DataFrame({"image_id": hashed, "Edema": np.concatenate([[place], order[1:]])})
+        frame.to_csv(tmp_path / "p.csv", index=False)
+        scores.append(macro_auroc(tmp_path / "h", tmp_path / "p.csv", made))
+    assert 0 < scores[1] - scores[0] <= step / 2 + 1e-12
 
 
 def test_the_commands_of_the_document_run_in_their_order(hospital: Path, tmp_path: Path, here: Command) -> None:
