@@ -7,7 +7,7 @@ The column `command` of the table has the command of each row.
 
 A world is a simulated study; there are eight. A patient has 1 to 6 images, which share the label and a random effect.
   findings  two equally good runs, five findings; tests intervals, paired tests and Holm's correction
-  runs      24 runs on the same patients; tests tie groups and rank intervals
+  runs      24 runs on the same patients; tests tie groups (`benchmarks/pairs.py` tests rank intervals)
   gap       one run; case mix, prevalence, labels and skill (the separation of positives and negatives) differ at the
             external hospital by known amounts; tests the components of the gap
   recipes   two to six recipes of two or three seeds, equally good, with equal or different scatter of their seeds; tests the
@@ -85,7 +85,6 @@ THRESHOLDS = (0.1, 0.25, 0.5)  # of the probabilities of the world `benefit`; .2
 LEVELS = {
     "equal": np.full(NUM_RUNS, 1.2),
     "halves": np.repeat([1.8, 0.8], NUM_RUNS // 2),
-    "steps": np.linspace(1.6, 0.8, NUM_RUNS),
 }
 # name -> number of seeds of each recipe, and for each recipe the standard deviation over seeds of the distance between the mean
 # scores of positives and negatives
@@ -153,7 +152,7 @@ def findings(seen: Seen, seed: int, num_patients: int, num_resamples: int) -> No
 
 
 def runs(seen: Seen, seed: int, num_patients: int, num_resamples: int) -> None:
-    """Record in `seen` whether tie groups and rank intervals are right for 24 runs, ranked by the mean AUROC of two hospitals."""
+    """Record in `seen` whether tie groups are right for 24 runs, ranked by the mean AUROC of two hospitals."""
     for index, (kind, distance) in enumerate(LEVELS.items()):
         generator = np.random.default_rng([seed, index])
         values, draws, bounds_of_hospitals = [], [], []
@@ -197,18 +196,11 @@ def runs(seen: Seen, seed: int, num_patients: int, num_resamples: int) -> None:
                 "simultaneous interval of the AUROC of the first of 24 equal runs",
                 bounds[0][first] <= true_auroc[first] <= bounds[1][first],
             )
-        elif kind == "halves":
+        else:
             separate = group[: NUM_RUNS // 2].max() < group[NUM_RUNS // 2 :].min()
             note(seen, f"runs of AUROC {true_auroc[0]:.2f} and {true_auroc[-1]:.2f} share no tie group", bool(separate))
             split = len(set(group[: NUM_RUNS // 2])) > 1 or len(set(group[NUM_RUNS // 2 :])) > 1
             note(seen, "equal runs among other runs in several tie groups: false difference", bool(split))
-        else:
-            rank = np.arange(1, NUM_RUNS + 1)
-            note(
-                seen,
-                f"rank interval, AUROC of neighboring runs differs by {true_auroc[0] - true_auroc[1]:.3f}",
-                *((table["rank_low"] <= rank) & (rank <= table["rank_high"])),
-            )
 
 
 def _of_runs(

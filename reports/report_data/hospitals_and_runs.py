@@ -71,7 +71,7 @@ class Run:
     hospitals: Mapping[str, Estimate] = field(default_factory=dict)
     hospital_gaps: Mapping[str, Estimate] = field(default_factory=dict)  # external hospital -> macro gap
     mean_rank: float = float("nan")  # mean rank over resamples of patients, 1 is best; NaN for unranked runs
-    rank_low: int = 0  # bounds of the 95 % interval of the rank; 0 for unranked runs
+    rank_low: int = 0  # bounds of the rank interval; 0 for unranked runs
     rank_high: int = 0
     p_best: float = float("nan")  # share of resamples in which the run ranks first
     lead: Estimate = MISSING  # score minus that of the next run in the ranking

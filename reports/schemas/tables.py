@@ -151,8 +151,10 @@ SCHEMAS: dict[str, tuple[str, ...]] = {
     # metric: auroc, auprc, ece (after Platt scaling), gap (the gap in AUROC), or a metric of an extension or a
     #     custom metric
     # value, low, high: the score and its own interval
-    # mean_rank: mean rank over the resamples, 1 is best; rank_low, rank_high: 95 % interval of the rank
-    # p_best: share of the resamples in which the recipe ranks first
+    # mean_rank: mean rank over the resamples, 1 is best
+    # rank_low, rank_high: 1 + number of recipes that are better, and number of recipes - number that are worse, by the paired tests
+    #     of the tie groups; in 95 % of samples, the intervals of all recipes of the ranking contain the true ranks
+    # p_best: share of the resamples in which the recipe ranks first; not the probability that it is truly the best
     # group: number of the tie group, 1 is best
     # p_anchor (may be empty): p-value of the difference from the first recipe of the tie group, Holm-adjusted over all
     #     pairs of recipes; NaN for the first recipe

@@ -1,9 +1,11 @@
 from itertools import combinations
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 from scipy.special import expit, logit
+from scipy.stats import studentized_range
 
 from bench.scoring.across_runs.paired_tests import (
     all_pairs,
@@ -15,7 +17,7 @@ from bench.scoring.across_runs.paired_tests import (
     simultaneous,
     simultaneous_areas,
 )
-from bench.scoring.across_runs.ranks import mean_gaps, ranks, tie_groups
+from bench.scoring.across_runs.ranks import mean_gaps, rank_sets, ranks, tie_groups
 from reports.schemas.tables import SCHEMAS
 
 NUM = 1000
@@ -54,8 +56,8 @@ def test_indistinguishable_runs_share_a_group_and_the_next_run_starts_another() 
     assert found["run_id"].tolist() == ["run1", "run0", "run3", "run2", "run4"]
     assert found["group"].tolist() == [1, 1, 2, 2, 3]
     assert found["p_anchor"].isna().tolist() == [True, False, True, False, True]
-    assert (found["rank_low"] <= found["mean_rank"]).all()
-    assert (found["mean_rank"] <= found["rank_high"]).all()
+    assert found["rank_low"].tolist() == [1, 1, 3, 3, 5]
+    assert found["rank_high"].tolist() == [2, 2, 4, 4, 5]
     assert found["p_best"].sum() == pytest.approx(1)
     assert (found.iloc[4][["rank_low", "rank_high"]] == [5, 5]).all()
 
@@ -76,6 +78,47 @@ def test_equal_runs_are_separated_in_at_most_one_sample_of_twenty() -> None:
         value = np.sort(0.8 + 0.01 * generator.normal(size=24))[::-1]
         parted += tie_groups(pair_tests(value, value[:, None] + noise).p)[0][-1] > 1
     assert parted / 300 < 0.08  # adjusted over the 23 below the anchor alone: .25
+
+
+def test_rank_sets_contain_the_ranks_of_equal_runs_and_agree_with_the_tie_groups() -> None:
+    """The interval of the first of ten near-equal runs held in .74 of samples when it was made from ranks in resamples."""
+    generator, holds, agree, num = np.random.default_rng(8), 0, 0, 300
+    noise, true = 0.01 * generator.normal(size=(10, 400)), 0.8 - 0.0005 * np.arange(10)
+    for _ in range(num):
+        estimate = true + 0.01 * generator.normal(size=10)
+        order = np.argsort(-estimate)
+        p = pair_tests(estimate[order], estimate[order, None] + noise).p
+        low, high = rank_sets(p)
+        holds += bool(((low <= order + 1) & (order + 1 <= high)).all())
+        group, _ = tie_groups(p)
+        anchors = np.flatnonzero(np.diff(group, prepend=0))
+        agree += bool((np.diff(low[anchors]) > 0).all())
+    assert agree == num
+    assert holds / num > 0.92
+
+
+def test_simulated_rank_intervals_contain_all_true_ranks() -> None:
+    table = pd.read_csv(Path(__file__).parents[4] / "benchmarks" / "pairs.csv")
+    table = table[table["part"] == "ranks"]
+    assert len(table) == 12
+    assert (table["simulations"] >= 2000).all()
+    assert (table["low"] >= 0.95).all()
+    assert (table["false"] <= 0.06).all()
+
+
+def test_rank_sets_of_ten_populations_are_those_of_the_simultaneous_intervals_of_all_differences() -> None:
+    """Values 1 to 10 with a standard error of 1, as in the tests of the R package csranks.
+
+    The oracle is Tukey's studentized range: populations differ if they are 4.47 apart, so from five ranks on.
+    """
+    value, generator = np.arange(10.0, 0, -1), np.random.default_rng(9)
+    draws = generator.normal(size=(10, 4000))
+    draws -= draws.mean(1, keepdims=True)
+    whitened = np.linalg.solve(np.linalg.cholesky(np.cov(draws)), draws)
+    low, high = rank_sets(pair_tests(value, value[:, None] + whitened).p)
+    differs = value[:, None] - value > studentized_range.ppf(0.95, 10, np.inf)
+    assert low.tolist() == (1 + differs.sum(0)).tolist() == [1, 1, 1, 1, 1, 2, 3, 4, 5, 6]
+    assert high.tolist() == (10 - differs.sum(1)).tolist() == [5, 6, 7, 8, 9, 10, 10, 10, 10, 10]
 
 
 def test_p_values_of_all_pairs_are_those_of_each_pair_adjusted_together() -> None:

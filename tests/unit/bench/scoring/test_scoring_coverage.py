@@ -37,7 +37,6 @@ def test_equal_runs_share_a_group_and_different_runs_are_separated_on_simulated_
     found = simulated(monkeypatch, 20, "runs")
     assert found["24 equal runs in several tie groups: false difference"] <= 0.2
     assert found["runs of AUROC 0.90 and 0.71 share no tie group"] >= 0.9
-    assert found["rank interval, AUROC of neighboring runs differs by 0.005"] >= 0.9
 
 
 @pytest.mark.slow
@@ -110,7 +109,7 @@ def test_the_committed_table_meets_its_criteria() -> None:
     assert counts_images.sum() == 2
     table = table.drop(rates.index)
     for claim, row in table[(table["measure"] == "share") & (table["nominal"] == 0.95)].iterrows():
-        if "by image (DeLong)" not in claim and "rank interval" not in claim and "ECE" not in claim:
+        if "by image (DeLong)" not in claim and "ECE" not in claim:
             # recipes' intervals are a little too wide where the seeds of recipes scatter differently; those of shares, where
             # one or two patients decide
             few = claim in ("npv at t = 0.1: interval", "share of missed images at t = 0.1: interval")
@@ -126,7 +125,6 @@ def test_the_committed_table_meets_its_criteria() -> None:
             others = [c for c in table.index if c.startswith(claim[:-8]) and c.endswith(" instead")]
             assert found >= table.loc[others, "found"].max()
             assert others
-    assert table.loc["rank interval, AUROC of neighboring runs differs by 0.005", "found"] >= 0.93
     assert (table.loc[table["nominal"] == 0.05, "low"] <= 0.05).all()
     assert table.loc["runs of AUROC 0.90 and 0.71 share no tie group", "found"] >= 0.99
     assert (table.loc[table["measure"] == "largest", "found"] < 1e-6).all()

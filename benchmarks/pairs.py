@@ -1,0 +1,157 @@
+"""Coverage of rank intervals, and of the intervals of paired differences between runs with few positive patients.
+
+    python benchmarks/pairs.py                       # writes benchmarks/pairs.csv
+    python benchmarks/pairs.py --parts ranks         # computes only the rows of some parts again
+
+A part has cells; each cell is a table row and has `--simulations` samples. All runs are tested on the same patients, one image each,
+seven times as many without the finding as with it, at least 150. Scores are normal, positives have a larger mean, and runs share
+half of the variance (.95 of it in the cells "alike"). So the true AUROC of a run is a normal probability.
+  ranks       whether the rank intervals of all runs contain the true ranks. The AUROC falls from run to run by `step`, with a mean
+              of `auroc`. A true rank of equal runs is any of their ranks. `first`: the same for the run printed first only
+  difference  whether the interval of the AUROC of the first run minus that of the second, lower by `step`, contains the true difference
+
+Columns: `coverage` with Wilson's interval `low` to `high`, mean `width`, share of intervals of zero width (`zero_width`), and `false`: the
+share of samples with a significant difference in the wrong direction, or between equal runs. The columns `old_...` have the same of an
+earlier method: ranks as percentiles of the ranks in resamples; differences as normal intervals with the deviation of the resamples.
+"""
+
+import argparse
+from collections.abc import Callable, Iterator
+from itertools import product
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+from areas import resamples_of
+from numpy.typing import NDArray
+from scipy.special import ndtri
+
+from bench.scoring.across_runs.paired_tests import pair_tests
+from bench.scoring.across_runs.ranks import SIGNIFICANT, rank_sets
+from bench.scoring.bootstrap.area_intervals import ClassSizes, area_interval
+from bench.scoring.bootstrap.bootstrap import column_metrics
+from bench.scoring.bootstrap.intervals import wilson
+from bench.scoring.bootstrap.sorted_images import Column
+
+Array = NDArray[np.float64]
+SHARED = {"half": 0.5, "alike": 0.95}  # share of the variance that all runs have in common
+
+
+class Cell(NamedTuple):
+    """One row of the table."""
+
+    part: str
+    runs: int
+    shared: str
+    positives: int
+    auroc: float
+    step: float
+
+    @property
+    def aurocs(self) -> Array:
+        """The true AUROC of each run, from the best to the worst."""
+        return self.auroc + self.step * ((self.runs - 1) / 2 - np.arange(self.runs))
+
+
+class Sample(NamedTuple):
+    """AUROCs of R runs on the same patients: value [R], low [R], high [R] and replicates [R, B]."""
+
+    value: Array
+    low: Array
+    high: Array
+    replicates: Array
+
+
+class Seen(NamedTuple):
+    """Whether an interval held, its width, and whether a difference was wrongly significant."""
+
+    held: bool
+    held_first: bool
+    width: float
+    false: bool
+
+
+def draw(cell: Cell, generator: np.random.Generator, number: int, num_resamples: int) -> Sample:
+    """Return the AUROCs of the runs of a cell on newly drawn patients."""
+    label = np.repeat(np.array([1, 0], np.int8), [cell.positives, max(150, 7 * cell.positives)])
+    patient, share = np.arange(len(label), dtype=np.int32), SHARED[cell.shared]
+    common = np.sqrt(share) * generator.normal(size=len(label))
+    noise = common[:, None] + np.sqrt(1 - share) * generator.normal(size=(len(label), cell.runs))
+    score = noise + np.sqrt(2) * ndtri(cell.aurocs) * label[:, None]
+    resamples = resamples_of(len(label), str(number % 8), num_resamples)
+    columns = [Column.of(patient, label, of_run) for of_run in score.T]
+    value = np.array([column.areas()[0] for column in columns])
+    replicates = np.stack([column_metrics(resamples, column, with_auprc=False)[0] for column in columns])
+    sizes = ClassSizes.of_labels(np.repeat(label[:, None], cell.runs, 1), patient)
+    return Sample(value, *area_interval("auroc", value, replicates, sizes), replicates)
+
+
+def ranks(cell: Cell, sample: Sample) -> tuple[Seen, Seen]:
+    """Return whether rank intervals contain the true ranks, with the method of this project and with the earlier one."""
+    order = np.argsort(-sample.value, kind="stable")
+    tests = pair_tests(sample.value[order], sample.replicates[order])
+    wrong = (order[:, None] > order) | (cell.step == 0)  # the true order is that of the numbers of the runs
+    false = bool((np.triu(tests.p < SIGNIFICANT, 1) & wrong).any())
+    first, last = (np.ones(cell.runs), np.full(cell.runs, cell.runs)) if cell.step == 0 else (order + 1, order + 1)
+    of_resamples = np.argsort(np.argsort(-sample.replicates[order], axis=0, kind="stable"), axis=0) + 1
+    percentiles = np.floor(np.quantile(of_resamples, 0.025, axis=1)), np.ceil(np.quantile(of_resamples, 0.975, axis=1))
+    found = []
+    for low, high in (rank_sets(tests.p), percentiles):
+        held = (low <= last) & (first <= high)
+        found.append(Seen(bool(held.all()), bool(held[0]), float((high - low).mean()), false))
+    return found[0], found[1]
+
+
+# part -> numbers of runs, kinds of shared variance, numbers of positives, mean AUROCs and steps
+CELLS: dict[str, tuple[tuple[int, ...], tuple[str, ...], tuple[int, ...], tuple[float, ...], tuple[float, ...]]] = {
+    "ranks": ((3, 10, 24), ("half",), (40,), (0.85,), (0.0, 0.0005, 0.002, 0.005)),
+}
+SIMULATIONS: dict[str, Callable[[Cell, Sample], tuple[Seen, Seen]]] = {"ranks": ranks}
+
+
+def cells(part: str) -> Iterator[Cell]:
+    """Return the cells of a part."""
+    for runs, shared, positives, auroc, step in product(*CELLS[part]):
+        yield Cell(part, runs, shared, positives, auroc, step)
+
+
+def simulate(part: str, num_samples: int, num_resamples: int, seed: int) -> pd.DataFrame:
+    """Return one row per cell, with the columns of Cell and those that the module names."""
+    rows = []
+    for cell in cells(part):
+        generator = np.random.default_rng([seed, *repr(cell).encode()])
+        seen = [SIMULATIONS[part](cell, draw(cell, generator, s, num_resamples)) for s in range(num_samples)]
+        new, old = (pd.DataFrame(side) for side in zip(*seen, strict=True))
+        low, high = wilson(np.array(new["held"].mean()), np.array(float(num_samples)))
+        row = {**cell._asdict(), "coverage": new["held"].mean(), "low": float(low), "high": float(high)}
+        for prefix, side in (("", new), ("old_", old)):
+            means = {"coverage": side["held"], "first": side["held_first"], "width": side["width"]}
+            means |= {"zero_width": side["width"] == 0, "false": side["false"]}
+            row |= {prefix + name: float(numbers.mean()) for name, numbers in means.items()}
+        rows.append(row | {"simulations": num_samples})
+        print(*rows[-1].values(), flush=True)
+    return pd.DataFrame(rows)
+
+
+def main() -> None:
+    """Simulate, and write the table to the folder of this file; rows of other parts stay."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--simulations", type=int, default=2000)
+    parser.add_argument("--resamples", type=int, default=320)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--parts", nargs="+", choices=list(CELLS), default=list(CELLS))
+    parser.add_argument("--to", type=Path, default=Path(__file__).with_suffix(".csv"))
+    options = parser.parse_args()
+    numbers = " ".join(f"--{name} {getattr(options, name)}" for name in ("simulations", "resamples", "seed"))
+    for part in options.parts:
+        table = simulate(part, options.simulations, options.resamples, options.seed)
+        table["command"] = f"python benchmarks/pairs.py {numbers} --parts {part}"
+        if options.to.exists():
+            old = pd.read_csv(options.to)
+            table = pd.concat([old[old["part"] != part], table])
+        table.to_csv(options.to, index=False, float_format="%.4g")
+
+
+if __name__ == "__main__":
+    main()
