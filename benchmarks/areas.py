@@ -33,7 +33,7 @@ from planted import NOISE_SD, PATIENT_SD, SD
 from scipy.special import expit, logit, ndtri
 from scipy.stats import norm
 
-from bench.scoring.across_runs.paired_tests import simultaneous, simultaneous_areas
+from bench.scoring.across_runs.paired_tests import simultaneous, simultaneous_own
 from bench.scoring.bootstrap.area_intervals import (
     NORMAL_QUANTILE,
     ClassSizes,
@@ -171,7 +171,7 @@ def family(cell: Cell, generator: np.random.Generator, num_samples: int, num_res
     found, old = np.empty((2, 2, *drawn.value.shape))
     low, high = drawn.bounds("auroc")
     for s, (value, replicates) in enumerate(zip(drawn.value, drawn.replicates, strict=True)):
-        found[:, s] = simultaneous_areas("auroc", value, low[s], high[s], replicates)
+        found[:, s] = simultaneous_own("auroc", value, low[s], high[s], replicates)
         complete = replicates[:, np.isfinite(replicates).all(0)]
         areas = np.column_stack([value, complete])
         if ((areas > 0) & (areas < 1)).all():

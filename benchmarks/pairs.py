@@ -9,10 +9,13 @@ half of the variance (.95 of it in the cells "alike"). So the true AUROC of a ru
   ranks       whether the rank intervals of all runs contain the true ranks. The AUROC falls from run to run by `step`, with a mean
               of `auroc`. A true rank of equal runs is any of their ranks. `first`: the same for the run printed first only
   difference  whether the interval of the AUROC of the first run minus that of the second, lower by `step`, contains the true difference
+  mean gap    whether the interval of the mean gap of all runs contains the true gap: all runs have the AUROC `auroc` at the internal
+              hospital, and `step` less at the external one, which has as many patients
 
 Columns: `coverage` with Wilson's interval `low` to `high`, mean `width`, share of intervals of zero width (`zero_width`), and `false`: the
 share of samples with a significant difference in the wrong direction, or between equal runs. The columns `old_...` have the same of an
-earlier method: ranks as percentiles of the ranks in resamples; differences as normal intervals with the deviation of the resamples.
+earlier method: ranks as percentiles of the ranks in resamples; differences as normal intervals with the deviation of the resamples;
+mean gaps as percentiles.
 """
 
 import argparse
@@ -27,11 +30,11 @@ from areas import resamples_of
 from numpy.typing import NDArray
 from scipy.special import ndtri
 
-from bench.scoring.across_runs.paired_tests import pair_tests
+from bench.scoring.across_runs.paired_tests import own_error, pair_tests, paired
 from bench.scoring.across_runs.ranks import SIGNIFICANT, rank_sets
-from bench.scoring.bootstrap.area_intervals import ClassSizes, area_interval
+from bench.scoring.bootstrap.area_intervals import ClassSizes, area_interval, mean_interval
 from bench.scoring.bootstrap.bootstrap import column_metrics
-from bench.scoring.bootstrap.intervals import wilson
+from bench.scoring.bootstrap.intervals import interval_of_difference, percentile, wilson
 from bench.scoring.bootstrap.sorted_images import Column
 
 Array = NDArray[np.float64]
@@ -72,13 +75,13 @@ class Seen(NamedTuple):
     false: bool
 
 
-def draw(cell: Cell, generator: np.random.Generator, number: int, num_resamples: int) -> Sample:
-    """Return the AUROCs of the runs of a cell on newly drawn patients."""
+def draw(cell: Cell, aurocs: Array, generator: np.random.Generator, number: int, num_resamples: int) -> Sample:
+    """Return estimates of the AUROCs of runs on newly drawn patients; `number` chooses the resamples."""
     label = np.repeat(np.array([1, 0], np.int8), [cell.positives, max(150, 7 * cell.positives)])
     patient, share = np.arange(len(label), dtype=np.int32), SHARED[cell.shared]
     common = np.sqrt(share) * generator.normal(size=len(label))
     noise = common[:, None] + np.sqrt(1 - share) * generator.normal(size=(len(label), cell.runs))
-    score = noise + np.sqrt(2) * ndtri(cell.aurocs) * label[:, None]
+    score = noise + np.sqrt(2) * ndtri(aurocs) * label[:, None]
     resamples = resamples_of(len(label), str(number % 8), num_resamples)
     columns = [Column.of(patient, label, of_run) for of_run in score.T]
     value = np.array([column.areas()[0] for column in columns])
@@ -87,10 +90,12 @@ def draw(cell: Cell, generator: np.random.Generator, number: int, num_resamples:
     return Sample(value, *area_interval("auroc", value, replicates, sizes), replicates)
 
 
-def ranks(cell: Cell, sample: Sample) -> tuple[Seen, Seen]:
+def ranks(cell: Cell, generator: np.random.Generator, number: int, num_resamples: int) -> tuple[Seen, Seen]:
     """Return whether rank intervals contain the true ranks, with the method of this project and with the earlier one."""
+    sample = draw(cell, cell.aurocs, generator, number, num_resamples)
     order = np.argsort(-sample.value, kind="stable")
-    tests = pair_tests(sample.value[order], sample.replicates[order])
+    own = own_error(sample.value, sample.low, sample.high)
+    tests = pair_tests(sample.value[order], sample.replicates[order], own[order])
     wrong = (order[:, None] > order) | (cell.step == 0)  # the true order is that of the numbers of the runs
     false = bool((np.triu(tests.p < SIGNIFICANT, 1) & wrong).any())
     first, last = (np.ones(cell.runs), np.full(cell.runs, cell.runs)) if cell.step == 0 else (order + 1, order + 1)
@@ -103,11 +108,44 @@ def ranks(cell: Cell, sample: Sample) -> tuple[Seen, Seen]:
     return found[0], found[1]
 
 
+def seen(true: float, low: float, high: float) -> Seen:
+    """Return whether an interval of a difference holds; it is false if it excludes 0 on the other side than the true difference."""
+    held = low <= true <= high
+    return Seen(held, held, high - low, (low > 0 and true <= 0) or (high < 0 and true >= 0))
+
+
+def difference(cell: Cell, generator: np.random.Generator, number: int, num_resamples: int) -> tuple[Seen, Seen]:
+    """Return whether the interval of a paired difference holds."""
+    sample = draw(cell, cell.aurocs, generator, number, num_resamples)
+    own = own_error(sample.value, sample.low, sample.high)[:, None]
+    sides = (*sample.value[:, None], *sample.replicates[:, None])
+    new, old = paired(*sides, own), paired(*sides)
+    return seen(cell.step, new.low[0], new.high[0]), seen(cell.step, old.low[0], old.high[0])
+
+
+def mean_gap(cell: Cell, generator: np.random.Generator, number: int, num_resamples: int) -> tuple[Seen, Seen]:
+    """Return whether the interval of the mean gap over runs holds."""
+    aurocs = np.full((2, cell.runs), cell.auroc) - np.array([[0.0], [cell.step]])
+    inside, outside = (draw(cell, a, generator, number + h, num_resamples) for h, a in enumerate(aurocs))
+    sides = [np.stack(both) for both in zip(inside[:3], outside[:3], strict=True)]
+    bounds, value = interval_of_difference(*sides, np.zeros(cell.runs)), inside.value - outside.value
+    replicates = inside.replicates - outside.replicates
+    low, high = mean_interval("gap", value, bounds, replicates, correlation=1.0)
+    old = percentile(value.mean(keepdims=True), replicates.mean(0, keepdims=True))
+    return seen(cell.step, low, high), seen(cell.step, float(old[0][0]), float(old[1][0]))
+
+
 # part -> numbers of runs, kinds of shared variance, numbers of positives, mean AUROCs and steps
 CELLS: dict[str, tuple[tuple[int, ...], tuple[str, ...], tuple[int, ...], tuple[float, ...], tuple[float, ...]]] = {
     "ranks": ((3, 10, 24), ("half",), (40,), (0.85,), (0.0, 0.0005, 0.002, 0.005)),
+    "difference": ((2,), ("half", "alike"), (5, 10, 20, 40), (0.75, 0.90, 0.97, 0.995), (0.0, 0.008)),
+    "mean gap": ((3,), ("half",), (5, 12, 40), (0.90, 0.995), (0.0, 0.05)),
 }
-SIMULATIONS: dict[str, Callable[[Cell, Sample], tuple[Seen, Seen]]] = {"ranks": ranks}
+SIMULATIONS: dict[str, Callable[[Cell, np.random.Generator, int, int], tuple[Seen, Seen]]] = {
+    "ranks": ranks,
+    "difference": difference,
+    "mean gap": mean_gap,
+}
 
 
 def cells(part: str) -> Iterator[Cell]:
@@ -121,8 +159,8 @@ def simulate(part: str, num_samples: int, num_resamples: int, seed: int) -> pd.D
     rows = []
     for cell in cells(part):
         generator = np.random.default_rng([seed, *repr(cell).encode()])
-        seen = [SIMULATIONS[part](cell, draw(cell, generator, s, num_resamples)) for s in range(num_samples)]
-        new, old = (pd.DataFrame(side) for side in zip(*seen, strict=True))
+        samples = [SIMULATIONS[part](cell, generator, s, num_resamples) for s in range(num_samples)]
+        new, old = (pd.DataFrame(side) for side in zip(*samples, strict=True))
         low, high = wilson(np.array(new["held"].mean()), np.array(float(num_samples)))
         row = {**cell._asdict(), "coverage": new["held"].mean(), "low": float(low), "high": float(high)}
         for prefix, side in (("", new), ("old_", old)):

@@ -24,6 +24,8 @@ from harmonize.errors import ConfigError
 from reports.formatting import number
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from bench.results.compare_two_runs import Contrast
 
 CALIBRATORS = ("none", "platt", "temperature", "isotonic")
@@ -121,6 +123,7 @@ def lines(result: "Contrast") -> list[str]:
             out += [*(f"  {line}" for line in table_lines(cells)), ""]
     notes = [
         *result.notes,
+        *_same(table),
         "macro: mean over the findings that both runs, the cohort and the internal test split score.",
         f"difference = first - second. Both runs: the same {result.settings.num_resamples:,} bootstrap samples of patients.",
         f"Holm, BH: p adjusted for the {num_tests} findings above (macro: for the cohorts; `external` is one test).",
@@ -128,6 +131,13 @@ def lines(result: "Contrast") -> list[str]:
         "All p values treat the two runs as chosen in advance. The leaderboard corrects for all pairs of its ranking.",
     ]
     return [*out, *wrapped(notes)]
+
+
+def _same(table: "pd.DataFrame") -> list[str]:
+    """Return a sentence on the rows in which both runs have the same logits."""
+    rows = table[table["note"] != ""]
+    places = ", ".join(f"{row.finding} ({row.dataset}, {row.split})" for row in rows.itertuples())
+    return [f"Both runs have the same logits, so the difference is exactly 0: {places}."] if places else []
 
 
 def _estimate(row: Mapping[Any, Any]) -> list[str]:

@@ -12,7 +12,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from bench.scoring.across_runs.paired_tests import differences_of, error_of, holm, pair_tests
+from bench.scoring.across_runs.paired_tests import differences_of, error_of, holm, pair_tests, with_own_errors
+from bench.scoring.bootstrap.intervals import deviation
 from bench.scoring.import_shap import import_shap
 
 Array = NDArray[np.float64]
@@ -65,21 +66,25 @@ def references(configs: Sequence[Config]) -> dict[str, str]:
 
 
 def one_factor(
-    configs: Sequence[Config], value: Array, replicates: Array, num_runs: Sequence[int] | None = None
+    configs: Sequence[Config],
+    value: Array,
+    replicates: Array,
+    num_runs: Sequence[int] | None = None,
+    own: Array | None = None,
 ) -> list[Effect]:
     """Estimate the effect of each level of each factor, compared with the factor's reference level (see `references`).
 
     The effect is the mean difference over all pairs of recipes with equal levels of all other factors. The interval
     describes the variation of the replicates: over patients, and also over seeds if the recipes have several seeds.
     `Effect.pair_sd` describes the variation over pairs. A level without any pair is left out. value [R],
-    replicates [R, B] and num_runs [R] (number of seeds of each recipe, by default 1) are in the order of `configs`.
+    replicates [R, B] and num_runs [R] (number of seeds of each recipe, by default 1) are in the order of `configs`. own [R]: see `with_own_errors`.
     """
     effects: list[Effect] = []
     names, reference = factors(configs), references(configs)
     sizes = num_runs or [1] * len(configs)
     keys = [tuple(_text(c.get(n)) for n in names) for c in configs]
     run_of = {key: run for run, key in enumerate(keys)}
-    half = pair_tests(value, replicates).half
+    half = pair_tests(value, replicates, own).half
     for number, name in enumerate(names):
         pairs: dict[str, list[tuple[int, int]]] = {}
         for run, key in enumerate(keys):
@@ -87,7 +92,7 @@ def one_factor(
             if key[number] != reference[name] and reference_key in run_of:
                 pairs.setdefault(key[number], []).append((run, run_of[reference_key]))
         estimated = [
-            _effect(name, level, reference[name], level_pairs, value, replicates, sizes, half)
+            _effect(name, level, reference[name], level_pairs, value, replicates, sizes, half, own)
             for level, level_pairs in pairs.items()
         ]
         estimated = [effect for effect in estimated if effect.num_pairs]
@@ -105,6 +110,7 @@ def _effect(
     replicates: Array,
     sizes: Sequence[int],
     half: Array,
+    own: Array | None,
 ) -> Effect:
     finite = [(a, b) for a, b in pairs if np.isfinite(value[a]) and np.isfinite(value[b])]
     if not finite:
@@ -115,7 +121,11 @@ def _effect(
         differences.mean(keepdims=True),
         (replicates[first] - replicates[second]).mean(0, keepdims=True),
     )
-    _, low, high, p = (float(number[0]) for number in differences_of(mean, error_of(mean, mean_replicates)))
+    error = error_of(mean, mean_replicates)
+    if own is not None:
+        runs = [*first, *second]
+        error = with_own_errors(error, own[runs][:, None], deviation(replicates[runs])[:, None], len(finite))
+    _, low, high, p = (float(number[0]) for number in differences_of(mean, error))
     spread = float(differences.std(ddof=1)) if len(finite) > 1 else np.nan
     num_run_pairs = sum(min(sizes[a], sizes[b]) for a, b in finite)
     effect = Effect(name, level, reference, float(mean[0]), low, high, p, len(finite), num_run_pairs, spread)

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from bench.scoring.across_runs.ablation import one_factor, surrogate
 from bench.scoring.across_runs.frontier import chance_on_frontier, gain_over_cheaper, pareto
+from bench.scoring.across_runs.paired_tests import own_error
 from bench.scoring.across_runs.ranks import Replicates, stack_replicates
 from bench.scoring.bootstrap.intervals import percentile
 from bench.scoring.gaps.gap import EXTERNAL, MACRO
@@ -28,6 +29,7 @@ class MetricOfRuns(NamedTuple):
     run_ids: list[str]
     value: Array  # [R]
     replicates: Array  # [R, B]: B bootstrap replicates of each value
+    own: Array | None = None  # [R]: standard error of each value's own interval
 
 
 def metrics(scores: pd.DataFrame, gaps: pd.DataFrame, replicates: Replicates) -> dict[str, MetricOfRuns]:
@@ -42,8 +44,9 @@ def metrics(scores: pd.DataFrame, gaps: pd.DataFrame, replicates: Replicates) ->
         finite = rows[np.isfinite(rows["value"].to_numpy(np.float64)) & rows["run_id"].isin(list(replicates))]
         run_ids = [str(r) for r in finite["run_id"] if array in replicates[str(r)]]
         if run_ids:
-            value = finite.set_index("run_id").loc[run_ids, "value"].to_numpy(np.float64)
-            metric_of_runs[name] = MetricOfRuns(run_ids, value, stack_replicates(run_ids, array, replicates))
+            value, low, high = finite.set_index("run_id").loc[run_ids, ["value", "low", "high"]].to_numpy(np.float64).T
+            own = own_error(value, low, high)
+            metric_of_runs[name] = MetricOfRuns(run_ids, value, stack_replicates(run_ids, array, replicates), own)
     return metric_of_runs
 
 
@@ -58,10 +61,10 @@ def ablation(
     effects: list[tuple[object, ...]] = []
     importance: list[tuple[object, ...]] = []
     contributions_of_runs: list[tuple[object, ...]] = []
-    for metric, (run_ids, value, replicates) in values.items():
+    for metric, (run_ids, value, replicates, own) in values.items():
         configs_of_runs = [configs[run_id] for run_id in run_ids]
         sizes = [num_runs[run_id] for run_id in run_ids]
-        effects += [(metric, *astuple(effect)) for effect in one_factor(configs_of_runs, value, replicates, sizes)]
+        effects += [(metric, *astuple(effect)) for effect in one_factor(configs_of_runs, value, replicates, sizes, own)]
         model = surrogate(configs_of_runs, value)
         if np.isfinite(model.r2):
             shares: Mapping[str, float] = model.importance or {"": np.nan}

@@ -12,8 +12,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from bench.scoring.across_runs.paired_tests import differences_of, error_of, holm_tests
+from bench.scoring.across_runs.paired_tests import differences_of, error_of, holm_tests, own_error, with_own_errors
 from bench.scoring.across_runs.ranks import Replicates, stack_replicates
+from bench.scoring.bootstrap.intervals import deviation
 from bench.scoring.gaps.gap import EXTERNAL
 from reports.schemas.select import select
 from reports.schemas.tables import SCHEMAS
@@ -58,13 +59,12 @@ def algorithms(
     rows = []
     for setting in (ALL, *(settings if len(settings) > 1 else ())):
         chosen = {a: [p for p in of if setting in (ALL, trained[p[1]].setting)] for a, of in pairs.items()}
-        for dataset, split, value in _cohorts(scores, internal):
+        for dataset, split, value, own in _cohorts(scores, internal):
             name = f"auroc/{dataset}" if split == "test" or dataset != internal else f"auroc/{dataset}/{split}"
             means = {
-                algorithm: _mean(complete, value, stacked, trained)
+                algorithm: _mean(complete, value, own, name, replicates, trained)
                 for algorithm, of in chosen.items()
                 if (complete := [pair for pair in of if all(_has(r, name, value, replicates) for r in pair)])
-                for stacked in [_differences(complete, name, replicates)]
             }
             rows += [(setting, algorithm, dataset, split, *cells) for algorithm, cells in _tested(means)]
     return pd.DataFrame(rows, columns=list(SCHEMAS["algorithms"]))
@@ -83,8 +83,8 @@ def _pairs(trained: Mapping[str, TrainedRecipe]) -> dict[str, list[Pair]]:
     return pairs
 
 
-def _cohorts(scores: pd.DataFrame, internal: str) -> Iterator[tuple[str, str, dict[str, float]]]:
-    """Yield dataset, split, and {recipe id: macro AUROC}: the external mean, external hospitals, internal test splits.
+def _cohorts(scores: pd.DataFrame, internal: str) -> Iterator[tuple[str, str, dict[str, float], dict[str, float]]]:
+    """Yield dataset, split, {recipe id: macro AUROC} and {recipe id: its `own_error`}: the external mean, external hospitals, internal test splits.
 
     In a pool, the test split of each training hospital follows the test split of the pool.
     """
@@ -94,25 +94,31 @@ def _cohorts(scores: pd.DataFrame, internal: str) -> Iterator[tuple[str, str, di
     order = sorted(groups, key=lambda key: (key[0] == internal, key[0] != EXTERNAL, *key))
     for dataset, split in order:
         of = groups[dataset, split]
-        yield dataset, split, dict(zip(of["run_id"].astype(str), of["value"].astype(float), strict=True))
+        recipes, own = of["run_id"].astype(str), own_error(*of[["value", "low", "high"]].to_numpy(np.float64).T)
+        value = dict(zip(recipes, of["value"].astype(float), strict=True))
+        yield dataset, split, value, dict(zip(recipes, own.tolist(), strict=True))
 
 
 def _has(recipe: str, name: str, value: Mapping[str, float], replicates: Replicates) -> bool:
     return bool(np.isfinite(value.get(recipe, np.nan))) and name in replicates.get(recipe, {})
 
 
-def _differences(pairs: Sequence[Pair], name: str, replicates: Replicates) -> Array:
-    """Return the mean [B] over pairs of the difference of replicates, algorithm minus ERM."""
-    first, second = (stack_replicates(side, name, replicates) for side in zip(*pairs, strict=True))
-    return np.asarray((first - second).mean(0), np.float64)
-
-
 def _mean(
-    pairs: Sequence[Pair], value: Mapping[str, float], drawn: Array, trained: Mapping[str, TrainedRecipe]
+    pairs: Sequence[Pair],
+    value: Mapping[str, float],
+    own: Mapping[str, float],
+    name: str,
+    replicates: Replicates,
+    trained: Mapping[str, TrainedRecipe],
 ) -> _Mean:
+    """Return the mean difference of the pairs, algorithm minus ERM. name: that of the score's replicates."""
     mean = float(np.mean([value[recipe] - value[erm] for recipe, erm in pairs]))
     num_run_pairs = sum(len(trained[recipe].folds & trained[erm].folds) for recipe, erm in pairs)
-    return _Mean(mean, float(error_of(np.array([mean]), drawn[None])[0]), len(pairs), num_run_pairs)
+    first, second = (stack_replicates(side, name, replicates) for side in zip(*pairs, strict=True))
+    error = error_of(np.array([mean]), (first - second).mean(0, keepdims=True))
+    own_NP = np.array([own[recipe] for side in zip(*pairs, strict=True) for recipe in side])[:, None]
+    error = with_own_errors(error, own_NP, deviation(np.concatenate([first, second]))[:, None], len(pairs))
+    return _Mean(mean, float(error[0]), len(pairs), num_run_pairs)
 
 
 def _tested(means: Mapping[str, _Mean]) -> Iterator[tuple[str, tuple[float, ...]]]:

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
-from bench.scoring.across_runs.paired_tests import all_pairs, pair_tests
+from bench.scoring.across_runs.paired_tests import all_pairs, own_error, pair_tests
 from bench.scoring.across_runs.ranks import Replicates, stack_replicates
 from bench.scoring.gaps.gap import EXTERNAL, MACRO
 from reports.schemas.select import select
@@ -49,6 +49,9 @@ def pairs(
     for metric, table in tables.items():
         for dataset, rows in table.groupby("dataset", sort=False):
             value = dict(zip(rows["run_id"], rows["value"], strict=True))
+            own = dict(
+                zip(rows["run_id"], own_error(*rows[["value", "low", "high"]].to_numpy(np.float64).T), strict=True)
+            )
             name = f"{metric}/{dataset}"
             usable = {str(r) for r in value if np.isfinite(value[r]) and name in replicates.get(str(r), {})}
             runs = [r for r in best if r in usable]
@@ -56,8 +59,9 @@ def pairs(
                 continue
             family = [*runs, *sorted(usable.difference(runs))]
             value_R, replicates_RB = np.array([value[r] for r in family]), stack_replicates(family, name, replicates)
-            first, second, differences = all_pairs(value_R[: len(runs)], replicates_RB[: len(runs)])
-            half = pair_tests(value_R, replicates_RB).half[first, second]
+            own_R = np.array([own[r] for r in family])
+            first, second, differences = all_pairs(value_R[: len(runs)], replicates_RB[: len(runs)], own_R[: len(runs)])
+            half = pair_tests(value_R, replicates_RB, own_R).half[first, second]
             run_ids = np.array(runs, object)
             columns = (
                 run_ids[first],

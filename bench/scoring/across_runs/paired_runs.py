@@ -11,7 +11,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from bench.scoring.across_runs.paired_tests import benjamini_hochberg, holm, paired
+from bench.scoring.across_runs.paired_tests import benjamini_hochberg, holm, own_error, paired
+from bench.scoring.bootstrap.area_intervals import mean_interval
 from bench.scoring.bootstrap.intervals import mean_of
 from bench.scoring.bootstrap.sort_scores import labeled_rows
 from bench.scoring.delong import areas
@@ -42,7 +43,9 @@ COLUMNS = (
     "num_negative",
     "num_patients",
     "num_findings",
+    "note",  # SAME if both runs have the same logits, otherwise empty
 )
+SAME = "both runs have the same logits"  # so their difference is 0, without an interval
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -66,12 +69,19 @@ class Pair:
     second: SplitMetrics
     internal: bool  # whether the cohort is the internal hospital of one of the runs
 
+    @property
+    def same(self) -> NDArray[np.bool_]:
+        """Return the findings [K] of which both runs have the same logits."""
+        first, second = self.first.scored.logit, self.second.scored.logit
+        return np.asarray(((first == second) | (np.isnan(first) & np.isnan(second))).all(0))
+
 
 class _Estimate(NamedTuple):
-    """A value with its replicates [B]."""
+    """A value with its replicates [B] and the bounds of its interval; NaN if the metric has no interval of its own."""
 
     value: float
     replicates: Array
+    bounds: tuple[float, float]
 
 
 class _MeanOfPair(NamedTuple):
@@ -80,6 +90,7 @@ class _MeanOfPair(NamedTuple):
     first: _Estimate
     second: _Estimate
     sizes: tuple[int, ...]  # n, num_positive, num_negative, num_patients, num_findings
+    same: bool  # whether both runs have the same logits
 
 
 def differences(
@@ -243,16 +254,21 @@ def _rows(findings: Sequence[str], pairs: Sequence[Pair], key: Key) -> list[tupl
         sizes = np.stack([counts.n, counts.num_positive, counts.num_negative, counts.num_patients], axis=1)
         first, second = pair.first.value[key], pair.second.value[key]
         first_replicates, second_replicates = pair.first.replicates[key], pair.second.replicates[key]
-        tests = np.stack(paired(first, second, first_replicates, second_replicates), 1)
+        same = pair.same
+        own = _own_errors(np.stack([first, second]), [of.bounds.get(key) for of in (pair.first, pair.second)], same)
+        tests = np.stack(paired(first, second, first_replicates, second_replicates, own), 1)
         for k, finding in enumerate(findings):
             analytic = _analytic(pair, k) if key == AUROC else (float("nan"), float("nan"))
-            rows.append((*cohort, finding, first[k], second[k], *tests[k], *analytic, *sizes[k], 1))
+            rows.append(
+                (*cohort, finding, first[k], second[k], *tests[k], *analytic, *sizes[k], 1, SAME if same[k] else "")
+            )
         used = np.isfinite(first) & np.isfinite(second) & (common | pair.internal)
         least = sizes[used].min(0) if used.any() else np.zeros(4, np.int64)
         mean = _MeanOfPair(
-            _Estimate(*mean_of(np.where(used, first, np.nan), first_replicates)),
-            _Estimate(*mean_of(np.where(used, second, np.nan), second_replicates)),
+            _mean_of_findings(key, np.where(used, first, np.nan), pair.first),
+            _mean_of_findings(key, np.where(used, second, np.nan), pair.second),
             (*least, int(used.sum())),
+            bool(same[used].all()),
         )
         rows.append(_mean_row(cohort, mean))
         if not pair.internal:
@@ -262,24 +278,44 @@ def _rows(findings: Sequence[str], pairs: Sequence[Pair], key: Key) -> list[tupl
         total = (*sizes[:, :4].sum(0), sizes[:, 4].min()) if len(sizes) else (0,) * 5
         split = "mixed" if len(external) > 1 else rows[-1][1]
         overall = _MeanOfPair(
-            _mean_estimate([mean.first for mean in external]), _mean_estimate([mean.second for mean in external]), total
+            _mean_of_hospitals(key, [mean.first for mean in external]),
+            _mean_of_hospitals(key, [mean.second for mean in external]),
+            total,
+            all(mean.same for mean in external),
         )
         rows.append(_mean_row((EXTERNAL, split), overall))
     return rows
 
 
-def _mean_estimate(estimates: Sequence[_Estimate]) -> _Estimate:
-    """Compute the mean of one run's values over hospitals, with its replicates."""
-    values = np.array([estimate.value for estimate in estimates])
-    return _Estimate(*mean_of(values, np.stack([estimate.replicates for estimate in estimates])))
+def _own_errors(values: Array, bounds: Sequence[Array | None], same: NDArray[np.bool_]) -> Array:
+    """Return the `own_error` of both runs' values [2, R], 0 if they have the same logits; NaN without bounds [2, R]."""
+    unknown = np.full(values.shape, np.nan)
+    errors = np.stack([own_error(v, *(unknown if b is None else b)) for v, b in zip(values, bounds, strict=True)])
+    return np.where(same, 0.0, errors)
+
+
+def _mean_of_findings(key: Key, value: Array, metrics: SplitMetrics) -> _Estimate:
+    """Compute the mean of a run's values over findings."""
+    replicates, bounds = metrics.replicates[key], metrics.bounds.get(key)
+    own = (float("nan"), float("nan")) if bounds is None else mean_interval(key.metric, value, bounds, replicates)
+    return _Estimate(*mean_of(value, replicates), own)
+
+
+def _mean_of_hospitals(key: Key, estimates: Sequence[_Estimate]) -> _Estimate:
+    """Compute the mean of one run's values over hospitals."""
+    values, replicates = np.array([of.value for of in estimates]), np.stack([of.replicates for of in estimates])
+    bounds = mean_interval(key.metric, values, np.array([of.bounds for of in estimates]).T, replicates)
+    return _Estimate(*mean_of(values, replicates), bounds)
 
 
 def _mean_row(cohort: tuple[str, str], mean: _MeanOfPair) -> tuple[Any, ...]:
     """Build the macro row of a cohort (dataset, split)."""
     first, second = mean.first, mean.second
-    tests = paired(np.array([first.value]), np.array([second.value]), first.replicates[None], second.replicates[None])
-    analytic = (float("nan"), float("nan"))
-    return (*cohort, MACRO, first.value, second.value, *np.concatenate(tests), *analytic, *mean.sizes)
+    values, bounds = np.array([[first.value], [second.value]]), [np.array(of.bounds)[:, None] for of in mean[:2]]
+    own = _own_errors(values, bounds, np.array([mean.same]))
+    tests = paired(values[0], values[1], first.replicates[None], second.replicates[None], own)
+    analytic, note = (float("nan"), float("nan")), SAME if mean.same and np.isfinite(first.value) else ""
+    return (*cohort, MACRO, first.value, second.value, *np.concatenate(tests), *analytic, *mean.sizes, note)
 
 
 def _analytic(pair: Pair, k: int) -> tuple[float, float]:
@@ -311,15 +347,17 @@ def _gap_rows(findings: Sequence[str], pairs: Sequence[Pair]) -> list[tuple[Any,
     first_gaps = gaps(findings, test.first, [pair.first for pair in external])
     second_gaps = gaps(findings, test.second, [pair.second for pair in external])
     splits = {pair.first.scored.dataset: pair.first.scored.split for pair in external}
-    tests = paired(
-        np.array([gap.value for gap in first_gaps]),
-        np.array([gap.value for gap in second_gaps]),
-        np.stack([gap.replicates for gap in first_gaps]),
-        np.stack([gap.replicates for gap in second_gaps]),
+    values, lows, highs = (
+        np.array([[getattr(gap, name) for gap in of] for of in (first_gaps, second_gaps)])
+        for name in ("value", "low", "high")
     )
+    same = np.full(len(first_gaps), all(pair.same.all() for pair in (test, *external)))
+    own = _own_errors(values, list(np.stack([lows, highs], 1)), same)
+    drawn = [np.stack([gap.replicates for gap in of]) for of in (first_gaps, second_gaps)]
+    tests, note = paired(values[0], values[1], drawn[0], drawn[1], own), SAME if same.all() else ""
     rows = []
     for first, second, numbers in zip(first_gaps, second_gaps, np.stack(tests, 1), strict=True):
         sizes = (first.n, first.num_positive, first.num_negative, first.num_patients, first.num_findings)
         prefix = (first.dataset, splits.get(first.dataset, "mixed"), first.finding)
-        rows.append((*prefix, first.value, second.value, *numbers, float("nan"), float("nan"), *sizes))
+        rows.append((*prefix, first.value, second.value, *numbers, float("nan"), float("nan"), *sizes, note))
     return rows

@@ -1,5 +1,8 @@
 """Paired tests of differences between runs, simultaneous intervals, and adjustments for multiple comparisons.
 
+The standard error of a difference has two parts: the errors of both numbers, and how much of them cancels because the patients are
+the same. The resamples measure the second part. They understate the first if few patients have the finding or an AUROC is near
+1: two perfect separations are equal in all resamples. So the errors are those of the numbers' own intervals (`own_error`).
 Shapes: R runs (each with one value), P pairs of runs, B replicates, m p-values.
 """
 
@@ -9,11 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtr, ndtri
 
-from bench.scoring.bootstrap.area_intervals import widened
+from bench.scoring.bootstrap.area_intervals import AREAS, NORMAL_QUANTILE, widened
 from bench.scoring.bootstrap.compiled import compiled
-from bench.scoring.bootstrap.intervals import LEVEL, VALID_SHARE, enough, quantile
+from bench.scoring.bootstrap.intervals import LEVEL, VALID_SHARE, deviation, enough, quantile
 
 Array = NDArray[np.float64]
+TINY = 1e-6  # share of the error of two numbers below which the error of their difference is rounding
 
 
 class Differences(NamedTuple):
@@ -51,9 +55,29 @@ def error_of(value: Array, replicates: Array) -> Array:
     return error
 
 
+def own_error(value: Array, low: Array, high: Array) -> Array:
+    """Return the standard error [R] that the 95 % intervals low [R] to high [R] of value [R] have on average over both sides."""
+    return np.asarray(np.hypot(value - low, high - value) / np.sqrt(2) / NORMAL_QUANTILE)
+
+
+def with_own_errors(error: Array, own: Array, alone: Array, num: int = 1) -> Array:
+    """Return the standard errors [P] of differences from those of their resamples, with the own errors of the numbers.
+
+    error [P]: standard deviation of the resamples of a difference, or of a mean of `num` differences. own [N, P]: `own_error` of
+    the N numbers behind each difference; alone [N, P]: standard deviation of their resamples. The ratio of `error` to
+    `alone` is how much cancels. If the resamples do not vary, nothing is known to cancel: the error is that of independent
+    numbers. So it is 0 only if all own errors are 0. A difference with an unknown own error keeps `error`.
+    """
+    of_own, of_alone = (own**2).sum(0), (alone**2).sum(0)
+    ratio = np.divide(of_own, of_alone, out=np.zeros(of_own.shape), where=of_alone > 0)
+    varies = error > TINY * np.sqrt(of_alone)
+    wide = np.where(varies, error * np.sqrt(ratio), np.sqrt(of_own) / num)
+    return np.asarray(np.where(np.isfinite(of_own) & np.isfinite(error), wide, error))
+
+
 def differences_of(value: Array, error: Array) -> Differences:
     """Return `Differences` with interval and p-value, from the differences value [R] and their standard errors [R]."""
-    half = float(ndtri((1 + LEVEL) / 2)) * error
+    half = NORMAL_QUANTILE * error
     return Differences(value, value - half, value + half, _p_of(value, error))
 
 
@@ -89,8 +113,10 @@ class PairTests(NamedTuple):
     half: Array
 
 
-def pair_tests(value: Array, replicates: Array) -> PairTests:
+def pair_tests(value: Array, replicates: Array, own: Array | None = None) -> PairTests:
     """Test the differences between all pairs in value [R] from replicates [R, B]; p is Holm-adjusted over all pairs.
+
+    own [R]: see `with_own_errors`; None for numbers without own errors.
 
     The adjustment covers all pairs, because the same data selected the best run. An adjustment over only the R - 1
     pairs with the best run would assume that this run was chosen beforehand: with 24 equal runs, this adjustment would
@@ -107,6 +133,9 @@ def pair_tests(value: Array, replicates: Array) -> PairTests:
     variance = np.diag(covariance)
     first, second = np.triu_indices(len(usable), 1)
     error = np.sqrt(np.maximum(variance[first] + variance[second] - 2 * covariance[first, second], 0.0))
+    if own is not None:
+        pair = usable[np.stack([first, second])]
+        error = with_own_errors(error, own[pair], np.sqrt(variance)[np.stack([first, second])])
     difference = value[usable[first]] - value[usable[second]]
     adjusted, widths = holm_tests(difference, error)
     first, second = usable[first], usable[second]
@@ -116,27 +145,38 @@ def pair_tests(value: Array, replicates: Array) -> PairTests:
     return PairTests(errors, p, half)
 
 
-def paired(value_first: Array, value_second: Array, first: Array, second: Array) -> Differences:
+def paired(
+    value_first: Array, value_second: Array, first: Array, second: Array, own: Array | None = None
+) -> Differences:
     """Compute value_first - value_second [R] with interval and p-value.
 
-    first and second [R, B] are the replicates of the two values, computed on the same resamples. Raises ValueError if
-    the shapes of first and second differ.
+    first and second [R, B] are the replicates of the two values, computed on the same resamples. own [2, R]: see
+    `with_own_errors`. Raises ValueError if the shapes of first and second differ.
     """
     if first.shape != second.shape:
         raise ValueError(f"the runs have different numbers of replicates: {first.shape} and {second.shape}")
     value = value_first - value_second
-    return differences_of(value, error_of(value, first - second))
+    error = error_of(value, first - second)
+    if own is not None:
+        error = with_own_errors(error, own, np.stack([deviation(first), deviation(second)]))
+    return differences_of(value, error)
 
 
-def all_pairs(value: Array, replicates: Array) -> tuple[NDArray[np.intp], NDArray[np.intp], Differences]:
+def all_pairs(
+    value: Array, replicates: Array, own: Array | None = None
+) -> tuple[NDArray[np.intp], NDArray[np.intp], Differences]:
     """Compute the differences of all pairs in value [R], with interval and p-value.
 
     Return the index of each pair's first element [P], the index of each pair's second element [P], and the differences.
+    own [R]: see `with_own_errors`.
     All runs of replicates [R, B] share the resamples. Differences of replicates are in memory for only one pair at a
     time.
     """
     first, second = np.triu_indices(len(value), 1)
     error = _errors(first, second, np.ascontiguousarray(replicates, np.float64), VALID_SHARE)
+    if own is not None:
+        pair = np.stack([first, second])
+        error = with_own_errors(error, own[pair], deviation(replicates)[pair])
     return first, second, differences_of(value[first] - value[second], error)
 
 
@@ -199,20 +239,25 @@ def _max_t(value: Array, replicates: Array) -> tuple[Array, float]:
     return error, quantile(t.max(0), LEVEL)
 
 
-def simultaneous_areas(metric: str, value: Array, low: Array, high: Array, replicates: Array) -> tuple[Array, Array]:
-    """Compute simultaneous 95 % intervals of R areas under a curve from their own intervals, low [R] to high [R].
+def simultaneous_own(metric: str, value: Array, low: Array, high: Array, replicates: Array) -> tuple[Array, Array]:
+    """Compute simultaneous 95 % intervals of R numbers from their own intervals, low [R] to high [R].
 
-    The own intervals are `widened` until all hold together: from the normal quantile to the 95th percentile of the largest
-    standardized deviation of replicates [R, B] (max-t). An area whose replicates are all 1, too, has a simultaneous interval.
-    Source: as `simultaneous`. metric: auroc or auprc.
+    The own intervals are widened until all hold together: from the normal quantile to the 95th percentile of the largest
+    standardized deviation of replicates [R, B] (max-t). A number whose replicates are all equal, too, has a simultaneous
+    interval. Those of areas under a curve (metric: auroc or auprc) are `widened`; for others, the distances of the bounds grow.
+    Source: as `simultaneous`.
     """
     usable = enough(replicates) & np.isfinite(value) & np.isfinite(low) & np.isfinite(high)
     complete = replicates[usable]
     complete = complete[:, np.isfinite(complete).all(0)]
     all_low, all_high = np.full(value.shape, np.nan), np.full(value.shape, np.nan)
     if usable.any() and complete.shape[1] > 1:
-        factor = max(_max_t(value[usable], complete)[1] / float(ndtri((1 + LEVEL) / 2)), 1.0)
-        all_low[usable], all_high[usable] = widened(metric, value[usable], low[usable], high[usable], factor)
+        factor = max(_max_t(value[usable], complete)[1] / NORMAL_QUANTILE, 1.0)
+        own = value[usable], low[usable], high[usable]
+        if metric in AREAS:
+            all_low[usable], all_high[usable] = widened(metric, *own, factor)
+        else:
+            all_low[usable], all_high[usable] = (own[0] + factor * (bound - own[0]) for bound in own[1:])
     return all_low, all_high
 
 

@@ -45,7 +45,7 @@ def goals(values: Mapping[str, MetricOfRuns], macs: Mapping[str, float], maps: M
     """
     if not {"auroc", "gap"} <= set(values):
         return pd.DataFrame(columns=list(SCHEMAS["goals"]))
-    value = {name: dict(zip(ids, of_runs.tolist(), strict=True)) for name, (ids, of_runs, _) in values.items()}
+    value = {name: dict(zip(ids, of_runs.tolist(), strict=True)) for name, (ids, of_runs, *_) in values.items()}
     value |= {"maps": dict(maps), "macs": dict(macs)}
     used = [goal for goal in GOALS if any(np.isfinite(v) for v in value[goal].values())]
     ids = [r for r in values["auroc"][0] if all(np.isfinite(value[goal].get(r, np.nan)) for goal in used)]
@@ -55,7 +55,7 @@ def goals(values: Mapping[str, MetricOfRuns], macs: Mapping[str, float], maps: M
     goal_RG = np.array([[sign[goal] * value[goal][run_id] for goal in used] for run_id in ids])
     replicates_of_column = {}
     for name in ("auroc", "gap"):
-        run_ids, _, replicates = values[name]
+        run_ids, replicates = values[name].run_ids, values[name].replicates
         row = {run_id: k for k, run_id in enumerate(run_ids)}
         replicates_of_column[used.index(name)] = sign[name] * replicates[[row[run_id] for run_id in ids], :MOST]
     columns = {goal: [value[goal].get(run_id, np.nan) for run_id in ids] for goal in GOALS}

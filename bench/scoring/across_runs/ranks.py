@@ -15,11 +15,13 @@ from numpy.typing import NDArray
 from bench.scoring.across_runs.paired_tests import (
     PairTests,
     differences_of,
+    own_error,
     pair_tests,
     simultaneous,
-    simultaneous_areas,
+    simultaneous_own,
 )
-from bench.scoring.bootstrap.intervals import enough, percentile
+from bench.scoring.bootstrap.area_intervals import mean_interval
+from bench.scoring.bootstrap.intervals import enough
 from bench.scoring.calibration_metrics import BIASED
 from bench.scoring.gaps.gap import EXTERNAL, MACRO
 from reports.schemas.criterion import DEFAULT, Criterion
@@ -29,7 +31,6 @@ Array = NDArray[np.float64]
 Replicates = Mapping[str, Mapping[str, NDArray[Any]]]  # run id -> name of a macro -> its replicates [B]
 
 SIGNIFICANT = 0.05
-AREAS = ("auroc", "auprc")  # metrics with the intervals of `simultaneous_areas`
 LEADS = ("lead", "lead_low", "lead_high", "lead_all_low", "lead_all_high")
 
 
@@ -113,19 +114,19 @@ def _columns(
     # the value
     if criterion.metric in BIASED:
         replicates_RB = replicates_RB + (value - np.nanmean(replicates_RB, axis=1))[:, None]
-    tests = pair_tests(value, replicates_RB)
+    low, high = rows["low"].to_numpy(np.float64), rows["high"].to_numpy(np.float64)
+    # intervals of the metrics in BIASED also allow for a bias, which is about the same in all runs
+    is_biased = criterion.metric in BIASED
+    tests = pair_tests(value, replicates_RB, None if is_biased else own_error(value, low, high))
     group, p_anchor = tie_groups(tests.p)
     lead = leads(sign * value, tests)
     replicates_RB = replicates_RB[:, np.isfinite(replicates_RB).all(0)]
     rank_RB = pd.DataFrame(-sign * replicates_RB).rank(axis=0).to_numpy(np.float64)
     rank_low, rank_high = rank_sets(tests.p)
-    low, high = (
-        rows[name].to_numpy(np.float64) if name in rows else np.full(len(rows), np.nan) for name in ("low", "high")
-    )
     all_low, all_high = (
-        simultaneous_areas(criterion.metric, value, low, high, replicates_RB)
-        if criterion.metric in AREAS
-        else simultaneous(value, replicates_RB)
+        simultaneous(value, replicates_RB)
+        if is_biased
+        else simultaneous_own(criterion.metric, value, low, high, replicates_RB)
     )
     best = sign * replicates_RB == (sign * replicates_RB).max(0)
     columns = {
@@ -205,35 +206,39 @@ def leads(value: Array, tests: PairTests) -> dict[str, Array]:
 def mean_gaps(gaps: pd.DataFrame, replicates: Replicates) -> pd.DataFrame:
     """Build the table `mean_gaps`: each hospital's macro gap averaged over runs, largest first, then "external".
 
-    low and high: interval of the mean, which describes the variation over patients, but not over runs. all_low and
-    all_high: interval that is simultaneous over hospitals; for "external", the same as low and high. num_worse: number
-    of runs with a gap above 0. num_better: number of runs with a gap below 0. A gap counts as above or below 0 if its
-    interval, which is simultaneous over the hospital's runs, is entirely above or below 0.
+    low and high: interval of the mean, which describes the variation over patients, but not over runs. It combines the
+    intervals of the runs' gaps in `gaps`, so perfect separations have an interval, too. Gaps whose replicates do not vary count as
+    fully correlated, because the patients are the same. all_low and all_high: interval that is simultaneous over hospitals;
+    for "external", the same as low and high. num_worse: number of runs with a gap above 0. num_better: number of runs with a
+    gap below 0. A gap counts as above or below 0 if its interval, which is simultaneous over the hospital's runs, is
+    entirely above or below 0.
     """
     rows: list[tuple[Any, ...]] = []
-    means: dict[str, tuple[float, Array]] = {}
+    means: dict[str, tuple[float, float, float, Array]] = {}
     macro = gaps[(gaps["finding"] == MACRO) & np.isfinite(gaps["value"].to_numpy(np.float64))]
     macro = macro[macro["run_id"].isin(list(replicates))].sort_values("run_id", kind="stable")
     for dataset, of_hospital in macro.groupby("dataset", sort=True):
         run_ids, value = of_hospital["run_id"].tolist(), of_hospital["value"].to_numpy(np.float64)
         replicates_RB = stack_replicates(run_ids, f"gap/{dataset}", replicates)
-        low, high = percentile(value.mean(keepdims=True), replicates_RB.mean(0, keepdims=True))
-        all_low, all_high = simultaneous(value, replicates_RB)
+        lows, highs = of_hospital[["low", "high"]].to_numpy(np.float64).T
+        low, high = mean_interval("gap", value, (lows, highs), replicates_RB, correlation=1.0)
+        all_low, all_high = simultaneous_own("gap", value, lows, highs, replicates_RB)
         worse, better = int((all_low > 0).sum()), int((all_high < 0).sum())
-        rows.append((dataset, float(value.mean()), float(low[0]), float(high[0]), len(run_ids), worse, better))
-        means[str(dataset)] = (float(value.mean()), replicates_RB.mean(0))
-    bounds = _simultaneous_intervals({dataset: mean for dataset, mean in means.items() if dataset != EXTERNAL})
-    rows = [(*row, *bounds.get(str(row[0]), row[2:4])) for row in rows]
+        rows.append((dataset, float(value.mean()), low, high, len(run_ids), worse, better))
+        means[str(dataset)] = (float(value.mean()), low, high, replicates_RB.mean(0))
+    widened = _simultaneous_intervals({dataset: mean for dataset, mean in means.items() if dataset != EXTERNAL})
+    rows = [(*row, *widened.get(str(row[0]), row[2:4])) for row in rows]
     rows.sort(key=lambda row: (row[0] == EXTERNAL, -row[1], row[0]))
     return _frame(rows, SCHEMAS["mean_gaps"])
 
 
-def _simultaneous_intervals(means: Mapping[str, tuple[float, Array]]) -> dict[str, tuple[float, float]]:
-    """Compute simultaneous intervals, name -> (low, high), of `means`: name -> (value, replicates [B])."""
+def _simultaneous_intervals(means: Mapping[str, tuple[float, float, float, Array]]) -> dict[str, tuple[float, float]]:
+    """Compute simultaneous intervals, name -> (low, high), of `means`: name -> (value, low, high, replicates [B])."""
     if not means:
         return {}
-    values, replicates_of_means = zip(*means.values(), strict=True)
-    low, high = simultaneous(np.array(values), np.stack(replicates_of_means))
+    value, own_low, own_high, replicates_of_means = zip(*means.values(), strict=True)
+    own = np.array(value), np.array(own_low), np.array(own_high)
+    low, high = simultaneous_own("gap", own[0], own[1], own[2], np.stack(replicates_of_means))
     return dict(zip(means, zip(low.tolist(), high.tolist(), strict=True), strict=True))
 
 

@@ -16,7 +16,12 @@ def scores(values: dict[str, float]) -> pd.DataFrame:
         "metric": "auroc",
         "calibrator": "none",
     }
-    return pd.DataFrame([{**row, "subgroup": "all", "run_id": run, "value": v} for run, v in values.items()])
+    return pd.DataFrame(
+        [
+            {**row, "subgroup": "all", "run_id": run, "value": v, "low": v - 0.04, "high": v + 0.04}
+            for run, v in values.items()
+        ]
+    )
 
 
 def test_ablation_compares_pairs_of_runs_from_configurations_and_replicates() -> None:
@@ -33,7 +38,8 @@ def test_ablation_compares_pairs_of_runs_from_configurations_and_replicates() ->
     assert (row["factor"], row["level"], row["reference"], row["num_pairs"]) == ("schedule.lr", "0.01", "0.001", 1)
     assert row["num_run_pairs"] == 2
     assert row["value"] == pytest.approx(0.03)
-    assert row["low"] == pytest.approx(0.03)
+    # resamples without any variation of the difference say nothing: the interval is that of independent recipes
+    assert row["high"] - 0.03 == pytest.approx(0.04 * np.sqrt(2))
     assert importance.empty
     assert single.empty
 

@@ -61,7 +61,11 @@ def study(
         for recipe, run_ids in recipes.runs_of.items()
         for cohort in COHORTS
     ]
-    columns = ["run_id", "dataset", "split", "finding", "metric", "calibrator", "subgroup", "value"]
+    names = {cohort: "/".join(("auroc", *(cohort if ":" in cohort[1] else cohort[:1]))) for cohort in COHORTS}
+    of_recipes = recipes.replicates(replicates)
+    halves = [1.959964 * float(np.std(of_recipes[row[0]][names[row[1:3]]], ddof=1)) for row in rows]
+    rows = [(*row, row[-1] - half, row[-1] + half) for row, half in zip(rows, halves, strict=True)]
+    columns = ["run_id", "dataset", "split", "finding", "metric", "calibrator", "subgroup", "value", "low", "high"]
     trained = {
         recipe: TrainedRecipe(
             named[run_ids[0]][1], named[run_ids[0]][0], frozenset((seed, "") for seed in range(seeds))

@@ -11,7 +11,7 @@ from scipy.optimize import brentq
 from scipy.special import expit, logit
 from scipy.stats import norm
 
-from bench.scoring.across_runs.paired_tests import simultaneous_areas
+from bench.scoring.across_runs.paired_tests import simultaneous_own
 from bench.scoring.bootstrap.area_intervals import (
     ClassSizes,
     area_interval,
@@ -240,7 +240,7 @@ def test_simultaneous_intervals_of_hospitals_with_few_positives_hold_together() 
     held = []
     for start in range(0, 1500, 5):
         family = slice(start, start + 5)
-        all_low, all_high = simultaneous_areas("auroc", value[family], low[family], high[family], replicates[family])
+        all_low, all_high = simultaneous_own("auroc", value[family], low[family], high[family], replicates[family])
         assert (all_low <= low[family] + 1e-9).all()
         assert (all_high >= high[family] - 1e-9).all()
         held.append(bool(((all_low <= 0.9) & (all_high >= 0.9)).all()))

@@ -27,7 +27,12 @@ def study(num: int) -> tuple[pd.DataFrame, pd.DataFrame, dict[str, pd.DataFrame]
         further.append(gaps[-1] | {"value": 0.1 - 0.001 * i})
         drawn[f"worth/{EXTERNAL}"] = 0.1 + common + generator.normal(0, 0.01, 400)
         replicates[run] = drawn
-    return pd.DataFrame(scores), pd.DataFrame(gaps), {"worth": pd.DataFrame(further)}, replicates
+    tables = [pd.DataFrame(rows) for rows in (scores, gaps, further)]
+    for metric, table in zip(("auroc", "gap", "worth"), tables, strict=True):  # the intervals of the replicates
+        names = [f"{metric}/{dataset}" for dataset in table["dataset"]]
+        half = [1.959964 * replicates[r][name].std(ddof=1) for r, name in zip(table["run_id"], names, strict=True)]
+        table["low"], table["high"] = table["value"] - half, table["value"] + half
+    return tables[0], tables[1], {"worth": tables[2]}, replicates
 
 
 def test_every_pair_has_the_interval_of_its_paired_difference_at_every_hospital() -> None:
@@ -60,7 +65,8 @@ def test_only_the_best_runs_are_paired_and_a_run_may_miss_a_value_at_one_hospita
 def test_a_pair_is_clear_exactly_if_its_test_over_all_ranked_runs_is() -> None:
     """The ranking tests the same pairs: its groups, leads and this table have one verdict for one pair."""
     scores, gaps, further, replicates = study(MOST + 20)
-    scores["value"] = 0.8 - 0.002 * scores["run_id"].str[3:].astype(int)
+    moved = 0.8 - 0.002 * scores["run_id"].str[3:].astype(int) - scores["value"]
+    scores[["value", "low", "high"]] = scores[["value", "low", "high"]].add(moved, axis=0)
     found = pairs(scores, gaps, further, replicates, INTERNAL)
     external = found[found["dataset"] == EXTERNAL].query("metric == 'auroc'")
     value = scores[scores["dataset"] == EXTERNAL].set_index("run_id")["value"]

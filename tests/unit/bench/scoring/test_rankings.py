@@ -6,7 +6,7 @@ import pytest
 from numpy.typing import NDArray
 
 from bench.scoring.across_runs.criteria import external_of_findings, scores_to_rank_by
-from bench.scoring.across_runs.paired_tests import all_pairs, pair_tests
+from bench.scoring.across_runs.paired_tests import all_pairs, own_error, pair_tests
 from bench.scoring.across_runs.ranks import rankings, ranks
 from bench.scoring.across_runs.recipes import Recipes
 from bench.scoring.bootstrap.area_intervals import mean_interval
@@ -73,6 +73,7 @@ def test_the_smallest_gap_is_first_and_leads_by_a_positive_difference() -> None:
     found = gap.rows(rankings(scores, replicates, {"gap"}))
     assert found["value"].is_monotonic_increasing
     negated = gap.rows(scores).assign(value=lambda rows: -rows["value"])
+    negated = negated.assign(low=-negated["high"], high=-negated["low"])
     mirrored = {run: of | {gap.replicates: -of[gap.replicates]} for run, of in replicates.items()}
     expected = ranks(negated, mirrored, gap)
     same = [
@@ -109,8 +110,9 @@ def test_the_lead_has_the_interval_of_the_pair_and_an_adjusted_one_that_agrees_w
         found = NIH.rows(rankings(scores, replicates, ()))
         value = found["value"].to_numpy()
         drawn = np.stack([replicates[run][NIH.replicates] for run in found["run_id"]])
-        first, second, differences = all_pairs(value, drawn)
-        adjusted = pair_tests(value, drawn).p
+        own = own_error(*found[["value", "low", "high"]].to_numpy().T)
+        first, second, differences = all_pairs(value, drawn, own)
+        adjusted = pair_tests(value, drawn, own).p
         for k in range(len(found) - 1):
             [pair] = np.flatnonzero((first == k) & (second == k + 1))
             row = found.iloc[k]

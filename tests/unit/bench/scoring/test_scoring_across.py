@@ -15,7 +15,8 @@ from bench.scoring.across_runs.paired_tests import (
     pair_tests,
     paired,
     simultaneous,
-    simultaneous_areas,
+    simultaneous_own,
+    with_own_errors,
 )
 from bench.scoring.across_runs.ranks import mean_gaps, rank_sets, ranks, tie_groups
 from reports.schemas.tables import SCHEMAS
@@ -99,6 +100,11 @@ def test_rank_sets_contain_the_ranks_of_equal_runs_and_agree_with_the_tie_groups
 
 def test_simulated_rank_intervals_contain_all_true_ranks() -> None:
     table = pd.read_csv(Path(__file__).parents[4] / "benchmarks" / "pairs.csv")
+    assert (table["zero_width"] == 0).all()
+    for part, num, least in (("difference", 64, 0.92), ("mean gap", 12, 0.93)):
+        coverage = table.loc[table["part"] == part, "coverage"]
+        assert len(coverage) == num
+        assert (coverage >= least).all()
     table = table[table["part"] == "ranks"]
     assert len(table) == 12
     assert (table["simulations"] >= 2000).all()
@@ -200,6 +206,8 @@ def test_mean_gaps_count_runs_that_are_clearly_worse_and_clearly_better() -> Non
                     "dataset": dataset,
                     "finding": "macro",
                     "value": gap + more,
+                    "low": gap + more - 0.04,
+                    "high": gap + more + 0.04,
                 }
             )
             replicates[run][f"gap/{dataset}"] = gap + more + generator.normal(0, 0.02, NUM)
@@ -210,6 +218,39 @@ def test_mean_gaps_count_runs_that_are_clearly_worse_and_clearly_better() -> Non
     assert nih.value == pytest.approx(0.0625)
     assert nih.low < nih.value < nih.high
     assert (nih.num_runs, nih.num_worse, nih.num_better) == (4, 2, 1)
+
+
+def test_perfect_separations_have_mean_gaps_leads_and_pairs_with_an_interval() -> None:
+    run_ids, replicates = ["a", "b", "c"], {}
+    for run in run_ids:
+        replicates[run] = {"draws": np.array([1], np.uint32), "auroc/external": np.ones(NUM)}
+        replicates[run] |= {f"gap/{dataset}": np.zeros(NUM) for dataset in ("nih", "vindr", "external")}
+    gaps = pd.DataFrame(
+        [
+            {**dict.fromkeys(SCHEMAS["gaps"], 0), "run_id": r, "dataset": d, "finding": "macro", "value": 0.0}
+            | {"low": -0.1, "high": 0.1}
+            for r in run_ids
+            for d in ("nih", "vindr", "external")
+        ]
+    )
+    found = mean_gaps(gaps, replicates)
+    np.testing.assert_allclose(found[["low", "high"]], [[-0.1, 0.1]] * 3)  # the patients of all runs are the same
+    assert (found["all_low"].to_numpy()[:2] < -0.1).all()
+    assert (found[["num_worse", "num_better"]] == 0).all(axis=None)
+    scores = gaps[gaps["dataset"] == "external"].assign(metric="auroc", value=1.0, low=0.9, high=1.0)
+    ranked = ranks(scores, replicates)
+    # as two independent perfect separations: Tango 1998, no discordant pair
+    np.testing.assert_allclose(ranked["lead_high"][:2], 0.1, rtol=1e-6)
+    np.testing.assert_allclose(ranked["lead_low"][:2], -0.1, rtol=1e-6)
+    assert ranked[["rank_low", "rank_high"]].to_numpy().tolist() == [[1, 3]] * 3
+
+
+def test_errors_of_differences_are_those_of_the_own_intervals_as_far_as_they_do_not_cancel() -> None:
+    alone = np.array([[0.01, 0.01, 0.0, 0.01, 0.01], [0.01, 0.02, 0.0, 0.01, 0.01]])
+    own = np.array([[0.02, 0.02, 0.03, 0.02, np.nan], [0.02, 0.04, 0.04, 0.02, 0.02]])
+    error = np.array([0.005, 0.01, 0.0, 0.0, 0.005])
+    np.testing.assert_allclose(with_own_errors(error, own, alone), [0.01, 0.02, 0.05, np.sqrt(8e-4), 0.005])
+    np.testing.assert_array_equal(with_own_errors(error[3:4], 0 * own[:, 3:4], alone[:, 3:4]), [0.0])
 
 
 def test_simultaneous_intervals_are_wider_and_hold_together() -> None:
@@ -226,7 +267,7 @@ def test_simultaneous_intervals_are_wider_and_hold_together() -> None:
 def test_simultaneous_intervals_of_areas_stay_inside_0_and_1_and_are_skewed_like_their_own_intervals() -> None:
     drawn = expit(logit(0.97) + np.random.default_rng(3).normal(0, 0.3, (10, 2000)))
     value, own_low, own_high = np.full(10, 0.97), np.full(10, 0.94), np.full(10, 0.986)
-    low, high = simultaneous_areas("auroc", value, own_low, own_high, drawn)
+    low, high = simultaneous_own("auroc", value, own_low, own_high, drawn)
     assert ((low > 0) & (low < own_low) & (own_high < high) & (high < 1)).all()
     assert (0.97 - low > 2 * (high - 0.97)).all()
 
@@ -235,18 +276,18 @@ def test_simultaneous_intervals_of_areas_stay_inside_0_and_1_and_are_skewed_like
 def test_a_replicate_of_0_or_1_changes_only_the_critical_value(edge: float) -> None:
     drawn = np.random.default_rng(4).uniform(0.4, 0.9, (3, 1000))
     value, own_low, own_high = np.array([0.6, 0.7, 0.6]), np.array([0.4, 0.5, 0.4]), np.array([0.8, 0.85, 0.8])
-    plain = simultaneous_areas("auroc", value, own_low, own_high, drawn)
+    plain = simultaneous_own("auroc", value, own_low, own_high, drawn)
     drawn[1, 5] = edge
-    np.testing.assert_allclose(simultaneous_areas("auroc", value, own_low, own_high, drawn), plain, atol=5e-3)
+    np.testing.assert_allclose(simultaneous_own("auroc", value, own_low, own_high, drawn), plain, atol=5e-3)
     own_low[2] = np.nan
-    low, high = simultaneous_areas("auroc", value, own_low, own_high, drawn)
+    low, high = simultaneous_own("auroc", value, own_low, own_high, drawn)
     assert np.isnan([low[2], high[2]]).all()
     assert np.isfinite([low[:2], high[:2]]).all()
 
 
 def test_a_family_of_perfect_separations_has_wider_intervals_than_each_alone() -> None:
     value, own_low = np.ones(5), np.full(5, 0.9)
-    low, high = simultaneous_areas("auroc", value, own_low, value, np.ones((5, 1000)))
+    low, high = simultaneous_own("auroc", value, own_low, value, np.ones((5, 1000)))
     assert (low < 0.88).all()
     assert (high == 1).all()
 

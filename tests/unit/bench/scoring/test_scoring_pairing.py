@@ -25,6 +25,12 @@ def runs(noise: float = 0.5) -> tuple[ScoredRun, ScoredRun]:
     )
 
 
+def half(drawn: list[np.ndarray], own: list[list[float]]) -> float:
+    """Return the half width of a difference: that of the resamples, times how much wider the two own intervals are than theirs."""
+    of_own = sum(((value - low) ** 2 + (high - value) ** 2) / 2 for value, low, high in own)
+    return float((drawn[0] - drawn[1]).std(ddof=1) * np.sqrt(of_own / sum(each.var(ddof=1) for each in drawn)))
+
+
 def cell(table: pd.DataFrame, dataset: str, finding: str) -> pd.Series:
     [row] = table[(table["dataset"] == dataset) & (table["finding"] == finding)].to_dict("records")
     return pd.Series(row)
@@ -40,10 +46,10 @@ def test_differences_are_those_of_the_scores_with_paired_intervals() -> None:
         macros = [each.scores.query("finding == 'macro' and metric == 'auroc'").set_index("dataset") for each in scored]
         values = [each.loc[dataset, "value"] for each in macros]
         assert [row["first"], row["second"]] == pytest.approx(values)
-        drawn = scored[0].replicates[f"auroc/{dataset}"] - scored[1].replicates[f"auroc/{dataset}"]
-        assert [row["low"], row["high"]] == pytest.approx(
-            row["difference"] + 1.959964 * drawn.std(ddof=1) * np.array([-1, 1])
-        )
+        drawn = [each.replicates[f"auroc/{dataset}"] for each in scored]
+        own = [each.loc[dataset, ["value", "low", "high"]].tolist() for each in macros]
+        assert [row["low"], row["high"]] == pytest.approx(row["difference"] + half(drawn, own) * np.array([-1, 1]))
+    assert (table["note"] == "").all()
     assert (table["split"] != "val").all()
     singles = table[(table["finding"] != "macro") & (table["dataset"] != "external")]
     np.testing.assert_allclose(singles["p_holm"], holm(singles["p"].to_numpy()))
@@ -57,12 +63,11 @@ def test_the_gap_is_compared_on_shared_replicates_of_internal_and_external() -> 
     table = differences(first, second, GAP, QUICK)
     scored = [score_run("r", FINDINGS, "chexpert", run.scored_splits, QUICK) for run in (first, second)]
     row = cell(table, "external", "macro")
-    drawn = scored[0].replicates["gap/external"] - scored[1].replicates["gap/external"]
-    assert [row["low"], row["high"]] == pytest.approx(
-        row["difference"] + 1.959964 * drawn.std(ddof=1) * np.array([-1, 1])
-    )
-    gaps = [each.gaps.query("dataset == 'external' and finding == 'macro'")["value"].item() for each in scored]
-    assert row["difference"] == pytest.approx(gaps[0] - gaps[1])
+    gaps = [each.gaps.query("dataset == 'external' and finding == 'macro'").iloc[0] for each in scored]
+    assert row["difference"] == pytest.approx(gaps[0].value - gaps[1].value)
+    drawn = [each.replicates["gap/external"] for each in scored]
+    own = [gap[["value", "low", "high"]].tolist() for gap in gaps]
+    assert [row["low"], row["high"]] == pytest.approx(row["difference"] + half(drawn, own) * np.array([-1, 1]))
     elsewhere = dataclasses.replace(second, internal="nih")
     assert differences(first, elsewhere, GAP, QUICK).empty
 
@@ -91,12 +96,60 @@ def test_a_run_does_not_differ_from_itself_and_differs_from_a_noisy_copy() -> No
     known = same[same["first"].notna()]
     assert (known[["difference", "low", "high"]] == 0).all(axis=None)
     assert (known[["p", "p_holm"]] == 1).all(axis=None)
+    assert (known["note"] == "both runs have the same logits").all()
     _, ruined = runs(noise=50.0)
     table = differences(first, ruined, Key("auroc"), Settings(num_resamples=400))
     assert (table[table["finding"] == "macro"]["p"] < 1e-6).all()
     singles = table[table["p_delong"].notna()]
     assert (singles["p_delong"] < 0.01).all()
     assert np.corrcoef(np.log(singles["p"]), np.log(singles["p_patient"]))[0, 1] > 0.9
+
+
+@pytest.mark.parametrize("key", [Key("auroc"), Key("auprc"), GAP, Key("sensitivity", operating_point="youden")])
+def test_two_perfect_runs_differ_by_0_with_an_interval(key: Key) -> None:
+    """All resamples of two perfect separations are equal, although few patients cannot show that the runs are equal."""
+
+    def perfect(scale: float) -> ScoredRun:
+        splits = [
+            dataclasses.replace(part, logit=(scale * (part.state == 1) + part.logit / 1e3).astype(np.float32))
+            for part in parts()
+        ]
+        return ScoredRun(FINDINGS, "chexpert", splits)
+
+    table = differences(perfect(5.0), perfect(7.0), key, QUICK)
+    known = table[table["first"].notna()]
+    assert len(known) > 3
+    np.testing.assert_allclose(known["difference"], 0, atol=1e-12)
+    assert (known["low"] < -1e-3).all()
+    assert (known["high"] > 1e-3).all()
+    np.testing.assert_allclose(known["p"], 1)
+
+
+@pytest.mark.parametrize("kind", ["equal logits", "one patient", "one positive", "all positive"])
+def test_degenerate_data_give_no_difference_without_width(kind: str) -> None:
+    def degenerate(run: ScoredRun, level: float) -> ScoredRun:
+        splits = []
+        for part in run.scored_splits:
+            state, logit, patient = part.state.copy(), part.logit.copy(), part.patient_id.copy()
+            if kind == "equal logits":
+                logit[:] = level
+            elif kind == "one patient":
+                patient[:] = "p"
+            else:
+                state[:] = kind == "all positive"
+                state[0] = 1
+            splits.append(dataclasses.replace(part, state=state, logit=logit, patient_id=patient))
+        return dataclasses.replace(run, scored_splits=splits)
+
+    first, second = (degenerate(run, level) for run, level in zip(runs(), (1.0, 2.0), strict=True))
+    settings = dataclasses.replace(QUICK, min_count=1)
+    table = differences(first, second, Key("auroc"), settings)
+    assert len(table)
+    stated = table[table["low"].notna()]
+    assert (stated["low"] < stated["high"]).all()
+    if kind == "equal logits":
+        assert len(stated)
+        np.testing.assert_allclose(stated["difference"], 0, atol=1e-12)
 
 
 def test_only_shared_images_and_findings_are_scored() -> None:
