@@ -208,7 +208,8 @@ SCHEMAS: dict[str, tuple[str, ...]] = {
     # components of the gap of a metric (auroc, auprc, ece), in units of the metric
     # A recipe has only rows with the finding "macro", which are means over its runs.
     # part: gap (the whole gap), or a component: prevalence, case_mix, labels or remainder. The components sum to the
-    #     gap, also in each resample. In this sum and in a macro, an unknown component counts as 0.
+    #     gap, also in each resample. An unknown component is part of the remainder. A macro is unknown if a
+    #     finding is unknown.
     # value (may be empty): amount of the part; NaN if the component is unknown
     # reason (may be empty): why the component is unknown, or how it was measured
     # effective_positive, effective_negative (may be empty): Kish's effective number of positive and of negative

@@ -105,6 +105,7 @@ def _figure(data: ReportData, cells: Cells, run: Run, metric: str) -> dict[str, 
                 "mean": key == EXTERNAL,
                 "gap": gap,
                 "parts": components,
+                "counts": [_count(cells, run, key, metric, component) for component in USED[metric]],
                 "why": _notes(cells, run, key, metric),
             }
         )
@@ -169,6 +170,12 @@ def _notes(cells: Cells, run: Run, key: str, metric: str) -> str:
             )
             notes.append(f"{sentence_case(PARTS[component])}: {reason}{between}")
     return ". ".join(notes)
+
+
+def _count(cells: Cells, run: Run, key: str, metric: str, component: str) -> str:
+    """Return for how many findings a component was measured, if not for all; else ""."""
+    reason = str(cells.get((run.id, key, metric, component), {}).get("reason") or "")
+    return reason if reason.startswith("measured for ") else ""
 
 
 def _numbers(data: ReportData, cells: Cells, run: Run) -> dict[str, Any]:

@@ -20,12 +20,14 @@ def gap_components(label: str, components: Mapping[str, Estimate]) -> str:
     'The gap of A includes +.020 [.010, .030] from case mix; +.050 [.040, .060] is unexplained'
     >>> gap_components("A", {"case mix": Estimate(0.01, -0.01, 0.03), "remainder": rest})
     'The data do not show whether the gap of A is partly due to case mix; +.050 [.040, .060] is unexplained'
+    >>> gap_components("A", {"case mix": Estimate(float("nan")), "remainder": rest})
+    'The gap of A could not be split into components: none was measured for all findings'
     """
     remainder = components["remainder"]
     measured = {name: e for name, e in components.items() if name != "remainder" and e.has_value}
     clear = [f"{signed(e.value)} {interval(e.low, e.high)} from {name}" for name, e in measured.items() if e.clear]
     if not measured:
-        return f"The gap of {label} could not be split into components: sex, age and view are not recorded"
+        return f"The gap of {label} could not be split into components: none was measured for all findings"
     if clear:
         text = f"the gap of {label} includes {listing(clear)}"
     else:

@@ -68,8 +68,8 @@ def rows(
     """Build the rows of the table `decomposition`: each finding and the macro of each hospital, then the mean "external".
 
     internal is the test split; experts are the internal splits labeled by radiologists. `gaps` has the intervals of the
-    AUROC gaps, which may use more replicates than the components. In a macro or mean, an unknown component counts as 0.
-    So its amount is part of the remainder, and the components still sum to the gap.
+    AUROC gaps, which may use more replicates than the components. A macro or mean of a component is unknown if the component
+    is unknown for one of its findings. An unknown component is part of the remainder, so the components sum to the gap.
     """
     table_rows: list[Row] = []
     internal_counts: CountsCache = {}
@@ -82,11 +82,13 @@ def rows(
             for k, components in by_finding.items():
                 table_rows += _rows(run_id, dataset, name, findings[k], components)
             if by_finding:
-                macros[name].append(mean(list(by_finding.values()), sum, "findings"))
+                macros[name].append(mean(list(by_finding.values()), sum))
                 table_rows += _rows(run_id, dataset, name, MACRO, macros[name][-1])
     for name, of_hospitals in macros.items():
         if of_hospitals:
-            table_rows += _rows(run_id, EXTERNAL, name, MACRO, mean(of_hospitals, min, "hospitals"))
+            table_rows += _rows(
+                run_id, EXTERNAL, name, MACRO, mean(of_hospitals, min, f" at {len(of_hospitals)} hospitals")
+            )
     bounds = {(gap.dataset, gap.finding): (gap.low, gap.high) for gap in gaps}
     return [_with_bounds(row, bounds) if row[2] == "auroc" and row[4] == "gap" else row for row in table_rows]
 

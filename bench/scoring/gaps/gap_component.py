@@ -55,6 +55,7 @@ class GapComponent:
         0.0,
         0.0,
     )
+    counted: tuple[int, int] = (1, 1)  # of a mean: number of findings at hospitals that were measured, and of all
 
 
 GapComponents = dict[str, GapComponent]  # name in COMPONENTS -> component
@@ -64,7 +65,7 @@ def unknown(
     like: Array, reason: str, effective: tuple[float, float] = NEITHER, covered: float = float("nan")
 ) -> GapComponent:
     """Build an unknown component with its reason: value and replicates are NaN; the replicates have the shape of `like`."""
-    return GapComponent(float("nan"), np.full_like(like, np.nan), reason, effective, covered, 0)
+    return GapComponent(float("nan"), np.full_like(like, np.nan), reason, effective, covered, 0, counted=(0, 1))
 
 
 def remainder(components: Mapping[str, GapComponent]) -> GapComponent:
@@ -81,56 +82,61 @@ def remainder(components: Mapping[str, GapComponent]) -> GapComponent:
     return GapComponent(value, replicates, num_findings=components["gap"].num_findings, excess=excesses)
 
 
-def mean(groups: Sequence[GapComponents], total: Callable[[Iterable[int]], int], noun: str) -> GapComponents:
-    """Compute the mean of each component over findings or hospitals; an unknown component counts as 0.
+def mean(groups: Sequence[GapComponents], total: Callable[[Iterable[int]], int], place: str = "") -> GapComponents:
+    """Compute the mean of each component over findings or hospitals; unknown if one of them is unknown.
 
-    `total` is the function that combines the numbers of findings: sum for a mean over findings, min for a mean over
-    hospitals. `noun` is "findings" or "hospitals", a word for the text of the reason.
+    An unknown component is not 0, so a mean over the measured findings only would understate or overstate it. It is part of the
+    remainder. `total` is the function that combines the numbers of findings: sum for a mean over findings, min for a mean
+    over hospitals. `place` ends the reason of an unknown mean, such as " at 5 hospitals".
     """
     means: GapComponents = {}
     for name in ("gap", *MEASURED):
-        all_components = [components[name] for components in groups]
-        measured = [component for component in all_components if np.isfinite(component.value)]
-        bounds_of_components = np.array([component.bounds for component in all_components])
+        components = [of_group[name] for of_group in groups]
+        bounds_of_components = np.array([component.bounds for component in components])
         bounds = NEITHER
         if not np.isnan(bounds_of_components).all():
             least, most = np.nan_to_num(bounds_of_components).mean(0).tolist()
             bounds = (least, most)
-        if not measured:
-            means[name] = replace(unknown(all_components[0].replicates, _common(all_components)), bounds=bounds)
+        num_measured, num_all = np.sum([component.counted for component in components], axis=0).tolist()
+        num_findings = total(component.num_findings for component in components)
+        if any(np.isnan(component.value) for component in components):
+            reason = (
+                f"measured for {num_measured} of {num_all} findings{place}" if num_measured else _common(components)
+            )
+            means[name] = replace(
+                unknown(components[0].replicates, reason),
+                bounds=bounds,
+                counted=(num_measured, num_all),
+                num_findings=num_findings,
+            )
             continue
         value, replicates = mean_of(
-            np.array([component.value for component in measured]),
-            np.stack([component.replicates for component in measured]),
+            np.array([component.value for component in components]),
+            np.stack([component.replicates for component in components]),
         )
-        share = len(measured) / len(all_components)
-        reasons = [_common(measured)] if _common(measured) else []
-        if len(measured) < len(all_components):
-            reasons.append(f"not measured for {len(all_components) - len(measured)} of {len(all_components)} {noun}")
-        effective = tuple(min(component.effective[side] for component in measured) for side in (0, 1))
-        covered = min(component.covered for component in measured)
-        num_findings = total(component.num_findings for component in measured)
+        effective = tuple(min(component.effective[side] for component in components) for side in (0, 1))
         means[name] = GapComponent(
-            share * value,
-            share * replicates,
-            "; ".join(reasons),
+            value,
+            replicates,
+            _common(components),
             (effective[0], effective[1]),
-            covered,
+            min(component.covered for component in components),
             num_findings,
             bounds,
-            float(np.mean([component.paired for component in measured])),
-            _mean_excess(measured, share),
+            float(np.mean([component.paired for component in components])),
+            _mean_excess(components),
+            (num_measured, num_all),
         )
     return means | {"remainder": remainder(means)}
 
 
-def _mean_excess(components: Sequence[GapComponent], share: float) -> tuple[float, float]:
-    """Compute `share` times the mean excess of the components, for each of the two metrics whose difference is the gap."""
-    first, second = (share * np.mean([component.excess for component in components], axis=0)).tolist()
+def _mean_excess(components: Sequence[GapComponent]) -> tuple[float, float]:
+    """Compute the mean excess of the components, for each of the two metrics whose difference is the gap."""
+    first, second = np.mean([component.excess for component in components], axis=0).tolist()
     return first, second
 
 
 def _common(components: Sequence[GapComponent]) -> str:
-    """Return the distinct reasons of the components, joined by "; "; the phrases "not measured for ..." are left out."""
+    """Return the distinct reasons of the components, joined by "; "."""
     reasons = dict.fromkeys(text for component in components for text in component.reason.split("; "))
-    return "; ".join(text for text in reasons if text and not text.startswith("not measured for"))
+    return "; ".join(text for text in reasons if text)

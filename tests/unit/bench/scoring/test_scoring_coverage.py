@@ -43,8 +43,8 @@ def test_equal_runs_share_a_group_and_different_runs_are_separated_on_simulated_
 def test_simulated_causes_of_a_gap_are_identified_and_sum_to_it(monkeypatch: pytest.MonkeyPatch) -> None:
     found = simulated(monkeypatch, 40, "gap")
     assert found["AUROC gap, sum of components minus gap: largest difference"] < 1e-6
-    assert found["AUROC gap, case mix: mean estimate"] == pytest.approx(0.0407, abs=0.02)
-    assert found["AUROC gap, labels: mean estimate"] == pytest.approx(0.1093, abs=0.02)
+    assert found["AUROC gap, case mix: mean estimate"] == pytest.approx(0.0706, abs=0.03)
+    assert found["AUROC gap, labels: mean estimate"] == pytest.approx(0.0905, abs=0.02)
     assert found["AUROC gap, case mix: interval"] >= 0.85
 
 
