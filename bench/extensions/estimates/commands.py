@@ -60,8 +60,13 @@ def estimate(
     ] = None,
     estimator: Annotated[str, typer.Option("--estimator", help="An entry of `bench list estimators`.")] = "combination",
     widest: Annotated[
-        float, typer.Option("--widest", min=0.0, help="Wider intervals (± this) are replaced by a reason.")
-    ] = 0.10,
+        float | None,
+        typer.Option(
+            "--widest",
+            min=0.0,
+            help="Wider intervals (± this) are replaced by a reason. Default: .1 with several findings, else no limit.",
+        ),
+    ] = None,
     save_logits: Annotated[
         Path | None, typer.Option("--save-logits", help="Write the logits of the images to this folder.")
     ] = None,

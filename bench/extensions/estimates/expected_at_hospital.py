@@ -25,7 +25,6 @@ from bench.extensions.estimates.compared_runs import (
 )
 from bench.extensions.estimates.expected_scores import (
     LEAST_IMAGES,
-    WIDEST,
     ExpectedDifferences,
     ExpectedValues,
     Macros,
@@ -110,7 +109,7 @@ def expected_scores(
     manifest: Manifest,
     logits: Logits,
     estimator: str = DEFAULT,
-    widest: float = WIDEST,
+    widest: float | None = None,
     labels: Path | None = None,
     prevalence: Mapping[str, float] | None = None,
 ) -> ExpectedScores:
@@ -118,7 +117,7 @@ def expected_scores(
 
     logits: for each run, the logits of the hospital's images. All runs need the same images and findings. estimator: an
     entry of `estimators` in the registry of the grid. widest: an interval with a larger half width is replaced by its
-    reason. labels: a table with labels of some images (see `read_local_labels`). prevalence: finding -> its share of the
+    reason (see `expected`). labels: a table with labels of some images (see `read_local_labels`). prevalence: finding -> its share of the
     images, from 0 to 1, where it is known from elsewhere; it replaces the estimate.
 
     Raises ConfigError for an unknown estimator, for a grid that was scored without this estimator, for runs with different

@@ -100,6 +100,34 @@ def test_intervals_contain_about_90_percent_of_new_hospitals() -> None:
     assert 0.85 <= np.mean(inside) <= 0.97
 
 
+@pytest.mark.parametrize("num_hospitals", [3, 5])
+def test_intervals_of_one_run_and_one_finding_are_all_stated_and_hold(num_hospitals: int) -> None:
+    """Of the intervals within .10, only 73 to 84 % held: they are those of errors that happened to be small."""
+    draw, inside, below, num = np.random.default_rng(num_hospitals), 0, [], 400
+    for _ in range(num):
+        truth = 0.8 - 0.05 * draw.normal(size=(num_hospitals + 1, 1, 1))
+        values = of_truth(truth[1:], 0.8)
+        found = expected(GAP, values, {}, no_reason(values))
+        assert found.stated.all()
+        holds = bool(found.contains(truth[0])[0, 0])
+        inside += holds
+        if expected(GAP, values, {}, no_reason(values), widest=0.1).stated.all():
+            below.append(holds)
+    assert 0.87 <= inside / num <= 0.96
+    assert len(below) > 50
+    assert np.mean(below) < 0.87  # what a limit would do
+    several = of_truth(np.random.default_rng(0).normal(0.8, 0.1, (num_hospitals, 1, 3)), 0.8)
+    assert not expected(GAP, several, {}, no_reason(several)).stated.any()
+
+
+def test_one_finding_has_as_many_degrees_of_freedom_as_hospitals_minus_1() -> None:
+    truth = np.array([0.7, 0.8, 0.75])[:, None, None]
+    values = of_truth(truth, 0.75)
+    error = (left_out(GAP, values) - values.truth).ravel()
+    half = expected(GAP, values, {}, no_reason(values)).half.item()
+    assert half == pytest.approx(np.sqrt((error**2).mean()) * t(df=2).ppf(0.95))
+
+
 def test_the_internal_hospital_is_one_more_hospital_for_the_bound_on_its_side() -> None:
     error = np.random.default_rng(0).normal(0, 0.03, (5, 2, 3))
     value = np.full((2, 3), 0.6)
