@@ -16,6 +16,7 @@ from bench.extensions.estimates.estimate_summary import (
 )
 from bench.extensions.estimates.expected_at_hospital import ExpectedScores
 from bench.extensions.estimates.expected_scores import TOO_UNCERTAIN
+from bench.extensions.estimates.prediction_powered import LEAST_FOR_PREDICTIONS
 from harmonize.cohorts.hospital_names import SYNTHETIC_NOTICE
 from reports.formatting import DASH, number, with_interval
 
@@ -115,7 +116,10 @@ def _measured_lines(result: ExpectedScores, r: int) -> list[str]:
         both = f"{row['value']:.2f} {interval(row['low'], row['high'], '.2f')}"
         alone = f"{row['labels_value']:.2f} {interval(row['labels_low'], row['labels_high'], '.2f')}"
         cells.append([row["finding"], SHOWN[row["quantity"]], both, alone, str(row["num_patients"])])
-    return ["", "From labels of this hospital [90 %]:", *(f"  {line}" for line in table_lines(cells))]
+    used = (
+        f"Predictions are used with {LEAST_FOR_PREDICTIONS} labeled patients with the finding and as many without it."
+    )
+    return ["", "From labels of this hospital [90 %]:", *(f"  {line}" for line in table_lines(cells)), f"  {used}"]
 
 
 def _signed(value: float) -> str:

@@ -11,20 +11,28 @@ difference is therefore added to the estimate, which removes a part of the chanc
 alone. The estimate is correct for poor predictions, too; poor predictions only make the interval wider. Labeled patients
 must be a random sample of the hospital's patients.
 
-For the mean of labels, estimate and interval are those of ppi-python. All other scores use the first-order influence of
+For the mean of labels, the estimate is that of ppi-python. All other scores use the first-order influence of
 an image on the score (a one-step estimate). Patients are the units: influences are summed over the images of a patient.
+
+Normal intervals hold for many labeled patients only. So a share has the interval of `share_bounds`, and an AUROC that of
+`area_bounds`: they are never of zero width, and hold with few patients. The predictions make the intervals narrower by the ratio of
+the two variances, as more labels would. With fewer than LEAST_FOR_PREDICTIONS patients of a class, nobody can say how much the
+predictions help, so they are not used. `benchmarks/local_labels.csv` has the coverage.
 
 Source: Angelopoulos et al. 2023, Science 382, 669 (arXiv:2301.09633); PPI++, Angelopoulos, Duchi and Zrnic 2023
 (arXiv:2311.01453), section 6.1 for the power.
 Shapes: n labeled images, N unlabeled images.
 """
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import ndtri
+from scipy.special import ndtr, ndtri
 
+from bench.scoring.bootstrap.area_intervals import ClassSizes, area_bounds
+from bench.scoring.bootstrap.intervals import share_bounds
 from bench.scoring.delong import influence
 from bench.scoring.metrics import require_finite
 
@@ -34,6 +42,7 @@ Codes = NDArray[np.integer]
 LEVEL = 0.9  # of the intervals
 # A score without two patients in each class has no variance.
 LEAST_PATIENTS = 2
+LEAST_FOR_PREDICTIONS = 20  # labeled patients with and without the finding
 SCORES = ("prevalence", "sensitivity", "specificity", "accuracy", "calibration_in_the_large", "auroc")
 
 
@@ -42,8 +51,7 @@ class CombinedEstimate:
     """An estimate from labels and predictions, beside the estimate from the labels alone.
 
     Both intervals have the same level. power: weight of the predictions; 0 means that they are not used. The bounds are
-    NaN if the labels show no variance, for example if all are 0, or if there is one patient only: the predictions are
-    then not used. The values are also NaN if a class that the score needs has fewer than two patients.
+    NaN with one labeled patient. The values are also NaN if a class that the score needs has fewer than two patients.
     """
 
     value: float
@@ -94,9 +102,8 @@ def combined_scores(
     The scores (SCORES): prevalence; sensitivity, specificity and accuracy of the calls (only with calls);
     calibration_in_the_large, the mean probability minus the prevalence; and AUROC. label: 0 or 1 for each labeled image.
     Unlabeled images of labeled patients are left out, because the two samples must be independent. Without other
-    images, the result is that of the labels alone, and the power is 0. With fewer than
-    about 20 labeled patients with the finding (or without it), intervals of the scores that need this class are too
-    narrow, those of the labels alone as well.
+    images, or with fewer than LEAST_FOR_PREDICTIONS labeled patients with the finding or without it, the result is
+    that of the labels alone, and the power is 0.
 
     Raises ValueError if a label is neither 0 nor 1, or if `level` is not in (0, 1).
 
@@ -104,14 +111,15 @@ def combined_scores(
     >>> seen = Images(np.array([0.7, 0.2, 0.1, 0.6, 0.4, 0.1]), np.array([1, -1, -2, 0, 0, -2.0]), np.arange(6))
     >>> more = Images(np.array([0.3, 0.1, 0.8, 0.2]), np.array([-1, -2, 1, -1.0]), np.arange(6, 10))
     >>> prevalence = combined_scores(labels, seen, more)["prevalence"]
-    >>> round(prevalence.labels_value, 3), round(prevalence.value, 3), round(prevalence.power, 2)
-    (0.333, 0.333, 0.58)
+    >>> round(prevalence.value, 3), round(prevalence.low, 3), round(prevalence.high, 3), prevalence.power
+    (0.333, 0.113, 0.661, 0.0)
     """
     if not np.isin(label, (0, 1)).all() or len(label) != len(labeled.patient):
         raise ValueError("label must have a 0 or a 1 for each labeled image")
     if not 0 < level < 1:
         raise ValueError(f"level must be between 0 and 1, not {level}")
-    unlabeled = unlabeled.part(~np.isin(unlabeled.patient, labeled.patient))
+    of_class = [len(np.unique(labeled.patient[label == sign])) for sign in (1, 0)]
+    unlabeled = unlabeled.part(~np.isin(unlabeled.patient, labeled.patient) & (min(of_class) >= LEAST_FOR_PREDICTIONS))
     target = label.astype(np.float64)
     means: dict[str, tuple[Array, Array, Array, float]] = {}  # the outcome, its two predictions, and the lowest power
     p, q = labeled.probability, unlabeled.probability
@@ -127,8 +135,80 @@ def combined_scores(
         out["sensitivity"] = _share(target, p, q, calls, other, labeled, unlabeled, level)
         out["specificity"] = _share(1 - target, 1 - p, 1 - q, 1 - calls, 1 - other, labeled, unlabeled, level)
     out["auroc"] = _auroc(label, labeled, unlabeled, level)
-    bounds = {name: (-1.0 if name == "calibration_in_the_large" else 0.0, 1.0) for name in SCORES}
-    return {name: _clipped(out[name], *bounds[name]) for name in SCORES if name in out}
+    everyone = np.ones(len(label), bool)
+    members = {"prevalence": everyone, "accuracy": everyone, "sensitivity": label == 1, "specificity": label == 0}
+    for name, member in members.items():
+        if name in out:
+            out[name] = _with_bounds(out[name], _share_bounds, ClassSizes.of(_images(labeled, [member])), level)
+    sizes = ClassSizes.of(_images(labeled, [label == 1, label == 0]))
+    out["auroc"] = _with_bounds(out["auroc"], _area_bounds, sizes, level)
+    out["calibration_in_the_large"] = _with_prevalence(out["calibration_in_the_large"], out["prevalence"])
+    return {name: out[name] for name in SCORES if name in out}
+
+
+def _images(images: Images, members: Sequence[NDArray[np.bool_]]) -> NDArray[np.int64]:
+    """Return the number of images of each patient in each of some sets of images: [sets, P]."""
+    _, patient = np.unique(images.patient, return_inverse=True)
+    return np.stack([np.bincount(patient[member], minlength=patient.max() + 1) for member in members])
+
+
+def _share_bounds(value: Array, error: Array, sizes: ClassSizes, quantile: float) -> tuple[Array, Array]:
+    level = 2 * float(ndtr(quantile)) - 1
+    return share_bounds(value, error**2, sizes.images[0], sizes.patients[0], level)
+
+
+def _area_bounds(value: Array, error: Array, sizes: ClassSizes, quantile: float) -> tuple[Array, Array]:
+    return area_bounds("auroc", value, error, sizes, quantile)
+
+
+def _with_bounds(
+    one: CombinedEstimate,
+    bounds_of: Callable[[Array, Array, ClassSizes, float], tuple[Array, Array]],
+    sizes: ClassSizes,
+    level: float,
+) -> CombinedEstimate:
+    """Return an estimate with bounds for few patients, from the standard errors of its normal intervals.
+
+    sizes: of the labeled images. For the combined estimate, they grow by the ratio of the variances.
+    """
+    if not np.isfinite(one.labels_value) or one.num_labeled_patients < LEAST_PATIENTS:
+        return one
+    z = float(ndtri((1 + level) / 2))
+    errors = np.nan_to_num([one.high - one.low, one.labels_high - one.labels_low]) / (2 * z)
+    values = np.clip([one.value, one.labels_value], 0.0, 1.0)
+    more = (errors[1] / errors[0]) ** 2 if errors.all() else 1.0
+    both = ClassSizes(*(np.stack([more * numbers, numbers], -1) for numbers in sizes))
+    (low, labels_low), (high, labels_high) = bounds_of(values, errors, both, z)
+    value, labels_value = values.tolist()
+    return replace(
+        one,
+        value=value,
+        low=float(low),
+        high=float(high),
+        labels_value=labels_value,
+        labels_low=float(labels_low),
+        labels_high=float(labels_high),
+    )
+
+
+def _with_prevalence(one: CombinedEstimate, prevalence: CombinedEstimate) -> CombinedEstimate:
+    """Return calibration-in-the-large with bounds at least as far away as those of the prevalence on the other side.
+
+    It is the mean probability minus the prevalence. With few patients with the finding, the prevalence decides.
+    """
+    if not np.isfinite(prevalence.low):
+        return one
+    return replace(
+        one,
+        low=max(np.fmin(one.low, one.value + prevalence.value - prevalence.high), -1.0),
+        high=min(np.fmax(one.high, one.value + prevalence.value - prevalence.low), 1.0),
+        labels_low=max(
+            np.fmin(one.labels_low, one.labels_value + prevalence.labels_value - prevalence.labels_high), -1.0
+        ),
+        labels_high=min(
+            np.fmax(one.labels_high, one.labels_value + prevalence.labels_value - prevalence.labels_low), 1.0
+        ),
+    )
 
 
 def mean(
@@ -312,9 +392,3 @@ def _without_interval(value: float, patient: Codes, patient_unlabeled: Codes) ->
     return CombinedEstimate(
         value, nan, nan, value, nan, nan, 0.0, len(np.unique(patient)), len(np.unique(patient_unlabeled))
     )
-
-
-def _clipped(found: CombinedEstimate, least: float, most: float) -> CombinedEstimate:
-    """Return an estimate whose values and bounds are in the range of the score."""
-    names = ("value", "low", "high", "labels_value", "labels_low", "labels_high")
-    return replace(found, **{name: min(max(getattr(found, name), least), most) for name in names})

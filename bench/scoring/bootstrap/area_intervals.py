@@ -142,8 +142,17 @@ def area_interval(metric: str, value: Array, replicates: Array, sizes: ClassSize
     coverage.
     metric: auroc or auprc.
     """
-    error = deviation(replicates)
-    valid = enough(replicates) & np.isfinite(value) & np.isfinite(error) & (sizes.patients > 0).all(0)
+    return area_bounds(metric, value, np.where(enough(replicates), deviation(replicates), np.nan), sizes)
+
+
+def area_bounds(
+    metric: str, value: Array, error: Array, sizes: ClassSizes, quantile: float = NORMAL_QUANTILE
+) -> tuple[Array, Array]:
+    """Compute the intervals of `area_interval` from the standard error of each area; NaN if it is unknown.
+
+    quantile: normal quantile of the level of the intervals.
+    """
+    valid = np.isfinite(value) & np.isfinite(error) & (sizes.patients > 0).all(0)
     area, patients, images = (np.where(valid, numbers, 1.0) for numbers in (value, sizes.patients, sizes.images))
     a, b = coefficients(metric, patients)
     of_images = coefficients(metric, images)[1] / b
@@ -151,7 +160,7 @@ def area_interval(metric: str, value: Array, replicates: Array, sizes: ClassSize
     alone = _variances(*(np.ascontiguousarray(numbers).ravel() for numbers in (area, a, b))).reshape(shape)
     ratio = np.divide(error**2, alone, out=np.ones(shape), where=valid & (alone > 0))
     deciding = area * (1 - area) * patients.min(0)
-    scale = NORMAL_QUANTILE**2 * (deciding * np.maximum(ratio, of_images) + PRIOR) / (deciding + PRIOR)
+    scale = quantile**2 * (deciding * np.maximum(ratio, of_images) + PRIOR) / (deciding + PRIOR)
     low, high = score_interval(area, scale * a, scale * b)
     return np.where(valid, low, np.nan), np.where(valid, high, np.nan)
 

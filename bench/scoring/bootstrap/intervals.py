@@ -203,18 +203,27 @@ def share_interval(value: Array, replicates: Array, num_images: Array, num_patie
     >>> low.round(3), high.round(3)
     (array([0.]), array([0.135]))
     """
+    # the variance of resampled patients is too small by this factor
+    patients = np.maximum(np.minimum(num_patients, num_images), 1.0)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        variance = deviation(replicates) ** 2 / (1 - 1 / patients)
+    return share_bounds(value, np.where(enough(replicates), variance, np.nan), num_images, num_patients)
+
+
+def share_bounds(
+    value: Array, variance: Array, num_images: Array, num_patients: Array, level: float = LEVEL
+) -> tuple[Array, Array]:
+    """Compute the interval of `share_interval` from the variance of each share; NaN if it is unknown."""
     images, patients = (np.maximum(np.broadcast_to(num, np.shape(value)), 1.0) for num in (num_images, num_patients))
     patients = np.minimum(patients, images)
     spread = value * (1 - value)
-    # the variance of resampled patients is too small by this factor
-    of_patients, variance = spread * (1 - 1 / patients), deviation(replicates) ** 2
-    estimate = np.minimum(np.divide(of_patients, variance, out=np.array(images), where=variance > 0), images)
-    deciding = np.where(enough(replicates), spread * patients, 0.0)
+    estimate = np.minimum(np.divide(spread, variance, out=np.array(images), where=variance > 0), images)
+    deciding = np.where(np.isfinite(variance), spread * patients, 0.0)
     with np.errstate(invalid="ignore", divide="ignore"):  # a share that is NaN
         # a share of 0 or 1 has an estimate of 0 images; its weight is 0
         of_estimate = np.where(deciding > 0, deciding / estimate, 0.0)
         num = np.maximum((deciding + HALF) / (of_estimate + HALF / patients), 1.0)
-        z = float(ndtri((1 + LEVEL) / 2))
+        z = float(ndtri((1 + level) / 2))
         center = (value * num + z * z / 2) / (num + z * z)
         half = z * np.sqrt(center * (1 - center) / (num + z * z))
         # the share itself is inside, also where rounding would leave it outside
