@@ -19,7 +19,7 @@ from call_journey import PACKAGES, follow, read_modules
 
 EXTENSIONS = "bench/extensions/"
 # one module turns the manifest into JSON and back; others read records
-MANIFEST = "bench/planning/manifest.py"
+MANIFEST = "bench/planning/planned_grid.py"
 READ_BY_KEY = re.compile(r"\b(?:run|cohort)\[\"|\bmanifest\.content\[")
 JOURNEYS = {  # function: most stops, files and climbs
     "bench.cli.main.run": (280, 100, 20),

@@ -68,4 +68,4 @@ def promised_runs(manifest: Manifest) -> list[str]:
     if not hashes:
         return []
     plan: Mapping[str, Any] = registered_by_hash(manifest.store, hashes[-1]).content["plan"]
-    return [str(run["id"]) for run in plan["runs"]]
+    return [str(item["id"]) for item in plan["runs"]]

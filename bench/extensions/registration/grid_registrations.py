@@ -238,16 +238,16 @@ def amendments(before: Registration, after: Registration) -> list[Row]:
 
 
 def _shown(item: Mapping[str, Any], plan: Mapping[str, Any]) -> dict[str, Any]:
-    names = {run["id"]: run["name"] for run in plan["runs"]}
+    names = {item["id"]: item["name"] for item in plan["runs"]}
     return {**{k: item[k] for k in ("name", "statement", "question")}, "asked": in_words(item["question"], names)}
 
 
 def _unscored(plan: Mapping[str, Any], records: RunRecords) -> list[Row]:
     """Return a row for each registered run that is in the grid but has no scores."""
     rows = [
-        (_label(run), records[run["id"]].reason or "no scores")
-        for run in (*plan["runs"], *plan["derived"])
-        if run["id"] in records and not records[run["id"]].is_scored
+        (_label(item), records[item["id"]].reason or "no scores")
+        for item in (*plan["runs"], *plan["derived"])
+        if item["id"] in records and not records[item["id"]].is_scored
     ]
     return [{"field": "run without scores", "registered": run, "reported": reason} for run, reason in rows[:MOST_ROWS]]
 

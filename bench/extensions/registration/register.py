@@ -100,9 +100,9 @@ def _refuse_external_predictions(plan: Plan) -> None:
 def _lines(content: dict[str, Any]) -> list[str]:
     """Return lines that show what is registered, so that its author can check it."""
     plan = content["plan"]
-    names = {run["id"]: run["name"] for run in plan["runs"]}
+    names = {item["id"]: item["name"] for item in plan["runs"]}
     external = [hospital["name"] for hospital in plan["hospitals"] if hospital["role"] == "external"]
-    left_out = dict.fromkeys(run["config"].get("leave_out", "") for run in plan["runs"])
+    left_out = dict.fromkeys(item["config"].get("leave_out", "") for item in plan["runs"])
     external += [name if len(left_out) == 1 else f"{name} (in the runs without it)" for name in left_out if name]
     lines = [
         f"{len(plan['runs'])} runs, {len(plan['derived'])} combinations of runs",
