@@ -1,0 +1,293 @@
+"""Random-effects meta-analysis: the expected value at a new hospital and its prediction interval.
+
+A panel has one value for each hospital, with its within-hospital variance. The model of a panel:
+
+    value = true value of the hospital + normal error,  true value ~ normal(mean, spread²)
+
+The prediction interval is for the true value of a hospital that was not measured. There are two fits:
+
+- `reml`: the spread is estimated by restricted maximum likelihood, the mean has the interval of Hartung, Knapp, Sidik and
+  Jonkman (t quantile with H - 1 degrees of freedom), the prediction interval has a t quantile with H - 2 degrees (Higgins,
+  Thompson and Spiegelhalter 2009). The interval of the spread is the Q-profile interval.
+- `bayes`: the mean has a flat prior, the spread a half-normal prior. Given the spread, everything is normal, so that all
+  posterior distributions are mixtures over a one-dimensional quadrature of the spread. Intervals have equal tails.
+
+An error that all hospitals of a panel share, such as that of the internal score in a gap, is no spread: `common` is its
+variance. It widens the intervals of the mean and of a new hospital.
+Sources: Viechtbauer 2005, doi:10.3102/10769986030003261 (REML); Viechtbauer 2007, doi:10.1002/sim.2514 (Q-profile); IntHout et
+al. 2014, doi:10.1186/1471-2288-14-25 (HKSJ); Higgins et al. 2009, doi:10.1111/j.1467-985X.2008.00552.x (prediction interval);
+Röver 2020, doi:10.18637/jss.v093.i06 (half-normal prior, quadrature).
+Shapes: P panels, H hospitals (NaN: the panel has no value there), S nodes of the spread. All results are [P].
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import chdtri, ndtr, ndtri, stdtr, stdtrit
+
+Array = NDArray[np.float64]
+
+LEVEL = 0.95
+LEAST_HOSPITALS = 3  # with two hospitals, a prediction interval has no degree of freedom
+LEAST_VARIANCE = (
+    1e-10  # within-hospital variances below it are set to it: an error of 0 would give one hospital all weight
+)
+NUM_NODES = 80  # of the quadrature
+NEGLIGIBLE = 25.0  # the quadrature leaves out spreads whose log density is lower than the highest by more
+WIDEST = 10.0  # the quadrature ends at this multiple of the scale of the prior
+NUM_STEPS = 60  # of the grids on which a likelihood is searched for its maximum or its range
+NUM_HALVINGS = 60  # of a range in which a root is searched
+PRECISION = 1e-10  # relative, of quantiles
+BEYOND = 1e300  # standard errors; a finite stand-in for infinity
+LOW, HIGH = (1 - LEVEL) / 2, (1 + LEVEL) / 2
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Panels:
+    """Values [P, H] with their within-hospital variances [P, H] and the variance of their common error [P].
+
+    `of` makes panels valid: a value without a finite variance does not count, and a variance is never 0. The fits need panels
+    with at least LEAST_HOSPITALS values: `panels.at(panels.enough)`.
+    """
+
+    value: Array
+    variance: Array
+    common: Array
+
+    @classmethod
+    def of(cls, value: Array, variance: Array, common: Array | float = 0.0) -> Self:
+        """Return panels; `variance` includes the common error, which is subtracted. Negative differences are clamped."""
+        value, variance = np.atleast_2d(value).astype(np.float64), np.atleast_2d(variance).astype(np.float64)
+        known = np.isfinite(value) & np.isfinite(variance)
+        shared = np.nan_to_num(np.broadcast_to(np.asarray(common, np.float64), len(value))).clip(0)
+        own = np.maximum(variance - shared[:, None], LEAST_VARIANCE)
+        return cls(np.where(known, value, np.nan), np.where(known, own, np.nan), np.array(shared))
+
+    @property
+    def num_hospitals(self) -> NDArray[np.int64]:
+        """Number of hospitals with a value, of each panel."""
+        return np.isfinite(self.value).sum(1)
+
+    @property
+    def enough(self) -> NDArray[np.bool_]:
+        """Mask of the panels that can be fitted."""
+        return self.num_hospitals >= LEAST_HOSPITALS
+
+    def at(self, rows: NDArray[np.bool_]) -> "Panels":
+        """Return the panels in a mask."""
+        return Panels(self.value[rows], self.variance[rows], self.common[rows])
+
+    def weights(self, spread: Array) -> Array:
+        """Return the weight 1 / (variance + spread²) of each value, 0 without one; spread [P, ...] gives [P, ..., H]."""
+        shape = (len(self.value), *(1,) * (spread.ndim - 1), self.value.shape[1])
+        return np.nan_to_num(1 / (self.variance.reshape(shape) + (spread**2)[..., None]))
+
+    def centered(self, weight: Array) -> tuple[Array, Array]:
+        """Return the weighted mean [P, ...] and the values minus this mean; weight [P, ..., H]."""
+        shape = (len(self.value), *(1,) * (weight.ndim - 2), self.value.shape[1])
+        value = np.nan_to_num(self.value).reshape(shape)
+        mean = (weight * value).sum(-1) / weight.sum(-1)
+        return mean, value - mean[..., None]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Fit:
+    """The result of a fit.
+
+    mean, low, high: expected value at a new hospital and its interval. new_low, new_high: the prediction interval. spread,
+    spread_low, spread_high: standard deviation between hospitals. below: gives the probability that a new hospital has a value
+    below a threshold [P]; its second argument [P] is the variance with which this value is measured, 0 for the true value.
+    """
+
+    mean: Array
+    low: Array
+    high: Array
+    new_low: Array
+    new_high: Array
+    spread: Array
+    spread_low: Array
+    spread_high: Array
+    below: Callable[[Array, Array | float], Array]
+
+
+def inconsistency(panels: Panels) -> Array:
+    """Compute I², the share of the variation between values that the within-hospital variances do not explain.
+
+    Source: Higgins and Thompson 2002, doi:10.1002/sim.1186 (from Cochran's Q).
+    """
+    weight = panels.weights(np.zeros(len(panels.value)))
+    degrees = panels.num_hospitals - 1.0
+    q = (weight * panels.centered(weight)[1] ** 2).sum(1)
+    return np.divide(q - degrees, q, out=np.zeros(len(q)), where=q > 0).clip(0)
+
+
+def reml(panels: Panels) -> Fit:
+    """Fit by restricted maximum likelihood, with the intervals of HKSJ and of Higgins."""
+    _require_enough(panels)
+    num = panels.num_hospitals
+    spread = np.sqrt(_reml_variance(panels))
+    weight = panels.weights(spread)
+    mean, deviation = panels.centered(weight)
+    error = np.sqrt((weight * deviation**2).sum(1) / (num - 1) / weight.sum(1) + panels.common)
+    new_error = np.hypot(spread, error)
+    half, new_half = error * stdtrit(num - 1, HIGH), new_error * stdtrit(num - 2, HIGH)
+
+    def below(threshold: Array, variance: Array | float = 0.0) -> Array:
+        distance, whole = threshold - mean, np.sqrt(new_error**2 + variance)
+        # without any spread and error, the new hospital has the mean
+        ratio = np.divide(distance, whole, out=np.sign(distance) * BEYOND, where=whole > 0)
+        return np.asarray(stdtr(num - 2, ratio))
+
+    return Fit(mean, mean - half, mean + half, mean - new_half, mean + new_half, spread, *_q_profile(panels), below)
+
+
+def _require_enough(panels: Panels) -> None:
+    """Raise ValueError for a panel with fewer than LEAST_HOSPITALS values."""
+    if not panels.enough.all():
+        raise ValueError(f"a panel has fewer than {LEAST_HOSPITALS} hospitals")
+
+
+def _reml_variance(panels: Panels) -> Array:
+    """Return the spread² with the largest restricted likelihood: the best of a grid, made exact by bisection."""
+    # the estimate is below the squared range of the values: even two values have a smaller variance
+    known = np.isfinite(panels.value)
+    largest = np.where(known, panels.value, -np.inf).max(1) - np.where(known, panels.value, np.inf).min(1)
+    share = np.concatenate([[0.0], np.geomspace(1e-8, 1.0, NUM_STEPS)])
+    grid = largest[:, None] ** 2 * share
+    best = _restricted_likelihood(panels, grid).argmax(1)
+    rows = np.arange(len(grid))
+    low, high = grid[rows, np.maximum(best - 1, 0)], grid[rows, np.minimum(best + 1, len(share) - 1)]
+    for _ in range(NUM_HALVINGS):
+        middle = (low + high) / 2
+        rises = _slope(panels, middle) > 0
+        low, high = np.where(rises, middle, low), np.where(rises, high, middle)
+    at_zero = (best == 0) & (_slope(panels, np.zeros(len(grid))) <= 0)
+    return np.where(at_zero, 0.0, (low + high) / 2)
+
+
+def _restricted_likelihood(panels: Panels, variance: Array) -> Array:
+    """Return the restricted log likelihood [P, S], up to a constant, at each variance between hospitals [P, S]."""
+    weight = panels.weights(np.sqrt(variance))
+    return _log_likelihood(weight, panels.centered(weight)[1])
+
+
+def _log_likelihood(weight: Array, deviation: Array) -> Array:
+    """Return the restricted log likelihood [P, S], up to a constant, from the result of `weights` and `centered`."""
+    log_weight = np.log(np.where(weight > 0, weight, 1.0)).sum(-1)
+    return np.asarray(log_weight - np.log(weight.sum(-1)) - (weight * deviation**2).sum(-1)) / 2
+
+
+def _slope(panels: Panels, variance: Array) -> Array:
+    """Return twice the derivative of the restricted log likelihood by the variance between hospitals [P]."""
+    weight = panels.weights(np.sqrt(variance))
+    deviation = panels.centered(weight)[1]
+    return np.asarray((weight**2 * deviation**2).sum(1) - weight.sum(1) + (weight**2).sum(1) / weight.sum(1))
+
+
+def _q_profile(panels: Panels) -> tuple[Array, Array]:
+    """Return the Q-profile interval of the spread: the generalized Q statistic of each bound is a quantile of chi squared."""
+    degrees = panels.num_hospitals - 1.0
+
+    def q(variance: Array) -> Array:
+        weight = panels.weights(np.sqrt(variance))
+        return np.asarray((weight * panels.centered(weight)[1] ** 2).sum(1))
+
+    bounds = []
+    for share in (HIGH, LOW):  # the largest Q belongs to the lower bound
+        goal = chdtri(degrees, 1 - share)
+        low, high = np.zeros(len(degrees)), np.full(len(degrees), LEAST_VARIANCE)
+        for _ in range(NUM_HALVINGS):
+            high = np.where(q(high) > goal, high * 4, high)
+        for _ in range(NUM_HALVINGS + 40):
+            middle = (low + high) / 2
+            above = q(middle) > goal
+            low, high = np.where(above, middle, low), np.where(above, high, middle)
+        bounds.append(np.where(q(np.zeros(len(degrees))) > goal, np.sqrt((low + high) / 2), 0.0))
+    return bounds[0], bounds[1]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Posterior:
+    """Posterior distribution of the spread at nodes, and of the mean given the spread; all [P, S]."""
+
+    node: Array
+    share: Array  # probability of the node
+    mean: Array
+    error: Array  # standard deviation of the mean
+    edge: Array  # [P, S + 1]: the spreads between which the nodes stand for the distribution
+
+    @classmethod
+    def of(cls, panels: Panels, scale: float) -> Self:
+        """Compute the posterior: first on equal steps, to find the range that matters, then at Gauss-Legendre nodes there.
+
+        The nodes are those of the square root of the spread, so that they are densest near 0.
+        """
+        _require_enough(panels)
+        step = np.sqrt(WIDEST * scale) / NUM_STEPS
+        center = np.tile(step * (np.arange(NUM_STEPS) + 0.5), (len(panels.value), 1))
+        log_density, _, _ = _log_density(panels, center, scale)
+        matters = log_density > log_density.max(1, keepdims=True) - NEGLIGIBLE
+        first, last = matters.argmax(1), NUM_STEPS - matters[:, ::-1].argmax(1)
+        low, high = step * np.maximum(first - 1, 0), step * np.minimum(last + 1, NUM_STEPS)
+        x, quadrature = np.polynomial.legendre.leggauss(NUM_NODES)
+        root = low[:, None] + np.outer(high - low, (x + 1) / 2)
+        log_density, weight, mean = _log_density(panels, root, scale)
+        share = quadrature * np.exp(log_density - log_density.max(1, keepdims=True))
+        error = np.sqrt(1 / weight.sum(-1) + panels.common[:, None])
+        edge = low[:, None] + np.outer(high - low, np.append(0.0, quadrature.cumsum() / 2))
+        return cls(root**2, share / share.sum(1, keepdims=True), mean, error, edge**2)
+
+    def below(self, threshold: Array, variance: Array | float = 0.0) -> Array:
+        """Return the probability that a new hospital has a value below a threshold; see `Fit`."""
+        whole = np.sqrt(self.error**2 + self.node**2 + np.reshape(variance, (-1, 1)))
+        return np.asarray((self.share * ndtr((threshold[:, None] - self.mean) / whole)).sum(1))
+
+    def spread(self, level: float) -> Array:
+        """Return a quantile [P] of the spread, interpolated between the edges."""
+        cumulative = np.pad(self.share.cumsum(1), ((0, 0), (1, 0)))
+        roots = [np.interp(level, *row) for row in zip(cumulative, np.sqrt(self.edge), strict=True)]
+        return np.array(roots) ** 2
+
+
+def _log_density(panels: Panels, root: Array, scale: float) -> tuple[Array, Array, Array]:
+    """Return the log density of the square root of the spread [P, S], weights [P, S, H] and means [P, S] there."""
+    weight = panels.weights(root**2)
+    mean, deviation = panels.centered(weight)
+    return _log_likelihood(weight, deviation) - 0.5 * (root**2 / scale) ** 2 + np.log(root), weight, mean
+
+
+def bayes(panels: Panels, scale: float) -> Fit:
+    """Fit with a half-normal prior on the spread; scale: standard deviation of the normal distribution that is halved.
+
+    mean is the posterior median of the mean, spread that of the spread.
+    """
+    known = Posterior.of(panels, scale)
+    new_error = np.hypot(known.error, known.node)
+    middle, low, high = (_mixture_quantile(q, known.mean, known.error, known.share) for q in (0.5, LOW, HIGH))
+    new_low, new_high = (_mixture_quantile(q, known.mean, new_error, known.share) for q in (LOW, HIGH))
+    spreads = (known.spread(q) for q in (0.5, LOW, HIGH))
+    return Fit(middle, low, high, new_low, new_high, *spreads, known.below)
+
+
+def _mixture_quantile(level: float, mean: Array, error: Array, share: Array) -> Array:
+    """Return a quantile [P] of mixtures of normal distributions; mean, error and share [P, S].
+
+    Newton's steps; a step that leaves the range in which the quantile must be is replaced by bisection.
+    """
+    component = mean + error * ndtri(level)
+    low, high = component.min(1), component.max(1)
+    at = (share * component).sum(1)
+    for _ in range(NUM_HALVINGS):
+        distance = (at[:, None] - mean) / error
+        excess = (share * ndtr(distance)).sum(1) - level
+        low, high = np.where(excess < 0, at, low), np.where(excess < 0, high, at)
+        density = (share * np.exp(-0.5 * distance**2) / error).sum(1) / np.sqrt(2 * np.pi)
+        next_at = at - np.divide(excess, density, out=np.full(len(at), np.inf), where=density > 0)
+        next_at = np.where((next_at > low) & (next_at < high), next_at, (low + high) / 2)
+        if (np.abs(next_at - at) <= PRECISION * (1 + np.abs(at))).all():
+            break
+        at = next_at
+    return at
