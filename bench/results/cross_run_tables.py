@@ -47,6 +47,8 @@ class ScoredRuns(NamedTuple):
     run_ids: Sequence[str]
     findings: Sequence[str]
     replicates: Replicates  # by run id
+    recipes: Recipes
+    of_recipes: Replicates  # replicates by id of the recipe
 
 
 class ResampledRecipes(NamedTuple):
@@ -140,17 +142,18 @@ def _resampled(
     """
     replicates = load_all_replicates(manifest, run_ids)
     recipes = recipes_of(manifest, replicates)
+    drawn = recipes.replicates(replicates)
     internal = manifest.source
     of_extensions: dict[str, pd.DataFrame] = {}
     for module in extensions.modules("report_tables"):
-        of_extensions |= module.tables(ScoredRuns(manifest, frames, run_ids, findings, replicates))
+        of_extensions |= module.tables(ScoredRuns(manifest, frames, run_ids, findings, replicates, recipes, drawn))
     return ResampledRecipes(
         recipe_rows(recipes.joined, frames["runs"]),
         of_extensions,
         seed_variance(recipes.of_one_fold, macro_auroc(frames["scores"]), replicates, internal),
         external_of_findings(frames["gaps"], frames["scores"], replicates, recipes),
         recipes,
-        recipes.replicates(replicates),
+        drawn,
     )
 
 

@@ -2,27 +2,26 @@
 
 A panel has one value for each hospital, with its within-hospital variance. The model of a panel:
 
-    value = true value of the hospital + normal error,  true value ~ normal(mean, spread²)
+    value = true value of the hospital + normal error,  true value ~ normal(mean, tau²)
 
-The prediction interval is for the true value of a hospital that was not measured. There are two fits:
+so that tau is the standard deviation between hospitals. The prediction interval is for the true value of a hospital that was not measured. There are two fits:
 
-- `reml`: the spread is estimated by restricted maximum likelihood, the mean has the interval of Hartung, Knapp, Sidik and
+- `reml`: tau is estimated by restricted maximum likelihood, the mean has the interval of Hartung, Knapp, Sidik and
   Jonkman (t quantile with H - 1 degrees of freedom), the prediction interval has a t quantile with H - 2 degrees (Higgins,
-  Thompson and Spiegelhalter 2009). The interval of the spread is the Q-profile interval.
-- `bayes`: the mean has a flat prior, the spread a half-normal prior. Given the spread, everything is normal, so that all
-  posterior distributions are mixtures over a one-dimensional quadrature of the spread. Intervals have equal tails.
+  Thompson and Spiegelhalter 2009). The interval of tau is the Q-profile interval.
+- `bayes`: the mean has a flat prior, tau a half-normal prior. Given tau, everything is normal, so that all
+  posterior distributions are mixtures over a one-dimensional quadrature of tau. Intervals have equal tails.
 
-An error that all hospitals of a panel share, such as that of the internal score in a gap, is no spread: `common` is its
-variance. It widens the intervals of the mean and of a new hospital.
+An error that all hospitals of a panel share, such as that of the internal score in a gap, is no difference between hospitals:
+`common` is its variance. It widens the intervals of the mean and of a new hospital.
 Sources: Viechtbauer 2005, doi:10.3102/10769986030003261 (REML); Viechtbauer 2007, doi:10.1002/sim.2514 (Q-profile); IntHout et
 al. 2014, doi:10.1186/1471-2288-14-25 (HKSJ); Higgins et al. 2009, doi:10.1111/j.1467-985X.2008.00552.x (prediction interval);
 Röver 2020, doi:10.18637/jss.v093.i06 (half-normal prior, quadrature).
-Shapes: P panels, H hospitals (NaN: the panel has no value there), S nodes of the spread. All results are [P].
+Shapes: P panels, H hospitals (NaN: the panel has no value there), S nodes of tau. All results are [P].
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Self
+from typing import Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,7 +35,7 @@ LEAST_VARIANCE = (
     1e-10  # within-hospital variances below it are set to it: an error of 0 would give one hospital all weight
 )
 NUM_NODES = 80  # of the quadrature
-NEGLIGIBLE = 25.0  # the quadrature leaves out spreads whose log density is lower than the highest by more
+NEGLIGIBLE = 25.0  # the quadrature leaves out values of tau whose log density is lower than the highest by more
 WIDEST = 10.0  # the quadrature ends at this multiple of the scale of the prior
 NUM_STEPS = 60  # of the grids on which a likelihood is searched for its maximum or its range
 NUM_HALVINGS = 60  # of a range in which a root is searched
@@ -69,7 +68,7 @@ class Panels:
     @property
     def num_hospitals(self) -> NDArray[np.int64]:
         """Number of hospitals with a value, of each panel."""
-        return np.isfinite(self.value).sum(1)
+        return np.asarray(np.isfinite(self.value).sum(1))
 
     @property
     def enough(self) -> NDArray[np.bool_]:
@@ -80,10 +79,10 @@ class Panels:
         """Return the panels in a mask."""
         return Panels(self.value[rows], self.variance[rows], self.common[rows])
 
-    def weights(self, spread: Array) -> Array:
-        """Return the weight 1 / (variance + spread²) of each value, 0 without one; spread [P, ...] gives [P, ..., H]."""
-        shape = (len(self.value), *(1,) * (spread.ndim - 1), self.value.shape[1])
-        return np.nan_to_num(1 / (self.variance.reshape(shape) + (spread**2)[..., None]))
+    def weights(self, tau: Array) -> Array:
+        """Return the weight 1 / (variance + tau²) of each value, 0 without one; tau [P, ...] gives [P, ..., H]."""
+        shape = (len(self.value), *(1,) * (tau.ndim - 1), self.value.shape[1])
+        return np.nan_to_num(1 / (self.variance.reshape(shape) + (tau**2)[..., None]))
 
     def centered(self, weight: Array) -> tuple[Array, Array]:
         """Return the weighted mean [P, ...] and the values minus this mean; weight [P, ..., H]."""
@@ -93,13 +92,23 @@ class Panels:
         return mean, value - mean[..., None]
 
 
+class Probability(Protocol):
+    """A function that returns the probability [P] that a new hospital has a value below a threshold [P].
+
+    `variance` [P]: that of the error with which this value is measured; 0 for the true value.
+    """
+
+    def __call__(self, threshold: Array, variance: Array | float = 0.0) -> Array:
+        """Return the probability."""
+        ...
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Fit:
     """The result of a fit.
 
-    mean, low, high: expected value at a new hospital and its interval. new_low, new_high: the prediction interval. spread,
-    spread_low, spread_high: standard deviation between hospitals. below: gives the probability that a new hospital has a value
-    below a threshold [P]; its second argument [P] is the variance with which this value is measured, 0 for the true value.
+    mean, low, high: expected value at a new hospital and its interval. new_low, new_high: the prediction interval. tau,
+    tau_low, tau_high: standard deviation between hospitals.
     """
 
     mean: Array
@@ -107,10 +116,10 @@ class Fit:
     high: Array
     new_low: Array
     new_high: Array
-    spread: Array
-    spread_low: Array
-    spread_high: Array
-    below: Callable[[Array, Array | float], Array]
+    tau: Array
+    tau_low: Array
+    tau_high: Array
+    below: Probability
 
 
 def inconsistency(panels: Panels) -> Array:
@@ -121,27 +130,27 @@ def inconsistency(panels: Panels) -> Array:
     weight = panels.weights(np.zeros(len(panels.value)))
     degrees = panels.num_hospitals - 1.0
     q = (weight * panels.centered(weight)[1] ** 2).sum(1)
-    return np.divide(q - degrees, q, out=np.zeros(len(q)), where=q > 0).clip(0)
+    return np.asarray(np.divide(q - degrees, q, out=np.zeros(len(q)), where=q > 0).clip(0))
 
 
 def reml(panels: Panels) -> Fit:
     """Fit by restricted maximum likelihood, with the intervals of HKSJ and of Higgins."""
     _require_enough(panels)
     num = panels.num_hospitals
-    spread = np.sqrt(_reml_variance(panels))
-    weight = panels.weights(spread)
+    tau = np.sqrt(_reml_variance(panels))
+    weight = panels.weights(tau)
     mean, deviation = panels.centered(weight)
     error = np.sqrt((weight * deviation**2).sum(1) / (num - 1) / weight.sum(1) + panels.common)
-    new_error = np.hypot(spread, error)
+    new_error = np.hypot(tau, error)
     half, new_half = error * stdtrit(num - 1, HIGH), new_error * stdtrit(num - 2, HIGH)
 
     def below(threshold: Array, variance: Array | float = 0.0) -> Array:
         distance, whole = threshold - mean, np.sqrt(new_error**2 + variance)
-        # without any spread and error, the new hospital has the mean
+        # if tau and the error are 0, the new hospital has the mean
         ratio = np.divide(distance, whole, out=np.sign(distance) * BEYOND, where=whole > 0)
         return np.asarray(stdtr(num - 2, ratio))
 
-    return Fit(mean, mean - half, mean + half, mean - new_half, mean + new_half, spread, *_q_profile(panels), below)
+    return Fit(mean, mean - half, mean + half, mean - new_half, mean + new_half, tau, *_q_profile(panels), below)
 
 
 def _require_enough(panels: Panels) -> None:
@@ -151,7 +160,7 @@ def _require_enough(panels: Panels) -> None:
 
 
 def _reml_variance(panels: Panels) -> Array:
-    """Return the spread² with the largest restricted likelihood: the best of a grid, made exact by bisection."""
+    """Return tau² with the largest restricted likelihood: the best of a grid, made exact by bisection."""
     # the estimate is below the squared range of the values: even two values have a smaller variance
     known = np.isfinite(panels.value)
     largest = np.where(known, panels.value, -np.inf).max(1) - np.where(known, panels.value, np.inf).min(1)
@@ -188,7 +197,7 @@ def _slope(panels: Panels, variance: Array) -> Array:
 
 
 def _q_profile(panels: Panels) -> tuple[Array, Array]:
-    """Return the Q-profile interval of the spread: the generalized Q statistic of each bound is a quantile of chi squared."""
+    """Return the Q-profile interval of tau: the generalized Q statistic of each bound is a quantile of chi squared."""
     degrees = panels.num_hospitals - 1.0
 
     def q(variance: Array) -> Array:
@@ -211,19 +220,19 @@ def _q_profile(panels: Panels) -> tuple[Array, Array]:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Posterior:
-    """Posterior distribution of the spread at nodes, and of the mean given the spread; all [P, S]."""
+    """Posterior distribution of tau at nodes, and of the mean given tau; all [P, S]."""
 
     node: Array
     share: Array  # probability of the node
     mean: Array
     error: Array  # standard deviation of the mean
-    edge: Array  # [P, S + 1]: the spreads between which the nodes stand for the distribution
+    edge: Array  # [P, S + 1]: the values of tau between which the nodes stand for the distribution
 
     @classmethod
     def of(cls, panels: Panels, scale: float) -> Self:
         """Compute the posterior: first on equal steps, to find the range that matters, then at Gauss-Legendre nodes there.
 
-        The nodes are those of the square root of the spread, so that they are densest near 0.
+        The nodes are those of the square root of tau, so that they are densest near 0.
         """
         _require_enough(panels)
         step = np.sqrt(WIDEST * scale) / NUM_STEPS
@@ -245,31 +254,31 @@ class Posterior:
         whole = np.sqrt(self.error**2 + self.node**2 + np.reshape(variance, (-1, 1)))
         return np.asarray((self.share * ndtr((threshold[:, None] - self.mean) / whole)).sum(1))
 
-    def spread(self, level: float) -> Array:
-        """Return a quantile [P] of the spread, interpolated between the edges."""
+    def tau(self, level: float) -> Array:
+        """Return a quantile [P] of tau, interpolated between the edges."""
         cumulative = np.pad(self.share.cumsum(1), ((0, 0), (1, 0)))
         roots = [np.interp(level, *row) for row in zip(cumulative, np.sqrt(self.edge), strict=True)]
         return np.array(roots) ** 2
 
 
 def _log_density(panels: Panels, root: Array, scale: float) -> tuple[Array, Array, Array]:
-    """Return the log density of the square root of the spread [P, S], weights [P, S, H] and means [P, S] there."""
+    """Return the log density of the square root of tau [P, S], weights [P, S, H] and means [P, S] there."""
     weight = panels.weights(root**2)
     mean, deviation = panels.centered(weight)
     return _log_likelihood(weight, deviation) - 0.5 * (root**2 / scale) ** 2 + np.log(root), weight, mean
 
 
 def bayes(panels: Panels, scale: float) -> Fit:
-    """Fit with a half-normal prior on the spread; scale: standard deviation of the normal distribution that is halved.
+    """Fit with a half-normal prior on tau; scale: standard deviation of the normal distribution that is halved.
 
-    mean is the posterior median of the mean, spread that of the spread.
+    mean is the posterior median of the mean, tau that of tau.
     """
     known = Posterior.of(panels, scale)
     new_error = np.hypot(known.error, known.node)
     middle, low, high = (_mixture_quantile(q, known.mean, known.error, known.share) for q in (0.5, LOW, HIGH))
     new_low, new_high = (_mixture_quantile(q, known.mean, new_error, known.share) for q in (LOW, HIGH))
-    spreads = (known.spread(q) for q in (0.5, LOW, HIGH))
-    return Fit(middle, low, high, new_low, new_high, *spreads, known.below)
+    tau, tau_low, tau_high = (known.tau(q) for q in (0.5, LOW, HIGH))
+    return Fit(middle, low, high, new_low, new_high, tau, tau_low, tau_high, known.below)
 
 
 def _mixture_quantile(level: float, mean: Array, error: Array, share: Array) -> Array:
@@ -279,7 +288,7 @@ def _mixture_quantile(level: float, mean: Array, error: Array, share: Array) -> 
     """
     component = mean + error * ndtri(level)
     low, high = component.min(1), component.max(1)
-    at = (share * component).sum(1)
+    at: Array = (share * component).sum(1)
     for _ in range(NUM_HALVINGS):
         distance = (at[:, None] - mean) / error
         excess = (share * ndtr(distance)).sum(1) - level

@@ -40,29 +40,29 @@ def test_reml_of_the_bcg_trials_is_that_of_metafor() -> None:
     """Metafor prints for rma(yi, vi, method="REML", test="knha"): tau² 0.3132, mean -0.7145; confint: tau² 0.1197 to 1.1115."""
     value, variance = bcg()
     fit = reml(Panels.of(value, variance))
-    assert fit.spread[0] ** 2 == pytest.approx(0.3132, abs=5e-5)
+    assert fit.tau[0] ** 2 == pytest.approx(0.3132, abs=5e-5)
     assert fit.mean[0] == pytest.approx(-0.7145, abs=5e-5)
-    assert fit.spread_low[0] ** 2 == pytest.approx(0.1197, abs=5e-5)
-    assert fit.spread_high[0] ** 2 == pytest.approx(1.1115, abs=5e-5)
+    assert fit.tau_low[0] ** 2 == pytest.approx(0.1197, abs=5e-5)
+    assert fit.tau_high[0] ** 2 == pytest.approx(1.1115, abs=5e-5)
 
 
-def test_mean_and_hksj_interval_agree_with_statsmodels_at_the_same_spread() -> None:
-    """Statsmodels has no REML, so its weights get our spread: its fixed-effect fit of the summed variances."""
+def test_mean_and_hksj_interval_agree_with_statsmodels_at_the_same_tau() -> None:
+    """Statsmodels has no REML, so its weights get our tau: its fixed-effect fit of the summed variances."""
     value, variance = bcg()
     fit = reml(Panels.of(value, variance))
-    other = combine_effects(value, variance + fit.spread[0] ** 2, method_re="iterated", use_t=True)
+    other = combine_effects(value, variance + fit.tau[0] ** 2, method_re="iterated", use_t=True)
     low, high = other.conf_int()[2]  # fixed effect with the HKSJ scale
     assert fit.mean[0] == pytest.approx(other.mean_effect_fe, abs=1e-9)
     assert (fit.low[0], fit.high[0]) == pytest.approx((low, high), abs=1e-6)
 
 
-def _density(spread: float, value: np.ndarray, variance: np.ndarray, scale: float) -> tuple[float, float, float]:
-    """Return the unnormalized posterior density of a spread, and mean and error of the mean given the spread."""
-    total = variance + spread**2
+def _density(tau: float, value: np.ndarray, variance: np.ndarray, scale: float) -> tuple[float, float, float]:
+    """Return the unnormalized posterior density of a tau, and mean and error of the mean given tau."""
+    total = variance + tau**2
     precision = (1 / total).sum()
     mean = (value / total).sum() / precision
     likelihood = np.prod(stats.norm.pdf(value, mean, np.sqrt(total))) * np.sqrt(2 * np.pi / precision)
-    return likelihood * stats.halfnorm.pdf(spread, scale=scale), mean, precision**-0.5
+    return likelihood * stats.halfnorm.pdf(tau, scale=scale), mean, precision**-0.5
 
 
 @pytest.mark.parametrize("scale", [0.1, 0.5])
@@ -90,10 +90,8 @@ def test_bayesian_fit_agrees_with_adaptive_quadrature(scale: float, hospitals: i
     assert new_low / whole == pytest.approx(0.025, abs=1e-6)
     assert mean_high / whole == pytest.approx(0.975, abs=1e-6)
     assert fit.below(np.array([-0.5]))[0] == pytest.approx(below / whole, abs=1e-6)
-    of_spread = (
-        quad(lambda t: _density(t, value, variance, scale)[0], 0, fit.spread[0], epsrel=1e-10, epsabs=0)[0] / whole
-    )
-    assert of_spread == pytest.approx(0.5, abs=2e-3)  # interpolated between the nodes
+    of_tau = quad(lambda t: _density(t, value, variance, scale)[0], 0, fit.tau[0], epsrel=1e-10, epsabs=0)[0] / whole
+    assert of_tau == pytest.approx(0.5, abs=2e-3)  # interpolated between the nodes
 
 
 def test_reml_has_the_largest_restricted_likelihood() -> None:
@@ -101,23 +99,23 @@ def test_reml_has_the_largest_restricted_likelihood() -> None:
     values = np.random.default_rng(0).normal(0, 1, (200, 6))
     expected = (values.var(1, ddof=1) - 0.4).clip(0)
     assert (expected == 0).any()
-    assert reml(Panels.of(values, np.full(values.shape, 0.4))).spread ** 2 == pytest.approx(expected, abs=1e-9)
+    assert reml(Panels.of(values, np.full(values.shape, 0.4))).tau ** 2 == pytest.approx(expected, abs=1e-9)
 
 
 def test_prediction_interval_has_a_t_quantile_with_two_degrees_less_than_hospitals() -> None:
     value, variance = bcg()
     fit = reml(Panels.of(value, variance))
     error = (fit.high[0] - fit.mean[0]) / stats.t.ppf(0.975, 12)
-    half = stats.t.ppf(0.975, 11) * np.hypot(error, fit.spread[0])
+    half = stats.t.ppf(0.975, 11) * np.hypot(error, fit.tau[0])
     assert (fit.new_low[0], fit.new_high[0]) == pytest.approx((fit.mean[0] - half, fit.mean[0] + half))
     assert fit.below(fit.new_high)[0] == pytest.approx(0.975)
     assert inconsistency(Panels.of(value, variance))[0] == pytest.approx(1 - 12 / 152.2330, abs=1e-5)  # metafor's Q
 
 
-def test_an_error_that_all_hospitals_share_widens_the_intervals_and_is_no_spread() -> None:
+def test_an_error_that_all_hospitals_share_widens_the_intervals_and_is_no_tau() -> None:
     value, variance = bcg()
     plain, shared = reml(Panels.of(value, variance)), reml(Panels.of(value, variance + 0.3, 0.3))
-    assert shared.spread == pytest.approx(plain.spread)
+    assert shared.tau == pytest.approx(plain.tau)
     width = ((fit.high[0] - fit.low[0]) / 2 / stats.t.ppf(0.975, 12) for fit in (plain, shared))
     assert np.subtract(*(error**2 for error in width)) == pytest.approx(-0.3)
 
@@ -142,7 +140,7 @@ def test_unusual_panels_have_finite_numbers(fit: object) -> None:
     panels = Panels.of(value, variance, np.array([0, 0.2, 0, 0, 0]))
     assert panels.enough.tolist() == [True, True, True, False, False]
     result = fit(panels.at(panels.enough))
-    columns = np.stack([getattr(result, name) for name in ("mean", "low", "high", "new_low", "new_high", "spread")])
+    columns = np.stack([getattr(result, name) for name in ("mean", "low", "high", "new_low", "new_high", "tau")])
     assert np.isfinite(columns).all()
     assert (columns[3] <= columns[1]).all()
     assert (columns[4] >= columns[2]).all()
@@ -157,5 +155,5 @@ def test_forty_hospitals_have_the_interval_of_their_population() -> None:
     value = np.random.default_rng(1).normal(0.8, 0.3, (20, 40))
     for fit in FITS:
         result = fit(Panels.of(value, np.full(value.shape, 0.001)))
-        assert result.spread.mean() == pytest.approx(0.3, abs=0.03)
+        assert result.tau.mean() == pytest.approx(0.3, abs=0.03)
         assert result.new_low.mean() == pytest.approx(0.8 - 1.96 * 0.3, abs=0.08)

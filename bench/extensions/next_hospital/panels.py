@@ -1,0 +1,101 @@
+"""The values of recipes over hospitals, with their errors, on the scale of the model.
+
+AUROC, sensitivity and specificity are on the logit scale (Snell et al. 2018, doi:10.1177/0962280217705678), other metrics as
+they are. The error of a value is that of its 95 % interval, which comes from the resamples of patients and from seeds.
+Shapes: P panels, H hospitals.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy.special import expit, logit, ndtri
+
+from bench.extensions.next_hospital.model import Panels
+from bench.scoring.across_runs.recipes import Recipes
+from bench.scoring.bootstrap.intervals import LEVEL
+
+Array = NDArray[np.float64]
+
+ON_LOGIT = ("auroc", "sensitivity", "specificity")
+NORMAL_QUANTILE = float(ndtri((1 + LEVEL) / 2))
+PANEL = ("run_id", "metric", "finding")  # columns that identify a panel
+VALUES = (*PANEL, "dataset", "value", "low", "high")
+
+
+def on_scale(metric: str, value: Array) -> Array:
+    """Return values of a metric on the scale of the model."""
+    with np.errstate(divide="ignore"):  # the bound of an interval may be 0 or 1
+        return np.asarray(logit(value)) if metric in ON_LOGIT else value
+
+
+def from_scale(metric: str, value: Array) -> Array:
+    """Return values on the scale of the model as values of the metric."""
+    return np.asarray(expit(value)) if metric in ON_LOGIT else value
+
+
+def with_variance(metric: str, value: Array, low: Array, high: Array) -> tuple[Array, Array]:
+    """Return values and their variances on the scale of the model, from values with 95 % intervals.
+
+    A value of 0 or 1, such as the AUROC of a perfect separation, has no logit: the middle of its interval takes its place. If a
+    bound is 0 or 1, the variance comes from the other bound. Both results are NaN for a value without an interval.
+    """
+    if metric in ON_LOGIT:
+        value = np.where((value <= 0) | (value >= 1), (low + high) / 2, value)
+    center, below, above = (on_scale(metric, numbers) for numbers in (value, low, high))
+    distances = np.stack([center - below, above - center])
+    usable = np.isfinite(distances)
+    num = usable.sum(0)
+    half = np.divide(np.where(usable, distances, 0.0).sum(0), num, out=np.full(len(value), np.nan), where=num > 0)
+    known = np.isfinite(center) & np.isfinite(half) & np.isfinite(low) & np.isfinite(high)
+    return np.where(known, center, np.nan), np.where(known, (half / NORMAL_QUANTILE) ** 2, np.nan)
+
+
+class Measured(NamedTuple):
+    """Panels of one metric: one for each recipe and finding. keys: run_id, metric and finding of each panel."""
+
+    keys: pd.DataFrame
+    value: Array  # [P, H] on the scale of the model, NaN if unknown
+    variance: Array  # [P, H]
+
+    @classmethod
+    def of(cls, rows: pd.DataFrame, hospitals: Sequence[str]) -> "Measured":
+        """Return the panels of rows of one metric, with the columns VALUES; only rows of these hospitals count."""
+        keys = rows[list(PANEL)].drop_duplicates().reset_index(drop=True)
+        rows = rows[rows["dataset"].isin(list(hospitals))]
+        panel = pd.MultiIndex.from_frame(keys).get_indexer(pd.MultiIndex.from_frame(rows[list(PANEL)]))
+        place = panel, pd.Index(hospitals).get_indexer(pd.Index(rows["dataset"]))
+        value, variance = np.full((2, len(keys), len(hospitals)), np.nan)
+        if len(rows):
+            numbers = rows[["value", "low", "high"]].to_numpy(np.float64).T
+            value[place], variance[place] = with_variance(str(keys["metric"][0]), *numbers)
+        return cls(keys, value, variance)
+
+    def panels(self, common: Array) -> Panels:
+        """Return the panels of the model; common [P]: variance of the error that the hospitals of a panel share."""
+        return Panels.of(self.value, self.variance, common)
+
+
+def shared_by_seeds(of_runs: Measured, recipes: Recipes) -> Mapping[str, float]:
+    """Return for each finding the variance of the error of one run that hospitals share, because a weak seed is weak everywhere.
+
+    of_runs: panels of the runs. The variance is the mean covariance of two hospitals over the seeds of a recipe, pooled over the
+    recipes: 0 if it is negative or if there are too few seeds. Runs that leave out different hospitals are not compared.
+    """
+    if not recipes.has_seeds:
+        return {}
+    recipe = {run: number for number, run_ids in enumerate(recipes.of_one_fold.values()) for run in run_ids}
+    keys = of_runs.keys.assign(recipe=of_runs.keys["run_id"].map(recipe)).dropna()
+    group = keys.groupby(["recipe", "finding"]).ngroup().to_numpy()
+    by_group = pd.DataFrame(of_runs.value[keys.index]).groupby(group)
+    complete = by_group.transform("count").eq(np.bincount(group)[group], axis=0).to_numpy()
+    deviation = np.where(complete, of_runs.value[keys.index] - by_group.transform("mean").to_numpy(), 0.0)
+    num = complete.sum(1)
+    product = (deviation.sum(1) ** 2 - (deviation**2).sum(1)) / np.maximum(num * (num - 1), 1)
+    # each run has 1 - 1 / (number of seeds) degrees of freedom
+    sums = pd.DataFrame({"product": product, "degrees": np.where(num > 1, 1 - 1 / np.bincount(group)[group], 0.0)})
+    totals = sums.groupby(keys["finding"].to_numpy()).sum()
+    shared = totals["product"] / totals["degrees"].where(totals["degrees"] > 0)
+    return {str(finding): max(float(variance), 0.0) for finding, variance in shared.fillna(0.0).items()}

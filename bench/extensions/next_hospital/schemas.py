@@ -1,0 +1,38 @@
+"""The columns of the tables of this extension; `reports.schemas.tables` explains columns that all tables share."""
+
+SCORE_TABLES = SHOWN = DETAILS = ()
+_PREDICTED = ("value", "low", "high", "new_low", "new_high")
+SCHEMAS: dict[str, tuple[str, ...]] = {
+    # what a recipe will score at a hospital that was not measured; a row without numbers has a reason
+    # metric: auroc or gap, or, for the finding "macro" only, auprc, sensitivity or specificity at the threshold of the grid
+    # hospitals: names of the cohorts that count, joined by spaces; num_hospitals: number of those with a value
+    # value, low, high: expected value at a new hospital; new_low, new_high: 95 % prediction interval
+    # sd, sd_low, sd_high: standard deviation between hospitals, on the scale of the model (logit for AUROC,
+    #     sensitivity and specificity)
+    # inconsistency: I², share of the variation between hospitals that the errors of their values do not explain
+    # below_half (only auroc): probability of an AUROC below .5 at a new hospital; below_internal (only auroc, may be empty):
+    #     probability of an AUROC below the measured internal score
+    # num_left_out, num_inside (only auroc): number of hospitals that were left out in turn, and of those whose value was inside the 95 %
+    #     prediction interval of the other hospitals, which allows for the error of the value
+    # reason: why the row has no numbers, else ""
+    "next_hospital": (
+        "run_id",
+        "metric",
+        "finding",
+        "hospitals",
+        "num_hospitals",
+        *_PREDICTED,
+        "sd",
+        "sd_low",
+        "sd_high",
+        "inconsistency",
+        "below_half",
+        "below_internal",
+        "num_left_out",
+        "num_inside",
+        "reason",
+    ),
+    # macro AUROC of the first recipe minus that of the second at a hospital that was not measured, over the hospitals that both
+    # have; above: probability that the first recipe has the higher AUROC there
+    "next_hospital_pairs": ("first", "second", "num_hospitals", *_PREDICTED, "above"),
+}

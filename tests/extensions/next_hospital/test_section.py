@@ -1,0 +1,116 @@
+"""The section on the next hospital: its headline and its figure state the numbers of the table, or the reason why there are none."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from bench.extensions.next_hospital.sections import next_hospital
+from reports.report_data.report_data import read
+from reports.schemas.tables import SCHEMAS
+from reports.tables import Tables
+from tests.properties.test_one_interval import Element
+from tests.synthetic import HOSPITALS, Invented, ranked_ids, tables
+
+pytestmark = pytest.mark.slow
+EXTERNAL = [name for name in HOSPITALS if name != "chexpert"]
+NUMBERS = {
+    "value": 0.731,
+    "low": 0.68,
+    "high": 0.779,
+    "new_low": 0.62,
+    "new_high": 0.816,
+    "sd": 0.2,
+    "sd_low": 0.1,
+    "sd_high": 0.4,
+    "inconsistency": 0.6,
+    "below_half": 0.01,
+    "below_internal": 0.91,
+    "num_left_out": 5,
+    "num_inside": 4,
+}
+
+
+def study(values: list[float], reason: str = "", findings: tuple[str, ...] = ("Edema", "Pneumonia")) -> Tables:
+    """Return a study in which the ranked runs have these expected AUROCs."""
+    made = tables(Invented(runs=len(values)))
+    ids = ranked_ids(made)
+    common = {"hospitals": " ".join(EXTERNAL), "num_hospitals": 2 if reason else 5, "reason": reason}
+    numbers = dict.fromkeys(NUMBERS, np.nan) | {"num_left_out": 0, "num_inside": 0} if reason else NUMBERS
+    rows = [
+        {"run_id": run, "metric": "auroc", "finding": finding, **common, **numbers}
+        | ({} if reason else {"value": value})
+        for run, value in zip(ids, values, strict=True)
+        for finding in ("macro", *findings)
+    ]
+    rows += [row | {"metric": "gap", "value": 0.1, "new_low": -0.02, "new_high": 0.2} for row in rows[:1] if not reason]
+    pairs = pd.DataFrame(
+        [{"first": ids[1], "second": ids[0], "num_hospitals": 5, "above": 0.2}] if len(ids) > 1 else [],
+        columns=list(SCHEMAS["next_hospital_pairs"]),
+    )
+    frame = pd.DataFrame(rows, columns=list(SCHEMAS["next_hospital"]))
+    return Tables(made.meta, {**made.frames, "next_hospital": frame, "next_hospital_pairs": pairs})
+
+
+def text_of(made: Tables) -> tuple[Element, str]:
+    section = Element.of(str(next_hospital(read(made)).html))
+    return section, re.sub(r"\s+", " ", section.text)
+
+
+def test_the_headline_and_the_figure_state_the_numbers_of_the_table() -> None:
+    section, text = text_of(study([0.731, 0.70, 0.69]))
+    assert (
+        "At a sixth hospital like these five, expect an AUROC of .73; 95 % of such hospitals lie between .62 and .82"
+        in text
+    )
+    forest = section.all("table")[0].all("tr")[1:]
+    assert [row.all("th")[0].text for row in forest][-2:] == ["Expected", "95 % of such hospitals"]
+    assert len(forest) == len(EXTERNAL) + 2
+    assert ".620–.816" in forest[-1].text
+    assert ".731" in forest[-2].text
+    assert "below .5 with a probability of .01, and below the internal AUROC with a probability of .91." in text
+    assert (
+        "With a probability of .80, it has a higher AUROC there than" in text
+    )  # the pair is stored in the other order
+    assert "of 10 values of a finding at a hospital, 8 lay inside" in text
+    assert "the runs have the same order as in the ranking" in text
+    assert ".100 [−.020, .200]" in text
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ([0.70, 0.74, 0.69], "is first, not"),
+        ([0.74, 0.69, 0.70], "the same run is first, but later runs have another order"),
+    ],
+)
+def test_another_order_of_the_expected_values_is_stated(values: list[float], words: str) -> None:
+    assert words in text_of(study(values))[1]
+
+
+def test_too_few_hospitals_give_the_reason_and_no_number() -> None:
+    section, text = text_of(study([0.7, 0.6], "too few hospitals: only two hospitals have a value"))
+    assert "Too few hospitals to say what to expect at the next one" in text
+    assert "Too few hospitals: only two hospitals have a value. A prediction needs at least three." in text
+    assert not section.all("table")
+    assert "nan" not in text
+
+
+def test_without_the_table_there_is_no_section() -> None:
+    assert next_hospital(read(tables(Invented(runs=3)))).html == ""
+
+
+@pytest.mark.grid
+def test_a_finished_grid_has_predictions_for_its_recipe(finished: Path) -> None:
+    [folder] = (finished / "runs" / "report").glob("*/tables")
+    table = pd.read_parquet(folder / "next_hospital.parquet")
+    macro = table[(table["finding"] == "macro")].set_index("metric")
+    assert macro["num_hospitals"].to_dict() == dict.fromkeys(["auroc", "gap", "auprc", "sensitivity", "specificity"], 5)
+    assert (macro["new_low"] < macro["low"]).all()
+    assert (macro["low"] < macro["value"]).all()
+    few = table[table["num_hospitals"] < 3]
+    assert len(few)
+    assert few["value"].isna().all()
+    assert few["reason"].str.startswith("too few hospitals").all()
