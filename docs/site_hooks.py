@@ -1,4 +1,4 @@
-"""Hooks of mkdocs: add the pages of the repository's root and the command line, and keep the site free of other hosts.
+"""Hooks of mkdocs: add generated pages and those of the repository's root, and keep the site free of other hosts.
 
 Documents link to files as the repository has them. `on_page_markdown` turns such links into links of the site.
 """
@@ -10,15 +10,27 @@ from pathlib import Path
 
 import click
 import typer.main
+from column_reference import column_reference  # beside this file: mkdocs adds its folder to the path
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.exceptions import PluginError
 from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
 
 from bench.cli.main import app
+from reports import extensions
 
 ROOT = Path(__file__).parents[1]
 ROOT_PAGES = {f"{name}.md": f"{name.lower()}.md" for name in ("ARCHITECTURE", "CHANGELOG", "CONTRIBUTING", "SECURITY")}
+ROOT_PAGES["README.md"] = "index.md"
+PUBLIC = (
+    "read_data",
+    "load",
+    "assign",
+    "cohorts.cohort.Cohort",
+    "cohorts.specs.CohortSpec",
+    "errors",
+    "labels.findings",
+)
 LINK = re.compile(r"(!?)\[([^\]]*)\]\((?!https?:|#)([^)#\s]+)(#[^)\s]*)?\)")
 LOADED = re.compile(r"<(?:script|link|img|iframe)\b[^>]*\b(?:src|href)=\"(?:https?:)?//[^\"]*\"")
 
@@ -28,6 +40,9 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     for name, page in ROOT_PAGES.items():
         files.append(File.generated(config, page, content=(ROOT / name).read_text(encoding="utf-8")))
     files.append(File.generated(config, "command-line.md", content="\n\n".join(command_line())))
+    files.append(File.generated(config, "columns.md", content="\n\n".join(column_reference())))
+    for page, content in api_pages().items():
+        files.append(File.generated(config, f"api/{page}.md", content=content))
     return files
 
 
@@ -42,8 +57,6 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
         path = (folder / target).resolve()
         if path.parent == ROOT and path.name in ROOT_PAGES:
             return f"[{text}]({os.path.relpath(ROOT / 'docs' / ROOT_PAGES[path.name], own)}{anchor})"
-        if path.parent == ROOT and path.name == "README.md":
-            return f"[{text}]({os.path.relpath(ROOT / 'docs' / 'index.md', own)})"
         if path.is_relative_to(ROOT / "docs") and path.suffix != ".ipynb":
             return f"{picture}[{text}]({os.path.relpath(path, own)}{anchor})"
         return text if text.startswith("`") else f"`{path.relative_to(ROOT)}`"
@@ -58,9 +71,20 @@ def on_post_page(output: str, page: Page, config: MkDocsConfig) -> str:
     return output
 
 
+def api_pages() -> dict[str, str]:
+    """Return the references of the three packages, made from their docstrings, by name of the page."""
+    libraries = [module.__name__ for module in extensions.modules("library")]
+    shown = {
+        "bench": ["bench.api", *libraries],
+        "harmonize": [f"harmonize.{name}" for name in PUBLIC],
+        "reports": ["reports.tables", "reports.page", "reports.site"],
+    }
+    return {page: "\n\n".join([f"# {page}", *(f"::: {name}" for name in names)]) for page, names in shown.items()}
+
+
 def command_line() -> Iterator[str]:
     """Yield the reference of the command line: the help of each command, as the terminal shows it."""
-    yield "# Command line\n\nThe help of each command. [Modes and exit codes](commands.md) are common to all."
+    yield "# Command line\n\nThe help of each command. [Output and exit codes](running.md#output-and-exit-codes) are common to all."
     group = typer.main.get_command(app)
     for name, command in commands(group, "bench"):
         with click.Context(command, info_name=name, terminal_width=100, max_content_width=100) as context:

@@ -3,7 +3,7 @@
 A host is an image that is changed; a donor is an image whose pixels are put into the host. Most changed images have a
 control: the same host, changed in the same way with pixels of its own cohort. The effect is the difference between the
 predictions of the changed image and of the control. So the effect of pasting itself is not part of the difference.
-`transplant.py` defines the kinds of changes, and `effects.py` defines the measures. `docs/transplants.md` explains what
+`transplant.py` defines the kinds of changes, and `effects.py` defines the measures. `docs/shortcuts.md` explains what
 the test can show.
 
 Shapes: N images, K findings, S side in pixels.

@@ -27,7 +27,7 @@ from harmonize.errors import ConfigError, DatasetError
 if TYPE_CHECKING:
     from harmonize.checks.copies import Copies  # this module imports OpenCV
 
-_FIX = "remove them from the external cohort, or name the list in the data file as `exclude:` of this cohort (docs/data-file.md)"
+_FIX = "remove them from the external cohort, or name the list in the data file as `exclude:` of this cohort (docs/real-data.md)"
 
 
 def refuse_internal_again(internal: Cohort, external: Sequence[Cohort]) -> None:
@@ -131,7 +131,7 @@ def refuse_copies_of_left_out(store: Store, pool: Cohort, left_out: Collection[s
     if problems:
         fix = (
             "a run that leaves a hospital out must not train on its images: "
-            "name the list in the data file as `exclude:` of this hospital (docs/data-file.md)"
+            "name the list in the data file as `exclude:` of this hospital (docs/real-data.md)"
         )
         raise DatasetError("; ".join(problems), str(pool.root), fix)
 

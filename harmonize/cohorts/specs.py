@@ -219,7 +219,7 @@ def _choice(entry: Mapping[Any, Any], where: str) -> CohortChoice:
         return CohortChoice(**settings)
     except ValueError as error:
         raise ConfigError(
-            str(error), where, "correct the value; docs/data-file.md lists the valid values of each key"
+            str(error), where, "correct the value; docs/real-data.md lists the valid values of each key"
         ) from error
 
 

@@ -51,7 +51,6 @@ SCORES = (
     "num_findings",  # number of averaged findings; 1 if `finding` is a single finding
 )
 
-# columns of a gap
 # value: internal minus external AUROC; internal, external (may be empty): these two AUROCs, over the same findings
 # num_findings: number of these findings; n, num_positive, num_patients: numbers of external images, of positive
 #     external images, and of external patients
@@ -197,7 +196,6 @@ SCHEMAS: dict[str, tuple[str, ...]] = {
     "seeds": ("run_id", "dataset", "num_seeds", "seed_sd", "patient_sd"),
     # value: gap, which is the internal test AUROC (`internal`) minus the external AUROC (`external`)
     # Both AUROCs of a macro gap are means over the same findings, those with a score at both hospitals.
-    # For the other columns, see _GAP.
     "gaps": ("run_id", "dataset", *_GAP),
     # gaps as in the table `gaps`, but from each internal split: test, and the splits that radiologists labeled
     #     (expert_*)

@@ -1,4 +1,4 @@
-"""The examples of CONTRIBUTING.md run: its files are written as they stand there and used as a user would."""
+"""The examples of docs/dev/add.md run: its files are written as they stand there and used as a user would."""
 
 import re
 import sys
@@ -27,7 +27,8 @@ from reports.sections.ranking_columns import columns_of
 from reports.tables import Tables
 from tests.synthetic import Invented, tables
 
-DOCUMENT = Path(__file__).parents[2] / "CONTRIBUTING.md"
+ROOT = Path(__file__).parents[2]
+DOCUMENT = ROOT / "docs" / "dev" / "add.md"
 
 
 def write_files(root: Path) -> list[str]:
@@ -91,7 +92,7 @@ def test_the_model_of_the_document_is_built(registry: Registry) -> None:
 
 def contract(name: str) -> list[Callable[..., None]]:
     """Return the tests of tests/contracts: what is promised there, the examples promise too."""
-    path = DOCUMENT.parent / "tests" / "contracts" / f"test_{name}.py"
+    path = ROOT / "tests" / "contracts" / f"test_{name}.py"
     module = ModuleType(f"contract_{name}")
     exec(compile(path.read_text(), str(path), "exec"), module.__dict__)
     word = name.removesuffix("es") if name == "losses" else name.removesuffix("s")
@@ -186,4 +187,4 @@ def test_the_metric_of_the_document_is_a_hidden_column_of_the_ranking() -> None:
     column = next(column for column in columns_of(board) if column.head == "Separation")
     assert not column.first
     assert [column.value(run) for run in board.ranked] == [run.external.value for run in board.ranked]
-    assert f".no-{column.key} .c-{column.key}" in (DOCUMENT.parent / "reports/templates/ranking.css").read_text()
+    assert f".no-{column.key} .c-{column.key}" in (ROOT / "reports/templates/ranking.css").read_text()

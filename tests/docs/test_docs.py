@@ -13,8 +13,9 @@ from bench.cli.main import app
 from bench.config.grid import Grid
 from bench.config.registry import SECTIONS, Registry
 from bench.config.run_config import RunConfig, Schedule
+from docs import column_reference
 from harmonize.cohorts.specs import read_data
-from tests.end_to_end.test_every_command import leaves, options
+from reports.schemas.tables import SCHEMAS
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -28,7 +29,7 @@ def blocks(path: Path, language: str) -> list[str]:
 def named_commands() -> list[tuple[str, list[str]]]:
     found = []
     for path in DOCUMENTS:
-        for block in blocks(path, "bash"):
+        for block in [*blocks(path, "bash"), *blocks(path, "text")]:
             for line in block.splitlines():
                 match = re.search(r"(?:^|[ /])bench ([a-z].*?)(?:\s+#.*)?$", line)
                 if match:
@@ -47,23 +48,23 @@ def test_every_command_in_the_documents_is_understood(document: str, words: list
     assert used <= known, f"{document}: {used - known}"
 
 
-def test_the_table_of_modes_in_the_documents_is_true() -> None:
-    lines = (ROOT / "docs" / "commands.md").read_text().splitlines()
-    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if line.startswith("| `bench ")]
-    told = {row[0].strip("`").removeprefix("bench "): [cell == "yes" for cell in row[1:4]] for row in rows}
-    true = {name: [each in options(command) for each in ("--quiet", "--json", "--csv")] for name, command in leaves(COMMANDS)}  # fmt: skip
-    assert told == true
-
-
-def test_every_command_is_in_the_readme() -> None:
-    text = (ROOT / "README.md").read_text()
+def test_every_command_is_in_the_documents() -> None:
+    text = "".join(path.read_text() for path in DOCUMENTS)
     for name, command in COMMANDS.commands.items():  # type: ignore[attr-defined]
         for words in [f"{name} {sub}" for sub in getattr(command, "commands", {})] or [name]:
             assert f"bench {words}" in text
 
 
+def test_the_reference_of_columns_describes_every_table() -> None:
+    described = column_reference.described_tables()
+    assert described.keys() == SCHEMAS.keys()
+    assert all(about for about, _ in described.values())
+    assert described["cohorts"][1]["role"] == "internal or external"
+
+
 def grid_blocks() -> list[tuple[str, str]]:
-    return [(p.name, b) for p in DOCUMENTS for b in blocks(p, "yaml") if "sweeps:" in b]
+    pages = [p for p in DOCUMENTS if p.parent.name != "dev"]  # test_contributing.py reads the grid of docs/dev/add.md
+    return [(p.name, b) for p in pages for b in blocks(p, "yaml") if "sweeps:" in b]
 
 
 @pytest.mark.parametrize(("document", "text"), grid_blocks())

@@ -16,40 +16,27 @@ from tests.conftest import Command
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
 RUN_BY = {
-    "CONTRIBUTING.md": "test_contributing.py",
-    "bundles.md": "test_bundle_commands.py",
-    "check.md": "test_sharing_commands.py",
-    "commands.md": "test_sharing_commands.py",
+    "add.md": "test_contributing.py",
     "decisions.md": "test_every_document.py",
-    "errors-and-card.md": "test_every_document.py",
-    "explanations.md": "test_every_document.py",
-    "image-distance.md": "test_every_document.py",
+    "heat-maps.md": "test_every_document.py",
     "library.md": "test_library.py",
     "one-run.md": "test_every_document.py",
-    "reliability.md": "test_bundle_commands.py",
-    "rescore.md": "test_every_document.py",
     "sharing.md": "test_sharing_commands.py",
+    "store.md": "test_bundle_commands.py",
     "tutorial.md": "test_tutorial.py",
     "your-own-model.md": "test_own_model.py",
 }
 NOT_RUN = {  # they are held to the commands' options by test_docs.py all the same
-    "app.md": "the app runs until it is ended; test_app_page.py starts it",
     "README.md": "installs and tests the project, as CI does, or needs the datasets; `tox -e wheel` runs the demo of the wheel",
-    "boards.md": "names a board of other laboratories; test_submit.py and test_board_site.py run the commands on a small store",
+    "CONTRIBUTING.md": "installs and tests the project, as CI does",
+    "algorithms.md": "takes minutes; test_algorithm_runs.py compares algorithms on a small grid",
     "benchmarks.md": "benchmarks take an hour; test_harness.py runs some in small",
-    "checklists.md": "names the grid main-study; test_checklist.py runs the command on a small store",
-    "clusters.md": "needs a cluster, or the datasets; test_executors.py and test_team.py run each executor",
-    "cohort-statistics.md": "needs real radiographs; test_data_stats.py runs the command on synthetic cohorts",
-    "datasets.md": "needs the datasets; test_check.py runs the check on tables made here",
-    "estimates.md": "needs three labeled hospitals; test_estimate.py runs the command on a small store",
+    "estimates.md": "needs three labeled hospitals; test_estimate.py and test_labels_needed.py run the commands on small grids",
     "faq.md": "needs the datasets; test_tutorial.py holds its quotes to the program",
-    "forecast.md": "test_forecast.py runs the dry run",
-    "labels-needed.md": "needs two runs; test_labels_needed.py runs the same on a small grid",
     "predecessors.md": "needs the datasets; test_whole_studies.py runs the twins in small",
-    "registration.md": "names the grid demo; test_registration.py runs the commands on a small grid",
-    "sealed.md": "needs labels of a hospital; test_sealed_hospital.py runs the commands on labels made there",
-    "real-data.md": "needs real radiographs; test_cohort_wiring.py runs the same on tables made here",
-    "training-that-travels.md": "takes minutes; test_algorithm_runs.py compares algorithms on a small grid",
+    "real-data.md": "needs real radiographs; test_cohort_wiring.py, test_check.py and test_data_stats.py run the same on tables made here",
+    "reporting.md": "names the grid demo; test_registration.py and test_checklist.py run the commands on a small grid",
+    "running.md": "needs a cluster, or the datasets; test_forecast.py runs the dry run, test_executors.py and test_team.py each executor",
 }
 
 
@@ -87,7 +74,7 @@ def inbox(store_copy: Path) -> Path:
 @pytest.mark.grid
 @pytest.mark.parametrize(
     "document",
-    ["one-run.md", "extensions/errors-and-card.md", "image-distance.md", "extensions/explanations.md", "rescore.md"],
+    ["one-run.md", "heat-maps.md"],
 )
 def test_the_commands_of_a_document_run_in_their_order(
     document: str, inbox: Path, here: Command, monkeypatch: pytest.MonkeyPatch

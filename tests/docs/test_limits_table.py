@@ -4,7 +4,6 @@ import re
 from importlib import import_module
 from pathlib import Path
 
-from bench.extensions.bundles import limits as bundle_limits
 from harmonize.images import limits as image_limits
 
 ROOT = Path(__file__).parents[2]
@@ -19,7 +18,6 @@ def test_the_numbers_in_the_table_are_the_constants() -> None:
     assert {name: getattr(import_module(module), key) for name, (module, _, key) in places.items()} == LISTED
 
 
-def test_the_table_lists_all_limits_of_images_and_bundles() -> None:
-    for module in (bundle_limits, image_limits):
-        constants = {f"{module.__name__}.{key}" for key in vars(module) if key.isupper()}
-        assert constants <= LISTED.keys()
+def test_the_table_lists_all_limits_of_images() -> None:
+    constants = {f"{image_limits.__name__}.{key}" for key in vars(image_limits) if key.isupper()}
+    assert constants <= LISTED.keys()

@@ -117,7 +117,7 @@ def test_the_probe_names_the_hospital_of_six_and_finds_nothing_in_shuffled_hospi
 
 def test_the_committed_table_of_100_networks_holds_its_goals_its_rule_and_what_is_said_of_it() -> None:
     table = pd.read_csv(ROOT / "benchmarks" / "shortcut_power.csv", keep_default_na=False)
-    said = (ROOT / "docs" / "transplants.md").read_text()
+    said = (ROOT / "docs" / "shortcuts.md").read_text()
     assert table.groupby("strength")["seed"].apply(sorted).to_dict() == {0.0: list(range(80)), 0.9: list(range(20))}
     found = table["called"].str.split(", ").apply(set)
     by_rule = (table["low"] > MARGIN) & (table["cost_high"] < 0)

@@ -1,4 +1,4 @@
-"""The rules of a board: board.yaml, and the division of a submission. docs/extensions/rules.md gives the reason for each rule."""
+"""The rules of a board: board.yaml, and the division of a submission. docs/extensions/sharing.md gives the reason for each rule."""
 
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -18,7 +18,7 @@ from reports.schemas.exposure import CORPORA, NO, UNKNOWN
 
 FILE = "board.yaml"
 CLOSED, OPEN = DIVISIONS = ("closed", "open")
-_FIX = "docs/extensions/rules.md shows a board.yaml"
+_FIX = "docs/extensions/sharing.md shows a board.yaml"
 
 
 @dataclass(frozen=True, slots=True)

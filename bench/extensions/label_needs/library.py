@@ -29,7 +29,7 @@ def labels_needed(
     The labels are for three goals: a calibration error of at most `ece`, a threshold with at least `sensitivity`, and,
     with a `second` run, an interval of the AUROC difference that excludes 0. `share`: share of random draws of patients
     that must reach the goal. Without `run_id`, all finished trained runs are measured together. The result has the tables
-    `needs` (one answer per goal, finding and hospital) and `curves`. docs/extensions/labels-needed.md explains the method. Raises
+    `needs` (one answer per goal, finding and hospital) and `curves`. docs/extensions/estimates.md explains the method. Raises
     the errors of `bench labels-needed`.
 
     >>> answer = labels_needed(grid, run_id, findings=["No Finding"])

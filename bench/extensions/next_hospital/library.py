@@ -19,7 +19,7 @@ def next_hospital(
     `sd_high`, the standard deviation between hospitals (on the logit scale for AUROC, sensitivity and specificity). A hospital
     with NaN does not count. Raises ConfigError for fewer than three hospitals, for lists of different lengths, and for an unknown
     metric. Source: random-effects meta-analysis with a half-normal prior (Röver 2020, doi:10.18637/jss.v093.i06);
-    docs/extensions/next-hospital.md explains the method.
+    docs/extensions/estimates.md explains the method.
 
     >>> found = next_hospital([0.78, 0.71, 0.74, 0.69], [0.74, 0.66, 0.70, 0.63], [0.82, 0.76, 0.78, 0.75])
     >>> {name: round(number, 2) for name, number in found.items() if name[:2] != "sd"}

@@ -18,7 +18,7 @@ def register(
 ) -> str:
     """Register the plan of a grid before its first external test; return the SHA-256 of the registration.
 
-    grid: path of a grid file, or name of a shipped grid. hypotheses: a YAML file (docs/extensions/registration.md). amend: register a
+    grid: path of a grid file, or name of a shipped grid. hypotheses: a YAML file (docs/extensions/reporting.md). amend: register a
     changed plan, which names the hash of the registration before. The other arguments are those of `bench run`. Publish the
     hash at once: the store does not prove when it was made. Raises StoreError if a run of the grid was already tested at an
     external hospital, and if the grid is registered already. Raises the errors of `bench run` for an invalid request, and

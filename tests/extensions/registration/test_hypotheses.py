@@ -104,7 +104,7 @@ def test_a_file_that_is_no_list_of_hypotheses_is_refused(tmp_path: Path, four: M
 
 
 def test_the_hypotheses_of_the_document_can_be_registered(tmp_path: Path, four: Manifest) -> None:
-    document = (Path(__file__).parents[3] / "docs" / "extensions" / "registration.md").read_text()
+    document = (Path(__file__).parents[3] / "docs" / "extensions" / "reporting.md").read_text()
     (tmp_path / "h.yaml").write_text(document.partition("```yaml\n")[2].partition("```")[0])
     runs = tuple(
         replace(run, config=replace(run.config, architecture=architecture, loss="bce"), titles={})

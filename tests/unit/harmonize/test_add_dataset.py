@@ -1,4 +1,4 @@
-"""Test that the steps of "Add a dataset" in CONTRIBUTING.md, in a copy of the project, add a dataset completely."""
+"""Test that the steps of "Add a dataset" in docs/dev/add.md, in a copy of the project, add a dataset completely."""
 
 import os
 import re
@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 PROJECT = Path(__file__).parents[3]
-SECTION = (PROJECT / "CONTRIBUTING.md").read_text().partition("\n## Add a dataset\n")[2].partition("\n## ")[0]
+SECTION = (PROJECT / "docs" / "dev" / "add.md").read_text().partition("\n## Add a dataset\n")[2].partition("\n## ")[0]
 
 LOADED = """
 from pathlib import Path

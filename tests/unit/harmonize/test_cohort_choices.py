@@ -147,7 +147,7 @@ def test_a_data_file_may_name_one_root_twice_with_other_choices(tmp_path: Path) 
 @pytest.mark.parametrize(
     ("text", "message", "hint"),
     [
-        ("views: lateral", "views must be one of frontal, pa, all", "data-file.md"),
+        ("views: lateral", "views must be one of frontal, pa, all", "real-data.md"),
         ("min_age: young", "min_age is 'young', not of type float", ""),
         ("gold: 1", "gold is 1, not of type bool", ""),
         ("min_age: 60, max_age: 20", "min_age and max_age must be years", ""),

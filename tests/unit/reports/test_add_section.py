@@ -1,4 +1,4 @@
-"""The steps of "Add a report section" in CONTRIBUTING.md, done in a copy of the project, are all that a new section needs."""
+"""The steps of "Add a report section" in docs/dev/add.md, done in a copy of the project, are all that a new section needs."""
 
 import os
 import re
@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 
 PROJECT = Path(__file__).parents[3]
-SECTION = (PROJECT / "CONTRIBUTING.md").read_text().partition("\n## Add a report section\n")[2].partition("\n## ")[0]
+SECTION = (
+    (PROJECT / "docs" / "dev" / "add.md").read_text().partition("\n## Add a report section\n")[2].partition("\n## ")[0]
+)
 BLOCKS = re.findall(r"```\w+\n# (\S+): ([^\n]*)\n(.*?)```", SECTION, re.DOTALL)
 pytestmark = pytest.mark.slow  # a page of a copy of the project
 
