@@ -18,7 +18,7 @@ from bench.store.checked_folders import CheckedFolder
 from bench.store.file_integrity import is_intact
 from bench.store.safe_csv import csv_text
 from bench.store.store import Store, table_facts, write_bytes
-from harmonize.cache.cache import Forecast, ImageCache, file_states, forecast, open_cache, read_cache
+from harmonize.cache.cache import CacheForecast, ImageCache, file_states, forecast, open_cache, read_cache
 from harmonize.checks.copies import prints
 from harmonize.errors import DatasetError, StoreError
 from harmonize.images.pixels import Geometry
@@ -149,7 +149,7 @@ class ImageFiles:
         """Read size and modification time of every image file of the plan."""
         return cls(plan, {ref.name: file_states(ref.root, _listed(ref)) for ref in plan.refs})
 
-    def decoding(self, runs: Sequence[Run], workers: int) -> dict[tuple[str, str], Forecast]:
+    def decoding(self, runs: Sequence[Run], workers: int) -> dict[tuple[str, str], CacheForecast]:
         """Return the forecasts of decoding the images of `runs`: (cohort, key of the geometry) -> forecast.
 
         A forecast has the number of images to decode, the size of the finished cache in bytes, and the time in seconds.
@@ -163,10 +163,10 @@ class ImageFiles:
         }
 
 
-def _decoding_sentence(work: Forecast, workers: int) -> str:
+def _decoding_sentence(work: CacheForecast, workers: int) -> str:
     """Return a sentence with the disk space and the time that decoding will need.
 
-    >>> _decoding_sentence(Forecast(224_316, 22_969_958_400, 4000.0), 8)
+    >>> _decoding_sentence(CacheForecast(224_316, 22_969_958_400, 4000.0), 8)
     '224,316 images to decode, about 67 min in 8 processes; all pixels then take 22.97 GB'
     """
     long = f"{work.seconds / 60:.0f} min" if work.seconds >= 90 else f"{work.seconds:.0f} s"
@@ -184,7 +184,7 @@ def prepare(plan: Plan, workers: int, progress: Progress, say: Callable[[str], N
     files = ImageFiles.of(plan)
     if say is not None:
         forecasts = files.decoding(plan.runs, workers).values()
-        work = Forecast(
+        work = CacheForecast(
             *(sum(getattr(cohort, name) for cohort in forecasts) for name in ("images", "num_bytes", "seconds"))
         )
         if work.images:

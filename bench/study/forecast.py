@@ -25,7 +25,7 @@ from bench.planning.protocol import FEATURE_PATIENTS
 from bench.planning.run import Run
 from bench.store.checked_folders import CheckedFolder
 from bench.system.devices import Devices, memory_of
-from harmonize.cache.cache import Forecast as Decoding
+from harmonize.cache.cache import CacheForecast
 from harmonize.errors import StoreError
 from harmonize.labels.states import states
 
@@ -58,7 +58,7 @@ class Work:
 
 
 @dataclass(frozen=True, slots=True)
-class Images:
+class ImageCounts:
     """The numbers of images that runs with the same split of the internal cohort use."""
 
     of_split: Mapping[str, int]  # split of the internal cohort -> number of images that are trained on or predicted
@@ -85,7 +85,7 @@ def _split_key(config: RunConfig) -> tuple[object, ...]:
     return config.split, config.cohort, labels
 
 
-def count_images(plan: Plan, config: RunConfig) -> Images:
+def count_images(plan: Plan, config: RunConfig) -> ImageCounts:
     """Count the images of each cohort that a run with this configuration uses."""
     internal, *_ = plan.refs
     internal_table = plan.cohorts[internal.name].table
@@ -100,10 +100,10 @@ def count_images(plan: Plan, config: RunConfig) -> Images:
         predicted[ref.name] = int(ref.predicted_rows(of_row).sum())
         kept[ref.name] = min(FEATURE_PATIENTS, patients.nunique())
         letters[ref.name] = int(patients.str.len().max() or 0) if len(patients) else 0
-    return Images(of_split, predicted, kept, letters)
+    return ImageCounts(of_split, predicted, kept, letters)
 
 
-def _work(run: Run, images: Images) -> Work:
+def _work(run: Run, images: ImageCounts) -> Work:
     schedule, number = run.config.schedule, images.of_split
     num_train = number["train"]
     steps = schedule.epochs * (num_train // schedule.effective_batch_size(num_train))
@@ -172,7 +172,7 @@ class Rates:
 
     on_gpu: bool
     networks: Mapping[str, NetworkRate]  # run id -> rate
-    decoding: Mapping[tuple[str, str], Decoding]  # (cohort, key of the image geometry) -> rates of one process
+    decoding: Mapping[tuple[str, str], CacheForecast]  # (cohort, key of the image geometry) -> rates of one process
     analyses: Mapping[str, AnalysisRate] = field(default_factory=lambda: ANALYSES)
     measured: tuple[str, ...] = ()  # architectures whose rates are scaled to the time of finished runs
 
@@ -242,7 +242,7 @@ def grid_forecast(plan: Plan, runs: Sequence[Run], derived: Sequence[DerivedRun]
     return replace(found, num_devices=len(names), gpu_bytes=memory_of(names[0]))
 
 
-def rates_of(plan: Plan, runs: Sequence[Run], on_gpu: bool, decoding: Mapping[tuple[str, str], Decoding]) -> Rates:
+def rates_of(plan: Plan, runs: Sequence[Run], on_gpu: bool, decoding: Mapping[tuple[str, str], CacheForecast]) -> Rates:
     """Return the rates of these runs. `decoding`: the measured rates of decoding images."""
     finished = _finished_rates(plan, on_gpu)
     networks = {}

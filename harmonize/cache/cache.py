@@ -100,7 +100,7 @@ def finished_cache(folder: Path, name: str, geometry: Geometry, fingerprint: str
 
 
 @dataclass(frozen=True, slots=True)
-class Forecast:
+class CacheForecast:
     """Time and disk space that a cache will take, estimated from a few of its files."""
 
     images: int  # number of images to decode
@@ -110,7 +110,7 @@ class Forecast:
 
 def forecast(
     name: str, root: Path, states: pd.DataFrame, geometry: Geometry, folder: Path, workers: int = 1
-) -> Forecast:
+) -> CacheForecast:
     """Forecast time and disk space of `open_cache` for the files in `states` (from `file_states`); nothing is written.
 
     Up to eight files that are not in the cache yet are decoded and timed. On a shared or remote disk, the other files
@@ -119,7 +119,7 @@ def forecast(
     cache_folder = _cache_folder(name, geometry, folder)
     current, plan = _open(cache_folder, geometry), _build_plan(name, root, states, geometry, cache_folder)
     if current is not None and _is_current(current.index, states):
-        return Forecast(0, current.num_bytes, 0.0)
+        return CacheForecast(0, current.num_bytes, 0.0)
     finished = read_journal(plan.journal, len(states)) if plan.partial_file.exists() else {}
     missing = np.ones(len(states), bool)
     missing[list(finished)] = False
@@ -130,7 +130,9 @@ def forecast(
     seconds, block_bytes = measure(plan, np.flatnonzero(missing))
     total_seconds = seconds * int(missing.sum())
     processes = min(workers, os.cpu_count() or 1) if total_seconds >= POOL_WORTH_S else 1
-    return Forecast(int(missing.sum()), _needed_bytes(len(states), geometry, block_bytes), total_seconds / processes)
+    return CacheForecast(
+        int(missing.sum()), _needed_bytes(len(states), geometry, block_bytes), total_seconds / processes
+    )
 
 
 def open_cache(

@@ -26,7 +26,7 @@ Mask = NDArray[np.bool_]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Exposure:
+class DrawnRadiograph:
     """A radiograph before it is stored: image float32 [H, W] from 0 to 1 (bright = dense), and masks [H, W]."""
 
     image: Map
@@ -35,7 +35,7 @@ class Exposure:
 
 def expose(
     patient: Patient, study: Study, thickness: Map, masks: Mapping[str, Map], *, scanner: str, size: int, token: bool
-) -> Exposure:
+) -> DrawnRadiograph:
     """Return the radiograph that the hospital `scanner` takes.
 
     `thickness` [R, R] is in cm of water, `masks` [R, R] have values 0 to 1, and `size` is the long side of the
@@ -62,7 +62,9 @@ def expose(
     token_mask = np.zeros((height, width), bool)
     if token:
         stamps.token(image, token_mask, rng_of("token", patient, study.index), size)
-    return Exposure(np.clip(image, 0, 1), {name: mask > 0.5 for name, mask in moved.items()} | {"token": token_mask})
+    return DrawnRadiograph(
+        np.clip(image, 0, 1), {name: mask > 0.5 for name, mask in moved.items()} | {"token": token_mask}
+    )
 
 
 def _frame(site: Site, rng: np.random.Generator, size: int) -> tuple[int, int]:

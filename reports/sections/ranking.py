@@ -22,7 +22,7 @@ from reports.report_data.hospitals_and_runs import Run
 from reports.report_data.report_data import MACRO, ReportData
 from reports.sections import ranking_choices
 from reports.sections.ranking_choices import FIRST
-from reports.sections.ranking_columns import Column, columns_of
+from reports.sections.ranking_columns import RankingColumn, columns_of
 from reports.sections.symptoms import inverted_cells, symptom_anchor
 from reports.sentences import main_findings as sentences
 from reports.sentences import members as member_sentences
@@ -234,7 +234,7 @@ def _row_slices(groups: Sequence[dict[str, Any]], data: ReportData, span: int) -
 
 
 def _sort_data(
-    data: ReportData, run: Run, group: int, columns: Sequence[Column], factors: Sequence[Factor]
+    data: ReportData, run: Run, group: int, columns: Sequence[RankingColumn], factors: Sequence[Factor]
 ) -> dict[str, Any]:
     """Return the data of a run with which the script sorts, filters and searches.
 

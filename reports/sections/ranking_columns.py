@@ -22,7 +22,7 @@ CUSTOM_COLUMNS = 6  # maximum number of columns for custom metrics: ranking.css 
 
 
 @dataclass(frozen=True, slots=True)
-class Column:
+class RankingColumn:
     """A column of the ranking: its head, the text that is shown for a run, and the number for sorting and copying."""
 
     key: str  # name of the column in the page's web address; also its CSS class
@@ -41,7 +41,7 @@ class Column:
     help: str = ""  # sentences for "How to read this", of a column that an extension adds
 
 
-def columns_of(data: ReportData) -> list[Column]:
+def columns_of(data: ReportData) -> list[RankingColumn]:
     """Return the columns after the dot strip: what decides first (external AUROC, gap, calibration, scores of extensions, cost).
 
     Columns that are hidden at first are left out if no recipe has a value.
@@ -54,20 +54,24 @@ def columns_of(data: ReportData) -> list[Column]:
     num_external = len(data.hospitals)
     robustness = _robustness(data)
 
-    def estimate_column(key: str, head: str, unit: str, estimate_of: Callable[[Run], Estimate], **more: Any) -> Column:
+    def estimate_column(
+        key: str, head: str, unit: str, estimate_of: Callable[[Run], Estimate], **more: Any
+    ) -> RankingColumn:
         more = {"small": lambda r: estimate_of(r).span, **more}
-        return Column(
+        return RankingColumn(
             key, head, unit, lambda r: estimate_of(r).value, lambda r: estimate_of(r).text, estimate_of, **more
         )
 
-    def cost_column(key: str, head: str, unit: str, name: str, per: float, **more: Any) -> Column:
+    def cost_column(key: str, head: str, unit: str, name: str, per: float, **more: Any) -> RankingColumn:
         text_of = more.pop("shown", two_figures)
-        return Column(key, head, unit, lambda r: r.quantity(name), lambda r: text_of(r.quantity(name) / per), **more)
+        return RankingColumn(
+            key, head, unit, lambda r: r.quantity(name), lambda r: text_of(r.quantity(name) / per), **more
+        )
 
     num_in_mean = data.members_of_first.num_hospitals if data.members_of_first else num_external
     mean = f"mean of {num_in_mean}" if num_in_mean != 1 else "one hospital"
     further = (
-        Column(
+        RankingColumn(
             "robust",
             "Effective",
             "robustness",
@@ -77,8 +81,8 @@ def columns_of(data: ReportData) -> list[Column]:
             small=lambda r: robustness(r).span,
             first=False,
         ),
-        Column("best", "P(best)", "bootstrap", lambda r: r.p_best, lambda r: p_best_text(r.p_best), first=False),
-        Column(
+        RankingColumn("best", "P(best)", "bootstrap", lambda r: r.p_best, lambda r: p_best_text(r.p_best), first=False),
+        RankingColumn(
             "training",
             "Training",
             "device minutes",
@@ -149,7 +153,7 @@ def columns_of(data: ReportData) -> list[Column]:
     ]
 
 
-def _custom_metrics(data: ReportData) -> list[Column]:
+def _custom_metrics(data: ReportData) -> list[RankingColumn]:
     """Return a column for each custom metric (a metric that the user adds to the registry), at most CUSTOM_COLUMNS.
 
     A column has the macro score at external hospitals and is hidden at first.
@@ -158,13 +162,13 @@ def _custom_metrics(data: ReportData) -> list[Column]:
     return [_custom_metric(data, f"metric{number}", metric) for number, metric in enumerate(metrics, start=1)]
 
 
-def _custom_metric(data: ReportData, key: str, metric: dict[str, str]) -> Column:
+def _custom_metric(data: ReportData, key: str, metric: dict[str, str]) -> RankingColumn:
     macros = data.headline.lookup(metric["name"], ("none",), finding=MACRO)
 
     def estimate(run: Run) -> Estimate:
         return macros.get((run.id, EXTERNAL, MACRO), MISSING)
 
-    return Column(
+    return RankingColumn(
         key,
         metric["title"],
         "external",

@@ -31,7 +31,7 @@ class File:
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class DatasetSource:
     """A dataset of images on which runs were trained or tested, as the bundle states it; "" for what is not stated."""
 
     cohort: str
@@ -106,7 +106,7 @@ class Described:
         return " ".join(text for text in texts if text)
 
     @cached_property
-    def sources(self) -> tuple[Source, ...]:
+    def sources(self) -> tuple[DatasetSource, ...]:
         """Return the datasets of the bundle, the internal hospital first."""
         out = []
         for cohort in self.manifest.planned_cohorts:
@@ -114,11 +114,11 @@ class Described:
             title = hospital_name(name, cohort.layout, facts, self.synthetic).title
             use = "training and internal tests" if cohort.role == "internal" else "external tests"
             if self.synthetic:
-                out.append(Source(name, title, use, LABEL_SOURCES["phantom"], "synthetic images", ""))
+                out.append(DatasetSource(name, title, use, LABEL_SOURCES["phantom"], "synthetic images", ""))
                 continue
             reference, licence = facts.get("reference", "stated"), facts.get("licence", "")
             labels = LABEL_SOURCES.get(reference, reference)
-            out.append(Source(name, title, use, labels, licence, address(facts.get("source", ""))))
+            out.append(DatasetSource(name, title, use, labels, licence, address(facts.get("source", ""))))
         return tuple(out)
 
     @property

@@ -6,7 +6,7 @@ from typing import Any
 
 from bench.extensions.bundles.citation_file import author_name
 from bench.extensions.bundles.croissant import CONFORMS_TO
-from bench.extensions.bundles.described import CROISSANT, RO_CRATE, Described, File, Source, stated
+from bench.extensions.bundles.described import CROISSANT, RO_CRATE, DatasetSource, Described, File, stated
 
 _CONTEXT = ["https://w3id.org/ro/crate/1.1/context", {"sha256": "https://schema.org/sha256"}]
 _DATE = "No date of release is stated: datePublished is the date on which the bundle was written."
@@ -114,7 +114,7 @@ def _file(file: File) -> dict[str, Any]:
     }
 
 
-def _source(source: Source) -> dict[str, Any]:
+def _source(source: DatasetSource) -> dict[str, Any]:
     labels = f"; source of the labels: {source.labels}" if source.labels else ""
     return {
         "@id": f"#cohort-{source.cohort}",

@@ -25,7 +25,7 @@ _MOST = 6  # number of values that a text names; the place has all of them
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class StoredPlace:
     """Where a value is stored: a file of the store, and a key of its JSON object or a column of its table."""
 
     file: str  # path inside the store
@@ -37,7 +37,7 @@ class Fact:
     """A short text for people, and the places of the stored values that it says."""
 
     text: str
-    places: tuple[Place, ...]
+    places: tuple[StoredPlace, ...]
 
 
 @dataclass(frozen=True)  # without slots, because `meta` is cached
@@ -94,17 +94,17 @@ class Stored:
             table = table[table[key] == value]
         return table[list(columns)]
 
-    def in_grid(self, *keys: str) -> tuple[Place, ...]:
+    def in_grid(self, *keys: str) -> tuple[StoredPlace, ...]:
         """Return places in the manifest of the grid."""
-        return tuple(Place(f"grids/{self.manifest.name}.json", key) for key in keys)
+        return tuple(StoredPlace(f"grids/{self.manifest.name}.json", key) for key in keys)
 
-    def in_table(self, name: str, *columns: str) -> tuple[Place, ...]:
+    def in_table(self, name: str, *columns: str) -> tuple[StoredPlace, ...]:
         """Return places in a table of the report."""
-        return tuple(Place(f"{self.place}/{name}.parquet", column) for column in columns)
+        return tuple(StoredPlace(f"{self.place}/{name}.parquet", column) for column in columns)
 
-    def in_meta(self, *keys: str) -> tuple[Place, ...]:
+    def in_meta(self, *keys: str) -> tuple[StoredPlace, ...]:
         """Return places in the metadata of the report."""
-        return tuple(Place(f"{self.place}/meta.json", key) for key in keys)
+        return tuple(StoredPlace(f"{self.place}/meta.json", key) for key in keys)
 
     def settings(self, *keys: str) -> dict[str, list[Any]]:
         """Return {key: its different values} in the configurations of the trained runs; keys with dots."""
@@ -447,7 +447,7 @@ def prediction(stored: Stored) -> Fact | None:
         folder = stored.manifest.store.run_dir(run.id)
         if (folder / WEIGHTS).is_file() and "weights_after" in CheckedFolder(folder).facts().get("seal", {}):
             text = f"`bench predict RUN IMAGE` predicts with stored weights, for example of the run {run.id}, whose SHA-256 is recorded"
-            return Fact(text, (Place(seal, "weights_after"),))
+            return Fact(text, (StoredPlace(seal, "weights_after"),))
     return None
 
 

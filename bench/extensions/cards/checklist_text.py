@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from bench.extensions.cards.checklist_facts import Fact, Place
+from bench.extensions.cards.checklist_facts import Fact, StoredPlace
 from bench.extensions.cards.checklists import NOT_APPLICABLE, FilledChecklist, FilledItem
 from bench.extensions.cards.markdown import escaped, markdown_table
 from bench.planning.manifest import Manifest
@@ -95,12 +95,12 @@ def _answer(item: FilledItem, first: Mapping[Fact, str], root: Path, folder: Pat
         files: dict[str, list[str]] = {}
         for place in fact.places:
             files.setdefault(place.file, []).append(place.key)
-        links = ", ".join(_link(Place(file, ", ".join(keys)), root, folder) for file, keys in files.items())
+        links = ", ".join(_link(StoredPlace(file, ", ".join(keys)), root, folder) for file, keys in files.items())
         texts.append(f"{escaped(fact.text)} ({links})")
     return "<br>".join(dict.fromkeys(texts))
 
 
-def _link(place: Place, root: Path, folder: Path) -> str:
+def _link(place: StoredPlace, root: Path, folder: Path) -> str:
     path = Path(os.path.relpath(root / place.file, folder)).as_posix()
     return f"[{escaped(Path(place.file).name)}: {escaped(place.key)}]({quote(path)})"
 

@@ -16,7 +16,7 @@ from reports.report_data.hospitals_and_runs import Run
 from reports.report_data.rankings import Rows
 from reports.report_data.report_data import ReportData
 from reports.schemas.criterion import Criterion
-from reports.sections.ranking_columns import Column
+from reports.sections.ranking_columns import RankingColumn
 from reports.tables import Tables
 
 __all__ = ["METRIC", "NOTE", "TITLE", "column", "scores"]
@@ -36,7 +36,7 @@ def scores(tables: Tables, rankings: Mapping[Criterion, Rows]) -> dict[Key, Bene
     return lookup(table[table["finding"] == MACRO], rankings.get(Criterion(METRIC, EXTERNAL, MACRO), {}))
 
 
-def column(data: ReportData) -> Column:
+def column(data: ReportData) -> RankingColumn:
     """Return the column of the ranking: the mean over external hospitals, with a verdict unless the network is better."""
 
     def benefit(run: Run) -> Benefit:
@@ -48,7 +48,7 @@ def column(data: ReportData) -> Column:
         words = benefit_verdict(benefit(run))
         return "" if words == BETTER else words
 
-    return Column(
+    return RankingColumn(
         "benefit",
         TITLE,
         "external",

@@ -50,7 +50,7 @@ class LocalScore:
 
 
 @dataclass(frozen=True, slots=True)
-class LabelNeeds:
+class LabelAdvice:
     """How many labeled patients of this hospital are needed, learned from the hospitals with labels.
 
     goals: what the labels are for. findings: finding -> for each goal, the number of patients or why there is none.
@@ -83,7 +83,7 @@ class EstimatePage:
     basis: Sequence[str]
     notes: Sequence[str]
     measured: Sequence[LocalScore] = ()
-    needs: LabelNeeds | None = None
+    needs: LabelAdvice | None = None
     left_out: Sequence[str] = ()
 
 

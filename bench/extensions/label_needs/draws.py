@@ -102,7 +102,7 @@ class Goals:
                 raise ValueError(f"{name} must be a number above 0 and below 1, not {value!r}")
 
 
-class Outcome(NamedTuple):
+class GoalDraws(NamedTuple):
     """The draws of one run with the labels of n patients, for one goal, finding and hospital; arrays [D]."""
 
     goal: str
@@ -206,7 +206,7 @@ def recalibrated(
     goals: Goals,
     draws: int = DRAWS,
     bins: int = 15,
-) -> list[Outcome]:
+) -> list[GoalDraws]:
     """Draw patients of one hospital, and measure calibrator and threshold on other patients.
 
     `internal`: the internal validation split; its calibrator and threshold give the outcomes for n = 0. Without this
@@ -238,9 +238,9 @@ def recalibrated(
     outcomes = []
     for i, n in enumerate(methods):
         where = finding, dataset, n
-        outcomes.append(Outcome(CALIBRATION, *where, errors[i], errors[i] <= goals.ece, best=lowest))
+        outcomes.append(GoalDraws(CALIBRATION, *where, errors[i], errors[i] <= goals.ece, best=lowest))
         kept, plainly = (sensitivity[i] >= goals.sensitivity for sensitivity in (careful, plain))
-        outcomes.append(Outcome(SENSITIVITY, *where, careful[i], kept, specificity[i], plainly, highest))
+        outcomes.append(GoalDraws(SENSITIVITY, *where, careful[i], kept, specificity[i], plainly, highest))
     return outcomes
 
 
@@ -270,7 +270,7 @@ def told_apart(
     logit_2NK: Score,
     patient_ids: NDArray[np.object_],
     draws: int = DRAWS,
-) -> list[Outcome]:
+) -> list[GoalDraws]:
     """Draw patients of one hospital, and test the AUROC difference of two runs on them: each finding, then the macro.
 
     label_NK: 1, 0 or DROPPED for each image and finding; logit_2NK: those of the two runs. The macro of a draw is the
@@ -293,7 +293,7 @@ def told_apart(
                 for difference, true in zip(found, truth, strict=True)
             ]
     return [
-        Outcome(DIFFERENCE, name, dataset, n, value[k, i], reached[k, i] == 1, clear=truth[k].excludes_zero)
+        GoalDraws(DIFFERENCE, name, dataset, n, value[k, i], reached[k, i] == 1, clear=truth[k].excludes_zero)
         for k, name in enumerate(names)
         for i, n in enumerate(numbers)
     ]
@@ -347,13 +347,13 @@ def _tested(value: float, influence_P: Array) -> _Difference:
 # ---- curves and answers
 
 
-def summarize(outcomes: Sequence[Outcome], goals: Goals) -> tuple[pd.DataFrame, pd.DataFrame]:
+def summarize(outcomes: Sequence[GoalDraws], goals: Goals) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Return the curves (columns CURVES) and the numbers of patients that are needed (columns NEEDS).
 
     Rows of all hospitals together come first. A hospital is in a curve only up to half of its patients, so the right
     end of such a row may have fewer hospitals; the column `hospitals` states their number.
     """
-    places: dict[tuple[str, str, str], dict[int, list[Outcome]]] = {}
+    places: dict[tuple[str, str, str], dict[int, list[GoalDraws]]] = {}
     several = len({outcome.dataset for outcome in outcomes}) > 1
     for together in (True, False) if several else (False,):
         for outcome in outcomes:
@@ -365,7 +365,7 @@ def summarize(outcomes: Sequence[Outcome], goals: Goals) -> tuple[pd.DataFrame, 
     return table, pd.DataFrame(needs, columns=list(NEEDS))
 
 
-def _curve_row(where: tuple[str, str, str], n: int, group: Sequence[Outcome]) -> tuple[object, ...]:
+def _curve_row(where: tuple[str, str, str], n: int, group: Sequence[GoalDraws]) -> tuple[object, ...]:
     worst = np.inf if where[0] == CALIBRATION else -np.inf
     value = np.concatenate([outcome.value for outcome in group])
     # A draw whose labels do not suffice counts as the worst value; "nearest" never averages with infinity.
@@ -389,17 +389,17 @@ def _curve_row(where: tuple[str, str, str], n: int, group: Sequence[Outcome]) ->
     )
 
 
-def _reached(group: Sequence[Outcome]) -> float:
+def _reached(group: Sequence[GoalDraws]) -> float:
     return float(np.concatenate([outcome.reached for outcome in group]).mean())
 
 
-def _shares(group: Sequence[Outcome]) -> list[float]:
+def _shares(group: Sequence[GoalDraws]) -> list[float]:
     """Return the share of draws that reach the goal, for each hospital."""
     datasets = dict.fromkeys(outcome.dataset for outcome in group)
     return [_reached([outcome for outcome in group if outcome.dataset == dataset]) for dataset in datasets]
 
 
-def _need_row(where: tuple[str, str, str], by_n: dict[int, list[Outcome]], goals: Goals) -> tuple[object, ...]:
+def _need_row(where: tuple[str, str, str], by_n: dict[int, list[GoalDraws]], goals: Goals) -> tuple[object, ...]:
     share = {n: _reached(by_n[n]) for n in sorted(by_n)}
     largest = max(share)
     needed = next((n for n, reached in share.items() if reached >= goals.share), None)

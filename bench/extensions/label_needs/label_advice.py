@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from bench.extensions.estimates.estimate_page import LabelNeeds
+from bench.extensions.estimates.estimate_page import LabelAdvice
 from bench.extensions.estimates.expected_at_hospital import ExpectedScores
 from bench.extensions.label_needs.draws import CALIBRATION, DIFFERENCE, SENSITIVITY
 from bench.extensions.label_needs.needs import labels_needed
@@ -12,7 +12,7 @@ from harmonize.errors import StoreError
 from reports.formatting import places
 
 
-def advice(result: ExpectedScores, order: Sequence[int], names: Mapping[str, str]) -> LabelNeeds | None:
+def advice(result: ExpectedScores, order: Sequence[int], names: Mapping[str, str]) -> LabelAdvice | None:
     """Return the labels that the first run needs, and those that tell it from the second run; None if nothing is known."""
     run_ids = [result.run_ids[r] for r in order]
     second = run_ids[1] if len(run_ids) > 1 and result.means["auroc"].best[order[1]] else None
@@ -33,7 +33,7 @@ def advice(result: ExpectedScores, order: Sequence[int], names: Mapping[str, str
         for finding in result.findings
         if any((goal, finding) in texts for goal in goals)
     }
-    return LabelNeeds(list(goals.values()), findings, pair)
+    return LabelAdvice(list(goals.values()), findings, pair)
 
 
 def _text(row: Mapping[Any, Any]) -> str:

@@ -9,9 +9,9 @@ import pandas as pd
 from bench.extensions.label_needs.draws import (
     DRAWS,
     LEAST_DRAWS,
+    GoalDraws,
     Goals,
     LabeledColumn,
-    Outcome,
     recalibrated,
     summarize,
     told_apart,
@@ -88,7 +88,7 @@ def labels_needed(
         )
     draws = DRAWS if len(main) == 1 else max(LEAST_DRAWS, 2 * DRAWS // len(main))
     work = _Work(manifest, external, findings, goals, draws)
-    outcomes: list[Outcome] = []
+    outcomes: list[GoalDraws] = []
     pair = chosen if second else []
     common = work.hospitals_of(pair) if pair else []
     if pair and not common:
@@ -161,7 +161,7 @@ class _Work:
         self.measured = False  # whether a run was measured at a hospital
         self.too_few: dict[tuple[str, str], int] = {}  # (dataset, finding) -> patients in the smaller class
 
-    def outcomes(self, runs: Sequence[PlannedRun], pair: Sequence[PlannedRun]) -> Iterator[list[Outcome]]:
+    def outcomes(self, runs: Sequence[PlannedRun], pair: Sequence[PlannedRun]) -> Iterator[list[GoalDraws]]:
         """Yield the outcomes of each run at each hospital, then those of the pair at each hospital."""
         for entry in runs:
             scored = self._load(entry)
@@ -220,9 +220,9 @@ class _Work:
                 self.too_few[scored.dataset, finding] = num
         return columns
 
-    def _recalibrated(self, run: ScoredRun, dataset: str) -> list[Outcome]:
+    def _recalibrated(self, run: ScoredRun, dataset: str) -> list[GoalDraws]:
         val = _split(run, run.internal, "val")
-        outcomes: list[Outcome] = []
+        outcomes: list[GoalDraws] = []
         for scored in (split for split in run.scored_splits if split.dataset == dataset):
             for finding, column in self._usable(run, scored).items():
                 internal = LabeledColumn.of(val, list(run.findings).index(finding)) if val else None
@@ -230,7 +230,7 @@ class _Work:
                 outcomes += recalibrated(finding, dataset, column, internal, self.goals, self.draws, bins)
         return outcomes
 
-    def _told_apart(self, first: ScoredRun, second: ScoredRun, dataset: str) -> list[Outcome]:
+    def _told_apart(self, first: ScoredRun, second: ScoredRun, dataset: str) -> list[GoalDraws]:
         ours, theirs = (next(s for s in run.scored_splits if s.dataset == dataset) for run in (first, second))
         both = self._usable(first, ours).keys() & self._usable(second, theirs).keys()
         findings = [name for name in first.findings if name in both]

@@ -25,7 +25,7 @@ MANY_LEVELS = 32
 
 
 @dataclass(frozen=True, slots=True)
-class Effect:
+class LevelEffect:
     """Effect of a level: the mean difference (level minus reference) over all pairs, with interval and p.
 
     p is Holm-adjusted over the levels of the factor. With one pair, the effect is the difference of two recipes, and
@@ -71,15 +71,15 @@ def one_factor(
     replicates: Array,
     num_runs: Sequence[int] | None = None,
     own: Array | None = None,
-) -> list[Effect]:
+) -> list[LevelEffect]:
     """Estimate the effect of each level of each factor, compared with the factor's reference level (see `references`).
 
     The effect is the mean difference over all pairs of recipes with equal levels of all other factors. The interval
     describes the variation of the replicates: over patients, and also over seeds if the recipes have several seeds.
-    `Effect.pair_sd` describes the variation over pairs. A level without any pair is left out. value [R],
+    `LevelEffect.pair_sd` describes the variation over pairs. A level without any pair is left out. value [R],
     replicates [R, B] and num_runs [R] (number of seeds of each recipe, by default 1) are in the order of `configs`. own [R]: see `with_own_errors`.
     """
-    effects: list[Effect] = []
+    effects: list[LevelEffect] = []
     names, reference = factors(configs), references(configs)
     sizes = num_runs or [1] * len(configs)
     keys = [tuple(_text(c.get(n)) for n in names) for c in configs]
@@ -111,10 +111,10 @@ def _effect(
     sizes: Sequence[int],
     half: Array,
     own: Array | None,
-) -> Effect:
+) -> LevelEffect:
     finite = [(a, b) for a, b in pairs if np.isfinite(value[a]) and np.isfinite(value[b])]
     if not finite:
-        return Effect(name, level, reference, np.nan, np.nan, np.nan, np.nan, 0, 0, np.nan)
+        return LevelEffect(name, level, reference, np.nan, np.nan, np.nan, np.nan, 0, 0, np.nan)
     first, second = (list(side) for side in zip(*finite, strict=True))
     differences = value[first] - value[second]
     mean, mean_replicates = (
@@ -128,7 +128,7 @@ def _effect(
     _, low, high, p = (float(number[0]) for number in differences_of(mean, error))
     spread = float(differences.std(ddof=1)) if len(finite) > 1 else np.nan
     num_run_pairs = sum(min(sizes[a], sizes[b]) for a, b in finite)
-    effect = Effect(name, level, reference, float(mean[0]), low, high, p, len(finite), num_run_pairs, spread)
+    effect = LevelEffect(name, level, reference, float(mean[0]), low, high, p, len(finite), num_run_pairs, spread)
     if len(finite) > 1:
         return effect
     width = half[first[0], second[0]]

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from bench.extensions.cards.checklist_facts import FACTS, Fact, Place
+from bench.extensions.cards.checklist_facts import FACTS, Fact, StoredPlace
 from bench.extensions.cards.checklists import (
     BLANK,
     FILLED,
@@ -19,7 +19,7 @@ from bench.extensions.cards.checklists import (
 from bench.extensions.cards.markdown import escaped
 
 BY = {"authors", "data owner"}
-FACT = Fact("a fact", (Place("grids/a.json", "runs"),))
+FACT = Fact("a fact", (StoredPlace("grids/a.json", "runs"),))
 
 
 def expected_ids(name: str) -> list[str]:

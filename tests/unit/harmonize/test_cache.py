@@ -16,7 +16,7 @@ from pictures import ramp, save, save_dicom
 
 from harmonize.cache import build as cachebuild
 from harmonize.cache import fill as cachefill
-from harmonize.cache.cache import Forecast, ImageCache, file_states, forecast, open_cache
+from harmonize.cache.cache import CacheForecast, ImageCache, file_states, forecast, open_cache
 from harmonize.errors import SetupError
 from harmonize.images.pixels import Geometry, read_gray, to_geometry
 
@@ -287,7 +287,7 @@ def test_the_planned_size_is_the_size_on_disk(tmp_path: Path) -> None:
     assert pixel_files(tmp_path)[0].stat().st_size == PLAIN.num_bytes(7)
 
 
-def forecast_of(root: Path, table: pd.DataFrame, workers: int = 1) -> Forecast:
+def forecast_of(root: Path, table: pd.DataFrame, workers: int = 1) -> CacheForecast:
     return forecast("toy", root, file_states(root, table), SMALL, root / "cache", workers)
 
 
@@ -299,7 +299,7 @@ def test_a_forecast_writes_nothing_and_gives_the_size_on_disk(tmp_path: Path) ->
     assert expected.seconds > 0
     cache = build(tmp_path, table)
     assert expected.num_bytes == pytest.approx(cache.num_bytes, abs=7)  # all seven files were measured
-    assert forecast_of(tmp_path, table) == Forecast(0, cache.num_bytes, 0.0)
+    assert forecast_of(tmp_path, table) == CacheForecast(0, cache.num_bytes, 0.0)
 
 
 def test_a_forecast_counts_only_images_that_must_be_decoded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
