@@ -80,8 +80,7 @@ def score(
         raise ConfigError("--outputs is only valid with --predictions", "--outputs", "remove the option")
     from bench.cli.progress_bars import choose_display
     from bench.planning.manifest import read_manifest
-    from bench.results.rescore import ScoreChange, rescored
-    from bench.results.score_runs import score_all
+    from bench.results.score_runs import ScoreChange, rescored, score_all
     from bench.results.summary import summary
     from bench.store.store import Store
 

@@ -14,17 +14,12 @@ from bench.analyses.heatmaps.seed_stability import FILE, stability
 from bench.analyses.shortcuts.association import associations
 from bench.config.run_names import RunName
 from bench.planning.manifest import Manifest
-from bench.results.analysis_tables import map_folders, stored_analyses
-from bench.results.cohort_tables import CohortTables, cohort_tables, findings_of
-from bench.results.cross_run_tables import across
-from bench.results.exposure_table import ExposureTable
-from bench.results.grid_recipes import trained_by
+from bench.results.cohort_tables import CohortTables, ExposureTable, cohort_tables, findings_of
+from bench.results.cross_run_tables import across, map_folders, stored_analyses, with_test_time
+from bench.results.grid_recipes import trained_by, trials_table, with_chosen_runs
 from bench.results.long_tables import LongTables
 from bench.results.read_predictions import FRAMES, load_scores
-from bench.results.run_records import RunRecords, read_records
-from bench.results.run_table import histories, learns, ranked_ids, runs_table, unlearnt_by
-from bench.results.trials import trials_table, with_chosen_runs
-from bench.results.unranked_algorithms import with_test_time
+from bench.results.run_table import RunRecords, histories, learns, ranked_ids, read_records, runs_table, unlearnt_by
 from bench.scoring.across_runs.algorithms import ERM
 from bench.scoring.across_runs.epoch_selection import audit
 from bench.scoring.across_runs.frontier import anytime

@@ -15,7 +15,7 @@ from typing import Any, Self
 from bench.config.run_config import flat
 from bench.config.run_names import RunName
 from bench.planning.planned_grid import PlannedGrid, PlannedRun
-from bench.results.training_remark import training_remark
+from bench.results.run_table import training_remark
 from bench.store.checked_files import read_grid
 from bench.store.checked_folders import JSON_RECORDS, CheckedFolder, ScoresFolder
 from bench.store.store import Store

@@ -7,11 +7,9 @@ import numpy as np
 import pandas as pd
 
 from bench.planning.manifest import Manifest
-from bench.results.grid_recipes import recipes_of
+from bench.results.grid_recipes import recipes_of, with_chosen_runs
 from bench.results.read_predictions import load_replicates, load_scores
-from bench.results.run_records import RunRecords, read_records
-from bench.results.run_table import ranked_ids, run_title
-from bench.results.trials import with_chosen_runs
+from bench.results.run_table import RunRecords, ranked_ids, read_records, run_title
 from bench.scoring.gaps.gap import CORE, EXTERNAL, MACRO, MACRO_ALL
 from harmonize.cohorts.hospital_names import SYNTHETIC_NOTICE
 from reports.schemas.select import select

@@ -20,7 +20,7 @@ from bench.planning.exposure import Exposure
 from bench.planning.manifest import planned_manifest, read_manifest
 from bench.planning.plan import Plan, make_plan
 from bench.planning.planned_grid import PlannedGrid
-from bench.results.rescore import ScoreChange, rescored
+from bench.results.score_runs import ScoreChange, rescored
 from bench.store.checked_files import read_grid
 from bench.store.store import Store
 

@@ -16,7 +16,7 @@ from bench.planning.image_caches import prepare
 from bench.planning.jobs import AnalysisJob, analysis_jobs
 from bench.planning.manifest import read_manifest
 from bench.planning.plan import make_plan
-from bench.results.analysis_tables import stored_analyses
+from bench.results.cross_run_tables import stored_analyses
 from bench.store.store import Store, table_facts, write_table
 from harmonize.errors import ConfigError
 from harmonize.progress import Progress

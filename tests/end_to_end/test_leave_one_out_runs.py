@@ -20,9 +20,8 @@ from bench.diagnostics.symptoms import thresholds
 from bench.diagnostics.symptoms.run_symptoms import symptoms
 from bench.planning.manifest import Manifest, read_manifest
 from bench.planning.protocol import internal_split
-from bench.results.cohort_tables import cohort_tables
+from bench.results.cohort_tables import ExposureTable, cohort_tables
 from bench.results.compare_two_runs import contrast
-from bench.results.exposure_table import ExposureTable
 from bench.results.report_tables import _notes
 from bench.results.run_table import run_title
 from bench.runs.model_folder import load_folder

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from bench.planning.manifest import read_manifest
-from bench.results.rescore import ScoreChange, rescored
+from bench.results.score_runs import ScoreChange, rescored
 from bench.store.store import Store
 from harmonize.errors import ConfigError
 

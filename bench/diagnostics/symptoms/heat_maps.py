@@ -11,7 +11,7 @@ import pandas as pd
 
 from bench.diagnostics.symptoms.failures import symptom
 from bench.planning.manifest import Manifest
-from bench.results.analysis_tables import stored_analyses
+from bench.results.cross_run_tables import stored_analyses
 from harmonize.checks.release import Check
 from harmonize.labels.findings import NO_FINDING
 from reports.summaries.heatmap_summary import ALL, NETWORK, WORDS

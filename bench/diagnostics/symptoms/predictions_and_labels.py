@@ -13,8 +13,8 @@ from bench.config.run_config import RunConfig
 from bench.diagnostics.symptoms.failures import symptom
 from bench.planning.manifest import Manifest
 from bench.planning.planned_grid import PlannedRun
+from bench.results.grid_recipes import with_chosen_runs
 from bench.results.read_predictions import SCORING_VERSION, CohortLabels, load_scored_splits
-from bench.results.trials import with_chosen_runs
 from bench.scoring import diagnostics
 from bench.scoring.scored_split import ScoredSplit
 from bench.store.checked_folders import CheckedFolder, ScoresFolder

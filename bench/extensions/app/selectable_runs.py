@@ -10,8 +10,7 @@ import pandas as pd
 from bench.config.grid import PhantomChoice
 from bench.planning.manifest import Manifest, read_manifest
 from bench.planning.planned_grid import PlannedRun
-from bench.results.run_records import read_records
-from bench.results.run_table import histories, runs_table
+from bench.results.run_table import histories, read_records, runs_table
 from bench.store.checked_folders import ScoresFolder
 from bench.store.store import Store
 from harmonize.cohorts.hospital_names import HospitalName, hospital_name

@@ -12,8 +12,8 @@ from typing import Any
 import pandas as pd
 
 from bench.planning.manifest import Manifest
+from bench.results.grid_recipes import with_chosen_runs
 from bench.results.read_predictions import LABEL_SOURCES
-from bench.results.trials import with_chosen_runs
 from bench.store.checked_folders import WEIGHTS, CheckedFolder, ReportFolder
 from harmonize.errors import StoreError
 from reports import formatting

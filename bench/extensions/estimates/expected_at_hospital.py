@@ -39,8 +39,8 @@ from bench.extensions.estimates.local_labels import COLUMNS, check_local_labels,
 from bench.extensions.estimates.quantities import QUANTITIES
 from bench.planning.manifest import Manifest
 from bench.planning.planned_grid import PlannedRun
+from bench.results.grid_recipes import with_chosen_runs
 from bench.results.read_predictions import load_replicates, load_scores, scored_ids
-from bench.results.trials import with_chosen_runs
 from bench.store.checked_folders import CheckedFolder
 from harmonize.datasets.user_table import read_user_table
 from harmonize.errors import ConfigError, DatasetError

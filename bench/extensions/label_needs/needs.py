@@ -19,9 +19,9 @@ from bench.extensions.label_needs.draws import (
 from bench.planning.manifest import Manifest, planned, read_manifest
 from bench.planning.planned_grid import PlannedRun
 from bench.planning.run import find_run
+from bench.results.grid_recipes import with_chosen_runs
 from bench.results.read_predictions import CohortLabels, load_scored_splits, unfinished
 from bench.results.run_table import run_title
-from bench.results.trials import with_chosen_runs
 from bench.scoring.across_runs.paired_runs import ScoredRun
 from bench.scoring.gaps.gap import MACRO
 from bench.scoring.scored_split import ScoredSplit

@@ -20,7 +20,7 @@ from bench.planning.plan import Plan
 from bench.planning.planned_grid import IMPORTED
 from bench.results.cohort_tables import findings_of
 from bench.results.read_predictions import SCORING_VERSION
-from bench.results.run_records import RunRecords
+from bench.results.run_table import RunRecords
 from bench.scoring.metrics_of_split import BUILT_IN, DECIDING
 from harmonize.errors import StoreError
 from reports.schemas.criterion import DEFAULT

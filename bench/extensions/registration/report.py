@@ -4,7 +4,7 @@ from typing import Any
 
 from bench.extensions.registration.grid_registrations import GridRegistrations
 from bench.planning.manifest import Manifest
-from bench.results.run_records import RunRecords
+from bench.results.run_table import RunRecords
 
 
 def meta(manifest: Manifest, records: RunRecords) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from bench.cli.progress_bars import QuietDisplay
 from bench.extensions.imported.evaluation import ModelEvaluation, evaluate
 from bench.extensions.imported.request import EvaluationRequest
 from bench.planning.manifest import read_manifest
-from bench.results.exposure_table import ExposureTable
+from bench.results.cohort_tables import ExposureTable
 from bench.results.read_predictions import load_scores
 from bench.results.summary import summary
 from bench.store.store import Store

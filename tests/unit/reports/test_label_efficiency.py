@@ -14,7 +14,7 @@ from bs4 import BeautifulSoup, Tag
 
 from bench.config.run_config import RunConfig
 from bench.results.report_tables import _label_efficiency
-from bench.results.run_records import RunRecord
+from bench.results.run_table import RunRecord
 from bench.scoring.across_runs.recipes import Recipes
 from bench.store.store import Store
 from reports.page import render

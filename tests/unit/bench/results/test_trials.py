@@ -14,7 +14,7 @@ from bench.config.grid import Grid
 from bench.config.registry import Registry
 from bench.planning.manifest import planned_manifest
 from bench.planning.plan import Plan, make_plan
-from bench.results.trials import TrialRun, trials_table, with_chosen_runs
+from bench.results.grid_recipes import TrialRun, trials_table, with_chosen_runs
 from bench.store.store import Store, canonical_json
 from harmonize.errors import ConfigError
 from tests.tiny_grids import TWO, tiny_with
