@@ -11,7 +11,7 @@ from reports.html.section import write
 from reports.html.shell import shell
 from reports.page import STYLES, render
 from reports.report_data import report_data
-from reports.sections.run_detail import Details
+from reports.sections.run_detail import RunDetails
 from reports.sentences.data import pictures_notice
 from reports.tables import SYNTHETIC_KEY, Tables
 
@@ -31,7 +31,7 @@ def _write_site(tables: Tables, folder: Path) -> Path:
     """Write the files that `write_site` lists; a full disk raises a plain OSError, without the message of DiskFullError."""
     data = report_data.read(Tables({**tables.meta, "site": True}, tables.frames))
     (folder / "runs").mkdir(parents=True, exist_ok=True)
-    details = Details.of(data, data.entries)
+    details = RunDetails.of(data, data.entries)
     style_and_script = shell(STYLES)
     for run in data.entries:
         page = write(

@@ -55,7 +55,7 @@ Call = tuple[int, int, int, int]  # counts: true positive, false negative, false
 
 
 @dataclass(frozen=True, slots=True)
-class Details:
+class RunDetails:
     """Lookup tables for the details of all runs, built once.
 
     measures: (name of a macro metric on the page, (run id, dataset, "macro") -> value). groups: run id -> its rows of the
@@ -75,7 +75,7 @@ class Details:
     inverted: frozenset[tuple[str, str, str]]  # run, hospital and finding of each AUROC that seems inverted
 
     @classmethod
-    def of(cls, data: ReportData, in_full: Iterable[Run]) -> "Details":
+    def of(cls, data: ReportData, in_full: Iterable[Run]) -> "RunDetails":
         """Build the lookup tables; only the runs `in_full` get confusion matrices, curves and subgroups."""
         full_runs = list(in_full)
         ids = {run.id for run in full_runs}
@@ -224,7 +224,7 @@ def _first_of(group_names: Sequence[str], group: str) -> str:
 def _table(data: ReportData, run: Run, inverted: frozenset[tuple[str, str, str]], symptom: str) -> list[dict[str, Any]]:
     """Return one row per finding, macro last: AUROC at each hospital (or why it is missing), and the mean external gap.
 
-    inverted: see `Details`. `symptom` is the HTML id of the run's first symptom (a sign of a technical fault), "" for no links.
+    inverted: see `RunDetails`. `symptom` is the HTML id of the run's first symptom (a sign of a technical fault), "" for no links.
     """
     if not run.external.has_value and not run.internal.has_value:
         return []

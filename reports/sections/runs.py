@@ -5,7 +5,7 @@ from typing import Any
 from reports.html.compression import packed_fragments
 from reports.html.section import Section, write
 from reports.report_data.report_data import ReportData
-from reports.sections.run_detail import Details
+from reports.sections.run_detail import RunDetails
 
 # number of best recipes whose runs get confusion matrices, curves and subgroups on the page, if there are more than WRITTEN
 # entries; a site has these figures for all runs
@@ -18,7 +18,7 @@ def runs(data: ReportData) -> Section:
     packed = len(data.entries) > WRITTEN
     best = [run for recipe in data.ranked[:DRAWN] for run in recipe.members]
     drawn_runs = [*best, *data.derived[:DRAWN]] if packed else list(data.entries)
-    details = Details.of(data, drawn_runs)
+    details = RunDetails.of(data, drawn_runs)
     entries: list[dict[str, Any]] = []
     fragments: dict[str, str] = {run.anchor + "/figures": str(details.figures(run)) for run in drawn_runs}
     for run in data.entries:

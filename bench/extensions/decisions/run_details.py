@@ -19,7 +19,7 @@ SCRIPTS = ("predictive.js",)
 
 
 @dataclass(frozen=True, slots=True)
-class DecisionDetails:
+class Details:
     """Decisions of some runs. curves, repair: run id -> its rows of the tables `decision_curves` and `triage_repair`."""
 
     decisions: Decisions
@@ -28,7 +28,7 @@ class DecisionDetails:
     repair: Mapping[str, pd.DataFrame]
 
     @classmethod
-    def of(cls, data: ReportData, run_ids: Collection[str]) -> "DecisionDetails":
+    def of(cls, data: ReportData, run_ids: Collection[str]) -> "Details":
         """Select the rows of these runs."""
         rows = (by_run(data.tables[name], run_ids) for name in ("decision_curves", "triage_repair"))
         return cls(Decisions.of(data, run_ids), Triage.of(data, run_ids), *rows)

@@ -10,7 +10,7 @@ from reports.report_data.report_data import ReportData, read
 from reports.sections.cohorts import cohorts
 from reports.sections.data_exposure import data_exposure
 from reports.sections.method import method
-from reports.sections.run_detail import Details
+from reports.sections.run_detail import RunDetails
 from reports.summaries.data_exposure import ExposureText, exposure, grouped_exposures, leakage_checks, title
 from reports.tables import Tables
 from tests.synthetic import Invented, tables
@@ -160,7 +160,7 @@ def test_cohorts_have_their_licenses_and_phantoms_need_none():
 def test_the_details_of_a_run_have_its_exposure_and_hostile_licenses_are_escaped():
     made = changed(tables(Invented(runs=2)), weights_licence="<script>x</script>", corpus="<b>")
     board = read(made)
-    body = str(Details.of(board, board.runs).body(board.runs[0], drawn=True))
+    body = str(RunDetails.of(board, board.runs).body(board.runs[0], drawn=True))
     assert "License of the starting weights" in body
     assert "<script>x" not in render(made)
     assert html.escape("<script>x</script>") in body

@@ -9,7 +9,7 @@ import pytest
 from reports.page import render
 from reports.report_data.report_data import read
 from reports.schemas.tables import SCHEMAS
-from reports.sections.run_detail import Details
+from reports.sections.run_detail import RunDetails
 from reports.site import write_site
 from reports.summaries import heatmap_summary as looks
 from reports.tables import Tables
@@ -93,9 +93,9 @@ def test_pictures_are_in_the_details_of_their_run_and_the_footer_names_their_ori
     board = read(made)
     with_picture = made["gallery"]["run_id"].iloc[0]
     for run in board.runs:
-        alone = str(Details.of(board, board.runs).body(run, drawn=True))
+        alone = str(RunDetails.of(board, board.runs).body(run, drawn=True))
         assert alone.count("<img ") == (run.id == with_picture)
-        in_page = str(Details.of(board, board.runs).body(run, drawn=False))
+        in_page = str(RunDetails.of(board, board.runs).body(run, drawn=False))
         assert "<img " not in in_page
         assert (f'data-pictures="{run.id}"' in in_page) == (run.id == with_picture)
     assert "This file contains no image of a patient." in page_of(Invented(runs=2))

@@ -8,7 +8,7 @@ from reports.formatting import integer, places, signed, span, two_figures
 from reports.report_data.hospitals_and_runs import Hospital
 from reports.report_data.report_data import read
 from reports.sections.findings import findings
-from reports.sections.run_detail import Details
+from reports.sections.run_detail import RunDetails
 from reports.tables import Tables
 from tests.synthetic import FINDINGS, Invented, tables
 
@@ -60,7 +60,7 @@ def test_findings_whose_labels_match_only_approximately_are_marked_where_they_ar
     assert f"approximate labels: {board.short(nih)}" in html
     assert ", approximate labels" in html
     assert "approximate labels" not in str(findings(plain).html)
-    details = [str(Details.of(data, data.runs).body(data.runs[0], drawn=True)) for data in (board, plain)]
+    details = [str(RunDetails.of(data, data.runs).body(data.runs[0], drawn=True)) for data in (board, plain)]
     assert [f"approximate labels: {board.short(nih)}" in detail for detail in details] == [True, False]
 
 
