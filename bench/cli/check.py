@@ -51,13 +51,15 @@ def check(
 
     from bench.cli.progress_bars import choose_display
     from bench.cli.text_tables import wrapped
-    from bench.diagnostics.checks import examine, examine_runs, lines
-    from bench.store.store import Store
+    from bench.planning.stored_names import store_with
     from bench.system.devices import default_workers
 
+    opened = store_with(store, None, runs) if runs else None
+    from bench.diagnostics.checks import examine, examine_runs, lines  # slow imports: a wrong name was refused above
+
     with choose_display(quiet) as display:
-        if runs:
-            checks = examine_runs(Store.open(store, create=False), runs, quick, display.progress)
+        if runs and opened:
+            checks = examine_runs(opened, runs, quick, display.progress)
         else:
             checks = examine(data, store, registry, not quick, workers or default_workers(), display.progress)
     typer.echo(json.dumps([asdict(item) for item in checks]) if as_json else "\n".join(wrapped(lines(checks))))

@@ -55,14 +55,16 @@ def compare(
     Prints the means over findings, at each hospital; --all prints the findings, too. Both runs are scored on the same images
     and the same bootstrap samples of patients.
     """
-    from bench.results.compare_two_runs import contrast
-    from bench.store.safe_csv import csv_text
-    from bench.store.store import Store
+    from bench.planning.stored_names import store_with
 
     for value, choices, option in ((at, THRESHOLD_RULES, "--at"), (calibrator, CALIBRATORS, "--calibrator")):
         if value not in choices:
             raise ConfigError(f"unknown {option[2:]} {value!r}", option, f"choose from: {', '.join(choices)}")
-    result = contrast(Store.open(store, create=False), first, second, metric, at, calibrator, cohort or (), grid)
+    opened = store_with(store, grid, (first, second))
+    from bench.results.compare_two_runs import contrast  # slow imports: a wrong name was refused above
+    from bench.store.safe_csv import csv_text
+
+    result = contrast(opened, first, second, metric, at, calibrator, cohort or (), grid)
     if as_json:
         places = zip(result.table["dataset"], result.table["split"], strict=True)
         table = result.table.assign(hospital=[result.hospital(*place) for place in places])

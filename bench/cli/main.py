@@ -271,14 +271,16 @@ def report(
 ) -> None:
     """Write the leaderboard of a grid as an HTML page."""
     from bench.cli.progress_bars import choose_display
-    from bench.planning.manifest import read_manifest
-    from bench.results.write_report import score_and_report
-    from bench.store.store import Store
+    from bench.planning.stored_names import store_with
 
     if output is not None and output.is_dir():
         fix = f"name a file: -o {output / 'leaderboard.html'}; or write a folder with --site"
         raise ConfigError("this is a folder", f"--output {output}", fix)
-    manifest = read_manifest(Store.open(store, create=False), grid)
+    opened = store_with(store, grid)
+    from bench.planning.manifest import read_manifest  # slow imports: a wrong name was refused above
+    from bench.results.write_report import score_and_report
+
+    manifest = read_manifest(opened, grid)
     with choose_display(quiet) as display:
         page = score_and_report(manifest, output, display.progress, with_images, site, display.say)
     typer.echo(json.dumps({"page": str(page)}) if as_json else f"leaderboard: {page}")

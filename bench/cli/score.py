@@ -78,21 +78,22 @@ def score(
         return
     if outputs != "auto":
         raise ConfigError("--outputs is only valid with --predictions", "--outputs", "remove the option")
-    from bench.cli.progress_bars import choose_display
-    from bench.planning.manifest import read_manifest
-    from bench.results.score_runs import ScoreChange, rescored, score_all
-    from bench.results.summary import summary
-    from bench.store.store import Store
+    from bench.planning.stored_names import store_with
 
-    opened = Store.open(store, create=False)
-    manifest = read_manifest(opened, grid)
-    change = ScoreChange(mapping, chosen, min_count, threshold, registry)
-    if name is None and not change.empty:
+    opened = store_with(store, grid)
+    if name is None and any(value is not None for value in (mapping, findings, min_count, threshold, registry)):
         raise ConfigError(
             "other settings would overwrite the first scores",
             "bench score",
             "store the new scores under a name: --as NAME",
         )
+    from bench.cli.progress_bars import choose_display
+    from bench.planning.manifest import read_manifest  # slow imports: a wrong name was refused above
+    from bench.results.score_runs import ScoreChange, rescored, score_all
+    from bench.results.summary import summary
+
+    manifest = read_manifest(opened, grid)
+    change = ScoreChange(mapping, chosen, min_count, threshold, registry)
     if name is not None:
         manifest = rescored(manifest, name, change, " ".join(["bench", *sys.argv[1:]]))
     with choose_display(quiet) as display:

@@ -56,12 +56,14 @@ def reproduce(
     Exit code 1: a score differs by more than the variation over seeds or over patients explains.
     """
     from bench.cli.progress_bars import choose_display
-    from bench.store.store import Store
-    from bench.study.reproduction_request import ReproductionRequest
+    from bench.planning.stored_names import store_with
     from bench.system.devices import check_device, default_workers, require_device
 
     check_device(device)
-    request = ReproductionRequest.read(Store.open(store, create=False), run, grid, data, registry, into)
+    opened = store_with(store, grid, [run])
+    from bench.study.reproduction_request import ReproductionRequest  # imports pandas: a wrong name was refused above
+
+    request = ReproductionRequest.read(opened, run, grid, data, registry, into)
     require_device(device)
     # this module imports torch, which takes seconds: a wrong request was refused above
     from bench.study import reproduce as reproducing
@@ -128,13 +130,16 @@ def remove(
 
     No other command deletes a run.
     """
-    from bench.planning.remove_run import delete, needed_by
     from bench.store.store import Store
 
     opened = Store.open(store, create=False)
+    stored = opened.run_ids()
     for run_id in runs:
-        if run_id not in opened.run_ids():
+        if run_id not in stored:
             raise StoreError(f"no run {run_id!r} in the store", str(store), "give complete ids: see `bench list runs`")
+    from bench.planning.remove_run import delete, needed_by  # imports pandas: a wrong id was refused above
+
+    for run_id in runs:
         if others := [other for other in needed_by(opened, run_id) if other not in runs]:
             raise StoreError(
                 f"{', '.join(others)} is derived from run {run_id}", str(store), "remove the derived runs, too"

@@ -18,7 +18,7 @@ from bench.config.grid_file import shipped_grids
 from bench.config.registry import Registry
 from bench.diagnostics.store_audit import examine_store
 from bench.planning.overlap import shares_patient_ids
-from bench.planning.run import find_run
+from bench.planning.stored_names import find_run
 from bench.store.store import Store
 from harmonize.checks.release import Check
 from harmonize.cohorts.cohort import Cohort

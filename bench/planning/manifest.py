@@ -30,6 +30,7 @@ from bench.planning.planned_grid import (
     PlannedRun,
     PlannedSearch,
 )
+from bench.planning.stored_names import find_grid
 from bench.scoring.scored_split import Settings
 from bench.store.checked_files import read_cohort, read_grid, write_grid
 from bench.store.checked_folders import AnalysisFolder
@@ -297,19 +298,7 @@ def read_manifest(store: Store, name: str | None) -> Manifest:
     Raises StoreError if the manifest is missing, damaged, of another schema version or differs from its checksum. Also
     raises StoreError if no name is given and the store has several grids.
     """
-    names = sorted(p.stem for p in (store.root / "grids").glob("*.json"))
-    if name is None and len(names) == 1:
-        name = names[0]
-    if name is None or name not in names:
-        if not names:
-            fix = "run a grid in this store (`bench run --store`), or give another store"
-            raise StoreError("the store has no grid", str(store.root), fix)
-        what = f"no grid {name!r} in the store" if name else f"{len(names)} grids in the store"
-        raise StoreError(
-            what,
-            str(store.root / "grids" / f"{name}.json" if name else store.root / "grids"),
-            f"name one with --grid: {', '.join(names)}",
-        )
+    name = find_grid(store, name)
     content = read_grid(store, name)
     where, fix = str(store.root / "grids" / f"{name}.json"), "run the grid again: finished runs are not trained again"
     if content.get("schema") != SCHEMA:

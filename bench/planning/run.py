@@ -225,20 +225,6 @@ def weights_path(architecture: Entry, folder: Path) -> Path:
     return folder / str(architecture.facts.get("imagenet", f"{name}.safetensors"))
 
 
-def find_run(store: Store, prefix: str) -> str:
-    """Return the full id of the stored run whose id begins with `prefix`.
-
-    Raises StoreError when no run or several runs match.
-    """
-    matches = [run_id for run_id in store.run_ids() if prefix and run_id.startswith(prefix)]
-    if len(matches) == 1:
-        return matches[0]
-    what = f"{len(matches)} runs begin with {prefix!r}" if matches else f"no run {prefix!r} in the store"
-    near = matches or StoreError.nearest(prefix, store.run_ids(), 3, 0.0)
-    fix = f"`bench list runs` shows all; e.g. {', '.join(near[:3])}" if near else "make one with `bench run`"
-    raise StoreError(what, str(store.root), fix)
-
-
 def read_run(store: Store, run_id: str) -> Run:
     """Return a trained run from its run.json alone; neither registry nor data are needed.
 

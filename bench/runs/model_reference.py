@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from bench.config.registry import Registry
-from bench.planning.run import Run, find_run
+from bench.planning.run import Run
+from bench.planning.stored_names import find_run
 from bench.store.checked_folders import REFERENCE, WEIGHTS
 from bench.store.file_integrity import bytes_sha256
 from bench.store.store import Store, canonical_json

@@ -30,7 +30,8 @@ from bench.models.network import Network
 from bench.models.predict import predict
 from bench.planning.derived_runs import logit_of_mean
 from bench.planning.manifest import planned, trained_on_synthetic
-from bench.planning.run import Run, find_run, read_run
+from bench.planning.run import Run, read_run
+from bench.planning.stored_names import find_run
 from bench.runs.make_derived import view_transform
 from bench.runs.networks import trained_network
 from bench.runs.stored_features import NO_FEATURES, fitted_distances

@@ -9,7 +9,8 @@ from bench.config.registry import Registry
 from bench.planning.manifest import Manifest, planned
 from bench.planning.planned_grid import PlannedRun
 from bench.planning.restore_grid import grid_of
-from bench.planning.run import Run, find_run, read_run
+from bench.planning.run import Run, read_run
+from bench.planning.stored_names import find_run
 from bench.results.read_predictions import unfinished
 from bench.store.store import Store
 from bench.study.request import check_foreign

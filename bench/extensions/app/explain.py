@@ -55,6 +55,10 @@ def explain(
     model = check_reference(run, store)
     if not any(path.exists() for path in images):
         raise DatasetError("no such file", ", ".join(map(str, images)), "give JPEG, PNG or DICOM files")
+    if mask is not None and box is not None:
+        raise ConfigError("--mask and --box exclude each other", "bench explain", "give only one of them")
+    if (mask or box) and len(images) > 1:
+        raise ConfigError("--mask and --box are for a single image", "bench explain", "give one image")
     import pandas as pd  # slow imports: a wrong request was refused above
 
     from bench.analyses.explain_image import chosen_findings, explainer_of, parse_box, table
@@ -63,11 +67,7 @@ def explain(
     from bench.runs.model_folder import load_model
     from bench.store.safe_csv import csv_text
 
-    if mask is not None and box is not None:
-        raise ConfigError("--mask and --box exclude each other", "bench explain", "give only one of them")
     reference = mask if mask is not None else parse_box(box) if box is not None else None
-    if reference is not None and len(images) > 1:
-        raise ConfigError("--mask and --box are for a single image", "bench explain", "give one image")
     explainer = explainer_of(load_model(model, store, trust=trust))
     findings = chosen_findings(explainer.stored, finding or ())
     output.mkdir(parents=True, exist_ok=True)

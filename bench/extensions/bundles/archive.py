@@ -19,12 +19,18 @@ from bench.extensions.bundles import limits
 from bench.store.file_integrity import bytes_sha256, file_sha256
 from bench.store.store import canonical_json
 from harmonize.disk_space import DiskFullError, writing
-from harmonize.errors import StoreError
+from harmonize.errors import ConfigError, StoreError
 
 CHECKSUMS = "checksums.json"
 NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,99}(/[A-Za-z0-9_][A-Za-z0-9._-]{0,99}){0,3}")
 _DATE = (1980, 1, 1, 0, 0, 0)
 _FIX = "ask its maker for the unchanged file that `bench export` wrote"
+
+
+def check_is_file(bundle: Path) -> None:
+    """Raise ConfigError for a bundle that is no file."""
+    if not bundle.is_file():
+        raise ConfigError("no such bundle", str(bundle), "give a file that `bench export` has written")
 
 
 def refused(what: str, where: str, fix: str = _FIX) -> StoreError:

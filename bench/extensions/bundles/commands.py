@@ -91,20 +91,20 @@ def export(
     """
     from bench.cli.progress_bars import choose_display
     from bench.config.registry import Registry
-    from bench.extensions.bundles import export as exporting
+    from bench.planning.stored_names import store_with
+
+    _check_export(output, citation, crate, sign)
+    opened, entries = store_with(store, grid, runs or ()), Registry.read(registry)
+    from bench.extensions.bundles import export as exporting  # slow imports: a wrong name was refused above
     from bench.extensions.bundles.citation_file import read_citation
     from bench.planning.manifest import read_manifest
     from bench.store.sign import sign as signed
-    from bench.store.store import Store
 
-    _check_export(output, citation, crate, sign)
     stated = read_citation(citation) if citation is not None else {} if crate else None
-    manifest = read_manifest(Store.open(store, create=False), grid)
+    manifest = read_manifest(opened, grid)
     ids = _exported_ids(manifest, runs or ())
     with choose_display(quiet) as display:
-        bundle = exporting.export(
-            manifest, ids, output, keep_order, Registry.read(registry), display.progress, with_weights, stated
-        )
+        bundle = exporting.export(manifest, ids, output, keep_order, entries, display.progress, with_weights, stated)
     signature = str(signed(output, sign)) if sign is not None else ""
     if as_json:
         facts = {
@@ -148,7 +148,7 @@ def _exported_ids(manifest: "Manifest", names: Sequence[str]) -> list[str]:
 
     `names`: first characters of run ids. Raises ConfigError for a run of another grid, and if no run is finished.
     """
-    from bench.planning.run import find_run
+    from bench.planning.stored_names import find_run
     from bench.results.read_predictions import unfinished
 
     grid, planned = manifest.name, manifest.run_of
@@ -205,13 +205,17 @@ def verify(
     """
     from bench.cli.progress_bars import choose_display
     from bench.config.registry import Registry
-    from bench.extensions.bundles import verify as verifying
+    from bench.extensions.bundles.archive import check_is_file
     from bench.store.sign import signer
 
     if key is not None and data is None:
         raise ConfigError("--key is only valid with --data", "bench verify", "add --data, or omit --key")
+    check_is_file(bundle)
     signed_by = signer(bundle, signers) if signers is not None else ""
-    with verifying.opened(bundle, Registry.read(registry)) as opened, choose_display(quiet) as display:
+    entries = Registry.read(registry)
+    from bench.extensions.bundles import verify as verifying  # slow imports: a wrong request was refused above
+
+    with verifying.opened(bundle, entries) as opened, choose_display(quiet) as display:
         rows, exact = verifying.verify(opened, display.progress, data)
         manifest = opened.manifest
         key_file = key or bundle.with_suffix(".key.parquet")
@@ -275,12 +279,7 @@ def merge(
     from bench.cli.progress_bars import choose_display
     from bench.config.grid_file import check_name
     from bench.config.registry import Registry
-    from bench.extensions.bundles import merge as merging
-    from bench.extensions.bundles import verify as verifying
-    from bench.results.score_runs import score_all
-    from bench.results.summary import summary
-    from bench.store.sign import signer
-    from bench.store.store import Store
+    from bench.extensions.bundles.archive import check_is_file
 
     if len({bundle.name for bundle in bundles}) < len(bundles):
         raise ConfigError(
@@ -294,8 +293,17 @@ def merge(
         raise ConfigError(
             "the folder already exists and is not empty", str(store), "name a new --store and merge all bundles into it"
         )
-    new_names = _new_names(rename or [], [bundle.name for bundle in bundles])
+    for bundle in bundles:
+        check_is_file(bundle)
     entries = Registry.read(registry)
+    from bench.extensions.bundles import merge as merging  # slow imports: a wrong request was refused above
+    from bench.extensions.bundles import verify as verifying
+    from bench.results.score_runs import score_all
+    from bench.results.summary import summary
+    from bench.store.sign import signer
+    from bench.store.store import Store
+
+    new_names = _new_names(rename or [], [bundle.name for bundle in bundles])
     store.parent.mkdir(parents=True, exist_ok=True)
     building = Path(tempfile.mkdtemp(prefix=f".{store.name}.", dir=store.parent))
     try:

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from bench.config.registry import Registry
-from bench.extensions.bundles.archive import read_json, refused, unpack
+from bench.extensions.bundles.archive import check_is_file, read_json, refused, unpack
 from bench.extensions.bundles.crash_test import check_readable
 from bench.extensions.bundles.described import CROISSANT, RO_CRATE
 from bench.extensions.bundles.metadata import check_metadata
@@ -56,8 +56,7 @@ def opened(path: Path, registry: Registry, older: bool = False) -> Iterator[Open
     Titles, numbers of parameters and MACs are computed again for networks that `registry` has (see `recompute`). Raises
     ConfigError if the file is missing, and StoreError for anything that is wrong with the bundle.
     """
-    if not path.is_file():
-        raise ConfigError("no such bundle", str(path), "give a file that `bench export` has written")
+    check_is_file(path)
     with tempfile.TemporaryDirectory() as temporary:
         folder, root = Path(temporary) / "members", Path(temporary) / "store"
         folder.mkdir()

@@ -56,12 +56,14 @@ def errors(
 
     The list contains image ids and paths, so show it only to people who may see the images.
     """
-    from bench.extensions.cards.worst_errors import COLUMNS, mistakes
-    from bench.store.safe_csv import csv_text
-    from bench.store.store import Store
+    from bench.planning.stored_names import store_with
 
     check_rule(at)
-    table = mistakes(Store.open(store, create=False), run, grid, cohort or (), finding or (), kind, at, most)
+    opened = store_with(store, grid, [run])
+    from bench.extensions.cards.worst_errors import COLUMNS, mistakes  # slow imports: a wrong name was refused above
+    from bench.store.safe_csv import csv_text
+
+    table = mistakes(opened, run, grid, cohort or (), finding or (), kind, at, most)
     if as_json:
         typer.echo(table.to_json(orient="records", double_precision=15))
     elif as_csv:
@@ -83,10 +85,12 @@ def card(
 
     The file is MODEL_CARD.md, in Markdown.
     """
-    from bench.extensions.cards.model_card import write_card
-    from bench.store.store import Store
+    from bench.planning.stored_names import store_with
 
-    typer.echo(f"model card: {write_card(Store.open(store, create=False), run, grid)}")
+    opened = store_with(store, grid, [run])
+    from bench.extensions.cards.model_card import write_card  # imports pandas: a wrong name was refused above
+
+    typer.echo(f"model card: {write_card(opened, run, grid)}")
 
 
 def checklist(
@@ -102,12 +106,14 @@ def checklist(
     Fills the items of TRIPOD+AI and CLAIM that stored values answer, with links to these values, and names who has to
     write the others. Needs the report of the grid.
     """
+    from bench.planning.stored_names import store_with
+
+    opened = store_with(store, grid)
     from bench.extensions.cards.checklist_text import json_document, write_checklists
     from bench.extensions.cards.checklists import filled_checklists
-    from bench.planning.manifest import read_manifest
-    from bench.store.store import Store
+    from bench.planning.manifest import read_manifest  # slow imports: a wrong name was refused above
 
-    manifest = read_manifest(Store.open(store, create=False), grid)
+    manifest = read_manifest(opened, grid)
     filled = filled_checklists(manifest)
     path = write_checklists(manifest, filled, output)
     if as_json:

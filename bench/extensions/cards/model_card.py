@@ -11,7 +11,8 @@ from bench.extensions.cards.markdown import escaped, markdown_table
 from bench.extensions.cards.run_documents import CARD
 from bench.planning.manifest import Manifest, planned
 from bench.planning.planned_grid import PlannedRun
-from bench.planning.run import find_run, read_run
+from bench.planning.run import read_run
+from bench.planning.stored_names import find_run
 from bench.results.read_predictions import scored_ids, unfinished
 from bench.results.run_table import run_label, training_remark
 from bench.store.checked_folders import CheckedFolder, ScoresFolder

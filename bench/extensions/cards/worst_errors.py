@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from bench.planning.manifest import Manifest, planned
 from bench.planning.planned_grid import PlannedCohort
-from bench.planning.run import find_run
+from bench.planning.stored_names import find_run
 from bench.results.read_predictions import load_scored_splits, unfinished
 from bench.scoring.calibrators import Platt
 from bench.scoring.scored_split import ScoredSplit

@@ -65,7 +65,6 @@ def stats(
     from bench.cli.text_tables import wrapped
     from bench.config.grid import Grid
     from bench.config.registry import Registry
-    from bench.extensions.cohort_page.data_tables import lines
 
     if no_images and with_images:
         raise ConfigError(
@@ -80,6 +79,8 @@ def stats(
     if as_json:
         typer.echo(json.dumps(_document(described, samples, failed), allow_nan=False))
     else:
+        from bench.extensions.cohort_page.data_tables import lines
+
         typer.echo("\n".join(wrapped(lines(list(described.values()), samples))))
     if html is not None:
         _write(html, cohorts, described, samples, seed, registry, failed)

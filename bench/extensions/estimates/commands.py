@@ -84,6 +84,16 @@ def estimate(
     is none. For research only, not for clinical use.
     """
     from bench.cli.progress_bars import choose_display
+    from bench.planning.stored_names import store_with
+    from bench.system.devices import check_device, first_device, require_device
+
+    check_device(device)
+    require_device(device)
+    opened = store_with(store, grid, run or ())
+    _check_sources({"IMAGE": images, "--logits": logits, "--cohort": cohort}, data)
+    if output is not None and output.is_dir():
+        raise ConfigError("the output is a folder", str(output), "name a file, such as estimate.html")
+    shares = _shares(prevalence or ())
     from bench.extensions.estimates import estimate_text
     from bench.extensions.estimates.expected_at_hospital import (
         checked_request,
@@ -94,16 +104,9 @@ def estimate(
     from bench.planning.manifest import read_manifest
     from bench.results.score_runs import score_all
     from bench.store.safe_csv import csv_text
-    from bench.store.store import Store, write_bytes
-    from bench.system.devices import check_device, first_device, require_device
+    from bench.store.store import write_bytes  # slow imports: a wrong request was refused above
 
-    check_device(device)
-    require_device(device)
-    manifest = read_manifest(Store.open(store, create=False), grid)
-    _check_sources({"IMAGE": images, "--logits": logits, "--cohort": cohort}, data)
-    if output is not None and output.is_dir():
-        raise ConfigError("the output is a folder", str(output), "name a file, such as estimate.html")
-    shares = _shares(prevalence or ())
+    manifest = read_manifest(opened, grid)
     with choose_display(quiet) as display:
         score_all(manifest, display.progress, say=display.say)  # another grid of the store may have been scored since
         runs = runs_to_estimate(manifest, run or ())

@@ -66,19 +66,21 @@ def labels_needed(
     Each external hospital of the grid plays the new hospital: labels of a few of its patients are drawn at random. They
     recalibrate the run, set a threshold, or compare two runs. Other patients show the result.
     """
+    from bench.planning.stored_names import store_with
+
+    opened = store_with(store, grid, [prefix for prefix in (run, second) if prefix])
+    if plot is not None and plot.suffix.lower() != ".svg":
+        raise ConfigError(f"{plot.name} is not an SVG file", "--plot", f"name it {plot.with_suffix('.svg').name}")
     from bench.cli.progress_bars import choose_display
-    from bench.extensions.label_needs.draws import Goals
+    from bench.extensions.label_needs.draws import Goals  # slow imports: a wrong name was refused above
     from bench.extensions.label_needs.needs import labels_needed as measure
     from bench.store.safe_csv import csv_text
-    from bench.store.store import Store, write_bytes
+    from bench.store.store import write_bytes
 
     try:
         goals = Goals(ece, sensitivity, share)
     except ValueError as error:
         raise ConfigError(str(error), f"--{str(error).split()[0]}", "give a share such as .05 or .9") from error
-    if plot is not None and plot.suffix.lower() != ".svg":
-        raise ConfigError(f"{plot.name} is not an SVG file", "--plot", f"name it {plot.with_suffix('.svg').name}")
-    opened = Store.open(store, create=False)
     with choose_display(quiet) as display:
         result = measure(opened, grid, run, second, finding or (), goals, display.progress)
     if plot is not None:

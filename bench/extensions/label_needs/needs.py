@@ -18,7 +18,7 @@ from bench.extensions.label_needs.draws import (
 )
 from bench.planning.manifest import Manifest, planned, read_manifest
 from bench.planning.planned_grid import PlannedRun
-from bench.planning.run import find_run
+from bench.planning.stored_names import find_run
 from bench.results.grid_recipes import with_chosen_runs
 from bench.results.read_predictions import CohortLabels, load_scored_splits, unfinished
 from bench.results.run_table import run_title

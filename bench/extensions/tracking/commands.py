@@ -55,13 +55,13 @@ def track(
 
     Writes parameters, learning curves, scores with intervals, memory and counts of images. Skips runs that have not changed.
     """
-    from bench.cli.progress_bars import choose_display
-    from bench.extensions.tracking import mlflow as tracking
-    from bench.planning.manifest import read_manifest
-    from bench.planning.run import find_run
-    from bench.store.store import Store
+    from bench.planning.stored_names import find_run, store_with
 
-    opened = Store.open(store, create=False)
+    opened = store_with(store, grid, runs or ())
+    from bench.cli.progress_bars import choose_display
+    from bench.extensions.tracking import mlflow as tracking  # slow imports: a wrong name was refused above
+    from bench.planning.manifest import read_manifest
+
     manifest = read_manifest(opened, grid)
     name = experiment or manifest.name
     grid_ids = list(manifest.run_of)
@@ -102,12 +102,14 @@ def upload(
     Weights, configuration and model card are sent; no image, no patient id and no gallery. `bench predict`, `explain` and
     `evaluate` take the repository, or the folder of --folder, in place of a run.
     """
-    from bench.extensions.tracking import hub
-    from bench.store.store import Store
+    from bench.planning.stored_names import store_with
+
+    opened = store_with(store, grid, [run])
+    from bench.extensions.tracking import hub  # imports pandas: a wrong name was refused above
 
     if repo:
         hub.check_name(repo)
-    run_id, manifest, files = hub.files_of(Store.open(store, create=False), run, grid)
+    run_id, manifest, files = hub.files_of(opened, run, grid)
     if (folder is None) == (not repo):
         raise ConfigError("name one place", "bench upload", "give --repo OWNER/NAME, or --folder FOLDER")
     licences = hub.licences(manifest, run_id)

@@ -21,7 +21,8 @@ from bench.extensions.cards.model_card import card
 from bench.planning.exposure import Exposure
 from bench.planning.manifest import Manifest, planned
 from bench.planning.planned_grid import PlannedCohort, PlannedRun
-from bench.planning.run import find_run, read_run
+from bench.planning.run import read_run
+from bench.planning.stored_names import find_run
 from bench.results.read_predictions import unfinished
 from bench.results.run_table import run_title
 from bench.runs.model_reference import MEMBERS, config_sha256

@@ -19,7 +19,7 @@ from safetensors.numpy import save_file
 
 from bench.models.network import _read as read_weights
 from bench.planning.manifest import read_manifest
-from bench.planning.run import find_run
+from bench.planning.stored_names import find_run
 from bench.runs.new_images import load
 from bench.store.safe_csv import csv_text
 from bench.store.store import Store, canonical_json, short_hash, write_bytes
