@@ -6,6 +6,7 @@
     python -m benchmarks --check B4 B7         # compare these with the committed figures; nothing written
     python -m benchmarks --trends              # write benchmarks/TRENDS.md from the committed figures
     python -m benchmarks --quick               # smoke test: small data, few rounds, nothing written
+    python -m benchmarks unit                  # the unit of speed on this machine; nothing written
     python -m benchmarks gpu                   # on a machine with a GPU: tests/cuda, then G1 to G4; less than nine minutes
     python -m benchmarks gpu --device cpu      # the same code on a CPU with tiny sizes; nothing written
 
@@ -18,11 +19,15 @@ The exit status is 1 in three cases:
   and the range of its rounds does not overlap with the range of their rounds. With --check, a ratio to a peer without
   committed values of this processor is compared with other processors; there, the limit is a third instead of a tenth.
 
+Before each benchmark whose figure is in CPU seconds, the unit of speed is measured (benchmarks/unit.py), and the figure
+is also given in units.
+
 A benchmark may have a goal for its value. A missed goal is printed, but does not change the exit status.
 """
 
 import argparse
 import importlib
+import math
 import os
 import pkgutil
 import sys
@@ -31,7 +36,7 @@ from pathlib import Path
 # numpy reads this variable when it is imported. All ratios are measured on one thread.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-from benchmarks import gpu, results, rows
+from benchmarks import gpu, results, rows, unit
 from benchmarks.harness import Benchmark, measured
 
 FOLDER = Path(__file__).parent
@@ -68,6 +73,9 @@ def main(arguments: list[str] | None = None) -> int:
     words = sys.argv[1:] if arguments is None else arguments
     if words[:1] == ["gpu"]:
         return gpu.main(FOLDER, listed(), words[1:])
+    if words == ["unit"]:
+        print(unit.text(unit.seconds(), results.machine()))
+        return 0
     options = parser.parse_args(words)
     available = listed()
     unknown = set(options.names) - {benchmark.name for benchmark in available}
@@ -96,8 +104,12 @@ def main(arguments: list[str] | None = None) -> int:
         FOLDER, available, writes=not (options.quick or options.check), compares=not options.quick, in_ci=options.check
     )
     print(session.machine)
-    verdicts = [session.add(benchmark, measured(benchmark, options.quick)) for benchmark in selected]
-    return int(any(verdicts))
+    failed = False
+    for benchmark in selected:
+        with_unit = benchmark.unit in results.CPU_SECONDS and not options.quick
+        unit_s = sum(unit.seconds().values()) if with_unit else math.nan
+        failed |= session.add(benchmark, measured(benchmark, options.quick), unit_s)
+    return int(failed)
 
 
 if __name__ == "__main__":

@@ -24,6 +24,7 @@ END = "<!-- end -->"
 # a figure counts as worse if it is worse by more than this share, and the spreads of both figures do not overlap
 WORSE = 0.10
 WORSE_ELSEWHERE = 1 / 3  # the same for a ratio to a peer that was measured on another processor
+CPU_SECONDS = ("s", "CPU s")  # units of figures that are also given in units of `benchmarks.unit`
 PAST = 10  # number of committed figures of a row with which a new figure is compared
 # earlier texts of the fields `what` and `peer` -> texts of today, so that committed figures keep their rows
 _RENAMED = {
@@ -85,6 +86,7 @@ _RENAMED = {
     "fused AdamW; weights against timm's Lion": "fused AdamW (time), Lion of timm (weights)",
     "a plain SAM loop": "plain SAM loop",
 }
+_NUMERIC = ("ratio", "low", "high", "unit_s")
 _LIBRARIES = ("numpy", "torch", "torchvision", "opencv-python-headless", "pillow", "numba")
 
 
@@ -105,6 +107,7 @@ class Row:
     note: str
     commit: str
     machine: str
+    unit_s: float = math.nan  # CPU seconds of one unit (`benchmarks.unit`), measured just before; NaN if not measured
 
     @property
     def key(self) -> tuple[str, str, str]:
@@ -117,7 +120,7 @@ class Row:
         return math.isfinite(self.ratio)
 
 
-def row(benchmark: Benchmark, result: Measured | Exception, commit: str, machine: str) -> Row:
+def row(benchmark: Benchmark, result: Measured | Exception, commit: str, machine: str, unit_s: float = math.nan) -> Row:
     """Return the table row of a benchmark's result, or of the exception that prevented a result."""
     blank = Row(
         benchmark.name,
@@ -129,6 +132,7 @@ def row(benchmark: Benchmark, result: Measured | Exception, commit: str, machine
         *("",) * 3,
         commit,
         machine,
+        unit_s,
     )
     if isinstance(result, NotMeasured):
         return replace(blank, gate=f"not measured: {result}")
@@ -222,18 +226,26 @@ def write_csv(rows: Sequence[Row]) -> str:
     writer = csv.DictWriter(out, [field.name for field in fields(Row)], lineterminator="\n")
     writer.writeheader()
     for row in rows:
-        writer.writerow(asdict(row) | {k: figure(getattr(row, k)) for k in ("ratio", "low", "high")})
+        writer.writerow(asdict(row) | {k: figure(getattr(row, k)) for k in _NUMERIC})
     return out.getvalue()
 
 
 def read_csv(text: str) -> list[Row]:
-    """Return the rows of a CSV text, with today's names. Raises ValueError if the columns are not those of a Row."""
+    """Return the rows of a CSV text, with today's names. Raises ValueError if the columns are not those of a Row.
+
+    Committed figures from before the unit have no column `unit_s`.
+    """
     reader = csv.DictReader(io.StringIO(text))
-    if reader.fieldnames != [field.name for field in fields(Row)]:
+    columns = [field.name for field in fields(Row)]
+    if reader.fieldnames not in (columns, columns[:-1]):
         raise ValueError(f"results.csv has the columns {reader.fieldnames}, not those of a Row")
-    numeric = {"ratio", "low", "high"}
     rows = [
-        Row(**{column: float(value or "nan") if column in numeric else value for column, value in row.items()})  # type: ignore[arg-type]
+        Row(
+            **{
+                column: (float(value) if value else math.nan) if column in _NUMERIC else value
+                for column, value in row.items()
+            }
+        )  # type: ignore[arg-type]
         for row in reader
     ]
     return [replace(row, what=_RENAMED.get(row.what, row.what), peer=_RENAMED.get(row.peer, row.peer)) for row in rows]
@@ -257,7 +269,7 @@ def table(rows: Sequence[Row]) -> str:
     for row in rows:
         # for a ratio, say which time is divided by which: with a goal "<=", ours by the peer's, else the peer's by ours
         direction = "" if row.unit != "x" else " as long" if row.goal.startswith("<=") else " as fast"
-        shown = f"**{figure(row.ratio)}** {row.unit}{direction}" if row.measured else "-"
+        shown = f"**{figure(row.ratio)}** {row.unit}{direction}{in_units(row)}" if row.measured else "-"
         bounds = f"{figure(row.low)} to {figure(row.high)}" if row.measured else ""
         mark = f" [{sources.index((row.machine, row.commit)) + 1}]" if row.measured else ""
         cells = (row.what, row.peer, shown, bounds, row.goal, row.met, row.gate, row.note)
@@ -283,13 +295,20 @@ def rewritten(document: str, rows: Sequence[Row]) -> str:
     return head.rstrip() + f"\n\n{block}\n" + (mark + rest if mark else "")
 
 
+def in_units(row: Row) -> str:
+    """Return a figure in CPU seconds also in units, as text to append; "" for other figures, and if no unit was measured."""
+    if row.unit not in CPU_SECONDS or math.isnan(row.unit_s):
+        return ""
+    return f" ({figure(row.ratio / row.unit_s)} units of {figure(row.unit_s)} CPU s)"
+
+
 def line(row: Row, verdict: str) -> str:
     """Return the text of a row for the terminal."""
     head = f"{row.benchmark:<4} {row.what}, against {row.peer}" if row.peer != "-" else f"{row.benchmark:<4} {row.what}"
     if not row.measured:
         return f"{head}\n     {row.gate}"
     goal = f"; goal {row.goal}: {'met' if row.met == 'yes' else 'MISSED'}" if row.goal else ""
-    shown = f"{figure(row.ratio)} {row.unit} [{figure(row.low)}, {figure(row.high)}]"
+    shown = f"{figure(row.ratio)} {row.unit}{in_units(row)} [{figure(row.low)}, {figure(row.high)}]"
     return f"{head}\n     {shown}{goal}; {row.gate}; {row.note}" + (f"\n     {verdict.upper()}" if verdict else "")
 
 
@@ -316,12 +335,13 @@ class Session:
         before = pooled([row for table in tables for row in table], here)
         return cls(folder, commit(folder.parent), here, before, known, writes, in_ci)
 
-    def add(self, benchmark: Benchmark, result: Measured | Exception) -> bool:
+    def add(self, benchmark: Benchmark, result: Measured | Exception, unit_s: float = math.nan) -> bool:
         """Print a result, and write it with `writes`; return whether the benchmark failed or became worse.
 
+        unit_s: CPU seconds of one unit, measured just before the benchmark.
         The table is written after each benchmark, so that an interruption loses the result of at most one benchmark.
         """
-        new = row(benchmark, result, self.commit, self.machine)
+        new = row(benchmark, result, self.commit, self.machine, unit_s)
         found = verdict(new, self.before, across_machines=self.in_ci)
         print(line(new, found), flush=True)
         if self.writes:

@@ -10,11 +10,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from benchmarks import __main__ as command
-from benchmarks import results
+from benchmarks import results, unit
 from benchmarks.harness import (
     Benchmark,
     GateFailed,
@@ -254,6 +255,49 @@ def test_the_command_writes_rows_and_says_by_its_status_what_became_worse(
     assert (tmp_path / "RESULTS.md").read_text() == written
     assert "**2** x" in (tmp_path / "RESULTS.md").read_text()
     assert [each.ratio for each in results.read_csv((tmp_path / "results.csv").read_text())] == [2.0]
+
+
+def test_a_figure_in_cpu_seconds_is_also_given_in_units_of_the_same_minute(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "RESULTS.md").write_text("# Measured\n")
+    seconds, ratio = replace(bench("<= 4"), name="B2", unit="CPU s"), bench()
+    monkeypatch.setattr(command, "FOLDER", tmp_path)
+    monkeypatch.setattr(command, "listed", lambda: [ratio, seconds])
+    monkeypatch.setattr(results, "machine", lambda: HERE)
+    monkeypatch.setattr(unit, "seconds", lambda: {"trained": 1.5, "decoded": 0.5})
+    assert command.main([]) == 0
+    written = results.read_csv((tmp_path / "results.csv").read_text())
+    assert [each.unit_s for each in written] == [math.nan, 2.0]
+    for text in (capsys.readouterr().out.replace("CPU s (", "CPU s** ("), (tmp_path / "RESULTS.md").read_text()):
+        assert text.count("(1.5 units of 2 CPU s)") == 1
+    assert command.main(["unit"]) == 0
+    assert capsys.readouterr().out == f"1 unit = 2.00 CPU s (trained 1.50, decoded 0.50) on {HERE}\n"
+
+
+def test_committed_figures_from_before_the_unit_are_read() -> None:
+    before = "\n".join(line.rpartition(",")[0] for line in results.write_csv([row()]).splitlines())
+    assert results.read_csv(before) == [row()]
+    with pytest.raises(ValueError, match="columns"):
+        results.read_csv("\n".join(line.rpartition(",")[0] for line in before.splitlines()))
+
+
+def test_the_unit_is_the_time_of_its_three_parts_on_one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, small in {"STEPS": 1, "BATCH": 2, "SORTED": 1000, "LOOPS": 10, "DECODED": 1, "JPEG_SIDE": 64}.items():
+        monkeypatch.setattr(unit, name, small)
+    threads = []
+    spent = unit._spent
+    monkeypatch.setattr(unit, "_spent", lambda work: (threads.append(torch.get_num_threads()), spent(work))[1])
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        parts = unit.seconds(rounds=2)
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+    assert threads == [1] * 6
+    assert len(parts) == 3
+    assert min(parts.values()) > 0
 
 
 def test_an_unknown_name_is_refused_with_those_that_are(capsys: pytest.CaptureFixture[str]) -> None:
