@@ -38,7 +38,7 @@ from bench.store.file_integrity import json_object
 from bench.store.store import Store, canonical_json, short_hash
 from harmonize.cohorts.cohort import Cohort
 from harmonize.cohorts.hospital_names import HospitalName, hospital_name
-from harmonize.cohorts.label_mapping import grade
+from harmonize.cohorts.label_mapping import grade, source_of
 from harmonize.cohorts.pooled import HOSPITAL, hospital_of, joined_facts, members_of
 from harmonize.errors import CxrError, StoreError
 from reports import extensions
@@ -261,7 +261,8 @@ class Manifest(PlannedGrid):
         """
         if self.phantom or cohort.layout == "table":
             return []
-        return [finding for finding in findings if grade(cohort.layout, finding) == "approximate"]
+        source = source_of(cohort.layout, cohort.facts)
+        return [finding for finding in findings if grade(cohort.layout, finding, source) == "approximate"]
 
     def with_imported_models(self, before: PlannedGrid) -> tuple[Self, list[str]]:
         """Return the manifest with the imported models of an earlier manifest, `before`, and the names of dropped models.

@@ -204,7 +204,7 @@ def _read(spec: CohortSpec, source: str) -> pd.DataFrame:
 
 def _states(native: pd.DataFrame, spec: CohortSpec, mapping: str, findings: Sequence[str]) -> pd.DataFrame:
     """Return the states of the findings; findings in `spec.hybrid` come from another label source."""
-    states = label_mapping.apply(native, spec.layout, mapping, findings)
+    states = label_mapping.apply(native, spec.layout, mapping, findings, spec.label_source)
     for source in dict.fromkeys(source for _, source in spec.hybrid):
         from_source = [name for name, name_source in spec.hybrid if name_source == source and name in states]
         if not from_source:
@@ -214,7 +214,7 @@ def _states(native: pd.DataFrame, spec: CohortSpec, mapping: str, findings: Sequ
             source_table = source_table[source_table[FAULT] == ""]
         source_table = source_table.drop_duplicates("image_id")
         _require_source(native, source_table, source, spec)
-        source_states = label_mapping.apply(source_table, spec.layout, mapping, from_source).set_axis(
+        source_states = label_mapping.apply(source_table, spec.layout, mapping, from_source, source).set_axis(
             source_table["image_id"]
         )
         aligned = source_states.reindex(native["image_id"])  # images missing from the label source become null
@@ -257,7 +257,7 @@ def _training_states(native: pd.DataFrame, states: pd.DataFrame, spec: CohortSpe
                 rows = rows[rows[column] == ""]
             rows = rows.drop_duplicates("image_id").set_index("image_id", drop=False)
             _require_source(native, rows, source, spec)
-            mapped = label_mapping.apply(rows, spec.layout, mapping, findings).reindex(native["image_id"])
+            mapped = label_mapping.apply(rows, spec.layout, mapping, findings, source).reindex(native["image_id"])
             labels[findings] = mapped.set_axis(native.index)
         tables.append(labels.set_axis([training_column(name, str(finding)) for finding in labels], axis=1))
     return tables
@@ -289,7 +289,7 @@ def _rules(spec: CohortSpec, columns: Sequence[str]) -> bytes:
     if spec.layout == TABLE:
         return Path(spec.mapping).read_bytes()
     block = labels_yaml()["datasets"][spec.layout]
-    rules = {**labels_yaml()["beyond"].get(spec.layout, {}).get("findings", {}), **block["findings"]}
+    rules = label_mapping.entries(spec.layout, spec.label_source)
     native_labels = {
         finding: [rules[finding].get(key) for key in ("native", "strict", "broad")]
         for finding in columns

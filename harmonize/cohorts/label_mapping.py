@@ -31,10 +31,23 @@ def block(layout: str) -> dict[str, Any]:
     return layout_block
 
 
-def entries(layout: str) -> dict[str, Any]:
-    """Return the rules of a layout in labels.yaml (finding -> rule), for the findings of all label spaces."""
+def entries(layout: str, source: str = "default") -> dict[str, Any]:
+    """Return the rules of a layout in labels.yaml (finding -> rule), for the findings of all label spaces.
+
+    A label source with other labels than the layout has rules of its own.
+
+    >>> list(entries("nih", "expert"))
+    ['Pneumothorax', 'Lung Lesion', 'Lung Opacity', 'Fracture']
+    """
+    if has_own_labels(layout, source):
+        return dict(label_sources(layout)[source]["findings"])
     beyond: dict[str, Any] = labels_yaml()["beyond"].get(layout, {}).get("findings", {})
     return {**block(layout)["findings"], **beyond}
+
+
+def has_own_labels(layout: str, source: str) -> bool:
+    """Return whether a label source has other labels than the layout: in columns "<label source>:<label>"."""
+    return "findings" in label_sources(layout).get(source, {})
 
 
 def reference(layout: str, split: str = "", source: str = "default") -> str:
@@ -67,13 +80,19 @@ def facts(layout: str, source: str, split: "pd.Series[str]") -> dict[str, str]:
     return texts
 
 
-def grade(layout: str, finding: str) -> str:
-    """Return how well a layout's rule matches a finding: exact, approximate or unmapped.
+def source_of(layout: str, texts: Mapping[str, str]) -> str:
+    """Return the label source whose cohort has these texts (see `facts`)."""
+    titles = {str(entry["title"]): name for name, entry in label_sources(layout).items()}
+    return titles.get(texts.get("label_source", ""), "default")
 
-    >>> grade("nih", "Lung Lesion")
-    'approximate'
+
+def grade(layout: str, finding: str, source: str = "default") -> str:
+    """Return how well the rule of a layout and label source matches a finding: exact, approximate or unmapped.
+
+    >>> grade("nih", "Lung Lesion"), grade("nih", "Edema", "expert")
+    ('approximate', 'unmapped')
     """
-    entry = entries(layout).get(finding)
+    entry = entries(layout, source).get(finding)
     return str(entry["grade"]) if entry else "unmapped"
 
 
@@ -115,15 +134,26 @@ Infiltration has no target in the shared nine'}]
 
 
 def apply(
-    table: pd.DataFrame, layout: str, mapping: str = "default", findings: Sequence[str] = FINDINGS
+    table: pd.DataFrame,
+    layout: str,
+    mapping: str = "default",
+    findings: Sequence[str] = FINDINGS,
+    source: str = "default",
 ) -> pd.DataFrame:
     """Return one Int8 column of label states per finding; null where the labels of an image do not express the finding.
 
-    `table` is the native table of this layout. In the layout `table`, the native labels are already findings.
+    `table` is the native table of this layout, read with the label source `source`. In the layout `table`, the native
+    labels are already findings.
     """
     state_of: Callable[[str], NDArray[np.int8]]
     if layout == "table":
         state_of = lambda finding: _strongest(table, (finding,))  # noqa: E731
+    elif has_own_labels(layout, source):
+        rules = entries(layout, source)
+        prefix = f"{source}:"
+        own = {name: native(name.removeprefix(prefix)) for name in map(str, table) if name.startswith(prefix)}
+        renamed = table[list(own)].rename(columns=own)
+        state_of = lambda finding: _strongest(renamed, rules.get(finding, {}).get("native", ()))  # noqa: E731
     elif block(layout)["family"] == "columns":
         state_of = lambda finding: _column_state(table, layout, finding, mapping)  # noqa: E731
     else:

@@ -19,7 +19,7 @@ import numpy as np
 import pandas as pd
 
 from harmonize.datasets import FAULT, native
-from harmonize.datasets.columns import base_columns, state_columns, with_bad_rows
+from harmonize.datasets.columns import base_columns, joined_states, state_columns, with_bad_rows
 from harmonize.datasets.csvfile import (
     cells,
     faults,
@@ -29,7 +29,6 @@ from harmonize.datasets.csvfile import (
     read_text,
     recode,
     require,
-    states_array,
     unknown_words,
     unmatched_faults,
 )
@@ -124,32 +123,14 @@ def _read_expert(path: Path) -> pd.DataFrame:
 def _states_of(
     path: Path, rows: pd.DataFrame, study: "pd.Series[str]", prefix: str, every_study: bool = False
 ) -> tuple[dict[str, Any], "pd.Series[str]", list[str]]:
-    """Return the label states of each image, the fault text of each image, and the faults of rows without an image.
+    """Return the states of each image as `joined_states`, by study.
 
-    States and fault texts come from the row of the image's study; if the study has no row, the states are null. `study`
-    has the study of each image. The names of the columns of states begin with `prefix`. Raises DatasetError if too many
-    images have no row, but `every_study` must have one.
+    Raises DatasetError if too many images have no row, but `every_study` must have one.
     """
     rows = rows.assign(study_id=whole_numbers(rows["study_id"], "study_id", path))
     if every_study:
         require_match(study, rows["study_id"], "labels", path)
-    fault, strays = rows[FAULT], unmatched_faults(rows, "study_id", study)
-    if rows["study_id"].duplicated().any():
-        rows = rows[~rows.drop(columns=FAULT).duplicated()]  # drop repeated rows
-        differing = rows["study_id"].duplicated(keep=False)
-        fault = first_fault(fault[rows.index], faults(differing, rows["study_id"], "study_id", "in one row", path))
-        rows = rows[~rows["study_id"].duplicated()]
-        fault = fault[rows.index]
-    row_of_image = pd.Index(rows["study_id"]).get_indexer(pd.Index(study))
-    null = row_of_image < 0
-    states = {}
-    for label in LABELS:
-        values = rows[label].to_numpy(np.int8, na_value=0)[row_of_image]
-        states[f"{prefix}:{label}"] = states_array(np.where(null, 0, values).astype(np.int8), null)
-    if not (fault != "").any():
-        return states, pd.Series("", index=study.index, dtype=object), strays
-    fault_of_image = np.where(null, "", fault.to_numpy(object)[row_of_image])
-    return states, pd.Series(fault_of_image, index=study.index, dtype=object), strays
+    return joined_states(path, rows, "study_id", LABELS, study, prefix)
 
 
 def _splits(root: Path, image: "pd.Series[str]") -> tuple["pd.Series[str]", "pd.Series[str]", list[str]]:

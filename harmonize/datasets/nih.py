@@ -7,7 +7,11 @@ or 058Y. Without the two lists, no image has a split.
 Labels: names joined by "|"; "No Finding" never occurs together with another label. No label is uncertain.
 Boxes: in pixels of the 1024 x 1024 original, for any size of the file on disk.
 Files: .png as in the table, or another ending such as .PNG or .jpg.
-Source: Wang et al. 2017, arXiv:1705.02315. Free to download, with attribution.
+Expert labels: radiologists at Google labeled 4,376 images again for four findings, with the cells YES and NO, in the
+folder four_findings_expert_labels. If it exists, the additional columns "expert:<label>" have these states, null for all
+other images and for blank cells. They are the labels of the label source `expert` and of the gold subset.
+Source: Wang et al. 2017, arXiv:1705.02315. Free to download, with attribution. Expert labels: Majkowska et al. 2020,
+doi:10.1148/radiol.2019191293; cloud.google.com/healthcare-api/docs/resources/public-datasets/nih-chest.
 """
 
 import os
@@ -18,7 +22,7 @@ import numpy as np
 import pandas as pd
 
 from harmonize.datasets import FAULT, LABELS, Remark
-from harmonize.datasets.columns import base_columns
+from harmonize.datasets.columns import base_columns, joined_states, with_bad_rows
 from harmonize.datasets.csvfile import (
     MAX_AGE_YEARS,
     faults,
@@ -30,11 +34,13 @@ from harmonize.datasets.csvfile import (
     recode,
     require,
     require_whole,
+    states_array,
     unknown_words,
 )
 from harmonize.datasets.ids import difference, examples, refuse_rounded
 from harmonize.datasets.text_lists import read_lines
 from harmonize.errors import DatasetError
+from harmonize.labels.findings import ABSENT, PRESENT
 
 SIGNATURE = ("Data_Entry_2017*",)
 ENTRIES = ("Data_Entry_2017_v2020.csv", "Data_Entry_2017.csv")
@@ -42,6 +48,17 @@ BOXES = "BBox_List_2017.csv"
 BOX_FRAME_PX = 1024
 _ENDINGS = (".png", ".jpg", ".jpeg")
 _LISTS = ("test_list.txt", "train_val_list.txt")
+EXPERT_LABELS = ("Fracture", "Pneumothorax", "Airspace opacity", "Nodule or mass")
+GOLD_LABEL_SOURCE = "expert"
+_EXPERT = "four_findings_expert_labels"
+# for each of the two sets of images: the file of the download, and its name if the files of all folders are in one folder
+_EXPERT_FILES = tuple(
+    (f"{_EXPERT}/{name}.csv", f"{_EXPERT}_{name}.csv") for name in ("test_labels", "validation_labels")
+)
+# both sets in one file, as in the package torchxrayvision
+_EXPERT_PACKAGE = "google2019_nih-chest-xray-labels.csv"
+_ANSWERS = {"YES": PRESENT, "NO": ABSENT}
+_BLANK = -9  # in place of the state of a blank cell
 TOKENS = (
     "Atelectasis",
     "Cardiomegaly",
@@ -68,16 +85,76 @@ _BOX_FINDINGS = {
 _BOX_COLUMNS = ["Image Index", "Finding Label", "Bbox [x", "y", "w", "h]"]
 
 
-def read(root: Path) -> pd.DataFrame:
-    """Return one row per image: the base columns and "native:labels"."""
+def read(root: Path, source: str = "default") -> pd.DataFrame:
+    """Return one row per image: the base columns, "native:labels", and "expert:<label>" for 4 labels if available.
+
+    `source` is default or expert. Both give the same table, but expert needs the files of the expert labels.
+    """
     table = read_entries(require(root, "nih", *ENTRIES))
+    files = _expert_files(root)
+    if source == "expert" and not files:
+        raise DatasetError(f"no {_EXPERT_FILES[0][0]}", str(root), "nih: put the folder of the expert labels there")
     table["split"] = _splits(root, table["image_id"])
     paths = _images(root)
     with_other_ending = {Path(name).stem: path for name, path in paths.items()}  # such as .PNG or .jpg
     table["path"] = [
         paths.get(image) or with_other_ending.get(image.removesuffix(".png"), "") for image in table["image_id"]
     ]
+    for path in files:
+        table = _with_expert(table, path)
     return table
+
+
+def _expert_files(root: Path) -> list[Path]:
+    """Return the files of expert labels in the root: one for each of the two sets of images, or one for both."""
+    files = [path for names in _EXPERT_FILES if (path := find(root, *names)) is not None]
+    both = find(root, _EXPERT_PACKAGE)
+    return files or ([both] if both is not None else [])
+
+
+def _with_expert(table: pd.DataFrame, path: Path) -> pd.DataFrame:
+    """Return the table with the expert labels of a file; images with labels of an earlier file keep these labels.
+
+    A row with another cell than YES, NO or blank has a fault, and so has an image whose rows, of one file or of two, differ.
+    Raises DatasetError if no row is of an image of the table because the ids have another form.
+    """
+    raw = read_text(path, ["Image Index", *EXPERT_LABELS])
+    fault = raw[FAULT]
+    for label in EXPERT_LABELS:
+        text = raw[label].str.strip()
+        is_invalid = ~text.isin([*_ANSWERS, ""])
+        fault = first_fault(fault, faults(is_invalid, raw[label], label, "YES or NO", path))
+        state = np.select([text == answer for answer in _ANSWERS], list(_ANSWERS.values()), _BLANK).astype(np.int8)
+        raw[label] = pd.Series(states_array(state, state == _BLANK), raw.index)
+    raw[FAULT] = fault
+    image = table["image_id"]
+    if not image.isin(raw["Image Index"]).any() and difference(raw["Image Index"], image):
+        what = f"no expert label belongs to an image of the table: {examples(raw['Image Index'], image)}"
+        raise DatasetError(what, str(path), "use the file as published")
+    states, fault, strays = joined_states(path, raw, "Image Index", EXPERT_LABELS, image, "expert")
+    columns = pd.DataFrame(states, table.index)
+    if set(columns) <= set(table):
+        old = table[list(columns)]
+        is_in_both = old.notna().any(axis=1) & columns.notna().any(axis=1)
+        differs = is_in_both & ~(old.fillna(_BLANK) == columns.fillna(_BLANK)).all(axis=1)
+        columns = old.where(old.notna().any(axis=1), columns)
+        again = differs.map({True: f"the image has other expert labels in another file at {path.name}", False: ""})
+        fault = first_fault(fault, again)
+    if FAULT in table or (fault != "").any():
+        table = table.assign(**{FAULT: first_fault(table[FAULT], fault) if FAULT in table else fault})
+    return with_bad_rows(table.assign(**{str(name): columns[name] for name in columns}), strays)
+
+
+def gold(table: pd.DataFrame, root: Path) -> "pd.Series[bool]":
+    """Return the mask of images that radiologists at Google labeled again.
+
+    Raises DatasetError if the files with these labels are missing.
+    """
+    labels = [f"expert:{label}" for label in EXPERT_LABELS]
+    if not set(labels) <= set(table):
+        fix = f"put the folder {_EXPERT} into the folder of the other tables, or remove `gold`"
+        raise DatasetError("no image was labeled by radiologists", str(root), fix)
+    return table[labels].notna().any(axis=1)
 
 
 def remarks(table: pd.DataFrame, root: Path) -> list[Remark]:
@@ -192,6 +269,8 @@ def write(table: pd.DataFrame, root: Path) -> None:
 
     The table must have: image_id = 00000001_000.png, path = images_001/images/<image_id> (`read` needs these files),
     study_id = <patient_id>/<follow-up number>, ages in whole years, and splits that are all train or test, or all "".
+    If the table has expert labels, the rows of the split train are written to validation_labels.csv of the expert labels,
+    and all other rows to test_labels.csv.
     If the table has the columns `rows` and `columns` (height and width of the image in pixels), they are written, too.
     """
     root.mkdir(parents=True, exist_ok=True)
@@ -211,6 +290,19 @@ def write(table: pd.DataFrame, root: Path) -> None:
         for split, name in {"test": "test_list.txt", "train": "train_val_list.txt"}.items():
             ids = table.loc[table["split"] == split, "image_id"]
             (root / name).write_text("".join(f"{image}\n" for image in ids), encoding="utf-8", newline="")
+    if f"expert:{EXPERT_LABELS[0]}" in table:
+        _write_expert(table, raw, root)
+
+
+def _write_expert(table: pd.DataFrame, raw: pd.DataFrame, root: Path) -> None:
+    """Write the expert labels after the columns `raw` of the file Data_Entry."""
+    answers = {state: text for text, state in _ANSWERS.items()}
+    rows = raw.assign(**{label: table[f"expert:{label}"].map(answers) for label in EXPERT_LABELS})
+    is_labeled = rows[list(EXPERT_LABELS)].notna().any(axis=1)
+    (root / _EXPERT).mkdir(exist_ok=True)
+    for names, in_file in zip(_EXPERT_FILES, (table["split"] != "train", table["split"] == "train"), strict=True):
+        if (is_labeled & in_file).any():
+            rows[is_labeled & in_file].to_csv(root / names[0], index=False, lineterminator="\n")
 
 
 def write_boxes(table: pd.DataFrame, root: Path) -> None:

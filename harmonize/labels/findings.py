@@ -40,12 +40,13 @@ def space(name: str = "shared-9") -> tuple[str, ...]:
 
 
 def label_sources(layout: str) -> dict[str, Any]:
-    """Return the label sources of a layout except `default`: name -> {reference, title, says, source}.
+    """Return the label sources of a layout except `default`: name -> {reference, title, says, source, maybe findings}.
 
     reference  who made the labels: report (a program that reads reports) or radiologist
     title      the name of the label source on pages
     says       the files or rows from which the labels are read
     source     the publication
+    findings   finding -> rule, if the label source has other labels than the layout
 
     >>> list(label_sources("chexpert"))
     ['chexbert', 'visualchexbert']

@@ -12,13 +12,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 
 from bench.planning.parsed_tables import ParsedTable
 from harmonize.cohorts.cohort import load
 from harmonize.cohorts.cohort_choice import CohortChoice
 from harmonize.cohorts.specs import CohortSpec
-from harmonize.datasets import LAYOUTS, adapter, chexpert, mimic, native
+from harmonize.datasets import LAYOUTS, adapter, chexpert, mimic, native, nih
 from harmonize.labels.findings import FINDINGS, label_sources
 from tests.native_tables import on_disk
 
@@ -59,6 +60,11 @@ def put_more_files(spec: CohortSpec) -> None:
         table = mimic.example()
         mimic.write(table.assign(**{f"expert:{name}": table[native(name)] for name in mimic.LABELS}), spec.root)
         shutil.copy(next(spec.root.glob("*-chexpert.csv.gz")), spec.root / "mimic-cxr-2.0.0-negbio.csv.gz")
+    if spec.layout == "nih":
+        nih.write(
+            nih.example().assign(**{f"expert:{name}": pd.Series(1, range(4), "Int8") for name in nih.EXPERT_LABELS}),
+            spec.root,
+        )
     if spec.layout == "vindr":
         (spec.root / "people.csv").write_text("image_id,sex,age\nabsent,F,30\n")
     (spec.root / "listed.csv").write_text("image_id\nabsent\n")

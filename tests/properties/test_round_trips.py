@@ -104,9 +104,11 @@ def test_mimic_round_trip(rows: Rows, sex: dict[int, str]) -> None:
 
 @quick
 @given(rows_of(patient=numbers, sex=sexes, age=ages, view=st.sampled_from(["PA", "AP"]),
-               words=st.lists(st.sampled_from([word for word in nih.TOKENS if word != "No Finding"]), unique=True)),
-       st.booleans())  # fmt: skip
-def test_nih_round_trip(rows: Rows, has_lists: bool) -> None:
+               words=st.lists(st.sampled_from([word for word in nih.TOKENS if word != "No Finding"]), unique=True),
+               expert=st.lists(st.sampled_from([1, 0, None]), min_size=4, max_size=4)),
+       st.booleans(), st.booleans())  # fmt: skip
+def test_nih_round_trip(rows: Rows, has_lists: bool, has_expert: bool) -> None:
+    labels = [f"expert:{label}" for label in nih.EXPERT_LABELS]
     for number, row in enumerate(rows):
         patient = row.pop("patient")
         row[LABELS] = "|".join(row.pop("words")) or "No Finding"
@@ -115,7 +117,10 @@ def test_nih_round_trip(rows: Rows, has_lists: bool) -> None:
         row |= {"path": f"images_{number % 12 + 1:03}/images/{row['image_id']}", "split": ""}
         if has_lists:
             row["split"] = "test" if patient % 3 == 0 else "train"
-    assert_round_trip("nih", table_of(rows))
+        row |= dict(zip(labels, row.pop("expert"), strict=True))
+    table = table_of(rows).astype(dict.fromkeys(labels, "Int8"))
+    has_expert &= bool(table[labels].notna().any(axis=None))  # without any label, no file is written
+    assert_round_trip("nih", table if has_expert else table.drop(columns=labels))
 
 
 @quick

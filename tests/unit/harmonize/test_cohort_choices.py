@@ -97,15 +97,16 @@ def test_the_gold_subsets_of_chexpert_and_vindr_are_their_expert_splits(tmp_path
     assert set(load_with(on_disk("vindr", tmp_path / "v"), gold=True).table["split"]) == {"test"}
 
 
-@pytest.mark.parametrize("layout", ["nih", "brax", "table"])
+@pytest.mark.parametrize("layout", ["brax", "table"])
 def test_gold_raises_an_error_for_a_layout_without_a_gold_subset(layout: str, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="no gold subset"):
         load_with(on_disk(layout, tmp_path), gold=True)
 
 
-def test_gold_raises_an_error_for_mimic_without_the_relabeled_studies(tmp_path: Path) -> None:
-    with pytest.raises(DatasetError, match="no study was labeled by radiologists"):
-        load_with(on_disk("mimic", tmp_path), gold=True)
+@pytest.mark.parametrize("layout", ["mimic", "nih"])
+def test_gold_raises_an_error_without_the_files_of_the_radiologists(layout: str, tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match="was labeled by radiologists"):
+        load_with(on_disk(layout, tmp_path), gold=True)
 
 
 def test_a_limit_keeps_all_images_of_its_patients_in_any_row_order_and_a_larger_limit_adds_patients() -> None:

@@ -1,5 +1,6 @@
 """Tests of label sources: other labelers, radiologists, physicians, readers, and hybrid labels."""
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,7 +12,8 @@ import harmonize
 from harmonize import CohortSpec, DatasetError
 from harmonize.cohorts import label_mapping
 from harmonize.cohorts.cohort_choice import CohortChoice
-from harmonize.datasets import chexpert, mimic, padchest, vindr
+from harmonize.cohorts.specs import with_gold
+from harmonize.datasets import FAULT, chexpert, mimic, nih, padchest, vindr
 from harmonize.errors import ConfigError
 from harmonize.labels.findings import label_sources, labels_yaml
 
@@ -148,3 +150,152 @@ def test_the_adapters_accept_all_listed_label_sources() -> None:
             assert entry["title"]
             assert entry["says"]
             assert entry["source"]
+
+
+NIH_FILES = "four_findings_expert_labels/test_labels.csv", "four_findings_expert_labels/validation_labels.csv"
+
+
+def write_nih_expert(root: Path, states: dict[str, list[int | None]]) -> CohortSpec:
+    """Write the example of the layout nih with expert states of its four images; two are in the split test, two in train."""
+    table = TABLES["nih"]()
+    for label in nih.EXPERT_LABELS:
+        table[f"expert:{label}"] = pd.Series(states.get(label, [0, None, 0, 0]), dtype="Int8")
+    nih.write(table, root)
+    touch(table, root)
+    return CohortSpec("nih", "nih", root)
+
+
+def test_the_radiologists_of_nih_are_a_label_source_and_a_gold_subset(tmp_path: Path) -> None:
+    spec = write_nih_expert(
+        tmp_path,
+        {"Pneumothorax": [1, None, 0, 0], "Nodule or mass": [0, None, 1, None], "Airspace opacity": [1, None, 1, 0]},
+    )
+    assert all((tmp_path / name).is_file() for name in NIH_FILES)
+    findings = (
+        "Pneumothorax",
+        "Lung Lesion",
+        "Lung Opacity",
+        "Fracture",
+        "Cardiomegaly",
+        "No Finding",
+        "Mass",
+        "Abnormal",
+    )
+    expert = harmonize.load(replace(spec, label_source="expert"), findings=findings).table.set_index("image_id")
+    found = {finding: expert[finding].fillna(-9).tolist() for finding in findings}
+    assert found == {
+        "Pneumothorax": [1, -9, 0, 0],
+        "Lung Lesion": [0, -9, 1, -9],
+        "Lung Opacity": [1, -9, 1, 0],
+        "Fracture": [0, -9, 0, 0],
+    } | dict.fromkeys(("Cardiomegaly", "No Finding", "Mass", "Abnormal"), [-9] * 4)
+    gold_spec = with_gold({"nih": spec}, ["nih-gold"])["nih-gold"]
+    gold = harmonize.load(gold_spec, findings=findings)
+    assert gold.table["image_id"].tolist() == expert.index[[0, 2, 3]].tolist()
+    assert gold.table["Lung Lesion"].fillna(-9).tolist() == [0, 1, -9]
+    assert gold.facts["reference"] == "radiologist"
+    assert label_mapping.source_of("nih", gold.facts) == "expert"
+    # the report labels of the same images
+    report = harmonize.load(replace(gold_spec, label_source="default"))
+    assert report.table["image_id"].tolist() == gold.table["image_id"].tolist()
+    assert report.table["Lung Lesion"].tolist() == [0, 0, 1]
+    assert label_mapping.source_of("nih", report.facts) == "default"
+
+
+def test_the_expert_labels_of_nih_change_no_finding_of_the_default_source(tmp_path: Path) -> None:
+    spec = on_disk("nih", tmp_path / "plain")
+    plain, more = harmonize.load(spec).table, harmonize.load(write_nih_expert(tmp_path / "more", {})).table
+    pd.testing.assert_frame_equal(more[list(plain)], plain)
+
+
+def test_other_mappings_keep_the_expert_labels_of_nih(tmp_path: Path) -> None:
+    spec = write_nih_expert(tmp_path, {"Nodule or mass": [1, None, 0, 0]})
+    tables = [harmonize.load(replace(spec, label_source="expert"), mapping).table for mapping in label_mapping.MAPPINGS]
+    assert [table["Lung Lesion"].fillna(-9).tolist() for table in tables] == [[1, -9, 0, 0]] * 3
+
+
+def test_a_hybrid_cohort_of_nih_takes_one_finding_from_the_radiologists(tmp_path: Path) -> None:
+    spec = write_nih_expert(tmp_path, {"Pneumothorax": [1, None, 0, 1]})
+    table = harmonize.load(replace(spec, hybrid=(("Pneumothorax", "expert"),))).table
+    assert table["Pneumothorax"].fillna(-9).tolist() == [1, -9, 0, 1]
+    assert table["Cardiomegaly"].tolist() == harmonize.load(spec).table["Cardiomegaly"].tolist()
+
+
+def test_the_label_source_expert_of_nih_without_its_files_raises_an_error(tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match=r"no four_findings_expert_labels/test_labels\.csv"):
+        harmonize.load(replace(on_disk("nih", tmp_path), label_source="expert"))
+
+
+@pytest.mark.parametrize(
+    "name", ["four_findings_expert_labels_test_labels.csv", "google2019_nih-chest-xray-labels.csv"]
+)
+def test_the_expert_labels_of_nih_may_have_the_file_names_of_copies(name: str, tmp_path: Path) -> None:
+    spec = write_nih_expert(tmp_path, {})
+    expected = nih.read(tmp_path)
+    rows = pd.concat([pd.read_csv(tmp_path / file, dtype=str, keep_default_na=False) for file in NIH_FILES])
+    shutil.rmtree(tmp_path / "four_findings_expert_labels")
+    rows.to_csv(tmp_path / name, index=False)
+    pd.testing.assert_frame_equal(nih.read(spec.root), expected)
+
+
+def changed(root: Path, name: str, **cells: str) -> pd.DataFrame:
+    """Return the rows of a file as text, with other cells in the first row."""
+    rows = pd.read_csv(root / name, dtype=str, keep_default_na=False)
+    for column, text in cells.items():
+        rows.loc[0, column] = text
+    return rows
+
+
+def test_an_expert_cell_of_nih_that_is_not_yes_or_no_is_a_bad_row_with_its_place(tmp_path: Path) -> None:
+    write_nih_expert(tmp_path, {})
+    rows = changed(tmp_path, NIH_FILES[0], Pneumothorax="HEDGE")
+    rows.to_csv(tmp_path / NIH_FILES[0], index=False)
+    table = nih.read(tmp_path)
+    fault = table.set_index("image_id")[FAULT]
+    assert fault[fault != ""].to_dict() == {
+        rows["Image Index"].iloc[0]: "'HEDGE' in column 'Pneumothorax' is not YES or NO at test_labels.csv:2"
+    }
+
+
+def test_opposite_expert_labels_of_an_image_of_nih_are_a_fault_and_equal_rows_count_once(tmp_path: Path) -> None:
+    write_nih_expert(tmp_path, {})
+    expected = nih.read(tmp_path)
+    rows = pd.read_csv(tmp_path / NIH_FILES[0], dtype=str, keep_default_na=False)
+    pd.concat([rows, rows]).to_csv(tmp_path / NIH_FILES[0], index=False)
+    pd.testing.assert_frame_equal(nih.read(tmp_path), expected)
+    image = rows["Image Index"].iloc[0]
+    other = changed(tmp_path, NIH_FILES[0], Fracture="YES")
+    pd.concat([rows, other]).to_csv(tmp_path / NIH_FILES[0], index=False)
+    fault = nih.read(tmp_path).set_index("image_id")[FAULT]
+    assert list(fault[fault != ""].index) == [image]
+    assert "test_labels.csv:" in fault[image]
+    rows.to_csv(tmp_path / NIH_FILES[0], index=False)
+    other.to_csv(tmp_path / NIH_FILES[1], index=False)  # the other set of images, with an image of the first
+    fault = nih.read(tmp_path).set_index("image_id")[FAULT]
+    assert list(fault[fault != ""].index) == [image]
+    assert "validation_labels.csv" in fault[image]
+
+
+def test_expert_labels_of_nih_with_ids_of_another_form_raise_an_error_and_other_images_are_ignored(
+    tmp_path: Path,
+) -> None:
+    write_nih_expert(tmp_path, {})
+    rows = pd.read_csv(tmp_path / NIH_FILES[0], dtype=str, keep_default_na=False)
+    (tmp_path / NIH_FILES[1]).unlink()
+    stray = rows.iloc[:1].assign(**{"Image Index": "00030000_000.png"})
+    expected = nih.read(tmp_path)
+    pd.concat([rows, stray]).to_csv(tmp_path / NIH_FILES[0], index=False)
+    pd.testing.assert_frame_equal(nih.read(tmp_path), expected)
+    short = rows["Image Index"].str.removesuffix(".png")
+    rows.assign(**{"Image Index": short}).to_csv(tmp_path / NIH_FILES[0], index=False)
+    with pytest.raises(DatasetError, match=r"endings of file names differ") as caught:
+        nih.read(tmp_path)
+    assert caught.value.where.endswith("test_labels.csv")
+
+
+def test_a_page_instead_of_the_expert_labels_of_nih_raises_an_error_with_the_missing_column(tmp_path: Path) -> None:
+    write_nih_expert(tmp_path, {})
+    (tmp_path / NIH_FILES[0]).write_text("<!DOCTYPE html>\n<html><body>Sign in</body></html>\n")
+    with pytest.raises(DatasetError, match="no column 'Image Index'") as caught:
+        nih.read(tmp_path)
+    assert caught.value.where.endswith("test_labels.csv")

@@ -143,6 +143,21 @@ def test_nih_counts_per_label_equal_the_published_counts(read: Read) -> None:
     assert not states.isna().any().any()
 
 
+def test_the_expert_labels_of_nih_equal_the_published_counts(data: Path, tmp_path: Path) -> None:
+    (tmp_path / "Data_Entry_2017_v2020.csv.gz").symlink_to(data / "Data_Entry_2017_v2020.csv.gz")
+    (tmp_path / "google2019_nih-chest-xray-labels.csv.gz").symlink_to(data / "google2019_nih-chest-xray-labels.csv.gz")
+    table = nih.read(tmp_path, "expert")
+    assert "row_fault" not in table
+    gold = table[nih.gold(table, tmp_path)]
+    assert (len(gold), gold["patient_id"].nunique()) == (4376, 1695)
+    counts = {label: int(gold[f"expert:{label}"].sum()) for label in nih.EXPERT_LABELS}
+    assert counts == {"Fracture": 186, "Pneumothorax": 238, "Airspace opacity": 2166, "Nodule or mass": 605}
+    findings = ("Fracture", "Pneumothorax", "Lung Opacity", "Lung Lesion", "Edema")
+    states = label_mapping.apply(gold, "nih", findings=findings, source="expert")
+    assert states.sum().tolist() == [*counts.values(), 0]
+    assert states.isna().sum().tolist() == [0, 0, 0, 0, 4376]
+
+
 def test_nih_boxes_equal_the_published_boxes(folder: Path) -> None:
     boxes = nih.boxes(folder / "nih")
     assert (len(boxes), boxes["image_id"].nunique()) == (984, 880)

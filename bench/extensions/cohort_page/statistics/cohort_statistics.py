@@ -17,6 +17,7 @@ from harmonize.checks.known_images import EarlierScans
 from harmonize.cohorts.cohort import Cohort
 from harmonize.cohorts.hospital_names import hospital_name
 from harmonize.cohorts.label_mapping import grade
+from harmonize.cohorts.specs import CohortSpec
 from harmonize.cohorts.splits import assign
 from harmonize.datasets import TABLE
 from harmonize.labels.findings import FINDINGS, PRESENT, STATES, UNMAPPED_CODE, labels_yaml
@@ -89,7 +90,7 @@ def describe(
         cohort.layout,
         cohort.phantom,
         flow,
-        _findings(cohort.layout, mapped_findings, state_NK, patients),
+        _findings(cohort.spec, mapped_findings, state_NK, patients),
         _together(mapped_findings, state_NK),
         groups(table, patients, studies),
         _splits(table, split, patients, own=cohort.layout == TABLE),
@@ -166,7 +167,7 @@ def _flow(
 
 
 def _findings(
-    layout: str, findings: Sequence[str], state_NK: NDArray[np.int8], patients: NDArray[np.int64]
+    spec: CohortSpec, findings: Sequence[str], state_NK: NDArray[np.int8], patients: NDArray[np.int64]
 ) -> pd.DataFrame:
     """Return one row per finding: grade (`label_mapping.grade`), number of images in each state, number of patients."""
     rows = []
@@ -175,7 +176,7 @@ def _findings(
         counts = {
             name: int((state == code).sum()) for name, code in zip(STATE_NAMES, (*STATES, UNMAPPED_CODE), strict=True)
         }
-        finding_grade = "stated" if layout == "table" else grade(layout, finding)
+        finding_grade = "stated" if spec.layout == "table" else grade(spec.layout, finding, spec.label_source)
         sick = distinct(patients[state == PRESENT])
         rows.append({"finding": finding, "grade": finding_grade, **counts, "patients_present": sick})
     return pd.DataFrame(rows, columns=["finding", "grade", *STATE_NAMES, "patients_present"])
