@@ -11,7 +11,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from harmonize.cohorts.label_mapping import native_labels
-from harmonize.datasets import LABELS, adapter, brax, chexpert, mimic, native, nih, vindr
+from harmonize.datasets import LABELS, adapter, brax, chexpert, mimic, native, nih, openi, vindr
 
 quick = settings(max_examples=25)
 Rows = list[dict[str, Any]]
@@ -121,6 +121,21 @@ def test_nih_round_trip(rows: Rows, has_lists: bool, has_expert: bool) -> None:
     table = table_of(rows).astype(dict.fromkeys(labels, "Int8"))
     has_expert &= bool(table[labels].notna().any(axis=None))  # without any label, no file is written
     assert_round_trip("nih", table if has_expert else table.drop(columns=labels))
+
+
+@quick
+@given(st.lists(st.tuples(
+    st.lists(st.sampled_from(sorted(set(openi.TOKENS) - {"no indexing"})), unique=True),
+    st.lists(st.sampled_from(["PA", "AP", "LATERAL", "UNKNOWN"]), min_size=1, max_size=3)), min_size=1, max_size=5))  # fmt: skip
+def test_openi_round_trip(reports: list[tuple[list[str], list[str]]]) -> None:
+    rows = []
+    for number, (words, views) in enumerate(reports):
+        for k, view in enumerate(views):
+            image = f"CXR{number}_IM-0001-{1001 + k}"
+            row = {"image_id": image, "patient_id": f"CXR{number}", "study_id": f"CXR{number}", "view": view}
+            row |= {"path": f"NLMCXR_png/{image}.png", "split": "", "sex": "", "age": np.nan, "device": ""}
+            rows.append(row | {LABELS: "|".join(words), "drop": "" if words else "no labels"})
+    assert_round_trip("openi", table_of(rows))
 
 
 @quick

@@ -3,6 +3,7 @@
 The expected counts are those of the published releases.
 """
 
+import tarfile
 from collections import Counter
 from collections.abc import Callable
 from functools import cache
@@ -20,7 +21,7 @@ import harmonize.checks.release
 from harmonize.checks.release import check_table, release_facts
 from harmonize.cohorts import label_mapping
 from harmonize.cohorts.specs import CohortSpec
-from harmonize.datasets import adapter, chexpert, mimic, native, nih, padchest
+from harmonize.datasets import adapter, chexpert, mimic, native, nih, openi, padchest
 from harmonize.datasets.csvfile import header
 
 Read = Callable[[str], pd.DataFrame]
@@ -156,6 +157,30 @@ def test_the_expert_labels_of_nih_equal_the_published_counts(data: Path, tmp_pat
     states = label_mapping.apply(gold, "nih", findings=findings, source="expert")
     assert states.sum().tolist() == [*counts.values(), 0]
     assert states.isna().sum().tolist() == [0, 0, 0, 0, 4376]
+
+
+def test_openi_has_the_published_numbers_of_images_and_the_headings_that_torchxrayvision_reads(
+    xrv: ModuleType, data: Path, tmp_path: Path
+) -> None:
+    with tarfile.open(data / "NLMCXR_reports.tgz") as reports:
+        reports.extractall(tmp_path, filter="data")
+    (tmp_path / "nlmcxr_dicom_metadata.csv.gz").symlink_to(data / "nlmcxr_dicom_metadata.csv.gz")
+    table = openi.read(tmp_path)
+    assert len(list((tmp_path / openi.REPORTS).glob("*.xml"))) == 3955
+    assert (len(table), table["image_id"].nunique(), table["patient_id"].nunique()) == (7470, 7470, 3851)
+    assert "row_fault" not in table
+    assert "unknown_view" not in table
+    assert table["view"].value_counts().to_dict() == {"PA": 3591, "UNKNOWN": 2589, "LATERAL": 867, "AP": 423}
+    # one report without images has another heading
+    assert set(words(table)) - {""} == set(openi.TOKENS) - {"no indexing", "mediastinal emphysema"}
+    theirs = xrv.datasets.Openi_Dataset(imgpath=str(tmp_path), views=["*"], unique_patients=False).csv
+    heads = {
+        image: {" ".join(heading.split("/")[0].split()) for heading in text.split("|")}
+        for image, text in zip(theirs["imageid"], theirs["labels_major"], strict=True)
+    }
+    ours = zip(table["image_id"], table["native:labels"], strict=True)
+    assert {image: set(text.split("|")) if text else {"no indexing"} for image, text in ours} == heads
+    assert (table["drop"] == "no labels").tolist() == (table["native:labels"] == "").tolist()
 
 
 def test_nih_boxes_equal_the_published_boxes(folder: Path) -> None:

@@ -11,7 +11,7 @@ from native_tables import TABLES, on_disk
 import harmonize
 from harmonize import LAYOUTS
 from harmonize.cohorts import label_mapping
-from harmonize.datasets import LABELS, adapter, native, nih
+from harmonize.datasets import LABELS, adapter, native
 from harmonize.labels.findings import ABSENT, PRESENT, labels_yaml, space
 
 PUBLISHED_LAYOUTS = [layout for layout in LAYOUTS if layout != "table"]
@@ -21,7 +21,7 @@ ALL_FINDINGS = tuple(dict.fromkeys(finding for name in SPACES for finding in spa
 
 
 def test_the_shipped_datasets_have_rules_beyond_the_nine_findings() -> None:
-    assert set(BEYOND) >= {"chexpert", "mimic", "brax", "nih", "padchest", "vindr"}
+    assert set(BEYOND) >= {"chexpert", "mimic", "brax", "nih", "padchest", "vindr", "openi"}
 
 
 @pytest.mark.parametrize("layout", BEYOND)
@@ -113,11 +113,11 @@ def test_a_column_family_is_absent_only_if_a_cell_is_absent(layout: str, data: s
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("layout", ["nih", "padchest"])
+@pytest.mark.parametrize("layout", ["nih", "padchest", "openi"])
 @settings(max_examples=30)
 @given(data=st.data())
 def test_a_token_family_is_null_for_findings_without_a_label(layout: str, data: st.DataObject) -> None:
-    labels = sorted(label_mapping.vocabulary(layout) or nih.TOKENS)
+    labels = sorted(label_mapping.vocabulary(layout) or adapter(layout).TOKENS)
     row = data.draw(st.lists(st.sampled_from(labels), max_size=4, unique=True))
     table = pd.DataFrame({LABELS: ["|".join(row)]})
     for mapping in label_mapping.MAPPINGS:

@@ -1,0 +1,239 @@
+"""Open-i, the Indiana University collection: 7,470 radiographs of 3,955 reports of two hospital systems.
+
+Layout: ecgen-radiology/<number>.xml (one file per report), NLMCXR_png/<image>.png, and nlmcxr_dicom_metadata.csv (headers of
+the DICOM files, as shipped in the package torchxrayvision), from which the views come.
+Labels: the MeSH headings that two annotators gave to each report. The part before the first "/" is the label, in lower case:
+"Opacity/lung/base/left" is "opacity". All images of a report have its labels. "normal" never occurs with another label.
+The headers state a patient for each report (its number), but neither sex nor age.
+Views: PA and AP; LL, RL and the other lateral words are LATERAL. A third of the images has no view, which is UNKNOWN.
+Additional column: drop ("no labels" for a report without a heading, or with only "No Indexing", 95 published reports).
+Source: Demner-Fushman et al. 2016, doi:10.1093/jamia/ocv080. Free to download: openi.nlm.nih.gov.
+"""
+
+from pathlib import Path
+from xml.etree import ElementTree as ET
+
+import numpy as np
+import pandas as pd
+
+from harmonize.datasets import FAULT, LABELS
+from harmonize.datasets.columns import base_columns
+from harmonize.datasets.csvfile import read_text, recode, require, unknown_words
+from harmonize.datasets.ids import require_match
+from harmonize.errors import DatasetError
+
+SIGNATURE = ("ecgen-radiology", "NLMCXR_png")
+REPORTS = "ecgen-radiology"
+IMAGES = "NLMCXR_png"
+HEADERS = "nlmcxr_dicom_metadata.csv"
+_VIEWS = {"PA": "PA", "AP": "AP"} | dict.fromkeys(("LL", "RL", "LATERAL", "LARGE LATERAL"), "LATERAL")
+_UNLABELED = "no indexing"
+TOKENS = (
+    "abdomen",
+    "adipose tissue",
+    "airspace disease",
+    "aorta",
+    "aorta, thoracic",
+    "aortic aneurysm",
+    "arthritis",
+    "atherosclerosis",
+    "blister",
+    "blood vessels",
+    "bone and bones",
+    "bone diseases, metabolic",
+    "breast implants",
+    "bronchiectasis",
+    "bronchiolitis",
+    "bronchitis",
+    "bullous emphysema",
+    "calcified granuloma",
+    "calcinosis",
+    "cardiac shadow",
+    "cardiomegaly",
+    "catheters, indwelling",
+    "cavitation",
+    "cervical vertebrae",
+    "cholelithiasis",
+    "cicatrix",
+    "colonic interposition",
+    "consolidation",
+    "contrast media",
+    "costophrenic angle",
+    "cystic fibrosis",
+    "cysts",
+    "deformity",
+    "density",
+    "diaphragm",
+    "diaphragmatic eventration",
+    "dislocations",
+    "emphysema",
+    "epicardial fat",
+    "expansile bone lesions",
+    "fibrosis",
+    "foreign bodies",
+    "fractures, bone",
+    "funnel chest",
+    "granuloma",
+    "granulomatous disease",
+    "heart",
+    "heart atria",
+    "heart failure",
+    "heart ventricles",
+    "hemopneumothorax",
+    "hemothorax",
+    "hernia, diaphragmatic",
+    "hernia, hiatal",
+    "humerus",
+    "hydropneumothorax",
+    "hyperostosis, diffuse idiopathic skeletal",
+    "hypertension, pulmonary",
+    "hypovolemia",
+    "implanted medical device",
+    "infiltrate",
+    "kyphosis",
+    "lucency",
+    "lumbar vertebrae",
+    "lung",
+    "lung diseases, interstitial",
+    "lung, hyperlucent",
+    "lymph nodes",
+    "markings",
+    "mass",
+    "mastectomy",
+    "mediastinal emphysema",
+    "mediastinum",
+    "medical device",
+    "nipple shadow",
+    "no indexing",
+    "nodule",
+    "normal",
+    "opacity",
+    "osteophyte",
+    "osteoporosis",
+    "pectus carinatum",
+    "pericardial effusion",
+    "pleura",
+    "pleural effusion",
+    "pneumonectomy",
+    "pneumonia",
+    "pneumoperitoneum",
+    "pneumothorax",
+    "pulmonary artery",
+    "pulmonary atelectasis",
+    "pulmonary congestion",
+    "pulmonary disease, chronic obstructive",
+    "pulmonary edema",
+    "pulmonary emphysema",
+    "pulmonary fibrosis",
+    "ribs",
+    "sarcoidosis",
+    "sclerosis",
+    "scoliosis",
+    "shift",
+    "shoulder",
+    "spinal fusion",
+    "spine",
+    "spondylosis",
+    "stents",
+    "subcutaneous emphysema",
+    "sulcus",
+    "surgical instruments",
+    "sutures",
+    "technical quality of image unsatisfactory",
+    "thickening",
+    "thoracic vertebrae",
+    "thorax",
+    "trachea",
+    "trachea, carina",
+    "tube, inserted",
+    "tuberculosis",
+    "volume loss",
+)
+
+
+def read(root: Path) -> pd.DataFrame:
+    """Return one row per image: the base columns, drop and "native:labels"."""
+    headers = require(root, "openi", HEADERS)
+    files = sorted((root / REPORTS).glob("*.xml"))
+    if not files:
+        raise DatasetError(f"no reports: {REPORTS}/*.xml", str(root), "openi: unpack NLMCXR_reports.tgz there")
+    rows = [(image, report, labels) for report, labels, images in map(_report, files) for image in images]
+    raw = pd.DataFrame(rows, columns=["image", "report", "labels"], dtype=str)
+    views = read_text(headers, ["imageid", "View Position"])
+    require_match(raw["image"], views["imageid"], "views", headers)
+    views = views.drop_duplicates("imageid").set_index("imageid").reindex(raw["image"]).fillna("").set_axis(raw.index)
+    view = views["View Position"].str.strip()
+    is_unlabeled = raw["labels"].isin(["", _UNLABELED])
+    columns = base_columns(
+        image_id=raw["image"],
+        patient_id=raw["report"],
+        study_id=raw["report"],
+        view=recode(view, _VIEWS, "UNKNOWN"),
+        path=f"{IMAGES}/" + raw["image"] + ".png",
+        drop=np.where(is_unlabeled, "no labels", ""),
+    )
+    columns |= {LABELS: raw["labels"].where(~is_unlabeled, "")} | unknown_words(view, _VIEWS, "view")
+    faults = {FAULT: views[FAULT].astype(object)} if (views[FAULT] != "").any() else {}
+    return pd.DataFrame(columns | faults)
+
+
+def _report(path: Path) -> tuple[str, str, list[str]]:
+    """Return the id of a report, its labels joined with "|", and the ids of its images.
+
+    Raises DatasetError for a file that is no report.
+    """
+    try:
+        # expat limits the expansion of entities, and ElementTree loads no external entities
+        report = ET.parse(path).getroot()  # noqa: S314
+    except (ET.ParseError, OSError) as error:
+        raise DatasetError(f"not a readable report: {error}", str(path), "unpack NLMCXR_reports.tgz again") from error
+    uid = report.find("uId")
+    if uid is None or not uid.get("id"):
+        raise DatasetError("the report has no id (uId)", str(path), "use the reports as published")
+    headings = [" ".join((node.text or "").partition("/")[0].split()).lower() for node in report.iterfind("MeSH/major")]
+    labels = "|".join(dict.fromkeys(heading for heading in headings if heading))
+    return str(uid.get("id")), labels, [str(image.get("id")) for image in report.iterfind("parentImage")]
+
+
+def write(table: pd.DataFrame, root: Path) -> None:
+    """Write one file per report, and nlmcxr_dicom_metadata.csv.
+
+    The table must have: patient_id = study_id; path = NLMCXR_png/<image_id>.png; equal labels of all images of a study; no
+    split, sex, age and device; drop = "no labels" for images without labels, else "".
+    """
+    (root / REPORTS).mkdir(parents=True, exist_ok=True)
+    for uid, images in table.groupby("study_id", sort=True):
+        report = ET.Element("eCitation")
+        ET.SubElement(report, "uId", id=str(uid))
+        mesh = ET.SubElement(report, "MeSH")
+        for label in (images[LABELS].iloc[0] or _UNLABELED).split("|"):
+            ET.SubElement(mesh, "major").text = label
+        for image in images["image_id"]:
+            ET.SubElement(report, "parentImage", id=image)
+        name = f"{str(uid).removeprefix('CXR')}.xml"
+        ET.ElementTree(report).write(root / REPORTS / name, encoding="utf-8", xml_declaration=True)
+    view = recode(table["view"], {"PA": "PA", "AP": "AP", "LATERAL": "LL"})
+    headers = pd.DataFrame({"imageid": table["image_id"], "View Position": view})
+    headers.to_csv(root / HEADERS, index=False, lineterminator="\n")
+
+
+def example() -> pd.DataFrame:
+    """Return a small native table with every kind of row: a report with two views, a missing view, no labels."""
+    images = [
+        "CXR1_1_IM-0001-3001",
+        "CXR1_1_IM-0001-4001",
+        "CXR2_IM-0652-1001",
+        "CXR3_IM-1384-1001",
+        "CXR4_IM-2050-1001",
+    ]
+    reports = [image.split("_")[0] for image in images]
+    columns = base_columns(
+        image_id=images,
+        patient_id=reports,
+        study_id=reports,
+        path=[f"{IMAGES}/{image}.png" for image in images],
+        view=["PA", "LATERAL", "AP", "UNKNOWN", "PA"],
+        drop=["", "", "", "", "no labels"],
+    )
+    labels = ["normal", "normal", "cardiomegaly|pulmonary edema", "opacity", ""]
+    return pd.DataFrame(columns | {LABELS: labels})
