@@ -46,16 +46,16 @@ from scipy.stats import norm
 from bench.scoring.across_runs.paired_tests import holm, p_value
 from bench.scoring.across_runs.ranks import ranks
 from bench.scoring.across_runs.recipes import Recipes
-from bench.scoring.bootstrap.area_intervals import ClassSizes, area_interval, mean_interval
+from bench.scoring.bootstrap.area_intervals import NORMAL_QUANTILE, ClassSizes, area_interval, mean_interval
 from bench.scoring.bootstrap.bootstrap import column_metrics, rank_metrics
 from bench.scoring.bootstrap.calibration_errors import calibration_metrics
 from bench.scoring.bootstrap.intervals import (
+    deviation,
     distance_difference,
     distance_interval,
     excess,
     interval_of_difference,
     mean_of,
-    normal_interval,
     percentile,
     share_interval,
     wilson,
@@ -68,6 +68,7 @@ from bench.scoring.gaps import decomposition
 from bench.scoring.gaps.gap_component import COMPONENTS, MEASURED
 from bench.scoring.metrics import auroc
 from bench.scoring.metrics_of_split import measure
+from bench.scoring.rates import sizes_of_all
 from bench.scoring.scored_split import Settings
 from reports.report_data.headline_rows import Estimate
 
@@ -359,7 +360,7 @@ def drift(seen: Seen, seed: int, num_patients: int, num_resamples: int) -> None:
 def benefit(seen: Seen, seed: int, num_patients: int, num_resamples: int) -> None:
     """Record in `seen` whether intervals of net benefit and of the table `workload` hold for two equal, calibrated runs."""
     from bench.extensions.decisions import workload
-    from bench.extensions.decisions.net_benefit import OVER_ALL, SparedAndMissed, measures_of
+    from bench.extensions.decisions.net_benefit import intervals_of, measures_of
 
     generator = np.random.default_rng(seed)
     patient = patients(num_patients, generator)
@@ -379,7 +380,6 @@ def benefit(seen: Seen, seed: int, num_patients: int, num_resamples: int) -> Non
         columns.append([Column.of(resamples.patient, y, s) for y, s in zip(label.T, score.T, strict=True)])
         measured.append(np.stack([measures_of(called, total, threshold) for called, total in counted[-1]]))
     called, total = (np.stack(numbers) for numbers in zip(*counted[0], strict=True))  # [K, D, 2, 1 + B], [K, 2, 1 + B]
-    num_images, everyone = total[:, :, 0].sum(1), np.full(NUM_FINDINGS, float(num_patients))
     truths = workload.quantities_of(_counts(np.stack(found[::-1], 1)[..., None], np.array([[0.75], [0.25]])))[..., 0]
     shares = np.stack([workload.quantities_of(_counts(*of_finding)) for of_finding in counted[0]])  # [K, V, D, 1 + B]
     sizes = [
@@ -397,27 +397,33 @@ def benefit(seen: Seen, seed: int, num_patients: int, num_resamples: int) -> Non
             *holds(shares[:, v, d, 0], shares[:, v, d, 1:], true_share),
         )
     first, second = measured
+    of_images = zip(called, total, columns[0], strict=True)
+    bounds = np.stack([intervals_of(*of, threshold, sizes_of_all(column, num_patients)) for *of, column in of_images])
     for d, t in enumerate(THRESHOLDS):
-        spared_and_missed = np.swapaxes((total - called[:, d]) / total.sum(1, keepdims=True), 0, 1)
-        low, high = SparedAndMissed(spared_and_missed, num_images, everyone).interval(np.full(NUM_FINDINGS, t))
         for m, name in enumerate(("net benefit", "standardized net benefit", "net benefit minus treating all")):
-            values = first[:, m, d]
-            holding = holds(values[:, 0], values[:, 1:], true[m, d], normal_interval)
-            if m == OVER_ALL:
-                note(seen, f"{name} at t = {t}: normal interval instead", *holding)
-                holding = (low <= true[m, d]) & (true[m, d] <= high)
-            note(seen, f"{name} at t = {t}: interval", *holding)
-            mean, replicates = mean_of(values[:, 0], values[:, 1:])
-            holding = holds(np.array([mean]), replicates[None], true[m, d], normal_interval)
-            note(seen, f"macro {name} at t = {t}: interval", *holding)
+            values, ends = first[:, m, d], bounds[:, :, m, d]
+            note(
+                seen,
+                f"{name} at t = {t}: normal interval instead",
+                *holds(values[:, 0], values[:, 1:], true[m, d], _normal),
+            )
+            note(seen, f"{name} at t = {t}: interval", *((ends[:, 0] <= true[m, d]) & (true[m, d] <= ends[:, 1])))
+            low, high = mean_interval("net_benefit", values[:, 0], ends.T, values[:, 1:])
+            note(seen, f"macro {name} at t = {t}: interval", low <= true[m, d] <= high)
         differences = first[:, 0, d] - second[:, 0, d]
         p = p_value(differences[:, 0], differences[:, 1:])
         note(seen, f"paired test of net benefit at t = {t}: false difference", *(p < 0.05))
         note(
             seen,
             f"paired difference of net benefit at t = {t}: interval",
-            *holds(differences[:, 0], differences[:, 1:], 0.0, normal_interval),
+            *holds(differences[:, 0], differences[:, 1:], 0.0, _normal),
         )
+
+
+def _normal(value: Array, replicates: Array) -> tuple[Array, Array]:
+    """Compute value +- 1.96 standard deviations of the replicates."""
+    half = NORMAL_QUANTILE * deviation(replicates)
+    return value - half, value + half
 
 
 def _counts(called: Array, total: Array) -> Any:

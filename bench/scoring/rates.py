@@ -7,6 +7,7 @@ Shapes: Q cuts (numbers of images that are called positive), M rates (CALL_METRI
 import numpy as np
 from numpy.typing import NDArray
 
+from bench.scoring.bootstrap.area_intervals import effective_patients
 from bench.scoring.bootstrap.bootstrap import CALL_METRICS
 from bench.scoring.bootstrap.compiled import compiled
 from bench.scoring.bootstrap.intervals import share_interval
@@ -24,6 +25,12 @@ def sizes(column: Column, cut_Q: NDArray[np.int64], num_patients: int) -> Array:
     """
     images, squares = _sums(column.patient, column.positive, np.asarray(cut_Q, np.int64), num_patients)
     return np.stack([images, np.divide(images**2, squares, out=np.zeros(images.shape), where=squares > 0)])
+
+
+def sizes_of_all(column: Column, num_patients: int) -> Array:
+    """Return the number of images of a column and their effective number of patients [2], for shares of all images."""
+    images = np.bincount(column.patient, minlength=num_patients)
+    return np.array([images.sum(), effective_patients(images)], np.float64)
 
 
 @compiled

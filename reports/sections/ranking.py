@@ -28,6 +28,7 @@ from reports.sentences import main_findings as sentences
 from reports.sentences import members as member_sentences
 from reports.sentences.verdicts import CLEAR
 from reports.summaries import rank_agreement
+from reports.summaries.equivalence import equivalence
 
 WIDTH = 262.0  # px: width of the dot strip
 # maximum number of values of a filter, and maximum number of filters; a longer list would be hard to use
@@ -125,6 +126,7 @@ def ranking(data: ReportData) -> Section:
         "factors": factors,
         "base": _base(data),
         "commits": " ".join(data.distinct("commit")),
+        "equivalence": equivalence(data),
         "alike": rank_agreement.agreement(data),
         "seeds": rank_agreement.seeds(data),
     }

@@ -8,24 +8,19 @@ Shapes: N images, K findings, M measures, D thresholds, H hospitals, B replicate
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bench.extensions.decisions.calls import CURVE, DecisionCounts
+from bench.scoring.bootstrap.area_intervals import mean_interval
 from bench.scoring.bootstrap.bootstrap import divide
-from bench.scoring.bootstrap.intervals import (
-    deviation,
-    independent,
-    interval_of_difference,
-    mean_over,
-    normal_interval,
-    share_interval,
-)
+from bench.scoring.bootstrap.intervals import deviation, enough, interval_of_difference, mean_over, share_bounds
 from bench.scoring.gaps.gap import EXTERNAL, MACRO
 from bench.scoring.metrics import Label, Score, require_finite
 from bench.scoring.metrics_of_split import SplitMetrics
+from bench.scoring.rates import sizes_of_all
 from bench.scoring.score_rows import Sizes, least_sizes
 from bench.scoring.score_run import RunMetrics
 
@@ -35,6 +30,8 @@ Row = tuple[Any, ...]
 # over_all: net benefit minus the net benefit of treating all images as positive
 MEASURES = ("net_benefit", "standardized", "over_all")
 NET_BENEFIT, STANDARDIZED, OVER_ALL = range(len(MEASURES))
+FEW = 1.2  # enlarges the variance of a share that few patients decide; see `_Term.share`
+ROUNDING = 1e-12  # standard deviation of replicates that differ by rounding only
 STATED = len(CURVE)  # index of the stated threshold of a finding, behind the thresholds CURVE
 
 
@@ -82,32 +79,76 @@ def measures_of(called: Array, total: Array, threshold: Array) -> Array:
     return np.stack([benefit, standardized, benefit - of_all])
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class SparedAndMissed:
-    """The two shares of which `over_all` consists, at a threshold: cost x spared - missed, for K findings or thresholds.
+class _Term(NamedTuple):
+    """A term of a measure at D thresholds: value, low and high [D], and replicates [D, B]."""
 
-    Spared images are negative and not called; treating all would call them. Missed images are positive and not called.
-    shares [2, K, 1 + B]: spared, missed. num_images, num_patients [K]: numbers of images and of patients that they are shares of.
-    """
+    value: Array
+    low: Array
+    high: Array
+    replicates: Array
 
-    shares: Array
-    num_images: Array
-    num_patients: Array
+    @classmethod
+    def share(cls, share: Array, num_images: float, num_patients: float) -> Self:
+        """Return shares [D, 1 + B] of images with their intervals; the sizes are those of `share_interval`.
 
-    def interval(self, threshold: Array) -> tuple[Array, Array]:
-        """Compute the intervals of `over_all` [K] at the thresholds [K]; NaN where a number is NaN.
-
-        At a small threshold few images are missed, and the distribution of the measure is then skewed. So its interval comes from
-        those of the two shares (`interval_of_difference`).
+        The interval is that of `share_interval`, but a variance that differs from that of independent images comes from patients.
+        If few patients have an event, it is often too small, and is enlarged: by about half of what a t distribution with one
+        degree of freedom for each of these patients would need. `benchmarks/benefits.py` shows the coverage.
         """
-        cost = threshold / (1 - threshold)
-        value, replicates = self.shares[..., 0], self.shares[..., 1:]
-        low, high = share_interval(value, replicates, self.num_images, self.num_patients)
-        spared, missed = cost * deviation(replicates[0]), deviation(replicates[1])
-        together = deviation(cost[:, None] * replicates[0] - replicates[1])
-        correlation = np.nan_to_num(divide(spared**2 + missed**2 - together**2, 2 * spared * missed))
-        scale = np.array([cost, np.ones(len(cost))])
-        return interval_of_difference(scale * value, scale * low, scale * high, correlation)
+        value, replicates = share[:, 0], share[:, 1:]
+        images = max(num_images, 1.0)
+        patients = min(max(num_patients, 1.0), images)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            variance = deviation(replicates) ** 2 / (1 - 1 / patients)
+            variance *= 1 + FEW * (1 - patients / images) / (value * (1 - value) * patients)
+        known = np.where(enough(replicates), variance, np.nan)
+        sizes = np.full(value.shape, images), np.full(value.shape, patients)
+        return cls(value, *share_bounds(value, known, *sizes), replicates)
+
+    def times(self, factor: Array) -> "_Term":
+        """Return the term times factor [D], which may be negative."""
+        low, high = np.sort(factor * np.stack([self.low, self.high]), axis=0)
+        return _Term(factor * self.value, low, high, factor[:, None] * self.replicates)
+
+    def minus(self, other: "_Term") -> "_Term":
+        """Return the difference, with the interval of `interval_of_difference`.
+
+        The correlation is that of the replicates, 0 if a term does not vary.
+        """
+        replicates = self.replicates - other.replicates
+        first, second, both = deviation(self.replicates), deviation(other.replicates), deviation(replicates)
+        product = np.where(np.minimum(first, second) > ROUNDING, 2 * first * second, 0.0)
+        correlation = np.clip(np.nan_to_num(divide(first**2 + second**2 - both**2, product)), -1.0, 1.0)
+        bounds = interval_of_difference(
+            *(np.stack(pair) for pair in zip(self[:3], other[:3], strict=True)), correlation
+        )
+        return _Term(self.value - other.value, *bounds, replicates)
+
+
+def intervals_of(called: Array, total: Array, threshold: Array, sizes: Array) -> Array:
+    """Compute low and high [2, M, D] of the MEASURES from the arguments of `measures_of`; NaN where a measure is NaN.
+
+    sizes [2]: number of images, and effective number of patients (`bench.scoring.rates.sizes_of_all`).
+    A measure is a difference of shares of the images: net benefit = TP - cost x FP, over_all = cost x TN - FN. Few images
+    decide some of the shares, and then their distributions are skewed and resamples may not vary at all. So the interval
+    combines those of the shares (`interval_of_difference`), and its width is never 0. The error of standardized is that of
+    net benefit minus standardized x prevalence, (1 - standardized) x TP - standardized x FN - cost x FP, divided by the
+    prevalence (the linear approximation of a ratio); the upper bound is at most 1.
+    """
+    num = total.sum(0)[None]
+    (fp, tp), (tn, fn) = (
+        [_Term.share(divide(count, np.broadcast_to(num, count.shape)), *sizes) for count in counts.swapaxes(0, 1)]
+        for counts in (called, total - called)
+    )
+    cost = threshold / (1 - threshold)
+    costs = fp.times(cost)
+    benefit, over_all = tp.minus(costs), tn.times(cost).minus(fn)
+    prevalence = tp.value + fn.value
+    standardized = divide(benefit.value, prevalence)
+    error = tp.times(1 - standardized).minus(fn.times(standardized)).minus(costs)
+    ends = [standardized + divide(end, prevalence) for end in (error.low, error.high)]
+    bounds = [(benefit.low, benefit.high), (ends[0], np.minimum(ends[1], 1.0)), (over_all.low, over_all.high)]
+    return np.stack(bounds, axis=1)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -115,15 +156,14 @@ class Benefits:
     """The measures of one cohort or of the mean over hospitals, with replicates, for each finding and for the macro.
 
     measures: finding or "macro" -> [M, D, 1 + B]; the thresholds D are CURVE, then the stated threshold of the finding.
-    threshold: finding or "macro" -> stated threshold, NaN for the macro. spared_and_missed: shares of each finding at its stated
-    threshold.
+    bounds: finding or "macro" -> intervals [2, M, D]. threshold: finding or "macro" -> stated threshold, NaN for the macro.
     """
 
     dataset: str
     measures: Mapping[str, Array]
+    bounds: Mapping[str, Array]
     threshold: Mapping[str, float]
     sizes: Mapping[str, Sizes]
-    spared_and_missed: SparedAndMissed
 
     @classmethod
     def of(
@@ -135,33 +175,33 @@ class Benefits:
         used: NDArray[np.bool_] | None,
     ) -> Self:
         """Return the benefits of one split. stated [K]: stated thresholds. used [K]: mask of the findings of the macro."""
-        measures = {
-            finding: measures_of(counts.called[: STATED + 1], counts.total, np.append(CURVE, stated[k]))
-            for k, (finding, counts) in enumerate(zip(findings, decisions, strict=True))
-        }
+        measures, bounds = {}, {}
+        for k, (finding, counts) in enumerate(zip(findings, decisions, strict=True)):
+            called, at = counts.called[: STATED + 1], np.append(CURVE, stated[k])
+            of_all = sizes_of_all(split.columns[k], split.resamples.num_patients)
+            measures[finding] = measures_of(called, counts.total, at)
+            bounds[finding] = intervals_of(called, counts.total, at, of_all)
         finite = np.array([np.isfinite(measures[finding][NET_BENEFIT, :, 0]).any() for finding in findings])
         in_macro = finite if used is None else finite & used
         sizes = {finding: least_sizes(split.counts, np.array([k]), 1) for k, finding in enumerate(findings)}
         sizes[MACRO] = least_sizes(split.counts, in_macro, int(in_macro.sum())) if in_macro.any() else Sizes()
-        averaged = [measures[finding] for finding, counts in zip(findings, in_macro, strict=True) if counts]
+        averaged = [finding for finding, counts in zip(findings, in_macro, strict=True) if counts]
         threshold = dict(zip(findings, stated.tolist(), strict=True)) | {MACRO: float("nan")}
-        macro = mean_over(np.stack(averaged)) if averaged else np.full_like(measures[findings[0]], np.nan)
-        shares = np.stack(
-            [divide(counts.total - counts.called[STATED], counts.total.sum(0)[None]) for counts in decisions], 1
+        measures[MACRO], bounds[MACRO] = _mean(
+            [measures[finding] for finding in averaged],
+            [bounds[finding] for finding in averaged],
+            measures[findings[0]],
         )
-        effective = np.array([split.counts.n, split.counts.num_patients], np.float64)
-        spared_and_missed = SparedAndMissed(shares, *effective)
-        return cls(split.scored.dataset, measures | {MACRO: macro}, threshold, sizes, spared_and_missed)
+        return cls(split.scored.dataset, measures, bounds, threshold, sizes)
 
     @classmethod
     def mean(cls, hospitals: Sequence[Self]) -> Self:
         """Return the unweighted mean over hospitals, for each finding and for the macro; a hospital without a value is left out."""
-        measures, sizes = {}, {}
+        measures, bounds, sizes = {}, {}, {}
         for finding, empty in hospitals[0].measures.items():
             known = [h for h in hospitals if np.isfinite(h.measures[finding][NET_BENEFIT, :, 0]).any()]
-            measures[finding] = (
-                mean_over(np.stack([h.measures[finding] for h in known])) if known else np.full_like(empty, np.nan)
-            )
+            of_known = [h.measures[finding] for h in known], [h.bounds[finding] for h in known]
+            measures[finding], bounds[finding] = _mean(*of_known, empty)
             numbers = [h.sizes[finding] for h in known]
             if numbers:
                 n, num_positive, num_negative, num_patients, _ = (sum(column) for column in zip(*numbers, strict=True))
@@ -169,13 +209,24 @@ class Benefits:
                 sizes[finding] = Sizes(n, num_positive, num_negative, num_patients, fewest_findings)
             else:
                 sizes[finding] = Sizes()
-        parts = [h.spared_and_missed for h in hospitals]
-        shares = mean_over(np.stack([part.shares for part in parts]))
-        counted = [
-            np.where(np.isfinite(part.shares[0, :, 0]), [part.num_images, part.num_patients], 0.0) for part in parts
-        ]
-        spared_and_missed = SparedAndMissed(shares, *independent(np.stack(counted)))
-        return cls(EXTERNAL, measures, hospitals[0].threshold, sizes, spared_and_missed)
+        return cls(EXTERNAL, measures, bounds, hospitals[0].threshold, sizes)
+
+
+def _mean(measures: Sequence[Array], bounds: Sequence[Array], empty: Array) -> tuple[Array, Array]:
+    """Return the mean over S findings or hospitals [M, D, 1 + B] and its intervals [2, M, D]; NaN, shaped as `empty`, for none.
+
+    The interval of a mean combines those of the S numbers (`mean_interval`).
+    """
+    if not measures:
+        return np.full_like(empty, np.nan), np.full((2, *empty.shape[:2]), np.nan)
+    numbers, ends = np.stack(measures), np.stack(bounds)
+    out = np.empty(ends.shape[1:])
+    for index in np.ndindex(out.shape[1:]):
+        of_index = numbers[(slice(None), *index)]
+        out[(slice(None), *index)] = mean_interval(
+            "net_benefit", of_index[:, 0], ends[(slice(None), slice(None), *index)].T, of_index[:, 1:]
+        )
+    return mean_over(numbers), out
 
 
 def benefits_of(run: RunMetrics, stated: Array, decisions: Sequence[Sequence[DecisionCounts]]) -> list[Benefits]:
@@ -196,16 +247,9 @@ def rows(run_id: str, benefits: Sequence[Benefits]) -> tuple[list[Row], list[Row
     stated_rows: list[Row] = []
     curve_rows: list[Row] = []
     for cohort in benefits:
-        stacked = np.stack(list(cohort.measures.values()))
-        value = stacked[..., 0]
-        low, high = normal_interval(value, stacked[..., 1:])
-        findings = [finding for finding in cohort.measures if finding != MACRO]
-        at_stated = np.array([cohort.threshold[finding] for finding in findings])
-        of_findings = np.flatnonzero([finding != MACRO for finding in cohort.measures]), OVER_ALL, STATED
-        low[of_findings], high[of_findings] = cohort.spared_and_missed.interval(at_stated)
-        for f, finding in enumerate(cohort.measures):
+        for finding, measures in cohort.measures.items():
             prefix, size = (run_id, cohort.dataset, finding), cohort.sizes[finding]
-            numbers = np.stack([value[f], low[f], high[f]], -1)  # [M, D, 3]
+            numbers = np.stack([measures[..., 0], *cohort.bounds[finding]], -1)  # [M, D, 3]
             for m, measure in enumerate(MEASURES):
                 at = cohort.threshold[finding]
                 stated_rows.append((*prefix, measure, at, *numbers[m, STATED].tolist(), *size))

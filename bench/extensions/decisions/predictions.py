@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from bench.extensions.decisions.calls import CURVE
 from bench.extensions.decisions.conformal import LEVELS, ROUNDING, highest_by_chance, thresholds
-from bench.extensions.decisions.net_benefit import OVER_ALL, SparedAndMissed, measures_of, odds
+from bench.extensions.decisions.net_benefit import OVER_ALL, intervals_of, measures_of, odds
 from bench.extensions.decisions.triage import (
     GROUP_OF_QUANTITY,
     QUANTITIES,
@@ -21,9 +21,10 @@ from bench.extensions.decisions.triage import (
     summed,
     tallies,
 )
-from bench.scoring.across_runs.paired_tests import p_value
+from bench.scoring.across_runs.paired_tests import own_error, paired
+from bench.scoring.bootstrap.area_intervals import effective_patients
 from bench.scoring.bootstrap.bootstrap import column_metrics
-from bench.scoring.bootstrap.intervals import normal_interval, share_interval
+from bench.scoring.bootstrap.intervals import share_interval
 from bench.scoring.bootstrap.resamples import Resamples
 from bench.scoring.bootstrap.sorted_images import Column
 from harmonize.errors import ConfigError
@@ -83,14 +84,8 @@ def net_benefit_of(
     _require_resampling(num_resamples, seed, "net_benefit")
     first = checked(predictions, "probability", "net_benefit, predictions")
     resamples = Resamples.draw(first["patient_id"].to_numpy(object), num_resamples, "predictions", seed)
-    called, total = _calls(resamples, first, threshold)
-    measures = measures_of(called, total, threshold)
-    value = measures[..., 0]
-    low, high = normal_interval(value, measures[..., 1:])
-    shares = np.moveaxis((total - called) / total.sum(0), 1, 0)
-    num_patients = np.full(len(threshold), float(resamples.num_patients))
-    num_images = np.full(len(threshold), float(len(first)))
-    low[OVER_ALL], high[OVER_ALL] = SparedAndMissed(shares, num_images, num_patients).interval(threshold)
+    measures, bounds = _measured(resamples, first, threshold)
+    value, (low, high) = measures[..., 0], bounds
     out = pd.DataFrame({"threshold": threshold})
     for m, name in enumerate(_MEASURES):
         out[name], out[f"{name}_low"], out[f"{name}_high"] = value[m], low[m], high[m]
@@ -105,10 +100,13 @@ def net_benefit_of(
             raise ConfigError(
                 "the two tables do not have the same images", "net_benefit", "sort both tables by the same image id"
             )
-        difference = measures[0] - measures_of(*_calls(resamples, second, threshold), threshold)[0]
-        out["difference"] = difference[:, 0]
-        out["difference_low"], out["difference_high"] = normal_interval(difference[:, 0], difference[:, 1:])
-        out["p"] = p_value(difference[:, 0], difference[:, 1:])
+        others, of_others = _measured(resamples, second, threshold)
+        own = np.stack([own_error(of[0, :, 0], *ends[:, 0]) for of, ends in ((measures, bounds), (others, of_others))])
+        if first.equals(second):
+            own = np.zeros_like(own)
+        difference = paired(measures[0, :, 0], others[0, :, 0], measures[0, :, 1:], others[0, :, 1:], own)
+        for name, numbers in zip(("difference", "difference_low", "difference_high", "p"), difference, strict=True):
+            out[name] = numbers
     positive = int(first["label"].sum())
     of_class = [first.loc[first["label"] == sign, "patient_id"].nunique() for sign in (1, 0)]
     notes = _notes_of_images(*of_class)
@@ -191,6 +189,14 @@ def _calls(resamples: Resamples, table: pd.DataFrame, threshold: Array) -> tuple
         [column.counted(cuts)[..., None], column_metrics(resamples, column, cuts, with_auprc=False).reached], 2
     )
     return reached[np.argsort(order)], reached[-1]
+
+
+def _measured(resamples: Resamples, table: pd.DataFrame, threshold: Array) -> tuple[Array, Array]:
+    """Return the measures [M, D, 1 + B] of a table of predictions, and their intervals [2, M, D]."""
+    called, total = _calls(resamples, table, threshold)
+    images = np.bincount(resamples.patient)
+    sizes = np.array([len(table), effective_patients(images)])
+    return measures_of(called, total, threshold), intervals_of(called, total, threshold, sizes)
 
 
 def triage_of(

@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 
 from bench.extensions.decisions.calls import GOALS, DecisionCounts
 from bench.scoring import rates
-from bench.scoring.bootstrap.area_intervals import effective_patients
 from bench.scoring.bootstrap.bootstrap import divide
 from bench.scoring.bootstrap.intervals import independent, mean_over, share_interval
 from bench.scoring.bootstrap.sorted_images import Column
@@ -76,6 +75,5 @@ def sizes(column: Column, counts: DecisionCounts, num_patients: int) -> Array:
     """Return numbers of images and effective numbers of patients that the QUANTITIES of a finding are shares of [2, V, G]."""
     called = np.nan_to_num(counts.goals[..., 0].sum(1)).astype(np.int64)  # the images with the highest scores
     _, precision, sensitivity, specificity, npv = rates.sizes(column, called, num_patients).swapaxes(0, 1)
-    labeled = np.bincount(column.patient, minlength=num_patients)[None]
-    of_all = np.broadcast_to([labeled.sum(1), effective_patients(labeled)], sensitivity.shape)
+    of_all = np.broadcast_to(rates.sizes_of_all(column, num_patients)[:, None], sensitivity.shape)
     return np.stack([sensitivity, specificity, of_all, of_all, precision, npv], 1)

@@ -169,21 +169,6 @@ def _bounds(value: Array, replicates: Array, share: float) -> tuple[Array, Array
     return low, high
 
 
-def normal_interval(value: Array, replicates: Array) -> tuple[Array, Array]:
-    """Compute the interval value +- 1.96 standard deviations of the replicates.
-
-    Net benefit divided by the prevalence has rare large replicates, so percentiles contain the truth in only 92 % of cases
-    (`benchmarks/coverage.py`, simulation `benefit`).
-
-    >>> low, high = normal_interval(np.array([0.5]), np.array([[0.4, 0.5, 0.6]]))
-    >>> low.round(3), high.round(3)
-    (array([0.304]), array([0.696]))
-    """
-    valid = enough(replicates) & np.isfinite(value)
-    half = np.where(valid, float(ndtri((1 + LEVEL) / 2)) * _of_rows(replicates)[1], np.nan)
-    return value - half, value + half
-
-
 def share_interval(value: Array, replicates: Array, num_images: Array, num_patients: Array) -> tuple[Array, Array]:
     """Compute the interval of shares (Agresti and Coull) for an effective number of independent images.
 

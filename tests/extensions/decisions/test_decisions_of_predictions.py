@@ -67,6 +67,15 @@ def test_paired_differences_are_exact_and_narrower_than_those_of_other_patients(
     assert same["difference"] == same["difference_low"] == same["difference_high"] == 0
 
 
+def test_two_networks_that_call_no_image_have_a_difference_of_0_with_an_interval() -> None:
+    first = of_patients(12, 200)
+    first["probability"] /= 10
+    found = api.net_benefit(first, [0.5], minus=first.assign(probability=first["probability"] / 2)).iloc[0]
+    assert found["difference"] == 0
+    assert found["difference_low"] < 0 < found["difference_high"]
+    assert found["p"] == 1
+
+
 def test_a_hospital_without_positive_images_has_no_miss_rate_and_no_standardized_net_benefit() -> None:
     splits = parts()
     negative = table(splits[3]).query("label == 0")

@@ -8,15 +8,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from statsmodels.stats.proportion import proportion_confint
 
 from bench.extensions.decisions.calls import CURVE
-from bench.extensions.decisions.net_benefit import SparedAndMissed, measures_of, net_benefit, odds
+from bench.extensions.decisions.net_benefit import MEASURES, intervals_of, measures_of, net_benefit, odds
 from bench.scoring.bootstrap.bootstrap import column_metrics
-from bench.scoring.bootstrap.intervals import mean_of, mean_over, normal_interval
-from bench.scoring.bootstrap.resamples import Resamples
+from bench.scoring.bootstrap.intervals import mean_of, mean_over
 from bench.scoring.metrics_of_split import OperatingPoints
 from bench.scoring.score_run import RunScores, score_run
 from bench.scoring.scored_split import ScoredSplit, Settings
+from benchmarks import benefits
 from reports.schemas.tables import SCHEMAS
 from tests.unit.bench.scoring.test_score_run import FINDINGS, QUICK, part, parts
 
@@ -125,41 +126,72 @@ def test_the_stated_threshold_is_the_share_of_internal_validation_images(scored:
         assert row["low"] <= row["value"] <= row["high"]
 
 
-def test_intervals_are_normal_with_the_deviation_over_resampled_patients(scored: RunScores) -> None:
-    splits, stated = parts(), scored.detail["net_benefit"]["threshold"].iloc[0]
-    split, state = splits[3], splits[3].labels()[:, 0]
-    resamples = Resamples.draw(split.patient_id, QUICK.num_resamples, split.name, QUICK.seed)
-    fit = OperatingPoints.choose(splits[0], len(FINDINGS)).fits["platt"][0]
-    prob = fit.apply(split.logit[:, 0])
-    drawn = []
-    for replicate in range(QUICK.num_resamples):
-        rows = np.repeat(np.arange(len(state)), resamples.counts(replicate))
-        rows = rows[state[rows] >= 0]
-        drawn.append(net_benefit(state[rows], prob[rows], stated))
-    [row] = numbers(scored.detail["net_benefit"], dataset="vindr", finding=FINDINGS[0], metric="net_benefit").to_dict(
-        "records"
-    )
-    half = 1.959963984540054 * np.std(drawn, ddof=1)
-    assert [row["low"], row["high"]] == pytest.approx([row["value"] - half, row["value"] + half], abs=1e-12)
+def test_intervals_combine_those_of_the_shares_of_which_a_measure_consists() -> None:
+    """Resamples that do not vary leave the intervals of independent images, which statsmodels has, too."""
+    counts, total, t = np.array([[30.0, 12.0]]), np.array([180.0, 20.0]), np.array([0.2])
+    called, of_all = (np.repeat(numbers[..., None], 11, -1) for numbers in (counts, total))
+    low, high = intervals_of(called, of_all, t, np.array([200.0, 200.0]))[..., 0]
+    ends = {n: np.array(proportion_confint(n, 200, method="agresti_coull")) for n in (12, 30, 8, 150)}
+    tp, fp, fn, tn = ([n / 200, *ends[n]] for n in (12, 30, 8, 150))
+    benefit, over_all = tp[0] - fp[0] / 4, tn[0] / 4 - fn[0]
+    expected = [
+        benefit - np.hypot(tp[0] - tp[1], (fp[2] - fp[0]) / 4),
+        benefit + np.hypot(tp[2] - tp[0], (fp[0] - fp[1]) / 4),
+        over_all - np.hypot((tn[0] - tn[1]) / 4, fn[2] - fn[0]),
+        over_all + np.hypot((tn[2] - tn[0]) / 4, fn[0] - fn[1]),
+    ]
+    assert [low[0], high[0], low[2], high[2]] == pytest.approx(expected, abs=1e-9)
 
 
-def test_the_difference_from_treating_all_has_a_normal_interval_with_many_images_and_a_skewed_one_with_few() -> None:
-    draw, threshold = np.random.default_rng(0), np.array([0.2])
+def test_intervals_with_many_images_are_normal_with_the_deviation_over_resampled_patients() -> None:
+    draw, num, t = np.random.default_rng(0), 40_000, np.array([0.1, 0.3])
+    shares = np.array([0.05, 0.16, 0.7, 0.09])  # false and true positives, true and false negatives
+    counts = np.concatenate([[shares * num], draw.multinomial(num, shares, 3000)]).T
+    called, total = np.stack([counts[:2]] * 2), counts[:2] + counts[2:]
+    values = measures_of(called, total, t)
+    low, high = intervals_of(called, total, t, np.array([num, num], float))
+    half = 1.959963984540054 * values[..., 1:].std(-1, ddof=1)
+    np.testing.assert_allclose(low, values[..., 0] - half, atol=0.06 * half.max())
+    np.testing.assert_allclose(high, values[..., 0] + half, atol=0.06 * half.max())
 
-    def bounds(spared: float, missed: float, num: int) -> tuple[float, float, float, float]:
-        counts = draw.multinomial(num, [spared, missed, 1 - spared - missed], 2000)[:, :2] / num
-        shares = np.concatenate([[[spared, missed]], counts]).T[:, None]  # [2, 1, 1 + B]
-        low, high = SparedAndMissed(shares, np.array([num]), np.array([num])).interval(threshold)
-        value = 0.25 * shares[0] - shares[1]
-        normal = normal_interval(value[:, 0], value[:, 1:])
-        return float(low[0]), float(high[0]), float(normal[0][0]), float(normal[1][0])
 
-    low, high, normal_low, normal_high = bounds(0.4, 0.1, 20_000)
-    assert [low, high] == pytest.approx([normal_low, normal_high], abs=0.05 * (normal_high - normal_low))
-    low, high, normal_low, normal_high = bounds(0.5, 0.005, 200)
-    center = 0.25 * 0.5 - 0.005
-    assert center - low > 1.1 * (high - center)  # more images may be missed than were seen
-    assert low < normal_low
+def test_no_interval_has_zero_width_and_standardized_net_benefit_is_at_most_1() -> None:
+    total = np.repeat([[995.0], [5.0]], 21, 1)
+    for false, found in ((0, 0), (0, 5), (995, 5), (995, 0), (2, 0)):
+        called = np.repeat([[[float(false)], [float(found)]]], 21, -1)
+        bounds = intervals_of(called, total, np.array([0.2]), np.array([1000.0, 300.0]))[..., 0]
+        value = measures_of(called, total, np.array([0.2]))[:, 0, 0]
+        assert (bounds[1] - bounds[0] > 1e-4).all()
+        assert (bounds[0] <= value).all()
+        assert (value <= bounds[1]).all()
+        assert bounds[1, MEASURES.index("standardized")] <= 1
+
+
+def test_a_measure_without_images_without_positives_or_without_a_threshold_has_no_interval() -> None:
+    none, negative = np.zeros((2, 5)), np.array([[9.0] * 5, [0.0] * 5])
+    t, sizes = np.array([0.2]), np.array([9.0, 9.0])
+    assert np.isnan(intervals_of(none[None], none, t, np.zeros(2))).all()
+    assert np.isnan(intervals_of(np.full((1, 2, 5), np.nan), negative, np.array([np.nan]), sizes)).all()
+    bounds = intervals_of(none[None], negative, t, sizes)[..., 0]
+    assert np.isnan(bounds).tolist() == [[False, True, False]] * 2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("kind", "num_patients", "prevalence", "t", "normal"),
+    [("1 to 30", 300, 0.05, 0.05, 0.85), ("1", 1000, 0.005, 0.2, 0.6), ("1 to 30", 150, 0.25, 0.1, 0.92)],
+)
+def test_intervals_hold_with_unequal_clusters_and_with_few_positives(
+    kind: str, num_patients: int, prevalence: float, t: float, normal: float
+) -> None:
+    draw = np.random.default_rng(3)
+    called, total, sizes, true = benefits.hospital(draw, kind, num_patients, prevalence, np.array([t]), 0.3, 400, 300)
+    bounds = benefits.bounds_of(called, total, np.array([t]), sizes)[:, :, :, 0]
+    covered = ((bounds[:, 0] <= true[:, 0]) & (true[:, 0] <= bounds[:, 1])).mean(0)
+    assert (covered >= 0.91).all()
+    values = np.stack([measures_of(*of, np.array([t]))[0, 0] for of in zip(called, total, strict=True)])
+    distance = np.abs(values[:, 0] - true[0, 0])
+    assert (distance <= 1.96 * values[:, 1:].std(1, ddof=1)).mean() < normal  # the earlier interval
 
 
 @given(st.integers(0, 10_000), st.integers(1, 4))
@@ -183,12 +215,13 @@ def test_macro_and_external_are_unweighted_means_over_the_findings_of_the_gap(sc
         assert rows[dataset, "macro"] == pytest.approx(macro, abs=1e-12)
     assert rows["external", "macro"] == pytest.approx((macros["nih"] + macros["vindr"]) / 2, abs=1e-12)
     assert rows["external", "Lung Lesion"] == pytest.approx(rows["vindr", "Lung Lesion"], abs=1e-12)
-    half = 1.959963984540054 * np.std(scored.replicates["net_benefit/external"].astype(float), ddof=1)
-    [row] = numbers(scored.detail["net_benefit"], dataset="external", finding="macro", metric="net_benefit").to_dict(
-        "records"
-    )
-    bounds = [row["value"] - half, row["value"] + half]
-    assert [row["low"], row["high"]] == pytest.approx(bounds, abs=1e-6)  # these replicates are float32
+    replicates = [scored.replicates[f"net_benefit/{name}"].astype(float) for name in ("nih", "vindr")]
+    correlation = np.corrcoef(replicates)[0, 1]
+    table = numbers(scored.detail["net_benefit"], finding="macro", metric="net_benefit").set_index("dataset")
+    for end in ("low", "high"):
+        first, second = (abs(table["value"][name] - table[end][name]) for name in ("nih", "vindr"))
+        distance = np.sqrt(first**2 + second**2 + 2 * correlation * first * second) / 2
+        assert abs(table["value"]["external"] - table[end]["external"]) == pytest.approx(distance, rel=1e-5)
 
 
 def test_a_finding_without_positives_has_no_value_but_its_counts() -> None:
