@@ -119,9 +119,8 @@ class _Term(NamedTuple):
         first, second, both = deviation(self.replicates), deviation(other.replicates), deviation(replicates)
         product = np.where(np.minimum(first, second) > ROUNDING, 2 * first * second, 0.0)
         correlation = np.clip(np.nan_to_num(divide(first**2 + second**2 - both**2, product)), -1.0, 1.0)
-        bounds = interval_of_difference(
-            *(np.stack(pair) for pair in zip(self[:3], other[:3], strict=True)), correlation
-        )
+        values, lows, highs = (np.stack(pair) for pair in zip(self[:3], other[:3], strict=True))
+        bounds = interval_of_difference(values, lows, highs, correlation)
         return _Term(self.value - other.value, *bounds, replicates)
 
 
