@@ -30,7 +30,17 @@ FLOATS += ("standardized", "standardized_low", "standardized_high", "treat_all",
 FLOATS += ("q05", "q25", "q50", "q75", "q95")
 FLOATS += tuple(
     f"{name}{end}"
-    for name in ("sensitivity", "specificity", "called", "missed", "ppv", "npv", "intercept", "slope", "observed_expected")
+    for name in (
+        "sensitivity",
+        "specificity",
+        "called",
+        "missed",
+        "ppv",
+        "npv",
+        "intercept",
+        "slope",
+        "observed_expected",
+    )
     for end in ("", "_low", "_high")
 )
 INTEGERS: tuple[str, ...] = ("n", "num_positive", "num_negative", "num_patients", "num_findings", "bin", "count")

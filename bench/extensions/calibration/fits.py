@@ -29,7 +29,9 @@ Array = NDArray[np.float64]
 
 BLOCKS = 1024  # groups of images with similar logits; a fit to the groups is the start of the fit to the images
 STEPS = 100  # maximum number of Newton steps
-CLOSE = 1e-5  # a fit ends with a step of at most this size; the error after it is about its square
+CLOSE = (
+    1e-3  # a fit ends with a step of at most this size: the error is then about its square, and one more step follows
+)
 
 NO_IMAGES = "too few patients"
 NO_PROBABILITIES = "Platt scaling could not be fitted"
@@ -78,12 +80,9 @@ class _Images(NamedTuple):
         """
         middle, positive, num = self.blocks
         x = a * self.logit + b
-        images = x, self.present, self.patient, self.num_patients
         at = _newton(a * middle + b, positive, num, intercept, slope, free)
-        step, variance = _step_and_variance(*images, *at, free)
-        if not abs(step) <= CLOSE:
-            at = _newton(x, self.present, np.ones(len(x)), *at, free)
-            step, variance = _step_and_variance(*images, *at, free)
+        at = _newton(x, self.present, np.ones(len(x)), *at, free)
+        step, variance = _step_and_variance(x, self.present, self.patient, self.num_patients, *at, free)
         return at[int(free)] + step, variance
 
 
@@ -229,9 +228,7 @@ def _step_and_variance(
 
 
 @compiled
-def _observed_expected(
-    x: Array, positive: Array, patient: NDArray[np.int32], num_patients: int
-) -> tuple[float, float]:
+def _observed_expected(x: Array, positive: Array, patient: NDArray[np.int32], num_patients: int) -> tuple[float, float]:
     """Return O:E of the probabilities sigmoid(x), and the variance of its logarithm."""
     sums = np.zeros((num_patients, 2))
     has_images = np.zeros(num_patients, np.bool_)

@@ -24,7 +24,9 @@ def tables(run: RunMetrics) -> tuple[dict[str, pd.DataFrame], dict[str, NDArray[
             assert isinstance(platt, Platt)
             positive = (column.kind & POSITIVE).astype(bool)
             logit, scales = column.score.astype(np.float64), [(1.0, 0.0), (platt.a, platt.b)]
-            sizes = [int(numbers[k]) for numbers in (split.counts.n, split.counts.num_positive, split.counts.num_patients)]
+            sizes = [
+                int(numbers[k]) for numbers in (split.counts.n, split.counts.num_positive, split.counts.num_patients)
+            ]
             found = calibration(logit, positive, column.patient, scales)
             for calibrator, one in zip((AS_GIVEN, DECIDING), found, strict=True):
                 numbers = (*one.intercept, *one.slope, *one.observed_expected)

@@ -58,7 +58,9 @@ def test_values_and_intervals_equal_those_of_statsmodels(prevalence: float, scal
 def test_extreme_logits_give_the_same_numbers_as_a_slow_fit(factor: float) -> None:
     logit, positive, patient = drawn(5, factor=factor, shift=0.0)
     plain, other = calibration(logit, positive, patient, [(1.0, 0.0), (1 / factor, 0.0)])
-    assert list(plain.slope) == pytest.approx(of_statsmodels(logit / factor, positive, patient)["slope"] / np.array(factor))
+    assert list(plain.slope) == pytest.approx(
+        of_statsmodels(logit / factor, positive, patient)["slope"] / np.array(factor)
+    )
     assert expit(logit + plain.intercept.value).sum() == pytest.approx(positive.sum(), rel=1e-9)
     assert other.slope.value == pytest.approx(plain.slope.value * factor)
 
@@ -102,7 +104,11 @@ def test_without_two_patients_of_each_class_there_is_a_reason_and_no_number(
         ([-1.0, -1.0, -1.0, -1.0, -1.0], [0, 1, 0, 1, 0], fits.EQUAL),
         ([2.0, 1.0, 0.0, -1.0, -2.0], [1, 1, 0, 0, 0], fits.SEPARATED),
         ([2.0, 1.0, 0.0, -1.0, -2.0], [0, 0, 0, 1, 1], fits.SEPARATED),
-        ([2.0, 0.0, 0.0, -1.0, -2.0], [1, 1, 0, 0, 0], fits.SEPARATED),  # a tie of both classes: the slope is infinite, too
+        (
+            [2.0, 0.0, 0.0, -1.0, -2.0],
+            [1, 1, 0, 0, 0],
+            fits.SEPARATED,
+        ),  # a tie of both classes: the slope is infinite, too
     ],
 )
 def test_without_a_slope_the_other_numbers_remain(logit: list[float], positive: list[int], reason: str) -> None:

@@ -1,0 +1,106 @@
+"""Coverage of the intervals of calibration intercept, slope and O:E, on simulated patients with known truth.
+
+Scores of images are normal, with a higher mean (by `distance`) if the patient has the finding. Images of one patient have the same
+label, and their scores correlate by .5. The reported logits are twice the correct ones plus .5, so the true slope is .5; the true
+intercept and O:E are integrals over the normal distributions. `undefined` is the share of cases without an interval, because a
+class has fewer than two patients or the logits separate the classes.
+
+python benchmarks/calibration.py -o benchmarks/calibration.csv
+"""
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy.optimize import brentq
+from scipy.special import expit, logit
+
+from bench.extensions.calibration.fits import calibration
+from bench.scoring.bootstrap.intervals import wilson
+
+Array = NDArray[np.float64]
+
+PATIENTS = ((10, 40), (10, 190), (20, 180), (40, 160), (100, 900))  # expected numbers with and without the finding
+IMAGES = (1, 4, 30)  # mean number of images of a patient
+DISTANCES = (0.5, 1.2, 2.5)  # AUROC .64, .80 and .96
+CORRELATION = 0.5
+FACTOR, SHIFT = 2.0, 0.5  # reported logit = FACTOR * correct logit + SHIFT
+MEASURES = ("intercept", "slope", "observed_expected")
+COLUMNS = ("measure", "positive", "negative", "images", "distance", "found", "low", "high", "width", "undefined", "cases", "command")  # fmt: skip
+
+
+def reported(score: Array, prevalence: float, distance: float) -> Array:
+    """Return the reported logits of scores, which are too extreme."""
+    return FACTOR * (logit(prevalence) + distance * score - distance**2 / 2) + SHIFT
+
+
+def truths(prevalence: float, distance: float) -> dict[str, float]:
+    """Return the true intercept, slope and O:E, by Gauss-Hermite quadrature."""
+    node, weight = np.polynomial.hermite_e.hermegauss(120)
+    weight = weight / weight.sum()
+    x = np.stack([reported(node, prevalence, distance), reported(node + distance, prevalence, distance)])
+    share = np.array([[1 - prevalence], [prevalence]]) * weight
+    intercept = brentq(lambda a: float((share * expit(x + a)).sum()) - prevalence, -20, 20)
+    return {
+        "intercept": intercept,
+        "slope": 1 / FACTOR,
+        "observed_expected": prevalence / float((share * expit(x)).sum()),
+    }
+
+
+def drawn(
+    positive: int, negative: int, images: int, distance: float, draw: np.random.Generator
+) -> tuple[Array, NDArray[np.bool_], NDArray[np.int32]]:
+    """Draw falling logits, labels and patients; each patient has the finding with the same probability."""
+    num = positive + negative
+    has = draw.random(num) < positive / num
+    patient = np.repeat(np.arange(num, dtype=np.int32), draw.integers(1, 2 * images, num))
+    score = np.sqrt(CORRELATION) * draw.normal(size=num)[patient]
+    score += np.sqrt(1 - CORRELATION) * draw.normal(size=len(patient)) + distance * has[patient]
+    x = reported(score, positive / num, distance)
+    order = np.argsort(-x)
+    return x[order], has[patient][order], patient[order]
+
+
+def rows(
+    positive: int, negative: int, images: int, distance: float, cases: int, command: str
+) -> list[tuple[object, ...]]:
+    """Return one row for each of MEASURES: how often its interval contains the truth."""
+    draw = np.random.default_rng([positive, negative, images, round(10 * distance)])
+    found = []
+    for _ in range(cases):
+        [one] = calibration(*drawn(positive, negative, images, distance, draw), [(1.0, 0.0)])
+        found.append([one.intercept, one.slope, one.observed_expected])
+    numbers, truth = np.array(found), truths(positive / (positive + negative), distance)
+    out: list[tuple[object, ...]] = []
+    for m, measure in enumerate(MEASURES):
+        low, high = numbers[np.isfinite(numbers[:, m, 1]), m, 1:].T
+        share = np.mean((low <= truth[measure]) & (truth[measure] <= high))
+        bounds = wilson(np.array([share]), np.array([len(low)]))
+        shown = [f"{float(number):.3f}" for number in (share, bounds[0][0], bounds[1][0], np.median(high - low))]
+        undefined = f"{1 - len(low) / cases:.3f}"
+        out.append((measure, positive, negative, images, distance, *shown, undefined, cases, command))
+    return out
+
+
+def main() -> None:
+    """Write the coverage of all cells to a CSV file."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--cases", type=int, default=2000)
+    parser.add_argument("-o", "--output", type=Path, required=True)
+    options = parser.parse_args()
+    command = f"python benchmarks/calibration.py --cases {options.cases}"
+    found = [
+        row
+        for positive, negative in PATIENTS
+        for images in IMAGES
+        for distance in DISTANCES
+        for row in rows(positive, negative, images, distance, options.cases, command)
+    ]
+    pd.DataFrame(found, columns=list(COLUMNS)).to_csv(options.output, index=False)
+
+
+if __name__ == "__main__":
+    main()

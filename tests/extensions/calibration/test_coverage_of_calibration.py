@@ -1,0 +1,26 @@
+"""The intervals contain the true values as often as the document says."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from bench.extensions.calibration.fits import calibration
+from benchmarks.calibration import COLUMNS, MEASURES, drawn, rows, truths
+
+TABLE = Path(__file__).parents[3] / "benchmarks" / "calibration.csv"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("positive", "negative", "images"), [(10, 90, 4), (40, 160, 1)])
+def test_a_small_simulation_covers_the_true_values(positive: int, negative: int, images: int) -> None:
+    found = pd.DataFrame(rows(positive, negative, images, 1.2, 500, "command"), columns=list(COLUMNS))
+    assert list(found["measure"]) == list(MEASURES)
+    assert found["found"].astype(float).between(0.92, 0.985).all()
+
+
+def test_the_true_values_are_those_of_a_very_large_hospital() -> None:
+    [found] = calibration(*drawn(20_000, 80_000, 1, 1.2, np.random.default_rng(0)), [(1.0, 0.0)])
+    for name, truth in truths(0.2, 1.2).items():
+        assert getattr(found, name).value == pytest.approx(truth, abs=0.03)
