@@ -39,7 +39,7 @@ def test_the_page_counts_equivalent_different_and_open_recipes_for_each_margin()
     text = page(pairs=rows((0.01, 0.0095, 0.02), (0.02, 0.0036, 0.01), (0.01, 0.02, 0.04), (0.04, 0.007, 0.03)))
     [sentence] = re.findall(r"<p class=\"small\">(Equivalent to .*?)</p>", text)
     plain = re.sub(r"<[^>]*>", "", sentence).replace("\u00a0", " ")
-    assert plain.endswith("within .02 external AUROC: 1 recipe; clearly different: 2; the data leave open: 1.")
+    assert plain.endswith("within .02 external AUROC: 1 run; clearly different: 2; the data leave open: 1.")
     table = text.split("for other margins</summary>")[1].split("</table>")[0]
     found = [re.findall(r">(\.?\d+)</t[hd]>", row) for row in table.split("<tr>")[2:]]
     assert found == [[".01", "0", "2", "2"], [".02", "1", "2", "1"], [".03", "3", "1", "0"], [".05", "4", "0", "0"]]
