@@ -30,7 +30,7 @@ Row = tuple[Any, ...]
 # over_all: net benefit minus the net benefit of treating all images as positive
 MEASURES = ("net_benefit", "standardized", "over_all")
 NET_BENEFIT, STANDARDIZED, OVER_ALL = range(len(MEASURES))
-FEW = 1.2  # enlarges the variance of a share that few patients decide; see `_Term.share`
+FEW = 1.2  # enlarges the variance of a share that few patients decide (`_Term.share`); chosen by simulation
 ROUNDING = 1e-12  # standard deviation of replicates that differ by rounding only
 STATED = len(CURVE)  # index of the stated threshold of a finding, behind the thresholds CURVE
 
