@@ -9,6 +9,7 @@ python benchmarks/calibration.py -o benchmarks/calibration.csv
 """
 
 import argparse
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -22,8 +23,8 @@ from bench.scoring.bootstrap.intervals import wilson
 
 Array = NDArray[np.float64]
 
-PATIENTS = ((10, 40), (10, 190), (20, 180), (40, 160), (100, 900))  # expected numbers with and without the finding
-IMAGES = (1, 4, 30)  # mean number of images of a patient
+PATIENTS = ((10, 40), (10, 190), (20, 180), (40, 160), (100, 400))  # expected numbers with and without the finding
+IMAGES = (1, 4)  # mean number of images of a patient
 DISTANCES = (0.5, 1.2, 2.5)  # AUROC .64, .80 and .96
 CORRELATION = 0.5
 FACTOR, SHIFT = 2.0, 0.5  # reported logit = FACTOR * correct logit + SHIFT
@@ -91,15 +92,11 @@ def main() -> None:
     parser.add_argument("--cases", type=int, default=2000)
     parser.add_argument("-o", "--output", type=Path, required=True)
     options = parser.parse_args()
-    command = f"python benchmarks/calibration.py --cases {options.cases}"
-    found = [
-        row
-        for positive, negative in PATIENTS
-        for images in IMAGES
-        for distance in DISTANCES
-        for row in rows(positive, negative, images, distance, options.cases, command)
-    ]
-    pd.DataFrame(found, columns=list(COLUMNS)).to_csv(options.output, index=False)
+    command = f"python benchmarks/calibration.py --cases {options.cases} -o benchmarks/calibration.csv"
+    found: list[tuple[object, ...]] = []
+    for (positive, negative), images, distance in product(PATIENTS, IMAGES, DISTANCES):
+        found += rows(positive, negative, images, distance, options.cases, command)
+        pd.DataFrame(found, columns=list(COLUMNS)).to_csv(options.output, index=False)
 
 
 if __name__ == "__main__":

@@ -49,6 +49,7 @@ _COLUMNS = {  # column -> description
     "high": "upper bound of the 95 % interval over patients; empty without an interval",
 }
 _TABLES = {  # table of scores -> description
+    "calibration": "Calibration intercept, calibration slope, and ratio of observed to expected numbers",
     "confusion": "True and false calls at the thresholds of the internal hospital",
     "curves": "Points of ROC and precision-recall curves",
     "decision_curves": "Net benefit by threshold of the probability, and that of treating all images as positive",

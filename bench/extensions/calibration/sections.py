@@ -84,9 +84,8 @@ def _hospitals(data: ReportData, run: Run, rows: Rows) -> list[dict[str, Any]]:
 
 def _cells(row: Mapping[str, Any]) -> dict[str, Any]:
     """Return each of NUMBERS as text with its interval (a dash if unknown), and the reason why a number is missing."""
-    numbers = {
-        name: Estimate(*(float(row.get(f"{name}{end}", "nan")) for end in ("", "_low", "_high"))) for name in NUMBERS
-    }
+    known = {end: {name: float(row.get(name + end, "nan")) for name in NUMBERS} for end in ("", "_low", "_high")}
+    numbers = {name: Estimate(known[""][name], known["_low"][name], known["_high"][name]) for name in NUMBERS}
     texts = {
         name: (places(e.value, 2), f"{places(e.low, 2)} to {places(e.high, 2)}") if e.has_interval else (DASH, "")
         for name, e in numbers.items()

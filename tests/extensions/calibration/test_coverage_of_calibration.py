@@ -7,9 +7,17 @@ import pandas as pd
 import pytest
 
 from bench.extensions.calibration.fits import calibration
-from benchmarks.calibration import COLUMNS, MEASURES, drawn, rows, truths
+from benchmarks.calibration import COLUMNS, DISTANCES, IMAGES, MEASURES, PATIENTS, drawn, rows, truths
 
 TABLE = Path(__file__).parents[3] / "benchmarks" / "calibration.csv"
+
+
+def test_the_table_covers_all_cells_as_the_document_says() -> None:
+    table = pd.read_csv(TABLE)
+    assert tuple(table.columns) == COLUMNS
+    assert len(table) == len(MEASURES) * len(PATIENTS) * len(IMAGES) * len(DISTANCES)
+    assert (table["cases"] == 2000).all()
+    assert table["found"].between(0.93, 0.99).all()
 
 
 @pytest.mark.slow
