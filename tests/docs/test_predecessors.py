@@ -1,4 +1,4 @@
-"""docs/predecessors.md has a line for every point of the earlier systems, and each names what exists."""
+"""docs/dev/predecessors.md has a line for every point of the earlier systems, and each names what exists."""
 
 import re
 from pathlib import Path
@@ -13,7 +13,7 @@ from bench.config.registry import Registry
 
 ROOT = Path(__file__).parents[2]
 RECIPE_VALUES = "`pytest tests/unit/bench/config/test_recipe_values.py -k"  # which the document writes as `-k ROW`
-TEXT = (ROOT / "docs" / "predecessors.md").read_text().replace("`-k", RECIPE_VALUES)
+TEXT = (ROOT / "docs" / "dev" / "predecessors.md").read_text().replace("`-k", RECIPE_VALUES)
 LINES = re.findall(r"^\| ([XVPMT]\d+(?: to [XVPMT]\d+)?) \| (.+?) \| (.+?) \|(.*)\|$", TEXT, re.MULTILINE)
 PROGRAMS = ("bench", "pytest", "python", "tox", "git")
 COUNTS = {"X": 52, "V": 35, "P": 22, "M": 31, "T": 22}

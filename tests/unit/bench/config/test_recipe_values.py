@@ -1,4 +1,4 @@
-"""Values that earlier systems state, by their line in docs/predecessors.md: recipes and published numbers must have exactly these."""
+"""Values that earlier systems state, by their line in docs/dev/predecessors.md: recipes and published numbers must have exactly these."""
 
 from pathlib import Path
 from typing import Any
