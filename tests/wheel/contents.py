@@ -26,8 +26,10 @@ for package, name in DATA.values():
         "not the wheel, but the sources"
     )
 with tempfile.TemporaryDirectory() as folder:
-    subprocess.run([sys.executable, "-m", "hatchling", "build", "-t", "sdist", "-d", folder], cwd=ROOT, check=True)
-    (archive,) = Path(folder).iterdir()
+    build = [sys.executable, "-m", "build", "--no-isolation", "--outdir", folder, str(ROOT)]
+    subprocess.run(build, check=True, stdout=subprocess.DEVNULL)  # a wheel of the source archive, as it is released
+    subprocess.run([sys.executable, "-m", "twine", "check", "--strict", *map(str, Path(folder).iterdir())], check=True)
+    (archive,) = Path(folder).glob("*.tar.gz")
     with tarfile.open(archive) as packed:
         held = {name.partition("/")[2] for name in packed.getnames()}
 wanted = {*DATA, "tests/conftest.py", "docs/tutorial.md", "LICENSE", "README.md", "constraints.txt", "tox.ini"}
