@@ -214,13 +214,16 @@ class Benefits:
 def _mean(measures: Sequence[Array], bounds: Sequence[Array], empty: Array) -> tuple[Array, Array]:
     """Return the mean over S findings or hospitals [M, D, 1 + B] and its intervals [2, M, D]; NaN, shaped as `empty`, for none.
 
-    The interval of a mean combines those of the S numbers (`mean_interval`).
+    The interval of a mean combines those of the S numbers (`mean_interval`). No table has that of over_all at the thresholds CURVE,
+    so it is NaN.
     """
     if not measures:
         return np.full_like(empty, np.nan), np.full((2, *empty.shape[:2]), np.nan)
     numbers, ends = np.stack(measures), np.stack(bounds)
-    out = np.empty(ends.shape[1:])
+    out = np.full(ends.shape[1:], np.nan)
     for index in np.ndindex(out.shape[1:]):
+        if index[0] == OVER_ALL and index[1] != STATED:
+            continue
         of_index = numbers[(slice(None), *index)]
         out[(slice(None), *index)] = mean_interval(
             "net_benefit", of_index[:, 0], ends[(slice(None), slice(None), *index)].T, of_index[:, 1:]

@@ -100,7 +100,7 @@ def test_the_committed_table_meets_its_criteria() -> None:
     ):
         assert table.loc[f"{claim} at t = 0.1: {rival} interval instead", "found"] == pytest.approx(found, abs=0.02)
     of_decisions = table.index[table["command"].str.contains("--worlds (?:benefit|triage)")]
-    assert len(of_decisions) == 81
+    assert len(of_decisions) == 87
     table = table.drop(claim for claim in of_decisions if claim.endswith(" instead"))
     # a guarantee is an upper limit; a rule that counts images breaks it
     rates = table[table.index.str.startswith("triage") & (table["measure"] == "mean")]
@@ -113,7 +113,12 @@ def test_the_committed_table_meets_its_criteria() -> None:
             # recipes' intervals are a little too wide where the seeds of recipes scatter differently; those of shares, where
             # one or two patients decide
             few = claim in ("npv at t = 0.1: interval", "share of missed images at t = 0.1: interval")
-            assert row["low"] <= (0.98 if few else 0.975 if claim.endswith("scatter") else 0.97), claim
+            wide = claim.startswith(
+                ("standardized net benefit at t = 0.1", "net benefit minus treating all at t = 0.1")
+            )
+            assert row["low"] <= (0.99 if wide else 0.98 if few else 0.975 if claim.endswith("scatter") else 0.97), (
+                claim
+            )
             assert row["high"] >= 0.93, claim  # 93 to 97 %, give or take what chance does in 1,000 simulations
     # start of the claims -> number of them, and the least share; of the errors themselves, calibrated runs have the fewest
     worlds = {("ECE,", "macro ECE,"): (6, 0.85), ("drift", "macro drift"): (8, 0.95), ("ECE gap",): (4, 0.95)}
