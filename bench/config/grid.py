@@ -163,7 +163,7 @@ class Grid:
         """
         from harmonize.cohorts.specs import GOLD
         from harmonize.datasets import PUBLISHED
-        from harmonize.phantom.sites import SITES
+        from harmonize.labels.findings import labels_yaml
 
         if not self.synthetic:
             close = {name: ConfigError.nearest(name, PUBLISHED, cutoff=0.8) for name in self.hospitals}
@@ -179,7 +179,8 @@ class Grid:
                 fix += ", or add `phantom: {}` to the grid"
             raise ConfigError(f"the grid {self.name} needs data", "--data", fix)
         gold = [name for name in self.hospitals if name.endswith(GOLD)]
-        self._check_known([*SITES, *(n for n in gold if n.removesuffix(GOLD) in SITES)], "no synthetic images")
+        drawn = [name for name in PUBLISHED if labels_yaml()["datasets"][name].get("synthetic", True)]
+        self._check_known([*drawn, *(n for n in gold if n.removesuffix(GOLD) in drawn)], "no synthetic images")
 
     def check_cohorts(self, specs: "Mapping[str, CohortSpec]", data: Path) -> None:
         """Raise ConfigError for a cohort of the grid that is not in the data.

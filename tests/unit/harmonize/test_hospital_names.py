@@ -11,6 +11,7 @@ from harmonize.cohorts.specs import CohortSpec, read_data
 from harmonize.datasets import PUBLISHED
 from harmonize.labels.findings import labels_yaml
 from harmonize.phantom import PhantomSettings, write_cohorts
+from harmonize.phantom.sites import SITES
 
 TEXTS = labels_yaml()["datasets"]
 
@@ -21,6 +22,10 @@ def test_each_layout_has_one_letter_in_a_fixed_order() -> None:
     assert names[0].title == "Hospital A (CheXpert layout)"
     assert names[1].title == "Hospital B (MIMIC layout)"
     assert {name.place for name in names} == {"synthetic"}
+
+
+def test_synthetic_hospitals_exist_for_all_layouts_but_those_that_say_so() -> None:
+    assert set(SITES) == {layout for layout in PUBLISHED if TEXTS[layout].get("synthetic", True)}
 
 
 @pytest.mark.parametrize("name", [*PUBLISHED, *(f"{layout}-gold" for layout in PUBLISHED), "clinic"])

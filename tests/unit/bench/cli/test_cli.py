@@ -301,6 +301,12 @@ def requested(tmp_path: Path) -> Path:
             "hospitals chexprt (did you mean chexpert?), mimic (docs",
         ),
         ("run --grid inside.yaml", "'chexprt' has no synthetic images", "inside.yaml:3: base.train_on", "'chexpert'"),
+        (
+            "run --grid drawn.yaml",
+            "'openi' has no synthetic images",
+            "drawn.yaml:2: evaluate_on[0]",
+            "choose from: chexpert, mimic",
+        ),
         ("run --grid outside.yaml", "'mimc' has no synthetic images", "outside.yaml:2: evaluate_on[1]", "'mimic'"),
         ("run --grid own.yaml --data data", "'nih' has no entry", "own.yaml:1: base.train_on", "chexpert"),
         ("run --grid own.yaml --data data --weights data", "no such file", "data", ""),
@@ -334,6 +340,7 @@ def test_a_wrong_request_is_refused_before_torch_is_imported_or_an_image_is_draw
     tiny = Path(__file__).parents[4] / "grids" / "tiny.yaml"
     (requested / "inside.yaml").write_text(f"include: {tiny}\nbase:\n  train_on: chexprt\n")
     (requested / "outside.yaml").write_text(f"include: {tiny}\nevaluate_on: [nih, mimc]\n")
+    (requested / "drawn.yaml").write_text(f"include: {tiny}\nevaluate_on: [openi]\n")
     (requested / "model.yaml").write_text(
         "name: ours\nmodel: {predictions: {chexpert: p.csv}}\noutputs: {kind: logit}\ntrained_on: {cohorts: []}\n"
     )
