@@ -15,7 +15,7 @@ from reports.tables import records_of
 
 PLATT, PLAIN = "platt", "none"
 NUMBERS = {"slope": "Slope", "intercept": "Intercept", "observed_expected": "O:E"}
-DRAWN = 10  # maximum number of runs with tables
+DRAWN = 5  # maximum number of runs with tables
 NEAR = 0.05  # a median this near to its ideal gets no verdict
 Rows = Mapping[tuple[str, str, str, str], Mapping[str, Any]]  # by run, cohort, finding and calibrator
 
