@@ -48,7 +48,7 @@ def test_the_commands_run_and_a_model_that_saw_a_hospital_external_is_not_ranked
     assert done.returncode == 0, done.stderr
     assert "trained on it: not external" in done.stdout
     manifest = read_manifest(Store.open(tmp_path / "runs"), "tiny")
-    assert (manifest.runs, [run.name for run in manifest.imported]) == ([], ["Our ResNet"])
+    assert (manifest.runs, [run.name for run in manifest.imported]) == ((), ["Our ResNet"])
     assert manifest.ranked == []  # it has seen an external hospital
     html = (tmp_path / "runs" / "report" / "tiny" / "leaderboard.html").read_text()
     assert "no model was trained here" in html

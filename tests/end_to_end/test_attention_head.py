@@ -60,7 +60,7 @@ def test_a_bundle_may_have_runs_of_one_network_with_several_heads(
     assert stated["attention"]["params"] == stated["own"]["params"] + 96  # the query
     assert stated["own"]["params"] == stated["probe"]["params"] == stated["lora"]["params"]
     assert [stated[head]["trainable_params"] for head in ("own", "probe", "attention")] == [349_737, 873, 969]
-    read = SimpleNamespace(store=store, runs=[{"id": run.id} for run in plan.runs], derived=[])
+    read = SimpleNamespace(store=store, runs=plan.runs, derived=[])
     not_checked = take_costs(cast("Manifest", read), registry, "ours.zip")
     assert not any("parameters" in what for what in not_checked)
 

@@ -55,7 +55,7 @@ def test_a_comparison_can_be_read_by_programs(finished: Path, here: Command) -> 
 @pytest.mark.parametrize(
     ("arguments", "what", "fix"),
     [
-        (["{first}", "nonsense"], "no run 'nonsense'", "nearest: "),
+        (["{first}", "nonsense"], "no run 'nonsense'", "bench list runs"),
         (["{first}", "{first}"], "both ids belong to run", "bench list runs"),
         (["{first}", ""], "2 runs begin with", "{second}"),
         (["{first}", "{second}", "--cohort", "brix"], "no cohort 'brix'", "brax"),

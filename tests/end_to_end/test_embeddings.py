@@ -17,7 +17,7 @@ from bench.planning.image_caches import open_images, prepare
 from bench.planning.jobs import Job, analysis_jobs
 from bench.planning.plan import Plan, make_plan
 from bench.planning.run import read_run
-from bench.results.run_table import training_remark
+from bench.results.stored_runs import training_remark
 from bench.runs.encoder_features import EncoderFeatures
 from bench.runs.networks import initial_network, normalization_of
 from bench.runs.run_one import run_one

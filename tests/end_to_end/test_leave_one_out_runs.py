@@ -328,7 +328,9 @@ def test_images_are_counted_once_if_the_runs_leave_out_some_hospitals_of_the_poo
 def test_only_the_first_hospital_of_a_pool_of_phantoms_prints_its_tag_because_of_a_finding() -> None:
     runs = pytest.importorskip("bench.extensions.app.selectable_runs")
     facts = {"seed": 0, "size": 64, "shortcut": 0.9}
-    choice: Any = SimpleNamespace(internal="mimic+nih", manifest=SimpleNamespace(content={"phantom_settings": facts}))
+    choice: Any = SimpleNamespace(
+        internal="mimic+nih", manifest=SimpleNamespace(phantom_settings=SimpleNamespace(**facts))
+    )
     settings = PhantomSettings(source="mimic", images={"chexpert": 1}, **facts)
     for patient in range(8):
         image, _ = runs.sample(choice, "chexpert", patient)

@@ -229,7 +229,8 @@ def test_a_wrong_request_says_what_to_do(store: Store, finished: Path, here: Com
     for arguments, what in (
         (["predict", "nonsense", image], "no run 'nonsense'"),
         (["predict", "", image], "no run ''"),
-        (["predict", run_id, image, "--finding", "Gout"], "was not trained on 'Gout'"),
+        (["predict", run_id, image, "--finding", "Gout"], "no finding 'Gout'"),
+        (["predict", run_id, image, "--finding", "Hernia"], "was not trained on 'Hernia'"),
         (["predict", run_id, image, "--at", "best"], "unknown threshold rule 'best'"),
         (["predict", run_id, str(tmp_path)], "no images below this folder"),
     ):

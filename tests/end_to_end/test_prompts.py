@@ -25,7 +25,7 @@ from bench.planning.image_caches import open_images, prepare
 from bench.planning.jobs import Job
 from bench.planning.plan import make_plan
 from bench.planning.prompts import Prompts, metadata
-from bench.results.run_table import training_remark
+from bench.results.stored_runs import training_remark
 from bench.runs.networks import normalization_of
 from bench.runs.run_one import run_one
 from bench.runs.stored_run import load

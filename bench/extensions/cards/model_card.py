@@ -14,7 +14,8 @@ from bench.planning.planned_grid import PlannedRun
 from bench.planning.run import read_run
 from bench.planning.stored_names import find_run
 from bench.results.read_predictions import scored_ids, unfinished
-from bench.results.run_table import run_label, training_remark
+from bench.results.run_table import run_label
+from bench.results.stored_runs import training_remark
 from bench.store.checked_folders import CheckedFolder, ScoresFolder
 from bench.store.store import Store, write_bytes
 from bench.system.disclaimer import TRAINED_ON_SYNTHETIC

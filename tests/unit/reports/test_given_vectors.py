@@ -3,7 +3,7 @@
 import pytest
 from bs4 import BeautifulSoup, Tag
 
-from bench.results.run_table import remark_of
+from bench.results.stored_runs import remark_of
 from reports.page import render
 from reports.tables import Tables
 from tests.synthetic import Invented, ranked_ids, tables

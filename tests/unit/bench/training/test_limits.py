@@ -20,7 +20,7 @@ from bench.inputs.normalize import Normalizer
 from bench.models.network import Network
 from bench.models.predict import predict, weights_sha256
 from bench.planning.run import Run
-from bench.results.run_table import remark_of, training_remark
+from bench.results.stored_runs import remark_of, training_remark
 from bench.store.store import Store
 from bench.training.checkpoint import write_checkpoint
 from bench.training.data_parallel import SINGLE_PROCESS, DataParallelGroup
