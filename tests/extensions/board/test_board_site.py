@@ -167,9 +167,9 @@ def reproduced(labs: Path, tmp_path: Path) -> tuple[Path, pd.DataFrame]:
     (own / "submission.json").write_bytes(canonical_json(content | {"signed_by": "lab-a@example.org"}))
     (own / "reproductions").mkdir()
     manifest = read_manifest(Store.open(labs / "a" / "runs"), "tiny")
-    scores = ScoresFolder(manifest.scores / manifest.runs[0]["id"]).table("scores")
+    scores = ScoresFolder(manifest.scores / manifest.runs[0].id).table("scores")
     scores = scores[scores["subgroup"] == "all"].rename(columns={"value": "stored"})
-    return folder, headline(scores.assign(again=scores["stored"] + 0.01, verdict="x", run=manifest.runs[0]["id"]))
+    return folder, headline(scores.assign(again=scores["stored"] + 0.01, verdict="x", run=manifest.runs[0].id))
 
 
 def record_of(folder: Path, rows: pd.DataFrame, signer: str = "other") -> Path:

@@ -146,7 +146,7 @@ def test_each_kind_of_estimator_can_be_chosen(name: str, finished: Path, logits:
         (["missing.png"], ["no such file or folder", "missing.png"]),
         (
             ["--logits", "{logits}", "--run", "zzz"],
-            ["0 finished runs of the grid match 'zzz'", "choose from: ", "{first}"],
+            ["no run 'zzz'", "bench list runs", "{first}"],
         ),
         (["--logits", "{logits}", "--run", ""], ["2 finished runs of the grid match ''", "{first}"]),
         (["--logits", "{logits}", "--estimator", "cbpr"], ["unknown estimator 'cbpr'", "choose from: cbpe, "]),

@@ -65,7 +65,7 @@ def test_the_library_gives_the_same_and_twice_the_same(finished: Path, here: Com
 @pytest.mark.parametrize(
     ("arguments", "what", "fix"),
     [
-        (["--finding", "Edem"], "the runs have no finding 'Edem'", "Edema"),
+        (["--finding", "Edem"], "no finding 'Edem'", "Edema"),
         (["--second", "{first}"], "--second has no first run", "--run"),
         (["--run", "{first}", "--second", "{first}"], "both ids belong to run", "bench list runs"),
         (["--run", "nonsense"], "no run 'nonsense'", "bench list runs"),

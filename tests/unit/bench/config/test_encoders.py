@@ -17,7 +17,7 @@ from reports.schemas.exposure import NO, UNKNOWN
 
 REGISTRY = Registry.read(Path(__file__).parents[4] / "registry.yaml")
 ENCODERS = REGISTRY.sections["encoders"]
-HOSPITALS = {"chexpert", "mimic", "nih", "padchest", "vindr", "brax"}
+HOSPITALS = {"chexpert", "mimic", "nih", "padchest", "vindr", "brax", "openi"}
 GRID = """
 name: mine
 evaluate_on: [mimic]

@@ -143,6 +143,7 @@ def test_a_title_in_the_label_table_does_not_re_key_a_cohort(tmp_path: Path, mon
     import copy
 
     from harmonize.cohorts import cohort as module
+    from harmonize.cohorts import label_mapping
     from harmonize.labels.findings import labels_yaml
 
     planned = plan(tmp_path, patients(60))
@@ -162,7 +163,8 @@ def test_a_title_in_the_label_table_does_not_re_key_a_cohort(tmp_path: Path, mon
     changed = copy.deepcopy(labels_yaml())
     changed["datasets"]["nih"]["title"] = "Another title"
     changed["datasets"]["nih"]["findings"]["Edema"]["reason"] = "another reason"
-    monkeypatch.setattr(module, "labels_yaml", lambda: changed)
+    for reader in (module, label_mapping):
+        monkeypatch.setattr(reader, "labels_yaml", lambda: changed)
     again = module.Cohort("nih", "nih", tmp_path, nih.table, nih.quarantine, {}, False, nih.spec)
     assert again.id == first
     changed["datasets"]["nih"]["findings"]["Edema"]["native"] = ["Oedema"]
