@@ -112,7 +112,7 @@ def combined_scores(
     >>> more = Images(np.array([0.3, 0.1, 0.8, 0.2]), np.array([-1, -2, 1, -1.0]), np.arange(6, 10))
     >>> prevalence = combined_scores(labels, seen, more)["prevalence"]
     >>> round(prevalence.value, 3), round(prevalence.low, 3), round(prevalence.high, 3), prevalence.power
-    (0.333, 0.113, 0.661, 0.0)
+    (0.333, 0.114, 0.656, 0.0)
     """
     if not np.isin(label, (0, 1)).all() or len(label) != len(labeled.patient):
         raise ValueError("label must have a 0 or a 1 for each labeled image")
