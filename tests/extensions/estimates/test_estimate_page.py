@@ -9,7 +9,7 @@ from bench.extensions.estimates.estimate_page import (
     EstimatePage,
     ExpectedFinding,
     ExpectedRun,
-    LabelNeeds,
+    LabelAdvice,
     LocalScore,
     headline,
     render,
@@ -105,7 +105,7 @@ def test_scores_from_local_labels_have_a_table_only_if_there_are_labels() -> Non
 
 def test_the_next_step_states_the_labels_that_are_needed() -> None:
     assert "bench labels-needed" in shown(PAGE).get_text()
-    needs = LabelNeeds(("Recalibrate", "Threshold"), {"Edema": ("100", "none: the run as it is")}, "Two runs: 250.")
+    needs = LabelAdvice(("Recalibrate", "Threshold"), {"Edema": ("100", "none: the run as it is")}, "Two runs: 250.")
     page = replace(PAGE, needs=needs)
     assert rows(page, "needs-h") == [
         ["Finding", "Recalibrate", "Threshold"],
@@ -116,7 +116,7 @@ def test_the_next_step_states_the_labels_that_are_needed() -> None:
 
 
 def test_texts_of_others_are_escaped() -> None:
-    needs = LabelNeeds((HOSTILE,), {HOSTILE: (HOSTILE,)}, HOSTILE)
+    needs = LabelAdvice((HOSTILE,), {HOSTILE: (HOSTILE,)}, HOSTILE)
     score = LocalScore(HOSTILE, HOSTILE, Estimate(0.7), Estimate(0.7), 3)
     page = replace(
         PAGE, study=HOSTILE, runs=(replace(FIRST, name=HOSTILE, id=HOSTILE),), findings=(replace(EDEMA, finding=HOSTILE),),

@@ -14,9 +14,9 @@ from bench.extensions.label_needs.draws import (
     DIFFERENCE,
     NEEDS,
     SENSITIVITY,
+    GoalDraws,
     Goals,
     LabeledColumn,
-    Outcome,
     numbers_of_patients,
     recalibrated,
     summarize,
@@ -43,17 +43,17 @@ def column(seed: int, num_patients: int, slope: float = 1.0, shift: float = 0.0)
 
 
 @pytest.fixture(scope="module")
-def shifted() -> list[Outcome]:
+def shifted() -> list[GoalDraws]:
     """A hospital of 4,400 patients where the network is overconfident and the finding more frequent than internally."""
     return recalibrated("Edema", "nih", column(1, 4400, 0.5, 1.5), column(0, 2000), Goals(), DRAWS)
 
 
-def medians(outcomes: list[Outcome], goal: str) -> dict[int, float]:
+def medians(outcomes: list[GoalDraws], goal: str) -> dict[int, float]:
     return {o.n: float(np.nanmedian(o.value)) for o in outcomes if o.goal == goal}
 
 
 @pytest.mark.slow
-def test_recalibration_needs_patients_and_the_error_falls_with_their_number(shifted: list[Outcome]) -> None:
+def test_recalibration_needs_patients_and_the_error_falls_with_their_number(shifted: list[GoalDraws]) -> None:
     error = medians(shifted, CALIBRATION)
     assert list(error) == [0, 10, 20, 50, 100, 200, 500, 1000, 2000]
     assert error[0] > 0.2  # the internal calibrator is wrong by up to 1.5 on the logit scale
@@ -84,7 +84,7 @@ def test_a_stricter_goal_needs_more_patients() -> None:
     assert by_share == sorted(by_share)
 
 
-def test_the_careful_threshold_keeps_the_sensitivity_and_pays_with_specificity(shifted: list[Outcome]) -> None:
+def test_the_careful_threshold_keeps_the_sensitivity_and_pays_with_specificity(shifted: list[GoalDraws]) -> None:
     at = {o.n: o for o in shifted if o.goal == SENSITIVITY}
     assert at[0].reached.mean() in (0.0, 1.0)  # one threshold, and many patients to measure it on
     for n in (200, 500, 1000):
@@ -199,8 +199,8 @@ def test_two_runs_without_a_difference_are_rarely_told_apart() -> None:
     assert np.mean(found) < 0.05  # at most 2.5 % on the side of the difference over all patients, and what that adds
 
 
-def outcome(n: int, value: list[float], reached: list[bool], dataset: str = "nih", **more: Any) -> Outcome:
-    return Outcome(more.pop("goal", CALIBRATION), "Edema", dataset, n, np.array(value), np.array(reached), **more)
+def outcome(n: int, value: list[float], reached: list[bool], dataset: str = "nih", **more: Any) -> GoalDraws:
+    return GoalDraws(more.pop("goal", CALIBRATION), "Edema", dataset, n, np.array(value), np.array(reached), **more)
 
 
 def test_the_answer_is_the_smallest_number_with_enough_draws() -> None:
@@ -243,7 +243,7 @@ def test_a_goal_is_a_share(wrong: dict[str, float]) -> None:
         Goals(**wrong)
 
 
-def test_the_picture_has_a_panel_for_each_curve_and_states_the_answer(shifted: list[Outcome]) -> None:
+def test_the_picture_has_a_panel_for_each_curve_and_states_the_answer(shifted: list[GoalDraws]) -> None:
     pair = told_apart("nih", ["Edema"], *(a[..., :1] if a.ndim > 1 else a for a in runs(0, 400, 1.2)), 10)
     picture = label_curves(*summarize([*shifted, *pair], Goals()), True)
     assert picture.startswith('<svg xmlns="http://www.w3.org/2000/svg"')

@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from bench.scoring.across_runs.ablation_tables import MetricOfRuns
 from bench.scoring.across_runs.frontier import chance_undominated, pareto, undominated
 from bench.scoring.across_runs.pareto import goals, maps_on_finding
 
@@ -43,7 +44,10 @@ def test_the_probability_counts_replicates_and_equal_runs_are_both_undominated()
 def found(auroc, gap):
     ids = [f"r{k}" for k in range(len(auroc))]
     spread = np.random.default_rng(0).normal(0, 1e-4, 50)
-    return {name: (ids, np.array(v), np.array(v)[:, None] + spread) for name, v in (("auroc", auroc), ("gap", gap))}
+    return {
+        name: MetricOfRuns(ids, np.array(v), np.array(v)[:, None] + spread)
+        for name, v in (("auroc", auroc), ("gap", gap))
+    }
 
 
 def test_a_run_that_is_best_in_one_goal_is_undominated_and_a_run_that_is_worse_in_all_is_not():
