@@ -11,7 +11,7 @@ Source: Demner-Fushman et al. 2016, doi:10.1093/jamia/ocv080. Free to download: 
 """
 
 from pathlib import Path
-from xml.etree import ElementTree as ET
+from xml.etree import ElementTree as ET  # nosec B405
 
 import numpy as np
 import pandas as pd
@@ -184,7 +184,7 @@ def _report(path: Path) -> tuple[str, str, list[str]]:
     """
     try:
         # expat limits the expansion of entities, and ElementTree loads no external entities
-        report = ET.parse(path).getroot()  # noqa: S314
+        report = ET.parse(path).getroot()  # noqa: S314  # nosec B314
     except (ET.ParseError, OSError) as error:
         raise DatasetError(f"not a readable report: {error}", str(path), "unpack NLMCXR_reports.tgz again") from error
     uid = report.find("uId")
