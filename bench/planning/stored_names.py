@@ -48,9 +48,10 @@ def find_grid(store: Store, name: str | None) -> str:
         return names[0]
     if name is not None and name in names:
         return name
-    where = str(store.root / "grids" / f"{name}.json" if name else store.root / "grids")
+    file = store.root / "grids" / f"{name}.json"
     if not names:
         fix = "run a grid in this store (`bench run --store`), or give another store"
-        raise StoreError("the store has no grid", where, fix)
+        raise StoreError("the store has no grid", str(file if name else store.root), fix)
     what = f"no grid {name!r} in the store" if name else f"{len(names)} grids in the store"
+    where = str(file if name else file.parent)
     raise StoreError(what, where, f"name one with --grid: {', '.join(names)}")
