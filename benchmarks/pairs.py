@@ -18,16 +18,15 @@ earlier method: ranks as percentiles of the ranks in resamples; differences as n
 mean gaps as percentiles.
 """
 
-import argparse
 from collections.abc import Callable, Iterator
 from itertools import product
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 from areas import resamples_of
 from numpy.typing import NDArray
+from parts import run_parts
 from scipy.special import ndtri
 
 from bench.scoring.across_runs.paired_tests import own_error, pair_tests, paired
@@ -172,24 +171,5 @@ def simulate(part: str, num_samples: int, num_resamples: int, seed: int) -> pd.D
     return pd.DataFrame(rows)
 
 
-def main() -> None:
-    """Simulate, and write the table to the folder of this file; rows of other parts stay."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--simulations", type=int, default=2000)
-    parser.add_argument("--resamples", type=int, default=320)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--parts", nargs="+", choices=list(CELLS), default=list(CELLS))
-    parser.add_argument("--to", type=Path, default=Path(__file__).with_suffix(".csv"))
-    options = parser.parse_args()
-    numbers = " ".join(f"--{name} {getattr(options, name)}" for name in ("simulations", "resamples", "seed"))
-    for part in options.parts:
-        table = simulate(part, options.simulations, options.resamples, options.seed)
-        table["command"] = f"python benchmarks/pairs.py {numbers} --parts {part}"
-        if options.to.exists():
-            old = pd.read_csv(options.to)
-            table = pd.concat([old[old["part"] != part], table])
-        table.to_csv(options.to, index=False, float_format="%.4g")
-
-
 if __name__ == "__main__":
-    main()
+    run_parts(simulate, CELLS, __file__, __doc__.splitlines()[0])

@@ -75,64 +75,70 @@ def compare(
     elif as_csv:
         typer.echo(csv_text(result.table.assign(synthetic=result.synthetic)), nl=False)
     else:
-        typer.echo("\n".join(lines(result) if every else brief(result)))
+        typer.echo("\n".join(lines(result, every=every)))
 
 
-def brief(result: "Contrast") -> list[str]:
-    """Return the means over findings as lines of text: one table with a row for each cohort and split, the external mean first."""
+def lines(result: "Contrast", *, every: bool = False) -> list[str]:
+    """Return a comparison as lines of text: names of the runs, a table of the means over findings, and notes on the columns.
+
+    `every`: two tables per cohort and split, which also have each finding, in place of the table of means.
+    """
     from harmonize.cohorts.hospital_names import SYNTHETIC_NOTICE
 
-    macros = result.table[result.table["finding"] == "macro"]
-    macros = macros.sort_values("dataset", key=lambda names: names != "external", kind="stable")
-    rows = [[_heading(result), "first", "second", "difference", "95 % interval", "p", "patients"]]
-    for row in macros.to_dict("records"):
-        place = f"{result.hospital(row['dataset'], row['split'])}, {row['split'].partition(':')[0]}"
-        rows.append([place, *_estimate(row | {"num_scored": 0})[1:], f"{row['num_patients']:,}"])
+    key, table = result.key, result.table
+    settings = [key.metric, f"at {key.operating_point}" if key.operating_point else "", key.calibrator]
+    heading = " ".join(word for word in settings if word not in ("", "none"))
+    notice = [SYNTHETIC_NOTICE, ""] if result.synthetic else []
+    if every:
+        shown, drawn, mean = table, _every_finding(result, heading), "macro: mean"
+        num_tests = int(table["p"].notna()[(table["finding"] != "macro") & (table["dataset"] != "external")].sum())
+        further = [
+            f"Holm, BH: p adjusted for the {num_tests} findings above (macro: for the cohorts; `external` is one test).",
+            "DeLong treats images as independent. clustered: the DeLong test with images grouped by patient.",
+            "All p values treat the two runs as chosen in advance. The leaderboard corrects for all pairs of its ranking.",
+        ]
+    else:
+        shown, mean, further = (
+            table[table["finding"] == "macro"],
+            "Each row: mean",
+            ["Findings and corrected p values: --all"],
+        )
+        drawn = _means(result, shown, heading)
     notes = [
         *result.notes,
-        "Each row: mean over the findings that both runs, the cohort and the internal test split score.",
+        *_same(shown),
+        f"{mean} over the findings that both runs, the cohort and the internal test split score.",
         f"difference = first - second. Both runs: the same {result.settings.num_resamples:,} bootstrap samples of patients.",
-        "Findings and corrected p values: --all",
+        *further,
     ]
-    notice = [SYNTHETIC_NOTICE, ""] if result.synthetic else []
-    return [*notice, f"first   {result.first}", f"second  {result.second}", "", *table_lines(rows), "", *wrapped(notes)]
+    return [*notice, f"first   {result.first}", f"second  {result.second}", "", *drawn, "", *wrapped(notes)]
 
 
-def _heading(result: "Contrast") -> str:
-    key = result.key
-    settings = [key.metric, f"at {key.operating_point}" if key.operating_point else "", key.calibrator]
-    return " ".join(word for word in settings if word not in ("", "none"))
+def _means(result: "Contrast", macros: "pd.DataFrame", heading: str) -> list[str]:
+    """Return a table of the means over findings: a row for each cohort and split, the external mean first."""
+    rows = [[heading, "first", "second", "difference", "95 % interval", "p", "patients"]]
+    for row in macros.sort_values("dataset", key=lambda names: names != "external", kind="stable").to_dict("records"):
+        _, *numbers = _estimate(row | {"num_scored": 0})
+        rows.append([_place(result, row["dataset"], row["split"]), *numbers, f"{row['num_patients']:,}"])
+    return table_lines(rows)
 
 
-def lines(result: "Contrast") -> list[str]:
-    """Return a comparison as lines of text: names of the runs, two tables per cohort and split, and notes on the columns."""
-    from harmonize.cohorts.hospital_names import SYNTHETIC_NOTICE
-
-    table, heading = result.table, _heading(result)
-    num_tests = int(table["p"].notna()[(table["finding"] != "macro") & (table["dataset"] != "external")].sum())
-    notice = [SYNTHETIC_NOTICE, ""] if result.synthetic else []
-    out = [*notice, f"first   {result.first}", f"second  {result.second}", ""]
-    for (dataset, split), frame in table.groupby(["dataset", "split"], sort=False):
+def _every_finding(result: "Contrast", heading: str) -> list[str]:
+    """Return two tables for each cohort and split: estimates, then tests."""
+    out: list[str] = []
+    for (dataset, split), frame in result.table.groupby(["dataset", "split"], sort=False):
         of_findings = frame.loc[frame["finding"] != "macro", ["first", "second"]].notna().all(axis=1)
         rows = [row | {"num_scored": int(of_findings.sum())} for row in frame.to_dict("records")]
         estimates = [["finding", "first", "second", "difference", "95 % interval", "p"], *map(_estimate, rows)]
-        tests = [
-            ["finding", "Holm", "BH", "DeLong", "clustered", "positive/n", "patients"],
-            *map(_tests, rows),
-        ]
-        out += [f"{result.hospital(str(dataset), str(split))}, {str(split).partition(':')[0]}  {heading}"]
+        tests = [["finding", "Holm", "BH", "DeLong", "clustered", "positive/n", "patients"], *map(_tests, rows)]
+        out += [f"{_place(result, str(dataset), str(split))}  {heading}"]
         for cells in (estimates, tests):
             out += [*(f"  {line}" for line in table_lines(cells)), ""]
-    notes = [
-        *result.notes,
-        *_same(table),
-        "macro: mean over the findings that both runs, the cohort and the internal test split score.",
-        f"difference = first - second. Both runs: the same {result.settings.num_resamples:,} bootstrap samples of patients.",
-        f"Holm, BH: p adjusted for the {num_tests} findings above (macro: for the cohorts; `external` is one test).",
-        "DeLong treats images as independent. clustered: the DeLong test with images grouped by patient.",
-        "All p values treat the two runs as chosen in advance. The leaderboard corrects for all pairs of its ranking.",
-    ]
-    return [*out, *wrapped(notes)]
+    return out[:-1]
+
+
+def _place(result: "Contrast", dataset: str, split: str) -> str:
+    return f"{result.hospital(dataset, split)}, {split.partition(':')[0]}"
 
 
 def _same(table: "pd.DataFrame") -> list[str]:

@@ -70,7 +70,7 @@ def _row(data: ReportData, finding: str) -> dict[str, Any]:
         "mean": float(np.mean([e.value for e in estimates])) if estimates else float("nan"),
         "internal": float(np.mean([e.internal for e in estimates])) if estimates else float("nan"),
         "external": float(np.mean([e.external for e in estimates])) if estimates else float("nan"),
-        "internal_only": float(np.mean(internal_only)) if internal_only else float("nan"),
+        "internal_only": places(float(np.mean(internal_only))) if internal_only else "",
         "num_clear": sum(e.clear_above for e in estimates),
         "n": min((e.n for e in estimates), default=0),
         "num_positive": min((e.num_positive for e in estimates), default=0),
