@@ -88,7 +88,7 @@ def test_the_true_components_are_those_of_a_very_large_sample(monkeypatch: pytes
 
 def test_the_committed_table_meets_its_criteria() -> None:
     table = pd.read_csv(BENCHMARKS / "coverage.csv").set_index("claim")
-    assert table["command"].str.match(r"python benchmarks/coverage.py --simulations (?:1000|150) ").all()
+    assert table["command"].str.match(r"python benchmarks/coverage.py --simulations 1000 ").all()
     for claim in ("AUROC: bootstrap interval", "macro AUROC: bootstrap interval", "macro gap: bootstrap interval"):
         assert table.loc[claim, "found"] == pytest.approx(0.95, abs=0.02)
     # only a few patients are missed at small thresholds: docs/extensions/decisions.md states what other intervals would contain
@@ -108,18 +108,19 @@ def test_the_committed_table_meets_its_criteria() -> None:
     assert ((rates["found"] > rates["nominal"]) == counts_images).all()
     assert counts_images.sum() == 2
     table = table.drop(rates.index)
-    for claim, row in table[(table["measure"] == "share") & (table["nominal"] == 0.95)].iterrows():
-        if "by image (DeLong)" not in claim and "ECE" not in claim:
-            # recipes' intervals are a little too wide where the seeds of recipes scatter differently; those of shares, where
-            # one or two patients decide
-            few = claim in ("npv at t = 0.1: interval", "share of missed images at t = 0.1: interval")
-            wide = claim.startswith(
-                ("standardized net benefit at t = 0.1", "net benefit minus treating all at t = 0.1")
-            )
-            assert row["low"] <= (0.99 if wide else 0.98 if few else 0.975 if claim.endswith("scatter") else 0.97), (
-                claim
-            )
-            assert row["high"] >= 0.93, claim  # 93 to 97 %, give or take what chance does in 1,000 simulations
+    of_intervals = table.loc[(table["measure"] == "share") & (table["nominal"] == 0.95), "found"]
+    of_intervals = of_intervals[~of_intervals.index.str.contains(r"by image \(DeLong\)|ECE")]
+    assert of_intervals.min() >= 0.93
+    # too wide, where one or two patients decide, as docs/extensions/decisions.md states
+    assert set(of_intervals.index[of_intervals > 0.98]) == {
+        "sensitivity at t = 0.1: interval",
+        "share of missed images at t = 0.1: interval",
+        "standardized net benefit at t = 0.1: interval",
+        "macro standardized net benefit at t = 0.1: interval",
+        "macro standardized net benefit at t = 0.5: interval",
+        "net benefit minus treating all at t = 0.1: interval",
+        "triage, exchangeable patients, stated 0.05: interval of the miss rate",
+    }
     # start of the claims -> number of them, and the least share; of the errors themselves, calibrated runs have the fewest
     worlds = {("ECE,", "macro ECE,"): (6, 0.85), ("drift", "macro drift"): (8, 0.95), ("ECE gap",): (4, 0.95)}
     for starts, (number, least) in worlds.items():
