@@ -130,7 +130,7 @@ def across(
         kinds = {"macs": costs["macs"], "params": costs["params"]}
         by_recipe = {kind: {str(k): float(v) for k, v in amount.items()} for kind, amount in kinds.items()}
         by_recipe["device_hours"] = recipes.means(device_hours(*_training(manifest, frames)))
-        out["frontier"] = frontier(by_recipe, *values["auroc"][:3])
+        out["frontier"] = frontier(by_recipe, *values["auroc"])
         out["compute_forecast"] = compute_forecast(by_recipe, *values["auroc"][:3])
     return RunComparison(out, of_recipes, recipes, values)
 

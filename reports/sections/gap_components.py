@@ -71,7 +71,16 @@ def gap_components(data: ReportData) -> Section:
 
 
 def estimate(cells: Cells, run: Run, dataset: str, metric: str, component: str) -> Estimate:
-    """Return a component, or with the name "gap" the whole gap; MISSING if the component was not measured."""
+    """Return a component, or with the name "gap" the whole gap; MISSING if the component was not measured.
+
+    If no other component was measured, the remainder is the gap, and has the interval of the gap.
+    """
+    if component == "remainder" and not any(
+        is_number(cells.get((run.id, dataset, metric, name), {}).get("value"))
+        for name in USED[metric]
+        if name != "remainder"
+    ):
+        component = "gap"
     row = cells.get((run.id, dataset, metric, component))
     return Estimate(float(row["value"]), float(row["low"]), float(row["high"])) if row else MISSING
 

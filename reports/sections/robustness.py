@@ -77,22 +77,11 @@ def _audit(data: ReportData) -> list[dict[str, Any]]:
             "is_one_hospital": any(row["rule"] == h.key for h in data.hospitals),
             "run": labels.get(str(row["run_id"]), str(row["run_id"])),
             "value": float(row["value"]),
-            "regret": _regret(row),
+            "regret": Estimate(float(row["regret"]), float(row["low"]), float(row["high"])),
             "optimism": float(row["optimism"]),
         }
         for row in table[table["dataset"] == EXTERNAL].to_dict("records")
     ]
-
-
-def _regret(row: Mapping[Any, Any]) -> Estimate:
-    """Return the regret of a selection rule.
-
-    If the rule selects the best run and the upper bound of the interval is not above 0, the regret is 0 without an
-    interval.
-    """
-    if row["run_id"] == row["best_run"] and not row["high"] > 0:
-        return Estimate(0.0)
-    return Estimate(float(row["regret"]), float(row["low"]), float(row["high"]))
 
 
 def _rule(data: ReportData, rule: str) -> str:

@@ -5,7 +5,7 @@ A sentence states an effect only if the effect is clear (see `verdicts`). The es
 
 from collections.abc import Mapping, Sequence
 
-from reports.formatting import interval, listing, plural, sentence_case, signed, word
+from reports.formatting import interval, listing, places, plural, sentence_case, signed, word
 from reports.report_data.headline_rows import Estimate
 from reports.schemas.tables import LEAST_RELATED
 
@@ -93,13 +93,16 @@ def selection_by_internal(regret: Estimate, unit: str = "run") -> str:
     """State the regret: how much external AUROC is lost if the run is selected by internal validation.
 
     >>> selection_by_internal(Estimate(0.0, 0.0, 0.0))
-    'Selection on internal validation finds the run with the best measured external AUROC'
+    'Selection on internal validation selects the run with the highest measured external AUROC'
+    >>> selection_by_internal(Estimate(0.0, 0.0, 0.003))
+    'Selection on internal validation selects the run with the highest measured external AUROC; another may be better by up to .003'
     >>> selection_by_internal(Estimate(0.012, 0.002, 0.022))
     'Selection on internal validation loses .012 [.002, .022] external AUROC'
     """
     start = "Selection on internal validation"
     if regret.value == 0:
-        return f"{start} finds the {unit} with the best measured external AUROC"
+        best = f"{start} selects the {unit} with the highest measured external AUROC"
+        return f"{best}; another may be better by up to {places(regret.high)}" if regret.high > 0 else best
     if regret.clear:
         return f"{start} loses {regret.with_interval} external AUROC"
     return f"{start} loses no clear external AUROC ({regret.with_interval})"

@@ -15,7 +15,6 @@ from bench.scoring.across_runs.ablation import one_factor, surrogate
 from bench.scoring.across_runs.frontier import chance_on_frontier, gain_over_cheaper, pareto
 from bench.scoring.across_runs.paired_tests import own_error
 from bench.scoring.across_runs.ranks import Replicates, stack_replicates
-from bench.scoring.bootstrap.intervals import percentile
 from bench.scoring.gaps.gap import EXTERNAL, MACRO
 from reports.schemas.select import select
 from reports.schemas.tables import SCHEMAS
@@ -83,11 +82,16 @@ def ablation(
 
 
 def frontier(
-    costs: Mapping[str, Mapping[str, float]], run_ids: Sequence[str], value: Array, replicates: Array
+    costs: Mapping[str, Mapping[str, float]],
+    run_ids: Sequence[str],
+    value: Array,
+    replicates: Array,
+    own: Array | None = None,
 ) -> pd.DataFrame:
     """Build the table `frontier`: for each kind of cost, one row for each run whose cost is known.
 
-    costs: kind of cost -> run id -> cost. value [R] and replicates [R, B] are in the order of run_ids.
+    costs: kind of cost -> run id -> cost. value [R], replicates [R, B] and own [R] (see `with_own_errors`) are in the order
+    of run_ids.
     """
     rows: list[tuple[object, ...]] = []
     for kind, by_run in costs.items():
@@ -96,8 +100,7 @@ def frontier(
         if not len(finite):
             continue
         values, resampled, amounts = value[finite], replicates[finite], amount[finite]
-        gain, gain_replicates = gain_over_cheaper(values, resampled, amounts)
-        low, high = percentile(gain, gain_replicates)
-        columns = (amounts, pareto(values, amounts), chance_on_frontier(resampled, amounts), gain, low, high)
+        gains = gain_over_cheaper(values, resampled, amounts, None if own is None else own[finite])
+        columns = (amounts, pareto(values, amounts), chance_on_frontier(resampled, amounts), *gains[:3])
         rows += [(run_ids[i], kind, *cells) for i, *cells in zip(finite.tolist(), *columns, strict=True)]
     return pd.DataFrame(rows, columns=list(SCHEMAS["frontier"]))

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from bench.scoring.across_runs.paired_tests import Differences, differences_of, pair_tests
 from reports.schemas.tables import SCHEMAS
 
 Array = NDArray[np.float64]
@@ -96,20 +97,21 @@ def chance_on_frontier(replicates: Array, cost: Array) -> Array:
     return share
 
 
-def gain_over_cheaper(value: Array, replicates: Array, cost: Array) -> tuple[Array, Array]:
+def gain_over_cheaper(value: Array, replicates: Array, cost: Array, own: Array | None) -> Differences:
     """Compute the gain of each run [R] with replicates [R, B]: its value minus the value of the best cheaper run.
 
-    The gain is NaN for the cheapest run and for a run with a NaN value. The best cheaper run is chosen by value and is
-    the same run in every replicate, so the difference is paired. The choice uses the same patients as the difference,
+    own [R]: see `with_own_errors`; so the interval is that of this pair of runs in the table `pairs`. The gain is NaN for the
+    cheapest run and for a run with a NaN value. The choice of the best cheaper run uses the same patients as the difference,
     which makes the gain slightly too small.
     """
-    gain, gain_replicates = np.full(value.shape, np.nan), np.full(replicates.shape, np.nan)
+    gain, error = np.full(value.shape, np.nan), np.full(value.shape, np.nan)
+    error_of_pair = pair_tests(value, replicates, own).error
     for run in range(len(value)):
         cheaper = np.flatnonzero((cost < cost[run]) & np.isfinite(value))
         if len(cheaper) and np.isfinite(value[run]):
             best = cheaper[np.argmax(value[cheaper])]
-            gain[run], gain_replicates[run] = value[run] - value[best], replicates[run] - replicates[best]
-    return gain, gain_replicates
+            gain[run], error[run] = value[run] - value[best], error_of_pair[run, best]
+    return differences_of(gain, error)
 
 
 def device_hours(seconds: Mapping[str, float], devices: Mapping[str, str]) -> dict[str, float]:

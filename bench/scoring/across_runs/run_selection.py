@@ -13,8 +13,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from bench.scoring.across_runs.paired_tests import own_error, pair_tests
 from bench.scoring.across_runs.ranks import Replicates, stack_replicates
-from bench.scoring.bootstrap.max_intervals import largest
+from bench.scoring.bootstrap.area_intervals import NORMAL_QUANTILE
 from bench.scoring.gaps.gap import EXTERNAL
 from reports.schemas.select import select
 from reports.schemas.tables import SCHEMAS
@@ -55,8 +56,10 @@ def selection(scores: pd.DataFrame, internal: str, replicates: Replicates) -> pd
 
     The rules select by macro AUROC on internal val, on internal test, at each hospital, and by the mean over hospitals.
     Only runs with all these values are compared; with fewer than two such runs, the table is empty. regret: AUROC of
-    the hospital's best run minus AUROC of the selected run, on the same resamples. The interval of the regret
-    (`max_intervals`) accounts for the selection of the best run; its lower bound is at least 0. optimism is the same in
+    the hospital's best run minus AUROC of the selected run, on the same resamples. The interval of the regret comes from the
+    differences between the other runs and the selected run, as in the table `pairs`: `high` is the highest of their upper
+    bounds, `low` the highest of their lower bounds after Holm's correction over all pairs (at least 0), because the best
+    run was selected, too. optimism is the same in
     all rows of a rule, and NaN for the rule internal val, because replicates on val are not stored.
     """
     values = _values(scores, internal)
@@ -72,6 +75,13 @@ def selection(scores: pd.DataFrame, internal: str, replicates: Replicates) -> pd
         name: stack_replicates(run_ids, f"auroc/{name}", replicates) for name in (internal, *hospitals, EXTERNAL)
     }
     column: Mapping[tuple[str, str], Array] = {key: values[key].to_numpy(np.float64) for key in column_keys}
+    # standard errors of the intervals that the scores have at each hospital
+    own = {
+        name: own_error(*rows.set_index("run_id").loc[run_ids, ["value", "low", "high"]].to_numpy(np.float64).T)
+        for name, rows in select(scores).groupby("dataset")
+        if name in (*hospitals, EXTERNAL)
+    }
+    tests_of = {name: pair_tests(column[name, ""], replicates_of[name], errors) for name, errors in own.items()}
     rules = [
         Rule("internal val", False, column[internal, "val"], None),
         Rule("internal test", False, column[internal, "test"], replicates_of[internal]),
@@ -84,9 +94,11 @@ def selection(scores: pd.DataFrame, internal: str, replicates: Replicates) -> pd
         for name in (*hospitals, EXTERNAL):
             of_runs = column[name, ""]
             best = int(of_runs.argmax())
-            regret = largest(of_runs - of_runs[selected], replicates_of[name] - replicates_of[name][selected])
+            behind, tests = of_runs - of_runs[selected], tests_of[name]
+            low = np.nanmax(behind - tests.half[selected], initial=0.0)
+            high = np.nanmax(behind + NORMAL_QUANTILE * tests.error[selected], initial=0.0)
             prefix = (rule.name, rule.oracle, run_ids[selected], name, of_runs[selected], run_ids[best], of_runs[best])
-            rows.append((*prefix, regret.value, regret.low, regret.high, optimistic_by, len(run_ids)))
+            rows.append((*prefix, behind[best], low, high, optimistic_by, len(run_ids)))
     return _frame(rows)
 
 

@@ -5,6 +5,8 @@ import pandas as pd
 import pytest
 from scipy.special import expit, logit
 
+from bench.scoring.across_runs.ablation_tables import frontier, metrics
+from bench.scoring.across_runs.all_pairs import pairs
 from bench.scoring.across_runs.robustness import fit, leave_one_out, robustness
 from bench.scoring.across_runs.run_selection import optimism, selection
 
@@ -87,9 +89,9 @@ def scores(internal: np.ndarray, external: np.ndarray) -> pd.DataFrame:
             ("there", "all", a),
             ("external", "mixed", a),
         ):
-            rows.append((f"run{r}", dataset, split, value))
+            rows.append((f"run{r}", dataset, split, value, value - 0.02, value + 0.02))
     same = {"finding": "macro", "metric": "auroc", "calibrator": "none", "subgroup": "all"}
-    return pd.DataFrame(rows, columns=["run_id", "dataset", "split", "value"]).assign(**same)
+    return pd.DataFrame(rows, columns=["run_id", "dataset", "split", "value", "low", "high"]).assign(**same)
 
 
 def test_the_regret_of_internal_selection_is_the_distance_to_the_best_run() -> None:
@@ -118,6 +120,21 @@ def test_the_regret_among_equal_runs_is_rarely_significant() -> None:
         assert row["low"] >= 0
         assert row["high"] >= row["regret"]
     assert clear <= 6  # the interval of the plain difference would be above 0 in 18
+
+
+def test_a_run_that_is_measured_best_may_still_have_a_regret_as_large_as_the_pair_allows() -> None:
+    """Regret, lead and gain over the cheaper run are the same difference of two runs, so they have one interval."""
+    internal, external = np.array([0.9, 0.8]), np.array([0.80, 0.79])
+    made, (_, replicates) = scores(internal, external), table(internal, external, noise=0.02)
+    found = selection(made, "internal", replicates).set_index(["rule", "dataset"]).loc[("internal val", "external")]
+    gaps = pd.DataFrame(columns=["run_id", "dataset", "finding", "value", "low", "high"])
+    pair = pairs(made, gaps, {}, replicates, "internal").set_index("dataset").loc["external"]
+    assert pair["low"] < 0 < pair["value"]
+    assert found[["regret", "low"]].tolist() == [0, 0]
+    assert found["high"] == pytest.approx(-pair["low"], abs=1e-12)
+    cost = {"macs": {"run0": 2.0, "run1": 1.0}}
+    gain = frontier(cost, *metrics(made, gaps, replicates)["auroc"]).set_index("run_id").loc["run0"]
+    assert gain[["gain", "gain_low", "gain_high"]].tolist() == pytest.approx(pair[["value", "low", "high"]].tolist())
 
 
 def test_a_single_run_gives_no_selection() -> None:
