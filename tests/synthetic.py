@@ -444,6 +444,9 @@ def _hospital(
                     "low": max(0, observed - 0.05),
                     "high": min(1, observed + 0.05),
                     "count": int(900 * np.exp(-3 * confidence)) + 12,
+                    "smooth": observed,
+                    "smooth_low": max(0, observed - 0.04),
+                    "smooth_high": min(1, observed + 0.04),
                 }
             )
     return macro

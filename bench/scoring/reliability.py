@@ -1,4 +1,4 @@
-"""Reliability curves: the observed frequency of the finding in each bin of predicted probabilities.
+"""Reliability curves: the observed frequency of the finding by predicted probability, in bins and as a smooth curve.
 
 Shapes: N images, K findings, G bins, P patients.
 """
@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from bench.scoring.bootstrap.compiled import compiled
 from bench.scoring.bootstrap.intervals import wilson
 from bench.scoring.calibration_metrics import bin_of
-from bench.scoring.metrics_of_split import SplitMetrics
+from bench.scoring.metrics_of_split import AS_GIVEN, DECIDING, SplitMetrics
+from bench.scoring.smooth_calibration import smooth_curve
 
 Array = NDArray[np.float64]
 POOLED = "pooled"
@@ -188,7 +189,10 @@ def _over_patients(
 
 
 def rows(run_id: str, findings: Sequence[str], measured: SplitMetrics, bins: int) -> list[tuple[Any, ...]]:
-    """Build rows of the `reliability` table: for each calibrator, the curve of all findings pooled, then one per finding."""
+    """Build rows of the `reliability` table: for each calibrator, the curve of all findings pooled, then one per finding.
+
+    The smooth curve is that of the pooled findings, uncalibrated and after Platt scaling.
+    """
     scored, resamples, num_findings = measured.scored, measured.resamples, len(measured.columns)
     images = scored.cached("images by patient", lambda: _Images.of(resamples.patient, resamples.num_patients))
     sums = np.zeros((len(measured.calibrators), 1 + num_findings, 7, bins))
@@ -207,9 +211,27 @@ def rows(run_id: str, findings: Sequence[str], measured: SplitMetrics, bins: int
         sums[c, 0, :3] = sums[c, 1:, :3].sum(0)
         _over_patients(images.start, images.patient, code[used], sums[c, 0])
     curves = iter(_points(sums.reshape(-1, 7, bins)))
-    return [
-        (run_id, scored.dataset, calibrator, finding, *point)
-        for calibrator in measured.calibrators
-        for finding in (POOLED, *findings)
-        for point in next(curves)
+    rows_of_curves: list[tuple[Any, ...]] = []
+    for calibrator in measured.calibrators:
+        for finding in (POOLED, *findings):
+            points = next(curves)
+            smooth = [(np.nan,) * 3] * len(points)
+            if finding == POOLED and calibrator in (AS_GIVEN, DECIDING):
+                smooth = _smooth(measured, calibrator, points)
+            key = (run_id, scored.dataset, calibrator, finding)
+            rows_of_curves += [(*key, *point, *of) for point, of in zip(points, smooth, strict=True)]
+    return rows_of_curves
+
+
+def _smooth(measured: SplitMetrics, calibrator: str, points: list[Point]) -> list[tuple[float, ...]]:
+    """Return the smooth curve of all findings with its bounds, at the mean probability of each point."""
+    used = [
+        (column, of[calibrator])
+        for column, of in zip(measured.columns, measured.probabilities, strict=True)
+        if len(of[calibrator].prob) and of[calibrator].fitted
     ]
+    if not used:
+        return []
+    images = ([of.prob for _, of in used], [c.positive for c, _ in used], [c.patient for c, _ in used])
+    at = np.array([point[1] for point in points])
+    return list(zip(*(bound.tolist() for bound in smooth_curve(*map(np.concatenate, images), at)), strict=True))

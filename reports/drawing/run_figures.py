@@ -24,7 +24,8 @@ from reports.tables import rows_of
 SIDE, LEFT, TOP = 150.0, 26.0, 20.0  # px: side, left margin and top margin of a square panel
 WIDE = 340.0  # px: width of a learning curve
 Path = Sequence[tuple[float, float]]  # points (x, y) of a curve, in units of the data
-OF_BIN = ("bin", "confidence", "observed", "low", "high", "count")  # columns of the table `reliability`
+# columns of the table `reliability`
+OF_CURVE = ("bin", "confidence", "smooth", "smooth_low", "smooth_high", "count")
 # scales of a square panel, from 0 to 1: of the x axis, of the y axis
 UNIT = svg.Scale(0, 1, LEFT, LEFT + SIDE), svg.Scale(0, 1, TOP + SIDE, TOP)
 
@@ -48,7 +49,7 @@ class Curves:
         ids = {run.id for run in runs}
         reliability = data.tables["reliability"]
         pooled_platt = (reliability["finding"] == POOLED) & (reliability["calibrator"] == "platt")
-        pooled = reliability.loc[pooled_platt & reliability["run_id"].isin(ids), ["run_id", "dataset", *OF_BIN]]
+        pooled = reliability.loc[pooled_platt & reliability["run_id"].isin(ids), ["run_id", "dataset", *OF_CURVE]]
         tables = (data.tables["curves"], pooled, data.tables["history"], data.tables["probabilities"])
         return cls(*(by_run(table, ids) for table in tables))
 
@@ -114,11 +115,11 @@ def _pr(data: ReportData, paths: Mapping[str, Path], label: str) -> Markup:
 
 
 def _reliability(data: ReportData, rows: pd.DataFrame) -> list[dict[str, Any]]:
-    """Return a dict with the reliability panel (`figure`) of each hospital that has a curve."""
+    """Return a dict with the smooth calibration curve (`figure`) of each hospital that has one."""
     panels = []
     spots_at: dict[str, list[tuple[float, ...]]] = {}
-    for dataset, _, p, o, low, high, num in sorted(rows_of(rows, "dataset", *OF_BIN), key=itemgetter(1)):
-        if num > 0 and is_number(p) and is_number(o):
+    for dataset, _, p, o, low, high, _ in sorted(rows_of(rows, "dataset", *OF_CURVE), key=itemgetter(1)):
+        if is_number(o):
             spots_at.setdefault(dataset, []).append((p, o, low, high))
     for hospital in data.all_hospitals:
         spots = spots_at.get(hospital.key, [])
@@ -126,14 +127,8 @@ def _reliability(data: ReportData, rows: pd.DataFrame) -> list[dict[str, Any]]:
             continue
         x, y = UNIT
         internal = hospital.key == data.internal.key
-        marks = "".join(
-            (
-                svg.line(x(p), y(low), x(p), y(high), "ri-internal" if internal else "ri-external")
-                if is_number(low) and is_number(high)
-                else ""
-            )
-            + svg.circle(x(p), y(o), 2.2, "dot" if internal else "m-ext")
-            for p, o, low, high in spots
+        marks = svg.band(
+            [(x(p), y(low), y(high)) for p, _, low, high in spots], "bd-internal" if internal else "bd-external"
         )
         path = {hospital.key: [(p, o) for p, o, _, _ in spots]}
         label = f"Reliability at {hospital.title}, after internal Platt scaling"

@@ -296,6 +296,8 @@ SCHEMAS: dict[str, tuple[str, ...]] = {
     # confidence: mean predicted probability; observed: share of images with the finding; low, high: interval of
     #     observed
     # count: number of images in the bin; for "pooled" number of pairs of image and finding
+    # smooth (may be empty): smooth calibration curve at the probability `confidence`, from all images; only "pooled",
+    #     uncalibrated and Platt-scaled; smooth_low, smooth_high: its pointwise 95 % band
     "reliability": (
         "run_id",
         "dataset",
@@ -307,6 +309,9 @@ SCHEMAS: dict[str, tuple[str, ...]] = {
         "low",
         "high",
         "count",
+        "smooth",
+        "smooth_low",
+        "smooth_high",
     ),
     # thresholds and calibrators, fixed on the internal validation split; rule: threshold rule, as in `scores`
     # threshold (may be empty): a logit; probability (may be empty): the same threshold as a probability

@@ -13,7 +13,7 @@ import pandas as pd
 from markupsafe import Markup
 
 from reports.drawing import svg
-from reports.drawing.run_figures import OF_BIN
+from reports.drawing.run_figures import OF_CURVE
 from reports.formatting import is_number, places
 from reports.html.section import Section, write
 from reports.report_data.headline_rows import MISSING, Estimate
@@ -40,7 +40,7 @@ def calibration(data: ReportData) -> Section:
         for metric, calibrator in (("ece", "platt"), ("ece", "none"), ("ece_drift", "platt"))
     )
     curves = data.tables["reliability"]
-    pooled = curves.loc[curves["finding"] == POOLED, ["run_id", "dataset", "calibrator", *OF_BIN]]
+    pooled = curves.loc[curves["finding"] == POOLED, ["run_id", "dataset", "calibrator", *OF_CURVE]]
     run_ids = set(pooled["run_id"].unique())
     drawn_runs = [r for r in data.ranked_runs if r.id in run_ids][:DRAWN]
     pooled = pooled[pooled["run_id"].isin([r.id for r in drawn_runs])]
@@ -114,7 +114,7 @@ def _panel(
     title: str,
     ece: dict[str, Estimate],
 ) -> Markup:
-    """Draw a reliability diagram: the Platt-scaled curve with intervals, and the uncalibrated curve as a thin line.
+    """Draw smooth calibration curves: Platt-scaled with its band, and uncalibrated as a thin line.
 
     Bars below the diagram show the number of predictions in each bin.
     """
@@ -124,8 +124,8 @@ def _panel(
         body += svg.text(X(t), TOP + SIDE + 15, word, "tk", "middle")
     body += svg.line(X(0), Y(0), X(1), Y(1), "diag")
     side = "internal" if internal else "external"
-    body += _curve(uncalibrated_bins, "rl-plain", "", "rd-plain", 2.2)
-    body += _curve(platt_bins, f"rl-{side}", f"ri-{side}", "dot" if internal else "m-ext", 2.8) + _counts(platt_bins)
+    body += _curve(platt_bins, f"rl-{side}", f"bd-{side}") + _curve(uncalibrated_bins, "rl-plain", "")
+    body += _counts(platt_bins)
     if ece["platt"].has_value:
         body += svg.text(LEFT, 12, f"ECE {ece['platt'].text}", "b")
     if ece["plain"].has_value:
@@ -134,20 +134,13 @@ def _panel(
     return svg.svg(LEFT + SIDE + 8, TOP + SIDE + 38, body, label)
 
 
-def _curve(rows: pd.DataFrame | None, line: str, bar: str, mark: str, radius: float) -> str:
-    """Draw the curve of one calibrator: a line that joins one mark for each bin with predictions.
-
-    `line`, `bar` and `mark` are CSS classes; if `bar` is "", no intervals are drawn. `radius` of the marks is in px.
-    """
-    bins = [] if rows is None else sorted(rows_of(rows, *OF_BIN), key=itemgetter(0))
-    spots = [(X(p), Y(o), low, high) for _, p, o, low, high, num in bins if num > 0 and is_number(p) and is_number(o)]
-    path = "L".join(f"{svg.number(px)} {svg.number(py)}" for px, py, _, _ in spots)
-    body = f'<path d="M{path}" class="{line}"/>' if len(spots) > 1 else ""
-    for px, py, low, high in spots:
-        if bar and is_number(low) and is_number(high):
-            body += svg.line(px, Y(low), px, Y(high), bar)
-        body += svg.circle(px, py, radius, mark)
-    return body
+def _curve(rows: pd.DataFrame | None, line: str, area: str) -> str:
+    """Draw the smooth curve of one calibrator over its band; `line` and `area` are CSS classes; without `area`, no band."""
+    points = [] if rows is None else sorted(rows_of(rows, *OF_CURVE), key=itemgetter(0))
+    spots = [(p, o, low, high) for _, p, o, low, high, _ in points if is_number(o)]
+    path = "L".join(f"{svg.number(X(p))} {svg.number(Y(o))}" for p, o, _, _ in spots)
+    drawn = f'<path d="M{path}" class="{line}"/>' if len(spots) > 1 else ""
+    return (svg.band([(X(p), Y(low), Y(high)) for p, _, low, high in spots], area) if area else "") + drawn
 
 
 def _counts(rows: pd.DataFrame | None) -> str:

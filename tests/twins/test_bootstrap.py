@@ -199,7 +199,7 @@ def test_errors_of_eleven_findings_equal_those_of_each_finding_alone() -> None:
         np.concatenate([array[rows[k], k] if array.ndim > 1 else array[rows[k]] for k in range(num_findings)])
         for array in (state, sigmoid(logit), resamples.patient)
     )
-    pooled = np.array([row[4:] for row in points if row[3] == "pooled"], np.float64)
+    pooled = np.array([row[4:10] for row in points if row[3] == "pooled"], np.float64)
     np.testing.assert_allclose(pooled, np.array(reliability.curve(*images, 15), np.float64), rtol=1e-12)
     for name in ("brier", "ece", "nll"):
         drawn = found.replicates[Key(name, "none")]

@@ -1,4 +1,4 @@
-"""Section on calibration slope, intercept and O:E of each finding at each hospital, after the section of reliability curves."""
+"""Section on calibration slope, intercept and O:E of each finding at each hospital, before the section of calibration curves and ECE."""
 
 from collections.abc import Mapping
 from statistics import median
@@ -93,4 +93,4 @@ def _cells(row: Mapping[str, Any]) -> dict[str, Any]:
     return {"texts": texts, "reason": row.get("reason", "")}
 
 
-SECTIONS = (PlacedSection(calibration_slopes, after="calibration", ranked_only=True),)
+SECTIONS = (PlacedSection(calibration_slopes, after="learning", ranked_only=True),)

@@ -1,0 +1,79 @@
+"""The smooth calibration curve equals an independent fit, and its band contains the true curve."""
+
+import numpy as np
+import pytest
+import statsmodels.api as sm
+from scipy.interpolate import CubicSpline
+from scipy.special import expit, logit
+from scipy.stats import t
+
+from bench.scoring.smooth_calibration import KNOTS, smooth_curve
+
+
+def patients_of(seed, num, slope=0.6, bend=0.0):
+    """Return logits, labels and patients: up to five images of a patient share a label effect; the true logit is bent."""
+    draw = np.random.default_rng(seed)
+    patient = np.repeat(np.arange(num), draw.integers(1, 6, num))
+    x = draw.normal(-1, 1.5, num)[patient] + draw.normal(0, 0.5, len(patient))
+    true = slope * x - bend * (x + 1) ** 2
+    # a shared uniform number of half of the patients correlates labels without a change of their probability
+    shared = (draw.random(num) < 0.5)[patient]
+    uniform = np.where(shared, draw.random(num)[patient], draw.random(len(patient)))
+    return x, uniform < expit(true), patient
+
+
+def natural_basis(x, knots):
+    """Cardinal natural cubic splines, linear beyond the outer knots: another basis of the same curves."""
+    columns = []
+    for values in np.eye(len(knots)):
+        spline = CubicSpline(knots, values, bc_type="natural")
+        inside = np.clip(x, knots[0], knots[-1])
+        columns.append(spline(inside) + spline(inside, 1) * (x - inside))
+    return np.stack(columns, 1)
+
+
+def test_curve_and_band_equal_those_of_statsmodels_in_another_basis():
+    x, positive, patient = patients_of(0, 300)
+    at = np.array([0.02, 0.1, 0.3, 0.6, 0.9])
+    knots = np.quantile(x, KNOTS)
+    fit = sm.GLM(positive.astype(float), natural_basis(x, knots), sm.families.Binomial()).fit(
+        cov_type="cluster", cov_kwds={"groups": patient, "use_correction": False}
+    )
+    points, num = natural_basis(logit(at), knots), len(np.unique(patient))
+    error = np.sqrt(np.einsum("gj,jk,gk->g", points, fit.cov_params(), points) * num / (num - 4))
+    rarer = min(len(np.unique(patient[of])) for of in (positive, ~positive))
+    half = t.ppf(0.975, rarer - 1) * error
+    found = smooth_curve(expit(x), positive, patient, at)
+    middle = points @ fit.params
+    for bound, expected in zip(found, (middle, middle - half, middle + half), strict=True):
+        np.testing.assert_allclose(logit(bound), expected, atol=5e-4)
+
+
+@pytest.mark.parametrize(
+    ("prob", "positive", "patient"),
+    [
+        ([0.1, 0.2, 0.3, 0.7, 0.8, 0.9], [0, 0, 0, 1, 1, 1], range(6)),
+        ([0.5] * 6, [0, 1, 0, 1, 0, 1], range(6)),
+        ([0.1, 0.4, 0.2, 0.9, 0.6, 0.7], [0, 1, 0, 0, 0, 0], range(6)),
+        ([0.1, 0.4, 0.2, 0.9, 0.6, 0.7], [0, 1, 0, 1, 0, 0], [0, 1, 2, 1, 4, 5]),
+    ],
+    ids=("separated", "equal", "one positive image", "one positive patient"),
+)
+def test_there_is_no_curve_without_two_patients_of_each_class_or_with_equal_or_separating_probabilities(
+    prob, positive, patient
+):
+    found = smooth_curve(np.array(prob), np.array(positive, bool), np.array([*patient]), np.array([0.3, 0.5]))
+    assert np.isnan(found).all()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("num", "bend"), [(150, 0.0), (400, 0.1)])
+def test_the_band_contains_the_true_curve_in_about_95_percent_of_samples_at_each_point(num, bend):
+    at = np.array([-3.0, -1.5, 0.0, 1.0])
+    true, inside, cases = expit(0.6 * at - bend * (at + 1) ** 2), [], 400
+    for seed in range(cases):
+        x, positive, patient = patients_of([num, seed], num, bend=bend)
+        _, low, high = smooth_curve(expit(x), positive, patient, expit(at))
+        inside.append((low <= true) & (true <= high))
+    coverage = np.mean(inside, 0)
+    assert ((coverage >= 0.91) & (coverage <= 0.985)).all(), coverage
