@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.extensions.decisions.calls import CURVE, DecisionCounts
-from bench.scoring.bootstrap.area_intervals import mean_interval
+from bench.scoring.bootstrap.area_intervals import mean_intervals
 from bench.scoring.bootstrap.bootstrap import divide
 from bench.scoring.bootstrap.intervals import deviation, enough, interval_of_difference, mean_over, share_bounds
 from bench.scoring.gaps.gap import EXTERNAL, MACRO
@@ -80,35 +80,37 @@ def measures_of(called: Array, total: Array, threshold: Array) -> Array:
 
 
 class _Term(NamedTuple):
-    """A term of a measure at D thresholds: value, low and high [D], and replicates [D, B]."""
+    """A term of a measure at D thresholds: value, low, high and the standard deviation of replicates [..., D], replicates [..., D, B]."""
 
     value: Array
     low: Array
     high: Array
     replicates: Array
+    deviation: Array
 
     @classmethod
-    def share(cls, share: Array, num_images: float, num_patients: float) -> Self:
-        """Return shares [D, 1 + B] of images with their intervals; the sizes are those of `share_interval`.
+    def share(cls, share: Array, num_images: Array, num_patients: Array) -> Self:
+        """Return shares [..., D, 1 + B] of images with their intervals; the sizes are those of `share_interval`.
 
         The interval is that of `share_interval`, but a variance that differs from that of independent images comes from patients.
         If few patients have an event, it is often too small, and is enlarged: by about half of what a t distribution with one
         degree of freedom for each of these patients would need. `benchmarks/benefits.py` shows the coverage.
         """
-        value, replicates = share[:, 0], share[:, 1:]
-        images = max(num_images, 1.0)
-        patients = min(max(num_patients, 1.0), images)
+        value, replicates = share[..., 0], share[..., 1:]
+        images = np.maximum(num_images, 1.0)
+        patients = np.minimum(np.maximum(num_patients, 1.0), images)
         with np.errstate(divide="ignore", invalid="ignore"):
-            variance = deviation(replicates) ** 2 / (1 - 1 / patients)
+            of_replicates = deviation(replicates)
+            variance = of_replicates**2 / (1 - 1 / patients)
             variance *= 1 + FEW * (1 - patients / images) / (value * (1 - value) * patients)
         known = np.where(enough(replicates), variance, np.nan)
-        sizes = np.full(value.shape, images), np.full(value.shape, patients)
-        return cls(value, *share_bounds(value, known, *sizes), replicates)
+        return cls(value, *share_bounds(value, known, images, patients), replicates, of_replicates)
 
     def times(self, factor: Array) -> "_Term":
-        """Return the term times factor [D], which may be negative."""
+        """Return the term times factor [..., D], which may be negative."""
         low, high = np.sort(factor * np.stack([self.low, self.high]), axis=0)
-        return _Term(factor * self.value, low, high, factor[:, None] * self.replicates)
+        of_replicates = np.abs(factor) * self.deviation
+        return _Term(factor * self.value, low, high, factor[..., None] * self.replicates, of_replicates)
 
     def minus(self, other: "_Term") -> "_Term":
         """Return the difference, with the interval of `interval_of_difference`.
@@ -116,28 +118,33 @@ class _Term(NamedTuple):
         The correlation is that of the replicates, 0 if a term does not vary.
         """
         replicates = self.replicates - other.replicates
-        first, second, both = deviation(self.replicates), deviation(other.replicates), deviation(replicates)
+        first, second, both = self.deviation, other.deviation, deviation(replicates)
         product = np.where(np.minimum(first, second) > ROUNDING, 2 * first * second, 0.0)
         correlation = np.clip(np.nan_to_num(divide(first**2 + second**2 - both**2, product)), -1.0, 1.0)
         values, lows, highs = (np.stack(pair) for pair in zip(self[:3], other[:3], strict=True))
         bounds = interval_of_difference(values, lows, highs, correlation)
-        return _Term(self.value - other.value, *bounds, replicates)
+        return _Term(self.value - other.value, *bounds, replicates, both)
 
 
 def intervals_of(called: Array, total: Array, threshold: Array, sizes: Array) -> Array:
-    """Compute low and high [2, M, D] of the MEASURES from the arguments of `measures_of`; NaN where a measure is NaN.
+    """Compute low and high [2, M, ..., D] of the MEASURES from the arguments of `measures_of`; NaN where a measure is NaN.
 
-    sizes [2]: number of images, and effective number of patients (`bench.scoring.rates.sizes_of_all`).
+    The arguments may have further axes, such as findings: called [..., D, 2, 1 + B], total [..., 2, 1 + B], threshold [..., D].
+    sizes [2, ...]: number of images, and effective number of patients (`bench.scoring.rates.sizes_of_all`).
     A measure is a difference of shares of the images: net benefit = TP - cost x FP, over_all = cost x TN - FN. Few images
     decide some of the shares, and then their distributions are skewed and resamples may not vary at all. So the interval
     combines those of the shares (`interval_of_difference`), and its width is never 0. The error of standardized is that of
     net benefit minus standardized x prevalence, (1 - standardized) x TP - standardized x FN - cost x FP, divided by the
     prevalence (the linear approximation of a ratio); the upper bound is at most 1.
     """
-    num = total.sum(0)[None]
+    num = total.sum(-2)[..., None, :]
+    of_row = np.asarray(sizes)[..., None]
     (fp, tp), (tn, fn) = (
-        [_Term.share(divide(count, np.broadcast_to(num, count.shape)), *sizes) for count in counts.swapaxes(0, 1)]
-        for counts in (called, total - called)
+        [
+            _Term.share(divide(counts[..., label, :], np.broadcast_to(num, counts[..., label, :].shape)), *of_row)
+            for label in (0, 1)
+        ]
+        for counts in (called, total[..., None, :, :] - called)
     )
     cost = threshold / (1 - threshold)
     costs = fp.times(cost)
@@ -174,12 +181,19 @@ class Benefits:
         used: NDArray[np.bool_] | None,
     ) -> Self:
         """Return the benefits of one split. stated [K]: stated thresholds. used [K]: mask of the findings of the macro."""
-        measures, bounds = {}, {}
-        for k, (finding, counts) in enumerate(zip(findings, decisions, strict=True)):
-            called, at = counts.called[: STATED + 1], np.append(CURVE, stated[k])
-            of_all = sizes_of_all(split.columns[k], split.resamples.num_patients)
-            measures[finding] = measures_of(called, counts.total, at)
-            bounds[finding] = intervals_of(called, counts.total, at, of_all)
+        at = np.stack([np.append(CURVE, threshold) for threshold in stated])
+        called, total = (
+            np.stack([counts.called[: STATED + 1] for counts in decisions]),
+            np.stack([counts.total for counts in decisions]),
+        )
+        of_all = np.stack([sizes_of_all(column, split.resamples.num_patients) for column in split.columns], 1)
+        measures = {
+            finding: measures_of(*of_finding)
+            for finding, *of_finding in zip(findings, called, total, at, strict=True)
+        }
+        # as one array of all findings: the many small steps take longer than their numbers
+        low_and_high = np.moveaxis(intervals_of(called, total, at, of_all), 2, 0)
+        bounds = dict(zip(findings, low_and_high, strict=True))
         finite = np.array([np.isfinite(measures[finding][NET_BENEFIT, :, 0]).any() for finding in findings])
         in_macro = finite if used is None else finite & used
         sizes = {finding: least_sizes(split.counts, np.array([k]), 1) for k, finding in enumerate(findings)}
@@ -220,15 +234,11 @@ def _mean(measures: Sequence[Array], bounds: Sequence[Array], empty: Array) -> t
     if not measures:
         return np.full_like(empty, np.nan), np.full((2, *empty.shape[:2]), np.nan)
     numbers, ends = np.stack(measures), np.stack(bounds)
-    out = np.full(ends.shape[1:], np.nan)
-    for index in np.ndindex(out.shape[1:]):
-        if index[0] == OVER_ALL and index[1] != STATED:
-            continue
-        of_index = numbers[(slice(None), *index)]
-        out[(slice(None), *index)] = mean_interval(
-            "net_benefit", of_index[:, 0], ends[(slice(None), slice(None), *index)].T, of_index[:, 1:]
-        )
-    return mean_over(numbers), out
+    ends[:, :, OVER_ALL, np.arange(ends.shape[-1]) != STATED] = np.nan
+    flat = numbers.reshape(len(numbers), -1, numbers.shape[-1])
+    low, high = np.moveaxis(ends.reshape(len(ends), 2, -1), 1, 0)
+    of_means = mean_intervals(flat[..., 0], low, high, flat[..., 1:])
+    return mean_over(numbers), np.stack(of_means).reshape(ends.shape[1:])
 
 
 def benefits_of(run: RunMetrics, stated: Array, decisions: Sequence[Sequence[DecisionCounts]]) -> list[Benefits]:

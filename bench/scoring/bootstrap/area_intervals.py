@@ -183,11 +183,35 @@ def mean_interval(
     matrix = _correlations(np.ascontiguousarray(replicates[used], np.float64), correlation)
     center, numbers = float(value[used].mean()), (value[used], low[used], high[used])
     sides = np.sqrt(scales_of(metric, *numbers)) if metric in AREAS else np.abs(np.stack(numbers[1:]) - numbers[0])
-    squares = [max(float(np.einsum("i,ij,j", side, matrix, side)), 0.0) / num**2 for side in sides]
+    squares = [max(float(side @ matrix @ side), 0.0) / num**2 for side in sides]
     if metric not in AREAS:
         return center - float(np.sqrt(squares[0])), center + float(np.sqrt(squares[1]))
     (lower,), (upper,) = bounds_of_scales(metric, np.array([center]), np.array(squares)[:, None])
     return float(lower), float(upper)
+
+
+@compiled
+def mean_intervals(value: Array, low: Array, high: Array, replicates: Array) -> tuple[Array, Array]:
+    """Return the bounds [C] of the means of value [S, C] over S, from replicates [S, C, B]: `mean_interval` of numbers but areas."""
+    num_columns, num_draws = value.shape[1], replicates.shape[2]
+    lower, upper = np.full(num_columns, np.nan), np.full(num_columns, np.nan)
+    for c in range(num_columns):
+        used = np.flatnonzero(np.isfinite(value[:, c]))
+        of_used = np.empty((len(used), num_draws))
+        center, below, above = 0.0, np.empty(len(used)), np.empty(len(used))
+        for k, s in enumerate(used):
+            of_used[k] = replicates[s, c]
+            center += value[s, c] / len(used)
+            below[k], above[k] = (value[s, c] - low[s, c]) / len(used), (high[s, c] - value[s, c]) / len(used)
+        if not len(used) or np.isnan(below).any() or np.isnan(above).any():
+            continue
+        matrix, squares_below, squares_above = _correlations(of_used, 0.0), 0.0, 0.0
+        for k in range(len(used)):
+            for j in range(len(used)):
+                squares_below += below[k] * matrix[k, j] * below[j]
+                squares_above += above[k] * matrix[k, j] * above[j]
+        lower[c], upper[c] = center - np.sqrt(max(squares_below, 0.0)), center + np.sqrt(max(squares_above, 0.0))
+    return lower, upper
 
 
 def _large(metric: str, scale: Array) -> Array:
