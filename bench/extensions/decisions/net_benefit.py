@@ -188,8 +188,7 @@ class Benefits:
         )
         of_all = np.stack([sizes_of_all(column, split.resamples.num_patients) for column in split.columns], 1)
         measures = {
-            finding: measures_of(*of_finding)
-            for finding, *of_finding in zip(findings, called, total, at, strict=True)
+            finding: measures_of(*of_finding) for finding, *of_finding in zip(findings, called, total, at, strict=True)
         }
         # as one array of all findings: the many small steps take longer than their numbers
         low_and_high = np.moveaxis(intervals_of(called, total, at, of_all), 2, 0)

@@ -1,6 +1,7 @@
 """The sections on gap components, effective robustness, and patient groups."""
 
 import re
+from types import SimpleNamespace
 
 import pandas as pd
 import pytest
@@ -9,6 +10,7 @@ import synthetic
 from reports.page import render
 from reports.report_data.headline_rows import Estimate
 from reports.schemas.tables import SCHEMAS, SCORES
+from reports.sections.gap_components import estimate
 from reports.sentences import gaps as gap_sentences
 from reports.sentences import groups as group_sentences
 from reports.tables import Tables
@@ -231,6 +233,18 @@ def test_the_title_adds_signed_components_up_to_the_gap_also_if_the_remainder_is
     assert title == "The gap of .050 is the sum of case mix −.030 and an unexplained remainder of +.080 [.060, .100]"
     unmeasured = {"case mix": Estimate(NAN), "remainder": Estimate(0.05, 0.04, 0.06)}
     assert gap_sentences.unexplained(Estimate(0.05), unmeasured) == "The gap could not be split into components"
+
+
+def test_a_remainder_that_is_the_whole_gap_has_the_interval_of_the_gap() -> None:
+    run, key = SimpleNamespace(id="r"), ("r", "nih", "auroc")
+    cells = {
+        (*key, "gap"): {"value": 0.07, "low": 0.02, "high": 0.12},
+        (*key, "remainder"): {"value": 0.07, "low": 0.03, "high": 0.11},
+        (*key, "case_mix"): {"value": NAN, "low": NAN, "high": NAN},
+    }
+    assert estimate(cells, run, "nih", "auroc", "remainder") == Estimate(0.07, 0.02, 0.12)
+    measured = cells | {(*key, "labels"): {"value": 0.0, "low": -0.01, "high": 0.01}}
+    assert estimate(measured, run, "nih", "auroc", "remainder") == Estimate(0.07, 0.03, 0.11)
 
 
 def test_sentences_follow_the_intervals_and_never_claim_more() -> None:

@@ -1,0 +1,80 @@
+"""Documents and page state the coverage that the committed tables of simulations have."""
+
+import re
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+
+def table(name: str) -> pd.DataFrame:
+    return pd.read_csv(ROOT / "benchmarks" / f"{name}.csv")
+
+
+def text(path: str) -> str:
+    return (ROOT / path).read_text()
+
+
+def percent(share: float) -> str:
+    return f"{100 * share:.1f}".removesuffix(".0")
+
+
+def test_the_readme_states_the_coverage_of_areas_and_the_false_differences() -> None:
+    areas, claims = table("areas"), table("coverage").set_index("claim")["found"]
+    found = areas.loc[areas["part"] == "auroc", "coverage"]
+    readme = text("README.md")
+    assert f"contain the true AUROC in {percent(found.min() - 1e-9)} to {percent(found.max())} % of samples" in readme
+    assert f"contain it in {percent(claims['AUROC: analytic interval by image (DeLong)'])} %" in readme
+    false = claims["24 equal runs in several tie groups: false difference"]
+    assert f"wrongly shows a difference in {percent(false)} % of samples" in readme
+
+
+def test_results_of_the_benchmark_are_those_of_the_table() -> None:
+    claims = table("coverage")
+    claims["claim"] = claims["claim"].str.replace("bootstrap interval", "interval")
+    found = claims.set_index("claim")["found"]
+    rows = re.findall(
+        r"^\| ([^|]+?)(?: \(DeLong; not used\))? \| 0\.[09]5 \| ([\d.]+) \|",
+        text("benchmarks/RESULTS.md"),
+        re.MULTILINE,
+    )
+    assert len(rows) == 10
+    for claim, share in rows:
+        assert found[claim if claim in found else f"{claim} (DeLong)"] == float(share), claim
+
+
+@pytest.mark.parametrize(
+    ("name", "where", "value", "path", "words"),
+    [
+        ("rates", "number", "rate", "docs/scores.md", "contain the true rate in {:.1f} to 100 % of samples"),
+        ("local_labels", "score", "calibration_in_the_large", "docs/extensions/estimates.md", "in {:.0f} to 100 %"),
+        ("pairs", "part", "mean gap", "docs/scores.md", "contain the truth in {:.1f} to 100 %"),
+    ],
+)
+def test_a_document_states_the_lowest_and_highest_coverage(
+    name: str, where: str, value: str, path: str, words: str
+) -> None:
+    rows = table(name)
+    coverage = 100 * rows.loc[rows[where] == value, "coverage"]
+    assert coverage.max() > 99.5
+    assert words.format(coverage.min() + 1e-9) in text(path)
+
+
+def test_documents_and_method_name_the_cells_outside_93_to_98_percent() -> None:
+    scores, method = text("docs/scores.md"), text("reports/templates/method.html.j2")
+    rates = table("rates")["coverage"]
+    assert f"In {(rates > 0.98).sum()} of {len(rates)} cases, they are wider than necessary" in scores
+    pairs = table("pairs").query("part == 'difference'")
+    assert set(pairs.loc[pairs["coverage"] < 0.93, "positives"]) == {5}
+    assert "Only with 5 patients is it below 93 %" in scores
+    auprc = table("areas").query("part == 'auprc'")["coverage"]
+    assert [f"{share:.3f}".lstrip("0") for share in sorted(auprc[auprc < 0.93])] == [".911", ".913"]
+    assert "too narrow (.911 and .913)" in scores
+    assert "in 91 to 99 % of simulated cases" in method
+    ece = table("coverage").set_index("claim").loc["macro ECE, calibrated run (0.000): interval", "found"]
+    assert f"contains the true value in only {100 * ece:.0f} % of simulated cases" in method
+    benefits = table("benefits")["coverage"]
+    missed = (benefits < 0.93).sum() + (benefits > 0.98).sum()
+    assert f"missed in {missed} of {len(benefits)} cases" in text("docs/extensions/decisions.md")
