@@ -215,7 +215,7 @@ def rows(run_id: str, findings: Sequence[str], measured: SplitMetrics, bins: int
     for calibrator in measured.calibrators:
         for finding in (POOLED, *findings):
             points = next(curves)
-            smooth = [(np.nan,) * 3] * len(points)
+            smooth: list[tuple[float, ...]] = [(np.nan,) * 3] * len(points)
             if finding == POOLED and calibrator in (AS_GIVEN, DECIDING):
                 smooth = _smooth(measured, calibrator, points)
             key = (run_id, scored.dataset, calibrator, finding)
@@ -232,6 +232,10 @@ def _smooth(measured: SplitMetrics, calibrator: str, points: list[Point]) -> lis
     ]
     if not used:
         return []
-    images = ([of.prob for _, of in used], [c.positive for c, _ in used], [c.patient for c, _ in used])
-    at = np.array([point[1] for point in points])
-    return list(zip(*(bound.tolist() for bound in smooth_curve(*map(np.concatenate, images), at)), strict=True))
+    curve_and_band = smooth_curve(
+        np.concatenate([of.prob for _, of in used]),
+        np.concatenate([column.positive for column, _ in used]),
+        np.concatenate([column.patient for column, _ in used]),
+        np.array([point[1] for point in points]),
+    )
+    return list(zip(*(numbers.tolist() for numbers in curve_and_band), strict=True))

@@ -77,11 +77,11 @@ def selection(scores: pd.DataFrame, internal: str, replicates: Replicates) -> pd
     column: Mapping[tuple[str, str], Array] = {key: values[key].to_numpy(np.float64) for key in column_keys}
     # standard errors of the intervals that the scores have at each hospital
     own = {
-        name: own_error(*rows.set_index("run_id").loc[run_ids, ["value", "low", "high"]].to_numpy(np.float64).T)
+        str(name): own_error(*rows.set_index("run_id").loc[run_ids, ["value", "low", "high"]].to_numpy(np.float64).T)
         for name, rows in select(scores).groupby("dataset")
         if name in (*hospitals, EXTERNAL)
     }
-    tests_of = {name: pair_tests(column[name, ""], replicates_of[name], errors) for name, errors in own.items()}
+    tests_of = {name: pair_tests(column[name, ""], replicates_of[name], own[name]) for name in (*hospitals, EXTERNAL)}
     rules = [
         Rule("internal val", False, column[internal, "val"], None),
         Rule("internal test", False, column[internal, "test"], replicates_of[internal]),
