@@ -212,18 +212,30 @@ class Writer:
             self._add_macro(_cohort_of([split]), AUROC, of_hospital, MACRO_ALL)
         self._add_macro((EXTERNAL, *_cohort_of(external)[1:]), AUROC, mean, MACRO_ALL)
 
-    def add_core(self, test: SplitMetrics, external: Sequence[SplitMetrics], core: NDArray[np.bool_]) -> None:
+    def add_core(
+        self,
+        test: SplitMetrics,
+        external: Sequence[SplitMetrics],
+        core: NDArray[np.bool_],
+        known: tuple[Sequence[Mapping[Key, Macro]], Mapping[Key, Macro]] | None,
+    ) -> None:
         """Add each metric's mean over the core findings: for the internal test split, each hospital, and the external mean.
 
-        core [K] is the mask of the core findings.
+        core [K] is the mask of the core findings. known: macros of the external splits and their means, if they are over the
+        core findings.
         """
-        splits = (test, *external)
-        cohorts = [_cohort_of([split]) for split in splits]
+        of_hospitals, means = known or (
+            [{key: macro(split, key, core) for key in split.value} for split in external],
+            {},
+        )
+        cohorts = [_cohort_of([split]) for split in external]
         for key in test.value:
-            means = [macro(split, key, core) for split in splits]
-            for cohort, mean in zip(cohorts, means, strict=True):
+            self._add_macro(_cohort_of([test]), key, macro(test, key, core), CORE)
+            of_key = [macros[key] for macros in of_hospitals]
+            for cohort, mean in zip(cohorts, of_key, strict=True):
                 self._add_macro(cohort, key, mean, CORE)
-            self._add_macro((EXTERNAL, *_cohort_of(external)[1:]), key, mean_of_macros(key, means[1:]), CORE)
+            mean = means[key] if key in means else mean_of_macros(key, of_key)
+            self._add_macro((EXTERNAL, *_cohort_of(external)[1:]), key, mean, CORE)
 
     def add_gaps(self, gaps: Sequence[tuple[Key, Gap]], external: Sequence[SplitMetrics]) -> None:
         """Add the rows of gaps; the key of a gap names the metric of its row, such as auroc_gap."""

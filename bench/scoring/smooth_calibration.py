@@ -78,7 +78,10 @@ def _grouped_fit(x: Array, positive: NDArray[np.bool_], knots: Array) -> Array |
     for _ in range(STEPS):
         fitted = expit(design @ coefficients)
         gradient = design.T @ (present - num * fitted)
-        step = np.linalg.pinv(design.T @ (design * (num * fitted * (1 - fitted))[:, None])) @ gradient
+        try:
+            step = np.linalg.solve(design.T @ (design * (num * fitted * (1 - fitted))[:, None]), gradient)
+        except np.linalg.LinAlgError:
+            return None
         size = float(np.abs(design @ step).max())  # the largest change of a logit
         if size < 1e-3:
             return np.asarray(coefficients + step)
