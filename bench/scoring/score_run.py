@@ -141,7 +141,8 @@ def score_run(
         writer.add_all_findings(external, over_all, mean_over_all)
     if test and external:
         core = np.all([np.isfinite(split.value[AUROC]) for split in (test, *external)], axis=0)
-        writer.add_core(test, external, core, (external_macros, means) if np.array_equal(core, used) else None)
+        same = np.array_equal(core, np.isfinite(test.value[AUROC]))
+        writer.add_core(test, external, core, (external_macros, means) if same else None)
         writer.add_gaps(drifts(findings, test, external), external)
     gap_rows = [(run_id, *(getattr(gap, name) for name in SCHEMAS["gaps"][1:])) for gap in auroc_gaps]
     headline = [split for split in (test, *external) if split is not None]
