@@ -1,7 +1,8 @@
 """Adapters: each module reads one dataset, in its published layout, into a native table.
 
 `harmonize/datasets/NAME.py` is the adapter of the layout NAME if labels.yaml has a block `datasets: NAME`. No other
-list of layouts exists. `table` is the layout of any other table; a mapping file replaces the block in labels.yaml.
+list of layouts exists. If the block has the key `adapter`, the adapter is the object NAME of that module.
+`table` is the layout of any other table; a mapping file replaces the block in labels.yaml.
 
 An adapter defines:
 
@@ -32,8 +33,7 @@ adapter does not know.
 """
 
 from importlib import import_module
-from types import ModuleType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from harmonize.labels.findings import labels_yaml
 
@@ -71,9 +71,14 @@ class Remark(NamedTuple):
     fix: str
 
 
-def adapter(layout: str) -> ModuleType:
-    """Return the adapter module of a layout, one of LAYOUTS."""
-    return import_module(f"harmonize.datasets.{layout}")
+def adapter(layout: str) -> Any:
+    """Return the adapter of a layout, one of LAYOUTS: a module, or an object of the module that labels.yaml names."""
+    shared = labels_yaml()["datasets"].get(layout, {}).get("adapter")
+    return (
+        getattr(import_module(f"harmonize.datasets.{shared}"), layout)
+        if shared
+        else import_module(f"{__name__}.{layout}")
+    )
 
 
 def native(label: str) -> str:

@@ -4,6 +4,7 @@ The expected counts are those of the published releases.
 """
 
 import tarfile
+import zipfile
 from collections import Counter
 from collections.abc import Callable
 from functools import cache
@@ -181,6 +182,22 @@ def test_openi_has_the_published_numbers_of_images_and_the_headings_that_torchxr
     ours = zip(table["image_id"], table["native:labels"], strict=True)
     assert {image: set(text.split("|")) if text else {"no indexing"} for image, text in ours} == heads
     assert (table["drop"] == "no labels").tolist() == (table["native:labels"] == "").tolist()
+
+
+def test_rsna_and_siim_have_the_published_numbers_of_images_labels_and_boxes(data: Path, tmp_path: Path) -> None:
+    with zipfile.ZipFile(data / "kaggle_stage_2_train_labels.csv.zip") as labels:
+        labels.extractall(tmp_path)
+    for name in ("kaggle_stage_2_train_images_dicom_headers.csv.gz", "siim-pneumothorax-train-rle.csv.gz"):
+        (tmp_path / name).symlink_to(data / name)
+    rsna = adapter("rsna").read(tmp_path)
+    assert (len(rsna), rsna["image_id"].nunique()) == (26684, 26684)
+    assert rsna["native:labels"].value_counts().to_dict() == {"no lung opacity": 20672, "lung opacity": 6012}
+    assert rsna["view"].value_counts().to_dict() == {"PA": 14511, "AP": 12173}
+    boxes = adapter("rsna").boxes(tmp_path)
+    assert (len(boxes), boxes["image_id"].nunique()) == (9555, 6012)
+    siim = adapter("siim").read(tmp_path)
+    assert siim["native:labels"].value_counts().to_dict() == {"no pneumothorax": 9378, "pneumothorax": 2669}
+    assert "row_fault" not in {*rsna, *siim}
 
 
 def test_nih_boxes_equal_the_published_boxes(folder: Path) -> None:

@@ -1,0 +1,242 @@
+"""Read datasets without a table: the path of each image states its label and patient, and a text file may state sex and age.
+
+Shenzhen and Montgomery (National Library of Medicine), Guangzhou (children; Kermany et al.) and TBX11K.
+A reading of Shenzhen begins with "male 45yrs", "femal 16month" or "female, 64days"; a number without a unit is no age. A
+reading of Montgomery begins with "Patient's Sex: F" and "Patient's Age: 027Y", and may refer to the reading of another image
+of the same patient: "NO REPORT (same pt as MCUCXR_0162_1)". The rest of a reading is not interpreted.
+"""
+
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from harmonize.datasets import LABELS, Remark
+from harmonize.datasets.columns import base_columns
+from harmonize.datasets.csvfile import MAX_AGE_YEARS
+from harmonize.errors import DatasetError
+
+_ENDINGS = (".png", ".jpg", ".jpeg", ".dcm", ".dicom")
+_PERSON = re.compile(
+    r"\s*(?:Patient's Sex:\s*)?(?P<sex>male|fem[a-z]*|[MFO]\b)\W*(?:Patient's Age:\s*)?(?:(?P<age>\d+)\s*(?P<unit>[ymd])?)?",
+    re.IGNORECASE,
+)
+_SAME_PATIENT = re.compile(r"same pt as (\w+)", re.IGNORECASE)
+_UNITS_PER_YEAR = {"y": 1.0, "m": 12.0, "d": 365.25}
+
+
+def image_paths(root: Path) -> dict[str, str]:
+    """Return {path without ending: path} of all images below root, both relative to root with forward slashes.
+
+    Raises DatasetError if one image is there in two formats, such as a.png beside a.dcm.
+    """
+    paths: dict[str, str] = {}
+    for folder, folders, names in os.walk(root, followlinks=True):
+        folders.sort()
+        for name in sorted(names):
+            stem, ending = os.path.splitext(name)  # noqa: PTH122  (a Path for each image is slow)
+            if ending.lower() in _ENDINGS:
+                inside = Path(folder).relative_to(root)
+                key, path = ((inside / text).as_posix() for text in (stem, name))
+                if key in paths:
+                    what = f"one image is there in two formats: {paths[key]} and {path}"
+                    raise DatasetError(what, str(root), "keep the images of one format, and remove the others")
+                paths[key] = path
+    return paths
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileSet:
+    """A dataset whose image paths match `pattern`, a regular expression with the groups patient, label and maybe split.
+
+    Image id and patient id are the path without ending and the group patient. `prefix` states that each split numbers its
+    patients anew, so the patient id begins with the split. `labels` and `splits` translate what the groups have. `reading` is the path of
+    the text about an image, with the name of the image in braces.
+    """
+
+    layout: str
+    SIGNATURE: tuple[str, ...]
+    pattern: str
+    labels: Mapping[str, str]
+    view: str
+    splits: Mapping[str, str]
+    images: tuple[str, ...]  # paths of the example
+    prefix: bool = False
+    reading: str = ""
+
+    @property
+    def TOKENS(self) -> tuple[str, ...]:  # noqa: N802  (the name that adapters have)
+        """Return all native labels."""
+        return tuple(self.labels.values())
+
+    def read(self, root: Path) -> pd.DataFrame:
+        """Return one row per image: the base columns, drop and "native:labels"."""
+        if not root.is_dir():
+            raise DatasetError("no such folder", str(root), f"correct `root:`, or use the parent of {self.layout}/")
+        found = {
+            key: (path, re.fullmatch(self.pattern, path, re.IGNORECASE)) for key, path in image_paths(root).items()
+        }
+        rows = [(key, path, match.groupdict()) for key, (path, match) in found.items() if match is not None]
+        if not rows:
+            fix = f"{self.layout}: put the published folders there; paths are like {self.images[0]}"
+            raise DatasetError("no image has a path as published", str(root), fix)
+        image = [key for key, _, _ in rows]
+        split = [self.splits.get((group.get("split") or "").lower(), "") for _, _, group in rows]
+        patient = [
+            f"{name}/{group['patient']}" if self.prefix else group["patient"]
+            for name, (_, _, group) in zip(split, rows, strict=True)
+        ]
+        people = [self._person(root, key) for key in image]
+        other = {name: same for name, (_, _, same) in zip(patient, people, strict=True) if same}
+        columns = base_columns(
+            image_id=image,
+            patient_id=[_first_image(name, other) for name in patient],
+            study_id=image,
+            path=[path for _, path, _ in rows],
+            split=split,
+            view=self.view,
+            sex=[sex for sex, _, _ in people],
+            age=[age for _, age, _ in people],
+            drop="",
+        )
+        return pd.DataFrame(columns | {LABELS: [self.labels[group["label"].lower()] for _, _, group in rows]})
+
+    def _person(self, root: Path, image: str) -> tuple[str, float, str]:
+        """Return sex, age in years, and the patient of another image to whom the reading refers."""
+        path = root / self.reading.format(image.rpartition("/")[2])
+        if not self.reading or not path.is_file():
+            return "", float("nan"), ""
+        text = path.read_text(encoding="utf-8", errors="replace")
+        same = _SAME_PATIENT.search(text)
+        patient = same[1].rpartition("_")[0] if same else ""
+        person = _PERSON.match(text)
+        if person is None:
+            return "", float("nan"), patient
+        sex = person["sex"][0].upper()
+        age = int(person["age"] or 0) / _UNITS_PER_YEAR.get((person["unit"] or "").lower(), float("nan"))
+        return sex if sex in "MF" else "", age if age <= MAX_AGE_YEARS else float("nan"), patient
+
+    def remarks(self, table: pd.DataFrame, root: Path) -> list[Remark]:
+        """Return a remark if images have no reading, or a reading without sex or age."""
+        if not self.reading:
+            return []
+        silent = table.loc[(table["sex"] == "") | table["age"].isna(), "image_id"]
+        if silent.empty:
+            return []
+        first = self.reading.format(silent.iloc[0].rpartition("/")[2])
+        found = f"{len(silent):,} of {len(table):,} images have no reading that states sex and age with a unit, first {first}"
+        return [Remark("readings", found, f"use the readings as published; their form is that of {root / first}")]
+
+    def write(self, table: pd.DataFrame, root: Path) -> None:
+        """Write the reading of each image; the paths of the images state everything else, and `read` needs these files.
+
+        The table must have: image_id = study_id = path without ending; paths, patients, labels, splits and views as
+        `read` returns them; ages in whole years or months, and sex and age only in a dataset with readings.
+        """
+        root.mkdir(parents=True, exist_ok=True)
+        own = [re.fullmatch(self.pattern, path, re.IGNORECASE) for path in table["path"]]
+        ids = {str(m["patient"]): Path(path).stem for m, path in zip(own, table["path"], strict=True) if m}
+        for row, match in zip(table.itertuples(), own, strict=True):
+            if self.reading and match is not None:
+                path = root / self.reading.format(Path(str(row.path)).stem)
+                path.parent.mkdir(parents=True, exist_ok=True)
+                same = "" if row.patient_id == match["patient"] else f"\n(same pt as {ids[str(row.patient_id)]})"
+                path.write_text(self._text(str(row.sex), float(row.age)) + same + "\n", encoding="utf-8")  # type: ignore[arg-type]
+
+    def _text(self, sex: str, age: float) -> str:
+        """Return the begin of a reading."""
+        if np.isnan(age) and not sex:
+            return "no report"
+        years = float(age).is_integer()
+        if self.layout == "montgomery":
+            unit = "" if np.isnan(age) else f"{age:03.0f}Y" if years else f"{age * 12:03.0f}M"
+            return f"Patient's Sex: {sex or 'O'} \nPatient's Age: {unit or '999'}"
+        unit = "99" if np.isnan(age) else f"{age:.0f}yrs" if years else f"{age * 12:.0f}month"
+        return f"{'male' if sex == 'M' else 'female'} {unit}"
+
+    def example(self) -> pd.DataFrame:
+        """Return a small native table with every label; with readings also an age in months, and two images of one patient."""
+        matches = [re.fullmatch(self.pattern, path, re.IGNORECASE) for path in self.images]
+        groups = [match.groupdict() for match in matches if match]
+        image = [path.rpartition(".")[0] for path in self.images]
+        split = [self.splits.get((group.get("split") or "").lower(), "") for group in groups]
+        patient = [
+            f"{name}/{g['patient']}" if self.prefix else g["patient"] for name, g in zip(split, groups, strict=True)
+        ]
+        number = len(image)
+        columns = base_columns(
+            image_id=image,
+            patient_id=[*patient[:-1], patient[0]] if self.reading else patient,
+            study_id=image,
+            path=list(self.images),
+            split=split,
+            view=self.view,
+            sex=[("M", "F")[k % 2] if k != number - 1 else "M" for k in range(number)] if self.reading else "",
+            age=[45.0, 1.25, float("nan"), 45.0][:number] if self.reading else np.nan,
+            drop="",
+        )
+        return pd.DataFrame(columns | {LABELS: [self.labels[group["label"].lower()] for group in groups]})
+
+
+def _first_image(patient: str, other: Mapping[str, str]) -> str:
+    """Return the patient at the end of a chain of references to the same patient; a circle ends where it began."""
+    seen = {patient}
+    while (following := other.get(patient, patient)) not in seen:
+        seen.add(patient := following)
+    return patient
+
+
+_TB = {"0": "normal", "1": "tuberculosis"}
+
+shenzhen = FileSet(
+    layout="shenzhen",
+    SIGNATURE=("CXR_png/CHNCXR_*",),
+    pattern=r"CXR_png/(?P<patient>CHNCXR_\d+)_(?P<label>[01])\.\w+",
+    labels=_TB,
+    view="PA",
+    splits={},
+    reading="ClinicalReadings/{}.txt",
+    images=tuple(f"CXR_png/CHNCXR_{name}.png" for name in ("9001_0", "9002_1", "9003_0", "9004_1")),
+)
+montgomery = FileSet(
+    layout="montgomery",
+    SIGNATURE=("CXR_png/MCUCXR_*",),
+    pattern=r"CXR_png/(?P<patient>MCUCXR_\d+)_(?P<label>[01])\.\w+",
+    labels=_TB,
+    view="PA",
+    splits={},
+    reading="ClinicalReadings/{}.txt",
+    images=tuple(f"CXR_png/MCUCXR_{name}.png" for name in ("9001_0", "9002_1", "9003_0", "9004_1")),
+)
+# The copy on Kaggle has a folder val with images of the split train, which has the same numbers of patients.
+guangzhou = FileSet(
+    layout="guangzhou",
+    SIGNATURE=("*/NORMAL", "chest_xray/*/NORMAL"),
+    pattern=r"(?:chest_xray/)?(?P<split>train|test|val)/(?P<label>NORMAL|PNEUMONIA)/"
+    r"(?P<patient>person\d+|(?:NORMAL2?-)?IM-\d+|(?:NORMAL|BACTERIA|VIRUS)-\d+)[_-][\w-]+\.\w+",
+    labels={"normal": "normal", "pneumonia": "pneumonia"},
+    view="AP",
+    splits={"train": "train", "val": "train", "test": "test"},
+    prefix=True,
+    images=(
+        "chest_xray/train/NORMAL/IM-9115-0001.jpeg",
+        "chest_xray/train/PNEUMONIA/person9001_bacteria_1.jpeg",
+        "chest_xray/train/PNEUMONIA/person9001_bacteria_2.jpeg",
+        "chest_xray/test/NORMAL/NORMAL2-IM-9427-0001.jpeg",
+        "chest_xray/test/PNEUMONIA/person9001_virus_6.jpeg",
+    ),
+)
+# Only these folders: the labels of `test` are not published, and `extra` has images of Shenzhen, Montgomery and others.
+tbx11k = FileSet(
+    layout="tbx11k",
+    SIGNATURE=("imgs/health",),
+    pattern=r"imgs/(?P<label>health|sick|tb)/(?P<patient>\w+)\.\w+",
+    labels={"health": "normal", "sick": "sick without tuberculosis", "tb": "tuberculosis"},
+    view="FRONTAL",
+    splits={},
+    images=("imgs/health/h9001.png", "imgs/sick/s9001.png", "imgs/tb/tb9001.png"),
+)

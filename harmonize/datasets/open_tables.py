@@ -1,0 +1,380 @@
+"""Read datasets with one or two label tables: RSNA Pneumonia, SIIM-ACR Pneumothorax, COVID-19 images, VinDr-PCXR.
+
+A table may have several rows for an image (one per box or mask): the image gets the labels of all its rows. Rows with
+opposite labels of one image are a fault of the image, which names the line.
+"""
+
+import json
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from harmonize.datasets import FAULT, LABELS, Remark
+from harmonize.datasets.columns import base_columns, with_bad_rows
+from harmonize.datasets.csvfile import (
+    MAX_AGE_YEARS,
+    faults,
+    find,
+    first_fault,
+    header,
+    numbers,
+    read_text,
+    recode,
+    require,
+    unknown_words,
+)
+from harmonize.datasets.ids import difference, examples, refuse_rounded
+from harmonize.datasets.open_files import image_paths
+from harmonize.errors import DatasetError
+
+FRAME_PX = 1024  # side of the images of RSNA, in whose pixels its boxes are
+_VIEWS = {"PA": "PA", "AP": "AP", "AP Supine": "AP", "AP Erect": "AP", "L": "LATERAL", "LL": "LATERAL", "RL": "LATERAL"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LabelTable:
+    """A file with labels: `image` is the column of the image's id, and `column` has the words that `words` translates.
+
+    words     word -> native label; None: each word, in lower case, is a label, and "/" or "," separates several words
+    column    "" means that each column of `words` is a label, which a 1 in its cell states
+    split     the split of the images in the file
+    """
+
+    files: tuple[str, ...]
+    image: str
+    column: str = ""
+    words: Mapping[str, str] | None = None
+    split: str = ""
+    required: bool = True
+
+    def read(self, path: Path) -> pd.DataFrame:
+        """Return the columns image, labels and FAULT, and the other columns of the file that are known facts of a person."""
+        present = {name.strip(): name for name in header(path)}
+        labels = [self.column] if self.column else [name for name in self.words or () if name in present]
+        optional = [name for name in ("patientid", "sex", "age", "view", "modality", "folder") if name in present]
+        names = [self.image, *labels, *optional]
+        raw = read_text(path, [present.get(name, name) for name in names])
+        raw = raw.set_axis([*names, FAULT], axis=1)
+        refuse_rounded(raw[self.image], self.image, path)
+        if not self.column:
+            texts = raw[labels].apply(lambda cells: cells.str.strip().str.removesuffix(".0"))
+            bad = ~texts.isin(["0", "1", ""])
+            raw[FAULT] = first_fault(
+                raw[FAULT], *(faults(bad[name], raw[name], name, "0 or 1", path) for name in labels)
+            )
+            tokens = pd.Series("", index=raw.index)
+            for name in labels:
+                tokens = tokens + np.where(texts[name] == "1", f"|{(self.words or {})[name]}", "")
+            return raw.assign(labels=tokens.str.strip("|")).rename(columns={self.image: "image"})
+        text = raw[self.column].str.strip()
+        if self.words is None:
+            tokens = text.str.lower().str.replace(r"\s*[/,]\s*", "|", regex=True)
+        else:
+            tokens = recode(text, self.words, self.words.get("*", "")).where(text != "", "")
+            kind = "a mask or -1" if "*" in self.words else f"one of {', '.join(self.words)}"
+            raw[FAULT] = first_fault(raw[FAULT], faults(tokens == "", text, self.column, kind, path))
+        return raw.assign(labels=tokens).rename(columns={self.image: "image"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TableSet:
+    """A dataset that its label tables describe. The fields state what differs between datasets.
+
+    opposite   pairs of labels that an image cannot have together
+    headers    file with the columns PatientID, ViewPosition, PatientSex and PatientAge of the images, "" if there is none
+    patients   JSON file that states for each image (subset_img_id) the image of NIH (img_id), whose number is the patient
+    boxes_in   columns of the first table: x, y, width and height of a box; () = no boxes
+    known      labels that a finding can be read from; another word removes the image. () = all words
+    """
+
+    layout: str
+    tables: tuple[LabelTable, ...]
+    folder: str  # of the images in the example
+    ending: str
+    rows: tuple[tuple[str, str], ...]  # of the example: image and labels
+    opposite: tuple[tuple[str, str], ...] = ()
+    headers: str = ""
+    patients: str = ""
+    boxes_in: tuple[str, ...] = ()
+    box_finding: str = ""
+    known: tuple[str, ...] = ()
+    view: str = "FRONTAL"
+
+    @property
+    def SIGNATURE(self) -> tuple[str, ...]:  # noqa: N802  (the name that adapters have)
+        """Return the names of the first table."""
+        return self.tables[0].files
+
+    @property
+    def TOKENS(self) -> tuple[str, ...]:  # noqa: N802
+        """Return all native labels that the layout names."""
+        words = [word for table in self.tables for word in (table.words or {}).values()]
+        return tuple(dict.fromkeys([*self.known, *words]))
+
+    def read(self, root: Path) -> pd.DataFrame:
+        """Return one row per image: the base columns, drop and "native:labels"."""
+        texts = []
+        for table in self.tables:
+            path = require(root, self.layout, *table.files) if table.required else find(root, *table.files)
+            if path is not None:
+                texts.append((path, table.read(path).assign(split=table.split)))
+        # the tables of splits list images; of other tables, the first
+        first = pd.concat([text for k, (_, text) in enumerate(texts) if k == 0 or text["split"].iloc[0]])
+        image = first["image"][~first["image"].duplicated()]
+        labels, fault, strays = self._labels(texts, image)
+        people = first.drop_duplicates("image").set_index("image")
+        # an image without an ending in the table is one of the files below the root
+        files: dict[str, str] = {}
+        for key, file in image_paths(root).items():
+            if (other := files.setdefault(key.rpartition("/")[2], file)) != file:
+                what = f"one image is there twice: {other} and {file}"
+                raise DatasetError(what, str(root), "keep one of the folders below `root:`")
+        stem = image.str.replace(r"\.(?:png|jpe?g|dcm|dicom)$", "", regex=True, case=False)
+        path = [files.get(name) or f"{self.folder}/{name}{self.ending}" for name in stem]
+        facts = self._facts(root, image)
+        columns = base_columns(
+            image_id=image.to_numpy(),
+            patient_id=self._patients(root, image, people),
+            study_id=image.to_numpy(),
+            path=path,
+            split=people["split"].to_numpy(),
+            drop=self._drop(labels, people),
+        )
+        word = (people["view"] if "view" in people else facts["ViewPosition"]).reset_index(drop=True).fillna("")
+        columns["view"] = recode(word, _VIEWS, "UNKNOWN").where(
+            word != "", self.view if "view" not in people else "UNKNOWN"
+        )
+        sex = (people["sex"] if "sex" in people else facts["PatientSex"]).fillna("").to_numpy()
+        age = numbers(people["age"] if "age" in people else facts["PatientAge"]).to_numpy()
+        columns |= {
+            "sex": np.where(np.isin(sex, ["F", "M"]), sex, ""),
+            "age": np.where(age <= MAX_AGE_YEARS, age, np.nan),
+        }
+        columns |= {LABELS: labels.to_numpy()} | unknown_words(word, list(_VIEWS), "view")
+        result = pd.DataFrame(columns)
+        if (fault != "").any():
+            result[FAULT] = fault.to_numpy()
+        return with_bad_rows(result, strays)
+
+    def _labels(
+        self, texts: Iterable[tuple[Path, pd.DataFrame]], image: "pd.Series[str]"
+    ) -> tuple["pd.Series[str]", "pd.Series[str]", list[str]]:
+        """Return labels and fault text of each image, and the faults of rows whose image no first table lists."""
+        tokens: dict[str, dict[str, None]] = {name: {} for name in image}
+        fault: dict[str, str] = {}
+        strays: list[str] = []
+        for path, rows in texts:
+            if not rows["image"].isin(image).any() and difference(rows["image"], image):
+                what = f"no row belongs to an image of the first table: {examples(rows['image'], image)}"
+                raise DatasetError(what, str(path), "use the files of one release as published")
+            for line, name, text, bad in zip(rows.index, rows["image"], rows["labels"], rows[FAULT], strict=True):
+                if name not in tokens:
+                    strays.append(
+                        bad or f"{name!r} in column 'image' is not an image of the first table at {path.name}:{line}"
+                    )
+                    continue
+                tokens[name] |= dict.fromkeys(word for word in text.split("|") if word)
+                pair = next((pair for pair in self.opposite if set(pair) <= set(tokens[name])), None)
+                if pair and not bad:
+                    bad = f"the image has the opposite labels {' and '.join(map(repr, pair))} at {path.name}:{line}"
+                if bad:
+                    fault.setdefault(name, bad)
+        joined = pd.Series({name: "|".join(sorted(words)) for name, words in tokens.items()}, dtype=object)
+        return joined, pd.Series([fault.get(name, "") for name in tokens], dtype=object), strays
+
+    def _drop(self, labels: "pd.Series[str]", people: pd.DataFrame) -> Any:
+        unknown = [bool(self.known) and not set(text.split("|")) <= set(self.known) for text in labels]
+        other = ~people["modality"].isin(["X-ray", ""]) if "modality" in people else np.zeros(len(people), bool)
+        return np.select([np.asarray(other), np.array(unknown)], ["no radiograph", "no mapped finding"], "")
+
+    def _facts(self, root: Path, image: "pd.Series[str]") -> pd.DataFrame:
+        """Return what the headers state about each image."""
+        names = ["ViewPosition", "PatientSex", "PatientAge"]
+        path = find(root, self.headers) if self.headers else None
+        if path is None:
+            return pd.DataFrame("", index=image, columns=names)
+        return (
+            read_text(path, ["PatientID", *names])
+            .drop_duplicates("PatientID")
+            .set_index("PatientID")[names]
+            .reindex(image)
+            .fillna("")
+        )
+
+    def _patients(self, root: Path, image: "pd.Series[str]", people: pd.DataFrame) -> Any:
+        if "patientid" in people:
+            return people["patientid"].to_numpy()
+        path = root / self.patients
+        if not self.patients or not path.is_file():
+            return image.to_numpy()
+        try:
+            entries = json.loads(path.read_text(encoding="utf-8"))
+            of_image = {str(e["subset_img_id"]): str(int(str(e["img_id"]).partition("_")[0])) for e in entries}
+        except (ValueError, KeyError, TypeError) as error:
+            raise DatasetError(f"not a list of images: {error!r}", str(path), "use the file as published") from error
+        return np.array([of_image.get(name, name) for name in image], object)
+
+    def boxes(self, root: Path) -> pd.DataFrame:
+        """Return the boxes: image_id, finding, x_min, y_min, x_max, y_max in pixels of the file."""
+        empty = pd.DataFrame(columns=["image_id", "finding", "x_min", "y_min", "x_max", "y_max"])
+        if not self.boxes_in:
+            return empty
+        path = require(root, self.layout, *self.tables[0].files)
+        raw = read_text(path, [self.tables[0].image, *self.boxes_in])
+        raw = raw[(raw[FAULT] == "") & (raw[self.boxes_in[0]] != "")]
+        line, raw = raw.index, raw.reset_index(drop=True)
+        x, y, width, height = (numbers(raw[name]) for name in self.boxes_in)
+        inside = (x >= 0) & (y >= 0) & (x + width <= FRAME_PX) & (y + height <= FRAME_PX)
+        if not (bad := raw[~(inside & (width > 0) & (height > 0))]).empty:
+            what = f"the box of {bad[self.tables[0].image].iloc[0]!r} is outside its image, or has no area"
+            raise DatasetError(what, f"{path}:{line[bad.index[0]]}", "correct the row, or remove it")
+        values = (raw[self.tables[0].image], self.box_finding, x, y, x + width, y + height)
+        return pd.DataFrame(dict(zip(empty, values, strict=True)))
+
+    def box_frames(self, _root: Path, images: pd.DataFrame) -> dict[str, tuple[int, int]]:
+        """Return {image id: (1024, 1024)}, the size of the published images, for any size of the file."""
+        return dict.fromkeys(images["image_id"], (FRAME_PX, FRAME_PX)) if self.boxes_in else {}
+
+    def remarks(self, table: pd.DataFrame, root: Path) -> list[Remark]:
+        """Return a remark if the patients of the images are not stated, so that each image counts as one patient."""
+        if not self.patients or (root / self.patients).is_file():
+            return []
+        found = f"no {self.patients}: each of {len(table):,} images counts as one patient of its own"
+        return [
+            Remark("patients", found, "put the published file beside the tables; without it, intervals are too narrow")
+        ]
+
+    def write(self, table: pd.DataFrame, root: Path) -> None:
+        """Write the label tables, from which `read` returns the table if each image is in `folder`, with `ending`.
+
+        The table must have: study_id = image_id; patient_id = image_id unless the first table states the patients.
+        """
+        root.mkdir(parents=True, exist_ok=True)
+        writer: Callable[[pd.DataFrame, LabelTable], pd.DataFrame] = self._covid if self.known else self._rows
+        for label_table in self.tables:
+            rows = table[table["split"] == label_table.split] if label_table.split else table
+            writer(rows, label_table).to_csv(root / label_table.files[0], index=False, lineterminator="\n")
+        if self.headers:
+            ages = [f"{age:.0f}" if age == age else "" for age in table["age"]]
+            view = recode(table["view"], {"PA": "PA", "AP": "AP"})
+            facts = {
+                "PatientID": table["image_id"],
+                "ViewPosition": view,
+                "PatientSex": table["sex"],
+                "PatientAge": ages,
+            }
+            pd.DataFrame(facts).to_csv(root / self.headers, index=False, lineterminator="\n")
+
+    def _rows(self, table: pd.DataFrame, labels: LabelTable) -> pd.DataFrame:
+        """Return the rows of a label table."""
+        has = [set(text.split("|")) for text in table[LABELS]]
+        ids = {labels.image: table["image_id"]}
+        words = labels.words or {}
+        if not labels.column:
+            return pd.DataFrame(ids | {name: [int(token in row) for row in has] for name, token in words.items()})
+        cells = [
+            (name, word)
+            for name, row in zip(table["image_id"], has, strict=True)
+            for word, token in words.items()
+            if token in row
+        ]
+        if labels.words is None:
+            own = {token for other in self.tables for token in (other.words or {}).values()}
+            cells = [
+                (name, token) for name, row in zip(table["image_id"], has, strict=True) for token in sorted(row - own)
+            ]
+        rows = pd.DataFrame(cells, columns=[labels.image, labels.column], dtype=str)
+        return rows.assign(**dict.fromkeys(self.boxes_in, "")) if labels is self.tables[0] else rows
+
+    def _covid(self, table: pd.DataFrame, labels: LabelTable) -> pd.DataFrame:
+        view = recode(table["view"], {"PA": "PA", "AP": "AP", "LATERAL": "L"})
+        finding = table[LABELS].str.replace("|", "/")
+        modality = np.where(table["drop"] == "no radiograph", "CT", "X-ray")
+        return pd.DataFrame({"patientid": table["patient_id"], "sex": table["sex"], "age": table["age"], labels.column: finding,
+                             "view": view, "modality": modality, "folder": self.folder, labels.image: table["image_id"]})  # fmt: skip
+
+    def example(self) -> pd.DataFrame:
+        """Return a small native table with every label of a finding."""
+        image = [name for name, _ in self.rows]
+        stem = [name.removesuffix(self.ending) for name in image]
+        split = [self.tables[k % 2].split for k in range(len(image))] if self.tables[0].split else ""
+        has_person, number = bool(self.headers or self.known), len(image)
+        columns = base_columns(
+            image_id=image,
+            patient_id=["9001", "9001", *map(str, range(9002, 9000 + number))] if self.known else image,
+            study_id=image,
+            path=[f"{self.folder}/{name}{self.ending}" for name in stem],
+            split=split,
+            view=(["PA", "AP"] * number)[:number] if has_person else self.view,
+            sex=["F"] * 2 + ["M"] * (number - 2) if has_person else "",
+            age=[51.0] * 2 + [float("nan")] + [7.0] * (number - 3) if has_person else np.nan,
+            drop=[
+                "no mapped finding" if self.known and text not in self.known and "|" not in text else ""
+                for _, text in self.rows
+            ],
+        )
+        return pd.DataFrame(columns | {LABELS: [text for _, text in self.rows]})
+
+
+rsna = TableSet(
+    layout="rsna",
+    tables=(
+        LabelTable(files=("stage_2_train_labels.csv",), image="patientId", column="Target",
+                   words={"1": "lung opacity", "0": "no lung opacity"}),
+        LabelTable(files=("stage_2_detailed_class_info.csv",), image="patientId", column="class", required=False,
+                   words={"Lung Opacity": "lung opacity", "Normal": "normal", "No Lung Opacity / Not Normal": "not normal"}),
+    ),
+    opposite=(("lung opacity", "no lung opacity"), ("lung opacity", "normal"), ("lung opacity", "not normal")),
+    headers="kaggle_stage_2_train_images_dicom_headers.csv",
+    patients="pneumonia-challenge-dataset-mappings_2018.json",
+    boxes_in=("x", "y", "width", "height"),
+    box_finding="Lung Opacity",
+    folder="stage_2_train_images",
+    ending=".dcm",
+    rows=(("00000000-a", "no lung opacity|normal"), ("00000000-b", "lung opacity"), ("00000000-c", "no lung opacity|not normal")),
+)  # fmt: skip
+siim = TableSet(
+    layout="siim",
+    tables=(
+        LabelTable(files=("train-rle.csv", "stage_2_train.csv", "siim-pneumothorax-train-rle.csv"), image="ImageId",
+                   column="EncodedPixels", words={"-1": "no pneumothorax", "*": "pneumothorax"}),
+    ),
+    opposite=(("no pneumothorax", "pneumothorax"),),
+    folder="dicom-images-train",
+    ending=".dcm",
+    rows=(("9.276.1", "no pneumothorax"), ("9.276.2", "pneumothorax")),
+)  # fmt: skip
+_PNEUMONIAS = (
+    "pneumonia", "covid-19", "sars", "mers-cov", "ards", "viral", "bacterial", "fungal", "pneumocystis", "streptococcus", "chlamydophila",
+    "e.coli", "klebsiella", "legionella", "mycoplasma", "influenza", "h1n1", "varicella", "herpes", "aspiration", "lipoid", "nocardia",
+    "aspergillosis", "staphylococcus", "mrsa",
+)  # fmt: skip
+covid = TableSet(
+    layout="covid",
+    tables=(LabelTable(files=("metadata.csv",), image="filename", column="finding"),),
+    known=("no finding", *_PNEUMONIAS),
+    opposite=tuple(("no finding", word) for word in _PNEUMONIAS),
+    folder="images",
+    ending=".png",
+    rows=(("a.png", "no finding"), ("b.png", "covid-19|pneumonia|viral"), ("c.png", "todo"), ("d.png", "pneumocystis")),
+)
+_PCXR = (
+    "No finding", "Bronchitis", "Brocho-pneumonia", "Other disease", "Bronchiolitis", "Situs inversus", "Pneumonia", "Pleuro-pneumonia",
+    "Diagphramatic hernia", "Tuberculosis", "Congenital emphysema", "CPAM", "Hyaline membrane disease", "Mediastinal tumor", "Lung tumor",
+)  # fmt: skip
+pcxr = TableSet(
+    layout="pcxr",
+    tables=tuple(
+        LabelTable(files=(f"image_labels_{split}.csv", f"annotations/image_labels_{split}.csv"), image="image_id", split=split,
+                   words={name: name.lower() for name in _PCXR})
+        for split in ("train", "test")
+    ),
+    opposite=tuple(("no finding", name.lower()) for name in _PCXR[1:]),
+    folder="train",
+    ending=".dicom",
+    rows=(("9a", "no finding"), ("9b", "brocho-pneumonia"), ("9c", "pneumonia|tuberculosis")),
+)  # fmt: skip

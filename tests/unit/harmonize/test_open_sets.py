@@ -1,0 +1,212 @@
+"""Tests of the layouts of freely available datasets: what paths, readings and label tables mean, and damaged files."""
+
+import json
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from native_tables import assert_same, written
+
+import harmonize
+from harmonize import CohortSpec, DatasetError
+from harmonize.datasets import LABELS, adapter
+from harmonize.labels.findings import labels_yaml
+
+OPEN = tuple(name for name, block in labels_yaml()["datasets"].items() if "adapter" in block)
+TABLES = ("rsna", "siim", "covid", "pcxr")
+
+
+def put(root: Path, files: dict[str, str]) -> Path:
+    for name, text in files.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text(text)
+    return root
+
+
+def faults(table: pd.DataFrame) -> dict[str, str]:
+    return {row.image_id: row.row_fault for row in table.itertuples() if row.row_fault}
+
+
+def test_the_eight_open_datasets_have_a_layout() -> None:
+    assert set(OPEN) == {"shenzhen", "montgomery", "guangzhou", "tbx11k", *TABLES}
+
+
+@pytest.mark.parametrize("layout", OPEN)
+def test_an_open_dataset_reads_what_it_wrote(layout: str, tmp_path: Path) -> None:
+    table = written(layout, tmp_path)
+    assert_same(adapter(layout).read(tmp_path), table)
+    assert set(adapter(layout).TOKENS) >= {
+        word for text in table.loc[table["drop"] == "", LABELS] for word in text.split("|")
+    }
+
+
+@pytest.mark.parametrize(
+    ("layout", "reading", "sex", "age"),
+    [  # forms that occur in the published readings
+        ("shenzhen", "male 45yrs\nnormal", "M", 45),
+        ("shenzhen", "male 16month\nnormal", "M", 16 / 12),
+        ("shenzhen", "female 64days\nnormal", "F", 64 / 365.25),
+        ("shenzhen", "male 42\nnormal", "M", None),
+        ("shenzhen", "femal 32yrs\nnormal", "F", 32),
+        ("shenzhen", "female24yrs\nnormal", "F", 24),
+        ("shenzhen", "male , 29yrs  \t\nbilateral secondary PTB", "M", 29),
+        ("montgomery", "Patient's Sex: F \nPatient's Age: 027Y\nnormal", "F", 27),
+        ("montgomery", "Patient's Sex: O \nPatient's Age: 005Y\nnormal", "", 5),
+        ("shenzhen", "male\nnormal", "M", None),
+        ("shenzhen", "multiple nodules", "", None),
+        ("montgomery", "no report", "", None),
+    ],
+)
+def test_a_reading_states_sex_and_age(tmp_path: Path, layout: str, reading: str, sex: str, age: float | None) -> None:
+    name = "CHNCXR_0001_0" if layout == "shenzhen" else "MCUCXR_0001_0"
+    put(tmp_path, {f"CXR_png/{name}.png": "", f"ClinicalReadings/{name}.txt": reading})
+    [row] = adapter(layout).read(tmp_path).itertuples()
+    assert row.sex == sex
+    assert (None if row.age != row.age else row.age) == (None if age is None else pytest.approx(age))
+    assert len(adapter(layout).remarks(adapter(layout).read(tmp_path), tmp_path)) == (sex == "" or age is None)
+
+
+def test_two_images_of_one_patient_are_one_patient(tmp_path: Path) -> None:
+    names = ("MCUCXR_0162_1", "MCUCXR_0166_1")
+    put(tmp_path, {f"CXR_png/{name}.png": "" for name in names})
+    put(
+        tmp_path,
+        {
+            f"ClinicalReadings/{names[1]}.txt": "Patient's Sex: M \nPatient's Age: 049Y\nNO REPORT (same pt as MCUCXR_0162_1)"
+        },
+    )
+    table = adapter("montgomery").read(tmp_path)
+    assert table["patient_id"].tolist() == ["MCUCXR_0162"] * 2
+    assert table[LABELS].tolist() == ["tuberculosis"] * 2
+    put(tmp_path, {f"ClinicalReadings/{names[0]}.txt": "(same pt as MCUCXR_0166_1)"})  # a circle
+    assert adapter("montgomery").read(tmp_path)["patient_id"].nunique() <= 2
+
+
+def test_the_folders_of_guangzhou_state_label_and_split_and_each_split_numbers_its_patients(tmp_path: Path) -> None:
+    names = ["train/PNEUMONIA/person1_bacteria_1.jpeg", "test/PNEUMONIA/person1_virus_6.jpeg", "val/NORMAL/NORMAL2-IM-1427-0001.jpeg",
+             "test/PNEUMONIA/BACTERIA-1135262-0001.jpeg"]  # fmt: skip
+    table = (
+        adapter("guangzhou")
+        .read(put(tmp_path, dict.fromkeys([*names, "train/.DS_Store", "notes.png"], "")))
+        .set_index("path")
+    )
+    assert table["patient_id"].to_dict() == dict(
+        zip(names, ["train/person1", "test/person1", "train/NORMAL2-IM-1427", "test/BACTERIA-1135262"], strict=True)
+    )
+    assert table[LABELS].to_dict() == dict(zip(names, ["pneumonia", "pneumonia", "normal", "pneumonia"], strict=True))
+
+
+def test_findings_that_a_dataset_does_not_label_are_null(tmp_path: Path) -> None:
+    written("shenzhen", tmp_path)
+    cohort = harmonize.load(CohortSpec("shenzhen", "shenzhen", tmp_path)).table
+    assert sorted(cohort["No Finding"]) == [0, 0, 1, 1]
+    assert cohort["Lung Lesion"].isna().all()
+
+
+def test_boxes_of_rsna_lie_in_its_images_and_another_box_names_its_line(tmp_path: Path) -> None:
+    head = "patientId,x,y,width,height,Target\n"
+    put(
+        tmp_path,
+        {"stage_2_train_labels.csv": f"{head}a,,,,,0\nb,264.0,152.0,213.0,379.0,1\nb,562.0,152.0,256.0,453.0,1\n"},
+    )
+    table = adapter("rsna").read(tmp_path)
+    assert table[LABELS].tolist() == ["no lung opacity", "lung opacity"]
+    boxes = adapter("rsna").boxes(tmp_path)
+    assert boxes[["x_min", "y_min", "x_max", "y_max"]].values.tolist() == [[264, 152, 477, 531], [562, 152, 818, 605]]
+    put(tmp_path, {"stage_2_train_labels.csv": f"{head}a,,,,,0\nb,900.0,152.0,213.0,379.0,1\n"})
+    with pytest.raises(DatasetError, match="the box of 'b' is outside its image") as caught:
+        adapter("rsna").boxes(tmp_path)
+    assert caught.value.where.endswith("stage_2_train_labels.csv:3")
+
+
+def test_the_classes_of_rsna_state_no_finding_and_its_mapping_the_patients_of_nih(tmp_path: Path) -> None:
+    put(tmp_path, {"stage_2_train_labels.csv": "patientId,x,y,width,height,Target\na,,,,,0\nb,,,,,0\nc,1,1,2,2,1\n",
+                   **{f"stage_2_train_images/{name}.dcm": "" for name in "abc"}})  # fmt: skip
+    spec = CohortSpec("rsna", "rsna", tmp_path)
+    without = harmonize.load(spec).table
+    assert without["No Finding"].fillna(-9).tolist() == [-9, -9, 0]
+    assert without["patient_id"].tolist() == ["a", "b", "c"]
+    assert [remark.what for remark in adapter("rsna").remarks(without, tmp_path)] == ["patients"]
+    classes = "patientId,class\na,Normal\nb,No Lung Opacity / Not Normal\nc,Lung Opacity\n"
+    mapping = [
+        {"subset_img_id": "a", "img_id": "00000013_005.png"},
+        {"subset_img_id": "b", "img_id": "00000013_006.png"},
+    ]
+    put(tmp_path, {"stage_2_detailed_class_info.csv": classes, adapter("rsna").patients: json.dumps(mapping)})
+    table = harmonize.load(spec).table
+    assert table["No Finding"].tolist() == [1, 0, 0]
+    assert table["Pneumonia"].tolist() == [0, 0, 1]
+    assert table["patient_id"].tolist() == ["13", "13", "c"]
+
+
+def test_opposite_labels_of_one_image_are_a_fault_with_file_and_line(tmp_path: Path) -> None:
+    put(
+        tmp_path,
+        {"train-rle.csv": "ImageId, EncodedPixels\n9.1,-1\n9.2,557374 2 1015 8\n9.2,12 3\n9.1,557374 2\n9.3,\n"},
+    )
+    table = adapter("siim").read(tmp_path)
+    assert table[LABELS].tolist()[1] == "pneumothorax"
+    found = faults(table)
+    assert set(found) == {"9.1", "9.3"}
+    assert found["9.1"] == "the image has the opposite labels 'no pneumothorax' and 'pneumothorax' at train-rle.csv:5"
+    assert "train-rle.csv:6" in found["9.3"]
+
+
+def test_a_row_of_an_unknown_image_goes_to_the_quarantine(tmp_path: Path) -> None:
+    put(tmp_path, {"stage_2_train_labels.csv": "patientId,x,y,width,height,Target\na,,,,,0\n",
+                   "stage_2_detailed_class_info.csv": "patientId,class\na,Normal\nz,Normal\n"})  # fmt: skip
+    table = adapter("rsna").read(tmp_path)
+    assert (
+        faults(table)[""]
+        == "'z' in column 'image' is not an image of the first table at stage_2_detailed_class_info.csv:3"
+    )
+    put(tmp_path, {"stage_2_detailed_class_info.csv": "patientId,class\na.dcm,Normal\n"})
+    with pytest.raises(DatasetError, match="the endings of file names differ"):
+        adapter("rsna").read(tmp_path)
+
+
+def test_a_word_that_is_no_label_is_a_fault(tmp_path: Path) -> None:
+    put(tmp_path, {"stage_2_train_labels.csv": "patientId,x,y,width,height,Target\na,,,,,0\nb,,,,,yes\n"})
+    assert (
+        "'yes' in column 'Target' is not one of 1, 0 at stage_2_train_labels.csv:3"
+        in faults(adapter("rsna").read(tmp_path))["b"]
+    )
+
+
+@pytest.mark.parametrize("layout", ["rsna", "shenzhen"])
+def test_one_image_in_two_formats_is_refused(tmp_path: Path, layout: str) -> None:
+    table = written(layout, tmp_path)
+    path = Path(table["path"].iloc[0])
+    (tmp_path / path.with_suffix(".jpg")).touch()
+    with pytest.raises(DatasetError, match="two formats") as caught:
+        adapter(layout).read(tmp_path)
+    assert "remove the others" in caught.value.fix
+
+
+def test_cases_of_the_covid_collection(tmp_path: Path) -> None:
+    head = "patientid,sex,age,finding,view,modality,folder,filename\n"
+    rows = ["1,M,65,Pneumonia/Viral/COVID-19,PA,X-ray,images,a.jpg", "1,M,65,Pneumonia/Viral/COVID-19,Axial,CT,volumes,b.nii",
+            '2,F,40,"COVID-19, ARDS",AP Supine,X-ray,images,c.png', "3,F,,No Finding,L,X-ray,images,d.png", "4,,,todo,PA,X-ray,images,e.png"]  # fmt: skip
+    put(tmp_path, {"metadata.csv": head + "\n".join(rows), "images/a.jpg": "", "images/c.png": ""})
+    table = adapter("covid").read(tmp_path)
+    assert table["drop"].tolist() == ["", "no radiograph", "", "", "no mapped finding"]
+    assert table["view"].tolist()[:4] == ["PA", "UNKNOWN", "AP", "LATERAL"]
+    assert table["patient_id"].tolist() == ["1", "1", "2", "3", "4"]
+    cohort = harmonize.load(CohortSpec("covid", "covid", tmp_path)).table
+    assert cohort["Pneumonia"].tolist() == [1, 1]
+
+
+def test_columns_of_vindr_pcxr_become_labels(tmp_path: Path) -> None:
+    written("pcxr", tmp_path)
+    path = tmp_path / "image_labels_test.csv"
+    raw = pd.read_csv(path, dtype=str)
+    raw.assign(**{"No finding": "1", "Pneumonia": "1.0"}).to_csv(path, index=False)
+    [fault] = faults(adapter("pcxr").read(tmp_path)).values()
+    assert "image_labels_test.csv:2" in fault
+
+
+@pytest.mark.parametrize("layout", OPEN)
+def test_an_empty_folder_is_refused_with_the_published_files(layout: str, tmp_path: Path) -> None:
+    with pytest.raises(DatasetError) as caught:
+        adapter(layout).read(tmp_path)
+    assert layout in caught.value.fix
