@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from bench.planning.overlap import refuse_copies, shares_patient_ids, write_list
+from bench.planning.overlap import are_of_one_hospital, refuse_copies, shares_patient_ids, write_list
 from bench.planning.planned_grid import SAME_SHARE, Overlap
 from bench.store.store import Store, canonical_json, short_hash, write_bytes
 from harmonize.cohorts.cohort import Cohort
@@ -28,20 +28,22 @@ if TYPE_CHECKING:
 
 
 def find_equal_tables(external: Sequence[Cohort], scored: Mapping[str, pd.DataFrame]) -> tuple[Overlap, ...]:
-    """Return one overlap for each external cohort that has the same table as an earlier external cohort.
+    """Return one overlap for each external cohort that has the same table as an earlier external cohort, or its hospital.
 
-    Equal tables name the same images, so the images are not compared. `scored` maps the name of each cohort to its
-    scored rows.
+    Equal tables name the same images, so the images are not compared. Nor are those of two layouts with images of one
+    hospital, such as RSNA and NIH: their shared patients are not known, so `patients` is None. `scored` maps the name of
+    each cohort to its scored rows.
     """
-    first: dict[str, Cohort] = {}
+    kept: list[Cohort] = []
     repeated = []
     for cohort in external:
-        earlier = first.setdefault(cohort.id, cohort)
-        if earlier is not cohort:
-            rows = scored[cohort.name]
-            names, layouts = (earlier.name, cohort.name), (earlier.layout, cohort.layout)
-            patients = int(rows["patient_id"].nunique())
-            repeated.append(Overlap(names, layouts, (len(rows), len(rows)), None, patients))
+        earlier = next((one for one in kept if one.id == cohort.id or are_of_one_hospital(one, cohort)), None)
+        if earlier is None:
+            kept.append(cohort)
+            continue
+        names, layouts = (earlier.name, cohort.name), (earlier.layout, cohort.layout)
+        patients = int(scored[cohort.name]["patient_id"].nunique()) if earlier.id == cohort.id else None
+        repeated.append(Overlap(names, layouts, (len(scored[earlier.name]), len(scored[cohort.name])), None, patients))
     return tuple(repeated)
 
 

@@ -18,6 +18,7 @@ import pandas as pd
 from bench.store.safe_csv import csv_text
 from bench.store.store import Store, write_bytes
 from harmonize.cohorts.cohort import Cohort
+from harmonize.cohorts.label_mapping import images_of
 from harmonize.cohorts.pool_names import prefix_of
 from harmonize.cohorts.pooled import hospital_of, members_of
 from harmonize.cohorts.specs import CohortSpec
@@ -30,9 +31,18 @@ if TYPE_CHECKING:
 _FIX = "remove them from the external cohort, or name the list in the data file as `exclude:` of this cohort (docs/real-data.md)"
 
 
+def are_of_one_hospital(one: Cohort, other: Cohort) -> bool:
+    """Return whether two cohorts of different layouts have images of one hospital, such as RSNA and NIH."""
+    return one.layout != other.layout and images_of(one.layout) == images_of(other.layout)
+
+
 def refuse_internal_again(internal: Cohort, external: Sequence[Cohort]) -> None:
-    """Raise ConfigError when an external cohort has the same table, and so the same images, as the internal cohort."""
+    """Raise ConfigError when an external cohort has images of the internal hospital: the same table, or another layout."""
     for cohort in external:
+        if are_of_one_hospital(internal, cohort):
+            what = f"the cohorts {internal.name!r} and {cohort.name!r} have images of one hospital, and maybe of the same patients"
+            fix = f"remove {cohort.name} from the grid: it is not a hospital that the networks have never seen"
+            raise ConfigError(what, f"{internal.root}, {cohort.root}", fix)
         if cohort.id == internal.id:
             what = f"the cohorts {internal.name!r} and {cohort.name!r} have the same table: they are the same images"
             fix = f"remove {cohort.name} from the grid, or correct its `root:` in the data file"

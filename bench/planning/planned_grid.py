@@ -108,6 +108,11 @@ class PlannedCohort:
     origin: str = ""  # of a cohort from a bundle: the id of the table from which it was exported
     tag: str = ""  # of a cohort from a bundle: part of the new ids of images and patients
 
+    @property
+    def of_children(self) -> bool:
+        """Return whether all patients are children, as labels.yaml states about the layout."""
+        return self.facts.get("ages") == "children"
+
 
 @dataclass(
     frozen=True, kw_only=True

@@ -126,6 +126,7 @@ class CohortLabels:
                     no_logits,
                     state_NK,
                     patient_groups=groups,
+                    of_children=hospital.of_children,
                 )
                 shared.append(SharedSplit(np.flatnonzero(mask), scored_split))
         return shared

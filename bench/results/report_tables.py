@@ -173,6 +173,7 @@ def tables(manifest: Manifest, with_images: bool = False, long_tables: LongTable
                 "flow": dict(c.flow),
                 "no_lungs": dict(c.no_lungs),
                 "approximate": manifest.approximate(c, findings),
+                **({"ages": "children"} if c.of_children else {}),
             }
             for c in (*manifest.cohorts, *manifest.pooled, *manifest.left_out)
         },

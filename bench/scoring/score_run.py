@@ -93,6 +93,7 @@ def score_run(
     Findings in `unlearned` get no values: the run could not learn them, because all training images had the same label.
     External macros use only findings that the internal test split scores, so that internal and external macros can be
     compared. The finding "macro_all" (only AUROC, only external) is the mean over all findings that a hospital scores.
+    Means over external hospitals leave out hospitals of children, unless all hospitals are.
     The finding "core" is the mean over the findings that the internal test split and every hospital score.
     Without the split `val` of the internal cohort, thresholds and calibrators are NaN. Without the split `test` of the
     internal cohort, there are no gaps. If the internal cohort is a pool, its scores are means over its hospitals, and each
@@ -112,7 +113,9 @@ def score_run(
         measured.append(of_split)
         of_hospitals += parts
     test = next((split for split in measured if (split.scored.dataset, split.scored.split) == (internal, "test")), None)
-    external = [split for split in measured if split.scored.dataset != internal]
+    hospitals = [split for split in measured if split.scored.dataset != internal]
+    # means over external hospitals leave out hospitals of children, unless all are
+    external = [split for split in hospitals if not split.scored.of_children] or hospitals
     # external macros use the findings of the internal test split
     used = np.isfinite(test.value[AUROC]) if test else None
     macros_of_split = [
@@ -120,12 +123,14 @@ def score_run(
         for split in measured
     ]
     split_and_macros = list(zip(measured, macros_of_split, strict=True))
-    external_macros = [macros for split, macros in split_and_macros if split.scored.dataset != internal]
+    external_macros = [macros for split, macros in split_and_macros if any(split is one for one in external)]
     means = {
         key: mean_of_macros(key, [macros[key] for macros in external_macros])
         for key in (external_macros[0] if external else ())
     }
     auroc_gaps = gaps(findings, test, external) if test else []
+    apart = [split for split in hospitals if not any(split is one for one in external)]
+    gaps_apart = [gap for gap in gaps(findings, test, apart) if gap.dataset != EXTERNAL] if test else []
 
     writer = Writer(run_id, settings)
     for split, macros in split_and_macros:
@@ -135,6 +140,7 @@ def score_run(
         writer.add_split(findings, split, macros)
     writer.add_external(external, means)
     writer.add_gaps([(Key("auroc_gap"), gap) for gap in auroc_gaps], external)
+    writer.add_gaps([(Key("auroc_gap"), gap) for gap in gaps_apart], apart)
     over_all = [macro(split, AUROC) for split in external]
     mean_over_all = mean_of_macros(AUROC, over_all) if external else None
     if mean_over_all:
@@ -144,8 +150,8 @@ def score_run(
         same = np.array_equal(core, np.isfinite(test.value[AUROC]))
         writer.add_core(test, external, core, (external_macros, means) if same else None)
         writer.add_gaps(drifts(findings, test, external), external)
-    gap_rows = [(run_id, *(getattr(gap, name) for name in SCHEMAS["gaps"][1:])) for gap in auroc_gaps]
-    headline = [split for split in (test, *external) if split is not None]
+    gap_rows = [(run_id, *(getattr(gap, name) for name in SCHEMAS["gaps"][1:])) for gap in [*auroc_gaps, *gaps_apart]]
+    headline = [split for split in (test, *hospitals) if split is not None]
     reliability_rows = [row for split in headline for row in reliability.rows(run_id, findings, split, settings.bins)]
 
     replicates: dict[str, NDArray[Any]] = {
@@ -155,7 +161,7 @@ def score_run(
     }
     if external:
         replicates["auroc/external"] = means[AUROC].replicates
-    replicates |= replicates_by_dataset(auroc_gaps)
+    replicates |= replicates_by_dataset([*auroc_gaps, *gaps_apart])
     macros_of_hospital = {
         split.scored.dataset: macros
         for split, macros in split_and_macros

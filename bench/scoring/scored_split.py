@@ -62,6 +62,7 @@ class ScoredSplit:
     state: NDArray[np.int8]
     not_mentioned_is_absent: bool = True  # whether -2 (not mentioned) is scored as 0; otherwise it is not scored
     patient_groups: PatientGroups | None = None  # patient attributes of each image
+    of_children: bool = False  # whether all patients are children; means over external hospitals leave such a split out
     _cache: dict[Hashable, tuple[object, Any]] = field(default_factory=dict, init=False, repr=False)
 
     def __post_init__(self) -> None:

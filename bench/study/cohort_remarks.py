@@ -12,7 +12,7 @@ def cohort_remarks(plan: Plan, found: Comparison | None = None) -> list[str]:
     images, None if there was none.
     """
     lines = [
-        f"{sentences.left_out(overlap.cohorts, overlap.num_images, overlap.images)} "
+        f"{sentences.left_out(overlap.cohorts, overlap.num_images, overlap.images, overlap.patients)} "
         f"To score {overlap.cohorts[1]}, name it without {overlap.cohorts[0]} in another grid."
         for overlap in plan.left_out
     ]

@@ -80,6 +80,15 @@ def facts(layout: str, source: str, split: "pd.Series[str]") -> dict[str, str]:
     return texts
 
 
+def images_of(layout: str) -> str:
+    """Return the layout whose hospital took the images of a layout.
+
+    >>> images_of("rsna"), images_of("nih"), images_of("table")
+    ('nih', 'nih', 'table')
+    """
+    return str(labels_yaml()["datasets"].get(layout, {}).get("images_of", layout))
+
+
 def source_of(layout: str, texts: Mapping[str, str]) -> str:
     """Return the label source whose cohort has these texts (see `facts`)."""
     titles = {str(entry["title"]): name for name, entry in label_sources(layout).items()}

@@ -274,21 +274,28 @@ class ReportData:
     def left_out(self) -> list[dict[str, Any]]:
         """One dict for each external cohort that is left out, because another external cohort contains it.
 
-        A dict has the keys hospitals (names of the containing and of the left-out cohort), num_images and images, as in
+        A dict has the keys hospitals (names of the containing and of the left-out cohort), num_images, images and patients, as in
         `reports.sentences.data.left_out`.
         """
         rows = (self.meta.get("compared") or {}).get("left_out") or ()
         return [
             {
                 "hospitals": (self.short(str(row["cohorts"][0])), str(row["title"])),
-                **{key: row[key] for key in ("num_images", "images")},
+                **{key: row[key] for key in ("num_images", "images", "patients")},
             }
             for row in rows
         ]
 
+    @property
+    def of_children(self) -> list[Hospital]:
+        """The external hospitals of children that means over external hospitals leave out, because others have adults."""
+        datasets = self.meta.get("datasets", {})
+        found = [hospital for hospital in self.hospitals if datasets.get(hospital.key, {}).get("ages") == "children"]
+        return found if len(found) < len(self.hospitals) else []
+
     def members(self, run: Run) -> Members:
         """Return the findings and hospitals in the mean external AUROC of a run, and what this mean leaves out."""
-        hospitals = (hospital.key for hospital in self.hospitals)
+        hospitals = (hospital.key for hospital in self.hospitals if hospital not in self.of_children)
         return Members.of(run.id, self.cells, self.gaps, hospitals, self.findings, self.num_external)
 
     @cached_property

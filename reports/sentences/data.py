@@ -113,21 +113,40 @@ def overlap(
     return f"{' and '.join(hospitals)} share {' and '.join(shared)}; means over hospitals count them twice."
 
 
-def left_out(hospitals: Sequence[str], num_images: Sequence[int], images: Sequence[int] | None) -> str:
+def left_out(
+    hospitals: Sequence[str], num_images: Sequence[int], images: Sequence[int] | None, patients: int | None
+) -> str:
     """State why the second of two external cohorts is left out; `overlap` explains the arguments.
 
-    `images` is None if the two cohorts have the same table.
+    If images were not compared, the two cohorts have the same table, or (`patients` is None, too) images of one hospital.
 
-    >>> left_out(("nih", "again"), (60, 61), (60, 59))
+    >>> left_out(("nih", "again"), (60, 61), (60, 59), 59)
     'again is left out, because 59 of its 61 scored images are also in nih. Each mean counts this hospital once.'
-    >>> left_out(("nih", "again"), (60, 60), None)
+    >>> left_out(("nih", "again"), (60, 60), None, 60)
     'again is left out, because it has the same table as nih. Each mean counts this hospital once.'
+    >>> left_out(("nih", "rsna"), (60, 60), None, None)
+    'rsna is left out, because its images are of the hospital of nih. Each mean counts this hospital once.'
     """
     kept, name = hospitals
-    reason = f"it has the same table as {kept}"
+    reason = f"it has the same table as {kept}" if patients else f"its images are of the hospital of {kept}"
     if images:
         reason = f"{integer(images[1])} of its {plural(num_images[1], 'scored image')} are also in {kept}"
     return f"{name} is left out, because {reason}. Each mean counts this hospital once."
+
+
+def children(names: Sequence[str]) -> str:
+    """State that means leave out hospitals of children, "" for no names.
+
+    >>> children(["Guangzhou"])
+    'All patients of Guangzhou are children: its scores are shown, but means over external hospitals leave them out.'
+    """
+    if not names:
+        return ""
+    scores = "its" if len(names) == 1 else "their"
+    return (
+        f"All patients of {listing(names)} are children: {scores} scores are shown, "
+        "but means over external hospitals leave them out."
+    )
 
 
 def prevalence(finding: str, ratio: float, most: str, least: str) -> str:

@@ -7,16 +7,21 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from native_tables import written
 
 from bench.config.grid import Grid
 from bench.config.registry import Registry
+from bench.planning.external_overlap import find_equal_tables
 from bench.planning.image_caches import DecodedImages, prepare
 from bench.planning.manifest import planned_manifest
+from bench.planning.overlap import refuse_internal_again
 from bench.planning.plan import Plan, make_plan
 from bench.planning.planned_grid import ComparedCohorts
 from bench.store.store import Store
+from harmonize.cohorts.cohort import load
+from harmonize.cohorts.specs import read_data
 from harmonize.datasets import nih
-from harmonize.errors import DatasetError
+from harmonize.errors import ConfigError, DatasetError
 from harmonize.phantom import PhantomSettings, twin
 from tests.unit.bench.planning.test_plan import GRID, MAPPING, patients, silent
 
@@ -204,3 +209,25 @@ def test_patients_of_one_population_are_compared_across_tables(tmp_path: Path) -
     assert planned(tmp_path, **entries).cohorts, "two tables may use equal ids for different patients"
     with pytest.raises(DatasetError, match="1 patients of internal are also in far"):
         planned(tmp_path, **{name: entry | {"population": "city"} for name, entry in entries.items()})
+
+
+def written_layouts(folder: Path, *layouts: str) -> Path:
+    """Write the example of each layout, and return a data file."""
+    for layout in layouts:
+        written(layout, folder / layout)
+    data = folder / "layouts.yaml"
+    data.write_text(yaml.safe_dump({layout: {"layout": layout, "root": layout} for layout in layouts}))
+    return data
+
+
+def test_rsna_and_siim_are_the_hospital_of_nih(tmp_path: Path) -> None:
+    specs = read_data(written_layouts(tmp_path, "nih", "rsna", "siim", "shenzhen"))
+    nih_cohort, rsna, siim, shenzhen = (load(specs[name]) for name in ("nih", "rsna", "siim", "shenzhen"))
+    for one, other in ((nih_cohort, rsna), (rsna, nih_cohort), (siim, rsna)):
+        with pytest.raises(ConfigError, match="images of one hospital"):
+            refuse_internal_again(one, [shenzhen, other])
+    refuse_internal_again(shenzhen, [nih_cohort, rsna])
+    scored = {cohort.name: cohort.table for cohort in (shenzhen, rsna, nih_cohort, siim)}
+    found = find_equal_tables([shenzhen, rsna, nih_cohort, siim], scored)
+    assert [overlap.cohorts for overlap in found] == [("rsna", "nih"), ("rsna", "siim")]
+    assert [(overlap.images, overlap.patients) for overlap in found] == [(None, None)] * 2

@@ -389,3 +389,21 @@ def test_perfect_separations_of_few_patients_have_intervals_in_all_tables() -> N
     assert (external > areas[(areas["dataset"] == "nih") & (areas["metric"] == "auroc")]["low"].max()).all()
     assert (found.gaps["value"] == 0).all()
     assert ((found.gaps["low"] < -0.03) & (found.gaps["high"] > 0.03)).all()
+
+
+def test_a_hospital_of_children_has_scores_and_a_gap_but_is_in_no_mean_over_hospitals() -> None:
+    children = dataclasses.replace(part("guangzhou", "test", 9, 2.0), of_children=True)
+    alone = score_run("r", FINDINGS, "chexpert", parts(), QUICK)
+    both = score_run("r", FINDINGS, "chexpert", [*parts(), children], QUICK)
+    for table in ("scores", "gaps"):
+        rows = getattr(both, table)
+        own = rows["dataset"] == "guangzhou"
+        assert own.any()
+        pd.testing.assert_frame_equal(
+            *(
+                frame.sort_values(list(frame)[:8]).reset_index(drop=True)
+                for frame in (rows[~own], getattr(alone, table))
+            )
+        )
+    only = score_run("r", FINDINGS, "chexpert", [*parts()[:2], children], QUICK).scores
+    assert (only["dataset"] == "external").any()  # all hospitals are of children, so the mean is over children

@@ -1,0 +1,51 @@
+"""The grid of open hospitals is planned on small datasets that the layouts write."""
+
+from pathlib import Path
+
+import pandas as pd
+from native_tables import touch
+
+from bench.config.grid import Grid
+from bench.config.registry import Registry
+from harmonize.datasets import adapter
+from tests.conftest import Command
+
+GRID = Path(__file__).parents[4] / "grids" / "open.yaml"
+
+
+def write_many(layout: str, root: Path, number: int) -> None:
+    """Write about `number` images of a layout: the rows of its example, each with other digits in its ids."""
+    example = adapter(layout).example()
+    copies = []
+    for k in range(number // len(example)):
+        copy = example.copy()
+        for column in ("image_id", "patient_id", "study_id", "path"):
+            copy[column] = copy[column].str.replace(r"9(\d\d\d)", lambda match: str(int(match[0]) + 10 * k), regex=True)
+        if layout in ("nih", "openi", "covid"):  # ids without such digits
+            for column in ("image_id", "study_id", "path", "patient_id"):
+                copy[column] = renamed(layout, column, example[column], k)
+        copies.append(copy)
+    table = pd.concat(copies, ignore_index=True)
+    adapter(layout).write(table, root)
+    touch(table, root)
+
+
+def renamed(layout: str, column: str, text: "pd.Series[str]", k: int) -> "pd.Series[str]":
+    if layout == "covid":
+        if column == "patient_id":
+            return text + str(k)
+        return text.str.replace(r"(\w)\.png", rf"\g<1>{k}.png", regex=True)
+    if layout == "openi":
+        return text.str.replace(r"CXR(\d)", lambda match: f"CXR{10 * k + int(match[1])}", regex=True)
+    if column in ("patient_id", "study_id"):
+        return text.str.replace(r"^(\d+)", lambda match: str(int(match[1]) + 100 * k), regex=True)
+    return text.str.replace(r"(\d{8})_", lambda match: f"{int(match[1]) + 100 * k:08d}_", regex=True)
+
+
+def test_the_grid_of_open_hospitals_is_planned_on_files_of_their_layouts(tmp_path: Path, here: Command) -> None:
+    for layout in Grid.read(str(GRID), Registry.read(None)).hospitals:
+        write_many(layout, tmp_path / "data" / layout, 120)
+    # starting weights are no part of this test
+    (tmp_path / "open.yaml").write_text(f"include: {GRID}\nbase: {{weights: none}}\n")
+    out = here("run", "--grid", "open.yaml", "--data", "data", "--store", "store", "--dry-run", cwd=tmp_path).stdout
+    assert "3 runs (3 to do)" in out
