@@ -117,30 +117,22 @@ class TableSet:
 
     def read(self, root: Path) -> pd.DataFrame:
         """Return one row per image: the base columns, drop and "native:labels"."""
-        texts = []
+        texts: list[tuple[Path, pd.DataFrame]] = []
         for table in self.tables:
-            path = require(root, self.layout, *table.files) if table.required else find(root, *table.files)
-            if path is not None:
-                texts.append((path, table.read(path).assign(split=table.split)))
+            file = require(root, self.layout, *table.files) if table.required else find(root, *table.files)
+            if file is not None:
+                texts.append((file, table.read(file).assign(split=table.split)))
         # the tables of splits list images; of other tables, the first
         first = pd.concat([text for k, (_, text) in enumerate(texts) if k == 0 or text["split"].iloc[0]])
         image = first["image"][~first["image"].duplicated()]
         labels, fault, strays = self._labels(texts, image)
         people = first.drop_duplicates("image").set_index("image")
-        # an image without an ending in the table is one of the files below the root
-        files: dict[str, str] = {}
-        for key, file in image_paths(root).items():
-            if (other := files.setdefault(key.rpartition("/")[2], file)) != file:
-                what = f"one image is there twice: {other} and {file}"
-                raise DatasetError(what, str(root), "keep one of the folders below `root:`")
-        stem = image.str.replace(r"\.(?:png|jpe?g|dcm|dicom)$", "", regex=True, case=False)
-        path = [files.get(name) or f"{self.folder}/{name}{self.ending}" for name in stem]
         facts = self._facts(root, image)
         columns = base_columns(
             image_id=image.to_numpy(),
             patient_id=self._patients(root, image, people),
             study_id=image.to_numpy(),
-            path=path,
+            path=self._paths(root, image, people),
             split=people["split"].to_numpy(),
             drop=self._drop(labels, people),
         )
@@ -154,7 +146,8 @@ class TableSet:
             "sex": np.where(np.isin(sex, ["F", "M"]), sex, ""),
             "age": np.where(age <= MAX_AGE_YEARS, age, np.nan),
         }
-        columns |= {LABELS: labels.to_numpy()} | unknown_words(word, list(_VIEWS), "view")
+        columns |= {LABELS: labels.to_numpy()}
+        columns |= unknown_words(word, list(_VIEWS), "view")
         result = pd.DataFrame(columns)
         if (fault != "").any():
             result[FAULT] = fault.to_numpy()
@@ -190,6 +183,18 @@ class TableSet:
         unknown = [bool(self.known) and not set(text.split("|")) <= set(self.known) for text in labels]
         other = ~people["modality"].isin(["X-ray", ""]) if "modality" in people else np.zeros(len(people), bool)
         return np.select([np.asarray(other), np.array(unknown)], ["no radiograph", "no mapped finding"], "")
+
+    def _paths(self, root: Path, image: "pd.Series[str]", people: pd.DataFrame) -> list[str]:
+        """Return the path of each image: in the folder that the table states, or else the file of this name below root."""
+        if "folder" in people:
+            return [f"{folder}/{name}" for folder, name in zip(people["folder"], image, strict=True)]
+        files: dict[str, str] = {}
+        for key, name in image_paths(root).items():
+            if (other := files.setdefault(key.rpartition("/")[2], name)) != name:
+                what = f"one image is there twice: {other} and {name}"
+                raise DatasetError(what, str(root), "keep one of the folders below `root:`")
+        stem = image.str.replace(r"\.(?:png|jpe?g|dcm|dicom)$", "", regex=True, case=False)
+        return [files.get(name) or f"{self.folder}/{name}{self.ending}" for name in stem]
 
     def _facts(self, root: Path, image: "pd.Series[str]") -> pd.DataFrame:
         """Return what the headers state about each image."""

@@ -2,6 +2,7 @@
 
 from dataclasses import asdict
 from pathlib import Path
+from string import ascii_uppercase
 
 import pytest
 
@@ -18,7 +19,7 @@ TEXTS = labels_yaml()["datasets"]
 
 def test_each_layout_has_one_letter_in_a_fixed_order() -> None:
     names = [hospital_name(layout, layout, TEXTS[layout], phantom=True) for layout in PUBLISHED]
-    assert [name.short for name in names] == [f"Hospital {letter}" for letter in "ABCDEFG"]
+    assert [name.short for name in names] == [f"Hospital {letter}" for letter in ascii_uppercase[: len(PUBLISHED)]]
     assert names[0].title == "Hospital A (CheXpert layout)"
     assert names[1].title == "Hospital B (MIMIC layout)"
     assert {name.place for name in names} == {"synthetic"}

@@ -10,7 +10,7 @@ import pytest
 from native_tables import on_disk
 
 import harmonize.checks.release
-from harmonize.checks.release import LEVELS, Check, check_table, inspect, release_facts
+from harmonize.checks.release import Check, check_table, inspect, release_facts
 from harmonize.cohorts.specs import CohortSpec
 from harmonize.datasets import LAYOUTS
 
@@ -31,7 +31,10 @@ def change(path: Path, edit: Callable[[str], str]) -> None:
 def test_a_small_correct_dataset_is_a_subset_without_faults(layout: str, tmp_path: Path) -> None:
     cohort, results = inspect(on_disk(layout, tmp_path))
     assert cohort is not None
-    assert {c.level for c in results} <= set(LEVELS) - {"fault", "warning"}
+    # these examples have images without a reading, or without a file that states their patients
+    doubts = {"shenzhen": "readings", "montgomery": "readings", "rsna": "patients"}
+    assert [c.what for c in results if c.level == "warning"] == ([doubts[layout]] if layout in doubts else [])
+    assert "fault" not in {c.level for c in results}
     if layout in {"chexpert", "nih", "padchest", "vindr"}:
         assert any(c.level == "note" and c.found.startswith("a subset: ") for c in results)
     assert any(c.what == "leakage" and c.found.startswith("0 shared patients") for c in results)

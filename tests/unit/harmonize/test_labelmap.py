@@ -104,6 +104,9 @@ def test_the_strongest_state_of_several_native_labels_is_used() -> None:
 
 @for_every_dataset
 def test_a_finding_that_a_dataset_does_not_map_is_null(layout: str) -> None:
-    states = label_mapping.apply(TABLES[layout](), layout, findings=("Edema", "No such finding"))
+    states = label_mapping.apply(
+        TABLES[layout](), layout, findings=("Edema", "Pneumothorax", "No Finding", "No such finding")
+    )
     assert states["No such finding"].isna().all()
-    assert not states["Edema"].isna().all()
+    assert not states[["Pneumothorax", "No Finding"]].isna().all(axis=None)
+    assert states["Edema"].isna().all() == (label_mapping.grade(layout, "Edema") == "unmapped")

@@ -16,27 +16,30 @@ GRID = Path(__file__).parents[4] / "grids" / "open.yaml"
 def write_many(layout: str, root: Path, number: int) -> None:
     """Write about `number` images of a layout: the rows of its example, each with other digits in its ids."""
     example = adapter(layout).example()
-    copies = []
-    for k in range(number // len(example)):
-        copy = example.copy()
-        for column in ("image_id", "patient_id", "study_id", "path"):
-            copy[column] = copy[column].str.replace(r"9(\d\d\d)", lambda match: str(int(match[0]) + 10 * k), regex=True)
-        if layout in ("nih", "openi", "covid"):  # ids without such digits
-            for column in ("image_id", "study_id", "path", "patient_id"):
-                copy[column] = renamed(layout, column, example[column], k)
-        copies.append(copy)
+    copies = [
+        example.assign(
+            **{
+                column: renamed(layout, column, example[column], k)
+                for column in ("image_id", "patient_id", "study_id", "path")
+            }
+        )
+        for k in range(number // len(example))
+    ]
     table = pd.concat(copies, ignore_index=True)
     adapter(layout).write(table, root)
     touch(table, root)
 
 
 def renamed(layout: str, column: str, text: "pd.Series[str]", k: int) -> "pd.Series[str]":
+    """Return ids or paths with other digits for each k."""
     if layout == "covid":
         if column == "patient_id":
             return text + str(k)
         return text.str.replace(r"(\w)\.png", rf"\g<1>{k}.png", regex=True)
     if layout == "openi":
         return text.str.replace(r"CXR(\d)", lambda match: f"CXR{10 * k + int(match[1])}", regex=True)
+    if layout != "nih":
+        return text.str.replace(r"9(\d\d\d)", lambda match: str(int(match[0]) + 10 * k), regex=True)
     if column in ("patient_id", "study_id"):
         return text.str.replace(r"^(\d+)", lambda match: str(int(match[1]) + 100 * k), regex=True)
     return text.str.replace(r"(\d{8})_", lambda match: f"{int(match[1]) + 100 * k:08d}_", regex=True)
