@@ -15,11 +15,28 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from harmonize.datasets import LABELS, Remark
-from harmonize.datasets.columns import base_columns
-from harmonize.datasets.csvfile import MAX_AGE_YEARS
+from harmonize.datasets import FAULT, LABELS, Remark
+from harmonize.datasets.columns import base_columns, joined_states, with_bad_rows
+from harmonize.datasets.csvfile import (
+    MAX_AGE_YEARS,
+    faults,
+    find,
+    first_fault,
+    header,
+    numbers,
+    read_text,
+    states_array,
+)
+from harmonize.datasets.ids import require_match
 from harmonize.errors import DatasetError
+from harmonize.labels.findings import ABSENT, PRESENT
 
+REGIONS = (
+    "Pleural_Effusion",
+    "Severe_Infiltrate_(Consolidation)",
+    "Single_Nodule_(non-calcified)",
+    "Clustered_Nodule_(2mm-5mm_apart)",
+)
 _ENDINGS = (".png", ".jpg", ".jpeg", ".dcm", ".dicom")
 _PERSON = re.compile(
     r"\s*(?:Patient's Sex:\s*)?(?P<sex>male|fem[a-z]*|[MFO]\b)\W*(?:Patient's Age:\s*)?(?:(?P<age>\d+)\s*(?P<unit>[ymd])?)?",
@@ -55,7 +72,8 @@ class FileSet:
 
     Image id and patient id are the path without ending and the group patient. `prefix` states that each split numbers its
     patients anew, so the patient id begins with the split. `labels` and `splits` translate what the groups have. `reading` is the path of
-    the text about an image, with the name of the image in braces.
+    the text about an image, with the name of the image in braces. `regions` is an optional table: for each image, the number of regions
+    that radiologists marked for each label of REGIONS.
     """
 
     layout: str
@@ -67,14 +85,18 @@ class FileSet:
     images: tuple[str, ...]  # paths of the example
     prefix: bool = False
     reading: str = ""
+    regions: str = ""
 
     @property
     def TOKENS(self) -> tuple[str, ...]:  # noqa: N802  (the name that adapters have)
         """Return all native labels."""
         return tuple(self.labels.values())
 
-    def read(self, root: Path) -> pd.DataFrame:
-        """Return one row per image: the base columns, drop and "native:labels"."""
+    def read(self, root: Path, source: str = "default") -> pd.DataFrame:
+        """Return one row per image: the base columns, drop and "native:labels"; "regions:<label>" if the table is there.
+
+        `source` is default or regions. Both give the same table, but regions needs the table of regions.
+        """
         if not root.is_dir():
             raise DatasetError("no such folder", str(root), f"correct `root:`, or use the parent of {self.layout}/")
         found = {
@@ -103,7 +125,11 @@ class FileSet:
             age=[age for _, age, _ in people],
             drop="",
         )
-        return pd.DataFrame(columns | {LABELS: [self.labels[group["label"].lower()] for _, _, group in rows]})
+        table = pd.DataFrame(columns | {LABELS: [self.labels[group["label"].lower()] for _, _, group in rows]})
+        regions = find(root, self.regions) if self.regions else None
+        if source == "regions" and regions is None:
+            raise DatasetError(f"no {self.regions}", str(root), f"{self.layout}: put the published file there")
+        return _with_regions(table, regions) if regions is not None else table
 
     def _person(self, root: Path, image: str) -> tuple[str, float, str]:
         """Return sex, age in years, and the patient of another image to whom the reading refers."""
@@ -135,7 +161,7 @@ class FileSet:
         """Write the reading of each image; the paths of the images state everything else, and `read` needs these files.
 
         The table must have: image_id = study_id = path without ending; paths, patients, labels, splits and views as
-        `read` returns them; ages in whole years or months, and sex and age only in a dataset with readings.
+        `read` returns them; ages in whole years or months, and sex and age only in a dataset with readings; no columns of regions.
         """
         root.mkdir(parents=True, exist_ok=True)
         own = [re.fullmatch(self.pattern, path, re.IGNORECASE) for path in table["path"]]
@@ -182,6 +208,34 @@ class FileSet:
         return pd.DataFrame(columns | {LABELS: [self.labels[group["label"].lower()] for group in groups]})
 
 
+def _with_regions(table: pd.DataFrame, path: Path) -> pd.DataFrame:
+    """Return the table with the columns "regions:normal" and "regions:<label>".
+
+    A normal image has no finding. In an image with regions, a label without a region is absent. In any other image, labels are null.
+    """
+    every = [name for name in dict.fromkeys([*REGIONS, *header(path)]) if name != "imagename"]
+    raw = read_text(path, ["imagename", *every])
+    has_region = pd.Series(False, raw.index)
+    for label in every:
+        number = numbers(raw[label])
+        bad = ~((number >= 0) & (number % 1 == 0))
+        raw[FAULT] = first_fault(raw[FAULT], faults(bad, raw[label], label, "a number of regions", path))
+        raw[label] = pd.Series(states_array((number > 0).to_numpy(np.int8)), raw.index)
+        has_region |= number > 0
+    raw[list(REGIONS)] = raw[list(REGIONS)].where(has_region)
+    raw["imagename"] = raw["imagename"].str.removesuffix(".png")
+    image = table["image_id"].str.rpartition("/")[2]
+    require_match(raw["imagename"], image, "regions", path, may_be_few=True)
+    states, fault, strays = joined_states(path, raw, "imagename", REGIONS, image, "regions")
+    columns = pd.DataFrame(states, table.index)
+    normal = table[LABELS] == "normal"
+    columns[normal] = ABSENT
+    columns["regions:normal"] = normal.map({True: PRESENT, False: ABSENT}).astype("Int8")
+    if (fault != "").any():
+        table = table.assign(**{FAULT: fault})
+    return with_bad_rows(table.join(columns), strays)
+
+
 def _first_image(patient: str, other: Mapping[str, str]) -> str:
     """Return the patient at the end of a chain of references to the same patient; a circle ends where it began."""
     seen = {patient}
@@ -200,6 +254,7 @@ shenzhen = FileSet(
     view="PA",
     splits={},
     reading="ClinicalReadings/{}.txt",
+    regions="Statistics_ShenzhenDataset.csv",
     images=tuple(f"CXR_png/CHNCXR_{name}.png" for name in ("9001_0", "9002_1", "9003_0", "9004_1")),
 )
 montgomery = FileSet(

@@ -65,9 +65,10 @@ def hospitals_once(manifest: Manifest) -> list[str]:
     """Return the names of the external hospitals, each hospital once.
 
     A gold subset is a part of its cohort, and two cohorts that share images or patients are one hospital: only the first counts.
-    A gold subset of the internal hospital does not count.
+    A gold subset of the internal hospital does not count, nor does a hospital of children, unless all hospitals are.
     """
-    names = [cohort.name for cohort in (*manifest.external, *manifest.left_out)]
+    cohorts = (*manifest.external, *manifest.left_out)
+    names = [cohort.name for cohort in cohorts if not cohort.of_children] or [cohort.name for cohort in cohorts]
     known = {*names, *(cohort.name for cohort in manifest.trained_at(*manifest.runs))}
     names = [name for name in names if name.removesuffix(GOLD) not in known - {name}]
     for overlap in manifest.compared.external if manifest.compared else ():

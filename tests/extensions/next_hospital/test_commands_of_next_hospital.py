@@ -52,7 +52,7 @@ class Planned:
 
     def __init__(self, *names: str) -> None:
         self.manifest, self.run = manifest(list(names)), {}
-        self.manifest.external_to = lambda _: [SimpleNamespace(name=name) for name in names]
+        self.manifest.external_to = lambda _: [SimpleNamespace(of_children=False, name=name) for name in names]
 
 
 def table_of(differences: dict[str, float]) -> pd.DataFrame:

@@ -210,3 +210,34 @@ def test_an_empty_folder_is_refused_with_the_published_files(layout: str, tmp_pa
     with pytest.raises(DatasetError) as caught:
         adapter(layout).read(tmp_path)
     assert layout in caught.value.fix
+
+
+def test_regions_that_radiologists_marked_are_a_label_source_of_shenzhen(tmp_path: Path) -> None:
+    names = ["CHNCXR_0001_0", "CHNCXR_0327_1", "CHNCXR_0437_1", "CHNCXR_0447_1", "CHNCXR_0467_1", "CHNCXR_0999_1"]
+    put(tmp_path, {f"CXR_png/{name}.png": "" for name in names})
+    spec = CohortSpec("shenzhen", "shenzhen", tmp_path, label_source="regions")
+    with pytest.raises(DatasetError, match=r"no Statistics_ShenzhenDataset\.csv"):
+        harmonize.load(spec)
+    head = (
+        "imagename,Pleural_Effusion,Apical_Thickening,Single_Nodule_(non-calcified),Severe_Infiltrate_(Consolidation),"
+    )
+    head += "Clustered_Nodule_(2mm-5mm_apart)\n"
+    rows = "CHNCXR_0327_1.png,0,0,0,0,1\nCHNCXR_0437_1.png,0,1,0,0,0\nCHNCXR_0447_1.png,0,0,0,3,0\nCHNCXR_0467_1.png,0,0,0,0,0\n"
+    put(tmp_path, {"Statistics_ShenzhenDataset.csv": head + rows})
+    findings = ("No Finding", "Consolidation", "Lung Lesion", "Pleural Effusion", "Edema")
+    table = harmonize.load(spec, findings=findings).table
+    found = {finding: table[finding].fillna(-9).tolist() for finding in findings}
+    assert found == {
+        "No Finding": [1, 0, 0, 0, 0, 0],
+        "Consolidation": [0, 0, 0, 1, -9, -9],
+        "Lung Lesion": [0, 1, 0, 0, -9, -9],
+        "Pleural Effusion": [0, 0, 0, 0, -9, -9],
+        "Edema": [-9] * 6,
+    }
+    assert harmonize.load(CohortSpec("shenzhen", "shenzhen", tmp_path)).table["Consolidation"].isna().all()
+    put(
+        tmp_path,
+        {"Statistics_ShenzhenDataset.csv": head + "CHNCXR_0327_1.png,0,0,some,0,1\nCHNCXR_0327_1.png,0,0,1,0,1\n"},
+    )
+    fault = faults(adapter("shenzhen").read(tmp_path))
+    assert "Statistics_ShenzhenDataset.csv:2" in fault["CXR_png/CHNCXR_0327_1"]
