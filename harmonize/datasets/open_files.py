@@ -220,7 +220,7 @@ def _with_regions(table: pd.DataFrame, path: Path) -> pd.DataFrame:
         number = numbers(raw[label])
         bad = ~((number >= 0) & (number % 1 == 0))
         raw[FAULT] = first_fault(raw[FAULT], faults(bad, raw[label], label, "a number of regions", path))
-        raw[label] = pd.Series(states_array((number > 0).to_numpy(np.int8)), raw.index)
+        raw[label] = pd.Series(states_array((number > 0).to_numpy().astype(np.int8)), raw.index)
         has_region |= number > 0
     raw[list(REGIONS)] = raw[list(REGIONS)].where(has_region)
     raw["imagename"] = raw["imagename"].str.removesuffix(".png")
