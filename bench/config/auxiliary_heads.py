@@ -8,9 +8,9 @@ and adds no output. The loss of the head then replaces the loss of the finding, 
 finding.
 """
 
-from bench.config.run_config import ABNORMAL, HEADS, RunConfig
+from bench.config.run_config import HEADS, RunConfig
 from harmonize.errors import ConfigError
-from harmonize.labels.findings import NO_FINDING, space
+from harmonize.labels.findings import ABNORMAL, NO_FINDING, space
 
 
 def check_heads(config: RunConfig, where: str) -> None:

@@ -200,7 +200,6 @@ class HeadWeights:
             raise ValueError("head_weights.findings must be above 0, and the others must not be negative")
 
 
-ABNORMAL = "Abnormal"
 HEADS = {  # value of `heads` -> auxiliary heads besides the findings
     "multilabel": (),
     "dual": ("abnormal",),
@@ -348,6 +347,8 @@ class RunConfig:
     @property
     def auxiliary_heads(self) -> tuple[Head, ...]:
         """Return the auxiliary heads with a weight above 0, in the order of their outputs."""
+        from harmonize.labels.findings import ABNORMAL
+
         heads = []
         for name in HEADS[self.heads]:
             shared = self.findings.index(ABNORMAL) if name == "abnormal" and ABNORMAL in self.findings else None

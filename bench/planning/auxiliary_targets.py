@@ -10,10 +10,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from bench.config.run_config import ABNORMAL, RunConfig
+from bench.config.run_config import RunConfig
 from harmonize.datasets import native
 from harmonize.errors import DatasetError
-from harmonize.labels.findings import ABSENT, NO_FINDING, NOT_MENTIONED, PRESENT, UNMAPPED_CODE, space
+from harmonize.labels.findings import ABNORMAL, ABSENT, NO_FINDING, NOT_MENTIONED, PRESENT, UNMAPPED_CODE, space
 
 DEVICES = "Support Devices"  # a CheXpert label; devices are no disease, so they may occur together with "No Finding"
 Floats = NDArray[np.float32]

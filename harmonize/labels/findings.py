@@ -15,6 +15,8 @@ UNMAPPED_CODE = -3  # code for null in arrays that cannot store null
 STATES = (PRESENT, ABSENT, UNCERTAIN, NOT_MENTIONED)
 
 NO_FINDING = "No Finding"
+ABNORMAL = "Abnormal"
+SUMMARIES = (NO_FINDING, ABNORMAL)  # labels of a space that follow from its other findings
 
 
 @cache

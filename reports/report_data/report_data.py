@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 import pandas as pd
 
+from harmonize.labels.findings import SUMMARIES
 from reports import extensions
 from reports.formatting import listing
 from reports.report_data import headline_rows
@@ -306,6 +307,14 @@ class ReportData:
     def macro_name(self, run: Run) -> str:
         """Return the name of the mean over findings in a table of a run that also lists findings outside this mean."""
         return "Macro mean, internally scored findings" if self.members(run).left_out else "Macro mean"
+
+    @property
+    def macro_note(self) -> str:
+        """A sentence on the labels of the macro that summarize its other findings; "" without such labels."""
+        scored = {f for (_, dataset, f), e in self.cells.items() if dataset == self.internal.key and e.has_value}
+        summaries = [finding for finding in self.findings if finding in scored & {*SUMMARIES}]
+        verb = "summarizes" if len(summaries) == 1 else "summarize"
+        return f"Macro scores include {listing(summaries)}, which {verb} the other findings." if summaries else ""
 
     @property
     def num_common(self) -> tuple[int, int]:

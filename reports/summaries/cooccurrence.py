@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from statistics import NormalDist
 from typing import Any
 
+from harmonize.labels.findings import SUMMARIES
 from reports.formatting import Z, listing, two_figures
 from reports.report_data.report_data import ReportData
 
 SHOWN = 8  # number of pairs in the figure: the strongest at the internal hospital; a folded table has the others
 LEAST = 5  # minimum of each of the four numbers of images (see `Odds`) for an odds ratio
-NO_FINDING = "No Finding"  # left out, because it excludes other findings by definition
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +69,7 @@ def come_together(data: ReportData) -> dict[str, Any]:
     odds_of_pair: dict[tuple[str, str], dict[str, Odds]] = {}
     for row in data.tables["cooccurrence"].to_dict("records"):
         pair = (str(row["finding"]), str(row["other"]))
-        if NO_FINDING not in pair:
+        if not {*pair} & {*SUMMARIES}:  # these depend on other findings by definition
             odds = Odds(*(int(row[c]) for c in ("both", "first_only", "second_only", "neither")))
             odds_of_pair.setdefault(pair, {})[str(row["dataset"])] = odds
     odds_of_pair = {

@@ -84,6 +84,16 @@ def test_published_numbers_are_shown_as_printed_with_their_source() -> None:
 
 
 @pytest.mark.slow
+def test_a_page_states_which_summaries_of_other_findings_its_macro_includes() -> None:
+    row = (*ROW[:5], "macro", "auroc", 0.8459)
+    page = render(with_published(tables(Invented(runs=2)), row))
+    note = "Macro scores include No Finding, which summarizes the other findings."
+    assert note in page[page.index('<section id="ranking"') : page.index('<section id="published"')]
+    assert note in page[page.index('<section id="published"') : page.index('<section id="method"')]
+    assert "summarizes the other" not in page_of(Invented(runs=2, internal_labels=("Edema", "Pneumonia")))
+
+
+@pytest.mark.slow
 def test_published_numbers_change_no_other_section() -> None:
     plain = tables(Invented(runs=3))
     page = render(with_published(plain, ROW)).replace('<a href="#published">Published</a>', "")
