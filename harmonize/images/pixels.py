@@ -8,6 +8,7 @@ again.
 
 import re
 import stat
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,8 +24,9 @@ from harmonize.images.limits import MAX_FILE_BYTES
 
 PIXELS_VERSION = 1
 FITS = ("squash", "letterbox", "smallest_crop")
-INTERPOLATIONS = ("", "bicubic")
+INTERPOLATIONS = ("", "bicubic", "bilinear", "bilinear_no_antialias")
 REGIONS = ("roi", "adaptive_roi")
+_Kernel = Callable[[NDArray[np.float64]], NDArray[np.float64]]
 _REDUCED = {
     1: cv2.IMREAD_GRAYSCALE,
     2: cv2.IMREAD_REDUCED_GRAYSCALE_2,
@@ -167,8 +169,9 @@ class Geometry:
     fit     squash: both sides become `size`; letterbox: the long side becomes `size`, and padding fills the rest;
             smallest_crop: the short side becomes `size`, then center crop (an image with height 320 and width 390 loses
             18 % of its width). In a letterbox, only padding has the gray value 0: black pixels of the image become 1
-    interpolation  "": INTER_AREA for sides that shrink, INTER_LINEAR for sides that grow; bicubic: the resize of Pillow,
-            transformers and torchvision, which smooths before it shrinks. JPEG files are then decoded at full size
+    interpolation  "": INTER_AREA for sides that shrink, INTER_LINEAR for sides that grow; bicubic, bilinear: the resize of
+            Pillow, transformers and torchvision, which smooths before it shrinks; bilinear_no_antialias: the resize of
+            OpenCV's INTER_LINEAR, which skips pixels. Except for "", JPEG files are then decoded at full size
     clahe   clip limit and tiles per side of a contrast-limited equalization of the resized image, or None
     region  crop before the resize: (roi, share of each side to keep inside the black border), (adaptive_roi, margin
             around the lungs), or None. If no lungs are detected, adaptive_roi uses the default crop of roi
@@ -186,7 +189,8 @@ class Geometry:
         if self.fit not in FITS:
             raise ValueError(f"fit must be one of {', '.join(FITS)}, not {self.fit!r}")
         if self.interpolation not in INTERPOLATIONS:
-            raise ValueError(f"interpolation must be bicubic, or not given, not {self.interpolation!r}")
+            named = ", ".join(INTERPOLATIONS[1:])
+            raise ValueError(f"interpolation must be one of {named}, or not given, not {self.interpolation!r}")
         if self.clahe is not None and (self.clahe[0] <= 0 or self.clahe[1] < 1):
             raise ValueError(f"clahe must be (clip limit > 0, tiles >= 1), not {self.clahe}")
         if self.region is not None and (
@@ -259,7 +263,7 @@ def fit_to_square(image: Gray, geometry: Geometry) -> Gray:
     """Fit an image to uint8 [size, size], with the interpolation of the geometry."""
     height, width = image.shape
     size = geometry.size
-    resize = _resize_bicubic if geometry.interpolation == "bicubic" else _resize
+    resize = _RESIZES[geometry.interpolation]
     if geometry.fit == "squash":
         resized = resize(image, size, size)
     else:
@@ -295,6 +299,7 @@ def _gray(image: Any) -> Gray:
 
 __all__ = [
     "FITS",
+    "INTERPOLATIONS",
     "PIXELS_VERSION",
     "REGIONS",
     "Geometry",
@@ -310,31 +315,50 @@ __all__ = [
 
 
 def _resize_bicubic(image: Gray, height: int, width: int) -> Gray:
-    """Resize an image as Pillow does with BICUBIC: the width first, then the height, each rounded to uint8.
+    """Resize an image as Pillow does with BICUBIC.
+
+    Source: Keys 1981, doi:10.1109/TASSP.1981.1163711 (kernel with a = -0.5).
+    """
+    return _resize_smoothed(image, height, width, _keys, 2)
+
+
+def _resize_bilinear(image: Gray, height: int, width: int) -> Gray:
+    """Resize an image as Pillow does with BILINEAR."""
+    return _resize_smoothed(image, height, width, _triangle, 1)
+
+
+def _resize_without_smoothing(image: Gray, height: int, width: int) -> Gray:
+    """Resize an image as OpenCV does with INTER_LINEAR, and torchvision with `antialias=False`."""
+    return _gray(cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR))
+
+
+def _resize_smoothed(image: Gray, height: int, width: int, kernel: _Kernel, reach: int) -> Gray:
+    """Resize an image as Pillow does: the width first, then the height, each rounded to uint8.
+
+    `kernel` gives the weights of pixels by their distance in pixels; they are 0 from `reach` on.
 
     The height comes first if it shrinks while the width grows. Where a side shrinks, the kernel is as much wider, so
     that fine lines are averaged and not skipped.
-    Source: Keys 1981, doi:10.1109/TASSP.1981.1163711 (kernel with a = -0.5).
     """
     height_first = height < image.shape[0] and width > image.shape[1]
     if height_first:
-        image = _resize_columns(image.T, height).T
+        image = _resize_columns(image.T, height, kernel, reach).T
     if width != image.shape[1]:
-        image = _resize_columns(image, width)
+        image = _resize_columns(image, width, kernel, reach)
     if height != image.shape[0]:
-        image = _resize_columns(image.T, height).T
+        image = _resize_columns(image.T, height, kernel, reach).T
     return np.ascontiguousarray(image)
 
 
-def _resize_columns(image: Gray, width: int) -> Gray:
+def _resize_columns(image: Gray, width: int, kernel: _Kernel, reach: int) -> Gray:
     """Return the image with another width: each new column is a weighted sum of neighboring columns."""
     scale = image.shape[1] / width
     stretch = max(scale, 1.0)
     center = (np.arange(width) + 0.5) * scale
-    first = np.maximum((center - 2 * stretch + 0.5).astype(np.int64), 0)
-    last = np.minimum((center + 2 * stretch + 0.5).astype(np.int64), image.shape[1])
+    first = np.maximum((center - reach * stretch + 0.5).astype(np.int64), 0)
+    last = np.minimum((center + reach * stretch + 0.5).astype(np.int64), image.shape[1])
     column = first[:, None] + np.arange(int((last - first).max()))
-    weight = np.where(column < last[:, None], _keys((column - center[:, None] + 0.5) / stretch), 0.0)
+    weight = np.where(column < last[:, None], kernel((column - center[:, None] + 0.5) / stretch), 0.0)
     weight /= weight.sum(1, keepdims=True)
     source = np.ascontiguousarray(image.T, np.float32)
     total = np.zeros((width, image.shape[0]), np.float32)
@@ -348,3 +372,17 @@ def _keys(distance: NDArray[np.float64]) -> NDArray[np.float64]:
     x = np.abs(distance)
     near, far = (1.5 * x - 2.5) * x * x + 1, ((-0.5 * x + 2.5) * x - 4) * x + 2
     return np.where(x < 1, near, np.where(x < 2, far, 0.0))
+
+
+def _triangle(distance: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the weights of linear interpolation at some distances in pixels."""
+    weight: NDArray[np.float64] = np.maximum(1 - np.abs(distance), 0.0)
+    return weight
+
+
+_RESIZES = {
+    "": _resize,
+    "bicubic": _resize_bicubic,
+    "bilinear": _resize_bilinear,
+    "bilinear_no_antialias": _resize_without_smoothing,
+}

@@ -28,7 +28,7 @@ from bench.store.store import write_bytes
 from harmonize.datasets.user_table import read_user_table
 from harmonize.errors import ConfigError
 from harmonize.images.image_header import UnreadableImage
-from harmonize.images.pixels import FITS, Gray, read_gray, to_geometry
+from harmonize.images.pixels import FITS, INTERPOLATIONS, Gray, read_gray, to_geometry
 from harmonize.phantom.patient import draw_patient, draw_study
 from harmonize.phantom.radiograph import render
 from harmonize.phantom.settings import PhantomSettings
@@ -195,6 +195,11 @@ class GoldenOutputs:
         for fit in FITS:
             if fit != given.fit:
                 yield f"wrong fit; the golden outputs fit `fit: {fit}`", "fit", replace(given, fit=fit), False
+        for interpolation in INTERPOLATIONS:
+            if interpolation != given.interpolation:
+                stated = f"`interpolation: {interpolation}`" if interpolation else "no `interpolation`"
+                resized = replace(given, interpolation=interpolation)
+                yield f"wrong resize; the golden outputs fit {stated}", "interpolation", resized, False
         yield "black and white are swapped; the golden outputs fit inverted images", "range", given, True
 
     @torch.inference_mode()

@@ -89,6 +89,11 @@ def test_the_outputs_that_the_owner_wrote_are_accepted(folder: Path) -> None:
         ({"mean": [0.406, 0.456, 0.485], "std": [0.225, 0.224, 0.229]}, "wrong channel order (RGB or BGR)", "mean"),
         ({"fit": "letterbox"}, "wrong fit; the golden outputs fit `fit: squash`", "fit"),
         ({"fit": "smallest_crop"}, "wrong fit; the golden outputs fit `fit: squash`", "fit"),
+        (
+            {"interpolation": "bilinear_no_antialias"},
+            "wrong resize; the golden outputs fit no `interpolation`",
+            "interpolation",
+        ),
     ],
 )
 def test_a_wrong_input_is_refused_with_its_cause(
