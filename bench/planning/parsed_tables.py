@@ -27,7 +27,7 @@ import harmonize
 from bench.store.store import write_bytes
 from harmonize.cohorts.cohort import ABSENT, Cohort, load
 from harmonize.cohorts.specs import CohortSpec
-from harmonize.datasets import TABLE, Remark
+from harmonize.datasets import TABLE, Remark, adapter
 from harmonize.datasets.image_files import are_files
 
 _FACTS = b"facts"  # key of the facts in the metadata of the first table
@@ -81,7 +81,7 @@ class ParsedTable:
         if spec.layout == TABLE:
             yield from map(str, (spec.root / spec.table, Path(spec.mapping), spec.root / spec.mapping))
         else:
-            yield from _entries(str(spec.root), _DEPTH)
+            yield from _entries(str(spec.root), getattr(adapter(spec.layout), "folder_levels", _DEPTH))
 
     @property
     def _request(self) -> str:

@@ -86,6 +86,7 @@ class FileSet:
     prefix: bool = False
     reading: str = ""
     regions: str = ""
+    folder_levels: int = 2  # levels of folders below the root; a kept cohort table notices files that are added in them
 
     @property
     def TOKENS(self) -> tuple[str, ...]:  # noqa: N802  (the name that adapters have)
@@ -277,6 +278,7 @@ guangzhou = FileSet(
     view="AP",
     splits={"train": "train", "val": "train", "test": "test"},
     prefix=True,
+    folder_levels=3,
     images=(
         "chest_xray/train/NORMAL/IM-9115-0001.jpeg",
         "chest_xray/train/PNEUMONIA/person9001_bacteria_1.jpeg",

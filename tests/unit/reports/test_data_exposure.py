@@ -143,7 +143,13 @@ def test_what_two_external_hospitals_share_is_stated_with_counts():
 
 
 def test_a_cohort_that_is_left_out_is_named_with_the_reason():
-    row = {"cohorts": ["nih", "again"], "title": "again<b>", "num_images": [400, 390], "images": [380, 385]}
+    row = {
+        "cohorts": ["nih", "again"],
+        "title": "again<b>",
+        "num_images": [400, 390],
+        "images": [380, 385],
+        "patients": 370,
+    }
     page = cohorts(with_overlaps(left_out=(row,))).html
     assert "again&lt;b&gt; is left out, because 385 of its 390 scored images are also in NIH-14." in page
 
