@@ -29,10 +29,10 @@ from harmonize.cohorts.cohort import ABSENT, Cohort, load
 from harmonize.cohorts.specs import CohortSpec
 from harmonize.datasets import TABLE, Remark, adapter
 from harmonize.datasets.image_files import are_files
+from harmonize.images.image_header import IMAGE_ENDINGS
 
 _FACTS = b"facts"  # key of the facts in the metadata of the first table
 _DIGEST_LENGTH = hashlib.sha256().digest_size
-_IMAGES = (".png", ".jpg", ".jpeg", ".dcm", ".dicom")  # other files of a dataset may be tables
 _DEPTH = 2  # levels of folders with tables, or with lists of images that an adapter reads, below the root of a dataset
 
 
@@ -127,7 +127,7 @@ def _entries(folder: str, depth: int) -> Iterator[str]:
     for name, is_folder in inside:
         if is_folder and depth > 1:
             yield from _entries(f"{folder}/{name}", depth - 1)
-        elif not name.lower().endswith(_IMAGES):
+        elif not name.lower().endswith(IMAGE_ENDINGS):  # other files of a dataset may be tables
             yield f"{folder}/{name}"
 
 

@@ -5,8 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from harmonize.errors import DatasetError
-
-SUFFIXES = (".png", ".jpg", ".jpeg", ".dcm", ".dicom")  # image files that are read from a folder
+from harmonize.images.image_header import IMAGE_ENDINGS
 
 
 def images_of(given: Sequence[Path]) -> list[Path]:
@@ -20,9 +19,9 @@ def images_of(given: Sequence[Path]) -> list[Path]:
     for path in given:
         if path.is_dir():
             below = [Path(at) / name for at, _, names in os.walk(path) for name in names]
-            own = sorted(file for file in below if file.suffix.lower() in SUFFIXES)
+            own = sorted(file for file in below if file.suffix.lower() in IMAGE_ENDINGS)
             if not own:
-                fix = f"give a folder with {', '.join(SUFFIXES)} files, or name the files"
+                fix = f"give a folder with {', '.join(IMAGE_ENDINGS)} files, or name the files"
                 raise DatasetError("no images below this folder", str(path), fix)
         elif not path.is_file():
             raise DatasetError("no such file or folder", str(path), "give image files, a folder of them, or a CSV")

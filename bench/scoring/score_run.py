@@ -123,13 +123,13 @@ def score_run(
         for split in measured
     ]
     split_and_macros = list(zip(measured, macros_of_split, strict=True))
-    external_macros = [macros for split, macros in split_and_macros if any(split is one for one in external)]
+    external_macros = [macros for split, macros in split_and_macros if split in external]
     means = {
         key: mean_of_macros(key, [macros[key] for macros in external_macros])
         for key in (external_macros[0] if external else ())
     }
     auroc_gaps = gaps(findings, test, external) if test else []
-    apart = [split for split in hospitals if not any(split is one for one in external)]
+    apart = [split for split in hospitals if split not in external]
     gaps_apart = [gap for gap in gaps(findings, test, apart) if gap.dataset != EXTERNAL] if test else []
 
     writer = Writer(run_id, settings)

@@ -13,11 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit, logit, stdtrit
 
+from bench.scoring.calibration_metrics import LEAST
+
 Array = NDArray[np.float64]
 KNOTS = (0.05, 0.35, 0.65, 0.95)  # quantiles of the logits; Harrell's for four knots
 GROUPS = 2000  # images with similar logits form a group; the fit to the groups is the start of the fit to the images
 STEPS = 25  # maximum number of Newton steps
-EXTREME = 1e-7  # probabilities are clipped, as in the metric `nll`
 
 
 def smooth_curve(
@@ -25,13 +26,13 @@ def smooth_curve(
 ) -> tuple[Array, Array, Array]:
     """Return the observed share of the finding at the probabilities `at` [G], and the bounds of its band.
 
-    prob, positive and patient (indices) [n]. All NaN if a class has fewer than two patients or all have fewer than five, if the probabilities are equal,
-    or if they separate the classes.
+    prob, positive and patient (indices) [n]. All numbers are NaN if a class has fewer than two patients, if
+    there are fewer than five patients, if the probabilities are equal, or if they separate the classes.
     """
     unknown = (np.full(len(at), np.nan),) * 3
     classes = [np.bincount(patient[of]) for of in (positive, ~positive)]
     num_of_class = min(np.count_nonzero(numbers) for numbers in classes)
-    x = logit(np.clip(prob, EXTREME, 1 - EXTREME))
+    x = logit(np.clip(prob, LEAST, 1 - LEAST))
     num_patients = np.count_nonzero(np.bincount(patient))
     if num_of_class < 2 or num_patients <= len(KNOTS) or np.ptp(x) < 1e-9:
         return unknown
@@ -47,7 +48,7 @@ def smooth_curve(
     bread = np.linalg.pinv(information)
     coefficients = start + bread @ of_patient.sum(0)  # the last Newton step
     variance = bread @ (of_patient.T @ of_patient) @ bread * num_patients / (num_patients - design.shape[1])
-    points = _basis(logit(np.clip(at, EXTREME, 1 - EXTREME)), knots)
+    points = _basis(logit(np.clip(at, LEAST, 1 - LEAST)), knots)
     middle = points @ coefficients
     half = stdtrit(num_of_class - 1, 0.975) * np.sqrt(np.einsum("gj,jk,gk->g", points, variance, points))
     return expit(middle), expit(middle - half), expit(middle + half)

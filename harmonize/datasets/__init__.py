@@ -20,6 +20,7 @@ An adapter may define:
     box_frames(root, images)   return {image id: (height, width)} of the image in whose pixels the boxes are, for boxes
                                that are not in pixels of the file; `images` has the columns image_id and path
     outlines(root, image_ids)  return masks that radiologists drew, as `Outlines`
+    folder_levels              number of folder levels in which added files are noticed, if images lie deeper than in two
     remarks(table, root)       return remarks on doubtful files or rows that are used nevertheless, as a list of `Remark`
 
 A native table has one row per image: the columns of `BASE`, then extra columns of the dataset, then native labels:
@@ -74,11 +75,8 @@ class Remark(NamedTuple):
 def adapter(layout: str) -> Any:
     """Return the adapter of a layout, one of LAYOUTS: a module, or an object of the module that labels.yaml names."""
     shared = labels_yaml()["datasets"].get(layout, {}).get("adapter")
-    return (
-        getattr(import_module(f"harmonize.datasets.{shared}"), layout)
-        if shared
-        else import_module(f"{__name__}.{layout}")
-    )
+    module = import_module(f"{__name__}.{shared or layout}")
+    return getattr(module, layout) if shared else module
 
 
 def native(label: str) -> str:

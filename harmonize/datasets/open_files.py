@@ -29,6 +29,7 @@ from harmonize.datasets.csvfile import (
 )
 from harmonize.datasets.ids import require_match
 from harmonize.errors import DatasetError
+from harmonize.images.image_header import IMAGE_ENDINGS
 from harmonize.labels.findings import ABSENT, PRESENT
 
 REGIONS = (
@@ -37,7 +38,6 @@ REGIONS = (
     "Single_Nodule_(non-calcified)",
     "Clustered_Nodule_(2mm-5mm_apart)",
 )
-_ENDINGS = (".png", ".jpg", ".jpeg", ".dcm", ".dicom")
 _PERSON = re.compile(
     r"\s*(?:Patient's Sex:\s*)?(?P<sex>male|fem[a-z]*|[MFO]\b)\W*(?:Patient's Age:\s*)?(?:(?P<age>\d+)\s*(?P<unit>[ymd])?)?",
     re.IGNORECASE,
@@ -56,7 +56,7 @@ def image_paths(root: Path) -> dict[str, str]:
         folders.sort()
         for name in sorted(names):
             stem, ending = os.path.splitext(name)  # noqa: PTH122  (a Path for each image is slow)
-            if ending.lower() in _ENDINGS:
+            if ending.lower() in IMAGE_ENDINGS:
                 inside = Path(folder).relative_to(root)
                 key, path = ((inside / text).as_posix() for text in (stem, name))
                 if key in paths:
@@ -247,27 +247,24 @@ def _first_image(patient: str, other: Mapping[str, str]) -> str:
 
 _TB = {"0": "normal", "1": "tuberculosis"}
 
-shenzhen = FileSet(
-    layout="shenzhen",
-    SIGNATURE=("CXR_png/CHNCXR_*",),
-    pattern=r"CXR_png/(?P<patient>CHNCXR_\d+)_(?P<label>[01])\.\w+",
-    labels=_TB,
-    view="PA",
-    splits={},
-    reading="ClinicalReadings/{}.txt",
-    regions="Statistics_ShenzhenDataset.csv",
-    images=tuple(f"CXR_png/CHNCXR_{name}.png" for name in ("9001_0", "9002_1", "9003_0", "9004_1")),
-)
-montgomery = FileSet(
-    layout="montgomery",
-    SIGNATURE=("CXR_png/MCUCXR_*",),
-    pattern=r"CXR_png/(?P<patient>MCUCXR_\d+)_(?P<label>[01])\.\w+",
-    labels=_TB,
-    view="PA",
-    splits={},
-    reading="ClinicalReadings/{}.txt",
-    images=tuple(f"CXR_png/MCUCXR_{name}.png" for name in ("9001_0", "9002_1", "9003_0", "9004_1")),
-)
+
+def _library_set(layout: str, prefix: str, regions: str = "") -> FileSet:
+    """Return the adapter of a set of the National Library of Medicine; its names of images begin with `prefix`."""
+    return FileSet(
+        layout=layout,
+        SIGNATURE=(f"CXR_png/{prefix}_*",),
+        pattern=rf"CXR_png/(?P<patient>{prefix}_\d+)_(?P<label>[01])\.\w+",
+        labels=_TB,
+        view="PA",
+        splits={},
+        reading="ClinicalReadings/{}.txt",
+        regions=regions,
+        images=tuple(f"CXR_png/{prefix}_{name}.png" for name in ("9001_0", "9002_1", "9003_0", "9004_1")),
+    )
+
+
+shenzhen = _library_set("shenzhen", "CHNCXR", "Statistics_ShenzhenDataset.csv")
+montgomery = _library_set("montgomery", "MCUCXR")
 # The copy on Kaggle has a folder val with images of the split train, which has the same numbers of patients.
 guangzhou = FileSet(
     layout="guangzhou",

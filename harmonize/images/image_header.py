@@ -6,6 +6,7 @@ from typing import Protocol
 
 from harmonize.images.limits import MAX_DECODED_BYTES, MAX_PIXELS, MAX_SCANS, MIN_SIDE
 
+IMAGE_ENDINGS = (".png", ".jpg", ".jpeg", ".dcm", ".dicom")  # of the names of image files, in lower case
 JPEG_SCAN = b"\xff\xda"  # the marker at the start of a scan
 _PROGRESSIVE = (0xC2, 0xC6, 0xCA, 0xCE)  # frame markers of progressive JPEG
 _NUM_COEFFICIENTS = 64  # number of coefficients in a JPEG block

@@ -10,6 +10,7 @@ import re
 import stat
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -314,26 +315,13 @@ __all__ = [
 ]
 
 
-def _resize_bicubic(image: Gray, height: int, width: int) -> Gray:
-    """Resize an image as Pillow does with BICUBIC.
-
-    Source: Keys 1981, doi:10.1109/TASSP.1981.1163711 (kernel with a = -0.5).
-    """
-    return _resize_smoothed(image, height, width, _keys, 2)
-
-
-def _resize_bilinear(image: Gray, height: int, width: int) -> Gray:
-    """Resize an image as Pillow does with BILINEAR."""
-    return _resize_smoothed(image, height, width, _triangle, 1)
-
-
 def _resize_without_smoothing(image: Gray, height: int, width: int) -> Gray:
     """Resize an image as OpenCV does with INTER_LINEAR, and torchvision with `antialias=False`."""
     return _gray(cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR))
 
 
 def _resize_smoothed(image: Gray, height: int, width: int, kernel: _Kernel, reach: int) -> Gray:
-    """Resize an image as Pillow does: the width first, then the height, each rounded to uint8.
+    """Resize an image as Pillow does with BICUBIC or BILINEAR: the width first, then the height, each rounded to uint8.
 
     `kernel` gives the weights of pixels by their distance in pixels; they are 0 from `reach` on.
 
@@ -368,7 +356,10 @@ def _resize_columns(image: Gray, width: int, kernel: _Kernel, reach: int) -> Gra
 
 
 def _keys(distance: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the weights of the cubic kernel with a = -0.5 at some distances in pixels."""
+    """Return the weights of the cubic kernel with a = -0.5 at some distances in pixels.
+
+    Source: Keys 1981, doi:10.1109/TASSP.1981.1163711.
+    """
     x = np.abs(distance)
     near, far = (1.5 * x - 2.5) * x * x + 1, ((-0.5 * x + 2.5) * x - 4) * x + 2
     return np.where(x < 1, near, np.where(x < 2, far, 0.0))
@@ -380,9 +371,9 @@ def _triangle(distance: NDArray[np.float64]) -> NDArray[np.float64]:
     return weight
 
 
-_RESIZES = {
+_RESIZES: dict[str, Callable[[Gray, int, int], Gray]] = {
     "": _resize,
-    "bicubic": _resize_bicubic,
-    "bilinear": _resize_bilinear,
+    "bicubic": partial(_resize_smoothed, kernel=_keys, reach=2),
+    "bilinear": partial(_resize_smoothed, kernel=_triangle, reach=1),
     "bilinear_no_antialias": _resize_without_smoothing,
 }

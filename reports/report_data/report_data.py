@@ -287,7 +287,7 @@ class ReportData:
             for row in rows
         ]
 
-    @property
+    @cached_property
     def of_children(self) -> list[Hospital]:
         """The external hospitals of children that means over external hospitals leave out, because others have adults."""
         datasets = self.meta.get("datasets", {})
@@ -308,7 +308,7 @@ class ReportData:
         """Return the name of the mean over findings in a table of a run that also lists findings outside this mean."""
         return "Macro mean, internally scored findings" if self.members(run).left_out else "Macro mean"
 
-    @property
+    @cached_property
     def macro_note(self) -> str:
         """A sentence on the labels of the macro that summarize its other findings; "" without such labels."""
         scored = {f for (_, dataset, f), e in self.cells.items() if dataset == self.internal.key and e.has_value}

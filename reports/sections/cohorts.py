@@ -55,7 +55,7 @@ def cohorts(data: ReportData) -> Section:
         ),
         "overlaps": [
             *(data_sentences.left_out(**row) for row in data.left_out),
-            *filter(None, [data_sentences.children([hospital.short for hospital in data.of_children])]),
+            *([data_sentences.children([hospital.short for hospital in data.of_children])] if data.of_children else []),
             *filter(None, (data_sentences.overlap(**row) for row in data.overlaps)),
         ],
         "prevalence": shares,

@@ -118,7 +118,8 @@ def left_out(
 ) -> str:
     """State why the second of two external cohorts is left out; `overlap` explains the arguments.
 
-    If images were not compared, the two cohorts have the same table, or (`patients` is None, too) images of one hospital.
+    `images` is None if the two cohorts have the same table. `patients` is None, too, if they have images of one hospital in two
+    layouts.
 
     >>> left_out(("nih", "again"), (60, 61), (60, 59), 59)
     'again is left out, because 59 of its 61 scored images are also in nih. Each mean counts this hospital once.'
@@ -128,20 +129,18 @@ def left_out(
     'rsna is left out, because its images are of the hospital of nih. Each mean counts this hospital once.'
     """
     kept, name = hospitals
-    reason = f"it has the same table as {kept}" if patients else f"its images are of the hospital of {kept}"
+    reason = f"it has the same table as {kept}" if patients is not None else f"its images are of the hospital of {kept}"
     if images:
         reason = f"{integer(images[1])} of its {plural(num_images[1], 'scored image')} are also in {kept}"
     return f"{name} is left out, because {reason}. Each mean counts this hospital once."
 
 
 def children(names: Sequence[str]) -> str:
-    """State that means leave out hospitals of children, "" for no names.
+    """State that means leave out these hospitals, because their patients are children.
 
     >>> children(["Guangzhou"])
     'All patients of Guangzhou are children: its scores are shown, but means over external hospitals leave them out.'
     """
-    if not names:
-        return ""
     scores = "its" if len(names) == 1 else "their"
     return (
         f"All patients of {listing(names)} are children: {scores} scores are shown, "

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from bench.scoring.across_runs.paired_tests import Differences, differences_of, pair_tests
+from bench.scoring.across_runs.paired_tests import Differences, paired
 from reports.schemas.tables import SCHEMAS
 
 Array = NDArray[np.float64]
@@ -104,14 +104,19 @@ def gain_over_cheaper(value: Array, replicates: Array, cost: Array, own: Array |
     cheapest run and for a run with a NaN value. The choice of the best cheaper run uses the same patients as the difference,
     which makes the gain slightly too small.
     """
-    gain, error = np.full(value.shape, np.nan), np.full(value.shape, np.nan)
-    error_of_pair = pair_tests(value, replicates, own).error
+    runs, best_cheaper = [], []
     for run in range(len(value)):
         cheaper = np.flatnonzero((cost < cost[run]) & np.isfinite(value))
         if len(cheaper) and np.isfinite(value[run]):
-            best = cheaper[np.argmax(value[cheaper])]
-            gain[run], error[run] = value[run] - value[best], error_of_pair[run, best]
-    return differences_of(gain, error)
+            runs.append(run)
+            best_cheaper.append(cheaper[np.argmax(value[cheaper])])
+    pair = np.array([runs, best_cheaper], np.intp)
+    value_pair, replicates_pair = value[pair], replicates[pair]
+    own_pair = None if own is None else own[pair]
+    gains = paired(value_pair[0], value_pair[1], replicates_pair[0], replicates_pair[1], own_pair)
+    of_runs = np.full((len(gains), len(value)), np.nan)
+    of_runs[:, runs] = gains
+    return Differences(*of_runs)
 
 
 def device_hours(seconds: Mapping[str, float], devices: Mapping[str, str]) -> dict[str, float]:
