@@ -8,6 +8,7 @@ from bench.analyses.heatmaps.gradcam import METHODS, chosen_stage, heat_maps
 from bench.analyses.heatmaps.sanity import cascade, deletion_insertion, noise_stability
 from bench.analyses.heatmaps.stages import modules_by_depth, stages
 from bench.models.network import Network, build
+from tests.nonempty import nonempty
 
 # kind of network -> timm model, its options, pixels of the image, rows of the last maps
 KINDS = {
@@ -59,7 +60,7 @@ def test_each_cell_belongs_to_its_patch_of_the_image(kind: str) -> None:
     network, x_NCHW, _ = made(kind)
     network.eval()
     x_NCHW = x_NCHW[:1].clone().requires_grad_()
-    for stage in stages(network, *x_NCHW.shape[2:]):
+    for stage in nonempty(stages(network, *x_NCHW.shape[2:])):
         noted: list[Tensor] = []
         if stage.module:
             module = network.backbone.get_submodule(stage.module)

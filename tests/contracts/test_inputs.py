@@ -20,6 +20,7 @@ from bench.training.step import Step
 from bench.training.training_loss import TrainingLoss, TrainingTargets
 from bench.training.uncertainty import Labels
 from harmonize.images.pixels import to_geometry
+from tests.nonempty import nonempty
 
 FINDINGS = ("Edema", "Atelectasis", "Pneumonia")
 
@@ -90,7 +91,9 @@ def test_preprocessing_after_the_cache_is_one_table_of_256_entries_for_each_imag
     images = torch.randint(256, (3, 64, 64), dtype=torch.uint8, generator=torch.Generator().manual_seed(4))
     seen_NCHW = prepare(images)
     margin = (64 - seen_NCHW.shape[2]) // 2
-    for image, channels in zip(images[:, margin : 64 - margin, margin : 64 - margin].long(), seen_NCHW, strict=True):
+    for image, channels in nonempty(
+        zip(images[:, margin : 64 - margin, margin : 64 - margin].long(), seen_NCHW, strict=True)
+    ):
         for shown in channels:
             table = torch.full((256,), torch.nan)
             table[image] = shown

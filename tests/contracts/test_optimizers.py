@@ -12,6 +12,7 @@ from bench.config.registry import Entry
 from bench.training.optimizers.build import build, load_optimizer_state, use_fused
 from bench.training.optimizers.lion import Lion
 from bench.training.optimizers.sam import SAM
+from tests.nonempty import nonempty
 
 
 def small_network() -> nn.Sequential:
@@ -80,7 +81,7 @@ def test_a_resumed_optimizer_takes_the_same_next_step(optimizer: Entry) -> None:
     if hasattr(resumed, "train"):
         resumed.train()
     resumed.step(closure(again, resumed))
-    for ours, theirs in zip(network.state_dict().values(), again.state_dict().values(), strict=True):
+    for ours, theirs in nonempty(zip(network.state_dict().values(), again.state_dict().values(), strict=True)):
         assert torch.equal(ours, theirs)
 
 
@@ -166,7 +167,7 @@ def test_torchs_fused_adam_takes_the_steps_of_the_plain_one() -> None:
         for _ in range(5):
             optimizer.step(closure(network, optimizer))
         ends.append([p.detach() for p in network.parameters()])
-    for one, other in zip(*ends, strict=True):
+    for one, other in nonempty(zip(*ends, strict=True)):
         torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-6)
 
 

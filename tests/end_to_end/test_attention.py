@@ -30,6 +30,7 @@ from harmonize.errors import ConfigError
 from harmonize.phantom import PhantomSettings
 from harmonize.phantom.radiograph import twin
 from reports.page import render
+from tests.nonempty import nonempty
 from tests.twins.enrichment import enrichment
 
 TINY = Path(__file__).parents[2] / "grids" / "tiny.yaml"
@@ -176,5 +177,5 @@ def test_the_order_of_pictures_is_that_of_runs_hospitals_and_findings_with_all_k
 
 def test_defaults_are_what_the_documents_say() -> None:
     text = (Path(__file__).parents[2] / "docs" / "grids.md").read_text()
-    for name in Attention.__dataclass_fields__:
+    for name in nonempty(Attention.__dataclass_fields__):
         assert f"`{name}`" in text

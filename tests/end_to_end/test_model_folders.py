@@ -24,6 +24,7 @@ from bench.store.checked_folders import CheckedFolder
 from bench.store.store import Store
 from harmonize.errors import SetupError, StoreError
 from tests.conftest import Command, Drawn
+from tests.nonempty import nonempty
 
 pytestmark = pytest.mark.grid
 hub = pytest.importorskip("bench.extensions.tracking.hub", reason="`bench upload` writes the folders")
@@ -360,7 +361,7 @@ def test_a_run_in_a_bundle_with_weights_predicts(
     (image,) = images(mixed, 1)
     unpack(bundle, tmp_path / "unpacked")
     here("merge", str(bundle), "--store", str(tmp_path / "together"), "--quiet", cwd=tmp_path)
-    for row in manifest.derived:
+    for row in nonempty(manifest.derived):
         folder = tmp_path / "unpacked" / "runs" / row.id
         if row.name == "both views" or row.kind == "panel":
             expected = infer(load(manifest.store, row.id), [image]).table.drop(columns="warnings")

@@ -19,6 +19,7 @@ from bench.scoring.calibration_metrics import ERRORS, BinnedProbabilities
 from bench.scoring.calibrators import sigmoid
 from bench.scoring.metrics_of_split import Key, OperatingPoints, measure
 from bench.scoring.scored_split import ScoredSplit, Settings
+from tests.nonempty import nonempty
 
 
 def cohort(seed: int, num: int = 300, distinct: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -113,7 +114,7 @@ def test_sums_of_segments_equal_products_of_matrices(num_values: int) -> None:
     weight.flags.writeable = False  # as in `Resamples`; numba would compile the function again for writable weights
     sums = np.zeros((len(start) - 1, num_values, LANES))
     sum_segments(patient, start, value, weight, sums)
-    for s, (first, stop) in enumerate(pairwise(start)):
+    for s, (first, stop) in nonempty(enumerate(pairwise(start))):
         np.testing.assert_allclose(sums[s], value[:, first:stop] @ weight[patient[first:stop]], rtol=1e-12, atol=1e-10)
 
 
@@ -133,7 +134,7 @@ def test_headline_errors_of_later_replicates_equal_those_of_the_full_table() -> 
     prob = 1 / (1 + np.exp(-score.astype(np.float64)))
     resamples = Resamples.draw(patient, 150, "twin")
     all_errors = calibration_errors.calibration_metrics(resamples, label, prob)
-    for k in range(label.shape[1]):
+    for k in nonempty(range(label.shape[1])):
         rows = labeled_rows(label[:, k])
         images = resamples.patient[rows], label[rows, k] == 1, [BinnedProbabilities.of(prob[rows, k], 15)]
         errors = calibration_errors.Errors.of(*images, 15, len(resamples.weight), 1)
@@ -235,7 +236,7 @@ def test_calls_equal_the_loop_for_thresholds_in_any_order() -> None:
     threshold = np.array([[0.5, 1.0, 0.2], [-0.5, 1.0, np.nan], [9.0, -0.3, 0.1]])
     resamples = Resamples.draw(patient, 70, "twin")
     found = bootstrap.calls(resamples, label, score, threshold)
-    for name in bootstrap.CALL_METRICS:
+    for name in nonempty(bootstrap.CALL_METRICS):
         for rule in range(3):
             metric = getattr(metrics, name)
             called = score.astype(np.float64) >= threshold[rule]

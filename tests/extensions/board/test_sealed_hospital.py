@@ -17,6 +17,7 @@ from bench.extensions.board.sealed import SealedHospital, answer, answers, bits,
 from bench.store.lease import lease
 from harmonize.errors import ConfigError, CxrError, StoreError
 from tests.conftest import Command
+from tests.nonempty import nonempty
 
 FINDINGS = ["Edema", "Pneumonia"]
 
@@ -265,7 +266,7 @@ def test_the_commands_of_the_document_run_in_their_order(hospital: Path, tmp_pat
     own = pd.DataFrame({"image_id": labels["image_id"], "Edema": np.linspace(0, 1, 400)})
     own.assign(Pneumonia=own["Edema"]).to_csv(tmp_path / "own.csv", index=False)
     shutil.rmtree(hospital)
-    for line in block.splitlines():
+    for line in nonempty(block.splitlines()):
         words = shlex.split(line, comments=True)[1:]
         if words[1:3] == ["sealed", "answer"]:
             hashed = pd.read_csv(hospital / "ids.csv")["hashed"]

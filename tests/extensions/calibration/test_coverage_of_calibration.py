@@ -8,6 +8,7 @@ import pytest
 
 from bench.extensions.calibration.fits import calibration
 from benchmarks.calibration import COLUMNS, DISTANCES, IMAGES, MEASURES, PATIENTS, drawn, rows, truths
+from tests.nonempty import nonempty
 
 TABLE = Path(__file__).parents[3] / "benchmarks" / "calibration.csv"
 
@@ -30,5 +31,5 @@ def test_a_small_simulation_covers_the_true_values(positive: int, negative: int,
 
 def test_the_true_values_are_those_of_a_very_large_hospital() -> None:
     [found] = calibration(*drawn(20_000, 80_000, 1, 1.2, np.random.default_rng(0)), [(1.0, 0.0)])
-    for name, truth in truths(0.2, 1.2).items():
+    for name, truth in nonempty(truths(0.2, 1.2).items()):
         assert getattr(found, name).value == pytest.approx(truth, abs=0.03)

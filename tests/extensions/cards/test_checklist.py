@@ -14,6 +14,7 @@ import pytest
 
 from bench.store.checked_folders import ReportFolder
 from bench.store.store import Store
+from tests.nonempty import nonempty
 
 pytestmark = pytest.mark.grid
 Command = Callable[..., Any]
@@ -105,7 +106,7 @@ def test_the_same_store_gives_the_same_bytes(store_copy: Path, here: Command) ->
 def test_a_fact_is_stated_once_and_other_items_refer_to_it(store_copy: Path, here: Command) -> None:
     here("checklist", cwd=store_copy)
     text = (store_copy / "runs" / "report" / "tiny" / "checklists.md").read_text()
-    for part in text.split("\n## ")[1:]:
+    for part in nonempty(text.split("\n## ")[1:]):
         rows = [line.split(" | ") for line in part.splitlines() if line.startswith("| ")][2:]
         stated = {number.removeprefix("| "): answer for number, _, _, _, answer, _ in rows}
         facts = [fact for answer in stated.values() for fact in answer.split("<br>") if fact and "see item" not in fact]

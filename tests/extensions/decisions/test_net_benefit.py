@@ -19,6 +19,7 @@ from bench.scoring.score_run import RunScores, score_run
 from bench.scoring.scored_split import ScoredSplit, Settings
 from benchmarks import benefits
 from reports.schemas.tables import SCHEMAS
+from tests.nonempty import nonempty
 from tests.unit.bench.scoring.test_score_run import FINDINGS, QUICK, part, parts
 
 ORACLE = json.loads((Path(__file__).parents[2] / "oracles" / "net_benefit.json").read_text())
@@ -36,7 +37,7 @@ def test_macros_and_external_means_have_replicates(scored: RunScores) -> None:
 
 def test_an_extension_counts_the_calls_of_its_thresholds_in_the_same_pass_over_the_resamples(scored: RunScores) -> None:
     split = scored.measured[-1]
-    for counts, column in zip(split.calls, split.columns, strict=True):
+    for counts, column in nonempty(zip(split.calls, split.columns, strict=True)):
         alone = column_metrics(split.resamples, column, counts.cut, with_auprc=False).reached
         np.testing.assert_array_equal(counts.reached[..., 1:], alone)
 
@@ -55,7 +56,9 @@ def platt_of(splits: list[ScoredSplit], split: ScoredSplit, k: int) -> tuple[NDA
 @pytest.mark.parametrize("case", ORACLE["cases"])
 def test_net_benefit_equals_the_values_of_dcurves(case: dict[str, list[float]]) -> None:
     label, prob = np.array(case["label"], np.int8), np.array(case["prob"])
-    for threshold, model, of_all in zip(ORACLE["thresholds"], case["net_benefit"], case["treat_all"], strict=True):
+    for threshold, model, of_all in nonempty(
+        zip(ORACLE["thresholds"], case["net_benefit"], case["treat_all"], strict=True)
+    ):
         assert net_benefit(label, prob, threshold) == pytest.approx(model, abs=1e-12)
         assert net_benefit(label, np.ones(len(label)), threshold) == pytest.approx(of_all, abs=1e-12)
 
@@ -200,7 +203,7 @@ def test_means_of_many_numbers_equal_the_mean_of_each(seed: int, num: int) -> No
     numbers = draw.normal(size=(num, 2, 3, 41))
     numbers[draw.random(numbers.shape) < 0.02] = np.nan
     found = mean_over(numbers)
-    for index in np.ndindex(2, 3):
+    for index in nonempty(np.ndindex(2, 3)):
         center, replicates = mean_of(numbers[(slice(None), *index)][:, 0], numbers[(slice(None), *index)][:, 1:])
         np.testing.assert_array_equal(found[index], np.append(center, replicates))
 

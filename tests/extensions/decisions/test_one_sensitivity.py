@@ -5,13 +5,14 @@ import re
 import pytest
 
 from reports.formatting import places
+from tests.nonempty import nonempty
 from tests.properties.test_one_interval import NUMBER, STUDIES, shown
 
 
 @pytest.mark.parametrize("goal", ["sensitivity", "specificity"])
 def test_the_workload_and_the_predictive_values_of_a_run_have_the_same_sensitivity_and_specificity(goal):
     board, page, _ = shown(STUDIES[0])
-    for run in board.ranked:
+    for run in nonempty(board.ranked):
         drawer = page.all("details", id=run.anchor)[0]
         of_words = {box.attributes.get("aria-label"): box for box in drawer.all("div", "scroll")}
         loads = {row.all("th")[0].text: row for row in of_words[f"Workload with {goal} .90"].all("tr")[1:]}

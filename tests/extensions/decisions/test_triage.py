@@ -24,6 +24,7 @@ from bench.scoring.bootstrap.sorted_images import Column
 from bench.scoring.score_run import RunScores, score_run
 from bench.scoring.scored_split import ScoredSplit
 from reports.schemas.tables import SCHEMAS
+from tests.nonempty import nonempty
 from tests.unit.bench.scoring.test_score_run import FINDINGS, QUICK, parts
 
 ORACLE = json.loads((Path(__file__).parents[2] / "oracles" / "conformal.json").read_text())
@@ -40,7 +41,7 @@ def scored() -> RunScores:
 def test_calls_equal_the_prediction_sets_of_crepes(case: dict[str, list[object]]) -> None:
     label, score, test, p, sets = (np.array(case[name]) for name in ("label", "score", "test", "p", "sets"))
     patient = np.arange(len(label))
-    for level, found in zip(ORACLE["levels"], sets, strict=True):
+    for level, found in nonempty(zip(ORACLE["levels"], sets, strict=True)):
         release = release_threshold(score[label == 1], patient[label == 1], level)
         flag = flag_threshold(score[label == 0], patient[label == 0], level)
         # a class is left out of the prediction set where the image is beyond the threshold of the class
@@ -198,7 +199,7 @@ def test_a_draw_equals_thresholds_of_the_labeled_patients_on_the_others(
     score = (draw.normal(size=len(patient)) + distance * label).round(decimals).astype(np.float32)
     draws, levels = LabeledDraws.of(60, str(seed), 2), (0.1, 0.4)
     found, counted = draws.quantities(Column.of(patient, label, score), (5, 30), levels)
-    for d, m in np.ndindex(2, 2):
+    for d, m in nonempty(np.ndindex(2, 2)):
         labeled = np.isin(patient, draws.order[d, : (5, 30)[m]])
         at = thresholds(label[labeled], score[labeled].astype(float), patient[labeled], levels)
         frame = pd.DataFrame({"patient": patient, "label": label})[~labeled]

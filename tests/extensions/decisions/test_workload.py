@@ -12,6 +12,7 @@ from bench.scoring.bootstrap.intervals import share_interval
 from bench.scoring.bootstrap.resamples import Resamples
 from bench.scoring.score_run import RunScores, score_run
 from bench.scoring.thresholds import sens_90
+from tests.nonempty import nonempty
 from tests.unit.bench.scoring.test_score_run import FINDINGS, QUICK, parts
 
 QUANTITIES = ("sensitivity", "specificity", "called", "missed", "ppv", "npv")
@@ -36,7 +37,7 @@ def test_a_threshold_reaches_its_goal_and_the_next_score_does_not() -> None:
 def test_goals_hold_on_the_images_that_set_the_threshold(seed: int) -> None:
     draw = np.random.default_rng(seed)
     label, score = (draw.random(40) < 0.4).astype(np.int8), draw.normal(size=40).round(1)
-    for (goal, level), at in zip(GOALS, for_goals(label, score), strict=True):
+    for (goal, level), at in nonempty(zip(GOALS, for_goals(label, score), strict=True)):
         if np.isnan(at):
             # a class is absent, or the highest score already has too many negatives
             top = np.mean(score[label == 0] < score.max()) if (label == 0).any() else 0

@@ -13,6 +13,7 @@ from bench.extensions.prompts.text_prompts import PromptTexts, open_text_model
 from bench.models.prompts import PromptHead
 from bench.planning.prompts import Prompts
 from harmonize.errors import ConfigError, SetupError
+from tests.nonempty import nonempty
 
 YAML = """
 space: shared-9
@@ -164,7 +165,7 @@ def test_prompts_of_open_clip_give_the_logits_of_its_zero_shot_classifier(tmp_pa
     features = model.encode_image(pixels)
     model.visual.proj = projection
     own = open_clip.get_tokenizer(f"local-dir:{tmp_path}")
-    for w, wording in enumerate(wanted.wordings):
+    for w, wording in nonempty(enumerate(wanted.wordings)):
         weights = [
             open_clip.build_zero_shot_classifier(
                 model, own, wanted.texts(wording)[side::2], [lambda name: name], device="cpu"

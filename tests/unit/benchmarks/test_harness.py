@@ -30,6 +30,7 @@ from benchmarks.harness import (
     timed,
 )
 from benchmarks.results import Row
+from tests.nonempty import nonempty
 
 ROOT = Path(__file__).parents[3]
 HERE = "EPYC, 2 cores, Python 3.11"
@@ -318,7 +319,7 @@ def test_every_benchmark_is_found_and_the_committed_table_is_of_all_of_them() ->
 @pytest.mark.parametrize("path", sorted((ROOT / "benchmarks" / "rows").glob("*.py")), ids=lambda path: path.stem)
 def test_what_a_benchmark_imports_of_the_project_is_there(path: Path) -> None:
     """Inside functions, too, which no test calls: they take minutes."""
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in nonempty(ast.walk(ast.parse(path.read_text()))):
         if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] in {"bench", "harmonize"}:
             module = importlib.import_module(node.module)
             for alias in node.names:

@@ -12,6 +12,7 @@ from harmonize.cohorts import label_mapping
 from harmonize.datasets import LABELS, adapter
 from harmonize.errors import ConfigError
 from harmonize.labels.findings import labels_yaml, space
+from tests.nonempty import nonempty
 
 PUBLISHED_LAYOUTS = [layout for layout in LAYOUTS if layout != "table"]
 for_every_dataset = pytest.mark.parametrize("layout", PUBLISHED_LAYOUTS)
@@ -39,7 +40,7 @@ def test_every_native_label_of_the_mapping_exists_in_its_dataset(layout: str, ma
     module = adapter(layout)
     family = labels_yaml()["datasets"][layout]["family"]
     labels = module.LABELS if family == "columns" else label_mapping.vocabulary(layout) or module.TOKENS
-    for finding in labels_yaml()["datasets"][layout]["findings"]:
+    for finding in nonempty(labels_yaml()["datasets"][layout]["findings"]):
         assert set(label_mapping.native_labels(layout, finding, mapping)) <= set(labels)
 
 

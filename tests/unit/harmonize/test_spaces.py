@@ -13,6 +13,7 @@ from harmonize import LAYOUTS
 from harmonize.cohorts import label_mapping
 from harmonize.datasets import LABELS, adapter, native
 from harmonize.labels.findings import ABSENT, PRESENT, labels_yaml, space
+from tests.nonempty import nonempty
 
 PUBLISHED_LAYOUTS = [layout for layout in LAYOUTS if layout != "table"]
 BEYOND = list(labels_yaml()["beyond"])  # layouts with rules for findings of every label space
@@ -96,7 +97,7 @@ def test_a_column_family_is_absent_only_if_a_cell_is_absent(layout: str, data: s
     labels = adapter(layout).LABELS
     row = data.draw(st.fixed_dictionaries({native(label): any_state for label in labels}))
     table = pd.DataFrame({name: pd.Series([state], dtype="Int8") for name, state in row.items()})
-    for mapping in label_mapping.MAPPINGS:
+    for mapping in nonempty(label_mapping.MAPPINGS):
         states = label_mapping.apply(table, layout, mapping, ALL_FINDINGS).iloc[0]
         for finding in ALL_FINDINGS:
             rule = label_mapping.entries(layout)[finding]
@@ -120,7 +121,7 @@ def test_a_token_family_is_null_for_findings_without_a_label(layout: str, data: 
     labels = sorted(label_mapping.vocabulary(layout) or adapter(layout).TOKENS)
     row = data.draw(st.lists(st.sampled_from(labels), max_size=4, unique=True))
     table = pd.DataFrame({LABELS: ["|".join(row)]})
-    for mapping in label_mapping.MAPPINGS:
+    for mapping in nonempty(label_mapping.MAPPINGS):
         states = label_mapping.apply(table, layout, mapping, ALL_FINDINGS).iloc[0]
         for finding in ALL_FINDINGS:
             if label_mapping.grade(layout, finding) == "unmapped":

@@ -11,6 +11,7 @@ from bench.analyses.shortcuts.effects import ChangedPredictions
 from bench.analyses.transplants import balanced, with_means
 from reports.schemas.tables import SCHEMAS
 from reports.summaries.change_rules import caught, changed
+from tests.nonempty import nonempty
 
 FINDINGS = ("Edema", "Pneumonia")
 THRESHOLD = np.array([0.2, -0.1])
@@ -68,7 +69,7 @@ def test_an_unchanged_image_has_an_effect_of_zero() -> None:
     same = ChangedPredictions(
         "border", "a", "b", change.before, change.before, change.before, change.state, change.patient
     )
-    for effect in effects_module.effects(same, FINDINGS, THRESHOLD, 100).values():
+    for effect in nonempty(effects_module.effects(same, FINDINGS, THRESHOLD, 100).values()):
         assert effect.value == effect.effect == 0
         assert not effect.replicates.any()
 

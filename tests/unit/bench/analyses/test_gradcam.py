@@ -8,6 +8,7 @@ from bench.analyses.heatmaps.gradcam import METHODS, chosen_stage, gradcam, heat
 from bench.analyses.heatmaps.stages import stages
 from bench.models.network import Network, build
 from harmonize.errors import ConfigError
+from tests.nonempty import nonempty
 
 TINY = {"depths": [1, 1, 1, 1], "widths": [16, 32, 64, 128], "dropout": 0.1}
 SCALE = ((0.5, 0.5, 0.5), (0.2, 0.2, 0.2))
@@ -47,7 +48,7 @@ def test_at_the_last_maps_they_are_the_class_activation_map_of_the_linear_layer(
 @pytest.mark.slow
 def test_the_slow_way_gives_the_same_maps_at_every_stage_for_every_method() -> None:
     network, x_NCHW = tiny().eval(), images()
-    for index, stage in enumerate(stages(network, 64, 64)):
+    for index, stage in nonempty(enumerate(stages(network, 64, 64))):
         outputs: list[Tensor] = []
         module = network.backbone.get_submodule(stage.module or "stages.3")
         hook = module.register_forward_hook(lambda _m, _i, out, outputs=outputs: outputs.append(out))

@@ -24,6 +24,7 @@ from bench.store.checked_folders import CheckedFolder
 from bench.store.store import Store
 from bench.study import request, starting_weights
 from harmonize.errors import ConfigError, SetupError
+from tests.nonempty import nonempty
 
 OURS = Path(__file__).parents[4] / "registry.yaml"
 Command = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -185,7 +186,7 @@ def test_a_list_says_what_each_entry_is_where_it_comes_from_and_what_it_costs() 
 def test_every_entry_says_what_it_is_where_it_comes_from_and_under_which_licence(section: str) -> None:
     entries = list(Registry.read(OURS).sections[section].values())
     header, *rows = list_tables.described(section, entries)
-    for entry, row in zip(entries, rows, strict=True):
+    for entry, row in nonempty(zip(entries, rows, strict=True)):
         shown = dict(zip(header, row, strict=True))
         assert shown["title"] or shown.get("about"), entry.name
         assert shown["source"], entry.name

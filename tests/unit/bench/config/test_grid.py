@@ -13,6 +13,7 @@ from bench.config.run_config import HeadWeights, RunConfig, Schedule, differing,
 from bench.config.run_names import RunName
 from bench.study.request import check_foreign
 from harmonize.errors import ConfigError, RegistryError
+from tests.nonempty import nonempty
 
 BASE = """
 name: small
@@ -54,7 +55,7 @@ def test_images_below_the_minimum_size_of_a_network_are_refused(tmp_path: Path) 
 def test_the_registry_states_licence_and_size_of_every_architecture_of_a_shipped_grid(
     name: str, registry: Registry
 ) -> None:
-    for architecture in {config.architecture for config in Grid.read(name, registry).configs}:
+    for architecture in nonempty({config.architecture for config in Grid.read(name, registry).configs}):
         entry = registry.sections["architectures"][architecture]
         assert {"params", "gmacs", "family"} <= entry.facts.keys()
         if entry.use.endswith(":timm_model"):  # the project's own networks have no pretrained weights

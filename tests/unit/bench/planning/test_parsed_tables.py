@@ -19,6 +19,9 @@ from harmonize.datasets import LAYOUTS
 from harmonize.errors import DatasetError
 from harmonize.labels.findings import FINDINGS
 from tests.native_tables import on_disk
+from tests.nonempty import nonempty
+
+WITHOUT_TABLES = {"guangzhou", "tbx11k"}  # labels are names of folders
 
 
 class Readings:
@@ -84,12 +87,12 @@ def files_read(root: Path) -> list[Path]:
     return sorted(path for path in root.rglob("*") if path.is_file() and path.stat().st_size)
 
 
-@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("layout", sorted(set(LAYOUTS) - WITHOUT_TABLES))
 def test_one_changed_byte_of_any_file_that_is_read_is_read_again(
     layout: str, tmp_path: Path, readings: Readings
 ) -> None:
     spec = on_disk(layout, tmp_path / layout)
-    for path in files_read(spec.root):
+    for path in nonempty(files_read(spec.root)):
         cohort(tmp_path / "tables", spec)
         content, number = path.read_bytes(), readings.number
         position = len(content) - 2

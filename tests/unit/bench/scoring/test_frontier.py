@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.scoring.across_runs.frontier import anytime, chance_on_frontier, device_hours, gain_over_cheaper, pareto
+from tests.nonempty import nonempty
 
 numbers = st.integers(0, 6).map(float)
 
@@ -16,7 +17,7 @@ def test_a_run_is_on_the_frontier_unless_another_is_at_least_as_good_in_both_and
     runs: list[tuple[float, float]],
 ) -> None:
     found = pareto(np.array([v for v, _ in runs]), np.array([c for _, c in runs]))
-    for (value, cost), on_it in zip(runs, found, strict=True):
+    for (value, cost), on_it in nonempty(zip(runs, found, strict=True)):
         beaten = any(v >= value and c <= cost and (v, c) != (value, cost) for v, c in runs)
         assert on_it == (not beaten)
 

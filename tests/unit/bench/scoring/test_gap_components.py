@@ -21,6 +21,7 @@ from bench.scoring.metrics_of_split import OperatingPoints, measure
 from bench.scoring.patient_groups import PatientGroups
 from bench.scoring.score_run import RunScores, score_run
 from bench.scoring.scored_split import ScoredSplit, Settings
+from tests.nonempty import nonempty
 
 QUICK = Settings(num_resamples=100)
 
@@ -336,7 +337,7 @@ def test_weighted_ranks_equal_scikit_learn_and_calibration_errors_the_loop_over_
     drawn = Resamples.draw(patient, 5, "weighted")
     for resamples in (None, drawn):
         found = reweighted(resamples, label, score, group, of_label, of_group)
-        for replicate in range(len(found.auroc)):
+        for replicate in nonempty(range(len(found.auroc))):
             times = resamples.counts(replicate) if resamples else np.ones(len(label), np.uint8)
             ranked = (
                 (found.auroc, of_group[group]),
@@ -420,7 +421,7 @@ def test_ece_by_label_uses_uncalibrated_probabilities_of_the_finding() -> None:
         measure(each, points, settings)
         for each in (several_findings("internal", "test", 600), several_findings("external", "all", 900))
     )
-    for k in range(num_findings):
+    for k in nonempty(range(num_findings)):
         mix, walk = decomposition._weighted_walk(internal, external, k, settings, {})
         for tile in range(len(external.resamples.weight)):
             walk.fill(tile, external.resamples.tile(tile))

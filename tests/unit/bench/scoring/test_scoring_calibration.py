@@ -13,6 +13,7 @@ from bench.scoring.calibrators import FITS, Isotonic, fit_isotonic, fit_platt, f
 from bench.scoring.metrics import auprc, auroc
 from bench.scoring.reliability import curve
 from tests.calibration_oracle import ece, mce
+from tests.nonempty import nonempty
 
 LABEL = np.array([0, 0, 1, 1, 0, 1, 0, 1, 0, 0], np.int8)
 PROB = np.array([0.1, 0.4, 0.35, 0.8, 0.2, 0.7, 0.5, 0.5, 0.05, 0.3])
@@ -137,7 +138,7 @@ def test_reliability_intervals_come_from_totals_of_patients_with_any_number_of_i
     patient = draw.permutation(np.concatenate([np.arange(300), np.arange(200), draw.integers(0, 60, 400)]))
     prob = draw.random(len(patient))
     label = (draw.random(len(patient)) < prob).astype(np.int8)
-    for g, _, share, low, high, count in curve(label, prob, patient.astype(np.int32), 4):
+    for g, _, share, low, high, count in nonempty(curve(label, prob, patient.astype(np.int32), 4)):
         here = np.floor(prob * 4) == g
         num, positive = (np.bincount(patient[here], of) for of in (None, label[here]))
         excess = ((positive - share * num) ** 2).sum() / (count * share * (1 - share))

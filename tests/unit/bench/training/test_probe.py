@@ -7,6 +7,7 @@ from sklearn.utils.class_weight import compute_sample_weight
 
 from bench.training.logistic_regression import logistic_regressions
 from bench.training.probe import PENALTIES, balancing_factors, few_shots
+from tests.nonempty import nonempty
 
 N, D, K = 400, 24, 4
 
@@ -59,7 +60,7 @@ def test_large_matrices_in_float32_with_sampled_hessians_have_the_same_solutions
     for name, value in (("_LARGE", 0), ("_MOST_ROWS", 100), ("_CHUNK", 33)):
         monkeypatch.setattr(f"{module}.{name}", value)
     std_D = feature_ND.std(0)
-    for a, b in zip(exact, logistic_regressions(feature_ND, target_NK, weight_NK, PENALTIES), strict=True):
+    for a, b in nonempty(zip(exact, logistic_regressions(feature_ND, target_NK, weight_NK, PENALTIES), strict=True)):
         np.testing.assert_allclose(a.weight_KD * std_D, b.weight_KD * std_D, atol=1e-4)
         np.testing.assert_allclose(a.bias_K, b.bias_K, atol=1e-3)
 
@@ -78,7 +79,7 @@ def test_targets_between_0_and_1_count_as_shares_of_an_image() -> None:
 def test_a_finding_with_one_class_has_a_constant_finite_logit() -> None:
     feature_ND, target_NK, weight_NK = data()
     target_NK[:, 1], weight_NK[:, 2] = 0.0, 0.0
-    for regression in logistic_regressions(feature_ND, target_NK, weight_NK, PENALTIES):
+    for regression in nonempty(logistic_regressions(feature_ND, target_NK, weight_NK, PENALTIES)):
         logit_NK = regression.logits(feature_ND)
         assert np.isfinite(logit_NK).all()
         assert np.ptp(logit_NK[:, 1:3], axis=0).tolist() == [0.0, 0.0]
@@ -87,7 +88,7 @@ def test_a_finding_with_one_class_has_a_constant_finite_logit() -> None:
 
 def test_more_features_than_images_are_no_problem() -> None:
     feature_ND, target_NK, weight_NK = (values[:12] for values in data())
-    for regression in logistic_regressions(feature_ND, target_NK, weight_NK, PENALTIES):
+    for regression in nonempty(logistic_regressions(feature_ND, target_NK, weight_NK, PENALTIES)):
         assert np.isfinite(regression.logits(feature_ND)).all()
 
 

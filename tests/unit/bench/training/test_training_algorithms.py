@@ -33,6 +33,7 @@ from bench.training.errors import TrainingError
 from bench.training.fit import TrainingResult, fit, validate
 from bench.training.step import TooLargeError
 from bench.training.training_loss import TrainingLoss, TrainingTargets
+from tests.nonempty import nonempty
 from tests.unit.bench.training.test_train import CPU, REGISTRY, K, a_cohort, a_run, train
 from tests.unit.bench.training.test_training_policies import a_step, epoch_of
 
@@ -101,7 +102,7 @@ def test_the_losses_of_each_step_and_the_last_weights_equal_those_of_domainbed(n
     features, classifier = networks_of(case)
     network, algorithm = nn.Sequential(features, classifier), algorithm_of(case, classifier)
     optimizer = adam(features, classifier, case["lr"])
-    for step, expected in enumerate(case["results"]):
+    for step, expected in nonempty(enumerate(case["results"])):
         optimizer.zero_grad()
         batch = batch_of(case, step, network, classifier)
         if name == "mixup":
@@ -115,7 +116,7 @@ def test_the_losses_of_each_step_and_the_last_weights_equal_those_of_domainbed(n
             optimizer = adam(features, classifier, case["lr"])
         stated = expected["loss"] + case["options"].get("mmd_gamma", 0) * expected.get("penalty", 0)
         assert float(loss.detach()) == pytest.approx(stated, abs=1e-10)
-    for key, values in case["end"]["features"].items():
+    for key, values in nonempty(case["end"]["features"].items()):
         torch.testing.assert_close(features.state_dict()[key], torch.tensor(values), atol=1e-9, rtol=1e-9)
 
 
@@ -187,7 +188,7 @@ def test_dann_takes_the_steps_of_domainbed_where_network_and_discriminator_take_
     groups = [{"params": features.parameters()}, {"params": classifier.parameters(), "lr": 2 * case["lr"]}]
     of_network = torch.optim.Adam(groups, lr=case["lr"], betas=(0.9, 0.9))
     of_discriminator = torch.optim.Adam(discriminator.parameters(), lr=case["lr"], betas=(0.9, 0.9))
-    for step, expected in enumerate(case["results"]):
+    for step, expected in nonempty(enumerate(case["results"])):
         batch = batch_of(case, step, network, classifier)
         network.zero_grad()
         discriminator.zero_grad()
@@ -202,7 +203,7 @@ def test_dann_takes_the_steps_of_domainbed_where_network_and_discriminator_take_
         else:
             assert of_groups == pytest.approx(expected["disc_loss"], abs=1e-10)
             of_discriminator.step()
-    for key, values in case["end"]["features"].items():
+    for key, values in nonempty(case["end"]["features"].items()):
         torch.testing.assert_close(features.state_dict()[key], torch.tensor(values), atol=1e-9, rtol=1e-9)
 
 
@@ -428,7 +429,7 @@ def test_swad_averages_the_weights_of_all_steps_in_the_valley_of_the_losses(
     options = {"n_converge": n_converge, "n_tolerance": n_tolerance, "tolerance": tolerance}
     algorithm, network = SWAD(**options), nn.Linear(1, 1).double()
     draw, means = np.random.default_rng(len(losses)), []
-    for epoch, loss in enumerate(losses):
+    for epoch, loss in nonempty(enumerate(losses)):
         steps = draw.normal(size=3)
         for value in steps:
             nn.init.constant_(network.weight, value)
