@@ -37,6 +37,8 @@ def finished_run(folder: Path, **choice: Any) -> tuple[Store, Run]:
         columns=["run_id", "finding", "rule", "probability"],
     )
     write_table(store.root / "scores" / run.id / "operating_points.parquet", points)
+    columns = ("dataset", "split", "subgroup", "calibrator", "finding", "metric", "value", "low", "high")
+    write_table(store.root / "scores" / run.id / "scores.parquet", pd.DataFrame(columns=columns))
     (store.root / "scores" / run.id / "KEY").write_text("key")
     return store, run
 

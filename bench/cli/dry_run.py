@@ -14,7 +14,7 @@ from bench.planning.derived_runs import DerivedRun
 from bench.planning.plan import Plan
 from bench.planning.run import Run
 from bench.store.store import Store
-from bench.study.cohort_remarks import cohort_remarks, too_large_batch
+from bench.study.cohort_remarks import plan_remarks
 from bench.study.forecast import Forecast, Line, grid_forecast
 from bench.system.devices import Devices
 from harmonize.disk_space import size
@@ -41,8 +41,7 @@ def say_plan(
         typer.echo(json.dumps(measured if devices else rows, indent=1))
         return
     lines = [
-        *cohort_remarks(plan),
-        *too_large_batch(plan),
+        *plan_remarks(plan),
         *run_lines(runs, names, store),
         *derived_lines(derived, names, store),
     ]

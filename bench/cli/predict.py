@@ -23,7 +23,7 @@ from bench.cli.options import (
 from bench.cli.text_tables import printable, table_lines, wrapped
 from bench.system.disclaimer import NOTICE, TRAINED_ON_SYNTHETIC
 from harmonize.errors import ConfigError
-from reports.formatting import known, number
+from reports.formatting import DASH, known, listing, number, plural
 
 if TYPE_CHECKING:
     from bench.runs.new_images import Inference
@@ -126,13 +126,15 @@ def json_document(inference: "Inference", table: Any, overlays: Mapping[str, str
 
     `table`: all or some rows of `inference.table`. `overlays`: image -> path of the picture that --cam draws.
     """
+    from bench.runs.elsewhere import ELSEWHERE
+
     distance_columns = [name for name in table if str(name).startswith("distance")]
     images = []
     for name, rows in table.groupby("image", sort=False):
         findings = {}
         for row in rows.to_dict("records"):
             calls = {rule: _call(row[f"call_{rule}"]) for rule in THRESHOLD_RULES}
-            numbers = {key: known(row[key]) for key in ("logit", "probability", "calibrated")}
+            numbers = {key: known(row[key]) for key in ("logit", "probability", "calibrated", *ELSEWHERE[1:])}
             findings[row["finding"]] = numbers | {"calls": calls}
         warnings = rows["warnings"].iloc[0]
         distances = {key: known(rows[key].iloc[0]) for key in distance_columns}
@@ -180,10 +182,35 @@ def _lines(inference: "Inference", table: Any, rule: str, overlays: Mapping[str,
             lines.append(f"  {line}")
         warnings = rows["warnings"].iloc[0]
         lines += [f"  warning: {warning}" for warning in warnings.split("; ") if warning]
-        cells = [["finding", "probability", "calibrated", f"call ({rule})"]]
+        cells = [["finding", "probability", "calibrated", f"call ({rule})", "AUROC elsewhere"]]
         for row in rows.to_dict("records"):
             call = {1.0: "yes", 0.0: "no"}.get(row[f"call_{rule}"], "no threshold")
-            cells.append([row["finding"], number(row["probability"]), number(row["calibrated"]), call])
+            cells.append(
+                [
+                    row["finding"],
+                    number(row["probability"]),
+                    number(row["calibrated"]),
+                    call if row["above_chance"] else DASH,
+                    " to ".join(dict.fromkeys(number(row[f"auroc_{end}"], ".2f") for end in ("lowest", "highest"))),
+                ]
+            )
         lines += [f"  {line}" for line in table_lines(cells)]
         lines += [f"  overlay: {printable(overlays[name])}"] if name in overlays else []
-    return lines
+    return [*lines, "", *evidence_notes(table)]
+
+
+def evidence_notes(table: Any) -> list[str]:
+    """Return sentences on what predictions are worth at hospitals that the run has never seen. `table`: as `Inference.table`."""
+    from bench.runs.elsewhere import by_shortcut, not_above_chance
+
+    hospitals = table["hospitals"].max()
+    if hospitals != hospitals:  # NaN
+        return ["AUROC elsewhere: unknown, the run was not scored at another hospital"]
+    notes = [
+        f"AUROC elsewhere: the lowest and the highest of {plural(int(hospitals), 'hospital')} that the run has never seen"
+    ]
+    if unclear := not_above_chance(table):
+        notes.append(f"no call of {listing(unclear, len(unclear))}: the AUROC is not clearly above .5 at any of them")
+    if shortcuts := by_shortcut(table):
+        notes.append(f"shortcut: for {listing(shortcuts, len(shortcuts))}, the run reads a marker of its own hospital")
+    return notes

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from bench.inputs.batches import BatchReader
 from bench.models.predict import images_per_pass
+from bench.runs.elsewhere import ELSEWHERE
 from bench.runs.stored_run import StoredRun, load, logits_and_features
 from bench.scoring.calibrators import Platt
 from bench.scoring.image_distances import DEFAULT, FAR, METHODS, ImageDistances
@@ -40,6 +41,7 @@ COLUMNS = (
     *(f"call_{rule}" for rule in RULES),
     *DISTANCES,
     "warnings",
+    *ELSEWHERE[1:],
 )
 _TOGETHER = 64  # number of images decoded at a time
 _FAR_IMAGE = f"the image is far from the images of the internal hospital (beyond the {FAR:.0f}th percentile)"
@@ -50,7 +52,8 @@ class Inference:
     """Predictions. `table` has the columns COLUMNS and one row per image and finding.
 
     The columns `call_*` are 1 (positive), 0 (negative), or NaN without a threshold. The columns DISTANCES are percentiles of
-    internal validation images, from 0 to 100; all are NaN if the run has no distances.
+    internal validation images, from 0 to 100; all are NaN if the run has no distances. The columns of
+    `bench.runs.elsewhere.ELSEWHERE` are the same for all images; NaN if nothing is known of the run at external hospitals.
     """
 
     run_id: str
@@ -164,7 +167,8 @@ def _frame(
     if not columns:
         return pd.DataFrame(columns=list(COLUMNS))
     stacked = pd.concat(columns).sort_index(kind="stable")  # sorted by image, then by finding in the order of the run
-    return stacked.reset_index(drop=True)[list(COLUMNS)]
+    # a left join: it keeps the order
+    return stacked.merge(stored.elsewhere.astype({"finding": object}), "left", on="finding")[list(COLUMNS)]
 
 
 __all__ = ["COLUMNS", "DISTANCES", "RULES", "Inference", "StoredRun", "infer", "load"]

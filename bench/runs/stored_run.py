@@ -11,7 +11,7 @@ Legend: N images, K findings.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -32,6 +32,7 @@ from bench.planning.derived_runs import logit_of_mean
 from bench.planning.manifest import planned, trained_on_synthetic
 from bench.planning.run import Run, read_run
 from bench.planning.stored_names import find_run
+from bench.runs.elsewhere import elsewhere, nothing_elsewhere
 from bench.runs.make_derived import view_transform
 from bench.runs.networks import trained_network
 from bench.runs.stored_features import NO_FEATURES, fitted_distances
@@ -75,6 +76,8 @@ class StoredRun:
     synthetic: bool = False  # whether the training images are synthetic
     # distances of images to internal images, or the reason why they are not available; of trained runs only
     fitted: ImageDistances | str = NO_FEATURES
+    # columns ELSEWHERE: AUROCs at external hospitals, and shortcuts; no rows if nothing is known
+    elsewhere: pd.DataFrame = field(default_factory=nothing_elsewhere)
 
     @property
     def measuring(self) -> "StoredRun | None":
@@ -212,6 +215,7 @@ def load(store: Store, prefix: str, device: str = "cpu") -> StoredRun:
         usual=usual_gray_values(store, run),
         synthetic=trained_on_synthetic(store, run_id),
         fitted=fitted_distances(CheckedFolder(folder), run.config.train_on),
+        elsewhere=elsewhere(store, run_id, run.config.train_on),
     )
 
 
@@ -223,7 +227,8 @@ def _load_combination(store: Store, run_id: str, content: Mapping[str, Any], dev
     _refuse_unfinished(store, run_id)
     sources = [load(store, source, device) for source in content["sources"]]
     unlearnt = CheckedFolder(folder).json("trained.json").get("unlearnt", ())
-    return combination(run_id, content, sources, unlearnt, _points(store, run_id), _ensemble_name(store, run_id))
+    combined = combination(run_id, content, sources, unlearnt, _points(store, run_id), _ensemble_name(store, run_id))
+    return replace(combined, elsewhere=elsewhere(store, run_id, combined.run.config.train_on))
 
 
 def combination(

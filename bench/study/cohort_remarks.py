@@ -1,8 +1,18 @@
-"""Sentences about the cohorts of a plan, for the terminal."""
+"""Sentences about the cohorts and the runs of a plan, for the terminal."""
+
+import contextlib
+import json
 
 from bench.planning.external_overlap import Comparison
 from bench.planning.plan import Plan
+from bench.store.store import canonical_json
+from reports.formatting import plural
 from reports.sentences import data as sentences
+
+
+def plan_remarks(plan: Plan, found: Comparison | None = None) -> list[str]:
+    """Return lines about the cohorts, too large batches, and runs that differ from stored ones only by their epochs."""
+    return [*cohort_remarks(plan, found), *too_large_batch(plan), *other_epochs(plan)]
 
 
 def cohort_remarks(plan: Plan, found: Comparison | None = None) -> list[str]:
@@ -32,6 +42,30 @@ def too_large_batch(plan: Plan) -> list[str]:
     return [
         f"schedule.batch_size is {batch_size:,}, but the training set has {num_images:,} images: each epoch is one step"
     ]
+
+
+def other_epochs(plan: Plan) -> list[str]:
+    """Return a line if runs are to be trained that equal stored runs except for the number of epochs; else []."""
+    stored = set()
+    for run_id in plan.store.run_ids():
+        with contextlib.suppress(OSError, ValueError, AttributeError):  # other commands report a damaged run.json
+            stored.add(_without_epochs((plan.store.run_dir(run_id) / "run.json").read_bytes()))
+    again = sum(not run.is_trained(plan.store) and _without_epochs(run.document) in stored for run in plan.runs)
+    if not again:
+        return []
+    runs = f"{again} of {plural(len(plan.runs), 'run')} {'differs' if again == 1 else 'differ'}"
+    why = "such a run trains from the beginning, because its learning rates differ from the first step on"
+    return [f"{runs} from stored runs only in schedule.epochs: {why}"]
+
+
+def _without_epochs(document: bytes) -> bytes:
+    """Return the content of a run.json without its number of epochs."""
+    content = json.loads(document)
+    schedule = content.get("config", {}).get("schedule", {})
+    schedule.pop("epochs", None)
+    if not schedule:
+        content.get("config", {}).pop("schedule", None)
+    return canonical_json(content)
 
 
 def _shared_images(plan: Plan, found: Comparison) -> list[str]:

@@ -14,7 +14,7 @@ from bench.planning.run import Run
 from bench.results.report_state import current_report
 from bench.results.score_runs import score_all
 from bench.runs.shared_passes import passes
-from bench.study.cohort_remarks import cohort_remarks, too_large_batch
+from bench.study.cohort_remarks import plan_remarks
 from bench.study.job_progress import Display, Tally
 from bench.study.page_so_far import PageSoFar
 
@@ -72,7 +72,7 @@ def execute(
     """
     images, found = prepare(plan, workers, display.progress, display.say).compared(display.progress)
     plan = images.plan
-    for line in [*cohort_remarks(plan, found), *too_large_batch(plan)]:
+    for line in plan_remarks(plan, found):
         display.warn(line)
     for line in images.fallbacks:
         display.say(line)

@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import re
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from bench.cli.predict import evidence_notes
 from bench.runs.image_paths import images_of
 from bench.runs.new_images import COLUMNS, DISTANCES, RULES, infer, load
 from bench.scoring.image_distances import DEFAULT, ImageDistances
@@ -136,6 +138,37 @@ def test_files_that_cannot_be_used_are_named_and_the_others_go_on(
     said = here("predict", first_of(store), str(tmp_path / "cut.png"), cwd=finished, code=1)
     assert "not for clinical use" in said.stdout
     assert said.stdout.startswith(TRAINED_ON_SYNTHETIC)
+
+
+@pytest.mark.grid
+def test_a_prediction_states_what_it_is_worth_at_other_hospitals(store: Store, here: Command, finished: Path) -> None:
+    run_id, (_, paths) = first_of(store), of_nih(store, 1)
+    scores = pd.read_parquet(store.root / "scores" / run_id / "scores.parquet")
+    plain = scores.query("metric == 'auroc' and calibrator == 'none' and subgroup == 'all' and value == value")
+    plain = plain[~plain["dataset"].isin(["chexpert", "external"])].set_index("finding")
+    found = infer(load(store, run_id), paths).table.set_index("finding")
+    assert set(found.index) & set(plain.index)
+    for finding, row in found.iterrows():
+        known = plain.loc[plain.index == finding]
+        expected = (known["value"].min(), known["value"].max(), float((known["low"] > 0.5).any()))
+        if len(known):
+            assert (row["auroc_lowest"], row["auroc_highest"], row["above_chance"]) == expected
+    said = here("predict", run_id, str(paths[0]), "--quiet", cwd=finished).stdout
+    unclear = found.index[found["above_chance"] == 0]
+    assert ("no call of" in said) == bool(len(unclear))
+    assert all(re.search(rf"  {finding} .* – ", said) for finding in unclear)
+
+
+def test_findings_at_chance_and_shortcuts_are_named() -> None:
+    table = pd.DataFrame(
+        {"finding": ["Edema", "Mass"], "hospitals": 2, "above_chance": [0.0, 1.0], "shortcut": [np.nan, 1.0]}
+    )
+    notes = evidence_notes(table)
+    assert notes[0].endswith("the lowest and the highest of 2 hospitals that the run has never seen")
+    assert notes[1].startswith("no call of Edema: ")
+    assert notes[2].startswith("shortcut: for Mass, ")
+    (unknown,) = evidence_notes(table.assign(hospitals=np.nan, above_chance=np.nan, shortcut=np.nan))
+    assert "unknown" in unknown
 
 
 def with_features(run: Path, feature_ND: np.ndarray) -> None:

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -216,6 +217,23 @@ def test_a_batch_larger_than_the_training_set_is_named(store_copy: Path, command
     (store_copy / "large.yaml").write_text(large)
     said = command("run", "--grid", "large.yaml", "--dry-run", "--quiet", cwd=store_copy).stdout
     assert "schedule.batch_size is 5,000, but the training set has 1" in said
+
+
+def test_runs_with_another_number_of_epochs_train_from_the_beginning(store_copy: Path, command: Command) -> None:
+    def said(*changes: tuple[str, str]) -> str:
+        text = (Path(__file__).parents[2] / "grids" / "tiny.yaml").read_text()
+        for old, new in changes:
+            assert old in text
+            text = text.replace(old, new)
+        (store_copy / "tiny.yaml").write_text(text)
+        return command("run", "--grid", "tiny.yaml", "--dry-run", "--quiet", cwd=store_copy).stdout
+
+    epochs = re.search(r"epochs: \d+", (Path(__file__).parents[2] / "grids" / "tiny.yaml").read_text())
+    assert epochs
+    line = "2 of 2 runs differ from stored runs only in schedule.epochs"
+    assert line in said((epochs[0], "epochs: 7"))
+    assert line not in said()  # these runs are done
+    assert line not in said((epochs[0], "epochs: 7"), ("batch_size: 32", "batch_size: 16"))
 
 
 def test_the_page_says_nothing_about_where_the_store_lies(store_copy: Path, command: Command) -> None:

@@ -10,6 +10,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from bench.runs.elsewhere import by_shortcut, not_above_chance
+from reports.formatting import listing
+
 RULES = {
     "f1_max": "Best F1",
     "youden": "Best Youden index",
@@ -34,7 +37,12 @@ STYLE = """<style>
 
 
 def call_of(row: Any, rule: str) -> str:
-    """Return "positive", "negative" or "no threshold" for the row of one finding under a threshold rule."""
+    """Return "positive", "negative" or "no threshold" for the row of one finding under a threshold rule.
+
+    A finding whose AUROC is not clearly above .5 at any external hospital is neither: "not above chance".
+    """
+    if row["above_chance"] == 0:
+        return "not above chance"
     return {1.0: "positive", 0.0: "negative"}.get(row[f"call_{rule}"], "no threshold")
 
 
@@ -98,6 +106,10 @@ def answer_html(
     caption = (
         f"Calibrated probabilities. Decision threshold: {RULES[rule]} on validation patients of the training hospital."
     )
+    if shortcuts := by_shortcut(table):
+        caption += f" Shortcut: for {escape(listing(shortcuts, len(shortcuts)))}, the model reads a marker of its own hospital."
+    if not_above_chance(table):
+        caption += " Not above chance: at no external hospital is the AUROC clearly above .5, so there is no decision."
     if reversed_findings & set(table["finding"]):
         caption += " Reversed: for these patients, a higher output meant a lower probability. Ignore the decision."
     return f"{STYLE}<table class=cxr><caption>{caption}</caption><thead><tr>{head}</tr></thead><tbody>{''.join(lines)}</tbody></table>"

@@ -24,6 +24,7 @@ from bench.cli.options import (
 )
 from bench.cli.predict import check_rule
 from bench.cli.text_tables import printable, table_lines, wrapped
+from bench.system.disclaimer import TRAINED_ON_SYNTHETIC
 
 ERRORS_EXAMPLES = examples("bench errors 3fa9 --cohort nih --finding Edema --kind fn -n 50 --csv")
 CARD_EXAMPLES = examples("bench card 3fa9")
@@ -56,14 +57,17 @@ def errors(
 
     The list contains image ids and paths, so show it only to people who may see the images.
     """
-    from bench.planning.stored_names import store_with
+    from bench.planning.stored_names import find_run, store_with
 
     check_rule(at)
     opened = store_with(store, grid, [run])
     from bench.extensions.cards.worst_errors import COLUMNS, mistakes  # slow imports: a wrong name was refused above
+    from bench.planning.manifest import trained_on_synthetic
     from bench.store.safe_csv import csv_text
 
     table = mistakes(opened, run, grid, cohort or (), finding or (), kind, at, most)
+    if trained_on_synthetic(opened, find_run(opened, run)):
+        typer.echo(TRAINED_ON_SYNTHETIC, err=as_json or as_csv)
     if as_json:
         typer.echo(table.to_json(orient="records", double_precision=15))
     elif as_csv:

@@ -211,6 +211,7 @@ def _notes(result: "LabelNeeds") -> list[str]:
     if "sensitivity" in goals:
         notes += [
             "specificity: the mean at the chosen threshold. The threshold has a safety margin, which costs specificity.",
+            "useless: the threshold calls 90 % or more of the images without the finding.",
             "best possible specificity: at the threshold that the labels of the measured patients themselves give.",
         ]
     if "difference" in goals:

@@ -53,6 +53,7 @@ NUM_LABELED = (
 DRAWS = 100  # draws of one run at one hospital
 LEAST_DRAWS = 20  # of each run, if many runs are measured together
 CONFIDENCE = 0.95  # of the threshold rule: the probability that the sensitivity of other patients reaches the goal
+USELESS = 0.1  # a threshold with at most this specificity is no answer: it calls almost all images
 LEAST_IN_CLASS = 5  # patients with and without the finding; with fewer, an AUROC difference has no interval
 QUANTILES = (0.1, 0.5, 0.9)  # the spread and the median of a curve
 
@@ -372,9 +373,7 @@ def _curve_row(where: tuple[str, str, str], n: int, group: Sequence[GoalDraws]) 
     low, median, high = np.quantile(np.where(np.isnan(value), worst, value), QUANTILES, method="nearest")
     spread = [v if np.isfinite(v) else float("nan") for v in (median, low, high)]
     shares = _shares(group)
-    specificity = [outcome.specificity for outcome in group if outcome.specificity is not None]
     plain = [outcome.plain for outcome in group if outcome.plain is not None]
-    paid = np.concatenate(specificity) if specificity else np.empty(0)
     return (
         *where,
         n,
@@ -382,11 +381,18 @@ def _curve_row(where: tuple[str, str, str], n: int, group: Sequence[GoalDraws]) 
         _reached(group),
         min(shares),
         max(shares),
-        float(np.nanmean(paid)) if np.isfinite(paid).any() else float("nan"),
+        _specificity(group),
         float(np.concatenate(plain).mean()) if plain else float("nan"),
         len(shares),
         len(value),
     )
+
+
+def _specificity(group: Sequence[GoalDraws]) -> float:
+    """Return the mean specificity at the thresholds of draws, NaN without any."""
+    each = [outcome.specificity for outcome in group if outcome.specificity is not None]
+    known = np.concatenate([np.empty(0), *each])
+    return float(np.nanmean(known)) if np.isfinite(known).any() else float("nan")
 
 
 def _reached(group: Sequence[GoalDraws]) -> float:
@@ -402,7 +408,8 @@ def _shares(group: Sequence[GoalDraws]) -> list[float]:
 def _need_row(where: tuple[str, str, str], by_n: dict[int, list[GoalDraws]], goals: Goals) -> tuple[object, ...]:
     share = {n: _reached(by_n[n]) for n in sorted(by_n)}
     largest = max(share)
-    needed = next((n for n, reached in share.items() if reached >= goals.share), None)
+    useful = {n: where[0] != SENSITIVITY or _specificity(group) > USELESS for n, group in by_n.items()}
+    needed = next((n for n, reached in share.items() if reached >= goals.share and useful[n]), None)
     every = [outcome for group in by_n.values() for outcome in group]
     best = np.concatenate([np.empty(0), *(outcome.best for outcome in every if outcome.best is not None)])
     best = best[np.isfinite(best)]
@@ -411,6 +418,8 @@ def _need_row(where: tuple[str, str, str], by_n: dict[int, list[GoalDraws]], goa
         note = f"more than {largest:,}"
         if where[0] == CALIBRATION and (best <= goals.ece).mean() < goals.share:
             note = "too few patients to measure"
+        elif share[largest] >= goals.share:
+            note = f"useless (calls {1 - _specificity(by_n[largest]):.0%})".replace("%", " %")
         elif not any(outcome.clear for outcome in every):
             note = "not clear with all patients"
     return (

@@ -128,7 +128,9 @@ def test_the_page_shows_the_same_predictions_as_the_command(finished: Path, monk
     )
     for row, number in zip(table.to_dict("records"), chance, strict=True):
         assert f"{row['finding']}</th><td>{number:.3f}" in shown
-    assert shown.count(">positive<") == (table["call_f1_max"] == 1).sum()
+    clear = table["above_chance"] == 1
+    assert shown.count(">positive<") == (clear & (table["call_f1_max"] == 1)).sum()
+    assert shown.count(">not above chance<") == (~clear).sum()
     threshold_of = thresholds(stored.points, "f1_max")
     reversed_findings = reversed_at_internal(stored.points)
     assert shown.count("<small>reversed</small>") == len(reversed_findings)
@@ -152,6 +154,7 @@ def test_an_image_from_an_unknown_hospital_has_the_lowest_and_the_highest_auroc_
         lowest, highest = (f"{end.value:.2f} [{end.low:.2f}, {end.high:.2f}]" for end in ends)
         assert texts == ([f"{lowest} –"] if len(rows) > 1 else []) + [highest, f"({len(rows)})"]
     row = pd.DataFrame({"finding": ["Edema"], "probability": [0.5], "calibrated": [0.5], "call_f1_max": [1.0]})
+    row = row.assign(above_chance=np.nan, shortcut=np.nan)
     shown = answer_html(
         row,
         pd.DataFrame(columns=["rule", "platt_a", "finding"]),

@@ -231,6 +231,21 @@ def test_an_answer_that_no_number_of_labels_can_give_has_its_reason() -> None:
     assert summarize(equal, Goals())[1]["note"].tolist() == ["not clear with all patients"]
 
 
+def test_a_threshold_that_calls_almost_all_images_is_no_answer() -> None:
+    def at(n: int, specificity: float, reached: bool) -> GoalDraws:
+        return outcome(
+            n, [0.99], [reached], goal=SENSITIVITY, specificity=np.array([specificity]), plain=np.array([0.5])
+        )
+
+    def answer(*outcomes: GoalDraws) -> tuple[float, str]:
+        row = summarize(outcomes, Goals())[1].iloc[0]
+        return row["needed"], row["note"]
+
+    assert answer(at(0, 0.002, True), at(10, 0.3, True)) == (10, "")
+    assert answer(at(0, 0.002, True), at(10, 0.3, False)) == (pytest.approx(np.nan, nan_ok=True), "more than 10")
+    assert answer(at(0, 0.3, False), at(10, 0.01, True)) == (pytest.approx(np.nan, nan_ok=True), "useless (calls 99 %)")
+
+
 def test_half_of_the_patients_are_never_drawn() -> None:
     assert numbers_of_patients(19) == []
     assert numbers_of_patients(100) == [10, 20, 50]
