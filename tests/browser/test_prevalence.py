@@ -2,11 +2,11 @@
 
 import pytest
 
-from bench.extensions.decisions.decisions_of_runs import predictive_values
 from tests.browser.visit import Visit, wait_until
 from tests.synthetic import Invented, page_of
 
 pytestmark = pytest.mark.browser
+predictive_values = pytest.importorskip("bench.extensions.decisions.decisions_of_runs").predictive_values
 PART = "#drawer-body details.predictive"
 
 

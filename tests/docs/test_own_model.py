@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from bench.extensions.imported.declaration import ModelDeclaration
 from bench.planning.manifest import read_manifest
 from bench.store.store import Store
 from tests.conftest import Drawn
 from tests.forked import shell
 
+ModelDeclaration = pytest.importorskip("bench.extensions.imported.declaration").ModelDeclaration
 DOCUMENT = (Path(__file__).parents[2] / "docs" / "extensions" / "your-own-model.md").read_text()
 SNIPPETS = re.findall(r"```(?:yaml|python)\n(.*?)```", DOCUMENT, re.DOTALL)
 NAMED = {text.split("\n")[0].removeprefix("# ").partition(":")[0]: text for text in SNIPPETS}

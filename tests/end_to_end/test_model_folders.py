@@ -12,8 +12,6 @@ from safetensors.numpy import load_file, save_file
 
 from bench.analyses.explain_image import explainer_of
 from bench.config.registry import Registry
-from bench.extensions.bundles.archive import pack, unpack
-from bench.extensions.bundles.verify import opened
 from bench.planning.manifest import Manifest, read_manifest
 from bench.runs.image_paths import images_of
 from bench.runs.model_folder import load_folder, load_model
@@ -357,9 +355,9 @@ def bundle(manifest: Manifest, tmp_path_factory: pytest.TempPathFactory) -> Path
 def test_a_run_in_a_bundle_with_weights_predicts(
     mixed: Path, manifest: Manifest, bundle: Path, tmp_path: Path, here: Command
 ) -> None:
-
+    archive = pytest.importorskip("bench.extensions.bundles.archive")
     (image,) = images(mixed, 1)
-    unpack(bundle, tmp_path / "unpacked")
+    archive.unpack(bundle, tmp_path / "unpacked")
     here("merge", str(bundle), "--store", str(tmp_path / "together"), "--quiet", cwd=tmp_path)
     for row in nonempty(manifest.derived):
         folder = tmp_path / "unpacked" / "runs" / row.id
@@ -371,14 +369,15 @@ def test_a_run_in_a_bundle_with_weights_predicts(
 
 
 def test_other_weights_in_a_bundle_are_refused(bundle: Path, tmp_path: Path) -> None:
-
-    unpack(bundle, tmp_path / "unpacked")
+    archive = pytest.importorskip("bench.extensions.bundles.archive")
+    verify = pytest.importorskip("bench.extensions.bundles.verify")
+    archive.unpack(bundle, tmp_path / "unpacked")
     path = next((tmp_path / "unpacked" / "runs").glob("*/model.safetensors"))
     save_file({name: values + 1 if values.ndim else values for name, values in load_file(path).items()}, path)
     (tmp_path / "unpacked" / "checksums.json").unlink()
-    pack(tmp_path / "unpacked", tmp_path / "changed.zip")
+    archive.pack(tmp_path / "unpacked", tmp_path / "changed.zip")
     with (
         pytest.raises(StoreError, match="are not the weights that the seal states"),
-        opened(tmp_path / "changed.zip", Registry.read()),
+        verify.opened(tmp_path / "changed.zip", Registry.read()),
     ):
         pass

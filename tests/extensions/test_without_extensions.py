@@ -1,5 +1,6 @@
 """The program lives without each of its extensions, and without all of them."""
 
+import ast
 import os
 import shutil
 import subprocess
@@ -12,6 +13,25 @@ ROOT = Path(__file__).parents[2]
 NAMES = sorted(path.parent.name for path in (ROOT / "bench" / "extensions").glob("*/__init__.py"))
 # tests of documents are left out: documents name commands of extensions
 CORE_TESTS = ("tests/unit", "tests/properties", "tests/end_to_end", "--ignore-glob=*/unit/benchmarks/*", "-m", "not grid and not slow and not browser")  # fmt: skip
+
+
+def test_no_other_test_needs_an_extension_to_be_collected() -> None:
+    """Outside this folder, a test asks for an extension by `pytest.importorskip`."""
+    files = [path for path in (ROOT / "tests").rglob("*.py") if "extensions" not in path.parts]
+    assert len(files) > 300
+    unguarded = [
+        f"{path.relative_to(ROOT)}:{node.lineno}"
+        for path in files
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Import | ast.ImportFrom)
+        and any(name.startswith(("bench.extensions.", "tests.extensions.")) for name in _imported_names(node))
+    ]
+    assert unguarded == []
+
+
+def _imported_names(node: ast.Import | ast.ImportFrom) -> list[str]:
+    names = [alias.name for alias in node.names]
+    return names if isinstance(node, ast.Import) else [f"{node.module}.{name}" for name in names]
 
 
 @pytest.mark.thorough
