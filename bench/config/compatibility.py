@@ -40,7 +40,7 @@ def with_own_preprocessing(config: RunConfig, registry: Registry, where: str) ->
 
 
 def without_training(config: RunConfig) -> RunConfig:
-    """Return the configuration of a probe, or of a run with prompts, with the default of each setting that only the training of a network uses.
+    """Return the configuration of a run on a frozen network with the default of each setting that only the training of a network uses.
 
     Optimizer and loss become `adamw` and `bce`. So a grid can have probes beside trained networks, and a probe has one
     run id whatever the training of its neighbors. Other configurations are returned unchanged.
@@ -183,32 +183,12 @@ def _check_average(config: RunConfig, algorithm: Entry, optimizer: Entry, where:
 
 
 def check_probe(config: RunConfig, uncertainty: Entry, where: str) -> None:
-    """Raise ConfigError for a probe, or a run with prompts, whose label policy needs three outputs per finding."""
+    """Raise ConfigError for a run on a frozen network whose label policy needs three outputs per finding."""
     if config.is_frozen and uncertainty.facts.get("states", 1) != 1:
         fix = "choose another policy, such as u_ignore, or `head: own`"
         raise ConfigError(
             f"`head: {config.head}` is not possible with {config.uncertainty}", f"{where}.uncertainty", fix
         )
-
-
-def check_prompts(config: RunConfig, architecture: Entry, where: str) -> None:
-    """Raise ConfigError for a run that compares prompts with the features of random weights. Given vectors have no weights."""
-    if config.head == "prompts" and config.weights == "none" and not architecture.has_given_vectors:
-        fix = "name the starting weights that were trained with the text model of the prompts, e.g. `weights: imagenet`"
-        what = "the features of random weights cannot be compared with prompts"
-        raise ConfigError(what, f"{where}.weights", fix)
-
-
-def check_given_vectors(config: RunConfig, architecture: Entry, where: str) -> None:
-    """Raise ConfigError for a run on tables of vectors that would need the network of these vectors."""
-    if not architecture.has_given_vectors:
-        return
-    if not config.is_frozen:
-        what = f"{config.architecture} has vectors and no network, so only an output layer can be trained"
-        raise ConfigError(what, f"{where}.head", "set `head: probe`, or `head: prompts`")
-    if config.weights != "none":
-        what = f"{config.architecture} has vectors and no network, so it has no starting weights"
-        raise ConfigError(what, f"{where}.weights", "set `weights: none`")
 
 
 def check_trainable(config: RunConfig, optimizer: Entry, loss: Entry, algorithm: Entry | None, where: str) -> None:

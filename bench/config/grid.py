@@ -13,10 +13,8 @@ from bench.config.auxiliary_heads import check_heads
 from bench.config.compatibility import (
     OWN,
     check_algorithm,
-    check_given_vectors,
     check_left_out,
     check_probe,
-    check_prompts,
     check_trainable,
     with_own_preprocessing,
     with_required_kind,
@@ -593,8 +591,10 @@ def _check_combination(config: RunConfig, registry: Registry, where: str) -> Non
     check_trainable(config, optimizer, loss, algorithm, where)
     check_probe(config, registry.find("uncertainty", config.uncertainty, where), where)
     architecture = registry.find("architectures", config.architecture, where)
-    check_given_vectors(config, architecture, where)
-    check_prompts(config, architecture, where)
+    if architecture.given_features:
+        architecture.given_features.check(config, where)
+    if config.added_head:
+        config.added_head.check(config, architecture, where)
     size = input_size(registry.find("preprocessing", config.preprocessing, where).facts)
     if size < (smallest := architecture.facts.get("min_px", 1)):
         fix = f"choose a preprocessing of {smallest} pixels or more"

@@ -9,6 +9,7 @@ from fnmatch import fnmatchcase
 from importlib import import_module
 from inspect import Parameter, signature
 from pathlib import Path
+from types import ModuleType
 from typing import Any, Self
 
 from bench.config.plugins import installed_plugins
@@ -35,8 +36,6 @@ _COMMON = {"use", "with", "paper", "code", "version", "title", "about", "licence
 _FACTS = {  # section -> facts: keys that only entries of this section may have
     "architectures": {
         "timm",
-        "embeddings",
-        "prompts",
         "family",
         "imagenet",
         "corpus",
@@ -100,7 +99,6 @@ _VALUES: Mapping[str, tuple[Any, ...]] = {  # fact -> its allowed values
 # facts of an encoder that belong to the network, and to its starting weights
 _OF_NETWORK = {"family", "corpus", "seen", "preprocessing", "code"}
 _OF_WEIGHTS = {"file", "keys", "corpus", "sha256", "mean", "std", "seen", "preprocessing"}
-GIVEN_VECTORS = "bench.models.embeddings:GivenVectors"  # code of architectures with the key `embeddings`
 BUILT_IN_WEIGHTS = ("none", "imagenet")  # names in the section `weights` that do not stand for a file
 _WITHOUT_CODE = {"weights", "preprocessing", "augmentation"}  # sections whose entries need no `use`
 
@@ -138,9 +136,9 @@ class Entry:
             raise RegistryError(f"cannot load {self.use!r}: {error}", f"{self.section}.{self.name}", fix) from error
 
     @property
-    def has_given_vectors(self) -> bool:
-        """Return whether this is an architecture whose features are tables of vectors (key `embeddings`)."""
-        return self.use == GIVEN_VECTORS
+    def given_features(self) -> ModuleType | None:
+        """Return the module `features` of the extension that has the features of this architecture; None for a network."""
+        return next((module for module in extensions.modules("features") if self.use == module.USE), None)
 
     def check(self) -> None:
         """Raise RegistryError if `use` cannot be imported, or does not accept the options under `with`."""
@@ -339,7 +337,8 @@ def _entry(section: str, name: str, block: Mapping[str, Any], where: str, plugin
         raise RegistryError(
             f"an entry must be a block of keys (got {block!r})", where, "write `{use: ..., with: {...}}`"
         )
-    RegistryError.known_keys(block, sorted(_COMMON | _FACTS.get(section, set())), where)
+    known = _FACTS.get(section, set()) | (_keys_of_extensions() if section == "architectures" else set())
+    RegistryError.known_keys(block, sorted(_COMMON | known), where)
     given_options = block.get("with") or {}
     if not isinstance(given_options, Mapping):
         raise RegistryError(
@@ -348,9 +347,11 @@ def _entry(section: str, name: str, block: Mapping[str, Any], where: str, plugin
     use, options = str(block.get("use", "")), dict(given_options)
     if "timm" in block:
         use, options = "bench.models.network:timm_model", {"name": str(block["timm"]), **options}
-    if "embeddings" in block:
-        use = _given_vectors(block, where)
-    facts = {k: v for k, v in block.items() if k in (_FACTS.get(section, set()) | {"code"}) - {"timm"}}
+    for module in extensions.modules("features") if section == "architectures" else ():
+        if module.KEY in block:
+            module.check_entry(block, where)
+            use = module.USE
+    facts = {k: v for k, v in block.items() if k in (known | {"code"}) - {"timm"}}
     _check_facts(facts, where)
     if (section == "weights" and name not in BUILT_IN_WEIGHTS) or (section == "encoders" and "file" in facts):
         _check_weights(facts, where)
@@ -366,15 +367,10 @@ def _entry(section: str, name: str, block: Mapping[str, Any], where: str, plugin
     )
 
 
-def _given_vectors(block: Mapping[str, Any], where: str) -> str:
-    """Return the code of an architecture with the key `embeddings`. Raises RegistryError if the block has other code, too."""
-    if others := [key for key in ("use", "timm", "with", "imagenet") if key in block]:
-        what = f"`embeddings` and `{others[0]}` are both sources of features"
-        raise RegistryError(what, where, f"remove `{others[0]}`: the tables of vectors replace the network")
-    if not isinstance(block["embeddings"], str) or not block["embeddings"].strip():
-        what = f"embeddings must be the name of a folder (got {block['embeddings']!r})"
-        raise RegistryError(what, where, "write `embeddings: FOLDER`")
-    return GIVEN_VECTORS
+def _keys_of_extensions() -> set[str]:
+    """Return the keys of an architecture that extensions read: tables of features, and files of output layers."""
+    heads = {module.NAME for module in extensions.modules("head")}
+    return heads | {module.KEY for module in extensions.modules("features")}
 
 
 def _check_given(section: str, facts: Mapping[str, Any], use: str, where: str) -> None:

@@ -10,13 +10,21 @@ import math
 import typing
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, fields, is_dataclass, replace
+from types import ModuleType
 from typing import Any, Self, TypeVar
 
 from harmonize.cohorts.cohort_choice import CohortChoice
 from harmonize.cohorts.pool_names import check_pool, hospitals_of
 from harmonize.errors import ConfigError
+from reports import extensions
 
 T = TypeVar("T")
+
+
+@functools.cache
+def added_heads() -> Mapping[str, ModuleType]:
+    """Return the modules `head` of extensions by their value of the key `head`: output layers that are made without training."""
+    return {module.NAME: module for module in extensions.modules("head")}
 
 
 def one_of(name: str, value: object, allowed: tuple[Any, ...]) -> None:
@@ -256,10 +264,9 @@ class RunConfig:
     seed: int = 0
     compile: bool = False  # train with torch.compile if that is faster on this machine
     threads: int = 1  # CPU threads of a run; the same number gives the same weights
-    # own: all weights are trained; probe: logistic regression on the features of the frozen network; prompts: zero-shot, the
-    # features of the frozen network are compared with vectors of texts; lora: low-rank changes of the linear layers, and the
-    # output layer, are trained; attention: the pooling over the patches of a frozen transformer, and the output layer, are
-    # trained
+    # own: all weights are trained; probe: logistic regression on the features of the frozen network; lora: low-rank changes
+    # of the linear layers, and the output layer, are trained; attention: the pooling over the patches of a frozen
+    # transformer, and the output layer, are trained; the heads of extensions (`prompts`): zero-shot, nothing is trained
     head: str = "own"
     lora: LoraSize = field(default_factory=LoraSize)  # only with `head: lora`
     shots: int = 0  # only for a probe: number of present and of absent training images of each finding; 0: all
@@ -291,7 +298,7 @@ class RunConfig:
         one_of("selection", self.selection, ("best_val", "last"))
         if self.selection == "last" and self.schedule.select_on != "val":
             raise ValueError("schedule.select_on has no effect with `selection: last`")
-        one_of("head", self.head, ("own", "probe", "prompts", "lora", "attention"))
+        one_of("head", self.head, ("own", "probe", *added_heads(), "lora", "attention"))
         if self.head != "lora" and self.lora != LoraSize():
             raise ValueError("lora is only valid with `head: lora`")
         if self.shots < 0 or (self.shots and self.head != "probe"):
@@ -323,7 +330,12 @@ class RunConfig:
     @property
     def is_frozen(self) -> bool:
         """Return whether the run uses the features of its network without training the network."""
-        return self.head in ("probe", "prompts")
+        return self.head == "probe" or self.head in added_heads()
+
+    @property
+    def added_head(self) -> ModuleType | None:
+        """Return the module of the extension that makes the output layer without training; None for the core's heads."""
+        return added_heads().get(self.head)
 
     @property
     def labeled_images_only(self) -> bool:

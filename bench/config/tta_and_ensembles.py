@@ -46,8 +46,8 @@ def read_tta(raw: object, configs: Sequence[RunConfig], registry: Registry, wher
                 what = f"{name} mirrors images, but the augmentation {config.augmentation!r} does not"
                 raise ConfigError(what, where, fix)
     for config in configs if raw else ():
-        if registry.find("architectures", config.architecture, where).has_given_vectors:
-            fix = "remove `tta`, or move the runs with `embeddings` into another grid"
+        if registry.find("architectures", config.architecture, where).given_features:
+            fix = "remove `tta`, or move the runs on given vectors into another grid"
             raise ConfigError(f"{config.architecture} has vectors and no network, so it cannot have TTA", where, fix)
         if algorithm_facts(config, registry, where).get("test_time"):
             what = f"{config.algorithm} changes the network at each hospital, so its runs cannot have TTA"

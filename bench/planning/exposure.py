@@ -100,7 +100,7 @@ class Exposure:
         brings_weights = "seen" in own.facts and (
             not own.use.endswith(":timm_model") or "checkpoint_path" in own.options
         )
-        return weights == "none" and not own.has_given_vectors and not brings_weights
+        return weights == "none" and own.given_features is None and not brings_weights
 
     @property
     def document(self) -> dict[str, dict[str, Any]]:

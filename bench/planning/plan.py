@@ -170,8 +170,8 @@ def make_plan(
         if run.group_column:
             _check_groups(refs[0], cohorts[grid.train_on], run)
     images = {name: cohort.table["image_id"].astype(str).tolist() for name, cohort in cohorts.items()}
-    for tables in dict.fromkeys(run.embeddings for run in runs if run.has_given_vectors):
-        tables.check(grid.train_on, images)
+    for given in {given for run in runs if (given := run.entries["architecture"].given_features)}:
+        given.check_tables(runs, grid.train_on, images)
     derived = derived_runs(runs, grid.tta, grid.ensembles)
     for i, hospital in enumerate(training):
         refuse_shared_patients(store, hospital, [*training[i + 1 :], *external])
@@ -205,7 +205,7 @@ def _training_data(config: RunConfig) -> tuple[object, ...]:
     Runs with equal settings need only one check of the internal cohort.
     """
     data = (config.split, config.cohort, config.schedule.watched, config.leave_out, config.label_source)
-    return (*data, config.findings, config.blank, config.auxiliary_heads, config.head == "prompts")
+    return (*data, config.findings, config.blank, config.auxiliary_heads, config.added_head)
 
 
 def _check_training(ref: CohortRef, cohort: Cohort, configs: Sequence[RunConfig]) -> None:
@@ -257,7 +257,7 @@ def _check_internal(ref: CohortRef, cohort: Cohort, config: RunConfig) -> _Learn
         _check_splits(name, cohort.table[hospital == name], split[hospital == name], config, where)
     labels = training_labels(cohort.table[split == "train"], config)
     check_targets(labels, config, where)
-    if config.head == "prompts":  # a zero-shot network needs no image of a finding
+    if config.added_head:  # a zero-shot network needs no image of a finding
         return _Learnable(frozenset(config.findings), frozenset(config.findings))
     state_NK = states(labels, config.findings)
     surely = _in_both_classes(state_NK, config.findings, (1,), _absent(config))

@@ -1,7 +1,7 @@
 """A run: one configuration with everything that determines its weights, and its id."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -10,13 +10,11 @@ from bench.config.preprocessing_ops import geometry, input_size, learned_op, pad
 from bench.config.registry import Entry, Registry
 from bench.config.run_config import SECTION_OF, RunConfig, differing, from_dict
 from bench.config.run_names import RunName
-from bench.planning.prompts import Prompts
 from bench.store.file_integrity import file_sha256, is_intact
 from bench.store.store import Store, canonical_json, short_hash
 from harmonize.errors import ConfigError, SetupError, StoreError
 
 if TYPE_CHECKING:
-    from bench.planning.embeddings import EmbeddingTables  # this module imports pandas
     from harmonize.images.pixels import Geometry  # this module imports OpenCV
 
 
@@ -41,29 +39,23 @@ class Run:
 
         `internal_id`, the id of the training cohort, is part of the run id, so phantom and real data never share a run.
         Raises SetupError if the file of starting weights is missing or has another SHA-256 than its registry entry
-        states, and for weights of timm's hub without a tag. An architecture with tables of vectors gets their width as an
-        option, and the hash of the tables identifies the weights.
+        states, and for weights of timm's hub without a tag. Given features, and the output layer of an extension, change the
+        entry of the architecture.
         """
         entries = {key: registry.find(section, getattr(config, key), key) for key, section in config.named.items()}
         weights_file, weights_id = starting_weights(
             entries["architecture"], entries["weights"], weights_dir, registry.path
         )
-        if entries["architecture"].has_given_vectors:
-            from bench.planning.embeddings import EmbeddingTables
-
-            tables = EmbeddingTables.of(entries["architecture"], weights_dir, registry.path)
-            options, facts = {"width": tables.width(config.train_on)}, {"embeddings": str(tables.folder)}
-            own = entries["architecture"]
-            entries["architecture"] = replace(own, options=options, facts={**own.facts, **facts})
-            weights_id = f"embeddings:{tables.sha256}"
-        prompts: dict[str, Any] = {}
-        if config.head == "prompts":
-            own, file = entries["architecture"], Prompts.path_of(entries["architecture"], weights_dir, registry.path)
-            prompts["prompts"] = Prompts.read(file).stated(config.findings, config.seed)
-            entries["architecture"] = replace(own, facts={**own.facts, "prompts": str(file)})
+        entry, of_head = entries["architecture"], {}
+        if given := entry.given_features:
+            entry = given.with_width(entry, config, weights_dir, registry.path)
+            weights_id = given.identity(entry)
+        if config.added_head:
+            of_head[config.head], entry = config.added_head.stated(config, entry, weights_dir, registry.path)
+        entries["architecture"] = entry
         document = canonical_json(
             {
-                **prompts,
+                **of_head,
                 "schema": 1,
                 "config": differing(config),
                 "entries": {key: entry.identity for key, entry in entries.items()},
@@ -129,21 +121,9 @@ class Run:
         return weights if weights and "file" in weights.facts else self.entries["architecture"]
 
     @property
-    def prompts(self) -> Prompts:
-        """Return the prompts of a planned run with `head: prompts`."""
-        return Prompts.read(Path(str(self.entries["architecture"].facts["prompts"])))
-
-    @property
     def has_given_vectors(self) -> bool:
         """Return whether the features of the run are tables of vectors, so that no network reads images."""
-        return self.entries["architecture"].has_given_vectors
-
-    @property
-    def embeddings(self) -> "EmbeddingTables":
-        """Return the tables of vectors of a planned run with `has_given_vectors`."""
-        from bench.planning.embeddings import EmbeddingTables
-
-        return EmbeddingTables(Path(str(self.entries["architecture"].facts["embeddings"])))
+        return self.entries["architecture"].given_features is not None
 
     @property
     def group_column(self) -> str:

@@ -207,9 +207,8 @@ def remark_of(trained: Mapping[str, Any]) -> str:
     """
     titles = {"elsewhere": "trained elsewhere", "stopped": "limit reached"}
     remarks = [f"{title}: {trained[key]}" for key, title in titles.items() if key in trained]
-    if isinstance(prompts := trained.get("prompts"), Mapping):
-        text = str(prompts.get("text")).replace("; ", ", ")  # "; " separates remarks
-        remarks.append(f"wording {prompts.get('wording')} of {prompts.get('of')}: {text}, where {{}} is the finding")
+    if "zero_shot" in trained:
+        remarks.append(str(trained["zero_shot"]))
     if "given_vectors" in trained:
         remarks.append(
             "given vectors: the owner of the encoder computed the features, so this run has no heat maps, no transplant "

@@ -58,8 +58,8 @@ class EncoderFeatures:
         found = _read(path, len(image_id))
         if found is not None:
             return cls(image_id, found)
-        if run.has_given_vectors:
-            feature_ND = run.embeddings.of_images(ref.name, list(image_id))
+        if given := run.entries["architecture"].given_features:
+            feature_ND = given.of_images(run.entries["architecture"], ref.name, list(image_id))
         else:
             rows = cache.rows(list(image_id))
             feature_ND = compute_features(

@@ -14,9 +14,7 @@ from bench.inputs.histogram_reference import reference
 from bench.inputs.normalize import Normalizer
 from bench.models.attentive_pooling import AttentivePooling
 from bench.models.network import Network, Triple, build
-from bench.models.prompts import PromptHead
 from bench.planning.plan import CohortRef
-from bench.planning.prompts import PromptShape
 from bench.planning.run import Run
 from bench.store.checked_folders import WEIGHTS, CheckedFolder
 from bench.store.store import Store
@@ -33,8 +31,8 @@ def initial_network(run: Run, weights: Path | Literal["hub"] | None) -> Network:
     network = build(
         architecture.use, architecture.options, num_outputs, config.channels, weights, seed, num_findings, states, keys
     )
-    if config.head == "prompts":
-        PromptHead.replacing(network.backbone, num_findings, PromptShape.of(run.document))
+    if config.added_head:
+        config.added_head.replace_output_layer(network.backbone, num_findings, run.document)
     if config.head == "attention":
         AttentivePooling.replacing(network.backbone)
     # mean and standard deviation of the images on which the user's own file of weights was trained

@@ -16,7 +16,7 @@ from bench.system.peak_memory import PeakMemory
 from bench.training.data_parallel import DataParallelGroup
 from bench.training.errors import TrainingError
 from bench.training.fit import fit
-from bench.training.probe import fit_probe, fit_prompts, refit_output_layer
+from bench.training.probe import fit_probe, refit_output_layer
 from harmonize.progress import Progress
 
 
@@ -40,7 +40,7 @@ def train(
         network.to(device).to(memory_format=torch.channels_last)
         features = EncoderFeatures.stored(run, store, internal, cache, network, normalization, device, progress)
         val = {split: (examples, features.of(examples.image_id)) for split, examples in watched.items()}
-        finish = fit_prompts if config.head == "prompts" else fit_probe
+        finish = config.added_head.fit if config.added_head else fit_probe
         trained = finish(run, network, training, features.of(training.image_id), val)
     else:
         reader = BatchReader(cache.images, device)
@@ -76,7 +76,7 @@ def train(
     }
     if run.has_given_vectors:
         facts["given_vectors"] = run.entries["architecture"].title
-    for name in ("stopped", "compiled", "micro_batch", "probe", "prompts", "lora"):
+    for name in ("stopped", "compiled", "micro_batch", "probe", "zero_shot", "lora"):
         if fact := getattr(trained, name):
             facts[name] = fact
     write_bytes(folder / "trained.json", canonical_json(facts))

@@ -12,7 +12,6 @@ from bench.config.grid import Grid
 from bench.config.preprocessing_ops import input_size
 from bench.config.registry import BUILT_IN_WEIGHTS, Entry, Registry, installed
 from bench.config.run_config import RunConfig
-from bench.planning.prompts import Prompts
 from bench.planning.run import Run, own_weights_path, starting_weights, weights_path
 from bench.store.store import Store
 from bench.study.starting_weights import StartingWeights, fetch, hub_weights
@@ -55,7 +54,7 @@ class Request:
         for entry in request.hub_architectures:
             starting_weights(entry, registry.find("weights", "imagenet", grid.path), None, registry.path)
         check_foreign(grid, registry)
-        _check_prompts(grid, registry, weights)
+        _check_added_heads(grid, registry, weights)
         return request
 
     @property
@@ -183,7 +182,7 @@ def check_foreign(grid: Grid, registry: Registry) -> None:
             entry.check()
     for config in grid.configs:
         entry = registry.find("architectures", config.architecture, grid.path)
-        if (config.is_frozen and not entry.has_given_vectors) or _compares_features(config, registry):
+        if (config.is_frozen and not entry.given_features) or _compares_features(config, registry):
             _features_of(entry, config, f"{grid.path}: {config.architecture}")
         if config.head == "lora":
             _check_lora(entry, config, f"{grid.path}: {config.architecture}")
@@ -213,21 +212,18 @@ def _check_maps(architecture: Entry, config: RunConfig, size: int, where: str) -
         raise ConfigError(f"the analysis `attention` is impossible: {error.what}", where, fix) from error
 
 
-def _check_prompts(grid: Grid, registry: Registry, weights: Path | None) -> None:
-    """Raise ConfigError or SetupError for prompts that are missing, or do not fit findings or network of a run."""
+def _check_added_heads(grid: Grid, registry: Registry, weights: Path | None) -> None:
+    """Raise ConfigError or SetupError for a head of an extension that does not fit findings or network of a run."""
     for config in grid.configs:
-        if config.head == "prompts":
+        if config.added_head:
             entry = registry.find("architectures", config.architecture, grid.path)
-            prompts = Prompts.read(Prompts.path_of(entry, weights, registry.path))
-            prompts.stated(config.findings, config.seed)
+            _, entry = config.added_head.stated(config, entry, weights, registry.path)
             where = f"{grid.path}: {config.architecture}"
-            if entry.has_given_vectors:
-                from bench.planning.embeddings import EmbeddingTables  # imports pandas
-
-                features = EmbeddingTables.of(entry, weights, registry.path).width(config.train_on)
+            if entry.given_features:
+                features = entry.given_features.with_width(entry, config, weights, registry.path).options["width"]
             else:
                 features = _features_of(entry, config, where)
-            prompts.check_features(features, where)
+            config.added_head.check_features(entry, features, where)
 
 
 def _check_attention(architecture: Entry, config: RunConfig, where: str) -> None:

@@ -21,7 +21,6 @@ from torch import nn
 from bench.inputs.examples import Examples
 from bench.models.network import Network
 from bench.models.output_layers import output_layers
-from bench.models.prompts import PromptHead
 from bench.planning.run import Run
 from bench.training.errors import TrainingError
 from bench.training.fit import TrainingResult, check_labels, validate_hospitals
@@ -152,39 +151,35 @@ def output_layer(network: Network) -> nn.Linear | nn.Conv2d:
     return layers[0]
 
 
-def fit_prompts(
+def result_of_output_layer(
     run: Run,
     network: Network,
     train: Examples,
     feature_ND: NDArray[np.float32],
     watched: Mapping[str, tuple[Examples, NDArray[np.float32]]],
+    zero_shot: str,
 ) -> TrainingResult:
-    """Write the prompts of a run into the output layer of its network. Nothing is learned from images or labels.
+    """Return the result of a network whose output layer was made without training.
 
-    The arguments are those of `fit_probe`; images and labels are only used for the numbers of the history. Raises
-    ConfigError for prompts that do not fit the features.
+    The arguments are those of `fit_probe`; images and labels are only used for the numbers of the history.
     """
     began = time.perf_counter()
-    prompts, (head,) = run.prompts, output_layers(network)
-    assert isinstance(head, PromptHead)
-    prompts.check_features(feature_ND.shape[1], str(prompts.path))
-    head.load(prompts, run.config.findings, run.config.seed)
     check_labels(train, {split: examples for split, (examples, _) in watched.items()}, run.config)
     targets = TrainingTargets.of(run, train, torch.device("cpu"))
     loss = _mean_loss(probe_logits(network, feature_ND), targets.target_NK.numpy(), targets.weight_NK.numpy())
     row: dict[str, float] = {"epoch": 1, "train_loss": loss}
-    for split, (examples, feature_ND) in watched.items():
-        logit_NK = probe_logits(network, feature_ND)
-        row[f"{split}_auroc"], row[f"{split}_loss"] = validate_hospitals(logit_NK, examples, run.config)
+    for split, (examples, watched_ND) in watched.items():
+        row[f"{split}_auroc"], row[f"{split}_loss"] = validate_hospitals(
+            probe_logits(network, watched_ND), examples, run.config
+        )
     row |= {"seconds": time.perf_counter() - began, "lr": 0.0, "gradient_evaluations": 0}
-    facts = {"wording": run.config.seed + 1, "of": len(prompts.wordings), "text": prompts.text(run.config.seed)}
-    return TrainingResult(network, pd.DataFrame([row]), 1, 0, (), prompts=facts)
+    return TrainingResult(network, pd.DataFrame([row]), 1, 0, (), zero_shot=zero_shot)
 
 
 def probe_logits(network: Network, feature_ND: NDArray[np.float32]) -> NDArray[np.float32]:
     """Return the logits [N, K] that the output layer of a network gives for features."""
     (head,) = output_layers(network)
-    if isinstance(head, PromptHead):
+    if not isinstance(head, nn.Linear | nn.Conv2d):
         with torch.inference_mode():
             # a copy, because `cpu` moves the layer itself
             zero_shot: NDArray[np.float32] = deepcopy(head).cpu()(torch.from_numpy(feature_ND)).numpy()

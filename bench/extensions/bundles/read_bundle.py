@@ -44,7 +44,7 @@ RECORDS: dict[str, dict[str, tuple[type, ...]]] = {  # JSON file of a run, witho
         "elsewhere": _TEXT,
         "given_vectors": _TEXT,
         "probe": (dict,),
-        "prompts": (dict,),
+        "zero_shot": _TEXT,
         "lora": (dict,),
     },
     "cost": {

@@ -102,7 +102,7 @@ def take_costs(manifest: Manifest, registry: Registry, where: str) -> tuple[str,
         if len(known) < len(run.config.named):
             unknown.append(run.id)
         outputs = [len(run.config.findings), len(run.config.own_heads), run.config.channels]
-        head = [run.config.head, run.config.lora.rank, json.loads(run.document).get("prompts")]
+        head = [run.config.head, run.config.lora.rank, json.loads(run.document).get(run.config.head)]
         key = canonical_json([outputs, head, *(run.entries[name].identity for name in _NETWORK)])
         if key not in found:
             found[key] = _count(run, known, registry) if set(_NETWORK) <= set(known) else {}

@@ -20,7 +20,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from bench.planning.prompts import RULES, Prompts, metadata
+from bench.extensions.prompts.prompt_file import RULES, Prompts, metadata
 from bench.store.store import write_bytes
 from harmonize.errors import ConfigError, SetupError
 from harmonize.labels.findings import labels_yaml

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import torch
 
+from bench.extensions.prompts.output_layer import PromptHead
+from bench.extensions.prompts.prompt_file import Prompts
 from bench.extensions.prompts.text_prompts import PromptTexts, open_text_model
-from bench.models.prompts import PromptHead
-from bench.planning.prompts import Prompts
 from harmonize.errors import ConfigError, SetupError
 from tests.nonempty import nonempty
 

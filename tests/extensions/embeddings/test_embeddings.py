@@ -25,7 +25,7 @@ from bench.runs.stored_run import load
 from bench.store.store import Store
 from harmonize.errors import ConfigError, DatasetError, SetupError
 
-TINY = Path(__file__).parents[2] / "grids" / "tiny.yaml"
+TINY = Path(__file__).parents[3] / "grids" / "tiny.yaml"
 CPU = torch.device("cpu")
 
 

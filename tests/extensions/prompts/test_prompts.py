@@ -2,7 +2,9 @@
 
 import json
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -11,26 +13,30 @@ import pytest
 import torch
 from safetensors.numpy import save_file
 from safetensors.torch import save_file as save_tensors
+from torch import nn
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from bench.config.grid import Grid
 from bench.config.registry import Registry
 from bench.config.run_config import RunConfig
 from bench.diagnostics.symptoms.training import loss_symptoms
+from bench.extensions.prompts.output_layer import PromptHead
+from bench.extensions.prompts.prompt_file import Prompts, metadata
 from bench.inputs.batches import BatchReader
 from bench.inputs.examples import Examples
+from bench.models.network import Network
 from bench.models.predict import predict
-from bench.models.prompts import PromptHead
 from bench.models.se_resnet import se_resnet
 from bench.planning.image_caches import open_images, prepare
 from bench.planning.jobs import Job
 from bench.planning.plan import make_plan
-from bench.planning.prompts import Prompts, metadata
 from bench.results.stored_runs import training_remark
 from bench.runs.networks import normalization_of
 from bench.runs.run_one import run_one
 from bench.runs.stored_run import load
 from bench.store.store import Store
 from bench.study.request import Request
+from bench.training.probe import probe_logits
 from harmonize.errors import ConfigError, SetupError
 from harmonize.labels.findings import space
 from tests.tiny_grids import TINY, tiny_with
@@ -96,7 +102,8 @@ def test_each_seed_is_a_wording_and_predictions_are_cosines_with_its_prompts(
         folder = store.run_dir(run.id)
         facts = json.loads((folder / "trained.json").read_text())
         seed = run.config.seed
-        assert facts["prompts"] == {"wording": seed + 1, "of": 2, "text": (" / ").join(WORDINGS[seed].values())}
+        texts = " / ".join(WORDINGS[seed].values())
+        assert facts["zero_shot"] == f"wording {seed + 1} of 2: {texts}, where {{}} is the finding"
         assert facts["unlearnt"] == []
         assert training_remark(store, run.id).startswith(f"wording {seed + 1} of 2: {WORDINGS[seed]['positive']} / ")
         history = pd.read_parquet(folder / "history.parquet")
@@ -230,3 +237,23 @@ def test_settings_of_training_do_not_change_a_run_with_prompts() -> None:
     base = RunConfig("net", "adamw", "bce", "u_ignore", "imagenet_64", head="prompts")
     other = RunConfig("net", "sam", "focal", "u_ignore", "imagenet_64", head="prompts", augmentation="light")
     assert without_training(base) == without_training(other)
+
+
+@pytest.mark.filterwarnings("ignore:Accessing the data pointer of FakeTensor")
+def test_the_output_layer_of_a_zero_shot_run_stays_where_it_is() -> None:
+    shape = SimpleNamespace(rule="softmax", width=8, features=8, projected=False)
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        with torch.device("cuda:0"):
+            head = PromptHead(9, shape)
+            network = Network(_Backbone(head), (0.5,) * 3, (0.25,) * 3, 1, 9)
+        with suppress(RuntimeError):  # fake logits are no array
+            probe_logits(network, np.zeros((2, 8), np.float32))
+        assert head.text_K2D.device == torch.device("cuda:0")
+
+
+class _Backbone(nn.Module):
+    """A network with an output layer."""
+
+    def __init__(self, head: nn.Module) -> None:
+        super().__init__()
+        self.body, self.head = nn.Linear(8, 8), head

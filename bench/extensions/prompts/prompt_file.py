@@ -37,9 +37,8 @@ class PromptShape:
     projected: bool
 
     @classmethod
-    def of(cls, document: bytes) -> Self:
-        """Return the shape that a run document states."""
-        stated = json.loads(document)["prompts"]
+    def of(cls, stated: Mapping[str, Any]) -> Self:
+        """Return the shape that the block `prompts` of a run document states."""
         return cls(int(stated["width"]), int(stated["features"]), str(stated["rule"]), bool(stated["projected"]))
 
 

@@ -6,7 +6,7 @@ from harmonize.errors import SetupError
 
 
 class GivenVectors(nn.Module):
-    """A backbone whose features come from tables (`bench.planning.embeddings`), so it has only the output layer."""
+    """A backbone whose features come from tables (`bench.extensions.embeddings.tables`), so it has only the output layer."""
 
     def __init__(self, num_outputs: int, in_channels: int, width: int) -> None:  # noqa: ARG002  (every architecture gets it)
         super().__init__()

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from bench.extensions.prompts.prompt_file import Prompts, PromptShape
 from bench.models.output_layers import output_layers
-from bench.planning.prompts import Prompts, PromptShape
 
 
 class PromptHead(nn.Module):

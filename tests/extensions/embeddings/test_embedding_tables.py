@@ -11,8 +11,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from bench.config.registry import Entry, Registry
-from bench.planning import embeddings
-from bench.planning.embeddings import EmbeddingTables
+from bench.extensions.embeddings import tables as module
+from bench.extensions.embeddings.tables import EmbeddingTables
 from harmonize.datasets import csvrows, user_table
 from harmonize.errors import DatasetError, RegistryError, SetupError
 
@@ -150,7 +150,7 @@ def test_the_width_is_known_without_reading_the_vectors(tmp_path: Path) -> None:
 def test_batches_of_parquet_are_joined_in_order(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, table: pd.DataFrame
 ) -> None:
-    monkeypatch.setattr(embeddings, "_BATCH_NUMBERS", 2 * D)
+    monkeypatch.setattr(module, "_BATCH_NUMBERS", 2 * D)
     ids, vector_ND = tables(tmp_path, table).read("b")
     assert ids.tolist() == IDS
     np.testing.assert_array_equal(vector_ND, VECTORS)
@@ -161,7 +161,7 @@ def test_a_large_table_needs_the_memory_of_its_vectors_in_float32(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, as_lists: bool
 ) -> None:
     monkeypatch.setattr(user_table, "MAX_PARQUET_CELLS", 1000)  # the limit of other tables
-    monkeypatch.setattr(embeddings, "_BATCH_NUMBERS", 2**16)
+    monkeypatch.setattr(module, "_BATCH_NUMBERS", 2**16)
     vector_ND = np.random.default_rng(0).normal(size=(20_000, 128)).astype(np.float32)
     ids = pa.array([str(i) for i in range(len(vector_ND))])
     numbers = {"v": list(vector_ND)} if as_lists else {f"v{i}": vector_ND[:, i] for i in range(vector_ND.shape[1])}
@@ -180,11 +180,11 @@ def test_a_large_table_needs_the_memory_of_its_vectors_in_float32(
 def test_a_table_above_the_limits_is_refused_with_the_limit(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, table: pd.DataFrame
 ) -> None:
-    monkeypatch.setattr(embeddings, "MAX_NUMBERS", 20)
+    monkeypatch.setattr(module, "MAX_NUMBERS", 20)
     with pytest.raises(DatasetError, match="6 x 4 = 24 numbers, the maximum is 20") as error:
         tables(tmp_path, table).read("b")
     assert "with 6 images, give vectors of at most 3 numbers" in error.value.fix
-    monkeypatch.setattr(embeddings, "MAX_ROWS", 5)
+    monkeypatch.setattr(module, "MAX_ROWS", 5)
     (tmp_path / "more").mkdir()
     with pytest.raises(DatasetError, match="6 rows, the maximum is 5"):
         tables(tmp_path / "more", table).read("b")
