@@ -38,6 +38,7 @@ def packages() -> tuple[str, ...]:
     return *(f"{FOLDER}.{name}" for name in kept), *sorted({point.value for point in entry_points(group=GROUP)})
 
 
+@cache
 def modules(name: str) -> tuple[ModuleType, ...]:
     """Import the module `name` of every extension that has one.
 

@@ -11,6 +11,11 @@ from harmonize.errors import RegistryError
 from reports import extensions
 
 
+def forget() -> None:
+    extensions.packages.cache_clear()
+    extensions.modules.cache_clear()
+
+
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A folder of extensions that stands for `bench/extensions`, and no installed extensions."""
@@ -20,9 +25,9 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setattr(extensions, "FOLDER", "invented")
     monkeypatch.setattr(extensions, "entry_points", lambda group: [])
-    extensions.packages.cache_clear()
+    forget()
     yield root
-    extensions.packages.cache_clear()
+    forget()
     for name in [name for name in sys.modules if name.partition(".")[0] in ("invented", "installed")]:
         del sys.modules[name]
 
@@ -51,7 +56,7 @@ def test_an_extension_without_what_it_needs_is_left_out(folder: Path) -> None:
     extension(folder, "first", init='NEEDS = ("second",)', commands="")
     assert names("commands") == []
     extension(folder, "second")
-    extensions.packages.cache_clear()
+    forget()
     assert names("commands") == ["invented.first.commands"]
 
 
