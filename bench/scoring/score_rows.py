@@ -23,7 +23,7 @@ from bench.scoring.scored_split import Counts, Settings
 Array = NDArray[np.float64]
 Row = tuple[Any, ...]
 
-FLOATS: tuple[str, ...] = ("value", "low", "high", "internal", "external", "confidence", "observed")
+FLOATS: tuple[str, ...] = ("value", "low", "high", "internal", "external", "confidence")
 FLOATS += ("threshold", "se_image", "se_patient", "se_bootstrap", "effective_positive", "effective_negative", "covered")
 FLOATS += ("p", "least", "most", "paired", "bin_low", "bin_high")
 FLOATS += ("standardized", "standardized_low", "standardized_high", "treat_all", "level", "mean")

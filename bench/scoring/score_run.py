@@ -152,7 +152,7 @@ def score_run(
         writer.add_gaps(drifts(findings, test, external), external)
     gap_rows = [(run_id, *(getattr(gap, name) for name in SCHEMAS["gaps"][1:])) for gap in [*auroc_gaps, *gaps_apart]]
     headline = [split for split in (test, *hospitals) if split is not None]
-    reliability_rows = [row for split in headline for row in reliability.rows(run_id, findings, split, settings.bins)]
+    reliability_rows = [row for split in headline for row in reliability.rows(run_id, split, settings.bins)]
 
     replicates: dict[str, NDArray[Any]] = {
         f"auroc/{split.scored.dataset}": macros[AUROC].replicates

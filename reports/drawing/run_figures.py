@@ -6,7 +6,6 @@ The figures are static, so the drawer, the run's own page and a printed page sho
 import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from operator import itemgetter
 from typing import Any
 
 import pandas as pd
@@ -17,7 +16,6 @@ from reports.drawing.probability_figures import probability_panels
 from reports.formatting import is_number, places
 from reports.report_data.headline_rows import MISSING
 from reports.report_data.hospitals_and_runs import Run
-from reports.report_data.page_rows import POOLED
 from reports.report_data.report_data import EXTERNAL, MACRO, ReportData
 from reports.tables import rows_of
 
@@ -25,7 +23,7 @@ SIDE, LEFT, TOP = 150.0, 26.0, 20.0  # px: side, left margin and top margin of a
 WIDE = 340.0  # px: width of a learning curve
 Path = Sequence[tuple[float, float]]  # points (x, y) of a curve, in units of the data
 # columns of the table `reliability`
-OF_CURVE = ("bin", "confidence", "smooth", "smooth_low", "smooth_high", "count")
+OF_CURVE = ("confidence", "smooth", "smooth_low", "smooth_high")
 # scales of a square panel, from 0 to 1: of the x axis, of the y axis
 UNIT = svg.Scale(0, 1, LEFT, LEFT + SIDE), svg.Scale(0, 1, TOP + SIDE, TOP)
 
@@ -48,9 +46,8 @@ class Curves:
         """Select the rows of these runs."""
         ids = {run.id for run in runs}
         reliability = data.tables["reliability"]
-        pooled_platt = (reliability["finding"] == POOLED) & (reliability["calibrator"] == "platt")
-        pooled = reliability.loc[pooled_platt & reliability["run_id"].isin(ids), ["run_id", "dataset", *OF_CURVE]]
-        tables = (data.tables["curves"], pooled, data.tables["history"], data.tables["probabilities"])
+        platt = reliability[reliability["calibrator"] == "platt"]
+        tables = (data.tables["curves"], platt, data.tables["history"], data.tables["probabilities"])
         return cls(*(by_run(table, ids) for table in tables))
 
 
@@ -117,12 +114,8 @@ def _pr(data: ReportData, paths: Mapping[str, Path], label: str) -> Markup:
 def _reliability(data: ReportData, rows: pd.DataFrame) -> list[dict[str, Any]]:
     """Return a dict with the smooth calibration curve (`figure`) of each hospital that has one."""
     panels = []
-    spots_at: dict[str, list[tuple[float, ...]]] = {}
-    for dataset, _, p, o, low, high, _ in sorted(rows_of(rows, "dataset", *OF_CURVE), key=itemgetter(1)):
-        if is_number(o):
-            spots_at.setdefault(dataset, []).append((p, o, low, high))
     for hospital in data.all_hospitals:
-        spots = spots_at.get(hospital.key, [])
+        spots = smooth_points(rows[rows["dataset"] == hospital.key])
         if not spots:
             continue
         x, y = UNIT
@@ -137,6 +130,11 @@ def _reliability(data: ReportData, rows: pd.DataFrame) -> list[dict[str, Any]]:
         )
         panels.append({"hospital": hospital, "internal": internal, "figure": figure})
     return panels
+
+
+def smooth_points(rows: pd.DataFrame) -> list[tuple[float, float, float, float]]:
+    """Return the points (probability, share, low, high) of a smooth calibration curve, by probability."""
+    return sorted((p, o, low, high) for p, o, low, high in rows_of(rows, *OF_CURVE) if is_number(o))
 
 
 def _square(

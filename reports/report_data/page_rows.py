@@ -16,7 +16,6 @@ from reports.schemas.criterion import DEFAULT
 from reports.schemas.tables import SCHEMAS
 from reports.tables import rows_of
 
-POOLED = "pooled"  # in the column `finding`: a reliability curve over all findings
 HEALTHY = "No Finding"
 # {metric: finding} of the table `subgroups` that the page shows; also the spread of each of these metrics
 GROUP_METRICS = {"auroc": MACRO, "underdiagnosis": HEALTHY, "fnr": MACRO, "fpr": MACRO}
@@ -46,8 +45,8 @@ def page_rows(name: str, table: pa.Table) -> pa.Table:
         shown = pc.or_(pc.equal(table["finding"], MACRO), pc.equal(table["metric"], "auroc"))
     elif name == "subgroups":
         shown = pc.or_(*(_shows_groups(table, finding) for finding in (MACRO, HEALTHY)))
-    elif name in ("reliability", "decomposition"):
-        shown = pc.equal(table["finding"], POOLED if name == "reliability" else MACRO)
+    elif name == "decomposition":
+        shown = pc.equal(table["finding"], MACRO)
     else:
         return table
     return table.filter(shown)

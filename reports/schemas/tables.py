@@ -291,23 +291,17 @@ SCHEMAS: dict[str, tuple[str, ...]] = {
         "seconds_per_epoch",
         "image_size",
     ),
-    # points of the reliability curves; finding "pooled": one curve over all findings
-    # bin: index of the bin of predicted probabilities, from 0; bins without images have no row
-    # confidence: mean predicted probability; observed: share of images with the finding; low, high: interval of
-    #     observed
-    # count: number of images in the bin; for "pooled" number of pairs of image and finding
-    # smooth (may be empty): smooth calibration curve at the probability `confidence`, from all images; only "pooled",
-    #     uncalibrated and Platt-scaled; smooth_low, smooth_high: its pointwise 95 % band
+    # calibration curves of all findings, uncalibrated and Platt-scaled
+    # bin: index of the bin of predicted probabilities, from 0
+    # confidence (may be empty): mean predicted probability of the bin; count: number of pairs of image and finding in the bin
+    # smooth (may be empty): smooth calibration curve at the probability `confidence`, from all images
+    # smooth_low, smooth_high (may be empty): its pointwise 95 % band
     "reliability": (
         "run_id",
         "dataset",
         "calibrator",
-        "finding",
         "bin",
         "confidence",
-        "observed",
-        "low",
-        "high",
         "count",
         "smooth",
         "smooth_low",

@@ -5,29 +5,23 @@ panel is the diagram of one run at one hospital.
 """
 
 from collections.abc import Mapping
-from operator import itemgetter
 from typing import Any
 
-import numpy as np
 import pandas as pd
 from markupsafe import Markup
 
 from reports.drawing import svg
-from reports.drawing.run_figures import OF_CURVE
-from reports.formatting import is_number, places
+from reports.drawing.run_figures import smooth_points
+from reports.formatting import places
 from reports.html.section import Section, write
 from reports.report_data.headline_rows import MISSING, Estimate
 from reports.report_data.hospitals_and_runs import Run
-from reports.report_data.page_rows import POOLED
 from reports.report_data.report_data import EXTERNAL, MACRO, ReportData
 from reports.sentences import gaps as gap_sentences
 from reports.sentences import main_findings as sentences
-from reports.tables import rows_of
 
 DRAWN = 10  # maximum number of runs with curves
 LISTED = 60  # maximum number of runs in the table of ECE; the ranking has the ECE of the other runs
-# USUAL_BINS: the numbers of bins that `_num_bins` tries first; then it tries the numbers up to MOST_BINS
-USUAL_BINS, MOST_BINS = (15, 10), 100
 SIDE, LEFT, TOP = 168.0, 20.0, 22.0  # px: side, left margin and top margin of a panel
 X, Y = svg.Scale(0, 1, LEFT, LEFT + SIDE), svg.Scale(0, 1, TOP + SIDE, TOP)
 
@@ -40,11 +34,10 @@ def calibration(data: ReportData) -> Section:
         for metric, calibrator in (("ece", "platt"), ("ece", "none"), ("ece_drift", "platt"))
     )
     curves = data.tables["reliability"]
-    pooled = curves.loc[curves["finding"] == POOLED, ["run_id", "dataset", "calibrator", *OF_CURVE]]
-    run_ids = set(pooled["run_id"].unique())
+    run_ids = set(curves["run_id"].unique())
     drawn_runs = [r for r in data.ranked_runs if r.id in run_ids][:DRAWN]
-    pooled = pooled[pooled["run_id"].isin([r.id for r in drawn_runs])]
-    bins = dict(iter(pooled.groupby(["run_id", "dataset", "calibrator"])))
+    drawn = curves[curves["run_id"].isin([r.id for r in drawn_runs])]
+    bins = dict(iter(drawn.groupby(["run_id", "dataset", "calibrator"])))
     first = drawn_runs[0] if drawn_runs else (data.ranked_runs[0] if data.ranked else None)
 
     def title(run: Run) -> str:
@@ -136,8 +129,7 @@ def _panel(
 
 def _curve(rows: pd.DataFrame | None, line: str, area: str) -> str:
     """Draw the smooth curve of one calibrator over its band; `line` and `area` are CSS classes; without `area`, no band."""
-    points = [] if rows is None else sorted(rows_of(rows, *OF_CURVE), key=itemgetter(0))
-    spots = [(p, o, low, high) for _, p, o, low, high, _ in points if is_number(o)]
+    spots = [] if rows is None else smooth_points(rows)
     path = "L".join(f"{svg.number(X(p))} {svg.number(Y(o))}" for p, o, _, _ in spots)
     drawn = f'<path d="M{path}" class="{line}"/>' if len(spots) > 1 else ""
     return (svg.band([(X(p), Y(low), Y(high)) for p, _, low, high in spots], area) if area else "") + drawn
@@ -147,26 +139,8 @@ def _counts(rows: pd.DataFrame | None) -> str:
     """Draw the number of predictions in each bin as bars; the tallest bar is 14 px high."""
     if rows is None or not max(rows["count"]):
         return ""
-    width, largest = SIDE / _num_bins(rows), max(rows["count"])
+    width, largest = SIDE / len(rows), max(rows["count"])
     return "".join(
         svg.rect(LEFT + int(k) * width + 0.5, TOP + SIDE + 36 - 14 * n / largest, width - 1, 14 * n / largest, "bar2")
         for k, n in zip(rows["bin"], rows["count"], strict=True)
     )
-
-
-def _num_bins(rows: pd.DataFrame) -> int:
-    """Return the probable number of equal-width bins of a curve.
-
-    The table `reliability` does not state this number, and it has no rows for empty bins.
-
-    The result is the first number for which the mean probability of each bin lies between the bounds of this bin.
-    USUAL_BINS are tried first. If no number fits, the result is 10, or more if the table has a bin with a higher index.
-    """
-    bin_index, mean = rows["bin"].to_numpy(), rows["confidence"].to_numpy()
-    fewest = int(bin_index.max()) + 1
-    consistent = (
-        num
-        for num in (*USUAL_BINS, *range(fewest, MOST_BINS + 1))
-        if (np.abs(mean * num - bin_index - 0.5) <= 0.5 + 1e-6).all()
-    )
-    return next(consistent, max(fewest, 10))

@@ -63,7 +63,7 @@ _TABLES = {  # table of scores -> description
     "operating_points": "Thresholds of calls, with the internal validation images that set them",
     "probabilities": "Distribution of the calibrated probability, for images with the finding and without it",
     "references": "Scores against the labels of radiologists",
-    "reliability": "Observed share of the finding by predicted probability",
+    "reliability": "Calibration curves: share of the findings by predicted probability",
     "scores": "All scores, with intervals over patients",
     "subgroups": "Scores of groups of patients",
     "triage": "Released, flagged and deferred images with conformal thresholds of the internal hospital, and the error rates",

@@ -11,9 +11,7 @@ from bench.scoring.bootstrap.intervals import LEVEL, percentile, wilson
 from bench.scoring.calibration_metrics import ace, equal_mass_bin_of, errors, nll
 from bench.scoring.calibrators import FITS, Isotonic, fit_isotonic, fit_platt, fit_temperature
 from bench.scoring.metrics import auprc, auroc
-from bench.scoring.reliability import curve
 from tests.calibration_oracle import ece, mce
-from tests.nonempty import nonempty
 
 LABEL = np.array([0, 0, 1, 1, 0, 1, 0, 1, 0, 0], np.int8)
 PROB = np.array([0.1, 0.4, 0.35, 0.8, 0.2, 0.7, 0.5, 0.5, 0.05, 0.3])
@@ -113,36 +111,6 @@ def test_interpolation_equals_numpys_for_any_order(num_points: int) -> None:
     logit = np.concatenate([draw.normal(0.5, 0.5, 200), x]).astype(np.float32)
     for given in (logit, np.sort(logit), -np.sort(-logit)):
         np.testing.assert_array_equal(Isotonic(x, y).apply(given), np.interp(given.astype(np.float64), x, y))
-
-
-def test_reliability_counts_every_image_once_and_brackets_the_share() -> None:
-    label, prob = cohort(0.3)
-    points = curve(label, prob, np.arange(len(label), dtype=np.int32), 15)
-    assert sum(point[5] for point in points) == len(label)
-    assert all(low <= share <= high for _, _, share, low, high, _ in points)
-    assert sum(point[5] * abs(point[1] - point[2]) for point in points) / len(label) == pytest.approx(
-        ece_fast(label, prob)
-    )
-
-
-def test_reliability_intervals_widen_when_images_share_patients() -> None:
-    label = np.repeat(np.arange(40) % 4 == 0, 10).astype(np.int8)
-    prob = np.full(400, 0.25)
-    [apart] = curve(label, prob, np.arange(400, dtype=np.int32), 15)
-    [together] = curve(label, prob, np.repeat(np.arange(40, dtype=np.int32), 10), 15)
-    assert together[4] - together[3] > 2.5 * (apart[4] - apart[3])
-
-
-def test_reliability_intervals_come_from_totals_of_patients_with_any_number_of_images() -> None:
-    draw = np.random.default_rng(4)
-    patient = draw.permutation(np.concatenate([np.arange(300), np.arange(200), draw.integers(0, 60, 400)]))
-    prob = draw.random(len(patient))
-    label = (draw.random(len(patient)) < prob).astype(np.int8)
-    for g, _, share, low, high, count in nonempty(curve(label, prob, patient.astype(np.int32), 4)):
-        here = np.floor(prob * 4) == g
-        num, positive = (np.bincount(patient[here], of) for of in (None, label[here]))
-        excess = ((positive - share * num) ** 2).sum() / (count * share * (1 - share))
-        assert (low, high) == pytest.approx(wilson(np.array(share), np.array(count / max(excess, 1.0))))
 
 
 @pytest.mark.parametrize("num", [2, 64, 127, 128, 200, 1000])
