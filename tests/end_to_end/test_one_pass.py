@@ -14,7 +14,6 @@ from safetensors.torch import load_file, save_file
 from bench.config.grid import Grid
 from bench.config.registry import Registry
 from bench.executors.local import Local
-from bench.executors.slurm import Slurm
 from bench.inputs.batches import BatchReader
 from bench.inputs.normalize import Normalizer
 from bench.models.network import build
@@ -243,4 +242,3 @@ def test_runs_are_shared_out_evenly_and_nobody_waits(
 def test_places_that_would_be_idle_get_passes_of_their_own() -> None:
     assert Local("cpu", 4, 2).side_by_side(1) == 2
     assert Local("cpu", 4).side_by_side(2) == 2
-    assert Slurm(at_once=64).side_by_side(8) == 64

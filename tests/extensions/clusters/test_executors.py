@@ -16,8 +16,8 @@ from disturbed import WITH_IMAGES, assert_same_bytes, holder, wait_for, with_par
 
 from bench.executors.choose_executor import choose_executor
 from bench.executors.local import Local
-from bench.executors.ray import Ray
-from bench.executors.slurm import Slurm
+from bench.extensions.clusters.ray import Ray
+from bench.extensions.clusters.slurm import Slurm
 from bench.store.store import Store
 from bench.system import devices
 from harmonize.errors import ConfigError, SetupError
@@ -37,6 +37,7 @@ def test_one_word_chooses_who_does_the_runs_and_what_a_run_asks_for() -> None:
     )
     asked = choose_executor("slurm:partition=0123,hours=1.5,gpus=0", "auto", 2)
     assert asked == Slurm(partition="0123", hours=1.5, gpus=0), "a partition may be named by digits"
+    assert Slurm(at_once=64).side_by_side(8) == 64
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,1 @@
+"""Runs of a grid on a cluster: `bench run --executor ray` and `--executor slurm`."""
