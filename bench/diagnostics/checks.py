@@ -1,7 +1,6 @@
 """Run the checks of `bench check` and format their results.
 
-Each check has a level: ok, note, warning or fault. A symptom is a pattern in a stored run that a common mistake causes; a
-symptom is a check, too.
+Each check has a level: ok, note, warning or fault.
 """
 
 import importlib.metadata
@@ -22,8 +21,9 @@ from bench.planning.stored_names import find_run
 from bench.store.store import Store
 from harmonize.checks.release import Check
 from harmonize.cohorts.cohort import Cohort
-from harmonize.errors import CxrError, StoreError
+from harmonize.errors import CxrError
 from harmonize.progress import Progress
+from reports import extensions
 
 _MARKS = {"fault": "BAD ", "warning": "warn", "note": "note", "ok": "ok  "}
 
@@ -53,28 +53,13 @@ def examine(
 def examine_runs(
     store: Store, run_prefixes: Sequence[str], quick: bool, progress: Progress | None = None
 ) -> list[Check]:
-    """Return the symptoms of some runs, given the beginnings of their ids; for a run without symptoms, a check that says so.
+    """Return what the extensions find in some runs, given the beginnings of their ids.
 
-    Unless `quick` is set, the network of each run predicts internal images again. Finished runs also get notes, see
-    `bench.diagnostics.symptoms.run_symptoms.notes`. Raises StoreError for an unknown run or a damaged file.
+    `quick`: without predicting images again. Raises StoreError for an unknown run or a damaged file.
     """
-    from bench.diagnostics.symptoms.run_symptoms import notes, symptoms
-
-    checks: list[Check] = []
-    for run_id in [find_run(store, prefix) for prefix in run_prefixes]:
-        run_checks = symptoms(store, run_id)
-        state = store.state(run_id)
-        if state == "done" and not quick and "kind" not in store.read_json(run_id[:2], run_id, "run.json"):
-            from bench.diagnostics.symptoms.repredict import repredict_symptoms
-
-            run_checks += repredict_symptoms(store, run_id, progress=progress)
-        if not any(check.level in ("fault", "warning") for check in run_checks):
-            level, result = ("ok", "none seen") if state == "done" else ("note", f"not checked: the run is {state}")
-            checks.append(Check("", f"run {run_id}: symptoms", level, "", result))
-        checks += run_checks
-        if state == "done":
-            checks += notes(store, run_id, not any(check.level == "fault" for check in run_checks))
-    return checks
+    modules = extensions.modules("run_checks")
+    ids = [find_run(store, prefix) for prefix in run_prefixes]
+    return [check for i in ids for module in modules for check in module.of_run(store, i, quick, progress)]
 
 
 def lines(checks: Sequence[Check]) -> list[str]:
@@ -221,7 +206,7 @@ def _shared_patients(cohorts: Sequence[Cohort]) -> list[Check]:
 
 
 def _store(store: Path, files: bool, progress: Progress | None) -> list[Check]:
-    """Check a store: the number of runs per state, the files and, with `files`, the symptoms of all runs.
+    """Check a store: the number of runs per state, the files and, with `files`, what extensions find in all runs.
 
     `files`: also read every table and weights file.
     """
@@ -233,23 +218,6 @@ def _store(store: Path, files: bool, progress: Progress | None) -> list[Check]:
     free = shutil.disk_usage(store).free / 2**30
     counts = ", ".join(f"{states.count(s)} {s}" for s in ("done", "started", "failed") if s in states) or "no runs"
     checks = examine_store(opened, files, progress)
-    if files:
-        checks += _symptoms(opened, progress)
+    for module in extensions.modules("run_checks") if files else ():
+        checks += module.of_store(opened, progress)
     return [_check("store", "failed" not in states, f"{store}: {counts}; {free:.0f} GiB free"), *checks]
-
-
-def _symptoms(store: Store, progress: Progress | None) -> list[Check]:
-    """Return the symptoms of all runs; if there are none, return one check that says so. A run with a damaged file gets a note."""
-    from bench.diagnostics.symptoms.run_symptoms import Grids, symptoms
-
-    ids, checks, grids = store.run_ids(), [], Grids(store)
-    for index, run_id in enumerate(ids):
-        if progress:
-            progress("check symptoms", index, len(ids))
-        try:
-            checks += symptoms(store, run_id, grids)
-        except StoreError as error:  # `examine_store` reports the damaged file, too
-            checks.append(Check("", f"run {run_id}: symptoms", "note", "", f"not checked: {error.what}", error.fix))
-    if progress:
-        progress("check symptoms", len(ids), max(1, len(ids)))
-    return checks or [_check("symptoms", True, f"none seen in {len(ids)} runs")]

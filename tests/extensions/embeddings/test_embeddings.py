@@ -12,7 +12,7 @@ import torch
 
 from bench.config.grid import Grid
 from bench.config.registry import Registry
-from bench.diagnostics.symptoms.repredict import repredict_symptoms
+from bench.extensions.symptoms.repredict import repredict_symptoms
 from bench.planning.image_caches import open_images, prepare
 from bench.planning.jobs import Job, analysis_jobs
 from bench.planning.plan import Plan, make_plan

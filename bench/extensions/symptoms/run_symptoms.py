@@ -8,17 +8,17 @@ most likely cause first.
 from collections.abc import Iterator
 
 from bench.config.run_config import RunConfig
-from bench.diagnostics.symptoms.distances import distance_notes
-from bench.diagnostics.symptoms.failures import failure_symptoms
-from bench.diagnostics.symptoms.heat_maps import heat_map_symptoms
-from bench.diagnostics.symptoms.logits import logit_symptoms
-from bench.diagnostics.symptoms.predictions_and_labels import (
+from bench.extensions.symptoms.distances import distance_notes
+from bench.extensions.symptoms.failures import failure_symptoms
+from bench.extensions.symptoms.heat_maps import heat_map_symptoms
+from bench.extensions.symptoms.logits import logit_symptoms
+from bench.extensions.symptoms.predictions_and_labels import (
     LabelsCache,
     learned_splits,
     prediction_symptoms,
 )
-from bench.diagnostics.symptoms.thresholds import external_threshold_notes, half_threshold_notes
-from bench.diagnostics.symptoms.training import epoch_symptoms, loss_symptoms, read_history
+from bench.extensions.symptoms.thresholds import external_threshold_notes, half_threshold_notes
+from bench.extensions.symptoms.training import epoch_symptoms, loss_symptoms, read_history
 from bench.planning.manifest import Manifest, planned, read_manifest
 from bench.planning.planned_grid import PlannedRun
 from bench.results.read_predictions import labels_of

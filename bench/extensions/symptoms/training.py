@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from bench.diagnostics.symptoms.failures import NO_NUMBER, causes_of, symptom
+from bench.extensions.symptoms.failures import NO_NUMBER, causes_of, symptom
 from bench.scoring import metrics
 from bench.scoring.pooled_hospitals import hospital_parts
 from bench.scoring.scored_split import ScoredSplit

@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import pandas as pd
 
-from bench.diagnostics.symptoms.failures import symptom
+from bench.extensions.symptoms.failures import symptom
 from bench.planning.manifest import Manifest
 from bench.results.cross_run_tables import stored_analyses
 from harmonize.checks.release import Check

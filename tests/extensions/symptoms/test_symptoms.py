@@ -13,8 +13,8 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from bench.diagnostics.symptoms.repredict import repredict_symptoms
-from bench.diagnostics.symptoms.run_symptoms import Grids, notes, symptoms
+from bench.extensions.symptoms.repredict import repredict_symptoms
+from bench.extensions.symptoms.run_symptoms import Grids, notes, symptoms
 from bench.planning.jobs import analysis_key, predicted
 from bench.planning.manifest import planned, read_manifest
 from bench.planning.planned_grid import PlannedAnalysis

@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from bench.diagnostics.symptoms.failures import failure_symptoms, symptom
-from bench.diagnostics.symptoms.predictions_and_labels import internal_splits
+from bench.extensions.symptoms.failures import failure_symptoms, symptom
+from bench.extensions.symptoms.predictions_and_labels import internal_splits
 from bench.inputs.batches import BatchReader
 from bench.inputs.normalize import Normalizer, minmax, unit, zscore
 from bench.models.predict import predict, weights_sha256

@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 from bench.config.run_config import RunConfig
-from bench.diagnostics.symptoms.failures import symptom
+from bench.extensions.symptoms.failures import symptom
 from bench.planning.manifest import Manifest
 from bench.planning.planned_grid import PlannedRun
 from bench.results.grid_recipes import with_chosen_runs
