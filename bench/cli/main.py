@@ -41,8 +41,8 @@ from bench.cli.options import (
     examples,
 )
 from bench.cli.predict import PREDICT_EXAMPLES, predict
+from bench.cli.remove import REMOVE_EXAMPLES, remove
 from bench.cli.score import SCORE_EXAMPLES, score
-from bench.cli.store import add_store_commands
 from bench.cli.text_tables import wrapped
 from bench.cli.weights import WEIGHTS_EXAMPLES
 from bench.cli.weights import weights as weights_command
@@ -299,7 +299,7 @@ for _heading, _name, _command, _examples in (
 ):
     app.command(_name, epilog=_examples, rich_help_panel=_heading)(_command)
 app.add_typer(data_app, name="data", rich_help_panel=STORE)
-add_store_commands(app)
+app.command("remove", epilog=REMOVE_EXAMPLES, rich_help_panel=STORE)(remove)
 for _extension in extensions.modules("commands"):
     _extension.add(app)
 

@@ -26,7 +26,6 @@ from bench.runs.model_folder import load_folder
 from bench.runs.model_reference import config_sha256
 from bench.store.checked_folders import ReportFolder
 from bench.store.store import Store, canonical_json
-from bench.study.reproduction_record import headline
 from harmonize.errors import ConfigError
 from harmonize.phantom import PhantomSettings, twin
 from tests.conftest import Command, Drawn, bench
@@ -395,6 +394,7 @@ def test_a_run_that_is_tested_at_the_hospital_that_it_leaves_out_cannot_be_regis
 def test_the_verdict_of_a_reproduction_uses_the_mean_over_the_training_hospitals(manifest: Manifest) -> None:
     scores = pd.read_parquet(manifest.scores / str(manifest.runs[0].id) / "scores.parquet")
     assert scores["split"].str.startswith("test:").any()
+    headline = pytest.importorskip("bench.extensions.reproduction.record").headline
     rows = headline(scores[(scores["metric"] == "auroc") & (scores["subgroup"] == "all")])
     assert rows.loc[rows["dataset"] == POOL, "split"].tolist() == ["test"]
 

@@ -12,11 +12,11 @@ import numpy as np
 import pandas as pd
 
 from bench.extensions.board.submission import BUNDLE, REPRODUCTIONS
+from bench.extensions.reproduction.record import AGREES, ENOUGH, KEYS, NAMESPACE, compared, headline, overall_verdict
 from bench.planning.manifest import Manifest
 from bench.results.same_scores import ROUNDING
 from bench.store.checked_folders import ScoresFolder
 from bench.store.sign import is_same_signer, signer
-from bench.study.reproduction_record import AGREES, ENOUGH, KEYS, NAMESPACE, compared, headline, overall_verdict
 from harmonize.errors import StoreError
 
 _FIX = "remove the file, or ask its signer"

@@ -17,13 +17,13 @@ from bench.extensions.board.reproductions import reproductions
 from bench.extensions.board.site import build
 from bench.extensions.board.submission import Submission
 from bench.extensions.bundles.verify import opened
+from bench.extensions.reproduction.record import NAMESPACE, headline, write_record
 from bench.planning.manifest import read_manifest
 from bench.results.read_predictions import SCORING_VERSION
 from bench.results.score_runs import score_all
 from bench.store.checked_folders import ScoresFolder
 from bench.store.sign import is_same_signer, sign
 from bench.store.store import Store, canonical_json
-from bench.study.reproduction_record import NAMESPACE, headline, write_record
 from harmonize.errors import ConfigError, StoreError
 from tests.conftest import Command, Once
 from tests.extensions.board.laboratories import board_of, laboratories, quiet

@@ -360,16 +360,6 @@ def test_a_wrong_request_is_refused_before_torch_is_imported_or_an_image_is_draw
     assert imported == "[]"
 
 
-@pytest.mark.grid
-def test_a_run_is_not_reproduced_in_its_own_store_and_torch_is_not_imported(store_copy: Path) -> None:
-    run_id = Store.open(store_copy / "runs").run_ids()[0]
-    said, place, mend, imported = refused(f"reproduce {run_id[:4]} --into runs", store_copy)
-    assert "cannot be reproduced in its own store" in said
-    assert "runs" in place
-    assert "--into" in mend
-    assert imported == "['pandas']"
-
-
 def refused(arguments: str, folder: Path) -> list[str]:
     """Return the last four lines of a refused command: what, where and how to mend it, and which of torch and pandas it imports."""
     environment = {k: v for k, v in os.environ.items() if k not in {"BENCH_DATA", "BENCH_STORE"}}

@@ -9,6 +9,8 @@ from typing import Any
 import pandas as pd
 
 from bench.executors.local import Local
+from bench.extensions.reproduction.record import ENOUGH, compared, headline, overall_verdict, write_record
+from bench.extensions.reproduction.request import ReproductionRequest
 from bench.planning.manifest import Manifest, read_manifest
 from bench.planning.plan import Plan, make_plan
 from bench.planning.planned_grid import PlannedRun
@@ -16,8 +18,6 @@ from bench.results.score_runs import score_all
 from bench.store.checked_folders import CheckedFolder, ScoresFolder
 from bench.store.store import Store, write_table
 from bench.study.job_progress import Display
-from bench.study.reproduction_record import ENOUGH, compared, headline, overall_verdict, write_record
-from bench.study.reproduction_request import ReproductionRequest
 from bench.study.run_grid import execute
 from harmonize.errors import ConfigError, StoreError
 

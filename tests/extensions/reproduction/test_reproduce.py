@@ -16,6 +16,8 @@ import torch
 from disturbed import with_data
 
 from bench.config.registry import Registry
+from bench.extensions.reproduction.record import KEYS, compared, headline
+from bench.extensions.reproduction.reproduce import _check_same
 from bench.planning.manifest import read_manifest
 from bench.planning.plan import Plan
 from bench.planning.run import Run
@@ -23,8 +25,6 @@ from bench.runs.provenance import MOST_DIFF, environment
 from bench.store.checked_folders import CheckedFolder
 from bench.store.file_integrity import file_sha256
 from bench.store.store import Store, canonical_json
-from bench.study.reproduce import _check_same
-from bench.study.reproduction_record import KEYS, compared, headline
 from harmonize.errors import ConfigError
 
 Command = Callable[..., "subprocess.CompletedProcess[str]"]
