@@ -1,7 +1,7 @@
 """`bench predict`: predict images with a stored run."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 PREDICT_EXAMPLES = examples(
     "bench predict 3fa9 chest.png",
-    "bench predict 3fa9 chest.dcm --cam --finding Edema -o pictures",
+    "bench predict 3fa9 chest.dcm --finding Edema",
     "bench predict 3fa9 inbox/ --csv > predictions.csv",
     "bench predict lab/densenet-cxr chest.png",
 )
@@ -44,10 +44,6 @@ def predict(
     store: StoreOption = Path("runs"),
     finding: FindingsOption = None,
     at: ThresholdOption = "f1_max",
-    cam: Annotated[bool, typer.Option("--cam", help="Write a PNG with heat maps for each image.")] = False,
-    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the pictures of --cam.")] = Path(
-        "predicted"
-    ),
     device: DeviceOption = "auto",
     trust: TrustOption = False,
     quiet: QuietOption = False,
@@ -82,21 +78,15 @@ def predict(
                     f"choose from: {', '.join(learned)}",
                 )
         inference = infer(stored, paths, display.progress)
-        overlays: dict[str, str] = {}
-        if cam:
-            from bench.analyses.explain_image import Explainer, draw_overlays
-
-            predicted = [Path(name) for name in inference.table["image"].unique()]
-            overlays = draw_overlays(Explainer(stored), predicted, finding or learned, output, display.progress)
     table = inference.table[inference.table["finding"].isin(finding or learned)]
     if as_json:
-        typer.echo(json.dumps(json_document(inference, table, overlays), allow_nan=False))
+        typer.echo(json.dumps(json_document(inference, table), allow_nan=False))
     elif as_csv:
         if inference.synthetic:
             typer.echo(TRAINED_ON_SYNTHETIC, err=True)
         typer.echo(csv_document(inference, table), nl=False)
     else:
-        typer.echo("\n".join(wrapped(_lines(inference, table, at, overlays), 0)))
+        typer.echo("\n".join(wrapped(_lines(inference, table, at), 0)))
     for row in inference.skipped.itertuples() if as_csv or not as_json else ():
         typer.echo(f"skipped {printable(row.image)}: {row.reason}", err=True)
     if not as_json:
@@ -121,10 +111,10 @@ def csv_document(inference: "Inference", table: Any) -> str:
     return csv_text(table.assign(trained_on_synthetic=inference.synthetic))
 
 
-def json_document(inference: "Inference", table: Any, overlays: Mapping[str, str]) -> dict[str, Any]:
+def json_document(inference: "Inference", table: Any) -> dict[str, Any]:
     """Return the predictions in `table` as a document for JSON. NaN becomes None.
 
-    `table`: all or some rows of `inference.table`. `overlays`: image -> path of the picture that --cam draws.
+    `table`: all or some rows of `inference.table`.
     """
     from bench.runs.elsewhere import ELSEWHERE
 
@@ -138,9 +128,8 @@ def json_document(inference: "Inference", table: Any, overlays: Mapping[str, str
             findings[row["finding"]] = numbers | {"calls": calls}
         warnings = rows["warnings"].iloc[0]
         distances = {key: known(rows[key].iloc[0]) for key in distance_columns}
-        drawn = {"overlay": overlays[name]} if name in overlays else {}
         listed = {"warnings": warnings.split("; ") if warnings else []}
-        images.append({"image": name} | distances | listed | {"findings": findings} | drawn)
+        images.append({"image": name} | distances | listed | {"findings": findings})
     skipped = inference.skipped.to_dict("records")
     return {
         "run": inference.run_id,
@@ -167,7 +156,7 @@ def _call(value: float) -> bool | None:
     return None if value != value else bool(value)  # NaN means that there is no threshold
 
 
-def _lines(inference: "Inference", table: Any, rule: str, overlays: Mapping[str, str]) -> Sequence[str]:
+def _lines(inference: "Inference", table: Any, rule: str) -> Sequence[str]:
     """Return the predictions as lines of text: for each image, its warnings, then a table of its findings.
 
     If the run was trained on synthetic images, the first line says so.
@@ -195,7 +184,6 @@ def _lines(inference: "Inference", table: Any, rule: str, overlays: Mapping[str,
                 ]
             )
         lines += [f"  {line}" for line in table_lines(cells)]
-        lines += [f"  overlay: {printable(overlays[name])}"] if name in overlays else []
     return [*lines, "", *evidence_notes(table)]
 
 

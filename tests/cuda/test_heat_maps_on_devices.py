@@ -1,4 +1,4 @@
-"""Heat maps of an image by a stored run on a device, as `bench predict --cam` draws them."""
+"""Heat maps of an image by a stored run on a device, as `bench explain` draws them."""
 
 from pathlib import Path
 

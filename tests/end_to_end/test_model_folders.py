@@ -10,7 +10,6 @@ import pandas as pd
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from bench.analyses.explain_image import explainer_of
 from bench.config.registry import Registry
 from bench.planning.manifest import Manifest, read_manifest
 from bench.runs.image_paths import images_of
@@ -305,6 +304,7 @@ def test_code_that_a_folder_names_is_not_imported(
 
 
 def scaled(stored: StoredRun, image: Path, finding: str) -> np.ndarray:
+    explainer_of = pytest.importorskip("bench.extensions.app.explain_image").explainer_of
     (own,) = explainer_of(stored).explain(image, [finding], "gradcam", None).finding_maps
     return own.heat / own.heat.max()
 
@@ -314,6 +314,7 @@ def test_an_ensemble_is_explained_by_the_mean_of_its_scaled_maps_and_a_panel_by_
 ) -> None:
     (image,) = images(mixed, 1)
     stored = load_folder(uploaded["ensemble"])
+    explainer_of = pytest.importorskip("bench.extensions.app.explain_image").explainer_of
     explanation = explainer_of(stored).explain(image, ["Edema"], "gradcam", None)
     expected = np.mean([scaled(source, image, "Edema") for source in stored.sources], axis=0)
     np.testing.assert_allclose(explanation.finding_maps[0].heat, expected, rtol=1e-5, atol=1e-6)

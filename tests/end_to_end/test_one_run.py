@@ -236,26 +236,6 @@ def test_a_far_image_has_a_warning_and_a_run_without_features_says_so(store_copy
 
 
 @pytest.mark.grid
-def test_cam_draws_one_picture_for_each_image_that_was_predicted(
-    store: Store, finished: Path, here: Command, tmp_path: Path
-) -> None:
-    _, paths = of_nih(store, 1)
-    (tmp_path / "deep").mkdir()
-    for name in ("a.png", "deep/a.png"):
-        (tmp_path / name).write_bytes(paths[0].read_bytes())
-    (tmp_path / "cut.png").write_bytes(paths[0].read_bytes()[:99])
-    asked = ["predict", first_of(store), str(tmp_path), "--cam", "-o", str(tmp_path / "out"), "--finding", "Edema"]
-    answer = json.loads(here(*asked, "--finding", "Pneumonia", "--json", "--quiet", cwd=finished).stdout)
-    drawn = [Path(each["overlay"]) for each in answer["images"]]
-    assert [path.name for path in drawn] == ["a.png", "a-2.png"]
-    assert [path.name for path in (tmp_path / "out").iterdir() if path not in drawn] == []
-    picture = cv2.imread(str(drawn[0]))
-    assert min(picture.shape[:2]) > 400
-    assert picture.std(axis=2).max() > 20  # colours of the map lie on the gray image
-    assert f"overlay: {drawn[0]}" in here(*asked, "--quiet", cwd=finished).stdout
-
-
-@pytest.mark.grid
 def test_a_wrong_request_says_what_to_do(store: Store, finished: Path, here: Command, tmp_path: Path) -> None:
     _, paths = of_nih(store, 1)
     image, run_id = str(paths[0]), first_of(store)

@@ -16,7 +16,7 @@ from bench.extensions.app.result_table import RULES, STYLE, call_of, most_probab
 from reports.formatting import number
 
 if TYPE_CHECKING:
-    from bench.analyses.heatmaps.panel import Explanation, FindingMap
+    from bench.extensions.app.panel import Explanation, FindingMap
     from harmonize.images.pixels import Geometry
 
 COLUMNS = ("finding", "first", "second", "difference", "calibrated", "first_call", "second_call")
@@ -98,7 +98,7 @@ def picture(
 ) -> NDArray[np.uint8]:
     """Join the pictures of both models and the picture of their difference into one picture, one below the other.
 
-    `panels`: one picture per model, from `bench.analyses.heatmaps.panel.panel`. `names`: one caption per model.
+    `panels`: one picture per model, from `bench.extensions.app.panel.panel`. `names`: one caption per model.
     `difference`: the result of `difference_view`, or None to leave it out. Returns uint8 [height, width, 3].
     """
     views = [_captioned(view, name) for view, name in zip(panels, names, strict=True)]

@@ -12,7 +12,7 @@ from harmonize.errors import ConfigError, DatasetError
 if TYPE_CHECKING:
     import pandas as pd
 
-    from bench.analyses.heatmaps.panel import Explanation
+    from bench.extensions.app.panel import Explanation
 
 EXAMPLES = examples(
     "bench explain 3fa9 image.png --finding Cardiomegaly",
@@ -61,9 +61,9 @@ def explain(
         raise ConfigError("--mask and --box are for a single image", "bench explain", "give one image")
     import pandas as pd  # slow imports: a wrong request was refused above
 
-    from bench.analyses.explain_image import chosen_findings, explainer_of, parse_box, table
     from bench.cli.progress_bars import choose_display
     from bench.cli.text_tables import wrapped
+    from bench.extensions.app.explain_image import chosen_findings, explainer_of, parse_box, table
     from bench.runs.model_folder import load_model
     from bench.store.safe_csv import csv_text
 
@@ -108,8 +108,8 @@ def _draw(explanation: "Explanation", output: Path, stem: str) -> list[str]:
 
     `stem`: the beginning of the file names. Returns the file names of the pictures of single findings, in their order.
     """
-    from bench.analyses.explain_image import png
-    from bench.analyses.heatmaps.panel import all_findings_panel, panel
+    from bench.extensions.app.explain_image import png
+    from bench.extensions.app.panel import all_findings_panel, panel
     from bench.store.store import write_bytes
 
     pictures = {

@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from numpy.typing import NDArray
 
-    from bench.analyses.heatmaps.panel import Explanation
+    from bench.extensions.app.panel import Explanation
     from bench.runs.new_images import Inference
     from bench.runs.stored_run import StoredRun
 
@@ -309,9 +309,9 @@ def _comparison_downloads(
     change: "NDArray[np.uint8] | None",
 ) -> None:
     """Show buttons to download the comparison (CSV), both results (JSON) and the heat maps (PNG)."""
-    from bench.analyses.explain_image import png
-    from bench.analyses.heatmaps.panel import panel
     from bench.cli.predict import json_document
+    from bench.extensions.app.explain_image import png
+    from bench.extensions.app.panel import panel
     from bench.store.safe_csv import csv_text
 
     ids = [choice.run_id for choice in choices]
@@ -323,7 +323,7 @@ def _comparison_downloads(
         "second_run": ids[1],
         "trained_on_synthetic": synthetic,
     }
-    documents = [json_document(inference, inference.table, {}) for inference in inferences]
+    documents = [json_document(inference, inference.table) for inference in inferences]
     drawn = [panel(explanation, explanation.finding_maps[0]) for explanation in explanations]
     names = [f"Model {letter}: {choice.title}" for letter, choice in zip(LETTERS, choices, strict=True)]
     finding = explanations[0].finding_maps[0].finding
@@ -344,13 +344,13 @@ def _download_buttons(files: tuple[tuple[str, str | bytes, str, str], ...]) -> N
 
 def _downloads(choice: SelectableRun, image: InMemory, inference: "Inference", explanation: "Explanation") -> None:
     """Show buttons to download the result (CSV and JSON, as `bench predict` writes them) and the heat map (PNG)."""
-    from bench.analyses.explain_image import png
-    from bench.analyses.heatmaps.panel import panel
     from bench.cli.predict import csv_document, json_document
+    from bench.extensions.app.explain_image import png
+    from bench.extensions.app.panel import panel
 
     name = f"{Path(image.name).stem}-{choice.run_id[:6]}"
     finding_map = explanation.finding_maps[0]
-    content = json.dumps(json_document(inference, inference.table, {}), allow_nan=False)
+    content = json.dumps(json_document(inference, inference.table), allow_nan=False)
     files: tuple[tuple[str, str | bytes, str, str], ...] = (
         ("Result (CSV)", csv_document(inference, inference.table), f"{name}.csv", "text/csv"),
         ("Result (JSON)", content, f"{name}.json", "application/json"),

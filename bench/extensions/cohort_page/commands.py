@@ -147,8 +147,8 @@ def _describe(
     images can be read.
     """
     from bench.extensions.cohort_page.statistics.cohort_statistics import describe
+    from bench.extensions.cohort_page.statistics.known_images import earlier_scans
     from bench.store.store import Store
-    from harmonize.checks.known_images import earlier_scans
     from harmonize.labels.findings import space
 
     shares, findings = asdict(grid.configs[0].split), space(grid.configs[0].space)

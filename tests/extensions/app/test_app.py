@@ -14,7 +14,6 @@ import pytest
 pytest.importorskip("streamlit", reason="streamlit is not installed")
 from streamlit.testing.v1 import AppTest
 
-from bench.analyses.heatmaps.panel import Explanation, FindingMap
 from bench.cli.predict import distance_line
 from bench.extensions.app import server as appcli
 from bench.extensions.app import view
@@ -26,6 +25,7 @@ from bench.extensions.app.comparison import (
     picture,
     same_frame,
 )
+from bench.extensions.app.panel import Explanation, FindingMap
 from bench.extensions.app.result_table import answer_html, reversed_at_internal, thresholds
 from bench.extensions.app.selectable_runs import (
     ANYWHERE,

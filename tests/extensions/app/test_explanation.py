@@ -10,13 +10,14 @@ import pytest
 import torch
 from typer.testing import CliRunner, Result
 
-from bench.analyses.explain_image import chosen_findings, load_explainer, parse_box, table
 from bench.analyses.heatmaps.gradcam import heat_maps, upsampled
-from bench.analyses.heatmaps.panel import SHOWN, WARNING, Explanation, FindingMap, all_findings_panel, panel
 from bench.cli.main import app
+from bench.extensions.app.explain_image import chosen_findings, explainer_of, parse_box, table
+from bench.extensions.app.panel import SHOWN, WARNING, Explanation, FindingMap, all_findings_panel, panel
 from bench.inputs.normalize import Normalizer
 from bench.models.network import build
 from bench.planning.run import read_run
+from bench.runs.stored_run import load
 from bench.store.checked_folders import CheckedFolder
 from bench.store.store import Store, short_hash
 from harmonize.errors import ConfigError, CxrError, DatasetError, StoreError
@@ -49,7 +50,7 @@ def test_logits_and_maps_equal_those_of_the_stored_network_on_the_preprocessed_i
     tmp_path: Path, radiograph: Path
 ) -> None:
     store, run = finished_run(tmp_path, uncertainty="u_multiclass", preprocessing="crop_72_64")
-    explanation = load_explainer(store, run.id[:5]).explain(radiograph, WITH_THRESHOLD, "hirescam", None)
+    explanation = explainer_of(load(store, run.id[:5])).explain(radiograph, WITH_THRESHOLD, "hirescam", None)
     entry = run.entries["architecture"]
     network = build(entry.use, entry.options, 27, 1, num_findings=9, states=3, seed=3)
     image = cv2.imread(str(radiograph), cv2.IMREAD_GRAYSCALE)
@@ -90,7 +91,7 @@ def test_a_reference_is_transformed_like_the_image_and_the_heat_inside_is_measur
     mask = np.zeros((120, 100), np.uint8)
     mask[30:60, 50:] = 255
     cv2.imwrite(str(tmp_path / "mask.png"), mask)
-    explainer = load_explainer(store, run.id)
+    explainer = explainer_of(load(store, run.id))
     by_mask, by_box = (
         explainer.explain(radiograph, WITH_THRESHOLD, "gradcam", None, reference)
         for reference in (tmp_path / "mask.png", parse_box("50,30,50,30"))
@@ -205,28 +206,28 @@ def test_invalid_options_are_rejected_with_a_remedy(
 def test_runs_without_a_usable_network_are_rejected(tmp_path: Path) -> None:
     store, run = finished_run(tmp_path)
     with pytest.raises(StoreError, match="no run 'zzz'"):
-        load_explainer(store, "zzz")
+        explainer_of(load(store, "zzz"))
     with pytest.raises(StoreError, match="no run ''"):
-        load_explainer(store, "")
+        explainer_of(load(store, ""))
     (store.run_dir(run.id) / "DONE").unlink()
     with pytest.raises(StoreError, match="not finished"):
-        load_explainer(store, run.id)
+        explainer_of(load(store, run.id))
     derived = b'{"kind":"tta","sources":["3fa94c1e02bd"]}'
     CheckedFolder(store.begin(short_hash(derived), derived)).mark_done()
     with pytest.raises(StoreError, match="no run '3fa94c1e02bd'"):  # a source is missing
-        load_explainer(store, short_hash(derived))
+        explainer_of(load(store, short_hash(derived)))
     (store.run_dir(run.id) / "run.json").write_bytes(run.document.replace(b"adamw", b"adamx"))
     with pytest.raises(StoreError, match="does not match the run id"):
-        load_explainer(store, run.id)
+        explainer_of(load(store, run.id))
 
 
 def test_a_mask_of_another_size_and_an_unlearned_finding_are_rejected(tmp_path: Path, radiograph: Path) -> None:
     store, run = finished_run(tmp_path)
     cv2.imwrite(str(tmp_path / "mask.png"), np.zeros((20, 20), np.uint8))
     with pytest.raises(DatasetError, match="20 x 20 pixels, the image 100 x 120"):
-        load_explainer(store, run.id).explain(radiograph, WITH_THRESHOLD, "gradcam", None, tmp_path / "mask.png")
+        explainer_of(load(store, run.id)).explain(radiograph, WITH_THRESHOLD, "gradcam", None, tmp_path / "mask.png")
     with pytest.raises(ConfigError, match="has not learned 'Hernia'"):
-        chosen_findings(load_explainer(store, run.id).stored, ["Hernia"])
+        chosen_findings(explainer_of(load(store, run.id)).stored, ["Hernia"])
     store, run = finished_run(tmp_path / "other", preprocessing="histstd_64")
     with pytest.raises(StoreError, match=r"reference\.json is missing\nwhere: .*\n  fix: run the grid again"):
-        load_explainer(store, run.id)
+        explainer_of(load(store, run.id))

@@ -15,7 +15,6 @@ from pydicom.uid import ExplicitVRLittleEndian
 import harmonize
 from harmonize import CohortSpec, DatasetError
 from harmonize.checks.duplicates import ScannedCohort, check_images
-from harmonize.checks.known_images import earlier_scans
 from harmonize.checks.release import inspect
 from harmonize.checks.scan import scan
 from harmonize.cohorts.bad_rows import separate_bad_rows
@@ -198,7 +197,8 @@ def test_a_dicom_without_pixels_and_a_huge_png_are_reported_and_other_images_are
     assert "2 cannot" in check.found
     assert f"{empty.stem} (damaged DICOM: no pixel data)" in check.found
     assert f"{huge.stem} (40000 x 40000 pixels, more than 100,000,000)" in check.found
-    scans = earlier_scans(cohort.root, cohort.table, tmp_path / "store", tmp_path / "no-cache")
+    known_images = pytest.importorskip("bench.extensions.cohort_page.statistics.known_images")
+    scans = known_images.earlier_scans(cohort.root, cohort.table, tmp_path / "store", tmp_path / "no-cache")
     statistics = pytest.importorskip("bench.extensions.cohort_page.statistics.cohort_statistics")
     flow = statistics.describe(cohort, scans=scans).flow.set_index("step")["images"]
     assert (flow["kept"], flow["unreadable"], flow["used"]) == (5, 2, 3)

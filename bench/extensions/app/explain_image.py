@@ -7,7 +7,6 @@ network that learned this finding.
 Shapes: D side of the displayed picture in pixels, K findings.
 """
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,17 +19,15 @@ import torch
 from numpy.typing import NDArray
 
 from bench.analyses.heatmaps.gradcam import heat_maps, upsampled
-from bench.analyses.heatmaps.panel import SHOWN, Explanation, FindingMap, all_findings_panel, panel
 from bench.config.tta_and_ensembles import View
+from bench.extensions.app.panel import SHOWN, Explanation, FindingMap
 from bench.planning.derived_runs import logit_of_mean
 from bench.runs.make_derived import view_transform
-from bench.runs.stored_run import StoredRun, TrainedNetwork, load
-from bench.store.store import Store, write_bytes
+from bench.runs.stored_run import StoredRun, TrainedNetwork
 from harmonize.errors import ConfigError, DatasetError
 from harmonize.images.image_header import ImageFile
 from harmonize.images.pixels import UnreadableImage, read_gray, to_geometry
 from harmonize.images.regions import InputTransform
-from harmonize.progress import Progress
 
 # smallest divisor, so that the division of an empty map by its maximum gives 0 and not NaN
 _TINY = float(np.finfo(np.float32).tiny)
@@ -183,47 +180,11 @@ def _refuse_different_frames(stored: StoredRun) -> None:
         raise ConfigError("the networks crop images differently, so their heat maps have no mean", stored.title, fix)
 
 
-def load_explainer(store: Store, run_id: str) -> Explainer:
-    """Return the explainer of the finished run whose id begins with `run_id`, on the CPU.
-
-    Raises StoreError if no run or several runs match, or if the run has no network, is unfinished or is damaged.
-    """
-    return explainer_of(load(store, run_id))
-
-
 def explainer_of(stored: StoredRun) -> Explainer:
     """Return the explainer of a loaded run, and set torch's number of threads to that of the run."""
     stored.refuse_test_time()
     torch.set_num_threads(stored.run.config.threads)
     return Explainer(stored)
-
-
-def draw_overlays(
-    explainer: Explainer, paths: Sequence[Path], findings: Sequence[str], folder: Path, progress: Progress | None = None
-) -> dict[str, str]:
-    """Write one picture per image, with Grad-CAM maps of the findings; return {image path: picture path}.
-
-    A picture has the name of its image. If several images have the same name, the later ones get a number, as in
-    "name-2.png".
-    """
-    path_by_image: dict[str, str] = {}
-    names: Counter[str] = Counter()
-    folder.mkdir(parents=True, exist_ok=True)
-    for done, path in enumerate(paths, 1):
-        explanation = explainer.explain(path, findings, "gradcam", None)
-        picture = (
-            all_findings_panel(explanation)
-            if len(explanation.finding_maps) > 1
-            else panel(explanation, explanation.finding_maps[0])
-        )
-        names[path.stem] += 1
-        occurrence = names[path.stem]
-        target = folder / f"{path.stem}{f'-{occurrence}' if occurrence > 1 else ''}.png"
-        write_bytes(target, png(picture))
-        path_by_image[str(path)] = str(target)
-        if progress:
-            progress("draw", done, len(paths))
-    return path_by_image
 
 
 def png(picture: NDArray[np.uint8]) -> bytes:
