@@ -16,6 +16,7 @@ OUTPUTS = ("auto", "probability", "logit")
 SCORE_EXAMPLES = examples(
     "bench score --store runs --grid demo",
     "bench score --grid demo --as demo-strict --mapping strict",
+    "bench score --grid demo --as demo-present --labels-read uncertain-present",
     'bench score --grid demo --as demo-edema --findings "Edema,Pneumonia"',
     "bench score --grid demo --as demo-20 --min-count 20 --threshold youden",
     "bench score --predictions predictions.csv --labels labels.csv",
@@ -29,6 +30,10 @@ def score(
         str | None, typer.Option("--as", help="Keep the old scores; save the new ones as a grid with this name.")
     ] = None,
     mapping: Annotated[str | None, typer.Option("--mapping", help="Label mapping: default, strict or broad.")] = None,
+    labels_read: Annotated[
+        str | None,
+        typer.Option("--labels-read", help="uncertain-present, uncertain-absent, unmentioned-dropped or standard."),
+    ] = None,
     findings: Annotated[
         str | None, typer.Option("--findings", help='Only these findings, for example "Edema,Pneumonia".')
     ] = None,
@@ -55,7 +60,7 @@ def score(
 ) -> None:
     """Score a grid or a table of predictions, without images.
 
-    A different label mapping, threshold or set of findings needs --as.
+    A different label mapping, reading, threshold or set of findings needs --as.
     """
     chosen = tuple(word.strip() for word in (findings or "").split(",") if word.strip())
     if findings is not None and not chosen:
@@ -74,14 +79,15 @@ def score(
 
         assert predictions
         assert labels
-        typer.echo(score_files(predictions, labels, chosen, min_count, outputs, as_json=as_json))
+        typer.echo(score_files(predictions, labels, chosen, min_count, outputs, labels_read, as_json=as_json))
         return
     if outputs != "auto":
         raise ConfigError("--outputs is only valid with --predictions", "--outputs", "remove the option")
     from bench.planning.stored_names import store_with
 
     opened = store_with(store, grid)
-    if name is None and any(value is not None for value in (mapping, findings, min_count, threshold, registry)):
+    settings = (mapping, labels_read, findings, min_count, threshold, registry)
+    if name is None and any(value is not None for value in settings):
         raise ConfigError(
             "other settings would overwrite the first scores",
             "bench score",
@@ -93,7 +99,7 @@ def score(
     from bench.results.summary import summary
 
     manifest = read_manifest(opened, grid)
-    change = ScoreChange(mapping, chosen, min_count, threshold, registry)
+    change = ScoreChange(mapping, labels_read, chosen, min_count, threshold, registry)
     if name is not None:
         manifest = rescored(manifest, name, change, " ".join(["bench", *sys.argv[1:]]))
     with choose_display(quiet) as display:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench.cli.text_tables import interval, table_lines, wrapped
+from harmonize.errors import ConfigError
 from reports.formatting import number
 from reports.schemas.select import select
 
@@ -19,17 +20,29 @@ _NAME_LETTERS = 26  # letters of a finding's name in the table; longer names are
 
 
 def score_files(
-    predictions: Path, labels: Path, findings: Sequence[str], min_count: int | None, outputs: str, *, as_json: bool
+    predictions: Path,
+    labels: Path,
+    findings: Sequence[str],
+    min_count: int | None,
+    outputs: str,
+    reading: str | None = None,
+    *,
+    as_json: bool,
 ) -> str:
     """Read predictions and labels, score them, and return the scores as text or, with `as_json`, as JSON text.
 
-    `findings`: only these findings; all if it is empty. `outputs`: probability, logit or auto.
+    `findings`: only these findings; all if it is empty. `outputs`: probability, logit or auto. `reading`: a name in READINGS;
+    None for the default. Raises ConfigError for an unknown reading.
     """
     from bench.results.prediction_files import read_labeled_predictions
     from bench.scoring.score_run import score_run
-    from bench.scoring.scored_split import Settings
+    from bench.scoring.scored_split import READINGS, STANDARD, Settings
 
-    given = read_labeled_predictions(predictions, labels, findings, outputs)
+    reading = reading or STANDARD
+    if reading not in READINGS:
+        fix = ConfigError.suggestion(reading, list(READINGS))
+        raise ConfigError(f"no way to read labels {reading!r}", "--labels-read", fix)
+    given = read_labeled_predictions(predictions, labels, findings, outputs, reading)
     settings = Settings() if min_count is None else Settings(min_count=min_count)
     result = score_run("", given.run.findings, given.run.internal, given.run.scored_splits, settings)
     rows = _rows(result.scores)
@@ -41,6 +54,7 @@ def score_files(
         "patients": len(set(split.patient_id)) if given.clustered else None,
         "clustered": given.clustered,
         "outputs": given.outputs,
+        "labels_read": reading,
         "min_count": settings.min_count,
         "resamples": settings.num_resamples,
         "notes": list(given.notes),

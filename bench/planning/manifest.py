@@ -31,7 +31,7 @@ from bench.planning.planned_grid import (
     PlannedSearch,
 )
 from bench.planning.stored_names import find_grid
-from bench.scoring.scored_split import Settings
+from bench.scoring.scored_split import STANDARD, Settings
 from bench.store.checked_files import read_cohort, read_grid, write_grid
 from bench.store.checked_folders import AnalysisFolder
 from bench.store.file_integrity import json_object
@@ -64,6 +64,7 @@ class Manifest(PlannedGrid):
             min_count=self.min_count,
             bins=self.bins,
             mapping=self.mapping,
+            reading=self.reading or STANDARD,
             threshold=self.threshold or "f1_max",
             custom_metrics=self.custom_metrics,
             estimators=tuple(entry for entry in self.estimators if entry.facts["given"] == "logits"),

@@ -2,7 +2,8 @@
 
     predictions.csv   image_id, and one column of probabilities or logits for each finding
     labels.csv        image_id, optionally patient_id, and one column for each finding. A cell is 1 (present),
-                      0 (absent), -2 (not mentioned in the report; scored as absent), or -1 or empty (not scored)
+                      0 (absent), -2 (not mentioned in the report; scored as absent), or -1 or empty (not scored).
+                      READINGS has other ways to score -1 and -2
 
 Neither a store, a grid nor image files are needed. Shapes: N images, K findings.
 """
@@ -17,7 +18,7 @@ from numpy.typing import NDArray
 from scipy.special import logit as logit_of
 
 from bench.scoring.across_runs.paired_runs import ScoredRun
-from bench.scoring.scored_split import ScoredSplit
+from bench.scoring.scored_split import STANDARD, ScoredSplit
 from harmonize.datasets.ids import difference
 from harmonize.datasets.user_table import is_parquet, read_user_table
 from harmonize.errors import ConfigError, DatasetError
@@ -44,13 +45,14 @@ class LabeledPredictions:
 
 
 def read_labeled_predictions(
-    predictions: Path, labels: Path, findings: Sequence[str] = (), outputs: str = "auto"
+    predictions: Path, labels: Path, findings: Sequence[str] = (), outputs: str = "auto", reading: str = STANDARD
 ) -> LabeledPredictions:
     """Read two tables (CSV or Parquet) and join their rows by image_id.
 
     `findings` names the columns to read; by default, every column that both tables have is a finding. `outputs`:
     "probability", "logit" or "auto". With "auto", the predictions are probabilities if all of them are in [0, 1], and
-    otherwise logits; but numbers from 0 to 100 without a negative one may be percentages, and are refused.
+    otherwise logits; but numbers from 0 to 100 without a negative one may be percentages, and are refused. `reading`: a name
+    in READINGS.
 
     Raises DatasetError for a file that cannot be read, an empty or repeated image id, and a labeled image without
     prediction. Raises ConfigError for a missing column and for a cell without a valid value. The error message gives the
@@ -84,9 +86,8 @@ def read_labeled_predictions(
             "If patients have several images, the intervals are too narrow."
         )
     ids = labeled[IMAGE].to_numpy(object)
-    split = ScoredSplit(
-        COHORT, "all", "stated", ids, ids if patient is None else patient, value_NK[row].astype(np.float32), state_NK
-    )
+    arrays = (ids, ids if patient is None else patient, value_NK[row].astype(np.float32), state_NK)
+    split = ScoredSplit(COHORT, "all", "stated", *arrays, reading=reading)
     return LabeledPredictions(ScoredRun(names, "", [split]), outputs, patient is not None, tuple(notes))
 
 

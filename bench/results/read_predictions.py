@@ -127,6 +127,7 @@ class CohortLabels:
                     state_NK,
                     patient_groups=groups,
                     of_children=hospital.of_children,
+                    reading=manifest.settings.reading,
                 )
                 shared.append(SharedSplit(np.flatnonzero(mask), scored_split))
         return shared

@@ -28,7 +28,7 @@ from bench.results.read_predictions import (
     load_scored_splits,
     unfinished,
 )
-from bench.scoring.scored_split import ScoredSplit
+from bench.scoring.scored_split import READINGS, ScoredSplit
 from bench.store.checked_folders import CheckedFolder, ScoresFolder
 from bench.store.features import features_file, read_features
 from bench.store.file_integrity import bytes_sha256
@@ -299,6 +299,7 @@ class ScoreChange:
     """The settings to change; None or empty keeps the setting of the grid."""
 
     mapping: str | None = None
+    reading: str | None = None
     findings: tuple[str, ...] = ()
     min_count: int | None = None
     threshold: str | None = None
@@ -326,6 +327,10 @@ def rescored(manifest: Manifest, name: str, change: ScoreChange, command: str) -
         _check(change.mapping, label_mapping.MAPPINGS, "--mapping", "mapping")
         again = replace(again, mapping=change.mapping)
         changes.append(f"labels read as {change.mapping}")
+    if change.reading is not None:
+        _check(change.reading, list(READINGS), "--labels-read", "way to read labels")
+        again = replace(again, reading=change.reading)
+        changes.append(f"labels read as {change.reading}")
     if change.findings:
         again = replace(again, counted=tuple(dict.fromkeys(change.findings)))
         changes.append(f"{len(again.counted)} of {len(findings)} findings")
@@ -368,7 +373,7 @@ def _path(manifest: Manifest, name: str, change: ScoreChange) -> Path:
     check_name(name, "--as")
     path = manifest.store.root / "grids" / f"{name}.json"
     if change.empty:
-        fix = "change a setting: --mapping, --findings, --min-count, --threshold or --registry"
+        fix = "change a setting: --mapping, --labels-read, --findings, --min-count, --threshold or --registry"
         raise ConfigError(f"the scores of {name!r} would equal those of the grid", "--as", fix)
     taken = path.is_file() and not read_manifest(manifest.store, name).scored_from
     # A later `bench run` of a shipped grid would overwrite a manifest of the same name.
@@ -386,7 +391,9 @@ def _check_same_way(path: Path, again: Manifest) -> None:
             raise ConfigError(what, "--as", f"choose another name, or delete {path} to reuse this name")
 
 
-_SETTINGS = ("scored_from", "mapping", "counted", "min_count", "threshold", "custom_metrics", "estimators", "bins")
+_SETTINGS = (
+    *("scored_from", "mapping", "reading", "counted", "min_count", "threshold", "custom_metrics", "estimators", "bins"),
+)
 
 
 def _check(value: str, choices: Sequence[str], where: str, what: str) -> None:

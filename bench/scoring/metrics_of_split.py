@@ -322,14 +322,16 @@ def measure(
     points: OperatingPoints | None,
     settings: Settings,
     only: Key | None = None,
+    most: int | None = None,
 ) -> SplitMetrics:
     """Compute all metrics of a split.
 
     On the split that chooses the operating points, `points` is None, and no metric uses a threshold or a fitted
-    calibrator. `only` limits the work to one metric and the metrics that are computed together with this metric. Raises
-    KeyError if `only` is an unknown metric.
+    calibrator. `only` limits the work to one metric and the metrics that are computed together with this metric. `most`: only the
+    first replicates, at most so many. Raises KeyError if `only` is an unknown metric.
     """
     resamples = Resamples.draw(scored.patient_id, settings.num_resamples, scored.name, settings.seed)
+    resamples = resamples.first(most or resamples.num)
     label, counts = scored.cached(
         ("counts", settings.min_count), lambda: labels_and_counts(scored, resamples, settings.min_count)
     )

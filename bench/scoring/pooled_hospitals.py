@@ -50,6 +50,7 @@ def measure_hospitals(
     points: OperatingPoints | None,
     settings: Settings,
     only: Key | None = None,
+    most: int | None = None,
 ) -> list[SplitMetrics]:
     """Return the metrics of a split, then those of each hospital if the split is of a pool; see `measure`.
 
@@ -58,7 +59,7 @@ def measure_hospitals(
     hospitals.
     """
     parts = hospital_parts(scored)
-    measured, *of_hospitals = [measure(split, points, settings, only) for split in (scored, *parts)]
+    measured, *of_hospitals = [measure(split, points, settings, only, most) for split in (scored, *parts)]
     return [_mean_over_hospitals(measured, of_hospitals), *of_hospitals] if of_hospitals else [measured]
 
 

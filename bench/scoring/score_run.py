@@ -281,11 +281,20 @@ def without(scored: ScoredSplit, excluded: Sequence[str], findings: Sequence[str
         return scored
 
     def unlabeled() -> ScoredSplit:
-        state = scored.state.copy()
-        state[:, columns] = UNMAPPED_CODE
-        return replace(scored, state=state)
+        groups = scored.patient_groups
+        if groups:
+            mapped = {name: _unmapped(state, columns) for name, state in groups.mapped.items()}
+            groups = replace(groups, mapped=mapped)
+        return replace(scored, state=_unmapped(scored.state, columns), patient_groups=groups)
 
     return scored.cached(("without", *columns), unlabeled).of_run(scored.logit)
+
+
+def _unmapped(state: NDArray[np.int8], columns: Sequence[int]) -> NDArray[np.int8]:
+    """Return label states [N, K] in which the findings in `columns` are unmapped."""
+    state = state.copy()
+    state[:, columns] = UNMAPPED_CODE
+    return state
 
 
 def _check(findings: Sequence[str], internal: str, scored_splits: Sequence[ScoredSplit]) -> None:

@@ -3,9 +3,10 @@
 Shapes: N images, K findings.
 """
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Mapping
 from copy import copy
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 import numpy as np
@@ -14,11 +15,24 @@ from numpy.typing import NDArray
 from bench.config.registry import Entry
 from bench.scoring.metrics import require_finite
 from bench.scoring.patient_groups import PatientGroups
-from harmonize.labels.findings import ABSENT, NOT_MENTIONED, PRESENT, STATES, UNMAPPED_CODE
+from harmonize.labels.findings import ABSENT, NOT_MENTIONED, PRESENT, STATES, UNCERTAIN, UNMAPPED_CODE
 
 Result = TypeVar("Result")
 
-DROPPED = -1  # label that is not scored: uncertain, unmapped, or of a finding with too few patients
+DROPPED = -1  # label that is not scored, for example of a finding with too few patients
+
+# readings: the label of each state that is scored; the labels of all other states are DROPPED
+STANDARD = "standard"
+_STATED = {PRESENT: 1, ABSENT: 0}
+_REPORTED = {**_STATED, NOT_MENTIONED: 0}
+READINGS: Mapping[str, Mapping[int, int]] = MappingProxyType(
+    {
+        STANDARD: _REPORTED,
+        "uncertain-present": {**_REPORTED, UNCERTAIN: 1},
+        "uncertain-absent": {**_REPORTED, UNCERTAIN: 0},
+        "unmentioned-dropped": _STATED,
+    }
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +45,7 @@ class Settings:
     bins: int = 15
     seed: int = 0
     mapping: str = "default"
+    reading: str = STANDARD  # a name in READINGS
     subgroup: str = "all"
     selection: str = "best_val"
     threshold: str = "f1_max"  # rule that chooses the threshold for subgroups and for the page
@@ -60,9 +75,9 @@ class ScoredSplit:
     patient_id: NDArray[np.object_]
     logit: NDArray[np.float32]
     state: NDArray[np.int8]
-    not_mentioned_is_absent: bool = True  # whether -2 (not mentioned) is scored as 0; otherwise it is not scored
     patient_groups: PatientGroups | None = None  # patient attributes of each image
     of_children: bool = False  # whether all patients are children; means over external hospitals leave such a split out
+    reading: str = STANDARD  # a name in READINGS
     _cache: dict[Hashable, tuple[object, Any]] = field(default_factory=dict, init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -116,11 +131,7 @@ class ScoredSplit:
         return result
 
     def labels(self) -> NDArray[np.int8]:
-        """Return labels [N, K]: 1, 0, or DROPPED for uncertain and unmapped states.
-
-        The label of the state "not mentioned" is 0, or DROPPED if `not_mentioned_is_absent` is False. The array is
-        read-only, because all runs share it.
-        """
+        """Return labels [N, K]: 1, 0, or DROPPED, as `reading` states. The array is read-only, because all runs share it."""
         return self.cached("labels", self._labels)
 
     @property
@@ -129,8 +140,7 @@ class ScoredSplit:
         return self._cache
 
     def _labels(self) -> NDArray[np.int8]:
-        label_of_state = {PRESENT: 1, ABSENT: 0} | ({NOT_MENTIONED: 0} if self.not_mentioned_is_absent else {})
-        lowest = min(*STATES, UNMAPPED_CODE)
+        label_of_state, lowest = READINGS[self.reading], min(*STATES, UNMAPPED_CODE)
         lookup = np.array([label_of_state.get(state, DROPPED) for state in range(lowest, max(STATES) + 1)], np.int8)
         label: NDArray[np.int8] = lookup[self.state - np.int8(lowest)]
         label.flags.writeable = False

@@ -4,6 +4,7 @@ from typing import Any
 
 from markupsafe import Markup
 
+from reports import extensions
 from reports.drawing import svg
 from reports.formatting import places, plural
 from reports.html.section import Section, write
@@ -35,6 +36,7 @@ def opening(data: ReportData) -> Section:
             kick=_kick(data),
             headline=title(data),
             stand=_stand(data),
+            notes=[note for module in extensions.modules("gap_notes") if (note := module.note(data))[1]],
             best=_best(data),
             not_internal=without_internal_score(data.without_internal_score, data.min_count),
             why=_why(data),
@@ -61,9 +63,11 @@ def title(data: ReportData) -> str:
     members = data.members_of_first
     is_partial = members is not None and (members.left_out or members.num_hospitals < members.num_external)
     over = member_sentences.over(members, brief=True) if members and is_partial else ""
-    return sentences.headline(
+    headline = sentences.headline(
         num_runs, data.num_worse, data.num_better, num_external, data.phantom, only, data.has_common, data.unit, over
     )
+    clauses = [module.clause(data) for module in extensions.modules("gap_notes")]
+    return ", ".join([headline, *filter(None, clauses)])
 
 
 def gap_figure(data: ReportData, width: float) -> Markup:

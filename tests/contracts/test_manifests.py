@@ -119,7 +119,7 @@ def document_of(folder: Path, name: str) -> dict[str, Any]:
     elif name == "rescored":
         plan = plan_of(folder, "panel")
         planned_manifest(plan, {}, 0).write()
-        change = ScoreChange("strict", ("Edema",), 3, "youden")
+        change = ScoreChange("strict", "uncertain-absent", ("Edema",), 3, "youden")
         manifest = rescored(read_manifest(plan.store, "panel"), "rescored", change, "bench score")
     else:
         manifest = planned_manifest(plan_of(folder, name), {}, 1)

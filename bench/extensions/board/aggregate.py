@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from scipy.special import expit
 
 from bench.results.prediction_files import IMAGE, LabeledPredictions, read_table
+from bench.scoring.scored_split import DROPPED
 from bench.store.store import canonical_json, write_bytes
 from harmonize.errors import ConfigError, StoreError
 
@@ -106,12 +107,12 @@ def histograms(
     [split] = given.run.scored_splits
     out = {}
     for k, finding in enumerate(given.run.findings):
-        state_N = split.state[:, k]
-        scored_N = (state_N == 1) | (state_N == 0) | (state_N == -2)
+        label_N = split.labels()[:, k]
+        scored_N = label_N != DROPPED
         for values in groups.values():
             scored_N &= np.asarray(values, dtype=str) != ""
         fine_N = np.minimum((expit(split.logit[scored_N, k].astype(np.float64)) * BINS).astype(int), BINS - 1)
-        positive_N = state_N[scored_N] == 1
+        positive_N = label_N[scored_N] == 1
         members = {ALL: np.ones(len(fine_N), bool)}
         if min(positive_N.sum(), (~positive_N).sum()) < least:
             continue

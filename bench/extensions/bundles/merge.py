@@ -19,7 +19,7 @@ from bench.store.store import Store, table_facts, write_bytes, write_table
 from harmonize.errors import ConfigError, StoreError
 from reports import extensions
 
-SETTINGS = ("source", "phantom", "min_count", "bins", "mapping", "threshold", "counted", "custom_metrics")
+SETTINGS = ("source", "phantom", "min_count", "bins", "mapping", "reading", "threshold", "counted", "custom_metrics")
 _FIX_SETTINGS = "merge them into separate stores, or first score both with one grid: `bench score --as`"
 
 

@@ -21,6 +21,7 @@ from bench.planning.manifest import Manifest
 from bench.planning.planned_grid import SCHEMA, PlannedCohort, PlannedRun
 from bench.planning.run import Run, read_run
 from bench.scoring.patient_groups import SEXES
+from bench.scoring.scored_split import READINGS
 from bench.store.checked_files import read_cohort, write_cohort
 from bench.store.checked_folders import CheckedFolder
 from bench.store.store import Store, canonical_json, short_hash, table_facts, write_bytes, write_table
@@ -145,14 +146,16 @@ def _checked(content: Mapping[str, Any], store: Store, where: str, registry: Reg
     check_texts(content, where)
     manifest = Manifest.of(content, store=store)
     _require(re.fullmatch(r"[A-Za-z0-9_-]{1,80}", manifest.name), "the grid's name is not a valid folder name", where)
-    for key in ("title", "command", "source", "mapping", "threshold"):
+    for key in ("title", "command", "source", "mapping", "reading", "threshold"):
         _require(isinstance(getattr(manifest, key), str), f"manifest.json: {key} is not a text", where)
     for key in ("min_count", "bins", "duplicates"):
         count = getattr(manifest, key)
         _require(type(count) is int and count >= 0, f"manifest.json: {key} is not a count", where)
     _require(
-        manifest.mapping in label_mapping.MAPPINGS and type(manifest.phantom) is bool,
-        "manifest.json: invalid mapping or phantom",
+        manifest.mapping in label_mapping.MAPPINGS
+        and manifest.settings.reading in READINGS
+        and type(manifest.phantom) is bool,
+        "manifest.json: invalid mapping, reading or phantom",
         where,
     )
     names = [cohort.name for cohort in manifest.planned_cohorts]

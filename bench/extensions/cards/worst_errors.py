@@ -18,7 +18,6 @@ from bench.scoring.scored_split import ScoredSplit
 from bench.store.checked_folders import CheckedFolder, ScoresFolder
 from bench.store.store import Store
 from harmonize.errors import ConfigError, StoreError
-from harmonize.labels.findings import ABSENT, NOT_MENTIONED, PRESENT
 
 COLUMNS = ("image_id", "dataset", "split", "finding", "kind", "logit", "threshold", "calibrated", "surprise", "path")
 KINDS = {"fp": "called, but absent", "fn": "present, but not called"}
@@ -107,8 +106,8 @@ def _errors_of_finding(
     if np.isnan(threshold):
         return []
     calibrated, called = Platt(a, b).apply(logit), logit >= threshold
-    state = scored_split.state[:, k]
-    wrong = {"fp": np.isin(state, (ABSENT, NOT_MENTIONED)) & called, "fn": (state == PRESENT) & ~called}
+    label = scored_split.labels()[:, k]
+    wrong = {"fp": (label == 0) & called, "fn": (label == 1) & ~called}
     frames = []
     for kind, mask in wrong.items():
         if mask.any():

@@ -31,6 +31,7 @@ _TEXTS = ("grid", "title", "date", "version", "commit", "command", "amends")
 _KEYS = {*_TEXTS, "schema", "scoring", "phantom", "plan", "hypotheses"}
 _SETTINGS = {  # key of a plan -> its name in a list of differences
     "mapping": "label mapping",
+    "reading": "reading of uncertain and unmentioned labels",
     "min_count": "min_count (patients with and without a finding)",
     "threshold": "threshold rule",
     "bins": "bins of the calibration error",
@@ -73,7 +74,10 @@ def plan_of(manifest: Manifest, run_ids: Collection[str] | None = None) -> dict[
         "metrics": [*BUILT_IN, *(f"{entry.name} (version {entry.version})" for entry in settings.custom_metrics)],
         "ranked_by": ", ".join(DEFAULT),
         "calibrator": DECIDING,
-        **{key: getattr(settings, key) for key in ("mapping", "min_count", "threshold", "bins", "num_resamples")},
+        **{
+            key: getattr(settings, key)
+            for key in ("mapping", "reading", "min_count", "threshold", "bins", "num_resamples")
+        },
     }
 
 

@@ -213,7 +213,7 @@ def test_a_finding_with_too_few_patients_is_nan_with_its_counts() -> None:
 
 
 def test_not_mentioned_is_not_scored_where_it_does_not_mean_absent() -> None:
-    silent = dataclasses.replace(part("nih", "all", 3), not_mentioned_is_absent=False)
+    silent = dataclasses.replace(part("nih", "all", 3), reading="unmentioned-dropped")
     row = cell(
         score_run("r", FINDINGS, "chexpert", [silent], QUICK).scores, dataset="nih", finding="Edema", metric="auroc"
     )

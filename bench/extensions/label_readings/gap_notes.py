@@ -1,0 +1,62 @@
+"""What the first screen of the page says about readings of the labels: a clause of the headline, and a sentence on the mean gap."""
+
+from collections.abc import Mapping
+
+from reports.formatting import listing, places, plural, word
+from reports.report_data.headline_rows import EXTERNAL, Estimate
+from reports.report_data.report_data import ReportData
+from reports.sentences.verdicts import with_verdict
+from reports.tables import records_of
+
+KEY = "label-readings"  # of the section
+RULES = {
+    "standard": "uncertain labels are not scored and unmentioned findings count as absent",
+    "uncertain-present": "uncertain labels count as present",
+    "uncertain-absent": "uncertain labels count as absent",
+    "unmentioned-dropped": "unmentioned findings are not scored",
+}
+
+
+def gaps_by_reading(data: ReportData) -> dict[str, dict[str, Mapping[str, object]]]:
+    """Return {reading: {dataset: row of `mean_reading_gaps`}}; the reading of the page is first."""
+    found: dict[str, dict[str, Mapping[str, object]]] = {}
+    for row in records_of(data.tables["mean_reading_gaps"]):
+        found.setdefault(row["reading"], {})[row["dataset"]] = row
+    return found
+
+
+def estimate(row: Mapping[str, object]) -> Estimate:
+    """Return the gap of a row, with the interval that is simultaneous over hospitals."""
+    value, low, high, all_low, all_high = (
+        float(str(row[name])) for name in ("value", "low", "high", "all_low", "all_high")
+    )
+    return Estimate(value, low, high).simultaneous(all_low, all_high)
+
+
+def _of_means(data: ReportData) -> dict[str, Mapping[str, object]]:
+    """Return {reading: row of the mean over hospitals}."""
+    return {name: rows[EXTERNAL] for name, rows in gaps_by_reading(data).items() if EXTERNAL in rows}
+
+
+def clause(data: ReportData) -> str:
+    """State under how many readings as many recipes have a clearly lower and a clearly higher AUROC; "" if under all."""
+    verdicts = [(row["num_worse"], row["num_better"]) for row in _of_means(data).values()]
+    num_same = sum(verdict == verdicts[0] for verdict in verdicts)
+    if num_same == len(verdicts):
+        return ""
+    return f"under {word(num_same)} of {word(len(verdicts))} ways to read the labels"
+
+
+def note(data: ReportData) -> tuple[str, str]:
+    """Return the key of the section, and the sentence on the mean gap under the other readings; "" if there are none."""
+    own, *others = _of_means(data).items() or [("", {})]
+    gaps = [f"{with_verdict(estimate(row))} if {RULES[name]}{_on_fewer(row, own[1])}" for name, row in others]
+    return KEY, f"With other ways to read the labels, the gap is {listing(gaps, len(RULES))}." if gaps else ""
+
+
+def _on_fewer(row: Mapping[str, object], own: Mapping[str, object]) -> str:
+    """State the gap of the page over the findings of a reading, if the reading scores fewer findings; else ""."""
+    num = int(str(row["num_findings"]))
+    if num == own["num_findings"]:
+        return ""
+    return f" (read as on this page, the same {plural(num, 'finding')} have {places(float(str(row['same_findings'])))})"

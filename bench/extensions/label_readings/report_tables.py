@@ -1,0 +1,45 @@
+"""The tables `reading_gaps` and `mean_reading_gaps` of a report."""
+
+import pandas as pd
+
+from bench.extensions.label_readings.schemas import SCHEMAS
+from bench.results.cross_run_tables import ScoredRuns
+from bench.results.read_predictions import load_scores
+from bench.scoring.across_runs.ranks import mean_gaps
+from bench.scoring.gaps.gap import MACRO
+from bench.scoring.scored_split import READINGS
+
+NUMBERS = ("value", "same_findings", "internal", "external", "changed_internal", "changed")
+
+
+def tables(runs: ScoredRuns) -> dict[str, pd.DataFrame]:
+    """Return both tables; they are empty if no reading changes a label."""
+    stored = load_scores(runs.manifest, runs.run_ids, "reading_gaps")
+    if not len(stored):
+        return {name: pd.DataFrame(columns=list(columns)) for name, columns in SCHEMAS.items()}
+    of_recipes = runs.recipes.averaged(stored, ("reading", "dataset"), NUMBERS)
+    rows = runs.recipes.replaced(stored, of_recipes)
+    own = runs.frames["gaps"]
+    own = own[(own["finding"] == MACRO) & own["dataset"].isin(rows["dataset"])]
+    own = runs.recipes.replaced(own, runs.recipes.of_gaps(own))
+    own = own.assign(same_findings=own["value"], changed_internal=0.0, changed=0.0)
+    parts = [_means(runs, own, runs.manifest.settings.reading, "")]
+    parts += [_means(runs, of, name, f"/{name}") for name in READINGS if len(of := rows[rows["reading"] == name])]
+    return {
+        "reading_gaps": pd.concat([of_recipes, stored], ignore_index=True) if len(of_recipes) else stored,
+        "mean_reading_gaps": pd.concat(parts, ignore_index=True)[list(SCHEMAS["mean_reading_gaps"])],
+    }
+
+
+def _means(runs: ScoredRuns, rows: pd.DataFrame, reading: str, ending: str) -> pd.DataFrame:
+    """Return the rows of one reading, from the gaps of recipes; `ending`: that of the names of their replicates."""
+    drawn = {
+        recipe: {f"gap/{d}": runs.of_recipes[recipe][f"gap/{d}{ending}"] for d in of["dataset"]}
+        | {"draws": runs.of_recipes[recipe]["draws"]}
+        for recipe, of in rows.groupby("run_id")
+    }
+    means = mean_gaps(rows.assign(finding=MACRO), drawn)
+    of_hospital = rows.groupby("dataset")
+    further = of_hospital[["same_findings", "changed_internal", "changed"]].mean()
+    further["num_findings"] = of_hospital["num_findings"].min()
+    return means.assign(reading=reading).join(further, on="dataset")

@@ -1,0 +1,21 @@
+"""The columns of the tables of this extension; `reports.schemas.tables` explains columns that all tables share."""
+
+SCORE_TABLES = ("reading_gaps",)
+SHOWN = DETAILS = ()
+_CHANGED = ("changed_internal", "changed")
+SCHEMAS: dict[str, tuple[str, ...]] = {
+    # macro gap of a run or recipe under another reading of uncertain and unmentioned labels than that of the grid, over findings with
+    # a score under both readings; only readings that change a label, at each hospital and as mean ("external")
+    # reading: uncertain-present, uncertain-absent, unmentioned-dropped or standard; internal, external: the two AUROCs of the gap
+    # same_findings: the gap under the reading of the grid, over the same findings
+    # changed_internal, changed: share of the labels of scored findings that the reading changes, at the internal hospital and at this one
+    "reading_gaps": (
+        *("run_id", "reading", "dataset", "value", "low", "high", "same_findings"),
+        *("internal", "external", "num_findings", *_CHANGED),
+    ),
+    # `mean_gaps` under each reading, first that of the grid; num_findings: smallest number of findings of a recipe
+    "mean_reading_gaps": (
+        *("reading", "dataset", "value", "low", "high", "num_runs", "num_worse", "num_better", "all_low", "all_high"),
+        *("same_findings", "num_findings", *_CHANGED),
+    ),
+}

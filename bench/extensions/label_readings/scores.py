@@ -1,0 +1,103 @@
+"""The table `reading_gaps` of one run, computed while the run is scored.
+
+A reading changes the labels of the internal test split and of every external hospital. Thresholds and calibrators play no part, so
+only AUROC is computed, only for findings whose labels change, and with the first FOR_DETAIL replicates.
+Shapes: N images, K findings, B replicates, C changed findings.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from bench.extensions.label_readings.schemas import SCHEMAS
+from bench.scoring.bootstrap.resamples import FOR_DETAIL
+from bench.scoring.gaps.gap import EXTERNAL, MACRO, gaps
+from bench.scoring.metrics_of_split import AUROC, SplitMetrics
+from bench.scoring.pooled_hospitals import measure_hospitals
+from bench.scoring.score_rows import frame
+from bench.scoring.score_run import RunMetrics
+from bench.scoring.scored_split import READINGS, ScoredSplit, Settings
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _ChangedFindings:
+    """The findings of a split with other labels under a reading; all runs share it.
+
+    columns [C]: their indices. share: share of the labels of all scored findings that change. scored: the split with only these
+    findings, read in this way, without logits.
+    """
+
+    columns: NDArray[np.intp]
+    share: float
+    scored: ScoredSplit
+
+    @classmethod
+    def of(cls, split: SplitMetrics, reading: str) -> "_ChangedFindings":
+        other = replace(split.scored, reading=reading)
+        has_score = np.isfinite(split.value[AUROC])
+        changed = (other.labels() != split.scored.labels()) & has_score
+        columns = np.flatnonzero(changed.any(0))
+        state = other.state[:, columns]
+        part = replace(other, state=state, logit=np.zeros(state.shape, np.float32))
+        return cls(columns, float(changed[:, has_score].mean()) if has_score.any() else 0.0, part)
+
+
+def tables(run: RunMetrics) -> tuple[dict[str, pd.DataFrame], dict[str, NDArray[np.float32]]]:
+    """Return the table `reading_gaps`, and the replicates of its gaps: "gap/<dataset>/<reading>" [B]."""
+    rows: list[tuple[object, ...]] = []
+    replicates: dict[str, NDArray[np.float32]] = {}
+    names = [*(split.scored.dataset for split in run.external), EXTERNAL]
+    for reading in READINGS if run.test and run.external else ():
+        pairs = [_read(split, reading, run.settings) for split in run.headline]
+        (test, *external), (inside, *outside) = zip(*pairs, strict=True)
+        if not any((inside, *outside)):  # such as the reading of the grid
+            continue
+        changed = dict(zip(names, [*outside, float(np.mean(outside))], strict=True))
+        unread = dict(zip(names, _unread_gaps(run.headline, [test, *external]), strict=True))
+        for gap in gaps(run.findings, test, external):
+            if gap.finding == MACRO:
+                numbers = (
+                    gap.value,
+                    gap.low,
+                    gap.high,
+                    unread[gap.dataset],
+                    gap.internal,
+                    gap.external,
+                    gap.num_findings,
+                )
+                rows.append((run.run_id, reading, gap.dataset, *numbers, inside, changed[gap.dataset]))
+                replicates[f"gap/{gap.dataset}/{reading}"] = gap.replicates.astype(np.float32)
+    return {"reading_gaps": frame(rows, SCHEMAS["reading_gaps"])}, replicates
+
+
+def _unread_gaps(before: Sequence[SplitMetrics], after: Sequence[SplitMetrics]) -> list[float]:
+    """Return the macro gap of each hospital before a reading over the findings scored after it, and the mean; NaN for none."""
+    found = []
+    for own, read in zip(before[1:], after[1:], strict=True):
+        used = np.isfinite(after[0].value[AUROC]) & np.isfinite(read.value[AUROC])
+        difference = before[0].value[AUROC][used] - own.value[AUROC][used]
+        found.append(float(difference.mean()) if used.any() else float("nan"))
+    finite = [gap for gap in found if np.isfinite(gap)]
+    return [*found, float(np.mean(finite)) if finite else float("nan")]
+
+
+def _read(split: SplitMetrics, reading: str, settings: Settings) -> tuple[SplitMetrics, float]:
+    """Return the AUROCs of a split under a reading, and the share of its labels that change.
+
+    A finding without a score under the reading of the grid gets none, so that gaps differ by labels only.
+    """
+    key = ("reading", reading, settings.min_count)
+    changed: _ChangedFindings = split.scored.cached(key, lambda: _ChangedFindings.of(split, reading))
+    columns = changed.columns
+    value, replicates, bounds = (
+        numbers.copy() for numbers in (split.value[AUROC], split.replicates[AUROC][:, :FOR_DETAIL], split.bounds[AUROC])
+    )
+    if len(columns):
+        scored = changed.scored.of_run(split.scored.logit[:, columns])
+        measured, *_ = measure_hospitals(scored, None, settings, AUROC, FOR_DETAIL)
+        value[columns], replicates[columns] = measured.value[AUROC], measured.replicates[AUROC]
+        bounds[:, columns] = measured.bounds[AUROC]
+    return replace(split, value={AUROC: value}, replicates={AUROC: replicates}, bounds={AUROC: bounds}), changed.share
