@@ -87,12 +87,15 @@ def _lines(given: "LabeledPredictions", rows: "pd.DataFrame", min_count: int, nu
         first.append([label, *(cell for metric in ("auroc", "auprc") for cell in _estimate(row[metric]))])
         counts = ["", ""] if name == "macro" else [f"{row['auroc'][key]:,}" for key in ("num_positive", "n")]
         second.append([label, number(row["brier"]["value"]), number(row["ece"]["value"]), *counts])
+    from bench.scoring.scored_split import STANDARD
+
     [split] = given.run.scored_splits
     num_patients = f"{len(set(split.patient_id)):,} patients"
     drawn = f"{num_patients}, each with all images" if given.clustered else "images"
     empty = [name for name in given.run.findings if values[name, "auroc"]["value"] != values[name, "auroc"]["value"]]
     notes = [
         f"{len(split.image_id):,} images. Intervals: {num_resamples:,} bootstrap samples of {drawn}.",
+        *([] if split.reading == STANDARD else [f"Labels are read as {split.reading}."]),
         *given.notes,
     ]
     if empty:

@@ -326,7 +326,7 @@ def rescored(manifest: Manifest, name: str, change: ScoreChange, command: str) -
     if change.mapping is not None:
         _check(change.mapping, label_mapping.MAPPINGS, "--mapping", "mapping")
         again = replace(again, mapping=change.mapping)
-        changes.append(f"labels read as {change.mapping}")
+        changes.append(f"label mapping {change.mapping}")
     if change.reading is not None:
         _check(change.reading, list(READINGS), "--labels-read", "way to read labels")
         again = replace(again, reading=change.reading)

@@ -46,7 +46,7 @@ def test_the_examples_of_the_documents_score_again_without_data_and_leave_the_fi
     assert set(scored["finding"]) <= {"Pleural Effusion", "Edema"}
     assert (two.loc[two["finding"] == "macro", "num_findings"] <= 2).all()
     page = (store_copy / "runs" / "report" / "tiny-strict" / "leaderboard.html").read_text()
-    assert "Scored again from the stored predictions of the grid tiny: labels read as strict, calls at youden" in page
+    assert "Scored again from the stored predictions of the grid tiny: label mapping strict, calls at youden" in page
     assert len(pd.read_parquet(store_copy / "runs" / "report" / "tiny-strict" / "tables" / "recipes.parquet")) == 2
 
 
@@ -67,6 +67,23 @@ def test_only_what_another_mapping_changes_changes(store_copy: Path, command: Co
             )
 
 
+def test_labels_that_are_read_in_another_way_give_the_gaps_that_the_first_scores_state(
+    store_copy: Path, command: Command
+) -> None:
+    asked = ("--labels-read", "uncertain-present", "--quiet")
+    command("score", "--grid", "tiny", "--as", "present", *asked, cwd=store_copy)
+    keys = ["run_id", "dataset"]
+    stated = tables(store_copy, "", "reading_gaps").query("reading == 'uncertain-present'").set_index(keys)
+    first, again = (
+        tables(store_copy, grid, "gaps").query("finding == 'macro' and dataset != 'external'").set_index(keys)
+        for grid in ("", "as-present")
+    )
+    # as present, uncertain labels can give a finding enough patients; the first scores have no gap of it
+    same = again.index[again["num_findings"] == first["num_findings"]]
+    assert len(same)
+    np.testing.assert_allclose(stated.loc[same, "value"], again.loc[same, "value"])
+
+
 def test_a_wrong_choice_is_refused_before_anything_is_written(finished: Path) -> None:
     store = Store.open(finished / "runs", create=False)
     manifest = read_manifest(store, "tiny")
@@ -78,6 +95,7 @@ def test_a_wrong_choice_is_refused_before_anything_is_written(finished: Path) ->
         ("x" * 300, ScoreChange("strict"), "too long"),
         ("x", ScoreChange("stric"), "no mapping 'stric'"),
         ("x", ScoreChange(findings=("Edma",)), "no finding of this grid 'Edma'"),
+        ("x", ScoreChange(reading="absent"), "no way to read labels 'absent'"),
         ("x", ScoreChange(min_count=0), "--min-count is 0"),
         ("x", ScoreChange(threshold="best"), "no threshold rule 'best'"),
     ):
@@ -96,14 +114,15 @@ def test_a_name_stands_for_one_way_of_scoring(finished: Path) -> None:
     manifest = read_manifest(Store.open(finished / "runs", create=False), "tiny")
     try:
         strict = rescored(manifest, "mine", ScoreChange(mapping="strict"), "bench score")
-        assert rescored(manifest, "mine", ScoreChange(mapping="strict"), "again").scored_how == "labels read as strict"
+        assert rescored(manifest, "mine", ScoreChange(mapping="strict"), "again").scored_how == "label mapping strict"
         for other in (
             ScoreChange(mapping="broad"),
+            ScoreChange(mapping="strict", reading="uncertain-absent"),
             ScoreChange(mapping="strict", min_count=3),
             ScoreChange(findings=("Edema",)),
         ):
             with pytest.raises(
-                ConfigError, match="'mine' has other scores already: those of tiny, labels read as strict"
+                ConfigError, match="'mine' has other scores already: those of tiny, label mapping strict"
             ):
                 rescored(manifest, "mine", other, "bench score")
             with pytest.raises(ConfigError, match="has other scores already"):

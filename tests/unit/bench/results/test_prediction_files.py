@@ -53,6 +53,24 @@ def test_the_scores_are_those_of_scikit_learn(tmp_path: Path, here: Command) -> 
     assert all(row["low"] < row["value"] < row["high"] for row in rows.values() if row["metric"] == "auroc")
 
 
+def test_uncertain_and_unmentioned_labels_are_read_as_asked(tmp_path: Path, here: Command) -> None:
+    predictions, labels = tables()
+    labels.loc[:59, "Edema"], labels.loc[60:119, "Edema"] = -1, -2
+    label_of = {"uncertain-present": {-1: 1, -2: 0}, "uncertain-absent": {-1: 0, -2: 0}, "unmentioned-dropped": {}}
+    words, joined = write(tmp_path, predictions, labels), labels.merge(predictions, on="image_id", suffixes=("", "_p"))
+    for reading, label in label_of.items():
+        shown = json.loads(here(*words, "--json", "--labels-read", reading, cwd=tmp_path).stdout)
+        truth = joined["Edema"].replace(label)
+        known = truth >= 0
+        row = next(row for row in shown["rows"] if (row["finding"], row["metric"]) == ("Edema", "auroc"))
+        assert (shown["labels_read"], row["n"]) == (reading, known.sum())
+        assert row["value"] == pytest.approx(roc_auc_score(truth[known], joined.loc[known, "Edema_p"]))
+    error = here(*words, "--labels-read", "present", cwd=tmp_path, code=2).stderr
+    assert "no way to read labels 'present'" in error
+    text = here(*words, "--labels-read", "uncertain-absent", cwd=tmp_path).stdout
+    assert "Labels are read as uncertain-absent." in text
+
+
 def test_the_text_fits_80_columns_and_states_the_clusters(tmp_path: Path, here: Command) -> None:
     predictions, labels = tables()
     lines = here(*write(tmp_path, predictions, labels), cwd=tmp_path).stdout.splitlines()

@@ -8,6 +8,7 @@ from sklearn.metrics import roc_auc_score
 from bench.scoring.gaps.label_mappings import reversals, sensitivity
 from bench.scoring.metrics_of_split import measure
 from bench.scoring.patient_groups import PatientGroups
+from bench.scoring.score_run import without
 from bench.scoring.scored_split import ScoredSplit, Settings
 
 FINDINGS = ("Consolidation", "Edema")
@@ -58,6 +59,12 @@ def test_metrics_computed_before_give_the_same_rows() -> None:
     assert sensitivity("run", read, FINDINGS, SETTINGS, measured=measured) == sensitivity(
         "run", read, FINDINGS, SETTINGS
     )
+
+
+def test_a_finding_that_is_not_scored_has_no_rows_under_any_mapping() -> None:
+    other = 1 - part().state  # another label of both findings
+    rows = sensitivity("run", without(part(broad=other), ["Edema"], FINDINGS), FINDINGS, SETTINGS)
+    assert {finding for _, _, _, finding, *_ in rows} == {"Consolidation", "macro"}
 
 
 def test_without_another_mapping_there_are_no_rows() -> None:
