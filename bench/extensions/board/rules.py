@@ -11,6 +11,7 @@ from bench.planning.exposure import Exposure
 from bench.planning.manifest import Manifest
 from bench.planning.planned_grid import PlannedRun
 from bench.planning.run import read_run
+from bench.scoring.scored_split import STANDARD
 from harmonize.errors import ConfigError
 from harmonize.yaml_file import read_yaml
 from reports import extensions
@@ -94,6 +95,7 @@ def _hospital_problems(rules: Rules, manifest: Manifest) -> list[str]:
 def _setting_problems(rules: Rules, manifest: Manifest) -> list[str]:
     stated = {
         "mapping": (manifest.mapping, rules.mapping),
+        "reading": (manifest.settings.reading, STANDARD),
         "min_count": (manifest.min_count, rules.min_count),
         "threshold": (manifest.settings.threshold, rules.threshold),
         "findings": (", ".join(manifest.counted) or manifest.shared.space, rules.findings),

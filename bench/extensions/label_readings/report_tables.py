@@ -33,11 +33,10 @@ def tables(runs: ScoredRuns) -> dict[str, pd.DataFrame]:
 
 def _means(runs: ScoredRuns, rows: pd.DataFrame, reading: str, ending: str) -> pd.DataFrame:
     """Return the rows of one reading, from the gaps of recipes; `ending`: that of the names of their replicates."""
-    drawn = {
-        recipe: {f"gap/{d}": runs.of_recipes[recipe][f"gap/{d}{ending}"] for d in of["dataset"]}
-        | {"draws": runs.of_recipes[recipe]["draws"]}
-        for recipe, of in rows.groupby("run_id")
-    }
+    drawn = {}
+    for recipe in rows["run_id"].unique():
+        own, datasets = runs.of_recipes[recipe], rows.loc[rows["run_id"] == recipe, "dataset"]
+        drawn[str(recipe)] = {f"gap/{d}": own[f"gap/{d}{ending}"] for d in datasets} | {"draws": own["draws"]}
     means = mean_gaps(rows.assign(finding=MACRO), drawn)
     of_hospital = rows.groupby("dataset")
     further = of_hospital[["same_findings", "changed_internal", "changed"]].mean()
