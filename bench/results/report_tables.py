@@ -135,6 +135,7 @@ def tables(manifest: Manifest, with_images: bool = False, long_tables: LongTable
         "phantom": manifest.phantom,
         "min_count": manifest.settings.min_count,
         "mapping": manifest.settings.mapping,
+        "reading": manifest.settings.reading,
         "threshold": manifest.settings.threshold,
         "date": "" if manifest.of_bundles else _last_date(manifest, all_ids),  # bundles have no dates
         "software": _software(),

@@ -178,6 +178,14 @@ def pictures_notice(phantom: bool, num_pictures: int) -> str:
     )
 
 
+READING_RULES = {  # reading of labels -> the words that state it
+    "standard": "uncertain labels are not scored and unmentioned findings count as absent",
+    "uncertain-present": "uncertain labels count as present",
+    "uncertain-absent": "uncertain labels count as absent",
+    "unmentioned-dropped": "unmentioned findings are not scored",
+}
+
+
 def label_sources(references: Sequence[str], phantom: bool) -> str:
     """State where the labels come from; `references`: label sources as in the tables, such as "report"."""
     sources = [LABEL_SOURCES.get(r, r) for r in references if not (phantom and r == "phantom")]

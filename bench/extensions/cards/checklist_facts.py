@@ -18,9 +18,10 @@ from bench.store.checked_folders import WEIGHTS, CheckedFolder, ReportFolder
 from harmonize.errors import StoreError
 from reports import formatting
 from reports.schemas.tables import SCHEMAS
+from reports.sentences.data import READING_RULES
 
 # keys of the report's metadata that the facts need
-_META = ("findings", "mapping", "split", "shared_patients", "num_resamples", "min_count", "threshold")
+_META = ("findings", "mapping", "reading", "split", "shared_patients", "num_resamples", "min_count", "threshold")
 _MOST = 6  # number of values that a text names; the place has all of them
 
 
@@ -201,10 +202,10 @@ def missing_labels(stored: Stored) -> Fact | None:
     in_training = " or ".join(treated.get(str(value), str(value)) for value in blank)
     text = (
         f"Uncertain labels in training: {_named(policies)}. In training, a finding that is not mentioned {in_training}."
-        " Tests leave out images whose label of the finding is uncertain or missing in the dataset, and count a finding"
-        f" that is not mentioned as absent. Unreadable images left out: {unreadable:,}"
+        f" In tests, {READING_RULES[stored.meta['reading']]}, and images without a label of the finding in the dataset are"
+        f" left out. Unreadable images left out: {unreadable:,}"
     )
-    return Fact(text, (*stored.in_grid("runs"), *stored.in_table("cohorts", "unreadable")))
+    return Fact(text, (*stored.in_grid("runs"), *stored.in_meta("reading"), *stored.in_table("cohorts", "unreadable")))
 
 
 def partitions(stored: Stored) -> Fact | None:
@@ -285,8 +286,9 @@ def findings(stored: Stored) -> Fact | None:
     for (finding, split), *counts in totals.itertuples():
         texts.setdefault(finding, []).append(f"{split} {'/'.join(f'{count:,}' for count in counts)}")
     text = "; ".join(f"{finding}: {', '.join(counts)}" for finding, counts in texts.items())
-    head = "Images present/absent/not mentioned/uncertain. Tests count not mentioned as absent, and leave out uncertain"
-    return Fact(f"{head}. {text}", stored.in_table("prevalence", "split", *labels_)) if texts else None
+    head = f"Images present/absent/not mentioned/uncertain. In tests, {READING_RULES[stored.meta['reading']]}"
+    places = (*stored.in_table("prevalence", "split", *labels_), *stored.in_meta("reading"))
+    return Fact(f"{head}. {text}", places) if texts else None
 
 
 def models(stored: Stored) -> Fact | None:

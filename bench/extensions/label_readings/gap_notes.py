@@ -5,16 +5,11 @@ from collections.abc import Mapping
 from reports.formatting import listing, places, plural, word
 from reports.report_data.headline_rows import EXTERNAL, Estimate
 from reports.report_data.report_data import ReportData
+from reports.sentences.data import READING_RULES
 from reports.sentences.verdicts import with_verdict
 from reports.tables import records_of
 
 KEY = "label-readings"  # of the section
-RULES = {
-    "standard": "uncertain labels are not scored and unmentioned findings count as absent",
-    "uncertain-present": "uncertain labels count as present",
-    "uncertain-absent": "uncertain labels count as absent",
-    "unmentioned-dropped": "unmentioned findings are not scored",
-}
 
 
 def gaps_by_reading(data: ReportData) -> dict[str, dict[str, Mapping[str, object]]]:
@@ -50,8 +45,8 @@ def clause(data: ReportData) -> str:
 def note(data: ReportData) -> tuple[str, str]:
     """Return the key of the section, and the sentence on the mean gap under the other readings; "" if there are none."""
     own, *others = _of_means(data).items() or [("", {})]
-    gaps = [f"{with_verdict(estimate(row))} if {RULES[name]}{_on_fewer(row, own[1])}" for name, row in others]
-    return KEY, f"With other ways to read the labels, the gap is {listing(gaps, len(RULES))}." if gaps else ""
+    gaps = [f"{with_verdict(estimate(row))} if {READING_RULES[name]}{_on_fewer(row, own[1])}" for name, row in others]
+    return KEY, f"With other ways to read the labels, the gap is {listing(gaps, len(READING_RULES))}." if gaps else ""
 
 
 def _on_fewer(row: Mapping[str, object], own: Mapping[str, object]) -> str:

@@ -23,20 +23,22 @@ def tables(runs: ScoredRuns) -> dict[str, pd.DataFrame]:
     own = own[(own["finding"] == MACRO) & own["dataset"].isin(rows["dataset"])]
     own = runs.recipes.replaced(own, runs.recipes.of_gaps(own))
     own = own.assign(same_findings=own["value"], changed_internal=0.0, changed=0.0)
-    parts = [_means(runs, own, runs.manifest.settings.reading, "")]
-    parts += [_means(runs, of, name, f"/{name}") for name in READINGS if len(of := rows[rows["reading"] == name])]
+    parts = [_means(runs, own, runs.manifest.settings.reading, "gap")]
+    parts += [
+        _means(runs, of, name, f"reading_gap/{name}") for name in READINGS if len(of := rows[rows["reading"] == name])
+    ]
     return {
         "reading_gaps": pd.concat([of_recipes, stored], ignore_index=True) if len(of_recipes) else stored,
         "mean_reading_gaps": pd.concat(parts, ignore_index=True)[list(SCHEMAS["mean_reading_gaps"])],
     }
 
 
-def _means(runs: ScoredRuns, rows: pd.DataFrame, reading: str, ending: str) -> pd.DataFrame:
-    """Return the rows of one reading, from the gaps of recipes; `ending`: that of the names of their replicates."""
+def _means(runs: ScoredRuns, rows: pd.DataFrame, reading: str, prefix: str) -> pd.DataFrame:
+    """Return the rows of one reading, from the gaps of recipes; `prefix`: of the names of their replicates."""
     drawn = {}
     for recipe in rows["run_id"].unique():
         own, datasets = runs.of_recipes[recipe], rows.loc[rows["run_id"] == recipe, "dataset"]
-        drawn[str(recipe)] = {f"gap/{d}": own[f"gap/{d}{ending}"] for d in datasets} | {"draws": own["draws"]}
+        drawn[str(recipe)] = {f"gap/{d}": own[f"{prefix}/{d}"] for d in datasets} | {"draws": own["draws"]}
     means = mean_gaps(rows.assign(finding=MACRO), drawn)
     of_hospital = rows.groupby("dataset")
     further = of_hospital[["same_findings", "changed_internal", "changed"]].mean()

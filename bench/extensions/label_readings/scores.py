@@ -46,7 +46,7 @@ class _ChangedFindings:
 
 
 def tables(run: RunMetrics) -> tuple[dict[str, pd.DataFrame], dict[str, NDArray[np.float32]]]:
-    """Return the table `reading_gaps`, and the replicates of its gaps: "gap/<dataset>/<reading>" [B]."""
+    """Return the table `reading_gaps`, and the replicates of its gaps: "reading_gap/<reading>/<dataset>" [B]."""
     rows: list[tuple[object, ...]] = []
     replicates: dict[str, NDArray[np.float32]] = {}
     names = [*(split.scored.dataset for split in run.external), EXTERNAL]
@@ -69,7 +69,7 @@ def tables(run: RunMetrics) -> tuple[dict[str, pd.DataFrame], dict[str, NDArray[
                     gap.num_findings,
                 )
                 rows.append((run.run_id, reading, gap.dataset, *numbers, inside, changed[gap.dataset]))
-                replicates[f"gap/{gap.dataset}/{reading}"] = gap.replicates.astype(np.float32)
+                replicates[f"reading_gap/{reading}/{gap.dataset}"] = gap.replicates.astype(np.float32)
     return {"reading_gaps": frame(rows, SCHEMAS["reading_gaps"])}, replicates
 
 

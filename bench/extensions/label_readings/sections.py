@@ -5,11 +5,12 @@ from typing import Any
 
 from markupsafe import Markup
 
-from bench.extensions.label_readings.gap_notes import KEY, RULES, estimate, gaps_by_reading
+from bench.extensions.label_readings.gap_notes import KEY, estimate, gaps_by_reading
 from reports.formatting import percent, places, sentence_case
 from reports.html.section import PlacedSection, Section, write
 from reports.report_data.headline_rows import EXTERNAL, MISSING
 from reports.report_data.report_data import ReportData
+from reports.sentences.data import READING_RULES
 
 
 def label_readings(data: ReportData) -> Section:
@@ -21,7 +22,7 @@ def label_readings(data: ReportData) -> Section:
     hospitals = [("Mean over hospitals", EXTERNAL), *((h.short, h.key) for h in data.hospitals if h.key in own)]
     context = {
         "data": data,
-        "rules": [sentence_case(RULES[name]) for name in found],
+        "rules": [sentence_case(READING_RULES[name]) for name in found],
         "hospitals": [
             {"name": name, "own": estimate(own[key]), "others": [_cell(rows.get(key)) for rows in others]}
             for name, key in hospitals

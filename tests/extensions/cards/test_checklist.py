@@ -72,7 +72,10 @@ def test_counts_of_findings_are_those_of_the_scores(store_copy: Path, here: Comm
     present, absent, not_mentioned, _ = (int(count.replace(",", "")) for count in counts)
     assert not_mentioned > 0
     assert (scores["num_positive"].iloc[0], scores["num_negative"].iloc[0]) == (present, absent + not_mentioned)
-    assert "Images present/absent/not mentioned/uncertain. Tests count not mentioned as absent" in text
+    assert (
+        "Images present/absent/not mentioned/uncertain. In tests, uncertain labels are not scored and unmentioned findings count as absent"
+        in text
+    )
 
 
 def test_texts_say_what_is_done(store_copy: Path, here: Command) -> None:

@@ -72,7 +72,7 @@ def test_each_gap_is_that_of_the_raw_labels(scored: RunScores) -> None:
         rows = table.loc[reading]
         assert ((rows["low"] < rows["value"]) & (rows["value"] < rows["high"])).all()
         for dataset, value in expected.items():
-            replicates = scored.replicates[f"gap/{dataset}/{reading}"]
+            replicates = scored.replicates[f"reading_gap/{reading}/{dataset}"]
             assert replicates.mean() == pytest.approx(value, abs=0.02)
             assert replicates.std() > 0.01
 
@@ -131,7 +131,7 @@ def test_without_uncertain_and_unmentioned_labels_there_are_no_readings() -> Non
     plain = [split("here", "val", (1, 0)), split("here", "test", (1, 0)), split("plain", "all", (1, 0))]
     scores = score_run("abc", FINDINGS, "here", plain, SETTINGS)
     assert not len(scores.detail["reading_gaps"])
-    assert not [name for name in scores.replicates if name.count("/") == 2 and name.startswith("gap/")]
+    assert not [name for name in scores.replicates if name.startswith("reading_gap/")]
 
 
 def study(*verdicts: tuple[str, float, int]) -> Tables:
