@@ -58,6 +58,7 @@ class ResampledRecipes(NamedTuple):
 
     runs: pd.DataFrame  # the rows of recipes for the table `runs`
     of_extensions: dict[str, pd.DataFrame]
+    ranks: list[pd.DataFrame]  # the rows of the table `ranks` that extensions add
     seeds: pd.DataFrame
     of_findings: pd.DataFrame  # the result of `external_of_findings`
     recipes: Recipes
@@ -101,15 +102,18 @@ def across(
     values = metrics(plain, rows["gaps"], drawn)
     num_runs = {recipe: len(run_ids) for recipe, run_ids in recipes.runs_of.items()}
     effects, importance, single = ablation(configs, values, num_runs)
+    ranks = rankings(
+        scores_to_rank_by(rows["scores"], rows["gaps"], further.values(), resampled.of_findings, internal, custom),
+        drawn,
+        SMALLEST_FIRST | {entry.name for entry in custom if entry.facts.get("better") == "lower"},
+    )
     out = {
         "recipes": pd.DataFrame(
             [(recipe, run) for recipe, run_ids in recipes.runs_of.items() for run in run_ids],
             columns=list(SCHEMAS["recipes"]),
         ),
-        "ranks": rankings(
-            scores_to_rank_by(rows["scores"], rows["gaps"], further.values(), resampled.of_findings, internal, custom),
-            drawn,
-            SMALLEST_FIRST | {entry.name for entry in custom if entry.facts.get("better") == "lower"},
+        "ranks": pd.concat(
+            [ranks, *(more[more["run_id"].isin(ranks["run_id"])] for more in resampled.ranks)], ignore_index=True
         ),
         "pairs": pairs(plain, rows["gaps"], further, drawn, internal),
         "mean_gaps": mean_gaps(rows["gaps"], drawn),
@@ -146,12 +150,12 @@ def _resampled(
     recipes = recipes_of(manifest, replicates)
     drawn = recipes.replicates(replicates)
     internal = manifest.source
-    of_extensions: dict[str, pd.DataFrame] = {}
-    for module in extensions.modules("report_tables"):
-        of_extensions |= module.tables(ScoredRuns(manifest, frames, run_ids, findings, replicates, recipes, drawn))
+    scored = ScoredRuns(manifest, frames, run_ids, findings, replicates, recipes, drawn)
+    tables = [module.tables(scored) for module in extensions.modules("report_tables")]
     return ResampledRecipes(
         recipe_rows(recipes.joined, frames["runs"]),
-        of_extensions,
+        {name: table for of in tables for name, table in of.items() if name != "ranks"},
+        [of["ranks"] for of in tables if len(of.get("ranks", ()))],
         seed_variance(recipes.of_one_fold, macro_auroc(frames["scores"]), replicates, internal),
         external_of_findings(frames["gaps"], frames["scores"], replicates, recipes),
         recipes,

@@ -149,7 +149,8 @@ SCHEMAS: dict[str, tuple[str, ...]] = {
     # A criterion is a combination of metric, dataset and finding. The page first shows auroc, external, macro.
     # metric: auroc, auprc, ece (after Platt scaling), gap (the gap in AUROC), or a metric of an extension or a
     #     custom metric
-    # value, low, high: the score and its own interval
+    # Extensions add rankings whose tests let hospitals vary; their rows lack the columns that may be empty.
+    # value; low, high (may be empty): the score and its own interval
     # mean_rank: mean rank over the resamples, 1 is best
     # rank_low, rank_high: 1 + number of recipes that are better, and number of recipes - number that are worse, by the paired tests
     #     of the tie groups; in 95 % of samples, the intervals of all recipes of the ranking contain the true ranks
@@ -157,7 +158,7 @@ SCHEMAS: dict[str, tuple[str, ...]] = {
     # group: number of the tie group, 1 is best
     # p_anchor (may be empty): p-value of the difference from the first recipe of the tie group, Holm-adjusted over all
     #     pairs of recipes; NaN for the first recipe
-    # all_low, all_high: interval of the score, simultaneous over all recipes
+    # all_low, all_high (may be empty): interval of the score, simultaneous over all recipes
     # lead (may be empty): difference from the next recipe of the ranking, above 0 because this recipe is better; NaN in
     #     the last row
     # lead_low, lead_high (may be empty): interval of lead alone

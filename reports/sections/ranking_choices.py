@@ -4,7 +4,7 @@ The page shows one ranking at first. The script replaces it by the ranking that 
 """
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -44,6 +44,7 @@ class Choice:
     words: str  # name of the score in a sentence
     head: str  # name of the metric in the column head
     smallest_first: bool  # whether the smallest score ranks first
+    over_hospitals: bool = False  # whether its tests and resamples let hospitals vary
 
     @property
     def metric_and_place(self) -> str:
@@ -69,11 +70,11 @@ def choices(data: ReportData) -> dict[str, list[Choice]]:
     options: dict[str, list[Choice]] = {}
     members = data.members_of_first
 
-    def add(title: str, criterion: Criterion, place: str, words: str) -> None:
+    def add(title: str, criterion: Criterion, place: str, words: str, over_hospitals: bool = False) -> None:
         if criterion in data.rankings and len(data.rankings[criterion]) > 1:
             low, name = criterion.metric in smallest_first, names[criterion.metric]
             head = heads[criterion.metric]
-            option = Choice(criterion, data.rankings[criterion], name, place, words, head, low)
+            option = Choice(criterion, data.rankings[criterion], name, place, words, head, low, over_hospitals)
             options.setdefault(title, []).append(option)
 
     for metric, name in names.items():
@@ -87,12 +88,26 @@ def choices(data: ReportData) -> dict[str, list[Choice]]:
                 num = plural(len(members.scored), "finding")
                 words = f"mean {name} at external hospitals, over all {num} that they score"
                 add(title, Criterion(metric, key, MACRO_ALL), f"external mean over all {num}", words)
-    for metric in ("auroc", *further):
+    for option in _of_extensions_and_findings(data, names):
+        add(*option)
+    return options if sum(map(len, options.values())) > 1 else {}
+
+
+def _of_extensions_and_findings(
+    data: ReportData, names: Mapping[str, str]
+) -> Iterator[tuple[str, Criterion, str, str, bool]]:
+    """Yield title of the group, criterion, place, words, and whether hospitals vary: rankings of extensions, and of each finding.
+
+    names: metric -> its name.
+    """
+    for module in extensions.modules("rankings"):
+        for criterion, (place, words) in module.CHOICES.items():
+            yield sentence_case(names[criterion.metric]), criterion, place, words, True
+    for metric in ("auroc", *(module.METRIC for module in extensions.modules("criterion"))):
         for finding in data.findings:
             words = f"mean {names[metric]} of {finding} at external hospitals"
             title = f"{sentence_case(names[metric])} of one finding, external mean"
-            add(title, Criterion(metric, EXTERNAL, finding), finding, words)
-    return options if sum(map(len, options.values())) > 1 else {}
+            yield title, Criterion(metric, EXTERNAL, finding), finding, words, False
 
 
 def packed_rankings(data: ReportData, options: Iterable[Choice], order: Mapping[str, int]) -> str:
@@ -201,6 +216,7 @@ def _leader(data: ReportData, choice: Choice, rows: list[tuple[Run, Mapping[str,
         choice.words,
         choice.smallest_first,
         hidden=_hidden(data, choice),
+        over_hospitals=choice.over_hospitals,
     )
     return keep_intervals(text)
 

@@ -134,6 +134,7 @@ def best_run(
     smallest_first: bool = False,
     over: str = "",
     hidden: str = "",
+    over_hospitals: bool = False,
 ) -> str:
     """Name the run that ranks first, and state how many other runs are tied with this run (`num_tied`).
 
@@ -141,14 +142,16 @@ def best_run(
     smallest value is best. `p_best`: share of bootstrap samples in which this run ranks first. `seeds`: what the
     samples are of besides patients, such as "seeds"; "" if they are only of patients. `lead`: label of the second run in the ranking, and the paired
     difference between the first and the second run. `over`: findings in the mean, as in `members.over`. `hidden`: the
-    lowest AUROC that the mean leaves out, if it is so low that no sentence may praise the mean; else "".
+    lowest AUROC that the mean leaves out, if it is so low that no sentence may praise the mean; else "". `over_hospitals`:
+    whether the score is an estimate for a hospital that was not measured, so the samples are of hospitals, too.
     """
     over = f", {over}" if over else ""
     hidden = f", but this leaves out {hidden}" if hidden else ""
     if num_runs == 1:
         return f"{label} has a {score} of {external.with_interval}{over}{hidden}. There is no other {unit} to compare with."
     extreme = "smallest" if smallest_first else "highest"
-    first = f"{label} has the {extreme} measured {score}, {external.with_interval}{over}."
+    kind = "estimated" if over_hospitals else "measured"
+    first = f"{label} has the {extreme} {kind} {score}, {external.with_interval}{over}."
     if hidden:
         first = f"{label} ranks first by {score}, {external.with_interval}{over}{hidden}."
     if num_tied == 0:
@@ -158,7 +161,8 @@ def best_run(
     else:
         runs = f"one other {unit}" if num_tied == 1 else f"{word(num_tied)} other {unit}s"
         ties = f"{sentence_case(runs)} {_verb(num_tied, 'are', 'is')} tied with it"
-    samples = f"samples of patients and {seeds}" if seeds else "samples of patients"
+    sampled = ["hospitals"] * over_hospitals + ["patients"] + [seeds] * bool(seeds)
+    samples = f"samples of {listing(sampled)}"
     # The lead is clear if the second run is not in the tie group of the first run.
     doubt = f" ({unclear(lead[1])})" if lead and num_tied else ""
     second = f" It leads {lead[0]} by {lead[1].with_interval}{doubt}." if lead else ""

@@ -1,0 +1,170 @@
+"""Rankings of recipes by the macro AUROC at a new hospital, with tests that let hospitals vary.
+
+The tests of the other rankings hold the measured hospitals fixed. Here the hospitals are a sample: the difference of two
+recipes is measured once at each hospital that both have, on the logit scale, and these H differences are tested.
+
+- EXPECTED: the mean difference is 0. Statistic: mean / sqrt(s² / H + common), Student's t with H - 1 degrees of freedom. s is
+  the standard deviation of the differences, which contains the errors within hospitals. `common` is the variance of the error
+  that hospitals share, because a weak seed is weak everywhere. Source: Ibragimov and Müller 2010, doi:10.1198/jbes.2009.08046.
+- LOWER_END: the 2.5 % quantile of the differences is 0, so that the better recipe is better at 97.5 % of hospitals. If
+  it is, its own 2.5 % quantile is higher, too, for normal values. The same statistic has a noncentral t distribution
+  with the noncentrality 1.96 sqrt(H). Source: Owen 1968, doi:10.2307/1267094 (tolerance limits). Tests of the difference
+  of two lower ends by regression or by the delta method are invalid with few hospitals.
+
+`benchmarks/next_hospital_ranks.csv` has the share of wrong verdicts.
+Shapes: R recipes, H hospitals, B replicates.
+"""
+
+from collections.abc import Mapping
+from itertools import combinations_with_replacement
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy.special import expit, nctdtr, ndtri, stdtr, stdtrit
+
+from bench.extensions.next_hospital.model import HIGH, LEAST_HOSPITALS, LEAST_VARIANCE
+from bench.scoring.across_runs.paired_tests import holm
+from bench.scoring.across_runs.ranks import Replicates, rank_sets, tie_groups
+from bench.scoring.gaps.gap import MACRO
+from bench.scoring.metrics_of_split import AUROC
+from reports.schemas.criterion import Criterion
+from reports.schemas.tables import SCHEMAS
+
+Array = NDArray[np.float64]
+
+EXPECTED = Criterion(AUROC.metric, "new", MACRO)
+LOWER_END = Criterion(AUROC.metric, "new_low", MACRO)
+# criterion -> its name in the menu "Rank by", and its name in a sentence
+CHOICES: Mapping[Criterion, tuple[str, str]] = {
+    EXPECTED: ("expected at a new hospital", "AUROC expected at a new hospital"),
+    LOWER_END: ("lower end at a new hospital", "lower end of the prediction interval for the AUROC at a new hospital"),
+}
+NUM_RESAMPLES = 1000
+
+
+def ranks(predictions: pd.DataFrame, value: pd.DataFrame, replicates: Replicates) -> pd.DataFrame:
+    """Return rows of the table `ranks`: the recipes by expected AUROC at a new hospital, then by the lower end.
+
+    predictions: rows of the table `next_hospital` with the macro AUROC of recipes. value: their macro AUROCs on the logit scale,
+    a row for each recipe, a column for each hospital, NaN if unknown. mean_rank and p_best are over resamples of hospitals,
+    patients and seeds. No recipe has a lead.
+    """
+    rows = predictions[predictions["reason"] == ""]
+    if len(rows) < 2:
+        return pd.DataFrame(columns=list(SCHEMAS["ranks"]))
+    tables = []
+    for criterion, column in ((EXPECTED, "value"), (LOWER_END, "new_low")):
+        ordered = rows.sort_values([column, "run_id"], ascending=[False, True], kind="stable")
+        run_ids = ordered["run_id"].astype(str).tolist()
+        value_RH = value.loc[run_ids].to_numpy(np.float64)
+        error_RHB = errors(run_ids, value_RH, list(value.columns), replicates)
+        p = p_values(criterion, value_RH, common_variance(value_RH, error_RHB))
+        group, p_anchor = tie_groups(p)
+        rank_low, rank_high = rank_sets(p)
+        rank_RB, best = resampled_ranks(criterion, value_RH, error_RHB)
+        low, high = (ordered[name].to_numpy(np.float64) for name in ("low", "high"))
+        known = {
+            **criterion._asdict(),
+            "run_id": run_ids,
+            "value": ordered[column].to_numpy(np.float64),
+            "low": low if criterion == EXPECTED else np.nan,
+            "high": high if criterion == EXPECTED else np.nan,
+            "mean_rank": rank_RB.mean(1),
+            "rank_low": rank_low,
+            "rank_high": rank_high,
+            "p_best": best,
+            "group": group,
+            "p_anchor": p_anchor,
+        }
+        unknown = {name: np.nan for name in SCHEMAS["ranks"] if name not in known}
+        tables.append(pd.DataFrame({**known, **unknown})[list(SCHEMAS["ranks"])])
+    return pd.concat(tables, ignore_index=True)
+
+
+def errors(run_ids: list[str], value: Array, hospitals: list[str], replicates: Replicates) -> Array:
+    """Return the errors of values [R, H] on the logit scale in each resample [R, H, B]; 0 without replicates."""
+    names = [f"{AUROC.metric}/{hospital}" for hospital in hospitals]
+    drawn = {
+        (r, h): np.asarray(replicates[run][name], np.float64)
+        for r, run in enumerate(run_ids)
+        for h, name in enumerate(names)
+        if name in replicates[run] and np.isfinite(value[r, h])
+    }
+    out = np.zeros((*value.shape, min(map(len, drawn.values()), default=1)))
+    for place, area in drawn.items():
+        slope = expit(value[place]) * expit(-value[place])
+        out[place] = np.nan_to_num((area - np.nanmean(area)) / slope)[: out.shape[2]]
+    return out
+
+
+def common_variance(value: Array, error: Array) -> Array:
+    """Return the variances [R, R] of the errors of differences that hospitals share: mean covariances of two hospitals.
+
+    The mean is over the hospitals that both recipes have (value [R, H] is not NaN). error [R, H, B]: see `errors`.
+    """
+    known = np.isfinite(value)
+    out = np.zeros((len(value), len(value)))
+    patterns, pattern = np.unique(known, axis=0, return_inverse=True)
+    pattern = pattern.ravel()
+    for a, b in combinations_with_replacement(range(len(patterns)), 2):
+        shared = patterns[a] & patterns[b]
+        num = int(shared.sum())
+        if num < LEAST_HOSPITALS:
+            continue
+        rows = np.flatnonzero((pattern == a) | (pattern == b))
+        drawn = error[np.ix_(rows, np.flatnonzero(shared))]
+        of_sum = np.atleast_2d(np.cov(drawn.sum(1)))
+        between = of_sum - sum(np.atleast_2d(np.cov(drawn[:, h])) for h in range(num))
+        own = between.diagonal()
+        block = (own[:, None] + own[None] - 2 * between) / (num * (num - 1))
+        mine = np.isin(pattern[rows], a)[:, None] & np.isin(pattern[rows], b)[None]
+        mine |= mine.T
+        out[np.ix_(rows, rows)] = np.where(mine, block.clip(0), out[np.ix_(rows, rows)])
+    return out
+
+
+def p_values(criterion: Criterion, value: Array, common: Array) -> Array:
+    """Return the p-values [R, R] of the differences of all pairs of recipes, Holm-adjusted over the pairs.
+
+    value [R, H]: on the logit scale, NaN if unknown, sorted from best to worst. A pair whose difference contradicts this
+    order has 1. NaN on the diagonal and for a pair with fewer than three shared hospitals.
+    """
+    known = np.isfinite(value).astype(np.float64)
+    number = np.nan_to_num(value - np.nanmean(value))  # centered: squares of large numbers would cancel
+    num = np.maximum(known @ known.T, 1.0)
+    total = number @ known.T
+    mean = (total - total.T) / num
+    squares = number**2 @ known.T
+    square = squares + squares.T - 2 * number @ number.T - num * mean**2
+    error = np.sqrt(np.maximum(square / np.maximum(num - 1, 1), LEAST_VARIANCE) / num + common)
+    first, second = np.triu_indices(len(value), 1)
+    n, t = num[first, second], (mean / error)[first, second]
+    p = 2 * stdtr(n - 1, -np.abs(t)) if criterion == EXPECTED else nctdtr(n - 1, -ndtri(HIGH) * np.sqrt(n), -t)
+    p = np.where(t > 0, p, 1.0)
+    out = np.full(mean.shape, np.nan)
+    out[first, second] = holm(np.where(n >= LEAST_HOSPITALS, p, np.nan))
+    out[second, first] = out[first, second]
+    return out
+
+
+def resampled_ranks(criterion: Criterion, value: Array, error: Array) -> tuple[Array, Array]:
+    """Return the ranks [R, B] in resamples of hospitals and patients, and the share of resamples [R] in which a recipe is best.
+
+    A resample gives random weights to the hospitals (Rubin 1981, doi:10.1214/aos/1176345338), so no recipe loses all its
+    hospitals. The lower end of a resample is that of a prediction interval of Student's t. value, error: see `errors`.
+    """
+    draw = np.random.default_rng(0)
+    known = np.isfinite(value)
+    weight_BH = draw.dirichlet(np.ones(value.shape[1]), NUM_RESAMPLES)
+    replicate_B = draw.integers(error.shape[2], size=NUM_RESAMPLES)
+    number_RHB = np.nan_to_num(value)[:, :, None] + error[:, :, replicate_B]
+    weight_RHB = known[:, :, None] * weight_BH.T
+    weight_RHB /= weight_RHB.sum(1, keepdims=True)
+    statistic = (weight_RHB * number_RHB).sum(1)
+    if criterion == LOWER_END:
+        num = known.sum(1)[:, None]
+        square = (weight_RHB * (number_RHB - statistic[:, None]) ** 2).sum(1) / (1 - (weight_RHB**2).sum(1))
+        statistic -= stdtrit(num - 1, HIGH) * np.sqrt(square * (1 + 1 / num))
+    best = statistic == statistic.max(0)
+    return pd.DataFrame(-statistic).rank(axis=0).to_numpy(np.float64), (best / best.sum(0)).mean(1)
