@@ -38,6 +38,7 @@ def opening(data: ReportData) -> Section:
             stand=_stand(data),
             notes=[note for module in extensions.modules("gap_notes") if (note := module.note(data))[1]],
             best=_best(data),
+            further=[text for module in extensions.modules("opening") if (text := module.sentence(data))],
             not_internal=without_internal_score(data.without_internal_score, data.min_count),
             why=_why(data),
             warning=_warning(data),
