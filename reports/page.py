@@ -129,6 +129,7 @@ SCRIPTS = (
     "gallery.js",
     "calibration.js",
     *(name for module in extensions.modules("run_details") for name in module.SCRIPTS),
+    *(name for module in extensions.modules("sections") for placed in module.SECTIONS for name in placed.scripts),
 )
 
 

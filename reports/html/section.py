@@ -35,12 +35,14 @@ class PlacedSection:
     """A section that an extension adds to the page.
 
     write: the function that writes it. after: name of the function that writes the section before it. ranked_only: whether it is
-    left out if the ranking is empty because every model was trained on an external hospital.
+    left out if the ranking is empty because every model was trained on an external hospital. scripts: names of its scripts, in
+    the folder `templates` of the extension.
     """
 
     write: Callable[[Any], Section]
     after: str
     ranked_only: bool = False
+    scripts: tuple[str, ...] = ()
 
 
 @cache

@@ -33,7 +33,9 @@ def on_scale(metric: str, value: Array) -> Array:
 
 def from_scale(metric: str, value: Array) -> Array:
     """Return values on the scale of the model as values of the metric."""
-    return np.asarray(expit(value)) if metric in ON_LOGIT else value
+    if metric in ON_LOGIT:
+        return np.asarray(expit(value))
+    return value.clip(0, 1) if metric == "auprc" else value
 
 
 def with_variance(metric: str, value: Array, low: Array, high: Array) -> tuple[Array, Array]:

@@ -11,8 +11,10 @@ from scipy.special import logit
 
 from bench.extensions.next_hospital.model import LEAST_HOSPITALS, Panels, Posterior, bayes, inconsistency
 from bench.extensions.next_hospital.panels import ON_LOGIT, VALUES, Measured, from_scale, shared_by_seeds, with_variance
+from bench.extensions.next_hospital.rankings import ranks
 from bench.planning.manifest import Manifest
 from bench.results.cross_run_tables import ScoredRuns
+from bench.results.read_predictions import load_scores
 from bench.scoring.across_runs.ranks import Replicates
 from bench.scoring.across_runs.recipes import Recipes
 from bench.scoring.bootstrap.intervals import enough
@@ -24,41 +26,91 @@ from reports.schemas.tables import SCHEMAS
 Array = NDArray[np.float64]
 
 AUROC, GAP = "auroc", "gap"
-MACRO_ONLY = ("auprc", "sensitivity", "specificity")  # metrics whose findings have no prediction, to save time
+OF_SCORES, NET_BENEFIT, LOG_OE = ("auprc", "sensitivity", "specificity"), "net_benefit", "log_observed_expected"
+# metric -> column of the table `calibration`
+CALIBRATION = {"calibration_slope": "slope", "calibration_intercept": "intercept", LOG_OE: "observed_expected"}
 # scales of the half-normal prior of tau: on the logit scale (chosen by benchmarks/next_hospital.csv), and for shares and
-# their differences: an AUROC near .73 changes by a fifth of its logit
+# their differences: an AUROC near .73 changes by a fifth of its logit. The share of images with a finding differs more
+# between hospitals than an AUROC does, and so do the numbers of calibration in the large.
 LOGIT_SCALE, SHARE_SCALE = 0.5, 0.1
+SCALES = {"calibration_slope": 0.5, "calibration_intercept": 1.0, LOG_OE: 1.0} | dict.fromkeys(ON_LOGIT, LOGIT_SCALE)
 LEAST_LEFT_OUT = LEAST_HOSPITALS + 1  # hospitals of a panel from which one can be left out
-MOST_COMPARED = 20  # recipes with pairs: those with the highest expected values
+# recipes with pairs, and with predictions of findings by other metrics than AUROC and gap: those with the highest expected values
+MOST_COMPARED = 20
+THRESHOLDS = np.arange(1, 100) / 100  # AUROCs of the table `next_hospital_below`
 BEYOND = 50.0  # stands for the logit of an internal AUROC of 1
 OUTSIDE = 0.025  # probability on each side of a prediction interval
 
 
 def tables(runs: ScoredRuns) -> dict[str, pd.DataFrame]:
-    """Return both tables; they are empty without external hospitals."""
-    hospitals = hospitals_once(runs.manifest)
-    internal = runs.manifest.source
-    scores = runs.frames["scores"]
-    of_auroc = select(scores, AUROC, finding=None)
-    of_auroc = of_auroc[of_auroc["finding"].isin([MACRO, *runs.findings])]
-    points = scores["operating_point"].isin(["", runs.manifest.settings.threshold])
-    further = select(scores[points & scores["metric"].isin(MACRO_ONLY)], MACRO_ONLY)
-    of_internal = _panel_rows(of_auroc[(of_auroc["dataset"] == internal) & (of_auroc["split"] == "test")], AUROC)
-    parts = [
-        predicted(runs.recipes, _panel_rows(rows, metric), of_internal, hospitals)
-        for metric, rows in (
-            (AUROC, of_auroc),
-            (GAP, runs.frames["gaps"]),
-            *((metric, further[further["metric"] == metric]) for metric in MACRO_ONLY),
-        )
-    ]
-    predictions = pd.concat([part for part in parts if len(part)] or parts[:1], ignore_index=True)
-    macros = predictions[(predictions["metric"] == AUROC) & (predictions["finding"] == MACRO)]
-    first = macros.sort_values(["value", "run_id"], ascending=[False, True])["run_id"].head(MOST_COMPARED)
-    rows = _of_recipes(runs.recipes, _panel_rows(of_auroc[of_auroc["finding"] == MACRO], AUROC), AUROC)
-    rows = rows[rows["run_id"].isin(first) & rows["dataset"].isin(hospitals)]
-    values = rows.pivot_table("value", "run_id", "dataset").reindex(index=list(first), columns=hospitals)
-    return {"next_hospital": predictions, "next_hospital_pairs": pairs(values, runs.of_recipes)}
+    """Return the tables of SCHEMAS, and rows of the table `ranks`; they are empty without external hospitals."""
+    hospitals, recipes = hospitals_once(runs.manifest), runs.recipes
+    rows = _rows_of_auroc(runs)
+    internal = rows[(rows["dataset"] == runs.manifest.source) & (rows["split"] == "test")]
+    areas = predicted(recipes, rows, internal, hospitals)
+    macros = areas[areas["finding"] == MACRO]
+    best_first = macros.sort_values(["value", "run_id"], ascending=[False, True])["run_id"].astype(str)
+    first = best_first.head(MOST_COMPARED).tolist()
+    parts = [areas, predicted(recipes, _panel_rows(runs.frames["gaps"], GAP), internal, hospitals)]
+    detailed = [run for recipe in first for run in recipes.runs_of[recipe]]
+    for metric, of_metric in (_further_rows(runs, detailed) | _calibration_rows(runs, detailed)).items():
+        parts.append(predicted(recipes, _panel_rows(of_metric, metric), internal, hospitals))
+    of_macro = _of_recipes(recipes, rows[rows["finding"] == MACRO], AUROC)
+    values = of_macro.pivot_table("value", "run_id", "dataset").reindex(index=first, columns=hospitals)
+    measured = Measured.of(of_macro, hospitals)
+    return {
+        "next_hospital": pd.concat([part for part in parts if len(part)] or parts[:1], ignore_index=True),
+        "next_hospital_below": below(recipes, rows[rows["finding"] == MACRO], internal, hospitals),
+        "next_hospital_pairs": pairs(values, runs.of_recipes),
+        "ranks": ranks(macros, pd.DataFrame(measured.value, measured.keys["run_id"], hospitals), runs.of_recipes),
+    }
+
+
+def _rows_of_auroc(runs: ScoredRuns) -> pd.DataFrame:
+    """Return the AUROCs of all findings and of their mean, also of the internal hospital, with the column split."""
+    rows = select(runs.frames["scores"], AUROC, finding=None)
+    rows = rows[rows["finding"].isin([MACRO, *runs.findings])]
+    return _panel_rows(rows, AUROC).assign(split=rows["split"])
+
+
+def _further_rows(runs: ScoredRuns, detailed: Sequence[str]) -> dict[str, pd.DataFrame]:
+    """Return {metric: rows of runs} of AUPRC, of sensitivity and specificity at the thresholds of the grid, and of net benefit.
+
+    detailed: runs with rows of each finding; other runs have the macros only.
+    """
+    rows = _of_scores(runs.frames["scores"], runs.manifest.settings.threshold)
+    rows = rows[rows["finding"] == MACRO]
+    if detailed:
+        of_findings = _of_scores(load_scores(runs.manifest, detailed, "scores"), runs.manifest.settings.threshold)
+        rows = pd.concat([rows, of_findings[of_findings["finding"].isin(list(runs.findings))]])
+    of_metrics = {metric: rows[rows["metric"] == metric] for metric in OF_SCORES}
+    if NET_BENEFIT in runs.frames:  # the table of another extension
+        benefit = runs.frames[NET_BENEFIT]
+        shown = (benefit["finding"] == MACRO) | benefit["run_id"].isin(detailed)
+        of_metrics[NET_BENEFIT] = benefit[shown & (benefit["metric"] == NET_BENEFIT)]
+    return of_metrics
+
+
+def _of_scores(scores: pd.DataFrame, threshold: str) -> pd.DataFrame:
+    """Return the rows of OF_SCORES in the table `scores`; threshold: name of the operating point."""
+    points = scores["operating_point"].isin(["", threshold])
+    rows = select(scores[points & scores["metric"].isin(OF_SCORES)], OF_SCORES, finding=None)
+    return rows[["run_id", "dataset", "finding", "metric", "value", "low", "high"]].astype({"metric": str})
+
+
+def _calibration_rows(runs: ScoredRuns, run_ids: Sequence[str]) -> dict[str, pd.DataFrame]:
+    """Return {metric: rows of some runs}: slope, intercept and log O:E after Platt scaling; {} without the table."""
+    if "calibration" not in SCHEMAS or not run_ids:  # the table of another extension
+        return {}
+    table = load_scores(runs.manifest, run_ids, "calibration")
+    table = table[table["calibrator"] == "platt"]
+    of_metrics = {}
+    for metric, column in CALIBRATION.items():
+        numbers = table[[column, f"{column}_low", f"{column}_high"]].to_numpy(np.float64).T
+        with np.errstate(divide="ignore"):
+            value, low, high = np.log(numbers) if metric == LOG_OE else numbers
+        of_metrics[metric] = table[["run_id", "dataset", "finding"]].assign(value=value, low=low, high=high)
+    return of_metrics
 
 
 def hospitals_once(manifest: Manifest) -> list[str]:
@@ -90,6 +142,28 @@ def predicted(recipes: Recipes, rows: pd.DataFrame, internal: pd.DataFrame, hosp
     rows = rows[rows["dataset"].isin(hospitals)]
     if not len(rows):
         return pd.DataFrame(columns=list(SCHEMAS["next_hospital"]))
+    measured, panels, internal_P = _panels(recipes, rows, internal, hospitals)
+    out = _rows(measured, panels, str(rows["metric"].iloc[0]), internal_P).assign(hospitals=" ".join(hospitals))
+    return out[list(SCHEMAS["next_hospital"])]
+
+
+def below(recipes: Recipes, rows: pd.DataFrame, internal: pd.DataFrame, hospitals: Sequence[str]) -> pd.DataFrame:
+    """Return the table `next_hospital_below`; rows: macro AUROCs of runs, see `predicted`."""
+    rows = rows[rows["dataset"].isin(hospitals)]
+    columns = list(SCHEMAS["next_hospital_below"])
+    if not len(rows):
+        return pd.DataFrame(columns=columns)
+    measured, panels, _ = _panels(recipes, rows, internal, hospitals)
+    run_ids, posterior = measured.keys["run_id"][panels.enough], Posterior.of(panels.at(panels.enough), LOGIT_SCALE)
+    found = np.stack([posterior.below(np.full(len(run_ids), number)) for number in logit(THRESHOLDS)], 1).round(4)
+    keys = [np.repeat(run_ids.to_numpy(object), len(THRESHOLDS)), np.tile(THRESHOLDS, len(run_ids))]
+    return pd.DataFrame(dict(zip(columns, (*keys, found.ravel()), strict=True)))
+
+
+def _panels(
+    recipes: Recipes, rows: pd.DataFrame, internal: pd.DataFrame, hospitals: Sequence[str]
+) -> tuple[Measured, Panels, Array]:
+    """Return the panels of the recipes for one metric, and the internal AUROC of each panel [P], NaN if unknown."""
     metric = str(rows["metric"].iloc[0])
     measured = Measured.of(_of_recipes(recipes, rows, metric), hospitals)
     keys = measured.keys
@@ -103,21 +177,19 @@ def predicted(recipes: Recipes, rows: pd.DataFrame, internal: pd.DataFrame, hosp
     scores = scores.reindex(pd.MultiIndex.from_frame(keys[["run_id", "finding"]]))
     if metric == GAP:  # all gaps of a recipe have the error of its internal score; seeds are counted above
         common += scores["variance"].fillna(0.0).to_numpy()
-    panels = measured.panels(np.asarray(common, np.float64))
-    out = _rows(measured, panels, metric, scores["value"].to_numpy(np.float64)).assign(hospitals=" ".join(hospitals))
-    return out[list(SCHEMAS["next_hospital"])]
+    return measured, measured.panels(np.asarray(common, np.float64)), scores["value"].to_numpy(np.float64)
 
 
 def _of_recipes(recipes: Recipes, rows: pd.DataFrame, metric: str) -> pd.DataFrame:
     """Return the rows of recipes, with the error of seeds in their intervals."""
-    of_recipes = recipes.averaged(rows, ("metric", "finding", "dataset"), shares=metric != GAP)
+    of_recipes = recipes.averaged(rows, ("metric", "finding", "dataset"), shares=metric in (*ON_LOGIT, "auprc"))
     kept = recipes.replaced(rows, of_recipes)
     return kept[kept["run_id"].isin(list(recipes.runs_of))]
 
 
 def scale_of(metric: str) -> float:
     """Return the scale of the prior of tau, the standard deviation between hospitals."""
-    return LOGIT_SCALE if metric in ON_LOGIT else SHARE_SCALE
+    return SCALES.get(metric, SHARE_SCALE)
 
 
 def _rows(measured: Measured, panels: Panels, metric: str, internal: Array) -> pd.DataFrame:

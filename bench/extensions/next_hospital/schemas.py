@@ -4,7 +4,9 @@ SCORE_TABLES = SHOWN = DETAILS = ()
 _PREDICTED = ("value", "low", "high", "new_low", "new_high")
 SCHEMAS: dict[str, tuple[str, ...]] = {
     # what a recipe will score at a hospital that was not measured; a row without numbers has a reason
-    # metric: auroc or gap, or, for the finding "macro" only, auprc, sensitivity or specificity at the threshold of the grid
+    # metric: auroc, gap, auprc, sensitivity or specificity (at the threshold of the grid), net_benefit; after Platt scaling and
+    #     without macro: calibration_slope, calibration_intercept, log_observed_expected. The first recipes have a row for each
+    #     finding; other recipes only for auroc and gap, and the macros of the other metrics
     # hospitals: names of the cohorts that count, joined by spaces; num_hospitals: number of those with a value
     # value, low, high: expected value at a new hospital; new_low, new_high: 95 % prediction interval
     # sd, sd_low, sd_high: standard deviation between hospitals, on the scale of the model (logit for AUROC,
@@ -32,6 +34,8 @@ SCHEMAS: dict[str, tuple[str, ...]] = {
         "num_inside",
         "reason",
     ),
+    # below: probability that the macro AUROC at a hospital that was not measured is below the threshold (.01 to .99)
+    "next_hospital_below": ("run_id", "threshold", "below"),
     # macro AUROC of the first recipe minus that of the second at a hospital that was not measured, over the hospitals that both
     # have; above: probability that the first recipe has the higher AUROC there
     "next_hospital_pairs": ("first", "second", "num_hospitals", *_PREDICTED, "above"),

@@ -1,13 +1,15 @@
 """Section on the next hospital: which AUROC to expect at a hospital where nobody has looked, with a forest plot."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from markupsafe import Markup
 
+from bench.extensions.next_hospital.rankings import EXPECTED
 from reports.drawing import svg
-from reports.formatting import is_number, listing, places, word
-from reports.html.section import PlacedSection, Section, write
+from reports.formatting import is_number, listing, places, plural, word
+from reports.html.section import PlacedSection, Section, data_block, write
 from reports.report_data.headline_rows import MISSING, Estimate
 from reports.report_data.hospitals_and_runs import Run
 from reports.report_data.report_data import MACRO, ReportData
@@ -15,7 +17,17 @@ from reports.tables import records_of
 
 WIDTH, HEIGHT = 330.0, 22.0
 AUROC, GAP = "auroc", "gap"
-OTHERS = {GAP: "Gap", "auprc": "AUPRC", "sensitivity": "Sensitivity", "specificity": "Specificity"}
+LOG_OE = "log_observed_expected"
+OTHERS = {
+    GAP: "Gap",
+    "auprc": "AUPRC",
+    "sensitivity": "Sensitivity",
+    "specificity": "Specificity",
+    "net_benefit": "Net benefit",
+    "calibration_slope": "Calibration slope",
+    "calibration_intercept": "Calibration intercept",
+    LOG_OE: "O:E",
+}
 SHOWN = 40  # recipes in the table of recipes
 ORDINALS = {4: "fourth", 5: "fifth", 6: "sixth", 7: "seventh", 8: "eighth", 9: "ninth", 10: "tenth"}
 Row = Mapping[str, Any]
@@ -37,28 +49,30 @@ def next_hospital(data: ReportData) -> Section:
         "reason": macro["reason"],
         "macro": _predicted(macro),
         "gap": _gap(rows.get((first.id, GAP, MACRO))),
-        "others": [
-            {"name": name, **_predicted(row)}
-            for metric, name in OTHERS.items()
-            if (row := rows.get((first.id, metric, MACRO))) and not row["reason"]
-        ],
+        "others": _others(data, first, rows),
+        "below": _below(data, [recipe["run"] for recipe in recipes[:SHOWN]]),
         "rival": _rival(data, first),
-        "order": _order(recipes, data.unit),
+        "order": _order(data, recipes),
         "left_out": _left_out(of_findings),
         "forest": forest(data, first, macro) if not macro["reason"] else None,
         "findings": [_of_finding(data, first, row) for row in of_findings],
         "recipes": recipes[:SHOWN],
+        "like": population(data, macro),
         "places": listing([data.short(key) for key in str(macro["hospitals"]).split()], 12),
     }
     return Section("next-hospital", "Next hospital", write("next_hospital.html.j2", **context))
 
 
-def title(row: Row) -> str:
+def title(row: Row, label: str = "", like: str = "") -> str:
     """State the expected AUROC at a new hospital and its prediction interval, or that there are too few hospitals.
+
+    label: the recipe. like: what the hospitals share, see `population`.
 
     >>> numbers = {"num_hospitals": 5, "value": 0.731, "new_low": 0.62, "new_high": 0.816, "reason": ""}
     >>> title(numbers)
     'At a sixth hospital like these five, expect an AUROC of .73; 95 % of such hospitals lie between .62 and .82'
+    >>> title(numbers, "VGG", "adults")
+    'At a sixth hospital like these five (adults), expect an AUROC of .73 of VGG; 95 % of such hospitals lie between .62 and .82'
     >>> title(numbers | {"reason": "too few hospitals: only two hospitals have a value"})
     'Too few hospitals to say what to expect at the next one'
     """
@@ -68,7 +82,19 @@ def title(row: Row) -> str:
     value, low, high = (places(float(row[name]), 2) for name in ("value", "new_low", "new_high"))
     which = f"a {ORDINALS[num + 1]}" if num + 1 in ORDINALS else "another"
     which = which.replace("a e", "an e")
-    return f"At {which} hospital like these {word(num)}, expect an AUROC of {value}; 95 % of such hospitals lie between {low} and {high}"
+    like, label = f" ({like})" if like else "", f" of {label}" if label else ""
+    return f"At {which} hospital like these {word(num)}{like}, expect an AUROC of {value}{label}; 95 % of such hospitals lie between {low} and {high}"
+
+
+def population(data: ReportData, row: Row) -> str:
+    """State what the hospitals of a prediction share: synthetic or not, frontal images, adults or children, and their countries."""
+    hospitals = [hospital for hospital in data.hospitals if hospital.key in str(row["hospitals"]).split()]
+    ages = {data.meta.get("datasets", {}).get(hospital.key, {}).get("ages") for hospital in hospitals}
+    patients = "children" if ages == {"children"} else "adults" if "children" not in ages else "patients of all ages"
+    places_of = [hospital.place.rpartition(", ")[2] for hospital in hospitals if ", " in hospital.place]
+    countries = listing(sorted(set(places_of)), 6) if len(places_of) == len(hospitals) else ""
+    where = f" in {countries}" if countries else ""
+    return f"{'synthetic ' if data.phantom else ''}frontal images of {patients}{where}"
 
 
 def _predicted(row: Row) -> dict[str, Any]:
@@ -95,6 +121,50 @@ def probability(value: float) -> str:
     if not is_number(value):
         return ""
     return "< .01" if value < 0.01 else "> .99" if value > 0.99 else places(value, 2)
+
+
+def _others(data: ReportData, run: Run, rows: Mapping[tuple[str, str, str], Row]) -> dict[str, Any]:
+    """Return a table of the other metrics of a run at a new hospital: their names, and the estimates of each finding."""
+    found = {
+        (metric, finding): row
+        for metric in OTHERS
+        for finding in (MACRO, *data.findings)
+        if (row := rows.get((run.id, metric, finding))) and not row["reason"]
+    }
+    metrics = [metric for metric in OTHERS if any(metric == key for key, _ in found)]
+    findings = [finding for finding in (MACRO, *data.findings) if any(finding == key for _, key in found)]
+    cells = {key: _on_page(key[0], row) for key, row in found.items()}
+    return {
+        "metrics": [OTHERS[metric] for metric in metrics],
+        "rows": [
+            (
+                "Macro mean" if finding == MACRO else finding,
+                [cells.get((metric, finding), MISSING) for metric in metrics],
+            )
+            for finding in findings
+        ],
+    }
+
+
+def _on_page(metric: str, row: Row) -> Estimate:
+    """Return the expected value with its prediction interval; O:E as a ratio."""
+    numbers = [float(row[name]) for name in ("value", "new_low", "new_high")]
+    return Estimate(*(math.exp(number) for number in numbers) if metric == LOG_OE else numbers)
+
+
+def _below(data: ReportData, runs: Sequence[Run]) -> dict[str, Any]:
+    """Return what a script needs to state the probability of an AUROC below a threshold that a reader types.
+
+    runs: (label, whether it is the first of the ranking) of each recipe; numbers: its probabilities at the thresholds of the
+    table `next_hospital_below`.
+    """
+    table = data.tables["next_hospital_below"]
+    of_runs = {str(run_id): rows["below"].tolist() for run_id, rows in table.groupby("run_id", sort=False)}
+    known = [run for run in runs if run.id in of_runs]
+    return {
+        "runs": [(run.label, run is data.ranked[0]) for run in known],
+        "numbers": Markup(data_block([of_runs[run.id] for run in known])),  # noqa: S704  (data_block escapes)
+    }
 
 
 def _gap(row: Row | None) -> Estimate:
@@ -180,16 +250,24 @@ def _recipes(data: ReportData, rows: Mapping[tuple[str, str, str], Row]) -> list
     return sorted(found, key=lambda row: -row["value"].value)
 
 
-def _order(recipes: Sequence[Row], unit: str) -> str:
-    """State whether the order by expected AUROC differs from the ranking, which is over the measured hospitals only."""
+def _order(data: ReportData, recipes: Sequence[Row]) -> str:
+    """State where the ranking by expected AUROC differs from the one over the measured hospitals, in order and in ties."""
     if len(recipes) < 2:
         return ""
-    order = [row["rank"] for row in recipes]
+    order, unit = [row["rank"] for row in recipes], data.unit
+    start = "By expected AUROC at a new hospital,"
     if order == sorted(order):
-        return f"By expected AUROC at a new hospital, the {unit}s have the same order as in the ranking."
-    if order[0] != min(order):
-        return f"By expected AUROC at a new hospital, {recipes[0]['run'].label} is first, not {recipes[order.index(min(order))]['run'].label}."
-    return f"By expected AUROC at a new hospital, the same {unit} is first, but later {unit}s have another order."
+        text = f"{start} the {unit}s have the same order as over the measured hospitals"
+    elif order[0] != min(order):
+        first, second = (recipes[k]["run"].label for k in (0, order.index(min(order))))
+        text = f"{start} {first} is first, not {second}"
+    else:
+        text = f"{start} the same {unit} is first, but later {unit}s have another order"
+    group = [row["group"] for row in data.rankings.get(EXPECTED, {}).values()]
+    tied, measured = group.count(group[0]) if group else 0, len(data.groups[0])
+    if group and tied != measured:
+        text += f"; the first tie group has {plural(tied, unit)}, not {measured}"
+    return f"{text}."
 
 
-SECTIONS = (PlacedSection(next_hospital, after="ranking"),)
+SECTIONS = (PlacedSection(next_hospital, after="ranking", scripts=("next_hospital.js",)),)

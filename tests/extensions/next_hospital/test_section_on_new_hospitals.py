@@ -1,5 +1,6 @@
 """The section on the next hospital: its headline and its figure state the numbers of the table, or the reason why there are none."""
 
+import json
 import re
 from pathlib import Path
 
@@ -7,14 +8,19 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from bench.extensions.next_hospital.rankings import EXPECTED, LOWER_END
 from bench.extensions.next_hospital.sections import next_hospital
 from reports.report_data.report_data import read
+from reports.schemas.criterion import DEFAULT
 from reports.schemas.tables import SCHEMAS
+from reports.sections.opening import opening
+from reports.sections.ranking_choices import choices, packed_rankings
 from reports.tables import Tables
 from tests.properties.test_one_interval import Element
 from tests.synthetic import HOSPITALS, Invented, ranked_ids, tables
 
 pytestmark = pytest.mark.slow
+BELOW = list(SCHEMAS["next_hospital_below"])
 EXTERNAL = [name for name in HOSPITALS if name != "chexpert"]
 NUMBERS = {
     "value": 0.731,
@@ -50,8 +56,20 @@ def study(values: list[float], reason: str = "", findings: tuple[str, ...] = ("E
         [{"first": ids[1], "second": ids[0], "num_hospitals": 5, "above": 0.2}] if len(ids) > 1 else [],
         columns=list(SCHEMAS["next_hospital_pairs"]),
     )
+    slope = {"metric": "calibration_slope", "finding": findings[0], "value": 0.8, "new_low": 0.5, "new_high": 1.1}
+    ratio = {"metric": "log_observed_expected", "finding": findings[0], "value": 0.0, "new_low": -0.7, "new_high": 0.7}
+    rows += [row | further for row in rows[:1] for further in (slope, ratio) if not reason]
     frame = pd.DataFrame(rows, columns=list(SCHEMAS["next_hospital"]))
-    return Tables(made.meta, {**made.frames, "next_hospital": frame, "next_hospital_pairs": pairs})
+    below = pd.DataFrame([(run, k / 100, k / 100) for run in ids for k in range(1, 100)], columns=BELOW)
+    ranked = made["ranks"][made["ranks"]["run_id"].isin(ids)]
+    first = DEFAULT.rows(ranked)
+    place = range(1, len(first) + 1)
+    varying = [
+        first.assign(**criterion._asdict(), group=place).sort_values("value") for criterion in (EXPECTED, LOWER_END)
+    ]
+    ranks = pd.concat([ranked, *([] if reason else varying)], ignore_index=True)
+    new = {"next_hospital": frame, "next_hospital_pairs": pairs, "next_hospital_below": below, "ranks": ranks}
+    return Tables(made.meta, {**made.frames, **new})
 
 
 def text_of(made: Tables) -> tuple[Element, str]:
@@ -75,8 +93,51 @@ def test_the_headline_and_the_figure_state_the_numbers_of_the_table() -> None:
         "With a probability of .80, it has a higher AUROC there than" in text
     )  # the pair is stored in the other order
     assert "of 10 values of a finding at a hospital, 8 lay inside" in text
-    assert "the runs have the same order as in the ranking" in text
+    assert "the runs have the same order as over the measured hospitals" in text
     assert ".100 [−.020, .200]" in text
+
+
+def test_other_metrics_have_a_row_for_each_finding_and_o_e_is_a_ratio() -> None:
+    section, _ = text_of(study([0.731, 0.70]))
+    table = next(table for table in section.all("table") if "Calibration slope" in table.text)
+    rows = {row.all("th")[0].text: [cell.text for cell in row.all("td")] for row in table.all("tr")[1:]}
+    assert {name: [cell[:4] for cell in cells] for name, cells in rows.items()} == {
+        "Macro mean": [".100", "–", "–"],
+        "Edema": ["–", ".800", "1.00"],
+    }
+    assert ".497–2.014" in rows["Edema"][2]
+
+
+def test_the_first_screen_names_the_recipe_and_what_the_hospitals_share() -> None:
+    made = study([0.731, 0.70])
+    label = read(made).ranked[0].label
+    text = re.sub(r"\s+", " ", Element.of(str(opening(read(made)).html)).text)
+    assert (
+        "At a sixth hospital like these five (frontal images of adults in BR, ES, US and VN), expect an AUROC of .73 of "
+        f"{label}; 95 % of such hospitals lie between .62 and .82." in text
+    )
+    assert "of such hospitals" not in opening(read(study([0.7], "too few hospitals: one"))).html
+
+
+def test_the_page_offers_both_rankings_and_states_where_ties_differ() -> None:
+    made = study([0.731, 0.70, 0.69])
+    data = read(made)
+    offered = {choice.criterion: choice for choice in choices(data)["AUROC"]}
+    assert offered[EXPECTED].place == "expected at a new hospital"
+    assert offered[LOWER_END].over_hospitals
+    order = {run.id: place for place, run in enumerate(data.ranked)}
+    assert packed_rankings(data, [offered[EXPECTED], offered[LOWER_END]], order)
+    assert len(data.groups[0]) == 3
+    assert "measured hospitals; the first tie group has 1 run, not 3." in text_of(made)[1]
+
+
+def test_a_reader_can_type_a_threshold() -> None:
+    section, _ = text_of(study([0.731, 0.70]))
+    [field] = section.all("input")
+    assert (field.attributes["min"], field.attributes["max"]) == ("0.01", "0.99")
+    numbers = json.loads(section.all("script")[0].text)
+    assert [len(of_run) for of_run in numbers] == [99, 99]
+    assert [option.text for option in section.all("option")] == [run.label for run in read(study([0.731, 0.70])).ranked]
 
 
 @pytest.mark.parametrize(
@@ -107,7 +168,11 @@ def test_a_finished_grid_has_predictions_for_its_recipe(finished: Path) -> None:
     [folder] = (finished / "runs" / "report").glob("*/tables")
     table = pd.read_parquet(folder / "next_hospital.parquet")
     macro = table[(table["finding"] == "macro")].set_index("metric")
-    assert macro["num_hospitals"].to_dict() == dict.fromkeys(["auroc", "gap", "auprc", "sensitivity", "specificity"], 5)
+    assert macro["num_hospitals"].to_dict() == dict.fromkeys(
+        ["auroc", "gap", "auprc", "sensitivity", "specificity", "net_benefit"], 5
+    )
+    calibration = {"calibration_slope", "calibration_intercept", "log_observed_expected"}
+    assert set(table["metric"]) - set(macro.index) == calibration
     assert (macro["new_low"] < macro["low"]).all()
     assert (macro["low"] < macro["value"]).all()
     few = table[table["num_hospitals"] < 3]
