@@ -1,31 +1,43 @@
-"""Write a store with many copies of a few runs, to measure how long `bench report` and `bench check` take in it.
+"""Measure time and memory of `bench report` in stores of 4 to 2,000 runs of the same kind, and draw the curve.
 
     bench run --grid demo --store runs
-    python benchmarks/copies.py runs many --runs 2000
-    python -m bench.cli report --store many ; python -m bench.cli check --store many
+    python -m benchmarks.copies runs                       # writes copies.csv and copies.svg
+    python -m benchmarks.copies runs --runs 500 --to many  # only writes the store `many`, such as for `bench check --store many`
 
-Each copy has a new id, seed and learning rate. Three copies of a run have the same learning rate and three seeds, so they are one
-recipe. A copy has the files and scores of the original run; nothing is scored again. Unchanged files are hard links to the original
-files, so both stores must be on one disk.
+A store gets copies of the runs of a finished store. Each time that all its runs are copied, the copies get another learning rate,
+so they have as many seeds per recipe as the original runs. A copy has the files of the original run, and its scores with a
+random shift: nothing is scored again, and no two copies tie. Unchanged files are hard links.
+CPU seconds are those of the whole command with its child processes; memory is the peak memory of the largest process.
 """
 
 import argparse
 import os
 import shutil
+import subprocess
+import sys
+import tempfile
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
+import safetensors.numpy
 
 from bench.planning.manifest import read_manifest
-from bench.results.read_predictions import FRAMES, REPLICATES, SCORING_VERSION
+from bench.results.read_predictions import REPLICATES, SCORING_VERSION, STORED
 from bench.results.score_runs import FILES
 from bench.store.checked_folders import CheckedFolder
 from bench.store.file_integrity import file_sha256
 from bench.store.store import Store, canonical_json, short_hash
+from benchmarks import results, unit
 
 COPIED = ("history.parquet", "trained.json", "cost.json", "seal.json", "env.json", "model.safetensors")
+SIZES = (4, 100, 500, 2000)
+SHIFT = 0.01  # standard deviation of the shift of the scores of a copy
+SHIFTED = ("value", "low", "high")  # columns of the tables `scores` and `gaps`
 
 
 def copied(source: Path, root: Path, num: int) -> None:
@@ -41,8 +53,8 @@ def copied(source: Path, root: Path, num: int) -> None:
     for i in range(num):
         run, time = old.runs[i % len(old.runs)], i // len(old.runs)
         folder = old.store.run_dir(run.id)
-        schedule = replace(run.config.schedule, lr=run.config.schedule.lr * (1 + time // 3 / 1000))
-        config = replace(run.config, seed=1000 + time % 3, schedule=schedule)
+        schedule = replace(run.config.schedule, lr=run.config.schedule.lr * (1 + time / 1000))
+        config = replace(run.config, schedule=schedule)
         document = canonical_json({"copy": i, "of": run.id})
         original_of[short_hash(document)] = run.id
         run = replace(run, id=short_hash(document), config=config)
@@ -56,19 +68,34 @@ def copied(source: Path, root: Path, num: int) -> None:
     manifest = replace(old, store=store, name="many", runs=tuple(runs), analyses=())
     manifest.write()
     tables = {run.id: _tables(old.scores / run.id) for run in old.runs}
+    replicates = {run.id: safetensors.numpy.load_file(old.scores / run.id / REPLICATES) for run in old.runs}
+    draw = np.random.default_rng(0)
     for run_id, original in original_of.items():
+        shift = draw.normal(scale=SHIFT)
         key, scores = manifest.scores_key(run_id, SCORING_VERSION), manifest.scores / run_id
         scores.mkdir(parents=True)
         for name, table in tables[original].items():
-            _write(scores / f"{name}.parquet", table, run_id, key)
-        os.link(old.scores / original / REPLICATES, scores / REPLICATES)
+            moved = _moved(table, shift) if name in ("scores", "gaps") else table
+            _write(scores / f"{name}.parquet", moved, run_id, key)
+        of_copy = {
+            name: drawn if name == "draws" else (drawn + shift).astype(drawn.dtype)
+            for name, drawn in replicates[original].items()
+        }
+        safetensors.numpy.save_file(of_copy, scores / REPLICATES)
         # Without checksums, `bench report` would score each run again.
         CheckedFolder(scores).write_checksums({name: file_sha256(scores / name) for name in FILES})
         (scores / "KEY").write_text(key)
 
 
 def _tables(folder: Path) -> dict[str, pa.Table]:
-    return {name: pq.read_table(folder / f"{name}.parquet") for name in FRAMES}
+    return {name: pq.read_table(folder / f"{name}.parquet") for name in STORED}
+
+
+def _moved(table: pa.Table, shift: float) -> pa.Table:
+    """Return a table of scores with all scores and their bounds moved by `shift`."""
+    for name in SHIFTED:
+        table = table.set_column(table.column_names.index(name), name, pc.add(table[name], shift))
+    return table
 
 
 def _write(path: Path, table: pa.Table, run_id: str, key: str) -> None:
@@ -79,10 +106,50 @@ def _write(path: Path, table: pa.Table, run_id: str, key: str) -> None:
     pq.write_table(table.replace_schema_metadata({**(table.schema.metadata or {}), b"unseen.key": key.encode()}), path)
 
 
-if __name__ == "__main__":
+def measured(store: Path) -> tuple[float, float]:
+    """Return the CPU seconds and the peak memory in MB of `bench report`."""
+    command = [sys.executable, "-m", "bench.cli", "report", "--store", str(store)]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        raise SystemExit(f"`{' '.join(command)}` failed")
+    return usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024 / 1e6
+
+
+def curve(source: Path, sizes: list[int]) -> pd.DataFrame:
+    """Return a row for each number of runs: CPU seconds, units and memory of the report, and the size of its page."""
+    rows = []
+    for num in sizes:
+        with tempfile.TemporaryDirectory(dir=source.parent) as folder:
+            # In another process: Linux counts the memory of this process as memory of the command that it starts.
+            subprocess.run(
+                [sys.executable, "-m", "benchmarks.copies", str(source), "--runs", str(num), "--to", f"{folder}/many"],
+                check=True,
+            )
+            unit_s = sum(unit.seconds().values())
+            seconds, memory = measured(Path(folder, "many"))
+            page = Path(folder, "many", "report", "many", "leaderboard.html").stat().st_size / 1e6
+        rows.append((num, round(seconds, 1), round(seconds / unit_s, 1), round(memory), round(page, 1)))
+        print(f"{num:,} runs: {seconds:.1f} CPU s, {seconds / unit_s:.1f} units, {memory:,.0f} MB", flush=True)
+    table = pd.DataFrame(rows, columns=["runs", "cpu_s", "units", "memory_mb", "page_mb"])
+    return table.assign(machine=results.machine())
+
+
+def main() -> None:
+    """Write the curve, or with --to one store."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("source", type=Path, help="a finished store")
-    parser.add_argument("root", type=Path, help="a new folder")
-    parser.add_argument("--runs", type=int, default=2000)
-    asked = parser.parse_args()
-    copied(asked.source, asked.root, asked.runs)
+    parser.add_argument("--runs", type=int, nargs="+", default=list(SIZES))
+    parser.add_argument("--to", type=Path, help="a new folder on the same disk")
+    options = parser.parse_args()
+    if options.to:
+        copied(options.source, options.to, options.runs[-1])
+        return
+    table = curve(options.source, options.runs)
+    file = Path(__file__).with_suffix(".csv")
+    table.to_csv(file, index=False)
+
+
+if __name__ == "__main__":
+    main()

@@ -168,12 +168,13 @@ def _mean_costs(costs: pd.DataFrame, recipes: Recipes) -> pd.DataFrame:
 
     Numbers are means over the recipe's runs; texts are those of the first run.
     """
-    rows = []
-    for recipe, run_ids in recipes.joined.items():
-        of_runs = costs[costs["run_id"].isin(run_ids)]
-        numbers = of_runs.select_dtypes("number").mean()
-        rows.append({**of_runs.iloc[0].to_dict(), **numbers.to_dict(), "run_id": recipe})
-    return pd.DataFrame(rows, columns=list(costs.columns))
+    recipe_of = {run: recipe for recipe, run_ids in recipes.joined.items() for run in run_ids}
+    recipe = costs["run_id"].map(recipe_of)
+    by_recipe = costs[recipe.notna()].groupby(recipe.dropna().to_numpy(object), sort=False)
+    numbers = by_recipe[list(costs.select_dtypes("number"))].mean()
+    out: pd.DataFrame = by_recipe.nth(0).assign(**{name: numbers[name].to_numpy() for name in numbers})
+    out["run_id"] = numbers.index.to_numpy(object)
+    return out.reset_index(drop=True)
 
 
 def _training(manifest: Manifest, frames: Mapping[str, pd.DataFrame]) -> tuple[dict[str, float], dict[str, str]]:

@@ -171,7 +171,7 @@ class ReportData:
         modules = extensions.modules("criterion")
         return [m for m in modules if any(self.further_score(m.METRIC, run).has_value for run in self.ranked)]
 
-    @property
+    @cached_property
     def over_seeds(self) -> bool:
         """Return whether the intervals of the ranked recipes are over patients and seeds, and not only over patients.
 

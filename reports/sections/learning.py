@@ -63,14 +63,16 @@ def _audit(data: ReportData) -> list[dict[str, Any]]:
     """
     table = data.tables["epochs"]
     labels = {run.id: run.label for run in data.runs}
+    rules_of: dict[str, dict[str, dict[str, Any]]] = {}
+    for row in records_of(table):
+        rules_of.setdefault(str(row["run_id"]), {})[str(row["rule"])] = row
     rows = []
-    for run_id, run_rows in table.groupby("run_id", sort=False):
-        row_of_rule = {str(row["rule"]): row for row in records_of(run_rows)}
+    for run_id, row_of_rule in rules_of.items():
         honest = next(rule for rule in row_of_rule if rule.startswith("best_"))
         best, last, oracle = row_of_rule[honest], row_of_rule["last"], row_of_rule.get("oracle")
         rows.append(
             {
-                "run": labels.get(str(run_id), str(run_id)),
+                "run": labels.get(run_id, run_id),
                 "split": split_name(honest.removeprefix("best_")),
                 "chosen": [(int(row["epoch"]), row["chosen_auroc"]) for row in (best, last)],
                 "audited": oracle is not None,
