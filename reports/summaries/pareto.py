@@ -35,12 +35,13 @@ class ParetoGoal:
     text: Callable[[float], str]  # converts a value to text
     position: Callable[[float], float] = lambda v: v  # converts a value to a position on the axis, before scaling
     low_first: bool = False  # whether a low value is better
+    usual: tuple[float, float] | None = None  # values that the axis always contains; None for a logarithmic axis
 
 
 GOALS = (
-    ParetoGoal("auroc", "AUROC", "external", places),
-    ParetoGoal("gap", "Gap", "internal − external", places, low_first=True),
-    ParetoGoal("maps", "Heat maps", "ratio to a center map", lambda v: f"{two_figures(v)}×"),
+    ParetoGoal("auroc", "AUROC", "external", places, usual=(0.5, 1.0)),
+    ParetoGoal("gap", "Gap", "internal − external", places, low_first=True, usual=(0.0, 0.1)),
+    ParetoGoal("maps", "Heat maps", "ratio to a center map", lambda v: f"{two_figures(v)}×", usual=(0.0, 2.0)),
     ParetoGoal("macs", "Operations", "GMACs per image", lambda v: two_figures(v / 1e9), math.log10, low_first=True),
 )
 
@@ -67,7 +68,6 @@ def at_once(data: ReportData) -> dict[str, Any]:
         if has_probabilities
         else "",
         "heads": heads,
-        "axes": [(goal.head, axis) for goal, axis in heads],
         "all": _background(goals, scales, list(rows.values())),
         "rows": [
             (r, [_cell(goal, scales[goal.key], float(rows[r.id][goal.key])) for goal in goals]) for r in front[:SHOWN]
@@ -79,21 +79,30 @@ def at_once(data: ReportData) -> dict[str, Any]:
     }
 
 
+def _ends(goal: ParetoGoal, values: list[float]) -> tuple[float, float]:
+    """Return the values at the two ends of a goal's axis: its `usual` range or, for a logarithmic axis, whole powers of ten.
+
+    The range is extended to `values`, the values of all runs. An axis from the worst to the best run would make any difference
+    between two runs look large.
+    """
+    low, high = min(values), max(values)
+    if goal.usual is None:
+        return 10.0 ** math.floor(math.log10(low)), 10.0 ** (math.floor(math.log10(high)) + 1)
+    return min(low, goal.usual[0]), max(high, goal.usual[1])
+
+
 def _scale(goal: ParetoGoal, values: list[float]) -> svg.Scale:
     """Return the axis of a goal that all runs share; better values are on the right."""
-    positions = [goal.position(v) for v in values]
-    low, high = min(positions), max(positions)
-    low, high = (low - 0.5, high + 0.5) if low == high else (low, high)
+    low, high = map(goal.position, _ends(goal, values))
     return svg.Scale(high, low, EDGE, WIDE - EDGE) if goal.low_first else svg.Scale(low, high, EDGE, WIDE - EDGE)
 
 
 def _axis(goal: ParetoGoal, scale: svg.Scale, values: list[float]) -> Markup:
-    """Draw an axis with two numbers: the smallest and the largest value."""
-    ends = sorted({min(values), max(values)})
+    """Draw an axis with the numbers at its two ends."""
     body = "".join(
         svg.line(scale(goal.position(v)), 13, scale(goal.position(v)), 18, "z")
         + svg.text(scale(goal.position(v)), 10, goal.text(v), "tk", "middle")
-        for v in ends
+        for v in _ends(goal, values)
     )
     return svg.svg(WIDE, 18, body)
 

@@ -60,7 +60,7 @@ const pins = (() => {
         const e = scores.runs[r.id][k], d = i ? found[k][i - 1] : null, td = el('td', 'l', el('span', 'v', e ? e[0] : '\u2013'));
         td.dataset.l = LETTERS[i];
         if (e && e[1]) td.append(el('span', 's', e[1]));
-        if (d) td.append(bar(d, most, wide(d)), el('span', 's', `${signed(d[0])} [${places(d[1])}, ${places(d[2])}]`), el('span', 's verdict', clear(wide(d)) ? (d[0] > 0 ? data.verdicts.above : data.verdicts.below) : data.verdicts.unclear));
+        if (d) td.append(bar(d, most, wide(d)), el('div', 'onlyphone axis-phone', axis(most)), el('span', 's', `${signed(d[0])} [${places(d[1])}, ${places(d[2])}]`), el('span', 's verdict', clear(wide(d)) ? (d[0] > 0 ? data.verdicts.above : data.verdicts.below) : data.verdicts.unclear));
         row.append(td);
       });
       body.append(row);
@@ -73,8 +73,8 @@ const pins = (() => {
       body.append(row);
     }
     const caption = el('caption', 'vh', `${shown.length} pinned ${ranking.unit}s side by side`);
-    $('cmpbody').replaceChildren(...(many ? [el('div', 'onlyphone axis-phone', axis(most))] : []), el('table', 't stack cmp', caption, el('thead', '', head), body),
-      el('p', 'small', (many ? `Thick line: 95 % interval of this difference, same patients for both. Thin line, mark and verdict: corrected for all pairs in the ranking (Holm), as its groups are. ` : '')
+    $('cmpbody').replaceChildren(el('table', 't stack cmp', caption, el('thead', '', head), body),
+      el('p', 'small', (many ? `Thick line: 95 % interval of this difference, same patients for both. Thin line, mark and verdict: corrected for all pairs in the ranking (Holm), as its groups are, but not for the number of metrics. ` : '')
         + (many < data.measures.length * others.length ? data.left : '')));
   };
 

@@ -7,6 +7,34 @@ from tests.browser.test_accessibility import every_section
 from tests.browser.visit import Visit, wait_until
 
 pytestmark = pytest.mark.browser
+# number of grid lines of figures in table rows, and the cells whose grid lines are not at the ticks of the nearest axis
+ORIGINS = """() => {
+  const shown = e => e.checkVisibility() && e.getClientRects().length > 0;
+  const lines = svg => [...svg.querySelectorAll('path.g, path.z, line.z, use')].flatMap(mark => {
+    const at = mark.getScreenCTM(), path = mark.tagName === 'use' ? document.querySelector(mark.getAttribute('href')) : mark;
+    const starts = mark.tagName === 'line' ? [mark.x1.baseVal.value] : [...(path.getAttribute('d') || '').matchAll(/M([\\d.]+) [\\d.]+[vV]/g)].map(m => +m[1]);
+    return starts.map(x => at.a * x + at.e);
+  });
+  const ticks = svg => lines(svg).length ? lines(svg) : [...svg.querySelectorAll('.tk')].map(t => t.getBoundingClientRect()).map(r => (r.left + r.right) / 2);
+  const wrong = [];
+  let compared = 0;
+  for (const table of document.querySelectorAll('main table:not(.src):has(tbody td svg)')) {
+    if (!shown(table)) continue;
+    const above = [...(table.closest('figure, #cmpbody, .wrap')?.querySelectorAll('.axis-phone svg') || [])].filter(shown);
+    for (const cell of table.querySelectorAll('tbody td:has(svg)')) {
+      const figure = [...cell.querySelectorAll('svg')].find(svg => !svg.querySelector('.tk') && lines(svg).length);
+      if (!figure || !shown(figure)) continue;
+      const inside = [...cell.querySelectorAll('svg:has(.tk)')].filter(shown), head = [...table.querySelectorAll('thead tr:last-child > *')][cell.cellIndex];
+      const inHead = head ? [...head.querySelectorAll('svg:has(.tk)')].filter(shown).filter(e => !e.closest('thead').matches('table *') || getComputedStyle(e.closest('thead')).position !== 'absolute') : [];
+      const axes = inside.length ? inside : inHead.length ? inHead : above;
+      const near = (xs, to) => xs.map(x => Math.min(...to.map(t => Math.abs(t - x)))), at = axes.map(ticks), marks = lines(figure);
+      const far = at.map(xs => xs.length > marks.length ? near(marks, xs) : near(xs, marks)).sort((a, b) => Math.max(...a) - Math.max(...b))[0] || [NaN];
+      compared += far.length;
+      if (!(Math.max(...far) <= 1)) wrong.push(`${table.closest('[id]').id} ${cell.className} ${far.map(x => x.toFixed(1))}`);
+    }
+  }
+  return [compared, [...new Set(wrong)]];
+}"""
 SHOWN = "e => e.checkVisibility() && e.querySelectorAll('.tk').length"
 
 
@@ -25,11 +53,23 @@ def test_a_dot_of_the_first_figure_has_the_name_and_value_of_its_recipe(visit):
     assert any(name.startswith(f"{label}, ") and name.endswith(f": {value}") for name in names)
 
 
+@pytest.mark.parametrize("width", [360, 768, 1280, 1440])
+def test_every_tick_is_above_its_grid_line(browser, page, width):
+    with Visit(browser, page, width) as visit:
+        for k in (0, 1):
+            visit.page.locator("#rank .pin").nth(k).click()
+        visit.page.wait_for_selector("#cmpbody svg")
+        visit.page.evaluate("document.querySelectorAll('main details').forEach(e => { e.open = true; })")
+        compared, wrong = visit.page.evaluate(ORIGINS)
+        assert compared > 100
+        assert wrong == []
+
+
 @pytest.mark.parametrize("width", [360, 1280])
 def test_tables_of_marks_have_an_axis_with_ticks(browser, page, width):
     with Visit(browser, page, width) as visit:
         for section, num_ticks in (("cost", 2), ("shortcuts", 3)):
-            css = f"#{section} .axes .ch" if width == 360 else f"#{section} thead .ch:has(.tk)"
+            css = f"#{section} .axis-phone .ch" if width == 360 else f"#{section} thead .ch:has(.tk)"
             assert visit.page.locator(css).first.evaluate(SHOWN) >= num_ticks
 
 
@@ -38,7 +78,7 @@ def test_the_comparison_has_an_axis_and_columns_of_equal_width(browser, page, wi
     with Visit(browser, page, width) as visit:
         for k in (0, 1, 2):
             visit.page.locator("#rank .pin").nth(k).click()
-        axis = visit.page.locator("#cmpbody > .onlyphone .ch" if width == 360 else "#cmpbody thead .ch").first
+        axis = visit.page.locator("#cmpbody .onlyphone .ch" if width == 360 else "#cmpbody thead .ch").first
         assert axis.evaluate(SHOWN) == 3
         if width == 1280:
             widths = visit.page.evaluate(

@@ -68,6 +68,20 @@ def test_right_is_better_in_every_strip():
         assert [at[r] for r in order] == sorted(at.values())
 
 
+def test_a_small_difference_between_two_recipes_looks_small():
+    made = with_goals(tables(Invented(runs=2)), auroc=[0.74, 0.75], macs=[2e9, 3e9], on_front=True)
+    found = at_once(read(made))
+    for place, (goal, _) in enumerate(found["heads"]):
+        if goal.key == "gap":
+            continue
+        ends = [float(x) for x in re.findall(r"M([\d.]+) 13V18", str(found["heads"][place][1]))]
+        marks = [
+            float(re.search(r'<circle[^>]*cx="([\d.]+)"', str(cells[place][1])).group(1)) for _, cells in found["rows"]
+        ]
+        assert len(ends) == len(marks) == 2
+        assert abs(marks[0] - marks[1]) < 0.25 * abs(ends[0] - ends[1]), goal.key
+
+
 @pytest.mark.parametrize(
     "asked", [Invented(runs=1), Invented(runs=3, hospitals=("chexpert",)), Invented(runs=0, failed=2)]
 )
