@@ -66,12 +66,20 @@ def summary(manifest: Manifest, tables: Tables | None = None) -> list[str]:
             interval = f" [{top['low']:.3f}, {top['high']:.3f}]" if known else " (no interval: too few patients)"
             line = f"  {what:<30} {name:<24} {top['value']:.3f}{interval}"
             lines += [line] if len(line) <= WIDTH else [f"  {what}", f"    {name} {top['value']:.3f}{interval}"]
+            lines += _near_chance(recipes.aurocs, internal, str(top["run_id"])) if smallest_first else []
             lines += [] if smallest_first or untested else _left_out(manifest, recipes.of_findings, run_ids[0])
     if not lines:
         lines.append("  nothing is ranked: the page gives the reason for each run")
     elif untested:
         lines.append("  no external hospital was tested")
     return [*lines, SYNTHETIC_NOTICE] if manifest.phantom else lines
+
+
+def _near_chance(aurocs: pd.DataFrame, internal: str, recipe: str) -> list[str]:
+    """Return a line if a recipe's internal AUROC is not clearly above chance, so that a small gap is no praise; else []."""
+    rows = aurocs[(aurocs["run_id"] == recipe) & (aurocs["dataset"] == internal) & (aurocs["finding"] == MACRO)]
+    low = [(float(row["value"]), float(row["low"])) for row in rows.to_dict("records")]
+    return [f"    its internal AUROC, {v:.3f}, is not clearly above chance" for v, lower in low if lower <= 0.5]
 
 
 def _left_out(manifest: Manifest, of_findings: pd.DataFrame, run_id: str) -> list[str]:

@@ -294,9 +294,14 @@ class ReportData:
         found = [hospital for hospital in self.hospitals if datasets.get(hospital.key, {}).get("ages") == "children"]
         return found if len(found) < len(self.hospitals) else []
 
+    @cached_property
+    def averaged(self) -> list[Hospital]:
+        """The external hospitals that means over external hospitals include."""
+        return [hospital for hospital in self.hospitals if hospital not in self.of_children]
+
     def members(self, run: Run) -> Members:
         """Return the findings and hospitals in the mean external AUROC of a run, and what this mean leaves out."""
-        hospitals = (hospital.key for hospital in self.hospitals if hospital not in self.of_children)
+        hospitals = (hospital.key for hospital in self.averaged)
         return Members.of(run.id, self.cells, self.gaps, hospitals, self.findings, self.num_external)
 
     @cached_property

@@ -109,7 +109,8 @@ def _findings(data: ReportData, table: pd.DataFrame) -> list[dict[str, Any]]:
     keys with "centre" have the values of a baseline map that is always bright in the image center.
     """
     rows = []
-    internal, external = table[table["dataset"] == data.internal.key], table[table["dataset"] != data.internal.key]
+    averaged = [hospital.key for hospital in data.averaged]
+    internal, external = table[table["dataset"] == data.internal.key], table[table["dataset"].isin(averaged)]
     for finding in data.findings:
 
         def number(

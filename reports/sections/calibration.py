@@ -41,7 +41,9 @@ def calibration(data: ReportData) -> Section:
     first = drawn_runs[0] if drawn_runs else (data.ranked_runs[0] if data.ranked else None)
 
     def title(run: Run) -> str:
-        return gap_sentences.calibration(drift.get((run.id, EXTERNAL, MACRO), MISSING))
+        eces = [_cell(run, hospital.key, platt, uncalibrated) for hospital in data.of_run(run).all_hospitals]
+        both = [(e["platt"].value, e["plain"].value) for e in eces if e["platt"].has_value and e["plain"].has_value]
+        return gap_sentences.calibration(drift.get((run.id, EXTERNAL, MACRO), MISSING), both)
 
     context = {
         "data": data,

@@ -13,7 +13,7 @@ from reports.html.compression import packed
 from reports.html.section import Section, data_block, write
 from reports.report_data.hospitals_and_runs import Run
 from reports.report_data.report_data import EXTERNAL, ReportData
-from reports.sentences.verdicts import HIGHER, LOWER, UNCLEAR
+from reports.sentences.verdicts import HIGHER, LOWER, UNCLEAR, UNCLEAR_AFTER_CORRECTION
 from reports.tables import rows_of
 
 
@@ -50,7 +50,12 @@ def _data(data: ReportData) -> dict[str, Any]:
     compared = table["first"].nunique() + 1 if len(table) else 0
     return {
         "measures": [texts for _, texts in _measures(data)],
-        "verdicts": {"above": f"{HIGHER} than A", "below": f"{LOWER} than A", "unclear": UNCLEAR},
+        "verdicts": {
+            "above": f"{HIGHER} than A",
+            "below": f"{LOWER} than A",
+            "unclear": UNCLEAR,
+            "corrected": UNCLEAR_AFTER_CORRECTION,
+        },
         "left": f"Paired differences are stored for the first {plural(compared, data.unit)} of the ranking; the others have none here."
         if compared
         else "No paired differences are stored in these tables.",

@@ -36,7 +36,7 @@ def findings(data: ReportData) -> Section:
         "data": data,
         "title": sentences.findings_title(clear_findings, len(measured), len(data.ranked), data.unit),
         "rows": rows,
-        "shares": {finding: percent(share, 1) if share > 0 else "" for finding, share in shares.items()},
+        "shares": {finding: percent(share, 1) for finding, share in shares.items()},
         "axis": svg.tick_axis(scale, grid),
         "legend": f"each line is one {data.unit}, the best on top. Thick: 95 % interval; thin: corrected for the number of findings"
         if len(data.ranked) <= LANES

@@ -9,7 +9,6 @@ from reports.drawing import svg
 from reports.formatting import places, plural
 from reports.html.section import Section, write
 from reports.report_data.headline_rows import MISSING
-from reports.report_data.hospitals_and_runs import Run
 from reports.report_data.report_data import ReportData
 from reports.sentences import changes as change_sentences
 from reports.sentences import main_findings as sentences
@@ -149,34 +148,28 @@ def _stand(data: ReportData) -> str:
         len(data.hospitals) or data.num_external,
         len(data.ranked),
         data.mean_gap,
-        [(h.short, h.mean_gap) for h in data.hospitals],
+        [(h.short, h.mean_gap) for h in data.averaged],
         data.has_common,
         not all(run.is_imported for run in data.ranked),
     )
 
 
 def _best(data: ReportData) -> str:
-    """Return the sentences on the best run, the runs tied with it, and the smallest gap."""
+    """Return the sentence on the best run and the runs tied with it."""
     if not data.ranked:
         return ""
     first, members = data.ranked[0], data.members(data.ranked[0])
-    text = sentences.best_run(
+    return sentences.best_run(
         first.label,
         first.score,
         len(data.groups[0]) - 1,
-        first.p_best,
         len(data.ranked),
         data.unit,
         (data.ranked[1].label, first.lead) if first.lead.has_interval else None,
-        data.seeds if data.over_seeds else "",
         "mean external AUROC" if data.hospitals else "internal AUROC",
         over=member_sentences.over(members) if data.hospitals else "",
-        hidden=member_sentences.lowest_left_out(members, data.short) if members.hides_failure else "",
+        but=member_sentences.hidden_failure(members, data.short),
     )
-    if len(data.ranked) > 1 and data.hospitals:
-        smallest = min((r for r in data.ranked if r.gap.has_value), key=_gap_of, default=None)
-        text += f" {sentences.smallest_gap(smallest.label, smallest.gap, smallest is first)}" if smallest else ""
-    return text
 
 
 def _why(data: ReportData) -> list[tuple[str, str]]:
@@ -212,7 +205,3 @@ def _left_out(data: ReportData) -> list[dict[str, Any]]:
         }
         for hospital, finding in (members.left_out if members else ())
     ]
-
-
-def _gap_of(run: Run) -> float:
-    return run.gap.value

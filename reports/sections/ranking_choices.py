@@ -201,33 +201,33 @@ def p_best_text(p_best: float) -> str:
 
 
 def _leader(data: ReportData, choice: Choice, rows: list[tuple[Run, Mapping[str, Any]]], num_tied: int) -> Markup:
-    """Return the sentences on the first recipe of a ranking, as HTML."""
+    """Return the sentence on the first recipe of a ranking, as HTML."""
     (first, row), (second, _) = rows[:2]
     to_second = lead(row)
     text = sentences.best_run(
         first.label,
         score(row),
         num_tied,
-        float(row["p_best"]),
         len(rows),
         data.unit,
         (second.label, to_second) if to_second.has_interval else None,
-        data.seeds if data.over_seeds else "",
         choice.words,
         choice.smallest_first,
-        hidden=_hidden(data, choice),
+        but=_but(data, choice, first),
         over_hospitals=choice.over_hospitals,
     )
     return keep_intervals(text)
 
 
-def _hidden(data: ReportData, choice: Choice) -> str:
-    """Return the lowest AUROC that the mean of this ranking leaves out, if it is so low that no sentence may praise the mean."""
-    members = data.members_of_first
+def _but(data: ReportData, choice: Choice, first: Run) -> str:
+    """Return a clause because of which no sentence may praise the first recipe of a ranking; "" for none.
+
+    Its mean leaves out a very low AUROC, or its gap is small because its internal AUROC is near chance.
+    """
+    if choice.criterion.metric == "gap" and first.internal_common.has_interval and first.internal_common.low <= 0.5:
+        return f"its internal AUROC, {first.internal_common.with_interval}, is not clearly above chance"
     is_mean = choice.criterion.dataset == EXTERNAL and choice.criterion.finding == MACRO
-    return (
-        member_sentences.lowest_left_out(members, data.short) if is_mean and members and members.hides_failure else ""
-    )
+    return member_sentences.hidden_failure(data.members(first), data.short) if is_mean else ""
 
 
 def _of_derived(data: ReportData, criterion: Criterion) -> list[Estimate]:

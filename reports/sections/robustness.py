@@ -40,7 +40,7 @@ def robustness(data: ReportData) -> Section:
         "axis": svg.tick_axis(scale, grid),
         "slope": float(data.tables["robustness"]["slope"].iloc[0]) if line else 0.0,
         "audit": audit,
-        "audit_title": _audit_title(audit, data.unit),
+        "audit_title": _audit_title(audit, data),
     }
     return Section("robustness", "", write("robustness.html.j2", **context))
 
@@ -94,6 +94,6 @@ def _rule(data: ReportData, rule: str) -> str:
     return words.get(rule) or data.short(rule)
 
 
-def _audit_title(audit: list[dict[str, Any]], unit: str) -> str:
+def _audit_title(audit: list[dict[str, Any]], data: ReportData) -> str:
     honest = next((row for row in audit if not row["oracle"]), None)
-    return gap_sentences.selection_by_internal(honest["regret"], unit) if honest else ""
+    return gap_sentences.selection_by_internal(honest["regret"], len(data.groups[0]) - 1, data.unit) if honest else ""

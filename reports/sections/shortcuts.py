@@ -39,12 +39,18 @@ def shortcuts(data: ReportData) -> Section:
         spearman([r.probe.value for r in runs], [r.gap.value for r in runs]) if len(runs) >= LEAST_RELATED else MISSING
     )
     visible = math.tanh(Z / math.sqrt(len(runs) - 3)) if len(runs) > 3 else 1.0
+    estimates = sources.lookup(table)
     chance = probed[0].probe.chance if probed else float("nan")
     context = {
         "accuracy_axis": svg.micro_axis(0, 1, sources.WIDTH),
         "data": data,
         "missing": missing_analyses(data, "probes", "acquisition"),
-        "title": sentences.probe_title([r.probe.value for r in probed], chance, num_sources),
+        "title": sentences.probe_title(
+            [r.probe.value for r in probed],
+            [e.value for r in probed if (e := sources.of_run(estimates, r, "random", "none")).has_value],
+            chance,
+            num_sources,
+        ),
         "association": sentences.probe_and_gap(rho, len(runs), LEAST_RELATED, data.unit) if runs else "",
         "relation": sentences.relation_power(len(runs), LEAST_RELATED, visible, data.unit)
         if runs and not rho.clear
@@ -53,7 +59,7 @@ def shortcuts(data: ReportData) -> Section:
         "shuffled": {r.id: probes.get((r.id, "shuffled"), MISSING) for r in runs},
         "legend": charts.families(runs),
         "drawn": len(runs) > 1,
-        "sources": _sources(data, probed, num_sources) if probed else {},
+        "sources": _sources(data, estimates, probed, num_sources) if probed else {},
         "descriptors": [
             table_of_model for model in ("pixels", "header") if (table_of_model := beeswarm.described(data, model))
         ],
@@ -67,9 +73,9 @@ def shortcuts(data: ReportData) -> Section:
     )
 
 
-def _sources(data: ReportData, probed: list[Run], num_sources: int) -> dict[str, Any]:
+def _sources(data: ReportData, estimates: sources.Estimates, probed: list[Run], num_sources: int) -> dict[str, Any]:
     """Return the source classifiers of the first run, and the selectivity of the first SHOWN runs."""
-    estimates, run = sources.lookup(data.tables["sources"]), probed[0]
+    run = probed[0]
     confused = sources.confusions(data, run)
     return {
         "run": run,

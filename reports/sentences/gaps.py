@@ -44,16 +44,16 @@ def unexplained(gap: Estimate, components: Mapping[str, Estimate]) -> str:
 
     >>> rest = Estimate(0.076, 0.041, 0.111)
     >>> unexplained(Estimate(0.078), {"case mix": Estimate(0.002), "labels": Estimate(float("nan")), "remainder": rest})
-    'The gap of .078 is the sum of case mix +.002 and an unexplained remainder of +.076 [.041, .111]'
+    'The gap of .078 is the sum of case mix +.002 and a remainder of +.076 [.041, .111], which includes shortcuts'
     >>> unexplained(Estimate(0.066), {"case mix": Estimate(-0.01), "remainder": rest})
-    'The gap of .066 is the sum of case mix −.010 and an unexplained remainder of +.076 [.041, .111]'
+    'The gap of .066 is the sum of case mix −.010 and a remainder of +.076 [.041, .111], which includes shortcuts'
     """
     remainder = components["remainder"]
     measured = [f"{name} {signed(e.value)}" for name, e in components.items() if name != "remainder" and e.has_value]
     if not (remainder.has_value and measured):
         return "The gap could not be split into components"
-    rest = f"an unexplained remainder of {signed(remainder.value)} {interval(remainder.low, remainder.high)}".strip()
-    return f"The gap of {gap.text} is the sum of {listing([*measured, rest])}"
+    rest = f"a remainder of {signed(remainder.value)} {interval(remainder.low, remainder.high)}".strip()
+    return f"The gap of {gap.text} is the sum of {listing([*measured, rest])}, which includes shortcuts"
 
 
 def effective_robustness(
@@ -89,36 +89,44 @@ def _above_or_below(labels: Sequence[str], size: str, unit: str) -> str:
     return f"{size} than predicted for {labels[0] if len(labels) == 1 else plural(len(labels), unit)}"
 
 
-def selection_by_internal(regret: Estimate, unit: str = "run") -> str:
+def selection_by_internal(regret: Estimate, num_tied: int, unit: str = "run") -> str:
     """State the regret: how much external AUROC is lost if the run is selected by internal validation.
 
-    >>> selection_by_internal(Estimate(0.0, 0.0, 0.0))
-    'Selection on internal validation selects the run with the highest measured external AUROC'
-    >>> selection_by_internal(Estimate(0.0, 0.0, 0.003))
-    'Selection on internal validation selects the run with the highest measured external AUROC; another may be better by up to .003'
-    >>> selection_by_internal(Estimate(0.012, 0.002, 0.022))
+    `num_tied`: number of other runs that are tied with the first run of the ranking.
+
+    >>> selection_by_internal(Estimate(0.0, 0.0, 0.0), 0)
+    'Selection on internal validation selects the first run of the ranking'
+    >>> selection_by_internal(Estimate(0.0, 0.0, 0.003), 1)
+    'Selection on internal validation selects the first of two tied runs; another may be better by up to .003'
+    >>> selection_by_internal(Estimate(0.012, 0.002, 0.022), 0)
     'Selection on internal validation loses .012 [.002, .022] external AUROC'
     """
     start = "Selection on internal validation"
     if regret.value == 0:
-        best = f"{start} selects the {unit} with the highest measured external AUROC"
-        return f"{best}; another may be better by up to {places(regret.high)}" if regret.high > 0 else best
+        first = f"the first of {word(num_tied + 1)} tied {unit}s" if num_tied else f"the first {unit} of the ranking"
+        another = f"; another may be better by up to {places(regret.high)}" if regret.high > 0 else ""
+        return f"{start} selects {first}{another}"
     if regret.clear:
         return f"{start} loses {regret.with_interval} external AUROC"
     return f"{start} loses no clear external AUROC ({regret.with_interval})"
 
 
-def calibration(drift: Estimate) -> str:
-    """State whether calibration is worse at external hospitals.
+def calibration(drift: Estimate, eces: Sequence[tuple[float, float]]) -> str:
+    """State whether calibration is worse at external hospitals, and at how many hospitals the calibrator made it worse.
 
-    `drift`: mean of the external minus the internal ECE (expected calibration error).
+    `drift`: mean of the external minus the internal ECE (expected calibration error). `eces`: for each hospital, the ECE with and
+    without the calibrator.
 
-    >>> calibration(Estimate(0.116, 0.094, 0.138))
-    'Calibration is worse at external hospitals: mean change in ECE +.116 [.094, .138]'
+    >>> calibration(Estimate(0.116, 0.094, 0.138), [(0.051, 0.048), (0.187, 0.168)])
+    'Calibration is worse at external hospitals: mean change in ECE +.116 [.094, .138]. Platt scaling did not help: its ECE is higher at 2 of 2 hospitals'
     """
     if not drift.has_value:
         return "Calibration could not be compared between internal and external hospitals"
     change = f"mean change in ECE {signed(drift.value)} {interval(drift.low, drift.high)}"
+    text = f"Calibration is {'worse' if drift.value > 0 else 'better'} at external hospitals: {change}"
     if not drift.clear:
-        return f"No clear change in calibration at external hospitals ({change})"
-    return f"Calibration is {'worse' if drift.value > 0 else 'better'} at external hospitals: {change}"
+        text = f"No clear change in calibration at external hospitals ({change})"
+    num_worse = sum(scaled > plain for scaled, plain in eces)
+    if 2 * num_worse <= len(eces):
+        return text
+    return f"{text}. Platt scaling did not help: its ECE is higher at {num_worse} of {plural(len(eces), 'hospital')}"

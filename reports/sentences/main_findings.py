@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from reports.formatting import interval, listing, percent, places, plural, sentence_case, word
 from reports.report_data.headline_rows import Estimate
 from reports.report_data.page_rows import HEALTHY
-from reports.sentences.verdicts import UNCLEAR, unclear, with_verdict
+from reports.sentences.verdicts import CLEAR, UNCLEAR, unclear, with_verdict
 
 NONE_RANKED = "No run is ranked"
 LOWER, HIGHER = "a lower AUROC", "a higher AUROC"
@@ -86,11 +86,11 @@ def mean_gap(
     shared_findings: bool = True,
     trained: bool = True,
 ) -> str:
-    """State the mean generalization gap, and the hospitals with the largest and the smallest gap.
+    """State the mean generalization gap, and the hospital with the largest gap.
 
-    `internal`: title of the internal hospital. `gap`: mean over runs and external hospitals. `hospitals`: pairs (title,
-    mean gap) of the external hospitals. `trained`: whether the runs were trained at the internal hospital; imported models
-    were trained elsewhere.
+    `internal`: title of the internal hospital. `num_external`: number of external hospitals. `gap`: mean over runs and external
+    hospitals. `hospitals`: pairs (title, mean gap) of the hospitals that this mean may include. `trained`: whether the runs were
+    trained at the internal hospital; imported models were trained elsewhere.
     """
     if num_external == 0:
         return "No external hospital was tested, so the generalization gap is unknown."
@@ -103,76 +103,64 @@ def mean_gap(
     start = f"Trained on {internal} and tested without changes at {hospitals_text}, {subject}"
     if not trained:
         start = f"Trained elsewhere and tested without changes at {internal} and at {hospitals_text}, {subject}"
-    average = " on average" if num_runs > 1 or num_external > 1 else ""
     if not gap.has_value:
         return f"{start} {_verb(num_runs, 'have', 'has')} too few patients for a mean gap."
+    measured = [(estimate.value, title) for title, estimate in hospitals if estimate.has_value]
+    average = " on average" if num_runs > 1 or num_external > 1 else ""
+    fewer = f" over {word(len(measured))} of them" if 0 < len(measured) < num_external else ""
     if gap.clear:
         verb = _verb(num_runs, "lose", "loses") if gap.value > 0 else _verb(num_runs, "gain", "gains")
-        text = f"{start} {verb} {places(abs(gap.value))} AUROC {_unsigned_interval(gap)}{average}."
+        text = f"{start} {verb} {places(abs(gap.value))} AUROC {_unsigned_interval(gap)}{average}{fewer}"
     else:
         mean = "mean " if average else ""
-        text = f"{start} {_verb(num_runs, 'have', 'has')} a {mean}gap in AUROC of {with_verdict(gap)}."
-    measured = sorted(((title, e) for title, e in hospitals if e.has_value), key=lambda pair: pair[1].value)
-    if len(measured) < num_external:
-        text += f" Gaps were measured at {word(len(measured))} of {word(num_external)} hospitals."
-    if len(measured) > 1:
-        (least, low), (most, high) = measured[0], measured[-1]
-        text += f" The largest measured gap is at {most}, {with_verdict(high)}; the smallest is at {least}, {with_verdict(low)}."
-    return text
+        text = f"{start} {_verb(num_runs, 'have', 'has')} a {mean}gap in AUROC of {with_verdict(gap)}{fewer}"
+    return f"{text}; the largest measured gap is at {max(measured)[1]}." if len(measured) > 1 else f"{text}."
 
 
 def best_run(
     label: str,
     external: Estimate,
     num_tied: int,
-    p_best: float,
     num_runs: int,
     unit: str = "run",
     lead: tuple[str, Estimate] | None = None,
-    seeds: str = "",
     score: str = "mean external AUROC",
     smallest_first: bool = False,
     over: str = "",
-    hidden: str = "",
+    but: str = "",
     over_hospitals: bool = False,
 ) -> str:
-    """Name the run that ranks first, and state how many other runs are tied with this run (`num_tied`).
+    """Name the run that ranks first, and state how many other runs are tied with this run (`num_tied`), in one sentence.
 
     `score`: name of the score that decides the ranking. `external`: value of this score. `smallest_first`: whether the
-    smallest value is best. `p_best`: share of bootstrap samples in which this run ranks first. `seeds`: what the
-    samples are of besides patients, such as "seeds"; "" if they are only of patients. `lead`: label of the second run in the ranking, and the paired
-    difference between the first and the second run. `over`: findings in the mean, as in `members.over`. `hidden`: the
-    lowest AUROC that the mean leaves out, if it is so low that no sentence may praise the mean; else "". `over_hospitals`:
-    whether the score is an estimate for a hospital that was not measured, so the samples are of hospitals, too.
+    smallest value is best. `lead`: label of the second run in the ranking, and the paired difference between the first and the
+    second run. `over`: findings in the mean, as in `members.over`. `but`: a clause because of which no sentence may praise the
+    score; else "". `over_hospitals`: whether the score is an estimate for a hospital that was not measured.
     """
     over = f", {over}" if over else ""
-    hidden = f", but this leaves out {hidden}" if hidden else ""
+    but = f", but {but}" if but else ""
     if num_runs == 1:
-        return f"{label} has a {score} of {external.with_interval}{over}{hidden}. There is no other {unit} to compare with."
-    extreme = "smallest" if smallest_first else "highest"
-    kind = "estimated" if over_hospitals else "measured"
-    first = f"{label} has the {extreme} {kind} {score}, {external.with_interval}{over}."
-    if hidden:
-        first = f"{label} ranks first by {score}, {external.with_interval}{over}{hidden}."
+        return (
+            f"{label} has a {score} of {external.with_interval}{over}{but}. There is no other {unit} to compare with."
+        )
+    if but:
+        first = f"{label} ranks first by {score}, {external.with_interval}{over}{but}"
+    else:
+        kind = "estimated" if over_hospitals else "measured"
+        extreme = "smallest" if smallest_first else "highest"
+        first = f"{label} has the {extreme} {kind} {score}, {external.with_interval}{over}"
     if num_tied == 0:
-        ties = f"No other {unit} is tied with it"
+        ties = f"no other {unit} is tied with it"
     elif num_tied == num_runs - 1:
-        ties = f"{f'The other {unit} is' if num_tied == 1 else f'All other {unit}s are'} tied with it"
+        ties = f"{f'the other {unit} is' if num_tied == 1 else f'all other {unit}s are'} tied with it"
     else:
         runs = f"one other {unit}" if num_tied == 1 else f"{word(num_tied)} other {unit}s"
-        ties = f"{sentence_case(runs)} {_verb(num_tied, 'are', 'is')} tied with it"
-    sampled = ["hospitals"] * over_hospitals + ["patients"] + [seeds] * bool(seeds)
-    samples = f"samples of {listing(sampled)}"
+        ties = f"{runs} {_verb(num_tied, 'are', 'is')} tied with it"
+    if not lead:
+        return f"{first}; {ties}."
     # The lead is clear if the second run is not in the tie group of the first run.
-    doubt = f" ({unclear(lead[1])})" if lead and num_tied else ""
-    second = f" It leads {lead[0]} by {lead[1].with_interval}{doubt}." if lead else ""
-    return f"{first}{second} {ties}. {label} ranks first in {_resample_share(p_best)} of the bootstrap {samples}."
-
-
-def smallest_gap(label: str, gap: Estimate, is_first: bool) -> str:
-    """Name the run with the smallest measured gap; `is_first`: whether this run also ranks first."""
-    subject = "It also has" if is_first else f"{label} has"
-    return f"{subject} the smallest measured gap, {with_verdict(gap)}."
+    clear = unclear(lead[1]) if num_tied else CLEAR
+    return f"{first}; its lead over {lead[0]}, {lead[1].with_interval}, is {clear}: {ties}."
 
 
 def largest_share(shares: Sequence[tuple[str, float]]) -> str:
@@ -337,17 +325,27 @@ def pareto_title(labels: Sequence[str], num_runs: int, unit: str = "run") -> str
     return f"{sentence_case(word(len(labels)))} of {word(num_runs)} {unit}s are Pareto-optimal in cost and AUROC"
 
 
-def probe_title(values: Sequence[float], chance: float, num_sources: int) -> str:
+def probe_title(values: Sequence[float], untrained: Sequence[float], chance: float, num_sources: int) -> str:
     """State how well a linear classifier on a run's frozen features identifies the hospital of an image.
 
-    `values`: balanced accuracy for each run. `chance`: the accuracy of guessing. `num_sources`: number of hospitals.
+    `values`: balanced accuracy for each run. `untrained`: the same with the features before training, for each run that has it.
+    `chance`: the accuracy of guessing. `num_sources`: number of hospitals.
+
+    >>> probe_title([0.95, 0.919], [0.947], 1 / 6, 6)
+    'Features reveal the hospital: accuracy .919 to .950; before training .947; chance .167'
     """
     if not values:
         return "The source classifier was not run"
     if num_sources < 2:
         return "There is only one hospital, so a source classifier has nothing to distinguish"
-    accuracy = f"{places(min(values))} to {places(max(values))}" if len(values) > 1 else places(values[0])
-    return f"Features reveal an image’s hospital: accuracy {accuracy}, chance {places(chance)}"
+    before = f"; before training {_range(untrained)}" if untrained else ""
+    return f"Features reveal the hospital: accuracy {_range(values)}{before}; chance {places(chance)}"
+
+
+def _range(values: Sequence[float]) -> str:
+    """Return the smallest and the largest of several values as text."""
+    low, high = places(min(values)), places(max(values))
+    return low if low == high else f"{low} to {high}"
 
 
 def probe_and_gap(rho: Estimate, num_runs: int, num_needed: int, unit: str = "run") -> str:
@@ -403,11 +401,6 @@ def learning_title(num_runs: int, num_at_end: int, epochs: int) -> str:
 def _headline_count(number: int) -> str:
     """Return a count for a headline: a word up to nine, digits from ten on."""
     return word(number) if 0 < number < 10 else str(number)
-
-
-def _resample_share(share: float) -> str:
-    """Return a share of resamples as text, never as 0 % or 100 %, because the number of resamples is limited."""
-    return "more than 99 %" if share > 0.99 else "fewer than 1 %" if share < 0.01 else percent(share, 1.0)
 
 
 def _verb(number: int, plural_form: str, singular_form: str) -> str:

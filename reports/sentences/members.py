@@ -44,6 +44,11 @@ def lowest_left_out(members: Members, title_of: Callable[[str], str]) -> str:
     return ""
 
 
+def hidden_failure(members: Members, title_of: Callable[[str], str]) -> str:
+    """Return a clause on the lowest AUROC that a mean leaves out, if it is so low that no sentence may praise the mean; else ""."""
+    return f"this leaves out {lowest_left_out(members, title_of)}" if members.hides_failure else ""
+
+
 def left_out(members: Members, title_of: Callable[[str], str], *, name_lowest: bool = True) -> str:
     """Warn that a mean leaves out findings that an external hospital scores; "" if it leaves nothing out.
 

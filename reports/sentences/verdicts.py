@@ -19,18 +19,18 @@ UNCLEAR_MEAN = "no clear mean change"
 def verdict(estimate: Estimate, above: str = CLEAR, below: str = CLEAR) -> str:
     """Return the verdict word for a difference; "" if the difference has no interval.
 
-    A clear difference gets the word `above` if it is above 0, and `below` if it is below 0. Any other difference gets
-    UNCLEAR.
+    A clear difference gets the word `above` if it is above 0, and `below` if it is below 0. Any other difference gets the
+    word of `unclear`.
 
     >>> verdict(Estimate(0.1, 0.05, 0.15)), verdict(Estimate(0.1, 0.05, 0.15, all_low=-0.02, all_high=0.22))
-    ('clear', 'unclear')
+    ('clear', 'unclear after correction')
     >>> verdict(Estimate(-0.1, -0.15, -0.05), HIGHER, LOWER), verdict(Estimate(0.1))
     ('lower', '')
     """
     if not (estimate.has_value and estimate.has_interval):
         return ""
     if not estimate.clear:
-        return UNCLEAR
+        return unclear(estimate)
     return above if estimate.value > 0 else below
 
 
@@ -42,7 +42,7 @@ def with_verdict(estimate: Estimate) -> str:
     >>> with_verdict(Estimate(0.1, 0.05, 0.15, all_low=-0.02, all_high=0.22))
     '.100 [.050, .150] (unclear after correction)'
     """
-    doubt = f" ({unclear(estimate)})" if verdict(estimate) == UNCLEAR else ""
+    doubt = "" if estimate.clear or not verdict(estimate) else f" ({verdict(estimate)})"
     return f"{estimate.with_interval}{doubt}"
 
 

@@ -17,7 +17,7 @@ def gap_contributions(data: ReportData) -> dict[str, float]:
     """
     sums: dict[str, float] = defaultdict(float)
     for recipe in data.ranked:
-        hospitals = [h.key for h in data.hospitals if recipe.hospital_gaps[h.key].has_value]
+        hospitals = [h.key for h in data.averaged if recipe.hospital_gaps[h.key].has_value]
         for hospital in hospitals:
             gaps = {f: data.gaps.get((recipe.id, hospital, f), MISSING) for f in data.findings}
             measured = {f: gap.value for f, gap in gaps.items() if gap.has_value}

@@ -60,7 +60,7 @@ const pins = (() => {
         const e = scores.runs[r.id][k], d = i ? found[k][i - 1] : null, td = el('td', 'l', el('span', 'v', e ? e[0] : '\u2013'));
         td.dataset.l = LETTERS[i];
         if (e && e[1]) td.append(el('span', 's', e[1]));
-        if (d) td.append(bar(d, most, wide(d)), el('div', 'onlyphone axis-phone', axis(most)), el('span', 's', `${signed(d[0])} [${places(d[1])}, ${places(d[2])}]`), el('span', 's verdict', clear(wide(d)) ? (d[0] > 0 ? data.verdicts.above : data.verdicts.below) : data.verdicts.unclear));
+        if (d) td.append(bar(d, most, wide(d)), el('div', 'onlyphone axis-phone', axis(most)), el('span', 's', `${signed(d[0])} [${places(d[1])}, ${places(d[2])}]`), el('span', 's verdict', data.verdicts[clear(wide(d)) ? (d[0] > 0 ? 'above' : 'below') : clear(d.slice(1)) ? 'corrected' : 'unclear']));
         row.append(td);
       });
       body.append(row);

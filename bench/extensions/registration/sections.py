@@ -173,9 +173,7 @@ def _answered(estimate: Estimate, words: str, above: str, below: str, note: str)
     if not words:
         return Answer(UNANSWERED, estimate, reason=note or "the number has no interval")
     found = {above: SUPPORTED, below: CONTRADICTED}.get(words, UNCLEAR)
-    corrected = found == UNCLEAR and (estimate.low > 0 or estimate.high < 0)
-    notes = filter(None, ("the corrected interval contains 0" if corrected else "", note))
-    return Answer(found, estimate, words, "; ".join(notes))
+    return Answer(found, estimate, words, note)
 
 
 def _negative(e: Estimate) -> Estimate:

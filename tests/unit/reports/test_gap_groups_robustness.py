@@ -230,7 +230,10 @@ def test_error_rates_are_drawn_by_group_and_groups_with_few_patients_are_named()
 def test_the_title_adds_signed_components_up_to_the_gap_also_if_the_remainder_is_larger() -> None:
     components = {"case mix": Estimate(-0.03, -0.05, -0.01), "labels": Estimate(NAN)}
     title = gap_sentences.unexplained(Estimate(0.05), components | {"remainder": Estimate(0.08, 0.06, 0.1)})
-    assert title == "The gap of .050 is the sum of case mix −.030 and an unexplained remainder of +.080 [.060, .100]"
+    assert (
+        title
+        == "The gap of .050 is the sum of case mix −.030 and a remainder of +.080 [.060, .100], which includes shortcuts"
+    )
     unmeasured = {"case mix": Estimate(NAN), "remainder": Estimate(0.05, 0.04, 0.06)}
     assert gap_sentences.unexplained(Estimate(0.05), unmeasured) == "The gap could not be split into components"
 
@@ -255,7 +258,7 @@ def test_sentences_follow_the_intervals_and_never_claim_more() -> None:
         gap_sentences.effective_robustness(["A", "B"], [], 24, 24),
         gap_sentences.effective_robustness([], ["A"], 24, 24),
         gap_sentences.effective_robustness([], [], 0, 1),
-        gap_sentences.selection_by_internal(unclear),
+        gap_sentences.selection_by_internal(unclear, 0),
         group_sentences.clear_differences("A", [group_sentences.GroupDifference("NIH", "sex", rest)] * 5),
         group_sentences.title([group_sentences.GroupDifference("NIH", "sex", unclear)] * 5),
         group_sentences.underdiagnosis(

@@ -90,7 +90,8 @@ def test_a_mean_over_two_of_five_hospitals_says_so() -> None:
     data = read(Tables(made.meta, frames))
     page = told(opening(data).html)
     assert "over 9 findings, at two of five hospitals" in page or "per hospital), at two of five hospitals" in page
-    assert "Gaps were measured at two of five hospitals." in page
+    assert "at five external hospitals, they" in page
+    assert "over two of them" in page
     assert "at two of five external hospitals" in told(ranking(data).html)
 
 

@@ -108,7 +108,7 @@ def test_components_are_those_of_the_best_recipe_not_of_one_of_its_runs() -> Non
     section = html[html.index('<section id="components"') :]
     section = section[: section.index("</section>")]
     assert f"Recipe shown: {best.label}" in section
-    assert "an unexplained remainder of +.055" in section
+    assert "a remainder of +.055" in section
     assert ".044" not in section
 
 

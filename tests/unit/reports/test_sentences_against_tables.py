@@ -1,0 +1,90 @@
+"""Sentences and words of whole pages agree with the numbers beside them and with the tables, for five different boards."""
+
+import re
+
+import pytest
+from bs4 import BeautifulSoup
+
+from reports.formatting import places
+from reports.page import render
+from reports.report_data.report_data import read
+from reports.sections.findings import findings
+from reports.sections.opening import opening
+from reports.sections.run_cells import gap as gap_cell
+from reports.summaries.gap_causes import finding_shares
+from reports.tables import Tables
+from tests.synthetic import Invented, tables
+
+BOARDS = (
+    Invented(runs=4),
+    Invented(runs=2, phantom=True, noise=6),
+    Invented(runs=3, sign=-1, hospitals=("chexpert", "mimic", "nih")),
+    Invented(runs=5, noise=2, shortcut="Edema", hospitals=("chexpert", "mimic", "nih", "brax")),
+    Invented(runs=3, patients=0.15, noise=3),
+)
+NUMBER = r"[−+]?\d*\.\d+"
+
+
+def number(text: str) -> float:
+    return float(text.replace("−", "-").replace("+", ""))
+
+
+@pytest.fixture(scope="module", params=BOARDS, ids=range(len(BOARDS)))
+def made(request):
+    return tables(request.param)
+
+
+@pytest.mark.slow
+def test_the_word_after_an_interval_agrees_with_the_interval(made):
+    text = " ".join(BeautifulSoup(render(made), "html.parser").get_text(" ").split())
+    found = re.findall(rf"\[({NUMBER}), ({NUMBER})\] \((unclear(?: after correction)?)\)", text)
+    found += re.findall(rf"\[({NUMBER}), ({NUMBER})\], is (clear|unclear(?: after correction)?):", text)
+    for low, high, word in found:
+        contains_zero = number(low) <= 0 <= number(high)
+        assert contains_zero == (word == "unclear"), (low, high, word)
+    data = read(made)
+    clear = [run.gap.clear for run in data.ranked] + [h.mean_gap.clear for h in data.hospitals]
+    assert found or all(clear)
+    for run in data.ranked:
+        word = re.findall(r"<i>(clear|unclear(?: after correction)?)</i>", gap_cell(run.gap))
+        assert word == [
+            "clear" if run.gap.clear else "unclear" if run.gap.low <= 0 <= run.gap.high else "unclear after correction"
+        ]
+
+
+def test_the_first_screen_has_the_numbers_of_the_tables(made):
+    data, text = read(made), BeautifulSoup(str(opening(read(made)).html), "html.parser").get_text(" ")
+    table = made["mean_gaps"].set_index("dataset")
+    measured = table.drop("external")
+    if len(measured) > 1:
+        assert f"the largest measured gap is at {data.short(measured['value'].idxmax())}." in text
+    if len(measured) < data.num_external:
+        assert "of them" in text
+    best = data.ranked[0]
+    praise = rf"{re.escape(best.label)} (has the highest measured|ranks first by) mean external AUROC, {places(best.score.value)}"
+    assert re.search(praise, " ".join(text.split()))
+    assert places(abs(table.loc["external", "value"])) in text
+
+
+def test_the_shares_of_all_findings_add_up_to_the_whole_gap(made):
+    data = read(made)
+    shares = finding_shares(data)
+    html = BeautifulSoup(str(findings(data).html), "html.parser")
+    printed = [re.match(r"[−]?\d+", e.get_text()) for e in html.select('td[data-l="mean gap"] .s')]
+    assert len(printed) == len(shares)
+    assert not shares or sum(number(e.group()) for e in printed) == pytest.approx(100, abs=len(shares) / 2)
+
+
+def test_means_that_the_page_computes_leave_out_a_hospital_of_children(made):
+    data = read(made)
+    measured = [hospital for hospital in data.hospitals if hospital.mean_gap.has_value]
+    worst = max(measured, key=lambda h: h.mean_gap.value)
+    datasets = {key: dict(entry) for key, entry in made.meta.get("datasets", {}).items()}
+    datasets.setdefault(worst.key, {})["ages"] = "children"
+    pediatric = read(Tables(made.meta | {"datasets": datasets}, made.frames))
+    assert [h.key for h in pediatric.of_children] == [worst.key]
+    text = " ".join(
+        BeautifulSoup(str(opening(pediatric).html), "html.parser").select_one(".stand").get_text(" ").split()
+    )
+    assert f"the largest measured gap is at {worst.short}" not in text
+    assert f"over {['no', 'one', 'two', 'three', 'four'][len(measured) - 1]} of them" in text
