@@ -122,7 +122,7 @@ def cells(page: str) -> dict[tuple[str, str], str]:
 def peer(report_tables: Tables) -> str:
     """Return the page of the peer: the same rows from a jinja template, and the same charts from plotly's HTML writer."""
     board = read(report_tables)
-    specs = [chart for section in ORDER for chart in section(board).charts]
+    specs = [chart for section in ORDER for chart in section.write(board).charts]
     colours = re.compile(r"var\(--[\w-]+\)")
     figures = [
         go.Figure(json.loads(colours.sub("#0072b2", json.dumps({"data": s["data"], "layout": s["layout"]})))).to_html(

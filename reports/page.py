@@ -6,7 +6,7 @@ The policy forbids all style sheets and scripts that are not part of the page.
 import gc
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import cache
@@ -17,7 +17,20 @@ from markupsafe import Markup
 from harmonize.errors import RegistryError
 from reports import extensions
 from reports.html.compression import packed
-from reports.html.section import Section, compile_all, rounded, write
+from reports.html.section import (
+    CAUSES,
+    COST,
+    DATA,
+    DECISIONS,
+    GROUPS,
+    HOSPITALS,
+    RANKING,
+    PlacedSection,
+    Section,
+    compile_all,
+    rounded,
+    write,
+)
 from reports.html.shell import joined, policy
 from reports.report_data import report_data
 from reports.report_data.report_data import ReportData
@@ -50,69 +63,50 @@ from reports.sections.transplants import transplants
 from reports.sentences.data import pictures_notice
 from reports.tables import Tables
 
-# the functions that write the sections, in the order of the page
-ORDER: tuple[Callable[[ReportData], Section], ...] = (
-    opening,
-    symptoms,
-    ranking,
-    compare,
-    hospitals,
-    robustness,
-    findings,
-    groups,
-    cost,
-    label_efficiency,
-    learning,
-    calibration,
-    algorithms,
-    search,
-    factors,
-    shortcuts,
-    transplants,
-    attention,
-    gap_components,
-    cohorts,
-    mappings,
-    policies,
-    published,
-    method,
-    data_exposure,
-    runs,
-)
-# sections that are left out if the ranking is empty because every model was trained on an external hospital
-RANKED_ONLY = (
-    hospitals,
-    findings,
-    groups,
-    robustness,
-    cost,
-    calibration,
-    algorithms,
-    search,
-    factors,
-    shortcuts,
-    gap_components,
-    mappings,
-    policies,
-    label_efficiency,
-    learning,
+# the sections of each group, in the order of the page
+ORDER = (
+    PlacedSection(opening, ""),
+    PlacedSection(ranking, RANKING),
+    PlacedSection(symptoms, RANKING),
+    PlacedSection(compare, RANKING),
+    PlacedSection(hospitals, HOSPITALS, ranked_only=True),
+    PlacedSection(findings, HOSPITALS, ranked_only=True),
+    PlacedSection(robustness, HOSPITALS, ranked_only=True),
+    PlacedSection(groups, DECISIONS, ranked_only=True),
+    PlacedSection(shortcuts, CAUSES, ranked_only=True),
+    PlacedSection(transplants, CAUSES),
+    PlacedSection(attention, CAUSES),
+    PlacedSection(gap_components, CAUSES, ranked_only=True),
+    PlacedSection(factors, CAUSES, ranked_only=True),
+    PlacedSection(algorithms, CAUSES, ranked_only=True),
+    PlacedSection(cost, COST, ranked_only=True),
+    PlacedSection(calibration, COST, ranked_only=True),
+    PlacedSection(label_efficiency, COST, ranked_only=True),
+    PlacedSection(learning, COST, ranked_only=True),
+    PlacedSection(search, COST, ranked_only=True),
+    PlacedSection(cohorts, DATA),
+    PlacedSection(mappings, DATA, ranked_only=True),
+    PlacedSection(policies, DATA, ranked_only=True),
+    PlacedSection(published, DATA),
+    PlacedSection(method, DATA),
+    PlacedSection(data_exposure, DATA),
+    PlacedSection(runs, DATA),
 )
 
 
-def placed_sections() -> list[tuple[Callable[[ReportData], Section], bool]]:
-    """Return the functions that write the sections, in the order of the page, each with its "ranked only".
+def placed_sections() -> list[PlacedSection]:
+    """Return the sections in the order of the page; those of extensions are the last of their groups.
 
-    A section of an extension follows the section that it names. Raises RegistryError if there is no such section.
+    Raises RegistryError if the page has no such group.
     """
-    order = [(function, function in RANKED_ONLY) for function in ORDER]
+    placed = [*ORDER]
     for module in extensions.modules("sections"):
-        for placed in module.SECTIONS:
-            names = [function.__name__ for function, _ in order]
-            if placed.after not in names:
-                fix = f"name one of {', '.join(names)}"
-                raise RegistryError(f"the page has no section {placed.after!r}", module.__name__, fix)
-            order.insert(names.index(placed.after) + 1, (placed.write, placed.ranked_only))
-    return order
+        for section in module.SECTIONS:
+            if section.group not in GROUPS:
+                fix = f"name one of {', '.join(GROUPS)}"
+                raise RegistryError(f"the page has no group {section.group!r}", module.__name__, fix)
+        placed += module.SECTIONS
+    return sorted(placed, key=lambda section: ("", *GROUPS).index(section.group))
 
 
 STYLES = ("base.css", "ranking.css", "figures.css", "phone.css", "print.css")
@@ -165,11 +159,11 @@ def uncollected() -> Iterator[None]:
 
 def _render(tables: Tables) -> str:
     data = report_data.read(tables)
-    sections = [
-        write_section(data)
-        for write_section, ranked_only in placed_sections()
-        if not (data.only_exposed_models and ranked_only)
-    ]
+    groups: dict[str, list[Section]] = {}
+    for placed in placed_sections():
+        if not (data.only_exposed_models and placed.ranked_only) and (section := placed.write(data)).html:
+            groups.setdefault(placed.group, []).append(section)
+    sections = [section for group in groups.values() for section in group]
     charts = [chart for section in sections for chart in section.charts]
     plotly = plotly_source() if charts else ""
     style, plotly_style, script = joined(STYLES), joined(("plotly.css",)), joined(SCRIPTS)
@@ -186,7 +180,7 @@ def _render(tables: Tables) -> str:
         pins=len(data.ranked) > 1,
         unit=data.unit,
         details=Markup("".join(s.packed for s in sections)),  # noqa: S704  (base64)
-        sections=sections,
+        groups=groups,
         style=Markup(style),  # noqa: S704  (our own files)
         plotly_style=Markup(plotly_style),  # noqa: S704
         script=Markup(script),  # noqa: S704

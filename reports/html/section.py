@@ -14,13 +14,18 @@ from reports import formatting as text
 
 # number of characters of HTML; if a folded table is longer, a browser parses it only when the reader opens it
 LATER = 16_000
+# the groups of sections: headings of the page and entries of its menu, in this order
+RANKING, HOSPITALS, DECISIONS = "Ranking", "Hospitals and findings", "Decisions and groups"
+CAUSES, COST, DATA = "Causes", "Cost and calibration", "Data and method"
+GROUPS = (RANKING, HOSPITALS, DECISIONS, CAUSES, COST, DATA)
 
 
 @dataclass(frozen=True, slots=True)
 class Section:
     """A section of the page.
 
-    key: HTML id of the section. nav: label in the navigation, "" for none. html: "" for a section that is left out.
+    key: HTML id of the section. nav: label in the list of sections below the heading of its group, "" for none. html: "" for a
+    section that is left out.
     """
 
     key: str
@@ -32,15 +37,15 @@ class Section:
 
 @dataclass(frozen=True, slots=True)
 class PlacedSection:
-    """A section that an extension adds to the page.
+    """A section with its place on the page.
 
-    write: the function that writes it. after: name of the function that writes the section before it. ranked_only: whether it is
-    left out if the ranking is empty because every model was trained on an external hospital. scripts: names of its scripts, in
+    write: the function that writes it. group: one of GROUPS, "" for the first screen. ranked_only: whether it is left out if the
+    ranking is empty because every model was trained on an external hospital. scripts: names of its scripts, in
     the folder `templates` of the extension.
     """
 
     write: Callable[[Any], Section]
-    after: str
+    group: str
     ranked_only: bool = False
     scripts: tuple[str, ...] = ()
 

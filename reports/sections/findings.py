@@ -9,7 +9,7 @@ import numpy as np
 from markupsafe import Markup
 
 from reports.drawing import svg
-from reports.formatting import is_number, percent, places, plural
+from reports.formatting import is_number, places, plural
 from reports.html.section import Section, write
 from reports.report_data.headline_rows import MISSING, Estimate
 from reports.report_data.report_data import EXTERNAL, ReportData
@@ -36,7 +36,7 @@ def findings(data: ReportData) -> Section:
         "data": data,
         "title": sentences.findings_title(clear_findings, len(measured), len(data.ranked), data.unit),
         "rows": rows,
-        "shares": {finding: percent(share, 1) for finding, share in shares.items()},
+        "shares": {finding: f"{100 * share:.0f} %".replace("-", "−") for finding, share in shares.items()},
         "axis": svg.tick_axis(scale, grid),
         "legend": f"each line is one {data.unit}, the best on top. Thick: 95 % interval; thin: corrected for the number of findings"
         if len(data.ranked) <= LANES

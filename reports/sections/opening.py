@@ -18,7 +18,7 @@ from reports.sentences.verdicts import with_verdict
 from reports.summaries.gap_causes import finding_shares, marker_runs, marker_sentence, shortcut_findings
 
 # px: widths of the two versions of the figure; the page shows the version that fits, so the text keeps its size
-NARROW, WIDE = (328.0, 500.0)
+NARROW, WIDE = (328.0, 440.0)
 SHOWN = 6  # number of recipes in the table of the AUROCs that the mean leaves out
 NAMED = 60  # up to this number of recipes, each dot shows a name, and a table below the figure has the numbers
 
@@ -88,7 +88,7 @@ def gap_figure(data: ReportData, width: float) -> Markup:
     words = max(6.6 * max(len(h.short), 0.95 * len(h.where)) for h in hospitals)
     axis_start = min(max(words + 12, 84.0), 130.0 if width > 400 else 116.0)
     scale = svg.Scale(low, high, axis_start, width - (44 if width > 400 else 40))
-    row = 41.0
+    row = 32.0
     height = 44 + row * len(hospitals)
     body = "".join(
         svg.line(scale(t), 16, scale(t), height - 22, "g" if t else "ax")

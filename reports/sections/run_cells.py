@@ -36,9 +36,7 @@ def auroc(estimate: Estimate, macro: bool, reason: str, symptom: str | None) -> 
     warning = ""
     if symptom is not None:
         doubt = "inverted or mislabeled?"
-        warning = (
-            f'<a class="s warn" href="#{symptom}">{doubt}</a>' if symptom else f'<span class="s warn">{doubt}</span>'
-        )
+        warning = f'<a class="s" href="#{symptom}">{doubt}</a>' if symptom else f'<span class="s">{doubt}</span>'
     return f"{number(estimate)}<i>{sample}</i>{warning}"
 
 

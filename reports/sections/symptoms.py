@@ -1,4 +1,4 @@
-"""Section on symptoms, which comes before the ranking.
+"""Section of warnings about runs: one folded line below the ranking.
 
 A symptom is a pattern in a run's predictions that a technical fault causes.
 """
@@ -40,6 +40,8 @@ def symptoms(data: ReportData) -> Section:
                 "hospital": _place(data, run_of.get(str(row["run_id"]))).title(str(row["dataset"])),
                 "finding": "" if row["finding"] == "all" else str(row["finding"]),
                 "kind": str(row["kind"]),
+                # an AUROC below .5 can be true; constant, permuted and untrained outputs are faults
+                "severe": row["kind"] != INVERTED,
                 "value": places(row["value"]),
                 "interval": interval,
                 "p": p_value(row["p"]),
@@ -49,11 +51,10 @@ def symptoms(data: ReportData) -> Section:
                 else _histogram(present[bin_rows].tolist(), absent[bin_rows].tolist()),
             }
         )
-    number = table["run_id"].nunique()
-    title = f"Check {plural(number, 'run')} first"
-    return Section(
-        "symptoms", "Symptoms", write("symptoms.html.j2", title=title, rows=rows[:SHOWN], folded=rows[SHOWN:])
-    )
+    title = Markup("{} about {}").format(plural(len(rows), "warning"), plural(table["run_id"].nunique(), "run"))
+    if any(row["severe"] for row in rows):
+        title = Markup('<span class="warn">{}</span>').format(title)
+    return Section("symptoms", "", write("symptoms.html.j2", title=title, rows=rows[:SHOWN], folded=rows[SHOWN:]))
 
 
 def _place(data: ReportData, run: Run | None) -> ReportData:

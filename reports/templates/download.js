@@ -77,7 +77,7 @@ const downloads = (() => {
     save([...details.querySelectorAll('table')].map(table => copying.csv(lines(table))).join('\r\n\r\n'), 'text/csv', `${name}.csv`);
   };
   const offer = details => { // a button in an opened block of tables
-    if (!details.matches('details.data') || !details.querySelector('table') || details.querySelector('[data-tables]')) return;
+    if (!details.matches('details.data:not(.more, .list)') || details.closest('details:not([open])') || !details.querySelector('table') || details.querySelector('[data-tables]')) return;
     const button = document.createElement('button');
     Object.assign(button, { type: 'button', className: 'btn', textContent: 'Download CSV' });
     button.dataset.tables = '';

@@ -2,7 +2,7 @@
 const view = (() => {
   'use strict';
   const $ = id => document.getElementById(id);
-  const sections = new Set([...document.querySelectorAll('main section[id]')].map(s => s.id));
+  const sections = new Set([...document.querySelectorAll('main :is(section, .group)[id]')].map(s => s.id));
   let at = '', reading = false;
 
   const keep = () => {
@@ -46,7 +46,7 @@ const view = (() => {
     const hit = name => event.target.closest(`[data-${name}]`)?.dataset[name];
     for (const menu of menusOpen()) if (!menu.contains(event.target)) menu.open = false;
     const anchor = event.target.closest('a[href^="#"]:not([data-run])');
-    if (anchor) ranking.finish();
+    if (anchor) { ranking.finish(); anchor.closest('.menu')?.removeAttribute('open'); }
     if (anchor && drawer.dialog.contains(anchor)) drawer.leave(); // Back returns to the drawer
     if (hit('sort')) { ranking.sortBy(hit('sort')); keep(); }
     else if (hit('pin')) {
@@ -94,8 +94,8 @@ const view = (() => {
   watch(document);
   document.addEventListener('toggle', ({ target }) => { // long tables are parsed when they are opened; until then they are text in <noscript>
     if (!target.open) return;
-    for (const text of target.querySelectorAll('noscript')) text.outerHTML = text.textContent; // safe: escaped when the page was written
-    downloads.offer(target);
+    for (const text of target.querySelectorAll('noscript')) if (!text.closest('details:not([open])')) text.outerHTML = text.textContent; // safe: escaped when the page was written
+    for (const block of [target, ...target.querySelectorAll('details.data[open]')]) downloads.offer(block);
     watch(target);
   }, true);
   return { keep, read, open, closed };

@@ -59,9 +59,8 @@ def test_readers_without_scripts_and_with_them_get_every_run_in_the_same_order(b
         assert visit.page.locator(".rank tbody.failed:visible").count() == 1
         last = visit.page.locator(".rank tr.row:visible").last
         assert "the loss was not finite" in last.inner_text()
-        summary = visit.page.locator("#cost details.data summary").first
-        summary.click()
-        assert visit.page.locator("#cost details.data[open] td").first.is_visible()
+        visit.page.locator("#cost .more > summary").click()
+        assert visit.page.locator("#cost .more details.data[open] td").first.is_visible()
     assert plain == ranked_ids(made)
     with Visit(browser, file) as visit:
         wait_until(visit.page, FINISHED)
@@ -131,12 +130,12 @@ def test_a_link_to_a_section_arrives_there_while_rows_are_still_to_come(browser,
 
 def test_long_tables_are_written_when_they_are_opened(browser, file):
     with Visit(browser, file) as visit:
-        folded = visit.page.locator("#cost details.data").first
+        folded = visit.page.locator("#cost .more details.data").first
         assert folded.locator("td").count() == 0
-        visit.page.evaluate(
-            "document.querySelector('#cost details.data summary').click()"
-        )  # no pointer: rows still come in
-        wait_until(visit.page, f"document.querySelectorAll('#cost details.data[open] tbody tr').length === {RUNS}")
+        visit.page.evaluate("document.querySelector('#cost .more > summary').click()")  # no pointer: rows still come in
+        wait_until(
+            visit.page, f"document.querySelectorAll('#cost .more details.data[open] tbody tr').length === {RUNS}"
+        )
         assert folded.locator("tbody tr").count() == RUNS
         assert folded.locator("noscript").count() == 0
         assert visit.said == []

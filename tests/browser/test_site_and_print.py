@@ -92,7 +92,7 @@ def test_a_printed_page_has_every_chart_and_parts_no_row(browser, tmp_path):
         visit.page.evaluate("charts.ready()")
         visit.page.emulate_media(media="print")
         kept = visit.page.evaluate(
-            "[...document.querySelectorAll('tr, figure:not(:has(tr)), .plot, h2, h3, h4')].filter(e => e.getClientRects().length)"
+            "[...document.querySelectorAll('tr, figure:not(:has(tr)), .plot, h2, h3, h4, h5')].filter(e => e.getClientRects().length)"
             ".every(e => getComputedStyle(e).breakInside === 'avoid')"
         )
         assert kept
@@ -127,7 +127,7 @@ def test_without_scripts_every_chart_says_where_its_numbers_are_and_they_can_be_
         assert boxes.count() > 2
         for k in range(boxes.count()):
             assert "its numbers are below" in boxes.nth(k).text_content()
-            numbers = boxes.nth(k).locator("xpath=ancestor::figure").locator("details.data:has(table)").first
+            numbers = boxes.nth(k).locator("xpath=ancestor::section").locator("details.more:has(table)").first
             if numbers.get_attribute("open") is None:
                 numbers.locator("summary").click()
             assert numbers.locator("td").first.is_visible()

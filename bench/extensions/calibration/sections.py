@@ -7,7 +7,7 @@ from typing import Any
 from markupsafe import Markup
 
 from reports.formatting import DASH, is_number, places
-from reports.html.section import PlacedSection, Section, write
+from reports.html.section import COST, PlacedSection, Section, write
 from reports.report_data.headline_rows import Estimate
 from reports.report_data.hospitals_and_runs import Run
 from reports.report_data.report_data import ReportData
@@ -93,4 +93,4 @@ def _cells(row: Mapping[str, Any]) -> dict[str, Any]:
     return {"texts": texts, "reason": row.get("reason", "")}
 
 
-SECTIONS = (PlacedSection(calibration_slopes, after="learning", ranked_only=True),)
+SECTIONS = (PlacedSection(calibration_slopes, COST, ranked_only=True),)

@@ -12,7 +12,7 @@ from markupsafe import Markup
 
 from reports.drawing import svg
 from reports.formatting import places
-from reports.html.section import PlacedSection, Section, write
+from reports.html.section import HOSPITALS, PlacedSection, Section, write
 from reports.report_data.headline_rows import MACRO, Estimate
 from reports.report_data.report_data import ReportData
 from reports.tables import records_of
@@ -34,7 +34,7 @@ def estimators(data: ReportData) -> Section:
     table = data.tables["estimators"]
     rows = _rows(table)
     if not rows:
-        return Section("estimators", "", Markup(""))
+        return Section("estimators", "Scores without labels", Markup(""))
     scale, grid = svg.difference_axis([row["difference"] for row in rows], WIDTH)
     for row in rows:
         row["figure"] = svg.difference_mark(row["difference"], scale, grid, HEIGHT) if not row["is_baseline"] else ""
@@ -47,7 +47,7 @@ def estimators(data: ReportData) -> Section:
         "quantities": _quantities(table),
         "num_hospitals": len(data.hospitals),
     }
-    return Section("estimators", "", write("estimators.html.j2", **context))
+    return Section("estimators", "Scores without labels", write("estimators.html.j2", **context))
 
 
 def _rows(table: pd.DataFrame) -> list[dict[str, Any]]:
@@ -106,4 +106,4 @@ def title(better: Sequence[str]) -> str:
     return f"Without labels, {better[0]} has a smaller measured error than the mean gap"
 
 
-SECTIONS = (PlacedSection(estimators, after="robustness", ranked_only=True),)
+SECTIONS = (PlacedSection(estimators, HOSPITALS, ranked_only=True),)

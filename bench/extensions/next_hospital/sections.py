@@ -9,7 +9,7 @@ from markupsafe import Markup
 from bench.extensions.next_hospital.rankings import EXPECTED
 from reports.drawing import svg
 from reports.formatting import is_number, listing, places, plural, word
-from reports.html.section import PlacedSection, Section, data_block, write
+from reports.html.section import HOSPITALS, PlacedSection, Section, data_block, write
 from reports.report_data.headline_rows import MISSING, Estimate
 from reports.report_data.hospitals_and_runs import Run
 from reports.report_data.report_data import MACRO, ReportData
@@ -270,4 +270,4 @@ def _order(data: ReportData, recipes: Sequence[Row]) -> str:
     return f"{text}."
 
 
-SECTIONS = (PlacedSection(next_hospital, after="ranking", scripts=("next_hospital.js",)),)
+SECTIONS = (PlacedSection(next_hospital, HOSPITALS, scripts=("next_hospital.js",)),)

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from markupsafe import Markup
 
 from reports.formatting import listing, plural
-from reports.html.section import PlacedSection, Section, write
+from reports.html.section import DATA, PlacedSection, Section, write
 from reports.report_data.headline_rows import MISSING, Estimate
 from reports.report_data.hospitals_and_runs import Run
 from reports.report_data.report_data import EXTERNAL, ReportData
@@ -181,4 +181,4 @@ def _negative(e: Estimate) -> Estimate:
     return Estimate(-e.value, -e.high, -e.low, all_low=-e.all_high, all_high=-e.all_low)
 
 
-SECTIONS = (PlacedSection(registration, after="published"),)
+SECTIONS = (PlacedSection(registration, DATA),)

@@ -17,7 +17,7 @@ from tests.synthetic import Invented, tables
 @pytest.mark.parametrize("runs", [2, 4, 24, pytest.param(70, marks=pytest.mark.slow)])
 def test_every_chart_is_valid_for_plotly(runs):
     board = read(tables(Invented(runs=runs)))
-    drawn = [chart for section in ORDER for chart in section(board).charts]
+    drawn = [chart for section in ORDER for chart in section.write(board).charts]
     assert {c["id"] for c in drawn} == {"c-internal", "c-cost", "c-probe", "c-auroc", "c-loss"}
     for chart in drawn:
         go.Figure(data=chart["data"], layout=chart["layout"])  # raises on an unknown or impossible property
@@ -26,7 +26,7 @@ def test_every_chart_is_valid_for_plotly(runs):
 @pytest.mark.slow
 def test_charts_use_only_colors_of_the_theme():
     board = read(tables(Invented(runs=4)))
-    text = str([chart for section in ORDER for chart in section(board).charts])
+    text = str([chart for section in ORDER for chart in section.write(board).charts])
     assert "var(--ink)" in text
     assert not re.search(r"#[0-9a-f]{6}|rgb", text)
 

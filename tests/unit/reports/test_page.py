@@ -14,9 +14,11 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
+from bs4 import BeautifulSoup
 
 from reports.formatting import places
-from reports.page import ORDER, render, style_ids
+from reports.html.section import GROUPS
+from reports.page import render, style_ids
 from reports.report_data.report_data import read
 from reports.sections.opening import WIDE, gap_figure
 from reports.tables import Tables
@@ -361,14 +363,16 @@ def test_one_run_is_not_ranked():
 
 
 @pytest.mark.slow
-def test_the_navigation_has_every_section_except_the_opening_and_folded_sections():
-    page = page_of(Invented(runs=2))
-    nav = re.search(r"<nav.*?</nav>", page, re.DOTALL).group()
-    headed = set(re.findall(r'<section id="([a-z]+)" aria-labelledby', page)) - {"opening"}
-    headed -= {"robustness", "components", "mappings", "policies", "training"}  # so many words would not fit
-    assert set(re.findall(r'href="#([a-z]+)"', nav)) == headed
-    # sections without navigation label, or without data in the synthetic tables
-    assert nav.count("<a ") >= len(ORDER) - 17
+def test_every_section_is_in_a_group_of_the_menu_and_most_are_in_its_list():
+    page = BeautifulSoup(page_of(Invented(runs=2)), "html.parser")
+    menu = [a["href"].removeprefix("#") for a in page.select(".mast nav.wide a")]
+    assert [a.get_text() for a in page.select(".mast nav.wide a")] == list(GROUPS)
+    assert menu[0] == "ranking"
+    assert menu[1:] == [group["id"] for group in page.select("main .group[id]")]
+    sections = {section["id"] for section in page.select("main section[id]")}
+    assert sections == {section["id"] for section in page.select("main .group > section[id]")}
+    listed = {a["href"].removeprefix("#") for a in page.select(".group-head a")}
+    assert {"hospitals", "findings", "shortcuts", "cost", "calibration", "method", "runs"} <= listed <= sections
 
 
 def test_the_style_ids_of_plotly_are_extracted_from_its_source():

@@ -104,8 +104,8 @@ def test_a_failed_analysis_is_reported_in_its_section_and_an_unrequested_analysi
         {"name": "acquisition", "run_id": "", "state": "failed", "reason": "KeyError: 'path'"},
     ]
     silent = render(made)
-    assert ">Region transplant test</h2>" not in silent
-    assert ">Heat maps</h2>" not in silent
+    assert ">Region transplant test</h3>" not in silent
+    assert ">Heat maps</h3>" not in silent
     page = render(Tables({**made.meta, "analyses": states}, made.frames))
     assert "Region transplant tests of 1 of 2 runs failed: no room left &lt;script&gt;" in page
     assert "Heat maps of 1 of 1 run are not done yet." in page
