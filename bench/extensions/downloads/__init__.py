@@ -1,0 +1,1 @@
+"""Download open datasets: `bench data get`. No other command downloads a dataset."""

@@ -1,0 +1,139 @@
+"""`bench data get`: download an open dataset, or state where its owner gives it out."""
+
+import json
+import shutil
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from bench.cli.data import data_app
+from bench.cli.options import QuietOption, examples
+from harmonize.disk_space import size
+from harmonize.errors import ConfigError, DatasetError
+from harmonize.labels.findings import labels_yaml
+from harmonize.progress import Progress
+
+if TYPE_CHECKING:
+    from bench.extensions.downloads.sources import RemoteFile, Source
+
+RECORD = "downloads.json"  # in the dataset's folder: url -> size and SHA-256 of each file that was downloaded
+
+
+def add(_app: typer.Typer) -> None:
+    """Add the command `get` to the group `bench data`."""
+    data_app.command(epilog=examples("bench data get montgomery /data", "bench data get shenzhen /data --accept"))(get)
+
+
+def get(
+    name: Annotated[str, typer.Argument(help="Dataset, such as montgomery. An unknown name lists all.")],
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of datasets; the files go into DIR/NAME.")],
+    accept: Annotated[
+        bool, typer.Option("--accept", help="Accept the licence and start; without this option, the command asks.")
+    ] = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Download an open dataset; print its licence and size first.
+
+    An interrupted download continues. Size and SHA-256 are compared; where no hash is published, the first download
+    records it. For a dataset without a public download, the owner's page is printed. No other command downloads a dataset.
+    """
+    from bench.cli.progress_bars import choose_display
+    from bench.extensions.downloads.sources import sources
+
+    known = sources()
+    if name not in known:
+        raise ConfigError(f"no dataset {name!r}", "bench data get", ConfigError.suggestion(name, known))
+    source, root = known[name], folder / name
+    typer.echo("\n".join(_description(name, source, root)))
+    if not source.files:
+        return
+    missing = [file for file in source.files if not _is_there(file, root)]
+    if not missing:
+        typer.echo(f"{root} has all files; next: bench check --quick --data {folder}")
+        return
+    if not accept:
+        if not sys.stdin.isatty():
+            what = "cannot ask for the licence: this is not a terminal"
+            raise ConfigError(what, "bench data get", "read the licence, then add --accept")
+        typer.confirm("Do you accept the licence, and start the download?", abort=True)
+    _check_space(missing, root)
+    with choose_display(quiet) as display:
+        for file in missing:
+            typer.echo(_get_file(file, root, display.progress))
+    typer.echo(f"{root} is complete; next: bench check --quick --data {folder}")
+
+
+def _description(name: str, source: "Source", root: Path) -> Iterator[str]:
+    """Yield the lines about a dataset: licence, citation, and its files or its owner's page."""
+    facts = labels_yaml()["datasets"][name]
+    yield f"{facts['title']} ({facts['place']})"
+    yield f"licence:  {facts['licence']}"
+    yield f"owner:    {source.page}"
+    if not source.files:
+        yield f"required: {source.needs}"
+        yield f"There is no direct public download. Put the owner's files into {root}: {source.put}"
+        yield "the layout: docs/real-data.md"
+        return
+    yield f"cite:     {source.citation}"
+    if source.note:
+        yield f"note:     {source.note}"
+    for file in source.files:
+        text = size(file.size) if file.size else "size not published"
+        yield f"file:     {file.local_name}, {text}, SHA-256 {'known' if file.sha256 else 'recorded at the first download'}, {file.url}"
+    yield f"into:     {root}"
+
+
+def _record(root: Path) -> dict[str, Any]:
+    """Return what earlier downloads recorded: url -> size, sha256, and the path of the first file. Raises DatasetError if damaged."""
+    path = root / RECORD
+    try:
+        record: dict[str, Any] = json.loads(path.read_bytes()) if path.is_file() else {}
+        all(facts["sha256"] and facts["path"] for facts in record.values())
+        return record
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise DatasetError("the record of the downloads is damaged", str(path), "delete this file") from error
+
+
+def _is_there(file: "RemoteFile", root: Path) -> bool:
+    """Return whether the file was downloaded before, and the first file that came from it is still there."""
+    facts = _record(root).get(file.url)
+    return facts is not None and (root / facts["path"]).exists()
+
+
+def _check_space(files: list["RemoteFile"], root: Path) -> None:
+    """Raise DatasetError if the disk has no room for the archives and their content, which is about as large."""
+    needed = sum(file.size * (1 + file.is_archive) for file in files)
+    place = next(path for path in (root, *root.absolute().parents) if path.is_dir())
+    if (free := shutil.disk_usage(place).free) < needed:
+        what = f"the download and its files need {size(needed)}; {size(free)} are free"
+        raise DatasetError(what, str(root), "free disk space, or name a folder on another disk")
+
+
+def _get_file(file: "RemoteFile", root: Path, progress: Progress) -> str:
+    """Download and unpack a file, record its size and hash, and delete the archive; return a line about the file."""
+    import pooch
+
+    from bench.extensions.downloads.receive import receive
+    from bench.extensions.downloads.unpack import unpack
+    from bench.store.store import write_bytes
+
+    place = root / file.into
+    place.mkdir(parents=True, exist_ok=True)
+    recorded = _record(root).get(file.url, {}).get("sha256", "")
+    path = receive(file, root, file.sha256 or recorded, progress)
+    sha256 = file.sha256 or recorded or pooch.file_hash(str(path))
+    facts = {"size": path.stat().st_size, "sha256": sha256}
+    files = [path]
+    if file.is_archive:
+        try:
+            files = unpack(path, place, file.top)
+        finally:
+            path.unlink()
+    facts["path"] = files[0].relative_to(root).as_posix()
+    content = json.dumps(_record(root) | {file.url: facts}, indent=1)
+    write_bytes(root / RECORD, content.encode())
+    hashed = "as known" if file.sha256 else "as recorded before" if recorded else f"recorded in {RECORD}"
+    return f"{file.local_name}: {len(files):,} files; SHA-256 {hashed}: {sha256}"
