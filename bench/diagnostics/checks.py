@@ -154,7 +154,7 @@ def _data(data: Path, store: Path | None, workers: int, progress: Progress | Non
         return [Check("", "data", "fault", "", f"{error.what} ({error.where})", error.fix)]
     checks, cohorts, scanned_cohorts = [], [], []
     for name, spec in specs.items():
-        cohort, table_checks = inspect(spec)
+        cohort, table_checks = inspect(spec, tables_alone=store is None)
         checks += table_checks
         if cohort is None:
             continue

@@ -55,10 +55,13 @@ def release_facts() -> dict[str, Any]:
     return content
 
 
-def inspect(spec: CohortSpec) -> tuple[Cohort | None, list[Check]]:
-    """Check the tables of a dataset; return the cohort (None if it cannot be loaded) and the checks. Opens no image."""
+def inspect(spec: CohortSpec, tables_alone: bool = False) -> tuple[Cohort | None, list[Check]]:
+    """Check the tables of a dataset; return the cohort (None if it cannot be loaded) and the checks. Opens no image.
+
+    `tables_alone`: that no image is on disk is a warning, and the tables are checked nevertheless.
+    """
     name = spec.name
-    cohort, table, problem = _read(spec)
+    cohort, table, problem = _read(spec, tables_alone)
     is_phantom = any((folder / "phantom.json").is_file() for folder in (spec.root, spec.root.parent))
     checks: list[Check] = []
     if is_phantom:
@@ -81,13 +84,13 @@ def inspect(spec: CohortSpec) -> tuple[Cohort | None, list[Check]]:
     leaks = [] if all_rows is None else [check_leakage(name, all_rows)]
     checks += leaks
     if cohort is not None and all_rows is not None:
-        checks += check_cohort(cohort, all_rows)
+        checks += [*check_cohort(cohort, all_rows), *check_images_are_there(cohort)]
     if problem is not None and not any(c.level == "fault" and c.found == problem.what for c in leaks):
         checks.append(Check(name, "refused", "fault", "", f"{problem.what} ({problem.where})", problem.fix))
     return cohort, checks
 
 
-def _read(spec: CohortSpec) -> tuple[Cohort | None, pd.DataFrame | None, CxrError | None]:
+def _read(spec: CohortSpec, tables_alone: bool) -> tuple[Cohort | None, pd.DataFrame | None, CxrError | None]:
     """Return the cohort, the native table with default labels, and the error.
 
     The cohort is None if it cannot be loaded; if it is loaded, the error is None. The table is None if the adapter cannot
@@ -101,7 +104,7 @@ def _read(spec: CohortSpec) -> tuple[Cohort | None, pd.DataFrame | None, CxrErro
     except CxrError as error:
         problem = error
     try:
-        return load(spec), table, None
+        return load(spec, tables_alone=tables_alone), table, None
     except CxrError as error:
         return None, table, problem or error
 
@@ -308,6 +311,18 @@ def check_cohort(cohort: Cohort, table: pd.DataFrame) -> list[Check]:
     flow_text = ", ".join(f"{number:,} {step.replace('_', ' ')}" for step, number in cohort.flow.items())
     checks.append(Check(name, "images used", "ok", "", flow_text))
     return checks
+
+
+def check_images_are_there(cohort: Cohort) -> list[Check]:
+    """Return a check if no image of a cohort is on disk: a warning, or a fault if the files have another ending; [] otherwise."""
+    listed = cohort.table[cohort.table["path"] != ""]
+    if any((cohort.root / path).is_file() for path in listed["path"]):
+        return []
+    cause = other_files(cohort.root, listed)
+    found = f"none of {len(listed):,} is there{f': {cause}' if cause else ''}; only the tables were checked"
+    fix = "give the files the names of the table" if cause else "download the images, or correct `root:`"
+    level = "fault" if cause else "warning"
+    return [Check(cohort.name, "absent images", level, "all listed images are on disk", found, fix)]
 
 
 def check_ids(name: str, patients: "pd.Series[str]") -> list[Check]:

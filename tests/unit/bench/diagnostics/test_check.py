@@ -76,6 +76,29 @@ def test_a_quick_check_opens_no_image(phantom: Path, tmp_path: Path, here: Comma
 
 
 @pytest.mark.slow
+def test_tables_without_images_are_a_warning_of_a_quick_check_and_a_fault_of_a_full_one(
+    phantom: Path, tmp_path: Path, here: Command
+) -> None:
+    for path in (phantom / "nih").rglob("*.png"):
+        path.unlink()
+    said = here("check", "--data", "p", "--quick", cwd=tmp_path).stdout
+    assert "warn nih: absent images: expected all listed images are on disk, none of" in said
+    assert "download the images" in said
+    assert "ok   nih: images used" in said
+    assert said.splitlines()[-1] == "0 faults, 1 warning"
+    assert "BAD  nih: refused" in here("check", "--data", "p", "--quiet", cwd=tmp_path, code=1).stdout
+
+
+@pytest.mark.slow
+def test_images_under_other_names_are_a_fault_of_a_quick_check(phantom: Path, tmp_path: Path, here: Command) -> None:
+    for path in (phantom / "brax").rglob("*.png"):
+        path.rename(path.with_suffix(".jpeg"))
+    said = here("check", "--data", "p", "--quick", cwd=tmp_path, code=1).stdout
+    assert "BAD  brax: absent images" in said
+    assert "but the folder has" in said
+
+
+@pytest.mark.slow
 def test_one_refused_dataset_does_not_hide_the_others(phantom: Path, tmp_path: Path, here: Command) -> None:
     entries = phantom / "nih" / "Data_Entry_2017_v2020.csv"
     entries.write_text(entries.read_text().replace("View Position", "Position"))
