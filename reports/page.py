@@ -33,7 +33,6 @@ from reports.html.section import (
 )
 from reports.html.shell import joined, policy
 from reports.report_data import report_data
-from reports.report_data.report_data import ReportData
 from reports.sections.algorithms import algorithms
 from reports.sections.attention import attention
 from reports.sections.calibration import calibration

@@ -172,7 +172,7 @@ def _mean_costs(costs: pd.DataFrame, recipes: Recipes) -> pd.DataFrame:
     recipe = costs["run_id"].map(recipe_of)
     by_recipe = costs[recipe.notna()].groupby(recipe.dropna().to_numpy(object), sort=False)
     numbers = by_recipe[list(costs.select_dtypes("number"))].mean()
-    out: pd.DataFrame = by_recipe.nth(0).assign(**{name: numbers[name].to_numpy() for name in numbers})
+    out: pd.DataFrame = by_recipe.nth(0).assign(**{str(name): numbers[name].to_numpy() for name in numbers})
     out["run_id"] = numbers.index.to_numpy(object)
     return out.reset_index(drop=True)
 

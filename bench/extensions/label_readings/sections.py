@@ -1,4 +1,4 @@
-"""Folded section on the gap at each hospital under each reading of uncertain and unmentioned labels."""
+"""Section on the gap at each hospital under each reading of uncertain and unmentioned labels."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -7,7 +7,7 @@ from markupsafe import Markup
 
 from bench.extensions.label_readings.gap_notes import KEY, estimate, gaps_by_reading
 from reports.formatting import percent, places, sentence_case
-from reports.html.section import PlacedSection, Section, write
+from reports.html.section import DATA, PlacedSection, Section, write
 from reports.report_data.headline_rows import EXTERNAL, MISSING
 from reports.report_data.report_data import ReportData
 from reports.sentences.data import READING_RULES
@@ -31,7 +31,7 @@ def label_readings(data: ReportData) -> Section:
         "num_findings": [rows[EXTERNAL]["num_findings"] for rows in found.values()],
         "same_findings": [places(float(str(rows[EXTERNAL]["same_findings"]))) for rows in found.values()],
     }
-    return Section(KEY, "", write("label_readings.html.j2", **context))
+    return Section(KEY, "Labels of the test images", write("label_readings.html.j2", **context))
 
 
 def _cell(row: Mapping[str, object] | None) -> dict[str, Any]:
@@ -45,4 +45,4 @@ def _percent(row: Mapping[str, object], column: str) -> str:
     return percent(float(str(row[column])), 1)
 
 
-SECTIONS = (PlacedSection(label_readings, after="mappings", ranked_only=True),)
+SECTIONS = (PlacedSection(label_readings, DATA, ranked_only=True),)

@@ -162,9 +162,9 @@ def anytime(
         known = np.isfinite(hours) & np.isfinite(reached)
         names = [np.full(len(history), name, object) for name in (run_id, devices.get(run_id, ""))]
         epoch = history["epoch"].to_numpy(np.int64)
-        for column, numbers in zip(columns.values(), (*names, epoch, hours, value, reached), strict=True):
-            column.append(numbers[known])
-    table = pd.DataFrame({name: np.concatenate(of_runs) if of_runs else [] for name, of_runs in columns.items()})
+        for of_runs, numbers in zip(columns.values(), (*names, epoch, hours, value, reached), strict=True):
+            of_runs.append(numbers[known])
+    table = pd.DataFrame({name: np.concatenate(parts) if parts else [] for name, parts in columns.items()})
     table["on_front"] = False
     for _, rows in table.groupby("device"):
         best = pareto(rows["reached"].to_numpy(np.float64), rows["hours"].to_numpy(np.float64))
