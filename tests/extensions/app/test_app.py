@@ -128,9 +128,9 @@ def test_the_page_shows_the_same_predictions_as_the_command(finished: Path, monk
     )
     for row, number in zip(table.to_dict("records"), chance, strict=True):
         assert f"{row['finding']}</th><td>{number:.3f}" in shown
-    clear = table["above_chance"] == 1
-    assert shown.count(">positive<") == (clear & (table["call_f1_max"] == 1)).sum()
-    assert shown.count(">not above chance<") == (~clear).sum()
+    at_chance = table["above_chance"] == 0
+    assert shown.count(">positive<") == (~at_chance & (table["call_f1_max"] == 1)).sum()
+    assert shown.count(">not above chance<") == at_chance.sum()
     threshold_of = thresholds(stored.points, "f1_max")
     reversed_findings = reversed_at_internal(stored.points)
     assert shown.count("<small>reversed</small>") == len(reversed_findings)
@@ -246,6 +246,7 @@ def test_findings_that_one_run_has_not_learned_have_no_difference() -> None:
         "probability": [0.9, 0.2],
         "calibrated": [0.8, float("nan")],
         "call_f1_max": [1.0, float("nan")],
+        "above_chance": float("nan"),
     }
     first = pd.DataFrame({"finding": ["Edema", "Cardiomegaly"], **rows})
     second = pd.DataFrame({"finding": ["Cardiomegaly", "Fracture"], **rows})

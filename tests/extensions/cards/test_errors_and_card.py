@@ -11,6 +11,7 @@ import pytest
 from bench.extensions.cards.markdown import escaped, markdown_table
 from bench.extensions.cards.worst_errors import mistakes
 from bench.store.store import Store
+from bench.system.disclaimer import TRAINED_ON_SYNTHETIC
 from harmonize.errors import ConfigError
 from tests.conftest import Command
 
@@ -62,7 +63,8 @@ def test_the_listed_errors_are_those_of_the_confusion_matrix_and_the_surest_come
 def test_errors_are_printed_for_people_and_programs(store: Store, finished: Path, here: Command) -> None:
     run_id = first_of(store)
     lines = here("errors", run_id, "-n", "4", cwd=finished).stdout.splitlines()
-    assert len(lines) == 5
+    assert len(lines) == 6
+    assert lines[0] == TRAINED_ON_SYNTHETIC
     table = pd.read_csv(io.StringIO(here("errors", run_id, "-n", "4", "--csv", cwd=finished).stdout), dtype=str)
     rows = json.loads(here("errors", run_id, "-n", "4", "--json", cwd=finished).stdout)
     assert table["image_id"].tolist() == [row["image_id"] for row in rows]
