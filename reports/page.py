@@ -16,6 +16,7 @@ from markupsafe import Markup
 
 from harmonize.errors import RegistryError
 from reports import extensions
+from reports.formatting import listing
 from reports.html.compression import packed
 from reports.html.section import (
     CAUSES,
@@ -175,6 +176,8 @@ def _render(tables: Tables) -> str:
         headline=headline,
         phantom=data.phantom,
         site=bool(tables.meta.get("site")),
+        made=_made(data),
+        repository=(data.meta.get("software") or {}).get("repository", ""),
         pictures_notice=pictures_notice(data.phantom, int(tables["gallery"]["picture"].notna().sum())),
         pins=len(data.ranked) > 1,
         unit=data.unit,
@@ -188,6 +191,17 @@ def _render(tables: Tables) -> str:
         charts=Markup(packed(json.dumps(rounded(charts), separators=(",", ":"), allow_nan=False)) if charts else ""),  # noqa: S704  (base64)
     )
     return str(page) + "\n"
+
+
+def _made(data: ReportData) -> list[str]:
+    """Return the facts of the footer that are known: day of the last run, versions, and data."""
+    software, commits = data.meta.get("software") or {}, [commit[:12] for commit in data.distinct("commit")]
+    return [
+        *([f"Last run: {data.meta['date']}"] if data.meta.get("date") else []),
+        *([f"Unseen {software['version']}"] if software.get("version") else []),
+        *([f"commit {', '.join(commits)}"] if commits else []),
+        f"data: {listing([hospital.title for hospital in data.all_hospitals], 12)}",
+    ]
 
 
 @cache

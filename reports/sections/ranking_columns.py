@@ -17,6 +17,7 @@ from reports.report_data.report_data import EXTERNAL, MACRO, ReportData
 from reports.sections.ranking_choices import p_best_text
 from reports.sections.robustness import effective
 from reports.sentences.verdicts import verdict
+from reports.summaries.citation import publications
 
 CUSTOM_COLUMNS = 6  # maximum number of columns for custom metrics: ranking.css has style rules for this number
 
@@ -27,7 +28,7 @@ class RankingColumn:
 
     key: str  # name of the column in the page's web address; also its CSS class
     head: str
-    unit: str
+    unit: str  # below the head
     value: Callable[[Run], float]
     shown: Callable[[Run], str]
     estimate: Callable[[Run], Estimate | None] = lambda _: None
@@ -38,6 +39,7 @@ class RankingColumn:
     low_first: bool = False  # whether lower is better
     axis: Markup = field(default_factory=Markup)  # SVG with the tick numbers of the figures, in the column head
     first: bool = True  # whether the column is visible at first
+    name: str = ""  # in copied tables; "" for head and unit
     help: str = ""  # sentences for "How to read this", of a column that an extension adds
 
 
@@ -96,12 +98,21 @@ def columns_of(data: ReportData) -> list[RankingColumn]:
         ),
     )
     at_hospitals = [
-        estimate_column("external", "External", mean, lambda r: r.external, css="", note=_other_findings),
+        estimate_column(
+            "external",
+            "External",
+            mean,
+            lambda r: r.external,
+            css="",
+            note=_other_findings,
+            name=f"External AUROC ({mean})",
+        ),
         estimate_column(
             "gap",
             "Gap",
             "int. − ext.",
             lambda r: r.gap,
+            name="Gap in AUROC (internal - external)",
             css="mc",
             low_first=True,
             note=lambda r: verdict(r.gap),
@@ -112,7 +123,13 @@ def columns_of(data: ReportData) -> list[RankingColumn]:
         *(criterion.column(data) for criterion in data.further_criteria),
     ]
     worst = estimate_column(
-        "worst", "Worst", "hospital", lambda r: r.worst_auroc, css="", small=lambda r: data.short(r.worst)
+        "worst",
+        "Worst",
+        "hospital",
+        lambda r: r.worst_auroc,
+        css="",
+        small=lambda r: data.short(r.worst),
+        name="AUROC at the worst hospital",
     )
     internal = estimate_column(
         "internal",
@@ -120,6 +137,7 @@ def columns_of(data: ReportData) -> list[RankingColumn]:
         _internal_findings(data),
         lambda r: r.internal_common if num_external else r.internal,
         css="more" if num_external else "",
+        name="Internal AUROC",
     )
     return [
         *(at_hospitals if num_external else [internal]),
@@ -150,6 +168,34 @@ def columns_of(data: ReportData) -> list[RankingColumn]:
         cost_column("params", "Params", "million", "params", 1e6, low_first=True, first=False),
         cost_column("speed", "Speed", "images/s", "images_per_second", 1.0, shown=integer, first=False),
         *(c for c in (*further, *_custom_metrics(data)) if any(is_number(c.value(r)) for r in data.ranked)),
+        *_sources(data),
+    ]
+
+
+def _sources(data: ReportData) -> list[RankingColumn]:
+    """Return the column with links to paper and code of each network, and the license of its starting weights; [] without any."""
+
+    def links(run: Run) -> Markup:
+        of_keys = (publications(run, data.meta.get("links") or {}, key) for key in ("architecture", "weights"))
+        found = {link: kind for of_key in of_keys for kind, _, link in of_key if link}
+        return Markup(" ").join(Markup('<a href="{}">{}</a>').format(link, kind) for link, kind in found.items())
+
+    def license_of(run: Run) -> str:
+        return str(run.facts.get("weights_licence") or "")
+
+    if not any(links(run) or license_of(run) for run in data.ranked):
+        return []
+    return [
+        RankingColumn(
+            "sources",
+            "Sources",
+            "license",
+            lambda _: float("nan"),
+            lambda _: "",
+            small=license_of,
+            figure=links,
+            first=False,
+        )
     ]
 
 

@@ -23,7 +23,7 @@ from reports.sections.symptoms import inverted_cells, symptom_anchor
 from reports.sentences import data as data_sentences
 from reports.sentences import members
 from reports.sentences.verdicts import verdict
-from reports.summaries.citation import address
+from reports.summaries.citation import publications
 from reports.summaries.data_exposure import exposure
 from reports.summaries.gallery_cases import MOST, pictures_of
 from reports.tables import rows_of
@@ -334,22 +334,19 @@ def _facts(run: Run, links: Mapping[str, Any]) -> list[tuple[str, str, list[tupl
         ("weights_sha256", "Trained weights, SHA-256"),
     )
 
-    def publications(key: str) -> list[tuple[str, str, str]]:
-        stated = links.get(key, {}).get(_fact_text(run.facts.get(key)), {}) if not run.is_imported else {}
-        pretrained = run.facts.get("weights") == "imagenet"
-        kinds = {"weights": "starting weights"}
-        shown = [(kind, source) for kind, source in stated.items() if kind != "weights" or pretrained]
-        return [(kinds.get(kind, kind), source, address(source)) for kind, source in shown]
-
     is_mean = run.is_derived or run.kind == "recipe"
     origin = "Model file" if run.is_imported else "Mean of" if is_mean else "Combined from"
-    origin_fact = [(origin, _fact_text(run.facts["of"]), publications(""))] if run.kind != "run" else []
+    origin_fact = [(origin, _fact_text(run.facts["of"]), publications(run, links, ""))] if run.kind != "run" else []
     left_out = {"architecture", "family", "seed", "epochs", "best_epoch"} if run.is_derived else set()
     if run.kind == "recipe":
         left_out |= {"seed", "best_epoch"}
     if run.is_imported:
         left_out |= {"optimizer", "loss", "uncertainty", "preprocessing", "augmentation"}
-    facts = [(word, _fact_text(run.facts.get(key)), publications(key)) for key, word in words if key not in left_out]
+    facts = [
+        (word, _fact_text(run.facts.get(key)), publications(run, links, key))
+        for key, word in words
+        if key not in left_out
+    ]
     return origin_fact + [fact for fact in facts if fact[1]]
 
 

@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
+from reports.report_data.hospitals_and_runs import Run
+
 TITLE = "Unseen: how chest X-ray networks do in hospitals they have never seen"  # as in CITATION.cff
 AUTHORS = "The Unseen authors"
 _MARKS = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
@@ -45,6 +47,19 @@ def address(source: str) -> str:
         if source.startswith(prefix):
             return start + source.removeprefix(prefix).strip()
     return source if source.startswith("https://") else ""
+
+
+def publications(run: Run, links: Mapping[str, Any], key: str) -> list[tuple[str, str, str]]:
+    """Return the publications of a registry entry that a run uses, as (kind, source, web address).
+
+    links: the entry `links` of `meta`: configuration key -> registry entry -> {kind of publication: source}. key: configuration key.
+    """
+    value = run.facts.get(key)
+    stated = links.get(key, {}).get(value if isinstance(value, str) else "", {}) if not run.is_imported else {}
+    pretrained = run.facts.get("weights") == "imagenet"
+    kinds = {"weights": "starting weights"}
+    shown = [(kind, source) for kind, source in stated.items() if kind != "weights" or pretrained]
+    return [(kinds.get(kind, kind), source, address(source)) for kind, source in shown]
 
 
 def entry(kind: str, key: str, fields: dict[str, str]) -> str:

@@ -31,13 +31,13 @@ const copying = (() => {
   const below = () => [...(ranking.by() ? [`Ranked by ${ranking.by().words}.`] : []), ...(note ? [note] : [])].join(' ');
   const writers = {
     csv: (list, columns, names) => {
-      const head = ['rank', 'group', ranking.unit, 'what', ...names.flatMap((n, i) => columns[i] === 'worst' ? [n, n + ' low', n + ' high', n + ' hospital'] : [n, n + ' low', n + ' high']), ...(ranking.by() ? ['ranked by'] : []), ...(note ? ['images'] : [])];
+      const head = ['rank', 'group', ranking.unit, 'family and difference', ...names.flatMap((n, i) => columns[i] === 'worst' ? [n, n + ' low', n + ' high', n + ' hospital'] : [n, n + ' low', n + ' high']), ...(ranking.by() ? ['ranked by'] : []), ...(note ? ['images'] : [])];
       const line = r => { const [rank, group, run, what, ...rest] = cells(r, columns);
         return [rank.replace('\u2013', ' to '), group, run, what, ...rest.flatMap((c, i) => [c.value, c.ci[0] || '', c.ci[1] || '', ...(columns[i] === 'worst' ? [c.at] : [])]), ...(ranking.by() ? [ranking.by().words] : []), ...(note ? ['synthetic'] : [])]; };
       return csv([head, ...list.map(line)]);
     },
     md: (list, columns, names) => {
-      const head = ['Rank', 'Group', unit, 'What', ...names];
+      const head = ['Rank', 'Group', unit, 'Family, difference from base recipe', ...names];
       return [head, head.map(() => '---'), ...list.map(r => { const [rank, group, run, what, ...rest] = cells(r, columns); return [rank, group, mdCell(run), mdCell(what), ...rest.map(c => mdCell(c.value) + mdCell(withInterval({ ...c, value: '' })).replace(/\\([[\]])/g, '$1'))]; })]
         .map(row => '| ' + row.join(' | ') + ' |').join('\n') + (below() ? '\n\n' + below() : '');
     },
@@ -45,7 +45,7 @@ const copying = (() => {
       let last = null;
       const body = list.map(r => { const [rank, group, run, what, ...rest] = cells(r, columns), rule = last !== null && last !== group && ranking.state.key === 'rank' ? '\\midrule\n' : ''; last = group;
         return rule + [rank, group, run, what, ...rest.map(withInterval)].map(texCell).join(' & ') + ' \\\\'; });
-      return `\\begin{tabular}{llll${'r'.repeat(names.length)}}\n\\toprule\n${['Rank', 'Group', unit, 'What', ...names].map(texCell).join(' & ')} \\\\\n\\midrule\n${body.join('\n')}\n\\bottomrule\n${below() ? `\\multicolumn{${4 + names.length}}{l}{\\footnotesize ${texCell(below())}} \\\\\n` : ''}\\end{tabular}`;
+      return `\\begin{tabular}{llll${'r'.repeat(names.length)}}\n\\toprule\n${['Rank', 'Group', unit, 'Family, difference from base recipe', ...names].map(texCell).join(' & ')} \\\\\n\\midrule\n${body.join('\n')}\n\\bottomrule\n${below() ? `\\multicolumn{${4 + names.length}}{l}{\\footnotesize ${texCell(below())}} \\\\\n` : ''}\\end{tabular}`;
     },
   };
   const copy = async (text, said) => {
@@ -57,7 +57,7 @@ const copying = (() => {
   };
   const many = (n, word) => `${n} ${word}${n === 1 ? '' : 's'}`;
   const ranked = (kind, what) => {
-    const columns = shownColumns(), names = columns.map(key => ranking.heads.get(key).firstChild.textContent.trim());
+    const columns = shownColumns(), names = columns.map(key => ranking.heads.get(key).closest('th').dataset.name ?? ranking.heads.get(key).firstChild.textContent.trim());
     const list = ranking.found(), rows = name => [...ranking.table.querySelectorAll(`tbody.${name} tr.row`)].map(row => ({ row }));
     const made = rows('apart'), left = rows('failed').length, all = ranking.rows.length;
     const said = `${what} copied: ${list.length < all ? `${list.length} of ${many(all, `ranked ${ranking.unit}`)}` : many(all, `ranked ${ranking.unit}`)}${made.length ? `, ${many(made.length, 'derived run')}` : ''}${left ? `; ${many(left, 'run')} without a rank not copied` : ''}${ranking.by() ? `; ranked by ${ranking.by().words}` : ''}`;

@@ -161,7 +161,7 @@ def test_copied_csv_has_plain_numbers_and_defuses_formulas(browser, pages):
             visit.page.click(f'[data-copy="{kind}"]')
         csv, markdown, tex = visit.page.evaluate("copied")
         assert csv.splitlines()[0].startswith(
-            "rank,group,run,what,External,External low,External high,Gap,Gap low,Gap high,ECE"
+            "rank,group,run,family and difference,External AUROC (mean of 5),External AUROC (mean of 5) low,"
         )
         assert ",0.8" in csv
         assert "−" not in csv

@@ -38,7 +38,9 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> str:
     code = code.replace(
         "from reports.sections.learning import", import_line[2] + "from reports.sections.learning import"
     )
-    (root / "reports/page.py").write_text(code.replace("    ranking,\n", "    ranking,\n" + place[2], 1))
+    (root / "reports/page.py").write_text(
+        code.replace(after := "    PlacedSection(hospitals, HOSPITALS, ranked_only=True),\n", after + place[2], 1)
+    )
     environment = os.environ | {"PYTHONPATH": str(root)}
     subprocess.run([sys.executable, "-c", RENDERED], cwd=root, env=environment, check=True, timeout=300)
     return (root / "page.html").read_text()
@@ -53,10 +55,10 @@ def test_the_document_has_a_function_a_template_and_two_lines() -> None:
     ]
 
 
-def test_the_section_is_on_the_page_after_the_ranking_and_in_the_navigation(page: str) -> None:
+def test_the_section_is_on_the_page_in_its_group_and_in_the_list_of_the_group(page: str) -> None:
     order = re.findall(r'<section id="([\w-]+)"', page)
-    assert order.index("lowest") == order.index("ranking") + 1
-    assert '<a href="#lowest">Lowest</a>' in page
+    assert order.index("lowest") == order.index("hospitals") + 1
+    assert '<a href="#lowest">Lowest</a>' in page.partition('id="group-hospitals"')[2].partition("</p>")[0]
 
 
 def test_the_section_has_a_row_per_run_with_its_lowest_score_and_escaped_names(page: str) -> None:
