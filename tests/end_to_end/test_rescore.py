@@ -67,23 +67,6 @@ def test_only_what_another_mapping_changes_changes(store_copy: Path, command: Co
             )
 
 
-def test_labels_that_are_read_in_another_way_give_the_gaps_that_the_first_scores_state(
-    store_copy: Path, command: Command
-) -> None:
-    asked = ("--labels-read", "uncertain-present", "--quiet")
-    command("score", "--grid", "tiny", "--as", "present", *asked, cwd=store_copy)
-    keys = ["run_id", "dataset"]
-    stated = tables(store_copy, "", "reading_gaps").query("reading == 'uncertain-present'").set_index(keys)
-    first, again = (
-        tables(store_copy, grid, "gaps").query("finding == 'macro' and dataset != 'external'").set_index(keys)
-        for grid in ("", "as-present")
-    )
-    # as present, uncertain labels can give a finding enough patients; the first scores have no gap of it
-    same = again.index[again["num_findings"] == first["num_findings"]]
-    assert len(same)
-    np.testing.assert_allclose(stated.loc[same, "value"], again.loc[same, "value"])
-
-
 def test_a_wrong_choice_is_refused_before_anything_is_written(finished: Path) -> None:
     store = Store.open(finished / "runs", create=False)
     manifest = read_manifest(store, "tiny")

@@ -56,14 +56,14 @@ def tables(run: RunMetrics) -> tuple[dict[str, pd.DataFrame], dict[str, NDArray[
         if not any((inside, *outside)):  # such as the reading of the grid
             continue
         changed = dict(zip(names, [*outside, float(np.mean(outside))], strict=True))
-        unread = dict(zip(names, _unread_gaps(run.headline, [test, *external]), strict=True))
+        before = dict(zip(names, _gaps_before(run.headline, [test, *external]), strict=True))
         for gap in gaps(run.findings, test, external):
             if gap.finding == MACRO:
                 numbers = (
                     gap.value,
                     gap.low,
                     gap.high,
-                    unread[gap.dataset],
+                    before[gap.dataset],
                     gap.internal,
                     gap.external,
                     gap.num_findings,
@@ -73,8 +73,11 @@ def tables(run: RunMetrics) -> tuple[dict[str, pd.DataFrame], dict[str, NDArray[
     return {"reading_gaps": frame(rows, SCHEMAS["reading_gaps"])}, replicates
 
 
-def _unread_gaps(before: Sequence[SplitMetrics], after: Sequence[SplitMetrics]) -> list[float]:
-    """Return the macro gap of each hospital before a reading over the findings scored after it, and the mean; NaN for none."""
+def _gaps_before(before: Sequence[SplitMetrics], after: Sequence[SplitMetrics]) -> list[float]:
+    """Return the macro gap of each hospital over the findings with a score after a reading, and their mean; NaN for none.
+
+    before: the internal test split and the external hospitals, read as in the grid; after: the same splits under the reading.
+    """
     found = []
     for own, read in zip(before[1:], after[1:], strict=True):
         used = np.isfinite(after[0].value[AUROC]) & np.isfinite(read.value[AUROC])

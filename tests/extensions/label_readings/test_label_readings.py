@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -16,6 +17,8 @@ from reports.report_data.report_data import read
 from reports.schemas.tables import SCHEMAS
 from reports.sections.opening import opening, title
 from reports.tables import Tables
+from tests.conftest import Command
+from tests.end_to_end.test_rescore import tables as stored_tables
 from tests.synthetic import Invented, tables
 
 FINDINGS = ("Edema", "Mass")
@@ -188,3 +191,21 @@ def test_the_page_states_the_gap_under_each_reading_beside_the_gap() -> None:
 def test_without_the_table_the_page_says_nothing_about_readings() -> None:
     data = read(tables(Invented(runs=3)))
     assert (clause(data), note(data)[1], str(label_readings(data).html)) == ("", "", "")
+
+
+@pytest.mark.grid
+def test_labels_that_are_read_in_another_way_give_the_gaps_that_the_first_scores_state(
+    store_copy: Path, command: Command
+) -> None:
+    asked = ("--labels-read", "uncertain-present", "--quiet")
+    command("score", "--grid", "tiny", "--as", "present", *asked, cwd=store_copy)
+    keys = ["run_id", "dataset"]
+    stated = stored_tables(store_copy, "", "reading_gaps").query("reading == 'uncertain-present'").set_index(keys)
+    first, again = (
+        stored_tables(store_copy, grid, "gaps").query("finding == 'macro' and dataset != 'external'").set_index(keys)
+        for grid in ("", "as-present")
+    )
+    # as present, uncertain labels can give a finding enough patients; the first scores have no gap of it
+    same = again.index[again["num_findings"] == first["num_findings"]]
+    assert len(same)
+    np.testing.assert_allclose(stated.loc[same, "value"], again.loc[same, "value"])
