@@ -3,7 +3,7 @@
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -14,7 +14,15 @@ from bench.cli.text_tables import wrapped
 from bench.system.disclaimer import NOTICE
 from harmonize.errors import ConfigError
 
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from bench.extensions.estimates.expected_at_hospital import ExpectedScores
+    from bench.planning.manifest import Manifest
+    from bench.planning.planned_grid import PlannedRun
+
 ESTIMATE_EXAMPLES = examples(
+    "bench estimate --grid main-study",
     "bench estimate inbox/ --grid main-study",
     "bench estimate images.csv --grid main-study --save-logits logits",
     "bench estimate --logits logits --grid main-study -o estimate.html",
@@ -81,7 +89,7 @@ def estimate(
     """Estimate scores at a hospital without labels.
 
     The estimates are learned from the labeled hospitals of the grid, each with a 90 % interval or the reason why there
-    is none. For research only, not for clinical use.
+    is none. Without images, the 95 % prediction intervals for a new hospital. For research only, not for clinical use.
     """
     from bench.cli.progress_bars import choose_display
     from bench.planning.stored_names import store_with
@@ -90,14 +98,14 @@ def estimate(
     check_device(device)
     require_device(device)
     opened = store_with(store, grid, run or ())
-    _check_sources({"IMAGE": images, "--logits": logits, "--cohort": cohort}, data)
+    needs_images = {"--labels": labels, "--prevalence": prevalence, "--save-logits": save_logits}
+    _check_sources({"IMAGE": images, "--logits": logits, "--cohort": cohort}, data, needs_images)
     if output is not None and output.is_dir():
         raise ConfigError("the output is a folder", str(output), "name a file, such as estimate.html")
     shares = _shares(prevalence or ())
     from bench.extensions.estimates import estimate_text
     from bench.extensions.estimates.expected_at_hospital import (
         checked_request,
-        expected_scores,
         read_logits,
         runs_to_estimate,
     )
@@ -111,9 +119,11 @@ def estimate(
         score_all(manifest, display.progress, say=display.say)  # another grid of the store may have been scored since
         runs = runs_to_estimate(manifest, run or ())
         _, findings = checked_request(manifest, [chosen.id for chosen in runs], estimator, labels, shares)
+        of_runs: Mapping[str, pd.DataFrame] = {}
+        notes: list[str] = []
         if logits is not None:
             of_runs, notes = read_logits(logits, runs, findings)
-        else:
+        elif images or cohort:
             paths, notes = _images(images or [], cohort, data)
             from bench.extensions.estimates.hospital_logits import (
                 hospital_logits,  # imports torch: wrong requests were refused above
@@ -124,7 +134,7 @@ def estimate(
     if save_logits is not None:
         for run_id, table in of_runs.items():
             write_bytes(save_logits / f"{run_id}.csv", csv_text(table).encode())
-    result = expected_scores(manifest, of_runs, estimator, widest, labels, shares)
+    result = _result(manifest, runs, of_runs, (estimator, widest, labels, shares))
     notes += result.notes
     if output is not None:
         from bench.extensions.estimates.estimate_page import render
@@ -142,6 +152,17 @@ def estimate(
     typer.echo("\n".join(wrapped([NOTICE], 0, stderr=as_csv or as_json)), err=as_csv or as_json)
 
 
+def _result(
+    manifest: "Manifest", runs: "Sequence[PlannedRun]", of_runs: "Mapping[str, pd.DataFrame]", options: tuple[Any, ...]
+) -> "ExpectedScores":
+    """Return the estimates from logits; without logits, the predictions for a hospital of which nothing is known."""
+    from bench.extensions.estimates.expected_at_hospital import expected_scores, without_images
+
+    if of_runs:
+        return expected_scores(manifest, of_runs, *options)
+    return without_images(manifest, [run.id for run in runs])
+
+
 def _shares(texts: Sequence[str]) -> dict[str, float]:
     """Return {finding: share} of the arguments of --prevalence. Raises ConfigError for a text that is no FINDING=SHARE."""
     shares = {}
@@ -156,11 +177,12 @@ def _shares(texts: Sequence[str]) -> dict[str, float]:
     return shares
 
 
-def _check_sources(sources: Mapping[str, object], data: Path | None) -> None:
-    """Raise ConfigError unless exactly one source of images or logits is given, and --data only with --cohort."""
+def _check_sources(sources: Mapping[str, object], data: Path | None, needs_images: Mapping[str, object]) -> None:
+    """Raise ConfigError for several sources of images or logits, for options that need one, and for --data without --cohort."""
     given = [name for name, value in sources.items() if value]
-    if len(given) != 1:
-        what = f"{' and '.join(given)} are given together" if given else "there are no images"
+    without = [name for name, value in needs_images.items() if value and not given]
+    if len(given) > 1 or without:
+        what = f"{' and '.join(given)} are given together" if given else f"there are no images for {without[0]}"
         raise ConfigError(what, "bench estimate", f"give one of {', '.join(sources)}")
     if (data is not None) != (given == ["--cohort"]):
         raise ConfigError("--cohort and --data belong together", "bench estimate", "give both or none")

@@ -1,6 +1,7 @@
 """Render the page of `bench estimate`: what to expect at a hospital without labels, for the person who decides.
 
-All intervals of this page are 90 % intervals over hospitals.
+Intervals of estimates are 90 % intervals over hospitals. Where the images say too little, gray numbers are the 95 % prediction
+intervals for any hospital like the labeled ones.
 """
 
 from collections.abc import Mapping, Sequence
@@ -20,7 +21,10 @@ WIDTH, HEIGHT = 260.0, 24.0
 
 @dataclass(frozen=True, slots=True)
 class ExpectedRun:
-    """A run with its expected macro AUROC, and the interval of its rank. may_be_best: no other run is clearly better."""
+    """A run with its expected macro AUROC, and the interval of its rank.
+
+    may_be_best: no other run is clearly better. is_predicted: the AUROC is not from images of the hospital.
+    """
 
     name: str
     id: str
@@ -28,14 +32,19 @@ class ExpectedRun:
     rank_low: int
     rank_high: int
     may_be_best: bool
+    is_predicted: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class ExpectedFinding:
-    """One finding of the first run: quantity -> expected value, without value if it is too uncertain."""
+    """One finding of the first run: quantity -> expected value, without value if nothing is known.
+
+    predicted: quantities whose values are not from images of the hospital.
+    """
 
     finding: str
     values: Mapping[str, Estimate]
+    predicted: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +78,7 @@ class EstimatePage:
     runs: the run with the highest expected value first. findings: of the first run. quantities: quantity -> title.
     reasons: why values are missing. basis: sentences about what the estimates rest on. notes: further remarks. measured:
     scores from labels of this hospital. needs: None if the labeled hospitals are too small to learn it. left_out: findings
-    that the means over findings leave out.
+    that the means over findings leave out. safest: sentences on the safest run, if no run is estimated from images.
     """
 
     study: str
@@ -85,6 +94,7 @@ class EstimatePage:
     measured: Sequence[LocalScore] = ()
     needs: LabelAdvice | None = None
     left_out: Sequence[str] = ()
+    safest: Sequence[str] = ()
 
 
 def render(page: EstimatePage) -> str:
@@ -102,6 +112,9 @@ def render(page: EstimatePage) -> str:
         page=page,
         sections=[],
         has_values=any(value.has_value for row in page.findings for value in row.values.values()),
+        has_predictions=any(
+            row.values[name].has_value for row in page.findings for name in row.predicted & {*row.values}
+        ),
         words={title: title if title.isupper() else title.lower() for title in page.quantities.values()},
         runs=[{"run": run, "figure": _dot(run.auroc, scale, grid)} for run in page.runs],
         axis=svg.tick_axis(scale, grid),
@@ -125,7 +138,7 @@ def headline(page: EstimatePage) -> str:
     >>> headline(EstimatePage("", False, 100, (), [equal, equal], (), {}, (), (), ()))
     'The 2 runs cannot be told apart at this hospital'
     """
-    if not page.runs[0].auroc.has_value:
+    if page.runs[0].is_predicted or not page.runs[0].auroc.has_value:
         return "No run can be recommended for this hospital"
     best = [run.name for run in page.runs if run.may_be_best]
     if len(page.runs) == 1:

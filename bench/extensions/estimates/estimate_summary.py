@@ -1,15 +1,17 @@
 """What the text and the page of `bench estimate` say: order of the runs, reasons, and what the estimates rest on."""
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 
 from bench.extensions.estimates.expected_at_hospital import ExpectedScores
-from bench.extensions.estimates.expected_scores import LEAST_HOSPITALS
+from bench.extensions.estimates.expected_scores import LEAST_HOSPITALS, LEAST_IMAGES
 from bench.planning.manifest import Manifest
+from bench.scoring.gaps.gap import MACRO
 
+CHANCE = 0.5  # AUROC of guessing
 Write = Callable[[float], str]
 
 # quantities that are shown, with their titles
@@ -23,14 +25,37 @@ SHOWN = {
 
 
 def order_of(result: ExpectedScores) -> list[int]:
-    """Return the indices of the runs, the highest expected macro AUROC first."""
-    value = result.means["auroc"].value
+    """Return the indices of the runs, the highest expected macro AUROC first.
+
+    Without an estimate from images, the first run is the one whose prediction interval has the highest lower end.
+    """
+    mean = result.means["auroc"]
+    lower_end = {run: numbers[1] for (run, *what), numbers in result.predictions.items() if what == ["auroc", MACRO]}
+    value = mean.value if mean.findings else [lower_end.get(run, 0.0) for run in result.run_ids]
     return sorted(range(len(result.run_ids)), key=lambda r: (-value[r], result.run_ids[r]))
 
 
 def names_of(manifest: Manifest) -> dict[str, str]:
     """Return {run id: name} of trained and derived runs."""
     return {**{i: str(name) for i, name in manifest.names.items()}, **{r.id: r.name for r in manifest.derived}}
+
+
+def safest_of(result: ExpectedScores, names: Mapping[str, str], write: Write) -> list[str]:
+    """Return sentences: the run that is the safest choice without images, or that none is; and what an estimate needs."""
+    needed = f"Estimates from images need {LEAST_IMAGES} images. To plan labels: bench labels-needed"
+    if not result.safest:
+        return ["No run can be recommended, because no finding has an estimate for every run."]
+    first = result.safest[0]
+    low = result.predictions[first, "auroc", MACRO][1]
+    above = f"at 97.5 % of such hospitals, its macro AUROC is above {write(low)}"
+    if len(result.run_ids) == 1:
+        choice = f"There is only one run: {above}."
+    elif len(result.safest) == 1:
+        choice = f"Safest choice: {names[first]}; {above}, and no other run is as safe."
+    else:
+        choice = f"No run is clearly the safest. {names[first]} has the highest lower end: {above}."
+    chance = ["Below .5, no run is better than chance."] if low < CHANCE else []
+    return [choice, *chance, *([needed] if result.num_images < LEAST_IMAGES else [])]
 
 
 def measured_rows(result: ExpectedScores, r: int) -> list[dict[Any, Any]]:

@@ -13,13 +13,16 @@ from bench.extensions.estimates.estimate_summary import (
     names_of,
     order_of,
     reasons_of,
+    safest_of,
 )
 from bench.extensions.estimates.expected_at_hospital import ExpectedScores
 from bench.extensions.estimates.expected_scores import TOO_UNCERTAIN
 from bench.extensions.estimates.prediction_powered import LEAST_FOR_PREDICTIONS
+from bench.scoring.gaps.gap import MACRO
 from harmonize.cohorts.hospital_names import SYNTHETIC_NOTICE
 from reports.formatting import DASH, number, with_interval
 
+STAR = "*"  # marks what is not estimated from images of the hospital
 _WRONG_IF = "The estimates are wrong if this hospital differs from the internal hospital in another way than those do."
 
 
@@ -31,6 +34,8 @@ def json_document(result: ExpectedScores, notes: Sequence[str]) -> dict[str, Any
         "synthetic": result.manifest.phantom,
         "estimator": result.estimator.name,
         "level": 0.9,
+        "predicted_level": 0.95,
+        "safest": list(result.safest),
         "images": result.num_images,
         "learned_from": list(result.learned_from),
         "may_be_best": [i for i, best in zip(result.run_ids, mean.best.tolist(), strict=True) if best],
@@ -47,31 +52,35 @@ def lines(result: ExpectedScores, notes: Sequence[str]) -> list[str]:
     """Return the result as lines of text: the runs, the findings of the first run, reasons, and what it rests on."""
     names, mean, order = names_of(result.manifest), result.means["auroc"], order_of(result)
     out = [SYNTHETIC_NOTICE] if result.manifest.phantom else []
-    out += [f"{result.num_images:,} images, estimated without labels; 90 % intervals, {result.estimator.title}"]
+    if result.num_images:
+        out += [f"{result.num_images:,} images, estimated without labels; 90 % intervals, {result.estimator.title}"]
+    else:
+        out += ["What to expect at a hospital without any image of it; 95 % prediction intervals"]
     cells = [["run", "id", "expected macro AUROC", "interval", "rank"]]
     for r in order:
-        bounds = f"[{number(mean.low[r])}, {number(mean.high[r])}]"
-        ranks = f"{mean.rank_low[r]}-{mean.rank_high[r]}" if len(order) > 1 else DASH
-        cells.append(
-            [
-                names[result.run_ids[r]],
-                result.run_ids[r],
-                number(mean.value[r]),
-                bounds if mean.findings else DASH,
-                ranks,
-            ]
-        )
-    out += ["", *(f"  {line}" for line in table_lines(cells)), "", _choice(result, order, names)]
+        ranks = f"{mean.rank_low[r]}-{mean.rank_high[r]}" if mean.findings and len(order) > 1 else DASH
+        text, bounds = number(mean.value[r]), f"[{number(mean.low[r])}, {number(mean.high[r])}]"
+        if not mean.findings:
+            text, _, bounds = _predicted(result, r, "auroc", MACRO, ".3f").partition(" ")
+        cells.append([names[result.run_ids[r]], result.run_ids[r], text, bounds or DASH, ranks])
+    out += ["", *(f"  {line}" for line in table_lines(cells)), "", *_choice(result, order, names)]
     if mean.findings and (left := left_out_of_means(result)):
         out.append(f"The means leave out findings without an estimate for every run: {', '.join(left)}.")
     best = order[0]
-    if any(result.results[quantity].stated[best].any() for quantity in SHOWN):
+    rows = _finding_rows(result, best)
+    if any(cell != DASH for row in rows[1:] for cell in row[1:]):
         out += ["", f"Findings of {names[result.run_ids[best]]} ({result.run_ids[best]}):"]
-        out += [f"  {line}" for line in table_lines(_finding_rows(result, best))]
+        out += [f"  {line}" for line in table_lines(rows)]
     else:
         out += ["", f"No score of {names[result.run_ids[best]]} ({result.run_ids[best]}) is estimated:"]
+    starred = any(STAR in cell for row in (*rows, *cells) for cell in row)
+    if starred:
+        num = len(result.learned_from)
+        out.append(
+            f"  {STAR}: not from its images; 95 % prediction interval for any hospital like the {num} labeled ones"
+        )
     reasons = reasons_of(result, best)
-    out += [f"  -: {reason}" for reason in reasons]
+    out += [f"  {f'-, {STAR}' if starred else '-'}: {reason}" for reason in reasons]
     if any(reason.startswith(TOO_UNCERTAIN) for reason in reasons):
         out.append("  --widest prints wider intervals, too; --csv has the reason of each value")
     out += _measured_lines(result, best)
@@ -79,29 +88,44 @@ def lines(result: ExpectedScores, notes: Sequence[str]) -> list[str]:
     return [*out, *(f"note: {note}" for note in notes)]
 
 
-def _choice(result: ExpectedScores, order: Sequence[int], names: Mapping[str, str]) -> str:
-    """Return a sentence: the run to choose, or that runs cannot be told apart."""
+def _predicted(result: ExpectedScores, r: int, quantity: str, finding: str, digits: str) -> str:
+    """Return the prediction for a run without any image, marked with STAR; DASH if there is none."""
+    found = result.predictions.get((result.run_ids[r], quantity, finding))
+    return with_interval(*found, digits).replace(" ", f"{STAR} ", 1) if found else DASH
+
+
+def _choice(result: ExpectedScores, order: Sequence[int], names: Mapping[str, str]) -> list[str]:
+    """Return sentences: the run to choose, or that runs cannot be told apart; and what is known without images."""
     mean = result.means["auroc"]
     if not mean.findings:
-        return "No run can be recommended, because no finding has an estimate for every run."
+        return safest_of(result, names, number)
+    out = []
     best = [names[result.run_ids[r]] for r in order if mean.best[r]]
     if len(order) == 1:
-        return "There is only one run, so there is no choice."
-    if len(best) == 1:
-        return f"Recommended: {best[0]}. No other run is expected to be as good."
-    number = "The" if len(best) == len(order) else f"{len(best)} of"
-    return f"{number} {len(order)} runs cannot be told apart: each of them may be the best at this hospital."
+        out.append("There is only one run, so there is no choice.")
+    elif len(best) == 1:
+        out.append(f"Recommended: {best[0]}. No other run is expected to be as good.")
+    else:
+        which = "The" if len(best) == len(order) else f"{len(best)} of"
+        out.append(f"{which} {len(order)} runs cannot be told apart: each of them may be the best at this hospital.")
+    if len(best) > 1 and result.safest:
+        out.append(safest_of(result, names, number)[0])
+    if found := result.predictions.get((result.run_ids[order[0]], "auroc", MACRO)):
+        r, text = order[0], with_interval(*found, ".3f")
+        out.append(f"Without any image, {names[result.run_ids[r]]} has {text} (95 %, all findings).")
+        if mean.high[r] - mean.low[r] >= found[2] - found[1]:
+            out.append("The images do not narrow this interval.")
+    return out
 
 
 def _finding_rows(result: ExpectedScores, r: int) -> list[list[str]]:
-    rows = [["finding", *(f"{title} [90 %]" for title in SHOWN.values())]]
+    rows = [["finding", *(f"{title} [90 %]" if result.num_images else title for title in SHOWN.values())]]
     for k, finding in enumerate(result.findings):
         cells = []
         for quantity in SHOWN:
             one = result.results[quantity]
-            cells.append(
-                with_interval(one.value[r, k], one.low[r, k], one.high[r, k], ".2f") if one.stated[r, k] else DASH
-            )
+            stated = with_interval(one.value[r, k], one.low[r, k], one.high[r, k], ".2f") if one.stated[r, k] else ""
+            cells.append(stated or _predicted(result, r, quantity, finding, ".2f"))
         rows.append([finding, *cells])
     return rows
 

@@ -6,6 +6,7 @@ Shapes: R runs, K findings, N images.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +45,7 @@ from bench.results.read_predictions import load_replicates, load_scores, scored_
 from bench.store.checked_folders import CheckedFolder
 from harmonize.datasets.user_table import read_user_table
 from harmonize.errors import ConfigError, DatasetError
+from reports import extensions
 from reports.formatting import places, plural
 
 Array = NDArray[np.float64]
@@ -53,6 +55,17 @@ HERE = "here"  # name of the hospital without labels in the table `estimates`
 DEFAULT = "combination"  # the estimator that is used unless another one is chosen
 CONSTANT = "all images have the same logit"  # a reason why nothing is estimated
 SMALLEST_FIRST = ("ece",)  # quantities of which the smallest value is best
+PREDICTED = ("predicted", "predicted_low", "predicted_high")
+TABLE = (
+    "run_id",
+    "finding",
+    "quantity",
+    "value",
+    "low",
+    "high",
+    "reason",
+    *PREDICTED,
+)  # columns of `ExpectedScores.table`
 _SAME_LOGIT = 1e-3  # logits of one image on two devices differ less
 _NEAR = 0.25  # logits of a re-encoded image differ by less than this share of the distance between different images
 _MANY = 0.5  # share of images that a hospital of the grid may not have
@@ -61,12 +74,14 @@ _LEAST_COMPARED = 10  # fewer images are similar by chance
 _LEAST_FINDINGS = 3  # logits of fewer findings are equal by chance
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, eq=False)  # without slots, which cached properties do not allow
 class ExpectedScores:
     """Expected scores of R runs and K findings at a hospital without labels.
 
     results: quantity -> values with intervals and reasons. means: quantity -> means over findings, and ranks. accuracy: the
-    table `estimators` of the estimator and of the mean gap. learned_from: titles of the labeled hospitals.
+    table `estimators` of the estimator and of the mean gap. learned_from: titles of the labeled hospitals. predicted: what to
+    expect without any image of the hospital: rows of the table `next_hospital`; safest: the runs that are safest by this
+    prediction, the first one first. Both are empty without an extension that predicts.
     """
 
     manifest: Manifest
@@ -79,15 +94,26 @@ class ExpectedScores:
     means: Mapping[str, Macros]
     accuracy: pd.DataFrame
     measured: pd.DataFrame  # see `measured` of bench.extensions.estimates.local_labels, empty without labels
-    notes: tuple[str, ...] = ()
+    notes: tuple[str, ...]
+    predicted: pd.DataFrame
+    safest: tuple[str, ...]
+
+    @cached_property
+    def predictions(self) -> dict[tuple[str, str, str], tuple[float, float, float]]:
+        """Return run id, quantity and finding -> expected value at any such hospital, with its 95 % prediction interval."""
+        known = self.predicted[self.predicted["reason"] == ""]
+        keys = zip(known["run_id"], known["metric"], known["finding"], strict=True)
+        numbers = known[["value", "new_low", "new_high"]].to_numpy(np.float64)
+        return {key: (row[0], row[1], row[2]) for key, row in zip(keys, numbers.tolist(), strict=True)}
 
     @property
     def table(self) -> pd.DataFrame:
         """Return one row per run, finding (or "macro") and quantity: value, low, high (90 % interval) and reason.
 
-        The three numbers are NaN if there is a reason.
+        The three numbers are NaN if there is a reason. predicted, predicted_low, predicted_high: what to expect without
+        any image of this hospital, with the 95 % prediction interval; NaN if unknown.
         """
-        rows = []
+        rows: list[tuple[Any, ...]] = []
         for quantity, result in self.results.items():
             mean = self.means[quantity]
             for r, run_id in enumerate(self.run_ids):
@@ -102,7 +128,9 @@ class ExpectedScores:
                     "" if mean.findings else "no finding has a value",
                 )
                 rows.append((run_id, "macro", quantity, *numbers, reason))
-        return pd.DataFrame(rows, columns=["run_id", "finding", "quantity", "value", "low", "high", "reason"])
+        unknown = (np.nan,) * 3
+        rows = [(*row, *self.predictions.get((row[0], row[2], row[1]), unknown)) for row in rows]
+        return pd.DataFrame(rows, columns=list(TABLE))
 
 
 def expected_scores(
@@ -168,8 +196,42 @@ def expected_scores(
     titles = tuple(manifest.titles[name] for name in hospitals)
     num = len(logit_of[run_ids[0]])
     return ExpectedScores(
-        manifest, entry, run_ids, findings, num, titles, results, means, accuracy, from_labels, tuple(notes)
+        *(manifest, entry, run_ids, findings, num, titles, results, means, accuracy, from_labels, tuple(notes)),
+        *_predicted(manifest, run_ids, findings, hospitals),
     )
+
+
+def without_images(manifest: Manifest, run_ids: Sequence[str]) -> ExpectedScores:
+    """Return what to expect of runs at a hospital without any image: the prediction intervals, and no estimate.
+
+    Raises ConfigError for runs with different findings, and if no extension predicts.
+    """
+    entry, findings = checked_request(manifest, run_ids, DEFAULT)
+    if not extensions.modules("new_hospital"):
+        raise ConfigError("there are no images", "bench estimate", "give one of IMAGE, --logits, --cohort")
+    hospitals, notes = _labeled_hospitals(manifest, run_ids)
+    shape = len(run_ids), len(findings)
+    none, reason = np.full(shape, np.nan), np.full(shape, f"0 of {LEAST_IMAGES} images needed", object)
+    errors = np.empty((0, *shape))
+    nothing = ExpectedValues(none, none, np.zeros(shape), reason, errors, none, np.ones(shape))
+    known = KnownValues(none, errors, {})
+    means = macros(known, nothing, np.zeros(shape, bool))
+    return ExpectedScores(
+        *(manifest, entry, tuple(run_ids), findings, 0, tuple(manifest.titles[name] for name in hospitals)),
+        *(dict.fromkeys(QUANTITIES, nothing), dict.fromkeys(QUANTITIES, means)),
+        *(pd.DataFrame(columns=["finding", "estimator"]), pd.DataFrame(columns=list(COLUMNS)), tuple(notes)),
+        *_predicted(manifest, run_ids, findings, hospitals),
+    )
+
+
+def _predicted(
+    manifest: Manifest, run_ids: Sequence[str], findings: Sequence[str], hospitals: Sequence[str]
+) -> tuple[pd.DataFrame, tuple[str, ...]]:
+    """Return `predicted` and `safest` of `ExpectedScores`."""
+    for module in extensions.modules("new_hospital"):
+        table, safest = module.predictions(manifest, run_ids, findings, hospitals)
+        return table, tuple(safest)
+    return pd.DataFrame(columns=["run_id", "metric", "finding", "value", "new_low", "new_high", "reason"]), ()
 
 
 def _stated(prevalence: Mapping[str, float], findings: Sequence[str]) -> dict[int, float]:

@@ -31,11 +31,13 @@ def estimate(
     """Estimate the scores of a grid's runs at a hospital without labels, as `bench estimate` does.
 
     Give `images` (files, folders, or CSV files that list image files), or `logits`: run id -> a table with `image_id` and
-    one column of logits for each finding. `runs`, only with images: starts of run ids, by default the ranked runs. Runs
+    one column of logits for each finding; without both, the result has only the 95 % prediction intervals for a hospital of
+    which nothing is known. `runs`, not with logits: starts of run ids, by default the ranked runs. Runs
     without current scores are scored first. `prevalence`: finding -> its share of the images, where it is known.
     `labels`: a table with labels of some of the images, as for `bench estimate --labels`; the scores from these labels
     are in `measured`. The `table` of the result has one row per run, finding (or "macro") and quantity: value, low, high
-    (90 % interval), and the reason if there is no value. Raises ConfigError for unknown runs and estimators, and for
+    (90 % interval), the reason if there is no value, and the prediction without images (predicted, predicted_low,
+    predicted_high). Raises ConfigError for unknown runs and estimators, and for
     images of a cohort of the grid. Raises DatasetError for unusable images or logits.
 
     >>> from bench import api
@@ -47,7 +49,12 @@ def estimate(
     """
     import pandas as pd
 
-    from bench.extensions.estimates.expected_at_hospital import checked_request, expected_scores, runs_to_estimate
+    from bench.extensions.estimates.expected_at_hospital import (
+        checked_request,
+        expected_scores,
+        runs_to_estimate,
+        without_images,
+    )
     from bench.extensions.estimates.hospital_logits import hospital_logits
     from bench.results.score_runs import score_all
     from bench.runs.image_paths import images_of
@@ -62,14 +69,19 @@ def estimate(
         raise ConfigError(f"logits must map run ids to tables (got {type(logits).__name__})", "estimate", _LOGITS)
     for table in (logits or {}).values():
         require(table, pd.DataFrame, "a table of logits", "estimate", _LOGITS)
-    if bool(given) == bool(logits):
-        fix = "remove one of them" if given else f"write images=[...], or {_LOGITS}"
-        raise ConfigError("give either images or logits", "estimate", fix)
+    if given and logits:
+        raise ConfigError("give either images or logits", "estimate", "remove one of them")
     if logits and chosen:
         raise ConfigError("logits name their runs, so `runs` has no effect", "estimate", "remove `runs`")
     of_labels, shares = path_or_none(labels, "labels"), mapping_of(prevalence, "prevalence", "estimate")
+    if not given and not logits and (labels is not None or prevalence):
+        raise ConfigError(
+            "labels and prevalence need images or logits", "estimate", f"write images=[...], or {_LOGITS}"
+        )
     score_all(grid, lambda *_: None, processes=1)
     named = runs_to_estimate(grid, list(logits) if logits else chosen)
+    if not given and not logits:
+        return without_images(grid, [run.id for run in named])
     if logits:
         if len(named) < len(logits):
             raise ConfigError("two keys of logits name the same run", "estimate", "give each run once")

@@ -51,10 +51,10 @@ def tables(runs: ScoredRuns) -> dict[str, pd.DataFrame]:
     macros = areas[areas["finding"] == MACRO]
     best_first = macros.sort_values(["value", "run_id"], ascending=[False, True])["run_id"].astype(str)
     first = best_first.head(MOST_COMPARED).tolist()
-    parts = [areas, predicted(recipes, _panel_rows(runs.frames["gaps"], GAP), internal, hospitals)]
+    parts = [areas, predicted(recipes, panel_rows(runs.frames["gaps"], GAP), internal, hospitals)]
     detailed = [run for recipe in first for run in recipes.runs_of[recipe]]
     for metric, of_metric in (_further_rows(runs, detailed) | _calibration_rows(runs, detailed)).items():
-        parts.append(predicted(recipes, _panel_rows(of_metric, metric), internal, hospitals))
+        parts.append(predicted(recipes, panel_rows(of_metric, metric), internal, hospitals))
     of_macro = _of_recipes(recipes, rows[rows["finding"] == MACRO], AUROC)
     values = of_macro.pivot_table("value", "run_id", "dataset").reindex(index=first, columns=hospitals)
     measured = Measured.of(of_macro, hospitals)
@@ -70,7 +70,7 @@ def _rows_of_auroc(runs: ScoredRuns) -> pd.DataFrame:
     """Return the AUROCs of all findings and of their mean, also of the internal hospital, with the column split."""
     rows = select(runs.frames["scores"], AUROC, finding=None)
     rows = rows[rows["finding"].isin([MACRO, *runs.findings])]
-    return _panel_rows(rows, AUROC).assign(split=rows["split"])
+    return panel_rows(rows, AUROC).assign(split=rows["split"])
 
 
 def _further_rows(runs: ScoredRuns, detailed: Sequence[str]) -> dict[str, pd.DataFrame]:
@@ -78,10 +78,10 @@ def _further_rows(runs: ScoredRuns, detailed: Sequence[str]) -> dict[str, pd.Dat
 
     detailed: runs with rows of each finding; other runs have the macros only.
     """
-    rows = _of_scores(runs.frames["scores"], runs.manifest.settings.threshold)
+    rows = of_scores(runs.frames["scores"], runs.manifest.settings.threshold)
     rows = rows[rows["finding"] == MACRO]
     if detailed:
-        of_findings = _of_scores(load_scores(runs.manifest, detailed, "scores"), runs.manifest.settings.threshold)
+        of_findings = of_scores(load_scores(runs.manifest, detailed, "scores"), runs.manifest.settings.threshold)
         rows = pd.concat([rows, of_findings[of_findings["finding"].isin(list(runs.findings))]])
     of_metrics = {metric: rows[rows["metric"] == metric] for metric in OF_SCORES}
     if NET_BENEFIT in runs.frames:  # the table of another extension
@@ -91,7 +91,7 @@ def _further_rows(runs: ScoredRuns, detailed: Sequence[str]) -> dict[str, pd.Dat
     return of_metrics
 
 
-def _of_scores(scores: pd.DataFrame, threshold: str) -> pd.DataFrame:
+def of_scores(scores: pd.DataFrame, threshold: str) -> pd.DataFrame:
     """Return the rows of OF_SCORES in the table `scores`; threshold: name of the operating point."""
     points = scores["operating_point"].isin(["", threshold])
     rows = select(scores[points & scores["metric"].isin(OF_SCORES)], OF_SCORES, finding=None)
@@ -130,7 +130,8 @@ def hospitals_once(manifest: Manifest) -> list[str]:
     return names
 
 
-def _panel_rows(rows: pd.DataFrame, metric: str) -> pd.DataFrame:
+def panel_rows(rows: pd.DataFrame, metric: str) -> pd.DataFrame:
+    """Return the columns VALUES of rows of one metric."""
     return rows.assign(metric=metric)[list(VALUES)].astype(dict.fromkeys(VALUES[:4], "str"))
 
 

@@ -1,6 +1,7 @@
 """`bench estimate`: expected scores at a hospital without labels, and what is refused, with what, where and fix."""
 
 import json
+import re
 import shutil
 from collections.abc import Callable
 from io import StringIO
@@ -11,13 +12,23 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from bench.extensions.estimates.expected_at_hospital import compared_with, expected_scores
+from bench import api
+from bench.extensions.estimates.estimate_text import lines
+from bench.extensions.estimates.expected_at_hospital import (
+    compared_with,
+    expected_scores,
+    read_logits,
+    without_images,
+)
 from bench.extensions.estimates.hospital_logits import hospital_logits
 from bench.planning.manifest import Manifest, read_manifest
 from bench.planning.planned_grid import IMPORTED
+from bench.results.read_predictions import load_scores
 from bench.store.checked_files import read_grid, write_grid
 from bench.store.store import Store
 from harmonize.errors import ConfigError
+from reports import extensions
+from reports.schemas.select import select
 from tests.conftest import Command
 from tests.manifests import invented_run
 
@@ -96,6 +107,69 @@ def test_the_table_has_a_row_for_each_run_finding_and_quantity(finished: Path, l
     assert "For research only" in done.stderr
 
 
+PREDICTED = ["predicted", "predicted_low", "predicted_high"]
+
+
+def test_without_any_image_the_interval_is_the_prediction_interval(finished: Path, here: Command) -> None:
+    table = pd.read_csv(StringIO(here("estimate", "--grid", "tiny", "--csv", cwd=finished).stdout))
+    assert table["value"].isna().all()
+    assert (table["reason"].dropna().str[:4].isin(["0 of", "no f"])).all()
+    manifest = manifest_of(finished)
+    run_ids = [run.id for run in manifest.runs]
+    scores = select(load_scores(manifest, run_ids, "scores"))
+    external = scores[scores["dataset"].isin([cohort.name for cohort in manifest.external])]
+    assert external.groupby("run_id").size().to_dict() == dict.fromkeys(run_ids, 5)
+    for run_id, rows in external.groupby("run_id"):
+        known = api.next_hospital(*(rows[name].tolist() for name in ("value", "low", "high")))
+        row = table[(table["run_id"] == run_id) & (table["finding"] == "macro") & (table["quantity"] == "auroc")]
+        expected = [known[name] for name in ("value", "new_low", "new_high")]
+        assert row[PREDICTED].to_numpy()[0] == pytest.approx(expected, abs=1e-6)
+    known = table[table[PREDICTED].notna().all(axis=1)]
+    assert {*known["quantity"]} == {"auroc", "sensitivity", "specificity"}
+    assert (known["finding"] == "macro").sum() == 6
+
+
+def test_without_images_the_text_names_the_safest_run_or_that_none_is(finished: Path, here: Command) -> None:
+    text = " ".join(here("estimate", "--grid", "tiny", cwd=finished).stdout.split())
+    assert "What to expect at a hospital without any image of it; 95 % prediction intervals" in text
+    assert "No run is clearly the safest." in text or "Safest choice: " in text
+    assert "*: not from its images; 95 % prediction interval for any hospital like the 5 labeled ones" in text
+    assert "90 %" not in text
+    document = json.loads(here("estimate", "--grid", "tiny", "--json", cwd=finished).stdout)
+    assert (document["level"], document["predicted_level"], document["images"]) == (0.9, 0.95, 0)
+    assert set(document["safest"]) <= {run.id for run in manifest_of(finished).runs}
+    assert document["safest"]
+
+
+def test_few_images_do_not_change_what_is_predicted(finished: Path, own_logits: Path, here: Command) -> None:
+    for file in own_logits.glob("*.csv"):
+        pd.read_csv(file).head(30).to_csv(file, index=False)
+    few, none = (
+        pd.read_csv(StringIO(here("estimate", *more, "--grid", "tiny", "--csv", cwd=finished).stdout))
+        for more in (("--logits", str(own_logits)), ())
+    )
+    assert few["value"].isna().all()
+    pd.testing.assert_frame_equal(few[PREDICTED], none[PREDICTED])
+    text = " ".join(here("estimate", "--logits", str(own_logits), "--grid", "tiny", cwd=finished).stdout.split())
+    assert "-, *: 30 of 50 images needed" in text
+    assert "Estimates from images need 50 images." in text
+    assert re.search(r"0\.\d{3}\* \[0\.\d{3}, 0\.\d{3}\]", text)
+
+
+def test_without_the_extension_images_are_needed(finished: Path, monkeypatch: pytest.MonkeyPatch, logits: Path) -> None:
+    found = extensions.modules
+    monkeypatch.setattr(extensions, "modules", lambda name: () if name == "new_hospital" else found(name))
+    manifest = manifest_of(finished)
+    run_ids = [run.id for run in manifest.runs]
+    with pytest.raises(ConfigError, match="there are no images"):
+        without_images(manifest, run_ids)
+    of_runs, _ = read_logits(logits, manifest.runs, manifest.runs[0].config.findings)
+    result = expected_scores(manifest, of_runs)
+    assert result.table[PREDICTED].isna().all(axis=None)
+    assert result.safest == ()
+    assert "*" not in "".join(lines(result, ()))
+
+
 def test_json_text_and_table_agree(finished: Path, logits: Path, here: Command) -> None:
     arguments = ("estimate", "--logits", str(logits))
     document = json.loads(here(*arguments, "--json", cwd=finished).stdout)
@@ -133,13 +207,14 @@ def test_each_kind_of_estimator_can_be_chosen(name: str, finished: Path, logits:
     if name == "robustness_line":  # needs eight runs
         assert not [row for row in document["rows"] if row["value"] is not None]
         text = here("estimate", "--logits", str(logits), "--estimator", name, cwd=finished).stdout
-        assert "No run can be recommended" in text
+        assert "No run is clearly the safest." in text or "Safest choice: " in text
 
 
 @pytest.mark.parametrize(
     ("arguments", "parts"),
     [
-        ([], ["there are no images", "give one of IMAGE, --logits, --cohort"]),
+        (["--labels", "labels.csv"], ["there are no images for --labels", "give one of IMAGE, --logits, --cohort"]),
+        (["--save-logits", "x"], ["there are no images for --save-logits"]),
         (["x.png", "--logits", "{logits}"], ["IMAGE and --logits are given together", "give one of"]),
         (["--cohort", "nih"], ["--cohort and --data belong together"]),
         (["x.png", "--data", "."], ["--cohort and --data belong together"]),

@@ -48,6 +48,18 @@ def test_runs_and_findings_have_their_numbers() -> None:
     assert rows(PAGE, "h-findings")[1][2:] == [".810 .710–.910", "–"]
 
 
+def test_predictions_without_images_are_gray_and_marked() -> None:
+    run, edema = replace(FIRST, is_predicted=True), replace(EDEMA, predicted=frozenset({"auroc", "ece"}))
+    page = replace(PAGE, runs=(run,), findings=(edema,), safest=("No run is clearly the safest.",))
+    assert rows(page, "runs-h")[1][2:] == ["* .800 .750–.850", "–"]
+    assert rows(page, "h-findings")[1][2:] == ["* .810 .710–.910", "–"]
+    text = " ".join(shown(page).get_text(" ").split())
+    assert "Gray numbers with * are not from images of this hospital: they are 95 % prediction intervals" in text
+    assert "No run is clearly the safest." in text
+    assert headline(page) == "No run can be recommended for this hospital"
+    assert "Gray numbers" not in shown(PAGE).get_text()
+
+
 def test_a_row_without_a_value_has_no_empty_figure() -> None:
     none = replace(EDEMA, values={"auroc": MISSING, "ece": MISSING})
     table = shown(replace(PAGE, findings=(EDEMA, none))).find(id="findings")

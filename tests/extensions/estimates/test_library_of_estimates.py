@@ -20,7 +20,8 @@ def test_wrong_arguments_are_named_before_any_work(finished: Path) -> None:
     for call, what in (
         (lambda: api.estimate(wrong, ["a.png"]), "grid must be of type Manifest"),
         (lambda: api.estimate(grid, logits={run_id: pd.DataFrame(), run_id[:5]: pd.DataFrame()}), "the same run"),
-        (lambda: api.estimate(grid), "give either images or logits"),
+        (lambda: api.estimate(grid, [image], logits={run_id: pd.DataFrame()}), "give either images or logits"),
+        (lambda: api.estimate(grid, prevalence={"Edema": 0.1}), "labels and prevalence need images or logits"),
         (lambda: api.estimate(grid, logits={"zzz": pd.DataFrame()}), "zzz"),
         (lambda: api.estimate(grid, logits=pd.DataFrame()), "logits must map run ids to tables"),  # type: ignore[arg-type]
         (lambda: api.estimate(grid, logits={"zzz": pd.DataFrame()}, runs=["zzz"]), "`runs` has no effect"),
@@ -35,6 +36,15 @@ def test_wrong_arguments_are_named_before_any_work(finished: Path) -> None:
     ):
         with pytest.raises(ConfigError, match=what):
             call()
+
+
+def test_without_images_there_are_only_predictions(finished: Path) -> None:
+    grid = api.open_grid(finished / "runs", "tiny")
+    table = api.estimate(grid, runs=[grid.runs[0].id]).table
+    assert set(table["run_id"]) == {grid.runs[0].id}
+    assert table["value"].isna().all()
+    macro = table[(table["finding"] == "macro") & (table["quantity"] == "auroc")].iloc[0]
+    assert 0 < macro["predicted_low"] < macro["predicted"] < macro["predicted_high"] < 1
 
 
 def test_scores_of_another_grid_do_not_change_an_estimate(
