@@ -482,6 +482,24 @@ def heterogeneity(stored: Stored) -> Fact | None:
     return Fact(text, stored.in_table("gaps", "value", "low", "high")) if texts else None
 
 
+def next_hospital(stored: Stored) -> Fact | None:
+    """State the prediction interval of the best recipe at a new hospital, and the standard deviation between hospitals."""
+    numbers = ("value", "new_low", "new_high", "sd", "sd_low", "sd_high")
+    rows = stored.table(
+        "next_hospital", ["run_id", "num_hospitals", *numbers], metric="auroc", finding="macro", reason=""
+    )
+    ranked, names = _ranked(stored), _names(stored)
+    rows = rows[rows["run_id"].isin(ranked[:1])]
+    if not len(rows):
+        return None
+    run_id, num, *found = next(rows.itertuples(index=False))
+    text = (
+        f"Random-effects meta-analysis over {num} external hospitals, macro AUROC of {names.get(run_id, run_id)}: at a new hospital "
+        f"{_interval(*found[:3])} (95 % prediction interval); standard deviation between hospitals, on the logit scale, {_interval(*found[3:])}"
+    )
+    return Fact(text, stored.in_table("next_hospital", *numbers))
+
+
 def groups(stored: Stored) -> Fact | None:
     """Name the groups of patients that have scores."""
     names = [name for name in _different(stored.table("subgroups", ["subgroup"])["subgroup"]) if "=" in name]
@@ -534,7 +552,7 @@ FACTS: Mapping[str, Callable[[Stored], Fact | None]] = {
         *(data_sources, licences, eligibility, chosen_images, preprocessing, labels, missing_labels, partitions),
         *(disjoint, sizes, flow, characteristics, findings, models, initialization, training, imbalance),
         *(model_selection, ensembles, software, command, metrics, intervals, comparisons, thresholds, recalibration),
-        *(net_benefit, prediction, internal_results, external_results, heterogeneity, groups),
+        *(net_benefit, prediction, internal_results, external_results, heterogeneity, next_hospital, groups),
         *(diagnostic_performance, robustness, heat_maps, failures),
     )
 }

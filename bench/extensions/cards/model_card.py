@@ -21,6 +21,7 @@ from bench.store.store import Store, write_bytes
 from bench.system.disclaimer import TRAINED_ON_SYNTHETIC
 from harmonize.cohorts.hospital_names import SYNTHETIC_NOTICE
 from harmonize.errors import StoreError
+from reports import extensions
 from reports.formatting import DASH, number, with_interval
 from reports.schemas.select import select
 
@@ -102,6 +103,7 @@ def card(manifest: Manifest, run: PlannedRun) -> str:
         f"AUROC with its 95 % interval over resampled patients; – if fewer than {min_count} patients have the finding or do not have it.",
         "The gap is internal minus external AUROC, over the findings that both cohorts score. The mean at an external cohort is over these findings, too.",
         markdown_table(*_aurocs(manifest, run, predicted, scores, gaps)),
+        _at_new_hospital(manifest, run, scores),
         "## Thresholds",
         "Chosen at the internal hospital (highest F1, highest Youden index, 90 % sensitivity), as uncalibrated probabilities.",
         markdown_table(*_thresholds(points, [f for f in config.findings if f not in unlearnt])),
@@ -217,6 +219,13 @@ def _aurocs(
         cells.append(_cell(gaps[(gaps["dataset"] == "external") & (gaps["finding"] == finding)]))
         rows.append(tuple(cells))
     return ("finding", f"{names[internal]} test", *(names[name] for name, _ in columns[1:]), "mean gap"), rows
+
+
+def _at_new_hospital(manifest: Manifest, run: PlannedRun, scores: pd.DataFrame) -> str:
+    """Return a sentence on the mean AUROC to expect at a new hospital; "" without an extension that predicts."""
+    macros = select(scores)
+    rows = macros[macros["dataset"].isin([cohort.name for cohort in manifest.external_to(run)])]
+    return " ".join(module.sentence(manifest, rows) for module in extensions.modules("new_hospital"))
 
 
 def _thresholds(points: pd.DataFrame, findings: Sequence[str]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:

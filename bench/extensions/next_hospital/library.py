@@ -7,7 +7,10 @@ from harmonize.errors import ConfigError
 
 __all__ = ["next_hospital"]
 
-METRICS = ("auroc", "auprc", "gap", "sensitivity", "specificity")
+METRICS = (
+    *("auroc", "auprc", "gap", "sensitivity", "specificity", "net_benefit"),
+    *("calibration_slope", "calibration_intercept", "log_observed_expected"),
+)
 
 
 def next_hospital(

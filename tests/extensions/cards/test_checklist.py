@@ -87,6 +87,10 @@ def test_texts_say_what_is_done(store_copy: Path, here: Command) -> None:
     assert "no network, calibrator or threshold of a ranking is fitted to them" in texts["CLAIM", "19"]
     assert "goals: sensitivity .90, .95; specificity .90, .95" in texts["TRIPOD+AI", "15"]
     assert "Triage: stated rates .05, .10" in texts["TRIPOD+AI", "15"]
+    assert (
+        "(95 % prediction interval); standard deviation between hospitals, on the logit scale, "
+        in texts["TRIPOD+AI", "12d"]
+    )
     tables = store_copy / "runs" / "report" / "tiny" / "tables"
     repaired = len(pd.read_parquet(tables / "triage_repair.parquet")) > 0
     said = "labeled patients of an external hospital set its triage thresholds" in texts["TRIPOD+AI", "24"]
