@@ -1,5 +1,8 @@
 """The meta-analysis agrees with other implementations and with published examples."""
 
+import json
+from pathlib import Path
+
 import numpy as np
 import pytest
 from scipy import stats
@@ -8,6 +11,7 @@ from statsmodels.stats.meta_analysis import combine_effects
 
 from bench.extensions.next_hospital.model import Panels, bayes, inconsistency, reml
 
+ORACLE = Path(__file__).parents[2] / "oracles" / "next_hospital.json"  # written by scripts/oracles/next_hospital.py
 # The 13 trials of the BCG vaccine (Colditz et al. 1994, as dat.bcg of the R package metafor): cases and non-cases of
 # vaccinated persons, then of the others.
 BCG = np.array(
@@ -44,6 +48,15 @@ def test_reml_of_the_bcg_trials_is_that_of_metafor() -> None:
     assert fit.mean[0] == pytest.approx(-0.7145, abs=5e-5)
     assert fit.tau_low[0] ** 2 == pytest.approx(0.1197, abs=5e-5)
     assert fit.tau_high[0] ** 2 == pytest.approx(1.1115, abs=5e-5)
+
+
+@pytest.mark.parametrize("case", json.loads(ORACLE.read_text())["cases"])
+def test_reml_agrees_with_pymare_and_statsmodels(case: dict[str, list[float]]) -> None:
+    fit = reml(Panels.of(np.array(case["value"]), np.array(case["variance"])))
+    assert fit.tau[0] ** 2 == pytest.approx(case["tau2"], abs=1e-6)
+    assert fit.mean[0] == pytest.approx(case["mean"], abs=1e-6)
+    assert (fit.low[0], fit.high[0]) == pytest.approx(tuple(case["hksj"]), abs=1e-6)
+    assert (fit.new_low[0], fit.new_high[0]) == pytest.approx(tuple(case["prediction"]), abs=1e-6)
 
 
 def test_mean_and_hksj_interval_agree_with_statsmodels_at_the_same_tau() -> None:

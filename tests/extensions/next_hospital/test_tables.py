@@ -13,6 +13,7 @@ from bench.extensions.next_hospital.panels import VALUES, Measured, shared_by_se
 from bench.extensions.next_hospital.report_tables import (
     LOGIT_SCALE,
     SHARE_SCALE,
+    below,
     hospitals_once,
     left_out,
     pairs,
@@ -122,6 +123,41 @@ def test_equal_values_and_perfect_separations_have_finite_numbers() -> None:
     assert value[0] == pytest.approx(logit(0.95))
     assert variance[0] == pytest.approx(((logit(0.95) - logit(0.9)) / norm.ppf(0.975)) ** 2)
     assert np.isnan([value[1], variance[1]]).all()
+
+
+def test_forty_hospitals_and_metrics_on_other_scales_have_finite_numbers() -> None:
+    names = [f"hospital{k}" for k in range(40)]
+    value = np.random.default_rng(0).normal(0.9, 0.2, 40)
+    many = [
+        pd.DataFrame({"run_id": "a", "metric": metric, "finding": "Edema", "dataset": names, "value": value}).assign(
+            low=value - 0.1, high=value + 0.1
+        )
+        for metric in ("calibration_slope", "calibration_intercept", "log_observed_expected", "net_benefit")
+    ]
+    for rows in many:
+        [row] = predicted(single("a"), rows[list(VALUES)], NO_INTERNAL, names).to_dict("records")
+        assert (row["num_hospitals"], row["reason"], row["num_left_out"]) == (40, "", 0)
+        assert row["value"] == pytest.approx(value.mean(), abs=0.02)
+        assert row["new_low"] == pytest.approx(value.mean() - 2 * 0.2, abs=0.12)
+
+
+def test_an_auprc_lies_between_0_and_1() -> None:
+    rows = pd.DataFrame([("a", "auprc", "Edema", name, 0.04, 0.01, 0.1) for name in HOSPITALS], columns=list(VALUES))
+    [row] = predicted(single("a"), rows, NO_INTERNAL, HOSPITALS).to_dict("records")
+    assert row["new_low"] == 0
+
+
+def test_the_table_of_thresholds_has_the_probabilities_of_the_model() -> None:
+    logits = (1.0, 1.3, 0.7, 0.9, 1.6)
+    table = below(single("a"), rows_of("a", "auroc", "macro", at(*logits)), NO_INTERNAL, HOSPITALS)
+    assert tuple(table.columns) == SCHEMAS["next_hospital_below"]
+    fit = bayes(Panels.of(np.array(logits), np.full(5, 0.01)), LOGIT_SCALE)
+    assert table["threshold"].to_numpy() == pytest.approx(np.arange(1, 100) / 100)
+    for threshold in (0.5, 0.7, 0.75):
+        found = table.loc[np.isclose(table["threshold"], threshold), "below"].item()
+        assert found == pytest.approx(fit.below(np.array([logit(threshold)]))[0], abs=1e-4)
+    two = rows_of("a", "auroc", "macro", at(1.0, 1.1))
+    assert not len(below(single("a"), two, NO_INTERNAL, HOSPITALS))
 
 
 def test_the_error_of_the_internal_score_is_no_difference_between_hospitals() -> None:
