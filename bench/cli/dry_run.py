@@ -1,4 +1,4 @@
-"""Print the output of `bench run --dry-run` and `--estimate`: the runs, and an estimate of time, disk and memory."""
+"""Print the output of `bench run --dry-run` and `--estimate`: the runs, and the estimate of an extension."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -8,16 +8,14 @@ from typing import Any
 import typer
 
 from bench.cli.plan_text import MORE, aligned, settings
-from bench.cli.text_tables import span, table_lines
 from bench.config.run_names import RunName
 from bench.planning.derived_runs import DerivedRun
 from bench.planning.plan import Plan
 from bench.planning.run import Run
 from bench.store.store import Store
 from bench.study.cohort_remarks import plan_remarks
-from bench.study.forecast import Forecast, Line, grid_forecast
 from bench.system.devices import Devices
-from harmonize.disk_space import size
+from reports import extensions
 
 
 def say_plan(
@@ -31,13 +29,13 @@ def say_plan(
 
     If all runs are done, there is no estimate.
     """
-    store, names, forecast = plan.store, Run.names(runs), None
+    store, names = plan.store, Run.names(runs)
     todo = [run for run in runs if store.state(run.id) != "done"]
-    if devices and todo:
-        forecast = grid_forecast(plan, todo, derived, devices)
+    modules = extensions.modules("run_estimate") if devices and todo else ()
+    estimates = [(module, module.grid_forecast(plan, todo, derived, devices)) for module in modules]
     if as_json:
         rows = planned_rows(store, runs, derived, names)
-        measured = {"runs": rows, "estimate": asdict(forecast) if forecast else None}
+        measured = {"runs": rows, "estimate": next((asdict(estimate) for _, estimate in estimates), None)}
         typer.echo(json.dumps(measured if devices else rows, indent=1))
         return
     lines = [
@@ -45,9 +43,9 @@ def say_plan(
         *run_lines(runs, names, store),
         *derived_lines(derived, names, store),
     ]
-    if devices and forecast:
-        lines += estimate_lines(forecast, devices.workers)
-    elif todo and not devices:
+    for module, estimate in estimates:
+        lines += module.lines(estimate, devices.workers if devices else 1)
+    if todo and not devices:
         lines.append(MORE)
     typer.echo("\n".join([*lines, f"nothing was run (--{'estimate' if devices else 'dry-run'})"]))
 
@@ -82,75 +80,3 @@ def derived_lines(derived: Sequence[DerivedRun], names: Mapping[str, RunName], s
             [run.id, run.kind, run.name, f"of {RunName.joined([names[member.id] for member in run.runs])}", state]
         )
     return aligned(rows)
-
-
-def estimate_lines(estimate: Forecast, workers: int) -> list[str]:
-    """Return an estimate as lines of text: a table, sentences, and the number of runs that fit on a GPU.
-
-    `workers`: number of processes that decode images.
-    """
-    return [*table_lines(table(estimate)), *sentences(estimate, workers), *fitting(estimate)]
-
-
-def fitting(estimate: Forecast) -> list[str]:
-    """Return one line that says how many of the largest runs fit on one GPU; [] without a GPU or if the memory is unknown.
-
-    The calculation adds half a GB per process to the memory of its tensors, and leaves a tenth of the GPU's memory free.
-    """
-    memory = estimate.gpu_bytes
-    if not memory or estimate.peak_bytes is None:
-        return []
-    number = int(0.9 * memory / (estimate.peak_bytes + 5e8))
-    fit = (
-        f"{number} of the largest runs fit (--per-device {number})"
-        if number > 1
-        else "only one of the largest runs fits"
-    )
-    return [f"a GPU has {size(memory)}: {fit}"]
-
-
-def table(estimate: Forecast) -> list[list[str]]:
-    """Return the rows of a table: header, one row per architecture, and a row "all" if there are several architectures.
-
-    The row "all" has sums, and for peak memory the maximum.
-    """
-    unit = "GPU time" if estimate.on_gpu else "core time"
-    head = ["architecture", "runs", "steps", f"training ({unit})", "predicting", "analysing", "peak memory", "disk"]
-    rows = [_row(line.architecture, [line]) for line in estimate.lines]
-    return [head, *rows, *([_row("all", estimate.lines)] if len(rows) > 1 else [])]
-
-
-def _row(name: str, lines: Sequence[Line]) -> list[str]:
-    peak = max((line.peak_bytes for line in lines if line.peak_bytes is not None), default=None)
-    seconds = [sum(getattr(line, name) for line in lines) for name in ("training_s", "predicting_s", "analysing_s")]
-    counts = [str(sum(getattr(line, name) for line in lines)) for name in ("runs", "steps")]
-    sizes = ["unknown" if peak is None else size(peak), size(sum(line.disk_bytes for line in lines))]
-    return [name, *counts, *map(span, seconds), *sizes]
-
-
-def sentences(estimate: Forecast, workers: int) -> list[str]:
-    """Return lines of text: time, disk space and memory of all runs, and where the numbers come from.
-
-    `workers`: number of processes that decode images.
-    """
-    devices = estimate.num_devices
-    not_on_device = estimate.scoring_s + estimate.other_s + estimate.decoding_s / max(1, workers)
-    wall = estimate.device_s / max(1, devices) + not_on_device
-    device = "GPU" if estimate.on_gpu else "worker"
-    total = f"{estimate.device_s / 3600:.3g} GPU-hours and " if estimate.on_gpu else ""
-    total += f"{estimate.core_s / 3600:.3g} core-hours"
-    times = f"decoding {span(estimate.decoding_s)}, scoring {span(estimate.scoring_s)}, shared analyses {span(estimate.other_s)}"
-    number = f"{devices} {device}{'s' if devices != 1 else ''}"
-    kept = f"{size(estimate.disk_bytes)} at the end (new decoded images: {size(estimate.cache_bytes)})"
-    lines = [
-        f"total: {total} ({times}); about {span(wall)} with {number}",
-        f"disk: {kept}, and {size(estimate.passing_bytes * devices)} more while runs train",
-    ]
-    if estimate.peak_bytes is not None:
-        lines.append(
-            f"memory: up to {size(estimate.peak_bytes)} per run, {size(estimate.peak_bytes * devices)} for {devices} in parallel"
-        )
-    basis = "the times follow from the numbers of operations in the registry"
-    if estimate.measured:
-        basis = f"the times of {', '.join(estimate.measured)} follow from finished runs, other times from the registry"
-    return [*lines, f"rough: {basis}"]

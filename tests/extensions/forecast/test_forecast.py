@@ -10,15 +10,10 @@ import pandas as pd
 import pytest
 import torch
 
-from bench.cli.dry_run import fitting, sentences, table
 from bench.config.analyses import Analysis, Attention
 from bench.config.run_config import Limit
 from bench.executors.execute_job import attempt
-from bench.planning.image_caches import ImageFiles, prepare
-from bench.planning.jobs import Job
-from bench.planning.plan import Plan, make_plan
-from bench.store.store import Store
-from bench.study.forecast import (
+from bench.extensions.forecast.forecast import (
     FIRST_SCORE_S,
     REPORT_S,
     RUN_S,
@@ -32,6 +27,11 @@ from bench.study.forecast import (
     rates_of,
     work,
 )
+from bench.extensions.forecast.run_estimate import fitting, sentences, table
+from bench.planning.image_caches import ImageFiles, prepare
+from bench.planning.jobs import Job
+from bench.planning.plan import Plan, make_plan
+from bench.store.store import Store
 from bench.study.request import Request
 from bench.system.devices import Devices, choose_devices, memory_of
 

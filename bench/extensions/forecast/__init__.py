@@ -1,0 +1,1 @@
+"""`bench run --estimate`: time, disk and memory of a grid before it runs."""
