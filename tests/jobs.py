@@ -5,7 +5,7 @@ from pathlib import Path
 from bench.config.registry import Registry
 from bench.config.run_config import RunConfig
 from bench.planning.jobs import Job
-from bench.planning.run import Run
+from bench.planning.run import RunSpec
 from bench.store.store import Store
 
 
@@ -20,4 +20,4 @@ def tiny_job(root: Path) -> Job:
         uncertainty="u_ignore",
         augmentation="light",
     )
-    return Job(Run.of(config, Registry.read(), "internal", None), Store.open(root), ())
+    return Job(RunSpec.of(config, Registry.read(), "internal", None), Store.open(root), ())

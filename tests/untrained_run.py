@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 from bench.config.registry import Registry
 from bench.config.run_config import RunConfig
 from bench.models.network import build
-from bench.planning.run import Run
+from bench.planning.run import RunSpec
 from bench.store.checked_folders import CheckedFolder
 from bench.store.store import Store, write_table
 
@@ -19,11 +19,11 @@ ROOT = Path(__file__).parents[1]
 WITH_THRESHOLD = ("Pleural Effusion", "Cardiomegaly")
 
 
-def finished_run(folder: Path, **choice: Any) -> tuple[Store, Run]:
+def finished_run(folder: Path, **choice: Any) -> tuple[Store, RunSpec]:
     """Return a store with one finished, untrained run; WITH_THRESHOLD has thresholds."""
     defaults = {"architecture": "seresnet_tiny", "optimizer": "adamw", "loss": "bce", "preprocessing": "imagenet_64"}
     config = RunConfig(**(defaults | {"uncertainty": "u_ignore", "channels": 1} | choice))
-    run = Run.of(config, Registry.read(ROOT / "registry.yaml"), "c0ffee", None)
+    run = RunSpec.of(config, Registry.read(ROOT / "registry.yaml"), "c0ffee", None)
     store = Store.open(folder / "runs")
     folder_of_run = store.begin(run.id, run.document)
     num = len(config.findings)

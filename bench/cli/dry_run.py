@@ -11,7 +11,7 @@ from bench.cli.plan_text import MORE, aligned, settings
 from bench.config.run_names import RunName
 from bench.planning.derived_runs import DerivedRun
 from bench.planning.plan import Plan
-from bench.planning.run import Run
+from bench.planning.run import RunSpec
 from bench.store.store import Store
 from bench.study.cohort_remarks import plan_remarks
 from bench.system.devices import Devices
@@ -20,7 +20,7 @@ from reports import extensions
 
 def say_plan(
     plan: Plan,
-    runs: Sequence[Run],
+    runs: Sequence[RunSpec],
     derived: Sequence[DerivedRun],
     devices: Devices | None,
     as_json: bool,
@@ -29,7 +29,7 @@ def say_plan(
 
     If all runs are done, there is no estimate.
     """
-    store, names = plan.store, Run.names(runs)
+    store, names = plan.store, RunSpec.names(runs)
     todo = [run for run in runs if store.state(run.id) != "done"]
     modules = extensions.modules("run_estimate") if devices and todo else ()
     estimates = [(module, module.grid_forecast(plan, todo, derived, devices)) for module in modules]
@@ -51,7 +51,7 @@ def say_plan(
 
 
 def planned_rows(
-    store: Store, runs: Sequence[Run], derived: Sequence[DerivedRun], names: Mapping[str, RunName]
+    store: Store, runs: Sequence[RunSpec], derived: Sequence[DerivedRun], names: Mapping[str, RunName]
 ) -> list[dict[str, Any]]:
     """Return one JSON object per run (id, state, name, settings) and per derived run (id, state, kind, name, its runs).
 
@@ -65,7 +65,7 @@ def planned_rows(
     return [{"id": run_id, "state": store.state(run_id), **row} for run_id, row in trained + combined]
 
 
-def run_lines(runs: Sequence[Run], names: Mapping[str, RunName], store: Store) -> list[str]:
+def run_lines(runs: Sequence[RunSpec], names: Mapping[str, RunName], store: Store) -> list[str]:
     """Return one line per run: its id, architecture, settings that vary among the runs, and state ("to do" if absent)."""
     states = [{"absent": "to do"}.get(state := store.state(run.id), state) for run in runs]
     return aligned([[run.id, *names[run.id].cells, state] for run, state in zip(runs, states, strict=True)])

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Protocol
 
 from bench.planning.jobs import AnalysisJob, DerivedJob, Job, PassJob
-from bench.planning.run import Run
+from bench.planning.run import RunSpec
 from bench.store.store import write_bytes
 from bench.system.freed_memory import keep_freed_memory
 from harmonize.disk_space import DiskFullError
@@ -53,12 +53,12 @@ class Executor(Protocol):
         """Run the jobs and yield their outcomes."""
 
 
-def trained_by(jobs: Sequence[Work]) -> list[Run]:
+def trained_by(jobs: Sequence[Work]) -> list[RunSpec]:
     """Return the runs that the jobs train."""
     return [job.run for job in jobs if isinstance(job, Job)]
 
 
-def check_devices(runs: Sequence[Run], num_devices: int, where: str) -> None:
+def check_devices(runs: Sequence[RunSpec], num_devices: int, where: str) -> None:
     """Raise ConfigError if several devices cannot share the batches of a run. `where`: the option.
 
     The devices divide the micro-batches of a batch. An algorithm that compares the groups of a batch needs the whole batch.

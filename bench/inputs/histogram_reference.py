@@ -15,7 +15,7 @@ from torch import Tensor
 from bench.inputs.histograms import Reference, learn
 from bench.planning.image_caches import open_images
 from bench.planning.plan import CohortRef
-from bench.planning.run import Run
+from bench.planning.run import RunSpec
 from bench.store.checked_folders import REFERENCE, CheckedFolder
 from bench.store.store import Store, canonical_json, write_bytes
 from harmonize.cache.cache import ImageCache
@@ -24,7 +24,7 @@ from harmonize.errors import DatasetError, StoreError
 _BATCH = 64
 
 
-def reference(run: Run, store: Store, internal: CohortRef, folder: Path) -> Reference:
+def reference(run: RunSpec, store: Store, internal: CohortRef, folder: Path) -> Reference:
     """Return the histogram reference of the run: {preprocessing op: numbers}, {} if no op needs a reference.
 
     An existing reference is read from `folder`, the run's folder. A missing reference is learned on the internal
@@ -50,7 +50,7 @@ def reference(run: Run, store: Store, internal: CohortRef, folder: Path) -> Refe
     return learned
 
 
-def stored_reference(run: Run, folder: Path) -> Reference:
+def stored_reference(run: RunSpec, folder: Path) -> Reference:
     """Return the histogram reference in the run's folder: {preprocessing op: numbers}, {} if no op needs a reference.
 
     Raises StoreError if the reference is missing or damaged.

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from bench.config.run_config import RunConfig
 from bench.config.tta_and_ensembles import TTA, Ensemble, View
-from bench.planning.run import Run
+from bench.planning.run import RunSpec
 from bench.store.checked_folders import FILE as CHECKSUMS
 from bench.store.checked_folders import CheckedFolder
 from bench.store.file_integrity import is_intact
@@ -33,11 +33,11 @@ class DerivedRun:
     name: str
     views: tuple[View, ...]  # views of a TTA
     sources: tuple[str, ...]  # sorted ids of the runs or TTA runs whose predictions are combined; for a TTA, one run
-    runs: tuple[Run, ...]  # the trained runs whose networks are used
+    runs: tuple[RunSpec, ...]  # the trained runs whose networks are used
     document: bytes  # canonical JSON, stored as run.json
 
     @classmethod
-    def of(cls, kind: str, name: str, views: tuple[View, ...], sources: Sequence[str], runs: Sequence[Run]) -> Self:
+    def of(cls, kind: str, name: str, views: tuple[View, ...], sources: Sequence[str], runs: Sequence[RunSpec]) -> Self:
         """Return a derived run. Its id depends neither on the name nor on the order of the runs."""
         content = {
             "schema": 1,
@@ -83,7 +83,7 @@ class DerivedRun:
         )
 
 
-def derived_runs(runs: Sequence[Run], tta: Sequence[str], ensembles: Sequence[Ensemble]) -> tuple[DerivedRun, ...]:
+def derived_runs(runs: Sequence[RunSpec], tta: Sequence[str], ensembles: Sequence[Ensemble]) -> tuple[DerivedRun, ...]:
     """Return a grid's derived runs: each TTA of each run, then panels, then ensembles of runs or of TTA runs.
 
     `tta` has keys of the mapping TTA. Two or more binary runs that differ only in their finding make a panel.
@@ -97,8 +97,8 @@ def derived_runs(runs: Sequence[Run], tta: Sequence[str], ensembles: Sequence[En
     return tuple(derived)
 
 
-def _panels(runs: Sequence[Run]) -> list[DerivedRun]:
-    groups: dict[RunConfig, list[Run]] = {}
+def _panels(runs: Sequence[RunSpec]) -> list[DerivedRun]:
+    groups: dict[RunConfig, list[RunSpec]] = {}
     for run in runs:
         if run.config.task == "binary":
             groups.setdefault(run.config.of_panel, []).append(run)

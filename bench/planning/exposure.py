@@ -14,7 +14,7 @@ import pandas as pd
 
 from bench.config.registry import Entry
 from bench.config.seen import OTHERS, SeenData
-from bench.planning.run import Run
+from bench.planning.run import RunSpec
 from bench.store.file_integrity import bytes_sha256, file_sha256
 from bench.store.store import Store, write_bytes
 from harmonize.cohorts.cohort import Cohort
@@ -66,7 +66,12 @@ class Exposure:
 
     @classmethod
     def of_run(
-        cls, run: Run, cohorts: Mapping[str, Cohort], registry: Path, weights: Path | None, known: Iterable[str] = ()
+        cls,
+        run: RunSpec,
+        cohorts: Mapping[str, Cohort],
+        registry: Path,
+        weights: Path | None,
+        known: Iterable[str] = (),
     ) -> Self:
         """Return what the starting weights, or the given vectors, of a run had seen of some cohorts.
 

@@ -12,7 +12,7 @@ import pandas as pd
 from bench.planning.external_overlap import Comparison, compare
 from bench.planning.overlap import refuse_copies_of_left_out
 from bench.planning.plan import CohortRef, Plan
-from bench.planning.run import TRAINED, Run
+from bench.planning.run import TRAINED, RunSpec
 from bench.store.checked_folders import FILE as CHECKSUMS
 from bench.store.checked_folders import CheckedFolder
 from bench.store.file_integrity import is_intact
@@ -60,7 +60,7 @@ class DecodedImages:
             if rate is not None
         ]
 
-    def is_incomplete(self, run: Run) -> bool:
+    def is_incomplete(self, run: RunSpec) -> bool:
         """Return whether a run is unfinished: a file is missing or damaged, or the predictions are of other images."""
         store = self.plan.store
         folder = store.run_dir(run.id)
@@ -70,7 +70,7 @@ class DecodedImages:
             return True
         return self.needs_predictions(run)
 
-    def needs_predictions(self, run: Run) -> bool:
+    def needs_predictions(self, run: RunSpec) -> bool:
         """Return whether a run must predict: predictions or features are missing, or were made from other images."""
         folder = self.plan.store.run_dir(run.id)
         for ref in self.plan.refs:
@@ -149,7 +149,7 @@ class ImageFiles:
         """Read size and modification time of every image file of the plan."""
         return cls(plan, {ref.name: file_states(ref.root, _listed(ref)) for ref in plan.refs})
 
-    def decoding(self, runs: Sequence[Run], workers: int) -> dict[tuple[str, str], CacheForecast]:
+    def decoding(self, runs: Sequence[RunSpec], workers: int) -> dict[tuple[str, str], CacheForecast]:
         """Return the forecasts of decoding the images of `runs`: (cohort, key of the geometry) -> forecast.
 
         A forecast has the number of images to decode, the size of the finished cache in bytes, and the time in seconds.

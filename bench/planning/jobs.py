@@ -11,11 +11,11 @@ from typing import Any, Generic, TypeVar
 from bench.config.analyses import Analysis
 from bench.planning.derived_runs import DerivedRun
 from bench.planning.plan import CohortRef, Plan
-from bench.planning.run import Run
+from bench.planning.run import RunSpec
 from bench.store.checked_folders import AnalysisFolder
 from bench.store.store import Store, canonical_json, short_hash, table_facts, write_bytes
 
-R = TypeVar("R", Run, DerivedRun)
+R = TypeVar("R", RunSpec, DerivedRun)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +47,7 @@ class RunJob(Generic[R]):
 
 
 @dataclass(frozen=True, slots=True)
-class Job(RunJob[Run]):
+class Job(RunJob[RunSpec]):
     """One run to train and freeze; its frozen network then predicts every cohort."""
 
     others: tuple[str, ...] = ()  # further devices for data-parallel training
@@ -68,13 +68,13 @@ class PassJob:
     steps.
     """
 
-    runs: tuple[Run, ...]
+    runs: tuple[RunSpec, ...]
     store: Store
     refs: tuple[CohortRef, ...]  # the internal hospital first
     device: str = "cpu"  # the device that the executor chose
 
     @property
-    def run(self) -> Run:
+    def run(self) -> RunSpec:
         """Return the first run, from which executors read the threads and the precision of this job."""
         return self.runs[0]
 
@@ -106,7 +106,7 @@ class AnalysisJob:
     """
 
     analysis: Analysis
-    run: Run
+    run: RunSpec
     store: Store
     refs: tuple[CohortRef, ...]  # the internal hospital first
     device: str = "cpu"  # the device that the executor chose
@@ -162,7 +162,7 @@ def analysis_key(identity: Sequence[Any], facts: Sequence[Sequence[Any]], per_ru
     return short_hash(canonical_json([identity, facts]), 32)
 
 
-def analysis_jobs(plan: Plan, runs: Sequence[Run]) -> list[AnalysisJob]:
+def analysis_jobs(plan: Plan, runs: Sequence[RunSpec]) -> list[AnalysisJob]:
     """Return one job for each analysis of the plan and each of `runs`; for an analysis of the cohorts, one per geometry.
 
     A run on given vectors has no job for an analysis in which its network would read images. If the runs of the plan leave
@@ -178,7 +178,7 @@ def analysis_jobs(plan: Plan, runs: Sequence[Run]) -> list[AnalysisJob]:
     return list({job.folder: job for job in reversed(jobs)}.values())[::-1]
 
 
-def _on_all_hospitals(run: Run) -> Run:
+def _on_all_hospitals(run: RunSpec) -> RunSpec:
     """Return the run with its id, but with a configuration that leaves out no hospital."""
     return replace(run, config=replace(run.config, leave_out=""))
 

@@ -25,7 +25,7 @@ from bench.planning.overlap import refuse_internal_again, refuse_shared_patients
 from bench.planning.planned_grid import Overlap
 from bench.planning.protocol import CohortRole
 from bench.planning.read_cohorts import read_cohorts
-from bench.planning.run import Run
+from bench.planning.run import RunSpec
 from bench.planning.training_groups import check_groups
 from bench.store.checked_files import cohort_problem, read_cohort, write_cohort
 from bench.store.store import Store
@@ -66,7 +66,7 @@ class Plan:
     store: Store
     cohorts: Mapping[str, Cohort]
     refs: tuple[CohortRef, ...]  # the internal hospital first
-    runs: tuple[Run, ...]
+    runs: tuple[RunSpec, ...]
     command: str
     bins: int  # number of bins of the calibration error
     metrics: tuple[Entry, ...] = ()  # custom metrics of the registry
@@ -100,14 +100,14 @@ class Plan:
             left_out=(*self.left_out, *repeated),
         )
 
-    def heading(self, runs: Sequence[Run]) -> str:
+    def heading(self, runs: Sequence[RunSpec]) -> str:
         """Return the name of the grid, and the number of the given runs in each state, as one line."""
         words = {"done": "done", "started": "started", "failed": "failed", "absent": "to do"}
         states = Counter[str](self.store.state(run.id) for run in runs)
         counts = ", ".join(f"{states[state]} {word}" for state, word in words.items() if states[state])
         return f"grid {self.grid.name}: {len(runs)} runs ({counts})"
 
-    def select(self, pattern: str | None) -> tuple[list[Run], list[DerivedRun]]:
+    def select(self, pattern: str | None) -> tuple[list[RunSpec], list[DerivedRun]]:
         """Return the selected runs and the selected derived runs. Without a pattern, all are selected.
 
         A run is selected if its id begins with the pattern, if its architecture matches the pattern, or if a derived
@@ -165,7 +165,7 @@ def make_plan(
         refuse_internal_again(hospital, [*training[i + 1 :], *external])
     refs = tuple(_ref(store, registry, cohort, grid.train_on) for cohort in cohorts.values())
     _check_training(refs[0], cohorts[grid.train_on], grid.configs)
-    runs = tuple(Run.of(config, registry, refs[0].id, weights) for config in grid.configs)
+    runs = tuple(RunSpec.of(config, registry, refs[0].id, weights) for config in grid.configs)
     for run in {(run.group_column, _training_data(run.config), run.config.schedule): run for run in runs}.values():
         if run.group_column:
             _check_groups(refs[0], cohorts[grid.train_on], run)
@@ -308,7 +308,7 @@ def _headline_split(registry: Registry, cohort: Cohort) -> str:
     return named if (cohort.table["split"] == named).any() else "all"
 
 
-def _check_groups(ref: CohortRef, cohort: Cohort, run: Run) -> None:
+def _check_groups(ref: CohortRef, cohort: Cohort, run: RunSpec) -> None:
     """Raise DatasetError when the internal cohort does not have the groups that the algorithm of a run compares."""
     trained = np.isin(hospital_of(cohort.name, cohort.table["image_id"]), run.config.hospitals)
     is_training_N = ref.split_of(cohort.table, run.config).to_numpy(str)[trained] == "train"

@@ -24,7 +24,7 @@ TRAINED = ("model.safetensors", "trained.json", "history.parquet")  # files that
 
 
 @dataclass(frozen=True, slots=True)
-class Run:
+class RunSpec:
     """One run: its configuration, with the registry entries and the starting weights that the configuration names."""
 
     id: str  # first 12 hex digits of the SHA-256 of `document`
@@ -67,7 +67,7 @@ class Run:
         return cls(short_hash(document), config, entries, document, weights_file)
 
     @staticmethod
-    def names(runs: Sequence["Run"]) -> dict[str, RunName]:
+    def names(runs: Sequence["RunSpec"]) -> dict[str, RunName]:
         """Return {run id: name}. A name has the settings in which these runs differ."""
         return dict(zip([run.id for run in runs], RunName.among([run.config.settings for run in runs]), strict=True))
 
@@ -205,7 +205,7 @@ def weights_path(architecture: Entry, folder: Path) -> Path:
     return folder / str(architecture.facts.get("imagenet", f"{name}.safetensors"))
 
 
-def read_run(store: Store, run_id: str) -> Run:
+def read_run(store: Store, run_id: str) -> RunSpec:
     """Return a trained run from its run.json alone; neither registry nor data are needed.
 
     Raises StoreError for a derived run or an imported model, and for a run.json that is missing, damaged or of another
@@ -224,7 +224,7 @@ def read_run(store: Store, run_id: str) -> Run:
     return parse_run(content, run_id, str(path))
 
 
-def parse_run(content: Mapping[str, Any], run_id: str, where: str) -> Run:
+def parse_run(content: Mapping[str, Any], run_id: str, where: str) -> RunSpec:
     """Return the trained run that the content of a run.json describes.
 
     `where` is the path of the run.json, for errors. Raises StoreError if another version wrote the content, or if the
@@ -245,7 +245,7 @@ def parse_run(content: Mapping[str, Any], run_id: str, where: str) -> Run:
     document = canonical_json(content)
     if short_hash(document) != run_id:
         raise StoreError("run.json does not match the run id", where, "run the grid again")
-    return Run(run_id, config, entries, document, None)
+    return RunSpec(run_id, config, entries, document, None)
 
 
 @cache

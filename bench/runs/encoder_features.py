@@ -18,7 +18,7 @@ from bench.inputs.normalize import Normalizer
 from bench.models.network import Network
 from bench.models.predict import ExactFloat32, images_per_pass
 from bench.planning.plan import CohortRef
-from bench.planning.run import Run
+from bench.planning.run import RunSpec
 from bench.store.file_integrity import bytes_sha256
 from bench.store.store import Store, canonical_json, short_hash, write_bytes
 from harmonize.cache.cache import ImageCache
@@ -38,7 +38,7 @@ class EncoderFeatures:
     @classmethod
     def stored(
         cls,
-        run: Run,
+        run: RunSpec,
         store: Store,
         ref: CohortRef,
         cache: ImageCache,
@@ -73,7 +73,7 @@ class EncoderFeatures:
         return self.feature_ND[self.image_id.get_indexer(pd.Index(image_id.astype(str)))]
 
 
-def encoder_id(run: Run) -> str:
+def encoder_id(run: RunSpec) -> str:
     """Return 12 hex digits that change with everything that may change the features of a run's encoder.
 
     Not included are labels, head, shots and, with pretrained weights, the seed.

@@ -24,7 +24,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from bench.config.registry import Registry
-from bench.planning.run import Run, parse_run
+from bench.planning.run import RunSpec, parse_run
 from bench.runs.model_reference import CONFIG, MEMBERS, config_sha256, folder_of, foreign_code, is_outside
 from bench.runs.networks import initial_network
 from bench.runs.stored_run import COMBINED, POINTS, StoredRun, TrainedNetwork, combination, load, no_points
@@ -108,7 +108,7 @@ def _read_node(root: Path, folder: Path, node: Mapping[str, Any], device: torch.
 
 
 def _trained(
-    run: Run,
+    run: RunSpec,
     folder: Path,
     device: torch.device,
     trust: bool,
@@ -145,7 +145,7 @@ def _trained(
     )
 
 
-def _reference(run: Run, folder: Path) -> dict[str, list[float]]:
+def _reference(run: RunSpec, folder: Path) -> dict[str, list[float]]:
     """Return {op: reference histogram} of a run; {} if no op of its preprocessing needs a reference histogram."""
     op, path = run.histogram_op, folder / REFERENCE
     if op is None:
@@ -158,7 +158,7 @@ def _reference(run: Run, folder: Path) -> dict[str, list[float]]:
         ) from error
 
 
-def _refuse_foreign_code(run: Run, where: str) -> None:
+def _refuse_foreign_code(run: RunSpec, where: str) -> None:
     """Raise SetupError if a run names code that is neither in the registry nor in an installed plug-in."""
     if named := foreign_code(run, Registry.read()):
         fix = "give --trust if you trust the author of the model and have the package of its architecture"

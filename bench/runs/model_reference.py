@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.config.registry import Registry
-from bench.planning.run import Run
+from bench.planning.run import RunSpec
 from bench.planning.stored_names import find_run
 from bench.store.checked_folders import REFERENCE, WEIGHTS
 from bench.store.file_integrity import bytes_sha256
@@ -75,7 +75,7 @@ def folder_of(reference: str) -> Path:
     return downloaded
 
 
-def foreign_code(run: Run, registry: Registry) -> str:
+def foreign_code(run: RunSpec, registry: Registry) -> str:
     """Return the code of a run's network if the registry (with plug-ins) does not have this code; "" if all is known.
 
     Code of the registry is also returned if the run gives this code options that could read other files of this machine.

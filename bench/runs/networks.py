@@ -15,13 +15,13 @@ from bench.inputs.normalize import Normalizer
 from bench.models.attentive_pooling import AttentivePooling
 from bench.models.network import Network, Triple, build
 from bench.planning.plan import CohortRef
-from bench.planning.run import Run
+from bench.planning.run import RunSpec
 from bench.store.checked_folders import WEIGHTS, CheckedFolder
 from bench.store.store import Store
 from harmonize.seeds import seed_for
 
 
-def initial_network(run: Run, weights: Path | Literal["hub"] | None) -> Network:
+def initial_network(run: RunSpec, weights: Path | Literal["hub"] | None) -> Network:
     """Return the network of a run before training. `weights`: None (random), a file, or "hub" (timm's hub)."""
     config, architecture = run.config, run.entries["architecture"]
     num_findings, states, seed = len(config.findings), run.states, seed_for(config.seed, "weights")
@@ -46,7 +46,7 @@ def _triple(values: Sequence[float]) -> Triple:
     return red, green, blue
 
 
-def trained_network(run: Run, store: Store, device: torch.device) -> Network:
+def trained_network(run: RunSpec, store: Store, device: torch.device) -> Network:
     """Return the trained network of a run, read from its folder onto the device.
 
     Raises StoreError when the weights of a finished run differ from their checksum, OSError or SafetensorError when they are
@@ -61,7 +61,7 @@ def trained_network(run: Run, store: Store, device: torch.device) -> Network:
     return network.to(device).to(memory_format=torch.channels_last)
 
 
-def normalization_of(run: Run, store: Store, internal: CohortRef, network: Network) -> Normalizer:
+def normalization_of(run: RunSpec, store: Store, internal: CohortRef, network: Network) -> Normalizer:
     """Return the intensity normalization of a run. Histogram methods get the reference histogram of the training images."""
     learnt = reference(run, store, internal, store.run_dir(run.id))
     return Normalizer.of(run.preprocessing, network.mean, network.std, run.config.channels, learnt)

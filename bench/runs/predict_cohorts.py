@@ -28,7 +28,7 @@ from bench.models.network import Network
 from bench.models.predict import PredictionRequest, predict_many, weights_sha256
 from bench.planning.image_caches import open_images
 from bench.planning.plan import CohortRef
-from bench.planning.run import Run
+from bench.planning.run import RunSpec
 from bench.runs.encoder_features import EncoderFeatures, encoder_id
 from bench.runs.networks import normalization_of
 from bench.store.checked_folders import REFERENCE, CheckedFolder
@@ -47,7 +47,7 @@ from harmonize.seeds import seed_for
 class FrozenRun:
     """The frozen network of a run, ready to predict."""
 
-    run: Run
+    run: RunSpec
     store: Store
     network: Network
     normalization: Normalizer
@@ -55,7 +55,7 @@ class FrozenRun:
     preprocessing: str  # SHA-256 of the preprocessing table before the first prediction, "" without such a table
 
     @classmethod
-    def of(cls, run: Run, store: Store, internal: CohortRef, network: Network) -> Self:
+    def of(cls, run: RunSpec, store: Store, internal: CohortRef, network: Network) -> Self:
         """Return a run with its network, its normalization, and the hashes of weights and preprocessing table."""
         normalization = normalization_of(run, store, internal, network)
         table = _sha256(store.run_dir(run.id) / REFERENCE)

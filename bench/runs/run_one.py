@@ -17,7 +17,7 @@ from bench.models.network import Network
 from bench.planning.jobs import Job, PassJob
 from bench.planning.manifest import SYNTHETIC
 from bench.planning.plan import CohortRef
-from bench.planning.run import TRAINED, Run
+from bench.planning.run import TRAINED, RunSpec
 from bench.runs.networks import trained_network
 from bench.runs.predict_cohorts import FrozenRun, predict_all
 from bench.runs.provenance import device_name, environment
@@ -111,7 +111,7 @@ def _lease_at_once(folder: Path, leases: contextlib.ExitStack) -> bool:
     return not (lock.exists() and holder_of(lock).alive_here is not False) and leases.enter_context(lease(folder))
 
 
-def _open(run: Run, store: Store, internal: CohortRef, device: torch.device) -> FrozenRun | None:
+def _open(run: RunSpec, store: Store, internal: CohortRef, device: torch.device) -> FrozenRun | None:
     """Return a trained run, ready to predict. Return None if it cannot be loaded: the run's own job then reports the error."""
     folder = store.run_dir(run.id)
     if CheckedFolder(folder).problems(TRAINED) or not all(is_intact(folder / name) for name in TRAINED):
@@ -139,7 +139,7 @@ def _train_and_predict(
     return network
 
 
-def _write_cost(run: Run, folder: Path, network: Network, device: torch.device) -> None:
+def _write_cost(run: RunSpec, folder: Path, network: Network, device: torch.device) -> None:
     """Write cost.json. Without a network that reads images, it is empty, because nothing can be measured."""
     if run.has_given_vectors:
         write_bytes(folder / "cost.json", canonical_json({}))

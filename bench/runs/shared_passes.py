@@ -7,14 +7,14 @@ from pathlib import Path
 from bench.planning.image_caches import DecodedImages
 from bench.planning.jobs import PassJob
 from bench.planning.plan import Plan
-from bench.planning.run import TRAINED, Run
+from bench.planning.run import TRAINED, RunSpec
 
 MOST_BYTES = 4 << 30  # maximum bytes of weights in memory, over all parallel jobs
 LEAST_BYTES = 1 << 30  # bytes of weights that each job may always use
 MOST_RUNS = 64  # maximum number of runs in one pass, because their logits are in memory together
 
 
-def passes(images: DecodedImages, runs: Sequence[Run], places: int) -> list[PassJob]:
+def passes(images: DecodedImages, runs: Sequence[RunSpec], places: int) -> list[PassJob]:
     """Return jobs that predict with several trained runs in one pass over the images.
 
     Runs can share a pass if their image geometry (size and crop of the images) and their number of threads are
@@ -31,11 +31,11 @@ def passes(images: DecodedImages, runs: Sequence[Run], places: int) -> list[Pass
     return jobs
 
 
-def _shared(run: Run) -> tuple[str, int]:
+def _shared(run: RunSpec) -> tuple[str, int]:
     return run.geometry.key, run.config.threads
 
 
-def _divided(plan: Plan, runs: Sequence[Run], places: int) -> list[list[Run]]:
+def _divided(plan: Plan, runs: Sequence[RunSpec], places: int) -> list[list[RunSpec]]:
     """Divide runs into `places` groups. Make more groups if a group would have more than MOST_RUNS runs or need too much memory.
 
     Group sizes differ by at most 1.

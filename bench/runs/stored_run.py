@@ -30,7 +30,7 @@ from bench.models.network import Network
 from bench.models.predict import predict
 from bench.planning.derived_runs import logit_of_mean
 from bench.planning.manifest import planned, trained_on_synthetic
-from bench.planning.run import Run, read_run
+from bench.planning.run import RunSpec, read_run
 from bench.planning.stored_names import find_run
 from bench.runs.elsewhere import elsewhere, nothing_elsewhere
 from bench.runs.make_derived import view_transform
@@ -99,7 +99,7 @@ class StoredRun:
         return trained
 
     @property
-    def run(self) -> Run:
+    def run(self) -> RunSpec:
         """Return the trained run; of a combination, its first trained run."""
         return self.first.run
 
@@ -169,12 +169,12 @@ class StoredRun:
 class TrainedNetwork:
     """The network of a trained run, with its intensity normalization."""
 
-    run: Run
+    run: RunSpec
     network: Network
     normalizer: Normalizer
 
     @classmethod
-    def of(cls, run: Run, network: Network, reference: Reference) -> "TrainedNetwork":
+    def of(cls, run: RunSpec, network: Network, reference: Reference) -> "TrainedNetwork":
         """Return a network with its normalization. `reference` is the histogram reference of the run, {} without one."""
         return cls(
             run, network, Normalizer.of(run.preprocessing, network.mean, network.std, run.config.channels, reference)

@@ -8,7 +8,7 @@ from bench.inputs.batches import BatchReader
 from bench.inputs.examples import Examples
 from bench.planning.image_caches import open_images
 from bench.planning.plan import CohortRef
-from bench.planning.run import Run
+from bench.planning.run import RunSpec
 from bench.runs.encoder_features import EncoderFeatures, compute_features
 from bench.runs.networks import initial_network, normalization_of
 from bench.store.store import Store, canonical_json, write_bytes, write_table
@@ -21,7 +21,12 @@ from harmonize.progress import Progress
 
 
 def train(
-    run: Run, store: Store, internal: CohortRef, device: torch.device, processes: DataParallelGroup, progress: Progress
+    run: RunSpec,
+    store: Store,
+    internal: CohortRef,
+    device: torch.device,
+    processes: DataParallelGroup,
+    progress: Progress,
 ) -> None:
     """Train a run; the main process writes the selected epoch's weights, the history, and trained.json (facts of the run)."""
     from safetensors.torch import save

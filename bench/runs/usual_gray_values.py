@@ -5,7 +5,7 @@ This module does not import torch.
 
 import numpy as np
 
-from bench.planning.run import Run
+from bench.planning.run import RunSpec
 from bench.store.store import Store, table_facts
 from harmonize.cache.cache import finished_cache
 from harmonize.checks.non_cxr_checks import gray_values, usual_range
@@ -13,7 +13,7 @@ from harmonize.checks.non_cxr_checks import gray_values, usual_range
 _SAMPLE = 400  # number of internal images that define the usual range of gray values
 
 
-def usual_gray_values(store: Store, run: Run) -> dict[str, tuple[float, float]]:
+def usual_gray_values(store: Store, run: RunSpec) -> dict[str, tuple[float, float]]:
     """Return the usual range of each of the `gray_values`, from a sample of the decoded internal images.
 
     The result is {} if the decoded images were deleted.

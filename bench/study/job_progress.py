@@ -9,7 +9,7 @@ from typing import Protocol, Self
 from bench.executors.execute_job import Executor, Outcome, Work
 from bench.planning.jobs import Job, PassJob
 from bench.planning.plan import Plan
-from bench.planning.run import Run
+from bench.planning.run import RunSpec
 
 # arguments: outcome of a job, number of jobs that have ended, number of all jobs
 OnOutcome = Callable[[Outcome, int, int], None]
@@ -90,7 +90,7 @@ class Tally:
         self.overall = Overall(self.display, what, finished, total)
         self.overall.show()
 
-    def train(self, plan: Plan, runs: Sequence[Run], names: Mapping[str, str]) -> list[Run]:
+    def train(self, plan: Plan, runs: Sequence[RunSpec], names: Mapping[str, str]) -> list[RunSpec]:
         """Train the untrained runs; return the runs that then have weights. `names`: run id -> name."""
         jobs = [Job(run, plan.store, plan.refs, trains_only=True) for run in runs if not run.is_trained(plan.store)]
         out = {job.id for job in jobs} - self.work(jobs, names, "trained")

@@ -12,7 +12,7 @@ from bench.config.grid import Grid
 from bench.config.preprocessing_ops import input_size
 from bench.config.registry import BUILT_IN_WEIGHTS, Entry, Registry, installed
 from bench.config.run_config import RunConfig
-from bench.planning.run import Run, own_weights_path, starting_weights, weights_path
+from bench.planning.run import RunSpec, own_weights_path, starting_weights, weights_path
 from bench.store.store import Store
 from bench.study.starting_weights import StartingWeights, fetch, hub_weights
 from bench.system.hub_client import cache_folder, is_reachable
@@ -70,14 +70,14 @@ class Request:
         if not store.has_grid(self.grid.name):
             checked_hub_weights(self.hub_architectures)
 
-    def fetch_weights(self, runs: Iterable[Run], store: Store, progress: Progress) -> None:
+    def fetch_weights(self, runs: Iterable[RunSpec], store: Store, progress: Progress) -> None:
         """Download the missing starting weights of the untrained runs, before any of these runs trains.
 
         Raises SetupError if a file cannot be downloaded.
         """
         fetch(checked_hub_weights(self.architectures_to_fetch(runs, store)), progress)
 
-    def architectures_to_fetch(self, runs: Iterable[Run], store: Store) -> list[Entry]:
+    def architectures_to_fetch(self, runs: Iterable[RunSpec], store: Store) -> list[Entry]:
         """Return the architectures of the runs that are not trained yet and start from weights of timm's hub."""
         return [run.entries["architecture"] for run in runs if run.starts_from_hub and not run.is_trained(store)]
 

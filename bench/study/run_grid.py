@@ -10,7 +10,7 @@ from bench.planning.image_caches import prepare
 from bench.planning.jobs import AnalysisJob, DerivedJob, Job, analysis_jobs
 from bench.planning.manifest import write_manifest
 from bench.planning.plan import Plan
-from bench.planning.run import Run
+from bench.planning.run import RunSpec
 from bench.results.report_state import current_report
 from bench.results.score_runs import score_all
 from bench.runs.shared_passes import passes
@@ -53,7 +53,7 @@ class Result:
 
 def execute(
     plan: Plan,
-    runs: Sequence[Run],
+    runs: Sequence[RunSpec],
     derived: Sequence[DerivedRun],
     executor: Executor,
     workers: int,
@@ -80,7 +80,7 @@ def execute(
     images.write_lists()
     todo = [r for r in runs if images.is_incomplete(r)]
     tally = Tally.of(display, executor)
-    names = {run_id: str(name) for run_id, name in Run.names(runs).items()}
+    names = {run_id: str(name) for run_id, name in RunSpec.names(runs).items()}
     if one_pass:
         tally.expect("runs trained", len(runs) - sum(not run.is_trained(plan.store) for run in todo), len(runs))
         todo = tally.train(plan, todo, names)
@@ -141,7 +141,7 @@ class _Analyses:
     missing: list[AnalysisJob] = field(default_factory=list)
     total: int = 0
 
-    def find_missing(self, plan: Plan, runs: Sequence[Run]) -> None:
+    def find_missing(self, plan: Plan, runs: Sequence[RunSpec]) -> None:
         """Find the missing analyses of the finished runs."""
         finished = [run for run in runs if plan.store.state(run.id) == "done"]
         # The analyses of the cohorts are first, because they take longest. Then each run has all its analyses one after the

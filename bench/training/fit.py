@@ -25,7 +25,7 @@ from bench.inputs.normalize import Normalizer
 from bench.models.lora import Lora
 from bench.models.network import Network
 from bench.models.predict import predict
-from bench.planning.run import Run
+from bench.planning.run import RunSpec
 from bench.scoring.metrics import macro_auroc
 from bench.scoring.scored_split import DROPPED
 from bench.training.checkpoint import TrainingState
@@ -64,7 +64,7 @@ class TrainingResult:
 
 
 def fit(
-    run: Run,
+    run: RunSpec,
     network: Network,
     normalizer: Normalizer,
     reader: BatchReader,
@@ -150,7 +150,7 @@ def fit(
     )
 
 
-def _add_lora(run: Run, network: Network) -> dict[str, int]:
+def _add_lora(run: RunSpec, network: Network) -> dict[str, int]:
     """Add low-rank changes to the network of a run with `head: lora`; return the numbers of layers and trained weights.
 
     Other networks stay as they are. Raises TrainingError for a network without linear layers.
@@ -166,7 +166,7 @@ def _add_lora(run: Run, network: Network) -> dict[str, int]:
     return {"layers": layers, "weights": sum(p.numel() for p in network.parameters() if p.requires_grad)}
 
 
-def _training_set(run: Run, train: Examples, device: torch.device) -> tuple[Examples, TrainingTargets]:
+def _training_set(run: RunSpec, train: Examples, device: torch.device) -> tuple[Examples, TrainingTargets]:
     """Return the training images that the run uses, and their targets.
 
     Raises TrainingError if no finding has both present and absent images.

@@ -21,7 +21,7 @@ from torch import nn
 from bench.inputs.examples import Examples
 from bench.models.network import Network
 from bench.models.output_layers import output_layers
-from bench.planning.run import Run
+from bench.planning.run import RunSpec
 from bench.training.errors import TrainingError
 from bench.training.fit import TrainingResult, check_labels, validate_hospitals
 from bench.training.logistic_regression import Regression, logistic_regressions
@@ -34,7 +34,7 @@ PENALTIES = (0.1, 0.01, 0.001)
 
 
 def fit_probe(
-    run: Run,
+    run: RunSpec,
     network: Network,
     train: Examples,
     feature_ND: NDArray[np.float32],
@@ -81,7 +81,7 @@ def fit_probe(
 
 
 def refit_output_layer(
-    run: Run,
+    run: RunSpec,
     trained: TrainingResult,
     train: Examples,
     feature_ND: NDArray[np.float32],
@@ -152,7 +152,7 @@ def output_layer(network: Network) -> nn.Linear | nn.Conv2d:
 
 
 def result_of_output_layer(
-    run: Run,
+    run: RunSpec,
     network: Network,
     train: Examples,
     feature_ND: NDArray[np.float32],

@@ -24,7 +24,7 @@ from bench.inputs.normalize import Normalizer
 from bench.models.network import Network
 from bench.models.output_layers import output_layers
 from bench.models.predict import autocast_dtype, predict
-from bench.planning.run import Run
+from bench.planning.run import RunSpec
 from bench.training.algorithms.batch import Algorithm, Batch
 from bench.training.algorithms.build import build_algorithm
 from bench.training.batch_sampling import micro_batches
@@ -59,7 +59,7 @@ class Step:
 
     def __init__(
         self,
-        run: Run,
+        run: RunSpec,
         network: Network,
         normalizer: Normalizer,
         reader: BatchReader,

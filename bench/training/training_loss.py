@@ -17,7 +17,7 @@ from bench.config.registry import Entry
 from bench.config.run_config import RunConfig
 from bench.inputs.examples import Examples
 from bench.models.network import finding_logits
-from bench.planning.run import Run
+from bench.planning.run import RunSpec
 from bench.training.batch_sampling import balanced, class_membership, group_balanced, shuffled
 from bench.training.errors import TrainingError
 from bench.training.losses import bce, masked_targets, three_states
@@ -34,7 +34,7 @@ class TrainingTargets:
     group_N: Tensor | None = None  # index of each image's group; None for an algorithm without groups
 
     @classmethod
-    def of(cls, run: Run, train: Examples, device: torch.device) -> Self:
+    def of(cls, run: RunSpec, train: Examples, device: torch.device) -> Self:
         """Return targets and weights of the training images.
 
         Raises TrainingError when no finding has both present and absent images.
@@ -106,7 +106,7 @@ class TrainingLoss(nn.Module):
     `pretraining` is True, the loss of the findings is plain cross-entropy.
     """
 
-    def __init__(self, run: Run, targets: TrainingTargets) -> None:
+    def __init__(self, run: RunSpec, targets: TrainingTargets) -> None:
         super().__init__()
         self.targets, self.states = targets, run.states
         self.heads = run.config.auxiliary_heads

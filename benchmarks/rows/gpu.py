@@ -83,7 +83,7 @@ def training(name: str, scale: Scale) -> Callable[[bool], Measured]:
         from bench.inputs.examples import Examples
         from bench.inputs.normalize import Normalizer
         from bench.models.network import build
-        from bench.planning.run import Run
+        from bench.planning.run import RunSpec
         from bench.training.step import Step
         from bench.training.training_loss import TrainingLoss, TrainingTargets
 
@@ -96,7 +96,7 @@ def training(name: str, scale: Scale) -> Callable[[bool], Measured]:
         config = RunConfig(
             "densenet121", "adamw", "bce", "u_ignore", "imagenet_224", schedule=schedule, precision="bf16"
         )
-        run_, ids = Run.of(config, Registry.read(), "internal", None), np.arange(num).astype(str).astype(object)
+        run_, ids = RunSpec.of(config, Registry.read(), "internal", None), np.arange(num).astype(str).astype(object)
         state = draw.choice(np.array([0, 1], np.int8), (num, FINDINGS))
         internal = Examples(ids, ids, np.arange(num), state)
         reader = BatchReader(draw.integers(0, 256, (num, scale.side, scale.side)).astype(np.uint8), device)

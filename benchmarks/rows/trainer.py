@@ -106,13 +106,13 @@ def ours(task: Task) -> tuple[Any, Callable[[int], object]]:
     from bench.inputs.examples import Examples
     from bench.inputs.normalize import Normalizer
     from bench.models.network import Network
-    from bench.planning.run import Run
+    from bench.planning.run import RunSpec
     from bench.training.step import Step
     from bench.training.training_loss import TrainingLoss, TrainingTargets
 
     schedule = Schedule(epochs=1000, batch_size=task.batch, lr=LR, weight_decay=DECAY, kind="constant", warmup=0.0)
     config = RunConfig("seresnet_tiny", "adamw", "bce", "u_ignore", "imagenet_64", channels=1, schedule=schedule)
-    run, cpu = Run.of(config, Registry.read(), "internal", None), torch.device("cpu")
+    run, cpu = RunSpec.of(config, Registry.read(), "internal", None), torch.device("cpu")
     ids = np.arange(task.num).astype(str).astype(object)
     internal = Examples(ids, ids, np.arange(task.num), task.state)
     network = Network(task.backbone(), (0.5,) * 3, (0.25,) * 3, 1).to(memory_format=torch.channels_last)

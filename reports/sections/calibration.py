@@ -145,4 +145,5 @@ def _counts(rows: pd.DataFrame | None) -> str:
     return "".join(
         svg.rect(LEFT + int(k) * width + 0.5, TOP + SIDE + 36 - 14 * n / largest, width - 1, 14 * n / largest, "bar2")
         for k, n in zip(rows["bin"], rows["count"], strict=True)
+        if n
     )

@@ -15,7 +15,7 @@ from bench.inputs.examples import Examples
 from bench.inputs.histograms import learn
 from bench.inputs.normalize import Normalizer
 from bench.models.predict import predict
-from bench.planning.run import Run
+from bench.planning.run import RunSpec
 from bench.training.step import Step
 from bench.training.training_loss import TrainingLoss, TrainingTargets
 from bench.training.uncertainty import Labels
@@ -133,7 +133,7 @@ class Probe(torch.nn.Module):
 def test_training_without_augmentation_shows_the_bits_that_evaluation_shows(preprocessing: Entry) -> None:
     """So nothing but the augmentation can differ between them."""
     config = RunConfig("seresnet_tiny", "adamw", "bce", "u_ignore", preprocessing.name)
-    run = Run.of(config, Registry.read(), "internal", None)
+    run = RunSpec.of(config, Registry.read(), "internal", None)
     rows, cpu = np.arange(12), torch.device("cpu")
     ids = rows.astype(str).astype(object)
     state = np.tile(np.arange(12)[:, None] % 2, (1, 9)).astype(np.int8)

@@ -10,7 +10,7 @@ import pytest
 
 from bench.config.grid import Grid
 from bench.config.registry import Registry
-from bench.planning.run import Run
+from bench.planning.run import RunSpec
 
 RUN_IDS: dict[str, list[str]] = json.loads((Path(__file__).parent / "run_ids.json").read_text())
 ROOT = Path(__file__).parents[2]
@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[2]
 def test_the_runs_of_a_shipped_grid_keep_their_ids(name: str) -> None:
     registry = Registry.read(ROOT / "registry.yaml")
     configs = Grid.read(str(ROOT / "grids" / f"{name}.yaml"), registry).configs
-    assert [Run.of(config, registry, "0" * 12, None).id for config in configs] == RUN_IDS[name]
+    assert [RunSpec.of(config, registry, "0" * 12, None).id for config in configs] == RUN_IDS[name]
 
 
 def test_the_code_of_every_registered_name_can_be_loaded() -> None:

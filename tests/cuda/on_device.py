@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from bench.inputs.batches import BatchReader
 from bench.inputs.normalize import Normalizer
 from bench.models.network import Network
-from bench.planning.run import Run
+from bench.planning.run import RunSpec
 from bench.training.data_parallel import SINGLE_PROCESS, DataParallelGroup
 from bench.training.step import Step
 from bench.training.training_loss import TrainingLoss, TrainingTargets
@@ -55,7 +55,7 @@ def network_on(device: torch.device, backbone: nn.Module | None = None) -> Netwo
 
 
 def step_on(
-    device: torch.device, run: Run, backbone: nn.Module | None = None, processes: DataParallelGroup = SINGLE_PROCESS
+    device: torch.device, run: RunSpec, backbone: nn.Module | None = None, processes: DataParallelGroup = SINGLE_PROCESS
 ) -> Step:
     """Return a training step at its full learning rate, at the beginning of the first epoch."""
     reader, internal, _ = a_cohort()

@@ -12,7 +12,7 @@ from bench.config.run_config import Schedule
 from bench.inputs.batches import BatchReader
 from bench.inputs.histograms import learn
 from bench.inputs.normalize import Normalizer
-from bench.planning.run import Run
+from bench.planning.run import RunSpec
 from bench.training.fit import TrainingResult, fit
 from tests.cuda.on_device import MEAN, NORMALIZER, STD, Plain, losses_of, network_on, step_on
 from tests.cuda.test_steps_on_devices import LR, sgd
@@ -26,7 +26,7 @@ NEAR = 5e-3  # largest difference from the CPU in a loss: convolutions may round
 EXACT = 1e-3  # in a weight after nine steps and in the loss of an epoch, without TF32: sums have another order
 
 
-def trained(run: Run, device: torch.device, folder: Path) -> TrainingResult:
+def trained(run: RunSpec, device: torch.device, folder: Path) -> TrainingResult:
     """Return a training of three epochs with exact starting weights, in two groups if the algorithm has groups."""
     reader, internal, val = grouped_cohort() if run.group_column else a_cohort()
     own, network = BatchReader(reader.images, device), network_on(device, Plain())

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from bench.config.run_config import Schedule
 from bench.models.predict import predict, weights_sha256
-from bench.planning.run import Run
+from bench.planning.run import RunSpec
 from bench.training.fit import TrainingResult, fit
 from bench.training.optimizers.lion import Lion
 from bench.training.optimizers.sam import SAM
@@ -30,7 +30,7 @@ NEAR = {"fp32": 1e-5, "fp16": 4e-3, "bf16": 3e-2}
 TF32 = 4e-3
 
 
-def sgd(precision: str = "fp32", **changes: object) -> Run:
+def sgd(precision: str = "fp32", **changes: object) -> RunSpec:
     """Return a run with plain gradient descent and no augmentation."""
     schedule = Schedule(epochs=1, batch_size=8, lr=LR, kind="constant", warmup=0.0)
     run = a_run("sgd", augmentation="none", precision=precision, **{"schedule": schedule} | changes)
@@ -141,7 +141,7 @@ class Interrupted(Exception):  # noqa: N818  (nothing is wrong)
     """Training stops, as when a user ends it."""
 
 
-def trained(run: Run, device: torch.device, checkpoint: Path, stop_at: int | None = None) -> TrainingResult:
+def trained(run: RunSpec, device: torch.device, checkpoint: Path, stop_at: int | None = None) -> TrainingResult:
     step, (_, internal, val) = step_on(device, run), a_cohort()
 
     def progress(what: str, done: int, total: int) -> None:

@@ -15,7 +15,7 @@ import torch
 from bench.config.grid import Grid
 from bench.config.registry import Registry
 from bench.models import network as models
-from bench.planning.run import Run
+from bench.planning.run import RunSpec
 from bench.results.compare_two_runs import metric_key
 from bench.scoring.across_runs.paired_runs import ScoredRun, differences
 from bench.scoring.score_run import score_run
@@ -75,7 +75,7 @@ def test_every_block_of_code_in_the_document_belongs_to_a_file(tmp_path: Path) -
 
 def test_the_grid_of_the_document_expands_and_each_entry_counts_in_the_ids(folder: Path, registry: Registry) -> None:
     grid = Grid.read(str(folder / "mine.yaml"), registry)
-    runs = [Run.of(config, registry, "internal", None) for config in grid.configs]
+    runs = [RunSpec.of(config, registry, "internal", None) for config in grid.configs]
     assert len({run.id for run in runs}) == 4
     named = {(run.config.loss, run.config.optimizer) for run in runs}
     assert named == {("hinge", "adamw"), ("squared", "adamw"), ("bce", "signs"), ("bce", "twice")}

@@ -291,9 +291,9 @@ def test_an_id_says_what_is_averaged_and_not_how_it_is_called(tmp_path: Path, re
     start = f"include: {os.path.relpath(TINY, tmp_path)}\nbase: {{augmentation: light}}\n"
     path.write_text(start + "tta: [three_views]\nensembles: [{name: x}, {name: views, tta: three_views}]\n")
     grid = Grid.read(str(path), registry)
-    from bench.planning.run import Run
+    from bench.planning.run import RunSpec
 
-    runs = [Run.of(config, registry, "internal", None) for config in grid.configs]
+    runs = [RunSpec.of(config, registry, "internal", None) for config in grid.configs]
     first = derived_runs(runs, grid.tta, grid.ensembles)
     renamed = [replace(e, name=e.name + "!") for e in grid.ensembles]
     assert [d.id for d in derived_runs(runs[::-1], grid.tta, renamed)][2:] == [d.id for d in first][2:]

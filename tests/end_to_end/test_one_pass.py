@@ -21,7 +21,7 @@ from bench.models.predict import PredictionRequest, predict, predict_many
 from bench.planning.image_caches import DecodedImages, prepare
 from bench.planning.jobs import PassJob
 from bench.planning.plan import Plan, make_plan
-from bench.planning.run import Run
+from bench.planning.run import RunSpec
 from bench.runs.run_one import pass_one
 from bench.runs.shared_passes import passes
 from bench.store.checked_folders import CheckedFolder
@@ -230,7 +230,7 @@ def test_runs_are_shared_out_evenly_and_nobody_waits(
 ) -> None:
     plan = planned(store_copy)
     many = [replace(plan.runs[0], id=f"{i:012}") for i in range(5)]
-    monkeypatch.setattr(Run, "is_trained", lambda *_: True)
+    monkeypatch.setattr(RunSpec, "is_trained", lambda *_: True)
     monkeypatch.setattr(DecodedImages, "needs_predictions", lambda *_: True)
     jobs = passes(DecodedImages(plan, {}), many, places)
     assert [len(job.runs) for job in jobs] == sizes

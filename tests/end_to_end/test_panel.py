@@ -11,7 +11,7 @@ from bench.config.grid import Grid
 from bench.config.registry import Registry
 from bench.planning.derived_runs import derived_runs
 from bench.planning.manifest import read_manifest
-from bench.planning.run import Run
+from bench.planning.run import RunSpec
 from bench.store.store import Store
 
 
@@ -24,7 +24,7 @@ def test_binary_runs_that_differ_in_their_finding_alone_make_one_panel_for_each_
         )
     )
     grid = Grid.read(str(path), Registry.read())
-    runs = [Run.of(config, Registry.read(), "internal", None) for config in grid.configs]
+    runs = [RunSpec.of(config, Registry.read(), "internal", None) for config in grid.configs]
     panels = derived_runs(runs, (), ())
     assert [panel.kind for panel in panels] == ["panel", "panel"]
     for seed, panel in enumerate(panels):

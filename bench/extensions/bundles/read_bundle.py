@@ -19,7 +19,7 @@ from bench.extensions.bundles.tables import facts_in, read_columns
 from bench.extensions.bundles.weights import read_weights
 from bench.planning.manifest import Manifest
 from bench.planning.planned_grid import SCHEMA, PlannedCohort, PlannedRun
-from bench.planning.run import Run, read_run
+from bench.planning.run import RunSpec, read_run
 from bench.scoring.patient_groups import SEXES
 from bench.scoring.scored_split import READINGS
 from bench.store.checked_files import read_cohort, write_cohort
@@ -296,7 +296,7 @@ def _run(folder: Path, manifest: Manifest, run: PlannedRun, registry: Registry, 
     CheckedFolder(target).mark_done()
 
 
-def require_stated(run: PlannedRun, stored: Run, cohorts: Sequence[PlannedCohort], where: str) -> None:
+def require_stated(run: PlannedRun, stored: RunSpec, cohorts: Sequence[PlannedCohort], where: str) -> None:
     """Raise StoreError if the manifest hides that a run sees the images of external hospitals, as its run.json says."""
     external = [cohort.name for cohort in cohorts if cohort.role != "internal"]
     answers = {name: run.exposure.get(name, {}).get("answer", NO) for name in external}

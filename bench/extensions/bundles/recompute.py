@@ -15,7 +15,7 @@ from bench.extensions.bundles import limits
 from bench.extensions.bundles.archive import refused
 from bench.planning.manifest import Manifest, links_of
 from bench.planning.planned_grid import PlannedRun
-from bench.planning.run import Run, read_run
+from bench.planning.run import RunSpec, read_run
 from bench.store.checked_folders import CheckedFolder
 from bench.store.store import Store, canonical_json, write_bytes
 from harmonize.errors import CxrError
@@ -36,7 +36,7 @@ SLACK = 0.01  # tolerance as a share of the number: versions of timm and fvcore 
 _FIX = "install the versions of torch and timm in its env.json, or ask its maker how the number was counted"
 
 
-def known_entries(run: Run, registry: Registry) -> dict[str, Entry]:
+def known_entries(run: RunSpec, registry: Registry) -> dict[str, Entry]:
     """Return {field of the configuration: registry entry} for the entries of a run that this registry has.
 
     An entry counts only if its code, options and version in the registry are those that the run states.
@@ -121,7 +121,7 @@ def take_costs(manifest: Manifest, registry: Registry, where: str) -> tuple[str,
     return (*STATED, *of_runs)
 
 
-def _count(run: Run, known: Mapping[str, Entry], registry: Registry) -> dict[str, Any]:
+def _count(run: RunSpec, known: Mapping[str, Entry], registry: Registry) -> dict[str, Any]:
     """Build the network of a run from the registry's entries and count its parameters and operations.
 
     Returns the counts as in cost.json, {} if the network is too large or cannot be built. `known`: result of `known_entries`.

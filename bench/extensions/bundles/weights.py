@@ -9,7 +9,7 @@ from safetensors import SafetensorError, safe_open
 from bench.config.registry import Registry
 from bench.extensions.bundles import limits
 from bench.extensions.bundles.archive import read_json, refused
-from bench.planning.run import Run
+from bench.planning.run import RunSpec
 from bench.runs.model_reference import foreign_code
 from bench.store.checked_folders import REFERENCE, WEIGHTS, CheckedFolder
 from bench.store.store import canonical_json, write_bytes
@@ -34,7 +34,7 @@ def write_weights(run_folder: Path, folder: Path) -> None:
         write_bytes(folder / REFERENCE, canonical_json(json.loads(CheckedFolder(run_folder).read(REFERENCE))))
 
 
-def read_weights(source: Path, target: Path, run: Run, weights: str, registry: Registry, where: str) -> None:
+def read_weights(source: Path, target: Path, run: RunSpec, weights: str, registry: Registry, where: str) -> None:
     """Check the weights and the reference histogram of a bundle's run, if it has them, and copy them.
 
     `source`: the run's folder in the unpacked bundle. `target`: its folder in the store. `weights`: the hash of the weights in

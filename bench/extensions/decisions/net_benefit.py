@@ -236,7 +236,7 @@ def _mean(measures: Sequence[Array], bounds: Sequence[Array], empty: Array) -> t
     ends[:, :, OVER_ALL, np.arange(ends.shape[-1]) != STATED] = np.nan
     flat = numbers.reshape(len(numbers), -1, numbers.shape[-1])
     low, high = np.moveaxis(ends.reshape(len(ends), 2, -1), 1, 0)
-    of_means = mean_intervals(flat[..., 0], low, high, flat[..., 1:])
+    of_means = mean_intervals(flat[..., 0], low, high, flat[..., 1:], 0.0)
     return mean_over(numbers), np.stack(of_means).reshape(ends.shape[1:])
 
 

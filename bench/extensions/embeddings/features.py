@@ -13,7 +13,7 @@ if TYPE_CHECKING:  # this module is imported by every command, so it imports lit
 
     from bench.config.registry import Entry
     from bench.config.run_config import RunConfig
-    from bench.planning.run import Run
+    from bench.planning.run import RunSpec
 
 KEY = "embeddings"
 USE = "bench.extensions.embeddings.network:GivenVectors"
@@ -55,7 +55,7 @@ def identity(architecture: "Entry") -> str:
     return f"embeddings:{EmbeddingTables.of(architecture, None, Path()).sha256}"
 
 
-def check_tables(runs: "Sequence[Run]", internal: str, images: Mapping[str, Sequence[str]]) -> None:
+def check_tables(runs: "Sequence[RunSpec]", internal: str, images: Mapping[str, Sequence[str]]) -> None:
     """Check the tables of all planned runs on vectors. `images`: cohort -> ids of its images.
 
     Raises DatasetError as `EmbeddingTables.check` does.

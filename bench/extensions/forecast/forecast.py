@@ -22,7 +22,7 @@ from bench.planning.derived_runs import DerivedRun
 from bench.planning.image_caches import ImageFiles
 from bench.planning.plan import Plan, training_labels
 from bench.planning.protocol import FEATURE_PATIENTS
-from bench.planning.run import Run
+from bench.planning.run import RunSpec
 from bench.store.checked_folders import CheckedFolder
 from bench.system.devices import Devices, memory_of
 from harmonize.cache.cache import CacheForecast
@@ -48,7 +48,7 @@ NUM_FEATURES = 1024
 class Work:
     """The work of one run: numbers of steps and images."""
 
-    run: Run
+    run: RunSpec
     steps: int  # number of optimizer steps in all epochs
     validated: int  # number of images predicted for validation in all epochs
     predicted: Mapping[str, int]  # cohort -> number of predicted images
@@ -67,12 +67,12 @@ class ImageCounts:
     letters: Mapping[str, int]
 
 
-def work(plan: Plan, run: Run) -> Work:
+def work(plan: Plan, run: RunSpec) -> Work:
     """Count the work of a run."""
     return _work(run, count_images(plan, run.config))
 
 
-def all_work(plan: Plan, runs: Sequence[Run]) -> dict[str, Work]:
+def all_work(plan: Plan, runs: Sequence[RunSpec]) -> dict[str, Work]:
     """Return the work of each run: run id -> work. Images are counted only once for runs with the same split and labels."""
     different = {_split_key(run.config): run.config for run in runs}
     images = {key: count_images(plan, config) for key, config in different.items()}
@@ -103,7 +103,7 @@ def count_images(plan: Plan, config: RunConfig) -> ImageCounts:
     return ImageCounts(of_split, predicted, kept, letters)
 
 
-def _work(run: Run, images: ImageCounts) -> Work:
+def _work(run: RunSpec, images: ImageCounts) -> Work:
     schedule, number = run.config.schedule, images.of_split
     num_train = number["train"]
     steps = schedule.epochs * (num_train // schedule.effective_batch_size(num_train))
@@ -119,7 +119,7 @@ def _num_trained(train: pd.DataFrame, config: RunConfig) -> int:
     return int(np.isin(states(training_labels(train, config), config.findings), labels).any(axis=1).sum())
 
 
-def num_analyzed(plan: Plan, analysis: Analysis, run: Run) -> int:
+def num_analyzed(plan: Plan, analysis: Analysis, run: RunSpec) -> int:
     """Return the number of images that an analysis uses. The time of the analysis is proportional to this number."""
     options, total = analysis.options, 0
     for ref in plan.refs:
@@ -233,7 +233,7 @@ class Forecast:
         return max((line.peak_bytes for line in self.lines if line.peak_bytes is not None), default=None)
 
 
-def grid_forecast(plan: Plan, runs: Sequence[Run], derived: Sequence[DerivedRun], devices: Devices) -> Forecast:
+def grid_forecast(plan: Plan, runs: Sequence[RunSpec], derived: Sequence[DerivedRun], devices: Devices) -> Forecast:
     """Return the forecast for these runs, for the unfinished ones of the derived runs, and for these devices."""
     names = devices.in_parallel(max(run.config.threads for run in runs))
     unfinished = [run for run in derived if plan.store.state(run.id) != "done"]
@@ -242,7 +242,9 @@ def grid_forecast(plan: Plan, runs: Sequence[Run], derived: Sequence[DerivedRun]
     return replace(found, num_devices=len(names), gpu_bytes=memory_of(names[0]))
 
 
-def rates_of(plan: Plan, runs: Sequence[Run], on_gpu: bool, decoding: Mapping[tuple[str, str], CacheForecast]) -> Rates:
+def rates_of(
+    plan: Plan, runs: Sequence[RunSpec], on_gpu: bool, decoding: Mapping[tuple[str, str], CacheForecast]
+) -> Rates:
     """Return the rates of these runs. `decoding`: the measured rates of decoding images."""
     finished = _finished_rates(plan, on_gpu)
     networks = {}
@@ -256,7 +258,7 @@ def rates_of(plan: Plan, runs: Sequence[Run], on_gpu: bool, decoding: Mapping[tu
     return Rates(on_gpu, networks, decoding, measured=tuple(measured))
 
 
-def _size_key(run: Run) -> tuple[str, int]:
+def _size_key(run: RunSpec) -> tuple[str, int]:
     return run.config.architecture, run.input_size
 
 
@@ -286,14 +288,14 @@ def _finished_rates(plan: Plan, on_gpu: bool) -> dict[tuple[str, int], tuple[flo
     return {key: (median(of_runs), peaks[key]) for key, of_runs in factors.items()}
 
 
-def _rough_rate(run: Run, on_gpu: bool) -> NetworkRate:
+def _rough_rate(run: RunSpec, on_gpu: bool) -> NetworkRate:
     """Return the rates that follow from the MACs and parameters in the registry. A training step takes three times as long per image."""
     gmacs = _fact(run, "gmacs") * (run.input_size / 224) ** 2
     image_s = gmacs / (GPU_GMACS if on_gpu else CORE_GMACS)
     return NetworkRate(3 * image_s * run.config.schedule.batch_size, image_s, round(4e6 * _fact(run, "params")))
 
 
-def _fact(run: Run, name: str) -> float:
+def _fact(run: RunSpec, name: str) -> float:
     if run.has_given_vectors:
         return 1e-6  # the output layer alone
     return float(run.entries["architecture"].facts.get(name, UNKNOWN[name]))
@@ -309,7 +311,7 @@ def _run_bytes(todo: Work, rate: NetworkRate) -> int:
     return rate.weights_bytes + round(predictions) + features + 12_000
 
 
-def forecast(plan: Plan, runs: Sequence[Run], derived: Sequence[DerivedRun], rates: Rates) -> Forecast:
+def forecast(plan: Plan, runs: Sequence[RunSpec], derived: Sequence[DerivedRun], rates: Rates) -> Forecast:
     """Return the forecast for these runs and derived runs, with scores, page and the analyses of the plan."""
     works = all_work(plan, runs)
     views: dict[str, int] = dict.fromkeys(works, 0)
@@ -335,14 +337,14 @@ def forecast(plan: Plan, runs: Sequence[Run], derived: Sequence[DerivedRun], rat
     return Forecast(tuple(lines), rates.on_gpu, seconds, scoring, other, cache, passing, rates.measured)
 
 
-def _analyzed_counter(plan: Plan) -> Callable[[Analysis, Run], int]:
+def _analyzed_counter(plan: Plan) -> Callable[[Analysis, RunSpec], int]:
     """Return a function that takes an analysis and a run, and returns the number of images as `num_analyzed` does for this plan.
 
     The function counts the images only once for all runs with the same split and findings.
     """
     numbers: dict[tuple[object, ...], int] = {}
 
-    def count(analysis: Analysis, run: Run) -> int:
+    def count(analysis: Analysis, run: RunSpec) -> int:
         key = (analysis.name, *_split_key(run.config), run.config.findings)
         if key not in numbers:
             numbers[key] = num_analyzed(plan, analysis, run)
@@ -357,7 +359,7 @@ def _line(
     works: Sequence[Work],
     views: Mapping[str, int],
     rates: Rates,
-    analyzed: Callable[[Analysis, Run], int],
+    analyzed: Callable[[Analysis, RunSpec], int],
 ) -> Line:
     training = predicting = analysing = 0.0
     disk = steps = 0

@@ -34,7 +34,7 @@ from bench.planning.manifest import Manifest, planned_manifest, read_manifest
 from bench.planning.plan import CohortRef, Plan, make_plan
 from bench.planning.planned_grid import PlannedRun
 from bench.planning.remove_run import delete
-from bench.planning.run import Run
+from bench.planning.run import RunSpec
 from bench.results.write_report import score_and_report
 from bench.runs.model_folder import load_folder
 from bench.runs.predict_cohorts import write_features
@@ -203,7 +203,7 @@ def _manifest_path(plan: Plan) -> Path:
     return plan.store.root / "grids" / f"{plan.grid.name}.json"
 
 
-def _do(plan: Plan, run: Run, source: _Source, weights: str, device: torch.device, display: Display) -> list[str]:
+def _do(plan: Plan, run: RunSpec, source: _Source, weights: str, device: torch.device, display: Display) -> list[str]:
     """Write the files of the model's run and return remarks. If a new run fails, it is deleted; a run of an earlier call keeps its intact files."""
     before = plan.store.state(run.id)
     folder = plan.store.begin(run.id, run.document)
@@ -253,7 +253,9 @@ def _copy(plan: Plan, folder: Path, weights: str, files: Predictions) -> list[st
     return list(files.remarks)
 
 
-def _predict_stored(plan: Plan, run: Run, folder: Path, stored: StoredRun, weights: str, display: Display) -> list[str]:
+def _predict_stored(
+    plan: Plan, run: RunSpec, folder: Path, stored: StoredRun, weights: str, display: Display
+) -> list[str]:
     """For each cohort, write the predictions of a run that is in a different store."""
     for ref in plan.refs:
         path = folder / "predictions" / f"{ref.name}.parquet"
@@ -267,7 +269,7 @@ def _predict_stored(plan: Plan, run: Run, folder: Path, stored: StoredRun, weigh
 
 
 def _predict(
-    plan: Plan, run: Run, folder: Path, source: _Source, weights: str, device: torch.device, display: Display
+    plan: Plan, run: RunSpec, folder: Path, source: _Source, weights: str, device: torch.device, display: Display
 ) -> list[str]:
     """Write the predictions on each cohort, and the features if the network has any."""
     network, given = source.network, source.declared.input

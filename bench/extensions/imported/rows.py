@@ -12,7 +12,7 @@ from bench.extensions.imported.declaration import ModelDeclaration
 from bench.planning.exposure import Exposure
 from bench.planning.imported_run import SHARED
 from bench.planning.planned_grid import IMPORTED, PlannedCohort, PlannedRun
-from bench.planning.run import Run
+from bench.planning.run import RunSpec
 from bench.store.store import canonical_json, short_hash
 from harmonize.datasets import LAYOUTS
 from harmonize.errors import ConfigError
@@ -25,7 +25,7 @@ def config_of(name: str, grid: RunConfig) -> RunConfig:
     return RunConfig(name, optimizer="none", loss="none", uncertainty="none", preprocessing="own", **shared)
 
 
-def external_run(declared: ModelDeclaration, config: RunConfig, internal_id: str, weights: str) -> Run:
+def external_run(declared: ModelDeclaration, config: RunConfig, internal_id: str, weights: str) -> RunSpec:
     """Return the run of an imported model. `weights`, the hash of the model's weights or files, is part of the run id."""
     content = {
         "schema": 1,
@@ -43,11 +43,11 @@ def external_run(declared: ModelDeclaration, config: RunConfig, internal_id: str
         "uncertainty": Entry("uncertainty", "none"),
     }
     document = canonical_json(content)
-    return Run(short_hash(document), config, entries, document, None)
+    return RunSpec(short_hash(document), config, entries, document, None)
 
 
 def planned_model(
-    run: Run,
+    run: RunSpec,
     declared: ModelDeclaration,
     cohorts: Sequence[PlannedCohort],
     exposure: Exposure | None = None,

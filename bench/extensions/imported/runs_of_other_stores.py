@@ -24,7 +24,7 @@ from bench.models import cost
 from bench.models.predict import weights_sha256
 from bench.planning.image_caches import open_images
 from bench.planning.plan import CohortRef
-from bench.planning.run import Run
+from bench.planning.run import RunSpec
 from bench.runs.make_derived import cost_of
 from bench.runs.model_reference import CONFIG, model_files
 from bench.runs.provenance import device_name
@@ -98,13 +98,13 @@ def _seen_before(answers: Any, where: str) -> dict[str, SeenData]:
     return SeenData.parse(texts, Path(where), f"{where}: trained_on.seen")
 
 
-def geometries(stored: StoredRun) -> list[Run]:
+def geometries(stored: StoredRun) -> list[RunSpec]:
     """Return one trained run for each image geometry (size and crop of the images) that the networks of `stored` need."""
     return list({network.geometry: network.run for network in reversed(stored.networks)}.values())[::-1]
 
 
 def predict_run(
-    stored: StoredRun, store: Store, ref: CohortRef, run: Run, findings: Sequence[str], progress: Progress
+    stored: StoredRun, store: Store, ref: CohortRef, run: RunSpec, findings: Sequence[str], progress: Progress
 ) -> tuple[NDArray[np.str_], NDArray[np.float32]]:
     """Return image ids [N] and logit_NK of a cohort. The logit of a finding that the run does not predict is 0.
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:  # this module is imported by every command, so it imports lit
     from bench.config.run_config import RunConfig
     from bench.inputs.examples import Examples
     from bench.models.network import Network
-    from bench.planning.run import Run
+    from bench.planning.run import RunSpec
     from bench.training.fit import TrainingResult
 
 NAME = "prompts"
@@ -61,7 +61,7 @@ def replace_output_layer(backbone: "nn.Module", num_findings: int, document: byt
 
 
 def fit(
-    run: "Run",
+    run: "RunSpec",
     network: "Network",
     train: "Examples",
     feature_ND: "NDArray[np.float32]",

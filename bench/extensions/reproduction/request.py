@@ -9,7 +9,7 @@ from bench.config.registry import Registry
 from bench.planning.manifest import Manifest, planned
 from bench.planning.planned_grid import PlannedRun
 from bench.planning.restore_grid import grid_of
-from bench.planning.run import Run, read_run
+from bench.planning.run import RunSpec, read_run
 from bench.planning.stored_names import find_run
 from bench.results.read_predictions import unfinished
 from bench.store.store import Store
@@ -21,7 +21,7 @@ from harmonize.errors import ConfigError, StoreError
 class ReproductionRequest:
     """A finished run that will be trained again, with the grid that planned it."""
 
-    stored: Run
+    stored: RunSpec
     manifest: Manifest
     run: PlannedRun  # the run's row in the manifest
     grid: Grid  # a grid of only this run

@@ -176,22 +176,23 @@ def mean_interval(
     other numbers, the distances of the bounds are combined. Both bounds are NaN if a finite number has no
     interval. Source: Zou and Donner 2008, doi:10.1002/sim.3095.
     """
+    if metric not in AREAS:
+        columns = (np.asarray(numbers, np.float64)[:, None] for numbers in (value, *bounds, replicates))
+        (lower,), (upper,) = mean_intervals(*columns, correlation)
+        return float(lower), float(upper)
     used = np.isfinite(value)
     num, (low, high) = np.count_nonzero(used), bounds
     if not num or np.isnan(low[used]).any() or np.isnan(high[used]).any():
         return float("nan"), float("nan")
     matrix = _correlations(np.ascontiguousarray(replicates[used], np.float64), correlation)
-    center, numbers = float(value[used].mean()), (value[used], low[used], high[used])
-    sides = np.sqrt(scales_of(metric, *numbers)) if metric in AREAS else np.abs(np.stack(numbers[1:]) - numbers[0])
+    sides = np.sqrt(scales_of(metric, value[used], low[used], high[used]))
     squares = [max(float(side @ matrix @ side), 0.0) / num**2 for side in sides]
-    if metric not in AREAS:
-        return center - float(np.sqrt(squares[0])), center + float(np.sqrt(squares[1]))
-    (lower,), (upper,) = bounds_of_scales(metric, np.array([center]), np.array(squares)[:, None])
+    (lower,), (upper,) = bounds_of_scales(metric, np.array([value[used].mean()]), np.array(squares)[:, None])
     return float(lower), float(upper)
 
 
 @compiled
-def mean_intervals(value: Array, low: Array, high: Array, replicates: Array) -> tuple[Array, Array]:
+def mean_intervals(value: Array, low: Array, high: Array, replicates: Array, correlation: float) -> tuple[Array, Array]:
     """Return the bounds [C] of the means of value [S, C] over S, from replicates [S, C, B]: `mean_interval` of numbers but areas."""
     num_columns, num_draws = value.shape[1], replicates.shape[2]
     lower, upper = np.full(num_columns, np.nan), np.full(num_columns, np.nan)
@@ -202,10 +203,10 @@ def mean_intervals(value: Array, low: Array, high: Array, replicates: Array) -> 
         for k, s in enumerate(used):
             of_used[k] = replicates[s, c]
             center += value[s, c] / len(used)
-            below[k], above[k] = (value[s, c] - low[s, c]) / len(used), (high[s, c] - value[s, c]) / len(used)
+            below[k], above[k] = abs(value[s, c] - low[s, c]) / len(used), abs(high[s, c] - value[s, c]) / len(used)
         if not len(used) or np.isnan(below).any() or np.isnan(above).any():
             continue
-        matrix, squares_below, squares_above = _correlations(of_used, 0.0), 0.0, 0.0
+        matrix, squares_below, squares_above = _correlations(of_used, correlation), 0.0, 0.0
         for k in range(len(used)):
             for j in range(len(used)):
                 squares_below += below[k] * matrix[k, j] * below[j]

@@ -20,7 +20,7 @@ from bench.extensions.reproduction.record import KEYS, compared, headline
 from bench.extensions.reproduction.reproduce import _check_same
 from bench.planning.manifest import read_manifest
 from bench.planning.plan import Plan
-from bench.planning.run import Run
+from bench.planning.run import RunSpec
 from bench.runs.provenance import MOST_DIFF, environment
 from bench.store.checked_folders import CheckedFolder
 from bench.store.file_integrity import file_sha256
@@ -174,7 +174,7 @@ def test_what_would_be_another_run_is_refused_before_it_trains(store_copy: Path,
 
 def test_a_run_of_older_training_code_is_another_run(store_copy: Path) -> None:
     manifest = read_manifest(Store.open(store_copy / "runs"), "tiny")
-    run = Run.of(manifest.runs[0].config, Registry.read(), "0" * 12, None)
+    run = RunSpec.of(manifest.runs[0].config, Registry.read(), "0" * 12, None)
     other = json.loads(run.document) | {"training": 0}
     plan = cast("Plan", SimpleNamespace(runs=[run], refs=[]))
     with pytest.raises(ConfigError, match=r"the training code has changed \(version 1, was 0\)"):

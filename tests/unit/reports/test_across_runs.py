@@ -84,7 +84,7 @@ def test_agreement_of_hospitals_and_variation_of_seeds_are_below_the_ranking() -
 def test_the_bars_below_a_reliability_curve_are_at_their_bins() -> None:
     rows = pd.DataFrame({"bin": [0, 1, 2, 3], "count": [40, 20, 0, 5]})
     left = [float(x) for x in re.findall(r'x="([\d.]+)"', _counts(rows))]
-    assert left == [round(LEFT + b * SIDE / 4 + 0.5, 1) for b in range(4)]
+    assert left == [round(LEFT + b * SIDE / 4 + 0.5, 1) for b in (0, 1, 3)]
 
 
 @pytest.mark.slow

@@ -19,7 +19,7 @@ from bench.cli.main import app
 from bench.config.registry import SECTIONS, Registry
 from bench.config.run_config import RunConfig
 from bench.models.network import hub_repository
-from bench.planning.run import Run
+from bench.planning.run import RunSpec
 from bench.store.checked_folders import CheckedFolder
 from bench.store.store import Store
 from bench.study import request, starting_weights
@@ -281,7 +281,7 @@ finally:
 def requested(tmp_path: Path) -> Path:
     """A folder with a store that has one finished run without predictions: refused requests read no further."""
     config = RunConfig("seresnet_tiny", "adamw", "bce", "u_ignore", "imagenet_64", channels=1)
-    run = Run.of(config, Registry.read(), "internal", None)
+    run = RunSpec.of(config, Registry.read(), "internal", None)
     CheckedFolder(Store.open(tmp_path / "runs").begin(run.id, run.document)).mark_done()
     return tmp_path
 

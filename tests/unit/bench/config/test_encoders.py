@@ -11,7 +11,7 @@ from bench.config.preprocessing_ops import input_size
 from bench.config.registry import Entry, Registry
 from bench.config.seen import OTHERS, SeenData
 from bench.models.network import build, check_timm
-from bench.planning.run import Run
+from bench.planning.run import RunSpec
 from harmonize.errors import ConfigError, RegistryError
 from reports.schemas.exposure import NO, UNKNOWN
 
@@ -201,7 +201,7 @@ preprocessing:
 """.replace("bicubic_64", "bicubic_56"))  # fmt: skip
     registry = Registry.read(tmp_path / "registry.yaml")
     (config,) = grid(tmp_path, "encoder: small", registry=registry).configs
-    run = Run.of(config, registry, "0" * 12, None)
+    run = RunSpec.of(config, registry, "0" * 12, None)
     assert run.weights_file == tmp_path / "small.safetensors"
     start = run.entries["weights"]
     built = build(

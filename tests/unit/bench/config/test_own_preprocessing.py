@@ -6,7 +6,7 @@ import pytest
 
 from bench.config.grid import Grid
 from bench.config.registry import Registry
-from bench.planning.run import Run
+from bench.planning.run import RunSpec
 from harmonize.errors import ConfigError
 
 GRID = """
@@ -47,7 +47,7 @@ def test_it_can_be_a_factor_beside_other_entries(tmp_path: Path) -> None:
 def test_the_run_id_is_that_of_the_entry(tmp_path: Path) -> None:
     registry = Registry.read()
     named, own = (
-        Run.of(grid(tmp_path, name).configs[0], registry, "0" * 12, None) for name in ("bicubic_crop_64", "own")
+        RunSpec.of(grid(tmp_path, name).configs[0], registry, "0" * 12, None) for name in ("bicubic_crop_64", "own")
     )
     assert named.id == own.id
 

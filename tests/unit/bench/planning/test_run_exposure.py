@@ -9,7 +9,7 @@ import pytest
 from bench.config.registry import Registry
 from bench.config.run_config import RunConfig
 from bench.planning.exposure import Exposure
-from bench.planning.run import Run
+from bench.planning.run import RunSpec
 from harmonize.cohorts.cohort import Cohort
 from harmonize.cohorts.specs import CohortSpec
 from harmonize.errors import ConfigError
@@ -40,7 +40,7 @@ def answers(folder: Path, architecture: str, stated: str, known: tuple[str, ...]
         table = pd.DataFrame({"image_id": ["a.png", "b.png"], "v": np.arange(2.0)})
         table.to_csv(folder / "vectors" / f"{name}.csv", index=False)
     config = RunConfig(architecture, "adamw", "bce", "u_ignore", "imagenet_64", weights="none", train_on="chexpert", head="probe")  # fmt: skip
-    run = Run.of(config, Registry.read(path), "home", None)
+    run = RunSpec.of(config, Registry.read(path), "home", None)
     return dict(Exposure.of_run(run, cohorts, path, None, known).answers)
 
 
@@ -83,7 +83,7 @@ def listed(folder: Path, table: pd.DataFrame, name: str = "ids.parquet") -> tupl
     ids = ["a.png", "b.png", "c.png", "7", "8"]
     pd.DataFrame({"image_id": ids, "v": np.arange(5.0)}).to_csv(folder / "vectors" / "nih.csv", index=False)
     config = RunConfig("theirs", "adamw", "bce", "u_ignore", "imagenet_64", weights="none", train_on="nih", head="probe")  # fmt: skip
-    run = Run.of(config, registry, "home", None)
+    run = RunSpec.of(config, registry, "home", None)
     found = Exposure.of_run(run, {"nih": cohort("nih", ids, folder)}, folder / "registry.yaml", None)
     return found.images["nih"]
 

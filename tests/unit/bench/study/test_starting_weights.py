@@ -14,7 +14,7 @@ from bench.config.grid import Grid
 from bench.config.registry import Registry
 from bench.inputs.normalize import Normalizer
 from bench.models.network import build
-from bench.planning.run import Run, parse_run
+from bench.planning.run import RunSpec, parse_run
 from bench.runs.networks import initial_network
 from bench.study import starting_weights
 from bench.study.request import Request
@@ -114,7 +114,7 @@ def test_the_run_id_depends_on_the_content_of_the_file_and_on_the_keys(folder: P
             text = REGISTRY.replace("mine.safetensors", f"{names}safetensors").replace("null", dropped)
             (folder / "registry.yaml").write_text(text)
             asked = request(folder)
-            run = Run.of(asked.grid.configs[0], asked.registry, "c" * 12, None)
+            run = RunSpec.of(asked.grid.configs[0], asked.registry, "c" * 12, None)
             assert run.weights_file == folder / f"{names}safetensors"
             assert not run.starts_from_hub
             ids.add(run.id)
@@ -122,10 +122,10 @@ def test_the_run_id_depends_on_the_content_of_the_file_and_on_the_keys(folder: P
 
 
 def test_declared_mean_and_std_scale_the_input_and_are_part_of_the_run_id(folder: Path) -> None:
-    def run_of(text: str) -> Run:
+    def run_of(text: str) -> RunSpec:
         (folder / "registry.yaml").write_text(text)
         asked = request(folder)
-        return Run.of(asked.grid.configs[0], asked.registry, "c" * 12, None)
+        return RunSpec.of(asked.grid.configs[0], asked.registry, "c" * 12, None)
 
     plain = run_of(REGISTRY)
     declared = run_of(REGISTRY.replace("corpus:", "mean: [0.25, 0.5, 0.75], std: [0.5, 0.5, 0.5], corpus:"))
@@ -165,7 +165,7 @@ def test_files_are_listed_with_their_hash_and_damage(folder: Path) -> None:
     assert needed(*grid_and_registry(folder), None)[0].state == "damaged"
     asked = request(folder)
     with pytest.raises(SetupError, match="does not have the SHA-256"):
-        Run.of(asked.grid.configs[0], asked.registry, "c" * 12, None)
+        RunSpec.of(asked.grid.configs[0], asked.registry, "c" * 12, None)
 
 
 def test_missing_files_of_the_hub_are_fetched_once(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

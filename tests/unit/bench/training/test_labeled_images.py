@@ -14,7 +14,7 @@ from bench.inputs.examples import Examples
 from bench.inputs.normalize import Normalizer
 from bench.models.network import build
 from bench.models.predict import weights_sha256
-from bench.planning.run import Run
+from bench.planning.run import RunSpec
 from bench.training.fit import TrainingResult, fit
 from tests.unit.bench.training.test_train import CPU, a_cohort, a_run
 
@@ -22,7 +22,7 @@ SCHEDULE = Schedule(epochs=2, batch_size=4, lr=1e-3)
 BINARY: dict[str, Any] = {"task": "binary", "finding": "Edema"}
 
 
-def trained(run: Run, reader: BatchReader, train: Examples, val: Examples, checkpoint: Path) -> TrainingResult:
+def trained(run: RunSpec, reader: BatchReader, train: Examples, val: Examples, checkpoint: Path) -> TrainingResult:
     torch.set_num_threads(1)
     entry = run.entries["architecture"]
     network = build(entry.use, entry.options, len(run.config.findings), 1, None, 0)

@@ -19,7 +19,7 @@ from bench.config.run_config import Limit, RunConfig, Schedule, from_dict
 from bench.inputs.normalize import Normalizer
 from bench.models.network import Network
 from bench.models.predict import predict, weights_sha256
-from bench.planning.run import Run
+from bench.planning.run import RunSpec
 from bench.results.stored_runs import remark_of, training_remark
 from bench.store.store import Store
 from bench.training.checkpoint import write_checkpoint
@@ -61,7 +61,7 @@ class Hungry(nn.Module):
 
 
 def trained(
-    run: Run, folder: Path, backbone: nn.Module | None = None, clock: Callable[[], float] | None = None
+    run: RunSpec, folder: Path, backbone: nn.Module | None = None, clock: Callable[[], float] | None = None
 ) -> TrainingResult:
     torch.set_num_threads(1)
     reader, internal, val = a_cohort()
@@ -167,7 +167,7 @@ def ticking(seconds: float) -> Callable[[], float]:
     return lambda: next(ticks) * seconds
 
 
-def limited(hours: float, epochs: int = 4, **more: object) -> Run:
+def limited(hours: float, epochs: int = 4, **more: object) -> RunSpec:
     return a_run(schedule=Schedule(epochs=epochs, batch_size=8, lr=1e-2), limit=Limit(hours), **more)
 
 
@@ -236,9 +236,9 @@ class Interrupted(Hungry):
 def test_a_limit_is_part_of_the_id_only_where_there_is_one() -> None:
     config = RunConfig("seresnet_tiny", "adamw", "bce", "u_ignore", "imagenet_64")
     registry = Registry.read()
-    ids = [Run.of(replace(config, limit=Limit(h)), registry, "internal", None).id for h in (0, 1, 2)]
+    ids = [RunSpec.of(replace(config, limit=Limit(h)), registry, "internal", None).id for h in (0, 1, 2)]
     assert len(set(ids)) == 3
-    assert b"limit" not in Run.of(config, registry, "internal", None).document
+    assert b"limit" not in RunSpec.of(config, registry, "internal", None).document
     assert str(Limit(1)) == "1 hour"
     with pytest.raises(ConfigError, match=r"limit\.hours"):
         from_dict(Limit, {"hours": -1.0}, "grid.yaml: limit")

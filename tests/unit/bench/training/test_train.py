@@ -14,7 +14,7 @@ from bench.inputs.examples import Examples, probe_rows
 from bench.inputs.normalize import Normalizer
 from bench.models.network import build
 from bench.models.predict import predict, weights_sha256
-from bench.planning.run import Run
+from bench.planning.run import RunSpec
 from bench.training.checkpoint import FORMAT, load_checkpoint, write_checkpoint
 from bench.training.errors import TrainingError
 from bench.training.fit import TrainingResult, fit, validate
@@ -24,7 +24,7 @@ CPU = torch.device("cpu")
 K = 9
 
 
-def a_run(optimizer: str = "adamw", **changes: object) -> Run:
+def a_run(optimizer: str = "adamw", **changes: object) -> RunSpec:
     schedule = changes.pop("schedule", Schedule(epochs=3, batch_size=8, lr=1e-3))
     if REGISTRY.sections["optimizers"][optimizer].facts.get("schedule"):
         schedule = replace(schedule, kind="constant")
@@ -33,7 +33,7 @@ def a_run(optimizer: str = "adamw", **changes: object) -> Run:
         architecture="seresnet_tiny", optimizer=optimizer,
         preprocessing="imagenet_64", channels=1, schedule=schedule, **changes,
     )  # fmt: skip
-    return Run.of(config, REGISTRY, "internal", None)
+    return RunSpec.of(config, REGISTRY, "internal", None)
 
 
 def a_cohort(n: int = 40, seed: int = 0) -> tuple[BatchReader, Examples, Examples]:
@@ -50,7 +50,7 @@ def a_cohort(n: int = 40, seed: int = 0) -> tuple[BatchReader, Examples, Example
     return BatchReader(images, CPU), examples[0], examples[1]
 
 
-def train(run: Run, checkpoint: Path, stop_at: int | None = None) -> TrainingResult:
+def train(run: RunSpec, checkpoint: Path, stop_at: int | None = None) -> TrainingResult:
     torch.set_num_threads(1)
     reader, internal, val = a_cohort()
     watched = dict.fromkeys(run.config.schedule.watched, val)

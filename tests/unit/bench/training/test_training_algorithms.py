@@ -21,7 +21,7 @@ from bench.inputs.examples import Examples
 from bench.inputs.normalize import Normalizer
 from bench.models.network import build
 from bench.models.predict import predict, weights_sha256
-from bench.planning.run import Run
+from bench.planning.run import RunSpec
 from bench.training.algorithms.averages import SWAD
 from bench.training.algorithms.batch import Algorithm, Batch
 from bench.training.algorithms.build import build_algorithm
@@ -322,7 +322,7 @@ def grouped_cohort(num_groups: int = 2, n: int = 40) -> tuple[Any, Examples, Exa
     return reader, examples, val
 
 
-def train_groups(run: Run, checkpoint: Path, stop_at: int | None = None, num_groups: int = 2) -> TrainingResult:
+def train_groups(run: RunSpec, checkpoint: Path, stop_at: int | None = None, num_groups: int = 2) -> TrainingResult:
     torch.set_num_threads(1)
     reader, internal, val = grouped_cohort(num_groups) if run.group_column else a_cohort()
     network = build(run.entries["architecture"].use, run.entries["architecture"].options, K, 1, None, 0)
@@ -335,12 +335,12 @@ def train_groups(run: Run, checkpoint: Path, stop_at: int | None = None, num_gro
     return fit(run, network, normalizer, reader, internal, {"val": val}, CPU, checkpoint, progress)
 
 
-def with_anneal(run: Run, steps: int) -> Run:
+def with_anneal(run: RunSpec, steps: int) -> RunSpec:
     """Return the run with another step at which the penalty's weight changes."""
     own = run.entries["algorithm"]
     options = dict(own.options) | ({"anneal": steps} if "anneal" in own.options else {})
     changed = Entry(own.section, own.name, own.use, options, own.facts)
-    return Run(run.id, run.config, {**run.entries, "algorithm": changed}, run.document, None)
+    return RunSpec(run.id, run.config, {**run.entries, "algorithm": changed}, run.document, None)
 
 
 @pytest.mark.slow
@@ -522,7 +522,7 @@ def test_a_checkpoint_of_erm_has_no_algorithm_and_its_run_no_entry(tmp_path: Pat
 def test_the_entry_erm_is_training_without_an_algorithm(tmp_path: Path) -> None:
     """A user's algorithm that returns the loss of the batch trains the same weights, bit by bit."""
     plain, entry = a_run(), REGISTRY.sections["algorithms"]["erm"]
-    explicit = Run(plain.id, plain.config, {**plain.entries, "algorithm": entry}, plain.document, None)
+    explicit = RunSpec(plain.id, plain.config, {**plain.entries, "algorithm": entry}, plain.document, None)
     found = [weights_sha256(train(run, tmp_path / f"{i}.pt").network) for i, run in enumerate((plain, explicit))]
     assert found[0] == found[1]
 

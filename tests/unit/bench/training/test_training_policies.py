@@ -16,7 +16,7 @@ from bench.inputs.examples import Examples
 from bench.inputs.normalize import Normalizer
 from bench.models.network import Network, build
 from bench.models.predict import weights_sha256
-from bench.planning.run import Run
+from bench.planning.run import RunSpec
 from bench.training.batch_sampling import shuffled
 from bench.training.checkpoint import load_checkpoint
 from bench.training.errors import TrainingError
@@ -27,11 +27,11 @@ from bench.training.training_loss import TrainingLoss, TrainingTargets
 from tests.unit.bench.training.test_train import CPU, K, a_cohort, a_run, train
 
 
-def a_network(run: Run) -> Network:
+def a_network(run: RunSpec) -> Network:
     return build(run.entries["architecture"].use, run.entries["architecture"].options, K, 1, None, 0)
 
 
-def a_step(run: Run, training_loss: nn.Module | None = None) -> tuple[Step, Examples]:
+def a_step(run: RunSpec, training_loss: nn.Module | None = None) -> tuple[Step, Examples]:
     torch.set_num_threads(1)
     reader, internal, _ = a_cohort()
     network = a_network(run)
