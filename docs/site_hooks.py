@@ -9,8 +9,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import click
+import live_pages  # beside this file, as column_reference: mkdocs adds its folder to the path
 import typer.main
-from column_reference import column_reference  # beside this file: mkdocs adds its folder to the path
+from column_reference import column_reference
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.exceptions import PluginError
 from mkdocs.structure.files import File, Files
@@ -31,8 +32,10 @@ PUBLIC = (
     "errors",
     "labels.findings",
 )
+# weight of a page in the search: people search for a problem, not for the reference of a function
+BOOST = {"faq.md": 4, "real-data.md": 2, "columns.md": 0.2, "command-line.md": 0.2, "changelog.md": 0.2}
 LINK = re.compile(r"(!?)\[([^\]]*)\]\((?!https?:|#)([^)#\s]+)(#[^)\s]*)?\)")
-LOADED = re.compile(r"<(?:script|link|img|iframe)\b[^>]*\b(?:src|href)=\"(?:https?:)?//[^\"]*\"")
+LOADED = re.compile(r"<(?:script|link(?! rel=\"canonical\")|img|iframe)\b[^>]*\b(?:src|href)=\"(?:https?:)?//[^\"]*\"")
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
@@ -43,11 +46,16 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     files.append(File.generated(config, "columns.md", content="\n\n".join(column_reference())))
     for page, content in api_pages().items():
         files.append(File.generated(config, f"api/{page}.md", content=content))
+    for bundle in live_pages.bundles():
+        name = f"live/{live_pages.name_of(bundle)}.html"
+        files.append(File.generated(config, name, content=live_pages.page(bundle)))
     return files
 
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
-    """Point links at pages of the site; a file that the site does not hold is named without a link."""
+    """Point links at pages of the site; a file that the site does not hold is named without a link. Also weigh the page."""
+    name = page.file.src_uri
+    page.meta["search"] = {"boost": BOOST.get(name, 0.1 if name.startswith(("api/", "dev/")) else 1)}
     folder = ROOT if page.file.src_uri in ROOT_PAGES.values() else (ROOT / "docs" / page.file.src_uri).parent
 
     own = (ROOT / "docs" / page.file.src_uri).parent  # where mkdocs resolves the links of the page
@@ -57,6 +65,8 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
         path = (folder / target).resolve()
         if path.parent == ROOT and path.name in ROOT_PAGES:
             return f"[{text}]({os.path.relpath(ROOT / 'docs' / ROOT_PAGES[path.name], own)}{anchor})"
+        if path.parent == live_pages.LIVE and path.name.endswith(live_pages.ENDING):  # the page of a bundle
+            path = path.with_name(f"{live_pages.name_of(path)}.html")
         if path.is_relative_to(ROOT / "docs") and path.suffix != ".ipynb":
             return f"{picture}[{text}]({os.path.relpath(path, own)}{anchor})"
         return text if text.startswith("`") else f"`{path.relative_to(ROOT)}`"

@@ -108,7 +108,7 @@ def export(
         contested = tuple((run.id, finding) for run, finding in unlearned_without_evidence(read))
         num_scores = 0
         for run in chosen:
-            num_scores += _write_scores(manifest, read, run.id, folder, exact=keep_order)
+            num_scores += write_scores(manifest, read, run.id, folder, exact=keep_order)
         unstated: tuple[str, ...] = ()
         if citation is not None:
             described = Described(folder, citation)
@@ -260,7 +260,7 @@ def _write_run(
         write_columns(folder / "predictions" / f"{name}.parquet", frame, columns, facts)
 
 
-def _write_scores(manifest: Manifest, read: Manifest, run_id: str, folder: Path, exact: bool) -> int:
+def write_scores(manifest: Manifest, read: Manifest, run_id: str, folder: Path, exact: bool) -> int:
     """Write the scores of a run into the bundle; return the number of rows of its table `scores`.
 
     The written scores were computed from the bundle (`read`). Before writing, these scores are compared with the scores in the

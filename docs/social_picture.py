@@ -1,0 +1,55 @@
+"""The picture that other sites show of a link to the documents: macro AUROC of one network of the demo at each hospital.
+
+    PYTHONPATH=. python docs/social_picture.py    # writes docs/social.png, 1280 x 640 pixels
+
+The numbers and their 95 % intervals are those of the first run in the bundle docs/live/demo.zip.xz. All hospitals score the same findings.
+"""
+
+import io
+import json
+import lzma
+import zipfile
+from pathlib import Path
+
+import pandas as pd
+from matplotlib import pyplot as plt
+
+DOCS = Path(__file__).parent
+INTERNAL, EXTERNAL, INK = "#1f5fa8", "#c2560c", "#1c2430"
+
+
+def main() -> None:
+    """Draw an interval for each hospital."""
+    with zipfile.ZipFile(io.BytesIO(lzma.decompress((DOCS / "live" / "demo.zip.xz").read_bytes()))) as bundle:
+        cohorts = json.loads(bundle.read("manifest.json"))["cohorts"]
+        first = next(name for name in bundle.namelist() if name.endswith("/scores.parquet"))
+        scores = pd.read_parquet(io.BytesIO(bundle.read(first)))
+    scores = scores[(scores["metric"] == "auroc") & (scores["finding"] == "macro")]
+    figure = plt.figure(figsize=(12.8, 6.4), dpi=100)
+    figure.text(0.06, 0.86, "Unseen", size=50, weight="bold", color=INK)
+    figure.text(0.06, 0.765, "Chest X-ray networks, tested at hospitals they have never seen", size=23, color=INK)
+    axes = figure.add_axes((0.3, 0.15, 0.62, 0.53))
+    for row, cohort in enumerate(cohorts):
+        is_internal = cohort["role"] == "internal"
+        split = "test" if is_internal else cohort["headline_split"]
+        ((value, low, high),) = scores.loc[
+            (scores["dataset"] == cohort["name"]) & (scores["split"] == split), ["value", "low", "high"]
+        ].to_numpy()
+        color = INTERNAL if is_internal else EXTERNAL
+        axes.plot([low, high], [row, row], color=color, lw=5, solid_capstyle="round")
+        axes.plot(value, row, "o", color=color, ms=15)
+        name = cohort["facts"]["title"].partition(" (")[0]
+        text = f"{name}{', trained here' if is_internal else ''}"
+        place = axes.get_yaxis_transform()
+        axes.text(-0.03, row, text, size=19, color=color, ha="right", va="center", transform=place)
+    axes.invert_yaxis()
+    axes.set_yticks([])
+    axes.tick_params(axis="x", labelsize=16, colors=INK)
+    axes.grid(axis="x", color="#d5dae1")
+    axes.spines[:].set_visible(False)
+    axes.set_xlabel("macro AUROC with 95 % interval; synthetic hospitals of the demo", size=16, color=INK)
+    figure.savefig(DOCS / "social.png", facecolor="white")
+
+
+if __name__ == "__main__":
+    main()
