@@ -193,7 +193,7 @@ def _render(tables: Tables) -> str:
     return str(page) + "\n"
 
 
-def _made(data: ReportData) -> list[str]:
+def _made(data: report_data.ReportData) -> list[str]:
     """Return the facts of the footer that are known: day of the last run, versions, and data."""
     software, commits = data.meta.get("software") or {}, [commit[:12] for commit in data.distinct("commit")]
     return [

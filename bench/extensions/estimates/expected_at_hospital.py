@@ -216,11 +216,21 @@ def without_images(manifest: Manifest, run_ids: Sequence[str]) -> ExpectedScores
     nothing = ExpectedValues(none, none, np.zeros(shape), reason, errors, none, np.ones(shape))
     known = KnownValues(none, errors, {})
     means = macros(known, nothing, np.zeros(shape, bool))
+    predicted, safest = _predicted(manifest, run_ids, findings, hospitals)
     return ExpectedScores(
-        *(manifest, entry, tuple(run_ids), findings, 0, tuple(manifest.titles[name] for name in hospitals)),
-        *(dict.fromkeys(QUANTITIES, nothing), dict.fromkeys(QUANTITIES, means)),
-        *(pd.DataFrame(columns=["finding", "estimator"]), pd.DataFrame(columns=list(COLUMNS)), tuple(notes)),
-        *_predicted(manifest, run_ids, findings, hospitals),
+        manifest,
+        entry,
+        tuple(run_ids),
+        findings,
+        num_images=0,
+        learned_from=tuple(manifest.titles[name] for name in hospitals),
+        results=dict.fromkeys(QUANTITIES, nothing),
+        means=dict.fromkeys(QUANTITIES, means),
+        accuracy=pd.DataFrame(columns=["finding", "estimator"]),
+        measured=pd.DataFrame(columns=list(COLUMNS)),
+        notes=tuple(notes),
+        predicted=predicted,
+        safest=safest,
     )
 
 
