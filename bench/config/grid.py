@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from bench.config.analyses import Analysis, read_analyses
-from bench.config.auxiliary_heads import check_heads
 from bench.config.compatibility import (
     OWN,
     check_algorithm,
+    check_heads,
     check_left_out,
     check_probe,
     check_trainable,

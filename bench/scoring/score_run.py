@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from bench.scoring import curves, probability_distributions, reliability, subgroups
+from bench.scoring import curves, probability_distributions, subgroups
 from bench.scoring.bootstrap.intervals import mean_of
 from bench.scoring.bootstrap.resamples import FOR_DETAIL
 from bench.scoring.confusion_and_delong import confusion_rows, delong_rows
@@ -23,6 +23,7 @@ from bench.scoring.metrics_of_split import AUROC, Key, OperatingPoints, SplitMet
 from bench.scoring.pooled_hospitals import measure_hospitals
 from bench.scoring.score_rows import Macro, Writer, frame, macro, mean_of_macros
 from bench.scoring.scored_split import ScoredSplit, Settings
+from bench.scoring.smooth_calibration import reliability_rows
 from bench.scoring.thresholds import RULES
 from harmonize.labels.findings import UNMAPPED_CODE
 from reports import extensions
@@ -152,7 +153,7 @@ def score_run(
         writer.add_gaps(drifts(findings, test, external), external)
     gap_rows = [(run_id, *(getattr(gap, name) for name in SCHEMAS["gaps"][1:])) for gap in [*auroc_gaps, *gaps_apart]]
     headline = [split for split in (test, *hospitals) if split is not None]
-    reliability_rows = [row for split in headline for row in reliability.rows(run_id, split, settings.bins)]
+    curve_rows = [row for split in headline for row in reliability_rows(run_id, split, settings.bins)]
 
     replicates: dict[str, NDArray[Any]] = {
         f"auroc/{split.scored.dataset}": macros[AUROC].replicates
@@ -214,7 +215,7 @@ def score_run(
     return RunScores(
         frame(writer.rows, SCORES),
         frame(gap_rows, SCHEMAS["gaps"]),
-        frame(reliability_rows, SCHEMAS["reliability"]),
+        frame(curve_rows, SCHEMAS["reliability"]),
         frame([row for split in each for row in confusion_rows(run_id, findings, split)], SCHEMAS["confusion"]),
         frame([row for split in each for row in delong_rows(run_id, findings, split)], SCHEMAS["delong"]),
         points.frame(run_id, findings),

@@ -6,19 +6,45 @@ independent; the band is pointwise, on the logit scale, with a t distribution wh
 rarer class minus 1, and the factor P / (P - J) for P patients.
 Sources: Van Calster et al. 2019, doi:10.1186/s12916-019-1466-7 (flexible calibration curves); Harrell 2015, section 2.4.5 (spline,
 knots); Liang and Zeger 1986, doi:10.1093/biomet/73.1.13 (sandwich by cluster).
-Shapes: n images, G points of the curve, J coefficients.
+Shapes: n images (or pairs of image and finding), G points of the curve, J coefficients.
 """
+
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit, logit, stdtrit
 
 from bench.scoring.calibration_metrics import LEAST
+from bench.scoring.metrics_of_split import AS_GIVEN, DECIDING, SplitMetrics
 
 Array = NDArray[np.float64]
 KNOTS = (0.05, 0.35, 0.65, 0.95)  # quantiles of the logits; Harrell's for four knots
 GROUPS = 2000  # images with similar logits form a group; the fit to the groups is the start of the fit to the images
 STEPS = 25  # maximum number of Newton steps
+
+
+def reliability_rows(run_id: str, measured: SplitMetrics, bins: int) -> list[tuple[Any, ...]]:
+    """Return the rows of the table `reliability`: `bins` points of each curve, uncalibrated and after Platt scaling."""
+    found: list[tuple[Any, ...]] = []
+    for calibrator in (AS_GIVEN, DECIDING):
+        used = [
+            (column, of[calibrator])
+            for column, of in zip(measured.columns, measured.probabilities, strict=True)
+            if calibrator in of and len(of[calibrator].prob) and of[calibrator].fitted
+        ]
+        if not used:
+            continue
+        prob, bin_n = (np.concatenate([getattr(of, name) for _, of in used]) for name in ("prob", "bin"))
+        positive, patient = (np.concatenate([getattr(of, name) for of, _ in used]) for name in ("positive", "patient"))
+        count = np.bincount(bin_n, minlength=bins)
+        filled = count > 0
+        mean = np.divide(np.bincount(bin_n, prob, bins), count, out=np.full(bins, np.nan), where=filled)
+        smooth = np.full((3, bins), np.nan)
+        smooth[:, filled] = smooth_curve(prob, positive, patient, mean[filled])
+        points = zip(range(bins), mean.tolist(), count.tolist(), *smooth.tolist(), strict=True)
+        found += [(run_id, measured.scored.dataset, calibrator, *point) for point in points]
+    return found
 
 
 def smooth_curve(

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from bench.scoring import calibration_metrics, metrics, reliability
+from bench.scoring import calibration_metrics, metrics
 from bench.scoring.bootstrap import bootstrap, calibration_errors
 from bench.scoring.bootstrap.kernels import sum_segments
 from bench.scoring.bootstrap.resamples import FOR_DETAIL, LANES, Resamples
@@ -19,6 +19,7 @@ from bench.scoring.calibration_metrics import ERRORS, BinnedProbabilities
 from bench.scoring.calibrators import sigmoid
 from bench.scoring.metrics_of_split import Key, OperatingPoints, measure
 from bench.scoring.scored_split import ScoredSplit, Settings
+from bench.scoring.smooth_calibration import reliability_rows
 from tests.nonempty import nonempty
 
 
@@ -196,7 +197,7 @@ def test_errors_of_eleven_findings_equal_those_of_each_finding_alone() -> None:
     expected = calibration_errors.calibration_metrics(resamples, found.label, sigmoid(logit))
     prob = sigmoid(logit)[state >= 0]
     place = np.minimum((prob * 15).astype(int), 14)
-    points = np.array([row[3:6] for row in reliability.rows("r", found, 15)])
+    points = np.array([row[3:6] for row in reliability_rows("r", found, 15)])
     assert points[:, 0].tolist() == list(range(15))
     np.testing.assert_array_equal(points[:, 2], np.bincount(place, minlength=15))
     np.testing.assert_allclose(points[:, 1], np.bincount(place, prob) / np.bincount(place), rtol=1e-12)

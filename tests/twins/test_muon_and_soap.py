@@ -9,8 +9,7 @@ from bench.config.registry import Registry
 from bench.models.network import build as build_network
 from bench.models.output_layers import output_layers
 from bench.training.optimizers.build import build
-from bench.training.optimizers.muon import muon
-from bench.training.optimizers.parameter_groups import hidden_matrices
+from bench.training.optimizers.muon import hidden_matrices, muon
 from tests.nonempty import nonempty
 
 OPTIMIZERS = Registry.read().sections["optimizers"]
