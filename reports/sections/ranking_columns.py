@@ -158,8 +158,9 @@ def columns_of(data: ReportData) -> list[RankingColumn]:
         else estimate_column(
             "shortcut",
             "Shortcut",
-            "source probe accuracy",
+            "accuracy",
             lambda r: r.probe,
+            name="Shortcut (accuracy of the source probe)",
             css="more mc",
             low_first=True,
             figure=lambda r: svg.micro(r.probe, 0.0, 1.0, chance) if r.probe.has_value else Markup(""),
