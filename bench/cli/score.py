@@ -32,7 +32,9 @@ def score(
     mapping: Annotated[str | None, typer.Option("--mapping", help="Label mapping: default, strict or broad.")] = None,
     labels_read: Annotated[
         str | None,
-        typer.Option("--labels-read", help="uncertain-present, uncertain-absent, unmentioned-dropped or standard."),
+        typer.Option(
+            "--labels-read", help="Reading of labels: uncertain-present, uncertain-absent or unmentioned-dropped."
+        ),
     ] = None,
     findings: Annotated[
         str | None, typer.Option("--findings", help='Only these findings, for example "Edema,Pneumonia".')

@@ -30,7 +30,7 @@ def estimate(row: Mapping[str, object]) -> Estimate:
 
 def _of_means(data: ReportData) -> dict[str, Mapping[str, object]]:
     """Return {reading: row of the mean over hospitals}."""
-    return {name: rows[EXTERNAL] for name, rows in gaps_by_reading(data).items() if EXTERNAL in rows}
+    return {name: rows[EXTERNAL] for name, rows in gaps_by_reading(data).items()}
 
 
 def clause(data: ReportData) -> str:

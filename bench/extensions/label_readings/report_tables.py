@@ -6,30 +6,37 @@ from bench.extensions.label_readings.schemas import SCHEMAS
 from bench.results.cross_run_tables import ScoredRuns
 from bench.results.read_predictions import load_scores
 from bench.scoring.across_runs.ranks import mean_gaps
-from bench.scoring.gaps.gap import MACRO
+from bench.scoring.gaps.gap import EXTERNAL, MACRO
 from bench.scoring.scored_split import READINGS
 
 NUMBERS = ("value", "same_findings", "internal", "external", "changed_internal", "changed")
 
 
 def tables(runs: ScoredRuns) -> dict[str, pd.DataFrame]:
-    """Return both tables; they are empty if no reading changes a label."""
+    """Return both tables; they are empty if no reading changes a label.
+
+    A reading without a mean over hospitals, such as one that changes no label of some runs of each recipe, is left out of
+    `mean_reading_gaps`.
+    """
+    empty = {name: pd.DataFrame(columns=list(columns)) for name, columns in SCHEMAS.items()}
     stored = load_scores(runs.manifest, runs.run_ids, "reading_gaps")
     if not len(stored):
-        return {name: pd.DataFrame(columns=list(columns)) for name, columns in SCHEMAS.items()}
+        return empty
     of_recipes = runs.recipes.averaged(stored, ("reading", "dataset"), NUMBERS)
     rows = runs.recipes.replaced(stored, of_recipes)
     own = runs.frames["gaps"]
     own = own[(own["finding"] == MACRO) & own["dataset"].isin(rows["dataset"])]
     own = runs.recipes.replaced(own, runs.recipes.of_gaps(own))
     own = own.assign(same_findings=own["value"], changed_internal=0.0, changed=0.0)
-    parts = [_means(runs, own, runs.manifest.settings.reading, "gap")]
-    parts += [
+    of_grid = _means(runs, own, runs.manifest.settings.reading, "gap")
+    others = [
         _means(runs, of, name, f"reading_gap/{name}") for name in READINGS if len(of := rows[rows["reading"] == name])
     ]
+    others = [means for means in others if EXTERNAL in set(means["dataset"])]
+    means = pd.concat([of_grid, *others], ignore_index=True)[list(SCHEMAS["mean_reading_gaps"])]
     return {
         "reading_gaps": pd.concat([of_recipes, stored], ignore_index=True) if len(of_recipes) else stored,
-        "mean_reading_gaps": pd.concat(parts, ignore_index=True)[list(SCHEMAS["mean_reading_gaps"])],
+        "mean_reading_gaps": means if others else empty["mean_reading_gaps"],
     }
 
 
