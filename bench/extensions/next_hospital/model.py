@@ -289,14 +289,17 @@ def _mixture_quantile(level: float, mean: Array, error: Array, share: Array) -> 
     component = mean + error * ndtri(level)
     low, high = component.min(1), component.max(1)
     at: Array = (share * component).sum(1)
+    rows = np.arange(len(at))  # those that still move
     for _ in range(NUM_HALVINGS):
-        distance = (at[:, None] - mean) / error
-        excess = (share * ndtr(distance)).sum(1) - level
-        low, high = np.where(excess < 0, at, low), np.where(excess < 0, high, at)
-        density = (share * np.exp(-0.5 * distance**2) / error).sum(1) / np.sqrt(2 * np.pi)
-        next_at = at - np.divide(excess, density, out=np.full(len(at), np.inf), where=density > 0)
-        next_at = np.where((next_at > low) & (next_at < high), next_at, (low + high) / 2)
-        if (np.abs(next_at - at) <= PRECISION * (1 + np.abs(at))).all():
+        start, weight, spread = at[rows], share[rows], error[rows]
+        distance = (start[:, None] - mean[rows]) / spread
+        excess = (weight * ndtr(distance)).sum(1) - level
+        low[rows], high[rows] = np.where(excess < 0, start, low[rows]), np.where(excess < 0, high[rows], start)
+        density = (weight * np.exp(-0.5 * distance**2) / spread).sum(1) / np.sqrt(2 * np.pi)
+        next_at = start - np.divide(excess, density, out=np.full(len(rows), np.inf), where=density > 0)
+        inside = (next_at > low[rows]) & (next_at < high[rows])
+        at[rows] = np.where(inside, next_at, (low[rows] + high[rows]) / 2)
+        rows = rows[np.abs(at[rows] - start) > PRECISION * (1 + np.abs(start))]
+        if not len(rows):
             break
-        at = next_at
     return at
