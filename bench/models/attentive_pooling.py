@@ -8,8 +8,6 @@ Legend: N images, T tokens (patches, and class or register tokens before them), 
 """
 
 import torch
-from timm.models.eva import Eva
-from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
 from bench.models.output_layers import output_layers
@@ -37,6 +35,9 @@ class AttentivePooling(nn.Module):
     @classmethod
     def replacing(cls, backbone: nn.Module) -> None:
         """Replace the pooling of a vision transformer. Raises ValueError for a network that this is impossible for."""
+        from timm.models.eva import Eva  # imported here, because the import takes two CPU seconds
+        from timm.models.vision_transformer import VisionTransformer
+
         if not isinstance(backbone, VisionTransformer | Eva) or len(output_layers(backbone)) != 1:
             raise ValueError(f"{type(backbone).__name__} is not a vision transformer with one output layer")
         if isinstance(backbone, VisionTransformer):

@@ -2,6 +2,8 @@
 
 N images, C input channels, H and W pixels, O outputs, K findings, D features. S outputs per finding: 1, or 3 (absent,
 uncertain, present). The first K x S outputs belong to the findings, the others to auxiliary heads.
+
+Functions import timm themselves: the import takes two CPU seconds, and a network of this project does not need it.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -9,13 +11,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal, cast
 
-import timm
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
-from timm.data.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
-from timm.models import adapt_input_conv
-from timm.utils.model import reparameterize_model
 from torch import Tensor, nn
 from torch.hub import get_dir, load_state_dict_from_url
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -111,6 +109,8 @@ class Network(nn.Module):
         """
         if not any(hasattr(module, name) for module in self.backbone.modules() for name in _FUSING):
             return self
+        from timm.utils.model import reparameterize_model
+
         return cast("Network", reparameterize_model(self).eval())
 
     def _features(self, maps: Tensor) -> Tensor:
@@ -184,7 +184,8 @@ def finding_logits(output_NX: Tensor, states: int) -> Tensor:
     return output_NX if states == 1 else output_NX[:, states - 1 :: states] - output_NX[:, ::states]
 
 
-_IMAGENET = {"mean": IMAGENET_DEFAULT_MEAN, "std": IMAGENET_DEFAULT_STD}
+# mean and standard deviation of ImageNet's RGB channels, as timm and torchvision have them
+_IMAGENET = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
 
 
 def timm_model(name: str, num_outputs: int, in_channels: int, **options: Any) -> nn.Module:
@@ -192,6 +193,8 @@ def timm_model(name: str, num_outputs: int, in_channels: int, **options: Any) ->
 
     Raises ConfigError for a name or tag that timm does not have.
     """
+    import timm
+
     try:
         model: nn.Module = timm.create_model(
             name, pretrained=False, num_classes=num_outputs, in_chans=in_channels, **options
@@ -207,12 +210,16 @@ def timm_model(name: str, num_outputs: int, in_channels: int, **options: Any) ->
 
 def hub_repository(name: str) -> str:
     """Return the hub repository of a timm model's weights; "" if the hub does not have these weights."""
+    import timm
+
     config = timm.get_pretrained_cfg(name)
     return str(config.hf_hub_id or "") if config else ""
 
 
 def release_file(name: str) -> tuple[str, Path]:
     """Return the address of a model's weights in timm's releases ("" if timm states none), and their local path."""
+    import timm
+
     url = str(getattr(timm.get_pretrained_cfg(name), "url", None) or "")
     return url, Path(get_dir()) / "checkpoints" / Path(url).name
 
@@ -247,6 +254,8 @@ def _load_pretrained(
     `tensors`: the weights of the model. `source`: name of their file, for errors. Raises SetupError when a key is missing,
     unexpected or of another shape.
     """
+    from timm.models import adapt_input_conv
+
     config: dict[str, Any] = backbone.pretrained_cfg  # type: ignore[assignment]
     state = _imagenet_state(tensors, source, config, options)
     classifier = tuple(f"{name}." for name in _names(config.get("classifier")))
@@ -269,6 +278,8 @@ def _load_mapped(
     channels is adapted to `in_channels`. Raises SetupError when a name is missing, unexpected or used twice, or when a
     shape differs.
     """
+    from timm.models import adapt_input_conv
+
     expected = backbone.state_dict()
     outputs = output_layers(backbone)
     ignored = tuple(f"{name}." for name, module in backbone.named_modules() if any(module is o for o in outputs))
@@ -336,6 +347,8 @@ def _imagenet_state(
 
     timm converts older names of tensors. Raises SetupError for missing or unexpected tensors.
     """
+    import timm
+
     model_options = {key: value for key, value in options.items() if key not in {"name", "pretrained_cfg_overlay"}}
     overlay = {**options.get("pretrained_cfg_overlay", {}), "state_dict": tensors, "custom_load": False}
     try:

@@ -14,7 +14,6 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torchvision.transforms.functional import InterpolationMode, rotate
 
 from bench.config.tta_and_ensembles import View
 from bench.inputs.batches import BatchReader
@@ -37,6 +36,8 @@ from harmonize.progress import Progress
 
 def view_transform(view: View) -> Callable[[Tensor], Tensor]:
     """Return the function that turns images [N, 1, H, W] into one view. The corners of a rotated image are black."""
+    from torchvision.transforms.functional import InterpolationMode, rotate  # the import takes two CPU seconds
+
     mirrored, degrees = view
 
     def transform(x_N1HW: Tensor) -> Tensor:

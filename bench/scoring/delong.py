@@ -15,7 +15,7 @@ from scipy.special import expit, logit, ndtr, ndtri
 from bench.scoring.bootstrap.compiled import compiled
 from bench.scoring.bootstrap.intervals import LEVEL
 from bench.scoring.bootstrap.sorted_images import POSITIVE
-from bench.scoring.metrics import Label, Score, require_finite
+from bench.scoring.metrics import Label, Score, average_ranks, require_finite
 
 Array = NDArray[np.float64]
 
@@ -217,14 +217,11 @@ def _placements(positive: NDArray[np.bool_], score: Score) -> tuple[Array, Array
     The placement of a positive image is the share of negative images with a lower score. The placement of a negative
     image is the share of positive images with a higher score. Ties count half.
     """
-    # imported here because the import takes over a second, and a report of stored scores does not need scipy.stats
-    from scipy.stats import rankdata
-
     num_positive = int(positive.sum())
     num_negative = len(positive) - num_positive
-    rank = rankdata(score, axis=0)
-    below_positives = (rank[positive] - rankdata(score[positive], axis=0)) / num_negative
-    above_negatives = 1 - (rank[~positive] - rankdata(score[~positive], axis=0)) / num_positive
+    rank = average_ranks(score)
+    below_positives = (rank[positive] - average_ranks(score[positive])) / num_negative
+    above_negatives = 1 - (rank[~positive] - average_ranks(score[~positive])) / num_positive
     return below_positives, above_negatives
 
 

@@ -15,14 +15,13 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy.optimize import linear_sum_assignment
 from scipy.special import expit, ndtr, ndtri
-from scipy.stats import rankdata
 
 from bench.scoring.bootstrap import intervals
 from bench.scoring.bootstrap.area_intervals import ClassSizes
 from bench.scoring.bootstrap.sort_scores import area, falling
 from bench.scoring.gaps.gap import MACRO
+from bench.scoring.metrics import average_ranks
 from bench.scoring.pooled_hospitals import hospital_parts
 from bench.scoring.score_rows import frame
 from bench.scoring.scored_split import ScoredSplit
@@ -230,6 +229,10 @@ def other_order(scored: ScoredSplit, findings: Sequence[str], fewest: int = _FEW
     num = len(indices)
     if num < 3:
         return []
+    from scipy.optimize import (
+        linear_sum_assignment,  # imported here, because the import takes a quarter of a CPU second
+    )
+
     rows, columns = linear_sum_assignment(-matrix)
     mean_auroc, best_mean_auroc = float(np.diag(matrix).mean()), float(matrix[rows, columns].mean())
     gain = best_mean_auroc - mean_auroc
@@ -262,7 +265,7 @@ def _gain_deviation(scored: ScoredSplit, indices: Sequence[int], moves: Sequence
     The covariance of two AUROCs of random outputs is the product of their `chances`, of the correlation of the two findings, and of
     the rank correlation of the two outputs. moves: (finding, output), as positions in `indices`.
     """
-    label, ranks = scored.labels()[:, indices], rankdata(scored.logit[:, indices], axis=0)
+    label, ranks = scored.labels()[:, indices], average_ranks(scored.logit[:, indices])
     present = np.where(label >= 0, label, np.nan)
     known = np.nan_to_num(present - np.nanmean(present, 0))
     of_labels, of_outputs = (np.nan_to_num(_correlation(values)) for values in (known, ranks - ranks.mean(0)))

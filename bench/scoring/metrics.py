@@ -5,8 +5,10 @@ metric that cannot be computed is NaN.
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 Label = NDArray[np.integer]
@@ -27,6 +29,18 @@ def require_finite(score: Score, noun: str) -> None:
         raise ValueError(f"{num_bad} of {np.size(score)} {noun} are NaN or infinite")
 
 
+def average_ranks(value: NDArray[Any]) -> NDArray[np.float64]:
+    """Return the rank of each value [N] or in each column [N, S], from 1; equal values get the mean of their ranks.
+
+    The result is that of `scipy.stats.rankdata`, without its import, which takes half a CPU second. Values must not be NaN.
+
+    >>> average_ranks(np.array([0.2, 0.1, 0.2])).tolist()
+    [2.5, 1.0, 2.5]
+    """
+    ranks = pd.DataFrame(value).rank().to_numpy(np.float64)
+    return np.asarray(ranks.reshape(np.shape(value)))
+
+
 def auroc(label: Label, score: Score) -> float:
     """Compute AUROC: the probability that a random positive image scores higher than a random negative image.
 
@@ -44,10 +58,7 @@ def auroc(label: Label, score: Score) -> float:
     num_negative = len(label) - num_positive
     if num_positive == 0 or num_negative == 0:
         return float("nan")
-    # imported here because the import takes over a second, and a report of stored scores does not need scipy.stats
-    from scipy.stats import rankdata
-
-    rank_sum = rankdata(score)[positive].sum()
+    rank_sum = average_ranks(score)[positive].sum()
     return float((rank_sum - num_positive * (num_positive + 1) / 2) / (num_positive * num_negative))
 
 

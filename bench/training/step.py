@@ -9,12 +9,11 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
 from functools import partial
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from timm.utils.model_ema import ModelEmaV3
 from torch import Tensor
 
 from bench.config.preprocessing_ops import READ_BYTES
@@ -38,8 +37,20 @@ from bench.training.training_loss import TrainingLoss
 from harmonize.progress import Progress
 from harmonize.seeds import seed_for
 
+if TYPE_CHECKING:
+    from timm.utils.model_ema import ModelEmaV3
+
 RECALIBRATION_BATCHES = 50  # number of batches that recompute batch-norm statistics after a schedule-free epoch
 _log = logging.getLogger(__name__)
+
+
+def _moving_average(network: torch.nn.Module, decay: float) -> "ModelEmaV3 | None":
+    """Return the exponential moving average of the weights; None without a decay. It alone imports timm."""
+    if not decay:
+        return None
+    from timm.utils.model_ema import ModelEmaV3
+
+    return ModelEmaV3(network, decay)
 
 
 class TooLargeError(RuntimeError):
@@ -81,7 +92,7 @@ class Step:
         self.augment: Callable[..., Tensor] | None = augment.load() if augment.use else None
         self.augment_options = dict(augment.options)
         self.augments_bytes = augment.use in READ_BYTES
-        self.ema = ModelEmaV3(network, schedule.ema) if schedule.ema else None
+        self.ema = _moving_average(network, schedule.ema)
         self.gradient_evaluations = 0  # number of forward and backward passes over a batch
         has_weight_N = self.training_loss.has_weight()
         self.has_weight_N = None if has_weight_N.all() else has_weight_N  # mask [N]; None if all are True

@@ -20,6 +20,7 @@ from bench.analyses.heatmaps.summary import ALL, LEAST
 from bench.scoring.bootstrap.intervals import percentile
 from bench.scoring.bootstrap.resamples import FOR_DETAIL, Resamples
 from bench.scoring.gaps.gap import EXTERNAL
+from bench.scoring.metrics import average_ranks
 from reports.schemas.tables import SCHEMAS
 
 MAPS = "sampled_maps"  # name of the stored table of maps; a report does not contain this table
@@ -132,10 +133,7 @@ def _unit_ranks(heats: "pd.Series[bytes]", num_cells: int) -> Array:
     The unit ranks of a constant map are 0. The rank correlation of two maps is the dot product of their unit ranks.
     """
     heat_MP = np.frombuffer(b"".join(heats), np.float16).reshape(len(heats), num_cells)
-    # imported here because the import takes over a second, and most commands need only the name of the stored file
-    from scipy.stats import rankdata
-
-    rank_MP = rankdata(heat_MP.astype(np.float64), axis=1)
+    rank_MP = average_ranks(heat_MP.astype(np.float64).T).T.copy()
     rank_MP -= rank_MP.mean(1, keepdims=True)
     norm = np.linalg.norm(rank_MP, axis=1, keepdims=True)
     return np.asarray(np.divide(rank_MP, norm, out=np.zeros_like(rank_MP), where=norm > 0))

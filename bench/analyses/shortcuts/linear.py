@@ -1,18 +1,21 @@
 """Linear classifiers that predict the source (or another class) of an image from principal components of features.
 
 Shapes: N images, D features, C components, K sources, R repeats.
+
+Functions import scikit-learn themselves: commands that score stored logits, without features, do not need it.
 """
 
 import warnings
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.linear_model import LogisticRegression
-from sklearn.utils.extmath import randomized_svd
 
 from bench.analyses.shortcuts.sample import NUM_FOLDS, Codes, Sample
 from harmonize.seeds import stream
+
+if TYPE_CHECKING:
+    from sklearn.linear_model import LogisticRegression
 
 Array = NDArray[np.float64]
 Floats = NDArray[np.float32]
@@ -70,6 +73,8 @@ def _project(x_ND: NDArray[np.floating], train: NDArray[np.bool_], components: i
     if number == x_ND.shape[1]:
         # A projection on all components would only rotate the features, which does not change a linear classifier.
         return np.asarray((x_ND - mean_D) / spread_D, np.float32)
+    from sklearn.utils.extmath import randomized_svd
+
     _, _, axes_CD = randomized_svd(scaled_ND, number, n_iter=2, random_state=0)
     weight_DC = (axes_CD / spread_D).T
     return np.asarray(x_ND @ weight_DC - mean_D @ weight_DC, np.float32)
@@ -95,7 +100,10 @@ def _choose_strength(x: Floats, source: Codes) -> float:
     return STRENGTHS[int(np.argmin(losses))]
 
 
-def _fit(x: Floats, source: Codes, strength: float) -> LogisticRegression:
+def _fit(x: Floats, source: Codes, strength: float) -> "LogisticRegression":
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.linear_model import LogisticRegression
+
     with warnings.catch_warnings():
         # the classifier is scored on held-out images, so convergence is not required
         warnings.simplefilter("ignore", ConvergenceWarning)

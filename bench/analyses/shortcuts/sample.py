@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.model_selection import StratifiedKFold
 
 from bench.scoring.metrics import require_finite
 from harmonize.seeds import seed_for, stream
@@ -65,6 +64,8 @@ def draw_sample(patients: Mapping[str, NDArray[Any]], seed: int = 0, per_source:
     row = np.concatenate([rows[:size] for rows in large.values()]).astype(np.int64)
     ids = np.array([f"{name}/{patients[name][r]}" for name, rows in large.items() for r in rows[:size]], object)
     fold = np.empty(len(source), np.int64)
+    from sklearn.model_selection import StratifiedKFold
+
     splitter = StratifiedKFold(NUM_FOLDS, shuffle=True, random_state=seed_for(seed, "source folds") % 2**32)
     for number, (_, test) in enumerate(splitter.split(row, source)):
         fold[test] = number

@@ -13,10 +13,10 @@ from typing import TypeVar
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy.stats import rankdata
 
 from bench.planning.manifest import Manifest
 from bench.planning.planned_grid import PlannedCohort
+from bench.scoring.metrics import average_ranks
 from bench.store.checked_folders import CheckedFolder
 from bench.store.file_integrity import bytes_sha256
 from harmonize.labels.findings import PRESENT
@@ -193,7 +193,7 @@ def _logits(frame: pd.DataFrame, table: pd.DataFrame) -> Iterator[tuple[str, Log
     for finding in frame.columns.drop("image_id"):
         logit = frame[finding].to_numpy(np.float64)
         if logit.min() < logit.max():
-            rank = rankdata(logit) / len(logit)
+            rank = average_ranks(logit) / len(logit)
             ranks = np.array([rank[group].mean() for group in large])
             yield str(finding), Logits(len(logit), np.quantile(logit, QUANTILES), ranks)
 

@@ -22,7 +22,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy.optimize import brentq
 from scipy.special import digamma, expit, logit, ndtri, polygamma, stdtrit
 
 from bench.scoring.across_runs.agreement import macros_by_cohort, macros_in_every_cohort
@@ -447,6 +446,8 @@ def prior_degrees(variance: Array, degrees: Array) -> float:
         return float("inf")
     centered = log_variance - digamma(own / 2) + np.log(own / 2)
     excess = float(centered.var(ddof=1) - polygamma(1, own / 2).mean())
+    from scipy.optimize import brentq  # imported here, because the import takes a quarter of a CPU second
+
     fewest, most = 0.01, 1e6  # the solution is searched in this range; polygamma(1, x) falls as x grows
     if excess <= polygamma(1, most / 2):
         return float("inf")
