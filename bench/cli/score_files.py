@@ -84,7 +84,8 @@ def _lines(given: "LabeledPredictions", rows: "pd.DataFrame", min_count: int, nu
     for name in names:
         row = {metric: values[name, metric] for metric in _METRICS}
         label = _label(name, row["auroc"])
-        first.append([label, *(cell for metric in ("auroc", "auprc") for cell in _estimate(row[metric]))])
+        areas = [row[metric] for metric in ("auroc", "auprc")]
+        first.append([label, *(c for a in areas for c in (number(a["value"]), interval(a["low"], a["high"])))])
         counts = ["", ""] if name == "macro" else [f"{row['auroc'][key]:,}" for key in ("num_positive", "n")]
         second.append([label, number(row["brier"]["value"]), number(row["ece"]["value"]), *counts])
     from bench.scoring.scored_split import STANDARD
@@ -104,10 +105,6 @@ def _lines(given: "LabeledPredictions", rows: "pd.DataFrame", min_count: int, nu
             f"No score: {', '.join(empty)}. Fewer than {min_count} {unit} with or without the finding (--min-count)."
         )
     return [*table_lines(first), "", *table_lines(second), "", *wrapped(notes, 0)]
-
-
-def _estimate(row: dict[Any, Any]) -> list[str]:
-    return [number(row["value"]), interval(row["low"], row["high"])]
 
 
 def _label(name: str, row: dict[Any, Any]) -> str:

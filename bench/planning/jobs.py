@@ -169,18 +169,14 @@ def analysis_jobs(plan: Plan, runs: Sequence[RunSpec]) -> list[AnalysisJob]:
     out different hospitals, an analysis of the cohorts takes all hospitals of the pool as the internal cohort.
     """
     several = len({run.config.leave_out for run in plan.runs}) > 1
+    on_all_hospitals = [replace(run, config=replace(run.config, leave_out="")) for run in runs]  # with their ids
     jobs = [
-        AnalysisJob(a, run if a.kind.per_run or not several else _on_all_hospitals(run), plan.store, plan.refs)
+        AnalysisJob(a, run if a.kind.per_run or not several else on_all, plan.store, plan.refs)
         for a in plan.grid.analyses
-        for run in runs
+        for run, on_all in zip(runs, on_all_hospitals, strict=True)
         if not (a.kind.reads_images and run.has_given_vectors)
     ]
     return list({job.folder: job for job in reversed(jobs)}.values())[::-1]
-
-
-def _on_all_hospitals(run: RunSpec) -> RunSpec:
-    """Return the run with its id, but with a configuration that leaves out no hospital."""
-    return replace(run, config=replace(run.config, leave_out=""))
 
 
 def predicted(store: Store, run_id: str, cohorts: Iterable[tuple[str, str, str, str]]) -> list[list[Any]]:

@@ -12,7 +12,7 @@ from bench.planning.manifest import Manifest
 from bench.planning.planned_grid import PlannedRun, PlannedSearch
 from bench.results.read_predictions import unfinished
 from bench.results.run_table import read_history
-from bench.scoring.across_runs.algorithms import ERM, Fold, TrainedRecipe
+from bench.scoring.across_runs.algorithms import ERM, TrainedRecipe
 from bench.scoring.across_runs.ranks import Replicates
 from bench.scoring.across_runs.recipes import LEAVE_OUT, Recipes, seed_groups
 from bench.store.checked_folders import CheckedFolder
@@ -59,23 +59,16 @@ def trained_by(manifest: Manifest, recipes: Recipes) -> dict[str, TrainedRecipe]
     flat = [run.flat_config for run in firsts.values()]
     others = [{key: value for key, value in config.items() if key not in _NOT_SETTINGS} for config in flat]
     settings = RunName.among(others, [run.titles for run in firsts.values()])
-    titles = [_algorithm(run) for run in firsts.values()]
+    titles = [str(run.titles.get("algorithm", ERM)) for run in firsts.values()]  # ERM is no entry of the registry
     groups = [str(config.get("groups", "")) for config in flat]
     kinds = {title: {g for t, g in zip(titles, groups, strict=True) if t == title} for title in titles}
     names = [t if len(kinds[t]) == 1 or t == ERM else f"{t} by {g}" for t, g in zip(titles, groups, strict=True)]
     return {
-        recipe: TrainedRecipe(name, setting.recipe, frozenset(_fold(run) for run in members[recipe]))
+        recipe: TrainedRecipe(
+            name, setting.recipe, frozenset((run.config.seed, run.config.leave_out) for run in members[recipe])
+        )
         for recipe, name, setting in zip(firsts, names, settings, strict=True)
     }
-
-
-def _algorithm(run: PlannedRun) -> str:
-    """Return the title of a run's algorithm. A run with ERM names no entry of the registry."""
-    return str(run.titles.get("algorithm", ERM))
-
-
-def _fold(run: PlannedRun) -> Fold:
-    return run.config.seed, run.config.leave_out
 
 
 class TrialRun(NamedTuple):

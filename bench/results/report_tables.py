@@ -179,7 +179,9 @@ def tables(manifest: Manifest, with_images: bool = False, long_tables: LongTable
             for c in (*manifest.cohorts, *manifest.pooled, *manifest.left_out)
         },
     }
-    return Tables(meta, {name: _in_order(name, frame) for name, frame in frames.items() if len(frame.columns)})
+    return Tables(
+        meta, {k: frame[list(SCHEMAS[k])].reset_index(drop=True) for k, frame in frames.items() if len(frame.columns)}
+    )
 
 
 def _load(
@@ -355,10 +357,6 @@ def _anytime(manifest: Manifest, history: Mapping[str, pd.DataFrame], runs: pd.D
         for run_id in history
     }
     return anytime(history, dict(zip(runs["run_id"], runs["device"], strict=True)), chosen_on)
-
-
-def _in_order(name: str, frame: pd.DataFrame) -> pd.DataFrame:
-    return frame[list(SCHEMAS[name])].reset_index(drop=True)
 
 
 def _published(manifest: Manifest) -> pd.DataFrame:

@@ -175,7 +175,10 @@ def _records(store: Store, derived: DerivedRun) -> dict[str, dict[str, Any]]:
 
     The records are `trained` (findings that were not learned), `seal` (hashes, such as those of the weights) and `cost`.
     """
-    records = {name: [_read(store, s, name) for s in derived.sources] for name in ("trained", "seal", "cost")}
+    records = {
+        name: [CheckedFolder(store.run_dir(s)).json(f"{name}.json") for s in derived.sources]
+        for name in ("trained", "seal", "cost")
+    }
     unlearnt = dict.fromkeys(finding for facts in records["trained"] for finding in facts.get("unlearnt", []))
     # The panel did not learn a finding for which it has no network.
     if derived.kind == "panel":
@@ -211,7 +214,3 @@ def cost_of(costs: Sequence[Mapping[str, Any]], num_views: int) -> dict[str, Any
         "peak_memory_bytes": max(memory) if all(memory) else None,
         "image_size": max(cost["image_size"] for cost in costs),
     }
-
-
-def _read(store: Store, run_id: str, name: str) -> dict[str, Any]:
-    return CheckedFolder(store.run_dir(run_id)).json(f"{name}.json")

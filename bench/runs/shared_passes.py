@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from itertools import groupby, pairwise
-from pathlib import Path
 
 from bench.planning.image_caches import DecodedImages
 from bench.planning.jobs import PassJob
@@ -40,12 +39,9 @@ def _divided(plan: Plan, runs: Sequence[RunSpec], places: int) -> list[list[RunS
 
     Group sizes differ by at most 1.
     """
-    weights = [_size(plan.store.run_dir(run.id) / TRAINED[0]) for run in runs]
+    files = [plan.store.run_dir(run.id) / TRAINED[0] for run in runs]
+    weights = [path.stat().st_size if path.is_file() else 0 for path in files]
     most = max(MOST_BYTES // places, LEAST_BYTES)
     num = min(max(places, -(-len(runs) // MOST_RUNS), -(-sum(weights) // most)), len(runs))
     edges = [len(runs) * i // num for i in range(num + 1)]
     return [list(runs[a:b]) for a, b in pairwise(edges)]
-
-
-def _size(path: Path) -> int:
-    return path.stat().st_size if path.is_file() else 0

@@ -140,7 +140,7 @@ class _Block(NamedTuple):
     @property
     def interval_group(self) -> "_IntervalGroup":
         """Return the group of this block; the intervals of all blocks with equal groups are computed together."""
-        return _IntervalGroup(self.replicates.shape[1], _interval_name(self.key))
+        return _IntervalGroup(self.replicates.shape[1], "distance" if self.key.metric in BIASED else "other")
 
 
 class _IntervalGroup(NamedTuple):
@@ -253,11 +253,6 @@ def least_sizes(counts: Counts, selected: NDArray[np.integer | np.bool_], num_fi
     columns = np.array((counts.n, counts.num_positive, counts.num_negative, counts.num_patients))
     n, num_positive, num_negative, num_patients = columns[:, selected].min(1).tolist()
     return Sizes(n, num_positive, num_negative, num_patients, num_findings)
-
-
-def _interval_name(key: Key) -> str:
-    """Return the kind of interval that a metric gets: a key of INTERVALS."""
-    return "distance" if key.metric in BIASED else "other"
 
 
 INTERVALS = {"distance": distance_interval, "other": percentile}

@@ -79,12 +79,3 @@ def rule(shares: Mapping[str, float]) -> str:
         f"split; order and shares: ({splits}); a patient's split follows from the first 48 bits of SHA-256 of the patient id, "
         "divided by 2^48"
     )
-
-
-def split_counts(table: pd.DataFrame, split: pd.Series) -> pd.DataFrame:
-    """Return a table with one row per split: split, number of images, number of patients.
-
-    A publication shows this table beside the text of `rule`.
-    """
-    grouped = pd.DataFrame({"split": split, "patient": table["patient_id"]}).groupby("split", sort=True)["patient"]
-    return pd.DataFrame({"images": grouped.size(), "patients": grouped.nunique()}).reset_index()

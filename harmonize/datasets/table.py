@@ -74,7 +74,7 @@ def read(root: Path, table: str = TABLE, mapping: str | Path = MAPPING) -> pd.Da
         "split": split,
         "view": _recode(raw, meaning.view, "UNKNOWN"),
         "sex": _recode(raw, meaning.sex, ""),
-        "age": _ages(raw[meaning.age]) if meaning.age else np.nan,
+        "age": numbers(raw[meaning.age]).where(is_age(raw[meaning.age])) if meaning.age else np.nan,
         "device": "",
         "path": image,
         "drop": drop,
@@ -149,11 +149,6 @@ def _selected(raw: pd.DataFrame, meaning: TableMapping) -> "pd.Series[bool]":
     for column, values in meaning.where.items():
         selected &= raw[column].isin(values)
     return selected
-
-
-def _ages(text: "pd.Series[str]") -> "pd.Series[float]":
-    """Return the ages in years, NaN for a cell that is not an age."""
-    return numbers(text).where(is_age(text))
 
 
 def _compared(unchanged: pd.DataFrame) -> pd.DataFrame:

@@ -218,11 +218,6 @@ class Forecast:
         return without_devices if self.on_gpu else without_devices + self.device_s
 
     @property
-    def total_s(self) -> float:
-        """Return the seconds of all work without parallel steps, on one core or, with a GPU, on one core and one GPU."""
-        return self.core_s + (self.device_s if self.on_gpu else 0.0)
-
-    @property
     def disk_bytes(self) -> int:
         """Return the disk space in bytes that the finished grid uses: decoded images and files of runs."""
         return self.cache_bytes + sum(line.disk_bytes for line in self.lines)

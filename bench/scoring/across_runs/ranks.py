@@ -5,7 +5,7 @@ variation over patients and over seeds. All recipes share the resamples of patie
 Shapes: R runs or recipes, B replicates.
 """
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -229,7 +229,7 @@ def mean_gaps(gaps: pd.DataFrame, replicates: Replicates) -> pd.DataFrame:
     widened = _simultaneous_intervals({dataset: mean for dataset, mean in means.items() if dataset != EXTERNAL})
     rows = [(*row, *widened.get(str(row[0]), row[2:4])) for row in rows]
     rows.sort(key=lambda row: (row[0] == EXTERNAL, -row[1], row[0]))
-    return _frame(rows, SCHEMAS["mean_gaps"])
+    return _typed(pd.DataFrame(rows, columns=list(SCHEMAS["mean_gaps"])))
 
 
 def _simultaneous_intervals(means: Mapping[str, tuple[float, float, float, Array]]) -> dict[str, tuple[float, float]]:
@@ -240,10 +240,6 @@ def _simultaneous_intervals(means: Mapping[str, tuple[float, float, float, Array
     own = np.array(value), np.array(own_low), np.array(own_high)
     low, high = simultaneous_own("gap", own[0], own[1], own[2], np.stack(replicates_of_means))
     return dict(zip(means, zip(low.tolist(), high.tolist(), strict=True), strict=True))
-
-
-def _frame(rows: Iterable[tuple[Any, ...]], columns: Sequence[str]) -> pd.DataFrame:
-    return _typed(pd.DataFrame(list(rows), columns=list(columns)))
 
 
 def _typed(table: pd.DataFrame) -> pd.DataFrame:

@@ -177,8 +177,8 @@ def mean_interval(
     interval. Source: Zou and Donner 2008, doi:10.1002/sim.3095.
     """
     if metric not in AREAS:
-        numbers, low, high, drawn = (np.asarray(each, np.float64)[:, None] for each in (value, *bounds, replicates))
-        (lower,), (upper,) = mean_intervals(numbers, low, high, drawn, correlation)
+        one, low, high, drawn = (np.asarray(numbers, np.float64)[:, None] for numbers in (value, *bounds, replicates))
+        (lower,), (upper,) = mean_intervals(one, low, high, drawn, correlation)
         return float(lower), float(upper)
     used = np.isfinite(value)
     num, (low, high) = np.count_nonzero(used), bounds
