@@ -4,7 +4,7 @@ The first column is the dot strip, a small figure of three AUROCs. `ranking` def
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from markupsafe import Markup
@@ -28,7 +28,7 @@ class RankingColumn:
 
     key: str  # name of the column in the page's web address; also its CSS class
     head: str
-    unit: str  # below the head
+    unit: str
     value: Callable[[Run], float]
     shown: Callable[[Run], str]
     estimate: Callable[[Run], Estimate | None] = lambda _: None
@@ -39,8 +39,13 @@ class RankingColumn:
     low_first: bool = False  # whether lower is better
     axis: Markup = field(default_factory=Markup)  # SVG with the tick numbers of the figures, in the column head
     first: bool = True  # whether the column is visible at first
-    name: str = ""  # in copied tables; "" for head and unit
     help: str = ""  # sentences for "How to read this", of a column that an extension adds
+
+    @property
+    def name(self) -> str:
+        """The name of the column in copied tables, with its unit."""
+        score = " AUROC" if self.key in ("external", "gap", "worst", "internal") else ""
+        return f"{self.head}{score} ({self.unit})".replace("−", "-").replace(" (AUROC)", "")
 
 
 def columns_of(data: ReportData) -> list[RankingColumn]:
@@ -98,21 +103,12 @@ def columns_of(data: ReportData) -> list[RankingColumn]:
         ),
     )
     at_hospitals = [
-        estimate_column(
-            "external",
-            "External",
-            mean,
-            lambda r: r.external,
-            css="",
-            note=_other_findings,
-            name=f"External AUROC ({mean})",
-        ),
+        estimate_column("external", "External", mean, lambda r: r.external, css="", note=_other_findings),
         estimate_column(
             "gap",
             "Gap",
             "int. − ext.",
             lambda r: r.gap,
-            name="Gap in AUROC (internal - external)",
             css="mc",
             low_first=True,
             note=lambda r: verdict(r.gap),
@@ -123,13 +119,7 @@ def columns_of(data: ReportData) -> list[RankingColumn]:
         *(criterion.column(data) for criterion in data.further_criteria),
     ]
     worst = estimate_column(
-        "worst",
-        "Worst",
-        "hospital",
-        lambda r: r.worst_auroc,
-        css="",
-        small=lambda r: data.short(r.worst),
-        name="AUROC at the worst hospital",
+        "worst", "Worst", "hospital", lambda r: r.worst_auroc, css="", small=lambda r: data.short(r.worst)
     )
     internal = estimate_column(
         "internal",
@@ -137,7 +127,6 @@ def columns_of(data: ReportData) -> list[RankingColumn]:
         _internal_findings(data),
         lambda r: r.internal_common if num_external else r.internal,
         css="more" if num_external else "",
-        name="Internal AUROC",
     )
     return [
         *(at_hospitals if num_external else [internal]),
@@ -160,7 +149,6 @@ def columns_of(data: ReportData) -> list[RankingColumn]:
             "Shortcut",
             "accuracy",
             lambda r: r.probe,
-            name="Shortcut (accuracy of the source probe)",
             css="more mc",
             low_first=True,
             figure=lambda r: svg.micro(r.probe, 0.0, 1.0, chance) if r.probe.has_value else Markup(""),
@@ -175,29 +163,18 @@ def columns_of(data: ReportData) -> list[RankingColumn]:
 
 def _sources(data: ReportData) -> list[RankingColumn]:
     """Return the column with links to paper and code of each network, and the license of its starting weights; [] without any."""
-
-    def links(run: Run) -> Markup:
-        of_keys = (publications(run, data.meta.get("links") or {}, key) for key in ("architecture", "weights"))
-        found = {link: kind for of_key in of_keys for kind, _, link in of_key if link}
-        return Markup(" ").join(Markup('<a href="{}">{}</a>').format(link, kind) for link, kind in found.items())
-
-    def license_of(run: Run) -> str:
-        return str(run.facts.get("weights_licence") or "")
-
-    if not any(links(run) or license_of(run) for run in data.ranked):
+    known = {run.id: _links(data, run) for run in data.ranked}
+    licenses = {run.id: str(run.facts.get("weights_licence") or "") for run in data.ranked}
+    if not any((*known.values(), *licenses.values())):
         return []
-    return [
-        RankingColumn(
-            "sources",
-            "Sources",
-            "license",
-            lambda _: float("nan"),
-            lambda _: "",
-            small=license_of,
-            figure=links,
-            first=False,
-        )
-    ]
+    column = RankingColumn("sources", "Sources", "license", lambda _: float("nan"), lambda _: "", first=False)
+    return [replace(column, small=lambda r: licenses.get(r.id, ""), figure=lambda r: known.get(r.id, Markup("")))]
+
+
+def _links(data: ReportData, run: Run) -> Markup:
+    of_keys = (publications(run, data.meta.get("links") or {}, key) for key in ("architecture", "weights"))
+    links = {address: kind for of_key in of_keys for kind, _, address in of_key if address}
+    return Markup(" ").join(Markup('<a href="{}">{}</a>').format(*link) for link in links.items())
 
 
 def _custom_metrics(data: ReportData) -> list[RankingColumn]:
