@@ -57,7 +57,8 @@ def test_without_scripts_text_ranking_and_heat_map_are_there(browser, pages):
         assert visit.page.locator("#rank tr.row").count() == 25
         assert visit.page.locator("#hospitals .heat tbody tr").count() == 24
         assert visit.page.locator("#tools").is_hidden()
-        visit.page.locator("details.run summary").first.click()
+        visit.page.locator("#runs > .wrap > details > summary").click()
+        visit.page.locator("details.run > summary").first.click()
         assert visit.page.locator("details.run[open] table").first.is_visible()
 
 

@@ -64,6 +64,7 @@ def test_what_is_no_prevalence_has_words_and_no_values(part):
 
 def test_without_scripts_there_are_tables_and_a_line_on_the_missing_curves(browser, page):
     with Visit(browser, page, java_script_enabled=False) as visit:
+        visit.page.locator("#runs > .wrap > details > summary").click()
         details = visit.page.locator("details.run").first
         details.locator("> summary").click()
         assert details.locator("noscript p", has_text="The curves of a run need JavaScript.").is_visible()

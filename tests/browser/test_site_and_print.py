@@ -129,7 +129,7 @@ def test_without_scripts_every_chart_says_where_its_numbers_are_and_they_can_be_
             assert "its numbers are below" in boxes.nth(k).text_content()
             numbers = boxes.nth(k).locator("xpath=ancestor::section").locator("details.more:has(table)").first
             if numbers.get_attribute("open") is None:
-                numbers.locator("summary").click()
+                numbers.locator("> summary").click()
             assert numbers.locator("td").first.is_visible()
         assert visit.page.locator("h1").inner_text() != ""
         assert visit.page.locator("#rank tr.row").count() == 4
