@@ -153,7 +153,7 @@ def score_run(
         writer.add_gaps(drifts(findings, test, external), external)
     gap_rows = [(run_id, *(getattr(gap, name) for name in SCHEMAS["gaps"][1:])) for gap in [*auroc_gaps, *gaps_apart]]
     headline = [split for split in (test, *hospitals) if split is not None]
-    curve_rows = [row for split in headline for row in reliability_rows(run_id, split, settings.bins)]
+    of_reliability = [row for split in headline for row in reliability_rows(run_id, split, settings.bins)]
 
     replicates: dict[str, NDArray[Any]] = {
         f"auroc/{split.scored.dataset}": macros[AUROC].replicates
@@ -215,7 +215,7 @@ def score_run(
     return RunScores(
         frame(writer.rows, SCORES),
         frame(gap_rows, SCHEMAS["gaps"]),
-        frame(curve_rows, SCHEMAS["reliability"]),
+        frame(of_reliability, SCHEMAS["reliability"]),
         frame([row for split in each for row in confusion_rows(run_id, findings, split)], SCHEMAS["confusion"]),
         frame([row for split in each for row in delong_rows(run_id, findings, split)], SCHEMAS["delong"]),
         points.frame(run_id, findings),
