@@ -54,7 +54,7 @@ def safest_of(result: ExpectedScores, names: Mapping[str, str], write: Write) ->
         choice = f"Safest choice: {names[first]}; {above}, and no other run is as safe."
     else:
         choice = f"No run is clearly the safest. {names[first]} has the highest lower end: {above}."
-    chance = ["Below .5, no run is better than chance."] if low < CHANCE else []
+    chance = ["So at some of them, it may be no better than chance."] if low < CHANCE else []
     return [choice, *chance, *([needed] if result.num_images < LEAST_IMAGES else [])]
 
 

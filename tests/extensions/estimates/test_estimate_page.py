@@ -1,6 +1,7 @@
 """The page of `bench estimate`: what it shows, from content that is made up."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 from bs4 import BeautifulSoup, Tag
@@ -14,6 +15,9 @@ from bench.extensions.estimates.estimate_page import (
     headline,
     render,
 )
+from bench.extensions.estimates.estimate_summary import safest_of
+from bench.extensions.estimates.expected_at_hospital import ExpectedScores
+from reports.formatting import places
 from reports.report_data.headline_rows import MISSING, Estimate
 
 HOSTILE = "<script>alert(1)</script>&"
@@ -141,3 +145,25 @@ def test_texts_of_others_are_escaped() -> None:
 
 def test_equal_content_gives_equal_bytes() -> None:
     assert render(PAGE) == render(PAGE)
+
+
+def of(lower_ends: dict[str, float], safest: tuple[str, ...], images: int = 0) -> SimpleNamespace:
+    predictions = {(run, "auroc", "macro"): (low + 0.1, low, low + 0.2) for run, low in lower_ends.items()}
+    return SimpleNamespace(safest=safest, run_ids=tuple(lower_ends), predictions=predictions, num_images=images)
+
+
+@pytest.mark.parametrize(
+    ("result", "words"),
+    [
+        (of({"a": 0.64, "b": 0.5}, ("a",)), "Safest choice: A; at 97.5 % of such hospitals, its macro AUROC is above .640, and no"),
+        (of({"a": 0.64, "b": 0.63}, ("a", "b")), "No run is clearly the safest. A has the highest lower end: at 97.5 %"),
+        (of({"a": 0.64}, ("a",)), "There is only one run: at 97.5 % of such hospitals, its macro AUROC is above .640."),
+        (of({"a": 0.44}, ("a",)), "So at some of them, it may be no better than chance."),
+        (of({"a": 0.64}, (), 80), "No run can be recommended"),
+    ],
+)  # fmt: skip
+def test_the_safest_run_is_named_or_that_none_is(result: ExpectedScores, words: str) -> None:
+    text = " ".join(safest_of(result, {"a": "A", "b": "B"}, places))
+    assert words in text
+    assert ("no better than chance" in text) == (".440" in text)
+    assert ("need 50 images" in text) == (result.num_images < 50)
