@@ -11,11 +11,13 @@ CPU seconds are those of the whole command with its child processes; memory is t
 """
 
 import argparse
+import multiprocessing
 import os
 import shutil
 import subprocess
 import sys
 import tempfile
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -122,18 +124,39 @@ def curve(source: Path, sizes: list[int]) -> pd.DataFrame:
     rows = []
     for num in sizes:
         with tempfile.TemporaryDirectory(dir=source.parent) as folder:
-            # In another process: Linux counts the memory of this process as memory of the command that it starts.
+            # In other processes: Linux counts the memory of this process as memory of the command that it starts.
             subprocess.run(
                 [sys.executable, "-m", "benchmarks.copies", str(source), "--runs", str(num), "--to", f"{folder}/many"],
                 check=True,
             )
-            unit_s = sum(unit.seconds().values())
+            with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+                unit_s = sum(pool.submit(unit.seconds).result().values())
             seconds, memory = measured(Path(folder, "many"))
             page = Path(folder, "many", "report", "many", "leaderboard.html").stat().st_size / 1e6
         rows.append((num, round(seconds, 1), round(seconds / unit_s, 1), round(memory), round(page, 1)))
         print(f"{num:,} runs: {seconds:.1f} CPU s, {seconds / unit_s:.1f} units, {memory:,.0f} MB", flush=True)
     table = pd.DataFrame(rows, columns=["runs", "cpu_s", "units", "memory_mb", "page_mb"])
     return table.assign(machine=results.machine())
+
+
+def drawn(table: pd.DataFrame) -> str:
+    """Return an SVG with CPU seconds (dots) against runs, on axes from 0, and a straight line to the largest store."""
+    most_runs, most_s = table["runs"].max(), table["cpu_s"].max()
+    points = [
+        (60 + 480 * r / most_runs, 270 - 240 * s / most_s) for r, s in zip(table["runs"], table["cpu_s"], strict=True)
+    ]
+    dots = "".join(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="4" fill="#0072b2"/>' for x, y in points)
+    words = "".join(
+        f'<text x="{x - 8:.1f}" y="{y - 8:.1f}" text-anchor="{"end" if x > 300 else "start"}">'
+        f"{row.runs:,} runs: {row.cpu_s:.0f} CPU s, {row.units:.0f} units, {row.memory_mb / 1000:.2f} GB</text>"
+        for (x, y), row in zip(points, table.itertuples(), strict=True)
+    )
+    (x0, y0), (x1, y1) = points[0], points[-1]
+    return (
+        '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 600 300" font-family="sans-serif" font-size="12">'
+        f'<path d="M60 20V270H560M{x0:.1f} {y0:.1f}L{x1:.1f} {y1:.1f}" fill="none" stroke="#999"/>{dots}{words}'
+        '<text x="560" y="288" text-anchor="end">runs</text><text x="52" y="24" text-anchor="end">CPU s</text></svg>\n'
+    )
 
 
 def main() -> None:
@@ -149,6 +172,7 @@ def main() -> None:
     table = curve(options.source, options.runs)
     file = Path(__file__).with_suffix(".csv")
     table.to_csv(file, index=False)
+    file.with_suffix(".svg").write_text(drawn(table), encoding="utf-8")
 
 
 if __name__ == "__main__":

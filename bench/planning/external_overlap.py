@@ -19,6 +19,7 @@ from bench.planning.overlap import are_of_one_hospital, refuse_copies, shares_pa
 from bench.planning.planned_grid import SAME_SHARE, Overlap
 from bench.store.store import Store, canonical_json, short_hash, write_bytes
 from harmonize.cohorts.cohort import Cohort
+from harmonize.datasets.ids import occurs_in
 from harmonize.errors import StoreError
 from harmonize.progress import Progress
 
@@ -175,8 +176,8 @@ def _scored_copies(one: str, other: str, scored: Mapping[str, pd.DataFrame], cop
     Columns: image_id (in `other`), copy_of (image id in `one`), kind (exact or near).
     """
     table = copies.tables[one, other]
-    is_scored = table["image_id"].isin(scored[other]["image_id"]) & table["copy_of"].isin(scored[one]["image_id"])
-    return table[is_scored]
+    is_scored = occurs_in(table["image_id"], scored[other]["image_id"])
+    return table[is_scored & occurs_in(table["copy_of"], scored[one]["image_id"])]
 
 
 def _listed_images(one: str, other: str, scored: Mapping[str, pd.DataFrame], copies: "Copies") -> pd.DataFrame:
@@ -192,4 +193,4 @@ def _listed_images(one: str, other: str, scored: Mapping[str, pd.DataFrame], cop
 def _shared_patients(one: pd.DataFrame, other: pd.DataFrame) -> pd.DataFrame:
     """Return the patients that are in both tables, as a table with the column patient_id."""
     patients = other[["patient_id"]].drop_duplicates()
-    return patients[patients["patient_id"].isin(one["patient_id"])]
+    return patients[occurs_in(patients["patient_id"], one["patient_id"])]

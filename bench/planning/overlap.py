@@ -23,6 +23,7 @@ from harmonize.cohorts.pool_names import prefix_of
 from harmonize.cohorts.pooled import hospital_of, members_of
 from harmonize.cohorts.specs import CohortSpec
 from harmonize.datasets import TABLE
+from harmonize.datasets.ids import occurs_in
 from harmonize.errors import ConfigError, DatasetError
 
 if TYPE_CHECKING:
@@ -79,7 +80,7 @@ def refuse_shared_patients(store: Store, internal: Cohort, external: Sequence[Co
     for cohort in external:
         if not shares_patient_ids(internal.spec, cohort.spec):
             continue
-        is_shared = cohort.table["patient_id"].isin(set(internal.table["patient_id"]))
+        is_shared = occurs_in(cohort.table["patient_id"], internal.table["patient_id"])
         if is_shared.any():
             patients = cohort.table.loc[is_shared, ["patient_id"]].drop_duplicates()
             path = write_list(store, f"patients-{cohort.name}", cohort, patients)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pandas as pd
 
 from harmonize.datasets import Remark
-from harmonize.datasets.ids import examples
+from harmonize.datasets.ids import examples, occurs_in
 from harmonize.datasets.user_table import read_user_table
 from harmonize.errors import ConfigError
 
@@ -35,7 +35,7 @@ def remove_listed(
         # In lists that this program writes, an apostrophe precedes ids that a spreadsheet would run as formulas. The
         # apostrophe does not belong to the id.
         ids = {listed if listed in present else listed.removeprefix("'") for listed in ids}
-        is_listed |= table[column].isin(ids)
+        is_listed |= occurs_in(table[column], ids)
         num += len(ids)
         unknown |= ids - present
     flow[STEP] = int(is_listed.sum())

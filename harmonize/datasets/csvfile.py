@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from harmonize.datasets import FAULT, UNKNOWN
 from harmonize.datasets.csvrows import as_csv, check_unpacked_size, column_names, count_regular_rows, open_bytes, rows
+from harmonize.datasets.ids import occurs_in
 from harmonize.errors import DatasetError
 from harmonize.labels.findings import ABSENT, NOT_MENTIONED, PRESENT, UNCERTAIN
 
@@ -189,7 +190,7 @@ def require_whole(rows: pd.DataFrame, path: Path) -> None:
 def unmatched_faults(rows: pd.DataFrame, column: str, ids: "pd.Series[str]") -> list[str]:
     """Return the faults of rows whose id, in `column`, does not occur in `ids`."""
     fault = rows.loc[rows[FAULT] != ""]
-    return [str(text) for text in fault.loc[~fault[column].isin(ids), FAULT]]
+    return [str(text) for text in fault.loc[~occurs_in(fault[column], ids), FAULT]] if len(fault) else []
 
 
 def summary(faults: "pd.Series[str]", most: int = 3) -> str:

@@ -1,7 +1,7 @@
 """Compare ids as ids: refuse rounded numbers, and explain why the ids of two tables do not match."""
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from pathlib import Path, PurePosixPath
 
 import pandas as pd
@@ -52,6 +52,17 @@ def whole_numbers(ids: "pd.Series[str]", column: str, where: Path | str) -> "pd.
     return ids.str.replace(_WITH_POINT, r"\1", regex=True)
 
 
+def occurs_in(ids: "pd.Series[str]", listed: "pd.Series[str] | Collection[str]") -> "pd.Series[bool]":
+    """Return the mask of the ids that are in `listed`.
+
+    `Series.isin` of a text column converts `listed` item by item, which takes ten times as long for 100,000 ids.
+
+    >>> occurs_in(pd.Series(["a", "b"]), {"b", "c"}).tolist()
+    [False, True]
+    """
+    return ids.astype(object).isin(listed.astype(object) if isinstance(listed, pd.Series) else listed)
+
+
 def difference(ids: Iterable[str], others: Iterable[str]) -> str:
     """Return what differs between equal ids of two tables, with an example from both, "" if no difference is known.
 
@@ -90,7 +101,7 @@ def require_match(
     `ids`: for each image, the id that joins the tables. `listed`: the ids of the other table. `what`: content of the
     other table, such as "labels". `may_be_few`: one image with a row is enough.
     """
-    is_listed = ids.isin(listed)
+    is_listed = occurs_in(ids, listed)
     num = int(is_listed.sum())
     if not num if may_be_few else too_many(len(ids) - num, len(ids)):
         text = f"the {what} match {num:,} of {len(ids):,} images: {examples(ids[~is_listed], listed)}"

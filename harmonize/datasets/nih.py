@@ -37,7 +37,7 @@ from harmonize.datasets.csvfile import (
     states_array,
     unknown_words,
 )
-from harmonize.datasets.ids import difference, examples, refuse_rounded
+from harmonize.datasets.ids import difference, examples, occurs_in, refuse_rounded
 from harmonize.datasets.text_lists import read_lines
 from harmonize.errors import DatasetError
 from harmonize.labels.findings import ABSENT, PRESENT
@@ -128,7 +128,7 @@ def _with_expert(table: pd.DataFrame, path: Path) -> pd.DataFrame:
         raw[label] = pd.Series(states_array(state, state == _BLANK), raw.index)
     raw[FAULT] = fault
     image = table["image_id"]
-    if not image.isin(raw["Image Index"]).any() and difference(raw["Image Index"], image):
+    if not occurs_in(image, raw["Image Index"]).any() and difference(raw["Image Index"], image):
         what = f"no expert label belongs to an image of the table: {examples(raw['Image Index'], image)}"
         raise DatasetError(what, str(path), "use the file as published")
     states, fault, strays = joined_states(path, raw, "Image Index", EXPERT_LABELS, image, "expert")
@@ -223,7 +223,7 @@ def _listed(path: Path | None, image: "pd.Series[str]") -> "pd.Series[bool]":
     if path is None:
         return image.isin([])
     entries = read_lines(path)
-    is_listed = image.isin(entries)
+    is_listed = occurs_in(image, entries)
     if entries and not is_listed.any() and difference(entries, image):
         what = f"no entry of {path.name} is an image of the table: {examples(entries, image)}"
         raise DatasetError(what, str(path), "use the list as published")

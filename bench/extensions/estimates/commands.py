@@ -93,6 +93,7 @@ def estimate(
     """
     from bench.cli.progress_bars import choose_display
     from bench.planning.stored_names import store_with
+    from bench.runs.image_paths import images_of
     from bench.system.devices import check_device, first_device, require_device
 
     check_device(device)
@@ -102,6 +103,7 @@ def estimate(
     _check_sources({"IMAGE": images, "--logits": logits, "--cohort": cohort}, data, needs_images)
     if output is not None and output.is_dir():
         raise ConfigError("the output is a folder", str(output), "name a file, such as estimate.html")
+    files = images_of(images) if images else []
     shares = _shares(prevalence or ())
     from bench.extensions.estimates import estimate_text
     from bench.extensions.estimates.expected_at_hospital import (
@@ -124,7 +126,7 @@ def estimate(
         if logits is not None:
             of_runs, notes = read_logits(logits, runs, findings)
         elif images or cohort:
-            paths, notes = _images(images or [], cohort, data)
+            paths, notes = (files, []) if cohort is None else _images_of_cohort(cohort, data)
             from bench.extensions.estimates.hospital_logits import (
                 hospital_logits,  # imports torch: wrong requests were refused above
             )
@@ -188,12 +190,8 @@ def _check_sources(sources: Mapping[str, object], data: Path | None, needs_image
         raise ConfigError("--cohort and --data belong together", "bench estimate", "give both or none")
 
 
-def _images(images: Sequence[Path], cohort: str | None, data: Path | None) -> tuple[list[Path], list[str]]:
-    """Return the image files of the arguments, or of a cohort, and a note about labels that are not used."""
-    if cohort is None:
-        from bench.runs.image_paths import images_of
-
-        return images_of(images), []
+def _images_of_cohort(cohort: str, data: Path | None) -> tuple[list[Path], list[str]]:
+    """Return the image files of a cohort, and a note about labels that are not used."""
     from harmonize.cohorts.cohort import load
     from harmonize.cohorts.specs import read_data, with_gold
 

@@ -3,6 +3,8 @@
 import hashlib
 import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ import pytest
 import timm
 import torch
 from safetensors.torch import load_file, save_file
+from timm.data.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from torch import Tensor
 
 from bench.models import network as models
@@ -215,3 +218,19 @@ def test_real_imagenet_weights_load_and_give_the_original_features(size: int) ->
         expected = original.forward_head(original.forward_features(gray.expand(-1, 3, -1, -1)), pre_logits=True)
         torch.testing.assert_close(network.embed(gray.expand(-1, 3, -1, -1)), expected)
         torch.testing.assert_close(one.embed(gray), expected, atol=1e-4, rtol=1e-4)
+
+
+def test_a_network_of_this_project_is_built_without_timm():
+    code = (
+        "import sys, bench.runs.make_derived, bench.runs.new_images\n"
+        "from bench.models.network import build\n"
+        f"build({SCRATCH!r}, {TINY!r}, 2, 1)\n"
+        "print([name for name in ('timm', 'torchvision') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
+
+
+def test_a_network_without_a_scale_of_its_own_has_that_of_timm():
+    network = build(SCRATCH, TINY, 2, 1)
+    assert (network.mean, network.std) == (IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD)

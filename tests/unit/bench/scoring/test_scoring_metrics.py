@@ -2,6 +2,7 @@ import math
 
 import numpy as np
 import pytest
+from scipy.stats import rankdata
 
 from bench.scoring import metrics
 from bench.scoring.thresholds import GRID, RULES, f1_grid, f1_max, sens_90, youden
@@ -85,3 +86,9 @@ def test_the_grid_rule_is_the_best_of_91_probabilities_and_the_highest_of_equals
     assert len(GRID) == 91
     assert (GRID[0], GRID[-1]) == (0.05, 0.95)
     assert f1_grid(LABEL, np.log(PROB / (1 - PROB))) == pytest.approx(np.log(0.35 / 0.65))
+
+
+def test_average_ranks_are_those_of_scipy_in_each_column_and_with_ties() -> None:
+    values = np.random.default_rng(0).integers(0, 9, (40, 3)).astype(np.float32)
+    assert metrics.average_ranks(values).tolist() == rankdata(values, axis=0).tolist()
+    assert metrics.average_ranks(values[:, 0]).tolist() == rankdata(values[:, 0]).tolist()
