@@ -372,7 +372,7 @@ def test_every_section_is_in_a_group_of_the_menu_and_most_are_in_its_list():
     sections = {section["id"] for section in page.select("main section[id]")}
     assert sections == {section["id"] for section in page.select("main .group > section[id]")}
     listed = {a["href"].removeprefix("#") for a in page.select(".group-head a")}
-    assert {"hospitals", "findings", "transplants", "cost", "calibration", "method", "runs"} <= listed <= sections
+    assert {"hospitals", "findings", "cost", "calibration", "method", "runs"} <= listed <= sections
 
 
 def test_the_style_ids_of_plotly_are_extracted_from_its_source():
