@@ -279,7 +279,7 @@ def test_heat_maps_on_the_tag_of_the_internal_hospital(store: Store, run_id: str
 
 
 def test_a_loss_that_is_not_a_number_stops_a_run_and_is_recognized(store_copy: Path, command: Command) -> None:
-    grid = Path(__file__).parents[2] / "grids" / "tiny.yaml"
+    grid = Path(__file__).parents[3] / "grids" / "tiny.yaml"
     text = f"include: {grid}\nname: wild\nexpect: {{runs: 1}}\nbase: {{schedule: {{epochs: 1, batch_size: 32, lr: 1.0e+30}}}}\nsweeps:\n  - {{seed: [7]}}\n"
     (store_copy / "wild.yaml").write_text(text)
     command("run", "--grid", "wild.yaml", "--quiet", cwd=store_copy, code=1)
