@@ -1,7 +1,8 @@
-"""Measure CPU time and memory of `bench run --dry-run` and `--estimate` on cohorts as large as the published datasets.
+"""Measure CPU time and memory of `bench run --dry-run`, `--estimate` and `bench check --data` on cohorts as large as the published datasets.
 
     python benchmarks/plan.py FOLDER                      # the dry run
     python benchmarks/plan.py FOLDER --estimate           # the forecast
+    python benchmarks/plan.py FOLDER --check --quick      # `bench check --data`, which opens no image
     python benchmarks/plan.py FOLDER --only densenet121   # arguments of `bench run`
 
 FOLDER gets small synthetic cohorts and large cohorts. A large cohort repeats the patients of a small cohort under new ids until
@@ -90,6 +91,7 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--grid", default="main-study")
     parser.add_argument("--estimate", action="store_true")
+    parser.add_argument("--check", action="store_true")
     parser.add_argument("--share", type=float, default=1.0, help="share of the published number of images")
     arguments, more = parser.parse_known_args()
     bench = [sys.executable, "-m", "bench.cli"]
@@ -102,7 +104,8 @@ def main() -> None:
         for layout, images in missing.items():
             pool.submit(enlarge, small, large, layout, round(arguments.share * images)).result()
     flag = "--estimate" if arguments.estimate else "--dry-run"
-    command = ["run", "--grid", arguments.grid, "--data", str(large), "--store", str(arguments.folder / "runs"), flag]
+    task = ["check"] if arguments.check else ["run", "--grid", arguments.grid, flag]
+    command = [*task, "--data", str(large), "--store", str(arguments.folder / "runs")]
     began = time.perf_counter()
     process = subprocess.Popen([*bench, *command, *more])
     _, status, usage = os.wait4(process.pid, 0)

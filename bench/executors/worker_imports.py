@@ -17,6 +17,7 @@ from importlib import import_module
 NEEDED = (
     "bench.runs.run_one",
     "scipy.stats",
+    "timm",  # the functions that need it import it, so each worker would
     "bench.analyses.run_analysis",
     "bench.analyses.transplants",
     "bench.analyses.probes",
