@@ -3,8 +3,8 @@
 import pytest
 
 from reports.page import render
-from tests.extensions.next_hospital.test_section_on_new_hospitals import study
 
+study = pytest.importorskip("tests.extensions.next_hospital.test_section_on_new_hospitals").study
 pytestmark = pytest.mark.browser
 
 

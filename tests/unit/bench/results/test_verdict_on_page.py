@@ -43,13 +43,19 @@ def test_the_verdict_on_a_pool_is_that_of_the_mean_over_its_hospitals(grid: Simp
     """The table of a pool has a split for each of its hospitals, such as "test:mimic"."""
     of_hospitals = TABLE.iloc[:1].loc[[0, 0]].assign(split=["test:mimic", "test:nih"], difference=[0.07, 0.03])
     pool = pd.concat([TABLE, of_hospitals], ignore_index=True)
-    assert verdicts_on_page(grid, ("a", "b"), AUROC, pool) == {"external": "higher", "internal": "unclear"}
+    assert verdicts_on_page(grid, ("a", "b"), AUROC, pool) == {
+        "external": "higher",
+        "internal": "unclear after correction",
+    }
 
 
 def test_the_verdict_follows_the_interval_over_all_pairs_and_older_differences_are_left_out(
     grid: SimpleNamespace,
 ) -> None:
-    assert verdicts_on_page(grid, ("a", "b"), AUROC, TABLE) == {"external": "higher", "internal": "unclear"}
+    assert verdicts_on_page(grid, ("a", "b"), AUROC, TABLE) == {
+        "external": "higher",
+        "internal": "unclear after correction",
+    }
     reversed_table = TABLE.assign(difference=-TABLE["difference"])
     assert verdicts_on_page(grid, ("b", "a"), AUROC, reversed_table)["external"] == "lower"
 
