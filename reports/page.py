@@ -95,7 +95,7 @@ ORDER = (
 
 
 def placed_sections() -> list[PlacedSection]:
-    """Return the sections in the order of the page; those of extensions are the last of their groups.
+    """Return the sections in the order of the page; those of extensions are the last of their groups, unless they name another.
 
     Raises RegistryError if the page has no such group.
     """
@@ -105,7 +105,8 @@ def placed_sections() -> list[PlacedSection]:
             if section.group not in GROUPS:
                 fix = f"name one of {', '.join(GROUPS)}"
                 raise RegistryError(f"the page has no group {section.group!r}", module.__name__, fix)
-        placed += module.SECTIONS
+            names = [each.write.__name__ for each in placed]
+            placed.insert(names.index(section.before) if section.before in names else len(placed), section)
     return sorted(placed, key=lambda section: ("", *GROUPS).index(section.group))
 
 

@@ -41,13 +41,14 @@ class PlacedSection:
 
     write: the function that writes it. group: one of GROUPS, "" for the first screen. ranked_only: whether it is left out if the
     ranking is empty because every model was trained on an external hospital. scripts: names of its scripts, in
-    the folder `templates` of the extension.
+    the folder `templates` of the extension. before: name of the function whose section follows; "" for the end of the group.
     """
 
     write: Callable[[Any], Section]
     group: str
     ranked_only: bool = False
     scripts: tuple[str, ...] = ()
+    before: str = ""
 
 
 @cache

@@ -93,4 +93,4 @@ def _cells(row: Mapping[str, Any]) -> dict[str, Any]:
     return {"texts": texts, "reason": row.get("reason", "")}
 
 
-SECTIONS = (PlacedSection(calibration_slopes, COST, ranked_only=True),)
+SECTIONS = (PlacedSection(calibration_slopes, COST, ranked_only=True, before="calibration"),)

@@ -17,7 +17,7 @@ from harmonize.labels.findings import labels_yaml
 from harmonize.progress import Progress
 
 if TYPE_CHECKING:
-    from bench.extensions.downloads.sources import RemoteFile, Source
+    from bench.extensions.downloads.sources import DownloadSource, RemoteFile
 
 RECORD = "downloads.json"  # in the dataset's folder: url -> size and SHA-256 of each file that was downloaded
 
@@ -66,7 +66,7 @@ def get(
     typer.echo(f"{root} is complete; next: bench check --quick --data {folder}")
 
 
-def _description(name: str, source: "Source", root: Path) -> Iterator[str]:
+def _description(name: str, source: "DownloadSource", root: Path) -> Iterator[str]:
     """Yield the lines about a dataset: licence, citation, and its files or its owner's page."""
     facts = labels_yaml()["datasets"][name]
     yield f"{facts['title']} ({facts['place']})"

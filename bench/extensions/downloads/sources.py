@@ -33,7 +33,7 @@ class RemoteFile:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Source:
+class DownloadSource:
     """Where a dataset comes from; without `files`, only its owner gives it out."""
 
     page: str
@@ -45,11 +45,11 @@ class Source:
 
 
 @cache
-def sources() -> Mapping[str, Source]:
+def sources() -> Mapping[str, DownloadSource]:
     """Return the source of each layout, in the order of labels.yaml."""
     known: dict[str, dict[str, Any]] = read_yaml(Path(__file__).with_name("downloads.yaml"))
     return {
-        layout: Source(
+        layout: DownloadSource(
             **known[layout] | {"files": tuple(RemoteFile(**file) for file in known[layout].get("files", ()))}
         )
         for layout in labels_yaml()["datasets"]

@@ -45,4 +45,4 @@ def _percent(row: Mapping[str, object], column: str) -> str:
     return percent(float(str(row[column])), 1)
 
 
-SECTIONS = (PlacedSection(label_readings, DATA, ranked_only=True),)
+SECTIONS = (PlacedSection(label_readings, DATA, ranked_only=True, before="policies"),)

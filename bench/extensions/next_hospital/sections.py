@@ -270,4 +270,4 @@ def _order(data: ReportData, recipes: Sequence[Row]) -> str:
     return f"{text}."
 
 
-SECTIONS = (PlacedSection(next_hospital, HOSPITALS, scripts=("next_hospital.js",)),)
+SECTIONS = (PlacedSection(next_hospital, HOSPITALS, scripts=("next_hospital.js",), before="hospitals"),)

@@ -15,7 +15,7 @@ import pytest
 
 from bench.extensions.downloads import sources as module
 from bench.extensions.downloads.receive import CHUNK, receive
-from bench.extensions.downloads.sources import RemoteFile, Source, sources
+from bench.extensions.downloads.sources import DownloadSource, RemoteFile, sources
 from bench.extensions.downloads.unpack import unpack
 from harmonize.datasets import PUBLISHED
 from harmonize.disk_space import DiskFullError
@@ -105,7 +105,7 @@ def file_of(server: Server, **facts: object) -> RemoteFile:
 
 def offered(monkeypatch: pytest.MonkeyPatch, file: RemoteFile) -> None:
     """Offer the file as the dataset montgomery."""
-    monkeypatch.setattr(module, "sources", lambda: {"montgomery": Source(page="https://owner", files=(file,))})
+    monkeypatch.setattr(module, "sources", lambda: {"montgomery": DownloadSource(page="https://owner", files=(file,))})
 
 
 def quiet(_what: str, _done: int, _total: int) -> None:
