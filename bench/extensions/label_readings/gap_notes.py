@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from reports.formatting import listing, places, plural, word
+from reports.formatting import word
 from reports.report_data.headline_rows import EXTERNAL, Estimate
 from reports.report_data.report_data import ReportData
 from reports.sentences.data import READING_RULES
@@ -43,15 +43,13 @@ def clause(data: ReportData) -> str:
 
 
 def note(data: ReportData) -> tuple[str, str]:
-    """Return the key of the section, and the sentence on the mean gap under the other readings; "" if there are none."""
-    own, *others = _of_means(data).items() or [("", {})]
-    gaps = [f"{with_verdict(estimate(row))} if {READING_RULES[name]}{_on_fewer(row, own[1])}" for name, row in others]
-    return KEY, f"With other ways to read the labels, the gap is {listing(gaps, len(READING_RULES))}." if gaps else ""
-
-
-def _on_fewer(row: Mapping[str, object], own: Mapping[str, object]) -> str:
-    """State the gap of the page over the findings of a reading, if the reading scores fewer findings; else ""."""
-    num = int(str(row["num_findings"]))
-    if num == own["num_findings"]:
-        return ""
-    return f" (read as on this page, the same {plural(num, 'finding')} have {places(float(str(row['same_findings'])))})"
+    """Return the key of the section, and a sentence on the lowest and the highest mean gap under other readings; "" without any."""
+    others = sorted(list(_of_means(data).items())[1:], key=lambda item: estimate(item[1]).value)
+    ends = dict([*others[:1], *others[-1:]])
+    gaps = [f"{with_verdict(estimate(row))} if {READING_RULES[name]}" for name, row in ends.items()]
+    ways = (
+        "Read in another way, the labels give a gap of"
+        if len(others) == 1
+        else "Read in other ways, the labels give gaps from"
+    )
+    return KEY, f"{ways} {' to '.join(gaps)}." if gaps else ""

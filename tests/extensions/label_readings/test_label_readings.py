@@ -174,9 +174,8 @@ def test_the_headline_names_the_readings_under_which_it_holds() -> None:
 def test_the_page_states_the_gap_under_each_reading_beside_the_gap() -> None:
     data = read(study(*DISAGREE))
     said = (
-        "With other ways to read the labels, the gap is .026 [−.004, .056] (unclear) if uncertain labels count as present, "
-        ".066 [.036, .096] if uncertain labels count as absent and .095 [.065, .125] if unmentioned findings are not scored "
-        "(read as on this page, the same 5 findings have .101)."
+        "Read in other ways, the labels give gaps from .026 [−.004, .056] (unclear) if uncertain labels count as present "
+        "to .095 [.065, .125] if unmentioned findings are not scored."
     )
     assert note(data) == ("label-readings", said)
     text = re.sub(r"\s+", " ", re.sub(r"<[^>]+>", "", str(opening(data).html)))
