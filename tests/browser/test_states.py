@@ -53,7 +53,7 @@ def test_what_is_made_of_runs_is_copied_after_them_and_what_has_no_rank_is_said_
         rows = list(csv.DictReader(io.StringIO(visit.page.evaluate("copied[0]"))))
         assert [row["group"] for row in rows[6:]] == ["TTA"] * made
         assert [row["rank"] for row in rows[6:]] == [""] * made
-        assert all(row["External"] for row in rows)
+        assert all(row["External AUROC (mean of 5)"] for row in rows)
         assert visit.page.locator("#toast").text_content() == (
             f"LaTeX copied: 6 ranked runs, {made} {'derived run' if made == 1 else 'derived runs'}; {left} runs without a rank not copied"
         )

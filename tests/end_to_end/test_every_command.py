@@ -64,6 +64,7 @@ TEXT_ONLY = {
     "prompts",
     "remove",
     "data phantom",
+    "data get",
     "data people",
 }  # they write files, or a page, and say where
 
