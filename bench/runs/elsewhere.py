@@ -1,5 +1,6 @@
 """What the store knows of a run at hospitals that it has never seen: how well each finding is recognized, and by which cause."""
 
+from collections.abc import Sequence
 from typing import cast
 
 import pandas as pd
@@ -22,11 +23,16 @@ def elsewhere(store: Store, run_id: str, internal: str) -> pd.DataFrame:
     """
     folder = ScoresFolder(store.root / "scores" / run_id)
     if not folder.key():
-        return nothing_elsewhere()
-    rows = select(folder.table("scores"), finding=None, internal=internal).dropna(subset=["value"])
-    rows = rows[~rows["dataset"].isin([internal, "external"])]
+        return elsewhere_table()
     tests = CheckedFolder(store.run_dir(run_id) / "transplants")
-    shortcuts = caught(tests.table("transplants.parquet"), internal) if tests.key() else None
+    return of_scores(folder.table("scores"), tests.table("transplants.parquet") if tests.key() else None, internal)
+
+
+def of_scores(scores: pd.DataFrame, transplants: pd.DataFrame | None, internal: str) -> pd.DataFrame:
+    """Return what `elsewhere` returns, from the table `scores` and, if there is one, the table `transplants` of a run."""
+    rows = select(scores, finding=None, internal=internal).dropna(subset=["value"])
+    rows = rows[~rows["dataset"].isin([internal, "external"])]
+    shortcuts = None if transplants is None else caught(transplants, internal)
     found = [
         (
             finding,
@@ -38,12 +44,13 @@ def elsewhere(store: Store, run_id: str, internal: str) -> pd.DataFrame:
         )
         for finding, of_finding in rows.groupby("finding", sort=False)
     ]
-    return pd.DataFrame(found, columns=list(ELSEWHERE))
+    return elsewhere_table(found)
 
 
-def nothing_elsewhere() -> pd.DataFrame:
-    """Return the table of a run of which nothing is known at other hospitals."""
-    return pd.DataFrame(columns=list(ELSEWHERE))
+def elsewhere_table(rows: Sequence[object] = ()) -> pd.DataFrame:
+    """Return a table with the columns ELSEWHERE from its rows; without rows, nothing is known at other hospitals."""
+    kinds: dict[str, type] = {"finding": object, **dict.fromkeys(ELSEWHERE[1:], float)}
+    return pd.DataFrame(rows, columns=list(ELSEWHERE)).astype(kinds)
 
 
 def not_above_chance(table: pd.DataFrame) -> list[str]:

@@ -15,6 +15,7 @@ is imported, unless the caller trusts the author.
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from safetensors.torch import load_file
 
 from bench.config.registry import Registry
 from bench.planning.run import RunSpec, parse_run
+from bench.runs.elsewhere import elsewhere_table, of_scores
 from bench.runs.model_reference import CONFIG, MEMBERS, config_sha256, folder_of, foreign_code, is_outside
 from bench.runs.networks import initial_network
 from bench.runs.stored_run import COMBINED, POINTS, StoredRun, TrainedNetwork, combination, load, no_points
@@ -83,6 +85,7 @@ def _read_node(root: Path, folder: Path, node: Mapping[str, Any], device: torch.
         run_id, document = str(node["run"]), node["document"]
         unlearnt = tuple(map(str, node["not_learnt"]))
         points = pd.DataFrame(node.get("operating_points", ()), columns=list(POINTS))
+        known = elsewhere_table(node.get("elsewhere", ()))
         if document.get("kind") in COMBINED:
             if short_hash(canonical_json(document)) != run_id:
                 raise StoreError("the document does not match the run id", str(path), "download the folder again")
@@ -91,7 +94,8 @@ def _read_node(root: Path, folder: Path, node: Mapping[str, Any], device: torch.
                 for own in node["sources"]
             }
             in_order = [sources[source] for source in document["sources"]]
-            return combination(run_id, document, in_order, unlearnt, points, str(node.get("name", "")))
+            combined = combination(run_id, document, in_order, unlearnt, points, str(node.get("name", "")))
+            return replace(combined, elsewhere=known)
         run = parse_run(document, run_id, str(path))
         usual = {str(name): (float(low), float(high)) for name, (low, high) in node.get("gray_values", {}).items()}
         if list(node["findings"]) != list(run.config.findings):
@@ -104,7 +108,8 @@ def _read_node(root: Path, folder: Path, node: Mapping[str, Any], device: torch.
         synthetic = bool(node.get("synthetic", False))
     except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
         raise StoreError(f"{CONFIG} is damaged: {error!r}", str(path), "download the folder again") from error
-    return _trained(run, folder, device, trust, unlearnt, points, usual, synthetic=synthetic, digests=digests)
+    trained = _trained(run, folder, device, trust, unlearnt, points, usual, synthetic=synthetic, digests=digests)
+    return replace(trained, elsewhere=known)
 
 
 def _trained(
@@ -182,8 +187,16 @@ def _of_bundle(folder: Path, device: torch.device, trust: bool) -> StoredRun:
         if short_hash(canonical_json(document)) != run_id:
             raise StoreError("run.json does not match the run id", str(path), "unpack the bundle again")
         sources = [_of_bundle(folder.parent / str(source), device, trust) for source in document["sources"]]
-        return combination(run_id, document, sources, unlearnt, points, "")
+        combined = combination(run_id, document, sources, unlearnt, points, "")
+        return replace(combined, elsewhere=_elsewhere_of_bundle(root, combined))
     run = parse_run(document, run_id, str(path))
     if problem := CheckedFolder(folder).problems([WEIGHTS]).get(WEIGHTS):
         raise StoreError(f"run {run_id}: {WEIGHTS} {problem}", str(folder / WEIGHTS), "unpack the bundle again")
-    return _trained(run, folder, device, trust, unlearnt, points, {}, synthetic=synthetic, digests={})
+    stored = _trained(run, folder, device, trust, unlearnt, points, {}, synthetic=synthetic, digests={})
+    return replace(stored, elsewhere=_elsewhere_of_bundle(root, stored))
+
+
+def _elsewhere_of_bundle(root: Path, stored: StoredRun) -> pd.DataFrame:
+    """Return what the scores of an unpacked bundle say of a run at external hospitals; a bundle has no analyses."""
+    table = root / "scores" / stored.id / "scores.parquet"
+    return of_scores(read_table(table), None, stored.run.config.train_on) if table.is_file() else elsewhere_table()

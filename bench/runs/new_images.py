@@ -168,7 +168,7 @@ def _frame(
         return pd.DataFrame(columns=list(COLUMNS))
     stacked = pd.concat(columns).sort_index(kind="stable")  # sorted by image, then by finding in the order of the run
     # a left join: it keeps the order
-    return stacked.merge(stored.elsewhere.astype({"finding": object}), "left", on="finding")[list(COLUMNS)]
+    return stacked.merge(stored.elsewhere, "left", on="finding")[list(COLUMNS)]
 
 
 __all__ = ["COLUMNS", "DISTANCES", "RULES", "Inference", "StoredRun", "infer", "load"]

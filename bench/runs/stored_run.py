@@ -32,7 +32,7 @@ from bench.planning.derived_runs import logit_of_mean
 from bench.planning.manifest import planned, trained_on_synthetic
 from bench.planning.run import RunSpec, read_run
 from bench.planning.stored_names import find_run
-from bench.runs.elsewhere import elsewhere, nothing_elsewhere
+from bench.runs.elsewhere import elsewhere, elsewhere_table
 from bench.runs.make_derived import view_transform
 from bench.runs.networks import trained_network
 from bench.runs.stored_features import NO_FEATURES, fitted_distances
@@ -77,7 +77,7 @@ class StoredRun:
     # distances of images to internal images, or the reason why they are not available; of trained runs only
     fitted: ImageDistances | str = NO_FEATURES
     # columns ELSEWHERE: AUROCs at external hospitals, and shortcuts; no rows if nothing is known
-    elsewhere: pd.DataFrame = field(default_factory=nothing_elsewhere)
+    elsewhere: pd.DataFrame = field(default_factory=elsewhere_table)
 
     @property
     def measuring(self) -> "StoredRun | None":

@@ -25,6 +25,7 @@ from bench.planning.run import read_run
 from bench.planning.stored_names import find_run
 from bench.results.read_predictions import unfinished
 from bench.results.run_table import run_title
+from bench.runs.elsewhere import elsewhere
 from bench.runs.model_reference import MEMBERS, config_sha256
 from bench.store.checked_folders import REFERENCE, WEIGHTS, CheckedFolder, ScoresFolder
 from bench.store.file_integrity import file_sha256
@@ -81,8 +82,8 @@ def files_of(store: Store, run_prefix: str, grid: str | None = None) -> tuple[st
         **block,
         "name": run_title(manifest, run),
         "outputs": "logits, one per finding in this order",
-        # pandas' own JSON has at most 15 decimals, which would change the last bits of probabilities
-        "operating_points": points.astype(object).where(points.notna(), None).to_dict("records"),
+        "operating_points": _records(points),
+        "elsewhere": _records(elsewhere(store, run_id, run.config.train_on)),
         "trained_on": _trained_on(manifest, run),
     }
     texts = {
@@ -105,6 +106,12 @@ def _public_card(manifest: Manifest, run: PlannedRun) -> str:
         "bench predict OWNER/NAME IMAGE.png   # the name of this repository, or a folder with its files",
     )
     return _LOCAL_PATHS.sub("", text)
+
+
+def _records(table: pd.DataFrame) -> list[dict[str, Any]]:
+    """Return rows for JSON, None for missing values. pandas' own JSON would change the last bits: it has at most 15 decimals."""
+    rows = table.astype(object).where(table.notna(), None).to_dict("records")
+    return [{str(name): value for name, value in row.items()} for row in rows]
 
 
 def _block(store: Store, manifest: Manifest, run_id: str, folder: str) -> tuple[dict[str, Any], list[HubFile]]:
