@@ -121,11 +121,11 @@ def test_the_address_pins_a_run_whose_row_is_written_later(browser, made, file):
 
 def test_a_link_to_a_section_arrives_there_while_rows_are_still_to_come(browser, file):
     for width in (360, 1440):
-        script = "document.documentElement.style.scrollBehavior = 'auto'; document.querySelector('nav a[href=\"#cost\"]').click();"
+        script = "document.documentElement.style.scrollBehavior = 'auto'; document.querySelector('nav a[href=\"#group-cost\"]').click();"
         with opened(browser, file, script, width=width) as visit:
             wait_until(visit.page, FINISHED)
-            wait_until(visit.page, "Math.abs(document.querySelector('#cost').getBoundingClientRect().top) < 200")
-            assert "at=cost" in visit.page.url
+            wait_until(visit.page, "Math.abs(document.querySelector('#group-cost').getBoundingClientRect().top) < 200")
+            assert "at=group-cost" in visit.page.url
 
 
 def test_long_tables_are_written_when_they_are_opened(browser, file):

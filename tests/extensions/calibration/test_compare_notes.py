@@ -20,7 +20,7 @@ def test_slope_intercept_and_observed_over_expected_of_both_runs_are_medians_at_
     store = Store.open(finished / "runs", create=False)
     first, second = store.run_ids()[:2]
     said = " ".join(here("compare", first, second, "--metric", "ece", cwd=finished).stdout.split())
-    found = re.findall(r"slope ([\d.-]+|–), intercept ([+\d.-]+|–), O:E ([\d.]+|–)", said)
+    found = re.findall(r"slope (-?\d+\.\d+), intercept ([+-]\d+\.\d+), O:E (\d+\.\d+)", said)
     assert len(found) == 2
     for run_id, numbers in zip((first, second), found, strict=True):
         table = pd.read_parquet(store.root / "scores" / run_id / "calibration.parquet")

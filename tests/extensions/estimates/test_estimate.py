@@ -225,7 +225,6 @@ def test_each_kind_of_estimator_can_be_chosen(name: str, finished: Path, logits:
         ),
         (["--logits", "{logits}", "--run", ""], ["2 finished runs of the grid match ''", "{first}"]),
         (["--logits", "{logits}", "--estimator", "cbpr"], ["unknown estimator 'cbpr'", "choose from: cbpe, "]),
-        (["missing.png", "--estimator", "cbpr"], ["unknown estimator 'cbpr'"]),
         (["--logits", "{logits}", "--grid", "other"], ["no grid 'other'", "tiny"]),
         (["--logits", "{logits}", "--device", "gpu"], ["gpu"]),
         (["--logits", "{logits}", "--prevalence", "Edema=2"], ["the prevalence of Edema is 2", "from 0 to 1"]),
