@@ -53,7 +53,7 @@ def leaving_out(made: Tables, left_out: Mapping[str, str]) -> Tables:
         out = frame["run_id"].map(left_out)
         trained = frame["dataset"].isin(pool) & (frame["dataset"] != out)
         inside = frame["split"].eq("test:" + out.astype(str)) if "split" in frame else False
-        frames[name] = frame[~trained & ~inside]
+        frames[name] = frame[~(trained | inside)]
     runs = frames["runs"].copy()
     runs["config"] = [json.dumps({"leave_out": left_out.get(run, "")}) for run in runs["run_id"]]
     return Tables(made.meta | {"leave_one_out": True}, frames | {"runs": runs})
