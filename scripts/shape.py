@@ -26,12 +26,12 @@ READ_BY_KEY = re.compile(r"\b(?:run|cohort)\[\"|\bmanifest\.content\[")
 # fewer checks before torch is imported; neither reads better.
 JOURNEYS = {
     "bench.cli.main.run": (388, 138, 40),
-    "bench.extensions.imported.commands.evaluate": (462, 162, 84),
-    "bench.extensions.estimates.commands.estimate": (331, 119, 61),
+    "bench.extensions.imported.commands.evaluate": (463, 162, 84),
+    "bench.extensions.estimates.commands.estimate": (332, 119, 61),
 }
 # Wanted: 62,000 lines and 430 files. The rest is sections of the page, open datasets and their checks, which every grid can use; to
-# move them would only raise the number of the extensions.
-CORE_LINES, CORE_FILES = 64_440, 460
+# move them would only raise the number of the extensions. One rule for paths of registry entries, for two extensions, is in the core.
+CORE_LINES, CORE_FILES = 64_460, 460
 # Wanted: 20,500. Features that left the core (prompts, vectors, symptoms, reproduction, forecast, clusters, heat maps of files), and
 # calibration, new hospitals, downloads and readings of labels, which are younger than the limit, are 7,800 lines.
 EXTENSION_LINES = 28_280

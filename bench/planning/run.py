@@ -1,6 +1,6 @@
 """A run: one configuration with everything that determines its weights, and its id."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -188,13 +188,19 @@ def starting_weights(
 
 
 def own_weights_path(weights: Entry, folder: Path | None, registry_path: Path) -> Path:
-    """Return the path of the file of starting weights that a registry entry names.
+    """Return the path of the file of starting weights that a registry entry names."""
+    return path_of_entry(weights, "file", folder, registry_path)
 
-    A relative path in the entry begins at `folder`, the folder of --weights, if the file exists there. If not, the path
-    begins at the folder of the registry file.
+
+def path_of_entry(
+    entry: Entry, key: str, folder: Path | None, registry_path: Path, exists: Callable[[Path], bool] = Path.is_file
+) -> Path:
+    """Return the path that a key of a registry entry names.
+
+    A relative path begins at `folder`, the folder of --weights, if it exists there; else at the folder of the registry file.
     """
-    name = str(weights.facts["file"])
-    if folder is not None and (folder / name).is_file():
+    name = str(entry.facts[key])
+    if folder is not None and exists(folder / name):
         return folder / name
     return registry_path.parent / name
 

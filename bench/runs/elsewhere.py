@@ -1,4 +1,4 @@
-"""What the store knows of a run at hospitals that it has never seen: how well each finding is recognized, and by which cause."""
+"""What the store knows of a run at hospitals that it has never seen: how well it recognizes each finding, and whether by a shortcut."""
 
 from collections.abc import Sequence
 from typing import cast

@@ -57,7 +57,11 @@ def load_folder(folder: Path, device: str = "cpu", *, trust: bool = False) -> St
     root = folder.resolve().parent.parent
     if (root / "store.json").is_file():
         return load(Store.open(root, create=False), folder.resolve().name, device)
-    return _of_bundle(folder.resolve(), torch.device(device), trust)
+    stored, scores = _of_bundle(folder.resolve(), torch.device(device), trust), root / "scores" / folder.resolve().name
+    if not (scores / "scores.parquet").is_file():
+        return stored
+    # a bundle has no analyses
+    return replace(stored, elsewhere=of_scores(read_table(scores / "scores.parquet"), None, stored.run.config.train_on))
 
 
 def _config(folder: Path) -> dict[str, Any]:
@@ -187,16 +191,8 @@ def _of_bundle(folder: Path, device: torch.device, trust: bool) -> StoredRun:
         if short_hash(canonical_json(document)) != run_id:
             raise StoreError("run.json does not match the run id", str(path), "unpack the bundle again")
         sources = [_of_bundle(folder.parent / str(source), device, trust) for source in document["sources"]]
-        combined = combination(run_id, document, sources, unlearnt, points, "")
-        return replace(combined, elsewhere=_elsewhere_of_bundle(root, combined))
+        return combination(run_id, document, sources, unlearnt, points, "")
     run = parse_run(document, run_id, str(path))
     if problem := CheckedFolder(folder).problems([WEIGHTS]).get(WEIGHTS):
         raise StoreError(f"run {run_id}: {WEIGHTS} {problem}", str(folder / WEIGHTS), "unpack the bundle again")
-    stored = _trained(run, folder, device, trust, unlearnt, points, {}, synthetic=synthetic, digests={})
-    return replace(stored, elsewhere=_elsewhere_of_bundle(root, stored))
-
-
-def _elsewhere_of_bundle(root: Path, stored: StoredRun) -> pd.DataFrame:
-    """Return what the scores of an unpacked bundle say of a run at external hospitals; a bundle has no analyses."""
-    table = root / "scores" / stored.id / "scores.parquet"
-    return of_scores(read_table(table), None, stored.run.config.train_on) if table.is_file() else elsewhere_table()
+    return _trained(run, folder, device, trust, unlearnt, points, {}, synthetic=synthetic, digests={})

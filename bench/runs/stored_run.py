@@ -186,7 +186,12 @@ def load(store: Store, prefix: str, device: str = "cpu") -> StoredRun:
 
     Raises StoreError when the run is missing, unfinished or an imported model, or one of its files is damaged.
     """
-    run_id = find_run(store, prefix)
+    stored = _load(store, find_run(store, prefix), device)
+    return replace(stored, elsewhere=elsewhere(store, stored.id, stored.run.config.train_on))
+
+
+def _load(store: Store, run_id: str, device: str) -> StoredRun:
+    """Return the run with an id, without what is known of it at other hospitals."""
     folder = store.run_dir(run_id)
     content = store.read_json(str((folder / "run.json").relative_to(store.root)))
     if content.get("kind") in COMBINED:
@@ -215,7 +220,6 @@ def load(store: Store, prefix: str, device: str = "cpu") -> StoredRun:
         usual=usual_gray_values(store, run),
         synthetic=trained_on_synthetic(store, run_id),
         fitted=fitted_distances(CheckedFolder(folder), run.config.train_on),
-        elsewhere=elsewhere(store, run_id, run.config.train_on),
     )
 
 
@@ -225,10 +229,9 @@ def _load_combination(store: Store, run_id: str, content: Mapping[str, Any], dev
     if short_hash(canonical_json(content)) != run_id:
         raise StoreError("run.json does not match the run id", str(folder / "run.json"), "run the grid again")
     _refuse_unfinished(store, run_id)
-    sources = [load(store, source, device) for source in content["sources"]]
+    sources = [_load(store, source, device) for source in content["sources"]]
     unlearnt = CheckedFolder(folder).json("trained.json").get("unlearnt", ())
-    combined = combination(run_id, content, sources, unlearnt, _points(store, run_id), _ensemble_name(store, run_id))
-    return replace(combined, elsewhere=elsewhere(store, run_id, combined.run.config.train_on))
+    return combination(run_id, content, sources, unlearnt, _points(store, run_id), _ensemble_name(store, run_id))
 
 
 def combination(

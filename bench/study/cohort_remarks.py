@@ -46,11 +46,12 @@ def too_large_batch(plan: Plan) -> list[str]:
 
 def other_epochs(plan: Plan) -> list[str]:
     """Return a line if runs are to be trained that equal stored runs except for the number of epochs; else []."""
-    stored = set()
-    for run_id in plan.store.run_ids():
+    ids, stored = plan.store.run_ids(), set()
+    for run_id in ids:
         with contextlib.suppress(OSError, ValueError, AttributeError):  # other commands report a damaged run.json
             stored.add(_without_epochs((plan.store.run_dir(run_id) / "run.json").read_bytes()))
-    again = sum(not run.is_trained(plan.store) and _without_epochs(run.document) in stored for run in plan.runs)
+    # a run that is in the store is done, or continues after its last epoch
+    again = sum(run.id not in ids and _without_epochs(run.document) in stored for run in plan.runs)
     if not again:
         return []
     runs = f"{again} of {plural(len(plan.runs), 'run')} {'differs' if again == 1 else 'differ'}"

@@ -234,6 +234,10 @@ def test_runs_with_another_number_of_epochs_train_from_the_beginning(store_copy:
     assert line in said((epochs[0], "epochs: 7"))
     assert line not in said()  # these runs are done
     assert line not in said((epochs[0], "epochs: 7"), ("batch_size: 32", "batch_size: 16"))
+    for path in (store_copy / "runs").glob("*/*/model.safetensors"):
+        path.unlink()
+        (path.parent / "DONE").unlink()
+    assert "only in schedule.epochs" not in said()  # interrupted runs continue
 
 
 def test_the_page_says_nothing_about_where_the_store_lies(store_copy: Path, command: Command) -> None:

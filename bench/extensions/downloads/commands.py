@@ -1,4 +1,4 @@
-"""`bench data get`: download an open dataset, or state where its owner gives it out."""
+"""`bench data get`: download an open dataset, or name the page of its owner."""
 
 import json
 import shutil

@@ -34,7 +34,7 @@ class RemoteFile:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DownloadSource:
-    """Where a dataset comes from; without `files`, only its owner gives it out."""
+    """Where a dataset comes from; without `files`, there is no direct public download."""
 
     page: str
     needs: str = "nothing"

@@ -24,6 +24,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from bench.config.registry import Entry
+from bench.planning.run import path_of_entry
 from bench.store.file_integrity import file_sha256
 from harmonize.datasets.csvrows import check_columns, column_names
 from harmonize.datasets.user_table import is_parquet, read_user_table
@@ -82,14 +83,8 @@ class EmbeddingTables:
 
     @classmethod
     def of(cls, architecture: Entry, weights_dir: Path | None, registry_path: Path) -> Self:
-        """Return the tables of a registry entry with the key `embeddings`.
-
-        A relative path begins at `weights_dir` (the folder of --weights) if the folder exists there, else at the folder of
-        the registry file. Raises SetupError if the folder does not exist.
-        """
-        name = str(architecture.facts["embeddings"])
-        folders = [root / name for root in (weights_dir, registry_path.parent) if root is not None]
-        folder = next((folder for folder in folders if folder.is_dir()), folders[-1])
+        """Return the tables of a registry entry with the key `embeddings`. Raises SetupError if the folder does not exist."""
+        folder = path_of_entry(architecture, "embeddings", weights_dir, registry_path, Path.is_dir)
         if not folder.is_dir():
             fix = "put the tables of the vectors there, or correct `embeddings:` of its registry entry"
             raise SetupError(f"no folder with the embeddings of {architecture.name}", str(folder), fix)

@@ -34,7 +34,10 @@ def _of_means(data: ReportData) -> dict[str, Mapping[str, object]]:
 
 
 def clause(data: ReportData) -> str:
-    """State under how many readings as many recipes have a clearly lower and a clearly higher AUROC; "" if under all."""
+    """State how many readings give the verdicts of this page; "" if all do.
+
+    The verdicts are the numbers of recipes with a clearly lower, and with a clearly higher, AUROC at external hospitals.
+    """
     verdicts = [(row["num_worse"], row["num_better"]) for row in _of_means(data).values()]
     num_same = sum(verdict == verdicts[0] for verdict in verdicts)
     if num_same == len(verdicts):

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.config.registry import Entry
+from bench.planning.run import path_of_entry
 from bench.store.file_integrity import file_sha256
 from bench.store.store import canonical_json
 from harmonize.errors import ConfigError, SetupError
@@ -56,15 +57,12 @@ class Prompts:
     def path_of(cls, architecture: Entry, weights_dir: Path | None, registry_path: Path) -> Path:
         """Return the path of the file that the key `prompts` of an architecture names.
 
-        A relative path begins at `weights_dir` if the file exists there, else at the folder of the registry file. Raises
-        ConfigError without the key, SetupError without the file.
+        Raises ConfigError without the key, SetupError without the file.
         """
         if "prompts" not in architecture.facts:
             fix = "add `prompts: FILE.safetensors` to its registry entry; `bench prompts` makes the file"
             raise ConfigError("the architecture has no prompts", architecture.name, fix)
-        name = str(architecture.facts["prompts"])
-        paths = [root / name for root in (weights_dir, registry_path.parent) if root is not None]
-        path = next((path for path in paths if path.is_file()), paths[-1])
+        path = path_of_entry(architecture, "prompts", weights_dir, registry_path)
         if not path.is_file():
             fix = "put the file there, or correct `prompts:` of its registry entry"
             raise SetupError(f"no prompts of {architecture.name}", str(path), fix)
