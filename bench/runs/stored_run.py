@@ -229,7 +229,7 @@ def _load_combination(store: Store, run_id: str, content: Mapping[str, Any], dev
     if short_hash(canonical_json(content)) != run_id:
         raise StoreError("run.json does not match the run id", str(folder / "run.json"), "run the grid again")
     _refuse_unfinished(store, run_id)
-    sources = [_load(store, source, device) for source in content["sources"]]
+    sources = [_load(store, find_run(store, source), device) for source in content["sources"]]
     unlearnt = CheckedFolder(folder).json("trained.json").get("unlearnt", ())
     return combination(run_id, content, sources, unlearnt, _points(store, run_id), _ensemble_name(store, run_id))
 

@@ -37,7 +37,7 @@ def test_the_page_counts_equivalent_different_and_open_recipes_for_each_margin()
     assert len(RUNS) == 5
     # 90 % intervals: .002 to .018, .017 to .023, -.007 to .027, .034 to .046
     text = page(pairs=rows((0.01, 0.0095, 0.02), (0.02, 0.0036, 0.01), (0.01, 0.02, 0.04), (0.04, 0.007, 0.03)))
-    [sentence] = re.findall(r"<p class=\"small\">(Equivalent to .*?)</p>", text)
+    [sentence] = re.findall(r"<p class=\"small\">By .*?(Equivalent to .*?)</p>", text)
     plain = re.sub(r"<[^>]*>", "", sentence).replace("\u00a0", " ")
     assert plain.endswith("within .02 external AUROC: 1 run; clearly different: 2; the data leave open: 1.")
     table = text.split("for other margins</summary>")[1].split("</table>")[0]
