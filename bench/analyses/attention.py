@@ -194,11 +194,16 @@ class HeatMapper:
         ), examples.rows[keep]
 
     def heat_maps(
-        self, image_rows: NDArray[np.int64], rows: NDArray[np.int64], reader: BatchReader, progress: Progress, name: str
+        self,
+        image_rows: NDArray[np.int64],
+        cache_rows: NDArray[np.int64],
+        reader: BatchReader,
+        progress: Progress,
+        name: str,
     ) -> Iterator[tuple[int, Gray, Heats, Heats]]:
         """Yield (row, central crop [H, W], small heat maps [K, h, w], large heat maps [K, H, W]) for each image.
 
-        `image_rows` has the rows of the images among the scored images. `rows` has the cache row of every scored image.
+        `image_rows` has the rows of the images among the scored images. `cache_rows` has the cache row of every scored image.
         """
         margin = (reader.images.shape[1] - self.size) // 2
         inner = slice(margin, margin + self.size)
@@ -206,7 +211,7 @@ class HeatMapper:
         for start in range(0, len(image_rows), batch):
             progress(f"heat maps of {name}", start, len(image_rows))
             rows_of_batch = image_rows[start : start + batch]
-            batch_NHW = reader(rows[rows_of_batch])
+            batch_NHW = reader(cache_rows[rows_of_batch])
             maps = heat_maps(self.network, self.normalizer(batch_NHW), self.options.method)
             heat_NKHW = upsampled(maps.heat_NKhw, self.size).cpu().numpy()
             gray_NHW = batch_NHW[:, inner, inner].cpu().numpy()

@@ -68,7 +68,7 @@ def geometry(options: Mapping[str, Any]) -> "Geometry":
     )
 
     clahe, region = None, None
-    input_size(options)
+    input_size(options)  # raises ConfigError
     try:
         for name, given in parse(options.get("ops", ())):
             if unknown := set(given) - _OPTIONS[name]:

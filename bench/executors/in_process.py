@@ -32,9 +32,10 @@ class Here:
         """Run the jobs and yield their outcomes."""
         device = first_device(self.device)
         for job in jobs:
-            yield self._do(placed(job, [device]), device, on_event)
+            yield self._run_one_job(placed(job, [device]), device, on_event)
 
-    def _do(self, job: Work, device: str, on_event: OnEvent) -> Outcome:
+    def _run_one_job(self, job: Work, device: str, on_event: OnEvent) -> Outcome:
+        """Run a job; the random state and the number of threads of this process are afterwards as before."""
         import torch
 
         def progress(what: str, done: int, total: int) -> None:

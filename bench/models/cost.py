@@ -56,7 +56,7 @@ class Cost:
         )
 
     @staticmethod
-    def trained(network: Network, config: RunConfig) -> int:
+    def num_trainable(network: Network, config: RunConfig) -> int:
         """Return the number of parameters that training changes in a network of a run; 0 with prompts.
 
         With LoRA, these are the entries of the trained matrices, which the stored network does not have.
@@ -82,7 +82,7 @@ def counts(network: Network, deployed: Network, size: int, config: RunConfig) ->
     trained = in_use if deployed is network else Cost.of(network, size)
     return {
         "params": trained.params,
-        "trainable_params": Cost.trained(network, config),
+        "trainable_params": Cost.num_trainable(network, config),
         "deployed_params": in_use.params,
         "macs": in_use.macs,
         "flops": in_use.flops,

@@ -155,10 +155,11 @@ class AnalysisJob:
 def analysis_key(identity: Sequence[Any], facts: Sequence[Sequence[Any]], per_run: bool) -> str:
     """Return the key of an analysis: a hash of its identity (name, version, options) and of `facts`.
 
-    `facts` is the result of `predicted` for the run of the analysis. Without `per_run`, the weights are left out.
+    `facts` is the result of `predicted` for the run of the analysis. Without `per_run`, the analysis is of the cohorts: it
+    does not depend on the weights, which are the last item of a fact.
     """
     if not per_run:
-        facts = [fact[:-1] for fact in facts]  # without the weights
+        facts = [fact[:-1] for fact in facts]
     return short_hash(canonical_json([identity, facts]), 32)
 
 

@@ -128,8 +128,8 @@ class ExposureTable:
         """Return one row for each model and external hospital; no rows if no model was pretrained or trained elsewhere.
 
         `frames`: the tables `scores` and `recipes`, both with the recipes; without scores, there are no rows. A model is a
-        recipe, a scored run that is in no recipe, or an imported model. Only models whose answer is "no" have a rank, and
-        only if they score as many findings there as the model with the most findings.
+        recipe, a scored run that is in no recipe, or an imported model. Only models whose exposure is "no" (they have
+        seen nothing of this hospital) have a rank, and only if they score as many findings there as the model with the most findings.
         """
         scores, recipes = frames.get("scores"), frames.get("recipes")
         entries = _entries(manifest, scores, recipes) if scores is not None else []

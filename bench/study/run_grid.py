@@ -84,18 +84,19 @@ def execute(
     if one_pass:
         tally.expect("runs trained", len(runs) - sum(not run.is_trained(plan.store) for run in todo), len(runs))
         todo = tally.train(plan, todo, names)
-    places = executor.side_by_side(max(r.config.threads for r in todo)) if todo else 1
-    together = passes(images, todo, places) if todo else []
-    later = {run.id for job in together for run in job.runs}
-    if one_pass and todo and not together:
+    at_once = executor.side_by_side(max(r.config.threads for r in todo)) if todo else 1
+    # trained runs predict together in one pass over the images; their own jobs then do what is left
+    shared = passes(images, todo, at_once) if todo else []
+    in_shared = {run.id for job in shared for run in job.runs}
+    if one_pass and todo and not shared:
         display.say("no pass is shared: there are places for all runs, or they share no images")
     jobs = [Job(run, plan.store, plan.refs) for run in todo]
     if jobs:
         tally.expect("runs", len(runs) - len(jobs), len(runs))
-    with PageSoFar(manifest, with_images, display, places) as so_far:
+    with PageSoFar(manifest, with_images, display, at_once) as so_far:
         on_outcome = so_far.update if beside else None
-        ended = tally.work([*together, *(job for job in jobs if job.id not in later)], names, on_outcome=on_outcome)
-        ended |= tally.work([job for job in jobs if job.id in later], names, on_outcome=on_outcome)
+        ended = tally.work([*shared, *(job for job in jobs if job.id not in in_shared)], names, on_outcome=on_outcome)
+        ended |= tally.work([job for job in jobs if job.id in in_shared], names, on_outcome=on_outcome)
         _derive(plan, derived, tally, names)
         analyses = _Analyses(tally, names)
         is_search = bool(manifest.search)

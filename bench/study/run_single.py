@@ -37,8 +37,8 @@ class SingleRequest:
         base = differing(self.config) if isinstance(self.config, RunConfig) else dict(self.config)
         raw = {"name": self.name, "evaluate_on": list(self.evaluate_on), "min_count": self.min_count}
         swept = {"sweeps": [{key: list(values) for key, values in self.sweep.items()}]} if self.sweep else {}
-        made: dict[str, Any] = {"phantom": {}} if self.synthetic else {}
-        return {**raw, "analyses": False, **made, "base": base, **swept}
+        phantom: dict[str, Any] = {"phantom": {}} if self.synthetic else {}
+        return {**raw, "analyses": False, **phantom, "base": base, **swept}
 
 
 def run_alone(

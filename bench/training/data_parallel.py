@@ -47,7 +47,8 @@ class DataParallelGroup:
             torch.cuda.set_device(device)
         store = dist.TCPStore(host, port, size, is_master=False, timeout=TIMEOUT)  # type: ignore[attr-defined]
         dist.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=TIMEOUT)
-        return cls(rank, size, dist.new_group(backend="gloo", timeout=TIMEOUT))
+        control = dist.new_group(backend="gloo", timeout=TIMEOUT)
+        return cls(rank, size, control)
 
     @property
     def is_main(self) -> bool:

@@ -103,7 +103,8 @@ def require_match(
     """
     is_listed = occurs_in(ids, listed)
     num = int(is_listed.sum())
-    if not num if may_be_few else too_many(len(ids) - num, len(ids)):
+    fails = num == 0 if may_be_few else too_many(len(ids) - num, len(ids))
+    if fails:
         text = f"the {what} match {num:,} of {len(ids):,} images: {examples(ids[~is_listed], listed)}"
         fix = "use the files of one release as published, with the same ids in both"
         raise DatasetError(text, str(path), fix)

@@ -29,7 +29,7 @@ from harmonize.images.image_header import (
     UnreadableImage,
     check_size,
     jpeg2000_size,
-    jpeg_size,
+    checked_jpeg_size,
 )
 
 _NO_NUMBERS = "damaged DICOM: pixel values that are no numbers, e.g. because of RescaleSlope"
@@ -149,7 +149,7 @@ def _check_limits(data: Any) -> None:
         if syntax == RLELossless:
             _check_runs(frame, rows * columns)
         elif syntax in (*JPEGTransferSyntaxes, *JPEGLSTransferSyntaxes):
-            jpeg_size(frame)
+            checked_jpeg_size(frame)
         elif syntax in JPEG2000TransferSyntaxes:
             jpeg2000_size(frame)
 

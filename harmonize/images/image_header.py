@@ -50,7 +50,7 @@ class InMemory:
         return self.name
 
 
-def jpeg_size(content: bytes) -> tuple[int, int]:
+def checked_jpeg_size(content: bytes) -> tuple[int, int]:
     """Return (height, width) of a JPEG; raise UnreadableImage if it is truncated or exceeds a limit.
 
     Compressed data never contain FF D9 (end of image) or FF DA (start of scan). So in a complete file, FF D9 comes

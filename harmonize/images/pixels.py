@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from harmonize.images import roi
 from harmonize.images.gray_levels import percentiles_to_uint8
-from harmonize.images.image_header import JPEG_SCAN, ImageFile, UnreadableImage, is_dicom, jpeg_size, png_size
+from harmonize.images.image_header import JPEG_SCAN, ImageFile, UnreadableImage, is_dicom, checked_jpeg_size, png_size
 from harmonize.images.limits import MAX_FILE_BYTES
 
 PIXELS_VERSION = 1
@@ -81,7 +81,7 @@ def file_size(content: bytes, image: Gray) -> tuple[int, int]:
 
     A JPEG may be decoded at a reduced size, so the size of a JPEG is read from the file, and turned as the image is.
     """
-    height, width = jpeg_size(content) if content.startswith(b"\xff\xd8") else image.shape
+    height, width = checked_jpeg_size(content) if content.startswith(b"\xff\xd8") else image.shape
     is_turned = (height < width) != (image.shape[0] < image.shape[1])
     return (width, height) if is_turned else (height, width)
 
@@ -108,7 +108,7 @@ def _content(path: ImageFile) -> bytes:
 
 def _read_jpeg(content: bytes, at_least: int) -> Gray:
     """Decode a JPEG to gray, at a reduced size if `at_least` allows it; raise UnreadableImage for a truncated file."""
-    height, width = jpeg_size(content)
+    height, width = checked_jpeg_size(content)
     scale = 1
     if at_least > 0:
         scale = max(factor for factor in _REDUCED if factor == 1 or min(height, width) // factor >= at_least)
@@ -277,8 +277,9 @@ def fit_to_square(image: Gray, geometry: Geometry) -> Gray:
     if geometry.fit == "letterbox":
         canvas = np.zeros((size, size), np.uint8)
         top, left = (size - height) // 2, (size - width) // 2
-        canvas[top : top + height, left : left + width] = np.maximum(resized, 1)
+        canvas[top : top + height, left : left + width] = np.maximum(resized, 1)  # 0 is padding
         return canvas
+    # squash: already of this size; crop: the center of the longer side
     top, left = (height - size) // 2, (width - size) // 2
     return np.ascontiguousarray(resized[top : top + size, left : left + size])
 

@@ -20,7 +20,7 @@ class PatientGroup:
     split: str  # "": each patient gets an official split at random, or no split if the release has none
     first: int
     images: int  # number of frontal images
-    kind: str = ""  # the reason why the cohort excludes the images (pediatric, no labels, strip, no view), or ""
+    excluded_for: str = ""  # why the cohort excludes the images: pediatric, no labels, strip or no view; else ""
     one_study: bool = False
 
 

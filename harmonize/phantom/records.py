@@ -53,20 +53,28 @@ def write_visit(root: Path, settings: PhantomSettings, visit: Visit, masks: bool
     for index in range(visit.studies):
         study = draw_study(patient, index)
         labels = native_labels(patient, study, expert=visit.split.startswith("expert"))
-        also_lateral = not visit.group.kind and rng_of("lateral", patient, index).random() < SITES[site].laterals
+        also_lateral = (
+            not visit.group.excluded_for and rng_of("lateral", patient, index).random() < SITES[site].laterals
+        )
         for lateral in (False, True) if also_lateral else (False,):
             radiograph = render_lateral(settings, patient, study) if lateral else render(settings, patient, study)
             image_names = names(site, visit.split, visit.number, index, lateral)
-            _write_files(root, site, image_names, radiograph, visit.group.kind, masks and not lateral)
+            _write_files(root, site, image_names, radiograph, visit.group.excluded_for, masks and not lateral)
             records.native.append(_native_row(visit, patient, study, image_names, radiograph, labels, lateral))
             records.truth.append(_truth_row(visit, patient, study, image_names, radiograph, lateral))
-            records.boxes += [] if lateral or visit.group.kind else _box_rows(image_names, radiograph)
+            records.boxes += [] if lateral or visit.group.excluded_for else _box_rows(image_names, radiograph)
     return records
 
 
-def _write_files(root: Path, site: str, image_names: Names, radiograph: Radiograph, kind: str, masks: bool) -> None:
+def _write_files(
+    root: Path, site: str, image_names: Names, radiograph: Radiograph, excluded_for: str, masks: bool
+) -> None:
     """Write the image and, if `masks`, one PNG per mask."""
-    image = radiograph.image[:, : max(2, radiograph.image.shape[1] // STRIP)] if kind == "strip" else radiograph.image
+    image = (
+        radiograph.image[:, : max(2, radiograph.image.shape[1] // STRIP)]
+        if excluded_for == "strip"
+        else radiograph.image
+    )
     storage = rng_of("storage", radiograph.patient, radiograph.study.index)
     write_image(root / site / image_names.path, image, SITES[site], image_names.image_id, storage)
     if masks:
@@ -78,7 +86,7 @@ def _write_files(root: Path, site: str, image_names: Names, radiograph: Radiogra
 def _native_row(
     visit: Visit, patient: Patient, study: Study, image_names: Names, radiograph: Radiograph, labels: Row, lateral: bool
 ) -> Row:
-    site, kind = visit.group.site, visit.group.kind
+    site, excluded_for = visit.group.site, visit.group.excluded_for
     has_sex_and_age = site not in WITHOUT_SEX_AND_AGE and visit.split != "expert_test"
     height, width = radiograph.image.shape
     row: Row = {
@@ -88,7 +96,7 @@ def _native_row(
         "split": visit.split,
         "view": _stated_view(visit, study, lateral),
         "sex": patient.sex if has_sex_and_age else "",
-        "age": _stated_age(site, patient, kind) if has_sex_and_age else float("nan"),
+        "age": _stated_age(site, patient, excluded_for) if has_sex_and_age else float("nan"),
         "device": _device(patient, study),
         "path": image_names.path,
         "rows": height,
@@ -96,14 +104,14 @@ def _native_row(
     }
     if site == "padchest":
         row["label_source"] = "Physician" if rng_of("reader", patient, study.index).random() < 0.25 else "RNN_model"
-        row["drop"] = kind
+        row["drop"] = excluded_for
     if site == "brax":
-        row["drop"] = kind if kind == "strip" else ""
+        row["drop"] = excluded_for if excluded_for == "strip" else ""
     if site == "mimic":  # the release has expert labels for the test split
         expert_states = native_labels(patient, study, expert=True) if visit.split == "test" else {}
         row |= {f"expert:{label}": expert_states.get(label) for label in labels}
     row |= {f"native:{label}": state for label, state in labels.items()}
-    if kind == "no labels":
+    if excluded_for == "no labels":
         row["native:labels"] = ""
     return row
 
@@ -111,14 +119,14 @@ def _native_row(
 def _stated_view(visit: Visit, study: Study, lateral: bool) -> str:
     if lateral:
         return "LATERAL"
-    if visit.group.kind == "no view":
+    if visit.group.excluded_for == "no view":
         return "UNKNOWN"
     # the label file of the split expert_test has no column for the view
     return "FRONTAL" if visit.split == "expert_test" else study.view
 
 
-def _stated_age(site: str, patient: Patient, kind: str) -> float:
-    if kind == "pediatric":
+def _stated_age(site: str, patient: Patient, excluded_for: str) -> float:
+    if excluded_for == "pediatric":
         return CHILD_AGE
     return float(min(85, patient.age // 5 * 5)) if site == "brax" else float(patient.age)  # BRAX has bins of five years
 
@@ -139,7 +147,7 @@ def _truth_row(
         "patient": visit.number,
         "study": study.index,
         "split": visit.split,
-        "kind": visit.group.kind,
+        "kind": visit.group.excluded_for,
         "view": "LATERAL" if lateral else study.view,
         "sex": patient.sex,
         "age": patient.age,

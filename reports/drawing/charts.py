@@ -151,11 +151,11 @@ def cost(data: ReportData, front: set[str]) -> Chart:
     """
     runs = [r for r in data.ranked if r.quantity("macs") > 0]
     axes = _axes(data, runs)
-    (across, *_), (upward, *_) = axes["x"], axes["y"]
-    xs, ys = across["values"], upward["values"]
+    (x_axis, *_), (y_axis, *_) = axes["x"], axes["y"]
+    xs, ys = x_axis["values"], y_axis["values"]
     stairs = sorted((x, y) for r, x, y in zip(runs, xs, ys, strict=True) if r.id in front)
-    y_low, _ = upward["axis"]["range"]
-    edge = 10.0 ** across["axis"]["range"][1]
+    y_low, _ = y_axis["axis"]["range"]
+    edge = 10.0 ** x_axis["axis"]["range"][1]
     traces = [
         {
             "type": "scatter",
@@ -178,7 +178,7 @@ def cost(data: ReportData, front: set[str]) -> Chart:
     labeled_runs = [r for r in runs if r.id in front][:6]
     logs = {r.id: math.log10(x) for r, x in zip(runs, xs, strict=True)}
     notes = labels(labeled_runs, [logs[r.id] for r in labeled_runs], [r.external.value for r in labeled_runs])
-    layout = {"xaxis": across["axis"], "yaxis": upward["axis"], "annotations": notes}
+    layout = {"xaxis": x_axis["axis"], "yaxis": y_axis["axis"], "annotations": notes}
     top = "↑ external AUROC"
     return {"id": "c-cost", "data": traces, "layout": layout, "height": 290, "narrow": 320, "top": top, "axes": axes}
 
@@ -190,7 +190,7 @@ def _axes(data: ReportData, runs: Sequence[Run]) -> Chart:
     plotly axis, one value for each run (None if unknown), and `sign` (-1 if low is better, else 1). Memory, speed and time
     per epoch depend on the device, so they are left out if runs were measured on different devices.
     """
-    across = []
+    x_axes = []
     for key, name, unit, scale, sign, field in COSTS:
         values = [r.quantity(key) / scale for r in runs]
         known = [v for v in values if v > 0]
@@ -199,7 +199,7 @@ def _axes(data: ReportData, runs: Sequence[Run]) -> Chart:
             continue
         title = f"{unit}, log scale →"
         numbers = [v if v > 0 else None for v in values]
-        across.append(
+        x_axes.append(
             {"key": key, "name": name, "unit": unit, "sign": sign, "values": numbers, "axis": _log_axis(title, known)}
         )
     accuracies = [("external", "External AUROC", 1, [r.external for r in runs])]
@@ -209,22 +209,22 @@ def _axes(data: ReportData, runs: Sequence[Run]) -> Chart:
         ("gap", "Gap", -1, [r.gap for r in runs]),
         ("ece", "ECE, external", -1, [r.ece for r in runs]),
     ]
-    upward = []
+    y_axes = []
     for key, name, sign, estimates in accuracies:
         scored = [e for e in estimates if e.has_value]
         if len(scored) < 2:
             continue
         columns = {
-            name: [v if is_number(v) else None for v in values]
-            for name, values in (
+            bound: [v if is_number(v) else None for v in values]
+            for bound, values in (
                 ("values", [e.value for e in estimates]),
                 ("low", [e.low for e in estimates]),
                 ("high", [e.high for e in estimates]),
             )
         }
         plotly_axis = axis("", *_range([e.value for e in scored], scored))
-        upward.append({"key": key, "name": escape(name), "sign": sign, "axis": plotly_axis, **columns})
-    return {"runs": [r.anchor for r in runs], "x": across, "y": upward}
+        y_axes.append({"key": key, "name": escape(name), "sign": sign, "axis": plotly_axis, **columns})
+    return {"runs": [r.anchor for r in runs], "x": x_axes, "y": y_axes}
 
 
 def _log_axis(title: str, values: list[float]) -> Chart:

@@ -204,8 +204,8 @@ def _choices(pictures: list[dict[str, Any]]) -> list[tuple[str, str, list[str]]]
     """Return (key, title, values) of each filter of the gallery; filters with only one value are left out."""
     words = (("finding", "Finding"), ("hospital", "Hospital"), ("kind", "Case"), ("run", "Run"))
     values_of_key = [(key, word, list(dict.fromkeys(p[key] for p in pictures))) for key, word in words]
-    by_kind = [
+    ordered = [
         (k, w, [kind for kind in KINDS if kind in values]) if k == "kind" else (k, w, values)
         for k, w, values in values_of_key
     ]
-    return [choice for choice in by_kind if len(choice[2]) > 1]
+    return [choice for choice in ordered if len(choice[2]) > 1]

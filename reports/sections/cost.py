@@ -121,7 +121,8 @@ def _budget(data: ReportData, cost: str) -> dict[str, Mapping[str, Any]]:
 def _forecasts(data: ReportData) -> dict[str, Any]:
     """Return the forecast of the AUROC for more compute: a table row for each cost (`forecasts`), and a sentence (`more`).
 
-    The sentence is about the first cost that has a forecast.
+    The sentence is about the first cost that has a forecast. In a row, `check` is the forecast of the most expensive recipes
+    from the cheaper ones, and `reached` their measured AUROC.
     """
     rows: list[dict[str, Any]] = []
     for row in data.tables["compute_forecast"].to_dict("records"):

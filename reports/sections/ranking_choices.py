@@ -119,7 +119,7 @@ def packed_rankings(data: ReportData, options: Iterable[Choice], order: Mapping[
 
 
 def _over_findings(data: ReportData, metric: str, key: str) -> str:
-    """Return the number of findings in the macro of the first recipe at a hospital; only AUROC states the number."""
+    """Return words such as "mean over 5 findings" for the first recipe's macro at a hospital; only AUROC states the number."""
     first = data.ranked[0]
     macro = first.internal if key == data.internal.key else first.hospitals.get(key, MISSING)
     number = plural(macro.num_findings, "finding") if metric == "auroc" and macro.num_findings else "findings"

@@ -100,6 +100,7 @@ def transplants(data: ReportData) -> Section:
     }
     first = next((r for r in runs if findings_with_shortcut[r.id]), runs[0])
     finding = _most_moved(changes(table[table["run_id"] == first.id]), internal)
+    shown = finding or MACRO
     runs_in_scatter = [r for r in data.ranked if r.causal.has_value and r.gap.has_value]
     context = {
         "data": data,
@@ -114,10 +115,10 @@ def transplants(data: ReportData) -> Section:
         "legend": _legend(),
         "associations": _associations(data),
         "numbers": _statistics(data),
-        "hosts": _by_host(data, cells, first, finding or MACRO),
+        "hosts": _by_host(data, cells, first, shown),
         "words": INTO | ALONE,
         "all": [
-            _summary(cells, r, internal, finding or MACRO, findings_that_react[r.id], findings_with_shortcut[r.id])
+            _summary(cells, r, internal, shown, findings_that_react[r.id], findings_with_shortcut[r.id])
             for r in runs[:SHOWN]
         ],
         "finding": finding,

@@ -143,11 +143,10 @@ def similarity(original_Nhw: Tensor, other_Nhw: Tensor, size: int) -> pd.DataFra
     displayed = [upsampled(_by_max(heat)[:, None], size)[:, 0] for heat in (original_Nhw, other_Nhw)]
     similar = ssim(*displayed)
     rows = []
-    for k, (a, b) in enumerate(
-        zip(*(h.flatten(1).double().cpu().numpy() for h in (original_Nhw, other_Nhw)), strict=True)
-    ):
-        ranks = np.nan if np.ptp(a) == 0 else 0.0 if np.ptp(b) == 0 else float(spearmanr(a, b).statistic)
-        rows.append((k, ranks, similar[k] if a.any() else np.nan, not b.any()))
+    originals, others = (maps.flatten(1).double().cpu().numpy() for maps in (original_Nhw, other_Nhw))
+    for k, (a, b) in enumerate(zip(originals, others, strict=True)):
+        spearman = np.nan if np.ptp(a) == 0 else 0.0 if np.ptp(b) == 0 else float(spearmanr(a, b).statistic)
+        rows.append((k, spearman, similar[k] if a.any() else np.nan, not b.any()))
     return pd.DataFrame(rows, columns=["image", "spearman", "ssim", "empty"])
 
 

@@ -19,7 +19,7 @@ from bench.analyses.shortcuts.jpeg_quality import mean_quantization
 from bench.analyses.shortcuts.sample import NUM_FOLDS, Sample
 from bench.scoring.import_shap import import_shap
 from harmonize.images import roi
-from harmonize.images.image_header import UnreadableImage, is_dicom, jpeg_size, png_size
+from harmonize.images.image_header import UnreadableImage, is_dicom, checked_jpeg_size, png_size
 from harmonize.seeds import stream
 
 Array = NDArray[np.float64]
@@ -116,7 +116,7 @@ def header_descriptors(path: Path) -> Array:
 def _shape(content: bytes) -> tuple[int, int, int]:
     """Return height, width and bits per pixel from the file's header. Raises UnreadableImage without a valid header."""
     if content.startswith(b"\xff\xd8"):
-        return *jpeg_size(content), 8
+        return *checked_jpeg_size(content), 8
     if content.startswith(b"\x89PNG\r\n\x1a\n"):
         return *png_size(content), content[24]
     if is_dicom(content):

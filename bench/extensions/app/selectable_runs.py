@@ -207,7 +207,7 @@ def sample(choice: SelectableRun, site: str, patient: int) -> tuple[InMemory, tu
         size=chosen.size,
         shortcut=chosen.shortcut,
     )
-    drawn = twin(settings, site, patient)
+    drawn = twin(settings, site, patient)  # draws the radiograph of a patient
     encoded, content = cv2.imencode(".png", (drawn.image * 255 + 0.5).astype(np.uint8))
     if not encoded:
         raise RuntimeError("OpenCV cannot encode the sample as PNG")

@@ -94,7 +94,8 @@ class DecisionThresholds:
         out = []
         for k, (column, calls) in enumerate(zip(split.columns, split.calls, strict=True)):
             cuts = DecisionCuts.of(column, split.probabilities[k][DECIDING], self, k)
-            out.append(cuts.counts(calls.at(cuts.cut), calls.reached[-1]))
+            total = calls.reached[-1]  # the last cut is behind all images
+            out.append(cuts.counts(calls.at(cuts.cut), total))
         return out
 
 

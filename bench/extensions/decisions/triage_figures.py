@@ -39,6 +39,7 @@ def triage_panels(
 
 def _by_hospital(rates: list[tuple[str, Rate]]) -> Markup:
     """Draw one miss rate per row, with its intervals, and the stated rate as a vertical line."""
+    # the axis reaches at least twice the stated rate
     ends = [2 * LEVEL, *(v for _, rate in rates for v in (rate.estimate.value, *rate.estimate.bounds) if is_number(v))]
     x = svg.Scale(0.0, min(max(ends), 1.0), NAME, NAME + WIDTH)
     grid, bottom = svg.ticks(x.low, x.high, 5), TOP + ROW * len(rates)

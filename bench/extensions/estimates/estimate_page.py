@@ -128,7 +128,7 @@ def render(page: EstimatePage) -> str:
 
 
 def headline(page: EstimatePage) -> str:
-    """Return the headline: which run to choose, or that runs cannot be told apart.
+    """Return the headline: which run to choose, that runs cannot be told apart, or that this hospital's images tell nothing.
 
     >>> best = ExpectedRun("A", "1", Estimate(0.8, 0.7, 0.9), 1, 1, True)
     >>> second = ExpectedRun("B", "2", Estimate(0.6, 0.5, 0.7), 2, 2, False)

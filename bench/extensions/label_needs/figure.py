@@ -61,8 +61,10 @@ def _panel(left: float, top: float, points: pd.DataFrame, answer: Any) -> str:
     columns = COLUMNS[str(answer["goal"])][1]
     n = [int(value) for value in points["n"]]
     middle, low, high = ([float(v) for v in points[column]] for column in columns)
+    # the target stays clearly below the upper end
     largest = max([*(v for v in (*middle, *high) if math.isfinite(v)), 1.5 * float(answer["target"])])
     highest = largest if answer["goal"] == "calibration" else 1.0
+    # from half of the smallest number of labels above 0, and at least from 5 to 20
     x_n = svg.Scale(
         math.log(min(v for v in (*n, 10) if v) / 2), math.log(max(*n, 20)), left + LEFT, left + WIDE - RIGHT
     )

@@ -74,14 +74,15 @@ def tables(run: RunMetrics) -> tuple[dict[str, pd.DataFrame], dict[str, NDArray[
 
 
 def _gaps_before(before: Sequence[SplitMetrics], after: Sequence[SplitMetrics]) -> list[float]:
-    """Return the macro gap of each hospital over the findings with a score after a reading, and their mean; NaN for none.
+    """Return the macro gap of each hospital as the grid reads labels, and their mean; NaN for none.
 
-    before: the internal test split and the external hospitals, read as in the grid; after: the same splits under the reading.
+    It is over the findings that still have a score after the other reading. before: the internal test split and the external
+    hospitals, read as in the grid; after: the same splits under the other reading.
     """
     found = []
-    for own, read in zip(before[1:], after[1:], strict=True):
-        used = np.isfinite(after[0].value[AUROC]) & np.isfinite(read.value[AUROC])
-        difference = before[0].value[AUROC][used] - own.value[AUROC][used]
+    for hospital_before, hospital_after in zip(before[1:], after[1:], strict=True):
+        used = np.isfinite(after[0].value[AUROC]) & np.isfinite(hospital_after.value[AUROC])
+        difference = before[0].value[AUROC][used] - hospital_before.value[AUROC][used]
         found.append(float(difference.mean()) if used.any() else float("nan"))
     finite = [gap for gap in found if np.isfinite(gap)]
     return [*found, float(np.mean(finite)) if finite else float("nan")]

@@ -148,5 +148,6 @@ def _read(path: Path) -> Registration:
     try:
         return Registration.parsed(json_object(path))
     except (OSError, ValueError, RecursionError) as error:
+        # CHANGED is a verb: its content is readable, but differs from its hash
         what = str(error) if str(error) == CHANGED else f"cannot be read: {error}"
         raise StoreError(f"registration {path.name} {what}", str(path), _FIX) from error

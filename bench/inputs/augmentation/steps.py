@@ -54,7 +54,7 @@ def warp(
     """Return images rotated, shifted and scaled in one resampling.
 
     Rotation, shift and scaling each have probability `p`; `bench.inputs.augmentation.warp.affine` explains their
-    ranges.
+    ranges. If no image moves, the images are returned as they are, so uint8 may stay uint8.
     """
     drawn = warps.draw(
         len(x_N1HW),

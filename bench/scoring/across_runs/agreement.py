@@ -137,7 +137,7 @@ def macros_by_cohort(scores: pd.DataFrame, replicates: Replicates, internal: str
 
     A missing value is NaN. A run or a cohort without any value is left out.
     """
-    rows = select(scores, internal=internal)
+    rows = select(scores, internal=internal)  # by default, of macro AUROCs only
     rows = rows[rows["run_id"].isin(list(replicates)) & np.isfinite(rows["value"].to_numpy(np.float64))]
     table: pd.DataFrame = rows.pivot_table("value", "run_id", "dataset", aggfunc="first")
     return table

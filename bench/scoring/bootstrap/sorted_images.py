@@ -148,8 +148,9 @@ def _count_patients(
         by_label[0], by_label[1] = 0, 0
         for i in range(start[g], start[g + 1]):
             positive = kind[i] & POSITIVE
-            bit, entry = np.int64(1) << positive, entries[patient[i]]
-            labels = entry & 3 if entry >> 2 == g + 1 else 0
+            bit, entry = np.int64(1) << positive, entries[patient[i]]  # 1 for a negative image, 2 for a positive one
+            latest_group, labels_seen = entry >> 2, entry & 3
+            labels = labels_seen if latest_group == g + 1 else 0
             out[0, g] += labels == 0
             by_label[positive] += labels & bit == 0
             entries[patient[i]] = np.int64(g + 1) << 2 | labels | bit
@@ -168,13 +169,16 @@ def _count_positives(kind: NDArray[np.uint8]) -> int:
 
 @compiled
 def _count_groups(start: NDArray[np.int64], kind: NDArray[np.uint8], first: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Count per group [5, G]: images, positives, negatives before the cut, positives before the cut, 2 x discordant pairs."""
+    """Count per group [5, G]: images, positives, negatives before the cut, positives before the cut, 2 x discordant pairs.
+
+    first [G]: number of images before the cut.
+    """
     out = np.zeros((5, first.shape[0]), np.int64)
     for g in range(first.shape[0]):
         kinds = kind[start[g] : start[g + 1]]
-        reached = _count_positives(kinds[: first[g]])
+        positives_before = _count_positives(kinds[: first[g]])
         out[0, g], out[1, g] = len(kinds), _count_positives(kinds)
-        out[2, g], out[3, g] = first[g] - reached, reached
+        out[2, g], out[3, g] = first[g] - positives_before, positives_before
         out[4, g] = _twice_discordant(kinds)
     return out
 

@@ -95,6 +95,7 @@ def mean(groups: Sequence[GapComponents], total: Callable[[Iterable[int]], int],
         bounds_of_components = np.array([component.bounds for component in components])
         bounds = NEITHER
         if not np.isnan(bounds_of_components).all():
+            # no mapping changes the labels of a finding without bounds: its change is 0
             least, most = np.nan_to_num(bounds_of_components).mean(0).tolist()
             bounds = (least, most)
         num_measured, num_all = np.sum([component.counted for component in components], axis=0).tolist()
@@ -118,14 +119,14 @@ def mean(groups: Sequence[GapComponents], total: Callable[[Iterable[int]], int],
         means[name] = GapComponent(
             value,
             replicates,
-            _common(components),
-            (effective[0], effective[1]),
-            min(component.covered for component in components),
-            num_findings,
-            bounds,
-            float(np.mean([component.paired for component in components])),
-            _mean_excess(components),
-            (num_measured, num_all),
+            reason=_common(components),
+            effective=(effective[0], effective[1]),
+            covered=min(component.covered for component in components),
+            num_findings=num_findings,
+            bounds=bounds,
+            paired=float(np.mean([component.paired for component in components])),
+            excess=_mean_excess(components),
+            counted=(num_measured, num_all),
         )
     return means | {"remainder": remainder(means)}
 

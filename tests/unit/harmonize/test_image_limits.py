@@ -112,10 +112,10 @@ def test_a_progressive_color_jpeg_has_a_lower_limit(tmp_path: Path) -> None:
         frame = content.index(b"\xff\xc2" if progressive else b"\xff\xc0")
         content[frame + 5 : frame + 9] = struct.pack(">HH", 7000, 7000)
         if readable:
-            assert image_header.jpeg_size(bytes(content)) == (7000, 7000)
+            assert image_header.checked_jpeg_size(bytes(content)) == (7000, 7000)
         else:
             with pytest.raises(UnreadableImage, match="7000 x 7000 pixels with 6 bytes each"):
-                image_header.jpeg_size(bytes(content))
+                image_header.checked_jpeg_size(bytes(content))
 
 
 def test_a_dicom_with_many_frames_is_unreadable(tmp_path: Path) -> None:
