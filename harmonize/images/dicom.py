@@ -28,8 +28,8 @@ from harmonize.images.image_header import (
     INSTALL_DECODERS,
     UnreadableImage,
     check_size,
-    jpeg2000_size,
     checked_jpeg_size,
+    jpeg2000_size,
 )
 
 _NO_NUMBERS = "damaged DICOM: pixel values that are no numbers, e.g. because of RescaleSlope"

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from harmonize.images import roi
 from harmonize.images.gray_levels import percentiles_to_uint8
-from harmonize.images.image_header import JPEG_SCAN, ImageFile, UnreadableImage, is_dicom, checked_jpeg_size, png_size
+from harmonize.images.image_header import JPEG_SCAN, ImageFile, UnreadableImage, checked_jpeg_size, is_dicom, png_size
 from harmonize.images.limits import MAX_FILE_BYTES
 
 PIXELS_VERSION = 1

@@ -19,7 +19,7 @@ from bench.analyses.shortcuts.jpeg_quality import mean_quantization
 from bench.analyses.shortcuts.sample import NUM_FOLDS, Sample
 from bench.scoring.import_shap import import_shap
 from harmonize.images import roi
-from harmonize.images.image_header import UnreadableImage, is_dicom, checked_jpeg_size, png_size
+from harmonize.images.image_header import UnreadableImage, checked_jpeg_size, is_dicom, png_size
 from harmonize.seeds import stream
 
 Array = NDArray[np.float64]
