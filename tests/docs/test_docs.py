@@ -1,5 +1,6 @@
 """The documents say what the program does: commands exist, blocks can be read, nothing is left unmentioned."""
 
+import ast
 import configparser
 import re
 from pathlib import Path
@@ -128,6 +129,14 @@ def test_the_picture_of_the_street_has_the_layers_of_import_linter() -> None:
     layers = [line.split(" | ") for line in rules["importlinter:contract:bench"]["layers"].split("\n") if line]
     picture = (ROOT / "ARCHITECTURE.md").read_text().split("```")[1].split(" reports ")[0]
     assert [line[13:40].split() for line in picture.splitlines() if line] == layers
+
+
+def test_each_rule_is_where_contributing_says() -> None:
+    rows = re.findall(r"^\| .* \| `(\S+\.py)`: `(\w+)` \|$", (ROOT / "CONTRIBUTING.md").read_text(), re.MULTILINE)
+    for file, name in nonempty(rows):
+        module = ast.parse((ROOT / file).read_text())
+        targets = [t for n in module.body for t in (getattr(n, "targets", None) or [getattr(n, "target", n)])]
+        assert name in {getattr(t, "name", getattr(t, "id", "")) for t in targets}, (file, name)
 
 
 def test_the_architecture_can_be_read_in_ten_minutes() -> None:
