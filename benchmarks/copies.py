@@ -6,20 +6,23 @@
 
 A store gets copies of the runs of a finished store. Each time that all its runs are copied, the copies get another learning rate,
 so they have as many seeds per recipe as the original runs. A copy has the files of the original run, and its scores with a
-random shift: nothing is scored again, and no two copies tie. Unchanged files are hard links.
+random shift, so it has the gaps of the original run: nothing is scored again, and no two copies tie. Unchanged files are hard links.
 CPU seconds are those of the whole command with its child processes; memory is the peak memory of the largest process.
 """
 
 import argparse
 import multiprocessing
 import os
+import re
 import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -39,7 +42,8 @@ from benchmarks import results, unit
 COPIED = ("history.parquet", "trained.json", "cost.json", "seal.json", "env.json", "model.safetensors")
 SIZES = (4, 100, 500, 2000)
 SHIFT = 0.01  # standard deviation of the shift of the scores of a copy
-SHIFTED = ("value", "low", "high")  # columns of the tables `scores` and `gaps`
+SHIFTED = {"scores": ("value", "low", "high"), "gaps": ("internal", "external")}  # table -> its columns
+DIFFERENCE = "gap|drift"  # pattern of the names of differences between hospitals, which a shift does not change
 
 
 def copied(source: Path, root: Path, num: int) -> None:
@@ -55,7 +59,7 @@ def copied(source: Path, root: Path, num: int) -> None:
     for i in range(num):
         run, time = old.runs[i % len(old.runs)], i // len(old.runs)
         folder = old.store.run_dir(run.id)
-        schedule = replace(run.config.schedule, lr=run.config.schedule.lr * (1 + time / 1000))
+        schedule = replace(run.config.schedule, lr=float(f"{run.config.schedule.lr * (1 + time / 1000):.6g}"))
         config = replace(run.config, schedule=schedule)
         document = canonical_json({"copy": i, "of": run.id})
         original_of[short_hash(document)] = run.id
@@ -77,10 +81,10 @@ def copied(source: Path, root: Path, num: int) -> None:
         key, scores = manifest.scores_key(run_id, SCORING_VERSION), manifest.scores / run_id
         scores.mkdir(parents=True)
         for name, table in tables[original].items():
-            moved = _moved(table, shift) if name in ("scores", "gaps") else table
+            moved = _moved(table, SHIFTED.get(name, ()), shift)
             _write(scores / f"{name}.parquet", moved, run_id, key)
         of_copy = {
-            name: drawn if name == "draws" else (drawn + shift).astype(drawn.dtype)
+            name: drawn if re.search(f"draws|{DIFFERENCE}", name) else (drawn + shift).astype(drawn.dtype)
             for name, drawn in replicates[original].items()
         }
         safetensors.numpy.save_file(of_copy, scores / REPLICATES)
@@ -93,10 +97,13 @@ def _tables(folder: Path) -> dict[str, pa.Table]:
     return {name: pq.read_table(folder / f"{name}.parquet") for name in STORED}
 
 
-def _moved(table: pa.Table, shift: float) -> pa.Table:
-    """Return a table of scores with all scores and their bounds moved by `shift`."""
-    for name in SHIFTED:
-        table = table.set_column(table.column_names.index(name), name, pc.add(table[name], shift))
+def _moved(table: pa.Table, columns: Sequence[str], shift: float) -> pa.Table:
+    """Return a table with the numbers of these columns moved by `shift`, except those of differences between hospitals."""
+    by: Any = shift
+    if "metric" in table.column_names:
+        by = pc.if_else(pc.match_substring_regex(table["metric"], DIFFERENCE), 0.0, shift)
+    for name in columns:
+        table = table.set_column(table.column_names.index(name), name, pc.add(table[name], by))
     return table
 
 

@@ -112,7 +112,7 @@ def internal_against_external(data: ReportData) -> Chart:
         "id": "c-internal",
         "data": traces,
         "layout": layout,
-        "height": 340,
+        "height": 340 if len(runs) > 3 else 240,
         "narrow": 320,
         "top": "↑ external AUROC",
     }

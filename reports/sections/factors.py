@@ -32,6 +32,7 @@ VERDICTS = {"auroc": (HIGHER_MEAN, LOWER_MEAN), "gap": (LARGER_MEAN_GAP, SMALLER
 AXIS_WORDS = {"auroc": ("lower", "higher"), "gap": ("smaller", "larger")}
 WIDTH, HEIGHT = 190, 20
 LEVELS = 14  # maximum number of factor levels in the swarm figure
+SHOWN = 12  # levels of a factor that are visible at first
 SWARM_WIDTH, SWARM_NAME, SWARM_ROW = 640.0, 190.0, 26.0  # px: width of the swarm figure, of its names, row height
 DOT, HOLLOW, NO_VERDICT = "dot", "dot o", "dot n"  # CSS classes of a dot: clear, unclear, without verdict
 LEAST_PAIRS = 3  # a level with fewer pairs of runs gets no verdict
@@ -50,7 +51,8 @@ def factors(data: ReportData) -> Section:
         "seeds": data.seeds,
         "heads": heads,
         "few": any(int(num) < LEAST_PAIRS for num in table["num_run_pairs"]),
-        "parts": factor_tables,
+        "parts": [part | {"levels": part["levels"][:SHOWN]} for part in factor_tables],
+        "folded": [part | {"levels": rest} for part in factor_tables if (rest := part["levels"][SHOWN:])],
         "models": [
             _model(str(m), rows, data.tables["factor_shap"])
             for m, rows in data.tables["surrogate"].groupby("metric", sort=False)
@@ -137,6 +139,8 @@ def _forest(table: pd.DataFrame) -> tuple[list[tuple[str, Markup]], list[dict[st
             first = next(iter(by_metric.values()))
             cells = [_cell(m, by_metric.get(m), int(sizes[m]), scales[m]) for m in metrics]
             levels.append({"level": str(level), "cells": cells, "num_pairs": int(first["num_run_pairs"])})
+        if len(levels) > SHOWN:  # the visible levels are those with a clear change, if there are any
+            levels.sort(key=lambda row: not any(cell and cell["clear"] for cell in row["cells"]))
         factor_tables.append({"factor": str(factor), "reference": str(reference), "levels": levels})
     return [(METRICS.get(m, m), _axis(m, scales[m])) for m in metrics], factor_tables
 
@@ -173,6 +177,7 @@ def _cell(metric: str, row: Mapping[Any, Any] | None, num_compared: int, scale: 
     return {
         "name": METRICS.get(metric, metric),
         "effect": effect,
+        "clear": clear and enough,
         "mark": _mark(effect, (DOT if clear else HOLLOW) if enough else NO_VERDICT, scale),
         "verdict": _verdict(metric, effect, clear, enough),
         "pair_sd": places(float(row["pair_sd"])) if is_number(row["pair_sd"]) else DASH,

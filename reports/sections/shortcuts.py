@@ -58,7 +58,7 @@ def shortcuts(data: ReportData) -> Section:
         "runs": runs,
         "shuffled": {r.id: probes.get((r.id, "shuffled"), MISSING) for r in runs},
         "legend": charts.families(runs),
-        "drawn": len(runs) > 1,
+        "drawn": len(runs) >= LEAST_RELATED,
         "sources": _sources(data, estimates, probed, num_sources) if probed else {},
         "descriptors": [
             table_of_model for model in ("pixels", "header") if (table_of_model := beeswarm.described(data, model))
@@ -69,7 +69,7 @@ def shortcuts(data: ReportData) -> Section:
         "shortcuts",
         "Shortcuts",
         write("shortcuts.html.j2", **context),
-        (charts.probe_against_gap(data),) if len(runs) > 1 else (),
+        (charts.probe_against_gap(data),) if len(runs) >= LEAST_RELATED else (),
     )
 
 

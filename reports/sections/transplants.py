@@ -122,12 +122,12 @@ def transplants(data: ReportData) -> Section:
             for r in runs[:SHOWN]
         ],
         "finding": finding,
-        "drawn": len(runs_in_scatter) > 1,
+        "drawn": len(runs_in_scatter) >= LEAST_RELATED,
         "scatter": runs_in_scatter,
         "families": charts.families(runs_in_scatter),
         "margin": MARGIN,
     }
-    chart = (charts.causal_against_gap(runs_in_scatter),) if len(runs_in_scatter) > 1 else ()
+    chart = (charts.causal_against_gap(runs_in_scatter),) if len(runs_in_scatter) >= LEAST_RELATED else ()
     return Section("transplants", "Transplants", write("transplants.html.j2", **context), chart)
 
 

@@ -58,8 +58,8 @@ const charts = (() => {
     return [...fixed, ...runs].filter(Boolean);
   };
 
-  const layout = (spec, width) => {
-    const small = width < 480;
+  const layout = (spec, width, room) => { // room: height that the table beside the chart leaves free
+    const small = width < 480, height = small ? spec.narrow : Math.max(spec.height, Math.min(room, 1.6 * spec.height));
     const line = { showline: true, linecolor: 'var(--rule2)', tickcolor: 'var(--rule2)', ticks: 'outside', ticklen: 4, fixedrange: true,
       tickfont: { size: 12, color: 'var(--ink3)' }, gridcolor: 'var(--rule)' };
     const shown = structuredClone(spec.layout);
@@ -68,9 +68,9 @@ const charts = (() => {
       shown.xaxis.ticktext = shown.xaxis.ticktext.filter((_, i) => i % 2 === 0);
       shown.xaxis.tickvals = shown.xaxis.tickvals.filter((_, i) => i % 2 === 0);
     }
-    shown.annotations = placed(spec, shown, width - 58, (small ? spec.narrow : spec.height) - 56);
+    shown.annotations = placed(spec, shown, width - 58, height - 56);
     shown.annotations.push(...lettered(spec));
-    return themed({ ...shown, width, height: small ? spec.narrow : spec.height, showlegend: false, hovermode: 'closest', dragmode: false,
+    return themed({ ...shown, width, height, showlegend: false, hovermode: 'closest', dragmode: false,
       margin: { l: 44, r: 14, t: 8, b: 48 }, paper_bgcolor: 'rgba(0,0,0,0)', plot_bgcolor: 'rgba(0,0,0,0)',
       font: { family: getComputedStyle(document.body).fontFamily, size: 12, color: 'var(--ink2)' },
       hoverlabel: { bgcolor: 'var(--ink)', bordercolor: 'var(--ink)', align: 'left', namelength: 0, font: { color: 'var(--paper)', size: 13 } },
@@ -156,7 +156,7 @@ const charts = (() => {
     try {
       const [Plotly, spec] = [await plotly(), chosen((await every()).get(box.id))];
       if (first) box.replaceChildren();
-      await Plotly.react(box, themed(structuredClone(spec.data)), layout(spec, width), { displayModeBar: false, scrollZoom: false });
+      await Plotly.react(box, themed(structuredClone(spec.data)), layout(spec, width, box.clientHeight), { displayModeBar: false, scrollZoom: false });
       if (first) {
         box.on('plotly_click', event => { const id = event.points[0].customdata; if (id) view.open(id); });
         reachable(box);

@@ -66,13 +66,13 @@ def next_hospital(data: ReportData) -> Section:
 def title(row: Row, label: str = "", like: str = "") -> str:
     """State the expected AUROC at a new hospital and its prediction interval, or that there are too few hospitals.
 
-    label: the recipe. like: what the hospitals share, see `population`.
+    label: the recipe, for the first screen, which explains brackets. like: what the hospitals share, see `population`.
 
     >>> numbers = {"num_hospitals": 5, "value": 0.731, "new_low": 0.62, "new_high": 0.816, "reason": ""}
     >>> title(numbers)
     'At a sixth hospital like these five, expect an AUROC of .73; 95 % of such hospitals lie between .62 and .82'
     >>> title(numbers, "VGG", "adults")
-    'At a sixth hospital like these five (adults), expect an AUROC of .73 of VGG; 95 % of such hospitals lie between .62 and .82'
+    'At a sixth hospital like these five (adults), expect an AUROC of .73 [.62, .82] of VGG'
     >>> title(numbers | {"reason": "too few hospitals: only two hospitals have a value"})
     'Too few hospitals to say what to expect at the next one'
     """
@@ -82,8 +82,10 @@ def title(row: Row, label: str = "", like: str = "") -> str:
     value, low, high = (places(float(row[name]), 2) for name in ("value", "new_low", "new_high"))
     which = f"a {ORDINALS[num + 1]}" if num + 1 in ORDINALS else "another"
     which = which.replace("a e", "an e")
-    like, label = f" ({like})" if like else "", f" of {label}" if label else ""
-    return f"At {which} hospital like these {word(num)}{like}, expect an AUROC of {value}{label}; 95 % of such hospitals lie between {low} and {high}"
+    start = f"At {which} hospital like these {word(num)}{f' ({like})' if like else ''}, expect an AUROC of {value}"
+    if label:
+        return f"{start} [{low}, {high}] of {label}"
+    return f"{start}; 95 % of such hospitals lie between {low} and {high}"
 
 
 def population(data: ReportData, row: Row) -> str:

@@ -173,11 +173,15 @@ def test_the_headline_names_the_readings_under_which_it_holds() -> None:
 
 def test_the_page_states_the_gap_under_each_reading_beside_the_gap() -> None:
     data = read(study(*DISAGREE))
-    said = (
-        "Read in other ways, the labels give gaps from .026 [−.004, .056] (unclear) if uncertain labels count as present "
-        "to .095 [.065, .125] if unmentioned findings are not scored."
-    )
+    said = "If uncertain labels count as present, the mean gap is .026 [−.004, .056] (unclear)."
     assert note(data) == ("label-readings", said)
+    # another verdict matters more than a larger change
+    farther = read(study(*DISAGREE[:3], ("unmentioned-dropped", 0.175, 2)))
+    assert note(farther)[1] == said
+    agree = read(study(*((name, value, 2) for name, value, _ in DISAGREE)))
+    assert note(agree)[1].startswith("If uncertain labels count as present, the mean gap is .026")
+    same = read(study(DISAGREE[0], *DISAGREE[2:]))
+    assert note(same)[1] == "If unmentioned findings are not scored, the mean gap is .095 [.065, .125]."
     text = re.sub(r"\s+", " ", re.sub(r"<[^>]+>", "", str(opening(data).html)))
     assert said in text
     section = re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", str(label_readings(data).html)))

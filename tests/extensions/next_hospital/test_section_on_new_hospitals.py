@@ -113,10 +113,10 @@ def test_the_first_screen_names_the_recipe_and_what_the_hospitals_share() -> Non
     label = read(made).ranked[0].label
     text = re.sub(r"\s+", " ", Element.of(str(opening(read(made)).html)).text)
     assert (
-        "At a sixth hospital like these five (frontal images of adults in BR, ES, US and VN), expect an AUROC of .73 of "
-        f"{label}; 95 % of such hospitals lie between .62 and .82." in text
+        "At a sixth hospital like these five (frontal images of adults in BR, ES, US and VN), expect an AUROC of .73 "
+        f"[.62, .82] of {label}." in text
     )
-    assert "of such hospitals" not in opening(read(study([0.7], "too few hospitals: one"))).html
+    assert "sixth hospital" not in opening(read(study([0.7], "too few hospitals: one"))).html
 
 
 def test_the_page_offers_both_rankings_and_states_where_ties_differ() -> None:
