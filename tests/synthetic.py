@@ -280,6 +280,7 @@ def _run(study: Invented, i: int, run_id: str, failed: bool) -> dict[str, Any]:
         "best_epoch": 3 + i % 3,
         "gradient_evaluations": 600.0,
         "seconds": 61.0 + i,
+        "date": "2026-01-31",
         "command": f"bench run --grid invented --only {run_id}",
         "config": json.dumps({"architecture": name, "optimizer": {"name": "adamw", "lr": 0.001}, "seed": i % 2}),
         "commit": "0123abc",

@@ -137,7 +137,7 @@ def tables(manifest: Manifest, with_images: bool = False, long_tables: LongTable
         "mapping": manifest.settings.mapping,
         "reading": manifest.settings.reading,
         "threshold": manifest.settings.threshold,
-        "date": "" if manifest.of_bundles else _last_date(manifest, all_ids),  # bundles have no dates
+        "date": max(frames["runs"].set_index("run_id")["date"].reindex(all_ids), default=""),  # of the last run
         "software": _software(),
         "links": dict(manifest.links),
         "num_resamples": manifest.settings.num_resamples,
@@ -393,13 +393,6 @@ def _costs(records: RunRecords, scored: list[str], history: Mapping[str, pd.Data
     counted = [name for name in _COST if name != "throughput_device"]  # an unmeasured cost is None and becomes NaN
     frame[counted] = frame[counted].apply(pd.to_numeric)
     return frame.astype({"peak_memory_bytes": "float64", "images_per_second": "float64"})
-
-
-def _last_date(manifest: Manifest, run_ids: Sequence[str]) -> str:
-    """Return the day (UTC, such as "2026-01-31") on which the last of the runs was finished; "" if no run is finished."""
-    done = [manifest.store.run_dir(run_id) / "DONE" for run_id in run_ids]
-    times = [path.stat().st_mtime for path in done if path.is_file()]
-    return time.strftime("%Y-%m-%d", time.gmtime(max(times))) if times else ""
 
 
 def _software() -> dict[str, str]:

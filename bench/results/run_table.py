@@ -15,7 +15,7 @@ from bench.planning.imported_run import FORMATS
 from bench.planning.manifest import Manifest
 from bench.planning.planned_grid import IMPORTED, PlannedRun
 from bench.results.read_predictions import has_scores, unfinished
-from bench.results.stored_runs import training_remark
+from bench.results.stored_runs import last_day, training_remark
 from bench.store.checked_folders import FILE as CHECKSUMS
 from bench.store.checked_folders import CheckedFolder
 from bench.store.store import State
@@ -142,6 +142,7 @@ def runs_table(manifest: Manifest, history: Mapping[str, pd.DataFrame], records:
                 "best_epoch": facts["trained"].get("best_epoch", len(epochs)),
                 "gradient_evaluations": float(facts["trained"].get("gradient_evaluations", np.nan)),
                 "seconds": float(epochs["seconds"].sum()) if len(epochs) else np.nan,
+                "date": _date(manifest, run.id),
                 "command": f"{manifest.command} --only {run.id}",
                 "config": json.dumps(asdict(config), sort_keys=True),
                 "commit": env.get("commit", ""),
@@ -192,6 +193,7 @@ def recipe_rows(recipes: Mapping[str, Sequence[str]], runs: pd.DataFrame) -> pd.
                 "reason": "",
                 "remark": of[0]["remark"] if all(row["remark"] == of[0]["remark"] for row in of) else "",
                 "best_epoch": 0,
+                "date": max(row["date"] for row in of),
                 "command": f"{of[0]['command'].rpartition(' --only ')[0]}",
                 "config": _without_seed(str(of[0]["config"])),
                 "weights_sha256": "",
@@ -209,6 +211,10 @@ def _history(run: PlannedRun) -> dict[str, str]:
         return {"corpus": run.corpus, "weights_licence": run.licence}
     own = bool(run.exposure) and not run.test_time
     return {"corpus": (run.corpus or UNKNOWN) if own else "", "weights_licence": run.licence if own else ""}
+
+
+def _date(manifest: Manifest, run_id: str) -> str:
+    return "" if manifest.of_bundles else last_day(manifest.store.run_dir(run_id))  # bundles have no dates
 
 
 def _without_seed(config: str) -> str:
@@ -242,6 +248,7 @@ def _external_row(manifest: Manifest, run: PlannedRun, record: RunRecord) -> dic
         "best_epoch": 0,
         "gradient_evaluations": np.nan,
         "seconds": np.nan,
+        "date": _date(manifest, run.id),
         "command": f"bench evaluate --model MODEL.yaml --grid {manifest.name}",
         "config": json.dumps({"name": run.name, **passport}, sort_keys=True),
         "commit": env.get("commit", ""),
@@ -294,6 +301,7 @@ def _derived_row(manifest: Manifest, run: PlannedRun, record: RunRecord, of: lis
         "epochs": 0,
         "best_epoch": 0,
         "seconds": np.nan,
+        "date": _date(manifest, run.id),
         "gradient_evaluations": np.nan,
         "command": f"{manifest.command} --only {run.id}",
         "config": json.dumps(

@@ -67,7 +67,7 @@ def summary(manifest: Manifest, tables: Tables | None = None) -> list[str]:
             line = f"  {what:<30} {name:<24} {top['value']:.3f}{interval}"
             lines += [line] if len(line) <= WIDTH else [f"  {what}", f"    {name} {top['value']:.3f}{interval}"]
             lines += _near_chance(recipes.aurocs, internal, str(top["run_id"])) if smallest_first else []
-            lines += [] if smallest_first or untested else _left_out(manifest, recipes.of_findings, run_ids[0])
+            lines += [] if smallest_first or untested else _left_out(manifest, recipes.of_findings, run_ids)
     if not lines:
         lines.append("  nothing is ranked: the page gives the reason for each run")
     elif untested:
@@ -82,11 +82,12 @@ def _near_chance(aurocs: pd.DataFrame, internal: str, recipe: str) -> list[str]:
     return [f"    its internal AUROC, {v:.3f}, is not clearly above chance" for v, lower in low if lower <= 0.5]
 
 
-def _left_out(manifest: Manifest, of_findings: pd.DataFrame, run_id: str) -> list[str]:
-    """Return lines on the findings that the mean external AUROC of a run leaves out; [] if it leaves out none."""
-    internal, of_run = manifest.source, of_findings[of_findings["run_id"] == run_id]
-    rows = of_run[~of_run["dataset"].isin([internal, EXTERNAL]) & of_run["value"].notna()]
-    test = of_run[(of_run["dataset"] == internal) & (of_run["split"] == "test")]
+def _left_out(manifest: Manifest, of_findings: pd.DataFrame, run_ids: Sequence[str]) -> list[str]:
+    """Return lines on the findings that the mean external AUROC of a recipe leaves out; [] if it leaves out none."""
+    internal, of_runs = manifest.source, of_findings[of_findings["run_id"].isin(run_ids)]
+    means = of_runs.groupby(["dataset", "split", "finding"], as_index=False)["value"].mean()
+    rows = means[~means["dataset"].isin([internal, EXTERNAL]) & means["value"].notna()]
+    test = means[(means["dataset"] == internal) & (means["split"] == "test")]
     used = rows["finding"].isin(test.loc[test["value"].notna(), "finding"])
     left_out = rows[~used]
     if not len(left_out) or not len(test):  # without an internal test split, the mean is over every finding

@@ -113,7 +113,7 @@ def internal_against_external(data: ReportData) -> Chart:
         "data": traces,
         "layout": layout,
         "height": 340 if len(runs) > 3 else 240,
-        "narrow": 320,
+        "narrow": 320 if len(runs) > 3 else 240,
         "top": "↑ external AUROC",
     }
 

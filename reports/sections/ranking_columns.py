@@ -162,17 +162,23 @@ def columns_of(data: ReportData) -> list[RankingColumn]:
 
 
 def _sources(data: ReportData) -> list[RankingColumn]:
-    """Return the column with links to paper and code of each network, and the license of its starting weights; [] without any."""
-    known = {run.id: _links(data, run) for run in data.ranked}
-    licenses = {run.id: str(run.facts.get("weights_licence") or "") for run in data.ranked}
-    if not any((*known.values(), *licenses.values())):
+    """Return the column with links to paper and code of each network, the license of its weights, and the date; [] without any."""
+    rows = (*data.ranked, *data.derived)
+    known = {run.id: _links(data, run) for run in rows}
+    facts = {run.id: " · ".join(filter(None, (_text(run, "weights_licence"), _text(run, "date")))) for run in rows}
+    if not any((*known.values(), *facts.values())):
         return []
-    column = RankingColumn("sources", "Sources", "license", lambda _: float("nan"), lambda _: "", first=False)
-    return [replace(column, small=lambda r: licenses.get(r.id, ""), figure=lambda r: known.get(r.id, Markup("")))]
+    column = RankingColumn("sources", "Sources", "license, date", lambda _: float("nan"), lambda _: "", first=False)
+    return [replace(column, small=lambda r: facts[r.id], figure=lambda r: known[r.id])]
+
+
+def _text(run: Run, key: str) -> str:
+    value = run.facts.get(key)
+    return value if isinstance(value, str) else ""
 
 
 def _links(data: ReportData, run: Run) -> Markup:
-    of_keys = (publications(run, data.meta.get("links") or {}, key) for key in ("architecture", "weights"))
+    of_keys = (publications(run, data.meta.get("links") or {}, key) for key in ("", "architecture", "weights"))
     links = {address: kind for of_key in of_keys for kind, _, address in of_key if address}
     return Markup(" ").join(Markup('<a href="{}">{}</a>').format(*link) for link in links.items())
 

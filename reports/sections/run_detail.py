@@ -329,6 +329,7 @@ def _facts(run: Run, links: Mapping[str, Any]) -> list[tuple[str, str, list[tupl
         ("best_epoch", "Selected epoch"),
         ("gradient_evaluations", "Gradient evaluations"),
         ("device", "Device"),
+        ("date", "Date"),
         ("versions", "Versions"),
         ("commit", "Commit"),
         ("weights_sha256", "Trained weights, SHA-256"),

@@ -1,5 +1,6 @@
 """Write BibTeX entries for the software and a leaderboard, and web addresses of publications."""
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -52,10 +53,14 @@ def address(source: str) -> str:
 def publications(run: Run, links: Mapping[str, Any], key: str) -> list[tuple[str, str, str]]:
     """Return the publications of a registry entry that a run uses, as (kind, source, web address).
 
-    links: the entry `links` of `meta`: configuration key -> registry entry -> {kind of publication: source}. key: configuration key.
+    links: the entry `links` of `meta`: configuration key -> registry entry -> {kind of publication: source}. key: configuration
+    key, or "" for the source that the owner of an imported model states.
     """
     value = run.facts.get(key)
-    stated = links.get(key, {}).get(value if isinstance(value, str) else "", {}) if not run.is_imported else {}
+    stated = links.get(key, {}).get(value if isinstance(value, str) else "", {})
+    if run.is_imported:
+        source = json.loads(str(run.facts.get("config") or "{}")).get("source") if not key else ""
+        stated = {"source": source} if source else {}
     pretrained = run.facts.get("weights") == "imagenet"
     kinds = {"weights": "starting weights"}
     shown = [(kind, source) for kind, source in stated.items() if kind != "weights" or pretrained]

@@ -59,7 +59,7 @@ const charts = (() => {
   };
 
   const layout = (spec, width, room) => { // room: height that the table beside the chart leaves free
-    const small = width < 480, height = small ? spec.narrow : Math.max(spec.height, Math.min(room, 1.6 * spec.height));
+    const small = width < 480, least = small ? spec.narrow : spec.height, height = Math.max(least, Math.min(room, 1.6 * least));
     const line = { showline: true, linecolor: 'var(--rule2)', tickcolor: 'var(--rule2)', ticks: 'outside', ticklen: 4, fixedrange: true,
       tickfont: { size: 12, color: 'var(--ink3)' }, gridcolor: 'var(--rule)' };
     const shown = structuredClone(spec.layout);

@@ -21,7 +21,7 @@ const downloads = (() => {
     });
     const titles = columns.map(key => ranking.heads.get(key)).map(head => head.firstChild.textContent.trim());
     if (kind === 'json') {
-      const number = text => text === '' ? null : Number(text);
+      const number = text => text === '' ? null : Number.isNaN(Number(text)) ? text : Number(text);
       const rows = records.map(({ id, rank, group, name, what, scores }) => ({ id, rank: rank.map(Number), group: rank.length ? Number(group) : group, name, what,
         scores: Object.fromEntries(columns.map((key, i) => [key, { value: number(scores[i].value), ...(scores[i].ci.length ? { low: number(scores[i].ci[0]), high: number(scores[i].ci[1]) } : {}), ...(scores[i].at ? { hospital: scores[i].at } : {}) }])) }));
       const content = { grid, commit, date, synthetic: !!note, unit: ranking.unit, 'ranked by': words, columns: Object.fromEntries(columns.map((key, i) => [key, `${titles[i]}, ${ranking.heads.get(key).querySelector('.u').textContent}`])), rows };

@@ -39,6 +39,8 @@ class BoardRow:
     moved: str = ""
     seen: str = ""
     missing: str = ""
+    licence: str = ""  # of the predictions
+    date: str = ""  # of the submission
 
 
 @dataclass(frozen=True, slots=True)

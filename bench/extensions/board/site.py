@@ -125,9 +125,8 @@ def _row(entry: BoardEntry, number: Number, group: int) -> BoardRow:
     gap = Estimate(_float(number.gap), _float(number.gap_low), _float(number.gap_high))
     stated = entry.stated
     seen, missing, seeds = ", ".join(number.seen), ", ".join(number.missing), len(number.runs)
-    return BoardRow(
-        group, number.recipe, stated.laboratory, stated.name, status, auroc, gap, seeds, what, seen, missing
-    )
+    texts = (what, seen, missing, stated.licence, stated.date)
+    return BoardRow(group, number.recipe, stated.laboratory, stated.name, status, auroc, gap, seeds, *texts)
 
 
 def _float(value: float | None) -> float:

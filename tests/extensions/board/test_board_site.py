@@ -50,7 +50,7 @@ def test_one_command_builds_the_site_of_three_laboratories(board: Path, labs: Pa
     site = board.parent / "site"
     page = (site / "index.html").read_text()
     closed, open_ = page.split('id="open"')
-    assert "Laboratory A" in closed
+    assert re.search(r"Laboratory A · \d{4}-\d\d-\d\d · CC-BY-4\.0<", closed)
     assert "Laboratory B" in closed
     assert "Foreign network" not in closed
     assert "Foreign network" in open_

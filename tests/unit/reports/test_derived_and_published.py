@@ -113,10 +113,15 @@ def test_an_imported_model_is_below_the_ranking_with_the_declaration_of_its_owne
     made = with_derived(tables(Invented(runs=3)), "external")
     runs = made["runs"]
     foreign = runs["kind"] == "external"
-    said = '{"cohorts": ["nih"], "others": ["a clinic"], "seen": ["nih"]}'
-    made.frames["runs"] = runs.assign(config=runs["config"].where(~foreign, said))
+    said = '{"cohorts": ["nih"], "others": ["a clinic"], "seen": ["nih"], "source": "https://example.org/net"}'
+    licences = runs["weights_licence"].where(~foreign, "apache-2.0")
+    made.frames["runs"] = runs.assign(config=runs["config"].where(~foreign, said), weights_licence=licences)
     page = render(made)
     assert "ensembles, and imported models" in page
+    links = re.findall(r'class="c-sources more">(.*?)</td>', page)
+    assert any("apache-2.0 · 2026-01-31" in cell and 'href="https://example.org/net">source</a>' in cell for cell in links)
+    assert ' · <a href="https://example.org/net">source</a></dd>' in page
+    assert "<dt>Date</dt><dd>2026-01-31</dd>" in page
     assert "used in training" in page
     assert "a clinic" in page
     assert first_screen(page) == first_screen(page_of(Invented(runs=3)))

@@ -1,5 +1,6 @@
-"""Sentences and words of whole pages agree with the numbers beside them and with the tables, for five different boards."""
+"""Sentences and words of whole pages agree with the numbers beside them and with the tables: five invented boards, a real one."""
 
+import json
 import re
 
 import pytest
@@ -29,8 +30,14 @@ def number(text: str) -> float:
     return float(text.replace("−", "-").replace("+", ""))
 
 
-@pytest.fixture(scope="module", params=BOARDS, ids=range(len(BOARDS)))
+@pytest.fixture(
+    scope="module",
+    params=[*BOARDS, pytest.param("tiny", marks=pytest.mark.grid)],
+    ids=[*map(str, range(len(BOARDS))), "tiny"],
+)
 def made(request):
+    if request.param == "tiny":
+        return Tables.load(request.getfixturevalue("finished") / "runs" / "report" / "tiny" / "tables")
     return tables(request.param)
 
 
@@ -64,6 +71,14 @@ def test_the_first_screen_has_the_numbers_of_the_tables(made):
     praise = rf"{re.escape(best.label)} (has the highest measured|ranks first by) mean external AUROC, {places(best.score.value)}"
     assert re.search(praise, " ".join(text.split()))
     assert places(abs(table.loc["external", "value"])) in text
+
+
+@pytest.mark.grid
+def test_the_terminal_names_the_lowest_auroc_that_the_page_names(finished):
+    folder = finished / "runs" / "report" / "tiny"
+    lines, data = json.loads((folder / "report.json").read_text())["lines"], read(Tables.load(folder / "tables"))
+    (hospital, finding), lowest = next(iter(data.members_of_first.left_out.items()))
+    assert f"    lowest AUROC left out: {lowest.value:.3f}, {finding} at {data.title(hospital)}" in lines
 
 
 def test_the_shares_of_all_findings_add_up_to_the_whole_gap(made):
