@@ -314,6 +314,7 @@ def _score(
         rows["scores"] += [
             _number(run_id, "external", internal, study, "macro", "auroc", macro["external"], auroc_half, 0, 0, 9),
             _number(run_id, "external", internal, study, "macro", "ece", 0.06 * reliance, 0.006, 0, 0, 9, "platt"),
+            *_calibration(run_id, "external", internal, study, reliance),
         ]
     of_all = [row for row in rows["scores"] if (row["run_id"], row["finding"]) == (run_id, "macro_all")]
     over_all = [row["value"] for row in of_all if np.isfinite(row["value"])]
@@ -424,6 +425,7 @@ def _hospital(
         rows["scores"].append(
             _number(run_id, key, internal, study, "macro", metric, value, half_width, n, 0, len(values), calibrator)
         )
+    rows["scores"] += _calibration(run_id, key, internal, study, reliance if key != internal else 0.2)
     if key != internal and values:
         drift = gap * reliance
         rows["scores"].append(
@@ -491,6 +493,15 @@ def _gap(
         "num_positive": 40,
         "num_patients": 280,
     }
+
+
+def _calibration(run_id, key, internal, study, reliance):
+    """Return rows of calibration slope and intercept of all findings together."""
+    numbers = (("calibration_slope", 1 - 0.3 * reliance), ("calibration_intercept", -0.4 * reliance))
+    return [
+        _number(run_id, key, internal, study, "macro", metric, value, 0.05, 0, 0, 0, "platt")
+        for metric, value in numbers
+    ]
 
 
 def _number(

@@ -31,7 +31,7 @@ from harmonize.errors import StoreError
 from harmonize.labels.states import states
 from reports import extensions
 
-SCORING_VERSION = 5  # increase this number if a change of the code may change the scores of the same predictions
+SCORING_VERSION = 6  # increase this number if a change of the code may change the scores of the same predictions
 FRAMES = (
     "scores",
     "gaps",

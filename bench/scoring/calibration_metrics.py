@@ -211,7 +211,7 @@ def fill_errors(wide: Array, mass: Array, total: Array, out: Array) -> None:
 ERRORS = ("brier", "ece", "mce", "ace", "nll", "brier_reliability", "brier_resolution", "brier_uncertainty")
 HEADLINES = ("brier", "ece")
 # Errors that sampling noise makes larger: they add absolute or squared differences, in which noise does not cancel out.
-BIASED = ("ece", "mce", "ace", "brier_reliability")
+BIASED = ("ece", "mce", "ace", "brier_reliability", "brier_resolution")
 
 
 def errors(label: Label, prob: Score, bins: int = 15) -> dict[str, float]:

@@ -237,6 +237,26 @@ class Writer:
             mean = means[key] if key in means else mean_of_macros(key, of_key)
             self._add_macro((EXTERNAL, *_cohort_of(external)[1:]), key, mean, CORE)
 
+    def add_calibration(
+        self,
+        of_splits: Sequence[tuple[SplitMetrics, Mapping[Key, tuple[float, float, float]]]],
+        external: Sequence[SplitMetrics],
+    ) -> None:
+        """Add numbers over all findings together, each with its bounds: of each split, and their mean over the splits in `external`.
+
+        The patients of two hospitals are independent, so the squares of the half widths of the mean's interval add up.
+        """
+        for key in of_splits[0][1] if of_splits else ():
+            rows = [(_cohort_of([split]), *numbers[key]) for split, numbers in of_splits]
+            there = np.array([numbers[key] for split, numbers in of_splits if split in external])
+            there = there[np.isfinite(there).all(1)] if len(there) else there
+            if len(there):
+                mean, half = float(there[:, 0].mean()), float(np.hypot.reduce(there[:, 2] - there[:, 0]) / len(there))
+                rows.append(((EXTERNAL, *_cohort_of(external)[1:]), mean, mean - half, mean + half))
+            self._added.append(
+                [(*self._prefix(cohort, key), MACRO, key.metric, *numbers, *Sizes()) for cohort, *numbers in rows]
+            )
+
     def add_gaps(self, gaps: Sequence[tuple[Key, Gap]], external: Sequence[SplitMetrics]) -> None:
         """Add the rows of gaps; the key of a gap names the metric of its row, such as auroc_gap."""
         cohort_of_dataset = {split.scored.dataset: _cohort_of([split]) for split in external}

@@ -153,7 +153,9 @@ def score_run(
         writer.add_gaps(drifts(findings, test, external), external)
     gap_rows = [(run_id, *(getattr(gap, name) for name in SCHEMAS["gaps"][1:])) for gap in [*auroc_gaps, *gaps_apart]]
     headline = [split for split in (test, *hospitals) if split is not None]
-    of_reliability = [row for split in headline for row in reliability_rows(run_id, split, settings.bins)]
+    of_calibration = [(split, *reliability_rows(run_id, split, settings.bins)) for split in headline]
+    of_reliability = [row for _, rows, _ in of_calibration for row in rows]
+    writer.add_calibration([(split, numbers) for split, _, numbers in of_calibration], external)
 
     replicates: dict[str, NDArray[Any]] = {
         f"auroc/{split.scored.dataset}": macros[AUROC].replicates

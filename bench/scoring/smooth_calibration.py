@@ -1,32 +1,59 @@
-"""A smooth calibration curve with a 95 % band over patients, for probabilities of any number of findings.
+"""A smooth calibration curve with a 95 % band over patients, its slope and its intercept, for any number of findings together.
 
 The curve is a logistic regression of the labels on a restricted cubic spline of the logit of the probability (linear beyond the
-outer knots). The variance is the sandwich estimator, whose terms are summed by patient first, so images of a patient need not be
-independent; the band is pointwise, on the logit scale, with a t distribution whose degrees of freedom are the patients of the
-rarer class minus 1, and the factor P / (P - J) for P patients.
+outer knots). The slope is that of the logit in place of the spline; the intercept (calibration in the large) has the slope 1.
+Pairs of image and finding with similar logits form a group; the groups are fitted. The variance is the sandwich estimator, whose
+terms are summed by patient first, so images of a patient need not be independent; the band is pointwise, on the logit scale.
+Intervals have a t distribution whose degrees of freedom are the patients of the rarer class minus 1, and the factor P / (P - J) for
+P patients.
 Sources: Van Calster et al. 2019, doi:10.1186/s12916-019-1466-7 (flexible calibration curves); Harrell 2015, section 2.4.5 (spline,
 knots); Liang and Zeger 1986, doi:10.1093/biomet/73.1.13 (sandwich by cluster).
-Shapes: n images (or pairs of image and finding), G points of the curve, J coefficients.
+Shapes: n pairs of image and finding, G points of the curve, J coefficients.
 """
 
-from typing import Any
+import math
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.optimize import brentq
 from scipy.special import expit, logit, stdtrit
 
+from bench.scoring.bootstrap.compiled import compiled
 from bench.scoring.calibration_metrics import LEAST
-from bench.scoring.metrics_of_split import AS_GIVEN, DECIDING, SplitMetrics
+from bench.scoring.metrics_of_split import AS_GIVEN, DECIDING, Key, SplitMetrics
 
 Array = NDArray[np.float64]
+SLOPE, INTERCEPT = Key("calibration_slope", DECIDING), Key("calibration_intercept", DECIDING)
 KNOTS = (0.05, 0.35, 0.65, 0.95)  # quantiles of the logits; Harrell's for four knots
-GROUPS = 2000  # images with similar logits form a group; the fit to the groups is the start of the fit to the images
-STEPS = 25  # maximum number of Newton steps
+ENOUGH = 50_000  # with more pairs, at least so many of them give the knots
+GROUPS = 1024  # with at most so many pairs, each pair is a group
+STEPS = 20  # maximum number of Newton steps; if the classes are separated, the steps do not end
+HALVINGS = 100  # maximum number of steps that are halved
 
 
-def reliability_rows(run_id: str, measured: SplitMetrics, bins: int) -> list[tuple[Any, ...]]:
-    """Return the rows of the table `reliability`: `bins` points of each curve, uncalibrated and after Platt scaling."""
+class Bounded(NamedTuple):
+    """A number with the bounds of its 95 % interval; NaN if unknown."""
+
+    value: float = math.nan
+    low: float = math.nan
+    high: float = math.nan
+
+    @classmethod
+    def of(cls, value: float, half: float) -> "Bounded":
+        """Return the number with the interval value ± half."""
+        return cls(value, value - half, value + half)
+
+
+def reliability_rows(
+    run_id: str, measured: SplitMetrics, bins: int
+) -> tuple[list[tuple[Any, ...]], dict[Key, Bounded]]:
+    """Return the rows of the table `reliability`, and slope and intercept after Platt scaling.
+
+    The table has `bins` points of each curve, uncalibrated and after Platt scaling. All numbers are of all findings together.
+    """
     found: list[tuple[Any, ...]] = []
+    numbers = {SLOPE: Bounded(), INTERCEPT: Bounded()}
     for calibrator in (AS_GIVEN, DECIDING):
         used = [
             (column, of[calibrator])
@@ -40,44 +67,140 @@ def reliability_rows(run_id: str, measured: SplitMetrics, bins: int) -> list[tup
         count = np.bincount(bin_n, minlength=bins)
         filled = count > 0
         mean = np.divide(np.bincount(bin_n, prob, bins), count, out=np.full(bins, np.nan), where=filled)
-        smooth = np.full((3, bins), np.nan)
-        smooth[:, filled] = smooth_curve(prob, positive, patient, mean[filled])
+        pairs, smooth = CalibrationPairs.of(_logit(prob), positive, patient), np.full((3, bins), np.nan)
+        smooth[:, filled] = pairs.curve(mean[filled])
         points = zip(range(bins), mean.tolist(), count.tolist(), *smooth.tolist(), strict=True)
         found += [(run_id, measured.scored.dataset, calibrator, *point) for point in points]
-    return found
+        if calibrator == DECIDING:
+            numbers = {SLOPE: pairs.slope(), INTERCEPT: pairs.intercept()}
+    return found, numbers
 
 
-def smooth_curve(
-    prob: Array, positive: NDArray[np.bool_], patient: NDArray[np.integer], at: Array
-) -> tuple[Array, Array, Array]:
-    """Return the observed share of the finding at the probabilities `at` [G], and the bounds of its band.
+def _logit(prob: Array) -> Array:
+    return np.asarray(logit(np.clip(prob, LEAST, 1 - LEAST)))
 
-    prob, positive and patient (indices) [n]. All numbers are NaN if a class has fewer than two patients, if
-    there are fewer than five patients, if the probabilities are equal, or if they separate the classes.
-    """
-    unknown = (np.full(len(at), np.nan),) * 3
-    classes = [np.bincount(patient[of]) for of in (positive, ~positive)]
-    num_of_class = min(np.count_nonzero(numbers) for numbers in classes)
-    x = logit(np.clip(prob, LEAST, 1 - LEAST))
-    num_patients = np.count_nonzero(np.bincount(patient))
-    if num_of_class < 2 or num_patients <= len(KNOTS) or np.ptp(x) < 1e-9:
-        return unknown
-    knots = np.unique(np.quantile(x, KNOTS))
-    start = _grouped_fit(x, positive, knots)
-    if start is None:
-        return unknown
-    design = _basis(x, knots)
-    fitted = expit(design @ start)
-    information = design.T @ (design * (fitted * (1 - fitted))[:, None])
-    residual = positive - fitted
-    of_patient = np.stack([np.bincount(patient, column * residual) for column in design.T], 1)
-    bread = np.linalg.pinv(information)
-    coefficients = start + bread @ of_patient.sum(0)  # the last Newton step
-    variance = bread @ (of_patient.T @ of_patient) @ bread * num_patients / (num_patients - design.shape[1])
-    points = _basis(logit(np.clip(at, LEAST, 1 - LEAST)), knots)
-    middle = points @ coefficients
-    half = stdtrit(num_of_class - 1, 0.975) * np.sqrt(np.einsum("gj,jk,gk->g", points, variance, points))
-    return expit(middle), expit(middle - half), expit(middle + half)
+
+class CalibrationPairs(NamedTuple):
+    """Pairs of image and finding with their groups."""
+
+    x: Array  # [n] logit of the probability
+    positive: NDArray[np.bool_]  # [n]
+    patient: NDArray[np.integer]  # [n] index
+    group: NDArray[np.int64]  # [n]
+    # of each group: number of pairs, number of positive pairs, mean logit
+    num: Array
+    present: Array
+    middle: Array
+    num_patients: int
+    num_of_class: int  # patients of the rarer class
+
+    @classmethod
+    def of(cls, x: Array, positive: NDArray[np.bool_], patient: NDArray[np.integer]) -> Self:
+        """Group pairs by their logits x [n]; patient [n]: indices."""
+        has_class = np.zeros((2, int(patient.max(initial=-1)) + 1), bool)
+        has_class[positive.astype(np.intp), patient] = True
+        sizes = int(has_class.any(0).sum()), int(has_class.sum(1).min())
+        if len(x) <= GROUPS:
+            return cls(x, positive, patient, np.arange(len(x)), np.ones(len(x)), positive.astype(np.float64), x, *sizes)
+        return cls(x, positive, patient, *_groups(x, positive, GROUPS), *sizes)
+
+    @property
+    def quantile(self) -> float:
+        """Half the width of an interval, in standard errors."""
+        return float(stdtrit(self.num_of_class - 1, 0.975))
+
+    def curve(self, at: Array) -> tuple[Array, Array, Array]:
+        """Return the observed share of the finding at the probabilities `at` [G], and the bounds of its band.
+
+        All numbers are NaN if a class has fewer than two patients, if there are fewer than five patients, if the
+        probabilities are equal, or if they separate the classes.
+        """
+        if self.num_patients > len(KNOTS) and np.ptp(self.x) >= 1e-9:
+            knots = np.unique(np.quantile(self.x[:: 1 + len(self.x) // ENOUGH], KNOTS))
+            design = _basis(self.middle, knots)
+            if fit := self._fit(design, 0.0 * self.middle, design.shape[1]):
+                points = _basis(_logit(at), knots)
+                middle, half = points @ fit[0], np.sqrt(np.einsum("gj,jk,gk->g", points, fit[1], points))
+                return expit(middle), expit(middle - half), expit(middle + half)
+        return (np.full(len(at), np.nan),) * 3
+
+    def slope(self) -> Bounded:
+        """Return the calibration slope; unknown as in `curve`, but five patients are not needed."""
+        return self._last(np.stack([np.ones_like(self.middle), self.middle], 1), 0.0 * self.middle)
+
+    def intercept(self, a: float = 1.0, b: float = 0.0) -> Bounded:
+        """Return the calibration in the large of the logits a x + b; unknown if a class has fewer than two patients."""
+        return self._last(np.ones((len(self.middle), 1)), a * self.middle + b)
+
+    def _last(self, design: Array, offset: Array) -> Bounded:
+        fit = self._fit(design, offset, 1)
+        return Bounded.of(float(fit[0][-1]), float(np.sqrt(fit[1][-1, -1]))) if fit else Bounded()
+
+    def _fit(self, design: Array, offset: Array, lost: int) -> tuple[Array, Array] | None:
+        """Fit the labels to a design [groups, J] and an offset [groups], by Newton's method; None if there is no fit.
+
+        Returns coefficients [J] and their variance [J, J], multiplied by the squared quantile of an interval. The variance has the
+        factor P / (P - lost). A step is halved until it does not go far beyond the maximum.
+        """
+        if self.num_of_class < 2:
+            return None
+        total, widest = self.present.sum(), np.abs(offset).max() + math.log(self.num.sum()) + 1
+        start = brentq(lambda a: float(self.num @ expit(offset + a)) - total, -widest, widest, xtol=1e-9)
+        coefficients, step = np.eye(design.shape[1])[0] * start, np.zeros(design.shape[1])
+        before, size, steps = 0.0, 1.0, 0
+        for _ in range(HALVINGS):
+            fitted = expit(offset + design @ (coefficients + size * step))
+            gradient = design.T @ (self.present - self.num * fitted)
+            if gradient @ step < -0.5 * before:
+                size /= 2
+                continue
+            coefficients, size, steps = coefficients + size * step, 1.0, steps + 1
+            information = design.T @ (design * (self.num * np.maximum(fitted * (1 - fitted), 1e-12))[:, None])
+            try:
+                step = np.linalg.solve(information, gradient)
+            except np.linalg.LinAlgError:
+                return None
+            before = gradient @ step
+            if np.abs(design @ step).max() < 1e-7:
+                break
+            if steps == STEPS:
+                return None
+        bread = np.linalg.inv(information) * self.quantile
+        sums = _patient_sums(design, fitted, self.group, self.positive, self.patient, int(self.patient.max()) + 1)
+        return coefficients, bread @ (sums.T @ sums) @ bread * (self.num_patients / (self.num_patients - lost))
+
+
+@compiled
+def _groups(x: Array, positive: NDArray[np.bool_], num_groups: int) -> tuple[NDArray[np.int64], Array, Array, Array]:
+    """Return the group of each pair, and number of pairs, number of positive pairs and mean logit of each group."""
+    group = np.zeros(x.shape[0], np.int64)
+    num, present, total = np.zeros(num_groups), np.zeros(num_groups), np.zeros(num_groups)
+    lowest, width = x.min(), max((x.max() - x.min()) / num_groups, 1e-12)
+    for i in range(x.shape[0]):
+        g = min(int((x[i] - lowest) / width), num_groups - 1)
+        group[i] = g
+        num[g] += 1
+        present[g] += positive[i]
+        total[g] += x[i]
+    return group, num, present, total / np.maximum(num, 1)
+
+
+@compiled
+def _patient_sums(
+    design: Array,
+    fitted: Array,
+    group: NDArray[np.int64],
+    positive: NDArray[np.bool_],
+    patient: NDArray[np.int32],
+    num_patients: int,
+) -> Array:
+    """Return the derivatives of the log likelihood [P, J], summed over the pairs of each patient."""
+    sums = np.zeros((num_patients, design.shape[1]))
+    for i in range(group.shape[0]):
+        residual = positive[i] - fitted[group[i]]
+        for j in range(design.shape[1]):
+            sums[patient[i], j] += residual * design[group[i], j]
+    return sums
 
 
 def _basis(x: Array, knots: Array) -> Array:
@@ -90,27 +213,3 @@ def _basis(x: Array, knots: Array) -> Array:
             ends = (last - knot) * above[before] - (before - knot) * above[last]
             columns.append((above[knot] - ends / (last - before)) / (last - knots[0]) ** 2)
     return np.stack(columns, 1)
-
-
-def _grouped_fit(x: Array, positive: NDArray[np.bool_], knots: Array) -> Array | None:
-    """Fit the regression to up to GROUPS groups of images, by Newton's method; None without convergence."""
-    lowest = x.min()
-    group = np.minimum(((x - lowest) / (np.ptp(x) / GROUPS)).astype(np.int64), GROUPS - 1)
-    num, present, total = (np.bincount(group, weights, GROUPS) for weights in (None, positive, x))
-    used = num > 0
-    num, present = num[used], present[used]
-    design = _basis(total[used] / num, knots)
-    coefficients = np.zeros(design.shape[1])
-    coefficients[0] = logit(present.sum() / num.sum())
-    for _ in range(STEPS):
-        fitted = expit(design @ coefficients)
-        gradient = design.T @ (present - num * fitted)
-        try:
-            step = np.linalg.solve(design.T @ (design * (num * fitted * (1 - fitted))[:, None]), gradient)
-        except np.linalg.LinAlgError:
-            return None
-        size = float(np.abs(design @ step).max())  # the largest change of a logit
-        if size < 1e-3:
-            return np.asarray(coefficients + step)
-        coefficients += step * min(1.0, 3.0 / size)
-    return None

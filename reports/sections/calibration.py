@@ -1,4 +1,4 @@
-"""Section on calibration: reliability curves by hospital, uncalibrated and with Platt scaling fitted on internal data.
+"""Section on calibration: curves by hospital with slope and intercept, uncalibrated and with Platt scaling fitted on internal data; ECE.
 
 ECE is the expected calibration error, computed over bins of the predicted probability. Platt scaling is a calibrator. A
 panel is the diagram of one run at one hospital.
@@ -12,7 +12,7 @@ from markupsafe import Markup
 
 from reports.drawing import svg
 from reports.drawing.run_figures import smooth_points
-from reports.formatting import places
+from reports.formatting import places, signed
 from reports.html.section import Section, write
 from reports.report_data.headline_rows import MISSING, Estimate
 from reports.report_data.hospitals_and_runs import Run
@@ -22,16 +22,19 @@ from reports.sentences import main_findings as sentences
 
 DRAWN = 10  # maximum number of runs with curves
 LISTED = 60  # maximum number of runs in the table of ECE; the ranking has the ECE of the other runs
-SIDE, LEFT, TOP = 168.0, 20.0, 22.0  # px: side, left margin and top margin of a panel
+SIDE, LEFT, TOP = 168.0, 20.0, 38.0  # px: side, left margin and top margin of a panel
 X, Y = svg.Scale(0, 1, LEFT, LEFT + SIDE), svg.Scale(0, 1, TOP + SIDE, TOP)
 
 
 def calibration(data: ReportData) -> Section:
     """Write the section: reliability panels of the first DRAWN runs with curves, and the table of ECE."""
     headline = data.headline
-    platt, uncalibrated, drift = (
+    platt, uncalibrated, drift, slope, intercept = (
         headline.lookup(metric, (calibrator,), finding=MACRO)
-        for metric, calibrator in (("ece", "platt"), ("ece", "none"), ("ece_drift", "platt"))
+        for metric, calibrator in (
+            *(("ece", "platt"), ("ece", "none"), ("ece_drift", "platt")),
+            *(("calibration_slope", "platt"), ("calibration_intercept", "platt")),
+        )
     )
     curves = data.tables["reliability"]
     run_ids = set(curves["run_id"].unique())
@@ -53,7 +56,7 @@ def calibration(data: ReportData) -> Section:
                 "run": r,
                 "title": title(r),
                 "shown": data.run_shown(r),
-                "panels": _panels(data.of_run(r), r, bins, platt, uncalibrated),
+                "panels": _panels(data.of_run(r), r, bins, slope, intercept, platt),
             }
             for r in drawn_runs
         ],
@@ -83,22 +86,18 @@ def _panels(
     data: ReportData,
     run: Run,
     bins: Mapping[Any, pd.DataFrame],
-    platt: dict[tuple[str, str, str], Estimate],
-    uncalibrated: dict[tuple[str, str, str], Estimate],
+    *estimates: dict[tuple[str, str, str], Estimate],
 ) -> list[dict[str, Any]]:
-    """Return one panel per hospital, the internal hospital first. bins: (run id, cohort, calibrator) -> rows of the curve."""
+    """Return one panel per hospital, the internal hospital first.
+
+    bins: (run id, cohort, calibrator) -> rows of the curve. estimates: slope, intercept and ECE after Platt scaling.
+    """
     panels = []
     for k, hospital in enumerate(data.all_hospitals):
         uncalibrated_bins, platt_bins = (bins.get((run.id, hospital.key, name)) for name in ("none", "platt"))
-        ece = _cell(run, hospital.key, platt, uncalibrated)
-        panels.append(
-            {
-                "hospital": hospital,
-                "internal": k == 0,
-                "ece": ece,
-                "figure": _panel(uncalibrated_bins, platt_bins, k == 0, hospital.title, ece),
-            }
-        )
+        numbers = [of.get((run.id, hospital.key, MACRO), MISSING) for of in estimates]
+        figure = _panel(uncalibrated_bins, platt_bins, k == 0, hospital.title, *numbers)
+        panels.append({"hospital": hospital, "internal": k == 0, "figure": figure})
     return panels
 
 
@@ -107,7 +106,9 @@ def _panel(
     platt_bins: pd.DataFrame | None,
     internal: bool,
     title: str,
-    ece: dict[str, Estimate],
+    slope: Estimate,
+    intercept: Estimate,
+    ece: Estimate,
 ) -> Markup:
     """Draw smooth calibration curves: Platt-scaled with its band, and uncalibrated as a thin line.
 
@@ -121,11 +122,14 @@ def _panel(
     side = "internal" if internal else "external"
     body += _curve(platt_bins, f"rl-{side}", f"bd-{side}") + _curve(uncalibrated_bins, "rl-plain", "")
     body += _counts(platt_bins)
-    if ece["platt"].has_value:
-        body += svg.text(LEFT, 12, f"ECE {ece['platt'].text}", "b")
-    if ece["plain"].has_value:
-        body += svg.text(LEFT + SIDE, 12, f"uncalibrated {ece['plain'].text}", "tk fine", "end")
-    label = f"Reliability at {title}: expected calibration error {places(ece['platt'].value)} after Platt scaling"
+    of_slope = f"{places(slope.value, 2)} ({places(slope.low, 2)} to {places(slope.high, 2)})"
+    if slope.has_value:
+        body += svg.text(LEFT, 12, f"slope {of_slope}", "b")
+    if intercept.has_value:
+        body += svg.text(LEFT, 28, f"intercept {signed(intercept.value, 2)}", "tk fine")
+    if ece.has_value:
+        body += svg.text(LEFT + SIDE, 28, f"ECE {ece.text}", "tk fine", "end")
+    label = f"Calibration at {title} after Platt scaling: slope {of_slope}, expected calibration error {ece.text}"
     return svg.svg(LEFT + SIDE + 8, TOP + SIDE + 38, body, label)
 
 

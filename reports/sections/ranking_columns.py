@@ -115,7 +115,8 @@ def columns_of(data: ReportData) -> list[RankingColumn]:
             figure=lambda r: svg.micro(r.gap, low, high, 0.0) if r.gap.has_value else Markup(""),
             axis=svg.micro_axis(low, high),
         ),
-        estimate_column("ece", "ECE", "external", lambda r: r.ece, css="", low_first=True),
+        estimate_column("slope", "Slope", "calibration", lambda r: r.slope, css="", low_first=True),
+        estimate_column("ece", "ECE", "external", lambda r: r.ece, low_first=True, first=False),
         *(criterion.column(data) for criterion in data.further_criteria),
     ]
     worst = estimate_column(

@@ -31,6 +31,8 @@ from reports.tables import rows_of
 METRICS = (  # (metric, calibrators by preference, name on the page)
     ("auprc", ("none", "platt"), "AUPRC"),
     ("brier", ("platt", "none"), "Brier"),
+    ("calibration_slope", ("platt",), "Calibration slope"),
+    ("calibration_intercept", ("platt",), "Calibration intercept"),
     ("ece", ("platt",), "ECE, Platt"),
     ("ece", ("none",), "ECE, uncalibrated"),
 )
@@ -49,7 +51,7 @@ POINTS = {
 NONE = "no interval"
 NO_INTERVAL = (
     "No interval: in more than 5 % of the bootstrap samples, the metric cannot be computed for at least one finding. "
-    "Precision needs at least one positive prediction; NPV needs at least one negative prediction."
+    "Precision needs at least one positive prediction; NPV needs at least one negative prediction. Or all samples give the same number."
 )
 Call = tuple[int, int, int, int]  # counts: true positive, false negative, false positive, true negative
 

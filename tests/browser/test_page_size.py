@@ -144,4 +144,4 @@ def test_the_first_screen_has_the_answer_and_three_rows_of_the_ranking(browser, 
         shown = visit.page.evaluate(
             "[...document.querySelectorAll('#rank thead th')].filter(e => e.checkVisibility()).map(e => e.className.split(' ')[0])"
         )
-        assert shown[3:8] == ["c-strip", "c-external", "c-gap", "c-ece", "c-benefit"]
+        assert shown[3:8] == ["c-strip", "c-external", "c-gap", "c-slope", "c-benefit"]

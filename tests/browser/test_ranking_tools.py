@@ -26,15 +26,15 @@ def names(page):
 
 
 def test_a_column_head_sorts_by_keyboard_and_keeps_the_focus(visit):
-    head = visit.page.locator('[data-sort="ece"]')
+    head = visit.page.locator('[data-sort="slope"]')
     head.focus()
     visit.page.keyboard.press("Enter")
-    assert visit.page.evaluate("document.activeElement.dataset.sort") == "ece"
+    assert visit.page.evaluate("document.activeElement.dataset.sort") == "slope"
     assert visit.page.locator("#rank th[aria-sort]").count() == 1
-    assert visit.page.locator("#rank th[aria-sort=ascending] [data-sort=ece]").count() == 1
+    assert visit.page.locator("#rank th[aria-sort=ascending] [data-sort=slope]").count() == 1
     visit.page.keyboard.press("Enter")
-    assert visit.page.locator("#rank th[aria-sort=descending] [data-sort=ece]").count() == 1
-    assert "Sorted by ECE; tie groups are shown when sorted by rank." in visit.page.locator("#status").inner_text()
+    assert visit.page.locator("#rank th[aria-sort=descending] [data-sort=slope]").count() == 1
+    assert "Sorted by slope; tie groups are shown when sorted by rank." in visit.page.locator("#status").inner_text()
 
 
 @pytest.mark.parametrize(("column", "name"), [("gmacs", "GMACs"), ("external", "external"), ("run", "run")])
@@ -173,7 +173,7 @@ def test_the_address_keeps_sort_filters_columns_pins_section_and_the_open_run(br
         again.page.wait_for_selector("#drawer[open]")
         again.page.keyboard.press("Escape")
         assert names(again.page) == order
-        assert again.page.locator("td.c-ece").first.is_hidden()
+        assert again.page.locator("td.c-slope").first.is_hidden()
         assert again.page.locator("#rank .pin[aria-pressed=true]").count() == 1
         assert "run=" not in again.page.url
 

@@ -197,7 +197,7 @@ def test_errors_of_eleven_findings_equal_those_of_each_finding_alone() -> None:
     expected = calibration_errors.calibration_metrics(resamples, found.label, sigmoid(logit))
     prob = sigmoid(logit)[state >= 0]
     place = np.minimum((prob * 15).astype(int), 14)
-    points = np.array([row[3:6] for row in reliability_rows("r", found, 15)])
+    points = np.array([row[3:6] for row in reliability_rows("r", found, 15)[0]])
     assert points[:, 0].tolist() == list(range(15))
     np.testing.assert_array_equal(points[:, 2], np.bincount(place, minlength=15))
     np.testing.assert_allclose(points[:, 1], np.bincount(place, prob) / np.bincount(place), rtol=1e-12)

@@ -308,7 +308,8 @@ class Recipes:
         scores = self._with_mixed_splits(scores)
         metric_of_row, metrics = pd.factorize(scores["metric"])
         # metrics that can be below 0 or above 1; all other metrics are shares
-        shares = np.array([not (str(name).endswith(("_gap", "_drift")) or name == "nll") for name in metrics], bool)
+        beyond = ("_gap", "_drift", "_slope", "_intercept", "nll")
+        shares = np.array([not str(name).endswith(beyond) for name in metrics], bool)
         sizes, parts = np.bincount(metric_of_row, minlength=len(metrics)), []
         for are_shares in (True, False):
             of_kind = np.flatnonzero(shares == are_shares)

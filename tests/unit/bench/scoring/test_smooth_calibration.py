@@ -1,4 +1,4 @@
-"""The smooth calibration curve equals an independent fit, and its band contains the true curve."""
+"""The smooth calibration curve, its slope and its intercept equal independent fits, and their intervals contain the truth."""
 
 import numpy as np
 import pytest
@@ -7,7 +7,7 @@ from scipy.interpolate import CubicSpline
 from scipy.special import expit, logit
 from scipy.stats import t
 
-from bench.scoring.smooth_calibration import KNOTS, smooth_curve
+from bench.scoring.smooth_calibration import GROUPS, KNOTS, CalibrationPairs
 from tests.nonempty import nonempty
 
 
@@ -44,10 +44,22 @@ def test_curve_and_band_equal_those_of_statsmodels_in_another_basis():
     error = np.sqrt(np.einsum("gj,jk,gk->g", points, fit.cov_params(), points) * num / (num - 4))
     rarer = min(len(np.unique(patient[of])) for of in (positive, ~positive))
     half = t.ppf(0.975, rarer - 1) * error
-    found = smooth_curve(expit(x), positive, patient, at)
+    found = CalibrationPairs.of(x, positive, patient).curve(at)
     middle = points @ fit.params
     for bound, expected in nonempty(zip(found, (middle, middle - half, middle + half), strict=True)):
-        np.testing.assert_allclose(logit(bound), expected, atol=5e-4)
+        np.testing.assert_allclose(logit(bound), expected, atol=1e-3)
+
+
+def test_many_pairs_are_fitted_in_groups_with_the_numbers_of_all_pairs(monkeypatch):
+    x, positive, patient = patients_of(1, 2000)
+    assert len(x) > 5 * GROUPS
+    at = np.array([0.02, 0.1, 0.3, 0.6, 0.9])
+    grouped = CalibrationPairs.of(x, positive, patient)
+    monkeypatch.setattr("bench.scoring.smooth_calibration.GROUPS", len(x))
+    single = CalibrationPairs.of(x, positive, patient)
+    np.testing.assert_allclose(logit(grouped.curve(at)), logit(single.curve(at)), atol=1e-3)
+    assert grouped.slope() == pytest.approx(single.slope(), abs=1e-4)
+    assert grouped.intercept() == pytest.approx(single.intercept(), abs=1e-4)
 
 
 @pytest.mark.parametrize(
@@ -63,8 +75,9 @@ def test_curve_and_band_equal_those_of_statsmodels_in_another_basis():
 def test_there_is_no_curve_without_two_patients_of_each_class_or_with_equal_or_separating_probabilities(
     prob, positive, patient
 ):
-    found = smooth_curve(np.array(prob), np.array(positive, bool), np.array([*patient]), np.array([0.3, 0.5]))
-    assert np.isnan(found).all()
+    pairs = CalibrationPairs.of(logit(prob), np.array(positive, bool), np.array([*patient]))
+    assert np.isnan(pairs.curve(np.array([0.3, 0.5]))).all()
+    assert np.isnan(pairs.slope()).all()
 
 
 @pytest.mark.slow
@@ -74,7 +87,7 @@ def test_the_band_contains_the_true_curve_in_about_95_percent_of_samples_at_each
     true, inside, cases = expit(0.6 * at - bend * (at + 1) ** 2), [], 400
     for seed in range(cases):
         x, positive, patient = patients_of([num, seed], num, bend=bend)
-        _, low, high = smooth_curve(expit(x), positive, patient, expit(at))
+        _, low, high = CalibrationPairs.of(x, positive, patient).curve(expit(at))
         inside.append((low <= true) & (true <= high))
     coverage = np.mean(inside, 0)
     assert ((coverage >= 0.91) & (coverage <= 0.985)).all(), coverage
