@@ -19,6 +19,7 @@ from scipy.special import logit as logit_of
 
 from bench.scoring.across_runs.paired_runs import ScoredRun
 from bench.scoring.scored_split import STANDARD, ScoredSplit
+from harmonize.checks.release import check_ids
 from harmonize.datasets.ids import difference
 from harmonize.datasets.user_table import is_parquet, read_user_table
 from harmonize.errors import ConfigError, DatasetError
@@ -27,7 +28,8 @@ from harmonize.labels.findings import UNMAPPED_CODE
 IMAGE, PATIENT = "image_id", "patient_id"
 LEAST, MOST = 1e-38, 1 - 2**-53  # probabilities are clipped to this range, so that logits are finite
 COHORT = "table"  # name of the cohort in the tables of scores
-_STATES = {"1": 1, "0": 0, "-1": -1, "-2": -2, "": UNMAPPED_CODE}
+_BLANK = ("", "nan", "NaN", "NA", "<NA>", "None")  # how programs write an empty cell
+_STATES = {"1": 1, "0": 0, "-1": -1, "-2": -2, **dict.fromkeys(_BLANK, UNMAPPED_CODE)}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -51,8 +53,7 @@ def read_labeled_predictions(
 
     `findings` names the columns to read; by default, every column that both tables have is a finding. `outputs`:
     "probability", "logit" or "auto". With "auto", the predictions are probabilities if all of them are in [0, 1], and
-    otherwise logits; but numbers from 0 to 100 without a negative one may be percentages, and are refused. `reading`: a name
-    in READINGS.
+    otherwise logits; a column without a negative number is then refused. `reading`: a name in READINGS.
 
     Raises DatasetError for a file that cannot be read, an empty or repeated image id, and a labeled image without
     prediction. Raises ConfigError for a missing column and for a cell without a valid value. The error message gives the
@@ -85,6 +86,8 @@ def read_labeled_predictions(
             f"There is no column {PATIENT}: each image counts as a patient. "
             "If patients have several images, the intervals are too narrow."
         )
+    elif alike := check_ids("", pd.Series(patient)):
+        notes.append(f"{alike[0].found}: {alike[0].fix}.")
     ids = labeled[IMAGE].to_numpy(object)
     arrays = (ids, ids if patient is None else patient, value_NK[row].astype(np.float32), state_NK)
     split = ScoredSplit(COHORT, "all", "stated", *arrays, reading=reading)
@@ -195,17 +198,18 @@ def _outputs(
 ) -> str:
     """Return "probability" or "logit": the kind of the predictions.
 
-    If `outputs` is "auto", a sentence on the choice is added to `notes`. Raises ConfigError for an invalid probability,
-    and if the predictions may be percentages.
+    If `outputs` is "auto", a sentence on the choice is added to `notes`. Raises ConfigError for an invalid probability, and
+    for a column that may have probabilities or percentages although another column has logits.
     """
     outside_NK = (value_NK < 0) | (value_NK > 1)
-    if outputs == "auto" and outside_NK.any() and value_NK.min() >= 0 and value_NK.max() <= 100:
-        what = f"the predictions are from {value_NK.min():.3g} to {value_NK.max():.3g}, none is negative: percentages or logits?"
-        raise ConfigError(what, str(path), "divide percentages by 100; if the values are logits, use --outputs logit")
     if outputs == "auto":
-        outputs = "logit" if outside_NK.any() else "probability"
-        where = "some are outside [0, 1]" if outside_NK.any() else "all are in [0, 1]"
-        other = "probability" if outside_NK.any() else "logit"
+        outputs, other = ("logit", "probability") if outside_NK.any() else ("probability", "logit")
+        if outputs == "logit" and (value_NK.min(0) >= 0).any():
+            k = int(np.argmax(value_NK.min(0) >= 0))
+            what = f"column {names[k]}: the predictions are from {value_NK[:, k].min():.3g} to {value_NK[:, k].max():.3g}, none is negative"
+            fix = "divide percentages by 100; if the values of all columns are logits, use --outputs logit"
+            raise ConfigError(f"{what}: probabilities, percentages or logits?", str(path), fix)
+        where = "some are outside [0, 1]" if outputs == "logit" else "all are in [0, 1]"
         notes.append(f"The predictions count as {_PLURAL[outputs]}: {where}. Otherwise: --outputs {other}.")
     if outputs == "probability" and outside_NK.any():
         k = int(np.flatnonzero(outside_NK.any(0))[0])
@@ -222,8 +226,7 @@ def label_states(table: pd.DataFrame, name: str, path: Path) -> NDArray[np.int8]
 
     Raises ConfigError for a cell that is not a label.
     """
-    text = table[name].str.removesuffix(".0").replace({"nan": "", "NaN": "", "NA": "", "<NA>": "", "None": ""})
-    state = text.map(_STATES)
+    state = table[name].str.removesuffix(".0").map(_STATES)
     if len(bad := np.flatnonzero(state.isna())):
         fix = "write 1 (present), 0 (absent), -1 or nothing (not scored), or -2 (not mentioned: absent)"
         raise _bad_cell(table, name, bad, "is not a label", path, fix)
@@ -235,16 +238,19 @@ def _patients(
 ) -> NDArray[np.object_] | None:
     """Return the patient id of each labeled image [N]; None if neither table has a column patient_id.
 
-    If both tables have the column, the ids come from the labels. Raises ConfigError for an empty cell.
+    Raises ConfigError for an empty cell, and if the tables have different patients.
     """
+    found = []
     for table, path, rows in ((labeled, labels, slice(None)), (predicted, predictions, row)):
         if PATIENT in table:
-            if len(bad := np.flatnonzero(table[PATIENT] == "")):
+            if len(bad := np.flatnonzero(table[PATIENT].isin(_BLANK))):
                 fix = f"give a patient for each image, or remove the column {PATIENT}"
                 raise _bad_cell(table, PATIENT, bad, "is not a patient", path, fix)
-            ids: NDArray[np.object_] = table[PATIENT].to_numpy(object)[rows]
-            return ids
-    return None
+            found.append(table[PATIENT].to_numpy(object)[rows])
+    if len(found) == 2 and len(bad := np.flatnonzero(found[0] != found[1])):
+        fix = f"correct the ids, or remove the column {PATIENT} of one table"
+        raise _bad_cell(labeled, PATIENT, bad, f"is another patient in {predictions.name}", labels, fix)
+    return found[0] if found else None
 
 
 def _bad_cell(table: pd.DataFrame, name: str, rows: NDArray[np.intp], what: str, path: Path, fix: str) -> ConfigError:

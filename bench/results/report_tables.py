@@ -272,13 +272,12 @@ def _families(manifest: Manifest, run_ids: Sequence[str]) -> list[dict[str, str]
 
 def _audits(manifest: Manifest, history: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     """Build the table `epochs`: test AUROC of each run with a history, under several rules for choosing the epoch."""
-    runs = [run for run in manifest.runs if run.id in history and len(history[run.id])]
-    audits = []
-    for run in runs:
-        schedule, epochs = run.config.schedule, history[run.id]
-        trained = epochs[epochs["epoch"] > schedule.pretrain_epochs]
-        audits.append(audit(run.id, trained, schedule.select_on))
-    return pd.concat(audits, ignore_index=True) if audits else pd.DataFrame(columns=list(SCHEMAS["epochs"]))
+    rows = []
+    for run in manifest.runs:
+        schedule, epochs = run.config.schedule, history.get(run.id)
+        if epochs is not None and len(epochs):
+            rows += audit(run.id, epochs[epochs["epoch"] > schedule.pretrain_epochs], schedule.select_on)
+    return pd.DataFrame(rows, columns=list(SCHEMAS["epochs"]))
 
 
 def _label_efficiency(manifest: Manifest, recipes: Recipes, records: RunRecords) -> pd.DataFrame:

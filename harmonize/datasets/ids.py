@@ -1,6 +1,7 @@
 """Compare ids as ids: refuse rounded numbers, and explain why the ids of two tables do not match."""
 
 import re
+import unicodedata
 from collections.abc import Callable, Collection, Iterable
 from pathlib import Path, PurePosixPath
 
@@ -21,6 +22,7 @@ _DIFFERENCES: dict[str, Callable[[str], str]] = {
     "upper and lower case": str.casefold,
     "zeros at the start": lambda text: text.lstrip("0"),
     "spaces or quotes": lambda text: text.strip(" \t\"'"),
+    "the Unicode form": lambda text: unicodedata.normalize("NFC", text),
 }
 
 

@@ -348,10 +348,10 @@ def _checked(run_id: str, table: pd.DataFrame, findings: Sequence[str], first: p
         raise DatasetError(
             "all images have the same logits", where, "check the images and the model that predicted them"
         )
-    if logit_NK.size >= LEAST_IMAGES and logit_NK.min() >= 0 and logit_NK.max() <= 100:
-        kind, most = ("probabilities", 1) if logit_NK.max() <= 1 else ("percentages", 100)
+    if logit_NK.size >= LEAST_IMAGES and logit_NK.min() >= 0:
+        kind, most = ("probabilities", 1) if logit_NK.max() <= 1 else ("percentages", max(100, logit_NK.max()))
         fix = "give logits, log(p / (1 - p)) of a probability p"
-        raise DatasetError(f"all values are from 0 to {most}: these are {kind}, not logits", where, fix)
+        raise DatasetError(f"all values are from 0 to {most:g}: these are {kind}, not logits", where, fix)
     return logit_NK
 
 

@@ -71,8 +71,8 @@ def read_predictions(
         chosen = _images(frame, scored, ref, str(path), remarks)
         logits[ref.name] = _logits(chosen, names or [], declared, config, str(path))
         logit_NK = logits[ref.name][declared.predicted(config.findings)].to_numpy()
-        if declared.outputs.kind == "logit" and logit_NK.size and logit_NK.min() >= 0 and logit_NK.max() <= 100:
-            what = f"the logits on {ref.name} are all from 0 to 100, as probabilities and percentages are"
+        if declared.outputs.kind == "logit" and logit_NK.size and logit_NK.min() >= 0:
+            what = f"no logit on {ref.name} is negative, as with probabilities and percentages"
             remarks.append(f"{what}; for these, write `kind: probability` and numbers from 0 to 1")
     digests = {ref.name: file_sha256(declared.files[ref.name]) for ref in given}
     for ref in refs:

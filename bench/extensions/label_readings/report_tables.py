@@ -43,8 +43,8 @@ def tables(runs: ScoredRuns) -> dict[str, pd.DataFrame]:
 def _means(runs: ScoredRuns, rows: pd.DataFrame, reading: str, prefix: str) -> pd.DataFrame:
     """Return the rows of one reading, from the gaps of recipes; `prefix`: of the names of their replicates."""
     drawn = {}
-    for recipe in rows["run_id"].unique():
-        own, datasets = runs.of_recipes[recipe], rows.loc[rows["run_id"] == recipe, "dataset"]
+    for recipe, datasets in rows.groupby("run_id", sort=False)["dataset"]:
+        own = runs.of_recipes[recipe]
         drawn[str(recipe)] = {f"gap/{d}": own[f"{prefix}/{d}"] for d in datasets} | {"draws": own["draws"]}
     means = mean_gaps(rows.assign(finding=MACRO), drawn)
     of_hospital = rows.groupby("dataset")

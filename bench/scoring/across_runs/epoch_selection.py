@@ -7,11 +7,9 @@ is the oracle's test AUROC minus the test AUROC of the choice on validation.
 import numpy as np
 import pandas as pd
 
-from reports.schemas.tables import SCHEMAS
 
-
-def audit(run_id: str, history: pd.DataFrame, chosen_on: str = "val") -> pd.DataFrame:
-    """Build the rows of the table `epochs` for a run, from its history of at least one epoch.
+def audit(run_id: str, history: pd.DataFrame, chosen_on: str = "val") -> list[tuple[object, ...]]:
+    """Return the rows of the table `epochs` for a run, from its history of at least one epoch.
 
     The honest rule does not use test data: this rule chooses the best epoch on the split `chosen_on`, from the column
     `<chosen_on>_auroc` of the history. On this split, the best epoch is never worse than the last epoch, so only the
@@ -29,7 +27,7 @@ def audit(run_id: str, history: pd.DataFrame, chosen_on: str = "val") -> pd.Data
     if np.isfinite(test).any():
         epoch_of_rule["oracle"] = int(np.nanargmax(test))
     honest_test = test[epoch_of_rule[f"best_{chosen_on}"]]
-    rows = [
+    return [
         (
             run_id,
             rule,
@@ -40,4 +38,3 @@ def audit(run_id: str, history: pd.DataFrame, chosen_on: str = "val") -> pd.Data
         )
         for rule, epoch in epoch_of_rule.items()
     ]
-    return pd.DataFrame(rows, columns=list(SCHEMAS["epochs"]))

@@ -121,7 +121,7 @@ class Recipes:
                 scatter[run] = {name: level[k] - float(np.mean(level)) for name, level in level_NS.items()}
         return cls(runs_of, scatter, left_out)
 
-    @property
+    @cached_property
     def joined(self) -> dict[str, tuple[str, ...]]:
         """The recipes that have an id of their own: recipe id -> ids of its runs."""
         return {recipe: run_ids for recipe, run_ids in self.runs_of.items() if recipe != run_ids[0]}
@@ -476,7 +476,7 @@ def seed_variance(
     rows = []
     macros = macros_by_cohort(scores, replicates, internal)
     for recipe, group in groups.items():
-        value, run_ids = macros_in_every_cohort(macros[macros.index.isin(group)], internal)
+        value, run_ids = macros_in_every_cohort(macros.reindex(sorted(group)), internal)
         for dataset, of_runs in value.items() if len(run_ids) > 1 else ():
             replicates_SB = stack_replicates(run_ids, f"auroc/{dataset}", replicates)
             patient_sd = (

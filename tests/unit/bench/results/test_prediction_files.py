@@ -184,7 +184,7 @@ def test_a_value_outside_0_and_1_is_no_probability(tmp_path: Path) -> None:
     write(tmp_path, changed(predictions, 8, "Edema", 1.5), labels)
     with pytest.raises(CxrError, match=r"row 8, column Edema: '1\.5' is not a probability"):
         read_labeled_predictions(tmp_path / "p.csv", tmp_path / "l.csv", outputs="probability")
-    with pytest.raises(CxrError, match="none is negative: percentages or logits") as error:
+    with pytest.raises(CxrError, match="none is negative: probabilities, percentages or logits") as error:
         read_labeled_predictions(tmp_path / "p.csv", tmp_path / "l.csv")
     assert "--outputs logit" in error.value.fix
     assert read_labeled_predictions(tmp_path / "p.csv", tmp_path / "l.csv", outputs="logit").outputs == "logit"
@@ -194,6 +194,15 @@ def test_a_value_outside_0_and_1_is_no_probability(tmp_path: Path) -> None:
     ("change_p", "change_l", "parts"),
     [
         (lambda p: p.assign(Edema=100 * p["Edema"]), None, ["percentages", "divide percentages by 100"]),
+        (lambda p: p.assign(Edema=(255 * p["Edema"]).round()), None, ["column Edema", "none is negative"]),
+        (lambda p: p.assign(Edema=p["Edema"] - 0.5), None, [f"column {FINDINGS[1]}", "probabilities", "--outputs logit"]),
+        (lambda p: p.assign(patient_id="p1"), None, ["row 2", "'p0' is another patient in p.csv (297 such cells)"]),
+        (
+            lambda p: p.assign(image_id="\u00e9" + p["image_id"]),
+            lambda t: t.assign(image_id="e\u0301" + t["image_id"]),
+            ["the Unicode form differs"],
+        ),
+        (None, lambda t: changed(t, 4, "patient_id", "nan"), ["row 4, column patient_id: 'nan' is not a patient"]),
         (lambda p: p.assign(image_id=p["image_id"].str[1:] + ".0"), "digits", ["decimal point", "'0'", "'0.0'"]),
         (lambda p: p.assign(image_id=p["image_id"] + ".png"), None, ["endings of file names", "'i0'", "'i0.png'"]),
         (lambda p: p.assign(image_id="png/" + p["image_id"]), None, ["folders", "'i0'", "'png/i0'"]),
@@ -218,6 +227,15 @@ def test_the_cause_is_named_with_ids_of_both_tables(
     with pytest.raises(CxrError) as error:
         read_labeled_predictions(tmp_path / "p.csv", tmp_path / "l.csv")
     assert [part for part in parts if part not in str(error.value)] == [], str(error.value)
+
+
+def test_patient_ids_that_look_alike_are_stated(tmp_path: Path) -> None:
+    predictions, labels = tables(40)
+    assert labels["patient_id"].nunique() < 40
+    for ids, num in ((range(40), 0), ([f"{k // 2}.0" if k % 2 else k // 2 for k in range(40)], 1)):
+        write(tmp_path, predictions, labels.assign(patient_id=list(ids)))
+        notes = read_labeled_predictions(tmp_path / "p.csv", tmp_path / "l.csv").notes
+        assert sum("40 ids look alike: '0' = '0.0'" in note for note in notes) == num
 
 
 @pytest.mark.parametrize("table", ["p.csv", "l.csv"])
