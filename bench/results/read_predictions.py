@@ -26,8 +26,10 @@ from bench.scoring.patient_groups import PatientGroups
 from bench.scoring.scored_split import ScoredSplit
 from bench.store.checked_folders import CheckedFolder, ScoresFolder
 from harmonize.cohorts import label_mapping
+from harmonize.cohorts.label_mapping import REPORT
 from harmonize.cohorts.pooled import HOSPITAL, hospital_of
 from harmonize.errors import StoreError
+from harmonize.labels.findings import UNMAPPED_CODE
 from harmonize.labels.states import states
 from reports import extensions
 
@@ -160,7 +162,8 @@ def mapped_states(
 
     The result is empty for a cohort that was given as a table, because such a cohort has no native labels. If the
     stored states of a finding are not those of the grid's mapping, the labels of this finding come from another source.
-    Then the finding keeps its stored states in the result.
+    Then the finding keeps its stored states. If the layout's own labels are from reports, the entry REPORT has them for these
+    findings and the images with a label.
     """
     if layout == "table":
         return {}
@@ -173,6 +176,8 @@ def mapped_states(
         state_NK = np.where((own == stored).all(0), remapped, stored)
         if (state_NK != stored).any():
             out[other] = state_NK
+    if label_mapping.reference(layout) == REPORT and (own != stored).any():
+        out[REPORT] = np.where(stored == UNMAPPED_CODE, stored, own)
     return out
 
 
@@ -183,7 +188,7 @@ def _bundled_states(table: pd.DataFrame, findings: tuple[str, ...]) -> dict[str,
     column "finding" are used. A mapping without any column "mapping:finding" is left out.
     """
     out = {}
-    for other in label_mapping.MAPPINGS:
+    for other in (*label_mapping.MAPPINGS, REPORT):
         columns = [name if (name := f"{other}:{finding}") in table else finding for finding in findings]
         if columns != list(findings):
             out[other] = states(table, columns)

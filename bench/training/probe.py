@@ -67,7 +67,7 @@ def fit_probe(
     chosen = regressions[best]
     _set_output_layer(network, chosen)
     passes = sum(r.passes for r in regressions)
-    row: dict[str, float] = {"epoch": 1, "train_loss": _mean_loss(chosen.logits(feature_ND), target_NK, weight_NK)}
+    row: dict[str, float] = {"epoch": 1, "train_loss": mean_loss(chosen.logits(feature_ND), target_NK, weight_NK)}
     row["seconds"] = time.perf_counter() - began
     for split, (auroc, loss) in scores[best].items():
         row[f"{split}_auroc"], row[f"{split}_loss"] = auroc, loss
@@ -151,31 +151,6 @@ def output_layer(network: Network) -> nn.Linear | nn.Conv2d:
     return layers[0]
 
 
-def result_of_output_layer(
-    run: RunSpec,
-    network: Network,
-    train: Examples,
-    feature_ND: NDArray[np.float32],
-    watched: Mapping[str, tuple[Examples, NDArray[np.float32]]],
-    zero_shot: str,
-) -> TrainingResult:
-    """Return the result of a network whose output layer was made without training.
-
-    The arguments are those of `fit_probe`; images and labels are only used for the numbers of the history.
-    """
-    began = time.perf_counter()
-    check_labels(train, {split: examples for split, (examples, _) in watched.items()}, run.config)
-    targets = TrainingTargets.of(run, train, torch.device("cpu"))
-    loss = _mean_loss(probe_logits(network, feature_ND), targets.target_NK.numpy(), targets.weight_NK.numpy())
-    row: dict[str, float] = {"epoch": 1, "train_loss": loss}
-    for split, (examples, watched_ND) in watched.items():
-        row[f"{split}_auroc"], row[f"{split}_loss"] = validate_hospitals(
-            probe_logits(network, watched_ND), examples, run.config
-        )
-    row |= {"seconds": time.perf_counter() - began, "lr": 0.0, "gradient_evaluations": 0}
-    return TrainingResult(network, pd.DataFrame([row]), 1, 0, (), zero_shot=zero_shot)
-
-
 def probe_logits(network: Network, feature_ND: NDArray[np.float32]) -> NDArray[np.float32]:
     """Return the logits [N, K] that the output layer of a network gives for features."""
     (head,) = output_layers(network)
@@ -191,7 +166,7 @@ def probe_logits(network: Network, feature_ND: NDArray[np.float32]) -> NDArray[n
     return result
 
 
-def _mean_loss(logit_NK: NDArray[np.float32], target_NK: NDArray[np.float32], weight_NK: NDArray[np.float32]) -> float:
+def mean_loss(logit_NK: NDArray[np.float32], target_NK: NDArray[np.float32], weight_NK: NDArray[np.float32]) -> float:
     """Return the weighted mean cross-entropy over all labels."""
     target_NK = np.where(weight_NK > 0, target_NK, 0)
     loss_NK = np.logaddexp(0, logit_NK) - target_NK * logit_NK

@@ -16,6 +16,7 @@ from harmonize.errors import ConfigError
 from harmonize.labels.findings import ABSENT, FINDINGS, NOT_MENTIONED, PRESENT, UNCERTAIN, label_sources, labels_yaml
 
 MAPPINGS = ("default", "strict", "broad")
+REPORT = "report"  # in place of a mapping: the layout's own labels, from reports, of images that radiologists labeled
 _NULL = -9  # code of a null state in arrays of states
 # If several native labels map to one finding, the finding gets the strongest of their states.
 _WEAKEST_TO_STRONGEST = (_NULL, NOT_MENTIONED, ABSENT, UNCERTAIN, PRESENT)

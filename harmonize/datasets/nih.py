@@ -7,11 +7,12 @@ or 058Y. Without the two lists, no image has a split.
 Labels: names joined by "|"; "No Finding" never occurs together with another label. No label is uncertain.
 Boxes: in pixels of the 1024 x 1024 original, for any size of the file on disk.
 Files: .png as in the table, or another ending such as .PNG or .jpg.
-Expert labels: radiologists at Google labeled 4,376 images again for four findings, with the cells YES and NO, in the
-folder four_findings_expert_labels. If it exists, the additional columns "expert:<label>" have these states, null for all
-other images and for blank cells. They are the labels of the label source `expert` and of the gold subset.
+Expert labels: radiologists at Google labeled 4,376 images again for four findings, and 810 of them (PA, test) for all
+findings, with the cells YES and NO, in the folders four_findings_expert_labels and all_findings_expert_labels. The additional
+columns "expert:<label>" and "all_findings:<label>" have these states, null for all other images and for blank cells. They
+are the labels of the label sources `expert`, also of the gold subset, and `all_findings`.
 Source: Wang et al. 2017, arXiv:1705.02315. Free to download, with attribution. Expert labels: Majkowska et al. 2020,
-doi:10.1148/radiol.2019191293; cloud.google.com/healthcare-api/docs/resources/public-datasets/nih-chest.
+doi:10.1148/radiol.2019191293; Nabulsi et al. 2021, arXiv:2010.11375.
 """
 
 import os
@@ -50,12 +51,8 @@ _ENDINGS = (".png", ".jpg", ".jpeg")
 _LISTS = ("test_list.txt", "train_val_list.txt")
 EXPERT_LABELS = ("Fracture", "Pneumothorax", "Airspace opacity", "Nodule or mass")
 GOLD_LABEL_SOURCE = "expert"
-_EXPERT = "four_findings_expert_labels"
-# for each of the two sets of images: the file of the download, and its name if the files of all folders are in one folder
-_EXPERT_FILES = tuple(
-    (f"{_EXPERT}/{name}.csv", f"{_EXPERT}_{name}.csv") for name in ("test_labels", "validation_labels")
-)
-# both sets in one file, as in the package torchxrayvision
+FOLDERS = {"expert": "four_findings_expert_labels", "all_findings": "all_findings_expert_labels"}  # of label sources
+# both sets of images in one file, as in the package torchxrayvision
 _EXPERT_PACKAGE = "google2019_nih-chest-xray-labels.csv"
 _ANSWERS = {"YES": PRESENT, "NO": ABSENT}
 _BLANK = -9  # in place of the state of a blank cell
@@ -76,6 +73,12 @@ TOKENS = (
     "Pneumonia",
     "Pneumothorax",
 )
+ALL_FINDINGS_LABELS = (
+    "Abnormal",
+    *(name.replace("_", " ") for name in TOKENS if name != "No Finding"),
+)
+# label source: the column of image ids, and the labels
+_COLUMNS = {"expert": ("Image Index", EXPERT_LABELS), "all_findings": ("Image ID", ALL_FINDINGS_LABELS)}
 _BOX_FINDINGS = {
     "Effusion": "Pleural Effusion",
     "Mass": "Lung Lesion",
@@ -86,52 +89,61 @@ _BOX_COLUMNS = ["Image Index", "Finding Label", "Bbox [x", "y", "w", "h]"]
 
 
 def read(root: Path, source: str = "default") -> pd.DataFrame:
-    """Return one row per image: the base columns, "native:labels", and "expert:<label>" for 4 labels if available.
+    """Return one row per image: the base columns, "native:labels", and the labels of experts if available.
 
-    `source` is default or expert. Both give the same table, but expert needs the files of the expert labels.
+    `source` is default, expert or all_findings. All give the same table, but the others need the files of their labels.
     """
     table = read_entries(require(root, "nih", *ENTRIES))
-    files = _expert_files(root)
-    if source == "expert" and not files:
-        raise DatasetError(f"no {_EXPERT_FILES[0][0]}", str(root), "nih: put the folder of the expert labels there")
+    files = {name: expert_files(root, name) for name in FOLDERS}
+    if source in files and not files[source]:
+        raise DatasetError(
+            f"no {FOLDERS[source]}/test_labels.csv", str(root), "nih: put the folder of the labels there"
+        )
     table["split"] = _splits(root, table["image_id"])
     paths = _images(root)
     with_other_ending = {Path(name).stem: path for name, path in paths.items()}  # such as .PNG or .jpg
     table["path"] = [
         paths.get(image) or with_other_ending.get(image.removesuffix(".png"), "") for image in table["image_id"]
     ]
-    for path in files:
-        table = _with_expert(table, path)
+    for name, paths in files.items():
+        for path in paths:
+            table = _with_expert(table, path, name)
     return table
 
 
-def _expert_files(root: Path) -> list[Path]:
-    """Return the files of expert labels in the root: one for each of the two sets of images, or one for both."""
-    files = [path for names in _EXPERT_FILES if (path := find(root, *names)) is not None]
-    both = find(root, _EXPERT_PACKAGE)
-    return files or ([both] if both is not None else [])
+def expert_files(root: Path, source: str, *names: str) -> list[Path]:
+    """Return the files of a label source's folder, by default the labels: one for each set of images, or one for both.
+
+    A file is in its folder, or begins with the folder's name, as a copy of all folders in one folder does.
+    """
+    folder = FOLDERS[source]
+    each = [
+        find(root, f"{folder}/{name}.csv", f"{folder}/{folder}_{name}.csv", f"{folder}_{name}.csv")
+        for name in names or ("test_labels", "validation_labels")
+    ]
+    both = find(root, _EXPERT_PACKAGE) if source == "expert" and not names else None
+    return [path for path in each if path is not None] or ([both] if both is not None else [])
 
 
-def _with_expert(table: pd.DataFrame, path: Path) -> pd.DataFrame:
+def _with_expert(table: pd.DataFrame, path: Path, source: str) -> pd.DataFrame:
     """Return the table with the expert labels of a file; images with labels of an earlier file keep these labels.
 
     A row with another cell than YES, NO or blank has a fault, and so has an image whose rows, of one file or of two, differ.
     Raises DatasetError if no row is of an image of the table because the ids have another form.
     """
-    raw = read_text(path, ["Image Index", *EXPERT_LABELS])
-    fault = raw[FAULT]
-    for label in EXPERT_LABELS:
+    key, labels = _COLUMNS[source]
+    raw = read_text(path, [key, *labels])
+    fault, image = raw[FAULT], table["image_id"]
+    for label in labels:
         text = raw[label].str.strip()
-        is_invalid = ~text.isin([*_ANSWERS, ""])
-        fault = first_fault(fault, faults(is_invalid, raw[label], label, "YES or NO", path))
+        fault = first_fault(fault, faults(~text.isin([*_ANSWERS, ""]), raw[label], label, "YES or NO", path))
         state = np.select([text == answer for answer in _ANSWERS], list(_ANSWERS.values()), _BLANK).astype(np.int8)
         raw[label] = pd.Series(states_array(state, state == _BLANK), raw.index)
     raw[FAULT] = fault
-    image = table["image_id"]
-    if not occurs_in(image, raw["Image Index"]).any() and difference(raw["Image Index"], image):
-        what = f"no expert label belongs to an image of the table: {examples(raw['Image Index'], image)}"
+    if not occurs_in(image, raw[key]).any() and difference(raw[key], image):
+        what = f"no expert label belongs to an image of the table: {examples(raw[key], image)}"
         raise DatasetError(what, str(path), "use the file as published")
-    states, fault, strays = joined_states(path, raw, "Image Index", EXPERT_LABELS, image, "expert")
+    states, fault, strays = joined_states(path, raw, key, labels, image, source)
     columns = pd.DataFrame(states, table.index)
     if set(columns) <= set(table):
         old = table[list(columns)]
@@ -152,7 +164,7 @@ def gold(table: pd.DataFrame, root: Path) -> "pd.Series[bool]":
     """
     labels = [f"expert:{label}" for label in EXPERT_LABELS]
     if not set(labels) <= set(table):
-        fix = f"put the folder {_EXPERT} into the folder of the other tables, or remove `gold`"
+        fix = f"put the folder {FOLDERS['expert']} into the folder of the other tables, or remove `gold`"
         raise DatasetError("no image was labeled by radiologists", str(root), fix)
     return table[labels].notna().any(axis=1)
 
@@ -269,8 +281,8 @@ def write(table: pd.DataFrame, root: Path) -> None:
 
     The table must have: image_id = 00000001_000.png, path = images_001/images/<image_id> (`read` needs these files),
     study_id = <patient_id>/<follow-up number>, ages in whole years, and splits that are all train or test, or all "".
-    If the table has expert labels, the rows of the split train are written to validation_labels.csv of the expert labels,
-    and all other rows to test_labels.csv.
+    If the table has labels of experts, the rows of the split train are written to validation_labels.csv of their folder, and
+    all other rows to test_labels.csv.
     If the table has the columns `rows` and `columns` (height and width of the image in pixels), they are written, too.
     """
     root.mkdir(parents=True, exist_ok=True)
@@ -290,19 +302,21 @@ def write(table: pd.DataFrame, root: Path) -> None:
         for split, name in {"test": "test_list.txt", "train": "train_val_list.txt"}.items():
             ids = table.loc[table["split"] == split, "image_id"]
             (root / name).write_text("".join(f"{image}\n" for image in ids), encoding="utf-8", newline="")
-    if f"expert:{EXPERT_LABELS[0]}" in table:
-        _write_expert(table, raw, root)
+    for source in FOLDERS:
+        _write_expert(table, raw, root, source)
 
 
-def _write_expert(table: pd.DataFrame, raw: pd.DataFrame, root: Path) -> None:
-    """Write the expert labels after the columns `raw` of the file Data_Entry."""
-    answers = {state: text for text, state in _ANSWERS.items()}
-    rows = raw.assign(**{label: table[f"expert:{label}"].map(answers) for label in EXPERT_LABELS})
-    is_labeled = rows[list(EXPERT_LABELS)].notna().any(axis=1)
-    (root / _EXPERT).mkdir(exist_ok=True)
-    for names, in_file in zip(_EXPERT_FILES, (table["split"] != "train", table["split"] == "train"), strict=True):
+def _write_expert(table: pd.DataFrame, raw: pd.DataFrame, root: Path, source: str) -> None:
+    """Write the labels of a label source, if the table has them, after the columns `raw` of the file Data_Entry."""
+    answers, (key, labels) = {state: text for text, state in _ANSWERS.items()}, _COLUMNS[source]
+    if f"{source}:{labels[0]}" not in table:
+        return
+    rows = raw.assign(**{key: table["image_id"]}, **{name: table[f"{source}:{name}"].map(answers) for name in labels})
+    is_labeled, in_train = rows[list(labels)].notna().any(axis=1), table["split"] == "train"
+    (root / FOLDERS[source]).mkdir(exist_ok=True)
+    for name, in_file in {"test_labels": ~in_train, "validation_labels": in_train}.items():
         if (is_labeled & in_file).any():
-            rows[is_labeled & in_file].to_csv(root / names[0], index=False, lineterminator="\n")
+            rows[is_labeled & in_file].to_csv(root / FOLDERS[source] / f"{name}.csv", index=False, lineterminator="\n")
 
 
 def write_boxes(table: pd.DataFrame, root: Path) -> None:

@@ -220,9 +220,8 @@ def _cohort(folder: Path, store: Store, cohort: PlannedCohort, where: str) -> No
     columns = facts_in(path, where).get("columns", "").split("\x1f")
     head = ["image", "patient", "split", "view", "sex", "device", "age"]
     all_findings = {finding for names in labels_yaml()["spaces"] for finding in space(names)}
-    findings = [
-        c.partition(":")[2] if c.partition(":")[0] in label_mapping.MAPPINGS else c for c in columns[len(head) :]
-    ]
+    mappings = (*label_mapping.MAPPINGS, label_mapping.REPORT)
+    findings = [c.partition(":")[2] if c.partition(":")[0] in mappings else c for c in columns[len(head) :]]
     _require(
         columns[: len(head)] == head and set(findings) <= all_findings and len(set(columns)) == len(columns),
         f"{name}: invalid columns",

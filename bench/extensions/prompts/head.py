@@ -1,6 +1,7 @@
 """The hook `head`: `head: prompts` compares the features of the frozen network with vectors of texts."""
 
 import json
+import time
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -72,10 +73,15 @@ def fit(
     The arguments are those of `fit_probe`; images and labels are only used for the numbers of the history. Raises
     ConfigError for prompts that do not fit the features.
     """
+    import pandas as pd
+    import torch
+
     from bench.extensions.prompts.output_layer import PromptHead
     from bench.extensions.prompts.prompt_file import Prompts
     from bench.models.output_layers import output_layers
-    from bench.training.probe import result_of_output_layer
+    from bench.training.fit import TrainingResult, check_labels, validate_hospitals
+    from bench.training.probe import mean_loss, probe_logits
+    from bench.training.training_loss import TrainingTargets
 
     prompts, (head,) = Prompts.read(Path(str(run.entries["architecture"].facts[NAME]))), output_layers(network)
     assert isinstance(head, PromptHead)
@@ -83,4 +89,14 @@ def fit(
     head.load(prompts, run.config.findings, run.config.seed)
     text = prompts.text(run.config.seed).replace("; ", ", ")  # "; " separates remarks
     remark = f"wording {run.config.seed + 1} of {len(prompts.wordings)}: {text}, where {{}} is the finding"
-    return result_of_output_layer(run, network, train, feature_ND, watched, remark)
+    began = time.perf_counter()
+    check_labels(train, {split: examples for split, (examples, _) in watched.items()}, run.config)
+    targets = TrainingTargets.of(run, train, torch.device("cpu"))
+    loss = mean_loss(probe_logits(network, feature_ND), targets.target_NK.numpy(), targets.weight_NK.numpy())
+    row: dict[str, float] = {"epoch": 1, "train_loss": loss}
+    for split, (examples, watched_ND) in watched.items():
+        row[f"{split}_auroc"], row[f"{split}_loss"] = validate_hospitals(
+            probe_logits(network, watched_ND), examples, run.config
+        )
+    row |= {"seconds": time.perf_counter() - began, "lr": 0.0, "gradient_evaluations": 0}
+    return TrainingResult(network, pd.DataFrame([row]), 1, 0, (), zero_shot=remark)

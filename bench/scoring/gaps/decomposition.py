@@ -7,13 +7,14 @@ is the amount by which the external value approaches the internal value when one
   case mix    In addition, positives and negatives each get weights, so that they have the distribution of sex x age decade x
               view of the internal test split. The ratio of internal to external share of a cell is limited to 10
               (truncation: Cole and Hernan 2008, doi:10.1093/aje/kwn164).
-  labels      For AUROC only. If radiologists labeled the external hospital but not the internal test split, an internal
-              split labeled by radiologists replaces the test split. This split has other patients, so the component
-              includes the difference between patients, and the column `paired` is 0 (other images). In all other
-              situations, both hospitals are scored again on the same images, with the labels of a stricter mapping,
-              whose labels have more similar meanings at the two hospitals. Without a stricter mapping that changes
-              labels, the component is unknown, because a looser mapping makes the labels of the two hospitals less
-              similar. The columns `least` and `most` are the smallest and largest component over all mappings.
+  labels      For AUROC only. If radiologists labeled the external hospital but not the internal test split, the external
+              images are scored again with their labels from reports. Without such labels, an internal split labeled by
+              radiologists replaces the test split. This split has other patients, so the component includes the
+              difference between patients, and the column `paired` is 0 (other images). In all other situations, both
+              hospitals are scored again on the same images, with the labels of a stricter mapping, whose labels have
+              more similar meanings at the two hospitals. Without a stricter mapping that changes labels, the component is
+              unknown, because a looser mapping makes the labels of the two hospitals less similar. The columns `least`
+              and `most` are the smallest and largest component over all mappings.
 The weights use external labels. So the weights only explain the gap, and never improve a reported value.
 Shapes: N images, G groups (cell x label), B replicates.
 """
@@ -43,6 +44,7 @@ from bench.scoring.gaps.gap_component import (
 from bench.scoring.metrics_of_split import AS_GIVEN, AUROC, Key, SplitMetrics
 from bench.scoring.score_rows import Row
 from bench.scoring.scored_split import Settings, count
+from harmonize.cohorts.label_mapping import REPORT
 from harmonize.cohorts.pool_names import is_pool
 
 Array = NDArray[np.float64]
@@ -195,7 +197,11 @@ def _labels(
     internal_changes is a cache that all external hospitals share.
     """
     labels: dict[int, GapComponent] = {}
+    no_change = ComponentEstimate(0.0, np.zeros(external.resamples.num))
     if external.scored.reference == RADIOLOGIST and internal.scored.reference != RADIOLOGIST:
+        method = "measured on the same external images with their labels from reports"
+        for k, by_reports in _remap(external, REPORT, settings).items():
+            labels[k] = replace(_change(no_change, by_reports), reason=method, paired=1.0)
         for expert in sorted(experts, key=lambda expert: expert.scored.split != "expert_test"):
             value = internal.value[AUROC] - expert.value[AUROC]
             replicates = internal.replicates[AUROC] - expert.replicates[AUROC]
@@ -204,7 +210,6 @@ def _labels(
                 labels.setdefault(k, GapComponent(float(value[k]), replicates[k], method, paired=0.0))
     common = np.isfinite(internal.value[AUROC]) & np.isfinite(external.value[AUROC])
     by_mapping: dict[int, dict[str, GapComponent]] = {}
-    no_change = ComponentEstimate(0.0, np.zeros(external.resamples.num))
     for mapping in PREFERRED:
         if mapping not in internal_changes:
             internal_changes[mapping] = _remap(internal, mapping, settings)

@@ -18,6 +18,7 @@ from bench.scoring.bootstrap.intervals import mean_of
 from bench.scoring.gaps.gap import MACRO
 from bench.scoring.metrics_of_split import AUROC, SplitMetrics, measure
 from bench.scoring.scored_split import ScoredSplit, Settings
+from harmonize.cohorts.label_mapping import REPORT
 from reports.schemas.tables import SCHEMAS
 
 
@@ -65,7 +66,7 @@ def sensitivity(
     mapping changes a label.
     """
     mapped = scored.patient_groups.mapped if scored.patient_groups else {}
-    mappings = {name: state for name, state in mapped.items() if (state != scored.state).any()}
+    mappings = {name: state for name, state in mapped.items() if name != REPORT and (state != scored.state).any()}
     if not mappings:
         return []
     changed = np.any([(state != scored.state).any(0) for state in mappings.values()], axis=0)

@@ -9,6 +9,7 @@ import pytest
 from native_tables import TABLES, on_disk, touch, written
 
 import harmonize
+from bench.results.read_predictions import mapped_states
 from harmonize import CohortSpec, DatasetError
 from harmonize.cohorts import label_mapping
 from harmonize.cohorts.cohort_choice import CohortChoice
@@ -16,6 +17,7 @@ from harmonize.cohorts.specs import with_gold
 from harmonize.datasets import FAULT, chexpert, mimic, nih, padchest, vindr
 from harmonize.errors import ConfigError
 from harmonize.labels.findings import label_sources, labels_yaml
+from harmonize.labels.states import states
 
 
 def write_other_labels(root: Path, name: str, edema: str, bare: bool = False) -> None:
@@ -299,3 +301,37 @@ def test_a_page_instead_of_the_expert_labels_of_nih_raises_an_error_with_the_mis
     with pytest.raises(DatasetError, match="no column 'Image Index'") as caught:
         nih.read(tmp_path)
     assert caught.value.where.endswith("test_labels.csv")
+
+
+def test_the_labels_of_all_findings_of_nih_are_a_label_source_of_their_images(tmp_path: Path) -> None:
+    table = TABLES["nih"]()
+    for label in nih.ALL_FINDINGS_LABELS:
+        present = label in ("Abnormal", "Effusion", "Nodule", "Pleural Thickening")
+        table[f"all_findings:{label}"] = pd.Series([None, None, int(present), None], dtype="Int8")
+    nih.write(table, tmp_path)
+    touch(table, tmp_path)
+    written = pd.read_csv(tmp_path / "all_findings_expert_labels/test_labels.csv", dtype=str)
+    assert {"Image ID", "Patient ID", *nih.ALL_FINDINGS_LABELS} <= set(written)
+    found = nih.read(tmp_path, "all_findings").reset_index(drop=True)
+    pd.testing.assert_frame_equal(found, table, check_like=True)
+    findings = ("Pleural Effusion", "Lung Lesion", "Pleural Thickening", "Abnormal", "Edema", "No Finding")
+    cohort = harmonize.load(CohortSpec("nih", "nih", tmp_path, label_source="all_findings"), findings=findings)
+    state = cohort.table.set_index("image_id")[list(findings)].fillna(-9)
+    assert state.loc["00000002_000.png"].tolist() == [1, 1, 1, 1, 0, -9]
+    assert (state.drop("00000002_000.png") == -9).all(axis=None)
+    assert cohort.facts["reference"] == "radiologist"
+    with pytest.raises(DatasetError, match=r"no all_findings_expert_labels/test_labels\.csv"):
+        harmonize.load(replace(on_disk("nih", tmp_path / "plain"), label_source="all_findings"))
+
+
+def test_the_report_labels_of_the_gold_subset_of_nih_are_kept_for_the_gap(tmp_path: Path) -> None:
+    spec = write_nih_expert(tmp_path, {"Nodule or mass": [1, None, 0, None], "Pneumothorax": [0, None, 1, 0]})
+    findings = ("Lung Lesion", "Pneumothorax", "Edema")
+    table = harmonize.load(with_gold({"nih": spec}, ["nih-gold"])["nih-gold"], findings=findings).table
+    assert states(table, findings).tolist() == [[1, 0, -3], [0, 1, -3], [-3, 0, -3]]
+    reports = mapped_states(table, "nih", "default", findings)
+    # the last image has a mass by its report, but no expert said anything about it
+    assert {name: state.tolist() for name, state in reports.items()} == {
+        "report": [[0, 0, -3], [0, 0, -3], [-3, 0, -3]]
+    }
+    assert not mapped_states(harmonize.load(spec, findings=findings).table, "nih", "default", findings)

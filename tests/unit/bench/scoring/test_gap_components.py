@@ -16,6 +16,7 @@ from bench.scoring.calibration_metrics import bin_of
 from bench.scoring.calibrators import sigmoid
 from bench.scoring.gaps import decomposition
 from bench.scoring.gaps.gap_component import GapComponent, GapComponents, mean, remainder, unknown
+from bench.scoring.gaps.label_mappings import sensitivity
 from bench.scoring.gaps.reweighting import case_mix_factor, effective_numbers, prevalence_factor
 from bench.scoring.metrics_of_split import OperatingPoints, measure
 from bench.scoring.patient_groups import PatientGroups
@@ -225,6 +226,28 @@ def test_internal_labels_by_radiologists_are_used_only_for_hospitals_that_radiol
     assert set(against.index.get_level_values("split")) == {"test", "expert_test"}
     assert abs(against.loc[("expert_test", "read"), "value"]) < 0.04
     assert against.loc[("test", "read"), "external_reference"] == "radiologist"
+
+
+def test_report_labels_of_the_same_external_images_are_used_before_other_internal_patients() -> None:
+    expert = part("internal", "expert_test", 5, num=3000, reference="radiologist", shift=0.7)
+    right = part("read", "all", 6, reference="radiologist", num=4000)
+    state = right.state.copy()
+    state[:600] = 1 - state[:600]  # the program that reads the reports is wrong in these images
+    known = right.patient_groups
+    assert known is not None
+    read = replace(right, patient_groups=replace(known, mapped={"report": state}))
+    found = scored(part("mined", "all", 3), read, expert=expert)
+    labels = parts_of(found, dataset="read").loc["labels"]
+    assert labels["reason"] == "measured on the same external images with their labels from reports"
+    assert labels["paired"] == 1
+    by_reports = roc_auc_score(state[:, 0], read.logit[:, 0]) - roc_auc_score(read.state[:, 0], read.logit[:, 0])
+    assert labels["value"] == pytest.approx(by_reports, abs=1e-9)
+    assert labels["high"] < 0
+    assert np.isnan(parts_of(found, dataset="mined").loc["labels", "value"])
+    assert not len(sensitivity("r", read, ("Edema",), QUICK))  # labels from reports are no label mapping
+    internal = part("internal", "test", 1, num=4000, reference="radiologist")
+    both = parts_of(scored(read, internal=internal), dataset="read")
+    assert np.isnan(both.loc["labels", "value"])  # radiologists labeled both hospitals
 
 
 def test_another_label_mapping_of_the_external_hospital_is_a_component_of_the_gap() -> None:
