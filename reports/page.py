@@ -46,7 +46,6 @@ from reports.sections.findings import findings
 from reports.sections.gap_components import gap_components
 from reports.sections.groups import groups
 from reports.sections.hospitals import hospitals
-from reports.sections.label_efficiency import label_efficiency
 from reports.sections.learning import learning
 from reports.sections.mappings import mappings
 from reports.sections.method import method
@@ -81,7 +80,6 @@ ORDER = (
     PlacedSection(algorithms, CAUSES, ranked_only=True),
     PlacedSection(cost, COST, ranked_only=True),
     PlacedSection(calibration, COST, ranked_only=True),
-    PlacedSection(label_efficiency, COST, ranked_only=True),
     PlacedSection(learning, COST, ranked_only=True),
     PlacedSection(search, COST, ranked_only=True),
     PlacedSection(cohorts, DATA),

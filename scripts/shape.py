@@ -33,8 +33,9 @@ JOURNEYS = {
 # move them would only raise the number of the extensions. One rule for paths of registry entries, for two extensions, is in the core.
 CORE_LINES, CORE_FILES = 64_460, 460
 # Wanted: 20,500. Features that left the core (prompts, vectors, symptoms, reproduction, forecast, clusters, heat maps of files), and
-# calibration, new hospitals, downloads and readings of labels, which are younger than the limit, are 7,800 lines.
-EXTENSION_LINES = 28_280
+# calibration, new hospitals, downloads and readings of labels, which are younger than the limit, are 7,800 lines. Label efficiency
+# left the core, too: 190 lines.
+EXTENSION_LINES = 28_480
 # Wanted: 800. Most of the others name a paragraph of a longer function, whose caller would not read better with the paragraph in it.
 CALLED_ONCE = 1_240
 

@@ -19,6 +19,7 @@ SCORE_EXAMPLES = examples(
     "bench score --grid demo --as demo-present --labels-read uncertain-present",
     'bench score --grid demo --as demo-edema --findings "Edema,Pneumonia"',
     "bench score --grid demo --as demo-20 --min-count 20 --threshold youden",
+    "bench score --grid demo --as demo-study --unit study",
     "bench score --predictions predictions.csv --labels labels.csv",
 )
 
@@ -45,6 +46,7 @@ def score(
     threshold: Annotated[
         str | None, typer.Option("--threshold", help="Threshold rule: f1_max, youden, sens_90 or f1_grid.")
     ] = None,
+    unit: Annotated[str | None, typer.Option("--unit", help="Unit of scores: image or study.")] = None,
     registry: Annotated[Path | None, typer.Option("--registry", help="Use the metrics of this registry.yaml.")] = None,
     predictions: Annotated[
         Path | None,
@@ -62,7 +64,7 @@ def score(
 ) -> None:
     """Score a grid or a table of predictions, without images.
 
-    A different label mapping, reading, threshold or set of findings needs --as.
+    A different label mapping, reading, threshold, unit or set of findings needs --as.
     """
     chosen = tuple(word.strip() for word in (findings or "").split(",") if word.strip())
     if findings is not None and not chosen:
@@ -73,6 +75,7 @@ def score(
             "--as": name,
             "--mapping": mapping,
             "--threshold": threshold,
+            "--unit": unit,
             "--registry": registry,
         }
         given = [option for option, value in of_grids.items() if value is not None]
@@ -88,7 +91,7 @@ def score(
     from bench.planning.stored_names import store_with
 
     opened = store_with(store, grid)
-    settings = (mapping, labels_read, findings, min_count, threshold, registry)
+    settings = (mapping, labels_read, findings, min_count, threshold, unit, registry)
     if name is None and any(value is not None for value in settings):
         raise ConfigError(
             "other settings would overwrite the first scores",
@@ -101,7 +104,7 @@ def score(
     from bench.results.summary import summary
 
     manifest = read_manifest(opened, grid)
-    change = ScoreChange(mapping, labels_read, chosen, min_count, threshold, registry)
+    change = ScoreChange(mapping, labels_read, chosen, min_count, threshold, unit, registry)
     if name is not None:
         manifest = rescored(manifest, name, change, " ".join(["bench", *sys.argv[1:]]))
     with choose_display(quiet) as display:

@@ -78,6 +78,7 @@ _KEYS = (
     "expect",
     "evaluate_on",
     "min_count",
+    "unit",
     "split",
     "limit",
     "phantom",
@@ -117,6 +118,7 @@ class Grid:
     references: tuple[PublishedResult, ...] = ()
     analyses: tuple[Analysis, ...] = ()
     search: Search | None = None
+    unit: str = "image"  # of scores: image or study
 
     @property
     def train_on(self) -> str:
@@ -269,6 +271,8 @@ class Grid:
                 f"{path}: min_count",
                 "give the minimum number of patients with and without a finding",
             )
+        if (unit := raw.get("unit", "image")) not in ("image", "study"):
+            raise ConfigError(f"no unit of scores {unit!r}", f"{path}: unit", "choose from: image, study")
         expect = from_dict(Expect, raw.get("expect", {}), f"{path}: expect")
         if expect.runs and expect.runs != len(configs):
             raise ConfigError(
@@ -307,6 +311,7 @@ class Grid:
             read_published([Path(name) for name in references]),
             read_analyses(raw.get("analyses", {}), f"{path}: analyses"),
             search,
+            unit,
         )
 
 

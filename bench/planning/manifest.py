@@ -32,6 +32,7 @@ from bench.planning.planned_grid import (
 )
 from bench.planning.stored_names import find_grid
 from bench.scoring.scored_split import STANDARD, Settings
+from bench.scoring.studies import IMAGE
 from bench.store.checked_files import read_cohort, read_grid, write_grid
 from bench.store.checked_folders import AnalysisFolder
 from bench.store.file_integrity import json_object
@@ -65,6 +66,7 @@ class Manifest(PlannedGrid):
             bins=self.bins,
             mapping=self.mapping,
             reading=self.reading or STANDARD,
+            unit=self.unit or IMAGE,
             threshold=self.threshold or "f1_max",
             custom_metrics=self.custom_metrics,
             estimators=tuple(entry for entry in self.estimators if entry.facts["given"] == "logits"),
@@ -418,6 +420,7 @@ def planned_manifest(plan: Plan, caches: Mapping[tuple[str, str], "ImageCache"],
         phantom=plan.phantom,
         source=grid.train_on,
         min_count=grid.min_count,
+        unit="" if grid.unit == IMAGE else grid.unit,
         bins=plan.bins,
         mapping=plan.runs[0].config.mapping,
         custom_metrics=plan.metrics,

@@ -202,6 +202,7 @@ class PlannedGrid:
     bins: int  # number of bins of the calibration error
     threshold: str = ""  # threshold rule; "" for the default
     reading: str = ""  # how uncertain and unmentioned labels are scored; "" for the default
+    unit: str = ""  # of scores: image or study; "" for the default
     counted: tuple[str, ...] = ()  # findings that `bench score --as --findings` scores; () for all
     custom_metrics: tuple[Entry, ...]
     estimators: tuple[Entry, ...]  # of scores at a hospital without labels
@@ -276,7 +277,7 @@ class PlannedGrid:
 
 
 _PLAIN = ("name", "title", "phantom", "source", "command", "mapping", "min_count", "bins")
-_TEXTS = ("threshold", "reading", "scored_from", "scored_how", "scored_by")  # missing if empty
+_TEXTS = ("threshold", "reading", "unit", "scored_from", "scored_how", "scored_by")  # missing if empty
 _KEYS = {
     *(*_PLAIN, *_TEXTS, "schema", "doubles", "links", "counted", "training_sources", "compared", "search", "metrics"),
     *("estimators", "cohorts", "runs", "derived", "references", "analyses", "label_sources", "phantom_settings"),

@@ -125,7 +125,7 @@ def contrast(
         )
     labels: dict[int, dict[tuple[str, str, str], CohortLabels]] = {id(m): {} for m in manifests}
     scored = [_scored(entry, labels[id(entry.manifest)]) for entry in planned]
-    _check_comparable(scored, key)
+    _check_comparable(planned, scored, key)
     grid_settings = [entry.manifest.settings for entry in planned]
     settings = replace(grid_settings[0], min_count=max(s.min_count for s in grid_settings))
     table = differences(scored[0], scored[1], key, settings, datasets)
@@ -156,8 +156,12 @@ def _names(planned: Sequence[GridRun]) -> list[str]:
     return [f"{entry.run.id} {name}" for entry, name in zip(planned, names, strict=True)]
 
 
-def _check_comparable(scored: Sequence[ScoredRun], key: Key) -> None:
-    """Raise ConfigError if the runs have no finding in common, or if gaps with different internal hospitals are compared."""
+def _check_comparable(planned: Sequence[GridRun], scored: Sequence[ScoredRun], key: Key) -> None:
+    """Raise ConfigError for runs without a common finding or with scores of other units, and for gaps of other internal hospitals."""
+    units = [entry.manifest.settings.unit for entry in planned]
+    if units[0] != units[1]:
+        what = f"the first run is scored by {units[0]}, the second by {units[1]}"
+        raise ConfigError(what, "bench compare", "run both grids with the same `unit`: nothing is trained again")
     if not shared_findings(scored[0], scored[1]):
         learned = [
             f"the {word} learned {', '.join(f for f in run.findings if f not in run.unlearned) or 'none'}"

@@ -24,6 +24,7 @@ from bench.planning.protocol import LEFT_OUT, CohortRole
 from bench.scoring.across_runs.replicate_rows import ReplicateRows
 from bench.scoring.patient_groups import PatientGroups
 from bench.scoring.scored_split import ScoredSplit
+from bench.scoring.studies import STUDY, Studies
 from bench.store.checked_folders import CheckedFolder, ScoresFolder
 from harmonize.cohorts import label_mapping
 from harmonize.cohorts.label_mapping import REPORT
@@ -58,11 +59,17 @@ class SharedSplit:
     """Labels and patients of a scored split, without logits.
 
     All runs that predicted the same images share this object. `rows`: for each image of the split, the index of its row
-    in the prediction file.
+    in the prediction file. `start`: of a split of studies, the first of the rows of each study.
     """
 
     rows: NDArray[np.intp]
+    start: NDArray[np.intp] | None
     scored_split: ScoredSplit
+
+    def of_run(self, logit_KN: NDArray[np.float32]) -> ScoredSplit:
+        """Return the split with the logits [K, N] of a prediction file; a study has the highest logit of its images."""
+        logit = logit_KN.take(self.rows, 1)
+        return self.scored_split.of_run((logit if self.start is None else np.maximum.reduceat(logit, self.start, 1)).T)
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,12 +118,18 @@ class CohortLabels:
         shared = []
         for name, mask in CohortRole.of(cohort).scored_splits(self.split[index]):
             if mask.any():
-                rows = index[mask]
-                table = self.table.iloc[rows]
+                predicted = np.flatnonzero(mask)
+                rows = index[predicted]
+                table, state_NK = self.table.iloc[rows], self.state_NK[rows]
+                mapped = {name: state[rows] for name, state in self.mapped.items()}
+                studies = Studies.of(table) if manifest.settings.unit == STUDY else None
+                if studies:
+                    predicted, table = predicted[studies.order], studies.attributes(table)
+                    state_NK = studies.states(state_NK)
+                    mapped = {name: studies.states(state) for name, state in mapped.items()}
                 images, patients = (table[c].to_numpy(str) for c in ("image_id", "patient_id"))
                 patients.flags.writeable = False
-                groups = PatientGroups.of(table, {key: state[rows] for key, state in self.mapped.items()})
-                state_NK = self.state_NK[rows]
+                groups = PatientGroups.of(table, mapped)
                 no_logits = np.zeros(state_NK.shape, np.float32)
                 hospital, split = (cohort, name) if name != LEFT_OUT else _left_out(manifest, str(images[0]))
                 scored_split = ScoredSplit(
@@ -131,7 +144,7 @@ class CohortLabels:
                     of_children=hospital.of_children,
                     reading=manifest.settings.reading,
                 )
-                shared.append(SharedSplit(np.flatnonzero(mask), scored_split))
+                shared.append(SharedSplit(predicted, studies.start if studies else None, scored_split))
         return shared
 
 
@@ -274,7 +287,7 @@ def load_scored_splits(
         table = _stored(path, CheckedFolder(folder).read(name), ["image_id", *findings])
         logit_KN = np.stack([table[finding].to_numpy() for finding in findings]).astype(np.float32, copy=False)
         shared = labels_cache[key].parts(manifest, cohort, path, table["image_id"])
-        splits += [entry.scored_split.of_run(logit_KN.take(entry.rows, 1).T) for entry in shared]
+        splits += [entry.of_run(logit_KN) for entry in shared]
     return splits
 
 

@@ -4,7 +4,6 @@ import time
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict
 from importlib.metadata import metadata
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -12,7 +11,6 @@ import pandas as pd
 from bench.analyses.heatmaps.gallery import with_pictures
 from bench.analyses.heatmaps.seed_stability import FILE, stability
 from bench.analyses.shortcuts.association import associations
-from bench.config.run_names import RunName
 from bench.planning.manifest import Manifest
 from bench.results.cohort_tables import CohortTables, ExposureTable, cohort_tables, findings_of
 from bench.results.cross_run_tables import across, map_folders, stored_analyses, with_test_time
@@ -92,7 +90,6 @@ def tables(manifest: Manifest, with_images: bool = False, long_tables: LongTable
         if long_tables:  # the other rows were compared, and are in the files
             frames["scores"] = long_tables.shown(frames["scores"])
         frames["epochs"] = _audits(manifest, history)
-        frames["label_efficiency"] = _label_efficiency(manifest, across_runs.recipes, records)
         frames["anytime"] = _anytime(manifest, history, frames["runs"])
     # The page shows the tables DETAILS of a few runs only, so they are read when the ranking is known.
     of_recipes = across_runs.of_recipes if scored else {}
@@ -136,6 +133,7 @@ def tables(manifest: Manifest, with_images: bool = False, long_tables: LongTable
         "min_count": manifest.settings.min_count,
         "mapping": manifest.settings.mapping,
         "reading": manifest.settings.reading,
+        "unit": manifest.settings.unit,
         "threshold": manifest.settings.threshold,
         "date": max(frames["runs"].set_index("run_id")["date"].reindex(all_ids), default=""),  # of the last run
         "software": _software(),
@@ -278,36 +276,6 @@ def _audits(manifest: Manifest, history: Mapping[str, pd.DataFrame]) -> pd.DataF
         if epochs is not None and len(epochs):
             rows += audit(run.id, epochs[epochs["epoch"] > schedule.pretrain_epochs], schedule.select_on)
     return pd.DataFrame(rows, columns=list(SCHEMAS["epochs"]))
-
-
-def _label_efficiency(manifest: Manifest, recipes: Recipes, records: RunRecords) -> pd.DataFrame:
-    """Build the table `label_efficiency`: probes of the same encoder that learn from different numbers of labels."""
-    planned = {run.id: run for run in manifest.runs}
-    lines: dict[str, list[str]] = {}  # settings without shots and seed -> recipes
-    for recipe, (first, *_) in recipes.runs_of.items():
-        config = planned[first].flat_config if first in planned else {}
-        if config.get("head") == "probe":
-            settings = {key: value for key, value in config.items() if key not in ("shots", "seed")}
-            lines.setdefault(repr(sorted(settings.items())), []).append(recipe)
-    kept = [of for of in lines.values() if len(of) > 1]
-    firsts = [planned[recipes.runs_of[of[0]][0]] for of in kept]
-    configs = [run.flat_config | {"shots": 0, "seed": 0} for run in firsts]
-    names = RunName.among(configs, [run.titles for run in firsts])
-    rows = []
-    for name, of in zip(names, kept, strict=True):
-        for recipe in of:
-            run_ids = recipes.runs_of[recipe]
-            used = [n for run_id in run_ids for n in _labels_used(records[run_id].facts["trained"])]
-            labels = float(np.mean(used)) if used else float("nan")
-            rows.append((recipe, name.recipe, int(planned[run_ids[0]].flat_config["shots"]), labels))
-    return pd.DataFrame(rows, columns=list(SCHEMAS["label_efficiency"]))
-
-
-def _labels_used(trained: Mapping[str, Any]) -> list[int]:
-    """Return how many labels a probe used, for each finding with labels; [] if its trained.json does not state it."""
-    facts = trained.get("probe")
-    stated = facts.get("labels") if isinstance(facts, Mapping) else None
-    return [n for n in stated if type(n) is int and n > 0] if isinstance(stated, list) else []
 
 
 def _budgets(manifest: Manifest, recipes: Recipes, frames: Mapping[str, pd.DataFrame]) -> pd.DataFrame:

@@ -29,6 +29,7 @@ from bench.results.read_predictions import (
     unfinished,
 )
 from bench.scoring.scored_split import READINGS, ScoredSplit
+from bench.scoring.studies import STUDY, UNITS
 from bench.store.checked_folders import CheckedFolder, ScoresFolder
 from bench.store.features import features_file, read_features
 from bench.store.file_integrity import bytes_sha256
@@ -303,12 +304,21 @@ class ScoreChange:
     findings: tuple[str, ...] = ()
     min_count: int | None = None
     threshold: str | None = None
+    unit: str | None = None
     registry: Path | None = None  # registry file whose metrics are scored
 
     @property
     def empty(self) -> bool:
         """Return whether no setting changes."""
         return self == ScoreChange()
+
+
+_CHOICES = (  # field of a change, its option, its values, their name in an error, and what a value changes
+    ("mapping", "--mapping", label_mapping.MAPPINGS, "mapping", "label mapping {}"),
+    ("reading", "--labels-read", list(READINGS), "way to read labels", "labels read as {}"),
+    ("threshold", "--threshold", list(RULES), "threshold rule", "calls at {}"),
+    ("unit", "--unit", UNITS, "unit of scores", "scored by {}"),
+)
 
 
 def rescored(manifest: Manifest, name: str, change: ScoreChange, command: str) -> Manifest:
@@ -323,14 +333,14 @@ def rescored(manifest: Manifest, name: str, change: ScoreChange, command: str) -
     for finding in change.findings:
         _check(finding, sorted(findings), "--findings", "finding of this grid")
     again, changes = manifest, []
-    if change.mapping is not None:
-        _check(change.mapping, label_mapping.MAPPINGS, "--mapping", "mapping")
-        again = replace(again, mapping=change.mapping)
-        changes.append(f"label mapping {change.mapping}")
-    if change.reading is not None:
-        _check(change.reading, list(READINGS), "--labels-read", "way to read labels")
-        again = replace(again, reading=change.reading)
-        changes.append(f"labels read as {change.reading}")
+    for key, option, choices, what, words in _CHOICES:
+        if (value := getattr(change, key)) is not None:
+            _check(value, choices, option, what)
+            again = replace(again, **{key: value})
+            changes.append(words.format(value))
+    if again.unit == STUDY and manifest.of_bundles:
+        fix = "score the store in which the runs were trained"
+        raise ConfigError("bundles do not state which images are of one study", "--unit", fix)
     if change.findings:
         again = replace(again, counted=tuple(dict.fromkeys(change.findings)))
         changes.append(f"{len(again.counted)} of {len(findings)} findings")
@@ -339,10 +349,6 @@ def rescored(manifest: Manifest, name: str, change: ScoreChange, command: str) -
             raise ConfigError(f"--min-count is {change.min_count}", "--min-count", "give a number of patients from 1")
         again = replace(again, min_count=change.min_count)
         changes.append(f"numbers from {change.min_count} patients on")
-    if change.threshold is not None:
-        _check(change.threshold, list(RULES), "--threshold", "threshold rule")
-        again = replace(again, threshold=change.threshold)
-        changes.append(f"calls at {change.threshold}")
     if change.registry is not None:
         registry = Registry.read(change.registry)
         for entry in (*registry.custom_metrics, *registry.estimators):
@@ -373,7 +379,7 @@ def _path(manifest: Manifest, name: str, change: ScoreChange) -> Path:
     check_name(name, "--as")
     path = manifest.store.root / "grids" / f"{name}.json"
     if change.empty:
-        fix = "change a setting: --mapping, --labels-read, --findings, --min-count, --threshold or --registry"
+        fix = "change a setting: --mapping, --labels-read, --findings, --min-count, --threshold, --unit or --registry"
         raise ConfigError(f"the scores of {name!r} would equal those of the grid", "--as", fix)
     taken = path.is_file() and not read_manifest(manifest.store, name).scored_from
     # A later `bench run` of a shipped grid would overwrite a manifest of the same name.
@@ -392,7 +398,18 @@ def _check_same_way(path: Path, again: Manifest) -> None:
 
 
 _SETTINGS = (
-    *("scored_from", "mapping", "reading", "counted", "min_count", "threshold", "custom_metrics", "estimators", "bins"),
+    *(
+        "scored_from",
+        "mapping",
+        "reading",
+        "counted",
+        "min_count",
+        "threshold",
+        "unit",
+        "custom_metrics",
+        "estimators",
+        "bins",
+    ),
 )
 
 

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from bench.config.registry import Entry
 from bench.scoring.metrics import require_finite
 from bench.scoring.patient_groups import PatientGroups
+from bench.scoring.studies import IMAGE
 from harmonize.labels.findings import ABSENT, NOT_MENTIONED, PRESENT, STATES, UNCERTAIN, UNMAPPED_CODE
 
 Result = TypeVar("Result")
@@ -46,6 +47,7 @@ class Settings:
     seed: int = 0
     mapping: str = "default"
     reading: str = STANDARD  # a name in READINGS
+    unit: str = IMAGE  # a name in UNITS
     subgroup: str = "all"
     selection: str = "best_val"
     threshold: str = "f1_max"  # rule that chooses the threshold for subgroups and for the page

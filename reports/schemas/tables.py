@@ -465,11 +465,6 @@ SCHEMAS: dict[str, tuple[str, ...]] = {
     #     run selects its last epoch
     # on_front: no run on the same type of device reached at least this AUROC in less time
     "anytime": ("run_id", "device", "epoch", "hours", "auroc", "reached", "on_front"),
-    # label efficiency: recipes with linear probes whose numbers of labels differ; empty without such recipes
-    # line: name of the encoder, with the settings in which the encoders differ; the points of a line differ only in shots
-    # shots: number of present and of absent training images of each finding; 0: all images
-    # labels: number of labeled training images of a finding, mean over the findings with labels and over the seeds
-    "label_efficiency": ("run_id", "line", "shots", "labels"),
     # training history, one row per epoch; val_auroc: macro AUROC on the split val; lr: learning rate at the end of the
     #     epoch
     # seconds: time of training and validation, summed over the devices

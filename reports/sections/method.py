@@ -27,6 +27,7 @@ def method(data: ReportData) -> Section:
         "commits": data.distinct("commit"),
         "labels": data_sentences.label_sources(sorted(map(str, references)), data.phantom) if references else "",
         "rule": data_sentences.READING_RULES[str(data.meta.get("reading") or "standard")],
+        "unit_rule": data_sentences.UNIT_RULES[str(data.meta.get("unit") or "image")],
         "unlearnt": data_sentences.not_learned(data.not_learned, len(data.scored)),
         "not_compared": data_sentences.not_compared(data.not_compared),
         "duplicates": data_sentences.duplicates(data.num_duplicates) if data.num_duplicates else "",

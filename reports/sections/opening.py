@@ -136,7 +136,8 @@ def _kick(data: ReportData) -> str:
         plural(data.num_hospitals, "hospital"),
         plural(len(data.findings), "finding"),
     ]
-    return " · ".join([*counts_in_words, plural(images, "test image")] if images else counts_in_words)
+    counts_in_words += [plural(images, "test image")] * bool(images)
+    return " · ".join(counts_in_words + ["scores of studies"] * (data.meta.get("unit") == "study"))
 
 
 def _stand(data: ReportData) -> str:

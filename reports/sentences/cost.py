@@ -3,7 +3,7 @@
 A sentence states an effect only if the effect is clear (see `verdicts`). The estimate alone never decides.
 """
 
-from reports.formatting import integer, interval, is_number, places, plural, sentence_case, signed, two_figures, word
+from reports.formatting import interval, is_number, places, plural, sentence_case, signed, two_figures, word
 from reports.report_data.headline_rows import Estimate
 
 # minimum number of recipes for a forecast; `bench.scoring.across_runs.compute_forecast` has the same number
@@ -31,20 +31,6 @@ def time_unit(hours: float) -> tuple[str, float]:
     (('hours', 1.0), ('minutes', 60.0), ('seconds', 3600.0))
     """
     return next((unit, per) for least, unit, per in UNITS if hours >= least)
-
-
-def label_efficiency(line: str, few: tuple[float, Estimate], many: tuple[float, Estimate]) -> str:
-    """State the external AUROC of a linear probe with few and with many labels: pairs (labels per finding, AUROC).
-
-    >>> few, many = Estimate(0.7012, 0.65, 0.75), Estimate(0.8, 0.78, 0.82)
-    >>> label_efficiency("RAD-DINO", (20.0, few), (800.4, many))
-    'RAD-DINO: mean external AUROC .701 [.650, .750] with 20 labeled images per finding, .800 [.780, .820] with 800'
-    """
-    start, end = (integer(labels) for labels, _ in (few, many))
-    return (
-        f"{line}: mean external AUROC {few[1].with_interval} with {start} labeled images per finding, "
-        f"{many[1].with_interval} with {end}"
-    )
 
 
 def anytime(device: str, hours: float, quarter: float, half: float, final: float) -> str:

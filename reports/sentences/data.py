@@ -178,6 +178,10 @@ def pictures_notice(phantom: bool, num_pictures: int) -> str:
     )
 
 
+UNIT_RULES = {  # unit of scores -> the sentence that states it; "" for the default
+    "image": "",
+    "study": "Scores are of studies: the probability of a study is the highest of its images, and numbers of images in scores count studies.",
+}
 READING_RULES = {  # reading of labels -> the words that state it
     "standard": "uncertain labels are not scored and unmentioned findings count as absent",
     "uncertain-present": "uncertain labels count as present",

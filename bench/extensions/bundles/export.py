@@ -32,6 +32,7 @@ from bench.results.read_predictions import SCORING_VERSION, CohortLabels, load_s
 from bench.results.same_scores import ROUNDING, SCORED, differs, versions
 from bench.results.score_runs import score_all
 from bench.scoring.scored_split import ScoredSplit
+from bench.scoring.studies import IMAGE
 from bench.store.checked_folders import CheckedFolder, ScoresFolder
 from bench.store.store import canonical_json, replacing, table_facts, write_bytes, write_table
 from harmonize.errors import ConfigError, StoreError
@@ -95,6 +96,9 @@ def export(
     if manifest.search:
         fix = "write a grid with the chosen settings (table `trials`), run it in the same store, and export that grid"
         raise ConfigError("a bundle cannot hold a grid with `search`", manifest.name, fix)
+    if manifest.settings.unit != IMAGE:
+        what, fix = "a bundle cannot hold scores of studies", "`bench score --as NAME --unit image`, then export NAME"
+        raise ConfigError(what, manifest.name, fix)
     chosen = _with_sources(manifest, run_ids)
     score_all(manifest, progress)
     with tempfile.TemporaryDirectory() as temporary:

@@ -22,6 +22,7 @@ from bench.planning.planned_grid import SCHEMA, PlannedCohort, PlannedRun
 from bench.planning.run import RunSpec, read_run
 from bench.scoring.patient_groups import SEXES
 from bench.scoring.scored_split import READINGS
+from bench.scoring.studies import IMAGE
 from bench.store.checked_files import read_cohort, write_cohort
 from bench.store.checked_folders import CheckedFolder
 from bench.store.store import Store, canonical_json, short_hash, table_facts, write_bytes, write_table
@@ -154,8 +155,9 @@ def _checked(content: Mapping[str, Any], store: Store, where: str, registry: Reg
     _require(
         manifest.mapping in label_mapping.MAPPINGS
         and manifest.settings.reading in READINGS
+        and manifest.settings.unit == IMAGE
         and type(manifest.phantom) is bool,
-        "manifest.json: invalid mapping, reading or phantom",
+        "manifest.json: invalid mapping, reading, unit or phantom",
         where,
     )
     names = [cohort.name for cohort in manifest.planned_cohorts]

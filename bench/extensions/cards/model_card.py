@@ -24,6 +24,7 @@ from harmonize.errors import StoreError
 from reports import extensions
 from reports.formatting import DASH, number, with_interval
 from reports.schemas.select import select
+from reports.sentences.data import UNIT_RULES
 
 _LIMITS = (
     "Most labels were extracted from reports by programs. Scores are only as good as the labels.",
@@ -102,6 +103,7 @@ def card(manifest: Manifest, run: PlannedRun) -> str:
         "## How well it does",
         f"AUROC with its 95 % interval over resampled patients; – if fewer than {min_count} patients have the finding or do not have it.",
         "The gap is internal minus external AUROC, over the findings that both cohorts score. The mean at an external cohort is over these findings, too.",
+        UNIT_RULES[manifest.settings.unit],
         markdown_table(*_aurocs(manifest, run, predicted, scores, gaps)),
         _at_new_hospital(manifest, run, scores),
         "## Thresholds",

@@ -33,7 +33,8 @@ def internal_findings_of(
 
     Runs with other findings, and runs without a prediction of the validation split, are left out.
     """
-    internal = replace(manifest, planned_cohorts=manifest.planned_cohorts[:1])
+    # estimates are of images, also where scores are of studies
+    internal = replace(manifest, planned_cohorts=manifest.planned_cohorts[:1], unit="")
     labels: dict[tuple[str, str, str], CohortLabels] = {}
     internal_of_runs = {}
     for run_id in run_ids:

@@ -1,7 +1,7 @@
 """Learn from the stored logits of a grid how many labeled patients a new hospital needs."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -155,6 +155,7 @@ class _Work:
     def __init__(
         self, manifest: Manifest, external: Sequence[str], findings: Sequence[str], goals: Goals, draws: int
     ) -> None:
+        manifest = replace(manifest, unit="")  # images are labeled, also where scores are of studies
         self.manifest, self.external, self.findings, self.goals, self.draws = manifest, external, findings, goals, draws
         self.labels: dict[tuple[str, str, str], CohortLabels] = {}
         self.exposed: dict[str, list[str]] = {}  # dataset -> runs that are not measured there, because they had seen it

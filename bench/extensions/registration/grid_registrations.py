@@ -32,6 +32,7 @@ _KEYS = {*_TEXTS, "schema", "scoring", "phantom", "plan", "hypotheses"}
 _SETTINGS = {  # key of a plan -> its name in a list of differences
     "mapping": "label mapping",
     "reading": "reading of uncertain and unmentioned labels",
+    "unit": "unit of scores",
     "min_count": "min_count (patients with and without a finding)",
     "threshold": "threshold rule",
     "bins": "bins of the calibration error",
@@ -76,7 +77,7 @@ def plan_of(manifest: Manifest, run_ids: Collection[str] | None = None) -> dict[
         "calibrator": DECIDING,
         **{
             key: getattr(settings, key)
-            for key in ("mapping", "reading", "min_count", "threshold", "bins", "num_resamples")
+            for key in ("mapping", "reading", "unit", "min_count", "threshold", "bins", "num_resamples")
         },
     }
 

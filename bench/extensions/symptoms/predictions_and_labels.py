@@ -29,7 +29,7 @@ def internal_splits(
     manifest: Manifest, run: PlannedRun, config: RunConfig, labels: LabelsCache | None = None
 ) -> list[ScoredSplit]:
     """Return a run's predictions and labels of the internal cohort, one `ScoredSplit` per split. `labels`: a cache, or None."""
-    of_internal = replace(manifest, planned_cohorts=manifest.planned_cohorts[:1])
+    of_internal = replace(manifest, planned_cohorts=manifest.planned_cohorts[:1], unit="")
     return load_scored_splits(of_internal, run, config, {} if labels is None else labels)
 
 

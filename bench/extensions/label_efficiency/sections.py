@@ -8,11 +8,10 @@ from markupsafe import Markup
 
 from reports.drawing import svg
 from reports.formatting import integer, is_number
-from reports.html.section import Section, write
+from reports.html.section import COST, PlacedSection, Section, write
 from reports.report_data.headline_rows import Estimate
 from reports.report_data.hospitals_and_runs import Run
 from reports.report_data.report_data import ReportData
-from reports.sentences.cost import label_efficiency as sentence
 from reports.tables import rows_of
 
 DRAWN = 7  # maximum number of lines in the figure: the number of colors; the table has all
@@ -54,6 +53,20 @@ def label_efficiency(data: ReportData) -> Section:
         "left_out": len(lines) - len(drawn),
     }
     return Section("labels", "Labels", write("label_efficiency.html.j2", **context))
+
+
+def sentence(line: str, few: tuple[float, Estimate], many: tuple[float, Estimate]) -> str:
+    """State the external AUROC of a linear probe with few and with many labels: pairs (labels per finding, AUROC).
+
+    >>> few, many = Estimate(0.7012, 0.65, 0.75), Estimate(0.8, 0.78, 0.82)
+    >>> sentence("RAD-DINO", (20.0, few), (800.4, many))
+    'RAD-DINO: mean external AUROC .701 [.650, .750] with 20 labeled images per finding, .800 [.780, .820] with 800'
+    """
+    start, end = (integer(labels) for labels, _ in (few, many))
+    return (
+        f"{line}: mean external AUROC {few[1].with_interval} with {start} labeled images per finding, "
+        f"{many[1].with_interval} with {end}"
+    )
 
 
 def _lines(data: ReportData) -> dict[str, list[Point]]:
@@ -116,3 +129,6 @@ def _key(k: int) -> Markup:
     """Draw the mark of a line for the legend."""
     body = f'<g class="le{k}">{svg.line(0, 6, 18, 6, "le-l")}{svg.circle(9, 6, 3, "le-d")}</g>'
     return svg.svg(18, 12, body, "", "ky")
+
+
+SECTIONS = (PlacedSection(label_efficiency, COST, ranked_only=True, before="learning"),)

@@ -1,5 +1,6 @@
 """The section on label efficiency: one line per encoder, points by number of labels, and the same numbers as a table."""
 
+import json
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, replace
@@ -13,14 +14,14 @@ import synthetic
 from bs4 import BeautifulSoup, Tag
 
 from bench.config.run_config import RunConfig
-from bench.results.report_tables import _label_efficiency
-from bench.results.run_table import RunRecord
+from bench.extensions.label_efficiency import report_tables
+from bench.extensions.label_efficiency.schemas import SCHEMAS
+from bench.extensions.label_efficiency.sections import DRAWN, label_efficiency
+from bench.results.cross_run_tables import ScoredRuns
 from bench.scoring.across_runs.recipes import Recipes
 from bench.store.store import Store
 from reports.page import render
 from reports.report_data.report_data import read
-from reports.schemas.tables import SCHEMAS
-from reports.sections.label_efficiency import DRAWN, label_efficiency
 from reports.tables import Tables
 from tests.manifests import invented_manifest, invented_run
 
@@ -114,8 +115,12 @@ def stored(configs: Mapping[str, RunConfig], labels: Mapping[str, Any], folder: 
     manifest = invented_manifest(Store.open(folder), runs=runs)
     replicates = {run: {"auroc/external": np.array([0.7, 0.71])} for run in configs}
     recipes = Recipes.of_configs({run: asdict(config) for run, config in configs.items()}, replicates)  # type: ignore[arg-type]
-    records = {run: RunRecord("done", "", True, {"trained": labels.get(run, {})}) for run in configs}
-    return _label_efficiency(manifest, recipes, records)
+    for run in configs:
+        path = manifest.store.run_dir(run) / "trained.json"
+        path.parent.mkdir(parents=True)
+        path.write_text(json.dumps(labels.get(run, {})))
+    runs_of_grid = ScoredRuns(manifest, {}, list(configs), [], replicates, recipes, {})  # type: ignore[arg-type]
+    return report_tables.tables(runs_of_grid)["label_efficiency"]
 
 
 def test_the_points_of_a_line_differ_only_in_shots_and_average_labels_over_findings_and_seeds(tmp_path: Path) -> None:

@@ -1,0 +1,1 @@
+"""AUROC of linear probes by the number of labeled training images."""
