@@ -21,9 +21,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bench.analyses.heatmaps.gradcam import gradcam, heat_maps
-from bench.analyses.heatmaps.stages import frozen
 from bench.config.registry import Registry
+from bench.extensions.heat_maps.gradcam import gradcam, heat_maps
+from bench.extensions.heat_maps.stages import frozen
 from bench.models.network import Network, build
 
 

@@ -35,7 +35,6 @@ from reports.html.section import (
 from reports.html.shell import joined, policy
 from reports.report_data import report_data
 from reports.sections.algorithms import algorithms
-from reports.sections.attention import attention
 from reports.sections.calibration import calibration
 from reports.sections.cohorts import cohorts
 from reports.sections.compare import compare
@@ -74,7 +73,6 @@ ORDER = (
     PlacedSection(groups, DECISIONS, ranked_only=True),
     PlacedSection(shortcuts, CAUSES, ranked_only=True),
     PlacedSection(transplants, CAUSES),
-    PlacedSection(attention, CAUSES),
     PlacedSection(gap_components, CAUSES, ranked_only=True),
     PlacedSection(factors, CAUSES, ranked_only=True),
     PlacedSection(algorithms, CAUSES, ranked_only=True),
@@ -119,7 +117,6 @@ SCRIPTS = (
     "pins.js",
     "drawer.js",
     "view.js",
-    "gallery.js",
     "calibration.js",
     *(name for module in extensions.modules("run_details") for name in module.SCRIPTS),
     *(name for module in extensions.modules("sections") for placed in module.SECTIONS for name in placed.scripts),
@@ -177,7 +174,7 @@ def _render(tables: Tables) -> str:
         site=bool(tables.meta.get("site")),
         made=_made(data),
         repository=(data.meta.get("software") or {}).get("repository", ""),
-        pictures_notice=pictures_notice(data.phantom, int(tables["gallery"]["picture"].notna().sum())),
+        pictures_notice=pictures_notice(data.phantom, _num_pictures(tables)),
         pins=len(data.ranked) > 1,
         unit=data.unit,
         details=Markup("".join(s.packed for s in sections)),  # noqa: S704  (base64)
@@ -190,6 +187,10 @@ def _render(tables: Tables) -> str:
         charts=Markup(packed(json.dumps(rounded(charts), separators=(",", ":"), allow_nan=False)) if charts else ""),  # noqa: S704  (base64)
     )
     return str(page) + "\n"
+
+
+def _num_pictures(tables: Tables) -> int:
+    return sum(int(frame["picture"].notna().sum()) for frame in tables.frames.values() if "picture" in frame)
 
 
 def _made(data: report_data.ReportData) -> list[str]:

@@ -34,6 +34,7 @@ def _write_site(tables: Tables, folder: Path) -> Path:
     details = RunDetails.of(data, data.entries)
     style_and_script = shell(STYLES)
     for run in data.entries:
+        body = details.body(run, drawn=True)
         page = write(
             "run_page.html.j2",
             **style_and_script,
@@ -42,8 +43,8 @@ def _write_site(tables: Tables, folder: Path) -> Path:
             phantom=data.phantom,
             sections=(),
             run=run,
-            body=details.body(run, drawn=True),
-            pictures_notice=pictures_notice(data.phantom, len(details.pictures.get(run.id, ()))),
+            body=body,
+            pictures_notice=pictures_notice(data.phantom, body.count('src="data:image/')),
         )
         (folder / "runs" / f"{run.id}.html").write_text(str(page) + "\n", encoding="utf-8", newline="\n")
     files = write(

@@ -55,7 +55,6 @@ class Tables:
         custom_metrics: for each metric that the registry adds, a dict with name, title and better (higher or lower)
         analyses: for each analysis, a dict with name, run_id ("" for an analysis of the cohorts), options other than
             the defaults, state (done, failed or absent), reason
-        no_pictures: why the gallery has no pictures, or which pictures are damaged; "" if neither is the case
         search: trials, seed and over (key -> kind and bounds, or values) of the grid's search; missing without a search
         learns: run id -> findings for which the run was trained; only for runs that were trained for fewer findings
             than `findings`

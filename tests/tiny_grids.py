@@ -7,7 +7,7 @@ TINY = Path(__file__).parents[1] / "grids" / "tiny.yaml"
 TWO = "evaluate_on: [mimic, nih]\n"  # external hospitals, in place of five
 # all analyses, with few images and epochs
 SMALL_ANALYSES = """analyses:
-  attention: {images: 2, gallery: 1, sanity: 1}
+  attention?: {images: 2, gallery: 1, sanity: 1}
   transplants: {images: 20}
   probes: {per_source: 20}
   acquisition: {per_source: 20, epochs: 1, folds: 1, explained: 1}

@@ -8,8 +8,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from bench.config.run_config import differing, from_dict, one_of
+from bench.config.run_config import differing, from_dict
 from harmonize.errors import ConfigError
+from reports import extensions
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,24 +57,6 @@ class Transplants:
             raise ValueError(f"images must be at least 20 (got {self.images})")
 
 
-METHODS = ("gradcam", "gradcam++", "hirescam")
-
-
-@dataclass(frozen=True, slots=True)
-class Attention:
-    """Options of the analysis `attention`: it measures heat maps on a sample of images of each cohort, and makes a gallery."""
-
-    images: int = 24  # images per finding and cohort, one per patient
-    gallery: int = 1  # pictures per finding, cohort and kind of case (such as false negative)
-    sanity: int = 12  # number of internal images for the sanity checks of the maps; 0: no check
-    method: str = "gradcam"
-
-    def __post_init__(self) -> None:
-        if self.images < 1 or self.gallery < 0 or self.sanity < 0:
-            raise ValueError("images must be at least 1, gallery and sanity at least 0")
-        one_of("method", self.method, METHODS)
-
-
 @dataclass(frozen=True, slots=True)
 class Kind:
     """One kind of analysis: its code and its options."""
@@ -88,10 +71,12 @@ class Kind:
     reads_images: bool = False
     # whether the analysis reads the scores of the run; other analyses of single runs may begin before the run is scored
     reads_scores: bool = False
+    # "module:function" that takes (Entry, RunConfig, input size, where) and raises ConfigError for a network of timm that the
+    # analysis cannot use; "" for no check
+    check: str = ""
 
 
 KINDS: dict[str, Kind] = {
-    "attention": Kind("bench.analyses.attention:attention", Attention, reads_images=True, reads_scores=True),
     "transplants": Kind("bench.analyses.transplants:transplants", Transplants, reads_images=True, reads_scores=True),
     "probes": Kind("bench.analyses.probes:probes", Probes),
     "acquisition": Kind("bench.analyses.acquisition:acquisition", Acquisition, per_run=False),
@@ -108,7 +93,7 @@ class Analysis:
     @property
     def kind(self) -> Kind:
         """Return the kind of the analysis: its code and its options."""
-        return KINDS[self.name]
+        return kinds()[self.name]
 
     @property
     def identity(self) -> list[Any]:
@@ -119,23 +104,35 @@ class Analysis:
         return [self.name, self.kind.version, differing(self.options)]
 
 
+def kinds() -> dict[str, Kind]:
+    """Return the kinds of analyses by name: those of the extensions, then KINDS."""
+    return {name: kind for module in extensions.modules("analyses") for name, kind in module.KINDS.items()} | KINDS
+
+
 def read_analyses(raw: object, where: str) -> tuple[Analysis, ...]:
     """Return the analyses of a grid with their options: every kind of analysis that the grid does not set to `false`.
 
     `raw`: the value of the grid's key `analyses`; `false` means no analysis. An analysis without options in `raw` gets
-    its default options. Raises ConfigError for an unknown name or option.
+    its default options. A name that ends in `?` is left out if no installed extension has this analysis. Raises ConfigError for an
+    unknown name or option.
     """
+    known = kinds()
     if isinstance(raw, bool):
-        raw = dict.fromkeys(KINDS, raw)
+        raw = dict.fromkeys(known, raw)
     if not isinstance(raw, Mapping):
-        fix = f"write `analyses: false`, or a block with any of {', '.join(KINDS)}"
+        fix = f"write `analyses: false`, or a block with any of {', '.join(known)}"
         raise ConfigError(f"analyses must be a block of keys (got {raw!r})", where, fix)
+    raw = {str(name).removesuffix("?"): block for name, block in raw.items() if not _is_left_out(str(name), known)}
     for name in raw:
-        if name not in KINDS:
-            raise ConfigError(f"unknown analysis {name!r}", f"{where}.{name}", ConfigError.suggestion(name, KINDS))
-    options = {name: raw.get(name, True) for name in KINDS}
+        if name not in known:
+            raise ConfigError(f"unknown analysis {name!r}", f"{where}.{name}", ConfigError.suggestion(name, known))
+    options = {name: raw.get(name, True) for name in known}
     return tuple(
-        Analysis(name, from_dict(KINDS[name].options, {} if block is True else block, f"{where}.{name}"))
+        Analysis(name, from_dict(known[name].options, {} if block is True else block, f"{where}.{name}"))
         for name, block in options.items()
         if block is not False
     )
+
+
+def _is_left_out(name: str, known: Mapping[str, Kind]) -> bool:
+    return name.endswith("?") and name.removesuffix("?") not in known

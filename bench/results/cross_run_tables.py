@@ -7,7 +7,6 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from bench.analyses.heatmaps.seed_stability import FILE
 from bench.planning.manifest import Manifest
 from bench.results.grid_recipes import configuration, recipes_of, trained_by
 from bench.results.read_predictions import load_all_replicates
@@ -232,19 +231,6 @@ def stored_analyses(
             if path.stem in SCHEMAS:  # other tables in the folder are read only by the analysis itself
                 frames.setdefault(path.stem, []).append(CheckedFolder(path.parent).table(path.name))
     return {name: pd.concat([f for f in parts if len(f)] or parts, ignore_index=True) for name, parts in frames.items()}
-
-
-def map_folders(manifest: Manifest, states: Sequence[Mapping[str, Any]]) -> dict[str, CheckedFolder]:
-    """Return {run id: folder} of the finished heat map analyses whose folder has the maps.
-
-    `states`: the result of `Manifest.analysis_states`.
-    """
-    return {
-        analysis.run: folder
-        for analysis, state in zip(manifest.analyses, states, strict=True)
-        if analysis.name == "attention" and state["state"] == "done"
-        if FILE in ((folder := CheckedFolder(manifest.store.root / analysis.folder)).checksums() or {})
-    }
 
 
 def with_test_time(

@@ -8,12 +8,10 @@ from importlib.metadata import metadata
 import numpy as np
 import pandas as pd
 
-from bench.analyses.heatmaps.gallery import with_pictures
-from bench.analyses.heatmaps.seed_stability import FILE, stability
 from bench.analyses.shortcuts.association import associations
 from bench.planning.manifest import Manifest
 from bench.results.cohort_tables import CohortTables, ExposureTable, cohort_tables, findings_of
-from bench.results.cross_run_tables import across, map_folders, stored_analyses, with_test_time
+from bench.results.cross_run_tables import across, stored_analyses, with_test_time
 from bench.results.grid_recipes import trained_by, trials_table, with_chosen_runs
 from bench.results.long_tables import LongTables
 from bench.results.read_predictions import FRAMES, load_scores
@@ -75,7 +73,6 @@ def tables(manifest: Manifest, with_images: bool = False, long_tables: LongTable
         frames["diagnostics"] = among_runs(frames["diagnostics"], len(manifest.runs) + len(manifest.derived))
     analyses = manifest.analysis_states()
     of_analyses = stored_analyses(manifest, all_ids, analyses)
-    folders_of_maps = map_folders(manifest, analyses)
     if scored:
         history = {run.id: history[run.id] for run in manifest.runs if run.id in all_scored}
         empty = pd.DataFrame(columns=list(SCHEMAS["history"]))  # the history of a grid without trained runs
@@ -103,21 +100,13 @@ def tables(manifest: Manifest, with_images: bool = False, long_tables: LongTable
     if scored:
         recipes = across_runs.recipes
         macs = dict(zip(frames["costs"]["run_id"].astype(str), frames["costs"]["macs"].astype(float), strict=True))
-        heat_maps = frames.get("attention", pd.DataFrame(columns=list(SCHEMAS["attention"])))
-        on_finding = maps_on_finding(heat_maps, manifest.source)
+        on_finding = maps_on_finding(frames["attention"], manifest.source) if "attention" in frames else {}
         frames["goals"] = goals(across_runs.metrics, recipes.means(macs), recipes.means(on_finding))
-        frames["map_stability"] = stability(
-            (
-                (recipe, [folders_of_maps[run].table(FILE) for run in fold if run in folders_of_maps])
-                for recipe in recipes.runs_of
-                for fold in recipes.folds(recipe)
-                if len(fold) > 1
-            ),
-            manifest.source,
-        )
-    no_pictures = ""
-    if "gallery" in frames:
-        frames["gallery"], no_pictures = with_pictures(manifest, frames, with_images)
+    facts_of_analyses: dict[str, object] = {}
+    for module in extensions.modules("analysis_tables"):
+        further, facts = module.tables(manifest, frames, analyses, across_runs.recipes if scored else None, with_images)
+        frames |= further
+        facts_of_analyses |= facts
     if scored:
         frames["associations"] = associations(_families(manifest, scored), frames)
         of_recipes = of_recipes | _shortcut_scores(frames, recipes) | _components(frames, recipes)
@@ -153,7 +142,7 @@ def tables(manifest: Manifest, with_images: bool = False, long_tables: LongTable
         "learns": learned,
         "not_compared": _not_compared(frames["gaps"]) if scored else {},
         "analyses": analyses,
-        "no_pictures": no_pictures,
+        **facts_of_analyses,
         "stated": _stated(manifest),
         "bundles": _submissions(manifest),
         "duplicates": manifest.duplicates,

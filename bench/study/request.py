@@ -5,6 +5,7 @@ This module imports neither pandas nor torch, so that a wrong request is refused
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
@@ -195,21 +196,9 @@ def check_foreign(grid: Grid, registry: Registry) -> None:
 
             size = input_size(registry.find("preprocessing", config.preprocessing, grid.path).facts)
             check_timm(entry.options, config.channels, size, f"{grid.path}: {config.architecture}")
-            if any(analysis.name == "attention" for analysis in grid.analyses):
-                _check_maps(entry, config, size, f"{grid.path}: {config.architecture}")
-
-
-def _check_maps(architecture: Entry, config: RunConfig, size: int, where: str) -> None:
-    """Raise ConfigError for a network without feature maps, of which the analysis `attention` could draw no heat map."""
-    from bench.analyses.heatmaps.stages import stages  # imports torch
-    from bench.models.network import build
-
-    network = build(architecture.use, architecture.options, len(config.findings), config.channels)
-    try:
-        stages(network, size, size)
-    except ConfigError as error:
-        fix = "add `attention: false` to the grid's `analyses`, or use a network with feature maps or patch tokens"
-        raise ConfigError(f"the analysis `attention` is impossible: {error.what}", where, fix) from error
+            for check in (analysis.kind.check for analysis in grid.analyses if analysis.kind.check):
+                module, _, name = check.partition(":")
+                getattr(import_module(module), name)(entry, config, size, f"{grid.path}: {config.architecture}")
 
 
 def _check_added_heads(grid: Grid, registry: Registry, weights: Path | None) -> None:

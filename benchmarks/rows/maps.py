@@ -21,8 +21,8 @@ def against(implementation: str, *, peer_is_slower: bool) -> Callable[[bool], Me
     def run(quick: bool) -> Measured:
         import torch
 
-        from bench.analyses.heatmaps.gradcam import heat_maps
         from bench.config.registry import Registry
+        from bench.extensions.heat_maps.gradcam import heat_maps
         from bench.models.network import build
         from benchmarks import explain
 

@@ -13,7 +13,6 @@ If no comment says otherwise, columns with these names have the same meaning in 
 """
 
 from reports import extensions
-from reports.schemas.heatmap_tables import EXPLAINED
 from reports.schemas.shortcut_tables import SOURCES
 
 INVERTED = "inverted or mislabeled"  # in the table `diagnostics`, the kind of an AUROC below .5
@@ -341,7 +340,6 @@ SCHEMAS: dict[str, tuple[str, ...]] = {
     #     patients)
     "delong": ("run_id", "dataset", "split", "finding", *_VALUE, "se_image", "se_patient", "se_bootstrap"),
     **SOURCES,
-    **EXPLAINED,
     # region transplant test: images of a host cohort are changed, most often with pixels of a donor cohort
     # donor, host: names of cohorts, or "external" for the mean over external hospitals; donor "": a change without a
     #     donor

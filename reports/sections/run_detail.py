@@ -25,7 +25,6 @@ from reports.sentences import members
 from reports.sentences.verdicts import verdict
 from reports.summaries.citation import publications
 from reports.summaries.data_exposure import exposure
-from reports.summaries.gallery_cases import MOST, pictures_of
 from reports.tables import rows_of
 
 METRICS = (  # (metric, calibrators by preference, name on the page)
@@ -73,7 +72,6 @@ class RunDetails:
     groups: Mapping[str, pd.DataFrame]  # run id -> rows of the table `subgroups`: macro AUROC and its spread
     curves: Curves
     of_extensions: Sequence[Any]
-    pictures: Mapping[str, Sequence[Mapping[str, Any]]]  # cases of the heat-map gallery that have a picture, by run
     inverted: frozenset[tuple[str, str, str]]  # run, hospital and finding of each AUROC that seems inverted
 
     @classmethod
@@ -106,8 +104,7 @@ class RunDetails:
             _thresholds(confusion),
             {str(run_id): rows for run_id, rows in subgroups.groupby("run_id")},
             Curves.of(data, full_runs),
-            [module.Details.of(data, ids) for module in extensions.modules("run_details")],
-            _pictures(data),
+            [module.details(data, ids) for module in extensions.modules("run_details")],
             inverted_cells(data),
         )
 
@@ -128,10 +125,9 @@ class RunDetails:
             "exposure": _exposure(data, run),
             "config": config_lines(run.facts),
             "gaps": _gaps(data, run),
-            "further": Markup("").join(part.html(data, run) for part in self.of_extensions),
+            "further": Markup("").join(part.html(data, run, drawn) for part in self.of_extensions),
             "not_learned": data_sentences.not_learned({run.id: data.not_learned.get(run.id, ())}, 1),
             "figures": self.figures(run) if drawn else "",
-            "pictures": self.pictures.get(run.id, ()),
         }
         not_compared = data_sentences.not_compared(data.not_compared)
         return write(
@@ -148,16 +144,6 @@ class RunDetails:
         data = self.data.of_run(run)
         further = [part.figures(data, run) for part in self.of_extensions]
         return write("run_figures.html.j2", data=self.data, f=figures(data, run, self.curves), further=further)
-
-
-def _pictures(data: ReportData) -> dict[str, list[Mapping[str, Any]]]:
-    """Return for each run id the first cases of the gallery with a picture, at most MOST, in the order of the gallery."""
-    first_pictures: dict[str, list[Mapping[str, Any]]] = {}
-    for picture in pictures_of(data, data.tables["gallery"]):
-        pictures_of_run = first_pictures.setdefault(picture["run_id"], [])
-        if len(pictures_of_run) < MOST:
-            pictures_of_run.append(picture)
-    return first_pictures
 
 
 def _called(table: pd.DataFrame, point: str) -> dict[tuple[str, str, str], Call]:

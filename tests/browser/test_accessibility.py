@@ -5,10 +5,10 @@ import pytest
 from reports.page import render
 from reports.tables import Tables
 from tests.browser.visit import Visit
-from tests.unit.reports.test_heatmaps import with_looks
 from tests.unit.reports.test_transplants import asked
 
 pytestmark = pytest.mark.browser
+with_looks = pytest.importorskip("tests.extensions.heat_maps.test_heatmaps").with_looks
 
 SERIOUS = ("serious", "critical")
 # axe walks through all elements, also those that nobody sees yet: the folded details of the runs are three quarters of them

@@ -10,7 +10,6 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
-from bench.analyses.heatmaps.gradcam import heat_maps
 from bench.config.preprocessing_ops import READ_BYTES
 from bench.config.registry import Registry
 from bench.inputs import batches
@@ -165,6 +164,7 @@ def test_one_pass_of_several_networks_gives_the_bits_of_each_alone(device: torch
 
 @pytest.mark.parametrize("method", ["gradcam", "gradcam++", "hirescam"])
 def test_heat_maps_are_those_of_the_cpu(method: str, device: torch.device, images: np.ndarray) -> None:
+    heat_maps = pytest.importorskip("bench.extensions.heat_maps.gradcam").heat_maps
     network, there = network_on(CPU).eval(), network_on(device).eval()
     x_N1HW = NORMALIZER(torch.from_numpy(images[:4]))
     expected, found = heat_maps(network, x_N1HW, method), heat_maps(there, x_N1HW.to(device), method)

@@ -18,7 +18,7 @@ DOCS = ROOT / "docs"
 RUN_BY = {
     "add.md": "test_contributing.py",
     "decisions.md": "test_every_document.py",
-    "heat-maps.md": "test_every_document.py",
+    "extensions/heat-maps.md": "test_every_document.py",
     "library.md": "test_library.py",
     "one-run.md": "test_every_document.py",
     "sharing.md": "test_sharing_commands.py",
@@ -74,7 +74,7 @@ def inbox(store_copy: Path) -> Path:
 @pytest.mark.grid
 @pytest.mark.parametrize(
     "document",
-    ["one-run.md", "heat-maps.md"],
+    ["one-run.md", "extensions/heat-maps.md"],
 )
 def test_the_commands_of_a_document_run_in_their_order(
     document: str, inbox: Path, here: Command, monkeypatch: pytest.MonkeyPatch

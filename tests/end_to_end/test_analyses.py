@@ -51,9 +51,8 @@ def stop(job: AnalysisJob, folder: Path, progress: Progress) -> None:
 
 @pytest.fixture
 def toys(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(
-        analyses, "KINDS", {"toy": Kind(f"{__name__}:count", Toy), "bad": Kind(f"{__name__}:stop", Toy)}
-    )
+    known = {"toy": Kind(f"{__name__}:count", Toy), "bad": Kind(f"{__name__}:stop", Toy)}
+    monkeypatch.setattr(analyses, "kinds", lambda: known)
 
 
 @pytest.mark.usefixtures("toys")
@@ -110,7 +109,7 @@ def test_an_analysis_is_done_once_and_again_when_weights_options_or_images_chang
 def test_analyses_of_the_same_cohorts_at_two_sizes_have_ids_of_their_own(
     store_copy: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(analyses.KINDS, "toy", Kind(f"{__name__}:count", Toy, per_run=False))
+    monkeypatch.setitem(analyses.kinds(), "toy", Kind(f"{__name__}:count", Toy, per_run=False))
     registry, grid = Registry.read(), store_copy / "toy.yaml"
     grid.write_text(
         f"include: {os.path.relpath(TINY, store_copy)}\nname: tiny\nanalyses: {{bad: false}}\n"

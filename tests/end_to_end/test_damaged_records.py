@@ -165,23 +165,23 @@ def test_nothing_is_scored_from_a_file_that_is_not_what_the_run_stored(
 @pytest.mark.parametrize("how", ["cut", "lost"])
 def test_a_damaged_analysis_is_not_done(how: str, store: Store, here: Command) -> None:
     run_id = store.run_ids()[0]
-    place = f"{run_id[:2]}/{run_id}/attention"
+    place = f"{run_id[:2]}/{run_id}/transplants"
     manifest = read_manifest(store, "tiny")
-    identity = ("attention", 1, {})
-    write_table(store.root / place / "attention.parquet", pd.DataFrame(columns=list(SCHEMAS["attention"])))
+    identity = ("transplants", 1, {})
+    write_table(store.root / place / "transplants.parquet", pd.DataFrame(columns=list(SCHEMAS["transplants"])))
     CheckedFolder(store.root / place).record_checksums()
     key = analysis_key(identity, predicted(store, run_id, manifest.places), per_run=True)
     (store.root / place / "KEY").write_text(key)
-    replace(manifest, analyses=(PlannedAnalysis("attention", identity, run_id, True, place),)).write()
+    replace(manifest, analyses=(PlannedAnalysis("transplants", identity, run_id, True, place),)).write()
     folder = store.root.parent
     here("report", "--quiet", cwd=folder)
     meta = store.root / "report" / "tiny" / "tables" / "meta.json"
     assert [a["state"] for a in json.loads(meta.read_text())["analyses"]] == ["done"]
     if how == "lost":
-        (store.root / place / "attention.parquet").unlink()
+        (store.root / place / "transplants.parquet").unlink()
     else:
-        damaged(store, "RUN/attention/attention.parquet", DAMAGES[how])
-    assert "attention.parquet is" in here("check", "--quick", "--quiet", cwd=folder, code=1).stdout
+        damaged(store, "RUN/transplants/transplants.parquet", DAMAGES[how])
+    assert "transplants.parquet is" in here("check", "--quick", "--quiet", cwd=folder, code=1).stdout
     here("report", "--quiet", cwd=folder)
     assert [a["state"] for a in json.loads(meta.read_text())["analyses"]] == ["absent"]
 

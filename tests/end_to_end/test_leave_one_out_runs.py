@@ -100,6 +100,7 @@ def test_a_hospital_is_external_in_the_run_that_leaves_it_out(folds: Path, manif
 
 @pytest.mark.grid
 def test_heat_maps_of_a_left_out_hospital_are_not_those_of_the_training_hospitals(manifest: Manifest) -> None:
+    pytest.importorskip("bench.extensions.heat_maps")
     for run in nonempty(manifest.runs):
         left_out = run.config.leave_out
         folder = manifest.store.run_dir(run.id) / "attention"

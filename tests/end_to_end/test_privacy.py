@@ -31,7 +31,7 @@ name: planted
 title: Planted
 evaluate_on: [planted]
 min_count: 3
-analyses: {attention: {images: 4, sanity: 2}, acquisition: false, probes: false, transplants: false}
+analyses: {attention?: {images: 4, sanity: 2}, acquisition: false, probes: false, transplants: false}
 split: {train: 0.6, val: 0.2, test: 0.2}
 base:
   train_on: chexpert

@@ -33,7 +33,7 @@ def planned(folder: Path, options: str) -> tuple[Plan, AnalysisJob]:
     grid = folder / "few.yaml"
     grid.write_text(
         f"include: {os.path.relpath(TINY, folder)}\nname: tiny\n"
-        f"analyses: {{transplants: {options}, attention: false, probes: false, acquisition: false}}\n"
+        f"analyses: {{transplants: {options}, attention?: false, probes: false, acquisition: false}}\n"
     )
     registry = Registry.read()
     plan = make_plan(Grid.read(str(grid), registry), registry, Store(folder / "runs"), None, None, 1, "", silent)

@@ -30,7 +30,6 @@ import bench.results.report_tables
 import bench.scoring.diagnostics
 import bench.scoring.gaps.label_mappings
 import bench.scoring.score_run
-from bench.analyses.heatmaps.pictures import picture_name, png
 from bench.diagnostics.store_audit import examine_store
 from bench.planning.jobs import analysis_key, predicted
 from bench.planning.manifest import read_manifest
@@ -98,6 +97,7 @@ def quiet(*_: object) -> None:
 
 def plant_analysis(store: Store, run_id: str) -> None:
     """Store a finished analysis `attention` with a row of each table and two pictures, and add it to the grid."""
+    pictures = pytest.importorskip("bench.extensions.heat_maps.pictures")
     place, identity = f"{run_id[:2]}/{run_id}/attention", ["attention", 1, {}]
     folder = store.root / place
     text = {"run_id": run_id, "dataset": "nih", "finding": "Edema", "kind": "sure miss", "picture": ""}
@@ -106,7 +106,9 @@ def plant_analysis(store: Store, run_id: str) -> None:
         write_table(folder / f"{name}.parquet", pd.DataFrame(rows))
     for rank in range(2):
         picture = np.random.default_rng(rank).integers(0, 255, (32, 64, 3), np.uint8)
-        write_bytes(folder / "gallery" / picture_name("nih", "Edema", "sure miss", rank), png(picture))
+        write_bytes(
+            folder / "gallery" / pictures.picture_name("nih", "Edema", "sure miss", rank), pictures.png(picture)
+        )
     CheckedFolder(folder).record_checksums()
     manifest = read_manifest(store, "tiny")
     key = analysis_key(identity, predicted(store, run_id, manifest.places), per_run=True)

@@ -19,7 +19,7 @@ SCRIPTS = ("predictive.js",)
 
 
 @dataclass(frozen=True, slots=True)
-class Details:
+class DecisionDetails:
     """Decisions of some runs. curves, repair: run id -> its rows of the tables `decision_curves` and `triage_repair`."""
 
     decisions: Decisions
@@ -28,12 +28,12 @@ class Details:
     repair: Mapping[str, pd.DataFrame]
 
     @classmethod
-    def of(cls, data: ReportData, run_ids: Collection[str]) -> "Details":
+    def of(cls, data: ReportData, run_ids: Collection[str]) -> "DecisionDetails":
         """Select the rows of these runs."""
         rows = (by_run(data.tables[name], run_ids) for name in ("decision_curves", "triage_repair"))
         return cls(Decisions.of(data, run_ids), Triage.of(data, run_ids), *rows)
 
-    def html(self, data: ReportData, run: Run) -> Markup:
+    def html(self, data: ReportData, run: Run, _drawn: bool) -> Markup:
         """Return the tables of a run; data: with its hospitals (`ReportData.of_run`)."""
         return replace(self.decisions, data=data).html(run) + replace(self.triage, data=data).html(run)
 
@@ -42,3 +42,6 @@ class Details:
         curves = decision_panels(data, self.curves[run.id]) if run.id in self.curves else []
         triage = triage_panels(data, run.id, self.triage.rates, self.repair.get(run.id))
         return write("decision_figures.html.j2", data=data, curves=curves, triage=triage)
+
+
+details = DecisionDetails.of

@@ -6,11 +6,11 @@ most likely cause first.
 """
 
 from collections.abc import Iterator
+from itertools import chain
 
 from bench.config.run_config import RunConfig
 from bench.extensions.symptoms.distances import distance_notes
 from bench.extensions.symptoms.failures import failure_symptoms
-from bench.extensions.symptoms.heat_maps import heat_map_symptoms
 from bench.extensions.symptoms.logits import logit_symptoms
 from bench.extensions.symptoms.predictions_and_labels import (
     LabelsCache,
@@ -26,6 +26,7 @@ from bench.store.store import Store
 from harmonize.checks.release import Check
 from harmonize.cohorts.pooled import hospital_of
 from harmonize.errors import CxrError, StoreError
+from reports import extensions
 
 
 class Grids:
@@ -73,7 +74,9 @@ def symptoms(store: Store, run_id: str, grids: Grids | None = None) -> list[Chec
                 if "val" in splits:
                     checks += epoch_symptoms(where, splits["val"], history, store.run_dir(run_id))
             checks += prediction_symptoms(where, manifest, run, loss_stuck)
-        checks += heat_map_symptoms(where, manifest, run_id)
+        checks += chain.from_iterable(
+            module.symptoms(where, manifest, run_id) for module in extensions.modules("further_symptoms")
+        )
     except StoreError:
         raise
     except (CxrError, KeyError) as error:

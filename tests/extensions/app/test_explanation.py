@@ -10,10 +10,10 @@ import pytest
 import torch
 from typer.testing import CliRunner, Result
 
-from bench.analyses.heatmaps.gradcam import heat_maps, upsampled
 from bench.cli.main import app
 from bench.extensions.app.explain_image import chosen_findings, explainer_of, parse_box, table
 from bench.extensions.app.panel import SHOWN, WARNING, Explanation, FindingMap, all_findings_panel, panel
+from bench.extensions.heat_maps.gradcam import heat_maps, upsampled
 from bench.inputs.normalize import Normalizer
 from bench.models.network import build
 from bench.planning.run import read_run

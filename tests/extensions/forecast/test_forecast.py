@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 import torch
 
-from bench.config.analyses import Analysis, Attention
+from bench.config.analyses import Analysis
 from bench.config.run_config import Limit
 from bench.executors.execute_job import attempt
 from bench.extensions.forecast.forecast import (
@@ -156,7 +156,8 @@ def test_the_sum_is_that_of_its_parts(plan: Plan) -> None:
 
 
 def test_an_analysis_costs_its_own_part_and_the_passes_of_the_run_s_network(plan: Plan) -> None:
-    asked = replace(plan, grid=replace(plan.grid, analyses=(Analysis("attention", Attention(images=1)),)))
+    options = pytest.importorskip("bench.extensions.heat_maps.analyses").Attention(images=1)
+    asked = replace(plan, grid=replace(plan.grid, analyses=(Analysis("attention", options),)))
     rate = AnalysisRate(own_s=20.0, images=100, num_analyzed=10, num_bytes=7)
     plain = forecast(plan, plan.runs[:1], [], made_up(plan))
     found = forecast(asked, plan.runs[:1], [], made_up(plan, analyses={"attention": rate}))

@@ -7,8 +7,8 @@ from bench.results.stored_runs import remark_of
 from reports.page import render
 from reports.tables import Tables
 from tests.synthetic import Invented, ranked_ids, tables
-from tests.unit.reports.test_heatmaps import with_looks
 
+with_looks = pytest.importorskip("tests.extensions.heat_maps.test_heatmaps").with_looks
 STUDY = with_looks(tables(Invented(runs=4)), 2.0)
 GIVEN = ranked_ids(STUDY)[1]
 pytestmark = pytest.mark.slow  # two whole pages

@@ -513,15 +513,6 @@ def test_a_list_under_base_points_to_sweeps(tmp_path: Path, registry: Registry) 
     assert "write `loss` under `sweeps:`, not under `base:`" in error.value.fix
 
 
-def test_a_network_without_maps_is_refused_before_training_unless_no_heat_map_is_wanted(
-    tmp_path: Path, registry: Registry
-) -> None:
-    sweeps = "sweeps: [{architecture: ['timm:tnt_s_legacy_patch16_224'], channels: 3, preprocessing: imagenet_224}]\n"
-    with pytest.raises(ConfigError, match="`attention` is impossible: TNT has no feature maps"):
-        check_foreign(read(tmp_path, sweeps, registry), registry)
-    check_foreign(read(tmp_path, f"analyses: {{attention: false}}\n{sweeps}", registry), registry)
-
-
 @pytest.mark.parametrize("name", ["grid.yaml", "folder/grid"])
 def test_a_pipe_or_folder_is_no_grid_file(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)

@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from bench.analyses.heatmaps.gradcam import METHODS, chosen_stage, gradcam, heat_maps, upsampled
-from bench.analyses.heatmaps.stages import stages
+from bench.extensions.heat_maps.gradcam import METHODS, chosen_stage, gradcam, heat_maps, upsampled
+from bench.extensions.heat_maps.stages import stages
 from bench.models.network import Network, build
 from harmonize.errors import ConfigError
 from tests.nonempty import nonempty

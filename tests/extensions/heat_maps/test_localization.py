@@ -7,11 +7,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from bench.analyses.heatmaps.image_sample import KINDS, OperatingPoint, ScoredImages, cases, positives
-from bench.analyses.heatmaps.localization import above, energy, hottest, localization_metrics, near, overlap, pointing
-from bench.analyses.heatmaps.pictures import SIDE, png, views, webp
-from bench.analyses.heatmaps.summary import MEASURES, OVERLAPS, summarize
-from tests.twins.enrichment import enrichment
+from bench.extensions.heat_maps.image_sample import KINDS, OperatingPoint, ScoredImages, cases, positives
+from bench.extensions.heat_maps.localization import (
+    above,
+    energy,
+    hottest,
+    localization_metrics,
+    near,
+    overlap,
+    pointing,
+)
+from bench.extensions.heat_maps.pictures import SIDE, png, views, webp
+from bench.extensions.heat_maps.summary import MEASURES, OVERLAPS, summarize
+from tests.extensions.heat_maps.enrichment import enrichment
 
 HEAT = np.array([[0, 0.2, 0.1], [0.4, 1, 0.3], [0, 0, 0]], np.float32)
 BOX = np.zeros((3, 3), bool)

@@ -7,9 +7,9 @@ from scipy.ndimage import gaussian_filter
 from skimage.metrics import structural_similarity
 from torch import Tensor, nn
 
-from bench.analyses.heatmaps.gradcam import heat_maps, upsampled
-from bench.analyses.heatmaps.localization import center_prior
-from bench.analyses.heatmaps.sanity import (
+from bench.extensions.heat_maps.gradcam import heat_maps, upsampled
+from bench.extensions.heat_maps.localization import center_prior
+from bench.extensions.heat_maps.sanity import (
     blurred,
     cascade,
     deletion_insertion,
@@ -17,7 +17,7 @@ from bench.analyses.heatmaps.sanity import (
     similarity,
     ssim,
 )
-from bench.analyses.heatmaps.stages import modules_by_depth
+from bench.extensions.heat_maps.stages import modules_by_depth
 from bench.models.network import Network, build
 
 TINY = {"depths": [1, 1, 1, 1], "widths": [8, 8, 16, 16], "dropout": 0.1}

@@ -8,14 +8,14 @@ from typing import Any
 import pandas as pd
 from markupsafe import Markup
 
+from bench.extensions.heat_maps import heatmap_summary as heatmaps
+from bench.extensions.heat_maps.gallery_cases import KINDS, pictures_of
+from bench.extensions.heat_maps.heatmap_summary import ALL, NETWORK, OWN, WORDS, Mean
 from reports.formatting import is_number, percent, places
-from reports.html.section import Section, write
+from reports.html.section import CAUSES, PlacedSection, Section, write
 from reports.report_data.headline_rows import Estimate
 from reports.report_data.hospitals_and_runs import Run
 from reports.report_data.report_data import EXTERNAL, ReportData
-from reports.summaries import heatmap_summary as heatmaps
-from reports.summaries.gallery_cases import KINDS, pictures_of
-from reports.summaries.heatmap_summary import ALL, NETWORK, OWN, WORDS, Mean
 from reports.summaries.missing_analyses import missing_analyses, section_without_results
 
 SHOWN = 12  # runs listed in the table
@@ -23,7 +23,7 @@ METHODS = {"gradcam": "Grad-CAM", "gradcam++": "Grad-CAM++", "hirescam": "HiResC
 COLUMNS = (OWN, "token", "markers", "border", "outside lungs")  # regions in the figure; the table shows all regions
 
 
-def attention(data: ReportData) -> Section:
+def heat_maps(data: ReportData) -> Section:
     """Write the section on heat maps.
 
     If the analysis failed or is not done, the section states why. If it was not requested, the section is empty.
@@ -209,3 +209,6 @@ def _choices(pictures: list[dict[str, Any]]) -> list[tuple[str, str, list[str]]]
         for k, w, values in values_of_key
     ]
     return [choice for choice in ordered if len(choice[2]) > 1]
+
+
+SECTIONS = (PlacedSection(heat_maps, CAUSES, scripts=("gallery.js",), before="gap_components"),)

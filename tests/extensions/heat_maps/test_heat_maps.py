@@ -6,11 +6,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from bench.analyses.heatmaps.gradcam import METHODS, chosen_stage, heat_maps
 from bench.config.registry import Entry, Registry
+from bench.extensions.heat_maps.gradcam import METHODS, chosen_stage, heat_maps
 from bench.models.network import Network, build
 
-REGISTRY = Registry.read(Path(__file__).parents[2] / "registry.yaml")
+REGISTRY = Registry.read(Path(__file__).parents[3] / "registry.yaml")
+ARCHITECTURES = REGISTRY.sections["architectures"]
 
 
 def one_by_one(network: Network, x_NCHW: Tensor, module: str) -> tuple[Tensor, Tensor, Tensor]:
@@ -44,6 +45,7 @@ def made(architecture: Entry) -> tuple[Network, Tensor]:
     return network, torch.randn(1, 3, size, size, generator=torch.Generator().manual_seed(1))
 
 
+@pytest.mark.parametrize("architecture", ARCHITECTURES.values(), ids=ARCHITECTURES)
 def test_every_architecture_has_heat_maps_of_every_method_and_is_left_as_it_was(architecture: Entry) -> None:
     network, x_NCHW = made(architecture)
     before = {key: (value.data_ptr(), value._version) for key, value in network.state_dict().items()}

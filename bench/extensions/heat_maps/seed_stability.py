@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from bench.analyses.heatmaps.summary import ALL, LEAST
+from bench.extensions.heat_maps.summary import ALL, LEAST
 from bench.scoring.bootstrap.intervals import percentile
 from bench.scoring.bootstrap.resamples import FOR_DETAIL, Resamples
 from bench.scoring.gaps.gap import EXTERNAL

@@ -8,8 +8,8 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from bench.analyses.heatmaps.gradcam import heat_maps, upsampled
-from bench.analyses.heatmaps.sanity import cascade, deletion_insertion, noise_stability
+from bench.extensions.heat_maps.gradcam import heat_maps, upsampled
+from bench.extensions.heat_maps.sanity import cascade, deletion_insertion, noise_stability
 from bench.models.network import Network
 from bench.scoring.bootstrap.intervals import percentile
 from bench.scoring.bootstrap.resamples import FOR_DETAIL, Resamples

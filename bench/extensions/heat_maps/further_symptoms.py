@@ -9,12 +9,12 @@ from dataclasses import replace
 
 import pandas as pd
 
+from bench.extensions.heat_maps.heatmap_summary import ALL, NETWORK, WORDS
 from bench.extensions.symptoms.failures import symptom
 from bench.planning.manifest import Manifest
 from bench.results.cross_run_tables import stored_analyses
 from harmonize.checks.release import Check
 from harmonize.labels.findings import NO_FINDING
-from reports.summaries.heatmap_summary import ALL, NETWORK, WORDS
 
 _REGIONS = ("token", "markers", "border", "padding")  # regions without patient anatomy; token: the tag on a phantom
 # there is a symptom if the lower bound of the enrichment's interval is above this value; chance gives an enrichment of 1
@@ -23,7 +23,7 @@ _MIN_PATIENTS = 10  # minimum number of patients with measured maps
 _MAX_LISTED = 3  # maximum number of findings in the message
 
 
-def heat_map_symptoms(where: str, manifest: Manifest, run_id: str) -> Iterator[Check]:
+def symptoms(where: str, manifest: Manifest, run_id: str) -> Iterator[Check]:
     """Yield a symptom if the heat maps of a finding concentrate on markers, border or padding.
 
     Yields nothing if the run's heat maps were not measured. `where`: text such as "run 3fa94c1e02bd".

@@ -22,7 +22,6 @@ KIND_TITLES = {
     "true negative": "absent, called negative (true negative)",
 }
 VIEWS = "the image, with its heat map, the map alone, and with the outline if one is known"
-MOST = 12  # maximum number of pictures in the details of a run
 
 
 def pictures_of(data: ReportData, gallery: pd.DataFrame) -> list[dict[str, Any]]:

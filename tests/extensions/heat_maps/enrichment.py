@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.analyses.heatmaps.localization import energy
+from bench.extensions.heat_maps.localization import energy
 
 
 def enrichment(heat: NDArray[np.floating], mask: NDArray[np.bool_]) -> float:

@@ -1,11 +1,10 @@
-"""The columns of the tables on heat maps.
+"""The columns of the tables on heat maps; `reports.schemas.tables` explains columns that all tables share.
 
-In the comments, a column that "may be empty" can have cells with NaN, None or "". A number that cannot be computed is
-NaN in every table. `reports.schemas.tables` describes the columns run_id, dataset, finding, value, low, high and n.
 Energies, overlaps and other shares are numbers from 0 to 1.
 """
 
-EXPLAINED: dict[str, tuple[str, ...]] = {
+SCORE_TABLES = SHOWN = DETAILS = ()
+SCHEMAS: dict[str, tuple[str, ...]] = {
     # how much of the heat maps lies in regions of the image, measured on a sample of images with the finding
     # value (may be empty): mean of the metric over maps; NaN for fewer than 5 patients
     # finding: one finding, or "all" (all pairs of image and finding)

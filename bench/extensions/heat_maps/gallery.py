@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from bench.analyses.heatmaps.image_sample import KINDS
-from bench.analyses.heatmaps.pictures import picture_name, webp
+from bench.extensions.heat_maps.image_sample import KINDS
+from bench.extensions.heat_maps.pictures import picture_name, webp
 from bench.planning.manifest import Manifest
 from bench.store.checked_folders import CheckedFolder
 from reports.schemas.criterion import DEFAULT

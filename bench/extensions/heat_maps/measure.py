@@ -8,8 +8,8 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.analyses.heatmaps.localization import center_prior, energy, localization_metrics, near
-from bench.analyses.heatmaps.summary import MEASURES, NETWORK, OVERLAPS, TRUTH
+from bench.extensions.heat_maps.localization import center_prior, energy, localization_metrics, near
+from bench.extensions.heat_maps.summary import MEASURES, NETWORK, OVERLAPS, TRUTH
 from harmonize.ground_truth.ground_truth import Scene
 
 Row = tuple[object, ...]

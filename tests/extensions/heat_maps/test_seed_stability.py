@@ -6,7 +6,7 @@ import pytest
 from numpy.typing import NDArray
 from scipy.stats import spearmanr
 
-from bench.analyses.heatmaps.seed_stability import MAP_COLUMNS, map_row, similarities, stability, summarize
+from bench.extensions.heat_maps.seed_stability import MAP_COLUMNS, map_row, similarities, stability, summarize
 from reports.schemas.tables import SCHEMAS
 
 Heats = NDArray[np.float32]

@@ -11,14 +11,15 @@ import pytest
 import torch
 from torch import nn
 
-from bench.analyses.heatmaps.gallery import ASK, first, with_pictures
-from bench.analyses.heatmaps.gradcam import heat_maps, upsampled
-from bench.analyses.heatmaps.image_sample import KINDS
-from bench.analyses.heatmaps.pictures import picture_name
 from bench.analyses.run_analysis import run_one_analysis
-from bench.config.analyses import Attention, read_analyses
+from bench.config.analyses import read_analyses
 from bench.config.grid import Grid
 from bench.config.registry import Registry
+from bench.extensions.heat_maps.analyses import Attention
+from bench.extensions.heat_maps.gallery import ASK, first, with_pictures
+from bench.extensions.heat_maps.gradcam import heat_maps, upsampled
+from bench.extensions.heat_maps.image_sample import KINDS
+from bench.extensions.heat_maps.pictures import picture_name
 from bench.models.network import Network
 from bench.planning.image_caches import prepare
 from bench.planning.jobs import AnalysisJob, analysis_jobs
@@ -26,14 +27,16 @@ from bench.planning.manifest import Manifest, read_manifest, write_manifest
 from bench.planning.plan import make_plan
 from bench.results.report_tables import tables
 from bench.store.store import Store
+from bench.study.request import check_foreign
 from harmonize.errors import ConfigError
 from harmonize.phantom import PhantomSettings
 from harmonize.phantom.radiograph import twin
 from reports.page import render
+from tests.extensions.heat_maps.enrichment import enrichment
 from tests.nonempty import nonempty
-from tests.twins.enrichment import enrichment
+from tests.unit.bench.config.test_grid import read
 
-TINY = Path(__file__).parents[2] / "grids" / "tiny.yaml"
+TINY = Path(__file__).parents[3] / "grids" / "tiny.yaml"
 
 
 def silent(what: str, done: int, total: int) -> None:
@@ -176,6 +179,14 @@ def test_the_order_of_pictures_is_that_of_runs_hospitals_and_findings_with_all_k
 
 
 def test_defaults_are_what_the_documents_say() -> None:
-    text = (Path(__file__).parents[2] / "docs" / "grids.md").read_text()
+    text = (Path(__file__).parents[3] / "docs" / "grids.md").read_text()
     for name in nonempty(Attention.__dataclass_fields__):
         assert f"`{name}`" in text
+
+
+def test_a_network_without_maps_is_refused_before_training_unless_no_heat_map_is_wanted(tmp_path: Path) -> None:
+    registry = Registry.read()
+    sweeps = "sweeps: [{architecture: ['timm:tnt_s_legacy_patch16_224'], channels: 3, preprocessing: imagenet_224}]\n"
+    with pytest.raises(ConfigError, match="`attention` is impossible: TNT has no feature maps"):
+        check_foreign(read(tmp_path, sweeps, registry), registry)
+    check_foreign(read(tmp_path, f"analyses: {{attention: false}}\n{sweeps}", registry), registry)

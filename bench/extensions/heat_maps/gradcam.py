@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate, relu
 
-from bench.analyses.heatmaps.stages import Stage, frozen, is_maps, stages
+from bench.extensions.heat_maps.stages import Stage, frozen, is_maps, stages
 from bench.models.network import Network
 from harmonize.errors import ConfigError
 

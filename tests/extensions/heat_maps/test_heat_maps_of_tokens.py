@@ -4,9 +4,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from bench.analyses.heatmaps.gradcam import METHODS, chosen_stage, heat_maps
-from bench.analyses.heatmaps.sanity import cascade, deletion_insertion, noise_stability
-from bench.analyses.heatmaps.stages import modules_by_depth, stages
+from bench.extensions.heat_maps.gradcam import METHODS, chosen_stage, heat_maps
+from bench.extensions.heat_maps.sanity import cascade, deletion_insertion, noise_stability
+from bench.extensions.heat_maps.stages import modules_by_depth, stages
 from bench.models.network import Network, build
 from tests.nonempty import nonempty
 

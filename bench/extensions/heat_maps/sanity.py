@@ -20,9 +20,9 @@ from scipy.stats import spearmanr
 from torch import Tensor
 from torch.nn.functional import conv2d, pad
 
-from bench.analyses.heatmaps.gradcam import heat_maps, upsampled
-from bench.analyses.heatmaps.localization import center_prior
-from bench.analyses.heatmaps.stages import frozen, modules_by_depth
+from bench.extensions.heat_maps.gradcam import heat_maps, upsampled
+from bench.extensions.heat_maps.localization import center_prior
+from bench.extensions.heat_maps.stages import frozen, modules_by_depth
 from bench.models.network import Network
 from harmonize.seeds import seed_for
 

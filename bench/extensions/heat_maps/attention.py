@@ -15,14 +15,14 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
-from bench.analyses.heatmaps.gradcam import heat_maps, upsampled
-from bench.analyses.heatmaps.image_sample import RULE, OperatingPoint, ScoredImages, cases, points_of, positives
-from bench.analyses.heatmaps.localization import energy
-from bench.analyses.heatmaps.measure import Row, measure
-from bench.analyses.heatmaps.pictures import picture_name, png, views
-from bench.analyses.heatmaps.sanity_table import sanity_table
-from bench.analyses.heatmaps.seed_stability import MAP_COLUMNS, MAPS, map_row
-from bench.analyses.heatmaps.summary import MEASURES, summarize
+from bench.extensions.heat_maps.gradcam import heat_maps, upsampled
+from bench.extensions.heat_maps.image_sample import RULE, OperatingPoint, ScoredImages, cases, points_of, positives
+from bench.extensions.heat_maps.localization import energy
+from bench.extensions.heat_maps.measure import Row, measure
+from bench.extensions.heat_maps.pictures import picture_name, png, views
+from bench.extensions.heat_maps.sanity_table import sanity_table
+from bench.extensions.heat_maps.seed_stability import MAP_COLUMNS, MAPS, map_row
+from bench.extensions.heat_maps.summary import MEASURES, summarize
 from bench.inputs.batches import BatchReader
 from bench.inputs.examples import Examples
 from bench.inputs.normalize import Normalizer

@@ -1,1 +1,0 @@
-"""Heat maps: which image regions a network's logit depends on, and sanity checks of the maps."""

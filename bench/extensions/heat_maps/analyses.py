@@ -1,0 +1,49 @@
+"""The analysis `attention`: its options, and a check of networks before a grid begins."""
+
+from dataclasses import dataclass
+
+from bench.config.analyses import Kind
+from bench.config.registry import Entry
+from bench.config.run_config import RunConfig, one_of
+from harmonize.errors import ConfigError
+
+METHODS = ("gradcam", "gradcam++", "hirescam")
+
+
+@dataclass(frozen=True, slots=True)
+class Attention:
+    """Options of the analysis `attention`: it measures heat maps on a sample of images of each cohort, and makes a gallery."""
+
+    images: int = 24  # images per finding and cohort, one per patient
+    gallery: int = 1  # pictures per finding, cohort and kind of case (such as false negative)
+    sanity: int = 12  # number of internal images for the sanity checks of the maps; 0: no check
+    method: str = "gradcam"
+
+    def __post_init__(self) -> None:
+        if self.images < 1 or self.gallery < 0 or self.sanity < 0:
+            raise ValueError("images must be at least 1, gallery and sanity at least 0")
+        one_of("method", self.method, METHODS)
+
+
+KINDS = {
+    "attention": Kind(
+        "bench.extensions.heat_maps.attention:attention",
+        Attention,
+        reads_images=True,
+        reads_scores=True,
+        check=f"{__name__}:check",
+    ),
+}
+
+
+def check(architecture: Entry, config: RunConfig, size: int, where: str) -> None:
+    """Raise ConfigError for a network without feature maps, of which the analysis `attention` could draw no heat map."""
+    from bench.extensions.heat_maps.stages import stages  # imports torch
+    from bench.models.network import build
+
+    network = build(architecture.use, architecture.options, len(config.findings), config.channels)
+    try:
+        stages(network, size, size)
+    except ConfigError as error:
+        fix = "add `attention: false` to the grid's `analyses`, or use a network with feature maps or patch tokens"
+        raise ConfigError(f"the analysis `attention` is impossible: {error.what}", where, fix) from error
