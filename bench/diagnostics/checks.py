@@ -53,12 +53,14 @@ def examine(
 def examine_runs(
     store: Store, run_prefixes: Sequence[str], quick: bool, progress: Progress | None = None
 ) -> list[Check]:
-    """Return what the extensions find in some runs, given the beginnings of their ids.
+    """Return what the extensions find in some runs, given the beginnings of their ids; a note if no extension checks runs.
 
     `quick`: without predicting images again. Raises StoreError for an unknown run or a damaged file.
     """
     modules = extensions.modules("run_checks")
     ids = [find_run(store, prefix) for prefix in run_prefixes]
+    if not modules:
+        return [Check("", "runs", "note", "", "not checked: no extension that checks runs is installed")]
     return [check for i in ids for module in modules for check in module.of_run(store, i, quick, progress)]
 
 

@@ -8,7 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from bench.diagnostics.checks import examine_runs
+from bench.store.store import Store
 from harmonize.phantom import PhantomSettings, write_cohorts
+from reports import extensions
 
 Command = Callable[..., "subprocess.CompletedProcess[str]"]
 
@@ -134,3 +137,9 @@ def test_patients_of_two_cohorts_of_one_layout_are_compared(phantom: Path, tmp_p
         .replace("nih}", "nih, population: here}")
     )
     assert "patients shared with again" not in here("check", "--data", str(data), "--quick", cwd=tmp_path).stdout
+
+
+def test_a_check_of_runs_says_so_if_no_extension_checks_runs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(extensions, "modules", lambda _: ())
+    (check,) = examine_runs(Store(tmp_path), [], quick=True)
+    assert (check.level, check.found.split(":")[0]) == ("note", "not checked")

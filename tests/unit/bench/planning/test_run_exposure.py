@@ -14,6 +14,8 @@ from harmonize.cohorts.cohort import Cohort
 from harmonize.cohorts.specs import CohortSpec
 from harmonize.errors import ConfigError
 
+pytest.importorskip("bench.extensions.embeddings", reason="the architecture `theirs` has given vectors")
+
 ENTRIES = """
 schema: 1
 include: shipped
