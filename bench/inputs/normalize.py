@@ -25,11 +25,13 @@ import torch
 from torch import Tensor
 
 from bench.config.preprocessing_ops import INTENSITY_OPS, input_size, learned_op, padded, parse
-from bench.inputs.cpu_chunks import chunks
 from bench.inputs.device_transfer import constant
 from bench.inputs.histograms import TABLES, Reference, histograms, look_up
 from harmonize.errors import ConfigError
 
+# 1 MB of float32: so small that the result of one operation is still in the cache of the CPU for the next one; a batch of 64
+# images of 320 x 320 pixels has 26 MB
+CHUNK_PIXELS = 2**18
 FOREGROUND = (
     0.02  # gray value on the scale from 0 to 1; pixels up to this value are border or collimator, not foreground
 )
@@ -273,3 +275,19 @@ def _range(x_N1HW: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
     low = x_N1HW.masked_fill(~mask, torch.inf).amin((2, 3), keepdim=True)
     high = x_N1HW.masked_fill(~mask, -torch.inf).amax((2, 3), keepdim=True)
     return low, high
+
+
+def chunks(image_NHW: Tensor) -> list[slice]:
+    """Return consecutive slices that together cover a batch [N, ..., H, W]. On a GPU, one slice covers the batch.
+
+    If there are several slices, each slice has at least two images. The reason: torch adds the pixels of a single image
+    in another order than those of an image in a batch, and the result must not depend on the slices.
+    """
+    num, (height, width) = len(image_NHW), image_NHW.shape[-2:]
+    if image_NHW.device.type != "cpu" or num * height * width <= CHUNK_PIXELS:
+        return [slice(0, num)]
+    size = max(2, CHUNK_PIXELS // (height * width))
+    starts = list(range(0, num, size))
+    if num - starts[-1] == 1 and len(starts) > 1:
+        starts.pop()
+    return [slice(start, stop) for start, stop in zip(starts, [*starts[1:], num], strict=True)]

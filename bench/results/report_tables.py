@@ -10,7 +10,7 @@ import pandas as pd
 
 from bench.analyses.shortcuts.association import associations
 from bench.planning.manifest import Manifest
-from bench.results.cohort_tables import CohortTables, ExposureTable, cohort_tables, findings_of
+from bench.results.cohort_tables import ExposureTable, cohort_tables, findings_of
 from bench.results.cross_run_tables import across, stored_analyses, with_test_time
 from bench.results.grid_recipes import trained_by, trials_table, with_chosen_runs
 from bench.results.long_tables import LongTables
@@ -21,7 +21,6 @@ from bench.scoring.across_runs.epoch_selection import audit
 from bench.scoring.across_runs.frontier import anytime
 from bench.scoring.across_runs.pareto import goals, maps_on_finding
 from bench.scoring.across_runs.recipes import Recipes
-from bench.scoring.cooccurrence import cooccurrence
 from bench.scoring.diagnostics import among_runs
 from bench.scoring.gaps.gap import MACRO
 from harmonize.cohorts.hospital_names import hospital_name
@@ -94,7 +93,6 @@ def tables(manifest: Manifest, with_images: bool = False, long_tables: LongTable
     if all_ids:
         runs_of = dict.fromkeys(DETAILS, detailed) | {AVERAGED: None}
         frames |= {name: _load(long_tables, manifest, all_ids, name, runs_of[name]) for name in DETAILS}
-    frames["cooccurrence"] = _cooccurrence(data, findings)
     for name, table in of_analyses.items():
         frames[name] = pd.concat([frames[name], table], ignore_index=True) if name in frames else table
     if scored:
@@ -232,14 +230,6 @@ def _components(frames: Mapping[str, pd.DataFrame], recipes: Recipes) -> dict[st
     rows = frames[AVERAGED]
     key = ("dataset", "metric", "finding", "part")
     return {AVERAGED: recipes.averaged(rows[rows["finding"] == MACRO], key, ("value", "least", "most"))}
-
-
-def _cooccurrence(data: CohortTables, findings: Sequence[str]) -> pd.DataFrame:
-    """Build the table `cooccurrence`: for each cohort and pair of findings, counts of images by the two labels."""
-    pairs = [
-        (*place, *pair) for place, states in data.headline_states.items() for pair in cooccurrence(states, findings)
-    ]
-    return pd.DataFrame(pairs, columns=list(SCHEMAS["cooccurrence"]))
 
 
 def _of_runs(frame: pd.DataFrame, run_ids: Collection[str]) -> pd.DataFrame:

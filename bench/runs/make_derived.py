@@ -29,7 +29,7 @@ from bench.runs.provenance import environment
 from bench.store.checked_folders import CheckedFolder
 from bench.store.lease import lease
 from bench.store.store import Store, canonical_json, short_hash, table_facts, write_bytes, write_table
-from bench.training.errors import TrainingError
+from bench.training import TrainingError
 from harmonize.errors import StoreError
 from harmonize.progress import Progress
 

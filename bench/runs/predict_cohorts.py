@@ -31,12 +31,12 @@ from bench.planning.plan import CohortRef
 from bench.planning.run import RunSpec
 from bench.runs.encoder_features import EncoderFeatures, encoder_id
 from bench.runs.networks import normalization_of
+from bench.runs.stored_features import features_file
 from bench.store.checked_folders import REFERENCE, CheckedFolder
-from bench.store.features import features_file
 from bench.store.file_integrity import file_sha256, is_intact
 from bench.store.store import Store, canonical_json, replacing, table_facts, write_bytes, write_table
+from bench.training import TrainingError
 from bench.training.data_parallel import SINGLE_PROCESS, DataParallelGroup
-from bench.training.errors import TrainingError
 from bench.training.probe import probe_logits
 from harmonize.cache.cache import ImageCache
 from harmonize.progress import Progress

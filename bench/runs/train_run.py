@@ -13,8 +13,8 @@ from bench.runs.encoder_features import EncoderFeatures, compute_features
 from bench.runs.networks import initial_network, normalization_of
 from bench.store.store import Store, canonical_json, write_bytes, write_table
 from bench.system.peak_memory import PeakMemory
+from bench.training import TrainingError
 from bench.training.data_parallel import DataParallelGroup
-from bench.training.errors import TrainingError
 from bench.training.fit import fit
 from bench.training.probe import fit_probe, refit_output_layer
 from harmonize.progress import Progress

@@ -17,8 +17,7 @@ from bench.scoring.bootstrap.intervals import mean_of
 from bench.scoring.bootstrap.resamples import FOR_DETAIL
 from bench.scoring.confusion_and_delong import confusion_rows, delong_rows
 from bench.scoring.gaps import decomposition, label_references
-from bench.scoring.gaps.calibration_drift import drifts
-from bench.scoring.gaps.gap import EXTERNAL, MACRO_ALL, gaps, replicates_by_dataset
+from bench.scoring.gaps.gap import EXTERNAL, MACRO_ALL, drifts, gaps, replicates_by_dataset
 from bench.scoring.metrics_of_split import AUROC, Key, OperatingPoints, SplitMetrics
 from bench.scoring.pooled_hospitals import measure_hospitals
 from bench.scoring.score_rows import Macro, Writer, frame, macro, mean_of_macros

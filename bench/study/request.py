@@ -264,7 +264,7 @@ def _features_of(architecture: Entry, config: RunConfig, where: str) -> int:
     Raises ConfigError for a network whose output layer is not one linear layer.
     """
     from bench.models.network import Network
-    from bench.training.errors import TrainingError
+    from bench.training import TrainingError
     from bench.training.probe import output_layer
 
     backbone = _without_weights(architecture, config)

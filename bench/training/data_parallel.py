@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from bench.training.errors import TrainingError
+from bench.training import TrainingError
 
 T = TypeVar("T")
 D = TypeVar("D", bound=np.generic)

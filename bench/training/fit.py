@@ -28,9 +28,9 @@ from bench.models.predict import predict
 from bench.planning.run import RunSpec
 from bench.scoring.metrics import macro_auroc
 from bench.scoring.scored_split import DROPPED
+from bench.training import TrainingError
 from bench.training.checkpoint import TrainingState
 from bench.training.data_parallel import SINGLE_PROCESS, DataParallelGroup
-from bench.training.errors import TrainingError
 from bench.training.step import Step
 from bench.training.torch_compile import compile_if_faster
 from bench.training.train_modes import freeze_backbone

@@ -22,7 +22,7 @@ from bench.inputs.examples import Examples
 from bench.models.network import Network
 from bench.models.output_layers import output_layers
 from bench.planning.run import RunSpec
-from bench.training.errors import TrainingError
+from bench.training import TrainingError
 from bench.training.fit import TrainingResult, check_labels, validate_hospitals
 from bench.training.logistic_regression import Regression, logistic_regressions
 from bench.training.training_loss import TrainingTargets

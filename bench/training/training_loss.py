@@ -18,8 +18,8 @@ from bench.config.run_config import RunConfig
 from bench.inputs.examples import Examples
 from bench.models.network import finding_logits
 from bench.planning.run import RunSpec
+from bench.training import TrainingError
 from bench.training.batch_sampling import balanced, class_membership, group_balanced, shuffled
-from bench.training.errors import TrainingError
 from bench.training.losses import bce, masked_targets, three_states
 from bench.training.uncertainty import Labels, blank
 

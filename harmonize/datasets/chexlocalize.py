@@ -7,16 +7,27 @@ Source: Saporta et al. 2022, doi:10.1038/s42256-022-00536-x; run lengths: COCO A
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from harmonize.datasets.outlines import Outlines
 from harmonize.errors import DatasetError
 from harmonize.images.limits import MAX_PIXELS
+
+
+@dataclass(frozen=True, slots=True)
+class Outlines:
+    """Outlined findings in the images of a cohort. The function `masks` draws the masks of one image."""
+
+    findings: frozenset[tuple[str, str]]  # (image id, finding) of every non-empty mask
+    masks: Callable[[str], dict[str, NDArray[np.bool_]]]  # image id -> {finding: mask [H, W]}
+    frames: Mapping[str, tuple[int, int]]  # image id -> (height, width) of its masks
+    fingerprint: str  # a text that changes when the files change
+
 
 FINDINGS = (
     "Enlarged Cardiomediastinum",

@@ -19,6 +19,7 @@ import numpy as np
 import pandas as pd
 
 from harmonize.datasets import FAULT, UNKNOWN, Remark, chexlocalize, native
+from harmonize.datasets.chexlocalize import Outlines
 from harmonize.datasets.columns import base_columns, state_columns, with_bad_rows
 from harmonize.datasets.csvfile import (
     cells,
@@ -35,7 +36,6 @@ from harmonize.datasets.csvfile import (
     unmatched_faults,
 )
 from harmonize.datasets.ids import require_match
-from harmonize.datasets.outlines import Outlines
 from harmonize.errors import DatasetError
 
 SIGNATURE = ("CheXpert-v1.0*", "valid.csv", "CheXpert")

@@ -38,8 +38,8 @@ from harmonize.datasets.csvfile import (
     states_array,
     unknown_words,
 )
+from harmonize.datasets.csvrows import read_lines
 from harmonize.datasets.ids import difference, examples, occurs_in, refuse_rounded
-from harmonize.datasets.text_lists import read_lines
 from harmonize.errors import DatasetError
 from harmonize.labels.findings import ABSENT, PRESENT
 

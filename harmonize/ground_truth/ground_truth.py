@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 
 from harmonize.cohorts.pooled import Place
 from harmonize.datasets import adapter
-from harmonize.datasets.outlines import Outlines
+from harmonize.datasets.chexlocalize import Outlines
 from harmonize.errors import DatasetError
 from harmonize.images.lungs import lung_field
 from harmonize.images.markers import markers

@@ -20,9 +20,8 @@ from torch import nn
 
 from bench.executors.local import teams
 from bench.store.store import Store
-from bench.training import launch_workers
+from bench.training import TrainingError, launch_workers
 from bench.training.data_parallel import SINGLE_PROCESS, DataParallelGroup, SharedBatchNorm
-from bench.training.errors import TrainingError
 from harmonize.errors import SetupError
 from tests.conftest import Drawn
 from tests.forked import Begun

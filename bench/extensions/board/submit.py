@@ -26,8 +26,8 @@ from bench.extensions.board.submission import (
 from bench.results.read_predictions import SCORING_VERSION
 from bench.store.sign import signer
 from bench.store.store import read_table, table_facts
+from harmonize.datasets.csvrows import read_lines
 from harmonize.datasets.ids import difference
-from harmonize.datasets.text_lists import read_lines
 from harmonize.errors import ConfigError, StoreError
 from harmonize.progress import Progress
 

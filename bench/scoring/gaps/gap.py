@@ -1,6 +1,7 @@
 """The generalization gap: a metric (usually AUROC) on the internal test split minus the metric at an external hospital.
 
-Both scores use the findings that both hospitals score. Internal and external patients are resampled independently.
+Calibration drift is the external calibration error minus the internal one. Both scores of a difference use the findings that both
+hospitals score. Internal and external patients are resampled independently.
 Shapes: K findings, B replicates, H hospitals.
 """
 
@@ -12,9 +13,13 @@ from numpy.typing import NDArray
 
 from bench.scoring.bootstrap.area_intervals import mean_interval
 from bench.scoring.bootstrap.intervals import distance_difference, excess, interval_of_difference, mean_of, percentile
+from bench.scoring.calibration_metrics import BIASED
 from bench.scoring.metrics_of_split import AUROC, RANKED, Key, SplitMetrics
 
 Array = NDArray[np.float64]
+
+# metrics whose drift is computed; the Brier score and its drift also depend on the prevalence
+DRIFTING = ("ece", "brier")
 EXTERNAL, MACRO, MACRO_ALL, CORE = "external", "macro", "macro_all", "core"
 UNKNOWN = (float("nan"), float("nan"))  # bounds
 
@@ -206,3 +211,25 @@ def _gap(
 def replicates_by_dataset(gaps: Sequence[Gap]) -> Mapping[str, Array]:
     """Return the replicates [B] of the macro gaps by name: "gap/<dataset>" and "gap/external"."""
     return {f"gap/{gap.dataset}": gap.replicates for gap in gaps if gap.finding == MACRO}
+
+
+def drifts(findings: Sequence[str], internal: SplitMetrics, external: Sequence[SplitMetrics]) -> list[tuple[Key, Gap]]:
+    """Compute ece_drift and brier_drift: external minus internal error, for each calibrator.
+
+    Both errors use the findings that both hospitals score. A positive drift means that the run is worse calibrated at
+    external hospitals. There are drifts of each finding and of the macro, at each hospital and as mean over hospitals.
+    Internal and external patients are resampled independently. Noise increases the internal and the external ECE by
+    unknown amounts; the interval of ece_drift allows for both amounts.
+    """
+    rows = []
+    for calibrator in internal.calibrators:
+        for metric in DRIFTING:
+            unbounded_drifts = [_reversed(gap) for gap in gaps(findings, internal, external, Key(metric, calibrator))]
+            rows += [(Key(f"{metric}_drift", calibrator), gap) for gap in bounded(unbounded_drifts, metric in BIASED)]
+    return rows
+
+
+def _reversed(gap: Gap) -> Gap:
+    """Return the difference external - internal instead of internal - external, without interval."""
+    excess_internal, excess_external = gap.excess
+    return gap._replace(value=-gap.value, replicates=-gap.replicates, excess=(excess_external, excess_internal))

@@ -8,8 +8,8 @@ from torch import Tensor, nn
 
 from bench.config.registry import Entry
 from bench.models.network import seeded
+from bench.training import TrainingError
 from bench.training.algorithms.batch import Algorithm, Batch
-from bench.training.errors import TrainingError
 
 
 class FunctionAlgorithm(Algorithm):

@@ -11,7 +11,7 @@ import harmonize
 from harmonize import CohortSpec, DatasetError
 from harmonize.checks.release import Check, inspect
 from harmonize.cohorts.specs import read_data
-from harmonize.datasets.text_lists import read_lines
+from harmonize.datasets.csvrows import read_lines
 from harmonize.errors import ConfigError
 
 Edit = Callable[[pd.DataFrame], pd.DataFrame]

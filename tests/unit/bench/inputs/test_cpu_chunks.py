@@ -5,9 +5,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.inputs import cpu_chunks as module
-from bench.inputs.cpu_chunks import chunks
-from bench.inputs.normalize import Normalizer
+from bench.inputs import normalize as module
+from bench.inputs.normalize import Normalizer, chunks
 
 
 @given(st.integers(0, 70), st.sampled_from([8, 224, 320, 513, 1024]))

@@ -15,9 +15,9 @@ from bench.scoring.bootstrap.weighted_metrics import Factors, Ranked, Reweighted
 from bench.scoring.calibration_metrics import bin_of
 from bench.scoring.calibrators import sigmoid
 from bench.scoring.gaps import decomposition
+from bench.scoring.gaps.case_mix import case_mix_factor, effective_numbers, prevalence_factor
 from bench.scoring.gaps.gap_component import GapComponent, GapComponents, mean, remainder, unknown
 from bench.scoring.gaps.label_mappings import sensitivity
-from bench.scoring.gaps.reweighting import case_mix_factor, effective_numbers, prevalence_factor
 from bench.scoring.metrics_of_split import OperatingPoints, measure
 from bench.scoring.patient_groups import PatientGroups
 from bench.scoring.score_run import RunScores, score_run

@@ -22,9 +22,9 @@ from bench.models.predict import predict, weights_sha256
 from bench.planning.run import RunSpec
 from bench.results.stored_runs import remark_of, training_remark
 from bench.store.store import Store
+from bench.training import TrainingError
 from bench.training.checkpoint import write_checkpoint
 from bench.training.data_parallel import SINGLE_PROCESS, DataParallelGroup
-from bench.training.errors import TrainingError
 from bench.training.fit import TrainingResult, fit
 from bench.training.step import TooLargeError
 from harmonize.errors import ConfigError

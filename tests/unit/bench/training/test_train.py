@@ -15,8 +15,8 @@ from bench.inputs.normalize import Normalizer
 from bench.models.network import build
 from bench.models.predict import predict, weights_sha256
 from bench.planning.run import RunSpec
+from bench.training import TrainingError
 from bench.training.checkpoint import FORMAT, load_checkpoint, write_checkpoint
-from bench.training.errors import TrainingError
 from bench.training.fit import TrainingResult, fit, validate
 
 REGISTRY = Registry.read()

@@ -22,6 +22,7 @@ from bench.inputs.normalize import Normalizer
 from bench.models.network import build
 from bench.models.predict import predict, weights_sha256
 from bench.planning.run import RunSpec
+from bench.training import TrainingError
 from bench.training.algorithms.averages import SWAD
 from bench.training.algorithms.batch import Algorithm, Batch
 from bench.training.algorithms.build import build_algorithm
@@ -29,7 +30,6 @@ from bench.training.algorithms.features import kernel_distance, mean_and_covaria
 from bench.training.algorithms.inputs import label_smoothing, mixed_loss, mixup
 from bench.training.batch_sampling import group_balanced, shuffled
 from bench.training.checkpoint import load_checkpoint
-from bench.training.errors import TrainingError
 from bench.training.fit import TrainingResult, fit, validate
 from bench.training.step import TooLargeError
 from bench.training.training_loss import TrainingLoss, TrainingTargets

@@ -17,9 +17,9 @@ from bench.inputs.normalize import Normalizer
 from bench.models.network import Network, build
 from bench.models.predict import weights_sha256
 from bench.planning.run import RunSpec
+from bench.training import TrainingError
 from bench.training.batch_sampling import shuffled
 from bench.training.checkpoint import load_checkpoint
-from bench.training.errors import TrainingError
 from bench.training.fit import fit
 from bench.training.step import Step
 from bench.training.train_modes import freeze_backbone, recalibrate_batch_norm, train_mode

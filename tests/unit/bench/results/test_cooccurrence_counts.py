@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from bench.scoring.cooccurrence import cooccurrence
+from bench.results.cohort_tables import cooccurrence
 from harmonize.labels.findings import UNMAPPED_CODE
 
 STATES = st.sampled_from([1, 0, -1, -2, UNMAPPED_CODE])

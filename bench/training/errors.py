@@ -1,5 +1,0 @@
-"""The error of a training that gives no model."""
-
-
-class TrainingError(RuntimeError):
-    """Error: training cannot give a model, for example because the loss is NaN or no epoch can be selected."""
