@@ -1,4 +1,4 @@
-"""Fill the items of reporting checklists (TRIPOD+AI, CLAIM) from what a store knows about a study.
+"""Fill the items of reporting checklists (TRIPOD+AI, CLAIM, TRIPOD-Cluster) from what a store knows about a study.
 
 An item is filled only if a stored value answers it. For every other item, the checklist names who has to write it.
 """

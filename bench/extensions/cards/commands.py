@@ -1,6 +1,6 @@
 """`bench errors`, `bench card` and `bench checklist`.
 
-They list the most confident errors of a run, write its model card, and fill the items of TRIPOD+AI and CLAIM that the store answers.
+They list the most confident errors of a run, write its model card, and fill the items of reporting checklists that the store answers.
 """
 
 import json
@@ -107,8 +107,8 @@ def checklist(
 ) -> None:
     """Fill the reporting checklists of journals.
 
-    Fills the items of TRIPOD+AI and CLAIM that stored values answer, with links to these values, and names who has to
-    write the others. Needs the report of the grid.
+    Fills the items of TRIPOD+AI, CLAIM and TRIPOD-Cluster that stored values answer, with links to these values, and names
+    who has to write the others. Needs the report of the grid.
     """
     from bench.planning.stored_names import store_with
 

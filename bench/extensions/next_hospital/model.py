@@ -40,6 +40,8 @@ WIDEST = 10.0  # the quadrature ends at this multiple of the scale of the prior
 NUM_STEPS = 60  # of the grids on which a likelihood is searched for its maximum or its range
 NUM_HALVINGS = 60  # of a range in which a root is searched
 PRECISION = 1e-10  # relative, of quantiles
+NODE, QUADRATURE = np.polynomial.legendre.leggauss(NUM_NODES)
+FRACTION = np.linspace(0, 1, 2001)  # of the range of the quadrature, at which the distribution of tau is computed
 BEYOND = 1e300  # standard errors; a finite stand-in for infinity
 LOW, HIGH = (1 - LEVEL) / 2, (1 + LEVEL) / 2
 
@@ -74,6 +76,11 @@ class Panels:
     def enough(self) -> NDArray[np.bool_]:
         """Mask of the panels that can be fitted."""
         return self.num_hospitals >= LEAST_HOSPITALS
+
+    @property
+    def num_clamped(self) -> NDArray[np.int64]:
+        """Number of hospitals whose own variance is set to LEAST_VARIANCE, because the common error is as large as the whole error."""
+        return np.asarray((self.variance <= LEAST_VARIANCE).sum(1))
 
     def at(self, rows: NDArray[np.bool_]) -> "Panels":
         """Return the panels in a mask."""
@@ -226,7 +233,7 @@ class Posterior:
     share: Array  # probability of the node
     mean: Array
     error: Array  # standard deviation of the mean
-    edge: Array  # [P, S + 1]: the values of tau between which the nodes stand for the distribution
+    root: Array  # [P, 2]: lowest and highest square root of tau
 
     @classmethod
     def of(cls, panels: Panels, scale: float) -> Self:
@@ -241,24 +248,27 @@ class Posterior:
         matters = log_density > log_density.max(1, keepdims=True) - NEGLIGIBLE
         first, last = matters.argmax(1), NUM_STEPS - matters[:, ::-1].argmax(1)
         low, high = step * np.maximum(first - 1, 0), step * np.minimum(last + 1, NUM_STEPS)
-        x, quadrature = np.polynomial.legendre.leggauss(NUM_NODES)
-        root = low[:, None] + np.outer(high - low, (x + 1) / 2)
+        root = low[:, None] + np.outer(high - low, (NODE + 1) / 2)
         log_density, weight, mean = _log_density(panels, root, scale)
-        share = quadrature * np.exp(log_density - log_density.max(1, keepdims=True))
+        share = QUADRATURE * np.exp(log_density - log_density.max(1, keepdims=True))
         error = np.sqrt(1 / weight.sum(-1) + panels.common[:, None])
-        edge = low[:, None] + np.outer(high - low, np.append(0.0, quadrature.cumsum() / 2))
-        return cls(root**2, share / share.sum(1, keepdims=True), mean, error, edge**2)
+        return cls(root**2, share / share.sum(1, keepdims=True), mean, error, np.stack([low, high], 1))
 
     def below(self, threshold: Array, variance: Array | float = 0.0) -> Array:
         """Return the probability that a new hospital has a value below a threshold; see `Fit`."""
         whole = np.sqrt(self.error**2 + self.node**2 + np.reshape(variance, (-1, 1)))
         return np.asarray((self.share * ndtr((threshold[:, None] - self.mean) / whole)).sum(1))
 
-    def tau(self, level: float) -> Array:
-        """Return a quantile [P] of tau, interpolated between the edges."""
-        cumulative = np.pad(self.share.cumsum(1), ((0, 0), (1, 0)))
-        roots = [np.interp(level, *row) for row in zip(cumulative, np.sqrt(self.edge), strict=True)]
-        return np.array(roots) ** 2
+    def tau(self, *levels: float) -> Array:
+        """Return quantiles [levels, P] of tau: the polynomial through the densities at the nodes is integrated exactly."""
+        polynomial = np.polynomial.legendre.legvander(2 * FRACTION - 1, NUM_NODES)
+        integral = (
+            polynomial[:, 2:] - polynomial[:, :-2]
+        ) / 2  # of each polynomial but the first, from the lowest value on
+        of_node = FRACTION[:, None] + integral @ np.polynomial.legendre.legvander(NODE, NUM_NODES - 1)[:, 1:].T
+        rows = zip(self.share, self.root, strict=True)
+        roots = [np.interp(levels, of_node @ share, low + (high - low) * FRACTION) for share, (low, high) in rows]
+        return np.reshape(roots, (-1, len(levels))).T ** 2
 
 
 def _log_density(panels: Panels, root: Array, scale: float) -> tuple[Array, Array, Array]:
@@ -277,7 +287,7 @@ def bayes(panels: Panels, scale: float) -> Fit:
     new_error = np.hypot(known.error, known.node)
     middle, low, high = (_mixture_quantile(q, known.mean, known.error, known.share) for q in (0.5, LOW, HIGH))
     new_low, new_high = (_mixture_quantile(q, known.mean, new_error, known.share) for q in (LOW, HIGH))
-    tau, tau_low, tau_high = (known.tau(q) for q in (0.5, LOW, HIGH))
+    tau, tau_low, tau_high = known.tau(0.5, LOW, HIGH)
     return Fit(middle, low, high, new_low, new_high, tau, tau_low, tau_high, known.below)
 
 

@@ -210,7 +210,7 @@ def _rows(measured: Measured, panels: Panels, metric: str, internal: Array) -> p
         )
     }
     columns |= {"sd": fit.tau, "sd_low": fit.tau_low, "sd_high": fit.tau_high}
-    columns["inconsistency"] = inconsistency(fitted)
+    columns |= {"inconsistency": inconsistency(fitted), "num_clamped": fitted.num_clamped}
     if metric == AUROC:
         columns["below_half"] = fit.below(np.zeros(len(fitted.value)))
         with np.errstate(divide="ignore"):
@@ -272,7 +272,8 @@ def pairs(values: pd.DataFrame, replicates: Replicates) -> pd.DataFrame:
     value, variance, common = (np.array(numbers) for numbers in zip(*panels, strict=True))
     of_pairs = Panels.of(value, variance, common)
     fit = bayes(of_pairs, SHARE_SCALE)
-    columns = (fit.mean, fit.low, fit.high, fit.new_low, fit.new_high, 1 - fit.below(np.zeros(len(rows))))
+    above = 1 - fit.below(np.zeros(len(rows)))
+    columns = (fit.mean, fit.low, fit.high, fit.new_low, fit.new_high, above, of_pairs.num_clamped)
     numbers = dict(zip(SCHEMAS["next_hospital_pairs"][3:], columns, strict=True))
     pairs_of = pd.DataFrame(rows, columns=["first", "second"])
     return pairs_of.assign(num_hospitals=of_pairs.num_hospitals, **numbers)[list(SCHEMAS["next_hospital_pairs"])]

@@ -11,7 +11,9 @@ SCHEMAS: dict[str, tuple[str, ...]] = {
     # value, low, high: expected value at a new hospital; new_low, new_high: 95 % prediction interval
     # sd, sd_low, sd_high: standard deviation between hospitals, on the scale of the model (logit for AUROC,
     #     sensitivity and specificity)
-    # inconsistency: I², share of the variation between hospitals that the errors of their values do not explain
+    # inconsistency: I², share of the variation between hospitals that the errors of their values do not explain; 0 if its estimate
+    #     is negative, as that of tau² without the prior
+    # num_clamped (may be empty): number of hospitals whose own error counts as 0, because the error that hospitals share is larger
     # below_half (only auroc): probability of an AUROC below .5 at a new hospital; below_internal (only auroc, may be empty):
     #     probability of an AUROC below the measured internal score
     # num_left_out, num_inside (only auroc): number of hospitals that were left out in turn, and of those whose value was inside the 95 %
@@ -28,6 +30,7 @@ SCHEMAS: dict[str, tuple[str, ...]] = {
         "sd_low",
         "sd_high",
         "inconsistency",
+        "num_clamped",
         "below_half",
         "below_internal",
         "num_left_out",
@@ -37,6 +40,6 @@ SCHEMAS: dict[str, tuple[str, ...]] = {
     # below: probability that the macro AUROC at a hospital that was not measured is below the threshold (.01 to .99)
     "next_hospital_below": ("run_id", "threshold", "below"),
     # macro AUROC of the first recipe minus that of the second at a hospital that was not measured, over the hospitals that both
-    # have; above: probability that the first recipe has the higher AUROC there
-    "next_hospital_pairs": ("first", "second", "num_hospitals", *_PREDICTED, "above"),
+    # have; above: probability that the first recipe has the higher AUROC there; num_clamped: as above
+    "next_hospital_pairs": ("first", "second", "num_hospitals", *_PREDICTED, "above", "num_clamped"),
 }

@@ -109,6 +109,7 @@ def _predicted(row: Row) -> dict[str, Any]:
         "below_half": probability(float(row["below_half"])),
         "below_internal": probability(float(row["below_internal"])),
         "inconsistency": float(row["inconsistency"]),
+        "clamped": clamped(row),
         "reason": row["reason"],
         "left_out": f"{int(row['num_inside'])} of {int(row['num_left_out'])}" if row["num_left_out"] else "",
     }
@@ -125,6 +126,20 @@ def probability(value: float) -> str:
     return "< .01" if value < 0.01 else "> .99" if value > 0.99 else places(value, 2)
 
 
+def clamped(row: Row) -> str:
+    """State which variances of a prediction had negative estimates and count as 0; "" for none.
+
+    >>> clamped({"inconsistency": 0.0, "num_clamped": 1})
+    'without the prior, the variance between hospitals would be 0 (its estimate is negative); own error of 1 hospital counted as 0'
+    >>> clamped({"inconsistency": 0.3, "num_clamped": 0})
+    ''
+    """
+    between = "without the prior, the variance between hospitals would be 0 (its estimate is negative)"
+    num = int(row["num_clamped"]) if is_number(row["num_clamped"]) else 0
+    own = f"own error of {plural(num, 'hospital')} counted as 0"
+    return "; ".join(text for text, used in ((between, row["inconsistency"] == 0), (own, num > 0)) if used)
+
+
 def _others(data: ReportData, run: Run, rows: Mapping[tuple[str, str, str], Row]) -> dict[str, Any]:
     """Return a table of the other metrics of a run at a new hospital: their names, and the estimates of each finding."""
     found = {
@@ -138,6 +153,9 @@ def _others(data: ReportData, run: Run, rows: Mapping[tuple[str, str, str], Row]
     cells = {key: _on_page(key[0], row) for key, row in found.items()}
     return {
         "metrics": [OTHERS[metric] for metric in metrics],
+        "clamped": [
+            (f"{OTHERS[metric]}, {finding}", note) for (metric, finding), row in found.items() if (note := clamped(row))
+        ],
         "rows": [
             (
                 "Macro mean" if finding == MACRO else finding,
@@ -182,7 +200,8 @@ def _rival(data: ReportData, first: Run) -> str:
     for row in records_of(data.tables["next_hospital_pairs"]):
         if {row["first"], row["second"]} == {first.id, second.id}:
             above = float(row["above"]) if row["first"] == first.id else 1 - float(row["above"])
-            return f"With a probability of {probability(above)}, it has a higher AUROC there than {second.label}."
+            note = f" ({text})" if (text := clamped({**row, "inconsistency": None})) else ""
+            return f"With a probability of {probability(above)}{note}, it has a higher AUROC there than {second.label}."
     return ""
 
 

@@ -91,6 +91,8 @@ def test_texts_say_what_is_done(store_copy: Path, here: Command) -> None:
         "(95 % prediction interval); standard deviation between hospitals, on the logit scale, "
         in texts["TRIPOD+AI", "12d"]
     )
+    assert texts["TRIPOD-Cluster", "8f"] == texts["TRIPOD-Cluster", "13b"] == texts["TRIPOD+AI", "12d"]
+    assert found["TRIPOD-Cluster", "13b"]["state"] == "filled"
     tables = store_copy / "runs" / "report" / "tiny" / "tables"
     repaired = len(pd.read_parquet(tables / "triage_repair.parquet")) > 0
     said = "labeled patients of an external hospital set its triage thresholds" in texts["TRIPOD+AI", "24"]

@@ -1,6 +1,7 @@
 """The meta-analysis agrees with other implementations and with published examples."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -103,8 +104,38 @@ def test_bayesian_fit_agrees_with_adaptive_quadrature(scale: float, hospitals: i
     assert new_low / whole == pytest.approx(0.025, abs=1e-6)
     assert mean_high / whole == pytest.approx(0.975, abs=1e-6)
     assert fit.below(np.array([-0.5]))[0] == pytest.approx(below / whole, abs=1e-6)
-    of_tau = quad(lambda t: _density(t, value, variance, scale)[0], 0, fit.tau[0], epsrel=1e-10, epsabs=0)[0] / whole
-    assert of_tau == pytest.approx(0.5, abs=2e-3)  # interpolated between the nodes
+
+
+@pytest.mark.parametrize("hospitals", [3, 13])
+def test_bayesian_fit_agrees_with_a_plain_integration_of_likelihood_and_prior_over_mean_and_tau(hospitals: int) -> None:
+    value, variance = (numbers[:hospitals] for numbers in bcg())
+    scale, x, quadrature = 0.5, *np.polynomial.legendre.leggauss(40)
+    fit = bayes(Panels.of(value, variance), scale)
+
+    def nodes(edges: list[float]) -> tuple[np.ndarray, np.ndarray]:
+        half = np.diff(sorted(edges))[:, None] / 2
+        return (np.array(sorted(edges))[:-1, None] + half * (1 + x)).ravel(), (half * quadrature).ravel()
+
+    def integral(
+        weight: Callable[[np.ndarray, np.ndarray], np.ndarray], mean_at: float = 0.0, tau_at: float = 1.0
+    ) -> float:
+        mean, of_mean = nodes([-9, -4, -2.5, -1.8, -1.3, -0.9, -0.6, -0.3, 0.3, 1, 2.5, 6, mean_at])
+        tau, of_tau = nodes([0, 0.05, 0.15, 0.3, 0.5, 0.75, 1.3, 2, 4, tau_at])
+        total = variance + tau[:, None] ** 2
+        exponent = ((value - mean[:, None, None]) ** 2 / total).sum(-1) + (tau / scale) ** 2
+        density = np.exp(-exponent / 2) / np.sqrt(total.prod(-1))
+        return float((of_mean[:, None] * of_tau * density * weight(mean[:, None], tau)).sum())
+
+    whole = integral(lambda mean, tau: np.ones(1))
+    found = []
+    for name in ("low", "mean", "high"):
+        [end] = getattr(fit, name)
+        found.append(integral(lambda mean, tau, end=end: mean <= end, mean_at=end) / whole)
+        [end] = getattr(fit, {"mean": "tau"}.get(name, f"tau_{name}"))
+        found.append(integral(lambda mean, tau, end=end: tau <= end, tau_at=end) / whole)
+    for [end] in (fit.new_low, fit.new_high):
+        found.append(integral(lambda mean, tau, end=end: stats.norm.cdf((end - mean) / tau)) / whole)
+    assert found == pytest.approx([0.025, 0.025, 0.5, 0.5, 0.975, 0.975, 0.025, 0.975], abs=1e-6)
 
 
 def test_reml_has_the_largest_restricted_likelihood() -> None:
@@ -152,6 +183,7 @@ def test_unusual_panels_have_finite_numbers(fit: object) -> None:
     variance[0], variance[2, 0] = 0.0, 1e6
     panels = Panels.of(value, variance, np.array([0, 0.2, 0, 0, 0]))
     assert panels.enough.tolist() == [True, True, True, False, False]
+    assert panels.num_clamped.tolist() == [5, 3, 0, 0, 0]
     result = fit(panels.at(panels.enough))
     columns = np.stack([getattr(result, name) for name in ("mean", "low", "high", "new_low", "new_high", "tau")])
     assert np.isfinite(columns).all()

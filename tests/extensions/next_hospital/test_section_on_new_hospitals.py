@@ -32,6 +32,7 @@ NUMBERS = {
     "sd_low": 0.1,
     "sd_high": 0.4,
     "inconsistency": 0.6,
+    "num_clamped": 0,
     "below_half": 0.01,
     "below_internal": 0.91,
     "num_left_out": 5,
@@ -106,6 +107,22 @@ def test_other_metrics_have_a_row_for_each_finding_and_o_e_is_a_ratio() -> None:
         "Edema": ["–", ".800", "1.00"],
     }
     assert ".497–2.014" in rows["Edema"][2]
+
+
+def test_a_variance_that_is_set_to_0_is_stated_beside_the_number() -> None:
+    made = study([0.73, 0.7])
+    before = text_of(made)[1]
+    assert "counted as 0" not in before
+    assert "negative" not in before
+    frames = {name: made[name].copy() for name in ("next_hospital", "next_hospital_pairs")}
+    frames["next_hospital"][["inconsistency", "num_clamped"]] = 0.0, 2
+    frames["next_hospital_pairs"]["num_clamped"] = 1
+    text = text_of(Tables(made.meta, {**made.frames, **frames}))[1]
+    note = "without the prior, the variance between hospitals would be 0 (its estimate is negative); own error of 2 hospitals counted as 0"
+    assert f"I² .00 ({note})" in text
+    assert f".200.100–.400{note}" in text.replace(" .", ".").replace("400 ", "400")
+    assert f"Calibration slope, Edema: {note}" in text
+    assert "(own error of 1 hospital counted as 0), it has a higher AUROC there" in text
 
 
 def test_the_first_screen_names_the_recipe_and_what_the_hospitals_share() -> None:
