@@ -189,12 +189,7 @@ def _numbers(table: pd.DataFrame, name: str, path: Path) -> NDArray[np.float64]:
 
 
 def _outputs(
-    value_NK: NDArray[np.float64],
-    table: pd.DataFrame,
-    names: Sequence[str],
-    outputs: str,
-    path: Path,
-    notes: list[str],
+    value_NK: NDArray[np.float64], table: pd.DataFrame, names: Sequence[str], outputs: str, path: Path, notes: list[str]
 ) -> str:
     """Return "probability" or "logit": the kind of the predictions.
 

@@ -179,10 +179,7 @@ def _compute(
 
     # imported here, because the import compiles functions, which takes time; if all scores are up to date, no compiled
     # function is needed
-    from bench.scoring.score_run import (
-        score_run,
-        without,
-    )
+    from bench.scoring.score_run import score_run, without
 
     config = run.config
     unlearnt = CheckedFolder(manifest.store.run_dir(run.id)).facts()["trained"].get("unlearnt", [])

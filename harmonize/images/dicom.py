@@ -132,9 +132,12 @@ def _missing_decoders(syntax: Any) -> bool:
 
 
 def _check_pixels(data: Any) -> None:
-    """Raise UnreadableImage for a file without pixels: a report, a presentation state or only a header."""
+    """Raise UnreadableImage for pixels that are not square, and without pixels: a report, or only a header."""
     if not any(name in data for name in ("PixelData", "FloatPixelData", "DoubleFloatPixelData")):
         raise UnreadableImage("damaged DICOM: no pixel data")
+    height, width = data.get("PixelAspectRatio") or (1, 1)
+    if height != width:
+        raise UnreadableImage(f"DICOM with pixels that are not square (PixelAspectRatio {height}:{width}): resample it")
 
 
 def _check_limits(data: Any) -> None:
@@ -224,6 +227,8 @@ def _rescaled(data: Any, stored: NDArray[Any]) -> NDArray[Any]:
     if table is not None:
         return np.asarray(apply_modality_lut(_within(table, stored), data))
     if "RescaleSlope" in data or "RescaleIntercept" in data:
+        if data.get("RescaleSlope") == 0:
+            raise UnreadableImage("damaged DICOM: RescaleSlope is 0, so all pixels are equal")
         data.pop("ModalityLUTSequence", None)  # without a table
         data.RescaleSlope = 1 if data.get("RescaleSlope") is None else data.RescaleSlope
         data.RescaleIntercept = 0 if data.get("RescaleIntercept") is None else data.RescaleIntercept

@@ -33,13 +33,13 @@ def add(app: typer.Typer) -> None:
         epilog=examples(
             "bench board submit ours.zip --board board --name our-lab \\",
             '    --laboratory "Our Laboratory" --licence CC-BY-4.0',
-        ),
+        )
     )(submit)
     board_app.command(
         epilog=examples(
             'bench board decide accepted our-lab --board board --by "A Maintainer" \\',
             '    --why "every number computed again"',
-        ),
+        )
     )(decide)
     board_app.command(
         epilog=examples("bench board build board -o site", "bench board build board --before earlier.jsonl")

@@ -14,7 +14,7 @@ import pandas as pd
 from bench.config.registry import Registry
 from bench.extensions.board.copies import Earlier, Fingerprint
 from bench.extensions.board.rules import Rules, division_of
-from bench.extensions.board.submission import Number
+from bench.extensions.board.submission import Number, is_latin
 from bench.extensions.bundles import verify as verifying
 from bench.extensions.bundles.verify import OpenBundle
 from bench.planning.imported_run import GOLDEN_TOLERANCE
@@ -30,7 +30,13 @@ from reports.schemas.exposure import NO, UNKNOWN
 from reports.schemas.select import select
 from reports.tables import Tables
 
-_OTHER_NAMES = {"nih": ("chestxray", "cxr8", "cxr14"), "vindr": ("vinbig", "vindr"), "mimic": ("mimic",)}
+_OTHER_NAMES = {
+    "nih": ("chestxray", "cxr8", "cxr14", "nationalinstitutesofhealth"),
+    "vindr": ("vinbig", "vindr", "vingroup"),
+    "mimic": ("mimic", "bethisrael", "bidmc"),
+    "chexpert": ("chexpert", "stanford"),
+    "padchest": ("padchest", "bimcv"),
+}
 OK, MISSING, NOTE = "ok", "missing", "note"
 _PASSED = {
     "tables": "those of the first accepted submission, if there is one",
@@ -245,15 +251,18 @@ def passport_problems(manifest: Manifest) -> list[str]:
     """Return the contradictions in the data exposure that a bundle states; [] if there is none.
 
     The facts come from the passport, the list of cohorts, and the numbers of listed training images, if there are any. Other
-    training data count as a hospital if they name it, such as "NIH ChestX-ray14".
+    training data and pretraining count as a hospital if they name it, such as "NIH ChestX-ray14", in Latin letters.
     """
     out = []
     for run in manifest.imported:
         passport, answers = run.passport, run.passport.get("answers", {})
+        texts = (*passport["cohorts"], *passport["others"], passport.get("pretraining", ""))
+        if foreign := [mark for mark in "".join(texts) if mark.isalpha() and not is_latin(mark)]:
+            out.append(f"{run.name}: the training data have {foreign[0]!r}: write them with Latin letters")
         layouts = {**dict.fromkeys(answers, ""), **{cohort.name: cohort.layout for cohort in manifest.cohorts}}
         for name, layout in layouts.items():
             seen = name in passport["seen"]
-            is_training = any(_names(text, name, layout) for text in (*passport["cohorts"], *passport["others"]))
+            is_training = any(_names(text, name, layout) for text in texts)
             answer = answers.get(name, {}).get("answer")
             if is_training and not seen and answer in (None, NO, UNKNOWN):
                 out.append(f"{run.name}: {name} is training data, but the passport states that it was not seen")

@@ -11,8 +11,10 @@ from bench.planning.exposure import Exposure
 from bench.planning.manifest import Manifest
 from bench.planning.planned_grid import PlannedRun
 from bench.planning.run import read_run
-from bench.scoring.scored_split import STANDARD
+from bench.scoring.scored_split import STANDARD, Settings
+from bench.store.checked_folders import CheckedFolder
 from harmonize.errors import ConfigError
+from harmonize.labels.findings import space
 from harmonize.yaml_file import read_yaml
 from reports import extensions
 from reports.schemas.exposure import CORPORA, NO, UNKNOWN
@@ -93,12 +95,15 @@ def _hospital_problems(rules: Rules, manifest: Manifest) -> list[str]:
 
 
 def _setting_problems(rules: Rules, manifest: Manifest) -> list[str]:
+    most = max((run.config.findings for run in manifest.run_of.values()), key=len)
+    named = manifest.counted or (most if set(most) < set(space(manifest.shared.space)) else ())
     stated = {
         "mapping": (manifest.mapping, rules.mapping),
         "reading": (manifest.settings.reading, STANDARD),
         "min_count": (manifest.min_count, rules.min_count),
         "threshold": (manifest.settings.threshold, rules.threshold),
-        "findings": (", ".join(manifest.counted) or manifest.shared.space, rules.findings),
+        "bins": (manifest.bins, Settings().bins),
+        "findings": (", ".join(named) or manifest.shared.space, rules.findings),
         "synthetic": (manifest.phantom, rules.synthetic),
         "metrics": ([entry.name for entry in manifest.custom_metrics], []),
     }
@@ -107,11 +112,14 @@ def _setting_problems(rules: Rules, manifest: Manifest) -> list[str]:
 
 def _seed_problems(rules: Rules, manifest: Manifest) -> list[str]:
     """Return a sentence for each trained recipe with too few seeds, and for each registered run that the bundle lacks."""
-    seeds: dict[str, set[int]] = {}
+    weights: dict[
+        str, dict[int, str]
+    ] = {}  # recipe -> seed -> hash of the weights; seeds with equal weights are one run
     for run in manifest.runs:
         flat = {key: value for key, value in run.flat_config.items() if key != "seed"}
-        seeds.setdefault(str(sorted(flat.items())), set()).add(run.config.seed)
-    few = sorted({len(found) for found in seeds.values() if len(found) < rules.seeds})
+        seal = CheckedFolder(manifest.store.run_dir(run.id)).facts()["seal"]
+        weights.setdefault(str(sorted(flat.items())), {})[run.config.seed] = seal.get("weights_after", run.id)
+    few = sorted({num for found in weights.values() if (num := len({*found.values()})) < rules.seeds})
     out = [f"a recipe has {number} of {rules.seeds} required seeds" for number in few]
     return out + [f"the registered run {run_id} is missing" for run_id in missing_registered(manifest)]
 

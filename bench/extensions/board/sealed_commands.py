@@ -155,16 +155,7 @@ def bounds(
         plain = [{k: [v.low, v.high] if k in scores else v for k, v in row.items()} for row in rows]
         typer.echo(json.dumps({"call_at": call_at, "rows": plain}))
         return
-    head = [
-        "finding",
-        "group",
-        "positive",
-        "images",
-        "AUROC",
-        "ECE",
-        "mean - prevalence",
-        f"net benefit at {call_at}",
-    ]
+    head = ["finding", "group", "positive", "images", "AUROC", "ECE", "mean - prevalence", f"net benefit at {call_at}"]
     cells = [[str(row[key]) if key not in scores else _text(row[key]) for key in row] for row in rows]
     typer.echo("\n".join(table_lines([head, *cells])))
 

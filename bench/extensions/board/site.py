@@ -151,11 +151,7 @@ def _replace(output: Path, write: Callable[[Path], None]) -> Path:
 
 
 def _write(
-    folder: Path,
-    rules: Rules,
-    page: BoardPage,
-    accepted: Sequence[BoardEntry],
-    decisions: Sequence[Decision],
+    folder: Path, rules: Rules, page: BoardPage, accepted: Sequence[BoardEntry], decisions: Sequence[Decision]
 ) -> None:
     """Write all files of the site."""
     _text(folder / "index.html", render_board(page))

@@ -11,6 +11,7 @@ import re
 import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from datetime import date
 from pathlib import Path
 from typing import Self
 
@@ -128,7 +129,7 @@ def _check_types(read: Submission) -> None:
         raise ValueError("a text is not a text")
     if read.division not in DIVISIONS or read.schema != 1 or type(read.scoring) is not int:
         raise ValueError("wrong division, schema or scoring version")
-    if not re.fullmatch(r"[0-9a-f]{64}", read.bundle) or not re.fullmatch(r"\d{4}-\d\d-\d\d", read.date):
+    if not re.fullmatch(r"[0-9a-f]{64}", read.bundle) or date.fromisoformat(read.date).isoformat() != read.date:
         raise ValueError("the id of the bundle or the date is invalid")
     if not all(type(value) in (int, float, type(None)) for value in numbers):
         raise ValueError("a number is not a number")
@@ -167,7 +168,7 @@ def name_problems(what: str, name: str) -> list[str]:
     """
     if problems := text_problems(what, name):
         return problems
-    foreign = [mark for mark in unicodedata.normalize("NFC", name) if not mark.isascii() and not _is_latin(mark)]
+    foreign = [mark for mark in unicodedata.normalize("NFC", name) if not mark.isascii() and not is_latin(mark)]
     return [f"{what} {name!r} has {foreign[0]!r}: write it with Latin letters, digits and - . , ( )"] if foreign else []
 
 
@@ -181,7 +182,7 @@ def name_key(name: str) -> str:
     return "".join(mark for mark in plain if mark.isalnum()).replace("rn", "m").replace("vv", "w")
 
 
-def _is_latin(mark: str) -> bool:
+def is_latin(mark: str) -> bool:
     """Return whether a letter is a Latin letter with or without an accent, so that it has no twin in another script."""
     base = unicodedata.normalize("NFKD", mark)[0]
     return mark in "\u00df\u00e6\u00c6\u00f8\u00d8\u0153\u0152\u0142\u0141" or (base.isascii() and base.isalpha())

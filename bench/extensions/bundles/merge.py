@@ -154,10 +154,7 @@ def _add_run(
         fix = "the run was trained twice: merge only one of the bundles, or merge them into separate stores"
         raise StoreError(f"run {run.id} has different weights in an earlier bundle", where, fix)
     # the seals are equal, so the weights are equal: weights are taken from the first bundle that has weights
-    for name in (
-        WEIGHTS,
-        REFERENCE,
-    ):
+    for name in (WEIGHTS, REFERENCE):
         if (source / name).is_file() and not (target / name).is_file():
             write_bytes(target / name, (source / name).read_bytes())
     for cohort in bundle.manifest.cohorts:

@@ -215,7 +215,10 @@ def _cohort(folder: Path, store: Store, cohort: PlannedCohort, where: str) -> No
         _require(
             _is_mapping_to(getattr(cohort, key), kind), f"{name}: {key} must be a mapping to {kind.__name__}", where
         )
-    _require(type(cohort.absent) is int and type(cohort.unreadable) is int, f"{name}: invalid counts", where)
+    counts = (cohort.absent, cohort.unreadable, *cohort.flow.values())
+    _require(all(type(count) is int and count >= 0 for count in counts), f"{name}: invalid counts", where)
+    children = labels_yaml()["datasets"].get(cohort.layout, {}).get("ages") == "children"
+    _require(cohort.of_children == children, f"{name}: whether all patients are children contradicts its layout", where)
     path = folder / "cohorts" / f"{name}.parquet"
     _require(path.is_file(), f"the table of {name} is missing", where)
     _require(set(facts_in(path, where)) == {"columns"}, f"the table of {name} has unknown metadata", where)
@@ -238,6 +241,8 @@ def _cohort(folder: Path, store: Store, cohort: PlannedCohort, where: str) -> No
         f"{name}: images are repeated or not sorted",
         where,
     )
+    empty = cohort.headline_split != "all" and cohort.headline_split not in set(frame["split"])
+    _require(not empty or cohort.role == "internal", f"{name}: no image has the split {cohort.headline_split}", where)
     age = frame["age"].dropna()
     _require((age % 10 == 5).all() and age.between(5, 95).all(), f"{name}: ages are finer than decades", where)
     for column in columns[len(head) :]:
@@ -338,9 +343,7 @@ def _predictions(
     )
     frame = read_columns(path, {"image": "ordinal", **dict.fromkeys(config.findings, "logit")}, where)
     _require(
-        table_id(frame) == facts["logits"],
-        f"{name} differ from the export: a logit or an image was changed",
-        where,
+        table_id(frame) == facts["logits"], f"{name} differ from the export: a logit or an image was changed", where
     )
     table = read_cohort(store.root / "cohorts" / f"{cohort.name}-{cohort.id}.parquet", ["image_id"])
     ids = image_names(cohort.tag, frame.pop("image").to_numpy(np.int32))

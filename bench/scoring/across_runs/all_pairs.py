@@ -19,11 +19,7 @@ MOST = 40  # maximum number of compared runs: 40 runs form 780 pairs, but 500 ru
 
 
 def pairs(
-    scores: pd.DataFrame,
-    gaps: pd.DataFrame,
-    further: Mapping[str, pd.DataFrame],
-    replicates: Replicates,
-    internal: str,
+    scores: pd.DataFrame, gaps: pd.DataFrame, further: Mapping[str, pd.DataFrame], replicates: Replicates, internal: str
 ) -> pd.DataFrame:
     """Build the table `pairs`: the difference first - second for all pairs of the MOST best runs by external AUROC.
 

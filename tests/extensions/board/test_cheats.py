@@ -19,7 +19,7 @@ from bench.extensions.bundles.verify import opened
 from harmonize.errors import StoreError
 from tests.conftest import Once
 from tests.extensions.board.laboratories import laboratories, quiet
-from tests.extensions.bundles.test_bundles import keyed, on_json, on_table
+from tests.extensions.bundles.test_bundles import keyed, on_json, on_table, refact
 
 pytestmark = pytest.mark.grid
 REGISTRY = Registry.read()
@@ -86,11 +86,8 @@ def stated_origin(members: Path, name: str, origin: str) -> None:
     on_json(members / "manifest.json", lambda m: [c.update(origin=origin) for c in m["cohorts"] if c["name"] == name])
 
 
-def other_split(members: Path) -> None:
-    on_json(
-        members / "manifest.json",
-        lambda m: [c.update(headline_split="test") for c in m["cohorts"] if c["name"] == "nih"],
-    )
+def other_layout(members: Path) -> None:
+    on_json(members / "manifest.json", lambda m: [c.update(layout="brax") for c in m["cohorts"] if c["name"] == "nih"])
 
 
 def labels_rewritten(members: Path) -> None:
@@ -124,7 +121,7 @@ def view_changed(members: Path) -> None:
     ("change", "said"),
     [
         (other_origin, "it was made from the table"),
-        (other_split, "it is scored as external, nih, test, not as external, nih, all"),
+        (other_layout, "it is scored as external, brax, all, not as external, nih, all"),
         (labels_rewritten, "images have other labels, or are left out"),
         (patients_merged, "its images belong to other patients"),
         (one_image_each, "its images belong to other patients"),
@@ -216,6 +213,38 @@ def test_unrelated_runs_with_the_same_skill_are_no_copies() -> None:
     runs = [logits() for _ in range(200)]
     assert not any(one.is_copy_of(two) for number, one in enumerate(runs) for two in runs[:number])
     assert all(one.is_copy_of(replace(one, values_Q=one.values_Q * 7)) for one in runs)
+
+
+def test_two_seeds_with_equal_weights_are_one(labs: Path, tmp_path: Path) -> None:
+    def forge(members: Path) -> None:
+        one, two = sorted((members / "runs").iterdir())
+        (two / "seal.json").write_bytes((one / "seal.json").read_bytes())
+        weights = json.loads((one / "seal.json").read_bytes())["weights_after"]
+        for name in HOSPITALS:
+            refact(two / "predictions" / f"{name}.parquet", weights=weights)
+
+    for change, said in ((lambda _: None, []), (forge, ["a recipe has 1 of 2 required seeds"])):
+        folder = tmp_path / str(len(said))
+        folder.mkdir()
+        with opened(forged(labs / "b.zip", folder, change), REGISTRY) as found:
+            assert Rules.read(labs).problems(found.manifest)["seeds"] == said
+
+
+def test_runs_that_all_learn_one_finding_have_not_the_findings_of_the_board(labs: Path, tmp_path: Path) -> None:
+    rules = Rules.read(labs)
+    with opened(labs / "b.zip", REGISTRY) as found:
+        manifest = found.manifest
+        one = [
+            replace(run, config=replace(run.config, task="binary", finding="Pleural Effusion")) for run in manifest.runs
+        ]
+        assert rules.problems(manifest)["settings"] == []
+        for runs, bins, said in (
+            (one, 15, ["findings is Pleural Effusion, the board has shared-9"]),
+            ([one[0], manifest.runs[1]], 15, []),  # this row is shown without a rank, because it has one finding
+            (manifest.runs, 2, ["bins is 2, the board has 15"]),
+        ):
+            changed = replace(manifest, runs=tuple(runs), bins=bins)
+            assert rules.problems(changed)["settings"] == said
 
 
 def test_an_old_scoring_version_skips_no_check(labs: Path, tmp_path: Path) -> None:

@@ -38,11 +38,13 @@ def test_training_data_cannot_be_unseen(answer: str, said: list[str], tmp_path: 
         {"others": ["our hospital", "NIH ChestX-ray14"]},
         {"others": ["\uff2e\uff29\uff28"]},
         {"others": ["ChestX-ray8"]},
+        {"others": ["National Institutes of Health, Bethesda"]},
+        {"pretraining": "self-supervised on ChestX-ray14"},
         {"cohorts": ["NIH"]},
     ],
 )
 @pytest.mark.parametrize("answer", ["no", "unknown"])
-def test_a_passport_does_not_contradict_itself(changed: dict[str, list[str]], answer: str, tmp_path: Path) -> None:
+def test_a_passport_does_not_contradict_itself(changed: dict[str, Any], answer: str, tmp_path: Path) -> None:
     def found(passport: dict[str, Any]) -> list[str]:
         manifest = invented_manifest(Store(tmp_path))
         [cohort] = manifest.cohorts
@@ -54,6 +56,14 @@ def test_a_passport_does_not_contradict_itself(changed: dict[str, list[str]], an
     assert text.startswith("M: nih is training data, but")
     assert found(changed | {"seen": ["nih"], "answers": {"nih": {"answer": "labels"}}}) == []
     assert found({"others": ["images of Braxton, annihilated"], "answers": {"nih": {"answer": "no"}}}) == []
+
+
+def test_letters_that_look_like_latin_letters_hide_no_training_data(tmp_path: Path) -> None:
+    for text, num in (("\u039d\u0399\u0397", 1), ("N\u0399H", 1), ("Universit\u00e9 A \u2013 2,000 images", 0)):
+        model = invented_model(PASSPORT | {"others": [text]})
+        found = passport_problems(invented_manifest(Store(tmp_path), derived=(model,)))
+        assert len(found) == num
+        assert all("write them with Latin letters" in problem for problem in found)
 
 
 def test_a_record_of_golden_outputs_has_counts_and_a_finite_difference() -> None:

@@ -354,6 +354,23 @@ def wrong_count(folder: Path) -> None:
     on_json(folder / "manifest.json", lambda m: m["cohorts"][0]["flow"].update(found="<script>"))
 
 
+def negative_count(folder: Path) -> None:
+    on_json(folder / "manifest.json", lambda m: m["cohorts"][1].update(unreadable=-3))
+
+
+def negative_flow(folder: Path) -> None:
+    on_json(folder / "manifest.json", lambda m: m["cohorts"][1]["flow"].update(found=-3))
+
+
+def hospital_of_children(folder: Path) -> None:
+    """Means over external hospitals leave out a hospital of children."""
+    on_json(folder / "manifest.json", lambda m: m["cohorts"][1]["facts"].update(ages="children"))
+
+
+def split_without_images(folder: Path) -> None:
+    on_json(folder / "manifest.json", lambda m: m["cohorts"][1].update(headline_split="test"))
+
+
 def wrong_record(folder: Path) -> None:
     on_json(run_of(folder) / "cost.json", lambda c: c.update(params="many"))
 
@@ -417,6 +434,10 @@ FORGERIES = {
     not_learned_and_unknown: "findings that the run does not have",
     parameters: "12 params, but its configuration gives",
     operations: "macs, but its configuration gives",
+    negative_count: "invalid counts",
+    negative_flow: "invalid counts",
+    hospital_of_children: "whether all patients are children contradicts its layout",
+    split_without_images: "no image has the split test",
     smuggled_file: "unexpected",
     smuggled_column: "unknown columns",
     smuggled_fact: "env.json of .* has unknown keys",

@@ -301,3 +301,17 @@ def test_the_first_of_two_frames_is_read(tmp_path: Path) -> None:
 
     path = changed(tmp_path / "a.dcm", frames, two)
     np.testing.assert_array_equal(read_gray(path), read_gray(save_dicom(tmp_path / "b.dcm", STORED)))
+
+
+@pytest.mark.parametrize(
+    ("tags", "said"),
+    [
+        ({"RescaleSlope": 0, "RescaleIntercept": 0}, "RescaleSlope is 0"),
+        ({"PixelAspectRatio": [2, 1]}, "PixelAspectRatio 2:1"),
+    ],
+)
+def test_a_picture_that_cannot_be_shown_is_refused(tags: dict[str, Any], said: str, tmp_path: Path) -> None:
+    path = changed(tmp_path / "a.dcm", lambda data: [setattr(data, name, value) for name, value in tags.items()])
+    assert said in reason(path)
+    valid = changed(path, lambda data: setattr(data, "PixelAspectRatio", [3, 3]))
+    np.testing.assert_array_equal(read_gray(valid), read_gray(save_dicom(tmp_path / "b.dcm", STORED)))
