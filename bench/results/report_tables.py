@@ -1,6 +1,5 @@
 """Collect the tables of a report from the store."""
 
-import time
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict
 from importlib.metadata import metadata

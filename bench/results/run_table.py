@@ -1,6 +1,7 @@
 """Build the table of runs: configuration, differences from the other runs, and state."""
 
 import json
+import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -15,7 +16,7 @@ from bench.planning.imported_run import FORMATS
 from bench.planning.manifest import Manifest
 from bench.planning.planned_grid import IMPORTED, PlannedRun
 from bench.results.read_predictions import has_scores, unfinished
-from bench.results.stored_runs import last_day, training_remark
+from bench.results.stored_runs import training_remark
 from bench.store.checked_folders import FILE as CHECKSUMS
 from bench.store.checked_folders import CheckedFolder
 from bench.store.store import State
@@ -214,7 +215,10 @@ def _history(run: PlannedRun) -> dict[str, str]:
 
 
 def _date(manifest: Manifest, run_id: str) -> str:
-    return "" if manifest.of_bundles else last_day(manifest.store.run_dir(run_id))  # bundles have no dates
+    """Return the day (UTC) on which a run was finished, such as "2026-01-31"; "" for a run of a bundle, which has no date."""
+    done = manifest.store.run_dir(run_id) / "DONE"
+    known = done.is_file() and not manifest.of_bundles
+    return time.strftime("%Y-%m-%d", time.gmtime(done.stat().st_mtime)) if known else ""
 
 
 def _without_seed(config: str) -> str:

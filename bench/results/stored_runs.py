@@ -42,7 +42,7 @@ class RunSummary:
     external_auroc: float | None  # mean over the external hospitals of the macro AUROC
     scores: Sequence[Mapping[str, Any]]  # macro AUROC with 95 % interval and number of findings, by dataset and split
     grids: Sequence[str]
-    date: str  # of `last_day`
+    date: str  # day (UTC) on which the run ended or failed, or else began
     remark: str  # why the run failed, is damaged, or deviates from its configuration
 
     @property
@@ -145,7 +145,7 @@ def _stored_run(
         external_auroc=external,
         scores=scores,
         grids=grids,
-        date=last_day(folder),
+        date=_date(folder),
         remark=store.reason(run_id) or damage or training_remark(store, run_id),
     )
 
@@ -181,8 +181,7 @@ def _scores(folder: Path) -> list[dict[str, Any]]:
     ]
 
 
-def last_day(folder: Path) -> str:
-    """Return the day (UTC, such as "2026-01-31") on which the run of a folder ended, failed or began; "" if it did not begin."""
+def _date(folder: Path) -> str:
     for name in ("DONE", "FAILED", "run.json"):
         if (path := folder / name).is_file():
             return time.strftime("%Y-%m-%d", time.gmtime(path.stat().st_mtime))

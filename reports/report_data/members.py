@@ -55,10 +55,6 @@ class Members:
         """Number of external hospitals in the mean."""
         return len(self.per_hospital)
 
-    def is_whole(self, findings: Sequence[str]) -> bool:
-        """Return whether the mean is over all `findings` of the page at every external hospital."""
-        return self.per_hospital == (len(findings),) * self.num_external
-
     @property
     def hides_failure(self) -> bool:
         """Return whether the lowest AUROC that is left out is below .5, or lower than the mean by more than MUCH_LOWER."""

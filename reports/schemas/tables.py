@@ -122,7 +122,7 @@ SCHEMAS: dict[str, tuple[str, ...]] = {
         "best_epoch",  # selected epoch, counted from 1; 0 for recipes, derived runs and imported models
         "gradient_evaluations",  # may be empty: number of forward and backward passes in training, each over one batch
         "seconds",  # may be empty: training time in seconds, summed over the devices that train the run
-        "date",  # may be empty: day (UTC) on which the run ended or, unfinished, began; for a recipe that of its last run
+        "date",  # may be empty: day (UTC) on which the run was finished; for a recipe that of its last run
         "command",  # the command that reproduces this row
         "config",  # the configuration as canonical JSON
         "commit",  # may be empty: commit of this project's code

@@ -160,6 +160,7 @@ def _best(data: ReportData) -> str:
     if not data.ranked:
         return ""
     first, members = data.ranked[0], data.members(data.ranked[0])
+    is_whole = members.per_hospital == (len(data.findings),) * members.num_external
     return sentences.best_run(
         first.label,
         first.score,
@@ -168,7 +169,7 @@ def _best(data: ReportData) -> str:
         data.unit,
         (data.ranked[1].label, first.lead) if first.lead.has_interval else None,
         "mean external AUROC" if data.hospitals else "internal AUROC",
-        over=member_sentences.over(members) if data.hospitals and not members.is_whole(data.findings) else "",
+        over=member_sentences.over(members) if data.hospitals and not is_whole else "",
         but=member_sentences.hidden_failure(members, data.short),
     )
 

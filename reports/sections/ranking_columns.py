@@ -166,16 +166,15 @@ def _sources(data: ReportData) -> list[RankingColumn]:
     """Return the column with links to paper and code of each network, the license of its weights, and the date; [] without any."""
     rows = (*data.ranked, *data.derived)
     known = {run.id: _links(data, run) for run in rows}
-    facts = {run.id: " · ".join(filter(None, (_text(run, "weights_licence"), _text(run, "date")))) for run in rows}
+    texts = {run.id: [run.facts.get(key) for key in ("weights_licence", "date")] for run in rows}
+    facts = {
+        run_id: " · ".join(text for text in values if isinstance(text, str) and text)
+        for run_id, values in texts.items()
+    }
     if not any((*known.values(), *facts.values())):
         return []
     column = RankingColumn("sources", "Sources", "license, date", lambda _: float("nan"), lambda _: "", first=False)
     return [replace(column, small=lambda r: facts[r.id], figure=lambda r: known[r.id])]
-
-
-def _text(run: Run, key: str) -> str:
-    value = run.facts.get(key)
-    return value if isinstance(value, str) else ""
 
 
 def _links(data: ReportData, run: Run) -> Markup:

@@ -51,7 +51,7 @@ def shortcuts(data: ReportData) -> Section:
             chance,
             num_sources,
         ),
-        "association": sentences.probe_and_gap(rho, len(runs), LEAST_RELATED, data.unit) if runs else "",
+        "association": sentences.probe_and_gap(rho),
         "relation": sentences.relation_power(len(runs), LEAST_RELATED, visible, data.unit)
         if runs and not rho.clear
         else "",

@@ -101,10 +101,14 @@ def transplants(data: ReportData) -> Section:
     first = next((r for r in runs if findings_with_shortcut[r.id]), runs[0])
     finding = _most_moved(changes(table[table["run_id"] == first.id]), internal)
     shown = finding or MACRO
+    numbers = _statistics(data)
+    rhos = [
+        n for n in numbers if (n["score"], n["against"], n["statistic"]) == ("change in predictions", "gap", "Spearman")
+    ]
     runs_in_scatter = [r for r in data.ranked if r.causal.has_value and r.gap.has_value]
     context = {
         "data": data,
-        "relation": change_sentences.relation(_causal_correlation(data)),
+        "relation": change_sentences.relation(rhos[0]["estimate"] if rhos else MISSING),
         "title": marker_sentence(data),
         "detail": _detail(data, cells, first, finding, findings_with_shortcut, findings_that_react),
         "whole_image": _whole_image(data, table, [r.id for r in runs]),
@@ -114,7 +118,7 @@ def transplants(data: ReportData) -> Section:
         "figures": [_figure(data, cells, first, f) for f in dict.fromkeys((finding, MACRO)) if f],
         "legend": _legend(),
         "associations": _associations(data),
-        "numbers": _statistics(data),
+        "numbers": numbers,
         "hosts": _by_host(data, cells, first, shown),
         "words": INTO | ALONE,
         "all": [
@@ -300,16 +304,6 @@ def _associations(data: ReportData) -> list[str]:
             if architectures:
                 sentences.append(change_sentences.too_few_architectures(score_name, len(architectures), LEAST_RELATED))
     return sentences
-
-
-def _causal_correlation(data: ReportData) -> Estimate:
-    """Return the rank correlation of the causal score with the gap; MISSING if it was not computed."""
-    table = data.tables["associations"]
-    rows = table[(table["score"] == "causal") & (table["statistic"] == "spearman") & (table["against"] == "gap")]
-    if not len(rows):
-        return MISSING
-    row = rows.iloc[0]
-    return Estimate(float(row["value"]), float(row["low"]), float(row["high"]))
 
 
 def _has(run: Run, score: str) -> bool:

@@ -348,17 +348,11 @@ def _range(values: Sequence[float]) -> str:
     return low if low == high else f"{low} to {high}"
 
 
-def probe_and_gap(rho: Estimate, num_runs: int, num_needed: int, unit: str = "run") -> str:
+def probe_and_gap(rho: Estimate) -> str:
     """State whether runs whose features reveal the hospital have a larger gap.
 
-    `rho`: rank correlation over runs between the accuracy of the source classifier and the gap. `num_needed`: minimum
-    number of runs for this correlation.
+    `rho`: rank correlation over runs between the accuracy of the source classifier and the gap.
     """
-    if num_runs < num_needed:
-        runs = f"{unit} is" if num_runs == 1 else f"{unit}s are"
-        return (
-            f"{sentence_case(_headline_count(num_runs))} {runs} too few to correlate source classification with the gap"
-        )
     if not rho.clear:
         return f"No clear relation to the gap (Spearman {rho.with_interval})"
     size = "larger" if rho.value > 0 else "smaller"

@@ -119,7 +119,9 @@ def test_an_imported_model_is_below_the_ranking_with_the_declaration_of_its_owne
     page = render(made)
     assert "ensembles, and imported models" in page
     links = re.findall(r'class="c-sources more">(.*?)</td>', page)
-    assert any("apache-2.0 · 2026-01-31" in cell and 'href="https://example.org/net">source</a>' in cell for cell in links)
+    assert any(
+        "apache-2.0 · 2026-01-31" in cell and 'href="https://example.org/net">source</a>' in cell for cell in links
+    )
     assert ' · <a href="https://example.org/net">source</a></dd>' in page
     assert "<dt>Date</dt><dd>2026-01-31</dd>" in page
     assert "used in training" in page
