@@ -1,0 +1,1 @@
+"""Radiologists' operating points: what single readers answered, beside the curves of the networks."""

@@ -1,0 +1,134 @@
+"""`bench readers`: read what single readers answered, and compare them with the networks of a grid."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from bench.cli.group import READ
+from bench.cli.options import CsvOption, DataOption, JsonOption, StoredGridOption, StoreOption, examples
+from bench.cli.text_tables import interval, table_lines, wrapped
+from harmonize.errors import ConfigError
+from reports.formatting import number
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from bench.planning.manifest import Manifest
+
+READERS_EXAMPLES = examples(
+    "bench readers --grid main-study --data /data",
+    "bench readers --grid demo --table nih=readers.csv",
+)
+NOTE = (
+    "A reader is below the curve if the network has a higher sensitivity at the reader's specificity, on these images and against"
+    " the majority of the other readers. Readers of a dataset see one image or study without the patient's history, so this says"
+    " nothing about clinical work. Intervals are over patients, not over readers."
+)
+
+
+def add(app: typer.Typer) -> None:
+    """Add the command `bench readers`."""
+    app.command(rich_help_panel=READ, epilog=READERS_EXAMPLES)(readers)
+
+
+def readers(
+    grid: StoredGridOption = None,
+    data: DataOption = None,
+    table: Annotated[
+        list[str] | None,
+        typer.Option("--table", help="COHORT=FILE: a CSV with image_id, reader, and a column for each finding."),
+    ] = None,
+    store: StoreOption = Path("runs"),
+    as_json: JsonOption = False,
+    as_csv: CsvOption = False,
+) -> None:
+    """Compare single readers (radiologists) with the networks of a grid.
+
+    Reads the readers' tables of CheXpert, VinDr and NIH from --data, or your own with --table, and stores them without the
+    readers' names. The next page of the grid has a section on them.
+    """
+    from bench.planning.stored_names import store_with
+    from harmonize.cohorts.specs import read_data, with_gold
+
+    opened = store_with(store, grid)
+    own = dict(name.split("=", 1) for name in table or () if "=" in name)
+    if len(own) != len(table or ()):
+        raise ConfigError(f"--table is {(table or ())[0]!r}", "--table", "write each cohort once, as COHORT=FILE")
+    specs = read_data(data) if data is not None else {}
+    from bench.extensions.readers.reader_files import own_panel, panels  # slow imports: a wrong name was refused above
+    from bench.extensions.readers.report_tables import measured
+    from bench.extensions.readers.store import save
+    from bench.planning.manifest import read_manifest
+    from bench.results.read_predictions import unfinished
+    from bench.store.safe_csv import csv_text
+
+    manifest = read_manifest(opened, grid)
+    names = [cohort.name for cohort in manifest.cohorts]
+    for name in own:
+        if name not in names:
+            fix = f"{ConfigError.hint(name, names)}the grid has {', '.join(names)}"
+            raise ConfigError(f"no cohort {name!r} in the grid", "--table", fix)
+    specs, said = with_gold(specs, names), []
+    for cohort in manifest.cohorts:
+        spec, found = specs.get(cohort.name), []
+        if cohort.name in own:
+            found = [own_panel(Path(own[cohort.name]))]
+        elif (
+            spec is not None and f"{cohort.name}-gold" not in names
+        ):  # the gold subset has the images that experts labeled
+            found = panels(spec.layout, spec.root)
+        said += [save(manifest, cohort, panel) for panel in found]
+    if not said and not (opened.root / "readers").is_dir():
+        fix = "put the files of the readers into the dataset's folder (docs/leaderboard.md lists them), or give --table COHORT=FILE"
+        raise ConfigError("no table of readers", str(data or "--table"), fix)
+    runs = {run.id: (run.id,) for run in manifest.ranked if not unfinished(manifest, run)}
+    tables = measured(manifest, runs)
+    if as_json:
+        texts = {name: json.loads(of.to_json(orient="records", double_precision=15)) for name, of in tables.items()}
+        typer.echo(json.dumps({"stored": said, **texts}))
+    elif as_csv:
+        typer.echo(csv_text(tables["reader_points"]), nl=False)
+    else:
+        typer.echo("\n".join(wrapped([*said, "", *lines(tables, manifest), "", NOTE, ""])))
+        typer.echo(f"section of the page: bench report --grid {manifest.name}")
+
+
+def lines(tables: "Mapping[str, pd.DataFrame]", manifest: "Manifest") -> list[str]:
+    """Return the answer as lines of text: for each panel the agreement, and for each run the readers below its curve."""
+    out: list[str] = []
+    names = {run.id: str(manifest.names.get(run.id, run.id)) for run in manifest.ranked}
+    for (dataset, panel), agreement in tables["reader_agreement"].groupby(["dataset", "panel"], sort=False):
+        rows = [("finding", "readers", "mean Cohen's kappa", "Fleiss' kappa", "interval", "images")]
+        rows += [
+            (
+                row.finding,
+                str(row.num_readers),
+                number(row.cohen),
+                number(row.fleiss),
+                interval(row.low, row.high),
+                f"{row.n:,}",
+            )
+            for row in agreement.itertuples()
+        ]
+        shares = tables["reader_shares"]
+        shares = shares[(shares["dataset"] == dataset) & (shares["panel"] == panel)]
+        below = [("run", "finding", "readers below the ROC curve", "share", "interval")]
+        below += [
+            (
+                names[row.run_id],
+                row.finding,
+                f"{row.num_below} of {row.num_readers}",
+                number(row.value),
+                interval(row.low, row.high),
+            )
+            for row in shares.itertuples()
+        ]
+        out += [f"{dataset}, {panel}: agreement of the readers", *(f"  {line}" for line in table_lines(rows)), ""]
+        if len(below) > 1:
+            out += [*(f"  {line}" for line in table_lines(below)), ""]
+        else:
+            out += [f"  No finding has {manifest.min_count} patients with it and without it by the other readers.", ""]
+    return out[:-1] or ["The networks predicted no image that a reader answered."]

@@ -1,0 +1,149 @@
+"""The tables of readers of a report, for the recipes with the highest external AUROC."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from bench.extensions.readers.reader_files import IMAGE, READER, STUDY
+from bench.extensions.readers.reader_statistics import (
+    GRID,
+    NONE,
+    Array,
+    curve,
+    fleiss,
+    pairwise,
+    points,
+    precision_at,
+    roc_on_grid,
+    sensitivity_at,
+    share_below,
+    weights,
+)
+from bench.extensions.readers.schemas import SCHEMAS
+from bench.extensions.readers.store import stored
+from bench.planning.manifest import Manifest
+from bench.planning.planned_grid import PlannedCohort
+from bench.planning.protocol import CohortRole
+from bench.results.cross_run_tables import ScoredRuns
+from bench.scoring.bootstrap.intervals import mean_over, percentile
+from bench.scoring.gaps.gap import EXTERNAL
+from bench.scoring.score_rows import frame
+from bench.store.checked_folders import CheckedFolder
+from bench.store.store import table_of
+from harmonize.labels.findings import ABSENT, PRESENT
+
+MOST = 10  # maximum number of recipes
+Rows = dict[str, list[tuple[object, ...]]]
+
+
+def tables(runs: ScoredRuns) -> dict[str, pd.DataFrame]:
+    """Return all tables of readers; they are empty without stored answers."""
+
+    def auroc(recipe: str) -> float:
+        drawn = runs.of_recipes[recipe]
+        name = f"auroc/{EXTERNAL}" if f"auroc/{EXTERNAL}" in drawn else f"auroc/{runs.manifest.source}"
+        return -float(np.nanmean(drawn[name])) if name in drawn else 0.0
+
+    best = sorted(runs.of_recipes, key=auroc)[:MOST]
+    return measured(runs.manifest, {recipe: runs.recipes.runs_of[recipe] for recipe in best})
+
+
+def measured(manifest: Manifest, recipes: Mapping[str, Sequence[str]]) -> dict[str, pd.DataFrame]:
+    """Compute the tables of readers for recipes: recipe id -> ids of its runs."""
+    rows: Rows = {name: [] for name in SCHEMAS}
+    for cohort in manifest.cohorts:
+        for panel, answers in stored(manifest, cohort):
+            key, table = STUDY if STUDY in answers else IMAGE, images(manifest, cohort)
+            logits = {run: logits_of(manifest, cohort, run, table, key) for ids in recipes.values() for run in ids}
+            known = [set(of.index) for of in logits.values()]
+            unit = pd.Index(sorted(set(answers[key]).intersection(*known)))
+            if known and len(unit):
+                patient_of = dict(zip(table[key].astype(str), table["patient_id"].astype(str), strict=True))
+                patients = weights(np.array([patient_of[name] for name in unit], object), f"{cohort.name}/readers")
+                scores = {recipe: [logits[run].reindex(unit) for run in ids] for recipe, ids in recipes.items()}
+                answers = answers[answers[key].isin(unit)]
+                for finding in (name for name in answers if name not in (key, READER)):
+                    add_rows(rows, (cohort.name, panel, finding), answers, unit, patients, scores, manifest.min_count)
+    return {name: frame(rows[name], columns) for name, columns in SCHEMAS.items()}
+
+
+def images(manifest: Manifest, cohort: PlannedCohort) -> pd.DataFrame:
+    """Return the images of a cohort table on which readers and networks are compared.
+
+    These are all images of an external hospital, and the internal images that neither trained the network nor chose epoch and
+    thresholds.
+    """
+    role, table = CohortRole.of(cohort), manifest.table(cohort)
+    split = role.split_of(table, manifest.shared)
+    of_cohort: pd.DataFrame = table[
+        role.held_out_rows(split) if role.role == "internal" else role.predicted_rows(split)
+    ]
+    return of_cohort
+
+
+def logits_of(manifest: Manifest, cohort: PlannedCohort, run: str, table: pd.DataFrame, key: str) -> pd.DataFrame:
+    """Return the logits of a run on the images or studies of a cohort table; a study has the highest logit of its images."""
+    folder, name = manifest.store.run_dir(run), f"predictions/{cohort.name}.parquet"
+    logits = table_of(folder / name, CheckedFolder(folder).read(name)).set_index(IMAGE)
+    logits = logits.reindex(logits.index.intersection(table[IMAGE]))
+    if key == IMAGE:
+        return logits
+    study = table.set_index(IMAGE)[key].astype(str).reindex(logits.index)
+    of_studies: pd.DataFrame = logits.groupby(study.to_numpy(object)).max()
+    return of_studies
+
+
+def add_rows(
+    rows: Rows,
+    at: tuple[str, str, str],
+    answers: pd.DataFrame,
+    unit: "pd.Index[str]",
+    patients: tuple[NDArray[np.int32], Array],
+    scores: Mapping[str, Sequence[pd.DataFrame]],
+    min_count: int,
+) -> None:
+    """Add the rows of one finding to the tables.
+
+    at: cohort, panel and finding. unit: ids of the images or studies. patients: the result of `weights`. scores: recipe -> for
+    each run the logits of `unit`.
+    """
+    finding, (patient, weight) = at[-1], patients
+    readers = sorted(answers[READER].unique())
+    state = answers[finding].to_numpy(np.int8, na_value=NONE)
+    answer_RN = np.full((len(readers), len(unit)), NONE, np.int8)
+    place = pd.Index(readers).get_indexer(answers[READER]), unit.get_indexer(answers.drop(columns=READER).iloc[:, 0])
+    answer_RN[place] = np.where(np.isin(state, (PRESENT, ABSENT)), state, NONE)
+    kappa, *sizes = fleiss(answer_RN, weight)
+    if not sizes[0]:
+        return
+    low, high = percentile(kappa[:1], kappa[None, 1:])
+    pairs = pairwise(answer_RN, patient, min_count)
+    cohen = (float(np.mean(pairs)), min(pairs), max(pairs)) if pairs else (np.nan,) * 3
+    asked = int((answer_RN != NONE).any(1).sum())
+    rows["reader_agreement"].append(
+        (*at, asked, len(pairs), *cohen, float(kappa[0]), float(low[0]), float(high[0]), *sizes)
+    )
+    of_readers = points(answer_RN, patient, weight, min_count)
+    for recipe, runs in scores.items() if of_readers else ():
+        if any(finding not in run for run in runs):
+            continue
+        network, drawn = [], []
+        for point in of_readers.values():
+            curves = [curve(point, run[finding].to_numpy(np.float64)) for run in runs]
+            at_point = [sensitivity_at(point.false_positive_rate, fpr, tpr) for fpr, tpr, _ in curves]
+            network.append(mean_over(np.stack(at_point)[:, None])[0])
+            drawn += [(roc_on_grid(fpr[0], tpr[0]), precision_at(GRID[1:], tpr[0], of[0])) for fpr, tpr, of in curves]
+        sensitivity, of_network = np.stack([point.sensitivity for point in of_readers.values()]), np.stack(network)
+        rows["reader_shares"].append((recipe, *at, len(of_readers), *share_below(sensitivity, of_network)))
+        for name, x, y in zip(("roc", "pr"), (GRID, GRID[1:]), zip(*drawn, strict=True), strict=True):
+            mean = np.mean(y, axis=0)
+            rows["reader_curves"] += [(recipe, *at, name, a, b) for a, b in zip(x.tolist(), mean.tolist(), strict=True)]
+        difference = of_network - sensitivity
+        low, high = percentile(difference[:, 0].copy(), difference[:, 1:].copy())
+        for i, (r, point) in enumerate(of_readers.items()):
+            counts = (len(point.rows), int(point.reference.sum()), point.num_patients)
+            bounded = np.stack([point.value, point.low, point.high], 1).ravel().tolist()
+            numbers = (of_network[i, 0], difference[i, 0], low[i], high[i])
+            rows["reader_points"].append((recipe, *at, int(readers[r]), *counts, *bounded, *map(float, numbers)))
