@@ -216,6 +216,7 @@ class Manifest(PlannedGrid):
     def scores_key(self, run_id: str, version: int) -> str:
         """Return a hash of everything on which the scores of a run depend. `version` is that of the scoring code."""
         inputs = [version, run_id, self.predicted(run_id), asdict(self.settings), self.counted or "all"]
+        inputs += filter(None, (module.key(self) for module in extensions.modules("patient_attributes")))
         return short_hash(canonical_json(inputs), 32)
 
     def analysis_states(self) -> list[dict[str, Any]]:

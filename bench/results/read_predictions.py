@@ -129,7 +129,15 @@ class CohortLabels:
                     mapped = {name: studies.states(state) for name, state in mapped.items()}
                 images, patients = (table[c].to_numpy(str) for c in ("image_id", "patient_id"))
                 patients.flags.writeable = False
-                groups = PatientGroups.of(table, mapped)
+                groups = PatientGroups.of(
+                    table,
+                    mapped,
+                    {
+                        name: values
+                        for module in extensions.modules("patient_attributes")
+                        for name, values in module.of(manifest, cohort, table).items()
+                    },
+                )
                 no_logits = np.zeros(state_NK.shape, np.float32)
                 hospital, split = (cohort, name) if name != LEFT_OUT else _left_out(manifest, str(images[0]))
                 scored_split = ScoredSplit(

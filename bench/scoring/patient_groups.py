@@ -26,6 +26,7 @@ class PatientGroups:
 
     sex, view, device [N]: text, "" where unknown. age [N]: years, NaN where unknown.
     mapped: mapping -> label states [N, K] of K findings; only mappings that change a label are included.
+    further: name of an attribute that an extension adds -> text [N].
     """
 
     sex: Text
@@ -33,12 +34,18 @@ class PatientGroups:
     view: Text
     device: Text
     mapped: Mapping[str, NDArray[np.int8]] = field(default_factory=dict)
+    further: Mapping[str, Text] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, table: pd.DataFrame, mapped: Mapping[str, NDArray[np.int8]] | None = None) -> "PatientGroups":
+    def of(
+        cls,
+        table: pd.DataFrame,
+        mapped: Mapping[str, NDArray[np.int8]] | None = None,
+        further: Mapping[str, Text] | None = None,
+    ) -> "PatientGroups":
         """Read the attributes from the rows of a cohort table."""
         sex, view, device = (table[name].fillna(UNKNOWN).to_numpy(object) for name in ("sex", "view", "device"))
-        return cls(sex, table["age"].to_numpy(np.float64), view, device, mapped or {})
+        return cls(sex, table["age"].to_numpy(np.float64), view, device, mapped or {}, further or {})
 
     @cached_property
     def attributes(self) -> dict[str, Text]:
@@ -49,6 +56,7 @@ class PatientGroups:
             "age": np.where(np.isfinite(self.age), np.array(AGES, object)[band_index], UNKNOWN),
             "view": np.where(np.isin(self.view, VIEWS), self.view, UNKNOWN),
             "device": self.device,
+            **self.further,
         }
 
     @cached_property
@@ -58,12 +66,13 @@ class PatientGroups:
         An image with an unknown value is in no group of this attribute. An attribute without known values is left out.
         """
         columns = self.attributes
-        orders = {"sex": SEXES, "age": AGES, "view": VIEWS, "device": tuple(sorted(set(self.device) - {UNKNOWN}))}
+        orders = {name: tuple(sorted(set(values) - {UNKNOWN})) for name, values in columns.items()}
+        orders |= {"sex": SEXES, "age": AGES, "view": VIEWS}
         groups = {
             name: {
                 f"{name}={value}": columns[name] == value for value in orders[name] if (columns[name] == value).any()
             }
-            for name in ATTRIBUTES
+            for name in columns
         }
         groups["sex age"] = {
             f"{sex} {age}": of_sex & of_age

@@ -24,7 +24,7 @@ from reports.tables import rows_of
 
 ATTRIBUTES = ("sex", "age", "view")
 FOLDED = ("device", "sex age")  # attributes that are folded at first; "sex age" combines sex and age
-WORDS = {"sex age": "sex and age combined"}
+WORDS = {"sex age": "sex and age combined", "child": "children and adults"}
 TITLES = {
     "auroc": "AUROC",
     "underdiagnosis": "Underdiagnosis rate",
@@ -57,6 +57,7 @@ def groups(data: ReportData) -> Section:
     datasets_with_groups = {dataset for dataset, group in rows_of(pairs, "dataset", "subgroup") if "=" in str(group)}
     hospitals = [h for h in data.all_hospitals if h.key in datasets_with_groups]
     group_names = [str(s) for s in table["subgroup"].unique()]
+    attributes = (*ATTRIBUTES, *_further(group_names))
     is_first_run = rows["run_id"] == (runs[0].id if runs else "")
     is_spread_of_others = rows["run_id"].isin([r.id for r in runs[1:SHOWN]]) & (rows["metric"] == SPREAD)
     cells = _cells(rows[is_first_run | is_spread_of_others])
@@ -73,18 +74,18 @@ def groups(data: ReportData) -> Section:
         "run": first,
         "run_shown": data.run_shown(first),
         "hospitals": hospitals,
-        "figures": [_metric(cells, first, group_names, metric, hospitals, ATTRIBUTES) for metric in METRICS],
+        "figures": [_metric(cells, first, group_names, metric, hospitals, attributes) for metric in METRICS],
         "folded": [
             f for metric in METRICS[:2] if (f := _metric(cells, first, group_names, metric, hospitals, FOLDED))["rows"]
         ],
         "spreads": [
             {
                 "run": run,
-                "cells": [_spread(cells, run, h, attribute) for attribute in ATTRIBUTES for h in hospitals],
+                "cells": [_spread(cells, run, h, attribute) for attribute in attributes for h in hospitals],
             }
             for run in runs[:SHOWN]
         ],
-        "attributes": ATTRIBUTES,
+        "attributes": attributes,
         "min_count": data.min_count,
         "no_threshold": no_threshold(data, first),
     }
@@ -130,7 +131,7 @@ def _distances(
     metric, finding, *_ = metric_entry
     differences: list[GroupDifference] = []
     for hospital in hospitals:
-        for attribute in (*ATTRIBUTES, *FOLDED):
+        for attribute in (*ATTRIBUTES, *_further(group_names), *FOLDED):
             spread = cells.get((run.id, hospital.key, attribute, f"{metric}_spread", finding), MISSING)
             estimates = {
                 name: cells.get((run.id, hospital.key, name, metric, finding), MISSING)
@@ -252,6 +253,12 @@ def _members(group_names: Sequence[str], attribute: str) -> list[str]:
     if attribute == "sex age":
         return [name for name in group_names if name.startswith("sex=") and " age=" in name]
     return [name for name in group_names if name.startswith(f"{attribute}=") and " age=" not in name]
+
+
+def _further(group_names: Sequence[str]) -> list[str]:
+    """Return the attributes that extensions add, such as "race", in the order of the table."""
+    named = dict.fromkeys(name.partition("=")[0] for name in group_names if "=" in name)
+    return [name for name in named if name not in (*ATTRIBUTES, *FOLDED)]
 
 
 def _short(name: str) -> str:

@@ -1,0 +1,1 @@
+"""Race, ethnicity and insurance of patients from the files of CheXpert and MIMIC-IV, and children, as patient groups."""
