@@ -13,7 +13,7 @@ from bench.planning.derived_runs import DerivedRun
 from bench.planning.plan import Plan
 from bench.planning.run import RunSpec
 from bench.store.store import Store
-from bench.study.cohort_remarks import plan_remarks
+from bench.study.plan_remarks import plan_remarks
 from bench.system.devices import Devices
 from reports import extensions
 

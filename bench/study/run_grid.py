@@ -14,9 +14,9 @@ from bench.planning.run import RunSpec
 from bench.results.report_state import current_report
 from bench.results.score_runs import score_all
 from bench.runs.shared_passes import passes
-from bench.study.cohort_remarks import plan_remarks
 from bench.study.job_progress import Display, Tally
 from bench.study.page_so_far import PageSoFar
+from bench.study.plan_remarks import plan_remarks
 
 
 @dataclass(frozen=True, slots=True)

@@ -44,8 +44,8 @@ from bench.store.checked_folders import CheckedFolder
 from bench.store.file_integrity import is_intact
 from bench.store.lease import lease
 from bench.store.store import Store, canonical_json, table_facts, write_bytes, write_table
-from bench.study.cohort_remarks import cohort_remarks
 from bench.study.job_progress import Display
+from bench.study.plan_remarks import cohort_remarks
 from harmonize.errors import ConfigError, CxrError, StoreError
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from bench.planning.image_caches import DecodedImages, prepare
 from bench.planning.manifest import planned_manifest
 from bench.planning.plan import Plan
 from bench.planning.planned_grid import ComparedCohorts, Overlap
-from bench.study.cohort_remarks import cohort_remarks
+from bench.study.plan_remarks import cohort_remarks
 from harmonize.errors import ConfigError
 from harmonize.phantom import PhantomSettings, twin
 from tests.unit.bench.planning.test_overlap import (
