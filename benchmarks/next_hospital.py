@@ -15,7 +15,7 @@ python benchmarks/next_hospital.py -o benchmarks/next_hospital.csv
 """
 
 import argparse
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -115,19 +115,29 @@ def rows(kind: str, num: int, tau: float, cases: int, command: str) -> list[tupl
     return out
 
 
+def write_table(
+    name: str,
+    about: str,
+    cases: int,
+    columns: Sequence[str],
+    rows_of: Callable[[int, str], Iterator[list[tuple[object, ...]]]],
+) -> None:
+    """Write the table of the benchmark `name`, again after each cell. `rows_of` yields a cell's rows from cases and command."""
+    parser = argparse.ArgumentParser(description=about.splitlines()[0])
+    parser.add_argument("-o", "--output", type=Path, required=True)
+    parser.add_argument("--cases", type=int, default=cases)
+    given = parser.parse_args()
+    table: list[tuple[object, ...]] = []
+    for of_cell in rows_of(given.cases, f"python benchmarks/{name}.py --cases {given.cases} -o benchmarks/{name}.csv"):
+        table += of_cell
+        pd.DataFrame(table, columns=list(columns)).to_csv(given.output, index=False)
+
+
 def main() -> None:
     """Write the table."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("-o", "--output", type=Path, required=True)
-    parser.add_argument("--cases", type=int, default=4000)
-    given = parser.parse_args()
-    command = f"python benchmarks/next_hospital.py --cases {given.cases} -o benchmarks/next_hospital.csv"
     cells = [(kind, num, tau) for kind in KINDS for num in NUMBERS for tau in TAUS]
     cells = [cell for cell in cells if cell[2] or cell[0] == "normal"]  # if tau is 0, all kinds are alike
-    table: list[tuple[object, ...]] = []
-    for cell in cells:
-        table += rows(*cell, given.cases, command)
-        pd.DataFrame(table, columns=list(COLUMNS)).to_csv(given.output, index=False)
+    write_table("next_hospital", __doc__, 4000, COLUMNS, lambda *given: (rows(*cell, *given) for cell in cells))
 
 
 if __name__ == "__main__":

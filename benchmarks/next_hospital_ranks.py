@@ -14,16 +14,13 @@ lie .3 apart.
 python benchmarks/next_hospital_ranks.py -o benchmarks/next_hospital_ranks.csv
 """
 
-import argparse
-from pathlib import Path
-
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from bench.extensions.next_hospital.rankings import EXPECTED, LOWER_END, common_variance, p_values
 from bench.scoring.across_runs.ranks import SIGNIFICANT
 from bench.scoring.bootstrap.intervals import wilson
+from benchmarks.next_hospital import write_table
 
 Array = NDArray[np.float64]
 
@@ -83,16 +80,8 @@ def rows(cell: tuple[str, int, int, float, float], cases: int, command: str) -> 
 
 def main() -> None:
     """Write the table."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("-o", "--output", type=Path, required=True)
-    parser.add_argument("--cases", type=int, default=2000)
-    given = parser.parse_args()
-    command = f"python benchmarks/next_hospital_ranks.py --cases {given.cases} -o benchmarks/next_hospital_ranks.csv"
     cells = [(q, r, h, tau, s) for q in CRITERIA for r in RECIPES for h in HOSPITALS for tau in TAUS for s in SEEDS]
-    table: list[tuple[object, ...]] = []
-    for cell in cells:
-        table += rows(cell, given.cases, command)
-        pd.DataFrame(table, columns=list(COLUMNS)).to_csv(given.output, index=False)
+    write_table("next_hospital_ranks", __doc__, 2000, COLUMNS, lambda *given: (rows(cell, *given) for cell in cells))
 
 
 if __name__ == "__main__":
