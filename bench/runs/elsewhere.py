@@ -25,10 +25,10 @@ def elsewhere(store: Store, run_id: str, internal: str) -> pd.DataFrame:
     if not folder.key():
         return elsewhere_table()
     tests = CheckedFolder(store.run_dir(run_id) / "transplants")
-    return of_scores(folder.table("scores"), tests.table("transplants.parquet") if tests.key() else None, internal)
+    return from_tables(folder.table("scores"), tests.table("transplants.parquet") if tests.key() else None, internal)
 
 
-def of_scores(scores: pd.DataFrame, transplants: pd.DataFrame | None, internal: str) -> pd.DataFrame:
+def from_tables(scores: pd.DataFrame, transplants: pd.DataFrame | None, internal: str) -> pd.DataFrame:
     """Return what `elsewhere` returns, from the table `scores` and, if there is one, the table `transplants` of a run."""
     rows = select(scores, finding=None, internal=internal).dropna(subset=["value"])
     rows = rows[~rows["dataset"].isin([internal, "external"])]

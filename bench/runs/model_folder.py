@@ -26,7 +26,7 @@ from safetensors.torch import load_file
 
 from bench.config.registry import Registry
 from bench.planning.run import RunSpec, parse_run
-from bench.runs.elsewhere import elsewhere_table, of_scores
+from bench.runs.elsewhere import elsewhere_table, from_tables
 from bench.runs.model_reference import CONFIG, MEMBERS, config_sha256, folder_of, foreign_code, is_outside
 from bench.runs.networks import initial_network
 from bench.runs.stored_run import COMBINED, POINTS, StoredRun, TrainedNetwork, combination, load, no_points
@@ -61,7 +61,9 @@ def load_folder(folder: Path, device: str = "cpu", *, trust: bool = False) -> St
     if not (scores / "scores.parquet").is_file():
         return stored
     # a bundle has no analyses
-    return replace(stored, elsewhere=of_scores(read_table(scores / "scores.parquet"), None, stored.run.config.train_on))
+    return replace(
+        stored, elsewhere=from_tables(read_table(scores / "scores.parquet"), None, stored.run.config.train_on)
+    )
 
 
 def _config(folder: Path) -> dict[str, Any]:
