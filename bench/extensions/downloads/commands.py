@@ -50,7 +50,8 @@ def get(
     typer.echo("\n".join(_description(name, source, root)))
     if not source.files:
         return
-    missing = [file for file in source.files if not _is_there(file, root)]
+    record = _record(root)
+    missing = [file for file in source.files if not _is_there(file, root, record)]
     if not missing:
         typer.echo(f"{root} has all files; next: bench check --quick --data {folder}")
         return
@@ -62,7 +63,7 @@ def get(
     _check_space(missing, root)
     with choose_display(quiet) as display:
         for file in missing:
-            typer.echo(_get_file(file, root, display.progress))
+            typer.echo(_get_file(file, root, record, display.progress))
     typer.echo(f"{root} is complete; next: bench check --quick --data {folder}")
 
 
@@ -97,9 +98,9 @@ def _record(root: Path) -> dict[str, Any]:
         raise DatasetError("the record of the downloads is damaged", str(path), "delete this file") from error
 
 
-def _is_there(file: "RemoteFile", root: Path) -> bool:
+def _is_there(file: "RemoteFile", root: Path, record: dict[str, Any]) -> bool:
     """Return whether the file was downloaded before, and the first file that came from it is still there."""
-    facts = _record(root).get(file.url)
+    facts = record.get(file.url)
     return facts is not None and (root / facts["path"]).exists()
 
 
@@ -112,8 +113,8 @@ def _check_space(files: list["RemoteFile"], root: Path) -> None:
         raise DatasetError(what, str(root), "free disk space, or name a folder on another disk")
 
 
-def _get_file(file: "RemoteFile", root: Path, progress: Progress) -> str:
-    """Download and unpack a file, record its size and hash, and delete the archive; return a line about the file."""
+def _get_file(file: "RemoteFile", root: Path, record: dict[str, Any], progress: Progress) -> str:
+    """Download and unpack a file, add its size and hash to the record, and delete the archive; return a line about the file."""
     import pooch
 
     from bench.extensions.downloads.receive import receive
@@ -122,7 +123,7 @@ def _get_file(file: "RemoteFile", root: Path, progress: Progress) -> str:
 
     place = root / file.into
     place.mkdir(parents=True, exist_ok=True)
-    recorded = _record(root).get(file.url, {}).get("sha256", "")
+    recorded = record.get(file.url, {}).get("sha256", "")
     path = receive(file, root, file.sha256 or recorded, progress)
     sha256 = file.sha256 or recorded or pooch.file_hash(str(path))
     facts = {"size": path.stat().st_size, "sha256": sha256}
@@ -133,7 +134,7 @@ def _get_file(file: "RemoteFile", root: Path, progress: Progress) -> str:
         finally:
             path.unlink()
     facts["path"] = files[0].relative_to(root).as_posix()
-    content = json.dumps(_record(root) | {file.url: facts}, indent=1)
-    write_bytes(root / RECORD, content.encode())
+    record[file.url] = facts
+    write_bytes(root / RECORD, json.dumps(record, indent=1).encode())
     hashed = "as known" if file.sha256 else "as recorded before" if recorded else f"recorded in {RECORD}"
     return f"{file.local_name}: {len(files):,} files; SHA-256 {hashed}: {sha256}"
