@@ -19,6 +19,7 @@ from bench.scoring.calibration_metrics import BIASED
 from bench.scoring.gaps.gap import CORE, EXTERNAL, MACRO, MACRO_ALL, UNKNOWN, Gap
 from bench.scoring.metrics_of_split import AUROC, Key, SplitMetrics
 from bench.scoring.scored_split import Counts, Settings
+from reports import extensions
 
 Array = NDArray[np.float64]
 Row = tuple[Any, ...]
@@ -26,23 +27,8 @@ Row = tuple[Any, ...]
 FLOATS: tuple[str, ...] = ("value", "low", "high", "internal", "external", "confidence")
 FLOATS += ("threshold", "se_image", "se_patient", "se_bootstrap", "effective_positive", "effective_negative", "covered")
 FLOATS += ("p", "least", "most", "paired", "bin_low", "bin_high")
-FLOATS += ("standardized", "standardized_low", "standardized_high", "treat_all", "level", "mean")
-FLOATS += ("q05", "q25", "q50", "q75", "q95")
-FLOATS += tuple(
-    f"{name}{end}"
-    for name in (
-        "sensitivity",
-        "specificity",
-        "called",
-        "missed",
-        "ppv",
-        "npv",
-        "intercept",
-        "slope",
-        "observed_expected",
-    )
-    for end in ("", "_low", "_high")
-)
+FLOATS += ("mean", "q05", "q25", "q50", "q75", "q95")
+FLOATS += tuple(name for module in extensions.modules("schemas") for name in getattr(module, "FLOATS", ()))
 INTEGERS: tuple[str, ...] = ("n", "num_positive", "num_negative", "num_patients", "num_findings", "bin", "count")
 INTEGERS += ("true_positive", "false_positive", "false_negative", "true_negative", "present", "absent")
 

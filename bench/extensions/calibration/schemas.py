@@ -1,6 +1,7 @@
 """The columns of the table of calibration; `reports.schemas.tables` explains columns that all tables share."""
 
 SCORE_TABLES = SHOWN = ()
+FLOATS = tuple(f"{name}{end}" for name in ("intercept", "slope", "observed_expected") for end in ("", "_low", "_high"))
 DETAILS = ("calibration",)
 SCHEMAS: dict[str, tuple[str, ...]] = {
     # calibration of the probabilities of one finding, in the internal test split and at each external hospital; only runs
@@ -11,7 +12,7 @@ SCHEMAS: dict[str, tuple[str, ...]] = {
     # reason: why numbers are missing, else ""
     "calibration": (
         *("run_id", "dataset", "finding", "calibrator"),
-        *(f"{name}{end}" for name in ("intercept", "slope", "observed_expected") for end in ("", "_low", "_high")),
+        *FLOATS,
         *("n", "num_positive", "num_patients", "reason"),
     ),
 }

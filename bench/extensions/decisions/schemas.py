@@ -14,6 +14,7 @@ _INTERNAL_PATIENTS = ("num_internal_positive", "num_internal_negative")
 _BY_CHANCE = ("miss_rate_by_chance", "false_positive_rate_by_chance")
 
 SCORE_TABLES = ()
+FLOATS = ("standardized", "standardized_low", "standardized_high", "treat_all", "level", *_WORKLOAD)
 SHOWN = ("net_benefit",)
 DETAILS = ("decision_curves", "workload", "triage", "triage_repair")
 SCHEMAS: dict[str, tuple[str, ...]] = {
