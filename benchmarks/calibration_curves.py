@@ -80,8 +80,8 @@ def rows(curve: str, num: int, images: int, share: float, cases: int, command: s
     for case in range(cases):
         reported, positive, patient = drawn(num, images, bend, constant, draw)
         pairs = CalibrationPairs.of(reported, positive, patient)
-        line = np.array([pairs.slope(), pairs.intercept()]).T
-        bounds[case] = np.concatenate([np.array(pairs.curve(at)), line], 1)[1:]
+        line = np.array([pairs.slope().bounds, pairs.intercept().bounds]).T
+        bounds[case] = np.concatenate([np.array(pairs.curve(at)[1:]), line], 1)
     low, high = bounds[np.isfinite(bounds).all((1, 2))].transpose(1, 0, 2)
     found = ((low <= truth) & (truth <= high)).mean(0)
     chance = wilson(found, np.full(len(truth), len(low)))

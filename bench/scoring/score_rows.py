@@ -146,7 +146,10 @@ class Writer:
 
     @property
     def rows(self) -> list[Row]:
-        """Return the rows in the order in which they were added."""
+        """Return the rows in the order in which they were added.
+
+        If all replicates are equal, there is no interval: this does not show that the true value is known.
+        """
         groups: dict[_IntervalGroup, list[_Block]] = {}
         for block in self._added:
             if isinstance(block, _Block) and block.bounds is None:
@@ -154,7 +157,8 @@ class Writer:
         numbers = {}
         for group, blocks in groups.items():
             value = np.concatenate([block.value for block in blocks])
-            bounds = INTERVALS[group.interval](value, np.concatenate([block.replicates for block in blocks]))
+            low, high = INTERVALS[group.interval](value, np.concatenate([block.replicates for block in blocks]))
+            bounds = np.where(low < high, (low, high), np.nan)
             numbers[group] = zip(value.tolist(), *(bound.tolist() for bound in bounds), strict=True)
         all_rows: list[Row] = []
         for block in self._added:
@@ -173,30 +177,31 @@ class Writer:
     def _prefix(self, cohort: Sequence[str], key: Key) -> tuple[str, ...]:
         return (self._run_id, *cohort, *self._fixed, key.calibrator, key.operating_point)
 
-    def _add_macro(self, cohort: Sequence[str], key: Key, mean: Macro, name: str = MACRO) -> None:
+    def add_macro(self, cohort: Sequence[str], key: Key, mean: Macro, name: str = MACRO) -> None:
+        """Add one mean over findings; cohort: dataset, split and label source, see `cohort_of`."""
         value, replicates = np.array([mean.value]), mean.replicates[None]
         bounds = None if mean.bounds is None else np.array(mean.bounds)[:, None]
         self._added.append(_Block(self._prefix(cohort, key), key, (name,), value, replicates, (mean.sizes,), bounds))
 
     def add_split(self, findings: Sequence[str], measured: SplitMetrics, macros: Mapping[Key, Macro]) -> None:
         """Add the rows of one split: for each metric, the rows of the findings, then the macro."""
-        cohort, counts = _cohort_of([measured]), measured.counts_of_values
+        cohort, counts = cohort_of([measured]), measured.counts_of_values
         sizes = [least_sizes(counts, np.array([k]), 1) for k in range(len(findings))]
         for key, value in measured.value.items():
             prefix, replicates = self._prefix(cohort, key), measured.replicates[key]
             self._added.append(_Block(prefix, key, findings, value, replicates, sizes, measured.bounds.get(key)))
-            self._add_macro(cohort, key, macros[key])
+            self.add_macro(cohort, key, macros[key])
 
     def add_external(self, external: Sequence[SplitMetrics], means: Mapping[Key, Macro]) -> None:
         """Add the external mean of each metric; `means` are the means of the macros over hospitals."""
         for key, mean in means.items():
-            self._add_macro((EXTERNAL, *_cohort_of(external)[1:]), key, mean)
+            self.add_macro((EXTERNAL, *cohort_of(external)[1:]), key, mean)
 
     def add_all_findings(self, external: Sequence[SplitMetrics], macros: Sequence[Macro], mean: Macro) -> None:
         """Add the AUROC over all findings that an external hospital scores: of each hospital (`macros`), and their mean."""
         for split, of_hospital in zip(external, macros, strict=True):
-            self._add_macro(_cohort_of([split]), AUROC, of_hospital, MACRO_ALL)
-        self._add_macro((EXTERNAL, *_cohort_of(external)[1:]), AUROC, mean, MACRO_ALL)
+            self.add_macro(cohort_of([split]), AUROC, of_hospital, MACRO_ALL)
+        self.add_macro((EXTERNAL, *cohort_of(external)[1:]), AUROC, mean, MACRO_ALL)
 
     def add_core(
         self,
@@ -214,40 +219,20 @@ class Writer:
             [{key: macro(split, key, core) for key in split.value} for split in external],
             {},
         )
-        cohorts = [_cohort_of([split]) for split in external]
+        cohorts = [cohort_of([split]) for split in external]
         for key in test.value:
-            self._add_macro(_cohort_of([test]), key, macro(test, key, core), CORE)
+            self.add_macro(cohort_of([test]), key, macro(test, key, core), CORE)
             of_key = [macros[key] for macros in of_hospitals]
             for cohort, mean in zip(cohorts, of_key, strict=True):
-                self._add_macro(cohort, key, mean, CORE)
+                self.add_macro(cohort, key, mean, CORE)
             mean = means[key] if key in means else mean_of_macros(key, of_key)
-            self._add_macro((EXTERNAL, *_cohort_of(external)[1:]), key, mean, CORE)
-
-    def add_calibration(
-        self,
-        of_splits: Sequence[tuple[SplitMetrics, Mapping[Key, tuple[float, float, float]]]],
-        external: Sequence[SplitMetrics],
-    ) -> None:
-        """Add numbers over all findings together, each with its bounds: of each split, and their mean over the splits in `external`.
-
-        The patients of two hospitals are independent, so the squares of the half widths of the mean's interval add up.
-        """
-        for key in of_splits[0][1] if of_splits else ():
-            rows = [(_cohort_of([split]), *numbers[key]) for split, numbers in of_splits]
-            there = np.array([numbers[key] for split, numbers in of_splits if split in external])
-            there = there[np.isfinite(there).all(1)] if len(there) else there
-            if len(there):
-                mean, half = float(there[:, 0].mean()), float(np.hypot.reduce(there[:, 2] - there[:, 0]) / len(there))
-                rows.append(((EXTERNAL, *_cohort_of(external)[1:]), mean, mean - half, mean + half))
-            self._added.append(
-                [(*self._prefix(cohort, key), MACRO, key.metric, *numbers, *Sizes()) for cohort, *numbers in rows]
-            )
+            self.add_macro((EXTERNAL, *cohort_of(external)[1:]), key, mean, CORE)
 
     def add_gaps(self, gaps: Sequence[tuple[Key, Gap]], external: Sequence[SplitMetrics]) -> None:
         """Add the rows of gaps; the key of a gap names the metric of its row, such as auroc_gap."""
-        cohort_of_dataset = {split.scored.dataset: _cohort_of([split]) for split in external}
+        cohort_of_dataset = {split.scored.dataset: cohort_of([split]) for split in external}
         if external:
-            cohort_of_dataset[EXTERNAL] = _cohort_of(external)
+            cohort_of_dataset[EXTERNAL] = cohort_of(external)
         for key, gap in gaps:
             sizes = Sizes(gap.n, gap.num_positive, gap.num_negative, gap.num_patients, gap.num_findings)
             prefix = self._prefix((gap.dataset, *cohort_of_dataset[gap.dataset][1:]), key)
@@ -264,7 +249,7 @@ def least_sizes(counts: Counts, selected: NDArray[np.integer | np.bool_], num_fi
 INTERVALS = {"distance": distance_interval, "other": percentile}
 
 
-def _cohort_of(measured: Sequence[SplitMetrics]) -> tuple[str, str, str]:
+def cohort_of(measured: Sequence[SplitMetrics]) -> tuple[str, str, str]:
     """Return dataset, split and label source of the given splits; "mixed" replaces a value in which the splits differ."""
 
     def common(names: set[str]) -> str:

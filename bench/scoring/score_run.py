@@ -152,9 +152,7 @@ def score_run(
         writer.add_gaps(drifts(findings, test, external), external)
     gap_rows = [(run_id, *(getattr(gap, name) for name in SCHEMAS["gaps"][1:])) for gap in [*auroc_gaps, *gaps_apart]]
     headline = [split for split in (test, *hospitals) if split is not None]
-    of_calibration = [(split, *reliability_rows(run_id, split, settings.bins)) for split in headline]
-    of_reliability = [row for _, rows, _ in of_calibration for row in rows]
-    writer.add_calibration([(split, numbers) for split, _, numbers in of_calibration], external)
+    of_reliability = [row for split in headline for row in reliability_rows(run_id, split, settings.bins)]
 
     replicates: dict[str, NDArray[Any]] = {
         f"auroc/{split.scored.dataset}": macros[AUROC].replicates
@@ -213,8 +211,9 @@ def score_run(
     of_extensions, further = _of_extensions(RunMetrics(run_id, findings, settings, val, points, test, external, used))
     replicates |= further
     replicates["draws"] = np.array([split.resamples.digest for split in headline], np.uint32)
+    scores = [frame(writer.rows, SCORES), *([of_extensions.pop("scores")] if "scores" in of_extensions else [])]
     return RunScores(
-        frame(writer.rows, SCORES),
+        pd.concat(scores, ignore_index=True),
         frame(gap_rows, SCHEMAS["gaps"]),
         frame(of_reliability, SCHEMAS["reliability"]),
         frame([row for split in each for row in confusion_rows(run_id, findings, split)], SCHEMAS["confusion"]),
@@ -234,7 +233,7 @@ def score_run(
 
 
 def _of_extensions(run: RunMetrics) -> tuple[dict[str, pd.DataFrame], dict[str, NDArray[Any]]]:
-    """Return the tables of scores that extensions compute, by name, and their replicates."""
+    """Return the tables of scores that extensions compute, by name, and their replicates; "scores": further rows of this table."""
     tables: dict[str, pd.DataFrame] = {}
     replicates: dict[str, NDArray[Any]] = {}
     for module in extensions.modules("scores"):

@@ -12,6 +12,7 @@ Shapes: n pairs of image and finding, G points of the curve, J coefficients.
 """
 
 import math
+from collections.abc import Sequence
 from typing import Any, NamedTuple, Self
 
 import numpy as np
@@ -21,10 +22,9 @@ from scipy.special import expit, logit, stdtrit
 
 from bench.scoring.bootstrap.compiled import compiled
 from bench.scoring.calibration_metrics import LEAST
-from bench.scoring.metrics_of_split import AS_GIVEN, DECIDING, Key, SplitMetrics
+from bench.scoring.metrics_of_split import AS_GIVEN, DECIDING, SplitMetrics
 
 Array = NDArray[np.float64]
-SLOPE, INTERCEPT = Key("calibration_slope", DECIDING), Key("calibration_intercept", DECIDING)
 KNOTS = (0.05, 0.35, 0.65, 0.95)  # quantiles of the logits; Harrell's for four knots
 ENOUGH = 50_000  # with more pairs, at least so many of them give the knots
 GROUPS = 1024  # with at most so many pairs, each pair is a group
@@ -32,28 +32,32 @@ STEPS = 20  # maximum number of Newton steps; if the classes are separated, the 
 HALVINGS = 100  # maximum number of steps that are halved
 
 
-class Bounded(NamedTuple):
-    """A number with the bounds of its 95 % interval; NaN if unknown."""
+class Influenced(NamedTuple):
+    """A number with the influence of each patient on it: half the width of its 95 % interval is the norm of the influences.
+
+    So a mean of such numbers over findings, which have the same patients, has the means of their influences.
+    """
 
     value: float = math.nan
-    low: float = math.nan
-    high: float = math.nan
+    influence: Array = np.full(1, np.nan)  # [P]
+
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """Return the bounds of the interval."""
+        half = float(np.sqrt((self.influence**2).sum()))
+        return self.value - half, self.value + half
 
     @classmethod
-    def of(cls, value: float, half: float) -> "Bounded":
-        """Return the number with the interval value ± half."""
-        return cls(value, value - half, value + half)
+    def mean(cls, numbers: "Sequence[Influenced]") -> "Influenced":
+        """Return the mean of numbers of the same patients."""
+        longest = max(len(number.influence) for number in numbers)
+        padded = [np.pad(number.influence, (0, longest - len(number.influence))) for number in numbers]
+        return cls(float(np.mean([number.value for number in numbers])), np.mean(padded, 0))
 
 
-def reliability_rows(
-    run_id: str, measured: SplitMetrics, bins: int
-) -> tuple[list[tuple[Any, ...]], dict[Key, Bounded]]:
-    """Return the rows of the table `reliability`, and slope and intercept after Platt scaling.
-
-    The table has `bins` points of each curve, uncalibrated and after Platt scaling. All numbers are of all findings together.
-    """
+def reliability_rows(run_id: str, measured: SplitMetrics, bins: int) -> list[tuple[Any, ...]]:
+    """Return the rows of the table `reliability`: `bins` points of each curve, uncalibrated and after Platt scaling."""
     found: list[tuple[Any, ...]] = []
-    numbers = {SLOPE: Bounded(), INTERCEPT: Bounded()}
     for calibrator in (AS_GIVEN, DECIDING):
         used = [
             (column, of[calibrator])
@@ -67,13 +71,11 @@ def reliability_rows(
         count = np.bincount(bin_n, minlength=bins)
         filled = count > 0
         mean = np.divide(np.bincount(bin_n, prob, bins), count, out=np.full(bins, np.nan), where=filled)
-        pairs, smooth = CalibrationPairs.of(_logit(prob), positive, patient), np.full((3, bins), np.nan)
-        smooth[:, filled] = pairs.curve(mean[filled])
+        smooth = np.full((3, bins), np.nan)
+        smooth[:, filled] = CalibrationPairs.of(_logit(prob), positive, patient).curve(mean[filled])
         points = zip(range(bins), mean.tolist(), count.tolist(), *smooth.tolist(), strict=True)
         found += [(run_id, measured.scored.dataset, calibrator, *point) for point in points]
-        if calibrator == DECIDING:
-            numbers = {SLOPE: pairs.slope(), INTERCEPT: pairs.intercept()}
-    return found, numbers
+    return found
 
 
 def _logit(prob: Array) -> Array:
@@ -120,27 +122,27 @@ class CalibrationPairs(NamedTuple):
             design = _basis(self.middle, knots)
             if fit := self._fit(design, 0.0 * self.middle, design.shape[1]):
                 points = _basis(_logit(at), knots)
-                middle, half = points @ fit[0], np.sqrt(np.einsum("gj,jk,gk->g", points, fit[1], points))
+                middle, half = points @ fit[0], np.sqrt(((points @ fit[1].T) ** 2).sum(1))
                 return expit(middle), expit(middle - half), expit(middle + half)
         return (np.full(len(at), np.nan),) * 3
 
-    def slope(self) -> Bounded:
+    def slope(self) -> Influenced:
         """Return the calibration slope; unknown as in `curve`, but five patients are not needed."""
         return self._last(np.stack([np.ones_like(self.middle), self.middle], 1), 0.0 * self.middle)
 
-    def intercept(self, a: float = 1.0, b: float = 0.0) -> Bounded:
+    def intercept(self, a: float = 1.0, b: float = 0.0) -> Influenced:
         """Return the calibration in the large of the logits a x + b; unknown if a class has fewer than two patients."""
         return self._last(np.ones((len(self.middle), 1)), a * self.middle + b)
 
-    def _last(self, design: Array, offset: Array) -> Bounded:
+    def _last(self, design: Array, offset: Array) -> Influenced:
         fit = self._fit(design, offset, 1)
-        return Bounded.of(float(fit[0][-1]), float(np.sqrt(fit[1][-1, -1]))) if fit else Bounded()
+        return Influenced(float(fit[0][-1]), fit[1][:, -1]) if fit else Influenced()
 
     def _fit(self, design: Array, offset: Array, lost: int) -> tuple[Array, Array] | None:
         """Fit the labels to a design [groups, J] and an offset [groups], by Newton's method; None if there is no fit.
 
-        Returns coefficients [J] and their variance [J, J], multiplied by the squared quantile of an interval. The variance has the
-        factor P / (P - lost). A step is halved until it does not go far beyond the maximum.
+        Returns coefficients [J] and the influence of each patient [P, J], see `Influenced`; the variance has the factor
+        P / (P - lost). A step is halved until it does not go far beyond the maximum.
         """
         if self.num_of_class < 2:
             return None
@@ -165,9 +167,9 @@ class CalibrationPairs(NamedTuple):
                 break
             if steps == STEPS:
                 return None
-        bread = np.linalg.inv(information) * self.quantile
         sums = _patient_sums(design, fitted, self.group, self.positive, self.patient, int(self.patient.max()) + 1)
-        return coefficients, bread @ (sums.T @ sums) @ bread * (self.num_patients / (self.num_patients - lost))
+        factor = self.quantile * math.sqrt(self.num_patients / (self.num_patients - lost))
+        return coefficients, sums @ np.linalg.inv(information) * factor
 
 
 @compiled

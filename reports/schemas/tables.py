@@ -36,8 +36,8 @@ SCORES = (
     "operating_point",  # threshold rule: f1_max, youden, sens_90, f1_grid; "" for metrics without a threshold
     "finding",  # one finding, "macro", or "core": the mean over the findings that every cohort scores
     # a metric of registry.yaml; for external cohorts also auroc_gap (internal minus external AUROC), and ece_drift and
-    # brier_drift (external minus internal calibration error); calibration_slope and calibration_intercept (in the large) with the
-    # finding "macro" are of all findings together, not a mean, and without sizes
+    # brier_drift (external minus internal calibration error); calibration_slope and calibration_intercept (in the large),
+    # only as macro, after Platt scaling
     "metric",
     "value",  # may be empty: the score; NaN if there are fewer positive or negative patients than min_count
     "low",

@@ -76,6 +76,7 @@ def columns_of(data: ReportData) -> list[RankingColumn]:
         )
 
     num_in_mean = data.members_of_first.num_hospitals if data.members_of_first else num_external
+    slopes = any(r.slope.has_value for r in data.ranked)  # the numbers of an extension
     mean = f"mean of {num_in_mean}" if num_in_mean != 1 else "one hospital"
     further = (
         RankingColumn(
@@ -115,8 +116,8 @@ def columns_of(data: ReportData) -> list[RankingColumn]:
             figure=lambda r: svg.micro(r.gap, low, high, 0.0) if r.gap.has_value else Markup(""),
             axis=svg.micro_axis(low, high),
         ),
-        estimate_column("slope", "Slope", "calibration", lambda r: r.slope, css="", low_first=True),
-        estimate_column("ece", "ECE", "external", lambda r: r.ece, low_first=True, first=False),
+        *([estimate_column("slope", "Slope", "calibration", lambda r: r.slope, css="", low_first=True)] * slopes),
+        estimate_column("ece", "ECE", "external", lambda r: r.ece, low_first=True, first=not slopes),
         *(criterion.column(data) for criterion in data.further_criteria),
     ]
     worst = estimate_column(

@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit
 
-from bench.scoring.smooth_calibration import Bounded, CalibrationPairs
+from bench.scoring.smooth_calibration import CalibrationPairs, Influenced
 
 Array = NDArray[np.float64]
 
@@ -34,13 +34,31 @@ ONE_PATIENT = "only one patient with the finding, or only one without"
 EQUAL, SEPARATED = "slope: all probabilities are equal", "slope: the logits separate both classes completely"
 
 
+class Bounded(NamedTuple):
+    """A number with the bounds of its 95 % interval; NaN if unknown."""
+
+    value: float = math.nan
+    low: float = math.nan
+    high: float = math.nan
+
+
 class Calibration(NamedTuple):
     """Intercept, slope and O:E of one calibrator; reason: why numbers are NaN, else ""."""
 
-    intercept: Bounded = Bounded()
-    slope: Bounded = Bounded()
+    of_intercept: Influenced = Influenced()
+    of_slope: Influenced = Influenced()
     observed_expected: Bounded = Bounded()
     reason: str = ""
+
+    @property
+    def intercept(self) -> Bounded:
+        """The intercept with its interval."""
+        return Bounded(self.of_intercept.value, *self.of_intercept.bounds)
+
+    @property
+    def slope(self) -> Bounded:
+        """The slope with its interval."""
+        return Bounded(self.of_slope.value, *self.of_slope.bounds)
 
 
 def calibration(
@@ -56,7 +74,7 @@ def calibration(
         why = ONE_PATIENT if positive.any() and not positive.all() else NO_NEGATIVE if positive.any() else NO_POSITIVE
         return [Calibration(reason=why if len(positive) else NO_IMAGES)] * len(scales)
     why_no_slope = _why_no_slope(logit, positive)
-    slope = Bounded() if why_no_slope else pairs.slope()
+    slope = Influenced() if why_no_slope else pairs.slope()
     return [_calibration(pairs, a, b, slope, why_no_slope) for a, b in scales]
 
 
@@ -70,7 +88,7 @@ def _why_no_slope(logit: Array, positive: NDArray[np.bool_]) -> str:
     return SEPARATED if low >= other_high or other_low >= high else ""
 
 
-def _calibration(pairs: CalibrationPairs, a: float, b: float, slope: Bounded, why_no_slope: str) -> Calibration:
+def _calibration(pairs: CalibrationPairs, a: float, b: float, slope: Influenced, why_no_slope: str) -> Calibration:
     """Return the calibration of the probabilities sigmoid(a * x + b); slope: that of the logits as they are."""
     if not math.isfinite(a):
         return Calibration(reason=NO_PROBABILITIES)
@@ -78,10 +96,8 @@ def _calibration(pairs: CalibrationPairs, a: float, b: float, slope: Bounded, wh
     observed, expected = pairs.positive.sum(), prob.sum()
     of_patient = np.bincount(pairs.patient, pairs.positive / observed - prob / expected)
     half = pairs.quantile * math.sqrt((of_patient**2).sum() * pairs.num_patients / (pairs.num_patients - 1))
-    of_log = Bounded.of(math.log(observed / expected), half)
+    of_log = math.log(observed / expected)
+    ratio = Bounded(*(math.exp(number) for number in (of_log, of_log - half, of_log + half)))
     if a == 0:
-        slope, why_no_slope = Bounded(), EQUAL
-    else:  # a negative a reverses the order of the bounds
-        low, high = sorted((slope.low / a, slope.high / a))
-        slope = Bounded(slope.value / a, low, high)
-    return Calibration(pairs.intercept(a, b), slope, Bounded(*map(math.exp, of_log)), why_no_slope)
+        return Calibration(pairs.intercept(a, b), Influenced(), ratio, EQUAL)
+    return Calibration(pairs.intercept(a, b), Influenced(slope.value / a, slope.influence / a), ratio, why_no_slope)

@@ -1,24 +1,33 @@
-"""The table of calibration of one run, computed while the run is scored."""
+"""The table of calibration of one run, and its mean slope and intercept, computed while the run is scored."""
 
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from bench.extensions.calibration.fits import calibration
+from bench.extensions.calibration.fits import Calibration, calibration
 from bench.extensions.calibration.schemas import SCHEMAS
 from bench.scoring.bootstrap.sorted_images import POSITIVE
 from bench.scoring.calibrators import Platt
-from bench.scoring.metrics_of_split import AS_GIVEN, DECIDING
-from bench.scoring.score_rows import frame
+from bench.scoring.gaps.gap import EXTERNAL
+from bench.scoring.metrics_of_split import AS_GIVEN, AUROC, DECIDING, Key, SplitMetrics
+from bench.scoring.score_rows import Macro, Sizes, Writer, cohort_of, frame, least_sizes
 from bench.scoring.score_run import RunMetrics
+from bench.scoring.smooth_calibration import Influenced
+from reports.schemas.tables import SCORES
+
+MEANS = {Key("calibration_slope", DECIDING): "of_slope", Key("calibration_intercept", DECIDING): "of_intercept"}
 
 
 def tables(run: RunMetrics) -> tuple[dict[str, pd.DataFrame], dict[str, NDArray[Any]]]:
-    """Return the table of SCHEMAS, and no replicates; a pool of training hospitals counts as one hospital."""
+    """Return the table of SCHEMAS and rows of `scores`, and no replicates; a pool of training hospitals counts as one hospital."""
     rows: list[tuple[Any, ...]] = []
+    writer = Writer(run.run_id, run.settings)
+    of_hospitals: dict[Key, list[Macro]] = {key: [] for key in MEANS}
     for split in run.headline:
+        after_platt: list[Calibration] = []
         for k, (finding, column) in enumerate(zip(run.findings, split.columns, strict=True)):
             platt = run.points.fits[DECIDING][k]
             assert isinstance(platt, Platt)
@@ -28,8 +37,41 @@ def tables(run: RunMetrics) -> tuple[dict[str, pd.DataFrame], dict[str, NDArray[
                 int(numbers[k]) for numbers in (split.counts.n, split.counts.num_positive, split.counts.num_patients)
             ]
             found = calibration(logit, positive, column.patient, scales)
+            after_platt.append(found[1])
             for calibrator, one in zip((AS_GIVEN, DECIDING), found, strict=True):
                 numbers = (*one.intercept, *one.slope, *one.observed_expected)
                 key = (run.run_id, split.scored.dataset, finding, calibrator)
                 rows.append((*key, *numbers, *sizes, one.reason))
-    return {"calibration": frame(rows, SCHEMAS["calibration"])}, {}
+        for key, macro in _macros(split, after_platt, run.used if split is not run.test else None):
+            writer.add_macro(cohort_of([split]), key, macro)
+            if split is not run.test:
+                of_hospitals[key].append(macro)
+    for key, macros in of_hospitals.items():
+        if macros:
+            writer.add_macro((EXTERNAL, *cohort_of(run.external)[1:]), key, _mean(macros))
+    return {"calibration": frame(rows, SCHEMAS["calibration"]), "scores": frame(writer.rows, SCORES)}, {}
+
+
+def _macros(
+    split: SplitMetrics, found: Sequence[Calibration], used: NDArray[np.bool_] | None
+) -> Iterator[tuple[Key, Macro]]:
+    """Yield the mean over the findings that have an AUROC and this number; used [K]: mask of further findings, None for all."""
+    scored = np.isfinite(split.value[AUROC]) & (True if used is None else used)
+    for key, name in MEANS.items():
+        numbers: Mapping[int, Influenced] = {k: getattr(one, name) for k, one in enumerate(found)}
+        kept = np.array([k for k, one in numbers.items() if scored[k] and np.isfinite(one.value)], np.intp)
+        mean = Influenced.mean([numbers[k] for k in kept.tolist()]) if len(kept) else Influenced()
+        sizes = least_sizes(split.counts_of_values, kept, len(kept)) if len(kept) else Sizes()
+        yield key, Macro(mean.value, np.empty(0), sizes, mean.bounds)
+
+
+def _mean(macros: Sequence[Macro]) -> Macro:
+    """Return the mean over hospitals, whose patients are independent: the squares of the half widths add up."""
+    known = [macro for macro in macros if np.isfinite(macro.value)]
+    if not known:
+        return macros[0]
+    value = float(np.mean([macro.value for macro in known]))
+    half = float(np.linalg.norm([macro.bounds[1] - macro.value for macro in known if macro.bounds])) / len(known)
+    *sums, _ = (sum(column) for column in zip(*(macro.sizes for macro in known), strict=True))
+    sizes = Sizes(*sums, min(macro.sizes.num_findings for macro in known))
+    return Macro(value, np.empty(0), sizes, (value - half, value + half))

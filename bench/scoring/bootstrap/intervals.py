@@ -250,12 +250,10 @@ def interval_of_difference(values: Array, lows: Array, highs: Array, correlation
 def distance_interval(value: Array, replicates: Array) -> tuple[Array, Array]:
     """Compute the interval of a calibration error or of the resolution, which noise increases; the lower bound is at least 0.
 
-    `distance_difference` explains the method. The resolution itself may be slightly below 0; it is then the lower bound. If
-    all replicates equal the value, there is no interval: this does not show that the true value is known.
+    `distance_difference` explains the method. The resolution itself may be slightly below 0; it is then the lower bound.
     """
     low, high = distance_difference(value, replicates, excess(value, replicates), np.zeros(np.shape(value)))
-    low, high = np.where(low < high, (np.minimum(np.maximum(low, 0.0), value), high), np.nan)
-    return low, high
+    return np.minimum(np.maximum(low, 0.0), value), high
 
 
 def distance_difference(

@@ -9,7 +9,7 @@ from scipy.stats import t
 
 from bench.extensions.calibration import fits
 from bench.extensions.calibration.fits import Calibration, calibration
-from tests.nonempty import nonempty
+from bench.scoring.smooth_calibration import Influenced
 
 Array = NDArray[np.float64]
 Drawn = tuple[Array, NDArray[np.bool_], NDArray[np.int32]]
@@ -71,8 +71,18 @@ def test_images_of_the_same_patient_count_together() -> None:
     [once] = calibration(logit, positive, patient, [(1.0, 0.0)])
     twice = [np.repeat(column, 2) for column in (logit, positive, patient)]
     [found] = calibration(twice[0], twice[1], twice[2], [(1.0, 0.0)])
-    for ours, theirs in nonempty(zip(once[:3], found[:3], strict=True)):
-        assert list(ours) == pytest.approx(list(theirs), abs=1e-9)
+    for name in ("intercept", "slope", "observed_expected"):
+        assert list(getattr(once, name)) == pytest.approx(list(getattr(found, name)), abs=1e-9)
+
+
+def test_a_mean_has_the_interval_of_its_numbers_if_they_are_equal_and_a_narrower_one_if_their_patients_differ() -> None:
+    logit, positive, patient = drawn(1)
+    [one] = calibration(logit, positive, patient, [(1.0, 0.0)])
+    [other] = calibration(logit, positive, patient + patient.max() + 1, [(1.0, 0.0)])
+    mean = Influenced.mean([one.of_slope, one.of_slope])
+    assert (mean.value, *mean.bounds) == pytest.approx(tuple(one.slope))
+    mean = Influenced.mean([one.of_slope, other.of_slope])
+    assert mean.bounds[1] - mean.value == pytest.approx((one.slope.high - one.slope.value) / np.sqrt(2))
 
 
 def reason_of(logit: list[float], positive: list[int], patient: list[int] | None = None) -> Calibration:

@@ -41,6 +41,33 @@ def test_the_numbers_of_a_hospital_equal_those_of_its_labels_and_logits(scored: 
         assert row["reason"] == ""
 
 
+def test_the_scores_have_means_over_the_findings_with_an_auroc_and_over_external_hospitals(scored: RunScores) -> None:
+    table = scored.detail["calibration"].query("calibrator == 'platt'").set_index(["dataset", "finding"])
+    areas = (
+        scored.scores.query("metric == 'auroc' and split != 'val'").set_index(["dataset", "finding"])["value"].dropna()
+    )
+    for name in ("slope", "intercept"):
+        means = scored.scores.query(f"metric == 'calibration_{name}'").set_index("dataset")
+        assert set(means["finding"]) == {"macro"}
+        assert set(means["calibrator"]) == {"platt"}
+        expected = {}
+        for dataset in ("chexpert", "nih", "vindr"):
+            used = [f for f in FINDINGS if (dataset, f) in areas.index and ("chexpert", f) in areas.index]
+            rows = table.loc[[(dataset, finding) for finding in used]]
+            expected[dataset] = rows[name].mean()
+            assert means.loc[dataset, "num_findings"] == len(used) > 1
+            half = (rows[f"{name}_high"] - rows[name]).to_numpy()
+            assert (
+                np.linalg.norm(half) / len(half) * 0.7
+                < means.loc[dataset, "high"] - expected[dataset]
+                <= half.mean() * 1.001
+            )
+        expected["external"] = (expected["nih"] + expected["vindr"]) / 2
+        assert means["value"].to_dict() == pytest.approx(expected)
+        half = means["high"] - means["value"]
+        assert half["external"] == pytest.approx(np.hypot(half["nih"], half["vindr"]) / 2)
+
+
 def test_probabilities_after_platt_scaling_fit_where_the_scaling_was_fitted() -> None:
     val, test, *others = parts()
     same = replace(test, logit=val.logit, state=val.state, image_id=val.image_id, patient_id=val.patient_id)

@@ -117,11 +117,10 @@ def test_the_interval_of_a_calibration_error_surrounds_the_estimate_and_is_never
     assert np.isnan([low[3], high[3]]).all()
 
 
-def test_the_interval_of_a_resolution_below_0_contains_it_and_equal_replicates_give_no_interval() -> None:
-    replicates = np.stack([np.random.default_rng(0).normal(0.004, 0.002, 1000), np.full(1000, 0.667)])
-    low, high = intervals.distance_interval(np.array([-0.001, 0.667]), replicates)
+def test_the_interval_of_a_resolution_below_0_contains_it() -> None:
+    replicates = np.random.default_rng(0).normal(0.004, 0.002, (1, 1000))
+    low, high = intervals.distance_interval(np.array([-0.001]), replicates)
     assert low[0] == -0.001 < high[0]
-    assert np.isnan([low[1], high[1]]).all()
 
 
 def test_the_interval_of_a_difference_of_calibration_errors_allows_for_the_bias_of_each_error() -> None:
