@@ -1,7 +1,7 @@
 """Load a dataset as a validated table with one row per image, and count every excluded row."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -115,7 +115,8 @@ def load(
             native["drop"] = native["drop"].where(native[FAULT] == "", "")
         for reason in sorted(set(native["drop"]) - {""}):
             flow[reason.replace(" ", "_")] = int((native["drop"] == reason).sum())
-        native = native[native["drop"] == ""].drop(columns="drop")
+        _without_unknown_words(native[native["drop"] == "no split"].copy(), spec, remarks, _SPLIT)
+        native = native[native["drop"] == ""].drop(columns=["drop", f"{UNKNOWN}split"], errors="ignore")
     native, bad_rows = separate_bad_rows(native, where, flow)
     shared_patients(native, native["split"], where)
     native, more = remove_listed(native, spec.exclude, flow)
@@ -151,13 +152,16 @@ def load(
     return Cohort(spec.name, spec.layout, spec.root, table, quarantine, flow, phantom, spec, doubts, tuple(remarks))
 
 
-def _without_unknown_words(native: pd.DataFrame, spec: CohortSpec, remarks: list[Remark]) -> pd.DataFrame:
+_SPLIT = {"split": "these images are left out"}  # effect of a word of a split that the mapping does not list
+_EFFECTS = {"view": "their view counts as unknown, so not as frontal", "sex": "their sex counts as not stated"}
+
+
+def _without_unknown_words(
+    native: pd.DataFrame, spec: CohortSpec, remarks: list[Remark], effects: Mapping[str, str] = _EFFECTS
+) -> pd.DataFrame:
     """Return the table without the columns of words that the adapter does not know; add a remark for each column."""
     of_mapping = spec.layout == TABLE
-    for what, effect in {
-        "view": "their view counts as unknown, so not as frontal",
-        "sex": "their sex counts as not stated",
-    }.items():
+    for what, effect in effects.items():
         if UNKNOWN + what in native:
             words = native.pop(UNKNOWN + what).fillna("")
             counts = words[words != ""].value_counts()

@@ -266,7 +266,7 @@ def recode(text: pd.Series, mapping: Mapping[str, str], default: str = "") -> pd
 def unknown_words(text: "pd.Series[str]", known: Collection[str], what: str) -> dict[str, "pd.Series[str]"]:
     """Return the optional column of the words of a row that are neither blank nor in `known`; {} if there are none.
 
-    `what`: content of the words, "view" or "sex".
+    `what`: content of the words, "view", "sex" or "split".
     """
     words = text.where(~text.isin(list(known)) & (text.str.strip() != ""), "")
     return {UNKNOWN + what: words} if (words != "").any() else {}

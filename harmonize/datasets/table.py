@@ -79,7 +79,7 @@ def read(root: Path, table: str = TABLE, mapping: str | Path = MAPPING) -> pd.Da
         "path": image,
         "drop": drop,
     }
-    for key, rule in (("view", meaning.view), ("sex", meaning.sex)):
+    for key, rule in (("view", meaning.view), ("sex", meaning.sex), ("split", meaning.split)):
         if "column" in rule:
             known = [word for name, words in rule.items() if name != "column" for word in words]
             columns |= unknown_words(raw[rule["column"]], (*known, *UNSTATED), key)

@@ -16,6 +16,7 @@ from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import stdtrit
 
 from bench.config.registry import Entry
 from bench.extensions.estimates.from_hospitals import KnownValues
@@ -131,9 +132,7 @@ def half_widths(error_HRK: Array, alone: bool = False) -> Array:
 @cache
 def _quantile(degrees: int) -> float:
     """Return the quantile of Student's t that an interval of level LEVEL needs."""
-    from scipy.stats import t
-
-    return float(t.ppf((1 + LEVEL) / 2, degrees))
+    return float(stdtrit(degrees, (1 + LEVEL) / 2))
 
 
 def _pooled(square_HRK: Array) -> Array:

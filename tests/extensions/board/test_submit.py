@@ -225,6 +225,7 @@ def test_golden_outputs_that_were_compared_at_intake_have_a_line(finished: Path,
         ({"numbers": [{**NUMBER, "seen": ["<b>"]}]}, "has the character '<'"),
         ({"numbers": [{**NUMBER, "missing": ["<b>"]}]}, "has the character '<'"),
         ({"signed_by": 1}, "a text is not a text"),
+        *[({"date": date}, "invalid") for date in ("2026-13-45", "9999-99-99", "20260101", "\u0662026-01-01")],
     ],
 )
 def test_a_changed_statement_is_refused(changed: dict[str, object], said: str, tmp_path: Path) -> None:

@@ -210,6 +210,17 @@ def test_view_and_sex_words_that_the_mapping_does_not_list_are_named(tmp_path: P
     }
 
 
+def test_split_words_that_the_mapping_does_not_list_are_named(tmp_path: Path) -> None:
+    spec = on_disk("table", tmp_path)
+    assert harmonize.load(spec).remarks == ()
+    edit(tmp_path / "table.csv", in_column("split", lambda cell: "Train" if cell == "train" else cell))
+    cohort = harmonize.load(spec)
+    texts = {remark.what: remark.found for remark in cohort.remarks}
+    assert texts == {"split": "1 of 1 images have a word that is not known: 'Train' (1)"}
+    assert (cohort.flow["no_split"], len(cohort.table)) == (1, 1)
+    assert not [column for column in cohort.table if "unknown" in column]
+
+
 def test_a_cohort_that_loses_all_images_by_their_views_names_the_words(tmp_path: Path) -> None:
     spec = on_disk("table", tmp_path)
     edit(tmp_path / "table.csv", in_column("view", lambda _: "vorne"))

@@ -195,7 +195,11 @@ def test_a_value_outside_0_and_1_is_no_probability(tmp_path: Path) -> None:
     [
         (lambda p: p.assign(Edema=100 * p["Edema"]), None, ["percentages", "divide percentages by 100"]),
         (lambda p: p.assign(Edema=(255 * p["Edema"]).round()), None, ["column Edema", "none is negative"]),
-        (lambda p: p.assign(Edema=p["Edema"] - 0.5), None, [f"column {FINDINGS[1]}", "probabilities", "--outputs logit"]),
+        (
+            lambda p: p.assign(Edema=p["Edema"] - 0.5),
+            None,
+            [f"column {FINDINGS[1]}", "probabilities", "--outputs logit"],
+        ),
         (lambda p: p.assign(patient_id="p1"), None, ["row 2", "'p0' is another patient in p.csv (297 such cells)"]),
         (
             lambda p: p.assign(image_id="\u00e9" + p["image_id"]),
