@@ -4,7 +4,6 @@ A gap is the internal minus the external AUROC. The axes of the scatter are the 
 """
 
 import re
-from collections.abc import Sequence
 from typing import Any
 
 from markupsafe import Markup, escape
@@ -27,6 +26,7 @@ def hospitals(data: ReportData) -> Section:
     costly = [h for h in data.hospitals if h.is_costly]
     rows = [_row(data, run) for run in data.ranked if data.hospitals]
     compared = [r for r in data.ranked if r.internal_common.has_value and r.external_common.has_value]
+    below = sum(r.external_common.value < r.internal_common.value for r in compared)
     context = {
         "data": data,
         "title": sentences.hospitals_title(
@@ -43,7 +43,7 @@ def hospitals(data: ReportData) -> Section:
         "fitted": (data.tables["robustness"]["dataset"] == EXTERNAL).any(),
         "compared": compared,
         "crosses": all(r.internal_common.has_interval for r in compared),
-        "say": _scatter_words(data, compared),
+        "say": sentences.scatter_title(below, len(compared), data.unit),
         "shared": sentences.shared_findings(*data.num_common),
         "legend": charts.families(compared),
         "at_training": _at_training(data),
@@ -124,9 +124,3 @@ def _row(data: ReportData, run: Run) -> dict[str, Any]:
             }
         )
     return {"run": run, "cells": cells}
-
-
-def _scatter_words(data: ReportData, compared: Sequence[Run]) -> str:
-    """Return the title of the scatter: how many recipes have a lower AUROC at external hospitals."""
-    below = sum(r.external_common.value < r.internal_common.value for r in compared)
-    return sentences.scatter_title(below, len(compared), data.unit)

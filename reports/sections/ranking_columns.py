@@ -167,10 +167,9 @@ def _sources(data: ReportData) -> list[RankingColumn]:
     """Return the column with links to paper and code of each network, the license of its weights, and the date; [] without any."""
     rows = (*data.ranked, *data.derived)
     known = {run.id: _links(data, run) for run in rows}
-    texts = {run.id: [run.facts.get(key) for key in ("weights_licence", "date")] for run in rows}
     facts = {
-        run_id: " · ".join(text for text in values if isinstance(text, str) and text)
-        for run_id, values in texts.items()
+        run.id: " · ".join(filter(None, (str(run.facts.get(k) or "") for k in ("weights_licence", "date"))))
+        for run in rows
     }
     if not any((*known.values(), *facts.values())):
         return []

@@ -349,10 +349,7 @@ def _range(values: Sequence[float]) -> str:
 
 
 def probe_and_gap(rho: Estimate) -> str:
-    """State whether runs whose features reveal the hospital have a larger gap.
-
-    `rho`: rank correlation over runs between the accuracy of the source classifier and the gap.
-    """
+    """State whether runs whose features reveal the hospital have a larger gap; `rho`: rank correlation of accuracy and gap."""
     if not rho.clear:
         return f"No clear relation to the gap (Spearman {rho.with_interval})"
     size = "larger" if rho.value > 0 else "smaller"

@@ -120,13 +120,12 @@ def _row(entry: BoardEntry, number: Number, group: int) -> BoardRow:
     if moved is not None:
         old = entry.stated.scoring
         what = f"scoring version {old} to {SCORING_VERSION} moved its AUROC by {signed(moved)}"
-    status = entry.status(number)
     auroc = Estimate(number.auroc, _float(number.auroc_low), _float(number.auroc_high))
     gap = Estimate(_float(number.gap), _float(number.gap_low), _float(number.gap_high))
     stated = entry.stated
-    seen, missing, seeds = ", ".join(number.seen), ", ".join(number.missing), len(number.runs)
-    texts = (what, seen, missing, stated.licence, stated.date)
-    return BoardRow(group, number.recipe, stated.laboratory, stated.name, status, auroc, gap, seeds, *texts)
+    texts = (what, ", ".join(number.seen), ", ".join(number.missing), stated.licence, stated.date)
+    names = (number.recipe, stated.laboratory, stated.name, entry.status(number))
+    return BoardRow(group, *names, auroc, gap, len(number.runs), *texts)
 
 
 def _float(value: float | None) -> float:

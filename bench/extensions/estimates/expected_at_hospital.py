@@ -211,7 +211,7 @@ def without_images(manifest: Manifest, run_ids: Sequence[str]) -> ExpectedScores
         raise ConfigError("there are no images", "bench estimate", "give one of IMAGE, --logits, --cohort")
     hospitals, notes = _labeled_hospitals(manifest, run_ids)
     shape = len(run_ids), len(findings)
-    none, reason = np.full(shape, np.nan), np.full(shape, f"0 of {LEAST_IMAGES} images needed", object)
+    none, reason = np.full(shape, np.nan), np.full(shape, f"no images: {LEAST_IMAGES} images needed", object)
     errors = np.empty((0, *shape))
     nothing = ExpectedValues(none, none, np.zeros(shape), reason, errors, none, np.ones(shape))
     known = KnownValues(none, errors, {})

@@ -29,13 +29,8 @@ def estimate(row: Mapping[str, object]) -> Estimate:
 
 
 def verdict(row: Mapping[str, object]) -> tuple[int, int]:
-    """Return how many recipes have a clearly lower, and a clearly higher, external AUROC: 0 none, 1 some, 2 most, 3 all.
-
-    >>> verdict({"num_runs": 250, "num_worse": 188, "num_better": 0})
-    (2, 0)
-    """
-    num = int(str(row["num_runs"]))
-    counts = [int(str(row[name])) for name in ("num_worse", "num_better")]
+    """Return how many recipes have a clearly lower, and a clearly higher, external AUROC: 0 none, 1 some, 2 most, 3 all."""
+    num, *counts = (int(str(row[name])) for name in ("num_runs", "num_worse", "num_better"))
     worse, better = ((count > 0) + (2 * count > num) + (count == num) for count in counts)
     return worse, better
 
@@ -60,11 +55,8 @@ def note(data: ReportData) -> tuple[str, str]:
     This is the reading with the mean gap farthest from that of the page; one with other verdicts is preferred.
     """
     (_, own), *others = _of_means(data).items() or [("", {})]
-
-    def change(row: Mapping[str, object]) -> tuple[bool, float]:
-        return verdict(row) != verdict(own), abs(estimate(row).value - estimate(own).value)
-
     if not others:
         return KEY, ""
-    name, row = max(others, key=lambda item: change(item[1]))
+    gap = estimate(own).value
+    name, row = max(others, key=lambda item: (verdict(item[1]) != verdict(own), abs(estimate(item[1]).value - gap)))
     return KEY, f"If {READING_RULES[name]}, the mean gap is {with_verdict(estimate(row))}."

@@ -82,10 +82,9 @@ def title(row: Row, label: str = "", like: str = "") -> str:
     value, low, high = (places(float(row[name]), 2) for name in ("value", "new_low", "new_high"))
     which = f"a {ORDINALS[num + 1]}" if num + 1 in ORDINALS else "another"
     which = which.replace("a e", "an e")
-    start = f"At {which} hospital like these {word(num)}{f' ({like})' if like else ''}, expect an AUROC of {value}"
-    if label:
-        return f"{start} [{low}, {high}] of {label}"
-    return f"{start}; 95 % of such hospitals lie between {low} and {high}"
+    like = f" ({like})" if like else ""
+    new = f" [{low}, {high}] of {label}" if label else f"; 95 % of such hospitals lie between {low} and {high}"
+    return f"At {which} hospital like these {word(num)}{like}, expect an AUROC of {value}{new}"
 
 
 def population(data: ReportData, row: Row) -> str:

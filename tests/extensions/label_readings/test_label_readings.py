@@ -171,6 +171,17 @@ def test_the_headline_names_the_readings_under_which_it_holds() -> None:
     assert clause(few) == "under one of two ways to read the labels"
 
 
+@pytest.mark.parametrize(
+    ("runs", "worse", "under_other", "said"), [(250, 188, 180, False), (250, 188, 60, True), (3, 3, 2, True)]
+)
+def test_the_headline_holds_under_a_reading_that_moves_a_few_of_many_recipes(
+    runs: int, worse: int, under_other: int, said: bool
+) -> None:
+    made = study(("standard", 0.075, worse), ("uncertain-present", 0.07, under_other))
+    made.frames["mean_reading_gaps"]["num_runs"] = runs
+    assert bool(clause(read(made))) == said
+
+
 def test_the_page_states_the_gap_under_each_reading_beside_the_gap() -> None:
     data = read(study(*DISAGREE))
     said = "If uncertain labels count as present, the mean gap is .026 [−.004, .056] (unclear)."
