@@ -121,7 +121,7 @@ def columns_of(data: ReportData) -> list[RankingColumn]:
         *(criterion.column(data) for criterion in data.further_criteria),
     ]
     worst = estimate_column(
-        "worst", "Worst", "hospital", lambda r: r.worst_auroc, css="", small=lambda r: data.short(r.worst)
+        "worst", "Worst", "largest gap", lambda r: r.worst_auroc, css="", small=lambda r: data.short(r.worst)
     )
     internal = estimate_column(
         "internal",
