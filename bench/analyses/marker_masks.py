@@ -10,11 +10,13 @@ from numpy.typing import NDArray
 from bench.planning.plan import CohortRef
 from bench.store.array_files import read_arrays, write_arrays
 from bench.store.store import canonical_json, short_hash
-from harmonize.ground_truth.ground_truth import tag_boxes
+from harmonize.cohorts.pooled import Place
+from harmonize.ground_truth.ground_truth import LUNGS, Truth, tag_boxes
 from harmonize.images.lungs import lung_field
 from harmonize.images.markers import markers
 from harmonize.images.pixels import Geometry, read_gray
 from harmonize.images.regions import InputTransform, Mask, box_mask
+from reports import extensions
 
 MASK_VERSION = 1  # part of the key of stored masks; increase this number when the computation of masks changes
 
@@ -35,11 +37,13 @@ def stored_masks(
     The runs of a grid test the same sample of a cohort, so the first one computes the masks for all. `fingerprint`: that of
     the decoded images.
     """
+    anatomy = with_anatomy(Truth(""), ref.places, image_ids)
     key = [ref.id, fingerprint, geometry.key, list(image_ids), MASK_VERSION]
+    key += [anatomy.stamp] if anatomy.stamp else []
     path = folder / f"{ref.name}-{short_hash(canonical_json(key))}.npz"
     if (stored := read_arrays(path, _unstacked)) is not None:
         return stored
-    masks = image_masks(ref, image_ids, geometry)
+    masks = image_masks(ref, image_ids, geometry, anatomy)
     if masks:
         lungs = [np.zeros_like(mask.marker) if mask.lungs is None else mask.lungs for mask in masks]
         arrays = {"marker": np.stack([mask.marker for mask in masks]), "lungs": np.stack(lungs)}
@@ -53,11 +57,21 @@ def _unstacked(arrays: Mapping[str, NDArray[np.bool_]]) -> list[ImageMasks]:
     return [ImageMasks(marker, lungs if has else None) for marker, lungs, has in zip(*columns, strict=True)]
 
 
-def image_masks(ref: CohortRef, image_ids: Sequence[str], geometry: Geometry) -> list[ImageMasks]:
+def with_anatomy(truth: Truth, places: Sequence[Place], image_ids: Sequence[str]) -> Truth:
+    """Return the locations with the masks of lungs and heart that extensions know of these images."""
+    for module in extensions.modules("anatomy"):
+        truth = module.with_masks(truth, places, image_ids)
+    return truth
+
+
+def image_masks(
+    ref: CohortRef, image_ids: Sequence[str], geometry: Geometry, anatomy: Truth | None = None
+) -> list[ImageMasks]:
     """Return the masks of markers and lungs of each image, resized and cropped like the images in the cache.
 
     In a phantom cohort, the markers are the tags (drawn letters) in the truth table. In other cohorts,
-    `harmonize.images.markers` detects markers. `harmonize.images.lungs` detects the lungs in all cohorts.
+    `harmonize.images.markers` detects markers. `harmonize.images.lungs`
+    detects the lungs of images of which `anatomy` has no mask.
     """
     path_by_image = ref.read(["image_id", "path"]).set_index("image_id")["path"]
     tags = tag_boxes(ref.places)
@@ -69,7 +83,8 @@ def image_masks(ref: CohortRef, image_ids: Sequence[str], geometry: Geometry) ->
         marker = (
             markers(picture) if tags is None else box_mask(tags.get(image_id, np.empty((0, 4))), read_gray(path).shape)
         )
-        lungs = lung_field(picture)
+        known = (anatomy or Truth("")).masks(image_id, picture.shape)
+        lungs = known[LUNGS] if LUNGS in known else lung_field(picture)
         masks.append(
             ImageMasks(transform.apply_to_mask(marker), None if lungs is None else transform.apply_to_mask(lungs))
         )

@@ -15,6 +15,7 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
+from bench.analyses.marker_masks import with_anatomy
 from bench.extensions.heat_maps.gradcam import heat_maps, upsampled
 from bench.extensions.heat_maps.image_sample import RULE, OperatingPoint, ScoredImages, cases, points_of, positives
 from bench.extensions.heat_maps.localization import energy
@@ -115,7 +116,6 @@ class HeatMapper:
         table = ref.read()
         scored, rows = self.scored_images(ref, table, cache, left_out)
         truth = truth_of_places(ref.places, table)
-        regions_of = self.region_cache(ref, truth, cache, table)
         sample = positives(scored, truth.located, self.options.images)
         gallery = cases(scored, self.points, self.options.gallery)
         findings_of_row: dict[int, list[str]] = {}
@@ -129,6 +129,8 @@ class HeatMapper:
         pictures: dict[int, GalleryPicture] = {}
         column = {finding: k for k, finding in enumerate(scored.findings)}
         image_rows = np.array(sorted({*findings_of_row, *cases_of_row}), np.int64)
+        truth = with_anatomy(truth, ref.places, scored.image_id[image_rows].astype(str).tolist())
+        regions_of = self.region_cache(ref, truth, cache, table)
         for row, gray, small_Khw, heat_KHW in self.heat_maps(
             image_rows, rows, BatchReader(cache.images, self.device), progress, name
         ):
