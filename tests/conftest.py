@@ -19,6 +19,7 @@ from bench.config.grid import Grid
 from bench.config.registry import Registry
 from bench.planning.read_cohorts import make_phantom
 from bench.store.store import Store
+from tests.costs import COSTS, Costs, evenly
 from tests.forked import bench_forked
 
 Command = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -43,8 +44,15 @@ def bench(*arguments: str, cwd: Path, code: int | None = 0, **environment: str) 
     return done
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add `--costs`."""
+    parser.addoption("--costs", type=Path, help="write the CPU seconds of each test to this file")
+
+
 def pytest_configure(config: pytest.Config) -> None:
     """Choose where the tests write files and bytecode, and pause garbage collection."""
+    if config.option.costs is not None:
+        config.pluginmanager.register(Costs(config.option.costs, hasattr(config, "workerinput")))
     _keep_temporary_files_in_memory(config)
     # where no bytecode may be written, the commands of the tests share a folder of it: each would compile torch anew
     if os.environ.pop("PYTHONDONTWRITEBYTECODE", ""):
@@ -94,9 +102,14 @@ def pytest_runtest_setup() -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with the files that have whole grids, trainings or browsers: where files are shared out, the last ones should be short."""
-    long = {item.path for item in items if any(item.get_closest_marker(name) for name in ("grid", "slow", "browser"))}
-    items.sort(key=lambda item: item.path not in long)
+    """Put the files in an order in which a tenth of the tests takes about a tenth of the time, and short files come last."""
+    costs: dict[Path, list[int]] = {}
+    for item in items:
+        costs.setdefault(item.path, []).append(
+            max([COSTS.get(mark.name, 1) for mark in item.iter_markers()], default=1)
+        )
+    place = {path: i for i, path in enumerate(evenly(costs))}
+    items.sort(key=lambda item: place[item.path])
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,67 @@
+"""What tests cost: `pytest --costs FILE` writes the CPU seconds of each test, in the order in which the tests end."""
+
+import os
+from collections.abc import Hashable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TypeVar
+
+import pytest
+
+_TICKS = os.sysconf("SC_CLK_TCK")
+COSTS = {"grid": 100, "browser": 30, "slow": 20}  # typical cost of a test with this mark; without a mark: 1
+File = TypeVar("File", bound=Hashable)
+
+
+class Costs:
+    """A plugin of pytest. The CPU seconds of a test are those of its process and of all processes that descend from it.
+
+    A fixture of a module or of the session counts for the first test that needs it.
+    """
+
+    def __init__(self, file: Path, in_worker: bool) -> None:
+        self._file, self._spent = file, cpu_seconds(os.getpid())
+        if not in_worker:
+            file.write_text("cpu_s,test\n", encoding="utf-8")
+        self.pytest_runtest_logreport = None if in_worker else self._write
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_makereport(self, item: pytest.Item) -> Iterator[None]:
+        before, self._spent = self._spent, cpu_seconds(os.getpid())
+        item.user_properties.append(("cpu_s", max(self._spent - before, 0.0)))
+        return (yield)
+
+    def _write(self, report: pytest.TestReport) -> None:
+        if report.when == "teardown":
+            spent = sum(value for name, value in report.user_properties if name == "cpu_s")
+            with self._file.open("a", encoding="utf-8") as file:
+                file.write(f'{spent:.2f},"{report.nodeid.replace(chr(34), chr(39))}"\n')
+
+
+def cpu_seconds(pid: int) -> float:
+    """Return the CPU seconds of a process, of its descendants, and of those that have ended. A process that ends meanwhile has 0."""
+    process = Path(f"/proc/{pid}")
+    try:
+        own = sum(map(int, (process / "stat").read_text().rpartition(")")[2].split()[11:15])) / _TICKS
+        children = [child for task in (process / "task").iterdir() for child in (task / "children").read_text().split()]
+    except (FileNotFoundError, ProcessLookupError):
+        return 0.0
+    return own + sum(cpu_seconds(int(child)) for child in children)
+
+
+def evenly(costs: Mapping[File, Sequence[float]]) -> list[File]:
+    """Return the files in an order in which a part of the tests takes about the same part of the costs; costly files first.
+
+    costs: {file: cost of each of its tests}.
+    """
+    mean = sum(map(sum, costs.values())) / max(sum(map(len, costs.values())), 1)
+    ahead = {
+        file: sum(each) - mean * len(each) for file, each in costs.items()
+    }  # cost beyond that of as many usual tests
+    dense = sorted((file for file in costs if ahead[file] > 0), key=lambda file: -ahead[file])
+    light = [file for file in costs if ahead[file] <= 0]
+    order: list[File] = []
+    balance = 0.0
+    while dense or light:
+        order.append((dense if dense and (balance <= 0 or not light) else light).pop(0))
+        balance += ahead[order[-1]]
+    return order
