@@ -7,20 +7,9 @@ from typing import Annotated
 import typer
 
 from bench.cli import completion
-from bench.cli.options import (
-    JsonOption,
-    QuietOption,
-    RegistryOption,
-    StoreOption,
-    WorkersOption,
-    examples,
-)
+from bench.cli.options import JsonOption, QuietOption, RegistryOption, StoreOption, WorkersOption, examples
 
-CHECK_EXAMPLES = examples(
-    "bench check --data /data --quick",
-    "bench check --store runs",
-    "bench check 3fa9 --json",
-)
+CHECK_EXAMPLES = examples("bench check --data /data --quick", "bench check --store runs", "bench check 3fa9 --json")
 
 
 def check(

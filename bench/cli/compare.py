@@ -55,12 +55,13 @@ def compare(
     Prints the means over findings, at each hospital; --all prints the findings, too. Both runs are scored on the same images
     and the same bootstrap samples of patients.
     """
-    from bench.planning.stored_names import store_with
+    from bench.planning.stored_names import check_metric, store_with
 
     for value, choices, option in ((at, THRESHOLD_RULES, "--at"), (calibrator, CALIBRATORS, "--calibrator")):
         if value not in choices:
             raise ConfigError(f"unknown {option[2:]} {value!r}", option, f"choose from: {', '.join(choices)}")
     opened = store_with(store, grid, (first, second))
+    check_metric(opened, metric)
     from bench.results.compare_two_runs import contrast  # slow imports: a wrong name was refused above
     from bench.store.safe_csv import csv_text
 

@@ -19,11 +19,7 @@ from reports import extensions
 
 
 def say_plan(
-    plan: Plan,
-    runs: Sequence[RunSpec],
-    derived: Sequence[DerivedRun],
-    devices: Devices | None,
-    as_json: bool,
+    plan: Plan, runs: Sequence[RunSpec], derived: Sequence[DerivedRun], devices: Devices | None, as_json: bool
 ) -> None:
     """Print the planned runs with their states; with `devices`, also an estimate of time, disk space and memory.
 
@@ -38,11 +34,7 @@ def say_plan(
         measured = {"runs": rows, "estimate": next((asdict(estimate) for _, estimate in estimates), None)}
         typer.echo(json.dumps(measured if devices else rows, indent=1))
         return
-    lines = [
-        *plan_remarks(plan),
-        *run_lines(runs, names, store),
-        *derived_lines(derived, names, store),
-    ]
+    lines = [*plan_remarks(plan), *run_lines(runs, names, store), *derived_lines(derived, names, store)]
     for module, estimate in estimates:
         lines += module.lines(estimate, devices.workers if devices else 1)
     if todo and not devices:

@@ -64,12 +64,7 @@ RUN_EXAMPLES = examples("bench run --grid demo", "bench run --grid real-mini --d
 LIST_EXAMPLES = examples('bench list architectures "resnet*"', "bench list architectures --check", "bench list runs")
 REPORT_EXAMPLES = examples("bench report --grid demo -o leaderboard.html", "bench report --grid demo --site site/")
 
-app = typer.Typer(
-    cls=Commands,
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    rich_markup_mode=None,
-)
+app = typer.Typer(cls=Commands, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None)
 app.callback()(bench)
 
 
@@ -204,11 +199,7 @@ def list_(
             chosen = list_tables.entries(entries, section, glob)
             names, rows = [entry.name for entry in chosen], list_tables.described(section, chosen)
         else:
-            rows = [
-                *list_tables.overview(entries),
-                ["grids", str(len(shipped_grids()))],
-                ["runs", "runs of the store"],
-            ]
+            rows = [*list_tables.overview(entries), ["grids", str(len(shipped_grids()))], ["runs", "runs of the store"]]
             names = [row[0] for row in rows]
     else:
         sections = (*SECTIONS, "grids", "runs")

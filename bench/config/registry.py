@@ -34,17 +34,7 @@ SECTIONS = (
 )
 _COMMON = {"use", "with", "paper", "code", "version", "title", "about", "licence"}
 _FACTS = {  # section -> facts: keys that only entries of this section may have
-    "architectures": {
-        "timm",
-        "family",
-        "imagenet",
-        "corpus",
-        "min_px",
-        "params",
-        "gmacs",
-        "seen",
-        "preprocessing",
-    },
+    "architectures": {"timm", "family", "imagenet", "corpus", "min_px", "params", "gmacs", "seen", "preprocessing"},
     "weights": {"file", "keys", "corpus", "sha256", "mean", "std", "seen", "preprocessing"},
     "encoders": {
         "timm",

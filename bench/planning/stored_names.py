@@ -3,8 +3,9 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from bench.config.registry import Registry
 from bench.store.store import Store
-from harmonize.errors import StoreError
+from harmonize.errors import ConfigError, StoreError
 
 
 def store_with(root: Path, grid: str | None, runs: Sequence[str] = ()) -> Store:
@@ -55,3 +56,12 @@ def find_grid(store: Store, name: str | None) -> str:
     what = f"no grid {name!r} in the store" if name else f"{len(names)} grids in the store"
     where = str(file if name else file.parent)
     raise StoreError(what, where, f"name one with --grid: {', '.join(names)}")
+
+
+def check_metric(store: Store, name: str) -> None:
+    """Raise ConfigError for a metric that is neither in the registry nor in a grid of the store, nor the gap."""
+    known = [*Registry.read().sections["metrics"], "auroc_gap"]
+    for file in sorted((store.root / "grids").glob("*.json")):
+        known += [entry["name"] for entry in store.read_json("grids", file.name)["metrics"]]
+    if name not in known:
+        raise ConfigError(f"no metric {name!r}", "--metric", f"choose from: {', '.join(dict.fromkeys(known))}")

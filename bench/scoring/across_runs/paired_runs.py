@@ -94,11 +94,7 @@ class _MeanOfPair(NamedTuple):
 
 
 def differences(
-    first: ScoredRun,
-    second: ScoredRun,
-    key: Key,
-    settings: Settings,
-    datasets: Sequence[str] = (),
+    first: ScoredRun, second: ScoredRun, key: Key, settings: Settings, datasets: Sequence[str] = ()
 ) -> pd.DataFrame:
     """Compare one metric of two runs; return a table with the columns COLUMNS.
 
@@ -139,12 +135,7 @@ def shared_findings(first: ScoredRun, second: ScoredRun) -> list[str]:
 
 
 def _pairs(
-    first: ScoredRun,
-    second: ScoredRun,
-    findings: Sequence[str],
-    key: Key,
-    settings: Settings,
-    datasets: Sequence[str],
+    first: ScoredRun, second: ScoredRun, findings: Sequence[str], key: Key, settings: Settings, datasets: Sequence[str]
 ) -> Iterator[Pair]:
     """Yield each split that both runs have, scored on the images that both runs have.
 

@@ -196,19 +196,28 @@ def mean_intervals(value: Array, low: Array, high: Array, replicates: Array, cor
     """Return the bounds [C] of the means of value [S, C] over S, from replicates [S, C, B]: `mean_interval` of numbers but areas."""
     num_columns, num_draws = value.shape[1], replicates.shape[2]
     lower, upper = np.full(num_columns, np.nan), np.full(num_columns, np.nan)
+    used = np.empty(value.shape[0], np.int64)
+    # loops, because numba compiles the same in functions and slices of numpy for 3 CPU seconds
     for c in range(num_columns):
-        used = np.flatnonzero(np.isfinite(value[:, c]))
-        of_used = np.empty((len(used), num_draws))
-        center, below, above = 0.0, np.empty(len(used)), np.empty(len(used))
-        for k, s in enumerate(used):
-            of_used[k] = replicates[s, c]
-            center += value[s, c] / len(used)
-            below[k], above[k] = abs(value[s, c] - low[s, c]) / len(used), abs(high[s, c] - value[s, c]) / len(used)
-        if not len(used) or np.isnan(below).any() or np.isnan(above).any():
+        num = 0
+        for s in range(value.shape[0]):
+            if abs(value[s, c]) < np.inf:
+                used[num] = s
+                num += 1
+        of_used, below, above = np.empty((num, num_draws)), np.empty(num), np.empty(num)
+        center, distances = 0.0, 0.0
+        for k in range(num):
+            s = used[k]
+            for b in range(num_draws):
+                of_used[k, b] = replicates[s, c, b]
+            center += value[s, c] / num
+            below[k], above[k] = abs(value[s, c] - low[s, c]) / num, abs(high[s, c] - value[s, c]) / num
+            distances += below[k] + above[k]
+        if not num or np.isnan(distances):
             continue
         matrix, squares_below, squares_above = _correlations(of_used, correlation), 0.0, 0.0
-        for k in range(len(used)):
-            for j in range(len(used)):
+        for k in range(num):
+            for j in range(num):
                 squares_below += below[k] * matrix[k, j] * below[j]
                 squares_above += above[k] * matrix[k, j] * above[j]
         lower[c], upper[c] = center - np.sqrt(max(squares_below, 0.0)), center + np.sqrt(max(squares_above, 0.0))

@@ -11,14 +11,10 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from functools import cache
+from functools import cache, cached_property, update_wrapper
 from pathlib import Path
 from threading import Lock
 from typing import Any, TypeVar, cast
-
-import numba
-from numba.core import config
-from numba.misc import appdirs
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -50,6 +46,9 @@ def kernel_folder() -> Path | None:
     The folder is in NUMBA_CACHE_DIR if this variable is set, otherwise next to this file. If the installation is read-only,
     the folder is in the user's cache folder. In the folder, numba separates versions of numba, of Python and of processors.
     """
+    from numba.core import config
+    from numba.misc import appdirs
+
     chosen = cast("Any", config).CACHE_DIR
     next_to_this_file, of_user = (
         Path(__file__).parent / "__pycache__",
@@ -86,19 +85,46 @@ def _remove_unused(parent: Path, folder: Path) -> None:
                 shutil.rmtree(other, ignore_errors=True)
 
 
+class Compiled:
+    """A function that numba compiles when it is called first; other compiled functions may call it.
+
+    Many commands import compiled functions and call none: they need neither numba nor the hash of the source files.
+    """
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self._function = function
+        update_wrapper(self, function)
+
+    def __call__(self, *arguments: Any) -> Any:
+        """Call the compiled function."""
+        return self._dispatcher(*arguments)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._dispatcher, name)  # by `_numba_type_`, numba knows the functions that a function calls
+
+    @cached_property
+    def _dispatcher(self) -> Any:
+        import numba
+        from numba.core import config
+
+        folder, settings = kernel_folder(), cast("Any", config)
+        # It releases Python's interpreter lock, so that other threads go on, such as that of a lease. A wrapper for calls from C
+        # would take a twentieth of the compilation, and nothing calls it.
+        options = {"cache": folder is not None, "nogil": True, "error_model": "numpy", "no_cfunc_wrapper": True}
+        with _lock:
+            before = settings.CACHE_DIR
+            settings.CACHE_DIR = str(
+                folder or before
+            )  # numba's njit reads this setting when it is applied to a function
+            try:
+                return cast("Any", numba).njit(**options)(self._function)
+            finally:
+                settings.CACHE_DIR = before
+
+
 def compiled(function: Function) -> Function:
-    """Return the compiled function. It releases Python's interpreter lock, so that other threads go on, such as that of a lease.
+    """Return the function as one that numba compiles.
 
     If no folder is writable, each process compiles all functions again, which takes about 15 seconds.
     """
-    folder, settings = kernel_folder(), cast("Any", config)
-    with _lock:
-        before = settings.CACHE_DIR
-        settings.CACHE_DIR = str(folder or before)  # numba's njit reads this setting when it is applied to a function
-        try:
-            # a wrapper for calls from C would take a twentieth of the compilation, and nothing calls it
-            options = {"cache": folder is not None, "nogil": True, "error_model": "numpy", "no_cfunc_wrapper": True}
-            make = cast("Any", numba).njit(**options)
-            return cast("Function", make(function))
-        finally:
-            settings.CACHE_DIR = before
+    return cast("Function", Compiled(function))

@@ -323,6 +323,7 @@ def requested(tmp_path: Path) -> Path:
             "--data",
             "main-study-smoke",
         ),
+        ("compare 3fa9 3fa9 --metric accuracy", "no metric 'accuracy'", "--metric", "auroc, auprc, f1"),
         ("reproduce ffff", "no run 'ffff' in the store", "runs", "bench list runs"),
         ("verify none.zip", "no such bundle", "none.zip", "bench export"),
         ("verify p.csv --registry none.yaml", "no such file", "none.yaml", ""),
