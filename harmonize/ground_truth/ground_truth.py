@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 from harmonize.cohorts.pooled import Place
 from harmonize.datasets import adapter
 from harmonize.datasets.chexlocalize import Outlines
+from harmonize.datasets.ids import difference
 from harmonize.errors import DatasetError
 from harmonize.images.lungs import lung_field
 from harmonize.images.markers import markers
@@ -100,7 +101,7 @@ def truth_of(layout: str, root: Path, table: pd.DataFrame) -> Truth:
 
     The table needs the column image_id, and may have the column lung_mask: paths of mask files, relative to root.
 
-    Raises DatasetError if a file of boxes or outlines cannot be read, or if boxes refer to images of unknown size.
+    Raises DatasetError if a file of boxes or outlines cannot be read, or if boxes refer to images of unknown size or id.
     """
     ids = frozenset(table["image_id"].astype(str))
     # a copy of a phantom cohort has no table of truth: it is read as any other cohort
@@ -109,8 +110,12 @@ def truth_of(layout: str, root: Path, table: pd.DataFrame) -> Truth:
     lungs = _lung_masks(root, table)
     module = adapter(layout)
     if hasattr(module, "boxes"):
-        boxes = module.boxes(root)
-        boxes = boxes[boxes["image_id"].isin(ids)]
+        listed = module.boxes(root)
+        boxes = listed[listed["image_id"].isin(ids)]
+        if not len(boxes) and (unlike := difference(listed["image_id"].astype(str), ids)):
+            raise DatasetError(
+                f"the boxes match no image: {unlike}", str(root), "write the ids as in the table of images"
+            )
         if len(boxes):
             frames = {}
             if hasattr(module, "box_frames"):
@@ -279,13 +284,20 @@ def _from_boxes(
 def _box_misfit(
     boxes: Mapping[str, pd.DataFrame], frames: Mapping[str, tuple[int, int]], image_id: str, size: tuple[int, int]
 ) -> str:
-    """Return why the boxes of an image do not fit its file, or "": the frame does not fit, or a box ends outside it."""
+    """Return why the boxes of an image do not fit its file, or "": a box is none, or ends outside, or the frame differs."""
     if image_id not in boxes:
         return ""
     frame = frames.get(image_id, size)
     corners = _finite(boxes[image_id][_CORNERS].to_numpy(float))
     limit = np.array([frame[1], frame[0]]) * (1 + _OUTSIDE) + 1
-    if len(corners) and (corners[:, 2:] > limit).any():
+    low, high = corners[:, :2], corners[:, 2:]
+    wrong = corners[
+        (corners.max(1, initial=0) <= 1) | (high < low).any(1) | (low < [frame[1], frame[0]] - limit).any(1)
+    ]
+    if len(wrong):
+        left, top, right, bottom = wrong[0]
+        return f"x {left:g} to {right:g}, y {top:g} to {bottom:g} is no box in pixels (x_min, x_max, y_min, y_max)"
+    if (high > limit).any():
         right, bottom = corners[:, 2:].max(axis=0)
         return f"a box ends at x {right:.0f}, y {bottom:.0f}, outside of its image of {frame[1]} x {frame[0]} pixels"
     return frame_misfit("boxes", frame, size)

@@ -45,10 +45,7 @@ class Gap(NamedTuple):
     num_patients: int
     replicates: Array
     # excess (mean of the replicates minus the value) of the internal score, then of the external score
-    excess: tuple[float, float] = (
-        0.0,
-        0.0,
-    )
+    excess: tuple[float, float] = (0.0, 0.0)
 
 
 def gaps(
@@ -148,10 +145,7 @@ def _bounds(
     for split in (internal, hospital):
         value, bounds = np.where(common, split.value[key], np.nan), split.bounds[key]
         macro = np.array(
-            [
-                mean_of(value, split.replicates[key])[0],
-                *mean_interval(key.metric, value, bounds, split.replicates[key]),
-            ]
+            [mean_of(value, split.replicates[key])[0], *mean_interval(key.metric, value, bounds, split.replicates[key])]
         )
         sides.append(np.concatenate([macro[:, None], [value, *bounds]], 1))
     values, lows, highs = np.stack(sides, 1)

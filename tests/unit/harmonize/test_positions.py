@@ -97,6 +97,32 @@ def test_a_box_outside_of_its_image_is_refused(tmp_path: Path) -> None:
     assert checked(over_the_edge, tmp_path / "store")[0].level == "ok"
 
 
+@pytest.mark.parametrize(
+    "corners",
+    [(0.3, 0.5, 0.7, 0.8), (60.0, 120.0, 55.0, 80.0), (140.0, 200.0, 60.0, 120.0), (-60.0, 120.0, 140.0, 200.0)],
+)
+def test_corners_that_are_shares_sizes_exchanged_or_negative_are_refused(
+    corners: tuple[float, ...], tmp_path: Path
+) -> None:
+    (check,) = checked(vindr_copy(tmp_path / "wrong", IMAGE, ".dicom", ("Cardiomegaly", *corners)), tmp_path / "store")
+    assert check.level == "fault"
+    assert f"x {corners[0]:g} to {corners[2]:g}, y {corners[1]:g} to {corners[3]:g} is no box in pixels" in check.found
+    over_the_edge = vindr_copy(tmp_path / "edge", IMAGE, ".dicom", ("Cardiomegaly", -2.0, -3.0, 140.0, 200.0))
+    assert checked(over_the_edge, tmp_path / "store")[0].level == "ok"
+
+
+def test_boxes_whose_ids_are_written_in_another_way_are_refused(tmp_path: Path) -> None:
+    spec = vindr_copy(tmp_path / "vindr", IMAGE, ".dicom")
+    path = tmp_path / "vindr" / "annotations" / "annotations_test.csv"
+    table = pd.read_csv(path)
+    table.assign(image_id=table["image_id"] + ".dicom").to_csv(path, index=False)
+    (check,) = checked(spec, tmp_path / "store")
+    assert check.level == "fault"
+    assert "the boxes match no image: the endings of file names differ" in check.found
+    table.assign(image_id="0" * 32).to_csv(path, index=False)  # boxes of images that a subset does not have
+    assert checked(spec, tmp_path / "store") == []
+
+
 def test_a_cropped_copy_of_a_known_size_is_refused(tmp_path: Path) -> None:
     copy = vindr_copy(tmp_path / "copy", IMAGE[:200], ".png")
     image_id = load(copy).table["image_id"][0]
