@@ -44,7 +44,7 @@ def _means(runs: ScoredRuns, rows: pd.DataFrame, reading: str, prefix: str) -> p
     """Return the rows of one reading, from the gaps of recipes; `prefix`: of the names of their replicates."""
     drawn = {}
     for recipe, datasets in rows.groupby("run_id", sort=False)["dataset"]:
-        own = runs.of_recipes[recipe]
+        own = runs.of_recipes[str(recipe)]
         drawn[str(recipe)] = {f"gap/{d}": own[f"{prefix}/{d}"] for d in datasets} | {"draws": own["draws"]}
     means = mean_gaps(rows.assign(finding=MACRO), drawn)
     of_hospital = rows.groupby("dataset")
