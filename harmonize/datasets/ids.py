@@ -28,9 +28,7 @@ _DIFFERENCES: dict[str, Callable[[str], str]] = {
 
 def refuse_rounded(ids: "pd.Series[str]", column: str, where: Path | str) -> None:
     """Raise DatasetError if an id has scientific notation, because several ids then become one."""
-    rounded = ids[
-        ids.str.contains("+", regex=False, na=False)
-    ]  # a search for a text is seven times as fast as a pattern
+    rounded = ids[ids.str.contains("+", regex=False, na=False)]  # much faster than a search for the pattern
     rounded = rounded[rounded.str.fullmatch(_ROUNDED)]
     if len(rounded):
         what = (
