@@ -88,7 +88,7 @@ def gap_figure(data: ReportData, width: float) -> Markup:
     words = max(6.6 * max(len(h.short), 0.95 * len(h.where)) for h in hospitals)
     axis_start = min(max(words + 12, 84.0), 130.0 if width > 400 else 116.0)
     scale = svg.Scale(low, high, axis_start, width - (44 if width > 400 else 40))
-    row = 42.0 if len(data.ranked) > NAMED else 32.0  # a deep swarm must not reach the mean of the next hospital
+    row = 36.0 if len(data.ranked) > NAMED else 32.0  # a deep swarm must not reach the mean of the next hospital
     height = 44 + row * len(hospitals)
     body = "".join(
         svg.line(scale(t), 16, scale(t), height - 22, "g" if t else "ax")
