@@ -197,7 +197,7 @@ def mapped_states(
         state_NK = np.where((own == stored).all(0), remapped, stored)
         if (state_NK != stored).any():
             out[other] = state_NK
-    if label_mapping.reference(layout) == REPORT and (own != stored).any():
+    if label_mapping.block(layout)["reference"] == REPORT and (own != stored).any():
         out[REPORT] = np.where(stored == UNMAPPED_CODE, stored, own)
     return out
 

@@ -94,7 +94,7 @@ def read(root: Path, source: str = "default") -> pd.DataFrame:
     `source` is default, expert or all_findings. All give the same table, but the others need the files of their labels.
     """
     table = read_entries(require(root, "nih", *ENTRIES))
-    files = {name: expert_files(root, name) for name in FOLDERS}
+    files = {name: _expert_files(root, name) for name in FOLDERS}
     if source in files and not files[source]:
         raise DatasetError(
             f"no {FOLDERS[source]}/test_labels.csv", str(root), "nih: put the folder of the labels there"
@@ -111,17 +111,17 @@ def read(root: Path, source: str = "default") -> pd.DataFrame:
     return table
 
 
-def expert_files(root: Path, source: str, *names: str) -> list[Path]:
-    """Return the files of a label source's folder, by default the labels: one for each set of images, or one for both.
+def _expert_files(root: Path, source: str) -> list[Path]:
+    """Return the files with the labels of a label source: one for each of the two sets of images, or one for both.
 
     A file is in its folder, or begins with the folder's name, as a copy of all folders in one folder does.
     """
     folder = FOLDERS[source]
     each = [
         find(root, f"{folder}/{name}.csv", f"{folder}/{folder}_{name}.csv", f"{folder}_{name}.csv")
-        for name in names or ("test_labels", "validation_labels")
+        for name in ("test_labels", "validation_labels")
     ]
-    both = find(root, _EXPERT_PACKAGE) if source == "expert" and not names else None
+    both = find(root, _EXPERT_PACKAGE) if source == "expert" else None
     return [path for path in each if path is not None] or ([both] if both is not None else [])
 
 

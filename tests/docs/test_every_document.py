@@ -33,6 +33,7 @@ NOT_RUN = {  # they are held to the commands' options by test_docs.py all the sa
     "benchmarks.md": "benchmarks take an hour; test_harness.py runs some in small",
     "estimates.md": "needs three labeled hospitals; test_estimate.py and test_labels_needed.py run the commands on small grids",
     "faq.md": "needs the datasets; test_tutorial.py holds its quotes to the program",
+    "leaderboard.md": "needs the datasets; test_readers_command.py runs the command on a small grid",
     "predecessors.md": "needs the datasets; test_whole_studies.py runs the twins in small",
     "real-data.md": "needs real radiographs; test_cohort_wiring.py, test_check.py and test_data_stats.py run the same on tables made here",
     "reporting.md": "names the grid demo; test_registration.py and test_checklist.py run the commands on a small grid",

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -12,6 +12,7 @@ from bench.cli.options import CsvOption, DataOption, JsonOption, StoredGridOptio
 from bench.cli.text_tables import interval, table_lines, wrapped
 from harmonize.errors import ConfigError
 from reports.formatting import number
+from reports.tables import records_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -55,8 +56,8 @@ def readers(
 
     opened = store_with(store, grid)
     own = {name.partition("=")[0]: name.partition("=")[2] for name in table or () if "=" in name}
-    if table and len(own) != len(table):
-        raise ConfigError(f"--table is {table[0]!r}", "--table", "write each cohort once, as COHORT=FILE")
+    if len(own) != len(table or ()):
+        raise ConfigError(f"--table is {(table or ())[0]!r}", "--table", "write each cohort once, as COHORT=FILE")
     specs = read_data(data) if data is not None else {}
     from bench.extensions.readers.reader_files import own_panel, panels  # slow imports: a wrong name was refused above
     from bench.extensions.readers.report_tables import measured
@@ -98,33 +99,24 @@ def readers(
 
 def lines(tables: "Mapping[str, pd.DataFrame]", manifest: "Manifest") -> list[str]:
     """Return the answer as lines of text: for each panel the agreement, and for each run the readers below its curve."""
+
+    def bounds(row: "Mapping[str, Any]") -> str:
+        return interval(row["low"], row["high"])
+
     out: list[str] = []
     names = {run.id: str(manifest.names.get(run.id, run.id)) for run in manifest.ranked}
     for (dataset, panel), agreement in tables["reader_agreement"].groupby(["dataset", "panel"], sort=False):
         rows = [("finding", "readers", "mean Cohen's kappa", "Fleiss' kappa", "interval", "images")]
         rows += [
-            (
-                row.finding,
-                str(row.num_readers),
-                number(row.cohen),
-                number(row.fleiss),
-                interval(row.low, row.high),
-                f"{row.n:,}",
-            )
-            for row in agreement.itertuples()
+            (r["finding"], str(r["num_readers"]), number(r["cohen"]), number(r["fleiss"]), bounds(r), f"{r['n']:,}")
+            for r in records_of(agreement)
         ]
         shares = tables["reader_shares"]
         shares = shares[(shares["dataset"] == dataset) & (shares["panel"] == panel)]
         below = [("run", "finding", "readers below the ROC curve", "share", "interval")]
         below += [
-            (
-                names[row.run_id],
-                row.finding,
-                f"{row.num_below} of {row.num_readers}",
-                number(row.value),
-                interval(row.low, row.high),
-            )
-            for row in shares.itertuples()
+            (names[r["run_id"]], r["finding"], f"{r['num_below']} of {r['num_readers']}", number(r["value"]), bounds(r))
+            for r in records_of(shares)
         ]
         out += [f"{dataset}, {panel}: agreement of the readers", *(f"  {line}" for line in table_lines(rows)), ""]
         if len(below) > 1:

@@ -88,7 +88,9 @@ def panels(layout: str, root: Path) -> list[Panel]:
             (FOUR, "expert", "individual_readers"),
             (ALL, "all_findings", "test_individual_readers"),
         ):
-            found += [_of_google(name, source, path) for path in nih.expert_files(root, source, file)]
+            folder = nih.FOLDERS[source]
+            path = find(root, f"{folder}/{file}.csv", f"{folder}/{folder}_{file}.csv", f"{folder}_{file}.csv")
+            found += [_of_google(name, source, path)] if path is not None else []
         return found
     return []
 
@@ -106,7 +108,7 @@ def own_panel(path: Path) -> Panel:
 
 def write(panel: Panel, root: Path) -> None:
     """Write the files of a panel into the folder of its dataset, from which `panels` returns the same answers."""
-    labels = [name for name in panel.table if name not in (panel.key, READER)]
+    labels = [str(name) for name in panel.table if name not in (panel.key, READER)]
     raw = panel.table.copy()
     if panel.layout == "nih":
         answers = {state: text for text, state in _ANSWERS.items()}
@@ -184,7 +186,8 @@ def _of_files(files: Sequence[Path]) -> Panel:
         rows = read_text(file, ["Study"], chexpert.LABELS).rename(columns={"Study": STUDY})
         named = extract_groups(rows[STUDY], r"(?P<study>patient\d+/study\d+)")["study"]
         fault = faults(named.isna(), rows[STUDY], "Study", "of the form CheXpert-v1.0/test/patient64741/study1", file)
-        rows = rows.assign(**{STUDY: named.fillna(""), FAULT: first_fault(rows[FAULT], fault), READER: file.stem})
+        rows = rows.assign(**{STUDY: named.fillna(""), FAULT: first_fault(rows[FAULT], fault)})
+        rows[READER] = file.stem
         tables.append(_panel(ONE, STUDY, "chexpert", "default", file, rows).table)
     table = pd.concat(tables)[[STUDY, READER, *chexpert.LABELS]]
     return Panel(ONE, STUDY, "chexpert", "default", files[0].parent.parent, table)
@@ -216,7 +219,7 @@ def _of_google(name: str, source: str, path: Path) -> Panel:
         text = raw.pop(old.get(label, label)).str.strip()
         fault = faults(~text.isin([*answers, ""]), text, label, "YES, NO or HEDGE", path)
         raw[FAULT] = first_fault(raw[FAULT], fault)
-        codes = text.map(answers).fillna(UNMAPPED_CODE).to_numpy(np.int8)
+        codes = text.map(answers).fillna(UNMAPPED_CODE).to_numpy().astype(np.int8)
         raw[label] = states_array(codes, codes == UNMAPPED_CODE)
     raw = raw.rename(columns={"Image ID": IMAGE, "Reader ID": READER})
     # the published file has four pairs of rows in which a reader answered a question twice in different ways: no answer

@@ -64,7 +64,7 @@ def measured(manifest: Manifest, recipes: Mapping[str, Sequence[str]]) -> dict[s
                 patients = weights(np.array([patient_of[name] for name in unit], object), f"{cohort.name}/readers")
                 scores = {recipe: [logits[run].reindex(unit) for run in ids] for recipe, ids in recipes.items()}
                 answers = answers[answers[key].isin(unit)]
-                for finding in (name for name in answers if name not in (key, READER)):
+                for finding in (str(name) for name in answers if name not in (key, READER)):
                     add_rows(rows, (cohort.name, panel, finding), answers, unit, patients, scores, manifest.min_count)
     return {name: frame(rows[name], columns) for name, columns in SCHEMAS.items()}
 
@@ -87,7 +87,7 @@ def logits_of(manifest: Manifest, cohort: PlannedCohort, run: str, table: pd.Dat
     """Return the logits of a run on the images or studies of a cohort table; a study has the highest logit of its images."""
     folder, name = manifest.store.run_dir(run), f"predictions/{cohort.name}.parquet"
     logits = table_of(folder / name, CheckedFolder(folder).read(name)).set_index(IMAGE)
-    logits = logits.reindex(logits.index.intersection(table[IMAGE]))
+    logits = logits.reindex(logits.index.intersection(pd.Index(table[IMAGE])))
     if key == IMAGE:
         return logits
     study = table.set_index(IMAGE)[key].astype(str).reindex(logits.index)
@@ -113,7 +113,8 @@ def add_rows(
     readers = sorted(answers[READER].unique())
     state = answers[finding].to_numpy(np.int8, na_value=NONE)
     answer_RN = np.full((len(readers), len(unit)), NONE, np.int8)
-    place = pd.Index(readers).get_indexer(answers[READER]), unit.get_indexer(answers.drop(columns=READER).iloc[:, 0])
+    key = STUDY if STUDY in answers else IMAGE
+    place = pd.Index(readers).get_indexer(pd.Index(answers[READER])), unit.get_indexer(pd.Index(answers[key]))
     answer_RN[place] = np.where(np.isin(state, (PRESENT, ABSENT)), state, NONE)
     kappa, *sizes = fleiss(answer_RN, weight)
     if not sizes[0]:
