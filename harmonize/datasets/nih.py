@@ -105,8 +105,8 @@ def read(root: Path, source: str = "default") -> pd.DataFrame:
     table["path"] = [
         paths.get(image) or with_other_ending.get(image.removesuffix(".png"), "") for image in table["image_id"]
     ]
-    for name, paths in files.items():
-        for path in paths:
+    for name, of_source in files.items():
+        for path in of_source:
             table = _with_expert(table, path, name)
     return table
 
