@@ -35,8 +35,8 @@ CORE_LINES, CORE_FILES = 64_460, 460
 # Wanted: 20,500. Features that left the core (prompts, vectors, symptoms, reproduction, forecast, clusters, heat maps of files), and
 # calibration, new hospitals, downloads and readings of labels, which are younger than the limit, are 7,800 lines. Label efficiency
 # left the core, too: 190 lines. Race, ethnicity and insurance of patients are 340,
-# masks of lungs and heart 340.
-EXTENSION_LINES = 29_180
+# masks of lungs and heart 340, chest drains 270.
+EXTENSION_LINES = 29_460
 # Wanted: 800. Most of the others name a paragraph of a longer function, whose caller would not read better with the paragraph in it.
 CALLED_ONCE = 1_240
 

@@ -38,7 +38,7 @@ class _Tables:
     @cached_property
     def encoded(self) -> dict[str, EncodedMasks]:
         """Return the masks by image id."""
-        out = {}
+        out: dict[str, EncodedMasks] = {}
         for place, path in self.tables:
             ids = [i.removeprefix(place.prefix) for i in self.image_ids if i.startswith(place.prefix)]
             masks = read_masks(place.layout, path, ids)

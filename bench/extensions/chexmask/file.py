@@ -9,6 +9,7 @@ Source: arXiv:2307.03293; https://github.com/ngaggion/CheXmask-Database, DataPos
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -81,7 +82,12 @@ def read_masks(layout: str, path: Path, image_ids: Collection[str]) -> dict[str,
     found: dict[str, EncodedMasks] = {}
     first, listed = "", 0
     try:
-        options = {"usecols": [column, *COLUMNS], "dtype": str, "keep_default_na": False, "chunksize": _CHUNK}
+        options: dict[str, Any] = {
+            "usecols": [column, *COLUMNS],
+            "dtype": str,
+            "keep_default_na": False,
+            "chunksize": _CHUNK,
+        }
         for chunk in pd.read_csv(path, **options):
             ids = _image_ids(layout, chunk[column])
             first = first or str(chunk[column].iloc[0])

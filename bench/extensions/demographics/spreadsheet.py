@@ -26,7 +26,11 @@ def read_xlsx(path: Path) -> pd.DataFrame:
         with zipfile.ZipFile(path) as archive:
             shared = [_text(item) for item in _root(archive, _SHARED)] if _SHARED in archive.namelist() else []
             rows = [
-                (int(row.get("r", "0")), {_column(cell): _value(cell, shared) for cell in row.iter(f"{_SPACE}c")})
+                # the place of a cell begins with the letters of its column: "AB12"
+                (
+                    int(row.get("r", "0")),
+                    {cell.get("r", "").rstrip("0123456789"): _value(cell, shared) for cell in row.iter(f"{_SPACE}c")},
+                )
                 for row in _root(archive, _SHEET).iter(f"{_SPACE}row")
             ]
     except (OSError, KeyError, ValueError, IndexError, zipfile.BadZipFile, ET.ParseError, RuntimeError) as error:
@@ -56,11 +60,6 @@ def _root(archive: zipfile.ZipFile, name: str) -> ET.Element:
         raise ValueError(f"{name} is too large")
     # expat limits the expansion of entities, and ElementTree loads no external entities
     return ET.fromstring(archive.read(name))  # noqa: S314  # nosec B314
-
-
-def _column(cell: ET.Element) -> str:
-    """Return the letters of a cell's column: "AB" of "AB12"."""
-    return cell.get("r", "").rstrip("0123456789")
 
 
 def _value(cell: ET.Element, shared: list[str]) -> str:

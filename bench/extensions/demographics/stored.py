@@ -26,7 +26,7 @@ def read_people(plan: Plan) -> dict[str, tuple[pd.DataFrame, list[Path]]]:
         for place in ref.places:
             of_place = patient[patient.str.startswith(place.prefix)].str.removeprefix(place.prefix)
             if (found := attributes_of(place.layout, place.root, of_place)) is not None:
-                tables.append(found[0].rename(index=lambda name, prefix=place.prefix: prefix + name))
+                tables.append(found[0].set_axis(place.prefix + found[0].index))
                 paths.append(found[1])
         if tables:
             out[ref.name] = pd.concat(tables).sort_index(), paths
@@ -45,7 +45,7 @@ def people(store: Store, name: str) -> pd.DataFrame:
     """Return the attributes by patient_id. Raises StoreError if the file is missing, damaged or changed."""
     path = store.root / FOLDER / f"{name}.parquet"
     try:
-        table = pq.read_table(path).to_pandas()[["patient_id", *NAMES]]
+        table: pd.DataFrame = pq.read_table(path).to_pandas()[["patient_id", *NAMES]]
     except (OSError, ValueError, KeyError) as error:
         raise StoreError.unreadable(path, error) from error
     if bytes_sha256(table.to_csv(index=False).encode())[:24] != name:
