@@ -30,8 +30,9 @@ JOURNEYS = {
     "bench.extensions.estimates.commands.estimate": (332, 119, 61),
 }
 # Wanted: 62,000 lines and 430 files. The rest is sections of the page, open datasets and their checks, which every grid can use; to
-# move them would only raise the number of the extensions. One rule for paths of registry entries, for two extensions, is in the core.
-CORE_LINES, CORE_FILES = 64_460, 460
+# move them would only raise the number of the extensions. One rule for paths of registry entries, for two extensions, is in the core,
+# and so is the fit of calibration curves, slopes and intercepts, which an extension had a second time.
+CORE_LINES, CORE_FILES = 64_580, 460
 # Wanted: 20,500. Features that left the core (prompts, vectors, symptoms, reproduction, forecast, clusters, heat maps of files), and
 # calibration, new hospitals, downloads and readings of labels, which are younger than the limit, are 7,800 lines. Label efficiency
 # left the core, too: 190 lines. Race, ethnicity and insurance of patients are 340,

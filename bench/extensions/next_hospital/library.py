@@ -20,8 +20,8 @@ def next_hospital(
 
     The result has `value` with `low` and `high`, the 95 % prediction interval `new_low` and `new_high`, and `sd` with `sd_low` and
     `sd_high`, the standard deviation between hospitals (on the logit scale for AUROC, sensitivity and specificity). A hospital
-    with NaN does not count. Raises ConfigError for fewer than three hospitals, for lists of different lengths, and for an unknown
-    metric. Source: random-effects meta-analysis with a half-normal prior (Röver 2020, doi:10.18637/jss.v093.i06);
+    with NaN does not count. Raises ConfigError for fewer than three hospitals, for lists of different lengths, for an unknown
+    metric, and for an interval without width or without its value. Source: random-effects meta-analysis with a half-normal prior (Röver 2020, doi:10.18637/jss.v093.i06);
     docs/extensions/estimates.md explains the method.
 
     >>> found = next_hospital([0.78, 0.71, 0.74, 0.69], [0.74, 0.66, 0.70, 0.63], [0.82, 0.76, 0.78, 0.75])
@@ -31,7 +31,7 @@ def next_hospital(
     import numpy as np
 
     from bench.extensions.next_hospital.model import LEAST_HOSPITALS, Panels, bayes
-    from bench.extensions.next_hospital.panels import from_scale, with_variance
+    from bench.extensions.next_hospital.panels import ON_LOGIT, from_scale, with_variance
     from bench.extensions.next_hospital.report_tables import scale_of
 
     if metric not in METRICS:
@@ -42,9 +42,17 @@ def next_hospital(
         raise ConfigError(
             "value, low and high have different lengths", "next_hospital", "give one of each per hospital"
         )
+    least, most = (0.0, 1.0) if metric in (*ON_LOGIT, "auprc") else (-np.inf, np.inf)
+    for number, (middle, start, end) in enumerate(zip(*columns, strict=True), 1):
+        of_hospital = np.array([middle, start, end])
+        if np.isinf(of_hospital).any() or not (
+            np.isnan(of_hospital).any() or (least <= start <= middle <= end <= most and start < end)
+        ):
+            what = f"hospital {number}: {middle} [{start}, {end}] is no {metric} with an interval"
+            raise ConfigError(what, "next_hospital", "give low <= value <= high with low < high; NaN if unknown")
     panels = Panels.of(*with_variance(metric, *np.array(columns, np.float64)))
     if panels.num_hospitals[0] < LEAST_HOSPITALS:
-        what = f"{panels.num_hospitals[0]} hospitals have a value with an interval"
+        what = f"too few hospitals have a value with an interval: {panels.num_hospitals[0]}"
         raise ConfigError(what, "next_hospital", f"give at least {LEAST_HOSPITALS}")
     fit = bayes(panels, scale_of(metric))
     on_metric = {"value": fit.mean, "low": fit.low, "high": fit.high, "new_low": fit.new_low, "new_high": fit.new_high}

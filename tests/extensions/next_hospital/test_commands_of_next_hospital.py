@@ -39,11 +39,16 @@ def test_the_library_predicts_a_new_hospital_from_lists_of_numbers() -> None:
 @pytest.mark.parametrize(
     ("arguments", "metric", "words"),
     [
-        (([0.7, 0.8], [0.6, 0.7], [0.8, 0.9]), "auroc", "2 hospitals have a value with an interval"),
+        (([0.7, 0.8], [0.6, 0.7], [0.8, 0.9]), "auroc", "have a value with an interval: 2"),
         (([0.7, 0.8, 0.9], [0.6, 0.7], [0.8, 0.9]), "auroc", "different lengths"),
-        (([0.7, float("nan"), 0.9], [0.6, 0.7, 0.8], [0.8, 0.9, 1.0]), "auroc", "2 hospitals have"),
+        (([0.7, float("nan"), 0.9], [0.6, 0.7, 0.8], [0.8, 0.9, 1.0]), "auroc", "too few hospitals have a value"),
         (([0.7, "high", 0.9], [0.6, 0.7, 0.8], [0.8, 0.9, 1.0]), "auroc", "item of value"),
         (([0.7, 0.8, 0.9], [0.6, 0.7, 0.8], [0.8, 0.9, 1.0]), "ece", "unknown metric"),
+        (([0.7, 0.8, float("inf")], [0.6, 0.7, 0.8], [0.8, 0.9, 1.0]), "auroc", "hospital 3: inf .* is no auroc"),
+        (([0.7, 0.8, 0.9], [0.6, 0.9, 0.8], [0.8, 0.7, 1.0]), "auroc", "hospital 2: 0.8 .0.9, 0.7. is no auroc"),
+        (([0.5, 0.8, 0.9], [0.6, 0.7, 0.8], [0.8, 0.9, 1.0]), "auroc", "hospital 1: 0.5 .0.6, 0.8. is no auroc"),
+        (([1.1, 0.8, 0.9], [1.0, 0.7, 0.8], [1.2, 0.9, 1.0]), "auroc", "hospital 1: 1.1 .1.0, 1.2. is no auroc"),
+        (([0.1, 0.1, 0.1], [0.1, 0.1, 0.1], [0.1, 0.1, 0.1]), "gap", "hospital 1: 0.1 .0.1, 0.1. is no gap"),
     ],
 )
 def test_bad_numbers_are_refused(arguments: tuple[list[float], ...], metric: str, words: str) -> None:
