@@ -1,4 +1,4 @@
-"""Fixtures for the examples in the docstrings of bench.api: small phantom cohorts and one trained run, made once."""
+"""What all tests share, and fixtures for the examples in the docstrings of bench.api: small phantom cohorts and one trained run, made once."""
 
 import re
 from pathlib import Path
@@ -18,6 +18,17 @@ CONFIG = {
     "schedule": {"epochs": 1, "batch_size": 32, "lr": 3e-3},
     "split": {"train": 0.5, "val": 0.25, "test": 0.25},
 }
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add `--costs`, which tests/costs.py describes."""
+    parser.addoption("--costs", type=Path, help="write the CPU seconds of each test to this file")
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Leave out modules without examples: for `--doctest-modules`, each process of the session would import all of them."""
+    module = config.option.doctestmodules and collection_path.suffix == ".py" and collection_path.name[:5] != "test_"
+    return True if module and b">>>" not in collection_path.read_bytes() else None
 
 
 @pytest.fixture(scope="session")

@@ -21,6 +21,7 @@ def blocks(name: str) -> list[str]:
 
 @pytest.mark.skipif(not shutil.which("ssh-keygen"), reason="no ssh-keygen")
 def test_the_commands_of_the_documents_run_in_their_order(store_copy: Path) -> None:
+    """The commands of the documents on bundles."""
     (phantom,) = (store_copy / "runs" / "phantom").iterdir()
     text = "\n".join([*blocks("extensions/sharing.md"), *blocks("store.md")])
     lines = (line for line in text.splitlines() if not any(word in line for word in LEFT_OUT))

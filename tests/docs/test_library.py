@@ -39,6 +39,7 @@ def test_the_snippets_run_in_their_order_and_the_page_lists_every_function(
 
 
 def test_the_notebook_runs_as_it_stands_and_carries_what_it_gave(tmp_path: Path) -> None:
+    """The notebook of the documents."""
     stored = DOCS / "library.ipynb"
     env = {**os.environ, "JUPYTER_PLATFORM_DIRS": "1", "IPYTHONDIR": str(tmp_path), "HF_HUB_OFFLINE": "1"}
     ended = subprocess.run(

@@ -14,6 +14,7 @@ TUTORIAL = (ROOT / "docs" / "tutorial.md").read_text()
 
 @pytest.mark.grid
 def test_the_tutorial_runs_from_an_empty_folder_to_its_answers(tmp_path: Path) -> None:
+    """The commands of the tutorial."""
     (grid,) = re.findall(r"```yaml\n# (first\.yaml)\n(.*?)```", TUTORIAL, re.DOTALL)
     (tmp_path / grid[0]).write_text(grid[1])
     text = "\n".join(re.findall(r"```bash\n(.*?)```", TUTORIAL, re.DOTALL))

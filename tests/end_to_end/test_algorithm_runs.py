@@ -16,6 +16,7 @@ from tests.tiny_grids import tiny_with
 
 @pytest.mark.grid
 def test_runs_with_algorithms_are_trained_stored_and_verified_as_a_bundle(drawn: Drawn, tmp_path: Path) -> None:
+    """Runs with CORAL and DFR in a store and in a bundle."""
     path = tiny_with(tmp_path, "grouped", "{groups: sex, algorithm: [erm, coral, dfr], schedule.epochs: 1}", 3)
     folder = drawn(path, tmp_path)
     bench("run", "--grid", str(path), "--quiet", cwd=folder)

@@ -83,6 +83,7 @@ def test_an_analysis_that_is_misspelt_is_refused_with_its_place(raw: object, mes
 @pytest.mark.grid
 @pytest.mark.usefixtures("toys")
 def test_an_analysis_is_done_once_and_again_when_weights_options_or_images_changed(store_copy: Path) -> None:
+    """When analyses are done again."""
     registry = Registry.read()
     grid = store_copy / "toy.yaml"
     grid.write_text(

@@ -70,6 +70,7 @@ def macros(manifest: Manifest, run_id: str) -> pd.DataFrame:
 
 @pytest.mark.grid
 def test_a_hospital_is_external_in_the_run_that_leaves_it_out(folds: Path, manifest: Manifest) -> None:
+    """A leave-one-out grid: scores of the hospital that is left out, compared with scikit-learn."""
     table = manifest.table(manifest.cohorts[0]).set_index("image_id")
     assert [cohort.name for cohort in manifest.cohorts] == [POOL, "padchest"]
     assert {run.config.leave_out for run in manifest.runs} == HOSPITALS

@@ -106,6 +106,7 @@ def leaks(root: Path) -> list[tuple[str, str]]:
 
 @pytest.mark.parametrize("what", ["page.html", "site", "runs/report"])
 def test_nothing_that_is_passed_on_names_a_patient(what: str, planted: tuple[Path, str]) -> None:
+    """Ids of patients in everything that the program writes for others."""
     folder, _ = planted
     assert any(True for _ in texts(folder / what))
     assert leaks(folder / what) == []

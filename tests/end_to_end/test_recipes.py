@@ -10,6 +10,7 @@ import pytest
 @pytest.mark.grid
 @pytest.mark.parametrize("recipe", ["main-study", "xand-ray", "chexvision", "chexpert-poc", "chexnet"])
 def test_a_recipe_runs_in_small_on_synthetic_images(recipe: str, small: Callable[[str], Path]) -> None:
+    """The networks, losses and combinations that only this recipe names, together."""
     report = small(recipe) / "runs" / "report" / f"{recipe}-smoke"
     runs = pd.read_parquet(report / "tables" / "runs.parquet")
     assert set(runs["state"]) == {"done"}

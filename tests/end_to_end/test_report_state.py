@@ -7,8 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from bench.planning.manifest import read_manifest
 from bench.results import summary
+from bench.results.report_state import _Report
+from bench.store.store import Store
 from reports import extensions
+from tests.nonempty import nonempty
 
 pytestmark = pytest.mark.grid
 Command = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -38,20 +42,30 @@ def test_a_report_that_is_up_to_date_stays(told: str, folder: Path, here: Comman
     assert [path.stat().st_mtime_ns for path in files] == before
 
 
-def test_it_is_written_again_when_a_file_is_lost_or_damaged(told: str, folder: Path, here: Command) -> None:
-    page = folder / "runs" / PAGE
-    whole = page.read_bytes()
+def test_it_is_out_of_date_when_one_file_is_lost_or_damaged_and_all_are_written_again(
+    told: str, folder: Path, here: Command
+) -> None:
+    report = _Report(read_manifest(Store.open(folder / "runs", create=False), "tiny"), with_images=False)
     documents = [f"*/*/{name}" for module in extensions.modules("run_documents") for name in module.FILES]
-    for lost in (PAGE, "report/tiny/tables/ranks.parquet", "scores/*/gaps.parquet", *documents):
-        file = next((folder / "runs").glob(lost))
-        content, written = file.read_bytes(), page.stat().st_mtime_ns
+    names = (PAGE, "report/tiny/tables/ranks.parquet", "scores/*/gaps.parquet", *documents)
+    files = [next((folder / "runs").glob(name)) for name in names]
+    whole = [file.read_bytes() for file in files]
+
+    def damage(file: Path) -> None:
+        content = file.read_bytes()
+        file.rename(folder / "aside")  # the same file comes back, with its inode and time
         if file.suffix == ".parquet":
             file.write_bytes(content[:-1])
-        else:
-            file.unlink()
-        assert here(*RUN, cwd=folder).stdout == told
-        assert (file.read_bytes(), page.read_bytes()) == (content, whole)
-        assert page.stat().st_mtime_ns != written, lost
+
+    for file in nonempty(files):
+        assert report.lines(report.inputs()) is not None
+        damage(file)
+        assert report.lines(report.inputs()) is None, file
+        (folder / "aside").replace(file)
+    for file in files:
+        damage(file)
+    assert here(*RUN, cwd=folder).stdout == told
+    assert [file.read_bytes() for file in files] == whole
 
 
 def test_a_state_that_cannot_be_read_is_no_state(told: str, folder: Path, here: Command) -> None:

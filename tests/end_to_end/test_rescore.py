@@ -32,6 +32,7 @@ def tables(folder: Path, grid: str, name: str) -> pd.DataFrame:
 def test_the_examples_of_the_documents_score_again_without_data_and_leave_the_first_scores_alone(
     store_copy: Path, command: Command
 ) -> None:
+    """The commands of the documents on `bench score`."""
     before = {p: p.read_bytes() for p in (store_copy / "runs" / "scores").glob("*/*")}
     for part in ("phantom", "cache"):
         shutil.rmtree(store_copy / "runs" / part)

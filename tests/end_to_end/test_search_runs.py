@@ -18,6 +18,7 @@ TOO_SMALL, USUAL = 1e-9, 6e-3
 def test_the_page_shows_for_each_algorithm_the_trial_with_the_best_validation_auroc(
     drawn: Drawn, tmp_path: Path
 ) -> None:
+    """A grid with `search`: which trials are scored and shown."""
     keys = (
         f"{TWO}base: {{schedule: {{epochs: 3, lr: {TOO_SMALL}}}}}\n"
         f"search: {{trials: 4, over: {{schedule.lr: [choice, {TOO_SMALL}, {USUAL}]}}}}\n"

@@ -25,6 +25,7 @@ def silent(what: str, done: int, total: int) -> None:
 
 @pytest.mark.grid
 def test_probes_and_acquisition_write_their_tables_and_find_the_marker(store_copy: Path) -> None:
+    """Source probes and the acquisition analysis on a trained run."""
     registry = Registry.read()
     path = store_copy / "small.yaml"
     path.write_text(f"include: {os.path.relpath(TINY, store_copy)}\nname: tiny\nanalyses: {SMALL}\n")

@@ -72,6 +72,7 @@ def folders(drawn: Drawn, tmp_path: Path) -> tuple[Path, Path]:
 def test_two_processes_train_the_run_that_one_trains_and_predict_every_image_once(
     folders: tuple[Path, Path], command: Command
 ) -> None:
+    """Data-parallel training and prediction, compared with those of one process."""
     one, two = folders
     command(*TEAM, cwd=one)
     command(*TEAM, "--together", "2", cwd=two)
@@ -106,6 +107,7 @@ def test_two_processes_train_the_run_that_one_trains_and_predict_every_image_onc
 def test_a_member_that_dies_is_one_failed_run_that_goes_on_with_the_next_command(
     folders: tuple[Path, Path], command: Command
 ) -> None:
+    """The death of a process of a data-parallel group."""
     folder = folders[0]
     # more epochs: also on a busy machine, the first run must not end before its member is found
     grid = folder / "team.yaml"

@@ -127,6 +127,7 @@ def test_a_run_without_predictions_on_a_cohort_is_listed_and_does_not_block_the_
 WITH_ONE_WORKER = ("run", "--grid", "tiny", "--quiet", "--workers", "1")
 
 
+@pytest.mark.thorough  # random moments (tests/faults/test_faults.py) and an interrupt (tests of the executors) do the same
 @pytest.mark.parametrize("moment", ["*/*/last.pt", "*/*/predictions/nih.parquet"])
 def test_a_grid_killed_in_mid_work_goes_on_to_the_same_bytes(
     moment: str, finished: Path, tmp_path: Path, here: Command
@@ -156,6 +157,7 @@ def test_a_run_that_fails_is_listed_with_its_reason_and_the_others_finish(store_
 
 
 def test_bad_images_are_quarantined_counted_and_never_scored(store_copy: Path, here: Command) -> None:
+    """Broken image files in a whole grid."""
     data = with_data(store_copy, store_copy / "data", "nih")
     images = sorted((data / "nih").rglob("*.png"))
     images[0].unlink()

@@ -37,6 +37,7 @@ sweeps:
 def test_runs_that_learn_different_things_train_score_and_stand_on_one_page(
     tmp_path: Path, command: Command, drawn: Drawn
 ) -> None:
+    """Heads for device, sex and projection, three classes per finding, AUC margin loss and a network for one finding, in one grid."""
     (tmp_path / "mixed.yaml").write_text(MIXED + SMALL_ANALYSES)
     drawn(tmp_path / "mixed.yaml", tmp_path)
     assert "4 of 4 runs done (4 now)" in command("run", "--grid", "mixed.yaml", "--quiet", cwd=tmp_path).stdout

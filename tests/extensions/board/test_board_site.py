@@ -47,6 +47,7 @@ def board(labs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_one_command_builds_the_site_of_three_laboratories(board: Path, labs: Path) -> None:
+    """The site of a board: its files, rows and feed."""
     site = board.parent / "site"
     page = (site / "index.html").read_text()
     closed, open_ = page.split('id="open"')

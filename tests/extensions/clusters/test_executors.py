@@ -138,6 +138,7 @@ def test_a_task_that_is_killed_under_a_real_slurm_is_one_failed_run_and_the_rest
 def test_a_task_that_is_preempted_goes_on_from_its_checkpoint_to_the_same_bytes(
     untrained: Path, finished: Path
 ) -> None:
+    """The signal that Slurm sends before it takes a node away."""
     done = Store(finished / "runs").run_ids()[0]  # one run is left
     shutil.copytree(Store(finished / "runs").run_dir(done), Store(untrained / "runs").run_dir(done))
     process = begun(untrained, "--executor", "slurm:cluster=local,gpus=0", "--only", "seresnet*")
@@ -155,6 +156,7 @@ def test_a_task_that_is_preempted_goes_on_from_its_checkpoint_to_the_same_bytes(
 def test_an_interrupt_ends_the_tasks_too_and_the_same_command_goes_on_to_the_same_bytes(
     executor: str, untrained: Path, finished: Path, here: Command
 ) -> None:
+    """Control-C while tasks of an executor are at work."""
     signal.signal(signal.SIGINT, signal.default_int_handler)  # in a shell's background it is ignored, by children, too
     process = started(untrained, "--executor", executor)
     task = holder(wait_for("*/*/last.pt", untrained, process).parent)

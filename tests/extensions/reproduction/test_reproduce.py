@@ -121,6 +121,7 @@ def test_the_changes_that_are_recorded_can_be_applied(
 def test_a_run_is_trained_again_and_comes_out_the_same_or_it_is_said_that_it_does_not(
     store_copy: Path, command: Command, here: Command
 ) -> None:
+    """`bench reproduce` with the same and with another result."""
     run, _ = Store.open(store_copy / "runs").run_ids()
     before = {p: p.read_bytes() for p in (store_copy / "runs" / run[:2]).rglob("*") if p.is_file()}
     said = command("reproduce", run[:6], "--quiet", cwd=store_copy).stdout

@@ -37,6 +37,7 @@ def _network() -> "torch.nn.Module":
 
 @pytest.mark.slow
 def test_a_small_network_separates_every_finding_but_not_perfectly(tmp_path: Path) -> None:
+    """The difficulty of the synthetic images."""
     write_cohorts(tmp_path, PhantomSettings(seed=31, shortcut=0.0, images={"chexpert": 1600}), workers=1)
     table = load(CohortSpec("chexpert", "chexpert", tmp_path / "chexpert")).table.query("split == 'train'")
     geometry = Geometry(64, "squash")

@@ -70,6 +70,7 @@ def call(package: Path, **environment: str) -> tuple[float, str, int]:
 
 @pytest.mark.slow
 def test_an_edit_of_a_called_function_is_noticed_at_the_same_file_size_and_time_stamp(package: Path) -> None:
+    """The choice of the folder with machine code."""
     first, folder, _ = call(package)
     again, same, hits = call(package)
     assert (first, again, same, hits) == (6.0, 6.0, folder, 1), "the machine code was not reused"
