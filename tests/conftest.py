@@ -44,11 +44,6 @@ def bench(*arguments: str, cwd: Path, code: int | None = 0, **environment: str) 
     return done
 
 
-def pytest_addoption(parser: pytest.Parser) -> None:
-    """Add `--costs`."""
-    parser.addoption("--costs", type=Path, help="write the CPU seconds of each test to this file")
-
-
 def pytest_configure(config: pytest.Config) -> None:
     """Choose where the tests write files and bytecode, and pause garbage collection."""
     if config.option.costs is not None:

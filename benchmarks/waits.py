@@ -1,0 +1,153 @@
+"""Measure the CPU seconds of what people wait for: the demo, and commands on its store. Linux only.
+
+    python -m benchmarks.waits demo                          # with an empty store and no compiled code: minutes
+    python -m benchmarks.waits commands STORE                # commands on a copy of the demo's store, the second call of each
+    python -m benchmarks.waits commands STORE compare check  # only these commands
+
+CPU seconds are those of all processes. The shell's `time` leaves out the workers of `bench run`: their parent is a fork server,
+which the command does not wait for. Here, such processes are children of this program once their parent has ended.
+The unit (benchmarks/unit.py) is measured just before. Nothing is written.
+"""
+
+import argparse
+import contextlib
+import ctypes
+import os
+import resource
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from bench.planning.manifest import read_manifest
+from bench.store.store import Store
+from benchmarks import results, unit
+from tests.costs import cpu_seconds
+
+BENCH = (sys.executable, "-m", "bench.cli")
+RANKING = '<section id="ranking"'
+SUBREAPER = 36  # PR_SET_CHILD_SUBREAPER of Linux
+DEMO_GOAL, RANKING_GOAL = 100.0, 0.4  # CPU seconds; share of the demo's time
+GOALS = {
+    "predict": 3.0,
+    "predict-timm": 3.0,
+    "compare": 2.0,
+    "compare-unknown-metric": 0.7,
+    "export": 5.0,
+    "verify": 8.0,
+    "check": 4.0,
+    "labels-needed": 3.0,
+    "estimate": 6.0,
+}
+
+
+def spent(words: Sequence[str], folder: Path, watch: Callable[[float], None] | None = None, code: int = 0) -> float:
+    """Run a command to its end and return the CPU seconds of all its processes; `watch` gets those so far, twice a second."""
+    ctypes.CDLL(None).prctl(SUBREAPER, 1)
+    before = _reaped()
+    with subprocess.Popen(words, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as process:
+        while watch and process.poll() is None:
+            watch(cpu_seconds(os.getpid()) - _own() - before)
+            time.sleep(0.5)
+        error = process.communicate()[1].decode()
+    with contextlib.suppress(ChildProcessError):
+        while True:
+            os.wait()
+    if process.returncode != code:
+        raise SystemExit(f"{' '.join(words)}: exit {process.returncode}\n{error}")
+    return _reaped() - before
+
+
+def _reaped() -> float:
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
+
+
+def _own() -> float:
+    usage = resource.getrusage(resource.RUSAGE_SELF)
+    return usage.ru_utime + usage.ru_stime
+
+
+def demo(unit_s: float) -> None:
+    """Run the grid `demo` in an empty folder and print its CPU seconds, and the share when the page first had a ranking."""
+    with tempfile.TemporaryDirectory() as name:
+        folder, begun = Path(name), time.monotonic()
+        page, first = folder / "runs" / "report" / "demo" / "leaderboard.html", list[tuple[float, float]]()
+
+        def watch(so_far: float) -> None:
+            if not first and page.exists() and RANKING in page.read_text(encoding="utf-8"):
+                first.append((so_far, time.monotonic() - begun))
+
+        environment = ["env", f"NUMBA_CACHE_DIR={folder / 'kernels'}"]
+        total = spent([*environment, *BENCH, "run", "--grid", "demo", "--quiet"], folder, watch)
+        wall = time.monotonic() - begun
+    print(f"demo: {_figure(total, unit_s)}, {wall:.0f} s; goal {DEMO_GOAL:g} CPU s: {_met(total, DEMO_GOAL)}")
+    cpu, seconds = first[0] if first else (total, wall)
+    share = seconds / wall
+    print(f"first ranking: {_figure(cpu, unit_s)}, {share:.0%} of the time; goal {RANKING_GOAL:.0%}: {_met(share, RANKING_GOAL)}")  # fmt: skip
+
+
+def commands(source: Path, names: Sequence[str], unit_s: float) -> None:
+    """Print a row for each command: CPU seconds of its second call in a copy of the store, units and goal."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        shutil.copytree(source, folder / "runs", symlinks=True)
+        manifest = read_manifest(Store.open(folder / "runs", create=False), None)
+        runs = {run.config.architecture: run.id for run in manifest.runs}
+        timm, own = runs["regnety_tiny"], runs["seresnet_tiny"]
+        images = sorted((folder / "runs" / "phantom").rglob("mimic/**/*.jpg"))[:30]
+        (folder / "inbox").mkdir()
+        for image in images:
+            shutil.copy(image, folder / "inbox")
+        words = {
+            "predict": ["predict", own, str(images[0])],
+            "predict-timm": ["predict", timm, str(images[0])],
+            "compare": ["compare", own, timm],
+            "compare-unknown-metric": ["compare", own, timm, "--metric", "accuracy"],
+            "export": ["export", "-o", "ours.zip", "--quiet"],
+            "verify": ["verify", "ours.zip", "--quiet"],
+            "check": ["check", timm, "--quiet"],
+            "labels-needed": ["labels-needed", "--quiet"],
+            "estimate": ["estimate", "inbox", "--quiet"],
+        }
+        if names and "verify" in names and "export" not in names:
+            spent([*BENCH, *words["export"]], folder)
+        for command in names or GOALS:
+            code = 2 if command == "compare-unknown-metric" else 0
+            _, second = (spent([*BENCH, *words[command]], folder, code=code) for _ in range(2))
+            goal = GOALS[command]
+            print(
+                f"| `{command}` | {second:.1f} | {second / unit_s:.1f} | {goal:g}: {_met(second, goal)} |", flush=True
+            )
+
+
+def _figure(cpu: float, unit_s: float) -> str:
+    return f"{cpu:.1f} CPU s ({cpu / unit_s:.1f} units)"
+
+
+def _met(value: float, goal: float) -> str:
+    return "met" if value <= goal else "missed"
+
+
+def main() -> None:
+    """Measure the unit, then the demo or the commands."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.waits", description=(__doc__ or "").partition("\n")[0])
+    kinds = parser.add_subparsers(dest="kind", required=True)
+    kinds.add_parser("demo", help="the grid `demo` in an empty folder")
+    of_commands = kinds.add_parser("commands", help="commands on a copy of the demo's store")
+    of_commands.add_argument("store", type=Path)
+    of_commands.add_argument("names", nargs="*", choices=[*GOALS, []], metavar="COMMAND", help=f"of {', '.join(GOALS)}")
+    options = parser.parse_args()
+    parts = unit.seconds()
+    print(unit.text(parts, results.machine()))
+    if options.kind == "demo":
+        demo(sum(parts.values()))
+    else:
+        commands(options.store, options.names, sum(parts.values()))
+
+
+if __name__ == "__main__":
+    main()
