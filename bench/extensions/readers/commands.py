@@ -56,8 +56,8 @@ def readers(
 
     opened = store_with(store, grid)
     own = {name.partition("=")[0]: name.partition("=")[2] for name in table or () if "=" in name}
-    if len(own) != len(table or ()):
-        raise ConfigError(f"--table is {(table or ())[0]!r}", "--table", "write each cohort once, as COHORT=FILE")
+    if table and len(own) != len(table):
+        raise ConfigError(f"--table is {table[0]!r}", "--table", "write each cohort once, as COHORT=FILE")
     specs = read_data(data) if data is not None else {}
     from bench.extensions.readers.reader_files import own_panel, panels  # slow imports: a wrong name was refused above
     from bench.extensions.readers.report_tables import measured
