@@ -21,7 +21,8 @@ def next_hospital(
     The result has `value` with `low` and `high`, the 95 % prediction interval `new_low` and `new_high`, and `sd` with `sd_low` and
     `sd_high`, the standard deviation between hospitals (on the logit scale for AUROC, sensitivity and specificity). A hospital
     with NaN does not count. Raises ConfigError for fewer than three hospitals, for lists of different lengths, for an unknown
-    metric, and for an interval without width or without its value. Source: random-effects meta-analysis with a half-normal prior (Röver 2020, doi:10.18637/jss.v093.i06);
+    metric, and for an interval without width or without its value.
+    Source: random-effects meta-analysis with a half-normal prior (Röver 2020, doi:10.18637/jss.v093.i06);
     docs/extensions/estimates.md explains the method.
 
     >>> found = next_hospital([0.78, 0.71, 0.74, 0.69], [0.74, 0.66, 0.70, 0.63], [0.82, 0.76, 0.78, 0.75])

@@ -53,7 +53,9 @@ def test_a_score_that_is_equal_in_all_resamples_has_no_interval() -> None:
     val, test, *others = parts()
     constant = dataclasses.replace(test, logit=np.zeros_like(test.logit))
     scores = score_run("abc", FINDINGS, "chexpert", [val, constant, *others], QUICK).scores
-    rows = scores.query("split == 'test' and metric == 'brier' and calibrator == 'none'").dropna(subset="value")
+    rows = scores.query(
+        "dataset == 'chexpert' and split == 'test' and metric == 'brier' and calibrator == 'none'"
+    ).dropna(subset="value")
     assert (rows["value"] == 0.25).sum() == len(rows) > 1
     assert rows[["low", "high"]].isna().all(axis=None)
 

@@ -1,6 +1,9 @@
 """The smooth calibration curve, its slope and its intercept equal independent fits, and their intervals contain the truth."""
 
+from pathlib import Path
+
 import numpy as np
+import pandas as pd
 import pytest
 import statsmodels.api as sm
 from scipy.interpolate import CubicSpline
@@ -9,6 +12,8 @@ from scipy.stats import t
 
 from bench.scoring.smooth_calibration import GROUPS, KNOTS, CalibrationPairs
 from tests.nonempty import nonempty
+
+ROOT = Path(__file__).parents[4]
 
 
 def patients_of(seed, num, slope=0.6, bend=0.0):
@@ -91,3 +96,16 @@ def test_the_band_contains_the_true_curve_in_about_95_percent_of_samples_at_each
         inside.append((low <= true) & (true <= high))
     coverage = np.mean(inside, 0)
     assert ((coverage >= 0.91) & (coverage <= 0.985)).all(), coverage
+
+
+def test_the_benchmark_has_the_coverage_that_the_document_states():
+    table = pd.read_csv(ROOT / "benchmarks" / "calibration_curves.csv")
+    text = (ROOT / "docs" / "extensions" / "decisions.md").read_text(encoding="utf-8")
+    assert table["cases"].min() >= 2000
+    assert len(table) == 24 * 7
+    curve = table.loc[table["measure"].str.startswith("curve"), "found"]
+    low, high, few = 100 * curve.min(), 100 * curve.max(), (curve < 0.93).sum()
+    assert f"the true share in {low:.1f} to {high:.1f} % of samples, in {few} of 120 cases below 93 %" in text
+    for measure in ("slope", "intercept"):
+        found = 100 * table.loc[table["measure"] == measure, "found"]
+        assert f"{measure} {found.min():.1f} to {found.max():.1f} %" in text
