@@ -133,7 +133,7 @@ def _forest(table: pd.DataFrame) -> tuple[list[tuple[str, Markup]], list[dict[st
     scales = {metric: _scale(table[table["metric"] == metric], int(sizes[metric])) for metric in metrics}
     factor_tables = []
     for (factor, reference), rows in table.groupby(["factor", "reference"], sort=False):
-        levels = []
+        levels: list[dict[str, Any]] = []
         for level, level_rows in rows.groupby("level", sort=False):
             by_metric = {str(row["metric"]): row for row in level_rows.to_dict("records")}
             first = next(iter(by_metric.values()))

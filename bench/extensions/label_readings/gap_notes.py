@@ -50,13 +50,12 @@ def clause(data: ReportData) -> str:
 
 
 def note(data: ReportData) -> tuple[str, str]:
-    """Return the key of the section, and a sentence on the reading that changes the page's result most; "" without any.
-
-    This is the reading with the mean gap farthest from that of the page; one with other verdicts is preferred.
-    """
+    """Return the key of the section, and a sentence on the reading that changes the verdicts or else the mean gap most; "" if none does."""
     (_, own), *others = _of_means(data).items() or [("", {})]
     if not others:
         return KEY, ""
-    gap = estimate(own).value
-    name, row = max(others, key=lambda item: (verdict(item[1]) != verdict(own), abs(estimate(item[1]).value - gap)))
+    gap, same = estimate(own), verdict(own)
+    name, row = max(others, key=lambda other: (verdict(other[1]) != same, abs(estimate(other[1]).value - gap.value)))
+    if verdict(row) == same and gap.low <= estimate(row).value <= gap.high:
+        return KEY, ""
     return KEY, f"If {READING_RULES[name]}, the mean gap is {with_verdict(estimate(row))}."
