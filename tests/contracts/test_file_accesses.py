@@ -62,10 +62,9 @@ def put_more_files(spec: CohortSpec) -> None:
         mimic.write(table.assign(**{f"expert:{name}": table[native(name)] for name in mimic.LABELS}), spec.root)
         shutil.copy(next(spec.root.glob("*-chexpert.csv.gz")), spec.root / "mimic-cxr-2.0.0-negbio.csv.gz")
     if spec.layout == "nih":
-        nih.write(
-            nih.example().assign(**{f"expert:{name}": pd.Series(1, range(4), "Int8") for name in nih.EXPERT_LABELS}),
-            spec.root,
-        )
+        labels = {"expert": nih.EXPERT_LABELS, "all_findings": nih.ALL_FINDINGS_LABELS}
+        columns = [f"{source}:{name}" for source, names in labels.items() for name in names]
+        nih.write(nih.example().assign(**dict.fromkeys(columns, pd.Series(1, range(4), "Int8"))), spec.root)
     if spec.layout == "vindr":
         (spec.root / "people.csv").write_text("image_id,sex,age\nabsent,F,30\n")
     if spec.layout == "shenzhen":
