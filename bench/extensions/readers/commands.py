@@ -57,7 +57,8 @@ def readers(
     opened = store_with(store, grid)
     own = {name.partition("=")[0]: name.partition("=")[2] for name in table or () if "=" in name}
     if table and len(own) != len(table):
-        raise ConfigError(f"--table is {table[0]!r}", "--table", "write each cohort once, as COHORT=FILE")
+        wrong = next((name for name in table if "=" not in name), table[-1])
+        raise ConfigError(f"--table is {wrong!r}", "--table", "write each cohort once, as COHORT=FILE")
     specs = read_data(data) if data is not None else {}
     from bench.extensions.readers.reader_files import own_panel, panels  # slow imports: a wrong name was refused above
     from bench.extensions.readers.report_tables import measured

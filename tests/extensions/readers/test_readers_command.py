@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from sklearn.metrics import recall_score, roc_curve
 
-from bench.extensions.readers.reader_files import READER, STUDY
+from bench.extensions.readers.reader_files import READER, STUDY, Panel, write
 from bench.extensions.readers.report_tables import logits_of, measured
 from bench.extensions.readers.store import problems, stored
 from bench.planning.manifest import Manifest, read_manifest
@@ -78,6 +78,26 @@ def test_the_command_stores_numbers_for_names_and_its_rates_equal_scikit_learn(s
     assert "Dr." not in html
     path.write_bytes(path.read_bytes()[:-9])
     assert [problem[0] for problem in problems(manifest.store)] == [f"readers {path.stem}"]
+
+
+def test_the_files_of_a_published_dataset_are_found_in_its_folder(store_copy: Path, here: Command) -> None:
+    manifest = read_manifest(Store.open(store_copy / "runs"), None)
+    ids = manifest.table(manifest.external[0])["image_id"]
+    rows = [(image, reader, k % 2, 0) for k, image in enumerate(ids) for reader in ("7", "8", "9")]
+    table = pd.DataFrame(rows, columns=["image_id", READER, "Pneumothorax", "Nodule or mass"])
+    table = table.assign(Fracture=0, **{"Airspace opacity": 0})
+    name, data = hospital(manifest), store_copy / "data"
+    write(Panel("four findings", "image_id", "nih", "expert", data, table), data / name)
+    (store_copy / "data.yaml").write_text(f"{name}: {{layout: nih, root: data/{name}}}\n")
+    found = json.loads(here("readers", "--data", "data.yaml", "--json", cwd=store_copy).stdout)
+    assert found["stored"][0].startswith(f"{name}, four findings: 3 readers, {len(table):,} answers")
+    agreement = {row["finding"]: row for row in found["reader_agreement"]}
+    assert set(agreement) == {
+        "Pneumothorax",
+        "Lung Lesion",
+    }  # the grid has no Fracture, the readers were asked no other finding
+    assert agreement["Pneumothorax"]["fleiss"] == pytest.approx(1)
+    assert agreement["Lung Lesion"]["fleiss"] is None  # all answers are the same
 
 
 def test_a_study_has_the_highest_logit_of_its_images(store_copy: Path) -> None:
