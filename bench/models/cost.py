@@ -40,9 +40,7 @@ class Cost:
         image = torch.zeros(1, network.in_channels, size, size, device=params[0].device)
         with _evaluating(network), _quiet():
             # imported inside the `_quiet` block, because the import also prints warnings
-            from fvcore.nn import (
-                FlopCountAnalysis,
-            )
+            from fvcore.nn import FlopCountAnalysis
 
             analysis = (
                 FlopCountAnalysis(network, image).unsupported_ops_warnings(False).uncalled_modules_warnings(False)
@@ -92,11 +90,7 @@ def counts(network: Network, deployed: Network, size: int, config: RunConfig) ->
 
 
 def throughput(
-    network: Network,
-    size: int,
-    device: torch.device,
-    batch: int | None = None,
-    precision: torch.dtype | None = None,
+    network: Network, size: int, device: torch.device, batch: int | None = None, precision: torch.dtype | None = None
 ) -> float:
     """Return images per second of inference: the median over timed passes of one fixed batch.
 

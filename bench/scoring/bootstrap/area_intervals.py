@@ -177,7 +177,7 @@ def mean_interval(
     interval. Source: Zou and Donner 2008, doi:10.1002/sim.3095.
     """
     if metric not in AREAS:
-        one, low, high, drawn = (np.asarray(numbers, np.float64)[:, None] for numbers in (value, *bounds, replicates))
+        one, low, high, drawn = (np.asarray(numbers)[:, None] for numbers in (value, *bounds, replicates))
         (lower,), (upper,) = mean_intervals(one, low, high, drawn, correlation)
         return float(lower), float(upper)
     used = np.isfinite(value)
@@ -191,9 +191,17 @@ def mean_interval(
     return float(lower), float(upper)
 
 
-@compiled
 def mean_intervals(value: Array, low: Array, high: Array, replicates: Array, correlation: float) -> tuple[Array, Array]:
     """Return the bounds [C] of the means of value [S, C] over S, from replicates [S, C, B]: `mean_interval` of numbers but areas."""
+    # copies of one layout in memory: numba would compile the function again for each layout
+    value, low, high, replicates = (np.array(each, np.float64, order="C") for each in (value, low, high, replicates))
+    return _mean_intervals(value, low, high, replicates, correlation)
+
+
+@compiled
+def _mean_intervals(
+    value: Array, low: Array, high: Array, replicates: Array, correlation: float
+) -> tuple[Array, Array]:
     num_columns, num_draws = value.shape[1], replicates.shape[2]
     lower, upper = np.full(num_columns, np.nan), np.full(num_columns, np.nan)
     used = np.empty(value.shape[0], np.int64)
