@@ -62,6 +62,8 @@ def test_all_analyses_are_done_unless_they_are_refused() -> None:
     (toy,) = read_analyses({"bad": False, "toy": {"images": 3}}, "g")
     assert toy.options == Toy(3)
     assert toy.identity == ["toy", 1, {"images": 3}]
+    # a question mark leaves out the analysis of an extension that is not installed
+    assert read_analyses({"bad?": False, "toy?": {"images": 3}, "heat?": {"images": 9}}, "g") == (toy,)
 
 
 @pytest.mark.usefixtures("toys")
