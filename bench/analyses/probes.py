@@ -31,8 +31,8 @@ from bench.planning.image_caches import open_images
 from bench.planning.jobs import AnalysisJob
 from bench.planning.plan import CohortRef
 from bench.runs.networks import initial_network, normalization_of
-from bench.runs.stored_features import read_features
 from bench.store.checked_folders import CheckedFolder
+from bench.store.features import read_features
 from bench.store.store import write_table
 from bench.training.train_modes import recalibrate_batch_norm
 from harmonize.cache.cache import ImageCache

@@ -28,10 +28,10 @@ from bench.results.read_predictions import (
     load_scored_splits,
     unfinished,
 )
-from bench.runs.stored_features import features_file, read_features
 from bench.scoring.scored_split import READINGS, ScoredSplit
 from bench.scoring.studies import STUDY, UNITS
 from bench.store.checked_folders import CheckedFolder, ScoresFolder
+from bench.store.features import features_file, read_features
 from bench.store.file_integrity import bytes_sha256
 from bench.store.store import canonical_json, short_hash, table_facts, write_bytes, write_table
 from bench.system.child_processes import end_with_parent

@@ -31,8 +31,8 @@ from bench.planning.plan import CohortRef
 from bench.planning.run import RunSpec
 from bench.runs.encoder_features import EncoderFeatures, encoder_id
 from bench.runs.networks import normalization_of
-from bench.runs.stored_features import features_file
 from bench.store.checked_folders import REFERENCE, CheckedFolder
+from bench.store.features import features_file
 from bench.store.file_integrity import file_sha256, is_intact
 from bench.store.store import Store, canonical_json, replacing, table_facts, write_bytes, write_table
 from bench.training import TrainingError

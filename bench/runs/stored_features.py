@@ -1,42 +1,12 @@
-"""Read the stored features of a run, and fit the distances of new images to them. This module does not import torch.
-
-Features are a vector for each of some images of a cohort, which the network computed.
-Legend: F images with stored features, D features.
-"""
-
-import io
-import zipfile
-from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
+"""Fit the distances of new images to the stored features of a run. This module does not import torch."""
 
 from bench.scoring.image_distances import ImageDistances
 from bench.store.checked_folders import CheckedFolder
+from bench.store.features import features_file, read_features
 from bench.store.store import Store
 from harmonize.errors import StoreError
 
 NO_FEATURES = "there are no stored features of internal images"
-
-
-def features_file(cohort: str) -> str:
-    """Return the name of the file with a cohort's features, relative to the folder of the run."""
-    return f"features/{cohort}.npz"
-
-
-def read_features(folder: CheckedFolder, cohort: str) -> tuple[NDArray[np.float16], NDArray[Any]]:
-    """Return the stored features [F, D] of a cohort, and the patient id [F] of each image.
-
-    Raises StoreError for a file that is missing or damaged, or differs from its checksum.
-    """
-    name = features_file(cohort)
-    content = folder.read(name)
-    try:
-        with np.load(io.BytesIO(content), allow_pickle=False) as stored:
-            return stored["feature"], stored["patient_id"]
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        fix = "run the grid again with `bench run`: it makes missing files again"
-        raise StoreError(f"cannot read the features: {error}", str(folder.path / name), fix) from error
 
 
 def run_with_features(store: Store, run_id: str, cohort: str) -> str:

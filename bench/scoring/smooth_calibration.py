@@ -87,7 +87,7 @@ class CalibrationPairs(NamedTuple):
 
     x: Array  # [n] logit of the probability
     positive: NDArray[np.bool_]  # [n]
-    patient: NDArray[np.integer]  # [n] index
+    patient: NDArray[np.int32]  # [n] index
     group: NDArray[np.int64]  # [n]
     # of each group: number of pairs, number of positive pairs, mean logit
     num: Array
@@ -97,7 +97,7 @@ class CalibrationPairs(NamedTuple):
     num_of_class: int  # patients of the rarer class
 
     @classmethod
-    def of(cls, x: Array, positive: NDArray[np.bool_], patient: NDArray[np.integer]) -> Self:
+    def of(cls, x: Array, positive: NDArray[np.bool_], patient: NDArray[np.int32]) -> Self:
         """Group pairs by their logits x [n]; patient [n]: indices."""
         has_class = np.zeros((2, int(patient.max(initial=-1)) + 1), bool)
         has_class[positive.astype(np.intp), patient] = True

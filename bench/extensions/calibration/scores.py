@@ -40,8 +40,7 @@ def tables(run: RunMetrics) -> tuple[dict[str, pd.DataFrame], dict[str, NDArray[
             after_platt.append(found[1])
             for calibrator, one in zip((AS_GIVEN, DECIDING), found, strict=True):
                 numbers = (*one.intercept, *one.slope, *one.observed_expected)
-                key = (run.run_id, split.scored.dataset, finding, calibrator)
-                rows.append((*key, *numbers, *sizes, one.reason))
+                rows.append((run.run_id, split.scored.dataset, finding, calibrator, *numbers, *sizes, one.reason))
         for key, macro in _macros(split, after_platt, run.used if split is not run.test else None):
             writer.add_macro(cohort_of([split]), key, macro)
             if split is not run.test:
@@ -72,6 +71,6 @@ def _mean(macros: Sequence[Macro]) -> Macro:
         return macros[0]
     value = float(np.mean([macro.value for macro in known]))
     half = float(np.linalg.norm([macro.bounds[1] - macro.value for macro in known if macro.bounds])) / len(known)
-    *sums, _ = (sum(column) for column in zip(*(macro.sizes for macro in known), strict=True))
-    sizes = Sizes(*sums, min(macro.sizes.num_findings for macro in known))
+    sums = Sizes(*(sum(column) for column in zip(*(macro.sizes for macro in known), strict=True)))
+    sizes = sums._replace(num_findings=min(macro.sizes.num_findings for macro in known))
     return Macro(value, np.empty(0), sizes, (value - half, value + half))

@@ -210,7 +210,7 @@ def _rows(measured: Measured, panels: Panels, metric: str, internal: Array) -> p
         )
     }
     columns |= {"sd": fit.tau, "sd_low": fit.tau_low, "sd_high": fit.tau_high}
-    columns |= {"inconsistency": inconsistency(fitted), "num_clamped": fitted.num_clamped}
+    columns |= {"inconsistency": inconsistency(fitted), "num_clamped": fitted.num_clamped.astype(np.float64)}
     if metric == AUROC:
         columns["below_half"] = fit.below(np.zeros(len(fitted.value)))
         with np.errstate(divide="ignore"):
