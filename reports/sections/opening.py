@@ -88,7 +88,7 @@ def gap_figure(data: ReportData, width: float) -> Markup:
     words = max(6.6 * max(len(h.short), 0.95 * len(h.where)) for h in hospitals)
     axis_start = min(max(words + 12, 84.0), 130.0 if width > 400 else 116.0)
     scale = svg.Scale(low, high, axis_start, width - (44 if width > 400 else 40))
-    row = 36.0 if len(data.ranked) > NAMED else 32.0  # a deep swarm must not reach the mean of the next hospital
+    row = 33.0 if len(data.ranked) > NAMED else 32.0  # a deep swarm must not reach the mean of the next hospital
     height = 44 + row * len(hospitals)
     body = "".join(
         svg.line(scale(t), 16, scale(t), height - 22, "g" if t else "ax")
@@ -99,9 +99,9 @@ def gap_figure(data: ReportData, width: float) -> Markup:
         y, gap = 38 + k * row, hospital.mean_gap
         scored = [r for r in data.ranked if r.hospital_gaps[hospital.key].has_value] if len(data.ranked) > 1 else []
         dots = [r.hospital_gaps[hospital.key].value for r in scored]
-        step_y = min(5.4, 22 / max(1, _depth(dots, scale)))
+        step_y = min(5.4, 20 / max(1, _depth(dots, scale)))
         # a shallow swarm is closer to its own mean than to the mean of the next hospital
-        y_dots = y + min(9.0, 1 + step_y * _depth(dots, scale) / 2)
+        y_dots = y + min(8.0, 1 + step_y * _depth(dots, scale) / 2)
         spots = [(x, y_dots + lane * step_y) for x, lane in svg.swarm(dots, scale)]
         if len(dots) <= NAMED:
             names = [f"{r.label}, {hospital.title}: {places(v)}" for r, v in zip(scored, dots, strict=True)]
