@@ -49,7 +49,6 @@ from reports.sections.learning import learning
 from reports.sections.mappings import mappings
 from reports.sections.method import method
 from reports.sections.opening import opening, title
-from reports.sections.policies import policies
 from reports.sections.published import published
 from reports.sections.ranking import ranking
 from reports.sections.robustness import robustness
@@ -82,7 +81,6 @@ ORDER = (
     PlacedSection(search, COST, ranked_only=True),
     PlacedSection(cohorts, DATA),
     PlacedSection(mappings, DATA, ranked_only=True),
-    PlacedSection(policies, DATA, ranked_only=True),
     PlacedSection(published, DATA),
     PlacedSection(method, DATA),
     PlacedSection(data_exposure, DATA),

@@ -3,7 +3,6 @@
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
-import numpy as np
 import pandas as pd
 import pyarrow as pa
 
@@ -18,8 +17,7 @@ from bench.scoring.across_runs.all_pairs import pairs
 from bench.scoring.across_runs.compute_forecast import compute_forecast
 from bench.scoring.across_runs.criteria import SMALLEST_FIRST, external_of_findings, scores_to_rank_by
 from bench.scoring.across_runs.frontier import device_hours
-from bench.scoring.across_runs.label_policies import Evaluation, matrix
-from bench.scoring.across_runs.ranks import Replicates, mean_gaps, rankings, stack_replicates
+from bench.scoring.across_runs.ranks import Replicates, mean_gaps, rankings
 from bench.scoring.across_runs.recipes import Recipes, macro_auroc, seed_variance
 from bench.scoring.across_runs.robustness import robustness
 from bench.scoring.across_runs.run_selection import selection
@@ -125,7 +123,6 @@ def across(
         "reversals": reversals(rows["mappings"], manifest.settings.mapping),
         "robustness": robustness(rows["gaps"], drawn),
         "selection": selection(plain, internal, drawn),
-        "policies": matrix(list(configs.values()), _evaluations(plain, list(configs), internal, drawn)),
         **resampled.of_extensions,
     }
     if "auroc" in values:
@@ -189,29 +186,6 @@ def _training(manifest: Manifest, frames: Mapping[str, pd.DataFrame]) -> tuple[d
         if run.kind == "panel" and all(part in seconds for part in run.of):
             seconds[run.id] = sum(seconds[part] for part in run.of)
     return seconds, devices
-
-
-def _evaluations(scores: pd.DataFrame, run_ids: list[str], internal: str, replicates: Replicates) -> list[Evaluation]:
-    """List every labeled split on which all runs are scored, with the macro AUROC of each run.
-
-    Internal splits come first. A pool has only its whole splits, which are means over its hospitals.
-    """
-    chosen = select(scores)
-    chosen = chosen[~chosen["split"].str.contains(":")]
-    labeled_splits: list[tuple[str, str, str]] = list(
-        chosen[["dataset", "split", "reference"]].drop_duplicates().itertuples(index=False, name=None)
-    )
-    evaluations = []
-    for dataset, split, reference in sorted(labeled_splits, key=lambda labeled_split: labeled_split[0] != internal):
-        name = f"auroc/{dataset}" if dataset != internal or split == "test" else f"auroc/{dataset}/{split}"
-        if not run_ids or any(name not in replicates[run_id] for run_id in run_ids):
-            continue
-        rows = chosen[(chosen["dataset"] == dataset) & (chosen["split"] == split)].set_index("run_id")
-        value, low, high = rows[["value", "low", "high"]].reindex(run_ids).to_numpy(np.float64).T
-        evaluations.append(
-            Evaluation(dataset, split, reference, value, low, high, stack_replicates(run_ids, name, replicates))
-        )
-    return evaluations
 
 
 def stored_analyses(

@@ -397,10 +397,6 @@ SCHEMAS: dict[str, tuple[str, ...]] = {
     # num_pairs: number of pairs of recipes; num_reversed: number of pairs whose order changes
     # tau (may be empty): Kendall's tau-b (-1 to 1) between the orders of the recipes under both mappings
     "reversals": ("dataset", "mapping", "num_runs", "mean_change", "largest", "num_pairs", "num_reversed", "tau"),
-    # value: macro AUROC, averaged over the num_runs recipes with a policy, on each labeled split
-    # policy: rule for training labels, such as the treatment of uncertain labels; reference: source of the test labels
-    # The table is empty if all recipes have the same policy.
-    "policies": ("policy", "dataset", "split", "reference", "value", "low", "high", "num_runs"),
     # value: mean difference of a metric between two levels of a factor (level minus reference), over pairs of recipes
     #     that differ only in this factor; metric: auroc (external macro AUROC) or gap (external macro gap)
     # p: p-value, Holm-adjusted over the levels of the factor

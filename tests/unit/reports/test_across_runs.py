@@ -12,7 +12,6 @@ from reports.sections.calibration import LEFT, SIDE, _counts
 from reports.tables import Tables
 from tests.unit.reports.test_gap_groups_robustness import RUNS, SMALL, decomposition, page
 
-HOSTILE = "<script>alert(1)</script>"
 HOSPITALS = ("chexpert", "mimic", "padchest", "vindr", "nih", "brax")
 NAN = float("nan")
 
@@ -48,25 +47,6 @@ def test_the_gap_to_each_labeled_internal_split_has_the_worst_hospital_and_its_l
     assert 'VinDr-CXR <span class="s">label source: radiologists</span>' in text
     assert text.count('.057–.097</span><span class="s">NIH-14</span>') == 2 * len(RUNS)
     assert "gap from each internal split" not in page(decomposition=decomposition())
-
-
-@pytest.mark.slow
-def test_training_policies_are_scored_by_label_source_and_none_is_called_better() -> None:
-    rows = [
-        (policy, dataset, split, by, 0.8, 0.78, 0.82, 3)
-        for policy in ("U-Ones", f"U-Zeros {HOSTILE}")
-        for dataset, split, by in (
-            ("chexpert", "expert_test", "radiologist"),
-            ("nih", "all", "report"),
-            ("external", "mixed", "mixed"),
-        )
-    ]
-    text = page(policies=rows[:-1])
-    assert "Two policies for uncertain labels, tested on labels of radiologists and reports" in text
-    assert 'CheXpert expert test<span class="s">radiologists</span>' in text
-    assert 'id="policies"' in text
-    assert HOSTILE not in text
-    assert 'id="policies"' not in page()
 
 
 @pytest.mark.slow

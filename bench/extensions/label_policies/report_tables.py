@@ -10,8 +10,12 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from bench.extensions.label_policies.schemas import SCHEMAS
+from bench.results.cross_run_tables import ScoredRuns
+from bench.scoring.across_runs.ranks import Replicates, stack_replicates
+from bench.scoring.across_runs.recipes import macro_auroc
 from bench.scoring.bootstrap.area_intervals import mean_interval
-from reports.schemas.tables import SCHEMAS
+from reports.schemas.select import select
 
 Array = NDArray[np.float64]
 
@@ -29,6 +33,18 @@ class Evaluation:
     low: Array
     high: Array
     replicates: Array
+
+
+def tables(runs: ScoredRuns) -> dict[str, pd.DataFrame]:
+    """Return the table `policies` of the compared recipes."""
+    recipes, planned = runs.recipes, {run.id: run for run in runs.manifest.ranked}
+    configs = {recipe: planned[run_ids[0]].flat_config for recipe, run_ids in recipes.runs_of.items()}
+    if len({policy(config) for config in configs.values()}) < 2:
+        return {"policies": matrix([], [])}
+    scores = macro_auroc(runs.frames["scores"])
+    of_recipes = recipes.replaced(scores, recipes.of_scores(scores))
+    evaluations = _evaluations(of_recipes, list(configs), runs.manifest.source, runs.of_recipes)
+    return {"policies": matrix(list(configs.values()), evaluations)}
 
 
 def policy(config: Mapping[str, object]) -> str:
@@ -66,3 +82,26 @@ def matrix(configs: Sequence[Mapping[str, object]], evaluations: Sequence[Evalua
             prefix = (name, evaluation.dataset, evaluation.split, evaluation.reference)
             rows.append((*prefix, float(value.mean()), *bounds, len(runs)))
     return pd.DataFrame(rows, columns=list(SCHEMAS["policies"]))
+
+
+def _evaluations(scores: pd.DataFrame, run_ids: list[str], internal: str, replicates: Replicates) -> list[Evaluation]:
+    """List every labeled split on which all runs are scored, with the macro AUROC of each run.
+
+    Internal splits come first. A pool has only its whole splits, which are means over its hospitals.
+    """
+    chosen = select(scores)
+    chosen = chosen[~chosen["split"].str.contains(":")]
+    labeled_splits: list[tuple[str, str, str]] = list(
+        chosen[["dataset", "split", "reference"]].drop_duplicates().itertuples(index=False, name=None)
+    )
+    evaluations = []
+    for dataset, split, reference in sorted(labeled_splits, key=lambda labeled_split: labeled_split[0] != internal):
+        name = f"auroc/{dataset}" if dataset != internal or split == "test" else f"auroc/{dataset}/{split}"
+        if not run_ids or any(name not in replicates[run_id] for run_id in run_ids):
+            continue
+        rows = chosen[(chosen["dataset"] == dataset) & (chosen["split"] == split)].set_index("run_id")
+        value, low, high = rows[["value", "low", "high"]].reindex(run_ids).to_numpy(np.float64).T
+        evaluations.append(
+            Evaluation(dataset, split, reference, value, low, high, stack_replicates(run_ids, name, replicates))
+        )
+    return evaluations

@@ -3,7 +3,10 @@
 import numpy as np
 import pytest
 
-from bench.scoring.across_runs.label_policies import Evaluation, matrix
+from bench.extensions.label_policies.report_tables import Evaluation, matrix
+from tests.unit.reports.test_gap_groups_robustness import page
+
+HOSTILE = "<script>alert(1)</script>"
 
 BASE = {"label_source": "default", "blank": "zero"}
 
@@ -30,3 +33,22 @@ def test_runs_without_a_score_are_left_out_and_a_single_policy_gives_no_rows() -
     found = matrix(two, [evaluation([0.8, np.nan])])
     assert found["policy"].tolist() == ["U-Ones"]
     assert matrix(two[:1] * 2, [evaluation([0.8, 0.8])]).empty
+
+
+@pytest.mark.slow
+def test_training_policies_are_scored_by_label_source_and_none_is_called_better() -> None:
+    rows = [
+        (policy, dataset, split, by, 0.8, 0.78, 0.82, 3)
+        for policy in ("U-Ones", f"U-Zeros {HOSTILE}")
+        for dataset, split, by in (
+            ("chexpert", "expert_test", "radiologist"),
+            ("nih", "all", "report"),
+            ("external", "mixed", "mixed"),
+        )
+    ]
+    text = page(policies=rows[:-1])
+    assert "Two policies for uncertain labels, tested on labels of radiologists and reports" in text
+    assert 'CheXpert expert test<span class="s">radiologists</span>' in text
+    assert 'id="policies"' in text
+    assert HOSTILE not in text
+    assert 'id="policies"' not in page()

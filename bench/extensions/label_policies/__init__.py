@@ -1,0 +1,1 @@
+"""Scores by training label policy and by source of the test labels."""
