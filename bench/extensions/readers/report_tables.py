@@ -43,10 +43,10 @@ def tables(runs: ScoredRuns) -> dict[str, pd.DataFrame]:
 
     def auroc(recipe: str) -> float:
         drawn = runs.of_recipes[recipe]
-        name = f"auroc/{EXTERNAL}" if f"auroc/{EXTERNAL}" in drawn else f"auroc/{runs.manifest.source}"
-        return -float(np.nanmean(drawn[name])) if name in drawn else 0.0
+        known = drawn.get(f"auroc/{EXTERNAL}", drawn.get(f"auroc/{runs.manifest.source}", np.empty(0)))
+        return float(np.mean(known[np.isfinite(known)])) if np.isfinite(known).any() else 0.0
 
-    best = sorted(runs.of_recipes, key=auroc)[:MOST]
+    best = sorted(runs.of_recipes, key=auroc, reverse=True)[:MOST]
     return measured(runs.manifest, {recipe: runs.recipes.runs_of[recipe] for recipe in best})
 
 
