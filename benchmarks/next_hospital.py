@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from scipy.special import expit, logit, ndtri
 from scipy.stats import rankdata
 
-from bench.extensions.next_hospital.model import Fit, Panels, bayes, reml
+from bench.extensions.next_hospital.random_effects import Fit, Panels, bayes, reml
 from bench.scoring.bootstrap.intervals import wilson
 
 Array = NDArray[np.float64]

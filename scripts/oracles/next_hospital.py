@@ -1,4 +1,4 @@
-"""Fit random-effects meta-analyses with PyMARE and statsmodels, for the tests of bench/extensions/next_hospital/model.py.
+"""Fit random-effects meta-analyses with PyMARE and statsmodels, for the tests of bench/extensions/next_hospital/random_effects.py.
 
 PyMARE has the restricted maximum likelihood estimates of mean and tau²; statsmodels has the interval of Hartung, Knapp, Sidik
 and Jonkman, given the weights of this tau². The prediction interval has the t quantile with H - 2 degrees of freedom (Higgins,

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from bench.extensions.next_hospital.model import LEAST_HOSPITALS, Panels, bayes
 from bench.extensions.next_hospital.panels import with_variance
+from bench.extensions.next_hospital.random_effects import LEAST_HOSPITALS, Panels, bayes
 from bench.extensions.next_hospital.report_tables import GAP, SHARE_SCALE, hospitals_once
 from bench.results.compare_two_runs import GridRun
 from bench.scoring.gaps.gap import MACRO

@@ -31,8 +31,8 @@ def next_hospital(
     """
     import numpy as np
 
-    from bench.extensions.next_hospital.model import LEAST_HOSPITALS, Panels, bayes
     from bench.extensions.next_hospital.panels import ON_LOGIT, from_scale, with_variance
+    from bench.extensions.next_hospital.random_effects import LEAST_HOSPITALS, Panels, bayes
     from bench.extensions.next_hospital.report_tables import scale_of
 
     if metric not in METRICS:

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from bench.extensions.next_hospital.model import Panels, bayes
 from bench.extensions.next_hospital.panels import VALUES, Measured, from_scale, with_variance
+from bench.extensions.next_hospital.random_effects import Panels, bayes
 from bench.extensions.next_hospital.rankings import LOWER_END, p_values
 from bench.extensions.next_hospital.report_tables import (
     AUROC,

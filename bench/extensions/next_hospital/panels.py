@@ -13,7 +13,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.special import expit, logit, ndtri
 
-from bench.extensions.next_hospital.model import Panels
+from bench.extensions.next_hospital.random_effects import Panels
 from bench.scoring.across_runs.recipes import Recipes
 from bench.scoring.bootstrap.intervals import LEVEL
 

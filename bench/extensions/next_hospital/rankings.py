@@ -23,7 +23,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.special import expit, nctdtr, ndtri, stdtr, stdtrit
 
-from bench.extensions.next_hospital.model import HIGH, LEAST_HOSPITALS, LEAST_VARIANCE
+from bench.extensions.next_hospital.random_effects import HIGH, LEAST_HOSPITALS, LEAST_VARIANCE
 from bench.scoring.across_runs.paired_tests import holm
 from bench.scoring.across_runs.ranks import Replicates, rank_sets, tie_groups
 from bench.scoring.gaps.gap import MACRO

@@ -9,8 +9,8 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.special import logit
 
-from bench.extensions.next_hospital.model import LEAST_HOSPITALS, Panels, Posterior, bayes, inconsistency
 from bench.extensions.next_hospital.panels import ON_LOGIT, VALUES, Measured, from_scale, shared_by_seeds, with_variance
+from bench.extensions.next_hospital.random_effects import LEAST_HOSPITALS, Panels, Posterior, bayes, inconsistency
 from bench.extensions.next_hospital.rankings import ranks
 from bench.planning.manifest import Manifest
 from bench.results.cross_run_tables import ScoredRuns

@@ -11,7 +11,7 @@ from scipy.special import expit, logit
 
 from bench import api
 from bench.extensions.next_hospital import compare_notes
-from bench.extensions.next_hospital.model import Panels, bayes
+from bench.extensions.next_hospital.random_effects import Panels, bayes
 from bench.extensions.next_hospital.report_tables import LOGIT_SCALE, SHARE_SCALE
 from bench.scoring.metrics_of_split import AUROC, Key
 from harmonize.errors import ConfigError

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from bench.extensions.next_hospital.model import bayes
+from bench.extensions.next_hospital.random_effects import bayes
 from bench.extensions.next_hospital.report_tables import LOGIT_SCALE
 from benchmarks.next_hospital import COLUMNS, METHODS, panels_of, rows
 

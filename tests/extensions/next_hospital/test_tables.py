@@ -8,8 +8,8 @@ import pytest
 from scipy.special import expit, logit
 from scipy.stats import norm
 
-from bench.extensions.next_hospital.model import Panels, bayes
 from bench.extensions.next_hospital.panels import VALUES, Measured, shared_by_seeds, with_variance
+from bench.extensions.next_hospital.random_effects import Panels, bayes
 from bench.extensions.next_hospital.report_tables import (
     LOGIT_SCALE,
     SHARE_SCALE,
