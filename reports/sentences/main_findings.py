@@ -114,7 +114,9 @@ def mean_gap(
     else:
         mean = "mean " if average else ""
         text = f"{start} {_verb(num_runs, 'have', 'has')} a {mean}gap in AUROC of {with_verdict(gap)}{fewer}"
-    return f"{text}; the largest measured gap is at {max(measured)[1]}." if len(measured) > 1 else f"{text}."
+    if len(measured) < 2:
+        return f"{text}."
+    return f"{text}; {'of these, ' if fewer else ''}the largest measured gap is at {max(measured)[1]}."
 
 
 def best_run(

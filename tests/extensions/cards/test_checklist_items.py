@@ -26,6 +26,9 @@ def expected_ids(name: str) -> list[str]:
     """Return the numbers of the items as the papers have them."""
     if name == "CLAIM":
         return [str(number) for number in range(1, 45)]
+    if name == "TRIPOD-Cluster":
+        parts = {3: "ab", 4: "ab", 6: "ab", 7: "abcd", 8: "abcdefg", 10: "abc", 12: "ab", 13: "ab", 16: "abc"}
+        return [f"{number}{part}" for number in range(1, 20) for part in parts.get(number, [""])]
     parts = {
         3: "abc",
         5: "ab",

@@ -232,8 +232,8 @@ def test_a_mean_over_some_of_the_hospitals_says_so():
     two = [("A", CLEAR), ("B", UNCLEAR), ("C", MISSING), ("D", MISSING), ("E", MISSING)]
     said = sentences.mean_gap("CheXpert", 5, 4, UNCLEAR, two)
     assert (
-        "at five external hospitals, they have a mean gap in AUROC of .012 [−.010, .034] (unclear) over two of them;"
-        in said
+        "at five external hospitals, they have a mean gap in AUROC of .012 [−.010, .034] (unclear) over two of them; "
+        "of these, the largest measured gap is at A." in said
     )
 
 
