@@ -164,7 +164,4 @@ def bench(
         bool, typer.Option("--version", help="Show the version and exit.", callback=version, is_eager=True)
     ] = False,
 ) -> None:
-    """Train chest X-ray models at one hospital, and measure the loss at others.
-
-    Start with: bench run --grid demo
-    """
+    """Train at one hospital, test at others. Begin with: bench run --grid demo."""

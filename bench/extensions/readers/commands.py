@@ -46,7 +46,7 @@ def readers(
     as_json: JsonOption = False,
     as_csv: CsvOption = False,
 ) -> None:
-    """Compare single readers (radiologists) with the networks of a grid.
+    """Compare single radiologists with the networks of a grid.
 
     Reads the readers' tables of CheXpert, VinDr and NIH from --data, or your own with --table, and stores them without the
     readers' names. The next page of the grid has a section on them.
