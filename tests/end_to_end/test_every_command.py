@@ -49,6 +49,7 @@ QUICK = {
     "card",
     "checklist",
     "prompts",
+    "readers",
     "remove",
     "upload",
     "list",

@@ -17,7 +17,7 @@ from bench.scoring.bootstrap.sort_scores import labeled_rows
 from bench.scoring.bootstrap.sorted_images import Column
 from bench.scoring.calibration_metrics import ERRORS, BinnedProbabilities
 from bench.scoring.calibrators import sigmoid
-from bench.scoring.metrics_of_split import Key, OperatingPoints, measure
+from bench.scoring.metrics_of_split import AS_GIVEN, Key, OperatingPoints, measure
 from bench.scoring.scored_split import ScoredSplit, Settings
 from bench.scoring.smooth_calibration import reliability_rows
 from tests.nonempty import nonempty
@@ -197,7 +197,7 @@ def test_errors_of_eleven_findings_equal_those_of_each_finding_alone() -> None:
     expected = calibration_errors.calibration_metrics(resamples, found.label, sigmoid(logit))
     prob = sigmoid(logit)[state >= 0]
     place = np.minimum((prob * 15).astype(int), 14)
-    points = np.array([row[3:6] for row in reliability_rows("r", found, 15)[0]])
+    points = np.array([row[3:6] for row in reliability_rows("r", found, 15) if row[2] == AS_GIVEN])
     assert points[:, 0].tolist() == list(range(15))
     np.testing.assert_array_equal(points[:, 2], np.bincount(place, minlength=15))
     np.testing.assert_allclose(points[:, 1], np.bincount(place, prob) / np.bincount(place), rtol=1e-12)

@@ -24,7 +24,7 @@ def lungs(
     quiet: QuietOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Compare detected lungs with CheXmask's: intersection over union by hospital."""
+    """Compare detected lungs with CheXmask's (IoU by hospital)."""
     from bench.cli.progress_bars import choose_display
     from bench.cli.text_tables import table_lines
     from bench.extensions.chexmask.detector import agreement

@@ -12,7 +12,6 @@ from bench.cli.options import CsvOption, DataOption, JsonOption, StoredGridOptio
 from bench.cli.text_tables import interval, table_lines, wrapped
 from harmonize.errors import ConfigError
 from reports.formatting import number
-from reports.tables import records_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -100,6 +99,7 @@ def readers(
 
 def lines(tables: "Mapping[str, pd.DataFrame]", manifest: "Manifest") -> list[str]:
     """Return the answer as lines of text: for each panel the agreement, and for each run the readers below its curve."""
+    from reports.tables import records_of
 
     def bounds(row: "Mapping[str, Any]") -> str:
         return interval(row["low"], row["high"])

@@ -22,7 +22,6 @@ from bench.results.cohort_tables import findings_of
 from bench.results.read_predictions import SCORING_VERSION
 from bench.results.run_table import RunRecords
 from bench.scoring.metrics_of_split import BUILT_IN, DECIDING
-from bench.scoring.studies import IMAGE
 from harmonize.errors import StoreError
 from reports.schemas.criterion import DEFAULT
 
@@ -33,7 +32,7 @@ _KEYS = {*_TEXTS, "schema", "scoring", "phantom", "plan", "hypotheses"}
 _SETTINGS = {  # key of a plan -> its name in a list of differences
     "mapping": "label mapping",
     "reading": "reading of uncertain and unmentioned labels",
-    "unit": "unit of scores, if it is not the image",
+    "unit": "unit of scores",
     "min_count": "min_count (patients with and without a finding)",
     "threshold": "threshold rule",
     "bins": "bins of the calibration error",
@@ -78,9 +77,8 @@ def plan_of(manifest: Manifest, run_ids: Collection[str] | None = None) -> dict[
         "calibrator": DECIDING,
         **{
             key: getattr(settings, key)
-            for key in ("mapping", "reading", "min_count", "threshold", "bins", "num_resamples")
+            for key in ("mapping", "reading", "unit", "min_count", "threshold", "bins", "num_resamples")
         },
-        **({} if settings.unit == IMAGE else {"unit": settings.unit}),
     }
 
 

@@ -9,7 +9,6 @@ import pytest
 from native_tables import TABLES, on_disk, touch, written
 
 import harmonize
-from bench.extensions.bundles.pseudonyms import Ordinals, columns_of
 from bench.results.read_predictions import _bundled_states as bundled_states
 from bench.results.read_predictions import mapped_states
 from harmonize import CohortSpec, DatasetError
@@ -339,8 +338,9 @@ def test_the_report_labels_of_the_gold_subset_of_nih_are_kept_for_the_gap(tmp_pa
     assert not mapped_states(harmonize.load(spec, findings=findings).table, "nih", "default", findings)
     ids = {name: {text: number for number, text in enumerate(table[name])} for name in ("image_id", "patient_id")}
     splits = dict.fromkeys(table["image_id"], "test")
-    ordinals = Ordinals("5f", ids["image_id"], ids["patient_id"])
-    bundled = columns_of(table, splits, ordinals, "nih", "default", findings)
+    pseudonyms = pytest.importorskip("bench.extensions.bundles.pseudonyms")
+    ordinals = pseudonyms.Ordinals("5f", ids["image_id"], ids["patient_id"])
+    bundled = pseudonyms.columns_of(table, splits, ordinals, "nih", "default", findings)
     assert "report:Lung Lesion" in bundled  # a bundle has both labels, so its gap has the same component
     assert {"report": reports["report"].tolist()} == {
         name: state.tolist() for name, state in bundled_states(bundled, findings).items()
