@@ -218,6 +218,7 @@ def _records(folder: Path, name: str, records: _Records, files: bool, intact: se
             if checksums.get(file, stated) != stated:  # `_changed` checks whether the file itself matches its checksum
                 yield _check("fault", name, f"{file} is not what was sealed before the external test", fix)
     weights = folder / "model.safetensors"
+    # a derived run ("kind") has no weights of its own
     is_sealed = "kind" not in records["run.json"] and weights.is_file() and "weights_after" in seal
     unchecked = files and not intact >= {weights.name, "seal.json"}
     if is_sealed and unchecked and (problem := _weights(weights, str(seal["weights_after"]))):

@@ -79,7 +79,7 @@ class _Report:
         return short_hash(canonical_json(written), 64)
 
     def lines(self, inputs: str) -> list[str] | None:
-        """Return the stored lines if the report was made from `inputs` and nobody changed it since; else None."""
+        """Return the stored main results as lines if the report was made from `inputs` and nobody changed it since; else None."""
         try:
             stored = json_object(self.folder / FILE)
             is_current = (stored["inputs"], stored["outputs"]) == (inputs, self.outputs())

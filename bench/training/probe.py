@@ -154,12 +154,12 @@ def output_layer(network: Network) -> nn.Linear | nn.Conv2d:
 def probe_logits(network: Network, feature_ND: NDArray[np.float32]) -> NDArray[np.float32]:
     """Return the logits [N, K] that the output layer of a network gives for features."""
     (head,) = output_layers(network)
-    if not isinstance(head, nn.Linear | nn.Conv2d):
+    if not isinstance(head, nn.Linear | nn.Conv2d):  # a head of an extension, such as prompts
         with torch.inference_mode():
             # a copy, because `cpu` moves the layer itself
-            zero_shot: NDArray[np.float32] = deepcopy(head).cpu()(torch.from_numpy(feature_ND)).numpy()
-        return zero_shot
-    layer = output_layer(network)
+            logits: NDArray[np.float32] = deepcopy(head).cpu()(torch.from_numpy(feature_ND)).numpy()
+        return logits
+    layer = output_layer(network)  # raises TrainingError for a layer without biases
     weight_KD = layer.weight.detach().cpu().flatten(1)
     logit_NK = torch.addmm(layer.bias.detach().cpu(), torch.from_numpy(feature_ND), weight_KD.T)  # type: ignore[union-attr]
     result: NDArray[np.float32] = logit_NK.numpy()

@@ -103,10 +103,11 @@ def _exact_copies(one: pd.DataFrame, other: pd.DataFrame) -> pd.DataFrame:
 def _near_copies(
     caches: Mapping[str, ImageCache], records: Mapping[str, NDArray[Any]]
 ) -> tuple[dict[tuple[str, str], pd.DataFrame], int]:
-    """Return the tables of near copies, by (one cohort, other cohort), and the number `Copies.crowded`.
+    """Return the tables of near copies, by (one cohort, other cohort), and the number `Copies.crowded` of images in too large groups.
 
     `records`: cohort name -> result of `image_hashes`.
     """
+    # the hash of a blank image is 0
     is_comparable = [record["hash"] != 0 for record in records.values()]
     row = np.concatenate([np.flatnonzero(mask) for mask in is_comparable])
     cohort = np.repeat(np.arange(len(records)), [np.count_nonzero(mask) for mask in is_comparable])

@@ -208,6 +208,7 @@ class LabeledDraws(NamedTuple):
         images, labeled_at = _Images.of(column, self.order.shape[1]), np.array(num_labeled, np.int64)
         num_draws, num, rates = len(self.order), len(num_labeled), np.array(levels)
         out = np.empty((num_draws, num, len(rates), NUM_QUANTITIES))
+        # axis 2: the labeled patients, all patients; axis 3: without, with the finding
         patients = np.empty((num_draws, num, 2, 2))
         patients[:, :, 1] = np.count_nonzero(images.images_of, axis=1)
         key, chosen = np.empty((2, len(images.positive)), np.int64)

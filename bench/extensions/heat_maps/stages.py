@@ -134,6 +134,7 @@ def _trace_tokens(network: Network, features: Tensor, record: "_Record", height:
     cuts: list[tuple[Stage, Tensor]] = []
     for name, outputs in record.outputs.items():
         node = record.nodes[name][0]
+        # a cut must lie on every path from the image to the end: the paths through it are then all paths
         num_paths = paths_from_end.get(node, 0) * paths_to_image.get(node, 0)
         stage = _token_stage(name, outputs[0], backbone, height, width) if len(outputs) == 1 else None
         if record.calls[name] == 1 and num_paths == paths_to_image[features.grad_fn] and stage is not None:
@@ -141,6 +142,7 @@ def _trace_tokens(network: Network, features: Tensor, record: "_Record", height:
     final = _token_stage("", features, backbone, height, width)
     if final is not None:
         cuts.append((final, features))
+    # in a random direction, a gradient is zero only if the maps have no effect on the end
     direction = torch.randn(pooled.shape, generator=torch.Generator().manual_seed(0)).to(pooled)
     gradients = torch.autograd.grad(pooled, [t for _, t in cuts], direction, allow_unused=True) if cuts else ()
     usable = [
@@ -155,6 +157,7 @@ def _trace_tokens(network: Network, features: Tensor, record: "_Record", height:
     if len(stage_of_size) > 1:
         return _by_size(stage_of_size, last, record)
     modules = [stage.module for stage in usable if stage.module]
+    # all maps have one size, so four depths are named by their place among the blocks
     quarters = dict.fromkeys(modules[len(modules) * k // 4 - 1] for k in range(1, 5) if len(modules) * k // 4)
     return _Trace((last,), tuple((f"after {module}", module) for module in quarters), tuple(record.calls))
 

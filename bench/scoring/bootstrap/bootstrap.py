@@ -127,7 +127,7 @@ class GroupWalk:
 
 
 def group_metrics(resamples: Resamples, images: GroupedImages) -> tuple[Array, Array]:
-    """Compute AUROC [G, B] and counts [G, 2, 2, B] of each group; `GroupWalk.results` explains the axes."""
+    """Compute AUROC [G, B] and counts [G, 2, 2, B] of each group: before the cut, all; negatives, positives."""
     walk = GroupWalk.empty(resamples, images)
     for tile in range(len(resamples.weight)):
         walk.fill(tile, resamples.tile(tile))

@@ -348,13 +348,13 @@ def mean_over(numbers: Array) -> Array:
 def _means(value: Array, replicates: Array, out: Array) -> None:
     """Write the means of value [R, S] and of replicates [R, S, B] into out [R, 1 + B]; a mean of no finite value is left out."""
     for r in range(value.shape[0]):
-        not_nan, center, num = np.isfinite(value[r]), 0.0, 0
+        not_nan, total, num = np.isfinite(value[r]), 0.0, 0
         for k in range(value.shape[1]):
-            center += value[r, k] if not_nan[k] else 0.0
+            total += value[r, k] if not_nan[k] else 0.0
             num += not_nan[k]
         if num:
-            out[r, 0] = center / num
-            mean = _mean(value[r], replicates[r], not_nan, center / num)
+            out[r, 0] = total / num
+            mean = _mean(value[r], replicates[r], not_nan, total / num)
             for b in range(mean.shape[0]):  # assigning the array would take as long to compile as three functions
                 out[r, 1 + b] = mean[b]
 
