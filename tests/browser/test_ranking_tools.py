@@ -155,7 +155,7 @@ def test_the_address_keeps_sort_filters_columns_pins_section_and_the_open_run(br
     shown.click("[data-factor=optimizer] summary")
     shown.check("[data-factor=optimizer] label:has-text('sam') input")
     shown.click("#choose summary")
-    shown.uncheck("#choose input[value=ece]")
+    shown.uncheck("#choose input[value=slope]")
     shown.keyboard.press("Escape")
     shown.locator(f"{ROWS} .pin").nth(1).click()
     shown.locator(f"{ROWS} .c-run a").nth(1).click()
