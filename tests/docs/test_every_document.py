@@ -18,7 +18,7 @@ DOCS = ROOT / "docs"
 RUN_BY = {
     "add.md": "test_contributing.py",
     "decisions.md": "test_every_document.py",
-    "extensions/heat-maps.md": "test_every_document.py",
+    "heat-maps.md": "test_every_document.py",
     "library.md": "test_library.py",
     "one-run.md": "test_every_document.py",
     "sharing.md": "test_sharing_commands.py",
