@@ -118,7 +118,7 @@ def test_a_hostile_finding_is_escaped() -> None:
 
 @pytest.mark.slow
 def test_the_correlation_has_its_uncertainty_and_no_causal_words() -> None:
-    made = asked(6)
+    made = asked(8)
     rows = [
         ("causal", "gap", "spearman", 0.3, -0.4, 0.8, 0.41, 19, 6, 0.456, 0.58),
         ("source_bits", "gap", "spearman", -0.6, -0.8, -0.3, 0.01, 19, 6, 0.456, 0.58),
