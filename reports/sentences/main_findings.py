@@ -116,7 +116,8 @@ def mean_gap(
         text = f"{start} {_verb(num_runs, 'have', 'has')} a {mean}gap in AUROC of {with_verdict(gap)}{fewer}"
     if len(measured) < 2:
         return f"{text}."
-    return f"{text}; {'of these, ' if fewer else ''}the largest measured gap is at {max(measured)[1]}."
+    kind = "mean" if num_runs > 1 else "measured"  # a run's own largest gap may be at another hospital
+    return f"{text}; {'of these, ' if fewer else ''}the largest {kind} gap is at {max(measured)[1]}."
 
 
 def best_run(

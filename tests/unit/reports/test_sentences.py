@@ -69,7 +69,7 @@ def test_the_mean_gap_names_the_hospital_with_the_largest_gap():
     )
     assert said == (
         "Trained on CheXpert and tested without changes at two external hospitals, they lose .061 AUROC [.050, .072] on average; "
-        "the largest measured gap is at BRAX."
+        "the largest mean gap is at BRAX."
     )
 
 
@@ -233,7 +233,7 @@ def test_a_mean_over_some_of_the_hospitals_says_so():
     said = sentences.mean_gap("CheXpert", 5, 4, UNCLEAR, two)
     assert (
         "at five external hospitals, they have a mean gap in AUROC of .012 [−.010, .034] (unclear) over two of them; "
-        "of these, the largest measured gap is at A." in said
+        "of these, the largest mean gap is at A." in said
     )
 
 
