@@ -8,18 +8,16 @@ class has fewer than two patients or the logits separate the classes.
 python benchmarks/calibration.py -o benchmarks/calibration.csv
 """
 
-import argparse
 from itertools import product
-from pathlib import Path
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 from scipy.optimize import brentq
 from scipy.special import expit, logit
 
 from bench.extensions.calibration.fits import calibration
 from bench.scoring.bootstrap.intervals import wilson
+from benchmarks.coverage_table import write_table
 
 Array = NDArray[np.float64]
 
@@ -88,15 +86,8 @@ def rows(
 
 def main() -> None:
     """Write the coverage of all cells to a CSV file."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--cases", type=int, default=2000)
-    parser.add_argument("-o", "--output", type=Path, required=True)
-    options = parser.parse_args()
-    command = f"python benchmarks/calibration.py --cases {options.cases} -o benchmarks/calibration.csv"
-    found: list[tuple[object, ...]] = []
-    for (positive, negative), images, distance in product(PATIENTS, IMAGES, DISTANCES):
-        found += rows(positive, negative, images, distance, options.cases, command)
-        pd.DataFrame(found, columns=list(COLUMNS)).to_csv(options.output, index=False)
+    cells = [(*patients, images, distance) for patients, images, distance in product(PATIENTS, IMAGES, DISTANCES)]
+    write_table("calibration", __doc__, 2000, COLUMNS, lambda *given: (rows(*cell, *given) for cell in cells))
 
 
 if __name__ == "__main__":

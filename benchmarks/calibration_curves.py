@@ -9,18 +9,16 @@ of the logistic regressions on infinitely many images. `undefined` is the share 
 python benchmarks/calibration_curves.py -o benchmarks/calibration_curves.csv
 """
 
-import argparse
 from itertools import product
-from pathlib import Path
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 from scipy.optimize import brentq, root
 from scipy.special import expit, ndtri
 
 from bench.scoring.bootstrap.intervals import wilson
 from bench.scoring.smooth_calibration import CalibrationPairs
+from benchmarks.coverage_table import write_table
 
 Array = NDArray[np.float64]
 
@@ -93,15 +91,8 @@ def rows(curve: str, num: int, images: int, share: float, cases: int, command: s
 
 def main() -> None:
     """Write the coverage of all cells to a CSV file."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--cases", type=int, default=2500)
-    parser.add_argument("-o", "--output", type=Path, required=True)
-    options = parser.parse_args()
-    command = f"python benchmarks/calibration_curves.py --cases {options.cases} -o benchmarks/calibration_curves.csv"
-    found: list[tuple[object, ...]] = []
-    for curve, num, images, share in product(BENDS, PATIENTS, IMAGES, SHARES):
-        found += rows(curve, num, images, share, options.cases, command)
-        pd.DataFrame(found, columns=list(COLUMNS)).to_csv(options.output, index=False)
+    cells = list(product(BENDS, PATIENTS, IMAGES, SHARES))
+    write_table("calibration_curves", __doc__, 2500, COLUMNS, lambda *given: (rows(*cell, *given) for cell in cells))
 
 
 if __name__ == "__main__":

@@ -14,19 +14,17 @@ scale, and the true AUROC of one more hospital is compared with the prediction i
 python benchmarks/next_hospital.py -o benchmarks/next_hospital.csv
 """
 
-import argparse
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from functools import partial
-from pathlib import Path
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 from scipy.special import expit, logit, ndtri
 from scipy.stats import rankdata
 
 from bench.extensions.next_hospital.random_effects import Fit, Panels, bayes, reml
 from bench.scoring.bootstrap.intervals import wilson
+from benchmarks.coverage_table import write_table
 
 Array = NDArray[np.float64]
 
@@ -113,24 +111,6 @@ def rows(kind: str, num: int, tau: float, cases: int, command: str) -> list[tupl
             numbers = [f"{number:.4g}" for number in (share, *bounds, width)]
             out.append((kind, num, tau, method, measure, *numbers, len(truth), command))
     return out
-
-
-def write_table(
-    name: str,
-    about: str,
-    cases: int,
-    columns: Sequence[str],
-    rows_of: Callable[[int, str], Iterator[list[tuple[object, ...]]]],
-) -> None:
-    """Write the table of the benchmark `name`, again after each cell. `rows_of` yields a cell's rows from cases and command."""
-    parser = argparse.ArgumentParser(description=about.splitlines()[0])
-    parser.add_argument("-o", "--output", type=Path, required=True)
-    parser.add_argument("--cases", type=int, default=cases)
-    given = parser.parse_args()
-    table: list[tuple[object, ...]] = []
-    for of_cell in rows_of(given.cases, f"python benchmarks/{name}.py --cases {given.cases} -o benchmarks/{name}.csv"):
-        table += of_cell
-        pd.DataFrame(table, columns=list(columns)).to_csv(given.output, index=False)
 
 
 def main() -> None:

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from bench.extensions.next_hospital.rankings import EXPECTED, LOWER_END, common_variance, p_values
 from bench.scoring.across_runs.ranks import SIGNIFICANT
 from bench.scoring.bootstrap.intervals import wilson
-from benchmarks.next_hospital import write_table
+from benchmarks.coverage_table import write_table
 
 Array = NDArray[np.float64]
 

@@ -395,18 +395,8 @@ def _check_same_way(path: Path, again: Manifest) -> None:
 
 
 _SETTINGS = (
-    *(
-        "scored_from",
-        "mapping",
-        "reading",
-        "counted",
-        "min_count",
-        "threshold",
-        "unit",
-        "custom_metrics",
-        "estimators",
-        "bins",
-    ),
+    *("scored_from", "mapping", "reading", "counted", "min_count"),
+    *("threshold", "unit", "custom_metrics", "estimators", "bins"),
 )
 
 

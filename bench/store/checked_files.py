@@ -5,7 +5,7 @@ file, NAME.parquet.sha256, which the program `sha256sum --check` can read. `benc
 checksums of runs, scores and analyses.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -121,3 +121,12 @@ def _cohort_problem(path: Path, content: bytes) -> str:
 
 def _checksum_file(path: Path) -> Path:
     return path.with_name(f"{path.name}.sha256")
+
+
+def unreadable_files(folder: Path, pattern: str, read: Callable[[str], object]) -> Iterator[tuple[str, str, str]]:
+    """Yield name, problem and fix of each file that `read` refuses; `read` takes the file's stem, and raises StoreError."""
+    for path in sorted(folder.glob(pattern)):
+        try:
+            read(path.stem)
+        except StoreError as error:
+            yield f"{folder.name}/{path.name}", error.what, error.fix

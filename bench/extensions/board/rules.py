@@ -112,9 +112,8 @@ def _setting_problems(rules: Rules, manifest: Manifest) -> list[str]:
 
 def _seed_problems(rules: Rules, manifest: Manifest) -> list[str]:
     """Return a sentence for each trained recipe with too few seeds, and for each registered run that the bundle lacks."""
-    weights: dict[
-        str, dict[int, str]
-    ] = {}  # recipe -> seed -> hash of the weights; seeds with equal weights are one run
+    # recipe -> seed -> hash of the weights; seeds with equal weights are one run
+    weights: dict[str, dict[int, str]] = {}
     for run in manifest.runs:
         flat = {key: value for key, value in run.flat_config.items() if key != "seed"}
         seal = CheckedFolder(manifest.store.run_dir(run.id)).facts()["seal"]

@@ -20,7 +20,7 @@ from harmonize.errors import DatasetError
 RACE, ETHNICITY, INSURANCE = "race", "ethnicity", "insurance"
 NAMES = (RACE, ETHNICITY, INSURANCE)
 WORKBOOK, ADMISSIONS = "CHEXPERT DEMO", "admissions.csv"
-_UNKNOWN = ("", "?", "unknown", "unable", "declined", "refused", "not specified", "not provided")
+_UNKNOWN = ("?", "unknown", "unable", "declined", "refused", "not specified", "not provided")
 _RACES = {"white": "White", "black": "Black", "asian": "Asian", "hispanic": "Hispanic", "portuguese": "White"}
 
 
@@ -49,7 +49,7 @@ def ethnicity(word: str) -> str:
 
 
 def _is_unknown(lowered: str) -> bool:
-    return lowered == "" or any(part in lowered for part in _UNKNOWN if part)
+    return not lowered or any(part in lowered for part in _UNKNOWN)
 
 
 def read_chexpert(root: Path) -> tuple[pd.DataFrame, Path] | None:

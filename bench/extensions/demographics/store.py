@@ -1,18 +1,15 @@
 """The files of patients' attributes in a store: their folder, and what `bench check` finds."""
 
 from collections.abc import Iterator
+from functools import partial
 
 from bench.extensions.demographics.stored import FOLDER, people
+from bench.store.checked_files import unreadable_files
 from bench.store.store import Store
-from harmonize.errors import StoreError
 
 FOLDERS = (FOLDER,)
 
 
 def problems(store: Store) -> Iterator[tuple[str, str, str]]:
-    """Yield name, problem and fix of each file that is damaged or changed."""
-    for path in sorted((store.root / FOLDER).glob("*.parquet")):
-        try:
-            people(store, path.stem)
-        except StoreError as error:
-            yield f"{FOLDER}/{path.name}", error.what, error.fix
+    """Return name, problem and fix of each file that is damaged or changed."""
+    return unreadable_files(store.root / FOLDER, "*.parquet", partial(people, store))

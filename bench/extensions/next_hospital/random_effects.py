@@ -262,9 +262,8 @@ class Posterior:
     def tau(self, *levels: float) -> Array:
         """Return quantiles [levels, P] of tau: the polynomial through the densities at the nodes is integrated exactly."""
         polynomial = np.polynomial.legendre.legvander(2 * FRACTION - 1, NUM_NODES)
-        integral = (
-            polynomial[:, 2:] - polynomial[:, :-2]
-        ) / 2  # of each polynomial but the first, from the lowest value on
+        # the integral of each polynomial but the first, from the lowest value on
+        integral = (polynomial[:, 2:] - polynomial[:, :-2]) / 2
         of_node = FRACTION[:, None] + integral @ np.polynomial.legendre.legvander(NODE, NUM_NODES - 1)[:, 1:].T
         rows = zip(self.share, self.root, strict=True)
         roots = [np.interp(levels, of_node @ share, low + (high - low) * FRACTION) for share, (low, high) in rows]

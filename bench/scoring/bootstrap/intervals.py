@@ -268,7 +268,7 @@ def distance_difference(
     excess times 1 + sqrt(2). The interval allows for every bias from 0 to this largest bias, separately for the two
     errors, because equal excesses can belong to different biases. The interval also extends by 1.96 standard deviations
     of the replicates to both sides. So the estimate, from which no bias is subtracted, is always inside the interval.
-    Percentile intervals contain the truth too rarely (`benchmarks/coverage.py`, simulations `ece` and `drift`).
+    Percentile intervals contain the truth too rarely (`benchmarks/score_coverage.py`, simulations `ece` and `drift`).
 
     >>> low, high = distance_difference(np.array([0.02]), np.full((1, 9), 0.02), np.array([0.01]), np.array([0.01]))
     >>> low.round(3), high.round(3)

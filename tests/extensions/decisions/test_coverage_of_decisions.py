@@ -1,4 +1,4 @@
-"""A short run of the worlds of benchmarks/coverage.py that test the intervals of decisions."""
+"""A short run of the worlds of benchmarks/score_coverage.py that test the intervals of decisions."""
 
 import pytest
 

@@ -9,6 +9,7 @@ from torch import Tensor
 from bench.config.registry import Entry, Registry
 from bench.extensions.heat_maps.gradcam import METHODS, chosen_stage, heat_maps
 from bench.models.network import Network, build
+from tests.extensions.heat_maps.every_method import maps_of_every_method
 
 REGISTRY = Registry.read(Path(__file__).parents[3] / "registry.yaml")
 ARCHITECTURES = REGISTRY.sections["architectures"]
@@ -48,13 +49,7 @@ def made(architecture: Entry) -> tuple[Network, Tensor]:
 @pytest.mark.parametrize("architecture", ARCHITECTURES.values(), ids=ARCHITECTURES)
 def test_every_architecture_has_heat_maps_of_every_method_and_is_left_as_it_was(architecture: Entry) -> None:
     network, x_NCHW = made(architecture)
-    before = {key: (value.data_ptr(), value._version) for key, value in network.state_dict().items()}
-    with torch.inference_mode():
-        by_method = {method: heat_maps(network, x_NCHW, method) for method in METHODS}
-    assert {key: (value.data_ptr(), value._version) for key, value in network.state_dict().items()} == before
-    assert all(module.training for module in network.modules())
-    assert all(p.requires_grad and p.grad is None for p in network.parameters())
-    assert not any(module._forward_hooks or module._backward_hooks for module in network.modules())
+    by_method = maps_of_every_method(network, x_NCHW)
 
     stage = chosen_stage(network, *x_NCHW.shape[2:])
     for method, found in by_method.items():

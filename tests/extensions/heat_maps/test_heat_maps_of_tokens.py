@@ -8,6 +8,7 @@ from bench.extensions.heat_maps.gradcam import METHODS, chosen_stage, heat_maps
 from bench.extensions.heat_maps.sanity import cascade, deletion_insertion, noise_stability
 from bench.extensions.heat_maps.stages import modules_by_depth, stages
 from bench.models.network import Network, build
+from tests.extensions.heat_maps.every_method import maps_of_every_method
 from tests.nonempty import nonempty
 
 # kind of network -> timm model, its options, pixels of the image, rows of the last maps
@@ -37,13 +38,7 @@ def made(kind: str) -> tuple[Network, Tensor, int]:
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_transformer_has_heat_maps_of_every_method_and_is_left_as_it_was(kind: str) -> None:
     network, x_NCHW, rows = made(kind)
-    before = {key: (value.data_ptr(), value._version) for key, value in network.state_dict().items()}
-    with torch.inference_mode():
-        by_method = {method: heat_maps(network, x_NCHW, method) for method in METHODS}
-    assert {key: (value.data_ptr(), value._version) for key, value in network.state_dict().items()} == before
-    assert all(module.training for module in network.modules())
-    assert all(p.requires_grad and p.grad is None for p in network.parameters())
-    assert not any(module._forward_hooks or module._backward_hooks for module in network.modules())
+    by_method = maps_of_every_method(network, x_NCHW)
     logit_NK = network.eval()(x_NCHW).detach()
     for method, found in by_method.items():
         assert found.heat_NKhw.shape == (2, 2, rows, rows), method

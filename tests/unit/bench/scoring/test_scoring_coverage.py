@@ -1,4 +1,4 @@
-"""A short run of benchmarks/coverage.py; the results of its long run are committed next to it."""
+"""A short run of benchmarks/score_coverage.py; the results of its long run are committed next to it."""
 
 import runpy
 from pathlib import Path
@@ -15,7 +15,7 @@ BENCHMARKS = Path(__file__).parents[4] / "benchmarks"
 
 def simulated(monkeypatch: pytest.MonkeyPatch, num: int, worlds: str) -> pd.Series:
     monkeypatch.syspath_prepend(str(BENCHMARKS))
-    simulate = runpy.run_path(str(BENCHMARKS / "coverage.py"))["simulate"]
+    simulate = runpy.run_path(str(BENCHMARKS / "score_coverage.py"))["simulate"]
     return simulate(num=num, num_patients=120, num_resamples=200, seed=1, worlds=worlds).set_index("claim")["found"]
 
 
@@ -88,7 +88,7 @@ def test_the_true_components_are_those_of_a_very_large_sample(monkeypatch: pytes
 
 def test_the_committed_table_meets_its_criteria() -> None:
     table = pd.read_csv(BENCHMARKS / "coverage.csv").set_index("claim")
-    assert table["command"].str.match(r"python benchmarks/coverage.py --simulations 1000 ").all()
+    assert table["command"].str.match(r"python benchmarks/score_coverage.py --simulations 1000 ").all()
     for claim in ("AUROC: bootstrap interval", "macro AUROC: bootstrap interval", "macro gap: bootstrap interval"):
         assert table.loc[claim, "found"] == pytest.approx(0.95, abs=0.02)
     # only a few patients are missed at small thresholds: docs/extensions/decisions.md states what other intervals would contain

@@ -1,7 +1,7 @@
 """Simulated coverage of 95 % intervals, error rates of tests, and accuracy of the components of a gap.
 
-    python benchmarks/coverage.py                    # writes benchmarks/coverage.csv
-    python benchmarks/coverage.py --worlds runs      # computes only the rows of one world again
+    python benchmarks/score_coverage.py                    # writes benchmarks/coverage.csv
+    python benchmarks/score_coverage.py --worlds runs      # computes only the rows of one world again
 
 The column `command` of the table has the command of each row.
 
@@ -603,7 +603,7 @@ def main() -> None:
     )
     table["seed"] = options.seed
     table["command"] = " ".join(
-        ["python benchmarks/coverage.py", *(f"--{name} {value}" for name, value in arguments.items())]
+        ["python benchmarks/score_coverage.py", *(f"--{name} {value}" for name, value in arguments.items())]
     )
     if options.worlds != WORLDS and options.to.exists():
         table = put_into(pd.read_csv(options.to), table)
