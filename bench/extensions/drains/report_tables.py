@@ -11,6 +11,7 @@ from bench.extensions.drains.schemas import SCHEMAS
 from bench.planning.protocol import CohortRole
 from bench.results.cross_run_tables import ScoredRuns
 from bench.results.read_predictions import CohortLabels, load_scored_splits
+from bench.scoring.bootstrap.area_intervals import paired_interval
 from bench.scoring.bootstrap.resamples import FOR_DETAIL
 from bench.scoring.scored_split import ScoredSplit, Settings
 from harmonize.labels.findings import UNMAPPED_CODE
@@ -60,14 +61,11 @@ def _rows(
         measured = measure(part, None, settings, only=AUROC, most=FOR_DETAIL)
         value, replicates = float(measured.value[AUROC][0]), measured.replicates[AUROC][0]
         low, high = map(float, measured.bounds[AUROC][:, 0])
-        found[name] = value, replicates, int(kept.sum()), int((kept & (label == 1)).sum())
-        yield run_id, scored.dataset, scored.split, name, value, low, high, *found[name][2:]
-    (first, first_drawn, *_, with_drain), (second, second_drawn, num, without) = found[WITH], found[WITHOUT]
-    drawn = first_drawn - second_drawn
-    usable = drawn[np.isfinite(drawn)]
-    low, high = (
-        map(float, np.quantile(usable, (0.025, 0.975)))
-        if len(usable) and np.isfinite(first - second)
-        else (np.nan,) * 2
-    )
+        num_positive = int((kept & (label == 1)).sum())
+        found[name] = value, low, high, replicates, num_positive
+        yield run_id, scored.dataset, scored.split, name, value, low, high, int(kept.sum()), num_positive
+    *numbers, (with_drain, without) = zip(found[WITH], found[WITHOUT], strict=True)
+    (first, second), *_ = numbers
+    low, high = paired_interval(*map(np.array, numbers))
+    num = int((label == 0).sum()) + with_drain + without
     yield run_id, scored.dataset, scored.split, DIFFERENCE, first - second, low, high, num, min(with_drain, without)

@@ -11,9 +11,10 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import ndtri
 
-from bench.scoring.bootstrap.area_intervals import effective_patients
-from bench.scoring.bootstrap.intervals import percentile, share_interval
+from bench.scoring.bootstrap.area_intervals import effective_patients, paired_interval
+from bench.scoring.bootstrap.intervals import LEVEL, deviation, enough, share_bounds, share_interval
 from bench.scoring.bootstrap.resamples import FOR_DETAIL, Resamples
 
 Array = NDArray[np.float64]
@@ -28,7 +29,8 @@ class ReaderPoint(NamedTuple):
     """The operating point of a reader, with the rows and weights that the network needs at the same point.
 
     rows: indices of the images. reference: label of each of these images. weight [1 + B, rows]: times that each image counts.
-    value, low, high [3]: RATES; sensitivity, false_positive_rate [1 + B]. num_patients: of these images.
+    value, low, high [3]: RATES; sensitivity, false_positive_rate [1 + B]. num_patients: of these images. sizes [2]: number of images
+    with the finding in the reference, and effective number of their patients.
     """
 
     rows: NDArray[np.intp]
@@ -40,6 +42,7 @@ class ReaderPoint(NamedTuple):
     sensitivity: Array
     false_positive_rate: Array
     num_patients: int
+    sizes: Array
 
 
 def weights(patient_id: NDArray[np.object_], name: str) -> tuple[NDArray[np.int32], Array]:
@@ -80,7 +83,7 @@ def points(answer_RN: Answers, patient: NDArray[np.int32], weight: Array, min_co
         low, high = share_interval(rates[:, 0], rates[:, 1:], *sizes.T)
         sensitivity, specificity, _ = rates
         found[r] = ReaderPoint(
-            rows, label, times, rates[:, 0], low, high, sensitivity, 1 - specificity, len(set(who.tolist()))
+            rows, label, times, rates[:, 0], low, high, sensitivity, 1 - specificity, len(set(who.tolist())), sizes[0]
         )
     return found
 
@@ -122,16 +125,35 @@ def precision_at(recall: Array, tpr: Array, precision: Array) -> Array:
     return np.asarray(precision[np.minimum(np.searchsorted(tpr, recall - EPSILON), len(tpr) - 1)])
 
 
-def share_below(reader: Array, network: Array) -> tuple[int, float, float, float]:
-    """Return how many of the readers are below the curve, their share, and its interval over patients.
+def difference(point: ReaderPoint, network: Array) -> Array:
+    """Return the network's minus the reader's sensitivity with the bounds of its interval [3].
 
-    reader, network [R, 1 + B]: sensitivities at the false positive rates of the readers.
+    network [1 + B]: sensitivity at the reader's false positive rate. Few patients have the finding, and resamples of two high
+    sensitivities hardly vary: so the interval combines those of both shares. If the reader raised no false alarm, the curve at the
+    reader's true false positive rate, which is lower than one image shows, may be anywhere below.
     """
-    below = np.where(np.isfinite(reader) & np.isfinite(network), (network > reader + EPSILON).astype(float), np.nan)
-    known = np.isfinite(below).sum(0)
-    share = np.divide(np.nansum(below, axis=0), known, out=np.full(below.shape[1], np.nan), where=known > 0)
-    low, high = percentile(share[0], share[1:])
-    return int(np.nansum(below[:, 0])), float(share[0]), float(low), float(high)
+    low, high = share_interval(network[:1], network[None, 1:], *point.sizes[:, None])
+    low *= point.false_positive_rate[0] > 0
+    values, lows, highs = (
+        np.array([one, of[0]])
+        for one, of in zip((network[0], *low, *high), (point.value, point.low, point.high), strict=True)
+    )
+    bounds = paired_interval(values, lows, highs, np.stack([network[1:], point.sensitivity[1:]]))
+    return np.array([values[0] - values[1], *bounds])
+
+
+def share_below(differences: Array) -> tuple[int, float, float, float]:
+    """Return how many of R readers are below the curve, their share, and its interval over patients.
+
+    differences [R, 3]: see `difference`. A share of few readers jumps, so its resamples say little. Instead, the intervals of the
+    R differences are widened to hold together (Bonferroni): the lower bound counts the readers who are clearly below, the upper bound
+    all who are not clearly above. An unknown interval says nothing.
+    """
+    value, low, high = differences.T
+    wider = ndtri(1 - (1 - LEVEL) / 2 / len(value)) / ndtri((1 + LEVEL) / 2)
+    low, high = (value + wider * (np.nan_to_num(end, nan=side) - value) for end, side in ((low, -1.0), (high, 1.0)))
+    below, least, most = (int((numbers > EPSILON).sum()) for numbers in (value, low, high))
+    return below, below / len(value), least / len(value), most / len(value)
 
 
 def cohen(first: Answers, second: Answers) -> float:
@@ -170,6 +192,22 @@ def fleiss(answer_RN: Answers, weight: Array) -> tuple[Array, int, int]:
         expected = share**2 + (1 - share) ** 2
         kappa = np.where(expected < 1 - EPSILON, (times @ alike / total - expected) / (1 - expected), np.nan)
     return kappa, len(rows), most
+
+
+def kappa_bounds(kappa: Array, answer_RN: Answers, patient: NDArray[np.int32], most: int) -> tuple[float, float]:
+    """Return the interval of Fleiss' kappa [1 + B], which `fleiss` computed from the images with `most` answers.
+
+    (1 + kappa) / 2 is like a share: with two readers and as many present as absent answers, it is that of the images with equal
+    answers. So it has the interval of `share_bounds`, whose width is never 0. The worst case has as many patients as would weigh
+    as much with that share of answers.
+    """
+    rows = (answer_RN != NONE).sum(0) == most
+    present = float((answer_RN[:, rows] == 1).sum() / (most * rows.sum()))
+    patients, drawn = effective_patients(np.bincount(patient[rows])), kappa[None, 1:]
+    variance = np.where(enough(drawn), deviation(drawn) ** 2 / 4 / (1 - 1 / np.maximum(patients, 2)), np.nan)
+    sizes = np.array([most * rows.sum(), 4 * present * (1 - present) * patients])
+    low, high = share_bounds((1 + kappa[:1]) / 2, variance, *sizes)
+    return float(2 * low[0] - 1), float(2 * high[0] - 1)
 
 
 def pairwise(answer_RN: Answers, patient: NDArray[np.int32], min_count: int) -> list[float]:

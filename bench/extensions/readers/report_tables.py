@@ -12,7 +12,9 @@ from bench.extensions.readers.reader_statistics import (
     NONE,
     Array,
     curve,
+    difference,
     fleiss,
+    kappa_bounds,
     pairwise,
     points,
     precision_at,
@@ -27,7 +29,7 @@ from bench.planning.manifest import Manifest
 from bench.planning.planned_grid import PlannedCohort
 from bench.planning.protocol import CohortRole
 from bench.results.cross_run_tables import ScoredRuns
-from bench.scoring.bootstrap.intervals import mean_over, percentile
+from bench.scoring.bootstrap.intervals import mean_over
 from bench.scoring.gaps.gap import EXTERNAL
 from bench.scoring.score_rows import frame
 from bench.store.checked_folders import CheckedFolder
@@ -119,12 +121,11 @@ def add_rows(
     kappa, *sizes = fleiss(answer_RN, weight)
     if not sizes[0]:
         return
-    low, high = percentile(kappa[:1], kappa[None, 1:])
     pairs = pairwise(answer_RN, patient, min_count)
     cohen = (float(np.mean(pairs)), min(pairs), max(pairs)) if pairs else (np.nan,) * 3
     asked = int((answer_RN != NONE).any(1).sum())
     rows["reader_agreement"].append(
-        (*at, asked, len(pairs), *cohen, float(kappa[0]), float(low[0]), float(high[0]), *sizes)
+        (*at, asked, len(pairs), *cohen, float(kappa[0]), *kappa_bounds(kappa, answer_RN, patient, sizes[1]), *sizes)
     )
     of_readers = points(answer_RN, patient, weight, min_count)
     for recipe, runs in scores.items() if of_readers else ():
@@ -136,15 +137,13 @@ def add_rows(
             at_point = [sensitivity_at(point.false_positive_rate, fpr, tpr) for fpr, tpr, _ in curves]
             network.append(mean_over(np.stack(at_point)[:, None])[0])
             drawn += [(roc_on_grid(fpr[0], tpr[0]), precision_at(GRID[1:], tpr[0], of[0])) for fpr, tpr, of in curves]
-        sensitivity, of_network = np.stack([point.sensitivity for point in of_readers.values()]), np.stack(network)
-        rows["reader_shares"].append((recipe, *at, len(of_readers), *share_below(sensitivity, of_network)))
+        differences = np.stack([difference(*pair) for pair in zip(of_readers.values(), network, strict=True)])
+        rows["reader_shares"].append((recipe, *at, len(of_readers), *share_below(differences)))
         for name, x, y in zip(("roc", "pr"), (GRID, GRID[1:]), zip(*drawn, strict=True), strict=True):
             mean = np.mean(y, axis=0)
             rows["reader_curves"] += [(recipe, *at, name, a, b) for a, b in zip(x.tolist(), mean.tolist(), strict=True)]
-        difference = of_network - sensitivity
-        low, high = percentile(difference[:, 0].copy(), difference[:, 1:].copy())
         for i, (r, point) in enumerate(of_readers.items()):
             counts = (len(point.rows), int(point.reference.sum()), point.num_patients)
             bounded = np.stack([point.value, point.low, point.high], 1).ravel().tolist()
-            numbers = (of_network[i, 0], difference[i, 0], low[i], high[i])
+            numbers = (network[i][0], *differences[i])
             rows["reader_points"].append((recipe, *at, int(readers[r]), *counts, *bounded, *map(float, numbers)))

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from scipy.special import ndtri
 
 from bench.scoring.bootstrap.compiled import compiled
-from bench.scoring.bootstrap.intervals import LEVEL, deviation, enough
+from bench.scoring.bootstrap.intervals import LEVEL, deviation, enough, interval_of_difference
 
 Array = NDArray[np.float64]
 
@@ -282,6 +282,13 @@ def _correlations(replicates: Array, unknown: float) -> Array:
                     product += unit[k, b] * unit[j, b]
                 matrix[k, j] = matrix[j, k] = product
     return matrix
+
+
+def paired_interval(values: Array, lows: Array, highs: Array, replicates: Array) -> tuple[float, float]:
+    """Compute `interval_of_difference` of two numbers with the correlation of their replicates [2, B], 0 if one does not vary."""
+    correlation = _correlations(np.ascontiguousarray(replicates, np.float64), 0.0)[0, 1]
+    low, high = interval_of_difference(values, lows, highs, np.array(correlation))
+    return float(low), float(high)
 
 
 def bounds_of_scales(metric: str, value: Array, scales: Array) -> tuple[Array, Array]:

@@ -1,6 +1,7 @@
 """AUROC of Pneumothorax with and without a chest drain: the annotations, what is refused, and the numbers."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -110,6 +111,18 @@ def test_too_few_patients_give_no_number() -> None:
     rows = pd.DataFrame(_rows("r", scored, 1, few, Settings()), columns=list(SCHEMAS["drains"])).set_index("drain")
     assert rows["value"].notna().to_dict() == {"with": False, "without": True, "difference": False}
     assert np.isnan(rows.loc["difference", "low"])
+
+
+def test_two_perfect_separations_have_a_difference_with_an_interval_and_all_images_are_counted() -> None:
+    scored, known = split()
+    perfect = replace(scored, logit=scored.state.astype(np.float32) * 9)
+    *_, (*_, value, low, high, num, _) = _rows("r", perfect, 1, known, Settings())
+    assert value == 0
+    assert -0.1 < low < 0 < high < 0.1
+    unannotated = sum(
+        image not in known for image, state in zip(scored.image_id, scored.state[:, 1], strict=True) if state == 1
+    )
+    assert num == (scored.labels()[:, 1] >= 0).sum() - unannotated
 
 
 @pytest.mark.slow
