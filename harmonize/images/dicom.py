@@ -37,6 +37,7 @@ _NO_NUMBERS = "damaged DICOM: pixel values that are no numbers, e.g. because of 
 # file with 8-bit values declares a 12-bit window.
 _MAX_WINDOW_RATIO = 16
 
+_SQUARE = 1.01  # largest ratio of the sides of a square pixel: spacings are rounded
 _CHUNK = 2**22  # pixels; their values take 8 bytes each while they are converted
 
 # The first byte of an RLE run has 256 possible values. For each value: the number of bytes from this run to the next,
@@ -135,9 +136,11 @@ def _check_pixels(data: Any) -> None:
     """Raise UnreadableImage for pixels that are not square, and without pixels: a report, or only a header."""
     if not any(name in data for name in ("PixelData", "FloatPixelData", "DoubleFloatPixelData")):
         raise UnreadableImage("damaged DICOM: no pixel data")
-    height, width = data.get("PixelAspectRatio") or (1, 1)
-    if height != width:
-        raise UnreadableImage(f"DICOM with pixels that are not square (PixelAspectRatio {height}:{width}): resample it")
+    for name in ("PixelAspectRatio", "PixelSpacing", "ImagerPixelSpacing"):
+        sides = np.ravel(data.get(name) or 1).astype(float)
+        if sides.max() > _SQUARE * sides.min():
+            found = ":".join(f"{side:g}" for side in sides)
+            raise UnreadableImage(f"DICOM with pixels that are not square ({name} {found}): resample it")
 
 
 def _check_limits(data: Any) -> None:
@@ -298,6 +301,7 @@ def _without_window(values: NDArray[Any]) -> NDArray[np.uint8]:
     if not above.size:
         return np.zeros(values.shape, np.uint8)
     bottom, top = np.percentile(above, [LOW_PERCENT, HIGH_PERCENT])
+    bottom = bottom if bottom < above.max() else low  # of two gray levels, one is black
     width = max(top - bottom, np.finfo(np.float64).tiny)
     with np.errstate(over="ignore"):  # far above the percentiles, infinity is white, too
         return np.concatenate([window_to_uint8((chunk - bottom) / width, 0.0, 1.0) for chunk in chunks])

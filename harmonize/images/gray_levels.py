@@ -12,7 +12,8 @@ _CHUNK = 2**22  # pixels; numpy needs eight bytes for each pixel that it counts 
 def percentiles_to_uint8(image: NDArray[np.uint16]) -> NDArray[np.uint8]:
     """Scale an image linearly: the 0.5th percentile of its non-zero pixels becomes 0, the 99.5th becomes 255; clip.
 
-    A division by 257 (65535 / 255) would make a 12-bit image almost black. An image of zeros stays black.
+    A division by 257 (65535 / 255) would make a 12-bit image almost black. An image of zeros stays black. Of two gray levels, the
+    higher becomes 255.
 
     >>> percentiles_to_uint8(np.array([[0, 100, 300, 500]], np.uint16)).tolist()
     [[0, 0, 128, 255]]
@@ -25,7 +26,7 @@ def percentiles_to_uint8(image: NDArray[np.uint16]) -> NDArray[np.uint8]:
         return np.zeros(image.shape, np.uint8)
     low = 1 + int(np.searchsorted(below, total * LOW_PERCENT / 100, side="right"))
     high = 1 + int(np.searchsorted(below, total * HIGH_PERCENT / 100, side="left"))
-    table = linear_table(low, high, 65536)
+    table = linear_table(min(low, int(counts.nonzero()[0][-1]) - 1), high, 65536)
     return np.concatenate([table[chunk] for chunk in chunks])
 
 

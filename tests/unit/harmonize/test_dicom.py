@@ -308,10 +308,34 @@ def test_the_first_of_two_frames_is_read(tmp_path: Path) -> None:
     [
         ({"RescaleSlope": 0, "RescaleIntercept": 0}, "RescaleSlope is 0"),
         ({"PixelAspectRatio": [2, 1]}, "PixelAspectRatio 2:1"),
+        ({"PixelSpacing": [0.3, 0.15]}, "PixelSpacing 0.3:0.15"),
+        ({"ImagerPixelSpacing": [0.143, 0.2]}, "ImagerPixelSpacing 0.143:0.2"),
     ],
 )
 def test_a_picture_that_cannot_be_shown_is_refused(tags: dict[str, Any], said: str, tmp_path: Path) -> None:
     path = changed(tmp_path / "a.dcm", lambda data: [setattr(data, name, value) for name, value in tags.items()])
     assert said in reason(path)
-    valid = changed(path, lambda data: setattr(data, "PixelAspectRatio", [3, 3]))
+    square = {"PixelAspectRatio": [3, 3], "RescaleSlope": 1, "PixelSpacing": [0.143, 0.1431], "ImagerPixelSpacing": 0.1}
+    valid = changed(path, lambda data: [setattr(data, name, value) for name, value in square.items()])
     np.testing.assert_array_equal(read_gray(valid), read_gray(save_dicom(tmp_path / "b.dcm", STORED)))
+
+
+@pytest.mark.parametrize("slope", [1, 0.25, 1000])
+def test_of_two_gray_levels_one_is_white_and_the_other_black(slope: float, tmp_path: Path) -> None:
+    levels = (np.indices((40, 48)).sum(0) // 20 % 2).astype(np.uint16)
+    path = changed(tmp_path / "a.dcm", lambda data: setattr(data, "RescaleSlope", slope), levels)
+    np.testing.assert_array_equal(read_gray(path), 255 * levels)
+
+
+def test_an_image_with_one_bit_for_each_pixel_is_read(tmp_path: Path) -> None:
+    levels = (np.indices((40, 48)).sum(0) // 20 % 2).astype(np.uint8)
+    bits = {
+        "BitsAllocated": 1,
+        "BitsStored": 1,
+        "HighBit": 0,
+        "PixelData": np.packbits(levels, bitorder="little").tobytes(),
+    }
+    path = changed(
+        tmp_path / "a.dcm", lambda data: [setattr(data, name, value) for name, value in bits.items()], levels
+    )
+    np.testing.assert_array_equal(read_gray(path), 255 * levels)
