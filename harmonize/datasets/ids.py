@@ -20,7 +20,7 @@ _DIFFERENCES: dict[str, Callable[[str], str]] = {
     "the endings of file names": lambda text: re.sub(r"\.[A-Za-z]{3,5}$", "", text),
     "the folders": lambda text: PurePosixPath(text.replace("\\", "/")).name,
     "upper and lower case": str.casefold,
-    "zeros at the start": lambda text: text.lstrip("0"),
+    "the leading zeros": lambda text: text.lstrip("0"),
     "spaces or quotes": lambda text: text.strip(" \t\"'"),
     "the Unicode form": lambda text: unicodedata.normalize("NFC", text),
 }
