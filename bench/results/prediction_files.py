@@ -193,8 +193,8 @@ def _outputs(
 ) -> str:
     """Return "probability" or "logit": the kind of the predictions.
 
-    Sentences on the choice, if `outputs` is "auto", and on calls in place of predictions are added to `notes`. Raises ConfigError for an invalid probability, and
-    for a column that may have probabilities or percentages although another column has logits.
+    Sentences on the choice, if `outputs` is "auto", and on calls in place of predictions are added to `notes`. Raises ConfigError
+    for an invalid probability, and for a column that may have probabilities or percentages although another column has logits.
     """
     outside_NK = (value_NK < 0) | (value_NK > 1)
     if outputs == "auto":
@@ -207,7 +207,9 @@ def _outputs(
         where = "some are outside [0, 1]" if outputs == "logit" else "all are in [0, 1]"
         notes.append(f"The predictions count as {_PLURAL[outputs]}: {where}. Otherwise: --outputs {other}.")
     if calls := [name for name, value_N in zip(names, value_NK.T, strict=True) if len(np.unique(value_N)) < 3]:
-        notes.append(f"Only one or two different predictions: {', '.join(calls)}. With calls, AUROC and AUPRC are too low.")
+        notes.append(
+            f"Only one or two different predictions: {', '.join(calls)}. With calls, AUROC and AUPRC are too low."
+        )
     if outputs == "probability" and outside_NK.any():
         k = int(np.flatnonzero(outside_NK.any(0))[0])
         fix = "use --outputs logit if the values are taken before the sigmoid"

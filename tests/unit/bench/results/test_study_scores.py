@@ -17,7 +17,7 @@ from bench.results.compare_two_runs import contrast
 from bench.results.read_predictions import load_scored_splits, load_scores
 from bench.results.score_runs import ScoreChange, rescored, score_all
 from bench.results.write_report import write_report
-from bench.scoring.studies import Studies
+from bench.scoring.studies import Studies, without_studies
 from bench.store.store import Store
 from harmonize.errors import ConfigError
 from harmonize.labels.findings import ABSENT, NOT_MENTIONED, PRESENT, UNCERTAIN, UNMAPPED_CODE
@@ -52,6 +52,14 @@ def test_a_study_has_the_attributes_that_all_its_images_share() -> None:
     assert rows["view"].tolist() == ["", "AP", "AP", "PA"]
     assert rows["device"].fillna("").tolist() == ["A", "A", "", "B"]
     assert rows["sex"].tolist() == ["F", "M", "M", "F"]
+
+
+def test_cohorts_whose_studies_have_one_image_are_named() -> None:
+    """A table of your own states no studies: each image is its own."""
+    own = TABLE.assign(study_id=TABLE["image_id"])
+    assert without_studies({"chexpert": TABLE}) == []
+    said = "Scores of studies are scores of images at own, mercy: no study has two images there."
+    assert without_studies({"own": own, "chexpert": TABLE, "mercy": own}) == [said]
 
 
 @pytest.mark.grid
@@ -117,7 +125,8 @@ def test_one_image_per_study_has_the_scores_of_images(store_copy: Path) -> None:
 def test_wrong_units_and_bundles_of_studies_are_refused(store_copy: Path, command: Command) -> None:
     refused = command("score", "--grid", "tiny", "--as", "x", "--unit", "visit", cwd=store_copy, code=2).stderr
     assert "no unit of scores 'visit'" in refused
-    command("score", "--grid", "tiny", "--as", "by-study", "--unit", "study", "--quiet", cwd=store_copy)
+    words = ("score", "--grid", "tiny", "--as", "by-study", "--unit", "study", "--quiet")
+    assert "scores of images at chexpert, " in command(*words, cwd=store_copy).stdout
     refused = command("export", "--grid", "by-study", "-o", "x.zip", cwd=store_copy, code=2).stderr
     assert "a bundle cannot hold scores of studies" in refused
     assert "--unit image" in refused
