@@ -102,7 +102,6 @@ def score(
     from bench.planning.manifest import read_manifest  # slow imports: a wrong name was refused above
     from bench.results.score_runs import ScoreChange, rescored, score_all
     from bench.results.summary import summary
-    from bench.scoring.studies import STUDY, without_studies
 
     manifest = read_manifest(opened, grid)
     change = ScoreChange(mapping, labels_read, chosen, min_count, threshold, unit, registry)
@@ -115,8 +114,7 @@ def score(
         return
     resamples = f"{manifest.settings.num_resamples:,} bootstrap samples of patients"
     typer.echo(f"scored {len(scored)} runs x {len(manifest.cohorts)} cohorts ({resamples})")
-    of_images = without_studies({c.name: manifest.table(c) for c in manifest.cohorts}) if manifest.unit == STUDY else []
-    typer.echo("\n".join(wrapped([*summary(manifest), *of_images])))
+    typer.echo("\n".join(wrapped(summary(manifest))))
     if name is not None:
         typer.echo(f"page: bench report --grid {name}")
 

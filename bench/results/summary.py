@@ -11,6 +11,7 @@ from bench.results.grid_recipes import recipes_of, with_chosen_runs
 from bench.results.read_predictions import load_replicates, load_scores
 from bench.results.run_table import RunRecords, ranked_ids, read_records, run_title
 from bench.scoring.gaps.gap import CORE, EXTERNAL, MACRO, MACRO_ALL
+from bench.scoring.studies import STUDY
 from harmonize.cohorts.hospital_names import SYNTHETIC_NOTICE
 from reports.schemas.select import select
 from reports.tables import Tables
@@ -72,6 +73,10 @@ def summary(manifest: Manifest, tables: Tables | None = None) -> list[str]:
         lines.append("  nothing is ranked: the page gives the reason for each run")
     elif untested:
         lines.append("  no external hospital was tested")
+    table_of = {cohort.name: manifest.table(cohort) for cohort in manifest.cohorts if manifest.unit == STUDY}
+    single = [name for name, table in table_of.items() if not table.duplicated(["patient_id", "study_id"]).any()]
+    if single:
+        lines.append(f"  scores of studies are scores of images at {', '.join(single)}: no study has two images there")
     return [*lines, SYNTHETIC_NOTICE] if manifest.phantom else lines
 
 

@@ -3,7 +3,6 @@
 Source: Irvin et al. 2019, doi:10.1609/aaai.v33i01.3301590. Shapes: N images, M studies, K findings.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Self
 
@@ -46,13 +45,3 @@ class Studies:
             differs = rows[name].fillna("").groupby(study).nunique().to_numpy() > 1
             first[name] = first[name].mask(differs, "")
         return first
-
-
-def without_studies(table_of: Mapping[str, pd.DataFrame]) -> list[str]:
-    """Return a sentence on the cohorts in which no study has two images, such as a table of your own; [] if there are none."""
-    names = [name for name, table in table_of.items() if not table.duplicated(["patient_id", "study_id"]).any()]
-    return (
-        [f"Scores of studies are scores of images at {', '.join(names)}: no study has two images there."]
-        if names
-        else []
-    )

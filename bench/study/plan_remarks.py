@@ -5,7 +5,6 @@ import json
 
 from bench.planning.external_overlap import Comparison
 from bench.planning.plan import Plan
-from bench.scoring.studies import STUDY, without_studies
 from bench.store.store import canonical_json
 from reports.formatting import plural
 from reports.sentences import data as sentences
@@ -29,8 +28,6 @@ def cohort_remarks(plan: Plan, found: Comparison | None = None) -> list[str]:
     ]
     for name, cohort in plan.cohorts.items():
         lines += [f"{name}: {remark.what}: {remark.found}; {remark.fix}" for remark in cohort.remarks]
-    if plan.grid.unit == STUDY:
-        lines += without_studies({name: cohort.table for name, cohort in plan.cohorts.items()})
     return lines + (_shared_images(plan, found) if found else [])
 
 

@@ -65,7 +65,6 @@ def _rows(
         found[name] = value, low, high, replicates, num_positive
         yield run_id, scored.dataset, scored.split, name, value, low, high, int(kept.sum()), num_positive
     *numbers, (with_drain, without) = zip(found[WITH], found[WITHOUT], strict=True)
-    (first, second), *_ = numbers
-    low, high = paired_interval(*map(np.array, numbers))
+    value, bounds = numbers[0][0] - numbers[0][1], paired_interval(*map(np.array, numbers))
     num = int((label == 0).sum()) + with_drain + without
-    yield run_id, scored.dataset, scored.split, DIFFERENCE, first - second, low, high, num, min(with_drain, without)
+    yield run_id, scored.dataset, scored.split, DIFFERENCE, value, *bounds, num, min(with_drain, without)

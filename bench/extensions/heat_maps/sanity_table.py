@@ -10,9 +10,8 @@ from torch import Tensor
 
 from bench.extensions.heat_maps.gradcam import heat_maps, upsampled
 from bench.extensions.heat_maps.sanity import cascade, deletion_insertion, noise_stability
+from bench.extensions.heat_maps.summary import mean_bounds
 from bench.models.network import Network
-from bench.scoring.bootstrap.intervals import percentile
-from bench.scoring.bootstrap.resamples import FOR_DETAIL, Resamples
 from reports.schemas.tables import SCHEMAS
 
 LEAST = 5  # minimum number of images for a mean
@@ -28,7 +27,7 @@ def sanity_table(network: Network, x_NCHW: Tensor, finding: int, seed: int, meth
     for the other checks. stage: the shuffled modules for weights, the order of the pixels for pixels. metric: spearman,
     ssim, deletion, insertion, or deletion_gain and insertion_gain, which compare the map with a random map (above 0:
     the map is better). A value is the mean over the n images with a finite result; low and high are the bounds of its
-    95 % bootstrap interval over images.
+    95 % interval over images.
     """
     rows: Rows = []
     for _, group in cascade(network, x_NCHW, finding, seed, method).groupby("step", sort=True):
@@ -69,8 +68,5 @@ def _mean(series: "pd.Series[float]") -> tuple[float, float, float, int]:
     values = values[np.isfinite(values)]
     if len(values) < LEAST:
         return float("nan"), float("nan"), float("nan"), len(values)
-    draws = Resamples.draw(np.arange(len(values)).astype(str), FOR_DETAIL, "cascade")
-    weight_BN = np.concatenate(list(draws.weight.transpose(0, 2, 1)))[: draws.num][:, draws.patient].astype(np.float64)
     value = float(values.mean())
-    low, high = percentile(np.array(value), weight_BN @ values / len(values))
-    return value, float(low), float(high), len(values)
+    return value, *mean_bounds(value, float(values.std(ddof=1)) / len(values) ** 0.5, len(values)), len(values)

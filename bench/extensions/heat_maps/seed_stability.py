@@ -16,8 +16,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from bench.extensions.heat_maps.summary import ALL, LEAST
-from bench.scoring.bootstrap.intervals import percentile
+from bench.extensions.heat_maps.summary import ALL, LEAST, error_of, mean_bounds
 from bench.scoring.bootstrap.resamples import FOR_DETAIL, Resamples
 from bench.scoring.gaps.gap import EXTERNAL
 from bench.scoring.metrics import average_ranks
@@ -99,10 +98,10 @@ def summarize(similarity: pd.DataFrame, internal: str) -> Iterable[tuple[object,
 
     There is a row for each finding, and one for the maps of all findings together (finding ALL). `value` and `other`
     are the means of the columns `same` and `other` over the n maps. low and high are the bounds of the value's 95 %
-    bootstrap interval over patients; all maps of a patient are resampled together. dataset "external" is the unweighted
+    interval over patients; all maps of a patient are resampled together. dataset "external" is the unweighted
     mean over the external cohorts. With fewer than LEAST patients, value, low, high and other are NaN.
     """
-    external: dict[str, list[tuple[float, Array, float, int, int]]] = {}
+    external: dict[str, list[tuple[float, float, float, int, int]]] = {}
     for dataset, rows in similarity.dropna(subset=["same"]).groupby("dataset", sort=True):
         resamples = Resamples.draw(rows["patient_id"].to_numpy(object), FOR_DETAIL, f"map stability {dataset}")
         weight_BP = np.concatenate(list(resamples.weight.transpose(0, 2, 1)))[: resamples.num].astype(np.float64)
@@ -116,15 +115,17 @@ def summarize(similarity: pd.DataFrame, internal: str) -> Iterable[tuple[object,
                 with np.errstate(invalid="ignore"):
                     replicates = weight_BM @ same_M / weight_BM.sum(1)
                 value, other = float(same_M.mean()), float(of_finding["other"].mean())
-                if dataset != internal:
-                    external.setdefault(str(finding), []).append((value, replicates, other, len(same_M), num_patients))
-            low, high = percentile(np.array(value), replicates)
-            yield str(dataset), str(finding), value, float(low), float(high), other, len(of_finding), num_patients
+            low, high = mean_bounds(value, error_of(replicates, num_patients), num_patients)
+            if num_patients >= LEAST and dataset != internal:
+                external.setdefault(str(finding), []).append(
+                    (value, high - value, other, len(of_finding), num_patients)
+                )
+            yield str(dataset), str(finding), value, low, high, other, len(of_finding), num_patients
     for finding, cohorts in external.items():
-        values, replicates_of, others, nums, patients = zip(*cohorts, strict=True)
+        values, halves, others, nums, patients = zip(*cohorts, strict=True)
         value = float(np.mean(values))
-        low, high = percentile(np.array(value), np.mean(replicates_of, axis=0))
-        yield EXTERNAL, finding, value, float(low), float(high), float(np.mean(others)), sum(nums), sum(patients)
+        half = float(np.linalg.norm(np.nan_to_num(halves))) / len(halves)
+        yield EXTERNAL, finding, value, value - half, value + half, float(np.mean(others)), sum(nums), sum(patients)
 
 
 def _unit_ranks(heats: "pd.Series[bytes]", num_cells: int) -> Array:

@@ -11,8 +11,10 @@ from collections.abc import Iterable
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from scipy.special import stdtrit
 
-from bench.scoring.bootstrap.intervals import percentile
+from bench.scoring.bootstrap.area_intervals import effective_patients
+from bench.scoring.bootstrap.intervals import LEVEL, deviation, enough, share_interval
 from bench.scoring.bootstrap.resamples import FOR_DETAIL, Resamples
 from reports.schemas.tables import SCHEMAS
 
@@ -23,6 +25,8 @@ TRUTH = "finding"  # the region of a finding's own outline or box
 OVERLAPS = ("iou_30", "iou_50", "iou_70", "iou_top", "dice_30", "dice_50", "dice_70", "dice_top", "hit")
 # the only OVERLAPS that the table has for a baseline map, because the other overlaps of the baseline add no information
 BASELINE = ("iou_top", "hit")
+SHARES = ("hit", "empty")  # each map has 1 or 0
+EQUAL = 1e-12  # replicates with a smaller error differ by rounding only
 
 # Columns of a table with one row per image, finding, source of the map (`by`) and region.
 # `energy` is NaN for a map that is zero everywhere (`empty` = 1). `near` is the share of the image in or near the
@@ -46,20 +50,45 @@ def summarize(measures: pd.DataFrame, dataset: str, run_id: str) -> pd.DataFrame
     measures = measures.assign(code=resamples.patient)
     rows = []
     for (map_source, region), group in measures.groupby(["by", "region"], sort=True):
-        for finding, finding_rows in (*group.groupby("finding", sort=True), (ALL, group)):
-            patients = int(finding_rows["code"].nunique())
-            for metric, value, replicates, chance, n in _metrics(finding_rows, str(map_source), str(region), weight_BP):
-                low, high = percentile(np.array(value), replicates) if patients >= LEAST else (np.nan, np.nan)
-                number = value if patients >= LEAST else np.nan
+        for finding, of_finding in (*group.groupby("finding", sort=True), (ALL, group)):
+            for metric, value, drawn, chance, maps in _metrics(of_finding, str(map_source), str(region), weight_BP):
+                of_patients = np.bincount(maps["code"])
+                patients = int(np.count_nonzero(of_patients))
+                bounds = _bounds(metric, value, drawn, of_patients)
+                numbers = (value, *bounds) if patients >= LEAST else (np.nan,) * 3
                 name = (run_id, dataset, str(finding), map_source, region, metric)
-                rows.append((*name, number, float(low), float(high), n, patients, chance))
+                rows.append((*name, *numbers, len(maps), patients, chance))
     return pd.DataFrame(rows, columns=list(SCHEMAS["attention"]))
+
+
+def _bounds(metric: str, value: float, replicates: Array, of_patients: NDArray[np.intp]) -> tuple[float, float]:
+    """Return the interval of a metric: `share_interval` for SHARES or if no patient differs. of_patients [P]: numbers of maps."""
+    error = error_of(replicates, num_patients := int(np.count_nonzero(of_patients)))
+    if metric != "enrichment" and (metric in SHARES or error < EQUAL):
+        sizes = np.array([[of_patients.sum()], [effective_patients(of_patients)]], np.float64)
+        bounds = np.stack(share_interval(np.array([value]), replicates[None], *sizes))[:, 0].tolist()
+        return bounds[0], bounds[1]
+    low, high = mean_bounds(value, error, num_patients)
+    return max(low, 0.0), high if metric == "enrichment" else min(high, 1.0)
+
+
+def error_of(replicates: Array, num_patients: int) -> float:
+    """Return the standard error of a mean from replicates [B] over patients; NaN for one patient or if more than 5 % are unknown."""
+    known = num_patients > 1 and enough(replicates[None])[0]
+    # the variance of resampled patients is too small by this factor
+    return float(deviation(replicates)) * (num_patients / (num_patients - 1)) ** 0.5 if known else float("nan")
+
+
+def mean_bounds(value: float, error: float, num: int) -> tuple[float, float]:
+    """Return Student's interval of a mean of `num` independent patients or images; NaN if the error is 0 or unknown."""
+    half = float(stdtrit(num - 1, (1 + LEVEL) / 2)) * error if error > EQUAL else float("nan")
+    return value - half, value + half
 
 
 def _metrics(
     measures: pd.DataFrame, map_source: str, region: str, weight_BP: Array
-) -> Iterable[tuple[str, float, Array, float, int]]:
-    """Yield (name, value, replicates [B], chance level, number of maps) of each metric for one map source and region."""
+) -> Iterable[tuple[str, float, Array, float, pd.DataFrame]]:
+    """Yield (name, value, replicates [B], chance level, maps) of each metric for one map source and region."""
     nonempty = measures[measures["empty"] == 0]
     if map_source == NETWORK and region == TRUTH:
         yield _mean("empty", measures, "empty", weight_BP, float("nan"))
@@ -76,14 +105,14 @@ def _metrics(
         inside, share = (nonempty[c].to_numpy(np.float64) for c in ("energy", "area"))
         with np.errstate(invalid="ignore", divide="ignore"):
             ratio = (weight_BN @ inside) / (weight_BN @ share)
-        yield "enrichment", float(inside.mean() / mean_area) if mean_area else float("nan"), ratio, 1.0, len(nonempty)
+        yield "enrichment", float(inside.mean() / mean_area) if mean_area else float("nan"), ratio, 1.0, nonempty
 
 
 def _mean(
     metric: str, measures: pd.DataFrame, column: str, weight_BP: Array, chance: float
-) -> tuple[str, float, Array, float, int]:
+) -> tuple[str, float, Array, float, pd.DataFrame]:
     value_N = measures[column].to_numpy(np.float64)
     weight_BN = weight_BP[:, measures["code"].to_numpy()]
     with np.errstate(invalid="ignore", divide="ignore"):
         replicates = (weight_BN @ value_N) / weight_BN.sum(1)
-    return metric, float(value_N.mean()), replicates, chance, len(measures)
+    return metric, float(value_N.mean()), replicates, chance, measures

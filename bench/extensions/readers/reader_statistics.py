@@ -128,16 +128,13 @@ def precision_at(recall: Array, tpr: Array, precision: Array) -> Array:
 def difference(point: ReaderPoint, network: Array) -> Array:
     """Return the network's minus the reader's sensitivity with the bounds of its interval [3].
 
-    network [1 + B]: sensitivity at the reader's false positive rate. Few patients have the finding, and resamples of two high
-    sensitivities hardly vary: so the interval combines those of both shares. If the reader raised no false alarm, the curve at the
-    reader's true false positive rate, which is lower than one image shows, may be anywhere below.
+    network [1 + B]: sensitivity at the reader's false positive rate. The interval combines those of both shares, because resamples
+    of few patients hardly vary. If the reader raised no false alarm, the curve may be anywhere below at the reader's true rate.
     """
     low, high = share_interval(network[:1], network[None, 1:], *point.sizes[:, None])
     low *= point.false_positive_rate[0] > 0
-    values, lows, highs = (
-        np.array([one, of[0]])
-        for one, of in zip((network[0], *low, *high), (point.value, point.low, point.high), strict=True)
-    )
+    of_reader = (point.value[0], point.low[0], point.high[0])
+    values, lows, highs = np.array([(network[0], *low, *high), of_reader]).T
     bounds = paired_interval(values, lows, highs, np.stack([network[1:], point.sensitivity[1:]]))
     return np.array([values[0] - values[1], *bounds])
 
@@ -145,9 +142,8 @@ def difference(point: ReaderPoint, network: Array) -> Array:
 def share_below(differences: Array) -> tuple[int, float, float, float]:
     """Return how many of R readers are below the curve, their share, and its interval over patients.
 
-    differences [R, 3]: see `difference`. A share of few readers jumps, so its resamples say little. Instead, the intervals of the
-    R differences are widened to hold together (Bonferroni): the lower bound counts the readers who are clearly below, the upper bound
-    all who are not clearly above. An unknown interval says nothing.
+    differences [R, 3]: see `difference`. Their intervals are widened to hold together (Bonferroni): the lower bound counts the readers
+    who are clearly below, the upper bound all who are not clearly above. An unknown interval says nothing.
     """
     value, low, high = differences.T
     wider = ndtri(1 - (1 - LEVEL) / 2 / len(value)) / ndtri((1 + LEVEL) / 2)
@@ -198,8 +194,7 @@ def kappa_bounds(kappa: Array, answer_RN: Answers, patient: NDArray[np.int32], m
     """Return the interval of Fleiss' kappa [1 + B], which `fleiss` computed from the images with `most` answers.
 
     (1 + kappa) / 2 is like a share: with two readers and as many present as absent answers, it is that of the images with equal
-    answers. So it has the interval of `share_bounds`, whose width is never 0. The worst case has as many patients as would weigh
-    as much with that share of answers.
+    answers. So it has the interval of `share_bounds`; in the worst case, of as many patients as would weigh as much with such answers.
     """
     rows = (answer_RN != NONE).sum(0) == most
     present = float((answer_RN[:, rows] == 1).sum() / (most * rows.sum()))

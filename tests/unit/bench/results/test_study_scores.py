@@ -16,8 +16,9 @@ from bench.planning.manifest import Manifest, read_manifest
 from bench.results.compare_two_runs import contrast
 from bench.results.read_predictions import load_scored_splits, load_scores
 from bench.results.score_runs import ScoreChange, rescored, score_all
+from bench.results.summary import summary
 from bench.results.write_report import write_report
-from bench.scoring.studies import Studies, without_studies
+from bench.scoring.studies import Studies
 from bench.store.store import Store
 from harmonize.errors import ConfigError
 from harmonize.labels.findings import ABSENT, NOT_MENTIONED, PRESENT, UNCERTAIN, UNMAPPED_CODE
@@ -54,14 +55,6 @@ def test_a_study_has_the_attributes_that_all_its_images_share() -> None:
     assert rows["sex"].tolist() == ["F", "M", "M", "F"]
 
 
-def test_cohorts_whose_studies_have_one_image_are_named() -> None:
-    """A table of your own states no studies: each image is its own."""
-    own = TABLE.assign(study_id=TABLE["image_id"])
-    assert without_studies({"chexpert": TABLE}) == []
-    said = "Scores of studies are scores of images at own, mercy: no study has two images there."
-    assert without_studies({"own": own, "chexpert": TABLE, "mercy": own}) == [said]
-
-
 @pytest.mark.grid
 def test_scores_of_studies_are_those_of_the_highest_probability(
     store_copy: Path, monkeypatch: pytest.MonkeyPatch
@@ -94,6 +87,7 @@ def test_scores_of_studies_are_those_of_the_highest_probability(
                 assert row["n"].item() == row["num_patients"].item() == len(studies)
                 compared += 1
     assert compared > 10
+    assert "scores of images" not in "\n".join(summary(manifest))
     page = write_report(manifest, None, lambda *_: None).read_text()
     assert "scores of studies" in page
     assert "the probability of a study is the highest of its images" in page
