@@ -29,6 +29,7 @@ from bench.store.checked_folders import CheckedFolder, ScoresFolder
 from harmonize.cohorts import label_mapping
 from harmonize.cohorts.label_mapping import REPORT
 from harmonize.cohorts.pooled import HOSPITAL, hospital_of
+from harmonize.datasets import native
 from harmonize.errors import StoreError
 from harmonize.labels.findings import UNMAPPED_CODE
 from harmonize.labels.states import states
@@ -184,7 +185,7 @@ def mapped_states(
     The result is empty for a cohort that was given as a table, because such a cohort has no native labels. If the
     stored states of a finding are not those of the grid's mapping, the labels of this finding come from another source.
     Then the finding keeps its stored states. If the layout's own labels are from reports, the entry REPORT has them for these
-    findings and the images with a label.
+    findings and the images with a label; columns "report:<label>" have them if the layout's own columns do not.
     """
     if layout == "table":
         return {}
@@ -197,6 +198,10 @@ def mapped_states(
         state_NK = np.where((own == stored).all(0), remapped, stored)
         if (state_NK != stored).any():
             out[other] = state_NK
+    prefix = f"{REPORT}:"
+    if reports := [name for name in map(str, table) if name.startswith(prefix)]:
+        of_reports = table[reports].rename(columns=lambda name: native(name.removeprefix(prefix)))
+        own = states(label_mapping.apply(of_reports, layout, mapping, findings), findings)
     if label_mapping.block(layout)["reference"] == REPORT and (own != stored).any():
         out[REPORT] = np.where(stored == UNMAPPED_CODE, stored, own)
     return out

@@ -58,7 +58,6 @@ _FILES = {  # label source -> label files; if the first file is missing, the sec
     "default": ("mimic-cxr-*-chexpert.csv", "mimic-cxr-*-negbio.csv"),
     "chexpert": ("mimic-cxr-*-chexpert.csv",),
     "negbio": ("mimic-cxr-*-negbio.csv",),
-    "expert": (EXPERT,),
 }
 _EXPERT_NAMES = {"Lung Opacity": "Airspace Opacity"}
 _SPLITS = {"train": "train", "validate": "val", "test": "test"}
@@ -74,9 +73,10 @@ def read(root: Path, source: str = "default") -> pd.DataFrame:
     """Return one row per image: the base columns, "native:<label>" for 14 labels, and "expert:<label>" if available.
 
     `source` is default (chexpert, else negbio), chexpert, negbio or expert. With expert, the native labels are the
-    radiologist's states, null for studies that the radiologist did not label.
+    radiologist's states, null for studies that the radiologist did not label; the columns "report:<label>" have those of default.
     """
-    labels = require(root, "mimic", *_FILES[source])
+    by_expert = source == "expert"
+    labels = find(root, *_FILES["default"]) if by_expert else require(root, "mimic", *_FILES[source])
     metadata = require(root, "mimic", "mimic-cxr-*-metadata.csv")
     raw = read_text(metadata, ["dicom_id", "subject_id", "study_id", "ViewPosition"], optional=["StudyDate"])
     for column in ("subject_id", "study_id"):
@@ -95,7 +95,7 @@ def read(root: Path, source: str = "default") -> pd.DataFrame:
         **unknown_words(raw["ViewPosition"], (*_VIEWS, *_OTHER_VIEWS), "view"),
         "path": "files/p" + patient.str[:2] + "/p" + patient + "/s" + study + "/" + image + ".jpg",
     }
-    expert = find(root, EXPERT)
+    expert = require(root, "mimic", EXPERT) if by_expert else find(root, EXPERT)
     expert_columns: dict[str, Any] = {}
     fault = first_fault(raw[FAULT], split_fault, people_fault)
     strays += stray_people
@@ -103,11 +103,11 @@ def read(root: Path, source: str = "default") -> pd.DataFrame:
         expert_columns, row_fault, stray_rows = _states_of(expert, _read_expert(expert), study, "expert")
         fault = first_fault(fault, row_fault)
         strays += stray_rows
-    if source == "expert":
+    if by_expert:
         columns |= {name.replace("expert:", "native:"): states for name, states in expert_columns.items()}
-    else:
-        rows = read_text(labels, ["study_id"], LABELS)
-        states, row_fault, stray_rows = _states_of(labels, rows, study, "native", every_study=True)
+    if labels is not None:
+        rows, prefix = read_text(labels, ["study_id"], LABELS), "report" if by_expert else "native"
+        states, row_fault, stray_rows = _states_of(labels, rows, study, prefix, every_study=not by_expert)
         columns, fault = columns | states, first_fault(fault, row_fault)
         strays += stray_rows
     table = pd.DataFrame(columns | expert_columns | ({FAULT: fault} if (fault != "").any() else {}))

@@ -7,15 +7,15 @@ The words of a race differ between hospitals and releases, so they are joined to
 (Gichoya et al. 2022, doi:10.1016/S2589-7500(22)00063-2). Words for "unknown" are no group.
 """
 
+import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pandas as pd
 
-from bench.extensions.demographics.spreadsheet import read_xlsx, write_xlsx
 from harmonize.datasets.csvfile import find, header, read_text, require_whole
 from harmonize.datasets.ids import require_match, whole_numbers
-from harmonize.errors import DatasetError
+from harmonize.errors import DatasetError, SetupError
 
 RACE, ETHNICITY, INSURANCE = "race", "ethnicity", "insurance"
 NAMES = (RACE, ETHNICITY, INSURANCE)
@@ -54,12 +54,12 @@ def _is_unknown(lowered: str) -> bool:
 
 def read_chexpert(root: Path) -> tuple[pd.DataFrame, Path] | None:
     """Return race and ethnicity by patient id, and the path of their file; None if there is no file."""
-    path = find(root, f"{WORKBOOK}.xlsx", f"{WORKBOOK}.csv")
-    path = path or find(root.parent, f"{WORKBOOK}.xlsx", f"{WORKBOOK}.csv")
+    forms = f"{WORKBOOK}.csv", f"{WORKBOOK}.xlsx"
+    path = find(root, *forms) or find(root.parent, *forms)
     if path is None:
         return None
     names = {"PATIENT": "patient_id", "PRIMARY_RACE": RACE, "ETHNICITY": ETHNICITY}
-    rows = read_xlsx(path) if path.suffix == ".xlsx" else read_text(path, list(names))
+    rows = read_workbook(path) if path.suffix == ".xlsx" else read_text(path, list(names))
     for column in names:
         if column not in rows:
             fix = f"use the file as published; {DatasetError.suggestion(column, list(rows))}"
@@ -74,6 +74,24 @@ def read_chexpert(root: Path) -> tuple[pd.DataFrame, Path] | None:
             what = f"row {row}: {patient} has {column} {value!r}, and {first.loc[patient, column]!r} in an earlier row"
             raise DatasetError(what, str(path), "keep one row of each patient")
     return first, path
+
+
+def read_workbook(path: Path) -> pd.DataFrame:
+    """Return the first sheet of an Excel workbook as text, "" for an empty cell; the index has the number of each row in the sheet.
+
+    Raises SetupError without openpyxl, DatasetError for a file that cannot be read.
+    """
+    as_csv = "save its sheet as CSV with the same name"
+    try:
+        rows = pd.read_excel(path, engine="openpyxl", dtype=str, na_filter=False)
+    except ImportError as error:
+        fix = f"pip install 'unseen-cxr[excel]', or {as_csv}"
+        raise SetupError("openpyxl is not installed", str(path), fix) from error
+    except (OSError, KeyError, ValueError, zipfile.BadZipFile, SyntaxError) as error:  # a ParseError is a SyntaxError
+        raise DatasetError(
+            f"not a readable workbook: {error}", str(path), f"use it as published, or {as_csv}"
+        ) from error
+    return rows.set_axis(rows.index + 2).rename(columns=str.strip)
 
 
 def read_mimic(root: Path) -> tuple[pd.DataFrame, Path] | None:
@@ -127,7 +145,7 @@ def write_chexpert(table: pd.DataFrame, root: Path) -> None:
     words = {"Hispanic": "Hispanic/Latino", "Other": "Non-Hispanic/Non-Latino", "": "Unknown"}
     rows = pd.DataFrame({"PATIENT": table.index, "PRIMARY_RACE": table[RACE].replace("", "Unknown").to_numpy()})
     rows["ETHNICITY"] = table[ETHNICITY].map(words).to_numpy()
-    write_xlsx(rows.assign(GENDER="Female", AGE_AT_CXR=50), root / f"{WORKBOOK}.xlsx")
+    rows.assign(GENDER="Female", AGE_AT_CXR=50).to_excel(root / f"{WORKBOOK}.xlsx", engine="openpyxl", index=False)
 
 
 def write_mimic(table: pd.DataFrame, root: Path) -> None:

@@ -140,8 +140,8 @@ def write(panel: Panel, root: Path) -> None:
 def matched(panel: Panel, cohort: pd.DataFrame, name: str) -> tuple[pd.DataFrame, int]:
     """Return the rows of a panel whose image or study is in a cohort table, and the number of the other rows.
 
-    A cohort may be a part of a dataset. Raises DatasetError if it has no row, or if an id of the panel has another form than in
-    the cohort, such as another case.
+    A cohort may be a part of a dataset. Raises DatasetError if it has no row, if an id of the panel has another form than in
+    the cohort, such as another case, or if studies of several patients have the same id.
     """
     ids, known = panel.table[panel.key], cohort[panel.key].astype(str)
     is_known = occurs_in(ids, known)
@@ -152,6 +152,9 @@ def matched(panel: Panel, cohort: pd.DataFrame, name: str) -> tuple[pd.DataFrame
         what = f"an id of a reader's answer is written in another way than in {name}: {changed}"
     elif not is_known.any():
         what = f"no answer of a reader is of an image of {name}: {examples(ids, known)}"
+    elif panel.key == STUDY and (cohort[known.isin(ids)].groupby(STUDY)["patient_id"].nunique() > 1).any():
+        fix = f"name images instead, in the column {IMAGE}"
+        raise DatasetError(f"patients of {name} have studies with the same {STUDY}", str(panel.path), fix)
     else:
         return panel.table[is_known], len(strange)
     where = f"{panel.path}, row {strange.index[0]}" if panel.path.is_file() else str(panel.path)

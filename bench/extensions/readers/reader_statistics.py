@@ -30,7 +30,8 @@ class ReaderPoint(NamedTuple):
 
     rows: indices of the images. reference: label of each of these images. weight [1 + B, rows]: times that each image counts.
     value, low, high [3]: RATES; sensitivity, false_positive_rate [1 + B]. num_patients: of these images. sizes [2]: number of images
-    with the finding in the reference, and effective number of their patients.
+    with the finding in the reference, and effective number of their patients. num_undecided: number
+    of other images that the reader answered, on which the other readers have no majority.
     """
 
     rows: NDArray[np.intp]
@@ -43,6 +44,7 @@ class ReaderPoint(NamedTuple):
     false_positive_rate: Array
     num_patients: int
     sizes: Array
+    num_undecided: int
 
 
 def weights(patient_id: NDArray[np.object_], name: str) -> tuple[NDArray[np.int32], Array]:
@@ -71,6 +73,7 @@ def points(answer_RN: Answers, patient: NDArray[np.int32], weight: Array, min_co
     found = {}
     for r, (answer, reference) in enumerate(zip(answer_RN, references(answer_RN), strict=True)):
         rows = np.flatnonzero((answer != NONE) & (reference != NONE))
+        undecided = int((answer != NONE).sum()) - len(rows)
         label, called, who, times = reference[rows] == 1, answer[rows] == 1, patient[rows], weight[:, rows]
         if min(len(set(who[label])), len(set(who[~label]))) < min_count:
             continue
@@ -83,7 +86,17 @@ def points(answer_RN: Answers, patient: NDArray[np.int32], weight: Array, min_co
         low, high = share_interval(rates[:, 0], rates[:, 1:], *sizes.T)
         sensitivity, specificity, _ = rates
         found[r] = ReaderPoint(
-            rows, label, times, rates[:, 0], low, high, sensitivity, 1 - specificity, len(set(who.tolist())), sizes[0]
+            rows,
+            label,
+            times,
+            rates[:, 0],
+            low,
+            high,
+            sensitivity,
+            1 - specificity,
+            len(set(who.tolist())),
+            sizes[0],
+            undecided,
         )
     return found
 

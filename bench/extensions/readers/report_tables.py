@@ -32,6 +32,7 @@ from bench.results.cross_run_tables import ScoredRuns
 from bench.scoring.bootstrap.intervals import mean_over
 from bench.scoring.gaps.gap import EXTERNAL
 from bench.scoring.score_rows import frame
+from bench.scoring.studies import Studies
 from bench.store.checked_folders import CheckedFolder
 from bench.store.store import table_of
 from harmonize.labels.findings import ABSENT, PRESENT
@@ -92,9 +93,10 @@ def logits_of(manifest: Manifest, cohort: PlannedCohort, run: str, table: pd.Dat
     logits = logits.reindex(logits.index.intersection(pd.Index(table[IMAGE])))
     if key == IMAGE:
         return logits
-    study = table.set_index(IMAGE)[key].astype(str).reindex(logits.index)
-    of_studies: pd.DataFrame = logits.groupby(study.to_numpy(object)).max()
-    return of_studies
+    rows = table.set_index(IMAGE).loc[logits.index]
+    studies = Studies.of(rows)
+    highest = np.maximum.reduceat(logits.to_numpy()[studies.order], studies.start)
+    return pd.DataFrame(highest, rows[key].astype(str).iloc[studies.order[studies.start]], logits.columns)
 
 
 def add_rows(
@@ -143,7 +145,7 @@ def add_rows(
             mean = np.mean(y, axis=0)
             rows["reader_curves"] += [(recipe, *at, name, a, b) for a, b in zip(x.tolist(), mean.tolist(), strict=True)]
         for i, (r, point) in enumerate(of_readers.items()):
-            counts = (len(point.rows), int(point.reference.sum()), point.num_patients)
+            counts = (len(point.rows), int(point.reference.sum()), point.num_patients, point.num_undecided)
             bounded = np.stack([point.value, point.low, point.high], 1).ravel().tolist()
             numbers = (network[i][0], *differences[i])
             rows["reader_points"].append((recipe, *at, int(readers[r]), *counts, *bounded, *map(float, numbers)))

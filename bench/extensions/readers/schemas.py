@@ -9,11 +9,12 @@ SCHEMAS: dict[str, tuple[str, ...]] = {
     # operating points of readers against the majority of the other readers, at the images of a cohort that the readers answered
     # panel: the group of readers; reader: number of the reader in this panel, from 1, in the order of the names
     # n, num_positive, num_patients: images (or studies) with a reference, those with the finding, and their patients
+    # num_undecided: images (or studies) that the reader answered and that count nowhere, because the others have no majority
     # precision (may be empty): NaN if the reader never calls the finding present
     # network: sensitivity of the run or recipe at the specificity of the reader, on the same images and reference
     # difference: network minus sensitivity of the reader
     "reader_points": (
-        *("run_id", *_PANEL, "reader", "n", "num_positive", "num_patients", *_BOUNDED),
+        *("run_id", *_PANEL, "reader", "n", "num_positive", "num_patients", "num_undecided", *_BOUNDED),
         *("network", "difference", "difference_low", "difference_high"),
     ),
     # share of the readers below the ROC curve of the run or recipe; the interval is over patients, not over readers

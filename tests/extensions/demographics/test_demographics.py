@@ -1,5 +1,6 @@
 """Race, ethnicity and insurance by patient: files, groups with the usual minimum counts, and no trace in a bundle."""
 
+import sys
 import zipfile
 from collections.abc import Callable
 from dataclasses import replace
@@ -18,10 +19,10 @@ from bench.extensions.demographics.files import (
     attributes_of,
     read_chexpert,
     read_mimic,
+    read_workbook,
     write_chexpert,
     write_mimic,
 )
-from bench.extensions.demographics.spreadsheet import read_xlsx, write_xlsx
 from bench.extensions.demographics.stored import people, write_people
 from bench.planning.manifest import read_manifest
 from bench.results.read_predictions import load_scored_splits, load_scores
@@ -29,8 +30,10 @@ from bench.results.score_runs import score_all
 from bench.results.write_report import write_report
 from bench.store.store import Store
 from harmonize.cohorts.pooled import Place
-from harmonize.errors import DatasetError, StoreError
+from harmonize.errors import DatasetError, SetupError, StoreError
 from tests.manifests import invented_manifest
+
+openpyxl = pytest.importorskip("openpyxl", reason="needs the extra `excel`")
 
 CHEXPERT = pd.DataFrame(
     {"race": ["White", "Black", "Asian", "Other", ""], "ethnicity": ["Other", "Hispanic", "", "Other", ""]},
@@ -59,21 +62,28 @@ def test_without_a_file_nothing_is_known(tmp_path: Path) -> None:
     assert [attributes_of(layout, tmp_path / "a", ids) for layout in ("chexpert", "mimic", "nih")] == [None] * 3
 
 
-def test_a_workbook_with_shared_strings_is_read(tmp_path: Path) -> None:
-    """The form of Excel itself: texts in a table of their own, and a row without a cell."""
-    space = 'xmlns="http://schemas.openxmlformats.org/spreadsheetml/2006/main"'
-    words = "".join(f"<si><t>{word}</t></si>" for word in ("PATIENT", "ETHNICITY"))
-    parts = "<si><r><t>patient</t></r><r><t>00001</t></r></si>"
-    rows = (
-        '<row r="1"><c r="A1" t="s"><v>0</v></c><c r="C1" t="s"><v>1</v></c></row>'
-        '<row r="3"><c r="A3" t="s"><v>2</v></c></row><row r="4"><c r="C4"><v>7</v></c></row>'
-    )
-    with zipfile.ZipFile(tmp_path / "a.xlsx", "w") as archive:
-        archive.writestr("xl/sharedStrings.xml", f"<sst {space}>{words}{parts}</sst>")
-        archive.writestr("xl/worksheets/sheet1.xml", f"<worksheet {space}><sheetData>{rows}</sheetData></worksheet>")
-    table = read_xlsx(tmp_path / "a.xlsx")
-    assert table.index.tolist() == [3, 4]
-    assert table.to_dict("list") == {"PATIENT": ["patient00001", ""], "ETHNICITY": ["", "7"]}
+def test_cells_of_a_workbook_are_text_and_rows_have_their_numbers_in_the_sheet(tmp_path: Path) -> None:
+    book = openpyxl.Workbook()
+    for row in (["PATIENT", " ETHNICITY"], [], ["patient00001", None], ["NA", 7]):
+        book.active.append(row)
+    book.save(tmp_path / "a.xlsx")
+    table = read_workbook(tmp_path / "a.xlsx")
+    assert table.loc[[3, 4]].to_dict("list") == {"PATIENT": ["patient00001", "NA"], "ETHNICITY": ["", "7"]}
+
+
+def test_a_workbook_without_openpyxl_is_refused_with_both_fixes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_chexpert(CHEXPERT, tmp_path)
+    read_workbook(tmp_path / "CHEXPERT DEMO.xlsx").to_csv(tmp_path / "as.csv", index=False)
+    monkeypatch.setitem(sys.modules, "openpyxl", None)
+    with pytest.raises(SetupError, match="openpyxl is not installed") as refused:
+        read_chexpert(tmp_path)
+    assert "pip install 'unseen-cxr[excel]'" in refused.value.fix
+    (tmp_path / "as.csv").rename(tmp_path / "CHEXPERT DEMO.csv")
+    found = read_chexpert(tmp_path)
+    assert found is not None
+    assert found[0].to_dict("index") == CHEXPERT.to_dict("index")
 
 
 def test_a_patient_with_several_admissions_has_the_most_frequent_known_value(tmp_path: Path) -> None:
@@ -96,17 +106,17 @@ def cut(path: Path) -> None:
 
 
 def repeated(path: Path) -> None:
-    rows = read_xlsx(path)
-    write_xlsx(pd.concat([rows, rows.iloc[:1].assign(PRIMARY_RACE="Asian")]), path)
+    rows = read_workbook(path)
+    pd.concat([rows, rows.iloc[:1].assign(PRIMARY_RACE="Asian")]).to_excel(path, index=False)
 
 
 def misspelled(path: Path) -> None:
-    write_xlsx(read_xlsx(path).rename(columns={"PRIMARY_RACE": "PRIMARY RACE"}), path)
+    read_workbook(path).rename(columns={"PRIMARY_RACE": "PRIMARY RACE"}).to_excel(path, index=False)
 
 
 def of_others(path: Path) -> None:
-    rows = read_xlsx(path)
-    write_xlsx(rows.assign(PATIENT=rows["PATIENT"].str.upper()), path)
+    rows = read_workbook(path)
+    rows.assign(PATIENT=rows["PATIENT"].str.upper()).to_excel(path, index=False)
 
 
 @pytest.mark.parametrize(

@@ -188,9 +188,17 @@ def test_unknown_ids_are_counted_and_ids_in_another_form_are_refused(tmp_path: P
 
 
 def test_studies_of_other_patients_are_no_other_spelling_of_a_study() -> None:
-    cohort = pd.DataFrame({STUDY: ["patient64741/study1"]})
+    cohort = pd.DataFrame({STUDY: ["patient64741/study1"], "patient_id": "patient64741"})
     rows, num_other = matched(PANELS["chexpert"], cohort, "chexpert")
     assert (set(rows[STUDY]), len(rows), num_other) == ({"patient64741/study1"}, 4, 8)
+
+
+def test_a_study_id_that_two_patients_have_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "own.csv").write_text("study_id,reader,Edema\nstudy1,Ann,1\nstudy2,Ann,0\n")
+    cohort = pd.DataFrame({STUDY: ["study1", "study2", "study2"], "patient_id": ["a", "b", "b"]})
+    assert len(matched(own_panel(tmp_path / "own.csv"), cohort, "mine")[0]) == 2
+    with pytest.raises(DatasetError, match="patients of mine have studies with the same study_id"):
+        matched(own_panel(tmp_path / "own.csv"), cohort.assign(patient_id=["a", "b", "c"]), "mine")
 
 
 def test_a_study_of_chexpert_in_another_form_is_refused(tmp_path: Path) -> None:

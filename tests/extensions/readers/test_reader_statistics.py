@@ -54,6 +54,7 @@ def test_rates_of_readers_equal_scikit_learn_and_lie_in_their_intervals() -> Non
         rows = [i for i in range(answer.shape[1]) if answer[r, i] != NONE and others_majority(answer, r, i) != NONE]
         label, call = [others_majority(answer, r, i) for i in rows], answer[r, rows]
         assert point.rows.tolist() == rows
+        assert point.num_undecided == (answer[r] != NONE).sum() - len(rows) > 0
         assert point.value == pytest.approx(
             [recall_score(label, call), recall_score(label, call, pos_label=0), precision_score(label, call)]
         )

@@ -325,6 +325,25 @@ def test_the_labels_of_all_findings_of_nih_are_a_label_source_of_their_images(tm
         harmonize.load(replace(on_disk("nih", tmp_path / "plain"), label_source="all_findings"))
 
 
+def test_the_report_labels_of_the_gold_subset_of_mimic_are_kept_for_the_gap(tmp_path: Path) -> None:
+    table = TABLES["mimic"]()
+    for label in mimic.LABELS:
+        table[f"expert:{label}"] = pd.Series([1, 1, None, None, int(label == "Edema")], dtype="Int8")
+    mimic.write(table, tmp_path)
+    touch(table, tmp_path)
+    findings = ("Edema", "Pneumonia", "Abnormal", "Hernia")
+    spec = with_gold({"mimic": CohortSpec("mimic", "mimic", tmp_path)}, ["mimic-gold"])["mimic-gold"]
+    gold = harmonize.load(spec, findings=findings).table.set_index("image_id", drop=False)
+    assert gold.index.tolist() == ["aa", "ae"]
+    assert states(gold, findings).tolist() == [[1, 1, 1, -3], [1, 0, 1, -3]]
+    # the program found Edema in the first report, and nothing in the second
+    assert {name: of.tolist() for name, of in mapped_states(gold, "mimic", "default", findings).items()} == {
+        "report": [[1, -2, 1, -3], [-2, -2, -3, -3]]
+    }
+    (tmp_path / "mimic-cxr-2.0.0-chexpert.csv.gz").unlink()
+    assert not mapped_states(harmonize.load(spec, findings=findings).table, "mimic", "default", findings)
+
+
 def test_the_report_labels_of_the_gold_subset_of_nih_are_kept_for_the_gap(tmp_path: Path) -> None:
     spec = write_nih_expert(tmp_path, {"Nodule or mass": [1, None, 0, None], "Pneumothorax": [0, None, 1, 0]})
     findings = ("Lung Lesion", "Pneumothorax", "Edema")
