@@ -72,7 +72,7 @@ def inspect(spec: CohortSpec, tables_alone: bool = False) -> tuple[Cohort | None
         if cohort is not None:
             checks += check_cells(spec)
     elif not release_files:
-        unknown = "published.yaml has no facts about this release"
+        unknown = "counts are not compared, because no table of this release was at hand"
         checks.append(Check(name, "release", "note", "", unknown))
     elif spec.root.is_dir():
         is_small = is_phantom

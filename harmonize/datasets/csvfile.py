@@ -55,9 +55,8 @@ def require(root: Path, layout: str, *names: str) -> Path:
         raise DatasetError("no such folder", str(root), f"correct `root:`, or use --data with the parent of {layout}/")
     path = find(root, *names)
     if path is None:
-        raise DatasetError(
-            f"no {' or '.join(names)}", str(root), f"{layout}: put the published file (.csv or .csv.gz) there"
-        )
+        fix = f"put the published file (.csv or .csv.gz) there; `bench data get {layout} .` prints where to get it"
+        raise DatasetError(f"no {' or '.join(names)}", str(root), fix)
     return path
 
 

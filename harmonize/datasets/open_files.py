@@ -129,7 +129,7 @@ class FileSet:
         table = pd.DataFrame(columns | {LABELS: [self.labels[group["label"].lower()] for _, _, group in rows]})
         regions = find(root, self.regions) if self.regions else None
         if source == "regions" and regions is None:
-            raise DatasetError(f"no {self.regions}", str(root), f"{self.layout}: put the published file there")
+            raise DatasetError(f"no {self.regions}", str(root), f"`bench data get {self.layout} .` downloads it")
         return _with_regions(table, regions) if regions is not None else table
 
     def _person(self, root: Path, image: str) -> tuple[str, float, str]:
