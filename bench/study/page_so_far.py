@@ -19,10 +19,10 @@ from bench.results.score_runs import remarks, score_all
 from bench.study.job_progress import Display
 from bench.system.child_processes import end_with_parent
 
-_WORTH_S = 20.0  # a page is worth its cost if a run takes at least this long
+_WORTH_S = 5.0  # a page is worth its cost if a run takes at least this long
 _LONG_S = 300.0  # beside runs of this length, a page takes no time that a user feels
 _EVERY_S = 600.0  # least seconds between the beginnings of two pages
-_NICE = 10  # added to the niceness of a process that writes a page, so that it gives way to training
+_NICE = 10  # added to the niceness of a process that writes another page, so that it gives way to training
 _Work = Callable[[Manifest, bool], None]
 
 
@@ -30,10 +30,10 @@ _Work = Callable[[Manifest, bool], None]
 class PageSoFar:
     """The page of the runs that are finished so far, and their scores. One process at a time makes them.
 
-    The process scores the finished runs and, if a page is due, writes it with low priority. Scores are kept, so the final page
+    The process scores the finished runs and, if a page is due, writes it. Scores are kept, so the final page
     does not need them again, and the first run's scores leave compiled code for those of the others. The process is forked
     as workers are, because a new Python would import libraries for seconds.
-    Runs that end while the process is at work are scored by a next one, as long as there is other work beside it. A failure
+    Runs that end while the process is at work are for a next one, as long as there is other work beside it. A failure
     of the process is no failure of the grid: the final page is written in any case. As a context manager, this class waits
     for the process, because two processes must not write one page; after an error or Ctrl-C, it stops the process.
     """
@@ -42,9 +42,11 @@ class PageSoFar:
     with_images: bool
     display: Display
     places: int = 1  # how many runs are trained at a time
+    has_analyses: bool = False  # whether analyses follow the training
     process: BaseProcess | None = None
     follower: threading.Thread | None = None  # waits for the process
     began: float = -_EVERY_S  # when the last page was begun
+    page_of: str = ""  # which runs the next page shows; "" if no page is due
     is_behind: bool = False  # whether a run has ended since the process began
     has_ended: bool = False  # whether there is no more work beside the process
     lock: threading.Lock = field(default_factory=threading.Lock)  # held while the next process is chosen
@@ -52,9 +54,9 @@ class PageSoFar:
     def update(self, outcome: Outcome, finished: int, total: int) -> None:
         """Begin to score after a run has ended, unless the process is still at work; begin a page if one is due.
 
-        A page is due if the run took long, the last page is old, and the final page is not near. The final page is near if no
-        other run waits for a place, unless runs take minutes. In a search, nothing is scored before a page is due, because the
-        final choice of trials is not known.
+        A page is due if it can compare runs, the run took long, the last page is old, and the final page is not near. The final
+        page is near if no analyses follow and no other run waits for a place, unless runs take minutes. In a search, nothing is
+        scored before a page is due, because the final choice of trials is not known.
         """
         if outcome.state == "done":
             with self.lock:
@@ -62,22 +64,21 @@ class PageSoFar:
 
     def _update(self, outcome: Outcome, finished: int, total: int) -> None:
         left, now = total - finished, time.monotonic()
+        is_near = not self.has_analyses and left <= self.places and outcome.seconds < _LONG_S
+        if left and finished > 1 and outcome.seconds >= _WORTH_S and now - self.began >= _EVERY_S and not is_near:
+            self.began, self.page_of = now, f"{finished} of {total}"
         if self.follower is not None and self.follower.is_alive():
             self.is_behind = True
-            return
-        if left == 0:
-            return
-        is_near = left <= self.places and outcome.seconds < _LONG_S
-        if outcome.seconds >= _WORTH_S and now - self.began >= _EVERY_S and not is_near:
-            self.began = now
-            page = self.manifest.store.root / "report" / self.manifest.name / "leaderboard.html"
-            self._start(_report, f"leaderboard of {finished} of {total} runs: {page}")
-        else:
-            self._score()
+        elif left:
+            self._next()
 
-    def _score(self) -> None:
-        """Begin to score; in a search, do nothing."""
-        if not self.manifest.search:
+    def _next(self) -> None:
+        """Begin a page if one is due, else scores; in a search, only a page."""
+        if self.page_of:
+            page = self.manifest.store.root / "report" / self.manifest.name / "leaderboard.html"
+            self._start(_report, f"leaderboard of {self.page_of} runs: {page}")
+            self.page_of = ""
+        elif not self.manifest.search:
             self._start(_score, "")
 
     def _start(self, work: _Work, said: str) -> None:
@@ -92,7 +93,7 @@ class PageSoFar:
             self.follower.start()
 
     def _follow(self, connection: Connection, said: str) -> None:
-        """Wait for a process; say the text if it ended without an error, and then score the runs that have ended since."""
+        """Wait for a process; say the text if it ended without an error, and then go on if runs have ended since."""
         try:
             connection.recv()
         except (EOFError, OSError):
@@ -101,7 +102,7 @@ class PageSoFar:
             self.display.say(said)
         with self.lock:
             if self.is_behind and not self.has_ended:
-                self._score()
+                self._next()
 
     def __enter__(self) -> Self:
         return self
@@ -149,8 +150,9 @@ def _score(manifest: Manifest, _: bool) -> None:
 
 
 def _report(manifest: Manifest, with_images: bool) -> None:
-    """Score, and write the page, with low priority."""
+    """Score, and write the page, with low priority unless it is the first."""
     from bench.results.write_report import score_and_report  # slow imports
 
-    os.nice(_NICE)
+    if (manifest.store.root / "report" / manifest.name / "leaderboard.html").is_file():
+        os.nice(_NICE)
     score_and_report(manifest, None, lambda *_: None, with_images, processes=1)

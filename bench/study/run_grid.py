@@ -93,7 +93,7 @@ def execute(
     jobs = [Job(run, plan.store, plan.refs) for run in todo]
     if jobs:
         tally.expect("runs", len(runs) - len(jobs), len(runs))
-    with PageSoFar(manifest, with_images, display, at_once) as so_far:
+    with PageSoFar(manifest, with_images, display, at_once, bool(plan.grid.analyses)) as so_far:
         on_outcome = so_far.update if beside else None
         ended = tally.work([*shared, *(job for job in jobs if job.id not in in_shared)], names, on_outcome=on_outcome)
         ended |= tally.work([job for job in jobs if job.id in in_shared], names, on_outcome=on_outcome)

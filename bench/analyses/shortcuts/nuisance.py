@@ -111,6 +111,7 @@ class Association:
     ) -> None:
         self.findings, self.named = tuple(findings), {name: levels for name, (levels, _) in nuisances.items()}
         self.label_NF, self.nuisances = label_NF, dict(nuisances)
+        self.fitted: dict[tuple[tuple[str, ...], int], Any] = {}  # (variables, finding) -> scoring function for `external`
 
     def rows(self, patient: NDArray[Any], seed: int = 0) -> list[Row]:
         """Return the rows of the internal cohort: cramers_v and out-of-fold auroc_nuisance of each variable and finding.
@@ -148,9 +149,10 @@ class Association:
                 continue
             for f, finding in enumerate(self.findings):
                 if shared_members and _enough(label_NF[:, f], resamples.patient) and (self.label_NF[:, f] >= 0).any():
-                    all_rows = np.ones(len(self.label_NF), bool)
-                    _, predict = _effects(self._inputs(shared_members, self.nuisances), self.label_NF[:, f], all_rows)
-                    score = predict(self._inputs(shared_members, nuisances))
+                    if (key := (tuple(shared_members), f)) not in self.fitted:
+                        all_rows, x = np.ones(len(self.label_NF), bool), self._inputs(shared_members, self.nuisances)
+                        self.fitted[key] = _effects(x, self.label_NF[:, f], all_rows)[1]
+                    score = self.fitted[key](self._inputs(shared_members, nuisances))
                     out += _auroc_rows(name, finding, label_NF[:, f], score, resamples)
         return out
 
@@ -262,30 +264,29 @@ def _cramers(
             table_B = (weight_PB[resamples.patient[known_rows]].astype(np.float32).T @ cell_indicator).reshape(
                 -1, len(level_names), 2
             )
-            value = np.array([cramers_v(cell_indicator.sum(0).reshape(-1, 2))])
-            low, high = percentile(value, np.array([[cramers_v(table_RC) for table_RC in table_B]]))
+            value = cramers_v(cell_indicator.sum(0).reshape(1, -1, 2))
+            low, high = percentile(value, cramers_v(table_B)[None])
             rows.append(
                 (name, "", finding, "cramers_v", float(value[0]), float(low[0]), float(high[0]), 0.0, len(known_rows))
             )
     return rows
 
 
-def cramers_v(count_RC: NDArray[np.floating]) -> float:
-    """Return the bias-corrected Cramér's V, 0 to 1, of a contingency table with R rows and C columns.
+def cramers_v(count_RC: NDArray[np.floating]) -> Array:
+    """Return the bias-corrected Cramér's V [...], 0 to 1, of contingency tables [..., R, C].
 
     The result is NaN when all images are in one row or one column. Source: Bergsma 2013,
     doi:10.1016/j.jkss.2012.10.002.
     """
     count = np.asarray(count_RC, np.float64)
-    count = count[count.sum(1) > 0][:, count.sum(0) > 0]
-    (rows, columns), n = count.shape, count.sum()
-    if min(rows, columns) < 2 or n < 2:
-        return float("nan")
-    expected = count.sum(1, keepdims=True) * count.sum(0, keepdims=True) / n
-    phi = ((count - expected) ** 2 / expected).sum() / n
-    phi = max(0.0, phi - (rows - 1) * (columns - 1) / (n - 1))
-    fewer = min(rows - (rows - 1) ** 2 / (n - 1), columns - (columns - 1) ** 2 / (n - 1)) - 1
-    return float(np.sqrt(phi / fewer)) if fewer > 0 else float("nan")
+    row, column = count.sum(-1, keepdims=True), count.sum(-2, keepdims=True)
+    n, rows, columns = count.sum((-2, -1)), (row[..., 0] > 0).sum(-1), (column[..., 0, :] > 0).sum(-1)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        expected = row * column / n[..., None, None]
+        phi = np.where(expected > 0, (count - expected) ** 2 / expected, 0).sum((-2, -1)) / n
+        phi = np.maximum(0.0, phi - (rows - 1) * (columns - 1) / (n - 1))
+        fewer = np.minimum(rows - (rows - 1) ** 2 / (n - 1), columns - (columns - 1) ** 2 / (n - 1)) - 1
+        return np.where((np.minimum(rows, columns) >= 2) & (n >= 2) & (fewer > 0), np.sqrt(phi / fewer), np.nan)
 
 
 def _enough(label: NDArray[np.int8], patient: NDArray[np.int32], least: int = MIN_PATIENTS) -> bool:

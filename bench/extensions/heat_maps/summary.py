@@ -6,7 +6,7 @@ region's share of the image.
 Shapes: N images, P patients, B replicates.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 import pandas as pd
@@ -47,17 +47,19 @@ def summarize(measures: pd.DataFrame, dataset: str, run_id: str) -> pd.DataFrame
         return pd.DataFrame(columns=list(SCHEMAS["attention"]))
     resamples = Resamples.draw(measures["patient_id"].to_numpy(object), FOR_DETAIL, dataset)
     weight_BP = np.concatenate(list(resamples.weight.transpose(0, 2, 1)))[: resamples.num].astype(np.float64)
-    measures = measures.assign(code=resamples.patient)
-    rows = []
-    for (map_source, region), group in measures.groupby(["by", "region"], sort=True):
-        for finding, of_finding in (*group.groupby("finding", sort=True), (ALL, group)):
-            for metric, value, drawn, chance, maps in _metrics(of_finding, str(map_source), str(region), weight_BP):
-                of_patients = np.bincount(maps["code"])
+    column = {name: measures[name].to_numpy(np.float64) for name in MEASURES[4:]}
+    finding_N, rows = measures["finding"].to_numpy(str), []
+    for (map_source, region), group in sorted(measures.groupby(["by", "region"]).indices.items()):
+        of_finding = {name: group[finding_N[group] == name] for name in np.unique(finding_N[group])}
+        for finding, chosen in (*of_finding.items(), (ALL, group)):
+            code, values = resamples.patient[chosen], {name: value[chosen] for name, value in column.items()}
+            for metric, value, drawn, chance, code_of_maps in _metrics(values, code, map_source, region, weight_BP):
+                of_patients = np.bincount(code_of_maps)
                 patients = int(np.count_nonzero(of_patients))
                 bounds = _bounds(metric, value, drawn, of_patients)
                 numbers = (value, *bounds) if patients >= LEAST else (np.nan,) * 3
                 name = (run_id, dataset, str(finding), map_source, region, metric)
-                rows.append((*name, *numbers, len(maps), patients, chance))
+                rows.append((*name, *numbers, len(code_of_maps), patients, chance))
     return pd.DataFrame(rows, columns=list(SCHEMAS["attention"]))
 
 
@@ -86,33 +88,26 @@ def mean_bounds(value: float, error: float, num: int) -> tuple[float, float]:
 
 
 def _metrics(
-    measures: pd.DataFrame, map_source: str, region: str, weight_BP: Array
-) -> Iterable[tuple[str, float, Array, float, pd.DataFrame]]:
-    """Yield (name, value, replicates [B], chance level, maps) of each metric for one map source and region."""
-    nonempty = measures[measures["empty"] == 0]
-    if map_source == NETWORK and region == TRUTH:
-        yield _mean("empty", measures, "empty", weight_BP, float("nan"))
-    for metric in (OVERLAPS if map_source == NETWORK else BASELINE) if region == TRUTH else ():
-        area = measures["area"]
-        chance = {"hit": float(measures["near"].mean()), "iou_top": float((area / (2 - area)).mean())}.get(
-            metric, np.nan
-        )
-        yield _mean(metric, measures, metric, weight_BP, chance)
-    if len(nonempty):
-        mean_area = float(nonempty["area"].mean())
-        yield _mean("energy", nonempty, "energy", weight_BP, mean_area)
-        weight_BN = weight_BP[:, nonempty["code"].to_numpy()]
-        inside, share = (nonempty[c].to_numpy(np.float64) for c in ("energy", "area"))
+    values: Mapping[str, Array], code: NDArray[np.int32], map_source: str, region: str, weight_BP: Array
+) -> Iterable[tuple[str, float, Array, float, NDArray[np.int32]]]:
+    """Yield (name, value, replicates [B], chance level, `code` of the maps) of each metric for one map source and region.
+
+    `values`: measurement -> values [N]. `code` [N]: index of each image's patient.
+    """
+    weight_BN, nan = weight_BP[:, code], float("nan")
+    of_truth = (OVERLAPS if map_source == NETWORK else BASELINE) if region == TRUTH else ()
+    total_B, area = weight_BN.sum(1), values["area"]
+    for metric in (*["empty"] * (map_source == NETWORK), *of_truth) if of_truth else ():
+        chance = values["near"] if metric == "hit" else area / (2 - area) if metric == "iou_top" else nan
         with np.errstate(invalid="ignore", divide="ignore"):
-            ratio = (weight_BN @ inside) / (weight_BN @ share)
-        yield "enrichment", float(inside.mean() / mean_area) if mean_area else float("nan"), ratio, 1.0, nonempty
-
-
-def _mean(
-    metric: str, measures: pd.DataFrame, column: str, weight_BP: Array, chance: float
-) -> tuple[str, float, Array, float, pd.DataFrame]:
-    value_N = measures[column].to_numpy(np.float64)
-    weight_BN = weight_BP[:, measures["code"].to_numpy()]
-    with np.errstate(invalid="ignore", divide="ignore"):
-        replicates = (weight_BN @ value_N) / weight_BN.sum(1)
-    return metric, float(value_N.mean()), replicates, chance, measures
+            replicates = (weight_BN @ values[metric]) / total_B
+        yield metric, float(values[metric].mean()), replicates, float(np.mean(chance)), code
+    nonempty = values["empty"] == 0
+    if nonempty.any():
+        code, inside, share = code[nonempty], values["energy"][nonempty], area[nonempty]
+        weight_BN = weight_BP[:, code]
+        with np.errstate(invalid="ignore", divide="ignore"):
+            inside_B, share_B = weight_BN @ inside, weight_BN @ share
+            mean_area = float(share.mean())
+            yield "energy", float(inside.mean()), inside_B / weight_BN.sum(1), mean_area, code
+            yield "enrichment", float(inside.mean() / mean_area) if mean_area else nan, inside_B / share_B, 1.0, code

@@ -126,7 +126,8 @@ def score_interval(value: Array, a: Array, b: Array) -> tuple[Array, Array]:
     (array([0.895]), array([1.]))
     """
     shape = np.shape(value)
-    area, *rest = (np.ascontiguousarray(np.broadcast_to(n, shape), np.float64).ravel() for n in (value, a, b))
+    # copies that can be written to: numba would compile the function again for arrays that cannot
+    area, *rest = (np.broadcast_to(np.asarray(n, np.float64), shape).flatten() for n in (value, a, b))
     low, high = (_bounds(area, rest[0], rest[1], edge, NUM_HALVINGS).reshape(shape) for edge in (0.0, 1.0))
     return low, high
 
@@ -243,7 +244,7 @@ def scales_of(metric: str, value: Array, low: Array, high: Array) -> Array:
     A bound of 0 or 1 has no coefficient, and gets that of the other bound.
     """
     scales = []
-    for bound in map(np.ascontiguousarray, (low, high)):
+    for bound in map(np.array, (low, high)):
         alone = _variances(bound, *_large(metric, np.ones(bound.shape)))
         scales.append(np.divide((value - bound) ** 2, alone, out=np.full(alone.shape, np.nan), where=alone > 0))
     return np.nan_to_num(np.where(np.isnan(scales), scales[::-1], scales))

@@ -58,23 +58,6 @@ def _precision_sums(kind: NDArray[np.uint8]) -> Array:
 
 
 @compiled
-def _sort_images(
-    rows: Rows, patient: NDArray[np.int32], label: NDArray[np.int8], score: NDArray[np.floating]
-) -> tuple[NDArray[np.int32], NDArray[np.floating], NDArray[np.uint8]]:
-    """Return patient, score and kind [n] of the images `rows`, which must be sorted by decreasing score."""
-    num = rows.shape[0]
-    patients, scores, kind = np.empty(num, np.int32), np.empty(num, score.dtype), np.empty(num, np.uint8)
-    for i in range(num):
-        row = rows[i]
-        patients[i], scores[i], kind[i] = patient[row], score[row], label[row] == 1
-        if i > 0 and scores[i] != scores[i - 1]:
-            kind[i - 1] |= np.uint8(LAST_OF_TIE)
-    if num:
-        kind[num - 1] |= np.uint8(LAST_OF_TIE)
-    return patients, scores, kind
-
-
-@compiled
 def _starts(rows: Rows, code: NDArray[np.int32], num_groups: int) -> NDArray[np.int64]:
     """Return the index of the first image of each group, then the number of images [G + 1], for `Column.starts`.
 
@@ -245,7 +228,11 @@ class Column:
         Raises ValueError if the score of one of these images is not finite.
         """
         rows = labeled_falling(label, score)
-        return cls(rows, *_sort_images(rows, patient, label, score))
+        scores = score[rows]
+        is_last = np.ones(len(rows), bool)
+        is_last[:-1] = scores[1:] != scores[:-1]
+        kind = (label[rows] == 1) | is_last * np.uint8(LAST_OF_TIE)
+        return cls(rows, patient[rows], scores, kind)
 
     @classmethod
     def listed(cls, rows: Rows, patient: NDArray[np.int32], positive: NDArray[np.bool_]) -> Self:

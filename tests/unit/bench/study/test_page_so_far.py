@@ -40,13 +40,13 @@ def test_a_page_is_written_while_other_runs_are_missing(store_copy: Path) -> Non
     page = store.root / "report" / "tiny" / "leaderboard.html"
     page.unlink()
     with PageSoFar(read_manifest(store, "tiny"), False, said) as so_far:  # type: ignore[arg-type]
-        so_far.update(ended(), 1, 3)
+        so_far.update(ended(), 2, 4)
     assert page.is_file()
     for _ in range(100):  # the line follows when the process has ended
         if said.lines:
             break
         time.sleep(0.1)
-    assert said.lines == [f"leaderboard of 1 of 3 runs: {page}"]
+    assert said.lines == [f"leaderboard of 2 of 4 runs: {page}"]
 
 
 @pytest.mark.grid
@@ -56,7 +56,7 @@ def test_an_interrupt_stops_the_page_and_says_nothing(store_copy: Path) -> None:
 
     def interrupted() -> None:
         with so_far:
-            so_far.update(ended(), 1, 3)
+            so_far.update(ended(), 2, 4)
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
@@ -131,31 +131,35 @@ def so_far_of(places: int = 1, **content: Any) -> PageSoFar:
 
 
 @pytest.mark.parametrize(
-    ("outcome", "finished", "command"),
+    ("outcome", "finished", "has_analyses", "command"),
     [
-        (ended(5.0), 1, "score"),
-        (ended(), 1, "report"),
-        (ended(), 2, "score"),
-        (ended(), 3, "score"),
-        (ended(3600.0), 3, "report"),
-        (ended(state="failed"), 1, None),
-        (ended(1e4), 4, None),
+        (ended(1.0), 2, True, "score"),
+        (ended(), 1, True, "score"),
+        (ended(), 2, True, "report"),
+        (ended(), 2, False, "score"),
+        (ended(), 3, True, "report"),
+        (ended(3600.0), 3, False, "report"),
+        (ended(state="failed"), 2, True, None),
+        (ended(1e4), 4, True, None),
     ],
     ids=[
         "short",
-        "others wait",
-        "two are trained",
-        "one is trained",
+        "nothing to compare",
+        "analyses follow",
+        "the final page is near",
+        "one is trained, and analyses follow",
         "one is trained for an hour",
         "failed",
         "the last",
     ],
 )
 def test_what_is_begun_when_a_run_of_four_has_ended(
-    outcome: Outcome, finished: int, command: str | None, monkeypatch: pytest.MonkeyPatch
+    outcome: Outcome, finished: int, has_analyses: bool, command: str | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     started = Started(monkeypatch)
-    so_far_of(places=2).update(outcome, finished, 4)
+    so_far = so_far_of(places=2)
+    so_far.has_analyses = has_analyses
+    so_far.update(outcome, finished, 4)
     assert started.commands == ([command] if command else [])
 
 
@@ -173,7 +177,7 @@ def test_a_second_page_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(page_so_far.time, "monotonic", lambda: clock[0])
     for now, command in ((1000.0, "report"), (1500.0, "score"), (1700.0, "report")):
         clock[0] = now
-        so_far.update(ended(), 1, 40)
+        so_far.update(ended(), 2, 40)
         wait_for_its_end(so_far)
         assert started.commands[-1] == command
 
@@ -213,6 +217,21 @@ def test_runs_that_end_while_others_are_scored_are_scored_next_as_long_as_there_
         threading.Timer(0.2, started.end, [1]).start()
     time.sleep(0.5)
     assert len(started.commands) == 2
+
+
+def test_a_page_follows_the_first_scores_as_soon_as_runs_can_be_compared(monkeypatch: pytest.MonkeyPatch) -> None:
+    started = AtWork(monkeypatch)
+    with so_far_of() as so_far:
+        so_far.update(ended(), 1, 4)
+        so_far.update(ended(), 2, 4)
+        assert started.commands == ["score"]
+        started.end(0)
+        for _ in range(600):
+            if len(started.processes) == 2:
+                break
+            time.sleep(0.1)
+        assert started.commands == ["score", "report"]
+        threading.Timer(0.2, started.end, [1]).start()
 
 
 def test_nothing_more_is_scored_when_there_is_no_other_work(monkeypatch: pytest.MonkeyPatch) -> None:
