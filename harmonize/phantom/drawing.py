@@ -68,8 +68,15 @@ def spline(points: ArrayLike, steps: int = 6, closed: bool = True) -> Points:
 
 def ellipse(x: float, y: float, rx: ArrayLike, ry: ArrayLike, num_points: int = 32) -> Points:
     """Return the outline of an ellipse; each radius may be an array [num_points]."""
+    cosine, sine = _circle(num_points)
+    return np.stack([x + np.asarray(rx) * cosine, y + np.asarray(ry) * sine], 1)
+
+
+@lru_cache(8)
+def _circle(num_points: int) -> tuple[Points, Points]:
+    """Return cosine and sine of equally distant angles (read by `ellipse`, never changed)."""
     angle = np.linspace(0, 2 * np.pi, num_points, endpoint=False)
-    return np.stack([x + np.asarray(rx) * np.cos(angle), y + np.asarray(ry) * np.sin(angle)], 1)
+    return np.cos(angle), np.sin(angle)
 
 
 def _fixed_point(shapes: Shapes, size: int) -> list[NDArray[np.int32]]:

@@ -4,7 +4,7 @@ The tag (a white tag with text; `token` in names) is in the corner of some image
 shortcut in place of a finding.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from harmonize.phantom.compose import Anatomy, compose, turn_sideways
@@ -64,21 +64,16 @@ def twin(
 
 def render(settings: PhantomSettings, patient: Patient, study: Study) -> Radiograph:
     """Draw the frontal radiograph of a study of a patient, with the scanner of the patient's hospital."""
-    anatomy = compose(patient, study, settings.canvas)
-    return _expose(settings, patient, study, anatomy, has_token(settings, patient, study), patient.site)
+    return next(views(settings, patient, study, lateral=False))
 
 
-def render_lateral(settings: PhantomSettings, patient: Patient, study: Study) -> Radiograph:
-    """Return a simple lateral view, without the tag and without masks of findings."""
+def views(settings: PhantomSettings, patient: Patient, study: Study, *, lateral: bool) -> Iterator[Radiograph]:
+    """Yield the result of `render`; if `lateral`, then a simple lateral view, without the tag and without masks of findings."""
     anatomy = compose(patient, study, settings.canvas)
-    return _expose(
-        settings,
-        patient,
-        study,
-        Anatomy(turn_sideways(anatomy.thickness), {}, anatomy.heart_ratio),
-        False,
-        patient.site,
-    )
+    yield _expose(settings, patient, study, anatomy, has_token(settings, patient, study), patient.site)
+    if lateral:
+        sideways = Anatomy(turn_sideways(anatomy.thickness), {}, anatomy.heart_ratio)
+        yield _expose(settings, patient, study, sideways, False, patient.site)
 
 
 def has_token(settings: PhantomSettings, patient: Patient, study: Study) -> bool:

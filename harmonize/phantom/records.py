@@ -15,7 +15,7 @@ from harmonize.phantom.labels import native_labels
 from harmonize.phantom.names import Names, names
 from harmonize.phantom.patient import Patient, Study, draw_patient, draw_study, rng_of
 from harmonize.phantom.plan import Visit
-from harmonize.phantom.radiograph import Radiograph, render, render_lateral
+from harmonize.phantom.radiograph import Radiograph, views
 from harmonize.phantom.scanner import Mask
 from harmonize.phantom.settings import PhantomSettings
 from harmonize.phantom.sites import DRAWN, SITES
@@ -56,8 +56,9 @@ def write_visit(root: Path, settings: PhantomSettings, visit: Visit, masks: bool
         also_lateral = (
             not visit.group.excluded_for and rng_of("lateral", patient, index).random() < SITES[site].laterals
         )
-        for lateral in (False, True) if also_lateral else (False,):
-            radiograph = render_lateral(settings, patient, study) if lateral else render(settings, patient, study)
+        for lateral, radiograph in zip(
+            (False, True), views(settings, patient, study, lateral=also_lateral), strict=False
+        ):
             image_names = names(site, visit.split, visit.number, index, lateral)
             _write_files(root, site, image_names, radiograph, visit.group.excluded_for, masks and not lateral)
             records.native.append(_native_row(visit, patient, study, image_names, radiograph, labels, lateral))
