@@ -78,7 +78,8 @@ def execute(
         display.say(line)
     manifest, dropped = write_manifest(plan, images.caches, images.count_duplicates())
     images.write_lists()
-    todo = [r for r in runs if images.is_incomplete(r)]
+    # one run of each recipe first, so that an early page compares recipes
+    todo = sorted((run for run in runs if images.is_incomplete(run)), key=lambda run: run.config.seed)
     tally = Tally.of(display, executor)
     names = {run_id: str(name) for run_id, name in RunSpec.names(runs).items()}
     if one_pass:

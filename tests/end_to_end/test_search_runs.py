@@ -29,6 +29,8 @@ def test_the_page_shows_for_each_algorithm_the_trial_with_the_best_validation_au
     store = Store.open(folder / "runs")
     manifest = json.loads((store.root / "grids" / "tuned.json").read_text())
     search, configs = manifest["search"], {run["id"]: run["config"] for run in manifest["runs"]}
+    begun = sorted(configs, key=lambda run_id: (store.run_dir(run_id) / "run.json").stat().st_mtime_ns)
+    assert [configs[run_id]["seed"] for run_id in begun[:3]] == [0, 0, 0]  # each recipe has a run early
     tables = store.root / "report" / "tuned" / "tables"
 
     expected: dict[tuple[str, int], str] = {}  # the run with the better learning rate, for each algorithm and seed
