@@ -35,10 +35,15 @@ bench() {
 """
 
 
+def bench_main() -> None:
+    """Do what `python -m bench.cli` does."""
+    runpy.run_module("bench.cli", run_name="__main__", alter_sys=True)
+
+
 class Begun:
     """A `bench` command at work in a process of its own; it is asked like a `subprocess.Popen`.
 
-    `prepare` is a function that the process calls before it begins.
+    `prepare` is a function that the process calls before it begins. `main`: what the process runs.
     """
 
     def __init__(
@@ -47,6 +52,7 @@ class Begun:
         folder: Path,
         environment: Mapping[str, str],
         prepare: Callable[[], object] | None = None,
+        main: Callable[[], object] = bench_main,
     ) -> None:
         self.returncode: int | None = None
         self._arguments, self._printed = arguments, tempfile.TemporaryDirectory()
@@ -55,7 +61,7 @@ class Begun:
         with _threads(1):  # as `bench run` starts it
             forkserver.ensure_running()
         self._process = context.Process(
-            target=_bench, args=(arguments, folder, dict(environment), prepare, self._printed.name)
+            target=_run, args=(main, arguments, folder, dict(environment), prepare, self._printed.name)
         )
         self._process.start()
         self.pid = self._process.pid or 0
@@ -130,14 +136,15 @@ def _answer(meeting: Path, asked: int) -> None:
     (meeting / "answered").write_text(f"{done.returncode}\n")
 
 
-def _bench(
+def _run(
+    main: Callable[[], object],
     arguments: Sequence[str],
     folder: Path,
     environment: Mapping[str, str],
     prepare: Callable[[], object] | None,
     printed: str,
 ) -> None:
-    """Do in a forked process what `python -m bench.cli` does."""
+    """Do in a forked process what a command does."""
     if prepare is not None:
         prepare()
     os.chdir(folder)
@@ -149,7 +156,7 @@ def _bench(
     sys.argv = ["bench", *arguments]
     _fork_a_server()
     try:
-        runpy.run_module("bench.cli", run_name="__main__", alter_sys=True)
+        main()
     finally:
         atexit._run_exitfuncs()  # a process of multiprocessing leaves them out
 

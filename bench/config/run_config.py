@@ -21,7 +21,6 @@ from reports import extensions
 T = TypeVar("T")
 
 
-@functools.cache
 def added_heads() -> Mapping[str, ModuleType]:
     """Return the modules `head` of extensions by their value of the key `head`: output layers that are made without training."""
     return {module.NAME: module for module in extensions.modules("head")}

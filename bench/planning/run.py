@@ -167,7 +167,7 @@ def starting_weights(
     if weights.name == "none":
         return None, "none"
     if "file" in weights.facts:
-        file = own_weights_path(weights, folder, registry_path)
+        file = path_of_entry(weights, "file", folder, registry_path)
         if not file.is_file():
             raise SetupError(f"no starting weights {weights.name}", str(file), "put the file there, or correct `file:`")
         if (stated := str(weights.facts.get("sha256", _sha256(file)))) != _sha256(file):
@@ -185,11 +185,6 @@ def starting_weights(
         fix = f"put {file.name} there, or leave --weights out to fetch {name} from timm's hub"
         raise SetupError(f"no starting weights for {architecture.name}", str(file), fix)
     return file, f"sha256:{_sha256(file)}"
-
-
-def own_weights_path(weights: Entry, folder: Path | None, registry_path: Path) -> Path:
-    """Return the path of the file of starting weights that a registry entry names."""
-    return path_of_entry(weights, "file", folder, registry_path)
 
 
 def path_of_entry(

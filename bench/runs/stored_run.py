@@ -33,10 +33,9 @@ from bench.planning.manifest import planned, trained_on_synthetic
 from bench.planning.run import RunSpec, read_run
 from bench.planning.stored_names import find_run
 from bench.runs.elsewhere import elsewhere, elsewhere_table
+from bench.runs.internal_images import NO_FEATURES, fitted_distances, usual_gray_values
 from bench.runs.make_derived import view_transform
 from bench.runs.networks import trained_network
-from bench.runs.stored_features import NO_FEATURES, fitted_distances
-from bench.runs.usual_gray_values import usual_gray_values
 from bench.scoring.image_distances import ImageDistances
 from bench.store.checked_folders import CheckedFolder, ScoresFolder
 from bench.store.store import Store, canonical_json, short_hash

@@ -13,7 +13,7 @@ from bench.config.grid import Grid
 from bench.config.preprocessing_ops import input_size
 from bench.config.registry import BUILT_IN_WEIGHTS, Entry, Registry, installed
 from bench.config.run_config import RunConfig
-from bench.planning.run import RunSpec, own_weights_path, starting_weights, weights_path
+from bench.planning.run import RunSpec, path_of_entry, starting_weights, weights_path
 from bench.store.store import Store
 from bench.study.starting_weights import StartingWeights, fetch, hub_weights
 from bench.system.hub_client import cache_folder, is_reachable
@@ -129,7 +129,7 @@ def check_weights_files(grid: Grid, registry: Registry, folder: Path | None) -> 
         raise SetupError("no such folder of weights", str(folder), fix)
     named = {config.weights for config in grid.configs} - {*BUILT_IN_WEIGHTS}
     own = [registry.find("weights", name, grid.path) for name in sorted(named)]
-    missing_own = [path for entry in own if not (path := own_weights_path(entry, folder, registry.path)).is_file()]
+    missing_own = [path for entry in own if not (path := path_of_entry(entry, "file", folder, registry.path)).is_file()]
     if missing_own:
         what = f"{len(missing_own)} of {len(own)} files of starting weights in the registry are missing"
         fix = "put each file there or into the folder of --weights, or correct `file:` of its registry entry"

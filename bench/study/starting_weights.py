@@ -9,7 +9,7 @@ from pathlib import Path
 
 from bench.config.grid import Grid
 from bench.config.registry import BUILT_IN_WEIGHTS, Entry, Registry, installed
-from bench.planning.run import own_weights_path, weights_path
+from bench.planning.run import path_of_entry, weights_path
 from bench.store.file_integrity import file_sha256
 from bench.system.hub_client import cached_path, download
 from harmonize.errors import SetupError
@@ -48,7 +48,7 @@ def needed(grid: Grid, registry: Registry, folder: Path | None) -> list[Starting
         elif weights.name == "imagenet":
             tags[tag_of(entry)] = entry
     return [
-        *(_local(own_weights_path(entry, folder, registry.path), entry, entry.name) for entry in own.values()),
+        *(_local(path_of_entry(entry, "file", folder, registry.path), entry, entry.name) for entry in own.values()),
         *(_local(path, entry, tag_of(entry)) for path, entry in files.items()),
         *hub_weights(tags.values()),
     ]

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from harmonize.cohorts.confound_choice import Confound
+from harmonize.cohorts.cohort_choice import Confound
 from harmonize.cohorts.splits import position
 from harmonize.errors import DatasetError
 from harmonize.labels.findings import ABSENT, NOT_MENTIONED, PRESENT

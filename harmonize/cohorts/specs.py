@@ -6,8 +6,7 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
-from harmonize.cohorts.cohort_choice import CohortChoice
-from harmonize.cohorts.confound_choice import Confound
+from harmonize.cohorts.cohort_choice import CohortChoice, Confound
 from harmonize.datasets import LAYOUTS, PUBLISHED, TABLE, adapter
 from harmonize.errors import ConfigError, DatasetError
 from harmonize.labels.findings import check_source, labels_yaml

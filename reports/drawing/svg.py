@@ -66,6 +66,13 @@ def tick_text(value: float, ticks: Sequence[float]) -> str:
     return f"{value:.0f}" if digits == 0 else places(value, digits).removesuffix("." + "0" * digits)
 
 
+def area_axis(estimates: Sequence[Estimate], width: float) -> tuple[Scale, list[float]]:
+    """Return the scale and the ticks of a column of strips of this width, each with the interval of an area from 0 to 1."""
+    ends = [v for e in estimates for v in (e.value, e.low, e.high) if is_number(v)] or [0.5, 1.0]
+    scale = Scale(max(0.0, min(ends) - 0.01), min(1.0, max(ends) + 0.01), 6, width - 6)
+    return scale, ticks(scale.low, scale.high, 5)
+
+
 def svg(width: float, height: float, body: str, label: str = "", css: str = "ch") -> Markup:
     """Wrap marks (`body`) in an SVG element of class `css`; width and height in px.
 

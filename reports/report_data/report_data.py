@@ -405,7 +405,7 @@ def read(tables: Tables) -> ReportData:
     slope = headline.lookup("calibration_slope", ("platt",), finding=MACRO)
     ece = headline.lookup("ece", ("platt", "none"), finding=MACRO)
     gaps = headline_rows.gap_lookup(tables["gaps"])
-    keys = _external_keys(source, cells)
+    keys = sorted({dataset for _, dataset, _ in cells} - {EXTERNAL, source})  # of external cohorts that have a score
     mean_gaps = _mean_gaps(tables["mean_gaps"])
     hospitals = sorted(
         (_hospital(tables, key, mean_gaps.get(key, MISSING)) for key in keys),
@@ -526,11 +526,6 @@ def _text(value: object) -> str:
 
 def _by_gap(hospital: Hospital) -> tuple[float, str]:
     return (hospital.mean_gap.value if hospital.mean_gap.has_value else float("inf"), hospital.key)
-
-
-def _external_keys(source: str, cells: Iterable[tuple[str, str, str]]) -> list[str]:
-    """Return the names of the external cohorts that have a score, sorted. `cells`: keys (run id, dataset, finding)."""
-    return sorted({dataset for _, dataset, _ in cells} - {EXTERNAL, source})
 
 
 def _listed_external(tables: Tables) -> set[str]:

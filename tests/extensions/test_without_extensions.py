@@ -2,17 +2,27 @@
 
 import ast
 import os
+import re
 import shutil
-import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from tests.forked import Begun, bench_main
+
 ROOT = Path(__file__).parents[2]
 NAMES = sorted(path.parent.name for path in (ROOT / "bench" / "extensions").glob("*/__init__.py"))
 # tests of documents are left out: documents name commands of extensions
-CORE_TESTS = ("tests/unit", "tests/properties", "tests/end_to_end", "--ignore-glob=*/unit/benchmarks/*", "-m", "not grid and not slow and not browser")  # fmt: skip
+CORE_TESTS = ("tests/unit", "tests/properties", "tests/end_to_end", "tests/contracts")
+_OPTIONS = (
+    *("-q", "-p", "no:randomly", "-W", "ignore:Module already imported"),  # of the process that is forked
+    *("--ignore-glob=*/unit/benchmarks/*", "-m", "not grid and not slow and not browser"),
+)
+_ASKS = re.compile(r"from reports import extensions|importorskip\(\"(bench|tests)\.extensions\.")
+# what all extensions together make: commands, registry, keys of grids, plans, scores of a run, the page
+ASSEMBLED = {"test_cli.py", "test_registry.py", "test_grid.py", "test_plan.py", "test_score_run.py", "test_page.py"}
 
 
 def test_no_other_test_needs_an_extension_to_be_collected() -> None:
@@ -34,27 +44,72 @@ def _imported_names(node: ast.Import | ast.ImportFrom) -> list[str]:
     return names if isinstance(node, ast.Import) else [f"{node.module}.{name}" for name in names]
 
 
-@pytest.mark.thorough
-@pytest.mark.parametrize("deleted", [*([name] for name in NAMES), NAMES], ids="+".join)
-def test_without_an_extension_the_other_tests_pass_and_a_grid_writes_its_page(
-    deleted: list[str], tmp_path: Path
-) -> None:
-    assert NAMES
-    for folder in ("bench", "reports", "harmonize", "tests", "grids", "docs", "scripts", "benchmarks"):
-        shutil.copytree(ROOT / folder, tmp_path / folder, ignore=shutil.ignore_patterns("__pycache__"))
+@pytest.fixture(scope="module")
+def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the repository, from which tests move extensions away and back, with a store in which `tiny` is finished."""
+    folder = tmp_path_factory.mktemp("copy")
+    for name in ("bench", "reports", "harmonize", "tests", "grids", "docs", "scripts", "benchmarks"):
+        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("kernels-*"))
     for file in [*ROOT.glob("*.*"), ROOT / ".importlinter"]:
         if file.is_file():
-            shutil.copy(file, tmp_path)
-    for name in deleted:
-        shutil.rmtree(tmp_path / "bench" / "extensions" / name)
-        shutil.rmtree(tmp_path / "tests" / "extensions" / name, ignore_errors=True)
-    environment = os.environ | {"PYTHONPATH": str(tmp_path), "TMPDIR": str(tmp_path)}
+            shutil.copy(file, folder)
+    _start(bench_main, folder, "run", "--grid", "tiny", "--quiet")
+    return folder
 
-    def start(*words: str) -> str:
-        done = subprocess.run(words, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
-        return done.stdout
 
-    start(sys.executable, "-m", "bench.cli", "run", "--grid", "tiny", "--quiet")
-    assert (tmp_path / "runs" / "report" / "tiny" / "leaderboard.html").stat().st_size > 100_000
-    assert " passed" in start(str(Path(sys.executable).with_name("pytest")), "-q", "-p", "no:randomly", *CORE_TESTS)
+@pytest.mark.thorough
+@pytest.mark.parametrize("deleted", [*([name] for name in NAMES), NAMES], ids="+".join)
+def test_without_an_extension_a_grid_writes_its_page_and_the_other_tests_pass(deleted: list[str], copy: Path) -> None:
+    assert NAMES
+    check(copy, deleted)
+
+
+def check(copy: Path, deleted: list[str]) -> None:
+    """Run a grid and the tests of the core without some extensions."""
+    places = [copy / folder / name for folder in ("bench/extensions", "tests/extensions") for name in deleted]
+    away = {place: copy / "away" / place.relative_to(copy) for place in places if place.exists()}
+    for place, to in away.items():
+        to.parent.mkdir(parents=True, exist_ok=True)
+        place.rename(to)
+    try:
+        for made_from_logits in ("scores", "report", "grids"):
+            shutil.rmtree(copy / "runs" / made_from_logits, ignore_errors=True)
+        _start(bench_main, copy, "run", "--grid", "tiny", "--quiet")
+        assert (copy / "runs" / "report" / "tiny" / "leaderboard.html").stat().st_size > 100_000
+        assert " passed" in _start(_pytest_main, copy, *_OPTIONS, *_tests(deleted))
+    finally:
+        for place, to in away.items():
+            to.rename(place)
+
+
+def _tests(deleted: list[str]) -> list[str]:
+    """Return the tests of the core: all if all extensions are deleted, otherwise those that may notice that one is missing.
+
+    An extension takes part in the program by its modules with fixed names, and each of them is optional. All tests of the core pass
+    with all of these modules and without any. So one missing extension can change the result of a test only if others are there: if
+    the test asks for some of them (`importorskip`, `extensions.modules`), or looks at what all of them make together.
+    """
+    if deleted == NAMES:
+        return [*CORE_TESTS]
+    files = [path for folder in CORE_TESTS for path in sorted((ROOT / folder).rglob("test_*.py"))]
+    chosen = [path for path in files if path.name in ASSEMBLED or _ASKS.search(path.read_text(encoding="utf-8"))]
+    assert {path.name for path in chosen} > ASSEMBLED
+    return [str(path.relative_to(ROOT)) for path in chosen]
+
+
+def _start(main: Callable[[], object], copy: Path, *words: str) -> str:
+    """Run a command in a process that has imported other packages before, and imports the program and its tests from `copy`."""
+    began = Begun(words, copy, os.environ | {"PYTHONPATH": str(copy)}, _forget, main)
+    out, err = began.communicate(3600)
+    assert began.returncode == 0, out[-4000:] + err[-4000:]
+    return out
+
+
+def _pytest_main() -> None:
+    sys.exit(pytest.console_main())
+
+
+def _forget() -> None:
+    for name in [*sys.modules]:
+        if name.partition(".")[0] in {"bench", "reports", "harmonize", "tests"}:
+            del sys.modules[name]

@@ -7,7 +7,7 @@ from itertools import groupby
 from markupsafe import Markup
 
 from reports.drawing import svg
-from reports.formatting import is_number, plural
+from reports.formatting import plural
 from reports.html.section import write
 from reports.html.shell import shell
 from reports.report_data.headline_rows import Estimate
@@ -93,7 +93,7 @@ class SubmissionPage:
 
 def render_board(page: BoardPage) -> str:
     """Return the page of the board as HTML; it makes no network requests. Equal content gives equal bytes."""
-    scale, grid = _axis([row.auroc for rows in page.divisions.values() for row in rows])
+    scale, grid = svg.area_axis([row.auroc for rows in page.divisions.values() for row in rows], WIDTH)
     divisions = []
     for name, rows in page.divisions.items():
         groups = [
@@ -118,7 +118,7 @@ def render_board(page: BoardPage) -> str:
 def render_submission(page: SubmissionPage) -> str:
     """Return the page of a submission as HTML; it makes no network requests."""
     estimates = [estimate for _, _, estimate, _ in page.at_hospitals]
-    scale, grid = _axis(estimates)
+    scale, grid = svg.area_axis(estimates, WIDTH)
     text = write(
         "submission_page.html.j2",
         **shell(STYLES),
@@ -174,12 +174,6 @@ def _group_title(number: int, rows: Sequence[BoardRow]) -> str:
 
 def _cells(row: BoardRow, scale: svg.Scale, grid: Sequence[float]) -> dict[str, object]:
     return {"row": row, "figure": _dot(row.auroc, scale, grid, hollow=row.group <= 0)}
-
-
-def _axis(estimates: Sequence[Estimate]) -> tuple[svg.Scale, list[float]]:
-    ends = [v for e in estimates for v in (e.value, e.low, e.high) if is_number(v)] or [0.5, 1.0]
-    scale = svg.Scale(max(0.0, min(ends) - 0.01), min(1.0, max(ends) + 0.01), 6, WIDTH - 6)
-    return scale, svg.ticks(scale.low, scale.high, 5)
 
 
 def _dot(estimate: Estimate, scale: svg.Scale, grid: Sequence[float], hollow: bool = False) -> Markup:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 from reports.drawing import svg
-from reports.formatting import is_number, plural
+from reports.formatting import plural
 from reports.html.section import write
 from reports.html.shell import shell
 from reports.report_data.headline_rows import Estimate
@@ -100,9 +100,9 @@ class EstimatePage:
 def render(page: EstimatePage) -> str:
     """Return the page as one HTML text, which makes no network requests. Equal content gives equal bytes."""
     macro = [run.auroc for run in page.runs]
-    scale, grid = _axis(macro)
+    scale, grid = svg.area_axis(macro, WIDTH)
     aurocs = [row.values["auroc"] for row in page.findings]
-    scale_of_findings, grid_of_findings = _axis(aurocs)
+    scale_of_findings, grid_of_findings = svg.area_axis(aurocs, WIDTH)
     text = write(
         "estimate_page.html.j2",
         **shell(STYLES),
@@ -147,12 +147,6 @@ def headline(page: EstimatePage) -> str:
         return f"{best[0]} is expected to be the best run at this hospital"
     number = "The" if len(best) == len(page.runs) else f"{len(best)} of"
     return f"{number} {plural(len(page.runs), 'run')} cannot be told apart at this hospital"
-
-
-def _axis(estimates: Sequence[Estimate]) -> tuple[svg.Scale, list[float]]:
-    ends = [v for e in estimates for v in (e.value, e.low, e.high) if is_number(v)] or [0.5, 1.0]
-    scale = svg.Scale(max(0.0, min(ends) - 0.01), min(1.0, max(ends) + 0.01), 6, WIDTH - 6)
-    return scale, svg.ticks(scale.low, scale.high, 5)
 
 
 def _dot(estimate: Estimate, scale: svg.Scale, grid: Sequence[float]) -> Markup:

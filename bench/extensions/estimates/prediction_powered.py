@@ -26,6 +26,7 @@ Shapes: n labeled images, N unlabeled images.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -141,7 +142,7 @@ def combined_scores(
         if name in out:
             out[name] = _with_bounds(out[name], _share_bounds, ClassSizes.of(_images(labeled, [member])), level)
     sizes = ClassSizes.of(_images(labeled, [label == 1, label == 0]))
-    out["auroc"] = _with_bounds(out["auroc"], _area_bounds, sizes, level)
+    out["auroc"] = _with_bounds(out["auroc"], partial(area_bounds, "auroc"), sizes, level)
     out["calibration_in_the_large"] = _with_prevalence(out["calibration_in_the_large"], out["prevalence"])
     return {name: out[name] for name in SCORES if name in out}
 
@@ -155,10 +156,6 @@ def _images(images: Images, members: Sequence[NDArray[np.bool_]]) -> NDArray[np.
 def _share_bounds(value: Array, error: Array, sizes: ClassSizes, quantile: float) -> tuple[Array, Array]:
     level = 2 * float(ndtr(quantile)) - 1
     return share_bounds(value, error**2, sizes.images[0], sizes.patients[0], level)
-
-
-def _area_bounds(value: Array, error: Array, sizes: ClassSizes, quantile: float) -> tuple[Array, Array]:
-    return area_bounds("auroc", value, error, sizes, quantile)
 
 
 def _with_bounds(

@@ -10,7 +10,7 @@ from bench.extensions.symptoms.failures import symptom
 from bench.extensions.symptoms.two_sample import shuffled_control, two_sample_test
 from bench.planning.manifest import Manifest
 from bench.planning.planned_grid import PlannedCohort
-from bench.runs.stored_features import NO_FEATURES, fitted_distances, run_with_features
+from bench.runs.internal_images import NO_FEATURES, fitted_distances, run_with_features
 from bench.scoring.image_distances import DEFAULT, FAR, METHODS
 from bench.store.checked_folders import CheckedFolder
 from bench.store.features import features_file, read_features

@@ -119,7 +119,7 @@ def _block(store: Store, manifest: Manifest, run_id: str, folder: str) -> tuple[
 
     `bench.runs.model_folder` reads the block. The block of a TTA, an ensemble or a panel contains the blocks of its source runs.
     """
-    from bench.runs.usual_gray_values import usual_gray_values  # imports OpenCV
+    from bench.runs.internal_images import usual_gray_values  # imports OpenCV
 
     own = store.run_dir(run_id)
     document = CheckedFolder(own).json("run.json")

@@ -1,4 +1,4 @@
-"""Augmentation steps. Each step changes an image with probability `p`; the other images are not changed.
+"""Augmentation steps, and a sequence of them. Each step changes an image with probability `p`; the other images are not changed.
 
 Images and results are float32 [N, 1, H, W] in [0, 1]. `crop`, `hflip` and `warp` also accept uint8; `crop` and `hflip`
 then return uint8. All random numbers are drawn on the CPU. So the numbers are equal on every device, and a step does
@@ -6,13 +6,17 @@ not wait for the device. Legend: N images, M selected images, H and W pixels.
 """
 
 import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn.functional import conv2d, interpolate, pad
 
+from bench.config.preprocessing_ops import augment_steps
 from bench.inputs.augmentation import warp as warps
 from bench.inputs.device_transfer import to_device
+from harmonize.seeds import seed_for
 
 _CELLS = (3, 8)  # rows and columns of the grid that makes the letters of a tag
 _NUM_VALUES = 2 + 8 + _CELLS[0] * _CELLS[1]  # random numbers for a corner: its size, the tag, the letters
@@ -212,6 +216,24 @@ def resolutions(x_N1HW: Tensor, seed: int, *, least: float = 0.4, p: float = 0.5
         small = interpolate(x[alike], side_2.tolist(), mode="bilinear", antialias=True)
         changed[alike] = interpolate(small, (height, width), mode="bilinear").clamp(0, 1)
     return _put(x_N1HW, rows, changed)
+
+
+STEPS: Mapping[str, Callable[..., Tensor]] = {
+    step.__name__: step for step in (crop, hflip, warp, jitter, gamma, blur, erase, border, markers, tones, resolutions)
+}
+_ON_BYTES = {"crop", "hflip", "warp"}  # steps that also accept uint8 images, because they only move pixels
+
+
+def chain(x_N1HW: Tensor, seed: int, steps: Sequence[str | Mapping[str, Any]]) -> Tensor:
+    """Apply steps to a batch, each with its own random numbers. A step is written as `name` or as `{name: {option: value}}`.
+
+    The result for an image depends only on the image, its index in the batch and the seed, not on the other images.
+    Input images are uint8 or float32 in [0, 1]; the results are float32 in [0, 1].
+    """
+    for number, (name, options) in enumerate(augment_steps(steps)):
+        x_N1HW = x_N1HW if name in _ON_BYTES else warps.gray(x_N1HW)
+        x_N1HW = STEPS[name](x_N1HW, seed_for(seed, number, name), **options)
+    return warps.gray(x_N1HW)
 
 
 def _tag(x: Tensor, y: Tensor, value_MV11: Tensor) -> tuple[Tensor, Tensor]:

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import harmonize
-from harmonize.cohorts.confound_choice import Confound
+from harmonize.cohorts.cohort_choice import Confound
 from harmonize.cohorts.confounding import confounded
 from harmonize.cohorts.specs import read_data, with_gold
 from harmonize.errors import ConfigError, DatasetError

@@ -10,10 +10,11 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from bench.config.preprocessing_ops import AUGMENT_STEPS, augment_steps
-from bench.inputs.augmentation.chain import STEPS, chain
 from bench.inputs.augmentation.steps import (
+    STEPS,
     blur,
     border,
+    chain,
     crop,
     erase,
     gamma,
