@@ -4,7 +4,7 @@ All sections read their numbers from `ReportData`, so two sections cannot show d
 """
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from types import ModuleType
