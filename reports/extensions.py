@@ -29,13 +29,17 @@ FOLDER = "bench.extensions"
 def packages() -> tuple[str, ...]:
     """Return the names of the extensions' packages: those of the folder, then the installed ones, each sorted by name.
 
-    An extension whose package needs another one (`NEEDS`: names of packages in the folder) is left out if that one is missing.
+    An extension that needs others (`NEEDS`: names of packages in the folder) is left out if one of them is missing or left out.
     """
     spec = importlib.util.find_spec(FOLDER)
     places = (spec.submodule_search_locations if spec else None) or ()
-    own = sorted(module.name for module in pkgutil.iter_modules(places) if module.ispkg)
-    kept = [name for name in own if set(getattr(_imported(f"{FOLDER}.{name}"), "NEEDS", ())) <= set(own)]
-    return *(f"{FOLDER}.{name}" for name in kept), *sorted({point.value for point in entry_points(group=GROUP)})
+    own = sorted(f"{FOLDER}.{module.name}" for module in pkgutil.iter_modules(places) if module.ispkg)
+    found = (*own, *sorted({point.value for point in entry_points(group=GROUP)}))
+    needs = {name: {f"{FOLDER}.{other}" for other in getattr(_imported(name), "NEEDS", ())} for name in found}
+    while lacking := [name for name, others in needs.items() if not others <= needs.keys()]:
+        for name in lacking:
+            del needs[name]
+    return tuple(needs)
 
 
 @cache

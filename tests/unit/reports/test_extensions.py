@@ -60,12 +60,27 @@ def test_an_extension_without_what_it_needs_is_left_out(folder: Path) -> None:
     assert names("commands") == ["invented.first.commands"]
 
 
-def test_an_installed_package_is_an_extension(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_extension_that_needs_one_that_is_left_out_is_left_out(folder: Path) -> None:
+    extension(folder, "first", init='NEEDS = ("second",)', commands="from invented.second import commands")
+    extension(folder, "second", init='NEEDS = ("third",)', commands="from invented.third import commands")
+    assert names("commands") == []
+    extension(folder, "third", commands="")
+    forget()
+    assert names("commands") == [f"invented.{name}.commands" for name in ("first", "second", "third")]
+
+
+@pytest.mark.parametrize("needs", ["", 'NEEDS = ("first",)'])
+def test_an_installed_package_is_an_extension(
+    needs: str, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     extension(folder, "first", commands="")
-    extension(tmp_path, "installed", commands="")
+    extension(tmp_path, "installed", init=needs, commands="")
     point = EntryPoint("any", "installed", extensions.GROUP)
     monkeypatch.setattr(extensions, "entry_points", lambda group: [point] if group == extensions.GROUP else [])
     assert names("commands") == ["invented.first.commands", "installed.commands"]
+    (folder / "first").rename(tmp_path / "away")
+    forget()
+    assert names("commands") == ([] if needs else ["installed.commands"])
 
 
 @pytest.mark.parametrize("where", ["init", "commands"])
