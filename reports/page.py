@@ -34,6 +34,7 @@ from reports.html.section import (
 )
 from reports.html.shell import joined, policy
 from reports.report_data import report_data
+from reports.schemas.tables import SCHEMAS
 from reports.sections.algorithms import algorithms
 from reports.sections.calibration import calibration
 from reports.sections.cohorts import cohorts
@@ -188,7 +189,7 @@ def _render(tables: Tables) -> str:
 
 
 def _num_pictures(tables: Tables) -> int:
-    return sum(int(frame["picture"].notna().sum()) for frame in tables.frames.values() if "picture" in frame)
+    return sum(int(tables[name]["picture"].notna().sum()) for name, columns in SCHEMAS.items() if "picture" in columns)
 
 
 def _made(data: report_data.ReportData) -> list[str]:

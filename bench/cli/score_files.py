@@ -59,7 +59,8 @@ def score_files(
         "resamples": settings.num_resamples,
         "notes": list(given.notes),
     }
-    columns = ["finding", "metric", "value", "low", "high", "n", "num_positive", "num_findings"]
+    columns = ["finding", "metric", "value", "low", "high", "n", "num_positive", "num_findings", "reason"]
+    rows = rows.assign(reason=rows["value"].isna().map({True: _too_few(given, settings.min_count), False: None}))
     return json.dumps(
         {**facts, "rows": json.loads(rows[columns].to_json(orient="records", double_precision=15))}, indent=1
     )
@@ -100,11 +101,13 @@ def _lines(given: "LabeledPredictions", rows: "pd.DataFrame", min_count: int, nu
         *given.notes,
     ]
     if empty:
-        unit = "patients" if given.clustered else "images"
-        notes.append(
-            f"No score: {', '.join(empty)}. Fewer than {min_count} {unit} with or without the finding (--min-count)."
-        )
+        notes.append(f"No score: {', '.join(empty)}. {_too_few(given, min_count)} (--min-count).")
     return [*table_lines(first), "", *table_lines(second), "", *wrapped(notes, 0)]
+
+
+def _too_few(given: "LabeledPredictions", min_count: int) -> str:
+    """Return the reason for a missing score."""
+    return f"Fewer than {min_count} {'patients' if given.clustered else 'images'} with or without the finding"
 
 
 def _label(name: str, row: dict[Any, Any]) -> str:

@@ -23,6 +23,7 @@ class Members:
 
     findings: tuple[str, ...]  # in the mean of at least one hospital
     scored: tuple[str, ...]  # scored by at least one external hospital
+    num_findings: int  # all findings of the page
     left_out: Mapping[tuple[str, str], Estimate]
     per_hospital: tuple[
         int, ...
@@ -43,6 +44,7 @@ class Members:
         return cls(
             tuple(dict.fromkeys(finding for _, finding in known if any(finding == f for _, f in used))),
             tuple(dict.fromkeys(finding for _, finding in known)),
+            len(findings),
             dict(sorted(((key, e) for key, e in known.items() if key not in used), key=lambda pair: pair[1].value)),
             tuple(sorted(Counter(hospital for hospital, _ in used).values())),
             num_external,

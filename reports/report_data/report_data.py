@@ -156,7 +156,7 @@ class ReportData:
         """
         for recipe in self.ranked:
             if len(recipe.members) > 1 and run.id in {member.id for member in recipe.members}:
-                which = "the best recipe" if recipe is self.ranked[0] else "its recipe"
+                which = "the first recipe" if recipe is self.ranked[0] and len(self.ranked) > 1 else "its recipe"
                 return f"{run.label}, one run of {which}; other runs below"
         return run.label
 

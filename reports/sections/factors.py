@@ -71,7 +71,7 @@ def _title(table: pd.DataFrame, unit: str) -> str:
             return f"{sentence_case(word(len(names)))} factor levels clearly change the mean external AUROC"
         return f"Clear mean change of the external AUROC: {listing(names)}"
     clear = [row for row, effect in effects if effect.clear]
-    if clear and all(int(row["num_run_pairs"]) < LEAST_PAIRS for row in clear):
+    if all(int(row["num_run_pairs"]) < LEAST_PAIRS for row in clear or [row for row, _ in effects]):
         return "Too few pairs of runs to say whether a factor changes the external AUROC"
     if clear:
         return f"No factor changes the mean external AUROC more than pairs of {unit}s vary"

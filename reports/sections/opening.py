@@ -57,17 +57,15 @@ def title(data: ReportData) -> str:
     """Return the headline of the page."""
     if data.only_exposed_models:
         return "No ranking: every model was trained elsewhere, on data of an external hospital"
-    only = sentences.single_run(data.ranked[0].label, data.ranked[0].gap) if len(data.ranked) == 1 else ""
+    only = sentences.single_run(data.unit, data.ranked[0].gap) if len(data.ranked) == 1 else ""
     num_external = len(data.hospitals) or data.num_external
     num_runs = len(data.ranked) or (0 if num_external else len(data.scored))
     members = data.members_of_first
     is_partial = members is not None and (members.left_out or members.num_hospitals < members.num_external)
     over = member_sentences.over(members, brief=True) if members and is_partial else ""
-    headline = sentences.headline(
+    return sentences.headline(
         num_runs, data.num_worse, data.num_better, num_external, data.phantom, only, data.has_common, data.unit, over
     )
-    clauses = [module.clause(data) for module in extensions.modules("gap_notes")]
-    return ", ".join([headline, *filter(None, clauses)])
 
 
 def gap_figure(data: ReportData, width: float) -> Markup:
@@ -156,20 +154,22 @@ def _stand(data: ReportData) -> str:
 
 
 def _best(data: ReportData) -> str:
-    """Return the sentence on the best run and the runs tied with it."""
+    """Return the sentence on the best run and the runs tied with it; the ranking has the settings in which they differ."""
     if not data.ranked:
         return ""
     first, members = data.ranked[0], data.members(data.ranked[0])
-    is_whole = members.per_hospital == (len(data.findings),) * members.num_external
+    is_stated = members.left_out or members.per_hospital == (len(data.findings),) * members.num_external
     return sentences.best_run(
-        first.label,
+        first.name,
         first.score,
         len(data.groups[0]) - 1,
         len(data.ranked),
         data.unit,
-        (data.ranked[1].label, first.lead) if first.lead.has_interval else None,
+        (data.ranked[1].name if data.ranked[1].name != first.name else "the second", first.lead)
+        if first.lead.has_interval
+        else None,
         "mean external AUROC" if data.hospitals else "internal AUROC",
-        over=member_sentences.over(members) if data.hospitals and not is_whole else "",
+        over=member_sentences.over(members) if data.hospitals and not is_stated else "",
         but=member_sentences.hidden_failure(members, data.short),
     )
 

@@ -75,7 +75,7 @@ def ranking(data: ReportData) -> Section:
     span = sum(column.first for column in columns) + 3
     order = {r.id: i for i, r in enumerate(r for group in groups for r in group["runs"])}
     first = data.members_of_first
-    rows = [_sort_data(data, r, g["number"], columns, factors) for g in groups for r in g["runs"]]
+    rows = [_sort_data(data, r, order[r.id], g["number"], columns, factors) for g in groups for r in g["runs"]]
     context = {
         "data": data,
         "columns": columns,
@@ -236,15 +236,15 @@ def _row_slices(groups: Sequence[dict[str, Any]], data: ReportData, span: int) -
 
 
 def _sort_data(
-    data: ReportData, run: Run, group: int, columns: Sequence[RankingColumn], factors: Sequence[Factor]
+    data: ReportData, run: Run, place: int, group: int, columns: Sequence[RankingColumn], factors: Sequence[Factor]
 ) -> dict[str, Any]:
     """Return the data of a run with which the script sorts, filters and searches.
 
-    Keys: `g` is the number of the tie group. `what` is text for the search. `k` is a list with the mean rank, then the
+    Keys: `g` is the number of the tie group. `what` is text for the search. `k` is a list with the place in the ranking, then the
     number of each column (null if missing). `f` is a list with, for each factor, the index of the run's value in the
     values of this factor.
     """
-    numbers = [run.mean_rank, *(column.value(run) for column in columns)]
+    numbers = [place, *(column.value(run) for column in columns)]
     words = (run.family, run.variant or "base recipe", run.marks, data.submission_mark(run))
     return {
         "id": run.id,

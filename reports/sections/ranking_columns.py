@@ -78,6 +78,9 @@ def columns_of(data: ReportData) -> list[RankingColumn]:
     num_in_mean = data.members_of_first.num_hospitals if data.members_of_first else num_external
     slopes = any(r.slope.has_value for r in data.ranked)  # the numbers of an extension
     mean = f"mean of {num_in_mean}" if num_in_mean != 1 else "one hospital"
+    best = RankingColumn(
+        "best", "P(best)", "bootstrap", lambda r: r.p_best, lambda r: p_best_text(r.p_best), first=False
+    )
     further = (
         RankingColumn(
             "robust",
@@ -89,7 +92,7 @@ def columns_of(data: ReportData) -> list[RankingColumn]:
             small=lambda r: robustness(r).span,
             first=False,
         ),
-        RankingColumn("best", "P(best)", "bootstrap", lambda r: r.p_best, lambda r: p_best_text(r.p_best), first=False),
+        *([best] if len(data.ranked) > 1 else []),
         RankingColumn(
             "training",
             "Training",

@@ -329,5 +329,11 @@ def _statistics(data: ReportData) -> list[dict[str, Any]]:
 
 
 def _estimate(row: Mapping[Any, Any] | None) -> Estimate:
-    """Return the effect (value minus control) in a row of the table `transplants`; MISSING if `row` is None."""
-    return Estimate(float(row["effect"]), float(row["low"]), float(row["high"]), int(row["n"])) if row else MISSING
+    """Return the effect (value minus control) in a row of the table `transplants`; MISSING if `row` is None.
+
+    An effect that is the same in every resample, such as that of a change that flips no call, has no interval.
+    """
+    if not row:
+        return MISSING
+    bounds = (float(row["low"]), float(row["high"])) if row["low"] != row["high"] else (float("nan"), float("nan"))
+    return Estimate(float(row["effect"]), *bounds, int(row["n"]))

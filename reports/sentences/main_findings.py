@@ -30,7 +30,7 @@ def headline(
 
     num_worse: number of runs whose gap has a simultaneous interval entirely above 0; num_better: entirely below 0
     num_runs: number of ranked runs; without external hospitals, with an internal score
-    single_run: the result of `single_run`, if there is only one run
+    single_run: the result of `single_run`, if there is only one ranked run
     shared_findings: whether any external hospital has labels of a finding that the internal hospital labels, too
     unit: what is counted, "recipe" (mean over seeds) or "run"
     over: findings in the mean AUROC, if the mean leaves out findings that external hospitals score
@@ -47,7 +47,7 @@ def headline(
         text = "no run is ranked"
         text += "" if shared_findings else ": internal and external hospitals label no finding in common"
     elif num_runs == 1:
-        text = f"only one {unit}, so no ranking: {single_run}"
+        text = single_run
     elif num_worse == num_runs:
         text = f"{all_runs} have {LOWER} {at_external}"
     elif num_better == num_runs:
@@ -68,13 +68,13 @@ def headline(
     return f"On synthetic images, {text}" if phantom else sentence_case(text)
 
 
-def single_run(label: str, gap: Estimate) -> str:
-    """Return the clause of the headline that states the gap of the only run; `label`: name of this run."""
+def single_run(unit: str, gap: Estimate) -> str:
+    """Return the headline on the gap of the only run or recipe (`unit`)."""
     if not gap.has_value:
-        return f"the generalization gap of {label} could not be measured"
+        return f"the generalization gap of the only {unit} could not be measured"
     if not gap.clear:
-        return f"the data do not show whether the AUROC of {label} is lower at external hospitals"
-    return f"{label} has {LOWER if gap.value > 0 else HIGHER} at external hospitals"
+        return f"the data do not show whether the AUROC of the only {unit} is lower at external hospitals"
+    return f"the only {unit} has {LOWER if gap.value > 0 else HIGHER} at external hospitals"
 
 
 def mean_gap(
@@ -86,7 +86,7 @@ def mean_gap(
     shared_findings: bool = True,
     trained: bool = True,
 ) -> str:
-    """State the mean generalization gap, and the hospital with the largest gap.
+    """State the mean generalization gap and, if it is clear, the hospital with the largest gap.
 
     `internal`: title of the internal hospital. `num_external`: number of external hospitals. `gap`: mean over runs and external
     hospitals. `hospitals`: pairs (title, mean gap) of the hospitals that this mean may include. `trained`: whether the runs were
@@ -114,7 +114,7 @@ def mean_gap(
     else:
         mean = "mean " if average else ""
         text = f"{start} {_verb(num_runs, 'have', 'has')} a {mean}gap in AUROC of {with_verdict(gap)}{fewer}"
-    if len(measured) < 2:
+    if len(measured) < 2 or not gap.clear:
         return f"{text}."
     kind = "mean" if num_runs > 1 else "measured"  # a run's own largest gap may be at another hospital
     return f"{text}; {'of these, ' if fewer else ''}the largest {kind} gap is at {max(measured)[1]}."
@@ -143,9 +143,7 @@ def best_run(
     over = f", {over}" if over else ""
     but = f", but {but}" if but else ""
     if num_runs == 1:
-        return (
-            f"{label} has a {score} of {external.with_interval}{over}{but}. There is no other {unit} to compare with."
-        )
+        return f"{label} has a {score} of {external.with_interval}{over}{but}."
     if but:
         first = f"{label} ranks first by {score}, {external.with_interval}{over}{but}"
     else:
@@ -325,7 +323,9 @@ def pareto_title(labels: Sequence[str], num_runs: int, unit: str = "run") -> str
         return f"Only one {unit}: there is no other cost to compare with"
     if len(labels) == 1:
         return f"One {unit} is Pareto-optimal in cost and AUROC: {labels[0]}"
-    return f"{sentence_case(word(len(labels)))} of {word(num_runs)} {unit}s are Pareto-optimal in cost and AUROC"
+    both = f"{'both' if num_runs == 2 else f'all {word(num_runs)}'} {unit}s"
+    runs = both if len(labels) == num_runs else f"{word(len(labels))} of {word(num_runs)} {unit}s"
+    return f"{sentence_case(runs)} are Pareto-optimal in cost and AUROC"
 
 
 def probe_title(values: Sequence[float], untrained: Sequence[float], chance: float, num_sources: int) -> str:

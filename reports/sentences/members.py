@@ -2,24 +2,24 @@
 
 from collections.abc import Callable
 
-from reports.formatting import plural, word
+from reports.formatting import listing, plural, word
 from reports.report_data.members import Members
 
 
 def over(members: Members, *, brief: bool = False) -> str:
     """State how many findings and hospitals a mean external AUROC is over; "" for a mean of nothing.
 
-    `brief`: for a headline, without the numbers per hospital.
+    `brief`: for a headline, of all findings of the page and without the numbers per hospital.
 
     >>> from reports.report_data.headline_rows import MISSING
-    >>> over(Members(("Edema",), ("Edema", "Mass"), {}, (1, 1), 5, MISSING, MISSING))
+    >>> over(Members(("Edema",), ("Edema", "Mass"), 3, {}, (1, 1), 5, MISSING, MISSING))
     'over 1 of 2 findings that external hospitals score, at two of five hospitals'
-    >>> over(Members(("Edema", "Mass"), ("Edema", "Mass"), {}, (1, 2, 2), 3, MISSING, MISSING))
+    >>> over(Members(("Edema", "Mass"), ("Edema", "Mass"), 3, {}, (1, 2, 2), 3, MISSING, MISSING))
     'over 2 findings (1 to 2 per hospital)'
-    >>> over(Members(("Edema",), ("Edema", "Mass"), {}, (1, 1), 5, MISSING, MISSING), brief=True)
-    'over 1 of 2 findings, at two of five hospitals'
+    >>> over(Members(("Edema",), ("Edema", "Mass"), 3, {}, (1, 1), 5, MISSING, MISSING), brief=True)
+    'over 1 of 3 findings, at two of five hospitals'
     """
-    num, total = len(members.findings), len(members.scored)
+    num, total = len(members.findings), members.num_findings if brief else len(members.scored)
     if not num:
         return ""
     place = " that external hospitals score" if members.num_external > 1 else " that the external hospital scores"
@@ -50,16 +50,20 @@ def hidden_failure(members: Members, title_of: Callable[[str], str]) -> str:
 
 
 def left_out(members: Members, title_of: Callable[[str], str], *, name_lowest: bool = True) -> str:
-    """Warn that a mean leaves out findings that an external hospital scores; "" if it leaves nothing out.
+    """State which findings a mean is over and which it leaves out, with the mean over both; "" if it leaves nothing out.
 
     `name_lowest`: whether to name the lowest AUROC left out.
     """
     if not members.left_out:
         return ""
-    findings = dict.fromkeys(finding for _, finding in members.left_out)
-    text = f"The mean leaves out {plural(len(findings), 'finding')} that the internal test split does not score."
+    text = (
+        f"Of {plural(members.num_findings, 'finding')}, the mean has {len(members.findings)}, "
+        "which the internal test split and external hospitals score."
+    )
     if name_lowest:
         text += f" The lowest measured AUROC left out: {lowest_left_out(members, title_of)}."
     if members.over_all.has_value:
-        text += f" Mean over all {plural(len(members.scored), 'finding')}: {members.over_all.with_interval}."
+        others = list(dict.fromkeys(finding for _, finding in members.left_out))
+        with_these = listing(others) if len(others) < 3 else f"the {word(len(others))}"
+        text += f" With {with_these} that only external hospitals score, it is {members.over_all.with_interval}."
     return text

@@ -1,12 +1,12 @@
-"""What the first screen of the page says about readings of the labels: a clause of the headline, and a sentence on the mean gap."""
+"""The sentence on the first screen of the page about the mean gap under another reading of the labels."""
 
 from collections.abc import Mapping
 
-from reports.formatting import word
+from reports.formatting import places, plural
 from reports.report_data.headline_rows import EXTERNAL, Estimate
 from reports.report_data.report_data import ReportData
 from reports.sentences.data import READING_RULES
-from reports.sentences.verdicts import with_verdict
+from reports.sentences.verdicts import verdict as verdict_word
 from reports.tables import records_of
 
 KEY = "label-readings"  # of the section
@@ -40,15 +40,6 @@ def _of_means(data: ReportData) -> dict[str, Mapping[str, object]]:
     return {name: rows[EXTERNAL] for name, rows in gaps_by_reading(data).items()}
 
 
-def clause(data: ReportData) -> str:
-    """State how many readings give the verdicts of this page; "" if all do."""
-    verdicts = [verdict(row) for row in _of_means(data).values()]
-    num_same = sum(each == verdicts[0] for each in verdicts)
-    if num_same == len(verdicts):
-        return ""
-    return f"under {word(num_same)} of {word(len(verdicts))} ways to read the labels"
-
-
 def note(data: ReportData) -> tuple[str, str]:
     """Return the key of the section, and a sentence on the reading that changes the verdicts or else the mean gap most; "" if none does."""
     (_, own), *others = _of_means(data).items() or [("", {})]
@@ -58,4 +49,10 @@ def note(data: ReportData) -> tuple[str, str]:
     name, row = max(others, key=lambda other: (verdict(other[1]) != same, abs(estimate(other[1]).value - gap.value)))
     if verdict(row) == same and gap.low <= estimate(row).value <= gap.high:
         return KEY, ""
-    return KEY, f"If {READING_RULES[name]}, the mean gap is {with_verdict(estimate(row))}."
+    other, num_worse, num_runs = estimate(row), int(str(row["num_worse"])), int(str(row["num_runs"]))
+    recipes = (
+        f", and {num_worse} of {plural(num_runs, data.unit)} clearly lose"
+        if other.clear and num_worse < num_runs
+        else ""
+    )
+    return KEY, f"If {READING_RULES[name]}, the mean gap is {places(other.value)} and {verdict_word(other)}{recipes}."

@@ -11,5 +11,5 @@ def sentence(data: ReportData) -> str:
     rows = table[(table["metric"] == AUROC) & (table["finding"] == MACRO)]
     for row in records_of(rows):
         if data.ranked and row["run_id"] == data.ranked[0].id and not row["reason"]:
-            return f"{title(row, data.ranked[0].label, population(data, row))}."
+            return f"{title(row, data.unit, population(data, row))}."
     return ""

@@ -63,16 +63,16 @@ def next_hospital(data: ReportData) -> Section:
     return Section("next-hospital", "Next hospital", write("next_hospital.html.j2", **context))
 
 
-def title(row: Row, label: str = "", like: str = "") -> str:
+def title(row: Row, unit: str = "", like: str = "") -> str:
     """State the expected AUROC at a new hospital and its prediction interval, or that there are too few hospitals.
 
-    label: the recipe, for the first screen, which explains brackets. like: what the hospitals share, see `population`.
+    unit: for the first screen, which names this run or recipe and explains brackets. like: what the hospitals share.
 
     >>> numbers = {"num_hospitals": 5, "value": 0.731, "new_low": 0.62, "new_high": 0.816, "reason": ""}
     >>> title(numbers)
     'At a sixth hospital like these five, expect an AUROC of .73; 95 % of such hospitals lie between .62 and .82'
-    >>> title(numbers, "VGG", "adults")
-    'At a sixth hospital like these five (adults), expect an AUROC of .73 [.62, .82] of VGG'
+    >>> title(numbers, "recipe", "adults")
+    'At a sixth hospital like these five (adults), expect an AUROC of .73 [.62, .82] of this recipe'
     >>> title(numbers | {"reason": "too few hospitals: only two hospitals have a value"})
     'Too few hospitals to say what to expect at the next one'
     """
@@ -83,7 +83,7 @@ def title(row: Row, label: str = "", like: str = "") -> str:
     which = f"a {ORDINALS[num + 1]}" if num + 1 in ORDINALS else "another"
     which = which.replace("a e", "an e")
     like = f" ({like})" if like else ""
-    new = f" [{low}, {high}] of {label}" if label else f"; 95 % of such hospitals lie between {low} and {high}"
+    new = f" [{low}, {high}] of this {unit}" if unit else f"; 95 % of such hospitals lie between {low} and {high}"
     return f"At {which} hospital like these {word(num)}{like}, expect an AUROC of {value}{new}"
 
 
@@ -150,11 +150,13 @@ def _others(data: ReportData, run: Run, rows: Mapping[tuple[str, str, str], Row]
     metrics = [metric for metric in OTHERS if any(metric == key for key, _ in found)]
     findings = [finding for finding in (MACRO, *data.findings) if any(finding == key for _, key in found)]
     cells = {key: _on_page(key[0], row) for key, row in found.items()}
+    noted: dict[str, dict[str, list[str]]] = {}
+    for (metric, finding), row in found.items():
+        if note := clamped(row):
+            noted.setdefault(note, {}).setdefault(OTHERS[metric], []).append(finding)
     return {
         "metrics": [OTHERS[metric] for metric in metrics],
-        "clamped": [
-            (f"{OTHERS[metric]}, {finding}", note) for (metric, finding), row in found.items() if (note := clamped(row))
-        ],
+        "clamped": noted,
         "rows": [
             (
                 "Macro mean" if finding == MACRO else finding,

@@ -1,4 +1,4 @@
-"""Sentences and words of whole pages agree with the numbers beside them and with the tables: five invented boards, a real one."""
+"""Sentences and words of whole pages agree with the numbers beside them and with the tables: six invented boards, a real one."""
 
 import json
 import re
@@ -6,11 +6,13 @@ import re
 import pytest
 from bs4 import BeautifulSoup
 
+from harmonize.labels.findings import FINDINGS
 from reports.formatting import places
 from reports.page import render
 from reports.report_data.report_data import read
 from reports.sections.findings import findings
 from reports.sections.opening import opening
+from reports.sections.ranking import ranking
 from reports.sections.run_cells import gap as gap_cell
 from reports.summaries.gap_causes import finding_shares
 from reports.tables import Tables
@@ -22,6 +24,7 @@ BOARDS = (
     Invented(runs=3, sign=-1, hospitals=("chexpert", "mimic", "nih")),
     Invented(runs=5, noise=2, shortcut="Edema", hospitals=("chexpert", "mimic", "nih", "brax")),
     Invented(runs=3, patients=0.15, noise=3),
+    Invented(runs=1, noise=3, internal_few=FINDINGS[7:]),
 )
 NUMBER = r"[−+]?\d*\.\d+"
 
@@ -65,11 +68,12 @@ def test_the_first_screen_has_the_numbers_of_the_tables(made):
     measured = table.drop("external")
     if len(measured) > 1:
         kind = "mean" if len(data.ranked) > 1 else "measured"
-        assert f"the largest {kind} gap is at {data.short(measured['value'].idxmax())}." in text
+        named = f"the largest {kind} gap is at {data.short(measured['value'].idxmax())}."
+        assert (named in text) == data.mean_gap.clear
     if len(measured) < data.num_external:
         assert "of them" in text
     best = data.ranked[0]
-    praise = rf"{re.escape(best.label)} (has the highest measured|ranks first by|has a) mean external AUROC(,| of) {places(best.score.value)}"
+    praise = rf"{re.escape(best.name)} (has the highest measured|ranks first by|has a) mean external AUROC(,| of) {places(best.score.value)}"
     assert re.search(praise, " ".join(text.split()))
     assert places(abs(table.loc["external", "value"])) in text
 
@@ -80,6 +84,34 @@ def test_the_terminal_names_the_lowest_auroc_that_the_page_names(finished):
     lines, data = json.loads((folder / "report.json").read_text())["lines"], read(Tables.load(folder / "tables"))
     (hospital, finding), lowest = next(iter(data.members_of_first.left_out.items()))
     assert f"    lowest AUROC left out: {lowest.value:.3f}, {finding} at {data.title(hospital)}" in lines
+
+
+def test_every_stated_number_of_findings_is_that_of_the_mean_or_of_the_page(made):
+    data = read(made)
+    text = " ".join(BeautifulSoup(str(opening(data).html), "html.parser").get_text(" ").split())
+    members = data.members_of_first
+    known = {len(data.findings), len(members.findings)}
+    stated = {int(n) for n in re.findall(r"(\d+) (?:of \d+ )?findings", text) + re.findall(r"of (\d+) findings", text)}
+    assert len(data.findings) in stated
+    assert stated <= known
+
+
+def test_the_script_orders_the_rows_by_the_score_that_the_text_names(made):
+    ranks = made["ranks"].assign(mean_rank=-made["ranks"]["mean_rank"])  # bootstrap ranks may have another order
+    data = read(Tables(made.meta, made.frames | {"ranks": ranks}))
+    html = BeautifulSoup(str(ranking(data).html), "html.parser")
+    rows = {row["id"]: row["k"][0] for row in json.loads(html.select_one("#ranked").string)}
+    assert sorted(rows, key=rows.__getitem__) == [run.id for run in data.ranked]
+    scores = [run.score.value for run in data.ranked]
+    assert scores == sorted(scores, reverse=True)
+
+
+def test_p_best_and_the_first_of_several_are_stated_only_of_several_recipes(made):
+    data = read(made)
+    heads = " ".join(e.get_text(" ") for e in BeautifulSoup(str(ranking(data).html), "html.parser").select("th"))
+    several = len(data.ranked) > 1
+    assert ("P(best)" in heads) == several
+    assert ("the first recipe" in data.run_shown(data.ranked_runs[0])) == (several and data.unit == "recipe")
 
 
 def test_the_shares_of_all_findings_add_up_to_the_whole_gap(made):

@@ -82,7 +82,7 @@ def test_the_details_say_whether_an_entry_is_a_recipe_or_a_run(page: str) -> Non
 def test_a_figure_of_one_run_states_that_its_recipe_has_others() -> None:
     board = read(with_seeds(tables(Invented(runs=6))))
     best, second = (recipe.members[0] for recipe in board.ranked[:2])
-    assert board.run_shown(best) == f"{best.label}, one run of the best recipe; other runs below"
+    assert board.run_shown(best) == f"{best.label}, one run of the first recipe; other runs below"
     assert board.run_shown(second) == f"{second.label}, one run of its recipe; other runs below"
     alone = read(tables(Invented(runs=6)))
     assert alone.run_shown(alone.ranked[0]) == alone.ranked[0].label
