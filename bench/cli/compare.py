@@ -109,7 +109,8 @@ def lines(result: "Contrast", *, every: bool = False) -> list[str]:
         *result.notes,
         *_same(shown),
         f"{mean} over the findings that both runs, the cohort and the internal test split score.",
-        f"difference = first - second. Both runs: the same {result.settings.num_resamples:,} bootstrap samples of patients.",
+        f"difference = first - second. Both runs: the same {result.settings.num_resamples:,} bootstrap samples of patients, "
+        "without the variation between seeds.",
         *further,
     ]
     return [*notice, f"first   {result.first}", f"second  {result.second}", "", *drawn, "", *wrapped(notes)]
@@ -139,7 +140,10 @@ def _every_finding(result: "Contrast", heading: str) -> list[str]:
 
 
 def _place(result: "Contrast", dataset: str, split: str) -> str:
-    return f"{result.hospital(dataset, split)}, {split.partition(':')[0]}"
+    hospital = result.hospital(dataset, split)
+    return (
+        hospital if dataset == "external" else f"{hospital}, {split.partition(':')[0]}"
+    )  # its hospitals have several splits
 
 
 def _same(table: "pd.DataFrame") -> list[str]:

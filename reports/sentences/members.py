@@ -64,6 +64,6 @@ def left_out(members: Members, title_of: Callable[[str], str], *, name_lowest: b
         text += f" The lowest measured AUROC left out: {lowest_left_out(members, title_of)}."
     if members.over_all.has_value:
         others = list(dict.fromkeys(finding for _, finding in members.left_out))
-        with_these = listing(others) if len(others) < 3 else f"the {word(len(others))}"
-        text += f" With {with_these} that only external hospitals score, it is {members.over_all.with_interval}."
+        with_these = listing(others) if len(others) < 3 else f"the {word(len(others))} others"
+        text += f" With {with_these}, scored only at external hospitals, it is {members.over_all.with_interval}."
     return text

@@ -4,6 +4,7 @@ They list the most confident errors of a run, write its model card, and fill the
 """
 
 import json
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -74,6 +75,8 @@ def errors(
         typer.echo(csv_text(table), nl=False)
     elif len(table):
         table = table[[*_FIRST_COLUMNS, *(name for name in COLUMNS if name not in _FIRST_COLUMNS)]]
+        if sys.stdout.isatty():
+            table = table.assign(image_id=[i if len(i) <= 26 else f"{i[:8]}…{i[-17:]}" for i in table["image_id"]])
         rows = [[printable(v) if isinstance(v, str) else f"{v:.3f}" for v in row] for row in table.to_numpy(object)]
         typer.echo("\n".join(table_lines([list(table.columns), *rows])))
     else:

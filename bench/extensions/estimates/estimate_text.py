@@ -52,8 +52,10 @@ def lines(result: ExpectedScores, notes: Sequence[str]) -> list[str]:
     """Return the result as lines of text: the runs, the findings of the first run, reasons, and what it rests on."""
     names, mean, order = names_of(result.manifest), result.means["auroc"], order_of(result)
     out = [SYNTHETIC_NOTICE] if result.manifest.phantom else []
-    if result.num_images:
+    if any(one.stated.any() for one in result.results.values()):
         out += [f"{result.num_images:,} images, estimated without labels; 90 % intervals, {result.estimator.title}"]
+    elif result.num_images:
+        out += [f"{result.num_images:,} images say too little for an estimate; 95 % prediction intervals"]
     else:
         out += ["What to expect at a hospital without any image of it; 95 % prediction intervals"]
     cells = [["run", "id", "expected macro AUROC", "interval", "rank"]]
@@ -80,7 +82,7 @@ def lines(result: ExpectedScores, notes: Sequence[str]) -> list[str]:
             f"  {STAR}: not from its images; 95 % prediction interval for any hospital like the {num} labeled ones"
         )
     reasons = reasons_of(result, best)
-    out += [f"  {f'-, {STAR}' if starred else '-'}: {reason}" for reason in reasons]
+    out += [f"  no estimate: {reason}" for reason in reasons]
     if any(reason.startswith(TOO_UNCERTAIN) for reason in reasons):
         out.append("  --widest prints wider intervals, too; --csv has the reason of each value")
     out += _measured_lines(result, best)
@@ -119,7 +121,7 @@ def _choice(result: ExpectedScores, order: Sequence[int], names: Mapping[str, st
 
 
 def _finding_rows(result: ExpectedScores, r: int) -> list[list[str]]:
-    rows = [["finding", *(f"{title} [90 %]" if result.num_images else title for title in SHOWN.values())]]
+    rows = [["finding", *SHOWN.values()]]
     for k, finding in enumerate(result.findings):
         cells = []
         for quantity in SHOWN:

@@ -151,7 +151,9 @@ def test_few_images_do_not_change_what_is_predicted(finished: Path, own_logits: 
     assert few["value"].isna().all()
     pd.testing.assert_frame_equal(few[PREDICTED], none[PREDICTED])
     text = " ".join(here("estimate", "--logits", str(own_logits), "--grid", "tiny", cwd=finished).stdout.split())
-    assert "-, *: 30 of 50 images needed" in text
+    assert "no estimate: 30 of 50 images needed" in text
+    assert "30 images say too little for an estimate; 95 % prediction intervals" in text
+    assert "90 %" not in text
     assert "Estimates from images need 50 images." in text
     assert re.search(r"0\.\d{3}\* \[0\.\d{3}, 0\.\d{3}\]", text)
 
@@ -411,7 +413,7 @@ def test_with_fewer_than_three_labeled_hospitals_every_cell_says_so(
     assert f"The grid has {num} labeled hospital{'' if num == 1 else 's'}; 3 are needed." in text
     assert "No run can be recommended" in text
     assert "nan" not in text.lower().split()
-    assert "is estimated:\n  -: " in text
+    assert "is estimated:\n  no estimate: " in text
     assert "Edema" not in text  # no table without a number
     assert "leave out" not in text
 

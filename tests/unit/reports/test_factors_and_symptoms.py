@@ -94,6 +94,9 @@ def test_one_pair_of_recipes_with_three_seeds_each_may_be_clear_and_fewer_pairs_
     assert ">higher mean<" in three
     two = page(ablation=frame("ablation", (*effect, 2, np.nan, 0.002, 0.022)))
     assert "too few pairs" in two
+    unclear = ("auroc", "loss", "focal", "bce", 0.012, -0.004, 0.028, 0.003, 1, 2, np.nan, -0.006, 0.03)
+    for few in (two, page(ablation=frame("ablation", unclear))):
+        assert "Too few pairs of runs to say whether a factor changes the external AUROC" in few
     assert ">higher mean<" not in two
 
 

@@ -48,7 +48,7 @@ def test_the_opening_names_the_failing_finding_that_the_mean_leaves_out() -> Non
         assert left_out.value < 0.5
         assert f"Pneumonia{data.short(hospital)}{left_out.text}{left_out.span}" in page
     over_all = data.cells[first.id, "external", "macro_all"]
-    assert f"With the eight that only external hospitals score, it is {over_all.with_interval}." in page
+    assert f"With the eight others, scored only at external hospitals, it is {over_all.with_interval}." in page
 
 
 def test_the_ranking_warns_and_offers_the_mean_over_all_findings() -> None:
@@ -68,7 +68,7 @@ def test_a_mean_that_leaves_out_only_similar_findings_is_not_called_a_failure() 
     page = told(opening(data).html)
     assert "has the highest measured mean external AUROC" in page
     assert "Of 9 findings, the mean has 8, which the internal test split and external hospitals score." in page
-    assert f"With {FINDINGS[-1]} that only external hospitals score, it is ." in page
+    assert f"With {FINDINGS[-1]}, scored only at external hospitals, it is ." in page
 
 
 def test_without_a_finding_left_out_nothing_warns_and_no_ranking_is_offered_twice() -> None:

@@ -139,3 +139,15 @@ def test_one_run_without_markers_still_shows_the_rest() -> None:
     html = str(transplants(read(Tables(made.meta, made.frames | {"transplants": rest}))).html)
     assert "could not be tested: too few images have one" in html
     assert "gray values" in html
+
+
+@pytest.mark.slow
+def test_a_change_that_flips_no_call_has_a_reason_in_place_of_an_interval() -> None:
+    made = asked()
+    table = made["transplants"]
+    flips = (table["measure"] == "flip_rate") & (table["kind"] == "corner")
+    assert flips.any()
+    table.loc[flips, ["effect", "low", "high"]] = 0.0
+    html = str(transplants(read(made)).html)
+    assert '<span class="v">.000</span><span class="s">– the same in every resample</span>' in html
+    assert ">.000–.000<" not in html

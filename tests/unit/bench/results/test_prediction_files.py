@@ -286,3 +286,12 @@ def test_calls_in_place_of_predictions_are_named(tmp_path: Path, here: Command) 
     shown = json.loads(here(*write(tmp_path, predictions, labels), "--json", cwd=tmp_path).stdout)
     note = "Only one or two different predictions: Edema. With calls, AUROC and AUPRC are too low."
     assert note in shown["notes"]
+
+
+def test_a_missing_score_has_its_reason_in_json(tmp_path: Path, here: Command) -> None:
+    predictions, labels = tables()
+    labels["Edema"] = [1, *[0] * 299]
+    shown = json.loads(here(*write(tmp_path, predictions, labels), "--json", cwd=tmp_path).stdout)
+    reason = {(row["finding"], row["metric"]): row["reason"] for row in shown["rows"] if row["value"] is None}
+    assert reason["Edema", "auroc"] == "Fewer than 10 patients with or without the finding"
+    assert {row["reason"] for row in shown["rows"] if row["value"] is not None} == {None}
