@@ -109,8 +109,8 @@ def lines(result: "Contrast", *, every: bool = False) -> list[str]:
         *result.notes,
         *_same(shown),
         f"{mean} over the findings that both runs, the cohort and the internal test split score.",
-        f"difference = first - second. Both runs: the same {result.settings.num_resamples:,} bootstrap samples of patients, "
-        "without the variation between seeds.",
+        f"difference = first - second. Both runs: the same {result.settings.num_resamples:,} bootstrap samples of patients.",
+        "The intervals do not include the variation between seeds.",
         *further,
     ]
     return [*notice, f"first   {result.first}", f"second  {result.second}", "", *drawn, "", *wrapped(notes)]

@@ -15,7 +15,7 @@ from bench.scoring.score_run import RunScores, score_run
 from bench.scoring.scored_split import ScoredSplit, Settings
 from reports.report_data.report_data import read
 from reports.schemas.tables import SCHEMAS
-from reports.sections.opening import opening, title
+from reports.sections.opening import opening
 from reports.tables import Tables
 from tests.conftest import Command
 from tests.end_to_end.test_rescore import tables as stored_tables
