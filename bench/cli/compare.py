@@ -9,7 +9,6 @@ import typer
 
 from bench.cli.completion import run_ids
 from bench.cli.options import (
-    THRESHOLD_RULES,
     CohortsOption,
     CsvOption,
     JsonOption,
@@ -19,8 +18,8 @@ from bench.cli.options import (
     ThresholdOption,
     examples,
 )
+from bench.cli.predict import check_rule
 from bench.cli.text_tables import interval, table_lines, wrapped
-from harmonize.errors import ConfigError
 from reports.formatting import number
 
 if TYPE_CHECKING:
@@ -55,13 +54,13 @@ def compare(
     Prints the means over findings, at each hospital; --all prints the findings, too. Both runs are scored on the same images
     and the same bootstrap samples of patients.
     """
-    from bench.planning.stored_names import check_metric, store_with
+    from bench.planning.stored_names import check_choices, check_cohorts, check_entry, store_with
 
-    for value, choices, option in ((at, THRESHOLD_RULES, "--at"), (calibrator, CALIBRATORS, "--calibrator")):
-        if value not in choices:
-            raise ConfigError(f"unknown {option[2:]} {value!r}", option, f"choose from: {', '.join(choices)}")
+    check_rule(at)
+    check_choices("calibrator", [calibrator], CALIBRATORS)
     opened = store_with(store, grid, (first, second))
-    check_metric(opened, metric)
+    check_entry(opened, "metric", metric, "auroc_gap")
+    check_cohorts(opened, cohort)
     from bench.results.compare_two_runs import contrast  # slow imports: a wrong name was refused above
     from bench.store.safe_csv import csv_text
 

@@ -8,11 +8,17 @@ from typing import Annotated
 
 import typer
 
-from bench.cli.options import JsonOption, QuietOption, StoredGridOption, StoreOption, examples
+from bench.cli.options import THRESHOLD_RULES, JsonOption, QuietOption, StoredGridOption, StoreOption, examples
 from bench.cli.text_tables import wrapped
 from harmonize.errors import ConfigError
 
 OUTPUTS = ("auto", "probability", "logit")
+SETTINGS = {  # option -> its values
+    "mapping": ("default", "strict", "broad"),
+    "labels-read": ("uncertain-present", "uncertain-absent", "unmentioned-dropped", "standard"),
+    "threshold": THRESHOLD_RULES,
+    "unit": ("image", "study"),
+}
 SCORE_EXAMPLES = examples(
     "bench score --store runs --grid demo",
     "bench score --grid demo --as demo-strict --mapping strict",
@@ -41,7 +47,7 @@ def score(
         str | None, typer.Option("--findings", help='Only these findings, for example "Edema,Pneumonia".')
     ] = None,
     min_count: Annotated[
-        int | None, typer.Option("--min-count", help="Minimum number of patients with and without a finding.")
+        int | None, typer.Option("--min-count", min=1, help="Minimum number of patients with and without a finding.")
     ] = None,
     threshold: Annotated[
         str | None, typer.Option("--threshold", help="Threshold rule: f1_max, youden, sens_90 or f1_grid.")
@@ -88,9 +94,14 @@ def score(
         return
     if outputs != "auto":
         raise ConfigError("--outputs is only valid with --predictions", "--outputs", "remove the option")
-    from bench.planning.stored_names import store_with
+    from bench.config.grid_file import check_name
+    from bench.planning.stored_names import check_choices, store_with
 
     opened = store_with(store, grid)
+    for option, value in zip(SETTINGS, (mapping, labels_read, threshold, unit), strict=True):
+        check_choices(option, [] if value is None else [value], SETTINGS[option])
+    if name is not None:
+        check_name(name, "--as")
     settings = (mapping, labels_read, findings, min_count, threshold, unit, registry)
     if name is None and any(value is not None for value in settings):
         raise ConfigError(

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from bench.config.run_config import RunConfig
 from bench.config.tta_and_ensembles import TTA, Ensemble, View
-from bench.planning.run import RunSpec
+from bench.planning.run import PANEL, RunSpec
 from bench.store.checked_folders import FILE as CHECKSUMS
 from bench.store.checked_folders import CheckedFolder
 from bench.store.file_integrity import is_intact
@@ -103,7 +103,7 @@ def _panels(runs: Sequence[RunSpec]) -> list[DerivedRun]:
         if run.config.task == "binary":
             groups.setdefault(run.config.of_panel, []).append(run)
     members = [group for group in groups.values() if len(group) > 1]
-    return [DerivedRun.of("panel", "one network per finding", (), [r.id for r in group], group) for group in members]
+    return [DerivedRun.of("panel", PANEL, (), [r.id for r in group], group) for group in members]
 
 
 def logit_of_mean(logit_MNK: NDArray[np.floating]) -> NDArray[np.float32]:

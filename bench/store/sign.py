@@ -23,6 +23,12 @@ def sign(path: Path, key: Path, namespace: str = NAMESPACE) -> Path:
     return signature
 
 
+def check_key(key: Path) -> None:
+    """Raise ConfigError if the file of a key for `sign` does not exist."""
+    if not key.is_file():
+        raise ConfigError("cannot sign: no such key file", str(key), "give an SSH key: --sign ~/.ssh/id_ed25519")
+
+
 def signer(path: Path, signers: Path, namespace: str = NAMESPACE) -> str:
     """Verify the signature "<path>.sig" of a file, by default a bundle; return the signer's name in the file `signers`.
 

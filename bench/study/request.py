@@ -3,6 +3,8 @@
 This module imports neither pandas nor torch, so that a wrong request is refused within a second or two.
 """
 
+import fnmatch
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib import import_module
@@ -13,7 +15,7 @@ from bench.config.grid import Grid
 from bench.config.preprocessing_ops import input_size
 from bench.config.registry import BUILT_IN_WEIGHTS, Entry, Registry, installed
 from bench.config.run_config import RunConfig
-from bench.planning.run import RunSpec, path_of_entry, starting_weights, weights_path
+from bench.planning.run import PANEL, RunSpec, no_run_matches, path_of_entry, starting_weights, weights_path
 from bench.store.store import Store
 from bench.study.starting_weights import StartingWeights, fetch, hub_weights
 from bench.system.hub_client import cache_folder, is_reachable
@@ -57,6 +59,13 @@ class Request:
         check_foreign(grid, registry)
         _check_added_heads(grid, registry, weights)
         return request
+
+    def check_only(self, pattern: str | None) -> None:
+        """Raise ConfigError for a pattern of --only that neither begins an id nor fits a name (see `Plan.select`)."""
+        grid, names = self.grid, [config.architecture for config in self.grid.configs]
+        names += [*grid.tta, *(ensemble.name for ensemble in grid.ensembles), PANEL]
+        if pattern and not re.fullmatch("[0-9a-f]+", pattern) and not fnmatch.filter(names, pattern):
+            raise no_run_matches(pattern)
 
     @property
     def hub_architectures(self) -> list[Entry]:

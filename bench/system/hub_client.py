@@ -1,8 +1,11 @@
 """The client of the Hugging Face hub, without telemetry."""
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from harmonize.errors import ConfigError
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
@@ -74,3 +77,9 @@ def _switch_telemetry_off() -> None:
 
     # set the value itself: huggingface_hub reads the environment variable only when the library is imported
     constants.HF_HUB_DISABLE_TELEMETRY = True
+
+
+def check_name(repo: str) -> None:
+    """Raise ConfigError unless `repo` is a valid repository name, OWNER/NAME."""
+    if not re.fullmatch(r"\w[\w.-]{0,94}/\w[\w.-]{0,94}", repo, re.ASCII) or "--" in repo or ".." in repo:
+        raise ConfigError(f"{repo!r} is not a repository name", "--repo", "write OWNER/NAME, e.g. lab/densenet-cxr")

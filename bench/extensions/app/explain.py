@@ -1,5 +1,6 @@
 """`bench explain`: draw heat maps of the image areas in which a network finds evidence for a finding."""
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -31,7 +32,12 @@ def explain(
     ] = None,
     mask: Annotated[
         Path | None,
-        typer.Option("--mask", help="PNG of the image's size; pixels above 0 mark where a reader saw the finding."),
+        typer.Option(
+            "--mask",
+            exists=True,
+            dir_okay=False,
+            help="PNG of the image's size; pixels above 0 mark where a reader saw the finding.",
+        ),
     ] = None,
     box: Annotated[
         str | None, typer.Option("--box", help="X,Y,WIDTH,HEIGHT in pixels of the image, instead of a mask.")
@@ -49,6 +55,8 @@ def explain(
     Writes one picture per finding, one picture of all findings, and a table of numbers. For research only, not for
     clinical use.
     """
+    from bench.extensions.heat_maps.analyses import METHODS
+    from bench.planning.stored_names import check_choices
     from bench.runs.model_reference import check_reference
     from bench.store.store import write_bytes
 
@@ -59,15 +67,16 @@ def explain(
         raise ConfigError("--mask and --box exclude each other", "bench explain", "give only one of them")
     if (mask or box) and len(images) > 1:
         raise ConfigError("--mask and --box are for a single image", "bench explain", "give one image")
+    check_choices("method", [method], METHODS)
+    reference = mask if mask is not None else parse_box(box) if box is not None else None
     import pandas as pd  # slow imports: a wrong request was refused above
 
     from bench.cli.progress_bars import choose_display
     from bench.cli.text_tables import wrapped
-    from bench.extensions.app.explain_image import chosen_findings, explainer_of, parse_box, table
+    from bench.extensions.app.explain_image import chosen_findings, explainer_of, table
     from bench.runs.model_folder import load_model
     from bench.store.safe_csv import csv_text
 
-    reference = mask if mask is not None else parse_box(box) if box is not None else None
     explainer = explainer_of(load_model(model, store, trust=trust))
     findings = chosen_findings(explainer.stored, finding or ())
     output.mkdir(parents=True, exist_ok=True)
@@ -101,6 +110,17 @@ def explain(
             typer.echo(f"pictures and explained.csv: {output}")
     if len(tables) < len(images):
         raise typer.Exit(1)
+
+
+def parse_box(text: str) -> tuple[float, float, float, float]:
+    """Parse the text "X,Y,W,H" of a box; return x, y, width and height. Raises ConfigError for any other text."""
+    try:
+        x, y, width, height = (float(number) for number in text.split(","))
+    except ValueError as error:
+        raise ConfigError(f"{text!r} is not a box", "--box", "write X,Y,WIDTH,HEIGHT in pixels of the image") from error
+    if not all(map(math.isfinite, (x, y, width, height))) or width <= 0 or height <= 0:
+        raise ConfigError(f"{text!r} is not a box", "--box", "give finite numbers, width and height above 0")
+    return x, y, width, height
 
 
 def _draw(explanation: "Explanation", output: Path, stem: str) -> list[str]:

@@ -254,17 +254,6 @@ def table(explanation: Explanation, run_id: str) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def parse_box(text: str) -> Box:
-    """Parse the text "X,Y,W,H" of a box; return x, y, width and height. Raises ConfigError for any other text."""
-    try:
-        x, y, width, height = (float(number) for number in text.split(","))
-    except ValueError as error:
-        raise ConfigError(f"{text!r} is not a box", "--box", "write X,Y,WIDTH,HEIGHT in pixels of the image") from error
-    if not all(np.isfinite([x, y, width, height])) or width <= 0 or height <= 0:
-        raise ConfigError(f"{text!r} is not a box", "--box", "give finite numbers, width and height above 0")
-    return x, y, width, height
-
-
 def _read(path: ImageFile) -> Gray:
     try:
         return read_gray(path)

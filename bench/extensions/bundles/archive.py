@@ -52,6 +52,14 @@ def pack(folder: Path, path: Path) -> str:
     return bytes_sha256(content)
 
 
+def cohorts_in(path: Path) -> list[str]:
+    """Return the names of the cohorts in a bundle, without checking it; [] for a file that is no bundle."""
+    if not zipfile.is_zipfile(path):
+        return []
+    with zipfile.ZipFile(path) as archive:
+        return [Path(name).stem for name in archive.namelist() if name.startswith("cohorts/")]
+
+
 def unpack(path: Path, folder: Path) -> str:
     """Write the members of the bundle `path` into an empty `folder` and return the bundle's id (see `pack`).
 

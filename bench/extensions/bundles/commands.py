@@ -133,14 +133,16 @@ def export(
 
 def _check_export(output: Path, citation: Path | None, crate: bool, key: Path | None) -> None:
     """Raise ConfigError for options of `bench export` that cannot work, before anything is written; `key`: SSH key."""
+    from bench.store.sign import check_key
+
     if output.suffix != ".zip":
         raise ConfigError(f"{output.name!r} does not end in .zip", "--output", "use a name like ours.zip")
     if not output.parent.is_dir():
         raise ConfigError("the folder does not exist", str(output.parent), "create it, or write to another folder")
     if citation is not None and not crate:
         raise ConfigError("--citation is only valid with --crate", "bench export", "add --crate, or omit --citation")
-    if key is not None and not key.is_file():
-        raise ConfigError("cannot sign: no such key file", str(key), "give an SSH key: --sign ~/.ssh/id_ed25519")
+    if key is not None:
+        check_key(key)
 
 
 def _exported_ids(manifest: "Manifest", names: Sequence[str]) -> list[str]:
@@ -207,10 +209,13 @@ def verify(
     from bench.config.registry import Registry
     from bench.extensions.bundles.archive import check_is_file
     from bench.store.sign import signer
+    from harmonize.cohorts.specs import read_data
 
     if key is not None and data is None:
         raise ConfigError("--key is only valid with --data", "bench verify", "add --data, or omit --key")
     check_is_file(bundle)
+    if data is not None:
+        read_data(data)
     signed_by = signer(bundle, signers) if signers is not None else ""
     entries = Registry.read(registry)
     from bench.extensions.bundles import verify as verifying  # slow imports: a wrong request was refused above
@@ -279,7 +284,10 @@ def merge(
     from bench.cli.progress_bars import choose_display
     from bench.config.grid_file import check_name
     from bench.config.registry import Registry
-    from bench.extensions.bundles.archive import check_is_file
+    from bench.extensions.bundles.archive import check_is_file, cohorts_in
+    from bench.planning.stored_names import check_choices
+    from bench.store.sign import signer
+    from harmonize.cohorts.specs import read_data
 
     if len({bundle.name for bundle in bundles}) < len(bundles):
         raise ConfigError(
@@ -295,26 +303,29 @@ def merge(
         )
     for bundle in bundles:
         check_is_file(bundle)
+    if data is not None:
+        read_data(data)
+    new_names = _new_names(rename or [], [bundle.name for bundle in bundles])
+    named = [new_names.get(each.name, {}).get(old, old) for each in bundles for old in cohorts_in(each)]
+    check_choices("cohort", cohort or (), named)
+    signed_by = [signer(bundle, signers) if signers is not None else "" for bundle in bundles]
     entries = Registry.read(registry)
     from bench.extensions.bundles import merge as merging  # slow imports: a wrong request was refused above
     from bench.extensions.bundles import verify as verifying
     from bench.results.score_runs import score_all
     from bench.results.summary import summary
-    from bench.store.sign import signer
     from bench.store.store import Store
 
-    new_names = _new_names(rename or [], [bundle.name for bundle in bundles])
     store.parent.mkdir(parents=True, exist_ok=True)
     building = Path(tempfile.mkdtemp(prefix=f".{store.name}.", dir=store.parent))
     try:
         with choose_display(quiet) as display:
             merged, first = merging.Merge(Store.open(building)), None
-            for bundle in bundles:
-                signed_by = signer(bundle, signers) if signers is not None else ""
+            for bundle, signed in zip(bundles, signed_by, strict=True):
                 with verifying.opened(bundle, entries) as opened:
                     verifying.verify(opened, display.progress, data)
                     first = first or opened.manifest
-                    merging.add(merged, opened, new_names.get(bundle.name, {}), first, signed_by)
+                    merging.add(merged, opened, new_names.get(bundle.name, {}), first, signed)
             assert first is not None
             title = f"{first.title}: {len(bundles)} bundles" if len(bundles) > 1 else first.title
             manifest = merging.finish(merged, name or first.name, title, first, cohort or [])
@@ -338,7 +349,7 @@ def _new_names(renames: list[str], bundles: list[str]) -> dict[str, dict[str, st
     `renames`: texts "BUNDLE:OLD=NEW". `bundles`: file names of all bundles. Raises ConfigError for an unknown bundle or an invalid
     new name.
     """
-    from bench.extensions.bundles.read_bundle import COHORT_NAME
+    from bench.extensions.bundles.limits import COHORT_NAME
 
     out: dict[str, dict[str, str]] = {}
     for rename in renames:

@@ -12,11 +12,11 @@ import pandas as pd
 from bench.config.registry import Registry
 from bench.extensions.bundles.archive import pack
 from bench.extensions.bundles.described import Described
+from bench.extensions.bundles.limits import COHORT_NAME
 from bench.extensions.bundles.metadata import documents, statement
 from bench.extensions.bundles.pseudonyms import Ordinals, assign_ordinals, columns_of, kinds, table_id
 from bench.extensions.bundles.read_bundle import (
     BUNDLE_SCHEMA,
-    COHORT_NAME,
     HISTORY,
     RECORDS,
     bundle_document,

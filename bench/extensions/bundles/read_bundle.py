@@ -13,6 +13,7 @@ from bench.config.run_config import RunConfig
 from bench.config.tta_and_ensembles import TTA
 from bench.extensions.bundles.archive import read_json, refused
 from bench.extensions.bundles.imported_models import is_exposure, is_passport, same_model
+from bench.extensions.bundles.limits import COHORT_NAME
 from bench.extensions.bundles.pseudonyms import image_names, kinds, patient_names, table_id
 from bench.extensions.bundles.recompute import with_titles
 from bench.extensions.bundles.tables import facts_in, read_columns
@@ -83,7 +84,6 @@ HISTORY = {  # column of history.parquet -> kind, a key of `tables.KINDS`
     "lr": "number",
     "gradient_evaluations": "count",
 }
-COHORT_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")
 _HEX = re.compile(r"[0-9a-f]{6,64}")
 
 

@@ -37,6 +37,13 @@ def add(app: typer.Typer) -> None:
     app.command("labels-needed", rich_help_panel=NEW_HOSPITAL, epilog=LABELS_NEEDED_EXAMPLES)(labels_needed)
 
 
+def _share(value: float) -> float:
+    """Return the value of an option. Raises BadParameter for a number that is not between 0 and 1."""
+    if not 0 < value < 1:
+        raise typer.BadParameter(f"{value} is not above 0 and below 1; give a share such as .05 or .9")
+    return value
+
+
 def labels_needed(
     grid: StoredGridOption = None,
     run: Annotated[
@@ -50,11 +57,16 @@ def labels_needed(
         typer.Option("--second", help="A second run: how many labels tell the two apart?", autocompletion=run_ids),
     ] = None,
     finding: FindingsOption = None,
-    ece: Annotated[float, typer.Option("--ece", help="Highest calibration error (ECE) after recalibration.")] = 0.05,
+    ece: Annotated[
+        float,
+        typer.Option("--ece", callback=_share, help="Highest calibration error (ECE) after recalibration."),
+    ] = 0.05,
     sensitivity: Annotated[
-        float, typer.Option("--sensitivity", help="Lowest sensitivity at the chosen threshold.")
+        float, typer.Option("--sensitivity", callback=_share, help="Lowest sensitivity at the chosen threshold.")
     ] = 0.9,
-    share: Annotated[float, typer.Option("--share", help="Share of draws that must reach the goal.")] = 0.8,
+    share: Annotated[
+        float, typer.Option("--share", callback=_share, help="Share of draws that must reach the goal.")
+    ] = 0.8,
     plot: Annotated[Path | None, typer.Option("--plot", help="Draw the curves into this SVG file.")] = None,
     store: StoreOption = Path("runs"),
     quiet: QuietOption = False,
@@ -77,12 +89,8 @@ def labels_needed(
     from bench.store.safe_csv import csv_text
     from bench.store.store import write_bytes
 
-    try:
-        goals = Goals(ece, sensitivity, share)
-    except ValueError as error:
-        raise ConfigError(str(error), f"--{str(error).split()[0]}", "give a share such as .05 or .9") from error
     with choose_display(quiet) as display:
-        result = measure(opened, grid, run, second, finding or (), goals, display.progress)
+        result = measure(opened, grid, run, second, finding or (), Goals(ece, sensitivity, share), display.progress)
     if plot is not None:
         from bench.extensions.label_needs.figure import label_curves
 

@@ -34,7 +34,13 @@ def register(
     grid: GridOption,
     data: DataOption = None,
     hypotheses: Annotated[
-        Path | None, typer.Option("--hypotheses", help="YAML list of hypotheses: name, statement, optionally check.")
+        Path | None,
+        typer.Option(
+            "--hypotheses",
+            exists=True,
+            dir_okay=False,
+            help="YAML list of hypotheses: name, statement, optionally check.",
+        ),
     ] = None,
     store: StoreOption = Path("runs"),
     registry: RegistryOption = None,

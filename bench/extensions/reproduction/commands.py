@@ -20,6 +20,7 @@ from bench.cli.options import (
     WorkersOption,
     examples,
 )
+from harmonize.errors import ConfigError, SetupError
 
 if TYPE_CHECKING:
     from bench.extensions.reproduction.reproduce import Reproduction
@@ -53,16 +54,28 @@ def reproduce(
     Exit code 1: a score differs by more than the variation over seeds or over patients explains.
     """
     from bench.cli.progress_bars import choose_display
+    from bench.config.registry import Registry
     from bench.planning.stored_names import store_with
+    from bench.store.sign import check_key
     from bench.system.devices import check_device, default_workers, require_device
+    from harmonize.cohorts.specs import read_data
 
     check_device(device)
     opened = store_with(store, grid, [run])
+    if data is not None:
+        read_data(data)
+    if weights is not None and not weights.is_dir():
+        raise SetupError("no such folder of weights", str(weights), "give the folder that holds the safetensors files")
+    if sign is not None:
+        check_key(sign)
+    entries = Registry.read(registry)
+    if into.resolve() == store.resolve():
+        raise ConfigError("a run cannot be reproduced in its own store", str(into), "name another folder with --into")
     from bench.extensions.reproduction.request import (
         ReproductionRequest,  # imports pandas: a wrong name was refused above
     )
 
-    request = ReproductionRequest.read(opened, run, grid, data, registry, into)
+    request = ReproductionRequest.read(opened, run, grid, data, entries)
     require_device(device)
     # this module imports torch, which takes seconds: a wrong request was refused above
     from bench.extensions.reproduction import reproduce as reproducing

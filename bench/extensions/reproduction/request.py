@@ -28,13 +28,11 @@ class ReproductionRequest:
     registry: Registry
 
     @classmethod
-    def read(
-        cls, store: Store, prefix: str, grid: str | None, data: Path | None, registry_file: Path | None, into: Path
-    ) -> Self:
+    def read(cls, store: Store, prefix: str, grid: str | None, data: Path | None, registry: Registry) -> Self:
         """Find the run, and check that it can be trained again: on `data`, or on new synthetic images if `data` is None.
 
         Raises StoreError for a run that is derived, unfinished or from a bundle. Raises ConfigError when data are missing,
-        when the registry is not that of the run, or when `into` is the store itself.
+        or when the registry is not that of the run.
         """
         run_id = find_run(store, prefix)
         stored = read_run(store, run_id)
@@ -45,12 +43,8 @@ class ReproductionRequest:
         if manifest.of_bundles or (reason := unfinished(manifest, run)):
             why = "the run comes from a bundle, which has no images" if manifest.of_bundles else reason
             raise StoreError(f"run {run_id}: {why}", str(store.run_dir(run_id)), "reproduce it where it was trained")
-        if into.resolve() == store.root.resolve():
-            fix = "name another folder with --into"
-            raise ConfigError("a run cannot be reproduced in its own store", str(into), fix)
         if data is None and not manifest.phantom:
             raise ConfigError("the run used real images", "bench reproduce", "name the data with --data")
-        registry = Registry.read(registry_file)
         restored = grid_of(manifest, [run])
         check_foreign(restored, registry)
         return cls(stored, manifest, run, restored, registry)

@@ -103,15 +103,16 @@ def upload(
     `evaluate` take the repository, or the folder of --folder, in place of a run.
     """
     from bench.planning.stored_names import store_with
+    from bench.system.hub_client import check_name
 
+    if (folder is None) == (not repo):
+        raise ConfigError("name one place", "bench upload", "give --repo OWNER/NAME, or --folder FOLDER")
+    if repo:
+        check_name(repo)
     opened = store_with(store, grid, [run])
     from bench.extensions.tracking import hub  # imports pandas: a wrong name was refused above
 
-    if repo:
-        hub.check_name(repo)
     run_id, manifest, files = hub.files_of(opened, run, grid)
-    if (folder is None) == (not repo):
-        raise ConfigError("name one place", "bench upload", "give --repo OWNER/NAME, or --folder FOLDER")
     licences = hub.licences(manifest, run_id)
     url = ""
     if not as_json:

@@ -30,12 +30,11 @@ from bench.runs.model_reference import MEMBERS, config_sha256
 from bench.store.checked_folders import REFERENCE, WEIGHTS, CheckedFolder, ScoresFolder
 from bench.store.file_integrity import file_sha256
 from bench.store.store import Store, write_bytes
-from bench.system.hub_client import api
+from bench.system.hub_client import api, check_name
 from harmonize.datasets import TABLE
 from harmonize.errors import ConfigError, SetupError, StoreError
 from reports.schemas.exposure import CORPORA, NO, UNKNOWN
 
-_REPO = re.compile(r"\w[\w.-]{0,94}/\w[\w.-]{0,94}", re.ASCII)
 _MIN_LENGTH = 3  # minimum number of characters of the ids to search for; shorter ids would match ordinary words
 _MIN_DIGITS = 5  # minimum number of digits of an id that is a whole number; shorter ids would match seeds and years
 _LONG = 8  # an id with at least this number of characters is also found next to other characters: 10000032 in p10000032
@@ -319,12 +318,6 @@ def upload(files: Sequence[HubFile], repo: str, message: str, public: bool = Fal
     return str(created)
 
 
-def check_name(repo: str) -> None:
-    """Raise ConfigError unless `repo` is a valid repository name, OWNER/NAME."""
-    if not _REPO.fullmatch(repo) or "--" in repo or ".." in repo:
-        raise ConfigError(f"{repo!r} is not a repository name", "--repo", "write OWNER/NAME, e.g. lab/densenet-cxr")
-
-
 def licences(manifest: Manifest, run_id: str) -> list[str]:
     """Return lines of text: the license of the training images, and the licenses of the pretrained weights, if there are any."""
     run = manifest.run_of[run_id]
@@ -336,4 +329,4 @@ def licences(manifest: Manifest, run_id: str) -> list[str]:
     return lines
 
 
-__all__ = ["HubFile", "check_name", "files_of", "licences", "upload", "write_folder"]
+__all__ = ["HubFile", "files_of", "licences", "upload", "write_folder"]

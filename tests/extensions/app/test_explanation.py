@@ -11,7 +11,8 @@ import torch
 from typer.testing import CliRunner, Result
 
 from bench.cli.main import app
-from bench.extensions.app.explain_image import chosen_findings, explainer_of, parse_box, table
+from bench.extensions.app.explain import parse_box
+from bench.extensions.app.explain_image import chosen_findings, explainer_of, table
 from bench.extensions.app.panel import SHOWN, WARNING, Explanation, FindingMap, all_findings_panel, panel
 from bench.extensions.heat_maps.gradcam import heat_maps, upsampled
 from bench.inputs.normalize import Normalizer

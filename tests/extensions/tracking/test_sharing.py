@@ -16,6 +16,7 @@ from bench.planning.manifest import read_manifest
 from bench.store.checked_files import read_grid, write_cohort, write_grid
 from bench.store.store import Store, table_facts, write_table
 from bench.system import hub_client as hubclient
+from bench.system.hub_client import check_name
 from harmonize.errors import ConfigError, SetupError, StoreError
 
 pytestmark = pytest.mark.grid
@@ -229,7 +230,7 @@ def test_a_run_without_weights_or_scores_does_not_leave(store_copy: Path) -> Non
     with pytest.raises(StoreError, match="bench score"):
         hub.files_of(store, second)
     with pytest.raises(ConfigError):
-        hub.check_name("a/b/c")
+        check_name("a/b/c")
 
 
 def test_a_folder_with_files_is_not_overwritten(tmp_path: Path) -> None:
