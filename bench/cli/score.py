@@ -97,11 +97,11 @@ def score(
     from bench.config.grid_file import check_name
     from bench.planning.stored_names import check_choices, store_with
 
-    opened = store_with(store, grid)
     for option, value in zip(SETTINGS, (mapping, labels_read, threshold, unit), strict=True):
         check_choices(option, [] if value is None else [value], SETTINGS[option])
     if name is not None:
         check_name(name, "--as")
+    opened = store_with(store, grid)
     settings = (mapping, labels_read, findings, min_count, threshold, unit, registry)
     if name is None and any(value is not None for value in settings):
         raise ConfigError(

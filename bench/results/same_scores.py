@@ -45,6 +45,8 @@ def differs(ours: pd.DataFrame, theirs: pd.DataFrame, columns: Sequence[str], sl
         a, b = ours[column], theirs[column]
         if pd.api.types.is_float_dtype(a) and pd.api.types.is_float_dtype(b):
             same = _close(a.to_numpy(np.float64), b.to_numpy(np.float64), slack)
+        elif a.dtype != object and a.equals(b):  # nearly every column; comparing cells takes 20 times as long
+            continue
         else:
             cells = zip(a.to_numpy(object).tolist(), b.to_numpy(object).tolist(), strict=True)
             same = np.array([_equal(p, q, slack) for p, q in cells], bool)
@@ -73,9 +75,6 @@ def _equal(p: Any, q: Any, slack: float) -> bool:
 
     Arrays are equal if all their elements differ by at most `slack`. Null and "" are equal.
     """
-    # nearly every cell; the checks below take 10 times as long
-    if isinstance(p, str | int) and isinstance(q, str | int):
-        return p == q
     if isinstance(p, np.ndarray) and isinstance(q, np.ndarray):
         return p.shape == q.shape and bool(_close(p.astype(np.float64), q.astype(np.float64), slack).all())
     empty = [bool(pd.isna(value)) or value == "" for value in (p, q)]

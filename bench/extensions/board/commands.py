@@ -19,7 +19,10 @@ if TYPE_CHECKING:
     from bench.extensions.board.site import BoardBuild
 
 
-BoardOption = Annotated[Path, typer.Option("--board", help="Folder of the board: a copy of its repository.")]
+BoardOption = Annotated[
+    Path,
+    typer.Option("--board", exists=True, file_okay=False, help="Folder of the board: a copy of its repository."),
+]
 
 
 board_app = typer.Typer(
@@ -77,13 +80,16 @@ def submit(
     """
     from bench.cli.progress_bars import choose_display
     from bench.config.registry import Registry
-    from bench.extensions.board.submit import SubmissionRequest
+    from bench.extensions.bundles.archive import check_is_file
+
+    check_is_file(bundle)
+    lists, entries = _id_lists(seen_ids or ()), Registry.read(registry)
+    from bench.extensions.board.submit import SubmissionRequest  # slow imports: a wrong request was refused above
     from bench.extensions.board.submit import submit as submitting
 
-    lists = _id_lists(seen_ids or ())
     request = SubmissionRequest(bundle, board, name, laboratory, licence, lists, keep_bundle)
     with choose_display(quiet) as display:
-        done = submitting(request, Registry.read(registry), display.progress)
+        done = submitting(request, entries, display.progress)
     if as_json:
         checks = [{"state": line.state, "what": line.what, "text": line.text} for line in done.lines]
         facts = {"checks": checks, "division": done.division, "not_closed": done.reasons}
@@ -156,12 +162,23 @@ def decide(
 
 
 def build(
-    folder: Annotated[Path, typer.Argument(metavar="BOARD", help="Folder of the board: board.yaml, submissions/.")],
+    folder: Annotated[
+        Path,
+        typer.Argument(
+            metavar="BOARD", exists=True, file_okay=False, help="Folder of the board: board.yaml, submissions/."
+        ),
+    ],
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Folder for the site. Default: only check the board.")
     ] = None,
     before: Annotated[
-        Path | None, typer.Option("--before", help="Earlier copy of decisions.jsonl, which the file must continue.")
+        Path | None,
+        typer.Option(
+            "--before",
+            exists=True,
+            dir_okay=False,
+            help="Earlier copy of decisions.jsonl, which the file must continue.",
+        ),
     ] = None,
     registry: RegistryOption = None,
     quiet: QuietOption = False,
