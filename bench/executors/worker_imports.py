@@ -16,6 +16,7 @@ from importlib import import_module
 
 NEEDED = (
     "bench.runs.run_one",
+    "numba",
     "scipy.stats",
     "timm",  # the functions that need it import it, so each worker would
     "bench.analyses.run_analysis",
