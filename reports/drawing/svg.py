@@ -9,6 +9,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Self
 
 from markupsafe import Markup, escape
 
@@ -34,6 +35,12 @@ class Scale:
     high: float  # value at the pixel position `end`
     start: float
     end: float
+
+    @classmethod
+    def of_areas(cls, estimates: Sequence[Estimate], width: float) -> Self:
+        """Return the scale of a column of strips, each with the interval of an area (0 to 1); `width` of a strip in px."""
+        ends = [v for e in estimates for v in (e.value, e.low, e.high) if is_number(v)] or [0.5, 1.0]
+        return cls(max(0.0, min(ends) - 0.01), min(1.0, max(ends) + 0.01), 6, width - 6)
 
     def __call__(self, value: float) -> float:
         """Return the pixel position of a value."""
@@ -64,13 +71,6 @@ def tick_text(value: float, ticks: Sequence[float]) -> str:
         return "0"
     digits = max(len(f"{v:.10f}".rstrip("0").partition(".")[2]) for v in ticks)
     return f"{value:.0f}" if digits == 0 else places(value, digits).removesuffix("." + "0" * digits)
-
-
-def area_axis(estimates: Sequence[Estimate], width: float) -> tuple[Scale, list[float]]:
-    """Return the scale and the ticks of a column of strips of this width, each with the interval of an area from 0 to 1."""
-    ends = [v for e in estimates for v in (e.value, e.low, e.high) if is_number(v)] or [0.5, 1.0]
-    scale = Scale(max(0.0, min(ends) - 0.01), min(1.0, max(ends) + 0.01), 6, width - 6)
-    return scale, ticks(scale.low, scale.high, 5)
 
 
 def svg(width: float, height: float, body: str, label: str = "", css: str = "ch") -> Markup:

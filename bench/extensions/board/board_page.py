@@ -93,7 +93,8 @@ class SubmissionPage:
 
 def render_board(page: BoardPage) -> str:
     """Return the page of the board as HTML; it makes no network requests. Equal content gives equal bytes."""
-    scale, grid = svg.area_axis([row.auroc for rows in page.divisions.values() for row in rows], WIDTH)
+    scale = svg.Scale.of_areas([row.auroc for rows in page.divisions.values() for row in rows], WIDTH)
+    grid = svg.ticks(scale.low, scale.high, 5)
     divisions = []
     for name, rows in page.divisions.items():
         groups = [
@@ -118,7 +119,8 @@ def render_board(page: BoardPage) -> str:
 def render_submission(page: SubmissionPage) -> str:
     """Return the page of a submission as HTML; it makes no network requests."""
     estimates = [estimate for _, _, estimate, _ in page.at_hospitals]
-    scale, grid = svg.area_axis(estimates, WIDTH)
+    scale = svg.Scale.of_areas(estimates, WIDTH)
+    grid = svg.ticks(scale.low, scale.high, 5)
     text = write(
         "submission_page.html.j2",
         **shell(STYLES),

@@ -100,9 +100,11 @@ class EstimatePage:
 def render(page: EstimatePage) -> str:
     """Return the page as one HTML text, which makes no network requests. Equal content gives equal bytes."""
     macro = [run.auroc for run in page.runs]
-    scale, grid = svg.area_axis(macro, WIDTH)
+    scale = svg.Scale.of_areas(macro, WIDTH)
+    grid = svg.ticks(scale.low, scale.high, 5)
     aurocs = [row.values["auroc"] for row in page.findings]
-    scale_of_findings, grid_of_findings = svg.area_axis(aurocs, WIDTH)
+    scale_of_findings = svg.Scale.of_areas(aurocs, WIDTH)
+    grid_of_findings = svg.ticks(scale_of_findings.low, scale_of_findings.high, 5)
     text = write(
         "estimate_page.html.j2",
         **shell(STYLES),

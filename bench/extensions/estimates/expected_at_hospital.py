@@ -36,7 +36,7 @@ from bench.extensions.estimates.expected_scores import (
 )
 from bench.extensions.estimates.from_hospitals import KnownValues
 from bench.extensions.estimates.known_values import by_estimator, known_values
-from bench.extensions.estimates.local_labels import COLUMNS, check_local_labels, measured, read_local_labels
+from bench.extensions.estimates.local_labels import COLUMNS, label_table, measured, read_local_labels
 from bench.extensions.estimates.quantities import QUANTITIES
 from bench.planning.manifest import Manifest
 from bench.planning.planned_grid import PlannedRun
@@ -274,7 +274,7 @@ def checked_request(
     findings = _findings(manifest, run_ids)
     _stated(prevalence or {}, findings)
     if labels is not None:
-        check_local_labels(labels, findings)
+        label_table(labels, findings)  # an error is better before the images are predicted
     return entries[estimator], findings
 
 

@@ -66,7 +66,7 @@ def read_local_labels(path: Path, image_ids: Sequence[str], findings: Sequence[s
     table and a repeated image. Raises ConfigError for an unknown image, for a cell that is no label, and if no column is
     a finding of the runs.
     """
-    table, state = _labels(path, findings)
+    table, state = label_table(path, findings)
     rows = pd.Index(image_ids).get_indexer(pd.Index(table[IMAGE]))
     names = pd.Index([Path(image_id).name for image_id in image_ids])
     if (rows < 0).any() and names.is_unique:
@@ -92,13 +92,11 @@ def read_local_labels(path: Path, image_ids: Sequence[str], findings: Sequence[s
     return replace(local, notes=tuple(notes))
 
 
-def check_local_labels(path: Path, findings: Sequence[str]) -> None:
-    """Check a table of labels before the images are predicted; errors as in `read_local_labels`, except for unknown images."""
-    _labels(path, findings)
+def label_table(path: Path, findings: Sequence[str]) -> tuple[pd.DataFrame, dict[str, NDArray[np.int8]]]:
+    """Return the table as text, and finding -> label states [n]; -2 (not mentioned) becomes 0.
 
-
-def _labels(path: Path, findings: Sequence[str]) -> tuple[pd.DataFrame, dict[str, NDArray[np.int8]]]:
-    """Return the table as text, and finding -> label states [n]; -2 (not mentioned) becomes 0."""
+    Errors as in `read_local_labels`, except for unknown images.
+    """
     table = read_table(path)
     labeled = [finding for finding in findings if finding in table]
     if not labeled:
