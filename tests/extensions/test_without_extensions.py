@@ -1,7 +1,8 @@
-"""The program lives without each of its extensions, and without all of them."""
+"""The program lives without each of its extensions, without several, and without all of them."""
 
 import ast
 import os
+import random
 import re
 import shutil
 import sys
@@ -14,6 +15,7 @@ from tests.forked import Begun, bench_main
 
 ROOT = Path(__file__).parents[2]
 NAMES = sorted(path.parent.name for path in (ROOT / "bench" / "extensions").glob("*/__init__.py"))
+SEVERAL = [random.Random(seed).sample(NAMES, number) for seed, number in enumerate((2, 2, 2, 2, 2, 2, 3, 3))]
 # tests of documents are left out: documents name commands of extensions
 CORE_TESTS = ("tests/unit", "tests/properties", "tests/end_to_end", "tests/contracts")
 _OPTIONS = (
@@ -58,7 +60,7 @@ def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.thorough
-@pytest.mark.parametrize("deleted", [*([name] for name in NAMES), NAMES], ids="+".join)
+@pytest.mark.parametrize("deleted", [*([name] for name in NAMES), *SEVERAL, NAMES], ids="+".join)
 def test_without_an_extension_a_grid_writes_its_page_and_the_other_tests_pass(deleted: list[str], copy: Path) -> None:
     assert NAMES
     check(copy, deleted)
