@@ -54,13 +54,13 @@ def compare(
     Prints the means over findings, at each hospital; --all prints the findings, too. Both runs are scored on the same images
     and the same bootstrap samples of patients.
     """
-    from bench.planning.stored_names import check_choices, check_cohorts, check_entry, store_with
+    from bench.planning.stored_names import check_choices, check_entries, store_with
 
     check_rule(at)
     check_choices("calibrator", [calibrator], CALIBRATORS)
     opened = store_with(store, grid, (first, second))
-    check_entry(opened, "metric", metric, "auroc_gap")
-    check_cohorts(opened, cohort)
+    check_entries(opened, "metric", [metric], "auroc_gap")
+    check_entries(opened, "cohort", cohort or ())
     from bench.results.compare_two_runs import contrast  # slow imports: a wrong name was refused above
     from bench.store.safe_csv import csv_text
 

@@ -17,12 +17,8 @@ data_app = typer.Typer(
 @data_app.command(epilog=examples("bench data phantom phantoms --source 2000 --external 300 --shortcut 0.9"))
 def phantom(
     folder: Annotated[Path, typer.Argument(help="Folder for chexpert/ mimic/ nih/ padchest/ vindr/ brax/.")],
-    source: Annotated[
-        int, typer.Option(min=1, max=999_999, help="Number of frontal images of the training hospital.")
-    ] = 2300,
-    external: Annotated[
-        int, typer.Option(min=1, max=999_999, help="Number of frontal images of each other hospital.")
-    ] = 320,
+    source: Annotated[int, typer.Option(min=1, help="Number of frontal images of the training hospital.")] = 2300,
+    external: Annotated[int, typer.Option(min=1, help="Number of frontal images of each other hospital.")] = 320,
     size: Annotated[int, typer.Option(min=64, max=2048, help="Long side of the images in pixels.")] = 128,
     shortcut: Annotated[float, typer.Option(min=0.0, max=1.0, help="Strength of the planted shortcut, 0 to 1.")] = 0.0,
     finding: Annotated[

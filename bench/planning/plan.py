@@ -25,7 +25,7 @@ from bench.planning.overlap import refuse_internal_again, refuse_shared_patients
 from bench.planning.planned_grid import Overlap
 from bench.planning.protocol import CohortRole
 from bench.planning.read_cohorts import read_cohorts
-from bench.planning.run import RunSpec, no_run_matches
+from bench.planning.run import RunSpec
 from bench.planning.training_groups import check_groups
 from bench.store.checked_files import cohort_problem, read_cohort, write_cohort
 from bench.store.store import Store
@@ -34,7 +34,7 @@ from harmonize.cohorts.pool_names import is_pool
 from harmonize.cohorts.pooled import Place, hospital_of, members_of, places_of
 from harmonize.cohorts.specs import read_data
 from harmonize.cohorts.splits import shared_patients
-from harmonize.errors import DatasetError
+from harmonize.errors import ConfigError, DatasetError
 from harmonize.labels.findings import space
 from harmonize.labels.states import states
 from harmonize.progress import Progress
@@ -124,7 +124,8 @@ class Plan:
             if run.id in needed or run.id.startswith(pattern) or fnmatchcase(run.config.architecture, pattern)
         ]
         if not chosen:
-            raise no_run_matches(pattern)
+            fix = "give the first digits of a run id or an architecture; see --dry-run"
+            raise ConfigError(f"no run matches {pattern!r}", "--only", fix)
         ids = {run.id for run in chosen}
         return chosen, [d for d in self.derived if ids.issuperset(run.id for run in d.runs)]
 

@@ -21,13 +21,7 @@ if TYPE_CHECKING:
 # part of the run id; increase this number if a change of the training code may change weights
 TRAINING_VERSION = 1
 TRAINED = ("model.safetensors", "trained.json", "history.parquet")  # files that training writes
-PANEL = "one network per finding"  # name of a panel, for --only
-
-
-def no_run_matches(pattern: str) -> ConfigError:
-    """Return the error for a pattern of --only that selects no run."""
-    fix = "give the first digits of a run id or an architecture; see --dry-run"
-    return ConfigError(f"no run matches {pattern!r}", "--only", fix)
+PANEL = "one network per finding"  # name of a panel
 
 
 @dataclass(frozen=True, slots=True)

@@ -58,15 +58,13 @@ def find_grid(store: Store, name: str | None) -> str:
     raise StoreError(what, where, f"name one with --grid: {', '.join(names)}")
 
 
-def check_entry(store: Store, option: str, name: str, *others: str) -> None:
-    """Raise ConfigError for a metric or estimator that is neither in the registry nor in a grid of the store, nor in `others`."""
+def check_entries(store: Store, option: str, names: Sequence[str], *others: str) -> None:
+    """Raise ConfigError for a metric, estimator or cohort that no grid of the store has, nor the registry, nor `others`."""
     section = f"{option}s"
-    check_choices(option, [name], [*Registry.read().sections[section], *others, *_of_grids(store, section)])
-
-
-def check_cohorts(store: Store, names: Sequence[str] | None) -> None:
-    """Raise ConfigError for a cohort that no grid of the store has."""
-    check_choices("cohort", names or (), _of_grids(store, "cohorts"))
+    known = [*Registry.read().sections.get(section, ()), *others]
+    for file in sorted((store.root / "grids").glob("*.json")):
+        known += [entry["name"] for entry in store.read_json("grids", file.name)[section]]
+    check_choices(option, names, known)
 
 
 def check_choices(option: str, values: Sequence[str], choices: Sequence[str]) -> None:
@@ -75,9 +73,3 @@ def check_choices(option: str, values: Sequence[str], choices: Sequence[str]) ->
         if value not in choices:
             what = f"no {option.replace('-', ' ')} {value!r}"
             raise ConfigError(what, f"--{option}", f"choose from: {', '.join(dict.fromkeys(choices))}")
-
-
-def _of_grids(store: Store, key: str) -> list[str]:
-    """Return the names under a key in all grids of a store."""
-    files = sorted((store.root / "grids").glob("*.json"))
-    return [entry["name"] for file in files for entry in store.read_json("grids", file.name)[key]]

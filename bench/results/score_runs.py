@@ -48,6 +48,7 @@ from dataclasses import dataclass
 from bench.config.grid_file import check_name, shipped_grids
 from bench.config.registry import Registry
 from bench.planning.manifest import read_manifest
+from bench.planning.stored_names import check_choices
 from bench.scoring.thresholds import RULES
 from harmonize.cohorts import label_mapping
 from harmonize.errors import ConfigError
@@ -310,11 +311,11 @@ class ScoreChange:
         return self == ScoreChange()
 
 
-_CHOICES = (  # field of a change, its option, its values, their name in an error, and what a value changes
-    ("mapping", "--mapping", label_mapping.MAPPINGS, "mapping", "label mapping {}"),
-    ("reading", "--labels-read", list(READINGS), "way to read labels", "labels read as {}"),
-    ("threshold", "--threshold", list(RULES), "threshold rule", "calls at {}"),
-    ("unit", "--unit", UNITS, "unit of scores", "scored by {}"),
+_CHOICES = (  # field of a change, its option, its values, and what a value changes
+    ("mapping", "mapping", label_mapping.MAPPINGS, "label mapping {}"),
+    ("reading", "labels-read", list(READINGS), "labels read as {}"),
+    ("threshold", "threshold", list(RULES), "calls at {}"),
+    ("unit", "unit", UNITS, "scored by {}"),
 )
 
 
@@ -327,12 +328,11 @@ def rescored(manifest: Manifest, name: str, change: ScoreChange, command: str) -
     """
     path = _path(manifest, name, change)
     findings = {finding for run in manifest.runs or manifest.imported for finding in run.config.findings}
-    for finding in change.findings:
-        _check(finding, sorted(findings), "--findings", "finding of this grid")
+    check_choices("findings", change.findings, sorted(findings))
     again, changes = manifest, []
-    for key, option, choices, what, words in _CHOICES:
+    for key, option, choices, words in _CHOICES:
         if (value := getattr(change, key)) is not None:
-            _check(value, choices, option, what)
+            check_choices(option, [value], choices)
             again = replace(again, **{key: value})
             changes.append(words.format(value))
     if again.unit == STUDY and manifest.of_bundles:
@@ -398,9 +398,3 @@ _SETTINGS = (
     *("scored_from", "mapping", "reading", "counted", "min_count"),
     *("threshold", "unit", "custom_metrics", "estimators", "bins"),
 )
-
-
-def _check(value: str, choices: Sequence[str], where: str, what: str) -> None:
-    """Raise ConfigError with a suggestion unless the value is one of the choices."""
-    if value not in choices:
-        raise ConfigError(f"no {what} {value!r}", where, ConfigError.suggestion(value, choices))

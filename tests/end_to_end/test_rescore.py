@@ -78,10 +78,10 @@ def test_a_wrong_choice_is_refused_before_anything_is_written(finished: Path) ->
         ("a/b", ScoreChange("strict"), "invalid name"),
         ("x" * 300, ScoreChange("strict"), "too long"),
         ("x", ScoreChange("stric"), "no mapping 'stric'"),
-        ("x", ScoreChange(findings=("Edma",)), "no finding of this grid 'Edma'"),
-        ("x", ScoreChange(reading="absent"), "no way to read labels 'absent'"),
+        ("x", ScoreChange(findings=("Edma",)), "no findings 'Edma'"),
+        ("x", ScoreChange(reading="absent"), "no labels read 'absent'"),
         ("x", ScoreChange(min_count=0), "--min-count is 0"),
-        ("x", ScoreChange(threshold="best"), "no threshold rule 'best'"),
+        ("x", ScoreChange(threshold="best"), "no threshold 'best'"),
     ):
         with pytest.raises(ConfigError, match=what):
             rescored(manifest, name, change, "bench score")

@@ -172,13 +172,7 @@ def build(
         Path | None, typer.Option("--output", "-o", help="Folder for the site. Default: only check the board.")
     ] = None,
     before: Annotated[
-        Path | None,
-        typer.Option(
-            "--before",
-            exists=True,
-            dir_okay=False,
-            help="Earlier copy of decisions.jsonl, which the file must continue.",
-        ),
+        Path | None, typer.Option("--before", help="Earlier copy of decisions.jsonl, which the file must continue.")
     ] = None,
     registry: RegistryOption = None,
     quiet: QuietOption = False,

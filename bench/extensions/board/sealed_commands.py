@@ -26,12 +26,7 @@ SealedArgument = Annotated[Path, typer.Argument(help="Folder of the sealed hospi
 @sealed_app.command("open", epilog=examples("bench board sealed open hospital --labels labels.csv --quota 20"))
 def open_(
     folder: SealedArgument,
-    labels: Annotated[
-        Path,
-        typer.Option(
-            "--labels", exists=True, dir_okay=False, help="Labels (1, 0, empty): image_id, optionally patient_id."
-        ),
-    ],
+    labels: Annotated[Path, typer.Option("--labels", help="Labels (1, 0, empty): image_id, optionally patient_id.")],
     quota: Annotated[int, typer.Option("--quota", help="Number of answers for each laboratory.")] = 20,
     step: Annotated[
         float | None,
@@ -60,13 +55,7 @@ def open_(
 def answer(
     folder: SealedArgument,
     predictions: Annotated[
-        Path,
-        typer.Option(
-            "--predictions",
-            exists=True,
-            dir_okay=False,
-            help="Table of a laboratory: hashed image_id, and a column per finding.",
-        ),
+        Path, typer.Option("--predictions", help="Table of a laboratory: hashed image_id, and a column per finding.")
     ],
     laboratory: LaboratoryOption = "",
     as_json: JsonOption = False,
@@ -94,29 +83,15 @@ def answer(
 )
 def aggregate(
     predictions: Annotated[
-        Path,
-        typer.Option(
-            "--predictions", exists=True, dir_okay=False, help="Table of a model: image_id, a column per finding."
-        ),
+        Path, typer.Option("--predictions", help="Table of a model: image_id, a column per finding.")
     ],
-    labels: Annotated[
-        Path,
-        typer.Option(
-            "--labels", exists=True, dir_okay=False, help="Labels (1, 0, empty): image_id, optionally patient_id."
-        ),
-    ],
+    labels: Annotated[Path, typer.Option("--labels", help="Labels (1, 0, empty): image_id, optionally patient_id.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="JSON file to write.")],
     group_by: Annotated[
         list[str] | None, typer.Option("--group-by", help="Also count the groups of this column; repeat for several.")
     ] = None,
     group_table: Annotated[
-        Path | None,
-        typer.Option(
-            "--group-table",
-            exists=True,
-            dir_okay=False,
-            help="Table with the columns of --group-by. Default: --labels.",
-        ),
+        Path | None, typer.Option("--group-table", help="Table with the columns of --group-by. Default: --labels.")
     ] = None,
     least: Annotated[int, typer.Option("--least", help="Smallest number of images of a class in a bin.")] = 10,
     as_json: JsonOption = False,

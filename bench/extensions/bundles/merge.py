@@ -199,13 +199,8 @@ def finish(merged: Merge, name: str, title: str, first: Manifest, cohorts: Seque
     """Write and return the manifest of the merged store. `name` and `title`: of the merged grid.
 
     `cohorts`: the external cohorts to keep; empty means all. The internal cohort is always kept. `first`: the first
-    bundle's manifest. Raises ConfigError for an unknown cohort, and if no run was tested on all kept cohorts.
+    bundle's manifest. Raises ConfigError if no run was tested on all kept cohorts.
     """
-    for cohort in cohorts:
-        if cohort not in merged.cohorts:
-            raise ConfigError(
-                f"no cohort {cohort!r} in the bundles", "--cohort", f"choose from: {', '.join(merged.cohorts)}"
-            )
     chosen = [c for n, c in merged.cohorts.items() if not cohorts or n == first.source or n in cohorts]
     complete = [
         run_id for run_id in (*merged.runs, *merged.derived) if all(_tested(merged, run_id, c.name) for c in chosen)

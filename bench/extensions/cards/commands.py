@@ -58,12 +58,12 @@ def errors(
 
     The list contains image ids and paths, so show it only to people who may see the images.
     """
-    from bench.planning.stored_names import check_choices, check_cohorts, find_run, store_with
+    from bench.planning.stored_names import check_choices, check_entries, find_run, store_with
 
     check_rule(at)
     check_choices("kind", [kind] if kind else [], ("fp", "fn"))
     opened = store_with(store, grid, [run])
-    check_cohorts(opened, cohort)
+    check_entries(opened, "cohort", cohort or ())
     from bench.extensions.cards.worst_errors import COLUMNS, mistakes  # slow imports: a wrong name was refused above
     from bench.planning.manifest import trained_on_synthetic
     from bench.store.safe_csv import csv_text

@@ -40,7 +40,7 @@ def add(app: typer.Typer) -> None:
 def _share(value: float) -> float:
     """Return the value of an option. Raises BadParameter for a number that is not between 0 and 1."""
     if not 0 < value < 1:
-        raise typer.BadParameter(f"{value} is not above 0 and below 1; give a share such as .05 or .9")
+        raise typer.BadParameter(f"must be a number above 0 and below 1, such as .05, not {value}")
     return value
 
 
@@ -58,8 +58,7 @@ def labels_needed(
     ] = None,
     finding: FindingsOption = None,
     ece: Annotated[
-        float,
-        typer.Option("--ece", callback=_share, help="Highest calibration error (ECE) after recalibration."),
+        float, typer.Option("--ece", callback=_share, help="Highest calibration error (ECE) after recalibration.")
     ] = 0.05,
     sensitivity: Annotated[
         float, typer.Option("--sensitivity", callback=_share, help="Lowest sensitivity at the chosen threshold.")
