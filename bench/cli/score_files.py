@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from bench.cli.text_tables import interval, table_lines, wrapped
 from harmonize.errors import ConfigError
-from reports.formatting import number
+from reports.formatting import number, plural
 from reports.schemas.select import select
 
 if TYPE_CHECKING:
@@ -92,15 +92,17 @@ def _lines(given: "LabeledPredictions", rows: "pd.DataFrame", min_count: int, nu
     from bench.scoring.scored_split import STANDARD
 
     [split] = given.run.scored_splits
-    num_patients = f"{len(set(split.patient_id)):,} patients"
+    num_patients = plural(len(set(split.patient_id)), "patient")
     drawn = f"{num_patients}, each with all images" if given.clustered else "images"
-    empty = [name for name in given.run.findings if values[name, "auroc"]["value"] != values[name, "auroc"]["value"]]
     notes = [
         f"{len(split.image_id):,} images. Intervals: {num_resamples:,} bootstrap samples of {drawn}.",
         *([] if split.reading == STANDARD else [f"Labels are read as {split.reading}."]),
         *given.notes,
     ]
-    if empty:
+    scored = [name for name in names if values[name, "auroc"]["value"] == values[name, "auroc"]["value"]]
+    if unbounded := [name for name in scored if values[name, "auroc"]["low"] != values[name, "auroc"]["low"]]:
+        notes.append(f"No interval: {', '.join(unbounded)}. More than 5 % of the bootstrap samples lack a class.")
+    if empty := [name for name in given.run.findings if name not in scored]:
         notes.append(f"No score: {', '.join(empty)}. {_too_few(given, min_count)} (--min-count).")
     return [*table_lines(first), "", *table_lines(second), "", *wrapped(notes, 0)]
 

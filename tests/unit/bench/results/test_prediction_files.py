@@ -295,3 +295,10 @@ def test_a_missing_score_has_its_reason_in_json(tmp_path: Path, here: Command) -
     reason = {(row["finding"], row["metric"]): row["reason"] for row in shown["rows"] if row["value"] is None}
     assert reason["Edema", "auroc"] == "Fewer than 10 patients with or without the finding"
     assert {row["reason"] for row in shown["rows"] if row["value"] is not None} == {None}
+
+
+def test_a_score_without_an_interval_says_why(tmp_path: Path, here: Command) -> None:
+    predictions, labels = tables()
+    labels["Edema"] = (labels["patient_id"] == "p7").astype(int)
+    text = here(*write(tmp_path, predictions, labels), "--min-count", "1", cwd=tmp_path).stdout
+    assert "No interval: Edema, macro. More than 5 % of the bootstrap samples lack a class." in text
