@@ -3,6 +3,7 @@
     python -m benchmarks.waits demo                          # with an empty store and no compiled code: minutes
     python -m benchmarks.waits commands STORE                # commands on a copy of the demo's store, the second call of each
     python -m benchmarks.waits commands STORE compare check  # only these commands
+    python -m benchmarks.waits bench run --grid open-mini --data data.yaml --weights DIR --store EMPTY     # any command
 
 CPU seconds are those of all processes. The shell's `time` leaves out the workers of `bench run`: their parent is a fork server,
 which the command does not wait for. Here, such processes are children of this program once their parent has ended.
@@ -140,11 +141,17 @@ def main() -> None:
     of_commands = kinds.add_parser("commands", help="commands on a copy of the demo's store")
     of_commands.add_argument("store", type=Path)
     of_commands.add_argument("names", nargs="*", choices=[*GOALS, []], metavar="COMMAND", help=f"of {', '.join(GOALS)}")
+    of_bench = kinds.add_parser("bench", help="any command of `bench`", prefix_chars="+")
+    of_bench.add_argument("words", nargs="+", metavar="WORD", help="the command and its options")
     options = parser.parse_args()
     parts = unit.seconds()
     print(unit.text(parts, results.machine()))
     if options.kind == "demo":
         demo(sum(parts.values()))
+    elif options.kind == "bench":
+        begun = time.monotonic()
+        cpu = spent([*BENCH, *options.words], Path.cwd())
+        print(f"bench {' '.join(options.words)}: {_figure(cpu, sum(parts.values()))}, {time.monotonic() - begun:.0f} s")
     else:
         commands(options.store, options.names, sum(parts.values()))
 
