@@ -19,7 +19,6 @@ from dataclasses import dataclass, field
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -77,19 +76,21 @@ class Scene:
     lungs: Mask | None  # None if the lungs are neither outlined nor detected
     lungs_known: bool  # True if the lungs were outlined, False if they were detected
 
-    def packed(self) -> dict[str, NDArray[Any]]:
+    def packed(self) -> dict[str, NDArray[np.uint8]]:
         """Return the image and the masks, with 8 pixels of a mask in each byte; `unpacked` is the inverse."""
         masks = {"f:" + n: m for n, m in self.findings.items()} | {"r:" + n: m for n, m in self.regions.items()}
         masks |= {"l:known" if self.lungs_known else "l:found": self.lungs} if self.lungs is not None else {}
-        bits = np.array([np.packbits(mask) for mask in masks.values()], np.uint8)
-        return {"image": self.image, "names": np.array(list(masks), str), "bits": bits}
+        return {"image": self.image} | {name: np.packbits(mask) for name, mask in masks.items()}
 
     @classmethod
-    def unpacked(cls, arrays: Mapping[str, NDArray[Any]]) -> "Scene":
+    def unpacked(cls, arrays: Mapping[str, NDArray[np.uint8]]) -> "Scene":
         """Return the scene from the arrays of `packed`."""
         image = arrays["image"]
-        stack = np.unpackbits(arrays["bits"], axis=1, count=image.size).reshape(-1, *image.shape).view(bool)
-        masks = dict(zip(arrays["names"].tolist(), stack, strict=True))
+        masks = {
+            name: np.unpackbits(bits, count=image.size).reshape(image.shape).astype(bool)
+            for name, bits in arrays.items()
+            if name != "image"
+        }
         findings, regions = ({n[2:]: m for n, m in masks.items() if n.startswith(kind)} for kind in ("f:", "r:"))
         lungs = next((m for n, m in masks.items() if n.startswith("l:")), None)
         return cls(image, findings, regions, lungs, "l:known" in masks)

@@ -44,9 +44,7 @@ from harmonize.labels.findings import NO_FINDING
 from harmonize.progress import Progress
 from reports.schemas.tables import SCHEMAS
 
-SCENE_VERSION = (
-    2  # part of the key of cached regions; increase this number when the computation or the files of regions change
-)
+SCENE_VERSION = 1  # part of the key of cached regions; increase this number when the computation of regions changes
 BATCH = 64  # maximum number of images per pass at 224 pixels, because gradients of all findings are in memory together
 
 Heats = NDArray[np.float32]

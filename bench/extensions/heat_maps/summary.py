@@ -48,8 +48,10 @@ def summarize(measures: pd.DataFrame, dataset: str, run_id: str) -> pd.DataFrame
     resamples = Resamples.draw(measures["patient_id"].to_numpy(object), FOR_DETAIL, dataset)
     weight_BP = np.concatenate(list(resamples.weight.transpose(0, 2, 1)))[: resamples.num].astype(np.float64)
     column = {name: measures[name].to_numpy(np.float64) for name in MEASURES[4:]}
-    finding_N, rows = measures["finding"].to_numpy(str), []
-    for (map_source, region), group in sorted(measures.groupby(["by", "region"]).indices.items()):
+    finding_N, map_source_N, region_N = (measures[name].to_numpy(str) for name in ("finding", "by", "region"))
+    rows = []
+    for map_source, region in sorted(set(zip(map_source_N.tolist(), region_N.tolist(), strict=True))):
+        group = np.flatnonzero((map_source_N == map_source) & (region_N == region))
         of_finding = {name: group[finding_N[group] == name] for name in np.unique(finding_N[group])}
         for finding, chosen in (*of_finding.items(), (ALL, group)):
             code, values = resamples.patient[chosen], {name: value[chosen] for name, value in column.items()}
