@@ -19,7 +19,8 @@ from bench.results.score_runs import remarks, score_all
 from bench.study.job_progress import Display
 from bench.system.child_processes import end_with_parent
 
-_WORTH_S = 5.0  # a page is worth its cost if a run takes at least this long
+_WORTH_S = 20.0  # a page is worth its cost if a run takes at least this long
+_BEFORE_ANALYSES_S = 5.0  # the same if analyses follow, which take as long as the runs
 _LONG_S = 300.0  # beside runs of this length, a page takes no time that a user feels
 _EVERY_S = 600.0  # least seconds between the beginnings of two pages
 _NICE = 10  # added to the niceness of a process that writes another page, so that it gives way to training
@@ -65,7 +66,8 @@ class PageSoFar:
     def _update(self, outcome: Outcome, finished: int, total: int) -> None:
         left, now = total - finished, time.monotonic()
         is_near = not self.has_analyses and left <= self.places and outcome.seconds < _LONG_S
-        if left and finished > 1 and outcome.seconds >= _WORTH_S and now - self.began >= _EVERY_S and not is_near:
+        is_worth = outcome.seconds >= (_BEFORE_ANALYSES_S if self.has_analyses else _WORTH_S)
+        if left and finished > 1 and is_worth and now - self.began >= _EVERY_S and not is_near:
             self.began, self.page_of = now, f"{finished} of {total}"
         if self.follower is not None and self.follower.is_alive():
             self.is_behind = True

@@ -134,6 +134,7 @@ def so_far_of(places: int = 1, **content: Any) -> PageSoFar:
     ("outcome", "finished", "has_analyses", "command"),
     [
         (ended(1.0), 2, True, "score"),
+        (ended(10.0), 2, True, "report"),
         (ended(), 1, True, "score"),
         (ended(), 2, True, "report"),
         (ended(), 2, False, "score"),
@@ -144,6 +145,7 @@ def so_far_of(places: int = 1, **content: Any) -> PageSoFar:
     ],
     ids=[
         "short",
+        "not short beside analyses",
         "nothing to compare",
         "analyses follow",
         "the final page is near",
