@@ -164,6 +164,9 @@ def _render(tables: Tables) -> str:
     style, plotly_style, script = joined(STYLES), joined(("plotly.css",)), joined(SCRIPTS)
     headline = title(data)
     study = str(tables.meta.get("title", ""))
+    num_pictures = sum(
+        int(tables[name]["picture"].count()) for name, columns in SCHEMAS.items() if "picture" in columns
+    )
     page = write(
         "page.html.j2",
         policy=policy([script, plotly] if charts else [script], [style, plotly_style]),
@@ -173,7 +176,7 @@ def _render(tables: Tables) -> str:
         site=bool(tables.meta.get("site")),
         made=_made(data),
         repository=(data.meta.get("software") or {}).get("repository", ""),
-        pictures_notice=pictures_notice(data.phantom, _num_pictures(tables)),
+        pictures_notice=pictures_notice(data.phantom, num_pictures),
         pins=len(data.ranked) > 1,
         unit=data.unit,
         details=Markup("".join(s.packed for s in sections)),  # noqa: S704  (base64)
@@ -186,10 +189,6 @@ def _render(tables: Tables) -> str:
         charts=Markup(packed(json.dumps(rounded(charts), separators=(",", ":"), allow_nan=False)) if charts else ""),  # noqa: S704  (base64)
     )
     return str(page) + "\n"
-
-
-def _num_pictures(tables: Tables) -> int:
-    return sum(int(tables[name]["picture"].notna().sum()) for name, columns in SCHEMAS.items() if "picture" in columns)
 
 
 def _made(data: report_data.ReportData) -> list[str]:

@@ -139,10 +139,10 @@ def _every_finding(result: "Contrast", heading: str) -> list[str]:
 
 
 def _place(result: "Contrast", dataset: str, split: str) -> str:
-    hospital = result.hospital(dataset, split)
-    return (
-        hospital if dataset == "external" else f"{hospital}, {split.partition(':')[0]}"
-    )  # its hospitals have several splits
+    split_name = (
+        "" if dataset == "external" else f", {split.partition(':')[0]}"
+    )  # external hospitals have several splits
+    return f"{result.hospital(dataset, split)}{split_name}"
 
 
 def _same(table: "pd.DataFrame") -> list[str]:

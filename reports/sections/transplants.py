@@ -5,6 +5,7 @@ changes and the measures. The control of a change with a donor is the same chang
 hospital.
 """
 
+import math
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -329,11 +330,10 @@ def _statistics(data: ReportData) -> list[dict[str, Any]]:
 
 
 def _estimate(row: Mapping[Any, Any] | None) -> Estimate:
-    """Return the effect (value minus control) in a row of the table `transplants`; MISSING if `row` is None.
-
-    An effect that is the same in every resample, such as that of a change that flips no call, has no interval.
-    """
+    """Return the effect (value minus control) in a row of `transplants`, without an interval of width 0; MISSING for None."""
     if not row:
         return MISSING
-    bounds = (float(row["low"]), float(row["high"])) if row["low"] != row["high"] else (float("nan"), float("nan"))
-    return Estimate(float(row["effect"]), *bounds, int(row["n"]))
+    varies = row["low"] != row["high"]  # not if a change flips no call
+    return Estimate(
+        float(row["effect"]), *(float(row[b]) if varies else math.nan for b in ("low", "high")), int(row["n"])
+    )

@@ -72,7 +72,7 @@ def title(row: Row, unit: str = "", like: str = "") -> str:
     >>> title(numbers)
     'At a sixth hospital like these five, expect an AUROC of .73; 95 % of such hospitals lie between .62 and .82'
     >>> title(numbers, "recipe", "adults")
-    'At a sixth hospital like these five (adults), expect an AUROC of .73 [.62, .82] of this recipe'
+    'At a sixth hospital like these five (adults), expect an AUROC of .73 [.62, .82] from this recipe'
     >>> title(numbers | {"reason": "too few hospitals: only two hospitals have a value"})
     'Too few hospitals to say what to expect at the next one'
     """
@@ -83,7 +83,7 @@ def title(row: Row, unit: str = "", like: str = "") -> str:
     which = f"a {ORDINALS[num + 1]}" if num + 1 in ORDINALS else "another"
     which = which.replace("a e", "an e")
     like = f" ({like})" if like else ""
-    new = f" [{low}, {high}] of this {unit}" if unit else f"; 95 % of such hospitals lie between {low} and {high}"
+    new = f" [{low}, {high}] from this {unit}" if unit else f"; 95 % of such hospitals lie between {low} and {high}"
     return f"At {which} hospital like these {word(num)}{like}, expect an AUROC of {value}{new}"
 
 

@@ -130,7 +130,7 @@ def test_the_first_screen_names_the_recipe_and_what_the_hospitals_share() -> Non
     text = re.sub(r"\s+", " ", Element.of(str(opening(read(made)).html)).text)
     assert (
         "At a sixth hospital like these five (frontal images of adults in BR, ES, US and VN), expect an AUROC of .73 "
-        "[.62, .82] of this run." in text
+        "[.62, .82] from this run." in text
     )
     assert "sixth hospital" not in opening(read(study([0.7], "too few hospitals: one"))).html
 
