@@ -334,6 +334,5 @@ def _estimate(row: Mapping[Any, Any] | None) -> Estimate:
     if not row:
         return MISSING
     varies = row["low"] != row["high"]  # not if a change flips no call
-    return Estimate(
-        float(row["effect"]), *(float(row[b]) if varies else math.nan for b in ("low", "high")), int(row["n"])
-    )
+    low, high = (float(row[bound]) if varies else math.nan for bound in ("low", "high"))
+    return Estimate(float(row["effect"]), low, high, int(row["n"]))
