@@ -102,9 +102,6 @@ def run(
         devices = Devices.of(device, workers, per_device, here=here)
         request = Request.read(grid, registry, data, weights)
         request.check_only(only)
-        from bench.executors.choose_executor import choose_executor
-
-        chosen_executor = choose_executor(executor, device, devices.workers, per_device, together)
         opened = Store.open(store)
         trains = here and not (dry_run or estimate)
         if trains:
@@ -113,6 +110,9 @@ def run(
             _say(request.missing_weights(request.hub_architectures))
             return
 
+        from bench.executors.choose_executor import choose_executor
+
+        chosen_executor = choose_executor(executor, device, devices.workers, per_device, together)
         from bench.executors.execute_job import check_devices  # slow imports: a wrong request was refused above
         from bench.planning.plan import make_plan
 

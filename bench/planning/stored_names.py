@@ -59,7 +59,7 @@ def find_grid(store: Store, name: str | None) -> str:
 
 
 def check_entries(store: Store, option: str, names: Sequence[str], *others: str) -> None:
-    """Raise ConfigError for a metric, estimator or cohort that no grid of the store has, nor the registry, nor `others`."""
+    """Raise ConfigError for a metric or cohort that no grid of the store has, nor the registry, nor `others`."""
     section = f"{option}s"
     known = [*Registry.read().sections.get(section, ()), *others]
     for file in sorted((store.root / "grids").glob("*.json")):

@@ -133,5 +133,5 @@ def test_the_unit_of_a_grid_changes_no_run_id() -> None:
     by_image, by_study = (Grid.of(raw | more, path, registry) for more in ({}, {"unit": "study"}))
     assert (by_image.unit, by_study.unit) == ("image", "study")
     assert by_image.configs == by_study.configs
-    with pytest.raises(ConfigError, match="no unit 'patient'"):
+    with pytest.raises(ConfigError, match="no unit of scores 'patient'"):
         Grid.of(raw | {"unit": "patient"}, path, registry)
