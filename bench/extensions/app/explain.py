@@ -32,12 +32,7 @@ def explain(
     ] = None,
     mask: Annotated[
         Path | None,
-        typer.Option(
-            "--mask",
-            exists=True,
-            dir_okay=False,
-            help="PNG of the image's size; pixels above 0 mark where a reader saw the finding.",
-        ),
+        typer.Option("--mask", help="PNG of the image's size; pixels above 0 mark where a reader saw the finding."),
     ] = None,
     box: Annotated[
         str | None, typer.Option("--box", help="X,Y,WIDTH,HEIGHT in pixels of the image, instead of a mask.")
@@ -67,6 +62,8 @@ def explain(
         raise ConfigError("--mask and --box exclude each other", "bench explain", "give only one of them")
     if (mask or box) and len(images) > 1:
         raise ConfigError("--mask and --box are for a single image", "bench explain", "give one image")
+    if mask is not None and not mask.is_file():
+        raise ConfigError("cannot read the mask: no such file", str(mask), "give a PNG of the image's size")
     check_choices("method", [method], METHODS)
     reference = mask if mask is not None else parse_box(box) if box is not None else None
     import pandas as pd  # slow imports: a wrong request was refused above

@@ -185,7 +185,7 @@ def test_two_images_with_the_same_name_do_not_overwrite_each_other(
     ("arguments", "message"),
     [
         (["--finding", "Cardiomegali"], "did you mean 'Cardiomegaly'"),
-        (["--method", "lime"], "choose one of gradcam"),
+        (["--method", "lime"], "choose from: gradcam"),
         (["--stage", "9"], "no stage 9"),
         (["--box", "1,2,3"], "is not a box"),
         (["--box", "1,2,0,4"], "above 0"),
