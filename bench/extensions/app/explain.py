@@ -58,14 +58,8 @@ def explain(
     model = check_reference(run, store)
     if not any(path.exists() for path in images):
         raise DatasetError("no such file", ", ".join(map(str, images)), "give JPEG, PNG or DICOM files")
-    if mask is not None and box is not None:
-        raise ConfigError("--mask and --box exclude each other", "bench explain", "give only one of them")
-    if (mask or box) and len(images) > 1:
-        raise ConfigError("--mask and --box are for a single image", "bench explain", "give one image")
-    if mask is not None and not mask.is_file():
-        raise ConfigError("cannot read the mask: no such file", str(mask), "give a PNG of the image's size")
     check_choices("method", [method], METHODS)
-    reference = mask if mask is not None else parse_box(box) if box is not None else None
+    reference = _reference(mask, box, len(images))
     import pandas as pd  # slow imports: a wrong request was refused above
 
     from bench.cli.progress_bars import choose_display
@@ -107,6 +101,17 @@ def explain(
             typer.echo(f"pictures and explained.csv: {output}")
     if len(tables) < len(images):
         raise typer.Exit(1)
+
+
+def _reference(mask: Path | None, box: str | None, num_images: int) -> Path | tuple[float, float, float, float] | None:
+    """Return the value of --mask or --box; None without both. Raises ConfigError for a value that cannot be used."""
+    if mask is not None and box is not None:
+        raise ConfigError("--mask and --box exclude each other", "bench explain", "give only one of them")
+    if (mask or box) and num_images > 1:
+        raise ConfigError("--mask and --box are for a single image", "bench explain", "give one image")
+    if mask is not None and not mask.is_file():
+        raise ConfigError("cannot read the mask: no such file", str(mask), "give a PNG of the image's size")
+    return parse_box(box) if box is not None else mask
 
 
 def parse_box(text: str) -> tuple[float, float, float, float]:
