@@ -328,7 +328,6 @@ def requested(tmp_path: Path) -> Path:
         ("score --as a/b", "invalid name 'a/b'", "--as", ""),
         ("score --as x --mapping stric", "no mapping 'stric'", "--mapping", "default, strict, broad"),
         ("run --grid tiny --only resnet*", "no run matches 'resnet*'", "--only", "seresnet_tiny"),
-        ("run --grid tiny --executor slrm", "unknown executor 'slrm'", "--executor slrm", "local"),
         ("errors 3fa9 --kind tp", "no kind 'tp'", "--kind", "fp, fn"),
         ("explain 3fa9 p.csv --box 1,2", "'1,2' is not a box", "--box", "X,Y,WIDTH,HEIGHT"),
         ("explain 3fa9 p.csv --method gradcm", "no method 'gradcm'", "--method", "gradcam"),
