@@ -5,7 +5,6 @@ import json
 import os
 import re
 import subprocess
-import sys
 from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
@@ -24,6 +23,7 @@ from bench.store.checked_folders import CheckedFolder
 from bench.store.store import Store
 from bench.study import request, starting_weights
 from harmonize.errors import ConfigError, SetupError
+from tests.light_commands import without_slow_imports
 from tests.nonempty import nonempty
 
 OURS = Path(__file__).parents[4] / "registry.yaml"
@@ -269,16 +269,6 @@ def test_listed_runs_have_scores_for_programs(store_copy: Path, here: Command) -
     assert again[1] == listed[1]
 
 
-NO_TORCH = """
-import sys
-from bench.cli.main import main
-try:
-    main()
-finally:
-    print(sorted({"torch", "pandas"} & set(sys.modules)), file=sys.stderr)
-"""
-
-
 @pytest.fixture
 def requested(tmp_path: Path) -> Path:
     """A folder with a store that has one finished run without predictions: refused requests read no further."""
@@ -288,76 +278,78 @@ def requested(tmp_path: Path) -> Path:
     return tmp_path
 
 
+WRONG_REQUESTS = [  # words, and what is said: what is wrong, where, and how to mend it
+    ("run --grid main-study", "the grid main-study needs data", "--data", "`bench run --grid main-study-smoke`"),
+    ("run --grid main-study --dry-run", "needs data", "--data", "chexpert, mimic, nih, padchest, vindr, brax"),
+    ("run --grid main-study-losses", "the grid main-study-losses needs data", "--data", "main-study-smoke"),
+    ("run --grid real-mini", "the grid real-mini needs data", "--data", "nih-mini, covid-real"),
+    ("run --grid own.yaml", "the grid own needs data", "--data", "or add `phantom: {}` to the grid"),
+    (
+        "run --grid misspelled.yaml",
+        "needs data",
+        "--data",
+        "hospitals chexprt (did you mean chexpert?), mimic (docs",
+    ),
+    ("run --grid inside.yaml", "'chexprt' has no synthetic images", "inside.yaml:3: base.train_on", "'chexpert'"),
+    (
+        "run --grid drawn.yaml",
+        "'openi' has no synthetic images",
+        "drawn.yaml:2: evaluate_on[0]",
+        "choose from: chexpert, mimic",
+    ),
+    ("run --grid outside.yaml", "'mimc' has no synthetic images", "outside.yaml:2: evaluate_on[1]", "'mimic'"),
+    ("run --grid own.yaml --data data", "'nih' has no entry", "own.yaml:1: base.train_on", "chexpert"),
+    (
+        "run --grid weights.yaml --data both --weights both",
+        "1 of 1 files of starting weights are missing: resnet18",
+        "both",
+        "put them into this folder",
+    ),
+    ("predict 3fa9 nofile.png", "no such file or folder", "nofile.png", "give image files"),
+    ("explain 3fa9 nofile.png", "no such file", "nofile.png", "PNG"),
+    ("evaluate --model none.yaml --grid tiny", "no such file", "none.yaml", "the file's name"),
+    ("evaluate --model model.yaml --grid tiniest", "no grid 'tiniest'", "--grid", "tiny"),
+    (
+        "evaluate --model model.yaml --grid main-study",
+        "the grid main-study needs data",
+        "--data",
+        "main-study-smoke",
+    ),
+    ("compare 3fa9 3fa9 --metric accuracy", "no metric 'accuracy'", "--metric", "auroc, auprc, f1"),
+    ("compare 3fa9 3fa9 --cohort nowhere", "no cohort 'nowhere'", "--cohort", ""),
+    ("score --as a/b", "invalid name 'a/b'", "--as", ""),
+    ("score --as x --mapping stric", "no mapping 'stric'", "--mapping", "default, strict, broad"),
+    ("run --grid tiny --only resnet*", "no run matches 'resnet*'", "--only", "seresnet_tiny"),
+    ("errors 3fa9 --kind tp", "no kind 'tp'", "--kind", "fp, fn"),
+    ("explain 3fa9 p.csv --box 1,2", "'1,2' is not a box", "--box", "X,Y,WIDTH,HEIGHT"),
+    ("explain 3fa9 p.csv --method gradcm", "no method 'gradcm'", "--method", "gradcam"),
+    ("estimate --labels none.csv", "file 'none.csv' does not exist", "", ""),
+    ("labels-needed --share 80", "must be a number above 0 and below 1", "", ""),
+    ("reproduce 3fa9 --into runs", "cannot be reproduced in its own store", "runs", "--into"),
+    ("reproduce 3fa9 --sign nokey", "cannot sign: no such key file", "nokey", "--sign"),
+    ("data phantom p --size 9", "invalid value for '--size'", "", ""),
+    ("board submit none.zip --board data --name lab", "no such bundle", "none.zip", "bench export"),
+    ("upload 3fa9 --repo lab", "'lab' is not a repository name", "--repo", "OWNER/NAME"),
+    ("verify p.csv --data none", "no such file or folder", "none", ""),
+    ("merge p.csv --store new --cohort nowhere", "no cohort 'nowhere'", "--cohort", ""),
+    ("merge p.csv --store new --rename x", "invalid rename 'x'", "--rename", "BUNDLE:OLD=NEW"),
+    ("merge p.csv --store new --signers none", "the file of signers does not exist", "none", ""),
+    ("reproduce ffff", "no run 'ffff' in the store", "runs", "bench list runs"),
+    ("verify none.zip", "no such bundle", "none.zip", "bench export"),
+    ("verify p.csv --registry none.yaml", "no such file", "none.yaml", ""),
+    ("merge none.zip --store new", "no such bundle", "none.zip", "bench export"),
+    ("data stats --grid tyni", "no grid 'tyni'", "--grid", "tiny"),
+]
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("arguments", "what", "where", "fix"),
-    [
-        ("run --grid main-study", "the grid main-study needs data", "--data", "`bench run --grid main-study-smoke`"),
-        ("run --grid main-study --dry-run", "needs data", "--data", "chexpert, mimic, nih, padchest, vindr, brax"),
-        ("run --grid main-study-losses", "the grid main-study-losses needs data", "--data", "main-study-smoke"),
-        ("run --grid real-mini", "the grid real-mini needs data", "--data", "nih-mini, covid-real"),
-        ("run --grid own.yaml", "the grid own needs data", "--data", "or add `phantom: {}` to the grid"),
-        (
-            "run --grid misspelled.yaml",
-            "needs data",
-            "--data",
-            "hospitals chexprt (did you mean chexpert?), mimic (docs",
-        ),
-        ("run --grid inside.yaml", "'chexprt' has no synthetic images", "inside.yaml:3: base.train_on", "'chexpert'"),
-        (
-            "run --grid drawn.yaml",
-            "'openi' has no synthetic images",
-            "drawn.yaml:2: evaluate_on[0]",
-            "choose from: chexpert, mimic",
-        ),
-        ("run --grid outside.yaml", "'mimc' has no synthetic images", "outside.yaml:2: evaluate_on[1]", "'mimic'"),
-        ("run --grid own.yaml --data data", "'nih' has no entry", "own.yaml:1: base.train_on", "chexpert"),
-        ("run --grid own.yaml --data data --weights data", "no such file", "data", ""),
-        ("predict 3fa9 nofile.png", "no such file or folder", "nofile.png", "give image files"),
-        ("explain 3fa9 nofile.png", "no such file", "nofile.png", "PNG"),
-        ("evaluate --model none.yaml --grid tiny", "no such file", "none.yaml", "the file's name"),
-        ("evaluate --model model.yaml --grid tiniest", "no grid 'tiniest'", "--grid", "tiny"),
-        (
-            "evaluate --model model.yaml --grid main-study",
-            "the grid main-study needs data",
-            "--data",
-            "main-study-smoke",
-        ),
-        ("compare 3fa9 3fa9 --metric accuracy", "no metric 'accuracy'", "--metric", "auroc, auprc, f1"),
-        ("compare 3fa9 3fa9 --cohort nowhere", "no cohort 'nowhere'", "--cohort", ""),
-        ("score --as a/b", "invalid name 'a/b'", "--as", ""),
-        ("score --as x --mapping stric", "no mapping 'stric'", "--mapping", "default, strict, broad"),
-        ("run --grid tiny --only resnet*", "no run matches 'resnet*'", "--only", "seresnet_tiny"),
-        ("errors 3fa9 --kind tp", "no kind 'tp'", "--kind", "fp, fn"),
-        ("explain 3fa9 p.csv --box 1,2", "'1,2' is not a box", "--box", "X,Y,WIDTH,HEIGHT"),
-        ("explain 3fa9 p.csv --method gradcm", "no method 'gradcm'", "--method", "gradcam"),
-        ("estimate --labels none.csv", "file 'none.csv' does not exist", "", ""),
-        ("labels-needed --share 80", "must be a number above 0 and below 1", "", ""),
-        ("reproduce 3fa9 --into runs", "cannot be reproduced in its own store", "runs", "--into"),
-        ("reproduce 3fa9 --sign nokey", "cannot sign: no such key file", "nokey", "--sign"),
-        ("data phantom p --size 9", "invalid value for '--size'", "", ""),
-        ("board submit none.zip --board data --name lab", "no such bundle", "none.zip", "bench export"),
-        ("upload 3fa9 --repo lab", "'lab' is not a repository name", "--repo", "OWNER/NAME"),
-        ("verify p.csv --data none", "no such file or folder", "none", ""),
-        ("merge p.csv --store new --cohort nowhere", "no cohort 'nowhere'", "--cohort", ""),
-        ("merge p.csv --store new --rename x", "invalid rename 'x'", "--rename", "BUNDLE:OLD=NEW"),
-        ("merge p.csv --store new --signers none", "the file of signers does not exist", "none", ""),
-        ("reproduce ffff", "no run 'ffff' in the store", "runs", "bench list runs"),
-        ("verify none.zip", "no such bundle", "none.zip", "bench export"),
-        ("verify p.csv --registry none.yaml", "no such file", "none.yaml", ""),
-        ("merge none.zip --store new", "no such bundle", "none.zip", "bench export"),
-        ("data stats --grid tyni", "no grid 'tyni'", "--grid", "tiny"),
-    ],
-)
-def test_a_wrong_request_is_refused_before_torch_is_imported_or_an_image_is_drawn(
-    arguments: str, what: str, where: str, fix: str, requested: Path
-) -> None:
+def test_a_wrong_request_is_refused_before_torch_is_imported_or_an_image_is_drawn(requested: Path) -> None:
+    """Wrong words of many commands, and that these import neither torch nor pandas."""
     run_id = Store.open(requested / "runs").run_ids()[0]
-    (requested / "own.yaml").write_text(
-        "base: {train_on: nih, architecture: resnet18, optimizer: adamw, loss: bce, uncertainty: u_ignore, preprocessing: imagenet_64}\n"
-    )
+    own = "base: {train_on: nih, architecture: resnet18, optimizer: adamw, loss: bce, uncertainty: u_ignore, preprocessing: imagenet_64}\n"
+    (requested / "own.yaml").write_text(own)
     (requested / "misspelled.yaml").write_text(
-        "evaluate_on: [mimic]\n" + (requested / "own.yaml").read_text().replace("train_on: nih", "train_on: chexprt")
+        "evaluate_on: [mimic]\n" + own.replace("train_on: nih", "train_on: chexprt")
     )
     tiny = Path(__file__).parents[4] / "grids" / "tiny.yaml"
     (requested / "inside.yaml").write_text(f"include: {tiny}\nbase:\n  train_on: chexprt\n")
@@ -368,28 +360,15 @@ def test_a_wrong_request_is_refused_before_torch_is_imported_or_an_image_is_draw
     )
     (requested / "p.csv").touch()
     (requested / "data" / "chexpert").mkdir(parents=True)
-    if "--weights" in arguments:
-        (requested / "data" / "nih").mkdir()
-        (requested / "own.yaml").write_text(
-            (requested / "own.yaml").read_text().replace("_64}", "_64, weights: imagenet}")
-        )
-        what, fix = "1 of 1 files of starting weights are missing: resnet18", "put them into this folder"
-    said, place, mend, imported = refused(arguments.replace("3fa9", run_id[:4]), requested)
-    assert what in said
-    assert where in place
-    assert fix in mend
-    assert imported == "[]"
-
-
-def refused(arguments: str, folder: Path) -> list[str]:
-    """Return the last four lines of a refused command: what, where and how to mend it, and which of torch and pandas it imports."""
-    environment = {k: v for k, v in os.environ.items() if k not in {"BENCH_DATA", "BENCH_STORE"}}
-    done = subprocess.run(
-        [sys.executable, "-c", NO_TORCH, *arguments.split()],
-        cwd=folder, capture_output=True, text=True, check=False, env=environment | {"HF_HUB_OFFLINE": "1"},
-    )  # fmt: skip
-    assert done.returncode == 2
-    return done.stderr.splitlines()[-4:]
+    (requested / "both" / "nih").mkdir(parents=True)
+    (requested / "weights.yaml").write_text(own.replace("_64}", "_64, weights: imagenet}"))
+    calls = [
+        (words.replace("3fa9", run_id[:4]).split(), requested, {"HF_HUB_OFFLINE": "1"}) for words, *_ in WRONG_REQUESTS
+    ]
+    for done, (words, *expected) in zip(without_slow_imports(calls, ("torch", "pandas")), WRONG_REQUESTS, strict=True):
+        assert done.returncode == 2, words
+        said = done.stderr.splitlines()[-3:]
+        assert [part in line for part, line in zip(expected, said, strict=True)] == [True] * 3, (words, said)
 
 
 def test_starting_weights_without_a_network_are_refused_once_with_all_their_names(
