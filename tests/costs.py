@@ -8,32 +8,44 @@ from typing import TypeVar
 import pytest
 
 _TICKS = os.sysconf("SC_CLK_TCK")
-COSTS = {"grid": 100, "browser": 30, "slow": 20}  # typical cost of a test with this mark; without a mark: 1
+# mean cost of a test with this mark, divided by that of a test without a mark, in a run of all tests with `--costs`
+COSTS = {"grid": 27, "browser": 38, "slow": 11}
+COLLECTION = "collection of all tests"  # names a row of costs that is no test
 File = TypeVar("File", bound=Hashable)
 
 
 class Costs:
     """A plugin of pytest. The CPU seconds of a test are those of its process and of all processes that descend from it.
 
-    A fixture of a module or of the session counts for the first test that needs it.
+    A fixture of a module or of the session counts for the first test that needs it. The collection of all tests by a process has a
+    row of its own.
     """
 
     def __init__(self, file: Path, in_worker: bool) -> None:
-        self._file, self._spent = file, cpu_seconds(os.getpid())
+        self._file, self._spent, self._collecting = file, cpu_seconds(os.getpid()), 0.0
         if not in_worker:
             file.write_text("cpu_s,test\n", encoding="utf-8")
         self.pytest_runtest_logreport = None if in_worker else self._write
+
+    def pytest_collection_finish(self) -> None:
+        before, self._spent = self._spent, cpu_seconds(os.getpid())
+        self._collecting = self._spent - before
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_makereport(self, item: pytest.Item) -> Iterator[None]:
         before, self._spent = self._spent, cpu_seconds(os.getpid())
         item.user_properties.append(("cpu_s", max(self._spent - before, 0.0)))
+        if self._collecting:
+            item.user_properties.append(("collecting_s", self._collecting))
+            self._collecting = 0.0
         return (yield)
 
     def _write(self, report: pytest.TestReport) -> None:
         if report.when == "teardown":
             spent = sum(value for name, value in report.user_properties if name == "cpu_s")
             with self._file.open("a", encoding="utf-8") as file:
+                for value in (value for name, value in report.user_properties if name == "collecting_s"):
+                    file.write(f"{value:.2f},{COLLECTION}\n")
                 file.write(f'{spent:.2f},"{report.nodeid.replace(chr(34), chr(39))}"\n')
 
 

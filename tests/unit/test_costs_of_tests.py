@@ -4,11 +4,14 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 
-from tests.costs import cpu_seconds, evenly
+from tests.costs import COLLECTION, Costs, cpu_seconds, evenly
 
 
 def test_a_part_of_the_tests_takes_about_the_same_part_of_the_costs() -> None:
@@ -50,3 +53,17 @@ def test_the_work_of_a_child_process_counts_while_it_lives_and_when_it_has_ended
     assert alive - before >= 0.4
     assert cpu_seconds(os.getpid()) >= alive - 0.1
     assert cpu_seconds(child.pid) == 0
+
+
+def test_the_collection_of_all_tests_has_a_row_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    spent, file = iter([1.0, 31.0, 31.5, 33.5]), tmp_path / "costs.csv"
+    with monkeypatch.context() as patch:  # another object measures the costs of this test
+        patch.setattr("tests.costs.cpu_seconds", lambda _: next(spent))
+        costs = Costs(file, in_worker=False)
+        costs.pytest_collection_finish()
+        for name in ("first", "second"):
+            item: Any = SimpleNamespace(user_properties=[])
+            next(costs.pytest_runtest_makereport(item))
+            report: Any = SimpleNamespace(when="teardown", nodeid=name, user_properties=item.user_properties)
+            costs._write(report)
+    assert pd.read_csv(file).to_numpy().tolist() == [[30.0, COLLECTION], [0.5, "first"], [2.0, "second"]]
