@@ -3,7 +3,7 @@
 import json
 from copy import deepcopy
 from dataclasses import asdict, dataclass
-from functools import lru_cache
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -58,7 +58,7 @@ def tables(settings: Invented | None = None) -> Tables:
     return Tables(deepcopy(made.meta), {name: frame.copy() for name, frame in made.frames.items()})
 
 
-@lru_cache(maxsize=16)
+@cache
 def _tables(study: Invented) -> Tables:
     rng = np.random.default_rng(study.seed)
     internal, others = study.hospitals[0], study.hospitals[1:]
@@ -126,7 +126,7 @@ def _tables(study: Invented) -> Tables:
     return Tables(meta, frames)
 
 
-@lru_cache(maxsize=16)
+@cache
 def page_of(study: Invented) -> str:
     """Return the page of a synthetic study, drawn once in each process of the tests."""
     return render(tables(study))

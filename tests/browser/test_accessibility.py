@@ -11,6 +11,12 @@ pytestmark = pytest.mark.browser
 with_looks = pytest.importorskip("tests.extensions.heat_maps.test_heatmaps").with_looks
 
 SERIOUS = ("serious", "critical")
+# each width and each scheme once; the other pairs are for `tox -e thorough`
+LOOKS = [
+    (360, "dark"),
+    (1440, "light"),
+    *(pytest.param(*look, marks=pytest.mark.thorough) for look in [(360, "light"), (1440, "dark")]),
+]
 # axe walks through all elements, also those that nobody sees yet: the folded details of the runs are three quarters of them
 ONE_RUN = "document.querySelectorAll('details.run').forEach((run, k) => { if (k) run.remove(); })"
 
@@ -43,8 +49,7 @@ def serious(axe, page, context=None):
     return [(v["id"], [n["html"][:200] for n in v["nodes"]][:3]) for v in found if v["impact"] in SERIOUS]
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [360, 1440])
+@pytest.mark.parametrize(("width", "scheme"), LOOKS)
 def test_axe_finds_nothing_serious_on_the_page_side_by_side_and_in_the_drawer(browser, page, axe, width, scheme):
     with Visit(browser, page, width, color_scheme=scheme) as visit:
         for k in range(3):
@@ -65,8 +70,7 @@ def test_axe_finds_nothing_serious_on_the_page_side_by_side_and_in_the_drawer(br
         assert visit.said == []
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [360, 1440])
+@pytest.mark.parametrize(("width", "scheme"), LOOKS)
 def test_what_is_folded_away_is_read_without_a_serious_finding_too(browser, page, axe, width, scheme):
     with Visit(browser, page, width, color_scheme=scheme) as visit:
         visit.page.evaluate(

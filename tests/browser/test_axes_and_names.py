@@ -53,7 +53,9 @@ def test_a_dot_of_the_first_figure_has_the_name_and_value_of_its_recipe(visit):
     assert any(name.startswith(f"{label}, ") and name.endswith(f": {value}") for name in names)
 
 
-@pytest.mark.parametrize("width", [360, 768, 1280, 1440])
+@pytest.mark.parametrize(
+    "width", [360, 1440, *(pytest.param(width, marks=pytest.mark.thorough) for width in (768, 1280))]
+)
 def test_every_tick_is_above_its_grid_line(browser, page, width):
     with Visit(browser, page, width) as visit:
         for k in (0, 1):

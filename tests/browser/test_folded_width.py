@@ -38,7 +38,9 @@ def page(tmp_path_factory):
     return file
 
 
-@pytest.mark.parametrize("width", [360, 390, 768, 1024, 1280])
+@pytest.mark.parametrize(
+    "width", [360, 768, 1280, *(pytest.param(width, marks=pytest.mark.thorough) for width in (390, 1024))]
+)
 def test_no_fold_is_wider_than_the_window(browser, page, width):
     with Visit(browser, page, width) as visit:
         assert visit.page.evaluate("document.querySelectorAll('#descriptors .scroll').length") >= 4

@@ -24,8 +24,20 @@ def pages(tmp_path_factory):
     return folder
 
 
-@pytest.mark.parametrize("name", ["many", "phantom", "one", "hostile"])
-@pytest.mark.parametrize(("width", "scheme"), [(360, "light"), (1440, "dark")])
+# each page narrow or wide; the other pairs are for `tox -e thorough`
+@pytest.mark.parametrize(
+    ("name", "width", "scheme"),
+    [
+        ("many", 360, "light"),
+        ("phantom", 1440, "dark"),
+        ("one", 1440, "dark"),
+        ("hostile", 360, "light"),
+        pytest.param("many", 1440, "dark", marks=pytest.mark.thorough),
+        pytest.param("phantom", 360, "light", marks=pytest.mark.thorough),
+        pytest.param("one", 360, "light", marks=pytest.mark.thorough),
+        pytest.param("hostile", 1440, "dark", marks=pytest.mark.thorough),
+    ],
+)
 def test_all_charts_are_drawn_without_a_word_on_the_console_and_without_a_request(browser, pages, name, width, scheme):
     with Visit(browser, pages / f"{name}.html", width, color_scheme=scheme) as visit:
         visit.draw()

@@ -74,6 +74,7 @@ def test_a_page_of_few_runs_needs_at_most_twelve_sheets_of_paper(browser, few, s
         assert size.printed_pages(visit.page, tmp_path) <= 12
 
 
+@pytest.mark.thorough  # test_many_runs.py has pages of 130 runs
 def test_a_page_of_500_runs_is_short_until_it_is_unfolded(browser, many, size):
     with Visit(browser, many) as visit:
         wait_until(visit.page, "!document.querySelector('#rank[data-unfinished]')")

@@ -39,7 +39,8 @@ def served(site):
         server.shutdown()
 
 
-@pytest.mark.parametrize("where", ["disk", "sub-path"])
+# test_every_link_is_relative_and_leads_to_a_file_of_the_site is why a sub-path is no other case
+@pytest.mark.parametrize("where", ["disk", pytest.param("sub-path", marks=pytest.mark.thorough)])
 def test_index_and_run_pages_lead_to_each_other_on_a_phone_from_a_disk_and_below_an_address(
     browser, site, served, where
 ):

@@ -117,7 +117,11 @@ MIMIC = {"base": {**BASE, "train_on": "mimic"}, "sweeps": [{"label_source": MIMI
 
 @pytest.mark.grid
 @pytest.mark.parametrize(
-    ("internal", "sources", "changes"), [("chexpert", SOURCES, {}), ("mimic", MIMIC_SOURCES, MIMIC)]
+    ("internal", "sources", "changes"),
+    [
+        ("chexpert", SOURCES, {}),
+        pytest.param("mimic", MIMIC_SOURCES, MIMIC, marks=pytest.mark.thorough),  # only its labels differ: see above
+    ],
 )
 def test_one_grid_trains_scores_and_compares_the_sources(
     internal: str, sources: list[str], changes: dict[str, Any], drawn: Drawn, tmp_path: Path, here: Command

@@ -38,6 +38,7 @@ def test_a_report_that_is_up_to_date_stays(told: str, folder: Path, here: Comman
         path for path in store.rglob("*") if path.is_file() and path.name != "lock" and path.parent.name != "grids"
     ]
     before = [path.stat().st_mtime_ns for path in files]
+    assert "2 of 2 runs done (0 now)" in told
     assert here(*RUN, cwd=folder).stdout == told
     assert [path.stat().st_mtime_ns for path in files] == before
 

@@ -31,7 +31,8 @@ def files(store: Path) -> dict[str, bytes]:
     return {str(path.relative_to(store)): path.read_bytes() for path in (store / "scores").glob("*/*")}
 
 
-@pytest.mark.parametrize("processes", [1, 2])
+# test_scores_and_page_come_from_the_store_alone_and_are_the_same_bytes scores with one process
+@pytest.mark.parametrize("processes", [pytest.param(1, marks=pytest.mark.thorough), 2])
 def test_several_processes_write_the_bytes_that_one_writes(
     processes: int, store_copy: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -70,13 +70,6 @@ def test_a_run_folder_is_named_by_what_is_in_it(finished: Path) -> None:
         assert short_hash((run / "run.json").read_bytes()) == run.name
 
 
-def test_a_finished_grid_trains_nothing_again(finished: Path, command: Command) -> None:
-    before = {p: p.stat().st_mtime_ns for run in runs(finished) for p in run.rglob("*") if p.is_file()}
-    done = command("run", "--grid", "tiny", "--quiet", cwd=finished)
-    assert "2 of 2 runs done (0 now)" in done.stdout
-    assert {p: p.stat().st_mtime_ns for run in runs(finished) for p in run.rglob("*") if p.is_file()} == before
-
-
 def test_scores_and_page_come_from_the_store_alone_and_are_the_same_bytes(store_copy: Path, here: Command) -> None:
     store = store_copy / "runs"
     files = [store / "report" / "tiny" / "leaderboard.html", *(store / "scores").glob("*/*")]
@@ -89,7 +82,12 @@ def test_scores_and_page_come_from_the_store_alone_and_are_the_same_bytes(store_
 
 
 @pytest.mark.parametrize(
-    "lost", [["features/nih.npz", "cost.json"], ["seal.json", "env.json"], ["predictions/mimic.parquet"]]
+    "lost",
+    [
+        ["features/nih.npz", "cost.json"],
+        ["seal.json", "env.json"],
+        pytest.param(["predictions/mimic.parquet"], marks=pytest.mark.thorough),  # as with features
+    ],
 )
 def test_what_is_lost_of_a_run_is_made_again_without_training(lost: list[str], store_copy: Path, here: Command) -> None:
     files = [run / name for run, name in zip(runs(store_copy), lost, strict=False)]  # of each run, one file is lost

@@ -64,6 +64,7 @@ def submitted(here: Command, cwd: Path, labs: Path, name: str, *options: str, co
 def test_a_complete_bundle_becomes_a_folder_and_the_facts_decide_the_division(
     labs: Path, tmp_path: Path, here: Command
 ) -> None:
+    """`bench board submit` of complete bundles, with the making of the laboratories that all tests of boards share."""
     rules(tmp_path / "board")
     said = submitted(here, tmp_path, labs, "a", *STATED)
     assert "missing" not in said
@@ -168,6 +169,7 @@ def test_the_closed_division_refuses_starting_weights_of_radiographs(finished: P
             assert reason in "".join(found.reasons)
 
 
+@pytest.mark.thorough  # test_golden_outputs.py compares outputs, the other tests submit bundles with models from elsewhere
 def test_golden_outputs_that_were_compared_at_intake_have_a_line(finished: Path, tmp_path: Path, here: Command) -> None:
     shutil.copytree(finished, tmp_path / "g", symlinks=True)
     store = Store.open(tmp_path / "g" / "runs")

@@ -145,7 +145,7 @@ def test_what_is_compared_is_not_called_shared(store_copy: Path, here: Command) 
     assert text.endswith("Internal and external images were compared")
 
 
-@pytest.mark.parametrize("table", ["meta.json", "cohorts.parquet"])
+@pytest.mark.parametrize("table", [pytest.param("meta.json", marks=pytest.mark.thorough), "cohorts.parquet"])
 def test_a_changed_table_of_the_report_is_named_and_written_again(table: str, store_copy: Path, here: Command) -> None:
     path = store_copy / "runs" / "report" / "tiny" / "tables" / table
     before = here("checklist", "--json", cwd=store_copy).stdout

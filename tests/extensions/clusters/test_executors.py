@@ -152,7 +152,14 @@ def test_a_task_that_is_preempted_goes_on_from_its_checkpoint_to_the_same_bytes(
 
 
 @pytest.mark.grid
-@pytest.mark.parametrize("executor", ["local", "slurm:cluster=local,gpus=0"])
+@pytest.mark.parametrize(
+    "executor",
+    [
+        # test_an_interrupted_grid_stops_cleanly_and_says_how_to_go_on and random moments (tests/faults) do the same
+        pytest.param("local", marks=pytest.mark.thorough),
+        "slurm:cluster=local,gpus=0",
+    ],
+)
 def test_an_interrupt_ends_the_tasks_too_and_the_same_command_goes_on_to_the_same_bytes(
     executor: str, untrained: Path, finished: Path, here: Command
 ) -> None:

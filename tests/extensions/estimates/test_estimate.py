@@ -397,7 +397,7 @@ def changed_grid(folder: Path, change: Change) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("num", [0, 1, 2])
+@pytest.mark.parametrize("num", [0, pytest.param(1, marks=pytest.mark.thorough), 2])
 def test_with_fewer_than_three_labeled_hospitals_every_cell_says_so(
     num: int, store_copy: Path, logits: Path, here: Command
 ) -> None:
