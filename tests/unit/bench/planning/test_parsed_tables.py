@@ -257,7 +257,7 @@ ROWS = st.lists(st.tuples(CELLS, CELLS, CELLS, st.sampled_from(["30", "-4", "x",
 
 
 @given(rows=ROWS)
-@settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=8, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_any_table_is_kept_as_it_was_read(
     rows: list[tuple[str, ...]], tmp_path_factory: pytest.TempPathFactory
 ) -> None:
