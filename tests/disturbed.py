@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from bench.store.checked_files import read_grid, write_grid
 from bench.store.checked_folders import CheckedFolder
 from bench.store.file_integrity import file_sha256
 from bench.store.lease import holder_of
@@ -42,6 +43,20 @@ def with_data(finished: Path, folder: Path, *changed: str) -> Path:
             shutil.copytree(part, folder / part.name)
         else:
             (folder / part.name).symlink_to(part)
+    return folder
+
+
+def with_cohorts(store: Path, folder: Path, external: Sequence[str]) -> Path:
+    """Write a copy of a finished store without scores, as a laboratory would have it that has few external hospitals; return it.
+
+    Images and caches are links.
+    """
+    shutil.copytree(store, folder, ignore=shutil.ignore_patterns("phantom", "cache", "report", "scores"))
+    for part in ("phantom", "cache"):
+        (folder / part).symlink_to(store / part)
+    grid = read_grid(Store(folder), "tiny")
+    kept = [cohort for cohort in grid["cohorts"] if cohort["name"] in ("chexpert", *external)]
+    write_grid(Store(folder), "tiny", {**grid, "cohorts": kept})
     return folder
 
 

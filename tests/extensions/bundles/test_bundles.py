@@ -15,6 +15,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from disturbed import with_cohorts
 
 from bench.config.registry import Registry
 from bench.extensions.bundles import export as exporting
@@ -52,10 +53,14 @@ def write(store: Path, path: Path, *runs: str, keep_order: bool = False) -> Path
 
 @pytest.fixture(scope="module")
 def bundles(finished: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """Bundles of the grid `tiny`: the first run in random order; the first, the second and both runs in the order of their ids."""
+    """Bundles of the grid `tiny` with three of its external hospitals, because each test scores a bundle.
+
+    The first run in random order; the first, the second and both runs in the order of their ids.
+    """
     folder, store = tmp_path_factory.mktemp("bundles"), tmp_path_factory.mktemp("owner") / "runs"
-    shutil.copytree(finished / "runs", store, symlinks=True)
-    one, two = (run.id for run in read_manifest(Store.open(store), None).runs)
+    manifest = read_manifest(Store.open(with_cohorts(finished / "runs", store, ["mimic", "nih", "vindr"])), None)
+    score_all(manifest, quiet)
+    one, two = (run.id for run in manifest.runs)
     made = {"one": [one], "one kept": [one], "two kept": [two], "both kept": [one, two]}
     out = {
         n: write(store, folder / f"{n.replace(' ', '-')}.zip", *runs, keep_order="kept" in n)
@@ -76,6 +81,7 @@ def verified_rows(bundle: Path) -> int:
 
 
 def test_scores_from_a_bundle_in_kept_order_equal_the_store_exactly(bundles: dict[str, Path], tmp_path: Path) -> None:
+    """Scores in a bundle, bit by bit; makes the bundles of all tests here."""
     folder, store = members(bundles["both kept"], tmp_path / "m"), bundles["store"]
     for run in read_manifest(Store.open(store), None).runs:
         for name in SCORED:
@@ -555,36 +561,36 @@ def test_titles_come_from_the_registry_and_the_rest_is_named_as_stated(
     assert "ConvNeXt V2 Large" not in page
 
 
-def test_a_finding_is_not_learned_only_with_evidence(store_copy: Path, finished: Path, here: Command) -> None:
-    store = store_copy / "runs"
+def test_a_finding_is_not_learned_only_with_evidence(finished: Path, tmp_path: Path, here: Command) -> None:
+    """A finding that the maker of a bundle says could not be learned: believed with the data only."""
+    store = with_cohorts(finished / "runs", tmp_path / "runs", ["nih"])
     manifest = read_manifest(Store.open(store), None)
     for run in manifest.runs:
         on_json(store / run.id[:2] / run.id / "trained.json", lambda t: t.update(unlearnt=["Pleural Effusion"]))
         CheckedFolder(store / run.id[:2] / run.id).record_checksums()
-    shutil.rmtree(store / "scores")
     first = manifest.runs[0].id
-    said = here("export", first, "-o", "b.zip", "--quiet", cwd=store_copy).stdout
+    said = here("export", first, "-o", "b.zip", "--quiet", cwd=tmp_path).stdout
     assert f"run {first} could not learn Pleural Effusion" in said
     assert "only with --data" in said
     for words in (("verify", "b.zip"), ("merge", "b.zip", "--store", "new")):
-        refusal = here(*words, "--quiet", cwd=store_copy, code=2).stderr
+        refusal = here(*words, "--quiet", cwd=tmp_path, code=2).stderr
         assert f"run {first} states that it could not learn Pleural Effusion" in refusal
         assert "--data" in refusal
         assert "bench score --as NAME --findings" in refusal
     data = next((finished / "runs" / "phantom").iterdir())
-    refusal = here("verify", "b.zip", "--data", str(data), "--quiet", cwd=store_copy, code=2).stderr
+    refusal = here("verify", "b.zip", "--data", str(data), "--quiet", cwd=tmp_path, code=2).stderr
     assert re.search(r"the data have \d+ training images with the finding and \d+ without it", refusal)
     # the training labels of a hospital without the finding
-    shutil.copytree(data / "chexpert", store_copy / "data" / "chexpert")
-    labels = pd.read_csv(store_copy / "data" / "chexpert" / "train.csv", dtype=str)
-    labels.assign(**{"Pleural Effusion": "0.0"}).to_csv(store_copy / "data" / "chexpert" / "train.csv", index=False)
-    said = here("merge", "b.zip", "--store", "new", "--data", "data", "--quiet", cwd=store_copy).stdout
+    shutil.copytree(data / "chexpert", tmp_path / "data" / "chexpert")
+    labels = pd.read_csv(tmp_path / "data" / "chexpert" / "train.csv", dtype=str)
+    labels.assign(**{"Pleural Effusion": "0.0"}).to_csv(tmp_path / "data" / "chexpert" / "train.csv", index=False)
+    said = here("merge", "b.zip", "--store", "new", "--data", "data", "--quiet", cwd=tmp_path).stdout
     assert "1 of 1 runs" in said
     # without the data, the maker leaves the finding out
     others = [finding for finding in manifest.runs[0].config.findings if finding != "Pleural Effusion"]
-    here("score", "--as", "eight", "--findings", ",".join(others), "--quiet", cwd=store_copy)
-    here("export", "--grid", "eight", "-o", "eight.zip", "--quiet", cwd=store_copy)
-    assert "all agree" in here("verify", "eight.zip", "--quiet", cwd=store_copy).stdout
+    here("score", "--as", "eight", "--findings", ",".join(others), "--quiet", cwd=tmp_path)
+    here("export", "--grid", "eight", "-o", "eight.zip", "--quiet", cwd=tmp_path)
+    assert "all agree" in here("verify", "eight.zip", "--quiet", cwd=tmp_path).stdout
 
 
 def test_a_consistent_forgery_is_detected_by_the_data_and_by_the_id(
@@ -593,7 +599,7 @@ def test_a_consistent_forgery_is_detected_by_the_data_and_by_the_id(
     data = next((finished / "runs" / "phantom").iterdir())
     key = bundles["one"].with_suffix(".key.parquet")
     with opened(bundles["one"], Registry.read()) as found:
-        assert len(check_data(found, data, key)) == 6
+        assert len(check_data(found, data, key)) == 4
     folder = members(bundles["one"], tmp_path / "m")
     on_table(folder, folder / "cohorts" / "nih.parquet", flipped)
     keyed(folder, "nih")
@@ -667,6 +673,7 @@ def test_the_key_is_one_to_one(column: str, bundles: dict[str, Path], finished: 
 def test_bundles_of_the_same_cohorts_merge_into_one_leaderboard(
     bundles: dict[str, Path], tmp_path: Path, command: Command
 ) -> None:
+    """A merged store: its scores, and its page, which names the bundles."""
     for name in ("one kept", "two kept"):
         shutil.copy(bundles[name], tmp_path)
     command("merge", "one-kept.zip", "two-kept.zip", "--store", "together", "--quiet", cwd=tmp_path)
@@ -688,22 +695,14 @@ def test_bundles_of_the_same_cohorts_merge_into_one_leaderboard(
         assert differs(a, b, list(a.columns), 0) == ""
 
 
-def cut(store: Path, folder: Path, cohorts: list[str]) -> Path:
-    """Return a copy of a store, as a laboratory would have it that has only some of the cohorts."""
-    shutil.copytree(store, folder, ignore=shutil.ignore_patterns("phantom", "cache", "report", "scores"))
-    grid = read_grid(Store(folder), "tiny")
-    kept = [cohort for cohort in grid["cohorts"] if cohort["name"] in ("chexpert", *cohorts)]
-    write_grid(Store(folder), "tiny", {**grid, "cohorts": kept})
-    return folder
-
-
 def test_a_run_that_two_hospitals_tested_becomes_one_row(
     bundles: dict[str, Path], tmp_path: Path, here: Command
 ) -> None:
+    """Bundles of one run from two laboratories."""
     one = read_manifest(Store.open(bundles["store"]), None).runs[0].id
     for name, cohorts in (("a", ["nih"]), ("b", ["mimic", "vindr"])):
         write(
-            cut(bundles["store"], tmp_path / name, cohorts), tmp_path / f"{name}.zip", one
+            with_cohorts(bundles["store"], tmp_path / name, cohorts), tmp_path / f"{name}.zip", one
         )  # each in an order of its own
     said = here("merge", "a.zip", "b.zip", "--store", "together", "--quiet", cwd=tmp_path).stdout
     assert "1 of 1 runs tested on chexpert, nih, mimic, vindr, from 2 bundles" in said
@@ -757,7 +756,8 @@ def test_bundles_that_cannot_be_merged_are_refused_with_a_fix(bundles: dict[str,
     store = bundles["store"]
     one, two = (run.id for run in read_manifest(Store.open(store), None).runs)
     a, b, c = (
-        cut(store, tmp_path / name, cohorts) for name, cohorts in (("a", ["nih"]), ("b", ["mimic"]), ("c", ["nih"]))
+        with_cohorts(store, tmp_path / name, cohorts)
+        for name, cohorts in (("a", ["nih"]), ("b", ["mimic"]), ("c", ["nih"]))
     )
     path = c / one[:2] / one / "predictions" / "nih.parquet"  # the same run and cohort, other logits
     table = pq.read_table(path)
@@ -792,7 +792,7 @@ def test_bundles_that_cannot_be_merged_are_refused_with_a_fix(bundles: dict[str,
 def test_different_cohorts_with_one_name_are_refused_or_renamed(bundles: dict[str, Path], tmp_path: Path) -> None:
     store = bundles["store"]
     run = read_manifest(Store.open(store), None).runs[0].id
-    ours, theirs = (cut(store, tmp_path / name, ["mimic"]) for name in ("ours", "theirs"))
+    ours, theirs = (with_cohorts(store, tmp_path / name, ["mimic"]) for name in ("ours", "theirs"))
     (path,) = (theirs / "cohorts").glob("mimic-*.parquet")
     write_cohort(theirs / "cohorts" / f"mimic-{'0' * 12}.parquet", read_cohort(path), "0" * 12)
     grid = read_grid(Store(theirs), "tiny")
@@ -863,11 +863,11 @@ def test_invalid_requests_are_refused_with_a_fix(store_copy: Path, here: Command
         verified_rows(store_copy / "runs" / "store.json")
 
 
-def test_a_store_older_than_a_configuration_key_can_be_exported(store_copy: Path, here: Command) -> None:
-    store = Store.open(store_copy / "runs")
+def test_a_store_older_than_a_configuration_key_can_be_exported(finished: Path, tmp_path: Path, here: Command) -> None:
+    store = Store.open(with_cohorts(finished / "runs", tmp_path / "runs", ["nih"]))
     content = read_grid(store, "tiny")
     for run in content["runs"]:
         assert run["config"].pop("compile") is False
     write_grid(store, "tiny", content)
-    here("export", "-o", "old.zip", "--quiet", cwd=store_copy)
-    assert "all agree exactly" in here("verify", "old.zip", "--quiet", cwd=store_copy).stdout
+    here("export", "-o", "old.zip", "--quiet", cwd=tmp_path)
+    assert "all agree exactly" in here("verify", "old.zip", "--quiet", cwd=tmp_path).stdout
