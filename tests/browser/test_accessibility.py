@@ -51,6 +51,7 @@ def serious(axe, page, context=None):
 
 @pytest.mark.parametrize(("width", "scheme"), LOOKS)
 def test_axe_finds_nothing_serious_on_the_page_side_by_side_and_in_the_drawer(browser, page, axe, width, scheme):
+    """The rules of axe on what a reader sees."""
     with Visit(browser, page, width, color_scheme=scheme) as visit:
         for k in range(3):
             visit.page.locator("#rank .pin").nth(k).click()
@@ -72,6 +73,7 @@ def test_axe_finds_nothing_serious_on_the_page_side_by_side_and_in_the_drawer(br
 
 @pytest.mark.parametrize(("width", "scheme"), LOOKS)
 def test_what_is_folded_away_is_read_without_a_serious_finding_too(browser, page, axe, width, scheme):
+    """The rules of axe on what is folded away."""
     with Visit(browser, page, width, color_scheme=scheme) as visit:
         visit.page.evaluate(
             "document.querySelectorAll('details:not(.run):not(.menu)').forEach(d => { d.open = true; })"

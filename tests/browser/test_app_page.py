@@ -42,6 +42,7 @@ def address(finished):
 # two models on a phone are below
 @pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), pytest.param(390, "dark", marks=pytest.mark.thorough)])
 def test_an_uploaded_image_is_answered_and_a_broken_one_refused(browser, address, axe, finished, width, scheme):  # noqa: F811
+    """The page of `bench app` in a browser, with its server."""
     file = min((finished / "runs" / "phantom").glob("*/nih/images_001/images/*.png"))
     with Visit(browser, address, width, color_scheme=scheme) as visit:
         page = visit.page

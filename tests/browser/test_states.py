@@ -33,6 +33,7 @@ IN_FULL = {"many", "one", "phantom", "failed", "all failed", "few patients", "mo
     "name", [name if name in IN_FULL else pytest.param(name, marks=pytest.mark.thorough) for name in STATES]
 )
 def test_every_state_is_silent_fits_and_can_be_read(browser, tmp_path, name):
+    """Width and contrast of all elements of pages of odd studies; starts the browser."""
     with Visit(browser, page_file(tmp_path, name), 360, color_scheme="dark") as visit:
         wait_until(visit.page, "!document.querySelector('#rank[data-unfinished]')")
         for width, scheme in ((360, "dark"), (1440, "light")):

@@ -37,9 +37,13 @@ def test_a_network_learns_from_its_smallest_images_and_is_its_state(architecture
         assert torch.equal(network.outputs_and_features(images)[0], logit)
 
 
-def test_momentum_and_dropout_are_equal_unless_the_entry_sets_them(architecture: Entry) -> None:
+def test_a_network_takes_one_channel_and_has_the_usual_momentum_and_dropout(architecture: Entry) -> None:
+    """Momentum and dropout are equal unless the entry sets them."""
+    size = architecture.facts["min_px"]
     with torch.device("meta"):
-        network = build(architecture.use, architecture.options, 2)
+        network = build(architecture.use, architecture.options, 2, in_channels=1)
+    assert network.in_channels == 1
+    assert network(torch.empty(2, 1, size, size, device="meta")).shape == (2, 2)
     modules = list(network.modules())
     assert all(m.momentum == 0.1 for m in modules if isinstance(m, torch.nn.BatchNorm2d))
     dropout = [m.p for m in modules if isinstance(m, torch.nn.Dropout)]
@@ -47,15 +51,7 @@ def test_momentum_and_dropout_are_equal_unless_the_entry_sets_them(architecture:
     assert not any(getattr(m, "drop_prob", 0) for m in modules)
 
 
-def test_a_network_takes_one_channel(architecture: Entry) -> None:
-    size = architecture.facts["min_px"]
-    with torch.device("meta"):
-        network = build(architecture.use, architecture.options, 2, in_channels=1)
-    assert network.in_channels == 1
-    assert network(torch.empty(2, 1, size, size, device="meta")).shape == (2, 2)
-
-
-@pytest.mark.parametrize("num_outputs", [1, 27])
+@pytest.mark.parametrize("num_outputs", [pytest.param(1, marks=pytest.mark.thorough), 27])  # both set biases alike
 def test_an_untrained_network_predicts_little_more_than_the_prevalences(architecture: Entry, num_outputs: int) -> None:
     size, draw = architecture.facts["min_px"], np.random.default_rng(0)
     torch.manual_seed(0)  # the logits of one output depend on a single draw of its weights

@@ -132,6 +132,7 @@ print(len(api.finished(grid)))
 @pytest.mark.grid
 @pytest.mark.slow
 def test_a_script_that_does_not_ask_for_its_name_runs_once(tmp_path: Path) -> None:
+    """The library in a script without a guard, with processes that score."""
     (tmp_path / "script.py").write_text(SCRIPT)
     environment = os.environ | {"PYTHONPATH": ROOT}
     words = [sys.executable, "script.py"]

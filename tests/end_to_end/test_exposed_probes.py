@@ -80,6 +80,7 @@ def test_probes_of_exposed_or_silent_encoders_are_not_ranked(probed: Path) -> No
 
 
 def test_a_bundle_of_exposed_probes_keeps_what_they_had_seen(probed: Path, here: Command, tmp_path: Path) -> None:
+    """Statements on starting weights in a merged bundle."""
     pytest.importorskip("bench.extensions.bundles")
     here("export", "-o", str(tmp_path / "a.zip"), "--store", "runs", "--quiet", cwd=probed)
     here("merge", str(tmp_path / "a.zip"), "--store", str(tmp_path / "m"), "--quiet", cwd=probed)

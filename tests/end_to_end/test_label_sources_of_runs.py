@@ -126,6 +126,7 @@ MIMIC = {"base": {**BASE, "train_on": "mimic"}, "sweeps": [{"label_source": MIMI
 def test_one_grid_trains_scores_and_compares_the_sources(
     internal: str, sources: list[str], changes: dict[str, Any], drawn: Drawn, tmp_path: Path, here: Command
 ) -> None:
+    """A grid that compares label sources, with its bundle."""
     drawn(read(tmp_path, **changes).path, tmp_path)
     here("run", "--grid", "sources.yaml", "--quiet", cwd=tmp_path)
     tables = tmp_path / "runs" / "report" / "sources" / "tables"

@@ -356,6 +356,7 @@ def bundle(manifest: Manifest, tmp_path_factory: pytest.TempPathFactory) -> Path
 def test_a_run_in_a_bundle_with_weights_predicts(
     mixed: Path, manifest: Manifest, bundle: Path, tmp_path: Path, here: Command
 ) -> None:
+    """Bundles with weights."""
     archive = pytest.importorskip("bench.extensions.bundles.archive")
     (image,) = images(mixed, 1)
     archive.unpack(bundle, tmp_path / "unpacked")

@@ -30,6 +30,7 @@ def finished(drawn: Drawn, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.grid
 def test_only_external_predictions_differ_from_those_of_erm_and_only_erm_is_ranked(finished: Path) -> None:
+    """Runs with test-time statistics: their logits, compared with those of ERM."""
     manifest = read_manifest(Store.open(finished / "runs", create=False), "adapted")
     by_key = {(run.config.algorithm, run.config.seed): run for run in manifest.runs}
     assert {run.config.algorithm for run in manifest.ranked} == {"erm"}

@@ -245,6 +245,7 @@ def by_kind(outcomes: Mapping[tuple[str, str], int]) -> str:
 
 
 def test_no_damage_of_a_file_changes_a_page_unnoticed(store_copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Damages of every kind at random places of every kind of file."""
     store = Store.open(store_copy / "runs")
     run_id = store.run_ids()[0]
     plant_analysis(store, run_id)

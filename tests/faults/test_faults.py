@@ -43,6 +43,7 @@ def num_files(folder: Path) -> int:
 def test_a_grid_killed_at_random_moments_ends_with_the_same_bytes(
     seed: int, finished: Path, tmp_path: Path, here: Command
 ) -> None:
+    """A grid that is killed five times."""
     folder, draw, killed = with_parts(finished, tmp_path / "killed", ["phantom"]), random.Random(seed), 0
     for moment in sorted(
         draw.uniform(0, num_files(finished)) for _ in range(5)
@@ -141,6 +142,7 @@ def test_files_cut_off_are_made_again(
 def test_a_worker_that_dies_takes_one_run_with_it_and_the_next_command_makes_it_good(
     finished: Path, tmp_path: Path, here: Command
 ) -> None:
+    """A killed worker of a grid."""
     folder = with_parts(finished, tmp_path / "worker", ["phantom", "cache"])
     process = begun(folder)
     lock = wait_for("*/*/LOCK", folder, process)

@@ -121,6 +121,7 @@ def test_a_list_of_training_ids_must_not_contradict_the_passport(labs: Path, tmp
 def test_a_model_that_had_seen_an_external_hospital_is_shown_but_not_ranked(
     finished: Path, tmp_path: Path, here: Command
 ) -> None:
+    """A row of a model that had seen a hospital of the board."""
     shutil.copytree(finished, tmp_path / "d", symlinks=True)
     model = with_model(tmp_path / "d", ["nih"])
     bundle(at_board_hospitals(tmp_path / "d" / "runs"), tmp_path / "d.zip", model)

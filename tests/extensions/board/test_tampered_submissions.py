@@ -257,6 +257,7 @@ def test_11_a_chain_with_a_line_removed(board: Path, labs: Path) -> None:
 
 
 def test_12_a_copied_bundle_under_another_name(board: Path, labs: Path, tmp_path: Path) -> None:
+    """A copy that was exported again, so that only its logits give it away."""
     copy = board / "submissions" / "lab-z"
     shutil.copytree(board / "submissions" / "lab-a", copy)
     path = copy / "submission.json"
@@ -302,6 +303,7 @@ def test_an_acceptance_scores_only_its_submission_unless_it_looks_like_a_copy(
 def test_a_wrong_submission_leaves_the_right_ones_on_the_site(
     board: Path, labs: Path, tmp_path: Path, here: Command
 ) -> None:
+    """The command that builds a site beside wrong submissions."""
     add(board, labs, "b")
     wrong = shutil.copytree(board / "submissions" / "lab-b", board / "submissions" / "a-wrong")  # comes before lab-b
     restated(wrong, name="a-wrong")

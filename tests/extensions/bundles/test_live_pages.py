@@ -57,6 +57,7 @@ def test_every_score_of_a_bundle_follows_from_its_logits_and_labels(path: Path) 
 def test_a_bundle_of_an_older_scoring_version_gives_the_page_of_today_and_can_be_renewed(
     store_copy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Bundles of an older scoring version."""
     manifest = read_manifest(Store.open(store_copy / "runs"), None)
     new = tmp_path / "tiny.zip"
     export(manifest, [manifest.runs[0].id], new, True, Registry.read(), quiet)

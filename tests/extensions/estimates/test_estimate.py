@@ -92,6 +92,7 @@ def test_the_help_has_examples(here: Command, tmp_path: Path) -> None:
 
 
 def test_the_table_has_a_row_for_each_run_finding_and_quantity(finished: Path, logits: Path, here: Command) -> None:
+    """`bench estimate` as a table; the first test that needs the shared grid often makes it, and compiles the scoring."""
     done = here("estimate", "--logits", str(logits), "--csv", cwd=finished)
     table = pd.read_csv(StringIO(done.stdout))
     assert len(table) == 2 * 10 * 6

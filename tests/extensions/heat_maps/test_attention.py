@@ -107,6 +107,7 @@ def looked_at(finished: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple
 def test_the_analysis_measures_every_cohort_and_its_gallery_shows_cases_of_each_kind(
     looked_at: tuple[Manifest, list[AnalysisJob]],
 ) -> None:
+    """The analysis of heat maps in a grid."""
     manifest, jobs = looked_at
     found = pd.read_parquet(jobs[0].folder / "attention.parquet")
     assert set(found["dataset"]) == {c.name for c in manifest.cohorts}

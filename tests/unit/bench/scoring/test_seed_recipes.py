@@ -59,7 +59,12 @@ def test_a_recipe_is_the_mean_of_its_runs_with_an_interval_over_patients_and_see
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("sizes", "seed_sd"),
-    [([2, 2], [0.02] * 2), ([3] * 6, [0.02] * 6), ([1, 3, 3, 2], [0.02] * 4), ([3] * 6, [0.005, 0.01, 0.03] * 2)],
+    [
+        ([2, 2], [0.02] * 2),
+        pytest.param([3] * 6, [0.02] * 6, marks=pytest.mark.thorough),  # between its neighbors
+        pytest.param([1, 3, 3, 2], [0.02] * 4, marks=pytest.mark.thorough),
+        ([3] * 6, [0.005, 0.01, 0.03] * 2),
+    ],
 )
 def test_the_interval_of_a_recipe_covers_its_mean_over_all_seeds_and_patients(
     sizes: list[int], seed_sd: list[float]
