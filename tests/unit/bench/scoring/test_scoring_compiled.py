@@ -72,14 +72,13 @@ def call(package: Path, **environment: str) -> tuple[float, str, int]:
 def test_an_edit_of_a_called_function_is_noticed_at_the_same_file_size_and_time_stamp(package: Path) -> None:
     """The choice of the folder with machine code."""
     first, folder, _ = call(package)
-    again, same, hits = call(package)
-    assert (first, again, same, hits) == (6.0, 6.0, folder, 1), "the machine code was not reused"
+    assert first == 6.0
     write_callee(package, "+")
     edited, other, _ = call(package)
     assert edited == 5.0
     assert other != folder
     write_callee(package, "*")
-    assert call(package) == (6.0, folder, 1), "machine code of the first version was compiled again"
+    assert call(package) == (6.0, folder, 1), "the machine code of the first version was not used again"
 
 
 def test_machine_code_of_other_versions_is_removed_after_a_week_without_use(tmp_path: Path) -> None:
