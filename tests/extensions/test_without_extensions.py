@@ -22,9 +22,16 @@ _OPTIONS = (
     *("-q", "-p", "no:randomly", "-W", "ignore:Module already imported"),  # of the process that is forked
     *("--ignore-glob=*/unit/benchmarks/*", "-m", "not grid and not slow and not browser"),
 )
-_ASKS = re.compile(r"from reports import extensions|importorskip\(\"(bench|tests)\.extensions\.")
-# what all extensions together make: commands, registry, keys of grids, plans, scores of a run, the page
-ASSEMBLED = {"test_cli.py", "test_registry.py", "test_grid.py", "test_plan.py", "test_score_run.py", "test_page.py"}
+_ASKS = re.compile(r"from reports import extensions|import .*\bscore_run\b|importorskip\(\"(bench|tests)\.extensions\.")
+ASSEMBLED = {
+    "test_cli.py",
+    "test_start.py",
+    "test_registry.py",
+    "test_grid.py",
+    "test_open_grid.py",
+    "test_plan.py",
+    "test_page.py",
+}
 
 
 def test_no_other_test_needs_an_extension_to_be_collected() -> None:
@@ -89,7 +96,8 @@ def _tests(deleted: list[str]) -> list[str]:
 
     An extension takes part in the program by its modules with fixed names, and each of them is optional. All tests of the core pass
     with all of these modules and without any. So one missing extension can change the result of a test only if others are there: if
-    the test asks for some of them (`importorskip`, `extensions.modules`), or looks at what all of them make together.
+    the test asks for some of them (`importorskip`, `extensions.modules`), or looks at what all of them make together: commands, a
+    registry, a plan, scores of a run (`score_run`), a page.
     """
     if deleted == NAMES:
         return [*CORE_TESTS]
