@@ -110,12 +110,11 @@ def run(
             _say(request.missing_weights(request.hub_architectures))
             return
 
-        from bench.executors.choose_executor import choose_executor
-
-        chosen_executor = choose_executor(executor, device, devices.workers, per_device, together)
-        from bench.executors.execute_job import check_devices  # slow imports: a wrong request was refused above
+        from bench.executors.choose_executor import choose_executor  # slow imports: a wrong request was refused above
+        from bench.executors.execute_job import check_devices
         from bench.planning.plan import make_plan
 
+        chosen_executor = choose_executor(executor, device, devices.workers, per_device, together)
         plan = make_plan(
             request.grid, request.registry, opened, data, weights, devices.workers, request.command, display.progress
         )

@@ -6,16 +6,14 @@ This module does not import torch, because the sending process does not need it.
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from bench.config.analyses import Analysis
 from bench.planning.derived_runs import DerivedRun
+from bench.planning.plan import CohortRef, Plan
 from bench.planning.run import RunSpec
 from bench.store.checked_folders import AnalysisFolder
 from bench.store.store import Store, canonical_json, short_hash, table_facts, write_bytes
-
-if TYPE_CHECKING:
-    from bench.planning.plan import CohortRef, Plan  # imports pandas
 
 R = TypeVar("R", RunSpec, DerivedRun)
 
@@ -26,7 +24,7 @@ class RunJob(Generic[R]):
 
     run: R
     store: Store
-    refs: tuple["CohortRef", ...]  # the internal hospital first
+    refs: tuple[CohortRef, ...]  # the internal hospital first
     device: str = "cpu"  # the device that the executor chose
 
     @property
@@ -72,7 +70,7 @@ class PassJob:
 
     runs: tuple[RunSpec, ...]
     store: Store
-    refs: tuple["CohortRef", ...]  # the internal hospital first
+    refs: tuple[CohortRef, ...]  # the internal hospital first
     device: str = "cpu"  # the device that the executor chose
 
     @property
@@ -110,7 +108,7 @@ class AnalysisJob:
     analysis: Analysis
     run: RunSpec
     store: Store
-    refs: tuple["CohortRef", ...]  # the internal hospital first
+    refs: tuple[CohortRef, ...]  # the internal hospital first
     device: str = "cpu"  # the device that the executor chose
 
     @property
@@ -165,7 +163,7 @@ def analysis_key(identity: Sequence[Any], facts: Sequence[Sequence[Any]], per_ru
     return short_hash(canonical_json([identity, facts]), 32)
 
 
-def analysis_jobs(plan: "Plan", runs: Sequence[RunSpec]) -> list[AnalysisJob]:
+def analysis_jobs(plan: Plan, runs: Sequence[RunSpec]) -> list[AnalysisJob]:
     """Return one job for each analysis of the plan and each of `runs`; for an analysis of the cohorts, one per geometry.
 
     A run on given vectors has no job for an analysis in which its network would read images. If the runs of the plan leave
