@@ -37,10 +37,11 @@ def add(app: typer.Typer) -> None:
     app.command("labels-needed", rich_help_panel=NEW_HOSPITAL, epilog=LABELS_NEEDED_EXAMPLES)(labels_needed)
 
 
-def _share(value: float) -> float:
-    """Return the value of an option. Raises BadParameter for a number that is not between 0 and 1."""
+def _share(parameter: typer.CallbackParam, value: float) -> float:
+    """Return the value of an option. Raises ConfigError for a number that is not between 0 and 1."""
     if not 0 < value < 1:
-        raise typer.BadParameter(f"must be a number above 0 and below 1, such as .05, not {value}")
+        what = f"{parameter.name} must be a number above 0 and below 1, not {value}"
+        raise ConfigError(what, f"--{parameter.name}", "give a share such as .05 or .9")
     return value
 
 

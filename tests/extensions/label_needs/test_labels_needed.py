@@ -69,7 +69,7 @@ def test_the_library_gives_the_same_and_twice_the_same(finished: Path, here: Com
         (["--second", "{first}"], "--second has no first run", "--run"),
         (["--run", "{first}", "--second", "{first}"], "both ids belong to run", "bench list runs"),
         (["--run", "nonsense"], "no run 'nonsense'", "bench list runs"),
-        (["--ece", "5"], "must be a number above 0 and below 1", ".05"),
+        (["--ece", "5"], "ece must be a number above 0 and below 1", ".05"),
         (["--plot", "a.png"], "a.png is not an SVG file", "a.svg"),
         (["--finding", "Pneumothorax"], "no finding has 10 patients", "remove --finding"),
     ],
