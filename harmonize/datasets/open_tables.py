@@ -250,7 +250,11 @@ class TableSet:
             return []
         found = f"no {self.patients}: each of {len(table):,} images counts as one patient of its own"
         return [
-            Remark("patients", found, "put RSNA's file beside the tables (docs/real-data.md); without it, intervals are too narrow")
+            Remark(
+                "patients",
+                found,
+                "put RSNA's file beside the tables (docs/real-data.md); without it, intervals are too narrow",
+            )
         ]
 
     def write(self, table: pd.DataFrame, root: Path) -> None:
