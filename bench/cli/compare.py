@@ -139,10 +139,8 @@ def _every_finding(result: "Contrast", heading: str) -> list[str]:
 
 
 def _place(result: "Contrast", dataset: str, split: str) -> str:
-    split_name = (
-        "" if dataset == "external" else f", {split.partition(':')[0]}"
-    )  # external hospitals have several splits
-    return f"{result.hospital(dataset, split)}{split_name}"
+    of_split = "" if dataset == "external" else f", {split.partition(':')[0]}"  # external hospitals have several splits
+    return f"{result.hospital(dataset, split)}{of_split}"
 
 
 def _same(table: "pd.DataFrame") -> list[str]:

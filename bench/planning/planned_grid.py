@@ -336,13 +336,12 @@ def _compared(row: Json) -> ComparedCohorts:
 
 
 def _cohort(row: Json) -> PlannedCohort:
-    hospitals = tuple(_hospital(name, facts) for name, facts in row.get("hospitals", {}).items())
+    hospitals = tuple(
+        PlannedCohort(name=name, **{key: facts[key] for key in _OF_HOSPITAL})
+        for name, facts in row.get("hospitals", {}).items()
+    )
     of_bundle = {key: row[key] for key in ("origin", "tag") if key in row}
     return PlannedCohort(**{key: row[key] for key in _OF_COHORT}, **of_bundle, hospitals=hospitals)
-
-
-def _hospital(name: str, row: Json) -> PlannedCohort:
-    return PlannedCohort(name=name, **{key: row[key] for key in _OF_HOSPITAL})
 
 
 def _cohort_document(cohort: PlannedCohort) -> dict[str, Any]:

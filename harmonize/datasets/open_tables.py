@@ -249,13 +249,8 @@ class TableSet:
         if not self.patients or (root / self.patients).is_file():
             return []
         found = f"no {self.patients}: each of {len(table):,} images counts as one patient of its own"
-        return [
-            Remark(
-                "patients",
-                found,
-                "put RSNA's file beside the tables (docs/real-data.md); without it, intervals are too narrow",
-            )
-        ]
+        fix = "put RSNA's file beside the tables (docs/real-data.md); without it, intervals are too narrow"
+        return [Remark("patients", found, fix)]
 
     def write(self, table: pd.DataFrame, root: Path) -> None:
         """Write the label tables, from which `read` returns the table if each image is in `folder`, with `ending`.

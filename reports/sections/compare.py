@@ -25,7 +25,9 @@ def compare(data: ReportData) -> Section:
     if len(data.ranked) < 2:
         return Section("compare", "", Markup(""))
     texts = Markup(data_block(_data(data)))  # noqa: S704
-    scores = json.dumps(_scores(data), separators=(",", ":"))
+    # unpacked by the script when a reader pins the second recipe
+    unpacked = {"runs": {r.id: _cells(data, r) for r in data.ranked}, "pairs": _pairs(data)}
+    scores = json.dumps(unpacked, separators=(",", ":"))
     return Section("compare", "", write("compare.html.j2", unit=data.unit, texts=texts, scores=packed(scores)))
 
 
@@ -60,14 +62,6 @@ def _data(data: ReportData) -> dict[str, Any]:
         if compared
         else "No paired differences are stored in these tables.",
     }
-
-
-def _scores(data: ReportData) -> dict[str, Any]:
-    """Return the data that the script unpacks when a reader pins the second recipe.
-
-    runs: recipe id -> the recipe's scores as text. pairs: the paired differences.
-    """
-    return {"runs": {r.id: _cells(data, r) for r in data.ranked}, "pairs": _pairs(data)}
 
 
 def _pairs(data: ReportData) -> dict[str, list[list[float] | None]]:

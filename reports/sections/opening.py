@@ -158,6 +158,7 @@ def _best(data: ReportData) -> str:
     if not data.ranked:
         return ""
     first, members = data.ranked[0], data.members(data.ranked[0])
+    second = next((r.name for r in data.ranked[1:2] if r.name != first.name), "the second")
     is_stated = members.left_out or members.per_hospital == (len(data.findings),) * members.num_external
     return sentences.best_run(
         first.name,
@@ -165,9 +166,7 @@ def _best(data: ReportData) -> str:
         len(data.groups[0]) - 1,
         len(data.ranked),
         data.unit,
-        (data.ranked[1].name if data.ranked[1].name != first.name else "the second", first.lead)
-        if first.lead.has_interval
-        else None,
+        (second, first.lead) if first.lead.has_interval else None,
         "mean external AUROC" if data.hospitals else "internal AUROC",
         over=member_sentences.over(members) if data.hospitals and not is_stated else "",
         but=member_sentences.hidden_failure(members, data.short),

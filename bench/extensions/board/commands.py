@@ -15,7 +15,6 @@ from harmonize.errors import ConfigError
 from reports.formatting import plural
 
 if TYPE_CHECKING:
-    from bench.extensions.board.examine import CheckLine
     from bench.extensions.board.site import BoardBuild
 
 
@@ -95,7 +94,8 @@ def submit(
         facts = {"checks": checks, "division": done.division, "not_closed": done.reasons}
         typer.echo(json.dumps(facts | {"folder": str(done.folder) if done.folder else ""}))
     else:
-        typer.echo("\n".join(_check_lines(done.lines)))
+        rows = [[line.state, line.what, line.text] for line in done.lines]
+        typer.echo("\n".join(table_lines(rows, header=False)))
         typer.echo(f"division: {done.division}{''.join(f'; {reason}' for reason in done.reasons)}")
         if done.folder:
             typer.echo(f"submission: {done.folder} (commit this folder and open a pull request)")
@@ -115,10 +115,6 @@ def _id_lists(texts: Sequence[str]) -> dict[str, Path]:
             raise ConfigError(f"{text!r} is not of the form COHORT=FILE", "--seen-ids", "e.g. --seen-ids nih=ids.txt")
         out[cohort] = Path(file)
     return out
-
-
-def _check_lines(lines: Sequence["CheckLine"]) -> list[str]:
-    return table_lines([[line.state, line.what, line.text] for line in lines], header=False)
 
 
 def decide(

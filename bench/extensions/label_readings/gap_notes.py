@@ -35,14 +35,9 @@ def verdict(row: Mapping[str, object]) -> tuple[int, int]:
     return worse, better
 
 
-def _of_means(data: ReportData) -> dict[str, Mapping[str, object]]:
-    """Return {reading: row of the mean over hospitals}."""
-    return {name: rows[EXTERNAL] for name, rows in gaps_by_reading(data).items()}
-
-
 def note(data: ReportData) -> tuple[str, str]:
     """Return the key of the section, and a sentence on the reading that changes the verdicts or else the mean gap most; "" if none does."""
-    (_, own), *others = _of_means(data).items() or [("", {})]
+    (_, own), *others = [(name, rows[EXTERNAL]) for name, rows in gaps_by_reading(data).items()] or [("", {})]
     if not others:
         return KEY, ""
     gap, same = estimate(own), verdict(own)
