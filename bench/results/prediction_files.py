@@ -207,9 +207,7 @@ def _outputs(
         where = "some are outside [0, 1]" if outputs == "logit" else "all are in [0, 1]"
         notes.append(f"The predictions count as {_PLURAL[outputs]}: {where}. Otherwise: --outputs {other}.")
     if calls := [name for name, value_N in zip(names, value_NK.T, strict=True) if len(np.unique(value_N)) < 3]:
-        notes.append(
-            f"Only one or two different predictions: {', '.join(calls)}. With calls, AUROC and AUPRC are too low."
-        )
+        notes.append(f"Only one or two different values: {', '.join(calls)}. With calls, AUROC and AUPRC are too low.")
     if outputs == "probability" and outside_NK.any():
         k = int(np.flatnonzero(outside_NK.any(0))[0])
         fix = "use --outputs logit if the values are taken before the sigmoid"

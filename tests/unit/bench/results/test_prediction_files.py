@@ -281,10 +281,10 @@ def test_wrong_options_are_refused(options: list[str], what: str, tmp_path: Path
 
 def test_calls_in_place_of_predictions_are_named(tmp_path: Path, here: Command) -> None:
     predictions, labels = tables()
-    assert "different predictions" not in here(*write(tmp_path, predictions, labels), cwd=tmp_path).stdout
+    assert "different values" not in here(*write(tmp_path, predictions, labels), cwd=tmp_path).stdout
     predictions["Edema"] = (predictions["Edema"] > 0.5).astype(int)
     shown = json.loads(here(*write(tmp_path, predictions, labels), "--json", cwd=tmp_path).stdout)
-    note = "Only one or two different predictions: Edema. With calls, AUROC and AUPRC are too low."
+    note = "Only one or two different values: Edema. With calls, AUROC and AUPRC are too low."
     assert note in shown["notes"]
 
 
