@@ -247,7 +247,7 @@ def test_a_bundle_carries_the_registration_and_shows_what_it_left_out(
 
 
 def test_wrong_hypotheses_draw_no_image(tmp_path: Path, here: Command) -> None:
-    for name, said in (("none.yaml", "no such file"), ("wrong.yaml", "claim_text")):
+    for name, said in (("none.yaml", "does not exist"), ("wrong.yaml", "claim_text")):
         (tmp_path / "wrong.yaml").write_text("- {name: gap, claim_text: The gap is above 0.}\n")
         refused = here("register", "--grid", "tiny", "--hypotheses", name, cwd=tmp_path, code=2).stderr
         assert said in refused
