@@ -59,6 +59,7 @@ def measured(manifest: Manifest, recipes: Mapping[str, Sequence[str]]) -> dict[s
     for cohort in manifest.cohorts:
         for panel, answers in stored(manifest, cohort):
             key, table = STUDY if STUDY in answers else IMAGE, images(manifest, cohort)
+            table = table[table[key].astype(str).isin(answers[key])]  # only ids without answers may repeat
             logits = {run: logits_of(manifest, cohort, run, table, key) for ids in recipes.values() for run in ids}
             known = [set(of.index) for of in logits.values()]
             unit = pd.Index(sorted(set(answers[key]).intersection(*known)))

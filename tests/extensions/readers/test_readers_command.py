@@ -8,10 +8,11 @@ import pandas as pd
 import pytest
 from sklearn.metrics import recall_score, roc_curve
 
-from bench.extensions.readers.reader_files import READER, STUDY, Panel, write
+from bench.extensions.readers.reader_files import READER, STUDY, Panel, own_panel, write
 from bench.extensions.readers.report_tables import logits_of, measured
-from bench.extensions.readers.store import problems, stored
+from bench.extensions.readers.store import problems, save, stored
 from bench.planning.manifest import Manifest, read_manifest
+from bench.store.checked_files import write_cohort
 from bench.store.store import Store
 from tests.conftest import Command
 
@@ -112,6 +113,26 @@ def test_a_study_has_the_highest_logit_of_its_images(store_copy: Path) -> None:
     by_study = logits_of(manifest, cohort, run, table, STUDY)
     expected = by_image[FINDING].groupby(table[STUDY].to_numpy()).max()
     pd.testing.assert_series_equal(by_study[FINDING].sort_index(), expected.sort_index(), check_names=False)
+
+
+def test_studies_without_answers_may_share_an_id(store_copy: Path) -> None:
+    manifest = read_manifest(Store.open(store_copy / "runs"), None)
+    cohort = manifest.external[0]
+    table, rows = manifest.table(cohort), answers(manifest, cohort.name)
+    table = table.assign(study_id=table["patient_id"] + "/1")
+    rows = rows.merge(table[["image_id", STUDY]]).drop_duplicates([STUDY, READER]).drop(columns="image_id")
+    unread = table["patient_id"].isin(table["patient_id"].unique()[:2])
+    rows[~rows[STUDY].isin(table.loc[unread, STUDY])].to_csv(store_copy / "a.csv", index=False)
+    [path] = (store_copy / "runs").glob(f"cohorts/{cohort.name}-*.parquet")
+    found = []
+    for ids in (table[STUDY], table[STUDY].mask(unread, "")):
+        write_cohort(path, table.assign(study_id=ids), cohort.id)
+        changed = read_manifest(Store.open(store_copy / "runs"), None)
+        save(changed, changed.external[0], own_panel(store_copy / "a.csv"))
+        found.append(measured(changed, {run.id: (run.id,) for run in changed.runs}))
+    assert len(found[0]["reader_points"])
+    for name, expected in found[0].items():
+        pd.testing.assert_frame_equal(found[1][name], expected)
 
 
 def test_without_readers_the_tables_are_empty_and_wrong_options_are_refused(store_copy: Path, here: Command) -> None:
