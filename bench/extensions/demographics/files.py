@@ -8,6 +8,7 @@ The words of a race differ between hospitals and releases, so they are joined to
 """
 
 import zipfile
+import zlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -87,11 +88,10 @@ def read_workbook(path: Path) -> pd.DataFrame:
     except ImportError as error:
         fix = f"pip install 'unseen-cxr[excel]', or {as_csv}"
         raise SetupError("openpyxl is not installed", str(path), fix) from error
-    except (OSError, KeyError, ValueError, zipfile.BadZipFile, SyntaxError) as error:  # a ParseError is a SyntaxError
-        raise DatasetError(
-            f"not a readable workbook: {error}", str(path), f"use it as published, or {as_csv}"
-        ) from error
-    return rows.set_axis(rows.index + 2).rename(columns=str.strip)
+    except (OSError, KeyError, ValueError, zipfile.BadZipFile, zlib.error, SyntaxError) as error:
+        fix = f"use it as published, or {as_csv}"  # a ParseError is a SyntaxError
+        raise DatasetError(f"not a readable workbook: {error}", str(path), fix) from error
+    return rows.set_axis(rows.index + 2).rename(columns=lambda name: str(name).strip())
 
 
 def read_mimic(root: Path) -> tuple[pd.DataFrame, Path] | None:

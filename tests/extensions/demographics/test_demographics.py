@@ -64,11 +64,15 @@ def test_without_a_file_nothing_is_known(tmp_path: Path) -> None:
 
 def test_cells_of_a_workbook_are_text_and_rows_have_their_numbers_in_the_sheet(tmp_path: Path) -> None:
     book = openpyxl.Workbook()
-    for row in (["PATIENT", " ETHNICITY"], [], ["patient00001", None], ["NA", 7]):
+    for row in (["PATIENT", " ETHNICITY", 2021], [], ["patient00001", None], ["NA", 7]):
         book.active.append(row)
     book.save(tmp_path / "a.xlsx")
     table = read_workbook(tmp_path / "a.xlsx")
-    assert table.loc[[3, 4]].to_dict("list") == {"PATIENT": ["patient00001", "NA"], "ETHNICITY": ["", "7"]}
+    assert table.loc[[3, 4]].to_dict("list") == {
+        "PATIENT": ["patient00001", "NA"],
+        "ETHNICITY": ["", "7"],
+        "2021": ["", ""],
+    }
 
 
 def test_a_workbook_without_openpyxl_is_refused_with_both_fixes(
@@ -105,6 +109,15 @@ def cut(path: Path) -> None:
     path.write_bytes(path.read_bytes()[:200])
 
 
+def garbled(path: Path) -> None:
+    """Damage the compressed sheet; its place in the zip is 30 bytes and its name after its header."""
+    with zipfile.ZipFile(path) as book:
+        sheet = book.getinfo("xl/worksheets/sheet1.xml")
+    content = bytearray(path.read_bytes())
+    content[sheet.header_offset + 30 + len(sheet.filename)] |= 6  # a type of block that does not exist
+    path.write_bytes(content)
+
+
 def repeated(path: Path) -> None:
     rows = read_workbook(path)
     pd.concat([rows, rows.iloc[:1].assign(PRIMARY_RACE="Asian")]).to_excel(path, index=False)
@@ -123,6 +136,7 @@ def of_others(path: Path) -> None:
     ("damage", "what"),
     [
         (cut, "not a readable workbook"),
+        (garbled, "not a readable workbook"),
         (repeated, "row 7: patient00001 has race 'Asian', and 'White' in an earlier row"),
         (misspelled, "no column 'PRIMARY_RACE'"),
         (of_others, "match 0 of 5"),
