@@ -42,12 +42,13 @@ def note(data: ReportData) -> tuple[str, str]:
         return KEY, ""
     gap, same = estimate(own), verdict(own)
     name, row = max(others, key=lambda other: (verdict(other[1]) != same, abs(estimate(other[1]).value - gap.value)))
-    if verdict(row) == same and gap.low <= estimate(row).value <= gap.high:
+    other, changed = estimate(row), [old != new for old, new in zip(same, verdict(row), strict=True)]
+    if not any(changed) and gap.low <= other.value <= gap.high:
         return KEY, ""
-    other, num_worse, num_runs = estimate(row), int(str(row["num_worse"])), int(str(row["num_runs"]))
-    recipes = (
-        f", and {num_worse} of {plural(num_runs, data.unit)} clearly lose"
-        if other.clear and num_worse < num_runs
-        else ""
+    num, *counts = (int(str(row[key])) for key in ("num_runs", "num_worse", "num_better"))
+    recipes = "".join(
+        f"; {count} of {plural(num, data.unit)} {'has' if count == 1 else 'have'} a {word} AUROC"
+        for word, count, is_changed in zip(("lower", "higher"), counts, changed, strict=True)
+        if is_changed and num > 1  # the mean gap of a single recipe has the same verdict
     )
     return KEY, f"If {READING_RULES[name]}, the mean gap is {places(other.value)} and {verdict_word(other)}{recipes}."
