@@ -37,14 +37,6 @@ def add(app: typer.Typer) -> None:
     app.command("labels-needed", rich_help_panel=NEW_HOSPITAL, epilog=LABELS_NEEDED_EXAMPLES)(labels_needed)
 
 
-def _share(parameter: typer.CallbackParam, value: float) -> float:
-    """Return the value of an option. Raises ConfigError for a number that is not between 0 and 1."""
-    if not 0 < value < 1:
-        what = f"{parameter.name} must be a number above 0 and below 1, not {value}"
-        raise ConfigError(what, f"--{parameter.name}", "give a share such as .05 or .9")
-    return value
-
-
 def labels_needed(
     grid: StoredGridOption = None,
     run: Annotated[
@@ -58,15 +50,11 @@ def labels_needed(
         typer.Option("--second", help="A second run: how many labels tell the two apart?", autocompletion=run_ids),
     ] = None,
     finding: FindingsOption = None,
-    ece: Annotated[
-        float, typer.Option("--ece", callback=_share, help="Highest calibration error (ECE) after recalibration.")
-    ] = 0.05,
+    ece: Annotated[float, typer.Option("--ece", help="Highest calibration error (ECE) after recalibration.")] = 0.05,
     sensitivity: Annotated[
-        float, typer.Option("--sensitivity", callback=_share, help="Lowest sensitivity at the chosen threshold.")
+        float, typer.Option("--sensitivity", help="Lowest sensitivity at the chosen threshold.")
     ] = 0.9,
-    share: Annotated[
-        float, typer.Option("--share", callback=_share, help="Share of draws that must reach the goal.")
-    ] = 0.8,
+    share: Annotated[float, typer.Option("--share", help="Share of draws that must reach the goal.")] = 0.8,
     plot: Annotated[Path | None, typer.Option("--plot", help="Draw the curves into this SVG file.")] = None,
     store: StoreOption = Path("runs"),
     quiet: QuietOption = False,
@@ -78,19 +66,20 @@ def labels_needed(
     Each external hospital of the grid plays the new hospital: labels of a few of its patients are drawn at random. They
     recalibrate the run, set a threshold, or compare two runs. Other patients show the result.
     """
+    from bench.extensions.label_needs.goals import Goals
     from bench.planning.stored_names import store_with
 
+    goals = Goals(ece, sensitivity, share)
     opened = store_with(store, grid, [prefix for prefix in (run, second) if prefix])
     if plot is not None and plot.suffix.lower() != ".svg":
         raise ConfigError(f"{plot.name} is not an SVG file", "--plot", f"name it {plot.with_suffix('.svg').name}")
-    from bench.cli.progress_bars import choose_display
-    from bench.extensions.label_needs.draws import Goals  # slow imports: a wrong name was refused above
+    from bench.cli.progress_bars import choose_display  # slow imports: a wrong name was refused above
     from bench.extensions.label_needs.needs import labels_needed as measure
     from bench.store.safe_csv import csv_text
     from bench.store.store import write_bytes
 
     with choose_display(quiet) as display:
-        result = measure(opened, grid, run, second, finding or (), Goals(ece, sensitivity, share), display.progress)
+        result = measure(opened, grid, run, second, finding or (), goals, display.progress)
     if plot is not None:
         from bench.extensions.label_needs.figure import label_curves
 

@@ -26,6 +26,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.special import betainc, stdtrit
 
+from bench.extensions.label_needs.goals import Goals
 from bench.scoring.bootstrap.intervals import LEVEL
 from bench.scoring.calibration_metrics import ece
 from bench.scoring.calibrators import Platt, fit_platt
@@ -86,21 +87,6 @@ NEEDS = (
     # specificity at the threshold that the labels of the measured patients themselves give. DIFFERENCE: NaN
     "best",
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Goals:
-    """What the labels are for. `share`: share of draws that must reach a goal."""
-
-    ece: float = 0.05
-    sensitivity: float = 0.9
-    share: float = 0.8
-
-    def __post_init__(self) -> None:
-        for name in ("ece", "sensitivity", "share"):
-            value = getattr(self, name)
-            if not isinstance(value, int | float) or not 0 < value < 1:
-                raise ValueError(f"{name} must be a number above 0 and below 1, not {value!r}")
 
 
 class GoalDraws(NamedTuple):

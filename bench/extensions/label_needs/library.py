@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING
 
 from bench.api import require_grid
 from bench.config.arguments import plain, require, several
-from harmonize.errors import ConfigError
 
 if TYPE_CHECKING:
     from bench.extensions.label_needs.needs import LabelNeeds
@@ -38,14 +37,11 @@ def labels_needed(
     0  calibration  No Finding     nih       10
     1  sensitivity  No Finding     nih       10
     """
-    from bench.extensions.label_needs.draws import Goals
+    from bench.extensions.label_needs.goals import Goals
     from bench.extensions.label_needs.needs import labels_needed as measure
 
     require_grid(grid, "labels_needed")
-    try:
-        goals = Goals(*plain([ece, sensitivity, share]))
-    except ValueError as error:
-        raise ConfigError(str(error), "labels_needed", "give a share such as .05 or .9") from error
+    goals = Goals(*plain([ece, sensitivity, share]))
     chosen = several(findings, "findings", "labels_needed", str)
     for name, chosen_run in (("run_id", run_id), ("second", second)):
         require(chosen_run, (str, type(None)), name, "labels_needed", "choose from api.finished(grid)")

@@ -10,12 +10,12 @@ from bench.extensions.label_needs.draws import (
     DRAWS,
     LEAST_DRAWS,
     GoalDraws,
-    Goals,
     LabeledColumn,
     recalibrated,
     summarize,
     told_apart,
 )
+from bench.extensions.label_needs.goals import Goals
 from bench.planning.manifest import Manifest, planned, read_manifest
 from bench.planning.planned_grid import PlannedRun
 from bench.planning.stored_names import find_run

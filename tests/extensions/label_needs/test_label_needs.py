@@ -15,7 +15,6 @@ from bench.extensions.label_needs.draws import (
     NEEDS,
     SENSITIVITY,
     GoalDraws,
-    Goals,
     LabeledColumn,
     numbers_of_patients,
     recalibrated,
@@ -24,10 +23,12 @@ from bench.extensions.label_needs.draws import (
     told_apart,
 )
 from bench.extensions.label_needs.figure import label_curves
+from bench.extensions.label_needs.goals import Goals
 from bench.scoring.calibration_metrics import ece, errors
 from bench.scoring.calibrators import fit_platt
 from bench.scoring.scored_split import ScoredSplit
 from bench.scoring.thresholds import sens_90
+from harmonize.errors import ConfigError
 
 DRAWS = 40
 
@@ -254,7 +255,7 @@ def test_half_of_the_patients_are_never_drawn() -> None:
 
 @pytest.mark.parametrize("wrong", [{"ece": 0.0}, {"sensitivity": 1.0}, {"share": 80}])
 def test_a_goal_is_a_share(wrong: dict[str, float]) -> None:
-    with pytest.raises(ValueError, match=f"{next(iter(wrong))} must be a number above 0 and below 1"):
+    with pytest.raises(ConfigError, match=f"{next(iter(wrong))} must be a number above 0 and below 1"):
         Goals(**wrong)
 
 
