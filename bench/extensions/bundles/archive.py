@@ -53,11 +53,12 @@ def pack(folder: Path, path: Path) -> str:
 
 
 def cohorts_in(path: Path) -> list[str]:
-    """Return the names of the cohorts in a bundle, without checking it; [] for a file that is no bundle."""
-    if not zipfile.is_zipfile(path):
+    """Return the names of the cohorts in a bundle, without checking it; [] for a file that is no bundle, or a damaged one."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return [Path(name).stem for name in archive.namelist() if name.startswith("cohorts/")]
+    except (OSError, zipfile.BadZipFile, NotImplementedError, ValueError):
         return []
-    with zipfile.ZipFile(path) as archive:
-        return [Path(name).stem for name in archive.namelist() if name.startswith("cohorts/")]
 
 
 def unpack(path: Path, folder: Path) -> str:

@@ -5,6 +5,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -306,8 +307,9 @@ def merge(
     if data is not None:
         read_data(data)
     new_names = _new_names(rename or [], [bundle.name for bundle in bundles])
-    named = [new_names.get(each.name, {}).get(old, old) for each in bundles for old in cohorts_in(each)]
-    check_choices("cohort", cohort or (), named)
+    named = [[new_names.get(each.name, {}).get(old, old) for old in cohorts_in(each)] for each in bundles]
+    if all(named):  # a bundle without cohorts is refused when it is unpacked
+        check_choices("cohort", cohort or (), [*chain.from_iterable(named)])
     signed_by = [signer(bundle, signers) if signers is not None else "" for bundle in bundles]
     entries = Registry.read(registry)
     from bench.extensions.bundles import merge as merging  # slow imports: a wrong request was refused above

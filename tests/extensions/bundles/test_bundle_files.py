@@ -22,7 +22,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bench.extensions.bundles import archive, limits, pseudonyms
-from bench.extensions.bundles.archive import pack, unpack
+from bench.extensions.bundles.archive import cohorts_in, pack, unpack
 from bench.extensions.bundles.crash_test import check_readable, read_all, survives
 from bench.extensions.bundles.pseudonyms import decades, image_names, table_id
 from bench.extensions.bundles.tables import read_columns, write_columns
@@ -40,6 +40,19 @@ def good(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "members" / "bundle.json").write_bytes(b"{}")
     pack(folder / "members", folder / "good.zip")
     return folder / "good.zip"
+
+
+def test_a_damaged_directory_of_a_zip_names_no_cohorts(tmp_path: Path) -> None:
+    path, damaged = tmp_path / "a.zip", tmp_path / "b.zip"
+    with zipfile.ZipFile(path, "w") as made:
+        made.writestr("cohorts/nih.parquet", b"rows")
+    assert cohorts_in(path) == ["nih"]
+    assert cohorts_in(tmp_path) == []
+    content = path.read_bytes()
+    damaged.write_bytes(content.replace(b"PK\x01\x02", b"PK\x01\x03"))
+    assert zipfile.is_zipfile(damaged), "its end record is whole"
+    assert cohorts_in(damaged) == []
+    refuse(damaged, tmp_path / "out", "cannot be read")
 
 
 def refuse(path: Path, folder: Path, what: str) -> None:

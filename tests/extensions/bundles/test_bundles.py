@@ -850,6 +850,10 @@ def test_invalid_requests_are_refused_with_a_fix(store_copy: Path, here: Command
         (("merge", "c.zip", "--store", "runs"), "the folder already exists"),
         (("merge", "c.zip", "--store", "new", "--as", "../../x"), "invalid name"),
         (("merge", "c.zip", "--store", "new", "--as", "a/b"), "invalid name"),
+        (
+            ("merge", "c.zip", "--store", "new", "--cohort", "nih", "--quiet"),
+            "the bundle is refused: it cannot be read",
+        ),
     ):
         assert what in here(*words, cwd=store_copy, code=2).stderr
     run = read_manifest(Store.open(store_copy / "runs"), None).runs[0].id
