@@ -154,7 +154,7 @@ def minimal(name: str, folder: Path, run: str) -> list[str]:
         elif parameter.required:
             values = {"--repo": "lab/net", "--output": str(folder / "x.zip"), "--grid": "tiny", "--store": "new", "--model": model_yaml(folder)}  # fmt: skip
             words += [parameter.opts[0], values[parameter.opts[0]]]
-    return [*words, "--yes"] if name == "remove" else words
+    return words + {"remove": ["--yes"], "upload": ["--repo", "lab/net"]}.get(name, [])
 
 
 def model_yaml(folder: Path) -> str:

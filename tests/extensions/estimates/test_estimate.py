@@ -216,7 +216,7 @@ def test_each_kind_of_estimator_can_be_chosen(name: str, finished: Path, logits:
 @pytest.mark.parametrize(
     ("arguments", "parts"),
     [
-        (["--labels", "labels.csv"], ["there are no images for --labels", "give one of IMAGE, --logits, --cohort"]),
+        (["--labels", "{labels}"], ["there are no images for --labels", "give one of IMAGE, --logits, --cohort"]),
         (["--save-logits", "x"], ["there are no images for --save-logits"]),
         (["x.png", "--logits", "{logits}"], ["IMAGE and --logits are given together", "give one of"]),
         (["--cohort", "nih"], ["--cohort and --data belong together"]),
@@ -240,7 +240,7 @@ def test_each_kind_of_estimator_can_be_chosen(name: str, finished: Path, logits:
 def test_a_wrong_request_says_what_to_do(
     arguments: list[str], parts: list[str], finished: Path, logits: Path, here: Command
 ) -> None:
-    words = {"logits": str(logits), "first": manifest_of(finished).runs[0].id}
+    words = {"logits": str(logits), "labels": str(first_file(logits)), "first": manifest_of(finished).runs[0].id}
     said = here("estimate", *(a.format(**words) for a in arguments), cwd=finished, code=2).stderr
     refused(said, *(part.format(**words) for part in parts))
 
