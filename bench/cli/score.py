@@ -15,7 +15,7 @@ from harmonize.errors import ConfigError
 OUTPUTS = ("auto", "probability", "logit")
 SETTINGS = {  # option -> its values
     "mapping": ("default", "strict", "broad"),
-    "labels-read": ("uncertain-present", "uncertain-absent", "unmentioned-dropped", "standard"),
+    "labels-read": ("standard", "uncertain-present", "uncertain-absent", "unmentioned-dropped"),
     "threshold": THRESHOLD_RULES,
     "unit": ("image", "study"),
 }
@@ -141,5 +141,6 @@ def _check_files(predictions: Path | None, labels: Path | None, outputs: str, of
     if of_grids:
         fix = f"remove {' and '.join(of_grids)}, or remove --predictions and --labels"
         raise ConfigError(f"{of_grids[0]} is only valid for a grid of the store", of_grids[0], fix)
-    if outputs not in OUTPUTS:
-        raise ConfigError(f"unknown kind {outputs!r}", "--outputs", f"choose from: {', '.join(OUTPUTS)}")
+    from bench.planning.stored_names import check_choices
+
+    check_choices("outputs", [outputs], OUTPUTS)

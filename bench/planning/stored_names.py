@@ -71,5 +71,5 @@ def check_choices(option: str, values: Sequence[str], choices: Sequence[str]) ->
     """Raise ConfigError for a value of an option that is none of the choices. option: its name without the dashes."""
     for value in values:
         if value not in choices:
-            what = f"no {option.replace('-', ' ')} {value!r}"
-            raise ConfigError(what, f"--{option}", f"choose from: {', '.join(dict.fromkeys(choices))}")
+            fix = f"{ConfigError.hint(value, choices)}choose from: {', '.join(dict.fromkeys(choices))}"
+            raise ConfigError(f"unknown value of --{option}: {value!r}", f"--{option}", fix)

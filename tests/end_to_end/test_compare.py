@@ -58,8 +58,8 @@ def test_a_comparison_can_be_read_by_programs(finished: Path, here: Command) -> 
         (["{first}", "nonsense"], "no run 'nonsense'", "bench list runs"),
         (["{first}", "{first}"], "both ids belong to run", "bench list runs"),
         (["{first}", ""], "2 runs begin with", "{second}"),
-        (["{first}", "{second}", "--cohort", "brix"], "no cohort 'brix'", "brax"),
-        (["{first}", "{second}", "--metric", "accuracy"], "no metric 'accuracy'", "auroc"),
+        (["{first}", "{second}", "--cohort", "brix"], "unknown value of --cohort: 'brix'", "brax"),
+        (["{first}", "{second}", "--metric", "accuracy"], "unknown value of --metric: 'accuracy'", "auroc"),
         (["{first}", "{second}", "--calibrator", "platt"], "does not depend", "remove the option"),
     ],
 )

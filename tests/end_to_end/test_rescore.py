@@ -77,11 +77,11 @@ def test_a_wrong_choice_is_refused_before_anything_is_written(finished: Path) ->
         ("x", ScoreChange(), "would equal those of the grid"),
         ("a/b", ScoreChange("strict"), "invalid name"),
         ("x" * 300, ScoreChange("strict"), "too long"),
-        ("x", ScoreChange("stric"), "no mapping 'stric'"),
-        ("x", ScoreChange(findings=("Edma",)), "no findings 'Edma'"),
-        ("x", ScoreChange(reading="absent"), "no labels read 'absent'"),
+        ("x", ScoreChange("stric"), "unknown value of --mapping: 'stric'"),
+        ("x", ScoreChange(findings=("Edma",)), "unknown value of --findings: 'Edma'"),
+        ("x", ScoreChange(reading="absent"), "unknown value of --labels-read: 'absent'"),
         ("x", ScoreChange(min_count=0), "--min-count is 0"),
-        ("x", ScoreChange(threshold="best"), "no threshold 'best'"),
+        ("x", ScoreChange(threshold="best"), "unknown value of --threshold: 'best'"),
     ):
         with pytest.raises(ConfigError, match=what):
             rescored(manifest, name, change, "bench score")

@@ -30,7 +30,8 @@ def first_of(store: Store) -> str:
 
 
 @pytest.mark.parametrize(
-    ("option", "value", "what"), [("--cohort", "brix", "no cohort 'brix'"), ("--kind", "tp", "no kind 'tp'")]
+    ("option", "value", "what"),
+    [("--cohort", "brix", "unknown value of --cohort: 'brix'"), ("--kind", "tp", "unknown value of --kind: 'tp'")],
 )
 def test_a_wrong_request_says_what_to_do(
     option: str, value: str, what: str, store: Store, finished: Path, here: Command
@@ -58,7 +59,7 @@ def test_the_listed_errors_are_those_of_the_confusion_matrix_and_the_surest_come
     (path,) = store.root.glob("cohorts/nih-*.parquet")
     labels = pd.read_parquet(path).set_index("image_id")[finding]
     assert (labels[few["image_id"]] == 1).all()
-    with pytest.raises(ConfigError, match="no finding 'Gout'"):
+    with pytest.raises(ConfigError, match="unknown value of --finding: 'Gout'"):
         mistakes(store, run_id, finding=["Gout"])
 
 

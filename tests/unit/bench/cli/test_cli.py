@@ -5,6 +5,7 @@ import json
 import os
 import re
 import subprocess
+import zipfile
 from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
@@ -15,13 +16,18 @@ from typer.testing import CliRunner
 
 from bench.cli import list_tables
 from bench.cli.main import app
+from bench.cli.score import SETTINGS
 from bench.config.registry import SECTIONS, Registry
 from bench.config.run_config import RunConfig
 from bench.models.network import hub_repository
 from bench.planning.run import RunSpec
+from bench.scoring.scored_split import READINGS
+from bench.scoring.studies import UNITS
+from bench.scoring.thresholds import RULES
 from bench.store.checked_folders import CheckedFolder
 from bench.store.store import Store
 from bench.study import request, starting_weights
+from harmonize.cohorts.label_mapping import MAPPINGS
 from harmonize.errors import ConfigError, SetupError
 from tests.light_commands import without_slow_imports
 from tests.nonempty import nonempty
@@ -315,23 +321,33 @@ WRONG_REQUESTS = [  # words, and what is said: what is wrong, where, and how to 
         "--data",
         "main-study-smoke",
     ),
-    ("compare 3fa9 3fa9 --metric accuracy", "no metric 'accuracy'", "--metric", "auroc, auprc, f1"),
-    ("compare 3fa9 3fa9 --cohort nowhere", "no cohort 'nowhere'", "--cohort", ""),
+    ("compare 3fa9 3fa9 --metric accuracy", "unknown value of --metric: 'accuracy'", "--metric", "auroc, auprc, f1"),
+    ("compare 3fa9 3fa9 --cohort nowhere", "unknown value of --cohort: 'nowhere'", "--cohort", ""),
     ("score --as a/b", "invalid name 'a/b'", "--as", ""),
-    ("score --as x --mapping stric", "no mapping 'stric'", "--mapping", "default, strict, broad"),
+    (
+        "score --as x --mapping stric",
+        "unknown value of --mapping: 'stric'",
+        "--mapping",
+        "did you mean 'strict'? choose from: default, strict",
+    ),
     ("run --grid tiny --only resnet*", "no run matches 'resnet*'", "--only", "seresnet_tiny"),
-    ("errors 3fa9 --kind tp", "no kind 'tp'", "--kind", "fp, fn"),
+    ("errors 3fa9 --kind tp", "unknown value of --kind: 'tp'", "--kind", "fp, fn"),
     ("explain 3fa9 p.csv --box 1,2", "'1,2' is not a box", "--box", "X,Y,WIDTH,HEIGHT"),
-    ("explain 3fa9 p.csv --method gradcm", "no method 'gradcm'", "--method", "gradcam"),
+    ("explain 3fa9 p.csv --method gradcm", "unknown value of --method: 'gradcm'", "--method", "gradcam"),
     ("estimate --labels none.csv", "file 'none.csv' does not exist", "", ""),
-    ("labels-needed --share 80", "must be a number above 0 and below 1", "", ""),
+    ("labels-needed --share 80", "share must be a number above 0 and below 1, not 80", "--share", ".05"),
     ("reproduce 3fa9 --into runs", "cannot be reproduced in its own store", "runs", "--into"),
     ("reproduce 3fa9 --sign nokey", "cannot sign: no such key file", "nokey", "--sign"),
     ("data phantom p --size 9", "invalid value for '--size'", "", ""),
     ("board submit none.zip --board data --name lab", "no such bundle", "none.zip", "bench export"),
     ("upload 3fa9 --repo lab", "'lab' is not a repository name", "--repo", "OWNER/NAME"),
     ("verify p.csv --data none", "no such file or folder", "none", ""),
-    ("merge p.csv --store new --cohort nowhere", "no cohort 'nowhere'", "--cohort", ""),
+    (
+        "merge b.zip --store new --cohort nowhere",
+        "unknown value of --cohort: 'nowhere'",
+        "--cohort",
+        "choose from: nih",
+    ),
     ("merge p.csv --store new --rename x", "invalid rename 'x'", "--rename", "BUNDLE:OLD=NEW"),
     ("merge p.csv --store new --signers none", "the file of signers does not exist", "none", ""),
     ("reproduce ffff", "no run 'ffff' in the store", "runs", "bench list runs"),
@@ -359,6 +375,8 @@ def test_a_wrong_request_is_refused_before_torch_is_imported_or_an_image_is_draw
         "name: ours\nmodel: {predictions: {chexpert: p.csv}}\noutputs: {kind: logit}\ntrained_on: {cohorts: []}\n"
     )
     (requested / "p.csv").touch()
+    with zipfile.ZipFile(requested / "b.zip", "w") as bundle:
+        bundle.writestr("cohorts/nih.parquet", b"")
     (requested / "data" / "chexpert").mkdir(parents=True)
     (requested / "both" / "nih").mkdir(parents=True)
     (requested / "weights.yaml").write_text(own.replace("_64}", "_64, weights: imagenet}"))
@@ -369,6 +387,11 @@ def test_a_wrong_request_is_refused_before_torch_is_imported_or_an_image_is_draw
         assert done.returncode == 2, words
         said = done.stderr.splitlines()[-3:]
         assert [part in line for part, line in zip(expected, said, strict=True)] == [True] * 3, (words, said)
+
+
+def test_the_settings_of_bench_score_are_those_that_scores_have() -> None:
+    sources = {"mapping": MAPPINGS, "labels-read": tuple(READINGS), "threshold": tuple(RULES), "unit": UNITS}
+    assert sources == SETTINGS
 
 
 def test_starting_weights_without_a_network_are_refused_once_with_all_their_names(

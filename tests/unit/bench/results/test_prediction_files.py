@@ -66,7 +66,7 @@ def test_uncertain_and_unmentioned_labels_are_read_as_asked(tmp_path: Path, here
         assert (shown["labels_read"], row["n"]) == (reading, known.sum())
         assert row["value"] == pytest.approx(roc_auc_score(truth[known], joined.loc[known, "Edema_p"]))
     error = here(*words, "--labels-read", "present", cwd=tmp_path, code=2).stderr
-    assert "no way to read labels 'present'" in error
+    assert "unknown value of --labels-read: 'present'" in error
     text = here(*words, "--labels-read", "uncertain-absent", cwd=tmp_path).stdout
     assert "Labels are read as uncertain-absent." in text
 
@@ -266,7 +266,7 @@ def test_rounded_ids_of_a_parquet_table_are_refused(tmp_path: Path) -> None:
         (["--predictions", "p.csv"], "--labels is missing"),
         (["--labels", "l.csv"], "--predictions is missing"),
         (["--predictions", "p.csv", "--labels", "l.csv", "--grid", "demo"], "--grid is only valid for a grid"),
-        (["--predictions", "p.csv", "--labels", "l.csv", "--outputs", "score"], "unknown kind 'score'"),
+        (["--predictions", "p.csv", "--labels", "l.csv", "--outputs", "score"], "unknown value of --outputs: 'score'"),
         (["--predictions", "p.csv", "--labels", "none.csv"], "cannot read the table"),
         (["--predictions", "p.csv", "--labels", "l.csv", "--findings", "Edma"], "no column 'Edma'"),
         (["--outputs", "logit"], "--outputs is only valid with --predictions"),

@@ -118,7 +118,7 @@ def test_one_image_per_study_has_the_scores_of_images(store_copy: Path) -> None:
 @pytest.mark.grid
 def test_wrong_units_and_bundles_of_studies_are_refused(store_copy: Path, command: Command) -> None:
     refused = command("score", "--grid", "tiny", "--as", "x", "--unit", "visit", cwd=store_copy, code=2).stderr
-    assert "no unit 'visit'" in refused
+    assert "unknown value of --unit: 'visit'" in refused
     words = ("score", "--grid", "tiny", "--as", "by-study", "--unit", "study", "--quiet")
     assert "scores of images at chexpert, " in command(*words, cwd=store_copy).stdout
     refused = command("export", "--grid", "by-study", "-o", "x.zip", cwd=store_copy, code=2).stderr
