@@ -41,32 +41,21 @@ def sanity_table(network: Network, x_NCHW: Tensor, finding: int, seed: int, meth
     group_of_order = {str(order): group.set_index("image") for order, group in pixels.groupby("order", sort=True)}
     for order, group in group_of_order.items():
         rows += [("pixels", 0, order, metric, group[metric]) for metric in ("deletion", "insertion")]
-    rows.append(
-        (
-            "pixels",
-            0,
-            "heat",
-            "deletion_gain",
-            group_of_order["random"]["deletion"] - group_of_order["heat"]["deletion"],
-        )
+    of_heat, of_random = group_of_order["heat"], group_of_order["random"]
+    rows.append(("pixels", 0, "heat", "deletion_gain", of_random["deletion"] - of_heat["deletion"]))
+    rows.append(("pixels", 0, "heat", "insertion_gain", of_heat["insertion"] - of_random["insertion"]))
+    return pd.DataFrame(
+        [(*row[:4], *_mean(row[4], np.inf if row[0] == "pixels" else 1.0)) for row in rows],
+        columns=list(SCHEMAS["cascade"][3:]),
     )
-    rows.append(
-        (
-            "pixels",
-            0,
-            "heat",
-            "insertion_gain",
-            group_of_order["heat"]["insertion"] - group_of_order["random"]["insertion"],
-        )
-    )
-    return pd.DataFrame([(*row[:4], *_mean(row[4])) for row in rows], columns=list(SCHEMAS["cascade"][3:]))
 
 
-def _mean(series: "pd.Series[float]") -> tuple[float, float, float, int]:
-    """Return mean, interval and number of the finite values; mean and interval are NaN for fewer than LEAST values."""
+def _mean(series: "pd.Series[float]", limit: float) -> tuple[float, float, float, int]:
+    """Return mean, interval (within ±limit) and number of the finite values; NaN and the number for fewer than LEAST values."""
     values = series.to_numpy(np.float64)
     values = values[np.isfinite(values)]
     if len(values) < LEAST:
         return float("nan"), float("nan"), float("nan"), len(values)
     value = float(values.mean())
-    return value, *mean_bounds(value, float(values.std(ddof=1)) / len(values) ** 0.5, len(values)), len(values)
+    low, high = mean_bounds(value, float(values.std(ddof=1)) / len(values) ** 0.5, len(values))
+    return value, max(low, -limit), min(high, limit), len(values)

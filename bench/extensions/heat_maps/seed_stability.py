@@ -99,7 +99,8 @@ def summarize(similarity: pd.DataFrame, internal: str) -> Iterable[tuple[object,
     There is a row for each finding, and one for the maps of all findings together (finding ALL). `value` and `other`
     are the means of the columns `same` and `other` over the n maps. low and high are the bounds of the value's 95 %
     interval over patients; all maps of a patient are resampled together. dataset "external" is the unweighted
-    mean over the external cohorts. With fewer than LEAST patients, value, low, high and other are NaN.
+    mean over the external cohorts; its bounds are NaN if those of a cohort are. With fewer than LEAST patients, value,
+    low, high and other are NaN.
     """
     external: dict[str, list[tuple[float, float, float, int, int]]] = {}
     for dataset, rows in similarity.dropna(subset=["same"]).groupby("dataset", sort=True):
@@ -120,12 +121,14 @@ def summarize(similarity: pd.DataFrame, internal: str) -> Iterable[tuple[object,
                 external.setdefault(str(finding), []).append(
                     (value, high - value, other, len(of_finding), num_patients)
                 )
-            yield str(dataset), str(finding), value, low, high, other, len(of_finding), num_patients
+            num = len(of_finding)
+            yield str(dataset), str(finding), value, max(low, -1.0), min(high, 1.0), other, num, num_patients
     for finding, cohorts in external.items():
         values, halves, others, nums, patients = zip(*cohorts, strict=True)
         value = float(np.mean(values))
-        half = float(np.linalg.norm(np.nan_to_num(halves))) / len(halves)
-        yield EXTERNAL, finding, value, value - half, value + half, float(np.mean(others)), sum(nums), sum(patients)
+        half = float(np.linalg.norm(halves)) / len(halves)
+        bounds = max(value - half, -1.0), min(value + half, 1.0)
+        yield EXTERNAL, finding, value, *bounds, float(np.mean(others)), sum(nums), sum(patients)
 
 
 def _unit_ranks(heats: "pd.Series[bytes]", num_cells: int) -> Array:

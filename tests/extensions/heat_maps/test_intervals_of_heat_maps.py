@@ -36,7 +36,9 @@ def test_the_mean_of_fewer_maps_with_heat_than_needed_is_unknown() -> None:
 
 def test_the_interval_of_a_check_is_that_of_student() -> None:
     """Of 1 to 5: mean 3, standard deviation 1.581, t of four degrees of freedom 2.776: 3 +- 1.963."""
-    assert _mean(pd.Series([1.0, 2, 3, 4, 5])) == pytest.approx((3, 1.037, 4.963, 5), abs=0.001)
+    assert _mean(pd.Series([1.0, 2, 3, 4, 5]), np.inf) == pytest.approx((3, 1.037, 4.963, 5), abs=0.001)
+    assert _mean(pd.Series([1.0, 2, 3, 4, 5]) / 5, 1.0) == pytest.approx((0.6, 0.2073, 0.9927, 5), abs=0.001)
+    assert _mean(pd.Series([0.2, 1, 1, 1, 1]), 1.0)[2] == 1
 
 
 @pytest.mark.slow

@@ -98,11 +98,33 @@ def test_only_runs_that_leave_out_the_same_hospital_are_compared() -> None:
 def test_the_external_mean_gives_each_hospital_the_same_weight() -> None:
     maps = heats(0, 40)
     first = pd.concat([table(maps), table(maps, "b"), table(maps[:20], "c")])
-    second = pd.concat([table(maps), table(maps, "b"), table(heats(5, 20), "c")])
+    second = pd.concat([table(maps), table(heats(6, 40), "b"), table(heats(5, 20), "c")])
     result = stability({"r": [first, second]}.items(), "a")
     expected = (row(result, "b")["value"] + row(result, "c")["value"]) / 2
     assert row(result, "external")["value"] == pytest.approx(expected)
     assert row(result, "external")["low"] < expected < row(result, "external")["high"]
+
+
+def test_the_external_mean_has_no_interval_if_a_hospital_has_none() -> None:
+    same, first, second = heats(0, 40), heats(1, 40), heats(2, 40)
+    tables = [pd.concat([table(same, "b"), table(maps, "c")]) for maps in (first, second)]
+    result = stability({"r": tables}.items(), "a")
+    assert np.isnan(row(result, "b")["low"])  # its maps are identical
+    assert np.isfinite(row(result, "c")["low"])
+    assert np.isfinite(row(result, "external")["value"])
+    assert row(result, "external")[["low", "high"]].isna().all()
+
+
+def test_the_bounds_of_a_similarity_are_correlations() -> None:
+    same = np.array([1, 1, 1, 1, 0.2])
+    frame = pd.DataFrame({"finding": "Edema", "patient_id": list("vwxyz"), "same": same, "other": 0.0})
+    rows = list(summarize(pd.concat([frame.assign(dataset=name) for name in "bc"]), "a"))
+    half = 2.776445 * same.std(ddof=1) / 5**0.5  # Student's quantile with 4 degrees of freedom
+    assert [rows[0][k] for k in (2, 3, 4)] == pytest.approx([0.84, 0.84 - half, 1], abs=0.05)
+    external = rows[-1]
+    assert external[0] == "external"
+    # the half width of a hospital is that of its interval before the bound at 1
+    assert [external[k] for k in (2, 3, 4)] == pytest.approx([0.84, 0.84 - half / 2**0.5, 1], abs=0.03)
 
 
 @pytest.mark.slow
