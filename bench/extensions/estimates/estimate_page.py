@@ -1,6 +1,6 @@
 """Render the page of `bench estimate`: what to expect at a hospital without labels, for the person who decides.
 
-Intervals of estimates are 90 % intervals over hospitals. Where the images say too little, gray numbers are the 95 % prediction
+Intervals of estimates are 90 % intervals over hospitals. Without an estimate from images, gray numbers are the 95 % prediction
 intervals for any hospital like the labeled ones.
 """
 
@@ -116,6 +116,12 @@ def render(page: EstimatePage) -> str:
         has_values=any(value.has_value for row in page.findings for value in row.values.values()),
         has_predictions=any(
             row.values[name].has_value for row in page.findings for name in row.predicted & {*row.values}
+        ),
+        has_estimates=not all(run.is_predicted for run in page.runs)
+        or any(
+            row.values[name].low < row.values[name].high  # equal bounds: the user stated the prevalence
+            for row in page.findings
+            for name in {*row.values} - row.predicted
         ),
         words={title: title if title.isupper() else title.lower() for title in page.quantities.values()},
         runs=[{"run": run, "figure": _dot(run.auroc, scale, grid)} for run in page.runs],

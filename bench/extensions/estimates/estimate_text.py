@@ -52,10 +52,10 @@ def lines(result: ExpectedScores, notes: Sequence[str]) -> list[str]:
     """Return the result as lines of text: the runs, the findings of the first run, reasons, and what it rests on."""
     names, mean, order = names_of(result.manifest), result.means["auroc"], order_of(result)
     out = [SYNTHETIC_NOTICE] if result.manifest.phantom else []
-    if any(one.stated.any() for one in result.results.values()):
+    if any((one.stated & (one.half > 0)).any() for one in result.results.values()):  # 0: the user stated the prevalence
         out += [f"{result.num_images:,} images, estimated without labels; 90 % intervals, {result.estimator.title}"]
     elif result.num_images:
-        out += [f"{result.num_images:,} images say too little for an estimate; 95 % prediction intervals"]
+        out += [f"{result.num_images:,} images, but no estimate from them (reasons below); 95 % prediction intervals"]
     else:
         out += ["What to expect at a hospital without any image of it; 95 % prediction intervals"]
     cells = [["run", "id", "expected macro AUROC", "interval", "rank"]]

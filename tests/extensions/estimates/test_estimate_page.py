@@ -167,3 +167,16 @@ def test_the_safest_run_is_named_or_that_none_is(result: ExpectedScores, words: 
     assert words in text
     assert ("no better than chance" in text) == (".440" in text)
     assert ("need 50 images" in text) == (result.num_images < 50)
+
+
+def test_predictions_and_a_stated_prevalence_are_no_estimates_from_images() -> None:
+    predicted = [replace(run, is_predicted=True) for run in PAGE.runs]
+    values = {"auroc": Estimate(0.8, 0.7, 0.9), "prevalence": Estimate(0.08, 0.08, 0.08)}
+    edema = replace(EDEMA, values=values, predicted=frozenset({"auroc"}))
+    titles = {"auroc": "AUROC", "prevalence": "Prevalence"}
+    text = shown(replace(PAGE, runs=predicted, findings=(edema,), quantities=titles)).get_text()
+    assert "300 images, but no estimate from them" in text
+    assert "90 % intervals over hospitals" not in text
+    text = shown(PAGE).get_text()
+    assert "300 images, estimated without labels" in text
+    assert "90 % intervals over hospitals" in text
