@@ -330,9 +330,11 @@ def _statistics(data: ReportData) -> list[dict[str, Any]]:
 
 
 def _estimate(row: Mapping[Any, Any] | None) -> Estimate:
-    """Return the effect (value minus control) in a row of `transplants`, without an interval of width 0; MISSING for None."""
+    """Return the effect (value minus control) in a row of `transplants`; MISSING for None.
+
+    An interval of width 0, for example if a change flips no call, counts as none: its upper bound is NaN.
+    """
     if not row:
         return MISSING
-    varies = row["low"] != row["high"]  # not if a change flips no call
-    low, high = (float(row[bound]) if varies else math.nan for bound in ("low", "high"))
-    return Estimate(float(row["effect"]), low, high, int(row["n"]))
+    low, high = float(row["low"]), float(row["high"])
+    return Estimate(float(row["effect"]), low, math.nan if low == high else high, int(row["n"]))

@@ -151,3 +151,7 @@ def test_a_change_that_flips_no_call_has_a_reason_in_place_of_an_interval() -> N
     html = str(transplants(read(made)).html)
     assert '<span class="v">.000</span><span class="s">– the same in every resample</span>' in html
     assert ">.000–.000<" not in html
+    table.loc[flips, ["low", "high"]] = np.nan  # an interval that is unknown for another reason
+    html = str(transplants(read(made)).html)
+    assert '<span class="v">.000</span><span class="s">– no interval</span>' in html
+    assert "the same in every resample" not in html
