@@ -215,12 +215,16 @@ def not_learned(findings: Mapping[str, Sequence[str]], num_runs: int) -> str:
 
 
 def not_compared(hospitals: Sequence[tuple[str, Sequence[str]]]) -> str:
-    """Name the findings that have a score only at the internal or only at an external hospital; "" for none.
+    """Name the findings that have no score at the internal hospital, at an external hospital, or at both; "" for none.
 
     `hospitals`: pairs (title of an external hospital, findings that cannot be compared there).
     """
     names = "; ".join(f"{title}: {listing(findings, len(findings))}" for title, findings in hospitals if findings)
-    return f"Not compared, because the finding has a score at only one of the two hospitals: {names}." if names else ""
+    return (
+        f"Not compared, because this hospital, the internal hospital or both do not score the finding: {names}."
+        if names
+        else ""
+    )
 
 
 def without_score(hospitals: Sequence[str]) -> str:

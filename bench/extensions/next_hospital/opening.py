@@ -11,5 +11,6 @@ def sentence(data: ReportData) -> str:
     rows = table[(table["metric"] == AUROC) & (table["finding"] == MACRO)]
     for row in records_of(rows):
         if data.ranked and row["run_id"] == data.ranked[0].id and not row["reason"]:
-            return f"{title(row, data.unit, population(data, row))}."
+            source = f"{'the first' if len(data.ranked) > 1 else 'this'} {data.unit}"
+            return f"{title(row, source, population(data, row))}."
     return ""

@@ -29,7 +29,6 @@ OTHERS = {
     LOG_OE: "O:E",
 }
 SHOWN = 40  # recipes in the table of recipes
-ORDINALS = {4: "fourth", 5: "fifth", 6: "sixth", 7: "seventh", 8: "eighth", 9: "ninth", 10: "tenth"}
 Row = Mapping[str, Any]
 
 
@@ -63,28 +62,26 @@ def next_hospital(data: ReportData) -> Section:
     return Section("next-hospital", "Next hospital", write("next_hospital.html.j2", **context))
 
 
-def title(row: Row, unit: str = "", like: str = "") -> str:
+def title(row: Row, source: str = "", like: str = "") -> str:
     """State the expected AUROC at a new hospital and its prediction interval, or that there are too few hospitals.
 
-    unit: for the first screen, which names this run or recipe and explains brackets. like: what the hospitals share.
+    source: words for the recipe, for the first screen, which explains brackets. like: what the hospitals share.
 
     >>> numbers = {"num_hospitals": 5, "value": 0.731, "new_low": 0.62, "new_high": 0.816, "reason": ""}
     >>> title(numbers)
-    'At a sixth hospital like these five, expect an AUROC of .73; 95 % of such hospitals lie between .62 and .82'
-    >>> title(numbers, "recipe", "adults")
-    'At a sixth hospital like these five (adults), expect an AUROC of .73 [.62, .82] from this recipe'
+    'At another hospital like these five external ones, expect an AUROC of .73; 95 % of such hospitals lie between .62 and .82'
+    >>> title(numbers, "this recipe", "adults")
+    'At another hospital like these five external ones (adults), expect an AUROC of .73 [.62, .82] from this recipe'
     >>> title(numbers | {"reason": "too few hospitals: only two hospitals have a value"})
     'Too few hospitals to say what to expect at the next one'
     """
     if row["reason"]:
         return "Too few hospitals to say what to expect at the next one"
-    num = int(row["num_hospitals"])
+    num = word(int(row["num_hospitals"]))
     value, low, high = (places(float(row[name]), 2) for name in ("value", "new_low", "new_high"))
-    which = f"a {ORDINALS[num + 1]}" if num + 1 in ORDINALS else "another"
-    which = which.replace("a e", "an e")
     like = f" ({like})" if like else ""
-    new = f" [{low}, {high}] from this {unit}" if unit else f"; 95 % of such hospitals lie between {low} and {high}"
-    return f"At {which} hospital like these {word(num)}{like}, expect an AUROC of {value}{new}"
+    new = f" [{low}, {high}] from {source}" if source else f"; 95 % of such hospitals lie between {low} and {high}"
+    return f"At another hospital like these {num} external ones{like}, expect an AUROC of {value}{new}"
 
 
 def population(data: ReportData, row: Row) -> str:

@@ -81,7 +81,7 @@ def text_of(made: Tables) -> tuple[Element, str]:
 def test_the_headline_and_the_figure_state_the_numbers_of_the_table() -> None:
     section, text = text_of(study([0.731, 0.70, 0.69]))
     assert (
-        "At a sixth hospital like these five, expect an AUROC of .73; 95 % of such hospitals lie between .62 and .82"
+        "At another hospital like these five external ones, expect an AUROC of .73; 95 % of such hospitals lie between .62 and .82"
         in text
     )
     forest = section.all("table")[0].all("tr")[1:]
@@ -89,7 +89,10 @@ def test_the_headline_and_the_figure_state_the_numbers_of_the_table() -> None:
     assert len(forest) == len(EXTERNAL) + 2
     assert ".620–.816" in forest[-1].text
     assert ".731" in forest[-2].text
-    assert "below .5 with a probability of .01, and below the internal AUROC with a probability of .91." in text
+    assert (
+        "below .5 with a probability of .01, and below the internal AUROC (as measured, without its error) with a probability of .91."
+        in text
+    )
     assert (
         "With a probability of .80, it has a higher AUROC there than" in text
     )  # the pair is stored in the other order
@@ -99,7 +102,7 @@ def test_the_headline_and_the_figure_state_the_numbers_of_the_table() -> None:
 
 
 def test_other_metrics_have_a_row_for_each_finding_and_o_e_is_a_ratio() -> None:
-    section, _ = text_of(study([0.731, 0.70]))
+    section, text = text_of(study([0.731, 0.70]))
     table = next(table for table in section.all("table") if "Calibration slope" in table.text)
     rows = {row.all("th")[0].text: [cell.text for cell in row.all("td")] for row in table.all("tr")[1:]}
     assert {name: [cell[:4] for cell in cells] for name, cells in rows.items()} == {
@@ -107,6 +110,7 @@ def test_other_metrics_have_a_row_for_each_finding_and_o_e_is_a_ratio() -> None:
         "Edema": ["–", ".800", "1.00"],
     }
     assert ".497–2.014" in rows["Edema"][2]
+    assert text.count("P(below internal) takes the measured internal AUROC as exact.") == 2  # also below the AUROCs
 
 
 def test_a_variance_that_is_set_to_0_is_stated_beside_the_number() -> None:
@@ -129,10 +133,11 @@ def test_the_first_screen_names_the_recipe_and_what_the_hospitals_share() -> Non
     made = study([0.731, 0.70])
     text = re.sub(r"\s+", " ", Element.of(str(opening(read(made)).html)).text)
     assert (
-        "At a sixth hospital like these five (frontal images of adults in BR, ES, US and VN), expect an AUROC of .73 "
-        "[.62, .82] from this run." in text
+        "At another hospital like these five external ones (frontal images of adults in BR, ES, US and VN), expect an AUROC "
+        "of .73 [.62, .82] from the first run." in text
     )
-    assert "sixth hospital" not in opening(read(study([0.7], "too few hospitals: one"))).html
+    assert "[.62, .82] from this run." in opening(read(study([0.731]))).html
+    assert "another hospital" not in opening(read(study([0.7], "too few hospitals: one"))).html
 
 
 def test_the_page_offers_both_rankings_and_states_where_ties_differ() -> None:

@@ -183,7 +183,7 @@ def test_excluded_findings_are_named_with_their_runs_and_hospitals():
     assert data_sentences.not_learned({"a": []}, 3) == ""
     said = data_sentences.not_compared([("NIH-14", ["No Finding"]), ("BRAX", ["Edema", "Lung Lesion"]), ("X", [])])
     assert said.endswith(
-        "has a score at only one of the two hospitals: NIH-14: No Finding; BRAX: Edema and Lung Lesion."
+        "this hospital, the internal hospital or both do not score the finding: NIH-14: No Finding; BRAX: Edema and Lung Lesion."
     )
     assert data_sentences.not_compared([]) == ""
 
