@@ -314,7 +314,7 @@ def _base(data: ReportData) -> str:
 
 
 def _legend() -> dict[str, Markup]:
-    """Return the marks for the legend of the dot strip: worst hospital, external mean, internal hospital."""
+    """Return the marks for the legend of the dot strip: hospital with the largest gap, external mean, internal hospital."""
     external = svg.line(2, 5, 20, 5, "i-ext") + svg.circle(11, 5, 4.4, "m-ext")
     return {
         "worst": svg.svg(10, 10, svg.diamond(5, 5, 4.4, "m-wst"), "", "ky"),

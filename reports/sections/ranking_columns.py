@@ -124,7 +124,7 @@ def columns_of(data: ReportData) -> list[RankingColumn]:
         *(criterion.column(data) for criterion in data.further_criteria),
     ]
     worst = estimate_column(
-        "worst", "Worst", "largest gap", lambda r: r.worst_auroc, css="", small=lambda r: data.short(r.worst)
+        "worst", "At largest gap", "AUROC", lambda r: r.worst_auroc, css="", small=lambda r: data.short(r.worst)
     )
     internal = estimate_column(
         "internal",

@@ -288,16 +288,9 @@ def _associations(data: ReportData) -> list[str]:
         if len(rows):
             row = rows.to_dict("records")[0]
             rho = Estimate(float(row["value"]), float(row["low"]), float(row["high"]))
-            sentences.append(
-                change_sentences.association(
-                    larger,
-                    rho,
-                    float(row["p"]),
-                    int(row["num_architectures"]),
-                    float(row["detectable"]),
-                    float(row["power"]),
-                )
-            )
+            p, detectable, power = (float(row[name]) for name in ("p", "detectable", "power"))
+            num = int(row["num_architectures"])
+            sentences.append(change_sentences.association(larger, rho, p, num, detectable, power))
         else:
             architectures = {
                 str(r.facts.get("architecture")) for r in data.ranked if _has(r, score) and r.gap.has_value

@@ -220,11 +220,8 @@ def not_compared(hospitals: Sequence[tuple[str, Sequence[str]]]) -> str:
     `hospitals`: pairs (title of an external hospital, findings that cannot be compared there).
     """
     names = "; ".join(f"{title}: {listing(findings, len(findings))}" for title, findings in hospitals if findings)
-    return (
-        f"Not compared, because this hospital, the internal hospital or both do not score the finding: {names}."
-        if names
-        else ""
-    )
+    reason = "this hospital, the internal hospital or both do not score the finding"
+    return f"Not compared, because {reason}: {names}." if names else ""
 
 
 def without_score(hospitals: Sequence[str]) -> str:

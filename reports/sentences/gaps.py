@@ -21,13 +21,13 @@ def gap_components(label: str, components: Mapping[str, Estimate]) -> str:
     >>> gap_components("A", {"case mix": Estimate(0.01, -0.01, 0.03), "remainder": rest})
     'The data do not show whether the gap of A is partly due to case mix; +.050 [.040, .060] is unexplained'
     >>> gap_components("A", {"case mix": Estimate(float("nan")), "remainder": rest})
-    'The gap of A could not be split into components: none was measured for all findings'
+    'The gap in AUROC of A could not be split into components: none was measured for all findings'
     """
     remainder = components["remainder"]
     measured = {name: e for name, e in components.items() if name != "remainder" and e.has_value}
     clear = [f"{signed(e.value)} {interval(e.low, e.high)} from {name}" for name, e in measured.items() if e.clear]
     if not measured:
-        return f"The gap of {label} could not be split into components: none was measured for all findings"
+        return f"The gap in AUROC of {label} could not be split into components: none was measured for all findings"
     if clear:
         text = f"the gap of {label} includes {listing(clear)}"
     else:
@@ -51,7 +51,7 @@ def unexplained(gap: Estimate, components: Mapping[str, Estimate]) -> str:
     remainder = components["remainder"]
     measured = [f"{name} {signed(e.value)}" for name, e in components.items() if name != "remainder" and e.has_value]
     if not (remainder.has_value and measured):
-        return "The gap could not be split into components"
+        return "The gap in AUROC could not be split into components"
     rest = f"a remainder of {signed(remainder.value)} {interval(remainder.low, remainder.high)}".strip()
     return f"The gap of {gap.text} is the sum of {listing([*measured, rest])}, which includes shortcuts"
 

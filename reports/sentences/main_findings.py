@@ -316,16 +316,16 @@ def worst_finding(finding: str, internal: float, external: float, num_runs: int)
 
 
 def pareto_title(labels: Sequence[str], num_runs: int, unit: str = "run") -> str:
-    """State how many runs are on the Pareto front of cost and AUROC. `labels`: labels of these runs."""
+    """State how many runs are on the Pareto front of operations and AUROC. `labels`: labels of these runs."""
     if num_runs == 0:
         return f"{NONE_RANKED}, so cost and AUROC cannot be compared"
     if num_runs == 1:
         return f"Only one {unit}: there is no other cost to compare with"
     if len(labels) == 1:
-        return f"One {unit} is Pareto-optimal in cost and AUROC: {labels[0]}"
+        return f"One {unit} is Pareto-optimal in GMACs per image and AUROC: {labels[0]}"
     both = f"{'both' if num_runs == 2 else f'all {word(num_runs)}'} {unit}s"
     runs = both if len(labels) == num_runs else f"{word(len(labels))} of {word(num_runs)} {unit}s"
-    return f"{sentence_case(runs)} are Pareto-optimal in cost and AUROC"
+    return f"{sentence_case(runs)} are Pareto-optimal in GMACs per image and AUROC"
 
 
 def probe_title(values: Sequence[float], untrained: Sequence[float], chance: float, num_sources: int) -> str:

@@ -77,7 +77,7 @@ def test_the_csv_of_the_ranking_has_all_rows_with_id_grid_date_and_synthetic(vis
             "Slope": run.slope,
             "ECE": run.ece,
             "Net benefit": board.further_score("net_benefit", run),
-            "Worst": run.worst_auroc,
+            "At largest gap": run.worst_auroc,
         }
         for column, estimate in shown.items():
             bounds = [float(row[f"{column} {end}"]) for end in ("low", "high")]

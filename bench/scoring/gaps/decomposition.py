@@ -89,7 +89,7 @@ def rows(
     for name, of_hospitals in macros.items():
         if of_hospitals:
             table_rows += _rows(
-                run_id, EXTERNAL, name, MACRO, mean(of_hospitals, min, f" at {len(of_hospitals)} hospitals")
+                run_id, EXTERNAL, name, MACRO, mean(of_hospitals, min, f", summed over {len(of_hospitals)} hospitals")
             )
     bounds = {(gap.dataset, gap.finding): (gap.low, gap.high) for gap in gaps}
     return [_with_bounds(row, bounds) if row[2] == "auroc" and row[4] == "gap" else row for row in table_rows]

@@ -87,7 +87,7 @@ def mean(groups: Sequence[GapComponents], total: Callable[[Iterable[int]], int],
 
     An unknown component is not 0, so a mean over the measured findings only would understate or overstate it. It is part of the
     remainder. `total` is the function that combines the numbers of findings: sum for a mean over findings, min for a mean
-    over hospitals. `place` ends the reason of an unknown mean, such as " at 5 hospitals".
+    over hospitals. `place` ends the reason of an unknown mean, such as ", summed over 5 hospitals".
     """
     means: GapComponents = {}
     for name in ("gap", *MEASURED):

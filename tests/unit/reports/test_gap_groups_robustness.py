@@ -235,7 +235,9 @@ def test_the_title_adds_signed_components_up_to_the_gap_also_if_the_remainder_is
         == "The gap of .050 is the sum of case mix −.030 and a remainder of +.080 [.060, .100], which includes shortcuts"
     )
     unmeasured = {"case mix": Estimate(NAN), "remainder": Estimate(0.05, 0.04, 0.06)}
-    assert gap_sentences.unexplained(Estimate(0.05), unmeasured) == "The gap could not be split into components"
+    assert (
+        gap_sentences.unexplained(Estimate(0.05), unmeasured) == "The gap in AUROC could not be split into components"
+    )
 
 
 def test_a_remainder_that_is_the_whole_gap_has_the_interval_of_the_gap() -> None:
