@@ -38,7 +38,7 @@ def robustness(data: ReportData) -> Section:
         "line": line[:SHOWN],
         "folded": line[SHOWN:],
         "axis": svg.tick_axis(scale, grid),
-        "slope": float(data.tables["robustness"]["slope"].iloc[0]) if line else 0.0,
+        "slope": line[0]["slope"] if line else 0.0,
         "audit": audit,
         "audit_title": _audit_title(audit, data),
     }
@@ -54,7 +54,7 @@ def _line(data: ReportData) -> list[dict[str, Any]]:
         if run.id in cells and is_number(cells[run.id]["value"]):
             cell = cells[run.id]
             distance = effective(cell)
-            numbers = {k: float(cell[k]) for k in ("internal", "external", "expected")}
+            numbers = {k: float(cell[k]) for k in ("internal", "external", "expected", "slope")}
             rows.append({"run": run, "distance": distance, **numbers})
     rows.sort(key=lambda row: -row["distance"].value)
     return rows
