@@ -54,10 +54,18 @@ def cpu_seconds(pid: int) -> float:
     process = Path(f"/proc/{pid}")
     try:
         own = sum(map(int, (process / "stat").read_text().rpartition(")")[2].split()[11:15])) / _TICKS
-        children = [child for task in (process / "task").iterdir() for child in (task / "children").read_text().split()]
+        threads = [*(process / "task").iterdir()]
     except (FileNotFoundError, ProcessLookupError):
         return 0.0
-    return own + sum(cpu_seconds(int(child)) for child in children)
+    return own + sum(cpu_seconds(child) for thread in threads for child in _children(thread))
+
+
+def _children(thread: Path) -> list[int]:
+    """Return the processes that a thread has begun. A thread that ends meanwhile has none; its process goes on."""
+    try:
+        return [int(child) for child in (thread / "children").read_text().split()]
+    except (FileNotFoundError, ProcessLookupError):
+        return []
 
 
 def evenly(costs: Mapping[File, Sequence[float]]) -> list[File]:

@@ -55,6 +55,15 @@ def test_the_work_of_a_child_process_counts_while_it_lives_and_when_it_has_ended
     assert cpu_seconds(child.pid) == 0
 
 
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="reads the processes of Linux")
+def test_a_thread_that_ends_meanwhile_takes_no_cost_of_its_process_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    before, listed = cpu_seconds(os.getpid()), Path.iterdir
+    assert before > 0
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "iterdir", lambda folder: [*listed(folder), folder / "ended"])
+        assert cpu_seconds(os.getpid()) >= before
+
+
 def test_the_collection_of_all_tests_has_a_row_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     spent, file = iter([1.0, 31.0, 31.5, 33.5]), tmp_path / "costs.csv"
     with monkeypatch.context() as patch:  # another object measures the costs of this test
