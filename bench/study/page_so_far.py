@@ -47,7 +47,8 @@ class PageSoFar:
     process: BaseProcess | None = None
     follower: threading.Thread | None = None  # waits for the process
     began: float = -_EVERY_S  # when the last page was begun
-    page_of: str = ""  # which runs the next page shows; "" if no page is due
+    is_due: bool = False  # whether the next process writes a page
+    ended: str = ""  # how many runs have ended, such as "2 of 4"
     is_behind: bool = False  # whether a run has ended since the process began
     has_ended: bool = False  # whether there is no more work beside the process
     lock: threading.Lock = field(default_factory=threading.Lock)  # held while the next process is chosen
@@ -64,11 +65,11 @@ class PageSoFar:
                 self._update(outcome, finished, total)
 
     def _update(self, outcome: Outcome, finished: int, total: int) -> None:
-        left, now = total - finished, time.monotonic()
+        left, now, self.ended = total - finished, time.monotonic(), f"{finished} of {total}"
         is_near = not self.has_analyses and left <= self.places and outcome.seconds < _LONG_S
         is_worth = outcome.seconds >= (_BEFORE_ANALYSES_S if self.has_analyses else _WORTH_S)
         if left and finished > 1 and is_worth and now - self.began >= _EVERY_S and not is_near:
-            self.began, self.page_of = now, f"{finished} of {total}"
+            self.began, self.is_due = now, True
         if self.follower is not None and self.follower.is_alive():
             self.is_behind = True
         elif left:
@@ -76,10 +77,10 @@ class PageSoFar:
 
     def _next(self) -> None:
         """Begin a page if one is due, else scores; in a search, only a page."""
-        if self.page_of:
+        if self.is_due:
             page = self.manifest.store.root / "report" / self.manifest.name / "leaderboard.html"
-            self._start(_report, f"leaderboard of {self.page_of} runs: {page}")
-            self.page_of = ""
+            self._start(_report, f"leaderboard of {self.ended} runs: {page}")
+            self.is_due = False
         elif not self.manifest.search:
             self._start(_score, "")
 

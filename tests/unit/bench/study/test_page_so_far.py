@@ -222,10 +222,12 @@ def test_runs_that_end_while_others_are_scored_are_scored_next_as_long_as_there_
 
 
 def test_a_page_follows_the_first_scores_as_soon_as_runs_can_be_compared(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It shows, and counts, also the runs that end before it begins."""
     started = AtWork(monkeypatch)
     with so_far_of() as so_far:
-        so_far.update(ended(), 1, 4)
-        so_far.update(ended(), 2, 4)
+        so_far.update(ended(), 1, 5)
+        so_far.update(ended(), 2, 5)
+        so_far.update(ended(), 3, 5)
         assert started.commands == ["score"]
         started.end(0)
         for _ in range(600):
@@ -234,6 +236,12 @@ def test_a_page_follows_the_first_scores_as_soon_as_runs_can_be_compared(monkeyp
             time.sleep(0.1)
         assert started.commands == ["score", "report"]
         threading.Timer(0.2, started.end, [1]).start()
+    for _ in range(600):
+        if so_far.display.lines:  # type: ignore[attr-defined]
+            break
+        time.sleep(0.1)
+    page = Path("runs", "report", "g", "leaderboard.html")
+    assert so_far.display.lines == [f"leaderboard of 3 of 5 runs: {page}"]  # type: ignore[attr-defined]
 
 
 def test_nothing_more_is_scored_when_there_is_no_other_work(monkeypatch: pytest.MonkeyPatch) -> None:
