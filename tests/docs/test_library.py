@@ -38,7 +38,6 @@ def test_the_snippets_run_in_their_order_and_the_page_lists_every_function(
     assert names["picture"].shape[2] == 3  # type: ignore[attr-defined]
 
 
-@pytest.mark.thorough  # the snippets above call the same functions
 def test_the_notebook_runs_as_it_stands_and_carries_what_it_gave(tmp_path: Path) -> None:
     """The notebook of the documents."""
     stored = DOCS / "library.ipynb"

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from bench.extensions.board.examine import passport_problems
+from bench.extensions.board.examine import CheckLine, _golden, passport_problems
 from bench.extensions.bundles.imported_models import is_passport
 from bench.store.store import Store
 from tests.manifests import invented_manifest, invented_model
@@ -70,6 +70,36 @@ def test_a_record_of_golden_outputs_has_counts_and_a_finite_difference() -> None
     golden: dict[str, Any] = {"images": 6, "outputs": 9, "difference": 0.001}
     assert is_passport(PASSPORT)
     assert is_passport(PASSPORT | {"golden": golden})
-    for wrong in ({"images": 0}, {"outputs": True}, {"difference": float("nan")}, {"difference": -1}, {"more": 1}):
+    for wrong in (
+        {"images": 0},
+        {"outputs": True},
+        {"difference": float("nan")},
+        {"difference": -1},
+        {"difference": "0"},
+        {"more": 1},
+    ):
         assert not is_passport(PASSPORT | {"golden": golden | wrong})
     assert not is_passport(PASSPORT | {"golden": None})
+
+
+@pytest.mark.parametrize(
+    ("golden", "line"),
+    [
+        (None, CheckLine("note", "golden", "M: none given, so no outputs of its owner were compared")),
+        (
+            0.001,
+            CheckLine("ok", "golden", "M: golden outputs compared (6 images, 9 outputs each): equal up to 0.001 of X"),
+        ),
+        (
+            0.5,
+            CheckLine("missing", "golden", "M: the outputs differ from the golden outputs by 0.5 of X, more than 0.02"),
+        ),
+    ],
+)
+def test_a_board_refuses_a_model_that_differs_from_its_golden_outputs(
+    golden: float | None, line: CheckLine, tmp_path: Path
+) -> None:
+    found = {} if golden is None else {"golden": {"images": 6, "outputs": 9, "difference": golden}}
+    model = invented_model(PASSPORT | found)
+    expected = replace(line, text=line.text.replace("X", "their standard deviation"))
+    assert list(_golden(invented_manifest(Store(tmp_path), derived=(model,)))) == [expected]

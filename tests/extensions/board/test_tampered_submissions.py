@@ -274,10 +274,10 @@ def test_12_a_copied_bundle_under_another_name(board: Path, labs: Path, tmp_path
     assert "are those of the submission lab-a: it is a copy" in what
 
 
-@pytest.mark.thorough  # the other tests of boards run this code, with fewer bundles
 def test_an_acceptance_scores_only_its_submission_unless_it_looks_like_a_copy(
     board: Path, labs: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Which bundles an acceptance reads."""
     scored: list[str] = []
 
     def counted(bundle: Path, *others: Any) -> Any:
