@@ -70,16 +70,15 @@ def cases(patterns: tuple[str, ...], *of_json: str) -> list[tuple[str, str]]:
     ]
 
 
-# of records with other keys, one takes the way of all
+# of records with other keys, those of each reader: the configuration, a record of the run, the checksums
 @pytest.mark.parametrize(
     ("name", "how"),
     [
         *cases(RECORDS),
-        ("cost.json", "other"),
+        *((name, "other") for name in ("run.json", "cost.json", "checksums.json")),
         *(
             pytest.param(name, "other", marks=pytest.mark.thorough)
-            for name in RECORDS
-            if name.endswith(".json") and name != "cost.json"
+            for name in ("trained.json", "seal.json", "env.json")
         ),
     ],
 )
