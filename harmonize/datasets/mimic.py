@@ -5,7 +5,7 @@ mimic-cxr-2.0.0-{chexpert or negbio, metadata, split}.csv.gz. Each study has one
 -1.0 uncertain, blank not mentioned.
 Release 2.1.0 adds mimic-cxr-2.1.0-test-set-labeled.csv: a radiologist labeled 687 test studies again. If this file
 exists, the additional columns "expert:<label>" contain the radiologist's states, null for all other studies. With the
-label source `expert`, the radiologist's states are the labels.
+label source `expert`, the radiologist's states are the labels, and "report:<label>" has the states of `default`.
 The release has no sex and age; both come from the file patients.csv.gz of MIMIC-IV, if it is in the root or in hosp/.
 Images of a study without labels have null states. An id with a decimal point, such as 50000001.0, is read as the number.
 Views: AP, PA; LATERAL and LL are LATERAL, all others UNKNOWN.
