@@ -111,9 +111,8 @@ class Association:
     ) -> None:
         self.findings, self.named = tuple(findings), {name: levels for name, (levels, _) in nuisances.items()}
         self.label_NF, self.nuisances = label_NF, dict(nuisances)
-        self.fitted: dict[
-            tuple[tuple[str, ...], int], Any
-        ] = {}  # (variables, finding) -> scoring function for `external`
+        # (variables, finding) -> scoring function for `external`
+        self.fitted: dict[tuple[tuple[str, ...], int], Any] = {}
 
     def rows(self, patient: NDArray[Any], seed: int = 0) -> list[Row]:
         """Return the rows of the internal cohort: cramers_v and out-of-fold auroc_nuisance of each variable and finding.
