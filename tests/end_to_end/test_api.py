@@ -171,6 +171,7 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.grid
 def test_slips_are_named_before_any_work(study: Path) -> None:
+    """Wrong arguments of the functions of `bench.api`."""
     grid, run = (
         api.open_grid(study / "runs", "both"),
         api.load_run(study / "runs", api.open_grid(study / "runs", "both").runs[0].id),

@@ -100,6 +100,7 @@ KINDS = ("run", "tta", "ensemble", "ensembles of views", "panel")
 def test_a_folder_predicts_what_the_store_predicted(
     mixed: Path, manifest: Manifest, uploaded: dict[str, Path], kind: str
 ) -> None:
+    """Predictions of the uploaded folder of each kind of run."""
     paths, run_id = images(mixed), uploaded[kind].name
     table = next((mixed / "runs" / "cohorts").glob("nih-*.parquet"))
     id_by_name = {Path(row.path).name: row.image_id for row in pd.read_parquet(table).itertuples()}

@@ -36,6 +36,7 @@ def files(store: Path) -> dict[str, bytes]:
 def test_several_processes_write_the_bytes_that_one_writes(
     processes: int, store_copy: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Scores that several processes compute."""
     store = store_copy / "runs"
     before = files(store)
     shutil.rmtree(store / "scores")

@@ -108,6 +108,7 @@ def test_a_self_reported_row_is_shown_below_the_ranking(board: Path, tmp_path: P
 
 
 def test_a_submission_waits_until_somebody_decides(board: Path, tmp_path: Path, here: Command) -> None:
+    """The decisions of a board by its commands, and a site after each."""
     folder = shutil.copytree(board, tmp_path / "board")
     for name in ("lab-b", "lab-c"):
         shutil.rmtree(folder / "submissions" / name)

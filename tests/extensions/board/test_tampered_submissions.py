@@ -108,6 +108,7 @@ def test_2_changed_logits_with_all_their_hashes(board: Path, tmp_path: Path) -> 
 
 
 def test_3_changed_labels_with_all_hashes_and_scores(board: Path, labs: Path, tmp_path: Path) -> None:
+    """Labels of a hospital that differ from those of an accepted submission."""
     folder = add(board, labs, "b")
 
     def change(members: Path) -> None:

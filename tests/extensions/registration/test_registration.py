@@ -204,6 +204,7 @@ def test_a_changed_or_deleted_registration_is_refused(study: Path, here: Command
 def test_a_bundle_carries_the_registration_and_shows_what_it_left_out(
     study: Path, here: Command, tmp_path: Path
 ) -> None:
+    """Registrations in bundles, also forged ones."""
     archive = pytest.importorskip("bench.extensions.bundles.archive")
     run, other = (run["id"] for run in read_grid(Store.open(study / "runs"), "tiny")["runs"])
     sha256 = registered(Store.open(study / "runs"), "tiny")[0].sha256

@@ -94,6 +94,7 @@ def test_without_the_package_its_extra_is_named(monkeypatch: pytest.MonkeyPatch,
 
 
 def test_a_mean_of_runs_is_tracked_under_its_name_with_what_they_share(store_copy: Path, here: Command) -> None:
+    """What is tracked and compared of an ensemble and of test-time augmentation."""
     text = (Path(__file__).parents[3] / "grids" / "tiny.yaml").read_text().replace("name: tiny", "name: mean")
     (store_copy / "mean.yaml").write_text(f"{text}\ntta: [three_views]\nensembles: [{{name: both}}]\n")
     here("run", "--grid", "mean.yaml", "--quiet", "--workers", "1", cwd=store_copy)
