@@ -96,6 +96,7 @@ def test_a_page_that_shows_real_images_or_another_title_is_another_page(told: st
 def test_a_file_that_changes_while_the_report_is_written_is_seen_by_the_next_command(
     told: str, folder: Path, here: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """A store that another command changes while its page is made."""
     page = folder / "runs" / PAGE
     page.unlink()
     found = summary.summary
