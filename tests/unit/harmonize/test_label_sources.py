@@ -145,7 +145,7 @@ def test_hybrid_labels_take_each_finding_from_its_source(tmp_path: Path) -> None
 
 def test_the_adapters_accept_all_listed_label_sources() -> None:
     assert set(label_sources("chexpert")) | {"default"} == set(chexpert.TRAIN)
-    assert set(label_sources("mimic")) | {"default"} == set(mimic._FILES)
+    assert set(label_sources("mimic")) | {"default"} == {*mimic._FILES, mimic.GOLD_LABEL_SOURCE}
     assert set(label_sources("padchest")) == set(padchest.METHODS)
     for layout, sources in labels_yaml()["label_sources"].items():
         for name, entry in sources.items():
