@@ -35,15 +35,10 @@ bench() {
 """
 
 
-def bench_main() -> None:
-    """Do what `python -m bench.cli` does."""
-    runpy.run_module("bench.cli", run_name="__main__", alter_sys=True)
-
-
 class Begun:
     """A `bench` command at work in a process of its own; it is asked like a `subprocess.Popen`.
 
-    `prepare` is a function that the process calls before it begins. `main`: what the process runs.
+    `prepare` is a function that the process calls before it begins.
     """
 
     def __init__(
@@ -52,7 +47,6 @@ class Begun:
         folder: Path,
         environment: Mapping[str, str],
         prepare: Callable[[], object] | None = None,
-        main: Callable[[], object] = bench_main,
     ) -> None:
         self.returncode: int | None = None
         self._arguments, self._printed = arguments, tempfile.TemporaryDirectory()
@@ -63,7 +57,7 @@ class Begun:
         with _threads(1):  # as `bench run` starts it
             forkserver.ensure_running()
         self._process = context.Process(
-            target=_run, args=(main, arguments, folder, dict(environment), prepare, self._printed.name)
+            target=_bench, args=(arguments, folder, dict(environment), prepare, self._printed.name)
         )
         self._process.start()
         self.pid = self._process.pid or 0
@@ -138,15 +132,14 @@ def _answer(meeting: Path, asked: int) -> None:
     (meeting / "answered").write_text(f"{done.returncode}\n")
 
 
-def _run(
-    main: Callable[[], object],
+def _bench(
     arguments: Sequence[str],
     folder: Path,
     environment: Mapping[str, str],
     prepare: Callable[[], object] | None,
     printed: str,
 ) -> None:
-    """Do in a forked process what a command does."""
+    """Do in a forked process what `python -m bench.cli` does."""
     if prepare is not None:
         prepare()
     os.chdir(folder)
@@ -158,7 +151,7 @@ def _run(
     sys.argv = ["bench", *arguments]
     _fork_a_server()
     try:
-        main()
+        runpy.run_module("bench.cli", run_name="__main__", alter_sys=True)
     finally:
         atexit._run_exitfuncs()  # a process of multiprocessing leaves them out
 

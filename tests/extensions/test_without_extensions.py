@@ -5,21 +5,20 @@ import os
 import random
 import re
 import shutil
+import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-
-from tests.forked import Begun, bench_main
 
 ROOT = Path(__file__).parents[2]
 NAMES = sorted(path.parent.name for path in (ROOT / "bench" / "extensions").glob("*/__init__.py"))
 SEVERAL = [random.Random(seed).sample(NAMES, number) for seed, number in enumerate((2, 2, 2, 2, 2, 2, 3, 3))]
 # tests of documents are left out: documents name commands of extensions
 CORE_TESTS = ("tests/unit", "tests/properties", "tests/end_to_end", "tests/contracts")
+PYTEST = str(Path(sys.executable).with_name("pytest"))
 _OPTIONS = (
-    *("-q", "-p", "no:randomly", "-W", "ignore:Module already imported"),  # of the process that is forked
+    *("-q", "-p", "no:randomly"),
     *("--ignore-glob=*/unit/benchmarks/*", "-m", "not grid and not slow and not browser"),
 )
 _ASKS = re.compile(r"from reports import extensions|import .*\bscore_run\b|importorskip\(\"(bench|tests)\.extensions\.")
@@ -62,7 +61,7 @@ def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for file in [*ROOT.glob("*.*"), ROOT / ".importlinter"]:
         if file.is_file():
             shutil.copy(file, folder)
-    _start(bench_main, folder, "run", "--grid", "tiny", "--quiet")
+    _start(folder, "-m", "bench.cli", "run", "--grid", "tiny", "--quiet")
     return folder
 
 
@@ -83,9 +82,9 @@ def check(copy: Path, deleted: list[str]) -> None:
     try:
         for made_from_logits in ("scores", "report", "grids"):
             shutil.rmtree(copy / "runs" / made_from_logits, ignore_errors=True)
-        _start(bench_main, copy, "run", "--grid", "tiny", "--quiet")
+        _start(copy, "-m", "bench.cli", "run", "--grid", "tiny", "--quiet")
         assert (copy / "runs" / "report" / "tiny" / "leaderboard.html").stat().st_size > 100_000
-        assert " passed" in _start(_pytest_main, copy, *_OPTIONS, *_tests(deleted))
+        assert " passed" in _start(copy, PYTEST, *_OPTIONS, *_tests(deleted))
     finally:
         for place, to in away.items():
             to.rename(place)
@@ -107,19 +106,11 @@ def _tests(deleted: list[str]) -> list[str]:
     return [str(path.relative_to(ROOT)) for path in chosen]
 
 
-def _start(main: Callable[[], object], copy: Path, *words: str) -> str:
-    """Run a command in a process that has imported other packages before, and imports the program and its tests from `copy`."""
-    began = Begun(words, copy, os.environ | {"PYTHONPATH": str(copy)}, _forget, main)
-    out, err = began.communicate(3600)
-    assert began.returncode == 0, out[-4000:] + err[-4000:]
-    return out
-
-
-def _pytest_main() -> None:
-    sys.exit(pytest.console_main())
-
-
-def _forget() -> None:
-    for name in [*sys.modules]:
-        if name.partition(".")[0] in {"bench", "reports", "harmonize", "tests"}:
-            del sys.modules[name]
+def _start(copy: Path, *words: str) -> str:
+    """Run a program of Python, of the copy alone, and return what it prints."""
+    environment = os.environ | {"PYTHONPATH": str(copy)}
+    done = subprocess.run(
+        [sys.executable, *words], cwd=copy, env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
+    return done.stdout
