@@ -47,7 +47,7 @@ def note(data: ReportData) -> tuple[str, str]:
         return KEY, ""
     num, *counts = (int(str(row[key])) for key in ("num_runs", "num_worse", "num_better"))
     recipes = "".join(
-        f"; {count} of {plural(num, data.unit)} {'has' if count == 1 else 'have'} a {word} AUROC"
+        f"; {f'{count} of {plural(num, data.unit)}' if count else f'no {data.unit}'} {'has' if count < 2 else 'have'} a clearly {word} AUROC"
         for word, count, is_changed in zip(("lower", "higher"), counts, changed, strict=True)
         if is_changed and num > 1  # the mean gap of a single recipe has the same verdict
     )

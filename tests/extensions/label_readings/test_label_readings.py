@@ -168,7 +168,7 @@ def test_a_reading_is_named_if_it_moves_more_than_a_few_of_many_recipes(
 ) -> None:
     made = study(("standard", 0.075, worse), ("uncertain-present", 0.07, under_other))
     made.frames["mean_reading_gaps"]["num_runs"] = runs
-    recipes = f"the mean gap is .070 and clear; {under_other} of {runs} runs have a lower AUROC."
+    recipes = f"the mean gap is .070 and clear; {under_other} of {runs} runs have a clearly lower AUROC."
     assert note(read(made))[1].endswith(recipes) == said
 
 
@@ -176,12 +176,12 @@ def test_a_reading_with_other_numbers_of_better_recipes_alone_is_named() -> None
     made = study(("standard", 0.075, 1), ("uncertain-present", 0.075, 1))
     rows = made.frames["mean_reading_gaps"]
     rows.loc[rows["reading"] == "uncertain-present", "num_better"] = 1
-    assert note(read(made))[1].endswith("the mean gap is .075 and clear; 1 of 2 runs has a higher AUROC.")
+    assert note(read(made))[1].endswith("the mean gap is .075 and clear; 1 of 2 runs has a clearly higher AUROC.")
 
 
 def test_the_page_states_the_gap_under_each_reading_beside_the_gap() -> None:
     data = read(study(*DISAGREE))
-    said = "If uncertain labels count as present, the mean gap is .026 and unclear; 0 of 2 runs have a lower AUROC."
+    said = "If uncertain labels count as present, the mean gap is .026 and unclear; no run has a clearly lower AUROC."
     assert note(data) == ("label-readings", said)
     # another verdict matters more than a larger change
     farther = read(study(*DISAGREE[:3], ("unmentioned-dropped", 0.175, 2)))
