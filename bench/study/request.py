@@ -128,15 +128,19 @@ def check_data(grid: Grid, data: Path | None) -> None:
         grid.check_cohorts(with_gold(read_data(data), grid.hospitals), data)
 
 
+def check_weights_folder(folder: Path | None) -> None:
+    """Raise SetupError if the folder of --weights does not exist; None is no folder."""
+    if folder is not None and not folder.is_dir():
+        raise SetupError("no such folder of weights", str(folder), "give the folder that holds the safetensors files")
+
+
 def check_weights_files(grid: Grid, registry: Registry, folder: Path | None) -> None:
     """Raise SetupError if the folder of starting weights does not exist, or if files of starting weights are missing.
 
     `folder`: folder of --weights, or None. Without a folder, only the files are checked that entries of the registry name.
     The error names all missing files.
     """
-    if folder is not None and not folder.is_dir():
-        fix = "give the folder that holds the safetensors files"
-        raise SetupError("no such folder of weights", str(folder), fix)
+    check_weights_folder(folder)
     named = {config.weights for config in grid.configs} - {*BUILT_IN_WEIGHTS}
     own = [registry.find("weights", name, grid.path) for name in sorted(named)]
     missing_own = [path for entry in own if not (path := path_of_entry(entry, "file", folder, registry.path)).is_file()]

@@ -30,8 +30,8 @@ class ReaderPoint(NamedTuple):
 
     rows: indices of the images. reference: label of each of these images. weight [1 + B, rows]: times that each image counts.
     value, low, high [3]: RATES; sensitivity, false_positive_rate [1 + B]. num_patients: of these images. sizes [2]: number of images
-    with the finding in the reference, and effective number of their patients. num_undecided: number
-    of other images that the reader answered, on which the other readers have no majority.
+    with the finding in the reference, and effective number of their patients. num_undecided: number of other images that the
+    reader answered, on which the other readers have no majority.
     """
 
     rows: NDArray[np.intp]

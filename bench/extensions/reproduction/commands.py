@@ -20,7 +20,7 @@ from bench.cli.options import (
     WorkersOption,
     examples,
 )
-from harmonize.errors import ConfigError, SetupError
+from harmonize.errors import ConfigError
 
 if TYPE_CHECKING:
     from bench.extensions.reproduction.reproduce import Reproduction
@@ -57,6 +57,7 @@ def reproduce(
     from bench.config.registry import Registry
     from bench.planning.stored_names import store_with
     from bench.store.sign import check_key
+    from bench.study.request import check_weights_folder
     from bench.system.devices import check_device, default_workers, require_device
     from harmonize.cohorts.specs import read_data
 
@@ -64,8 +65,7 @@ def reproduce(
     opened = store_with(store, grid, [run])
     if data is not None:
         read_data(data)
-    if weights is not None and not weights.is_dir():
-        raise SetupError("no such folder of weights", str(weights), "give the folder that holds the safetensors files")
+    check_weights_folder(weights)
     if sign is not None:
         check_key(sign)
     entries = Registry.read(registry)

@@ -201,6 +201,14 @@ class AtWork(Started):
         self.processes[index].send(True)
 
 
+def wait(has_happened: Callable[[], bool]) -> None:
+    """Wait until something has happened, for a minute at most: what the test asserts next says whether it has."""
+    for _ in range(600):
+        if has_happened():
+            break
+        time.sleep(0.1)
+
+
 def test_runs_that_end_while_others_are_scored_are_scored_next_as_long_as_there_is_other_work(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -211,10 +219,7 @@ def test_runs_that_end_while_others_are_scored_are_scored_next_as_long_as_there_
         so_far.update(ended(5.0), 3, 3)
         assert started.commands == ["score"]
         started.end(0)
-        for _ in range(600):
-            if len(started.processes) == 2:
-                break
-            time.sleep(0.1)
+        wait(lambda: len(started.processes) == 2)
         assert started.commands == ["score", "score"]
         threading.Timer(0.2, started.end, [1]).start()
     time.sleep(0.5)
@@ -230,16 +235,10 @@ def test_a_page_follows_the_first_scores_as_soon_as_runs_can_be_compared(monkeyp
         so_far.update(ended(), 3, 5)
         assert started.commands == ["score"]
         started.end(0)
-        for _ in range(600):
-            if len(started.processes) == 2:
-                break
-            time.sleep(0.1)
+        wait(lambda: len(started.processes) == 2)
         assert started.commands == ["score", "report"]
         threading.Timer(0.2, started.end, [1]).start()
-    for _ in range(600):
-        if so_far.display.lines:  # type: ignore[attr-defined]
-            break
-        time.sleep(0.1)
+    wait(lambda: bool(so_far.display.lines))  # type: ignore[attr-defined]
     page = Path("runs", "report", "g", "leaderboard.html")
     assert so_far.display.lines == [f"leaderboard of 3 of 5 runs: {page}"]  # type: ignore[attr-defined]
 
