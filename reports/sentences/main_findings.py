@@ -322,10 +322,10 @@ def pareto_title(labels: Sequence[str], num_runs: int, unit: str = "run") -> str
     if num_runs == 1:
         return f"Only one {unit}: there is no other cost to compare with"
     if len(labels) == 1:
-        return f"One {unit} is Pareto-optimal in GMACs per image and AUROC: {labels[0]}"
+        return f"One {unit} is Pareto-optimal in GMACs and AUROC: {labels[0]}"
     both = f"{'both' if num_runs == 2 else f'all {word(num_runs)}'} {unit}s"
     runs = both if len(labels) == num_runs else f"{word(len(labels))} of {word(num_runs)} {unit}s"
-    return f"{sentence_case(runs)} are Pareto-optimal in GMACs per image and AUROC"
+    return f"{sentence_case(runs)} are Pareto-optimal in GMACs and AUROC"
 
 
 def probe_title(values: Sequence[float], untrained: Sequence[float], chance: float, num_sources: int) -> str:
