@@ -17,7 +17,7 @@ from sklearn.linear_model import LogisticRegression
 
 from bench.planning.auxiliary_targets import DEVICES
 from bench.scoring.bootstrap import bootstrap
-from bench.scoring.bootstrap.area_intervals import ClassSizes, area_interval, mean_interval
+from bench.scoring.bootstrap.area_intervals import ClassSizes, area_interval, mean_interval, paired_interval
 from bench.scoring.bootstrap.intervals import mean_of, percentile, wilson
 from bench.scoring.bootstrap.resamples import FOR_DETAIL, Resamples
 from bench.scoring.gaps.gap import MACRO
@@ -188,7 +188,7 @@ def stratified(
     The finding "macro" is the mean over findings. The stratified AUROC compares positive with negative images of the
     same level, so a network gains nothing from knowing the level. Levels with fewer than five positive or five negative
     patients are excluded from both AUROCs; at least two levels must remain. pooled_less_stratified is the pooled minus
-    the stratified AUROC; its interval is paired over patients.
+    the stratified AUROC; its interval follows from theirs and their correlation over the resamples.
     """
     resamples = Resamples.draw(np.asarray(patient, object), FOR_DETAIL, "nuisances", seed)
     rows: list[Row] = []
@@ -214,8 +214,8 @@ def stratified(
 
 def _comparison_rows(name: str, finding: str, value: Array, bounds: Array, replicates_2B: Array, n: int) -> list[Row]:
     value_3, (low, high) = np.array([*value, value[0] - value[1]]), bounds
-    gap_low, gap_high = percentile(value_3[2:], replicates_2B[:1] - replicates_2B[1:])
-    bounds_3 = zip((*low, *gap_low), (*high, *gap_high), strict=True)
+    gap_low, gap_high = paired_interval(value, low, high, replicates_2B)
+    bounds_3 = zip((*low, gap_low), (*high, gap_high), strict=True)
     metrics = zip(("pooled_auroc", "stratified_auroc", "pooled_less_stratified"), value_3, (0.5, 0.5, 0.0), strict=True)
     return [
         (name, "", finding, metric, float(v), float(lower), float(upper), chance, n)

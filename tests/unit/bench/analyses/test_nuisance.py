@@ -73,6 +73,14 @@ def test_an_auroc_due_to_a_nuisance_disappears_within_its_levels() -> None:
     assert within["view", "A", "pooled_less_stratified"] == pytest.approx(0, abs=0.02)
 
 
+def test_the_difference_of_two_perfect_aurocs_has_an_interval() -> None:
+    frame, label = table(60, 3)
+    rows = stratified(("A", "B"), label, label * 9.0, np.arange(60).astype(str), {"view": levels(frame)["view"]})
+    differences = [row for row in rows if row[3] == "pooled_less_stratified"]
+    assert {row[4] for row in differences} == {0.0}
+    assert all(row[5] < -0.03 and row[6] > 0.03 for row in differences)
+
+
 def test_the_stratified_auroc_equals_that_of_pairs_within_a_level() -> None:
     frame, label = table(200, 4)
     logit = np.random.default_rng(4).normal(size=(200, 2))
