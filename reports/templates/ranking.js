@@ -166,7 +166,7 @@ const ranking = (() => {
   const columns = () => {
     for (const box of chooser) table.classList.toggle('no-' + box.value, !box.checked);
     spanned();
-    table.classList.toggle('more', chooser.some(box => box.checked && box.dataset.first === '0'));
+    table.classList.toggle('more', chooser.some(box => box.checked && box.dataset.first === '0' && heads.has(box.value)));
     room.classList.toggle('wide', table.classList.contains('more') && table.offsetWidth > room.clientWidth); // otherwise the table head stays visible
     fade();
   };

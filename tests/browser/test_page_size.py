@@ -133,6 +133,24 @@ def test_every_mark_of_a_figure_can_be_seen(browser, few):
             assert visit.page.evaluate(CONTRAST_OF_MARKS) == [], scheme
 
 
+def test_the_runs_of_all_recipes_are_one_choice_of_columns_and_no_fold_of_each_row(browser, tmp_path):
+    file = tmp_path / "page.html"
+    file.write_text(render(with_seeds(tables(Invented(runs=12)))), encoding="utf-8")
+    with Visit(browser, file) as visit:
+        runs = visit.page.locator("#rank .seeds li a")
+        assert runs.count() == 24
+        assert visit.page.locator("#rank tbody summary").count() == 0
+        assert visit.page.evaluate(FOLDS) <= 30
+        assert not runs.first.is_visible()
+        visit.page.locator("#choose summary").click()
+        visit.page.locator("#choose input[value=seeds]").check()
+        assert all(run.is_visible() for run in runs.all())
+        assert "columns=seeds" in visit.page.url
+        assert visit.said == []
+    with Visit(browser, file, java_script_enabled=False) as visit:
+        assert all(run.is_visible() for run in visit.page.locator("#rank .seeds li a").all())
+
+
 @pytest.mark.parametrize(("width", "height"), [(1440, 900), (1280, 720)])
 def test_the_first_screen_has_the_answer_and_three_rows_of_the_ranking(browser, tmp_path, width, height):
     file = tmp_path / "page.html"  # synthetic images, so a banner; several seeds; net benefit with words below it
