@@ -66,13 +66,13 @@ def _title(table: pd.DataFrame, unit: str) -> str:
     rows = table[table["metric"] == "auroc"].to_dict("records")
     effects = [(row, _effect(row, len(rows))) for row in rows]
     names = [f"{row['level']} ({signed(effect.value)})" for row, effect in effects if _is_clear(row, effect)]
+    if len(names) == 1:
+        return f"Clear mean change of the external AUROC: {names[0]}"
     if names:
-        if len(names) > 3:
-            return f"{sentence_case(word(len(names)))} factor levels clearly change the mean external AUROC"
-        return f"Clear mean change of the external AUROC: {listing(names)}"
+        return f"{sentence_case(word(len(names)))} factor levels clearly change the mean external AUROC"
     clear = [row for row, effect in effects if effect.clear]
     if all(int(row["num_run_pairs"]) < LEAST_PAIRS for row in clear or [row for row, _ in effects]):
-        return "Too few pairs of runs to say whether a factor changes the external AUROC"
+        return "Too few pairs of runs for a verdict on any factor"
     if clear:
         return f"No factor changes the mean external AUROC more than pairs of {unit}s vary"
     return "No factor clearly changes the mean external AUROC"

@@ -148,8 +148,6 @@ def _other_members(data: ReportData) -> dict[str, str]:
         own = members[run.id]
         same = first is None or (set(own.findings), own.num_hospitals) == (set(first.findings), first.num_hospitals)
         parts = [] if same else [f"mean {member_sentences.over(own)}"]
-        if first and len(own.findings) != len(first.findings):
-            parts = [f"{parts[0]} instead of {len(first.findings)}"]
         if not run.is_derived and data.unit == "recipe" and len(run.members) < most:
             parts.append(f"{len(run.members)} of {most} {'runs' if data.leaves_one_out else data.seeds}")
         notes[run.id] = ", ".join(parts)

@@ -16,7 +16,7 @@ from reports.report_data.hospitals_and_runs import Run
 from reports.report_data.report_data import EXTERNAL, MACRO, ReportData
 from reports.sections.ranking_choices import p_best_text
 from reports.sections.robustness import effective
-from reports.sentences.verdicts import verdict
+from reports.sentences.verdicts import unclear, verdict
 from reports.summaries.citation import publications
 
 CUSTOM_COLUMNS = 6  # maximum number of columns for custom metrics: ranking.css has style rules for this number
@@ -79,7 +79,13 @@ def columns_of(data: ReportData) -> list[RankingColumn]:
     slopes = any(r.slope.has_value for r in data.ranked)  # the numbers of an extension
     mean = f"mean of {num_in_mean}" if num_in_mean != 1 else "one hospital"
     best = RankingColumn(
-        "best", "P(best)", "bootstrap", lambda r: r.p_best, lambda r: p_best_text(r.p_best), first=False
+        "best",
+        "P(best)",
+        "bootstrap",
+        lambda r: r.p_best,
+        lambda r: p_best_text(r.p_best),
+        note=lambda r: _lead_note(r) if r is data.ranked[0] and len(data.groups[0]) > 1 else "",
+        first=False,
     )
     further = (
         RankingColumn(
@@ -164,6 +170,11 @@ def columns_of(data: ReportData) -> list[RankingColumn]:
         *(c for c in (*further, *_custom_metrics(data)) if any(is_number(c.value(r)) for r in data.ranked)),
         *_sources(data),
     ]
+
+
+def _lead_note(first: Run) -> str:
+    """State beside P(best) why the lead of the first of several tied recipes is unclear; more than two recipes need more."""
+    return f"lead {unclear(first.lead)}" if first.p_best >= 0.975 else "a clear lead needs at least .975"
 
 
 def _sources(data: ReportData) -> list[RankingColumn]:

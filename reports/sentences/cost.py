@@ -45,11 +45,14 @@ def anytime(device: str, hours: float, quarter: float, half: float, final: float
     'The best internal AUROC, .812, is reached within a quarter of the longest training (which took 3.0 minutes of device time on cpu (1 thread))'
     >>> anytime("cpu (1 thread)", 0.05, float("nan"), 0.7, 0.812)
     'Best internal AUROC after half and all of the longest training (which took 3.0 minutes of device time on cpu (1 thread)): .700, .812'
+    >>> anytime("cpu", 0.0001, 0.812, 0.812, 0.812)
+    'The best internal AUROC, .812, is reached within a quarter of the longest training (which took less than a second of device time on cpu)'
     """
     if not is_number(final):
         return "No AUROC by training time is stored"
     unit, per = time_unit(hours)
-    longest = f"the longest training (which took {two_figures(hours * per)} {unit} of {device_name(device)})"
+    took = f"{two_figures(hours * per)} {unit}" if hours >= 1 / 3600 else "less than a second"
+    longest = f"the longest training (which took {took} of {device_name(device)})"
     if is_number(quarter) and final - quarter < 0.0005:
         return f"The best internal AUROC, {places(final)}, is reached within a quarter of {longest}"
     if is_number(quarter):

@@ -5,7 +5,7 @@ A sentence states an effect only if the effect is clear (see `verdicts`). The es
 
 from collections.abc import Mapping, Sequence
 
-from reports.formatting import interval, listing, places, plural, sentence_case, signed, word
+from reports.formatting import interval, listing, plural, sentence_case, signed, word
 from reports.report_data.headline_rows import Estimate
 from reports.schemas.tables import LEAST_RELATED
 
@@ -59,7 +59,7 @@ def unexplained(gap: Estimate, components: Mapping[str, Estimate]) -> str:
 def effective_robustness(
     above: Sequence[str], below: Sequence[str], num_fitted: int, num_runs: int, unit: str = "run"
 ) -> str:
-    """Name the runs whose external AUROC is clearly higher (`above`) or lower (`below`) than the other runs predict.
+    """Name the run, or count the runs, whose external AUROC is clearly higher (`above`) or lower (`below`) than the others predict.
 
     The prediction for a run comes from a line from internal to external AUROC, which is fitted to the other runs.
     `num_fitted`: number of runs with such a prediction, 0 if no line can be fitted. `num_runs`: number of all runs. `unit`:
@@ -68,25 +68,18 @@ def effective_robustness(
     >>> effective_robustness([], [], 24, 24)
     'No run of 24 clearly differs from its predicted external AUROC'
     >>> effective_robustness(["A"], ["B"], 24, 24)
-    'External AUROC: higher than predicted for A, lower than predicted for B'
+    'External AUROC: higher than predicted for 1 run, lower for 1 run'
     >>> effective_robustness([], [], 0, 2)
     'No line can be fitted to 2 runs: at least eight are needed'
     """
     if not num_fitted:
         return f"No line can be fitted to {plural(num_runs, unit)}: at least {word(LEAST_RELATED)} are needed"
     if above and below:
-        return f"External AUROC: {_above_or_below(above, 'higher', unit)}, {_above_or_below(below, 'lower', unit)}"
-    if above or below:
-        return f"External AUROC is {_above_or_below(above or below, 'higher' if above else 'lower', unit)}"
+        return f"External AUROC: higher than predicted for {plural(len(above), unit)}, lower for {plural(len(below), unit)}"
+    if names := above or below:
+        who = names[0] if len(names) == 1 else plural(len(names), unit)
+        return f"External AUROC is {'higher' if above else 'lower'} than predicted for {who}"
     return f"No {unit} of {num_fitted} clearly differs from its predicted external AUROC"
-
-
-def _above_or_below(labels: Sequence[str], size: str, unit: str) -> str:
-    """Return the clause on runs with a higher or lower AUROC than predicted: the name of one run, or a number of runs.
-
-    `size`: "higher" or "lower".
-    """
-    return f"{size} than predicted for {labels[0] if len(labels) == 1 else plural(len(labels), unit)}"
 
 
 def selection_by_internal(regret: Estimate, num_tied: int, unit: str = "run") -> str:
@@ -97,15 +90,14 @@ def selection_by_internal(regret: Estimate, num_tied: int, unit: str = "run") ->
     >>> selection_by_internal(Estimate(0.0, 0.0, 0.0), 0)
     'Selection on internal validation selects the first run of the ranking'
     >>> selection_by_internal(Estimate(0.0, 0.0, 0.003), 1)
-    'Selection on internal validation selects the first of two tied runs; another may be better by up to .003'
+    'Selection on internal validation selects the first of two tied runs'
     >>> selection_by_internal(Estimate(0.012, 0.002, 0.022), 0)
     'Selection on internal validation loses .012 [.002, .022] external AUROC'
     """
     start = "Selection on internal validation"
     if regret.value == 0:
         first = f"the first of {word(num_tied + 1)} tied {unit}s" if num_tied else f"the first {unit} of the ranking"
-        another = f"; another may be better by up to {places(regret.high)}" if regret.high > 0 else ""
-        return f"{start} selects {first}{another}"
+        return f"{start} selects {first}"
     if regret.clear:
         return f"{start} loses {regret.with_interval} external AUROC"
     return f"{start} loses no clear external AUROC ({regret.with_interval})"

@@ -267,7 +267,7 @@ def hospitals_title(
     `num_measured`: number of external hospitals with a gap; None for all.
 
     >>> hospitals_title(0, 3, 2, num_measured=1)
-    'AUROC drops clearly at no external hospital; it could be compared at one of three'
+    'AUROC drops clearly at no external hospital (one compared)'
     """
     if num_external == 0:
         return "No external hospital was tested"
@@ -282,7 +282,7 @@ def hospitals_title(
             f"{word(num_costly)} of {word(num_external)} external hospitals" if num_costly else "no external hospital"
         )
     fewer = num_measured is not None and num_measured < num_external
-    compared = f"; it could be compared at {word(num_measured or 0)} of {word(num_external)}" if fewer else ""
+    compared = f" ({word(num_measured or 0)} compared)" if fewer else ""
     return f"AUROC drops clearly at {at_hospitals}{compared}"
 
 
@@ -335,7 +335,7 @@ def probe_title(values: Sequence[float], untrained: Sequence[float], chance: flo
     `chance`: the accuracy of guessing. `num_sources`: number of hospitals.
 
     >>> probe_title([0.95, 0.919], [0.947], 1 / 6, 6)
-    'Features reveal the hospital: accuracy .919 to .950; before training .947; chance .167'
+    'Features reveal the hospital: accuracy .919–.950; before training .947; chance .167'
     """
     if not values:
         return "The source classifier was not run"
@@ -348,7 +348,7 @@ def probe_title(values: Sequence[float], untrained: Sequence[float], chance: flo
 def _range(values: Sequence[float]) -> str:
     """Return the smallest and the largest of several values as text."""
     low, high = places(min(values)), places(max(values))
-    return low if low == high else f"{low} to {high}"
+    return low if low == high else f"{low}–{high}"
 
 
 def probe_and_gap(rho: Estimate) -> str:

@@ -9,23 +9,20 @@ from reports.report_data.members import Members
 def over(members: Members, *, brief: bool = False) -> str:
     """State how many findings and hospitals a mean external AUROC is over; "" for a mean of nothing.
 
-    `brief`: for a headline, of all findings of the page and without the numbers per hospital.
+    `brief`: for a headline, without the numbers per hospital.
 
     >>> from reports.report_data.headline_rows import MISSING
     >>> over(Members(("Edema",), ("Edema", "Mass"), 3, {}, (1, 1), 5, MISSING, MISSING))
-    'over 1 of 2 findings that external hospitals score, at two of five hospitals'
-    >>> over(Members(("Edema", "Mass"), ("Edema", "Mass"), 3, {}, (1, 2, 2), 3, MISSING, MISSING))
-    'over 2 findings (1 to 2 per hospital)'
-    >>> over(Members(("Edema",), ("Edema", "Mass"), 3, {}, (1, 1), 5, MISSING, MISSING), brief=True)
     'over 1 of 3 findings, at two of five hospitals'
+    >>> over(Members(("Edema", "Mass"), ("Edema", "Mass"), 2, {}, (1, 2, 2), 3, MISSING, MISSING))
+    'over 2 findings (1 to 2 per hospital)'
+    >>> over(Members(("Edema", "Mass"), ("Edema", "Mass"), 3, {}, (1, 2, 2), 3, MISSING, MISSING), brief=True)
+    'over 2 of 3 findings'
     """
-    num, total = len(members.findings), members.num_findings if brief else len(members.scored)
+    num, total = len(members.findings), members.num_findings
     if not num:
         return ""
-    place = " that external hospitals score" if members.num_external > 1 else " that the external hospital scores"
-    findings = (
-        plural(num, "finding") if num == total else f"{num} of {plural(total, 'finding')}{'' if brief else place}"
-    )
+    findings = plural(num, "finding") if num == total else f"{num} of {plural(total, 'finding')}"
     if not brief and members.per_hospital[0] < num:
         least, most = members.per_hospital[0], members.per_hospital[-1]
         findings += f" ({least if least == most else f'{least} to {most}'} per hospital)"

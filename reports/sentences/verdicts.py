@@ -8,7 +8,7 @@ from reports.report_data.headline_rows import Estimate
 
 CLEAR, UNCLEAR = "clear", "unclear"
 # follows an interval that lies on one side of 0, if the simultaneous interval, which decides, does not
-UNCLEAR_AFTER_CORRECTION = "unclear after correction"
+UNCLEAR_AFTER_CORRECTION = "unclear after correction for multiple comparisons"
 HIGHER, LOWER = "higher", "lower"
 # verdicts on a mean over pairs of recipes; they are not verdicts on a single pair
 HIGHER_MEAN, LOWER_MEAN = "higher mean", "lower mean"
@@ -23,7 +23,7 @@ def verdict(estimate: Estimate, above: str = CLEAR, below: str = CLEAR) -> str:
     word of `unclear`.
 
     >>> verdict(Estimate(0.1, 0.05, 0.15)), verdict(Estimate(0.1, 0.05, 0.15, all_low=-0.02, all_high=0.22))
-    ('clear', 'unclear after correction')
+    ('clear', 'unclear after correction for multiple comparisons')
     >>> verdict(Estimate(-0.1, -0.15, -0.05), HIGHER, LOWER), verdict(Estimate(0.1))
     ('lower', '')
     """
@@ -40,7 +40,7 @@ def with_verdict(estimate: Estimate) -> str:
     >>> with_verdict(Estimate(0.1, 0.05, 0.15)), with_verdict(Estimate(0.1, -0.05, 0.25))
     ('.100 [.050, .150]', '.100 [−.050, .250] (unclear)')
     >>> with_verdict(Estimate(0.1, 0.05, 0.15, all_low=-0.02, all_high=0.22))
-    '.100 [.050, .150] (unclear after correction)'
+    '.100 [.050, .150] (unclear after correction for multiple comparisons)'
     """
     doubt = "" if estimate.clear or not verdict(estimate) else f" ({verdict(estimate)})"
     return f"{estimate.with_interval}{doubt}"
@@ -50,6 +50,6 @@ def unclear(estimate: Estimate) -> str:
     """Return the word for an unclear difference: whether its own interval already includes 0, or only the corrected one.
 
     >>> unclear(Estimate(0.1, -0.05, 0.25)), unclear(Estimate(0.1, 0.05, 0.15, all_low=-0.02, all_high=0.22))
-    ('unclear', 'unclear after correction')
+    ('unclear', 'unclear after correction for multiple comparisons')
     """
     return UNCLEAR if estimate.low <= 0 <= estimate.high else UNCLEAR_AFTER_CORRECTION

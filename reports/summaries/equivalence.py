@@ -54,8 +54,8 @@ def equivalence(data: ReportData) -> dict[str, Any]:
     label, compared = data.ranked[0].label, len(value)
     others = len(data.ranked) - 1 - compared
     words = (
-        f"Equivalent to {label} within {places(MARGIN, 2)} external AUROC: {plural(num_same, data.unit)}; "
-        f"clearly different: {num_different}; the data leave open: {num_open}."
-    ) + (f" Not compared: {others}." if others else "")
+        f"A tie does not show that {data.unit}s are equal. Equivalence to {label} within {places(MARGIN, 2)} external AUROC, tested "
+        f"for {plural(compared, data.unit)}: equivalent {num_same}, clearly different {num_different}, neither {num_open}."
+    ) + (f" Tested for ties only: {others}." if others else "")
     shown = [{"margin": places(margin, 2), "counts": counts} for margin, counts in rows.items()]
     return {"words": words, "rows": shown, "label": label, "compared": compared}

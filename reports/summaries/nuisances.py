@@ -67,7 +67,7 @@ def rows(data: ReportData, cells: Cells, run: Run) -> list[dict[str, Any]]:
                 "alone": nuisance_auroc,
                 "cramers_v": cells.get(("", internal, name, "", finding, "cramers_v"), MISSING),
                 "external": external,
-                "external_range": " to ".join(dict.fromkeys(places(f(external_aurocs)) for f in (min, max)))
+                "external_range": "–".join(dict.fromkeys(places(f(external_aurocs)) for f in (min, max)))
                 if external_aurocs
                 else "",
                 "decoded": cells.get((run.id, internal, name, "", "", "decodability"), MISSING),

@@ -15,7 +15,7 @@ import pandas as pd
 from markupsafe import Markup
 
 from reports.drawing import svg
-from reports.formatting import listing, places, word
+from reports.formatting import listing, percent, places, word
 from reports.report_data.headline_rows import MISSING, Estimate, count
 from reports.report_data.hospitals_and_runs import Run
 from reports.report_data.report_data import ReportData
@@ -300,7 +300,7 @@ def confusions(data: ReportData, run: Run) -> list[dict[str, Any]]:
 def mistaken(tables: Sequence[Mapping[str, Any]]) -> str:
     """Return the sentence on the most common error of the first classifier; "" if there is no confusion matrix.
 
-    The sentence names the true hospital and the predicted hospital.
+    The sentence names the true and the predicted hospital of each error with this share, as printed.
     """
     if not tables:
         return ""
@@ -311,9 +311,10 @@ def mistaken(tables: Sequence[Mapping[str, Any]]) -> str:
         for j, (share, _, is_correct) in enumerate(cells)
         if not is_correct
     ]
-    share, true, predicted = max(errors, default=(0.0, "", ""))
-    return (
-        f"Most common error: {100 * share:.0f} % of the images of {true} are classified as {predicted}"
-        if share >= 0.02
-        else "Almost no image is assigned to another hospital"
-    )
+    share = max((share for share, *_ in errors), default=0.0)
+    if share < 0.02:
+        return "Almost no image is assigned to another hospital"
+    printed = percent(share, 1)
+    found = [f"{true} classified as {predicted}" for of, true, predicted in errors if percent(of, 1) == printed]
+    which = f"error ({printed}" if len(found) == 1 else f"errors (each {printed}"
+    return f"Most common {which} of a hospital’s images): {listing(found)}"

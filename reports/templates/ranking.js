@@ -50,6 +50,7 @@ const ranking = (() => {
     range.setAttribute('x', x(low) - 1.5); range.setAttribute('width', x(high) - x(low) + 3);
     mean.setAttribute('x', x(r.place ? r.place.mean : 1) - 1);
     row.querySelector('.c-best .v').textContent = r.place ? r.place.best : '\u2013';
+    row.querySelector('.c-best .verdict')?.toggleAttribute('hidden', isOther()); // about the lead in the first ranking
     score(row, r.place ? r.place.score : ['\u2013']);
   };
   const rows = JSON.parse($('ranked') ? $('ranked').textContent : '[]').map(({ id, g, name, what, k, f }, i) => {

@@ -1,7 +1,7 @@
 """Section on calibration slope, intercept and O:E of each finding at each hospital, before the section of calibration curves and ECE."""
 
-from collections.abc import Mapping
-from statistics import median
+import math
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from markupsafe import Markup
@@ -16,7 +16,6 @@ from reports.tables import records_of
 PLATT, PLAIN = "platt", "none"
 NUMBERS = {"slope": "Slope", "intercept": "Intercept", "observed_expected": "O:E"}
 DRAWN = 5  # maximum number of runs with tables
-NEAR = 0.05  # a median this near to its ideal gets no verdict
 Rows = Mapping[tuple[str, str, str, str], Mapping[str, Any]]  # by run, cohort, finding and calibrator
 
 
@@ -29,9 +28,12 @@ def calibration_slopes(data: ReportData) -> Section:
         return Section("calibration-slopes", "", Markup(""))
     table = table[table["run_id"].isin([run.id for run in runs])]
     rows = {(row["run_id"], row["dataset"], row["finding"], row["calibrator"]): row for row in records_of(table)}
+    external = [rows[key] for key in rows if key[0] == runs[0].id and key[1] in data.external_keys]
+    slopes, ratios = (beyond_1(external, name) for name in ("slope", "observed_expected"))
     context = {
         "data": data,
-        "title": title([rows[key] for key in rows if key[0] == runs[0].id and key[1] in data.external_keys]),
+        "title": f"External slopes: {slopes}" if slopes else "No calibration slope is known at external hospitals",
+        "ratios": ratios,
         "shown": data.run_shown(runs[0]),
         "numbers": NUMBERS,
         "findings": data.findings,
@@ -40,30 +42,23 @@ def calibration_slopes(data: ReportData) -> Section:
     return Section("calibration-slopes", "", write("calibration_slopes.html.j2", **context))
 
 
-def title(rows: list[Mapping[str, Any]]) -> str:
-    """State the median slope and O:E after Platt scaling over findings and hospitals, and what they mean.
+def beyond_1(rows: Sequence[Mapping[str, Any]], name: str) -> str:
+    """State how many values of a number after Platt scaling are clearly below and above 1, its ideal; "" without a value.
 
-    >>> rows = [{"calibrator": "platt", "slope": 0.6, "observed_expected": 1.4}]
-    >>> title(rows)
-    'After Platt scaling, the median external slope is .60 (predictions are too extreme), and the median O:E is 1.40 (probabilities are too low)'
-    >>> title([{"calibrator": "platt", "slope": float("nan"), "observed_expected": float("nan")}])
-    'No calibration slope is known at external hospitals'
+    The intervals that decide are corrected for the number of values.
+
+    >>> rows = [{"calibrator": "platt", "slope": 0.6, "slope_low": 0.5, "slope_high": high} for high in (0.7, 0.99)]
+    >>> beyond_1(rows, "slope")
+    '1 of 2 clearly below 1, 0 clearly above'
     """
-    parts = []
-    for name, words, low, high in (
-        ("slope", "external slope", "predictions are too extreme", "predictions are not extreme enough"),
-        ("observed_expected", "O:E", "probabilities are too high", "probabilities are too low"),
-    ):
-        values = [float(row[name]) for row in rows if row["calibrator"] == PLATT and is_number(row[name])]
-        if values:
-            middle = median(values)
-            verdict = "near 1" if abs(middle - 1) <= NEAR else low if middle < 1 else high
-            parts.append(f"the median {words} is {places(middle, 2)} ({verdict})")
-    return (
-        f"After Platt scaling, {', and '.join(parts)}"
-        if parts
-        else "No calibration slope is known at external hospitals"
-    )
+    known = [row for row in rows if row["calibrator"] == PLATT and is_number(row[name])]
+    numbers = [[float(row[name + end]) for end in ("", "_low", "_high")] for row in known]
+    if name == "observed_expected":  # its intervals are symmetric on the log scale
+        numbers = [[1 + math.log(number) for number in of_row] for of_row in numbers]
+    from_1 = [Estimate(*(number - 1 for number in of_row)).corrected(len(known)) for of_row in numbers]
+    above = sum(e.clear_above for e in from_1)
+    below = sum(e.clear for e in from_1) - above
+    return f"{below} of {len(known)} clearly below 1, {above} clearly above" if known else ""
 
 
 def _hospitals(data: ReportData, run: Run, rows: Rows) -> list[dict[str, Any]]:

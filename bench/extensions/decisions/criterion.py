@@ -26,7 +26,7 @@ HELP = (
     "Net benefit: found cases per image minus false alarms, each weighted by t / (1 − t), at external hospitals; mean over findings, "
     "with the same probabilities. The threshold t of a finding is its share of internal validation images. Treating no image as positive "
     "has net benefit 0. No better than all or none: the {unit} is not clearly better than treating all images, or none, as positive. "
-    "Its interval combines those of two shares of images."
+    "The interval of a net benefit combines those of two shares of images."
 )
 
 

@@ -11,7 +11,7 @@ import pandas as pd
 from markupsafe import Markup
 
 from reports.drawing import svg
-from reports.formatting import places
+from reports.formatting import percent, places
 from reports.html.section import HOSPITALS, PlacedSection, Section, write
 from reports.report_data.headline_rows import MACRO, Estimate
 from reports.report_data.report_data import ReportData
@@ -86,8 +86,9 @@ def _quantities(table: pd.DataFrame) -> list[dict[str, Any]]:
     for quantity, name in QUANTITIES.items():
         own, usual = cells.get((quantity, DEFAULT)), cells.get((quantity, BASELINE))
         if own and usual:
-            numbers = {key: float(own[key]) for key in ("value", "coverage", "half_width", "stated")}
-            rows.append({"name": name, "mean_gap": float(usual["value"]), **numbers})
+            numbers = {key: float(own[key]) for key in ("value", "coverage", "half_width")}
+            printed = percent(float(own["stated"]), 1)
+            rows.append({"name": name, "mean_gap": float(usual["value"]), "printed": printed, **numbers})
     return rows
 
 
@@ -97,12 +98,12 @@ def title(better: Sequence[str]) -> str:
     `better`: titles of the estimators whose mean error is clearly smaller, best first.
 
     >>> title([])
-    'Without labels, no estimator of AUROC is clearly better than the mean gap'
+    'Without labels, no AUROC estimator is clearly better than the mean gap'
     >>> title(["CBPE", "DoC"])
     'Without labels, CBPE has a smaller measured error than the mean gap'
     """
     if not better:
-        return "Without labels, no estimator of AUROC is clearly better than the mean gap"
+        return "Without labels, no AUROC estimator is clearly better than the mean gap"
     return f"Without labels, {better[0]} has a smaller measured error than the mean gap"
 
 

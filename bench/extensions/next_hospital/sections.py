@@ -69,7 +69,7 @@ def title(row: Row, source: str = "", like: str = "") -> str:
 
     >>> numbers = {"num_hospitals": 5, "value": 0.731, "new_low": 0.62, "new_high": 0.816, "reason": ""}
     >>> title(numbers)
-    'At another hospital like these five external ones, expect an AUROC of .73; 95 % of such hospitals lie between .62 and .82'
+    'At another hospital like these five, expect an AUROC of .73 [.62, .82]'
     >>> title(numbers, "this recipe", "adults")
     'At another hospital like these five external ones (adults), expect an AUROC of .73 [.62, .82] from this recipe'
     >>> title(numbers | {"reason": "too few hospitals: only two hospitals have a value"})
@@ -79,9 +79,8 @@ def title(row: Row, source: str = "", like: str = "") -> str:
         return "Too few hospitals to say what to expect at the next one"
     num = word(int(row["num_hospitals"]))
     value, low, high = (places(float(row[name]), 2) for name in ("value", "new_low", "new_high"))
-    like = f" ({like})" if like else ""
-    new = f" [{low}, {high}] from {source}" if source else f"; 95 % of such hospitals lie between {low} and {high}"
-    return f"At another hospital like these {num} external ones{like}, expect an AUROC of {value}{new}"
+    start, end = (f"{num} external ones ({like})", f" from {source}") if source else (num, "")
+    return f"At another hospital like these {start}, expect an AUROC of {value} [{low}, {high}]{end}"
 
 
 def population(data: ReportData, row: Row) -> str:

@@ -39,7 +39,7 @@ def pair(higher: str, lower: str, **other: str) -> dict[str, Any]:
         (0.05, 0.01, 0.02, (SUPPORTED, CONTRADICTED), ("higher", "lower")),
         (-0.05, 0.01, 0.02, (CONTRADICTED, SUPPORTED), ("lower", "higher")),
         # the own interval excludes 0, the interval that is corrected for all pairs does not
-        (0.05, 0.01, 0.06, ("unclear", "unclear"), ("unclear after correction",) * 2),
+        (0.05, 0.01, 0.06, ("unclear", "unclear"), ("unclear after correction for multiple comparisons",) * 2),
         (0.05, np.nan, np.nan, (UNANSWERED, UNANSWERED), ("", "")),
     ],
 )

@@ -37,9 +37,9 @@ def test_the_page_counts_equivalent_different_and_open_recipes_for_each_margin()
     assert len(RUNS) == 5
     # 90 % intervals: .002 to .018, .017 to .023, -.007 to .027, .034 to .046
     text = page(pairs=rows((0.01, 0.0095, 0.02), (0.02, 0.0036, 0.01), (0.01, 0.02, 0.04), (0.04, 0.007, 0.03)))
-    [sentence] = re.findall(r"<p class=\"small\">By .*?(Equivalent to .*?)</p>", text)
+    [sentence] = re.findall(r"<p class=\"small\">By .*?(A tie does not .*?)</p>", text)
     plain = re.sub(r"<[^>]*>", "", sentence).replace("\u00a0", " ")
-    assert plain.endswith("within .02 external AUROC: 1 run; clearly different: 2; the data leave open: 1.")
+    assert plain.endswith("within .02 external AUROC, tested for 4 runs: equivalent 1, clearly different 2, neither 1.")
     table = text.split("for other margins</summary>")[1].split("</table>")[0]
     found = [re.findall(r">(\.?\d+)</t[hd]>", row) for row in table.split("<tr>")[2:]]
     assert found == [[".01", "0", "2", "2"], [".02", "1", "2", "1"], [".03", "3", "1", "0"], [".05", "4", "0", "0"]]
@@ -49,5 +49,6 @@ def test_the_page_counts_equivalent_different_and_open_recipes_for_each_margin()
 @pytest.mark.slow
 def test_recipes_without_a_stored_difference_are_counted_and_without_any_there_is_no_sentence() -> None:
     text = page(pairs=rows((0.01, 0.0095, 0.02), *[(np.nan, 0.01, 0.01)] * 3))
-    assert "the data leave open: 0. Not compared: 3." in text.replace("\u00a0", " ")
-    assert "Equivalent to" not in page(pairs=[])
+    only_tied = "tested for 1 run: equivalent 1, clearly different 0, neither 0. Tested for ties only: 3."
+    assert only_tied in text.replace("\u00a0", " ")
+    assert "Equivalence to" not in page(pairs=[])

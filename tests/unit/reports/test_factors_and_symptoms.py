@@ -80,7 +80,7 @@ def test_a_level_with_one_pair_or_with_large_variation_between_pairs_is_not_in_t
             np.nan,
         )
         text = page(ablation=frame("ablation", row))
-        few = "Too few pairs of runs to say whether a factor changes the external AUROC"
+        few = "Too few pairs of runs for a verdict on any factor"
         assert (
             few if num_pairs < 3 else "No factor changes the mean external AUROC more than pairs of runs vary"
         ) in text
@@ -96,7 +96,7 @@ def test_one_pair_of_recipes_with_three_seeds_each_may_be_clear_and_fewer_pairs_
     assert "too few pairs" in two
     unclear = ("auroc", "loss", "focal", "bce", 0.012, -0.004, 0.028, 0.003, 1, 2, np.nan, -0.006, 0.03)
     for few in (two, page(ablation=frame("ablation", unclear))):
-        assert "Too few pairs of runs to say whether a factor changes the external AUROC" in few
+        assert "Too few pairs of runs for a verdict on any factor" in few
     assert ">higher mean<" not in two
 
 

@@ -164,7 +164,7 @@ def test_images_of_training_hospitals_are_counted_once(folds: Tables) -> None:
     section = BeautifulSoup(cohorts_section(read(folds)).html, "html.parser")
     used = cohorts.loc[~cohorts["dataset"].isin(folds.meta["pool"]), "used"].sum()
     assert set(folds.meta["pool"]) & set(cohorts["dataset"])
-    assert f"{integer(used)} of " in section.find("h4").get_text(" ", strip=True)
+    assert f"{integer(used)} of " in section.find("p").get_text(" ", strip=True)
 
 
 def test_a_hospital_of_the_pool_that_no_run_leaves_out_counts_as_a_hospital_of_the_page(folds: Tables) -> None:

@@ -1,20 +1,26 @@
 """Sentences match their numbers: clear results, ties, single runs, missing cohorts, reversed signs."""
 
 import math
+import re
 
 import pytest
 
 from reports.report_data.headline_rows import MISSING, Estimate
 from reports.report_data.hospitals_and_runs import Hospital
 from reports.sections.learning import chosen_by, selected_epoch
+from reports.sentences import cost as cost_sentences
 from reports.sentences import data as data_sentences
 from reports.sentences import gaps as gap_sentences
+from reports.sentences import groups as group_sentences
 from reports.sentences import main_findings as sentences
 from reports.sentences import verdicts
+from reports.summaries.source_classifiers import mistaken
 
 CLEAR = Estimate(0.061, 0.05, 0.072)
 UNCLEAR = Estimate(0.012, -0.01, 0.034)
 GAIN = Estimate(-0.03, -0.05, -0.01)
+LABEL = "SE-ResNet-10 (tiny) (seed 0)"
+TWO = ["Pleural Effusion", "Lung Lesion"]
 FORBIDDEN = ("significant", "outperform", "SOTA", "no difference", "equal", "nan", "  ")
 
 
@@ -137,7 +143,7 @@ def test_an_unranked_run_has_its_reason_and_its_internal_auroc():
         (GAIN, "clear"),
         (UNCLEAR, "unclear"),
         (Estimate(0.1, 0.0, 0.2), "unclear"),
-        (Estimate(0.1, 0.05, 0.15).simultaneous(-0.01, 0.21), "unclear after correction"),
+        (Estimate(0.1, 0.05, 0.15).simultaneous(-0.01, 0.21), "unclear after correction for multiple comparisons"),
         (Estimate(0.1, 0.05, 0.15).simultaneous(0.06, 0.14), "clear"),
         (Estimate(0.1, -0.05, 0.25).simultaneous(0.01, 0.19), "unclear"),
         (Estimate(0.1), ""),
@@ -150,7 +156,7 @@ def test_the_verdict_follows_the_simultaneous_interval_which_is_never_the_narrow
 
 def test_a_title_about_hospitals_and_a_sentence_follow_the_same_interval():
     least = Estimate(0.05, 0.01, 0.09).simultaneous(-0.01, 0.11)
-    assert verdicts.with_verdict(least) == ".050 [.010, .090] (unclear after correction)"
+    assert verdicts.with_verdict(least) == ".050 [.010, .090] (unclear after correction for multiple comparisons)"
     assert not Hospital("b", "B", "", least).is_costly
 
 
@@ -221,7 +227,7 @@ def test_the_first_run_is_never_called_best_without_its_ties(tied, runs, part):
     [
         (CLEAR, 0, ".061 [.050, .072], is clear: no other"),
         (UNCLEAR, 1, ".012 [−.010, .034], is unclear: the other"),
-        (CLEAR, 1, ".061 [.050, .072], is unclear after correction: the other"),
+        (CLEAR, 1, ".061 [.050, .072], is unclear after correction for multiple comparisons: the other"),
     ],
 )
 def test_an_unclear_lead_whose_own_interval_excludes_zero_is_unclear_after_correction(lead, tied, words):
@@ -328,3 +334,45 @@ def test_the_selected_epoch_names_the_selecting_split() -> None:
 )
 def test_the_selecting_split_is_read_from_the_configuration(config: str | None, said: str) -> None:
     assert chosen_by({"config": config}) == said
+
+
+@pytest.mark.parametrize(
+    "title",
+    [
+        sentences.hospitals_title(0, 5, 12, num_measured=3),
+        sentences.hospitals_title(3, 5, 12, num_measured=4),
+        sentences.findings_title(TWO, 9, 12, "recipe"),
+        sentences.scatter_title(11, 12, "recipe"),
+        sentences.pareto_title([LABEL], 12, "recipe"),
+        sentences.pareto_title([LABEL, LABEL], 12, "recipe"),
+        sentences.probe_title([0.919, 0.951], [0.899, 0.947], 1 / 6, 6),
+        sentences.probe_and_gap(CLEAR),
+        gap_sentences.selection_by_internal(Estimate(0.0, 0.0, 0.003), 11, "recipe"),
+        gap_sentences.selection_by_internal(UNCLEAR, 0, "recipe"),
+        gap_sentences.effective_robustness([LABEL], [LABEL, LABEL], 12, 12, "recipe"),
+        gap_sentences.effective_robustness([LABEL], [], 12, 12, "recipe"),
+        cost_sentences.nondominated_runs(4, 2, 12, "recipe"),
+        group_sentences.title([]),
+    ],
+)
+def test_a_title_of_a_figure_has_at_most_twelve_words_with_long_labels(title):
+    assert len(re.sub(r"\[[^]]*\]", "", title).split()) <= 12
+
+
+@pytest.mark.parametrize(
+    ("shares", "said"),
+    [
+        ([[0.9, 0.1], [0.04, 0.96]], "Most common error (10 % of a hospital’s images): A classified as B"),
+        (
+            [[0.9, 0.104], [0.096, 0.9]],
+            "Most common errors (each 10 % of a hospital’s images): A classified as B and B classified as A",
+        ),
+        ([[0.99, 0.01], [0.0, 1.0]], "Almost no image is assigned to another hospital"),
+    ],
+)
+def test_the_most_common_error_names_every_error_with_the_printed_share(shares, said):
+    rows = [
+        (name, [(share, 0, i == j) for j, share in enumerate(row)])
+        for i, (name, row) in enumerate(zip("AB", shares, strict=True))
+    ]
+    assert mistaken([{"heads": ["A", "B"], "rows": rows}]) == said

@@ -47,8 +47,12 @@ def made(request):
 @pytest.mark.slow
 def test_the_word_after_an_interval_agrees_with_the_interval(made):
     text = " ".join(BeautifulSoup(render(made), "html.parser").get_text(" ").split())
-    found = re.findall(rf"\[({NUMBER}), ({NUMBER})\] \((unclear(?: after correction)?)\)", text)
-    found += re.findall(rf"\[({NUMBER}), ({NUMBER})\], is (clear|unclear(?: after correction)?):", text)
+    found = re.findall(
+        rf"\[({NUMBER}), ({NUMBER})\] \((unclear(?: after correction for multiple comparisons)?)\)", text
+    )
+    found += re.findall(
+        rf"\[({NUMBER}), ({NUMBER})\], is (clear|unclear(?: after correction for multiple comparisons)?):", text
+    )
     for low, high, word in found:
         contains_zero = number(low) <= 0 <= number(high)
         assert contains_zero == (word == "unclear"), (low, high, word)
@@ -56,9 +60,13 @@ def test_the_word_after_an_interval_agrees_with_the_interval(made):
     clear = [run.gap.clear for run in data.ranked] + [h.mean_gap.clear for h in data.hospitals]
     assert found or all(clear)
     for run in data.ranked:
-        word = re.findall(r"<i>(clear|unclear(?: after correction)?)</i>", gap_cell(run.gap))
+        word = re.findall(r"<i>(clear|unclear(?: after correction for multiple comparisons)?)</i>", gap_cell(run.gap))
         assert word == [
-            "clear" if run.gap.clear else "unclear" if run.gap.low <= 0 <= run.gap.high else "unclear after correction"
+            "clear"
+            if run.gap.clear
+            else "unclear"
+            if run.gap.low <= 0 <= run.gap.high
+            else "unclear after correction for multiple comparisons"
         ]
 
 
@@ -110,6 +118,9 @@ def test_p_best_and_the_first_of_several_are_stated_only_of_several_recipes(made
     data = read(made)
     heads = " ".join(e.get_text(" ") for e in BeautifulSoup(str(ranking(data).html), "html.parser").select("th"))
     several = len(data.ranked) > 1
+    cells = BeautifulSoup(str(ranking(data).html), "html.parser").select("#rank tbody[data-group] td.c-best")
+    notes = [cell.select_one(".verdict") is not None for cell in cells]
+    assert notes == [k == 0 and len(data.groups[0]) > 1 for k in range(len(data.ranked))][: len(notes)]
     assert ("P(best)" in heads) == several
     assert ("the first recipe" in data.run_shown(data.ranked_runs[0])) == (several and data.unit == "recipe")
 

@@ -45,7 +45,7 @@ def test_the_verdict_on_a_pool_is_that_of_the_mean_over_its_hospitals(grid: Simp
     pool = pd.concat([TABLE, of_hospitals], ignore_index=True)
     assert verdicts_on_page(grid, ("a", "b"), AUROC, pool) == {
         "external": "higher",
-        "internal": "unclear after correction",
+        "internal": "unclear after correction for multiple comparisons",
     }
 
 
@@ -54,7 +54,7 @@ def test_the_verdict_follows_the_interval_over_all_pairs_and_older_differences_a
 ) -> None:
     assert verdicts_on_page(grid, ("a", "b"), AUROC, TABLE) == {
         "external": "higher",
-        "internal": "unclear after correction",
+        "internal": "unclear after correction for multiple comparisons",
     }
     reversed_table = TABLE.assign(difference=-TABLE["difference"])
     assert verdicts_on_page(grid, ("b", "a"), AUROC, reversed_table)["external"] == "lower"
