@@ -118,7 +118,7 @@ def calibration(drift: Estimate, eces: Sequence[tuple[float, float]]) -> str:
     text = f"Calibration is {'worse' if drift.value > 0 else 'better'} at external hospitals: {change}"
     if not drift.clear:
         text = f"No clear change in calibration at external hospitals ({change})"
-    num_worse = sum(scaled > plain for scaled, plain in eces)
+    num_worse = sum(round(scaled, 3) > round(plain, 3) for scaled, plain in eces)  # as printed
     if 2 * num_worse <= len(eces):
         return text
     return f"{text}. Platt scaling did not help: its ECE is higher at {num_worse} of {plural(len(eces), 'hospital')}"

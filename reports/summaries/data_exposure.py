@@ -238,7 +238,7 @@ def _identical_images(data: ReportData) -> str:
         return "unknown: bundles have no images"
     if not (data.meta.get("compared") or {}).get("images"):
         return "not compared"
-    return "none (`bench run` stops if it finds one)"
+    return "none (bench run stops if it finds one)"
 
 
 def _shared_patients(data: ReportData) -> str:
@@ -247,7 +247,7 @@ def _shared_patients(data: ReportData) -> str:
     if not hospitals:
         return "unknown: each hospital uses its own patient ids"
     others = "; unknown at the other hospitals, which use other ids" if len(hospitals) < len(data.hospitals) else ""
-    return f"none at {listing(hospitals, len(hospitals))} (`bench run` stops if it finds one){others}"
+    return f"none at {listing(hospitals, len(hospitals))} (bench run stops if it finds one){others}"
 
 
 def _shared_by_external(data: ReportData, key: str) -> str:
