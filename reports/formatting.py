@@ -186,6 +186,15 @@ def plural(number: int, noun: str) -> str:
     return f"{integer(number)} {noun}{'' if number == 1 else 's'}"
 
 
+def every(number: int, noun: str) -> str:
+    """Return all of one or more things in words: a singular noun for one, a plural noun for several.
+
+    >>> every(1, "run"), every(2, "run"), every(4, "tested run")
+    ('the run', 'both runs', 'all four tested runs')
+    """
+    return f"the {noun}" if number == 1 else f"{'both' if number == 2 else f'all {word(number)}'} {noun}s"
+
+
 def listing(names: Sequence[str], at_most: int = 3) -> str:
     """Join names for a sentence; after the first `at_most` names, state only the number of the other names.
 

@@ -7,7 +7,7 @@ Only the sentences of this module may state that something changes a prediction,
 
 from collections.abc import Sequence
 
-from reports.formatting import interval, is_number, listing, places, sentence_case, signed, word
+from reports.formatting import every, interval, is_number, listing, places, sentence_case, signed, word
 from reports.report_data.headline_rows import Estimate
 from reports.sentences.main_findings import quoted
 
@@ -32,7 +32,7 @@ def marker_shortcuts(
     >>> marker_shortcuts("A", 0, 0, [])
     'Markers of A could not be tested: too few images have one'
     >>> marker_shortcuts("A", 1, 1, ["Edema"], 3), marker_shortcuts("A", 2, 2, ["Edema"], 1)
-    ('The only tested run uses a marker of A to predict Edema', 'All two tested runs use a marker of A to predict Edema')
+    ('The only tested run uses a marker of A to predict Edema', 'Both tested runs use a marker of A to predict Edema')
     """
     if not num_tested:
         return f"Markers of {internal} could not be tested: too few images have one"
@@ -45,7 +45,7 @@ def marker_shortcuts(
     if num_tested == 1:
         runs = f"the {'only tested ' if num_untested else ''}run uses"
     elif num_with == num_tested:
-        runs = f"all {word(num_tested)} {tested}runs use"
+        runs = f"{every(num_tested, f'{tested}run')} use"
     else:
         runs = f"{word(num_with)} of {word(num_tested)} {tested}runs {'uses' if num_with == 1 else 'use'}"
     names = (
@@ -107,12 +107,11 @@ def whole_image(change: str, num_reacting: int, num_tested: int, findings: Seque
     >>> whole_image("CLAHE", 4, 4, ["Edema", "Mass", "Pneumonia"], 0.05)
     'CLAHE: in all four runs, the probability of one or more findings changes by more than .050 (Edema, Mass and Pneumonia)'
     """
-    runs = "the run" if num_tested == 1 else f"{word(num_tested)} runs"
+    runs = every(num_tested, "run")
     if not num_reacting:
-        in_runs = runs if num_tested == 1 else f"all {runs}"
-        return f"{change}: in {in_runs}, no probability clearly changes by more than {places(margin)}"
-    if num_tested > 1:
-        runs = f"all {runs}" if num_reacting == num_tested else f"{word(num_reacting)} of {runs}"
+        return f"{change}: in {runs}, no probability clearly changes by more than {places(margin)}"
+    if num_reacting < num_tested:
+        runs = f"{word(num_reacting)} of {word(num_tested)} runs"
     if len(findings) == 1:
         return f"{change}: in {runs}, the probability of {findings[0]} changes by more than {places(margin)}"
     # the runs may differ in the findings whose probability changes

@@ -3,7 +3,7 @@
 A sentence states an effect only if the effect is clear (see `verdicts`). The estimate alone never decides.
 """
 
-from reports.formatting import interval, is_number, places, plural, sentence_case, signed, two_figures, word
+from reports.formatting import every, interval, is_number, places, plural, sentence_case, signed, two_figures, word
 from reports.report_data.headline_rows import Estimate
 
 # minimum number of recipes for a forecast; `bench.scoring.across_runs.compute_forecast` has the same number
@@ -109,7 +109,7 @@ def nondominated_runs(num_goals: int, num_nondominated: int, num_runs: int, unit
     """
     goals = f"{word(num_goals)} goals"
     if num_nondominated == num_runs:
-        return f"{'Both' if num_runs == 2 else f'All {word(num_runs)}'} {unit}s are Pareto-optimal in {goals}"
+        return f"{sentence_case(every(num_runs, unit))} are Pareto-optimal in {goals}"
     verb = "is" if num_nondominated == 1 else "are"
     return f"{sentence_case(word(num_nondominated))} of {word(num_runs)} {unit}s {verb} Pareto-optimal in {goals}"
 

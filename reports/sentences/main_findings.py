@@ -6,7 +6,7 @@ this module may write: significant, outperforms, robust, no difference, equal.
 
 from collections.abc import Sequence
 
-from reports.formatting import interval, listing, percent, places, plural, sentence_case, word
+from reports.formatting import every, interval, listing, percent, places, plural, sentence_case, word
 from reports.report_data.headline_rows import Estimate
 from reports.report_data.page_rows import HEALTHY
 from reports.sentences.verdicts import CLEAR, UNCLEAR, unclear, with_verdict
@@ -37,7 +37,7 @@ def headline(
     """
     at_external = "at external hospitals" if num_external != 1 else "at the external hospital"
     num_unclear = num_runs - num_worse - num_better
-    all_runs = f"both {unit}s" if num_runs == 2 else f"all {_headline_count(num_runs)} {unit}s"
+    all_runs = every(num_runs, unit)
     if num_external == 0 and num_runs == 0:
         text = "no run has a score, and no external hospital was tested"
     elif num_external == 0:
@@ -323,8 +323,7 @@ def pareto_title(labels: Sequence[str], num_runs: int, unit: str = "run") -> str
         return f"Only one {unit}: there is no other cost to compare with"
     if len(labels) == 1:
         return f"One {unit} is Pareto-optimal in GMACs and AUROC: {labels[0]}"
-    both = f"{'both' if num_runs == 2 else f'all {word(num_runs)}'} {unit}s"
-    runs = both if len(labels) == num_runs else f"{word(len(labels))} of {word(num_runs)} {unit}s"
+    runs = every(num_runs, unit) if len(labels) == num_runs else f"{word(len(labels))} of {word(num_runs)} {unit}s"
     return f"{sentence_case(runs)} are Pareto-optimal in GMACs and AUROC"
 
 
@@ -385,7 +384,7 @@ def learning_title(num_runs: int, num_at_end: int, epochs: int) -> str:
     if num_runs == 1:
         runs = "The run had its"
     elif num_at_end == num_runs:
-        runs = f"All {_headline_count(num_runs)} runs had their"
+        runs = f"{sentence_case(every(num_runs, 'run'))} had their"
     else:
         count = f"{sentence_case(_headline_count(num_at_end))} of {_headline_count(num_runs)} runs"
         runs = f"{count} had {_verb(num_at_end, 'their', 'its')}"

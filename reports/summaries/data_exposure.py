@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from reports.formatting import integer, listing, plural, word
+from reports.formatting import every, integer, listing, plural, sentence_case, word
 from reports.report_data.hospitals_and_runs import Run
 from reports.report_data.report_data import ReportData
 from reports.schemas.exposure import CORPORA, NO
@@ -154,7 +154,7 @@ def title(internal: str, exposures: Sequence[tuple[ExposureText, int]]) -> str:
     if foreign:
         trained = [(p, count) for p, count in exposures if not p.elsewhere]
         if not trained:
-            subject = "The model was" if foreign == 1 else f"All {word(foreign)} models were"
+            subject = f"{sentence_case(every(foreign, 'model'))} {'was' if foreign == 1 else 'were'}"
             return f"{subject} trained elsewhere; {'its owner' if foreign == 1 else 'their owners'} declared the training data"
         models = "one model was" if foreign == 1 else f"{word(foreign)} models were"
         return f"{title(internal, trained)}; {models} trained elsewhere"
@@ -165,25 +165,16 @@ def title(internal: str, exposures: Sequence[tuple[ExposureText, int]]) -> str:
     corpora = sorted({p.corpus for p, _ in exposures if p.start != "random weights"} - {"unknown"})
     unknown = sum(count for p, count in exposures if p.corpus == "unknown")
     if fresh == total:
-        runs = "The run starts" if total == 1 else f"All {word(total)} runs start"
+        runs = f"{sentence_case(every(total, 'run'))} {'starts' if total == 1 else 'start'}"
         return f"{runs} from random weights and {'learns' if total == 1 else 'learn'} from {internal} only"
     before = total - fresh
-    subject = (
-        "The run was"
-        if total == 1
-        else f"All {word(total)} runs were"
-        if not fresh
-        else f"{before} of {total} runs were"
-    )
-    sentence = f"{subject} pretrained before training on {internal}"
+    subject = f"{before} of {total} runs" if fresh else sentence_case(every(total, "run"))
+    sentence = f"{subject} {'was' if total == 1 else 'were'} pretrained before training on {internal}"
     if corpora:
         sentence += f" (on {listing([c.split(',')[0] for c in corpora])})"
     if unknown:
-        sentence += (
-            "; the pretraining data are unknown"
-            if unknown == before
-            else f"; for {plural(unknown, 'run')} the pretraining data are unknown"
-        )
+        of_runs = "" if unknown == before else f"for {plural(unknown, 'run')} "
+        sentence += f"; {of_runs}the pretraining data are unknown"
     return sentence
 
 
