@@ -55,7 +55,7 @@ def beyond_1(rows: Sequence[Mapping[str, Any]], name: str) -> str:
     numbers = [[float(row[name + end]) for end in ("", "_low", "_high")] for row in known]
     if name == "observed_expected":  # its intervals are symmetric on the log scale
         numbers = [[1 + math.log(number) for number in of_row] for of_row in numbers]
-    from_1 = [Estimate(*(number - 1 for number in of_row)).corrected(len(known)) for of_row in numbers]
+    from_1 = [Estimate(value - 1, low - 1, high - 1).corrected(len(known)) for value, low, high in numbers]
     above = sum(e.clear_above for e in from_1)
     below = sum(e.clear for e in from_1) - above
     return f"{below} of {len(known)} clearly below 1, {above} clearly above" if known else ""
