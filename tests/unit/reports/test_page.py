@@ -307,7 +307,9 @@ def test_internal_and_external_auroc_are_drawn_and_listed_on_shared_findings():
 def test_every_gap_has_a_verdict():
     made = tables(Invented(runs=4, noise=2))
     page, gaps = page_of(Invented(runs=4, noise=2)), made["ranks"].query("metric == 'gap' and dataset == 'external'")
-    in_ranking = re.findall(r'<span class="\w+ verdict">((?:un)?clear(?: after correction for multiple comparisons)?)</span>', page)
+    in_ranking = re.findall(
+        r'<span class="\w+ verdict">((?:un)?clear(?: after correction for multiple comparisons)?)</span>', page
+    )
     assert len(in_ranking) == 4
     assert in_ranking.count("clear") == int((gaps["all_low"] > 0).sum())
     in_detail = re.findall(r"<i>(?:un)?clear(?: after correction for multiple comparisons)?</i>", page)
