@@ -11,7 +11,7 @@ import pandas as pd
 from markupsafe import Markup
 
 from reports.drawing import svg
-from reports.formatting import percent, places
+from reports.formatting import percent, places, sentence_case
 from reports.html.section import HOSPITALS, PlacedSection, Section, write
 from reports.report_data.headline_rows import MACRO, Estimate
 from reports.report_data.report_data import ReportData
@@ -98,13 +98,13 @@ def title(better: Sequence[str]) -> str:
     `better`: titles of the estimators whose mean error is clearly smaller, best first.
 
     >>> title([])
-    'Without labels, no AUROC estimator is clearly better than the mean gap'
+    'No AUROC estimator is clearly better than the mean gap'
     >>> title(["CBPE", "DoC"])
-    'Without labels, CBPE has a smaller measured error than the mean gap'
+    'CBPE has a smaller measured error than the mean gap'
     """
     if not better:
-        return "Without labels, no AUROC estimator is clearly better than the mean gap"
-    return f"Without labels, {better[0]} has a smaller measured error than the mean gap"
+        return "No AUROC estimator is clearly better than the mean gap"
+    return f"{sentence_case(better[0])} has a smaller measured error than the mean gap"
 
 
 SECTIONS = (PlacedSection(estimators, HOSPITALS, ranked_only=True),)

@@ -45,9 +45,10 @@ def test_the_title_on_estimators_follows_the_filled_marks(differences, better):
     clear = [name for name, cells in rows.items() if marks(cells[1]) == ["clear"] and differences[name] < 0]
     assert clear[:1] == ([better] if better else [])
     title = section.all("h4")[0].text
-    no_estimator = "no AUROC estimator is clearly better than"
-    words = f"{better} has a smaller measured error than" if better else no_estimator
-    assert title == f"Without labels, {words} the mean gap"
+    no_estimator = "No AUROC estimator is clearly better than"
+    words = f"{better.title()} has a smaller measured error than" if better else no_estimator
+    assert title == f"{words} the mean gap"
+    assert len(title.split()) <= 12
     baseline = float(re.search(NUMBER, rows.pop("mean_gap")[0].text).group())
     for name, (error, _, difference, *_) in rows.items():
         own, apart = (float(re.search(NUMBER, cell.text).group().replace("−", "-")) for cell in (error, difference))
@@ -61,5 +62,5 @@ def test_a_difference_of_few_cells_or_without_width_decides_no_title(num_cells, 
     one = table["estimator"] == "one"
     table.loc[one, ["n", "difference_low", "difference_high"]] = num_cells, -0.047 - half, -0.047 + half
     page = Element.of(str(estimators(read(Tables(made.meta, {**made.frames, "estimators": table}))).html))
-    assert page.all("h4")[0].text == "Without labels, no AUROC estimator is clearly better than the mean gap"
+    assert page.all("h4")[0].text == "No AUROC estimator is clearly better than the mean gap"
     assert ("3 of 9 means" in page.all("table")[0].text) == (num_cells == 3)
