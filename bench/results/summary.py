@@ -22,8 +22,8 @@ WIDTH = 80  # characters of a line; a longer result takes two lines
 class _RankedRecipes(NamedTuple):
     """The ranked recipes, with their rows of two tables.
 
-    runs_of: recipe id -> run ids. aurocs: rows of the table `scores` (macro AUROC). of_findings: rows of the table `scores` of
-    single runs (AUROC of each finding). gaps: rows of the table `gaps`.
+    runs_of: recipe id -> run ids. aurocs: rows of the table `scores` (macro AUROC; internal: of the test split).
+    of_findings: rows of the table `scores` of single runs (AUROC of each finding). gaps: rows of the table `gaps`.
     """
 
     runs_of: Mapping[str, Sequence[str]]
@@ -46,10 +46,10 @@ def summary(manifest: Manifest, tables: Tables | None = None) -> list[str]:
     if len({r.config.findings for r in manifest.ranked if r.id in ids}) > 1:
         return ["  the runs learn different findings: the page compares them finding by finding"]
     runs = {run.id: run for run in manifest.ranked}
-    recipes = _from_scores(manifest, ids) if tables is None else _from_tables(tables)
+    internal = manifest.source
+    recipes = _from_scores(manifest, ids) if tables is None else _from_tables(tables, internal)
     lines = []
     untested = not manifest.external and not manifest.left_out
-    internal = manifest.source
     results = [
         ("best external macro AUROC", recipes.aurocs, EXTERNAL, False),
         ("smallest gap (shared findings)", recipes.gaps, EXTERNAL, True),
@@ -119,16 +119,17 @@ def _from_scores(manifest: Manifest, ids: Sequence[str]) -> _RankedRecipes:
     """Compute the recipes from the stored scores of the runs `ids`."""
     recipes = recipes_of(manifest, {run_id: load_replicates(manifest, run_id) for run_id in ids})
     scores, gaps = load_scores(manifest, ids, "scores"), load_scores(manifest, ids, "gaps")
-    plain = select(scores)
+    plain = select(scores, internal=manifest.source)
     aurocs = recipes.replaced(plain, recipes.of_scores(plain))
     return _RankedRecipes(recipes.runs_of, aurocs, _of_findings(scores), recipes.replaced(gaps, recipes.of_gaps(gaps)))
 
 
-def _from_tables(tables: Tables) -> _RankedRecipes:
+def _from_tables(tables: Tables, internal: str) -> _RankedRecipes:
     """Select the recipes from the tables of a report."""
     recipes = tables["recipes"].groupby("recipe_id", sort=False)["run_id"]
     runs_of = {str(recipe): run_ids.tolist() for recipe, run_ids in recipes}
-    aurocs, gaps = (table[table["run_id"].isin(runs_of)] for table in (select(tables["scores"]), tables["gaps"]))
+    plain = select(tables["scores"], internal=internal)
+    aurocs, gaps = (table[table["run_id"].isin(runs_of)] for table in (plain, tables["gaps"]))
     return _RankedRecipes(runs_of, aurocs, _of_findings(tables["scores"]), gaps)
 
 

@@ -9,10 +9,13 @@ import pandas as pd
 import pytest
 
 from bench.planning.manifest import Manifest, read_manifest
+from bench.results.read_predictions import load_scores
 from bench.results.score_runs import score_all
 from bench.results.summary import summary
 from bench.store.checked_folders import CheckedFolder
 from bench.store.store import Store
+from reports.schemas.tables import SCHEMAS
+from reports.tables import Tables
 from tests.unit.bench.results.test_compare_across import MakeRun, make_run, silent, store  # noqa: F401
 
 
@@ -46,6 +49,30 @@ def test_a_mean_that_leaves_out_a_finding_says_so(store: Store, make_run: MakeRu
     text = " ".join(" ".join(summary(scored(store, make_run, ["west"]))).split())
     assert "mean over 1 of 2 findings that external hospitals score" in text
     assert re.search(r"lowest AUROC left out: 0\.\d{3}, Edema at ", text)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("external", "beginning"), [([], "  best internal macro AUROC"), (["west"], "    its internal AUROC")]
+)
+def test_an_internal_result_is_that_of_the_test_split(
+    store: Store,  # noqa: F811
+    make_run: MakeRun,  # noqa: F811
+    external: list[str],
+    beginning: str,
+) -> None:
+    manifest = scored(store, make_run, external)
+    [run_id] = [run.id for run in manifest.ranked]
+    scores, gaps = (load_scores(manifest, [run_id], name) for name in ("scores", "gaps"))
+    for split, value in (("test", 0.523), ("val", 0.907)):  # the epoch was selected by the split val
+        rows = scores["dataset"].eq(manifest.source) & scores["split"].eq(split)
+        assert rows.any()
+        scores.loc[rows, ["value", "low", "high"]] = value, 0.4, 0.95
+    recipes = pd.DataFrame([{"recipe_id": run_id, "run_id": run_id}], columns=SCHEMAS["recipes"])
+    lines = summary(manifest, Tables({}, {"scores": scores, "gaps": gaps, "recipes": recipes}))
+    found = [line for line in lines if line.startswith(beginning)]
+    assert len(found) == 1
+    assert "0.523" in found[0]
 
 
 def scored(store: Store, make_run: MakeRun, external: list[str]) -> Manifest:  # noqa: F811
