@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,7 +35,8 @@ def score_files(
     None for the default. Raises ConfigError for an unknown reading.
     """
     from bench.planning.stored_names import check_choices
-    from bench.results.prediction_files import read_labeled_predictions
+    from bench.results.prediction_files import COHORT, read_labeled_predictions
+    from bench.scoring.diagnostics import symptoms
     from bench.scoring.score_run import score_run
     from bench.scoring.scored_split import READINGS, STANDARD, Settings
 
@@ -43,7 +45,10 @@ def score_files(
     given = read_labeled_predictions(predictions, labels, findings, outputs, reading)
     settings = Settings() if min_count is None else Settings(min_count=min_count)
     result = score_run("", given.run.findings, given.run.internal, given.run.scored_splits, settings)
-    rows = _rows(result.scores)
+    found, _ = symptoms(given.run.scored_splits, given.run.findings, given.run.internal, result.scores)
+    of_symptoms = [f"{row['finding']}: {row['kind']}: {row['advice']}." for row in found.to_dict("records")]
+    given = replace(given, notes=(*given.notes, *of_symptoms))
+    rows = select(result.scores, _METRICS, finding=None, dataset=COHORT)  # without means over the one cohort
     if not as_json:
         return "\n".join(_lines(given, rows, settings.min_count, settings.num_resamples))
     [split] = given.run.scored_splits
@@ -62,16 +67,6 @@ def score_files(
     return json.dumps(
         {**facts, "rows": json.loads(rows[columns].to_json(orient="records", double_precision=15))}, indent=1
     )
-
-
-def _rows(scores: "pd.DataFrame") -> "pd.DataFrame":
-    """Return the rows of `scores` to show: the metrics of _METRICS on all images (no subgroup), without calibration.
-
-    Rows of the mean over external cohorts are left out, because here there is only one cohort.
-    """
-    from bench.results.prediction_files import COHORT
-
-    return select(scores, _METRICS, finding=None, dataset=COHORT)
 
 
 def _lines(given: "LabeledPredictions", rows: "pd.DataFrame", min_count: int, num_resamples: int) -> list[str]:

@@ -169,8 +169,11 @@ def _findings(
         )
     if not chosen:
         for columns, rest, what in ((own, other, "labels"), (other, own, "predictions")):
-            if missing := [name for name in columns if name not in rest]:
-                notes.append(f"Not scored, because there are no {what} of them: {', '.join(missing)}.")
+            unmatched = [name for name in rest if name not in columns]
+            missing = [(name, ConfigError.hint(name, unmatched).rstrip()) for name in columns if name not in rest]
+            if missing:
+                left_out = ", ".join(f"{name} ({hint})" if hint else name for name, hint in missing)
+                notes.append(f"Not scored, because there are no {what} of them: {left_out}.")
     return names
 
 

@@ -82,6 +82,19 @@ def test_the_text_fits_80_columns_and_states_the_clusters(tmp_path: Path, here: 
     assert "There is no column patient_id: each image counts as a patient" in alone
 
 
+def test_an_inverted_column_and_a_misspelled_one_have_a_note(tmp_path: Path, here: Command) -> None:
+    predictions, labels = tables()
+    sound = json.loads(here(*write(tmp_path, predictions, labels), "--json", cwd=tmp_path).stdout)["notes"]
+    assert not any("below .5" in note or "inverted" in note for note in sound)
+    wrong = predictions.assign(Edema=1 - predictions["Edema"]).rename(columns={FINDINGS[1]: FINDINGS[1].lower()})
+    words = write(tmp_path, wrong, labels)
+    notes = json.loads(here(*words, "--json", cwd=tmp_path).stdout)["notes"]
+    assert any(note.startswith("Edema: inverted or mislabeled: compare the label mapping") for note in notes)
+    left = f"no predictions of them: {FINDINGS[1]} (did you mean {FINDINGS[1].lower()!r}?)."
+    assert f"Not scored, because there are {left}" in notes
+    assert "Edema: inverted or mislabeled" in here(*words, cwd=tmp_path).stdout
+
+
 def test_clusters_make_the_intervals_wider(tmp_path: Path, here: Command) -> None:
     predictions, labels = tables(100)
     tripled = [pd.concat([table.assign(image_id=table["image_id"] + k) for k in "abc"]) for table in tables(100)]
