@@ -278,7 +278,7 @@ class Grid:
             raise ConfigError(
                 f"the grid has {len(configs)} runs, but expect.runs is {expect.runs}",
                 f"{path}: expect.runs",
-                "correct the sweeps or expect.runs",
+                "correct the sweeps or expect.runs, or delete `expect`",
             )
         name = str(raw.get("name", path.stem))
         check_name(name, f"{path}: name")

@@ -93,15 +93,10 @@ def _python() -> Check:
 
 
 def _packages() -> list[Check]:
-    checks = []
-    for name in ("torch", "torchvision", "timm", "fvcore", "plotly", "shap", "numba"):
-        installed = importlib.util.find_spec(name) is not None
-        checks.append(
-            _check(
-                name, installed, importlib.metadata.version(name) if installed else "missing: pip install unseen-cxr"
-            )
-        )
-    return checks
+    names = ("torch", "torchvision", "timm", "fvcore", "plotly", "shap", "numba")
+    missing = [name for name in names if importlib.util.find_spec(name) is None]
+    found = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in names if name not in missing)
+    return [_check("packages", True, found), *(_check(n, False, "missing: pip install unseen-cxr") for n in missing)]
 
 
 def _is_installed(module: str) -> bool:
