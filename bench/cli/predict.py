@@ -108,7 +108,9 @@ def csv_document(inference: "Inference", table: Any) -> str:
     """
     from bench.store.safe_csv import csv_text
 
-    return csv_text(table.assign(trained_on_synthetic=inference.synthetic))
+    # a call or a number of hospitals is empty without a value, so pandas stores it as a decimal number
+    whole = [name for name in table if name.startswith("call_") or name in ("hospitals", "above_chance", "shortcut")]
+    return csv_text(table.astype(dict.fromkeys(whole, "Int64")).assign(trained_on_synthetic=inference.synthetic))
 
 
 def json_document(inference: "Inference", table: Any) -> dict[str, Any]:

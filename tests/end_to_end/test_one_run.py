@@ -133,6 +133,8 @@ def test_files_that_cannot_be_used_are_named_and_the_others_go_on(
     assert table["trained_on_synthetic"].all()
     assert said.stderr.startswith(TRAINED_ON_SYNTHETIC)
     assert table["finding"].unique().tolist() == ["Edema"]
+    as_text = pd.read_csv(io.StringIO(said.stdout), dtype=str)
+    assert as_text["call_f1_max"].isin(["0", "1"]).all()  # not 1.0
     assert "not for clinical use" in said.stderr
     assert "skipped" in said.stderr
     said = here("predict", first_of(store), str(tmp_path / "cut.png"), cwd=finished, code=1)
