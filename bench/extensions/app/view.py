@@ -260,7 +260,7 @@ def _remarks(inferences: "list[Inference]", truth: tuple[str, ...] | None) -> No
         line = distance_line(inference, inference.table["distance"].iloc[0])
         name = f"Model {letter}: " if len(inferences) > 1 else ""
         missing = f"distance: not available ({_plain(inference.no_distances)})"
-        st.caption(f"{name}Image {line}. Near 100: unlike the training images." if line else f"{name}Image {missing}.")
+        st.caption(f"{name}Image {line or missing}.")
     if truth is not None:
         st.caption(
             f"Synthetic image with {listing(truth, len(truth))}." if truth else "Synthetic image without findings."
