@@ -78,7 +78,7 @@ class EstimatePage:
     runs: the run with the highest expected value first. findings: of the first run. quantities: quantity -> title.
     reasons: why values are missing. basis: sentences about what the estimates rest on. notes: further remarks. measured:
     scores from labels of this hospital. needs: None if the labeled hospitals are too small to learn it. left_out: findings
-    that the means over findings leave out. safest: sentences on the safest run, if no run is estimated from images.
+    that the means over findings leave out. safest: sentences on the safest run, if the images do not show the best one.
     """
 
     study: str

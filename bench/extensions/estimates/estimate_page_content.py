@@ -65,7 +65,7 @@ def page_of(result: ExpectedScores, notes: Sequence[str]) -> EstimatePage:
         ],
         next((module.advice(result, order, names) for module in extensions.modules("label_advice")), None),
         left_out_of_means(result),
-        [] if mean.findings else safest_of(result, names, places),
+        safest_of(result, names, places),
     )
 
 

@@ -41,7 +41,12 @@ def names_of(manifest: Manifest) -> dict[str, str]:
 
 
 def safest_of(result: ExpectedScores, names: Mapping[str, str], write: Write) -> list[str]:
-    """Return sentences: the run that is the safest choice without images, or that none is; and what an estimate needs."""
+    """Return sentences: the run that is the safest choice without images, or that none is; and what an estimate needs.
+
+    [] if the images show which run is the best.
+    """
+    if (mean := result.means["auroc"]).findings and not (mean.best.sum() > 1 and result.safest):
+        return []
     needed = f"Estimates from images need {LEAST_IMAGES} images. To plan labels: bench labels-needed"
     if not result.safest:
         return ["No run can be recommended, because no finding has an estimate for every run."]

@@ -110,8 +110,7 @@ def _choice(result: ExpectedScores, order: Sequence[int], names: Mapping[str, st
     else:
         which = "The" if len(best) == len(order) else f"{len(best)} of"
         out.append(f"{which} {len(order)} runs cannot be told apart: each of them may be the best at this hospital.")
-    if len(best) > 1 and result.safest:
-        out.append(safest_of(result, names, number)[0])
+    out += safest_of(result, names, number)
     if found := result.predictions.get((result.run_ids[order[0]], "auroc", MACRO)):
         r, text = order[0], with_interval(*found, ".3f")
         out.append(f"Without any image, {names[result.run_ids[r]]} has {text} (95 %, all findings).")

@@ -3,6 +3,7 @@
 from dataclasses import replace
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 from bs4 import BeautifulSoup, Tag
 
@@ -147,9 +148,15 @@ def test_equal_content_gives_equal_bytes() -> None:
     assert render(PAGE) == render(PAGE)
 
 
-def of(lower_ends: dict[str, float], safest: tuple[str, ...], images: int = 0) -> SimpleNamespace:
+def of(
+    lower_ends: dict[str, float], safest: tuple[str, ...], images: int = 0, best: tuple[bool, ...] = ()
+) -> SimpleNamespace:
+    """Return estimates; `best`: the runs that the images show to be the best, () without an estimate from images."""
+    means = {"auroc": SimpleNamespace(findings=("Edema",) if best else (), best=np.array(best))}
     predictions = {(run, "auroc", "macro"): (low + 0.1, low, low + 0.2) for run, low in lower_ends.items()}
-    return SimpleNamespace(safest=safest, run_ids=tuple(lower_ends), predictions=predictions, num_images=images)
+    return SimpleNamespace(
+        means=means, safest=safest, run_ids=tuple(lower_ends), predictions=predictions, num_images=images
+    )
 
 
 @pytest.mark.parametrize(
@@ -167,6 +174,18 @@ def test_the_safest_run_is_named_or_that_none_is(result: ExpectedScores, words: 
     assert words in text
     assert ("no better than chance" in text) == (".440" in text)
     assert ("need 50 images" in text) == (result.num_images < 50)
+
+
+@pytest.mark.parametrize(
+    ("result", "expected"),
+    [
+        (of({"a": 0.64, "b": 0.63}, ("a", "b"), 80, (True, False)), []),
+        (of({"a": 0.64, "b": 0.63}, ("a", "b"), 80, (True, True)), ["No run is clearly the safest."]),
+    ],
+)
+def test_images_that_show_the_best_run_need_no_safest_one(result: ExpectedScores, expected: list[str]) -> None:
+    found = safest_of(result, {"a": "A", "b": "B"}, places)
+    assert [sentence[:29] for sentence in found] == expected
 
 
 def test_predictions_and_a_stated_prevalence_are_no_estimates_from_images() -> None:
