@@ -1,5 +1,6 @@
 """`bench check --data`: output, exit codes, and records of what was read."""
 
+import importlib.util
 import json
 import shutil
 import subprocess
@@ -8,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.diagnostics.checks import examine_runs
+from bench.diagnostics.checks import examine, examine_runs
 from bench.store.store import Store
 from harmonize.phantom import PhantomSettings, write_cohorts
 from reports import extensions
@@ -137,6 +138,17 @@ def test_patients_of_two_cohorts_of_one_layout_are_compared(phantom: Path, tmp_p
         .replace("nih}", "nih, population: here}")
     )
     assert "patients shared with again" not in here("check", "--data", str(data), "--quick", cwd=tmp_path).stdout
+
+
+def test_installed_packages_have_one_line_and_a_missing_one_is_a_fault(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    find = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "shap" else find(name))
+    _, packages, missing, *_ = examine(None, tmp_path / "none", None)
+    assert (packages.what, packages.level, packages.found.count(", ")) == ("packages", "ok", 5)
+    assert "shap" not in packages.found
+    assert (missing.what, missing.level, missing.found) == ("shap", "fault", "missing: pip install unseen-cxr")
 
 
 def test_a_check_of_runs_says_so_if_no_extension_checks_runs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
