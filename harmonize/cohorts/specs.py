@@ -239,7 +239,8 @@ def _mapping_file(mapping: Path, path: Path, root: Path, where: str) -> Path:
         if (folder / mapping).is_file():
             return folder / mapping
     if not root.is_dir():
-        fix = f"correct `root:`, which contains the table and the images; it is relative to the folder of {path.name}"
+        hint = ConfigError.hint(root.name, [folder.name for folder in root.parent.glob("*/")])
+        fix = f"{hint}correct `root:`, which has table and images; it is relative to the folder of {path.name}"
         raise ConfigError(f"no folder {str(root)!r}", f"{where.removesuffix('.mapping')}.root", fix)
     raise ConfigError(
         f"no mapping file {str(mapping)!r}",

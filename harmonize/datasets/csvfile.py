@@ -49,10 +49,17 @@ def find(root: Path, *names: str) -> Path | None:
     return None
 
 
+def require_folder(root: Path, layout: str = "") -> None:
+    """Raise DatasetError if the root of a dataset is missing. `layout`: the name of a published layout."""
+    if not root.is_dir():
+        similar = DatasetError.hint(root.name, [folder.name for folder in root.parent.glob("*/")])
+        parent = f", or use --data with the parent of {layout}/" if layout else ""
+        raise DatasetError("no such folder", str(root), f"{similar}correct `root:`{parent}")
+
+
 def require(root: Path, layout: str, *names: str) -> Path:
     """Return the path of the first name that exists below root; raise DatasetError if the root or all files are missing."""
-    if not root.is_dir():
-        raise DatasetError("no such folder", str(root), f"correct `root:`, or use --data with the parent of {layout}/")
+    require_folder(root, layout)
     path = find(root, *names)
     if path is None:
         fix = f"put the published file (.csv or .csv.gz) there; `bench data get {layout} .` prints where to get it"

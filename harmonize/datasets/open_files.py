@@ -25,6 +25,7 @@ from harmonize.datasets.csvfile import (
     header,
     numbers,
     read_text,
+    require_folder,
     states_array,
 )
 from harmonize.datasets.ids import require_match
@@ -98,8 +99,7 @@ class FileSet:
 
         `source` is default or regions. Both give the same table, but regions needs the table of regions.
         """
-        if not root.is_dir():
-            raise DatasetError("no such folder", str(root), f"correct `root:`, or use the parent of {self.layout}/")
+        require_folder(root, self.layout)
         found = {
             key: (path, re.fullmatch(self.pattern, path, re.IGNORECASE)) for key, path in image_paths(root).items()
         }

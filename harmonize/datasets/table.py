@@ -38,6 +38,7 @@ from harmonize.datasets.csvfile import (
     header,
     numbers,
     read_text,
+    require_folder,
     states_array,
     unknown_words,
 )
@@ -133,8 +134,7 @@ def is_unlisted(
 
 def _files(root: Path, table: str, mapping: str | Path) -> tuple[Path, TableMapping]:
     """Return the path of the table and the content of the mapping file."""
-    if not root.is_dir():
-        raise DatasetError("no such folder", str(root), "correct `root:`")
+    require_folder(root)
     mapping_path = Path(mapping)
     meaning = read_mapping(mapping_path if mapping_path.is_file() else root / mapping_path)
     path = root / table

@@ -33,6 +33,7 @@ from harmonize.datasets.csvfile import (
     read_text,
     recode,
     require,
+    require_folder,
     require_whole,
     states_array,
 )
@@ -101,7 +102,7 @@ def read(root: Path, source: str = "default") -> pd.DataFrame:
 
     `source` sets how many readers must mark a train label: default or majority, any_reader, all_readers.
     """
-    require_folder(root)
+    require_folder(root, "vindr")
     files = [find(root, f"annotations/image_labels_{split}.csv") for split in ("train", "test")]
     if not any(files):
         boxes_file = kaggle(root)
@@ -121,12 +122,6 @@ def kaggle(root: Path) -> Path | None:
     """Return the path of the Kaggle challenge's train.csv, or None."""
     path = find(root, "train.csv")
     return path if path is not None and "class_name" in header(path) else None
-
-
-def require_folder(root: Path) -> None:
-    """Raise DatasetError if the root is missing."""
-    if not root.is_dir():
-        raise DatasetError("no such folder", str(root), "correct `root:`, or use --data with the parent of vindr/")
 
 
 def read_votes(path: Path, split: str, root: Path, source: str = "default") -> pd.DataFrame:

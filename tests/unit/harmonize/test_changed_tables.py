@@ -286,6 +286,7 @@ def test_a_wrong_root_is_named_and_not_the_mapping_file(tmp_path: Path) -> None:
         read_data(data)
     assert error.value.what == f"no folder {str(tmp_path / 'oen')!r}"
     assert error.value.where.endswith("own.root")
+    assert error.value.fix.startswith("did you mean 'own'? correct `root:`")
 
 
 def test_an_exclude_list_in_another_form_is_explained(tmp_path: Path) -> None:

@@ -47,6 +47,10 @@ def test_a_missing_root_raises_an_error_with_its_path(layout: str, tmp_path: Pat
     with pytest.raises(DatasetError, match="no such folder") as caught:
         adapter(layout).read(tmp_path / "nowhere")
     assert "nowhere" in caught.value.where
+    (tmp_path / "nowere").mkdir()
+    with pytest.raises(DatasetError) as caught:
+        adapter(layout).read(tmp_path / "nowhere")
+    assert caught.value.fix.startswith("did you mean 'nowere'? correct `root:`")
 
 
 @pytest.mark.parametrize("layout", [layout for layout in LAYOUTS if layout != "table"])
