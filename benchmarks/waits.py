@@ -7,7 +7,8 @@
 
 CPU seconds are those of all processes. The shell's `time` leaves out the workers of `bench run`: their parent is a fork server,
 which the command does not wait for. Here, such processes are children of this program once their parent has ended.
-The unit (benchmarks/unit.py) is measured just before. Nothing is written.
+The unit (benchmarks/unit.py) is measured just before. Nothing is written. With BENCH_CACHE= in front, the second call of a command
+cannot read what the first has computed.
 """
 
 import argparse
@@ -99,6 +100,7 @@ def commands(source: Path, names: Sequence[str], unit_s: float) -> None:
     """Print a row for each command: CPU seconds of its second call in a copy of the store, units and goal."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
+        os.environ.setdefault("BENCH_CACHE", str(folder / "results"))
         shutil.copytree(source, folder / "runs", symlinks=True)
         manifest = read_manifest(Store.open(folder / "runs", create=False), None)
         runs = {run.config.architecture: run.id for run in manifest.runs}

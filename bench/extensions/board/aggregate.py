@@ -170,11 +170,7 @@ def write_aggregate(path: Path, found: Mapping[str, Mapping[str, Histogram]], le
     """Write histograms as JSON."""
     content = {
         finding: {
-            group: {
-                "edges": each.edges.tolist(),
-                "positive": each.positive.tolist(),
-                "negative": each.negative.tolist(),
-            }
+            group: {key: getattr(each, key).tolist() for key in ("edges", "positive", "negative")}
             for group, each in groups.items()
         }
         for finding, groups in found.items()

@@ -6,6 +6,7 @@ from itertools import groupby
 
 from markupsafe import Markup
 
+from bench.extensions.board.decisions import Decision
 from reports.drawing import svg
 from reports.formatting import plural
 from reports.html.section import write
@@ -44,18 +45,6 @@ class BoardRow:
 
 
 @dataclass(frozen=True, slots=True)
-class DecisionRow:
-    """A decision: date, action, name of the submission, who decided, why, hash of its line."""
-
-    date: str
-    action: str
-    submission: str
-    by: str
-    why: str
-    hash: str
-
-
-@dataclass(frozen=True, slots=True)
 class BoardPage:
     """The content of the board. divisions: name -> rows, ranked ones first. waiting: names of submissions without decision.
 
@@ -68,7 +57,7 @@ class BoardPage:
     divisions: Mapping[str, Sequence[BoardRow]]
     about_division: Mapping[str, str]
     statuses: Mapping[str, str]  # status -> its meaning
-    decisions: Sequence[DecisionRow]
+    decisions: Sequence[Decision]
     waiting: Sequence[str]
     hospitals: Sequence[str]
     broken: Sequence[tuple[str, str]] = ()
@@ -86,7 +75,7 @@ class SubmissionPage:
     facts: Mapping[str, str]
     checks: Sequence[tuple[str, str, str]]
     at_hospitals: Sequence[tuple[str, str, Estimate, str]]
-    decisions: Sequence[DecisionRow]
+    decisions: Sequence[Decision]
     files: Sequence[str]
     has_report: bool
 

@@ -3,12 +3,13 @@
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
 from bench.config.registry import Registry
 from bench.extensions.board.copies import Earlier, Fingerprint
 from bench.extensions.board.decisions import ACCEPTED, Decision, latest, read
-from bench.extensions.board.examine import CheckLine, Examination, examined, passports
+from bench.extensions.board.examine import MISSING, CheckLine, Examination, examined, passports
 from bench.extensions.board.reproductions import SignedReproduction, reproductions
 from bench.extensions.board.rules import Rules
 from bench.extensions.board.submission import (
@@ -22,14 +23,15 @@ from bench.extensions.board.submission import (
     stray_files,
     unexpected,
 )
+from bench.extensions.bundles.archive import check_is_file
+from bench.extensions.bundles.kept import kept
 from bench.extensions.bundles.verify import opened
 from bench.results.read_predictions import SCORING_VERSION
 from bench.results.same_scores import ROUNDING
+from bench.store.file_integrity import file_sha256
 from bench.store.sign import signer
 from harmonize.errors import ConfigError, CxrError, DatasetError, StoreError
 from harmonize.progress import Progress
-from reports.page import render
-from reports.schemas.select import select
 
 SELF_REPORTED, VERIFIED, RERUN = STATUSES = ("self-reported", "bundle verified", "re-run")
 _FIX = "ask the submitter, or record it: bench board decide refused NAME"
@@ -40,8 +42,8 @@ _WRONG = (StoreError, ConfigError, DatasetError)  # what a submission that is no
 class BoardEntry:
     """A submission that passed its check, with what the site shows of it.
 
-    numbers: computed here, or as stated without a bundle. report: the report of its bundle as HTML, "" without a bundle, and
-    where no pages were asked for.
+    numbers: computed here, or as stated without a bundle. report: the report of its bundle as HTML, "" without a bundle.
+    kept: whether an earlier call had checked the bundle.
     """
 
     folder: Path
@@ -52,11 +54,12 @@ class BoardEntry:
     passports: tuple[str, ...]
     signed_by: str
     reproductions: tuple[SignedReproduction, ...]
-    # recipe, hospital, AUROC with its bounds, answer to what the model had seen of the hospital
+    # see `Examination`
     hospitals: tuple[tuple[str, str, tuple[float, float, float], str], ...]
     has_bundle: bool
     report: str
     decision: Decision | None
+    kept: bool = False
 
     def status(self, number: Number) -> str:
         """Return the status of a row, one of STATUSES."""
@@ -85,18 +88,17 @@ class BrokenSubmission:
 
 
 def entries(
-    board: Path, rules: Rules, registry: Registry, progress: Progress, pages: bool = False
+    board: Path, rules: Rules, registry: Registry, progress: Progress
 ) -> Iterator[BoardEntry | BrokenSubmission]:
     """Check each submission that is accepted or waits for a decision, and yield it; accepted ones first, oldest first.
 
     Files beside the folders of submissions come first, as broken ones. Refused and withdrawn submissions are left out.
-    `pages`: with the report of each bundle as HTML. Raises StoreError for a broken chain of decisions, and if the folder of an
-    accepted submission is missing.
+    Raises StoreError for a broken chain of decisions, and if the folder of an accepted submission is missing.
     """
     for name in stray_files(board):
         error = StoreError(f"the file {name[:100]!r} belongs to no submission", str(board / FOLDER), "remove it")
         yield BrokenSubmission(name, error)
-    yield from _checked(_open_submissions(board), board, rules, registry, progress, pages)
+    yield from _checked(open_submissions(board), board, rules, registry, progress)
 
 
 def check_one(name: str, board: Path, rules: Rules, registry: Registry, progress: Progress) -> None:
@@ -105,33 +107,36 @@ def check_one(name: str, board: Path, rules: Rules, registry: Registry, progress
     The submissions before it are read but not scored, because scoring takes most of the time. If it conflicts with one of
     them, all are checked: a wrong submission must not make a right one look like its copy.
     """
-    open_ = _open_submissions(board)
+    open_ = open_submissions(board)
     number = next((i for i, (folder, _) in enumerate(open_) if folder.name == name), None)
     if number is None:
         number = sum(decision is not None for _, decision in open_)  # its place on the board after an acceptance
         open_.insert(number, (find(board, name), None))
-    before = _unscored(open_[:number], registry)
+    before = unscored(open_[:number], registry)
     folder, decision = open_[number]
     try:
-        _entry(folder, board, rules, registry, progress, decision, before, False)
+        _entry(folder, board, rules, registry, progress, decision, before)
     except _ConflictError:
-        for each in _checked(open_, board, rules, registry, progress, False):
+        for each in _checked(open_, board, rules, registry, progress):
             if isinstance(each, BrokenSubmission) and each.name == name:
                 raise each.error from None
 
 
-def earlier_submissions(board: Path, registry: Registry) -> Earlier:
-    """Return the submissions of a board that are accepted or wait for a decision, without scoring them."""
-    return _unscored(_open_submissions(board), registry)
-
-
-def _unscored(submissions: Sequence[tuple[Path, Decision | None]], registry: Registry) -> Earlier:
+def unscored(submissions: Sequence[tuple[Path, Decision | None]], registry: Registry) -> Earlier:
     """Return submissions, each with its latest decision, for a comparison; those without a bundle that can be read are left out."""
     out = Earlier()
     for folder, decision in submissions:
-        with suppress(*_WRONG), opened(folder / BUNDLE, registry, older=True) as other:
-            out.add(folder.name, other.id, Fingerprint.of(other.manifest), decision is not None)
+        with suppress(*_WRONG):
+            check_is_file(bundle := folder / BUNDLE)
+            found, _ = kept(registry, ["content", file_sha256(bundle)], partial(_content, bundle, registry))
+            out.add(folder.name, *found, decision is not None)
     return out
+
+
+def _content(bundle: Path, registry: Registry) -> tuple[str, Fingerprint]:
+    """Return the id of a bundle and its fingerprint."""
+    with opened(bundle, registry, older=True) as other:
+        return other.id, Fingerprint.of(other.manifest)
 
 
 def _checked(
@@ -140,21 +145,18 @@ def _checked(
     rules: Rules,
     registry: Registry,
     progress: Progress,
-    pages: bool,
 ) -> Iterator[BoardEntry | BrokenSubmission]:
     """Check submissions, each with its latest decision, and yield them in their order."""
     before = Earlier()
     for folder, decision in submissions:
         try:
-            entry: BoardEntry | BrokenSubmission = _entry(
-                folder, board, rules, registry, progress, decision, before, pages
-            )
+            entry: BoardEntry | BrokenSubmission = _entry(folder, board, rules, registry, progress, decision, before)
         except _WRONG as error:
             entry = BrokenSubmission(folder.name, error)
         yield entry
 
 
-def _open_submissions(board: Path) -> list[tuple[Path, Decision | None]]:
+def open_submissions(board: Path) -> list[tuple[Path, Decision | None]]:
     """Return the folder and the latest decision of each submission that is accepted or waits, in the order of `entries`."""
     decisions = read(board)
     last = latest(decisions)
@@ -180,7 +182,6 @@ def _entry(
     progress: Progress,
     decision: Decision | None,
     before: Earlier,
-    pages: bool,
 ) -> BoardEntry:
     """Check one submission, and add it to those before.
 
@@ -203,27 +204,21 @@ def _entry(
             f"submission.json states the signer {stated.signed_by or '(none)'}, the bundle has {signed_by or '(none)'}"
         )
         raise StoreError(what, str(folder), _FIX)
-    with examined(bundle, rules, registry, progress, before) as found:
-        _check_stated(stated, found, str(folder))
-        again = tuple(reproductions(folder, found.opened.manifest, board / SIGNERS))
-        exposure = tuple(passports(found.opened.manifest))
-        page = render(found.tables) if pages else ""
-        at_hospitals = tuple(_hospitals(found))
-        lines, reasons = found.lines, found.reasons
-        before.add(folder.name, stated.bundle, found.content, decision is not None)
-    return BoardEntry(
-        folder, stated, found.numbers, lines, reasons, exposure, signed_by, again, at_hospitals, True, page, decision
-    )
+    found, was_kept = examined(bundle, rules, registry, progress)
+    lines = found.beside(before)
+    _check_stated(stated, found, lines, str(folder))
+    again = tuple(reproductions(folder, found.manifest, found.headlines, board / SIGNERS))
+    before.add(folder.name, stated.bundle, found.content, decision is not None)
+    facts = (lines, found.reasons, tuple(passports(found.manifest)), signed_by, again, found.hospitals)
+    return BoardEntry(folder, stated, found.numbers, *facts, True, found.report, decision, was_kept)
 
 
-def _check_stated(stated: Submission, found: Examination, where: str) -> None:
+def _check_stated(stated: Submission, found: Examination, lines: Sequence[CheckLine], where: str) -> None:
     """Raise StoreError if submission.json states what its bundle does not have."""
-    if stated.bundle != found.opened.id:
-        what = (
-            f"submission.json names the bundle {stated.bundle[:12]}, but the bundle has the id {found.opened.id[:12]}"
-        )
+    if stated.bundle != found.bundle:
+        what = f"submission.json names the bundle {stated.bundle[:12]}, but the bundle has the id {found.bundle[:12]}"
         raise StoreError(what, where, _FIX)
-    for line in found.missing:
+    for line in (line for line in lines if line.state == MISSING):
         kind = _ConflictError if line.what in ("tables", "copies") else StoreError
         raise kind(f"{line.what}: {line.text}", where, _FIX)
     if stated.division != found.division:
@@ -249,18 +244,3 @@ def _other_numbers(stated: Sequence[Number], computed: Sequence[Number]) -> str:
             if (abs(value - own) > ROUNDING) if numbers else value != own:
                 return f"submission.json states {key} {value}, the bundle gives {own}"
     return ""
-
-
-def _hospitals(found: Examination) -> Iterator[tuple[str, str, tuple[float, float, float], str]]:
-    """Yield recipe, title of the hospital, macro AUROC with its bounds, and answer, for each row and hospital."""
-    scores, titles = found.tables.frames["scores"], found.opened.manifest.titles
-    splits = {c.name: c.headline_split for c in found.opened.manifest.external}
-    chosen = select(scores)
-    manifest = found.opened.manifest
-    for number in found.numbers:
-        answers = manifest.exposure(manifest.run_of[number.runs[0]])
-        recipe = {*number.runs} if len(number.runs) == 1 else {f"{number.runs[0]}-seeds"}
-        for row in chosen[chosen["run_id"].isin(recipe)].to_dict("records"):
-            if splits.get(row["dataset"]) == row["split"]:
-                bounds = (float(row["value"]), float(row["low"]), float(row["high"]))
-                yield number.recipe, titles[row["dataset"]], bounds, str(answers[row["dataset"]]["answer"])

@@ -19,8 +19,7 @@ if TYPE_CHECKING:
 
 
 BoardOption = Annotated[
-    Path,
-    typer.Option("--board", exists=True, file_okay=False, help="Folder of the board: a copy of its repository."),
+    Path, typer.Option("--board", exists=True, file_okay=False, help="Folder of the board: a copy of its repository.")
 ]
 
 
@@ -176,8 +175,8 @@ def build(
 ) -> None:
     """Check a shared board, and build its public site.
 
-    Every number is computed again from the bundles. Exit code 2: a submission is not what it states, so that the site leaves
-    it out; or the chain of decisions is broken, then no site is written.
+    Every number is computed again from the bundles; the same program does this once for each bundle. Exit code 2: a submission
+    is not what it states, so that the site leaves it out; or the chain of decisions is broken, then no site is written.
     """
     from bench.cli.progress_bars import choose_display
     from bench.config.registry import Registry
@@ -191,6 +190,7 @@ def build(
         built = build_site(folder, output, Registry.read(registry), display.progress)
     if as_json:
         facts = {"rows": built.rows, "ranked": built.ranked, "waiting": built.waiting, "moved": built.moved}
+        facts["kept"] = built.kept
         broken = [
             {"name": each.name, "what": each.error.what, "where": each.error.where, "fix": each.error.fix}
             for each in built.broken
@@ -211,4 +211,6 @@ def _board_lines(folder: Path, built: "BoardBuild") -> list[str]:
     lines = [f"{folder}: {plural(built.rows, 'row')}, {built.ranked} ranked{all_right}"]
     lines += [f"waiting for a decision: {', '.join(built.waiting)}"] if built.waiting else []
     lines += built.moved
+    kept = plural(built.kept, "bundle")
+    lines += [f"kept from an earlier check: {kept} (to check again, set BENCH_CACHE=)"] if built.kept else []
     return lines + ([f"site: {built.index}"] if built.index else [])

@@ -5,6 +5,7 @@ the same tables, so that all rows of a board are scored on equal images and find
 their ranks, so that a copy is found if it is shifted, rescaled, or changed by little.
 """
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import combinations
@@ -205,8 +206,4 @@ def _iqr(values_Q: NDArray[np.float64]) -> float:
 
 def _without(first_N: NDArray[np.uint64], second_N: NDArray[np.uint64]) -> int:
     """Return how many elements of the first array remain if each element of the second removes one equal element."""
-    values, counts = np.unique(first_N, return_counts=True)
-    others, other_counts = np.unique(second_N, return_counts=True)
-    removed = dict(zip(others.tolist(), other_counts.tolist(), strict=True))
-    pairs = zip(values.tolist(), counts.tolist(), strict=True)
-    return sum(max(0, count - removed.get(value, 0)) for value, count in pairs)
+    return (Counter(first_N.tolist()) - Counter(second_N.tolist())).total()

@@ -1,10 +1,10 @@
 """Check a bundle for a board, line by line, and compute its headline numbers. Submissions, decisions and the site share this check."""
 
-import contextlib
 import re
 import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +16,15 @@ from bench.extensions.board.copies import Earlier, Fingerprint
 from bench.extensions.board.rules import Rules, division_of
 from bench.extensions.board.submission import Number, is_latin
 from bench.extensions.bundles import verify as verifying
-from bench.extensions.bundles.verify import OpenBundle
+from bench.extensions.bundles.archive import check_is_file
+from bench.extensions.bundles.kept import kept
+from bench.extensions.reproduction.record import headline
 from bench.planning.imported_run import GOLDEN_TOLERANCE
 from bench.planning.manifest import Manifest
 from bench.results.read_predictions import SCORING_VERSION, load_scored_splits
-from bench.results.report_tables import tables
 from bench.scoring.scored_split import count
+from bench.store.checked_folders import ScoresFolder
+from bench.store.file_integrity import file_sha256
 from harmonize.datasets import TABLE
 from harmonize.progress import Progress
 from reports.formatting import known, plural
@@ -56,31 +59,41 @@ class CheckLine:
 
 @dataclass(frozen=True, slots=True)
 class Examination:
-    """A bundle that was checked for a board. Its files exist until the block of `examined` ends."""
+    """What the check of a bundle for a board has found. The files of its manifest's store are gone."""
 
-    opened: OpenBundle
+    bundle: str  # its id
+    manifest: Manifest
     lines: tuple[CheckLine, ...]
     division: str
     reasons: tuple[str, ...]  # why the division is not closed
-    tables: Tables  # tables of its report
     numbers: tuple[Number, ...]  # highest AUROC first; also of recipes that are not ranked
     content: Fingerprint
+    # recipe, hospital, AUROC with its bounds, answer to what the model had seen of the hospital
+    hospitals: tuple[tuple[str, str, tuple[float, float, float], str], ...]
+    headlines: Mapping[str, pd.DataFrame]  # id of a trained run -> its headline scores
+    report: str  # as HTML
 
-    @property
-    def missing(self) -> list[CheckLine]:
-        """Return the lines because of which the submission is refused."""
-        return [line for line in self.lines if line.state == MISSING]
+    def beside(self, earlier: Earlier) -> tuple[CheckLine, ...]:
+        """Return the lines, and those of a comparison with the `earlier` submissions of a board."""
+        return (*self.lines, *_lines_of(earlier.problems(self.bundle, self.content)))
 
 
-@contextlib.contextmanager
-def examined(
-    bundle: Path, rules: Rules, registry: Registry, progress: Progress, earlier: Earlier | None = None
-) -> Iterator[Examination]:
-    """Open a bundle, compute every number again, and check it against the rules of a board and its `earlier` submissions.
+def examined(bundle: Path, rules: Rules, registry: Registry, progress: Progress) -> tuple[Examination, bool]:
+    """Compute every number of a bundle again and check it against the rules of a board; or return what an earlier call kept.
 
-    The numbers of an older scoring version are computed again, but cannot be compared. Raises StoreError if the bundle is
-    damaged, or if a number differs; what the board asks for and the bundle lacks is a line of the result.
+    Return also whether the result was kept: see `bench.extensions.bundles.kept`. The numbers of an older scoring version are
+    computed again, but cannot be compared. Raises StoreError if the bundle is damaged, or if a number differs; what the board
+    asks for and the bundle lacks is a line of the result.
     """
+    check_is_file(bundle)
+    what = ["examination", SCORING_VERSION, file_sha256(bundle), repr(rules)]
+    return kept(registry, what, partial(_computed, bundle, rules, registry, progress))
+
+
+def _computed(bundle: Path, rules: Rules, registry: Registry, progress: Progress) -> Examination:
+    from bench.results.report_tables import tables  # slow imports: a kept result needs none
+    from reports.page import render
+
     with verifying.opened(bundle, registry, older=True) as opened:
         manifest = opened.manifest
         rows, exact = verifying.verify(opened, progress)
@@ -88,23 +101,12 @@ def examined(
         numbers = f"{rows:,} rows of scores computed again from logits and labels: all agree {how}"
         if opened.about["scoring"] != SCORING_VERSION:
             numbers = f"scored again, because scoring version {opened.about['scoring']} is older than this one"
-        runs = list(manifest.run_of.values())
-        lines = [
-            CheckLine(OK, "bundle", "form, checksums, run ids and hashes are right"),
-            CheckLine(
-                OK,
-                "cells",
-                f"{plural(len(runs), 'run')} at {len(manifest.cohorts)} hospitals, every cell has logits and scores",
-            ),
-            CheckLine(OK, "numbers", numbers),
-        ]
+        counts = f"{plural(len(manifest.run_of), 'run')} at {len(manifest.cohorts)} hospitals"
+        lines = [CheckLine(OK, "bundle", "form, checksums, run ids and hashes are right")]
+        lines.append(CheckLine(OK, "cells", f"{counts}, every cell has logits and scores"))
+        lines.append(CheckLine(OK, "numbers", numbers))
         content = Fingerprint.of(manifest)
-        of_board = (earlier or Earlier()).problems(opened.id, content)
-        found_problems = rules.problems(manifest) | of_board | {"runs": content.repeated(manifest)}
-        for what, problems in found_problems.items():
-            lines += [CheckLine(MISSING, what, problem) for problem in problems] or [
-                CheckLine(OK, what, _PASSED.get(what, "as the board requires"))
-            ]
+        lines += _lines_of(rules.problems(manifest) | {"runs": content.repeated(manifest)})
         lines += _unreadable(manifest)
         contradictions = passport_problems(manifest)
         lines += [CheckLine(MISSING, "passport", text) for text in contradictions]
@@ -114,7 +116,33 @@ def examined(
         found = numbers_of(manifest, collected)
         lines += _ranking(found)
         division, reasons = division_of(rules, manifest, registry)
-        yield Examination(opened, tuple(lines), division, tuple(reasons), collected, found, content)
+        places = tuple(_hospitals(manifest, collected, found))
+        headlines = {run.id: headline(ScoresFolder(manifest.scores / run.id).table("scores")) for run in manifest.runs}
+        why, page = tuple(reasons), render(collected)
+        return Examination(opened.id, manifest, tuple(lines), division, why, found, content, places, headlines, page)
+
+
+def _lines_of(problems: Mapping[str, Sequence[str]]) -> Iterator[CheckLine]:
+    """Yield a line for each problem, and one for each check without problems."""
+    for what, sentences in problems.items():
+        yield from (CheckLine(MISSING, what, sentence) for sentence in sentences)
+        if not sentences:
+            yield CheckLine(OK, what, _PASSED.get(what, "as the board requires"))
+
+
+def _hospitals(
+    manifest: Manifest, collected: Tables, numbers: Sequence[Number]
+) -> Iterator[tuple[str, str, tuple[float, float, float], str]]:
+    """Yield recipe, title of the hospital, macro AUROC with its bounds, and answer, for each row and hospital."""
+    titles, chosen = manifest.titles, select(collected.frames["scores"])
+    splits = {c.name: c.headline_split for c in manifest.external}
+    for number in numbers:
+        answers = manifest.exposure(manifest.run_of[number.runs[0]])
+        recipe = {*number.runs} if len(number.runs) == 1 else {f"{number.runs[0]}-seeds"}
+        for row in chosen[chosen["run_id"].isin(recipe)].to_dict("records"):
+            if splits.get(row["dataset"]) == row["split"]:
+                bounds = (float(row["value"]), float(row["low"]), float(row["high"]))
+                yield number.recipe, titles[row["dataset"]], bounds, str(answers[row["dataset"]]["answer"])
 
 
 def _unreadable(manifest: Manifest) -> Iterator[CheckLine]:

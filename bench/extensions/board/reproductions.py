@@ -4,7 +4,7 @@ The board computes the verdict from the stored and the new scores; it does not r
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -12,10 +12,9 @@ import numpy as np
 import pandas as pd
 
 from bench.extensions.board.submission import BUNDLE, REPRODUCTIONS
-from bench.extensions.reproduction.record import AGREES, ENOUGH, KEYS, NAMESPACE, compared, headline, overall_verdict
+from bench.extensions.reproduction.record import AGREES, ENOUGH, KEYS, NAMESPACE, compared, overall_verdict
 from bench.planning.manifest import Manifest
 from bench.results.same_scores import ROUNDING
-from bench.store.checked_folders import ScoresFolder
 from bench.store.sign import is_same_signer, signer
 from harmonize.errors import StoreError
 
@@ -36,8 +35,10 @@ class SignedReproduction:
         return self.verdict in AGREES
 
 
-def reproductions(folder: Path, manifest: Manifest, signers: Path) -> list[SignedReproduction]:
-    """Return the reproductions in a submission's folder.
+def reproductions(
+    folder: Path, manifest: Manifest, headlines: Mapping[str, pd.DataFrame], signers: Path
+) -> list[SignedReproduction]:
+    """Return the reproductions in a submission's folder. `headlines`: id of a trained run -> its headline scores.
 
     Raises StoreError for a missing or wrong signature, a signer who is the submitter, a run that the bundle does not have,
     missing or further scores, and stored scores that are not those of the bundle.
@@ -51,11 +52,11 @@ def reproductions(folder: Path, manifest: Manifest, signers: Path) -> list[Signe
         by = signer(path, signers, NAMESPACE)
         if is_same_signer(by, own, signers):
             raise StoreError(f"{by} signed the bundle and the reproduction: that is not somebody else", str(path), _FIX)
-        out.append(_checked(path, by, manifest))
+        out.append(_checked(path, by, manifest, headlines))
     return out
 
 
-def _checked(path: Path, by: str, manifest: Manifest) -> SignedReproduction:
+def _checked(path: Path, by: str, manifest: Manifest, headlines: Mapping[str, pd.DataFrame]) -> SignedReproduction:
     try:
         content = json.loads(path.read_bytes(), parse_constant=_no_number)
         run, rows = str(content["run"]), pd.DataFrame(content["scores"])[[*KEYS, "stored", "again"]]
@@ -67,7 +68,7 @@ def _checked(path: Path, by: str, manifest: Manifest) -> SignedReproduction:
     seeds = _seeds(manifest, run)
     if not seeds:
         raise StoreError(f"the bundle has no run {run[:12]}", str(path), _FIX)
-    stored = _headline(manifest, run)
+    stored = headlines[run]
     expected = stored.set_index(list(KEYS))["value"]
     if not given.index.is_unique or set(given.index) != set(expected.index):
         raise StoreError(f"it has not exactly the headline scores of {run}", str(path), _FIX)
@@ -76,7 +77,7 @@ def _checked(path: Path, by: str, manifest: Manifest) -> SignedReproduction:
         raise StoreError(f"the stored scores of {run} are not those of the bundle", str(path), _FIX)
     again = given["again"].rename("value").reset_index()
     exact = stored.assign(value=given["stored"].to_numpy())  # the record has fewer digits than the bundle
-    found = compared(exact, again, [exact, *(_headline(manifest, seed) for seed in seeds if seed != run)])
+    found = compared(exact, again, [exact, *(headlines[seed] for seed in seeds if seed != run)])
     return SignedReproduction(run, by, overall_verdict(found, len(seeds) >= ENOUGH))
 
 
@@ -88,7 +89,3 @@ def _seeds(manifest: Manifest, run_id: str) -> Sequence[str]:
     """Return the trained runs that differ from a run only in the seed, with the run; [] if the bundle does not have the run."""
     configs = {run.id: replace(run.config, seed=0) for run in manifest.runs}
     return [other for other, config in configs.items() if run_id in configs and config == configs[run_id]]
-
-
-def _headline(manifest: Manifest, run_id: str) -> pd.DataFrame:
-    return headline(ScoresFolder(manifest.scores / run_id).table("scores"))

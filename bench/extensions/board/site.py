@@ -17,7 +17,6 @@ from bench.extensions.board.board_page import (
     UNRANKED,
     BoardPage,
     BoardRow,
-    DecisionRow,
     SubmissionPage,
     render_board,
     render_submission,
@@ -53,7 +52,7 @@ _ATOM = "http://www.w3.org/2005/Atom"
 class BoardBuild:
     """The result of `build`. index: path of the site's first page, None if only the check ran.
 
-    broken: submissions that are not what they state; the site leaves them out.
+    broken: submissions that are not what they state; the site leaves them out. kept: bundles that an earlier call had checked.
     """
 
     index: Path | None
@@ -61,7 +60,8 @@ class BoardBuild:
     ranked: int
     waiting: tuple[str, ...]
     moved: tuple[str, ...]  # lines of text: what a new scoring version changed
-    broken: tuple[BrokenSubmission, ...] = ()
+    broken: tuple[BrokenSubmission, ...]
+    kept: int
 
 
 def build(board: Path, output: Path | None, registry: Registry, progress: Progress) -> BoardBuild:
@@ -74,7 +74,7 @@ def build(board: Path, output: Path | None, registry: Registry, progress: Progre
     rules, decisions = Rules.read(board), read(board)
     if output is not None and output.exists() and not (output / ROWS).is_file() and any(output.iterdir()):
         raise ConfigError("the folder is not empty, and is no site of a board", str(output), "choose another --output")
-    checked = list(entries(board, rules, registry, progress, pages=output is not None))
+    checked = list(entries(board, rules, registry, progress))
     found = [each for each in checked if isinstance(each, BoardEntry)]
     broken = tuple(each for each in checked if isinstance(each, BrokenSubmission))
     accepted = [entry for entry in found if entry.decision is not None and entry.decision.action == ACCEPTED]
@@ -92,13 +92,14 @@ def build(board: Path, output: Path | None, registry: Registry, progress: Progre
             divisions,
             ABOUT,
             MEANINGS,
-            [_made(decision) for decision in reversed(decisions)],
+            decisions[::-1],
             waiting,
             list(dict.fromkeys(hospital for entry in found for _, hospital, *_ in entry.hospitals)) or rules.external,
             [(each.name, each.error.what) for each in broken],
         )
         index = _replace(output, lambda folder: _write(folder, rules, page, accepted, decisions))
-    return BoardBuild(index, len(rows), ranked, waiting, moved, broken)
+    num_kept = sum(entry.kept for entry in found)
+    return BoardBuild(index, len(rows), ranked, waiting, moved, broken, num_kept)
 
 
 def _rows(found: Sequence[BoardEntry]) -> list[BoardRow]:
@@ -130,10 +131,6 @@ def _row(entry: BoardEntry, number: Number, group: int) -> BoardRow:
 
 def _float(value: float | None) -> float:
     return float("nan") if value is None else value
-
-
-def _made(decision: Decision) -> DecisionRow:
-    return DecisionRow(decision.date, decision.action, decision.submission, decision.by, decision.why, decision.hash)
 
 
 def _replace(output: Path, write: Callable[[Path], None]) -> Path:
@@ -197,7 +194,7 @@ def _submission(
         facts,
         [(line.state, line.what, line.text) for line in entry.lines],
         [(recipe, hospital, Estimate(*bounds), answer) for recipe, hospital, bounds, answer in entry.hospitals],
-        [_made(decision) for decision in decisions if decision.submission == stated.name],
+        [decision for decision in decisions if decision.submission == stated.name],
         files,
         bool(entry.report),
     )

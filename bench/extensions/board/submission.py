@@ -46,9 +46,8 @@ class Number:
     gap_high: float | None
     runs: tuple[str, ...]  # ids of its runs, one for each seed
     seen: tuple[str, ...] = ()  # external hospitals that the model had seen, or may have seen; ranked only without any
-    missing: tuple[
-        str, ...
-    ] = ()  # findings that the labels allow to score, but the model does not predict; ranked only without any
+    # findings that the labels allow to score, but the model does not predict; ranked only without any
+    missing: tuple[str, ...] = ()
 
     @property
     def unranked(self) -> str:
@@ -221,11 +220,7 @@ def find(board: Path, name: str) -> Path:
 
 
 def bundle_id(folder: Path, may_be_unknown: bool) -> str:
-    """Return the id of the bundle that a submission states.
-
-    may_be_unknown: return zeros for a submission.json that cannot be read, so that such a submission can be refused.
-    Otherwise raises StoreError.
-    """
+    """Return the id of a submission's bundle; zeros if it cannot be read and `may_be_unknown`, otherwise raises StoreError."""
     try:
         return Submission.read(folder).bundle
     except StoreError:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pandas as pd
 
 from bench.config.registry import Registry
-from bench.extensions.board.check import earlier_submissions
+from bench.extensions.board.check import open_submissions, unscored
 from bench.extensions.board.examine import MISSING, NOTE, OK, CheckLine, Examination, examined, id_list_problems
 from bench.extensions.board.rules import Rules
 from bench.extensions.board.submission import (
@@ -72,17 +72,17 @@ def submit(request: SubmissionRequest, registry: Registry, progress: Progress) -
         raise ConfigError("the submission exists already", str(target), "choose another --name, or remove the folder")
     texts = [("laboratory", text) for text in name_problems("the laboratory", request.laboratory)]
     texts += [("licence", text) for text in licence_problems(request.licence)]
-    earlier = earlier_submissions(request.board, registry)
-    with examined(request.bundle, rules, registry, progress, earlier) as found:
-        lines = [*found.lines, *(CheckLine(MISSING, what, text) for what, text in texts)]
-        if not [what for what, _ in texts if what == "licence"]:
-            lines.append(CheckLine(OK, "licence", request.licence))
-        signed_by, line = _signature(request)
-        lines += [line, *_id_lists(request, found)]
-        done = None
-        if not [line for line in lines if line.state == MISSING]:
-            done = _write(request, target, found, signed_by)
-        return SubmissionResult(tuple(lines), found.division, found.reasons, done)
+    earlier = unscored(open_submissions(request.board), registry)
+    found, _ = examined(request.bundle, rules, registry, progress)
+    lines = [*found.beside(earlier), *(CheckLine(MISSING, what, text) for what, text in texts)]
+    if not [what for what, _ in texts if what == "licence"]:
+        lines.append(CheckLine(OK, "licence", request.licence))
+    signed_by, line = _signature(request)
+    lines += [line, *_id_lists(request, found)]
+    done = None
+    if not [line for line in lines if line.state == MISSING]:
+        done = _write(request, target, found, signed_by)
+    return SubmissionResult(tuple(lines), found.division, found.reasons, done)
 
 
 def _signature(request: SubmissionRequest) -> tuple[str, CheckLine]:
@@ -102,18 +102,18 @@ def _id_lists(request: SubmissionRequest, found: Examination) -> list[CheckLine]
     if not request.id_lists:
         return []
     path = request.bundle.with_suffix(".key.parquet")
-    if not path.is_file() or table_facts(path).get("bundle") != found.opened.id:
+    if not path.is_file() or table_facts(path).get("bundle") != found.bundle:
         fix = "put the file that `bench export` wrote next to the bundle"
         raise ConfigError("a list of ids needs the key of the bundle", str(path), fix)
     lists: dict[str, Sequence[str]] = {}
     for cohort, file in request.id_lists.items():
-        if cohort not in {c.name for c in found.opened.manifest.cohorts}:
+        if cohort not in {c.name for c in found.manifest.cohorts}:
             raise ConfigError(f"the bundle has no cohort {cohort!r}", "--seen-ids", "name a cohort of the bundle")
         if not file.is_file():
             raise ConfigError("no such file", str(file), "give a text file with one id a line: --seen-ids nih=ids.txt")
         lists[cohort] = read_lines(file)
     key: pd.DataFrame = read_table(path).astype({"image_id": str, "patient_id": str})
-    problems = id_list_problems(found.opened.manifest, key, lists)
+    problems = id_list_problems(found.manifest, key, lists)
     if problems:
         return [CheckLine(MISSING, "passport", text) for text in problems]
     return [_matches(cohort, ids, key[key["cohort"] == cohort]) for cohort, ids in lists.items()]
@@ -138,7 +138,7 @@ def _write(request: SubmissionRequest, target: Path, found: Examination, signed_
         request.laboratory,
         request.licence,
         found.division,
-        found.opened.id,
+        found.bundle,
         SCORING_VERSION,
         found.numbers,
         datetime.now(UTC).date().isoformat(),

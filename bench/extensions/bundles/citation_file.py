@@ -14,14 +14,8 @@ from harmonize.yaml_file import read_yaml
 
 TEXTS = ("title", "abstract", "version")  # keys with any text
 ADDRESSES = ("url", "repository", "license-url")  # keys with a web address
-NAMES = (
-    "given-names",
-    "name-particle",
-    "family-names",
-    "name-suffix",
-    "name",
-    "affiliation",
-)  # of an author, without mail
+# of an author, without mail
+NAMES = ("given-names", "name-particle", "family-names", "name-suffix", "name", "affiliation")
 MOST_TEXT = 2000  # characters of a text
 _FIX = "correct the file; https://citation-file-format.github.io describes its format"
 _PATTERNS = {

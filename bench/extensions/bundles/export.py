@@ -15,14 +15,7 @@ from bench.extensions.bundles.described import Described
 from bench.extensions.bundles.limits import COHORT_NAME
 from bench.extensions.bundles.metadata import documents, statement
 from bench.extensions.bundles.pseudonyms import Ordinals, assign_ordinals, columns_of, kinds, table_id
-from bench.extensions.bundles.read_bundle import (
-    BUNDLE_SCHEMA,
-    HISTORY,
-    RECORDS,
-    bundle_document,
-    made_of,
-    read_bundle,
-)
+from bench.extensions.bundles.read_bundle import BUNDLE_SCHEMA, HISTORY, RECORDS, bundle_document, made_of, read_bundle
 from bench.extensions.bundles.tables import kinds_of, write_columns
 from bench.extensions.bundles.unlearned import unlearned_without_evidence
 from bench.extensions.bundles.weights import write_weights
@@ -79,16 +72,12 @@ def export(
 ) -> Export:
     """Write finished runs of a grid as the bundle `output`, and write the bundle's key file into the same folder.
 
-    The source runs of derived runs are written, too. The key file maps the bundle's ordinals to ids; its permissions allow only
-    the owner of the file to read it.
-    Before packing, the content of the bundle is scored again, and the scores are compared with those of the store. With
-    `keep_order`, ordinals keep the order of the ids, and all scores must be equal to the last bit. Without `keep_order`, the
-    order of patients is random. Then only values that do not depend on this order must be equal, up to rounding.
-
-    `with_weights` adds the weights of the trained runs. `citation`, which may be empty, adds the
-    metadata of RO-Crate and Croissant (see `metadata.documents`). Raises StoreError for an unfinished run
-    and for scores that differ. Raises ConfigError for a store made from bundles, a grid with `search`, and an invalid cohort
-    name.
+    The source runs of derived runs are written, too. Only the owner of the key file can read it; it maps ordinals to ids.
+    Before packing, the content of the bundle is scored again, and compared with the store. With `keep_order`, ordinals keep the
+    order of the ids, and all scores must be equal to the last bit. Otherwise the order of patients is random, and values that
+    do not depend on this order must be equal, up to rounding. `citation`, which may be empty, adds the metadata of
+    `metadata.documents`. Raises StoreError for an unfinished run and for scores that differ; ConfigError for a store made from
+    bundles, a grid with `search`, and an invalid cohort name.
     """
     if manifest.of_bundles:
         fix = "share the original bundles: `bench verify` accepts them"
@@ -107,7 +96,7 @@ def export(
         for run in chosen if with_weights else ():
             if not run.kind:
                 write_weights(manifest.store.run_dir(run.id), folder / "runs" / run.id)
-        read = read_bundle(folder, again, str(output), registry)
+        read = replace(read_bundle(folder, again, str(output), registry), estimators=())  # a bundle states no estimates
         score_all(read, progress)
         contested = tuple((run.id, finding) for run, finding in unlearned_without_evidence(read))
         num_scores = 0
@@ -218,10 +207,7 @@ def _add_split(split_of: dict[str, str], scored_split: ScoredSplit) -> None:
 
 
 def _key(name: str, table: pd.DataFrame, split: Mapping[str, str], ordinals: Ordinals) -> pd.DataFrame:
-    """Return the table that maps the ordinals of a cohort's exported images and patients to their ids.
-
-    The table identifies patients, so it must not become part of the bundle. `split`: the exported images.
-    """
+    """Return the ids of a cohort's exported images (`split`) and patients by ordinal: private, so no part of the bundle."""
     ids, patients = table["image_id"].astype(str), table["patient_id"].astype(str)
     chosen = ids.isin(split)
     ids, patients = ids[chosen], patients[chosen]

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 
-import numpy as np
 import pandas as pd
 
 from harmonize.errors import StoreError
@@ -59,8 +58,4 @@ def _with_logits(table: pd.DataFrame, predictions: Sequence[pd.DataFrame]) -> pd
 def _keys(frame: pd.DataFrame) -> list[str]:
     """Return one text for each row of a table. Two rows have the same text if and only if all their cells are equal."""
     plain = frame.astype(object).where(frame.notna(), None)
-    return (
-        ["\x1f".join(map(repr, row)) for row in plain.to_numpy(object).tolist()]
-        if len(frame)
-        else list(np.empty(0, object))
-    )
+    return ["\x1f".join(map(repr, row)) for row in plain.to_numpy(object).tolist()]

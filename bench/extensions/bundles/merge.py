@@ -6,7 +6,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from bench.extensions.bundles.match_images import same_images
@@ -45,13 +44,10 @@ class Merge:
 def add(merged: Merge, bundle: OpenBundle, names: Mapping[str, str], first: Manifest, signed_by: str = "") -> None:
     """Add the runs and cohorts of a verified bundle to `merged`.
 
-    If an earlier bundle had the same run, only the run's predictions on further cohorts are added. On the cohorts that both
-    bundles have, the run's logits must be the same.
-
-    `names`: name of a cohort in the bundle -> new name, for renamed cohorts. `first`: the first bundle's manifest.
-    `signed_by`: the signer of the bundle, "" if no signature was checked. Raises ConfigError if `names` has an unknown cohort.
-    Raises StoreError for different settings, for different cohorts with one name, and for different logits or labels. Also
-    raises StoreError if two bundles have different ordinals for a cohort and have no run in common.
+    Of a run of an earlier bundle, only predictions on further cohorts are added; on the others, the logits must be the same.
+    `names`: cohort in the bundle -> new name. `signed_by`: "" if no signature was checked. Raises ConfigError for an unknown
+    cohort in `names`; StoreError for other settings, other cohorts with one name, other logits or labels, and for other
+    ordinals of a cohort without a common run.
     """
     where, manifest = str(bundle.path), bundle.manifest
     for key in SETTINGS:
@@ -97,7 +93,7 @@ def _add_cohort(merged: Merge, bundle: OpenBundle, cohort: PlannedCohort, name: 
     if stored_cohort is None:
         merged.cohorts[name] = replace(cohort, name=name)
         merged.origin[name] = where
-        _write_cohort(merged, name, table)
+        write_cohort(_path_of(merged, name), table, cohort.id)
         return {}
     if (stored_cohort.origin, stored_cohort.role) != (cohort.origin, cohort.role):
         other = merged.origin[name]
@@ -128,10 +124,6 @@ def _path_of(merged: Merge, name: str) -> Path:
     return merged.store.root / "cohorts" / f"{name}-{merged.cohorts[name].id}.parquet"
 
 
-def _write_cohort(merged: Merge, name: str, table: pd.DataFrame) -> None:
-    write_cohort(_path_of(merged, name), table, merged.cohorts[name].id)
-
-
 def _add_run(
     merged: Merge,
     bundle: OpenBundle,
@@ -149,7 +141,7 @@ def _add_run(
         merged.store.begin(run.id, (source / "run.json").read_bytes())
         for path in sorted(source.glob("*.json")) + sorted(source.glob("*.parquet")):
             write_bytes(target / path.name, path.read_bytes())
-        _add_scores(merged, bundle, run.id, renamed=bool(names) or any(images.values()))
+        _add_scores(merged, bundle.manifest.scores / run.id, renamed=bool(names) or any(images.values()))
     elif (target / "seal.json").read_bytes() != (source / "seal.json").read_bytes():
         fix = "the run was trained twice: merge only one of the bundles, or merge them into separate stores"
         raise StoreError(f"run {run.id} has different weights in an earlier bundle", where, fix)
@@ -173,26 +165,15 @@ def _add_run(
     CheckedFolder(target).mark_done()
 
 
-def _add_scores(merged: Merge, bundle: OpenBundle, run_id: str, renamed: bool) -> None:
-    """Store the scores of a run that were computed to verify its bundle; they are computed again if their KEY is not that of the store.
-
-    `renamed`: whether cohorts or images have other names in the store. Then the scores are not stored.
-    """
-    source = bundle.manifest.scores / run_id
+def _add_scores(merged: Merge, source: Path, renamed: bool) -> None:
+    """Store the scores that verified a bundle; they are computed again if their KEY is not that of the merged store."""
     if source.is_dir() and not renamed:
-        shutil.copytree(source, merged.store.root / "scores" / run_id)
+        shutil.copytree(source, merged.store.root / "scores" / source.name)
 
 
 def _same_logits(first: pd.DataFrame, second: pd.DataFrame) -> bool:
     a, b = (frame.sort_values("image_id", ignore_index=True) for frame in (first, second))
-    return (
-        list(a.columns) == list(b.columns)
-        and len(a) == len(b)
-        and bool(
-            (a["image_id"] == b["image_id"]).all()
-            and np.array_equal(a.drop(columns="image_id"), b.drop(columns="image_id"))
-        )
-    )
+    return bool(a.equals(b))
 
 
 def finish(merged: Merge, name: str, title: str, first: Manifest, cohorts: Sequence[str]) -> Manifest:

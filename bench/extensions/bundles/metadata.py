@@ -34,9 +34,7 @@ def statement(citation: Mapping[str, Any]) -> dict[str, Any]:
 def check_metadata(folder: Path, stated: Any, where: str) -> tuple[str, ...]:
     """Make the metadata of a bundle again from its other members in `folder`; raise StoreError if a byte differs.
 
-    `stated`: the version of the metadata, what the citation file states and, if it states no date of release, the date on which
-    the bundle was written, as in bundle.json. `where`: path of the bundle.
-    Return the facts that nobody can check.
+    `stated`: as `statement` returns it, from bundle.json. `where`: path of the bundle. Return the facts that nobody can check.
     """
     if (
         not isinstance(stated, dict)

@@ -38,13 +38,9 @@ def write_columns(
 
 def _for_arrow(column: pd.Series, kind: str) -> Any:
     """Return a column in a form that Arrow can convert. Null texts become ""."""
-    return (
-        column.fillna("").astype(str).to_list()
-        if kind == "text"
-        else column.to_numpy(object)
-        if kind == "numbers"
-        else column
-    )
+    if kind == "text":
+        return column.fillna("").astype(str).to_list()
+    return column.to_numpy(object) if kind == "numbers" else column
 
 
 def kinds_of(frame: pd.DataFrame) -> dict[str, str]:

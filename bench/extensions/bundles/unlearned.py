@@ -1,8 +1,7 @@
 """Check which findings the runs of a bundle could not learn.
 
-A run cannot learn a finding if all its training images have the finding, or if none has it. The record `trained.json` names the
-findings that a run could not learn, and scoring leaves these findings out. A sender could also name the findings with the lowest
-scores, to hide the scores. So the findings in `trained.json` are checked:
+A run cannot learn a finding if all or none of its training images have it. The record `trained.json` names these findings, and
+scoring leaves them out. A sender could name the findings with the lowest scores, too, to hide them. So they are checked:
 
 - for a trained run, with the labels of the internal validation and test images, which the bundle has, or with the labels of
   the training images, which only the owner of the data has;

@@ -105,14 +105,11 @@ def _check_members(folder: Path, manifest: Manifest, about: Mapping[str, Any], w
 def verify(bundle: OpenBundle, progress: Progress, data: Path | None = None) -> tuple[int, bool]:
     """Score a bundle again and compare every number. Return the number of rows, and whether they were compared exactly.
 
-    The numbers of an older scoring version are not compared, and 0 rows are returned; all other checks are the same.
-
-    The comparison is exact if the package versions are those of the bundle. Otherwise differences up to ROUNDING are
-    accepted. The logits of ensembles and panels are also computed again from their source runs. The logits of a TTA are not
-    computed again, because a bundle has no logits of single views.
-
-    Scoring leaves out findings that a run could not learn. So `check_unlearned` also checks these findings, with the labels in
-    the bundle or with the training labels of `data`. Raises StoreError for the first difference.
+    The numbers of an older scoring version are not compared (0 rows); all other checks are the same. The comparison is exact if
+    the package versions are those of the bundle. Otherwise differences up to ROUNDING are accepted. The logits of ensembles and
+    panels are also computed again from their source runs; those of a TTA are not, because a bundle has no logits of single
+    views. Findings that a run could not learn have no scores, so `check_unlearned` checks them. Raises StoreError for the first
+    difference.
     """
     manifest, where = bundle.manifest, str(bundle.path)
     check_unlearned(manifest, where, data)
@@ -161,9 +158,8 @@ def _check_derived(manifest: Manifest, run: PlannedRun, exact: bool, where: str)
 def check_data(bundle: OpenBundle, data: Path, key: Path) -> list[str]:
     """Compare a bundle with the data from which it was made. Return a line of text per cohort.
 
-    `key`: the key file, which maps ordinals to ids. Split, view, sex, age, device and all label states must equal the data. The
-    bundle may omit scored images, but only images that cannot be read, and not more than it states. Raises ConfigError for the key file of another bundle, and
-    StoreError for a difference; the messages have no ids.
+    `key`: the key file. Split, view, sex, age, device and all label states must equal the data. The bundle may omit scored images
+    that cannot be read, not more than it states. Raises ConfigError for the key of another bundle, StoreError for a difference.
     """
     where, manifest = str(bundle.path), bundle.manifest
     if not key.is_file() or table_facts(key).get("bundle") != bundle.id:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy import stats
+from scipy.special import stdtrit
 
 from bench.results.same_scores import same_bits, versions
 from bench.store.store import canonical_json, write_bytes
@@ -51,7 +51,7 @@ def compared(stored: pd.DataFrame, again: pd.DataFrame, seeds: Sequence[pd.DataF
     values = pd.concat([frame.set_index(keys)["value"] for frame in seeds], axis=1)
     num = values.notna().sum(axis=1).to_numpy()
     with np.errstate(invalid="ignore"):
-        apart = stats.t.ppf(0.975, np.maximum(num - 1, 1)) * values.std(axis=1, ddof=1).to_numpy() * np.sqrt(2)
+        apart = stdtrit(np.maximum(num - 1, 1), 0.975) * values.std(axis=1, ddof=1).to_numpy() * np.sqrt(2)
     spread = pd.Series(np.where(num >= ENOUGH, apart, np.nan), index=values.index, name="seeds_apart")
     rows = rows.merge(spread.reset_index(), on=keys, how="left")
     old, new, bound = (rows[c].to_numpy(np.float64) for c in ("stored", "again", "seeds_apart"))

@@ -187,11 +187,14 @@ def found(labs: Path, reproduced: tuple[Path, pd.DataFrame]) -> Iterator[Callabl
     """A function that returns what a board makes of the records of laboratory A: the verdict, or why they are refused."""
     folder = reproduced[0]
     with opened(labs / "a.zip", REGISTRY) as bundle:
-        score_all(bundle.manifest, quiet)
+        manifest = bundle.manifest
+        score_all(manifest, quiet)
+        headlines = {run.id: headline(ScoresFolder(manifest.scores / run.id).table("scores")) for run in manifest.runs}
 
         def ask() -> str:
             try:
-                [each] = reproductions(folder / "submissions" / "lab-a", bundle.manifest, folder / "signers.txt")
+                own = folder / "submissions" / "lab-a"
+                [each] = reproductions(own, manifest, headlines, folder / "signers.txt")
             except StoreError as error:
                 return error.what
             return f"{each.verdict}, {'agrees' if each.agrees else 'differs'}"
@@ -300,3 +303,32 @@ def test_decisions_are_a_chain(tmp_path: Path) -> None:
     (tmp_path / "decisions.jsonl").unlink()
     with pytest.raises(ConfigError, match="has the character '<'"):
         decisions.append(tmp_path, "refused", "lab-0", "0" * 64, "M", "<script>")
+
+
+def test_an_earlier_check_counts_for_the_same_bundle_only(
+    labs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, here: Command
+) -> None:
+    """A second site computes nothing; what is not in the bundle is checked each time; edited results are not believed."""
+    results = tmp_path / "results"
+    monkeypatch.setenv("BENCH_CACHE", str(results))
+    folder = board_of(tmp_path / "board", labs, "a")
+    words = ("board", "build", "board", "-o", "site", "--quiet")
+    assert "kept" not in here(*words, cwd=tmp_path).stdout
+    first = {path.relative_to(tmp_path): path.read_bytes() for path in (tmp_path / "site").rglob("*") if path.is_file()}
+    assert (
+        "kept from an earlier check: 1 bundle (to check again, set BENCH_CACHE=)" in here(*words, cwd=tmp_path).stdout
+    )
+    again = {path.relative_to(tmp_path): path.read_bytes() for path in (tmp_path / "site").rglob("*") if path.is_file()}
+    assert again == first
+    for path in results.iterdir():  # as if an AUROC were edited
+        path.write_bytes(path.read_bytes()[:-100] + bytes(100))
+    assert json.loads(here(*words, "--json", cwd=tmp_path).stdout)["kept"] == 0
+    assert json.loads(here(*words, "--json", cwd=tmp_path).stdout)["kept"] == 1
+    stated = folder / "submissions" / "lab-a" / "submission.json"
+    content = json.loads(stated.read_bytes())
+    stated.write_bytes(canonical_json(content | {"numbers": [content["numbers"][0] | {"auroc": 0.6}]}))
+    assert "submission.json states auroc 0.6" in here(*words, cwd=tmp_path, code=2).stderr
+    stated.write_bytes(canonical_json(content))
+    path = folder / "submissions" / "lab-a" / "bundle.zip"
+    path.write_bytes(path.read_bytes().replace(b"PK", b"PX", 1))
+    assert "lab-a is left out: the bundle is refused" in here(*words, cwd=tmp_path, code=2).stderr
