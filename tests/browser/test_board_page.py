@@ -29,11 +29,8 @@ ROWS = [
     replace(row(board_page.EXPOSED, "E", "bundle verified", 0.85), seen="nih, brax"),
     row(board_page.UNRANKED, "D", "self-reported", 0.9),
 ]
-MADE = [
-    board_page.DecisionRow(
-        "2026-11-25T01:02:03Z", "accepted", "lab-a", "A Maintainer", "every number was computed again", "ab" * 32
-    )
-]
+WHY = "every number was computed again"
+MADE = [board_page.Decision("2026-11-25T01:02:03Z", "accepted", "lab-a", "ab" * 32, "A Maintainer", WHY, "0" * 64)]
 PAGES = {
     "board": board_page.render_board(
         board_page.BoardPage(

@@ -32,6 +32,7 @@ from bench.store.file_integrity import file_sha256
 from bench.store.sign import signer
 from harmonize.errors import ConfigError, CxrError, DatasetError, StoreError
 from harmonize.progress import Progress
+from reports.tables import Tables
 
 SELF_REPORTED, VERIFIED, RERUN = STATUSES = ("self-reported", "bundle verified", "re-run")
 _FIX = "ask the submitter, or record it: bench board decide refused NAME"
@@ -42,7 +43,7 @@ _WRONG = (StoreError, ConfigError, DatasetError)  # what a submission that is no
 class BoardEntry:
     """A submission that passed its check, with what the site shows of it.
 
-    numbers: computed here, or as stated without a bundle. report: the report of its bundle as HTML, "" without a bundle.
+    numbers: computed here, or as stated without a bundle. tables: of the report of its bundle, None without one.
     kept: whether an earlier call had checked the bundle.
     """
 
@@ -54,16 +55,14 @@ class BoardEntry:
     passports: tuple[str, ...]
     signed_by: str
     reproductions: tuple[SignedReproduction, ...]
-    # see `Examination`
     hospitals: tuple[tuple[str, str, tuple[float, float, float], str], ...]
-    has_bundle: bool
-    report: str
+    tables: Tables | None
     decision: Decision | None
     kept: bool = False
 
     def status(self, number: Number) -> str:
         """Return the status of a row, one of STATUSES."""
-        if not self.has_bundle:
+        if self.tables is None:
             return SELF_REPORTED
         again = any(each.agrees and each.run in number.runs for each in self.reproductions)
         return RERUN if again else VERIFIED
@@ -73,7 +72,7 @@ class BoardEntry:
 
         None if the version is the same, or if there is no bundle that can be scored again.
         """
-        if not self.has_bundle:
+        if self.tables is None:
             return None
         before = [row.auroc for row in self.stated.numbers if row.runs == number.runs]
         return number.auroc - before[0] if before and self.stated.scoring != SCORING_VERSION else None
@@ -197,7 +196,7 @@ def _entry(
         raise _ConflictError(what, str(folder), _FIX)
     bundle = folder / BUNDLE
     if not bundle.is_file():
-        return BoardEntry(folder, stated, stated.numbers, (), (), (), "", (), (), False, "", decision)
+        return BoardEntry(folder, stated, stated.numbers, (), (), (), "", (), (), None, decision)
     signed_by = signer(bundle, board / SIGNERS) if bundle.with_name(f"{BUNDLE}.sig").is_file() else ""
     if signed_by != stated.signed_by:
         what = (
@@ -210,7 +209,7 @@ def _entry(
     again = tuple(reproductions(folder, found.manifest, found.headlines, board / SIGNERS))
     before.add(folder.name, stated.bundle, found.content, decision is not None)
     facts = (lines, found.reasons, tuple(passports(found.manifest)), signed_by, again, found.hospitals)
-    return BoardEntry(folder, stated, found.numbers, *facts, True, found.report, decision, was_kept)
+    return BoardEntry(folder, stated, found.numbers, *facts, found.tables, decision, was_kept)
 
 
 def _check_stated(stated: Submission, found: Examination, lines: Sequence[CheckLine], where: str) -> None:

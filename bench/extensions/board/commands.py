@@ -190,12 +190,11 @@ def build(
         built = build_site(folder, output, Registry.read(registry), display.progress)
     if as_json:
         facts = {"rows": built.rows, "ranked": built.ranked, "waiting": built.waiting, "moved": built.moved}
-        facts["kept"] = built.kept
         broken = [
             {"name": each.name, "what": each.error.what, "where": each.error.where, "fix": each.error.fix}
             for each in built.broken
         ]
-        typer.echo(json.dumps(facts | {"broken": broken, "index": str(built.index) if built.index else ""}))
+        typer.echo(json.dumps(facts | {"broken": broken, "index": str(built.index or ""), "kept": built.kept}))
     else:
         typer.echo("\n".join(_board_lines(folder, built)))
     for each in built.broken:

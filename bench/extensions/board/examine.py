@@ -71,7 +71,7 @@ class Examination:
     # recipe, hospital, AUROC with its bounds, answer to what the model had seen of the hospital
     hospitals: tuple[tuple[str, str, tuple[float, float, float], str], ...]
     headlines: Mapping[str, pd.DataFrame]  # id of a trained run -> its headline scores
-    report: str  # as HTML
+    tables: Tables  # of its report
 
     def beside(self, earlier: Earlier) -> tuple[CheckLine, ...]:
         """Return the lines, and those of a comparison with the `earlier` submissions of a board."""
@@ -91,8 +91,7 @@ def examined(bundle: Path, rules: Rules, registry: Registry, progress: Progress)
 
 
 def _computed(bundle: Path, rules: Rules, registry: Registry, progress: Progress) -> Examination:
-    from bench.results.report_tables import tables  # slow imports: a kept result needs none
-    from reports.page import render
+    from bench.results.report_tables import tables  # a slow import, which a kept result does not need
 
     with verifying.opened(bundle, registry, older=True) as opened:
         manifest = opened.manifest
@@ -118,8 +117,10 @@ def _computed(bundle: Path, rules: Rules, registry: Registry, progress: Progress
         division, reasons = division_of(rules, manifest, registry)
         places = tuple(_hospitals(manifest, collected, found))
         headlines = {run.id: headline(ScoresFolder(manifest.scores / run.id).table("scores")) for run in manifest.runs}
-        why, page = tuple(reasons), render(collected)
-        return Examination(opened.id, manifest, tuple(lines), division, why, found, content, places, headlines, page)
+        why = tuple(reasons)
+        return Examination(
+            opened.id, manifest, tuple(lines), division, why, found, content, places, headlines, collected
+        )
 
 
 def _lines_of(problems: Mapping[str, Sequence[str]]) -> Iterator[CheckLine]:

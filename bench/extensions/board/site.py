@@ -6,6 +6,7 @@ import tempfile
 import xml.etree.ElementTree as ET  # it writes the feed and reads nothing  # nosec B405
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
@@ -26,6 +27,7 @@ from bench.extensions.board.decisions import ACCEPTED, FILE, Decision, read
 from bench.extensions.board.ranking import groups_of
 from bench.extensions.board.rules import CLOSED, DIVISIONS, OPEN, Rules
 from bench.extensions.board.submission import Number
+from bench.extensions.bundles.kept import kept
 from bench.results.read_predictions import SCORING_VERSION
 from bench.store.safe_csv import csv_text
 from bench.store.store import canonical_json
@@ -33,6 +35,7 @@ from harmonize.disk_space import writing
 from harmonize.errors import ConfigError
 from harmonize.progress import Progress
 from reports.formatting import signed
+from reports.page import render
 from reports.report_data.headline_rows import Estimate
 
 ROWS = "rows.json"  # this file shows that a folder is the site of a board
@@ -97,9 +100,12 @@ def build(board: Path, output: Path | None, registry: Registry, progress: Progre
             list(dict.fromkeys(hospital for entry in found for _, hospital, *_ in entry.hospitals)) or rules.external,
             [(each.name, each.error.what) for each in broken],
         )
-        index = _replace(output, lambda folder: _write(folder, rules, page, accepted, decisions))
-    num_kept = sum(entry.kept for entry in found)
-    return BoardBuild(index, len(rows), ranked, waiting, moved, broken, num_kept)
+        reports = {}
+        for entry in accepted:
+            if entry.tables is not None:  # the bundle's id is the hash of its content
+                reports[entry.stated.name], _ = kept(registry, entry.stated.bundle, partial(render, entry.tables))
+        index = _replace(output, lambda folder: _write(folder, rules, page, accepted, reports))
+    return BoardBuild(index, len(rows), ranked, waiting, moved, broken, sum(entry.kept for entry in found))
 
 
 def _rows(found: Sequence[BoardEntry]) -> list[BoardRow]:
@@ -147,9 +153,10 @@ def _replace(output: Path, write: Callable[[Path], None]) -> Path:
 
 
 def _write(
-    folder: Path, rules: Rules, page: BoardPage, accepted: Sequence[BoardEntry], decisions: Sequence[Decision]
+    folder: Path, rules: Rules, page: BoardPage, accepted: Sequence[BoardEntry], reports: Mapping[str, str]
 ) -> None:
-    """Write all files of the site."""
+    """Write all files of the site. `reports`: name of a submission -> the report of its bundle."""
+    decisions = page.decisions[::-1]
     _text(folder / "index.html", render_board(page))
     pages = folder / "submissions"
     pages.mkdir()
@@ -157,10 +164,10 @@ def _write(
     for entry in accepted:
         name = entry.stated.name
         shutil.copytree(entry.folder, pages / name)
-        if entry.report:
-            _text(pages / name / "report.html", entry.report)
+        if name in reports:
+            _text(pages / name / "report.html", reports[name])
         own = [row for row in rows if row.submission == name]
-        _text(pages / f"{name}.html", render_submission(_submission(entry, own, page, decisions)))
+        _text(pages / f"{name}.html", render_submission(_submission(entry, own, page)))
     (folder / FILE).write_bytes(b"".join(canonical_json(asdict(decision)) + b"\n" for decision in decisions))
     records = [_record(division, row) for division, each in page.divisions.items() for row in each]
     _text(
@@ -170,9 +177,7 @@ def _write(
     _text(folder / "feed.xml", _feed(rules, decisions))
 
 
-def _submission(
-    entry: BoardEntry, rows: Sequence[BoardRow], page: BoardPage, decisions: Sequence[Decision]
-) -> SubmissionPage:
+def _submission(entry: BoardEntry, rows: Sequence[BoardRow], page: BoardPage) -> SubmissionPage:
     stated = entry.stated
     facts = {
         "Laboratory": stated.laboratory,
@@ -194,9 +199,9 @@ def _submission(
         facts,
         [(line.state, line.what, line.text) for line in entry.lines],
         [(recipe, hospital, Estimate(*bounds), answer) for recipe, hospital, bounds, answer in entry.hospitals],
-        [decision for decision in decisions if decision.submission == stated.name],
+        [decision for decision in page.decisions[::-1] if decision.submission == stated.name],
         files,
-        bool(entry.report),
+        entry.tables is not None,
     )
 
 
