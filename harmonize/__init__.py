@@ -13,39 +13,12 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from harmonize.cohorts.cohort import Cohort, load
     from harmonize.cohorts.specs import CohortSpec, read_data
-    from harmonize.cohorts.splits import assign
-    from harmonize.datasets import LAYOUTS
-    from harmonize.errors import ConfigError, CxrError, DatasetError, RegistryError, SetupError, StoreError
-    from harmonize.labels.findings import FINDINGS
 
-__all__ = [
-    "FINDINGS",
-    "LAYOUTS",
-    "Cohort",
-    "CohortSpec",
-    "ConfigError",
-    "CxrError",
-    "DatasetError",
-    "RegistryError",
-    "SetupError",
-    "StoreError",
-    "assign",
-    "load",
-    "read_data",
-]
-
-_MODULES = {
-    "cohorts.cohort": ("Cohort", "load"),
-    "datasets": ("LAYOUTS",),
-    "errors": ("ConfigError", "CxrError", "DatasetError", "RegistryError", "SetupError", "StoreError"),
-    "labels.findings": ("FINDINGS",),
-    "cohorts.specs": ("CohortSpec", "read_data"),
-    "cohorts.splits": ("assign",),
-}
+__all__ = ["Cohort", "CohortSpec", "load", "read_data"]
 
 
 def __getattr__(name: str) -> Any:
-    for module, names in _MODULES.items():
+    for module, names in (("cohort", ("Cohort", "load")), ("specs", ("CohortSpec", "read_data"))):
         if name in names:
-            return getattr(import_module(f"harmonize.{module}"), name)
+            return getattr(import_module(f"harmonize.cohorts.{module}"), name)
     raise AttributeError(f"module 'harmonize' has no attribute {name!r}")

@@ -10,7 +10,7 @@
 Code that reads user input raises these errors. Any other exception is a bug.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Self
 
@@ -76,6 +76,14 @@ class CxrError(Exception):
             if key not in known:
                 place = f"{where}.{key}" if ": " in where else f"{where}: {key}"
                 raise cls(f"unknown key {key!r}", place, cls.suggestion(key, known))
+
+    @classmethod
+    def check_choices(cls, option: str, values: Iterable[str], choices: Sequence[str]) -> None:
+        """Raise this error for a value of an option that is none of the choices. option: its name without the dashes."""
+        for value in values:
+            if value not in choices:
+                fix = f"{cls.hint(value, choices)}choose from: {', '.join(dict.fromkeys(choices))}"
+                raise cls(f"unknown value of --{option}: {value!r}", f"--{option}", fix)
 
     @staticmethod
     def not_a_file(path: Path) -> str:

@@ -20,6 +20,7 @@ from bench.cli.options import (
 )
 from bench.cli.predict import check_rule
 from bench.cli.text_tables import interval, table_lines, wrapped
+from harmonize.errors import ConfigError
 from reports.formatting import number
 
 if TYPE_CHECKING:
@@ -54,10 +55,10 @@ def compare(
     Prints the means over findings, at each hospital; --all prints the findings, too. Both runs are scored on the same images
     and the same bootstrap samples of patients.
     """
-    from bench.planning.stored_names import check_choices, check_entries, store_with
+    from bench.planning.stored_names import check_entries, store_with
 
     check_rule(at)
-    check_choices("calibrator", [calibrator], CALIBRATORS)
+    ConfigError.check_choices("calibrator", [calibrator], CALIBRATORS)
     opened = store_with(store, grid, (first, second))
     check_entries(opened, "metric", [metric], "auroc_gap")
     check_entries(opened, "cohort", cohort or ())

@@ -93,12 +93,14 @@ def run(
     """
     from bench.cli import plan_text
     from bench.cli.progress_bars import choose_display
+    from bench.executors.choose_executor import ExecutorChoice
     from bench.store.store import Store
     from bench.study.request import Request
     from bench.system.devices import Devices
 
     with choose_display(quiet) as display:
         here = executor.partition(":")[0] == "local"
+        choice = ExecutorChoice.of(executor, per_device, together)
         devices = Devices.of(device, workers, per_device, here=here)
         request = Request.read(grid, registry, data, weights)
         request.check_only(only)
@@ -110,11 +112,10 @@ def run(
             _say(request.missing_weights(request.hub_architectures))
             return
 
-        from bench.executors.choose_executor import choose_executor  # slow imports: a wrong request was refused above
-        from bench.executors.execute_job import check_devices
+        from bench.executors.execute_job import check_devices  # slow imports: a wrong request was refused above
         from bench.planning.plan import make_plan
 
-        chosen_executor = choose_executor(executor, device, devices.workers, per_device, together)
+        chosen_executor = choice.executor(device, devices.workers)
         plan = make_plan(
             request.grid, request.registry, opened, data, weights, devices.workers, request.command, display.progress
         )

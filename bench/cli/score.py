@@ -95,10 +95,10 @@ def score(
     if outputs != "auto":
         raise ConfigError("--outputs is only valid with --predictions", "--outputs", "remove the option")
     from bench.config.grid_file import check_name
-    from bench.planning.stored_names import check_choices, store_with
+    from bench.planning.stored_names import store_with
 
     for option, value in zip(SETTINGS, (mapping, labels_read, threshold, unit), strict=True):
-        check_choices(option, [] if value is None else [value], SETTINGS[option])
+        ConfigError.check_choices(option, [] if value is None else [value], SETTINGS[option])
     if name is not None:
         check_name(name, "--as")
     opened = store_with(store, grid)
@@ -141,6 +141,4 @@ def _check_files(predictions: Path | None, labels: Path | None, outputs: str, of
     if of_grids:
         fix = f"remove {' and '.join(of_grids)}, or remove --predictions and --labels"
         raise ConfigError(f"{of_grids[0]} is only valid for a grid of the store", of_grids[0], fix)
-    from bench.planning.stored_names import check_choices
-
-    check_choices("outputs", [outputs], OUTPUTS)
+    ConfigError.check_choices("outputs", [outputs], OUTPUTS)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench.cli.text_tables import interval, table_lines, wrapped
+from harmonize.errors import ConfigError
 from reports.formatting import number, plural
 from reports.schemas.select import select
 
@@ -34,14 +35,13 @@ def score_files(
     `findings`: only these findings; all if it is empty. `outputs`: probability, logit or auto. `reading`: a name in READINGS;
     None for the default. Raises ConfigError for an unknown reading.
     """
-    from bench.planning.stored_names import check_choices
     from bench.results.prediction_files import COHORT, read_labeled_predictions
     from bench.scoring.diagnostics import symptoms
     from bench.scoring.score_run import score_run
     from bench.scoring.scored_split import READINGS, STANDARD, Settings
 
     reading = reading or STANDARD
-    check_choices("labels-read", [reading], list(READINGS))
+    ConfigError.check_choices("labels-read", [reading], list(READINGS))
     given = read_labeled_predictions(predictions, labels, findings, outputs, reading)
     settings = Settings() if min_count is None else Settings(min_count=min_count)
     result = score_run("", given.run.findings, given.run.internal, given.run.scored_splits, settings)

@@ -1,42 +1,62 @@
 """Parse the value of --executor: local, or the executor of an extension, then optionally a colon and the resources of a run."""
 
+from dataclasses import dataclass
+from importlib import import_module
+from typing import TYPE_CHECKING, Self
+
 from bench.config.run_config import from_dict
-from bench.executors.execute_job import Executor
-from bench.executors.local import Local
 from harmonize.errors import ConfigError
 from harmonize.yaml_file import parse_yaml
 from reports import extensions
 
+if TYPE_CHECKING:
+    from bench.executors.execute_job import Executor
 
-def choose_executor(text: str, device: str, workers: int, per_device: int = 0, together: int = 1) -> Executor:
-    """Return the executor that `text` names.
 
-    device: auto, cpu, cuda or cuda:N. workers: number of cores. per_device: number of parallel runs per GPU. together:
-    number of devices that train one run together. Only the executor local uses these four arguments. Raises ConfigError
-    for an unknown name, key or value.
+@dataclass(frozen=True, slots=True)
+class ExecutorChoice:
+    """The executor that `text` names, checked before its class is imported, which takes a second.
+
+    kind: its class, as `module:class`. per_device: number of parallel runs per GPU. together: number of devices that train one
+    run together. Only the executor local uses these two.
     """
-    name, _, resources = text.partition(":")
-    where = f"--executor {text}"
-    if name == "local" and not resources:
-        return Local(device, workers, per_device, together)
-    clusters = {key: kind for module in extensions.modules("executors") for key, kind in module.EXECUTORS.items()}
-    if name not in clusters:
-        if name == "local":
+
+    text: str
+    kind: str
+    per_device: int = 0
+    together: int = 1
+
+    @classmethod
+    def of(cls, text: str, per_device: int = 0, together: int = 1) -> Self:
+        """Raise ConfigError for an unknown name, and for options or resources that the executor does not have."""
+        (name, _, resources), where = text.partition(":"), f"--executor {text}"
+        clusters = {key: kind for module in extensions.modules("executors") for key, kind in module.EXECUTORS.items()}
+        ConfigError.check_choices("executor", [name], ["local", *clusters])
+        if name == "local" and resources:
             fix = "use --device, --workers, --together and --per-device"
             raise ConfigError("the executor local takes no resources after a colon", where, fix)
-        fix = f"choose from: {', '.join(['local', *clusters])}; others than local take resources after a colon"
-        raise ConfigError(f"unknown executor {name!r}", where, fix)
-    if per_device:
-        fix = f"remove it; to share a GPU on a cluster, write {name}:gpus=0.5"
-        raise ConfigError("--per-device is only valid with --executor local", "--per-device", fix)
-    if together > 1:
-        fix = f"remove it and request GPUs per run: {name}:gpus={together}"
-        raise ConfigError("--together is only valid with --executor local", where, fix)
-    pairs = [pair.partition("=") for pair in resources.split(",") if pair]
-    for key, equals, _ in pairs:
-        if not equals:
-            raise ConfigError(f"{key!r} has no value", where, f"write {name}:{key}=VALUE")
-    kind = clusters[name]
-    texts = {key for key, default in kind.__dataclass_fields__.items() if default.type is str}
-    chosen: Executor = from_dict(kind, {k: v if k in texts else parse_yaml(v, where) for k, _, v in pairs}, where)
-    return chosen
+        if name != "local" and per_device:
+            fix = f"remove it; to share a GPU on a cluster, write {name}:gpus=0.5"
+            raise ConfigError("--per-device is only valid with --executor local", "--per-device", fix)
+        if name != "local" and together > 1:
+            fix = f"remove it and request GPUs per run: {name}:gpus={together}"
+            raise ConfigError("--together is only valid with --executor local", where, fix)
+        return cls(text, clusters.get(name, "bench.executors.local:Local"), per_device, together)
+
+    def executor(self, device: str, workers: int) -> "Executor":
+        """Import the class of the executor, and return the executor. Raises ConfigError for an unknown key or value.
+
+        device: auto, cpu, cuda or cuda:N. workers: number of cores. Only the executor local uses these two.
+        """
+        module, _, kind_name = self.kind.partition(":")
+        kind, (name, _, resources) = getattr(import_module(module), kind_name), self.text.partition(":")
+        if name == "local":
+            local: Executor = kind(device, workers, self.per_device, self.together)
+            return local
+        where, pairs = f"--executor {self.text}", [pair.partition("=") for pair in resources.split(",") if pair]
+        for key, equals, _ in pairs:
+            if not equals:
+                raise ConfigError(f"{key!r} has no value", where, f"write {name}:{key}=VALUE")
+        texts = {key for key, default in kind.__dataclass_fields__.items() if default.type is str}
+        chosen: Executor = from_dict(kind, {k: v if k in texts else parse_yaml(v, where) for k, _, v in pairs}, where)
+        return chosen

@@ -15,8 +15,8 @@ from typing import Any
 
 from bench.executors.execute_job import OnEvent, Outcome, Work, attempt, check_devices, placed, trained_by
 from bench.planning.jobs import Job
-from bench.system.child_processes import end_with_parent
 from bench.system.devices import choose_devices
+from harmonize.child_processes import end_with_parent, interrupts_held
 from harmonize.errors import ConfigError, SetupError
 
 START_METHOD = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
@@ -90,7 +90,7 @@ def warm_up() -> None:
         from multiprocessing import forkserver
 
         multiprocessing.get_context(START_METHOD).set_forkserver_preload(["bench.executors.worker_imports"])
-        with _threads(1):
+        with _threads(1), interrupts_held():
             forkserver.ensure_running()
 
 

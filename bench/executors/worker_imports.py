@@ -14,6 +14,8 @@ import sys
 from functools import partial
 from importlib import import_module
 
+from harmonize.child_processes import end_at_interrupts
+
 NEEDED = (
     "bench.runs.run_one",
     "numba",
@@ -26,6 +28,7 @@ NEEDED = (
 
 if any("multiprocessing.forkserver" in word for word in sys.orig_argv):
     atexit.register(os._exit, 0)  # the function that is registered first runs last
+    end_at_interrupts()  # also its workers; the server itself ignores them later
     os.register_at_fork(after_in_child=partial(atexit.unregister, os._exit))  # workers have an exit code of their own
 gc.disable()
 for _name in NEEDED:

@@ -64,12 +64,4 @@ def check_entries(store: Store, option: str, names: Sequence[str], *others: str)
     known = [*Registry.read().sections.get(section, ()), *others]
     for file in sorted((store.root / "grids").glob("*.json")):
         known += [entry["name"] for entry in store.read_json("grids", file.name)[section]]
-    check_choices(option, names, known)
-
-
-def check_choices(option: str, values: Sequence[str], choices: Sequence[str]) -> None:
-    """Raise ConfigError for a value of an option that is none of the choices. option: its name without the dashes."""
-    for value in values:
-        if value not in choices:
-            fix = f"{ConfigError.hint(value, choices)}choose from: {', '.join(dict.fromkeys(choices))}"
-            raise ConfigError(f"unknown value of --{option}: {value!r}", f"--{option}", fix)
+    ConfigError.check_choices(option, names, known)

@@ -3,9 +3,8 @@
 Several processes are used if that saves time.
 """
 
-import multiprocessing
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
 from pathlib import Path
@@ -34,9 +33,9 @@ from bench.store.checked_folders import CheckedFolder, ScoresFolder
 from bench.store.features import features_file, read_features
 from bench.store.file_integrity import bytes_sha256
 from bench.store.store import canonical_json, short_hash, table_facts, write_bytes, write_table
-from bench.system.child_processes import end_with_parent
 from bench.system.devices import default_workers
-from harmonize.errors import SetupError, StoreError
+from harmonize.child_processes import ProcessPool
+from harmonize.errors import ConfigError, SetupError, StoreError
 from harmonize.progress import Progress
 from reports.schemas.tables import SCHEMAS
 
@@ -48,10 +47,8 @@ from dataclasses import dataclass
 from bench.config.grid_file import check_name, shipped_grids
 from bench.config.registry import Registry
 from bench.planning.manifest import read_manifest
-from bench.planning.stored_names import check_choices
 from bench.scoring.thresholds import RULES
 from harmonize.cohorts import label_mapping
-from harmonize.errors import ConfigError
 
 PROBE_VERSION = 1  # increase this number if a change of the code may change the results of source probes
 PROBED = ("sources", "source_confusion")
@@ -133,17 +130,14 @@ def _each(manifest: Manifest, runs: Sequence[PlannedRun], processes: int) -> Ite
             _score(manifest, run, labels)
             yield
         return
-    pool = ProcessPoolExecutor(num, multiprocessing.get_context("spawn"), _start_worker, (manifest,))
     try:
-        for future in as_completed([pool.submit(_score_in_worker, run) for run in runs]):
-            yield future.result()
+        with ProcessPool(num, _start_worker, manifest) as pool:
+            for future in as_completed([pool.submit(_score_in_worker, run) for run in runs]):
+                yield future.result()
     except BrokenProcessPool as error:
         what = "a scoring process died: it was killed, or memory ran out"
         fix = "score again with `bench score`: finished scores are kept"
         raise SetupError(what, str(manifest.store.root / "scores"), fix) from error
-    finally:
-        # waits for the workers: in a process of `multiprocessing`, they and the process would otherwise never end
-        pool.shutdown(cancel_futures=True)
 
 
 def _size(manifest: Manifest, run: PlannedRun) -> int:
@@ -157,7 +151,6 @@ _worker: dict[str, Any] = {}  # state of a worker process: the manifest, and the
 
 def _start_worker(manifest: Manifest) -> None:
     """Prepare a worker process that scores runs."""
-    end_with_parent()
     _worker.update(manifest=manifest, labels={})
 
 
@@ -328,11 +321,11 @@ def rescored(manifest: Manifest, name: str, change: ScoreChange, command: str) -
     """
     path = _path(manifest, name, change)
     findings = {finding for run in manifest.runs or manifest.imported for finding in run.config.findings}
-    check_choices("findings", change.findings, sorted(findings))
+    ConfigError.check_choices("findings", change.findings, sorted(findings))
     again, changes = manifest, []
     for key, option, choices, words in _CHOICES:
         if (value := getattr(change, key)) is not None:
-            check_choices(option, [value], choices)
+            ConfigError.check_choices(option, [value], choices)
             again = replace(again, **{key: value})
             changes.append(words.format(value))
     if again.unit == STUDY and manifest.of_bundles:

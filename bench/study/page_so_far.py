@@ -17,7 +17,7 @@ from bench.executors.local import START_METHOD
 from bench.planning.manifest import Manifest
 from bench.results.score_runs import remarks, score_all
 from bench.study.job_progress import Display
-from bench.system.child_processes import end_with_parent
+from harmonize.child_processes import end_with_parent
 
 _WORTH_S = 20.0  # a page is worth its cost if a run takes at least this long
 _BEFORE_ANALYSES_S = 5.0  # the same if analyses follow, which take as long as the runs

@@ -5,16 +5,11 @@ a compressed block of bytes.
 """
 
 import json
-import multiprocessing
-import os
-import signal
-import threading
 import time
 import zlib
 from collections.abc import Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from concurrent.futures.process import BrokenProcessPool
-from multiprocessing.connection import wait as wait_for
 from pathlib import Path
 from typing import NamedTuple
 
@@ -23,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harmonize.cache.packed import PACKED_FROM, pack
+from harmonize.child_processes import ProcessPool
 from harmonize.errors import SetupError
 from harmonize.images.pixels import Geometry, UnreadableImage, fit_to_square, read_radiograph, region
 
@@ -75,27 +71,23 @@ def _decode_in_pool(
     chunks: Sequence[list[int]], paths: Sequence[str], geometry: Geometry, workers: int
 ) -> Iterator[tuple[list[int], Pixels, list[CachedRow]]]:
     """Yield the same tuples as `decode_rows`, decoded in several processes."""
-    # spawn, not fork: the caller may have threads of torch or a lock of OpenCV
-    context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(min(workers, len(chunks)), mp_context=context, initializer=_start_worker)
     pending: dict[Future[Decoded], list[int]] = {}
     queue = iter(chunks)
     try:
-        while True:
-            for rows in queue:
-                pending[pool.submit(decode, [paths[row] for row in rows], geometry)] = rows
-                if len(pending) >= _AHEAD * workers:
+        with ProcessPool(min(workers, len(chunks)), cv2.setNumThreads, 1) as pool:
+            while True:
+                for rows in queue:
+                    pending[pool.submit(decode, [paths[row] for row in rows], geometry)] = rows
+                    if len(pending) >= _AHEAD * workers:
+                        break
+                if not pending:
                     break
-            if not pending:
-                break
-            finished, _ = wait(pending, return_when=FIRST_COMPLETED)
-            for future in finished:
-                yield pending.pop(future), *future.result()
+                finished, _ = wait(pending, return_when=FIRST_COMPLETED)
+                for future in finished:
+                    yield pending.pop(future), *future.result()
     except BrokenProcessPool as error:
         fix = "run again with --workers 1: it continues where it stopped and names the image"
         raise SetupError("a decoding process died (out of memory?)", "image cache", fix) from error
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
 
 
 def decode(paths: Sequence[str], geometry: Geometry) -> Decoded:
@@ -128,21 +120,6 @@ def _decode_one(path: str, geometry: Geometry) -> tuple[NDArray[np.uint8], bool]
         raise UnreadableImage("listed but absent")
     crop, fell_back = region(read_radiograph(Path(path), geometry.decode_at), geometry)
     return fit_to_square(crop, geometry), fell_back
-
-
-def _start_worker() -> None:
-    """Set up a process of the pool: one OpenCV thread, ignore Ctrl-C, and exit when the parent exits."""
-    cv2.setNumThreads(1)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-
-
-def _end_with_parent() -> None:
-    """Wait until the parent ends (also by SIGKILL), then exit this process."""
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        wait_for([parent.sentinel])
-        os._exit(1)
 
 
 def journal_line(rows: list[int], entries: list[CachedRow]) -> str:

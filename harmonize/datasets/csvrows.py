@@ -87,7 +87,7 @@ def open_bytes(path: Path) -> Iterator[IO[bytes]]:
 
 
 @contextmanager
-def open_text(path: Path) -> Iterator[IO[str]]:
+def _open_text(path: Path) -> Iterator[IO[str]]:
     """Open a plain or compressed text file, see `open_bytes`, without changing its line ends."""
     with open_bytes(path) as file, TextIOWrapper(file, encoding="utf-8-sig", newline="") as text:
         yield text
@@ -139,7 +139,7 @@ def count_regular_rows(path: Path) -> int | None:
     Most files have only rows of this kind, and this function is three times as fast as `rows`.
     """
     csv.field_size_limit(MAX_CELL_CHARACTERS)
-    with open_text(path) as file:
+    with _open_text(path) as file:
         reader = csv.reader(_without_nul(file))
         try:
             width = len(next(reader, []))
@@ -222,7 +222,7 @@ def _records(path: Path) -> Generator[_Record, None, None]:
     """Yield the records of a CSV file, beginning with the header; blank lines are skipped."""
     csv.field_size_limit(MAX_CELL_CHARACTERS)  # the default of Python is too small for a cell with an encoded mask
     lines: list[str] = []
-    with open_text(path) as file:
+    with _open_text(path) as file:
         reader = csv.reader(_collected(file, lines))
         line = 1
         try:

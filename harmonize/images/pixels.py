@@ -299,21 +299,7 @@ def _gray(image: Any) -> Gray:
     return np.asarray(image, np.uint8)
 
 
-__all__ = [
-    "FITS",
-    "INTERPOLATIONS",
-    "PIXELS_VERSION",
-    "REGIONS",
-    "Geometry",
-    "UnreadableImage",
-    "crop_box",
-    "file_size",
-    "fit_to_square",
-    "read_gray",
-    "read_radiograph",
-    "region",
-    "to_geometry",
-]
+__all__ = ["UnreadableImage"]
 
 
 def _resize_without_smoothing(image: Gray, height: int, width: int) -> Gray:

@@ -11,15 +11,14 @@ root/masks/<hospital>/<path of the image without suffix>/<finding>.png
 root/phantom.json                     the settings; written last, so its presence means that all files exist
 """
 
-import multiprocessing
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
 import pandas as pd
 
+from harmonize.child_processes import ProcessPool
 from harmonize.datasets import adapter
 from harmonize.datasets.nih import BOX_FRAME_PX
 from harmonize.disk_space import writing
@@ -97,23 +96,14 @@ def _run(tasks: list[_Task], workers: int) -> Iterator[Records]:
     """Yield the result of each task, in order."""
     if workers <= 1:
         threads = cv2.getNumThreads()
-        _use_one_thread()
+        cv2.setNumThreads(1)  # images are small, so OpenCV threads cost more time than they save
         try:
             yield from map(_run_task, tasks)
         finally:
             cv2.setNumThreads(threads)
         return
-    # spawn, not fork: a fork would copy locks that threads of other libraries hold
-    context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(min(workers, len(tasks)), context, _use_one_thread)
-    try:
+    with ProcessPool(min(workers, len(tasks)), cv2.setNumThreads, 1) as pool:
         yield from pool.map(_run_task, tasks)
-    finally:
-        pool.shutdown(cancel_futures=True)  # after an error or Ctrl-C, tasks in the queue are skipped
-
-
-def _use_one_thread() -> None:
-    cv2.setNumThreads(1)  # images are small, so OpenCV threads cost more time than they save
 
 
 def _run_task(task: _Task) -> Records:

@@ -51,14 +51,13 @@ def explain(
     clinical use.
     """
     from bench.extensions.heat_maps.analyses import METHODS
-    from bench.planning.stored_names import check_choices
     from bench.runs.model_reference import check_reference
     from bench.store.store import write_bytes
 
     model = check_reference(run, store)
     if not any(path.exists() for path in images):
         raise DatasetError("no such file", ", ".join(map(str, images)), "give JPEG, PNG or DICOM files")
-    check_choices("method", [method], METHODS)
+    ConfigError.check_choices("method", [method], METHODS)
     reference = _reference(mask, box, len(images))
     import pandas as pd  # slow imports: a wrong request was refused above
 

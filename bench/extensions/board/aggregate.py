@@ -83,8 +83,6 @@ class Histogram:
 
         The images of the bin that contains the threshold may be called or not. At an edge, the net benefit is exact.
         """
-        if not 0 < threshold < 1:
-            raise ConfigError(f"{threshold} is no threshold", "--call-at", "give a number between 0 and 1")
         sure, maybe = self.edges[:-1] >= threshold, self.edges[1:] > threshold
         total, odds = float((self.positive + self.negative).sum()), threshold / (1 - threshold)
         low = self.positive[sure].sum() - odds * self.negative[maybe].sum()
@@ -102,8 +100,6 @@ def histograms(
     column with a group that has fewer than `least` images of a class is left out as a whole; so is a finding. Raises
     ConfigError if nothing remains.
     """
-    if least < 2:
-        raise ConfigError("--least must be at least 2", "bench board sealed aggregate", "e.g. --least 10")
     [split] = given.run.scored_splits
     out = {}
     for k, finding in enumerate(given.run.findings):

@@ -134,21 +134,22 @@ def decide(
     from bench.cli.progress_bars import choose_display
     from bench.config.registry import Registry
     from bench.extensions.board import decisions
-    from bench.extensions.board.check import check_one
-    from bench.extensions.board.rules import Rules
     from bench.extensions.board.submission import bundle_id, find
 
     if action not in decisions.ACTIONS:
         fix = ConfigError.suggestion(action, decisions.ACTIONS)
         raise ConfigError(f"unknown decision {action!r}", "bench board decide", fix)
-    rules, earlier = Rules.read(board), decisions.latest(decisions.read(board))
+    earlier = decisions.latest(decisions.read(board))
     if action == decisions.WITHDRAWN and submission in earlier:
         bundle = earlier[submission].bundle  # its folder may be gone
     else:
         bundle = bundle_id(find(board, submission), may_be_unknown=action == decisions.REFUSED)
     if action in (decisions.ACCEPTED, decisions.RESCORED):
+        from bench.extensions.board.check import check_one  # slow imports: a wrong name was refused above
+        from bench.extensions.board.rules import Rules
+
         with choose_display(quiet) as display:
-            check_one(submission, board, rules, Registry.read(registry), display.progress)
+            check_one(submission, board, Rules.read(board), Registry.read(registry), display.progress)
     made = decisions.append(board, action, submission, bundle, by, why)
     if as_json:
         typer.echo(json.dumps({"action": action, "submission": submission, "bundle": bundle, "hash": made.hash}))

@@ -6,6 +6,7 @@ from typing import Any, Self
 
 from bench.config.registry import Registry
 from bench.config.seen import OTHERS, SeenData
+from bench.extensions.board.submission import CLOSED, OPEN
 from bench.extensions.bundles.recompute import known_entries, starting_weights
 from bench.planning.exposure import Exposure
 from bench.planning.manifest import Manifest
@@ -20,7 +21,6 @@ from reports import extensions
 from reports.schemas.exposure import CORPORA, NO, UNKNOWN
 
 FILE = "board.yaml"
-CLOSED, OPEN = DIVISIONS = ("closed", "open")
 _FIX = "docs/extensions/sharing.md shows a board.yaml"
 
 

@@ -25,8 +25,6 @@ from typing import Any, Self
 
 from bench.extensions.board.chain import START, append_line, line_hash, read_chain
 from bench.extensions.board.submission import name_key, name_problems
-from bench.results.prediction_files import IMAGE, PATIENT, label_states, read_labeled_predictions, read_table
-from bench.scoring import metrics
 from bench.store.file_integrity import file_sha256
 from bench.store.lease import lease
 from bench.store.store import canonical_json, write_bytes
@@ -107,6 +105,8 @@ def open_hospital(folder: Path, labels: Path, step: float | None, quota: int) ->
         raise ConfigError(
             "--step must be above 0 and at most 0.1, --quota at least 1", "bench board sealed open", "e.g. .01, 20"
         )
+    from bench.results.prediction_files import IMAGE, PATIENT, label_states, read_table  # imports pandas
+
     table = read_table(labels)
     findings = tuple(name for name in table.columns if name not in (IMAGE, PATIENT))
     if not findings:
@@ -195,7 +195,7 @@ def answer(folder: Path, predictions: Path, laboratory: str) -> SealedAnswer:
         if [each.left for each in own] != [settings.quota - 1 - place for place in range(len(own))]:
             what = "the quota was changed after the first answer"
             raise StoreError(what, str(folder / SETTINGS), _FIX)
-        digest = file_sha256(predictions) if predictions.is_file() else ""
+        digest = file_sha256(predictions)
         for earlier in own:
             if earlier.predictions == digest:
                 return earlier
@@ -234,6 +234,9 @@ def ladder(best: float, score: float, step: float) -> float:
 
 def macro_auroc(folder: Path, predictions: Path, settings: SealedHospital) -> float:
     """Return the mean AUROC over the findings that have both classes. Raises ConfigError if there is none."""
+    from bench.results.prediction_files import read_labeled_predictions  # imports pandas and scipy
+    from bench.scoring import metrics
+
     given = read_labeled_predictions(predictions, folder / LABELS, settings.findings)
     [split] = given.run.scored_splits
     value = metrics.macro_auroc(split.labels(), split.logit)

@@ -20,13 +20,17 @@ sealed_app = typer.Typer(
 )
 
 LaboratoryOption = Annotated[str, typer.Option("--laboratory", help="Name of the laboratory, shown in public.")]
+_FILE: dict[str, Any] = {"exists": True, "dir_okay": False}
+LabelsOption = Annotated[
+    Path, typer.Option("--labels", help="Labels (1, 0, empty): image_id, optionally patient_id.", **_FILE)
+]
 SealedArgument = Annotated[Path, typer.Argument(help="Folder of the sealed hospital; keep it private.")]
 
 
 @sealed_app.command("open", epilog=examples("bench board sealed open hospital --labels labels.csv --quota 20"))
 def open_(
     folder: SealedArgument,
-    labels: Annotated[Path, typer.Option("--labels", help="Labels (1, 0, empty): image_id, optionally patient_id.")],
+    labels: LabelsOption,
     quota: Annotated[int, typer.Option("--quota", help="Number of answers for each laboratory.")] = 20,
     step: Annotated[
         float | None,
@@ -55,7 +59,7 @@ def open_(
 def answer(
     folder: SealedArgument,
     predictions: Annotated[
-        Path, typer.Option("--predictions", help="Table of a laboratory: hashed image_id, and a column per finding.")
+        Path, typer.Option("--predictions", help="Table of a laboratory: hashed image_id, column per finding.", **_FILE)
     ],
     laboratory: LaboratoryOption = "",
     as_json: JsonOption = False,
@@ -83,17 +87,17 @@ def answer(
 )
 def aggregate(
     predictions: Annotated[
-        Path, typer.Option("--predictions", help="Table of a model: image_id, a column per finding.")
+        Path, typer.Option("--predictions", help="Table of a model: image_id, a column per finding.", **_FILE)
     ],
-    labels: Annotated[Path, typer.Option("--labels", help="Labels (1, 0, empty): image_id, optionally patient_id.")],
+    labels: LabelsOption,
     output: Annotated[Path, typer.Option("--output", "-o", help="JSON file to write.")],
     group_by: Annotated[
         list[str] | None, typer.Option("--group-by", help="Also count the groups of this column; repeat for several.")
     ] = None,
     group_table: Annotated[
-        Path | None, typer.Option("--group-table", help="Table with the columns of --group-by. Default: --labels.")
+        Path | None, typer.Option(help="Table with the columns of --group-by. Default: --labels.", **_FILE)
     ] = None,
-    least: Annotated[int, typer.Option("--least", help="Smallest number of images of a class in a bin.")] = 10,
+    least: Annotated[int, typer.Option("--least", min=2, help="Smallest number of images of a class in a bin.")] = 10,
     as_json: JsonOption = False,
 ) -> None:
     """Write counts of predictions in place of predictions.
@@ -123,7 +127,7 @@ def aggregate(
 
 @sealed_app.command(epilog=examples("bench board sealed bounds hospital.json --call-at .2"))
 def bounds(
-    file: Annotated[Path, typer.Argument(help="File that `bench board sealed aggregate` wrote.")],
+    file: Annotated[Path, typer.Argument(help="File that `bench board sealed aggregate` wrote.", **_FILE)],
     call_at: Annotated[float, typer.Option("--call-at", help="Probability from which an image is called.")] = 0.2,
     as_json: JsonOption = False,
 ) -> None:
@@ -132,10 +136,10 @@ def bounds(
     The scores are AUROC, calibration error and net benefit. The true scores lie within the bounds, whatever the
     predictions inside a bin are.
     """
-    from bench.extensions.board.aggregate import read_aggregate
+    if not 0 < call_at < 1:
+        raise ConfigError(f"{call_at} is no threshold", "--call-at", "give a number between 0 and 1")
+    from bench.extensions.board.aggregate import read_aggregate  # imports pandas and scipy
 
-    if not file.is_file():
-        raise ConfigError("no such file", str(file), "write one with `bench board sealed aggregate`")
     rows: list[dict[str, Any]] = [
         {
             "finding": finding,

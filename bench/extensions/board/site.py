@@ -25,8 +25,8 @@ from bench.extensions.board.board_page import (
 from bench.extensions.board.check import RERUN, SELF_REPORTED, VERIFIED, BoardEntry, BrokenSubmission, entries
 from bench.extensions.board.decisions import ACCEPTED, FILE, Decision, read
 from bench.extensions.board.ranking import groups_of
-from bench.extensions.board.rules import CLOSED, DIVISIONS, OPEN, Rules
-from bench.extensions.board.submission import Number
+from bench.extensions.board.rules import Rules
+from bench.extensions.board.submission import CLOSED, DIVISIONS, OPEN, Number
 from bench.extensions.bundles.kept import kept
 from bench.results.read_predictions import SCORING_VERSION
 from bench.store.safe_csv import csv_text

@@ -15,11 +15,11 @@ from datetime import date
 from pathlib import Path
 from typing import Self
 
-from bench.extensions.board.rules import DIVISIONS
 from bench.extensions.bundles import limits
 from bench.store.store import canonical_json
 from harmonize.errors import ConfigError, StoreError
 
+CLOSED, OPEN = DIVISIONS = ("closed", "open")
 FOLDER, FILE, BUNDLE = "submissions", "submission.json", "bundle.zip"
 REPRODUCTIONS = "reproductions"
 NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,59}")

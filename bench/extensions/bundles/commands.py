@@ -286,7 +286,6 @@ def merge(
     from bench.config.grid_file import check_name
     from bench.config.registry import Registry
     from bench.extensions.bundles.archive import check_is_file, cohorts_in
-    from bench.planning.stored_names import check_choices
     from bench.store.sign import signer
     from harmonize.cohorts.specs import read_data
 
@@ -309,7 +308,7 @@ def merge(
     new_names = _new_names(rename or [], [bundle.name for bundle in bundles])
     named = [[new_names.get(each.name, {}).get(old, old) for old in cohorts_in(each)] for each in bundles]
     if all(named):  # a bundle without cohorts is refused when it is unpacked
-        check_choices("cohort", cohort or (), [*chain.from_iterable(named)])
+        ConfigError.check_choices("cohort", cohort or (), [*chain.from_iterable(named)])
     signed_by = [signer(bundle, signers) if signers is not None else "" for bundle in bundles]
     entries = Registry.read(registry)
     from bench.extensions.bundles import merge as merging  # slow imports: a wrong request was refused above

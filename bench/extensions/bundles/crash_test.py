@@ -23,7 +23,7 @@ import pyarrow.parquet as pq
 from bench.extensions.bundles import limits
 from bench.extensions.bundles.archive import refused
 from bench.extensions.bundles.open_table import open_table
-from bench.system.child_processes import end_with_parent
+from harmonize.child_processes import end_at_interrupts, end_with_parent, interrupts_held
 from harmonize.errors import SetupError
 
 try:
@@ -70,7 +70,9 @@ def _child() -> ProcessPoolExecutor:
     """Return the pool with the child process, which ends with this process. Raises SetupError if it does not start."""
     pool = ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), _prepare)
     try:
-        pool.submit(os.getpid).result()
+        with interrupts_held():
+            started = pool.submit(os.getpid)
+        started.result()
     except BrokenProcessPool as error:  # no fault of a bundle: nothing was read yet
         what = "the process that reads the tables of bundles does not start"
         fix = 'put the code of your script below `if __name__ == "__main__":`; in other cases, memory may be short'
@@ -81,6 +83,7 @@ def _child() -> ProcessPoolExecutor:
 
 def _prepare() -> None:
     """Prepare the child process."""
+    end_at_interrupts()
     end_with_parent()
     limit_memory()
 

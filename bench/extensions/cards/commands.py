@@ -26,6 +26,7 @@ from bench.cli.options import (
 from bench.cli.predict import check_rule
 from bench.cli.text_tables import printable, table_lines, wrapped
 from bench.system.disclaimer import TRAINED_ON_SYNTHETIC
+from harmonize.errors import ConfigError
 
 ERRORS_EXAMPLES = examples("bench errors 3fa9 --cohort nih --finding Edema --kind fn -n 50 --csv")
 CARD_EXAMPLES = examples("bench card 3fa9")
@@ -58,10 +59,10 @@ def errors(
 
     The list contains image ids and paths, so show it only to people who may see the images.
     """
-    from bench.planning.stored_names import check_choices, check_entries, find_run, store_with
+    from bench.planning.stored_names import check_entries, find_run, store_with
 
     check_rule(at)
-    check_choices("kind", [kind] if kind else [], ("fp", "fn"))
+    ConfigError.check_choices("kind", [kind] if kind else [], ("fp", "fn"))
     opened = store_with(store, grid, [run])
     check_entries(opened, "cohort", cohort or ())
     from bench.extensions.cards.worst_errors import COLUMNS, mistakes  # slow imports: a wrong name was refused above

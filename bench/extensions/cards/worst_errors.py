@@ -11,13 +11,13 @@ from numpy.typing import NDArray
 
 from bench.planning.manifest import Manifest, planned
 from bench.planning.planned_grid import PlannedCohort
-from bench.planning.stored_names import check_choices, find_run
+from bench.planning.stored_names import find_run
 from bench.results.read_predictions import load_scored_splits, unfinished
 from bench.scoring.calibrators import Platt
 from bench.scoring.scored_split import ScoredSplit
 from bench.store.checked_folders import CheckedFolder, ScoresFolder
 from bench.store.store import Store
-from harmonize.errors import StoreError
+from harmonize.errors import ConfigError, StoreError
 
 COLUMNS = ("image_id", "dataset", "split", "finding", "kind", "logit", "threshold", "calibrated", "surprise", "path")
 KINDS = {"fp": "called, but absent", "fn": "present, but not called"}
@@ -54,9 +54,9 @@ def mistakes(
     findings = [name for name in config.findings if name not in unlearnt]
     cohorts = [manifest.cohorts[0], *manifest.external_to(run)]
     names = [c.name for c in cohorts]
-    check_choices("cohort", cohort, names)
-    check_choices("finding", finding, findings)
-    check_choices("kind", [kind] if kind else [], list(KINDS))
+    ConfigError.check_choices("cohort", cohort, names)
+    ConfigError.check_choices("finding", finding, findings)
+    ConfigError.check_choices("kind", [kind] if kind else [], list(KINDS))
     points = ScoresFolder(scores).table("operating_points")
     points = points[points["rule"] == rule].set_index("finding")[["threshold", "platt_a", "platt_b"]].astype(float)
     frames = [

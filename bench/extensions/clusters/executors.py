@@ -1,6 +1,3 @@
 """The hook `executors`: names of --executor."""
 
-from bench.extensions.clusters.ray import Ray
-from bench.extensions.clusters.slurm import Slurm
-
-EXECUTORS = {"ray": Ray, "slurm": Slurm}
+EXECUTORS = {"ray": "bench.extensions.clusters.ray:Ray", "slurm": "bench.extensions.clusters.slurm:Slurm"}

@@ -138,19 +138,3 @@ def attributes_of(layout: str, root: Path, patients: "pd.Series[str]") -> tuple[
     require_match(patients, pd.Series(table.index), "patients", path, may_be_few=True)
     known = table[table.index.isin(set(patients))]
     return known.reindex(columns=list(NAMES), fill_value=""), path
-
-
-def write_chexpert(table: pd.DataFrame, root: Path) -> None:
-    """Write CheXpert's workbook from a table by patient id with race and ethnicity."""
-    words = {"Hispanic": "Hispanic/Latino", "Other": "Non-Hispanic/Non-Latino", "": "Unknown"}
-    rows = pd.DataFrame({"PATIENT": table.index, "PRIMARY_RACE": table[RACE].replace("", "Unknown").to_numpy()})
-    rows["ETHNICITY"] = table[ETHNICITY].map(words).to_numpy()
-    rows.assign(GENDER="Female", AGE_AT_CXR=50).to_excel(root / f"{WORKBOOK}.xlsx", engine="openpyxl", index=False)
-
-
-def write_mimic(table: pd.DataFrame, root: Path) -> None:
-    """Write MIMIC-IV's admissions from a table by patient id with race and insurance: one admission for each patient."""
-    rows = pd.DataFrame({"subject_id": table.index, "hadm_id": range(1, len(table) + 1)})
-    rows[INSURANCE] = table[INSURANCE].to_numpy()
-    rows[RACE] = table[RACE].str.upper().replace("", "UNKNOWN").to_numpy()
-    rows.to_csv(root / f"{ADMISSIONS}.gz", index=False)

@@ -97,13 +97,14 @@ def estimate(
     is none. Without images, the 95 % prediction intervals for a new hospital. For research only, not for clinical use.
     """
     from bench.cli.progress_bars import choose_display
-    from bench.planning.stored_names import store_with
+    from bench.planning.stored_names import check_entries, store_with
     from bench.runs.image_paths import images_of
     from bench.system.devices import check_device, first_device, require_device
 
     check_device(device)
     require_device(device)
     opened = store_with(store, grid, run or ())
+    check_entries(opened, "estimator", [estimator])
     needs_images = {"--labels": labels, "--prevalence": prevalence, "--save-logits": save_logits}
     _check_sources({"IMAGE": images, "--logits": logits, "--cohort": cohort}, data, needs_images)
     if output is not None and output.is_dir():

@@ -78,6 +78,7 @@ def evaluate(
     check_device(device)
     request = EvaluationRequest.read(model, grid, registry, data)
     if write_golden is not None:
+        request.check_golden()
         from bench.extensions.imported.evaluation import write_golden as write  # imports torch
 
         typer.echo(f"golden outputs: {write(request, write_golden, first_device(device), trust)}")

@@ -46,7 +46,7 @@ from bench.store.lease import lease
 from bench.store.store import Store, canonical_json, table_facts, write_bytes, write_table
 from bench.study.job_progress import Display
 from bench.study.plan_remarks import cohort_remarks
-from harmonize.errors import ConfigError, CxrError, StoreError
+from harmonize.errors import CxrError, StoreError
 
 if TYPE_CHECKING:
     from bench.models.network import Network
@@ -140,14 +140,11 @@ def evaluate(
 def write_golden(request: EvaluationRequest, folder: Path, device: str, trust: bool) -> Path:
     """Write golden outputs of a declared model into a folder; return the path of their table.
 
-    Raises ConfigError for a model without a network: predictions, or a run of another store. Other errors are those of
-    `open_model`.
+    Errors are those of `check_golden` of the request and of `open_model`.
     """
-    declared = request.declared
-    if declared is None or declared.kind == "predictions":
-        fix = "remove --write-golden, or give the model.yaml of a network"
-        raise ConfigError("only a network with a model.yaml has golden outputs", "--write-golden", fix)
-    network = open_model(declared, request.grid.configs[0].findings, torch.device(device), trust)
+    request.check_golden()
+    assert request.declared is not None
+    network = open_model(request.declared, request.grid.configs[0].findings, torch.device(device), trust)
     GoldenOutputs.of(network).write(folder)
     return folder / TABLE
 

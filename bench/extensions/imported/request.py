@@ -49,3 +49,9 @@ class EvaluationRequest:
         check_data(grid, data)
         folder = None if is_declared else folder_of(str(model))
         return cls(declared, grid, registry, folder, path.name)
+
+    def check_golden(self) -> None:
+        """Raise ConfigError for a model without a network that can write golden outputs: predictions, or an upload's folder."""
+        if self.declared is None or self.declared.kind == "predictions":
+            fix = "remove --write-golden, or give the model.yaml of a network"
+            raise ConfigError("only a network with a model.yaml has golden outputs", "--write-golden", fix)

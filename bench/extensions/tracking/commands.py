@@ -55,8 +55,10 @@ def track(
 
     Writes parameters, learning curves, scores with intervals, memory and counts of images. Skips runs that have not changed.
     """
+    from bench.extensions.tracking.address import check_address, shown
     from bench.planning.stored_names import find_run, store_with
 
+    check_address(to)
     opened = store_with(store, grid, runs or ())
     from bench.cli.progress_bars import choose_display
     from bench.extensions.tracking import mlflow as tracking  # slow imports: a wrong name was refused above
@@ -78,7 +80,7 @@ def track(
         typer.echo(tracking.as_json(tracked, to, name))
     else:
         counts = ", ".join(f"{len(tracked[kind])} {kind}" for kind in ("new", "changed", "same"))
-        typer.echo(f"{tracking.shown(to)}, experiment {name}: {counts}")
+        typer.echo(f"{shown(to)}, experiment {name}: {counts}")
         if to.startswith("sqlite"):
             typer.echo(f"to see it: mlflow server --backend-store-uri {to}")
             typer.echo("(install mlflow in an environment of its own: pip install mlflow)")

@@ -12,10 +12,10 @@ import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench.config.run_config import flat
+from bench.extensions.tracking.address import check_address, shown
 from bench.planning.imported_run import SHARED
 from bench.planning.manifest import Manifest
 from bench.planning.planned_grid import PlannedRun
@@ -248,16 +248,7 @@ def _client(uri: str) -> "MlflowClient":
 
     Raises SetupError if MLflow is not installed, and ConfigError if `uri` is invalid or cannot be used.
     """
-    scheme, _, path = uri.partition("://")
-    if scheme == "sqlite" and not Path(path.removeprefix("/")).parent.is_dir():
-        raise ConfigError(
-            "the folder of the database does not exist",
-            shown(uri),
-            "create it, or give another path: --to sqlite:///mlflow.db",
-        )
-    if scheme not in ("sqlite", "postgresql", "mysql", "mssql", "http", "https", "databricks"):
-        fix = "give a database or a server: --to sqlite:///mlflow.db, --to http://localhost:5000"
-        raise ConfigError(f"{shown(uri)!r} is not an MLflow database or server", "--to", fix)
+    check_address(uri)
     for name, value in (
         ("MLFLOW_DISABLE_TELEMETRY", "true"),
         ("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2"),
@@ -277,15 +268,6 @@ def _client(uri: str) -> "MlflowClient":
         raise _unreachable(uri, error) from error
 
 
-def shown(uri: str) -> str:
-    """Return the address of a server or database without user and password.
-
-    >>> shown("postgresql://me:secret@db/mlflow")
-    'postgresql://db/mlflow'
-    """
-    return re.sub(r"://[^/@]*@", "://", uri)
-
-
 def _unreachable(uri: str, error: Exception) -> ConfigError:
     lines = str(error).strip().splitlines()
     return ConfigError(
@@ -300,4 +282,4 @@ def as_json(done: Mapping[str, Sequence[str]], uri: str, experiment: str) -> str
     return json.dumps({"to": shown(uri), "experiment": experiment, **done})
 
 
-__all__ = ["METRICS", "Record", "as_json", "record", "records", "shown", "track"]
+__all__ = ["METRICS", "Record", "as_json", "record", "records", "track"]

@@ -54,7 +54,7 @@ def percentile(value: Array, replicates: Array) -> tuple[Array, Array]:
 def quantile(replicates: Array, share: float) -> float:
     """Compute a quantile of numbers [B] without NaN, equal to np.quantile; fastest for `share` near 0 or 1."""
     row = np.ascontiguousarray(replicates, np.float64)
-    return float((upper_quantile if share >= 0.5 else lower_quantile)(row, len(row), share))
+    return float((upper_quantile if share >= 0.5 else _lower_quantile)(row, len(row), share))
 
 
 @compiled
@@ -119,7 +119,7 @@ def _candidates(replicates: Array, sign: float, num: int) -> Array:
 
 
 @compiled
-def lower_quantile(replicates: Array, num: int, share: float) -> float:
+def _lower_quantile(replicates: Array, num: int, share: float) -> float:
     """Compute the quantile at level `share` of the `num` replicates that are not NaN, equal to np.nanquantile.
 
     It is fastest if `share` is small.
@@ -157,7 +157,7 @@ def bounds_of(value: float, replicates: Array, share: float) -> tuple[float, flo
             num += 1
     if num == 0 or finite / len(replicates) < VALID_SHARE:
         return np.nan, np.nan
-    return lower_quantile(replicates, num, share), upper_quantile(replicates, num, 1 - share)
+    return _lower_quantile(replicates, num, share), upper_quantile(replicates, num, 1 - share)
 
 
 @compiled

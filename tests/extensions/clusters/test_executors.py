@@ -14,7 +14,7 @@ import psutil
 import pytest
 from disturbed import WITH_IMAGES, assert_same_bytes, holder, wait_for, with_parts
 
-from bench.executors.choose_executor import choose_executor
+from bench.executors.choose_executor import ExecutorChoice
 from bench.executors.local import Local
 from bench.extensions.clusters.ray import Ray
 from bench.extensions.clusters.slurm import Slurm
@@ -27,15 +27,15 @@ Command = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
 def test_one_word_chooses_who_does_the_runs_and_what_a_run_asks_for() -> None:
-    assert choose_executor("local", "cpu", 3) == Local("cpu", 3)
-    assert choose_executor("local", "cpu", 3, 2) == Local("cpu", 3, 2)
+    assert ExecutorChoice.of("local").executor("cpu", 3) == Local("cpu", 3)
+    assert ExecutorChoice.of("local", 2).executor("cpu", 3) == Local("cpu", 3, 2)
     with pytest.raises(ConfigError, match="--per-device is only valid with --executor local"):
-        choose_executor("ray", "auto", 2, 2)
-    assert choose_executor("ray", "auto", 2) == Ray()
-    assert choose_executor("ray:gpus=0.5,memory_gb=8,address=10.0.0.1:6379", "auto", 2) == Ray(
+        ExecutorChoice.of("ray", 2)
+    assert ExecutorChoice.of("ray").executor("auto", 2) == Ray()
+    assert ExecutorChoice.of("ray:gpus=0.5,memory_gb=8,address=10.0.0.1:6379").executor("auto", 2) == Ray(
         "10.0.0.1:6379", 0.5, 8.0
     )
-    asked = choose_executor("slurm:partition=0123,hours=1.5,gpus=0", "auto", 2)
+    asked = ExecutorChoice.of("slurm:partition=0123,hours=1.5,gpus=0").executor("auto", 2)
     assert asked == Slurm(partition="0123", hours=1.5, gpus=0), "a partition may be named by digits"
     assert Slurm(at_once=64).side_by_side(8) == 64
 
@@ -43,7 +43,7 @@ def test_one_word_chooses_who_does_the_runs_and_what_a_run_asks_for() -> None:
 @pytest.mark.parametrize(
     ("text", "what"),
     [
-        ("rai", "unknown executor 'rai'"),
+        ("rai", "unknown value of --executor: 'rai'"),
         ("local:workers=3", "takes no resources after a colon"),
         ("ray:gpu=1", "did you mean 'gpus'"),
         ("ray:gpus", "'gpus' has no value"),
@@ -56,7 +56,7 @@ def test_one_word_chooses_who_does_the_runs_and_what_a_run_asks_for() -> None:
 )
 def test_a_wrong_executor_is_refused_with_the_place_and_the_fix(text: str, what: str) -> None:
     with pytest.raises(ConfigError) as error:
-        choose_executor(text, "auto", 2)
+        ExecutorChoice.of(text).executor("auto", 2)
     assert what in str(error.value)
     assert text in str(error.value)
 

@@ -16,12 +16,15 @@ from bench.config.registry import Registry
 from bench.extensions.bundles.export import export
 from bench.extensions.demographics import patient_attributes, plan, store
 from bench.extensions.demographics.files import (
+    ADMISSIONS,
+    ETHNICITY,
+    INSURANCE,
+    RACE,
+    WORKBOOK,
     attributes_of,
     read_chexpert,
     read_mimic,
     read_workbook,
-    write_chexpert,
-    write_mimic,
 )
 from bench.extensions.demographics.stored import people, write_people
 from bench.planning.manifest import read_manifest
@@ -43,6 +46,22 @@ MIMIC = pd.DataFrame(
     {"race": ["Hispanic", "White", "", "Black"], "insurance": ["Medicare", "", "Medicaid", "Private"]},
     index=pd.Index([f"1000000{k}" for k in range(4)], name="patient_id"),
 )
+
+
+def write_chexpert(table: pd.DataFrame, root: Path) -> None:
+    """Write CheXpert's workbook from a table by patient id with race and ethnicity."""
+    words = {"Hispanic": "Hispanic/Latino", "Other": "Non-Hispanic/Non-Latino", "": "Unknown"}
+    rows = pd.DataFrame({"PATIENT": table.index, "PRIMARY_RACE": table[RACE].replace("", "Unknown").to_numpy()})
+    rows["ETHNICITY"] = table[ETHNICITY].map(words).to_numpy()
+    rows.assign(GENDER="Female", AGE_AT_CXR=50).to_excel(root / f"{WORKBOOK}.xlsx", engine="openpyxl", index=False)
+
+
+def write_mimic(table: pd.DataFrame, root: Path) -> None:
+    """Write MIMIC-IV's admissions from a table by patient id with race and insurance: one admission for each patient."""
+    rows = pd.DataFrame({"subject_id": table.index, "hadm_id": range(1, len(table) + 1)})
+    rows[INSURANCE] = table[INSURANCE].to_numpy()
+    rows[RACE] = table[RACE].str.upper().replace("", "UNKNOWN").to_numpy()
+    rows.to_csv(root / f"{ADMISSIONS}.gz", index=False)
 
 
 def test_written_files_are_read_again(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from pydicom.dataset import FileDataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian
 
 import harmonize
-from harmonize import CohortSpec, DatasetError
+from harmonize import CohortSpec
 from harmonize.checks.duplicates import ScannedCohort, check_images
 from harmonize.checks.release import inspect
 from harmonize.checks.scan import scan
@@ -21,6 +21,7 @@ from harmonize.cohorts.bad_rows import separate_bad_rows
 from harmonize.datasets import FAULT, nih, padchest
 from harmonize.datasets import mimic as mimic_layout
 from harmonize.datasets.ids import FEW
+from harmonize.errors import DatasetError
 
 ENTRIES = nih.ENTRIES[0]
 MIMIC_LABELS = "mimic-cxr-2.0.0-chexpert.csv.gz"

@@ -8,11 +8,11 @@ import pytest
 from native_tables import on_disk, written
 
 import harmonize
-from harmonize import CohortSpec, DatasetError
+from harmonize import CohortSpec
 from harmonize.checks.release import Check, inspect
 from harmonize.cohorts.specs import read_data
 from harmonize.datasets.csvrows import read_lines
-from harmonize.errors import ConfigError
+from harmonize.errors import ConfigError, DatasetError
 
 Edit = Callable[[pd.DataFrame], pd.DataFrame]
 MIMIC = "mimic-cxr-2.0.0"

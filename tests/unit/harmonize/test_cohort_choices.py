@@ -9,12 +9,12 @@ import pytest
 from native_tables import TABLES, on_disk, touch
 
 import harmonize
-from harmonize import LAYOUTS, CohortSpec, DatasetError
+from harmonize import CohortSpec
 from harmonize.cohorts.cohort import Cohort
 from harmonize.cohorts.cohort_choice import REMARKS, CohortChoice
 from harmonize.cohorts.cohort_filters import patients_within_limit
-from harmonize.datasets import brax, chexpert, nih, padchest
-from harmonize.errors import ConfigError
+from harmonize.datasets import LAYOUTS, brax, chexpert, nih, padchest
+from harmonize.errors import ConfigError, DatasetError
 
 
 def load_with(spec: CohortSpec, **choice: object) -> Cohort:

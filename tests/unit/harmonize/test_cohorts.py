@@ -8,8 +8,10 @@ import pytest
 from native_tables import TABLES, on_disk, touch
 
 import harmonize
-from harmonize import FINDINGS, CohortSpec, DatasetError
+from harmonize import CohortSpec
 from harmonize.datasets import BASE, LAYOUTS, mimic, padchest, vindr
+from harmonize.errors import DatasetError
+from harmonize.labels.findings import FINDINGS
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)

@@ -13,11 +13,12 @@ import pytest
 from native_tables import TABLES, on_disk, touch, written
 
 import harmonize
-from harmonize import CohortSpec, DatasetError
+from harmonize import CohortSpec
 from harmonize.checks.release import Check, inspect
 from harmonize.cohorts.cohort_choice import CohortChoice
 from harmonize.datasets import FAULT, adapter, brax, csvrows, nih, padchest, vindr
 from harmonize.datasets.csvfile import header, read_text
+from harmonize.errors import DatasetError
 
 MAPPING = """
 image: "{file}"

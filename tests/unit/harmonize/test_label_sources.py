@@ -11,12 +11,12 @@ from native_tables import TABLES, on_disk, touch, written
 import harmonize
 from bench.results.read_predictions import _bundled_states as bundled_states
 from bench.results.read_predictions import mapped_states
-from harmonize import CohortSpec, DatasetError
+from harmonize import CohortSpec
 from harmonize.cohorts import label_mapping
 from harmonize.cohorts.cohort_choice import CohortChoice
 from harmonize.cohorts.specs import with_gold
 from harmonize.datasets import FAULT, chexpert, mimic, nih, padchest, vindr
-from harmonize.errors import ConfigError
+from harmonize.errors import ConfigError, DatasetError
 from harmonize.labels.findings import label_sources, labels_yaml
 from harmonize.labels.states import states
 

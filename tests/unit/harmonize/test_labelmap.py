@@ -7,9 +7,8 @@ import pytest
 from native_tables import TABLES, on_disk
 
 import harmonize
-from harmonize import LAYOUTS
 from harmonize.cohorts import label_mapping
-from harmonize.datasets import LABELS, adapter
+from harmonize.datasets import LABELS, LAYOUTS, adapter
 from harmonize.errors import ConfigError
 from harmonize.labels.findings import labels_yaml, space
 from tests.nonempty import nonempty

@@ -8,8 +8,9 @@ import pytest
 from native_tables import assert_same, written
 
 import harmonize
-from harmonize import CohortSpec, DatasetError
+from harmonize import CohortSpec
 from harmonize.datasets import LABELS, adapter
+from harmonize.errors import DatasetError
 from harmonize.labels.findings import labels_yaml
 
 OPEN = tuple(name for name, block in labels_yaml()["datasets"].items() if "adapter" in block)

@@ -7,8 +7,9 @@ import pytest
 from native_tables import written
 
 import harmonize
-from harmonize import CohortSpec, DatasetError
+from harmonize import CohortSpec
 from harmonize.datasets import LABELS, openi
+from harmonize.errors import DatasetError
 
 # the elements of a published report that the adapter reads, with other words
 REPORT = """<?xml version="1.0" encoding="utf-8"?>

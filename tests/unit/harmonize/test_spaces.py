@@ -9,9 +9,8 @@ from hypothesis import strategies as st
 from native_tables import TABLES, on_disk
 
 import harmonize
-from harmonize import LAYOUTS
 from harmonize.cohorts import label_mapping
-from harmonize.datasets import LABELS, adapter, native
+from harmonize.datasets import LABELS, LAYOUTS, adapter, native
 from harmonize.labels.findings import ABSENT, PRESENT, labels_yaml, space
 from tests.nonempty import nonempty
 

@@ -7,10 +7,10 @@ import pytest
 from native_tables import on_disk, written
 
 import harmonize
-from harmonize import CohortSpec, DatasetError
+from harmonize import CohortSpec
 from harmonize.cohorts.splits import assign, position, rule, shared_patients
 from harmonize.datasets import LAYOUTS
-from harmonize.errors import ConfigError
+from harmonize.errors import ConfigError, DatasetError
 
 SHARES = {"train": 0.8, "val": 0.1, "test": 0.1}
 

@@ -5,9 +5,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from harmonize import ConfigError, DatasetError
 from harmonize.datasets import FAULT
 from harmonize.datasets.table import read
+from harmonize.errors import ConfigError, DatasetError
 
 MAPPING = """
 image: "images/{filename}"

@@ -280,7 +280,10 @@ def requested(tmp_path: Path) -> Path:
     """A folder with a store that has one finished run without predictions: refused requests read no further."""
     config = RunConfig("seresnet_tiny", "adamw", "bce", "u_ignore", "imagenet_64", channels=1)
     run = RunSpec.of(config, Registry.read(), "internal", None)
-    CheckedFolder(Store.open(tmp_path / "runs").begin(run.id, run.document)).mark_done()
+    store = Store.open(tmp_path / "runs")
+    CheckedFolder(store.begin(run.id, run.document)).mark_done()
+    (store.root / "grids").mkdir()
+    (store.root / "grids" / "mine.json").write_text('{"metrics": [], "cohorts": [], "estimators": []}')
     return tmp_path
 
 
@@ -321,6 +324,12 @@ WRONG_REQUESTS = [  # words, and what is said: what is wrong, where, and how to 
         "--data",
         "main-study-smoke",
     ),
+    (
+        "evaluate --model model.yaml --grid tiny --write-golden g",
+        "only a network with a model.yaml has golden outputs",
+        "--write-golden",
+        "remove --write-golden",
+    ),
     ("compare 3fa9 3fa9 --metric accuracy", "unknown value of --metric: 'accuracy'", "--metric", "auroc, auprc, f1"),
     ("compare 3fa9 3fa9 --cohort nowhere", "unknown value of --cohort: 'nowhere'", "--cohort", ""),
     ("score --as a/b", "invalid name 'a/b'", "--as", ""),
@@ -334,12 +343,34 @@ WRONG_REQUESTS = [  # words, and what is said: what is wrong, where, and how to 
     ("errors 3fa9 --kind tp", "unknown value of --kind: 'tp'", "--kind", "fp, fn"),
     ("explain 3fa9 p.csv --box 1,2", "'1,2' is not a box", "--box", "X,Y,WIDTH,HEIGHT"),
     ("explain 3fa9 p.csv --method gradcm", "unknown value of --method: 'gradcm'", "--method", "gradcam"),
+    ("run --grid tiny --executor lokal", "unknown value of --executor: 'lokal'", "--executor", "local, ray, slurm"),
+    ("run --grid tiny --executor local:gpus=1", "takes no resources", "local:gpus=1", "use --device"),
+    (
+        "run --grid tiny --executor ray --per-device 2",
+        "only valid with --executor local",
+        "--per-device",
+        "ray:gpus=0.5",
+    ),
     ("estimate --labels none.csv", "file 'none.csv' does not exist", "", ""),
+    ("estimate --estimator atcc", "unknown value of --estimator: 'atcc'", "--estimator", "combination"),
+    ("track --to wrong://x", "'wrong://x' is not an MLflow database", "--to", "sqlite:///mlflow.db"),
+    ("track --to sqlite:///none/m.db", "the folder of the database does not exist", "none/m.db", "create it"),
     ("labels-needed --share 80", "share must be a number above 0 and below 1, not 80", "--share", ".05"),
     ("reproduce 3fa9 --into runs", "cannot be reproduced in its own store", "runs", "--into"),
     ("reproduce 3fa9 --sign nokey", "cannot sign: no such key file", "nokey", "--sign"),
     ("data phantom p --size 9", "invalid value for '--size'", "", ""),
     ("board submit none.zip --board data --name lab", "no such bundle", "none.zip", "bench export"),
+    ("board decide axepted x --board data --by A --why b", "unknown decision 'axepted'", "board decide", "accepted"),
+    ("board decide refused x --board data --by A --why b", "no submission 'x'", "data/submissions", "board submit"),
+    ("board sealed open new --labels none.csv", "file 'none.csv' does not exist", "", ""),
+    ("board sealed open data --labels p.csv", "the folder exists already", "data", "choose another folder"),
+    ("board sealed open new --labels p.csv --step 2", "--step must be above 0", "board sealed open", ".01"),
+    ("board sealed answer data --predictions none.csv", "file 'none.csv' does not exist", "", ""),
+    ("board sealed answer data --predictions p.csv --laboratory A", "is no sealed hospital", "data", "sealed open"),
+    ("board sealed aggregate --predictions p.csv --labels none.csv -o x", "file 'none.csv' does not exist", "", ""),
+    ("board sealed aggregate --predictions p.csv --labels p.csv -o x --least 1", "invalid value for '--least'", "", ""),
+    ("board sealed bounds none.json", "file 'none.json' does not exist", "", ""),
+    ("board sealed bounds p.csv --call-at 2", "2.0 is no threshold", "--call-at", "between 0 and 1"),
     ("upload 3fa9 --repo lab", "'lab' is not a repository name", "--repo", "OWNER/NAME"),
     ("verify p.csv --data none", "no such file or folder", "none", ""),
     (
@@ -383,7 +414,9 @@ def test_a_wrong_request_is_refused_before_torch_is_imported_or_an_image_is_draw
     calls = [
         (words.replace("3fa9", run_id[:4]).split(), requested, {"HF_HUB_OFFLINE": "1"}) for words, *_ in WRONG_REQUESTS
     ]
-    for done, (words, *expected) in zip(without_slow_imports(calls, ("torch", "pandas")), WRONG_REQUESTS, strict=True):
+    for done, (words, *expected) in zip(
+        without_slow_imports(calls, ("torch", "pandas", "scipy")), WRONG_REQUESTS, strict=True
+    ):
         assert done.returncode == 2, words
         said = done.stderr.splitlines()[-3:]
         assert [part in line for part, line in zip(expected, said, strict=True)] == [True] * 3, (words, said)
