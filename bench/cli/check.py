@@ -7,12 +7,13 @@ from typing import Annotated
 import typer
 
 from bench.cli import completion
-from bench.cli.options import JsonOption, QuietOption, RegistryOption, StoreOption, WorkersOption, examples
+from bench.cli.options import JsonOption, QuietOption, RegistryOption, StoreOption, WorkersOption, examples, only_valid
 
 CHECK_EXAMPLES = examples("bench check --data /data --quick", "bench check --store runs", "bench check 3fa9 --json")
 
 
 def check(
+    context: typer.Context,
     runs: Annotated[
         list[str] | None,
         typer.Argument(
@@ -43,6 +44,7 @@ def check(
     from bench.planning.stored_names import store_with
     from bench.system.devices import default_workers
 
+    only_valid(context, not runs, "without RUN", "--data", "--registry", "--workers")
     opened = store_with(store, None, runs) if runs else None
     from bench.diagnostics.checks import examine, examine_runs, lines  # slow imports: a wrong name was refused above
 

@@ -39,6 +39,7 @@ from bench.cli.options import (
     WithImagesOption,
     WorkersOption,
     examples,
+    only_valid,
 )
 from bench.cli.predict import PREDICT_EXAMPLES, predict
 from bench.cli.remove import REMOVE_EXAMPLES, remove
@@ -100,7 +101,7 @@ def run(
 
     with choose_display(quiet) as display:
         here = executor.partition(":")[0] == "local"
-        choice = ExecutorChoice.of(executor, per_device, together)
+        choice = ExecutorChoice.of(executor, per_device, together, device)
         devices = Devices.of(device, workers, per_device, here=here)
         request = Request.read(grid, registry, data, weights)
         request.check_only(only)
@@ -157,6 +158,7 @@ def _say(remarks: Sequence[str]) -> None:
 
 
 def list_(
+    context: typer.Context,
     section: Annotated[
         str, typer.Argument(help="Registry section, or grids, or runs.", autocompletion=completion.sections)
     ] = "",
@@ -178,15 +180,12 @@ def list_(
     from bench.config.grid_file import describe_grids, shipped_grids
     from bench.config.registry import SECTIONS, Registry
 
+    only_valid(context, section == "architectures", "with architectures", "--check")
+    only_valid(context, section == "runs", "with runs", "--failed", "--store")
+    only_valid(context, section not in ("runs", "grids"), "with a section of the registry", "--registry")
     if compare:
-        if section != "architectures":
-            raise ConfigError(
-                "--check is only valid with architectures", "bench list", "bench list architectures --check"
-            )
         _check_architectures(glob, registry, quiet, as_json)
         return
-    if failed and section != "runs":
-        raise ConfigError("--failed is only valid with runs", "bench list", "bench list runs --failed")
     if section == "runs":
         _list_runs(store, glob, failed, as_json)
         return
@@ -269,6 +268,8 @@ def report(
     if output is not None and output.is_dir():
         fix = f"name a file: -o {output / 'leaderboard.html'}; or write a folder with --site"
         raise ConfigError("this is a folder", f"--output {output}", fix)
+    if output is not None and site is not None:
+        raise ConfigError("--output and --site exclude each other", "bench report", "give only one of them")
     opened = store_with(store, grid)
     from bench.planning.manifest import read_manifest  # slow imports: a wrong name was refused above
     from bench.results.write_report import score_and_report

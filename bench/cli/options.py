@@ -18,6 +18,21 @@ def examples(*lines: str) -> str:
     return "\n".join(["\b", "Examples:" if len(lines) > 1 else "Example:", *(f"  {line}" for line in lines)])
 
 
+def only_valid(context: typer.Context, is_valid: object, when: str, *options: str) -> None:
+    """Unless `is_valid`, raise ConfigError for options of the command line that are only valid `when`; environment variables pass."""
+    for param in () if is_valid else context.command.params:
+        source, word = context.get_parameter_source(str(param.name)), max(param.opts, key=len)
+        if word in options and source is not None and source.name == "COMMANDLINE":
+            raise ConfigError(f"{word} is only valid {when}", context.command_path, f"remove {word}")
+
+
+def _one_format(context: typer.Context, value: bool) -> bool:
+    """Return the value of --json or --csv. Raises ConfigError if the command line has both."""
+    if value and (context.params.get("as_json") or context.params.get("as_csv")):
+        raise ConfigError("--json and --csv exclude each other", context.command_path, "give only one of them")
+    return value
+
+
 GridOption = Annotated[
     str,
     typer.Option(
@@ -135,9 +150,9 @@ ThresholdOption = Annotated[
     str,
     typer.Option("--at", help=f"Threshold, chosen on internal validation data: {', '.join(THRESHOLD_RULES)}."),
 ]
-CsvOption = Annotated[bool, typer.Option("--csv", help="Print CSV.")]
+CsvOption = Annotated[bool, typer.Option("--csv", help="Print CSV.", callback=_one_format)]
 QuietOption = Annotated[bool, typer.Option("--quiet", help="Show no progress.")]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.", callback=_one_format)]
 OutputOption = Annotated[Path | None, typer.Option("--output", "-o", help="File to write the page to.")]
 WithImagesOption = Annotated[
     bool,

@@ -27,7 +27,7 @@ class ExecutorChoice:
     together: int = 1
 
     @classmethod
-    def of(cls, text: str, per_device: int = 0, together: int = 1) -> Self:
+    def of(cls, text: str, per_device: int = 0, together: int = 1, device: str = "auto") -> Self:
         """Raise ConfigError for an unknown name, and for options or resources that the executor does not have."""
         (name, _, resources), where = text.partition(":"), f"--executor {text}"
         clusters = {key: kind for module in extensions.modules("executors") for key, kind in module.EXECUTORS.items()}
@@ -38,6 +38,9 @@ class ExecutorChoice:
         if name != "local" and per_device:
             fix = f"remove it; to share a GPU on a cluster, write {name}:gpus=0.5"
             raise ConfigError("--per-device is only valid with --executor local", "--per-device", fix)
+        if name != "local" and device != "auto":
+            fix = f"remove it; to train on the CPU, write {name}:gpus=0"
+            raise ConfigError("--device is only valid with --executor local", where, fix)
         if name != "local" and together > 1:
             fix = f"remove it and request GPUs per run: {name}:gpus={together}"
             raise ConfigError("--together is only valid with --executor local", where, fix)

@@ -87,8 +87,9 @@ def teams(devices: Sequence[str], size: int) -> list[tuple[str, ...]]:
 def warm_up() -> None:
     """Start the process from which workers are forked, in the background. This process imports torch once for all workers."""
     if START_METHOD == "forkserver":
-        from multiprocessing import forkserver
+        from multiprocessing import forkserver, resource_tracker
 
+        resource_tracker.ensure_running()  # otherwise the fork server starts it, and that lets Ctrl-C pass
         multiprocessing.get_context(START_METHOD).set_forkserver_preload(["bench.executors.worker_imports"])
         with _threads(1), interrupts_held():
             forkserver.ensure_running()

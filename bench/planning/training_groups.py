@@ -38,8 +38,9 @@ def check_groups(table: pd.DataFrame, is_training_N: NDArray[np.bool_], column: 
     values = _values(table, column)
     groups = sorted(set(values) - {UNKNOWN})
     if len(groups) < 2:
+        named = f"only the group {groups[0]}" if groups else "no known values of this column"
         fix = "set `groups` to a column with two or more values, such as sex, age or view, or use `algorithm: erm`"
-        raise DatasetError(f"an algorithm compares groups, and the images have {_named(groups)}", place, fix)
+        raise DatasetError(f"an algorithm compares groups, and the images have {named}", place, fix)
     counts = Counter(values[is_training_N])
     small = [f"{group} ({counts[group]})" for group in groups if counts[group] < SMALLEST]
     if small:
@@ -57,10 +58,6 @@ def _values(table: pd.DataFrame, column: str) -> NDArray[np.object_]:
     if column in ATTRIBUTES:
         return PatientGroups.of(table).attributes[column]
     return table[column].astype(object).map(str).where(table[column].notna(), UNKNOWN).to_numpy(object)
-
-
-def _named(groups: list[str]) -> str:
-    return f"only the group {groups[0]}" if groups else "no known values of this column"
 
 
 def _no_column(table: pd.DataFrame, column: str, place: str) -> DatasetError:

@@ -65,7 +65,8 @@ class RunSummary:
 def stored_runs(store: Store, run_ids: Sequence[str]) -> list[RunSummary]:
     """Return a description of each run, in the order of `run_ids`."""
     grids, derived = _grids(store)
-    read = {run_id: _Record.read(store, run_id) for run_id in [*run_ids, *_members(derived, run_ids)]}
+    members = [member for run_id in run_ids if run_id in derived for member in derived[run_id].of]
+    read = {run_id: _Record.read(store, run_id) for run_id in dict.fromkeys([*run_ids, *members])}
     trained = {run_id: record for run_id, record in read.items() if record.kind == "run" and record.config}
     names = dict(zip(trained, RunName.among([record.config for record in trained.values()]), strict=True))
     return [_stored_run(store, run_id, read[run_id], grids.get(run_id, []), derived, names) for run_id in run_ids]
@@ -86,11 +87,6 @@ class _Record:
         damaged = CheckedFolder(folder).problems(JSON_RECORDS)
         document = {} if "run.json" in damaged else _document(folder)
         return cls(str(document.get("kind", "run")), flat(document.get("config", {})), damaged)
-
-
-def _members(derived: Mapping[str, PlannedRun], run_ids: Sequence[str]) -> list[str]:
-    """Return the trained runs that the derived runs among `run_ids` combine."""
-    return list(dict.fromkeys(member for i in run_ids if i in derived for member in derived[i].of))
 
 
 def _grids(store: Store) -> tuple[dict[str, list[str]], dict[str, PlannedRun]]:

@@ -109,7 +109,8 @@ def _nothing_ranked(manifest: Manifest, records: RunRecords) -> str:
     """Return why no run is ranked."""
     models = [run for run in (*manifest.runs, *manifest.imported) if records[run.id].is_scored]
     if not any(manifest.exposed(run) for run in models):
-        return "  no run has a score yet"
+        is_held = any((manifest.store.run_dir(run.id) / "LOCK").exists() for run in manifest.runs)
+        return f"  no run has a score yet{': another process is at work on the runs' * is_held}"
     if manifest.ranked:
         return "  nothing is ranked yet: the runs that had seen no external hospital have no score"
     return "  nothing is ranked: each model had seen an external hospital, or may have seen it"

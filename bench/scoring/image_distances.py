@@ -157,6 +157,3 @@ def _unit(x_ND: Array) -> Array:
     """Return vectors of length 1; a vector of zeros stays as it is."""
     length_N1 = np.linalg.norm(x_ND, axis=1, keepdims=True)
     return np.asarray(x_ND / np.where(length_N1 > 0, length_N1, 1))
-
-
-__all__ = ["DEFAULT", "FAR", "METHODS", "MIN_PATIENTS", "NEIGHBORS", "ImageDistances", "Reference"]

@@ -120,7 +120,7 @@ def truth_of(layout: str, root: Path, table: pd.DataFrame) -> Truth:
             frames = {}
             if hasattr(module, "box_frames"):
                 frames = module.box_frames(root, table[table["image_id"].astype(str).isin(boxes["image_id"])])
-            by_image = _by_image(boxes)
+            by_image = {str(image): rows for image, rows in boxes.groupby("image_id", sort=False)}
             masks, misfit = partial(_from_boxes, by_image, frames), partial(_box_misfit, by_image, frames)
             stamp = sha256((boxes.to_csv(index=False) + repr(frames)).encode()).hexdigest()
             return Truth("boxes", _pairs(boxes), masks, misfit, lungs, stamp)
@@ -259,11 +259,6 @@ def tag_boxes(places: Sequence[Place]) -> dict[str, NDArray[np.float64]] | None:
 def _pairs(boxes: pd.DataFrame) -> frozenset[tuple[str, str]]:
     """Return the pairs (image id, finding) that have a box."""
     return frozenset(zip(boxes["image_id"].astype(str), boxes["finding"].astype(str), strict=True))
-
-
-def _by_image(boxes: pd.DataFrame) -> dict[str, pd.DataFrame]:
-    """Return the boxes of each image, by image id."""
-    return {str(image): rows for image, rows in boxes.groupby("image_id", sort=False)}
 
 
 def _from_boxes(

@@ -219,7 +219,9 @@ def _forest(
         y += LANE + 3
         for name, e in present:
             y_middle = y + LANE / 2
-            body += svg.text(8, y_middle + 4, _cut(_short(name)), "tk")
+            label = _short(name)
+            cut = label if len(label) <= LONGEST else f"{label[: LONGEST - 1]}…"
+            body += svg.text(8, y_middle + 4, cut, "tk")
             if not e.has_value:
                 body += svg.text(scale.start, y_middle + 4, "too few patients", "tk")
             else:
@@ -266,10 +268,6 @@ def _short(name: str) -> str:
     if name.startswith("device="):
         return name.removeprefix("device=")
     return " ".join(attribute_value.partition("=")[2] for attribute_value in name.split(" "))
-
-
-def _cut(text: str) -> str:
-    return text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…"
 
 
 def _row(

@@ -105,6 +105,10 @@ def aggregate(
     For each finding and patient group, the file has the numbers of positive and negative images in bins of the predicted
     probability. A bin has at least --least images of both classes, or no image. `bench board sealed bounds` computes scores from it.
     """
+    if group_table is not None and not group_by:
+        raise ConfigError(
+            "--group-table is only valid with --group-by", "bench board sealed aggregate", "add --group-by"
+        )
     from bench.extensions.board.aggregate import group_values, histograms, write_aggregate
     from bench.results.prediction_files import IMAGE, PATIENT, read_labeled_predictions, read_table
 

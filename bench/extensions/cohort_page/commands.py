@@ -70,6 +70,8 @@ def stats(
         raise ConfigError(
             "--no-images and --with-images exclude each other", "bench data stats", "give only one of them"
         )
+    if with_images and html is None:
+        raise ConfigError("--with-images is only valid with --html", "bench data stats", "add --html, or omit it")
     with choose_display(quiet) as display:
         chosen_grid = Grid.read(grid or DEMO, Registry.read(registry))
         specs = _specs(data, chosen_grid, store, workers, display)

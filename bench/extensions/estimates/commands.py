@@ -71,7 +71,9 @@ def estimate(
             "--prevalence", metavar="FINDING=SHARE", help="A known share of images with the finding; repeatable."
         ),
     ] = None,
-    estimator: Annotated[str, typer.Option("--estimator", help="An entry of `bench list estimators`.")] = "combination",
+    estimator: Annotated[
+        str | None, typer.Option(help="An entry of `bench list estimators`. Default: combination.")
+    ] = None,
     widest: Annotated[
         float | None,
         typer.Option(
@@ -104,8 +106,9 @@ def estimate(
     check_device(device)
     require_device(device)
     opened = store_with(store, grid, run or ())
-    check_entries(opened, "estimator", [estimator])
-    needs_images = {"--labels": labels, "--prevalence": prevalence, "--save-logits": save_logits}
+    check_entries(opened, "estimator", [estimator] if estimator else [])
+    stated = {"--labels": labels, "--prevalence": prevalence or None, "--save-logits": save_logits}
+    needs_images = {**stated, "--estimator": estimator, "--widest": widest}
     _check_sources({"IMAGE": images, "--logits": logits, "--cohort": cohort}, data, needs_images)
     if output is not None and output.is_dir():
         raise ConfigError("the output is a folder", str(output), "name a file, such as estimate.html")
@@ -113,6 +116,7 @@ def estimate(
     shares = _shares(prevalence or ())
     from bench.extensions.estimates import estimate_text
     from bench.extensions.estimates.expected_at_hospital import (
+        DEFAULT,
         checked_request,
         read_logits,
         runs_to_estimate,
@@ -126,7 +130,7 @@ def estimate(
     with choose_display(quiet) as display:
         score_all(manifest, display.progress, say=display.say)  # another grid of the store may have been scored since
         runs = runs_to_estimate(manifest, run or ())
-        _, findings = checked_request(manifest, [chosen.id for chosen in runs], estimator, labels, shares)
+        _, findings = checked_request(manifest, [chosen.id for chosen in runs], estimator or DEFAULT, labels, shares)
         of_runs: Mapping[str, pd.DataFrame] = {}
         notes: list[str] = []
         if logits is not None:
@@ -142,7 +146,7 @@ def estimate(
     if save_logits is not None:
         for run_id, table in of_runs.items():
             write_bytes(save_logits / f"{run_id}.csv", csv_text(table).encode())
-    result = _result(manifest, runs, of_runs, (estimator, widest, labels, shares))
+    result = _result(manifest, runs, of_runs, (estimator or DEFAULT, widest, labels, shares))
     notes += result.notes
     if output is not None:
         from bench.extensions.estimates.estimate_page import render
@@ -188,7 +192,7 @@ def _shares(texts: Sequence[str]) -> dict[str, float]:
 def _check_sources(sources: Mapping[str, object], data: Path | None, needs_images: Mapping[str, object]) -> None:
     """Raise ConfigError for several sources of images or logits, for options that need one, and for --data without --cohort."""
     given = [name for name, value in sources.items() if value]
-    without = [name for name, value in needs_images.items() if value and not given]
+    without = [name for name, value in needs_images.items() if value is not None and not given]
     if len(given) > 1 or without:
         what = f"{' and '.join(given)} are given together" if given else f"there are no images for {without[0]}"
         raise ConfigError(what, "bench estimate", f"give one of {', '.join(sources)}")

@@ -86,7 +86,7 @@ def lines(result: ExpectedScores, notes: Sequence[str]) -> list[str]:
     if any(reason.startswith(TOO_UNCERTAIN) for reason in reasons):
         out.append("  --widest prints wider intervals, too; --csv has the reason of each value")
     out += _measured_lines(result, best)
-    out += ["", *basis_of(result, number, _signed), _WRONG_IF]
+    out += ["", *basis_of(result, number, lambda value: number(round(value, 3) + 0.0, "+.3f")), _WRONG_IF]
     return [*out, *(f"note: {note}" for note in notes)]
 
 
@@ -145,7 +145,3 @@ def _measured_lines(result: ExpectedScores, r: int) -> list[str]:
         f"Predictions are used with {LEAST_FOR_PREDICTIONS} labeled patients with the finding and as many without it."
     )
     return ["", "From labels of this hospital [90 %]:", *(f"  {line}" for line in table_lines(cells)), f"  {used}"]
-
-
-def _signed(value: float) -> str:
-    return number(round(value, 3) + 0.0, "+.3f")

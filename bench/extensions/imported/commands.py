@@ -81,7 +81,8 @@ def evaluate(
         request.check_golden()
         from bench.extensions.imported.evaluation import write_golden as write  # imports torch
 
-        typer.echo(f"golden outputs: {write(request, write_golden, first_device(device), trust)}")
+        path = write(request, write_golden, first_device(device), trust)
+        typer.echo(json.dumps({"golden": str(path)}) if as_json else f"golden outputs: {path}")
         return
     opened = Store.open(store)
     number = workers or default_workers()

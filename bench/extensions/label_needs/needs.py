@@ -222,7 +222,7 @@ class _Work:
         return columns
 
     def _recalibrated(self, run: ScoredRun, dataset: str) -> list[GoalDraws]:
-        val = _split(run, run.internal, "val")
+        val = next((s for s in run.scored_splits if (s.dataset, s.split) == (run.internal, "val")), None)
         outcomes: list[GoalDraws] = []
         for scored in (split for split in run.scored_splits if split.dataset == dataset):
             for finding, column in self._usable(run, scored).items():
@@ -242,7 +242,3 @@ class _Work:
         of_first, of_second = ([list(run.findings).index(name) for name in findings] for run in (first, second))
         logits = np.stack([ours.logit[common][:, of_first], theirs.logit[rows[common]][:, of_second]])
         return told_apart(dataset, findings, ours.labels()[common][:, of_first], logits, ours.patient_id[common])
-
-
-def _split(run: ScoredRun, dataset: str, name: str) -> ScoredSplit | None:
-    return next((s for s in run.scored_splits if (s.dataset, s.split) == (dataset, name)), None)

@@ -9,7 +9,7 @@ import typer
 
 from bench.cli.completion import run_ids
 from bench.cli.group import SHARE
-from bench.cli.options import JsonOption, QuietOption, RunArgument, StoredGridOption, StoreOption, examples
+from bench.cli.options import JsonOption, QuietOption, RunArgument, StoredGridOption, StoreOption, examples, only_valid
 from harmonize.errors import ConfigError, StoreError
 
 
@@ -87,6 +87,7 @@ def track(
 
 
 def upload(
+    context: typer.Context,
     run: RunArgument,
     repo: Annotated[str, typer.Option("--repo", help="Repository on the Hugging Face hub: OWNER/NAME.")] = "",
     folder: Annotated[
@@ -109,6 +110,7 @@ def upload(
 
     if (folder is None) == (not repo):
         raise ConfigError("name one place", "bench upload", "give --repo OWNER/NAME, or --folder FOLDER")
+    only_valid(context, repo, "with --repo", "--public", "--yes")
     if repo:
         check_name(repo)
     opened = store_with(store, grid, [run])

@@ -11,11 +11,13 @@ from importlib.metadata import version
 from pathlib import Path
 
 import pytest
+import typer
 from huggingface_hub import constants
 from typer.testing import CliRunner
 
 from bench.cli import list_tables
 from bench.cli.main import app
+from bench.cli.options import DataOption, only_valid
 from bench.cli.score import SETTINGS
 from bench.config.registry import SECTIONS, Registry
 from bench.config.run_config import RunConfig
@@ -385,6 +387,31 @@ WRONG_REQUESTS = [  # words, and what is said: what is wrong, where, and how to 
     ("verify none.zip", "no such bundle", "none.zip", "bench export"),
     ("verify p.csv --registry none.yaml", "no such file", "none.yaml", ""),
     ("merge none.zip --store new", "no such bundle", "none.zip", "bench export"),
+    ("check 3fa9 --data data", "--data is only valid without RUN", "check", "remove --data"),
+    ("check 3fa9 --registry none.yaml", "--registry is only valid without RUN", "check", "remove --registry"),
+    ("list runs --registry none.yaml", "--registry is only valid with a section", "list", "remove --registry"),
+    ("list grids --registry none.yaml", "--registry is only valid with a section", "list", "remove --registry"),
+    ("list losses --store runs", "--store is only valid with runs", "list", "remove --store"),
+    ("list losses --failed", "--failed is only valid with runs", "list", "remove --failed"),
+    ("compare 3fa9 3fa9 --csv --json", "--json and --csv exclude each other", "compare", "give only one"),
+    ("report --site s --output p.html", "--output and --site exclude each other", "report", "give only one"),
+    ("run --grid tiny --weights none", "no such folder of weights", "none", "safetensors"),
+    (
+        "run --grid tiny --executor ray --device cpu",
+        "--device is only valid with --executor local",
+        "ray",
+        "ray:gpus=0",
+    ),
+    ("estimate --widest .1", "there are no images for --widest", "estimate", "give one of IMAGE"),
+    ("estimate --estimator cbpe", "there are no images for --estimator", "estimate", "give one of IMAGE"),
+    ("upload 3fa9 --folder f --public", "--public is only valid with --repo", "upload", "remove --public"),
+    ("data stats --grid tiny --with-images", "--with-images is only valid with --html", "data stats", "add --html"),
+    (
+        "board sealed aggregate --predictions p.csv --labels p.csv -o x --group-table p.csv",
+        "--group-table is only valid with --group-by",
+        "board sealed aggregate",
+        "add --group-by",
+    ),
     ("data stats --grid tyni", "no grid 'tyni'", "--grid", "tiny"),
 ]
 
@@ -420,6 +447,20 @@ def test_a_wrong_request_is_refused_before_torch_is_imported_or_an_image_is_draw
         assert done.returncode == 2, words
         said = done.stderr.splitlines()[-3:]
         assert [part in line for part, line in zip(expected, said, strict=True)] == [True] * 3, (words, said)
+
+
+def test_an_option_without_effect_is_refused_but_not_a_variable_of_the_environment() -> None:
+    small = typer.Typer()
+
+    @small.command()
+    def look(context: typer.Context, data: DataOption = None, valid: bool = False) -> None:
+        only_valid(context, valid, "with --valid", "--data")
+        typer.echo(str(data))
+
+    assert CliRunner().invoke(small, [], env={"BENCH_DATA": "d"}).stdout == "d\n"
+    assert CliRunner().invoke(small, ["--data", "d", "--valid"]).stdout == "d\n"
+    with pytest.raises(ConfigError, match="--data is only valid with --valid"):
+        CliRunner().invoke(small, ["--data", "d"], catch_exceptions=False)
 
 
 def test_the_settings_of_bench_score_are_those_that_scores_have() -> None:

@@ -13,9 +13,11 @@ from bench.results.read_predictions import load_scores
 from bench.results.score_runs import score_all
 from bench.results.summary import summary
 from bench.store.checked_folders import CheckedFolder
+from bench.store.lease import lease
 from bench.store.store import Store
 from reports.schemas.tables import SCHEMAS
 from reports.tables import Tables
+from tests.manifests import invented_manifest, invented_run
 from tests.unit.bench.results.test_compare_across import MakeRun, make_run, silent, store  # noqa: F401
 
 
@@ -73,6 +75,15 @@ def test_an_internal_result_is_that_of_the_test_split(
     found = [line for line in lines if line.startswith(beginning)]
     assert len(found) == 1
     assert "0.523" in found[0]
+
+
+def test_without_scores_a_process_that_is_at_work_is_named(tmp_path: Path) -> None:
+    """The second of two commands in the same store, while the first trains."""
+    opened = Store.open(tmp_path / "runs")
+    manifest = invented_manifest(opened, runs=(invented_run("a" * 12),))
+    assert summary(manifest) == ["  no run has a score yet"]
+    with lease(opened.begin("a" * 12, {})):
+        assert summary(manifest) == ["  no run has a score yet: another process is at work on the runs"]
 
 
 def scored(store: Store, make_run: MakeRun, external: list[str]) -> Manifest:  # noqa: F811
