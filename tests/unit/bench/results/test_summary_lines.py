@@ -82,7 +82,9 @@ def test_without_scores_a_process_that_is_at_work_is_named(tmp_path: Path) -> No
     opened = Store.open(tmp_path / "runs")
     manifest = invented_manifest(opened, runs=(invented_run("a" * 12),))
     assert summary(manifest) == ["  no run has a score yet"]
-    with lease(opened.begin("a" * 12, {})):
+    folder = opened.run_dir("a" * 12)
+    folder.mkdir(parents=True)
+    with lease(folder):
         assert summary(manifest) == ["  no run has a score yet: another process is at work on the runs"]
 
 
