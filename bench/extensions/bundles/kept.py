@@ -36,7 +36,8 @@ def kept(registry: Registry, what: Any, compute: Callable[[], Result]) -> tuple[
     `what`: all inputs besides the registry, as JSON. Errors and empty results are not kept. Nothing is kept with entries or
     extensions of other packages, whose code may change without a new version.
     """
-    folder = Path(os.environ.get(VARIABLE, Path.home() / ".cache" / "unseen-cxr" / "results"))
+    default = os.path.expanduser("~/.cache/unseen-cxr/results")  # noqa: PTH111  # Path.home() raises for a user without a home
+    folder = Path(os.environ.get(VARIABLE, default))
     own = {entry.use.partition(":")[0].partition(".")[0] for entry in registry} <= _VERSIONED and not registry.refused
     own = own and all(name.startswith(extensions.FOLDER) for name in extensions.packages())
     if not own or os.environ.get(VARIABLE) == "":
