@@ -71,12 +71,3 @@ def resolution(changes: Mapping[str, Estimate]) -> str:
         f"The intervals of unclear differences reach from {signed(min(bounds))} to {signed(max(bounds))}; "
         "the data do not exclude true differences of this size"
     )
-
-
-def too_few_pairs(least: int) -> str:
-    """State that no verdict is possible: an algorithm has fewer than `least` pairs of runs.
-
-    >>> too_few_pairs(3)
-    'Too few pairs of runs to compare algorithms with ERM: at least three are needed'
-    """
-    return f"Too few pairs of runs to compare algorithms with ERM: at least {word(least)} are needed"

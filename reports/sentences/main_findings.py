@@ -37,7 +37,7 @@ def headline(
     """
     at_external = "at external hospitals" if num_external != 1 else "at the external hospital"
     num_unclear = num_runs - num_worse - num_better
-    all_runs = every(num_runs, unit)
+    all_runs = f"both {unit}s" if num_runs == 2 else f"all {_headline_count(num_runs)} {unit}s"
     if num_external == 0 and num_runs == 0:
         text = "no run has a score, and no external hospital was tested"
     elif num_external == 0:
