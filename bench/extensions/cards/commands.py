@@ -45,8 +45,7 @@ def errors(
     cohort: CohortsOption = None,
     finding: FindingsOption = None,
     kind: Annotated[
-        str,
-        typer.Option("--kind", help="fp: false positives; fn: false negatives.", autocompletion=one_of("fp", "fn")),
+        str, typer.Option("--kind", help="fp: false positives; fn: false negatives.", autocompletion=one_of("fp", "fn"))
     ] = "",
     most: Annotated[int, typer.Option("-n", min=1, help="Number of errors, the most confident first.")] = 20,
     at: ThresholdOption = "f1_max",
@@ -86,11 +85,7 @@ def errors(
         typer.echo("no such errors")
 
 
-def card(
-    run: RunArgument,
-    grid: StoredGridOption = None,
-    store: StoreOption = Path("runs"),
-) -> None:
+def card(run: RunArgument, grid: StoredGridOption = None, store: StoreOption = Path("runs")) -> None:
     """Write a model card into the run's folder.
 
     The file is MODEL_CARD.md, in Markdown.

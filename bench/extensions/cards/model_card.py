@@ -196,11 +196,7 @@ def _data(manifest: Manifest, run: PlannedRun) -> list[tuple[str, ...]]:
 
 
 def _aurocs(
-    manifest: Manifest,
-    run: PlannedRun,
-    findings: Sequence[str],
-    scores: pd.DataFrame,
-    gaps: pd.DataFrame,
+    manifest: Manifest, run: PlannedRun, findings: Sequence[str], scores: pd.DataFrame, gaps: pd.DataFrame
 ) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
     """Return the header and the rows of a table of AUROCs: one row per finding, and one row for the macro.
 

@@ -9,15 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from bench.cli.data import data_app
-from bench.cli.options import (
-    DataOption,
-    JsonOption,
-    QuietOption,
-    RegistryOption,
-    StoreOption,
-    WorkersOption,
-    examples,
-)
+from bench.cli.options import DataOption, JsonOption, QuietOption, RegistryOption, StoreOption, WorkersOption, examples
 from harmonize.errors import ConfigError, CxrError
 
 if TYPE_CHECKING:

@@ -20,10 +20,7 @@ from harmonize.labels.findings import FINDINGS, PRESENT, UNCERTAIN
 
 # SHOWN: number of images per cohort that the page shows with labels. TRANSFORMED: number of these images that the page also
 # shows after each preprocessing variant.
-SHOWN, TRANSFORMED = (
-    12,
-    3,
-)
+SHOWN, TRANSFORMED = (12, 3)
 _QUALITY = 82  # JPEG quality, 1 to 100
 _TAIL = 0.5  # percent of a variant's pixel values that are clipped at each end of the gray scale
 

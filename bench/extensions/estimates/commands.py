@@ -39,8 +39,7 @@ def add(app: typer.Typer) -> None:
 
 def estimate(
     images: Annotated[
-        list[Path] | None,
-        typer.Argument(metavar="IMAGE", help="Image files, folders, or a CSV with a column `path`."),
+        list[Path] | None, typer.Argument(metavar="IMAGE", help="Image files, folders, or a CSV with a column `path`.")
     ] = None,
     grid: StoredGridOption = None,
     store: StoreOption = Path("runs"),
@@ -115,12 +114,7 @@ def estimate(
     files = images_of(images) if images else []
     shares = _shares(prevalence or ())
     from bench.extensions.estimates import estimate_text
-    from bench.extensions.estimates.expected_at_hospital import (
-        DEFAULT,
-        checked_request,
-        read_logits,
-        runs_to_estimate,
-    )
+    from bench.extensions.estimates.expected_at_hospital import DEFAULT, checked_request, read_logits, runs_to_estimate
     from bench.planning.manifest import read_manifest
     from bench.results.score_runs import score_all
     from bench.store.safe_csv import csv_text

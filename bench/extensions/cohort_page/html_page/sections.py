@@ -21,11 +21,7 @@ STATE_WORDS = {
     "unmapped": "unmapped: no label for this finding",
 }
 FEWEST = say.FEWEST
-LABELLERS = {
-    "report": "reports, labeled by a program",
-    "radiologist": "radiologists",
-    "stated": "dataset labels",
-}
+LABELLERS = {"report": "reports, labeled by a program", "radiologist": "radiologists", "stated": "dataset labels"}
 
 
 def headline(page: DataPage) -> str:
