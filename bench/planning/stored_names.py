@@ -63,5 +63,5 @@ def check_entries(store: Store, option: str, names: Sequence[str], *others: str)
     section = f"{option}s"
     known = [*Registry.read().sections.get(section, ()), *others]
     for file in sorted((store.root / "grids").glob("*.json")):
-        known += [entry["name"] for entry in store.read_json("grids", file.name)[section]]
+        known += [entry["name"] for entry in store.read_json("grids", file.name).get(section, ())]
     ConfigError.check_choices(option, names, known)

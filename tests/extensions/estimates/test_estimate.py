@@ -228,7 +228,10 @@ def test_each_kind_of_estimator_can_be_chosen(name: str, finished: Path, logits:
             ["no run 'zzz'", "bench list runs", "{first}"],
         ),
         (["--logits", "{logits}", "--run", ""], ["2 finished runs of the grid match ''", "{first}"]),
-        (["--logits", "{logits}", "--estimator", "cbpr"], ["unknown estimator 'cbpr'", "choose from: cbpe, "]),
+        (
+            ["--logits", "{logits}", "--estimator", "cbpr"],
+            ["unknown value of --estimator: 'cbpr'", "choose from: cbpe, "],
+        ),
         (["--logits", "{logits}", "--grid", "other"], ["no grid 'other'", "tiny"]),
         (["--logits", "{logits}", "--device", "gpu"], ["gpu"]),
         (["--logits", "{logits}", "--prevalence", "Edema=2"], ["the prevalence of Edema is 2", "from 0 to 1"]),
@@ -550,7 +553,7 @@ def test_files_that_are_no_images_are_refused(finished: Path, tmp_path: Path, he
     said = here("estimate", str(tmp_path / "in"), "--quiet", cwd=finished, code=2).stderr
     refused(said, "no image can be used", "a.png")
     said = here("estimate", str(tmp_path / "in"), "--estimator", "cbpr", cwd=finished, code=2).stderr
-    refused(said, "unknown estimator 'cbpr'")  # before any image is read
+    refused(said, "unknown value of --estimator: 'cbpr'")  # before any image is read
 
 
 def test_the_page_has_the_numbers_of_the_table_and_the_labels_that_are_needed(
