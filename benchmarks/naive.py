@@ -29,8 +29,8 @@ from torchvision import io, transforms
 
 import harmonize
 from bench.models.se_resnet import se_resnet
+from harmonize.labels.findings import FINDINGS
 
-FINDINGS = tuple(harmonize.FINDINGS)
 # networks that timm does not have, with their options
 SE_RESNETS: dict[str, dict[str, Any]] = {
     "seresnet_scratch": {},

@@ -78,7 +78,7 @@ class Kind:
 
 KINDS: dict[str, Kind] = {
     "transplants": Kind("bench.analyses.transplants:transplants", Transplants, reads_images=True, reads_scores=True),
-    "probes": Kind("bench.analyses.probes:probes", Probes),
+    "probes": Kind("bench.analyses.probes:probes", Probes, version=2),
     "acquisition": Kind("bench.analyses.acquisition:acquisition", Acquisition, per_run=False),
 }
 
