@@ -10,7 +10,7 @@ from concurrent.futures import ProcessPoolExecutor
 from multiprocessing.process import BaseProcess
 from typing import Any
 
-_mask: Callable[..., Any] = getattr(signal, "pthread_sigmask", lambda _how, _signals: [])  # Windows has none
+_mask: Callable[..., Any] | None = getattr(signal, "pthread_sigmask", None)  # Windows has none
 
 
 class ProcessPool:
@@ -23,7 +23,7 @@ class ProcessPool:
     def __init__(self, num: int, prepare: Callable[..., None], *arguments: Any) -> None:
         self.pool = ProcessPoolExecutor(num, multiprocessing.get_context("spawn"), _begin, (prepare, *arguments))
         with interrupts_held():
-            for _ in range(num):  # each task starts a process
+            for _ in range(num):  # a task starts a process, except when one is idle; `pool` then starts the others later
                 self.pool.submit(os.getpid)
 
     def __enter__(self) -> ProcessPoolExecutor:
@@ -45,18 +45,20 @@ def interrupts_held() -> Iterator[None]:
 
     Ctrl-C in a terminal reaches child processes, too. Those that import modules would print a traceback.
     """
-    before = _mask(signal.SIG_BLOCK, [signal.SIGINT])
+    before = _mask and _mask(signal.SIG_BLOCK, [signal.SIGINT])
     try:
         yield
     finally:
-        _mask(signal.SIG_SETMASK, before)
+        if _mask:
+            _mask(signal.SIG_SETMASK, before)
 
 
 def end_at_interrupts() -> None:
     """Let Ctrl-C end this process at once and in silence, unless the process ignores Ctrl-C."""
     if signal.getsignal(signal.SIGINT) != signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
-    _mask(signal.SIG_UNBLOCK, [signal.SIGINT])
+    if _mask:
+        _mask(signal.SIG_UNBLOCK, [signal.SIGINT])
 
 
 def end_with_parent() -> None:

@@ -5,7 +5,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Self
 
 from bench.config.run_config import from_dict
-from harmonize.errors import ConfigError
+from harmonize.errors import ConfigError, RegistryError
 from harmonize.yaml_file import parse_yaml
 from reports import extensions
 
@@ -47,16 +47,21 @@ class ExecutorChoice:
         return cls(text, clusters.get(name, "bench.executors.local:Local"), per_device, together)
 
     def executor(self, device: str, workers: int) -> "Executor":
-        """Import the class of the executor, and return the executor. Raises ConfigError for an unknown key or value.
+        """Import the class of the executor, and return the executor. Raises ConfigError for an unknown key or value, RegistryError for no class.
 
         device: auto, cpu, cuda or cuda:N. workers: number of cores. Only the executor local uses these two.
         """
-        module, _, kind_name = self.kind.partition(":")
-        kind, (name, _, resources) = getattr(import_module(module), kind_name), self.text.partition(":")
+        where, (name, _, resources) = f"--executor {self.text}", self.text.partition(":")
+        try:
+            module, _, kind_name = self.kind.partition(":")
+            kind = getattr(import_module(module), kind_name)
+        except (ImportError, AttributeError, ValueError) as error:
+            fix = "write `module:class` in EXECUTORS of its extension, or install the package it needs"
+            raise RegistryError(f"cannot load {self.kind!r}: {error}", where, fix) from error
         if name == "local":
             local: Executor = kind(device, workers, self.per_device, self.together)
             return local
-        where, pairs = f"--executor {self.text}", [pair.partition("=") for pair in resources.split(",") if pair]
+        pairs = [pair.partition("=") for pair in resources.split(",") if pair]
         for key, equals, _ in pairs:
             if not equals:
                 raise ConfigError(f"{key!r} has no value", where, f"write {name}:{key}=VALUE")

@@ -12,6 +12,7 @@ from bench.results.read_predictions import load_replicates, load_scores
 from bench.results.run_table import RunRecords, ranked_ids, read_records, run_title
 from bench.scoring.gaps.gap import CORE, EXTERNAL, MACRO, MACRO_ALL
 from bench.scoring.studies import STUDY
+from bench.store.lease import holder_of
 from harmonize.cohorts.hospital_names import SYNTHETIC_NOTICE
 from reports.schemas.select import select
 from reports.tables import Tables
@@ -109,7 +110,8 @@ def _nothing_ranked(manifest: Manifest, records: RunRecords) -> str:
     """Return why no run is ranked."""
     models = [run for run in (*manifest.runs, *manifest.imported) if records[run.id].is_scored]
     if not any(manifest.exposed(run) for run in models):
-        is_held = any((manifest.store.run_dir(run.id) / "LOCK").exists() for run in manifest.runs)
+        locks = [lock for run in manifest.runs if (lock := manifest.store.run_dir(run.id) / "LOCK").exists()]
+        is_held = any(holder_of(lock).alive_here is not False for lock in locks)
         return f"  no run has a score yet{': another process is at work on the runs' * is_held}"
     if manifest.ranked:
         return "  nothing is ranked yet: the runs that had seen no external hospital have no score"

@@ -294,15 +294,22 @@ def test_an_interrupted_grid_stops_cleanly_and_says_how_to_go_on(
     with_parts(finished, tmp_path, WITH_IMAGES)
     arguments = [sys.executable, "-m", "bench.cli", *WITH_ONE_WORKER]
     signal.signal(signal.SIGINT, signal.default_int_handler)  # in a shell's background it is ignored, by children, too
-    process = subprocess.Popen(arguments, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        arguments, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
     wait_for("*/*/LOCK", tmp_path, process)
     below = [child.pid for child in psutil.Process(process.pid).children(recursive=True)]
-    process.send_signal(number)
+    if number == signal.SIGINT:  # a terminal sends Ctrl-C to the workers, too
+        os.killpg(process.pid, number)
+    else:
+        process.send_signal(number)
     _, said = process.communicate(timeout=300)
     assert process.returncode == code
     assert said.endswith("interrupted; run the same command again to resume\n")
     assert "Traceback" not in said
     assert_gone(below)
+    assert list((tmp_path / "runs").glob("*/*/run.json"))
+    assert not list((tmp_path / "runs").glob("*/*/LOCK"))  # another machine would wait a minute for it
 
 
 def test_workers_do_not_outlive_a_killed_parent(finished: Path, tmp_path: Path) -> None:

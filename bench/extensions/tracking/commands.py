@@ -110,7 +110,7 @@ def upload(
 
     if (folder is None) == (not repo):
         raise ConfigError("name one place", "bench upload", "give --repo OWNER/NAME, or --folder FOLDER")
-    only_valid(context, repo, "with --repo", "--public", "--yes")
+    only_valid(context, repo, "with --repo", "--public")
     if repo:
         check_name(repo)
     opened = store_with(store, grid, [run])

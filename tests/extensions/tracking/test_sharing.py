@@ -123,6 +123,8 @@ def test_a_dry_run_lists_what_would_leave_and_nothing_else_may(finished: Path, h
     text = here("upload", run_id, "--repo", "lab/tiny", "--dry-run", cwd=finished).stdout
     assert f"{said['files'][0]['bytes']:,} bytes  model.safetensors" in text
     assert "nothing was sent" in text
+    scripted = here("upload", run_id, "--folder", "new", "--yes", "--dry-run", cwd=finished).stdout
+    assert "model.safetensors" in scripted
     _, _, files = hub.files_of(store, run_id)
     sent = "".join(each.source.decode() for each in files if isinstance(each.source, bytes))
     assert not [each for each in private(store) if each in sent]

@@ -2,6 +2,8 @@
 
 import re
 import shutil
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,8 +15,8 @@ from bench.results.read_predictions import load_scores
 from bench.results.score_runs import score_all
 from bench.results.summary import summary
 from bench.store.checked_folders import CheckedFolder
-from bench.store.lease import lease
-from bench.store.store import Store
+from bench.store.lease import claim, lease
+from bench.store.store import Store, canonical_json
 from reports.schemas.tables import SCHEMAS
 from reports.tables import Tables
 from tests.manifests import invented_manifest, invented_run
@@ -86,6 +88,10 @@ def test_without_scores_a_process_that_is_at_work_is_named(tmp_path: Path) -> No
     folder.mkdir(parents=True)
     with lease(folder):
         assert summary(manifest) == ["  no run has a score yet: another process is at work on the runs"]
+    with subprocess.Popen([sys.executable, "-c", ""]) as dead:
+        pass
+    (folder / "LOCK").write_bytes(canonical_json(claim() | {"pid": dead.pid}))  # as after kill -9
+    assert summary(manifest) == ["  no run has a score yet"]
 
 
 def scored(store: Store, make_run: MakeRun, external: list[str]) -> Manifest:  # noqa: F811
