@@ -10,8 +10,6 @@ from concurrent.futures import ProcessPoolExecutor
 from multiprocessing.process import BaseProcess
 from typing import Any
 
-_mask: Callable[..., Any] | None = getattr(signal, "pthread_sigmask", None)  # Windows has none
-
 
 class ProcessPool:
     """A pool of `num` processes, each of which first calls `prepare`. Ctrl-C ends them in silence.
@@ -23,7 +21,7 @@ class ProcessPool:
     def __init__(self, num: int, prepare: Callable[..., None], *arguments: Any) -> None:
         self.pool = ProcessPoolExecutor(num, multiprocessing.get_context("spawn"), _begin, (prepare, *arguments))
         with interrupts_held():
-            for _ in range(num):  # a task starts a process, except when one is idle; `pool` then starts the others later
+            for _ in range(num):  # a task starts a process, unless one is idle already
                 self.pool.submit(os.getpid)
 
     def __enter__(self) -> ProcessPoolExecutor:
@@ -45,20 +43,18 @@ def interrupts_held() -> Iterator[None]:
 
     Ctrl-C in a terminal reaches child processes, too. Those that import modules would print a traceback.
     """
-    before = _mask and _mask(signal.SIG_BLOCK, [signal.SIGINT])
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
     try:
         yield
     finally:
-        if _mask:
-            _mask(signal.SIG_SETMASK, before)
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def end_at_interrupts() -> None:
     """Let Ctrl-C end this process at once and in silence, unless the process ignores Ctrl-C."""
     if signal.getsignal(signal.SIGINT) != signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
-    if _mask:
-        _mask(signal.SIG_UNBLOCK, [signal.SIGINT])
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])
 
 
 def end_with_parent() -> None:

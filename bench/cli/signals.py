@@ -57,7 +57,7 @@ def _leave(number: int, _: "FrameType | None") -> "NoReturn":
 def _stop(number: int, _: "FrameType | None") -> "NoReturn":
     """End the worker processes, then raise SystemExit.
 
-    This is necessary for SIGTERM, which only this process gets. Ctrl-C in a terminal reaches the workers, too.
+    This is necessary for SIGTERM, which only this process gets: a pool waits for its processes. Ctrl-C reaches these, too.
     """
     import multiprocessing
 

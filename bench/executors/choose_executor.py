@@ -35,15 +35,13 @@ class ExecutorChoice:
         if name == "local" and resources:
             fix = "use --device, --workers, --together and --per-device"
             raise ConfigError("the executor local takes no resources after a colon", where, fix)
-        if name != "local" and per_device:
-            fix = f"remove it; to share a GPU on a cluster, write {name}:gpus=0.5"
-            raise ConfigError("--per-device is only valid with --executor local", "--per-device", fix)
-        if name != "local" and device != "auto":
-            fix = f"remove it; to train on the CPU, write {name}:gpus=0"
-            raise ConfigError("--device is only valid with --executor local", where, fix)
-        if name != "local" and together > 1:
-            fix = f"remove it and request GPUs per run: {name}:gpus={together}"
-            raise ConfigError("--together is only valid with --executor local", where, fix)
+        for is_given, option, fix in (
+            (per_device != 0, "--per-device", f"remove it; to share a GPU on a cluster, write {name}:gpus=0.5"),
+            (device != "auto", "--device", f"remove it; to train on the CPU, write {name}:gpus=0"),
+            (together > 1, "--together", f"remove it and request GPUs per run: {name}:gpus={together}"),
+        ):
+            if name != "local" and is_given:
+                raise ConfigError(f"{option} is only valid with --executor local", where, fix)
         return cls(text, clusters.get(name, "bench.executors.local:Local"), per_device, together)
 
     def executor(self, device: str, workers: int) -> "Executor":

@@ -1,17 +1,19 @@
 """Run jobs in worker processes on this machine: one worker per GPU (or `per_device` workers), several workers on a CPU.
 
-If a worker dies, only the job of this worker fails. Workers stop when their parent process stops.
+If a worker dies, only the job of this worker fails. Workers stop when their parent process stops. When it is interrupted, it
+ends them with SIGTERM, so that they release the leases of their runs.
 """
 
 import contextlib
 import multiprocessing
 import os
+import signal
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
-from typing import Any
+from typing import Any, NoReturn
 
 from bench.executors.execute_job import OnEvent, Outcome, Work, attempt, check_devices, placed, trained_by
 from bench.planning.jobs import Job
@@ -21,10 +23,9 @@ from harmonize.errors import ConfigError, SetupError
 
 START_METHOD = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
 
-# By default, an OpenMP thread that waits for other threads keeps its core busy for milliseconds. If several processes
-# share the cores, the waiting thread blocks the thread that it waits for. With these variables, a waiting thread soon
-# gives up its core. GNU's OpenMP reads the first two variables; the OpenMP of LLVM and Intel reads the first and the
-# last.
+# By default, an OpenMP thread that waits for other threads keeps its core busy for milliseconds. If several processes share
+# the cores, the waiting thread blocks the thread that it waits for. With these variables, a waiting thread soon gives up its
+# core. GNU's OpenMP reads the first two variables; the OpenMP of LLVM and Intel reads the first and the last.
 _WAITING = {"OMP_WAIT_POLICY": "passive", "GOMP_SPINCOUNT": "1000", "KMP_BLOCKTIME": "1"}
 
 
@@ -77,9 +78,8 @@ def teams(devices: Sequence[str], size: int) -> list[tuple[str, ...]]:
     Raises SetupError if there are too few devices for one team.
     """
     if size > len(devices):
-        fix = f"lower --together to {len(devices)} or less" + (
-            ", or give more --workers" if devices[0] == "cpu" else ""
-        )
+        more = ", or give more --workers" * (devices[0] == "cpu")
+        fix = f"lower --together to {len(devices)} or less{more}"
         raise SetupError(f"--together needs {size} devices, but {len(devices)} are available", "--together", fix)
     return [tuple(devices[i : i + size]) for i in range(0, len(devices) - size + 1, size)]
 
@@ -139,11 +139,9 @@ def submit(jobs: Sequence[Work], slots: Sequence[tuple[str, ...]], on_event: OnE
                     kind, *rest = worker.connection.recv()
                 except (EOFError, ConnectionResetError):
                     worker.process.join()
-                    kind, rest = (
-                        "failed",
-                        [f"the worker process died (exit code {worker.process.exitcode}): killed, or out of memory"],
-                    )
-                    worker.job.fail(rest[0])
+                    died = f"the worker process died (exit code {worker.process.exitcode}): killed, or out of memory"
+                    worker.job.fail(died)
+                    kind, rest = "failed", [died]
                 if kind == "progress":
                     on_event(worker.job.id, *rest)
                     continue
@@ -158,7 +156,8 @@ def submit(jobs: Sequence[Work], slots: Sequence[tuple[str, ...]], on_event: OnE
         for worker in workers:
             worker.process.terminate()
         for worker in workers:
-            worker.process.join()
+            worker.process.join(10)
+            worker.process.kill()  # if it still runs: no handler interrupts a long call of C++ code
 
 
 def _start(context: Any, job: Work, devices: tuple[str, ...], sharing: int) -> _Worker:
@@ -173,25 +172,29 @@ def _start(context: Any, job: Work, devices: tuple[str, ...], sharing: int) -> _
 def _work(connection: Connection, sharing: int) -> None:
     """Run jobs until the parent stops. If `sharing` workers share a GPU, each gets an equal part of its memory."""
     end_with_parent()
-    while True:
-        try:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends Ctrl-C to the parent, too, which then sends SIGTERM
+    signal.signal(signal.SIGTERM, _end_with_cleanup)
+    last = 0.0
+
+    def progress(what: str, done: int, total: int) -> None:
+        nonlocal last
+        now = time.monotonic()
+        if done >= total or now - last > 0.2:
+            last = now
+            connection.send(("progress", what, done, total))
+
+    with contextlib.suppress(EOFError, BrokenPipeError):  # the parent has ended
+        while True:
             job: Work = connection.recv()
-        except (EOFError, KeyboardInterrupt):
-            return
-        if sharing > 1 and job.device.startswith("cuda"):
-            import torch
+            if sharing > 1 and job.device.startswith("cuda"):
+                import torch
 
-            torch.cuda.set_per_process_memory_fraction(1 / sharing, job.device)
-        last = 0.0
-
-        def progress(what: str, done: int, total: int) -> None:
-            nonlocal last
-            now = time.monotonic()
-            if done >= total or now - last > 0.2:
-                last = now
-                connection.send(("progress", what, done, total))
-
-        try:
+                torch.cuda.set_per_process_memory_fraction(1 / sharing, job.device)
+            last = 0.0
             connection.send(attempt(job, progress))
-        except (BrokenPipeError, KeyboardInterrupt):
-            return
+
+
+def _end_with_cleanup(number: int, _: object) -> NoReturn:
+    """Raise SystemExit, once: after SIGTERM, the parent sends it twice."""
+    signal.signal(number, signal.SIG_IGN)
+    raise SystemExit(128 + number)

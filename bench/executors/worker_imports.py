@@ -28,7 +28,7 @@ NEEDED = (
 
 if any("multiprocessing.forkserver" in word for word in sys.orig_argv):
     atexit.register(os._exit, 0)  # the function that is registered first runs last
-    end_at_interrupts()  # also its workers; the server itself ignores them later
+    end_at_interrupts()  # also its workers, until they run jobs; the server itself ignores them later
     os.register_at_fork(after_in_child=partial(atexit.unregister, os._exit))  # workers have an exit code of their own
 gc.disable()
 for _name in NEEDED:

@@ -110,8 +110,9 @@ def _nothing_ranked(manifest: Manifest, records: RunRecords) -> str:
     """Return why no run is ranked."""
     models = [run for run in (*manifest.runs, *manifest.imported) if records[run.id].is_scored]
     if not any(manifest.exposed(run) for run in models):
-        locks = [lock for run in manifest.runs if (lock := manifest.store.run_dir(run.id) / "LOCK").exists()]
-        is_held = any(holder_of(lock).alive_here is not False for lock in locks)
+        is_held = any(
+            holder_of(manifest.store.run_dir(run.id) / "LOCK").alive_here is not False for run in manifest.runs
+        )
         return f"  no run has a score yet{': another process is at work on the runs' * is_held}"
     if manifest.ranked:
         return "  nothing is ranked yet: the runs that had seen no external hospital have no score"

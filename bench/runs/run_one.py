@@ -107,8 +107,7 @@ def _lease_at_once(folder: Path, leases: contextlib.ExitStack) -> bool:
 
     The function never waits to find out whether a holder on another machine is alive.
     """
-    lock = folder / "LOCK"
-    return not (lock.exists() and holder_of(lock).alive_here is not False) and leases.enter_context(lease(folder))
+    return holder_of(folder / "LOCK").alive_here is False and leases.enter_context(lease(folder))
 
 
 def _open(run: RunSpec, store: Store, internal: CohortRef, device: torch.device) -> FrozenRun | None:

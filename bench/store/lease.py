@@ -94,7 +94,7 @@ class Holder:
 
 
 def holder_of(lock: Path) -> Holder:
-    """Read a LOCK once and return its holder, without waiting for heartbeats. The holder of an unreadable LOCK is not alive."""
+    """Read a LOCK once and return its holder, without waiting for heartbeats. Without a readable LOCK, no holder is alive."""
     facts = _read(lock)
     process = ProcessIdentity.of(facts)
     return Holder(process.pid, str(facts.get("host", "")), process.is_alive() if facts else False)

@@ -42,14 +42,3 @@ def test_an_interrupt_while_a_child_process_imports_prints_no_traceback(work: st
     os.killpg(process.pid, signal.SIGINT)
     assert process.communicate(timeout=30)[1].decode() == ""
     assert process.returncode == 130
-
-
-def test_without_masks_of_signals_interrupts_are_not_held() -> None:
-    """Windows has neither the function nor its constants."""
-    code = """import signal
-for name in ("pthread_sigmask", "SIG_BLOCK", "SIG_UNBLOCK", "SIG_SETMASK"): delattr(signal, name)
-from harmonize.child_processes import end_at_interrupts, interrupts_held
-with interrupts_held(): end_at_interrupts()
-"""
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
-    assert (done.returncode, done.stderr) == (0, "")
