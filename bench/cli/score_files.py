@@ -10,6 +10,7 @@ from bench.cli.text_tables import interval, table_lines, wrapped
 from harmonize.errors import ConfigError
 from reports.formatting import number, plural
 from reports.schemas.select import select
+from reports.schemas.tables import INVERTED
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -46,7 +47,9 @@ def score_files(
     settings = Settings() if min_count is None else Settings(min_count=min_count)
     result = score_run("", given.run.findings, given.run.internal, given.run.scored_splits, settings)
     found, _ = symptoms(given.run.scored_splits, given.run.findings, given.run.internal, result.scores)
-    of_symptoms = [f"{row['finding']}: {row['kind']}: {row['advice']}." for row in found.to_dict("records")]
+    found.loc[found["kind"] == INVERTED, "advice"] = "check in both files that the higher value means present"
+    rows_of_symptoms = found.replace({"finding": {"all": "macro"}}).to_dict("records")
+    of_symptoms = [f"{row['finding']}: {row['kind']}: {row['advice']}." for row in rows_of_symptoms]
     given = replace(given, notes=(*given.notes, *of_symptoms))
     rows = select(result.scores, _METRICS, finding=None, dataset=COHORT)  # without means over the one cohort
     if not as_json:

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 
 from bench.planning.manifest import Manifest
+from bench.results.cohort_tables import findings_of
 from bench.results.grid_recipes import recipes_of, with_chosen_runs
 from bench.results.read_predictions import load_replicates, load_scores
 from bench.results.run_table import RunRecords, ranked_ids, read_records, run_title
@@ -99,9 +100,9 @@ def _left_out(manifest: Manifest, of_findings: pd.DataFrame, run_ids: Sequence[s
     if not len(left_out) or not len(test):  # without an internal test split, the mean is over every finding
         return []
     lowest = left_out.sort_values("value").iloc[0]
-    num_used, num_scored = (of["finding"].nunique() for of in (rows[used], rows))
+    num_used = rows.loc[used, "finding"].nunique()
     return [
-        f"    mean over {num_used} of {num_scored} findings that external hospitals score",
+        f"    mean over {num_used} of {len(findings_of(manifest))} findings",
         f"    lowest AUROC left out: {lowest['value']:.3f}, {lowest['finding']} at {manifest.titles[str(lowest['dataset'])]}",
     ]
 

@@ -51,7 +51,7 @@ class RankingColumn:
 def columns_of(data: ReportData) -> list[RankingColumn]:
     """Return the columns after the dot strip: what decides first (external AUROC, gap, calibration, scores of extensions, cost).
 
-    Columns that are hidden at first are left out if no recipe has a value.
+    Columns without a value in any row are left out.
     """
     gaps = [b for r in data.ranked if r.gap.has_value for b in (r.gap.value, *r.gap.bounds) if is_number(b)]
     low, high = min([0.0, *gaps]), max([0.05, *gaps])
@@ -87,31 +87,6 @@ def columns_of(data: ReportData) -> list[RankingColumn]:
         note=lambda r: _lead_note(r) if r is data.ranked[0] and len(data.groups[0]) > 1 else "",
         first=False,
     )
-    further = (
-        RankingColumn(
-            "robust",
-            "Effective",
-            "robustness",
-            lambda r: robustness(r).value,
-            lambda r: signed(robustness(r).value),
-            robustness,
-            small=lambda r: robustness(r).span,
-            first=False,
-        ),
-        *([best] if len(data.ranked) > 1 else []),
-        RankingColumn(
-            "training",
-            "Training",
-            "device minutes",
-            _seconds,
-            lambda r: two_figures(_seconds(r) / 60),
-            low_first=True,
-            first=False,
-        ),
-        cost_column(
-            "memory", "Memory", "peak, MB", "peak_memory_bytes", 1e6, shown=integer, low_first=True, first=False
-        ),
-    )
     at_hospitals = [
         estimate_column("external", "External", mean, lambda r: r.external, css="", note=_other_findings),
         estimate_column(
@@ -139,7 +114,7 @@ def columns_of(data: ReportData) -> list[RankingColumn]:
         lambda r: r.internal_common if num_external else r.internal,
         css="more" if num_external else "",
     )
-    return [
+    columns = [
         *(at_hospitals if num_external else [internal]),
         cost_column("gmacs", "GMACs", "per image", "macs", 1e9, css="", low_first=True),
         *([worst, internal] if num_external else []),
@@ -167,14 +142,38 @@ def columns_of(data: ReportData) -> list[RankingColumn]:
         ),
         cost_column("params", "Params", "million", "params", 1e6, low_first=True, first=False),
         cost_column("speed", "Speed", "images/s", "images_per_second", 1.0, shown=integer, first=False),
-        *(c for c in (*further, *_custom_metrics(data)) if any(is_number(c.value(r)) for r in data.ranked)),
-        *_sources(data),
+        RankingColumn(
+            "robust",
+            "Effective",
+            "robustness",
+            lambda r: robustness(r).value,
+            lambda r: signed(robustness(r).value),
+            robustness,
+            small=lambda r: robustness(r).span,
+            first=False,
+        ),
+        *([best] if len(data.ranked) > 1 else []),
+        RankingColumn(
+            "training",
+            "Training",
+            "device minutes",
+            _seconds,
+            lambda r: two_figures(_seconds(r) / 60),
+            low_first=True,
+            first=False,
+        ),
+        cost_column(
+            "memory", "Memory", "peak, MB", "peak_memory_bytes", 1e6, shown=integer, low_first=True, first=False
+        ),
+        *_custom_metrics(data),
     ]
+    rows = (*data.ranked, *data.derived)
+    return [*(c for c in columns if not rows or any(is_number(c.value(r)) for r in rows)), *_sources(data)]
 
 
 def _lead_note(first: Run) -> str:
-    """State beside P(best) why the lead of the first of several tied recipes is unclear; more than two recipes need more."""
-    return f"lead {unclear(first.lead)}" if first.p_best >= 0.975 else "a clear lead needs at least .975"
+    """State below P(best) why the first of several tied recipes has no clear lead; .975 is approximate: paired tests decide."""
+    return f"lead {unclear(first.lead)}" if first.p_best >= 0.975 else "below about .975: no clear lead"
 
 
 def _sources(data: ReportData) -> list[RankingColumn]:

@@ -197,7 +197,7 @@ def _notes(result: "LabelNeeds") -> list[str]:
     """Return sentences that explain the columns."""
     notes = [
         "patients needed: the smallest number of labeled patients with enough draws at the goal. 0: the run as it is.",
-        "draws: of all hospitals, and of each `run` named above.",
+        "Each share is over the draws at all hospitals and of all runs listed above.",
         "share, and all columns after it: with this number of patients, or with the most that were tried.",
     ]
     goals = set(result.needs["goal"])

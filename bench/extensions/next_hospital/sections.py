@@ -65,13 +65,13 @@ def next_hospital(data: ReportData) -> Section:
 def title(row: Row, source: str = "", like: str = "") -> str:
     """State the expected AUROC at a new hospital and its prediction interval, or that there are too few hospitals.
 
-    source: words for the recipe, for the first screen, which explains brackets. like: what the hospitals share.
+    source: words for the recipe, for the first screen. like: what the hospitals share.
 
     >>> numbers = {"num_hospitals": 5, "value": 0.731, "new_low": 0.62, "new_high": 0.816, "reason": ""}
     >>> title(numbers)
-    'At another hospital like these five, expect an AUROC of .73 [.62, .82]'
+    'At another hospital like these five, expect AUROC .73 (prediction interval .62–.82)'
     >>> title(numbers, "this recipe", "adults")
-    'At another hospital like these five external ones (adults), expect an AUROC of .73 [.62, .82] from this recipe'
+    'At another hospital like these five external ones (adults), expect AUROC .73 (prediction interval .62–.82) from this recipe'
     >>> title(numbers | {"reason": "too few hospitals: only two hospitals have a value"})
     'Too few hospitals to say what to expect at the next one'
     """
@@ -80,7 +80,7 @@ def title(row: Row, source: str = "", like: str = "") -> str:
     num = word(int(row["num_hospitals"]))
     value, low, high = (places(float(row[name]), 2) for name in ("value", "new_low", "new_high"))
     start, end = (f"{num} external ones ({like})", f" from {source}") if source else (num, "")
-    return f"At another hospital like these {start}, expect an AUROC of {value} [{low}, {high}]{end}"
+    return f"At another hospital like these {start}, expect AUROC {value} (prediction interval {low}–{high}){end}"
 
 
 def population(data: ReportData, row: Row) -> str:

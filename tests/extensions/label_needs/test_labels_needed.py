@@ -30,7 +30,7 @@ def test_the_answers_of_a_grid_and_the_findings_without_an_answer(finished: Path
     assert said.startswith("Synthetic images")
     assert all(f"run     {run_id}" in said for run_id in ids(finished))
     assert "Recalibrate to an ECE of at most 0.05 in 80 % of the draws" in said
-    assert "draws: of all hospitals, and of each `run` named above." in said
+    assert "Each share is over the draws at all hospitals and of all runs listed above." in " ".join(said.split())
     assert "Left out at Hospital C (NIH layout): " in said
     assert "10 are needed." in said  # 2 x min_count of this grid
     assert "--second RUN" in said

@@ -80,7 +80,9 @@ def text_of(made: Tables) -> tuple[Element, str]:
 
 def test_the_headline_and_the_figure_state_the_numbers_of_the_table() -> None:
     section, text = text_of(study([0.731, 0.70, 0.69]))
-    assert "At another hospital like these five, expect an AUROC of .73 [.62, .82]" in text
+    [title] = [head.text for head in section.all("h4")]
+    assert title == "At another hospital like these five, expect AUROC .73 (prediction interval .62–.82)"
+    assert len(title.split()) <= 12
     assert "a gap is modeled as a difference of two AUROCs" in text
     forest = section.all("table")[0].all("tr")[1:]
     assert [row.all("th")[0].text for row in forest][-2:] == ["Expected", "95 % of such hospitals"]
@@ -96,7 +98,7 @@ def test_the_headline_and_the_figure_state_the_numbers_of_the_table() -> None:
     )  # the pair is stored in the other order
     assert "of 10 values of a finding at a hospital, 8 lay inside" in text
     assert "the runs have the same order as over the measured hospitals" in text
-    assert ".100 [−.020, .200]" in text
+    assert "Expected gap: .100; prediction interval: −.020 to .200." in text
 
 
 def test_other_metrics_have_a_row_for_each_finding_and_o_e_is_a_ratio() -> None:
@@ -133,8 +135,8 @@ def test_the_first_screen_names_the_recipe_and_what_the_hospitals_share() -> Non
     made = study([0.731, 0.70])
     text = re.sub(r"\s+", " ", Element.of(str(opening(read(made)).html)).text)
     assert (
-        "At another hospital like these five external ones (frontal images of adults in BR, ES, US and VN), expect an AUROC "
-        "of .73 [.62, .82] from the first run." in text
+        "At another hospital like these five external ones (frontal images of adults in BR, ES, US and VN), expect AUROC "
+        ".73 (prediction interval .62–.82) from the first run." in text
     )
     assert "from this run." in Element.of(str(opening(read(study([0.731]))).html)).text
     assert "another hospital" not in opening(read(study([0.7], "too few hospitals: one"))).html

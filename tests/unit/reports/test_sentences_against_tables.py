@@ -14,6 +14,7 @@ from reports.sections.findings import findings
 from reports.sections.opening import opening
 from reports.sections.ranking import ranking
 from reports.sections.run_cells import gap as gap_cell
+from reports.sentences.members import over
 from reports.summaries.gap_causes import finding_shares
 from reports.tables import Tables
 from tests.synthetic import Invented, tables
@@ -91,6 +92,7 @@ def test_the_terminal_names_the_lowest_auroc_that_the_page_names(finished):
     folder = finished / "runs" / "report" / "tiny"
     lines, data = json.loads((folder / "report.json").read_text())["lines"], read(Tables.load(folder / "tables"))
     (hospital, finding), lowest = next(iter(data.members_of_first.left_out.items()))
+    assert f"    mean {over(data.members_of_first, brief=True)}" in lines
     assert f"    lowest AUROC left out: {lowest.value:.3f}, {finding} at {data.title(hospital)}" in lines
 
 
@@ -119,10 +121,21 @@ def test_p_best_and_the_first_of_several_are_stated_only_of_several_recipes(made
     heads = " ".join(e.get_text(" ") for e in BeautifulSoup(str(ranking(data).html), "html.parser").select("th"))
     several = len(data.ranked) > 1
     cells = BeautifulSoup(str(ranking(data).html), "html.parser").select("#rank tbody[data-group] td.c-best")
-    notes = [cell.select_one(".verdict") is not None for cell in cells]
-    assert notes == [k == 0 and len(data.groups[0]) > 1 for k in range(len(data.ranked))][: len(notes)]
+    assert len(cells) == (len(data.ranked) if several else 0)
+    notes = [note.get_text() if (note := cell.select_one(".verdict")) else "" for cell in cells]
+    assert [bool(note) for note in notes] == [k == 0 and len(data.groups[0]) > 1 for k in range(len(cells))]
+    assert not any(notes) or notes[0].startswith("lead unclear") or notes[0] == "below about .975: no clear lead"
     assert ("P(best)" in heads) == several
     assert ("the first recipe" in data.run_shown(data.ranked_runs[0])) == (several and data.unit == "recipe")
+
+
+def test_a_column_of_the_ranking_without_a_value_is_left_out_and_not_explained():
+    made = tables(BOARDS[0])
+    for frames, shown in ((made.frames, True), ({**made.frames, "sources": made["sources"].iloc[:0]}, False)):
+        html = BeautifulSoup(str(ranking(read(Tables(made.meta, frames))).html), "html.parser")
+        assert bool(html.select("#rank th.c-shortcut")) == shown
+        assert ("Shortcut: " in html.get_text()) == shown
+        assert html.select("#rank th.c-gap")
 
 
 def test_the_shares_of_all_findings_add_up_to_the_whole_gap(made):

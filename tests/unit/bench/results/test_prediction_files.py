@@ -89,10 +89,14 @@ def test_an_inverted_column_and_a_misspelled_one_have_a_note(tmp_path: Path, her
     wrong = predictions.assign(Edema=1 - predictions["Edema"]).rename(columns={FINDINGS[1]: FINDINGS[1].lower()})
     words = write(tmp_path, wrong, labels)
     notes = json.loads(here(*words, "--json", cwd=tmp_path).stdout)["notes"]
-    assert any(note.startswith("Edema: inverted or mislabeled: compare the label mapping") for note in notes)
+    advice = "inverted or mislabeled: check in both files that the higher value means present."
+    assert f"Edema: {advice}" in notes
     left = f"no predictions of them: {FINDINGS[1]} (did you mean {FINDINGS[1].lower()!r}?)."
     assert f"Not scored, because there are {left}" in notes
     assert "Edema: inverted or mislabeled" in here(*words, cwd=tmp_path).stdout
+    both = predictions.assign(**{name: 1 - predictions[name] for name in FINDINGS})
+    notes = json.loads(here(*write(tmp_path, both, labels), "--json", cwd=tmp_path).stdout)["notes"]
+    assert f"macro: {advice}" in notes
 
 
 def test_clusters_make_the_intervals_wider(tmp_path: Path, here: Command) -> None:
