@@ -198,9 +198,8 @@ def write_bytes(path: Path, content: bytes | memoryview, mode: int = 0o644) -> N
 def replacing(path: Path, mode: int = 0o644, *, needed: int = 0, new: bool = False) -> Iterator[Path]:
     """Yield the path of an empty temporary file in the folder of `path`; the block writes into this file.
 
-    At the end of the block, the temporary file replaces `path`. With `new`, an existing file stays, and FileExistsError is
-    raised. After an error in the block, the temporary file is removed. If this process is killed, the temporary file stays
-    until another process writes into the folder.
+    At the end of the block, this file replaces `path`; with `new`, an existing file stays, and FileExistsError is raised. After an
+    error in the block, it is removed; if this process is killed, it stays until another process writes into the folder.
 
     Only the owner can read the temporary file. `mode`: permissions of the final file. `needed`: size of the file in
     bytes for the error message, 0 if unknown. Raises DiskFullError if the disk is full.

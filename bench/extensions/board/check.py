@@ -28,7 +28,6 @@ from bench.extensions.bundles.kept import kept
 from bench.extensions.bundles.verify import opened
 from bench.results.read_predictions import SCORING_VERSION
 from bench.results.same_scores import ROUNDING
-from bench.store.file_integrity import file_sha256
 from bench.store.sign import signer
 from harmonize.errors import ConfigError, CxrError, DatasetError, StoreError
 from harmonize.progress import Progress
@@ -43,8 +42,8 @@ _WRONG = (StoreError, ConfigError, DatasetError)  # what a submission that is no
 class BoardEntry:
     """A submission that passed its check, with what the site shows of it.
 
-    numbers: computed here, or as stated without a bundle. tables: of the report of its bundle, None without one.
-    kept: whether an earlier call had checked the bundle.
+    numbers: computed here, or as stated without a bundle. lines: of the check of its bundle, () without one. tables: of the report
+    of its bundle. kept: whether an earlier call had checked the bundle.
     """
 
     folder: Path
@@ -62,7 +61,7 @@ class BoardEntry:
 
     def status(self, number: Number) -> str:
         """Return the status of a row, one of STATUSES."""
-        if self.tables is None:
+        if not self.lines:
             return SELF_REPORTED
         again = any(each.agrees and each.run in number.runs for each in self.reproductions)
         return RERUN if again else VERIFIED
@@ -72,7 +71,7 @@ class BoardEntry:
 
         None if the version is the same, or if there is no bundle that can be scored again.
         """
-        if self.tables is None:
+        if not self.lines:
             return None
         before = [row.auroc for row in self.stated.numbers if row.runs == number.runs]
         return number.auroc - before[0] if before and self.stated.scoring != SCORING_VERSION else None
@@ -127,7 +126,7 @@ def unscored(submissions: Sequence[tuple[Path, Decision | None]], registry: Regi
     for folder, decision in submissions:
         with suppress(*_WRONG):
             check_is_file(bundle := folder / BUNDLE)
-            found, _ = kept(registry, ["content", file_sha256(bundle)], partial(_content, bundle, registry))
+            found, _ = kept(registry, "content", partial(_content, bundle, registry), bundle)
             out.add(folder.name, *found, decision is not None)
     return out
 

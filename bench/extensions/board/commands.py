@@ -176,8 +176,8 @@ def build(
 ) -> None:
     """Check a shared board, and build its public site.
 
-    Every number is computed again from the bundles; the same program does this once for each bundle. Exit code 2: a submission
-    is not what it states, so that the site leaves it out; or the chain of decisions is broken, then no site is written.
+    Every number is computed again from the bundles. Results of an earlier call on this computer are used again. Exit code 2: a
+    submission is not what it states, so that the site leaves it out; or the chain of decisions is broken, then no site is written.
     """
     from bench.cli.progress_bars import choose_display
     from bench.config.registry import Registry
@@ -211,6 +211,6 @@ def _board_lines(folder: Path, built: "BoardBuild") -> list[str]:
     lines = [f"{folder}: {plural(built.rows, 'row')}, {built.ranked} ranked{all_right}"]
     lines += [f"waiting for a decision: {', '.join(built.waiting)}"] if built.waiting else []
     lines += built.moved
-    kept = plural(built.kept, "bundle")
-    lines += [f"kept from an earlier check: {kept} (to check again, set BENCH_CACHE=)"] if built.kept else []
+    kept = f"{plural(built.kept, 'bundle')} (to compute all again: BENCH_CACHE= bench board build BOARD)"
+    lines += [f"kept from an earlier check: {kept}"] if built.kept else []
     return lines + ([f"site: {built.index}"] if built.index else [])

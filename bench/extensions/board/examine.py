@@ -24,7 +24,6 @@ from bench.planning.manifest import Manifest
 from bench.results.read_predictions import SCORING_VERSION, load_scored_splits
 from bench.scoring.scored_split import count
 from bench.store.checked_folders import ScoresFolder
-from bench.store.file_integrity import file_sha256
 from harmonize.datasets import TABLE
 from harmonize.progress import Progress
 from reports.formatting import known, plural
@@ -86,8 +85,8 @@ def examined(bundle: Path, rules: Rules, registry: Registry, progress: Progress)
     asks for and the bundle lacks is a line of the result.
     """
     check_is_file(bundle)
-    what = ["examination", SCORING_VERSION, file_sha256(bundle), repr(rules)]
-    return kept(registry, what, partial(_computed, bundle, rules, registry, progress))
+    compute = partial(_computed, bundle, rules, registry, progress)
+    return kept(registry, ["examination", SCORING_VERSION, repr(rules)], compute, bundle)
 
 
 def _computed(bundle: Path, rules: Rules, registry: Registry, progress: Progress) -> Examination:
@@ -106,7 +105,11 @@ def _computed(bundle: Path, rules: Rules, registry: Registry, progress: Progress
         lines.append(CheckLine(OK, "numbers", numbers))
         content = Fingerprint.of(manifest)
         lines += _lines_of(rules.problems(manifest) | {"runs": content.repeated(manifest)})
-        lines += _unreadable(manifest)
+        unreadable = [(plural(each.unreadable, "image"), each.name) for each in manifest.cohorts if each.unreadable]
+        lines += [
+            CheckLine(NOTE, "tables", f"{images} of {name} could not be read, as the submitter states")
+            for images, name in unreadable
+        ]
         contradictions = passport_problems(manifest)
         lines += [CheckLine(MISSING, "passport", text) for text in contradictions]
         lines += [] if contradictions else [CheckLine(OK, "passport", text) for text in passports(manifest)]
@@ -146,14 +149,6 @@ def _hospitals(
                 yield number.recipe, titles[row["dataset"]], bounds, str(answers[row["dataset"]]["answer"])
 
 
-def _unreadable(manifest: Manifest) -> Iterator[CheckLine]:
-    """Yield a note for each hospital with images that the submitter could not read; nobody can check this without the images."""
-    for cohort in manifest.cohorts:
-        if cohort.unreadable:
-            text = f"{plural(cohort.unreadable, 'image')} of {cohort.name} could not be read, as the submitter states"
-            yield CheckLine(NOTE, "tables", text)
-
-
 def _ranking(numbers: Sequence[Number]) -> Iterator[CheckLine]:
     """Yield a line for each recipe that is not ranked, and one if there is no number at all."""
     if not numbers:
@@ -162,14 +157,6 @@ def _ranking(numbers: Sequence[Number]) -> Iterator[CheckLine]:
     for number in numbers:
         if why := number.unranked:
             yield CheckLine(NOTE, "ranking", f"{number.recipe}: shown, but not ranked: {why}")
-
-
-def _unranked(frames: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
-    """Return the external macro AUROC of each recipe that had seen an external hospital, or may have seen one."""
-    exposure, scores = frames["exposure"], frames["scores"]
-    exposed = exposure[exposure["answer"] != NO]["run_id"]
-    external = select(scores, dataset="external")
-    return external[external["value"].notna() & external["run_id"].isin(exposed)]
 
 
 def numbers_of(manifest: Manifest, collected: Tables) -> tuple[Number, ...]:
@@ -182,9 +169,11 @@ def numbers_of(manifest: Manifest, collected: Tables) -> tuple[Number, ...]:
     if "ranks" not in frames:
         return ()
     ranks = DEFAULT.rows(frames["ranks"])
+    answers, external = frames["exposure"], select(frames["scores"], dataset="external")
+    exposed = answers[answers["answer"] != NO]["run_id"]
+    unranked = external[external["value"].notna() & external["run_id"].isin(exposed)]
     columns = ["run_id", "value", "low", "high"]
-    ranks = pd.concat([table for table in (ranks[columns], _unranked(frames)[columns]) if len(table)] or [ranks])
-    answers = frames["exposure"]
+    ranks = pd.concat([table for table in (ranks[columns], unranked[columns]) if len(table)] or [ranks])
     runs, gaps = frames["runs"].set_index("run_id"), frames["gaps"]
     gaps = gaps[(gaps["dataset"] == "external") & (gaps["finding"] == "macro")].set_index("run_id")
     allowed = _scorable(manifest)

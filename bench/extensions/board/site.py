@@ -5,7 +5,7 @@ import shutil
 import tempfile
 import xml.etree.ElementTree as ET  # it writes the feed and reads nothing  # nosec B405
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -77,10 +77,16 @@ def build(board: Path, output: Path | None, registry: Registry, progress: Progre
     rules, decisions = Rules.read(board), read(board)
     if output is not None and output.exists() and not (output / ROWS).is_file() and any(output.iterdir()):
         raise ConfigError("the folder is not empty, and is no site of a board", str(output), "choose another --output")
-    checked = list(entries(board, rules, registry, progress))
-    found = [each for each in checked if isinstance(each, BoardEntry)]
-    broken = tuple(each for each in checked if isinstance(each, BrokenSubmission))
-    accepted = [entry for entry in found if entry.decision is not None and entry.decision.action == ACCEPTED]
+    found, accepted, broken, reports = [], [], [], {}
+    for each in entries(board, rules, registry, progress):
+        if isinstance(each, BrokenSubmission):
+            broken.append(each)
+            continue
+        found.append(replace(each, tables=None))  # the tables of all submissions would fill the memory
+        if each.decision is not None and each.decision.action == ACCEPTED:
+            accepted.append(found[-1])
+            if each.tables is not None and output is not None:  # the bundle's id is the hash of its content
+                reports[each.stated.name], _ = kept(registry, each.stated.bundle, partial(render, each.tables))
     waiting = tuple(entry.stated.name for entry in found if entry not in accepted)
     divisions = {name: _rows([e for e in accepted if e.stated.division == name]) for name in DIVISIONS}
     rows = [row for each in divisions.values() for row in each]
@@ -100,12 +106,8 @@ def build(board: Path, output: Path | None, registry: Registry, progress: Progre
             list(dict.fromkeys(hospital for entry in found for _, hospital, *_ in entry.hospitals)) or rules.external,
             [(each.name, each.error.what) for each in broken],
         )
-        reports = {}
-        for entry in accepted:
-            if entry.tables is not None:  # the bundle's id is the hash of its content
-                reports[entry.stated.name], _ = kept(registry, entry.stated.bundle, partial(render, entry.tables))
         index = _replace(output, lambda folder: _write(folder, rules, page, accepted, reports))
-    return BoardBuild(index, len(rows), ranked, waiting, moved, broken, sum(entry.kept for entry in found))
+    return BoardBuild(index, len(rows), ranked, waiting, moved, tuple(broken), sum(entry.kept for entry in found))
 
 
 def _rows(found: Sequence[BoardEntry]) -> list[BoardRow]:
@@ -173,7 +175,7 @@ def _write(
     _text(
         folder / ROWS, json.dumps({"scoring": SCORING_VERSION, "synthetic": rules.synthetic, "rows": records}, indent=1)
     )
-    _text(folder / "rows.csv", _csv(records))
+    _text(folder / "rows.csv", csv_text(pd.DataFrame(records, dtype=object)) if records else "")
     _text(folder / "feed.xml", _feed(rules, decisions))
 
 
@@ -201,7 +203,7 @@ def _submission(entry: BoardEntry, rows: Sequence[BoardRow], page: BoardPage) ->
         [(recipe, hospital, Estimate(*bounds), answer) for recipe, hospital, bounds, answer in entry.hospitals],
         [decision for decision in page.decisions[::-1] if decision.submission == stated.name],
         files,
-        entry.tables is not None,
+        bool(entry.lines),  # a report
     )
 
 
@@ -216,11 +218,6 @@ def _record(division: str, row: BoardRow) -> dict[str, object]:
             record[name] = None if value[end] != value[end] else value[end]
     record["group"] = row.group if row.group > 0 else None
     return record
-
-
-def _csv(records: Sequence[Mapping[str, object]]) -> str:
-    """Return rows as CSV without formulas, "" without rows."""
-    return csv_text(pd.DataFrame(records, dtype=object)) if records else ""
 
 
 def _feed(rules: Rules, decisions: Sequence[Decision]) -> str:

@@ -1,5 +1,6 @@
 """`bench board build`: the site of three laboratories from their submission folders alone, decisions, statuses, new scoring."""
 
+import gc
 import json
 import re
 import shutil
@@ -7,15 +8,20 @@ import subprocess
 import xml.etree.ElementTree as ET
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
 
 from bench.config.registry import Registry
-from bench.extensions.board import decisions
+from bench.extensions.board import decisions, site
+from bench.extensions.board.check import BoardEntry, BrokenSubmission, unscored
+from bench.extensions.board.examine import examined
 from bench.extensions.board.reproductions import reproductions
+from bench.extensions.board.rules import Rules
 from bench.extensions.board.site import build
 from bench.extensions.board.submission import Submission
+from bench.extensions.bundles import verify
 from bench.extensions.bundles.verify import opened
 from bench.extensions.reproduction.record import NAMESPACE, headline, write_record
 from bench.planning.manifest import read_manifest
@@ -25,6 +31,7 @@ from bench.store.checked_folders import ScoresFolder
 from bench.store.sign import is_same_signer, sign
 from bench.store.store import Store, canonical_json
 from harmonize.errors import ConfigError, StoreError
+from reports.tables import Tables
 from tests.conftest import Command, Once
 from tests.extensions.board.laboratories import board_of, laboratories, quiet
 
@@ -315,9 +322,8 @@ def test_an_earlier_check_counts_for_the_same_bundle_only(
     words = ("board", "build", "board", "-o", "site", "--quiet")
     assert "kept" not in here(*words, cwd=tmp_path).stdout
     first = {path.relative_to(tmp_path): path.read_bytes() for path in (tmp_path / "site").rglob("*") if path.is_file()}
-    assert (
-        "kept from an earlier check: 1 bundle (to check again, set BENCH_CACHE=)" in here(*words, cwd=tmp_path).stdout
-    )
+    said = "kept from an earlier check: 1 bundle (to compute all again: BENCH_CACHE= bench board build BOARD)"
+    assert said in here(*words, cwd=tmp_path).stdout
     again = {path.relative_to(tmp_path): path.read_bytes() for path in (tmp_path / "site").rglob("*") if path.is_file()}
     assert again == first
     for path in results.iterdir():  # as if an AUROC were edited
@@ -332,3 +338,48 @@ def test_an_earlier_check_counts_for_the_same_bundle_only(
     path = folder / "submissions" / "lab-a" / "bundle.zip"
     path.write_bytes(path.read_bytes().replace(b"PK", b"PX", 1))
     assert "lab-a is left out: the bundle is refused" in here(*words, cwd=tmp_path, code=2).stderr
+
+
+def test_a_bundle_that_is_replaced_during_its_check_is_not_kept(
+    labs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Otherwise the numbers of the second bundle would count for the first."""
+    monkeypatch.setenv("BENCH_CACHE", str(tmp_path / "results"))
+    path, unpack = tmp_path / "bundle.zip", verify.unpack
+
+    def replaced(*arguments: Path) -> str:
+        shutil.copy(labs / "c.zip", path)
+        return unpack(*arguments)
+
+    def ids() -> list[str]:
+        shutil.copy(labs / "a.zip", path)
+        [content] = unscored([(tmp_path, None)], REGISTRY).names
+        shutil.copy(labs / "a.zip", path)
+        return [content, examined(path, Rules.read(labs), REGISTRY, quiet)[0].bundle]
+
+    monkeypatch.setattr(verify, "unpack", replaced)
+    assert ids() == [Submission.read(labs / "submissions" / "lab-c").bundle] * 2
+    monkeypatch.setattr(verify, "unpack", unpack)
+    assert ids() == [Submission.read(labs / "submissions" / "lab-a").bundle] * 2
+
+
+def test_a_build_holds_the_tables_of_one_submission_at_a_time(
+    board: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The tables of a large board would fill the memory."""
+    entries, most = site.entries, []
+
+    def alive() -> int:
+        gc.collect()
+        return sum(isinstance(each, Tables) for each in gc.get_objects())
+
+    def counted(*arguments: Any) -> Iterator[BoardEntry | BrokenSubmission]:
+        for entry in entries(*arguments):
+            most.append(alive())
+            yield entry
+
+    before = alive()
+    monkeypatch.setattr(site, "entries", counted)
+    built = build(board, tmp_path / "site", REGISTRY, quiet)
+    assert (built.rows, len(most), len(list((tmp_path / "site").glob("submissions/*/report.html")))) == (3, 3, 3)
+    assert max(most) <= before + 2, "that of the entry, and that of the one before"
