@@ -350,7 +350,7 @@ WRONG_REQUESTS = [  # words, and what is said: what is wrong, where, and how to 
     (
         "run --grid tiny --executor ray --per-device 2",
         "only valid with --executor local",
-        "--per-device",
+        "--executor ray",
         "ray:gpus=0.5",
     ),
     ("estimate --labels none.csv", "file 'none.csv' does not exist", "", ""),
