@@ -84,27 +84,20 @@ PerDeviceOption = Annotated[
     ),
 ]
 DryRunOption = Annotated[
-    bool,
-    typer.Option("--dry-run", help="Print the plan within seconds; draw no image and train nothing."),
+    bool, typer.Option("--dry-run", help="Print the plan within seconds; draw no image and train nothing.")
 ]
 OnePassOption = Annotated[
-    bool,
-    typer.Option("--one-pass", help="Train all runs first, then predict in one pass per cohort."),
+    bool, typer.Option("--one-pass", help="Train all runs first, then predict in one pass per cohort.")
 ]
 EstimateOption = Annotated[
     bool,
-    typer.Option(
-        "--estimate",
-        help="Print the plan with a rough forecast of time, disk and memory; train no run.",
-    ),
+    typer.Option("--estimate", help="Print the plan with a rough forecast of time, disk and memory; train no run."),
 ]
 ExecutorOption = Annotated[
-    str,
-    typer.Option("--executor", help="local, ray or slurm. Resources follow a colon: slurm:partition=gpu,hours=12."),
+    str, typer.Option("--executor", help="local, ray or slurm. Resources follow a colon: slurm:partition=gpu,hours=12.")
 ]
 RunArgument = Annotated[
-    str,
-    typer.Argument(help="Run id, or its first characters (bench list runs).", autocompletion=completion.run_ids),
+    str, typer.Argument(help="Run id, or its first characters (bench list runs).", autocompletion=completion.run_ids)
 ]
 ModelArgument = Annotated[
     str,
@@ -147,8 +140,7 @@ CohortsOption = Annotated[
 ]
 THRESHOLD_RULES = ("f1_max", "youden", "sens_90", "f1_grid")
 ThresholdOption = Annotated[
-    str,
-    typer.Option("--at", help=f"Threshold, chosen on internal validation data: {', '.join(THRESHOLD_RULES)}."),
+    str, typer.Option("--at", help=f"Threshold, chosen on internal validation data: {', '.join(THRESHOLD_RULES)}.")
 ]
 CsvOption = Annotated[bool, typer.Option("--csv", help="Print CSV.", callback=_one_format)]
 QuietOption = Annotated[bool, typer.Option("--quiet", help="Show no progress.")]

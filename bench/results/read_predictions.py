@@ -267,10 +267,7 @@ def _names_in(folder: Path) -> set[str]:
 
 
 def load_scored_splits(
-    manifest: Manifest,
-    run: PlannedRun,
-    config: RunConfig,
-    labels_cache: dict[tuple[str, str, str], CohortLabels],
+    manifest: Manifest, run: PlannedRun, config: RunConfig, labels_cache: dict[tuple[str, str, str], CohortLabels]
 ) -> list[ScoredSplit]:
     """Load the logits and labels of a run: the scored internal splits and each external cohort.
 

@@ -17,14 +17,7 @@ from reports.formatting import DASH, is_number, listing, places, sentence_case, 
 from reports.html.section import Section, write
 from reports.report_data.headline_rows import MISSING, Estimate
 from reports.report_data.report_data import ReportData
-from reports.sentences.verdicts import (
-    HIGHER_MEAN,
-    LARGER_MEAN_GAP,
-    LOWER_MEAN,
-    SMALLER_MEAN_GAP,
-    UNCLEAR_MEAN,
-    verdict,
-)
+from reports.sentences.verdicts import HIGHER_MEAN, LARGER_MEAN_GAP, LOWER_MEAN, SMALLER_MEAN_GAP, UNCLEAR_MEAN, verdict
 
 METRICS = {"auroc": "external AUROC", "gap": "gap"}
 # words for a mean change above 0 and below 0
