@@ -66,8 +66,8 @@ def kept(registry: Registry, what: Any, compute: Callable[[], Result], *inputs: 
 
 
 def _folder() -> Path | None:
-    """Return the folder of the results, made if missing; None without a home, for VARIABLE "", and if others can write or rename it."""
-    place = os.path.expanduser(os.environ.get(VARIABLE, "~/.cache/unseen-cxr/results"))  # noqa: PTH111  # Path needs a home
+    """Return the folder of the results, made if missing; None for VARIABLE "", for a user without a folder, and if others can write or rename it."""
+    place = os.path.expanduser(os.environ.get(VARIABLE, "~/.cache/unseen-cxr/results"))  # noqa: PTH111  # Path.expanduser raises for such a user
     if place[:1] in ("", "~"):
         return None
     folder = Path(os.path.realpath(place))
