@@ -39,6 +39,7 @@ def pages(tmp_path_factory):
     ],
 )
 def test_all_charts_are_drawn_without_a_word_on_the_console_and_without_a_request(browser, pages, name, width, scheme):
+    """The whole page in a browser: charts, console and network, at each width and scheme."""
     with Visit(browser, pages / f"{name}.html", width, color_scheme=scheme) as visit:
         visit.draw()
         boxes = visit.page.locator(".plot:visible")
@@ -51,6 +52,7 @@ def test_all_charts_are_drawn_without_a_word_on_the_console_and_without_a_reques
 
 
 def test_every_text_has_enough_contrast(browser, pages):
+    """Contrast of each text with what is behind it, light and dark."""
     with Visit(browser, pages / "many.html") as visit:
         for width, scheme in product((360, 1440), ("light", "dark")):
             visit.show(width, scheme)
