@@ -26,7 +26,8 @@ from bench.planning.image_caches import open_images
 from bench.planning.jobs import AnalysisJob
 from bench.planning.plan import CohortRef
 from bench.store.store import write_table
-from harmonize.images.pixels import UnreadableImage, read_gray
+from harmonize.images.image_header import UnreadableImage
+from harmonize.images.pixels import read_gray
 from harmonize.labels.findings import ABSENT, NOT_MENTIONED, PRESENT
 from harmonize.labels.states import states
 from harmonize.progress import Progress

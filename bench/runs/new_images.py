@@ -28,8 +28,8 @@ from bench.runs.stored_run import StoredRun, load, logits_and_features
 from bench.scoring.calibrators import Platt
 from bench.scoring.image_distances import DEFAULT, FAR, METHODS, ImageDistances
 from harmonize.checks.non_cxr_checks import gray_values, unlike_radiograph, unusual_gray
-from harmonize.images.image_header import ImageFile
-from harmonize.images.pixels import Geometry, UnreadableImage, fit_to_square, read_radiograph, region
+from harmonize.images.image_header import ImageFile, UnreadableImage
+from harmonize.images.pixels import Geometry, fit_to_square, read_radiograph, region
 from harmonize.progress import Progress
 
 # threshold rules; the thresholds are chosen on `val` at the internal hospital

@@ -20,7 +20,8 @@ from numpy.typing import NDArray
 from harmonize.cache.packed import PACKED_FROM, pack
 from harmonize.child_processes import ProcessPool
 from harmonize.errors import SetupError
-from harmonize.images.pixels import Geometry, UnreadableImage, fit_to_square, read_radiograph, region
+from harmonize.images.image_header import UnreadableImage
+from harmonize.images.pixels import Geometry, fit_to_square, read_radiograph, region
 
 # maximum bytes of pixels in a chunk; one process decodes a chunk, and the journal has one line per chunk
 CHUNK_BYTES = 4 * 2**20

@@ -24,9 +24,9 @@ from harmonize.checks.non_cxr_checks import unlike_radiograph
 from harmonize.disk_space import DiskFullError
 from harmonize.errors import SetupError
 from harmonize.file_lock import file_lock
-from harmonize.images.image_header import InMemory
+from harmonize.images.image_header import InMemory, UnreadableImage
 from harmonize.images.perceptual_hash import HASH_VERSION, SMALL_SIDE, is_flat, perceptual_hash, smaller, thumbnail
-from harmonize.images.pixels import PIXELS_VERSION, UnreadableImage, file_size, read_gray
+from harmonize.images.pixels import PIXELS_VERSION, file_size, read_gray
 from harmonize.progress import Progress
 
 # px; a JPEG may be decoded at a reduced size, but each side keeps at least this length: four times the side of the

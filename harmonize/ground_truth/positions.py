@@ -9,7 +9,8 @@ from harmonize.checks.release import Check
 from harmonize.cohorts.cohort import Cohort
 from harmonize.errors import DatasetError
 from harmonize.ground_truth.ground_truth import FIT, LUNGS, Truth, frame_misfit, truth_of
-from harmonize.images.pixels import UnreadableImage, read_gray
+from harmonize.images.image_header import UnreadableImage
+from harmonize.images.pixels import read_gray
 
 _EXAMPLES = 3
 

@@ -299,9 +299,6 @@ def _gray(image: Any) -> Gray:
     return np.asarray(image, np.uint8)
 
 
-__all__ = ["UnreadableImage"]
-
-
 def _resize_without_smoothing(image: Gray, height: int, width: int) -> Gray:
     """Resize an image as OpenCV does with INTER_LINEAR, and torchvision with `antialias=False`."""
     return _gray(cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR))

@@ -25,8 +25,8 @@ from bench.planning.derived_runs import logit_of_mean
 from bench.runs.make_derived import view_transform
 from bench.runs.stored_run import StoredRun, TrainedNetwork
 from harmonize.errors import ConfigError, DatasetError
-from harmonize.images.image_header import ImageFile
-from harmonize.images.pixels import UnreadableImage, read_gray, to_geometry
+from harmonize.images.image_header import ImageFile, UnreadableImage
+from harmonize.images.pixels import read_gray, to_geometry
 from harmonize.images.regions import InputTransform
 
 # smallest divisor, so that the division of an empty map by its maximum gives 0 and not NaN

@@ -178,7 +178,8 @@ def check_data(bundle: OpenBundle, data: Path, key: Path) -> list[str]:
 
 
 def _is_readable(path: Path) -> bool:
-    from harmonize.images.pixels import UnreadableImage, read_radiograph  # imports OpenCV, which only this check needs
+    from harmonize.images.image_header import UnreadableImage
+    from harmonize.images.pixels import read_radiograph  # imports OpenCV, which only this check needs
 
     try:
         read_radiograph(path)

@@ -21,8 +21,8 @@ from pydicom.uid import JPEG2000Lossless, JPEGLSLossless
 
 from harmonize.images import dicom
 from harmonize.images.gray_levels import percentiles_to_uint8, window_to_uint8
-from harmonize.images.image_header import INSTALL_DECODERS
-from harmonize.images.pixels import UnreadableImage, read_gray
+from harmonize.images.image_header import INSTALL_DECODERS, UnreadableImage
+from harmonize.images.pixels import read_gray
 
 STORED = ramp(48, 40, 4095)
 

@@ -14,9 +14,9 @@ from pydicom.encaps import encapsulate
 from pydicom.uid import JPEGBaseline8Bit, RLELossless
 
 from harmonize.images import dicom, image_header, pixels
-from harmonize.images.image_header import JPEG_SCAN
+from harmonize.images.image_header import JPEG_SCAN, UnreadableImage
 from harmonize.images.limits import MAX_DECODED_BYTES, MAX_PIXELS, MAX_SCANS, MIN_SIDE
-from harmonize.images.pixels import UnreadableImage, read_gray
+from harmonize.images.pixels import read_gray
 
 
 def reason(path: Path) -> str:

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from pictures import ramp, save, save_dicom
 
 from harmonize.images.gray_levels import percentiles_to_uint8
-from harmonize.images.image_header import JPEG_SCAN
-from harmonize.images.pixels import Geometry, UnreadableImage, read_gray, read_radiograph, to_geometry
+from harmonize.images.image_header import JPEG_SCAN, UnreadableImage
+from harmonize.images.pixels import Geometry, read_gray, read_radiograph, to_geometry
 
 
 def reason(path: Path) -> str:

@@ -10,7 +10,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from harmonize.cohorts.cohort import Cohort
-from harmonize.images.pixels import Geometry, Gray, UnreadableImage, read_gray, to_geometry
+from harmonize.images.image_header import UnreadableImage
+from harmonize.images.pixels import Geometry, Gray, read_gray, to_geometry
 from harmonize.images.roi import adaptive
 from harmonize.progress import Progress
 from harmonize.seeds import seed_for

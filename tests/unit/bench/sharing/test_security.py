@@ -26,7 +26,8 @@ from bench.store.store import Store, canonical_json, short_hash, write_bytes
 from harmonize.cohorts.dicom_demographics import read_people
 from harmonize.cohorts.specs import read_data
 from harmonize.errors import ConfigError, CxrError, StoreError
-from harmonize.images.pixels import UnreadableImage, read_gray
+from harmonize.images.image_header import UnreadableImage
+from harmonize.images.pixels import read_gray
 from harmonize.yaml_file import parse_yaml
 
 Command = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -67,7 +68,8 @@ READ_DICOM = """
 import resource, sys
 from pathlib import Path
 from harmonize.cohorts.dicom_demographics import read_people
-from harmonize.images.pixels import UnreadableImage, read_gray
+from harmonize.images.image_header import UnreadableImage
+from harmonize.images.pixels import read_gray
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 path = Path(sys.argv[1])
 read_people([path])
