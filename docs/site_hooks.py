@@ -26,7 +26,7 @@ ROOT_PAGES["README.md"] = "index.md"
 PUBLIC = (
     "read_data",
     "load",
-    "assign",
+    "cohorts.splits.assign",
     "cohorts.cohort.Cohort",
     "cohorts.specs.CohortSpec",
     "errors",

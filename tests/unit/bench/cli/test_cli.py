@@ -345,7 +345,7 @@ WRONG_REQUESTS = [  # words, and what is said: what is wrong, where, and how to 
     ("errors 3fa9 --kind tp", "unknown value of --kind: 'tp'", "--kind", "fp, fn"),
     ("explain 3fa9 p.csv --box 1,2", "'1,2' is not a box", "--box", "X,Y,WIDTH,HEIGHT"),
     ("explain 3fa9 p.csv --method gradcm", "unknown value of --method: 'gradcm'", "--method", "gradcam"),
-    ("run --grid tiny --executor lokal", "unknown value of --executor: 'lokal'", "--executor", "local, ray, slurm"),
+    ("run --grid tiny --executor lcal", "unknown value of --executor: 'lcal'", "--executor", "local, ray, slurm"),
     ("run --grid tiny --executor local:gpus=1", "takes no resources", "local:gpus=1", "use --device"),
     (
         "run --grid tiny --executor ray --per-device 2",
