@@ -6,7 +6,7 @@
 
 Each row has the CPU time of PyTorch in float32 divided by that of the backend, for 64 images of 224 x 224 pixels or the images of
 a cohort, in one thread. "returned" is PyTorch in float32 in a process that returns freed memory to the system, which every
-process did before `bench.system.freed_memory`. A shift is a difference of a logit, in standard deviations of the finding's logits.
+process did before `bench.system.devices`. A shift is a difference of a logit, in standard deviations of the finding's logits.
 """
 
 import argparse
@@ -30,7 +30,7 @@ from bench.planning.manifest import planned
 from bench.runs.stored_run import StoredRun, load
 from bench.scoring.metrics import auroc
 from bench.store.store import Store, read_table, table_facts
-from bench.system.freed_memory import keep_freed_memory
+from bench.system.devices import keep_freed_memory
 from harmonize.cache.cache import finished_cache
 from harmonize.errors import StoreError
 

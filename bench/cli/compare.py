@@ -7,17 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from bench.cli import options
 from bench.cli.completion import run_ids
-from bench.cli.options import (
-    CohortsOption,
-    CsvOption,
-    JsonOption,
-    RunArgument,
-    StoredGridOption,
-    StoreOption,
-    ThresholdOption,
-    examples,
-)
 from bench.cli.predict import check_rule
 from bench.cli.text_tables import interval, table_lines, wrapped
 from harmonize.errors import ConfigError
@@ -28,8 +19,9 @@ if TYPE_CHECKING:
 
     from bench.results.compare_two_runs import Contrast
 
+AT_THRESHOLD = ("f1", "precision", "sensitivity", "specificity", "npv")  # metrics that need a threshold
 CALIBRATORS = ("none", "platt", "temperature", "isotonic")
-EXAMPLES = examples(
+EXAMPLES = options.examples(
     "bench compare 3fa9 81c2",
     "bench compare 3fa9 81c2 --all",
     "bench compare 3fa9 81c2 --cohort nih --metric sensitivity --at youden",
@@ -38,17 +30,18 @@ EXAMPLES = examples(
 
 
 def compare(
-    first: RunArgument,
+    context: typer.Context,
+    first: options.RunArgument,
     second: Annotated[str, typer.Argument(help="Second run: its id, or its first characters.", autocompletion=run_ids)],
-    store: StoreOption = Path("runs"),
-    grid: StoredGridOption = None,
-    cohort: CohortsOption = None,
+    store: options.StoreOption = Path("runs"),
+    grid: options.GridOfRunOption = None,
+    cohort: options.CohortsOption = None,
     metric: Annotated[str, typer.Option("--metric", help="A metric of `bench list metrics`, or auroc_gap.")] = "auroc",
-    at: ThresholdOption = "f1_max",
+    at: options.ThresholdOption = "f1_max",
     calibrator: Annotated[str, typer.Option("--calibrator", help=f"One of {', '.join(CALIBRATORS)}.")] = "none",
     every: Annotated[bool, typer.Option("--all", help="Also print each finding, with corrected p values.")] = False,
-    as_json: JsonOption = False,
-    as_csv: CsvOption = False,
+    as_json: options.JsonOption = False,
+    as_csv: options.CsvOption = False,
 ) -> None:
     """Compare two finished runs, finding by finding.
 
@@ -58,6 +51,9 @@ def compare(
     from bench.planning.stored_names import check_entries, store_with
 
     check_rule(at)
+    at_threshold = f"with --metric {', '.join(AT_THRESHOLD[:-1])} or {AT_THRESHOLD[-1]}"
+    options.only_valid(context, metric in AT_THRESHOLD, at_threshold, "--at")
+    options.only_valid(context, not (as_json or as_csv), "without --json and --csv, which have each finding", "--all")
     ConfigError.check_choices("calibrator", [calibrator], CALIBRATORS)
     opened = store_with(store, grid, (first, second))
     check_entries(opened, "metric", [metric], "auroc_gap")

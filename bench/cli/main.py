@@ -14,33 +14,11 @@ from typing import Annotated
 
 import typer
 
-from bench.cli import completion, signals
+from bench.cli import completion, options, signals
 from bench.cli.check import CHECK_EXAMPLES, check
 from bench.cli.compare import EXAMPLES, compare
 from bench.cli.data import data_app
 from bench.cli.group import ELSEWHERE, NEW_HOSPITAL, READ, RUN, STORE, Commands, bench
-from bench.cli.options import (
-    DataOption,
-    DeviceOption,
-    DryRunOption,
-    EstimateOption,
-    ExecutorOption,
-    GridOption,
-    JsonOption,
-    OnePassOption,
-    OutputOption,
-    PerDeviceOption,
-    QuietOption,
-    RegistryOption,
-    StoredGridOption,
-    StoreOption,
-    TogetherOption,
-    WeightsOption,
-    WithImagesOption,
-    WorkersOption,
-    examples,
-    only_valid,
-)
 from bench.cli.predict import PREDICT_EXAMPLES, predict
 from bench.cli.remove import REMOVE_EXAMPLES, remove
 from bench.cli.score import SCORE_EXAMPLES, score
@@ -61,32 +39,39 @@ _FIXES = {
     **dict.fromkeys((errno.EIO, errno.ESTALE), "check the disk or the network folder, then run again"),
 }
 
-RUN_EXAMPLES = examples("bench run --grid demo", "bench run --grid real-mini --data data.yaml --weights weights/")
-LIST_EXAMPLES = examples('bench list architectures "resnet*"', "bench list architectures --check", "bench list runs")
-REPORT_EXAMPLES = examples("bench report --grid demo -o leaderboard.html", "bench report --grid demo --site site/")
+RUN_EXAMPLES = options.examples(
+    "bench run --grid demo", "bench run --grid real-mini --data data.yaml --weights weights/"
+)
+LIST_EXAMPLES = options.examples(
+    'bench list architectures "resnet*"', "bench list architectures --check", "bench list runs"
+)
+REPORT_EXAMPLES = options.examples(
+    "bench report --grid demo -o leaderboard.html", "bench report --grid demo --site site/"
+)
 
 app = typer.Typer(cls=Commands, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None)
 app.callback()(bench)
 
 
 def run(
-    grid: GridOption,
-    data: DataOption = None,
-    store: StoreOption = Path("runs"),
-    registry: RegistryOption = None,
-    weights: WeightsOption = None,
-    device: DeviceOption = "auto",
-    workers: WorkersOption = 0,
-    per_device: PerDeviceOption = 0,
-    executor: ExecutorOption = "local",
-    together: TogetherOption = 1,
+    context: typer.Context,
+    grid: options.GridOption,
+    data: options.DataOption = None,
+    store: options.StoreOption = Path("runs"),
+    registry: options.RegistryOption = None,
+    weights: options.WeightsOption = None,
+    device: options.DeviceOption = "auto",
+    workers: options.WorkersOption = 0,
+    per_device: options.PerDeviceOption = 0,
+    executor: options.ExecutorOption = "local",
+    together: options.TogetherOption = 1,
     only: Annotated[str | None, typer.Option("--only", help="Only runs with this id prefix or architecture.")] = None,
-    one_pass: OnePassOption = False,
-    dry_run: DryRunOption = False,
-    estimate: EstimateOption = False,
-    with_images: WithImagesOption = False,
-    quiet: QuietOption = False,
-    as_json: JsonOption = False,
+    one_pass: options.OnePassOption = False,
+    dry_run: options.DryRunOption = False,
+    estimate: options.EstimateOption = False,
+    with_images: options.WithImagesOption = False,
+    quiet: options.QuietOption = False,
+    as_json: options.JsonOption = False,
 ) -> None:
     """Train and test the runs of a grid; write the leaderboard.
 
@@ -99,6 +84,8 @@ def run(
     from bench.study.request import Request
     from bench.system.devices import Devices
 
+    options.only_valid(context, not estimate, "without --estimate", "--dry-run")
+    options.only_valid(context, together == 1, "without --together", "--per-device")
     with choose_display(quiet) as display:
         here = executor.partition(":")[0] == "local"
         choice = ExecutorChoice.of(executor, per_device, together, device)
@@ -169,10 +156,10 @@ def list_(
         bool, typer.Option("--check", help="Build each architecture; compare its size with the registry.")
     ] = False,
     failed: Annotated[bool, typer.Option("--failed", help="With `runs`: only failed runs.")] = False,
-    store: StoreOption = Path("runs"),
-    registry: RegistryOption = None,
-    quiet: QuietOption = False,
-    as_json: JsonOption = False,
+    store: options.StoreOption = Path("runs"),
+    registry: options.RegistryOption = None,
+    quiet: options.QuietOption = False,
+    as_json: options.JsonOption = False,
 ) -> None:
     """List names that a grid can use, or the runs of the store."""
     from bench.cli import list_tables
@@ -180,9 +167,9 @@ def list_(
     from bench.config.grid_file import describe_grids, shipped_grids
     from bench.config.registry import SECTIONS, Registry
 
-    only_valid(context, section == "architectures", "with architectures", "--check")
-    only_valid(context, section == "runs", "with runs", "--failed", "--store")
-    only_valid(context, section not in ("runs", "grids"), "with a section of the registry", "--registry")
+    options.only_valid(context, section == "architectures", "with architectures", "--check")
+    options.only_valid(context, section == "runs", "with runs", "--failed", "--store")
+    options.only_valid(context, section not in ("runs", "grids"), "with a section of the registry", "--registry")
     if compare:
         _check_architectures(glob, registry, quiet, as_json)
         return
@@ -251,15 +238,16 @@ def _check_architectures(glob: str, registry: Path | None, quiet: bool, as_json:
 
 
 def report(
-    grid: StoredGridOption = None,
-    store: StoreOption = Path("runs"),
-    output: OutputOption = None,
-    with_images: WithImagesOption = False,
+    context: typer.Context,
+    grid: options.StoredGridOption = None,
+    store: options.StoreOption = Path("runs"),
+    output: options.OutputOption = None,
+    with_images: options.WithImagesOption = False,
     site: Annotated[
         Path | None, typer.Option(help="Write a folder, not one file: index, a page per run, data as JSON and Parquet.")
     ] = None,
-    quiet: QuietOption = False,
-    as_json: JsonOption = False,
+    quiet: options.QuietOption = False,
+    as_json: options.JsonOption = False,
 ) -> None:
     """Write the leaderboard of a grid as an HTML page."""
     from bench.cli.progress_bars import choose_display
@@ -268,8 +256,7 @@ def report(
     if output is not None and output.is_dir():
         fix = f"name a file: -o {output / 'leaderboard.html'}; or write a folder with --site"
         raise ConfigError("this is a folder", f"--output {output}", fix)
-    if output is not None and site is not None:
-        raise ConfigError("--output and --site exclude each other", "bench report", "give only one of them")
+    options.only_valid(context, site is None, "without --site", "--output")
     opened = store_with(store, grid)
     from bench.planning.manifest import read_manifest  # slow imports: a wrong name was refused above
     from bench.results.write_report import score_and_report

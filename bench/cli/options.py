@@ -1,5 +1,6 @@
 """Define the options and arguments that several commands share, so that equal names have equal help texts."""
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -39,13 +40,12 @@ GridOption = Annotated[
         "--grid", help="Grid file, or name of a shipped grid (bench list grids).", autocompletion=completion.grids
     ),
 ]
+_STORED_GRID = partial(typer.Option, "--grid", autocompletion=completion.stored_grids)
 StoredGridOption = Annotated[
-    str | None,
-    typer.Option(
-        "--grid",
-        help="Name of a grid in the store. Required if the store has several.",
-        autocompletion=completion.stored_grids,
-    ),
+    str | None, _STORED_GRID(help="Name of a grid in the store. Required if the store has several.")
+]
+GridOfRunOption = Annotated[
+    str | None, _STORED_GRID(help="Name of a grid in the store. Default: the first, by name, that has the run.")
 ]
 DataOption = Annotated[
     Path | None,

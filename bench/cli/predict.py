@@ -7,19 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from bench.cli.options import (
-    THRESHOLD_RULES,
-    CsvOption,
-    DeviceOption,
-    FindingsOption,
-    JsonOption,
-    ModelArgument,
-    QuietOption,
-    StoreOption,
-    ThresholdOption,
-    TrustOption,
-    examples,
-)
+from bench.cli import options
 from bench.cli.text_tables import printable, table_lines, wrapped
 from bench.system.disclaimer import NOTICE, TRAINED_ON_SYNTHETIC
 from harmonize.errors import ConfigError
@@ -28,7 +16,7 @@ from reports.formatting import DASH, known, listing, number, plural
 if TYPE_CHECKING:
     from bench.runs.new_images import Inference
 
-PREDICT_EXAMPLES = examples(
+PREDICT_EXAMPLES = options.examples(
     "bench predict 3fa9 chest.png",
     "bench predict 3fa9 chest.dcm --finding Edema",
     "bench predict 3fa9 inbox/ --csv > predictions.csv",
@@ -37,18 +25,19 @@ PREDICT_EXAMPLES = examples(
 
 
 def predict(
-    run: ModelArgument,
+    context: typer.Context,
+    run: options.ModelArgument,
     images: Annotated[
         list[Path], typer.Argument(metavar="IMAGE", help="Image files, folders, or a CSV with a column `path`.")
     ],
-    store: StoreOption = Path("runs"),
-    finding: FindingsOption = None,
-    at: ThresholdOption = "f1_max",
-    device: DeviceOption = "auto",
-    trust: TrustOption = False,
-    quiet: QuietOption = False,
-    as_json: JsonOption = False,
-    as_csv: CsvOption = False,
+    store: options.StoreOption = Path("runs"),
+    finding: options.FindingsOption = None,
+    at: options.ThresholdOption = "f1_max",
+    device: options.DeviceOption = "auto",
+    trust: options.TrustOption = False,
+    quiet: options.QuietOption = False,
+    as_json: options.JsonOption = False,
+    as_csv: options.CsvOption = False,
 ) -> None:
     """Predict images with a stored run.
 
@@ -60,6 +49,8 @@ def predict(
     from bench.system.devices import check_device, first_device, require_device
 
     check_rule(at)
+    options.only_valid(context, not (as_json or as_csv), "without --json and --csv, which have all thresholds", "--at")
+    check_model_options(context, run)
     check_device(device)
     require_device(device)
     paths = images_of(images)
@@ -95,10 +86,20 @@ def predict(
         raise typer.Exit(1)
 
 
+def check_model_options(context: typer.Context, reference: str) -> None:
+    """Raise ConfigError for --store with a model from outside the store, and for --trust with a run of the store."""
+    from bench.runs.model_reference import is_outside
+
+    options.only_valid(context, is_outside(reference), "for a folder or a hub repository", "--trust")
+    options.only_valid(context, not is_outside(reference), "for a run of the store", "--store")
+
+
 def check_rule(rule: str) -> None:
     """Raise ConfigError for an unknown threshold rule."""
-    if rule not in THRESHOLD_RULES:
-        raise ConfigError(f"unknown threshold rule {rule!r}", "--at", f"choose from: {', '.join(THRESHOLD_RULES)}")
+    if rule not in options.THRESHOLD_RULES:
+        raise ConfigError(
+            f"unknown threshold rule {rule!r}", "--at", f"choose from: {', '.join(options.THRESHOLD_RULES)}"
+        )
 
 
 def csv_document(inference: "Inference", table: Any) -> str:
@@ -125,7 +126,7 @@ def json_document(inference: "Inference", table: Any) -> dict[str, Any]:
     for name, rows in table.groupby("image", sort=False):
         findings = {}
         for row in rows.to_dict("records"):
-            calls = {rule: _call(row[f"call_{rule}"]) for rule in THRESHOLD_RULES}
+            calls = {rule: _call(row[f"call_{rule}"]) for rule in options.THRESHOLD_RULES}
             numbers = {key: known(row[key]) for key in ("logit", "probability", "calibrated", *ELSEWHERE[1:])}
             findings[row["finding"]] = numbers | {"calls": calls}
         warnings = rows["warnings"].iloc[0]

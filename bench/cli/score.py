@@ -2,13 +2,12 @@
 
 import json
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from bench.cli.options import THRESHOLD_RULES, JsonOption, QuietOption, StoredGridOption, StoreOption, examples
+from bench.cli import options
 from bench.cli.text_tables import wrapped
 from harmonize.errors import ConfigError
 
@@ -16,10 +15,10 @@ OUTPUTS = ("auto", "probability", "logit")
 SETTINGS = {  # option -> its values
     "mapping": ("default", "strict", "broad"),
     "labels-read": ("standard", "uncertain-present", "uncertain-absent", "unmentioned-dropped"),
-    "threshold": THRESHOLD_RULES,
+    "threshold": options.THRESHOLD_RULES,
     "unit": ("image", "study"),
 }
-SCORE_EXAMPLES = examples(
+SCORE_EXAMPLES = options.examples(
     "bench score --store runs --grid demo",
     "bench score --grid demo --as demo-strict --mapping strict",
     "bench score --grid demo --as demo-present --labels-read uncertain-present",
@@ -31,8 +30,9 @@ SCORE_EXAMPLES = examples(
 
 
 def score(
-    grid: StoredGridOption = None,
-    store: StoreOption = Path("runs"),
+    context: typer.Context,
+    grid: options.StoredGridOption = None,
+    store: options.StoreOption = Path("runs"),
     name: Annotated[
         str | None, typer.Option("--as", help="Keep the old scores; save the new ones as a grid with this name.")
     ] = None,
@@ -65,8 +65,8 @@ def score(
     outputs: Annotated[
         str, typer.Option("--outputs", help="Kind of --predictions: probability, logit or auto.")
     ] = "auto",
-    quiet: QuietOption = False,
-    as_json: JsonOption = False,
+    quiet: options.QuietOption = False,
+    as_json: options.JsonOption = False,
 ) -> None:
     """Score a grid or a table of predictions, without images.
 
@@ -75,25 +75,17 @@ def score(
     chosen = tuple(word.strip() for word in (findings or "").split(",") if word.strip())
     if findings is not None and not chosen:
         raise ConfigError("--findings names no finding", "--findings", 'name findings: --findings "Edema,Pneumonia"')
-    if predictions or labels:
-        of_grids = {
-            "--grid": grid,
-            "--as": name,
-            "--mapping": mapping,
-            "--threshold": threshold,
-            "--unit": unit,
-            "--registry": registry,
-        }
-        given = [option for option, value in of_grids.items() if value is not None]
-        _check_files(predictions, labels, outputs, given)
+    of_grids = ("--grid", "--store", "--as", "--mapping", "--threshold", "--unit", "--registry")
+    options.only_valid(context, not predictions and not labels, "for a grid of the store", *of_grids)
+    options.only_valid(context, predictions, "with --predictions", "--labels", "--outputs")
+    if predictions:
+        if labels is None:
+            raise ConfigError("--labels is missing", "bench score", "give --predictions FILE and --labels FILE")
+        ConfigError.check_choices("outputs", [outputs], OUTPUTS)
         from bench.cli.score_files import score_files
 
-        assert predictions
-        assert labels
         typer.echo(score_files(predictions, labels, chosen, min_count, outputs, labels_read, as_json=as_json))
         return
-    if outputs != "auto":
-        raise ConfigError("--outputs is only valid with --predictions", "--outputs", "remove the option")
     from bench.config.grid_file import check_name
     from bench.planning.stored_names import store_with
 
@@ -128,17 +120,3 @@ def score(
     typer.echo("\n".join(wrapped(summary(manifest))))
     if name is not None:
         typer.echo(f"page: bench report --grid {name}")
-
-
-def _check_files(predictions: Path | None, labels: Path | None, outputs: str, of_grids: Sequence[str]) -> None:
-    """Check the options for scoring two tables (--predictions and --labels); raise ConfigError if they do not fit.
-
-    `of_grids`: names of the given options that are only valid for a grid, such as --mapping.
-    """
-    if predictions is None or labels is None:
-        missing = "--predictions" if predictions is None else "--labels"
-        raise ConfigError(f"{missing} is missing", "bench score", "give --predictions FILE and --labels FILE")
-    if of_grids:
-        fix = f"remove {' and '.join(of_grids)}, or remove --predictions and --labels"
-        raise ConfigError(f"{of_grids[0]} is only valid for a grid of the store", of_grids[0], fix)
-    ConfigError.check_choices("outputs", [outputs], OUTPUTS)

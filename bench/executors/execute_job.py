@@ -14,7 +14,7 @@ from typing import Protocol
 from bench.planning.jobs import AnalysisJob, DerivedJob, Job, PassJob
 from bench.planning.run import RunSpec
 from bench.store.store import write_bytes
-from bench.system.freed_memory import keep_freed_memory
+from bench.system.devices import keep_freed_memory
 from harmonize.disk_space import DiskFullError
 from harmonize.errors import ConfigError
 from harmonize.progress import Progress

@@ -19,7 +19,7 @@ from bench.executors.execute_job import OnEvent, Outcome, Work, attempt, check_d
 from bench.planning.jobs import Job
 from bench.system.devices import choose_devices
 from harmonize.child_processes import end_with_parent, interrupts_held
-from harmonize.errors import ConfigError, SetupError
+from harmonize.errors import SetupError
 
 START_METHOD = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
 
@@ -50,9 +50,6 @@ class Local:
     def submit(self, jobs: Sequence[Work], on_event: OnEvent) -> Iterator[Outcome]:
         """Run the jobs and yield their outcomes."""
         threads = max(job.run.config.threads for job in jobs)
-        if self.together > 1 and self.per_device > 1:
-            fix = "give only one of them"
-            raise ConfigError("--together and --per-device exclude each other", "--together, --per-device", fix)
         check_devices(trained_by(jobs), self.together, "--together")
         devices = choose_devices(self.device, self.workers, threads, self.per_device)
         # only training uses all devices of a team (a group of devices for one job); other jobs use one device

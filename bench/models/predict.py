@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from bench.inputs.batches import BatchReader
-from bench.system.freed_memory import keep_freed_memory
+from bench.system.devices import keep_freed_memory
 from harmonize.progress import Progress
 
 _log = logging.getLogger(__name__)

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bench.cli.options import FindingsOption, JsonOption, ModelArgument, QuietOption, StoreOption, TrustOption, examples
+from bench.cli import options
+from bench.cli.predict import check_model_options
 from bench.system.disclaimer import NOTICE, TRAINED_ON_SYNTHETIC
 from harmonize.errors import ConfigError, DatasetError
 
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
     from bench.extensions.app.panel import Explanation
 
-EXAMPLES = examples(
+EXAMPLES = options.examples(
     "bench explain 3fa9 image.png --finding Cardiomegaly",
     "bench explain 3fa9 image.dcm --finding Edema --finding 'Pleural Effusion'",
     "bench explain 3fa9 image.dcm --mask effusion.png -o out/",
@@ -23,9 +24,10 @@ EXAMPLES = examples(
 
 
 def explain(
-    run: ModelArgument,
+    context: typer.Context,
+    run: options.ModelArgument,
     images: Annotated[list[Path], typer.Argument(help="JPEG, PNG or DICOM files.", metavar="IMAGE")],
-    finding: FindingsOption = None,
+    finding: options.FindingsOption = None,
     method: Annotated[str, typer.Option("--method", help="gradcam, gradcam++ or hirescam.")] = "gradcam",
     stage: Annotated[
         int | None, typer.Option("--stage", help="Feature maps to use: 0 are the largest, -1 the last.")
@@ -40,10 +42,10 @@ def explain(
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the pictures and explained.csv.")] = Path(
         "explained"
     ),
-    store: StoreOption = Path("runs"),
-    trust: TrustOption = False,
-    quiet: QuietOption = False,
-    as_json: JsonOption = False,
+    store: options.StoreOption = Path("runs"),
+    trust: options.TrustOption = False,
+    quiet: options.QuietOption = False,
+    as_json: options.JsonOption = False,
 ) -> None:
     """Draw heat maps for images.
 
@@ -54,6 +56,8 @@ def explain(
     from bench.runs.model_reference import check_reference
     from bench.store.store import write_bytes
 
+    options.only_valid(context, box is None, "without --box", "--mask")
+    check_model_options(context, run)
     model = check_reference(run, store)
     if not any(path.exists() for path in images):
         raise DatasetError("no such file", ", ".join(map(str, images)), "give JPEG, PNG or DICOM files")
@@ -104,8 +108,6 @@ def explain(
 
 def _reference(mask: Path | None, box: str | None, num_images: int) -> Path | tuple[float, float, float, float] | None:
     """Return the value of --mask or --box; None without both. Raises ConfigError for a value that cannot be used."""
-    if mask is not None and box is not None:
-        raise ConfigError("--mask and --box exclude each other", "bench explain", "give only one of them")
     if (mask or box) and num_images > 1:
         raise ConfigError("--mask and --box are for a single image", "bench explain", "give one image")
     if mask is not None and not mask.is_file():

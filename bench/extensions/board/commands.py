@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from bench.cli.group import SHARE, ReadableHelp
-from bench.cli.options import JsonOption, QuietOption, RegistryOption, examples
+from bench.cli.options import JsonOption, QuietOption, RegistryOption, examples, only_valid
 from bench.cli.text_tables import printable, table_lines
 from bench.extensions.board.sealed_commands import LaboratoryOption, sealed_app
 from harmonize.errors import ConfigError
@@ -117,6 +117,7 @@ def _id_lists(texts: Sequence[str]) -> dict[str, Path]:
 
 
 def decide(
+    context: typer.Context,
     action: Annotated[str, typer.Argument(help="accepted, refused, re-scored or withdrawn.")],
     submission: Annotated[str, typer.Argument(help="Name of the submission.")],
     board: BoardOption,
@@ -139,12 +140,14 @@ def decide(
     if action not in decisions.ACTIONS:
         fix = ConfigError.suggestion(action, decisions.ACTIONS)
         raise ConfigError(f"unknown decision {action!r}", "bench board decide", fix)
+    is_checked = action in (decisions.ACCEPTED, decisions.RESCORED)
+    only_valid(context, is_checked, "for accepted and re-scored", "--registry")
     earlier = decisions.latest(decisions.read(board))
     if action == decisions.WITHDRAWN and submission in earlier:
         bundle = earlier[submission].bundle  # its folder may be gone
     else:
         bundle = bundle_id(find(board, submission), may_be_unknown=action == decisions.REFUSED)
-    if action in (decisions.ACCEPTED, decisions.RESCORED):
+    if is_checked:
         from bench.extensions.board.check import check_one  # slow imports: a wrong name was refused above
         from bench.extensions.board.rules import Rules
 

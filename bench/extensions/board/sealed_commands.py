@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from bench.cli.group import ReadableHelp
-from bench.cli.options import JsonOption, examples
+from bench.cli.options import JsonOption, examples, only_valid
 from bench.cli.text_tables import table_lines
 from harmonize.errors import ConfigError
 from reports.formatting import number
@@ -86,6 +86,7 @@ def answer(
     )
 )
 def aggregate(
+    context: typer.Context,
     predictions: Annotated[
         Path, typer.Option("--predictions", help="Table of a model: image_id, a column per finding.", **_FILE)
     ],
@@ -105,10 +106,7 @@ def aggregate(
     For each finding and patient group, the file has the numbers of positive and negative images in bins of the predicted
     probability. A bin has at least --least images of both classes, or no image. `bench board sealed bounds` computes scores from it.
     """
-    if group_table is not None and not group_by:
-        raise ConfigError(
-            "--group-table is only valid with --group-by", "bench board sealed aggregate", "add --group-by"
-        )
+    only_valid(context, group_by, "with --group-by", "--group-table")
     from bench.extensions.board.aggregate import group_values, histograms, write_aggregate
     from bench.results.prediction_files import IMAGE, PATIENT, read_labeled_predictions, read_table
 

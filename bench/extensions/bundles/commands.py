@@ -11,17 +11,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from bench.cli import options
 from bench.cli.completion import run_ids
 from bench.cli.group import SHARE
-from bench.cli.options import (
-    CohortsOption,
-    JsonOption,
-    QuietOption,
-    RegistryOption,
-    StoredGridOption,
-    StoreOption,
-    examples,
-)
 from bench.cli.text_tables import wrapped
 from harmonize.errors import ConfigError
 from reports import extensions
@@ -40,7 +32,7 @@ def add(app: typer.Typer) -> None:
     """Add the commands `bench export`, `bench verify` and `bench merge`."""
     app.command(
         rich_help_panel=SHARE,
-        epilog=examples(
+        epilog=options.examples(
             "bench export -o ours.zip",
             "bench export 3fa9 17f7 -o two.zip --sign ~/.ssh/id_ed25519",
             "bench export -o ours.zip --crate --citation CITATION.cff",
@@ -48,12 +40,13 @@ def add(app: typer.Typer) -> None:
     )(export)
     app.command(
         rich_help_panel=SHARE,
-        epilog=examples("bench verify ours.zip", "bench verify ours.zip --data /data --signers signers.txt"),
+        epilog=options.examples("bench verify ours.zip", "bench verify ours.zip --data /data --signers signers.txt"),
     )(verify)
-    app.command(rich_help_panel=SHARE, epilog=examples("bench merge a.zip b.zip --store together"))(merge)
+    app.command(rich_help_panel=SHARE, epilog=options.examples("bench merge a.zip b.zip --store together"))(merge)
 
 
 def export(
+    context: typer.Context,
     output: Annotated[Path, typer.Option("--output", "-o", help="Bundle file to write, e.g. ours.zip.")],
     runs: Annotated[
         list[str] | None,
@@ -63,8 +56,8 @@ def export(
             autocompletion=run_ids,
         ),
     ] = None,
-    grid: StoredGridOption = None,
-    store: StoreOption = Path("runs"),
+    grid: options.StoredGridOption = None,
+    store: options.StoreOption = Path("runs"),
     keep_order: Annotated[
         bool,
         typer.Option(
@@ -82,9 +75,9 @@ def export(
         typer.Option("--citation", help="CITATION.cff with authors, license, date and version for --crate."),
     ] = None,
     sign: Annotated[Path | None, typer.Option("--sign", help="Sign with this SSH key; writes a .sig file.")] = None,
-    registry: RegistryOption = None,
-    quiet: QuietOption = False,
-    as_json: JsonOption = False,
+    registry: options.RegistryOption = None,
+    quiet: options.QuietOption = False,
+    as_json: options.JsonOption = False,
 ) -> None:
     """Write runs as a bundle that others can score.
 
@@ -94,7 +87,8 @@ def export(
     from bench.config.registry import Registry
     from bench.planning.stored_names import store_with
 
-    _check_export(output, citation, crate, sign)
+    options.only_valid(context, crate, "with --crate", "--citation")
+    _check_export(output, sign)
     opened, entries = store_with(store, grid, runs or ()), Registry.read(registry)
     from bench.extensions.bundles import export as exporting  # slow imports: a wrong name was refused above
     from bench.extensions.bundles.citation_file import read_citation
@@ -132,7 +126,7 @@ def export(
     typer.echo("\n".join(wrapped(lines)))
 
 
-def _check_export(output: Path, citation: Path | None, crate: bool, key: Path | None) -> None:
+def _check_export(output: Path, key: Path | None) -> None:
     """Raise ConfigError for options of `bench export` that cannot work, before anything is written; `key`: SSH key."""
     from bench.store.sign import check_key
 
@@ -140,8 +134,6 @@ def _check_export(output: Path, citation: Path | None, crate: bool, key: Path | 
         raise ConfigError(f"{output.name!r} does not end in .zip", "--output", "use a name like ours.zip")
     if not output.parent.is_dir():
         raise ConfigError("the folder does not exist", str(output.parent), "create it, or write to another folder")
-    if citation is not None and not crate:
-        raise ConfigError("--citation is only valid with --crate", "bench export", "add --crate, or omit --citation")
     if key is not None:
         check_key(key)
 
@@ -189,6 +181,7 @@ def _export_notes(bundle: "Export", keep_order: bool, crate: bool) -> Iterator[s
 
 
 def verify(
+    context: typer.Context,
     bundle: Annotated[Path, typer.Argument(help="Bundle written by `bench export`.")],
     data: Annotated[
         Path | None, typer.Option("--data", help="Folder of datasets, or data.yaml: compare the labels with it.")
@@ -197,9 +190,9 @@ def verify(
         Path | None, typer.Option("--key", help="Key file of the bundle. Default: the key file next to the bundle.")
     ] = None,
     signers: SignersOption = None,
-    registry: RegistryOption = None,
-    quiet: QuietOption = False,
-    as_json: JsonOption = False,
+    registry: options.RegistryOption = None,
+    quiet: options.QuietOption = False,
+    as_json: options.JsonOption = False,
 ) -> None:
     """Recompute and check the numbers in a bundle.
 
@@ -212,8 +205,7 @@ def verify(
     from bench.store.sign import signer
     from harmonize.cohorts.specs import read_data
 
-    if key is not None and data is None:
-        raise ConfigError("--key is only valid with --data", "bench verify", "add --data, or omit --key")
+    options.only_valid(context, data, "with --data", "--key")
     check_is_file(bundle)
     if data is not None:
         read_data(data)
@@ -259,7 +251,7 @@ def merge(
     name: Annotated[
         str, typer.Option("--as", help="Name of the merged grid. Default: the name of the bundles' grid.")
     ] = "",
-    cohort: CohortsOption = None,
+    cohort: options.CohortsOption = None,
     data: Annotated[
         Path | None,
         typer.Option(
@@ -275,8 +267,8 @@ def merge(
         ),
     ] = None,
     signers: SignersOption = None,
-    registry: RegistryOption = None,
-    quiet: QuietOption = False,
+    registry: options.RegistryOption = None,
+    quiet: options.QuietOption = False,
 ) -> None:
     """Merge bundles into one store and one leaderboard.
 

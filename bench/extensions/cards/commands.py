@@ -10,27 +10,19 @@ from typing import Annotated
 
 import typer
 
+from bench.cli import options
 from bench.cli.completion import one_of
 from bench.cli.group import READ
-from bench.cli.options import (
-    CohortsOption,
-    CsvOption,
-    FindingsOption,
-    JsonOption,
-    RunArgument,
-    StoredGridOption,
-    StoreOption,
-    ThresholdOption,
-    examples,
-)
 from bench.cli.predict import check_rule
 from bench.cli.text_tables import printable, table_lines, wrapped
 from bench.system.disclaimer import TRAINED_ON_SYNTHETIC
 from harmonize.errors import ConfigError
 
-ERRORS_EXAMPLES = examples("bench errors 3fa9 --cohort nih --finding Edema --kind fn -n 50 --csv")
-CARD_EXAMPLES = examples("bench card 3fa9")
-CHECKLIST_EXAMPLES = examples("bench checklist --grid main-study", "bench checklist --grid main-study -o methods.md")
+ERRORS_EXAMPLES = options.examples("bench errors 3fa9 --cohort nih --finding Edema --kind fn -n 50 --csv")
+CARD_EXAMPLES = options.examples("bench card 3fa9")
+CHECKLIST_EXAMPLES = options.examples(
+    "bench checklist --grid main-study", "bench checklist --grid main-study -o methods.md"
+)
 _FIRST_COLUMNS = ("image_id", "dataset", "finding", "kind", "calibrated")  # a narrow terminal shows only these
 
 
@@ -41,18 +33,18 @@ def add(app: typer.Typer) -> None:
 
 
 def errors(
-    run: RunArgument,
-    cohort: CohortsOption = None,
-    finding: FindingsOption = None,
+    run: options.RunArgument,
+    cohort: options.CohortsOption = None,
+    finding: options.FindingsOption = None,
     kind: Annotated[
         str, typer.Option("--kind", help="fp: false positives; fn: false negatives.", autocompletion=one_of("fp", "fn"))
     ] = "",
     most: Annotated[int, typer.Option("-n", min=1, help="Number of errors, the most confident first.")] = 20,
-    at: ThresholdOption = "f1_max",
-    grid: StoredGridOption = None,
-    store: StoreOption = Path("runs"),
-    as_json: JsonOption = False,
-    as_csv: CsvOption = False,
+    at: options.ThresholdOption = "f1_max",
+    grid: options.GridOfRunOption = None,
+    store: options.StoreOption = Path("runs"),
+    as_json: options.JsonOption = False,
+    as_csv: options.CsvOption = False,
 ) -> None:
     """List a run's most confident errors.
 
@@ -85,7 +77,9 @@ def errors(
         typer.echo("no such errors")
 
 
-def card(run: RunArgument, grid: StoredGridOption = None, store: StoreOption = Path("runs")) -> None:
+def card(
+    run: options.RunArgument, grid: options.GridOfRunOption = None, store: options.StoreOption = Path("runs")
+) -> None:
     """Write a model card into the run's folder.
 
     The file is MODEL_CARD.md, in Markdown.
@@ -99,12 +93,12 @@ def card(run: RunArgument, grid: StoredGridOption = None, store: StoreOption = P
 
 
 def checklist(
-    grid: StoredGridOption = None,
-    store: StoreOption = Path("runs"),
+    grid: options.StoredGridOption = None,
+    store: options.StoreOption = Path("runs"),
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="The Markdown file. Default: in the report's folder.")
     ] = None,
-    as_json: JsonOption = False,
+    as_json: options.JsonOption = False,
 ) -> None:
     """Fill the reporting checklists of journals.
 

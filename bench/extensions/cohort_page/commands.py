@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from bench.cli import options
 from bench.cli.data import data_app
-from bench.cli.options import DataOption, JsonOption, QuietOption, RegistryOption, StoreOption, WorkersOption, examples
-from harmonize.errors import ConfigError, CxrError
+from harmonize.errors import CxrError
 
 if TYPE_CHECKING:
     from bench.config.grid import Grid
@@ -26,12 +26,13 @@ DEMO = "demo"  # without --grid, the split, label space and synthetic cohorts of
 def add(_app: typer.Typer) -> None:
     """Add the command `stats` to the group `bench data`."""
     data_app.command(
-        epilog=examples("bench data stats --html data.html", "bench data stats --data data.yaml --no-images")
+        epilog=options.examples("bench data stats --html data.html", "bench data stats --data data.yaml --no-images")
     )(stats)
 
 
 def stats(
-    data: DataOption = None,
+    context: typer.Context,
+    data: options.DataOption = None,
     grid: Annotated[
         str | None, typer.Option("--grid", help="Use the split, label space and synthetic cohorts of this grid.")
     ] = None,
@@ -46,11 +47,11 @@ def stats(
     ] = False,
     sample: Annotated[int, typer.Option(min=1, max=1000, help="Number of images to decode, per cohort.")] = 36,
     seed: Annotated[int, typer.Option(min=0, help="Random seed of that sample.")] = 0,
-    store: StoreOption = Path("runs"),
-    registry: RegistryOption = None,
-    workers: WorkersOption = 0,
-    quiet: QuietOption = False,
-    as_json: JsonOption = False,
+    store: options.StoreOption = Path("runs"),
+    registry: options.RegistryOption = None,
+    workers: options.WorkersOption = 0,
+    quiet: options.QuietOption = False,
+    as_json: options.JsonOption = False,
 ) -> None:
     """Describe cohorts: images, labels, patients, splits and pixels."""
     from bench.cli.progress_bars import choose_display
@@ -58,12 +59,10 @@ def stats(
     from bench.config.grid import Grid
     from bench.config.registry import Registry
 
-    if no_images and with_images:
-        raise ConfigError(
-            "--no-images and --with-images exclude each other", "bench data stats", "give only one of them"
-        )
-    if with_images and html is None:
-        raise ConfigError("--with-images is only valid with --html", "bench data stats", "add --html, or omit it")
+    options.only_valid(context, html and not no_images, "with --html and without --no-images", "--with-images")
+    options.only_valid(context, not no_images, "without --no-images", "--sample", "--seed")
+    options.only_valid(context, data is None, "without --data", "--workers")
+    options.only_valid(context, data is None or not no_images, "without --data or without --no-images", "--store")
     with choose_display(quiet) as display:
         chosen_grid = Grid.read(grid or DEMO, Registry.read(registry))
         specs = _specs(data, chosen_grid, store, workers, display)

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from bench.cli import options
 from bench.cli.completion import run_ids
 from bench.cli.group import NEW_HOSPITAL
-from bench.cli.options import CsvOption, DeviceOption, JsonOption, QuietOption, StoredGridOption, StoreOption, examples
 from bench.cli.text_tables import wrapped
 from bench.system.disclaimer import NOTICE
 from harmonize.errors import ConfigError
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from bench.planning.manifest import Manifest
     from bench.planning.planned_grid import PlannedRun
 
-ESTIMATE_EXAMPLES = examples(
+ESTIMATE_EXAMPLES = options.examples(
     "bench estimate --grid main-study",
     "bench estimate inbox/ --grid main-study",
     "bench estimate images.csv --grid main-study --save-logits logits",
@@ -38,11 +38,12 @@ def add(app: typer.Typer) -> None:
 
 
 def estimate(
+    context: typer.Context,
     images: Annotated[
         list[Path] | None, typer.Argument(metavar="IMAGE", help="Image files, folders, or a CSV with a column `path`.")
     ] = None,
-    grid: StoredGridOption = None,
-    store: StoreOption = Path("runs"),
+    grid: options.StoredGridOption = None,
+    store: options.StoreOption = Path("runs"),
     logits: Annotated[
         Path | None,
         typer.Option("--logits", help="Instead of images: a folder with <run id>.csv or .parquet for each run."),
@@ -87,10 +88,10 @@ def estimate(
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Also write a page for the person who decides: a .html file.")
     ] = None,
-    device: DeviceOption = "auto",
-    quiet: QuietOption = False,
-    as_json: JsonOption = False,
-    as_csv: CsvOption = False,
+    device: options.DeviceOption = "auto",
+    quiet: options.QuietOption = False,
+    as_json: options.JsonOption = False,
+    as_csv: options.CsvOption = False,
 ) -> None:
     """Estimate scores at a hospital without labels.
 
@@ -100,10 +101,10 @@ def estimate(
     from bench.cli.progress_bars import choose_display
     from bench.planning.stored_names import check_entries, store_with
     from bench.runs.image_paths import images_of
-    from bench.system.devices import check_device, first_device, require_device
+    from bench.system.devices import Devices, first_device
 
-    check_device(device)
-    require_device(device)
+    options.only_valid(context, images or cohort, "with IMAGE or --cohort", "--device")
+    Devices.of(device, workers=1)
     opened = store_with(store, grid, run or ())
     check_entries(opened, "estimator", [estimator] if estimator else [])
     stated = {"--labels": labels, "--prevalence": prevalence or None, "--save-logits": save_logits}

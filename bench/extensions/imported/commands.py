@@ -6,19 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from bench.cli import options
 from bench.cli.group import ELSEWHERE
-from bench.cli.options import (
-    DataOption,
-    DeviceOption,
-    GridOption,
-    JsonOption,
-    QuietOption,
-    RegistryOption,
-    StoreOption,
-    TrustOption,
-    WorkersOption,
-    examples,
-)
 from reports.schemas.select import select
 
 if TYPE_CHECKING:
@@ -26,7 +15,7 @@ if TYPE_CHECKING:
 
     from bench.extensions.imported.evaluation import ModelEvaluation
 
-EVALUATE_EXAMPLES = examples(
+EVALUATE_EXAMPLES = options.examples(
     "bench evaluate --model model.yaml --grid demo",
     "bench evaluate --model model.yaml --grid main-study --data data.yaml",
     "bench evaluate --model exported.yaml --grid demo --trust",
@@ -41,6 +30,7 @@ def add(app: typer.Typer) -> None:
 
 
 def evaluate(
+    context: typer.Context,
     model: Annotated[
         str,
         typer.Option(
@@ -48,13 +38,13 @@ def evaluate(
             help="model.yaml (docs/extensions/your-own-model.md), or a folder or hub repository of `bench upload`.",
         ),
     ],
-    grid: GridOption,
-    data: DataOption = None,
-    store: StoreOption = Path("runs"),
-    registry: RegistryOption = None,
-    device: DeviceOption = "auto",
-    workers: WorkersOption = 0,
-    trust: TrustOption = False,
+    grid: options.GridOption,
+    data: options.DataOption = None,
+    store: options.StoreOption = Path("runs"),
+    registry: options.RegistryOption = None,
+    device: options.DeviceOption = "auto",
+    workers: options.WorkersOption = 0,
+    trust: options.TrustOption = False,
     write_golden: Annotated[
         Path | None,
         typer.Option(
@@ -63,8 +53,8 @@ def evaluate(
             help="Only write the model's outputs on a few synthetic images, for the key golden of model.yaml.",
         ),
     ] = None,
-    quiet: QuietOption = False,
-    as_json: JsonOption = False,
+    quiet: options.QuietOption = False,
+    as_json: options.JsonOption = False,
 ) -> None:
     """Test a model trained elsewhere on every cohort of a grid.
 
@@ -73,10 +63,14 @@ def evaluate(
     from bench.cli.progress_bars import choose_display
     from bench.extensions.imported.request import EvaluationRequest
     from bench.store.store import Store
-    from bench.system.devices import check_device, default_workers, first_device
+    from bench.system.devices import Devices, first_device
 
-    check_device(device)
-    request = EvaluationRequest.read(model, grid, registry, data)
+    options.only_valid(context, not write_golden, "without --write-golden", "--data", "--store", "--workers")
+    devices = Devices.of(device, workers, here=False)
+    request = EvaluationRequest.read(model, grid, registry, data, write_golden is not None)
+    brings_code = request.kind in ("export", "folder")
+    options.only_valid(context, brings_code, "for a torch.export file, a folder or a hub repository", "--trust")
+    options.only_valid(context, request.kind != "predictions", "for a network, not for predictions", "--device")
     if write_golden is not None:
         request.check_golden()
         from bench.extensions.imported.evaluation import write_golden as write  # imports torch
@@ -85,13 +79,12 @@ def evaluate(
         typer.echo(json.dumps({"golden": str(path)}) if as_json else f"golden outputs: {path}")
         return
     opened = Store.open(store)
-    number = workers or default_workers()
     chosen_device = first_device(device)
     # this module imports torch, which takes seconds: a wrong request was refused above
     from bench.extensions.imported.evaluation import evaluate as evaluate_imported
 
     with choose_display(quiet) as display:
-        result = evaluate_imported(request, opened, data, chosen_device, number, trust, display)
+        result = evaluate_imported(request, opened, data, chosen_device, devices.workers, trust, display)
     rows = _rows(result)
     if as_json:
         facts = {"run": result.run.id, "name": result.run.name, "seen": result.run.passport["seen"]}

@@ -29,10 +29,13 @@ class EvaluationRequest:
     model_name: str = ""  # name of the file or folder of the model, for the command line that repeats the request
 
     @classmethod
-    def read(cls, model: str | Path, grid_name: str, registry_file: Path | None, data: Path | None) -> Self:
+    def read(
+        cls, model: str | Path, grid_name: str, registry_file: Path | None, data: Path | None, golden: bool = False
+    ) -> Self:
         """Read the model, registry and grid, and check that the grid can be evaluated on the given data, which may be None.
 
-        `model`: path of a model.yaml, folder of an upload, or repository of the hub. Raises ConfigError, RegistryError or
+        `model`: path of a model.yaml, folder of an upload, or repository of the hub. `golden`: only golden outputs are
+        wanted, so that the data are not checked. Raises ConfigError, RegistryError or
         DatasetError for an invalid request or a grid whose runs leave out a hospital, StoreError for a folder without a
         model, SetupError for a repository that cannot be downloaded.
         """
@@ -46,12 +49,18 @@ class EvaluationRequest:
             fix = "evaluate the model with a grid whose runs all train on every hospital of train_on"
             key = "leave_one_out" if len(left_out) > 1 else "base.leave_out"
             raise ConfigError(what, grid.location(key), fix)
-        check_data(grid, data)
+        if not golden:
+            check_data(grid, data)
         folder = None if is_declared else folder_of(str(model))
         return cls(declared, grid, registry, folder, path.name)
 
+    @property
+    def kind(self) -> str:
+        """Return the kind of a declared model (see `ModelDeclaration`), or "folder"."""
+        return self.declared.kind if self.declared else "folder"
+
     def check_golden(self) -> None:
         """Raise ConfigError for a model without a network that can write golden outputs: predictions, or an upload's folder."""
-        if self.declared is None or self.declared.kind == "predictions":
+        if self.kind in ("folder", "predictions"):
             fix = "remove --write-golden, or give the model.yaml of a network"
             raise ConfigError("only a network with a model.yaml has golden outputs", "--write-golden", fix)

@@ -7,17 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from bench.cli import options
 from bench.cli.completion import run_ids
 from bench.cli.group import NEW_HOSPITAL
-from bench.cli.options import (
-    CsvOption,
-    FindingsOption,
-    JsonOption,
-    QuietOption,
-    StoredGridOption,
-    StoreOption,
-    examples,
-)
 from bench.cli.text_tables import table_lines, wrapped
 from harmonize.errors import ConfigError
 from reports.formatting import number
@@ -25,7 +17,7 @@ from reports.formatting import number
 if TYPE_CHECKING:
     from bench.extensions.label_needs.needs import LabelNeeds
 
-LABELS_NEEDED_EXAMPLES = examples(
+LABELS_NEEDED_EXAMPLES = options.examples(
     "bench labels-needed --grid demo",
     "bench labels-needed --grid demo --finding Edema --sensitivity .85",
     "bench labels-needed --run 3fa9 --second 81c2 --plot labels.svg",
@@ -38,7 +30,8 @@ def add(app: typer.Typer) -> None:
 
 
 def labels_needed(
-    grid: StoredGridOption = None,
+    context: typer.Context,
+    grid: options.StoredGridOption = None,
     run: Annotated[
         str | None,
         typer.Option(
@@ -49,17 +42,17 @@ def labels_needed(
         str | None,
         typer.Option("--second", help="A second run: how many labels tell the two apart?", autocompletion=run_ids),
     ] = None,
-    finding: FindingsOption = None,
+    finding: options.FindingsOption = None,
     ece: Annotated[float, typer.Option("--ece", help="Highest calibration error (ECE) after recalibration.")] = 0.05,
     sensitivity: Annotated[
         float, typer.Option("--sensitivity", help="Lowest sensitivity at the chosen threshold.")
     ] = 0.9,
     share: Annotated[float, typer.Option("--share", help="Share of draws that must reach the goal.")] = 0.8,
     plot: Annotated[Path | None, typer.Option("--plot", help="Draw the curves into this SVG file.")] = None,
-    store: StoreOption = Path("runs"),
-    quiet: QuietOption = False,
-    as_json: JsonOption = False,
-    as_csv: CsvOption = False,
+    store: options.StoreOption = Path("runs"),
+    quiet: options.QuietOption = False,
+    as_json: options.JsonOption = False,
+    as_csv: options.CsvOption = False,
 ) -> None:
     """Estimate how many labeled patients a new hospital needs.
 
@@ -69,6 +62,7 @@ def labels_needed(
     from bench.extensions.label_needs.goals import Goals
     from bench.planning.stored_names import store_with
 
+    options.only_valid(context, run, "with --run", "--second")
     goals = Goals(ece, sensitivity, share)
     opened = store_with(store, grid, [prefix for prefix in (run, second) if prefix])
     if plot is not None and plot.suffix.lower() != ".svg":

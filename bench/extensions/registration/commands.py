@@ -6,20 +6,10 @@ from typing import Annotated
 
 import typer
 
+from bench.cli import options
 from bench.cli.group import RUN
-from bench.cli.options import (
-    DataOption,
-    GridOption,
-    JsonOption,
-    QuietOption,
-    RegistryOption,
-    StoreOption,
-    WeightsOption,
-    WorkersOption,
-    examples,
-)
 
-REGISTER_EXAMPLES = examples(
+REGISTER_EXAMPLES = options.examples(
     "bench register --grid demo --hypotheses hypotheses.yaml --dry-run",
     "bench register --grid main-study --data /data --hypotheses hypotheses.yaml",
 )
@@ -31,8 +21,8 @@ def add(app: typer.Typer) -> None:
 
 
 def register(
-    grid: GridOption,
-    data: DataOption = None,
+    grid: options.GridOption,
+    data: options.DataOption = None,
     hypotheses: Annotated[
         Path | None,
         typer.Option(
@@ -42,18 +32,18 @@ def register(
             help="YAML list of hypotheses: name, statement, optionally check.",
         ),
     ] = None,
-    store: StoreOption = Path("runs"),
-    registry: RegistryOption = None,
-    weights: WeightsOption = None,
+    store: options.StoreOption = Path("runs"),
+    registry: options.RegistryOption = None,
+    weights: options.WeightsOption = None,
     amend: Annotated[
         bool, typer.Option("--amend", help="Register a changed plan; names the hash of the previous registration.")
     ] = False,
-    workers: WorkersOption = 0,
+    workers: options.WorkersOption = 0,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Check and print everything; write no registration.")
     ] = False,
-    quiet: QuietOption = False,
-    as_json: JsonOption = False,
+    quiet: options.QuietOption = False,
+    as_json: options.JsonOption = False,
 ) -> None:
     """Register a study before its first external test.
 

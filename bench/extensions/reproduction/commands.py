@@ -6,26 +6,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from bench.cli import options
 from bench.cli.group import STORE
-from bench.cli.options import (
-    DataOption,
-    DeviceOption,
-    JsonOption,
-    QuietOption,
-    RegistryOption,
-    RunArgument,
-    StoredGridOption,
-    StoreOption,
-    WeightsOption,
-    WorkersOption,
-    examples,
-)
 from harmonize.errors import ConfigError
 
 if TYPE_CHECKING:
     from bench.extensions.reproduction.reproduce import Reproduction
 
-REPRODUCE_EXAMPLES = examples(
+REPRODUCE_EXAMPLES = options.examples(
     "bench reproduce 3fa9", "bench reproduce 3fa9 --data /data --weights weights/ --into again"
 )
 
@@ -36,18 +24,18 @@ def add(app: typer.Typer) -> None:
 
 
 def reproduce(
-    run: RunArgument,
-    grid: StoredGridOption = None,
-    data: DataOption = None,
-    store: StoreOption = Path("runs"),
+    run: options.RunArgument,
+    grid: options.GridOfRunOption = None,
+    data: options.DataOption = None,
+    store: options.StoreOption = Path("runs"),
     into: Annotated[Path, typer.Option("--into", help="Another store, for the second training.")] = Path("reproduced"),
-    registry: RegistryOption = None,
-    weights: WeightsOption = None,
-    device: DeviceOption = "auto",
-    workers: WorkersOption = 0,
+    registry: options.RegistryOption = None,
+    weights: options.WeightsOption = None,
+    device: options.DeviceOption = "auto",
+    workers: options.WorkersOption = 0,
     sign: Annotated[Path | None, typer.Option("--sign", help="Sign with this SSH key; writes a .sig file.")] = None,
-    quiet: QuietOption = False,
-    as_json: JsonOption = False,
+    quiet: options.QuietOption = False,
+    as_json: options.JsonOption = False,
 ) -> None:
     """Retrain a run from scratch and compare the scores.
 

@@ -7,9 +7,9 @@ from typing import Annotated
 
 import typer
 
+from bench.cli import options
 from bench.cli.completion import run_ids
 from bench.cli.group import SHARE
-from bench.cli.options import JsonOption, QuietOption, RunArgument, StoredGridOption, StoreOption, examples, only_valid
 from harmonize.errors import ConfigError, StoreError
 
 
@@ -17,13 +17,13 @@ def add(app: typer.Typer) -> None:
     """Add the commands `bench track` and `bench upload` to the application."""
     app.command(
         rich_help_panel=SHARE,
-        epilog=examples(
+        epilog=options.examples(
             "bench track --to sqlite:///mlflow.db", "bench track 3fa9 --to http://localhost:5000 --experiment cxr"
         ),
     )(track)
     app.command(
         rich_help_panel=SHARE,
-        epilog=examples(
+        epilog=options.examples(
             "bench upload 3fa9 --repo lab/densenet-cxr --dry-run",
             "bench upload 3fa9 --repo lab/densenet-cxr --yes",
             "bench upload 3fa9 --folder densenet-cxr",
@@ -46,10 +46,10 @@ def track(
     experiment: Annotated[
         str, typer.Option("--experiment", help="MLflow experiment. Default: the name of the grid.")
     ] = "",
-    grid: StoredGridOption = None,
-    store: StoreOption = Path("runs"),
-    quiet: QuietOption = False,
-    as_json: JsonOption = False,
+    grid: options.StoredGridOption = None,
+    store: options.StoreOption = Path("runs"),
+    quiet: options.QuietOption = False,
+    as_json: options.JsonOption = False,
 ) -> None:
     """Write runs into MLflow.
 
@@ -88,7 +88,7 @@ def track(
 
 def upload(
     context: typer.Context,
-    run: RunArgument,
+    run: options.RunArgument,
     repo: Annotated[str, typer.Option("--repo", help="Repository on the Hugging Face hub: OWNER/NAME.")] = "",
     folder: Annotated[
         Path | None, typer.Option("--folder", help="Write the files into this new folder; send nothing.")
@@ -96,9 +96,9 @@ def upload(
     public: Annotated[bool, typer.Option("--public", help="Make a new repository public. Default: private.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="List the files; send nothing.")] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation.")] = False,
-    grid: StoredGridOption = None,
-    store: StoreOption = Path("runs"),
-    as_json: JsonOption = False,
+    grid: options.GridOfRunOption = None,
+    store: options.StoreOption = Path("runs"),
+    as_json: options.JsonOption = False,
 ) -> None:
     """Upload a run to the Hugging Face hub.
 
@@ -110,7 +110,7 @@ def upload(
 
     if (folder is None) == (not repo):
         raise ConfigError("name one place", "bench upload", "give --repo OWNER/NAME, or --folder FOLDER")
-    only_valid(context, repo, "with --repo", "--public")
+    options.only_valid(context, repo, "with --repo", "--public")
     if repo:
         check_name(repo)
     opened = store_with(store, grid, [run])

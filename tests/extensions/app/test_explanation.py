@@ -192,7 +192,7 @@ def test_two_images_with_the_same_name_do_not_overwrite_each_other(
         (["--box", "nan,2,4,4"], "finite"),
         (["--box", "1000,1000,5,5"], "is outside the image"),
         (["--mask", "absent.png"], "cannot read the mask"),
-        (["--mask", "absent.png", "--box", "1,1,2,2"], "--mask and --box exclude each other"),
+        (["--mask", "absent.png", "--box", "1,1,2,2"], "--mask is only valid without --box"),
     ],
 )
 def test_invalid_options_are_rejected_with_a_remedy(

@@ -104,7 +104,7 @@ def test_one_bad_dataset_does_not_hide_the_others(phantoms: Path, here: Command,
 
 def test_contradictory_options_and_missing_data_are_refused(here: Command, tmp_path: Path) -> None:
     said = here("data", "stats", "--no-images", "--with-images", cwd=tmp_path, code=2).stderr
-    assert said.startswith("error: --no-images and --with-images exclude each other")
+    assert said.startswith("error: --with-images is only valid with --html and without --no-images")
     assert "no such file or folder" in here("data", "stats", "--data", "nowhere", cwd=tmp_path, code=2).stderr
     assert not (tmp_path / "runs").exists()
 

@@ -16,6 +16,7 @@ from huggingface_hub import constants
 from typer.testing import CliRunner
 
 from bench.cli import list_tables
+from bench.cli.compare import AT_THRESHOLD
 from bench.cli.main import app
 from bench.cli.options import DataOption, only_valid
 from bench.cli.score import SETTINGS
@@ -23,6 +24,7 @@ from bench.config.registry import SECTIONS, Registry
 from bench.config.run_config import RunConfig
 from bench.models.network import hub_repository
 from bench.planning.run import RunSpec
+from bench.scoring.metrics_of_split import BUILT_IN
 from bench.scoring.scored_split import READINGS
 from bench.scoring.studies import UNITS
 from bench.scoring.thresholds import RULES
@@ -83,7 +85,7 @@ def test_a_misspelt_command_is_answered_with_what_where_and_fix(
             "CSV or Parquet",
         ),
         (["data", "phantom", "p", "--shortcut", "2"], "shortcut", "--help"),
-        (["data", "phantom", "p", "--finding", "Edem"], "Edem", "--help"),
+        (["data", "phantom", "p", "--shortcut", "1", "--finding", "Edem"], "Edem", "--help"),
         (["predict", "3fa9", "x.png", "--finding", "Edem"], "no finding 'Edem'", "did you mean 'Edema'"),
     ],
 )
@@ -394,7 +396,7 @@ WRONG_REQUESTS = [  # words, and what is said: what is wrong, where, and how to 
     ("list losses --store runs", "--store is only valid with runs", "list", "remove --store"),
     ("list losses --failed", "--failed is only valid with runs", "list", "remove --failed"),
     ("compare 3fa9 3fa9 --csv --json", "--json and --csv exclude each other", "compare", "give only one"),
-    ("report --site s --output p.html", "--output and --site exclude each other", "report", "give only one"),
+    ("report --site s --output p.html", "--output is only valid without --site", "report", "remove --output"),
     ("run --grid tiny --weights none", "no such folder of weights", "none", "safetensors"),
     (
         "run --grid tiny --executor ray --device cpu",
@@ -405,12 +407,69 @@ WRONG_REQUESTS = [  # words, and what is said: what is wrong, where, and how to 
     ("estimate --widest .1", "there are no images for --widest", "estimate", "give one of IMAGE"),
     ("estimate --estimator cbpe", "there are no images for --estimator", "estimate", "give one of IMAGE"),
     ("upload 3fa9 --folder f --public", "--public is only valid with --repo", "upload", "remove --public"),
-    ("data stats --grid tiny --with-images", "--with-images is only valid with --html", "data stats", "add --html"),
     (
         "board sealed aggregate --predictions p.csv --labels p.csv -o x --group-table p.csv",
         "--group-table is only valid with --group-by",
         "board sealed aggregate",
-        "add --group-by",
+        "remove --group-table",
+    ),
+    *(
+        (words, f"{option} is only valid {when}", words.split()[0], f"remove {option}")
+        for words, option, when in (
+            ("run --grid tiny --dry-run --estimate", "--dry-run", "without --estimate"),
+            ("run --grid tiny --together 2 --per-device 2", "--per-device", "without --together"),
+            ("check --workers 2", "--workers", "with --data and without --quick"),
+            ("check --data data --quick --workers 2", "--workers", "with --data and without --quick"),
+            ("check 3fa9 --workers 2", "--workers", "without RUN"),
+            ("compare 3fa9 3fa9 --at youden", "--at", "with --metric f1, precision, sensitivity, specificity or npv"),
+            ("compare 3fa9 3fa9 --csv --all", "--all", "without --json and --csv"),
+            ("predict 3fa9 p.csv --at youden --json", "--at", "without --json and --csv"),
+            ("predict 3fa9 p.csv --trust", "--trust", "for a folder or a hub repository"),
+            ("predict lab/model p.csv --store runs", "--store", "for a run of the store"),
+            ("explain lab/model p.csv --store runs", "--store", "for a run of the store"),
+            ("data phantom p --finding Edema", "--finding", "with --shortcut"),
+            (
+                "board decide refused x --board data --by A --why b --registry none.yaml",
+                "--registry",
+                "for accepted and re-scored",
+            ),
+            ("explain 3fa9 p.csv --trust", "--trust", "for a folder or a hub repository"),
+            ("explain 3fa9 p.csv --box 1,1,2,2 --mask p.csv", "--mask", "without --box"),
+            ("score --predictions p.csv --labels p.csv --store runs", "--store", "for a grid of the store"),
+            ("score --labels-read standard --outputs auto", "--outputs", "with --predictions"),
+            ("data stats --grid tiny --with-images", "--with-images", "with --html and without --no-images"),
+            (
+                "data stats --no-images --html p.html --with-images",
+                "--with-images",
+                "with --html and without --no-images",
+            ),
+            ("data stats --no-images --sample 3", "--sample", "without --no-images"),
+            ("data stats --no-images --seed 3", "--seed", "without --no-images"),
+            ("data stats --data data --workers 2", "--workers", "without --data"),
+            ("data stats --data data --no-images --store runs", "--store", "without --data or without --no-images"),
+            ("estimate --logits data --device cpu", "--device", "with IMAGE or --cohort"),
+            ("estimate --device cpu", "--device", "with IMAGE or --cohort"),
+            ("evaluate --model model.yaml --grid tiny --write-golden g --store s", "--store", "without --write-golden"),
+            (
+                "evaluate --model model.yaml --grid tiny --write-golden g --workers 2",
+                "--workers",
+                "without --write-golden",
+            ),
+            (
+                "evaluate --model model.yaml --grid tiny --write-golden g --data data",
+                "--data",
+                "without --write-golden",
+            ),
+            (
+                "evaluate --model model.yaml --grid tiny --trust",
+                "--trust",
+                "for a torch.export file, a folder or a hub",
+            ),
+            ("evaluate --model model.yaml --grid tiny --device cpu", "--device", "for a network"),
+            ("labels-needed --second 3fa9", "--second", "with --run"),
+            ("export -o b.zip --citation p.csv", "--citation", "with --crate"),
+            ("verify p.csv --key p.csv", "--key", "with --data"),
+        )
     ),
     ("data stats --grid tyni", "no grid 'tyni'", "--grid", "tiny"),
 ]
@@ -461,6 +520,10 @@ def test_an_option_without_effect_is_refused_but_not_a_variable_of_the_environme
     assert CliRunner().invoke(small, ["--data", "d", "--valid"]).stdout == "d\n"
     with pytest.raises(ConfigError, match="--data is only valid with --valid"):
         CliRunner().invoke(small, ["--data", "d"], catch_exceptions=False)
+
+
+def test_the_metrics_for_which_compare_takes_a_threshold_are_those_that_need_one() -> None:
+    assert [name for name, needs in BUILT_IN.items() if needs.operating_point] == list(AT_THRESHOLD)
 
 
 def test_the_settings_of_bench_score_are_those_that_scores_have() -> None:

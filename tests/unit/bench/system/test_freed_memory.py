@@ -7,7 +7,7 @@ import pytest
 
 _FAULTS = """
 import resource
-from bench.system.freed_memory import keep_freed_memory
+from bench.system.devices import keep_freed_memory
 if {keep}:
     keep_freed_memory()
 def fill():
