@@ -6,7 +6,7 @@
 
 Each row has the CPU time of PyTorch in float32 divided by that of the backend, for 64 images of 224 x 224 pixels or the images of
 a cohort, in one thread. "returned" is PyTorch in float32 in a process that returns freed memory to the system, which every
-process did before `bench.system.devices`. A shift is a difference of a logit, in standard deviations of the finding's logits.
+process did before `keep_freed_memory`. A shift is a difference of a logit, in standard deviations of the finding's logits.
 """
 
 import argparse

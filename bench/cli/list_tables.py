@@ -70,8 +70,8 @@ def run_table(runs: Sequence[RunSummary]) -> Table:
     columns += [
         *([("seed", [number(run.seed, "d") for run in runs])] if seeds_vary else []),
         ("external AUROC", [number(run.external_auroc) for run in runs]),
-        ("mean of", [run.external_members or DASH for run in runs]),
         ("grid", [", ".join(run.grids) or DASH for run in runs]),
+        ("mean of", [run.external_members or DASH for run in runs]),
         ("date", [run.date for run in runs]),
     ]
     remarks = [run.remark for run in runs]

@@ -65,7 +65,10 @@ def run(
     per_device: options.PerDeviceOption = 0,
     executor: options.ExecutorOption = "local",
     together: options.TogetherOption = 1,
-    only: Annotated[str | None, typer.Option("--only", help="Only runs with this id prefix or architecture.")] = None,
+    only: Annotated[
+        str | None,
+        typer.Option("--only", help="Only runs with this id prefix or architecture, or this TTA, ensemble or panel."),
+    ] = None,
     one_pass: options.OnePassOption = False,
     dry_run: options.DryRunOption = False,
     estimate: options.EstimateOption = False,
@@ -147,7 +150,10 @@ def _say(remarks: Sequence[str]) -> None:
 def list_(
     context: typer.Context,
     section: Annotated[
-        str, typer.Argument(help="Registry section, or grids, or runs.", autocompletion=completion.sections)
+        str,
+        typer.Argument(
+            help="Registry section, or grids, or runs. Default: all sections.", autocompletion=completion.sections
+        ),
     ] = "",
     glob: Annotated[
         str, typer.Argument(help='Only names that match, e.g. "resnet*".', autocompletion=completion.entries)

@@ -63,7 +63,8 @@ RegistryOption = Annotated[
     ),
 ]
 WeightsOption = Annotated[
-    Path | None, typer.Option("--weights", help="Folder of safetensors files with pretrained weights.")
+    Path | None,
+    typer.Option("--weights", help="Folder of safetensors files with pretrained weights. Default: timm's hub."),
 ]
 DeviceOption = Annotated[
     str,
@@ -80,7 +81,7 @@ PerDeviceOption = Annotated[
     typer.Option(
         "--per-device",
         min=0,
-        help="Number of runs at the same time on each GPU (or on the CPU). 0: the default, one per GPU.",
+        help="Number of runs at the same time on each GPU, or on the CPU. 0: one per GPU, or as many as the cores allow.",
     ),
 ]
 DryRunOption = Annotated[
@@ -145,7 +146,9 @@ ThresholdOption = Annotated[
 CsvOption = Annotated[bool, typer.Option("--csv", help="Print CSV.", callback=_one_format)]
 QuietOption = Annotated[bool, typer.Option("--quiet", help="Show no progress.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.", callback=_one_format)]
-OutputOption = Annotated[Path | None, typer.Option("--output", "-o", help="File to write the page to.")]
+OutputOption = Annotated[
+    Path | None, typer.Option("--output", "-o", help="File to write the page to. Default: in the store.")
+]
 WithImagesOption = Annotated[
     bool,
     typer.Option("--with-images", help="Also show small images of real patients in the gallery. Do not publish them."),

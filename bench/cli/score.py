@@ -40,14 +40,20 @@ def score(
     labels_read: Annotated[
         str | None,
         typer.Option(
-            "--labels-read", help="Reading of labels: uncertain-present, uncertain-absent or unmentioned-dropped."
+            "--labels-read",
+            help="Reading of labels: standard, uncertain-present, uncertain-absent or unmentioned-dropped.",
         ),
     ] = None,
     findings: Annotated[
         str | None, typer.Option("--findings", help='Only these findings, for example "Edema,Pneumonia".')
     ] = None,
     min_count: Annotated[
-        int | None, typer.Option("--min-count", min=1, help="Minimum number of patients with and without a finding.")
+        int | None,
+        typer.Option(
+            "--min-count",
+            min=1,
+            help="Minimum number of patients with and without a finding. Default: the grid's; 10 for a table.",
+        ),
     ] = None,
     threshold: Annotated[
         str | None, typer.Option("--threshold", help="Threshold rule: f1_max, youden, sens_90 or f1_grid.")

@@ -30,7 +30,10 @@ def explain(
     finding: options.FindingsOption = None,
     method: Annotated[str, typer.Option("--method", help="gradcam, gradcam++ or hirescam.")] = "gradcam",
     stage: Annotated[
-        int | None, typer.Option("--stage", help="Feature maps to use: 0 are the largest, -1 the last.")
+        int | None,
+        typer.Option(
+            "--stage", help="Feature maps to use: 0 are the largest, -1 the last. Default: the last of at least 4 x 4."
+        ),
     ] = None,
     mask: Annotated[
         Path | None,

@@ -54,7 +54,9 @@ def submit(
     board: BoardOption,
     name: Annotated[str, typer.Option("--name", help="Name of the submission: a-z, 0-9 and -.")],
     laboratory: LaboratoryOption = "",
-    licence: Annotated[str, typer.Option("--licence", help="License of the predictions (SPDX), e.g. CC-BY-4.0.")] = "",
+    licence: Annotated[
+        str, typer.Option("--licence", help="License of the predictions (SPDX), e.g. CC-BY-4.0. Required.")
+    ] = "",
     seen_ids: Annotated[
         list[str] | None,
         typer.Option(

@@ -19,7 +19,9 @@ sealed_app = typer.Typer(
     cls=ReadableHelp, no_args_is_help=True, rich_markup_mode=None, help="Answer for a hospital that keeps its labels."
 )
 
-LaboratoryOption = Annotated[str, typer.Option("--laboratory", help="Name of the laboratory, shown in public.")]
+LaboratoryOption = Annotated[
+    str, typer.Option("--laboratory", help="Name of the laboratory, shown in public. Required.")
+]
 _FILE: dict[str, Any] = {"exists": True, "dir_okay": False}
 LabelsOption = Annotated[
     Path, typer.Option("--labels", help="Labels (1, 0, empty): image_id, optionally patient_id.", **_FILE)

@@ -249,7 +249,7 @@ def merge(
     bundles: Annotated[list[Path], typer.Argument(metavar="BUNDLE", help="Bundles written by `bench export`.")],
     store: Annotated[Path, typer.Option("--store", help="New folder for the merged store.")],
     name: Annotated[
-        str, typer.Option("--as", help="Name of the merged grid. Default: the name of the bundles' grid.")
+        str, typer.Option("--as", help="Name of the merged grid. Default: the name of the first bundle's grid.")
     ] = "",
     cohort: options.CohortsOption = None,
     data: Annotated[

@@ -37,7 +37,10 @@ def errors(
     cohort: options.CohortsOption = None,
     finding: options.FindingsOption = None,
     kind: Annotated[
-        str, typer.Option("--kind", help="fp: false positives; fn: false negatives.", autocompletion=one_of("fp", "fn"))
+        str,
+        typer.Option(
+            "--kind", help="fp: false positives; fn: false negatives. Default: both.", autocompletion=one_of("fp", "fn")
+        ),
     ] = "",
     most: Annotated[int, typer.Option("-n", min=1, help="Number of errors, the most confident first.")] = 20,
     at: options.ThresholdOption = "f1_max",

@@ -34,7 +34,8 @@ def stats(
     context: typer.Context,
     data: options.DataOption = None,
     grid: Annotated[
-        str | None, typer.Option("--grid", help="Use the split, label space and synthetic cohorts of this grid.")
+        str | None,
+        typer.Option("--grid", help="Use the split, label space and synthetic cohorts of this grid. Default: demo."),
     ] = None,
     html: Annotated[Path | None, typer.Option("--html", help="Also write an HTML page with figures.")] = None,
     no_images: Annotated[bool, typer.Option("--no-images", help="Read only the tables; open no image.")] = False,

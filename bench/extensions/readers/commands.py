@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from bench.cli.group import READ
-from bench.cli.options import CsvOption, DataOption, JsonOption, StoredGridOption, StoreOption, examples
+from bench.cli.options import CsvOption, JsonOption, StoredGridOption, StoreOption, examples
 from bench.cli.text_tables import interval, table_lines, wrapped
 from harmonize.errors import ConfigError
 from reports.formatting import number
@@ -36,7 +36,9 @@ def add(app: typer.Typer) -> None:
 
 def readers(
     grid: StoredGridOption = None,
-    data: DataOption = None,
+    data: Annotated[
+        Path | None, typer.Option("--data", envvar="BENCH_DATA", help="Folder of datasets, or data.yaml.")
+    ] = None,
     table: Annotated[
         list[str] | None,
         typer.Option("--table", help="COHORT=FILE: a CSV with image_id, reader, and a column for each finding."),

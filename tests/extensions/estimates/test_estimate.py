@@ -233,7 +233,7 @@ def test_each_kind_of_estimator_can_be_chosen(name: str, finished: Path, logits:
             ["unknown value of --estimator: 'cbpr'", "choose from: cbpe, "],
         ),
         (["--logits", "{logits}", "--grid", "other"], ["no grid 'other'", "tiny"]),
-        (["--logits", "{logits}", "--device", "gpu"], ["gpu"]),
+        (["x.png", "--device", "gpu"], ["gpu"]),
         (["--logits", "{logits}", "--prevalence", "Edema=2"], ["the prevalence of Edema is 2", "from 0 to 1"]),
         (["--logits", "{logits}", "--prevalence", "Edema=nan"], ["the prevalence of Edema is nan"]),
         (["--logits", "{logits}", "--prevalence", "Odema=.1"], ["no finding 'Odema'", "Edema"]),

@@ -9,6 +9,7 @@ from bench.cli.progress_bars import LineDisplay, TimeLeft, choose_display
 from bench.cli.text_tables import table_lines, wrapped
 from bench.config.grid_file import describe_grids
 from bench.config.registry import SECTIONS, Registry
+from bench.results.stored_runs import RunSummary
 from bench.study.job_progress import Overall
 
 SHOWN = [["finding", "first", "95 % interval", "about"], ["Edema", "0.812", "[0.799, 0.824]", "a " * 60]]
@@ -62,6 +63,21 @@ def test_every_list_fits_80_columns(section: str) -> None:
     assert max(map(len, lines)) <= 80
     for row in rows[1:]:
         assert any(line.startswith(f"{row[0]} ") for line in lines), row[0]
+
+
+@pytest.mark.usefixtures("terminal")
+def test_the_list_of_runs_of_two_grids_names_both_on_80_columns() -> None:
+    scores = [
+        {"dataset": name, "split": "test", "auroc": 0.6, "num_findings": findings}
+        for name, findings in (("mimic", 2), ("nih", 6))
+    ]
+    facts = ("done", "run", "seresnet_tiny", "seresnet_tiny", "", {})
+    rows = [("65b03389f203", 0), ("bbd89d8a03d7", 1)]
+    runs = [RunSummary(i, *facts, seed, 0.592, scores, ["tiny-strict", "tiny"], "2026-11-29", "") for i, seed in rows]
+    lines = table_lines(list_tables.run_table(runs))
+    assert max(map(len, lines)) <= 80
+    assert "tiny-strict" in "\n".join(lines)
+    assert lines[-1].startswith("not shown: mean of, date")
 
 
 @pytest.mark.usefixtures("terminal")
