@@ -30,7 +30,6 @@ def add(app: typer.Typer) -> None:
 
 
 def labels_needed(
-    context: typer.Context,
     grid: options.StoredGridOption = None,
     run: Annotated[
         str | None,
@@ -62,7 +61,6 @@ def labels_needed(
     from bench.extensions.label_needs.goals import Goals
     from bench.planning.stored_names import store_with
 
-    options.only_valid(context, run, "with --run", "--second")
     goals = Goals(ece, sensitivity, share)
     opened = store_with(store, grid, [prefix for prefix in (run, second) if prefix])
     if plot is not None and plot.suffix.lower() != ".svg":
