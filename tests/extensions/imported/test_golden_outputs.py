@@ -181,6 +181,13 @@ def test_the_option_writes_the_folder_that_the_key_names(folder: Path, tmp_path:
     assert pd.read_csv(tmp_path / "new" / TABLE).equals(pd.read_csv(folder / "golden" / TABLE))
 
 
+def test_golden_outputs_need_no_data_of_the_grid(folder: Path) -> None:
+    declared(folder)
+    with pytest.raises(ConfigError, match="needs data"):
+        EvaluationRequest.read(folder / "model.yaml", "main-study", None, None)
+    EvaluationRequest.read(folder / "model.yaml", "main-study", None, None, golden=True).check_golden()
+
+
 def test_predictions_have_no_golden_outputs(tmp_path: Path) -> None:
     (tmp_path / "p").mkdir()
     (tmp_path / "p" / "nih.csv").write_text("image_id,Edema\n")

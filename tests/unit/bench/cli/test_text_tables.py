@@ -71,9 +71,12 @@ def test_the_list_of_runs_of_two_grids_names_both_on_80_columns() -> None:
         {"dataset": name, "split": "test", "auroc": 0.6, "num_findings": findings}
         for name, findings in (("mimic", 2), ("nih", 6))
     ]
-    facts = ("done", "run", "seresnet_tiny", "seresnet_tiny", "", {})
-    rows = [("65b03389f203", 0), ("bbd89d8a03d7", 1)]
-    runs = [RunSummary(i, *facts, seed, 0.592, scores, ["tiny-strict", "tiny"], "2026-11-29", "") for i, seed in rows]
+    runs = [
+        RunSummary(
+            i, "done", "run", "", "seresnet_tiny", "", {}, s, 0.592, scores, ["tiny-strict", "tiny"], "2026-11-29", ""
+        )
+        for s, i in enumerate(("65b03389f203", "bbd89d8a03d7"))
+    ]
     lines = table_lines(list_tables.run_table(runs))
     assert max(map(len, lines)) <= 80
     assert "tiny-strict" in "\n".join(lines)
