@@ -418,6 +418,7 @@ WRONG_REQUESTS = [  # words, and what is said: what is wrong, where, and how to 
         for words, option, when in (
             ("run --grid tiny --dry-run --estimate", "--dry-run", "without --estimate"),
             ("run --grid tiny --together 2 --per-device 2", "--per-device", "without --together"),
+            ("check --store none", "--store", "for a folder that exists"),
             ("check --workers 2", "--workers", "with --data and without --quick"),
             ("check --data data --quick --workers 2", "--workers", "with --data and without --quick"),
             ("check 3fa9 --workers 2", "--workers", "without RUN"),
