@@ -78,7 +78,7 @@ def score(
 
     A different label mapping, reading, threshold, unit or set of findings needs --as.
     """
-    chosen = tuple(word.strip() for word in (findings or "").split(",") if word.strip())
+    chosen = tuple(dict.fromkeys(word.strip() for word in (findings or "").split(",") if word.strip()))
     if findings is not None and not chosen:
         raise ConfigError("--findings names no finding", "--findings", 'name findings: --findings "Edema,Pneumonia"')
     of_grids = ("--grid", "--store", "--as", "--mapping", "--threshold", "--unit", "--registry")

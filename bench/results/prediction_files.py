@@ -28,8 +28,8 @@ from harmonize.labels.findings import UNMAPPED_CODE
 IMAGE, PATIENT = "image_id", "patient_id"
 LEAST, MOST = 1e-38, 1 - 2**-53  # probabilities are clipped to this range, so that logits are finite
 COHORT = "table"  # name of the cohort in the tables of scores
-_BLANK = ("", "nan", "NaN", "NA", "<NA>", "None")  # how programs write an empty cell
-_STATES = {"1": 1, "0": 0, "-1": -1, "-2": -2, **dict.fromkeys(_BLANK, UNMAPPED_CODE)}
+BLANK = ("", "nan", "NaN", "NA", "<NA>", "None")  # how programs write an empty cell
+_STATES = {"1": 1, "0": 0, "-1": -1, "-2": -2, **dict.fromkeys(BLANK, UNMAPPED_CODE)}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -233,6 +233,13 @@ def label_states(table: pd.DataFrame, name: str, path: Path) -> NDArray[np.int8]
     return np.asarray(state, np.int8)
 
 
+def check_patients(table: pd.DataFrame, path: Path) -> None:
+    """Raise ConfigError for an empty cell in the column patient_id, which is optional."""
+    if PATIENT in table and len(bad := np.flatnonzero(table[PATIENT].isin(BLANK))):
+        fix = f"give a patient for each image, or remove the column {PATIENT}"
+        raise _bad_cell(table, PATIENT, bad, "is not a patient", path, fix)
+
+
 def _patients(
     predicted: pd.DataFrame, labeled: pd.DataFrame, row: NDArray[np.intp], predictions: Path, labels: Path
 ) -> NDArray[np.object_] | None:
@@ -243,9 +250,7 @@ def _patients(
     found = []
     for table, path, rows in ((labeled, labels, slice(None)), (predicted, predictions, row)):
         if PATIENT in table:
-            if len(bad := np.flatnonzero(table[PATIENT].isin(_BLANK))):
-                fix = f"give a patient for each image, or remove the column {PATIENT}"
-                raise _bad_cell(table, PATIENT, bad, "is not a patient", path, fix)
+            check_patients(table, path)
             found.append(table[PATIENT].to_numpy(object)[rows])
     if len(found) == 2 and len(bad := np.flatnonzero(found[0] != found[1])):
         fix = f"correct the ids, or remove the column {PATIENT} of one table"

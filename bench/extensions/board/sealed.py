@@ -105,12 +105,19 @@ def open_hospital(folder: Path, labels: Path, step: float | None, quota: int) ->
         raise ConfigError(
             "--step must be above 0 and at most 0.1, --quota at least 1", "bench board sealed open", "e.g. .01, 20"
         )
-    from bench.results.prediction_files import IMAGE, PATIENT, label_states, read_table  # imports pandas
+    from bench.results.prediction_files import (
+        IMAGE,
+        PATIENT,
+        check_patients,
+        label_states,
+        read_table,
+    )  # imports pandas
 
     table = read_table(labels)
     findings = tuple(name for name in table.columns if name not in (IMAGE, PATIENT))
     if not findings:
         raise ConfigError("the table has no column of a finding", str(labels), "add a column for each finding")
+    check_patients(table, labels)
     states = [label_states(table, name, labels) for name in findings]
     least = {
         name: min(int((state_N == 1).sum()), int(((state_N == 0) | (state_N == -2)).sum()))

@@ -167,10 +167,10 @@ def expected_scores(
         local = read_local_labels(labels, logits[run_ids[0]]["image_id"].astype(str).tolist(), findings)
         from_labels = measured(local, findings, internal_of_runs, logit_of)
         notes += local.notes
-        if from_labels.empty:
-            notes.append(
-                "No score is measured from the labels: the runs have not learned a finding with labels 1 or 0."
-            )
+        labeled = [name for name in local.state if local.labeled(name).any()]
+        if unmeasured := [name for name in labeled if name not in set(from_labels["finding"])]:
+            why = "too few validation patients of the internal hospital have or lack it, or no run learned it"
+            notes.append(f"No score is measured of {', '.join(unmeasured)}: {why}.")
     hospitals, not_unseen = _labeled_hospitals(manifest, run_ids)
     notes += not_unseen
     known = known_at_hospitals(manifest, run_ids, findings, internal_of_runs, hospitals)
@@ -327,9 +327,10 @@ def _checked(run_id: str, table: pd.DataFrame, findings: Sequence[str], first: p
         raise DatasetError(f"no column {missing[0]!r}", where, "give image_id, and a column of logits for each finding")
     if table.empty:
         raise DatasetError("the table has no images", where, "give one row for each image")
-    images = table["image_id"].astype(str)
-    if repeated := images[images.duplicated()].tolist():
-        raise DatasetError(f"the image {repeated[0]!r} is listed twice", where, "give each image once")
+    images = table["image_id"].fillna("").astype(str)
+    if repeated := images[images.duplicated() | (images == "")].tolist():
+        what = f"the image {repeated[0]!r} is listed twice" if repeated[0] else "an image has no image_id"
+        raise DatasetError(what, where, "give each image once, with its id")
     row = pd.Index(images).get_indexer(pd.Index(first["image_id"].astype(str)))
     if len(table) != len(first) or (row < 0).any():
         raise DatasetError("the runs have different images", where, "predict the same images with every run")

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from bench.extensions.estimates.compared_runs import InternalFindings
 from bench.extensions.estimates.prediction_powered import Images, combined_scores
 from bench.extensions.estimates.quantities import QUANTITIES
-from bench.results.prediction_files import IMAGE, PATIENT, label_states, read_table
+from bench.results.prediction_files import BLANK, IMAGE, PATIENT, label_states, read_table
 from harmonize.datasets.ids import examples
 from harmonize.errors import ConfigError
 
@@ -79,7 +79,8 @@ def read_local_labels(path: Path, image_ids: Sequence[str], findings: Sequence[s
     ids = np.array([f"image {i}" for i in range(len(image_ids))], object)
     if PATIENT in table:
         ids[rows] = [
-            f"patient {patient}" if patient else f"image {i}" for i, patient in zip(rows, table[PATIENT], strict=True)
+            f"image {i}" if patient in BLANK else f"patient {patient}"
+            for i, patient in zip(rows, table[PATIENT], strict=True)
         ]
     else:
         notes.append(f"There is no column {PATIENT}: each image counts as a patient.")

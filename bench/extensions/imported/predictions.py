@@ -93,7 +93,7 @@ def table_of_predictions(path: Path) -> pd.DataFrame:
         ) from error
     if "image_id" not in frame:
         raise DatasetError("no column image_id", str(path), "name the column of the image ids image_id")
-    frame["image_id"] = frame["image_id"].astype(str)
+    frame["image_id"] = frame["image_id"].fillna("").astype(str)
     return frame
 
 
@@ -113,9 +113,9 @@ def _images(frame: pd.DataFrame, scored: pd.DataFrame, ref: CohortRef, where: st
     Notes for the owner of the model are appended to `remarks`. Raises DatasetError for a repeated image, and for missing
     images. But a file of the internal cohort is valid if all validation images, and no other images, are missing.
     """
-    if frame["image_id"].duplicated().any():
-        twice = frame.loc[frame["image_id"].duplicated(), "image_id"].iloc[0]
-        raise DatasetError(f"image {twice} occurs twice", where, "give one row per image")
+    if repeated := frame.loc[frame["image_id"].duplicated() | (frame["image_id"] == ""), "image_id"].tolist():
+        what = f"the image {repeated[0]!r} occurs twice" if repeated[0] else "an image has no image_id"
+        raise DatasetError(what, where, "give one row per image, with its id")
     missing = scored[~scored["image_id"].isin(frame["image_id"])]
     if ref.role == "internal" and (scored["split"] == "val").any():
         no_val = set(scored.index[scored["split"] == "val"]) <= set(missing.index)

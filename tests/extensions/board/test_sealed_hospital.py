@@ -162,6 +162,17 @@ def test_only_labels_can_be_sealed(tmp_path: Path) -> None:
         assert not (tmp_path / "new").exists()
 
 
+@pytest.mark.parametrize("blank", ["", "nan"])
+def test_labels_without_a_patient_are_not_sealed_as_one_patient(blank: str, hospital: Path, tmp_path: Path) -> None:
+    assert hospital.is_dir()
+    labels = pd.read_csv(tmp_path / "labels.csv", dtype=str, keep_default_na=False)
+    labels.loc[4:9, "patient_id"] = blank
+    labels.to_csv(tmp_path / "labels.csv", index=False)
+    with pytest.raises(ConfigError, match=f"row 6, column patient_id: '{blank}' is not a patient"):
+        open_hospital(tmp_path / "new", tmp_path / "labels.csv", 0.01, 3)
+    assert not (tmp_path / "new").exists()
+
+
 def test_only_one_of_two_askers_gets_the_last_answer(hospital: Path, tmp_path: Path) -> None:
     """Both ask until their own question is refused or answered."""
     for number in range(2):

@@ -279,6 +279,7 @@ DAMAGES = {
         ["probabilities, not logits", "log(p / (1 - p))"],
     ),
     "repeated image": (edited(lambda t: pd.concat([t, t[:1]])), ["the image 'new0' is listed twice", "give each image once"]),
+    "no id": (edited(lambda t: t.assign(image_id=["", *t["image_id"][1:]])), ["an image has no image_id", "give each image once"]),
     "fewer images": (edited(lambda t: t[1:]), ["the runs have different images", "predict the same images"]),
     "other images": (edited(lambda t: t.assign(image_id=t["image_id"] + "x")), ["the runs have different images"]),
 }  # fmt: skip
@@ -508,6 +509,22 @@ def test_labels_of_the_new_hospital_are_in_no_argument(finished: Path, logits: P
     plain = expected_scores(manifest, tables).table
     with_labels = {run_id: table.assign(label=1, **{"Edema label": 0}) for run_id, table in tables.items()}
     pd.testing.assert_frame_equal(expected_scores(manifest, with_labels).table, plain)
+
+
+def test_a_labeled_finding_without_a_measured_score_has_its_reason(
+    finished: Path, logits: Path, tmp_path: Path
+) -> None:
+    manifest = manifest_of(finished)
+    tables = {run.id: pd.read_csv(logits / f"{run.id}.csv") for run in manifest.runs}
+    findings = manifest.runs[0].config.findings
+    image_id = next(iter(tables.values()))["image_id"]
+    labels = pd.DataFrame({finding: np.arange(len(image_id)) % 2 for finding in findings}).assign(image_id=image_id)
+    labels.to_csv(tmp_path / "labels.csv", index=False)
+    result = expected_scores(manifest, tables, labels=tmp_path / "labels.csv")
+    unmeasured = [finding for finding in findings if finding not in set(result.measured["finding"])]
+    assert 0 < len(unmeasured) < len(findings)
+    note = next(note for note in result.notes if note.startswith("No score is measured of"))
+    assert note.startswith(f"No score is measured of {', '.join(unmeasured)}: too few validation patients")
 
 
 def test_images_are_predicted_and_their_logits_can_be_used_again(finished: Path, tmp_path: Path, here: Command) -> None:

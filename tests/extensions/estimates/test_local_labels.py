@@ -50,6 +50,13 @@ def test_labels_of_some_images_use_the_predictions(tmp_path: Path) -> None:
     assert not any("All patients" in note for note in notes)
 
 
+@pytest.mark.parametrize("blank", ["", "nan", "NA", "None"])
+def test_images_without_a_patient_are_patients_of_their_own(blank: str, tmp_path: Path) -> None:
+    labels = pd.DataFrame({"image_id": IDS, "patient_id": blank, "Edema": LABEL})
+    labels.iloc[:40].to_csv(tmp_path / "labels.csv", index=False)
+    assert (scores(tmp_path / "labels.csv")[0]["num_patients"] == 40).all()
+
+
 def test_a_column_without_labels_is_named(tmp_path: Path) -> None:
     pd.DataFrame({"image_id": IDS, "Edema": ""}).to_csv(tmp_path / "labels.csv", index=False)
     table, notes = scores(tmp_path / "labels.csv")

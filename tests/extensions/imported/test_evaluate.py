@@ -244,6 +244,7 @@ def refused(model: Path, finished: Path, kind: type[CxrError]) -> CxrError:
         (lambda t: t.pop("brax"), DatasetError, "no predictions on brax"),
         (lambda t: t.update(nih=t["nih"].iloc[3:]), DatasetError, "3 of 60 images of nih have no prediction"),
         (lambda t: t.update(nih=pd.concat([t["nih"]] * 2)), DatasetError, "occurs twice"),
+        (lambda t: t.update(nih=t["nih"].assign(image_id=["", *t["nih"]["image_id"][1:]])), DatasetError, "an image has no image_id"),
         (lambda t: t.update(nih=t["nih"].drop(columns="image_id")), DatasetError, "no column image_id"),
         (lambda t: t.update(nih=t["nih"].drop(columns="Edema")), ConfigError, "different columns: Edema"),
         (lambda t: t.update(nih=t["nih"].replace({"Edema": t["nih"]["Edema"][0]}, 1.5)), ConfigError, "is not a probability"),

@@ -305,6 +305,12 @@ def test_calls_in_place_of_predictions_are_named(tmp_path: Path, here: Command) 
     assert note in shown["notes"]
 
 
+def test_a_finding_that_is_named_twice_counts_once(tmp_path: Path, here: Command) -> None:
+    words = write(tmp_path, *tables())
+    once = here(*words, "--findings", ",".join(FINDINGS), cwd=tmp_path).stdout
+    assert here(*words, "--findings", ",".join([FINDINGS[0], *FINDINGS]), cwd=tmp_path).stdout == once
+
+
 def test_a_missing_score_has_its_reason_in_json(tmp_path: Path, here: Command) -> None:
     predictions, labels = tables()
     labels["Edema"] = [1, *[0] * 299]
