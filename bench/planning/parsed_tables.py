@@ -121,7 +121,8 @@ def _entries(folder: str, depth: int) -> Iterator[str]:
     yield folder
     try:
         with os.scandir(folder) as entries:
-            inside = sorted((entry.name, entry.is_dir()) for entry in entries)
+            # isdir: `entry.is_dir` raises OSError for a loop of links
+            inside = sorted((e.name, os.path.isdir(e.path) if e.is_symlink() else e.is_dir()) for e in entries)  # noqa: PTH112
     except OSError:  # no folder, or unreadable
         return
     for name, is_folder in inside:

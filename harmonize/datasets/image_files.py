@@ -26,7 +26,7 @@ def are_files(root: Path, path: pd.Series) -> NDArray[np.bool_]:
     for folder in folders:
         try:
             with os.scandir(base + folder) as entries:
-                files.append(frozenset(entry.name for entry in entries if entry.is_file()))
+                files.append(frozenset(e.name for e in entries if e.is_file(follow_symlinks=False) or _is_file(e.path)))
         except OSError:  # the folder is missing or unreadable, so its images are missing
             files.append(frozenset())
     return np.fromiter((name in files[code] for code, (_, _, name) in zip(codes, parts, strict=True)), bool, len(path))

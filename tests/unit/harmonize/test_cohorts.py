@@ -10,6 +10,7 @@ from native_tables import TABLES, on_disk, touch
 import harmonize
 from harmonize import CohortSpec
 from harmonize.datasets import BASE, LAYOUTS, mimic, padchest, vindr
+from harmonize.datasets.image_files import are_files
 from harmonize.errors import DatasetError
 from harmonize.labels.findings import FINDINGS
 
@@ -58,6 +59,19 @@ def test_a_listed_image_without_a_file_goes_to_the_quarantine(tmp_path: Path) ->
         {"image_id": "00000013_005.png", "path": "", "reason": "listed but absent"}
     ]
     assert cohort.flow["absent"] == 1
+
+
+def test_a_loop_of_links_hides_no_other_image_of_its_folder(tmp_path: Path) -> None:
+    folder = tmp_path / "images"
+    folder.mkdir()
+    names = [f"{k}.png" for k in range(6)]
+    for name in names:
+        (folder / name).touch()
+    (folder / "loop.png").symlink_to("loop.png")
+    (folder / "linked.png").symlink_to("0.png")
+    (folder / "inner.png").mkdir()
+    paths = pd.Series([f"images/{name}" for name in (*names, "linked.png", "loop.png", "inner.png", "none.png")])
+    assert are_files(tmp_path, paths).tolist() == [True] * 7 + [False] * 3
 
 
 def test_a_patient_in_two_official_splits_raises_an_error_without_the_patient_id(tmp_path: Path) -> None:

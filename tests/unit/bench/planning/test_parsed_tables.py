@@ -72,6 +72,18 @@ def test_a_kept_cohort_equals_the_cohort_that_reading_gives(layout: str, tmp_pat
     assert_same(cohort(tmp_path / "tables", spec), expected)
 
 
+@pytest.mark.parametrize("layout", ["chexpert", "nih"])
+def test_a_loop_of_links_hides_no_changed_table(layout: str, tmp_path: Path) -> None:
+    spec = on_disk(layout, tmp_path / layout)
+    (spec.root / "loop").symlink_to("loop")
+    before = cohort(tmp_path / "tables", spec)
+    for path in files_read(spec.root):
+        path.write_text(path.read_text().replace(",Male,", ",Female,").replace(",M,", ",F,"))
+    after = cohort(tmp_path / "tables", spec)
+    assert set(before.table["sex"]) != set(after.table["sex"])
+    assert_same(after, load(spec))
+
+
 def test_remarks_are_kept(tmp_path: Path, readings: Readings) -> None:
     spec = on_disk("nih", tmp_path / "nih")
     with (spec.root / "test_list.txt").open("a") as file:
