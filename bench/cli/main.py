@@ -29,9 +29,9 @@ from harmonize.errors import ConfigError, CxrError, StoreError
 from reports import extensions
 
 # _FIXES: errors of the file system that the user can fix, with the fix. Any other OSError is a bug and keeps its traceback
-_WRITE_ERRORS = (errno.EACCES, errno.EPERM, errno.EROFS)
 _FIXES = {
-    **dict.fromkeys(_WRITE_ERRORS, "make it writable, or choose another --store"),
+    errno.EROFS: "make it writable, or choose another --store",
+    **dict.fromkeys((errno.EACCES, errno.EPERM), "get the permission to read it (data) or write it, or choose another path"),
     errno.ENAMETOOLONG: "use shorter names of files and folders",
     errno.EISDIR: "a file belongs here: give the path of a file, or move the folder away",
     errno.ENOTDIR: "a folder belongs here: give the path of a folder, or move the file away",
@@ -313,7 +313,7 @@ def main() -> None:
         if full := DiskFullError.of(error, Path(where)):
             message = StoreError(f"cannot write: {full.strerror}", str(full.filename), full.fix)
         elif error.errno in _FIXES:
-            verb = "write" if error.errno in _WRITE_ERRORS else "use this path"
+            verb = "write" if error.errno == errno.EROFS else "use this path"
             message = StoreError(f"cannot {verb}: {error.strerror}", where, _FIXES[error.errno])
         else:
             raise

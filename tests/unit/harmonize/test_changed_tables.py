@@ -269,6 +269,15 @@ def test_a_part_of_the_files_with_another_ending_is_named(tmp_path: Path) -> Non
     assert "but the folder has view1_frontal.jpeg" in found(spec, "fault")
 
 
+def test_a_broken_link_is_no_file_with_another_ending(tmp_path: Path) -> None:
+    spec = on_disk("chexpert", tmp_path)
+    path = tmp_path / "train/patient00002/study1/view1_frontal.jpg"
+    path.unlink()
+    path.symlink_to("nowhere.jpg")
+    assert "1 are missing, e.g. " in found(spec, "fault")
+    assert "but the folder has" not in found(spec, "fault")
+
+
 def test_a_quoted_number_of_the_mapping_is_compared_as_a_number(tmp_path: Path) -> None:
     spec = on_disk("table", tmp_path)
     before = harmonize.load(spec).table["Pneumonia"].tolist()

@@ -105,6 +105,7 @@ def test_a_wrong_request_says_what_where_and_how_to_mend_it(
         (errno.EISDIR, "move the folder away"),
         (errno.ENOTDIR, "move the file away"),
         (errno.EMFILE, "ulimit -n"),
+        (errno.EACCES, "get the permission to read it"),
         (errno.EIO, "check the disk"),
         (errno.ESTALE, "check the disk"),
     ],
