@@ -31,7 +31,9 @@ from reports import extensions
 # _FIXES: errors of the file system that the user can fix, with the fix. Any other OSError is a bug and keeps its traceback
 _FIXES = {
     errno.EROFS: "make it writable, or choose another --store",
-    **dict.fromkeys((errno.EACCES, errno.EPERM), "get the permission to read it (data) or write it, or choose another path"),
+    **dict.fromkeys(
+        (errno.EACCES, errno.EPERM), "get the permission to read it (data) or write it, or choose another path"
+    ),
     errno.ENAMETOOLONG: "use shorter names of files and folders",
     errno.EISDIR: "a file belongs here: give the path of a file, or move the folder away",
     errno.ENOTDIR: "a folder belongs here: give the path of a folder, or move the file away",

@@ -187,7 +187,7 @@ def _lines(inference: "Inference", table: Any, rule: str) -> Sequence[str]:
                 ]
             )
         lines += [f"  {line}" for line in table_lines(cells)]
-    return [*lines, "", *evidence_notes(table)]
+    return [*lines, "", *evidence_notes(table)] if inference.num_images else lines
 
 
 def evidence_notes(table: Any) -> list[str]:

@@ -13,7 +13,7 @@ def images_of(given: Sequence[Path]) -> list[Path]:
 
     A path is an image file, a folder (all PNG, JPEG and DICOM files below the folder are returned), or a CSV. A CSV
     names one image per row in its column `path` or `image`, relative to the CSV. Each image is returned once. Raises
-    DatasetError for a missing path, a folder without images, and a CSV without such a column.
+    DatasetError for a missing path, a folder without images, and a CSV without such a column or without images.
     """
     files: dict[Path, None] = {}
     for path in given:
@@ -42,4 +42,6 @@ def _listed(path: Path) -> list[Path]:
     column = next((name for name in ("path", "image") if name in table), None)
     if column is None:
         raise DatasetError("no column `path` or `image`", str(path), "name the column of image files `path`")
-    return [path.parent / name for name in table[column] if name.strip()]
+    if not (listed := [path.parent / name for name in table[column] if name.strip()]):
+        raise DatasetError(f"the column `{column}` names no image", str(path), "name one image file in each row")
+    return listed

@@ -90,12 +90,13 @@ def infer(stored: StoredRun, paths: Sequence[ImageFile], progress: Progress | No
         warnings: list[str] = []
         pixels: dict[Geometry, list[NDArray[np.uint8]]] = {geometry: [] for geometry in network_by_geometry}
         for path in paths[start : start + together]:
+            name = str(path).encode(errors="backslashreplace").decode()  # a table has only names that are UTF-8
             try:
                 decoded = {form: _decoded(path, network) for form, network in network_by_geometry.items()}
             except UnreadableImage as error:
-                skipped.append((str(path), str(error)))
+                skipped.append((name, str(error)))
                 continue
-            names.append(str(path))
+            names.append(name)
             for form, (image, _) in decoded.items():
                 pixels[form].append(image)
             warnings.append("; ".join(dict.fromkeys(line for _, unusual in decoded.values() for line in unusual)))

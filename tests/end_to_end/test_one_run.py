@@ -100,6 +100,7 @@ def test_files_that_cannot_be_used_are_named_and_the_others_go_on(
     whole = paths[0].read_bytes()
     for name, content in {
         "a.png": whole,
+        "b\udcff.png": whole,  # a name that is not UTF-8
         "cut.png": whole[: len(whole) // 2],
         "<script>.jpg": b"",
         "no.dcm": b"x",
@@ -113,7 +114,7 @@ def test_files_that_cannot_be_used_are_named_and_the_others_go_on(
     answer = json.loads(said.stdout)
     assert answer["trained_on_synthetic"] is True
     assert answer["notice"] == f"{TRAINED_ON_SYNTHETIC} {NOTICE}"
-    assert [Path(each["image"]).name for each in answer["images"]] == ["a.png", "wide.png"]
+    assert [Path(each["image"]).name for each in answer["images"]] == ["a.png", "b\\udcff.png", "wide.png"]
     assert sorted(Path(each["image"]).name for each in answer["skipped"]) == [
         "<script>.jpg",
         "cut.png",
@@ -123,7 +124,7 @@ def test_files_that_cannot_be_used_are_named_and_the_others_go_on(
     ]
     assert all(each["reason"] for each in answer["skipped"])
     assert not any(word in said for said in answer["images"][0]["warnings"] for word in ("shape", "enlarged", "lungs"))
-    wide = " ".join(answer["images"][1]["warnings"])
+    wide = " ".join(answer["images"][2]["warnings"])
     assert "90 x 20 pixels is not a shape of a chest radiograph" in wide
     assert "enlarged from 20" in wide
     assert "(training images: " in wide
@@ -140,6 +141,7 @@ def test_files_that_cannot_be_used_are_named_and_the_others_go_on(
     said = here("predict", first_of(store), str(tmp_path / "cut.png"), cwd=finished, code=1)
     assert "not for clinical use" in said.stdout
     assert said.stdout.startswith(TRAINED_ON_SYNTHETIC)
+    assert "AUROC elsewhere" not in said.stdout
 
 
 @pytest.mark.grid
@@ -293,6 +295,8 @@ def test_images_are_files_folders_and_lists(tmp_path: Path) -> None:
     assert images_of([files[0], tmp_path / "in"]) == files
     assert images_of([tmp_path / "list.csv"]) == [files[0], tmp_path / "in" / "missing.png"]
     (tmp_path / "other.csv").write_text("file\nin/a.PNG\n")
-    for wrong, said in ((tmp_path / "other.csv", "no column"), (tmp_path / "gone", "no such file")):
+    (tmp_path / "none.csv").write_text("path,age\n,5\n")
+    unlisted = ((tmp_path / "other.csv", "no column"), (tmp_path / "none.csv", "names no image"))
+    for wrong, said in (*unlisted, (tmp_path / "gone", "no such file")):
         with pytest.raises(DatasetError, match=said):
             images_of([wrong])
