@@ -234,10 +234,13 @@ def _check_keys(entry: Mapping[Any, Any], where: str) -> None:
 
 
 def _mapping_file(mapping: Path, path: Path, root: Path, where: str) -> Path:
-    """Return the path of the mapping file, which is in the folder of the YAML file or else in the root."""
-    for folder in (path.parent, root):
-        if (folder / mapping).is_file():
-            return folder / mapping
+    """Return the path of the mapping file, which is in the folder of the YAML file or in the root."""
+    found = [folder / mapping for folder in (path.parent, root) if (folder / mapping).is_file()]
+    if len({file.read_bytes() for file in found}) > 1:
+        what = f"{found[0]} and {found[1]} are two different mapping files"
+        raise ConfigError(what, f"{where}.mapping", "remove one of them, or write the whole path of the right one")
+    if found:
+        return found[0]
     if not root.is_dir():
         hint = ConfigError.hint(root.name, [folder.name for folder in root.parent.glob("*/")])
         fix = f"{hint}correct `root:`, which has table and images; it is relative to the folder of {path.name}"

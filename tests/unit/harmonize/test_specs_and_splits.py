@@ -39,6 +39,9 @@ def test_roots_in_a_data_file_are_relative_to_its_folder(tmp_path: Path) -> None
     assert harmonize.load(specs["own"]).flow["kept"] == 2
     (tmp_path / "mapping.yaml").write_text((tmp_path / "own/mapping.yaml").read_text())
     assert harmonize.read_data(tmp_path / "data.yaml")["own"].mapping == str(tmp_path / "mapping.yaml")
+    (tmp_path / "mapping.yaml").write_text((tmp_path / "own/mapping.yaml").read_text() + "keep: [sex]\n")
+    with pytest.raises(ConfigError, match="are two different mapping files"):  # the mapping of which hospital is meant?
+        harmonize.read_data(tmp_path / "data.yaml")
 
 
 @pytest.mark.parametrize(
