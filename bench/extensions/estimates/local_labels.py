@@ -15,6 +15,7 @@ from bench.extensions.estimates.compared_runs import InternalFindings
 from bench.extensions.estimates.prediction_powered import Images, combined_scores
 from bench.extensions.estimates.quantities import QUANTITIES
 from bench.results.prediction_files import BLANK, IMAGE, PATIENT, label_states, read_table
+from harmonize.checks.release import check_ids
 from harmonize.datasets.ids import examples
 from harmonize.errors import ConfigError
 
@@ -63,7 +64,7 @@ def read_local_labels(path: Path, image_ids: Sequence[str], findings: Sequence[s
 
     An image_id is that of the logits, or the file name of the image. A row without labels can state the patient of an
     unlabeled image. A note names the findings of which all patients have labels. Raises DatasetError for an unreadable
-    table and a repeated image. Raises ConfigError for an unknown image, for a cell that is no label, and if no column is
+    table and a repeated id. Raises ConfigError for an unknown or repeated image, for a cell that is no label, and if no column is
     a finding of the runs.
     """
     table, state = label_table(path, findings)
@@ -75,6 +76,9 @@ def read_local_labels(path: Path, image_ids: Sequence[str], findings: Sequence[s
         shown = examples(table.loc[rows < 0, IMAGE], image_ids)
         what = f"{int((rows < 0).sum()):,} of {len(rows):,} images are not among the images of the hospital: {shown}"
         raise ConfigError(what, str(path), "give labels of the images that are estimated")
+    if len(repeated := np.flatnonzero(np.bincount(rows) > 1)):
+        what = f"the image {image_ids[repeated[0]]!r} has two rows, with its folder and without"
+        raise ConfigError(what, str(path), "give one row for each image")
     notes = [f"{len(rows):,} images have labels or patient ids, of {', '.join(state)}."]
     ids = np.array([f"image {i}" for i in range(len(image_ids))], object)
     if PATIENT in table:
@@ -82,6 +86,7 @@ def read_local_labels(path: Path, image_ids: Sequence[str], findings: Sequence[s
             f"image {i}" if patient in BLANK else f"patient {patient}"
             for i, patient in zip(rows, table[PATIENT], strict=True)
         ]
+        notes += [f"{alike.found}: {alike.fix}." for alike in check_ids("", table[PATIENT])]
     else:
         notes.append(f"There is no column {PATIENT}: each image counts as a patient.")
     local = LocalLabels(rows, state, np.unique(ids, return_inverse=True)[1].astype(np.int64), tuple(notes))

@@ -133,8 +133,7 @@ def _images(frame: pd.DataFrame, scored: pd.DataFrame, ref: CohortRef, where: st
         fix = "predict all of these images: scores on a chosen subset cannot be compared"
         raise DatasetError(what, where, fix)
     chosen = scored.merge(frame, on="image_id", how="inner", validate="1:1")
-    unused = len(frame) - len(chosen)
-    if unused:
+    if unused := len(frame) - len(chosen):
         remarks.append(f"{unused:,} rows on {ref.name} are left out, because their images are not scored")
     return chosen.drop(columns="split")
 
@@ -162,15 +161,10 @@ def _logits(
 
 
 def _check(value_N: np.ndarray, frame: pd.DataFrame, finding: str, kind: str, where: str) -> None:
-    bad = ~np.isfinite(value_N)
-    what = "is not a finite number"
+    bad, what, fix = ~np.isfinite(value_N), "is not a finite number", "give one number per cell"
     if kind == "probability" and not bad.any():
         bad, what = (value_N < 0) | (value_N > 1), "is not a probability"
+        fix = "divide percentages by 100; write `kind: logit` if the values are taken before the sigmoid"
     if bad.any():
         example = frame["image_id"].iloc[int(np.flatnonzero(bad)[0])]
-        fix = (
-            "write `kind: logit` if the values are taken before the sigmoid"
-            if "prob" in what
-            else "give one number per cell"
-        )
         raise ConfigError(f"the value of {finding} {what} for {int(bad.sum()):,} images, e.g. {example}", where, fix)
