@@ -95,11 +95,7 @@ def read_labeled_predictions(
 
 
 def _row(index: int) -> str:
-    """Return the name of a row for an error message, counted as in a spreadsheet: the header is row 1.
-
-    >>> _row(0)
-    'row 2'
-    """
+    """Return the name of a row for an error message, counted as in a spreadsheet: the header is row 1."""
     return f"row {index + 2:,}"
 
 

@@ -12,6 +12,7 @@ root/phantom.json                     the settings; written last, so its presenc
 """
 
 from collections.abc import Iterator
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from harmonize.child_processes import ProcessPool
 from harmonize.datasets import adapter
 from harmonize.datasets.nih import BOX_FRAME_PX
 from harmonize.disk_space import writing
+from harmonize.errors import SetupError
 from harmonize.file_lock import file_lock
 from harmonize.phantom.folder import is_complete, publish, workspace
 from harmonize.phantom.plan import Visit, patient_groups, visits
@@ -61,7 +63,7 @@ def write_cohorts(
 
     The files depend on the settings only, not on the number of worker processes. There are at most `workers` processes, and
     fewer if there are few images. `masks` adds the masks of all frontal images. Files of an interrupted call are written
-    again. Raises ConfigError if root contains other data.
+    again. Raises ConfigError if root contains other data, and SetupError if a worker process is killed.
     """
     root.mkdir(parents=True, exist_ok=True)
     with file_lock(root), writing(root):
@@ -102,8 +104,12 @@ def _run(tasks: list[_Task], workers: int) -> Iterator[Records]:
         finally:
             cv2.setNumThreads(threads)
         return
-    with ProcessPool(min(workers, len(tasks)), cv2.setNumThreads, 1) as pool:
-        yield from pool.map(_run_task, tasks)
+    try:
+        with ProcessPool(min(workers, len(tasks)), cv2.setNumThreads, 1) as pool:
+            yield from pool.map(_run_task, tasks)
+    except BrokenProcessPool as error:
+        what = "a drawing process died: it was killed, or memory ran out"
+        raise SetupError(what, str(tasks[0].root.parent), "draw again with --workers 1") from error
 
 
 def _run_task(task: _Task) -> Records:

@@ -2,6 +2,8 @@
 
 import hashlib
 import json
+import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,7 +15,7 @@ import pytest
 from harmonize.cohorts.cohort import Cohort, load
 from harmonize.cohorts.specs import CohortSpec
 from harmonize.datasets import LABELS, adapter
-from harmonize.errors import ConfigError
+from harmonize.errors import ConfigError, SetupError
 from harmonize.images.pixels import read_gray
 from harmonize.labels.findings import ABSENT, FINDINGS, NOT_MENTIONED, PRESENT, UNCERTAIN
 from harmonize.phantom import PhantomSettings, cohorts, twin, write_cohorts
@@ -176,6 +178,21 @@ def test_twelve_bits_in_a_16_bit_png_give_the_image_back(phantoms: Path) -> None
     radiograph = twin(SMALL, "padchest", int(row["patient"]), int(row["study"]))
     stored = read_gray(phantoms / "padchest" / row["path"])
     assert np.corrcoef(stored.ravel(), radiograph.image.ravel())[0, 1] > 0.99
+
+
+def _killed(_: object) -> Records:
+    os.kill(os.getpid(), signal.SIGKILL)
+    return Records()
+
+
+def test_a_drawing_process_that_is_killed_is_an_error_with_its_fix(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cohorts, "_run_task", _killed)
+    monkeypatch.setattr(cohorts, "PIXELS_PER_WORKER", 1)
+    with pytest.raises(SetupError, match="a drawing process died") as error:
+        write_cohorts(tmp_path / "phantoms", TINY, workers=2)
+    assert error.value.where == str(tmp_path / "phantoms")
 
 
 def test_the_bytes_do_not_depend_on_the_number_of_workers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
