@@ -107,6 +107,12 @@ class DatasetError(CxrError):
     """A dataset on disk does not have its published layout."""
 
     @classmethod
+    def refuse_folder(cls, error: OSError) -> None:
+        """Raise the error for a folder that `os.walk` cannot read, because its images would be missing without a word."""
+        fix = "get the permission to read it, or move it away"
+        raise cls(f"cannot read the folder: {error.strerror}", str(error.filename), fix) from error
+
+    @classmethod
     def not_utf8(cls, path: Path, lines: Iterable[bytes]) -> Self:
         """Return the error for a text file that is not UTF-8. The error names the first of the `lines` that cannot be read."""
         number, encoding = 1, ""

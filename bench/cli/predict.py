@@ -164,9 +164,8 @@ def _lines(inference: "Inference", table: Any, rule: str) -> Sequence[str]:
 
     If the run was trained on synthetic images, the first line says so.
     """
-    images = f"{inference.num_images} image{'s' if inference.num_images != 1 else ''}"
     lines = [TRAINED_ON_SYNTHETIC] if inference.synthetic else []
-    lines += [f"run {inference.run_id}: {images}, {len(inference.skipped)} skipped"]
+    lines += [f"run {inference.run_id}: {plural(inference.num_images, 'image')}, {len(inference.skipped)} skipped"]
     lines += [f"distances: not available ({inference.no_distances})"] if inference.no_distances else []
     for name, rows in table.groupby("image", sort=False):
         lines += ["", printable(name)]

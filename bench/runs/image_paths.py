@@ -13,12 +13,13 @@ def images_of(given: Sequence[Path]) -> list[Path]:
 
     A path is an image file, a folder (all PNG, JPEG and DICOM files below the folder are returned), or a CSV. A CSV
     names one image per row in its column `path` or `image`, relative to the CSV. Each image is returned once. Raises
-    DatasetError for a missing path, a folder without images, and a CSV without such a column or without images.
+    DatasetError for a missing path, an unreadable folder, and for a folder or a CSV without images.
     """
     files: dict[Path, None] = {}
     for path in given:
         if path.is_dir():
-            below = [Path(at) / name for at, _, names in os.walk(path) for name in names]
+            walk = os.walk(path, onerror=DatasetError.refuse_folder)
+            below = [Path(at) / name for at, _, names in walk for name in names]
             own = sorted(file for file in below if file.suffix.lower() in IMAGE_ENDINGS)
             if not own:
                 fix = f"give a folder with {', '.join(IMAGE_ENDINGS)} files, or name the files"

@@ -244,17 +244,12 @@ def _token_reader(cells: pd.Series, layout: str, mapping: str) -> Callable[[str]
             return np.full(len(cells), _NULL, np.int8)
         is_exclusive = finding in exclusive
         states = [
-            _state_if_alone(row, labels, silent) if is_exclusive else _state_if_any(row, labels)
+            _state_if_alone(row, labels, silent) if is_exclusive else (PRESENT if row & labels else ABSENT)
             for row in distinct_rows
         ]
         return np.array(states, np.int8)[row_of_cell] if distinct_rows else np.zeros(0, np.int8)
 
     return state_of
-
-
-def _state_if_any(row: frozenset[str], labels: frozenset[str]) -> int:
-    """Return the state of a finding in a row; the finding is present if the row has any of the finding's labels."""
-    return PRESENT if row & labels else ABSENT
 
 
 def _state_if_alone(row: frozenset[str], labels: frozenset[str], silent: frozenset[str]) -> int:

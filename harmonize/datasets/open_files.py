@@ -50,11 +50,13 @@ _UNITS_PER_YEAR = {"y": 1.0, "m": 12.0, "d": 365.25}
 def image_paths(root: Path) -> dict[str, str]:
     """Return {path without ending: path} of all images below root, both relative to root with forward slashes.
 
-    Raises DatasetError if one image is there in two formats, such as a.png beside a.dcm.
+    Raises DatasetError for an unreadable folder, and if one image is there in two formats, such as a.png beside a.dcm.
     """
     paths: dict[str, str] = {}
-    for folder, folders, names in os.walk(root, followlinks=True):
-        folders.sort()
+    for folder, folders, names in os.walk(root, onerror=DatasetError.refuse_folder, followlinks=True):
+        here = f"{os.path.realpath(folder)}/"
+        # a link to a folder above it would be followed without end
+        folders[:] = sorted(name for name in folders if not here.startswith(f"{os.path.realpath(here + name)}/"))
         for name in sorted(names):
             stem, ending = os.path.splitext(name)  # noqa: PTH122  (a Path for each image is slow)
             if ending.lower() in IMAGE_ENDINGS:

@@ -1,6 +1,9 @@
 """Tests of the layouts of freely available datasets: what paths, readings and label tables mean, and damaged files."""
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pandas as pd
@@ -12,6 +15,7 @@ from harmonize import CohortSpec
 from harmonize.datasets import LABELS, adapter
 from harmonize.errors import DatasetError
 from harmonize.labels.findings import labels_yaml
+from tests.disturbed import bound_by_permissions
 
 OPEN = tuple(name for name, block in labels_yaml()["datasets"].items() if "adapter" in block)
 TABLES = ("rsna", "siim", "covid", "pcxr")
@@ -118,6 +122,29 @@ def test_boxes_of_rsna_lie_in_its_images_and_another_box_names_its_line(tmp_path
     with pytest.raises(DatasetError, match="the box of 'b' is outside its image") as caught:
         adapter("rsna").boxes(tmp_path)
     assert caught.value.where.endswith("stage_2_train_labels.csv:3")
+
+
+def test_links_to_folders_above_them_are_not_followed(tmp_path: Path) -> None:
+    table = written("shenzhen", tmp_path)
+    for name, target in {"a": ".", "b": ".", "CXR_png/c": "..", "CXR_png/d": "..", "CXR_png/e": "."}.items():
+        (tmp_path / name).symlink_to(target)  # two such links in one folder would be followed 2^40 times
+    assert_same(adapter("shenzhen").read(tmp_path), table)
+
+
+def test_a_folder_that_cannot_be_read_is_an_error_and_not_missing_images(tmp_path: Path) -> None:
+    written("tbx11k", tmp_path)
+    script = "import sys; from pathlib import Path; from harmonize.datasets.open_files import tbx11k; tbx11k.read(Path(sys.argv[1]))"
+    (tmp_path / "imgs/health").chmod(0)
+    done = subprocess.run(
+        [*bound_by_permissions(), sys.executable, "-c", script, str(tmp_path)],
+        env=os.environ | {"PYTHONPATH": str(Path(harmonize.__file__).parents[1])},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    (tmp_path / "imgs/health").chmod(0o755)
+    assert "cannot read the folder: Permission denied" in done.stderr
+    assert str(tmp_path / "imgs/health") in done.stderr
 
 
 def test_the_classes_of_rsna_state_no_finding_and_its_mapping_the_patients_of_nih(tmp_path: Path) -> None:
