@@ -133,11 +133,7 @@ def has_checksum(images: Images, row: int, crc: int) -> bool:
 
 
 def fill(
-    plan: BuildPlan,
-    needed: int,
-    current: tuple[pd.DataFrame, Images] | None,
-    workers: int,
-    progress: Progress | None,
+    plan: BuildPlan, needed: int, current: tuple[pd.DataFrame, Images] | None, workers: int, progress: Progress | None
 ) -> list[CachedRow]:
     """Write the pixels of all rows and return their journal entries, in the order of the rows.
 

@@ -22,15 +22,7 @@ from harmonize.datasets import FAULT, TABLE, UNKNOWN, Remark, adapter
 from harmonize.datasets.ids import require_match
 from harmonize.datasets.image_files import are_files, other_ending
 from harmonize.errors import DatasetError
-from harmonize.labels.findings import (
-    FINDINGS,
-    HYBRID,
-    NO_FINDING,
-    PRESENT,
-    UNMAPPED_CODE,
-    check_source,
-    labels_yaml,
-)
+from harmonize.labels.findings import FINDINGS, HYBRID, NO_FINDING, PRESENT, UNMAPPED_CODE, check_source, labels_yaml
 
 QUARANTINE = ("image_id", "path", "reason")
 UNKNOWN_LABEL = "unknown label "  # start of the reason in `Cohort.doubts`, followed by the label

@@ -33,10 +33,7 @@ class CohortChoice:
     gold: bool = False
 
     def __post_init__(self) -> None:
-        for name, value, allowed in (
-            ("views", self.views, VIEW_CHOICES),
-            ("per_study", self.per_study, STUDY_CHOICES),
-        ):
+        for name, value, allowed in (("views", self.views, VIEW_CHOICES), ("per_study", self.per_study, STUDY_CHOICES)):
             if value not in allowed:
                 raise ValueError(f"{name} must be one of {', '.join(allowed)}, not {value!r}")
         if self.limit < 0:

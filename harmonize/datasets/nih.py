@@ -73,10 +73,7 @@ TOKENS = (
     "Pneumonia",
     "Pneumothorax",
 )
-ALL_FINDINGS_LABELS = (
-    "Abnormal",
-    *(name.replace("_", " ") for name in TOKENS if name != "No Finding"),
-)
+ALL_FINDINGS_LABELS = ("Abnormal", *(name.replace("_", " ") for name in TOKENS if name != "No Finding"))
 # label source: the column of image ids, and the labels
 _COLUMNS = {"expert": ("Image Index", EXPERT_LABELS), "all_findings": ("Image ID", ALL_FINDINGS_LABELS)}
 _BOX_FINDINGS = {

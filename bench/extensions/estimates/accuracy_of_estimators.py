@@ -98,12 +98,7 @@ def estimator_table(
 
 
 def _cells(
-    entry: Entry,
-    quantity: str,
-    truth_HRK: Array,
-    error: Array,
-    places: Sequence[_Place],
-    prevalence_HRK: Array,
+    entry: Entry, quantity: str, truth_HRK: Array, error: Array, places: Sequence[_Place], prevalence_HRK: Array
 ) -> dict[str, object]:
     """Return the row of all cells of an estimator; a cell is one run and finding at one hospital."""
     inside, stated, width = np.zeros(error.shape, bool), np.zeros(error.shape, bool), np.full(error.shape, np.nan)

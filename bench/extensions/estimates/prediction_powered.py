@@ -274,13 +274,7 @@ def _auroc(label: NDArray[np.integer], labeled: Images, unlabeled: Images, level
         np.concatenate([labeled.probability, unlabeled.probability]), np.concatenate([labeled.score, unlabeled.score])
     )
     return _combine(
-        value,
-        of_labels * num,
-        of_predictions[:num],
-        of_predictions[num:],
-        labeled.patient,
-        unlabeled.patient,
-        level,
+        value, of_labels * num, of_predictions[:num], of_predictions[num:], labeled.patient, unlabeled.patient, level
     )
 
 

@@ -345,7 +345,4 @@ def _cost(declared: ModelDeclaration, network: ImportedNetwork, device: torch.de
         counted = cost.Cost.of(measured, size)
         facts |= {"macs": counted.macs, "flops": counted.flops, "not_counted": list(counted.unsupported)}
     speed = cost.throughput(measured, size, device, batch=network.batch)
-    return facts | {
-        "images_per_second": speed,
-        "throughput_device": device_name(device, torch.get_num_threads()),
-    }
+    return facts | {"images_per_second": speed, "throughput_device": device_name(device, torch.get_num_threads())}
