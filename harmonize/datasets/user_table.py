@@ -62,11 +62,13 @@ def _read_csv(path: Path, options: dict[str, Any]) -> pd.DataFrame:
 
 
 def _check_rows(path: Path) -> None:
-    """Raise DatasetError for a row whose cells cannot be assigned to columns, and for a column name that occurs twice.
+    """Raise DatasetError for an empty file, a row whose cells cannot be assigned to columns, and a name of two columns.
 
     pandas does not report these faults: it fills missing cells with blanks, and gives the second column another name.
     """
-    numbers = Counter(name.strip() for name in column_names(path))
+    if not (names := column_names(path)):
+        raise DatasetError("the file is empty", str(path), "give a table with a header and one row for each image")
+    numbers = Counter(name.strip() for name in names)
     if repeated := [name for name, number in numbers.items() if name and number > 1]:
         fix = "remove the wrong column, or give it another name"
         raise DatasetError(f"the column {repeated[0]!r} occurs twice", str(path), fix)
