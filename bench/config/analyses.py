@@ -77,8 +77,10 @@ class Kind:
 
 
 KINDS: dict[str, Kind] = {
-    "transplants": Kind("bench.analyses.transplants:transplants", Transplants, reads_images=True, reads_scores=True),
-    "probes": Kind("bench.analyses.probes:probes", Probes, version=2),
+    "transplants": Kind(
+        "bench.analyses.transplants:transplants", Transplants, version=2, reads_images=True, reads_scores=True
+    ),
+    "probes": Kind("bench.analyses.probes:probes", Probes, version=3),
     "acquisition": Kind("bench.analyses.acquisition:acquisition", Acquisition, per_run=False),
 }
 

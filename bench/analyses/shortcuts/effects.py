@@ -14,8 +14,9 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.special import expit
 
+from bench.scoring.bootstrap.area_intervals import ClassSizes, area_interval, mean_interval, paired_interval
 from bench.scoring.bootstrap.bootstrap import rank_metrics
-from bench.scoring.bootstrap.intervals import percentile
+from bench.scoring.bootstrap.intervals import mean_bounds, share_interval
 from bench.scoring.bootstrap.resamples import Resamples
 from bench.scoring.metrics import auroc
 from reports.schemas.tables import SCHEMAS
@@ -54,13 +55,14 @@ class Effect:
     """One measure: its value on changed images, its value on controls (NaN without controls), and their difference.
 
     `effect` is the difference, or the value on changed images if there are no controls. `replicates` [B] are bootstrap
-    replicates of the effect; `n` is the number of images.
+    replicates of the effect, `bounds` its 95 % interval; `n` is the number of images.
     """
 
     value: float
     control: float
     effect: float
     replicates: Array
+    bounds: tuple[float, float]
     n: int
 
 
@@ -77,7 +79,8 @@ def effects(
     whose call at the threshold changes), auroc (change of the AUROC). Subsets of images: all; for dp and flip_rate also
     present and absent (images with and without the finding). The effect is the value minus the value of the control on
     the same images; without a control, the effect equals the value. The finding "macro" is the mean over findings. The
-    result is empty for fewer than MIN_IMAGES images.
+    result is empty for fewer than MIN_IMAGES images. Intervals: Student's for means of probabilities, and NaN if no image
+    differs; those of shares and AUROCs combine the intervals of both numbers (`paired_interval`), and have a width.
     """
     if len(predictions.before) < MIN_IMAGES:
         return {}
@@ -103,7 +106,7 @@ def effects(
         for subset, in_subset_NK in subsets.items():
             if measure == "abs_dp" and subset != "all":
                 continue
-            table = _means(value_NK, control.get(measure), in_subset_NK, drawn_BN)
+            table = _means(value_NK, control.get(measure), in_subset_NK, drawn_BN, measure == "flip_rate")
             effects_by_key |= {
                 (measure, finding, subset): effect for finding, effect in zip(findings, table, strict=True) if effect
             }
@@ -114,9 +117,9 @@ def effects(
 
 
 def _means(
-    value_NK: Array, control_NK: Array | None, in_subset_NK: NDArray[np.bool_], drawn_BN: Array
+    value_NK: Array, control_NK: Array | None, in_subset_NK: NDArray[np.bool_], drawn_BN: Array, shares: bool
 ) -> list[Effect | None]:
-    """Return for each finding the mean effect over the images in the subset.
+    """Return for each finding the mean effect over the images in the subset; `shares`: each image has 0 or 1.
 
     The effect is None if the subset has fewer than MIN_IMAGES images, or if the finding has no threshold.
     """
@@ -124,16 +127,24 @@ def _means(
     for k in range(value_NK.shape[1]):
         in_subset = in_subset_NK[:, k]
         value = value_NK[in_subset, k]
-        if len(value) < MIN_IMAGES or np.isnan(value).any():
+        n = len(value)
+        if n < MIN_IMAGES or np.isnan(value).any():
             effects.append(None)
             continue
-        control_value = control_NK[in_subset, k] if control_NK is not None else None
-        difference = value - control_value if control_value is not None else value
-        weights = drawn_BN[:, in_subset]
+        # without a control, all changes of the control are 0, and their interval is 0 to 0
+        compared = np.stack([value, np.zeros(n) if control_NK is None else control_NK[in_subset, k]])
+        weights, means, difference = drawn_BN[:, in_subset], compared.mean(1), compared[0] - compared[1]
         with np.errstate(invalid="ignore"):
-            replicates = weights @ difference / weights.sum(1)
-        control = float(control_value.mean()) if control_value is not None else float("nan")
-        effects.append(Effect(float(value.mean()), control, float(difference.mean()), replicates, len(value)))
+            replicates = compared @ weights.T / weights.sum(1)
+        if shares:
+            low, high = share_interval(means, replicates, np.full(2, n), np.full(2, n))
+            high[1] *= control_NK is not None
+            bounds = paired_interval(means, low, high, replicates)
+        else:
+            bounds = mean_bounds(float(difference.mean()), float(difference.std(ddof=1)) / n**0.5, n)
+        control = float(means[1]) if control_NK is not None else float("nan")
+        numbers = (float(means[0]), control, float(difference.mean()))
+        effects.append(Effect(*numbers, replicates[0] - replicates[1], bounds, n))
     return effects
 
 
@@ -147,6 +158,7 @@ def _areas(predictions: ChangedPredictions, resamples: Resamples) -> list[Effect
     if predictions.control is not None:
         scores["control"] = predictions.control
     replicates = {name: rank_metrics(resamples, label, score)[0] for name, score in scores.items()}
+    sizes = ClassSizes.of_labels(label, resamples.patient)
     reference = "control" if predictions.control is not None else "before"
     effects: list[Effect | None] = []
     for k in range(label.shape[1]):
@@ -156,9 +168,11 @@ def _areas(predictions: ChangedPredictions, resamples: Resamples) -> list[Effect
             continue
         area = {name: auroc(label[labeled, k], score[labeled, k]) for name, score in scores.items()}
         control_change = float("nan") if predictions.control is None else area["control"] - area["before"]
-        difference = replicates["after"][k] - replicates[reference][k]
-        value = area["after"] - area["before"]
-        effects.append(Effect(value, control_change, area["after"] - area[reference], difference, int(labeled.sum())))
+        compared = np.array([area["after"], area[reference]])
+        drawn = np.stack([replicates["after"][k], replicates[reference][k]])
+        bounds = paired_interval(compared, *area_interval("auroc", compared, drawn, sizes.at(np.array([k, k]))), drawn)
+        numbers = (area["after"] - area["before"], control_change, float(compared[0] - compared[1]))
+        effects.append(Effect(*numbers, drawn[0] - drawn[1], bounds, int(labeled.sum())))
     return effects
 
 
@@ -179,8 +193,9 @@ def averaged(effects: Sequence[Effect]) -> Effect:
     value, control, effect = (
         float(np.mean([getattr(e, name) for e in effects])) for name in ("value", "control", "effect")
     )
-    replicates = np.mean([e.replicates for e in effects], axis=0)
-    return Effect(value, control, effect, replicates, min(e.n for e in effects))
+    values, replicates = np.array([e.effect for e in effects]), np.stack([e.replicates for e in effects])
+    bounds = mean_interval("", values, np.array([e.bounds for e in effects]).T, replicates)
+    return Effect(value, control, effect, replicates.mean(0), bounds, min(e.n for e in effects))
 
 
 def pooled(groups: Iterable[Effects]) -> Effects:
@@ -197,8 +212,6 @@ def rows(effects_by_cell: Mapping[tuple[str, str, str], Effects]) -> pd.DataFram
     table_rows = []
     for (kind, donor, host), effects_by_key in effects_by_cell.items():
         for (measure, finding, subset), effect in effects_by_key.items():
-            low, high = percentile(np.array([effect.effect]), effect.replicates[None])
             name = (kind, donor, host, finding, subset, measure)
-            numbers = (effect.value, effect.control, effect.effect, float(low[0]), float(high[0]), effect.n)
-            table_rows.append((*name, *numbers))
+            table_rows.append((*name, effect.value, effect.control, effect.effect, *effect.bounds, effect.n))
     return pd.DataFrame(table_rows, columns=list(COLUMNS))

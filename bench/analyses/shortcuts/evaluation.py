@@ -13,7 +13,13 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from bench.scoring.bootstrap import bootstrap
-from bench.scoring.bootstrap.area_intervals import ClassSizes, area_interval, effective_patients, mean_interval
+from bench.scoring.bootstrap.area_intervals import (
+    ClassSizes,
+    area_interval,
+    effective_patients,
+    mean_interval,
+    paired_interval,
+)
 from bench.scoring.bootstrap.intervals import percentile, share_interval
 from bench.scoring.bootstrap.resamples import Resamples
 from bench.scoring.metrics import auroc
@@ -86,16 +92,15 @@ def score_repeats(prob_RNK: Array, source: Codes, ids: NDArray[np.object_], seed
     return ProbeScores(value, replicates, prob_RNK.shape[2], len(source), bounds)
 
 
-def difference(
-    first: ProbeScores, second: ProbeScores, metric: str = "balanced_accuracy"
-) -> tuple[float, float, float]:
-    """Return the difference of a metric between two classifiers on the same images, `first` minus `second`.
+def difference(first: ProbeScores, second: ProbeScores) -> tuple[float, float, float]:
+    """Return the balanced accuracy of `first` minus that of `second`, two classifiers on the same images, with its bounds.
 
-    The second and third value are the bounds of the paired 95 % interval of the difference.
+    The 95 % interval combines those of both numbers with the correlation of their replicates (`paired_interval`).
     """
-    value = np.array([first.value[metric] - second.value[metric]])
-    low, high = percentile(value, (first.replicates[metric] - second.replicates[metric])[None])
-    return float(value[0]), float(low[0]), float(high[0])
+    metric = "balanced_accuracy"
+    numbers = ((of.value[metric], *of.bounds[metric], of.replicates[metric]) for of in (first, second))
+    values, lows, highs, replicates = map(np.array, zip(*numbers, strict=True))
+    return float(values[0] - values[1]), *paired_interval(values, lows, highs, replicates)
 
 
 def confusion(prob_NK: Array, source: Codes, names: tuple[str, ...]) -> pd.DataFrame:

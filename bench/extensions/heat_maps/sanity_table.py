@@ -10,8 +10,8 @@ from torch import Tensor
 
 from bench.extensions.heat_maps.gradcam import heat_maps, upsampled
 from bench.extensions.heat_maps.sanity import cascade, deletion_insertion, noise_stability
-from bench.extensions.heat_maps.summary import mean_bounds
 from bench.models.network import Network
+from bench.scoring.bootstrap.intervals import mean_bounds
 from reports.schemas.tables import SCHEMAS
 
 LEAST = 5  # minimum number of images for a mean

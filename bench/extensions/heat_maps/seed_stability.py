@@ -16,7 +16,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from bench.extensions.heat_maps.summary import ALL, LEAST, error_of, mean_bounds
+from bench.extensions.heat_maps.summary import ALL, LEAST, error_of
+from bench.scoring.bootstrap.intervals import mean_bounds
 from bench.scoring.bootstrap.resamples import FOR_DETAIL, Resamples
 from bench.scoring.gaps.gap import EXTERNAL
 from bench.scoring.metrics import average_ranks

@@ -11,10 +11,9 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy.special import stdtrit
 
 from bench.scoring.bootstrap.area_intervals import effective_patients
-from bench.scoring.bootstrap.intervals import LEVEL, deviation, enough, share_interval
+from bench.scoring.bootstrap.intervals import EQUAL, deviation, enough, mean_bounds, share_interval
 from bench.scoring.bootstrap.resamples import FOR_DETAIL, Resamples
 from reports.schemas.tables import SCHEMAS
 
@@ -26,7 +25,6 @@ OVERLAPS = ("iou_30", "iou_50", "iou_70", "iou_top", "dice_30", "dice_50", "dice
 # the only OVERLAPS that the table has for a baseline map, because the other overlaps of the baseline add no information
 BASELINE = ("iou_top", "hit")
 SHARES = ("hit", "empty")  # each map has 1 or 0
-EQUAL = 1e-12  # replicates with a smaller error differ by rounding only
 
 # Columns of a table with one row per image, finding, source of the map (`by`) and region.
 # `energy` is NaN for a map that is zero everywhere (`empty` = 1). `near` is the share of the image in or near the
@@ -81,12 +79,6 @@ def error_of(replicates: Array, num_patients: int) -> float:
     known = num_patients > 1 and enough(replicates[None])[0]
     # the variance of resampled patients is too small by this factor
     return float(deviation(replicates)) * (num_patients / (num_patients - 1)) ** 0.5 if known else float("nan")
-
-
-def mean_bounds(value: float, error: float, num: int) -> tuple[float, float]:
-    """Return Student's interval of a mean of `num` independent patients or images; NaN if the error is 0 or unknown."""
-    half = float(stdtrit(num - 1, (1 + LEVEL) / 2)) * error if error > EQUAL else float("nan")
-    return value - half, value + half
 
 
 def _metrics(

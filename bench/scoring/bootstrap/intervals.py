@@ -6,7 +6,7 @@ interval of a value is NaN if more than 5 % of its replicates are NaN.
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import ndtri
+from scipy.special import ndtri, stdtrit
 
 from bench.scoring.bootstrap.compiled import compiled
 
@@ -15,6 +15,7 @@ Array = NDArray[np.float64]
 LEVEL = 0.95
 VALID_SHARE = 0.95
 HALF = 0.5  # weight of the worst case in `share_interval`
+EQUAL = 1e-12  # numbers with a smaller standard error differ by rounding only
 GUESS = 64  # number of replicates from which `_candidates` guesses a bound
 
 
@@ -213,6 +214,12 @@ def share_bounds(
         half = z * np.sqrt(center * (1 - center) / (num + z * z))
         # the share itself is inside, also where rounding would leave it outside
         return np.clip(center - half, 0.0, value), np.clip(center + half, value, 1.0)
+
+
+def mean_bounds(value: float, error: float, num: int) -> tuple[float, float]:
+    """Return Student's interval of a mean of `num` independent patients or images; NaN if the error is 0 or unknown."""
+    half = float(stdtrit(num - 1, (1 + LEVEL) / 2)) * error if error > EQUAL else float("nan")
+    return value - half, value + half
 
 
 def independent(num: Array) -> Array:

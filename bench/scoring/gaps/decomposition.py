@@ -26,7 +26,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.scoring.bootstrap import bootstrap
-from bench.scoring.bootstrap.intervals import distance_difference, percentile
+from bench.scoring.bootstrap.area_intervals import AREAS, ClassSizes, area_interval, paired_interval
+from bench.scoring.bootstrap.intervals import distance_difference
 from bench.scoring.bootstrap.sorted_images import Column
 from bench.scoring.bootstrap.weighted_metrics import Ranked, WeightedWalk
 from bench.scoring.calibration_metrics import BIASED
@@ -34,6 +35,7 @@ from bench.scoring.gaps.case_mix import CountsCache, Mix, mix_of
 from bench.scoring.gaps.gap import EXTERNAL, MACRO, Gap
 from bench.scoring.gaps.gap_component import (
     COMPONENTS,
+    NEITHER,
     ComponentEstimate,
     GapComponent,
     GapComponents,
@@ -129,9 +131,7 @@ def of_hospital(
     for k in common:
         components_of_finding[k] = _reweighted(external, k, *walks[k])
         for name, key in METRICS.items():
-            inside, outside = (
-                ComponentEstimate(float(s.value[key][k]), s.replicates[key][k]) for s in (internal, external)
-            )
+            inside, outside = (_estimate(split, key, k) for split in (internal, external))
             components = components_of_finding[k][name]
             components["gap"] = _change(outside, inside)
             replicates = components["gap"].replicates
@@ -154,35 +154,53 @@ def _weighted_walk(
     return mix, WeightedWalk.empty(external.resamples, ranked, mix.replicates)
 
 
+def _estimate(split: SplitMetrics, key: Key, k: int) -> ComponentEstimate:
+    """Return a metric of finding k."""
+    low, high = split.bounds[key][:, k].tolist() if key in split.bounds else NEITHER
+    return ComponentEstimate(float(split.value[key][k]), split.replicates[key][k], (low, high))
+
+
+def _area(name: str, value: float, replicates: Array, sizes: ClassSizes) -> ComponentEstimate:
+    """Return a metric with its interval for the class sizes, [2, 1] each; a calibration error has no interval."""
+    if name not in AREAS:
+        return ComponentEstimate(value, replicates)
+    (low,), (high,) = area_interval(name, np.array([value]), replicates[None], sizes)
+    return ComponentEstimate(value, replicates, (float(low), float(high)))
+
+
 def _reweighted(external: SplitMetrics, k: int, mix: Mix, walk: WeightedWalk) -> dict[str, GapComponents]:
     """Compute the components prevalence and case mix of one finding: metric -> name of the component -> component."""
     sample, resampled = walk.ranked.of_sample(*mix.sample), walk.results()
-    original = {
-        name: ComponentEstimate(float(external.value[key][k]), external.replicates[key][k])
-        for name, key in METRICS.items()
-    }
-    prevalence_matched = {
-        "auroc": original["auroc"],  # does not depend on prevalence
-        "auprc": ComponentEstimate(float(sample.auprc_by_label[0]), resampled.auprc_by_label),
-        "ece": ComponentEstimate(float(sample.ece_by_label[0]), resampled.ece_by_label),
-    }
-    mix_matched = {
-        name: ComponentEstimate(float(getattr(sample, name)[0]), getattr(resampled, name)) for name in METRICS
-    }
+    sizes = ClassSizes.of(external.images_of_patients[:, [k]])
+    matched = ClassSizes(*(np.array(mix.effective)[:, None] / sizes.images * numbers for numbers in sizes))
     components: dict[str, GapComponents] = {}
-    for name in METRICS:
+    for name, key in METRICS.items():
+        original = same_prevalence = _estimate(external, key, k)
+        if name != "auroc":  # AUROC does not depend on prevalence
+            by_label = (float(getattr(sample, f"{name}_by_label")[0]), getattr(resampled, f"{name}_by_label"))
+            same_prevalence = _area(name, *by_label, sizes)
         if mix.reason:
-            case_mix = unknown(original[name].replicates, mix.reason, mix.effective, mix.covered)
+            case_mix = unknown(original.replicates, mix.reason, mix.effective, mix.covered)
         else:
-            change = _change(prevalence_matched[name], mix_matched[name])
-            case_mix = replace(change, effective=mix.effective, covered=mix.covered)
-        components[name] = {"prevalence": _change(original[name], prevalence_matched[name]), "case_mix": case_mix}
+            same_mix = _area(name, float(getattr(sample, name)[0]), getattr(resampled, name), matched)
+            case_mix = replace(_change(same_prevalence, same_mix), effective=mix.effective, covered=mix.covered)
+        components[name] = {"prevalence": _change(original, same_prevalence), "case_mix": case_mix}
     return components
 
 
 def _change(before: ComponentEstimate, after: ComponentEstimate) -> GapComponent:
+    """Return after - before, whose interval combines those of both; exactly 0 if both are the same."""
+    numbers = (
+        np.array(pair) for pair in zip((after.value, *after.interval), (before.value, *before.interval), strict=True)
+    )
+    interval = paired_interval(*numbers, np.stack([after.replicates, before.replicates]))
     excesses = (after.excess, before.excess)
-    return GapComponent(after.value - before.value, after.replicates - before.replicates, excess=excesses)
+    return GapComponent(
+        after.value - before.value,
+        after.replicates - before.replicates,
+        (0.0, 0.0) if after is before else interval,
+        excess=excesses,
+    )
 
 
 def _labels(
@@ -197,17 +215,16 @@ def _labels(
     internal_changes is a cache that all external hospitals share.
     """
     labels: dict[int, GapComponent] = {}
-    no_change = ComponentEstimate(0.0, np.zeros(external.resamples.num))
+    no_change = ComponentEstimate(0.0, np.zeros(external.resamples.num), (0.0, 0.0))
     if external.scored.reference == RADIOLOGIST and internal.scored.reference != RADIOLOGIST:
         method = "measured on the same external images with their labels from reports"
         for k, by_reports in _remap(external, REPORT, settings).items():
             labels[k] = replace(_change(no_change, by_reports), reason=method, paired=1.0)
         for expert in sorted(experts, key=lambda expert: expert.scored.split != "expert_test"):
-            value = internal.value[AUROC] - expert.value[AUROC]
-            replicates = internal.replicates[AUROC] - expert.replicates[AUROC]
             method = f"measured on internal patients whose labels come from radiologists ({expert.scored.split})"
-            for k in np.flatnonzero(np.isfinite(value)).tolist():
-                labels.setdefault(k, GapComponent(float(value[k]), replicates[k], method, paired=0.0))
+            for k in np.flatnonzero(np.isfinite(internal.value[AUROC] - expert.value[AUROC])).tolist():
+                change = _change(_estimate(expert, AUROC, k), _estimate(internal, AUROC, k))
+                labels.setdefault(k, replace(change, reason=method, paired=0.0))
     common = np.isfinite(internal.value[AUROC]) & np.isfinite(external.value[AUROC])
     by_mapping: dict[int, dict[str, GapComponent]] = {}
     for mapping in PREFERRED:
@@ -251,8 +268,10 @@ def _remap(split: SplitMetrics, mapping: str, settings: Settings) -> dict[int, C
     for k in columns:
         column = Column.of(split.resamples.patient, label[:, k], split.scored.logit[:, k])
         replicates = bootstrap.column_metrics(split.resamples, column, with_auprc=False).auroc
-        value = column.areas()[0] - float(split.value[AUROC][k])
-        changes[k] = ComponentEstimate(value, replicates - split.replicates[AUROC][k])
+        sizes = ClassSizes.of_labels(label[:, [k]], split.resamples.patient)
+        remapped = _area(AUROC.metric, column.areas()[0], replicates, sizes)
+        change = _change(_estimate(split, AUROC, k), remapped)
+        changes[k] = ComponentEstimate(change.value, change.replicates, change.interval)
     return changes
 
 
@@ -264,7 +283,7 @@ def _rows(run_id: str, dataset: str, metric: str, finding: str, components: GapC
     if metric in BIASED:
         low, high = distance_difference(value, replicates, *np.array([c.excess for c in all_components]).T)
     else:
-        low, high = percentile(value, replicates)
+        low, high = np.array([component.interval for component in all_components]).T
     table_rows: list[Row] = []
     for i, (name, component) in enumerate(zip(COMPONENTS, all_components, strict=True)):
         numbers = (component.value, float(low[i]), float(high[i]))

@@ -13,6 +13,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from bench.scoring.bootstrap.area_intervals import mean_interval
 from bench.scoring.bootstrap.intervals import excess, mean_of
 
 Array = NDArray[np.float64]
@@ -22,10 +23,11 @@ MEASURED = ("prevalence", "case_mix", "labels")
 
 
 class ComponentEstimate(NamedTuple):
-    """A number with its replicates [B]."""
+    """A number with its replicates [B] and its 95 % interval, NEITHER for a calibration error."""
 
     value: float
     replicates: Array
+    interval: tuple[float, float] = NEITHER
 
     @property
     def excess(self) -> float:
@@ -42,6 +44,7 @@ class GapComponent:
 
     value: float
     replicates: Array
+    interval: tuple[float, float] = NEITHER  # 95 %; that of calibration errors follows from `excess` instead
     reason: str = ""  # why the value is NaN; for other values, the method of measurement
     effective: tuple[float, float] = NEITHER  # effective numbers of positives and negatives under the weights
     # share of the internal images for which an external image has the same label, sex, age decade and view
@@ -65,21 +68,33 @@ def unknown(
     like: Array, reason: str, effective: tuple[float, float] = NEITHER, covered: float = float("nan")
 ) -> GapComponent:
     """Build an unknown component with its reason: value and replicates are NaN; the replicates have the shape of `like`."""
-    return GapComponent(float("nan"), np.full_like(like, np.nan), reason, effective, covered, 0, counted=(0, 1))
+    return GapComponent(
+        float("nan"), np.full_like(like, np.nan), NEITHER, reason, effective, covered, 0, counted=(0, 1)
+    )
 
 
 def remainder(components: Mapping[str, GapComponent]) -> GapComponent:
-    """Compute the remainder: the gap minus all measured components, also in every replicate."""
-    value, replicates = components["gap"].value, components["gap"].replicates
-    excess_internal, excess_external = components["gap"].excess
-    for name in MEASURED:
-        if np.isfinite(components[name].value):
-            value, replicates = value - components[name].value, replicates - components[name].replicates
-            after, before = components[name].excess
-            # each component changes the external metric, and thus the excess of the external metric
-            excess_external += after - before
+    """Compute the remainder: the gap minus all measured components, also in every replicate.
+
+    Its interval combines theirs, with the correlations of the replicates (`mean_interval`).
+    """
+    gap = components["gap"]
+    measured = [components[name] for name in MEASURED if np.isfinite(components[name].value)]
+    excess_internal, excess_external = gap.excess
+    for component in measured:
+        after, before = component.excess
+        # each component changes the external metric, and thus the excess of the external metric
+        excess_external += after - before
+    terms = (gap, *measured)
+    sign = np.array([1.0, *[-1.0] * len(measured)])
+    value, replicates = (np.array([getattr(term, name) for term in terms]) for name in ("value", "replicates"))
+    value, replicates = sign * value, sign[:, None] * replicates
+    bounds = np.sort(sign[:, None] * np.array([term.interval for term in terms]), axis=1).T
+    low, high = (len(terms) * bound for bound in mean_interval("", value, bounds, replicates))
     excesses = (excess_internal, excess_external)
-    return GapComponent(value, replicates, num_findings=components["gap"].num_findings, excess=excesses)
+    return GapComponent(
+        float(value.sum()), replicates.sum(0), (low, high), num_findings=gap.num_findings, excess=excesses
+    )
 
 
 def mean(groups: Sequence[GapComponents], total: Callable[[Iterable[int]], int], place: str = "") -> GapComponents:
@@ -111,14 +126,16 @@ def mean(groups: Sequence[GapComponents], total: Callable[[Iterable[int]], int],
                 num_findings=num_findings,
             )
             continue
-        value, replicates = mean_of(
-            np.array([component.value for component in components]),
-            np.stack([component.replicates for component in components]),
+        values, of_components = (
+            np.array([getattr(component, name) for component in components]) for name in ("value", "replicates")
         )
+        value, replicates = mean_of(values, of_components)
+        intervals = np.array([component.interval for component in components]).T
         effective = tuple(min(component.effective[side] for component in components) for side in (0, 1))
         means[name] = GapComponent(
             value,
             replicates,
+            mean_interval("", values, intervals, of_components),
             reason=_common(components),
             effective=(effective[0], effective[1]),
             covered=min(component.covered for component in components),
