@@ -81,7 +81,7 @@ KINDS: dict[str, Kind] = {
         "bench.analyses.transplants:transplants", Transplants, version=2, reads_images=True, reads_scores=True
     ),
     "probes": Kind("bench.analyses.probes:probes", Probes, version=3),
-    "acquisition": Kind("bench.analyses.acquisition:acquisition", Acquisition, per_run=False),
+    "acquisition": Kind("bench.analyses.acquisition:acquisition", Acquisition, per_run=False, version=2),
 }
 
 

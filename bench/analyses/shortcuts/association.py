@@ -20,7 +20,8 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.special import logit, stdtrit
 
-from bench.scoring.bootstrap.intervals import percentile
+from bench.scoring.bootstrap.area_intervals import effective_patients
+from bench.scoring.bootstrap.intervals import share_interval
 from harmonize.seeds import stream
 from reports.schemas.tables import LEAST_RELATED, SCHEMAS
 
@@ -113,18 +114,18 @@ def _statistics(
     """
     n = len(xs)
     once = np.ones((1, n))
-    draws_BN = _draws(np.arange(n), name)
-    family_draws_BN = _draws(np.unique(families, return_inverse=True)[1], name)
+    alone, family = np.arange(n), np.unique(families, return_inverse=True)[1]
+    draws_BN, family_draws_BN = _draws(alone, name), _draws(family, name)
     p = permutation_p(xs, ys)
     rows = []
-    for statistic, correlation, drawn_BN in (
-        ("spearman", partial(spearman, xs, ys), draws_BN),
-        ("spearman_families", partial(spearman, xs, ys), family_draws_BN),
-        ("kendall", partial(kendall, xs, ys), draws_BN),
-        ("partial", partial(partial_spearman, xs, ys, control), draws_BN),
+    for statistic, correlation, drawn_BN, group in (
+        ("spearman", partial(spearman, xs, ys), draws_BN, alone),
+        ("spearman_families", partial(spearman, xs, ys), family_draws_BN, family),
+        ("kendall", partial(kendall, xs, ys), draws_BN, alone),
+        ("partial", partial(partial_spearman, xs, ys, control), draws_BN, alone),
     ):
         value = float(correlation(once)[0])
-        low, high = _interval(value, correlation(drawn_BN))
+        low, high = _interval(value, correlation(drawn_BN), group)
         rows.append((statistic, value, low, high, p if statistic == "spearman" else float("nan")))
     return rows
 
@@ -195,17 +196,14 @@ def _draws(group: NDArray[np.intp], name: str) -> Array:
     return counts[:, group].astype(np.float64)
 
 
-def _interval(value: float, replicates: Array) -> tuple[float, float]:
-    """Return the bounds of the percentile interval of the finite replicates.
+def _interval(value: float, replicates: Array, group: NDArray[np.intp]) -> tuple[float, float]:
+    """Return the 95 % interval of a correlation from -1 to 1: that of the share (1 + value) / 2, so perfect agreement has a width.
 
-    Both bounds are NaN if at least a tenth of the replicates are NaN. A replicate is NaN if its correlation is undefined:
-    with few architectures, some replicates contain only one or two different architectures.
+    `group` [N]: see `_draws`. Kish's effective number of groups replaces that of patients (`share_interval`).
     """
-    finite = replicates[np.isfinite(replicates)]
-    if len(finite) <= 0.9 * len(replicates):
-        return float("nan"), float("nan")
-    low, high = percentile(np.array([value]), finite[None])
-    return float(low[0]), float(high[0])
+    sizes = (np.array([float(len(group))]), np.array([float(effective_patients(np.bincount(group)))]))
+    (low,), (high,) = share_interval((1 + np.array([value])) / 2, (1 + replicates[None]) / 2, *sizes)
+    return 2 * float(low) - 1, 2 * float(high) - 1
 
 
 def permutation_p(xs: Array, ys: Array, seed: int = 0) -> float:

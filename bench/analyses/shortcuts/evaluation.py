@@ -20,7 +20,7 @@ from bench.scoring.bootstrap.area_intervals import (
     mean_interval,
     paired_interval,
 )
-from bench.scoring.bootstrap.intervals import percentile, share_interval
+from bench.scoring.bootstrap.intervals import positive_interval, share_interval
 from bench.scoring.bootstrap.resamples import Resamples
 from bench.scoring.metrics import auroc
 
@@ -39,7 +39,7 @@ class ProbeScores:
     replicates: Mapping[str, Array]
     num_sources: int
     n: int
-    bounds: Mapping[str, tuple[float, float]]  # 95 % intervals, if not the percentiles
+    bounds: Mapping[str, tuple[float, float]]  # 95 % intervals of all metrics but bits
 
     def rows(self) -> pd.DataFrame:
         """Return a table with one row per metric: metric, value, low, high (95 % interval), chance, num_sources, n.
@@ -53,7 +53,7 @@ class ProbeScores:
             if metric in self.bounds:
                 low, high = self.bounds[metric]
             else:
-                (low,), (high,) = percentile(np.array([value]), self.replicates[metric][None])
+                (low,), (high,) = positive_interval(np.array([value]), self.replicates[metric][None])
             table_rows.append((metric, value, float(low), float(high), chance[metric], self.num_sources, self.n))
         return pd.DataFrame(table_rows, columns=["metric", "value", "low", "high", "chance", "num_sources", "n"])
 

@@ -13,12 +13,19 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from scipy.special import chndtr, chndtrinc
 from sklearn.linear_model import LogisticRegression
 
 from bench.planning.auxiliary_targets import DEVICES
 from bench.scoring.bootstrap import bootstrap
-from bench.scoring.bootstrap.area_intervals import ClassSizes, area_interval, mean_interval, paired_interval
-from bench.scoring.bootstrap.intervals import mean_of, percentile, wilson
+from bench.scoring.bootstrap.area_intervals import (
+    ClassSizes,
+    area_interval,
+    effective_patients,
+    mean_interval,
+    paired_interval,
+)
+from bench.scoring.bootstrap.intervals import deviation, mean_of, wilson
 from bench.scoring.bootstrap.resamples import FOR_DETAIL, Resamples
 from bench.scoring.gaps.gap import MACRO
 from bench.scoring.metrics import auroc
@@ -265,11 +272,12 @@ def _cramers(
             table_B = (weight_PB[resamples.patient[known_rows]].astype(np.float32).T @ cell_indicator).reshape(
                 -1, len(level_names), 2
             )
-            value = cramers_v(cell_indicator.sum(0).reshape(1, -1, 2))
-            low, high = percentile(value, cramers_v(table_B)[None])
-            rows.append(
-                (name, "", finding, "cramers_v", float(value[0]), float(low[0]), float(high[0]), 0.0, len(known_rows))
-            )
+            count_RC = cell_indicator.sum(0).reshape(-1, 2)
+            variance = float(deviation(cramers_v(table_B))) ** 2
+            patients = float(effective_patients(np.bincount(resamples.patient[known_rows])))
+            num = min(patients, 1 / variance) if variance > 0 else patients
+            value, bounds = float(cramers_v(count_RC)), cramers_v_interval(count_RC, num)
+            rows.append((name, "", finding, "cramers_v", value, *bounds, 0.0, len(known_rows)))
     return rows
 
 
@@ -288,6 +296,21 @@ def cramers_v(count_RC: NDArray[np.floating]) -> Array:
         phi = np.maximum(0.0, phi - (rows - 1) * (columns - 1) / (n - 1))
         fewer = np.minimum(rows - (rows - 1) ** 2 / (n - 1), columns - (columns - 1) ** 2 / (n - 1)) - 1
         return np.where((np.minimum(rows, columns) >= 2) & (n >= 2) & (fewer > 0), np.sqrt(phi / fewer), np.nan)
+
+
+def cramers_v_interval(count_RC: NDArray[np.floating], num: float) -> tuple[float, float]:
+    """Return the 95 % interval of Cramér's V of a table [R, C] for an effective number of independent images.
+
+    The bounds are the V whose noncentral chi-squared distribution has the measured chi-squared at its upper or lower 2.5 %. So a
+    perfect association has an interval, too. Source: Smithson 2003, Confidence Intervals, doi:10.4135/9781412983761.
+    """
+    count = count_RC[count_RC.sum(1) > 0]
+    rows, columns = count.shape
+    expected = np.outer(count.sum(1), count.sum(0)) / count.sum()
+    square, degrees = num * float(((count - expected) ** 2 / expected).sum() / count.sum()), (rows - 1) * (columns - 1)
+    low, high = (chndtrinc(square, degrees, p) if chndtr(square, degrees, 0) > p else 0.0 for p in (0.975, 0.025))
+    scale = num * (min(rows, columns) - 1)
+    return float(min((low / scale) ** 0.5, 1.0)), float(min((high / scale) ** 0.5, 1.0))
 
 
 def _enough(label: NDArray[np.int8], patient: NDArray[np.int32], least: int = MIN_PATIENTS) -> bool:

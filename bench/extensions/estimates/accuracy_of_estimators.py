@@ -24,11 +24,10 @@ from bench.extensions.estimates.expected_scores import (
 )
 from bench.extensions.estimates.from_hospitals import KnownValues
 from bench.extensions.estimates.quantities import QUANTITIES, Array, finite_mean
-from bench.scoring.bootstrap.intervals import percentile
+from bench.scoring.bootstrap.intervals import distance_difference
 from reports.schemas.tables import SCHEMAS
 
 BASELINE = "mean_gap"
-EQUAL = 1e-9  # replicates that differ by less are equal except for rounding
 LARGE = 0.1  # an absolute error above this is large
 _LEAST_RUNS = 3  # a rank correlation of fewer runs is 1, 0 or -1
 
@@ -161,19 +160,10 @@ def _macros(known: KnownValues, estimate: Array, base: Array | None, replicates_
 
 
 def _interval(value_HR: Array, replicates_HRB: Array) -> tuple[float, float]:
-    """Return the 95 % interval of the mean of value_HR over patients.
-
-    Noise makes the replicates of absolute values too large, so they are shifted: their mean becomes the value. NaN without
-    values, without replicates, or if all replicates are equal: such an interval would be without width.
-    """
-    value = float(finite_mean(value_HR, (0, 1)))
-    replicates = finite_mean(replicates_HRB, (0, 1))
-    replicates = replicates - finite_mean(replicates) + value
-    finite = replicates[np.isfinite(replicates)]
-    if not len(finite) or np.ptp(finite) < EQUAL:
-        return float("nan"), float("nan")
-    low, high = percentile(np.array([value]), replicates[None])
-    return float(low[0]), float(high[0])
+    """Return the 95 % interval of the mean of value_HR over patients, 1.96 standard deviations of its replicates to both sides."""
+    value, no_bias = np.array([finite_mean(value_HR, (0, 1))], np.float64), np.zeros(1)
+    (low,), (high,) = distance_difference(value, finite_mean(replicates_HRB, (0, 1))[None], no_bias, no_bias)
+    return float(low), float(high)
 
 
 def _mean_tau(estimate_HR: Array, truth_HR: Array) -> float:

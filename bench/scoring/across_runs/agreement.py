@@ -9,9 +9,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from bench.scoring.across_runs.paired_tests import pair_tests
 from bench.scoring.across_runs.ranks import Replicates, stack_replicates
 from bench.scoring.bootstrap.compiled import compiled
-from bench.scoring.bootstrap.intervals import enough, percentile
+from bench.scoring.bootstrap.intervals import LEVEL, enough
 from bench.scoring.gaps.gap import EXTERNAL
 from reports.schemas.select import select
 from reports.schemas.tables import SCHEMAS
@@ -92,9 +93,9 @@ def _balance(first: NDArray[np.int64], second: NDArray[np.int64], order: NDArray
 def agreement(scores: pd.DataFrame, replicates: Replicates, internal: str) -> pd.DataFrame:
     """Build the table `agreement`: for each pair of cohorts, Kendall's tau-b between the runs' macro AUROCs.
 
-    Only runs with a value in every cohort are used; tau is NaN with fewer than three runs. The patients of different
-    cohorts are resampled independently. Resampling adds noise, which moves tau towards 0, so the interval is
-    conservative.
+    Only runs with a value in every cohort are used; tau is NaN with fewer than three runs. Noise moves tau and its replicates
+    towards 0. So the interval counts pairs of runs: a pair whose difference is clear in both cohorts (`pair_tests`, adjusted over
+    all pairs) has this order, and any other pair may have the same order or opposite orders.
     """
     value, run_ids = macros_in_every_cohort(macros_by_cohort(scores, replicates, internal), internal)
     rows = []
@@ -110,15 +111,22 @@ def agreement(scores: pd.DataFrame, replicates: Replicates, internal: str) -> pd
     enough_runs = int(usable.sum()) >= LEAST_RUNS
     if enough_runs:
         tau = taus(np.stack([value[d][usable] for d in datasets]))
-        stacked = np.stack([replicates_of_dataset[d][usable].T for d in datasets], 1)  # [B, D, R]
-        resampled = np.stack([taus(replicate) for replicate in stacked], axis=2)
+        orders = [_clear_orders(value[d][usable], replicates_of_dataset[d][usable]) for d in datasets]
     for (i, first), (j, second) in combinations(enumerate(datasets), 2):
         value_of_tau = low = high = float("nan")
         if enough_runs:
             value_of_tau = float(tau[i, j])
-            low, high = (float(bound[0]) for bound in percentile(np.array([value_of_tau]), resampled[i, j][None]))
+            alike, num = orders[i] * orders[j], int(usable.sum()) * (int(usable.sum()) - 1)
+            unclear = num - np.count_nonzero(alike)
+            low, high = ((float(alike.sum()) + side * unclear) / num for side in (-1, 1))
         rows.append((first, second, value_of_tau, low, high, int(usable.sum())))
     return pd.DataFrame(rows, columns=list(SCHEMAS["agreement"]))
+
+
+def _clear_orders(value: Array, replicates: Array) -> Array:
+    """Return for each pair of R runs [R, R] the sign of their difference, 0 if it is not clear; value [R], replicates [R, B]."""
+    p = pair_tests(value, replicates).p  # NaN on the diagonal
+    return np.where(p < (1 - LEVEL) / 2, np.sign(value[:, None] - value), 0.0)
 
 
 def macros_in_every_cohort(macros: pd.DataFrame, internal: str) -> tuple[dict[str, Array], list[str]]:

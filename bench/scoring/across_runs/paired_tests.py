@@ -14,7 +14,7 @@ from scipy.special import ndtr, ndtri
 
 from bench.scoring.bootstrap.area_intervals import AREAS, NORMAL_QUANTILE, widened
 from bench.scoring.bootstrap.compiled import compiled
-from bench.scoring.bootstrap.intervals import LEVEL, VALID_SHARE, deviation, enough, quantile
+from bench.scoring.bootstrap.intervals import LEVEL, VALID_SHARE, deviation, enough
 
 Array = NDArray[np.float64]
 TINY = 1e-6  # share of the error of two numbers below which the error of their difference is rounding
@@ -236,7 +236,7 @@ def _max_t(value: Array, replicates: Array) -> tuple[Array, float]:
     t = np.divide(deviation, error[:, None], out=np.zeros_like(deviation), where=error[:, None] > 0)
     constant = error == 0
     t[constant] = np.abs(np.random.default_rng(0).standard_normal((np.count_nonzero(constant), replicates.shape[1])))
-    return error, quantile(t.max(0), LEVEL)
+    return error, float(np.quantile(t.max(0), LEVEL))
 
 
 def simultaneous_own(metric: str, value: Array, low: Array, high: Array, replicates: Array) -> tuple[Array, Array]:

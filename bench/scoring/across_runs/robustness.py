@@ -17,7 +17,7 @@ from scipy.special import expit, logit
 
 from bench.scoring.across_runs.paired_tests import simultaneous
 from bench.scoring.across_runs.ranks import Replicates, stack_replicates
-from bench.scoring.bootstrap.intervals import percentile
+from bench.scoring.bootstrap.intervals import normal_interval
 from bench.scoring.gaps.gap import MACRO
 from reports.schemas.tables import LEAST_RELATED, SCHEMAS
 
@@ -96,7 +96,7 @@ def robustness(gaps: pd.DataFrame, replicates: Replicates) -> pd.DataFrame:
         drawn_internal = stack_replicates(run_ids, f"gap/{dataset}", replicates) + drawn_external
         value, expected = leave_one_out(internal, external)
         distance_replicates, _ = leave_one_out(drawn_internal, drawn_external)
-        bounds = (*percentile(value, distance_replicates), *simultaneous(value, distance_replicates))
+        bounds = (*normal_interval(value, distance_replicates), *simultaneous(value, distance_replicates))
         for r, run_id in enumerate(run_ids):
             numbers = (value[r], *(bound[r] for bound in bounds), internal[r], external[r], expected[r])
             rows.append((run_id, dataset, *numbers, float(line.slope), float(line.intercept), len(run_ids)))

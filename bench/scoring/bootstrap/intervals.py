@@ -16,7 +16,6 @@ LEVEL = 0.95
 VALID_SHARE = 0.95
 HALF = 0.5  # weight of the worst case in `share_interval`
 EQUAL = 1e-12  # numbers with a smaller standard error differ by rounding only
-GUESS = 64  # number of replicates from which `_candidates` guesses a bound
 
 
 def enough(replicates: Array) -> NDArray[np.bool_]:
@@ -38,136 +37,6 @@ def _num_finite(rows: Array) -> NDArray[np.int64]:
             num += 1 if abs(rows[r, b]) < np.inf else 0
         out[r] = num
     return out
-
-
-def percentile(value: Array, replicates: Array) -> tuple[Array, Array]:
-    """Compute the 2.5th and the 97.5th percentile [...] of each value's replicates [..., B], ignoring NaN.
-
-    Both percentiles are NaN if the value is not finite or fewer than 95 % of its replicates are finite. The results
-    equal those of np.nanquantile, but are computed hundreds of times faster.
-    """
-    shape, num = np.shape(value), replicates.shape[-1]
-    rows = np.ascontiguousarray(replicates, np.float64).reshape(int(np.prod(shape)), num)
-    low, high = _bounds(np.ascontiguousarray(value, np.float64).ravel(), rows, (1 - LEVEL) / 2)
-    return low.reshape(shape), high.reshape(shape)
-
-
-def quantile(replicates: Array, share: float) -> float:
-    """Compute a quantile of numbers [B] without NaN, equal to np.quantile; fastest for `share` near 0 or 1."""
-    row = np.ascontiguousarray(replicates, np.float64)
-    return float((upper_quantile if share >= 0.5 else _lower_quantile)(row, len(row), share))
-
-
-@compiled
-def _interpolate(first: float, second: float, share: float) -> float:
-    """Return the number at a share of the way from first to second, with numpy's rounding."""
-    step = second - first
-    return second - step * (1 - share) if share >= 0.5 else first + step * share
-
-
-@compiled
-def _last_two(replicates: Array, sign: float, num: int) -> tuple[float, float]:
-    """Return the (num - 1)-th and the num-th smallest of the numbers `sign * replicates` [B], ignoring NaN.
-
-    With `sign` -1, the results are the (num - 1)-th and the num-th largest replicate, with the sign reversed. If `num`
-    is 1, both results are the smallest number. The search keeps a lower and an upper bound of the num-th smallest
-    number. Each number x between the bounds replaces one bound: the upper bound if at least `num` numbers are at most
-    x, otherwise the lower bound. In random order, few numbers are between the bounds, so this search is faster than
-    sorting.
-    """
-    below, above = -np.inf, np.inf
-    num_below = _num_up_to(replicates, sign, below)
-    if num_below >= num:
-        return below, below
-    for i in range(replicates.shape[0]):
-        x = sign * replicates[i]
-        if below < x < above:
-            count = _num_up_to(replicates, sign, x)
-            if count >= num:
-                above = x
-            else:
-                below, num_below = x, count
-    return below if 1 < num == num_below + 1 else above, above
-
-
-@compiled
-def _num_up_to(replicates: Array, sign: float, bound: float) -> int:
-    """Return how many numbers of sign x replicates are at most `bound`."""
-    count = 0
-    for i in range(replicates.shape[0]):
-        count += 1 if sign * replicates[i] <= bound else 0
-    return count
-
-
-@compiled
-def _candidates(replicates: Array, sign: float, num: int) -> Array:
-    """Return a few replicates, among them the `num` replicates for which sign x replicate is smallest.
-
-    A bound is guessed, and the replicates up to this bound are returned. If these are fewer than `num`, all replicates
-    are returned.
-    """
-    if replicates.shape[0] < 2 * GUESS:
-        return replicates
-    mean = GUESS * num / replicates.shape[0]  # expected number of the `num` smallest among the first GUESS replicates
-    bound = _last_two(replicates[:GUESS], sign, min(int(mean + 3 * np.sqrt(mean)) + 1, GUESS))[1]
-    selected, count = np.empty(replicates.shape[0]), 0
-    # Each number is written to the next free position; if it is not selected, the next number overwrites it. So the loop
-    # needs no `if`, which would be slow.
-    for i in range(replicates.shape[0]):
-        selected[count] = replicates[i]
-        count += sign * replicates[i] <= bound
-    return selected[:count] if count >= num else replicates
-
-
-@compiled
-def _lower_quantile(replicates: Array, num: int, share: float) -> float:
-    """Compute the quantile at level `share` of the `num` replicates that are not NaN, equal to np.nanquantile.
-
-    It is fastest if `share` is small.
-    """
-    position = (num - 1) * share
-    below = int(position)
-    size = min(below + 2, num)
-    first, second = _last_two(_candidates(replicates, 1.0, size), 1.0, size)
-    return _interpolate(first if size > below + 1 else second, second, position - below)
-
-
-@compiled
-def upper_quantile(replicates: Array, num: int, share: float) -> float:
-    """Compute a quantile of the `num` replicates that are not NaN; fastest for a share near 1."""
-    position = (num - 1) * share
-    below = int(position)
-    second, first = _last_two(_candidates(replicates, -1.0, num - below), -1.0, num - below)
-    return _interpolate(-first, -second, position - below)
-
-
-@compiled
-def bounds_of(value: float, replicates: Array, share: float) -> tuple[float, float]:
-    """Compute the quantiles `share` and 1 - share of replicates [B].
-
-    Both quantiles are NaN if the value is not finite or fewer than 95 % of the replicates are finite.
-    """
-    if not np.isfinite(value):
-        return np.nan, np.nan
-    # 0 * size is 0; with the constant 0 instead, numba would compile the calls below for two types
-    finite, num = 0, 0 * replicates.shape[0]
-    for i in range(replicates.shape[0]):
-        if abs(replicates[i]) < np.inf:
-            finite += 1
-        if replicates[i] == replicates[i]:
-            num += 1
-    if num == 0 or finite / len(replicates) < VALID_SHARE:
-        return np.nan, np.nan
-    return _lower_quantile(replicates, num, share), upper_quantile(replicates, num, 1 - share)
-
-
-@compiled
-def _bounds(value: Array, replicates: Array, share: float) -> tuple[Array, Array]:
-    """Compute `bounds_of` for each number of value [R] with its replicates [R, B]; return both bounds, [R] each."""
-    low, high = np.empty(value.shape[0]), np.empty(value.shape[0])
-    for r in range(value.shape[0]):
-        low[r], high[r] = bounds_of(value[r], replicates[r], share)
-    return low, high
 
 
 def share_interval(value: Array, replicates: Array, num_images: Array, num_patients: Array) -> tuple[Array, Array]:
@@ -254,6 +123,26 @@ def interval_of_difference(values: Array, lows: Array, highs: Array, correlation
     return low, difference + distance(first_high - first, second - second_low)
 
 
+def normal_interval(value: Array, replicates: Array) -> tuple[Array, Array]:
+    """Compute value plus and minus 1.96 standard deviations of the replicates; NaN if all replicates are equal."""
+    half = _half_width(value, replicates)
+    return value - half, value + half
+
+
+def positive_interval(value: Array, replicates: Array) -> tuple[Array, Array]:
+    """Compute `normal_interval` on the logarithmic scale, for means of losses, which a few images with large losses decide."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        factor = np.exp(_half_width(value, replicates) / value)
+    return value / factor, value * factor
+
+
+def _half_width(value: Array, replicates: Array) -> Array:
+    """Return 1.96 standard deviations of the replicates; NaN for equal replicates, too few replicates, or without a value."""
+    error = deviation(replicates)
+    known = enough(replicates) & np.isfinite(value) & (error > EQUAL)
+    return np.where(known, float(ndtri((1 + LEVEL) / 2)) * error, np.nan)
+
+
 def distance_interval(value: Array, replicates: Array) -> tuple[Array, Array]:
     """Compute the interval of a calibration error or of the resolution, which noise increases; the lower bound is at least 0.
 
@@ -277,13 +166,11 @@ def distance_difference(
     of the replicates to both sides. So the estimate, from which no bias is subtracted, is always inside the interval.
     Percentile intervals contain the truth too rarely (`benchmarks/score_coverage.py`, simulations `ece` and `drift`).
 
-    >>> low, high = distance_difference(np.array([0.02]), np.full((1, 9), 0.02), np.array([0.01]), np.array([0.01]))
+    >>> low, high = distance_difference(np.array([0.02]), np.array([[0.02, 0.020001]]), np.array([0.01]), np.array([0.01]))
     >>> low.round(3), high.round(3)
     (array([-0.004]), array([0.044]))
     """
-    _, deviation = _of_rows(replicates)
-    valid = enough(replicates) & np.isfinite(value)
-    half = np.where(valid, float(ndtri((1 + LEVEL) / 2)) * deviation, np.nan)
+    half = _half_width(value, replicates)
     first_bias, second_bias = (1 + np.sqrt(2)) * first_excess, (1 + np.sqrt(2)) * second_excess
     low = value - np.maximum(first_bias, 0.0) + np.minimum(second_bias, 0.0) - half
     high = value - np.minimum(first_bias, 0.0) + np.maximum(second_bias, 0.0) + half

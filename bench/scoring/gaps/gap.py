@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.scoring.bootstrap.area_intervals import mean_interval
-from bench.scoring.bootstrap.intervals import distance_difference, excess, interval_of_difference, mean_of, percentile
+from bench.scoring.bootstrap.intervals import distance_difference, excess, interval_of_difference, mean_of
 from bench.scoring.calibration_metrics import BIASED
 from bench.scoring.metrics_of_split import AUROC, RANKED, Key, SplitMetrics
 
@@ -76,9 +76,8 @@ def bounded(gaps: Sequence[Gap], distances: bool = False) -> list[Gap]:
     if not gaps:
         return []
     value, replicates = np.array([gap.value for gap in gaps]), np.stack([gap.replicates for gap in gaps])
-    excesses = np.array([gap.excess for gap in gaps]).T
-    bounds = distance_difference(value, replicates, *excesses) if distances else percentile(value, replicates)
-    low, high = (bound.tolist() for bound in bounds)
+    excesses = distances * np.array([gap.excess for gap in gaps]).T
+    low, high = (bound.tolist() for bound in distance_difference(value, replicates, *excesses))
     return [gap._replace(low=low[i], high=high[i]) for i, gap in enumerate(gaps)]
 
 

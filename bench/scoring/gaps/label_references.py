@@ -53,7 +53,9 @@ def rows(
             if not of_finding:
                 continue
             index, value, low, high = largest(
-                np.array([gap.value for gap in of_finding]), np.stack([gap.replicates for gap in of_finding])
+                np.array([gap.value for gap in of_finding]),
+                np.array([(gap.low, gap.high) for gap in of_finding]).T,
+                np.stack([gap.replicates for gap in of_finding]),
             )
             worst = of_finding[index]
             reference_and_hospital = (reference_of[worst.dataset], worst.dataset) if index >= 0 else ("", "")
