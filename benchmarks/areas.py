@@ -28,7 +28,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from parts import run_parts
-from planted import NOISE_SD, PATIENT_SD, SD
+from planted import NOISE_SD, PATIENT_SD, SD, percentile
 from scipy.special import expit, logit, ndtri
 from scipy.stats import norm
 
@@ -41,7 +41,7 @@ from bench.scoring.bootstrap.area_intervals import (
     mean_interval,
 )
 from bench.scoring.bootstrap.bootstrap import column_metrics
-from bench.scoring.bootstrap.intervals import interval_of_difference, percentile, wilson
+from bench.scoring.bootstrap.intervals import interval_of_difference, wilson
 from bench.scoring.bootstrap.resamples import Resamples
 from bench.scoring.bootstrap.sorted_images import Column
 

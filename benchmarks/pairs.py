@@ -27,13 +27,14 @@ import pandas as pd
 from areas import resamples_of
 from numpy.typing import NDArray
 from parts import run_parts
+from planted import percentile
 from scipy.special import ndtri
 
 from bench.scoring.across_runs.paired_tests import own_error, pair_tests, paired
 from bench.scoring.across_runs.ranks import SIGNIFICANT, rank_sets
 from bench.scoring.bootstrap.area_intervals import ClassSizes, area_interval, mean_interval
 from bench.scoring.bootstrap.bootstrap import column_metrics
-from bench.scoring.bootstrap.intervals import interval_of_difference, percentile, wilson
+from bench.scoring.bootstrap.intervals import interval_of_difference, wilson
 from bench.scoring.bootstrap.sorted_images import Column
 
 Array = NDArray[np.float64]

@@ -178,3 +178,11 @@ def planted() -> dict[str, dict[str, float]]:
         name: parts | {"remainder": parts["gap"] - sum(v for p, v in parts.items() if p != "gap")}
         for name, parts in components.items()
     }
+
+
+def percentile(
+    _value: NDArray[np.float64], replicates: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the 2.5th and the 97.5th percentile [...] of replicates [..., B]; the earlier method, which reads no value."""
+    low, high = np.nanquantile(replicates, (0.025, 0.975), axis=-1)
+    return low, high

@@ -44,7 +44,7 @@ def largest(value: Array, bounds: Array, replicates: Array) -> Extreme:
     if not np.isfinite(value).any():
         return NONE
     position = int(np.nanargmax(value))
-    low, _ = simultaneous_own("", value, *bounds, replicates)
+    low, _ = simultaneous_own("", value, bounds[0], bounds[1], replicates)
     return Extreme(position, float(value[position]), _nanmax(low), _nanmax(bounds[1]))
 
 

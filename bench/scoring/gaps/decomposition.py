@@ -189,18 +189,12 @@ def _reweighted(external: SplitMetrics, k: int, mix: Mix, walk: WeightedWalk) ->
 
 
 def _change(before: ComponentEstimate, after: ComponentEstimate) -> GapComponent:
-    """Return after - before, whose interval combines those of both; exactly 0 if both are the same."""
-    numbers = (
-        np.array(pair) for pair in zip((after.value, *after.interval), (before.value, *before.interval), strict=True)
-    )
-    interval = paired_interval(*numbers, np.stack([after.replicates, before.replicates]))
+    """Return after - before, whose interval combines those of both; it is exactly 0 if both are the same."""
+    values, lows, highs = np.array([(of.value, *of.interval) for of in (after, before)]).T
+    replicates = np.stack([after.replicates, before.replicates])
+    interval = (0.0, 0.0) if after is before else paired_interval(values, lows, highs, replicates)
     excesses = (after.excess, before.excess)
-    return GapComponent(
-        after.value - before.value,
-        after.replicates - before.replicates,
-        (0.0, 0.0) if after is before else interval,
-        excess=excesses,
-    )
+    return GapComponent(float(values[0] - values[1]), replicates[0] - replicates[1], interval, excess=excesses)
 
 
 def _labels(

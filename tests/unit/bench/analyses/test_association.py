@@ -70,6 +70,23 @@ def _exact(xs: np.ndarray, ys: np.ndarray, rho: float) -> float:
     return float((np.abs(orders @ ranks) / (ranks @ ranks) >= abs(rho) - 1e-9).mean())
 
 
+def test_the_interval_of_a_correlation_holds_the_truth_with_eight_architectures() -> None:
+    """Percentiles held a Spearman's correlation of .999 in 36 % of samples, and had no width for perfect agreement."""
+    generator, linear = np.random.default_rng(2), 0.999
+    true = 6 / np.pi * np.arcsin(linear / 2), 2 / np.pi * np.arcsin(linear)
+    held = np.zeros(2)
+    drawn = generator.multinomial(8, np.full(8, 1 / 8), size=200).astype(float)
+    for _ in range(200):
+        xs, noise = generator.normal(size=(2, 8))
+        ys = linear * xs + np.sqrt(1 - linear**2) * noise
+        for i, correlation in enumerate((association.spearman, association.kendall)):
+            value = float(correlation(xs, ys, np.ones((1, 8)))[0])
+            low, high = association._interval(value, correlation(xs, ys, drawn), np.arange(8))
+            assert -1 <= low < value <= high <= 1
+            held[i] += low <= true[i] <= high
+    assert (held >= 0.93 * 200).all()
+
+
 def study(n: int, seeds: int = 2) -> tuple[list[dict[str, str]], dict[str, pd.DataFrame]]:
     """Return runs and tables in which the causal score and the gap are perfectly correlated."""
     runs, gaps, changes = [], [], []

@@ -5,10 +5,19 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.stats import chi2_contingency, ncx2
 from scipy.stats.contingency import association as scipy_association
 from sklearn.metrics import roc_auc_score
 
-from bench.analyses.shortcuts.nuisance import COLUMNS, Association, cramers_v, levels, phantom_marker, stratified
+from bench.analyses.shortcuts.nuisance import (
+    COLUMNS,
+    Association,
+    cramers_v,
+    cramers_v_interval,
+    levels,
+    phantom_marker,
+    stratified,
+)
 from harmonize.cohorts.pooled import Place
 
 
@@ -71,6 +80,31 @@ def test_an_auroc_due_to_a_nuisance_disappears_within_its_levels() -> None:
     independent_logit = label * 2.0 + rng.normal(size=(2000, 2))
     within = numbers(stratified(("A", "B"), label, independent_logit, np.arange(2000).astype(str), levels(frame)))
     assert within["view", "A", "pooled_less_stratified"] == pytest.approx(0, abs=0.02)
+
+
+@pytest.mark.parametrize(
+    ("table_RC", "num"), [([[30, 10], [12, 28]], 80), ([[20, 0], [0, 20]], 40), ([[9, 5], [6, 9], [7, 3]], 25)]
+)
+def test_the_bounds_of_cramers_v_are_those_of_noncentral_chi_squared(table_RC: list[list[int]], num: int) -> None:
+    count = np.array(table_RC, float)
+    square = chi2_contingency(count, correction=False).statistic / count.sum() * num
+    degrees = len(count) - 1
+    low, high = cramers_v_interval(count, num)
+    for bound, level in ((low, 0.975), (high, 0.025)):
+        inside = ncx2.cdf(square, degrees, num * max(bound, 1e-9) ** 2)
+        assert inside == pytest.approx(level, abs=1e-4) or bound in (0, 1)
+    assert low < high
+
+
+def test_the_interval_of_cramers_v_holds_a_nearly_perfect_association() -> None:
+    """Percentiles held it in 49 to 63 % of samples; those without an exception had no width."""
+    draw, v = np.random.default_rng(3), 0.95
+    p = np.array([1 + v, 1 - v, 1 - v, 1 + v]) / 4
+    held = [
+        low <= v <= high
+        for low, high in (cramers_v_interval(draw.multinomial(40, p).reshape(2, 2), 40) for _ in range(200))
+    ]
+    assert np.mean(held) >= 0.93
 
 
 def test_the_difference_of_two_perfect_aurocs_has_an_interval() -> None:

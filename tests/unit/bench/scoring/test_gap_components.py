@@ -134,6 +134,26 @@ def test_a_lower_prevalence_reduces_precision_but_not_the_ranking() -> None:
     assert calibrated.loc["prevalence", "value"] == pytest.approx(calibrated.loc["gap", "value"], abs=0.03)
 
 
+def test_components_of_perfect_separations_have_widths_and_the_prevalence_never_changes_the_auroc() -> None:
+    """No resample changes a perfect separation, so percentiles gave intervals without a width."""
+    perfect = [
+        replace(p, logit=np.where(p.state == 1, 9, -9).astype(np.float32))
+        for p in (part("internal", "test", 1, num=120), part("there", "all", 3, women=0.7, num=120))
+    ]
+    found = scored(perfect[1], internal=perfect[0])
+    for metric, names in {
+        "auroc": ("gap", "case_mix", "remainder"),
+        "auprc": ("gap", "prevalence", "case_mix"),
+    }.items():
+        for finding in ("Edema", "macro"):
+            rows = parts_of(found, metric, "there", finding).loc[list(names)]
+            assert (rows["value"].abs() < 1e-12).all()
+            assert (rows["low"] < -0.01).all()
+            assert (rows["high"] > 0.01).all()
+    prevalence = parts_of(found).loc["prevalence"]
+    assert prevalence["low"] == prevalence["high"] == 0
+
+
 def test_the_components_sum_to_the_gap_in_every_row() -> None:
     external = [part("first", "all", 3, women=0.8, harder=1.0, prevalence=0.1), part("second", "all", 4, shift=0.5)]
     expert = part("internal", "expert_test", 5, num=700, reference="radiologist", shift=0.4)

@@ -75,6 +75,16 @@ def test_noise_gives_a_wide_interval_and_two_runs_have_no_correlation() -> None:
     assert agreement(*study([], 0.01), "internal").empty
 
 
+def test_the_interval_counts_pairs_of_runs_that_are_clear_in_both_cohorts() -> None:
+    """Of 60 samples in which the true tau is 1 and runs are close, percentiles of tau held it in none."""
+    found = agreement(*study([0.6, 0.7, 0.701, 0.9], 0.002), "internal").iloc[0]
+    # 5 of 6 pairs are clear; the other may have either order
+    assert [found["tau"], found["low"], found["high"]] == pytest.approx([1, 4 / 6, 1])
+    close = agreement(*study([0.80, 0.801, 0.802, 0.803, 0.804], 0.05, flip=True), "internal")
+    assert (close["low"] == -1).all()
+    assert (close["high"] == 1).all()
+
+
 def test_variance_over_seeds_and_over_patients_are_separated() -> None:
     skill = [0.80, 0.82, 0.84, 0.86]
     recipes = {"r": ["r0", "r1", "r2", "r3"]}

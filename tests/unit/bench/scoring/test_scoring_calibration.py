@@ -7,7 +7,7 @@ from scipy.optimize import minimize
 from scipy.special import expit
 from sklearn.isotonic import IsotonicRegression
 
-from bench.scoring.bootstrap.intervals import LEVEL, percentile, wilson
+from bench.scoring.bootstrap.intervals import wilson
 from bench.scoring.calibration_metrics import ace, equal_mass_bin_of, errors, nll
 from bench.scoring.calibrators import FITS, Isotonic, fit_isotonic, fit_platt, fit_temperature
 from bench.scoring.metrics import auprc, auroc
@@ -111,21 +111,6 @@ def test_interpolation_equals_numpys_for_any_order(num_points: int) -> None:
     logit = np.concatenate([draw.normal(0.5, 0.5, 200), x]).astype(np.float32)
     for given in (logit, np.sort(logit), -np.sort(-logit)):
         np.testing.assert_array_equal(Isotonic(x, y).apply(given), np.interp(given.astype(np.float64), x, y))
-
-
-@pytest.mark.parametrize("num", [2, 64, 127, 128, 200, 1000])
-@pytest.mark.parametrize("kind", ["rising", "falling", "tied", "missing"])
-def test_bounds_are_quantiles_for_any_order(num: int, kind: str) -> None:
-    drawn = np.sort(np.random.default_rng(num).normal(size=num))
-    if kind == "falling":
-        drawn = drawn[::-1].copy()
-    elif kind == "tied":
-        drawn = np.round(drawn)
-    elif kind == "missing":
-        drawn[: num // 50] = np.nan
-    low, high = percentile(np.zeros(1), drawn[None])
-    share = (1 - LEVEL) / 2
-    np.testing.assert_array_equal([low[0], high[0]], np.nanquantile(drawn, [share, 1 - share]))
 
 
 def test_wilson_interval_of_a_textbook_example() -> None:

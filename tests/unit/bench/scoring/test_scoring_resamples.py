@@ -68,7 +68,7 @@ def test_intervals_over_patients_are_twice_as_wide_as_over_images_when_patients_
     widths = []
     for ids in (patient, np.arange(900)):
         replicates, _ = bootstrap.rank_metrics(Resamples.draw(ids, 1000, "w"), label[:, None], score)
-        low, high = intervals.percentile(np.array([value]), replicates)
+        low, high = intervals.normal_interval(np.array([value]), replicates)
         widths.append(float(high[0] - low[0]))
         if ids is patient:
             np.testing.assert_allclose([low[0], high[0]], [0.616, 0.774], atol=0.02)
@@ -79,9 +79,36 @@ def test_an_interval_needs_ninety_five_percent_of_the_replicates() -> None:
     replicates = np.tile(np.linspace(0.4, 0.6, 100), (2, 1))
     replicates[0, :5] = np.nan
     replicates[1, :6] = np.nan
-    low, high = intervals.percentile(np.array([0.5, 0.5]), replicates)
+    low, high = intervals.normal_interval(np.array([0.5, 0.5]), replicates)
     assert np.isfinite([low[0], high[0]]).all()
     assert np.isnan([low[1], high[1]]).all()
+
+
+def test_equal_replicates_give_no_interval() -> None:
+    value, replicates = np.full(2, 0.3), np.full((2, 50), 0.3)
+    for rule in (intervals.normal_interval, intervals.positive_interval):
+        assert np.isnan(rule(value, replicates)).all()
+    no_bias = np.zeros(2)
+    assert np.isnan(intervals.distance_difference(value, replicates, no_bias, no_bias)).all()
+
+
+def test_an_interval_of_a_loss_is_normal_on_the_logarithmic_scale_and_holds_more_often() -> None:
+    draw = np.random.default_rng(0)
+    held = {intervals.normal_interval: 0, intervals.positive_interval: 0}
+    probability = np.array([0.02, 0.1, 0.3])
+    truth = float((probability * (1 - probability)).mean())  # the Brier score of true probabilities
+    for _ in range(400):
+        own = draw.choice(probability, 60)
+        loss = (own - (draw.random(60) < own)) ** 2
+        value = np.array([loss.mean()])
+        drawn = draw.multinomial(60, np.full(60, 1 / 60), 200) @ loss / 60
+        for rule in held:
+            (low,), (high,) = rule(value, drawn[None])
+            held[rule] += low <= truth <= high
+        assert [low, high] == pytest.approx(
+            value[0] * np.exp(np.array([-1, 1]) * 1.959964 * drawn.std(ddof=1) / value[0])
+        )
+    assert held[intervals.positive_interval] >= max(0.93 * 400, held[intervals.normal_interval])
 
 
 def test_a_nan_replicate_of_one_cell_does_not_move_the_mean() -> None:

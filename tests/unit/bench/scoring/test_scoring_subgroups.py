@@ -8,7 +8,7 @@ import pytest
 from statsmodels.stats.proportion import proportion_confint
 
 from bench.scoring import metrics
-from bench.scoring.bootstrap.max_intervals import largest, spread
+from bench.scoring.bootstrap.max_intervals import largest, spreads
 from bench.scoring.patient_groups import PatientGroups
 from bench.scoring.score_run import RunScores, score_run
 from bench.scoring.scored_split import ScoredSplit, Settings
@@ -150,9 +150,10 @@ def test_the_interval_of_a_maximum_covers_the_truth_even_if_all_values_are_equal
     for _ in range(300):
         value = np.array(truth) + draw.normal(size=5)
         replicates = value[:, None] + draw.normal(size=(5, 200))
-        most, distance = largest(value, replicates), spread(value, replicates)
+        most = largest(value, np.stack([value - 1.96, value + 1.96]), replicates)
+        _, low, high = spreads(value[:, None], replicates[:, None])
         held["largest"] += most.low <= max(truth) <= most.high
-        held["spread"] += distance.low <= max(truth) - min(truth) <= distance.high
+        held["spread"] += low[0] <= max(truth) - min(truth) <= high[0]
     assert min(held.values()) >= 0.93 * 300
 
 
@@ -184,5 +185,11 @@ def test_a_rate_of_zero_has_an_interval_with_a_width_and_its_spread_has_none() -
 
 def test_extremes_of_no_values_are_nan() -> None:
     nothing = np.full(2, np.nan)
-    assert np.isnan(largest(nothing, np.full((2, 9), np.nan)).value)
-    assert np.isnan(spread(np.array([0.5, np.nan]), np.full((2, 9), 0.5)).value)
+    assert np.isnan(largest(nothing, np.stack([nothing] * 2), np.full((2, 9), np.nan)).value)
+    assert np.isnan(spreads(np.array([[0.5], [np.nan]]), np.full((2, 1, 9), 0.5))[0]).all()
+
+
+def test_the_largest_of_gaps_that_no_resample_moves_keeps_the_widths_of_their_intervals() -> None:
+    most = largest(np.zeros(2), np.array([[-0.1, -0.2], [0.1, 0.2]]), np.zeros((2, 90)))
+    assert most.low <= -0.1
+    assert most.high == 0.2
