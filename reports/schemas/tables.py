@@ -188,7 +188,7 @@ SCHEMAS: dict[str, tuple[str, ...]] = {
     "pairs": ("first", "second", "dataset", "metric", "value", "low", "high", *_SIMULTANEOUS),
     # agreement of two cohorts on the ranking of the recipes; first, second: names of the cohorts
     # tau (may be empty): Kendall's tau-b (-1 to 1) between the macro AUROCs of the recipes at the two cohorts
-    # low, high (may be empty): interval of tau over patients
+    # low, high (may be empty): interval of tau; pairs of recipes whose order is not clear at both may have any order
     # num_runs: number of recipes with a value in every cohort
     "agreement": ("first", "second", "tau", "low", "high", "num_runs"),
     # variation of the macro AUROC of each recipe with several seeds, in each cohort and for the mean "external"

@@ -181,7 +181,7 @@ def test_equal_classifiers_differ_by_zero_and_a_better_classifier_by_a_positive_
 
 
 def test_the_difference_of_two_nearly_perfect_classifiers_holds_the_truth() -> None:
-    """Of these samples, percentiles held it in 58 %, and half of them had no width."""
+    """Of such samples, percentiles held it in 58 %, and half of them had no width."""
     rng = np.random.default_rng(5)
     source, ids = np.repeat([0, 1], 20), np.arange(40).astype(str).astype(object)
     held = 0
