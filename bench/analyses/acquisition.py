@@ -178,5 +178,5 @@ def _nuisances(job: AnalysisJob, progress: Progress) -> pd.DataFrame:
             association_rows = internal.rows(patient)
         else:
             association_rows = internal.external(nuisances, label_NF, patient)
-        rows += [(ref.name, split, *row) for row in (*nuisance.shares(nuisances), *association_rows)]
+        rows += [(ref.name, split, *row) for row in (*nuisance.shares(nuisances, patient), *association_rows)]
     return pd.DataFrame(rows, columns=["dataset", "split", *nuisance.COLUMNS])

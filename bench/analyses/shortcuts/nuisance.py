@@ -90,14 +90,17 @@ def patient_sample(patient: NDArray[Any], seed: int = 0, max_patients: int = MOS
     return np.asarray(selected[code])
 
 
-def shares(nuisances: Mapping[str, Nuisance]) -> list[Row]:
-    """Return rows with the share of each level among the images with a known level, with Wilson's interval."""
+def shares(nuisances: Mapping[str, Nuisance], patient: NDArray[Any]) -> list[Row]:
+    """Return rows with the share of each level among the images with a known level.
+
+    Wilson's interval counts Kish's effective number of patients, because the images of one patient mostly have one level.
+    """
     rows: list[Row] = []
     for name, (level_names, code) in nuisances.items():
-        known_code = code[code >= 0]
+        known_code, of_patients = code[code >= 0], np.unique(patient[code >= 0], return_counts=True)[1][None]
         for number, level in enumerate(level_names):
             share = np.array([(known_code == number).mean()])
-            low, high = wilson(share, np.array([float(len(known_code))]))
+            low, high = wilson(share, effective_patients(of_patients))
             rows.append(
                 (name, level, "", "share", float(share[0]), float(low[0]), float(high[0]), np.nan, len(known_code))
             )

@@ -8,6 +8,7 @@ import pytest
 from scipy.stats import chi2_contingency, ncx2
 from scipy.stats.contingency import association as scipy_association
 from sklearn.metrics import roc_auc_score
+from statsmodels.stats.proportion import proportion_confint
 
 from bench.analyses.shortcuts.nuisance import (
     COLUMNS,
@@ -16,6 +17,7 @@ from bench.analyses.shortcuts.nuisance import (
     cramers_v_interval,
     levels,
     phantom_marker,
+    shares,
     stratified,
 )
 from harmonize.cohorts.pooled import Place
@@ -105,6 +107,19 @@ def test_the_interval_of_cramers_v_holds_a_nearly_perfect_association() -> None:
         for low, high in (cramers_v_interval(draw.multinomial(40, p).reshape(2, 2), 40) for _ in range(200))
     ]
     assert np.mean(held) >= 0.93
+
+
+def test_the_share_of_a_level_that_all_images_of_a_patient_have_holds_the_truth() -> None:
+    """Wilson's interval for independent images held it in half of these samples."""
+    draw, held = np.random.default_rng(6), 0
+    for _ in range(200):
+        patient = np.repeat(np.arange(40), draw.integers(1, 9, 40))
+        code = (draw.random(40) < 0.3).astype(np.int64)[patient]
+        _, row = shares({"sex": (("F", "M"), code)}, patient.astype(str))
+        held += row[5] <= 0.3 <= row[6]
+    assert held >= 0.93 * 200
+    alone = shares({"sex": (("F", "M"), np.repeat([0, 1], [6, 4]))}, np.arange(10).astype(str))[1]
+    assert alone[5:7] == pytest.approx(proportion_confint(4, 10, method="wilson"))
 
 
 def test_the_difference_of_two_perfect_aurocs_has_an_interval() -> None:
