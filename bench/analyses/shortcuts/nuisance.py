@@ -311,7 +311,8 @@ def cramers_v_interval(count_RC: NDArray[np.floating], num: float) -> tuple[floa
     rows, columns = count.shape
     expected = np.outer(count.sum(1), count.sum(0)) / count.sum()
     square, degrees = num * float(((count - expected) ** 2 / expected).sum() / count.sum()), (rows - 1) * (columns - 1)
-    low, high = (chndtrinc(square, degrees, p) if chndtr(square, degrees, 0) > p else 0.0 for p in (0.975, 0.025))
+    low = chndtrinc(square, degrees, 0.975) if chndtr(square, degrees, 0) > 0.975 else 0.0
+    high = chndtrinc(max(square, degrees), degrees, 0.025)  # the mean without association: less would give no width
     scale = num * (min(rows, columns) - 1)
     return float(min((low / scale) ** 0.5, 1.0)), float(min((high / scale) ** 0.5, 1.0))
 

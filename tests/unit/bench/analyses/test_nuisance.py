@@ -92,10 +92,16 @@ def test_the_bounds_of_cramers_v_are_those_of_noncentral_chi_squared(table_RC: l
     square = chi2_contingency(count, correction=False).statistic / count.sum() * num
     degrees = len(count) - 1
     low, high = cramers_v_interval(count, num)
-    for bound, level in ((low, 0.975), (high, 0.025)):
-        inside = ncx2.cdf(square, degrees, num * max(bound, 1e-9) ** 2)
+    for bound, level, at in ((low, 0.975, square), (high, 0.025, max(square, degrees))):
+        inside = ncx2.cdf(at, degrees, num * max(bound, 1e-9) ** 2)
         assert inside == pytest.approx(level, abs=1e-4) or bound in (0, 1)
     assert low < high
+
+
+def test_a_table_without_any_association_leaves_the_upper_bound_of_cramers_v_above_0() -> None:
+    low, high = cramers_v_interval(np.full((2, 2), 10.0), 40)
+    assert low == 0
+    assert ncx2.cdf(1, 1, 40 * high**2) == pytest.approx(0.025, abs=1e-4)
 
 
 def test_the_interval_of_cramers_v_holds_a_nearly_perfect_association() -> None:
