@@ -14,7 +14,13 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from bench.scoring.bootstrap.area_intervals import mean_interval
-from bench.scoring.bootstrap.intervals import distance_interval, mean_of, normal_interval, positive_interval
+from bench.scoring.bootstrap.intervals import (
+    distance_interval,
+    mean_of,
+    normal_interval,
+    positive_interval,
+    uncertainty_interval,
+)
 from bench.scoring.calibration_metrics import BIASED, ERRORS
 from bench.scoring.gaps.gap import CORE, EXTERNAL, MACRO, MACRO_ALL, UNKNOWN, Gap
 from bench.scoring.metrics_of_split import AUROC, Key, SplitMetrics
@@ -127,7 +133,7 @@ class _Block(NamedTuple):
     def interval_group(self) -> "_IntervalGroup":
         """Return the group of this block; the intervals of all blocks with equal groups are computed together."""
         kind = "distance" if self.key.metric in BIASED else "loss" if self.key.metric in ERRORS else "other"
-        return _IntervalGroup(self.replicates.shape[1], kind)
+        return _IntervalGroup(self.replicates.shape[1], self.key.metric if self.key.metric in INTERVALS else kind)
 
 
 class _IntervalGroup(NamedTuple):
@@ -247,7 +253,12 @@ def least_sizes(counts: Counts, selected: NDArray[np.integer | np.bool_], num_fi
     return Sizes(n, num_positive, num_negative, num_patients, num_findings)
 
 
-INTERVALS = {"distance": distance_interval, "loss": positive_interval, "other": normal_interval}
+INTERVALS = {
+    "distance": distance_interval,
+    "loss": positive_interval,
+    "brier_uncertainty": uncertainty_interval,
+    "other": normal_interval,
+}
 
 
 def cohort_of(measured: Sequence[SplitMetrics]) -> tuple[str, str, str]:
