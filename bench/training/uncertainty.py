@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from harmonize.errors import ConfigError
-from harmonize.labels.findings import ABSENT, NOT_MENTIONED, PRESENT, UNCERTAIN, UNMAPPED_CODE
+from harmonize.labels.findings import ABSENT, ALL_FINDINGS, NOT_MENTIONED, PRESENT, UNCERTAIN, UNMAPPED_CODE
 from harmonize.seeds import seed_for
 
 Targets = tuple[Tensor, Tensor]
@@ -65,7 +65,11 @@ def smooth(labels: Labels, low: float, high: float) -> Targets:
 
     The draw depends only on the seed, the image id and the finding, not on other rows or their order.
     Source: Pham et al. 2021, arXiv:1911.06475: U(.55, .85) for U-Ones, U(0, .3) for U-Zeros.
+
+    Raises ConfigError unless 0 <= low <= high <= 1.
     """
+    if not 0 <= low <= high <= 1:
+        raise ConfigError(f"low {low} and high {high} bound no target", "uncertainty", "choose 0 <= low <= high <= 1")
     target_NK, weight_NK = _certain(labels.state_NK)
     uncertain_NK = labels.state_NK == UNCERTAIN
     names = ((labels.image_id[n], labels.findings[k]) for n, k in torch.nonzero(uncertain_NK).tolist())
@@ -86,8 +90,11 @@ def mixed(labels: Labels, of: Mapping[str, str], otherwise: str = "zeros") -> Ta
 
     `of` maps findings to ignore, ones or zeros. Findings that `of` does not name get the policy `otherwise`.
 
-    Raises ConfigError for an unknown policy.
+    Raises ConfigError for an unknown policy or finding.
     """
+    for name in of:
+        if name not in (known := (*labels.findings, *ALL_FINDINGS)):
+            raise ConfigError(f"no finding {name!r}", "uncertainty", ConfigError.suggestion(name, known))
     policies = {"ignore": ignore, "ones": ones, "zeros": zeros}
     columns = []
     for k, finding in enumerate(labels.findings):

@@ -88,6 +88,16 @@ def test_a_mixture_gives_each_finding_its_own_policy() -> None:
     assert with_nan(mixed(labels, {"A": "ones", "B": "ignore"}, "zeros")) == [1, None, 0]
     with pytest.raises(ConfigError, match="unknown policy 'twos' for A"):
         mixed(labels, {"A": "twos"})
+    with pytest.raises(ConfigError, match="no finding 'Edmea'") as error:  # it would silently be read as `otherwise`
+        mixed(labels, {"Edmea": "ones"})
+    assert "did you mean 'Edema'?" in error.value.fix
+    assert with_nan(mixed(labels, {"Edema": "ones"}, "zeros")) == [0, 0, 0]  # a finding that this run does not have
+
+
+@pytest.mark.parametrize(("low", "high"), [(0.9, 0.1), (5.0, 8.0), (-0.1, 0.3), (float("nan"), 0.8)])
+def test_smoothed_targets_are_probabilities(low: float, high: float) -> None:
+    with pytest.raises(ConfigError, match="bound no target"):
+        smooth(Labels(torch.tensor([[-1]]), ["a"], ["Edema"]), low, high)
 
 
 def test_the_registrys_mixture_names_findings_that_exist() -> None:
