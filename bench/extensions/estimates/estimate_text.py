@@ -52,7 +52,8 @@ def lines(result: ExpectedScores, notes: Sequence[str]) -> list[str]:
     """Return the result as lines of text: the runs, the findings of the first run, reasons, and what it rests on."""
     names, mean, order = names_of(result.manifest), result.means["auroc"], order_of(result)
     out = [SYNTHETIC_NOTICE] if result.manifest.phantom else []
-    if any((one.stated & (one.half > 0)).any() for one in result.results.values()):  # 0: the user stated the prevalence
+    # half 0: the user stated the prevalence. The mean may be stated although each finding is too uncertain
+    if mean.findings or any((one.stated & (one.half > 0)).any() for one in result.results.values()):
         out += [f"{result.num_images:,} images, estimated without labels; 90 % intervals, {result.estimator.title}"]
     elif result.num_images:
         out += [f"{result.num_images:,} images, but no estimate from them (reasons below); 95 % prediction intervals"]

@@ -160,6 +160,17 @@ def test_few_images_do_not_change_what_is_predicted(finished: Path, own_logits: 
     assert re.search(r"0\.\d{3}\* \[0\.\d{3}, 0\.\d{3}\]", text)
 
 
+def test_a_mean_of_findings_that_are_too_uncertain_is_an_estimate_from_the_images(
+    finished: Path, logits: Path, here: Command
+) -> None:
+    text = here("estimate", "--logits", str(logits), "--widest", "0", cwd=finished).stdout
+    rows = text.splitlines()[3:6]
+    assert "expected macro AUROC" in rows[0]
+    assert "*" not in rows[1]  # the means are from the images
+    assert "60 images, estimated without labels; 90 % intervals" in text
+    assert "no estimate from them" not in text
+
+
 def test_without_the_extension_images_are_needed(finished: Path, monkeypatch: pytest.MonkeyPatch, logits: Path) -> None:
     found = extensions.modules
     monkeypatch.setattr(extensions, "modules", lambda name: () if name == "new_hospital" else found(name))
