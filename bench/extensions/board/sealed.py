@@ -97,7 +97,7 @@ def open_hospital(folder: Path, labels: Path, step: float | None, quota: int) ->
     """Make the folder of a sealed hospital from a table of labels, and return its settings.
 
     step: None for the smallest of STEPS that protects all findings (see `few`). Raises ConfigError for an existing folder, a wrong
-    step or quota, a table without findings, a value that is no label, and a finding with too few images for the step.
+    step or quota, a table without findings, a value that is no label, an empty patient_id, and a finding with too few images for the step.
     """
     if folder.exists():
         raise ConfigError("the folder exists already", str(folder), "choose another folder")
