@@ -8,7 +8,7 @@ from native_tables import on_disk
 
 import harmonize
 from harmonize.cohorts.specs import read_data, with_gold
-from harmonize.errors import ConfigError, DatasetError
+from harmonize.errors import ConfigError, CxrError, DatasetError
 
 LAYOUT = "nih"
 
@@ -65,12 +65,12 @@ def test_several_lists_apply_together(tmp_path: Path) -> None:
     assert cohort.flow["listed_in_exclude"] == 2
 
 
-@pytest.mark.parametrize("content", [b"", b"id\n1\n"])
-def test_a_file_without_a_list_is_refused(tmp_path: Path, content: bytes) -> None:
+@pytest.mark.parametrize(("content", "what"), [(b"", "the file is empty"), (b"id\n1\n", "the list of `exclude`")])
+def test_a_file_without_a_list_is_refused(tmp_path: Path, content: bytes, what: str) -> None:
     spec = on_disk(LAYOUT, tmp_path / "nih")
     path = tmp_path / "list.csv"
     path.write_bytes(content)
-    with pytest.raises(ConfigError, match="the list of `exclude`") as error:
+    with pytest.raises(CxrError, match=what) as error:
         harmonize.load(replace(spec, exclude=(path,)))
     assert error.value.where == str(path)
 
