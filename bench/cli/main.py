@@ -315,8 +315,8 @@ def main() -> None:
         if full := DiskFullError.of(error, Path(where)):
             message = StoreError(f"cannot write: {full.strerror}", str(full.filename), full.fix)
         elif error.errno in _FIXES:
-            verb = "write" if error.errno == errno.EROFS else "use this path"
-            message = StoreError(f"cannot {verb}: {error.strerror}", where, _FIXES[error.errno])
+            what = "cannot write:" if error.errno == errno.EROFS else "cannot use this path:"
+            message = StoreError(f"{what} {error.strerror}", where, _FIXES[error.errno])
         else:
             raise
         _say_error(message)
