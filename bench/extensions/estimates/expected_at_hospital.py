@@ -327,7 +327,7 @@ def _checked(run_id: str, table: pd.DataFrame, findings: Sequence[str], first: p
         raise DatasetError(f"no column {missing[0]!r}", where, "give image_id, and a column of logits for each finding")
     if table.empty:
         raise DatasetError("the table has no images", where, "give one row for each image")
-    images = table["image_id"].fillna("").astype(str)
+    images = table["image_id"].astype(str).where(table["image_id"].notna(), "")
     if repeated := images[images.duplicated() | (images == "")].tolist():
         what = f"the image {repeated[0]!r} is listed twice" if repeated[0] else "an image has no image_id"
         raise DatasetError(what, where, "give each image once, with its id")

@@ -93,7 +93,7 @@ def table_of_predictions(path: Path) -> pd.DataFrame:
         ) from error
     if "image_id" not in frame:
         raise DatasetError("no column image_id", str(path), "name the column of the image ids image_id")
-    frame["image_id"] = frame["image_id"].fillna("").astype(str)
+    frame["image_id"] = frame["image_id"].astype(str).where(frame["image_id"].notna(), "")
     return frame
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import pandas as pd
 import pytest
 import torch
 from torch import Tensor, nn
@@ -48,6 +49,12 @@ def test_damaged_predictions_are_refused_in_words(suffix: str, tmp_path: Path) -
     path.write_bytes(path.read_bytes()[:40])
     with pytest.raises(DatasetError, match="cannot read the predictions"):
         table_of_predictions(path)
+
+
+@pytest.mark.parametrize("kind", ["Int64", "category", "float64"])
+def test_a_blank_id_of_a_parquet_table_is_a_blank_id(kind: Any, tmp_path: Path) -> None:
+    pd.DataFrame({"image_id": pd.Series([7, None], dtype=kind), "Edema": 0.5}).to_parquet(tmp_path / "table.parquet")
+    assert table_of_predictions(tmp_path / "table.parquet")["image_id"].tolist()[1] == ""
 
 
 class Shifted(nn.Module):
