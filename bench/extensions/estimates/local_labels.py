@@ -15,7 +15,6 @@ from bench.extensions.estimates.compared_runs import InternalFindings
 from bench.extensions.estimates.prediction_powered import Images, combined_scores
 from bench.extensions.estimates.quantities import QUANTITIES
 from bench.results.prediction_files import BLANK, IMAGE, PATIENT, label_states, read_table
-from harmonize.checks.release import check_ids
 from harmonize.datasets.ids import examples
 from harmonize.errors import ConfigError
 
@@ -86,7 +85,6 @@ def read_local_labels(path: Path, image_ids: Sequence[str], findings: Sequence[s
             f"image {i}" if patient in BLANK else f"patient {patient}"
             for i, patient in zip(rows, table[PATIENT], strict=True)
         ]
-        notes += [f"{alike.found}: {alike.fix}." for alike in check_ids("", table[PATIENT])]
     else:
         notes.append(f"There is no column {PATIENT}: each image counts as a patient.")
     local = LocalLabels(rows, state, np.unique(ids, return_inverse=True)[1].astype(np.int64), tuple(notes))
