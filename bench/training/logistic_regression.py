@@ -145,11 +145,7 @@ class _Problem:
         return loss_K, gradient_XK, curvature_NK
 
     def newton_step(
-        self,
-        gradient_XK: Tensor,
-        curvature_NK: Tensor,
-        penalty_X1: Tensor,
-        precondition: Callable[[Tensor], Tensor],
+        self, gradient_XK: Tensor, curvature_NK: Tensor, penalty_X1: Tensor, precondition: Callable[[Tensor], Tensor]
     ) -> tuple[Tensor, int]:
         """Return minus the inverse Hessian times the gradient, by conjugate gradients, and the number of products."""
         curvature_NK = curvature_NK.to(self.x_NX.dtype)

@@ -217,12 +217,7 @@ class Column:
     kind: NDArray[np.uint8]  # bits POSITIVE and LAST_OF_TIE
 
     @classmethod
-    def of(
-        cls,
-        patient: NDArray[np.int32],
-        label: NDArray[np.int8],
-        score: NDArray[np.floating],
-    ) -> Self:
+    def of(cls, patient: NDArray[np.int32], label: NDArray[np.int8], score: NDArray[np.floating]) -> Self:
         """Return the images whose label is 0 or 1, sorted by decreasing score.
 
         Raises ValueError if the score of one of these images is not finite.

@@ -24,11 +24,7 @@ class DANN(Algorithm):
         super().__init__()
         self.weight = weight
         self.discriminator = nn.Sequential(
-            nn.Linear(num_features, width),
-            nn.ReLU(),
-            nn.Linear(width, width),
-            nn.ReLU(),
-            nn.Linear(width, num_groups),
+            nn.Linear(num_features, width), nn.ReLU(), nn.Linear(width, width), nn.ReLU(), nn.Linear(width, num_groups)
         )
 
     def forward(self, batch: Batch) -> Tensor:
