@@ -271,7 +271,7 @@ def edited(change: Callable[[pd.DataFrame], pd.DataFrame | None]) -> Callable[[P
 
 DAMAGES = {
     "missing file": (lambda path: path.unlink(), ["no logits of run {run}", "add {run}.csv or .parquet"]),
-    "empty file": (lambda path: path.write_bytes(b""), ["the file is empty", "{run}.csv", "write it again"]),
+    "empty file": (lambda path: path.write_bytes(b""), ["the file is empty", "{run}.csv", "give a table with a header"]),
     "not a table": (
         lambda path: path.rename(path.with_suffix(".parquet")), ["cannot read the table", "{run}.parquet"]
     ),
