@@ -95,11 +95,8 @@ def lines(result: "Contrast", *, every: bool = False) -> list[str]:
             "All p values treat the two runs as chosen in advance. The leaderboard corrects for all pairs of its ranking.",
         ]
     else:
-        shown, mean, further = (
-            table[table["finding"] == "macro"],
-            "Each row: mean",
-            ["Findings and corrected p values: --all"],
-        )
+        shown, mean = table[table["finding"] == "macro"], "Each row: mean"
+        further = ["Findings and corrected p values: --all"]
         drawn = _means(result, shown, heading)
     notes = [
         *result.notes,

@@ -140,10 +140,8 @@ def _usage_errors(group: Any) -> Iterator[None]:
         if usage.ctx is not None:
             path, command = usage.ctx.command_path, usage.ctx.command
         elif group is not None and group.invoked_subcommand:
-            path, command = (
-                f"{group.command_path} {group.invoked_subcommand}",
-                group.command.commands[group.invoked_subcommand],
-            )
+            path = f"{group.command_path} {group.invoked_subcommand}"
+            command = group.command.commands[group.invoked_subcommand]
         # typer reports the message of pydantic, for example: Input should be a valid integer, unable to parse string as an integer
         what = usage.format_message().rstrip(".").replace("Input should", "must").split(", unable to parse")[0]
         epilog = (command.epilog if command else "") or ""

@@ -194,11 +194,8 @@ def check_probe(config: RunConfig, uncertainty: Entry, where: str) -> None:
 
 def check_trainable(config: RunConfig, optimizer: Entry, loss: Entry, algorithm: Entry | None, where: str) -> None:
     """Raise ConfigError for an optimizer, loss, schedule and precision that cannot be combined. `algorithm`: None for ERM."""
-    schedule, only_kind, sam = (
-        config.schedule,
-        optimizer.facts.get("schedule"),
-        optimizer.use == "bench.training.optimizers.sam:SAM",
-    )
+    schedule, only_kind = config.schedule, optimizer.facts.get("schedule")
+    sam = optimizer.use == "bench.training.optimizers.sam:SAM"
     if sam and str(optimizer.options.get("base", "")).startswith("schedulefree:"):
         fix = "use another base optimizer, e.g. torch.optim:AdamW"
         raise ConfigError(f"{config.optimizer}: SAM cannot wrap a schedule-free optimizer", f"{where}.optimizer", fix)

@@ -190,10 +190,8 @@ class Normalizer:
 
         Each image is normalized by its own statistics. The result is 0 outside the mask content_N1HW.
         """
-        x_N1HW, content_N1HW = (
-            self._center_crop(x_N1HW),
-            None if content_N1HW is None else self._center_crop(content_N1HW),
-        )
+        x_N1HW = self._center_crop(x_N1HW)
+        content_N1HW = None if content_N1HW is None else self._center_crop(content_N1HW)
         if content_N1HW is not None or self.steps:
             normalized = []
             for rows in chunks(x_N1HW):

@@ -170,10 +170,7 @@ def constant(scored: ScoredSplit, findings: Sequence[str], share: float = 0.99) 
     # if at least `share` of the logits are equal, at least this many pairs of successive images have equal logits
     fewest_repeats = (2 * share - 1) * num - 1
     # the first tenth of the images is tested first, because this fast test excludes nearly all findings
-    suspects, first = (
-        np.arange(len(findings)),
-        scored.logit[: num // 10],
-    )
+    suspects, first = np.arange(len(findings)), scored.logit[: num // 10]
     for logits in (first, scored.logit):
         repeats = (logits[1:, suspects] == logits[:-1, suspects]).sum(0) + num - len(logits)
         suspects = suspects[repeats >= fewest_repeats]

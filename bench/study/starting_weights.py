@@ -133,11 +133,8 @@ def hub_weights(entries: Iterable[Entry], check: bool = True) -> list[StartingWe
 
 def _on_hub(tag: str, entry: Entry, repository: str, check: bool) -> StartingWeights:
     """Return the file of a timm model in the hub's cache."""
-    where, corpus, size = (
-        f"https://huggingface.co/{repository}",
-        str(entry.facts.get("corpus", "")),
-        _approximate_bytes(entry),
-    )
+    where, corpus = f"https://huggingface.co/{repository}", str(entry.facts.get("corpus", ""))
+    size = _approximate_bytes(entry)
     row = StartingWeights(tag, corpus, entry.licence, "missing", where, size, False, "", repository)
     return _with_cached_file(row, check)
 

@@ -78,10 +78,7 @@ def focal(
     """
     target_NK = masked_targets(target_NK, weight_NK)
     # q_NK is 1 - p_NK, computed without rounding error
-    p_NK, q_NK = (
-        torch.sigmoid(logit_NK.float()),
-        torch.sigmoid(-logit_NK.float()),
-    )
+    p_NK, q_NK = torch.sigmoid(logit_NK.float()), torch.sigmoid(-logit_NK.float())
     p_false_NK = (target_NK * q_NK + (1 - target_NK) * p_NK).clamp(min=_TINY)
     loss_NK = p_false_NK**gamma * _cross_entropy(logit_NK, target_NK, weight_NK)
     if alpha is not None:

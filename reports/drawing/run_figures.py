@@ -84,31 +84,23 @@ def _ranked(data: ReportData, run: Run, points: pd.DataFrame) -> list[dict[str, 
         if (finding, "roc") not in paths:
             continue
         title = "Mean over findings" if finding == MACRO else finding
-        internal, gap = (
-            data.cells.get((run.id, data.internal.key, finding), MISSING),
-            data.gaps.get((run.id, EXTERNAL, finding), MISSING),
-        )
-        numbers = [f"internal {internal.text}"] * internal.has_value + [f"external {places(gap.external)}"] * is_number(
-            gap.external
-        )
+        internal = data.cells.get((run.id, data.internal.key, finding), MISSING)
+        gap = data.gaps.get((run.id, EXTERNAL, finding), MISSING)
+        texts = [f"internal {internal.text}"] if internal.has_value else []
+        texts += [f"external {places(gap.external)}"] if is_number(gap.external) else []
+        numbers = ", ".join(texts)
+        roc, pr = paths[finding, "roc"], paths.get((finding, "pr"), {})
+        from_zero = {key: [(0.0, 0.0), *path] for key, path in roc.items()}
+        roc_label, pr_label = f"ROC curves, {title}: AUROC {numbers}", f"Precision-recall curves, {title}"
         panels.append(
             {
                 "finding": title,
-                "numbers": ", ".join(numbers),
-                "roc": _roc(data, paths[finding, "roc"], f"ROC curves, {title}: AUROC {', '.join(numbers)}"),
-                "pr": _pr(data, paths.get((finding, "pr"), {}), f"Precision-recall curves, {title}"),
+                "numbers": numbers,
+                "roc": _square(data, from_zero, roc_label, True, ("1 − specificity →", "↑ sensitivity")),
+                "pr": _square(data, pr, pr_label, False, ("sensitivity →", "↑ precision")),
             }
         )
     return panels
-
-
-def _roc(data: ReportData, paths: Mapping[str, Path], label: str) -> Markup:
-    ends = {key: [(0.0, 0.0), *path] for key, path in paths.items()}
-    return _square(data, ends, label, diagonal=True, words=("1 − specificity →", "↑ sensitivity"))
-
-
-def _pr(data: ReportData, paths: Mapping[str, Path], label: str) -> Markup:
-    return _square(data, paths, label, diagonal=False, words=("sensitivity →", "↑ precision"))
 
 
 def _reliability(data: ReportData, rows: pd.DataFrame) -> list[dict[str, Any]]:

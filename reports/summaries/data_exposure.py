@@ -180,11 +180,8 @@ def title(internal: str, exposures: Sequence[tuple[ExposureText, int]]) -> str:
 
 def leakage_checks(data: ReportData) -> list[tuple[str, str]]:
     """Return (name, result) of each leakage check; the result of an impossible check states that it is unknown."""
-    internal, shared, num_duplicates = (
-        data.internal.short,
-        int(data.meta.get("shared_patients") or 0),
-        data.num_duplicates,
-    )
+    internal, num_duplicates = data.internal.short, data.num_duplicates
+    shared = int(data.meta.get("shared_patients") or 0)
     checks = [
         (
             f"{internal} patients in two splits",

@@ -110,10 +110,8 @@ def _ended(ticket: Any, job: Work, seconds: float) -> Outcome:
         state, reason = ticket.result()
     else:
         where = ticket.paths.stderr
-        state, reason = (
-            "failed",
-            f"the task {ticket.job_id} ended without a result (killed, or out of memory): see {where}",
-        )
+        state = "failed"
+        reason = f"the task {ticket.job_id} ended without a result (killed, or out of memory): see {where}"
         job.begin()
         job.fail(reason)
     return Outcome(job.id, state, reason, seconds, job.folder / "log.txt")

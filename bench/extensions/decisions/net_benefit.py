@@ -182,10 +182,8 @@ class Benefits:
     ) -> Self:
         """Return the benefits of one split. stated [K]: stated thresholds. used [K]: mask of the findings of the macro."""
         at = np.stack([np.append(CURVE, threshold) for threshold in stated])
-        called, total = (
-            np.stack([counts.called[: STATED + 1] for counts in decisions]),
-            np.stack([counts.total for counts in decisions]),
-        )
+        called = np.stack([counts.called[: STATED + 1] for counts in decisions])
+        total = np.stack([counts.total for counts in decisions])
         of_all = np.stack([sizes_of_all(column, split.resamples.num_patients) for column in split.columns], 1)
         measures = {
             finding: measures_of(*of_finding) for finding, *of_finding in zip(findings, called, total, at, strict=True)

@@ -123,10 +123,8 @@ class ExpectedScores:
                     rows.append(
                         (run_id, finding, quantity, *(numbers if stated else (np.nan,) * 3), result.reason[r, k])
                     )
-                numbers, reason = (
-                    (mean.value[r], mean.low[r], mean.high[r]),
-                    "" if mean.findings else "no finding has a value",
-                )
+                numbers = mean.value[r], mean.low[r], mean.high[r]
+                reason = "" if mean.findings else "no finding has a value"
                 rows.append((run_id, "macro", quantity, *numbers, reason))
         unknown = (np.nan,) * 3
         rows = [(*row, *self.predictions.get((row[0], row[2], row[1]), unknown)) for row in rows]

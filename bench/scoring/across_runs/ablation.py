@@ -117,10 +117,8 @@ def _effect(
         return LevelEffect(name, level, reference, np.nan, np.nan, np.nan, np.nan, 0, 0, np.nan)
     first, second = (list(side) for side in zip(*finite, strict=True))
     differences = value[first] - value[second]
-    mean, mean_replicates = (
-        differences.mean(keepdims=True),
-        (replicates[first] - replicates[second]).mean(0, keepdims=True),
-    )
+    mean = differences.mean(keepdims=True)
+    mean_replicates = (replicates[first] - replicates[second]).mean(0, keepdims=True)
     error = error_of(mean, mean_replicates)
     if own is not None:
         runs = [*first, *second]

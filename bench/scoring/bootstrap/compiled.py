@@ -50,10 +50,8 @@ def kernel_folder() -> Path | None:
     from numba.misc import appdirs
 
     chosen = cast("Any", config).CACHE_DIR
-    next_to_this_file, of_user = (
-        Path(__file__).parent / "__pycache__",
-        Path(cast("Any", appdirs).user_cache_dir("unseen-cxr", False)),
-    )
+    next_to_this_file = Path(__file__).parent / "__pycache__"
+    of_user = Path(cast("Any", appdirs).user_cache_dir("unseen-cxr", False))
     return writable_folder([Path(chosen)] if chosen else [next_to_this_file, of_user], f"kernels-{kernel_hash()}")
 
 

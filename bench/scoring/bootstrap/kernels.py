@@ -126,12 +126,8 @@ def walk_weighted(  # noqa: C901 - all metrics in one loop over the images
     num, lanes, in_tie = patient.shape[0], weight.shape[1], False
     # plain_*: sums of the weights before their multiplication by of_group or of_label
     counts, sums = np.zeros((4, lanes), np.int32), np.zeros((7, lanes))
-    plain_negatives, plain_positives, tied_plain_negatives, tied_plain_positives = (
-        counts[0],
-        counts[1],
-        counts[2],
-        counts[3],
-    )
+    plain_negatives, plain_positives = counts[0], counts[1]
+    tied_plain_negatives, tied_plain_positives = counts[2], counts[3]
     negatives, positives, tied_negatives, tied_positives = sums[0], sums[1], sums[2], sums[3]
     discordant, precision_sum, precision_sum_by_label = sums[4], sums[5], sums[6]
     ratio = np.empty(lanes)
