@@ -57,13 +57,9 @@ def read_tta(raw: object, configs: Sequence[RunConfig], registry: Registry, wher
 
 def _mirrors(augmentation: Entry) -> bool:
     """Return whether an augmentation entry mirrors images, either with its option `hflip` or with one of its steps."""
-    steps = augmentation.options.get("steps", ())
-    return bool(augmentation.options.get("hflip")) or any("hflip" in (step, *_names(step)) for step in steps)
-
-
-def _names(step: object) -> tuple[str, ...]:
-    """Return the keys of an augmentation step; () if the step is a plain name without options."""
-    return tuple(map(str, step)) if isinstance(step, Mapping) else ()
+    # a step is a name, or a mapping from its name to options
+    steps = ([step] if isinstance(step, str) else step for step in augmentation.options.get("steps", ()))
+    return bool(augmentation.options.get("hflip")) or any("hflip" in names for names in steps)
 
 
 def read_ensembles(

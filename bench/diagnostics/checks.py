@@ -42,7 +42,9 @@ def examine(
     image of the cohorts, and read every table and weights file of the store. The store keeps the result of each image. So an
     interrupted check resumes, and a second check is fast.
     """
-    checks = [_python(), *_packages(), *_registry(registry_file)]
+    version = ".".join(map(str, sys.version_info[:3]))
+    python = _check("python", sys.version_info >= (3, 11), version)
+    checks = [python, *_packages(), *_registry(registry_file)]
     if data:
         checks += _data(data, store if images else None, workers, progress)
     if store.exists():
@@ -85,11 +87,6 @@ def lines(checks: Sequence[Check]) -> list[str]:
 def _check(what: str, ok: bool, found: str) -> Check:
     """Return a check that belongs to no dataset, with the level "ok" or "fault"."""
     return Check("", what, "ok" if ok else "fault", "", found)
-
-
-def _python() -> Check:
-    version = ".".join(map(str, sys.version_info[:3]))
-    return _check("python", sys.version_info >= (3, 11), version)
 
 
 def _packages() -> list[Check]:

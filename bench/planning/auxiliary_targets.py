@@ -60,16 +60,6 @@ def _device(table: pd.DataFrame, config: RunConfig) -> Floats:
     return np.full(len(table), np.nan, np.float32)
 
 
-def _projection(table: pd.DataFrame, config: RunConfig) -> Floats:  # noqa: ARG001
-    """Return 1 where the view is AP, 0 where it is PA, else NaN."""
-    return _coded(table["view"], "AP", "PA")
-
-
-def _sex(table: pd.DataFrame, config: RunConfig) -> Floats:  # noqa: ARG001
-    """Return 1 for men, 0 for women, else NaN."""
-    return _coded(table["sex"], "M", "F")
-
-
 def _binary(state: pd.Series, blank: str) -> Floats:
     """Return a column of label states as targets: 1 for present, 0 for absent, NaN for uncertain and null.
 
@@ -89,8 +79,8 @@ def _coded(column: pd.Series, positive: str, negative: str) -> Floats:
 _TARGET: dict[str, Callable[[pd.DataFrame, RunConfig], Floats]] = {
     "abnormal": _abnormal,
     "device": _device,
-    "projection": _projection,
-    "sex": _sex,
+    "projection": lambda table, _: _coded(table["view"], "AP", "PA"),
+    "sex": lambda table, _: _coded(table["sex"], "M", "F"),
 }
 _SOURCE = {
     "abnormal": "it needs normal and abnormal images",

@@ -23,6 +23,8 @@ from bench.store.store import State
 from reports.schemas.exposure import IMAGES, TEXT, UNKNOWN
 
 LONGEST_MEMBERS = 60  # maximum number of characters for the members' names in the title of an ensemble
+# columns of a run that was not trained in this grid
+_NOT_TRAINED = {"remark": "", "epochs": 0, "best_epoch": 0, "gradient_evaluations": np.nan, "seconds": np.nan}
 _TTA_TITLES = {"four_views": "TTA, four views", "three_views": "TTA, three views"}
 
 
@@ -117,7 +119,7 @@ def runs_table(manifest: Manifest, history: Mapping[str, pd.DataFrame], records:
     rows = []
     for run in manifest.runs:
         record, epochs = records[run.id], history[run.id]
-        reason, state, facts = record.reason, record.state, record.facts
+        reason, facts = record.reason, record.facts
         only_in_panel = run.id in in_panels and run.id not in ranked
         note = ""
         if only_in_panel and not reason:
@@ -125,10 +127,10 @@ def runs_table(manifest: Manifest, history: Mapping[str, pd.DataFrame], records:
         exposed = manifest.exposed(run)
         if exposed and not reason:
             note = _not_unseen(manifest, run, exposed)
-        env, config, titles = facts["env"], run.config, run.titles
+        config, titles = run.config, run.titles
         rows.append(
             {
-                "run_id": run.id,
+                **_state_and_software(manifest, run, record),
                 "kind": "run",
                 "of": "",
                 "name": titles["architecture"],
@@ -136,19 +138,14 @@ def runs_table(manifest: Manifest, history: Mapping[str, pd.DataFrame], records:
                 **{k: getattr(config, k) for k in (*NAMED, "seed", "train_on")},
                 **_history(run),
                 "what": manifest.names[run.id].differences,
-                "state": "started" if reason and state == "done" else state,
                 "reason": reason or note,
                 "remark": training_remark(manifest.store, run.id),
                 "epochs": len(epochs),
                 "best_epoch": facts["trained"].get("best_epoch", len(epochs)),
                 "gradient_evaluations": float(facts["trained"].get("gradient_evaluations", np.nan)),
                 "seconds": float(epochs["seconds"].sum()) if len(epochs) else np.nan,
-                "date": _date(manifest, run.id),
                 "command": f"{manifest.command} --only {run.id}",
                 "config": json.dumps(asdict(config), sort_keys=True),
-                "commit": env.get("commit", ""),
-                "versions": ", ".join(f"{k} {v}" for k, v in env.get("versions", {}).items()),
-                "device": env.get("device", ""),
                 "weights_sha256": facts["seal"].get("weights_after", ""),
             }
         )
@@ -173,16 +170,13 @@ def recipe_rows(recipes: Mapping[str, Sequence[str]], runs: pd.DataFrame) -> pd.
     for recipe, run_ids in recipes.items():
         of = [row_of[run_id] for run_id in run_ids]
         seeds = dict.fromkeys(row["seed"] for row in of)
-        shared: dict[Any, Any] = {
-            k: v if all(row[k] == v for row in of) else "several" for k, v in of[0].items() if isinstance(v, str)
-        }
         means = {
             name: float(np.mean([row[name] for row in of])) for name in ("epochs", "seconds", "gradient_evaluations")
         }
         rows.append(
             {
                 **of[0],
-                **shared,
+                **_common_texts(of),
                 **means,
                 "run_id": recipe,
                 "kind": "recipe",
@@ -203,6 +197,26 @@ def recipe_rows(recipes: Mapping[str, Sequence[str]], runs: pd.DataFrame) -> pd.
     return pd.DataFrame(rows, columns=list(runs.columns))
 
 
+def _common_texts(rows: Sequence[Mapping[Any, Any]]) -> dict[str, str]:
+    """Return {column: the text that all rows share, or "several"}."""
+    return {k: v if all(row[k] == v for row in rows) else "several" for k, v in rows[0].items() if isinstance(v, str)}
+
+
+def _state_and_software(manifest: Manifest, run: PlannedRun, record: RunRecord) -> dict[str, Any]:
+    """Return the columns that trained, derived and imported runs have alike."""
+    env, done = record.facts["env"], manifest.store.run_dir(run.id) / "DONE"
+    has_date = done.is_file() and not manifest.of_bundles  # a bundle does not state when its runs were finished
+    return {
+        "run_id": run.id,
+        "state": "started" if record.reason and record.state == "done" else record.state,
+        "reason": record.reason,
+        "date": time.strftime("%Y-%m-%d", time.gmtime(done.stat().st_mtime)) if has_date else "",  # UTC
+        "commit": env.get("commit", ""),
+        "versions": ", ".join(f"{k} {v}" for k, v in env.get("versions", {}).items()),
+        "device": env.get("device", ""),
+    }
+
+
 def _history(run: PlannedRun) -> dict[str, str]:
     """Return the columns on the data and the license of starting weights; "" for random weights.
 
@@ -214,28 +228,21 @@ def _history(run: PlannedRun) -> dict[str, str]:
     return {"corpus": (run.corpus or UNKNOWN) if own else "", "weights_licence": run.licence if own else ""}
 
 
-def _date(manifest: Manifest, run_id: str) -> str:
-    """Return the day (UTC) on which a run was finished, such as "2026-01-31"; "" for a run of a bundle, which has no date."""
-    done = manifest.store.run_dir(run_id) / "DONE"
-    known = done.is_file() and not manifest.of_bundles
-    return time.strftime("%Y-%m-%d", time.gmtime(done.stat().st_mtime)) if known else ""
-
-
 def _without_seed(config: str) -> str:
     return json.dumps({k: v for k, v in json.loads(config).items() if k not in ("seed", "leave_out")}, sort_keys=True)
 
 
 def _external_row(manifest: Manifest, run: PlannedRun, record: RunRecord) -> dict[str, Any]:
     """Return the row of an imported model: the facts that its owner declares, and the grid's cohorts on which it was trained."""
-    facts, passport, config = record.facts, run.passport, run.config
-    reason, state, env = record.reason, record.state, facts["env"]
+    passport, config = run.passport, run.config
     titles = {c.name: str(c.facts.get("title", c.name)) for c in manifest.cohorts}
     seen_cohorts = [titles.get(name, name) for name in passport["seen"]]
     unknown = [name for name in manifest.exposed(run) if name not in passport["seen"]]
     what = [f"had seen {', '.join(seen_cohorts)}"] if seen_cohorts else []
     what += [f"may have seen {', '.join(titles.get(name, name) for name in unknown)}"] if unknown else []
     return {
-        "run_id": run.id,
+        **_state_and_software(manifest, run, record),
+        **_NOT_TRAINED,
         "kind": IMPORTED,
         "of": FORMATS[passport["format"]],
         "name": run.name,
@@ -245,20 +252,9 @@ def _external_row(manifest: Manifest, run: PlannedRun, record: RunRecord) -> dic
         "corpus": passport["pretraining"],
         "weights_licence": passport["licence"],
         "what": ", ".join(["trained elsewhere", *what]),
-        "state": "started" if reason and state == "done" else state,
-        "reason": reason,
-        "remark": "",
-        "epochs": 0,
-        "best_epoch": 0,
-        "gradient_evaluations": np.nan,
-        "seconds": np.nan,
-        "date": _date(manifest, run.id),
         "command": f"bench evaluate --model MODEL.yaml --grid {manifest.name}",
         "config": json.dumps({"name": run.name, **passport}, sort_keys=True),
-        "commit": env.get("commit", ""),
-        "versions": ", ".join(f"{k} {v}" for k, v in env.get("versions", {}).items()),
-        "device": env.get("device", ""),
-        "weights_sha256": facts["seal"].get("weights_after", ""),
+        "weights_sha256": record.facts["seal"].get("weights_after", ""),
     }
 
 
@@ -281,8 +277,7 @@ def _derived_row(manifest: Manifest, run: PlannedRun, record: RunRecord, of: lis
 
     `of`: rows of the trained runs that the derived run combines.
     """
-    shared = {k: v if all(row[k] == v for row in of) else "several" for k, v in of[0].items() if isinstance(v, str)}
-    reason, state, env = record.reason, record.state, record.facts["env"]
+    shared = _common_texts(of)
     first_name = manifest.names[of[0]["run_id"]]
     left_out = {"leave_out": run.config.leave_out} if run.config.leave_out else {}
     what = {
@@ -293,27 +288,17 @@ def _derived_row(manifest: Manifest, run: PlannedRun, record: RunRecord, of: lis
     return {
         **of[0],
         **shared,
+        **_state_and_software(manifest, run, record),
+        **_NOT_TRAINED,
         "family": of[0]["family"] if shared["family"] != "several" else "",
-        "run_id": run.id,
         "kind": run.kind,
         "of": members(manifest, run),
         "name": run.name if run.kind == "ensemble" else of[0]["name"],
         "what": what[run.kind],
-        "state": "started" if reason and state == "done" else state,
-        "reason": reason,
-        "remark": "",
-        "epochs": 0,
-        "best_epoch": 0,
-        "seconds": np.nan,
-        "date": _date(manifest, run.id),
-        "gradient_evaluations": np.nan,
         "command": f"{manifest.command} --only {run.id}",
         "config": json.dumps(
             {k: getattr(run, k) for k in ("kind", "name", "sources", "of")} | left_out, sort_keys=True
         ),
-        "commit": env.get("commit", ""),
-        "versions": ", ".join(f"{k} {v}" for k, v in env.get("versions", {}).items()),
-        "device": env.get("device", ""),
     }
 
 

@@ -100,7 +100,7 @@ class PatientGroups:
     @cached_property
     def missing(self) -> list[str]:
         """Return the names of the attributes (among sex, age, view) that are unknown for more than a fifth of the images."""
-        unknown = {"sex": ~np.isin(self.sex, SEXES), "age": ~np.isfinite(self.age), "view": ~np.isin(self.view, VIEWS)}
+        unknown = {name: self.attributes[name] == UNKNOWN for name in ("sex", "age", "view")}
         return [name for name, absent in unknown.items() if not len(absent) or absent.mean() > MOST_UNKNOWN]
 
     @cached_property

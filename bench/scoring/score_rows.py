@@ -130,17 +130,10 @@ class _Block(NamedTuple):
     bounds: Array | None
 
     @property
-    def interval_group(self) -> "_IntervalGroup":
-        """Return the group of this block; the intervals of all blocks with equal groups are computed together."""
+    def interval_group(self) -> tuple[int, str]:
+        """Return number of replicates and kind of interval; the intervals of all equal blocks are computed together."""
         kind = "distance" if self.key.metric in BIASED else "loss" if self.key.metric in ERRORS else "other"
-        return _IntervalGroup(self.replicates.shape[1], self.key.metric if self.key.metric in INTERVALS else kind)
-
-
-class _IntervalGroup(NamedTuple):
-    """Number of replicates and kind of interval; blocks with equal groups get their intervals in one computation."""
-
-    num_replicates: int
-    interval: str
+        return self.replicates.shape[1], self.key.metric if self.key.metric in INTERVALS else kind
 
 
 class Writer:
@@ -157,14 +150,15 @@ class Writer:
 
         If all replicates are equal, there is no interval: this does not show that the true value is known.
         """
-        groups: dict[_IntervalGroup, list[_Block]] = {}
+        groups: dict[tuple[int, str], list[_Block]] = {}
         for block in self._added:
             if isinstance(block, _Block) and block.bounds is None:
                 groups.setdefault(block.interval_group, []).append(block)
         numbers = {}
         for group, blocks in groups.items():
             value = np.concatenate([block.value for block in blocks])
-            low, high = INTERVALS[group.interval](value, np.concatenate([block.replicates for block in blocks]))
+            _, interval = group
+            low, high = INTERVALS[interval](value, np.concatenate([block.replicates for block in blocks]))
             bounds = np.where(low < high, (low, high), np.nan)
             numbers[group] = zip(value.tolist(), *(bound.tolist() for bound in bounds), strict=True)
         all_rows: list[Row] = []

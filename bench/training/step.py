@@ -438,10 +438,11 @@ class Step:
 
     def _loss(self, image_NHW: Tensor, index_N: Tensor, augment_seed: int, epoch: int, step: int) -> Tensor:
         """Return the loss of the training images at the indices `index_N`, as the algorithm of the run computes it."""
+        x_NCHW = self._inputs(image_NHW, augment_seed)
         if self.algorithm is None:
-            return cast("Tensor", self.training_loss(self._outputs(image_NHW, augment_seed), index_N))
+            return cast("Tensor", self.training_loss(self._forward(x_NCHW), index_N))
         batch = Batch(
-            self._inputs(image_NHW, augment_seed),
+            x_NCHW,
             index_N,
             None if self.group_N is None else self.group_N[index_N],
             self._forward,
@@ -450,9 +451,6 @@ class Step:
             seed_for(self.seed, "algorithm", epoch, step),
         )
         return cast("Tensor", self.algorithm(batch))
-
-    def _outputs(self, image_NHW: Tensor, augment_seed: int) -> Tensor:
-        return self._forward(self._inputs(image_NHW, augment_seed))
 
     def _inputs(self, image_NHW: Tensor, augment_seed: int) -> Tensor:
         """Return the augmented and normalized images [N, C, H, W]."""

@@ -65,7 +65,8 @@ class TableMapping:
         yield from (("image", column) for column in self.columns_of_path(self.image))
         yield from (("lung_mask", column) for column in self.columns_of_path(self.lung_mask))
         yield "patient", self.patient
-        yield from ((key, rule["column"]) for key, rule in self._rules().items() if "column" in rule)
+        rules = {"view": self.view, "sex": self.sex, "split": self.split}
+        yield from ((key, rule["column"]) for key, rule in rules.items() if "column" in rule)
         if self.age:
             yield "age", self.age
         yield from (("where", column) for column in self.where)
@@ -76,9 +77,6 @@ class TableMapping:
     def columns_of_path(pattern: str) -> list[str]:
         """Return the column names in braces."""
         return re.findall(r"\{([^{}]*)\}", pattern)
-
-    def _rules(self) -> dict[str, Mapping[str, Any]]:
-        return {"view": self.view, "sex": self.sex, "split": self.split}
 
 
 def read_mapping(path: Path) -> TableMapping:

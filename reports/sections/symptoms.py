@@ -8,7 +8,6 @@ from markupsafe import Markup
 from reports.drawing import svg
 from reports.formatting import p_value, places, plural
 from reports.html.section import Section, write
-from reports.report_data.hospitals_and_runs import Run
 from reports.report_data.report_data import MACRO, ReportData
 from reports.schemas.tables import INVERTED
 from reports.tables import records_of
@@ -22,7 +21,8 @@ def symptoms(data: ReportData) -> Section:
     table = data.tables["diagnostics"]
     if not len(table):
         return Section("symptoms", "", Markup(""))
-    labels, run_of = data.labels, {run.id: run for run in data.entries}
+    # a run without details has the names of the page
+    labels, data_of_run = data.labels, {run.id: data.of_run(run) for run in data.entries}
     histograms = data.tables["histograms"]
     present, absent = (histograms[name].to_numpy() for name in ("present", "absent"))
     bins = histograms.groupby(["run_id", "dataset", "finding"]).indices
@@ -37,7 +37,7 @@ def symptoms(data: ReportData) -> Section:
             {
                 "run": labels.get(row["run_id"], str(row["run_id"])),
                 "anchor": anchor,
-                "hospital": _place(data, run_of.get(str(row["run_id"]))).title(str(row["dataset"])),
+                "hospital": data_of_run.get(str(row["run_id"]), data).title(str(row["dataset"])),
                 "finding": "" if row["finding"] == "all" else str(row["finding"]),
                 "kind": str(row["kind"]),
                 # an AUROC below .5 can be true; constant, permuted and untrained outputs are faults
@@ -55,11 +55,6 @@ def symptoms(data: ReportData) -> Section:
     if any(row["severe"] for row in rows):
         title = Markup('<span class="warn">{}</span>').format(title)
     return Section("symptoms", "", write("symptoms.html.j2", title=title, rows=rows[:SHOWN], folded=rows[SHOWN:]))
-
-
-def _place(data: ReportData, run: Run | None) -> ReportData:
-    """Return the data with the hospitals of a run; those of the page for a run without details."""
-    return data.of_run(run) if run else data
 
 
 def inverted_cells(data: ReportData) -> frozenset[tuple[str, str, str]]:

@@ -107,7 +107,9 @@ def show() -> None:
         with st.spinner("Loading the run"):
             ready = [_load(str(root), chosen.run_id) for chosen in choices]
         if image is None:
-            _waiting()
+            st.info(
+                "Upload a frontal chest radiograph in the side bar, or choose a synthetic sample, to see the predictions."
+            )
         elif second is None:
             _answer(ready[0], choice, image, truth, origin, rule)
         else:
@@ -186,10 +188,6 @@ def _image(choice: SelectableRun) -> tuple[InMemory | None, tuple[str, ...] | No
     site = st.selectbox("Hospital", sample_sites(choice), format_func=lambda name: site_name(name).title, key="site")
     patient = st.number_input("Patient", 0, 99_999, 1, key="patient")
     return sample(choice, site, int(patient))
-
-
-def _waiting() -> None:
-    st.info("Upload a frontal chest radiograph in the side bar, or choose a synthetic sample, to see the predictions.")
 
 
 def _origin(choices: list[SelectableRun], origin: str) -> None:

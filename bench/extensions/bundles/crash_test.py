@@ -5,7 +5,6 @@ process reads all bundles that this process opens, because its start takes longe
 """
 
 import atexit
-import multiprocessing
 import os
 import sys
 from collections.abc import Callable
@@ -23,7 +22,7 @@ import pyarrow.parquet as pq
 from bench.extensions.bundles import limits
 from bench.extensions.bundles.archive import refused
 from bench.extensions.bundles.open_table import open_table
-from harmonize.child_processes import end_at_interrupts, end_with_parent, interrupts_held
+from harmonize.child_processes import ProcessPool
 from harmonize.errors import SetupError
 
 try:
@@ -68,24 +67,15 @@ def _succeeds(work: Callable[[T], object], argument: T) -> bool:
 @cache
 def _child() -> ProcessPoolExecutor:
     """Return the pool with the child process, which ends with this process. Raises SetupError if it does not start."""
-    pool = ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), _prepare)
+    pool = ProcessPool(1, limit_memory).pool
     try:
-        with interrupts_held():
-            started = pool.submit(os.getpid)
-        started.result()
+        pool.submit(os.getpid).result()
     except BrokenProcessPool as error:  # no fault of a bundle: nothing was read yet
         what = "the process that reads the tables of bundles does not start"
         fix = 'put the code of your script below `if __name__ == "__main__":`; in other cases, memory may be short'
         raise SetupError(what, sys.argv[0], fix) from error
     atexit.register(pool.shutdown)
     return pool
-
-
-def _prepare() -> None:
-    """Prepare the child process."""
-    end_at_interrupts()
-    end_with_parent()
-    limit_memory()
 
 
 def limit_memory() -> None:

@@ -2,11 +2,12 @@
 
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from bench.extensions.cards.checklist_facts import Fact, StoredPlace
+from bench.extensions.cards.checklist_facts import Fact
 from bench.extensions.cards.checklists import NOT_APPLICABLE, FilledChecklist, FilledItem
 from bench.extensions.cards.markdown import escaped, markdown_table
 from bench.planning.manifest import Manifest
@@ -64,25 +65,8 @@ def json_document(manifest: Manifest, checklists: Sequence[FilledChecklist]) -> 
     return {
         "grid": manifest.name,
         "synthetic": manifest.phantom,
-        "checklists": [
-            {
-                "name": checklist.name,
-                "title": checklist.title,
-                "source": checklist.source,
-                "items": [_values(item) for item in checklist.items],
-            }
-            for checklist in checklists
-        ],
+        "checklists": [asdict(checklist) for checklist in checklists],
     }
-
-
-def _values(item: FilledItem) -> dict[str, Any]:
-    facts = [
-        {"text": fact.text, "places": [{"file": place.file, "key": place.key} for place in fact.places]}
-        for fact in item.facts
-    ]
-    names = {"id": item.id, "section": item.section, "asks": item.asks, "state": item.state}
-    return {**names, "facts": facts, "rest": item.rest, "by": item.by}
 
 
 def _answer(item: FilledItem, first: Mapping[Fact, str], root: Path, folder: Path) -> str:
@@ -95,14 +79,12 @@ def _answer(item: FilledItem, first: Mapping[Fact, str], root: Path, folder: Pat
         files: dict[str, list[str]] = {}
         for place in fact.places:
             files.setdefault(place.file, []).append(place.key)
-        links = ", ".join(_link(StoredPlace(file, ", ".join(keys)), root, folder) for file, keys in files.items())
-        texts.append(f"{escaped(fact.text)} ({links})")
+        links = []
+        for file, keys in files.items():
+            path = Path(os.path.relpath(root / file, folder)).as_posix()
+            links.append(f"[{escaped(Path(file).name)}: {escaped(', '.join(keys))}]({quote(path)})")
+        texts.append(f"{escaped(fact.text)} ({', '.join(links)})")
     return "<br>".join(dict.fromkeys(texts))
-
-
-def _link(place: StoredPlace, root: Path, folder: Path) -> str:
-    path = Path(os.path.relpath(root / place.file, folder)).as_posix()
-    return f"[{escaped(Path(place.file).name)}: {escaped(place.key)}]({quote(path)})"
 
 
 def _rest(item: FilledItem) -> str:

@@ -4,7 +4,6 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import pandas as pd
 from markupsafe import Markup, escape
 
 from bench.extensions.decisions.benefits_of_runs import METRIC, NO_BENEFIT, Benefit, Key, benefit_verdict, lookup
@@ -36,7 +35,8 @@ class Decisions:
     @classmethod
     def of(cls, data: ReportData, run_ids: Collection[str]) -> "Decisions":
         """Select the rows of these runs."""
-        table, workload = (_of_runs(data.tables[name], run_ids) for name in ("net_benefit", "workload"))
+        tables = (data.tables[name] for name in ("net_benefit", "workload"))
+        table, workload = (table[table["run_id"].isin(list(run_ids))] for table in tables)
         rows: dict[tuple[str, str, str], dict[str, Mapping[str, Any]]] = {}
         for row in records_of(workload[workload["level"] == LEVEL]):
             rows.setdefault((row["run_id"], row["finding"], row["goal"]), {})[row["dataset"]] = row
@@ -100,10 +100,6 @@ class Decisions:
         if row is None:
             return DASH + ("" if key == EXTERNAL else f"<i>{escape(self.data.why_missing(key, finding))}</i>")
         return _load(row)
-
-
-def _of_runs(table: pd.DataFrame, run_ids: Collection[str]) -> pd.DataFrame:
-    return table[table["run_id"].isin(list(run_ids))]
 
 
 def _benefit(benefit: Benefit, reason: str) -> str:

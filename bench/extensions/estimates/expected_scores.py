@@ -10,8 +10,8 @@ Shapes: R runs, K findings, H labeled hospitals.
 
 import warnings
 from collections.abc import Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass
-from functools import cache
 from typing import Self
 
 import numpy as np
@@ -126,13 +126,8 @@ def half_widths(error_HRK: Array, alone: bool = False) -> Array:
     num_hospitals = int(np.isfinite(error_HRK).any((1, 2)).sum())
     if num_hospitals < 2:
         return np.full(error_HRK.shape[2], np.nan)
-    return np.asarray(np.sqrt(_pooled(error_HRK**2)) * _quantile((1 if alone else 2) * (num_hospitals - 1)))
-
-
-@cache
-def _quantile(degrees: int) -> float:
-    """Return the quantile of Student's t that an interval of level LEVEL needs."""
-    return float(stdtrit(degrees, (1 + LEVEL) / 2))
+    quantile = float(stdtrit((1 if alone else 2) * (num_hospitals - 1), (1 + LEVEL) / 2))
+    return np.asarray(np.sqrt(_pooled(error_HRK**2)) * quantile)
 
 
 def _pooled(square_HRK: Array) -> Array:
@@ -277,12 +272,11 @@ def expected(
 
 def with_stated(result: ExpectedValues, stated: Mapping[int, float]) -> ExpectedValues:
     """Return expected values in which some findings (index -> value) are known and not estimated: without any error."""
-    value, half, extra = result.value.copy(), result.half.copy(), result.extra.copy()
-    reason, error, at_internal = result.reason.copy(), result.error.copy(), result.at_internal.copy()
+    changed = deepcopy(result)
     for k, share in stated.items():
-        value[:, k], half[:, k], extra[:, k], reason[:, k] = share, 0.0, 0.0, ""
-        error[:, :, k], at_internal[:, k] = 0.0, 0.0
-    return ExpectedValues(value, half, extra, reason, error, at_internal, result.growth)
+        changed.value[:, k], changed.half[:, k], changed.extra[:, k], changed.reason[:, k] = share, 0.0, 0.0, ""
+        changed.error[:, :, k], changed.at_internal[:, k] = 0.0, 0.0
+    return changed
 
 
 def outside(
@@ -318,29 +312,19 @@ def outside(
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Macros:
-    """Expected means over findings [R] of one quantity, with half widths of their intervals, and ranks.
+    """Expected means over findings [R] of one quantity, with their intervals, and ranks.
 
-    half, extra [R]: as in `ExpectedValues`. findings: indices of the findings in the means. best [R]: whether no other run is
+    low, high [R]: bounds, from 0 to 1. findings: indices of the findings in the means. best [R]: whether no other run is
     clearly better. rank_low, rank_high [R]: interval of the rank, from 1; two runs change places unless the interval of their
     difference excludes 0.
     """
 
     value: Array
-    half: Array
-    extra: Array
+    low: Array
+    high: Array
     findings: tuple[int, ...]
     rank_low: NDArray[np.int64]
     rank_high: NDArray[np.int64]
-
-    @property
-    def low(self) -> Array:
-        """Return the lower bounds [R], at least 0."""
-        return np.asarray((self.value - self.half + self.extra.clip(max=0)).clip(0, 1))
-
-    @property
-    def high(self) -> Array:
-        """Return the upper bounds [R], at most 1."""
-        return np.asarray((self.value + self.half + self.extra.clip(min=0)).clip(0, 1))
 
     @property
     def best(self) -> NDArray[np.bool_]:
@@ -378,7 +362,8 @@ def macros(
     sign = -1.0 if smallest_first else 1.0
     lead_RR = sign * (value[:, None] - value[None, :])
     better, worse = (lead_RR > between).sum(1), (lead_RR < -between).sum(1)
-    return Macros(value, half, extra, findings, 1 + worse, num_runs - better)
+    low, high = value - half + extra.clip(max=0), value + half + extra.clip(min=0)
+    return Macros(value, low.clip(0, 1), high.clip(0, 1), findings, 1 + worse, num_runs - better)
 
 
 def _half_of_differences(error_HR: Array) -> float:

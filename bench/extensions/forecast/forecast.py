@@ -9,7 +9,7 @@ training. So `patience` and unreadable images make the real numbers smaller than
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from statistics import median
 from types import MappingProxyType
 
@@ -45,12 +45,10 @@ NUM_FEATURES = 1024
 
 
 @dataclass(frozen=True, slots=True)
-class Work:
-    """The work of one run: numbers of steps and images."""
+class ImageCounts:
+    """The numbers of images that runs with the same split of the internal cohort use."""
 
-    run: RunSpec
-    steps: int  # number of optimizer steps in all epochs
-    validated: int  # number of images predicted for validation in all epochs
+    of_split: Mapping[str, int]  # split of the internal cohort -> number of images that are trained on or predicted
     predicted: Mapping[str, int]  # cohort -> number of predicted images
     kept: Mapping[str, int]  # cohort -> number of images whose features are stored
     # cohort -> length of the longest patient id in letters; every id is stored with this length
@@ -58,25 +56,27 @@ class Work:
 
 
 @dataclass(frozen=True, slots=True)
-class ImageCounts:
-    """The numbers of images that runs with the same split of the internal cohort use."""
+class Work:
+    """The work of one run: numbers of steps and images."""
 
-    of_split: Mapping[str, int]  # split of the internal cohort -> number of images that are trained on or predicted
-    predicted: Mapping[str, int]  # this field and the next two are as in `Work`
-    kept: Mapping[str, int]
-    letters: Mapping[str, int]
-
-
-def work(plan: Plan, run: RunSpec) -> Work:
-    """Count the work of a run."""
-    return _work(run, count_images(plan, run.config))
+    run: RunSpec
+    steps: int  # number of optimizer steps in all epochs
+    validated: int  # number of images predicted for validation in all epochs
+    images: ImageCounts
 
 
 def all_work(plan: Plan, runs: Sequence[RunSpec]) -> dict[str, Work]:
     """Return the work of each run: run id -> work. Images are counted only once for runs with the same split and labels."""
     different = {_split_key(run.config): run.config for run in runs}
-    images = {key: count_images(plan, config) for key, config in different.items()}
-    return {run.id: _work(run, images[_split_key(run.config)]) for run in runs}
+    counts = {key: count_images(plan, config) for key, config in different.items()}
+    works = {}
+    for run in runs:
+        images, schedule = counts[_split_key(run.config)], run.config.schedule
+        num_train = images.of_split["train"]
+        steps = schedule.epochs * (num_train // schedule.effective_batch_size(num_train))
+        validated = schedule.epochs * sum(images.of_split.get(name, 0) for name in schedule.watched)
+        works[run.id] = Work(run, steps, validated, images)
+    return works
 
 
 def _split_key(config: RunConfig) -> tuple[object, ...]:
@@ -101,14 +101,6 @@ def count_images(plan: Plan, config: RunConfig) -> ImageCounts:
         kept[ref.name] = min(FEATURE_PATIENTS, patients.nunique())
         letters[ref.name] = int(patients.str.len().max() or 0) if len(patients) else 0
     return ImageCounts(of_split, predicted, kept, letters)
-
-
-def _work(run: RunSpec, images: ImageCounts) -> Work:
-    schedule, number = run.config.schedule, images.of_split
-    num_train = number["train"]
-    steps = schedule.epochs * (num_train // schedule.effective_batch_size(num_train))
-    validated = schedule.epochs * sum(number.get(name, 0) for name in schedule.watched)
-    return Work(run, steps, validated, images.predicted, images.kept, images.letters)
 
 
 def _num_trained(train: pd.DataFrame, config: RunConfig) -> int:
@@ -173,7 +165,6 @@ class Rates:
     on_gpu: bool
     networks: Mapping[str, NetworkRate]  # run id -> rate
     decoding: Mapping[tuple[str, str], CacheForecast]  # (cohort, key of the image geometry) -> rates of one process
-    analyses: Mapping[str, AnalysisRate] = field(default_factory=lambda: ANALYSES)
     measured: tuple[str, ...] = ()  # architectures whose rates are scaled to the time of finished runs
 
 
@@ -301,8 +292,9 @@ def _run_bytes(todo: Work, rate: NetworkRate) -> int:
 
     A stored feature takes two bytes; the patient id takes four bytes per letter. Other files are small.
     """
-    features = sum(n * (2 * NUM_FEATURES + 4 * todo.letters[name]) + 512 for name, n in todo.kept.items())
-    predictions = sum(todo.predicted.values()) * ROW_BYTES
+    letters = todo.images.letters
+    features = sum(n * (2 * NUM_FEATURES + 4 * letters[name]) + 512 for name, n in todo.images.kept.items())
+    predictions = sum(todo.images.predicted.values()) * ROW_BYTES
     return rate.weights_bytes + round(predictions) + features + 12_000
 
 
@@ -318,12 +310,12 @@ def forecast(plan: Plan, runs: Sequence[RunSpec], derived: Sequence[DerivedRun],
     for name in dict.fromkeys(run.config.architecture for run in runs):
         own = [works[run.id] for run in runs if run.config.architecture == name]
         lines.append(_line(plan, name, own, views, rates, analyzed))
-    rows = sum(next(iter(works.values())).predicted.values()) if works else 0
+    rows = sum(next(iter(works.values())).images.predicted.values()) if works else 0
     scored = len(runs) + len(derived)
     scoring = max(1.0, rows / SCORE_ROWS) * (FIRST_SCORE_S + max(0, scored - 1) * SCORE_S) if scored else 0.0
     apart = [analysis for analysis in plan.grid.analyses if not analysis.kind.per_run]
     forms = {run.geometry for run in runs}
-    once = sum(_analysis_s(analyzed(a, runs[0]), rates.analyses[a.name], 0.0) for a in apart) * len(forms)
+    once = sum(_analysis_s(analyzed(a, runs[0]), ANALYSES[a.name], 0.0) for a in apart) * len(forms)
     left = [decoding for decoding in rates.decoding.values() if decoding.images]
     cache, seconds = sum(decoding.num_bytes for decoding in left), sum(decoding.seconds for decoding in left)
     # the checkpoint has the weights, their average, the state of the optimizer and the weights of the best epoch
@@ -363,7 +355,7 @@ def _line(
         run, rate = todo.run, rates.networks[todo.run.id]
         trained = todo.steps * rate.step_s + todo.validated * rate.image_s
         limit = 3600 * run.config.limit.hours or trained
-        images = (1 + views[run.id]) * sum(todo.predicted.values())
+        images = (1 + views[run.id]) * sum(todo.images.predicted.values())
         share = min(1.0, limit / trained) if trained else 1.0
         training += share * todo.steps * rate.step_s
         predicting += share * todo.validated * rate.image_s + images * rate.image_s + RUN_S
@@ -371,7 +363,7 @@ def _line(
         disk += _run_bytes(todo, rate) + (1 + bool(views[run.id])) * SCORE_BYTES
         for analysis in plan.grid.analyses:
             if analysis.kind.per_run:
-                own = rates.analyses[analysis.name]
+                own = ANALYSES[analysis.name]
                 analysing += _analysis_s(analyzed(analysis, run), own, rate.image_s)
                 disk += own.num_bytes
         peaks.append(rate.peak_bytes)

@@ -6,7 +6,7 @@ from typing import Any
 
 from bench.extensions.bundles.archive import read_json, refused
 from bench.extensions.bundles.read_bundle import check_texts
-from bench.extensions.registration.grid_registrations import GridRegistrations, form_problem
+from bench.extensions.registration.grid_registrations import chains, form_problem
 from bench.extensions.registration.registrations import FOLDER, Registration, registered_by_hash, write_by_hash
 from bench.planning.manifest import Manifest
 from bench.store.store import Store, write_bytes
@@ -16,7 +16,7 @@ KEY = "registrations"
 
 def write(manifest: Manifest, folder: Path) -> None:
     """Write the registrations of a grid into the folder of a bundle."""
-    for _, chain, _ in GridRegistrations(manifest).chains():
+    for _, chain, _ in chains(manifest):
         for number, registration in enumerate(chain, 1):
             write_bytes(folder / FOLDER / f"{number}.json", registration.document)
 

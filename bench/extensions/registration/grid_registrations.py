@@ -7,7 +7,6 @@ cohort), hospitals with the ids of their tables, findings, metrics, and all sett
 
 import re
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
@@ -15,8 +14,7 @@ from bench.config.run_config import differing
 from bench.config.run_names import RunName
 from bench.extensions.registration.hypotheses import LONGEST, LONGEST_NAME, MOST, in_words
 from bench.extensions.registration.registrations import Registration, registered, registered_by_hash
-from bench.planning.manifest import Manifest, planned_manifest
-from bench.planning.plan import Plan
+from bench.planning.manifest import Manifest
 from bench.planning.planned_grid import IMPORTED
 from bench.results.cohort_tables import findings_of
 from bench.results.read_predictions import SCORING_VERSION
@@ -150,90 +148,79 @@ def _limited(field: str, missing: Sequence[str], added: Sequence[str]) -> list[R
     return rows
 
 
-@dataclass(frozen=True, slots=True)
-class GridRegistrations:
-    """The registrations of the grid with this manifest."""
+def chains(manifest: Manifest) -> list[tuple[str, list[Registration], list[str] | None]]:
+    """Return the registrations of a grid: for each bundle that brought some, or for the grid itself.
 
-    manifest: Manifest
+    Each entry has the file name of the bundle ("" for a grid of this store), its registrations, the first one first, and
+    the ids of the bundle's runs (None for a grid of this store). Scores under another name (`bench score --as`) have the
+    registrations of the grid that was scored again. Raises StoreError if a registration is damaged, changed or missing.
+    """
+    store, bundles = manifest.store, manifest.bundles
+    if bundles is not None:
+        # a bundle that is being read has no bundles yet
+        return [
+            (bundle.file, [registered_by_hash(store, sha256) for sha256 in hashes], list(bundle.run_ids))
+            for bundle in bundles
+            if (hashes := bundle.extras.get("registrations"))
+        ]
+    name = manifest.scored_from or manifest.name
+    chain = registered(store, name)
+    known = manifest.extras.get("registration")
+    if known and known not in {registration.sha256 for registration in chain}:
+        where = str(store.root / "registrations" / f"{name}.json")
+        fix = "restore the file from a copy, such as the one that you published"
+        raise StoreError(f"the grid was registered with the hash {known}, but this registration is missing", where, fix)
+    for registration in chain:
+        if problem := form_problem(registration.content):
+            fix = "read it with the version that wrote it"
+            raise StoreError(problem, str(store.root / "registrations"), fix)
+    return [("", chain, None)] if chain else []
 
-    @classmethod
-    def of_plan(cls, plan: Plan) -> "GridRegistrations":
-        """Return the registrations of a grid that is about to run."""
-        return cls(planned_manifest(plan, {}, 0))
 
-    def chains(self) -> list[tuple[str, list[Registration], list[str] | None]]:
-        """Return the registrations of a grid: for each bundle that brought some, or for the grid itself.
+def page_facts(manifest: Manifest, records: RunRecords) -> list[dict[str, Any]]:
+    """Return what the page shows about the registrations of a grid: a dict for each chain; [] without a registration.
 
-        Each entry has the file name of the bundle ("" for a grid of this store), its registrations, the first one first, and
-        the ids of the bundle's runs (None for a grid of this store). Scores under another name (`bench score --as`) have the
-        registrations of the grid that was scored again. Raises StoreError if a registration is damaged, changed or missing.
-        """
-        store, bundles = self.manifest.store, self.manifest.bundles
-        if bundles is not None:
-            # a bundle that is being read has no bundles yet
-            return [
-                (bundle.file, [registered_by_hash(store, sha256) for sha256 in hashes], list(bundle.run_ids))
-                for bundle in bundles
-                if (hashes := bundle.extras.get("registrations"))
-            ]
-        name = self.manifest.scored_from or self.manifest.name
-        chain = registered(store, name)
-        known = self.manifest.extras.get("registration")
-        if known and known not in {registration.sha256 for registration in chain}:
-            where = str(store.root / "registrations" / f"{name}.json")
-            fix = "restore the file from a copy, such as the one that you published"
-            raise StoreError(
-                f"the grid was registered with the hash {known}, but this registration is missing", where, fix
-            )
-        for registration in chain:
-            if problem := form_problem(registration.content):
-                fix = "read it with the version that wrote it"
-                raise StoreError(problem, str(store.root / "registrations"), fix)
-        return [("", chain, None)] if chain else []
+    Keys: bundle; date, sha256, version and commit of the last registration; amended (the earlier registrations: date,
+    sha256, and their changes); plan (lists of names, and settings); deviations (see `differences`); hypotheses.
+    """
+    facts = []
+    for bundle, chain, run_ids in chains(manifest):
+        last = chain[-1]
+        content, reported = last.content, plan_of(manifest, run_ids)
+        deviations = differences(content["plan"], reported) + _unscored(content["plan"], records)
+        facts.append(
+            {
+                "bundle": bundle,
+                "sha256": last.sha256,
+                **{key: str(content[key]) for key in ("grid", "date", "version", "commit")},
+                "amended": [
+                    {"date": old.content["date"], "sha256": old.sha256, "changes": amendments(old, new)}
+                    for old, new in pairwise(chain)
+                ],
+                "plan": {
+                    **{key: [str(item["name"]) for item in content["plan"][key]] for key in ("runs", "hospitals")},
+                    **{key: list(content["plan"][key]) for key in ("findings", "metrics")},
+                    **{name: str(content["plan"][key]) for key, name in _SETTINGS.items()},
+                },
+                "deviations": deviations + _versions(content, records, run_ids),
+                "hypotheses": [_shown(item, content["plan"]) for item in content["hypotheses"]],
+            }
+        )
+    return facts
 
-    def facts(self, records: RunRecords) -> list[dict[str, Any]]:
-        """Return what the page shows about the registrations of a grid: a dict for each chain; [] without a registration.
 
-        Keys: bundle; date, sha256, version and commit of the last registration; amended (the earlier registrations: date,
-        sha256, and their changes); plan (lists of names, and settings); deviations (see `differences`); hypotheses.
-        """
-        facts = []
-        for bundle, chain, run_ids in self.chains():
-            last = chain[-1]
-            content, reported = last.content, plan_of(self.manifest, run_ids)
-            deviations = differences(content["plan"], reported) + _unscored(content["plan"], records)
-            facts.append(
-                {
-                    "bundle": bundle,
-                    "sha256": last.sha256,
-                    **{key: str(content[key]) for key in ("grid", "date", "version", "commit")},
-                    "amended": [
-                        {"date": old.content["date"], "sha256": old.sha256, "changes": amendments(old, new)}
-                        for old, new in pairwise(chain)
-                    ],
-                    "plan": {
-                        **{key: [str(item["name"]) for item in content["plan"][key]] for key in ("runs", "hospitals")},
-                        **{key: list(content["plan"][key]) for key in ("findings", "metrics")},
-                        **{name: str(content["plan"][key]) for key, name in _SETTINGS.items()},
-                    },
-                    "deviations": deviations + _versions(content, records, run_ids),
-                    "hypotheses": [_shown(item, content["plan"]) for item in content["hypotheses"]],
-                }
-            )
-        return facts
+def remarks(manifest: Manifest) -> list[str]:
+    """Return lines for the user who runs a registered grid: the hash, and how plan and registration differ; [] without one.
 
-    def remarks(self) -> list[str]:
-        """Return lines for the user who runs a registered grid: the hash, and how plan and registration differ; [] without one.
-
-        Raises StoreError if a registration is damaged or changed.
-        """
-        chain = registered(self.manifest.store, self.manifest.name)
-        if not chain:
-            return []
-        rows = differences(chain[-1].content["plan"], plan_of(self.manifest))
-        changes = [f"  {row['field']}: {row['registered'] or 'none'} -> {row['reported'] or 'none'}" for row in rows]
-        state = "the page will list these deviations:" if changes else "the plan is as registered"
-        return [f"registered on {chain[-1].content['date']} ({chain[-1].sha256}): {state}", *changes]
+    Raises StoreError if a registration is damaged or changed.
+    """
+    chain = registered(manifest.store, manifest.name)
+    if not chain:
+        return []
+    rows = differences(chain[-1].content["plan"], plan_of(manifest))
+    changes = [f"  {row['field']}: {row['registered'] or 'none'} -> {row['reported'] or 'none'}" for row in rows]
+    state = "the page will list these deviations:" if changes else "the plan is as registered"
+    return [f"registered on {chain[-1].content['date']} ({chain[-1].sha256}): {state}", *changes]
 
 
 def amendments(before: Registration, after: Registration) -> list[Row]:

@@ -5,12 +5,13 @@ from bench.planning.plan import Plan
 
 
 def remarks(plan: Plan) -> list[str]:
-    """Return lines for the user who runs a registered grid (see `GridRegistrations.remarks`); [] for another grid."""
+    """Return lines for the user who runs a registered grid (see `grid_registrations.remarks`); [] for another grid."""
     if not registered(plan.store, plan.grid.name):
         return []
-    from bench.extensions.registration.grid_registrations import GridRegistrations  # slow imports
+    from bench.extensions.registration import grid_registrations  # slow imports
+    from bench.planning.manifest import planned_manifest
 
-    return GridRegistrations.of_plan(plan).remarks()
+    return grid_registrations.remarks(planned_manifest(plan, {}, 0))
 
 
 def facts(plan: Plan) -> dict[str, str]:

@@ -71,7 +71,10 @@ def register(plan: Plan, hypotheses: Path | None, *, amend: bool = False, dry_ru
         fix = "nothing has to be registered: the last registration has the same plan and hypotheses"
         raise ConfigError("the amendment changes nothing", "--amend", fix)
     path = None if dry_run else write_next(store, name, content)[0]
-    return RegistrationResult(made, path, [*_lines(content), *(_change(row) for row in changes)])
+    lines = [
+        f"changed: {row['field']}: {row['registered'] or 'none'} -> {row['reported'] or 'none'}" for row in changes
+    ]
+    return RegistrationResult(made, path, [*_lines(content), *lines])
 
 
 def _refuse_external_predictions(plan: Plan) -> None:
@@ -115,7 +118,3 @@ def _lines(content: dict[str, Any]) -> list[str]:
             f"hypothesis {item['name']}: {item['statement']}" + (f" [{asked}]" if asked else " [in words only]")
         )
     return lines if content["hypotheses"] else [*lines, "no hypotheses (--hypotheses FILE adds some)"]
-
-
-def _change(row: dict[str, str]) -> str:
-    return f"changed: {row['field']}: {row['registered'] or 'none'} -> {row['reported'] or 'none'}"

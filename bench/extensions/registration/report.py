@@ -2,11 +2,11 @@
 
 from typing import Any
 
-from bench.extensions.registration.grid_registrations import GridRegistrations
+from bench.extensions.registration.grid_registrations import page_facts
 from bench.planning.manifest import Manifest
 from bench.results.run_table import RunRecords
 
 
 def meta(manifest: Manifest, records: RunRecords) -> dict[str, Any]:
-    """Return {"registrations": see `GridRegistrations.facts`}."""
-    return {"registrations": GridRegistrations(manifest).facts(records)}
+    """Return {"registrations": see `page_facts`}."""
+    return {"registrations": page_facts(manifest, records)}

@@ -14,18 +14,18 @@ from bench.config.analyses import Analysis
 from bench.config.run_config import Limit
 from bench.executors.execute_job import attempt
 from bench.extensions.forecast.forecast import (
+    ANALYSES,
     FIRST_SCORE_S,
     REPORT_S,
     RUN_S,
     START_S,
-    AnalysisRate,
     NetworkRate,
     Rates,
+    all_work,
     forecast,
     grid_forecast,
     num_analyzed,
     rates_of,
-    work,
 )
 from bench.extensions.forecast.run_estimate import fitting, sentences, table
 from bench.planning.image_caches import ImageFiles, prepare
@@ -98,13 +98,13 @@ def test_steps_images_and_bytes_are_those_of_the_run_that_is_then_made(plan: Pla
     assert not any(left.images for left in ImageFiles.of(plan).decoding(plan.runs, 1).values())
     run = plan.runs[0]
     assert attempt(Job(run, plan.store, plan.refs), lambda *_: None) == ("done", "")
-    folder, todo = plan.store.run_dir(run.id), work(plan, run)
+    folder, todo = plan.store.run_dir(run.id), all_work(plan, [run])[run.id]
     history = pd.read_parquet(folder / "history.parquet")
     assert todo.steps == history["gradient_evaluations"].iloc[-1]
-    for name, number in todo.predicted.items():
+    for name, number in todo.images.predicted.items():
         assert number == len(pd.read_parquet(folder / "predictions" / f"{name}.parquet"))
         with np.load(folder / "features" / f"{name}.npz") as stored:
-            assert len(stored["feature"]) == todo.kept[name]
+            assert len(stored["feature"]) == todo.images.kept[name]
     weights_bytes = rates_of(plan, [run], False, {}).networks[run.id].weights_bytes
     assert weights_bytes == pytest.approx(size(folder, "model.safetensors"), rel=0.1)
 
@@ -143,8 +143,8 @@ def made_up(plan: Plan, **more: object) -> Rates:
 
 def test_the_sum_is_that_of_its_parts(plan: Plan) -> None:
     one = plan.runs[:1]
-    todo = work(plan, one[0])
-    images = todo.validated + sum(todo.predicted.values())
+    todo = all_work(plan, one)[one[0].id]
+    images = todo.validated + sum(todo.images.predicted.values())
     found = forecast(plan, one, [], made_up(plan))
     assert found.device_s == pytest.approx(todo.steps * 1.0 + images * 0.01 + RUN_S)
     assert found.scoring_s == FIRST_SCORE_S  # fewer than SCORE_ROWS images
@@ -152,26 +152,25 @@ def test_the_sum_is_that_of_its_parts(plan: Plan) -> None:
     on_gpu = forecast(plan, one, [], made_up(plan, on_gpu=True))
     assert on_gpu.core_s == pytest.approx(found.core_s - found.device_s)
     views = forecast(plan, one, [d for d in plan.derived if d.runs[0] is one[0]], made_up(plan))
-    assert views.device_s - found.device_s == pytest.approx(3 * sum(todo.predicted.values()) * 0.01)
+    assert views.device_s - found.device_s == pytest.approx(3 * sum(todo.images.predicted.values()) * 0.01)
 
 
 def test_an_analysis_costs_its_own_part_and_the_passes_of_the_run_s_network(plan: Plan) -> None:
     options = pytest.importorskip("bench.extensions.heat_maps.analyses").Attention(images=1)
     asked = replace(plan, grid=replace(plan.grid, analyses=(Analysis("attention", options),)))
-    rate = AnalysisRate(own_s=20.0, images=100, num_analyzed=10, num_bytes=7)
     plain = forecast(plan, plan.runs[:1], [], made_up(plan))
-    found = forecast(asked, plan.runs[:1], [], made_up(plan, analyses={"attention": rate}))
+    found, rate = forecast(asked, plan.runs[:1], [], made_up(plan)), ANALYSES["attention"]
     seen = num_analyzed(asked, asked.grid.analyses[0], plan.runs[0])
     assert 3 <= seen <= 27  # at most one image of each of nine findings in three cohorts
-    assert found.lines[0].analysing_s == pytest.approx(seen / 10 * (20.0 + 100 * 0.01))
-    assert found.lines[0].disk_bytes - plain.lines[0].disk_bytes == 7
+    assert found.lines[0].analysing_s == pytest.approx(seen / rate.num_analyzed * (rate.own_s + rate.images * 0.01))
+    assert found.lines[0].disk_bytes - plain.lines[0].disk_bytes == rate.num_bytes
 
 
 @pytest.mark.parametrize("hours", [1e-4, 0.002, 0.01, 10.0])
 def test_a_limit_bounds_training_and_never_adds_to_it(plan: Plan, hours: float) -> None:
     run = plan.runs[0]
     limited = replace(run, config=replace(run.config, limit=Limit(hours)))
-    todo, rates = work(plan, run), made_up(plan)
+    todo, rates = all_work(plan, [run])[run.id], made_up(plan)
     used = todo.steps + todo.validated * 0.01
     found = forecast(plan, [limited], [], rates).lines[0].training_s
     assert found == pytest.approx(todo.steps * min(1.0, 3600 * hours / used))
