@@ -56,6 +56,17 @@ class Estimate:
     all_low: float = float("nan")  # all_low and all_high are NaN if the number is not compared with others
     all_high: float = float("nan")
 
+    @classmethod
+    def of(cls, row: Mapping[Any, Any] | None, name: str = "value") -> Self:
+        """Return the number in a table row with its own and its simultaneous interval; NaN for what the row does not have.
+
+        The columns are value, low, high, all_low and all_high. Those of another number begin with its name, such as gain and gain_low.
+        """
+        start = "" if name == "value" else f"{name}_"
+        columns = (name, *(f"{start}{end}" for end in ("low", "high", "all_low", "all_high")))
+        value, low, high, *all_bounds = (float((row or {}).get(column, "nan")) for column in columns)
+        return cls(value, low, high).simultaneous(*all_bounds) if is_number(value) else cls(value)
+
     @property
     def has_value(self) -> bool:
         """Return whether the value is a finite number."""
@@ -235,9 +246,13 @@ def gap_lookup(gaps: pd.DataFrame) -> dict[tuple[str, str, str], Estimate]:
         *_counts(gaps),
         *_numbers(gaps, "internal", "external"),
     )
-    found = {row[0]: Estimate(*row[1:]) for row in zip(_keys(gaps), *numbers, strict=True)}
-    sizes = Counter(compared_with(key) for key, gap in found.items() if gap.has_interval)
-    return {key: gap.corrected(sizes[compared_with(key)]) for key, gap in found.items()}
+    return corrected({row[0]: Estimate(*row[1:]) for row in zip(_keys(gaps), *numbers, strict=True)})
+
+
+def corrected(found: Mapping[tuple[str, str, str], Estimate]) -> dict[tuple[str, str, str], Estimate]:
+    """Return {(run id, dataset, finding): estimate} with bounds that hold for all estimates with the same `compared_with`."""
+    sizes = Counter(compared_with(key) for key, estimate in found.items() if estimate.has_interval)
+    return {key: estimate.corrected(sizes[compared_with(key)]) for key, estimate in found.items()}
 
 
 def compared_with(key: tuple[str, str, str]) -> tuple[str, str, str]:

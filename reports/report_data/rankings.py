@@ -5,8 +5,6 @@ from typing import Any
 
 import pandas as pd
 
-from reports.formatting import is_number
-from reports.report_data.headline_rows import MISSING, Estimate
 from reports.schemas.criterion import Criterion
 from reports.tables import records_of
 
@@ -20,19 +18,3 @@ def rankings(ranks: pd.DataFrame) -> dict[Criterion, Rows]:
         criterion = Criterion(str(row["metric"]), str(row["dataset"]), str(row["finding"]))
         out.setdefault(criterion, {})[str(row["run_id"])] = row
     return dict(out)
-
-
-def score(row: Mapping[str, Any]) -> Estimate:
-    """Return the score of a recipe that decides the ranking; `row` is the recipe's row of the table `ranks`."""
-    return _estimate(row, "value", "", "all_")
-
-
-def lead(row: Mapping[str, Any]) -> Estimate:
-    """Return the lead of a recipe over the next recipe of the ranking; MISSING in the last row."""
-    return _estimate(row, "lead", "lead_", "lead_all_")
-
-
-def _estimate(row: Mapping[str, Any], value: str, own: str, adjusted: str) -> Estimate:
-    number, low, high = (float(row.get(name, float("nan"))) for name in (value, f"{own}low", f"{own}high"))
-    bounds = [float(row.get(f"{adjusted}{end}", float("nan"))) for end in ("low", "high")]
-    return Estimate(number, low, high).simultaneous(*bounds) if is_number(number) else MISSING

@@ -19,7 +19,7 @@ from reports.report_data import headline_rows
 from reports.report_data.headline_rows import MISSING, Estimate
 from reports.report_data.hospitals_and_runs import Hospital, Run
 from reports.report_data.members import Members
-from reports.report_data.rankings import Rows, lead, rankings
+from reports.report_data.rankings import Rows, rankings
 from reports.schemas.criterion import DEFAULT, MEAN_GAP, Criterion
 from reports.tables import Tables, records_of, rows_of
 
@@ -406,10 +406,10 @@ def read(tables: Tables) -> ReportData:
     ece = headline.lookup("ece", ("platt", "none"), finding=MACRO)
     gaps = headline_rows.gap_lookup(tables["gaps"])
     keys = sorted({dataset for _, dataset, _ in cells} - {EXTERNAL, source})  # of external cohorts that have a score
-    mean_gaps = _mean_gaps(tables["mean_gaps"])
+    mean_gaps = {str(row["dataset"]): Estimate.of(row) for row in records_of(tables["mean_gaps"])}  # over recipes
     hospitals = sorted(
         (_hospital(tables, key, mean_gaps.get(key, MISSING)) for key in keys),
-        key=_by_gap,
+        key=lambda h: (h.mean_gap.value if h.mean_gap.has_value else float("inf"), h.key),
     )
     by_criterion = rankings(tables["ranks"])
     ranked_by = next(iter(by_criterion), DEFAULT)
@@ -428,7 +428,7 @@ def read(tables: Tables) -> ReportData:
         internal, external = (cells.get((run_id, key, MACRO), MISSING) for key in (source, EXTERNAL))
         gap = gaps.get((run_id, EXTERNAL, MACRO), MISSING)
         gap = gaps[run_id, EXTERNAL, MACRO] = gap.simultaneous(
-            *(_bound(of_gaps.get(run_id, {}), f"all_{end}") for end in ("low", "high"))
+            *(float(of_gaps.get(run_id, {}).get(f"all_{end}", "nan")) for end in ("low", "high"))
         )
         runs.append(
             Run(
@@ -456,7 +456,7 @@ def read(tables: Tables) -> ReportData:
                 rank_low=round(rank.get("rank_low", 0)),
                 rank_high=round(rank.get("rank_high", 0)),
                 p_best=float(rank.get("p_best", float("nan"))),
-                lead=lead(rank),
+                lead=Estimate.of(rank, "lead"),
                 group=int(rank["group"]) if rank else -1,
                 kind=_text(facts["kind"]),
             )
@@ -524,10 +524,6 @@ def _text(value: object) -> str:
     return value if isinstance(value, str) else ""
 
 
-def _by_gap(hospital: Hospital) -> tuple[float, str]:
-    return (hospital.mean_gap.value if hospital.mean_gap.has_value else float("inf"), hospital.key)
-
-
 def _listed_external(tables: Tables) -> set[str]:
     """Return the names of the external cohorts that the cohort table lists."""
     cohorts = tables["cohorts"]
@@ -546,24 +542,6 @@ def _shared_auroc(
     """
     macro = cells.get(key, MISSING)
     return headline_rows.gap_side(gaps[key], gaps[key].external, macro) if key in gaps else macro
-
-
-def _mean_gaps(frame: pd.DataFrame) -> dict[str, Estimate]:
-    """Return {dataset: gap, averaged over recipes}, with bounds that are simultaneous over hospitals.
-
-    The dataset "external" has the mean over hospitals. `frame`: the table `mean_gaps`.
-    """
-    return {
-        str(row["dataset"]): Estimate(float(row["value"]), float(row["low"]), float(row["high"])).simultaneous(
-            *(_bound(row, f"all_{end}") for end in ("low", "high"))
-        )
-        for row in records_of(frame)
-    }
-
-
-def _bound(row: Mapping[Any, Any], column: str) -> float:
-    """Return the bound in this column of the row; NaN if the row does not have the column."""
-    return float(row.get(column, float("nan")))
 
 
 def _labeled(prevalence: pd.DataFrame) -> frozenset[tuple[str, str]]:

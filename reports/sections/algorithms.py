@@ -25,7 +25,7 @@ def algorithms(data: ReportData) -> Section:
     means = table[table["setting"] == ""]
     if not len(means):
         return Section("algorithms", "", Markup(""))
-    scale, grid = svg.difference_axis([_difference(row) for row in means.to_dict("records")], WIDTH)
+    scale, grid = svg.difference_axis([Estimate.of(row) for row in means.to_dict("records")], WIDTH)
     rows = [_row(data, row) for row in means.to_dict("records")]
     for row in rows:
         row["figure"] = svg.difference_mark(row["difference"], scale, grid, HEIGHT)
@@ -57,17 +57,11 @@ def _sentences(data: ReportData, rows: pd.DataFrame) -> list[str]:
 
 def _changes(rows: pd.DataFrame) -> dict[str, Estimate]:
     """Return {algorithm: difference from ERM} of the rows of one cohort."""
-    return {str(row["algorithm"]): _difference(row) for row in rows.to_dict("records") if is_number(row["low"])}
-
-
-def _difference(row: Mapping[Any, Any]) -> Estimate:
-    """Return the difference from ERM in a row of the table `algorithms`, with bounds simultaneous over algorithms."""
-    value, low, high, *bounds = (float(row[column]) for column in ("value", "low", "high", "all_low", "all_high"))
-    return Estimate(value, low, high).simultaneous(*bounds)
+    return {str(row["algorithm"]): Estimate.of(row) for row in rows.to_dict("records") if is_number(row["low"])}
 
 
 def _row(data: ReportData, row: Mapping[Any, Any]) -> dict[str, Any]:
-    difference = _difference(row)
+    difference = Estimate.of(row)
     enough = int(row["num_run_pairs"]) >= LEAST_PAIRS
     return {
         "algorithm": str(row["algorithm"]),

@@ -112,7 +112,7 @@ def _budget(data: ReportData, cost: str) -> dict[str, Mapping[str, Any]]:
             "amount": float(row["amount"]),
             "on_front": bool(row["on_front"]),
             "share": f"{100 * row['p_front']:.0f} %" if is_number(row["p_front"]) else "",
-            "gain": Estimate(float(row["gain"]), float(row["gain_low"]), float(row["gain_high"])),
+            "gain": Estimate.of(row, "gain"),
         }
         for row in table[table["cost"] == cost].to_dict("records")
     }
@@ -135,9 +135,9 @@ def _forecasts(data: ReportData) -> dict[str, Any]:
                 "name": name,
                 "unit": unit,
                 "amount": float(row["amount"]) * factor,
-                "value": Estimate(float(row["value"]), float(row["low"]), float(row["high"])),
-                "gain": Estimate(float(row["gain"]), float(row["gain_low"]), float(row["gain_high"])),
-                "check": Estimate(float(row["check"]), float(row["check_low"]), float(row["check_high"])),
+                "value": Estimate.of(row),
+                "gain": Estimate.of(row, "gain"),
+                "check": Estimate.of(row, "check"),
                 "reached": float(row["reached"]),
                 "num": int(row["num_recipes"]),
             }

@@ -82,10 +82,8 @@ def _effect(row: Mapping[Any, Any], num_compared: int) -> Estimate:
     If only one pair of recipes differs by this level, the interval is the simultaneous interval of this pair in the
     ranking.
     """
-    effect = Estimate(float(row["value"]), float(row["low"]), float(row["high"]))
-    if is_number(row["all_low"]):
-        return effect.simultaneous(float(row["all_low"]), float(row["all_high"]))
-    return effect.corrected(num_compared)
+    effect = Estimate.of(row)
+    return effect if effect.is_compared else effect.corrected(num_compared)
 
 
 def _beyond_pairs(row: Mapping[Any, Any]) -> bool:

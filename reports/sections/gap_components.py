@@ -82,7 +82,7 @@ def estimate(cells: Cells, run: Run, dataset: str, metric: str, component: str) 
     ):
         component = "gap"
     row = cells.get((run.id, dataset, metric, component))
-    return Estimate(float(row["value"]), float(row["low"]), float(row["high"])) if row else MISSING
+    return Estimate.of(row)
 
 
 def _component_name(cells: Cells, run: Run, component: str) -> str:
@@ -216,7 +216,7 @@ def _against(data: ReportData, runs: Sequence[Run]) -> list[dict[str, Any]]:
     for run in runs:
         for split, reference in splits:
             gaps = {
-                key: _gap(row_of_split.get((run.id, split, key)))
+                key: Estimate.of(row_of_split.get((run.id, split, key)))
                 for key in (*(h.key for h in data.hospitals), EXTERNAL, WORST)
             }
             if gaps[EXTERNAL].has_value:
@@ -224,10 +224,6 @@ def _against(data: ReportData, runs: Sequence[Run]) -> list[dict[str, Any]]:
                 label_source = READERS.get(reference, reference)
                 rows.append({"run": run, "split": split_name(split), "by": label_source, "gaps": gaps, "worst": worst})
     return rows
-
-
-def _gap(row: Mapping[Any, Any] | None) -> Estimate:
-    return Estimate(float(row["value"]), float(row["low"]), float(row["high"])) if row else MISSING
 
 
 def _label_source(data: ReportData, key: str) -> str:

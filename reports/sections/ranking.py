@@ -311,14 +311,9 @@ def _base(data: ReportData) -> str:
     return ", ".join(f"{words.get(k, k)} {plain.facts[k]}" for k in keys if plain.facts.get(k))
 
 
-def _legend() -> dict[str, Markup]:
-    """Return the marks for the legend of the dot strip: hospital with the largest gap, external mean, internal hospital."""
-    external = svg.line(2, 5, 20, 5, "i-ext") + svg.circle(11, 5, 4.4, "m-ext")
-    return {
-        "worst": svg.svg(10, 10, svg.diamond(5, 5, 4.4, "m-wst"), "", "ky"),
-        "external": svg.svg(22, 10, external, "", "ky"),
-        "internal": svg.svg(10, 10, svg.circle(5, 5, 3.8, "m-int"), "", "ky"),
-    }
-
-
-KEYS = _legend()
+# marks of the legend of the dot strip: hospital with the largest gap, external mean, internal hospital
+KEYS = {
+    "worst": svg.svg(10, 10, svg.diamond(5, 5, 4.4, "m-wst"), "", "ky"),
+    "external": svg.svg(22, 10, svg.line(2, 5, 20, 5, "i-ext") + svg.circle(11, 5, 4.4, "m-ext"), "", "ky"),
+    "internal": svg.svg(10, 10, svg.circle(5, 5, 3.8, "m-int"), "", "ky"),
+}

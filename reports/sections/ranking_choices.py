@@ -16,7 +16,7 @@ from reports.html.compression import packed
 from reports.html.section import write
 from reports.report_data.headline_rows import EXTERNAL, MACRO, MACRO_ALL, MISSING, Estimate
 from reports.report_data.hospitals_and_runs import Run
-from reports.report_data.rankings import Rows, lead, score
+from reports.report_data.rankings import Rows
 from reports.report_data.report_data import ReportData
 from reports.schemas.criterion import Criterion
 from reports.sentences import main_findings as sentences
@@ -161,7 +161,7 @@ def _ranking(data: ReportData, choice: Choice, order: Mapping[str, int]) -> dict
         "rank": [[round(row["rank_low"]), round(row["rank_high"])] for _, row in rows],
         "mean": [float(f"{row['mean_rank']:.4g}") for _, row in rows],
         "best": [p_best_text(float(row["p_best"])) for _, row in rows],
-        "score": [_texts(score(row)) for _, row in rows],
+        "score": [_texts(Estimate.of(row)) for _, row in rows],
         "derived": [_texts(estimate) for estimate in _of_derived(data, choice.criterion)],
     }
 
@@ -203,10 +203,10 @@ def p_best_text(p_best: float) -> str:
 def _leader(data: ReportData, choice: Choice, rows: list[tuple[Run, Mapping[str, Any]]], num_tied: int) -> Markup:
     """Return the sentence on the first recipe of a ranking, as HTML."""
     (first, row), (second, _) = rows[:2]
-    to_second = lead(row)
+    to_second = Estimate.of(row, "lead")
     text = sentences.best_run(
         first.label,
-        score(row),
+        Estimate.of(row),
         num_tied,
         len(rows),
         data.unit,

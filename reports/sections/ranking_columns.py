@@ -15,7 +15,6 @@ from reports.report_data.headline_rows import MISSING, Estimate
 from reports.report_data.hospitals_and_runs import Run
 from reports.report_data.report_data import EXTERNAL, MACRO, ReportData
 from reports.sections.ranking_choices import p_best_text
-from reports.sections.robustness import effective
 from reports.sentences.verdicts import unclear, verdict
 from reports.summaries.citation import publications
 
@@ -228,7 +227,7 @@ def _robustness(data: ReportData) -> Callable[[Run], Estimate]:
     """Return a function from a run to its effective robustness, averaged over external hospitals."""
     table = data.tables["robustness"]
     rows = table[table["dataset"] == EXTERNAL]
-    distance_of_run = {str(row["run_id"]): effective(row) for row in rows.to_dict("records")}
+    distance_of_run = {str(row["run_id"]): Estimate.of(row) for row in rows.to_dict("records")}
     return lambda run: distance_of_run.get(run.id, MISSING)
 
 

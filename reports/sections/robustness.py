@@ -6,7 +6,6 @@ external AUROC of the selected run. The optimism of a selection rule is the amou
 selected run is too high.
 """
 
-from collections.abc import Mapping
 from typing import Any
 
 from markupsafe import Markup
@@ -53,17 +52,11 @@ def _line(data: ReportData) -> list[dict[str, Any]]:
     for run in data.ranked:
         if run.id in cells and is_number(cells[run.id]["value"]):
             cell = cells[run.id]
-            distance = effective(cell)
+            distance = Estimate.of(cell)
             numbers = {k: float(cell[k]) for k in ("internal", "external", "expected", "slope")}
             rows.append({"run": run, "distance": distance, **numbers})
     rows.sort(key=lambda row: -row["distance"].value)
     return rows
-
-
-def effective(row: Mapping[Any, Any]) -> Estimate:
-    """Return the effective robustness in a row of the table `robustness`, with bounds simultaneous over recipes."""
-    value, low, high, *bounds = (float(row[column]) for column in ("value", "low", "high", "all_low", "all_high"))
-    return Estimate(value, low, high).simultaneous(*bounds)
 
 
 def _audit(data: ReportData) -> list[dict[str, Any]]:

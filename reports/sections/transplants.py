@@ -8,7 +8,7 @@ hospital.
 import math
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -212,9 +212,7 @@ def _figure(data: ReportData, cells: Cells, run: Run, finding: str) -> dict[str,
     largest = max([0.1, *(v for row in measured for v in (row.value, row.control) if is_number(v))])
     scale = svg.Scale(0.0, 1.06 * largest, 8, WIDTH - 8)
     grid = svg.ticks(0.0, scale.high, 5)
-    rows_with_figure = [
-        Change(r.words, r.value, r.control, r.effect, r.flips, r.area, _dots(r, scale, grid)) for r in measured
-    ]
+    rows_with_figure = [replace(row, figure=_dots(row, scale, grid)) for row in measured]
     name = "Mean over findings" if finding == MACRO else finding
     return {"name": name, "rows": rows_with_figure, "axis": svg.tick_axis(scale, grid)}
 
@@ -287,21 +285,19 @@ def _associations(data: ReportData) -> list[str]:
         rows = table[(table["score"] == score) & (table["statistic"] == "spearman") & (table["against"] == "gap")]
         if len(rows):
             row = rows.to_dict("records")[0]
-            rho = Estimate(float(row["value"]), float(row["low"]), float(row["high"]))
+            rho = Estimate.of(row)
             p, detectable, power = (float(row[name]) for name in ("p", "detectable", "power"))
             num = int(row["num_architectures"])
             sentences.append(change_sentences.association(larger, rho, p, num, detectable, power))
         else:
             architectures = {
-                str(r.facts.get("architecture")) for r in data.ranked if _has(r, score) and r.gap.has_value
+                str(r.facts.get("architecture"))
+                for r in data.ranked
+                if (r.causal if score == "causal" else r.probe).has_value and r.gap.has_value
             }
             if architectures:
                 sentences.append(change_sentences.too_few_architectures(score_name, len(architectures), LEAST_RELATED))
     return sentences
-
-
-def _has(run: Run, score: str) -> bool:
-    return run.causal.has_value if score == "causal" else run.probe.has_value
 
 
 def _statistics(data: ReportData) -> list[dict[str, Any]]:
@@ -313,7 +309,7 @@ def _statistics(data: ReportData) -> list[dict[str, Any]]:
             "score": names.get(str(r["score"]), str(r["score"])),
             "against": sides.get(str(r["against"]), str(r["against"])),
             "statistic": STATISTICS.get(str(r["statistic"]), str(r["statistic"])),
-            "estimate": Estimate(float(r["value"]), float(r["low"]), float(r["high"])),
+            "estimate": Estimate.of(r),
             "p": float(r["p"]),
             "num": int(r["num_architectures"]),
             "families": int(r["num_families"]),

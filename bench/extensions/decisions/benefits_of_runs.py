@@ -1,6 +1,5 @@
 """Net benefit at the stated thresholds, read from the table `net_benefit`, and the words on it."""
 
-from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -8,7 +7,7 @@ from typing import Any
 import pandas as pd
 
 from reports.formatting import is_number
-from reports.report_data.headline_rows import EXTERNAL, MACRO, MISSING, Estimate, compared_with
+from reports.report_data.headline_rows import EXTERNAL, MACRO, MISSING, Estimate, corrected
 from reports.tables import rows_of
 
 Key = tuple[str, str, str]  # run id, dataset, finding
@@ -51,15 +50,12 @@ def lookup(table: pd.DataFrame, ranks: Mapping[str, Mapping[str, Any]]) -> dict[
         estimates[metric][key] = Estimate(float(value), float(low), float(high), *map(int, sizes))
         thresholds[key] = float(threshold)
     for metric in ("net_benefit", "over_all"):
-        found = estimates[metric]
-        num = Counter(compared_with(key) for key, estimate in found.items() if estimate.has_interval)
-        estimates[metric] = {key: estimate.corrected(num[compared_with(key)]) for key, estimate in found.items()}
+        estimates[metric] = corrected(estimates[metric])
     for run_id, row in ranks.items():
         if (key := (run_id, EXTERNAL, MACRO)) in thresholds:
             low, high = (float(row.get(f"all_{end}", float("nan"))) for end in ("low", "high"))
-            value, over_all = estimates["net_benefit"][key], estimates["over_all"][key]
-            estimates["net_benefit"][key] = value.simultaneous(low, high) if is_number(low) else value
-            estimates["over_all"][key] = over_all.corrected(len(ranks))
+            estimates["net_benefit"][key] = estimates["net_benefit"][key].simultaneous(low, high)
+            estimates["over_all"][key] = estimates["over_all"][key].corrected(len(ranks))
     return {
         key: Benefit(
             estimates["net_benefit"].get(key, MISSING),

@@ -15,11 +15,7 @@ def drains(data: ReportData) -> Section:
     """Write the section; empty without annotated drains."""
     rows = records_of(data.tables["drains"])
     found = {
-        (str(r["run_id"]), str(r["dataset"]), str(r["drain"])): (
-            Estimate(float(r["value"]), float(r["low"]), float(r["high"])),
-            int(r["num_positive"]),
-        )
-        for r in rows
+        (str(r["run_id"]), str(r["dataset"]), str(r["drain"])): (Estimate.of(r), int(r["num_positive"])) for r in rows
     }
     known = {run for run, _, _ in found}
     runs = [run for run in data.ranked_runs if run.id in known][:SHOWN]

@@ -70,7 +70,7 @@ def _rows(table: pd.DataFrame) -> list[dict[str, Any]]:
                 "part": "" if row["n"] == num_cells else f"{int(row['n'])} of {num_cells}",
                 "title": row["title"],
                 "is_baseline": row["estimator"] == BASELINE,
-                "error": Estimate(float(row["value"]), float(row["low"]), float(row["high"])),
+                "error": Estimate.of(row),
                 "difference": difference.corrected(max(1, len(shown) - 1)),
                 "bias": float(row["bias"]),
                 "tau": float(row["tau"]),

@@ -189,7 +189,7 @@ def _seeds(data: ReportData) -> list[dict[str, Any]]:
             "recipe": recipes[str(r["run_id"])],
             "hospital": places_of[str(r["dataset"])],
             "finding": "All" if r["finding"] == ALL else str(r["finding"]),
-            "same": Estimate(float(r["value"]), float(r["low"]), float(r["high"])),
+            "same": Estimate.of(r),
             "other": float(r["other"]),
             "n": int(r["n"]),
             "seeds": int(r["num_seeds"]),

@@ -9,7 +9,7 @@ from markupsafe import Markup
 
 from reports.formatting import plural, sentence_case, word
 from reports.html.section import DATA, PlacedSection, Section, write
-from reports.report_data.headline_rows import MISSING, Estimate
+from reports.report_data.headline_rows import Estimate
 from reports.report_data.report_data import EXTERNAL, ReportData
 from reports.sections.gap_components import READERS
 
@@ -55,9 +55,7 @@ def _head(data: ReportData, dataset: str, split: str, reference: str) -> tuple[s
 
 
 def _cell(row: dict[Any, Any] | None, unit: str) -> tuple[Estimate, str]:
-    if row is None:
-        return MISSING, ""
-    return Estimate(float(row["value"]), float(row["low"]), float(row["high"])), plural(int(row["num_runs"]), unit)
+    return Estimate.of(row), plural(int(row["num_runs"]), unit) if row else ""
 
 
 SECTIONS = (PlacedSection(policies, DATA, ranked_only=True, before="published"),)

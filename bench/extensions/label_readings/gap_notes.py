@@ -20,14 +20,6 @@ def gaps_by_reading(data: ReportData) -> dict[str, dict[str, Mapping[str, object
     return found
 
 
-def estimate(row: Mapping[str, object]) -> Estimate:
-    """Return the gap of a row, with the interval that is simultaneous over hospitals."""
-    value, low, high, all_low, all_high = (
-        float(str(row[name])) for name in ("value", "low", "high", "all_low", "all_high")
-    )
-    return Estimate(value, low, high).simultaneous(all_low, all_high)
-
-
 def verdict(row: Mapping[str, object]) -> tuple[int, int]:
     """Return how many recipes have a clearly lower, and a clearly higher, external AUROC: 0 none, 1 some, 2 most, 3 all."""
     num, *counts = (int(str(row[name])) for name in ("num_runs", "num_worse", "num_better"))
@@ -40,9 +32,9 @@ def note(data: ReportData) -> tuple[str, str]:
     (_, own), *others = [(name, rows[EXTERNAL]) for name, rows in gaps_by_reading(data).items()] or [("", {})]
     if not others:
         return KEY, ""
-    gap, same = estimate(own), verdict(own)
-    name, row = max(others, key=lambda other: (verdict(other[1]) != same, abs(estimate(other[1]).value - gap.value)))
-    other, changed = estimate(row), [old != new for old, new in zip(same, verdict(row), strict=True)]
+    gap, same = Estimate.of(own), verdict(own)
+    name, row = max(others, key=lambda other: (verdict(other[1]) != same, abs(Estimate.of(other[1]).value - gap.value)))
+    other, changed = Estimate.of(row), [old != new for old, new in zip(same, verdict(row), strict=True)]
     if not any(changed) and gap.low <= other.value <= gap.high:
         return KEY, ""
     num, *counts = (int(str(row[key])) for key in ("num_runs", "num_worse", "num_better"))

@@ -5,10 +5,10 @@ from typing import Any
 
 from markupsafe import Markup
 
-from bench.extensions.label_readings.gap_notes import KEY, estimate, gaps_by_reading
+from bench.extensions.label_readings.gap_notes import KEY, gaps_by_reading
 from reports.formatting import percent, places, sentence_case
 from reports.html.section import DATA, PlacedSection, Section, write
-from reports.report_data.headline_rows import EXTERNAL, MISSING
+from reports.report_data.headline_rows import EXTERNAL, MISSING, Estimate
 from reports.report_data.report_data import ReportData
 from reports.sentences.data import READING_RULES
 
@@ -24,7 +24,7 @@ def label_readings(data: ReportData) -> Section:
         "data": data,
         "rules": [sentence_case(READING_RULES[name]) for name in found],
         "hospitals": [
-            {"name": name, "own": estimate(own[key]), "others": [_cell(rows.get(key)) for rows in others]}
+            {"name": name, "own": Estimate.of(own[key]), "others": [_cell(rows.get(key)) for rows in others]}
             for name, key in hospitals
         ],
         "internal": [_percent(rows[EXTERNAL], "changed_internal") for rows in others],
@@ -38,7 +38,7 @@ def _cell(row: Mapping[str, object] | None) -> dict[str, Any]:
     """Return a gap and the share of the hospital's labels that a reading changes; no gap if it changes no label behind the gap."""
     if row is None or not (row["changed"] or row["changed_internal"]):
         return {"gap": MISSING, "changed": ""}
-    return {"gap": estimate(row), "changed": _percent(row, "changed")}
+    return {"gap": Estimate.of(row), "changed": _percent(row, "changed")}
 
 
 def _percent(row: Mapping[str, object], column: str) -> str:

@@ -47,7 +47,7 @@ def next_hospital(data: ReportData) -> Section:
         "title": title(macro),
         "reason": macro["reason"],
         "macro": _predicted(macro),
-        "gap": _gap(rows.get((first.id, GAP, MACRO))),
+        "gap": _at_new_hospital(rows.get((first.id, GAP, MACRO))),
         "others": _others(data, first, rows),
         "below": _below(data, [recipe["run"] for recipe in recipes[:SHOWN]]),
         "rival": _rival(data, first),
@@ -96,11 +96,10 @@ def population(data: ReportData, row: Row) -> str:
 
 def _predicted(row: Row) -> dict[str, Any]:
     """Return the estimates of a row: value, new (the prediction interval), sd (between hospitals), and probabilities."""
-    value = float(row["value"])
     return {
-        "value": Estimate(value, float(row["low"]), float(row["high"])),
-        "new": Estimate(value, float(row["new_low"]), float(row["new_high"])),
-        "sd": Estimate(float(row["sd"]), float(row["sd_low"]), float(row["sd_high"])),
+        "value": Estimate.of(row),
+        "new": _at_new_hospital(row),
+        "sd": Estimate.of(row, "sd"),
         "below_half": probability(float(row["below_half"])),
         "below_internal": probability(float(row["below_internal"])),
         "inconsistency": float(row["inconsistency"]),
@@ -184,8 +183,8 @@ def _below(data: ReportData, runs: Sequence[Run]) -> dict[str, Any]:
     }
 
 
-def _gap(row: Row | None) -> Estimate:
-    """Return the expected gap at a new hospital with its prediction interval."""
+def _at_new_hospital(row: Row | None) -> Estimate:
+    """Return the expected value at a new hospital with its prediction interval."""
     return MISSING if row is None else Estimate(float(row["value"]), float(row["new_low"]), float(row["new_high"]))
 
 

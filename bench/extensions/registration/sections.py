@@ -127,8 +127,7 @@ def _pair(data: ReportData, question: Mapping[str, Any]) -> Answer:
     for row in records_of(
         table[table["first"].isin([higher.id, lower.id]) & table["second"].isin([higher.id, lower.id])]
     ):
-        low, high, all_low, all_high = (float(row[name]) for name in ("low", "high", "all_low", "all_high"))
-        difference = Estimate(float(row["value"]), low, high).simultaneous(all_low, all_high)
+        difference = Estimate.of(row)
         if row["first"] == lower.id:
             difference = _negative(difference)
         words = verdict(difference, HIGHER, LOWER)
