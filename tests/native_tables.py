@@ -5,9 +5,20 @@ from pathlib import Path
 import pandas as pd
 
 from harmonize import CohortSpec
+from harmonize.cohorts import label_mapping
 from harmonize.datasets import LAYOUTS, adapter
 
 TABLES = {layout: adapter(layout).example for layout in LAYOUTS}
+# the first parts of all headings of the published Open-i reports
+OPENI_HEADINGS = (Path(__file__).parent / "openi_headings.txt").read_text(encoding="utf-8").splitlines()
+
+
+def native_labels_of(layout: str) -> set[str]:
+    """Return all native labels of a published dataset."""
+    if layout == "openi":
+        return set(OPENI_HEADINGS)
+    module = adapter(layout)
+    return {*label_mapping.vocabulary(layout)} or {*(getattr(module, "TOKENS", None) or module.LABELS)}
 
 
 def touch(table: pd.DataFrame, root: Path) -> None:

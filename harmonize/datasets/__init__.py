@@ -10,7 +10,7 @@ An adapter defines:
     read(root)          return the native table; has the argument `source` if labels.yaml lists label sources
     write(table, root)  write the files of the dataset, from which `read` returns the same rows, maybe in another order
     example()           return a small native table that `write` accepts; the tests of all layouts use it
-    LABELS or TOKENS    the native labels, unless labels.yaml lists them under `vocabulary`
+    LABELS or TOKENS    the native labels, unless labels.yaml lists them under `vocabulary`, or reports may have any
 
 An adapter may define:
 

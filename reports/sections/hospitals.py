@@ -12,7 +12,7 @@ from reports.drawing import charts
 from reports.formatting import plural
 from reports.html.section import Section, write
 from reports.report_data.headline_rows import MISSING
-from reports.report_data.hospitals_and_runs import Run
+from reports.report_data.hospitals_and_runs import Hospital, Run
 from reports.report_data.report_data import EXTERNAL, MACRO, ReportData
 from reports.sentences import data as data_sentences
 from reports.sentences import main_findings as sentences
@@ -36,7 +36,7 @@ def hospitals(data: ReportData) -> Section:
             data.has_common,
             sum(h.mean_gap.has_value for h in data.hospitals),
         ),
-        "heads": [_head(data, key) for key in (h.key for h in data.all_hospitals)],
+        "heads": [_head(data, hospital) for hospital in data.all_hospitals],
         "rows": rows[:SHOWN],
         "folded": rows[SHOWN:],
         "scatter": len(compared) > 1,
@@ -82,14 +82,11 @@ def step(gap: float) -> int:
     return max(0, min(7, int(gap / STEP)))
 
 
-def _head(data: ReportData, key: str) -> dict[str, Any]:
-    """Return the head of a hospital's column: name, number of findings, smallest number of images over recipes.
-
-    `key`: cohort name of the hospital.
-    """
-    hospital = next(h for h in data.all_hospitals if h.key == key)
-    internal = key == data.internal.key
-    estimates = [e for r in data.ranked for e in (r.internal if internal else r.hospital_gaps[key],) if e.has_value]
+def _head(data: ReportData, hospital: Hospital) -> dict[str, Any]:
+    """Return the head of a hospital's column: name, number of findings, smallest number of images over recipes."""
+    internal = hospital.key == data.internal.key
+    numbers = [r.internal if internal else r.hospital_gaps[hospital.key] for r in data.ranked]
+    estimates = [e for e in numbers if e.has_value]
     smallest, largest = (pick((e.num_findings for e in estimates), default=0) for pick in (min, max))
     num_findings = plural(largest, "finding") if smallest == largest else f"{smallest}–{largest} findings"
     return {

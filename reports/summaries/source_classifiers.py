@@ -26,73 +26,31 @@ Key = tuple[str, str, int, str]  # probe, control, shots, metric
 # key: (run id, Key); the run id is "" for classifiers that do not use a run
 Estimates = Mapping[tuple[str, Key], Estimate]
 
+_RUN, _BEFORE = "Features of the run", "Features of the same network before training"
+_LABELS, _CNN, _TREES = "Labels and predictions", "Networks trained to identify the hospital", "Decision trees"
+_TRAINED_ON = {0: "all training images", 32: "only 32 images per hospital", 8: "only 8 images per hospital"}  # by shots
 # (title of the group, probe, control, shots, words for the input or training of the classifier), in the order of the page
 LINES: tuple[tuple[str, str, str, int, str], ...] = (
-    ("Features of the run", "features", "none", 0, "features; classifier trained on all training images"),
-    ("Features of the run", "features", "none", 32, "features; classifier trained on only 32 images per hospital"),
-    ("Features of the run", "features", "none", 8, "features; classifier trained on only 8 images per hospital"),
-    ("Features of the run", "features", "no_finding", 0, "only images without findings"),
-    (
-        "Features of the run",
-        "features",
-        "matched",
-        0,
-        "images chosen so that each finding is equally frequent at all hospitals",
+    *((_RUN, "features", "none", n, f"features; classifier trained on {images}") for n, images in _TRAINED_ON.items()),
+    (_RUN, "features", "no_finding", 0, "only images without findings"),
+    (_RUN, "features", "matched", 0, "images chosen so that each finding is equally frequent at all hospitals"),
+    (_RUN, "features", "shuffled", 0, "control: hospitals in random order"),
+    *(
+        (_BEFORE, probe, "none", shots, f"{weights} weights; classifier trained on {images}")
+        for probe, weights in (("random", "random"), ("imagenet", "ImageNet"))
+        for shots, images in _TRAINED_ON.items()
     ),
-    ("Features of the run", "features", "shuffled", 0, "control: hospitals in random order"),
-    (
-        "Features of the same network before training",
-        "random",
-        "none",
-        0,
-        "random weights; classifier trained on all training images",
-    ),
-    (
-        "Features of the same network before training",
-        "random",
-        "none",
-        32,
-        "random weights; classifier trained on only 32 images per hospital",
-    ),
-    (
-        "Features of the same network before training",
-        "random",
-        "none",
-        8,
-        "random weights; classifier trained on only 8 images per hospital",
-    ),
-    (
-        "Features of the same network before training",
-        "imagenet",
-        "none",
-        0,
-        "ImageNet weights; classifier trained on all training images",
-    ),
-    (
-        "Features of the same network before training",
-        "imagenet",
-        "none",
-        32,
-        "ImageNet weights; classifier trained on only 32 images per hospital",
-    ),
-    (
-        "Features of the same network before training",
-        "imagenet",
-        "none",
-        8,
-        "ImageNet weights; classifier trained on only 8 images per hospital",
-    ),
-    ("Labels and predictions", "labels", "none", 0, "true labels of the findings"),
-    ("Labels and predictions", "logits", "none", 0, "true labels of the findings, and the run’s predictions"),
-    ("Networks trained to identify the hospital", "cnn", "none", 0, "full image"),
-    ("Networks trained to identify the hospital", "cnn", "border", 0, "only the border of the image"),
-    ("Networks trained to identify the hospital", "cnn", "centre_masked", 0, "image without its center"),
-    ("Networks trained to identify the hospital", "cnn", "low_res", 0, "image of 8 × 8 pixels"),
-    ("Networks trained to identify the hospital", "cnn", "shuffled", 0, "control: hospitals in random order"),
-    ("Decision trees", "pixels", "none", 0, "20 image properties"),
-    ("Decision trees", "pixels", "shuffled", 0, "control: hospitals in random order"),
-    ("Decision trees", "header", "none", 0, "file header (image size, bit depth, compression)"),
-    ("Decision trees", "header", "shuffled", 0, "control: hospitals in random order"),
+    (_LABELS, "labels", "none", 0, "true labels of the findings"),
+    (_LABELS, "logits", "none", 0, "true labels of the findings, and the run’s predictions"),
+    (_CNN, "cnn", "none", 0, "full image"),
+    (_CNN, "cnn", "border", 0, "only the border of the image"),
+    (_CNN, "cnn", "centre_masked", 0, "image without its center"),
+    (_CNN, "cnn", "low_res", 0, "image of 8 × 8 pixels"),
+    (_CNN, "cnn", "shuffled", 0, "control: hospitals in random order"),
+    (_TREES, "pixels", "none", 0, "20 image properties"),
+    (_TREES, "pixels", "shuffled", 0, "control: hospitals in random order"),
+    (_TREES, "header", "none", 0, "file header (image size, bit depth, compression)"),
+    (_TREES, "header", "shuffled", 0, "control: hospitals in random order"),
 )
 # (probe, control, shots) of the classifiers that the page shows first: one for each kind of input, and the main control
 FIRST = (

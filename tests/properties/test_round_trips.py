@@ -11,7 +11,8 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from harmonize.cohorts.label_mapping import native_labels
-from harmonize.datasets import LABELS, adapter, brax, chexpert, mimic, native, nih, openi, vindr
+from harmonize.datasets import LABELS, adapter, brax, chexpert, mimic, native, nih, vindr
+from tests.native_tables import OPENI_HEADINGS
 
 quick = settings(max_examples=12)  # each writes and reads a dataset; tables that are known are in tests/unit/harmonize
 Rows = list[dict[str, Any]]
@@ -125,7 +126,7 @@ def test_nih_round_trip(rows: Rows, has_lists: bool, has_expert: bool) -> None:
 
 @quick
 @given(st.lists(st.tuples(
-    st.lists(st.sampled_from(sorted(set(openi.TOKENS) - {"no indexing"})), unique=True),
+    st.lists(st.sampled_from(sorted(set(OPENI_HEADINGS) - {"no indexing"})), unique=True),
     st.lists(st.sampled_from(["PA", "AP", "LATERAL", "UNKNOWN"]), min_size=1, max_size=3)), min_size=1, max_size=5))  # fmt: skip
 def test_openi_round_trip(reports: list[tuple[list[str], list[str]]]) -> None:
     rows = []

@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from native_tables import TABLES, on_disk
+from native_tables import TABLES, native_labels_of, on_disk
 
 import harmonize
 from harmonize.cohorts import label_mapping
-from harmonize.datasets import LABELS, LAYOUTS, adapter
+from harmonize.datasets import LABELS, LAYOUTS
 from harmonize.errors import ConfigError
 from harmonize.labels.findings import labels_yaml, space
 from tests.nonempty import nonempty
@@ -36,11 +36,8 @@ def test_every_dataset_has_rules_for_all_nine_findings_and_a_label_reference(lay
 @for_every_dataset
 @pytest.mark.parametrize("mapping", label_mapping.MAPPINGS)
 def test_every_native_label_of_the_mapping_exists_in_its_dataset(layout: str, mapping: str) -> None:
-    module = adapter(layout)
-    family = labels_yaml()["datasets"][layout]["family"]
-    labels = module.LABELS if family == "columns" else label_mapping.vocabulary(layout) or module.TOKENS
     for finding in nonempty(labels_yaml()["datasets"][layout]["findings"]):
-        assert set(label_mapping.native_labels(layout, finding, mapping)) <= set(labels)
+        assert set(label_mapping.native_labels(layout, finding, mapping)) <= native_labels_of(layout)
 
 
 @pytest.mark.parametrize("name", labels_yaml()["spaces"])

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from native_tables import TABLES, on_disk
+from native_tables import TABLES, native_labels_of, on_disk
 
 import harmonize
 from harmonize.cohorts import label_mapping
@@ -45,8 +45,7 @@ def test_no_finding_has_two_rules(layout: str) -> None:
 @pytest.mark.parametrize("layout", PUBLISHED_LAYOUTS)
 @pytest.mark.parametrize("mapping", label_mapping.MAPPINGS)
 def test_strict_has_fewer_labels_and_broad_has_more(layout: str, mapping: str) -> None:
-    module = adapter(layout)
-    labels = label_mapping.vocabulary(layout) or set(getattr(module, "TOKENS", None) or module.LABELS)
+    labels = native_labels_of(layout)
     for finding in ALL_FINDINGS:
         words = set(label_mapping.native_labels(layout, finding, mapping))
         default_words = set(label_mapping.native_labels(layout, finding))
@@ -117,7 +116,7 @@ def test_a_column_family_is_absent_only_if_a_cell_is_absent(layout: str, data: s
 @settings(max_examples=30)
 @given(data=st.data())
 def test_a_token_family_is_null_for_findings_without_a_label(layout: str, data: st.DataObject) -> None:
-    labels = sorted(label_mapping.vocabulary(layout) or adapter(layout).TOKENS)
+    labels = sorted(native_labels_of(layout))
     row = data.draw(st.lists(st.sampled_from(labels), max_size=4, unique=True))
     table = pd.DataFrame({LABELS: ["|".join(row)]})
     for mapping in nonempty(label_mapping.MAPPINGS):
