@@ -43,12 +43,11 @@ from planted import INTERNAL, NOISE_SD, PATIENT_SD, SD, THERE, patients, percent
 from scipy.special import expit, logit
 from scipy.stats import norm
 
-from bench.scoring.across_runs.paired_tests import holm, p_value
+from bench.scoring.across_runs.paired_tests import error_of, holm, p_value
 from bench.scoring.across_runs.ranks import ranks
 from bench.scoring.across_runs.recipes import Recipes
 from bench.scoring.bootstrap.area_intervals import NORMAL_QUANTILE, ClassSizes, area_interval, mean_interval
 from bench.scoring.bootstrap.bootstrap import column_metrics, rank_metrics
-from bench.scoring.bootstrap.calibration_errors import calibration_metrics
 from bench.scoring.bootstrap.intervals import (
     deviation,
     distance_difference,
@@ -69,6 +68,7 @@ from bench.scoring.metrics import auroc
 from bench.scoring.metrics_of_split import measure
 from bench.scoring.rates import sizes_of_all
 from bench.scoring.scored_split import Settings
+from benchmarks.columns import calibration_metrics
 from reports.report_data.headline_rows import Estimate
 
 Array = NDArray[np.float64]
@@ -146,7 +146,8 @@ def findings(seen: Seen, seed: int, num_patients: int, num_resamples: int) -> No
     note(seen, "macro AUROC: bootstrap interval", sides["internal"][1] <= internal <= sides["internal"][2])
     lower, upper = interval_of_difference(*np.stack(list(sides.values()), 1), np.zeros(()))
     note(seen, "macro gap: bootstrap interval", lower <= internal - truth(DISTANCE["external"]) <= upper)
-    p = p_value(value["internal", 0] - value["internal", 1], drawn["internal", 0] - drawn["internal", 1])
+    difference = value["internal", 0] - value["internal", 1]
+    p = p_value(difference, error_of(difference, drawn["internal", 0] - drawn["internal", 1]))
     note(seen, "paired bootstrap test: false difference", *(p < 0.05))
     note(seen, f"any of {NUM_FINDINGS} findings after Holm: false difference", bool((holm(p) < 0.05).any()))
 
@@ -411,7 +412,7 @@ def benefit(seen: Seen, seed: int, num_patients: int, num_resamples: int) -> Non
             low, high = mean_interval("net_benefit", values[:, 0], ends.T, values[:, 1:])
             note(seen, f"macro {name} at t = {t}: interval", low <= true[m, d] <= high)
         differences = first[:, 0, d] - second[:, 0, d]
-        p = p_value(differences[:, 0], differences[:, 1:])
+        p = p_value(differences[:, 0], error_of(differences[:, 0], differences[:, 1:]))
         note(seen, f"paired test of net benefit at t = {t}: false difference", *(p < 0.05))
         note(
             seen,

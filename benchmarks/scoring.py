@@ -26,12 +26,12 @@ from sklearn.metrics import average_precision_score, brier_score_loss, roc_auc_s
 
 from bench.scoring.across_runs.paired_tests import all_pairs, paired
 from bench.scoring.bootstrap.bootstrap import column_metrics, rank_metrics
-from bench.scoring.bootstrap.calibration_errors import calibration_metrics
 from bench.scoring.bootstrap.resamples import Resamples
 from bench.scoring.bootstrap.sorted_images import Column
 from bench.scoring.patient_groups import PatientGroups
 from bench.scoring.score_run import RunScores, score_run
 from bench.scoring.scored_split import ScoredSplit, Settings
+from benchmarks.columns import calibration_metrics
 from benchmarks.harness import largest_memory
 from harmonize.labels.findings import FINDINGS
 

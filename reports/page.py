@@ -28,7 +28,6 @@ from reports.html.section import (
     RANKING,
     PlacedSection,
     Section,
-    compile_all,
     rounded,
     write,
 )
@@ -128,12 +127,6 @@ def render(tables: Tables) -> str:
         # A thread compresses plotly.js while the sections are written. Compression releases the interpreter lock.
         pool.submit(packed_plotly)
         return _render(tables)
-
-
-def prepare() -> None:
-    """Compile the templates and compress plotly.js in advance; later calls of `render` use these cached results."""
-    packed_plotly()
-    compile_all()
 
 
 @contextmanager

@@ -9,6 +9,7 @@ import numpy as np
 from bench.scoring.score_run import score_run
 from bench.scoring.scored_split import ScoredSplit, Settings
 from reports import page
+from reports.html.section import environment
 
 NEEDED = (
     "bench.executors.worker_imports",
@@ -36,7 +37,9 @@ for _name in OF_EXTENSIONS:
         import_module(_name)
 with suppress(ModuleNotFoundError):  # newer versions of typer load pydantic with it, when they read the first option
     import_module("typer._adapters")
-page.prepare()
+page.packed_plotly()
+for _name in environment().list_templates(("j2",)):
+    environment().get_template(_name)  # compiles it, which takes a quarter of a second for all
 # reads the machine code of scoring, and before it what numba needs for that: each command would do so anew
 score_run(
     "",

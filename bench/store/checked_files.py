@@ -48,20 +48,12 @@ def read_grid(store: Store, name: str) -> dict[str, Any]:
     return content
 
 
-def grid_problem(store: Store, name: str) -> str:
-    """Return the problem of a grid's manifest, "" if it is intact.
-
-    The problem is CHANGED, or the reason why the manifest cannot be read.
-    """
-    return _grid_and_problem(_grid(store, name))[1]
-
-
 def _grid(store: Store, name: str) -> Path:
     return store.root / "grids" / f"{name}.json"
 
 
 def _grid_and_problem(path: Path) -> tuple[dict[str, Any] | None, str]:
-    """Return the content of a manifest (None if it cannot be read), and its problem (see `grid_problem`)."""
+    """Return the content of a manifest (None if it cannot be read), and its problem: CHANGED, why it cannot be read, or ""."""
     try:
         content = json_object(path)
         checksum = content.pop(_KEY, None)

@@ -87,12 +87,6 @@ def write(template: str, **context: object) -> Markup:
     return Markup(environment().get_template(template).render(**context))  # noqa: S704  (autoescaped above)
 
 
-def compile_all() -> None:
-    """Compile all templates in advance; compilation takes a quarter of a second."""
-    for name in environment().list_templates(("j2",)):
-        environment().get_template(name)
-
-
 def rounded(value: Any) -> Any:
     """Return a chart with its numbers rounded to six significant digits, to save bytes; this is finer than a pixel."""
     if isinstance(value, dict):

@@ -20,6 +20,7 @@ from bench.scoring.calibrators import sigmoid
 from bench.scoring.metrics_of_split import AS_GIVEN, Key, OperatingPoints, measure
 from bench.scoring.scored_split import ScoredSplit, Settings
 from bench.scoring.smooth_calibration import reliability_rows
+from benchmarks import columns
 from tests.nonempty import nonempty
 
 
@@ -123,7 +124,7 @@ def test_calibration_metrics_equal_the_loop() -> None:
     patient, label, score = cohort(2)
     prob = 1 / (1 + np.exp(-score.astype(np.float64)))
     resamples = Resamples.draw(patient, 70, "twin")
-    found = calibration_errors.calibration_metrics(resamples, label, prob)
+    found = columns.calibration_metrics(resamples, label, prob)
     assert set(found) == set(ERRORS)
     for name in ("ece", "mce", "nll", "brier", "brier_reliability", "brier_resolution", "brier_uncertainty"):
         metric = getattr(metrics if name == "brier" else calibration_metrics, name)
@@ -134,7 +135,7 @@ def test_headline_errors_of_later_replicates_equal_those_of_the_full_table() -> 
     patient, label, score = cohort(4)
     prob = 1 / (1 + np.exp(-score.astype(np.float64)))
     resamples = Resamples.draw(patient, 150, "twin")
-    all_errors = calibration_errors.calibration_metrics(resamples, label, prob)
+    all_errors = columns.calibration_metrics(resamples, label, prob)
     for k in nonempty(range(label.shape[1])):
         rows = labeled_rows(label[:, k])
         images = resamples.patient[rows], label[rows, k] == 1, [BinnedProbabilities.of(prob[rows, k], 15)]
@@ -175,7 +176,7 @@ def test_later_replicates_have_the_errors_of_uncalibrated_outputs() -> None:
     split = ScoredSplit("external", "test", "report", image, patient, logit, label)
     settings = Settings(num_resamples=FOR_DETAIL + 70, min_count=1)
     found = measure(split, OperatingPoints.choose(split, 2), settings)
-    expected = calibration_errors.calibration_metrics(found.resamples, found.label, sigmoid(logit))
+    expected = columns.calibration_metrics(found.resamples, found.label, sigmoid(logit))
     for name in calibration_metrics.HEADLINES:
         np.testing.assert_allclose(found.replicates[Key(name)], expected[name], rtol=0, atol=1e-12)
     assert not np.allclose(found.replicates[Key("ece", "isotonic")], expected["ece"][:, :FOR_DETAIL], atol=0.01)
@@ -194,7 +195,7 @@ def test_errors_of_eleven_findings_equal_those_of_each_finding_alone() -> None:
     settings = Settings(num_resamples=FOR_DETAIL + 70, min_count=1)
     found = measure(split, None, settings)
     resamples = found.resamples
-    expected = calibration_errors.calibration_metrics(resamples, found.label, sigmoid(logit))
+    expected = columns.calibration_metrics(resamples, found.label, sigmoid(logit))
     prob = sigmoid(logit)[state >= 0]
     place = np.minimum((prob * 15).astype(int), 14)
     points = np.array([row[3:6] for row in reliability_rows("r", found, 15) if row[2] == AS_GIVEN])
@@ -212,7 +213,7 @@ def test_the_equal_mass_error_keeps_the_bins_of_the_sample_in_every_replicate() 
     patient, label, score = cohort(5, distinct=10)
     prob = 1 / (1 + np.exp(-score.astype(np.float64)))
     resamples = Resamples.draw(patient, 70, "twin")
-    found = calibration_errors.calibration_metrics(resamples, label, prob)["ace"]
+    found = columns.calibration_metrics(resamples, label, prob)["ace"]
     for column in range(3):
         rows = np.flatnonzero(label[:, column] >= 0)
         where = calibration_metrics.equal_mass_bin_of(prob[rows, column])
@@ -234,7 +235,7 @@ def test_calls_equal_the_loop_for_thresholds_in_any_order() -> None:
     patient, label, score = cohort(3, distinct=10)
     threshold = np.array([[0.5, 1.0, 0.2], [-0.5, 1.0, np.nan], [9.0, -0.3, 0.1]])
     resamples = Resamples.draw(patient, 70, "twin")
-    found = bootstrap.calls(resamples, label, score, threshold)
+    found = columns.calls(resamples, label, score, threshold)
     for name in nonempty(bootstrap.CALL_METRICS):
         for rule in range(3):
             metric = getattr(metrics, name)

@@ -10,7 +10,6 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from bench.scoring.across_runs.paired_tests import differences_of, error_of, holm_tests, own_error, with_own_errors
 from bench.scoring.across_runs.ranks import Replicates, stack_replicates
@@ -19,7 +18,6 @@ from bench.scoring.gaps.gap import EXTERNAL
 from reports.schemas.select import select
 from reports.schemas.tables import SCHEMAS
 
-Array = NDArray[np.float64]
 Pair = tuple[str, str]  # ids of two recipes: one of an algorithm, and one of ERM
 Fold = tuple[int, str]  # seed of a run, and the training hospital that the run leaves out; "" for none
 ERM = "ERM"  # title of the algorithm with which the others are compared

@@ -33,16 +33,6 @@ class Differences(NamedTuple):
     p: Array
 
 
-def p_value(value: Array, replicates: Array) -> Array:
-    """Compute two-sided p-values [R] of the hypothesis that value [R] is 0, from replicates [R, B].
-
-    The test assumes a normal distribution and uses the bootstrap standard error. A p-value from the share of replicates
-    beyond 0 cannot be below 2 / B, which is too coarse for an adjustment over fifty runs. If the standard error is 0
-    (two copies of one run), p is 1 for a value of 0, and 0 otherwise. p is NaN if too few replicates are valid.
-    """
-    return _p_of(value, error_of(value, replicates))
-
-
 def error_of(value: Array, replicates: Array) -> Array:
     """Return the standard error [R] of value [R]: the standard deviation of its replicates [R, B].
 
@@ -78,10 +68,16 @@ def with_own_errors(error: Array, own: Array, alone: Array, num: int = 1) -> Arr
 def differences_of(value: Array, error: Array) -> Differences:
     """Return `Differences` with interval and p-value, from the differences value [R] and their standard errors [R]."""
     half = NORMAL_QUANTILE * error
-    return Differences(value, value - half, value + half, _p_of(value, error))
+    return Differences(value, value - half, value + half, p_value(value, error))
 
 
-def _p_of(value: Array, error: Array) -> Array:
+def p_value(value: Array, error: Array) -> Array:
+    """Compute two-sided p-values [R] of the hypothesis that value [R] is 0, from its standard error [R] (see `error_of`).
+
+    The test assumes a normal distribution. A p-value from the share of replicates beyond 0 cannot be below 2 / B, which is
+    too coarse for an adjustment over fifty runs. If the standard error is 0 (two copies of one run), p is 1 for a value of
+    0, and 0 otherwise. p is NaN for a standard error of NaN.
+    """
     distance = np.abs(value)
     with np.errstate(divide="ignore", invalid="ignore"):
         z = np.where((error == 0) & (distance == 0), 0.0, distance / error)
@@ -94,7 +90,7 @@ def holm_tests(value: Array, error: Array) -> tuple[Array, Array]:
     Return the adjusted p-values [m] and the half widths [m] of intervals with the same verdicts: an interval excludes 0
     if and only if its p-value is below 1 - LEVEL. A difference without a standard error has NaN and is not counted.
     """
-    plain = _p_of(value, error)
+    plain = p_value(value, error)
     adjusted = holm(plain)
     num = float(np.isfinite(plain).sum())
     # number by which Holm's method multiplied each p-value; for a p-value that was cut to 1, this number is unknown, and

@@ -7,13 +7,11 @@ from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from bench.scoring.across_runs.ablation_tables import MetricOfRuns
 from bench.scoring.across_runs.frontier import chance_undominated, undominated
 from reports.schemas.tables import SCHEMAS
 
-Array = NDArray[np.float64]
 GOALS = ("auroc", "gap", "maps", "macs")
 MOST = 500  # maximum number of replicates that are used
 

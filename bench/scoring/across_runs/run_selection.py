@@ -22,7 +22,6 @@ from reports.schemas.tables import SCHEMAS
 
 Array = NDArray[np.float64]
 LEAST_RUNS = 2
-INTERNAL_SPLITS = ("val", "test")
 
 
 class Rule(NamedTuple):

@@ -203,21 +203,3 @@ def cuts_of(column: Column, threshold_R: Array) -> tuple[list[int], NDArray[np.i
     not_nan = np.flatnonzero(~np.isnan(threshold_R))
     rules = not_nan[np.argsort(-threshold_R[not_nan], kind="stable")].tolist()
     return rules, np.append(column.reaching(threshold_R[rules]), len(column.rows))
-
-
-def calls(resamples: Resamples, label_NC: Labels, score_NC: Scores, threshold_RC: Array) -> dict[str, Array]:
-    """Compute the CALL_METRICS, [R, C, B] each, at R thresholds for each of C columns in B replicates.
-
-    An image is called positive if score >= threshold. Metrics are NaN for a NaN threshold. F1 and sensitivity are NaN without
-    positives, specificity without negatives, precision without positive calls, npv without negative calls.
-    """
-    num_rules, num_columns = threshold_RC.shape
-    out = {name: np.full((num_rules, num_columns, resamples.num), np.nan) for name in CALL_METRICS}
-    for k in range(num_columns):
-        column = Column.of(resamples.patient, label_NC[:, k], score_NC[:, k])
-        rules, cut = cuts_of(column, threshold_RC[:, k])
-        *called, total = column_metrics(resamples, column, cut).reached
-        for rule, called_by_rule in zip(rules, called, strict=True):
-            for name, replicates in call_metrics(called_by_rule, total).items():
-                out[name][rule, k] = replicates
-    return out

@@ -16,11 +16,9 @@ from typing import NamedTuple, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.scoring.bootstrap.bootstrap import Labels, Scores
 from bench.scoring.bootstrap.compiled import compiled
 from bench.scoring.bootstrap.kernels import sum_segments
-from bench.scoring.bootstrap.resamples import LANES, Resamples, one_replicate
-from bench.scoring.bootstrap.sort_scores import labeled_rows
+from bench.scoring.bootstrap.resamples import LANES, one_replicate
 from bench.scoring.calibration_metrics import (
     ERRORS,
     HEADLINES,
@@ -34,33 +32,6 @@ from bench.scoring.metrics import require_finite
 Array = NDArray[np.float64]
 Patients = NDArray[np.int32]
 Positive = NDArray[np.bool_]
-
-
-def calibration_metrics(resamples: Resamples, label_NC: Labels, prob_NC: Scores, bins: int = 15) -> dict[str, Array]:
-    """Compute the calibration errors of the C columns of prob_NC (findings) in B replicates: name -> errors [C, B].
-
-    `calibration_metrics.errors_of` defines the errors. All replicates use the equal-mass bins of the original images.
-    Raises ValueError if the probability of a labeled image is not between 0 and 1.
-    """
-    if not ((prob_NC >= 0) & (prob_NC <= 1) | (label_NC < 0)).all():
-        raise ValueError("Probabilities of labeled images must be between 0 and 1. Apply a sigmoid to logits first.")
-    num_columns, num_tiles = label_NC.shape[1], len(resamples.weight)
-    out = {name: np.full((num_columns, resamples.num), np.nan) for name in ERRORS}
-    for column in range(num_columns):
-        rows = labeled_rows(label_NC[:, column])
-        rows = rows[np.argsort(-prob_NC[rows, column], kind="stable")]
-        probability = BinnedProbabilities.of(np.asarray(prob_NC[rows, column], np.float64), bins)
-        positive = label_NC[rows, column] == 1
-        patient = resamples.patient[rows]
-        errors = Errors.of(patient, positive, [probability], bins, num_tiles, num_tiles)
-        classes = Segments.of_patients(patient, resamples.num_patients, [~positive, positive])
-        for tile in range(num_tiles):
-            weight = resamples.tile(tile)
-            errors.fill(tile, weight, classes.totals(weight))
-        [by_name] = errors.results(resamples.num)
-        for name in ERRORS:
-            out[name][column] = by_name[name][1:]
-    return out
 
 
 class Segments(NamedTuple):

@@ -49,7 +49,6 @@ from bench.scoring.scored_split import Settings, count
 from harmonize.cohorts.label_mapping import REPORT
 from harmonize.cohorts.pool_names import is_pool
 
-Array = NDArray[np.float64]
 MappingChanges = dict[str, dict[int, ComponentEstimate]]  # mapping -> index of the finding -> change in AUROC
 RADIOLOGIST = "radiologist"
 PREFERRED = ("strict", "default", "broad")  # label mappings; with the first, the hospitals' labels are most similar

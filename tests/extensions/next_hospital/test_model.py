@@ -10,7 +10,8 @@ from scipy import stats
 from scipy.integrate import quad
 from statsmodels.stats.meta_analysis import combine_effects
 
-from bench.extensions.next_hospital.random_effects import Panels, bayes, inconsistency, reml
+from bench.extensions.next_hospital.random_effects import Panels, bayes, inconsistency
+from benchmarks.reml import reml
 
 ORACLE = Path(__file__).parents[2] / "oracles" / "next_hospital.json"  # written by scripts/oracles/next_hospital.py
 # The 13 trials of the BCG vaccine (Colditz et al. 1994, as dat.bcg of the R package metafor): cases and non-cases of

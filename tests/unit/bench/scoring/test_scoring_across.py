@@ -10,6 +10,7 @@ from scipy.stats import studentized_range
 from bench.scoring.across_runs.paired_tests import (
     all_pairs,
     benjamini_hochberg,
+    error_of,
     holm,
     p_value,
     pair_tests,
@@ -135,7 +136,8 @@ def test_p_values_of_all_pairs_are_those_of_each_pair_adjusted_together() -> Non
     np.testing.assert_array_equal(found, found.T)
     assert np.isnan(found[2]).all()
     pairs = [(0, 1), (0, 3), (1, 3)]
-    single = [p_value(value[[a]] - value[[b]], (replicates[a] - replicates[b])[None])[0] for a, b in pairs]
+    differences = [(value[[a]] - value[[b]], (replicates[a] - replicates[b])[None]) for a, b in pairs]
+    single = [p_value(difference, error_of(difference, drawn))[0] for difference, drawn in differences]
     np.testing.assert_allclose([found[pair] for pair in pairs], holm(np.array(single)), rtol=1e-6)
 
 
@@ -320,7 +322,7 @@ def test_all_pairs_have_the_values_of_each_single_pair() -> None:
 
 def test_too_few_replicates_give_no_p_and_no_separate_group() -> None:
     replicates = np.full((2, 100), np.nan)
-    assert np.isnan(p_value(np.array([0.1, 0.2]), replicates)).all()
+    assert np.isnan(error_of(np.array([0.1, 0.2]), replicates)).all()
     group, p = tie_groups(pair_tests(np.array([0.9, 0.1]), replicates).p)
     assert group.tolist() == [1, 1]
     assert np.isnan(p).all()
