@@ -1,4 +1,4 @@
-"""Read and write the tables of CheXmask: masks of lungs and heart of the images of five datasets.
+"""Read the tables of CheXmask: masks of lungs and heart of the images of five datasets.
 
 A table has one row for each image: the image id (its column has the name of the dataset's own tables), Dice RCA (Mean), Dice RCA
 (Max), Landmarks, Left Lung, Right Lung, Heart, Height, Width. A mask has run lengths "start length start length ...", row by row;
@@ -6,7 +6,7 @@ the first pixel is 1. Dice RCA (Mean) estimates the quality of a mask; its autho
 Source: arXiv:2307.03293; https://github.com/ngaggion/CheXmask-Database, DataPostprocessing/utils.py and Example.ipynb.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -145,26 +145,3 @@ def decode(runs: str, frame: tuple[int, int], where: str = "mask") -> Mask:
     np.add.at(change, start, 1)
     np.add.at(change, start + length, -1)
     return (np.cumsum(change[:-1]) > 0).reshape(frame)
-
-
-def encode(mask: Mask) -> str:
-    """Return the run lengths of a mask [H, W]; `decode` is the inverse.
-
-    >>> encode(np.array([[0, 1, 1], [0, 0, 1]], bool))
-    '2 2 6 1'
-    """
-    edges = np.flatnonzero(np.diff(np.concatenate([[False], mask.ravel(), [False]])))
-    return " ".join(f"{start + 1} {stop - start}" for start, stop in edges.reshape(-1, 2))
-
-
-def write_table(layout: str, rows: Mapping[str, tuple[float, Mask, Mask, Mask]], folder: Path) -> Path:
-    """Write the table of a dataset from {id of its own tables: (quality, left lung, right lung, heart)}; return its path."""
-    name, column = TABLES[layout]
-    lines = [
-        (image, quality, quality, "[[1, 2]]", *map(encode, masks), *masks[0].shape)
-        for image, (quality, *masks) in rows.items()
-    ]
-    columns = [column, RCA, "Dice RCA (Max)", "Landmarks", LEFT, RIGHT, OF_HEART, HEIGHT, WIDTH]
-    folder.mkdir(parents=True, exist_ok=True)
-    pd.DataFrame(lines, columns=columns).to_csv(folder / f"{name}.gz", index=False)
-    return folder / f"{name}.gz"

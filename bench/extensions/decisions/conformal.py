@@ -66,17 +66,6 @@ def flag_threshold(score: Score, patient: NDArray[np.integer], level: float) -> 
     return -release_threshold(-score, patient, level)
 
 
-def decide(score: Score, release: float, flag: float) -> NDArray[np.int8]:
-    """Return -1 (released), 1 (flagged) or 0 (deferred) for each image [n].
-
-    If the thresholds leave no image in between (flag < release), an image above `flag` is flagged, so both guarantees hold.
-
-    >>> decide(np.array([-2.0, 0.0, 2.0]), -1, 1).tolist(), decide(np.array([-2.0, 0.0, 2.0]), 1, -1).tolist()
-    ([-1, 0, 1], [-1, 1, 1])
-    """
-    return np.where(score > flag, 1, np.where(score < release, -1, 0)).astype(np.int8)
-
-
 def highest_by_chance(num_patients: int, level: float) -> float:
     """Return the 97.5 % quantile of the true error rate of a threshold from this number of exchangeable patients.
 

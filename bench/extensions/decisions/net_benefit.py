@@ -18,7 +18,6 @@ from bench.scoring.bootstrap.area_intervals import mean_intervals
 from bench.scoring.bootstrap.bootstrap import divide
 from bench.scoring.bootstrap.intervals import deviation, enough, interval_of_difference, mean_over, share_bounds
 from bench.scoring.gaps.gap import EXTERNAL, MACRO
-from bench.scoring.metrics import Label, Score, require_finite
 from bench.scoring.metrics_of_split import SplitMetrics
 from bench.scoring.rates import sizes_of_all
 from bench.scoring.score_rows import Sizes, least_sizes
@@ -46,23 +45,6 @@ def odds(threshold: float) -> float:
     if not 0 < threshold < 1:
         raise ValueError(f"a threshold of net benefit must be above 0 and below 1, not {threshold:g}")
     return threshold / (1 - threshold)
-
-
-def net_benefit(label: Label, prob: Score, threshold: float) -> float:
-    """Compute the net benefit TP / N - FP / N x t / (1 - t) of calls at probabilities >= t, the threshold.
-
-    Range: below the prevalence; below 0 if treating none is better. NaN without images. Raises ValueError for a threshold
-    that is not between 0 and 1, and for a probability that is not finite.
-
-    >>> round(net_benefit(np.array([1, 0, 0, 1], np.int8), np.array([0.9, 0.4, 0.1, 0.2]), 0.2), 4)
-    0.4375
-    """
-    require_finite(prob, "probabilities")
-    cost = odds(threshold)
-    called = prob >= threshold
-    if not len(label):
-        return float("nan")
-    return float((np.sum(called & (label == 1)) - np.sum(called & (label != 1)) * cost) / len(label))
 
 
 def measures_of(called: Array, total: Array, threshold: Array) -> Array:

@@ -64,12 +64,3 @@ def stored_drains(store: Store, name: str) -> dict[str, bool]:
     if bytes_sha256(canonical_json(drains))[:24] != name:
         raise StoreError("the annotated drains changed", str(path), "run the grid again with its data")
     return drains
-
-
-def write_table(drains: dict[str, bool | None], folder: Path) -> None:
-    """Write NEATX's table of PadChest from {image id: drain, None if the annotators disagree}."""
-    codes = {state: int(code) for code, state in _STATES.items()}
-    folder.mkdir(parents=True, exist_ok=True)
-    rows = [(image, 0, codes[state], 0, 0, 0) for image, state in drains.items()]
-    columns = ["ImageID", "ImageDir", "Chest_drain", "NSG_tube", "Endotracheal_tube", "Tracheostomy_tube"]
-    pd.DataFrame(rows, columns=columns).to_csv(folder / TABLE)

@@ -1,4 +1,4 @@
-"""Read and write what single readers answered: one row for each image or study and reader.
+"""Read what single readers answered: one row for each image or study and reader.
 
 `panels(layout, root)` returns the readers of a published dataset, `own_panel(path)` those of a table of your own. Forms:
 
@@ -22,7 +22,6 @@ from harmonize.cohorts import label_mapping
 from harmonize.datasets import FAULT, chexpert, native, nih, vindr
 from harmonize.datasets.csvfile import (
     STATES,
-    cells,
     extract_groups,
     faults,
     find,
@@ -104,37 +103,6 @@ def own_panel(path: Path) -> Panel:
             raise DatasetError(f"the column {name!r} is no finding", str(path), fix)
     key = STUDY if IMAGE not in header(path) and STUDY in header(path) else IMAGE
     return _panel(ONE, key, "", "", path, read_text(path, [key, READER], columns))
-
-
-def write(panel: Panel, root: Path) -> None:
-    """Write the files of a panel into the folder of its dataset, from which `panels` returns the same answers."""
-    labels = [str(name) for name in panel.table if name not in (panel.key, READER)]
-    raw = panel.table.copy()
-    if panel.layout == "nih":
-        answers = {state: text for text, state in _ANSWERS.items()}
-        raw[labels] = raw[labels].apply(lambda column: column.map(answers))
-        raw = raw.rename(columns={IMAGE: "Image ID", READER: "Reader ID"} | {new: old for old, new in _FOUR.items()})
-        raw.insert(1, "Patient ID", raw["Image ID"].str[:8].str.lstrip("0"))
-        name = "individual_readers" if panel.name == FOUR else "test_individual_readers"
-        path = root / nih.FOLDERS[panel.source] / f"{name}.csv"
-    elif panel.layout == "vindr":
-        raw[labels] = raw[labels].astype(int)
-        raw, path = raw.rename(columns={READER: "rad_id"}), root / "annotations/image_labels_train.csv"
-    elif panel.layout == "chexpert":
-        raw.insert(0, "Study", "CheXpert-v1.0/test/" + raw.pop(STUDY))
-        raw[labels] = raw[labels].astype(int)
-        for reader, rows in raw.groupby(READER, sort=False):
-            path = (
-                root
-                / f"radiologists/{'groundtruth' if str(reader).endswith('_gt') else 'benchmark_radiologists'}/{reader}.csv"
-            )
-            path.parent.mkdir(parents=True, exist_ok=True)
-            rows.drop(columns=READER).to_csv(path, index=False)
-        return
-    else:
-        raw[labels], path = raw[labels].apply(cells), root / panel.path.name
-    path.parent.mkdir(parents=True, exist_ok=True)
-    raw.to_csv(path, index=False)
 
 
 def matched(panel: Panel, cohort: pd.DataFrame, name: str) -> tuple[pd.DataFrame, int]:

@@ -11,13 +11,13 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from bench.extensions.board.aggregate import BINS, Histogram, _merged, histograms, read_aggregate
-from bench.extensions.decisions.net_benefit import net_benefit
 from bench.results.prediction_files import LabeledPredictions
 from bench.scoring.across_runs.paired_runs import ScoredRun
 from bench.scoring.metrics import auroc
 from bench.scoring.scored_split import ScoredSplit
 from harmonize.errors import ConfigError, StoreError
 from tests.conftest import Command
+from tests.extensions.decisions.plain_net_benefit import net_benefit
 
 
 def predictions(seed: int, num: int, share: float, pull: float) -> LabeledPredictions:

@@ -19,13 +19,14 @@ from bench.extensions.chexmask.detector import agreement
 from bench.extensions.chexmask.file import (
     HEIGHT,
     LEFT,
+    OF_HEART,
     RCA,
+    RIGHT,
     TABLES,
+    WIDTH,
     decode,
-    encode,
     find_table,
     read_masks,
-    write_table,
 )
 from bench.store.store import Store
 from harmonize.cohorts.pooled import Place
@@ -57,6 +58,25 @@ def box(shape: tuple[int, int], left: int) -> np.ndarray:
 
 def rows(*names: str, quality: float = 0.9, shape: tuple[int, int] = (12, 16)) -> dict:
     return {name: (quality, box(shape, 10), box(shape, 1), box(shape, 7)) for name in names}
+
+
+def encode(mask: np.ndarray) -> str:
+    """Return the run lengths of a mask [H, W]; `decode` is the inverse."""
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], mask.ravel(), [False]])))
+    return " ".join(f"{start + 1} {stop - start}" for start, stop in edges.reshape(-1, 2))
+
+
+def write_table(layout: str, rows: dict[str, tuple], folder: Path) -> Path:
+    """Write the table of a dataset from {id of its own tables: (quality, left lung, right lung, heart)}; return its path."""
+    name, column = TABLES[layout]
+    lines = [
+        (image, quality, quality, "[[1, 2]]", *map(encode, masks), *masks[0].shape)
+        for image, (quality, *masks) in rows.items()
+    ]
+    columns = [column, RCA, "Dice RCA (Max)", "Landmarks", LEFT, RIGHT, OF_HEART, HEIGHT, WIDTH]
+    folder.mkdir(parents=True, exist_ok=True)
+    pd.DataFrame(lines, columns=columns).to_csv(folder / f"{name}.gz", index=False)
+    return folder / f"{name}.gz"
 
 
 @given(arrays(bool, st.tuples(st.integers(1, 9), st.integers(1, 9))))

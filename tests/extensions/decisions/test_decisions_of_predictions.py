@@ -8,11 +8,11 @@ import pytest
 from scipy.special import expit
 
 from bench import api
-from bench.extensions.decisions.net_benefit import net_benefit
 from bench.scoring.score_run import score_run
 from bench.scoring.scored_split import ScoredSplit
 from harmonize.errors import ConfigError
 from reports.schemas.tables import SCHEMAS
+from tests.extensions.decisions.plain_net_benefit import net_benefit
 from tests.unit.bench.scoring.test_score_run import FINDINGS, QUICK, parts
 
 

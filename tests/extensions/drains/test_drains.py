@@ -11,7 +11,7 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from bench.extensions.drains import plan, store
-from bench.extensions.drains.annotations import TABLE, read_drains, stored_drains, write_drains, write_table
+from bench.extensions.drains.annotations import TABLE, read_drains, stored_drains, write_drains
 from bench.extensions.drains.report_tables import _rows
 from bench.extensions.drains.schemas import SCHEMAS
 from bench.extensions.drains.sections import drains
@@ -25,6 +25,15 @@ from tests import synthetic
 
 STATES = {"a.png": True, "b.png": False, "c.png": None, "d.png": True}
 IDS = pd.Series(["a.png", "b.png", "c.png", "x.png"])
+
+
+def write_table(drains: dict[str, bool | None], folder: Path) -> None:
+    """Write NEATX's table of PadChest from {image id: drain, None if the annotators disagree}."""
+    codes = {True: 1, False: 0, None: -1}
+    folder.mkdir(parents=True, exist_ok=True)
+    rows = [(image, 0, codes[state], 0, 0, 0) for image, state in drains.items()]
+    columns = ["ImageID", "ImageDir", "Chest_drain", "NSG_tube", "Endotracheal_tube", "Tracheostomy_tube"]
+    pd.DataFrame(rows, columns=columns).to_csv(folder / TABLE)
 
 
 @pytest.mark.parametrize("folder", ["padchest", "padchest/NEATX", "NEATX"])

@@ -18,10 +18,10 @@ from bench.extensions.readers.reader_files import (
     matched,
     own_panel,
     panels,
-    write,
 )
 from harmonize.datasets import chexpert, nih, vindr
 from harmonize.errors import DatasetError
+from tests.extensions.readers.panel_files import write
 
 
 def drawn(
