@@ -49,7 +49,8 @@ def acquisition(job: AnalysisJob, folder: Path, progress: Progress) -> None:
         torch.set_num_threads(job.run.config.threads)
     tables, pixels = {}, {}
     for ref in job.refs:
-        table, cache = _headline_table(job, ref), open_images(job.store, ref, job.run.geometry)
+        table, cache = ref.read(), open_images(job.store, ref, job.run.geometry)
+        table = table[ref.headline_rows(ref.split_of(table, job.run.config))]
         rows = cache.rows(table["image_id"])
         tables[ref.name], pixels[ref.name] = table[rows >= 0].reset_index(drop=True), (cache.images, rows[rows >= 0])
     sample = draw_sample(
@@ -70,12 +71,6 @@ def acquisition(job: AnalysisJob, folder: Path, progress: Progress) -> None:
         if any(len(frame) for frame in frames):
             frame = pd.concat(frames, ignore_index=True).assign(run_id="")
             write_table(folder / f"{name}.parquet", frame[list(SCHEMAS[name])])
-
-
-def _headline_table(job: AnalysisJob, ref: CohortRef) -> pd.DataFrame:
-    """Return the headline rows of a cohort's table: the rows from which its scores on the leaderboard are computed."""
-    table = ref.read()
-    return table[ref.headline_rows(ref.split_of(table, job.run.config))]
 
 
 def _networks(

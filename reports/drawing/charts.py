@@ -390,8 +390,8 @@ def labels(runs: Sequence[Run], xs: list[float], ys: list[float]) -> list[Chart]
     If there are at most four runs, all are labeled. A script of the page places each label beside its mark, and leaves out
     a label that would cover a mark or another label.
     """
-    order = sorted(range(len(runs)), key=lambda i: ys[i])
-    candidates = [*reversed(order)] if len(runs) <= 4 else dict.fromkeys([order[-1], order[0], *_ends(xs)])
+    by_y, by_x = (sorted(range(len(runs)), key=values.__getitem__) for values in (ys, xs))
+    candidates = [*reversed(by_y)] if len(runs) <= 4 else dict.fromkeys([by_y[-1], by_y[0], by_x[-1], by_x[0]])
     font = {"color": "var(--ink)", "size": 12.5}
     return [
         {"x": xs[i], "y": ys[i], "text": escape(runs[i].label), "showarrow": False, "font": font} for i in candidates
@@ -437,11 +437,6 @@ def _bars(estimates: list[Estimate]) -> Chart:
         "thickness": 1,
         "color": "var(--ink2)",
     }
-
-
-def _ends(values: list[float]) -> tuple[int, int]:
-    order = sorted(range(len(values)), key=lambda i: values[i])
-    return order[-1], order[0]
 
 
 def _family_order(run: Run) -> tuple[int, str]:

@@ -66,7 +66,16 @@ class Slurm:
         on_nodes = [placed(job, [f"cuda:{i}" for i in range(self.gpus)] or ["cpu"]) for job in jobs]
         folder = jobs[0].store.root.resolve() / "slurm"  # Slurm's scripts and logs; all nodes see it
         executor = _submitit().AutoExecutor(folder, cluster=self.cluster, slurm_max_num_timeout=self.requeues)
-        executor.update_parameters(**self._parameters(max(job.run.config.threads for job in jobs)))
+        own = {key: getattr(self, key) for key in ("partition", "account", "qos", "constraint") if getattr(self, key)}
+        executor.update_parameters(
+            name="unseen",
+            timeout_min=max(1, round(self.hours * 60)),
+            cpus_per_task=max(job.run.config.threads for job in jobs),
+            mem_gb=self.memory_gb,
+            slurm_array_parallelism=self.at_once,
+            **({"gpus_per_node": self.gpus} if self.gpus else {}),
+            **{f"slurm_{key}": value for key, value in own.items()},
+        )
         began = time.monotonic()
         tickets = executor.map_array(_Task.__call__, [_Task(Remote.of(job)) for job in on_nodes])
         running = list(zip(tickets, on_nodes, strict=True))
@@ -86,19 +95,6 @@ class Slurm:
         finally:
             for ticket, _ in running:
                 ticket.cancel(check=False)
-
-    def _parameters(self, threads: int) -> dict[str, Any]:
-        """Return submitit's parameters."""
-        own = {key: getattr(self, key) for key in ("partition", "account", "qos", "constraint") if getattr(self, key)}
-        return {
-            "name": "unseen",
-            "timeout_min": max(1, round(self.hours * 60)),
-            "cpus_per_task": threads,
-            "mem_gb": self.memory_gb,
-            **({"gpus_per_node": self.gpus} if self.gpus else {}),
-            "slurm_array_parallelism": self.at_once,
-            **{f"slurm_{key}": value for key, value in own.items()},
-        }
 
 
 def _ended(ticket: Any, job: Work, seconds: float) -> Outcome:

@@ -1,6 +1,6 @@
 """Name the external hospitals whose images are far from the internal images, in the space of the run's features."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -9,7 +9,6 @@ from numpy.typing import NDArray
 from bench.extensions.symptoms.failures import symptom
 from bench.extensions.symptoms.two_sample import shuffled_control, two_sample_test
 from bench.planning.manifest import Manifest
-from bench.planning.planned_grid import PlannedCohort
 from bench.runs.internal_images import NO_FEATURES, fitted_distances, run_with_features
 from bench.scoring.image_distances import DEFAULT, FAR, METHODS
 from bench.store.checked_folders import CheckedFolder
@@ -38,7 +37,9 @@ def distance_notes(where: str, manifest: Manifest, run_id: str) -> Iterator[Chec
         yield Check("", f"{where}: distances of images", "note", "", f"not available ({distances})")
         return
     far: dict[str, tuple[Features, NDArray[np.bool_]]] = {}
-    for name in _external(manifest.cohorts, folder):
+    for name in (cohort.name for cohort in manifest.cohorts if cohort.role != "internal"):
+        if not (folder.path / features_file(name)).is_file():
+            continue
         features = read_features(folder, name)
         far_N = distances.percentiles(features[0])[:, METHODS.index(DEFAULT)] > FAR
         if far_N.sum() >= _MIN_FAR and far_N.mean() >= _MIN_SHARE:
@@ -60,9 +61,3 @@ def distance_notes(where: str, manifest: Manifest, run_id: str) -> Iterator[Chec
         f"beyond the {FAR:.0f}th percentile of internal images (expected 1 %): {'; '.join(observations)}; {control}"
     )
     yield symptom(where, "images far from the internal images", "note", observation, causes)
-
-
-def _external(cohorts: Sequence[PlannedCohort], folder: CheckedFolder) -> list[str]:
-    """Return the names of the external cohorts with stored features."""
-    names = [cohort.name for cohort in cohorts if cohort.role != "internal"]
-    return [name for name in names if (folder.path / features_file(name)).is_file()]

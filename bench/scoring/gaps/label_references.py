@@ -30,7 +30,8 @@ def rows(
     """
     table_rows: list[Row] = []
     reference_of = {hospital.scored.dataset: hospital.scored.reference for hospital in external}
-    reference_of[EXTERNAL] = _reference(external)
+    sources = {*reference_of.values()}
+    reference_of[EXTERNAL] = sources.pop() if len(sources) == 1 else "mixed"
     for internal in internals:
         gaps_of_split = list(test_gaps) if internal is internals[0] else gaps(findings, internal, external)
         prefix = (run_id, internal.scored.split, internal.scored.reference)
@@ -66,9 +67,3 @@ def rows(
 def _facts(gap: Gap) -> tuple[float, float, int, int, int, int]:
     """Return internal score, external score and counts of a gap, in the order of the columns of `references`."""
     return gap.internal, gap.external, gap.num_findings, gap.n, gap.num_positive, gap.num_patients
-
-
-def _reference(external: Sequence[SplitMetrics]) -> str:
-    """Return the label source that all hospitals share, or "mixed"."""
-    names = {hospital.scored.reference for hospital in external}
-    return names.pop() if len(names) == 1 else "mixed"
