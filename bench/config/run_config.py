@@ -52,9 +52,8 @@ class Schedule:
     # optimizer with the same effort.
     lr_scale: float = 1.0
     plateau_factor: float = 0.1  # only for the kind plateau: number by which a decrease multiplies the learning rate
-    plateau_patience: int = (
-        2  # only for the kind plateau: epochs without a lower validation loss before the learning rate decreases
-    )
+    # only for the kind plateau: epochs without a lower validation loss before the learning rate decreases
+    plateau_patience: int = 2
     stop_on: str = "val"  # split whose AUROC `patience` watches: val, or expert_valid (labeled by radiologists)
     select_on: str = "val"  # split whose AUROC selects the epoch
     # whether the internal test AUROC of each epoch is recorded; the record shows by how much the test AUROC would be too
@@ -269,9 +268,8 @@ class RunConfig:
     head: str = "own"
     lora: LoraSize = field(default_factory=LoraSize)  # only with `head: lora`
     shots: int = 0  # only for a probe: number of present and of absent training images of each finding; 0: all
-    algorithm: str = (
-        "erm"  # how the loss of a batch is computed: erm (mean over the images), or an algorithm that compares groups
-    )
+    # how the loss of a batch is computed: erm (mean over the images), or an algorithm that compares groups
+    algorithm: str = "erm"
     # the groups of the training images: hospital, sex, age (bands), view, device, or another column of the cohort's table;
     # only with an algorithm that uses groups
     groups: str = "hospital"

@@ -16,9 +16,8 @@ Floats = NDArray[np.float32]
 # the source image, 4. index of the neighbors in the array `packed`, 5. the four neighbors packed into one number, 6. gray
 # value.
 Row = tuple[Floats, Floats, Floats, NDArray[np.uint32], NDArray[np.uint32], Floats]
-STRIDE = (
-    64  # lengths of rows are padded to a multiple of this number, because the compiler vectorizes up to 64 iterations
-)
+# lengths of rows are padded to a multiple of this number, because the compiler vectorizes up to 64 iterations
+STRIDE = 64
 
 
 @compiled

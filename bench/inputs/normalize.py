@@ -32,9 +32,8 @@ from harmonize.errors import ConfigError
 # 1 MB of float32: so small that the result of one operation is still in the cache of the CPU for the next one; a batch of 64
 # images of 320 x 320 pixels has 26 MB
 CHUNK_PIXELS = 2**18
-FOREGROUND = (
-    0.02  # gray value on the scale from 0 to 1; pixels up to this value are border or collimator, not foreground
-)
+# gray value on the scale from 0 to 1; pixels up to this value are border or collimator, not foreground
+FOREGROUND = 0.02
 
 
 def imagenet(x_N1HW: Tensor, mean: Tensor, std: Tensor) -> Tensor:

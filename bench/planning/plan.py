@@ -74,9 +74,8 @@ class Plan:
     derived: tuple[DerivedRun, ...] = ()  # TTA runs first, then panels, then ensembles
     overlaps: tuple[Overlap, ...] = ()  # one for each pair of external cohorts
     left_out: tuple[Overlap, ...] = ()  # the first cohort of an overlap contains the second, which is not in the plan
-    exposures: Mapping[str, Exposure] = field(
-        default_factory=dict
-    )  # run id -> what its starting weights had seen, if anything
+    # run id -> what its starting weights had seen, if anything
+    exposures: Mapping[str, Exposure] = field(default_factory=dict)
 
     @property
     def phantom(self) -> bool:

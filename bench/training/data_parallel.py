@@ -32,9 +32,8 @@ class DataParallelGroup:
 
     rank: int = 0
     size: int = 1
-    control: Any = (
-        None  # process group of torch's backend gloo, for values in CPU memory; None in a group of one process
-    )
+    # process group of torch's backend gloo, for values in CPU memory; None in a group of one process
+    control: Any = None
 
     @classmethod
     def join(cls, rank: int, size: int, host: str, port: int, device: torch.device) -> "DataParallelGroup":

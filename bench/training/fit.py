@@ -58,9 +58,8 @@ class TrainingResult:
     micro_batch: int = 0  # final micro-batch size if memory was too small for the configured one, else 0
     probe: Mapping[str, Any] = field(default_factory=dict)  # of a probe: penalty, candidates, number of labels
     zero_shot: str = ""  # a text about the output layer that an extension made without training, else ""
-    lora: Mapping[str, int] = field(
-        default_factory=dict
-    )  # of a run with LoRA: numbers of changed layers and of trained weights
+    # of a run with LoRA: numbers of changed layers and of trained weights
+    lora: Mapping[str, int] = field(default_factory=dict)
 
 
 def fit(

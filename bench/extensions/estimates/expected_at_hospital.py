@@ -56,16 +56,8 @@ DEFAULT = "combination"  # the estimator that is used unless another one is chos
 CONSTANT = "all images have the same logit"  # a reason why nothing is estimated
 SMALLEST_FIRST = ("ece",)  # quantities of which the smallest value is best
 PREDICTED = ("predicted", "predicted_low", "predicted_high")
-TABLE = (
-    "run_id",
-    "finding",
-    "quantity",
-    "value",
-    "low",
-    "high",
-    "reason",
-    *PREDICTED,
-)  # columns of `ExpectedScores.table`
+# columns of `ExpectedScores.table`
+TABLE = ("run_id", "finding", "quantity", "value", "low", "high", "reason", *PREDICTED)
 _SAME_LOGIT = 1e-3  # logits of one image on two devices differ less
 _NEAR = 0.25  # logits of a re-encoded image differ by less than this share of the distance between different images
 _MANY = 0.5  # share of images that a hospital of the grid may not have

@@ -62,9 +62,8 @@ class DataExposure:
     pretraining: str = "unknown"
     licence: str = "not stated"
     source: str = ""
-    seen: Mapping[str, SeenData] = field(
-        default_factory=dict
-    )  # the block `seen`; {} if `cohorts` lists the training data
+    # the block `seen`; {} if `cohorts` lists the training data
+    seen: Mapping[str, SeenData] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)  # without slots, because `output_index` is cached

@@ -40,17 +40,8 @@ Array = NDArray[np.float64]
 Codes = NDArray[np.int64]
 
 CALIBRATION, SENSITIVITY, DIFFERENCE = "calibration", "sensitivity", "difference"
-NUM_LABELED = (
-    10,
-    20,
-    50,
-    100,
-    200,
-    500,
-    1000,
-    2000,
-    5000,
-)  # values of n; only those up to half of the patients are used
+# values of n; only those up to half of the patients are used
+NUM_LABELED = (10, 20, 50, 100, 200, 500, 1000, 2000, 5000)
 DRAWS = 100  # draws of one run at one hospital
 LEAST_DRAWS = 20  # of each run, if many runs are measured together
 CONFIDENCE = 0.95  # of the threshold rule: the probability that the sensitivity of other patients reaches the goal

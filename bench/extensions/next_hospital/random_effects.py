@@ -26,9 +26,8 @@ Array = NDArray[np.float64]
 
 LEVEL = 0.95
 LEAST_HOSPITALS = 3  # with two hospitals, a prediction interval has no degree of freedom
-LEAST_VARIANCE = (
-    1e-10  # within-hospital variances below it are set to it: an error of 0 would give one hospital all weight
-)
+# within-hospital variances below it are set to it: an error of 0 would give one hospital all weight
+LEAST_VARIANCE = 1e-10
 NUM_NODES = 80  # of the quadrature
 NEGLIGIBLE = 25.0  # the quadrature leaves out values of tau whose log density is lower than the highest by more
 WIDEST = 10.0  # the quadrature ends at this multiple of the scale of the prior

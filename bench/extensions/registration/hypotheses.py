@@ -32,11 +32,8 @@ MOST = 100  # maximum number of hypotheses
 LONGEST_NAME, LONGEST = 80, 1000  # maximum number of characters of a name, and of a statement
 KEYS = ("name", "statement", "check")
 CHECK_KEYS = ("metric", "at", "finding", "of", "higher", "lower", "above", "below")
-PAIRED = (
-    "auroc",
-    "gap",
-    *(module.METRIC for module in extensions.modules("criterion")),
-)  # metrics of the table `pairs`
+# metrics of the table `pairs`
+PAIRED = ("auroc", "gap", *(module.METRIC for module in extensions.modules("criterion")))
 _EXAMPLE = "write {metric: auroc, higher: RECIPE, lower: RECIPE} or {metric: gap, above: 0}"
 _IN_WORDS = "or leave `check` out: the hypothesis is then registered in words"
 

@@ -111,9 +111,8 @@ class Compiled:
         options = {"cache": folder is not None, "nogil": True, "error_model": "numpy", "no_cfunc_wrapper": True}
         with _lock:
             before = settings.CACHE_DIR
-            settings.CACHE_DIR = str(
-                folder or before
-            )  # numba's njit reads this setting when it is applied to a function
+            # numba's njit reads this setting when it is applied to a function
+            settings.CACHE_DIR = str(folder or before)
             try:
                 return cast("Any", numba).njit(**options)(self._function)
             finally:
