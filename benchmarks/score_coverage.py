@@ -38,6 +38,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from columns import calibration_metrics
 from numpy.typing import NDArray
 from planted import INTERNAL, NOISE_SD, PATIENT_SD, SD, THERE, patients, percentile, planted
 from scipy.special import expit, logit
@@ -68,7 +69,6 @@ from bench.scoring.metrics import auroc
 from bench.scoring.metrics_of_split import measure
 from bench.scoring.rates import sizes_of_all
 from bench.scoring.scored_split import Settings
-from benchmarks.columns import calibration_metrics
 from reports.report_data.headline_rows import Estimate
 
 Array = NDArray[np.float64]
