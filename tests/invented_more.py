@@ -9,10 +9,8 @@ import numpy as np
 Row = dict[str, Any]
 
 
-def pairs(
-    scores: list[Row], gaps: list[Row], order: list[str], half: float = 0.01, most: int = 40, wide: float = 1.5
-) -> list[Row]:
-    """Invent the difference of any two of the best runs in every place, with two intervals of constant width."""
+def pairs(scores: list[Row], gaps: list[Row], order: list[str], half: float, wide: float, most: int = 40) -> list[Row]:
+    """Invent the difference of any two of the best runs in every place, with two intervals of these half widths."""
     found: dict[tuple[str, str], dict[str, float]] = {}
     for metric, rows in (("auroc", scores), ("gap", gaps)):
         for row in rows:
@@ -22,7 +20,7 @@ def pairs(
         {
             "first": a, "second": b, "dataset": dataset, "metric": metric, "value": value[a] - value[b],
             "low": value[a] - value[b] - half, "high": value[a] - value[b] + half,
-            "all_low": value[a] - value[b] - wide * half, "all_high": value[a] - value[b] + wide * half,
+            "all_low": value[a] - value[b] - wide, "all_high": value[a] - value[b] + wide,
         }
         for (dataset, metric), value in found.items()
         for a, b in combinations([run for run in order[:most] if run in value], 2)

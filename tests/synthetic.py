@@ -26,6 +26,10 @@ HOSPITALS = {
 }
 UNMAPPED = {("vindr", "Edema"), ("nih", "No Finding"), ("brax", "Lung Lesion")}
 RANKED_BY = (("auroc", "none"), ("auprc", "none"), ("ece", "platt"))  # metric and calibrator
+HALF, WIDE = (
+    0.01,
+    0.015,
+)  # half widths of the intervals of a difference of two runs: its own, and corrected for all pairs
 FAMILIES = ("classic", "modern", "attention", "underexplored", "efficient", "lightweight", "scratch")
 NAMES = ("DenseNet-121", "ConvNeXt-T", "SE-ResNeXt-50", "RegNetY-4GF", "EfficientNetV2-S", "MobileNetV3-L", "SE-ResNet")
 
@@ -97,7 +101,7 @@ def _tables(study: Invented) -> Tables:
                     "all_high": mean + 1.4 * half_width,
                 }
             )
-    rows["pairs"] = invented_more.pairs(scores, rows["gaps"], order)
+    rows["pairs"] = invented_more.pairs(scores, rows["gaps"], order, HALF * study.noise, WIDE * study.noise)
     rows["curves"] = invented_more.curves(scores)
     rows["confusion"] = invented_more.confusion(scores)
     rows["subgroups"] = invented_more.subgroups(scores, SCHEMAS["subgroups"])
@@ -156,27 +160,33 @@ def _rankings(study: Invented, rows: dict[str, list[dict[str, Any]]], ranked_ids
         sign = 1 if criterion[0] in ("gap", "ece") else -1
         order = sorted(of_run, key=lambda run: (sign * of_run[run]["value"], ranked_ids.index(run)))
         half = (0.02 if criterion[0] == "gap" else 0.03) * study.noise
+        score = np.array([-sign * of_run[run]["value"] for run in order])
+        better = score[:, None] - score > WIDE * study.noise
+        share = np.exp((score - score[:1]) / (0.006 * study.noise))
+        group, anchor = 0, np.inf
         for k, run_id in enumerate(order):
             value = of_run[run_id]["value"]
-            lead = -sign * (value - of_run[order[k + 1]]["value"]) if k + 1 < len(order) else np.nan
+            lead = score[k] - score[k + 1] if k + 1 < len(order) else np.nan
+            if anchor - score[k] > WIDE * study.noise:
+                group, anchor = group + 1, score[k]
             out.append(
                 {
                     **dict(zip(("metric", "dataset", "finding"), criterion, strict=True)),
                     "run_id": run_id,
                     **{name: of_run[run_id][name] for name in ("value", "low", "high")},
-                    "mean_rank": k + 1.3,
-                    "rank_low": max(1, k - 2),
-                    "rank_high": min(len(order), k + 4),
-                    "p_best": 0.49 / (1 + k),
-                    "group": 1 + k * 5 // max(len(order), 1) if len(order) > 4 else 1,
+                    "mean_rank": k + 1.0,
+                    "rank_low": 1 + int(better[:, k].sum()),
+                    "rank_high": len(order) - int(better[k].sum()),
+                    "p_best": share[k] / share.sum(),
+                    "group": group,
                     "p_anchor": 0.4,
                     "all_low": value - half,
                     "all_high": value + half,
                     "lead": lead,
-                    "lead_low": lead - 0.01,  # the width of invented_more.pairs
-                    "lead_high": lead + 0.01,
-                    "lead_all_low": lead - 0.02 * study.noise,
-                    "lead_all_high": lead + 0.02 * study.noise,
+                    "lead_low": lead - HALF * study.noise,
+                    "lead_high": lead + HALF * study.noise,
+                    "lead_all_low": lead - WIDE * study.noise,
+                    "lead_all_high": lead + WIDE * study.noise,
                 }
             )
     return out
@@ -196,6 +206,9 @@ def _budgets(rows: dict[str, list[dict[str, Any]]], ranked_ids: list[str], macro
             "gain_high": 0.03,
         }
         rows["frontier"].append({"run_id": run_id, "cost": "macs", **numbers})
+    of_epoch: dict[int, list[float]] = {}
+    for row in rows["history"]:
+        of_epoch.setdefault(row["epoch"], []).append(row["val_auroc"])
     for run_id in ranked_ids:
         epochs = [row for row in rows["history"] if row["run_id"] == run_id]
         best = 0.0
@@ -209,7 +222,7 @@ def _budgets(rows: dict[str, list[dict[str, Any]]], ranked_ids: list[str], macro
                     "hours": 0.01 * epoch,
                     "auroc": row["val_auroc"],
                     "reached": best,
-                    "on_front": run_id == ranked_ids[0],
+                    "on_front": row["val_auroc"] == max(of_epoch[epoch]),
                 }
             )
 

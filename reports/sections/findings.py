@@ -67,6 +67,11 @@ def _row(data: ReportData, finding: str) -> dict[str, Any]:
         "finding": finding,
         "approximate": data.approximate_labels(finding),
         "gaps": estimates,
+        "apart": [
+            h.short
+            for h in data.of_children
+            if any((r.id, h.key, finding) in data.gaps for r in data.ranked) and not estimates
+        ],
         "mean": float(np.mean([e.value for e in estimates])) if estimates else float("nan"),
         "internal": float(np.mean([e.internal for e in estimates])) if estimates else float("nan"),
         "external": float(np.mean([e.external for e in estimates])) if estimates else float("nan"),

@@ -11,7 +11,10 @@ const ranking = (() => {
     return { key: menu.dataset.factor, place, menu, boxes, words: boxes.map(box => box.parentElement.textContent) };
   });
   const chooser = $('choose') ? [...$('choose').querySelectorAll('input')] : [], room = table.parentElement;
-  if (matchMedia('(min-width: 761px) and (max-width: 1340px)').matches) for (const box of chooser) if (box.value === 'worst') { box.checked = false; box.dataset.first = '0'; } // without this column, the table fits into 1280 px
+  if (matchMedia('(min-width: 761px) and (max-width: 1340px)').matches) { // without this column, the table fits into 1280 px
+    table.classList.add('no-worst');
+    for (const box of chooser) if (box.value === 'worst') { box.checked = false; box.dataset.first = '0'; }
+  }
   const fade = () => room.classList.toggle('over', room.scrollWidth - room.clientWidth - room.scrollLeft > 1); // a fade shows that the box scrolls
   room.addEventListener('scroll', fade, { passive: true });
   addEventListener('resize', fade);
@@ -49,7 +52,8 @@ const ranking = (() => {
     bar.classList.toggle('off', !r.place);
     range.setAttribute('x', x(low) - 1.5); range.setAttribute('width', x(high) - x(low) + 3);
     mean.setAttribute('x', x(r.place ? r.place.mean : 1) - 1);
-    row.querySelector('.c-best .v').textContent = r.place ? r.place.best : '\u2013';
+    const best = row.querySelector('.c-best .v'); // no column if no recipe has this number in the first ranking
+    if (best) best.textContent = r.place ? r.place.best : '\u2013';
     row.querySelector('.c-best .verdict')?.toggleAttribute('hidden', isOther()); // about the lead in the first ranking
     score(row, r.place ? r.place.score : ['\u2013']);
   };

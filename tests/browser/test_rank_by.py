@@ -37,6 +37,18 @@ def page(tmp_path_factory, made):
     return file
 
 
+def test_another_ranking_is_shown_if_no_recipe_has_p_best(browser, tmp_path):
+    study = tables(Invented(runs=5, hospitals=("chexpert", "mimic", "nih")))
+    (tmp_path / "page.html").write_text(
+        render(Tables(study.meta, {**study.frames, "ranks": study["ranks"].assign(p_best=float("nan"))}))
+    )
+    with Visit(browser, tmp_path / "page.html") as visit:
+        assert visit.page.locator("#rank .c-best").count() == 0
+        choose(visit, "gap.external")
+        assert visit.page.locator("#leader").is_visible()
+        assert visit.said == []
+
+
 def ranking(made, metric="auroc", dataset="nih"):
     ranks = made["ranks"]
     return ranks[(ranks["metric"] == metric) & (ranks["dataset"] == dataset) & (ranks["finding"] == "macro")]
@@ -82,8 +94,9 @@ def test_a_choice_shows_the_ranks_groups_scores_and_chances_of_the_other_ranking
     for run in list(rows)[len(expected) :]:
         assert rows[run] == ("", "not ranked", "–", "–")
     heads = visit.page.locator("#rank tr.grp").all_inner_texts()
-    assert [head.partition(" ·")[0] for head in heads][:6] == [*(f"Group {k}" for k in range(1, 6)), "Not ranked"]
-    assert "three runs without this score" in heads[5] or "3 runs without this score" in heads[5]
+    names = [*(f"Group {k + 1}" for k in range(expected["group"].nunique())), "Not ranked"]
+    assert [head.partition(" ·")[0] for head in heads][: len(names)] == names
+    assert "3 runs without this score" in heads[len(names) - 1]
 
 
 def test_the_sentences_and_the_status_name_the_choice_and_the_first_of_its_ranking(visit, made):

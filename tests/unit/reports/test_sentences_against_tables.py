@@ -1,5 +1,6 @@
 """Sentences and words of whole pages agree with the numbers beside them and with the tables: six invented boards, a real one."""
 
+import itertools
 import json
 import re
 
@@ -11,6 +12,7 @@ from reports.formatting import places
 from reports.page import render
 from reports.report_data.report_data import read
 from reports.sections.findings import findings
+from reports.sections.hospitals import hospitals
 from reports.sections.opening import opening
 from reports.sections.ranking import ranking
 from reports.sections.run_cells import gap as gap_cell
@@ -106,6 +108,25 @@ def test_every_stated_number_of_findings_is_that_of_the_mean_or_of_the_page(made
     assert stated <= known
 
 
+@pytest.mark.parametrize("board", [*BOARDS, Invented(runs=70, phantom=True)])
+def test_an_invented_study_states_one_verdict_on_two_recipes(board):
+    """Its tie groups, rank intervals and differences of pairs are those of one test."""
+    made = tables(board)
+    data, pairs = read(made), made["pairs"].query("dataset == 'external' and metric == 'auroc'")
+    differs = {
+        frozenset((a, b)): low > 0 or high < 0
+        for a, b, low, high in pairs[["first", "second", "all_low", "all_high"]].to_numpy()
+    }
+    for group in data.groups:
+        assert not any(differs.get(frozenset((group[0].id, run.id))) for run in group[1:])
+    for before, group in itertools.pairwise(data.groups):
+        assert differs.get(frozenset((before[0].id, group[0].id)), True)
+    for place, run in enumerate(data.ranked, start=1):
+        assert run.rank_low <= place <= run.rank_high
+        assert (run.lead.value != run.lead.value) == (place == len(data.ranked))
+    assert sum(run.p_best for run in data.ranked) == pytest.approx(1)
+
+
 def test_the_script_orders_the_rows_by_the_score_that_the_text_names(made):
     ranks = made["ranks"].assign(mean_rank=-made["ranks"]["mean_rank"])  # bootstrap ranks may have another order
     data = read(Tables(made.meta, made.frames | {"ranks": ranks}))
@@ -160,3 +181,17 @@ def test_means_that_the_page_computes_leave_out_a_hospital_of_children(made):
     )
     assert f"gap is at {worst.short}" not in text
     assert f"over {['no', 'one', 'two', 'three', 'four'][len(measured) - 1]} of them" in text
+
+
+def test_sections_name_a_hospital_of_children_whose_scores_no_mean_includes():
+    made = tables(BOARDS[0])
+    gaps, apart = made["gaps"].copy(), made["gaps"]["dataset"] == "brax"
+    gaps.loc[apart & (gaps["finding"] == "macro"), "num_findings"] = 2
+    gaps = gaps[(gaps["finding"] != "Pneumonia") | apart]
+    datasets = {**made.meta["datasets"], "brax": {**made.meta["datasets"]["brax"], "ages": "children"}}
+    data = read(Tables(made.meta | {"datasets": datasets}, made.frames | {"gaps": gaps}))
+    assert "(8 to 9 shared findings)" in str(hospitals(data).html)
+    rows = BeautifulSoup(str(findings(data).html), "html.parser").select("table")[0].select("tbody tr")
+    texts = {row.th.get_text(): row.get_text(" ") for row in rows}
+    assert "measured only at BRAX, not in the means" in texts["Pneumonia"]
+    assert not any("BRAX" in text for name, text in texts.items() if name != "Pneumonia")
