@@ -122,9 +122,13 @@ def _panel(
     side = "internal" if internal else "external"
     body += _curve(platt_bins, f"rl-{side}", f"bd-{side}") + _curve(uncalibrated_bins, "rl-plain", "")
     body += _counts(platt_bins)
-    of_slope = f"{places(slope.value, 2)} ({places(slope.low, 2)} to {places(slope.high, 2)})"
+    span = f"({places(slope.low, 2)} to {places(slope.high, 2)})"
+    of_slope = f"{places(slope.value, 2)} {span}"
     if slope.has_value:
-        body += svg.text(LEFT, 12, f"slope {of_slope}", "b")
+        body += svg.text(LEFT, 12, f"slope {of_slope}", "b notphone")
+        body += svg.text(LEFT, 12, f"slope {places(slope.value, 2)}", "b onlyphone") + svg.text(
+            LEFT, 32, span, "b onlyphone"
+        )
     if intercept.has_value:
         body += svg.text(LEFT, 28, f"intercept {signed(intercept.value, 2)}", "tk fine")
     if ece.has_value:

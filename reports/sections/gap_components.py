@@ -63,9 +63,9 @@ def gap_components(data: ReportData) -> Section:
         "shown": first,
         "unit": data.unit,
         "figures": [_figure(data, cells, first, metric) for metric in METRICS],
-        "all": [_numbers(data, cells, recipe) for recipe in recipes],
+        "all": [_numbers(cells, recipe) for recipe in recipes],
         "against": _against(data, data.ranked_runs[:SHOWN]),
-        "heads": [(h, _label_source(data, h.key)) for h in data.hospitals],
+        "heads": [(h, _label_source(data, h.key)) for h in data.averaged],
     }
     return Section("components", "Components", write("gap_components.html.j2", data=data, **context))
 
@@ -97,13 +97,12 @@ def _component_name(cells: Cells, run: Run, component: str) -> str:
 
 def _figure(data: ReportData, cells: Cells, run: Run, metric: str) -> dict[str, Any]:
     """Return the figure of a metric: a bar for each hospital and for the external mean, on one axis."""
-    places_ = [(h.key, h.title) for h in data.hospitals] + (
-        [(EXTERNAL, "External mean")] if len(data.hospitals) > 1 else []
-    )
+    hospitals = data.averaged
+    places_ = [(h.key, h.title) for h in hospitals] + [(EXTERNAL, "External mean")] * (len(hospitals) > 1)
     rows: list[dict[str, Any]] = []
     ends = [0.0]
     for key, title in places_:
-        gap = _whole_gap(cells, run, key, metric, len(data.hospitals))
+        gap = _whole_gap(cells, run, key, metric, len(hospitals))
         components = {component: estimate(cells, run, key, metric, component) for component in USED[metric]}
         values = [e.value for e in components.values() if e.has_value]
         ends += [sum(v for v in values if v > 0), sum(v for v in values if v < 0)]
@@ -187,7 +186,7 @@ def _count(cells: Cells, run: Run, key: str, metric: str, component: str) -> str
     return reason if reason.startswith("measured for ") else ""
 
 
-def _numbers(data: ReportData, cells: Cells, run: Run) -> dict[str, Any]:
+def _numbers(cells: Cells, run: Run) -> dict[str, Any]:
     """Return the table row of a recipe: for each metric, the gap and its components, averaged over external hospitals."""
     return {
         "run": run,
@@ -196,7 +195,6 @@ def _numbers(data: ReportData, cells: Cells, run: Run) -> dict[str, Any]:
             for metric in METRICS
             for component in ("gap", *USED[metric])
         ],
-        "hospitals": len(data.hospitals),
     }
 
 
@@ -217,7 +215,7 @@ def _against(data: ReportData, runs: Sequence[Run]) -> list[dict[str, Any]]:
         for split, reference in splits:
             gaps = {
                 key: Estimate.of(row_of_split.get((run.id, split, key)))
-                for key in (*(h.key for h in data.hospitals), EXTERNAL, WORST)
+                for key in (*(h.key for h in data.averaged), EXTERNAL, WORST)
             }
             if gaps[EXTERNAL].has_value:
                 worst = data.short(str(row_of_split[run.id, split, WORST]["hospital"]))

@@ -1,5 +1,6 @@
 """No table is wider than its box, and no fold makes the page scroll sideways, alone or together with all others."""
 
+import pandas as pd
 import pytest
 
 from reports.page import render
@@ -33,8 +34,27 @@ def page(tmp_path_factory):
         ],
         "nuisances": varying(str(study["ranks"]["run_id"].iloc[0])),
     }
+    scores = study["scores"].copy()
+    scores.loc[scores["metric"] == "calibration_slope", ["value", "low", "high"]] = -0.39, -3.17, 2.4
+    splits, cohorts, parts = study["splits"], study["cohorts"], []
+    gold = [splits.assign(split=split).iloc[:1] for split in ("expert_test", "expert_valid")]
+    for run in study["ranks"]["run_id"].unique():
+        for dataset in (*study["cohorts"]["dataset"][1:], "external"):
+            for part in ("gap", "case_mix", "labels", "remainder"):
+                measured = part in ("gap", "remainder")
+                numbers = dict.fromkeys(("value", "low", "high"), 0.123 if measured else float("nan"))
+                reason = "" if measured else "measured for 10 of 45 findings, summed over 5 hospitals"
+                place = {"run_id": run, "dataset": dataset, "metric": "auroc", "finding": "macro", "part": part}
+                parts.append({**place, **numbers, "reason": reason})
+    frames |= {
+        "scores": scores,
+        "splits": pd.concat([*gold, splits]),
+        "cohorts": cohorts.assign(label_source="phantom", found=cohorts["found"] * 10),
+        "decomposition": pd.DataFrame(parts, columns=list(SCHEMAS["decomposition"])),
+    }
+    datasets = {key: {**entry, "approximate": ["Edema"]} for key, entry in study.meta["datasets"].items()}
     file = tmp_path_factory.mktemp("page") / "folds.html"
-    file.write_text(render(Tables(study.meta, study.frames | frames)), encoding="utf-8")
+    file.write_text(render(Tables(study.meta | {"datasets": datasets}, study.frames | frames)), encoding="utf-8")
     return file
 
 
@@ -54,7 +74,8 @@ def test_no_fold_is_wider_than_the_window(browser, page, width):
 @pytest.mark.parametrize("width", [1280, 1440])
 def test_tables_that_are_not_folded_show_all_columns(browser, page, width):
     with Visit(browser, page, width) as visit:
-        assert visit.page.evaluate("document.querySelectorAll('#findings table').length") == 2
+        for section, num_tables in (("findings", 2), ("cohorts", 1), ("components", 1)):
+            assert visit.page.locator(f"#{section} .scroll > table:visible").count() == num_tables
         assert visit.page.evaluate(CUT_TABLES) == []
         assert visit.page.locator("#rank thead .c-worst").is_visible() == (width == 1440)
         assert visit.page.locator(".rankbox.over").count() == 0
@@ -71,10 +92,21 @@ def test_a_ranking_with_more_columns_fades_until_it_is_scrolled_to_its_end(brows
         assert visit.said == []
 
 
-@pytest.mark.parametrize("width", [1280, 1440])
-def test_the_first_columns_of_the_ranking_fit_a_laptop_without_a_scroll_bar(browser, tmp_path, width):
+def test_the_slope_above_a_calibration_curve_is_inside_the_figure_of_a_phone(browser, page):
+    outside = """() => [...document.querySelectorAll('#calibration .minis text')].filter(text => text.checkVisibility()).filter(text => {
+      const own = text.getBoundingClientRect(), around = text.ownerSVGElement.getBoundingClientRect();
+      return own.right > around.right + 6 || own.left < around.left - 3;
+    }).map(text => text.textContent)"""
+    for width in (360, 1280):
+        with Visit(browser, page, width) as visit:
+            assert visit.page.locator("#calibration .minis text:visible").filter(has_text="slope").count()
+            assert visit.page.evaluate(outside) == []
+
+
+@pytest.mark.parametrize(("runs", "width"), [(4, 1280), (4, 1440), (1, 1280)])
+def test_the_first_columns_of_the_ranking_fit_a_laptop_without_a_scroll_bar(browser, tmp_path, runs, width):
     file = tmp_path / "page.html"
-    file.write_text(page_of(Invented(runs=4)), encoding="utf-8")
+    file.write_text(page_of(Invented(runs=runs)), encoding="utf-8")
     with Visit(browser, file, width) as visit:
         assert visit.page.locator("#rank thead .c-shortcut").is_visible()
         assert visit.page.locator(".rankbox").evaluate("box => box.scrollWidth - box.clientWidth") == 0

@@ -62,7 +62,7 @@ def beyond_1(rows: Sequence[Mapping[str, Any]], name: str) -> str:
 
 
 def _hospitals(data: ReportData, run: Run, rows: Rows) -> list[dict[str, Any]]:
-    """Return for each hospital, the internal one first: names, and for each finding the cells of both calibrators."""
+    """Return for each hospital of the means, the internal one first: names, and for each finding the cells of both calibrators."""
     return [
         {
             "title": hospital.title,
@@ -73,7 +73,7 @@ def _hospitals(data: ReportData, run: Run, rows: Rows) -> list[dict[str, Any]]:
                 for finding in data.findings
             },
         }
-        for hospital in data.all_hospitals
+        for hospital in (data.internal, *data.averaged)
     ]
 
 

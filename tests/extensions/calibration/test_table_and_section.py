@@ -125,5 +125,16 @@ def test_the_section_states_how_many_numbers_are_clearly_beyond_1_and_prints_eac
     assert text.count(" to ") > 3 * 2 * len(HOSPITALS) * (len(INVENTED) - 1)
 
 
+def test_a_hospital_of_children_has_no_column_because_it_has_no_numbers() -> None:
+    made = study(1)
+    datasets = {**made.meta["datasets"], "brax": {**made.meta["datasets"]["brax"], "ages": "children"}}
+    table = made["calibration"].query("dataset != 'brax'")
+    html = str(
+        calibration_slopes(read(Tables(made.meta | {"datasets": datasets}, {**made.frames, "calibration": table}))).html
+    )
+    assert "VinDr-CXR" in html
+    assert "BRAX" not in html
+
+
 def test_without_the_table_there_is_no_section() -> None:
     assert calibration_slopes(read(tables(Invented(runs=3)))).html == ""

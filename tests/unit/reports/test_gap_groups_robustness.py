@@ -106,6 +106,17 @@ def test_the_gap_of_the_first_run_is_drawn_in_components_and_unknown_components_
 
 
 @pytest.mark.slow
+def test_a_hospital_of_children_without_components_has_no_row() -> None:
+    of_adults = {**SMALL.meta["datasets"]["mimic"]}
+    datasets = {**SMALL.meta["datasets"], "mimic": {**of_adults, "ages": "children"}}
+    frame = pd.DataFrame(decomposition(), columns=list(SCHEMAS["decomposition"])).query("dataset != 'mimic'")
+    text = render(Tables(SMALL.meta | {"datasets": datasets}, {**SMALL.frames, "decomposition": frame}))
+    section = text[text.index('id="components"') : text.index('id="cost"')]
+    assert of_adults["title"] not in section
+    assert section.count(SMALL.meta["datasets"]["nih"]["title"]) == 2
+
+
+@pytest.mark.slow
 def test_the_labels_component_names_its_mapping_its_range_and_other_patients() -> None:
     def labels(run: str, how: str, *more: float) -> tuple[object, ...]:
         return (run, "external", "auroc", "macro", "labels", 0.02, 0.01, 0.03, how, NAN, NAN, NAN, 2, *more)
