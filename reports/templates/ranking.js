@@ -235,7 +235,8 @@ const ranking = (() => {
     if (chooser.some(box => box.checked !== (box.dataset.first === '1'))) view.set('columns', chooser.filter(box => box.checked).map(box => box.value).join(','));
   };
   const read = view => {
-    const wanted = /^(-?)([a-z]+)$/.exec(view.get('sort') || '');
+    const wanted = /^(-?)([a-z]+\d*)$/.exec(view.get('sort') || '');
+    if (by && [...by.options].some((option, i) => i && option.value === view.get('by'))) addColumn(); // its order may be wanted
     if (wanted && heads.has(wanted[2])) Object.assign(state, { key: wanted[2], sign: wanted[1] ? -1 : 1 });
     if ($('q')) $('q').value = (view.get('q') || '').slice(0, 80);
     for (const m of menus) {

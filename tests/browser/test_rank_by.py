@@ -168,6 +168,19 @@ def test_the_link_restores_the_choice_and_unknown_choices_are_ignored(browser, m
         assert other.said == []
 
 
+def test_the_link_restores_the_order_by_the_chosen_score_and_by_a_metric_of_the_user(browser, tmp_path):
+    study = tables(Invented(runs=5, hospitals=("chexpert", "mimic", "nih")))
+    custom = [{"name": "auroc", "title": "Separation", "better": "higher"}]
+    (tmp_path / "page.html").write_text(render(Tables(study.meta | {"custom_metrics": custom}, study.frames)))
+    for state, column in (("columns=external,metric1&sort=-metric1", "metric1"), ("by=ece.external&sort=-by", "by")):
+        with Visit(browser, f"{(tmp_path / 'page.html').as_uri()}#{state}") as visit:
+            wait_until(visit.page, f"document.querySelector('.c-{column} .v') && location.hash.includes('{state[:6]}')")
+            assert visit.page.locator(f"#rank th[aria-sort=descending] [data-sort={column}]").count() == 1
+            cells = visit.page.locator(f"#rank tbody[data-group] .c-{column} .v").all_inner_texts()
+            assert cells == sorted(cells, reverse=True)
+            assert visit.said == []
+
+
 def test_downloads_and_copies_follow_the_choice(visit, made):
     name, text = saved(visit, "json")
     assert json.loads(text)["ranked by"].startswith("mean AUROC at external hospitals, over ")
