@@ -150,12 +150,14 @@ def two_figures(value: float | None) -> str:
 def percent(part: float, total: float) -> str:
     """Format part / total in percent: without decimals from 1 % on, with one decimal below 1 %.
 
-    >>> percent(11, 100), percent(1, 250), percent(1, 0)
-    ('11 %', '0.4 %', '–')
+    >>> percent(11, 100), percent(1, 250), percent(1, 2500), percent(1, 0)
+    ('11 %', '0.4 %', '< 0.1 %', '–')
     """
     if not (is_number(part) and is_number(total)) or total <= 0:
         return DASH
     share = 100 * part / total
+    if 0 < share < 0.05:
+        return "< 0.1 %"
     return f"{share:.0f} %" if share >= 0.95 or share == 0 else f"{share:.1f} %"
 
 

@@ -70,7 +70,7 @@ def _row(data: ReportData, finding: str) -> dict[str, Any]:
         "apart": [
             h.short
             for h in data.of_children
-            if any((r.id, h.key, finding) in data.gaps for r in data.ranked) and not estimates
+            if any(data.gaps.get((r.id, h.key, finding), MISSING).has_value for r in data.ranked)
         ],
         "mean": float(np.mean([e.value for e in estimates])) if estimates else float("nan"),
         "internal": float(np.mean([e.internal for e in estimates])) if estimates else float("nan"),

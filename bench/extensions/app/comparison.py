@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from bench.extensions.app.result_table import RULES, STYLE, call_of, most_probable_first
+from bench.extensions.app.result_table import RULES, STYLE, call_of, calls_first
 from reports.formatting import number
 
 if TYPE_CHECKING:
@@ -28,14 +28,14 @@ OPAQUE = 0.75  # opacity of the difference map where the maps differ by 1
 
 
 def comparison(first: pd.DataFrame, second: pd.DataFrame, rule: str) -> pd.DataFrame:
-    """Return one row per finding of either run, with the columns COLUMNS. The most probable finding of the first run is first.
+    """Return one row per finding of either run, with the columns COLUMNS. The findings of the first run are first, as `calls_first` orders them.
 
     `first` and `second`: predictions of the two runs for one image. `rule`: threshold rule, a key of RULES. The probabilities
     of a finding are calibrated only if both runs have a calibrated probability. So the difference (first - second) never mixes
     a calibrated and an uncalibrated probability. If a run has not learned a finding, its probability is NaN and its decision
     is "not learned".
     """
-    tables = [table.set_index("finding") for table in (most_probable_first(first), second)]
+    tables = [table.set_index("finding") for table in (calls_first(first, rule), second)]
     rows = []
     for finding in dict.fromkeys([*tables[0].index, *tables[1].index]):
         results: list[Any] = [table.loc[finding] if finding in table.index else None for table in tables]

@@ -46,10 +46,15 @@ def call_of(row: Any, rule: str) -> str:
     return {1.0: "positive", 0.0: "negative"}.get(row[f"call_{rule}"], "no threshold")
 
 
-def most_probable_first(table: pd.DataFrame) -> pd.DataFrame:
-    """Return the rows of one image sorted by probability (calibrated if available), highest first."""
+def calls_first(table: pd.DataFrame, rule: str) -> pd.DataFrame:
+    """Return the rows of one image: positive findings, then the others, each with the highest probability first.
+
+    Probabilities alone would put a rare finding with a low threshold below common ones. `rule`: a key of RULES.
+    """
     chance = table["calibrated"].fillna(table["probability"])
-    return table.assign(chance=chance).sort_values("chance", ascending=False, kind="stable")
+    positive = [call_of(row, rule) == "positive" for row in table.to_dict("records")]
+    ordered = table.assign(chance=chance, positive=positive)
+    return ordered.sort_values(["positive", "chance"], ascending=False, kind="stable")
 
 
 def thresholds(points: pd.DataFrame, rule: str) -> dict[str, float]:
@@ -86,7 +91,7 @@ def answer_html(
     unknown. A line breaks only between two texts.
     """
     lines, threshold_of, reversed_findings = [], thresholds(points, rule), reversed_at_internal(points)
-    for row in most_probable_first(table).to_dict("records"):
+    for row in calls_first(table, rule).to_dict("records"):
         name, call = escape(str(row["finding"])), call_of(row, rule)
         threshold = threshold_of.get(row["finding"])
         mark = "" if threshold is None else f'<b style="left:calc({100 * threshold:.2f}% - 1px)"></b>'

@@ -22,7 +22,7 @@ from bench.extensions.app.comparison import (
     picture,
     same_frame,
 )
-from bench.extensions.app.result_table import RULES, answer_html, most_probable_first, performance_html
+from bench.extensions.app.result_table import RULES, answer_html, calls_first, performance_html
 from bench.extensions.app.selectable_runs import (
     ANYWHERE,
     SelectableRun,
@@ -210,7 +210,7 @@ def _answer(
 ) -> None:
     """Show the predictions and the heat map of an image. Raises DatasetError for an unusable image."""
     inference = _predict(ready, image)
-    table = most_probable_first(inference.table)
+    table = calls_first(inference.table, rule)
     _remarks([inference], truth)
     head = "AUROC at other hospitals" if origin == ANYWHERE else "AUROC at this hospital"
     st.html(answer_html(table, ready.stored.points, rule, head, lambda finding: auroc_texts(choice, origin, finding)))

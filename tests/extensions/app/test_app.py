@@ -26,7 +26,7 @@ from bench.extensions.app.comparison import (
     same_frame,
 )
 from bench.extensions.app.panel import Explanation, FindingMap
-from bench.extensions.app.result_table import answer_html, reversed_at_internal, thresholds
+from bench.extensions.app.result_table import answer_html, calls_first, reversed_at_internal, thresholds
 from bench.extensions.app.selectable_runs import (
     ANYWHERE,
     SelectableRun,
@@ -122,7 +122,11 @@ def test_the_page_shows_the_same_predictions_as_the_command(finished: Path, monk
     assert [text.value for text in page.caption].count(f"Image {line}.") == 1  # without a second explanation
     assert " internal validation images" in line
     chance = table["calibrated"].fillna(table["probability"])
-    assert page.selectbox(key="finding").options[0] == table["finding"][chance.idxmax()]
+    positive = (table["call_f1_max"] == 1) & (table["above_chance"] != 0)
+    best_first = chance.sort_values(ascending=False, kind="stable").index
+    assert page.selectbox(key="finding").options == [
+        table["finding"][row] for call in (True, False) for row in best_first if positive[row] == call
+    ]
     shown = answer_html(
         table, stored.points, "f1_max", "AUROC at other hospitals", lambda name: auroc_texts(runs[0], ANYWHERE, name)
     )
@@ -238,6 +242,19 @@ def test_two_runs_are_compared_on_one_image(finished: Path, monkeypatch: pytest.
 def shown(run: SelectableRun, letter: str) -> str:
     """Return the title of a run as the page escapes it."""
     return view._plain(f"model {letter} does: {run.title}")
+
+
+def test_positive_findings_are_first_although_a_rare_finding_has_a_low_threshold() -> None:
+    table = pd.DataFrame(
+        {
+            "finding": ["No Finding", "Fracture", "Edema", "Pneumothorax"],
+            "probability": [0.7, 0.9, 0.4, 0.1],
+            "calibrated": [0.6, float("nan"), 0.3, 0.05],
+            "call_f1_max": [0.0, 1.0, 1.0, 1.0],
+            "above_chance": [1.0, 0.0, 1.0, float("nan")],
+        }
+    )
+    assert list(calls_first(table, "f1_max")["finding"]) == ["Edema", "Pneumothorax", "Fracture", "No Finding"]
 
 
 def test_findings_that_one_run_has_not_learned_have_no_difference() -> None:
