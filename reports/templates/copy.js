@@ -23,10 +23,10 @@ const copying = (() => {
   };
   const csvCell = text => { const safe = /^[=+\-@\t\r]/.test(text) && !/^-?[\d.]+$/.test(text) ? "'" + text : text; return /[",\r\n]/.test(safe) ? '"' + safe.replace(/"/g, '""') + '"' : safe; };
   const csv = rows => rows.map(row => row.map(csvCell).join(',')).join('\r\n');
-  const texMarks = { '\\': '\\textbackslash{}', '~': '\\textasciitilde{}', '^': '\\textasciicircum{}', '\u2013': '--', '\u00b7': '$\\cdot$', '<': '$<$', '>': '$>$' };
+  const texMarks = { '\\': '\\textbackslash{}', '~': '\\textasciitilde{}', '^': '\\textasciicircum{}', '\u2013': '--', '\u00b7': '$\\cdot$', '<': '$<$', '>': '$>$', '|': '\\textbar{}' };
   const oneLine = text => text.replace(/\s+/g, ' ');
-  const texCell = text => oneLine(text).replace(/[\\~^\u2013\u00b7<>&%$#_{}]/g, c => texMarks[c] || '\\' + c);
-  const mdCell = text => oneLine(text).replace(/[\\|<>*_`[\]]/g, '\\$&');
+  const texCell = text => oneLine(text).replace(/[\\~^\u2013\u00b7<>|&%$#_{}]/g, c => texMarks[c] || '\\' + c);
+  const mdCell = text => oneLine(text).replace(/[\\|<>&*_`[\]]/g, '\\$&');
   const withInterval = c => c.value + (c.ci.length === 2 ? ` [${c.ci.join(', ')}]` : '') + (c.at ? ` (${c.at})` : '');
   const note = ranking.table.dataset.note, unit = ranking.unit.replace(/^./, c => c.toUpperCase());
   const below = () => [...(ranking.by() ? [`Ranked by ${ranking.by().words}.`] : []), ...(note ? [note] : [])].join(' ');

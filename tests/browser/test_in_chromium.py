@@ -220,7 +220,9 @@ def test_a_printed_page_keeps_the_banner_and_drops_the_controls(browser, pages):
 
 def test_copied_latex_and_markdown_escape_what_would_be_markup_and_part_the_groups(browser, tmp_path):
     file = tmp_path / "page.html"
-    file.write_text(page_of(Invented(runs=6, name="a_b & 50 % {x} ~ ^ \\c $1 #2 | *d* <e>\n`f`")), encoding="utf-8")
+    file.write_text(
+        page_of(Invented(runs=6, name="a_b & 50 % {x} ~ ^ \\c $1 #2 | *d* <e>\n`f` &lt;")), encoding="utf-8"
+    )
     with Visit(browser, file) as visit:
         visit.page.evaluate(
             "() => { window.copied = []; navigator.clipboard.writeText = async text => { copied.push(text); }; }"
@@ -229,7 +231,7 @@ def test_copied_latex_and_markdown_escape_what_would_be_markup_and_part_the_grou
             visit.page.click("summary:text-is('Copy')")
             visit.page.click(f'[data-copy="{kind}"]')
         tex, markdown = visit.page.evaluate("copied")
-    name = r"a\_b \& 50 \% \{x\} \textasciitilde{} \textasciicircum{} \textbackslash{}c \$1 \#2 | *d* $<$e$>$ `f`"
+    name = r"a\_b \& 50 \% \{x\} \textasciitilde{} \textasciicircum{} \textbackslash{}c \$1 \#2 \textbar{} *d* $<$e$>$ `f` \&lt;"
     rows = [line for line in tex.splitlines() if line.endswith(r"\\")]
     assert all(name in row for row in rows[1:])
     assert len(rows) == 7
@@ -237,6 +239,6 @@ def test_copied_latex_and_markdown_escape_what_would_be_markup_and_part_the_grou
     assert tex.count(r"\midrule") == len(set(groups))  # one below the head, one between any two groups
     assert all("[0." in row for row in rows[1:])
     lines = markdown.splitlines()
-    assert r"a\_b & 50 % {x} ~ ^ \\c $1 #2 \| \*d\* \<e\> \`f\`" in lines[2]
+    assert r"a\_b \& 50 % {x} ~ ^ \\c $1 #2 \| \*d\* \<e\> \`f\` \&lt;" in lines[2]
     assert len(lines) == 8
     assert len({line.replace(r"\|", "").count("|") for line in lines}) == 1

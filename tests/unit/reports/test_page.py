@@ -405,3 +405,10 @@ def test_the_module_writes_a_page_and_reports_a_missing_folder(tmp_path):
     assert done.returncode == 1
     assert "where:" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.slow
+def test_the_rank_in_the_details_of_a_run_names_its_score_because_the_ranking_can_show_another():
+    for study, score in ((Invented(runs=4), "external"), (Invented(runs=4, hospitals=("chexpert",)), "internal")):
+        text = BeautifulSoup(page_of(study), "html.parser").select_one("details.run .sum").get_text()
+        assert text.endswith(f" of 4 by {score} AUROC")
