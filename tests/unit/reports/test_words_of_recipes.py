@@ -63,6 +63,7 @@ def test_runs_with_prompts_are_called_wordings_and_others_seeds(page: str) -> No
 
     recipes = list(study["ranks"]["run_id"])
     assert page.count(">2 seeds<") == 6
+    assert page.count("External AUROC of the runs: ") == 6
     every = with_wordings(recipes)
     assert every.count(">2 wordings<") == 6
     assert every.count(">wording 2 of 2</a>") == 6
@@ -71,6 +72,16 @@ def test_runs_with_prompts_are_called_wordings_and_others_seeds(page: str) -> No
     mixed = with_wordings(recipes[:2])
     assert (mixed.count(">2 wordings<"), mixed.count(">2 seeds<")) == (2, 4)
     assert "mean over seeds and wordings" in mixed
+
+
+@pytest.mark.slow
+def test_the_details_of_a_recipe_have_the_internal_auroc_of_its_seeds_if_no_hospital_is_external() -> None:
+    study = with_seeds(tables(Invented(runs=2, hospitals=("chexpert",))))
+    scores = study["scores"]
+    of_seeds = [scores.assign(run_id=scores["run_id"] + str(seed)) for seed in (0, 1)]
+    html = render(Tables(study.meta, {**study.frames, "scores": pd.concat([scores, *of_seeds])}))
+    text = re.sub(r"<[^>]*>", "", html)
+    assert len(re.findall(r"Internal AUROC of the runs: seed 0 \.\d{3}, seed 1 \.\d{3}\.", text)) == 2
 
 
 def test_the_details_say_whether_an_entry_is_a_recipe_or_a_run(page: str) -> None:
