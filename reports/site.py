@@ -1,10 +1,12 @@
 """Write a site: a folder with the page, one page per run, and the tables of the report."""
 
 import json
+import re
 from base64 import b64encode
 from pathlib import Path
 
 import pandas as pd
+from markupsafe import Markup
 
 from harmonize.disk_space import writing
 from reports.html.section import write
@@ -34,7 +36,7 @@ def _write_site(tables: Tables, folder: Path) -> Path:
     details = RunDetails.of(data, data.entries)
     style_and_script = shell(STYLES)
     for run in data.entries:
-        body = details.body(run, drawn=True)
+        body = re.sub(r'href="#run-([^"]+)"', r'href="\1.html"', str(details.body(run, drawn=True)))  # runs of a recipe
         page = write(
             "run_page.html.j2",
             **style_and_script,
@@ -43,7 +45,7 @@ def _write_site(tables: Tables, folder: Path) -> Path:
             phantom=data.phantom,
             sections=(),
             run=run,
-            body=body,
+            body=Markup(body),  # noqa: S704  (escaped when it was written)
             pictures_notice=pictures_notice(data.phantom, body.count('src="data:image/')),
         )
         (folder / "runs" / f"{run.id}.html").write_text(str(page) + "\n", encoding="utf-8", newline="\n")

@@ -138,7 +138,7 @@ def headline(page: BoardPage) -> str:
 
     >>> row = BoardRow(1, "A", "Lab", "a", "re-run", Estimate(0.8), Estimate(0.1), 3)
     >>> headline(BoardPage("Board", "", False, {"closed": [row, row]}, {}, {}, (), (), ()))
-    'Closed division: 2 rows cannot be told apart'
+    'Closed division: Lab has the highest AUROC; 1 other row is tied with it'
     """
     for name, rows in page.divisions.items():
         first = [row for row in rows if row.group == 1]
@@ -147,7 +147,8 @@ def headline(page: BoardPage) -> str:
         if len(first) == 1:
             return f"{name.capitalize()} division: one ranked row, of {first[0].laboratory}"
         if first:
-            return f"{name.capitalize()} division: {len(first)} rows cannot be told apart"
+            tied = f"{plural(len(first) - 1, 'other row')} {'is' if len(first) == 2 else 'are'} tied with it"
+            return f"{name.capitalize()} division: {first[0].laboratory} has the highest AUROC; {tied}"
     return f"{page.title}: no row is ranked yet"
 
 
@@ -160,7 +161,7 @@ def _group_title(number: int, rows: Sequence[BoardRow]) -> str:
         return "Not ranked · the mean is over other findings than those of the board"
     if len(rows) == 1:
         return f"Group {number}"
-    return f"Group {number} · {plural(len(rows), 'row')} that the data cannot distinguish"
+    return f"Group {number} · {plural(len(rows), 'row')}: the others are tied with the first"
 
 
 def _cells(row: BoardRow, scale: svg.Scale, grid: Sequence[float]) -> dict[str, object]:

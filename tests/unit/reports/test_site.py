@@ -11,6 +11,7 @@ from reports.site import write_site
 from reports.tables import Tables
 from tests.synthetic import Invented, tables
 from tests.unit.reports.test_page import checked
+from tests.unit.reports.test_words_of_recipes import with_seeds
 
 HOSTILE = "<script>alert(1)</script>"
 
@@ -23,9 +24,18 @@ def site(tmp_path_factory):
     return folder, made
 
 
+@pytest.fixture(scope="module")
+def site_of_recipes(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("site of recipes")
+    made = with_seeds(tables(Invented(runs=2)))
+    write_site(made, folder)
+    return folder, made
+
+
 @pytest.mark.slow
-def test_every_link_is_relative_and_leads_to_a_file_of_the_site(site):
-    folder, made = site
+@pytest.mark.parametrize("name", ["site", "site_of_recipes"])
+def test_every_link_is_relative_and_leads_to_a_file_of_the_site(request, name):
+    folder, made = request.getfixturevalue(name)
     pages = [folder / "index.html", folder / "data.html", *sorted((folder / "runs").glob("*.html"))]
     assert len(pages) == 2 + len(made["runs"])
     linked = set()
