@@ -14,7 +14,7 @@ import pandas as pd
 from markupsafe import Markup
 
 from reports.drawing import svg
-from reports.formatting import is_number, two_figures
+from reports.formatting import is_number, number, places, two_figures
 from reports.report_data.headline_rows import Estimate
 from reports.report_data.hospitals_and_runs import Run
 from reports.report_data.report_data import ReportData
@@ -303,7 +303,9 @@ def learning(
                 "line": {"color": color, "width": 2.2 if k == 0 else 1.1},
                 "opacity": 1 if k == 0 else 0.5,
                 "hoverinfo": "text",
-                "hovertext": [f"{escape(run.label)}<br>epoch {x}: {y:.3f}" for x, y in finite],
+                "hovertext": [
+                    f"{escape(run.label)}<br>epoch {x}: {(places if share else number)(y)}" for x, y in finite
+                ],
             }
         )
         spot = [(x, y) for x, y in finite if x == best]

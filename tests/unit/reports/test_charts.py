@@ -71,3 +71,11 @@ def test_spearman_equals_scipy_and_is_inside_its_interval():
 def test_a_mark_is_hollow_exactly_if_its_interval_contains_the_reference():
     assert 'class="dot o"' in svg.micro(Estimate(0.01, -0.01, 0.03), 0, 0.1, 0.0)
     assert 'class="dot o"' not in svg.micro(Estimate(0.02, 0.01, 0.03), 0, 0.1, 0.0)
+
+
+def test_the_texts_of_a_learning_curve_have_numbers_as_the_tables_have():
+    data = read(tables(Invented(runs=1)))
+    history = dict(list(data.tables["history"].groupby("run_id")))
+    for key, share, text in (("val_auroc", True, r"epoch 1: \.\d{3}"), ("train_loss", False, r"epoch 1: 0\.\d{3}")):
+        chart = charts.learning(data.ranked, history, key, "c", "", share)
+        assert re.search(text, chart["data"][0]["hovertext"][0])
