@@ -156,9 +156,7 @@ def percent(part: float, total: float) -> str:
     if not (is_number(part) and is_number(total)) or total <= 0:
         return DASH
     share = 100 * part / total
-    if 0 < share < 0.05:
-        return "< 0.1 %"
-    return f"{share:.0f} %" if share >= 0.95 or share == 0 else f"{share:.1f} %"
+    return f"{share:.0f} %" if share >= 0.95 or share == 0 else f"{share:.1f} %" if abs(share) >= 0.05 else "< 0.1 %"
 
 
 def word(number: int) -> str:

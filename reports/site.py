@@ -6,7 +6,6 @@ from base64 import b64encode
 from pathlib import Path
 
 import pandas as pd
-from markupsafe import Markup
 
 from harmonize.disk_space import writing
 from reports.html.section import write
@@ -45,7 +44,7 @@ def _write_site(tables: Tables, folder: Path) -> Path:
             phantom=data.phantom,
             sections=(),
             run=run,
-            body=Markup(body),  # noqa: S704  (escaped when it was written)
+            body=body,
             pictures_notice=pictures_notice(data.phantom, body.count('src="data:image/')),
         )
         (folder / "runs" / f"{run.id}.html").write_text(str(page) + "\n", encoding="utf-8", newline="\n")

@@ -283,7 +283,7 @@ def learning(
     """
     traces: list[Chart] = []
     values: list[float] = []
-    longest = 1
+    longest, text_of = 1, places if share else number
     for k, run in enumerate(runs):
         rows = by_run[run.id]
         xs, ys = [int(e) for e in rows["epoch"]], [float(v) for v in rows[key]]
@@ -303,9 +303,7 @@ def learning(
                 "line": {"color": color, "width": 2.2 if k == 0 else 1.1},
                 "opacity": 1 if k == 0 else 0.5,
                 "hoverinfo": "text",
-                "hovertext": [
-                    f"{escape(run.label)}<br>epoch {x}: {(places if share else number)(y)}" for x, y in finite
-                ],
+                "hovertext": [f"{escape(run.label)}<br>epoch {x}: {text_of(y)}" for x, y in finite],
             }
         )
         spot = [(x, y) for x, y in finite if x == best]

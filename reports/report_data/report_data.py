@@ -324,7 +324,7 @@ class ReportData:
     @property
     def num_common(self) -> tuple[int, int]:
         """The smallest and the largest number of findings in a macro gap that means include, over recipes; (0, 0) without gaps."""
-        gaps = [r.hospital_gaps.get(h.key, MISSING) for r in self.ranked for h in self.averaged]
+        gaps = (r.hospital_gaps[h.key] for r in self.ranked for h in self.averaged)
         counts = [gap.num_findings for gap in gaps if gap.has_value]
         return min(counts, default=0), max(counts, default=0)
 

@@ -123,17 +123,15 @@ def _panel(
     body += _curve(platt_bins, f"rl-{side}", f"bd-{side}") + _curve(uncalibrated_bins, "rl-plain", "")
     body += _counts(platt_bins)
     span = f"({places(slope.low, 2)} to {places(slope.high, 2)})"
-    of_slope = f"{places(slope.value, 2)} {span}"
+    of_slope = f"slope {places(slope.value, 2)}"
     if slope.has_value:
-        body += svg.text(LEFT, 12, f"slope {of_slope}", "b notphone")
-        body += svg.text(LEFT, 12, f"slope {places(slope.value, 2)}", "b onlyphone") + svg.text(
-            LEFT, 32, span, "b onlyphone"
-        )
+        body += svg.text(LEFT, 12, f"{of_slope} {span}", "b notphone")
+        body += svg.text(LEFT, 12, of_slope, "b onlyphone") + svg.text(LEFT, 32, span, "b onlyphone")
     if intercept.has_value:
         body += svg.text(LEFT, 28, f"intercept {signed(intercept.value, 2)}", "tk fine")
     if ece.has_value:
         body += svg.text(LEFT + SIDE, 28, f"ECE {ece.text}", "tk fine", "end")
-    label = f"Calibration at {title} after Platt scaling: slope {of_slope}, expected calibration error {ece.text}"
+    label = f"Calibration at {title} after Platt scaling: {of_slope} {span}, expected calibration error {ece.text}"
     return svg.svg(LEFT + SIDE + 8, TOP + SIDE + 38, body, label)
 
 

@@ -58,27 +58,22 @@ def findings(data: ReportData) -> Section:
 
 
 def _row(data: ReportData, finding: str) -> dict[str, Any]:
-    """Return the row of a finding: the gap of each recipe, the means over recipes, and the smallest sample sizes."""
+    """Return the row of a finding: the gap of each recipe and the means over recipes."""
     gaps = [data.gaps.get((r.id, EXTERNAL, finding), MISSING) for r in data.ranked]
     estimates = [e for e in gaps if e.has_value]
     scores = [data.cells.get((r.id, data.internal.key, finding), MISSING) for r in data.ranked if not data.hospitals]
     internal_only = [e.value for e in scores if e.has_value]
+    measured = {dataset for (_, dataset, other), gap in data.gaps.items() if other == finding and gap.has_value}
     return {
         "finding": finding,
         "approximate": data.approximate_labels(finding),
         "gaps": estimates,
-        "apart": [
-            h.short
-            for h in data.of_children
-            if any(data.gaps.get((r.id, h.key, finding), MISSING).has_value for r in data.ranked)
-        ],
+        "apart": [h.short for h in data.of_children if h.key in measured],
         "mean": float(np.mean([e.value for e in estimates])) if estimates else float("nan"),
         "internal": float(np.mean([e.internal for e in estimates])) if estimates else float("nan"),
         "external": float(np.mean([e.external for e in estimates])) if estimates else float("nan"),
         "internal_only": places(float(np.mean(internal_only))) if internal_only else "",
         "num_clear": sum(e.clear_above for e in estimates),
-        "n": min((e.n for e in estimates), default=0),
-        "num_positive": min((e.num_positive for e in estimates), default=0),
     }
 
 

@@ -91,7 +91,7 @@ def test_text_of_submissions_is_escaped_and_the_headline_follows_the_rows():
     assert "<b>board</b>" not in html
     assert "No submission yet" in html
     assert "two rows" not in PAGES["board"]
-    assert "Closed division: Laboratory A has the highest AUROC; 1 other row is tied with it" in PAGES["board"]
+    assert "Closed division: Laboratory A has the highest AUROC; 1 other row tied with it" in PAGES["board"]
     assert "Group 1 · 2 rows: the others are tied with the first" in PAGES["board"]
     assert "Not ranked · the model had seen an external hospital, or may have seen one" in PAGES["board"]
     assert "had seen, or may have seen: nih, brax" in PAGES["board"]

@@ -47,10 +47,7 @@ def call_of(row: Any, rule: str) -> str:
 
 
 def calls_first(table: pd.DataFrame, rule: str) -> pd.DataFrame:
-    """Return the rows of one image: positive findings, then the others, each with the highest probability first.
-
-    Probabilities alone would put a rare finding with a low threshold below common ones. `rule`: a key of RULES.
-    """
+    """Return the rows of one image, positive findings first, then by probability (calibrated if available). `rule`: a key of RULES."""
     chance = table["calibrated"].fillna(table["probability"])
     positive = [call_of(row, rule) == "positive" for row in table.to_dict("records")]
     ordered = table.assign(chance=chance, positive=positive)

@@ -138,7 +138,7 @@ def headline(page: BoardPage) -> str:
 
     >>> row = BoardRow(1, "A", "Lab", "a", "re-run", Estimate(0.8), Estimate(0.1), 3)
     >>> headline(BoardPage("Board", "", False, {"closed": [row, row]}, {}, {}, (), (), ()))
-    'Closed division: Lab has the highest AUROC; 1 other row is tied with it'
+    'Closed division: Lab has the highest AUROC; 1 other row tied with it'
     """
     for name, rows in page.divisions.items():
         first = [row for row in rows if row.group == 1]
@@ -147,8 +147,8 @@ def headline(page: BoardPage) -> str:
         if len(first) == 1:
             return f"{name.capitalize()} division: one ranked row, of {first[0].laboratory}"
         if first:
-            tied = f"{plural(len(first) - 1, 'other row')} {'is' if len(first) == 2 else 'are'} tied with it"
-            return f"{name.capitalize()} division: {first[0].laboratory} has the highest AUROC; {tied}"
+            tied = plural(len(first) - 1, "other row")
+            return f"{name.capitalize()} division: {first[0].laboratory} has the highest AUROC; {tied} tied with it"
     return f"{page.title}: no row is ranked yet"
 
 
