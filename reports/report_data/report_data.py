@@ -491,7 +491,7 @@ def read(tables: Tables) -> ReportData:
         gaps=gaps,
         further={m.METRIC: m.scores(tables, by_criterion) for m in extensions.modules("criterion")},
         rankings=by_criterion,
-        labeled=labeled | {(dataset, finding) for _, dataset, finding in cells},
+        labeled=labeled | {(dataset, finding) for (_, dataset, finding), auroc in cells.items() if auroc.has_value},
         external_keys=frozenset(external_keys),
         answers=_answers(tables, run_ids_of),
         at_training=headline_rows.training_lookup(tables, source) if meta.get("pool") else {},

@@ -79,6 +79,16 @@ def test_runs_are_ordered_by_mean_external_auroc_and_unscored_runs_are_separate(
     assert [r for group in board.groups for r in group] == list(board.ranked)
 
 
+def test_a_finding_without_labels_is_not_labeled_although_it_has_a_row_of_scores():
+    made = tables(Invented(runs=2))
+    scores = made["scores"]
+    edema = scores[(scores["dataset"] == "vindr") & (scores["finding"] == "Pneumonia") & (scores["metric"] == "auroc")]
+    unknown = edema.assign(finding="Edema", value=float("nan"))
+    data = read(Tables(made.meta, made.frames | {"scores": pd.concat([scores, unknown])}))
+    assert data.why_missing("vindr", "Edema") == "not labeled"
+    assert data.why_missing("vindr", "Pneumonia") == "< 10 patients"
+
+
 @pytest.mark.slow
 def test_hospitals_are_ordered_by_their_mean_gap():
     mean_gaps = [h.mean_gap.value for h in read(tables(Invented())).hospitals]
