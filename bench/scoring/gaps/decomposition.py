@@ -159,7 +159,7 @@ def _estimate(split: SplitMetrics, key: Key, k: int) -> ComponentEstimate:
     return ComponentEstimate(float(split.value[key][k]), split.replicates[key][k], (low, high))
 
 
-def _area(name: str, value: float, replicates: Array, sizes: ClassSizes) -> ComponentEstimate:
+def _area(name: str, value: float, replicates: NDArray[np.float64], sizes: ClassSizes) -> ComponentEstimate:
     """Return a metric with its interval for the class sizes, [2, 1] each; a calibration error has no interval."""
     if name not in AREAS:
         return ComponentEstimate(value, replicates)
