@@ -31,13 +31,12 @@ import pandas as pd
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from harmonize.cache.build import POOL_WORTH_S, decode, packs, read_journal
+from harmonize.cache.build import POOL_WORTH_S, packs, read_journal
 from harmonize.cache.fill import BuildPlan, fill, has_checksum, map_bytes, measure
 from harmonize.cache.packed import Images, PackedImages
 from harmonize.disk_space import writing
 from harmonize.errors import SetupError
 from harmonize.file_lock import file_lock
-from harmonize.images.image_header import INSTALL_DECODERS
 from harmonize.images.pixels import PIXELS_VERSION, Geometry
 from harmonize.progress import Progress
 
@@ -119,7 +118,7 @@ def forecast(
     """
     cache_folder = _cache_folder(name, geometry, folder)
     current, plan = _open(cache_folder, geometry), _build_plan(name, root, states, geometry, cache_folder)
-    if current is not None and _is_current(current, root, states, geometry):
+    if current is not None and _is_current(current.index, states):
         return CacheForecast(0, current.num_bytes, 0.0)
     finished = read_journal(plan.journal, len(states)) if plan.partial_file.exists() else {}
     missing = np.ones(len(states), bool)
@@ -163,7 +162,7 @@ def open_cache(
     current_states = file_states(root, table) if states is None else states
     with file_lock(cache_folder / "lock"):
         current = _open(cache_folder, geometry)
-        if current is not None and _is_current(current, root, current_states, geometry):
+        if current is not None and _is_current(current.index, current_states):
             return current
         _build(_build_plan(name, root, current_states, geometry, cache_folder), current, workers, progress)
     opened = _open(cache_folder, geometry)
@@ -206,19 +205,13 @@ def _cache_folder(name: str, geometry: Geometry, folder: Path) -> Path:
     return folder / f"{name}-{geometry.key}-v{PIXELS_VERSION}"
 
 
-def _is_current(cache: ImageCache, root: Path, states: pd.DataFrame, geometry: Geometry) -> bool:
-    """Return whether a cache was made from exactly the files in `states` (from `file_states`), and has all that can be read.
+def _is_current(index: pd.DataFrame, states: pd.DataFrame) -> bool:
+    """Return whether a cache was made from exactly the files in `states` (from `file_states`).
 
     The values are compared, not the types of the columns, because the types of text columns may differ.
     """
-    index, columns = cache.index, _COLUMNS[:4]
-    if len(index) != len(states) or not all(bool((index[c].array == states[c].to_numpy()).all()) for c in columns):
-        return False
-    # a decoder may have been installed since, or a permission given; then the files themselves did not change
-    reason = index["reason"]
-    again = index[reason.str.contains(INSTALL_DECODERS, regex=False) | reason.str.startswith("cannot open")]
-    files = [str(root / path) for path in again.drop_duplicates("reason")["path"]]
-    return all(entry.reason for entry in decode(files, geometry)[1])
+    columns = _COLUMNS[:4]
+    return len(index) == len(states) and all(bool((index[c].array == states[c].to_numpy()).all()) for c in columns)
 
 
 def _build_plan(name: str, root: Path, rows: pd.DataFrame, geometry: Geometry, cache_folder: Path) -> BuildPlan:

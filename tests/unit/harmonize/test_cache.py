@@ -18,7 +18,6 @@ from harmonize.cache import build as cachebuild
 from harmonize.cache import fill as cachefill
 from harmonize.cache.cache import CacheForecast, ImageCache, file_states, forecast, open_cache
 from harmonize.errors import SetupError
-from harmonize.images.image_header import INSTALL_DECODERS, UnreadableImage
 from harmonize.images.pixels import Geometry, read_gray, to_geometry
 
 PLAIN, PACKED = Geometry(32), Geometry(1024)
@@ -118,34 +117,6 @@ def test_only_a_changed_file_is_decoded_again(tmp_path: Path, monkeypatch: pytes
     assert after.fingerprint != fingerprint
     np.testing.assert_array_equal(np.delete(after.images, 3, 0), np.delete(old, 3, 0))
     assert len(pixel_files(tmp_path)) == 1  # the old pixels are deleted
-
-
-@pytest.mark.parametrize("reason", [f"no decoder for JPEG 2000: {INSTALL_DECODERS}", "cannot open: Permission denied"])
-def test_an_image_is_read_once_this_machine_can_read_it(
-    reason: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    table, real = write_images(tmp_path), cachebuild.read_radiograph
-
-    def refusing(path: Path, *options: Any) -> Any:
-        if path.suffix == ".dcm":
-            raise UnreadableImage(reason)
-        return real(path, *options)
-
-    monkeypatch.setattr(cachebuild, "read_radiograph", refusing)
-    assert set(build(tmp_path, table).quarantine["reason"]) == {reason}
-    decoded = record_decoding(monkeypatch)
-    assert len(build(tmp_path, table).quarantine) == 2
-    assert len(decoded) == 1  # one image of each reason is tried again
-    monkeypatch.setattr(cachebuild, "read_radiograph", real)  # the decoder is installed, or the permission given
-    states = file_states(tmp_path, table)
-    assert forecast("toy", tmp_path, states, SMALL, tmp_path / "cache").images == 2
-    assert build(tmp_path, table).quarantine.empty
-    decoded.clear()
-    cache = build(tmp_path, table)
-    assert decoded == []
-    for row, path in enumerate(table["path"]):
-        expected = to_geometry(read_gray(tmp_path / path, SMALL.decode_at), SMALL)
-        np.testing.assert_array_equal(cache.images[row], expected)
 
 
 def test_added_and_reordered_rows_keep_decoded_pixels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
