@@ -108,9 +108,16 @@ class DatasetError(CxrError):
 
     @classmethod
     def refuse_folder(cls, error: OSError) -> None:
-        """Raise the error for a folder that `os.walk` cannot read, because its images would be missing without a word."""
-        fix = "get the permission to read it, or move it away"
-        raise cls(f"cannot read the folder: {error.strerror}", str(error.filename), fix) from error
+        """Raise the error for a folder that `os.walk` cannot read, because its images would be missing without a word.
+
+        Only `lost+found`, a folder of the file system in the root of a disk, may be unreadable. Errors other than a missing
+        permission are raised as they are.
+        """
+        if not isinstance(error, PermissionError):
+            raise error
+        if Path(error.filename).name != "lost+found":
+            fix = "get the permission to read it, or move it away"
+            raise cls(f"cannot read the folder: {error.strerror}", str(error.filename), fix) from error
 
     @classmethod
     def not_utf8(cls, path: Path, lines: Iterable[bytes]) -> Self:

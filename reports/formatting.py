@@ -156,7 +156,9 @@ def percent(part: float, total: float) -> str:
     if not (is_number(part) and is_number(total)) or total <= 0:
         return DASH
     share = 100 * part / total
-    return f"{share:.0f} %" if share >= 0.95 or share == 0 else f"{share:.1f} %" if abs(share) >= 0.05 else "< 0.1 %"
+    if share >= 0.95 or share == 0:
+        return f"{share:.0f} %"
+    return f"{share:.1f} %" if abs(share) >= 0.05 else "< 0.1 %"
 
 
 def word(number: int) -> str:

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from bench.cli.group import ReadableHelp
-from bench.cli.options import QuietOption, WorkersOption, examples, only_valid
+from bench.cli.options import QuietOption, WorkersOption, examples
 from harmonize.errors import ConfigError
 
 data_app = typer.Typer(
@@ -16,7 +16,6 @@ data_app = typer.Typer(
 
 @data_app.command(epilog=examples("bench data phantom phantoms --source 2000 --external 300 --shortcut 0.9"))
 def phantom(
-    context: typer.Context,
     folder: Annotated[Path, typer.Argument(help="Folder for chexpert/ mimic/ nih/ padchest/ vindr/ brax/.")],
     source: Annotated[int, typer.Option(min=1, help="Number of frontal images of the training hospital.")] = 2300,
     external: Annotated[int, typer.Option(min=1, help="Number of frontal images of each other hospital.")] = 320,
@@ -34,7 +33,6 @@ def phantom(
 
     The files have the same folders and tables as the real datasets.
     """
-    only_valid(context, shortcut, "with --shortcut", "--finding")
     from bench.cli.progress_bars import choose_display
     from bench.system.devices import default_workers  # slow imports: a wrong request was refused above
     from harmonize.phantom import PhantomSettings, write_cohorts

@@ -32,7 +32,7 @@ from reports import extensions
 _FIXES = {
     errno.EROFS: "make it writable, or choose another --store",
     **dict.fromkeys(
-        (errno.EACCES, errno.EPERM), "get the permission to read it (data) or write it, or choose another path"
+        (errno.EACCES, errno.EPERM), "make it readable and writable for you, or choose another path (--store, --data)"
     ),
     errno.ENAMETOOLONG: "use shorter names of files and folders",
     errno.EISDIR: "a file belongs here: give the path of a file, or move the folder away",
@@ -90,7 +90,7 @@ def run(
     from bench.system.devices import Devices
 
     options.only_valid(context, not estimate, "without --estimate", "--dry-run")
-    options.only_valid(context, together == 1, "without --together", "--per-device")
+    options.only_valid(context, together == 1 or per_device <= 1, "without --together", "--per-device")
     with choose_display(quiet) as display:
         here = executor.partition(":")[0] == "local"
         choice = ExecutorChoice.of(executor, per_device, together, device)

@@ -24,7 +24,7 @@ def only_valid(context: typer.Context, is_valid: object, when: str, *options: st
     for param in () if is_valid else context.command.params:
         source, word = context.get_parameter_source(str(param.name)), max(param.opts, key=len)
         if word in options and source is not None and source.name == "COMMANDLINE":
-            raise ConfigError(f"{word} is only valid {when}", context.command_path, f"remove {word}")
+            raise ConfigError(f"{word} is only valid {when}", context.command_path, f"remove {word}, or use it {when}")
 
 
 def _one_format(context: typer.Context, value: bool) -> bool:
@@ -45,7 +45,7 @@ StoredGridOption = Annotated[
     str | None, _STORED_GRID(help="Name of a grid in the store. Required if the store has several.")
 ]
 GridOfRunOption = Annotated[
-    str | None, _STORED_GRID(help="Name of a grid in the store. Default: the first, by name, that has the run.")
+    str | None, _STORED_GRID(help="Name of a grid in the store. Default: a grid that has the named runs.")
 ]
 DataOption = Annotated[
     Path | None,

@@ -82,16 +82,17 @@ def score(
     if findings is not None and not chosen:
         raise ConfigError("--findings names no finding", "--findings", 'name findings: --findings "Edema,Pneumonia"')
     of_grids = ("--grid", "--store", "--as", "--mapping", "--threshold", "--unit", "--registry")
-    options.only_valid(context, not predictions and not labels, "for a grid of the store", *of_grids)
-    options.only_valid(context, predictions, "with --predictions", "--labels", "--outputs")
-    if predictions:
-        if labels is None:
-            raise ConfigError("--labels is missing", "bench score", "give --predictions FILE and --labels FILE")
+    if predictions or labels:
+        if predictions is None or labels is None:
+            missing = "--predictions" if predictions is None else "--labels"
+            raise ConfigError(f"{missing} is missing", "bench score", "give --predictions FILE and --labels FILE")
+        options.only_valid(context, False, "for a grid of the store", *of_grids)
         ConfigError.check_choices("outputs", [outputs], OUTPUTS)
         from bench.cli.score_files import score_files
 
         typer.echo(score_files(predictions, labels, chosen, min_count, outputs, labels_read, as_json=as_json))
         return
+    options.only_valid(context, False, "with --predictions", "--outputs")
     from bench.config.grid_file import check_name
     from bench.planning.stored_names import store_with
 

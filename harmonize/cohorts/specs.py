@@ -238,7 +238,7 @@ def _mapping_file(mapping: Path, path: Path, root: Path, where: str) -> Path:
     found = [folder / mapping for folder in (path.parent, root) if (folder / mapping).is_file()]
     if len({file.read_bytes() for file in found}) > 1:
         what = f"{found[0]} and {found[1]} are two different mapping files"
-        raise ConfigError(what, f"{where}.mapping", "remove one of them, or write the whole path of the right one")
+        raise ConfigError(what, f"{where}.mapping", "write the whole path of the right one")
     if found:
         return found[0]
     if not root.is_dir():

@@ -37,9 +37,8 @@ def other_ending(root: Path, path: str) -> str:
     missing = Path(path)
     folder = root / missing.parent
     names = os.listdir(folder) if path and folder.is_dir() else []  # noqa: PTH208
-    others = (
-        name for name in sorted(names) if name != missing.name
-    )  # a broken link, or a folder, may have the same name
+    # a broken link, or a folder, may have the same name
+    others = (name for name in sorted(names) if name != missing.name)
     return next((name for name in others if Path(name).stem.casefold() == missing.stem.casefold()), "")
 
 

@@ -50,13 +50,24 @@ _UNITS_PER_YEAR = {"y": 1.0, "m": 12.0, "d": 365.25}
 def image_paths(root: Path) -> dict[str, str]:
     """Return {path without ending: path} of all images below root, both relative to root with forward slashes.
 
-    Raises DatasetError for an unreadable folder, and if one image is there in two formats, such as a.png beside a.dcm.
+    Links to folders are followed, but not back to a folder on the way to them. Raises DatasetError for an unreadable folder,
+    and if one image is there in two formats, such as a.png beside a.dcm.
     """
     paths: dict[str, str] = {}
-    for folder, folders, names in os.walk(root, onerror=DatasetError.refuse_folder, followlinks=True):
-        here = f"{os.path.realpath(folder)}/"
-        # a link to a folder above it would be followed without end
-        folders[:] = sorted(name for name in folders if not here.startswith(f"{os.path.realpath(here + name)}/"))
+    walk = os.walk(root, onerror=DatasetError.refuse_folder, followlinks=True)
+    ways = {
+        str(root): (os.path.realpath(root),)
+    }  # folder -> real paths of the folders on the way to it, itself the last
+    for folder, folders, names in walk:
+        way = ways.pop(folder)
+        followed = []
+        for name in sorted(folders):
+            path = os.path.join(folder, name)  # noqa: PTH118  (a Path for each folder is slow)
+            real = os.path.realpath(path) if os.path.islink(path) else f"{way[-1]}/{name}"  # noqa: PTH114
+            if not any(above == real or above.startswith(f"{real}/") for above in way):
+                followed.append(name)
+                ways[path] = (*way, real)
+        folders[:] = followed
         for name in sorted(names):
             stem, ending = os.path.splitext(name)  # noqa: PTH122  (a Path for each image is slow)
             if ending.lower() in IMAGE_ENDINGS:

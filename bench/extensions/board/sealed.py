@@ -105,13 +105,8 @@ def open_hospital(folder: Path, labels: Path, step: float | None, quota: int) ->
         raise ConfigError(
             "--step must be above 0 and at most 0.1, --quota at least 1", "bench board sealed open", "e.g. .01, 20"
         )
-    from bench.results.prediction_files import (
-        IMAGE,
-        PATIENT,
-        check_patients,
-        label_states,
-        read_table,
-    )  # imports pandas
+    # imports pandas
+    from bench.results.prediction_files import IMAGE, PATIENT, check_patients, label_states, read_table
 
     table = read_table(labels)
     findings = tuple(name for name in table.columns if name not in (IMAGE, PATIENT))

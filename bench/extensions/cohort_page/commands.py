@@ -62,8 +62,10 @@ def stats(
 
     options.only_valid(context, html and not no_images, "with --html and without --no-images", "--with-images")
     options.only_valid(context, not no_images, "without --no-images", "--sample", "--seed")
-    options.only_valid(context, data is None, "without --data", "--workers")
-    options.only_valid(context, data is None or not no_images, "without --data or without --no-images", "--store")
+    options.only_valid(context, data is None, "without --data and BENCH_DATA", "--workers")
+    options.only_valid(
+        context, data is None or not no_images, "without --no-images or without --data and BENCH_DATA", "--store"
+    )
     with choose_display(quiet) as display:
         chosen_grid = Grid.read(grid or DEMO, Registry.read(registry))
         specs = _specs(data, chosen_grid, store, workers, display)

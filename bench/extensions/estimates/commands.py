@@ -104,7 +104,7 @@ def estimate(
     from bench.system.devices import Devices, first_device
 
     options.only_valid(context, images or cohort, "with IMAGE or --cohort", "--device")
-    device = Devices.of(device, workers=1).name
+    device = Devices.of(device, workers=1).name  # refuses a device that is not here
     opened = store_with(store, grid, run or ())
     check_entries(opened, "estimator", [estimator] if estimator else [])
     stated = {"--labels": labels, "--prevalence": prevalence or None, "--save-logits": save_logits}

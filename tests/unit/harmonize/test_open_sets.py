@@ -1,5 +1,6 @@
 """Tests of the layouts of freely available datasets: what paths, readings and label tables mean, and damaged files."""
 
+import errno
 import json
 import os
 import subprocess
@@ -13,6 +14,7 @@ from native_tables import assert_same, written
 import harmonize
 from harmonize import CohortSpec
 from harmonize.datasets import LABELS, adapter
+from harmonize.datasets.open_files import image_paths
 from harmonize.errors import DatasetError
 from harmonize.labels.findings import labels_yaml
 from tests.disturbed import bound_by_permissions
@@ -129,6 +131,21 @@ def test_links_to_folders_above_them_are_not_followed(tmp_path: Path) -> None:
     for name, target in {"a": ".", "b": ".", "CXR_png/c": "..", "CXR_png/d": "..", "CXR_png/e": "."}.items():
         (tmp_path / name).symlink_to(target)  # two such links in one folder would be followed 2^40 times
     assert_same(adapter("shenzhen").read(tmp_path), table)
+
+
+def test_two_folders_with_links_to_each_other_are_read_once_on_each_way(tmp_path: Path) -> None:
+    put(tmp_path, {"a/1.png": "", "b/2.png": ""})
+    (tmp_path / "a/x").symlink_to("../b")
+    (tmp_path / "b/y").symlink_to("../a")
+    assert sorted(image_paths(tmp_path)) == ["a/1", "a/x/2", "b/2", "b/y/1"]
+
+
+def test_only_a_folder_without_permission_is_refused_and_never_lost_and_found() -> None:
+    with pytest.raises(DatasetError, match="cannot read the folder"):
+        DatasetError.refuse_folder(PermissionError(errno.EACCES, "Permission denied", "/disk/images"))
+    with pytest.raises(FileNotFoundError):
+        DatasetError.refuse_folder(FileNotFoundError(errno.ENOENT, "No such file or directory", "/disk/images"))
+    DatasetError.refuse_folder(PermissionError(errno.EACCES, "Permission denied", "/disk/lost+found"))
 
 
 def test_a_folder_that_cannot_be_read_is_an_error_and_not_missing_images(tmp_path: Path) -> None:
