@@ -47,7 +47,7 @@ def test_derived_runs_change_no_rank_and_not_the_first_screen() -> None:
     plain = tables(Invented(runs=6))
     both = with_derived(plain)
     assert first_screen(render(both)) == first_screen(render(plain))
-    assert board.read(both).groups == board.read(plain).groups
+    assert repr(board.read(both).groups) == repr(board.read(plain).groups)  # the last run has no lead: NaN
     assert [r.id for r in board.read(both).runs] == [r.id for r in board.read(plain).runs]
 
 
