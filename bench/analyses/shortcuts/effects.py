@@ -80,7 +80,7 @@ def effects(
     present and absent (images with and without the finding). The effect is the value minus the value of the control on
     the same images; without a control, the effect equals the value. The finding "macro" is the mean over findings. The
     result is empty for fewer than MIN_IMAGES images. Intervals: Student's for means of probabilities, and NaN if no image
-    differs; those of shares and AUROCs combine the intervals of both numbers (`paired_interval`), and have a width.
+    differs; those of shares and AUROCs combine the intervals of both numbers (`paired_interval`).
     """
     if len(predictions.before) < MIN_IMAGES:
         return {}
@@ -139,7 +139,7 @@ def _means(
         if shares:
             low, high = share_interval(means, replicates, np.full(2, n), np.full(2, n))
             high[1] *= control_NK is not None
-            bounds = paired_interval(means, low, high, replicates)
+            bounds = paired_interval(means, low, high, replicates, n)
         else:
             bounds = mean_bounds(float(difference.mean()), float(difference.std(ddof=1)) / n**0.5, n)
         control = float(means[1]) if control_NK is not None else float("nan")

@@ -20,7 +20,7 @@ from bench.scoring.bootstrap.area_intervals import (
     mean_interval,
     paired_interval,
 )
-from bench.scoring.bootstrap.intervals import positive_interval, share_interval
+from bench.scoring.bootstrap.intervals import independent, positive_interval, share_interval
 from bench.scoring.bootstrap.resamples import Resamples
 from bench.scoring.metrics import auroc
 
@@ -40,6 +40,7 @@ class ProbeScores:
     num_sources: int
     n: int
     bounds: Mapping[str, tuple[float, float]]  # 95 % intervals of all metrics but bits
+    patients: float  # the effective number of patients behind the balanced accuracy
 
     def rows(self) -> pd.DataFrame:
         """Return a table with one row per metric: metric, value, low, high (95 % interval), chance, num_sources, n.
@@ -67,14 +68,14 @@ def score_probe(
     """
     source_NK = (source[:, None] == np.arange(prob_NK.shape[1])).astype(np.int8)
     resamples = Resamples.draw(ids, NUM_RESAMPLES, "source_probe", seed)
-    value, replicates, bounds = _over_repeats(*_hits_and_bits(prob_NK, source), source, resamples, None)
+    value, replicates, bounds, patients = _over_repeats(*_hits_and_bits(prob_NK, source), source, resamples, None)
     if auc:
         area, _ = bootstrap.rank_metrics(resamples, source_NK, prob_NK)
         of_sources = np.array([auroc(source_NK[:, k], prob_NK[:, k]) for k in range(prob_NK.shape[1])])
         sizes = ClassSizes.of_labels(source_NK, resamples.patient)
         value["auroc"], replicates["auroc"] = float(of_sources.mean()), area.mean(0)
         bounds["auroc"] = mean_interval("auroc", of_sources, area_interval("auroc", of_sources, area, sizes), area)
-    return ProbeScores(value, replicates, prob_NK.shape[1], len(source), bounds)
+    return ProbeScores(value, replicates, prob_NK.shape[1], len(source), bounds, patients)
 
 
 def score_repeats(prob_RNK: Array, source: Codes, ids: NDArray[np.object_], seed: int = 0) -> ProbeScores:
@@ -88,19 +89,20 @@ def score_repeats(prob_RNK: Array, source: Codes, ids: NDArray[np.object_], seed
     draws_BR = np.random.default_rng(seed).multinomial(
         len(hits_and_bits), np.full(len(hits_and_bits), 1 / len(hits_and_bits)), NUM_RESAMPLES
     )
-    value, replicates, bounds = _over_repeats(hit_NR, bits_NR, source, resamples, draws_BR)
-    return ProbeScores(value, replicates, prob_RNK.shape[2], len(source), bounds)
+    value, replicates, bounds, patients = _over_repeats(hit_NR, bits_NR, source, resamples, draws_BR)
+    return ProbeScores(value, replicates, prob_RNK.shape[2], len(source), bounds, patients)
 
 
 def difference(first: ProbeScores, second: ProbeScores) -> tuple[float, float, float]:
     """Return the balanced accuracy of `first` minus that of `second`, two classifiers on the same images, with its bounds.
 
-    The 95 % interval combines those of both numbers with the correlation of their replicates (`paired_interval`).
+    The 95 % interval combines those of both numbers with the correlation of their replicates, corrected for few differences
+    (`paired_interval`).
     """
     metric = "balanced_accuracy"
     numbers = ((of.value[metric], *of.bounds[metric], of.replicates[metric]) for of in (first, second))
     values, lows, highs, replicates = map(np.array, zip(*numbers, strict=True))
-    return float(values[0] - values[1]), *paired_interval(values, lows, highs, replicates)
+    return float(values[0] - values[1]), *paired_interval(values, lows, highs, replicates, second.patients)
 
 
 def confusion(prob_NK: Array, source: Codes, names: tuple[str, ...]) -> pd.DataFrame:
@@ -130,8 +132,8 @@ def _hits_and_bits(prob_NK: Array, source: Codes) -> tuple[Array, Array]:
 
 def _over_repeats(
     hit_NR: Array, bits_NR: Array, source: Codes, resamples: Resamples, draws_BR: NDArray[np.int64] | None
-) -> tuple[dict[str, float], dict[str, Array], dict[str, tuple[float, float]]]:
-    """Return the values and the replicates [B] of the metrics balanced_accuracy and bits, and the bounds of the former.
+) -> tuple[dict[str, float], dict[str, Array], dict[str, tuple[float, float]], float]:
+    """Return the values and the replicates [B] of the metrics balanced_accuracy and bits, and of the former bounds and patients.
 
     Balanced accuracy is a mean of shares, so its interval comes from those of the shares. A value is the mean over the images
     of each source, then over sources, then over repeats. A replicate without images of a source is NaN. draws_BR [B, R] is
@@ -161,6 +163,7 @@ def _over_repeats(
             tested = [rows[finite_NR[rows].any(1)] for rows in rows_of_source]
             counts = [np.bincount(resamples.patient[rows], minlength=resamples.num_patients) for rows in tested]
             images_KP = np.array(counts)
-            bounds_2K = share_interval(share_K, of_source_KB, images_KP.sum(1), effective_patients(images_KP))
+            patients_K = effective_patients(images_KP)
+            bounds_2K = share_interval(share_K, of_source_KB, images_KP.sum(1), patients_K)
             bounds = {metric: mean_interval(metric, share_K, bounds_2K, of_source_KB)}
-    return value, replicates, bounds
+    return value, replicates, bounds, float(independent(patients_K))

@@ -148,7 +148,8 @@ def difference(point: ReaderPoint, network: Array) -> Array:
     low *= point.false_positive_rate[0] > 0
     of_reader = (point.value[0], point.low[0], point.high[0])
     values, lows, highs = np.array([(network[0], *low, *high), of_reader]).T
-    bounds = paired_interval(values, lows, highs, np.stack([network[1:], point.sensitivity[1:]]))
+    both = np.stack([network[1:], point.sensitivity[1:]])
+    bounds = paired_interval(values, lows, highs, both, point.sizes[1])
     return np.array([values[0] - values[1], *bounds])
 
 
