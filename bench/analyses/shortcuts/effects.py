@@ -16,7 +16,7 @@ from scipy.special import expit
 
 from bench.scoring.bootstrap.area_intervals import ClassSizes, area_interval, mean_interval, paired_interval
 from bench.scoring.bootstrap.bootstrap import rank_metrics
-from bench.scoring.bootstrap.intervals import mean_bounds, share_interval
+from bench.scoring.bootstrap.intervals import EQUAL, deviation, enough, mean_bounds, share_interval
 from bench.scoring.bootstrap.resamples import Resamples
 from bench.scoring.metrics import auroc
 from reports.schemas.tables import SCHEMAS
@@ -189,12 +189,19 @@ def with_mean(effects_by_key: Effects, findings: Sequence[str]) -> Effects:
 
 
 def averaged(effects: Sequence[Effect]) -> Effect:
-    """Return the unweighted mean of effects. The `n` of the mean is the smallest `n` of these effects."""
+    """Return the unweighted mean of effects. The `n` of the mean is the smallest `n` of these effects.
+
+    An effect that is the same in all replicates, such as that on a constant output, adds nothing to the interval of the mean. If
+    all are, the mean has no interval.
+    """
     value, control, effect = (
         float(np.mean([getattr(e, name) for e in effects])) for name in ("value", "control", "effect")
     )
     values, replicates = np.array([e.effect for e in effects]), np.stack([e.replicates for e in effects])
-    bounds = mean_interval("", values, np.array([e.bounds for e in effects]).T, replicates)
+    low, high = np.array([e.bounds for e in effects]).T
+    constant = np.isnan(low) & enough(replicates) & (deviation(replicates) <= EQUAL)
+    ends = [np.where(constant & ~constant.all(), values, end) for end in (low, high)]
+    bounds = mean_interval("", values, ends, replicates)
     return Effect(value, control, effect, replicates.mean(0), bounds, min(e.n for e in effects))
 
 

@@ -1,5 +1,7 @@
 """Effects of image changes: equal to plain loops, and empty where the images are too few."""
 
+import dataclasses
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -216,3 +218,19 @@ def test_a_sample_contains_rare_findings_and_no_image_twice() -> None:
     assert {7, 90} <= set(rows_in_sample.tolist())
     assert len(rows_in_sample) == len(set(rows_in_sample.tolist())) == 60
     assert len(balanced(state[:5], 60, np.random.default_rng(0))) == 5
+
+
+def test_a_finding_without_any_change_leaves_the_mean_over_findings_its_interval() -> None:
+    change = predictions()
+    for logit in (change.after, change.control):
+        assert logit is not None
+        logit[:, 1] = change.before[:, 1]
+    effects = effects_module.effects(change, FINDINGS, THRESHOLD, 100)
+    for measure in ("abs_dp", "dp"):
+        edema, pneumonia, mean = (effects[measure, finding, "all"] for finding in (*FINDINGS, "macro"))
+        assert np.isnan(pneumonia.bounds).all()
+        assert mean.bounds == pytest.approx(np.array(edema.bounds) / 2)
+        assert effects_module.pooled([effects])[measure, "macro", "all"].bounds == pytest.approx(mean.bounds)
+        assert np.isnan(effects_module.averaged([pneumonia, pneumonia]).bounds).all()
+        unknown = dataclasses.replace(edema, bounds=(np.nan, np.nan))
+        assert np.isnan(effects_module.averaged([edema, unknown]).bounds).all(), "an interval that is really unknown"
