@@ -5,7 +5,6 @@ changes and the measures. The control of a change with a donor is the same chang
 hospital.
 """
 
-import math
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -319,11 +318,5 @@ def _statistics(data: ReportData) -> list[dict[str, Any]]:
 
 
 def _estimate(row: Mapping[Any, Any] | None) -> Estimate:
-    """Return the effect (value minus control) in a row of `transplants`; MISSING for None.
-
-    An interval of width 0, for example if a change flips no call, counts as none: its upper bound is NaN.
-    """
-    if not row:
-        return MISSING
-    low, high = float(row["low"]), float(row["high"])
-    return Estimate(float(row["effect"]), low, math.nan if low == high else high, int(row["n"]))
+    """Return the effect (value minus control) in a row of `transplants`; MISSING for None."""
+    return Estimate(*(float(row[name]) for name in ("effect", "low", "high")), int(row["n"])) if row else MISSING

@@ -1,17 +1,21 @@
 """The section on the region transplant test: effects with controls, escaping of names, and missing data."""
 
 import re
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import pytest
 
+from bench.analyses.shortcuts import effects
 from reports.page import render
 from reports.report_data.report_data import read
 from reports.schemas.tables import SCHEMAS
 from reports.sections.transplants import transplants
 from reports.tables import Tables
+from tests.nonempty import nonempty
 from tests.synthetic import Invented, tables
+from tests.unit.bench.analyses.test_effects import predictions
 
 KINDS = (
     "marker",
@@ -142,16 +146,17 @@ def test_one_run_without_markers_still_shows_the_rest() -> None:
 
 
 @pytest.mark.slow
-def test_a_change_that_flips_no_call_has_a_reason_in_place_of_an_interval() -> None:
+def test_a_change_that_moves_no_probability_has_a_reason_in_place_of_an_interval() -> None:
+    change = predictions()
+    same = replace(change, after=change.before, control=change.before)
+    effects_of_same = effects.effects(same, ("Edema", "Pneumonia"), np.zeros(2), 100)
+    found = effects.rows({("corner", "a", "b"): effects_of_same}).query("finding == 'macro' and subset == 'all'")
     made = asked()
-    table = made["transplants"]
-    flips = (table["measure"] == "flip_rate") & (table["kind"] == "corner")
-    assert flips.any()
-    table.loc[flips, ["effect", "low", "high"]] = 0.0
+    table, columns = made["transplants"], ["value", "control", "effect", "low", "high"]
+    for _, row in nonempty(found.iterrows()):
+        cells = (table["measure"] == row["measure"]) & (table["kind"] == "corner")
+        table.loc[cells, columns] = row[columns].to_numpy(float)
     html = str(transplants(read(made)).html)
-    assert '<span class="v">.000</span><span class="s">– the same in every resample</span>' in html
-    assert ">.000–.000<" not in html
-    table.loc[flips, ["low", "high"]] = np.nan  # an interval that is unknown for another reason
-    html = str(transplants(read(made)).html)
-    assert '<span class="v">.000</span><span class="s">– no interval</span>' in html
-    assert "the same in every resample" not in html
+    changed, flips = re.findall(r'<td data-l="(?:minus control|flips)">(.*?)</td>', html[html.index("orners") :])[:2]
+    assert changed == '<span class="v">.000</span><span class="s">– all images change equally</span>'
+    assert re.search(r"−\.0\d\d", flips), "few images do not show that none ever flips"
