@@ -39,11 +39,13 @@ NONE = Extreme(-1, float("nan"), float("nan"), float("nan"))
 def largest(value: Array, bounds: Array, replicates: Array) -> Extreme:
     """Compute the largest of value [H] with its interval, from their own intervals bounds [2, H] and replicates [H, B].
 
-    The numbers may be correlated over the replicates.
+    The numbers may be correlated over the replicates. The bounds are NaN if the largest number has no interval of its own.
     """
     if not np.isfinite(value).any():
         return NONE
     position = int(np.nanargmax(value))
+    if not np.isfinite(bounds[:, position]).all():
+        return Extreme(position, float(value[position]), *NONE[2:])
     low, _ = simultaneous_own("", value, bounds[0], bounds[1], replicates)
     return Extreme(position, float(value[position]), _nanmax(low), _nanmax(bounds[1]))
 

@@ -189,6 +189,13 @@ def test_extremes_of_no_values_are_nan() -> None:
     assert np.isnan(spreads(np.array([[0.5], [np.nan]]), np.full((2, 1, 9), 0.5))[0]).all()
 
 
+def test_the_largest_of_gaps_has_no_interval_if_its_own_is_unknown() -> None:
+    replicates = np.random.default_rng(0).normal([[0.5], [0.1]], 0.02, (2, 90))
+    most = largest(np.array([0.5, 0.1]), np.array([[np.nan, 0.05], [np.nan, 0.15]]), replicates)
+    assert most[:2] == (0, 0.5)
+    assert np.isnan(most[2:]).all(), "an interval of the smaller gap does not contain the larger"
+
+
 def test_the_largest_of_gaps_that_no_resample_moves_keeps_the_widths_of_their_intervals() -> None:
     most = largest(np.zeros(2), np.array([[-0.1, -0.2], [0.1, 0.2]]), np.zeros((2, 90)))
     assert most.low <= -0.1
