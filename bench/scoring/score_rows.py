@@ -19,7 +19,6 @@ from bench.scoring.bootstrap.intervals import (
     mean_of,
     normal_interval,
     positive_interval,
-    uncertainty_interval,
 )
 from bench.scoring.calibration_metrics import BIASED, ERRORS
 from bench.scoring.gaps.gap import CORE, EXTERNAL, MACRO, MACRO_ALL, UNKNOWN, Gap
@@ -133,7 +132,7 @@ class _Block(NamedTuple):
     def interval_group(self) -> tuple[int, str]:
         """Return number of replicates and kind of interval; the intervals of all equal blocks are computed together."""
         kind = "distance" if self.key.metric in BIASED else "loss" if self.key.metric in ERRORS else "other"
-        return self.replicates.shape[1], self.key.metric if self.key.metric in INTERVALS else kind
+        return self.replicates.shape[1], kind
 
 
 class Writer:
@@ -159,6 +158,8 @@ class Writer:
             value = np.concatenate([block.value for block in blocks])
             _, interval = group
             low, high = INTERVALS[interval](value, np.concatenate([block.replicates for block in blocks]))
+            largest = [np.full(block.value.shape, LARGEST.get(block.key.metric, np.inf)) for block in blocks]
+            high = np.maximum(np.minimum(high, np.concatenate(largest)), value)
             bounds = np.where(low < high, (low, high), np.nan)
             numbers[group] = zip(value.tolist(), *(bound.tolist() for bound in bounds), strict=True)
         all_rows: list[Row] = []
@@ -250,8 +251,12 @@ def least_sizes(counts: Counts, selected: NDArray[np.integer | np.bool_], num_fi
 INTERVALS = {
     "distance": distance_interval,
     "loss": positive_interval,
-    "brier_uncertainty": uncertainty_interval,
     "other": normal_interval,
+}
+# the largest possible value of metrics whose upper bound could be above it; nll has none
+LARGEST = {
+    **dict.fromkeys(("ece", "mce", "ace", "brier", "brier_reliability"), 1.0),
+    **dict.fromkeys(("brier_resolution", "brier_uncertainty"), 0.25),
 }
 
 

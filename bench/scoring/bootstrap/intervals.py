@@ -136,12 +136,6 @@ def positive_interval(value: Array, replicates: Array) -> tuple[Array, Array]:
     return value / factor, value * factor
 
 
-def uncertainty_interval(value: Array, replicates: Array) -> tuple[Array, Array]:
-    """Compute `positive_interval` of the Brier score's uncertainty p (1 - p), which is at most 1/4."""
-    low, high = positive_interval(value, replicates)
-    return low, np.minimum(high, 0.25)
-
-
 def _half_width(value: Array, replicates: Array) -> Array:
     """Return 1.96 standard deviations of the replicates; NaN for equal replicates, too few replicates, or without a value."""
     error = deviation(replicates)

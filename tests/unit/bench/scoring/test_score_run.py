@@ -14,6 +14,7 @@ from bench.scoring.calibration_metrics import errors
 from bench.scoring.score_run import RunScores, score_run
 from bench.scoring.scored_split import ScoredSplit, Settings
 from reports.schemas.tables import SCHEMAS, SCORES
+from tests.nonempty import nonempty
 
 FINDINGS = ("Edema", "Pneumonia", "Lung Lesion")
 QUICK = Settings(num_resamples=100)
@@ -58,6 +59,21 @@ def test_a_score_that_is_equal_in_all_resamples_has_no_interval() -> None:
     ).dropna(subset="value")
     assert (rows["value"] == 0.25).sum() == len(rows) > 1
     assert rows[["low", "high"]].isna().all(axis=None)
+
+
+def test_no_interval_ends_above_the_largest_possible_value() -> None:
+    """The upper bound of mce was up to 2.5, that of the uncertainty p (1 - p) above 1/4."""
+    splits = [part(split.dataset, split.split, seed, num=60) for seed, split in enumerate(parts())]
+    steep = [dataclasses.replace(split, logit=split.logit * np.float32(4)) for split in splits]
+    scores = score_run("abc", FINDINGS, "chexpert", steep, QUICK).scores.set_index("metric")
+    largest = {"mce": 1, "ece": 1, "ace": 1, "brier": 1, "brier_reliability": 1}
+    for metric, most in nonempty((largest | {"brier_resolution": 0.25, "brier_uncertainty": 0.25}).items()):
+        known = scores.loc[metric].dropna(subset="high")
+        assert len(known)
+        assert (known["value"] <= known["high"]).all()
+        assert (known["high"] <= most).all(), metric
+    assert scores.loc["mce", "high"].max() == 1
+    assert scores.loc["brier_uncertainty", "high"].max() == 0.25
 
 
 def test_tables_have_the_columns_of_the_report(scored: RunScores) -> None:

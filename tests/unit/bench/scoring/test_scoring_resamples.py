@@ -111,13 +111,6 @@ def test_an_interval_of_a_loss_is_normal_on_the_logarithmic_scale_and_holds_more
     assert held[intervals.positive_interval] >= max(0.93 * 400, held[intervals.normal_interval])
 
 
-def test_the_interval_of_the_uncertainty_ends_at_its_largest_possible_value() -> None:
-    share = np.random.default_rng(0).binomial(40, 0.5, 500) / 40
-    (low,), (high,) = intervals.uncertainty_interval(np.array([0.24]), (share * (1 - share))[None])
-    assert low < 0.24
-    assert high == 0.25
-
-
 def test_a_nan_replicate_of_one_cell_does_not_move_the_mean() -> None:
     value = np.array([0.9, 0.5])
     replicates = np.repeat(value[:, None], 100, axis=1)
