@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from scipy.special import expit
 from scipy.stats import norm
 
+from bench.scoring.bootstrap.intervals import enough
 from bench.scoring.calibration_metrics import bin_of
 from bench.scoring.patient_groups import PatientGroups
 from bench.scoring.scored_split import ScoredSplit
@@ -180,9 +181,11 @@ def planted() -> dict[str, dict[str, float]]:
     }
 
 
-def percentile(
-    _value: NDArray[np.float64], replicates: NDArray[np.float64]
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return the 2.5th and the 97.5th percentile [...] of replicates [..., B]; the earlier method, which reads no value."""
-    low, high = np.nanquantile(replicates, (0.025, 0.975), axis=-1)
-    return low, high
+def percentile(value: Array, replicates: Array) -> tuple[Array, Array]:
+    """Return the 2.5th and the 97.5th percentile [...] of replicates [..., B], the earlier method.
+
+    Both are NaN without a finite value, or if more than 5 % of its replicates are NaN.
+    """
+    known = np.isfinite(value) & enough(replicates)
+    low, high = np.nanquantile(np.where(known[..., None], replicates, 0.0), (0.025, 0.975), axis=-1)
+    return np.where(known, low, np.nan), np.where(known, high, np.nan)

@@ -24,7 +24,7 @@ from bench.extensions.estimates.expected_scores import (
 )
 from bench.extensions.estimates.from_hospitals import KnownValues
 from bench.extensions.estimates.quantities import QUANTITIES, Array, finite_mean
-from bench.scoring.bootstrap.intervals import distance_difference
+from bench.scoring.bootstrap.intervals import normal_interval
 from reports.schemas.tables import SCHEMAS
 
 BASELINE = "mean_gap"
@@ -153,7 +153,8 @@ def _macros(known: KnownValues, estimate: Array, base: Array | None, replicates_
     if replicates_HRB is not None:
         moved = truth[..., None] + replicates_HRB - finite_mean(replicates_HRB, -1)[..., None]
         absolute = np.abs(mean[..., None] - moved)
-        row["low"], row["high"] = _interval(np.abs(error), absolute)
+        low, row["high"] = _interval(np.abs(error), absolute)
+        row["low"] = float(np.maximum(low, 0.0))
         of_difference = absolute - np.abs(usual[..., None] - moved)
         row["difference_low"], row["difference_high"] = _interval(difference, of_difference)
     return row
@@ -161,8 +162,8 @@ def _macros(known: KnownValues, estimate: Array, base: Array | None, replicates_
 
 def _interval(value_HR: Array, replicates_HRB: Array) -> tuple[float, float]:
     """Return the 95 % interval of the mean of value_HR over patients, 1.96 standard deviations of its replicates to both sides."""
-    value, no_bias = np.array([finite_mean(value_HR, (0, 1))], np.float64), np.zeros(1)
-    (low,), (high,) = distance_difference(value, finite_mean(replicates_HRB, (0, 1))[None], no_bias, no_bias)
+    value = np.array([finite_mean(value_HR, (0, 1))], np.float64)
+    (low,), (high,) = normal_interval(value, finite_mean(replicates_HRB, (0, 1))[None])
     return float(low), float(high)
 
 

@@ -1,7 +1,7 @@
 """Computation of 95 % intervals from bootstrap replicates.
 
 Shapes: value [...], replicates [..., B]: each value has B replicates. A replicate is NaN if it cannot be computed. The
-interval of a value is NaN if more than 5 % of its replicates are NaN.
+interval of a value is NaN if more than 5 % of its replicates are NaN, except that of a share (`share_interval`).
 """
 
 import numpy as np

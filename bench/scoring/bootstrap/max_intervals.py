@@ -121,9 +121,15 @@ def _bounds_of_spread(value: Array, replicates: Array, count: int, num: int, z: 
             for b in range(num if errors[k, m] > 0 else 0):
                 largest_z[b] = max(largest_z[b], abs(replicates[k, b] - replicates[m, b] - difference) / errors[k, m])
             high = max(high, abs(difference) + z * errors[k, m])
-    rising, position = np.sort(largest_z), (num - 1) * LEVEL
-    below = int(position)
-    critical_z = rising[below] + (position - below) * (rising[min(below + 1, num - 1)] - rising[below])
+    position, above, critical_z = (num - 1) * LEVEL, 0.0, 0.0
+    for _ in range(
+        num - int(position)
+    ):  # the largest numbers, in falling order; numba would compile np.sort for 1 CPU second
+        top = 0
+        for b in range(1, num):
+            top = b if largest_z[b] > largest_z[top] else top
+        above, critical_z, largest_z[top] = critical_z, largest_z[top], -1.0
+    critical_z += (position - int(position)) * (above - critical_z)
     for k in range(count):
         for m in range(k + 1, count):
             low = max(low, abs(value[k] - value[m]) - critical_z * errors[k, m])

@@ -12,7 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.scoring.bootstrap.area_intervals import mean_interval
-from bench.scoring.bootstrap.intervals import distance_difference, excess, interval_of_difference, mean_of
+from bench.scoring.bootstrap.intervals import (
+    distance_difference,
+    excess,
+    interval_of_difference,
+    mean_of,
+    normal_interval,
+)
 from bench.scoring.calibration_metrics import BIASED
 from bench.scoring.metrics_of_split import AUROC, RANKED, Key, SplitMetrics
 
@@ -76,9 +82,9 @@ def bounded(gaps: Sequence[Gap], distances: bool = False) -> list[Gap]:
     if not gaps:
         return []
     value, replicates = np.array([gap.value for gap in gaps]), np.stack([gap.replicates for gap in gaps])
-    excesses = distances * np.array([gap.excess for gap in gaps]).T
-    low, high = (bound.tolist() for bound in distance_difference(value, replicates, *excesses))
-    return [gap._replace(low=low[i], high=high[i]) for i, gap in enumerate(gaps)]
+    excesses = np.array([gap.excess for gap in gaps]).T
+    low, high = distance_difference(value, replicates, *excesses) if distances else normal_interval(value, replicates)
+    return [gap._replace(low=float(low[i]), high=float(high[i])) for i, gap in enumerate(gaps)]
 
 
 def _of_hospital(findings: Sequence[str], internal: SplitMetrics, hospital: SplitMetrics, key: Key) -> list[Gap]:

@@ -358,5 +358,15 @@ def test_a_hospital_without_a_replicate_does_not_change_the_interval_to_nan() ->
     assert row["low"] < row["value"] < row["high"]
 
 
+def test_the_interval_of_a_mean_absolute_error_ends_at_0() -> None:
+    values, draw = known(num_hospitals=5), np.random.default_rng(0)
+    exact = KnownValues(values.internal, values.truth, {"cbpe": values.truth + 1e-3})
+    replicates = values.truth.mean(2)[..., None] + 0.5 * draw.normal(size=(5, 1, 300))
+    row = the_row(
+        estimator_table(all_quantities(exact), [entry("cbpe")], [500] * 5, replicates, ["auroc"]), "cbpe", "macro"
+    )
+    assert 0 == row["low"] < row["value"] < row["high"]
+
+
 def test_two_runs_have_no_rank_correlation() -> None:
     assert np.isnan(the_row(table_of(known(num_runs=2), "mean_gap"), "mean_gap", "macro")["tau"])
