@@ -355,7 +355,8 @@ SCHEMAS: dict[str, tuple[str, ...]] = {
     # control (may be empty): the measure of a similar change without the tested property, such as pixels from the
     #     host's own cohort, another region erased, or the JPEG quality of the host's own file; NaN for kinds without a
     #     control
-    # effect: value minus control; value if there is no control; low, high: interval of effect
+    # effect: value minus control; value if there is no control; low, high (may be empty): interval of effect; NaN if
+    #     all images change equally
     # subset: the images that are measured: all, or those with the label present, or absent, for the finding
     # n: number of images of the host cohort
     "transplants": (

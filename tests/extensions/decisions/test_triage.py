@@ -32,7 +32,10 @@ SHARES = ("miss_rate", "false_positive_rate", "released", "flagged", "deferred")
 
 
 def decide(score: np.ndarray, release: float, flag: float) -> np.ndarray:
-    """Return -1 (released), 1 (flagged) or 0 (deferred) for each image; an image above `flag` is always flagged."""
+    """Return -1 (released), 1 (flagged) or 0 (deferred) for each image: a plain twin of `cuts_of`.
+
+    An image above `flag` is always flagged.
+    """
     return np.where(score > flag, 1, np.where(score < release, -1, 0))
 
 

@@ -85,16 +85,26 @@ def test_an_auroc_due_to_a_nuisance_disappears_within_its_levels() -> None:
 
 
 @pytest.mark.parametrize(
-    ("table_RC", "num"), [([[30, 10], [12, 28]], 80), ([[20, 0], [0, 20]], 40), ([[9, 5], [6, 9], [7, 3]], 25)]
+    ("table_RC", "num", "edges"),
+    [
+        ([[30, 10], [12, 28]], 80, ()),
+        ([[20, 0], [0, 20]], 40, ("high",)),
+        ([[9, 5], [6, 9], [7, 3]], 25, ("low",)),
+    ],
 )
-def test_the_bounds_of_cramers_v_are_those_of_noncentral_chi_squared(table_RC: list[list[int]], num: int) -> None:
+def test_the_bounds_of_cramers_v_are_those_of_noncentral_chi_squared(
+    table_RC: list[list[int]], num: int, edges: tuple[str, ...]
+) -> None:
+    """edges: the bounds that no noncentral distribution between 0 and 1 gives."""
     count = np.array(table_RC, float)
     square = chi2_contingency(count, correction=False).statistic / count.sum() * num
     degrees = len(count) - 1
     low, high = cramers_v_interval(count, num)
-    for bound, level, at in ((low, 0.975, square), (high, 0.025, max(square, degrees))):
-        inside = ncx2.cdf(at, degrees, num * max(bound, 1e-9) ** 2)
-        assert inside == pytest.approx(level, abs=1e-4) or bound in (0, 1)
+    if "low" not in edges:
+        assert ncx2.cdf(square, degrees, num * low**2) == pytest.approx(0.975, abs=1e-4)
+    if "high" not in edges:
+        assert ncx2.cdf(max(square, degrees), degrees, num * high**2) == pytest.approx(0.025, abs=1e-4)
+    assert (low == 0, high == 1) == ("low" in edges, "high" in edges)
     assert low < high
 
 

@@ -227,7 +227,7 @@ def test_a_mean_with_an_unmeasured_component_is_unknown_and_part_of_the_remainde
 
     def group(case_mix: float) -> GapComponents:
         def component(value: float) -> GapComponent:
-            return GapComponent(value, value + draw.normal(0, 0.01, 50))
+            return GapComponent(value, value + draw.normal(0, 0.01, 50), (value - 0.02, value + 0.03))
 
         names = {"gap": component(0.1), "prevalence": component(0.0), "labels": component(0.02)}
         of_mix = component(case_mix) if np.isfinite(case_mix) else unknown(np.zeros(50), "not measured, because of age")
@@ -235,6 +235,12 @@ def test_a_mean_with_an_unmeasured_component_is_unknown_and_part_of_the_remainde
 
     known, partial = (mean([group(value) for value in values], sum) for values in ((0.04, 0.02), (0.04, np.nan)))
     assert known["case_mix"].value == pytest.approx(0.03)
+    assert 0.01 < known["case_mix"].interval[0] < 0.03 < known["case_mix"].interval[1] < 0.06, (
+        "two independent findings"
+    )
+    for component in (known["gap"], known["remainder"], partial["remainder"]):
+        assert component.interval[0] < component.value < component.interval[1]
+    assert np.isnan(partial["case_mix"].interval).all()
     assert known["remainder"].value == pytest.approx(0.05)
     assert known["case_mix"].reason == ""
     assert np.isnan(partial["case_mix"].value)
