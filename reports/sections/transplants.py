@@ -319,4 +319,6 @@ def _statistics(data: ReportData) -> list[dict[str, Any]]:
 
 def _estimate(row: Mapping[Any, Any] | None) -> Estimate:
     """Return the effect (value minus control) in a row of `transplants`; MISSING for None."""
-    return Estimate(*(float(row[name]) for name in ("effect", "low", "high")), int(row["n"])) if row else MISSING
+    if not row:
+        return MISSING
+    return Estimate(float(row["effect"]), float(row["low"]), float(row["high"]), int(row["n"]))
