@@ -139,7 +139,7 @@ def _means(
         if shares:
             low, high = share_interval(means, replicates, np.full(2, n), np.full(2, n))
             high[1] *= control_NK is not None
-            bounds = paired_interval(means, low, high, replicates, n)
+            bounds = paired_interval(means, low, high, replicates, patients=n)
         else:
             bounds = mean_bounds(float(difference.mean()), float(difference.std(ddof=1)) / n**0.5, n)
         control = float(means[1]) if control_NK is not None else float("nan")

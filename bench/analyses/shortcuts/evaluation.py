@@ -102,7 +102,7 @@ def difference(first: ProbeScores, second: ProbeScores) -> tuple[float, float, f
     metric = "balanced_accuracy"
     numbers = ((of.value[metric], *of.bounds[metric], of.replicates[metric]) for of in (first, second))
     values, lows, highs, replicates = map(np.array, zip(*numbers, strict=True))
-    return float(values[0] - values[1]), *paired_interval(values, lows, highs, replicates, second.patients)
+    return float(values[0] - values[1]), *paired_interval(values, lows, highs, replicates, patients=second.patients)
 
 
 def confusion(prob_NK: Array, source: Codes, names: tuple[str, ...]) -> pd.DataFrame:

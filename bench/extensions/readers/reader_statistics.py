@@ -149,7 +149,7 @@ def difference(point: ReaderPoint, network: Array) -> Array:
     of_reader = (point.value[0], point.low[0], point.high[0])
     values, lows, highs = np.array([(network[0], *low, *high), of_reader]).T
     both = np.stack([network[1:], point.sensitivity[1:]])
-    bounds = paired_interval(values, lows, highs, both, point.sizes[1])
+    bounds = paired_interval(values, lows, highs, both, patients=float(point.sizes[1]))
     return np.array([values[0] - values[1], *bounds])
 
 

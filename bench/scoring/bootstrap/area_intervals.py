@@ -286,7 +286,7 @@ def _correlations(replicates: Array, unknown: float) -> Array:
 
 
 def paired_interval(
-    values: Array, lows: Array, highs: Array, replicates: Array, patients: float = np.inf
+    values: Array, lows: Array, highs: Array, replicates: Array, *, patients: float = np.inf
 ) -> tuple[float, float]:
     """Compute `interval_of_difference` of two numbers with the correlation of their replicates [2, B], 0 if one does not vary.
 
