@@ -55,9 +55,8 @@ def image_paths(root: Path) -> dict[str, str]:
     """
     paths: dict[str, str] = {}
     walk = os.walk(root, onerror=DatasetError.refuse_folder, followlinks=True)
-    ways = {
-        str(root): (os.path.realpath(root),)
-    }  # folder -> real paths of the folders on the way to it, itself the last
+    # folder -> real paths of the folders on the way to it, itself the last
+    ways: dict[str, tuple[str, ...]] = {str(root): (os.path.realpath(root),)}
     for folder, folders, names in walk:
         way = ways.pop(folder)
         followed = []
