@@ -281,7 +281,7 @@ def test_rounded_ids_of_a_parquet_table_are_refused(tmp_path: Path) -> None:
     ("options", "what"),
     [
         (["--predictions", "p.csv"], "--labels is missing"),
-        (["--labels", "l.csv"], "--labels is only valid with --predictions"),
+        (["--labels", "l.csv"], "--predictions is missing"),
         (["--predictions", "p.csv", "--labels", "l.csv", "--grid", "demo"], "--grid is only valid for a grid"),
         (["--predictions", "p.csv", "--labels", "l.csv", "--outputs", "score"], "unknown value of --outputs: 'score'"),
         (["--predictions", "p.csv", "--labels", "none.csv"], "cannot read the table"),
