@@ -14,12 +14,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from bench.scoring.bootstrap.area_intervals import mean_interval
-from bench.scoring.bootstrap.intervals import (
-    distance_interval,
-    mean_of,
-    normal_interval,
-    positive_interval,
-)
+from bench.scoring.bootstrap.intervals import distance_interval, mean_of, normal_interval, positive_interval
 from bench.scoring.calibration_metrics import BIASED, ERRORS
 from bench.scoring.gaps.gap import CORE, EXTERNAL, MACRO, MACRO_ALL, UNKNOWN, Gap
 from bench.scoring.metrics_of_split import AUROC, Key, SplitMetrics
@@ -248,11 +243,7 @@ def least_sizes(counts: Counts, selected: NDArray[np.integer | np.bool_], num_fi
     return Sizes(n, num_positive, num_negative, num_patients, num_findings)
 
 
-INTERVALS = {
-    "distance": distance_interval,
-    "loss": positive_interval,
-    "other": normal_interval,
-}
+INTERVALS = {"distance": distance_interval, "loss": positive_interval, "other": normal_interval}
 # the largest possible value of metrics whose upper bound could be above it; nll has none
 LARGEST = {
     **dict.fromkeys(("ece", "mce", "ace", "brier", "brier_reliability"), 1.0),

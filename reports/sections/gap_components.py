@@ -81,8 +81,7 @@ def estimate(cells: Cells, run: Run, dataset: str, metric: str, component: str) 
         if name != "remainder"
     ):
         component = "gap"
-    row = cells.get((run.id, dataset, metric, component))
-    return Estimate.of(row)
+    return Estimate.of(cells.get((run.id, dataset, metric, component)))
 
 
 def _component_name(cells: Cells, run: Run, component: str) -> str:

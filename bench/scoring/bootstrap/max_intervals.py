@@ -122,9 +122,8 @@ def _bounds_of_spread(value: Array, replicates: Array, count: int, num: int, z: 
                 largest_z[b] = max(largest_z[b], abs(replicates[k, b] - replicates[m, b] - difference) / errors[k, m])
             high = max(high, abs(difference) + z * errors[k, m])
     position, above, critical_z = (num - 1) * LEVEL, 0.0, 0.0
-    for _ in range(
-        num - int(position)
-    ):  # the largest numbers, in falling order; numba would compile np.sort for 1 CPU second
+    # the largest numbers in falling order, because numba needs 1 CPU second to compile np.sort
+    for _ in range(num - int(position)):
         top = 0
         for b in range(1, num):
             top = b if largest_z[b] > largest_z[top] else top
