@@ -14,7 +14,6 @@ from bench.scoring.across_runs.ablation_tables import MetricOfRuns, ablation, fr
 from bench.scoring.across_runs.agreement import agreement
 from bench.scoring.across_runs.algorithms import algorithms
 from bench.scoring.across_runs.all_pairs import pairs
-from bench.scoring.across_runs.compute_forecast import compute_forecast
 from bench.scoring.across_runs.criteria import SMALLEST_FIRST, external_of_findings, scores_to_rank_by
 from bench.scoring.across_runs.frontier import device_hours
 from bench.scoring.across_runs.ranks import Replicates, mean_gaps, rankings
@@ -131,7 +130,6 @@ def across(
         by_recipe = {kind: {str(k): float(v) for k, v in amount.items()} for kind, amount in kinds.items()}
         by_recipe["device_hours"] = recipes.means(device_hours(*_training(manifest, frames)))
         out["frontier"] = frontier(by_recipe, *values["auroc"])
-        out["compute_forecast"] = compute_forecast(by_recipe, *values["auroc"][:3])
     return RunComparison(out, of_recipes, recipes, values)
 
 

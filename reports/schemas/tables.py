@@ -443,17 +443,6 @@ SCHEMAS: dict[str, tuple[str, ...]] = {
     # gain (may be empty): AUROC of the recipe minus AUROC of the best cheaper recipe; gain_low, gain_high: interval of
     #     gain
     "frontier": ("run_id", "cost", "amount", "on_front", "p_front", "gain", "gain_low", "gain_high"),
-    # forecast of the external AUROC of a new recipe with twice the cost of the most expensive recipe; cost: as in
-    #     `frontier`
-    # amount: the cost of the new recipe; value, low, high: forecast with its 95 % prediction interval
-    # gain: change of the AUROC for twice the cost, which is the slope of a line over log2(cost), fitted to all recipes
-    # check (may be empty): AUROC of the most expensive recipes, forecast from the cheaper recipes
-    # check_low, check_high (may be empty): interval of check
-    # reached: the measured mean AUROC of the most expensive recipes; num_recipes: number of all recipes
-    "compute_forecast": (
-        *("cost", "amount", "value", "low", "high", "gain", "gain_low", "gain_high"),
-        *("check", "check_low", "check_high", "reached", "num_recipes"),
-    ),
     # internal macro AUROC by training time, one row per epoch; hours: training time so far, summed over the devices
     # auroc: AUROC after this epoch, on the split that selects the epoch
     # reached: AUROC of the run if training had stopped after this epoch; this is the best AUROC so far, or auroc if the

@@ -24,11 +24,6 @@ OTHERS = (  # (cost, title, column head, unit, divisor) of each cost except oper
     ("device_hours", "External AUROC by training time", "Training", "hours", 1.0),
     ("params", "External AUROC by number of parameters", "Parameters", "million", 1e6),
 )
-FORECAST_COSTS = {  # cost -> (name in a sentence, unit, divisor); for device_hours, `time_unit` chooses the unit
-    "macs": ("operations", "GMACs per image", 1e9),
-    "params": ("parameters", "million", 1e6),
-    "device_hours": ("hours of training", "hours", 1.0),
-}
 WIDTH, HEIGHT, LEFT, BOTTOM = 460.0, 260.0, 34.0, 34.0  # px: size and margins of the figure with AUROC by training time
 DRAWN = 40  # maximum number of curves; a reader could not distinguish more
 
@@ -36,7 +31,7 @@ DRAWN = 40  # maximum number of curves; a reader could not distinguish more
 def cost(data: ReportData) -> Section:
     """Write the section: scatter of external AUROC and operations, Pareto front for each cost, and AUROC by training time.
 
-    The section also has a forecast of the AUROC with more compute, and a comparison of runs in several goals.
+    The section also compares runs in several goals.
     """
     runs = [r for r in data.ranked if r.quantity("macs") > 0]
     budget = _budget(data, "macs")
@@ -68,7 +63,6 @@ def cost(data: ReportData) -> Section:
         "devices": sorted({str(r.cost.get("throughput_device", "")) for r in runs} - {""}),
         "curves": _anytime(data),
         "goals": at_once(data),
-        **_forecasts(data),
     }
     return Section("cost", "Cost", write("cost.html.j2", **context), (chart,) if chart else ())
 
@@ -116,37 +110,6 @@ def _budget(data: ReportData, cost: str) -> dict[str, Mapping[str, Any]]:
         }
         for row in table[table["cost"] == cost].to_dict("records")
     }
-
-
-def _forecasts(data: ReportData) -> dict[str, Any]:
-    """Return the forecast of the AUROC for more compute: a table row for each cost (`forecasts`), and a sentence (`more`).
-
-    The sentence is about the first cost that has a forecast. In a row, `check` is the forecast of the most expensive recipes
-    from the cheaper ones, and `reached` their measured AUROC.
-    """
-    rows: list[dict[str, Any]] = []
-    for row in data.tables["compute_forecast"].to_dict("records"):
-        name, unit, divisor = FORECAST_COSTS[str(row["cost"])]
-        factor = 1 / divisor
-        if row["cost"] == "device_hours":
-            unit, factor = cost_sentences.time_unit(float(row["amount"]))
-        rows.append(
-            {
-                "name": name,
-                "unit": unit,
-                "amount": float(row["amount"]) * factor,
-                "value": Estimate.of(row),
-                "gain": Estimate.of(row, "gain"),
-                "check": Estimate.of(row, "check"),
-                "reached": float(row["reached"]),
-                "num": int(row["num_recipes"]),
-            }
-        )
-    if not rows:
-        return {"forecasts": rows, "more": cost_sentences.no_forecast(len(data.ranked), data.unit)}
-    first = rows[0]
-    sentence = cost_sentences.more_compute(first["name"], first["gain"], first["value"], data.unit)
-    return {"forecasts": rows, "more": sentence}
 
 
 def _anytime(data: ReportData) -> list[dict[str, Any]]:

@@ -3,11 +3,7 @@
 A sentence states an effect only if the effect is clear (see `verdicts`). The estimate alone never decides.
 """
 
-from reports.formatting import every, interval, is_number, places, plural, sentence_case, signed, two_figures, word
-from reports.report_data.headline_rows import Estimate
-
-# minimum number of recipes for a forecast; `bench.scoring.across_runs.compute_forecast` has the same number
-LEAST = 6
+from reports.formatting import every, is_number, places, plural, sentence_case, two_figures, word
 
 # units of time: (minimum number of hours for which the unit is used, name, number of these units in an hour)
 UNITS = ((1.0, "hours", 1.0), (1 / 60, "minutes", 60.0), (0.0, "seconds", 3600.0))
@@ -60,43 +56,6 @@ def anytime(device: str, hours: float, quarter: float, half: float, final: float
     if is_number(half):
         return f"Best internal AUROC after half and all of {longest}: {places(half)}, {places(final)}"
     return f"Best internal AUROC after all of {longest}: {places(final)}"
-
-
-def more_compute(cost: str, gain: Estimate, forecast: Estimate, unit: str = "run") -> str:
-    """State the difference in AUROC for twice the cost, and the forecast for twice the cost of the most expensive run.
-
-    `cost`: name of the cost. `gain`: difference in AUROC for twice the cost. `forecast`: forecast of the AUROC.
-
-    >>> more_compute("operations", Estimate(0.01, 0.004, 0.016), Estimate(0.85, 0.82, 0.88)).split(". ")[0]
-    'Twice the operations go with a higher external AUROC: +.010 [.004, .016]'
-    >>> first, forecast = more_compute("MACs", Estimate(0.003, -0.004, 0.01), Estimate(0.85, 0.82, 0.88)).split(". ")
-    >>> first
-    'The data do not show whether twice the MACs go with a higher external AUROC: +.003 [−.004, .010]'
-    >>> forecast
-    'Forecast for a run with twice the MACs of the most expensive run: .850 [.820, .880]'
-    """
-    change = f"{signed(gain.value)} {interval(gain.low, gain.high)}".rstrip()
-    text = (
-        f"twice the {cost} go with a {'lower' if gain.clear and gain.value < 0 else 'higher'} external AUROC: {change}"
-    )
-    first = sentence_case(text) if gain.clear else f"The data do not show whether {text}"
-    new = f"Forecast for a {unit} with twice the {cost} of the most expensive {unit}"
-    return f"{first}. {new}: {forecast.with_interval}"
-
-
-def no_forecast(num: int, unit: str = "run") -> str:
-    """State that more compute cannot be forecast: there are too few runs (`num`), or too few different costs.
-
-    >>> no_forecast(4)
-    'Four runs are too few to forecast the AUROC gain from more compute: a forecast needs six runs'
-    >>> no_forecast(8, "recipe")
-    'The AUROC gain from more compute cannot be forecast: too few recipes differ in cost'
-    """
-    if num < LEAST:
-        verb = f"{unit} is" if num == 1 else f"{unit}s are"
-        needed = f"{word(LEAST)} {unit}s"
-        return f"{sentence_case(word(num))} {verb} too few to forecast the AUROC gain from more compute: a forecast needs {needed}"
-    return f"The AUROC gain from more compute cannot be forecast: too few {unit}s differ in cost"
 
 
 def nondominated_runs(num_goals: int, num_nondominated: int, num_runs: int, unit: str = "run") -> str:

@@ -87,22 +87,4 @@ def test_standard_errors_confusion_counts_and_costs_are_on_the_page() -> None:
     assert "External AUROC by training time" in text
     assert "External AUROC by number of parameters" not in text
     plain = render(synthetic.tables(synthetic.Invented(runs=2)))
-    assert "Two runs are too few to forecast the AUROC gain from more compute: a forecast needs six runs" in plain
     assert not any(word in plain for word in ("by three methods", "External AUROC by training time"))
-
-
-@pytest.mark.slow
-def test_the_forecast_of_more_compute_has_its_interval_and_its_check() -> None:
-    rows = [
-        ("macs", 8e9, 0.85, 0.82, 0.88, 0.01, 0.004, 0.016, 0.83, 0.80, 0.86, 0.841, 8),
-        ("device_hours", 3.0, 0.84, 0.80, 0.88, 0.0, -0.01, 0.01, NAN, NAN, NAN, 0.841, 6),
-    ]
-    table = pd.DataFrame(rows, columns=list(SCHEMAS["compute_forecast"]))
-    text = render(Tables(SMALL.meta, {**SMALL.frames, "compute_forecast": table}))
-    assert "Twice the operations go with a higher external AUROC: +.010 [.004, .016]" in text
-    assert "twice the operations of the most expensive run: .850 [.820, .880]" in text
-    table_text = text[text.index("Forecast of the external AUROC with more compute") :]
-    assert "8.0 GMACs per image" in table_text
-    assert "3.0 hours" in table_text
-    assert ">.841<" in table_text
-    assert ">nan<" not in text
