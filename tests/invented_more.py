@@ -83,30 +83,6 @@ def subgroups(scores: list[Row], score: tuple[str, ...]) -> list[Row]:
     return [{column: row[column] for column in score} for row in rows]
 
 
-def goals(order: list[str], rows: dict[str, list[Row]], auroc: dict[str, float]) -> list[Row]:
-    """Invent who is unbeaten in accuracy, gap and operations at once, by comparing each with each."""
-    macs = {row["run_id"]: row["macs"] for row in rows["costs"]}
-    gap = {r["run_id"]: r["value"] for r in rows["gaps"] if r["dataset"] == "external" and r["finding"] == "macro"}
-    ids = [run for run in order if math.isfinite(gap.get(run, math.nan))]
-    if len(ids) < 2:
-        return []
-    numbers = {run: (auroc[run], -gap[run], -macs[run]) for run in ids}
-
-    def beaten(run: str) -> bool:
-        mine = numbers[run]
-        return any(
-            all(a >= b for a, b in zip(v, mine, strict=True)) and v != mine for k, v in numbers.items() if k != run
-        )
-
-    return [
-        {
-            "run_id": run, "goal": "auroc gap macs", "auroc": auroc[run], "gap": gap[run], "maps": math.nan, "macs": macs[run],
-            "on_front": not beaten(run), "p_front": 0.01 if beaten(run) else 0.97,
-        }
-        for run in ids
-    ]  # fmt: skip
-
-
 def cooccurrence(counts: dict[tuple[str, str], tuple[int, int]], internal: str) -> list[Row]:
     """Invent which findings come together: twice the odds of chance at the internal hospital, by chance externally."""
     rows = []

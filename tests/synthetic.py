@@ -106,7 +106,6 @@ def _tables(study: Invented) -> Tables:
     _cohorts(study, rows, prevalence)
     _budgets(rows, order if others else [], macro)
     rows["cooccurrence"] = invented_more.cooccurrence(prevalence, internal)
-    rows["goals"] = invented_more.goals(order, rows, {run: macro[run][score] for run in order})
     for name, columns in SCHEMAS.items():
         frames[name] = pd.DataFrame(rows[name], columns=list(columns))
     meta = {
@@ -198,7 +197,6 @@ def _budgets(rows: dict[str, list[dict[str, Any]]], ranked_ids: list[str], macro
         numbers = {
             "amount": macs[run_id],
             "on_front": on_front,
-            "p_front": 0.3,
             "gain": 0.01,
             "gain_low": -0.01,
             "gain_high": 0.03,

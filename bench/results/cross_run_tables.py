@@ -10,7 +10,7 @@ from bench.planning.manifest import Manifest
 from bench.results.grid_recipes import configuration, recipes_of, trained_by
 from bench.results.read_predictions import load_all_replicates
 from bench.results.run_table import recipe_rows
-from bench.scoring.across_runs.ablation_tables import MetricOfRuns, ablation, frontier, metrics
+from bench.scoring.across_runs.ablation_tables import ablation, frontier, metrics
 from bench.scoring.across_runs.agreement import agreement
 from bench.scoring.across_runs.algorithms import algorithms
 from bench.scoring.across_runs.all_pairs import pairs
@@ -34,7 +34,6 @@ class RunComparison(NamedTuple):
     tables: dict[str, pd.DataFrame]
     of_recipes: dict[str, pd.DataFrame]  # name of a table of runs -> its rows of recipes
     recipes: Recipes
-    metrics: dict[str, MetricOfRuns]  # "auroc" and "gap": the external macro values of the recipes
 
 
 class ScoredRuns(NamedTuple):
@@ -130,7 +129,7 @@ def across(
         by_recipe = {kind: {str(k): float(v) for k, v in amount.items()} for kind, amount in kinds.items()}
         by_recipe["device_hours"] = recipes.means(device_hours(*_training(manifest, frames)))
         out["frontier"] = frontier(by_recipe, *values["auroc"])
-    return RunComparison(out, of_recipes, recipes, values)
+    return RunComparison(out, of_recipes, recipes)
 
 
 def _resampled(

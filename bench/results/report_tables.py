@@ -18,7 +18,6 @@ from bench.results.run_table import RunRecords, histories, learns, ranked_ids, r
 from bench.scoring.across_runs.algorithms import ERM
 from bench.scoring.across_runs.epoch_selection import audit
 from bench.scoring.across_runs.frontier import anytime
-from bench.scoring.across_runs.pareto import goals, maps_on_finding
 from bench.scoring.across_runs.recipes import Recipes
 from bench.scoring.diagnostics import among_runs
 from bench.scoring.gaps.gap import MACRO
@@ -96,9 +95,6 @@ def tables(manifest: Manifest, with_images: bool = False, long_tables: LongTable
         frames[name] = pd.concat([frames[name], table], ignore_index=True) if name in frames else table
     if scored:
         recipes = across_runs.recipes
-        macs = dict(zip(frames["costs"]["run_id"].astype(str), frames["costs"]["macs"].astype(float), strict=True))
-        on_finding = maps_on_finding(frames["attention"], manifest.source) if "attention" in frames else {}
-        frames["goals"] = goals(across_runs.metrics, recipes.means(macs), recipes.means(on_finding))
     facts_of_analyses: dict[str, object] = {}
     for module in extensions.modules("analysis_tables"):
         further, facts = module.tables(manifest, frames, analyses, across_runs.recipes if scored else None, with_images)

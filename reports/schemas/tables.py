@@ -143,7 +143,7 @@ SCHEMAS: dict[str, tuple[str, ...]] = {
     # has the id of this run.
     # The tables `scores`, `gaps`, `mappings`, `costs` and `runs` also have rows of recipes. The numbers of such a
     # row are means over the runs of the recipe, with intervals over patients and seeds.
-    # In the tables `ranks`, `seeds`, `robustness`, `selection`, `frontier`, `goals` and `factor_shap`, run_id is the id
+    # In the tables `ranks`, `seeds`, `robustness`, `selection`, `frontier` and `factor_shap`, run_id is the id
     # of a recipe.
     "recipes": ("recipe_id", "run_id"),
     # rankings of the recipes: one row per criterion and recipe, the best recipe first
@@ -439,10 +439,9 @@ SCHEMAS: dict[str, tuple[str, ...]] = {
     # cost: macs or params (as in `costs`), or device_hours (hours of training, only on the most frequent device)
     # amount: the cost of the recipe, in these units
     # on_front: no other recipe has at least the same AUROC at a lower cost, or a higher AUROC at the same cost
-    # p_front (may be empty): share of resamples in which on_front is true
     # gain (may be empty): AUROC of the recipe minus AUROC of the best cheaper recipe; gain_low, gain_high: interval of
     #     gain
-    "frontier": ("run_id", "cost", "amount", "on_front", "p_front", "gain", "gain_low", "gain_high"),
+    "frontier": ("run_id", "cost", "amount", "on_front", "gain", "gain_low", "gain_high"),
     # internal macro AUROC by training time, one row per epoch; hours: training time so far, summed over the devices
     # auroc: AUROC after this epoch, on the split that selects the epoch
     # reached: AUROC of the run if training had stopped after this epoch; this is the best AUROC so far, or auroc if the
@@ -453,13 +452,6 @@ SCHEMAS: dict[str, tuple[str, ...]] = {
     #     epoch
     # seconds: time of training and validation, summed over the devices
     "history": ("run_id", "epoch", "train_loss", "val_loss", "val_auroc", "lr", "seconds"),
-    # recipes compared in several goals at once; goal: names of the compared columns, separated by spaces
-    # auroc: external macro AUROC; gap: external macro gap; macs: as in `costs`
-    # maps (may be empty): enrichment of the recipe's heat maps on the finding, divided by the enrichment of a baseline
-    #     map that is bright in the image center (see `attention`); mean over external hospitals
-    # on_front: no other recipe is at least as good in every goal and better in at least one goal
-    # p_front (may be empty): share of resamples (of AUROC and gap) in which on_front is true
-    "goals": ("run_id", "goal", "auroc", "gap", "maps", "macs", "on_front", "p_front"),
     # shap: SHAP value of a factor for one recipe, in units of the metric, from the random forest of the table
     #     `surrogate`
     # level: the level of this factor in the recipe; a metric has no rows if its r2_low in `surrogate` is not above 0

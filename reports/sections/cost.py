@@ -11,13 +11,11 @@ import pandas as pd
 from markupsafe import Markup
 
 from reports.drawing import charts, svg
-from reports.formatting import is_number
 from reports.html.section import Section, write
 from reports.report_data.headline_rows import Estimate
 from reports.report_data.report_data import ReportData
 from reports.sentences import cost as cost_sentences
 from reports.sentences import main_findings as sentences
-from reports.summaries.pareto import at_once
 from reports.tables import rows_of
 
 OTHERS = (  # (cost, title, column head, unit, divisor) of each cost except operations
@@ -29,10 +27,7 @@ DRAWN = 40  # maximum number of curves; a reader could not distinguish more
 
 
 def cost(data: ReportData) -> Section:
-    """Write the section: scatter of external AUROC and operations, Pareto front for each cost, and AUROC by training time.
-
-    The section also compares runs in several goals.
-    """
+    """Write the section: scatter of external AUROC and operations, Pareto front for each cost, and AUROC by training time."""
     runs = [r for r in data.ranked if r.quantity("macs") > 0]
     budget = _budget(data, "macs")
     front = {r.id for r in runs if r.id in budget and budget[r.id]["on_front"]}
@@ -62,7 +57,6 @@ def cost(data: ReportData) -> Section:
         "unmeasured": sum(r.has_given_vectors for r in data.ranked),
         "devices": sorted({str(r.cost.get("throughput_device", "")) for r in runs} - {""}),
         "curves": _anytime(data),
-        "goals": at_once(data),
     }
     return Section("cost", "Cost", write("cost.html.j2", **context), (chart,) if chart else ())
 
@@ -94,18 +88,16 @@ def _runs_by_cost(data: ReportData, cost: str, title: str, word: str, unit: str,
 
 
 def _budget(data: ReportData, cost: str) -> dict[str, Mapping[str, Any]]:
-    """Return {run id: dict with amount, on_front, share and gain} for one cost.
+    """Return {run id: dict with amount, on_front and gain} for one cost.
 
-    amount: the cost, in the units of the table `frontier`. on_front: whether the run is on the Pareto front. share: share
-    of resamples in which the run is on the front, as text in percent. gain: AUROC of the run minus AUROC of the best
-    cheaper run.
+    amount: the cost, in the units of the table `frontier`. on_front: whether the run is on the Pareto
+    front. gain: AUROC of the run minus AUROC of the best cheaper run.
     """
     table = data.tables["frontier"]
     return {
         str(row["run_id"]): {
             "amount": float(row["amount"]),
             "on_front": bool(row["on_front"]),
-            "share": f"{100 * row['p_front']:.0f} %" if is_number(row["p_front"]) else "",
             "gain": Estimate.of(row, "gain"),
         }
         for row in table[table["cost"] == cost].to_dict("records")

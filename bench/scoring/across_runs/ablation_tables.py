@@ -12,7 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from bench.scoring.across_runs.ablation import one_factor, surrogate
-from bench.scoring.across_runs.frontier import chance_on_frontier, gain_over_cheaper, pareto
+from bench.scoring.across_runs.frontier import gain_over_cheaper, pareto
 from bench.scoring.across_runs.paired_tests import own_error
 from bench.scoring.across_runs.ranks import Replicates, stack_replicates
 from bench.scoring.gaps.gap import EXTERNAL, MACRO
@@ -101,6 +101,6 @@ def frontier(
             continue
         values, resampled, amounts = value[finite], replicates[finite], amount[finite]
         gains = gain_over_cheaper(values, resampled, amounts, None if own is None else own[finite])
-        columns = (amounts, pareto(values, amounts), chance_on_frontier(resampled, amounts), *gains[:3])
+        columns = (amounts, pareto(values, amounts), *gains[:3])
         rows += [(run_ids[i], kind, *cells) for i, *cells in zip(finite.tolist(), *columns, strict=True)]
     return pd.DataFrame(rows, columns=list(SCHEMAS["frontier"]))

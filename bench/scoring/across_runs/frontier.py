@@ -1,6 +1,6 @@
 """Pareto frontiers of score and cost, and the anytime curve: the best AUROC of a run within a given training time.
 
-Shapes: R runs, B replicates, G goals.
+Shapes: R runs, B replicates.
 """
 
 from collections import Counter
@@ -27,79 +27,14 @@ def pareto(value: Array, cost: Array) -> NDArray[np.bool_]:
     >>> pareto(np.array([0.8, 0.9, 0.7]), np.array([1.0, 2.0, 3.0])).tolist()
     [True, True, False]
     """
-    finite = np.isfinite(value) & np.isfinite(cost)
     on_frontier = np.zeros(len(value), np.bool_)
-    on_frontier[finite] = _fronts(value[finite, None], cost[finite])[:, 0]
-    return on_frontier
-
-
-def _fronts(value: Array, cost: Array) -> NDArray[np.bool_]:
-    """Return the mask [R, B] of the runs on the Pareto frontier of value [R, B] and cost [R], for each replicate.
-
-    All values and costs must be finite.
-    """
-    order = np.argsort(cost)
+    finite = np.flatnonzero(np.isfinite(value) & np.isfinite(cost))
+    order = finite[np.argsort(cost[finite])]
     value, cost = value[order], cost[order]
-    best = np.concatenate([np.full((1, value.shape[1]), -np.inf), np.maximum.accumulate(value, axis=0)])
+    best = np.concatenate([[-np.inf], np.maximum.accumulate(value)])
     of_cheaper, of_as_cheap = best[np.searchsorted(cost, cost, "left")], best[np.searchsorted(cost, cost, "right")]
-    on_frontier = np.empty(value.shape, np.bool_)
     on_frontier[order] = (value > of_cheaper) & (value == of_as_cheap)
     return on_frontier
-
-
-def undominated(goal_RG: Array) -> NDArray[np.bool_]:
-    """Return the mask [R] of the runs that no other run dominates.
-
-    A run dominates another run if it is at least as good in every goal and better in at least one goal. Higher is
-    better in every column of goal_RG. A run with a NaN goal dominates no run, and its mask is False. Equal runs do not
-    dominate each other. With the two goals value and -cost, the result is that of `pareto`.
-
-    >>> undominated(np.array([[0.8, -0.1], [0.7, -0.2], [0.7, 0.0]])).tolist()
-    [True, False, True]
-    """
-    on_front = np.zeros(len(goal_RG), np.bool_)
-    candidates = np.flatnonzero(np.isfinite(goal_RG).all(1))
-    candidates = candidates[np.lexsort(goal_RG[candidates].T)][::-1]
-    # No other candidate dominates the first one. Most runs are dominated by one of a few runs, so comparing all pairs would
-    # take much longer.
-    while len(candidates):
-        best, others = goal_RG[candidates[0]], goal_RG[candidates[1:]]
-        on_front[candidates[0]] = True
-        candidates = candidates[1:][(others > best).any(1) | (others == best).all(1)]
-    return on_front
-
-
-def chance_undominated(goal_RG: Array, replicates: Mapping[int, Array]) -> Array:
-    """Compute for each run [R] the share of replicates in which no other run dominates it.
-
-    replicates: index of a goal's column in goal_RG -> replicates [R, B] of this goal. A goal without replicates has the
-    same value in every replicate. A replicate counts only if it is finite for all runs that have no NaN goal. If no
-    replicate counts, the share is NaN.
-    """
-    replicates_GRB = np.stack(list(replicates.values())) if replicates else np.empty((0, len(goal_RG), 0))
-    complete = np.isfinite(replicates_GRB[:, np.isfinite(goal_RG).all(1)]).all((0, 1)) & (replicates_GRB.shape[1] > 0)
-    if not complete.any():
-        return np.full(len(goal_RG), np.nan)
-    columns, count = list(replicates), np.zeros(len(goal_RG))
-    for b in np.flatnonzero(complete):
-        goal = goal_RG.copy()
-        goal[:, columns] = replicates_GRB[:, :, b].T
-        count += undominated(goal)
-    return np.asarray(count / complete.sum(), np.float64)
-
-
-def chance_on_frontier(replicates: Array, cost: Array) -> Array:
-    """Compute for each run [R] the share of replicates in which the run is on the frontier of value and cost.
-
-    A replicate of `replicates` [R, B] counts only if it is finite for all runs. If no replicate counts, the share is
-    NaN. A run with a NaN cost has the share 0.
-    """
-    complete = replicates[:, np.isfinite(replicates).all(0)]
-    if not complete.shape[1]:
-        return np.full(len(cost), np.nan)
-    share, finite = np.zeros(len(cost)), np.isfinite(cost)
-    share[finite] = _fronts(complete[finite], cost[finite]).mean(1)
-    return share
 
 
 def gain_over_cheaper(value: Array, replicates: Array, cost: Array, own: Array | None) -> Differences:

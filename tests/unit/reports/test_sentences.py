@@ -8,7 +8,6 @@ import pytest
 from reports.report_data.headline_rows import MISSING, Estimate
 from reports.report_data.hospitals_and_runs import Hospital
 from reports.sections.learning import chosen_by, selected_epoch
-from reports.sentences import cost as cost_sentences
 from reports.sentences import data as data_sentences
 from reports.sentences import gaps as gap_sentences
 from reports.sentences import groups as group_sentences
@@ -351,7 +350,6 @@ def test_the_selecting_split_is_read_from_the_configuration(config: str | None, 
         gap_sentences.selection_by_internal(UNCLEAR, 0, "recipe"),
         gap_sentences.effective_robustness([LABEL], [LABEL, LABEL], 12, 12, "recipe"),
         gap_sentences.effective_robustness([LABEL], [], 12, 12, "recipe"),
-        cost_sentences.nondominated_runs(4, 2, 12, "recipe"),
         group_sentences.title([]),
     ],
 )

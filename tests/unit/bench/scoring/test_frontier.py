@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.scoring.across_runs.frontier import anytime, chance_on_frontier, device_hours, gain_over_cheaper, pareto
+from bench.scoring.across_runs.frontier import anytime, device_hours, gain_over_cheaper, pareto
 from tests.nonempty import nonempty
 
 numbers = st.integers(0, 6).map(float)
@@ -25,12 +25,6 @@ def test_a_run_is_on_the_frontier_unless_another_is_at_least_as_good_in_both_and
 def test_a_run_without_cost_or_value_is_not_on_the_frontier_and_excludes_no_other_run() -> None:
     found = pareto(np.array([0.9, np.nan, 0.8]), np.array([np.nan, 1.0, 2.0]))
     assert found.tolist() == [False, False, True]
-
-
-def test_the_chance_to_be_on_the_frontier_counts_replicates() -> None:
-    replicates = np.array([[0.8, 0.8, 0.8, np.nan], [0.7, 0.9, 0.9, 0.9]])
-    assert chance_on_frontier(replicates, np.array([1.0, 2.0])).tolist() == [1.0, 2 / 3]
-    assert np.isnan(chance_on_frontier(np.full((2, 3), np.nan), np.array([1.0, 2.0]))).all()
 
 
 def test_a_run_is_compared_with_the_best_cheaper_run() -> None:
