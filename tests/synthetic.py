@@ -104,7 +104,7 @@ def _tables(study: Invented) -> Tables:
     rows["confusion"] = invented_more.confusion(scores)
     rows["subgroups"] = invented_more.subgroups(scores, SCHEMAS["subgroups"])
     _cohorts(study, rows, prevalence)
-    _budgets(rows, order if others else [], macro)
+    _frontier(rows, order if others else [])
     rows["cooccurrence"] = invented_more.cooccurrence(prevalence, internal)
     for name, columns in SCHEMAS.items():
         frames[name] = pd.DataFrame(rows[name], columns=list(columns))
@@ -189,8 +189,8 @@ def _rankings(study: Invented, rows: dict[str, list[dict[str, Any]]], ranked_ids
     return out
 
 
-def _budgets(rows: dict[str, list[dict[str, Any]]], ranked_ids: list[str], macro: dict[str, dict[str, float]]) -> None:
-    """Make the Pareto front of external AUROC and cost, and the best validation AUROC after each epoch."""
+def _frontier(rows: dict[str, list[dict[str, Any]]], ranked_ids: list[str]) -> None:
+    """Make the Pareto front of external AUROC and cost."""
     macs = {row["run_id"]: row["macs"] for row in rows["costs"]}
     for k, run_id in enumerate(ranked_ids):
         on_front = all(macs[run_id] < macs[better] for better in ranked_ids[:k])
@@ -202,25 +202,6 @@ def _budgets(rows: dict[str, list[dict[str, Any]]], ranked_ids: list[str], macro
             "gain_high": 0.03,
         }
         rows["frontier"].append({"run_id": run_id, "cost": "macs", **numbers})
-    of_epoch: dict[int, list[float]] = {}
-    for row in rows["history"]:
-        of_epoch.setdefault(row["epoch"], []).append(row["val_auroc"])
-    for run_id in ranked_ids:
-        epochs = [row for row in rows["history"] if row["run_id"] == run_id]
-        best = 0.0
-        for epoch, row in enumerate(epochs, start=1):
-            best = max(best, row["val_auroc"])
-            rows["anytime"].append(
-                {
-                    "run_id": run_id,
-                    "device": "cpu (2 threads)",
-                    "epoch": epoch,
-                    "hours": 0.01 * epoch,
-                    "auroc": row["val_auroc"],
-                    "reached": best,
-                    "on_front": row["val_auroc"] == max(of_epoch[epoch]),
-                }
-            )
 
 
 def _named(study: Invented, key: str) -> HospitalName:

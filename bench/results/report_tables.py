@@ -17,7 +17,6 @@ from bench.results.read_predictions import FRAMES, load_scores
 from bench.results.run_table import RunRecords, histories, learns, ranked_ids, read_records, runs_table, unlearnt_by
 from bench.scoring.across_runs.algorithms import ERM
 from bench.scoring.across_runs.epoch_selection import audit
-from bench.scoring.across_runs.frontier import anytime
 from bench.scoring.across_runs.recipes import Recipes
 from bench.scoring.diagnostics import among_runs
 from bench.scoring.gaps.gap import MACRO
@@ -84,7 +83,6 @@ def tables(manifest: Manifest, with_images: bool = False, long_tables: LongTable
         if long_tables:  # the other rows were compared, and are in the files
             frames["scores"] = long_tables.shown(frames["scores"])
         frames["epochs"] = _audits(manifest, history)
-        frames["anytime"] = _anytime(manifest, history, frames["runs"])
     # The page shows the tables DETAILS of a few runs only, so they are read when the ranking is known.
     of_recipes = across_runs.of_recipes if scored else {}
     detailed = long_tables.detailed(frames, of_recipes, len(all_ids)) if long_tables else None
@@ -288,16 +286,6 @@ def _settings_tried(trials: pd.DataFrame) -> dict[str, int]:
         str(run): int(firsts.get(recipe, 0))
         for recipe, run in chosen[["recipe_id", "run_id"]].itertuples(index=False, name=None)
     }
-
-
-def _anytime(manifest: Manifest, history: Mapping[str, pd.DataFrame], runs: pd.DataFrame) -> pd.DataFrame:
-    """Build the table `anytime`: AUROC after each epoch, with the training time so far, for each run with a history."""
-    configs = {run.id: run.config for run in manifest.runs}
-    chosen_on = {
-        run_id: "last" if configs[run_id].selection == "last" else configs[run_id].schedule.select_on
-        for run_id in history
-    }
-    return anytime(history, dict(zip(runs["run_id"], runs["device"], strict=True)), chosen_on)
 
 
 def _published(manifest: Manifest) -> pd.DataFrame:

@@ -121,12 +121,6 @@ def named_dots(points: Sequence[tuple[float, float, str]], css: str) -> str:
     return f'<g class="{css}">{paths}</g>' if paths else ""
 
 
-def steps(points: Sequence[tuple[float, float]], css: str) -> str:
-    """Draw a step curve through points (x, y); from each point, the curve goes first horizontally, then vertically."""
-    path = "".join(f"H{number(x)}V{number(y)}" if k else f"M{number(x)} {number(y)}" for k, (x, y) in enumerate(points))
-    return f'<path d="{path}" class="{css}"/>' if path else ""
-
-
 def polyline(points: Sequence[tuple[float, float]], css: str) -> str:
     """Draw a line through the points (x, y); there must be at least one point.
 

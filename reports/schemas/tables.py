@@ -442,12 +442,6 @@ SCHEMAS: dict[str, tuple[str, ...]] = {
     # gain (may be empty): AUROC of the recipe minus AUROC of the best cheaper recipe; gain_low, gain_high: interval of
     #     gain
     "frontier": ("run_id", "cost", "amount", "on_front", "gain", "gain_low", "gain_high"),
-    # internal macro AUROC by training time, one row per epoch; hours: training time so far, summed over the devices
-    # auroc: AUROC after this epoch, on the split that selects the epoch
-    # reached: AUROC of the run if training had stopped after this epoch; this is the best AUROC so far, or auroc if the
-    #     run selects its last epoch
-    # on_front: no run on the same type of device reached at least this AUROC in less time
-    "anytime": ("run_id", "device", "epoch", "hours", "auroc", "reached", "on_front"),
     # training history, one row per epoch; val_auroc: macro AUROC on the split val; lr: learning rate at the end of the
     #     epoch
     # seconds: time of training and validation, summed over the devices

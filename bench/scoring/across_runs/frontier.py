@@ -1,18 +1,15 @@
-"""Pareto frontiers of score and cost, and the anytime curve: the best AUROC of a run within a given training time.
+"""Pareto frontiers of score and cost.
 
 Shapes: R runs, B replicates.
 """
 
 from collections import Counter
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from bench.scoring.across_runs.paired_tests import Differences, paired
-from reports.schemas.tables import SCHEMAS
 
 Array = NDArray[np.float64]
 
@@ -69,39 +66,3 @@ def device_hours(seconds: Mapping[str, float], devices: Mapping[str, str]) -> di
     seconds_of_run = {run_id: time for run_id, time in seconds.items() if np.isfinite(time) and devices.get(run_id)}
     most_common = Counter(devices[run_id] for run_id in seconds_of_run).most_common(1)
     return {run_id: time / 3600 for run_id, time in seconds_of_run.items() if devices[run_id] == most_common[0][0]}
-
-
-def anytime(
-    histories: Mapping[str, pd.DataFrame], devices: Mapping[str, str], chosen_on: Mapping[str, str]
-) -> pd.DataFrame:
-    """Build the table `anytime`: training hours and internal AUROC after each epoch of each run.
-
-    histories: run id -> table with epoch, seconds and <split>_auroc. devices: run id -> device. chosen_on: run id ->
-    the split on which the run chooses its epoch, or "last" if the run uses its last epoch. Column reached: AUROC of the
-    run if training had stopped after this epoch. This is the best AUROC so far; for a run with "last", it is the AUROC
-    of this epoch. Column on_front: True if no run on the same device reached the same AUROC in less time. The AUROC of
-    the chosen epoch is slightly optimistic, because this AUROC decided the choice. There are no intervals, because
-    predictions of earlier epochs are not stored. If the time of an epoch is unknown, this epoch and all later epochs
-    are left out.
-    """
-    # one data frame for all runs, because a data frame for each of 2,000 runs takes two seconds
-    columns: dict[str, list[NDArray[Any]]] = {name: [] for name in SCHEMAS["anytime"] if name != "on_front"}
-    for run_id, history in histories.items():
-        selection_split = chosen_on.get(run_id, "val")
-        column = f"{'val' if selection_split == 'last' else selection_split}_auroc"
-        if not len(history) or column not in history:
-            continue
-        value = history[column].to_numpy(np.float64)
-        hours = np.cumsum(history["seconds"].to_numpy(np.float64)) / 3600
-        reached = value if selection_split == "last" else np.fmax.accumulate(value)
-        known = np.isfinite(hours) & np.isfinite(reached)
-        names = [np.full(len(history), name, object) for name in (run_id, devices.get(run_id, ""))]
-        epoch = history["epoch"].to_numpy(np.int64)
-        for of_runs, numbers in zip(columns.values(), (*names, epoch, hours, value, reached), strict=True):
-            of_runs.append(numbers[known])
-    table = pd.DataFrame({name: np.concatenate(parts) if parts else [] for name, parts in columns.items()})
-    table["on_front"] = False
-    for _, rows in table.groupby("device"):
-        best = pareto(rows["reached"].to_numpy(np.float64), rows["hours"].to_numpy(np.float64))
-        table.loc[rows.index, "on_front"] = best
-    return table[list(SCHEMAS["anytime"])]

@@ -22,9 +22,8 @@ def with_seeds(study: Tables) -> Tables:
         [(recipe, f"{recipe}{seed}") for recipe in recipes["run_id"] for seed in (0, 1)],
         columns=["recipe_id", "run_id"],
     )
-    of_runs = {name: study[name].assign(run_id=study[name]["run_id"] + "0") for name in ("anytime", "history")}
     frames = dict(study.frames) | {
-        **of_runs,
+        "history": study["history"].assign(run_id=study["history"]["run_id"] + "0"),
         "runs": pd.concat([recipes, *seeds, runs[~is_recipe]], ignore_index=True),
         "recipes": members,
     }

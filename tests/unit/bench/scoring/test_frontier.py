@@ -1,12 +1,11 @@
 """The frontier of value and cost."""
 
 import numpy as np
-import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.scoring.across_runs.frontier import anytime, device_hours, gain_over_cheaper, pareto
+from bench.scoring.across_runs.frontier import device_hours, gain_over_cheaper, pareto
 from tests.nonempty import nonempty
 
 numbers = st.integers(0, 6).map(float)
@@ -40,27 +39,3 @@ def test_hours_are_those_on_the_most_frequent_device() -> None:
     devices = {"a": "NVIDIA H200", "b": "NVIDIA H200", "c": "cpu (1 thread)", "d": "NVIDIA H200", "e": ""}
     assert device_hours(seconds, devices) == {"a": 2.0, "b": 1.0}
     assert device_hours({}, {}) == {}
-
-
-def test_the_reached_auroc_never_falls_and_the_front_has_the_fastest_runs() -> None:
-    first = pd.DataFrame({"epoch": [1, 2, 3], "seconds": [3600.0] * 3, "val_auroc": [0.6, 0.8, 0.7]})
-    second = pd.DataFrame({"epoch": [1, 2], "seconds": [1800.0, 3600.0], "val_auroc": [0.7, 0.75]})
-    found = anytime({"a": first, "b": second}, {"a": "cpu", "b": "cpu"}, {})
-    assert found["hours"].tolist() == [1.0, 2.0, 3.0, 0.5, 1.5]
-    assert found["reached"].tolist() == [0.6, 0.8, 0.8, 0.7, 0.75]
-    assert found["on_front"].tolist() == [False, True, False, True, True]
-    last = anytime({"a": first}, {"a": "cpu"}, {"a": "last"})
-    assert last["reached"].tolist() == [0.6, 0.8, 0.7]
-
-
-def test_hours_on_two_devices_are_not_compared() -> None:
-    history = pd.DataFrame({"epoch": [1], "seconds": [3600.0], "val_auroc": [0.6]})
-    better = history.assign(val_auroc=0.7)
-    assert anytime({"a": history, "b": better}, {"a": "cpu", "b": "cuda"}, {})["on_front"].all()
-
-
-def test_an_epoch_of_unknown_time_ends_the_curve_and_no_history_gives_no_row() -> None:
-    history = pd.DataFrame({"epoch": [1, 2], "seconds": [3600.0, np.nan], "val_auroc": [0.6, 0.7]})
-    found = anytime({"a": history, "b": history[:0]}, {"a": "cpu"}, {})
-    assert found[["run_id", "epoch"]].to_numpy().tolist() == [["a", 1]]
-    assert anytime({}, {}, {}).empty
