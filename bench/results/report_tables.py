@@ -16,7 +16,6 @@ from bench.results.long_tables import LongTables
 from bench.results.read_predictions import FRAMES, load_scores
 from bench.results.run_table import RunRecords, histories, learns, ranked_ids, read_records, runs_table, unlearnt_by
 from bench.scoring.across_runs.algorithms import ERM
-from bench.scoring.across_runs.epoch_selection import audit
 from bench.scoring.across_runs.recipes import Recipes
 from bench.scoring.diagnostics import among_runs
 from bench.scoring.gaps.gap import MACRO
@@ -82,7 +81,6 @@ def tables(manifest: Manifest, with_images: bool = False, long_tables: LongTable
         frames["algorithms"] = with_test_time(manifest, frames["algorithms"], frames["scores"], scored, all_scored)
         if long_tables:  # the other rows were compared, and are in the files
             frames["scores"] = long_tables.shown(frames["scores"])
-        frames["epochs"] = _audits(manifest, history)
     # The page shows the tables DETAILS of a few runs only, so they are read when the ranking is known.
     of_recipes = across_runs.of_recipes if scored else {}
     detailed = long_tables.detailed(frames, of_recipes, len(all_ids)) if long_tables else None
@@ -238,16 +236,6 @@ def _families(manifest: Manifest, run_ids: Sequence[str]) -> list[dict[str, str]
         for run in manifest.runs
         if run.id in run_ids
     ]
-
-
-def _audits(manifest: Manifest, history: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
-    """Build the table `epochs`: test AUROC of each run with a history, under several rules for choosing the epoch."""
-    rows = []
-    for run in manifest.runs:
-        schedule, epochs = run.config.schedule, history.get(run.id)
-        if epochs is not None and len(epochs):
-            rows += audit(run.id, epochs[epochs["epoch"] > schedule.pretrain_epochs], schedule.select_on)
-    return pd.DataFrame(rows, columns=list(SCHEMAS["epochs"]))
 
 
 def _budgets(manifest: Manifest, recipes: Recipes, frames: Mapping[str, pd.DataFrame]) -> pd.DataFrame:

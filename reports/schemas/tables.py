@@ -260,14 +260,6 @@ SCHEMAS: dict[str, tuple[str, ...]] = {
     #     for the rule "internal val"
     # num_runs: number of recipes
     "selection": ("rule", "oracle", "run_id", "dataset", "value", *_BEST, "low", "high", "optimism", "num_runs"),
-    # the epoch that each rule selects (counted from 1), with macro AUROCs; there are no intervals
-    # rule: best_val or best_expert_valid (best epoch on this split), last, and with the option schedule.audit also
-    #     oracle (best epoch on the internal test split)
-    # chosen_auroc: AUROC after this epoch on the split val or expert_valid
-    # test_auroc (may be empty): AUROC after this epoch on the internal test split
-    # over_honest (may be empty): test_auroc minus the test_auroc of the rule best_val or best_expert_valid; for the
-    #     rule oracle, this difference is the optimism
-    "epochs": ("run_id", "rule", "epoch", "chosen_auroc", "test_auroc", "over_honest"),
     # value: macro gap, averaged over recipes: at each hospital, and for the mean over hospitals ("external")
     # num_runs: number of recipes; num_worse, num_better: number of recipes whose interval of the gap is entirely above
     #     0, and entirely below 0; these intervals are simultaneous over recipes

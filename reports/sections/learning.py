@@ -5,18 +5,18 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from reports.drawing import charts
-from reports.formatting import is_number, split_name
+from reports.formatting import is_number
 from reports.html.section import Section, write
 from reports.report_data.report_data import ReportData
 from reports.sentences import main_findings as sentences
-from reports.tables import records_of, rows_of
+from reports.tables import rows_of
 
 DRAWN = 40  # maximum number of curves; a reader could not distinguish more
 MEASURED = ("val_auroc", "train_loss", "val_loss")
 
 
 def learning(data: ReportData) -> Section:
-    """Write the section: curves of loss and AUROC, a table of the selected epochs, and a comparison of selection rules."""
+    """Write the section: curves of loss and AUROC, and a table of the selected epochs."""
     history = data.tables["history"]
     columns = ("run_id", "epoch", *MEASURED)
     epochs = {
@@ -40,7 +40,6 @@ def learning(data: ReportData) -> Section:
         "kept": selected_epoch({chosen_by(r.facts) for r in runs}),
         "rows": rows,
         "drawn": min(len(runs), DRAWN),
-        "audit": _audit(data),
     }
     drawn_charts: list[dict[str, Any]] = []
     for key, element, top, share in (
@@ -51,37 +50,6 @@ def learning(data: ReportData) -> Section:
             drawn_charts.append(charts.learning(runs[:DRAWN], by_run, key, element, top, share))
     context["elements"] = [(c["id"], c["top"]) for c in drawn_charts]
     return Section("training", "", write("learning.html.j2", **context), tuple(drawn_charts))
-
-
-def _audit(data: ReportData) -> list[dict[str, Any]]:
-    """Return a row per run: for each rule that selects an epoch, the epoch and its AUROCs.
-
-    `chosen`: (epoch, AUROC on the split that selects the epoch) of the best and of the last epoch. `test`: (epoch, AUROC
-    on the internal test split) of these epochs and, if test AUROCs were recorded, of the oracle, which is the epoch with
-    the highest test AUROC. `over`: test AUROC of the oracle minus that of the best epoch. `last_over`: test AUROC of the
-    last epoch minus that of the best epoch. Unknown numbers are NaN.
-    """
-    table = data.tables["epochs"]
-    labels = {run.id: run.label for run in data.runs}
-    rules_of: dict[str, dict[str, dict[str, Any]]] = {}
-    for row in records_of(table):
-        rules_of.setdefault(str(row["run_id"]), {})[str(row["rule"])] = row
-    rows = []
-    for run_id, row_of_rule in rules_of.items():
-        honest = next(rule for rule in row_of_rule if rule.startswith("best_"))
-        best, last, oracle = row_of_rule[honest], row_of_rule["last"], row_of_rule.get("oracle")
-        rows.append(
-            {
-                "run": labels.get(run_id, run_id),
-                "split": split_name(honest.removeprefix("best_")),
-                "chosen": [(int(row["epoch"]), row["chosen_auroc"]) for row in (best, last)],
-                "audited": oracle is not None,
-                "test": [(int(row["epoch"]), row["test_auroc"]) for row in (best, last, oracle) if row is not None],
-                "over": oracle["over_honest"] if oracle is not None else float("nan"),
-                "last_over": float(last["over_honest"]),
-            }
-        )
-    return rows
 
 
 def chosen_by(facts: Mapping[str, Any]) -> str:

@@ -1,4 +1,4 @@
-"""The sections on ablation, symptoms, label mappings and epoch selection."""
+"""The sections on ablation, symptoms and label mappings."""
 
 import re
 
@@ -152,33 +152,6 @@ def test_other_label_mappings_have_the_number_of_reversed_pairs() -> None:
     assert 'id="mappings"' in text
     assert HOSTILE not in text
     assert 'id="mappings"' not in page()
-
-
-@pytest.mark.slow
-def test_an_audit_shows_the_optimism_of_choosing_the_epoch_on_the_test_split() -> None:
-    run_id = str(synthetic.tables(synthetic.Invented(runs=3))["runs"]["run_id"].iloc[0])
-    rows = [
-        (run_id, "best_val", 2, 0.75, 0.71, 0.0),
-        (run_id, "last", 3, 0.73, 0.72, 0.01),
-        (run_id, "oracle", 1, 0.7, 0.74, 0.03),
-    ]
-    text = page(epochs=frame("epochs", *rows))
-    assert "Optimism of selecting the epoch on test data" in text
-    assert "Optimism" in text
-    assert "+.030" in text
-    assert "schedule: {audit: true}" not in text
-    assert "Optimism of selecting the epoch on test data" not in page()
-
-
-@pytest.mark.slow
-def test_without_an_audit_the_last_and_the_best_epoch_are_compared_and_the_page_names_the_option() -> None:
-    run_id = str(synthetic.tables(synthetic.Invented(runs=3))["runs"]["run_id"].iloc[0])
-    rows = [(run_id, "best_val", 2, 0.75, np.nan, np.nan), (run_id, "last", 3, 0.73, np.nan, np.nan)]
-    text = page(epochs=frame("epochs", *rows))
-    assert "Last epoch compared with the selected epoch" in text
-    assert "<td>+.020</td>" in text
-    assert "schedule: {audit: true}" in text
-    assert "Optimism of selecting the epoch on test data" not in text
 
 
 def test_the_axis_of_a_metric_has_ticks_on_both_sides_of_zero() -> None:
