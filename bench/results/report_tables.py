@@ -11,11 +11,10 @@ from bench.analyses.shortcuts.association import associations
 from bench.planning.manifest import Manifest
 from bench.results.cohort_tables import ExposureTable, cohort_tables, findings_of
 from bench.results.cross_run_tables import across, stored_analyses, with_test_time
-from bench.results.grid_recipes import trained_by, trials_table, with_chosen_runs
+from bench.results.grid_recipes import trials_table, with_chosen_runs
 from bench.results.long_tables import LongTables
 from bench.results.read_predictions import FRAMES, load_scores
 from bench.results.run_table import RunRecords, histories, learns, ranked_ids, read_records, runs_table, unlearnt_by
-from bench.scoring.across_runs.algorithms import ERM
 from bench.scoring.across_runs.recipes import Recipes
 from bench.scoring.diagnostics import among_runs
 from bench.scoring.gaps.gap import MACRO
@@ -77,7 +76,6 @@ def tables(manifest: Manifest, with_images: bool = False, long_tables: LongTable
         across_runs = across(manifest, compared | others, scored, findings)
         del compared  # free its memory before further tables are read
         frames |= across_runs.tables
-        frames["budgets"] = _budgets(manifest, across_runs.recipes, frames)
         frames["algorithms"] = with_test_time(manifest, frames["algorithms"], frames["scores"], scored, all_scored)
         if long_tables:  # the other rows were compared, and are in the files
             frames["scores"] = long_tables.shown(frames["scores"])
@@ -236,44 +234,6 @@ def _families(manifest: Manifest, run_ids: Sequence[str]) -> list[dict[str, str]
         for run in manifest.runs
         if run.id in run_ids
     ]
-
-
-def _budgets(manifest: Manifest, recipes: Recipes, frames: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
-    """Build the table `budgets`: what each training algorithm could spend. ERM comes first.
-
-    `manifest`: with the chosen runs only. `frames`: the tables algorithms, runs, splits and trials. A store made from
-    bundles does not have the number of training images, and then the gradient evaluations are NaN.
-    """
-    if not len(frames["algorithms"]):
-        return pd.DataFrame(columns=list(SCHEMAS["budgets"]))
-    splits, internal = frames["splits"], manifest.source
-    num_images = int(splits.loc[(splits["dataset"] == internal) & (splits["split"] == "train"), "images"].sum())
-    passes = dict(frames["runs"][["run_id", "gradient_evaluations"]].itertuples(index=False, name=None))
-    sizes = {
-        run.id: run.config.schedule.effective_batch_size(num_images) if num_images else np.nan for run in manifest.runs
-    }
-    tried = _settings_tried(frames["trials"])
-    of_algorithm: dict[str, list[str]] = {}
-    for recipe, trained in trained_by(manifest, recipes).items():
-        of_algorithm.setdefault(trained.algorithm, []).extend(recipes.runs_of[recipe])
-    rows = []
-    for name in (ERM, *frames["algorithms"]["algorithm"].unique()):
-        run_ids = of_algorithm[name]
-        spent = float(np.mean([passes[run_id] * sizes[run_id] for run_id in run_ids]))
-        rows.append((name, spent, min(tried.get(run_id, 1) for run_id in run_ids)))
-    return pd.DataFrame(rows, columns=list(SCHEMAS["budgets"]))
-
-
-def _settings_tried(trials: pd.DataFrame) -> dict[str, int]:
-    """Return {chosen run: number of different settings of its recipe that have finished runs}."""
-    done = trials.dropna(subset=["val_auroc"])
-    # equal settings are one run, so the first run of a trial stands for its settings
-    firsts = done.drop_duplicates(["recipe_id", "trial"]).groupby("recipe_id")["run_id"].nunique()
-    chosen = trials[trials["chosen"].astype(bool)]
-    return {
-        str(run): int(firsts.get(recipe, 0))
-        for recipe, run in chosen[["recipe_id", "run_id"]].itertuples(index=False, name=None)
-    }
 
 
 def _published(manifest: Manifest) -> pd.DataFrame:

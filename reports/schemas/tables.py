@@ -416,10 +416,6 @@ SCHEMAS: dict[str, tuple[str, ...]] = {
         *_SIMULTANEOUS,
         *("num_pairs", "num_run_pairs"),
     ),
-    # what each algorithm of the table `algorithms`, and ERM, could spend; empty if that table is empty
-    # gradient_evaluations (may be empty): forward and backward passes of a run, each over one image; mean over the runs
-    # settings_tried: number of different settings with finished runs, the smallest over the recipes of the algorithm
-    "budgets": ("algorithm", "gradient_evaluations", "settings_tried"),
     # importance of each factor for a metric (as in `ablation`), from a random forest that predicts the metric of a
     #     recipe from its levels; only for at least 10 recipes, 2 factors and 5 configurations
     # importance (may be empty): mean absolute SHAP value of the factor, in units of the metric

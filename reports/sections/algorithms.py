@@ -35,7 +35,6 @@ def algorithms(data: ReportData) -> Section:
         "axis": svg.tick_axis(scale, grid),
         "parts": [(name, [row for row in rows if row["algorithm"] == name]) for name in means["algorithm"].unique()],
         "rows": rows,
-        "budgets": data.tables["budgets"].to_dict("records"),
         "settings": [
             (setting, [_row(data, row) for row in of.to_dict("records")])
             for setting, of in table[table["setting"] != ""].groupby("setting", sort=False)

@@ -60,21 +60,13 @@ def test_the_page_shows_for_each_algorithm_the_trial_with_the_best_validation_au
     ablation = pd.read_parquet(tables / "ablation.parquet")
     assert "schedule.lr" not in set(ablation["factor"])
 
-    budgets = pd.read_parquet(tables / "budgets.parquet")
-    assert budgets["algorithm"].tolist()[0] == "ERM"
-    assert budgets["settings_tried"].tolist() == [2, 2]
-    passes = json.loads((store.run_dir(expected["erm", 0]) / "trained.json").read_text())["gradient_evaluations"]
-    assert budgets["gradient_evaluations"].tolist() == [32 * passes] * 2
-
     page = BeautifulSoup((store.root / "report" / "tuned" / "leaderboard.html").read_text(), "html.parser")
     section = page.find(id="search")
     assert section is not None
     rows = [row.get_text(" ", strip=True) for row in section.find_all("tr") if "chosen" in row.get_text()]
     assert len(rows) == 2
     assert all("lr 0.006" in row and "2 of 2" in row for row in rows)
-    algorithms = page.find(id="algorithms")
-    assert algorithms is not None
-    assert "Settings tried" in algorithms.get_text()
+    assert page.find(id="algorithms") is not None
     pytest.importorskip("bench.extensions.bundles")
     refused = bench("export", "-o", "tuned.zip", "--quiet", cwd=folder, code=2).stderr
     assert "a bundle cannot hold a grid with `search`" in refused.replace("\n", " ")
