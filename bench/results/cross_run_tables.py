@@ -19,7 +19,6 @@ from bench.scoring.across_runs.frontier import device_hours
 from bench.scoring.across_runs.ranks import Replicates, mean_gaps, rankings
 from bench.scoring.across_runs.recipes import Recipes, macro_auroc, seed_variance
 from bench.scoring.across_runs.robustness import robustness
-from bench.scoring.across_runs.run_selection import selection
 from bench.scoring.gaps.gap import EXTERNAL, MACRO
 from bench.scoring.gaps.label_mappings import reversals
 from bench.store.checked_folders import CheckedFolder
@@ -120,7 +119,6 @@ def across(
         "algorithms": algorithms(trained_by(manifest, recipes), plain, drawn, internal),
         "reversals": reversals(rows["mappings"], manifest.settings.mapping),
         "robustness": robustness(rows["gaps"], drawn),
-        "selection": selection(plain, internal, drawn),
         **resampled.of_extensions,
     }
     if "auroc" in values:

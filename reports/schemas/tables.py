@@ -80,7 +80,6 @@ _FITTED = (
     "num_positive_patients",
     "num_negative_patients",
 )
-_BEST = ("best_run", "best", "regret")
 _VALUE = ("value", "low", "high")
 _LINE = ("slope", "intercept", "num_runs")
 # bounds of a 95 % interval that holds for several rows at once (simultaneous interval); the comment of the table names
@@ -143,7 +142,7 @@ SCHEMAS: dict[str, tuple[str, ...]] = {
     # has the id of this run.
     # The tables `scores`, `gaps`, `mappings`, `costs` and `runs` also have rows of recipes. The numbers of such a
     # row are means over the runs of the recipe, with intervals over patients and seeds.
-    # In the tables `ranks`, `seeds`, `robustness`, `selection`, `frontier` and `factor_shap`, run_id is the id
+    # In the tables `ranks`, `seeds`, `robustness`, `frontier` and `factor_shap`, run_id is the id
     # of a recipe.
     "recipes": ("recipe_id", "run_id"),
     # rankings of the recipes: one row per criterion and recipe, the best recipe first
@@ -251,15 +250,6 @@ SCHEMAS: dict[str, tuple[str, ...]] = {
         "expected",
         *_LINE,
     ),
-    # the recipe that each selection rule chooses (run_id), and its AUROC at each external hospital (value)
-    # rule: the AUROC that the rule maximizes: "internal val", "internal test", a hospital, or "external"
-    # oracle: whether the rule uses external labels
-    # best_run, best: id of the best recipe at this hospital, and its AUROC
-    # regret: best minus value; low, high: its interval
-    # optimism (may be empty): estimated amount of AUROC by which the rule's score of the chosen recipe is too high; NaN
-    #     for the rule "internal val"
-    # num_runs: number of recipes
-    "selection": ("rule", "oracle", "run_id", "dataset", "value", *_BEST, "low", "high", "optimism", "num_runs"),
     # value: macro gap, averaged over recipes: at each hospital, and for the mean over hospitals ("external")
     # num_runs: number of recipes; num_worse, num_better: number of recipes whose interval of the gap is entirely above
     #     0, and entirely below 0; these intervals are simultaneous over recipes

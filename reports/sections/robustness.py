@@ -1,9 +1,7 @@
-"""Section on effective robustness, and on rules that select a run.
+"""Section on effective robustness.
 
 The effective robustness of a run is its external AUROC minus the AUROC that a line predicts from its internal AUROC.
-The line is fitted to the other runs. The regret of a selection rule is the external AUROC of the best run minus the
-external AUROC of the selected run. The optimism of a selection rule is the amount by which the rule's score of the
-selected run is too high.
+The line is fitted to the other runs.
 """
 
 from typing import Any
@@ -22,13 +20,13 @@ SHOWN = 12
 
 
 def robustness(data: ReportData) -> Section:
-    """Write the section: effective robustness of runs, and regret of selection rules; empty if there is neither."""
-    line, audit = _line(data), _audit(data)
+    """Write the section: effective robustness of runs; empty if no line can be fitted."""
+    line = _line(data)
+    if not line:
+        return Section("robustness", "", Markup(""))
     scale, grid = svg.difference_axis([row["distance"] for row in line], WIDTH)
     for row in line:
         row["figure"] = svg.difference_mark(row["distance"], scale, grid, HEIGHT)
-    if not line and not audit:
-        return Section("robustness", "", Markup(""))
     above = [row["run"].label for row in line if row["distance"].clear_above]
     below = [row["run"].label for row in line if row["distance"].clear and not row["distance"].clear_above]
     context: dict[str, Any] = {
@@ -37,9 +35,7 @@ def robustness(data: ReportData) -> Section:
         "line": line[:SHOWN],
         "folded": line[SHOWN:],
         "axis": svg.tick_axis(scale, grid),
-        "slope": line[0]["slope"] if line else 0.0,
-        "audit": audit,
-        "audit_title": _audit_title(audit, data),
+        "slope": line[0]["slope"],
     }
     return Section("robustness", "", write("robustness.html.j2", **context))
 
@@ -57,36 +53,3 @@ def _line(data: ReportData) -> list[dict[str, Any]]:
             rows.append({"run": run, "distance": distance, **numbers})
     rows.sort(key=lambda row: -row["distance"].value)
     return rows
-
-
-def _audit(data: ReportData) -> list[dict[str, Any]]:
-    """Return one row for each selection rule: the run that it selects, regret in the mean external AUROC, and optimism."""
-    table = data.tables["selection"]
-    labels = data.labels
-    return [
-        {
-            "rule": _rule(data, str(row["rule"])),
-            "oracle": bool(row["oracle"]),
-            "is_one_hospital": any(row["rule"] == h.key for h in data.hospitals),
-            "run": labels.get(str(row["run_id"]), str(row["run_id"])),
-            "value": float(row["value"]),
-            "regret": Estimate(float(row["regret"]), float(row["low"]), float(row["high"])),
-            "optimism": float(row["optimism"]),
-        }
-        for row in table[table["dataset"] == EXTERNAL].to_dict("records")
-    ]
-
-
-def _rule(data: ReportData, rule: str) -> str:
-    """Return the name of a selection rule for the page."""
-    words = {
-        "internal val": "Internal, validation split",
-        "internal test": "Internal, test split",
-        EXTERNAL: "Mean of the external hospitals",
-    }
-    return words.get(rule) or data.short(rule)
-
-
-def _audit_title(audit: list[dict[str, Any]], data: ReportData) -> str:
-    honest = next((row for row in audit if not row["oracle"]), None)
-    return gap_sentences.selection_by_internal(honest["regret"], len(data.groups[0]) - 1, data.unit) if honest else ""

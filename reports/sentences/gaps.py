@@ -1,4 +1,4 @@
-"""Sentences about gap components, effective robustness, run selection and calibration.
+"""Sentences about gap components, effective robustness and calibration.
 
 A sentence states an effect only if the effect is clear (see `verdicts`). The estimate alone never decides.
 """
@@ -80,27 +80,6 @@ def effective_robustness(
         who = names[0] if len(names) == 1 else plural(len(names), unit)
         return f"External AUROC is {'higher' if above else 'lower'} than predicted for {who}"
     return f"No {unit} of {num_fitted} clearly differs from its predicted external AUROC"
-
-
-def selection_by_internal(regret: Estimate, num_tied: int, unit: str = "run") -> str:
-    """State the regret: how much external AUROC is lost if the run is selected by internal validation.
-
-    `num_tied`: number of other runs that are tied with the first run of the ranking.
-
-    >>> selection_by_internal(Estimate(0.0, 0.0, 0.0), 0)
-    'Selection on internal validation selects the first run of the ranking'
-    >>> selection_by_internal(Estimate(0.0, 0.0, 0.003), 1)
-    'Selection on internal validation selects the first of two tied runs'
-    >>> selection_by_internal(Estimate(0.012, 0.002, 0.022), 0)
-    'Selection on internal validation loses .012 [.002, .022] external AUROC'
-    """
-    start = "Selection on internal validation"
-    if regret.value == 0:
-        first = f"the first of {word(num_tied + 1)} tied {unit}s" if num_tied else f"the first {unit} of the ranking"
-        return f"{start} selects {first}"
-    if regret.clear:
-        return f"{start} loses {regret.with_interval} external AUROC"
-    return f"{start} loses no clear external AUROC ({regret.with_interval})"
 
 
 def calibration(drift: Estimate, eces: Sequence[tuple[float, float]]) -> str:
