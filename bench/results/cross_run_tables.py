@@ -20,7 +20,6 @@ from bench.scoring.across_runs.ranks import Replicates, mean_gaps, rankings
 from bench.scoring.across_runs.recipes import Recipes, macro_auroc, seed_variance
 from bench.scoring.across_runs.robustness import robustness
 from bench.scoring.gaps.gap import EXTERNAL, MACRO
-from bench.scoring.gaps.label_mappings import reversals
 from bench.store.checked_folders import CheckedFolder
 from reports import extensions
 from reports.schemas.select import select
@@ -117,7 +116,6 @@ def across(
         "surrogate": importance,
         "factor_shap": single,
         "algorithms": algorithms(trained_by(manifest, recipes), plain, drawn, internal),
-        "reversals": reversals(rows["mappings"], manifest.settings.mapping),
         "robustness": robustness(rows["gaps"], drawn),
         **resampled.of_extensions,
     }

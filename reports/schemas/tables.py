@@ -372,14 +372,6 @@ SCHEMAS: dict[str, tuple[str, ...]] = {
     # value: external AUROC under each label mapping: of the macro, and of each finding whose labels a mapping changes
     # n, num_positive: numbers of images and of positive images; a macro has the smallest number over its findings
     "mappings": ("run_id", "dataset", "mapping", "finding", "value", "low", "high", "n", "num_positive"),
-    # effect of a label mapping other than the grid's own mapping, at each hospital
-    # num_runs: number of recipes
-    # mean_change (may be empty): macro AUROC under `mapping` minus macro AUROC under the grid's own mapping, mean over
-    #     recipes
-    # largest (may be empty): the largest absolute change of a recipe
-    # num_pairs: number of pairs of recipes; num_reversed: number of pairs whose order changes
-    # tau (may be empty): Kendall's tau-b (-1 to 1) between the orders of the recipes under both mappings
-    "reversals": ("dataset", "mapping", "num_runs", "mean_change", "largest", "num_pairs", "num_reversed", "tau"),
     # value: mean difference of a metric between two levels of a factor (level minus reference), over pairs of recipes
     #     that differ only in this factor; metric: auroc (external macro AUROC) or gap (external macro gap)
     # p: p-value, Holm-adjusted over the levels of the factor

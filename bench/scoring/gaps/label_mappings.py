@@ -9,17 +9,14 @@ from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
-from bench.scoring.across_runs.agreement import taus
 from bench.scoring.bootstrap.area_intervals import mean_interval
 from bench.scoring.bootstrap.intervals import mean_of
 from bench.scoring.gaps.gap import MACRO
 from bench.scoring.metrics_of_split import AUROC, SplitMetrics, measure
 from bench.scoring.scored_split import ScoredSplit, Settings
 from harmonize.cohorts.label_mapping import REPORT
-from reports.schemas.tables import SCHEMAS
 
 
 class _MappedAuroc(NamedTuple):
@@ -90,28 +87,3 @@ def sensitivity(
         least_sizes = [int(size[everywhere].min()) if everywhere.any() else 0 for size in (n, positive)]
         rows.append((run_id, scored.dataset, name, MACRO, macro, *bounds, *least_sizes))
     return rows
-
-
-def reversals(table: pd.DataFrame, mapping: str) -> pd.DataFrame:
-    """Build the table `reversals`: how each other mapping changes the order of runs by macro AUROC, at each hospital.
-
-    A pair of runs is reversed if its order under the other mapping is the opposite of its order under `mapping`. tau is
-    Kendall's tau-b, NaN for fewer than two runs.
-    """
-    rows = []
-    macro = table[table["finding"] == MACRO]
-    for dataset, of_hospital in macro.groupby("dataset", sort=True):
-        value = of_hospital.pivot(index="run_id", columns="mapping", values="value")  # noqa: PD010  (one value per cell)
-        for other_mapping in [name for name in value.columns if name != mapping and mapping in value.columns]:
-            first, second = (value[name].to_numpy(np.float64) for name in (mapping, other_mapping))
-            finite = np.isfinite(first) & np.isfinite(second)
-            first, second = first[finite], second[finite]
-            upper = np.triu_indices(len(first), 1)
-            before, after = (np.sign(v[:, None] - v[None, :])[upper] for v in (first, second))
-            tau = float(taus(np.stack([first, second]))[0, 1])
-            change = float((second - first).mean()) if len(first) else np.nan
-            largest = float(np.abs(second - first).max()) if len(first) else np.nan
-            rows.append(
-                (dataset, other_mapping, len(first), change, largest, len(before), int((before * after < 0).sum()), tau)
-            )
-    return pd.DataFrame(rows, columns=list(SCHEMAS["reversals"]))

@@ -1,11 +1,10 @@
 """AUROC of the same logits under other label mappings."""
 
 import numpy as np
-import pandas as pd
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from bench.scoring.gaps.label_mappings import reversals, sensitivity
+from bench.scoring.gaps.label_mappings import sensitivity
 from bench.scoring.metrics_of_split import measure
 from bench.scoring.patient_groups import PatientGroups
 from bench.scoring.score_run import without
@@ -69,16 +68,3 @@ def test_a_finding_that_is_not_scored_has_no_rows_under_any_mapping() -> None:
 
 def test_without_another_mapping_there_are_no_rows() -> None:
     assert sensitivity("run", part(), FINDINGS, SETTINGS) == []
-
-
-def test_a_pair_is_reversed_if_its_order_differs() -> None:
-    values = {"default": [0.8, 0.7, 0.6], "broad": [0.6, 0.7, 0.65], "strict": [0.9, 0.8, np.nan]}
-    table = pd.DataFrame(
-        [(f"run{i}", "nih", m, "macro", v) for m, column in values.items() for i, v in enumerate(column)],
-        columns=["run_id", "dataset", "mapping", "finding", "value"],
-    )
-    found = reversals(table, "default").set_index("mapping")
-    assert found.loc["broad", ["num_pairs", "num_reversed"]].tolist() == [3, 2]
-    assert found.loc["broad", "tau"] == pytest.approx(-1 / 3)
-    assert found.loc["broad", "largest"] == pytest.approx(0.2)
-    assert found.loc["strict", ["num_runs", "num_pairs", "num_reversed"]].tolist() == [2, 1, 0]
