@@ -13,7 +13,7 @@ from markupsafe import Markup
 from scipy.special import stdtrit
 
 from reports.drawing import svg
-from reports.formatting import DASH, is_number, listing, places, sentence_case, signed, word
+from reports.formatting import DASH, is_number, places, sentence_case, signed, word
 from reports.html.section import Section, write
 from reports.report_data.headline_rows import MISSING, Estimate
 from reports.report_data.report_data import ReportData
@@ -24,9 +24,8 @@ METRICS = {"auroc": "external AUROC", "gap": "gap"}
 VERDICTS = {"auroc": (HIGHER_MEAN, LOWER_MEAN), "gap": (LARGER_MEAN_GAP, SMALLER_MEAN_GAP)}
 AXIS_WORDS = {"auroc": ("lower", "higher"), "gap": ("smaller", "larger")}
 WIDTH, HEIGHT = 190, 20
-LEVELS = 14  # maximum number of factor levels in the swarm figure
+LEVELS = 14  # maximum number of factor levels with a SHAP value
 SHOWN = 12  # levels of a factor that are visible at first
-SWARM_WIDTH, SWARM_NAME, SWARM_ROW = 640.0, 190.0, 26.0  # px: width of the swarm figure, of its names, row height
 DOT, HOLLOW, NO_VERDICT = "dot", "dot o", "dot n"  # CSS classes of a dot: clear, unclear, without verdict
 LEAST_PAIRS = 3  # a level with fewer pairs of runs gets no verdict
 
@@ -195,40 +194,15 @@ def _mark(effect: Estimate, css: str, scale: svg.Scale) -> Markup:
     return svg.svg(WIDTH, HEIGHT, body + svg.circle(scale(effect.value), y, 4, css))
 
 
-def _swarm(metric: str, shap: pd.DataFrame) -> Markup:
-    """Draw the SHAP values of each factor level, one dot per run; the most important factors come first.
+def _levels(shap: pd.DataFrame) -> list[tuple[str, str, str]]:
+    """Return (factor, level, mean SHAP value) of the first LEVELS levels; the most important factors come first.
 
     A SHAP value is the amount by which the level changes the surrogate model's prediction for the run.
     """
-    metric_rows = shap[shap["metric"] == metric]
-    if metric_rows.empty:
-        return Markup("")
-    mean_size = metric_rows.assign(size=metric_rows["shap"].abs()).groupby("factor")["size"].mean()
-    levels = metric_rows.groupby(["factor", "level"])["shap"].mean()
-    order = sorted(levels.index.tolist(), key=lambda k: (-float(mean_size[k[0]]), k[0], -float(levels[k]), k[1]))[
-        :LEVELS
-    ]
-    limit = max(1e-4, float(metric_rows["shap"].abs().max())) * 1.04
-    scale = svg.Scale(-limit, limit, SWARM_NAME, SWARM_WIDTH - 8)
-    height = SWARM_ROW * len(order) + 24
-    grid = svg.ticks(-limit, limit, 5)
-    body = "".join(
-        svg.line(scale(t), 0, scale(t), height - 22, "z" if t == 0 else "g")
-        + svg.text(scale(t), height - 6, svg.tick_text(t, grid), "tk", "middle")
-        for t in grid
-    )
-    for i, (factor, level) in enumerate(order):
-        values = (
-            metric_rows.loc[(metric_rows["factor"] == factor) & (metric_rows["level"] == level), "shap"]
-            .astype(float)
-            .tolist()
-        )
-        y = SWARM_ROW * (i + 0.5)
-        name = f"{factor} {level}"
-        body += svg.text(SWARM_NAME - 12, y + 4, name if len(name) <= 26 else f"{name[:25]}…", "lb", "end")
-        body += svg.dots([(x, y + 2.6 * lane) for x, lane in svg.swarm(values, scale, gap=3.6)], "sw fine")
-    label = f"SHAP values of {listing([f'{f} {v}' for f, v in order], LEVELS)} for the {METRICS.get(metric, metric)}"
-    return svg.svg(SWARM_WIDTH, height, body, label)
+    size = shap["shap"].abs().groupby(shap["factor"]).mean()
+    means = shap.groupby(["factor", "level"])["shap"].mean()
+    order = sorted(means.items(), key=lambda item: (-float(size[item[0][0]]), item[0][0], -float(item[1]), item[0][1]))
+    return [(str(factor), str(level), signed(float(mean))) for (factor, level), mean in order[:LEVELS]]
 
 
 def _model(metric: str, rows: pd.DataFrame, shap: pd.DataFrame) -> Mapping[str, Any]:
@@ -244,5 +218,5 @@ def _model(metric: str, rows: pd.DataFrame, shap: pd.DataFrame) -> Mapping[str, 
         "r2": r2,
         "num_runs": int(first["num_runs"]),
         "shares": shares,
-        "swarm": _swarm(metric, shap),
+        "levels": _levels(shap[shap["metric"] == metric]),
     }
