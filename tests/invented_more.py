@@ -81,18 +81,3 @@ def subgroups(scores: list[Row], score: tuple[str, ...]) -> list[Row]:
                     row | {"subgroup": group, "metric": "auroc_spread", "value": spread, "low": 0.0, "high": 0.08}
                 )
     return [{column: row[column] for column in score} for row in rows]
-
-
-def cooccurrence(counts: dict[tuple[str, str], tuple[int, int]], internal: str) -> list[Row]:
-    """Invent which findings come together: twice the odds of chance at the internal hospital, by chance externally."""
-    rows = []
-    for (key, finding), (present, n) in counts.items():
-        for (other_key, other), (second, m) in counts.items():
-            if key == other_key and finding < other and min(n, m):
-                both = min(present, second, round(present * second / n * (1.6 if key == internal else 1.0)))
-                if finding == "No Finding" or other == "No Finding":
-                    both = 0
-                cells = {"both": both, "first_only": present - both, "second_only": second - both}
-                rows.append({"dataset": key, "split": "test" if key == internal else "all", "finding": finding, "other": other,
-                             **cells, "neither": max(0, n - present - second + both)})  # fmt: skip
-    return rows

@@ -105,7 +105,6 @@ def _tables(study: Invented) -> Tables:
     rows["subgroups"] = invented_more.subgroups(scores, SCHEMAS["subgroups"])
     _cohorts(study, rows, prevalence)
     _frontier(rows, order if others else [])
-    rows["cooccurrence"] = invented_more.cooccurrence(prevalence, internal)
     for name, columns in SCHEMAS.items():
         frames[name] = pd.DataFrame(rows[name], columns=list(columns))
     meta = {

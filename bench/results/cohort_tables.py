@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from bench.planning.exposure import Exposure
 from bench.planning.manifest import Manifest
@@ -36,13 +35,13 @@ def findings_of(manifest: Manifest) -> list[str]:
 class CohortTables:
     """The report tables about the data, and numbers of patients and images."""
 
-    frames: dict[str, pd.DataFrame]  # name -> table: cohorts, splits, prevalence and cooccurrence
+    frames: dict[str, pd.DataFrame]  # name -> table: cohorts, splits and prevalence
     shared_patients: int  # number of patients in more than one split of the internal hospital
     test_images: int  # number of images behind the headline scores; an image of a pool counts once
 
 
 def cohort_tables(manifest: Manifest, findings: list[str]) -> CohortTables:
-    """Build the tables `cohorts`, `splits`, `prevalence` (label states of `findings`) and `cooccurrence` for all cohorts of a grid.
+    """Build the tables `cohorts`, `splits` and `prevalence` (label states of `findings`) for all cohorts of a grid.
 
     A pool has the images of those of its hospitals on which at least one run trains. A hospital that a run leaves out has a row
     of its own as an external hospital.
@@ -50,7 +49,7 @@ def cohort_tables(manifest: Manifest, findings: list[str]) -> CohortTables:
     config = manifest.shared
     if manifest.leaves_one_out:
         config = replace(config, leave_out="")
-    rows, splits, prevalence, pairs, shared = [], [], [], [], 0
+    rows, splits, prevalence, shared = [], [], [], 0
     tested: dict[str, list[pd.Series[str]]] = {}  # id of a cohort -> ids of images behind headline scores
     for cohort in (*manifest.cohorts, *manifest.left_out):
         labels = labels_of(manifest, cohort, config, findings)
@@ -104,8 +103,6 @@ def cohort_tables(manifest: Manifest, findings: list[str]) -> CohortTables:
             if name == rows[-1]["headline_split"]:
                 # the images of a hospital that is left out are rows of the pool's table
                 tested.setdefault(cohort.id or manifest.cohorts[0].id, []).append(table.loc[mask, "image_id"])
-                counted = cooccurrence(labels.state_NK[mask.to_numpy()], findings)
-                pairs += [(cohort.name, str(name), *pair) for pair in counted]
             for k, finding in enumerate(findings):
                 state = labels.state_NK[mask.to_numpy(), k]
                 counts = {column: int((state == code).sum()) for column, code in _STATES.items()}
@@ -114,32 +111,9 @@ def cohort_tables(manifest: Manifest, findings: list[str]) -> CohortTables:
         "cohorts": pd.DataFrame(rows),
         "splits": pd.DataFrame(splits),
         "prevalence": pd.DataFrame(prevalence),
-        "cooccurrence": pd.DataFrame(pairs, columns=list(SCHEMAS["cooccurrence"])),
     }
     test_images = sum(ids[0].size if len(ids) == 1 else pd.concat(ids).nunique() for ids in tested.values())
     return CohortTables(frames, shared, test_images)
-
-
-def cooccurrence(state_NK: NDArray[np.int8], findings: Sequence[str]) -> list[tuple[str, str, int, int, int, int]]:
-    """Count images per pair of findings; a row is (first, second, num_both, num_first_only, num_second_only, num_neither).
-
-    "Not mentioned" counts as absent. For a pair, an image is skipped if the label of either finding is uncertain or
-    missing. Pairs without images are left out. state_NK [N, K]: label states.
-    """
-    present = (state_NK == 1).astype(np.float64)  # floats for a fast matrix product; counts are exact up to 2**53
-    labeled = ((state_NK != _STATES["uncertain"]) & (state_NK != UNMAPPED_CODE)).astype(np.float64)
-    absent = labeled - present
-    both, neither = present.T @ present, absent.T @ absent
-    first_only = present.T @ absent
-    rows = []
-    for a, finding in enumerate(findings):
-        for b in range(a + 1, len(findings)):
-            num_both, num_first, num_second, num_neither = (
-                int(n) for n in (both[a, b], first_only[a, b], first_only[b, a], neither[a, b])
-            )
-            if num_both + num_first + num_second + num_neither:
-                rows.append((finding, findings[b], num_both, num_first, num_second, num_neither))
-    return rows
 
 
 class ExposureTable:

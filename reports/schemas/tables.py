@@ -473,10 +473,6 @@ SCHEMAS: dict[str, tuple[str, ...]] = {
     # numbers of images and patients in each split of the internal cohort, and in the headline split of each external
     #     cohort
     "splits": ("dataset", "split", "images", "patients"),
-    # co-occurrence of two findings, the columns `finding` (the first) and `other` (the second)
-    # both, first_only, second_only, neither: numbers of scored images with both findings, with only the first, with
-    #     only the second, and with neither; an image counts only if both findings have a label
-    "cooccurrence": ("dataset", "split", "finding", "other", "both", "first_only", "second_only", "neither"),
     # number of images in each label state; unmapped: the dataset cannot express the finding
     "prevalence": ("dataset", "split", "finding", "present", "absent", "uncertain", "not_mentioned", "unmapped"),
 }

@@ -10,7 +10,6 @@ from reports.formatting import is_number, percent, split_name
 from reports.html.section import Section, write
 from reports.report_data.report_data import ReportData
 from reports.sentences import data as data_sentences
-from reports.summaries.cooccurrence import come_together
 
 SPLITS = ("train", "val", "test", "all")
 STATES = ("present", "absent", "uncertain", "not_mentioned", "unmapped")
@@ -61,7 +60,6 @@ def cohorts(data: ReportData) -> Section:
         "prevalence": shares,
         "prevalence_title": _most_different(shares),
         "no_lungs": _no_lungs(data),
-        "together": come_together(data),
     }
     return Section("cohorts", "Cohorts", write("cohorts.html.j2", **context))
 
