@@ -70,7 +70,7 @@ def found(splits: Sequence[ScoredSplit], num_runs: int) -> pd.DataFrame:
     for split in splits:
         measured = measure(split, None, settings, AUROC)
         writer.add_split(FINDINGS, measured, {AUROC: macro(measured, AUROC)})
-    table, _ = diagnostics.symptoms(splits, FINDINGS, "internal", frame(writer.rows, SCORES))
+    table = diagnostics.symptoms(splits, FINDINGS, "internal", frame(writer.rows, SCORES))
     # with fewer hospitals, the run has fewer AUROCs to correct for
     left_out = np.where(table["kind"] == INVERTED, len(HOSPITALS) / len(splits), 1.0)
     return diagnostics.among_runs(table.assign(p=table["p"] * left_out), num_runs)

@@ -1,23 +1,19 @@
-"""Tables of decisions of the invented study, made from its AUROCs: net benefit, decision curves, workload, probabilities, triage."""
+"""Tables of decisions of the invented study, made from its AUROCs: net benefit, decision curves, workload, triage."""
 
 import math
 from typing import Any
-
-import numpy as np
 
 Row = dict[str, Any]
 
 # this module imports nothing of `bench`: a test renders its tables in a copy of the project without `bench`
 CURVE = (0.01, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 0.9)
 QUANTITIES = ("sensitivity", "specificity", "called", "missed", "ppv", "npv")
-MIDDLES = np.linspace(-6.25, 6.25, 26)
-EDGES = np.concatenate([[0.0], 1 / (1 + np.exp(-np.linspace(-6, 6, 25))), [1.0]])
 
 
 def decisions(scores: list[Row], noise: float) -> dict[str, list[Row]]:
     """Invent the rows of all tables of decisions: {name: rows}."""
     tables: dict[str, list[Row]] = {
-        name: [] for name in ("net_benefit", "decision_curves", "workload", "triage", "triage_repair", "probabilities")
+        name: [] for name in ("net_benefit", "decision_curves", "workload", "triage", "triage_repair")
     }
     for row in scores:
         if row["metric"] != "auroc":
@@ -40,7 +36,6 @@ def decisions(scores: list[Row], noise: float) -> dict[str, list[Row]]:
                 for workload in [_workload(row["value"], goal)]
                 for level in (0.9, 0.95)
             ]
-            tables["probabilities"] += [] if row["dataset"] == "external" else _outcomes(place, row["value"])
     # the tables of scores have no external mean of a finding
     for name in ("decision_curves", "workload", "triage"):
         internal = [row for row in tables[name] if row["dataset"] == "mimic" and row["finding"] != "macro"]
@@ -88,13 +83,3 @@ def _triaged(tables: dict[str, list[Row]], place: Row, auroc: float) -> None:
                 | {"without_release": 1.0 if n == 50 else 0.0, "without_flag": 0.0, "num_hospitals": 2}
                 for n in (50, 100)
             ]
-
-
-def _outcomes(place: Row, auroc: float) -> list[Row]:
-    rows = []
-    for outcome, center in (("present", 4 * auroc - 4), ("absent", -2.0)):
-        heights = np.exp(-0.5 * (MIDDLES - center) ** 2)
-        quantiles = {f"q{q:02}": q / 100 for q in (5, 25, 50, 75, 95)}
-        lists = {"edges": EDGES.tolist(), "shares": (heights / heights.sum()).tolist()}
-        rows.append(place | {"outcome": outcome, "n": 50, "mean": 0.3} | quantiles | lists)
-    return rows

@@ -46,7 +46,7 @@ def score_files(
     given = read_labeled_predictions(predictions, labels, findings, outputs, reading)
     settings = Settings() if min_count is None else Settings(min_count=min_count)
     result = score_run("", given.run.findings, given.run.internal, given.run.scored_splits, settings)
-    found, _ = symptoms(given.run.scored_splits, given.run.findings, given.run.internal, result.scores)
+    found = symptoms(given.run.scored_splits, given.run.findings, given.run.internal, result.scores)
     found.loc[found["kind"] == INVERTED, "advice"] = "check in both files that the higher value means present"
     rows_of_symptoms = found.replace({"finding": {"all": "macro"}}).to_dict("records")
     of_symptoms = [f"{row['finding']}: {row['kind']}: {row['advice']}." for row in rows_of_symptoms]

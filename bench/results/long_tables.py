@@ -35,7 +35,7 @@ TEXTS = {
     "operating_point",
     "external_reference",
     "hospital",
-} | {"finding", "metric", "part", "reason", "kind", "goal", "outcome"}  # the text columns of the long tables
+} | {"finding", "metric", "part", "reason", "kind", "goal"}  # the text columns of the long tables
 
 
 class LongTables:

@@ -46,9 +46,8 @@ FRAMES = (
     "sources",
     "source_confusion",
     "diagnostics",
-    "histograms",
     "mappings",
-    *("decomposition", "references", "subgroups", "curves", "probabilities"),
+    *("decomposition", "references", "subgroups", "curves"),
     *(name for module in extensions.modules("schemas") for name in (*module.SHOWN, *module.DETAILS)),
 )
 STORED = (*FRAMES, *(name for module in extensions.modules("schemas") for name in module.SCORE_TABLES))  # of each run

@@ -167,7 +167,7 @@ def _score(manifest: Manifest, run: PlannedRun, labels: dict[tuple[str, str, str
 def _compute(
     manifest: Manifest, run: PlannedRun, labels: dict[tuple[str, str, str], CohortLabels]
 ) -> tuple["RunScores", dict[str, pd.DataFrame]]:
-    """Return the scores of a run, and {name: table} of further tables: diagnostics, histograms, mappings, source probes."""
+    """Return the scores of a run, and {name: table} of further tables: diagnostics, mappings, source probes."""
     from bench.scoring.diagnostics import symptoms
     from bench.scoring.gaps.label_mappings import sensitivity
 
@@ -185,12 +185,11 @@ def _compute(
     predicted_splits = splits
     if run.kind:
         predicted_splits = [without(scored_split, unlearnt, findings) for scored_split in splits]
-    diagnoses, counts = symptoms(predicted_splits, findings, internal, result.scores)
+    diagnoses = symptoms(predicted_splits, findings, internal, result.scores)
     # If an imported model or a panel does not predict a finding, all logits of the finding are 0. These zeros are not a fault.
     if run.kind:
         diagnoses = diagnoses[~diagnoses["finding"].isin(unlearnt)].reset_index(drop=True)
-    for frame in (diagnoses, counts):
-        frame.insert(0, "run_id", run.id)
+    diagnoses.insert(0, "run_id", run.id)
     # The comparison of label mappings (`sensitivity`) includes findings that the run did not learn. `result.measured` has no
     # numbers for these findings. So if there are such findings, `sensitivity` gets None and computes the metrics again.
     measurements = [None if unlearnt else measured for measured in result.measured]
@@ -203,7 +202,6 @@ def _compute(
     extra = {
         **_probe(manifest, run, splits),
         "diagnostics": diagnoses,
-        "histograms": counts,
         "mappings": pd.DataFrame(sensitivities, columns=list(SCHEMAS["mappings"])),
     }
     return result, extra

@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy.special import expit, ndtr, ndtri
+from scipy.special import ndtr, ndtri
 
 from bench.scoring.bootstrap import intervals
 from bench.scoring.bootstrap.area_intervals import ClassSizes
@@ -26,7 +26,7 @@ from bench.scoring.pooled_hospitals import hospital_parts
 from bench.scoring.score_rows import frame
 from bench.scoring.scored_split import ScoredSplit
 from reports.schemas.select import select
-from reports.schemas.tables import INVERTED, SCHEMAS
+from reports.schemas.tables import INVERTED
 
 CONSTANT = "constant output"
 ORDER = "findings in another order"
@@ -77,12 +77,11 @@ class Symptom:
 
 def symptoms(
     scored_splits: Sequence[ScoredSplit], findings: Sequence[str], internal: str, scores: pd.DataFrame
-) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Build the tables `diagnostics` and `histograms` of a run, without the column run_id.
+) -> pd.DataFrame:
+    """Build the table `diagnostics` of a run, without the column run_id.
 
-    The tables have the symptoms that the run would have if it were alone; `among_runs` keeps those that many runs leave.
-    Only findings that seem inverted have histograms. `scored_splits`: the splits given to `score_run`. `scores`: the
-    table of scores that `score_run` returned.
+    The table has the symptoms that the run would have if it were alone; `among_runs` keeps those that many runs leave.
+    `scored_splits`: the splits given to `score_run`. `scores`: the table of scores that `score_run` returned.
     """
     scored_splits = [split for split in scored_splits if split.dataset != internal or split.split == "test"]
     areas = _areas(scored_splits, findings, scores)
@@ -94,18 +93,10 @@ def symptoms(
     below = [
         symptom for symptom in inverted(areas) if not (permuted and symptom.dataset == internal)
     ]  # outputs in another order may be below .5, which the right order mends
-    counts: list[tuple[object, ...]] = []
-    for split in scored_splits:
-        for symptom in below:
-            if symptom.dataset == split.dataset and symptom.finding in findings:
-                edges, present, absent = histogram(split, findings.index(symptom.finding))
-                prefix = (split.dataset, symptom.finding)
-                counts += [(*prefix, *row) for row in zip(edges[:-1], edges[1:], present, absent, strict=True)]
     found += below
     if (internal, MACRO) in areas and not permuted and len(constants[internal]) < len(findings):
         found += untrained(internal, areas[internal, MACRO])
-    table = frame([astuple(symptom) for symptom in found], [f.name for f in fields(Symptom)])
-    return table, frame(counts, SCHEMAS["histograms"][1:])
+    return frame([astuple(symptom) for symptom in found], [f.name for f in fields(Symptom)])
 
 
 def among_runs(table: pd.DataFrame, num_runs: int) -> pd.DataFrame:
@@ -296,17 +287,3 @@ def cross_auroc(scored: ScoredSplit, fewest: int = _FEWEST) -> tuple[NDArray[np.
         for column, k in enumerate(indices):
             matrix[row, column] = area(label[order, k], score)
     return matrix, indices
-
-
-def histogram(
-    scored: ScoredSplit, k: int, bins: int = 20
-) -> tuple[NDArray[np.float64], NDArray[np.int64], NDArray[np.int64]]:
-    """Compute a histogram of a finding's probabilities.
-
-    Return the bin edges [bins + 1], the number of images with the finding in each bin [bins], and the number of images
-    without the finding in each bin [bins].
-    """
-    label, probability = scored.labels()[:, k], expit(scored.logit[:, k].astype(np.float64))
-    edges = np.linspace(0.0, 1.0, bins + 1)
-    present, absent = (np.histogram(probability[label == c], edges)[0].astype(np.int64) for c in (1, 0))
-    return edges, present, absent

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from bench.scoring import curves, probability_distributions, subgroups
+from bench.scoring import curves, subgroups
 from bench.scoring.bootstrap.intervals import mean_of
 from bench.scoring.bootstrap.resamples import FOR_DETAIL
 from bench.scoring.confusion_and_delong import confusion_rows, delong_rows
@@ -206,7 +206,6 @@ def score_run(
         for row in subgroups.rows(run_id, findings, brief[split.scored.name], threshold, settings)
     ]
     curve_rows = [row for split in headline for row in curves.rows(run_id, findings, split)]
-    probability_rows = [row for split in headline for row in probability_distributions.rows(run_id, findings, split)]
     each = [*measured, *of_hospitals]
     of_extensions, further = _of_extensions(RunMetrics(run_id, findings, settings, val, points, test, external, used))
     replicates |= further
@@ -225,7 +224,6 @@ def score_run(
             "references": frame(reference_rows, SCHEMAS["references"]),
             "subgroups": frame(subgroup_rows, SCORES),
             "curves": frame(curve_rows, SCHEMAS["curves"]),
-            "probabilities": frame(probability_rows, SCHEMAS["probabilities"]),
             **of_extensions,
         },
         measured,

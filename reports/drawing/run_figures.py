@@ -12,7 +12,6 @@ import pandas as pd
 from markupsafe import Markup
 
 from reports.drawing import svg
-from reports.drawing.probability_figures import probability_panels
 from reports.formatting import is_number, places
 from reports.report_data.headline_rows import MISSING
 from reports.report_data.hospitals_and_runs import Run
@@ -33,13 +32,12 @@ class Curves:
     """The rows of the tables from which the figures of runs are drawn; each field is a dict: run id -> rows of the run.
 
     points: rows of the table `curves`. reliability: rows of the Platt-scaled curves over all findings. history: rows of
-    the table `history`. probabilities: rows of the table `probabilities`.
+    the table `history`.
     """
 
     points: Mapping[str, pd.DataFrame]
     reliability: Mapping[str, pd.DataFrame]
     history: Mapping[str, pd.DataFrame]
-    probabilities: Mapping[str, pd.DataFrame]
 
     @classmethod
     def of(cls, data: ReportData, runs: Iterable[Run]) -> "Curves":
@@ -47,22 +45,19 @@ class Curves:
         ids = {run.id for run in runs}
         reliability = data.tables["reliability"]
         platt = reliability[reliability["calibrator"] == "platt"]
-        tables = (data.tables["curves"], platt, data.tables["history"], data.tables["probabilities"])
+        tables = (data.tables["curves"], platt, data.tables["history"])
         return cls(*(by_run(table, ids) for table in tables))
 
 
 def figures(data: ReportData, run: Run, curves: Curves) -> dict[str, Any]:
     """Return {kind: figures of a run}, [] for missing data.
 
-    Kinds: ranked (ROC and precision-recall), reliability, probabilities, learning.
+    Kinds: ranked (ROC and precision-recall), reliability, learning.
     """
     points, history = curves.points.get(run.id), curves.history.get(run.id)
     return {
         "ranked": [] if points is None else _ranked(data, run, points),
         "reliability": [] if run.id not in curves.reliability else _reliability(data, curves.reliability[run.id]),
-        "probabilities": probability_panels(data, curves.probabilities[run.id])
-        if run.id in curves.probabilities
-        else [],
         "learning": [] if history is None else _learning(run, history.sort_values("epoch")),
     }
 

@@ -22,7 +22,7 @@ GROUP_METRICS = {"auroc": MACRO, "underdiagnosis": HEALTHY, "fnr": MACRO, "fpr":
 # The page shows these tables for the first DETAILED recipes and their runs, and for as many runs without a rank. With at most
 # DETAILED runs, the page shows them for all runs.
 DETAILS = (
-    *("subgroups", "reliability", "decomposition", "references", "confusion", "curves", "probabilities"),
+    *("subgroups", "reliability", "decomposition", "references", "confusion", "curves"),
     *(name for module in extensions.modules("schemas") for name in module.DETAILS),
 )
 DETAILED = 40

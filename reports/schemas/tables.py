@@ -220,14 +220,6 @@ SCHEMAS: dict[str, tuple[str, ...]] = {
     # paired (may be empty): only for the component `labels`, which compares two sets of labels: share of findings for
     #     which both sets are labels of the same images; 0 means that the sets are from different patients
     "decomposition": ("run_id", "dataset", "metric", "finding", "part", "value", "low", "high", *_DECOMPOSED),
-    # distribution of the probability after Platt scaling, for images with the finding (outcome present) and without it
-    #     (absent); a finding without a score or a calibrator has no rows
-    # mean, q05 to q95: mean and quantiles; there are no intervals
-    # edges, shares: lists; shares has the share of the images of this outcome between two neighboring edges
-    "probabilities": (
-        *("run_id", "dataset", "finding", "outcome", "n", "mean", "q05", "q25", "q50", "q75", "q95"),
-        *("edges", "shares"),
-    ),
     # scores of patient groups; subgroup: a group such as "sex=F" or "sex=F age=<40", or "all" (all images). The AUROC
     #     of "all" is only in the table `scores`.
     # If `subgroup` is an attribute such as "sex", the metric is a spread (such as auroc_spread): largest minus smallest
@@ -366,9 +358,6 @@ SCHEMAS: dict[str, tuple[str, ...]] = {
     #     order of findings, the amount by which the right order would raise the mean AUROC
     # low, high (may be empty): interval of an AUROC
     "diagnostics": ("run_id", "dataset", "finding", "kind", "value", "low", "high", "p", "advice"),
-    # histograms of predicted probabilities, only for findings whose labels or predictions seem inverted
-    # bin_low, bin_high: bounds of the bin; present, absent: number of images with and without the finding in this bin
-    "histograms": ("run_id", "dataset", "finding", "bin_low", "bin_high", "present", "absent"),
     # value: external AUROC under each label mapping: of the macro, and of each finding whose labels a mapping changes
     # n, num_positive: numbers of images and of positive images; a macro has the smallest number over its findings
     "mappings": ("run_id", "dataset", "mapping", "finding", "value", "low", "high", "n", "num_positive"),

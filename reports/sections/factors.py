@@ -18,6 +18,7 @@ from reports.html.section import Section, write
 from reports.report_data.headline_rows import MISSING, Estimate
 from reports.report_data.report_data import ReportData
 from reports.sentences.verdicts import HIGHER_MEAN, LARGER_MEAN_GAP, LOWER_MEAN, SMALLER_MEAN_GAP, UNCLEAR_MEAN, verdict
+from reports.tables import rows_of
 
 METRICS = {"auroc": "external AUROC", "gap": "gap"}
 # words for a mean change above 0 and below 0
@@ -200,9 +201,10 @@ def _levels(shap: pd.DataFrame) -> list[tuple[str, str, str]]:
     A SHAP value is the amount by which the level changes the surrogate model's prediction for the run.
     """
     size = shap["shap"].abs().groupby(shap["factor"]).mean()
-    means = shap.groupby(["factor", "level"])["shap"].mean()
-    order = sorted(means.items(), key=lambda item: (-float(size[item[0][0]]), item[0][0], -float(item[1]), item[0][1]))
-    return [(str(factor), str(level), signed(float(mean))) for (factor, level), mean in order[:LEVELS]]
+    means = shap.groupby(["factor", "level"])["shap"].mean().reset_index()
+    rows = [(str(factor), str(level), float(mean)) for factor, level, mean in rows_of(means, "factor", "level", "shap")]
+    rows.sort(key=lambda row: (-float(size[row[0]]), row[0], -row[2], row[1]))
+    return [(factor, level, signed(mean)) for factor, level, mean in rows[:LEVELS]]
 
 
 def _model(metric: str, rows: pd.DataFrame, shap: pd.DataFrame) -> Mapping[str, Any]:

@@ -5,14 +5,12 @@ A symptom is a pattern in a run's predictions that a technical fault causes.
 
 from markupsafe import Markup
 
-from reports.drawing import svg
 from reports.formatting import p_value, places, plural
 from reports.html.section import Section, write
 from reports.report_data.report_data import MACRO, ReportData
 from reports.schemas.tables import INVERTED
 from reports.tables import records_of
 
-WIDTH, HEIGHT = 180, 46
 SHOWN = 12
 
 
@@ -23,15 +21,11 @@ def symptoms(data: ReportData) -> Section:
         return Section("symptoms", "", Markup(""))
     # a run without details has the names of the page
     labels, data_of_run = data.labels, {run.id: data.of_run(run) for run in data.entries}
-    histograms = data.tables["histograms"]
-    present, absent = (histograms[name].to_numpy() for name in ("present", "absent"))
-    bins = histograms.groupby(["run_id", "dataset", "finding"]).indices
     rows = []
     runs_with_anchor: set[str] = set()
     for row in records_of(table):
         anchor = "" if row["run_id"] in runs_with_anchor else symptom_anchor(str(row["run_id"]))
         runs_with_anchor.add(row["run_id"])
-        bin_rows = bins.get((row["run_id"], row["dataset"], row["finding"]))
         interval = f"{places(row['low'])}–{places(row['high'])}" if row["low"] == row["low"] else ""
         rows.append(
             {
@@ -46,9 +40,6 @@ def symptoms(data: ReportData) -> Section:
                 "interval": interval,
                 "p": p_value(row["p"]),
                 "advice": str(row["advice"]),
-                "histogram": ""
-                if bin_rows is None
-                else _histogram(present[bin_rows].tolist(), absent[bin_rows].tolist()),
             }
         )
     title = Markup("{} about {}").format(plural(len(rows), "warning"), plural(table["run_id"].nunique(), "run"))
@@ -67,20 +58,3 @@ def inverted_cells(data: ReportData) -> frozenset[tuple[str, str, str]]:
 def symptom_anchor(run_id: str) -> str:
     """Return the anchor (HTML id) of a run's first symptom."""
     return f"symptom-{run_id}"
-
-
-def _histogram(present: list[int], absent: list[int]) -> Markup:
-    """Draw two histograms of predicted probability: positive images above a line, negative images below the line.
-
-    `present` and `absent`: numbers of images per bin.
-    """
-    width, y_zero = WIDTH / len(present), HEIGHT / 2
-    x_positions, wide = [svg.number(i * width) for i in range(len(present))], svg.number(width - 1)
-    body = svg.line(0, y_zero, WIDTH, y_zero, "z")
-    for counts, css, up in ((present, "bar1", True), (absent, "bar2", False)):
-        scale = max([*counts, 1]) / (y_zero - 2)
-        for x, count in zip(x_positions, counts, strict=True):
-            tall = count / scale
-            top = y_zero - tall if up else y_zero
-            body += f'<rect x="{x}" y="{svg.number(top)}" width="{wide}" height="{svg.number(tall)}" class="{css}"/>'
-    return svg.svg(WIDTH, HEIGHT, body, "Predicted probability of positive images (above) and negative images (below)")

@@ -7,11 +7,11 @@ import pandas as pd
 from markupsafe import Markup
 
 from reports.drawing import svg
-from reports.drawing.probability_figures import HEIGHT, LEFT, TOP, WIDTH
 from reports.formatting import is_number, places
 from reports.report_data.report_data import EXTERNAL, MACRO, ReportData
 from reports.tables import rows_of
 
+WIDTH, HEIGHT, LEFT, TOP = 150.0, 110.0, 30.0, 20.0  # px: width and height of a panel, and its left and top margin
 Row = tuple[float, float, float, float, float]  # threshold, net benefit, its bounds, net benefit of treating all
 
 

@@ -82,7 +82,7 @@ def test_a_threshold_that_is_no_probability_between_0_and_1_is_refused(threshold
 
 
 def test_tables_have_the_columns_of_the_report(scored: RunScores) -> None:
-    for name in ("net_benefit", "decision_curves", "workload", "probabilities"):
+    for name in ("net_benefit", "decision_curves", "workload"):
         assert tuple(scored.detail[name].columns) == SCHEMAS[name]
     assert set(scored.detail["net_benefit"]["dataset"]) == {"chexpert", "nih", "vindr", "external"}
 
@@ -234,7 +234,7 @@ def test_a_finding_without_positives_has_no_value_but_its_counts() -> None:
     assert rows["value"].isna().all()
     assert (rows["num_positive"] == 0).all()
     assert (rows["n"] == 300).all()
-    for name in ("decision_curves", "workload", "probabilities"):
+    for name in ("decision_curves", "workload"):
         assert numbers(table[name], dataset="vindr", finding=FINDINGS[0]).empty
     external = numbers(table["net_benefit"], dataset="external", finding=FINDINGS[0], metric="net_benefit")
     nih = numbers(table["net_benefit"], dataset="nih", finding=FINDINGS[0], metric="net_benefit")
@@ -247,7 +247,7 @@ def test_a_calibrator_that_cannot_be_fitted_gives_no_threshold_and_no_value() ->
     table = score_run("abc", FINDINGS, "chexpert", splits, QUICK).detail
     rows = numbers(table["net_benefit"], finding=FINDINGS[1])
     assert rows[["threshold", "value", "low", "high"]].isna().all(axis=None)
-    for name in ("decision_curves", "workload", "probabilities"):
+    for name in ("decision_curves", "workload"):
         assert numbers(table[name], finding=FINDINGS[1]).empty
     assert numbers(table["net_benefit"], finding="macro")["num_findings"].isin([1, 2]).all()
 
@@ -255,7 +255,7 @@ def test_a_calibrator_that_cannot_be_fitted_gives_no_threshold_and_no_value() ->
 def test_without_a_validation_split_nothing_is_decided() -> None:
     table = score_run("abc", FINDINGS, "chexpert", parts()[1:], QUICK).detail
     assert table["net_benefit"]["value"].isna().all()
-    assert all(table[name].empty for name in ("decision_curves", "workload", "probabilities"))
+    assert all(table[name].empty for name in ("decision_curves", "workload"))
 
 
 @settings(max_examples=40)

@@ -66,16 +66,12 @@ def test_a_finding_with_few_patients_is_a_dash_with_the_reason_and_never_zero():
 
 @pytest.mark.slow
 @pytest.mark.parametrize("diagnosed", [True, False])
-def test_an_auroc_below_half_is_questioned_and_linked_to_its_histograms_only_if_it_is_a_symptom(diagnosed):
+def test_an_auroc_below_half_is_questioned_and_linked_to_its_warning_only_if_it_is_a_symptom(diagnosed):
     made = tables(Invented(runs=3, below_half=True))
     run = made["scores"].query("dataset == 'external' and metric == 'auroc'").sort_values("value")["run_id"].iloc[0]
     numbers = (INVERTED, 0.2, 0.1, 0.3, 0.001, "look")
     rows = [(run, "mimic", finding, *numbers) for finding in (FINDINGS[1], "all")] if diagnosed else []
-    bins = [(run, "mimic", FINDINGS[1], 0.1 * k, 0.1 * k + 0.1, 3, 4) for k in range(10)] if diagnosed else []
-    frames = {
-        "diagnostics": pd.DataFrame(rows, columns=list(SCHEMAS["diagnostics"])),
-        "histograms": pd.DataFrame(bins, columns=list(SCHEMAS["histograms"])),
-    }
+    frames = {"diagnostics": pd.DataFrame(rows, columns=list(SCHEMAS["diagnostics"]))}
     page = render(Tables(made.meta, made.frames | frames))
     assert ("inverted or mislabeled?" in page) == diagnosed
     assert (f'href="#symptom-{run}">inverted or mislabeled?' in page) == diagnosed

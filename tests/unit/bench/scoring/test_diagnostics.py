@@ -14,7 +14,6 @@ from bench.scoring.diagnostics import (
     chances,
     constant,
     cross_auroc,
-    histogram,
     inverted,
     other_order,
     untrained,
@@ -144,12 +143,3 @@ def test_cross_auroc_compares_every_output_with_every_finding() -> None:
     assert matrix[1, 0] > 0.85
     assert matrix[0, 1] > 0.85
     assert matrix[0, 0] < 0.6
-
-
-def test_the_histogram_counts_every_labeled_image_once() -> None:
-    partly_labeled = split()
-    partly_labeled.state[:100, 0] = -3
-    edges, present, absent = histogram(partly_labeled, 0)
-    assert len(edges) == 21
-    assert present.sum() == (partly_labeled.state[:, 0] == 1).sum()
-    assert absent.sum() == (partly_labeled.state[:, 0] == 0).sum()
