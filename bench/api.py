@@ -309,7 +309,7 @@ def render(grid: "Manifest", page: AnyPath | None = None) -> Path:
     if output is not None and output.is_dir():
         raise ConfigError("the page is a folder", str(output), "name a file, such as leaderboard.html")
     with choose_display(quiet=True) as display:
-        return score_and_report(grid, output, display.progress, processes=1)
+        return score_and_report(grid, output, display.progress, processes=1).page
 
 
 def load_run(store: AnyPath, run_id: AnyPath, device: str = "cpu") -> "StoredRun":

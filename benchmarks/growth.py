@@ -152,7 +152,7 @@ def scores_and_page(root: Path, processes: int) -> dict[str, float]:
     score_all(manifest, lambda *_: None, processes)
     scoring_end, scoring_cpu, memory = time.perf_counter(), time.process_time(), largest_memory()
     with choose_display(True) as display:
-        page = write_report(manifest, None, display.progress)
+        page = write_report(manifest, None, display.progress).page
     writing_end, reporting = time.perf_counter(), time.process_time() - scoring_cpu
     # The operating system counts a child's CPU time and memory only after the child has ended.
     for process in multiprocessing.active_children():

@@ -7,12 +7,13 @@ from pathlib import Path
 
 from harmonize.disk_space import DiskFullError, writing
 from harmonize.errors import CxrError, StoreError
+from reports import failed_parts
 from reports.page import render
 from reports.tables import Tables
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Write the page, print its path, and return the exit status 0.
+    """Write the page, print its path, and return the exit status 0; 1 if a part of the page failed.
 
     If the tables cannot be read or the disk is full, print an error message to stderr and return 1. `arguments`: the
     arguments of the command line; with None, those of this process.
@@ -26,7 +27,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     options = parser.parse_args(arguments)
     try:
-        page = render(Tables.load(options.tables))
+        with failed_parts.collected() as failed:
+            page = render(Tables.load(options.tables))
     except CxrError as error:
         print(error, file=sys.stderr)
         return 1
@@ -38,7 +40,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(StoreError(f"cannot write: {error.strerror}", str(error.filename), error.fix), file=sys.stderr)
         return 1
     print(options.output)
-    return 0
+    for part in failed:
+        print(f"{part.name} failed:\n{part.trace}", file=sys.stderr)
+    return 1 if failed else 0
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from importlib.resources import files
 from markupsafe import Markup
 
 from harmonize.errors import RegistryError
-from reports import extensions
+from reports import extensions, failed_parts
 from reports.formatting import listing
 from reports.html.compression import packed
 from reports.html.section import (
@@ -148,14 +148,17 @@ def uncollected() -> Iterator[None]:
 def _render(tables: Tables) -> str:
     data = report_data.read(tables)
     groups: dict[str, list[Section]] = {}
+    charts: list[str] = []
     for placed in placed_sections():
-        if not (data.only_exposed_models and placed.ranked_only) and (section := placed.write(data)).html:
-            groups.setdefault(placed.group, []).append(section)
+        if not (data.only_exposed_models and placed.ranked_only):
+            section, drawn = _written(placed, data)
+            if section.html:
+                groups.setdefault(placed.group, []).append(section)
+                charts += drawn
     sections = [section for group in groups.values() for section in group]
-    charts = [chart for section in sections for chart in section.charts]
     plotly = plotly_source() if charts else ""
     style, plotly_style, script = joined(STYLES), joined(("plotly.css",)), joined(SCRIPTS)
-    headline = title(data)
+    headline = failed_parts.attempt("the headline", lambda: title(data), lambda _: "")
     study = str(tables.meta.get("title", ""))
     num_pictures = sum(
         int(tables[name]["picture"].count()) for name, columns in SCHEMAS.items() if "picture" in columns
@@ -171,6 +174,10 @@ def _render(tables: Tables) -> str:
         repository=(data.meta.get("software") or {}).get("repository", ""),
         pictures_notice=pictures_notice(data.phantom, num_pictures),
         pins=len(data.ranked) > 1,
+        failed={
+            **{part["name"]: part["reason"] for part in tables.meta.get("failed", ())},
+            **{part.name: part.reason for part in failed_parts.so_far()},
+        },
         unit=data.unit,
         details=Markup("".join(s.packed for s in sections)),  # noqa: S704  (base64)
         groups=groups,
@@ -179,9 +186,24 @@ def _render(tables: Tables) -> str:
         script=Markup(script),  # noqa: S704
         plotly=Markup(packed_plotly() if charts else ""),  # noqa: S704  (base64)
         plotly_ids=style_ids(plotly),
-        charts=Markup(packed(json.dumps(rounded(charts), separators=(",", ":"), allow_nan=False)) if charts else ""),  # noqa: S704  (base64)
+        charts=Markup(packed(f"[{','.join(charts)}]") if charts else ""),  # noqa: S704  (base64)
     )
     return str(page) + "\n"
+
+
+def _written(placed: PlacedSection, data: report_data.ReportData) -> tuple[Section, list[str]]:
+    """Return a section and its charts as JSON. A section that fails has its name and the reason in its place, without charts."""
+    key = placed.write.__name__
+
+    def make() -> tuple[Section, list[str]]:
+        section = placed.write(data)
+        return section, [json.dumps(rounded(chart), separators=(",", ":"), allow_nan=False) for chart in section.charts]
+
+    def otherwise(part: failed_parts.FailedPart) -> tuple[Section, list[str]]:
+        name = key.replace("_", " ").capitalize()
+        return Section(key, name, write("failed_section.html.j2", key=key, name=name, reason=part.reason)), []
+
+    return failed_parts.attempt(f"section {key}", make, otherwise)
 
 
 def _made(data: report_data.ReportData) -> list[str]:

@@ -6,12 +6,15 @@ from base64 import b64encode
 from pathlib import Path
 
 import pandas as pd
+from markupsafe import Markup
 
 from harmonize.disk_space import writing
+from reports import failed_parts
 from reports.html.section import write
 from reports.html.shell import shell
 from reports.page import STYLES, render
 from reports.report_data import report_data
+from reports.report_data.hospitals_and_runs import Run
 from reports.sections.run_detail import RunDetails
 from reports.sentences.data import pictures_notice
 from reports.tables import SYNTHETIC_KEY, Tables
@@ -35,7 +38,7 @@ def _write_site(tables: Tables, folder: Path) -> Path:
     details = RunDetails.of(data, data.entries)
     style_and_script = shell(STYLES)
     for run in data.entries:
-        body = re.sub(r'href="#run-([^"]+)"', r'href="\1.html"', str(details.body(run, drawn=True)))  # runs of a recipe
+        body = re.sub(r'href="#run-([^"]+)"', r'href="\1.html"', _body(details, run))  # runs of a recipe
         page = write(
             "run_page.html.j2",
             **style_and_script,
@@ -64,6 +67,15 @@ def _write_site(tables: Tables, folder: Path) -> Path:
     index = folder / "index.html"
     index.write_text(render(Tables(dict(data.meta), tables.frames)), encoding="utf-8", newline="\n")
     return index
+
+
+def _body(details: RunDetails, run: Run) -> str:
+    """Return the HTML of a run's details; the reason if they fail."""
+
+    def otherwise(part: failed_parts.FailedPart) -> Markup:
+        return write("failed_section.html.j2", key="failed", name=part.name, reason=part.reason)
+
+    return str(failed_parts.attempt(f"details of run {run.id}", lambda: details.body(run, drawn=True), otherwise))
 
 
 def _as_json(frame: pd.DataFrame, synthetic: bool) -> str:

@@ -74,6 +74,7 @@ class Tables:
         pool: names of the training hospitals if there are several
         leave_one_out: whether the runs leave out different hospitals of the pool
         test_images: number of images behind the headline scores
+        failed: name and reason of each part that could not be made; missing if there is none
         duplicates: number of internal images that have a duplicate of another patient in another internal split
     """
 

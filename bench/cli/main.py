@@ -134,12 +134,13 @@ def run(
             plan, chosen, derived, chosen_executor, devices.workers, display, with_images=with_images, one_pass=one_pass
         )
     if as_json:
-        facts = {key: value for key, value in asdict(result).items() if key not in ("logs", "summary")}
+        facts = {key: value for key, value in asdict(result).items() if key not in ("logs", "summary", "missing_parts")}
         typer.echo(json.dumps(facts, default=str))
     else:
         lines = [*result.lines(plan.grid.name, len(chosen), len(derived)), *result.summary]
         typer.echo("\n".join([*lines, f"leaderboard: {result.page}"]))
-    if result.failed or result.held:
+    _say(result.missing_parts)
+    if result.failed or result.held or result.missing_parts:
         raise typer.Exit(1)
 
 
@@ -271,8 +272,11 @@ def report(
 
     manifest = read_manifest(opened, grid)
     with choose_display(quiet) as display:
-        page = score_and_report(manifest, output, display.progress, with_images, site, display.say)
-    typer.echo(json.dumps({"page": str(page)}) if as_json else f"leaderboard: {page}")
+        written = score_and_report(manifest, output, display.progress, with_images, site, display.say)
+    typer.echo(json.dumps({"page": str(written.page)}) if as_json else f"leaderboard: {written.page}")
+    _say(written.failures())
+    if written.failed:
+        raise typer.Exit(1)
 
 
 # the order in which the help lists the commands under each heading; the commands of extensions follow

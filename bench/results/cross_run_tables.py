@@ -1,6 +1,7 @@
 """Build the report tables that compare recipes, such as ranks, paired differences and ablations."""
 
 from collections.abc import Collection, Mapping, Sequence
+from types import ModuleType
 from typing import Any, NamedTuple
 
 import pandas as pd
@@ -21,7 +22,7 @@ from bench.scoring.across_runs.recipes import Recipes, macro_auroc, seed_varianc
 from bench.scoring.across_runs.robustness import robustness
 from bench.scoring.gaps.gap import EXTERNAL, MACRO
 from bench.store.checked_folders import CheckedFolder
-from reports import extensions
+from reports import extensions, failed_parts
 from reports.schemas.select import select
 from reports.schemas.tables import SCHEMAS
 
@@ -140,7 +141,7 @@ def _resampled(
     drawn = recipes.replicates(replicates)
     internal = manifest.source
     scored = ScoredRuns(manifest, frames, run_ids, findings, replicates, recipes, drawn)
-    tables = [module.tables(scored) for module in extensions.modules("report_tables")]
+    tables = [_of_extension(module, scored) for module in extensions.modules("report_tables")]
     return ResampledRecipes(
         recipe_rows(recipes.joined, frames["runs"]),
         {name: table for of in tables for name, table in of.items() if name != "ranks"},
@@ -150,6 +151,15 @@ def _resampled(
         recipes,
         drawn,
     )
+
+
+def _of_extension(module: ModuleType, scored: ScoredRuns) -> Mapping[str, pd.DataFrame]:
+    """Return the tables of an extension that compare runs; none if it fails."""
+
+    def make() -> dict[str, pd.DataFrame]:
+        return {name: table[list(SCHEMAS[name])] for name, table in module.tables(scored).items()}
+
+    return failed_parts.attempt(failed_parts.of_extension("tables", module), make, lambda _: {})
 
 
 def _mean_costs(costs: pd.DataFrame, recipes: Recipes) -> pd.DataFrame:

@@ -4,39 +4,47 @@ import os
 import sysconfig
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from bench.planning.manifest import Manifest
 from bench.store.file_integrity import json_object
 from bench.store.store import canonical_json, short_hash, write_bytes
 from harmonize.progress import Progress
-from reports import extensions
+from reports import extensions, failed_parts
 
 FILE = "report.json"
 _CODE = Path(__file__).parents[2]  # the folder of the packages bench, harmonize and reports
 _PACKAGES = ("bench", "harmonize", "reports")
 
 
-def current_report(manifest: Manifest, progress: Progress, with_images: bool = False) -> tuple[Path, Sequence[str]]:
-    """Return the path of a grid's page, and the grid's main results as lines (see `bench.results.summary`).
+def current_report(
+    manifest: Manifest, progress: Progress, with_images: bool = False
+) -> tuple[Path, Sequence[str], Sequence[str]]:
+    """Return the path of a grid's page, the grid's main results (see `bench.results.summary`), and failed parts of the page as lines.
 
     Documents of runs, page and tables are written only if they are not up to date, because that takes seconds for a few
-    runs and much longer for hundreds. `with_images`: see `write_report`.
+    runs and much longer for hundreds. A page of which parts failed is never up to date. `with_images`: see `write_report`.
     """
     report = _Report(manifest, with_images)
     inputs = report.inputs()
     lines = report.lines(inputs)
     if lines is None:
         from bench.results.summary import summary  # slow imports
-        from bench.results.write_report import report_and_tables
+        from bench.results.write_report import write_report
 
-        for documents in extensions.modules("run_documents"):
-            documents.write(manifest)
-        lines = summary(manifest, report_and_tables(manifest, None, progress, with_images)[1])
+        with failed_parts.collected():
+            for documents in extensions.modules("run_documents"):
+                name = failed_parts.of_extension("documents of runs", documents)
+                failed_parts.attempt(name, partial(documents.write, manifest), lambda _: None)
+            written = write_report(manifest, None, progress, with_images)
+        lines = summary(manifest, written.tables)
+        if written.failed:
+            return report.page, lines, written.failures()
         report.record(inputs, lines)
     else:
         progress("write the leaderboard", 1, 1)
-    return report.page, lines
+    return report.page, lines, ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,10 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict
+from functools import partial
 from importlib.metadata import metadata
+from types import ModuleType
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -20,7 +23,7 @@ from bench.scoring.diagnostics import among_runs
 from bench.scoring.gaps.gap import MACRO
 from harmonize.cohorts.hospital_names import hospital_name
 from harmonize.cohorts.pool_names import hospitals_of
-from reports import extensions
+from reports import extensions, failed_parts
 from reports.report_data.page_rows import DETAILS
 from reports.schemas.tables import SCHEMAS
 from reports.tables import Tables
@@ -87,14 +90,10 @@ def tables(manifest: Manifest, with_images: bool = False, long_tables: LongTable
         frames |= {name: _load(long_tables, manifest, all_ids, name, runs_of[name]) for name in DETAILS}
     for name, table in of_analyses.items():
         frames[name] = pd.concat([frames[name], table], ignore_index=True) if name in frames else table
+    all_recipes = across_runs.recipes if scored else None
+    facts_of_analyses = _of_analyses(manifest, frames, analyses, all_recipes, with_images)
     if scored:
         recipes = across_runs.recipes
-    facts_of_analyses: dict[str, object] = {}
-    for module in extensions.modules("analysis_tables"):
-        further, facts = module.tables(manifest, frames, analyses, across_runs.recipes if scored else None, with_images)
-        frames |= further
-        facts_of_analyses |= facts
-    if scored:
         frames["associations"] = associations(_families(manifest, scored), frames)
         of_recipes = of_recipes | _shortcut_scores(frames, recipes) | _components(frames, recipes)
         frames |= _with_recipes(frames, of_recipes, long_tables)
@@ -139,7 +138,9 @@ def tables(manifest: Manifest, with_images: bool = False, long_tables: LongTable
         "test_images": data.test_images,
         "compared": _compared(manifest),
         **{
-            key: fact for module in extensions.modules("report") for key, fact in module.meta(manifest, records).items()
+            key: fact
+            for module in extensions.modules("report")
+            for key, fact in _facts(module, manifest, records).items()
         },
         **({"search": {"trials": search.trials, "seed": search.seed, "over": dict(search.over)}} if search else {}),
         "datasets": {
@@ -153,9 +154,41 @@ def tables(manifest: Manifest, with_images: bool = False, long_tables: LongTable
             for c in (*manifest.cohorts, *manifest.pooled, *manifest.left_out)
         },
     }
+    if failed := failed_parts.so_far():
+        meta["failed"] = [{"name": part.name, "reason": part.reason} for part in failed]
     return Tables(
         meta, {k: frame[list(SCHEMAS[k])].reset_index(drop=True) for k, frame in frames.items() if len(frame.columns)}
     )
+
+
+def _of_analyses(
+    manifest: Manifest,
+    frames: dict[str, pd.DataFrame],
+    states: Sequence[Mapping[str, Any]],
+    recipes: Recipes | None,
+    with_images: bool,
+) -> dict[str, object]:
+    """Add to `frames` the tables that extensions compute from finished analyses; return their facts. Extensions that fail are left out."""
+    facts: dict[str, object] = {}
+    for module in extensions.modules("analysis_tables"):
+        name = failed_parts.of_extension("tables of analyses", module)
+        make = partial(_checked, module, manifest, frames, states, recipes, with_images)
+        further, own = failed_parts.attempt(name, make, lambda _: ({}, {}))
+        frames |= further
+        facts |= own
+    return facts
+
+
+def _checked(module: ModuleType, *arguments: object) -> tuple[dict[str, pd.DataFrame], dict[str, object]]:
+    """Return the tables and facts of an extension; a table without one of its columns raises KeyError."""
+    tables, facts = module.tables(*arguments)
+    return {name: table[list(SCHEMAS[name])] for name, table in tables.items()}, facts
+
+
+def _facts(module: ModuleType, manifest: Manifest, records: RunRecords) -> dict[str, Any]:
+    """Return the facts that an extension adds to the metadata of the report; none if it fails."""
+    name = failed_parts.of_extension("facts", module)
+    return failed_parts.attempt(name, lambda: dict(module.meta(manifest, records)), lambda _: {})
 
 
 def _load(

@@ -1,7 +1,8 @@
 """Write the report of a grid: its tables and its page, or a site."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 
 from bench.planning.manifest import Manifest
@@ -9,9 +10,25 @@ from bench.results.long_tables import LongTables
 from bench.results.report_tables import tables
 from bench.results.score_runs import CORES, score_all
 from bench.store.checked_folders import ReportFolder
-from bench.store.store import replacing
+from bench.store.store import replacing, write_bytes
 from harmonize.progress import Progress
+from reports import failed_parts
+from reports.failed_parts import FailedPart
 from reports.tables import Tables
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """A report that was written. failed: the parts that it lacks; log: the file with their tracebacks."""
+
+    page: Path
+    tables: Tables
+    failed: Sequence[FailedPart]
+    log: Path
+
+    def failures(self) -> list[str]:
+        """Return a line for each part that failed."""
+        return [f"  {part.name} failed: {part.reason}\n    log: {self.log}" for part in self.failed]
 
 
 def score_and_report(
@@ -22,8 +39,8 @@ def score_and_report(
     site: Path | None = None,
     say: Callable[[str], None] | None = None,
     processes: int = CORES,
-) -> Path:
-    """Score the runs whose scores are missing, out of date or damaged, then write the report; return the page's path.
+) -> Report:
+    """Score the runs whose scores are missing, out of date or damaged, then write the report and return it.
 
     `say` and `processes`: see `score_all`. The other arguments: see `write_report`.
     """
@@ -33,21 +50,30 @@ def score_and_report(
 
 def write_report(
     manifest: Manifest, output: Path | None, progress: Progress, with_images: bool = False, site: Path | None = None
-) -> Path:
-    """Write the page and its tables from the stored scores; return the path of the page.
+) -> Report:
+    """Write the page and its tables from the stored scores.
 
     `output`: path of the page; if it is given, no table files are written. If it is None, the page is written into the folder
     `report/<grid>` of the store, and the tables into `report/<grid>/tables`. `site`: if this folder is given, only a
     site of several linked pages is written, into this folder, and `output` is ignored. `with_images`: allow pictures of
     real radiographs on the page.
+
+    The page is written without the parts that fail; their tracebacks are in `report/<grid>/failed.log`.
     """
-    return report_and_tables(manifest, output, progress, with_images, site)[0]
+    log = manifest.store.root / "report" / manifest.name / "failed.log"
+    with failed_parts.collected() as failed:
+        page, collected = _written(manifest, output, progress, with_images, site)
+    if failed:
+        write_bytes(log, "\n".join(f"{part.name}\n{part.trace}" for part in failed).encode())
+    else:
+        log.unlink(missing_ok=True)
+    return Report(page, collected, failed, log)
 
 
-def report_and_tables(
-    manifest: Manifest, output: Path | None, progress: Progress, with_images: bool = False, site: Path | None = None
+def _written(
+    manifest: Manifest, output: Path | None, progress: Progress, with_images: bool, site: Path | None
 ) -> tuple[Path, Tables]:
-    """Write a report like `write_report`; return the path of the page, and the tables of the page.
+    """Write a report; return the path of the page, and its tables.
 
     The tables get their checksums last. After a kill, the older checksums do not match the new tables, so commands refuse
     a mixture of old and new tables.

@@ -34,6 +34,7 @@ class Result:
     names: Mapping[str, str] = field(default_factory=dict)  # id of a failed job or waiting derived run -> its name
     dropped: Sequence[str] = ()  # imported models that are no longer rows of the grid
     summary: Sequence[str] = ()  # the main results as lines
+    missing_parts: Sequence[str] = ()  # parts of the page that failed, as lines
 
     def lines(self, grid: str, num_runs: int, num_derived: int) -> list[str]:
         """Return the result as lines: counts, waiting derived runs, dropped imported models, failures with logs."""
@@ -109,7 +110,7 @@ def execute(
     if is_search:
         analyses.find_missing(plan, [run for run in runs if run.id in scored])
     analyses.work([job for job in analyses.missing if job.run.id in scored or not job.analysis.kind.per_run])
-    page, lines = current_report(manifest, display.progress, with_images)
+    page, lines, missing_parts = current_report(manifest, display.progress, with_images)
     done = sum(plan.store.state(r.id) == "done" for r in runs)
     waiting = {d.id: reason for d in derived if (reason := plan.store.first_unfinished(d.sources, names))}
     finished = sum(plan.store.state(d.id) == "done" for d in derived if d.id not in waiting)
@@ -117,7 +118,18 @@ def execute(
         d.id: f"{d.kind} {d.name}" for d in derived if d.id in waiting
     }
     return Result(
-        done, len(ended), tally.failed, tally.held, page, finished, waiting, tally.logs, titles, dropped, lines
+        done,
+        len(ended),
+        tally.failed,
+        tally.held,
+        page,
+        finished,
+        waiting,
+        tally.logs,
+        titles,
+        dropped,
+        lines,
+        missing_parts,
     )
 
 

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 import pandas as pd
 
 from harmonize.labels.findings import SUMMARIES
-from reports import extensions
+from reports import extensions, failed_parts
 from reports.formatting import listing
 from reports.report_data import headline_rows
 from reports.report_data.headline_rows import MISSING, Estimate
@@ -489,7 +489,7 @@ def read(tables: Tables) -> ReportData:
         findings=tuple(str(f) for f in meta.get("findings", ())),
         cells=cells,
         gaps=gaps,
-        further={m.METRIC: m.scores(tables, by_criterion) for m in extensions.modules("criterion")},
+        further={m.METRIC: _further(m, tables, by_criterion) for m in extensions.modules("criterion")},
         rankings=by_criterion,
         labeled=labeled | {(dataset, finding) for (_, dataset, finding), auroc in cells.items() if auroc.has_value},
         external_keys=frozenset(external_keys),
@@ -498,6 +498,14 @@ def read(tables: Tables) -> ReportData:
         has_common=any((source, finding) in labeled for key, finding in labeled if key in external_keys)
         or any(e.has_value for e in gaps.values()),
     )
+
+
+def _further(
+    module: ModuleType, tables: Tables, by_criterion: Mapping[Criterion, Rows]
+) -> Mapping[tuple[str, str, str], FurtherScore]:
+    """Return the scores of an extension by which recipes can be ranked; none if it fails."""
+    name = failed_parts.of_extension("scores", module)
+    return failed_parts.attempt(name, lambda: module.scores(tables, by_criterion), lambda _: {})
 
 
 def _answers(tables: Tables, run_ids_of: Mapping[str, Sequence[str]]) -> dict[str, tuple[tuple[str, str], ...]]:

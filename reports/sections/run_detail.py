@@ -4,14 +4,15 @@ The drawer (a panel at the side of the page) and the run's own page in a site sh
 """
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from types import ModuleType
 from typing import Any
 
 import pandas as pd
 from markupsafe import Markup
 
-from reports import extensions
+from reports import extensions, failed_parts
 from reports.drawing.run_figures import Curves, figures
 from reports.formatting import DASH, listing
 from reports.html.section import write
@@ -71,7 +72,7 @@ class RunDetails:
     thresholds: Mapping[tuple[str, str, str], float]  # threshold of the probability, by run, threshold rule and finding
     groups: Mapping[str, pd.DataFrame]  # run id -> rows of the table `subgroups`: macro AUROC and its spread
     curves: Curves
-    of_extensions: Sequence[Any]
+    of_extensions: Sequence["_OfExtension"]
     inverted: frozenset[tuple[str, str, str]]  # run, hospital and finding of each AUROC that seems inverted
 
     @classmethod
@@ -104,7 +105,7 @@ class RunDetails:
             _thresholds(confusion),
             {str(run_id): rows for run_id, rows in subgroups.groupby("run_id")},
             Curves.of(data, full_runs),
-            [module.details(data, ids) for module in extensions.modules("run_details")],
+            [_OfExtension.of(module, data, ids) for module in extensions.modules("run_details")],
             inverted_cells(data),
         )
 
@@ -144,6 +145,30 @@ class RunDetails:
         data = self.data.of_run(run)
         further = [part.figures(data, run) for part in self.of_extensions]
         return write("run_figures.html.j2", data=self.data, f=figures(data, run, self.curves), further=further)
+
+
+@dataclass(frozen=True, slots=True)
+class _OfExtension:
+    """What an extension adds to the details of runs; nothing where it fails. details: None if the extension has failed."""
+
+    name: str
+    details: Any
+
+    @classmethod
+    def of(cls, module: ModuleType, data: ReportData, run_ids: set[str]) -> "_OfExtension":
+        name = failed_parts.of_extension("details of runs", module)
+        return cls(name, failed_parts.attempt(name, lambda: module.details(data, run_ids), lambda _: None))
+
+    def html(self, data: ReportData, run: Run, drawn: bool) -> Markup:
+        return self._attempt(lambda: self.details.html(data, run, drawn))
+
+    def figures(self, data: ReportData, run: Run) -> Markup:
+        return self._attempt(lambda: self.details.figures(data, run))
+
+    def _attempt(self, make: Callable[[], Markup]) -> Markup:
+        if self.details is None:
+            return Markup("")
+        return failed_parts.attempt(self.name, make, lambda _: Markup(""))
 
 
 def _called(table: pd.DataFrame, point: str) -> dict[tuple[str, str, str], Call]:

@@ -27,14 +27,14 @@ def quiet(*_: object) -> None:
 def test_files_have_all_rows_and_the_page_is_the_same(store_copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(long_tables, "BATCH", 1)
     manifest = read_manifest(Store.open(store_copy / "runs"), None)
-    page = write_report(manifest, None, quiet)
+    page = write_report(manifest, None, quiet).page
     full, folder = tables(manifest), page.parent / "tables"
     assert page.read_text() == render(full)
     for name in LONG:
         pd.testing.assert_frame_equal(pd.read_parquet(folder / f"{name}.parquet"), full[name])
         assert pq.read_metadata(folder / f"{name}.parquet").metadata[b"synthetic"] == b"true"
     assert page.read_text() == render(Tables.load(folder))
-    other = write_report(manifest, store_copy / "page.html", quiet)
+    other = write_report(manifest, store_copy / "page.html", quiet).page
     assert other.read_text() == page.read_text()
     assert [path.name for path in folder.iterdir() if path.name.startswith(".")] == []
 

@@ -93,11 +93,15 @@ def evaluate(
             "synthetic": result.manifest.phantom,
             "remarks": list(result.remarks),
             "rows": json.loads(rows.to_json(orient="records")),
-            "page": str(result.page),
+            "page": str(result.report.page),
         }
         typer.echo(json.dumps(facts))
-        return
-    typer.echo("\n".join(_lines(result, rows)))
+    else:
+        typer.echo("\n".join(_lines(result, rows)))
+    for line in result.report.failures():
+        typer.echo(line, err=True)
+    if result.report.failed:
+        raise typer.Exit(1)
 
 
 REMARKS = {  # what a model had seen of a hospital -> remark on its score there
@@ -152,4 +156,4 @@ def _lines(result: "ModelEvaluation", rows: "pd.DataFrame") -> list[str]:
     lines = [*notice, f"run {result.run.id}: {result.run.name}, trained elsewhere"]
     lines += [f"  {line}" for line in table_lines(cells)]
     notes = [f"note: {remark}" for remark in result.remarks]
-    return [*wrapped([*lines, *notes]), f"leaderboard: {result.page}"]
+    return [*wrapped([*lines, *notes]), f"leaderboard: {result.report.page}"]

@@ -35,7 +35,7 @@ from bench.planning.plan import CohortRef, Plan, make_plan
 from bench.planning.planned_grid import PlannedRun
 from bench.planning.remove_run import delete
 from bench.planning.run import RunSpec
-from bench.results.write_report import score_and_report
+from bench.results.write_report import Report, score_and_report
 from bench.runs.model_folder import load_folder
 from bench.runs.predict_cohorts import write_features
 from bench.runs.provenance import device_name, environment
@@ -62,7 +62,7 @@ class ModelEvaluation:
     run: PlannedRun
     remarks: tuple[str, ...]
     manifest: Manifest
-    page: Path
+    report: Report
 
 
 def evaluate(
@@ -133,8 +133,8 @@ def evaluate(
         exposure.write(store)
     manifest.with_imported_model(model).write()
     manifest = read_manifest(store, grid.name)
-    page = score_and_report(manifest, None, display.progress, say=display.say)
-    return ModelEvaluation(model, tuple(remarks), manifest, page)
+    report = score_and_report(manifest, None, display.progress, say=display.say)
+    return ModelEvaluation(model, tuple(remarks), manifest, report)
 
 
 def write_golden(request: EvaluationRequest, folder: Path, device: str, trust: bool) -> Path:

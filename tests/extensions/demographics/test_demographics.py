@@ -247,7 +247,7 @@ def test_groups_have_the_scores_of_their_images_and_get_into_no_bundle(store_cop
     assert rare["value"].isna().all()
     before = load_scores(first, [run.id], "scores")
     pd.testing.assert_frame_equal(load_scores(manifest, [run.id], "scores"), before)
-    page = write_report(manifest, None, lambda *_: None).read_text()
+    page = write_report(manifest, None, lambda *_: None).page.read_text()
     assert "by race" in page
     bundle = tmp_path / "ours.zip"
     export(manifest, [run.id], bundle, True, Registry.read(), lambda *_: None)

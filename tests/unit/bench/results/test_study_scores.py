@@ -88,7 +88,7 @@ def test_scores_of_studies_are_those_of_the_highest_probability(
                 compared += 1
     assert compared > 10
     assert "scores of images at chexpert" not in "\n".join(summary(manifest))  # it has patients with several images
-    page = write_report(manifest, None, lambda *_: None).read_text()
+    page = write_report(manifest, None, lambda *_: None).page.read_text()
     assert "scores of studies" in page
     assert "the probability of a study is the highest of its images" in page
     monkeypatch.setattr("bench.results.compare_two_runs.read_manifest", lambda _store, name: of_unit(first, name))
