@@ -66,7 +66,10 @@ def page(path: Path) -> str:
         merged = merge.Merge(Store.open(Path(temporary) / "store"))
         merge.add(merged, bundle, {}, bundle.manifest)
         manifest = merge.finish(merged, bundle.manifest.name, bundle.manifest.title, bundle.manifest, [])
-        return score_and_report(manifest, Path(temporary) / "page.html", quiet).page.read_text(encoding="utf-8")
+        report = score_and_report(manifest, Path(temporary) / "page.html", quiet)
+        if report.failed:
+            raise SystemExit("\n".join(report.failures()))
+        return report.page.read_text(encoding="utf-8")
 
 
 def add(path: Path) -> Path:
