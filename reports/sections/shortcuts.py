@@ -9,6 +9,7 @@ import math
 from typing import Any
 
 import numpy as np
+from markupsafe import Markup
 
 from reports.drawing import beeswarm, charts, svg
 from reports.formatting import Z
@@ -20,13 +21,14 @@ from reports.schemas.tables import LEAST_RELATED
 from reports.sentences import main_findings as sentences
 from reports.summaries import nuisances
 from reports.summaries import source_classifiers as sources
-from reports.summaries.missing_analyses import missing_analyses
 
 SHOWN = 40  # number of runs in the table of selectivity
 
 
 def shortcuts(data: ReportData) -> Section:
     """Write the section: source classifiers, image properties, nuisances, and a scatter of source probe accuracy and gap.
+
+    Without any of them, the section is empty.
 
     The rank correlation of source probe accuracy and gap is computed only for LEAST_RELATED or more runs.
     """
@@ -41,16 +43,21 @@ def shortcuts(data: ReportData) -> Section:
     visible = math.tanh(Z / math.sqrt(len(runs) - 3)) if len(runs) > 3 else 1.0
     estimates = sources.lookup(table)
     chance = probed[0].probe.chance if probed else float("nan")
+    descriptors = [found for model in ("pixels", "header") if (found := beeswarm.described(data, model))]
+    of_nuisances = _nuisances(data, probed or list(data.runs))
+    if not (probed or descriptors or of_nuisances):
+        return Section("shortcuts", "", Markup(""))
     context = {
         "accuracy_axis": svg.micro_axis(0, 1, sources.WIDTH),
         "data": data,
-        "missing": missing_analyses(data, "probes", "acquisition"),
         "title": sentences.probe_title(
             [r.probe.value for r in probed],
             [e.value for r in probed if (e := sources.of_run(estimates, r, "random", "none")).has_value],
             chance,
             num_sources,
-        ),
+        )
+        if probed
+        else "",
         "association": sentences.probe_and_gap(rho),
         "relation": sentences.relation_power(len(runs), LEAST_RELATED, visible, data.unit)
         if runs and not rho.clear
@@ -60,10 +67,8 @@ def shortcuts(data: ReportData) -> Section:
         "legend": charts.families(runs),
         "drawn": len(runs) >= LEAST_RELATED,
         "sources": _sources(data, estimates, probed, num_sources) if probed else {},
-        "descriptors": [
-            table_of_model for model in ("pixels", "header") if (table_of_model := beeswarm.described(data, model))
-        ],
-        "nuisances": _nuisances(data, probed or list(data.runs)),
+        "descriptors": descriptors,
+        "nuisances": of_nuisances,
     }
     return Section(
         "shortcuts",

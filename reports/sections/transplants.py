@@ -8,7 +8,6 @@ hospital.
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Any
 
 from markupsafe import Markup
@@ -23,7 +22,6 @@ from reports.schemas.tables import LEAST_RELATED
 from reports.sentences import changes as change_sentences
 from reports.summaries.change_rules import CLAHE, JPEG, JPEG_LOW, MARGIN, MARKER, changed, changes
 from reports.summaries.gap_causes import marker_sentence, shortcut_findings, tested_runs
-from reports.summaries.missing_analyses import missing_analyses, section_without_results
 
 WIDTH, HEIGHT = 260.0, 22.0
 SHOWN = 40  # number of runs in the table below the figure
@@ -80,20 +78,14 @@ class Change:
 
 
 def transplants(data: ReportData) -> Section:
-    """Write the section on the region transplant test.
-
-    If the test failed or is not done, the section states why. If it was not requested, the section is empty.
-    """
+    """Write the section on the region transplant test; empty if no run was tested."""
     table = data.tables["transplants"]
-    nothing = partial(section_without_results, data, "transplants", "Transplants", "Transplants", "transplants")
-    if not len(table):
-        return nothing()
     internal = data.internal.key
     findings_with_shortcut = shortcut_findings(data)
     findings_that_react = {str(run_id): changed(rows, internal) for run_id, rows in table.groupby("run_id")}
     runs = tested_runs(data)
     if not runs:
-        return nothing()
+        return Section("transplants", "", Markup(""))
     cells: Cells = {
         (str(r["run_id"]), str(r["kind"]), str(r["donor"]), str(r["host"]), str(r["finding"]), str(r["measure"])): r
         for r in table[table["subset"] == "all"].to_dict("records")
@@ -114,7 +106,6 @@ def transplants(data: ReportData) -> Section:
         "whole_image": _whole_image(data, table, [r.id for r in runs]),
         "run": first,
         "run_shown": data.run_shown(first),
-        "missing": missing_analyses(data, "transplants"),
         "figures": [_figure(data, cells, first, f) for f in dict.fromkeys((finding, MACRO)) if f],
         "legend": _legend(),
         "associations": _associations(data),

@@ -330,14 +330,12 @@ def pareto_title(labels: Sequence[str], num_runs: int, unit: str = "run") -> str
 def probe_title(values: Sequence[float], untrained: Sequence[float], chance: float, num_sources: int) -> str:
     """State how well a linear classifier on a run's frozen features identifies the hospital of an image.
 
-    `values`: balanced accuracy for each run. `untrained`: the same with the features before training, for each run that has it.
+    `values`: balanced accuracy for each run, at least one. `untrained`: the same with the features before training, for each run that has it.
     `chance`: the accuracy of guessing. `num_sources`: number of hospitals.
 
     >>> probe_title([0.95, 0.919], [0.947], 1 / 6, 6)
     'Features reveal the hospital: accuracy .919–.950; before training .947; chance .167'
     """
-    if not values:
-        return "The source classifier was not run"
     if num_sources < 2:
         return "There is only one hospital, so a source classifier has nothing to distinguish"
     before = f"; before training {_range(untrained)}" if untrained else ""

@@ -16,7 +16,6 @@ from reports.html.section import CAUSES, PlacedSection, Section, write
 from reports.report_data.headline_rows import Estimate
 from reports.report_data.hospitals_and_runs import Run
 from reports.report_data.report_data import EXTERNAL, ReportData
-from reports.summaries.missing_analyses import missing_analyses, section_without_results
 
 SHOWN = 12  # runs listed in the table
 METHODS = {"gradcam": "Grad-CAM", "gradcam++": "Grad-CAM++", "hirescam": "HiResCAM"}
@@ -24,14 +23,11 @@ COLUMNS = (OWN, "token", "markers", "border", "outside lungs")  # regions in the
 
 
 def heat_maps(data: ReportData) -> Section:
-    """Write the section on heat maps.
-
-    If the analysis failed or is not done, the section states why. If it was not requested, the section is empty.
-    """
+    """Write the section on heat maps; empty without heat maps."""
     table = heatmaps.rows_of_runs(data.tables["attention"], [r.id for r in data.scored])
     gallery = data.tables["gallery"]
     if table.empty and gallery.empty:
-        return section_without_results(data, "attention", "Heat maps", "Heat maps", "attention")
+        return Section("attention", "", Markup(""))
     rows_with_value = table.dropna(subset=["value"])
     enrichment = rows_with_value[rows_with_value["metric"] == "enrichment"]
     columns = [c for c in COLUMNS if c in set(heatmaps.regions_in(enrichment))]
@@ -58,7 +54,6 @@ def heat_maps(data: ReportData) -> Section:
         "pictures": pictures,
         "choices": _choices(pictures),
         "why": str(data.meta.get("no_pictures") or ""),
-        "missing": missing_analyses(data, "attention"),
         "num_runs": table["run_id"].nunique(),
         "without_maps": sum(r.has_given_vectors for r in data.ranked),
         "method": METHODS.get(name := _method(data), name),

@@ -91,23 +91,3 @@ def test_names_of_descriptors_and_nuisances_are_escaped() -> None:
     page = render(filled(descriptors=described(HOSTILE), nuisances=varying(first_run(), HOSTILE)))
     assert HOSTILE not in page
     assert "&lt;script&gt;" in page
-
-
-@pytest.mark.slow
-def test_a_failed_analysis_is_reported_in_its_section_and_an_unrequested_analysis_is_not() -> None:
-    made = tables(Invented(runs=2))
-    runs = made["runs"]["run_id"].tolist()
-    states = [
-        {"name": "transplants", "run_id": runs[0], "state": "failed", "reason": f"no room left {HOSTILE}"},
-        {"name": "transplants", "run_id": runs[1], "state": "done", "reason": ""},
-        {"name": "attention", "run_id": runs[0], "state": "absent", "reason": ""},
-        {"name": "acquisition", "run_id": "", "state": "failed", "reason": "KeyError: 'path'"},
-    ]
-    silent = render(made)
-    assert ">Region transplant test</h3>" not in silent
-    assert ">Heat maps</h3>" not in silent
-    page = render(Tables({**made.meta, "analyses": states}, made.frames))
-    assert "Region transplant tests of 1 of 2 runs failed: no room left &lt;script&gt;" in page
-    assert "Heat maps of 1 of 1 run are not done yet." in page
-    assert "Source classifiers of images and tables failed: KeyError" in page
-    assert HOSTILE not in page
