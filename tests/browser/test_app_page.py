@@ -29,7 +29,7 @@ def address(finished):
     with subprocess.Popen(words, cwd=finished, env=environment, stdout=subprocess.PIPE, text=True) as command:
         try:
             for line in command.stdout:
-                if "the page is at" in line:
+                if "URL:" in line:
                     break
             yield f"http://127.0.0.1:{port}"
         finally:
@@ -39,14 +39,13 @@ def address(finished):
         urllib.request.urlopen(f"http://127.0.0.1:{port}", timeout=2)
 
 
-# two models on a phone are below
 @pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), pytest.param(390, "dark", marks=pytest.mark.thorough)])
 def test_an_uploaded_image_is_answered_and_a_broken_one_refused(browser, address, axe, finished, width, scheme):  # noqa: F811
     """The page of `bench app` in a browser, with its server."""
     file = min((finished / "runs" / "phantom").glob("*/nih/images_001/images/*.png"))
     with Visit(browser, address, width, color_scheme=scheme) as visit:
         page = visit.page
-        page.get_by_text("How well this model does").wait_for(timeout=SLOW)
+        page.get_by_text("External AUROC").wait_for(timeout=SLOW)
         if width < 700:
             page.get_by_test_id("stExpandSidebarButton").click()
         page.locator("input[type=file]").set_input_files(file)
@@ -56,11 +55,11 @@ def test_an_uploaded_image_is_answered_and_a_broken_one_refused(browser, address
         page.get_by_test_id("stImage").locator("img").first.wait_for(timeout=SLOW)
         notice = page.get_by_text("not for clinical use")
         assert notice.is_visible()
-        page.get_by_text("How well this model does").scroll_into_view_if_needed()
+        page.get_by_text("External AUROC").scroll_into_view_if_needed()
         box = notice.bounding_box()
         assert 0 <= box["y"] <= 900 - box["height"]
         assert page.evaluate("document.documentElement.scrollWidth") <= width
-        ours = '.cxr, .st-key-notice, [data-testid="stCaptionContainer"], [data-testid="stImageCaption"]'
+        ours = '[data-testid="stTable"], .st-key-notice, [data-testid="stCaptionContainer"], [data-testid="stImageCaption"]'
         assert [found for part in ours.split(", ") for found in serious(axe, page, part)] == []
         if width > 700:
             broken = {"name": "broken.png", "mimeType": "image/png", "buffer": b"no image"}
@@ -68,22 +67,3 @@ def test_an_uploaded_image_is_answered_and_a_broken_one_refused(browser, address
             page.get_by_text("not a JPEG, PNG or DICOM image").wait_for(timeout=SLOW)
         assert all(url.split("/")[2] == address.split("/")[2] for url in visit.asked if url.startswith(("http", "ws")))
         assert [said for said in visit.said if "error" in said.lower()] == []
-
-
-def test_two_models_side_by_side_fit_a_phone(browser, address):
-    with Visit(browser, address, 390) as visit:
-        page = visit.page
-        page.get_by_text("How well this model does").wait_for(timeout=SLOW)
-        page.get_by_test_id("stExpandSidebarButton").click()
-        page.get_by_text("Synthetic sample", exact=True).click()
-        page.get_by_test_id("stImage").locator("img").first.wait_for(timeout=SLOW)  # a later answer closes an open list
-        page.get_by_test_id("stSelectbox").filter(has_text="Compare with").locator("input").click()
-        page.get_by_role("option").first.click()
-        page.get_by_test_id("stSidebarCollapseButton").locator("button").click()
-        page.get_by_role("columnheader", name="Difference").wait_for(timeout=SLOW)
-        page.get_by_text("Vermilion: more in A").wait_for(timeout=SLOW)
-        main = page.get_by_test_id("stMain")
-        assert main.evaluate("element => element.scrollWidth <= element.clientWidth")
-        for cell in page.locator(".cxr").first.locator("th, td").all():
-            box = cell.bounding_box()
-            assert box["x"] + box["width"] <= 390

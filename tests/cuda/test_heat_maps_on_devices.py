@@ -12,7 +12,7 @@ from tests.untrained_run import finished_run, write_radiograph
 
 
 def test_heat_maps_on_a_device_are_those_of_the_cpu(device: torch.device, tmp_path: Path) -> None:
-    pytest.importorskip("bench.extensions.app")
+    pytest.importorskip("bench.extensions.heat_maps")
     store, run = finished_run(tmp_path)
     found, expected = (
         api.explain(api.load_run(store.root, run.id, device=name), write_radiograph(tmp_path), ["Edema", "Pneumonia"])

@@ -7,7 +7,6 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import cv2
 import numpy as np
 import pandas as pd
 import pytest
@@ -27,7 +26,6 @@ from bench.runs.model_reference import config_sha256
 from bench.store.checked_folders import ReportFolder
 from bench.store.store import Store, canonical_json
 from harmonize.errors import ConfigError
-from harmonize.phantom import PhantomSettings, twin
 from tests.conftest import Command, Drawn, bench
 from tests.nonempty import nonempty
 from tests.tiny_grids import SMALL_ANALYSES, tiny_with
@@ -184,26 +182,6 @@ def test_commands_name_the_hospitals_on_which_a_run_trained(folds: Path, manifes
 
 
 @pytest.mark.grid
-def test_the_app_names_the_hospitals_on_which_a_run_trained(manifest: Manifest) -> None:
-    runs = pytest.importorskip("bench.extensions.app.selectable_runs")
-    run = {run.config.leave_out: run.id for run in manifest.runs}
-    choices = {choice.run_id: choice for choice in runs.runs_with_weights(manifest.store)}
-    assert choices[run["nih"]].origins == {
-        "unseen": "Other or unknown",
-        POOL: f"{TITLES['chexpert']} + {TITLES['mimic']}: training hospitals",
-        "padchest": "Hospital D (PadChest layout): never seen in training",
-        "nih": f"{TITLES['nih']}: never seen in training",
-    }
-    text = runs.macro_auroc_text(choices[run["nih"]], "mimic")  # the origin of an image for another model
-    assert text == "unknown: this hospital is one of several on which this model trained"
-    only = SimpleNamespace(auroc=choices[run["nih"]].auroc, internal=POOL, trained_at=["mimic"], origins={POOL: ""})
-    value, low, high = (
-        macros(manifest, run["nih"]).query("split == 'test' and finding == 'macro'").iloc[0][["value", "low", "high"]]
-    )
-    assert runs.macro_auroc_text(only, "mimic") == f"{value:.2f} [{low:.2f}, {high:.2f}], mean over findings"
-
-
-@pytest.mark.grid
 def test_runs_that_leave_out_the_same_hospital_can_be_compared_there(manifest: Manifest) -> None:
     run = next(run.id for run in manifest.runs if run.config.leave_out == "nih")
     with_views = next(row.id for row in manifest.derived if row.of == (run,))
@@ -323,19 +301,6 @@ def test_images_are_counted_once_if_the_runs_leave_out_some_hospitals_of_the_poo
     of_chexpert = table["hospital"] == "chexpert"
     found = cohort_tables(some, ["Edema"])
     assert found.test_images == (test & of_chexpert).sum() + (~of_chexpert).sum() + len(external)
-
-
-def test_only_the_first_hospital_of_a_pool_of_phantoms_prints_its_tag_because_of_a_finding() -> None:
-    runs = pytest.importorskip("bench.extensions.app.selectable_runs")
-    facts = {"seed": 0, "size": 64, "shortcut": 0.9}
-    choice: Any = SimpleNamespace(
-        internal="mimic+nih", manifest=SimpleNamespace(phantom_settings=SimpleNamespace(**facts))
-    )
-    settings = PhantomSettings(source="mimic", images={"chexpert": 1}, **facts)
-    for patient in range(8):
-        image, _ = runs.sample(choice, "chexpert", patient)
-        expected = (twin(settings, "chexpert", patient).image * 255 + 0.5).astype(np.uint8)
-        np.testing.assert_array_equal(cv2.imdecode(np.frombuffer(image.content, np.uint8), 0), expected)
 
 
 @pytest.mark.grid

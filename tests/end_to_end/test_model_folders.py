@@ -164,7 +164,7 @@ def test_the_commands_take_a_folder_without_a_store(
 
 
 def test_a_folder_is_explained(uploaded: dict[str, Path], mixed: Path, here: Command, tmp_path: Path) -> None:
-    pytest.importorskip("bench.extensions.app")
+    pytest.importorskip("bench.extensions.heat_maps")
     image = str(images(mixed, 1)[0])
     words = ("explain", str(uploaded["ensembles of views"]), image, "--finding", "Edema", "-o", str(tmp_path))
     assert "each map is the mean of 6 heat maps" in here(*words, cwd=tmp_path).stdout
@@ -305,7 +305,7 @@ def test_code_that_a_folder_names_is_not_imported(
 
 
 def scaled(stored: StoredRun, image: Path, finding: str) -> np.ndarray:
-    explainer_of = pytest.importorskip("bench.extensions.app.explain_image").explainer_of
+    explainer_of = pytest.importorskip("bench.extensions.heat_maps.explain_image").explainer_of
     (own,) = explainer_of(stored).explain(image, [finding], "gradcam", None).finding_maps
     return own.heat / own.heat.max()
 
@@ -315,7 +315,7 @@ def test_an_ensemble_is_explained_by_the_mean_of_its_scaled_maps_and_a_panel_by_
 ) -> None:
     (image,) = images(mixed, 1)
     stored = load_folder(uploaded["ensemble"])
-    explainer_of = pytest.importorskip("bench.extensions.app.explain_image").explainer_of
+    explainer_of = pytest.importorskip("bench.extensions.heat_maps.explain_image").explainer_of
     explanation = explainer_of(stored).explain(image, ["Edema"], "gradcam", None)
     expected = np.mean([scaled(source, image, "Edema") for source in stored.sources], axis=0)
     np.testing.assert_allclose(explanation.finding_maps[0].heat, expected, rtol=1e-5, atol=1e-6)

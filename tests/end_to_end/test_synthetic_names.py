@@ -107,7 +107,7 @@ def test_statistics_state_that_the_images_are_synthetic(finished: Path, here: Co
 def test_heat_maps_of_a_run_that_learned_from_drawings_say_so_first(
     finished: Path, here: Command, tmp_path: Path
 ) -> None:
-    pytest.importorskip("bench.extensions.app")
+    pytest.importorskip("bench.extensions.heat_maps")
     run_id = Store.open(finished / "runs", create=False).run_ids()[0]
     image = min((finished / "runs" / "phantom").glob("*/nih/images_001/images/*.png"))
     words = ("explain", run_id, str(image), "--finding", "Edema", "-o", str(tmp_path), "--quiet")

@@ -63,7 +63,7 @@ def adapted_run(folder: Path) -> str:
 
 
 @pytest.mark.grid
-@pytest.mark.parametrize(("command", "package"), [("predict", "bench"), ("explain", "bench.extensions.app")])
+@pytest.mark.parametrize(("command", "package"), [("predict", "bench"), ("explain", "bench.extensions.heat_maps")])
 def test_commands_on_single_images_refuse_the_run_and_name_the_one_to_use(
     command: str, package: str, finished: Path
 ) -> None:

@@ -1,3 +1,3 @@
-"""The page of `bench app` for one image, and heat maps of image files: `bench explain`, `api.explain`, `api.overlay`."""
+"""`bench app`: a local page in the browser that predicts images with a run and draws heat maps."""
 
 NEEDS = ("heat_maps",)

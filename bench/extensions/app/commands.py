@@ -1,12 +1,11 @@
-"""The commands `bench explain` and `bench app`."""
+"""The command `bench app`."""
 
 import typer
 
 from bench.cli.group import NEW_HOSPITAL
-from bench.extensions.app import explain, server
+from bench.extensions.app import server
 
 
 def add(app: typer.Typer) -> None:
-    """Add the commands `bench explain` and `bench app`."""
-    app.command(rich_help_panel=NEW_HOSPITAL, epilog=explain.EXAMPLES)(explain.explain)
+    """Add the command `bench app`."""
     app.command(rich_help_panel=NEW_HOSPITAL, epilog=server.EXAMPLES)(server.app)

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from bench.extensions.app import explain_image
+from bench.extensions.heat_maps import explain_image
 from bench.models.network import Network
 from bench.runs.stored_run import load
 from tests.untrained_run import finished_run

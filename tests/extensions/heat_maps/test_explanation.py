@@ -11,10 +11,10 @@ import torch
 from typer.testing import CliRunner, Result
 
 from bench.cli.main import app
-from bench.extensions.app.explain import parse_box
-from bench.extensions.app.explain_image import chosen_findings, explainer_of, table
-from bench.extensions.app.panel import SHOWN, WARNING, Explanation, FindingMap, all_findings_panel, panel
+from bench.extensions.heat_maps.explain import parse_box
+from bench.extensions.heat_maps.explain_image import chosen_findings, explainer_of, table
 from bench.extensions.heat_maps.gradcam import heat_maps, upsampled
+from bench.extensions.heat_maps.panels import SHOWN, WARNING, Explanation, FindingMap, all_findings_panel, panel
 from bench.inputs.normalize import Normalizer
 from bench.models.network import build
 from bench.planning.run import read_run

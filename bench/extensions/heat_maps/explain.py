@@ -14,7 +14,7 @@ from harmonize.errors import ConfigError, DatasetError
 if TYPE_CHECKING:
     import pandas as pd
 
-    from bench.extensions.app.panel import Explanation
+    from bench.extensions.heat_maps.panels import Explanation
 
 EXAMPLES = options.examples(
     "bench explain 3fa9 image.png --finding Cardiomegaly",
@@ -70,7 +70,7 @@ def explain(
 
     from bench.cli.progress_bars import choose_display
     from bench.cli.text_tables import wrapped
-    from bench.extensions.app.explain_image import chosen_findings, explainer_of, table
+    from bench.extensions.heat_maps.explain_image import chosen_findings, explainer_of, table
     from bench.runs.model_folder import load_model
     from bench.store.safe_csv import csv_text
 
@@ -134,8 +134,8 @@ def _draw(explanation: "Explanation", output: Path, stem: str) -> list[str]:
 
     `stem`: the beginning of the file names. Returns the file names of the pictures of single findings, in their order.
     """
-    from bench.extensions.app.explain_image import png
-    from bench.extensions.app.panel import all_findings_panel, panel
+    from bench.extensions.heat_maps.explain_image import png
+    from bench.extensions.heat_maps.panels import all_findings_panel, panel
     from bench.store.store import write_bytes
 
     pictures = {

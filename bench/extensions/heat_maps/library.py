@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from bench.extensions.app.panel import Explanation
+    from bench.extensions.heat_maps.panels import Explanation
     from bench.runs.stored_run import StoredRun
     from harmonize.images.image_header import InMemory
 
@@ -33,7 +33,7 @@ def explain(
     >>> explanation.finding_maps[0].finding, explanation.finding_maps[0].heat.shape == explanation.gray.shape
     ('Edema', True)
     """
-    from bench.extensions.app.explain_image import Explainer, chosen_findings
+    from bench.extensions.heat_maps.explain_image import Explainer, chosen_findings
 
     require_run(run, "explain")
     file = image_file(image)
@@ -53,7 +53,7 @@ def overlay(explanation: "Explanation", finding: str) -> "NDArray[np.uint8]":
     """
     import numpy as np
 
-    from bench.extensions.app.panel import Explanation, overlaid
+    from bench.extensions.heat_maps.panels import Explanation, overlaid
     from harmonize.errors import ConfigError
 
     require(explanation, Explanation, "explanation", "overlay", "write explanation=api.explain(run, image)")

@@ -19,8 +19,8 @@ import torch
 from numpy.typing import NDArray
 
 from bench.config.tta_and_ensembles import View
-from bench.extensions.app.panel import SHOWN, Explanation, FindingMap
 from bench.extensions.heat_maps.gradcam import heat_maps, upsampled
+from bench.extensions.heat_maps.panels import SHOWN, Explanation, FindingMap
 from bench.planning.derived_runs import logit_of_mean
 from bench.runs.make_derived import view_transform
 from bench.runs.stored_run import StoredRun, TrainedNetwork
