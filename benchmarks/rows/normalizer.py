@@ -176,16 +176,16 @@ def beside_floor(quick: bool) -> Measured:
     These steps are counting the gray values and looking up a float32 for each pixel. The values are those of rounds, each the
     median over the operations.
     """
-    import torch
-
-    from benchmarks.floors import parts
+    from bench.inputs.gray_kernels import count, look_up
 
     pictures = images(quick)
-    ways = parts(torch.from_numpy(np.stack(pictures)))
-    count, look_up = ways["count gray values"], ways["look up float32"]
+    image_NP = np.stack(pictures).reshape(len(pictures), -1)
+    count_NV = np.zeros((len(pictures), 256), np.int64)
+    table_N1V = np.broadcast_to(np.linspace(0, 1, 256, dtype=np.float32), (len(pictures), 1, 256)).copy()
+    written = np.empty((len(pictures), 1, image_NP.shape[1]), np.float32)
     cases = {name: CASES[name][1](pictures) for name in HISTOGRAM_OPERATIONS}
     implementations: dict[str, Way] = {name: ours for name, (ours, _, _) in cases.items()}
-    implementations["floor"] = lambda: (count(), look_up())
+    implementations["floor"] = lambda: (count(image_NP, count_NV), look_up(image_NP, table_N1V, written))
     spent = interleaved(implementations, 1 if quick else 7, items=dict.fromkeys(implementations, len(pictures)))
     ours = [statistics.median(seconds) for seconds in zip(*(spent[name] for name in cases), strict=True)]
     return compared(

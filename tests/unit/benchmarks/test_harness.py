@@ -308,7 +308,6 @@ def test_an_unknown_name_is_refused_with_those_that_are(capsys: pytest.CaptureFi
 
 
 def test_every_benchmark_is_found_and_the_committed_table_is_of_all_of_them() -> None:
-    """B14 is none of the list: `growth.py` makes its figures, and RESULTS.md has them below the table."""
     listed = command.listed()
     assert {"B1"} <= {each.name for each in listed}
     committed = results.read_csv((ROOT / "benchmarks" / "results.csv").read_text())
