@@ -31,9 +31,9 @@ JOURNEYS = {
 }
 # both as wanted
 CORE_LINES, CORE_FILES = 62_000, 430
-# Wanted: 20,500. Features that left the core (prompts, vectors, symptoms, reproduction, forecast, clusters, heat maps, label efficiency,
-# label policies) are 6,200 lines. Calibration, new hospitals, downloads, readings of labels, single readers, groups of people,
-# masks of lungs and heart, and chest drains are younger than the limit: 4,200 lines.
+# Wanted: 20,500. Features that left the core (prompts, vectors, symptoms, reproduction, clusters, heat maps, label efficiency,
+# label policies) are 6,200 lines. Calibration, new hospitals, downloads, readings of labels, single readers, groups of people
+# and masks of lungs and heart are younger than the limit: 4,200 lines.
 EXTENSION_LINES = 32_850
 # Wanted: 800. Most of the others name a paragraph of a longer function, whose caller would not read better with the paragraph in it.
 CALLED_ONCE = 1_215
