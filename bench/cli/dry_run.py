@@ -1,45 +1,28 @@
-"""Print the output of `bench run --dry-run` and `--estimate`: the runs, and the estimate of an extension."""
+"""Print the output of `bench run --dry-run`."""
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from typing import Any
 
 import typer
 
-from bench.cli.plan_text import MORE, aligned, settings
+from bench.cli.plan_text import aligned, settings
 from bench.config.run_names import RunName
 from bench.planning.derived_runs import DerivedRun
 from bench.planning.plan import Plan
 from bench.planning.run import RunSpec
 from bench.store.store import Store
 from bench.study.plan_remarks import plan_remarks
-from bench.system.devices import Devices
-from reports import extensions
 
 
-def say_plan(
-    plan: Plan, runs: Sequence[RunSpec], derived: Sequence[DerivedRun], devices: Devices | None, as_json: bool
-) -> None:
-    """Print the planned runs with their states; with `devices`, also an estimate of time, disk space and memory.
-
-    If all runs are done, there is no estimate.
-    """
+def say_plan(plan: Plan, runs: Sequence[RunSpec], derived: Sequence[DerivedRun], as_json: bool) -> None:
+    """Print the planned runs with their states."""
     store, names = plan.store, RunSpec.names(runs)
-    todo = [run for run in runs if store.state(run.id) != "done"]
-    modules = extensions.modules("run_estimate") if devices and todo else ()
-    estimates = [(module, module.grid_forecast(plan, todo, derived, devices)) for module in modules]
     if as_json:
-        rows = planned_rows(store, runs, derived, names)
-        measured = {"runs": rows, "estimate": next((asdict(estimate) for _, estimate in estimates), None)}
-        typer.echo(json.dumps(measured if devices else rows, indent=1))
+        typer.echo(json.dumps(planned_rows(store, runs, derived, names), indent=1))
         return
     lines = [*plan_remarks(plan), *run_lines(runs, names, store), *derived_lines(derived, names, store)]
-    for module, estimate in estimates:
-        lines += module.lines(estimate, devices.workers if devices else 1)
-    if todo and not devices:
-        lines.append(MORE)
-    typer.echo("\n".join([*lines, f"nothing was run (--{'estimate' if devices else 'dry-run'})"]))
+    typer.echo("\n".join([*lines, "nothing was run (--dry-run)"]))
 
 
 def planned_rows(

@@ -73,7 +73,6 @@ def run(
     ] = None,
     one_pass: options.OnePassOption = False,
     dry_run: options.DryRunOption = False,
-    estimate: options.EstimateOption = False,
     with_images: options.WithImagesOption = False,
     quiet: options.QuietOption = False,
     as_json: options.JsonOption = False,
@@ -89,7 +88,6 @@ def run(
     from bench.study.request import Request
     from bench.system.devices import Devices
 
-    options.only_valid(context, not estimate, "without --estimate", "--dry-run")
     options.only_valid(context, together == 1 or per_device <= 1, "without --together", "--per-device")
     with choose_display(quiet) as display:
         here = executor.partition(":")[0] == "local"
@@ -98,10 +96,10 @@ def run(
         request = Request.read(grid, registry, data, weights)
         request.check_only(only)
         opened = Store.open(store)
-        trains = here and not (dry_run or estimate)
+        trains = here and not dry_run
         if trains:
             request.check_weights(opened)
-        if data is None and plan_text.say_synthetic(request.grid, opened, dry_run and not estimate, only, as_json):
+        if data is None and plan_text.say_synthetic(request.grid, opened, dry_run, only, as_json):
             _say(request.missing_weights(request.hub_architectures))
             return
 
@@ -118,10 +116,10 @@ def run(
             typer.echo(plan.heading(chosen))
         for extension in extensions.modules("plan"):
             _say(extension.remarks(plan))
-        if dry_run or estimate:
+        if dry_run:
             from bench.cli.dry_run import say_plan
 
-            say_plan(plan, chosen, derived, devices if estimate else None, as_json)
+            say_plan(plan, chosen, derived, as_json)
             _say(request.missing_weights(request.architectures_to_fetch(chosen, opened)))
             return
         if trains:

@@ -90,10 +90,6 @@ DryRunOption = Annotated[
 OnePassOption = Annotated[
     bool, typer.Option("--one-pass", help="Train all runs first, then predict in one pass per cohort.")
 ]
-EstimateOption = Annotated[
-    bool,
-    typer.Option("--estimate", help="Print the plan with a rough forecast of time, disk and memory; train no run."),
-]
 ExecutorOption = Annotated[
     str, typer.Option("--executor", help="local, ray or slurm. Resources follow a colon: slurm:partition=gpu,hours=12.")
 ]

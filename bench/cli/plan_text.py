@@ -16,8 +16,6 @@ from bench.config.run_names import RunName
 from bench.store.store import Store
 from harmonize.errors import ConfigError
 
-MORE = "for time, disk and memory: --estimate"
-
 
 def say_synthetic(grid: Grid, store: Store, only_plan: bool, pattern: str | None, as_json: bool) -> bool:
     """Print that the grid uses synthetic cohorts. With `only_plan`, also print the plan if the cohorts are not made yet.
@@ -57,7 +55,7 @@ def config_lines(grid: Grid, configs: Sequence[RunConfig]) -> list[str]:
     """Return lines of text: the runs of a grid whose synthetic cohorts are not made yet. The runs have no ids yet."""
     cells = [[*name.cells, "to do"] for name in RunName.among([config.settings for config in configs])]
     lines = [f"grid {grid.name}: {len(configs)} runs (they get ids when the cohorts are made)"]
-    return [*lines, *aligned(cells), MORE, "nothing was run (--dry-run)"]
+    return [*lines, *aligned(cells), "nothing was run (--dry-run)"]
 
 
 def settings(config: RunConfig) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 A geometry is the part of the preprocessing that is applied before images are cached: size, fit, region crop and CLAHE.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Self
 
@@ -137,32 +137,6 @@ def _listed(ref: CohortRef) -> pd.DataFrame:
     return ref.read(["image_id", "path"])
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class ImageFiles:
-    """The image files of a plan, with the size and the modification time of each file."""
-
-    plan: Plan
-    states: Mapping[str, pd.DataFrame]  # cohort -> result of `file_states`
-
-    @classmethod
-    def of(cls, plan: Plan) -> Self:
-        """Read size and modification time of every image file of the plan."""
-        return cls(plan, {ref.name: file_states(ref.root, _listed(ref)) for ref in plan.refs})
-
-    def decoding(self, runs: Sequence[RunSpec], workers: int) -> dict[tuple[str, str], CacheForecast]:
-        """Return the forecasts of decoding the images of `runs`: (cohort, key of the geometry) -> forecast.
-
-        A forecast has the number of images to decode, the size of the finished cache in bytes, and the time in seconds.
-        """
-        return {
-            (ref.name, form.key): forecast(
-                ref.name, ref.root, self.states[ref.name], form, self.plan.store.cache_folder(ref.root), workers
-            )
-            for ref in self.plan.refs
-            for form in dict.fromkeys(run.geometry for run in runs)
-        }
-
-
 def _decoding_sentence(work: CacheForecast, workers: int) -> str:
     """Return a sentence with the disk space and the time that decoding will need.
 
@@ -181,20 +155,25 @@ def prepare(plan: Plan, workers: int, progress: Progress, say: Callable[[str], N
     If any image must be decoded, `say` is first called with a line that states disk space and time. Raises DatasetError
     when no image of a cohort can be read.
     """
-    files = ImageFiles.of(plan)
+    states = {ref.name: file_states(ref.root, _listed(ref)) for ref in plan.refs}
+    forms = list(dict.fromkeys(run.geometry for run in plan.runs))
     if say is not None:
-        forecasts = files.decoding(plan.runs, workers).values()
+        forecasts = [
+            forecast(ref.name, ref.root, states[ref.name], form, plan.store.cache_folder(ref.root), workers)
+            for ref in plan.refs
+            for form in forms
+        ]
         work = CacheForecast(
             *(sum(getattr(cohort, name) for cohort in forecasts) for name in ("images", "num_bytes", "seconds"))
         )
         if work.images:
             say(_decoding_sentence(work, workers))
     caches: dict[tuple[str, str], ImageCache] = {}
-    for form in dict.fromkeys(run.geometry for run in plan.runs):
+    for form in forms:
         for ref in plan.refs:
             folder = plan.store.cache_folder(ref.root)
             caches[ref.name, form.key] = open_cache(
-                ref.name, ref.root, _listed(ref), form, folder, workers, progress, files.states[ref.name]
+                ref.name, ref.root, _listed(ref), form, folder, workers, progress, states[ref.name]
             )
     for (name, _), cache in caches.items():
         if not (cache.index["reason"] == "").any():

@@ -1,1 +1,1 @@
-"""Run a grid, or forecast its time, disk space and memory."""
+"""Run a grid."""

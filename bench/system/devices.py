@@ -80,15 +80,6 @@ def first_device(device: str) -> str:
     return choose_devices(device, 1, 1)[0]
 
 
-def memory_of(device: str) -> int:
-    """Return the memory of a GPU in bytes, 0 for the CPU."""
-    if not device.startswith("cuda"):
-        return 0
-    import torch
-
-    return int(torch.cuda.get_device_properties(device).total_memory)
-
-
 def keep_freed_memory() -> None:
     """Let this process keep the memory that it frees. Runs of a grid and all predictions on a CPU call it.
 

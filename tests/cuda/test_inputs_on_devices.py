@@ -205,12 +205,9 @@ def test_memory_speed_and_hardware_are_those_of_the_device(device: torch.device)
 
 
 @pytest.mark.grid
-def test_a_grid_is_trained_on_the_device_and_its_rehearsal_too(
-    gpu: torch.device, command: object, drawn: object, tmp_path: Path
-) -> None:
+def test_a_grid_is_trained_on_the_device(gpu: torch.device, command: object, drawn: object, tmp_path: Path) -> None:
     """On a CPU, other tests do this."""
     folder = drawn("tiny", tmp_path)  # type: ignore[operator]
     options = ("run", "--grid", "tiny", "--device", str(gpu))
-    command(*options, "--estimate", cwd=folder)  # type: ignore[operator]
     done = command(*options, "--per-device", "2", cwd=folder)  # type: ignore[operator]
     assert "2 of 2 runs done (2 now), 0 failed" in done.stdout

@@ -37,7 +37,7 @@ NOT_RUN = {  # they are held to the commands' options by test_docs.py all the sa
     "predecessors.md": "needs the datasets; test_whole_studies.py runs the twins in small",
     "real-data.md": "needs real radiographs; test_cohort_wiring.py, test_check.py and test_data_stats.py run the same on tables made here",
     "reporting.md": "names the grid demo; test_registration.py and test_checklist.py run the commands on a small grid",
-    "running.md": "needs a cluster, or the datasets; test_forecast.py runs the dry run, test_executors.py and test_team.py each executor",
+    "running.md": "needs a cluster, or the datasets; test_cli.py runs the dry run, test_executors.py and test_team.py each executor",
 }
 
 

@@ -418,7 +418,6 @@ WRONG_REQUESTS = [  # words, and what is said: what is wrong, where, and how to 
     *(
         (words, f"{option} is only valid {when}", words.split()[0], f"remove {option}")
         for words, option, when in (
-            ("run --grid tiny --dry-run --estimate", "--dry-run", "without --estimate"),
             ("run --grid tiny --together 2 --per-device 2", "--per-device", "without --together"),
             ("check --store none", "--store", "for a folder that exists"),
             ("check --workers 2", "--workers", "with --data and without --quick"),
