@@ -101,7 +101,7 @@ def plant_analysis(store: Store, run_id: str) -> None:
     place, identity = f"{run_id[:2]}/{run_id}/attention", ["attention", 1, {}]
     folder = store.root / place
     text = {"run_id": run_id, "dataset": "nih", "finding": "Edema", "kind": "sure miss", "picture": ""}
-    for name in ("attention", "gallery", "cascade"):
+    for name in ("attention", "gallery", "randomization"):
         rows = [{column: text.get(column, float(rank)) for column in SCHEMAS[name]} for rank in range(2)]
         write_table(folder / f"{name}.parquet", pd.DataFrame(rows))
     for rank in range(2):

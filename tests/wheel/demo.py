@@ -24,10 +24,6 @@ sources = pd.read_parquet(tables / "sources.parquet")
 shortcut = sources.query("metric == 'balanced_accuracy' and probe == 'features' and shots == 0")
 assert shortcut.loc[shortcut["control"] == "none", "value"].min() > 0.8, shortcut
 assert shortcut.loc[shortcut["control"] == "shuffled", "value"].between(0.10, 0.24).all(), shortcut
-maps = pd.read_parquet(tables / "map_stability.parquet").query("dataset == 'external' and finding == 'all'")
-assert len(maps) == 2, maps  # one row for each recipe; each has two seeds
-assert maps["value"].between(0.1, 0.9).all(), maps
-assert (maps["low"] > maps["other"]).all(), "maps of two seeds are no more alike than maps of two images"
 page = (tables.parent / "leaderboard.html").read_text(encoding="utf-8")
 assert "Pleural Effusion: mean AUROC" in page
 print(f"the demo of the wheel tells its story: AUROC gaps {', '.join(f'{value:.3f}' for value in planted['value'])}")

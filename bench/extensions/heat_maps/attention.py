@@ -21,8 +21,7 @@ from bench.extensions.heat_maps.image_sample import RULE, OperatingPoint, Scored
 from bench.extensions.heat_maps.localization import energy
 from bench.extensions.heat_maps.measure import Row, measure
 from bench.extensions.heat_maps.pictures import picture_name, png, views
-from bench.extensions.heat_maps.sanity_table import sanity_table
-from bench.extensions.heat_maps.seed_stability import MAP_COLUMNS, MAPS, map_row
+from bench.extensions.heat_maps.randomization import mean_of_images, randomization
 from bench.extensions.heat_maps.summary import MEASURES, summarize
 from bench.inputs.batches import BatchReader
 from bench.inputs.examples import Examples
@@ -53,15 +52,13 @@ Heats = NDArray[np.float32]
 def attention(job: AnalysisJob, folder: Path, progress: Progress) -> None:
     """Write the tables of a run's heat maps, and PNG files below gallery/.
 
-    The tables are `attention` (measurements of the maps), `gallery` (cases), `cascade` (sanity checks) and
-    `sampled_maps`. `sampled_maps` has the maps at the size of the feature maps. From these maps, a report computes how
-    similar the maps of a recipe are over its seeds.
+    The tables are `attention` (measurements of the maps), `gallery` (cases) and `randomization` (the sanity check).
     """
     device = torch.device(job.device)
     if device.type == "cpu":
         torch.set_num_threads(job.run.config.threads)
     mapper = HeatMapper.load(job, device)
-    attention_tables, gallery_tables, sanity_tables = [], [], []
+    attention_tables, gallery_tables = [], []
     explained = [(ref, "") for ref in job.refs]
     if job.run.config.leave_out:
         explained.append((job.refs[0], job.run.config.leave_out))
@@ -69,10 +66,7 @@ def attention(job: AnalysisJob, folder: Path, progress: Progress) -> None:
         table, gallery = mapper.explain_cohort(ref, folder / "gallery", progress, left_out)
         attention_tables.append(table)
         gallery_tables.append(gallery)
-    if job.analysis.options.sanity:
-        sanity_tables.append(mapper.sanity_checks(job.refs[0], progress))
-    write_table(folder / f"{MAPS}.parquet", pd.DataFrame(mapper.sampled_maps, columns=list(MAP_COLUMNS)))
-    write_table(folder / "cascade.parquet", _stacked(sanity_tables, "cascade"))
+    write_table(folder / "randomization.parquet", mapper.randomization_check(job.refs[0], progress))
     write_table(folder / "attention.parquet", _stacked(attention_tables, "attention"))
     write_table(folder / "gallery.parquet", _stacked(gallery_tables, "gallery"))
 
@@ -93,8 +87,6 @@ class HeatMapper:
         self.run, self.options = job.run, job.analysis.options
         self.device = torch.device(job.device)
         self.size = job.run.input_size
-        # one tuple per map, with the values of MAP_COLUMNS; `explain_cohort` adds the maps of its cohort
-        self.sampled_maps: list[tuple[object, ...]] = []
 
     @classmethod
     def load(cls, job: AnalysisJob, device: torch.device) -> "HeatMapper":
@@ -131,14 +123,11 @@ class HeatMapper:
         image_rows = np.array(sorted({*findings_of_row, *cases_of_row}), np.int64)
         truth = with_anatomy(truth, ref.places, scored.image_id[image_rows].astype(str).tolist())
         regions_of = self.region_cache(ref, truth, cache, table)
-        for row, gray, small_Khw, heat_KHW in self.heat_maps(
+        for row, gray, heat_KHW in self.heat_maps(
             image_rows, rows, BatchReader(cache.images, self.device), progress, name
         ):
             image_id = str(scored.image_id[row])
             regions = regions_of(image_id)
-            for finding in findings_of_row.get(row, ()):
-                heat_hw = small_Khw[column[finding]]
-                self.sampled_maps.append(map_row(name, finding, image_id, str(scored.patient_id[row]), heat_hw))
             for finding in findings_of_row.get(row, ()):
                 if regions is None:
                     break
@@ -153,11 +142,12 @@ class HeatMapper:
         frame = pd.DataFrame(measurements, columns=list(MEASURES))
         return summarize(frame, name, self.run.id), self._gallery_table(name, gallery, pictures)
 
-    def sanity_checks(self, internal: CohortRef, progress: Progress) -> pd.DataFrame:
-        """Return the table `cascade`: sanity checks of heat maps on images with the most common finding.
+    def randomization_check(self, internal: CohortRef, progress: Progress) -> pd.DataFrame:
+        """Return the table `randomization`, from images with the most common finding, one per patient.
 
-        "No Finding" does not count as a finding here. The table is empty if no image has a finding.
+        "No Finding" does not count as a finding here. The table is empty without images.
         """
+        columns = list(SCHEMAS["randomization"])
         cache = open_images(self.job.store, internal, self.run.geometry)
         scored, rows = self.scored_images(internal, internal.read(), cache)
         sample = {
@@ -166,14 +156,14 @@ class HeatMapper:
         finding = max(sample, key=lambda name: len(sample[name]), default="")
         sampled_rows = sample.get(finding, np.zeros(0, np.int64))[: self.options.sanity]
         if not len(sampled_rows):
-            return pd.DataFrame(columns=list(SCHEMAS["cascade"]))
+            return pd.DataFrame(columns=columns)
         progress("check the maps", 0, 1)
         x_NCHW = self.normalizer(BatchReader(cache.images, self.device)(rows[sampled_rows]))
-        checks = sanity_table(
+        similarity_N = randomization(
             self.network, x_NCHW, scored.findings.index(finding), self.run.config.seed, self.options.method
         )
         progress("check the maps", 1, 1)
-        return checks.assign(run_id=self.run.id, dataset=internal.name, finding=finding)[list(SCHEMAS["cascade"])]
+        return pd.DataFrame([(self.run.id, internal.name, finding, *mean_of_images(similarity_N))], columns=columns)
 
     def scored_images(
         self, ref: CohortRef, table: pd.DataFrame, cache: ImageCache, left_out: str = ""
@@ -202,8 +192,8 @@ class HeatMapper:
         reader: BatchReader,
         progress: Progress,
         name: str,
-    ) -> Iterator[tuple[int, Gray, Heats, Heats]]:
-        """Yield (row, central crop [H, W], small heat maps [K, h, w], large heat maps [K, H, W]) for each image.
+    ) -> Iterator[tuple[int, Gray, Heats]]:
+        """Yield (row, central crop [H, W], heat maps [K, H, W]) for each image.
 
         `image_rows` has the rows of the images among the scored images. `cache_rows` has the cache row of every scored image.
         """
@@ -217,8 +207,7 @@ class HeatMapper:
             maps = heat_maps(self.network, self.normalizer(batch_NHW), self.options.method)
             heat_NKHW = upsampled(maps.heat_NKhw, self.size).cpu().numpy()
             gray_NHW = batch_NHW[:, inner, inner].cpu().numpy()
-            small_NKhw = maps.heat_NKhw.cpu().numpy()
-            yield from zip(rows_of_batch.tolist(), gray_NHW, small_NKhw, heat_NKHW, strict=True)
+            yield from zip(rows_of_batch.tolist(), gray_NHW, heat_NKHW, strict=True)
         progress(f"heat maps of {name}", len(image_rows), len(image_rows))
 
     def region_cache(self, ref: CohortRef, truth: Truth, cache: ImageCache, table: pd.DataFrame) -> "RegionCache":

@@ -1,4 +1,4 @@
-"""Summarize the heat-map tables `attention` and `cascade` over runs: numbers, sentences and strips.
+"""Summarize the heat-map tables `attention` and `randomization` over runs: numbers, sentences and strips.
 
 Enrichment is the share of a heat map inside a region, divided by the region's share of the image; 1 is chance. A baseline
 map does not depend on the network: it is bright in the image center, or bright in the lungs. The PORT tag is a white
@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from reports.drawing import svg
-from reports.formatting import interval, is_number, places, sentence_case, two_figures, word
+from reports.formatting import is_number, places, two_figures, word
 
 ALL = "all"
 NETWORK = "network"
@@ -71,7 +71,7 @@ def rows_of_runs(table: pd.DataFrame, run_ids: Sequence[str]) -> pd.DataFrame:
 def mean(rows: pd.DataFrame) -> Mean:
     """Return the mean over runs; NONE if no row has a value.
 
-    `rows`: rows of the table `attention`, `cascade` or a similar table. Rows without a value are ignored.
+    `rows`: rows of the table `attention` or `randomization`. Rows without a value are ignored.
     """
     rows = rows.dropna(subset=["value"])
     if rows.empty:
@@ -213,56 +213,17 @@ def axis() -> str:
     return svg.svg(WIDE, 14, marks)
 
 
-def trust(table: pd.DataFrame) -> list[str]:
-    """Return one sentence for each sanity check of the heat maps. `table`: rows of the table `cascade`."""
-    sentences = []
-    weights = table[(table["check"] == "weights") & (table["metric"] == "spearman")]
-    if len(weights):
-        last = weights[weights["step"] == weights.groupby("run_id")["step"].transform("max")]
-        correlation = mean(last)
-        if correlation.has_value:
-            end = (
-                "heat maps depend on training"
-                if correlation.value < 0.5
-                else "heat maps partly show the image, not the network"
-            )
-            sentences.append(
-                f"If the network’s weights are shuffled, its heat maps have a rank correlation of {places(correlation.value, 2)} with the original maps: {end}"
-            )
-    gain = mean(table[(table["check"] == "pixels") & (table["metric"] == "deletion_gain")])
-    if gain.has_value:
-        better = "faster than" if gain.value > 0 else "no faster than"
-        sentences.append(
-            f"If the pixels with the most heat are blurred first, the predicted probability falls {better} if pixels are blurred in random order "
-            f"(area between the two probability curves {places(gain.value, 2)})"
-        )
-    noise = mean(table[(table["check"] == "noise") & (table["metric"] == "spearman")])
-    if noise.has_value:
-        sentences.append(
-            "If noise is added to an image (standard deviation: a tenth of the image’s), the new heat map has a rank correlation of "
-            f"{places(noise.value, 2)} with the original map"
-        )
-    return sentences
-
-
-def stability_sentence(table: pd.DataFrame, num_seeds: int) -> str:
-    """Return the sentence on the similarity of maps over seeds; `num_seeds` is the largest number of runs of a recipe.
-
-    `table`: rows of the table `map_stability` with a value. If the external mean has a value, the sentence is about
-    external hospitals, else about the internal hospital.
-    """
-    if num_seeds < 2:
-        return "Seeds were not varied, so the data do not show whether the maps depend on the seed"
-    rows = table[table["finding"] == ALL]
-    external = rows[rows["dataset"] == "external"]
-    rows = external if len(external) else rows
-    if rows.empty:
-        return "The maps of different seeds cannot be compared: fewer than five patients have stored maps of two seeds"
-    image = "image at external hospitals" if len(external) else "internal image"
-    start = f"the maps of two seeds for the same {image} have a rank correlation of"
-    if len(rows) == 1:  # one recipe
-        row = rows.iloc[0]
-        same = f"{places(row['value'])} {interval(row['low'], row['high'])}".rstrip()
-        return f"{sentence_case(start)} {same}; as a control, maps of different images have {places(row['other'])}"
-    same, other = (f"{places(rows[c].min())} to {places(rows[c].max())}" for c in ("value", "other"))
-    return f"In {word(len(rows))} recipes, {start} {same}; as a control, maps of different images have {other}"
+def trust(table: pd.DataFrame) -> str:
+    """Return the sentence on the randomization check, "" without one. `table`: rows of the table `randomization`."""
+    correlation = mean(table)
+    if not correlation.has_value:
+        return ""
+    end = (
+        "heat maps depend on training"
+        if correlation.value < 0.5
+        else "heat maps partly show the image, not the network"
+    )
+    return (
+        f"If the network’s weights are shuffled, its heat maps have a rank correlation of {places(correlation.value, 2)} "
+        f"with the original maps: {end}"
+    )

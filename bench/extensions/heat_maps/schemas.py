@@ -33,30 +33,11 @@ SCHEMAS: dict[str, tuple[str, ...]] = {
         "num_patients",
         "chance",
     ),
-    # checks whether the heat maps depend on the network; they use a few internal images with the most common finding
-    # check weights: the network's weights are shuffled stage by stage, from the head (last layer) to the stem (first
-    #     layers); step: number of shuffled stages; stage: name of the stage that was shuffled last
-    # check noise: noise is added to the image; step 0, stage ""
-    # check pixels: pixels are blurred or restored in small steps; step 0; stage: the order of the pixels: heat (highest
-    #     value of the heat map first), random, or centre (from the center outwards)
-    # metric spearman, ssim: similarity of the maps before and after the change; 1 means equal
-    # metric deletion, insertion: area under the curve of the probability by share of blurred or restored pixels,
-    #     divided by the probability of the original image
-    # metric deletion_gain, insertion_gain: advantage over a random order of pixels; above 0: the map marks pixels that
-    #     matter for the prediction
+    # check whether the heat maps depend on the network, on a few internal images with the most common finding
+    # value (may be empty): mean rank correlation of the maps before and after all weights of the network are shuffled;
+    #     1 means equal maps; NaN for fewer than 5 images
     # n: number of images
-    "cascade": ("run_id", "dataset", "finding", "check", "step", "stage", "metric", "value", "low", "high", "n"),
-    # similarity of the heat maps of a recipe's runs, which differ only in the seed; run_id: id of the recipe
-    # dataset external: mean over the external hospitals; finding all: all pairs of image and finding
-    # value (may be empty): mean Spearman correlation of two runs' maps of the same image and finding; 1 means that both
-    #     maps have their high and low values at the same positions
-    # other (may be empty): mean Spearman correlation of two runs' maps of two different images with the finding
-    # value, low, high and other are NaN for fewer than 5 patients
-    # num_seeds: number of compared runs
-    "map_stability": (
-        *("run_id", "dataset", "finding", "value", "low", "high", "other"),
-        *("n", "num_patients", "num_seeds"),  # n: number of pairs of image and finding
-    ),
+    "randomization": ("run_id", "dataset", "finding", "value", "low", "high", "n"),
     # cases of the gallery; a case is an image with a finding; the threshold f1_max of internal validation decides
     #     whether the finding is called positive
     # kind: true positive, false negative, false positive, true negative; and two confident errors: sure miss (present,

@@ -13,9 +13,7 @@ from bench.extensions.heat_maps.gallery_cases import KINDS, pictures_of
 from bench.extensions.heat_maps.heatmap_summary import ALL, NETWORK, OWN, WORDS, Mean
 from reports.formatting import is_number, percent, places
 from reports.html.section import CAUSES, PlacedSection, Section, write
-from reports.report_data.headline_rows import Estimate
-from reports.report_data.hospitals_and_runs import Run
-from reports.report_data.report_data import EXTERNAL, ReportData
+from reports.report_data.report_data import ReportData
 
 SHOWN = 12  # runs listed in the table
 METHODS = {"gradcam": "Grad-CAM", "gradcam++": "Grad-CAM++", "hirescam": "HiResCAM"}
@@ -38,11 +36,7 @@ def heat_maps(data: ReportData) -> Section:
         "title": heatmaps.title(table),
         "answer": heatmaps.answer(table, table["run_id"].nunique()),
         "tag": heatmaps.tag_sentence(table, data.internal.key),
-        "trust": heatmaps.trust(heatmaps.rows_of_runs(data.tables["cascade"], [r.id for r in data.scored])),
-        "stability": heatmaps.stability_sentence(
-            _of_recipes(data), max((_num_seeds(data, r) for r in data.ranked), default=1)
-        ),
-        "seeds": _seeds(data),
+        "trust": heatmaps.trust(heatmaps.rows_of_runs(data.tables["randomization"], [r.id for r in data.scored])),
         "columns": [WORDS[c] for c in columns],
         "axis": heatmaps.axis(),
         "rows": [_hospital(enrichment, data, h.key, columns, finding) for h in data.all_hospitals],
@@ -59,11 +53,6 @@ def heat_maps(data: ReportData) -> Section:
         "method": METHODS.get(name := _method(data), name),
     }
     return Section("attention", "Heat maps", write("attention.html.j2", **context))
-
-
-def _num_seeds(data: ReportData, recipe: Run) -> int:
-    """Return how many runs of a recipe differ only in the seed."""
-    return len({m.facts.get("seed") for m in recipe.members}) if data.leaves_one_out else len(recipe.members)
 
 
 def _method(data: ReportData) -> str:
@@ -157,42 +146,6 @@ def _runs(data: ReportData, table: pd.DataFrame) -> list[dict[str, Any]]:
         for r in shown_rows.to_dict("records")
     ]
     return sorted(table_rows, key=lambda row: row["key"])
-
-
-def _of_recipes(data: ReportData) -> pd.DataFrame:
-    """Return the rows of the table `map_stability` that have a value, for ranked recipes."""
-    return heatmaps.rows_of_runs(data.tables["map_stability"], [r.id for r in data.ranked]).dropna(subset=["value"])
-
-
-def _seeds(data: ReportData) -> list[dict[str, Any]]:
-    """Return the table rows on the similarity of the maps of different seeds, internal and external.
-
-    Each of the first SHOWN recipes has two rows for all findings together: one for the internal hospital, one for the mean
-    over external hospitals. The best recipe also has these two rows for each finding.
-    """
-    recipes = {r.id: r.label for r in data.ranked}
-    order = {recipe: i for i, recipe in enumerate(recipes)}
-    places_of = {data.internal.key: "Internal", EXTERNAL: "External mean"}
-    table = _of_recipes(data)
-    table = table[table["dataset"].isin(list(places_of))]
-    compared = sorted(table["run_id"].astype(str).unique(), key=order.__getitem__)
-    shown = table[
-        (table["finding"] == ALL) & table["run_id"].isin(compared[:SHOWN]) | (table["run_id"].isin(compared[:1]))
-    ]
-    rows = [
-        {
-            "recipe": recipes[str(r["run_id"])],
-            "hospital": places_of[str(r["dataset"])],
-            "finding": "All" if r["finding"] == ALL else str(r["finding"]),
-            "same": Estimate.of(r),
-            "other": float(r["other"]),
-            "n": int(r["n"]),
-            "seeds": int(r["num_seeds"]),
-            "key": (r["finding"] != ALL, order[str(r["run_id"])], r["dataset"] == EXTERNAL, str(r["finding"])),
-        }
-        for r in shown.to_dict("records")
-    ]
-    return sorted(rows, key=lambda row: row["key"])
 
 
 def _choices(pictures: list[dict[str, Any]]) -> list[tuple[str, str, list[str]]]:

@@ -9,7 +9,6 @@ block do not affect the logits. The last stage is then the output of the last bl
 Shapes: N images, C channels, h and w pixels of the feature maps, T tokens.
 """
 
-from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -48,15 +47,6 @@ class Stage:
         return patches_NTC.transpose(1, 2).reshape(len(output), output.shape[2], self.height, self.width)
 
 
-@dataclass(frozen=True, slots=True)
-class _Trace:
-    """What one forward pass shows about a backbone."""
-
-    stages: tuple[Stage, ...]  # largest maps first
-    depths: tuple[tuple[str, str], ...]  # (name of a depth, module at which it begins), from the first to the last
-    calls: tuple[str, ...]  # names of the modules before the head, in the order in which they finish
-
-
 _known: "WeakKeyDictionary[Network, dict[tuple[int, int], tuple[Stage, ...]]]" = WeakKeyDictionary()
 
 
@@ -72,32 +62,14 @@ def stages(network: Network, height: int, width: int) -> tuple[Stage, ...]:
     known = _known.setdefault(network, {})
     if (height, width) in known:
         return known[height, width]
-    found = _trace(network, height, width).stages
+    found = _trace(network, height, width)
     if all(stage.layout == "NCHW" for stage in found):
         known[height, width] = found
     return found
 
 
-def modules_by_depth(network: Network, height: int, width: int) -> dict[str, list[nn.Module]]:
-    """Return the modules with weights, grouped by depth: name of the group -> modules, from "head" to "stem".
-
-    "after 8 x 8" has the modules between the stage with 8 x 8 maps and the next stage. "stem" has the modules up to the
-    first stage. In a transformer whose maps all have one size, "after blocks.5" has the modules between this block and the
-    next named block; four such blocks share the depth equally.
-    """
-    trace = _trace(network, height, width)
-    call_index = {name: k for k, name in enumerate(trace.calls)}
-    ends = [call_index[module] for _, module in trace.depths]
-    names = ["stem", *(name for name, _ in trace.depths), "head"]
-    by_depth: dict[str, list[nn.Module]] = {name: [] for name in reversed(names)}
-    for name, module in network.backbone.named_modules():
-        if any(True for _ in module.parameters(recurse=False)):
-            by_depth[names[bisect_left(ends, call_index[name])] if name in call_index else "head"].append(module)
-    return {name: modules for name, modules in by_depth.items() if modules}
-
-
-def _trace(network: Network, height: int, width: int) -> _Trace:
-    """Run the backbone once and return its stages; see `stages`."""
+def _trace(network: Network, height: int, width: int) -> tuple[Stage, ...]:
+    """Run the backbone once and return its stages."""
     backbone, parameter = network.backbone, next(network.parameters(), torch.empty(0))
     image = torch.randn(1, network.in_channels, height, width, generator=torch.Generator().manual_seed(0))
     with frozen(network), torch.enable_grad():
@@ -110,7 +82,7 @@ def _trace(network: Network, height: int, width: int) -> _Trace:
         return _trace_tokens(network, features, record, height, width)
 
 
-def _trace_maps(features: Tensor, record: "_Record", height: int, width: int) -> _Trace:
+def _trace_maps(features: Tensor, record: "_Record", height: int, width: int) -> tuple[Stage, ...]:
     """Return the stages of a backbone with feature maps, from its forward pass."""
     paths_from_end, paths_to_image = _paths(features.grad_fn)
     stage_of_size: dict[tuple[int, int], Stage] = {}
@@ -123,10 +95,10 @@ def _trace_maps(features: Tensor, record: "_Record", height: int, width: int) ->
         is_image = abs(rows * width - columns * height) <= max(height, width)
         if record.calls[name] == 1 and num_paths == paths_to_image[features.grad_fn] and is_image:
             stage_of_size[rows, columns] = Stage(name, rows, columns)
-    return _by_size(stage_of_size, Stage("", int(features.shape[2]), int(features.shape[3])), record)
+    return _by_size(stage_of_size, Stage("", int(features.shape[2]), int(features.shape[3])))
 
 
-def _trace_tokens(network: Network, features: Tensor, record: "_Record", height: int, width: int) -> _Trace:
+def _trace_tokens(network: Network, features: Tensor, record: "_Record", height: int, width: int) -> tuple[Stage, ...]:
     """Return the stages of a backbone with tokens, from its forward pass and one backward pass."""
     backbone = network.backbone
     pooled: Tensor = backbone.forward_head(features, pre_logits=True)  # type: ignore[operator]
@@ -154,19 +126,12 @@ def _trace_tokens(network: Network, features: Tensor, record: "_Record", height:
         raise _no_maps(network, features)
     last = usable[-1]
     stage_of_size = {(stage.height, stage.width): stage for stage in usable}
-    if len(stage_of_size) > 1:
-        return _by_size(stage_of_size, last, record)
-    modules = [stage.module for stage in usable if stage.module]
-    # all maps have one size, so four depths are named by their place among the blocks
-    quarters = dict.fromkeys(modules[len(modules) * k // 4 - 1] for k in range(1, 5) if len(modules) * k // 4)
-    return _Trace((last,), tuple((f"after {module}", module) for module in quarters), tuple(record.calls))
+    return _by_size(stage_of_size, last)
 
 
-def _by_size(stage_of_size: dict[tuple[int, int], Stage], last: Stage, record: "_Record") -> _Trace:
+def _by_size(stage_of_size: dict[tuple[int, int], Stage], last: Stage) -> tuple[Stage, ...]:
     inner = [stage for size, stage in stage_of_size.items() if size != (last.height, last.width)]
-    inner.sort(key=lambda s: -s.height * s.width)
-    depths = tuple((f"after {stage.height} x {stage.width}", stage.module) for stage in inner)
-    return _Trace((*inner, last), depths, tuple(record.calls))
+    return (*sorted(inner, key=lambda s: -s.height * s.width), last)
 
 
 def _token_stage(module: str, output: Tensor, backbone: nn.Module, height: int, width: int) -> Stage | None:

@@ -5,8 +5,7 @@ import torch
 from torch import Tensor
 
 from bench.extensions.heat_maps.gradcam import METHODS, chosen_stage, heat_maps
-from bench.extensions.heat_maps.sanity import cascade, deletion_insertion, noise_stability
-from bench.extensions.heat_maps.stages import modules_by_depth, stages
+from bench.extensions.heat_maps.stages import stages
 from bench.models.network import Network, build
 from tests.extensions.heat_maps.every_method import maps_of_every_method
 from tests.nonempty import nonempty
@@ -89,19 +88,3 @@ def test_the_last_stage_with_a_class_token_is_the_input_of_the_last_block() -> N
         for name, method in METHODS.items():
             found = heat_maps(network, x_NCHW, name).heat_NKhw[:, k]
             torch.testing.assert_close(found, method(A, G[None])[:, 0], atol=1e-7, rtol=1e-4)
-
-
-def test_the_sanity_checks_of_a_transformer_are_those_of_a_convolutional_network() -> None:
-    network, x_NCHW, _ = made("class token")
-    depths = modules_by_depth(network, *x_NCHW.shape[2:])
-    assert next(iter(depths)) == "head"
-    assert list(depths)[-1] == "stem"
-    assert len(depths) >= 4
-    with_weights = {m for m in network.backbone.modules() if any(True for _ in m.parameters(recurse=False))}
-    assert {m for modules in depths.values() for m in modules} == with_weights
-    shuffled = cascade(network, x_NCHW, 0, seed=0)
-    assert list(shuffled["stage"].unique()) == list(depths)
-    assert shuffled.groupby("step")["spearman"].mean().iloc[-1] < 0.9
-    assert noise_stability(network, x_NCHW, 0, seed=0)["spearman"].notna().all()
-    heat_NHW = torch.rand(2, 64, 64, generator=torch.Generator().manual_seed(2))
-    assert len(deletion_insertion(network, x_NCHW, heat_NHW, 0, seed=0, steps=2)) == 6

@@ -4,7 +4,6 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from bench.extensions.heat_maps.sanity_table import _mean
 from bench.extensions.heat_maps.summary import MEASURES, summarize
 
 Interval = tuple[float, float, float]
@@ -32,13 +31,6 @@ def test_hits_in_all_or_no_map_have_intervals_with_a_width() -> None:
 def test_the_mean_of_fewer_maps_with_heat_than_needed_is_unknown() -> None:
     few = np.array([0.4, 0.5, 0.6, 0.3, 0.0, 0.0, 0.0])
     assert np.isnan(interval("energy", few, (few == 0).astype(float))).all()
-
-
-def test_the_interval_of_a_check_is_that_of_student() -> None:
-    """Of 1 to 5: mean 3, standard deviation 1.581, t of four degrees of freedom 2.776: 3 +- 1.963."""
-    assert _mean(pd.Series([1.0, 2, 3, 4, 5]), np.inf) == pytest.approx((3, 1.037, 4.963, 5), abs=0.001)
-    assert _mean(pd.Series([1.0, 2, 3, 4, 5]) / 5, 1.0) == pytest.approx((0.6, 0.2073, 0.9927, 5), abs=0.001)
-    assert _mean(pd.Series([0.2, 1, 1, 1, 1]), 1.0)[2] == 1
 
 
 @pytest.mark.slow
