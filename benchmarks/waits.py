@@ -7,8 +7,7 @@
 
 CPU seconds are those of all processes. The shell's `time` leaves out the workers of `bench run`: their parent is a fork server,
 which the command does not wait for. Here, such processes are children of this program once their parent has ended.
-The unit (benchmarks/unit.py) is measured just before. Nothing is written. With BENCH_CACHE= in front, the second call of a command
-cannot read what the first has computed.
+The unit (benchmarks/unit.py) is measured just before. Nothing is written.
 """
 
 import argparse
@@ -32,8 +31,6 @@ from tests.costs import cpu_seconds
 BENCH = (sys.executable, "-m", "bench.cli")
 RANKING = '<section id="ranking"'
 SUBREAPER = 36  # PR_SET_CHILD_SUBREAPER of Linux
-BOARD = Path(__file__).parents[1] / "bench" / "extensions" / "board" / "repository" / "board.yaml"
-STATED = ("--laboratory", "Our Laboratory", "--licence", "CC-BY-4.0", "--quiet")
 DEMO_GOAL, RANKING_GOAL = 100.0, 0.4  # CPU seconds; share of the demo's time
 GOALS = {
     "predict": 3.0,
@@ -45,8 +42,6 @@ GOALS = {
     "check": 4.0,
     "labels-needed": 3.0,
     "estimate": 6.0,
-    "submit": 9.0,
-    "board": 15.0,  # of 20 rows; the board here has the two rows of one bundle
 }
 
 
@@ -100,7 +95,6 @@ def commands(source: Path, names: Sequence[str], unit_s: float) -> None:
     """Print a row for each command: CPU seconds of its second call in a copy of the store, units and goal."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        os.environ.setdefault("BENCH_CACHE", str(folder / "results"))
         shutil.copytree(source, folder / "runs", symlinks=True)
         manifest = read_manifest(Store.open(folder / "runs", create=False), None)
         runs = {run.config.architecture: run.id for run in manifest.runs}
@@ -122,22 +116,12 @@ def commands(source: Path, names: Sequence[str], unit_s: float) -> None:
             "check": ["check", timm, "--quiet"],
             "labels-needed": ["labels-needed", "--quiet"],
             "estimate": ["estimate", "inbox", "--quiet"],
-            "submit": ["board", "submit", "ours.zip", "--board", "board{call}", "--name", "ours", *STATED],
-            "board": ["board", "build", "board0", "-o", "site", "--quiet"],
         }
-        for call in range(2):
-            (folder / f"board{call}" / "submissions").mkdir(parents=True)
-            shutil.copy(BOARD, folder / f"board{call}")
-        for earlier, later in (("export", "verify"), ("export", "submit"), ("submit", "board")):
-            if later in names and earlier not in names:
-                spent([*BENCH, *(word.format(call=0) for word in words[earlier])], folder)
+        if "verify" in names and "export" not in names:
+            spent([*BENCH, *words["export"]], folder)
         for command in names or GOALS:
-            if command == "board":
-                accepted = ["board", "decide", "accepted", "ours", "--board", "board0", "--by", "A", "--why", "checked"]
-                spent([*BENCH, *accepted], folder)
             code = 2 if command == "compare-unknown-metric" else 0
-            calls = [[word.format(call=call) for word in words[command]] for call in range(2)]
-            _, second = (spent([*BENCH, *called], folder, code=code) for called in calls)
+            _, second = (spent([*BENCH, *words[command]], folder, code=code) for _ in range(2))
             goal = GOALS[command]
             print(
                 f"| `{command}` | {second:.1f} | {second / unit_s:.1f} | {goal:g}: {_met(second, goal)} |", flush=True

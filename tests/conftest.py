@@ -45,8 +45,7 @@ def bench(*arguments: str, cwd: Path, code: int | None = 0, **environment: str) 
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Choose where the tests write files and bytecode, keep no results for other sessions, and pause garbage collection."""
-    os.environ["BENCH_CACHE"] = ""
+    """Choose where the tests write files and bytecode, and pause garbage collection."""
     if config.option.costs is not None:
         config.pluginmanager.register(Costs(config.option.costs, hasattr(config, "workerinput")))
     _keep_temporary_files_in_memory(config)

@@ -58,17 +58,6 @@ def signer(path: Path, signers: Path, namespace: str = NAMESPACE) -> str:
     raise StoreError("the signature belongs to another file, or the signer is not listed", str(signature), fix)
 
 
-def is_same_signer(one: str, two: str, signers: Path) -> bool:
-    """Return whether two names of the file `signers` are equal without upper and lower case, or have a key in common."""
-    keys: dict[str, set[str]] = {}
-    for line in signers.read_text(encoding="utf-8").splitlines():
-        words = line.split()
-        if words and not words[0].startswith("#"):  # the key is the longest word of a line
-            keys.setdefault(words[0].strip('"').casefold(), set()).add(max(words, key=len))
-    first, second = one.casefold(), two.casefold()
-    return first == second or bool(keys.get(first, set()) & keys.get(second, set()))
-
-
 def _ssh(action: str, *arguments: str, stdin: BinaryIO | None = None) -> "subprocess.CompletedProcess[bytes]":
     try:
         return subprocess.run(  # noqa: S603

@@ -35,7 +35,6 @@ OWN_MEANING = {  # options that mean another thing under the same name, where no
     "--labels": "of all images that are scored, or of some images of a hospital",
     "--model": "a model to test, or the folder of a text model",
     "--output": "what is written differs",
-    "--predictions": "of a model on images with labels, or of a laboratory on the hashed ids of a sealed hospital",
     "--registry": "score: without it the metrics that the grid was run with",
     "--run": "one run whose labels are counted, or several to estimate",
     "--seed": "of phantoms, or of a sample",
@@ -53,10 +52,6 @@ QUICK = {
     "remove",
     "upload",
     "list",
-    "board sealed open",
-    "board sealed answer",
-    "board sealed aggregate",
-    "board sealed bounds",
 }  # no progress to be quiet about
 TEXT_ONLY = {
     "app",

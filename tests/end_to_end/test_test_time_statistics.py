@@ -9,7 +9,6 @@ from bs4 import BeautifulSoup
 
 from bench.planning.manifest import read_manifest
 from bench.planning.run import read_run
-from bench.results.report_tables import tables
 from bench.store.store import Store, table_facts
 from harmonize.errors import ConfigError, StoreError
 from tests.conftest import Drawn, bench
@@ -117,14 +116,6 @@ def test_a_bundle_states_what_the_run_sees_and_cannot_hide_it(finished: Path, tm
             for hidden in ({"exposure": {}}, {"test_time": False}):
                 with pytest.raises(StoreError, match="does not state"):
                     require_stated(replace(run, **hidden), stored, manifest.cohorts, "")
-
-
-@pytest.mark.grid
-def test_the_rows_of_a_board_have_the_algorithm_in_their_names(finished: Path) -> None:
-    manifest = read_manifest(Store.open(finished / "runs", create=False), "adapted")
-    numbers_of = pytest.importorskip("bench.extensions.board.examine").numbers_of
-    erm, *adapted = sorted(row.recipe for row in numbers_of(manifest, tables(manifest)))
-    assert adapted == [f"{erm}, {TITLE}, seed {seed}" for seed in (0, 1)]
 
 
 @pytest.mark.grid

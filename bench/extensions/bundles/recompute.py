@@ -8,13 +8,11 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import replace
-from functools import partial
 from typing import Any
 
 from bench.config.registry import Entry, Registry
 from bench.extensions.bundles import limits
 from bench.extensions.bundles.archive import refused
-from bench.extensions.bundles.kept import kept
 from bench.planning.manifest import Manifest, links_of
 from bench.planning.planned_grid import PlannedRun
 from bench.planning.run import RunSpec, read_run
@@ -107,8 +105,7 @@ def take_costs(manifest: Manifest, registry: Registry, where: str) -> tuple[str,
         head = [run.config.head, run.config.lora.rank, json.loads(run.document).get(run.config.head)]
         key = canonical_json([outputs, head, *(run.entries[name].identity for name in _NETWORK)])
         if key not in found:
-            count = partial(_count, run, known, registry)
-            found[key] = kept(registry, ["counts", key.decode()], count)[0] if set(_NETWORK) <= set(known) else {}
+            found[key] = _count(run, known, registry) if set(_NETWORK) <= set(known) else {}
         if found[key]:
             _replace(manifest.store, run.id, found[key], where)
         else:
