@@ -19,6 +19,7 @@ from bench.cli.check import CHECK_EXAMPLES, check
 from bench.cli.compare import EXAMPLES, compare
 from bench.cli.data import data_app
 from bench.cli.group import ELSEWHERE, NEW_HOSPITAL, READ, RUN, STORE, Commands, bench
+from bench.cli.one_run import CARD_EXAMPLES, ERRORS_EXAMPLES, card, errors
 from bench.cli.predict import PREDICT_EXAMPLES, predict
 from bench.cli.remove import REMOVE_EXAMPLES, remove
 from bench.cli.score import SCORE_EXAMPLES, score
@@ -285,6 +286,8 @@ for _heading, _name, _command, _examples in (
     (RUN, "weights", weights_command, WEIGHTS_EXAMPLES),
     (READ, "report", report, REPORT_EXAMPLES),
     (READ, "compare", compare, EXAMPLES),
+    (READ, "errors", errors, ERRORS_EXAMPLES),
+    (READ, "card", card, CARD_EXAMPLES),
     (NEW_HOSPITAL, "predict", predict, PREDICT_EXAMPLES),
     (ELSEWHERE, "score", score, SCORE_EXAMPLES),
 ):

@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 
 from bench.planning.manifest import Manifest
+from bench.store.checked_folders import CARD
 from bench.store.file_integrity import json_object
 from bench.store.store import canonical_json, short_hash, write_bytes
 from harmonize.progress import Progress
@@ -23,20 +24,19 @@ def current_report(
 ) -> tuple[Path, Sequence[str], Sequence[str]]:
     """Return the path of a grid's page, the grid's main results (see `bench.results.summary`), and failed parts of the page as lines.
 
-    Documents of runs, page and tables are written only if they are not up to date, because that takes seconds for a few
+    Model cards, page and tables are written only if they are not up to date, because that takes seconds for a few
     runs and much longer for hundreds. A page of which parts failed is never up to date. `with_images`: see `write_report`.
     """
     report = _Report(manifest, with_images)
     inputs = report.inputs()
     lines = report.lines(inputs)
     if lines is None:
-        from bench.results.summary import summary  # slow imports
+        from bench.results.model_card import write_cards  # slow imports
+        from bench.results.summary import summary
         from bench.results.write_report import write_report
 
         with failed_parts.collected():
-            for documents in extensions.modules("run_documents"):
-                name = failed_parts.of_extension("documents of runs", documents)
-                failed_parts.attempt(name, partial(documents.write, manifest), lambda _: None)
+            failed_parts.attempt("model cards", partial(write_cards, manifest), lambda _: [])
             written = write_report(manifest, None, progress, with_images)
         lines = summary(manifest, written.tables)
         if written.failed:
@@ -49,7 +49,7 @@ def current_report(
 
 @dataclass(frozen=True, slots=True)
 class _Report:
-    """The page, the tables and the documents of the runs of a grid, and the files that they are made from.
+    """The page, the tables and the model cards of a grid, and the files that they are made from.
 
     Files are compared by inode, size and time, not by content: a store has gigabytes.
     """
@@ -71,18 +71,14 @@ class _Report:
         folders = [root / name for name in ("cohorts", "analyses")]
         folders += [root / name for module in extensions.modules("store") for name in module.FOLDERS]
         folders += [self.manifest.scores, *self._run_folders(), *(_CODE / name for name in _PACKAGES)]
-        documents = _documents()
-        stored = sorted(
-            state for folder in folders for state in _states(folder) if Path(state[0]).name not in documents
-        )
+        stored = sorted(state for folder in folders for state in _states(folder) if Path(state[0]).name != CARD)
         # installing or removing a package changes the time of its parent folder
         packages = installed.stat().st_mtime_ns if installed.is_dir() else 0
         return short_hash(canonical_json([self.manifest.document, self.with_images, packages, stored]), 64)
 
     def outputs(self) -> str:
-        """Return a hash of the states of page, tables and documents of runs."""
-        documents = [folder / name for folder in self._run_folders() for name in _documents()]
-        files = [self.page, *documents]
+        """Return a hash of the states of page, tables and model cards."""
+        files = [self.page, *(folder / CARD for folder in self._run_folders())]
         written = [_state(path) for path in files if path.is_file()] + sorted(_states(self.folder / "tables"))
         return short_hash(canonical_json(written), 64)
 
@@ -103,11 +99,6 @@ class _Report:
 
     def _run_folders(self) -> list[Path]:
         return [self.manifest.store.run_dir(run_id) for run_id in self.manifest.run_of]
-
-
-def _documents() -> list[str]:
-    """Return the names of the files that extensions write into the folders of runs."""
-    return [name for documents in extensions.modules("run_documents") for name in documents.FILES]
 
 
 def _states(folder: Path) -> Iterator[tuple[str, int, int, int]]:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 FILE = "checksums.json"
 WEIGHTS = "model.safetensors"
+CARD = "MODEL_CARD.md"
 REFERENCE = "reference.json"  # reference histogram of the training images, for the ops histstd and histmatch
 JSON_RECORDS = ("run.json", "trained.json", "cost.json", "seal.json", "env.json")
 RECORDS = (*JSON_RECORDS, "history.parquet")  # small files of a run; `CheckedFolder.problems` checks them by default

@@ -20,9 +20,8 @@ from disturbed import assert_same_bytes
 from bench.planning.jobs import analysis_key, predicted
 from bench.planning.manifest import read_manifest
 from bench.planning.planned_grid import PlannedAnalysis
-from bench.store.checked_folders import CheckedFolder
+from bench.store.checked_folders import CARD, CheckedFolder
 from bench.store.store import Store, write_table
-from reports import extensions
 from reports.schemas.tables import SCHEMAS
 
 pytestmark = pytest.mark.grid
@@ -36,8 +35,7 @@ DAMAGES: dict[str, Callable[[bytes], bytes]] = {
 }
 RECORDS = ("run.json", "trained.json", "cost.json", "seal.json", "env.json", "history.parquet", "checksums.json")
 NAMED = ("grids/tiny.json", "cohorts/nih-*.parquet", "RUN/predictions/nih.parquet", "store.json")
-DOCUMENTS = [f"RUN/{name}" for module in extensions.modules("run_documents") for name in module.FILES]
-NOT_READ = ("RUN/log.txt", "RUN/DONE", *DOCUMENTS, "RUN/features/nih.npz")
+NOT_READ = ("RUN/log.txt", "RUN/DONE", f"RUN/{CARD}", "RUN/features/nih.npz")
 
 
 @pytest.fixture

@@ -46,7 +46,6 @@ QUICK = {
     "compare",
     "errors",
     "card",
-    "checklist",
     "prompts",
     "readers",
     "remove",

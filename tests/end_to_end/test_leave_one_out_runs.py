@@ -19,11 +19,12 @@ from bench.planning.manifest import Manifest, read_manifest
 from bench.planning.protocol import internal_split
 from bench.results.cohort_tables import ExposureTable, cohort_tables
 from bench.results.compare_two_runs import contrast
+from bench.results.model_card import card
 from bench.results.report_tables import _notes
 from bench.results.run_table import run_title
+from bench.results.worst_errors import mistakes
 from bench.runs.model_folder import load_folder
 from bench.runs.model_reference import config_sha256
-from bench.store.checked_folders import ReportFolder
 from bench.store.store import Store, canonical_json
 from harmonize.errors import ConfigError
 from tests.conftest import Command, Drawn, bench
@@ -111,7 +112,6 @@ def test_heat_maps_of_a_left_out_hospital_are_not_those_of_the_training_hospital
 def test_the_model_card_names_the_hospitals_on_which_the_run_trained_and_the_other_as_external(
     manifest: Manifest,
 ) -> None:
-    card = pytest.importorskip("bench.extensions.cards.model_card").card
     for run in (*manifest.runs, *manifest.derived):
         left_out = run.config.leave_out
         text = card(manifest, run)
@@ -207,19 +207,6 @@ def test_tables_of_a_report_count_each_hospital_once(folds: Path, manifest: Mani
     assert re.search(rf"{used:,} of [0-9,]+ ", page)
 
 
-@pytest.mark.grid
-def test_checklists_name_each_hospital_once(manifest: Manifest) -> None:
-    facts = pytest.importorskip("bench.extensions.cards.checklist_facts")
-    stored = facts.Stored.of(manifest)
-    texts = {fact.__name__: fact(stored).text for fact in (facts.data_sources, facts.licences, facts.labels)}
-    for title in TITLES.values():
-        place = f"{title}: training and internal test, and external test of the runs that leave it out"
-        assert texts["data_sources"].count(title) == texts["data_sources"].count(place) == 1
-        assert texts["licences"].count(title) == 1
-        assert texts["labels"].count(title) == 1
-    assert " (3 runs) " in facts.external_results(stored).text
-
-
 def with_runs(manifest: Manifest, *left_out: str) -> Manifest:
     """Return the manifest with only those trained runs that leave out one of the hospitals."""
     runs = [run for run in manifest.runs if run.config.leave_out in left_out]
@@ -254,21 +241,6 @@ def test_a_hospital_that_all_runs_leave_out_is_external_and_no_training_hospital
     hypothesis = [{"name": "a", "statement": "b", "check": {"metric": "gap", "at": "nih", "above": 0}}]
     (tmp_path / "h.yaml").write_text(yaml.safe_dump(hypothesis))
     assert read_hypotheses(tmp_path / "h.yaml", alone)[0]["question"]["at"] == "nih"
-
-
-@pytest.mark.grid
-def test_checklists_are_about_the_hospitals_that_the_runs_use(manifest: Manifest) -> None:
-    facts = pytest.importorskip("bench.extensions.cards.checklist_facts")
-    report = ReportFolder.of(manifest.store.root, "folds")
-    stored = facts.Stored(with_runs(manifest, "nih"), report)
-    text = facts.data_sources(stored).text
-    for name in ("chexpert", "mimic"):
-        assert f"{TITLES[name]}: training and internal test, synthetic" in text
-    assert f"{TITLES['nih']}: external test, synthetic" in text
-    assert "Hospital C: " in facts.eligibility(stored).text
-    some = with_runs(manifest, "mimic", "nih")
-    kept = facts.Stored(some, report).of_hospitals(cohort_tables(some, ["Edema"]).frames["cohorts"])
-    assert kept["dataset"].tolist() == [POOL, "padchest"]
 
 
 @pytest.mark.grid
@@ -362,7 +334,6 @@ def test_the_verdict_of_a_reproduction_uses_the_mean_over_the_training_hospitals
 
 @pytest.mark.grid
 def test_errors_are_listed_at_the_hospital_that_a_run_leaves_out(manifest: Manifest) -> None:
-    mistakes = pytest.importorskip("bench.extensions.cards.worst_errors").mistakes
     run = next(run for run in manifest.runs if run.config.leave_out == "nih")
     listed = mistakes(manifest.store, run.id, cohort=["nih"], most=10)
     paths = manifest.table(manifest.cohorts[0]).set_index("image_id")["path"]

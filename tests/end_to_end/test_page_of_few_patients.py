@@ -10,7 +10,7 @@ from reports import extensions
 from tests.nonempty import nonempty
 from tests.tiny_grids import tiny_with
 
-HOOKS = {"report_tables": "tables", "analysis_tables": "tables", "report": "meta", "run_documents": "write"}
+HOOKS = {"report_tables": "tables", "analysis_tables": "tables", "report": "meta"}
 
 
 def silent(what: str, done: int, total: int) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from reports import extensions
+from bench.store.checked_folders import CARD
 
 pytestmark = pytest.mark.grid
 Command = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -125,9 +125,8 @@ def test_a_bundle_names_no_patient(planted: tuple[Path, str], command: Command) 
 
 def test_neither_logs_nor_records_of_runs_nor_model_cards_name_a_patient(planted: tuple[Path, str]) -> None:
     folder, _ = planted
-    documents = [name for module in extensions.modules("run_documents") for name in module.FILES]
     files = [p for p in (folder / "runs").glob("[0-9a-f][0-9a-f]/*/*") if p.is_file()]
-    assert {"log.txt", "env.json", "FAILED", *documents} <= {p.name for p in files}
+    assert {"log.txt", "env.json", "FAILED", CARD} <= {p.name for p in files}
     assert [leak for path in files for leak in leaks(path)] == []
     assert leaks(folder / "runs" / "scores") == leaks(folder / "runs" / "grids") == []
 

@@ -10,8 +10,8 @@ import pytest
 from bench.planning.manifest import read_manifest
 from bench.results import summary
 from bench.results.report_state import _Report
+from bench.store.checked_folders import CARD
 from bench.store.store import Store
-from reports import extensions
 from tests.nonempty import nonempty
 
 pytestmark = pytest.mark.grid
@@ -48,8 +48,7 @@ def test_it_is_out_of_date_when_one_file_is_lost_or_damaged_and_all_are_written_
 ) -> None:
     monkeypatch.chdir(folder)  # the state names the files as the command does
     report = _Report(read_manifest(Store.open(Path("runs"), create=False), "tiny"), with_images=False)
-    documents = [f"*/*/{name}" for module in extensions.modules("run_documents") for name in module.FILES]
-    names = (PAGE, "report/tiny/tables/ranks.parquet", "scores/*/gaps.parquet", *documents)
+    names = (PAGE, "report/tiny/tables/ranks.parquet", "scores/*/gaps.parquet", f"*/*/{CARD}")
     files = [next((folder / "runs").glob(name)) for name in names]
     whole = [file.read_bytes() for file in files]
 

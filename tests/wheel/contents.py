@@ -17,7 +17,7 @@ DATA = {  # where it lies in the sources -> where it lies once installed
     "reports/templates/page.html.j2": ("reports", "templates/page.html.j2"),
     "bench/extensions/app/page.py": ("bench.extensions", "app/page.py"),
     "bench/py.typed": ("bench", "py.typed"),
-    "bench/extensions/cards/checklist_items.yaml": ("bench.extensions.cards", "checklist_items.yaml"),
+    "reports/templates/model_card.md.j2": ("reports", "templates/model_card.md.j2"),
 }
 
 for package, name in DATA.values():

@@ -1,3 +1,1 @@
 """Copy runs to MLflow and to the Hugging Face hub: `bench track`, `bench upload`."""
-
-NEEDS = ("cards",)

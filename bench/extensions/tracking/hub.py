@@ -17,12 +17,12 @@ from typing import Any
 import pandas as pd
 
 from bench.config.seen import OTHERS
-from bench.extensions.cards.model_card import card
 from bench.planning.exposure import Exposure
 from bench.planning.manifest import Manifest, planned
 from bench.planning.planned_grid import PlannedCohort, PlannedRun
 from bench.planning.run import read_run
 from bench.planning.stored_names import find_run
+from bench.results.model_card import card
 from bench.results.read_predictions import unfinished
 from bench.results.run_table import run_title
 from bench.runs.elsewhere import elsewhere

@@ -109,7 +109,6 @@ def test_the_commands_know_it_for_what_it_is(
 
 
 def test_it_has_no_model_card(beside: tuple[Path, ModelEvaluation], here: Command) -> None:
-    pytest.importorskip("bench.extensions.cards")
     folder, found = beside
     assert "trained elsewhere" in here("card", found.run.id, cwd=folder, code=2).stderr
 

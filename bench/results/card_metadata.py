@@ -3,7 +3,6 @@
 from typing import Any
 
 import pandas as pd
-import yaml
 
 from bench.planning.manifest import Manifest
 from bench.planning.planned_grid import PlannedRun
@@ -13,10 +12,10 @@ from harmonize.cohorts.pool_names import pool_name
 from reports.schemas.select import select
 
 
-def front_matter(manifest: Manifest, run: PlannedRun, scores: pd.DataFrame) -> str:
-    """Return the YAML block at the top of a model card, with a line of dashes before and after the block.
+def hub_metadata(manifest: Manifest, run: PlannedRun, scores: pd.DataFrame) -> dict[str, Any]:
+    """Return the metadata at the top of a model card.
 
-    The block gives the macro AUROCs of the internal test split and of each external hospital of the run. Results on phantoms are
+    They give the macro AUROCs of the internal test split and of each external hospital of the run. Results on phantoms are
     marked as synthetic. `scores`: the table `scores` of the run.
     """
     store, internal = manifest.store, manifest.source
@@ -52,4 +51,4 @@ def front_matter(manifest: Manifest, run: PlannedRun, scores: pd.DataFrame) -> s
             )
     if results:
         content["model-index"] = [{"name": f"{run_label(run)}, run {run.id}", "results": results}]
-    return f"---\n{yaml.safe_dump(content, sort_keys=False, allow_unicode=True)}---"
+    return content

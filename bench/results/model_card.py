@@ -1,41 +1,34 @@
 """Build a run's model card from the store alone and write it into the run's folder (MODEL_CARD.md)."""
 
+import html
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import yaml
 
-from bench.extensions.cards.card_metadata import front_matter
-from bench.extensions.cards.markdown import escaped, markdown_table
-from bench.extensions.cards.run_documents import CARD
 from bench.planning.manifest import Manifest, planned
 from bench.planning.planned_grid import PlannedRun
 from bench.planning.run import read_run
 from bench.planning.stored_names import find_run
+from bench.results.card_metadata import hub_metadata
 from bench.results.read_predictions import scored_ids, unfinished
 from bench.results.run_table import run_label
 from bench.results.stored_runs import training_remark
-from bench.store.checked_folders import CheckedFolder, ScoresFolder
+from bench.store.checked_folders import CARD, CheckedFolder, ScoresFolder
 from bench.store.store import Store, write_bytes
 from bench.system.disclaimer import TRAINED_ON_SYNTHETIC
 from harmonize.cohorts.hospital_names import SYNTHETIC_NOTICE
 from harmonize.errors import StoreError
 from reports import extensions
 from reports.formatting import DASH, number, with_interval
+from reports.html.section import environment as html_environment
 from reports.schemas.select import select
 from reports.sentences.data import UNIT_RULES
 
-_LIMITS = (
-    "Most labels were extracted from reports by programs. Scores are only as good as the labels.",
-    "A generalization gap can come from images, patients or labels. The leaderboard separates these causes.",
-    "The performance on children, on lateral views, and on other findings is unknown.",
-)
-_COMBINED = {
-    "tta": "It predicts several views of the image with one network. The result is the mean probability.",
-    "ensemble": "It predicts the image with several networks. The result is the mean probability.",
-    "panel": "It has one network for each finding.",
-}
+_RULES = ["f1_max", "youden", "sens_90"]
 
 
 def write_cards(manifest: Manifest) -> list[Path]:
@@ -76,43 +69,31 @@ def card(manifest: Manifest, run: PlannedRun) -> str:
     """Build the card of a scored run: model, limits of use, training data, internal and external results."""
     store, config = manifest.store, run.config
     facts = CheckedFolder(store.run_dir(run.id)).facts()
-    folder = store.root / "scores" / run.id
-    scores, gaps, points = (ScoresFolder(folder).table(name) for name in ("scores", "gaps", "operating_points"))
+    folder = ScoresFolder(store.root / "scores" / run.id)
+    scores, gaps, points = (folder.table(name) for name in ("scores", "gaps", "operating_points"))
     unlearnt = facts["trained"].get("unlearnt", [])
     # a panel has no network for a finding that it could not learn, so it does not predict this finding
     predicted = [f for f in config.findings if f not in unlearnt] if run.kind == "panel" else config.findings
-    min_count = manifest.settings.min_count
-    blocks = [
-        front_matter(manifest, run, scores),
-        f"# {escaped(run_label(run))}, run {run.id}",
-        "**For research only, not for clinical use.** Not a medical device; not validated for any patient."
-        + (f" {TRAINED_ON_SYNTHETIC} {SYNTHETIC_NOTICE}" if manifest.phantom else ""),
-        "## What it does",
-        f"It predicts a probability of each finding from one frontal chest radiograph: {', '.join(map(escaped, predicted))}.",
-        _COMBINED.get(run.kind, ""),
-        f"Calibration and the thresholds below were fitted on the validation patients of {escaped(manifest.internal_name(run).title)}.",
-        f"Training had only one class of {', '.join(map(escaped, unlearnt))}. These outputs are meaningless."
-        if unlearnt and run.kind != "panel"
-        else "",
-        f"```bash\nbench predict {run.id} IMAGE.png --store STORE\n```",
-        "## How it was made",
-        markdown_table(("", ""), _made(manifest, run, facts)),
-        "## Data",
-        markdown_table(("cohort", "role", "images", "patients", "labels by", "licence"), _data(manifest, run)),
-        "Nothing was fitted on an external cohort: no weights, thresholds or calibration.",
-        "## How well it does",
-        f"AUROC with its 95 % interval over resampled patients; – if fewer than {min_count} patients have the finding or do not have it.",
-        "The gap is internal minus external AUROC, over the findings that both cohorts score. The mean at an external cohort is over these findings, too.",
-        UNIT_RULES[manifest.settings.unit],
-        markdown_table(*_aurocs(manifest, run, predicted, scores, gaps)),
-        _at_new_hospital(manifest, run, scores),
-        "## Thresholds",
-        "Chosen at the internal hospital (highest F1, highest Youden index, 90 % sensitivity), as uncalibrated probabilities.",
-        markdown_table(*_thresholds(points, [f for f in config.findings if f not in unlearnt])),
-        "## Limits",
-        "\n".join(f"- {line}" for line in _LIMITS),
-    ]
-    return "\n\n".join(block for block in blocks if block) + "\n"
+    environment = html_environment().overlay(autoescape=False, keep_trailing_newline=True)
+    environment.filters["md"] = escaped
+    return environment.get_template("model_card.md.j2").render(
+        run=run,
+        name=run_label(run),
+        metadata=yaml.safe_dump(hub_metadata(manifest, run, scores), sort_keys=False, allow_unicode=True),
+        synthetic=f"{TRAINED_ON_SYNTHETIC} {SYNTHETIC_NOTICE}" if manifest.phantom else "",
+        predicted=predicted,
+        internal=manifest.internal_name(run).title,
+        unlearnt=unlearnt,
+        made=_made(manifest, run, facts),
+        data=_data(manifest, run),
+        min_count=manifest.settings.min_count,
+        unit_rule=UNIT_RULES[manifest.settings.unit],
+        hospitals=_hospitals(manifest, run),
+        aurocs=_aurocs(manifest, run, predicted, scores, gaps),
+        new_hospital=_at_new_hospital(manifest, run, scores),
+        rules=_RULES,
+        thresholds=_thresholds(points, [f for f in config.findings if f not in unlearnt]),
+    )
 
 
 def _made(manifest: Manifest, run: PlannedRun, facts: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -195,19 +176,18 @@ def _data(manifest: Manifest, run: PlannedRun) -> list[tuple[str, ...]]:
     return rows
 
 
+def _hospitals(manifest: Manifest, run: PlannedRun) -> list[str]:
+    """Return the names of the columns with AUROCs: the internal test split, and each external hospital of the run."""
+    external = [escaped(manifest.hospital(cohort).short) for cohort in manifest.external_to(run)]
+    return [f"{escaped(manifest.internal_name(run).short)} test", *external]
+
+
 def _aurocs(
     manifest: Manifest, run: PlannedRun, findings: Sequence[str], scores: pd.DataFrame, gaps: pd.DataFrame
-) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
-    """Return the header and the rows of a table of AUROCs: one row per finding, and one row for the macro.
-
-    The columns of the table are the internal test split, each external hospital of the run, and the mean gap.
-    """
+) -> list[tuple[str, ...]]:
+    """Return one row of AUROCs per finding, and one for their macro mean: the columns `_hospitals`, then the mean gap."""
     plain = select(scores, finding=None)
-    internal = manifest.source
-    external = manifest.external_to(run)
-    columns = [(internal, "test"), *((c.name, "") for c in external)]
-    names = {c.name: escaped(manifest.hospital(c).short) for c in external}
-    names[internal] = escaped(manifest.internal_name(run).short)
+    columns = [(manifest.source, "test"), *((cohort.name, "") for cohort in manifest.external_to(run))]
     rows = []
     for finding in (*findings, "macro"):
         cells = [escaped("mean" if finding == "macro" else finding)]
@@ -216,7 +196,7 @@ def _aurocs(
             cells.append(_cell(of_cell[of_cell["split"] == split] if split else of_cell))
         cells.append(_cell(gaps[(gaps["dataset"] == "external") & (gaps["finding"] == finding)]))
         rows.append(tuple(cells))
-    return ("finding", f"{names[internal]} test", *(names[name] for name, _ in columns[1:]), "mean gap"), rows
+    return rows
 
 
 def _at_new_hospital(manifest: Manifest, run: PlannedRun, scores: pd.DataFrame) -> str:
@@ -226,14 +206,14 @@ def _at_new_hospital(manifest: Manifest, run: PlannedRun, scores: pd.DataFrame) 
     return " ".join(module.sentence(manifest, rows) for module in extensions.modules("new_hospital"))
 
 
-def _thresholds(points: pd.DataFrame, findings: Sequence[str]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
-    rules = ("f1_max", "youden", "sens_90")
+def _thresholds(points: pd.DataFrame, findings: Sequence[str]) -> list[tuple[str, ...]]:
+    """Return a row for each finding with its thresholds by the rules _RULES."""
     wide = points.pivot_table(index="finding", columns="rule", values="probability", dropna=False)
     rows = []
     for finding in findings:
-        values: list[Any] = [wide.loc[finding].get(rule) if finding in wide.index else None for rule in rules]
+        values: list[Any] = [wide.loc[finding].get(rule) if finding in wide.index else None for rule in _RULES]
         rows.append((escaped(finding), *(number(value) for value in values)))
-    return ("finding", *rules), rows
+    return rows
 
 
 def _cell(rows: pd.DataFrame) -> str:
@@ -241,3 +221,12 @@ def _cell(rows: pd.DataFrame) -> str:
         return DASH
     value, low, high = (float(rows[column].iloc[0]) for column in ("value", "low", "high"))
     return with_interval(value, low, high)
+
+
+def escaped(value: object) -> str:
+    r"""Escape a value for one line of a Markdown table.
+
+    >>> print(escaped("AP | PA <b>"))
+    AP \| PA &lt;b&gt;
+    """
+    return re.sub(r"([\\`*_|\[\]])", r"\\\1", html.escape(" ".join(str(value).split()), quote=False))

@@ -1,9 +1,5 @@
-"""`bench errors`, `bench card` and `bench checklist`.
+"""`bench errors` and `bench card`: list the most confident errors of a run, write its model card."""
 
-They list the most confident errors of a run, write its model card, and fill the items of reporting checklists that the store answers.
-"""
-
-import json
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -12,24 +8,14 @@ import typer
 
 from bench.cli import options
 from bench.cli.completion import one_of
-from bench.cli.group import READ
 from bench.cli.predict import check_rule
-from bench.cli.text_tables import printable, table_lines, wrapped
+from bench.cli.text_tables import printable, table_lines
 from bench.system.disclaimer import TRAINED_ON_SYNTHETIC
 from harmonize.errors import ConfigError
 
 ERRORS_EXAMPLES = options.examples("bench errors 3fa9 --cohort nih --finding Edema --kind fn -n 50 --csv")
 CARD_EXAMPLES = options.examples("bench card 3fa9")
-CHECKLIST_EXAMPLES = options.examples(
-    "bench checklist --grid main-study", "bench checklist --grid main-study -o methods.md"
-)
 _FIRST_COLUMNS = ("image_id", "dataset", "finding", "kind", "calibrated")  # a narrow terminal shows only these
-
-
-def add(app: typer.Typer) -> None:
-    """Add the commands `bench errors`, `bench card` and `bench checklist`."""
-    for command, lines in ((errors, ERRORS_EXAMPLES), (card, CARD_EXAMPLES), (checklist, CHECKLIST_EXAMPLES)):
-        app.command(rich_help_panel=READ, epilog=lines)(command)
 
 
 def errors(
@@ -59,8 +45,8 @@ def errors(
     ConfigError.check_choices("kind", [kind] if kind else [], ("fp", "fn"))
     opened = store_with(store, grid, [run])
     check_entries(opened, "cohort", cohort or ())
-    from bench.extensions.cards.worst_errors import COLUMNS, mistakes  # slow imports: a wrong name was refused above
-    from bench.planning.manifest import trained_on_synthetic
+    from bench.planning.manifest import trained_on_synthetic  # slow imports: a wrong name was refused above
+    from bench.results.worst_errors import COLUMNS, mistakes
     from bench.store.safe_csv import csv_text
 
     table = mistakes(opened, run, grid, cohort or (), finding or (), kind, at, most)
@@ -90,36 +76,6 @@ def card(
     from bench.planning.stored_names import store_with
 
     opened = store_with(store, grid, [run])
-    from bench.extensions.cards.model_card import write_card  # imports pandas: a wrong name was refused above
+    from bench.results.model_card import write_card  # imports pandas: a wrong name was refused above
 
     typer.echo(f"model card: {write_card(opened, run, grid)}")
-
-
-def checklist(
-    grid: options.StoredGridOption = None,
-    store: options.StoreOption = Path("runs"),
-    output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="The Markdown file. Default: in the report's folder.")
-    ] = None,
-    as_json: options.JsonOption = False,
-) -> None:
-    """Fill the reporting checklists of journals.
-
-    Fills the items of TRIPOD+AI, CLAIM and TRIPOD-Cluster that stored values answer, with links to these values, and names
-    who has to write the others. Needs the report of the grid.
-    """
-    from bench.planning.stored_names import store_with
-
-    opened = store_with(store, grid)
-    from bench.extensions.cards.checklist_text import json_document, write_checklists
-    from bench.extensions.cards.checklists import filled_checklists
-    from bench.planning.manifest import read_manifest  # slow imports: a wrong name was refused above
-
-    manifest = read_manifest(opened, grid)
-    filled = filled_checklists(manifest)
-    path = write_checklists(manifest, filled, output)
-    if as_json:
-        typer.echo(json.dumps(json_document(manifest, filled), indent=1))
-    else:
-        typer.echo("\n".join(wrapped([each.summary for each in filled])))
-    typer.echo(f"checklists: {path}", err=as_json)
