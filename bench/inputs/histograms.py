@@ -2,16 +2,16 @@
 
 Each op computes a lookup table of 256 entries for each image, from the image's histogram and a reference. The reference
 is learned once, on the training images of the internal cohort, and stored with the run. The table is applied to the
-uint8 image, before augmentation. The compiled kernels for a CPU are imported only when they are needed.
+uint8 image, before augmentation.
 
 Legend: N images, V = 256 gray values, C channels, L landmarks, H and W pixels.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
+import cv2
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from bench.inputs.device_transfer import constant, to_device
@@ -29,10 +29,8 @@ def histograms(image_NHW: Tensor, *, padded: bool = False) -> Tensor:
     With `padded`, gray value 0 is padding and its count is 0.
     """
     if image_NHW.device.type == "cpu":
-        from bench.inputs.gray_kernels import count
-
-        count_NV = torch.empty(len(image_NHW), 256, dtype=torch.int64)
-        count(_flat(image_NHW), count_NV.numpy())
+        counts = [cv2.calcHist([image], [0], None, [256], [0, 256]).ravel() for image in image_NHW.numpy()]
+        count_NV = torch.from_numpy(np.array(counts, np.int64).reshape(-1, 256))
     else:
         first = 256 * torch.arange(len(image_NHW), device=image_NHW.device).int()[:, None]
         # scatter_add_ counts the values, because torch.bincount would wait for the device
@@ -54,20 +52,13 @@ def look_up(image_NHW: Tensor, table_NCV: Tensor) -> Tensor:
     """
     num, channels = table_NCV.shape[:2]
     if image_NHW.device.type == "cpu":
-        from bench.inputs.gray_kernels import look_up as compiled
-
-        # faster than torch, because numpy requests huge pages from the system
         result = np.empty((num, channels, *image_NHW.shape[1:]), np.float32)
-        compiled(_flat(image_NHW), table_NCV.contiguous().numpy(), result.reshape(num, channels, image_NHW[:1].numel()))
+        for n, c in np.ndindex(num, channels):
+            cv2.LUT(image_NHW[n].numpy(), table_NCV[n, c].numpy(), result[n, c])
         return torch.from_numpy(result)
     first = 256 * torch.arange(num * channels, device=image_NHW.device, dtype=torch.int32).view(num, channels, 1, 1)
     index = image_NHW[:, None].int() + first
     return table_NCV.flatten().index_select(0, index.flatten()).view(index.shape)
-
-
-def _flat(image_NHW: Tensor) -> NDArray[np.uint8]:
-    """Return images in the layout of the compiled kernels: uint8 [N, H * W], contiguous."""
-    return np.ascontiguousarray(image_NHW.numpy()).reshape(len(image_NHW), image_NHW[:1].numel())
 
 
 def landmarks(count_NV: Tensor) -> Tensor:

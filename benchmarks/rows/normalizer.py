@@ -170,40 +170,10 @@ def median(quick: bool) -> Measured:
     )
 
 
-def beside_floor(quick: bool) -> Measured:
-    """Return our time of three histogram operations, divided by that of the two steps that none can leave out.
-
-    These steps are counting the gray values and looking up a float32 for each pixel. The values are those of rounds, each the
-    median over the operations.
-    """
-    from bench.inputs.gray_kernels import count, look_up
-
-    pictures = images(quick)
-    image_NP = np.stack(pictures).reshape(len(pictures), -1)
-    count_NV = np.zeros((len(pictures), 256), np.int64)
-    table_N1V = np.broadcast_to(np.linspace(0, 1, 256, dtype=np.float32), (len(pictures), 1, 256)).copy()
-    written = np.empty((len(pictures), 1, image_NP.shape[1]), np.float32)
-    cases = {name: CASES[name][1](pictures) for name in HISTOGRAM_OPERATIONS}
-    implementations: dict[str, Way] = {name: ours for name, (ours, _, _) in cases.items()}
-    implementations["floor"] = lambda: (count(image_NP, count_NV), look_up(image_NP, table_N1V, written))
-    spent = interleaved(implementations, 1 if quick else 7, items=dict.fromkeys(implementations, len(pictures)))
-    ours = [statistics.median(seconds) for seconds in zip(*(spent[name] for name in cases), strict=True)]
-    return compared(
-        ours,
-        spent["floor"],
-        f"the checks of {', '.join(cases)}",
-        f"time per image: ours {ms(ours)}, both steps {ms(spent['floor'])}",
-    )
-
-
-HISTOGRAM_OPERATIONS = ("Nyul normalization", "histogram matching", "z-score normalization")
 BENCHMARKS = (
     *(
         Benchmark("B4", f"{name}, 320 px", library, "", lambda quick, case=case: measured(case, quick))
         for name, (library, case) in CASES.items()
     ),
     Benchmark("B4", "median ratio of the five operations of B4", "scikit-image and numpy", "", median),
-    Benchmark(
-        "B4", "three histogram operations, 320 px", "counting gray values and looking up float32", "<= 2", beside_floor
-    ),
 )

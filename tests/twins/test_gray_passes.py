@@ -12,8 +12,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import affine_transform
 
 from bench.inputs.augmentation import affine, chain
-from bench.inputs.augmentation.warp import draw, levels
-from bench.inputs.gray_kernels import resample
+from bench.inputs.augmentation.warp import draw, levels, resample
 from bench.inputs.histograms import histmatch, histograms, histstd, learn, look_up
 from bench.inputs.normalize import Normalizer, unit
 from harmonize.images import roi
@@ -60,8 +59,8 @@ def test_resampling_is_scipys_interpolation(
     origin[:, 0, 0], origin[:, 0, 1] = zoom * np.cos(turn), zoom * np.sin(turn)
     origin[:, 1, 0], origin[:, 1, 1] = -zoom * np.sin(turn), zoom * np.cos(turn)
     origin[:, :, 2] = number.uniform(-10, 10, (num, 2)) + np.array([width, height]) / 3
-    found, light = np.empty(images.shape, np.float32), np.array([[contrast, brightness]] * num, np.float32)
-    resample(images, origin, light, found)
+    light = np.array([[contrast, brightness]] * num, np.float32)
+    found = resample(images, origin, light)
     for image, matrix, one in nonempty(zip(images, origin, found, strict=True)):
         expected = plainly(image, matrix, float(light[0, 0]), float(light[0, 1]))
         np.testing.assert_allclose(one, expected, atol=3e-4)  # a place is known to 1e-5 of a pixel
@@ -146,7 +145,7 @@ def test_a_tone_by_tables_is_that_of_every_pixel_by_itself(ops: list[Any], seen:
 @quick
 @given(arrays(np.uint8, (7, 9)), arrays(np.uint8, (8, 8)))
 def test_tables_on_the_device_look_up_the_same(image: Images, other: Images) -> None:
-    """The way of a GPU, asked to count on the CPU: scattered instead of compiled."""
+    """The way of a GPU, asked to count on the CPU: scattered instead of by OpenCV."""
     shown = torch.from_numpy(image)[None]
     place = shown.flatten(1).long()
     count = torch.zeros(1, 256, dtype=torch.int64).scatter_add_(1, place, torch.ones_like(place))

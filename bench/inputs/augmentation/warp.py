@@ -8,8 +8,10 @@ import math
 from dataclasses import dataclass
 from typing import Self
 
+import cv2
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import affine_grid, grid_sample
 
@@ -74,23 +76,34 @@ def on_device(warp: Warp, image_N1HW: Tensor) -> Tensor:
 
 
 def _on_cpu(warp: Warp, image_N1HW: Tensor) -> Tensor:
-    """Return the result of `on_device`, except for rounding, computed by the compiled kernels for a CPU.
-
-    The images are processed one by one, so that each image stays in the CPU cache.
-    """
-    from bench.inputs.gray_kernels import resample
-
+    """Return the result of `on_device`, except for rounding, computed by OpenCV for a CPU."""
     height, width = image_N1HW.shape[2:]
     to_unit = np.diag([2 / width, 2 / height, 1.0])  # pixels -> coordinates in [-1, 1]
     to_unit[:2, 2] = 1 / width - 1, 1 / height - 1
     inverse_N33 = np.tile(np.eye(3), (len(image_N1HW), 1, 1))
     inverse_N33[:, :2] = warp.inverse(height, width).numpy()
-    from_N23 = np.ascontiguousarray((np.linalg.inv(to_unit) @ inverse_N33 @ to_unit)[:, :2])
-    # np.empty is faster here than torch.empty, because numpy requests huge pages from the system
-    result = np.empty(image_N1HW.shape, np.float32)
+    from_N23 = (np.linalg.inv(to_unit) @ inverse_N33 @ to_unit)[:, :2]
     factor_N2 = torch.stack([warp.contrast, warp.brightness], 1).numpy()
-    resample(np.ascontiguousarray(image_N1HW.numpy()[:, 0]), from_N23, factor_N2, result[:, 0])
-    return torch.from_numpy(result)
+    return torch.from_numpy(resample(image_N1HW.numpy()[:, 0], from_N23, factor_N2)[:, None])
+
+
+def resample(
+    image_NHW: NDArray[np.uint8], from_N23: NDArray[np.float64], factor_N2: NDArray[np.float32]
+) -> NDArray[np.float32]:
+    """Return images resampled bilinearly, float32 in [0, 1]; pixels outside the source image are black.
+
+    from_N23   matrices that map an output pixel to source coordinates: from @ (x, y, 1); pixel centers are integers
+    factor_N2  factor of contrast (about the mean of the image), factor of brightness; a factor of 1 changes nothing
+    Contrast, brightness and position change in this order; only the final values are clipped to [0, 1]. The images are
+    processed one by one, so that each image stays in the CPU cache.
+    """
+    result, gray_V = np.empty(image_NHW.shape, np.float32), np.arange(256) / 255
+    size, flags = image_NHW.shape[:0:-1], cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    for image_HW, matrix, (contrast, brightness), out_HW in zip(image_NHW, from_N23, factor_N2, result, strict=True):
+        mean = cv2.mean(image_HW)[0] / 255
+        table_V = (((gray_V - mean) * contrast + mean) * brightness).astype(np.float32)
+        cv2.warpAffine(cv2.LUT(image_HW, table_V), matrix, size, out_HW, flags)
+    return result.clip(0, 1, out=result)
 
 
 def affine(
