@@ -15,7 +15,6 @@ from markupsafe import Markup, escape
 MINUS = "\N{MINUS SIGN}"
 THIN = "\N{NARROW NO-BREAK SPACE}"
 DASH = "\N{EN DASH}"
-WORDS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve")
 # split -> name on the page; other splits keep their names
 SPLIT_NAMES = {"val": "validation", "expert_valid": "expert-labeled validation", "expert_test": "expert-labeled test"}
 Z = 1.959964  # a 95 % interval extends this many standard errors to each side
@@ -161,15 +160,6 @@ def percent(part: float, total: float) -> str:
     return f"{share:.1f} %" if abs(share) >= 0.05 else "< 0.1 %"
 
 
-def word(number: int) -> str:
-    """Return a number from 0 to 12 as a word, other numbers as digits; 0 becomes "no".
-
-    >>> word(5), word(24)
-    ('five', '24')
-    """
-    return WORDS[number] if 0 <= number < len(WORDS) else integer(number)
-
-
 def split_name(split: str) -> str:
     """Return the name of a split on the page.
 
@@ -188,32 +178,32 @@ def plural(number: int, noun: str) -> str:
     return f"{integer(number)} {noun}{'' if number == 1 else 's'}"
 
 
-def every(number: int, noun: str) -> str:
-    """Return all of one or more things in words: a singular noun for one, a plural noun for several.
+def of_all(part: int, total: int, noun: str) -> str:
+    """Return how many of several things, with their noun.
 
-    >>> every(1, "run"), every(2, "run"), every(4, "tested run")
-    ('the run', 'both runs', 'all four tested runs')
+    >>> of_all(3, 4, "run"), of_all(0, 1, "run")
+    ('3 of 4 runs', '0 of 1 run')
     """
-    return f"the {noun}" if number == 1 else f"{'both' if number == 2 else f'all {word(number)}'} {noun}s"
+    return f"{integer(part)} of {plural(total, noun)}"
 
 
 def listing(names: Sequence[str], at_most: int = 3) -> str:
     """Join names for a sentence; after the first `at_most` names, state only the number of the other names.
 
     >>> listing(["a", "b", "c"]), listing(["a", "b", "c", "d", "e"])
-    ('a, b and c', 'a, b, c and two more')
+    ('a, b and c', 'a, b, c and 2 more')
     """
     shown = list(names[:at_most])
     if len(names) > at_most:
-        shown.append(f"{word(len(names) - at_most)} more")
+        shown.append(f"{integer(len(names) - at_most)} more")
     return shown[0] if len(shown) == 1 else f"{', '.join(shown[:-1])} and {shown[-1]}" if shown else ""
 
 
 def sentence_case(text: str) -> str:
     """Return the text with a capital first letter.
 
-    >>> sentence_case("all four")
-    'All four'
+    >>> sentence_case("the gap")
+    'The gap'
     """
     return text[:1].upper() + text[1:]
 

@@ -68,7 +68,6 @@ def environment() -> jinja2.Environment:
         "places": text.places,
         "integer": text.integer,
         "two_figures": text.two_figures,
-        "word": text.word,
         "plural": text.plural,
         "case": text.sentence_case,
         "say": text.keep_intervals,

@@ -7,7 +7,7 @@ import pandas as pd
 from markupsafe import Markup
 
 from reports.drawing import svg
-from reports.formatting import is_number, p_value, word
+from reports.formatting import is_number, p_value
 from reports.html.section import Section, write
 from reports.report_data.headline_rows import TEST_OF, Estimate
 from reports.report_data.report_data import EXTERNAL, ReportData
@@ -48,7 +48,7 @@ def _sentences(data: ReportData, rows: pd.DataFrame) -> list[str]:
     external = _changes(rows[rows["dataset"] == EXTERNAL])
     internal = _changes(rows[(rows["dataset"] == data.internal.key) & (rows["split"] == "test")])
     if not external:
-        return [f"Too few pairs of runs to compare algorithms with ERM: at least {word(LEAST_PAIRS)} are needed"]
+        return [f"Too few pairs of runs to compare algorithms with ERM: at least {LEAST_PAIRS} are needed"]
     inside = f"at the training hospital{'s' if data.pool else ''}"
     texts = [sentences.change(external, "at external hospitals"), sentences.resolution(external)]
     return [*filter(None, texts), *([sentences.change(internal, inside)] if internal else [])]

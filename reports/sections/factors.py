@@ -13,7 +13,7 @@ from markupsafe import Markup
 from scipy.special import stdtrit
 
 from reports.drawing import svg
-from reports.formatting import DASH, is_number, places, sentence_case, signed, word
+from reports.formatting import DASH, is_number, places, signed
 from reports.html.section import Section, write
 from reports.report_data.headline_rows import MISSING, Estimate
 from reports.report_data.report_data import ReportData
@@ -62,7 +62,7 @@ def _title(table: pd.DataFrame, unit: str) -> str:
     if len(names) == 1:
         return f"Clear mean change of the external AUROC: {names[0]}"
     if names:
-        return f"{sentence_case(word(len(names)))} factor levels clearly change the mean external AUROC"
+        return f"{len(names)} factor levels clearly change the mean external AUROC"
     clear = [row for row, effect in effects if effect.clear]
     if all(int(row["num_run_pairs"]) < LEAST_PAIRS for row in clear or [row for row, _ in effects]):
         return "Too few pairs of runs for a verdict on any factor"

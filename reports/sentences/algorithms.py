@@ -5,7 +5,7 @@ A sentence states an effect only if the effect is clear (see `verdicts`). The es
 
 from collections.abc import Mapping
 
-from reports.formatting import interval, listing, places, sentence_case, signed, word
+from reports.formatting import interval, listing, places, sentence_case, signed
 from reports.report_data.headline_rows import Estimate
 
 NAMED = 3  # maximum number of algorithms that a sentence names
@@ -23,7 +23,7 @@ def change(changes: Mapping[str, Estimate], where: str) -> str:
     >>> change({"GroupDRO": better, "IRM": worse}, "at external hospitals")
     'GroupDRO gains .012 [.003, .021] and IRM loses .030 [.020, .040] AUROC at external hospitals, compared with ERM'
     >>> change(dict.fromkeys("ABC", better) | {"IRM": worse}, "at external hospitals")
-    'Three algorithms gain and one loses AUROC at external hospitals, compared with ERM'
+    '3 algorithms gain and 1 loses AUROC at external hospitals, compared with ERM'
     >>> change({"V-REx": unclear}, "at external hospitals")
     'V-REx does not differ clearly from ERM at external hospitals: +.004 [−.003, .011]'
     >>> change({"V-REx": unclear, "IRM": Estimate(-0.005, -0.02, 0.01)}, "at external hospitals")
@@ -51,7 +51,7 @@ def _counts(clear: Mapping[str, Estimate]) -> list[str]:
     above = sum(effect.value > 0 for effect in clear.values())
     clauses = [(num, verb) for num, verb in ((above, "gain"), (len(clear) - above, "lose")) if num]
     nouns = [f" algorithm{'' if clauses[0][0] == 1 else 's'}", ""]
-    return [f"{word(num)}{noun} {verb}{'s' * (num == 1)}" for (num, verb), noun in zip(clauses, nouns, strict=False)]
+    return [f"{num}{noun} {verb}{'s' * (num == 1)}" for (num, verb), noun in zip(clauses, nouns, strict=False)]
 
 
 def resolution(changes: Mapping[str, Estimate]) -> str:

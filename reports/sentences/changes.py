@@ -7,7 +7,7 @@ Only the sentences of this module may state that something changes a prediction,
 
 from collections.abc import Sequence
 
-from reports.formatting import every, interval, is_number, listing, places, sentence_case, signed, word
+from reports.formatting import interval, is_number, listing, of_all, places, plural, signed
 from reports.report_data.headline_rows import Estimate
 from reports.sentences.main_findings import quoted
 
@@ -22,47 +22,35 @@ def marker_shortcuts(
     is not finished; if there are any, the sentence says "tested runs".
 
     >>> marker_shortcuts("A", 0, 4, [])
-    'No marker of A is a shortcut in any of four runs'
+    '0 of 4 runs use a marker of A to predict a finding'
     >>> marker_shortcuts("A", 3, 4, ["Edema"])
-    'Three of four runs use a marker of A to predict Edema'
+    '3 of 4 runs use a marker of A to predict Edema'
     >>> marker_shortcuts("A", 1, 2, ["No Finding"])
-    'One of two runs uses a marker of A to predict “No Finding”'
+    '1 of 2 runs uses a marker of A to predict “No Finding”'
     >>> marker_shortcuts("A", 1, 1, ["Edema", "Pneumonia", "Mass"])
-    'The run uses a marker of A to predict three findings'
+    '1 of 1 run uses a marker of A to predict 3 findings'
     >>> marker_shortcuts("A", 0, 0, [])
     'Markers of A could not be tested: too few images have one'
-    >>> marker_shortcuts("A", 1, 1, ["Edema"], 3), marker_shortcuts("A", 2, 2, ["Edema"], 1)
-    ('The only tested run uses a marker of A to predict Edema', 'Both tested runs use a marker of A to predict Edema')
+    >>> marker_shortcuts("A", 2, 2, ["Edema"], 1)
+    '2 of 2 tested runs use a marker of A to predict Edema'
     """
     if not num_tested:
         return f"Markers of {internal} could not be tested: too few images have one"
-    tested = "tested " if num_untested else ""
-    if not num_with:
-        in_runs = f" in any of {word(num_tested)} {tested}runs"
-        if num_tested == 1:
-            in_runs = " in the only tested run" if num_untested else ""
-        return f"No marker of {internal} is a shortcut{in_runs}"
-    if num_tested == 1:
-        runs = f"the {'only tested ' if num_untested else ''}run uses"
-    elif num_with == num_tested:
-        runs = f"{every(num_tested, f'{tested}run')} use"
-    else:
-        runs = f"{word(num_with)} of {word(num_tested)} {tested}runs {'uses' if num_with == 1 else 'use'}"
-    names = (
-        listing([quoted(finding) for finding in findings]) if len(findings) < 3 else f"{word(len(findings))} findings"
-    )
-    return sentence_case(f"{runs} a marker of {internal} to predict {names}")
+    run = "tested run" if num_untested else "run"
+    runs = f"{of_all(num_with, num_tested, run)} {'uses' if num_with == 1 else 'use'}"
+    names = f"{len(findings)} findings" if len(findings) > 2 else listing([quoted(name) for name in findings])
+    return f"{runs} a marker of {internal} to predict {names or 'a finding'}"
 
 
 def untested(num_untested: int, num_ranked: int) -> str:
     """State for how many ranked runs the region transplant test has no result; "" for none.
 
     >>> untested(3, 4), untested(1, 4), untested(0, 4)
-    ('Three of four runs are not tested', 'One of four runs is not tested', '')
+    ('3 of 4 runs are not tested', '1 of 4 runs is not tested', '')
     """
     if not num_untested:
         return ""
-    return f"{sentence_case(word(num_untested))} of {word(num_ranked)} runs {'is' if num_untested == 1 else 'are'} not tested"
+    return f"{of_all(num_untested, num_ranked, 'run')} {'is' if num_untested == 1 else 'are'} not tested"
 
 
 def relation(rho: Estimate) -> str:
@@ -101,17 +89,15 @@ def whole_image(change: str, num_reacting: int, num_tested: int, findings: Seque
     `margin`. `num_tested`: number of tested runs.
 
     >>> whole_image("CLAHE", 0, 4, [], 0.05)
-    'CLAHE: in all four runs, no probability clearly changes by more than .050'
+    'CLAHE: in 0 of 4 runs, a probability clearly changes by more than .050'
     >>> whole_image("CLAHE", 2, 4, ["Edema"], 0.05)
-    'CLAHE: in two of four runs, the probability of Edema changes by more than .050'
+    'CLAHE: in 2 of 4 runs, the probability of Edema changes by more than .050'
     >>> whole_image("CLAHE", 4, 4, ["Edema", "Mass", "Pneumonia"], 0.05)
-    'CLAHE: in all four runs, the probability of one or more findings changes by more than .050 (Edema, Mass and Pneumonia)'
+    'CLAHE: in 4 of 4 runs, the probability of one or more findings changes by more than .050 (Edema, Mass and Pneumonia)'
     """
-    runs = every(num_tested, "run")
+    runs = of_all(num_reacting, num_tested, "run")
     if not num_reacting:
-        return f"{change}: in {runs}, no probability clearly changes by more than {places(margin)}"
-    if num_reacting < num_tested:
-        runs = f"{word(num_reacting)} of {word(num_tested)} runs"
+        return f"{change}: in {runs}, a probability clearly changes by more than {places(margin)}"
     if len(findings) == 1:
         return f"{change}: in {runs}, the probability of {findings[0]} changes by more than {places(margin)}"
     # the runs may differ in the findings whose probability changes
@@ -154,11 +140,10 @@ def too_few_architectures(score: str, num: int, num_needed: int) -> str:
     """State that `num` architectures are too few to correlate a score with the gap; `num_needed` are needed.
 
     >>> too_few_architectures("the change in predictions", 2, 8)
-    'Two architectures are too few to relate the change in predictions to the gap: a rank correlation needs at least eight'
+    '2 architectures are too few to relate the change in predictions to the gap: a rank correlation needs at least 8'
     """
-    noun = "architecture is" if num == 1 else "architectures are"
-    count = sentence_case(word(num))
-    return f"{count} {noun} too few to relate {score} to the gap: a rank correlation needs at least {word(num_needed)}"
+    few = f"{plural(num, 'architecture')} {'is' if num == 1 else 'are'} too few"
+    return f"{few} to relate {score} to the gap: a rank correlation needs at least {num_needed}"
 
 
 def association(score: str, rho: Estimate, p: float, num: int, detectable: float, power: float) -> str:
@@ -174,7 +159,7 @@ def association(score: str, rho: Estimate, p: float, num: int, detectable: float
     'With 19 architectures, |ρ| must reach .46; a true ρ of .5 would do so in 58 % of studies'
     """
     correlation = f"Spearman’s ρ {places(rho.value)} {interval(rho.low, rho.high)}".rstrip() + f", p = {places(p)}"
-    architectures = f"{num} architecture{'' if num == 1 else 's'}"
+    architectures = plural(num, "architecture")
     if not is_number(rho.value):
         return f"Over {architectures}, no correlation of {score} with the gap can be computed: the values do not vary"
     if is_number(p) and p < 0.05:

@@ -5,7 +5,7 @@ A sentence states an effect only if the effect is clear (see `verdicts`). The es
 
 from collections.abc import Mapping, Sequence
 
-from reports.formatting import interval, listing, plural, sentence_case, signed, word
+from reports.formatting import interval, listing, plural, sentence_case, signed
 from reports.report_data.headline_rows import Estimate
 from reports.schemas.tables import LEAST_RELATED
 
@@ -70,10 +70,10 @@ def effective_robustness(
     >>> effective_robustness(["A"], ["B"], 24, 24)
     'External AUROC: higher than predicted for 1 run, lower for 1 run'
     >>> effective_robustness([], [], 0, 2)
-    'No line can be fitted to 2 runs: at least eight are needed'
+    'No line can be fitted to 2 runs: at least 8 are needed'
     """
     if not num_fitted:
-        return f"No line can be fitted to {plural(num_runs, unit)}: at least {word(LEAST_RELATED)} are needed"
+        return f"No line can be fitted to {plural(num_runs, unit)}: at least {LEAST_RELATED} are needed"
     if above and below:
         return f"External AUROC: higher than predicted for {plural(len(above), unit)}, lower for {plural(len(below), unit)}"
     if names := above or below:

@@ -6,7 +6,7 @@ this module may write: significant, outperforms, robust, no difference, equal.
 
 from collections.abc import Sequence
 
-from reports.formatting import every, interval, listing, percent, places, plural, sentence_case, word
+from reports.formatting import interval, listing, of_all, percent, places, plural, sentence_case
 from reports.report_data.headline_rows import Estimate
 from reports.report_data.page_rows import HEALTHY
 from reports.sentences.verdicts import CLEAR, UNCLEAR, unclear, with_verdict
@@ -37,32 +37,24 @@ def headline(
     """
     at_external = "at external hospitals" if num_external != 1 else "at the external hospital"
     num_unclear = num_runs - num_worse - num_better
-    all_runs = f"both {unit}s" if num_runs == 2 else f"all {_headline_count(num_runs)} {unit}s"
     if num_external == 0 and num_runs == 0:
         text = "no run has a score, and no external hospital was tested"
     elif num_external == 0:
-        runs = f"{_headline_count(num_runs)} {unit}{'' if num_runs == 1 else 's'}"
-        text = f"{runs} scored on internal images; no external hospital was tested"
+        text = f"{plural(num_runs, unit)} scored on internal images; no external hospital was tested"
     elif num_runs == 0:
         text = "no run is ranked"
         text += "" if shared_findings else ": internal and external hospitals label no finding in common"
     elif num_runs == 1:
         text = single_run
-    elif num_worse == num_runs:
-        text = f"{all_runs} have {LOWER} {at_external}"
-    elif num_better == num_runs:
-        text = f"{all_runs} have {HIGHER} {at_external}"
     elif num_worse == num_better == 0:
-        subject = f"neither {unit}" if num_runs == 2 else f"no {unit} of {_headline_count(num_runs)}"
-        text = f"{subject} has a clearly lower or higher AUROC {at_external}"
+        text = f"no {unit} of {num_runs} has a clearly lower or higher AUROC {at_external}"
     else:
-        of_all = f"of {_headline_count(num_runs)} {unit}s"
         first, verb = (num_worse, LOWER) if num_worse else (num_better, HIGHER)
-        clauses = [f"{_headline_count(first)} {of_all} {_verb(first, 'have', 'has')} {verb} {at_external}"]
+        clauses = [f"{of_all(first, num_runs, unit)} {_verb(first, 'have', 'has')} {verb} {at_external}"]
         if num_worse and num_better:
-            clauses.append(f"{_headline_count(num_better)} {_verb(num_better, 'have', 'has')} {HIGHER}")
+            clauses.append(f"{num_better} {_verb(num_better, 'have', 'has')} {HIGHER}")
         if num_unclear:
-            clauses.append(f"{_headline_count(num_unclear)} {_verb(num_unclear, 'are', 'is')} {UNCLEAR}")
+            clauses.append(f"{num_unclear} {_verb(num_unclear, 'are', 'is')} {UNCLEAR}")
         text = "; ".join(clauses)
     text += f" ({over})" if over else ""
     return f"On synthetic images, {text}" if phantom else sentence_case(text)
@@ -99,15 +91,15 @@ def mean_gap(
     if num_runs == 0:
         return f"{NONE_RANKED}; the ranking gives the reason for each run."
     subject = "it" if num_runs == 1 else "they"
-    hospitals_text = f"{word(num_external)} external hospitals" if num_external != 1 else "one external hospital"
-    start = f"Trained on {internal} and tested without changes at {hospitals_text}, {subject}"
+    tested = plural(num_external, "external hospital")
+    start = f"Trained on {internal} and tested without changes at {tested}, {subject}"
     if not trained:
-        start = f"Trained elsewhere and tested without changes at {internal} and at {hospitals_text}, {subject}"
+        start = f"Trained elsewhere and tested without changes at {internal} and at {tested}, {subject}"
     if not gap.has_value:
         return f"{start} {_verb(num_runs, 'have', 'has')} too few patients for a mean gap."
     measured = [(estimate.value, title) for title, estimate in hospitals if estimate.has_value]
     average = " on average" if num_runs > 1 or num_external > 1 else ""
-    fewer = f" over {word(len(measured))} of them" if 0 < len(measured) < num_external else ""
+    fewer = f" over {len(measured)} of them" if 0 < len(measured) < num_external else ""
     if gap.clear:
         verb = _verb(num_runs, "lose", "loses") if gap.value > 0 else _verb(num_runs, "gain", "gains")
         text = f"{start} {verb} {places(abs(gap.value))} AUROC {_unsigned_interval(gap)}{average}{fewer}"
@@ -150,13 +142,7 @@ def best_run(
         kind = "estimated" if over_hospitals else "measured"
         extreme = "smallest" if smallest_first else "highest"
         first = f"{label} has the {extreme} {kind} {score}, {external.with_interval}{over}"
-    if num_tied == 0:
-        ties = f"no other {unit} is tied with it"
-    elif num_tied == num_runs - 1:
-        ties = f"{f'the other {unit} is' if num_tied == 1 else f'all other {unit}s are'} tied with it"
-    else:
-        runs = f"one other {unit}" if num_tied == 1 else f"{word(num_tied)} other {unit}s"
-        ties = f"{runs} {_verb(num_tied, 'are', 'is')} tied with it"
+    ties = f"{plural(num_tied, f'other {unit}')} {_verb(num_tied, 'are', 'is')} tied with it"
     if not lead:
         return f"{first}; {ties}."
     # The lead is clear if the second run is not in the tie group of the first run.
@@ -200,19 +186,17 @@ def group_caption(number: int, size: int, first_label: str, unit: str = "run") -
     first run.
     """
     if size == 1:
-        return f"one {unit}" if number == 1 else f"one {unit}, clearly worse than the first {unit} of the group above"
-    if size == 2:
-        return f"two {unit}s: the second is tied with {first_label}"
-    return f"{word(size)} {unit}s: the others are tied with {first_label}"
+        return f"1 {unit}" if number == 1 else f"1 {unit}, clearly worse than the first {unit} of the group above"
+    return f"{plural(size, unit)}, tied with {first_label}"
 
 
 def run_count(num_runs: int, num_scored: int, num_recipes: int = 0) -> str:
     """State the number of runs, how many of the runs have a score, and the number of ranked recipes (unless it is 0).
 
     >>> run_count(4, 4), run_count(4, 3), run_count(1, 0), run_count(6, 6, 2)
-    ('4 runs', '4 runs, 3 with scores', '1 run, none with scores', '2 recipes, 6 runs')
+    ('4 runs', '4 runs, 3 with scores', '1 run, 0 with scores', '2 recipes, 6 runs')
     """
-    few = "" if num_scored == num_runs else f", {num_scored or 'none'} with scores"
+    few = "" if num_scored == num_runs else f", {num_scored} with scores"
     recipes = f"{plural(num_recipes, 'recipe')}, " if num_recipes else ""
     return f"{recipes}{plural(num_runs, 'run')}{few}"
 
@@ -248,15 +232,11 @@ def shared_findings(least: int, greatest: int) -> str:
 def scatter_title(num_below: int, num_runs: int, unit: str = "run") -> str:
     """State how many runs (`num_below` of `num_runs`) have a lower measured AUROC at external hospitals.
 
-    >>> scatter_title(2, 2), scatter_title(3, 4)
-    ('Both runs have a lower measured AUROC at external hospitals', '3 of 4 runs have a lower measured AUROC at external hospitals')
+    >>> scatter_title(3, 4)
+    '3 of 4 runs have a lower measured AUROC at external hospitals'
     """
-    if num_below == num_runs:
-        runs = f"both {unit}s have" if num_runs == 2 else f"all {num_runs} {unit}s have"
-    else:
-        count = f"{num_below} of {num_runs} {unit}s" if num_below else f"no {unit} of {num_runs}"
-        runs = f"{count} {_verb(max(num_below, 1), 'have', 'has')}"
-    return sentence_case(f"{runs} a lower measured AUROC at external hospitals")
+    runs = f"{of_all(num_below, num_runs, unit)} {_verb(num_below, 'have', 'has')}"
+    return f"{runs} a lower measured AUROC at external hospitals"
 
 
 def hospitals_title(
@@ -267,7 +247,7 @@ def hospitals_title(
     `num_measured`: number of external hospitals with a gap; None for all.
 
     >>> hospitals_title(0, 3, 2, num_measured=1)
-    'AUROC drops clearly at no external hospital (one compared)'
+    'AUROC drops clearly at 0 of 3 external hospitals (1 compared)'
     """
     if num_external == 0:
         return "No external hospital was tested"
@@ -275,15 +255,9 @@ def hospitals_title(
         return "Internal and external hospitals label no finding in common"
     if num_runs == 0:
         return NONE_RANKED
-    if num_costly == num_external:
-        at_hospitals = "every external hospital" if num_external > 1 else "the external hospital"
-    else:
-        at_hospitals = (
-            f"{word(num_costly)} of {word(num_external)} external hospitals" if num_costly else "no external hospital"
-        )
     fewer = num_measured is not None and num_measured < num_external
-    compared = f" ({word(num_measured or 0)} compared)" if fewer else ""
-    return f"AUROC drops clearly at {at_hospitals}{compared}"
+    compared = f" ({num_measured or 0} compared)" if fewer else ""
+    return f"AUROC drops clearly at {of_all(num_costly, num_external, 'external hospital')}{compared}"
 
 
 def findings_title(clear: Sequence[str], num_findings: int, num_runs: int, unit: str = "run") -> str:
@@ -294,7 +268,7 @@ def findings_title(clear: Sequence[str], num_findings: int, num_runs: int, unit:
     >>> findings_title(["Edema"], 9, 4)
     'AUROC drops clearly in every run for Edema'
     >>> findings_title(["Edema", "Pneumonia", "Mass"], 9, 4)
-    'AUROC drops clearly in every run for three of nine findings'
+    'AUROC drops clearly in every run for 3 of 9 findings'
     """
     if num_runs == 0 or not num_findings:
         return "No finding has both an internal and an external score"
@@ -304,7 +278,7 @@ def findings_title(clear: Sequence[str], num_findings: int, num_runs: int, unit:
     names = (
         listing([quoted(finding) for finding in clear])
         if len(clear) < 3
-        else f"{word(len(clear))} of {word(num_findings)} findings"
+        else of_all(len(clear), num_findings, "finding")
     )
     return f"AUROC drops clearly in {runs} for {names}"
 
@@ -322,9 +296,8 @@ def pareto_title(labels: Sequence[str], num_runs: int, unit: str = "run") -> str
     if num_runs == 1:
         return f"Only one {unit}: there is no other cost to compare with"
     if len(labels) == 1:
-        return f"One {unit} is Pareto-optimal in GMACs and AUROC: {labels[0]}"
-    runs = every(num_runs, unit) if len(labels) == num_runs else f"{word(len(labels))} of {word(num_runs)} {unit}s"
-    return f"{sentence_case(runs)} are Pareto-optimal in GMACs and AUROC"
+        return f"1 {unit} is Pareto-optimal in GMACs and AUROC: {labels[0]}"
+    return f"{of_all(len(labels), num_runs, unit)} are Pareto-optimal in GMACs and AUROC"
 
 
 def probe_title(values: Sequence[float], untrained: Sequence[float], chance: float, num_sources: int) -> str:
@@ -360,12 +333,12 @@ def relation_power(num_runs: int, num_needed: int, visible: float, unit: str = "
     """State which rank correlation `num_runs` runs can show; `visible` is the smallest |ρ| that they can show.
 
     >>> relation_power(4, 8, 1.0)
-    'A rank correlation of source classification with the gap needs at least eight runs'
+    'A rank correlation of source classification with the gap needs at least 8 runs'
     >>> relation_power(24, 8, 0.41)
     'With 24 runs, only |ρ| above about .41 would show'
     """
     if num_runs < num_needed:
-        return f"A rank correlation of source classification with the gap needs at least {word(num_needed)} {unit}s"
+        return f"A rank correlation of source classification with the gap needs at least {num_needed} {unit}s"
     return f"With {num_runs} {unit}s, only |ρ| above about {places(visible, 2)} would show"
 
 
@@ -379,19 +352,8 @@ def learning_title(num_runs: int, num_at_end: int, epochs: int) -> str:
         return "No learning curve of a scored run is stored"
     if num_at_end == 0:
         return f"{'Every run' if num_runs > 1 else 'The run'} had its best internal AUROC before the last epoch"
-    if num_runs == 1:
-        runs = "The run had its"
-    elif num_at_end == num_runs:
-        runs = f"{sentence_case(every(num_runs, 'run'))} had their"
-    else:
-        count = f"{sentence_case(_headline_count(num_at_end))} of {_headline_count(num_runs)} runs"
-        runs = f"{count} had {_verb(num_at_end, 'their', 'its')}"
+    runs = f"{of_all(num_at_end, num_runs, 'run')} had {_verb(num_at_end, 'their', 'its')}"
     return f"{runs} best internal AUROC in the last of {epochs} epochs: longer training might help"
-
-
-def _headline_count(number: int) -> str:
-    """Return a count for a headline: a word up to nine, digits from ten on."""
-    return word(number) if 0 < number < 10 else str(number)
 
 
 def _verb(number: int, plural_form: str, singular_form: str) -> str:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from reports.formatting import listing, plural, word
+from reports.formatting import listing, of_all, plural
 from reports.report_data.members import Members
 
 
@@ -13,7 +13,7 @@ def over(members: Members, *, brief: bool = False) -> str:
 
     >>> from reports.report_data.headline_rows import MISSING
     >>> over(Members(("Edema",), ("Edema", "Mass"), 3, {}, (1, 1), 5, MISSING, MISSING))
-    'over 1 of 3 findings, at two of five hospitals'
+    'over 1 of 3 findings, at 2 of 5 hospitals'
     >>> over(Members(("Edema", "Mass"), ("Edema", "Mass"), 2, {}, (1, 2, 2), 3, MISSING, MISSING))
     'over 2 findings (1 to 2 per hospital)'
     >>> over(Members(("Edema", "Mass"), ("Edema", "Mass"), 3, {}, (1, 2, 2), 3, MISSING, MISSING), brief=True)
@@ -22,12 +22,12 @@ def over(members: Members, *, brief: bool = False) -> str:
     num, total = len(members.findings), members.num_findings
     if not num:
         return ""
-    findings = plural(num, "finding") if num == total else f"{num} of {plural(total, 'finding')}"
+    findings = plural(num, "finding") if num == total else of_all(num, total, "finding")
     if not brief and members.per_hospital[0] < num:
         least, most = members.per_hospital[0], members.per_hospital[-1]
         findings += f" ({least if least == most else f'{least} to {most}'} per hospital)"
     fewer = members.num_hospitals < members.num_external
-    hospitals = f", at {word(members.num_hospitals)} of {word(members.num_external)} hospitals" if fewer else ""
+    hospitals = f", at {of_all(members.num_hospitals, members.num_external, 'hospital')}" if fewer else ""
     return f"over {findings}{hospitals}"
 
 
@@ -61,6 +61,6 @@ def left_out(members: Members, title_of: Callable[[str], str], *, name_lowest: b
         text += f" The lowest measured AUROC left out: {lowest_left_out(members, title_of)}."
     if members.over_all.has_value:
         others = list(dict.fromkeys(finding for _, finding in members.left_out))
-        with_these = listing(others) if len(others) < 3 else f"the {word(len(others))} others"
+        with_these = listing(others) if len(others) < 3 else f"the {len(others)} others"
         text += f" With {with_these}, scored only at external hospitals, it is {members.over_all.with_interval}."
     return text

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from reports.formatting import every, integer, listing, plural, sentence_case, word
+from reports.formatting import integer, listing, of_all, plural
 from reports.report_data.hospitals_and_runs import Run
 from reports.report_data.report_data import ReportData
 from reports.schemas.exposure import CORPORA, NO
@@ -148,15 +148,14 @@ def title(internal: str, exposures: Sequence[tuple[ExposureText, int]]) -> str:
 
     >>> p = ExposureText("A", "X only", "random weights", "none", "", "nothing to compare", RESEARCH)
     >>> title("X", [(p, 3)])
-    'All three runs start from random weights and learn from X only'
+    '3 runs start from random weights and learn from X only'
     """
     foreign = sum(count for p, count in exposures if p.elsewhere)
     if foreign:
         trained = [(p, count) for p, count in exposures if not p.elsewhere]
+        models = f"{plural(foreign, 'model')} {'was' if foreign == 1 else 'were'}"
         if not trained:
-            subject = f"{sentence_case(every(foreign, 'model'))} {'was' if foreign == 1 else 'were'}"
-            return f"{subject} trained elsewhere; {'its owner' if foreign == 1 else 'their owners'} declared the training data"
-        models = "one model was" if foreign == 1 else f"{word(foreign)} models were"
+            return f"{models} trained elsewhere; {'its owner' if foreign == 1 else 'their owners'} declared the training data"
         return f"{title(internal, trained)}; {models} trained elsewhere"
     total = sum(count for _, count in exposures)
     fresh = sum(count for p, count in exposures if p.start == "random weights")
@@ -165,11 +164,12 @@ def title(internal: str, exposures: Sequence[tuple[ExposureText, int]]) -> str:
     corpora = sorted({p.corpus for p, _ in exposures if p.start != "random weights"} - {"unknown"})
     unknown = sum(count for p, count in exposures if p.corpus == "unknown")
     if fresh == total:
-        runs = f"{sentence_case(every(total, 'run'))} {'starts' if total == 1 else 'start'}"
+        runs = f"{plural(total, 'run')} {'starts' if total == 1 else 'start'}"
         return f"{runs} from random weights and {'learns' if total == 1 else 'learn'} from {internal} only"
     before = total - fresh
-    subject = f"{before} of {total} runs" if fresh else sentence_case(every(total, "run"))
-    sentence = f"{subject} {'was' if total == 1 else 'were'} pretrained before training on {internal}"
+    sentence = (
+        f"{of_all(before, total, 'run')} {'was' if before == 1 else 'were'} pretrained before training on {internal}"
+    )
     if corpora:
         sentence += f" (on {listing([c.split(',')[0] for c in corpora])})"
     if unknown:

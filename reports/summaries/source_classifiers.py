@@ -15,7 +15,7 @@ import pandas as pd
 from markupsafe import Markup
 
 from reports.drawing import svg
-from reports.formatting import listing, percent, places, word
+from reports.formatting import listing, percent, places
 from reports.report_data.headline_rows import MISSING, Estimate, count
 from reports.report_data.hospitals_and_runs import Run
 from reports.report_data.report_data import ReportData
@@ -126,7 +126,7 @@ def verdict(estimates: Estimates, run: Run, num_sources: int) -> str:
     if not trained.has_value:
         return "The source classifier was not run"
     sentence = (
-        f"From the features of {run.label}, a linear classifier identifies an image’s hospital, one of {word(num_sources)}, "
+        f"From the features of {run.label}, a linear classifier identifies an image’s hospital, one of {num_sources}, "
         f"with accuracy {trained.with_interval}"
     )
     gain = of_run(estimates, run, "features", "random", 0, SELECTIVITY)

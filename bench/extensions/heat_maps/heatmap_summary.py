@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from reports.drawing import svg
-from reports.formatting import is_number, places, two_figures, word
+from reports.formatting import is_number, places, two_figures
 
 ALL = "all"
 NETWORK = "network"
@@ -119,7 +119,7 @@ def answer(table: pd.DataFrame, num_runs: int) -> str:
         return f"The share of heat outside the lungs is {outside_lungs.text} this region’s share of the image area"
     center_baseline = mean(pick(table, "enrichment", by="centre"))
     start = "For all findings and hospitals together, the share of heat on the finding" + (
-        "" if num_runs == 1 else f", averaged over {word(num_runs)} runs,"
+        "" if num_runs == 1 else f", averaged over {num_runs} runs,"
     )
     low, high = (_mean_bound(pick(table, "enrichment"), end) for end in ("low", "high"))
     if low > 1:

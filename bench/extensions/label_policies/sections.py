@@ -7,7 +7,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from reports.formatting import plural, sentence_case, word
+from reports.formatting import plural, sentence_case
 from reports.html.section import DATA, PlacedSection, Section, write
 from reports.report_data.headline_rows import Estimate
 from reports.report_data.report_data import EXTERNAL, ReportData
@@ -32,7 +32,7 @@ def policies(data: ReportData) -> Section:
     context = {
         "data": data,
         "title": sentence_case(
-            f"{word(len(names))} policies for uncertain labels, tested on labels of {' and '.join(readers)}"
+            f"{len(names)} policies for uncertain labels, tested on labels of {' and '.join(readers)}"
         ),
         "heads": [_head(data, *evaluation) for evaluation in evaluations],
         "rows": [

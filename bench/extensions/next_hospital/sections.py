@@ -8,7 +8,7 @@ from markupsafe import Markup
 
 from bench.extensions.next_hospital.rankings import EXPECTED
 from reports.drawing import svg
-from reports.formatting import is_number, listing, places, plural, word
+from reports.formatting import is_number, listing, places, plural
 from reports.html.section import HOSPITALS, PlacedSection, Section, data_block, write
 from reports.report_data.headline_rows import MISSING, Estimate
 from reports.report_data.hospitals_and_runs import Run
@@ -77,7 +77,7 @@ def title(row: Row, source: str = "", like: str = "") -> str:
     """
     if row["reason"]:
         return "Too few hospitals to say what to expect at the next one"
-    num = word(int(row["num_hospitals"]))
+    num = int(row["num_hospitals"])
     value, low, high = (places(float(row[name]), 2) for name in ("value", "new_low", "new_high"))
     start, end = (f"{num} external ones ({like})", f" from {source}") if source else (num, "")
     return f"At another hospital like these {start}, expect AUROC {value} (prediction interval {low}–{high}){end}"

@@ -103,7 +103,7 @@ def test_pictures_are_in_the_details_of_their_run_and_the_footer_names_their_ori
             2.0,
             0.1,
             2,
-            "For all findings and hospitals together, the share of heat on the finding, averaged over two runs, is 2.0× the finding’s share of the image area. This is clearly more than chance",
+            "For all findings and hospitals together, the share of heat on the finding, averaged over 2 runs, is 2.0× the finding’s share of the image area. This is clearly more than chance",
         ),
         (2.0, 0.1, 1, "more than chance; a map that always marks the center reaches 1.5×"),
         (1.2, 0.1, 2, "more than chance, but less than with a map that always marks the center (1.5×)"),
@@ -112,7 +112,7 @@ def test_pictures_are_in_the_details_of_their_run_and_the_footer_names_their_ori
             1.2,
             0.3,
             2,
-            "For all findings and hospitals together, the share of heat on the finding, averaged over two runs, cannot be distinguished from chance (1.2× the finding’s share of the image area)",
+            "For all findings and hospitals together, the share of heat on the finding, averaged over 2 runs, cannot be distinguished from chance (1.2× the finding’s share of the image area)",
         ),
         (
             1.2,

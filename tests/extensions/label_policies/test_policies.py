@@ -47,7 +47,7 @@ def test_training_policies_are_scored_by_label_source_and_none_is_called_better(
         )
     ]
     text = page(policies=rows[:-1])
-    assert "Two policies for uncertain labels, tested on labels of radiologists and reports" in text
+    assert "2 policies for uncertain labels, tested on labels of radiologists and reports" in text
     assert 'CheXpert expert test<span class="s">radiologists</span>' in text
     assert 'id="policies"' in text
     assert HOSTILE not in text

@@ -81,7 +81,7 @@ def text_of(made: Tables) -> tuple[Element, str]:
 def test_the_headline_and_the_figure_state_the_numbers_of_the_table() -> None:
     section, text = text_of(study([0.731, 0.70, 0.69]))
     [title] = [head.text for head in section.all("h4")]
-    assert title == "At another hospital like these five, expect AUROC .73 (prediction interval .62–.82)"
+    assert title == "At another hospital like these 5, expect AUROC .73 (prediction interval .62–.82)"
     assert len(title.split()) <= 12
     assert "a gap is modeled as a difference of two AUROCs" in text
     forest = section.all("table")[0].all("tr")[1:]
@@ -135,7 +135,7 @@ def test_the_first_screen_names_the_recipe_and_what_the_hospitals_share() -> Non
     made = study([0.731, 0.70])
     text = re.sub(r"\s+", " ", Element.of(str(opening(read(made)).html)).text)
     assert (
-        "At another hospital like these five external ones (frontal images of adults in BR, ES, US and VN), expect AUROC "
+        "At another hospital like these 5 external ones (frontal images of adults in BR, ES, US and VN), expect AUROC "
         ".73 (prediction interval .62–.82) from the first run." in text
     )
     assert "from this run." in Element.of(str(opening(read(study([0.731]))).html)).text

@@ -29,18 +29,18 @@ def changed(made: Tables, **columns: object) -> Tables:
     ("found", "said"),
     [
         ([], "No run"),
-        ([(FRESH, 1)], "The run starts from random weights and learns from X only"),
-        ([(FRESH, 2), (PHOTOS, 1)], "1 of 3 runs were pretrained before training on X (on ImageNet-1k)"),
-        ([(PHOTOS, 4)], "All four runs were pretrained before training on X (on ImageNet-1k)"),
-        ([(UNKNOWN, 1)], "The run was pretrained before training on X; the pretraining data are unknown"),
-        ([(FOREIGN, 1)], "The model was trained elsewhere; its owner declared the training data"),
+        ([(FRESH, 1)], "1 run starts from random weights and learns from X only"),
+        ([(FRESH, 2), (PHOTOS, 1)], "1 of 3 runs was pretrained before training on X (on ImageNet-1k)"),
+        ([(PHOTOS, 4)], "4 of 4 runs were pretrained before training on X (on ImageNet-1k)"),
+        ([(UNKNOWN, 1)], "1 of 1 run was pretrained before training on X; the pretraining data are unknown"),
+        ([(FOREIGN, 1)], "1 model was trained elsewhere; its owner declared the training data"),
         (
             [(FRESH, 1), (FOREIGN, 2)],
-            "The run starts from random weights and learns from X only; two models were trained elsewhere",
+            "1 run starts from random weights and learns from X only; 2 models were trained elsewhere",
         ),
         (
             [(PHOTOS, 3), (UNKNOWN, 1)],
-            "All four runs were pretrained before training on X (on ImageNet-1k); for 1 run the pretraining data are unknown",
+            "4 of 4 runs were pretrained before training on X (on ImageNet-1k); for 1 run the pretraining data are unknown",
         ),
     ],
 )

@@ -61,15 +61,15 @@ def test_the_first_screen_and_the_table_of_findings_have_the_same_shares():
 def test_a_marker_that_runs_use_is_a_cause():
     text = str(opening(with_mean_gap(asked(4), 0.02, 0.06)).html)
     assert "<b>Why?</b>" in text
-    assert 'href="#transplants">All four runs use a marker of' in text
+    assert 'href="#transplants">4 of 4 runs use a marker of' in text
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("num_tested", "uses", "missing"),
     [
-        (1, "The only tested run uses a marker of", "Three of four runs are not tested"),
-        (3, "All three tested runs use a marker of", "One of four runs is not tested"),
+        (1, "1 of 1 tested run uses a marker of", "3 of 4 runs are not tested"),
+        (3, "3 of 3 tested runs use a marker of", "1 of 4 runs is not tested"),
     ],
 )
 def test_runs_whose_transplants_are_not_finished_are_counted(num_tested: int, uses: str, missing: str):

@@ -48,7 +48,7 @@ def test_the_opening_names_the_failing_finding_that_the_mean_leaves_out() -> Non
         assert left_out.value < 0.5
         assert f"Pneumonia{data.short(hospital)}{left_out.text}{left_out.span}" in page
     over_all = data.cells[first.id, "external", "macro_all"]
-    assert f"With the eight others, scored only at external hospitals, it is {over_all.with_interval}." in page
+    assert f"With the 8 others, scored only at external hospitals, it is {over_all.with_interval}." in page
 
 
 def test_the_ranking_warns_and_offers_the_mean_over_all_findings() -> None:
@@ -90,10 +90,10 @@ def test_a_mean_over_two_of_five_hospitals_says_so() -> None:
     frames["mean_gaps"] = mean_gaps[~mean_gaps["dataset"].isin(["nih", "vindr", "brax"])]
     data = read(Tables(made.meta, frames))
     page = told(opening(data).html)
-    assert "over 9 findings, at two of five hospitals" in page or "per hospital), at two of five hospitals" in page
-    assert "at five external hospitals, they" in page
-    assert "over two of them" in page
-    assert "at two of five external hospitals" in told(ranking(data).html)
+    assert "over 9 findings, at 2 of 5 hospitals" in page or "per hospital), at 2 of 5 hospitals" in page
+    assert "at 5 external hospitals, they" in page
+    assert "over 2 of them" in page
+    assert "at 2 of 5 external hospitals" in told(ranking(data).html)
 
 
 def test_a_model_below_the_ranking_whose_mean_is_over_fewer_findings_has_a_note() -> None:

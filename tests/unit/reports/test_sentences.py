@@ -26,21 +26,21 @@ FORBIDDEN = ("significant", "outperform", "SOTA", "no difference", "equal", "nan
 @pytest.mark.parametrize(
     ("counts", "said"),
     [
-        ((24, 24, 0, 5), "All 24 runs have a lower AUROC at external hospitals"),
-        ((4, 4, 0, 5), "All four runs have a lower AUROC at external hospitals"),
-        ((2, 2, 0, 1), "Both runs have a lower AUROC at the external hospital"),
-        ((24, 21, 0, 5), "21 of 24 runs have a lower AUROC at external hospitals; three are unclear"),
+        ((24, 24, 0, 5), "24 of 24 runs have a lower AUROC at external hospitals"),
+        ((4, 4, 0, 5), "4 of 4 runs have a lower AUROC at external hospitals"),
+        ((2, 2, 0, 1), "2 of 2 runs have a lower AUROC at the external hospital"),
+        ((24, 21, 0, 5), "21 of 24 runs have a lower AUROC at external hospitals; 3 are unclear"),
         (
             (4, 1, 1, 5),
-            "One of four runs has a lower AUROC at external hospitals; one has a higher AUROC; two are unclear",
+            "1 of 4 runs has a lower AUROC at external hospitals; 1 has a higher AUROC; 2 are unclear",
         ),
-        ((4, 0, 0, 5), "No run of four has a clearly lower or higher AUROC at external hospitals"),
-        ((2, 0, 0, 5), "Neither run has a clearly lower or higher AUROC at external hospitals"),
-        ((4, 0, 4, 5), "All four runs have a higher AUROC at external hospitals"),
-        ((4, 0, 1, 5), "One of four runs has a higher AUROC at external hospitals; three are unclear"),
+        ((4, 0, 0, 5), "No run of 4 has a clearly lower or higher AUROC at external hospitals"),
+        ((2, 0, 0, 5), "No run of 2 has a clearly lower or higher AUROC at external hospitals"),
+        ((4, 0, 4, 5), "4 of 4 runs have a higher AUROC at external hospitals"),
+        ((4, 0, 1, 5), "1 of 4 runs has a higher AUROC at external hospitals; 3 are unclear"),
         ((0, 0, 0, 5), "No run is ranked"),
-        ((3, 0, 0, 0), "Three runs scored on internal images; no external hospital was tested"),
-        ((1, 0, 0, 0), "One run scored on internal images; no external hospital was tested"),
+        ((3, 0, 0, 0), "3 runs scored on internal images; no external hospital was tested"),
+        ((1, 0, 0, 0), "1 run scored on internal images; no external hospital was tested"),
         ((0, 0, 0, 0), "No run has a score, and no external hospital was tested"),
     ],
 )
@@ -49,7 +49,7 @@ def test_the_headline_counts_only_runs_whose_simultaneous_interval_excludes_zero
 
 
 def test_a_phantom_headline_begins_with_on_synthetic_images():
-    assert sentences.headline(4, 4, 0, 5, phantom=True).startswith("On synthetic images, all four runs")
+    assert sentences.headline(4, 4, 0, 5, phantom=True).startswith("On synthetic images, 4 of 4 runs")
 
 
 @pytest.mark.parametrize(
@@ -73,7 +73,7 @@ def test_the_mean_gap_names_the_hospital_with_the_largest_gap():
         "CheXpert", 2, 24, CLEAR, [("BRAX", Estimate(0.1, 0.08, 0.12)), ("MIMIC-CXR", Estimate(0.02, 0.01, 0.03))]
     )
     assert said == (
-        "Trained on CheXpert and tested without changes at two external hospitals, they lose .061 AUROC [.050, .072] on average; "
+        "Trained on CheXpert and tested without changes at 2 external hospitals, they lose .061 AUROC [.050, .072] on average; "
         "the largest mean gap is at BRAX."
     )
 
@@ -160,9 +160,9 @@ def test_a_title_about_hospitals_and_a_sentence_follow_the_same_interval():
 
 
 def test_the_scatter_title_counts_runs_with_a_lower_external_auroc():
-    assert sentences.scatter_title(4, 4) == "All 4 runs have a lower measured AUROC at external hospitals"
+    assert sentences.scatter_title(4, 4) == "4 of 4 runs have a lower measured AUROC at external hospitals"
     assert sentences.scatter_title(1, 4) == "1 of 4 runs has a lower measured AUROC at external hospitals"
-    assert sentences.scatter_title(2, 2) == "Both runs have a lower measured AUROC at external hospitals"
+    assert sentences.scatter_title(2, 2) == "2 of 2 runs have a lower measured AUROC at external hospitals"
 
 
 def test_every_label_source_has_its_words_and_synthetic_labels_are_named():
@@ -202,18 +202,18 @@ def test_duplicate_images_are_reported_with_shared_patients():
 
 def test_a_missing_cohort_does_not_affect_the_sentence_on_the_others():
     said = sentences.mean_gap("CheXpert", 1, 4, CLEAR, [("NIH-14", CLEAR), ("BRAX", MISSING)])
-    assert "one external hospital" in said
+    assert "1 external hospital" in said
     assert "BRAX" not in said
 
 
 @pytest.mark.parametrize(
     ("tied", "runs", "part"),
     [
-        (5, 24, "five other runs are tied with it"),
-        (1, 24, "one other run is tied with it"),
-        (3, 4, "all other runs are tied with it"),
-        (1, 2, "the other run is tied with it"),
-        (0, 24, "no other run is tied with it"),
+        (5, 24, "5 other runs are tied with it"),
+        (1, 24, "1 other run is tied with it"),
+        (3, 4, "3 other runs are tied with it"),
+        (1, 2, "1 other run is tied with it"),
+        (0, 24, "0 other runs are tied with it"),
     ],
 )
 def test_the_first_run_is_never_called_best_without_its_ties(tied, runs, part):
@@ -224,9 +224,9 @@ def test_the_first_run_is_never_called_best_without_its_ties(tied, runs, part):
 @pytest.mark.parametrize(
     ("lead", "tied", "words"),
     [
-        (CLEAR, 0, ".061 [.050, .072], is clear: no other"),
-        (UNCLEAR, 1, ".012 [−.010, .034], is unclear: the other"),
-        (CLEAR, 1, ".061 [.050, .072], is unclear after correction for multiple comparisons: the other"),
+        (CLEAR, 0, ".061 [.050, .072], is clear: 0 other"),
+        (UNCLEAR, 1, ".012 [−.010, .034], is unclear: 1 other"),
+        (CLEAR, 1, ".061 [.050, .072], is unclear after correction for multiple comparisons: 1 other"),
     ],
 )
 def test_an_unclear_lead_whose_own_interval_excludes_zero_is_unclear_after_correction(lead, tied, words):
@@ -237,11 +237,10 @@ def test_a_mean_over_some_of_the_hospitals_says_so():
     two = [("A", CLEAR), ("B", UNCLEAR), ("C", MISSING), ("D", MISSING), ("E", MISSING)]
     said = sentences.mean_gap("CheXpert", 5, 4, UNCLEAR, two)
     assert (
-        "at five external hospitals, they have a mean gap in AUROC of .012 [−.010, .034] (unclear) over two of them."
-        in said
+        "at 5 external hospitals, they have a mean gap in AUROC of .012 [−.010, .034] (unclear) over 2 of them." in said
     )
     clear = sentences.mean_gap("CheXpert", 5, 4, CLEAR, two)
-    assert clear.endswith(" AUROC [.050, .072] on average over two of them; of these, the largest mean gap is at A.")
+    assert clear.endswith(" AUROC [.050, .072] on average over 2 of them; of these, the largest mean gap is at A.")
 
 
 def test_a_single_run_is_not_compared():
@@ -259,9 +258,9 @@ def test_the_findings_sentence_names_only_findings_clear_in_every_run():
 @pytest.mark.parametrize(
     ("costly", "said"),
     [
-        (2, "AUROC drops clearly at every external hospital"),
-        (1, "AUROC drops clearly at one of two external hospitals"),
-        (0, "AUROC drops clearly at no external hospital"),
+        (2, "AUROC drops clearly at 2 of 2 external hospitals"),
+        (1, "AUROC drops clearly at 1 of 2 external hospitals"),
+        (0, "AUROC drops clearly at 0 of 2 external hospitals"),
     ],
 )
 def test_only_hospitals_whose_interval_excludes_zero_have_a_clear_gap(costly, said):
@@ -271,7 +270,7 @@ def test_only_hospitals_whose_interval_excludes_zero_have_a_clear_gap(costly, sa
 def test_a_rank_correlation_is_not_given_for_few_runs():
     assert (
         sentences.relation_power(4, 8, 0.9)
-        == "A rank correlation of source classification with the gap needs at least eight runs"
+        == "A rank correlation of source classification with the gap needs at least 8 runs"
     )
 
 

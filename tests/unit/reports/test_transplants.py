@@ -77,7 +77,7 @@ def asked(num: int = 4, finding: str = "Pleural Effusion", *, caught: bool = Tru
 @pytest.mark.slow
 def test_a_simulated_shortcut_is_named_with_its_control_and_its_cost() -> None:
     html = str(transplants(read(asked())).html)
-    assert "All four runs use a marker of CheXpert to predict Pleural Effusion" in html
+    assert "4 of 4 runs use a marker of CheXpert to predict Pleural Effusion" in html
     assert "a control patch without a marker" in html
     assert "With all markers erased, the internal AUROC of Pleural Effusion changes by" in html
     assert "nan" not in html
@@ -86,8 +86,8 @@ def test_a_simulated_shortcut_is_named_with_its_control_and_its_cost() -> None:
 @pytest.mark.slow
 def test_without_a_shortcut_the_page_says_so() -> None:
     html = str(transplants(read(asked(caught=False))).html)
-    assert "No marker of CheXpert is a shortcut in any of four runs" in html
-    assert "use a marker" not in html
+    assert "0 of 4 runs use a marker of CheXpert to predict a finding" in html
+    assert "4 runs use a marker of CheXpert to predict Pleural" not in html
 
 
 @pytest.mark.slow
@@ -98,12 +98,10 @@ def test_a_reaction_to_jpeg_or_clahe_is_stated_and_is_no_shortcut() -> None:
     big = first & (rows["kind"] == "clahe") & (rows["finding"] == "Edema") & (rows["measure"] == "abs_dp")
     rows.loc[big, ["effect", "low", "high"]] = (0.3, 0.25, 0.35)
     html = str(transplants(read(Tables(made.meta, made.frames | {"transplants": rows}))).html)
-    assert (
-        "CLAHE (contrast enhancement): in one of four runs, the probability of Edema changes by more than .050" in html
-    )
-    assert "Stored as JPEG of quality 25: in all four runs, no probability clearly changes by more than .050" in html
-    assert "Stored with the JPEG quality of CheXpert: in all four runs, no probability clearly changes" in html
-    assert "No marker of CheXpert is a shortcut in any of four runs" in html
+    assert "CLAHE (contrast enhancement): in 1 of 4 runs, the probability of Edema changes by more than .050" in html
+    assert "Stored as JPEG of quality 25: in 0 of 4 runs, a probability clearly changes by more than .050" in html
+    assert "Stored with the JPEG quality of CheXpert: in 0 of 4 runs, a probability clearly changes" in html
+    assert "0 of 4 runs use a marker of CheXpert to predict a finding" in html
 
 
 @pytest.mark.slow

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from reports import formatting as text
-from reports.formatting import integer, is_number, listing, plural, sentence_case, word
+from reports.formatting import integer, is_number, listing, plural, sentence_case
 
 FEWEST = 10  # minimum number of images for a share in a sentence
 _SAME_GRAY = 8.0  # gray levels (0 to 255); smaller differences between medians are not reported
@@ -20,9 +20,9 @@ def headline(num_cohorts: int, used: int, patients: int, num_findings: int) -> s
     >>> headline(1, 593, 575, 9)
     'One cohort, 593 images of 575 patients, nine findings'
     """
-    cohorts = f"{word(num_cohorts)} cohort{'' if num_cohorts == 1 else 's'}"
+    cohorts = f"{num_cohorts} cohort{'' if num_cohorts == 1 else 's'}"
     images, people = plural(used, "image"), plural(patients, "patient")
-    findings = f"{word(num_findings)} finding{'' if num_findings == 1 else 's'}"
+    findings = f"{num_findings} finding{'' if num_findings == 1 else 's'}"
     return sentence_case(f"{cohorts}, {images} of {people}, {findings}")
 
 
@@ -112,7 +112,7 @@ def age(medians: Mapping[str, float]) -> str:
     if len(stated) == 1:
         return f"The median age in {low} is {stated[low]:.0f} years"
     if round(stated[low]) == round(stated[high]):
-        return f"The median age is {stated[low]:.0f} years in each of the {word(len(stated))} cohorts that record age"
+        return f"The median age is {stated[low]:.0f} years in each of the {len(stated)} cohorts that record age"
     return f"The median age is between {stated[low]:.0f} years in {low} and {stated[high]:.0f} in {high}"
 
 
@@ -139,7 +139,7 @@ def splits(shared: int, patients: int, num_cohorts: int) -> str:
     >>> splits(0, 575, 1).replace("\N{NARROW NO-BREAK SPACE}", " ")
     'No patient is in two splits (575 of 575 patients are in one split)'
     """
-    in_cohorts = "" if num_cohorts == 1 else f" in {word(num_cohorts)} cohorts"
+    in_cohorts = "" if num_cohorts == 1 else f" in {num_cohorts} cohorts"
     start = f"{plural(shared, 'patient')} {'is' if shared == 1 else 'are'}" if shared else "No patient is"
     return f"{start} in two splits ({integer(patients - shared)} of {integer(patients)} patients{in_cohorts} are in one split)"
 
@@ -169,9 +169,7 @@ def devices(num_devices: Mapping[str, int]) -> str:
     if not recording:
         return "No cohort records the device"
     verb = "records" if len(recording) == 1 else "record"
-    return sentence_case(
-        f"{word(len(recording))} of {word(len(num_devices))} cohorts {verb} devices: {listing(recording)}"
-    )
+    return sentence_case(f"{len(recording)} of {len(num_devices)} cohorts {verb} devices: {listing(recording)}")
 
 
 def per_patient(numbers: Mapping[str, tuple[int, int, int]]) -> str:
@@ -191,14 +189,14 @@ def per_patient(numbers: Mapping[str, tuple[int, int, int]]) -> str:
 def picture_count(labels: Sequence[str], num_cohorts: int) -> str:
     """State how many pictures are shown, and how many of them show a finding. labels: the labels of each picture as text."""
     healthy = sum(words in ("No Finding", "none of the findings") for words in labels)
-    from_cohorts = "" if num_cohorts == 1 else f" from {word(num_cohorts)} cohorts"
+    from_cohorts = "" if num_cohorts == 1 else f" from {num_cohorts} cohorts"
     return f"{plural(len(labels), 'sampled image')}{from_cohorts} with their labels, {integer(len(labels) - healthy)} with a finding"
 
 
 def kinds(entries: int, columns: int) -> str:
     """State the number of preprocessings (`entries`), and how many of their pictures look different (`columns`)."""
-    same = "" if entries == columns else f", {word(columns)} of which look different at this size"
-    return sentence_case(f"{word(entries)} preprocessing variants{same}")
+    same = "" if entries == columns else f", {columns} of which look different at this size"
+    return sentence_case(f"{entries} preprocessing variants{same}")
 
 
 def sizes(medians: Mapping[str, tuple[float, float]], aspects: Sequence[float] = ()) -> str:
