@@ -18,7 +18,7 @@ def check(
         list[str] | None,
         typer.Argument(
             metavar="RUN",
-            help="First characters of run ids: check only these runs, and repeat their internal predictions.",
+            help="First characters of run ids: check only these runs.",
             autocompletion=completion.run_ids,
         ),
     ] = None,
@@ -51,10 +51,11 @@ def check(
     from bench.diagnostics.checks import examine, examine_runs, lines  # slow imports: a wrong name was refused above
 
     with choose_display(quiet) as display:
-        if runs and opened:
-            checks = examine_runs(opened, runs, quick, display.progress)
-        else:
-            checks = examine(data, store, registry, not quick, workers or default_workers(), display.progress)
+        checks = (
+            examine_runs(opened, runs)
+            if runs and opened
+            else examine(data, store, registry, not quick, workers or default_workers(), display.progress)
+        )
     typer.echo(json.dumps([asdict(item) for item in checks]) if as_json else "\n".join(wrapped(lines(checks))))
     if any(item.level == "fault" for item in checks):
         raise typer.Exit(1)

@@ -15,6 +15,7 @@ from pathlib import Path
 from bench.config.grid import Grid
 from bench.config.grid_file import shipped_grids
 from bench.config.registry import Registry
+from bench.diagnostics.run_checks import of_run, of_store
 from bench.diagnostics.store_audit import examine_store
 from bench.planning.overlap import shares_patient_ids
 from bench.planning.stored_names import find_run
@@ -23,7 +24,6 @@ from harmonize.checks.release import Check
 from harmonize.cohorts.cohort import Cohort
 from harmonize.errors import CxrError
 from harmonize.progress import Progress
-from reports import extensions
 
 _MARKS = {"fault": "BAD ", "warning": "warn", "note": "note", "ok": "ok  "}
 
@@ -52,18 +52,13 @@ def examine(
     return checks
 
 
-def examine_runs(
-    store: Store, run_prefixes: Sequence[str], quick: bool, progress: Progress | None = None
-) -> list[Check]:
-    """Return what the extensions find in some runs, given the beginnings of their ids; a note if no extension checks runs.
+def examine_runs(store: Store, run_prefixes: Sequence[str]) -> list[Check]:
+    """Return the symptoms of some runs, given the beginnings of their ids.
 
-    `quick`: without predicting images again. Raises StoreError for an unknown run or a damaged file.
+    Raises StoreError for an unknown run or a damaged file.
     """
-    modules = extensions.modules("run_checks")
     ids = [find_run(store, prefix) for prefix in run_prefixes]
-    if not modules:
-        return [Check("", "runs", "note", "", "not checked: no extension that checks runs is installed")]
-    return [check for i in ids for module in modules for check in module.of_run(store, i, quick, progress)]
+    return [check for run_id in ids for check in of_run(store, run_id)]
 
 
 def lines(checks: Sequence[Check]) -> list[str]:
@@ -200,7 +195,7 @@ def _shared_patients(cohorts: Sequence[Cohort]) -> list[Check]:
 
 
 def _store(store: Path, files: bool, progress: Progress | None) -> list[Check]:
-    """Check a store: the number of runs per state, the files and, with `files`, what extensions find in all runs.
+    """Check a store: the number of runs per state, the files and, with `files`, the symptoms of all runs.
 
     `files`: also read every table and weights file.
     """
@@ -212,6 +207,6 @@ def _store(store: Path, files: bool, progress: Progress | None) -> list[Check]:
     free = shutil.disk_usage(store).free / 2**30
     counts = ", ".join(f"{states.count(s)} {s}" for s in ("done", "started", "failed") if s in states) or "no runs"
     checks = examine_store(opened, files, progress)
-    for module in extensions.modules("run_checks") if files else ():
-        checks += module.of_store(opened, progress)
+    if files:
+        checks += of_store(opened, progress)
     return [_check("store", "failed" not in states, f"{store}: {counts}; {free:.0f} GiB free"), *checks]

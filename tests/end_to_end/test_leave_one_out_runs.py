@@ -15,6 +15,8 @@ from sklearn.metrics import roc_auc_score
 
 from bench import api
 from bench.config.grid_file import merge
+from bench.diagnostics.symptoms import thresholds
+from bench.diagnostics.symptoms.run_symptoms import symptoms
 from bench.planning.manifest import Manifest, read_manifest
 from bench.planning.protocol import internal_split
 from bench.results.cohort_tables import ExposureTable, cohort_tables
@@ -347,7 +349,6 @@ def test_errors_are_listed_at_the_hospital_that_a_run_leaves_out(manifest: Manif
 def test_thresholds_are_compared_at_the_hospital_that_a_run_leaves_out(
     manifest: Manifest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    thresholds = pytest.importorskip("bench.extensions.symptoms.thresholds")
     run = next(run for run in manifest.runs if run.config.leave_out == "nih")
     monkeypatch.setattr(thresholds, "_MIN_COUNT", 0)
     monkeypatch.setattr(thresholds, "_FACTOR", 0.5)
@@ -358,7 +359,6 @@ def test_thresholds_are_compared_at_the_hospital_that_a_run_leaves_out(
 
 @pytest.mark.grid
 def test_sound_runs_have_no_fault(manifest: Manifest) -> None:
-    symptoms = pytest.importorskip("bench.extensions.symptoms.run_symptoms").symptoms
     for run in nonempty(manifest.runs):
         assert not [check.what for check in symptoms(manifest.store, run.id) if check.level == "fault"]
 

@@ -30,6 +30,7 @@ import bench.results.report_tables
 import bench.scoring.diagnostics
 import bench.scoring.gaps.label_mappings
 import bench.scoring.score_run
+from bench.diagnostics.run_checks import of_store
 from bench.diagnostics.store_audit import examine_store
 from bench.planning.jobs import analysis_key, predicted
 from bench.planning.manifest import read_manifest
@@ -267,9 +268,8 @@ def test_no_damage_of_a_file_changes_a_page_unnoticed(store_copy: Path, monkeypa
         where = f"{number}: {kind} of {path.relative_to(store.root)}"
         if path.name != "store.json":
             checks = examine_store(store, files=True)
-            for module in extensions.modules("run_checks"):
-                with contextlib.suppress(CxrError):  # no other exception
-                    module.of_store(store, None)
+            with contextlib.suppress(CxrError):  # no other exception
+                of_store(store, None)
         result = outcome(store, path, before)
         assert "SILENT" not in result, f"{where}: {result}"
         if path.name != "store.json" and changed and result in ("refused", "made again"):
@@ -305,8 +305,7 @@ def test_every_command_answers_a_damaged_cohort_table_in_words(damaged: str, sto
         assert "fix: " in done.stderr
     checked = here("check", "--quiet", cwd=store_copy, code=1).stdout
     assert f"cohort table {path.stem}: is not what was stored" in checked
-    if extensions.modules("run_checks"):
-        assert "symptoms: not checked" in checked
+    assert "symptoms: not checked" in checked
 
 
 def test_a_kill_between_a_cohort_table_and_its_checksum_is_mended(store_copy: Path, here: Command) -> None:

@@ -12,7 +12,6 @@ import torch
 
 from bench.config.grid import Grid
 from bench.config.registry import Registry
-from bench.extensions.symptoms.repredict import repredict_symptoms
 from bench.planning.image_caches import open_images, prepare
 from bench.planning.jobs import Job, analysis_jobs
 from bench.planning.plan import Plan, make_plan
@@ -95,8 +94,6 @@ def test_vectors_of_a_network_give_the_predictions_of_its_probe_and_other_tables
     assert read_run(store, given.id).entries["architecture"].identity == given.entries["architecture"].identity
     names = {job.analysis.name for job in analysis_jobs(plan, [given])}
     assert {"attention", "transplants"}.isdisjoint(names)
-    (again,) = repredict_symptoms(store, given.id)
-    assert (again.level, "no network that reads images" in again.found) == ("note", True)
     with pytest.raises(SetupError, match="owner of the encoder"):
         load(store, given.id).network.embed(torch.zeros(1, 1, 64, 64))
 

@@ -13,13 +13,13 @@ import pytest
 import yaml
 
 from bench.cli.progress_bars import QuietDisplay
+from bench.diagnostics.symptoms.run_symptoms import symptoms
 from bench.extensions.imported.commands import _lines, _rows
 from bench.extensions.imported.declaration import ModelDeclaration
 from bench.extensions.imported.evaluation import ModelEvaluation, evaluate
 from bench.extensions.imported.predictions import _logits, read_predictions
 from bench.extensions.imported.request import EvaluationRequest
 from bench.extensions.imported.rows import config_of
-from bench.extensions.symptoms.run_symptoms import symptoms
 from bench.planning.manifest import read_manifest
 from bench.planning.plan import CohortRef
 from bench.results.score_runs import score_all

@@ -19,9 +19,9 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from bench.config.grid import Grid
 from bench.config.registry import Registry
 from bench.config.run_config import RunConfig
+from bench.diagnostics.symptoms.training import loss_symptoms
 from bench.extensions.prompts.output_layer import PromptHead
 from bench.extensions.prompts.prompt_file import Prompts, metadata
-from bench.extensions.symptoms.training import loss_symptoms
 from bench.inputs.batches import BatchReader
 from bench.inputs.examples import Examples
 from bench.models.network import Network

@@ -9,10 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from bench.diagnostics.checks import examine, examine_runs
-from bench.store.store import Store
+from bench.diagnostics.checks import examine
 from harmonize.phantom import PhantomSettings, write_cohorts
-from reports import extensions
 
 Command = Callable[..., "subprocess.CompletedProcess[str]"]
 
@@ -149,9 +147,3 @@ def test_installed_packages_have_one_line_and_a_missing_one_is_a_fault(
     assert (packages.what, packages.level, packages.found.count(", ")) == ("packages", "ok", 5)
     assert "shap" not in packages.found
     assert (missing.what, missing.level, missing.found) == ("shap", "fault", "missing: pip install unseen-cxr")
-
-
-def test_a_check_of_runs_says_so_if_no_extension_checks_runs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(extensions, "modules", lambda _: ())
-    (check,) = examine_runs(Store(tmp_path), [], quick=True)
-    assert (check.level, check.found.split(":")[0]) == ("note", "not checked")

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from bench.extensions.symptoms.failures import symptom
+from bench.diagnostics.symptoms.failures import symptom
 from bench.planning.manifest import Manifest
 from bench.planning.planned_grid import PlannedRun
 from bench.scoring.scored_split import ScoredSplit

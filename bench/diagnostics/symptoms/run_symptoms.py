@@ -1,24 +1,22 @@
 """Find the symptoms of common mistakes in a stored run.
 
-This module only reads the store: records, training curves, logits, internal labels, and heat map measurements. The module
-`repredict` finds further symptoms by predicting images. A symptom is a `Check`, whose `fix` has one likely cause per line, the
-most likely cause first.
+The store is only read: records, training curves, logits and internal labels. A symptom is a `Check`, whose `fix` has one likely
+cause per line, the most likely cause first.
 """
 
 from collections.abc import Iterator
-from itertools import chain
 
 from bench.config.run_config import RunConfig
-from bench.extensions.symptoms.distances import distance_notes
-from bench.extensions.symptoms.failures import failure_symptoms
-from bench.extensions.symptoms.logits import logit_symptoms
-from bench.extensions.symptoms.predictions_and_labels import (
+from bench.diagnostics.symptoms.distances import distance_notes
+from bench.diagnostics.symptoms.failures import failure_symptoms
+from bench.diagnostics.symptoms.logits import logit_symptoms
+from bench.diagnostics.symptoms.predictions_and_labels import (
     LabelsCache,
     learned_splits,
     prediction_symptoms,
 )
-from bench.extensions.symptoms.thresholds import external_threshold_notes, half_threshold_notes
-from bench.extensions.symptoms.training import epoch_symptoms, loss_symptoms, read_history
+from bench.diagnostics.symptoms.thresholds import external_threshold_notes, half_threshold_notes
+from bench.diagnostics.symptoms.training import epoch_symptoms, loss_symptoms, read_history
 from bench.planning.manifest import Manifest, planned, read_manifest
 from bench.planning.planned_grid import PlannedRun
 from bench.results.read_predictions import labels_of
@@ -26,7 +24,6 @@ from bench.store.store import Store
 from harmonize.checks.release import Check
 from harmonize.cohorts.pooled import hospital_of
 from harmonize.errors import CxrError, StoreError
-from reports import extensions
 
 
 class Grids:
@@ -74,9 +71,6 @@ def symptoms(store: Store, run_id: str, grids: Grids | None = None) -> list[Chec
                 if "val" in splits:
                     checks += epoch_symptoms(where, splits["val"], history, store.run_dir(run_id))
             checks += prediction_symptoms(where, manifest, run, loss_stuck)
-        checks += chain.from_iterable(
-            module.symptoms(where, manifest, run_id) for module in extensions.modules("further_symptoms")
-        )
     except StoreError:
         raise
     except (CxrError, KeyError) as error:

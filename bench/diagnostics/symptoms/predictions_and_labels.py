@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 from bench.config.run_config import RunConfig
-from bench.extensions.symptoms.failures import symptom
+from bench.diagnostics.symptoms.failures import symptom
 from bench.planning.manifest import Manifest
 from bench.planning.planned_grid import PlannedRun
 from bench.results.grid_recipes import with_chosen_runs
@@ -25,23 +25,16 @@ from reports.schemas.tables import INVERTED
 LabelsCache = dict[tuple[str, str, str], CohortLabels]
 
 
-def internal_splits(
-    manifest: Manifest, run: PlannedRun, config: RunConfig, labels: LabelsCache | None = None
-) -> list[ScoredSplit]:
-    """Return a run's predictions and labels of the internal cohort, one `ScoredSplit` per split. `labels`: a cache, or None."""
-    of_internal = replace(manifest, planned_cohorts=manifest.planned_cohorts[:1], unit="")
-    return load_scored_splits(of_internal, run, config, {} if labels is None else labels)
-
-
 def learned_splits(
     manifest: Manifest, run: PlannedRun, config: RunConfig, labels: LabelsCache | None = None
 ) -> tuple[list[str], dict[str, ScoredSplit]]:
     """Return the findings that the run predicts, and {name of an internal split: its predictions and labels}.
 
-    The predictions and labels have columns only for these findings.
+    The predictions and labels have columns only for these findings. `labels`: a cache, or None.
     """
     learned = _learned(manifest, run, config)
-    splits = internal_splits(manifest, run, config, labels)
+    of_internal = replace(manifest, planned_cohorts=manifest.planned_cohorts[:1], unit="")
+    splits = load_scored_splits(of_internal, run, config, {} if labels is None else labels)
     of_learned = {s.split: replace(s, logit=s.logit[:, learned], state=s.state[:, learned]) for s in splits}
     return [config.findings[k] for k in learned], of_learned
 
@@ -114,8 +107,8 @@ _TOO_SHORT: Sequence[str] = (
 )
 _NEAR: Sequence[str] = (
     "labels are joined to the wrong images: see `bench check --data DATA` (ids, paths) and `bench data stats --data DATA --html data.html`",
-    "the predictions come from other weights: `bench check RUN` compares them",
-    "the images are wrong (all black, inverted, another scale): `bench check RUN` tries other scales",
+    "the predictions come from other weights: `bench remove RUN`, then train the run again",
+    "the images are wrong (all black, inverted, another scale): see `bench data stats --data DATA`",
 )
 _IMPORTED: Sequence[str] = (
     "its images are not scaled as in its training: check `preprocessing` in its model.yaml (range, mean, std, channels, size)",

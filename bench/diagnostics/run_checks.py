@@ -1,4 +1,4 @@
-"""The hook `run_checks`: what `bench check` says about stored runs."""
+"""What `bench check` says about stored runs: symptoms of common mistakes."""
 
 from bench.store.store import Store
 from harmonize.checks.release import Check
@@ -6,20 +6,15 @@ from harmonize.errors import StoreError
 from harmonize.progress import Progress
 
 
-def of_run(store: Store, run_id: str, quick: bool, progress: Progress | None) -> list[Check]:
+def of_run(store: Store, run_id: str) -> list[Check]:
     """Return the symptoms of a run; for a run without symptoms, a check that says so.
 
-    Unless `quick` is set, the network of the run predicts internal images again. A finished run also gets notes, see
-    `bench.extensions.symptoms.run_symptoms.notes`. Raises StoreError for a damaged file.
+    A finished run also gets notes, see `bench.diagnostics.symptoms.run_symptoms.notes`. Raises StoreError for a damaged file.
     """
-    from bench.extensions.symptoms.run_symptoms import notes, symptoms
+    from bench.diagnostics.symptoms.run_symptoms import notes, symptoms
 
     checks = symptoms(store, run_id)
     state = store.state(run_id)
-    if state == "done" and not quick and "kind" not in store.read_json(run_id[:2], run_id, "run.json"):
-        from bench.extensions.symptoms.repredict import repredict_symptoms
-
-        checks += repredict_symptoms(store, run_id, progress=progress)
     unseen = []
     if not any(check.level in ("fault", "warning") for check in checks):
         level, result = ("ok", "none seen") if state == "done" else ("note", f"not checked: the run is {state}")
@@ -31,7 +26,7 @@ def of_run(store: Store, run_id: str, quick: bool, progress: Progress | None) ->
 
 def of_store(store: Store, progress: Progress | None) -> list[Check]:
     """Return the symptoms of all runs; if there are none, return one check that says so. A run with a damaged file gets a note."""
-    from bench.extensions.symptoms.run_symptoms import Grids, symptoms
+    from bench.diagnostics.symptoms.run_symptoms import Grids, symptoms
 
     ids, checks, grids = store.run_ids(), list[Check](), Grids(store)
     for index, run_id in enumerate(ids):

@@ -1,30 +1,22 @@
 """`bench check` and common mistakes: each mistake is planted in a finished store, and detected with a fix."""
 
 import json
-import shutil
 import subprocess
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
 
-from bench.extensions.symptoms.repredict import repredict_symptoms
-from bench.extensions.symptoms.run_symptoms import Grids, notes, symptoms
-from bench.planning.jobs import analysis_key, predicted
+from bench.diagnostics.symptoms.run_symptoms import Grids, notes, symptoms
 from bench.planning.manifest import planned, read_manifest
-from bench.planning.planned_grid import PlannedAnalysis
 from bench.results.read_predictions import labels_of
 from bench.results.score_runs import score_all
-from bench.runs.new_images import load
 from bench.scoring.diagnostics import ORDER, UNTRAINED
 from bench.store.checked_folders import CheckedFolder
 from bench.store.store import Store, table_facts, write_table
-from harmonize.cache.cache import finished_cache
 from harmonize.checks.release import Check
 from reports.schemas.tables import SCHEMAS
 
@@ -222,7 +214,7 @@ def test_an_external_hospital_whose_images_are_far(store: Store, run_id: str) ->
         np.savez(path, patient_id=ids, feature=(random.normal(size=(num, 16)) + shift).astype(np.float16))
     CheckedFolder(folder).record_checksums()
     check = notes_of(store, run_id)["images far from the internal images"]
-    assert "nih, 100 % of 60 images (p = 0.001); random halves of the internal images: " in check.found
+    assert "nih, 100 % of 60 images" in check.found
     assert "(expected 1 %)" in check.found
     assert not any(name in check.found for name in ("mimic", "padchest", "vindr", "brax"))
     (folder / "features" / f"{INTERNAL}.npz").unlink()
@@ -230,56 +222,8 @@ def test_an_external_hospital_whose_images_are_far(store: Store, run_id: str) ->
     assert check.found == "not available (there are no stored features of internal images)"
 
 
-def test_heat_maps_on_the_tag_of_the_internal_hospital(store: Store, run_id: str) -> None:
-    """Evidence on markers, borders or padding is a symptom; evidence on the region of the finding is not."""
-    manifest, _ = planned(store, run_id, None)
-    identity = ("attention", 1, [])
-    folder = store.root / "analyses" / "attention-planted"
-    planned_maps = PlannedAnalysis("attention", identity, run_id, True, "analyses/attention-planted")
-    replace(manifest, analyses=(planned_maps,)).write()
-    folder.mkdir(parents=True)
-    (folder / "KEY").write_text(analysis_key(identity, predicted(store, run_id, manifest.places), per_run=True))
-
-    def found(finding: str, region: str, low: float, patients: int = 24) -> list[Check]:
-        row = (
-            run_id,
-            INTERNAL,
-            finding,
-            "network",
-            region,
-            "enrichment",
-            low + 0.4,
-            low,
-            low + 0.8,
-            patients,
-            patients,
-            1.0,
-        )
-        write_table(folder / "attention.parquet", pd.DataFrame([row], columns=list(SCHEMAS["attention"])))
-        return [check for check in symptoms(store, run_id) if "heat maps" in check.what]
-
-    (check,) = found("Pleural Effusion", "token", 2.6)
-    assert check.level == "warning"
-    assert (
-        "maps of Pleural Effusion on chexpert have 3.0 [2.6, 3.4] times the chance level on the PORT tag" in check.found
-    )
-    assert "images with the finding often have a marker" in check.fix.split("\n")[0]
-    assert found("Edema", "border", 1.6)
-    for weak in (
-        ("Edema", "border", 1.2),
-        ("Edema", "finding", 3.0),
-        ("No Finding", "padding", 3.0),
-        ("Edema", "markers", 3.0, 8),
-    ):
-        assert not found(*weak)
-    write_table(
-        store.run_dir(run_id) / "predictions" / "nih.parquet", predictions(store, run_id)[1], {"weights": "others"}
-    )
-    assert not found("Edema", "border", 1.6), "measured on other predictions than the present ones"
-
-
 def test_a_loss_that_is_not_a_number_stops_a_run_and_is_recognized(store_copy: Path, command: Command) -> None:
-    grid = Path(__file__).parents[3] / "grids" / "tiny.yaml"
+    grid = Path(__file__).parents[4] / "grids" / "tiny.yaml"
     text = f"include: {grid}\nname: wild\nexpect: {{runs: 1}}\nbase: {{schedule: {{epochs: 1, batch_size: 32, lr: 1.0e+30}}}}\nsweeps:\n  - {{seed: [7]}}\n"
     (store_copy / "wild.yaml").write_text(text)
     command("run", "--grid", "wild.yaml", "--quiet", cwd=store_copy, code=1)
@@ -318,85 +262,6 @@ def test_failures(store: Store, run_id: str, record: str, what: str, fix: str) -
     (store.run_dir(run_id) / "DONE").unlink()
     store.fail(run_id, record)
     assert fix in one(symptoms(store, run_id), what).fix
-
-
-def weights(store: Store, run_id: str) -> tuple[Path, dict[str, torch.Tensor]]:
-    """Return the file of weights, and the weights in the order of the network (the stem first)."""
-    path = store.run_dir(run_id) / "model.safetensors"
-    state = load_file(path)
-    return path, {name: state[name] for name in load(store, run_id).network.state_dict()}
-
-
-def test_a_network_for_another_number_of_channels(store: Store, run_id: str) -> None:
-    path, state = weights(store, run_id)
-    stem = next(name for name, value in state.items() if value.ndim == 4)
-    state[stem] = state[stem].repeat(1, 3, 1, 1)
-    save_file(state, path)
-    CheckedFolder(path.parent).record_checksums()
-    assert "channels: 3" in one(repredict_symptoms(store, run_id), "wrong number of channels").fix
-
-
-def test_another_checkpoint(store: Store, run_id: str) -> None:
-    shutil.copy(weights(store, store.run_ids()[1])[0], weights(store, run_id)[0])
-    CheckedFolder(store.run_dir(run_id)).record_checksums()
-    assert "bench run" in one(repredict_symptoms(store, run_id), "checkpoint not loaded").fix
-
-
-def internal_images(store: Store, run_id: str) -> torch.Tensor:
-    """Return the predicted internal images [N, H, W], uint8."""
-    path, frame = predictions(store, run_id)
-    geometry = load(store, run_id).geometry
-    cache = finished_cache(store.root / "cache", INTERNAL, geometry, table_facts(path)["fingerprint"])
-    assert cache is not None
-    return torch.from_numpy(np.array(cache.images[cache.rows(frame["image_id"])]))
-
-
-def shown(store: Store, run_id: str, scale: Callable[[torch.Tensor], torch.Tensor]) -> np.ndarray:
-    """Return the network's logits of the predicted internal images after applying `scale`."""
-    with torch.inference_mode():
-        return load(store, run_id).network.eval()(scale(internal_images(store, run_id))).numpy()
-
-
-def head_for(store: Store, run_id: str) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return weights and biases of an output layer that separates the predicted internal images well (least squares).
-
-    The network of the small grid has hardly learned anything, and how much depends on the processor.
-    """
-    stored = load(store, run_id)
-    with torch.inference_mode():
-        feature_ND = stored.network.eval().embed(stored.normalizer(internal_images(store, run_id))).double()
-    feature_ND = torch.nn.functional.pad(feature_ND, (0, 1), value=1.0)
-    target_NK = torch.from_numpy(good_logits(store, run_id))
-    solution_DK = torch.linalg.lstsq(feature_ND, target_NK, driver="gelsd").solution.float()
-    return solution_DK[:-1].T.contiguous(), solution_DK[-1].contiguous()
-
-
-def test_predictions_of_images_in_another_scale(store: Store, run_id: str) -> None:
-    plant(store, run_id, shown(store, run_id, lambda image_NHW: image_NHW[:, None].float()))
-    check = one(repredict_symptoms(store, run_id), "wrong normalization in prediction")
-    assert "they equal the output for gray values 0 to 255" in check.found
-
-
-def test_a_network_tested_on_another_scale_than_in_training(store: Store, run_id: str) -> None:
-    """Mean, std and the factor 255 move into the first convolution, as if training had used gray values 0 to 255."""
-    stored = load(store, run_id)
-    mean, std = np.mean(stored.network.mean), np.mean(stored.network.std)
-    path, state = weights(store, run_id)
-    stem = next(name for name, value in state.items() if value.ndim == 4)
-    norm = next(name for name in state if name.endswith("running_mean") and state[name].shape[0] == len(state[stem]))
-    state[norm] = state[norm] + state[stem].sum((1, 2, 3)) * mean / std
-    state[stem] = state[stem] / (255 * std)
-    head, bias = head_for(store, run_id)
-    name = next(name for name, value in state.items() if value.shape == head.shape)
-    state |= {name: head, name.replace("weight", "bias"): bias}
-    save_file(state, path)
-    CheckedFolder(path.parent).record_checksums()
-    plant(store, run_id, shown(store, run_id, stored.normalizer))
-    found = repredict_symptoms(store, run_id)
-    check = one(found, "trained on another scale")
-    # both have the right factor; a small network is not clearly better on one of them
-    assert any(scale in check.found for scale in ("with gray values 0 to 255", "with its own preprocessing times 255"))
-    assert "bench list preprocessing" in check.fix
 
 
 def test_the_command_lists_causes_exits_with_1_and_has_json_output(store_copy: Path, here: Command) -> None:

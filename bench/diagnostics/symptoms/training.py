@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from bench.extensions.symptoms.failures import NO_NUMBER, causes_of, symptom
+from bench.diagnostics.symptoms.failures import NO_NUMBER, causes_of, symptom
 from bench.scoring import metrics
 from bench.scoring.pooled_hospitals import hospital_parts
 from bench.scoring.scored_split import ScoredSplit
@@ -63,8 +63,8 @@ def epoch_symptoms(where: str, val: ScoredSplit, history: pd.DataFrame, folder: 
     in_training, stored = float(of_best[0]), macro_auroc(val)
     if abs(in_training - stored) > _MAX_DIFFERENCE:
         causes = (
-            "the checkpoint was not loaded: predictions come from other weights or a new head (`bench check RUN` compares them)",
-            "evaluation preprocesses images differently from training (normalization, size, color order): `bench check RUN` tries alternatives",
+            "the checkpoint was not loaded: predictions come from other weights or a new head",
+            "evaluation preprocesses images differently from training (normalization, size, color order)",
             "predictions were joined to other images: align them by image_id",
         )
         observation = (

@@ -1,13 +1,8 @@
 """Name the external hospitals whose images are far from the internal images, in the space of the run's features."""
 
 from collections.abc import Iterator
-from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from bench.extensions.symptoms.failures import symptom
-from bench.extensions.symptoms.two_sample import shuffled_control, two_sample_test
+from bench.diagnostics.symptoms.failures import symptom
 from bench.planning.manifest import Manifest
 from bench.runs.internal_images import NO_FEATURES, fitted_distances, run_with_features
 from bench.scoring.image_distances import DEFAULT, FAR, METHODS
@@ -17,17 +12,13 @@ from harmonize.checks.release import Check
 
 _MIN_SHARE = 0.05  # minimum share of far images; about 1 % of new internal images are far
 _MIN_FAR = 3  # minimum number of far images; in a small cohort, one image can be 5 %
-_ALPHA = 0.05  # the control counts p values up to this value
-
-Features = tuple[NDArray[np.float16], NDArray[Any]]  # features [N, D], patient id [N]
 
 
 def distance_notes(where: str, manifest: Manifest, run_id: str) -> Iterator[Check]:
     """Yield a note if many images of an external hospital are far, or if the distances are not available.
 
-    An image is far if its distance is beyond the 99th percentile of internal validation images. The note also states the
-    p value of the two-sample test, and how often the same test rejects for random halves of the internal patients. For a TTA, an
-    ensemble or a panel, the features are those of the first run with features. `where`: text such as "run 3fa94c1e02bd".
+    An image is far if its distance is beyond the 99th percentile of internal validation images. For a TTA, an ensemble or a
+    panel, the features are those of the first run with features. `where`: text such as "run 3fa94c1e02bd".
     """
     internal = next(cohort.name for cohort in manifest.cohorts if cohort.role == "internal")
     measuring = run_with_features(manifest.store, run_id, internal)
@@ -36,28 +27,18 @@ def distance_notes(where: str, manifest: Manifest, run_id: str) -> Iterator[Chec
     if isinstance(distances, str):
         yield Check("", f"{where}: distances of images", "note", "", f"not available ({distances})")
         return
-    far: dict[str, tuple[Features, NDArray[np.bool_]]] = {}
+    observations = []
     for name in (cohort.name for cohort in manifest.cohorts if cohort.role != "internal"):
         if not (folder.path / features_file(name)).is_file():
             continue
-        features = read_features(folder, name)
-        far_N = distances.percentiles(features[0])[:, METHODS.index(DEFAULT)] > FAR
+        far_N = distances.percentiles(read_features(folder, name)[0])[:, METHODS.index(DEFAULT)] > FAR
         if far_N.sum() >= _MIN_FAR and far_N.mean() >= _MIN_SHARE:
-            far[name] = features, far_N
-    if not far:
+            observations.append(f"{name}, {100 * far_N.mean():.0f} % of {len(far_N):,} images")
+    if not observations:
         return
-    internal_features = read_features(folder, internal)
-    observations = [
-        f"{name}, {100 * far_N.mean():.0f} % of {len(far_N):,} images (p = {two_sample_test(*internal_features, *features).p:.3f})"
-        for name, (features, far_N) in far.items()
-    ]
-    control_p = shuffled_control(*internal_features)
-    control = f"random halves of the internal images: p of at most {_ALPHA} in {(control_p <= _ALPHA).sum()} of {len(control_p)}"
     causes = (
         "images differ from those of the internal hospital (scanner, view, age, cropping): look at some, and expect a lower AUROC until it is measured",
         "files are read wrongly there (inverted, wrong window, not chest radiographs): `bench check --data DATA`",
     )
-    observation = (
-        f"beyond the {FAR:.0f}th percentile of internal images (expected 1 %): {'; '.join(observations)}; {control}"
-    )
+    observation = f"beyond the {FAR:.0f}th percentile of internal images (expected 1 %): {'; '.join(observations)}"
     yield symptom(where, "images far from the internal images", "note", observation, causes)

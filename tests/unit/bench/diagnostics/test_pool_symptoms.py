@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from bench.config.run_config import RunConfig
-from bench.extensions.symptoms.training import macro_auroc
+from bench.diagnostics.symptoms.training import macro_auroc
 from bench.inputs.examples import Examples
 from bench.scoring.scored_split import ScoredSplit
 from bench.training.fit import validate, validate_hospitals

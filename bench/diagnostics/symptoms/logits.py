@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from bench.config.run_config import RunConfig
-from bench.extensions.symptoms.failures import NO_NUMBER, causes_of, symptom
+from bench.diagnostics.symptoms.failures import NO_NUMBER, causes_of, symptom
 from bench.planning.manifest import Manifest
 from bench.planning.planned_grid import PlannedRun
 from bench.store.checked_folders import CheckedFolder
