@@ -42,7 +42,7 @@ def reference(run: RunSpec, store: Store, internal: CohortRef, folder: Path) -> 
     try:
         learned = {op: learn(op, _batches(cache, rows[rows >= 0]), padded=run.padded)}
     except ValueError as error:
-        fix = "check the images with `bench data stats --html`, or choose another preprocessing"
+        fix = "check the images with `bench data stats`, or choose another preprocessing"
         raise DatasetError(
             f"{op} cannot learn from the internal cohort {internal.name}: {error}", str(internal.root), fix
         ) from error

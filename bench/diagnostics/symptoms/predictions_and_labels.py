@@ -106,7 +106,7 @@ _TOO_SHORT: Sequence[str] = (
     "training was too short, or the learning rate is wrong: try more `schedule.epochs` or another `schedule.lr`; the page shows the training curve",
 )
 _NEAR: Sequence[str] = (
-    "labels are joined to the wrong images: see `bench check --data DATA` (ids, paths) and `bench data stats --data DATA --html data.html`",
+    "labels are joined to the wrong images: see `bench check --data DATA` (ids, paths) and `bench data stats --data DATA`",
     "the predictions come from other weights: `bench remove RUN`, then train the run again",
     "the images are wrong (all black, inverted, another scale): see `bench data stats --data DATA`",
 )
@@ -121,6 +121,6 @@ def _inverted_on(dataset: str) -> Sequence[str]:
     """Return the likely causes of inverted outputs at an external hospital."""
     return (
         f"labels of {dataset} are inverted: check its mapping, and `bench data stats --data DATA`",
-        f"images of {dataset} are inverted (MONOCHROME1 not converted): see `bench data stats --data DATA --html data.html`",
+        f"images of {dataset} are inverted (MONOCHROME1 not converted): see `bench data stats --data DATA`",
         "a shortcut has the opposite meaning there: see the shortcut section of the page",
     )

@@ -426,12 +426,6 @@ WRONG_REQUESTS = [  # words, and what is said: what is wrong, where, and how to 
             ("explain 3fa9 p.csv --box 1,1,2,2 --mask p.csv", "--mask", "without --box"),
             ("score --predictions p.csv --labels p.csv --store runs", "--store", "for a grid of the store"),
             ("score --labels-read standard --outputs auto", "--outputs", "with --predictions"),
-            ("data stats --grid tiny --with-images", "--with-images", "with --html and without --no-images"),
-            (
-                "data stats --no-images --html p.html --with-images",
-                "--with-images",
-                "with --html and without --no-images",
-            ),
             ("data stats --no-images --sample 3", "--sample", "without --no-images"),
             ("data stats --no-images --seed 3", "--seed", "without --no-images"),
             ("data stats --data data --workers 2", "--workers", "without --data and BENCH_DATA"),

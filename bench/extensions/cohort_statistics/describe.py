@@ -12,8 +12,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from bench.extensions.cohort_page.statistics.group_counts import distinct, groups
-from bench.extensions.cohort_page.statistics.known_images import EarlierScans
+from bench.extensions.cohort_statistics.group_counts import distinct, groups
+from bench.extensions.cohort_statistics.known_images import EarlierScans
 from harmonize.cohorts.cohort import Cohort
 from harmonize.cohorts.hospital_names import hospital_name
 from harmonize.cohorts.label_mapping import grade

@@ -6,8 +6,8 @@ from typing import Any
 import pandas as pd
 
 from bench.cli.text_tables import printable, table_lines, wrapped
-from bench.extensions.cohort_page.statistics.cohort_statistics import NOT_READ, SHARES, STATE_NAMES, Stats
-from bench.extensions.cohort_page.statistics.image_sample import SIDES, ImageSample
+from bench.extensions.cohort_statistics.describe import NOT_READ, SHARES, STATE_NAMES, Stats
+from bench.extensions.cohort_statistics.image_sample import SIDES, ImageSample
 from harmonize.cohorts.hospital_names import SYNTHETIC_NOTICE
 from harmonize.cohorts.splits import rule
 from reports.formatting import DASH, number

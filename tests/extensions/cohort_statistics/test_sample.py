@@ -4,8 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from bench.extensions.cohort_page.statistics.image_sample import BINS, THUMB, as_dict, draw, small
-from harmonize.images.pixels import Geometry
+from bench.extensions.cohort_statistics.image_sample import BINS, as_dict, draw
 from tests.hand import ROWS, cohort
 
 
@@ -56,23 +55,9 @@ def test_the_seed_selects_the_images_in_any_order_of_rows(six_images):
     assert len({tuple(sizes(six_images.table, seed)) for seed in range(12)}) > 3
 
 
-def test_the_sample_has_thumbnails_only_on_request(six_images):
-    assert draw(six_images).shown == ()
-    geometry = Geometry(32, "letterbox")
-    shown = draw(six_images, show=3, transform=1, forms=[geometry]).shown
-    assert [sorted(image.forms) for image in shown] == [[geometry.key], [], []]
-    assert shown[0].forms[geometry.key].shape == (32, 32)
-    assert shown[0].picture.shape[1] == 20
-
-
 def test_a_cohort_of_unreadable_images_has_an_empty_sample(tmp_path):
     sample = draw(cohort(root=tmp_path))
     assert sample.readable == 0
     assert sample.sizes.empty
     assert sample.histogram.sum() == 0
     assert as_dict(sample)["cropped_away"] is None
-
-
-def test_small_shrinks_large_images_only():
-    assert small(np.zeros((1000, 500), np.uint8)).shape == (THUMB, THUMB // 2)
-    assert small(np.zeros((100, 50), np.uint8)).shape == (100, 50)

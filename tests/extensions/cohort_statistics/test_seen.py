@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from bench.extensions.cohort_page.statistics.known_images import earlier_scans
+from bench.extensions.cohort_statistics.known_images import earlier_scans
 from harmonize.cache.cache import open_cache
 from harmonize.checks.scan import scan
 from harmonize.images.pixels import Geometry

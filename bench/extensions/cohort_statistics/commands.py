@@ -1,4 +1,4 @@
-"""`bench data stats`: describe cohorts as text, as JSON, and on a page."""
+"""`bench data stats`: describe cohorts as text or as JSON."""
 
 import json
 from collections.abc import Mapping
@@ -14,8 +14,8 @@ from harmonize.errors import CxrError
 
 if TYPE_CHECKING:
     from bench.config.grid import Grid
-    from bench.extensions.cohort_page.statistics.cohort_statistics import Stats
-    from bench.extensions.cohort_page.statistics.image_sample import ImageSample
+    from bench.extensions.cohort_statistics.describe import Stats
+    from bench.extensions.cohort_statistics.image_sample import ImageSample
     from bench.study.job_progress import Display
     from harmonize.cohorts.cohort import Cohort
     from harmonize.cohorts.specs import CohortSpec
@@ -26,7 +26,7 @@ DEMO = "demo"  # without --grid, the split, label space and synthetic cohorts of
 def add(_app: typer.Typer) -> None:
     """Add the command `stats` to the group `bench data`."""
     data_app.command(
-        epilog=options.examples("bench data stats --html data.html", "bench data stats --data data.yaml --no-images")
+        epilog=options.examples("bench data stats --sample 100", "bench data stats --data data.yaml --no-images")
     )(stats)
 
 
@@ -37,15 +37,7 @@ def stats(
         str | None,
         typer.Option("--grid", help="Use the split, label space and synthetic cohorts of this grid. Default: demo."),
     ] = None,
-    html: Annotated[Path | None, typer.Option("--html", help="Also write an HTML page with figures.")] = None,
     no_images: Annotated[bool, typer.Option("--no-images", help="Read only the tables; open no image.")] = False,
-    with_images: Annotated[
-        bool,
-        typer.Option(
-            "--with-images",
-            help="Show images of real patients on the page. Data agreements forbid publishing the page.",
-        ),
-    ] = False,
     sample: Annotated[int, typer.Option(min=1, max=1000, help="Number of images to decode, per cohort.")] = 36,
     seed: Annotated[int, typer.Option(min=0, help="Random seed of that sample.")] = 0,
     store: options.StoreOption = Path("runs"),
@@ -60,7 +52,6 @@ def stats(
     from bench.config.grid import Grid
     from bench.config.registry import Registry
 
-    options.only_valid(context, html and not no_images, "with --html and without --no-images", "--with-images")
     options.only_valid(context, not no_images, "without --no-images", "--sample", "--seed")
     options.only_valid(context, data is None, "without --data and BENCH_DATA", "--workers")
     options.only_valid(
@@ -71,16 +62,13 @@ def stats(
         specs = _specs(data, chosen_grid, store, workers, display)
         cohorts, failed = _read(specs, chosen_grid, no_images, display)
         described = _describe(cohorts, chosen_grid, None if no_images else store, display)
-        samples = {} if no_images else _samples(cohorts, sample, seed, bool(html), with_images, registry, display)
+        samples = {} if no_images else _samples(cohorts, sample, seed, display)
     if as_json:
         typer.echo(json.dumps(_document(described, samples, failed), allow_nan=False))
     else:
-        from bench.extensions.cohort_page.data_tables import lines
+        from bench.extensions.cohort_statistics.data_tables import lines
 
         typer.echo("\n".join(wrapped(lines(list(described.values()), samples))))
-    if html is not None:
-        _write(html, cohorts, described, samples, seed, registry, failed)
-        typer.echo(f"page: {html}", err=as_json)
     for name, error in failed.items():
         typer.echo(f"error: {name}: {error}", err=True)
     if failed:
@@ -142,8 +130,8 @@ def _describe(
     `store`: path of a store whose earlier checks and runs tell which images cannot be read; None if it is unknown which
     images can be read.
     """
-    from bench.extensions.cohort_page.statistics.cohort_statistics import describe
-    from bench.extensions.cohort_page.statistics.known_images import earlier_scans
+    from bench.extensions.cohort_statistics.describe import describe
+    from bench.extensions.cohort_statistics.known_images import earlier_scans
     from bench.store.store import Store
     from harmonize.labels.findings import space
 
@@ -160,69 +148,22 @@ def _describe(
     return described
 
 
-def _samples(
-    cohorts: "Mapping[str, Cohort]",
-    number: int,
-    seed: int,
-    page: bool,
-    with_images: bool,
-    registry: Path | None,
-    display: "Display",
-) -> "dict[str, ImageSample]":
-    """Decode a random sample of `number` images per cohort; return {name: measurements and pictures}.
+def _samples(cohorts: "Mapping[str, Cohort]", number: int, seed: int, display: "Display") -> "dict[str, ImageSample]":
+    """Decode a random sample of `number` images per cohort; return {name: measurements}."""
+    from bench.extensions.cohort_statistics.image_sample import draw
 
-    Pictures are kept only for a `page`, and only of synthetic images unless `with_images` is set.
-    """
-    from bench.config.registry import Registry
-    from bench.extensions.cohort_page.data_pictures import SHOWN, TRANSFORMED, variants
-    from bench.extensions.cohort_page.statistics.image_sample import draw
-
-    forms = list({v.form.key: v.form for v in variants(Registry.read(registry))}.values()) if page else []
-    drawn = {}
-    for name, cohort in cohorts.items():
-        visible = page and (cohort.phantom or with_images)
-        show, transform = (SHOWN, TRANSFORMED) if visible else (0, 0)
-        drawn[name] = draw(cohort, number, seed, show, transform, forms, display.progress)
-    return drawn
+    return {name: draw(cohort, number, seed, display.progress) for name, cohort in cohorts.items()}
 
 
 def _document(
     described: "Mapping[str, Stats]", samples: "Mapping[str, ImageSample]", failed: Mapping[str, CxrError]
 ) -> dict[str, Any]:
     """Return all statistics as a document for JSON, with the errors of the cohorts that could not be read."""
-    from bench.extensions.cohort_page.statistics import cohort_statistics as stats
-    from bench.extensions.cohort_page.statistics import image_sample as sample
+    from bench.extensions.cohort_statistics import describe as stats
+    from bench.extensions.cohort_statistics import image_sample as sample
 
     cohorts = [
         stats.as_dict(cohort) | ({"pixels": sample.as_dict(samples[name])} if name in samples else {})
         for name, cohort in described.items()
     ]
     return {"schema": 1, "cohorts": cohorts, "failed": {name: str(error) for name, error in failed.items()}}
-
-
-def _write(
-    path: Path,
-    cohorts: "Mapping[str, Cohort]",
-    described: "Mapping[str, Stats]",
-    samples: "Mapping[str, ImageSample]",
-    seed: int,
-    registry: Path | None,
-    failed: Mapping[str, CxrError],
-) -> None:
-    """Write the HTML page of `bench data stats` to `path`. `failed`: the cohorts that could not be read, with their errors."""
-    from bench.config.registry import Registry
-    from bench.extensions.cohort_page.data_pictures import looks, variants
-    from bench.extensions.cohort_page.html_page.page import DataPage, render
-    from bench.store.store import write_bytes
-
-    chosen = variants(Registry.read(registry)) if any(s.shown for s in samples.values()) else ()
-    visible = {name: sample for name, sample in samples.items() if sample.shown}
-    content = DataPage(
-        cohorts=tuple(described.values()),
-        samples=samples,
-        pictures=looks(cohorts, visible, chosen),
-        variants=tuple(v.names for v in chosen),
-        seed=seed,
-        unread=tuple(failed),
-    )
-    write_bytes(path, render(content).encode())

@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from bench.extensions.cohort_page.statistics.cohort_statistics import SHARES, STATE_NAMES, as_dict, describe
-from bench.extensions.cohort_page.statistics.known_images import EarlierScans
+from bench.extensions.cohort_statistics.describe import SHARES, STATE_NAMES, as_dict, describe
+from bench.extensions.cohort_statistics.known_images import EarlierScans
 from harmonize.cohorts.cohort import load
 from harmonize.cohorts.specs import read_data
 from harmonize.cohorts.splits import assign

@@ -1,16 +1,13 @@
-"""`bench data stats`: text, JSON, page, and refused options."""
+"""`bench data stats`: text, JSON, and refused options."""
 
 import json
-import re
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from bench.extensions.cohort_page.data_pictures import caption
 from harmonize.phantom import PhantomSettings, write_cohorts
-from tests.hand import cohort
 
 Command = Callable[..., "subprocess.CompletedProcess[str]"]
 DEMO = Path(__file__).parents[3] / "grids" / "demo.yaml"
@@ -61,50 +58,23 @@ def test_no_images_needs_only_the_tables(phantoms: Path, here: Command, tmp_path
     data = as_real(phantoms, tmp_path)
     for image in data.rglob("*.png"):
         image.unlink()
-    said = here("data", "stats", "--data", "data", "--no-images", "--html", "a/page.html", cwd=tmp_path).stdout
+    said = here("data", "stats", "--data", "data", "--no-images", cwd=tmp_path).stdout
     assert "- absent" not in said
     assert "Pixels" not in said
-    page = (tmp_path / "a" / "page.html").read_text()
-    assert "tables only" in page
-    assert "<img" not in page
     assert "the cohort has no images" in here("data", "stats", "--data", "data", cwd=tmp_path, code=2).stderr
-
-
-@pytest.mark.slow
-def test_a_page_shows_pictures_of_phantoms(phantoms: Path, here: Command, tmp_path: Path) -> None:
-    here("data", "stats", "--data", str(phantoms), "--html", "page.html", "--quiet", cwd=tmp_path)
-    page = (tmp_path / "page.html").read_text()
-    assert page.count("<figure><img") == 72  # twelve per cohort
-    variants = len(re.findall(r"<td><img", page))
-    assert variants == 6 * 3 * (1 + len(set(re.findall(r'alt="(\w+_\d+)"', page))))
-    assert "clahe_224" in page
-
-
-@pytest.mark.slow
-def test_images_of_patients_need_with_images_and_then_the_page_warns(
-    phantoms: Path, here: Command, tmp_path: Path
-) -> None:
-    as_real(phantoms, tmp_path)
-    here("data", "stats", "--data", "data", "--html", "page.html", "--quiet", cwd=tmp_path)
-    assert "<img" not in (tmp_path / "page.html").read_text()
-    here("data", "stats", "--data", "data", "--html", "page.html", "--with-images", "--quiet", cwd=tmp_path)
-    page = (tmp_path / "page.html").read_text()
-    assert "<img" in page
-    assert "forbid publishing it" in page
 
 
 def test_one_bad_dataset_does_not_hide_the_others(phantoms: Path, here: Command, tmp_path: Path) -> None:
     data = as_real(phantoms, tmp_path)
     (data / "mimic").mkdir()
-    done = here("data", "stats", "--data", "data", "--html", "page.html", "--no-images", cwd=tmp_path, code=1)
+    done = here("data", "stats", "--data", "data", "--no-images", cwd=tmp_path, code=1)
     assert "error: mimic: " in done.stderr
     assert "nih: 0 shared patients" in done.stdout
-    assert "mimic could not be read" in (tmp_path / "page.html").read_text()
 
 
 def test_contradictory_options_and_missing_data_are_refused(here: Command, tmp_path: Path) -> None:
-    said = here("data", "stats", "--no-images", "--with-images", cwd=tmp_path, code=2).stderr
-    assert said.startswith("error: --with-images is only valid with --html and without --no-images")
+    said = here("data", "stats", "--no-images", "--seed", "1", cwd=tmp_path, code=2).stderr
+    assert said.startswith("error: --seed is only valid without --no-images")
     assert "no such file or folder" in here("data", "stats", "--data", "nowhere", cwd=tmp_path, code=2).stderr
     assert not (tmp_path / "runs").exists()
 
@@ -118,14 +88,6 @@ def test_without_data_the_phantoms_of_the_demo_grid_are_described(here: Command,
     done = here("data", "stats", "--no-images", cwd=tmp_path)
     assert "without --data: uses synthetic cohorts of the grid demo" in done.stderr
     assert "chexpert" in done.stdout
-
-
-@pytest.mark.parametrize(
-    ("row", "words"),
-    [(0, "No Finding"), (2, "Pneumonia?, Edema"), (4, "Pneumonia, Edema?"), (5, "none of the findings")],
-)
-def test_the_caption_lists_present_and_uncertain_findings(row: int, words: str) -> None:
-    assert caption(cohort(), row) == words
 
 
 @pytest.mark.slow

@@ -1,8 +1,6 @@
-"""Draw a seeded sample of images of a cohort; measure sizes and gray values, and make thumbnails."""
+"""Draw a seeded sample of images of a cohort; measure sizes and gray values."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -11,23 +9,13 @@ from numpy.typing import NDArray
 
 from harmonize.cohorts.cohort import Cohort
 from harmonize.images.image_header import UnreadableImage
-from harmonize.images.pixels import Geometry, Gray, read_gray, to_geometry
+from harmonize.images.pixels import read_gray
 from harmonize.images.roi import adaptive
 from harmonize.progress import Progress
 from harmonize.seeds import seed_for
 
 BINS = 64
 SIDES = (224, 512, 1024, 2048)  # px; common sides of network inputs
-THUMB = 176  # px, long side of a thumbnail on a page
-
-
-@dataclass(frozen=True, eq=False)
-class SampledImage:
-    """A sampled image for a page: its row in the cohort's table, a gray thumbnail, and the image in each geometry."""
-
-    row: int
-    picture: Gray
-    forms: Mapping[str, Gray] = field(default_factory=dict)  # the image in each geometry, by Geometry.key
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,7 +33,6 @@ class ImageSample:
     sizes: pd.DataFrame
     histogram: NDArray[np.float64]
     medians: NDArray[np.float64]
-    shown: tuple[SampledImage, ...] = ()
     no_lungs: int = 0
 
     @property
@@ -64,34 +51,21 @@ class ImageSample:
         return self.drawn - len(self.unreadable)
 
 
-def draw(
-    cohort: Cohort,
-    number: int = 36,
-    seed: int = 0,
-    show: int = 0,
-    transform: int = 0,
-    forms: Sequence[Geometry] = (),
-    progress: Progress | None = None,
-) -> ImageSample:
+def draw(cohort: Cohort, number: int = 36, seed: int = 0, progress: Progress | None = None) -> ImageSample:
     """Decode and measure up to `number` images of the cohort.
 
-    The first `show` readable images get thumbnails. The first `transform` images with a thumbnail are also stored in each
-    geometry of `forms`. The same cohort and seed give the same images, for any order of the cohort's rows.
+    The same cohort and seed give the same images, for any order of the cohort's rows.
     """
     order = np.argsort(cohort.table["image_id"].to_numpy(str), kind="stable")
     rng = np.random.default_rng(seed_for(seed, f"stats {cohort.name}"))
     rows = order[rng.permutation(len(order))[:number]]
     sizes: list[tuple[int, int]] = []
     shares: list[NDArray[np.float64]] = []
-    shown: list[SampledImage] = []
     unreadable: list[str] = []
     no_lungs = 0
     for done, row in enumerate(rows):
-        path = cohort.root / str(cohort.table["path"].iloc[row])
         try:
-            image = read_gray(path)
-            if len(shown) < show:
-                shown.append(_shown(int(row), path, image, forms if len(shown) < transform else ()))
+            image = read_gray(cohort.root / str(cohort.table["path"].iloc[row]))
         except UnreadableImage as error:
             unreadable.append(str(error))
         else:
@@ -104,11 +78,11 @@ def draw(
     histogram = share_N256.reshape(-1, BINS, 256 // BINS).sum(axis=2).mean(axis=0) if shares else np.zeros(BINS)
     medians = (share_N256.cumsum(axis=1) >= 0.5).argmax(axis=1).astype(np.float64)
     size_table = pd.DataFrame(sizes, columns=["height", "width"])
-    return ImageSample(len(rows), tuple(unreadable), size_table, histogram, medians, tuple(shown), no_lungs)
+    return ImageSample(len(rows), tuple(unreadable), size_table, histogram, medians, no_lungs)
 
 
 def as_dict(sample: ImageSample) -> dict[str, Any]:
-    """Return the measurements of a sample as JSON values; images are left out."""
+    """Return the measurements of a sample as JSON values."""
     return {
         "drawn": sample.drawn,
         "unreadable": list(sample.unreadable),
@@ -119,21 +93,3 @@ def as_dict(sample: ImageSample) -> dict[str, Any]:
         "cropped_away": round(sample.cropped_away, 6) if sample.readable else None,
         "enlarged": {str(size): round(sample.enlarged(size), 6) for size in SIDES} if sample.readable else {},
     }
-
-
-def small(image: Gray, side: int = THUMB) -> Gray:
-    """Return an image shrunk to a long side of `side` pixels; smaller images are returned unchanged."""
-    import cv2
-
-    height, width = image.shape
-    scale = side / max(height, width)
-    if scale >= 1:
-        return image
-    size = (max(1, round(width * scale)), max(1, round(height * scale)))
-    return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8)
-
-
-def _shown(row: int, path: Path, image: Gray, forms: Sequence[Geometry]) -> SampledImage:
-    """Return the thumbnail of an image, and the image in each geometry."""
-    images_by_key = {form.key: to_geometry(read_gray(path, form.decode_at), form) for form in forms}
-    return SampledImage(row, small(image), images_by_key)

@@ -1,1 +1,0 @@
-"""Describe cohorts: `bench data stats`, with a page of figures and pictures."""

@@ -1,1 +1,0 @@
-"""The HTML page that `bench data stats` writes."""

@@ -1,1 +1,0 @@
-"""Compute statistics of a cohort."""

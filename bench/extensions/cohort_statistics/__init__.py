@@ -1,0 +1,1 @@
+"""Describe cohorts: `bench data stats`."""
