@@ -1,7 +1,5 @@
 """Build a run's model card from the store alone and write it into the run's folder (MODEL_CARD.md)."""
 
-import html
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -24,6 +22,7 @@ from harmonize.cohorts.hospital_names import SYNTHETIC_NOTICE
 from harmonize.errors import StoreError
 from reports import extensions
 from reports.formatting import DASH, number, with_interval
+from reports.html.markdown import escaped
 from reports.html.section import environment as html_environment
 from reports.schemas.select import select
 from reports.sentences.data import UNIT_RULES
@@ -75,7 +74,6 @@ def card(manifest: Manifest, run: PlannedRun) -> str:
     # a panel has no network for a finding that it could not learn, so it does not predict this finding
     predicted = [f for f in config.findings if f not in unlearnt] if run.kind == "panel" else config.findings
     environment = html_environment().overlay(autoescape=False, keep_trailing_newline=True)
-    environment.filters["md"] = escaped
     return environment.get_template("model_card.md.j2").render(
         run=run,
         name=run_label(run),
@@ -221,12 +219,3 @@ def _cell(rows: pd.DataFrame) -> str:
         return DASH
     value, low, high = (float(rows[column].iloc[0]) for column in ("value", "low", "high"))
     return with_interval(value, low, high)
-
-
-def escaped(value: object) -> str:
-    r"""Escape a value for one line of a Markdown table.
-
-    >>> print(escaped("AP | PA <b>"))
-    AP \| PA &lt;b&gt;
-    """
-    return re.sub(r"([\\`*_|\[\]])", r"\\\1", html.escape(" ".join(str(value).split()), quote=False))

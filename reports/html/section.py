@@ -11,6 +11,7 @@ from markupsafe import Markup
 
 from reports import extensions
 from reports import formatting as text
+from reports.html.markdown import escaped
 
 # number of characters of HTML; if a folded table is longer, a browser parses it only when the reader opens it
 LATER = 16_000
@@ -72,6 +73,7 @@ def environment() -> jinja2.Environment:
         "case": text.sentence_case,
         "say": text.keep_intervals,
         "unbroken": text.unbroken_names,
+        "md": escaped,
         "signed": text.signed,
     }
     env.globals |= {"DASH": text.DASH, "LATER": LATER}

@@ -9,12 +9,12 @@ import pandas as pd
 import pytest
 
 from bench import api
-from bench.results.model_card import escaped
 from bench.results.worst_errors import mistakes
 from bench.store.store import Store
 from bench.system.disclaimer import TRAINED_ON_SYNTHETIC
 from harmonize.errors import ConfigError
 from reports.formatting import with_interval
+from reports.html.markdown import escaped
 from tests.conftest import Command
 
 pytestmark = pytest.mark.grid
