@@ -185,7 +185,6 @@ class MergedBundle:
     run_ids: tuple[str, ...]
     stated: tuple[str, ...]  # facts that nobody could check
     signed_by: str  # "" if no signature was checked
-    extras: Json = field(default_factory=dict)  # what extensions have added
 
 
 @dataclass(frozen=True, kw_only=True)  # without slots, because subclasses cache properties
@@ -380,10 +379,10 @@ def _derived_document(run: PlannedRun) -> dict[str, Any]:
 
 def _bundle(row: Json) -> MergedBundle:
     own: dict[str, Any] = {key: tuple(row[key]) if isinstance(row[key], list) else row[key] for key in _OF_BUNDLE}
-    return MergedBundle(**own, extras={key: value for key, value in row.items() if key not in (*_OF_BUNDLE, "runs")})
+    return MergedBundle(**own)
 
 
 def _bundle_document(bundle: MergedBundle) -> dict[str, Any]:
     own: dict[str, Any] = {key: getattr(bundle, key) for key in _OF_BUNDLE}
     lists = {key: list(value) for key, value in own.items() if isinstance(value, tuple)}
-    return {**own, **lists, "runs": len(bundle.run_ids), **bundle.extras}
+    return {**own, **lists, "runs": len(bundle.run_ids)}

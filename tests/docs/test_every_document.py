@@ -36,7 +36,7 @@ NOT_RUN = {  # they are held to the commands' options by test_docs.py all the sa
     "leaderboard.md": "needs the datasets; test_readers_command.py runs the command on a small grid",
     "predecessors.md": "needs the datasets; test_whole_studies.py runs the twins in small",
     "real-data.md": "needs real radiographs; test_cohort_wiring.py, test_check.py and test_data_stats.py run the same on tables made here",
-    "reporting.md": "names the grid demo; test_registration.py runs the commands on a small grid",
+    "reporting.md": "names no run; test_errors_and_card.py runs the command on a small grid",
     "running.md": "needs a cluster, or the datasets; test_cli.py runs the dry run, test_executors.py and test_team.py each executor",
 }
 

@@ -19,7 +19,6 @@ Command = Callable[..., "subprocess.CompletedProcess[str]"]
 ROOT = Path(__file__).parents[2]
 MAKES_ITS_STORE = {
     "run",
-    "register",
     "evaluate",
     "data stats",
     "merge",

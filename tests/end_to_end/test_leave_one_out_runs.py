@@ -239,10 +239,6 @@ def test_a_hospital_that_all_runs_leave_out_is_external_and_no_training_hospital
     assert found.test_images == splits[POOL, "test"] + sizes["nih"] + len(external)
     assert run_title(alone, alone.runs[0], 2).endswith(", 2 seeds")
     assert run_title(manifest, manifest.runs[0], 3).endswith(", 3 runs")
-    read_hypotheses = pytest.importorskip("bench.extensions.registration.hypotheses").read_hypotheses
-    hypothesis = [{"name": "a", "statement": "b", "check": {"metric": "gap", "at": "nih", "above": 0}}]
-    (tmp_path / "h.yaml").write_text(yaml.safe_dump(hypothesis))
-    assert read_hypotheses(tmp_path / "h.yaml", alone)[0]["question"]["at"] == "nih"
 
 
 @pytest.mark.grid
@@ -309,20 +305,6 @@ def test_labels_are_drawn_at_the_left_out_hospital_of_each_run(folds: Path, mani
     both = api.labels_needed(grid, run["mimic"], second=run["nih"]).curves
     told_apart = both[both["goal"] == "difference"]
     assert set(told_apart["dataset"]) - {"external"} == {"padchest"}
-
-
-@pytest.mark.grid
-def test_a_run_that_is_tested_at_the_hospital_that_it_leaves_out_cannot_be_registered(
-    folds: Path, here: Command, tmp_path: Path
-) -> None:
-    pytest.importorskip("bench.extensions.registration")
-    path = tiny_with(tmp_path, "alone", "{schedule.epochs: 1}", 3, KEYS.replace("[padchest]", "[]"))
-    (tmp_path / "runs").symlink_to(folds / "runs")
-    (data,) = (folds / "runs" / "phantom").iterdir()
-    words = ("register", "--grid", str(path), "--data", str(data), "--dry-run")
-    assert "was already tested at chexpert" in here(*words, cwd=tmp_path, code=2).stderr
-    said = here(*words, "--store", "new", cwd=tmp_path).stdout
-    assert "external hospitals: chexpert (in the runs without it), mimic (in the runs without it), nih" in said
 
 
 @pytest.mark.grid

@@ -16,7 +16,6 @@ from bench.cli.completion import run_ids
 from bench.cli.group import SHARE
 from bench.cli.text_tables import wrapped
 from harmonize.errors import ConfigError
-from reports import extensions
 
 if TYPE_CHECKING:
     from bench.extensions.bundles.export import Export
@@ -226,7 +225,6 @@ def verify(
             "scores": rows,
             "bit_by_bit": exact,
         }
-        facts |= {part.KEY: manifest.extras[part.KEY] for part in extensions.modules("bundle_parts")}
         typer.echo(json.dumps(facts | {"stated": opened.stated, "signed_by": signed_by, "data": data_lines}))
         return
     cohorts = ", ".join(cohort.name for cohort in manifest.cohorts)
@@ -234,7 +232,6 @@ def verify(
     lines = [
         f"{bundle}: {len(manifest.run_of)} runs of the grid {manifest.name}, cohorts {cohorts}",
         f"{rows:,} rows of scores were recomputed from logits and labels: all agree {precision}",
-        *(line for part in extensions.modules("bundle_parts") for line in part.lines(manifest.extras[part.KEY])),
         f"stated by the submitter, not checked: {'; '.join(opened.stated)}",
         *data_lines,
         f"id: {opened.id}",

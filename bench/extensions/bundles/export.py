@@ -179,8 +179,6 @@ def _write_members(
     runs, derived = (tuple(run for run in chosen if bool(run.kind) is is_derived) for is_derived in (False, True))
     exported = replace(manifest, planned_cohorts=tuple(cohorts), runs=runs, derived=derived)
     write_bytes(folder / "manifest.json", canonical_json(bundle_document(exported)))
-    for part in extensions.modules("bundle_parts"):
-        part.write(manifest, folder)
     about: dict[str, Any] = {
         "schema": BUNDLE_SCHEMA,
         "order": "kept" if keep_order else "drawn",

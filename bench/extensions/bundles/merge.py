@@ -4,7 +4,6 @@ import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
@@ -16,7 +15,6 @@ from bench.store.checked_files import read_cohort, write_cohort
 from bench.store.checked_folders import REFERENCE, WEIGHTS, CheckedFolder
 from bench.store.store import Store, table_facts, write_bytes, write_table
 from harmonize.errors import ConfigError, StoreError
-from reports import extensions
 
 SETTINGS = ("source", "phantom", "min_count", "bins", "mapping", "reading", "threshold", "counted", "custom_metrics")
 _FIX_SETTINGS = "merge them into separate stores, or first score both with one grid: `bench score --as`"
@@ -67,19 +65,8 @@ def add(merged: Merge, bundle: OpenBundle, names: Mapping[str, str], first: Mani
             added_runs.setdefault(run.id, run)
     for key, entries in manifest.links.items():
         merged.links.setdefault(key, {}).update(entries)
-    extras = _copied_parts(merged, bundle)
-    added = MergedBundle(bundle.path.name, bundle.id, tuple(manifest.run_of), bundle.stated, signed_by, extras)
+    added = MergedBundle(bundle.path.name, bundle.id, tuple(manifest.run_of), bundle.stated, signed_by)
     merged.bundles.append(added)
-
-
-def _copied_parts(merged: Merge, bundle: OpenBundle) -> dict[str, Any]:
-    """Copy what extensions have added to a bundle into the merged store; return the facts that the bundle has of them."""
-    facts = {}
-    for part in extensions.modules("bundle_parts"):
-        if of_bundle := bundle.manifest.extras[part.KEY]:
-            part.copy(of_bundle, bundle.manifest.store, merged.store)
-            facts[part.KEY] = of_bundle
-    return facts
 
 
 def _add_cohort(merged: Merge, bundle: OpenBundle, cohort: PlannedCohort, name: str) -> Mapping[str, str]:
@@ -203,7 +190,6 @@ def finish(merged: Merge, name: str, title: str, first: Manifest, cohorts: Seque
         derived=tuple(merged.derived.values()),
         bundles=tuple(merged.bundles),
         links=merged.links,
-        extras={},  # of the first bundle; each entry of `bundles` has its own
     )
     manifest.write()
     return manifest

@@ -31,7 +31,6 @@ from harmonize.cohorts import label_mapping
 from harmonize.datasets import LAYOUTS, SPLITS, VIEWS
 from harmonize.errors import CxrError, StoreError
 from harmonize.labels.findings import STATES, labels_yaml, space
-from reports import extensions
 from reports.schemas.exposure import NO
 
 BUNDLE_SCHEMA = 1  # increase this number when the format of bundles changes
@@ -102,8 +101,7 @@ def read_bundle(folder: Path, root: Path, where: str, registry: Registry) -> Man
         for run in (*manifest.runs, *manifest.derived):
             _run(folder, manifest, run, registry, where)
         _check_runs(manifest, where)
-        extras = {part.KEY: part.read(folder, store, where) for part in extensions.modules("bundle_parts")}
-        manifest = replace(with_titles(manifest, registry), extras=extras, estimators=registry.estimators)
+        manifest = replace(with_titles(manifest, registry), estimators=registry.estimators)
         manifest.write()
         return manifest
     except StoreError:

@@ -33,7 +33,6 @@ from bench.store.store import read_table, table_facts
 from harmonize.cohorts.cohort import Cohort
 from harmonize.errors import ConfigError
 from harmonize.progress import Progress
-from reports import extensions
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,8 +83,6 @@ def _check_members(folder: Path, manifest: Manifest, about: Mapping[str, Any], w
     Unexpected members are refused, because nothing else would check them before the bundle is passed on.
     """
     expected = {"bundle.json", "manifest.json", "checksums.json"}
-    for part in extensions.modules("bundle_parts"):
-        expected |= part.files(manifest.extras[part.KEY])
     expected |= {CROISSANT, RO_CRATE} if "metadata" in about else set()
     expected |= {f"cohorts/{cohort.name}.parquet" for cohort in manifest.cohorts}
     for run in manifest.run_of.values():

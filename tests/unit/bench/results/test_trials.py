@@ -16,7 +16,6 @@ from bench.planning.manifest import planned_manifest
 from bench.planning.plan import Plan, make_plan
 from bench.results.grid_recipes import TrialRun, trials_table, with_chosen_runs
 from bench.store.store import Store, canonical_json
-from harmonize.errors import ConfigError
 from tests.tiny_grids import TWO, tiny_with
 
 AUROCS = st.one_of(st.just(float("nan")), st.sampled_from([0.5, 0.6, 0.7]), st.floats(0, 1))
@@ -78,9 +77,3 @@ def test_before_training_trial_0_of_every_recipe_is_shown(plan_of: Callable[[str
     shown = with_chosen_runs(manifest)
     assert [run.id for run in shown.runs] == [trials[0] for trials in manifest.search.runs]  # type: ignore[union-attr]
     assert with_chosen_runs(shown) is shown
-
-
-def test_a_grid_with_search_cannot_be_registered(plan_of: Callable[[str], Plan]) -> None:
-    register = pytest.importorskip("bench.extensions.registration.register").register
-    with pytest.raises(ConfigError, match="cannot be registered"):
-        register(plan_of(SEARCH), None)
