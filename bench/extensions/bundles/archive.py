@@ -23,6 +23,25 @@ from harmonize.errors import ConfigError, StoreError
 
 CHECKSUMS = "checksums.json"
 NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,99}(/[A-Za-z0-9_][A-Za-z0-9._-]{0,99}){0,3}")
+README_FILE = "README.md"
+README = """# Predictions of chest X-ray networks
+
+`bench verify` of Unseen computes every score in this file again; `bench merge` and `bench report` make a leaderboard of it.
+
+| file | content |
+|---|---|
+| `manifest.json` | runs and cohorts; mapping of the labels, threshold rule and other settings of the scores |
+| `cohorts/NAME.parquet` | for each image: its number and its patient's, split, view, sex, device, decade of age, states of findings |
+| `runs/ID/predictions/NAME.parquet` | for each image: its number, and a logit for each finding |
+| `runs/ID/*` | configuration, cost, seal, environment and learning curve of a run; its weights, if they were exported |
+| `scores/ID/*` | tables of the scores of a run |
+| `bundle.json`, `checksums.json` | versions; SHA-256 of every other file |
+
+States: 1 present, 0 absent, -1 uncertain, -2 not mentioned, null unmapped.
+
+Training time, memory, speed, learning curves, environment and titles of cohorts are statements of the submitter. There are no
+images, and no ids of patients or images. The agreements of the datasets also apply to labels and predictions.
+"""
 _DATE = (1980, 1, 1, 0, 0, 0)
 _FIX = "ask its maker for the unchanged file that `bench export` wrote"
 

@@ -34,7 +34,6 @@ def add(app: typer.Typer) -> None:
         epilog=options.examples(
             "bench export -o ours.zip",
             "bench export 3fa9 17f7 -o two.zip --sign ~/.ssh/id_ed25519",
-            "bench export -o ours.zip --crate --citation CITATION.cff",
         ),
     )(export)
     app.command(
@@ -45,7 +44,6 @@ def add(app: typer.Typer) -> None:
 
 
 def export(
-    context: typer.Context,
     output: Annotated[Path, typer.Option("--output", "-o", help="Bundle file to write, e.g. ours.zip.")],
     runs: Annotated[
         list[str] | None,
@@ -66,13 +64,6 @@ def export(
     with_weights: Annotated[
         bool, typer.Option("--with-weights", help="Also write the weights: others can predict with the runs.")
     ] = False,
-    crate: Annotated[
-        bool, typer.Option("--crate", help="Also write metadata for catalogs of data: RO-Crate and Croissant.")
-    ] = False,
-    citation: Annotated[
-        Path | None,
-        typer.Option("--citation", help="CITATION.cff with authors, license, date and version for --crate."),
-    ] = None,
     sign: Annotated[Path | None, typer.Option("--sign", help="Sign with this SSH key; writes a .sig file.")] = None,
     registry: options.RegistryOption = None,
     quiet: options.QuietOption = False,
@@ -86,19 +77,16 @@ def export(
     from bench.config.registry import Registry
     from bench.planning.stored_names import store_with
 
-    options.only_valid(context, crate, "with --crate", "--citation")
     _check_export(output, sign)
     opened, entries = store_with(store, grid, runs or ()), Registry.read(registry)
     from bench.extensions.bundles import export as exporting  # slow imports: a wrong name was refused above
-    from bench.extensions.bundles.citation_file import read_citation
     from bench.planning.manifest import read_manifest
     from bench.store.sign import sign as signed
 
-    stated = read_citation(citation) if citation is not None else {} if crate else None
     manifest = read_manifest(opened, grid)
     ids = _exported_ids(manifest, runs or ())
     with choose_display(quiet) as display:
-        bundle = exporting.export(manifest, ids, output, keep_order, entries, display.progress, with_weights, stated)
+        bundle = exporting.export(manifest, ids, output, keep_order, entries, display.progress, with_weights)
     signature = str(signed(output, sign)) if sign is not None else ""
     if as_json:
         facts = {
@@ -108,7 +96,6 @@ def export(
             "runs": ids,
             "scores": bundle.scores,
             "contested": bundle.contested,
-            "unstated": bundle.unstated,
             "signature": signature,
         }
         typer.echo(json.dumps(facts))
@@ -118,7 +105,7 @@ def export(
         f"bundle: {bundle.path}: {counts}",
         f"id: {bundle.id}",
         f"key: {bundle.key} (identifies patients: keep it private)",
-        *_export_notes(bundle, keep_order, crate),
+        *_export_notes(bundle, keep_order),
     ]
     if signature:
         lines.append(f"signature: {signature}")
@@ -158,18 +145,14 @@ def _exported_ids(manifest: "Manifest", names: Sequence[str]) -> list[str]:
     return ids
 
 
-def _export_notes(bundle: "Export", keep_order: bool, crate: bool) -> Iterator[str]:
-    """Yield what the owner of a bundle should know: order of the patients, metadata, and findings that were not learned."""
+def _export_notes(bundle: "Export", keep_order: bool) -> Iterator[str]:
+    """Yield what the owner of a bundle should know: order of the patients, and findings that were not learned."""
     from bench.extensions.bundles.unlearned import LEAVE_OUT
 
     if keep_order:
         yield "patients were numbered in the order of their ids: intervals are the same as in the store"
     else:
         yield "patients were renumbered at random, so intervals differ slightly from the store"
-    if crate:
-        yield "metadata: croissant.json, ro-crate-metadata.json"
-    if bundle.unstated:
-        yield f"not in the metadata: {', '.join(bundle.unstated)} (write a CITATION.cff and add --citation CITATION.cff)"
     for run_id, finding in bundle.contested:
         yield (
             f"run {run_id} could not learn {finding}, but the validation and test labels have both classes: "

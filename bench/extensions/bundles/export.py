@@ -10,10 +10,8 @@ import numpy as np
 import pandas as pd
 
 from bench.config.registry import Registry
-from bench.extensions.bundles.archive import pack
-from bench.extensions.bundles.described import Described
+from bench.extensions.bundles.archive import README, README_FILE, pack
 from bench.extensions.bundles.limits import COHORT_NAME
-from bench.extensions.bundles.metadata import documents, statement
 from bench.extensions.bundles.pseudonyms import Ordinals, assign_ordinals, columns_of, kinds, table_id
 from bench.extensions.bundles.read_bundle import BUNDLE_SCHEMA, HISTORY, RECORDS, bundle_document, made_of, read_bundle
 from bench.extensions.bundles.tables import kinds_of, write_columns
@@ -46,7 +44,6 @@ class Export:
     runs, cohorts, images, scores  numbers of exported items
     contested  pairs (run id, finding): the run states that it could not learn the finding, but the labels in the bundle
                contradict this. Others can check such a statement only with the training labels
-    unstated   facts that catalogs of data require and the citation file does not state; empty without metadata
     """
 
     path: Path
@@ -57,7 +54,6 @@ class Export:
     images: int
     scores: int
     contested: tuple[tuple[str, str], ...]
-    unstated: tuple[str, ...] = ()
 
 
 def export(
@@ -68,16 +64,14 @@ def export(
     registry: Registry,
     progress: Progress,
     with_weights: bool = False,
-    citation: Mapping[str, Any] | None = None,
 ) -> Export:
     """Write finished runs of a grid as the bundle `output`, and write the bundle's key file into the same folder.
 
     The source runs of derived runs are written, too. Only the owner of the key file can read it; it maps ordinals to ids.
     Before packing, the content of the bundle is scored again, and compared with the store. With `keep_order`, ordinals keep the
     order of the ids, and all scores must be equal to the last bit. Otherwise the order of patients is random, and values that
-    do not depend on this order must be equal, up to rounding. `citation`, which may be empty, adds the metadata of
-    `metadata.documents`. Raises StoreError for an unfinished run and for scores that differ; ConfigError for a store made from
-    bundles, a grid with `search`, and an invalid cohort name.
+    do not depend on this order must be equal, up to rounding. Raises StoreError for an unfinished run and for scores that
+    differ; ConfigError for a store made from bundles, a grid with `search`, and an invalid cohort name.
     """
     if manifest.of_bundles:
         fix = "share the original bundles: `bench verify` accepts them"
@@ -92,7 +86,7 @@ def export(
     score_all(manifest, progress)
     with tempfile.TemporaryDirectory() as temporary:
         folder, again = Path(temporary) / "members", Path(temporary) / "store"
-        key, images = _write_members(manifest, chosen, folder, keep_order, citation)
+        key, images = _write_members(manifest, chosen, folder, keep_order)
         for run in chosen if with_weights else ():
             if not run.kind:
                 write_weights(manifest.store.run_dir(run.id), folder / "runs" / run.id)
@@ -102,19 +96,13 @@ def export(
         num_scores = 0
         for run in chosen:
             num_scores += write_scores(manifest, read, run.id, folder, exact=keep_order)
-        unstated: tuple[str, ...] = ()
-        if citation is not None:
-            described = Described(folder, citation)
-            unstated = tuple(described.unstated)
-            for name, content in documents(described).items():
-                write_bytes(folder / name, content)
         with replacing(output) as unfinished_file:
             bundle_id = pack(folder, unfinished_file)
             key_path = output.with_suffix(".key.parquet")
             # the key file is written before the bundle gets its final name, so that no bundle exists without its key
             write_table(key_path, key, {"bundle": bundle_id}, mode=0o600)
     counts = (len(chosen), len(manifest.cohorts), images, num_scores)
-    return Export(output, bundle_id, key_path, *counts, contested, unstated)
+    return Export(output, bundle_id, key_path, *counts, contested)
 
 
 def _with_sources(manifest: Manifest, run_ids: Sequence[str]) -> list[PlannedRun]:
@@ -150,12 +138,8 @@ def _write_members(
     chosen: Sequence[PlannedRun],
     folder: Path,
     keep_order: bool,
-    citation: Mapping[str, Any] | None = None,
 ) -> tuple[pd.DataFrame, int]:
-    """Write all members of a bundle into `folder`, except scores, weights and metadata.
-
-    Return the key table and the number of images. `citation`: see `export`.
-    """
+    """Write all members of a bundle into `folder`, except scores and weights; return the key table and the number of images."""
     labels_cache: dict[tuple[str, str, str], CohortLabels] = {}
     splits: dict[str, dict[str, str]] = {c.name: {} for c in manifest.cohorts}
     for run in chosen:
@@ -185,9 +169,8 @@ def _write_members(
         "scoring": SCORING_VERSION,
         "versions": versions(),
     }
-    if citation is not None:
-        about["metadata"] = statement(citation)
     write_bytes(folder / "bundle.json", canonical_json(about))
+    write_bytes(folder / README_FILE, README.encode())
     key = pd.concat(keys, ignore_index=True)
     return key, len(key)
 

@@ -11,10 +11,8 @@ import numpy as np
 import pandas as pd
 
 from bench.config.registry import Registry
-from bench.extensions.bundles.archive import check_is_file, read_json, refused, unpack
+from bench.extensions.bundles.archive import README, README_FILE, check_is_file, read_json, refused, unpack
 from bench.extensions.bundles.crash_test import check_readable
-from bench.extensions.bundles.described import CROISSANT, RO_CRATE
-from bench.extensions.bundles.metadata import check_metadata
 from bench.extensions.bundles.pseudonyms import Ordinals, columns_of, image_names, patient_names
 from bench.extensions.bundles.read_bundle import BUNDLE_SCHEMA, RECORDS, made_of, read_bundle
 from bench.extensions.bundles.recompute import take_costs
@@ -61,7 +59,7 @@ def opened(path: Path, registry: Registry, older: bool = False) -> Iterator[Open
         folder.mkdir()
         bundle_id = unpack(path, folder)
         about = read_json(folder / "bundle.json", str(path))
-        if set(about) - {"metadata"} != {"schema", "order", "scoring", "versions"} or about["schema"] != BUNDLE_SCHEMA:
+        if set(about) != {"schema", "order", "scoring", "versions"} or about["schema"] != BUNDLE_SCHEMA:
             raise refused("bundle.json has another version", str(path), "use the version that wrote the bundle")
         scoring = about["scoring"]
         if scoring != SCORING_VERSION and not (older and type(scoring) is int and scoring < SCORING_VERSION):
@@ -72,8 +70,6 @@ def opened(path: Path, registry: Registry, older: bool = False) -> Iterator[Open
         manifest = read_bundle(folder, root, str(path), registry)
         _check_members(folder, manifest, about, str(path))
         stated = take_costs(manifest, registry, str(path))
-        if "metadata" in about:
-            stated += check_metadata(folder, about["metadata"], str(path))
         yield OpenBundle(path, bundle_id, manifest, about, folder, stated)
 
 
@@ -83,7 +79,6 @@ def _check_members(folder: Path, manifest: Manifest, about: Mapping[str, Any], w
     Unexpected members are refused, because nothing else would check them before the bundle is passed on.
     """
     expected = {"bundle.json", "manifest.json", "checksums.json"}
-    expected |= {CROISSANT, RO_CRATE} if "metadata" in about else set()
     expected |= {f"cohorts/{cohort.name}.parquet" for cohort in manifest.cohorts}
     for run in manifest.run_of.values():
         expected |= {f"runs/{run.id}/{name}.json" for name in ("run", *RECORDS)}
@@ -91,12 +86,14 @@ def _check_members(folder: Path, manifest: Manifest, about: Mapping[str, Any], w
         expected |= {f"scores/{run.id}/{name}.parquet" for name in SCORED}
         expected |= set() if run.kind else {f"runs/{run.id}/history.parquet"}
     members = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
-    optional = {f"runs/{run.id}/{name}" for run in manifest.runs for name in (WEIGHTS, REFERENCE)}
+    optional = {f"runs/{run.id}/{name}" for run in manifest.runs for name in (WEIGHTS, REFERENCE)} | {README_FILE}
     different = sorted((members - optional) ^ expected)
     if about["scoring"] != SCORING_VERSION:  # an older version had fewer tables of scores; all are computed again
         different = [name for name in different if name in members or not name.startswith("scores/")]
     if different:
         raise refused(f"{different[0]} is {'unexpected' if different[0] in members else 'missing'}", where)
+    if README_FILE in members and (folder / README_FILE).read_bytes() != README.encode():
+        raise refused(f"{README_FILE} is not the text that `bench export` writes", where)
 
 
 def verify(bundle: OpenBundle, progress: Progress, data: Path | None = None) -> tuple[int, bool]:

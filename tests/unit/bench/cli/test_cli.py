@@ -453,7 +453,6 @@ WRONG_REQUESTS = [  # words, and what is said: what is wrong, where, and how to 
                 "for a torch.export file, a folder or a hub",
             ),
             ("evaluate --model model.yaml --grid tiny --device cpu", "--device", "for a network"),
-            ("export -o b.zip --citation p.csv", "--citation", "with --crate"),
             ("verify p.csv --key p.csv", "--key", "with --data"),
         )
     ),
