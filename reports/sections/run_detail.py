@@ -320,8 +320,9 @@ def _submission(data: ReportData, run: Run) -> list[tuple[str, str, list[tuple[s
     if not files:
         return [("Status", "trained elsewhere; data exposure is self-reported", [])] if run.is_imported else []
     no_links: list[tuple[str, str, str]] = []
-    status = f"bundle verified: scores computed again from the logits and labels of {listing(files)}"
-    return [("Submitter", ", ".join(signers), no_links)] * bool(signers) + [("Status", status, no_links)]
+    submitter = ", ".join(signers) or f"not known: {listing(files)} without a verified signature"
+    status = "verified: scores follow from the logits; that the logits come from the stated network is not verified"
+    return [("Submitter", submitter, no_links), ("Bundle", listing(files), no_links), ("Status", status, no_links)]
 
 
 def _facts(run: Run, links: Mapping[str, Any]) -> list[tuple[str, str, list[tuple[str, str, str]]]]:

@@ -86,11 +86,15 @@ def test_the_details_of_a_run_name_its_submitter_and_what_was_checked():
     }
     page = render(Tables({**study.meta, "bundles": bundles}, study.frames))
     details = {run: page.split(f'id="run-{run}"')[1].split("<dt>Run id</dt>")[0] for run in (signed, unsigned, own)}
-    checked = "<dt>Status</dt><dd>bundle verified: scores computed again from the logits and labels of "
+    checked = (
+        "<dt>Status</dt><dd>verified: scores follow from the logits; that the logits come from the stated network is not "
+        "verified</dd>"
+    )
     assert "<dt>Submitter</dt><dd>lab &lt;a&amp;b&gt;</dd>" in details[signed]
-    assert checked + "a.zip and b.zip</dd>" in details[signed]
-    assert checked + "b.zip</dd>" in details[unsigned]
-    assert "<dt>Submitter</dt>" not in details[unsigned]
+    assert "<dt>Bundle</dt><dd>a.zip and b.zip</dd>" + checked in details[signed]
+    assert "<dt>Submitter</dt><dd>not known: b.zip without a verified signature</dd>" in details[unsigned]
+    assert "<dt>Bundle</dt><dd>b.zip</dd>" + checked in details[unsigned]
+    assert "<dt>Submitter</dt>" not in details[own]
     assert "<dt>Status</dt>" not in details[own]
     ranking = page.split('id="ranking"')[1].split("</section>")[0]
     assert " · submitted by lab &lt;a&amp;b&gt;, bundle verified</span>" in ranking
