@@ -21,7 +21,5 @@ COHORT_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")
 MOST_TEXT = 400  # characters of a text in a table; the longest texts contain the points of a curve
 MOST_TEXT_BYTES = 64 * 2**20  # bytes of the texts in all rows of a column; 900,000 names of devices take 30 MB
 
-# bytes of memory for the child process of `crash_test`, which reads every table; a valid table needs far less
-MOST_READER_BYTES = 2 * 2**30
 # parameters of a network that is built to count its operations; each parameter takes 4 bytes of memory
 MOST_PARAMS = 400_000_000

@@ -1,8 +1,4 @@
-"""Open a table of a bundle and check what its metadata states, before any value is read.
-
-This module does not import pandas: `crash_test` starts a process that opens the tables, and importing pandas would take
-longer than reading them.
-"""
+"""Open a table of a bundle and check what its metadata states, before any value is read."""
 
 from pathlib import Path
 from typing import Any

@@ -12,7 +12,6 @@ import pandas as pd
 
 from bench.config.registry import Registry
 from bench.extensions.bundles.archive import README, README_FILE, check_is_file, read_json, refused, unpack
-from bench.extensions.bundles.crash_test import check_readable
 from bench.extensions.bundles.pseudonyms import Ordinals, columns_of, image_names, patient_names
 from bench.extensions.bundles.read_bundle import BUNDLE_SCHEMA, RECORDS, made_of, read_bundle
 from bench.extensions.bundles.recompute import take_costs
@@ -66,7 +65,6 @@ def opened(path: Path, registry: Registry, older: bool = False) -> Iterator[Open
             fix = "use the version that wrote the bundle, or ask its maker to export it again"
             what = f"its scores have scoring version {scoring}; this version verifies {SCORING_VERSION}"
             raise refused(what, str(path), fix)
-        check_readable(folder, str(path))
         manifest = read_bundle(folder, root, str(path), registry)
         _check_members(folder, manifest, about, str(path))
         stated = take_costs(manifest, registry, str(path))

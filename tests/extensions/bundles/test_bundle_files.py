@@ -2,19 +2,14 @@
 
 import hashlib
 import json
-import os
 import stat
 import struct
-import subprocess
-import sys
 import zipfile
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import psutil
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -23,7 +18,6 @@ from hypothesis import strategies as st
 
 from bench.extensions.bundles import archive, limits, pseudonyms
 from bench.extensions.bundles.archive import cohorts_in, pack, unpack
-from bench.extensions.bundles.crash_test import check_readable, read_all, survives
 from bench.extensions.bundles.pseudonyms import decades, image_names, table_id
 from bench.extensions.bundles.tables import read_columns, write_columns
 from harmonize.errors import StoreError
@@ -332,53 +326,6 @@ def test_the_id_of_a_table_does_not_depend_on_how_many_rows_are_hashed_at_once(m
     )
     monkeypatch.setattr(pseudonyms, "ROWS_AT_ONCE", 2)
     assert table_id(frame) == hashlib.sha256(whole).hexdigest()[:12]
-
-
-@pytest.mark.slow
-def test_damaged_tables_cannot_crash_this_process(tmp_path: Path) -> None:
-    """Flipped bytes in a footer can make pyarrow abort. Only the child process ends."""
-    content, random = written(tmp_path / "t.parquet").read_bytes(), np.random.default_rng(0)
-    for number in range(300):
-        damaged = bytearray(content)
-        damaged[random.integers(len(content))] ^= int(random.integers(1, 256))
-        (tmp_path / f"{number}.parquet").write_bytes(damaged)
-    assert survives(read_all, tmp_path) in (True, False)
-
-
-@pytest.mark.slow
-def test_a_table_that_crashes_the_child_process_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert survives(int, "3")
-    assert not survives(os._exit, 3)
-    if sys.platform == "linux":  # other systems do not limit the memory of a process
-        assert not survives(bytearray, limits.MOST_READER_BYTES + 2**30)
-    monkeypatch.setattr("bench.extensions.bundles.crash_test.survives", lambda work, argument: False)
-    with pytest.raises(StoreError, match="crashes the program that reads it"):
-        check_readable(Path(), "here")
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("end", ["os._exit(0)", "sys.exit(0)", "os.kill(os.getpid(), 9)"])
-def test_the_child_process_that_reads_tables_ends_with_its_parent(end: str) -> None:
-    code = f"""
-import multiprocessing, os, sys
-from bench.extensions.bundles.crash_test import survives
-assert survives(int, "3")
-print(multiprocessing.active_children()[0].pid, flush=True)
-{end}
-"""
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    with suppress(psutil.NoSuchProcess):
-        psutil.Process(int(done.stdout)).wait(60)
-
-
-@pytest.mark.slow
-def test_a_script_without_a_guard_accuses_no_bundle(tmp_path: Path) -> None:
-    """The child process runs the script again, which would start a child process: Python refuses this."""
-    script = tmp_path / "own.py"
-    script.write_text('from bench.extensions.bundles.crash_test import survives\nsurvives(int, "3")\n')
-    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, check=False)
-    assert "SetupError: the process that reads the tables of bundles does not start" in done.stderr
-    assert 'if __name__ == "__main__":' in done.stderr.split("SetupError")[-1]
 
 
 def test_ages_become_decades_and_names_sort_like_their_ordinals() -> None:
