@@ -234,7 +234,7 @@ def recipes(seen: Seen, seed: int, num_patients: int, num_resamples: int) -> Non
         rows = pd.DataFrame({"run_id": ids, "dataset": "external", "value": value, "low": low, "high": high})
         replicates = {run: {"auroc/external": own, "draws": np.zeros(1)} for run, own in zip(ids, drawn, strict=True)}
         averaged = Recipes.of(groups, replicates)
-        table = averaged.averaged(rows, ["dataset"], shares=True).set_index("run_id")
+        table = averaged.averaged(rows, ["dataset"], metric="auroc").set_index("run_id")
         of_recipes = averaged.replicates(replicates)
         of_table = np.stack([of_recipes[r]["auroc/external"] for r in table.index])
         sizes = ClassSizes(*(numbers[:, : len(table)] for numbers in sizes))

@@ -78,7 +78,7 @@ def across(
     of_recipes = {
         "scores": recipes.of_scores(shown),
         "gaps": recipes.of_gaps(frames["gaps"]),
-        "mappings": recipes.averaged(frames["mappings"], ("dataset", "mapping", "finding")),
+        "mappings": recipes.averaged(frames["mappings"], ("dataset", "mapping", "finding"), metric="auroc"),
         "costs": _mean_costs(frames["costs"], recipes),
     }
     criteria = [module.METRIC for module in extensions.modules("criterion")]

@@ -21,6 +21,7 @@ from bench.results.run_table import RunRecords, histories, learns, ranked_ids, r
 from bench.scoring.across_runs.recipes import Recipes
 from bench.scoring.diagnostics import among_runs
 from bench.scoring.gaps.gap import MACRO
+from bench.scoring.metric_bounds import DIFFERENCE
 from harmonize.cohorts.hospital_names import hospital_name
 from harmonize.cohorts.pool_names import hospitals_of
 from reports import extensions, failed_parts
@@ -243,7 +244,7 @@ def _shortcut_scores(frames: Mapping[str, pd.DataFrame], recipes: Recipes) -> di
         rows = frames["transplants"]
         rows = rows[(rows["kind"] == "causal") & (rows["finding"] == MACRO)]
         key = ("donor", "host", "subset", "measure")
-        out["transplants"] = recipes.averaged(rows, key, ("effect", "value", "control"))
+        out["transplants"] = recipes.averaged(rows, key, ("effect", "value", "control"), DIFFERENCE)
     return out
 
 
@@ -251,7 +252,7 @@ def _components(frames: Mapping[str, pd.DataFrame], recipes: Recipes) -> dict[st
     """Return the rows of recipes for the table `decomposition`: components of the macro gaps."""
     rows = frames[AVERAGED]
     key = ("dataset", "metric", "finding", "part")
-    return {AVERAGED: recipes.averaged(rows[rows["finding"] == MACRO], key, ("value", "least", "most"))}
+    return {AVERAGED: recipes.averaged(rows[rows["finding"] == MACRO], key, ("value", "least", "most"), DIFFERENCE)}
 
 
 def _of_runs(frame: pd.DataFrame, run_ids: Collection[str]) -> pd.DataFrame:

@@ -17,6 +17,7 @@ from bench.scoring.bootstrap.area_intervals import mean_interval
 from bench.scoring.bootstrap.intervals import distance_interval, mean_of, normal_interval, positive_interval
 from bench.scoring.calibration_metrics import BIASED, ERRORS
 from bench.scoring.gaps.gap import CORE, EXTERNAL, MACRO, MACRO_ALL, UNKNOWN, Gap
+from bench.scoring.metric_bounds import BOUNDS
 from bench.scoring.metrics_of_split import AUROC, Key, SplitMetrics
 from bench.scoring.scored_split import Counts, Settings
 from reports import extensions
@@ -245,10 +246,7 @@ def least_sizes(counts: Counts, selected: NDArray[np.integer | np.bool_], num_fi
 
 INTERVALS = {"distance": distance_interval, "loss": positive_interval, "other": normal_interval}
 # the largest possible value of metrics whose upper bound could be above it; nll has none
-LARGEST = {
-    **dict.fromkeys(("ece", "mce", "ace", "brier", "brier_reliability"), 1.0),
-    **dict.fromkeys(("brier_resolution", "brier_uncertainty"), 0.25),
-}
+LARGEST = {name: BOUNDS[name][1] for name in ERRORS if name in BOUNDS}
 
 
 def cohort_of(measured: Sequence[SplitMetrics]) -> tuple[str, str, str]:

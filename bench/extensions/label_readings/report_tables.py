@@ -7,6 +7,7 @@ from bench.results.cross_run_tables import ScoredRuns
 from bench.results.read_predictions import load_scores
 from bench.scoring.across_runs.ranks import mean_gaps
 from bench.scoring.gaps.gap import EXTERNAL, MACRO
+from bench.scoring.metric_bounds import DIFFERENCE
 from bench.scoring.scored_split import READINGS
 
 NUMBERS = ("value", "same_findings", "internal", "external", "changed_internal", "changed")
@@ -22,7 +23,7 @@ def tables(runs: ScoredRuns) -> dict[str, pd.DataFrame]:
     stored = load_scores(runs.manifest, runs.run_ids, "reading_gaps")
     if not len(stored):
         return empty
-    of_recipes = runs.recipes.averaged(stored, ("reading", "dataset"), NUMBERS)
+    of_recipes = runs.recipes.averaged(stored, ("reading", "dataset"), NUMBERS, DIFFERENCE)
     rows = runs.recipes.replaced(stored, of_recipes)
     own = runs.frames["gaps"]
     own = own[(own["finding"] == MACRO) & own["dataset"].isin(rows["dataset"])]

@@ -55,7 +55,7 @@ def tables(runs: ScoredRuns) -> dict[str, pd.DataFrame]:
     detailed = [run for recipe in first for run in recipes.runs_of[recipe]]
     for metric, of_metric in (_further_rows(runs, detailed) | _calibration_rows(runs, detailed)).items():
         parts.append(predicted(recipes, panel_rows(of_metric, metric), internal, hospitals))
-    of_macro = _of_recipes(recipes, rows[rows["finding"] == MACRO], AUROC)
+    of_macro = _of_recipes(recipes, rows[rows["finding"] == MACRO])
     values = of_macro.pivot_table("value", "run_id", "dataset").reindex(index=first, columns=hospitals)
     measured = Measured.of(of_macro, hospitals)
     return {
@@ -166,7 +166,7 @@ def _panels(
 ) -> tuple[Measured, Panels, Array]:
     """Return the panels of the recipes for one metric, and the internal AUROC of each panel [P], NaN if unknown."""
     metric = str(rows["metric"].iloc[0])
-    measured = Measured.of(_of_recipes(recipes, rows, metric), hospitals)
+    measured = Measured.of(_of_recipes(recipes, rows), hospitals)
     keys = measured.keys
     seeds = shared_by_seeds(Measured.of(rows, hospitals), recipes)
     num_runs = keys["run_id"].map({recipe: len(run_ids) for recipe, run_ids in recipes.runs_of.items()})
@@ -181,9 +181,9 @@ def _panels(
     return measured, measured.panels(np.asarray(common, np.float64)), scores["value"].to_numpy(np.float64)
 
 
-def _of_recipes(recipes: Recipes, rows: pd.DataFrame, metric: str) -> pd.DataFrame:
+def _of_recipes(recipes: Recipes, rows: pd.DataFrame) -> pd.DataFrame:
     """Return the rows of recipes, with the error of seeds in their intervals."""
-    of_recipes = recipes.averaged(rows, ("metric", "finding", "dataset"), shares=metric in (*ON_LOGIT, "auprc"))
+    of_recipes = recipes.averaged(rows, ("metric", "finding", "dataset"))
     kept = recipes.replaced(rows, of_recipes)
     return kept[kept["run_id"].isin(list(recipes.runs_of))]
 

@@ -72,4 +72,4 @@ def external_of_findings(
     mean_scales = mean_scales.reindex(pd.MultiIndex.from_frame(rows[["run_id", "finding"]]))
     low, high = bounds_of_scales(AUROC.metric, rows["value"].to_numpy(np.float64), mean_scales.to_numpy(np.float64).T)
     rows = rows.assign(low=low, high=high)
-    return recipes.replaced(rows, recipes.averaged(rows, ("finding",), shares=True))
+    return recipes.replaced(rows, recipes.averaged(rows, ("finding",)))

@@ -29,6 +29,7 @@ from bench.scoring.across_runs.ranks import Replicates, stack_replicates
 from bench.scoring.across_runs.replicate_rows import ReplicateRows
 from bench.scoring.bootstrap.intervals import LEVEL, enough
 from bench.scoring.gaps.gap import EXTERNAL
+from bench.scoring.metric_bounds import DIFFERENCE, bounds_of
 from reports.schemas.select import select
 from reports.schemas.tables import SCHEMAS
 
@@ -258,7 +259,7 @@ class Recipes:
         )
 
     def averaged(
-        self, table: pd.DataFrame, key: Sequence[str], numbers: Sequence[str] = ("value",), *, shares: bool = False
+        self, table: pd.DataFrame, key: Sequence[str], numbers: Sequence[str] = ("value",), metric: str = ""
     ) -> pd.DataFrame:
         """Average rows of runs to rows of recipes, for the recipes with an id of their own.
 
@@ -269,8 +270,9 @@ class Recipes:
         first run.
 
         The interval of the result describes the variation over patients and seeds: (distance of the bound from the
-        estimate)² = (mean distance of the runs' bounds)² + (half width over seeds)². With `shares`, numbers between 0
-        and 1 have these distances on the logit scale, so that the bounds lie between 0 and 1, too.
+        estimate)² = (mean distance of the runs' bounds)² + (half width over seeds)². A metric with bounds (`bounds_of`)
+        has these distances on the logit scale, and its interval ends at its bounds. metric: the metric of all rows; without
+        it, the table has the column `metric`.
         """
         # Numbers in place of ids: grouping by one column of numbers takes a third of the time of grouping by columns of text.
         recipe_of = {run: number for number, run_ids in enumerate(self.joined.values()) for run in run_ids}
@@ -297,9 +299,9 @@ class Recipes:
             num_folds = np.asarray(fold.groupby(group, sort=False).nunique(), np.int64)
             squares = (deviation**2).groupby(group, sort=False).sum()
             value, low, high = out[[numbers[0], "low", "high"]].to_numpy(np.float64).T
-            out["low"], out["high"] = _widened(
-                value, low, high, self._half_widths(recipe, out[list(key)], squares, num_runs, num_folds), shares
-            )
+            half_width = self._half_widths(recipe, out[list(key)], squares, num_runs, num_folds)
+            ends = _ends(out["metric"]) if not metric else np.repeat([[*bounds_of(metric)]], len(out), 0).T
+            out["low"], out["high"] = _widened(value, low, high, half_width, ends)
         averages: pd.DataFrame = out.reset_index(drop=True)[list(table.columns)]
         return averages
 
@@ -307,16 +309,8 @@ class Recipes:
         """Return the rows of recipes for the table `scores`, sorted by metric. About ROWS_AT_ONCE rows are averaged at a time."""
         scores = self._with_mixed_splits(scores)
         metric_of_row, metrics = pd.factorize(scores["metric"])
-        # metrics that can be below 0 or above 1; all other metrics are shares
-        beyond = ("_gap", "_drift", "_slope", "_intercept", "nll")
-        shares = np.array([not str(name).endswith(beyond) for name in metrics], bool)
-        sizes, parts = np.bincount(metric_of_row, minlength=len(metrics)), []
-        for are_shares in (True, False):
-            of_kind = np.flatnonzero(shares == are_shares)
-            batch_of = np.cumsum(sizes[of_kind]) // ROWS_AT_ONCE
-            for batch in np.unique(batch_of):
-                rows = scores[np.isin(metric_of_row, of_kind[batch_of == batch])]
-                parts.append(self.averaged(rows, SCORE_KEY, shares=are_shares))
+        batch_of = np.cumsum(np.bincount(metric_of_row, minlength=len(metrics))) // ROWS_AT_ONCE
+        parts = [self.averaged(scores[batch_of[metric_of_row] == batch], SCORE_KEY) for batch in np.unique(batch_of)]
         averages = pd.concat([part for part in parts if len(part)] or [scores[:0]], ignore_index=True)
         order = np.argsort(pd.Index(metrics).get_indexer(averages["metric"]), kind="stable")
         return averages.iloc[order].reset_index(drop=True)
@@ -343,7 +337,7 @@ class Recipes:
 
     def of_gaps(self, gaps: pd.DataFrame) -> pd.DataFrame:
         """Return the rows of recipes for the table `gaps`."""
-        return self.averaged(gaps, ("dataset", "finding"), ("value", "internal", "external"))
+        return self.averaged(gaps, ("dataset", "finding"), ("value", "internal", "external"), DIFFERENCE)
 
     def replaced(self, table: pd.DataFrame, of_recipes: pd.DataFrame) -> pd.DataFrame:
         """Return a table in which recipes replace their runs: the rows of `of_recipes`, then rows of `table`.
@@ -415,20 +409,26 @@ def _selected(mask: NDArray[np.bool_], *rows: Any) -> tuple[Any, ...]:
     return rows if mask.all() else tuple(entry[mask] for entry in rows)
 
 
-def _widened(value: Array, low: Array, high: Array, over_seeds: Array, shares: bool) -> tuple[Array, Array]:
+def _ends(metric: "pd.Series[str]") -> Array:
+    """Return the bounds [2, N] of the metric of each row."""
+    code, metrics = pd.factorize(metric)
+    return np.array([bounds_of(str(name)) for name in metrics], np.float64).reshape(-1, 2)[code].T
+
+
+def _widened(value: Array, low: Array, high: Array, over_seeds: Array, ends: Array) -> tuple[Array, Array]:
     """Return the bounds of an interval over patients and seeds, given low and high over patients only.
 
-    over_seeds: half width over seeds. `shares`: see `Recipes.averaged`.
+    over_seeds: half width over seeds. ends [2, N]: the bounds of the metric; infinite without.
     """
     inside = np.stack([value, low, high])
-    on_logit = shares & ((inside > 0) & (inside < 1)).all(0)
+    on_logit = np.isfinite(ends).all(0) & ((inside > 0) & (inside < 1)).all(0)
     inside = np.where(on_logit, inside, 0.5)
     slope = 1 / (inside[0] * (1 - inside[0]))
     center, below, above = np.where(on_logit, logit(inside), [value, low, high])
     over_seeds = np.where(on_logit, over_seeds * slope, over_seeds)
     low, high = center - np.hypot(center - below, over_seeds), center + np.hypot(above - center, over_seeds)
     low, high = np.where(on_logit, expit(low), low), np.where(on_logit, expit(high), high)
-    return (np.clip(low, 0, 1), np.clip(high, 0, 1)) if shares else (low, high)
+    return np.clip(low, *ends), np.clip(high, *ends)
 
 
 def prior_degrees(variance: Array, degrees: Array) -> float:

@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 from bench.scoring.across_runs.recipes import Recipes, seed_groups
+from bench.scoring.metric_bounds import DIFFERENCE
 from tests.nonempty import nonempty
 
 HOSPITALS, SEEDS, NUM = ("a", "b", "c"), (0, 1), 400
@@ -75,7 +76,7 @@ def test_scatter_is_between_seeds_of_the_same_hospital(recipes: Recipes) -> None
 
 
 def test_scores_are_means_over_the_runs_that_have_them(recipes: Recipes) -> None:
-    found = recipes.averaged(table(), ("dataset", "finding")).set_index(["run_id", "dataset"])
+    found = recipes.averaged(table(), ("dataset", "finding"), metric=DIFFERENCE).set_index(["run_id", "dataset"])
     for recipe, run_ids in nonempty(recipes.runs_of.items()):
         extra = LOSSES[str(configs()[run_ids[0]]["loss"])]
         for hospital in HOSPITALS:
@@ -103,7 +104,7 @@ def test_external_means_over_hospitals_with_different_splits_are_averaged(recipe
 def test_a_hospital_without_one_of_its_runs_has_no_mean(recipes: Recipes) -> None:
     rows = table()
     lost = rows[~((rows["run_id"] == "bce-b-1") & (rows["dataset"] == "b"))]
-    found = recipes.averaged(lost, ("dataset", "finding"))
+    found = recipes.averaged(lost, ("dataset", "finding"), metric=DIFFERENCE)
     per_recipe = found.groupby("run_id")["dataset"].apply(set)
     assert sorted(map(len, per_recipe)) == [3, 4]
     assert {"a", "c", "external"} in per_recipe.tolist()

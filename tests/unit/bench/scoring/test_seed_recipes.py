@@ -10,6 +10,7 @@ from scipy.special import polygamma
 from scipy.stats import t as student
 
 from bench.scoring.across_runs.recipes import MANY_RUNS, NORMAL_QUANTILE, SCORE_KEY, Recipes, prior_degrees
+from bench.scoring.metric_bounds import BOUNDS, DIFFERENCE, bounds_of
 
 Drawn = dict[str, dict[str, NDArray[np.float64]]]
 TRUE, PATIENTS = 0.8, 0.008
@@ -28,7 +29,8 @@ def study(
     replicates = {
         run: {"auroc/external": v + resampled, "auroc/nih": v + resampled, "draws": draws} for run, v in value.items()
     }
-    return groups, pd.DataFrame(rows, columns=["run_id", "dataset", "value", "low", "high", "n"]), replicates
+    table = pd.DataFrame(rows, columns=["run_id", "dataset", "value", "low", "high", "n"])
+    return groups, table.assign(metric=DIFFERENCE), replicates
 
 
 def test_a_recipe_is_the_mean_of_its_runs_with_an_interval_over_patients_and_seeds() -> None:
@@ -156,11 +158,34 @@ def test_equal_and_missing_variances_have_no_prior_but_the_pooled_variance() -> 
 def test_the_interval_of_a_share_lies_between_0_and_1_and_near_the_plain_one_far_from_the_ends() -> None:
     groups, rows, replicates = study(np.random.default_rng(7), [3, 3], [0.02] * 2)
     recipes = Recipes.of(groups, replicates)
-    plain, shares = recipes.averaged(rows, ["dataset"]), recipes.averaged(rows, ["dataset"], shares=True)
+    plain, shares = recipes.averaged(rows, ["dataset"]), recipes.averaged(rows, ["dataset"], metric="auroc")
     assert shares[["low", "high"]].to_numpy() == pytest.approx(plain[["low", "high"]].to_numpy(), abs=0.02)
     near_one = rows.assign(value=rows["value"] + 0.17, low=rows["low"] + 0.17, high=0.999)
-    assert (recipes.averaged(near_one, ["dataset"], shares=True)["high"] < 1).all()
+    assert (recipes.averaged(near_one, ["dataset"], metric="auroc")["high"] < 1).all()
     assert (recipes.averaged(near_one, ["dataset"])["high"] > 1).any()
+
+
+@pytest.mark.parametrize("metric", [*BOUNDS, "auroc_spread", "brier_resolution_spread"])
+def test_an_interval_ends_at_the_bounds_of_its_metric_and_contains_its_value(metric: str) -> None:
+    """Runs that scatter widely near both bounds: in the column `metric`, or named for tables without it."""
+    low, high = bounds_of(metric)
+    groups, rows, replicates = study(np.random.default_rng(13), [3, 3], [0.2] * 2)
+    recipes, range_ = Recipes.of(groups, replicates), high - low
+    for value in (low + 0.01 * range_, high - 0.01 * range_, low, high):
+        number = (value + range_ * (rows["value"] - rows["value"].mean())).clip(low, high)
+        wide = rows.assign(value=number, low=(number - 0.2).clip(lower=low), high=(number + 0.2).clip(upper=high))
+        for found in (
+            recipes.averaged(wide.assign(metric=metric), ["dataset"]),
+            recipes.averaged(wide.drop(columns="metric"), ["dataset"], metric=metric),
+        ):
+            assert ((low <= found["low"]) & (found["low"] <= found["value"])).all()
+            assert ((found["value"] <= found["high"]) & (found["high"] <= high)).all()
+
+
+def test_a_table_without_a_metric_is_not_averaged() -> None:
+    groups, rows, replicates = study(np.random.default_rng(14), [3, 3], [0.02] * 2)
+    with pytest.raises(KeyError, match="metric"):
+        Recipes.of(groups, replicates).averaged(rows.drop(columns="metric"), ["dataset"])
 
 
 def test_a_run_without_a_number_at_one_hospital_takes_no_number_from_other_recipes() -> None:
@@ -184,14 +209,14 @@ def test_unequal_scatter_of_few_seeds_gives_no_endless_interval() -> None:
     assert (
         max(recipes.quantile(recipe) for recipe in recipes.runs_of) <= 4.31
     )  # Student's t with two degrees of freedom
-    table = recipes.averaged(rows, ["dataset"], shares=True)
+    table = recipes.averaged(rows, ["dataset"], metric="auroc")
     assert table["low"].min() >= 0
     assert table["high"].max() <= 1
 
 
 def test_a_share_whose_bound_is_1_stays_at_most_1() -> None:
     groups, rows, replicates = study(np.random.default_rng(10), [3, 3], [0.02] * 2)
-    table = Recipes.of(groups, replicates).averaged(rows.assign(high=1.0), ["dataset"], shares=True)
+    table = Recipes.of(groups, replicates).averaged(rows.assign(high=1.0), ["dataset"], metric="auroc")
     assert (table["high"] == 1).all()
 
 
@@ -206,8 +231,6 @@ def test_the_recipes_of_a_table_are_those_of_each_metric_alone(at_once: int, mon
     monkeypatch.setattr("bench.scoring.across_runs.recipes.ROWS_AT_ONCE", at_once)
     found = recipes.of_scores(table)
     metrics = table["metric"].unique()
-    alone = [
-        recipes.averaged(table[table["metric"] == name], SCORE_KEY, shares=name in ("auroc", "ece")) for name in metrics
-    ]
+    alone = [recipes.averaged(table[table["metric"] == name], SCORE_KEY) for name in metrics]
     pd.testing.assert_frame_equal(found, pd.concat(alone, ignore_index=True), check_exact=True)
     assert len(found) == 2 * 2 * len(names)
