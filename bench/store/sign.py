@@ -9,15 +9,15 @@ from harmonize.errors import ConfigError, SetupError, StoreError
 NAMESPACE = "unseen-bundle"  # word in each signature, so that a signature made for another purpose is not accepted
 
 
-def sign(path: Path, key: Path, namespace: str = NAMESPACE) -> Path:
-    """Sign a file, by default a bundle, with an SSH key. Write the signature into the file "<path>.sig" and return the path of this file.
+def sign(path: Path, key: Path) -> Path:
+    """Sign a bundle with an SSH key. Write the signature into the file "<path>.sig" and return the path of this file.
 
     `key`: file with a private key, or with a public key whose private key is in the SSH agent. Raises ConfigError if ssh-keygen
     cannot sign with the key, SetupError without ssh-keygen.
     """
     signature = path.with_name(f"{path.name}.sig")
     signature.unlink(missing_ok=True)
-    done = _ssh("sign", "-f", str(key), "-n", namespace, str(path))
+    done = _ssh("sign", "-f", str(key), "-n", NAMESPACE, str(path))
     if done.returncode or not signature.is_file():
         raise ConfigError(f"cannot sign: {_last_line(done)}", str(key), "give an SSH key: --sign ~/.ssh/id_ed25519")
     return signature
@@ -29,8 +29,8 @@ def check_key(key: Path) -> None:
         raise ConfigError("cannot sign: no such key file", str(key), "give an SSH key: --sign ~/.ssh/id_ed25519")
 
 
-def signer(path: Path, signers: Path, namespace: str = NAMESPACE) -> str:
-    """Verify the signature "<path>.sig" of a file, by default a bundle; return the signer's name in the file `signers`.
+def signer(path: Path, signers: Path) -> str:
+    """Verify the signature "<path>.sig" of a bundle; return the signer's name in the file `signers`.
 
     `signers`: list of names and public keys (see ALLOWED SIGNERS in `man ssh-keygen`). Raises StoreError if the signature is
     missing or belongs to another file, or if its signer is not listed. Raises ConfigError if the file `signers` is missing.
@@ -48,7 +48,7 @@ def signer(path: Path, signers: Path, namespace: str = NAMESPACE) -> str:
     name = search.stdout.decode(errors="replace").strip().split("\n")[0]
     if not search.returncode and name:
         with path.open("rb") as content:
-            done = _ssh("verify", "-f", str(signers), "-I", name, "-n", namespace, "-s", str(signature), stdin=content)
+            done = _ssh("verify", "-f", str(signers), "-I", name, "-n", NAMESPACE, "-s", str(signature), stdin=content)
         if not done.returncode:
             if set(name) & set("*?!,"):
                 fix = "write one name per line, without *, ?, ! and commas"

@@ -33,7 +33,6 @@ def reproduce(
     weights: options.WeightsOption = None,
     device: options.DeviceOption = "auto",
     workers: options.WorkersOption = 0,
-    sign: Annotated[Path | None, typer.Option("--sign", help="Sign with this SSH key; writes a .sig file.")] = None,
     quiet: options.QuietOption = False,
     as_json: options.JsonOption = False,
 ) -> None:
@@ -44,7 +43,6 @@ def reproduce(
     from bench.cli.progress_bars import choose_display
     from bench.config.registry import Registry
     from bench.planning.stored_names import store_with
-    from bench.store.sign import check_key
     from bench.study.request import check_weights_folder
     from bench.system.devices import check_device, default_workers, require_device
     from harmonize.cohorts.specs import read_data
@@ -54,8 +52,6 @@ def reproduce(
     if data is not None:
         read_data(data)
     check_weights_folder(weights)
-    if sign is not None:
-        check_key(sign)
     entries = Registry.read(registry)
     if into.resolve() == store.resolve():
         raise ConfigError("a run cannot be reproduced in its own store", str(into), "name another folder with --into")
@@ -70,11 +66,6 @@ def reproduce(
 
     with choose_display(quiet) as display:
         result = reproducing.reproduce(request, data, weights, into, device, workers or default_workers(), display)
-    if sign is not None:
-        from bench.extensions.reproduction.record import NAMESPACE
-        from bench.store.sign import sign as signed
-
-        signed(result.record, sign, NAMESPACE)
     if as_json:
         rows = json.loads(result.rows.to_json(orient="records", double_precision=15))
         facts = {"run": result.run_id, "verdict": result.verdict, "checked": result.checked, "rows": rows}

@@ -1,4 +1,4 @@
-"""Compare the scores of two trainings of a run; and the result as a file that its maker can sign, so that others can rely on it."""
+"""Compare the scores of two trainings of a run; and the result as a file."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -12,7 +12,6 @@ from scipy.special import stdtrit
 from bench.results.same_scores import same_bits, versions
 from bench.store.store import canonical_json, write_bytes
 
-NAMESPACE = "unseen-reproduction"  # word in the signature: a signature of a bundle is not accepted in its place
 KEYS = ("dataset", "split", "metric", "finding", "calibrator", "operating_point")  # they identify a score
 VERDICTS = ("same bits", "within the seed spread", "within the interval", "outside", "no number")
 AGREES = VERDICTS[:3]

@@ -32,7 +32,7 @@ class Reproduction:
     checked: tuple[str, ...]  # results of the other checks, one line of text per check
     num_seeds: int  # number of runs that differ only in their seed, including this run
     path: Path  # file with the rows
-    record: Path  # file with the headline rows, which can be signed
+    record: Path  # file with the headline rows
     hospitals: Mapping[str, str]  # cohort -> title of its hospital
 
 

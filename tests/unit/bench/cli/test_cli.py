@@ -362,7 +362,6 @@ WRONG_REQUESTS = [  # words, and what is said: what is wrong, where, and how to 
     ("track --to sqlite:///none/m.db", "the folder of the database does not exist", "none/m.db", "create it"),
     ("labels-needed --share 80", "share must be a number above 0 and below 1, not 80", "--share", ".05"),
     ("reproduce 3fa9 --into runs", "cannot be reproduced in its own store", "runs", "--into"),
-    ("reproduce 3fa9 --sign nokey", "cannot sign: no such key file", "nokey", "--sign"),
     ("data phantom p --size 9", "invalid value for '--size'", "", ""),
     ("upload 3fa9 --repo lab", "'lab' is not a repository name", "--repo", "OWNER/NAME"),
     ("verify p.csv --data none", "no such file or folder", "none", ""),
